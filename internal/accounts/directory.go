@@ -1,0 +1,527 @@
+package accounts
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/vault"
+)
+
+// Directory holds the transactions on accounts, links and tokens.
+type Directory struct {
+	Store    Store
+	Key      *vault.Key
+	Settings *settings.Live
+	Now      func() time.Time
+	Random   io.Reader
+	// Changed is told after an account or one of its links changed, before the
+	// change is acknowledged.
+	Changed func(ctx context.Context, appid string)
+
+	stable stableCalls
+}
+
+// Registration is a new or changed account with its secrets in the clear.
+type Registration struct {
+	Account
+	Secret        string // "" keeps the one that is stored
+	MarketcodeKey string // 16 characters; "" keeps the one that is stored
+	Linked        []string
+}
+
+// Put creates or replaces an account. What is permanent (verification file,
+// day of creation) and secrets that are not given stay. Faults are ordinary
+// errors in one line.
+func (d *Directory) Put(ctx context.Context, r Registration) error {
+	if r.Subject == "" {
+		r.Subject = Company
+	}
+	if err := r.Account.Validate(); err != nil {
+		return err
+	}
+	if r.MarketcodeKey != "" && len(r.MarketcodeKey) != 16 {
+		return invalidf("account %s: marketcode_key must be 16 characters", r.AppID)
+	}
+	if len(r.Secret) > 256 {
+		return invalidf("account %s: secret is longer than 256 bytes", r.AppID)
+	}
+	if len(r.Linked) > 0 && r.Kind != ServiceAccount {
+		return invalidf("account %s: linked: only a service account is linked with Mini Programs", r.AppID)
+	}
+	confirm, err := newConfirmFile(d.Random)
+	if err != nil {
+		return err
+	}
+	err = d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		if err := tx.LockAccount(ctx, r.AppID); err != nil {
+			return err
+		}
+		a := r.Account
+		if _, err := tx.Component(ctx, a.AppID); err == nil {
+			return invalidf("appid %s is a component's", a.AppID)
+		} else if !errors.Is(err, ErrNoComponent) {
+			return err
+		}
+		old, err := tx.Account(ctx, a.AppID)
+		switch {
+		case errors.Is(err, ErrNoAccount):
+			a.Confirm, a.CreatedAt = confirm, d.Now()
+		case err != nil:
+			return err
+		case old.Kind != a.Kind:
+			return invalidf("account %s is a %s: its kind cannot change", a.AppID, old.Kind)
+		default:
+			a.Confirm, a.CreatedAt = old.Confirm, old.CreatedAt
+			a.SecretHash, a.MarketcodeKey = old.SecretHash, old.MarketcodeKey
+		}
+		if r.Secret != "" {
+			a.SecretHash = d.Key.Hash(secretPurpose(a.AppID), r.Secret)
+		}
+		if r.MarketcodeKey != "" {
+			a.MarketcodeKey = d.Key.Seal("accounts/marketcode_key/"+a.AppID, []byte(r.MarketcodeKey))
+		}
+		if err := tx.PutAccount(ctx, a); err != nil {
+			return err
+		}
+		for _, mini := range r.Linked {
+			if err := d.link(ctx, tx, a.AppID, mini); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		d.changed(ctx, r.AppID)
+	}
+	return err
+}
+
+// Change loads an account, lets f change it and saves it. ErrNoAccount if
+// there is none.
+func (d *Directory) Change(ctx context.Context, appid string, f func(*Account) error) (Account, error) {
+	var a Account
+	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		if err := tx.LockAccount(ctx, appid); err != nil {
+			return err
+		}
+		var err error
+		if a, err = tx.Account(ctx, appid); err != nil {
+			return err
+		}
+		if err := f(&a); err != nil {
+			return err
+		}
+		if err := a.Validate(); err != nil {
+			return err
+		}
+		return tx.PutAccount(ctx, a)
+	})
+	if err == nil {
+		d.changed(ctx, appid)
+	}
+	return a, err
+}
+
+// Get returns an account, or ErrNoAccount.
+func (d *Directory) Get(ctx context.Context, appid string) (Account, error) {
+	var a Account
+	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
+		a, err = tx.Account(ctx, appid)
+		return err
+	})
+	return a, err
+}
+
+// List returns at most limit accounts by AppID, the first after the given one.
+func (d *Directory) List(ctx context.Context, after string, limit int) ([]Account, error) {
+	var list []Account
+	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
+		list, err = tx.Accounts(ctx, after, limit)
+		return err
+	})
+	return list, err
+}
+
+// Link links a service account with a Mini Program at once.
+func (d *Directory) Link(ctx context.Context, service, miniProgram string) error {
+	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		return d.link(ctx, tx, service, miniProgram)
+	})
+	if err == nil {
+		d.changed(ctx, service)
+	}
+	return err
+}
+
+func (d *Directory) link(ctx context.Context, tx Tx, service, miniProgram string) error {
+	for appid, kind := range map[string]Kind{service: ServiceAccount, miniProgram: MiniProgram} {
+		a, err := tx.Account(ctx, appid)
+		if err != nil && !errors.Is(err, ErrNoAccount) {
+			return err
+		}
+		if err != nil {
+			return invalidf("link %s with %s: there is no account %s", service, miniProgram, appid)
+		}
+		if a.Kind != kind {
+			return invalidf("link %s with %s: %s is a %s, not a %s", service, miniProgram, appid, a.Kind, kind)
+		}
+	}
+	return tx.PutLink(ctx, service, miniProgram, d.Now())
+}
+
+// Unlink ends a link; ending one that is not there changes nothing.
+func (d *Directory) Unlink(ctx context.Context, service, miniProgram string) error {
+	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error { return tx.DeleteLink(ctx, service, miniProgram) })
+	if err == nil {
+		d.changed(ctx, service)
+	}
+	return err
+}
+
+// Links lists the Mini Programs that a service account is linked with.
+func (d *Directory) Links(ctx context.Context, service string) ([]string, error) {
+	var list []string
+	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
+		list, err = tx.Links(ctx, service)
+		return err
+	})
+	return list, err
+}
+
+// PutComponent creates or replaces a third-party platform. The three secrets
+// come in the clear.
+func (d *Directory) PutComponent(ctx context.Context, c Component, secret, messageToken, aesKey string) error {
+	if err := c.Validate(aesKey); err != nil {
+		return err
+	}
+	return d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		if _, err := tx.Account(ctx, c.AppID); err == nil {
+			return invalidf("appid %s is an account's", c.AppID)
+		} else if !errors.Is(err, ErrNoAccount) {
+			return err
+		}
+		for _, g := range c.Grants {
+			if _, err := tx.Account(ctx, g.AppID); err != nil && !errors.Is(err, ErrNoAccount) {
+				return err
+			} else if err != nil {
+				return invalidf("component %s: authorizations: there is no account %s", c.AppID, g.AppID)
+			}
+		}
+		sealed := c
+		sealed.CreatedAt = d.Now()
+		sealed.SecretHash = d.Key.Hash(secretPurpose(c.AppID), secret)
+		sealed.MessageToken = d.Key.Seal("components/message_token/"+c.AppID, []byte(messageToken))
+		sealed.EncodingAESKey = d.Key.Seal("components/encoding_aes_key/"+c.AppID, []byte(aesKey))
+		return tx.PutComponent(ctx, sealed)
+	})
+}
+
+// Caller is whose identity a valid token carries.
+type Caller struct {
+	Account
+}
+
+// Authenticate returns the account behind an access token: 40014 for a text
+// that cannot be one, 40001 for one that is unknown or was replaced, 42001
+// after its end. Contract: rules 3.6.
+func (d *Directory) Authenticate(ctx context.Context, text string) (Caller, error) {
+	if !tokenShape.MatchString(text) {
+		return Caller{}, errcode.InvalidAccessToken.With("the text has not the shape of a token")
+	}
+	var caller Caller
+	err := d.Store.ViewAccounts(ctx, func(tx Tx) error {
+		t, err := tx.Token(ctx, d.Key.Hash(tokenPurpose, text))
+		if errors.Is(err, ErrNoToken) {
+			return errcode.InvalidCredential.With("no such token")
+		}
+		if err != nil {
+			return err
+		}
+		if err := t.Check(d.Now()); err != nil {
+			return err
+		}
+		caller.Account, err = tx.Account(ctx, t.AppID)
+		if errors.Is(err, ErrNoAccount) {
+			return errcode.InvalidCredential.With("account %s is gone", t.AppID)
+		}
+		return err
+	})
+	return caller, err
+}
+
+// Credentials are what a token is asked for with.
+type Credentials struct {
+	GrantType string
+	AppID     string
+	Secret    string
+	IP        netip.Addr // the caller's
+}
+
+// Issued is an access token and how long it works, in seconds.
+type Issued struct {
+	Text      string
+	ExpiresIn int
+}
+
+// check is the order of faults of both token calls. Contract: rules 3.1.
+func (d *Directory) check(ctx context.Context, tx Tx, c Credentials) error {
+	switch {
+	case c.GrantType != "client_credential":
+		return errcode.InvalidGrantType.With("grant_type is %q, not client_credential", c.GrantType)
+	case c.AppID == "":
+		return errcode.AppIDMissing
+	case c.Secret == "":
+		return errcode.SecretMissing
+	}
+	a, err := tx.Account(ctx, c.AppID)
+	if errors.Is(err, ErrNoAccount) {
+		if _, err := tx.Component(ctx, c.AppID); err == nil {
+			return errcode.ComponentToken
+		}
+		return errcode.InvalidAppID.With("no account has the AppID %q", c.AppID)
+	}
+	switch {
+	case err != nil:
+		return err
+	case len(c.Secret) > 256:
+		return errcode.InvalidSecret.With("the secret is longer than 256 bytes")
+	case a.SecretHash == "" || !d.Key.Matches(secretPurpose(c.AppID), c.Secret, a.SecretHash):
+		return errcode.InvalidCredential.With("the secret is not that of %s", c.AppID)
+	case a.SecretFrozen:
+		return errcode.SecretFrozen.With("the secret of %s is frozen", c.AppID)
+	case !allowed(c.IP, a.IPAllowlist):
+		ip := c.IP.Unmap()
+		return errcode.InvalidIP.Reworded("invalid ip %s ipv6 ::ffff:%s, not in whitelist", ip, ip).With("not in ip_allowlist of %s", c.AppID)
+	}
+	return nil
+}
+
+func allowed(ip netip.Addr, list []string) bool {
+	for _, text := range list {
+		if p, err := netip.ParsePrefix(text); err == nil && p.Contains(ip.Unmap()) {
+			return true
+		}
+	}
+	return len(list) == 0
+}
+
+// IssueToken is /cgi-bin/token: a new token each time, the one before works
+// five minutes more. 45009 above the day's limit. Contract: rules 3.1.
+func (d *Directory) IssueToken(ctx context.Context, c Credentials) (Issued, error) {
+	var issued Issued
+	// A wrong guess must not wait for the one writer.
+	if err := d.Store.ViewAccounts(ctx, func(tx Tx) error { return d.check(ctx, tx, c) }); err != nil {
+		return Issued{}, err
+	}
+	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		if err := tx.LockAccount(ctx, c.AppID); err != nil {
+			return err
+		}
+		if err := d.check(ctx, tx, c); err != nil {
+			return err
+		}
+		now, s := d.Now(), d.Settings.Get()
+		used, err := tx.AddCount(ctx, c.AppID, "/cgi-bin/token", s.Day(now))
+		if err != nil {
+			return err
+		}
+		if used > s.TokenDailyLimit {
+			return errcode.DailyLimit.With("%s fetched %d tokens today", c.AppID, s.TokenDailyLimit)
+		}
+		issued, err = d.issue(ctx, tx, Token{AppID: c.AppID, Series: Plain}, now, now.Add(TokenOverlap))
+		return err
+	})
+	return issued, err
+}
+
+// issue makes a token, gives the earlier ones of its series until cut, and
+// forgets what expired long ago.
+func (d *Directory) issue(ctx context.Context, tx Tx, t Token, now, cut time.Time) (Issued, error) {
+	text, err := newTokenText(d.Random, now)
+	if err != nil {
+		return Issued{}, err
+	}
+	t.Hash = d.Key.Hash(tokenPurpose, text)
+	t.IssuedAt, t.ExpiresAt = now, now.Add(TokenLife)
+	if t.Series == Stable {
+		t.Sealed = d.Key.Seal("access_tokens/"+t.Hash, []byte(text))
+	}
+	if err := tx.CutTokens(ctx, t.AppID, t.Series, cut); err != nil {
+		return Issued{}, err
+	}
+	if err := tx.ForgetTokens(ctx, t.AppID, now.Add(-tokenMemory)); err != nil {
+		return Issued{}, err
+	}
+	return Issued{Text: text, ExpiresIn: t.Left(now)}, tx.PutToken(ctx, t)
+}
+
+// StableToken is /cgi-bin/stable_token. Without force the same token comes
+// back until five minutes before its end; force ends it at once and makes
+// another, at most 20 times a day. 45009 and 45011 above the limits.
+// Contract: rules 3.1.
+func (d *Directory) StableToken(ctx context.Context, c Credentials, force bool) (Issued, error) {
+	return d.stableToken(ctx, c.AppID, force, func(tx Tx) error { return d.check(ctx, tx, c) })
+}
+
+// OperatorToken returns an account's stable token to the operator, who may see
+// it without the secret.
+func (d *Directory) OperatorToken(ctx context.Context, appid string) (Issued, error) {
+	return d.stableToken(ctx, appid, false, func(tx Tx) error {
+		_, err := tx.Account(ctx, appid)
+		return err
+	})
+}
+
+func (d *Directory) stableToken(ctx context.Context, appid string, force bool, check func(Tx) error) (Issued, error) {
+	var issued Issued
+	found := false
+	current := func(tx Tx, now time.Time) error {
+		found = false // the closure may run again
+		if err := check(tx); err != nil {
+			return err
+		}
+		t, err := tx.LatestToken(ctx, appid, Stable)
+		if errors.Is(err, ErrNoToken) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if t.Check(now) != nil || !keepStable(t, now, force) {
+			return nil
+		}
+		text, err := d.Key.Open("access_tokens/"+t.Hash, t.Sealed)
+		if err != nil {
+			return fmt.Errorf("the stable token of %s: %w", appid, err)
+		}
+		issued, found = Issued{Text: string(text), ExpiresIn: t.Left(now)}, true
+		return nil
+	}
+	now := d.Now()
+	if err := d.Store.ViewAccounts(ctx, func(tx Tx) error { return current(tx, now) }); err != nil {
+		return Issued{}, err
+	}
+	if err := d.stable.add(appid, now, d.Settings.Get().Day(now)); err != nil {
+		return Issued{}, err
+	}
+	if found {
+		return issued, nil
+	}
+	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		if err := tx.LockAccount(ctx, appid); err != nil {
+			return err
+		}
+		// Another call may have made the new token meanwhile.
+		now := d.Now()
+		if err := current(tx, now); err != nil || found {
+			return err
+		}
+		cut := now.Add(TokenOverlap)
+		if force {
+			cut = now
+			used, err := tx.AddCount(ctx, appid, "/cgi-bin/stable_token force", d.Settings.Get().Day(now))
+			if err != nil {
+				return err
+			}
+			if used > ForcedPerDay {
+				return errcode.DailyLimit.With("%s forced %d refreshes today", appid, ForcedPerDay)
+			}
+		}
+		var err error
+		issued, err = d.issue(ctx, tx, Token{AppID: appid, Series: Stable, Forced: force}, now, cut)
+		return err
+	})
+	return issued, err
+}
+
+// keepStable decides whether a working stable token is answered again.
+func keepStable(t Token, now time.Time, force bool) bool {
+	if force {
+		return t.Forced && now.Sub(t.IssuedAt) < ForceInterval
+	}
+	// Choice: at exactly five minutes the new token comes, so that expires_in
+	// is always above 300 (one client takes 300 off and keeps 0 for ever).
+	return t.Left(now) > int(TokenOverlap/time.Second)
+}
+
+// stableCalls counts stable_token calls in memory: the limits guard this
+// process, and a durable count would cost a write for each answer that is
+// otherwise only read.
+type stableCalls struct {
+	mu    sync.Mutex
+	calls map[string]*stableCount
+}
+
+type stableCount struct {
+	minute, day         int64
+	inMinute, duringDay int
+}
+
+// ForgetCalls starts the counts in memory again (the emulator's reset).
+func (d *Directory) ForgetCalls() {
+	d.stable.mu.Lock()
+	defer d.stable.mu.Unlock()
+	d.stable.calls = nil
+}
+
+func (s *stableCalls) add(appid string, now time.Time, day int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.calls == nil {
+		s.calls = map[string]*stableCount{}
+	}
+	c := s.calls[appid]
+	if c == nil {
+		c = &stableCount{}
+		s.calls[appid] = c
+	}
+	if minute := now.Unix() / 60; c.minute != minute {
+		c.minute, c.inMinute = minute, 0
+	}
+	if c.day != day {
+		c.day, c.duringDay = day, 0
+	}
+	switch {
+	case c.duringDay >= StablePerDay:
+		return errcode.DailyLimit.With("%s made %d stable_token calls today", appid, StablePerDay)
+	case c.inMinute >= StablePerMinute:
+		return errcode.MinuteLimit.With("%s made %d stable_token calls this minute", appid, StablePerMinute)
+	}
+	c.inMinute++
+	c.duringDay++
+	return nil
+}
+
+func (d *Directory) changed(ctx context.Context, appid string) {
+	if d.Changed != nil {
+		// The change is committed: it must show even if the caller went away.
+		d.Changed(context.WithoutCancel(ctx), appid)
+	}
+}
+
+const tokenPurpose = "access_token"
+
+func secretPurpose(appid string) string { return "appsecret/" + appid }
+
+const alphanumeric = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+func newConfirmFile(random io.Reader) (ConfirmFile, error) {
+	raw := make([]byte, 26)
+	if _, err := io.ReadFull(random, raw); err != nil {
+		return ConfirmFile{}, fmt.Errorf("drawing a verification file: %w", err)
+	}
+	name := make([]byte, 10)
+	for i := range name {
+		// The slight bias of 256 mod 62 does not matter: the name is no secret.
+		name[i] = alphanumeric[int(raw[i])%len(alphanumeric)]
+	}
+	return ConfirmFile{Name: string(name) + ".txt", Content: hex.EncodeToString(raw[10:])}, nil
+}

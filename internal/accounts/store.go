@@ -1,0 +1,53 @@
+package accounts
+
+import (
+	"context"
+	"time"
+)
+
+// Store is what a Directory needs to keep.
+type Store interface {
+	// UpdateAccounts runs f in one transaction. It may run f again after a
+	// conflict, so f must not keep state between runs.
+	UpdateAccounts(ctx context.Context, f func(Tx) error) error
+	// ViewAccounts runs f on a consistent state that f does not change.
+	ViewAccounts(ctx context.Context, f func(Tx) error) error
+}
+
+// Tx is one transaction on accounts.
+type Tx interface {
+	// LockAccount makes other writers that lock the same AppID wait.
+	LockAccount(ctx context.Context, appid string) error
+	// Account returns ErrNoAccount where there is none.
+	Account(ctx context.Context, appid string) (Account, error)
+	// Accounts lists by AppID, the first after the given one, at most limit.
+	Accounts(ctx context.Context, after string, limit int) ([]Account, error)
+	PutAccount(ctx context.Context, a Account) error
+	// DeleteAccount removes the account with its members, links and tokens.
+	DeleteAccount(ctx context.Context, appid string) error
+
+	Linked(ctx context.Context, service, miniProgram string) (bool, error)
+	// Links lists the Mini Programs that a service account is linked with.
+	Links(ctx context.Context, service string) ([]string, error)
+	PutLink(ctx context.Context, service, miniProgram string, at time.Time) error
+	DeleteLink(ctx context.Context, service, miniProgram string) error
+
+	// Component returns ErrNoComponent where there is none.
+	Component(ctx context.Context, appid string) (Component, error)
+	PutComponent(ctx context.Context, c Component) error
+
+	// Token returns ErrNoToken where there is none.
+	Token(ctx context.Context, hash string) (Token, error)
+	// LatestToken returns the newest token of a series, or ErrNoToken.
+	LatestToken(ctx context.Context, appid string, series Series) (Token, error)
+	PutToken(ctx context.Context, t Token) error
+	// CutTokens makes every token of the series that works longer than at stop at at.
+	CutTokens(ctx context.Context, appid string, series Series, at time.Time) error
+	// ForgetTokens removes the tokens of an account that expired before a time.
+	ForgetTokens(ctx context.Context, appid string, before time.Time) error
+
+	// Count returns how often something was counted on a day.
+	Count(ctx context.Context, appid, what string, day int64) (int, error)
+	// AddCount counts once more and returns the new number.
+	AddCount(ctx context.Context, appid, what string, day int64) (int, error)
+}

@@ -1,0 +1,84 @@
+package accounts
+
+import (
+	"encoding/base64"
+	"fmt"
+	"io"
+	"regexp"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+// How long tokens live. Contract: rules 3.1.
+const (
+	TokenLife    = 2 * time.Hour
+	TokenOverlap = 5 * time.Minute // a replaced token works this long beside the new one
+	// ForceInterval: two forced refreshes closer than this give the same token.
+	ForceInterval = 30 * time.Second
+	// ForcedPerDay is how often a day a refresh may be forced.
+	ForcedPerDay = 20
+	// StablePerMinute and StablePerDay limit /cgi-bin/stable_token.
+	StablePerMinute = 10_000
+	StablePerDay    = 500_000
+	// tokenMemory is how long an expired token is remembered, so that it is
+	// answered 42001 and not 40001.
+	tokenMemory = 7 * 24 * time.Hour
+)
+
+// Series keeps the tokens of /cgi-bin/token and of /cgi-bin/stable_token
+// apart: neither call affects the other's token. Contract: rules 3.1.
+type Series string
+
+// The two series of tokens.
+const (
+	Plain  Series = "plain"
+	Stable Series = "stable"
+)
+
+// Token is an access token as stored: the text itself only as a keyed hash
+// and, where it must be answered again, sealed.
+type Token struct {
+	Hash      string
+	AppID     string
+	Series    Series
+	Sealed    string // Stable only
+	Forced    bool
+	IssuedAt  time.Time
+	ExpiresAt time.Time
+	CutAt     time.Time // zero = not replaced; otherwise when it stops working
+}
+
+// Check returns nil while the token works: 40001 once it was replaced and its
+// overlap is over, 42001 after its two hours. Contract: rules 3.1, 3.6.
+func (t Token) Check(now time.Time) error {
+	switch {
+	case !t.CutAt.IsZero() && !now.Before(t.CutAt):
+		return errcode.InvalidCredential.With("the token of %s was replaced", t.AppID)
+	case !now.Before(t.ExpiresAt):
+		return errcode.TokenExpired.With("the token of %s expired at %s", t.AppID, t.ExpiresAt.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// Left is how long the token still works, in whole seconds.
+func (t Token) Left(now time.Time) int {
+	end := t.ExpiresAt
+	if !t.CutAt.IsZero() && t.CutAt.Before(end) {
+		end = t.CutAt
+	}
+	return int(end.Sub(now) / time.Second)
+}
+
+// A live token is a decimal number, an underscore and 100 to 150 characters.
+var tokenShape = regexp.MustCompile(`^[0-9]{1,10}_[0-9A-Za-z_-]{64,500}$`)
+
+// newTokenText draws 768 random bits in the shape of a live token.
+func newTokenText(random io.Reader, now time.Time) (string, error) {
+	raw := make([]byte, 96)
+	if _, err := io.ReadFull(random, raw); err != nil {
+		return "", fmt.Errorf("drawing a token: %w", err)
+	}
+	// The number counts up slowly on the platform; the month does here.
+	return fmt.Sprintf("%d_%s", (now.Year()-2017)*12+int(now.Month()), base64.RawURLEncoding.EncodeToString(raw)), nil
+}

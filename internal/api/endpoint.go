@@ -1,0 +1,262 @@
+// Package api translates the platform's wire: paths, tokens, lenient JSON in,
+// envelopes and request ids out. What a call means is decided in the domain
+// packages.
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/settings"
+)
+
+// MaxBody is how long the body of a call may be, in bytes.
+const MaxBody = 1 << 20
+
+// BodyTimeout is how long a body may take to arrive.
+const BodyTimeout = 10 * time.Second
+
+// API serves the platform's wire.
+type API struct {
+	Accounts *accounts.Directory
+	Rules    *rules.Book
+	Settings *settings.Live
+	Log      *slog.Logger
+	Now      func() time.Time // the server's clock, which an emulator moves
+	RealNow  func() time.Time // for durations and the limit of calls a second
+	Random   io.Reader
+	ClientIP func(*http.Request) netip.Addr
+	// Faults says what goes wrong with a call on purpose; nil outside the emulator.
+	Faults func(path, appid string) Fault
+	// Record is told of every call with its secrets masked; nil = nobody.
+	Record func(Record)
+	// Observe counts calls; path is an endpoint's, or "" for an unknown one.
+	Observe func(path string, errcode int, d time.Duration)
+
+	limiter limiter
+	table   map[string]endpoint
+}
+
+// Fault is what goes wrong with one call. The zero value is nothing.
+type Fault struct {
+	Code      *errcode.Code
+	Delay     time.Duration
+	Drop      bool // close the connection instead of a call
+	DropAfter bool // do the call, then close the connection instead of an answer
+}
+
+// Handler returns the handler of every path that no other part of the server
+// has: an unknown one answers 40066.
+func (a *API) Handler() http.Handler {
+	a.table = map[string]endpoint{}
+	for _, e := range a.endpoints() {
+		a.table[e.path] = e
+	}
+	return http.HandlerFunc(a.serve)
+}
+
+// needs says what an endpoint wants before its function runs.
+type needs int
+
+const (
+	open      needs = 0
+	token     needs = 1 << iota // an access token in the query
+	emptyBody                   // an empty body counts as {}
+	anyMethod                   // GET, with the fields in the query
+)
+
+type endpoint struct {
+	path  string
+	needs needs
+	serve func(context.Context, *call, *fields) (any, error)
+	codes []*errcode.Code
+}
+
+// post makes an endpoint that takes a JSON object.
+func post(path string, n needs, f func(context.Context, *call, *fields) (any, error), codes ...*errcode.Code) endpoint {
+	return endpoint{path: path, needs: n, serve: f, codes: codes}
+}
+
+// get makes an endpoint that takes its fields from the query.
+func get(path string, f func(context.Context, *call, *fields) (any, error), codes ...*errcode.Code) endpoint {
+	return endpoint{path: path, needs: anyMethod, serve: f, codes: codes}
+}
+
+// call is one call on its way.
+type call struct {
+	rid    string
+	ip     netip.Addr
+	query  url.Values
+	body   []byte
+	caller accounts.Account // zero where the endpoint wants no token
+}
+
+// rules is the call as the rules see it.
+func (c *call) rules() rules.Call { return rules.Call{Caller: c.caller, RID: c.rid} }
+
+func (a *API) serve(w http.ResponseWriter, r *http.Request) {
+	began := a.RealNow()
+	c := &call{rid: a.newRID(), ip: a.ClientIP(r), query: r.URL.Query()}
+	e, known := a.table[r.URL.Path]
+	var reply any
+	var fault Fault
+	err := error(errcode.InvalidURL.With("no endpoint at this path"))
+	if known {
+		reply, fault, err = a.run(w, r, e, c)
+	}
+	code, detail := errcode.Of(err)
+	body := encodeReply(reply, code, c.rid)
+	took := a.RealNow().Sub(began)
+	a.log(r, e, c, code, detail, err, took)
+	if a.Observe != nil {
+		a.Observe(e.path, code.Number, took)
+	}
+	if a.Record != nil {
+		a.Record(newRecord(a.Now(), r, c, body, code, detail, took))
+	}
+	if fault.Drop || fault.DropAfter {
+		panic(http.ErrAbortHandler) // net/http closes the connection
+	}
+	// The word is "encoding" on the platform, not "charset".
+	w.Header().Set("Content-Type", "application/json; encoding=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Write(body)
+}
+
+// run does what all endpoints share, in this order: method, token, limit of
+// calls, body, injected fault, the endpoint itself.
+func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (any, Fault, error) {
+	ctx := r.Context()
+	if e.needs&anyMethod == 0 && r.Method != http.MethodPost {
+		return nil, Fault{}, errcode.RequirePost.With("got %.16s", r.Method)
+	}
+	if e.needs&token != 0 {
+		if err := a.authenticate(ctx, c); err != nil {
+			return nil, Fault{}, err
+		}
+		if limit := a.Settings.Get().RateLimit; !a.limiter.allow(c.caller.AppID+" "+e.path, limit, a.RealNow()) {
+			return nil, Fault{}, errcode.TooFrequent.With("%s called %s more than %d times within a second", c.caller.AppID, e.path, limit)
+		}
+	}
+	f, err := a.readFields(w, r, e, c)
+	if err != nil {
+		return nil, Fault{}, err
+	}
+	fault := a.fault(e, c, f)
+	if fault.Delay > 0 {
+		select {
+		case <-time.After(fault.Delay):
+		case <-ctx.Done():
+			return nil, Fault{Drop: true}, ctx.Err()
+		}
+	}
+	if fault.Code != nil {
+		return nil, fault, fault.Code.With("injected by a fault")
+	}
+	if fault.Drop {
+		return nil, fault, errcode.SystemError.With("dropped by a fault")
+	}
+	reply, err := e.serve(ctx, c, f)
+	// A wrong type is reported before what the endpoint made of it.
+	if f.err != nil {
+		err = f.err
+	}
+	return reply, fault, err
+}
+
+func (a *API) fault(e endpoint, c *call, f *fields) Fault {
+	if a.Faults == nil {
+		return Fault{}
+	}
+	appid := c.caller.AppID
+	if appid == "" {
+		appid, _ = f.peek("appid")
+	}
+	return a.Faults(e.path, appid)
+}
+
+// authenticate finds whose token is in the query.
+func (a *API) authenticate(ctx context.Context, c *call) error {
+	text := c.query.Get("access_token")
+	if text == "" {
+		return errcode.TokenMissing.With("no access_token in the query")
+	}
+	caller, err := a.Accounts.Authenticate(ctx, text)
+	c.caller = caller.Account
+	return err
+}
+
+// readFields reads the body, or the query of an endpoint that takes one.
+func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (*fields, error) {
+	if e.needs&anyMethod != 0 {
+		return queryFields(c.query), nil
+	}
+	// The deadline is the connection's: it is real time, whatever the clock
+	// says. A recorder in a test has none.
+	control := http.NewResponseController(w)
+	if err := control.SetReadDeadline(time.Now().Add(BodyTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return nil, err
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
+		return nil, errcode.DataFormat.With("the body is longer than %d bytes", MaxBody)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		w.Header().Set("Connection", "close")
+		return nil, errcode.DataFormat.With("the body did not arrive within %s", BodyTimeout)
+	}
+	if err != nil {
+		return nil, errcode.DataFormat.With("the body broke off: %v", err)
+	}
+	_ = control.SetReadDeadline(time.Time{})
+	c.body = body
+	if strings.TrimSpace(string(body)) == "" {
+		if e.needs&emptyBody == 0 {
+			return nil, errcode.EmptyPostData.With("the body is empty: want a JSON object")
+		}
+		body = []byte("{}")
+	}
+	return parseFields(body)
+}
+
+// log writes the one line of a call. Texts of the caller are quoted and cut.
+func (a *API) log(r *http.Request, e endpoint, c *call, code *errcode.Code, detail string, err error, took time.Duration) {
+	attrs := []slog.Attr{
+		slog.String("rid", c.rid), slog.String("endpoint", e.path), slog.Int("errcode", code.Number),
+		slog.String("account", c.caller.AppID), slog.String("ip", c.ip.String()), slog.Duration("took", took),
+	}
+	level := slog.LevelInfo
+	if e.path == "" {
+		attrs = append(attrs, slog.String("path", fmt.Sprintf("%.200s", r.URL.Path)))
+	}
+	if detail != "" {
+		attrs = append(attrs, slog.String("detail", detail))
+	}
+	switch {
+	case code == errcode.SystemError && detail == "":
+		level = slog.LevelError
+		attrs = append(attrs, slog.Any("error", err))
+	case e.path != "" && !declared(e, code) && detail != "injected by a fault":
+		level = slog.LevelWarn
+		attrs = append(attrs, slog.String("undeclared", "the endpoint's line does not name this code"))
+	}
+	a.Log.LogAttrs(r.Context(), level, "call", attrs...)
+}
+
+func declared(e endpoint, code *errcode.Code) bool {
+	same := func(c *errcode.Code) bool { return c.Number == code.Number }
+	return slices.ContainsFunc(shared, same) || slices.ContainsFunc(e.codes, same)
+}

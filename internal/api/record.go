@@ -1,0 +1,112 @@
+package api
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+// Record is one call as it may be shown and kept: nothing in it lets anybody in.
+type Record struct {
+	RID     string        `json:"rid"`
+	At      time.Time     `json:"at"`
+	Account string        `json:"account,omitempty"`
+	IP      string        `json:"ip"`
+	Method  string        `json:"method"`
+	URL     string        `json:"url"`
+	Request string        `json:"request"`
+	Answer  string        `json:"answer"`
+	ErrCode int           `json:"errcode"`
+	Detail  string        `json:"detail,omitempty" doc:"what exactly was wrong"`
+	Took    time.Duration `json:"took_ns"`
+}
+
+// maxRecorded is how much of a body is kept, in bytes.
+const maxRecorded = 8 << 10
+
+// hidden names what a record must not show.
+var hidden = []string{
+	"secret", "appsecret", "component_secret", "component_appsecret", "access_token", "component_access_token",
+	"authorizer_access_token", "authorizer_refresh_token", "refresh_token", "component_verify_ticket", "js_code",
+	"code_ticket", "ticket", "code", "code_url", "session_key", "auth_code", "authorization_code", "pre_auth_code",
+	"marketcode_key", "buffer",
+}
+
+const masked = "[masked]"
+
+func isHidden(name string) bool { return slices.Contains(hidden, strings.ToLower(name)) }
+
+func newRecord(at time.Time, r *http.Request, c *call, answer []byte, code *errcode.Code, detail string, took time.Duration) Record {
+	return Record{
+		RID: c.rid, At: at, Account: c.caller.AppID, IP: c.ip.String(), Method: cut(r.Method, 16),
+		URL:     cut(r.URL.Path, 256) + maskQuery(c.query),
+		Request: maskBody(c.body), Answer: maskBody(answer),
+		ErrCode: code.Number, Detail: detail, Took: took,
+	}
+}
+
+func cut(s string, n int) string {
+	if len(s) > n {
+		return strings.ToValidUTF8(s[:n], "") + "…"
+	}
+	return strings.ToValidUTF8(s, "\ufffd")
+}
+
+func maskQuery(query url.Values) string {
+	if len(query) == 0 {
+		return ""
+	}
+	shown := url.Values{}
+	for name, values := range query {
+		for _, v := range values {
+			if isHidden(name) {
+				v = masked
+			}
+			shown.Add(cut(name, 64), cut(v, 256))
+		}
+	}
+	return "?" + shown.Encode()
+}
+
+// hiddenPair finds hidden values in a text that is not JSON as a whole.
+var hiddenPair = regexp.MustCompile(`(?i)("?(?:[a-z_]*(?:secret|token|ticket|code|key))"?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|[^,&}\s]+)`)
+
+// maskBody hides secrets wherever they stand in a JSON body.
+func maskBody(body []byte) string {
+	if len(body) == 0 {
+		return ""
+	}
+	var v any
+	if json.Unmarshal(body, &v) != nil {
+		return cut(hiddenPair.ReplaceAllString(string(body), "${1}"+masked), maxRecorded)
+	}
+	shown, err := json.Marshal(maskValue(v))
+	if err != nil {
+		return masked
+	}
+	return cut(string(shown), maxRecorded)
+}
+
+func maskValue(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, inner := range v {
+			if isHidden(name) {
+				v[name] = masked
+			} else {
+				v[name] = maskValue(inner)
+			}
+		}
+	case []any:
+		for i := range v {
+			v[i] = maskValue(v[i])
+		}
+	}
+	return v
+}

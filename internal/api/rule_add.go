@@ -1,0 +1,53 @@
+package api
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+// addRuleRequest is an add or an edit, read but not judged.
+type addRuleRequest struct {
+	draft  rules.Draft
+	isEdit bool
+}
+
+// readAddRule checks what is required of each kind of rule. Contract: rules 1.1.
+func readAddRule(f *fields, kind accounts.Kind) (addRuleRequest, error) {
+	var req addRuleRequest
+	req.draft.Prefix, req.draft.Path, req.draft.AppID = f.text("prefix"), f.text("path"), f.text("appid")
+	isEdit, given := f.number("is_edit")
+	if f.err == nil && (!given || isEdit != 0 && isEdit != 1) {
+		f.err = errcode.InvalidArgs.With("is_edit: want 0 to add or 1 to edit")
+	}
+	req.isEdit = isEdit == 1
+	if kind != accounts.ServiceAccount {
+		permit, _ := f.number("permit_sub_rule")
+		if f.err == nil && permit != 1 && permit != 2 {
+			f.err = errcode.InvalidArgs.With("permit_sub_rule is %d: want 1, or 2 to occupy what lies below", permit)
+		}
+		req.draft.Occupy = permit == 2
+		req.draft.OpenVersion, _ = f.number("open_version")
+		links, given := f.texts("debug_url")
+		// Choice: absent or null keeps the test links, [] clears them.
+		req.draft.TestLinks, req.draft.KeepLinks = links, !given
+	}
+	if f.err == nil && req.draft.Prefix == "" {
+		f.err = errcode.InvalidArgs.With("prefix is missing")
+	}
+	return req, f.err
+}
+
+// addRule adds or edits a rule. Contract: rules 1.1, 1.2.
+func (a *API) addRule(ctx context.Context, c *call, f *fields) (any, error) {
+	req, err := readAddRule(f, c.caller.Kind)
+	if err != nil {
+		return nil, err
+	}
+	if req.isEdit {
+		return success, a.Rules.Edit(ctx, c.rules(), req.draft)
+	}
+	return success, a.Rules.Add(ctx, c.rules(), req.draft)
+}

@@ -1,0 +1,13 @@
+package api
+
+import "context"
+
+// deleteRule takes a rule away at once. Contract: rules 1.5.
+func (a *API) deleteRule(ctx context.Context, c *call, f *fields) (any, error) {
+	prefix, err := readPrefix(f)
+	appid := f.text("appid")
+	if err != nil || f.err != nil {
+		return nil, f.err
+	}
+	return success, a.Rules.Delete(ctx, c.rules(), prefix, appid)
+}

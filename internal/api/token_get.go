@@ -1,0 +1,23 @@
+package api
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+)
+
+// tokenReply has neither errcode nor errmsg: some clients take any errmsg for
+// an error. Contract: rules 3.1, clients 6.
+type tokenReply struct {
+	AccessToken string `json:"access_token"`
+	ExpiresIn   int    `json:"expires_in"`
+}
+
+// token issues an access token; the one before works five minutes more.
+// Contract: rules 3.1.
+func (a *API) token(ctx context.Context, c *call, f *fields) (any, error) {
+	issued, err := a.Accounts.IssueToken(ctx, accounts.Credentials{
+		GrantType: f.text("grant_type"), AppID: f.text("appid"), Secret: f.text("secret"), IP: c.ip,
+	})
+	return tokenReply{AccessToken: issued.Text, ExpiresIn: issued.ExpiresIn}, err
+}

@@ -1,0 +1,111 @@
+// Package emulator knows what the real platform lacks: a clock that can be
+// moved, faults that can be injected, and a record of the last calls. It is
+// wired only where an operator asked for it.
+package emulator
+
+import (
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Clock is the time of the whole server. It runs at real speed from where it
+// was set, or stands still.
+type Clock struct {
+	Real func() time.Time
+	// Save keeps the state over a restart, before it takes effect.
+	Save func(state string) error
+
+	mu    sync.Mutex
+	state clockState
+}
+
+type clockState struct {
+	Offset time.Duration `json:"offset"` // ahead of real time
+	Frozen bool          `json:"frozen"`
+	At     time.Time     `json:"at"` // the time while frozen
+}
+
+// Restore continues from a state that Save was given.
+func (c *Clock) Restore(state string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return json.Unmarshal([]byte(state), &c.state)
+}
+
+// Now is the server's time.
+func (c *Clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now(c.state)
+}
+
+func (c *Clock) now(s clockState) time.Time {
+	if s.Frozen {
+		return s.At
+	}
+	return c.Real().Add(s.Offset)
+}
+
+// Frozen reports whether the clock stands still.
+func (c *Clock) Frozen() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state.Frozen
+}
+
+// Move is a change of the clock.
+type Move struct {
+	Now     *time.Time    // set to
+	Advance time.Duration // or move on by
+	Freeze  *bool         // then stop or run on
+}
+
+// latest keeps the clock where a request id can still carry the second.
+var latest = time.Date(2106, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// Apply moves the clock. Moving back is refused: what was issued would become
+// young again; a reset does it.
+func (c *Clock) Apply(m Move) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.state
+	now := c.now(s)
+	then := now.Add(m.Advance)
+	if m.Now != nil {
+		then = m.Now.Add(m.Advance)
+	}
+	switch {
+	case then.Before(now):
+		return fmt.Errorf("the clock shows %s and cannot go back to %s: reset the emulator instead", now.UTC().Format(time.RFC3339), then.UTC().Format(time.RFC3339))
+	case then.After(latest):
+		return fmt.Errorf("%s is after %s", then.UTC().Format(time.RFC3339), latest.Format(time.RFC3339))
+	}
+	if m.Freeze != nil {
+		s.Frozen = *m.Freeze
+	}
+	s.At, s.Offset = then, then.Sub(c.Real())
+	return c.set(s)
+}
+
+// Reset returns to real time.
+func (c *Clock) Reset() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.set(clockState{})
+}
+
+func (c *Clock) set(s clockState) error {
+	if c.Save != nil {
+		text, err := json.Marshal(s)
+		if err != nil {
+			return err
+		}
+		if err := c.Save(string(text)); err != nil {
+			return fmt.Errorf("keeping the clock over a restart: %w", err)
+		}
+	}
+	c.state = s
+	return nil
+}

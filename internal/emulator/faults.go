@@ -1,0 +1,119 @@
+package emulator
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Fault is one entry of the plan: what goes wrong with calls of an endpoint.
+type Fault struct {
+	ID          int           `json:"id"`
+	Path        string        `json:"path"`
+	AppID       string        `json:"appid,omitempty"`
+	ErrCode     *int          `json:"errcode,omitempty"`
+	ErrMsg      string        `json:"errmsg,omitempty"`
+	Times       int           `json:"times,omitempty"` // 0 = unlimited
+	Probability float64       `json:"probability"`
+	Delay       time.Duration `json:"-"`
+	Drop        bool          `json:"drop,omitempty"`
+	DropAfter   bool          `json:"drop_after,omitempty"`
+	Fired       int           `json:"fired"`
+}
+
+// MaxDelay bounds the delay of a fault.
+const MaxDelay = time.Minute
+
+// maxFaults bounds the plan.
+const maxFaults = 1000
+
+// Plan holds the faults that are in force. The same seed and the same calls
+// give the same faults.
+type Plan struct {
+	mu     sync.Mutex
+	seed   uint64
+	random *rand.Rand
+	next   int
+	faults []*Fault
+}
+
+// NewPlan is empty.
+func NewPlan(seed uint64) *Plan {
+	p := &Plan{seed: seed}
+	p.Clear()
+	return p
+}
+
+// Clear drops every fault and starts the seed again.
+func (p *Plan) Clear() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.faults, p.next = nil, 0
+	p.random = rand.New(rand.NewPCG(p.seed, 0))
+}
+
+// Add puts a fault in force and returns it with its id.
+func (p *Plan) Add(f Fault) (Fault, error) {
+	switch {
+	case f.ErrCode == nil && f.Delay == 0 && !f.Drop && !f.DropAfter:
+		return f, fmt.Errorf("a fault needs at least one of errcode, delay, drop, drop_after")
+	case f.ErrCode != nil && (f.Drop || f.DropAfter):
+		return f, fmt.Errorf("errcode answers and drop does not: choose one")
+	case f.Probability < 0 || f.Probability > 1:
+		return f, fmt.Errorf("probability is %v: want 0 to 1", f.Probability)
+	case f.Times < 0:
+		return f, fmt.Errorf("times is %d: want 1 or more, or leave it out for ever", f.Times)
+	case f.Delay < 0 || f.Delay > MaxDelay:
+		return f, fmt.Errorf("delay is %s: want at most %s", f.Delay, MaxDelay)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.faults) >= maxFaults {
+		return f, fmt.Errorf("there are %d faults already: delete some", maxFaults)
+	}
+	p.next++
+	f.ID, f.Fired = p.next, 0
+	p.faults = append(p.faults, &f)
+	return f, nil
+}
+
+// Remove drops one fault; ok is false where there is none with the id.
+func (p *Plan) Remove(id int) (ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before := len(p.faults)
+	p.faults = slices.DeleteFunc(p.faults, func(f *Fault) bool { return f.ID == id })
+	return len(p.faults) < before
+}
+
+// List returns the faults in force, oldest first.
+func (p *Plan) List() []Fault {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := []Fault{}
+	for _, f := range p.faults {
+		list = append(list, *f)
+	}
+	return list
+}
+
+// Next says what goes wrong with a call: the first fault of its path and
+// account that has times left and whose chance comes up. A fault fires at most
+// Times times, so never more often in a row.
+func (p *Plan) Next(path, appid string) (Fault, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, f := range p.faults {
+		if f.Path != path || f.AppID != "" && f.AppID != appid || f.Times > 0 && f.Fired >= f.Times {
+			continue
+		}
+		if f.Probability < 1 && p.random.Float64() >= f.Probability {
+			continue
+		}
+		f.Fired++
+		return *f, true
+	}
+	return Fault{}, false
+}

@@ -1,0 +1,99 @@
+// Package errcode knows every number that a caller of the wire can see: its
+// text, what it means and how we know. It knows nothing of who returns it.
+package errcode
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Evidence says how we know a code's text.
+type Evidence string
+
+const (
+	// Seen: quoted from a live answer of the platform.
+	Seen Evidence = "seen"
+	// Page: documented, never quoted from a live answer.
+	Page Evidence = "page"
+	// Inferred: our choice where every source is silent.
+	Inferred Evidence = "inferred"
+)
+
+// Code is one row of the list in codes.go.
+type Code struct {
+	Number   int
+	Text     string // errmsg, before the request id
+	Meaning  string // for people: when it is returned
+	Evidence Evidence
+}
+
+// Error makes a code an error, so that a decision returns the row itself.
+func (c *Code) Error() string { return fmt.Sprintf("%d %s", c.Number, c.Text) }
+
+// With returns the code with a detail that says which thing and why. The
+// detail goes to the log and to the record of the call; whether it is also
+// shown on the wire is a property of the endpoint's family.
+func (c *Code) With(format string, args ...any) error {
+	return &Detailed{Code: c, Detail: fmt.Sprintf(format, args...)}
+}
+
+// Reworded returns the code with another text on the wire, for the few texts
+// that quote the caller.
+func (c *Code) Reworded(format string, args ...any) *Code {
+	other := *c
+	other.Text = fmt.Sprintf(format, args...)
+	return &other
+}
+
+// Is makes errors.Is find a reworded code by its number.
+func (c *Code) Is(target error) bool {
+	other, ok := target.(*Code)
+	return ok && other.Number == c.Number
+}
+
+// Detailed is a code with what exactly was wrong.
+type Detailed struct {
+	Code   *Code
+	Detail string
+}
+
+func (d *Detailed) Error() string { return d.Code.Error() + ": " + d.Detail }
+
+// Unwrap makes errors.Is find the row.
+func (d *Detailed) Unwrap() error { return d.Code }
+
+// Of returns the row that err carries and its detail. An error without a row
+// is SystemError with an empty detail: what was behind it is for the log only.
+func Of(err error) (*Code, string) {
+	if err == nil {
+		return OK, ""
+	}
+	if d, ok := errors.AsType[*Detailed](err); ok {
+		return d.Code, d.Detail
+	}
+	if c, ok := errors.AsType[*Code](err); ok {
+		return c, ""
+	}
+	return SystemError, ""
+}
+
+// All is every code in the order of codes.go.
+func All() []*Code { return all }
+
+// ByNumber returns the row with a number; ok is false where the list has none.
+func ByNumber(number int) (code *Code, ok bool) {
+	for _, c := range all {
+		if c.Number == number {
+			return c, true
+		}
+	}
+	return nil, false
+}
+
+var all []*Code
+
+func define(number int, text, meaning string, evidence Evidence) *Code {
+	c := &Code{Number: number, Text: text, Meaning: meaning, Evidence: evidence}
+	all = append(all, c)
+	return c
+}

@@ -1,0 +1,573 @@
+package rules
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/settings"
+)
+
+// MaxPath is how long a page with its query may be, in bytes. Choice: the
+// platform names no limit.
+const MaxPath = 1024
+
+// Book holds the transactions on rules.
+type Book struct {
+	Store    Store
+	Settings *settings.Live
+	Now      func() time.Time
+	Fetch    Fetch
+	// Changed is told after a rule changed, before the change is acknowledged.
+	Changed func(ctx context.Context, key string)
+}
+
+// Call is one call by an account.
+type Call struct {
+	Caller accounts.Account
+	RID    string
+}
+
+func (b *Book) author(c Call, did string) Author {
+	return Author{At: b.Now(), Actor: c.Caller.AppID, RID: c.RID, Did: did}
+}
+
+// checkDraft is the part of an add or edit that needs no database, in the
+// order of the contract: ranges (40097), kind of account (85075, 48001).
+// Contract: rules 1.8.
+func checkDraft(owner accounts.Account, d Draft) error {
+	if d.Path == "" || len(d.Path) > MaxPath || !utf8.ValidString(d.Path) || containsControl(d.Path) {
+		return errcode.InvalidArgs.With("path: want 1 to %d bytes without control characters", MaxPath)
+	}
+	if kindFor(owner) == Service {
+		if d.AppID == "" {
+			return errcode.InvalidArgs.With("appid: a service-account rule names the Mini Program to open")
+		}
+	} else {
+		if d.OpenVersion < OpenDevelopment || d.OpenVersion > OpenRelease {
+			return errcode.InvalidArgs.With("open_version is %d: want 1, 2 or 3", d.OpenVersion)
+		}
+		if len(d.TestLinks) > MaxTestLinks {
+			return errcode.InvalidArgs.With("debug_url has %d test links: at most %d", len(d.TestLinks), MaxTestLinks)
+		}
+	}
+	return owner.JumpRules()
+}
+
+func containsControl(s string) bool {
+	for _, r := range s {
+		if unicode.IsControl(r) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkTarget returns 40166 unless the service account is linked with the
+// Mini Program, 85075 if that one is personal. Contract: rules 1.8, 6.
+func checkTarget(ctx context.Context, tx Tx, owner accounts.Account, appid string) error {
+	target, err := tx.Account(ctx, appid)
+	switch {
+	case errors.Is(err, accounts.ErrNoAccount) || err == nil && target.Kind != accounts.MiniProgram:
+		return errcode.InvalidWeappAppID.With("appid %q is not a Mini Program", appid)
+	case err != nil:
+		return err
+	}
+	linked, err := tx.Linked(ctx, owner.AppID, appid)
+	if err != nil {
+		return err
+	}
+	if !linked {
+		return errcode.InvalidWeappAppID.With("%s is not linked with %s", owner.AppID, appid)
+	}
+	return target.JumpRules()
+}
+
+// Add adds a rule, unpublished. The order of its faults is that of
+// contract rules 1.8: 40097, 85075, 48001, 40166, 85066, 85068, 85071, 85072,
+// 85073, 85070, 85076, 85069.
+func (b *Book) Add(ctx context.Context, call Call, d Draft) error {
+	owner, s := call.Caller, b.Settings.Get()
+	if err := checkDraft(owner, d); err != nil {
+		return err
+	}
+	var rule Rule
+	var status DomainStatus
+	// Everything but the file is checked before a stranger's host is asked,
+	// and again with the write, because others write meanwhile.
+	err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
+		rule, status, err = b.admit(ctx, tx, owner, d, s)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if rule.Kind == Ordinary {
+		record, err := b.confirm(ctx, owner, rule.Prefix, status, s)
+		record.RID, record.At = call.RID, b.Now()
+		if saved := b.Store.UpdateRules(context.WithoutCancel(ctx), func(tx Tx) error { return tx.PutConfirmation(ctx, record) }); saved != nil && err == nil {
+			return saved
+		}
+		if err != nil {
+			return err
+		}
+	}
+	err = b.Store.UpdateRules(ctx, func(tx Tx) error {
+		if err := tx.LockOwner(ctx, limitHolder(owner, d)); err != nil {
+			return err
+		}
+		if err := tx.LockOrigin(ctx, rule.Prefix.Origin()); err != nil {
+			return err
+		}
+		var err error
+		if rule, _, err = b.admit(ctx, tx, owner, d, s); err != nil {
+			return err
+		}
+		rule.CreatedAt, rule.ChangedAt = b.Now(), b.Now()
+		_, err = tx.AddRule(ctx, rule, b.author(call, "add"))
+		if errors.Is(err, ErrPrefixTaken) {
+			return errcode.PrefixOwned.With("prefix %q was added by another account meanwhile", d.Prefix)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	b.changed(ctx, rule.Prefix.Key)
+	return nil
+}
+
+// limitHolder is the account whose number of rules an add raises.
+func limitHolder(owner accounts.Account, d Draft) string {
+	if kindFor(owner) == Service {
+		return d.AppID
+	}
+	return owner.AppID
+}
+
+// admit decides whether the draft may become a rule of the owner.
+func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft, s settings.Settings) (Rule, DomainStatus, error) {
+	rule := Rule{Kind: kindFor(owner), Owner: owner.AppID, Target: owner.AppID, Path: d.Path}
+	if rule.Kind == Service {
+		rule.Target = d.AppID
+		if err := checkTarget(ctx, tx, owner, d.AppID); err != nil {
+			return Rule{}, "", err
+		}
+	}
+	p, err := ParsePrefix(d.Prefix, rule.Kind, s.AllowPrivateHosts)
+	if err != nil {
+		return Rule{}, "", err
+	}
+	rule.Prefix = p
+	if rule.Kind == Ordinary {
+		rule.Occupy, rule.OpenVersion, rule.TestLinks = d.Occupy, d.OpenVersion, d.TestLinks
+		if err := checkTestLinks(p, d.TestLinks); err != nil {
+			return Rule{}, "", err
+		}
+	}
+	if err := checkOwners(ctx, tx, rule); err != nil {
+		return Rule{}, "", err
+	}
+	if err := checkCount(ctx, tx, rule, s); err != nil {
+		return Rule{}, "", err
+	}
+	if rule.Kind == Service {
+		return rule, "", nil
+	}
+	status, err := tx.Domain(ctx, p.Host)
+	switch {
+	case err != nil:
+		return Rule{}, "", err
+	case status == Denied:
+		return Rule{}, "", errcode.PrefixDenied.With("the operator denies rules on %s", p.Host)
+	case status == NoICP:
+		return Rule{}, "", errcode.ICPFailed.With("the operator has no ICP record for %s", p.Host)
+	}
+	return rule, status, nil
+}
+
+// checkOwners returns 85071 for the caller's own prefix, 85072 for another's
+// and for one below a prefix that another occupies. Contract: rules 2.4, 2.10.
+func checkOwners(ctx context.Context, tx Tx, rule Rule) error {
+	above, err := tx.RulesAt(ctx, rule.Prefix.Ends())
+	if err != nil {
+		return err
+	}
+	var taken error
+	for _, r := range above {
+		switch {
+		case r.Prefix.Key == rule.Prefix.Key && r.Owner == rule.Owner:
+			return errcode.PrefixAdded.With("prefix %q is a rule of %s already", r.Prefix.Text, r.Owner)
+		case r.Owner == rule.Owner:
+		case r.Prefix.Key == rule.Prefix.Key:
+			taken = errcode.PrefixOwned.With("prefix %q belongs to another account", r.Prefix.Text)
+		case r.Occupy && r.Prefix.Matches(rule.Prefix.Link):
+			taken = errcode.PrefixOwned.With("another account occupies what lies below %q", r.Prefix.Text)
+		}
+	}
+	return taken
+}
+
+func checkCount(ctx context.Context, tx Tx, rule Rule, s settings.Settings) error {
+	count, limit := tx.CountOwned, s.RuleLimit
+	if rule.Kind == Service {
+		count, limit = tx.CountTargeted, s.ServiceRuleLimit
+	}
+	n, err := count(ctx, rule.Target)
+	if err != nil {
+		return err
+	}
+	if n >= limit {
+		return errcode.PrefixLimit.With("%s has %d rules, the limit is %d", rule.Target, n, limit)
+	}
+	return nil
+}
+
+// Edit changes a rule of the caller. 40097 for a prefix that is no rule of the
+// caller and for what may not change. Contract: rules 1.2.
+func (b *Book) Edit(ctx context.Context, call Call, d Draft) error {
+	owner, s := call.Caller, b.Settings.Get()
+	if err := checkDraft(owner, d); err != nil {
+		return err
+	}
+	var key string
+	err := b.Store.UpdateRules(ctx, func(tx Tx) error {
+		if err := tx.LockOwner(ctx, limitHolder(owner, d)); err != nil {
+			return err
+		}
+		if kindFor(owner) == Service {
+			if err := checkTarget(ctx, tx, owner, d.AppID); err != nil {
+				return err
+			}
+		}
+		// A rule that was added while private hosts were allowed stays editable.
+		p, err := ParsePrefix(d.Prefix, kindFor(owner), true)
+		if err != nil {
+			return err
+		}
+		if err := tx.LockOrigin(ctx, p.Origin()); err != nil {
+			return err
+		}
+		key = p.Key
+		rule, err := ownRule(ctx, tx, owner, d.Prefix)
+		if err != nil {
+			return err
+		}
+		// The stored form decides what the rule matches.
+		if err := checkTestLinks(rule.Prefix, d.TestLinks); err != nil {
+			return err
+		}
+		retargeted := rule.Kind == Service && d.AppID != rule.Target
+		if rule, err = rule.Edit(d, b.Now()); err != nil {
+			return err
+		}
+		if retargeted {
+			if err := checkCount(ctx, tx, rule, s); err != nil {
+				return err
+			}
+		}
+		return tx.PutRule(ctx, rule, b.author(call, "edit"))
+	})
+	if err != nil {
+		return err
+	}
+	b.changed(ctx, key)
+	return nil
+}
+
+// ownRule returns the caller's rule with a prefix; 40097 where there is none,
+// whether or not another account has it.
+func ownRule(ctx context.Context, tx Tx, owner accounts.Account, prefix string) (Rule, error) {
+	link, ok := ParseLink(prefix)
+	if !ok {
+		return Rule{}, errcode.InvalidArgs.With("prefix %.120q is not a link", prefix)
+	}
+	rule, err := tx.Rule(ctx, link.Key)
+	if errors.Is(err, ErrNoRule) || err == nil && rule.Owner != owner.AppID {
+		return Rule{}, errcode.InvalidArgs.With("%s has no rule with the prefix %.120q", owner.AppID, prefix)
+	}
+	return rule, err
+}
+
+// Publish makes a rule live at once. Publishing again is free. 40097 for an
+// unknown prefix, 85074 without a release, 886000 when the month's publishes
+// are spent. Contract: rules 1.4.
+func (b *Book) Publish(ctx context.Context, call Call, prefix string) error {
+	owner := call.Caller
+	if err := owner.JumpRules(); err != nil {
+		return err
+	}
+	var key string
+	err := b.Store.UpdateRules(ctx, func(tx Tx) error {
+		key = ""
+		if err := tx.LockOwner(ctx, owner.AppID); err != nil {
+			return err
+		}
+		// Edits and deletes of this rule wait for the origin.
+		if err := lockOrigin(ctx, tx, prefix); err != nil {
+			return err
+		}
+		rule, err := ownRule(ctx, tx, owner, prefix)
+		if err != nil || rule.Published {
+			return err
+		}
+		target, err := tx.Account(ctx, rule.Target)
+		if errors.Is(err, accounts.ErrNoAccount) {
+			return errcode.NotReleased.With("%s is gone", rule.Target)
+		}
+		if err != nil {
+			return err
+		}
+		now, s := b.Now(), b.Settings.Get()
+		spent, err := tx.PublishesSince(ctx, owner.AppID, s.MonthStart(now))
+		if err != nil {
+			return err
+		}
+		quota := s.PublishQuota
+		if rule.Kind == Service {
+			quota = s.ServicePublishQuota
+		} else if quota == 0 {
+			return errcode.PublishQuota.With("the operator allows no publishes")
+		}
+		if rule, err = rule.Publish(target, spent, quota, now); err != nil {
+			return err
+		}
+		if err := tx.PutRule(ctx, rule, b.author(call, "publish")); err != nil {
+			return err
+		}
+		key = rule.Prefix.Key
+		return tx.AddPublish(ctx, owner.AppID, rule.Prefix.Key, now)
+	})
+	if err == nil && key != "" {
+		b.changed(ctx, key)
+	}
+	return err
+}
+
+func lockOrigin(ctx context.Context, tx Tx, prefix string) error {
+	link, ok := ParseLink(prefix)
+	if !ok {
+		return errcode.InvalidArgs.With("prefix %.120q is not a link", prefix)
+	}
+	return tx.LockOrigin(ctx, link.Origin())
+}
+
+// Delete removes a rule at once and frees its prefix. 40097 for an unknown
+// prefix and for an appid that is not the rule's. Contract: rules 1.5.
+func (b *Book) Delete(ctx context.Context, call Call, prefix, appid string) error {
+	owner := call.Caller
+	if err := owner.JumpRules(); err != nil {
+		return err
+	}
+	var key string
+	err := b.Store.UpdateRules(ctx, func(tx Tx) error {
+		if err := tx.LockOwner(ctx, owner.AppID); err != nil {
+			return err
+		}
+		if err := lockOrigin(ctx, tx, prefix); err != nil {
+			return err
+		}
+		rule, err := ownRule(ctx, tx, owner, prefix)
+		if err != nil {
+			return err
+		}
+		if rule.Kind == Service && appid != "" && appid != rule.Target {
+			return errcode.InvalidArgs.With("the rule %q opens %s, not %s", rule.Prefix.Text, rule.Target, appid)
+		}
+		key = rule.Prefix.Key
+		return tx.DeleteRule(ctx, rule, b.author(call, "delete"))
+	})
+	if err == nil {
+		b.changed(ctx, key)
+	}
+	return err
+}
+
+// The ways to list rules. Contract: rules 1.3.
+const (
+	ListNewest   = 0 // the most recently added, up to 10,000
+	ListPrefixes = 1
+	ListPage     = 2
+)
+
+// Limits of a list. Contract: rules 1.3.
+const (
+	maxNewest   = 10_000
+	maxPrefixes = 200
+	maxPage     = 200
+)
+
+// ListRequest says which of the caller's rules are wanted.
+type ListRequest struct {
+	AppID    string // service accounts: only rules that open this Mini Program
+	Type     int
+	Prefixes []string
+	Page     int // from 1
+	PageSize int
+}
+
+// Listing is the caller's rules.
+type Listing struct {
+	Rules         []Rule
+	Total         int // of all rules that a page is taken from
+	Open          bool
+	PublishesLeft int // of this month
+}
+
+// List returns rules of the caller. 40097 for what cannot be asked, 40166 for
+// a Mini Program that the service account is not linked with.
+// Contract: rules 1.3.
+func (b *Book) List(ctx context.Context, call Call, req ListRequest) (Listing, error) {
+	owner := call.Caller
+	q := Query{Owner: owner.AppID}
+	switch req.Type {
+	case ListNewest:
+		q.Newest, q.Limit = true, maxNewest
+	case ListPrefixes:
+		if len(req.Prefixes) < 1 || len(req.Prefixes) > maxPrefixes {
+			return Listing{}, errcode.InvalidArgs.With("prefix_list has %d entries: want 1 to %d", len(req.Prefixes), maxPrefixes)
+		}
+		q.Limit, q.Keys = maxPrefixes, []string{}
+		for _, p := range req.Prefixes {
+			if link, ok := ParseLink(p); ok && PlainText(p) {
+				q.Keys = append(q.Keys, link.Key)
+			}
+		}
+	case ListPage:
+		if req.Page < 1 || req.PageSize < 1 || req.PageSize > maxPage {
+			return Listing{}, errcode.InvalidArgs.With("page_num %d, page_size %d: want 1 or more, and 1 to %d", req.Page, req.PageSize, maxPage)
+		}
+		// A page this far holds nothing; the product must not wrap round.
+		q.Offset, q.Limit = min(req.Page-1, 1<<40)*req.PageSize, req.PageSize
+	default:
+		return Listing{}, errcode.InvalidArgs.With("get_type is %d: want 0, 1 or 2", req.Type)
+	}
+	if err := owner.JumpRules(); err != nil {
+		return Listing{}, err
+	}
+	listing := Listing{Open: owner.JumpOpen}
+	err := b.Store.ViewRules(ctx, func(tx Tx) error {
+		if kindFor(owner) == Service && req.AppID != "" {
+			if err := checkTarget(ctx, tx, owner, req.AppID); err != nil {
+				return err
+			}
+			q.Target = req.AppID
+		}
+		var err error
+		if listing.Rules, listing.Total, err = tx.List(ctx, q); err != nil {
+			return err
+		}
+		listing.PublishesLeft, err = b.publishesLeft(ctx, tx, owner)
+		return err
+	})
+	return listing, err
+}
+
+// publishesLeft is never negative: some clients read it as unsigned.
+func (b *Book) publishesLeft(ctx context.Context, tx Tx, owner accounts.Account) (int, error) {
+	s := b.Settings.Get()
+	quota := s.PublishQuota
+	if kindFor(owner) == Service {
+		if s.ServicePublishQuota == 0 {
+			return 100, nil // not limited; the platform's number is shown
+		}
+		quota = s.ServicePublishQuota
+	}
+	spent, err := tx.PublishesSince(ctx, owner.AppID, s.MonthStart(b.Now()))
+	return max(0, quota-spent), err
+}
+
+// PublishesLeft is how many publishes an account has left this month.
+func (b *Book) PublishesLeft(ctx context.Context, owner accounts.Account) (int, error) {
+	var n int
+	err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
+		n, err = b.publishesLeft(ctx, tx, owner)
+		return err
+	})
+	return n, err
+}
+
+// ConfirmFile returns the caller's verification file, the same on every call.
+// Contract: rules 1.6.
+func (b *Book) ConfirmFile(call Call) (accounts.ConfirmFile, error) {
+	return call.Caller.Confirm, call.Caller.JumpRules()
+}
+
+// Plant stores a rule that an operator wrote into a seed: the checks of Add
+// but the verification file and the quota. A rule that the owner has already
+// becomes what the seed says.
+func (b *Book) Plant(ctx context.Context, owner accounts.Account, d Draft, published bool) error {
+	if err := checkDraft(owner, d); err != nil {
+		return err
+	}
+	s := b.Settings.Get()
+	s.RuleLimit, s.ServiceRuleLimit = 1<<40, 1<<40
+	// The operator wrote the host; whether strangers may use such hosts is
+	// another question.
+	s.AllowPrivateHosts = true
+	var key string
+	err := b.Store.UpdateRules(ctx, func(tx Tx) error {
+		now := b.Now()
+		by := Author{At: now, Actor: "seed", Did: "add"}
+		rule, _, err := b.admit(ctx, tx, owner, d, s)
+		exists := errors.Is(err, errcode.PrefixAdded)
+		if exists {
+			by.Did = "edit"
+			if rule, err = ownRule(ctx, tx, owner, d.Prefix); err == nil {
+				rule.Published = false
+				rule, err = rule.Edit(d, now)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		if rule.Published = published; published {
+			rule.PublishedAt = now
+		}
+		key = rule.Prefix.Key
+		if exists {
+			return tx.PutRule(ctx, rule, by)
+		}
+		rule.CreatedAt, rule.ChangedAt = now, now
+		_, err = tx.AddRule(ctx, rule, by)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("rule %q of %s: %w", d.Prefix, owner.AppID, err)
+	}
+	b.changed(ctx, key)
+	return nil
+}
+
+// Occupiers returns the rules of any owner that forbid others a prefix: the
+// rule itself and those above it that occupy. For the operator.
+func (b *Book) Occupiers(ctx context.Context, prefix string) ([]Rule, error) {
+	link, ok := ParseLink(prefix)
+	if !ok || !PlainText(prefix) {
+		return nil, errcode.IllegalPrefix.With("prefix %.120q is not an http or https link", prefix)
+	}
+	var list []Rule
+	err := b.Store.ViewRules(ctx, func(tx Tx) error {
+		above, err := tx.RulesAt(ctx, link.Ends())
+		list = nil
+		for _, r := range above {
+			if r.Prefix.Key == link.Key || r.Occupy && r.Prefix.Matches(link) {
+				list = append(list, r)
+			}
+		}
+		return err
+	})
+	return list, err
+}
+
+func (b *Book) changed(ctx context.Context, key string) {
+	if b.Changed != nil {
+		// The change is committed: it must show even if the caller went away.
+		b.Changed(context.WithoutCancel(ctx), key)
+	}
+}

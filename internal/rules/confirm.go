@@ -1,0 +1,53 @@
+package rules
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/settings"
+)
+
+// MaxConfirmBody is how long the answer with a verification file may be.
+const MaxConfirmBody = 64
+
+// ConfirmTimeout is how long fetching a verification file may take in all.
+const ConfirmTimeout = 3 * time.Second
+
+// FetchStep is one thing that happened while a file was fetched.
+type FetchStep struct {
+	At     time.Time `json:"at"`
+	Did    string    `json:"did"`
+	Detail string    `json:"detail"`
+	Failed bool      `json:"failed,omitempty"`
+}
+
+// Fetch gets a stranger's file: status 200 and at most MaxConfirmBody bytes,
+// or an error that says why in one line. The steps come in either case.
+type Fetch func(ctx context.Context, url string, allowPrivate bool) (body []byte, steps []FetchStep, err error)
+
+// confirm checks that the owner controls the directory of a prefix: nil, or
+// 85069 with the reason. What was done is in the returned record.
+// Contract: rules 2.7.
+func (b *Book) confirm(ctx context.Context, owner accounts.Account, p Prefix, status DomainStatus, s settings.Settings) (Confirmation, error) {
+	c := Confirmation{Owner: owner.AppID, Prefix: p.Text, URL: p.ConfirmAddress(owner.Confirm.Name)}
+	if status == Trusted || s.Verification.Trusts(p.Host) {
+		c.OK, c.Reason = true, "the operator vouches for "+p.Host
+		return c, nil
+	}
+	body, steps, err := b.Fetch(ctx, c.URL, s.AllowPrivateHosts)
+	c.Steps = steps
+	switch got := strings.TrimSpace(string(body)); {
+	case err != nil:
+		c.Reason = err.Error()
+	case got != owner.Confirm.Content:
+		c.Reason = fmt.Sprintf("the answer is %.40q, want exactly %q", got, owner.Confirm.Content)
+	default:
+		c.OK, c.Reason = true, "the file is in place"
+		return c, nil
+	}
+	return c, errcode.ConfirmFileFailed.With("%s: %s", c.URL, c.Reason)
+}

@@ -1,0 +1,265 @@
+package rules
+
+import (
+	"net/netip"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+// MaxPrefix is how long a prefix may be, in bytes. Choice: the platform names
+// no limit.
+const MaxPrefix = 1024
+
+// MaxLink is how long a scanned text may be to be looked at as a link, in bytes.
+const MaxLink = 4096
+
+// serviceStart is how every service-account prefix begins. Contract: rules 1.
+const serviceStart = "http://weixin.qq.com/q/"
+
+// Link is a scanned text or a prefix, cut where it matters for matching.
+type Link struct {
+	// Text is the link as it came.
+	Text string
+	// Key is the text to compare: scheme and host in lower case, an empty path
+	// made "/", the rest untouched. Contract: rules 2.5, 2.10.
+	Key string
+	// Scheme and Host are lower case; Host includes what else stands in the
+	// authority (port, user information).
+	Scheme, Host string
+	// path is where the path begins in Key, query where the first "?" is (the
+	// length of Key where there is none).
+	path, query int
+}
+
+// ParseLink cuts an http or https link; ok is false for any other text.
+func ParseLink(text string) (link Link, ok bool) {
+	end := strings.Index(text, "://")
+	if end < 0 {
+		return Link{}, false
+	}
+	scheme := lower(text[:end])
+	if scheme != "http" && scheme != "https" {
+		return Link{}, false
+	}
+	rest := text[end+3:]
+	// The authority ends at "/", "?" or "#".
+	cut := strings.IndexAny(rest, "/?#")
+	if cut < 0 {
+		cut = len(rest)
+	}
+	host := lower(rest[:cut])
+	if host == "" {
+		return Link{}, false
+	}
+	tail := rest[cut:]
+	if tail == "" || tail[0] == '?' {
+		tail = "/" + tail
+	}
+	link = Link{Text: text, Scheme: scheme, Host: host, path: len(scheme) + 3 + len(host)}
+	link.Key = scheme + "://" + host + tail
+	link.query = len(link.Key)
+	if q := strings.IndexByte(link.Key, '?'); q >= 0 {
+		link.query = q
+	}
+	return link, true
+}
+
+// lower folds ASCII letters only: a host with other letters is no rule's host,
+// and folding them could make two texts equal that are not.
+func lower(s string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, s)
+}
+
+// Origin is scheme and host.
+func (l Link) Origin() string { return l.Key[:l.path] }
+
+// Path is everything between the host and the first "?". It begins with "/",
+// or with "#" where a fragment follows the host directly.
+func (l Link) Path() string { return l.Key[l.path:l.query] }
+
+// HasQuery reports whether there is a "?".
+func (l Link) HasQuery() bool { return l.query < len(l.Key) }
+
+// Query is what follows the first "?".
+func (l Link) Query() string {
+	if !l.HasQuery() {
+		return ""
+	}
+	return l.Key[l.query+1:]
+}
+
+// Segment is the path up to its second "/": what explain calls near.
+func (l Link) Segment() string {
+	path := l.Path()
+	if i := strings.IndexByte(path[min(1, len(path)):], '/'); i >= 0 {
+		return path[:i+1]
+	}
+	return path
+}
+
+// IsService reports whether the link is a service account's code. Such a link
+// is never matched by an ordinary rule. Contract: rules 2.9, 2.10.
+func (l Link) IsService() bool { return strings.HasPrefix(l.Key, serviceStart) }
+
+// Ends lists the keys that a rule matching the link can have, longest first:
+// inside the query, at the whole path, and after each "/".
+func (l Link) Ends() []string {
+	var ends []string
+	for i := len(l.Key); i > l.query; i-- {
+		ends = append(ends, l.Key[:i])
+	}
+	if !l.HasQuery() {
+		// A link without "?" also satisfies a rule that ends with a bare "?".
+		ends = append(ends, l.Key+"?")
+	}
+	ends = append(ends, l.Key[:l.query])
+	for i := l.query - 1; i > l.path; i-- {
+		if l.Key[i-1] == '/' {
+			ends = append(ends, l.Key[:i])
+		}
+	}
+	return ends
+}
+
+// PlainText reports whether a scanned text may be looked at as a link at all:
+// valid UTF-8, no control character, at most MaxLink bytes.
+func PlainText(text string) bool {
+	return len(text) <= MaxLink && utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl)
+}
+
+// Prefix is a checked prefix.
+type Prefix struct {
+	Link
+	// Sub reports whether links below the path match: the prefix ends with "/"
+	// and has no "?".
+	Sub bool
+}
+
+// A host of the public internet: at least two labels, no final dot.
+var publicHost = regexp.MustCompile(`^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// A host that rules may have where private hosts are allowed: also one label
+// (localhost) and a port.
+var localHost = regexp.MustCompile(`^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(:[0-9]{1,5})?$`)
+
+// ParsePrefix checks the form of a prefix of either kind: 85066 with what is
+// wrong. allowPrivate permits ports, IP addresses and one-label hosts.
+// Contract: rules 2.5.
+func ParsePrefix(text string, kind Kind, allowPrivate bool) (Prefix, error) {
+	fault := func(why string) (Prefix, error) {
+		return Prefix{}, errcode.IllegalPrefix.With("prefix %.120q: %s", text, why)
+	}
+	if len(text) > MaxPrefix {
+		return fault("longer than 1024 bytes")
+	}
+	if strings.ContainsFunc(text, notURL) {
+		return fault("only ASCII characters of a URL are allowed, and no *; other letters must be percent-encoded")
+	}
+	link, ok := ParseLink(text)
+	if !ok {
+		return fault("want http:// or https:// and a host")
+	}
+	p := Prefix{Link: link, Sub: strings.HasSuffix(text, "/") && !link.HasQuery()}
+	// "https://h" has the key "https://h/" but is no sub-path rule.
+	if len(text) == link.path {
+		p.Sub = false
+	}
+	if kind == Service {
+		code := strings.TrimPrefix(link.Key, serviceStart)
+		if !link.IsService() || code == "" || strings.ContainsAny(code, "/?#") {
+			return fault("a service account's prefix is " + serviceStart + " and the code of one of its QR codes")
+		}
+		p.Sub = false
+		return p, nil
+	}
+	if link.IsService() {
+		return fault("only a service account has rules under " + serviceStart)
+	}
+	return p, p.checkHost(fault, allowPrivate)
+}
+
+func (p Prefix) checkHost(fault func(string) (Prefix, error), allowPrivate bool) error {
+	_, err := func() (Prefix, error) {
+		host := p.Host
+		switch {
+		case strings.Contains(host, "@"):
+			return fault("user information is not allowed")
+		case len(host) > 253:
+			return fault("the host is longer than 253 bytes")
+		}
+		if isAddress(host) {
+			if allowPrivate {
+				return p, nil
+			}
+			return fault("an IP address is not allowed as host")
+		}
+		if allowPrivate && localHost.MatchString(host) {
+			return p, nil
+		}
+		switch {
+		case strings.Contains(host, ":"):
+			return fault("a port is not allowed")
+		case !publicHost.MatchString(host):
+			return fault("the host is not a public name")
+		}
+		return p, nil
+	}()
+	return err
+}
+
+// isAddress reports whether a host is an IP address, with or without a port,
+// or a number that some resolvers take for one.
+func isAddress(host string) bool {
+	if strings.HasPrefix(host, "[") {
+		return true
+	}
+	name, _, _ := strings.Cut(host, ":")
+	if _, err := netip.ParseAddr(name); err == nil {
+		return true
+	}
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	return last != "" && strings.Trim(last, "0123456789") == ""
+}
+
+// notURL reports characters that RFC 3986 does not allow in a URL, and "*",
+// which people write where they hope for a wildcard.
+func notURL(r rune) bool {
+	return r <= ' ' || r >= 0x7f || strings.ContainsRune("*\"<>\\^`{|}", r)
+}
+
+// Matches is the definition of matching; everything faster is tested against
+// it. Contract: rules 2.1, 2.10.
+func (p Prefix) Matches(l Link) bool {
+	switch {
+	case p.IsService() || l.IsService():
+		return p.Key == l.Key
+	case p.Origin() != l.Origin():
+		return false
+	case p.HasQuery():
+		return p.Path() == l.Path() && strings.HasPrefix(l.Query(), p.Query())
+	case p.Path() == l.Path():
+		return true
+	}
+	return p.Sub && strings.HasPrefix(l.Path(), p.Path())
+}
+
+// ConfirmAddress is where the verification file must be: in the last
+// directory that the prefix names. Contract: rules 2.7.
+func (p Prefix) ConfirmAddress(fileName string) string {
+	dir := p.Path()
+	dir = dir[:strings.LastIndexByte(dir, '/')+1]
+	if dir == "" { // "https://h#x"
+		dir = "/"
+	}
+	// Contract: rules 2.5: "#" is ordinary text, so it must reach the server.
+	return p.Origin() + strings.ReplaceAll(dir, "#", "%23") + fileName
+}

@@ -1,0 +1,133 @@
+package rules
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+)
+
+// Store is what a Book needs to keep.
+type Store interface {
+	// UpdateRules runs f in one transaction. It may run f again after a
+	// conflict, so f must not keep state between runs.
+	UpdateRules(ctx context.Context, f func(Tx) error) error
+	// ViewRules runs f on a consistent state that f does not change.
+	ViewRules(ctx context.Context, f func(Tx) error) error
+	// AllRules streams every rule, oldest first.
+	AllRules(ctx context.Context) iter.Seq2[Rule, error]
+}
+
+// Tx is one transaction on rules.
+type Tx interface {
+	// LockOwner makes other writers of the same owner's rules wait, LockOrigin
+	// those of the same scheme and host. Lock the owner first.
+	LockOwner(ctx context.Context, appid string) error
+	LockOrigin(ctx context.Context, origin string) error
+
+	// Account and Linked are as in accounts.Tx.
+	Account(ctx context.Context, appid string) (accounts.Account, error)
+	Linked(ctx context.Context, service, miniProgram string) (bool, error)
+
+	// Rule returns the rule with a key, or ErrNoRule.
+	Rule(ctx context.Context, key string) (Rule, error)
+	// RulesAt returns the rules that have one of the keys, in any order.
+	RulesAt(ctx context.Context, keys []string) ([]Rule, error)
+	// List returns rules and how many there are in all.
+	List(ctx context.Context, q Query) (list []Rule, total int, err error)
+	// CountOwned counts an owner's rules, CountTargeted the service-account
+	// rules that open a Mini Program.
+	CountOwned(ctx context.Context, owner string) (int, error)
+	CountTargeted(ctx context.Context, target string) (int, error)
+	// Near returns rules under the same host and first path segment, or with
+	// the same path on another host, at most limit.
+	Near(ctx context.Context, link Link, limit int) ([]Rule, error)
+
+	// AddRule stores a new rule and gives it its ID; ErrPrefixTaken if the key
+	// has an owner already.
+	AddRule(ctx context.Context, r Rule, by Author) (Rule, error)
+	PutRule(ctx context.Context, r Rule, by Author) error
+	DeleteRule(ctx context.Context, r Rule, by Author) error
+	// Changes lists what happened to a key, newest first.
+	Changes(ctx context.Context, key string, limit int) ([]Change, error)
+
+	PublishesSince(ctx context.Context, owner string, since time.Time) (int, error)
+	AddPublish(ctx context.Context, owner, prefix string, at time.Time) error
+
+	// Domain returns what the operator said of a host or, for a status that
+	// covers what lies below, of a host above it; "" = nothing.
+	Domain(ctx context.Context, host string) (DomainStatus, error)
+	Domains(ctx context.Context) ([]Domain, error)
+	PutDomain(ctx context.Context, d Domain) error
+	DeleteDomain(ctx context.Context, host string) error
+
+	PutConfirmation(ctx context.Context, c Confirmation) error
+	Confirmations(ctx context.Context, q ConfirmationQuery) ([]Confirmation, error)
+}
+
+// Author is who made a change and through which call.
+type Author struct {
+	At    time.Time
+	Actor string // AppID, "seed" or "admin"
+	RID   string
+	Did   string // add, edit, publish, delete
+}
+
+// Change is one entry of a rule's history.
+type Change struct {
+	Seq int64
+	Author
+	Rule Rule // after the change; for a delete, before it
+}
+
+// Query selects rules for a list.
+type Query struct {
+	Owner    string   // "" = all owners
+	Target   string   // "" = any
+	Keys     []string // nil = any
+	Newest   bool     // newest first, else oldest first
+	AfterID  int64    // oldest first: only later rules
+	Offset   int
+	Limit    int
+	NoTotal  bool // the total is not wanted
+	Contains string
+}
+
+// DomainStatus is what an operator says of a host.
+type DomainStatus string
+
+const (
+	// Trusted: rules on this very host need no verification file.
+	Trusted DomainStatus = "trusted"
+	// Denied: no rules on this host and those below it (85070).
+	Denied DomainStatus = "denied"
+	// NoICP: as Denied, answered as a failed ICP check (85076).
+	NoICP DomainStatus = "no_icp"
+)
+
+// Domain is one entry of the operator's list of hosts.
+type Domain struct {
+	Host   string
+	Status DomainStatus
+	At     time.Time
+}
+
+// Confirmation is one check of a verification file, kept for the operator.
+type Confirmation struct {
+	RID    string
+	At     time.Time
+	Owner  string
+	Prefix string
+	URL    string
+	OK     bool
+	Reason string // one line: why it passed or failed
+	Steps  []FetchStep
+}
+
+// ConfirmationQuery selects confirmations, newest first.
+type ConfirmationQuery struct {
+	RID   string // "" = any
+	Owner string // "" = any
+	Limit int
+}

@@ -1,0 +1,250 @@
+package scan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+// Verdict says what a rule that was near did with a link.
+type Verdict string
+
+// The verdicts. Scheme, host, path and parameters are judged in this order;
+// only a rule that matches gets a verdict on its state.
+const (
+	Opens             Verdict = "opens"
+	MatchesButShorter Verdict = "matches_but_shorter"
+	UnpublishedHides  Verdict = "unpublished_hides"
+	Unpublished       Verdict = "unpublished"
+	SchemeDiffers     Verdict = "scheme_differs"
+	HostDiffers       Verdict = "host_differs"
+	NotSubPath        Verdict = "not_sub_path"
+	PathDiffers       Verdict = "path_differs"
+	ParametersDiffer  Verdict = "parameters_differ"
+	NoRelease         Verdict = "no_release"
+	OwnerSwitchedOff  Verdict = "owner_switched_off"
+)
+
+// MaxSteps is how many rules an explanation shows at most.
+const MaxSteps = 50
+
+// Step is one rule that was near a link.
+type Step struct {
+	Rule    rules.Rule
+	Verdict Verdict
+	English string
+	Chinese string
+}
+
+// Explanation is a decision with the rules that were near, nearest first.
+type Explanation struct {
+	Decision
+	Steps []Step
+}
+
+// Explain decides a scan and says why. near are stored rules under the same
+// host and first path segment or with the same path on another host; those
+// that match need not be among them. It has no effect.
+func (r Resolver) Explain(req Request, near []rules.Rule) Explanation {
+	d, matching := r.decide(req)
+	e := Explanation{Decision: d}
+	link, ok := rules.ParseLink(req.Text)
+	if !ok || !rules.PlainText(req.Text) {
+		return e
+	}
+	seen := map[string]bool{}
+	for i, rule := range matching {
+		seen[rule.Prefix.Key] = true
+		e.Steps = append(e.Steps, r.judgeMatch(d, matching, i))
+	}
+	var others []Step
+	for _, rule := range near {
+		if !seen[rule.Prefix.Key] {
+			seen[rule.Prefix.Key] = true
+			others = append(others, judgeMiss(rule, link))
+		}
+	}
+	slices.SortStableFunc(others, func(a, b Step) int {
+		return cmp.Or(
+			cmp.Compare(distance(a.Verdict), distance(b.Verdict)),
+			cmp.Compare(common(b.Rule, link), common(a.Rule, link)),
+			cmp.Compare(a.Rule.ID, b.Rule.ID),
+		)
+	})
+	e.Steps = append(e.Steps, others...)
+	e.Steps = e.Steps[:min(len(e.Steps), MaxSteps)]
+	return e
+}
+
+// distance orders misses: the later the text differed, the nearer the rule.
+func distance(v Verdict) int {
+	return slices.Index([]Verdict{ParametersDiffer, NotSubPath, PathDiffers, SchemeDiffers, HostDiffers}, v)
+}
+
+// common is how much of a rule and a link is equal from the path on.
+func common(rule rules.Rule, link rules.Link) int {
+	a, b := rule.Prefix.Key[len(rule.Prefix.Origin()):], link.Key[len(link.Origin()):]
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// judgeMatch says what the i-th matching rule did.
+func (r Resolver) judgeMatch(d Decision, matching []rules.Rule, i int) Step {
+	rule := matching[i]
+	step := Step{Rule: rule}
+	say := func(v Verdict, english, chinese string, args ...any) Step {
+		step.Verdict, step.English, step.Chinese = v, fmt.Sprintf(english, args...), fmt.Sprintf(chinese, args...)
+		return step
+	}
+	governs, governed := governing(matching)
+	switch {
+	case d.Kind == ByTestLink && d.Rule.Prefix.Key == rule.Prefix.Key:
+		return say(Opens, "The text is one of this rule's test links, and the user may test: the %s version opens.",
+			"该文本是此规则的测试链接，且用户在测试范围内：打开 %s 版本。", d.Version)
+	case d.Action == OpenMiniProgram && d.Kind != ByTestLink && d.Rule.Prefix.Key == rule.Prefix.Key:
+		return say(Opens, "It matches, is published and is the longest: it opens %s.",
+			"匹配、已发布且最长：打开 %s。", rule.Target)
+	case governed && governs.Prefix.Key == rule.Prefix.Key && d.Kind != ByTestLink:
+		switch r.blocked(rule) {
+		case NoRelease:
+			return say(NoRelease, "It governs the link, but %s has no released version: the web page opens.",
+				"此规则生效，但 %s 没有已发布的正式版：打开网页。", rule.Target)
+		default:
+			if rule.Kind == rules.Service && !r.Accounts.Linked(rule.Owner, rule.Target) {
+				return say(OwnerSwitchedOff, "It governs the link, but %s is no longer linked with %s: the web page opens.",
+					"此规则生效，但 %s 已不再关联 %s：打开网页。", rule.Owner, rule.Target)
+			}
+			return say(OwnerSwitchedOff, "It governs the link, but jumping is switched off for %s or %s: the web page opens.",
+				"此规则生效，但 %s 或 %s 已关闭跳转：打开网页。", rule.Owner, rule.Target)
+		}
+	case !rule.Published:
+		for j, other := range matching {
+			if j > i && other.Owner == rule.Owner && other.Published {
+				return say(UnpublishedHides, "It matches but is not published, and it hides the shorter rule %s of the same owner.",
+					"匹配但未发布，并遮住了同一主体较短的规则 %s。", other.Prefix.Text)
+			}
+		}
+		return say(Unpublished, "It matches but is not published.", "匹配但未发布。")
+	}
+	for _, longer := range matching[:i] {
+		if longer.Owner == rule.Owner && !longer.Published {
+			return say(MatchesButShorter, "It matches, but the longer rule %s of the same owner, not published, hides it.",
+				"匹配，但同一主体更长且未发布的规则 %s 遮住了它。", longer.Prefix.Text)
+		}
+	}
+	if d.Kind == ByTestLink {
+		return say(MatchesButShorter, "It matches, but the text is a test link of another rule, which comes first.",
+			"匹配，但该文本是另一规则的测试链接，优先生效。")
+	}
+	return say(MatchesButShorter, "It matches, but a longer rule comes first.", "匹配，但有更长的规则优先。")
+}
+
+// judgeMiss says where a rule that does not match differs.
+func judgeMiss(rule rules.Rule, link rules.Link) Step {
+	step := Step{Rule: rule}
+	say := func(v Verdict, english, chinese string, args ...any) Step {
+		step.Verdict, step.English, step.Chinese = v, fmt.Sprintf(english, args...), fmt.Sprintf(chinese, args...)
+		return step
+	}
+	p := rule.Prefix
+	switch {
+	case p.Scheme != link.Scheme:
+		return say(SchemeDiffers, "The rule is for %[1]s, the link is %[2]s.", "规则的协议是 %[1]s，链接的协议是 %[2]s。", p.Scheme, link.Scheme)
+	case p.Host != link.Host:
+		return say(HostDiffers, "The rule is for the host %[1]s, the link has %[2]s.", "规则的域名是 %[1]s，链接的域名是 %[2]s。", p.Host, link.Host)
+	case p.Path() != link.Path():
+		base := strings.TrimSuffix(p.Path(), "/")
+		switch {
+		case p.HasQuery():
+			return say(PathDiffers, "A rule with parameters wants exactly its path %[1]s, the link has %[2]s.",
+				"带参数的规则要求路径完全等于 %[1]s，链接的路径是 %[2]s。", p.Path(), link.Path())
+		case p.Sub && link.Path() == base:
+			return say(NotSubPath, "The rule is for what lies below %[1]s; the link %[2]s has no final slash.",
+				"规则匹配 %[1]s 之下的路径；链接 %[2]s 缺少末尾的斜杠。", p.Path(), link.Path())
+		case !p.Sub && strings.HasPrefix(link.Path(), p.Path()):
+			return say(NotSubPath, "The rule does not end with a slash, so only %[1]s itself matches, not %[2]s.",
+				"规则不以斜杠结尾，因此只匹配 %[1]s 本身，不匹配 %[2]s。", p.Path(), link.Path())
+		}
+		return say(PathDiffers, "The rule is for the path %[1]s, the link has %[2]s.", "规则的路径是 %[1]s，链接的路径是 %[2]s。", p.Path(), link.Path())
+	case p.HasQuery() && !strings.HasPrefix(link.Query(), p.Query()):
+		return say(ParametersDiffer, "The link's parameters do not begin with %[1]q.", "链接的参数不以 %[1]q 开头。", p.Query())
+	}
+	// The stored copy matched while the copy in memory was gone, or the other
+	// way round: a change between two looks.
+	return say(PathDiffers, "The rule is changing at this moment; ask again.", "规则正在变更，请重试。")
+}
+
+// Assumption changes what an explanation takes for stored.
+type Assumption struct {
+	AllPublished bool
+	Rules        []rules.Rule // as if these existed, published or not as they say
+}
+
+// Assume returns a Finder that answers as if the assumption were true.
+func Assume(f Finder, a Assumption) Finder { return assumed{Finder: f, Assumption: a} }
+
+type assumed struct {
+	Finder
+	Assumption
+}
+
+func (a assumed) Matching(link rules.Link) []rules.Rule {
+	var extra []rules.Rule
+	for _, rule := range a.Rules {
+		if rule.Prefix.Matches(link) {
+			extra = append(extra, rule)
+		}
+	}
+	list := a.merge(a.Finder.Matching(link), extra)
+	slices.SortStableFunc(list, func(x, y rules.Rule) int { return cmp.Compare(len(y.Prefix.Key), len(x.Prefix.Key)) })
+	return list
+}
+
+func (a assumed) Testing(text string) []rules.Rule {
+	var extra []rules.Rule
+	for _, rule := range a.Rules {
+		if slices.Contains(rule.TestLinks, text) {
+			extra = append(extra, rule)
+		}
+	}
+	list := a.merge(a.Finder.Testing(text), extra)
+	sortTesting(list)
+	return list
+}
+
+// merge puts assumed rules in place of the stored ones with the same key.
+func (a assumed) merge(stored, extra []rules.Rule) []rules.Rule {
+	list := slices.Clone(extra)
+	for _, rule := range stored {
+		if !slices.ContainsFunc(a.Rules, func(r rules.Rule) bool { return r.Prefix.Key == rule.Prefix.Key }) {
+			list = append(list, rule)
+		}
+	}
+	if a.AllPublished {
+		for i := range list {
+			list[i].Published = true
+		}
+	}
+	return list
+}
+
+// Near drops from stored neighbours those that an assumption replaces and adds
+// the assumed ones that are near: the same host and first path segment under
+// any scheme, or the same path on another host.
+func (a Assumption) Near(link rules.Link, stored []rules.Rule) []rules.Rule {
+	list := slices.DeleteFunc(slices.Clone(stored), func(s rules.Rule) bool {
+		return slices.ContainsFunc(a.Rules, func(r rules.Rule) bool { return r.Prefix.Key == s.Prefix.Key })
+	})
+	for _, r := range a.Rules {
+		if r.Prefix.Host == link.Host && r.Prefix.Segment() == link.Segment() || r.Prefix.Path() == link.Path() {
+			list = append(list, r)
+		}
+	}
+	return list
+}

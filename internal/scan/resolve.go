@@ -1,0 +1,236 @@
+// Package scan answers the question of a phone: this text was scanned by this
+// user, what opens? It knows rules and accounts as values in memory; it knows
+// no SQL and no wire format.
+package scan
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+// Action is what the scanning app does.
+type Action string
+
+// The actions.
+const (
+	OpenMiniProgram Action = "open_mini_program"
+	OpenURL         Action = "open_url"
+	ShowText        Action = "show_text"
+	ShowMessage     Action = "show_message"
+)
+
+// Source is how the text came into the app.
+type Source string
+
+// The sources and their scenes.
+const (
+	Scan  Source = "scan"
+	Press Source = "press"
+	Album Source = "album"
+)
+
+// Scene is the number by which a Mini Program learns how it was opened: 1011,
+// 1012, 1013; ok is false for an unknown source. Contract: rules 2.8.
+func (s Source) Scene() (scene int, ok bool) {
+	switch s {
+	case Scan, "":
+		return 1011, true
+	case Press:
+		return 1012, true
+	case Album:
+		return 1013, true
+	}
+	return 0, false
+}
+
+// MatchKind says on what a scan fell.
+type MatchKind string
+
+// What a scan can fall on.
+const (
+	ByRule     MatchKind = MatchKind(rules.Ordinary)
+	ByTestLink MatchKind = "test_link"
+	ByService  MatchKind = MatchKind(rules.Service)
+)
+
+// Request is one scan.
+type Request struct {
+	Text   string
+	User   string // the app's own user id; "" = an anonymous scan
+	Source Source
+	At     time.Time
+}
+
+// Decision is what opens.
+type Decision struct {
+	Action  Action
+	AppID   string
+	Version accounts.Version
+	Path    string // with its query
+	Scene   int
+	Kind    MatchKind
+	Rule    rules.Rule // the rule behind Kind; zero where none opens
+	URL     string
+	Text    string
+}
+
+// Accounts is what a resolve needs to know of accounts.
+type Accounts interface {
+	// Account returns an account; ok is false where there is none.
+	Account(appid string) (a accounts.Account, ok bool)
+	// Linked reports whether a service account is linked with a Mini Program.
+	Linked(service, miniProgram string) bool
+}
+
+// Resolver decides scans from memory.
+type Resolver struct {
+	Finder   Finder
+	Accounts Accounts
+}
+
+// Resolve decides one scan. It has no effect. Contract: rules 2.9.
+func (r Resolver) Resolve(req Request) Decision {
+	d, _ := r.decide(req)
+	return d
+}
+
+// decide also returns the matching rules, for explain.
+func (r Resolver) decide(req Request) (Decision, []rules.Rule) {
+	if !rules.PlainText(req.Text) {
+		return Decision{Action: ShowText, Text: req.Text}, nil
+	}
+	link, ok := rules.ParseLink(req.Text)
+	if !ok {
+		return Decision{Action: ShowText, Text: req.Text}, nil
+	}
+	if !link.IsService() {
+		if d, ok := r.testLink(req); ok {
+			return d, r.Finder.Matching(link)
+		}
+	}
+	matching := r.Finder.Matching(link)
+	if rule, ok := governing(matching); ok && r.blocked(rule) == "" {
+		return r.open(req, rule, MatchKind(rule.Kind), accounts.Release), matching
+	}
+	return Decision{Action: OpenURL, URL: req.Text}, matching
+}
+
+// testLink decides a scan of a test link by a member in its range: the
+// longest prefix, then the oldest rule. Where the wanted version does not
+// exist ordinary matching goes on. Contract: rules 2.6, 2.10.
+func (r Resolver) testLink(req Request) (Decision, bool) {
+	if req.User == "" {
+		return Decision{}, false
+	}
+	for _, rule := range r.Finder.Testing(req.Text) {
+		owner, ok := r.Accounts.Account(rule.Owner)
+		if !ok || !owner.JumpOpen {
+			continue
+		}
+		role, member := owner.Members[req.User]
+		if !member {
+			continue
+		}
+		version, ok := rule.TestVersion(role)
+		if !ok {
+			continue
+		}
+		if !owner.Has(version) {
+			return Decision{}, false
+		}
+		return r.open(req, rule, ByTestLink, version), true
+	}
+	return Decision{}, false
+}
+
+// governing is step 4 of the contract: of the matching rules (longest first)
+// keep, per owner, only the longest, drop the unpublished, take the longest of
+// the rest. Contract: rules 2.9.
+func governing(matching []rules.Rule) (rules.Rule, bool) {
+	for i, rule := range matching {
+		// The owner's own longer rule, unpublished, hides this one.
+		if rule.Published && !slices.ContainsFunc(matching[:i], func(longer rules.Rule) bool { return longer.Owner == rule.Owner }) {
+			return rule, true
+		}
+	}
+	return rules.Rule{}, false
+}
+
+// blocked says why the rule that governs a link opens nothing all the same;
+// "" = it opens. Contract: rules 2.10.
+func (r Resolver) blocked(rule rules.Rule) Verdict {
+	for _, appid := range []string{rule.Owner, rule.Target} {
+		if a, ok := r.Accounts.Account(appid); !ok || !a.JumpOpen {
+			return OwnerSwitchedOff
+		}
+	}
+	if target, _ := r.Accounts.Account(rule.Target); !target.Has(accounts.Release) {
+		return NoRelease
+	}
+	if rule.Kind == rules.Service && !r.Accounts.Linked(rule.Owner, rule.Target) {
+		return OwnerSwitchedOff
+	}
+	return ""
+}
+
+func (r Resolver) open(req Request, rule rules.Rule, kind MatchKind, version accounts.Version) Decision {
+	scene, _ := req.Source.Scene()
+	return Decision{
+		Action:  OpenMiniProgram,
+		AppID:   rule.Target,
+		Version: version,
+		Path:    launchPath(rule.Path, req.Text, req.At),
+		Scene:   scene,
+		Kind:    kind,
+		Rule:    rule,
+	}
+}
+
+// launchPath is the page with the scanned text in q, encoded once, and the
+// second of the scan. Contract: rules 2.8.
+func launchPath(page, text string, at time.Time) string {
+	var b strings.Builder
+	b.Grow(len(page) + 3*len(text) + 32)
+	// Choice: a leading slash, which no sample has, is dropped; a page with a
+	// query of its own keeps it.
+	page = strings.TrimPrefix(page, "/")
+	b.WriteString(page)
+	if strings.Contains(page, "?") {
+		b.WriteByte('&')
+	} else {
+		b.WriteByte('?')
+	}
+	b.WriteString("q=")
+	encodeComponent(&b, text)
+	b.WriteString("&scancode_time=")
+	b.WriteString(strconv.FormatInt(at.Unix(), 10))
+	return b.String()
+}
+
+// encodeComponent encodes like encodeURIComponent of ECMAScript, which leaves
+// more characters alone than url.QueryEscape.
+func encodeComponent(b *strings.Builder, s string) {
+	const hex = "0123456789ABCDEF"
+	for i := range len(s) {
+		c := s[i]
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-_.!~*'()", c) >= 0 {
+			b.WriteByte(c)
+			continue
+		}
+		b.WriteByte('%')
+		b.WriteByte(hex[c>>4])
+		b.WriteByte(hex[c&15])
+	}
+}
+
+func sortTesting(list []rules.Rule) {
+	slices.SortFunc(list, func(a, b rules.Rule) int {
+		return cmp.Or(cmp.Compare(len(b.Prefix.Key), len(a.Prefix.Key)), cmp.Compare(a.ID, b.ID))
+	})
+}

@@ -1,0 +1,454 @@
+// Package scanapi is the API of apps that scan: /scan/v1/resolve and
+// /scan/v1/explain. It translates JSON, NDJSON and problem documents; what
+// opens is decided in package scan.
+package scanapi
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"os"
+	"reflect"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/scan"
+)
+
+// MaxRequest is how long one request may be, alone or as a line, in bytes.
+const MaxRequest = 16 << 10
+
+// maxExplain is how long an explain request may be: it can carry rules.
+const maxExplain = 1 << 20
+
+// bodyTimeout is how long a body, or the next line of a stream, may take.
+const bodyTimeout = 10 * time.Second
+
+// API serves the scan API.
+type API struct {
+	Resolver scan.Resolver
+	Near     func(context.Context, rules.Link) ([]rules.Rule, error)
+	// Key checks a scan key; nil lets everybody scan (with --dev).
+	Key    func(context.Context, string) (scan.Key, error)
+	Now    func() time.Time
+	Random io.Reader
+	// Replay lets requests say when a scan happened (emulator).
+	Replay  bool
+	Log     *slog.Logger
+	Observe func(scan.Action)
+}
+
+// request is one scan as it comes.
+type request struct {
+	Text   *string     `json:"text" doc:"what the camera read" required:"true"`
+	User   string      `json:"user,omitempty" doc:"the app's own user id; left out: an anonymous scan, which gets no ticket and no test link"`
+	Source scan.Source `json:"source,omitempty" enum:"scan,press,album" doc:"left out: scan"`
+	IP     string      `json:"ip,omitempty"`
+	Client string      `json:"client,omitempty"`
+	At     *time.Time  `json:"at,omitempty" doc:"when it was scanned; emulator only"`
+}
+
+// decision is the answer to one scan.
+type decision struct {
+	ScanID  string           `json:"scan_id,omitempty"`
+	Action  scan.Action      `json:"action"`
+	AppID   string           `json:"appid,omitempty"`
+	Version accounts.Version `json:"version,omitempty"`
+	Path    string           `json:"path,omitempty" doc:"the page with its query"`
+	Scene   int              `json:"scene,omitempty"`
+	Matched *matched         `json:"matched,omitempty"`
+	URL     string           `json:"url,omitempty"`
+	Text    *string          `json:"text,omitempty"`
+}
+
+type matched struct {
+	Kind   scan.MatchKind `json:"kind"`
+	Prefix string         `json:"prefix"`
+}
+
+// explainRequest is a scan and what to take for true beside what is stored.
+type explainRequest struct {
+	request
+	AssumePublished bool      `json:"assume_published,omitempty" doc:"answer as if every rule were published"`
+	Assume          []assumed `json:"assume,omitempty" doc:"answer as if these rules existed"`
+}
+
+// assumed is a rule as in a seed file.
+type assumed struct {
+	Owner       string   `json:"owner"`
+	Prefix      string   `json:"prefix"`
+	AppID       string   `json:"appid,omitempty"`
+	Path        string   `json:"path,omitempty"`
+	Published   *bool    `json:"published,omitempty" doc:"left out: true"`
+	Occupy      bool     `json:"occupy,omitempty"`
+	OpenVersion int      `json:"open_version,omitempty"`
+	TestLinks   []string `json:"test_links,omitempty"`
+}
+
+type explanation struct {
+	decision
+	Steps []step `json:"steps"`
+}
+
+type step struct {
+	Prefix  string       `json:"prefix"`
+	Owner   string       `json:"owner"`
+	Verdict scan.Verdict `json:"verdict"`
+	English string       `json:"en"`
+	Chinese string       `json:"zh"`
+}
+
+// problem is an RFC 9457 document.
+type problem struct {
+	status int
+	detail string
+}
+
+func (p problem) Error() string { return p.detail }
+
+// WriteProblem answers a problem document.
+func WriteProblem(w http.ResponseWriter, status int, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: detail})
+}
+
+// Register mounts the calls and describes them in the API document.
+func (a *API) Register(mux *http.ServeMux, api huma.API) {
+	mux.HandleFunc("POST /scan/v1/resolve", a.withKey(a.resolve))
+	mux.HandleFunc("POST /scan/v1/explain", a.withKey(a.explain))
+	describe[request, decision](api, "/scan/v1/resolve", "resolve", "What does a scanned text open? With application/x-ndjson one request a line, one answer a line")
+	describe[explainRequest, explanation](api, "/scan/v1/explain", "explain", "The same decision with the rules that were near; records nothing")
+}
+
+func describe[In, Out any](api huma.API, path, id, summary string) {
+	registry := api.OpenAPI().Components.Schemas
+	body := func(t reflect.Type) map[string]*huma.MediaType {
+		return map[string]*huma.MediaType{"application/json": {Schema: registry.Schema(t, true, id)}}
+	}
+	api.OpenAPI().AddOperation(&huma.Operation{
+		Method: http.MethodPost, Path: path, OperationID: id, Summary: summary, Tags: []string{"scan"},
+		Security:    []map[string][]string{{"scan": {}}},
+		RequestBody: &huma.RequestBody{Required: true, Content: body(reflect.TypeFor[In]())},
+		Responses: map[string]*huma.Response{
+			"200":     {Description: "the decision", Content: body(reflect.TypeFor[Out]())},
+			"default": {Description: "a problem (RFC 9457)", Content: map[string]*huma.MediaType{"application/problem+json": {Schema: registry.Schema(reflect.TypeFor[huma.ErrorModel](), true, "problem")}}},
+		},
+	})
+}
+
+// withKey lets a request with a scan key through.
+func (a *API) withKey(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		text, given := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if a.Key == nil {
+			next(w, r)
+			return
+		}
+		if !given {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			WriteProblem(w, http.StatusUnauthorized, "send a scan key: Authorization: Bearer …; the admin API makes one (POST /admin/v1/scan-keys)")
+			return
+		}
+		_, err := a.Key(r.Context(), text)
+		switch {
+		case errors.Is(err, scan.ErrNoKey):
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			WriteProblem(w, http.StatusUnauthorized, "this scan key does not exist or was ended")
+		case err != nil:
+			a.Log.ErrorContext(r.Context(), "checking a scan key failed", "error", err)
+			WriteProblem(w, http.StatusServiceUnavailable, "the scan key cannot be checked now")
+		default:
+			next(w, r)
+		}
+	}
+}
+
+func (a *API) resolve(w http.ResponseWriter, r *http.Request) {
+	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind == "application/x-ndjson" {
+		a.stream(w, r)
+		return
+	}
+	body, err := readBody(w, r, MaxRequest)
+	if err == nil {
+		var d decision
+		if d, err = a.one(body); err == nil {
+			writeJSON(w, d)
+			return
+		}
+	}
+	a.fail(w, err)
+}
+
+func (a *API) fail(w http.ResponseWriter, err error) {
+	if p, ok := errors.AsType[problem](err); ok {
+		WriteProblem(w, p.status, p.detail)
+		return
+	}
+	a.Log.Error("scan call failed", "error", err)
+	WriteProblem(w, http.StatusInternalServerError, "the call failed inside the server: its log says why")
+}
+
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return nil, err
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
+		return nil, problem{http.StatusRequestEntityTooLarge, fmt.Sprintf("the request is longer than %d bytes", limit)}
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, problem{http.StatusRequestTimeout, "the request did not arrive in time"}
+	}
+	if err != nil {
+		return nil, problem{http.StatusBadRequest, "the request broke off"}
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	return body, nil
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(v)
+}
+
+// one decides one request.
+func (a *API) one(body []byte) (decision, error) {
+	req, err := readRequest(body)
+	if err != nil {
+		return decision{}, err
+	}
+	in, err := a.read(req)
+	if err != nil {
+		return decision{}, err
+	}
+	d := a.Resolver.Resolve(in)
+	if !utf8.Valid(body) {
+		// encoding/json put U+FFFD in place of what was not UTF-8.
+		d = scan.Decision{Action: scan.ShowText, Text: in.Text}
+	}
+	if a.Observe != nil {
+		a.Observe(d.Action)
+	}
+	shown := show(d)
+	shown.ScanID = a.newScanID(in.At)
+	return shown, nil
+}
+
+func readRequest(body []byte) (request, error) {
+	var req request
+	if err := unmarshal(body, &req); err != nil {
+		return req, err
+	}
+	return req, nil
+}
+
+func unmarshal(body []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	if err := d.Decode(into); err != nil {
+		return problem{http.StatusBadRequest, "the request is not the JSON object it should be: " + err.Error()}
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return problem{http.StatusBadRequest, "the request goes on after the JSON object"}
+	}
+	return nil
+}
+
+func (a *API) read(req request) (scan.Request, error) {
+	in := scan.Request{User: req.User, Source: req.Source, At: a.Now()}
+	if req.Text == nil {
+		return in, problem{http.StatusUnprocessableEntity, "text is missing: say what the camera read"}
+	}
+	in.Text = *req.Text
+	if _, ok := req.Source.Scene(); !ok {
+		return in, problem{http.StatusUnprocessableEntity, fmt.Sprintf("source is %.20q: want scan, press or album", string(req.Source))}
+	}
+	if len(req.User) > 512 {
+		return in, problem{http.StatusUnprocessableEntity, "user is longer than 512 bytes"}
+	}
+	if req.At != nil {
+		if !a.Replay {
+			return in, problem{http.StatusUnprocessableEntity, "at is for replays with the emulator only"}
+		}
+		in.At = *req.At
+	}
+	return in, nil
+}
+
+func show(d scan.Decision) decision {
+	shown := decision{Action: d.Action, AppID: d.AppID, Version: d.Version, Path: d.Path, Scene: d.Scene, URL: d.URL}
+	if d.Action == scan.ShowText {
+		shown.Text = &d.Text
+	}
+	if d.Kind != "" {
+		shown.Matched = &matched{Kind: d.Kind, Prefix: d.Rule.Prefix.Text}
+	}
+	return shown
+}
+
+// newScanID is the millisecond of the scan and 80 random bits, so that ids
+// sort by time.
+func (a *API) newScanID(at time.Time) string {
+	var raw [16]byte
+	ms := uint64(at.UnixMilli())
+	for i := range 6 {
+		raw[i] = byte(ms >> (40 - 8*i))
+	}
+	if _, err := io.ReadFull(a.Random, raw[6:]); err != nil {
+		panic(fmt.Errorf("drawing a scan id: %w", err))
+	}
+	return hex.EncodeToString(raw[:])
+}
+
+// stream answers one line for each line, in order, as it comes. A bad line
+// answers {"error": …} and the stream goes on.
+func (a *API) stream(w http.ResponseWriter, r *http.Request) {
+	control := http.NewResponseController(w)
+	// Without this, HTTP/1 reads the rest of the body before the first answer.
+	if err := control.EnableFullDuplex(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		a.fail(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.Header().Set("Cache-Control", "no-store")
+	in := bufio.NewReaderSize(r.Body, MaxRequest+2)
+	out := json.NewEncoder(w)
+	out.SetEscapeHTML(false)
+	for {
+		// The deadline is for the next line only: a stream may be long.
+		_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
+		line, tooLong, err := readLine(in)
+		if len(line) == 0 && err != nil {
+			return
+		}
+		if trimmed := bytes.TrimSpace(line); len(trimmed) > 0 {
+			_ = control.SetWriteDeadline(time.Now().Add(bodyTimeout))
+			if a.answerLine(out, trimmed, tooLong) != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+		if in.Buffered() == 0 {
+			if control.Flush() != nil {
+				return
+			}
+		}
+	}
+}
+
+func (a *API) answerLine(out *json.Encoder, line []byte, tooLong bool) error {
+	if tooLong {
+		return out.Encode(map[string]string{"error": fmt.Sprintf("the line is longer than %d bytes", MaxRequest)})
+	}
+	d, err := a.one(line)
+	if err != nil {
+		return out.Encode(map[string]string{"error": err.Error()})
+	}
+	return out.Encode(d)
+}
+
+// readLine reads a line of at most MaxRequest bytes; of a longer one the rest
+// is thrown away.
+func readLine(in *bufio.Reader) (line []byte, tooLong bool, err error) {
+	line, err = in.ReadSlice('\n')
+	if !errors.Is(err, bufio.ErrBufferFull) {
+		return line, len(bytes.TrimRight(line, "\r\n")) > MaxRequest, err
+	}
+	line = bytes.Clone(line)
+	for errors.Is(err, bufio.ErrBufferFull) {
+		_, err = in.ReadSlice('\n')
+	}
+	return line, true, err
+}
+
+func (a *API) explain(w http.ResponseWriter, r *http.Request) {
+	e, err := a.explained(w, r)
+	if err != nil {
+		a.fail(w, err)
+		return
+	}
+	writeJSON(w, e)
+}
+
+func (a *API) explained(w http.ResponseWriter, r *http.Request) (explanation, error) {
+	body, err := readBody(w, r, maxExplain)
+	if err != nil {
+		return explanation{}, err
+	}
+	var req explainRequest
+	if err := unmarshal(body, &req); err != nil {
+		return explanation{}, err
+	}
+	in, err := a.read(req.request)
+	if err != nil {
+		return explanation{}, err
+	}
+	assumption, err := a.assumption(req)
+	if err != nil {
+		return explanation{}, err
+	}
+	var near []rules.Rule
+	if link, ok := rules.ParseLink(in.Text); ok && rules.PlainText(in.Text) {
+		if near, err = a.Near(r.Context(), link); err != nil {
+			return explanation{}, err
+		}
+		near = assumption.Near(link, near)
+	}
+	resolver := a.Resolver
+	resolver.Finder = scan.Assume(resolver.Finder, assumption)
+	e := resolver.Explain(in, near)
+	shown := explanation{decision: show(e.Decision), Steps: []step{}}
+	for _, s := range e.Steps {
+		shown.Steps = append(shown.Steps, step{Prefix: s.Rule.Prefix.Text, Owner: s.Rule.Owner, Verdict: s.Verdict, English: s.English, Chinese: s.Chinese})
+	}
+	return shown, nil
+}
+
+// maxAssumed is how many rules an explain may assume.
+const maxAssumed = 1000
+
+func (a *API) assumption(req explainRequest) (scan.Assumption, error) {
+	assumption := scan.Assumption{AllPublished: req.AssumePublished}
+	if len(req.Assume) > maxAssumed {
+		return assumption, problem{http.StatusUnprocessableEntity, fmt.Sprintf("assume has %d rules: at most %d", len(req.Assume), maxAssumed)}
+	}
+	for i, one := range req.Assume {
+		owner, ok := a.Resolver.Accounts.Account(one.Owner)
+		if !ok {
+			return assumption, problem{http.StatusUnprocessableEntity, fmt.Sprintf("assume %d: there is no account %.40q", i, one.Owner)}
+		}
+		rule := rules.Rule{Kind: rules.Ordinary, Owner: one.Owner, Target: one.Owner, Path: one.Path, Occupy: one.Occupy,
+			OpenVersion: one.OpenVersion, TestLinks: one.TestLinks, Published: one.Published == nil || *one.Published}
+		if rule.OpenVersion == 0 {
+			rule.OpenVersion = rules.OpenRelease
+		}
+		if owner.Kind == accounts.ServiceAccount {
+			rule.Kind, rule.Target = rules.Service, one.AppID
+		}
+		var err error
+		if rule.Prefix, err = rules.ParsePrefix(one.Prefix, rule.Kind, true); err != nil {
+			return assumption, problem{http.StatusUnprocessableEntity, fmt.Sprintf("assume %d: %v", i, err)}
+		}
+		assumption.Rules = append(assumption.Rules, rule)
+	}
+	return assumption, nil
+}

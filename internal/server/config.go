@@ -1,0 +1,83 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+)
+
+// Config is what an operator chooses before the start. Every field is a flag
+// of "qrjump serve" and an environment variable QRJUMP_….
+type Config struct {
+	Data         string   // folder of the embedded database and the keys
+	Database     string   // postgres://…; "" = embedded in Data
+	Listen       string   // address of everything; port 0 picks one
+	ScanListen   string   // address of the scan API; "" = on Listen
+	AdminListen  string   // address of the admin API and metrics; "" = on Listen
+	Seed         string   // YAML file; "" = none
+	Dev          bool     // demo accounts, emulator, no credentials for scan and admin
+	DevPublic    bool     // Dev or Emulator although strangers can reach a listener
+	Emulator     bool     // emulator controls without the rest of Dev
+	TrustedProxy []string // CIDR of proxies whose X-Forwarded-For is believed
+	AdminToken   string   // "" = the one in Data/admin-token, made at the first start
+	LogFormat    string   // text or json
+	MasterKey    string   // 64 hexadecimal digits; "" = the one in Data/master.key
+}
+
+// ErrUsage marks errors of the person who started the program: a wrong flag, an
+// unreadable seed, a busy port. The program exits with 2.
+var ErrUsage = errors.New("usage")
+
+type usageError struct{ err error }
+
+func (e usageError) Error() string        { return e.err.Error() }
+func (e usageError) Unwrap() error        { return e.err }
+func (e usageError) Is(target error) bool { return target == ErrUsage }
+
+func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// Default are the values that work with no flag at all.
+func Default() Config {
+	return Config{Data: "qrjump-data", Listen: "127.0.0.1:8080", LogFormat: "text"}
+}
+
+// Validate says which value cannot be, in one line.
+func (c Config) Validate() error {
+	if c.Data == "" {
+		return usage("--data is empty: name a folder")
+	}
+	for flag, address := range map[string]string{"--listen": c.Listen, "--scan-listen": c.ScanListen, "--admin-listen": c.AdminListen} {
+		if address == "" && flag != "--listen" {
+			continue
+		}
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return usage("%s %q: want HOST:PORT, for example 127.0.0.1:8080", flag, address)
+		}
+		if c.emulates() && !c.DevPublic && !loopback(host) {
+			return usage("%s %s can be reached by strangers, and --dev and --emulator let everybody do everything: listen on 127.0.0.1, or add --dev-public if you mean it", flag, address)
+		}
+	}
+	for _, text := range c.TrustedProxy {
+		if _, err := netip.ParsePrefix(text); err != nil {
+			return usage("--trusted-proxy %q: want a range such as 10.0.0.0/8", text)
+		}
+	}
+	if c.LogFormat != "text" && c.LogFormat != "json" {
+		return usage("--log-format %q: want text or json", c.LogFormat)
+	}
+	return nil
+}
+
+// emulates reports whether the clock can be moved and faults injected.
+func (c Config) emulates() bool { return c.Dev || c.Emulator }
+
+// loopback reports whether a listen host is reached from this machine only.
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}

@@ -1,0 +1,48 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/outbound"
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+// fetch gets a verification file through the guarded client. Contract: rules 2.7.
+func (s *Server) fetch(ctx context.Context, url string, allowPrivate bool) ([]byte, []rules.FetchStep, error) {
+	client := s.outbound
+	client.AllowPrivate = allowPrivate
+	client.Now = s.now
+	answer, did, err := client.Do(ctx, outbound.Request{
+		Method: http.MethodGet, URL: url, Timeout: rules.ConfirmTimeout, MaxBody: rules.MaxConfirmBody,
+	})
+	steps := make([]rules.FetchStep, len(did))
+	for i, step := range did {
+		steps[i] = rules.FetchStep(step)
+	}
+	if err == nil && answer.Status != http.StatusOK {
+		err = fmt.Errorf("the host answered status %d, want 200", answer.Status)
+	}
+	result := "ok"
+	if err != nil {
+		result = "failed"
+		if e, ok := errors.AsType[*outbound.Error](err); ok {
+			result = string(e.Reason)
+			err = fmt.Errorf("%s (%s)", e.Detail, e.Reason)
+		}
+		s.log.WarnContext(ctx, "a verification file could not be fetched", "url", url, "reason", result, "error", err)
+	}
+	s.metrics.confirms.WithLabelValues(result).Inc()
+	return answer.Body, steps, err
+}
+
+// outboundClient is the template of every outbound request.
+func outboundClient(given *outbound.Client) outbound.Client {
+	if given != nil {
+		return *given
+	}
+	return outbound.Client{Now: time.Now, UserAgent: "qrjump (verification file)"}
+}

@@ -1,0 +1,102 @@
+package server
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/scanapi"
+)
+
+// singleSlashes makes "//cgi-bin/x" the path that was meant, before a router
+// sees it: net/http would answer 307, and not every client library sends its
+// body again.
+func singleSlashes(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "//") {
+			for strings.Contains(r.URL.Path, "//") {
+				r.URL.Path = strings.ReplaceAll(r.URL.Path, "//", "/")
+			}
+			r.URL.RawPath = ""
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// knownHost refuses requests under a foreign name while no credential is
+// asked for: a web page could otherwise point a name of its own at this
+// machine and read the answers.
+func (s *Server) knownHost(next http.Handler) http.Handler {
+	if !s.config.Dev || s.config.DevPublic {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, _, err := net.SplitHostPort(r.Host)
+		if err != nil {
+			host = r.Host
+		}
+		host = strings.ToLower(strings.Trim(host, "[]"))
+		switch {
+		// Client libraries that were redirected below HTTP keep these names.
+		case host == "api.weixin.qq.com", host == "mp.weixin.qq.com", loopback(host), strings.HasSuffix(host, ".localhost"):
+			next.ServeHTTP(w, r)
+		default:
+			scanapi.WriteProblem(w, http.StatusMisdirectedRequest, "with --dev only localhost, loopback addresses, api.weixin.qq.com and mp.weixin.qq.com are known hosts")
+		}
+	})
+}
+
+// adminOnly lets requests with the admin token through. With --dev none is
+// needed, but a wrong one is still wrong.
+func (s *Server) adminOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		header := r.Header.Get("Authorization")
+		if header == "" && s.config.Dev {
+			next.ServeHTTP(w, r)
+			return
+		}
+		token, ok := strings.CutPrefix(header, "Bearer ")
+		if !ok || !sameSecret(token, s.adminToken) {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			scanapi.WriteProblem(w, http.StatusUnauthorized, "send the admin token: Authorization: Bearer …; it is in the file admin-token of the data folder unless --admin-token named another")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// clientIP is the caller's address: the connection's, or the one that a
+// trusted proxy saw.
+func (s *Server) clientIP(r *http.Request) netip.Addr {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	ip := ap.Addr().Unmap()
+	if !s.trusted(ip) {
+		return ip
+	}
+	// The rightmost address that is not a trusted proxy's: what stands left of
+	// it, a stranger may have written.
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0; i-- {
+		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break
+		}
+		if ip = hop.Unmap(); !s.trusted(ip) {
+			break
+		}
+	}
+	return ip
+}
+
+func (s *Server) trusted(ip netip.Addr) bool {
+	for _, p := range s.proxies {
+		if p.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}

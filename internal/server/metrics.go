@@ -1,0 +1,57 @@
+package server
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/qrjump/qrjump/internal/scan"
+)
+
+// metrics counts what happens. Labels are endpoints, codes and actions, never
+// an account or a link: their number is bounded by the program.
+type metrics struct {
+	registry *prometheus.Registry
+	calls    *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	scans    *prometheus.CounterVec
+	confirms *prometheus.CounterVec
+}
+
+func newMetrics(rules func() float64, behind func() float64) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "qrjump_calls_total", Help: "Calls of the wire by endpoint and errcode."}, []string{"endpoint", "errcode"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "qrjump_call_seconds", Help: "How long calls of the wire took.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}}, []string{"endpoint"}),
+		scans: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "qrjump_scans_total", Help: "Scans by what they opened."}, []string{"action"}),
+		confirms: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "qrjump_confirmations_total", Help: "Verification files asked for, by result."}, []string{"result"}),
+	}
+	m.registry.MustRegister(m.calls, m.seconds, m.scans, m.confirms,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_rules", Help: "Rules that scans are answered from."}, rules),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_index_behind", Help: "1 while committed changes are not yet seen by scans."}, behind))
+	return m
+}
+
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+func (m *metrics) observeCall(endpoint string, errcode int, d time.Duration) {
+	if endpoint == "" {
+		endpoint = "unknown"
+	}
+	m.calls.WithLabelValues(endpoint, strconv.Itoa(errcode)).Inc()
+	m.seconds.WithLabelValues(endpoint).Observe(d.Seconds())
+}
+
+func (m *metrics) observeScan(action scan.Action) { m.scans.WithLabelValues(string(action)).Inc() }

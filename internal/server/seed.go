@@ -1,0 +1,265 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/settings"
+)
+
+// demoSeed is what --dev starts with where no seed is named.
+//
+//go:embed demo.yaml
+var demoSeed []byte
+
+// maxSeed bounds a seed file, in bytes.
+const maxSeed = 64 << 20
+
+// seed is a seed file.
+type seed struct {
+	Accounts []struct {
+		AppID         string                   `yaml:"appid"`
+		Kind          accounts.Kind            `yaml:"kind"`
+		Name          string                   `yaml:"name"`
+		Subject       accounts.Subject         `yaml:"subject"`
+		Secret        string                   `yaml:"secret"`
+		Certified     bool                     `yaml:"certified"`
+		Versions      []accounts.Version       `yaml:"versions"`
+		JumpOpen      *bool                    `yaml:"jump_open"`
+		Members       map[string]accounts.Role `yaml:"members"`
+		Features      []string                 `yaml:"features"`
+		MarketcodeKey string                   `yaml:"marketcode_key"`
+		Linked        []string                 `yaml:"linked"`
+		MessageURL    string                   `yaml:"message_url"`
+		IPAllowlist   []string                 `yaml:"ip_allowlist"`
+	} `yaml:"accounts"`
+	Components []struct {
+		AppID          string   `yaml:"appid"`
+		Secret         string   `yaml:"secret"`
+		MessageToken   string   `yaml:"message_token"`
+		EncodingAESKey string   `yaml:"encoding_aes_key"`
+		EventURL       string   `yaml:"event_url"`
+		IPAllowlist    []string `yaml:"ip_allowlist"`
+		RedirectHosts  []string `yaml:"redirect_hosts"`
+		Authorizations []struct {
+			AppID          string `yaml:"appid"`
+			PermissionSets []int  `yaml:"permission_sets"`
+		} `yaml:"authorizations"`
+	} `yaml:"components"`
+	Rules []struct {
+		Owner       string   `yaml:"owner"`
+		Prefix      string   `yaml:"prefix"`
+		Path        string   `yaml:"path"`
+		AppID       string   `yaml:"appid"`
+		Published   bool     `yaml:"published"`
+		Occupy      bool     `yaml:"occupy"`
+		OpenVersion *int     `yaml:"open_version"`
+		TestLinks   []string `yaml:"test_links"`
+	} `yaml:"rules"`
+	Settings map[string]any `yaml:"settings"`
+}
+
+// seedFile is a seed with what is needed to name a line of it.
+type seedFile struct {
+	name string
+	data []byte
+	tree *ast.File
+	seed
+}
+
+// readSeed reads and checks the form of a seed; errors name the line.
+func readSeed(c Config) (*seedFile, error) {
+	f := &seedFile{name: c.Seed}
+	switch {
+	case c.Seed != "":
+		file, err := os.Open(c.Seed)
+		if err != nil {
+			return nil, usage("seed: %v", err)
+		}
+		defer file.Close()
+		f.data, err = io.ReadAll(io.LimitReader(file, maxSeed+1))
+		if err != nil {
+			return nil, usage("seed: %v", err)
+		}
+		if len(f.data) > maxSeed {
+			return nil, usage("seed %s is longer than %d MiB", c.Seed, maxSeed>>20)
+		}
+	case c.Dev:
+		f.name, f.data = "the demo seed", demoSeed
+	default:
+		return nil, nil
+	}
+	var err error
+	if f.tree, err = parser.ParseBytes(f.data, 0); err != nil {
+		return nil, f.yamlError(err)
+	}
+	if err := yaml.NewDecoder(bytes.NewReader(f.data), yaml.Strict()).Decode(&f.seed); err != nil && !errors.Is(err, io.EOF) {
+		return nil, f.yamlError(err)
+	}
+	return f, nil
+}
+
+// yamlError makes one line of an error of the YAML library, which draws the
+// place as a picture.
+func (f *seedFile) yamlError(err error) error {
+	if e, ok := errors.AsType[yaml.Error](err); ok && e.GetToken() != nil {
+		return usage("seed %s, line %d: %s", f.name, e.GetToken().Position.Line, e.GetMessage())
+	}
+	return usage("seed %s: %v", f.name, err)
+}
+
+// at names the line of one entry of the seed in an error.
+func (f *seedFile) at(section string, i int, err error) error {
+	if err == nil {
+		return nil
+	}
+	line := 0
+	if path, e := yaml.PathString(fmt.Sprintf("$.%s[%d]", section, i)); e == nil {
+		if node, e := path.FilterFile(f.tree); e == nil && node != nil {
+			line = node.GetToken().Position.Line
+			// The token of a block mapping is the colon after its first key.
+			if m, ok := node.(*ast.MappingNode); ok && len(m.Values) > 0 {
+				line = m.Values[0].Key.GetToken().Position.Line
+			}
+		}
+	}
+	return usage("seed %s, line %d: %v", f.name, line, err)
+}
+
+// applySeed stores what a seed says, unless this very content was applied
+// before: what was deleted since then stays deleted.
+func (s *Server) applySeed(ctx context.Context) error {
+	f, err := readSeed(s.config)
+	if f == nil || err != nil {
+		return err
+	}
+	sum := sha256.Sum256(f.data)
+	hash := hex.EncodeToString(sum[:])
+	if done, err := s.store.Seeded(ctx, hash); done || err != nil {
+		return err
+	}
+	if err := s.applySettings(ctx, f); err != nil {
+		return err
+	}
+	// Links name accounts that may stand further down, so they come last.
+	for i, a := range f.Accounts {
+		err := s.accounts.Put(ctx, accounts.Registration{Secret: a.Secret, MarketcodeKey: a.MarketcodeKey, Account: accounts.Account{
+			AppID: a.AppID, Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions,
+			JumpOpen: a.JumpOpen == nil || *a.JumpOpen, Features: a.Features, Members: a.Members, MessageURL: a.MessageURL, IPAllowlist: a.IPAllowlist,
+		}})
+		if err != nil {
+			return f.at("accounts", i, err)
+		}
+	}
+	for i, a := range f.Accounts {
+		for _, mini := range a.Linked {
+			if err := s.accounts.Link(ctx, a.AppID, mini); err != nil {
+				return f.at("accounts", i, err)
+			}
+		}
+	}
+	for i, c := range f.Components {
+		component := accounts.Component{AppID: c.AppID, EventURL: c.EventURL, IPAllowlist: c.IPAllowlist, RedirectHosts: c.RedirectHosts}
+		for _, g := range c.Authorizations {
+			component.Grants = append(component.Grants, accounts.Grant{AppID: g.AppID, PermissionSets: g.PermissionSets})
+		}
+		if err := s.accounts.PutComponent(ctx, component, c.Secret, c.MessageToken, c.EncodingAESKey); err != nil {
+			return f.at("components", i, err)
+		}
+	}
+	for i, r := range f.Rules {
+		owner, err := s.accounts.Get(ctx, r.Owner)
+		if errors.Is(err, accounts.ErrNoAccount) {
+			err = fmt.Errorf("rule %q: there is no account %q", r.Prefix, r.Owner)
+		}
+		if err == nil {
+			draft := rules.Draft{Prefix: r.Prefix, Path: r.Path, AppID: r.AppID, Occupy: r.Occupy, OpenVersion: rules.OpenRelease, TestLinks: r.TestLinks}
+			if r.OpenVersion != nil {
+				draft.OpenVersion = *r.OpenVersion
+			}
+			err = s.rules.Plant(ctx, owner, draft, r.Published)
+		}
+		if err != nil {
+			return f.at("rules", i, err)
+		}
+	}
+	if err := s.store.PutSeeded(ctx, hash, s.now()); err != nil {
+		return err
+	}
+	s.log.InfoContext(ctx, "seed applied", "seed", f.name, "accounts", len(f.Accounts), "components", len(f.Components), "rules", len(f.Rules))
+	return nil
+}
+
+// applySettings puts the settings of a seed in force.
+func (s *Server) applySettings(ctx context.Context, f *seedFile) error {
+	if len(f.Settings) == 0 {
+		return nil
+	}
+	object, err := json.Marshal(f.Settings)
+	if err != nil {
+		return usage("seed %s: settings: %v", f.name, err)
+	}
+	next, err := settings.Merge(s.settings.Get(), object)
+	if err != nil {
+		return usage("seed %s: %v", f.name, err)
+	}
+	if err := s.saveSettings(ctx, object); err != nil {
+		return err
+	}
+	s.settings.Set(next)
+	return nil
+}
+
+const settingsMeta = "settings"
+
+// saveSettings keeps the fields that an object names over a restart. Fields
+// that nobody ever named follow the defaults of the next version.
+func (s *Server) saveSettings(ctx context.Context, object []byte) error {
+	kept := map[string]json.RawMessage{}
+	text, err := s.store.Meta(ctx, settingsMeta)
+	if err == nil && text != "" {
+		err = json.Unmarshal([]byte(text), &kept)
+	}
+	if err == nil {
+		err = json.Unmarshal(object, &kept)
+	}
+	if err != nil {
+		return fmt.Errorf("keeping the settings: %w", err)
+	}
+	merged, err := json.Marshal(kept)
+	if err != nil {
+		return err
+	}
+	return s.store.PutMeta(ctx, settingsMeta, string(merged))
+}
+
+// loadSettings puts in force what was kept.
+func (s *Server) loadSettings(ctx context.Context) error {
+	base := settings.Defaults()
+	base.AllowPrivateHosts = s.config.Dev
+	text, err := s.store.Meta(ctx, settingsMeta)
+	if err != nil {
+		return fmt.Errorf("reading the settings: %w", err)
+	}
+	if text != "" {
+		if base, err = settings.Merge(base, []byte(text)); err != nil {
+			return fmt.Errorf("the stored %w", err)
+		}
+	}
+	s.settings.Set(base)
+	return nil
+}

@@ -1,0 +1,432 @@
+// Package server wires the parts into one process: configuration, keys, store,
+// listeners, metrics, health, start and stop. It decides nothing about rules.
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/adminapi"
+	"github.com/qrjump/qrjump/internal/api"
+	"github.com/qrjump/qrjump/internal/emulator"
+	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/outbound"
+	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/scan"
+	"github.com/qrjump/qrjump/internal/scanapi"
+	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/vault"
+)
+
+// DrainTimeout is how long running requests may take after the signal to stop.
+const DrainTimeout = 10 * time.Second
+
+// Version is the version of the program.
+const Version = "0.1.0-dev"
+
+// Seams are what a test replaces; the zero value is the real world.
+type Seams struct {
+	RealNow  func() time.Time
+	Random   io.Reader
+	Outbound *outbound.Client
+}
+
+// Server is a running server.
+type Server struct {
+	config     Config
+	log        *slog.Logger
+	now        func() time.Time
+	realNow    func() time.Time
+	random     io.Reader
+	store      *store.Store
+	vault      *vault.Key
+	settings   *settings.Live
+	accounts   *accounts.Directory
+	rules      *rules.Book
+	keys       *scan.Keys
+	current    *scan.Current
+	clock      *emulator.Clock
+	plan       *emulator.Plan
+	calls      *emulator.Calls[api.Record]
+	metrics    *metrics
+	outbound   outbound.Client
+	adminToken string
+	newToken   bool
+	proxies    []netip.Prefix
+	draining   atomic.Bool
+	servers    []*http.Server
+	failed     chan error
+	stopRetry  context.CancelFunc
+
+	// URL is where the wire is served.
+	URL string
+}
+
+// Start opens the store, loads the rules and listens. The server runs until
+// Close. logs is where log lines go.
+func Start(ctx context.Context, c Config, logs io.Writer, seams Seams) (*Server, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{config: c, log: newLogger(logs, c.LogFormat), realNow: seams.RealNow, random: seams.Random,
+		settings: settings.NewLive(settings.Defaults()), outbound: outboundClient(seams.Outbound), failed: make(chan error, 8)}
+	if s.realNow == nil {
+		s.realNow = time.Now
+	}
+	if s.random == nil {
+		s.random = rand.Reader
+	}
+	for _, text := range c.TrustedProxy {
+		s.proxies = append(s.proxies, netip.MustParsePrefix(text)) // checked by Validate
+	}
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(err, s.closeStore())
+	}
+	if err := s.listen(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// open prepares everything that needs no listener.
+func (s *Server) open(ctx context.Context) error {
+	if err := os.MkdirAll(s.config.Data, 0o700); err != nil {
+		return usage("making the data folder: %v", err)
+	}
+	var err error
+	if s.store, err = store.Open(ctx, store.Target{URL: s.config.Database, Dir: s.config.Data}); err != nil {
+		return usageError{err}
+	}
+	if s.vault, err = openVault(ctx, s.config, s.store, s.random); err != nil {
+		return err
+	}
+	if s.adminToken, s.newToken, err = adminToken(s.config, s.random); err != nil {
+		return err
+	}
+	if err := s.openClock(ctx); err != nil {
+		return err
+	}
+	s.current = &scan.Current{Rules: scan.NewIndex(), Accounts: scan.NewDirectory(), RuleStore: s.store, AccountStore: s.store, Log: s.log}
+	s.accounts = &accounts.Directory{Store: s.store, Key: s.vault, Settings: s.settings, Now: s.now, Random: s.random, Changed: s.current.AccountChanged}
+	s.rules = &rules.Book{Store: s.store, Settings: s.settings, Now: s.now, Fetch: s.fetch, Changed: s.current.RuleChanged}
+	s.keys = &scan.Keys{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random}
+	s.metrics = newMetrics(func() float64 { return float64(s.current.Rules.Len()) }, func() float64 {
+		if s.current.Ready() != nil {
+			return 1
+		}
+		return 0
+	})
+	if err := s.loadSettings(ctx); err != nil {
+		return err
+	}
+	if err := s.applySeed(ctx); err != nil {
+		return err
+	}
+	if err := s.current.Load(ctx); err != nil {
+		return err
+	}
+	retry, stop := context.WithCancel(context.Background())
+	s.stopRetry = stop
+	go s.current.Retry(retry, time.Second)
+	return nil
+}
+
+const clockMeta = "emulator.clock"
+
+// openClock chooses whose time counts.
+func (s *Server) openClock(ctx context.Context) error {
+	state, err := s.store.Meta(ctx, clockMeta)
+	if err != nil {
+		return fmt.Errorf("reading the emulator's clock: %w", err)
+	}
+	if !s.config.emulates() {
+		s.now = s.realNow
+		if state != "" {
+			s.log.WarnContext(ctx, "this database was used with an emulated clock; without --emulator real time counts, and what was issued under the other time may look expired or young")
+		}
+		return nil
+	}
+	s.clock = &emulator.Clock{Real: s.realNow, Save: func(state string) error {
+		return s.store.PutMeta(context.Background(), clockMeta, state)
+	}}
+	if state != "" {
+		if err := s.clock.Restore(state); err != nil {
+			return fmt.Errorf("the emulator's clock as stored: %w", err)
+		}
+	}
+	s.now = s.clock.Now
+	s.plan = emulator.NewPlan(1)
+	s.calls = &emulator.Calls[api.Record]{}
+	return nil
+}
+
+// reset brings everything back to the seed and to real time; keys stay.
+func (s *Server) reset(ctx context.Context) error {
+	if err := s.store.Reset(ctx); err != nil {
+		return err
+	}
+	if err := s.clock.Reset(); err != nil {
+		return err
+	}
+	s.plan.Clear()
+	s.calls.Clear()
+	s.accounts.ForgetCalls()
+	if err := s.loadSettings(ctx); err != nil {
+		return err
+	}
+	if err := s.applySeed(ctx); err != nil {
+		return err
+	}
+	return s.current.Load(ctx)
+}
+
+// surface is what a listener serves.
+type surface int
+
+const (
+	wire surface = 1 << iota
+	scans
+	admin
+)
+
+// listen opens every listener and begins to serve.
+func (s *Server) listen(ctx context.Context) error {
+	where := map[string]surface{}
+	order := []string{s.config.Listen}
+	add := func(address string, what surface) {
+		if address == "" {
+			address = s.config.Listen
+		}
+		if where[address] == 0 && address != s.config.Listen {
+			order = append(order, address)
+		}
+		where[address] |= what
+	}
+	add(s.config.Listen, wire)
+	add(s.config.ScanListen, scans)
+	add(s.config.AdminListen, admin)
+	for _, address := range order {
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+		if err != nil {
+			return usage("cannot listen on %s: %v", address, err)
+		}
+		h := &http.Server{
+			Handler:           singleSlashes(s.knownHost(s.handler(where[address]))),
+			ReadHeaderTimeout: 10 * time.Second,
+			IdleTimeout:       2 * time.Minute,
+			MaxHeaderBytes:    64 << 10,
+			ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		}
+		s.servers = append(s.servers, h)
+		if s.URL == "" {
+			s.URL = "http://" + l.Addr().String()
+		}
+		s.log.InfoContext(ctx, "listening", "address", l.Addr().String(),
+			"wire", where[address]&wire != 0, "scan", where[address]&scans != 0, "admin", where[address]&admin != 0)
+		go func() {
+			if err := h.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				s.failed <- fmt.Errorf("listener %s: %w", l.Addr(), err)
+			}
+		}()
+	}
+	return nil
+}
+
+// handler routes what one listener serves.
+func (s *Server) handler(what surface) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /readyz", s.ready)
+	document := huma.DefaultConfig("qrjump", Version)
+	document.DocsPath, document.SchemasPath, document.OpenAPIPath = "", "", ""
+	document.CreateHooks = nil // no $schema links in answers
+	document.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"admin": {Type: "http", Scheme: "bearer", Description: "the admin token"},
+		"scan":  {Type: "http", Scheme: "bearer", Description: "a scan key"},
+	}
+	// The document describes everything, whatever this listener serves of it.
+	adminMux := http.NewServeMux()
+	humaAPI := humago.New(adminMux, document)
+	scanMux := http.NewServeMux()
+	s.scanAPI().Register(scanMux, humaAPI)
+	s.adminAPI(humaAPI)
+	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/openapi+json")
+		b, err := humaAPI.OpenAPI().MarshalJSON()
+		if err != nil {
+			scanapi.WriteProblem(w, http.StatusInternalServerError, "the document cannot be written")
+			return
+		}
+		w.Write(b)
+	})
+	// A browser page of another origin must not act for the person in front of it.
+	sameOrigin := http.NewCrossOriginProtection()
+	if what&scans != 0 {
+		mux.Handle("/scan/", sameOrigin.Handler(orProblem(scanMux)))
+	}
+	if what&admin != 0 {
+		mux.Handle("/admin/", s.adminOnly(sameOrigin.Handler(orProblem(adminMux))))
+		mux.Handle("GET /metrics", s.adminOnly(s.metrics.handler()))
+	}
+	if what&wire != 0 {
+		mux.Handle("/", s.wireAPI().Handler())
+	} else {
+		mux.HandleFunc("/", noSuchPath)
+	}
+	return mux
+}
+
+// orProblem answers unknown paths and methods with a problem document.
+func orProblem(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h, pattern := mux.Handler(r)
+		if pattern != "" {
+			mux.ServeHTTP(w, r) // sets the path values
+			return
+		}
+		// The mux knows whether only the method is wrong.
+		probe := &statusOnly{header: http.Header{}}
+		h.ServeHTTP(probe, r)
+		if probe.status == http.StatusMethodNotAllowed {
+			w.Header().Set("Allow", probe.header.Get("Allow"))
+			scanapi.WriteProblem(w, probe.status, "this path wants "+probe.header.Get("Allow"))
+			return
+		}
+		noSuchPath(w, r)
+	})
+}
+
+type statusOnly struct {
+	header http.Header
+	status int
+}
+
+func (s *statusOnly) Header() http.Header         { return s.header }
+func (s *statusOnly) Write(b []byte) (int, error) { return len(b), nil }
+func (s *statusOnly) WriteHeader(status int)      { s.status = status }
+
+func noSuchPath(w http.ResponseWriter, _ *http.Request) {
+	scanapi.WriteProblem(w, http.StatusNotFound, "nothing is at this path; /openapi.json lists what there is")
+}
+
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+	defer cancel()
+	fault := ""
+	if err := s.current.Ready(); err != nil {
+		fault = err.Error()
+	} else if err := s.store.Ping(ctx); err != nil {
+		s.log.ErrorContext(ctx, "the store does not answer", "error", err)
+		fault = "the store does not answer"
+	} else if s.draining.Load() {
+		fault = "stopping"
+	}
+	if fault != "" {
+		http.Error(w, fault, http.StatusServiceUnavailable)
+		return
+	}
+	io.WriteString(w, "ready\n")
+}
+
+func (s *Server) wireAPI() *api.API {
+	a := &api.API{Accounts: s.accounts, Rules: s.rules, Settings: s.settings, Log: s.log, Now: s.now, RealNow: s.realNow,
+		Random: s.random, ClientIP: s.clientIP, Observe: s.metrics.observeCall}
+	if s.config.emulates() {
+		a.Record = s.calls.Add
+		a.Faults = func(path, appid string) api.Fault {
+			f, ok := s.plan.Next(path, appid)
+			if !ok {
+				return api.Fault{}
+			}
+			return wireFault(f)
+		}
+	}
+	return a
+}
+
+// wireFault is a fault of the plan as the wire sees it.
+func wireFault(f emulator.Fault) api.Fault {
+	fault := api.Fault{Delay: f.Delay, Drop: f.Drop, DropAfter: f.DropAfter}
+	if f.ErrCode == nil {
+		return fault
+	}
+	code, known := errcode.ByNumber(*f.ErrCode)
+	if !known {
+		code = &errcode.Code{Number: *f.ErrCode, Text: "injected fault", Meaning: "a fault of the emulator", Evidence: errcode.Inferred}
+	}
+	if f.ErrMsg != "" {
+		code = code.Reworded("%s", f.ErrMsg)
+	}
+	fault.Code = code
+	return fault
+}
+
+func (s *Server) scanAPI() *scanapi.API {
+	a := &scanapi.API{Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts}, Near: s.rules.Near,
+		Now: s.now, Random: s.random, Replay: s.config.emulates(), Log: s.log, Observe: s.metrics.observeScan}
+	if !s.config.Dev {
+		a.Key = s.keys.Check
+	}
+	return a
+}
+
+func (s *Server) adminAPI(h huma.API) {
+	(&adminapi.Admin{Accounts: s.accounts, Rules: s.rules, Keys: s.keys, Settings: s.settings, SaveSettings: s.saveSettings, Log: s.log}).Register(h)
+	if s.config.emulates() {
+		(&emulator.Control[api.Record]{Clock: s.clock, Plan: s.plan, Calls: s.calls, RID: func(r api.Record) string { return r.RID },
+			Paths: api.Paths(), Reset: s.reset}).Register(h)
+	}
+}
+
+// Failed delivers the error of a listener that broke.
+func (s *Server) Failed() <-chan error { return s.failed }
+
+// Close drains: no new connections, running requests get DrainTimeout, then
+// the store is closed.
+func (s *Server) Close() error {
+	s.draining.Store(true)
+	ctx, cancel := context.WithTimeout(context.Background(), DrainTimeout)
+	defer cancel()
+	done := make(chan error, len(s.servers))
+	for _, h := range s.servers {
+		go func() {
+			if err := h.Shutdown(ctx); err != nil {
+				// What still runs is cut: its writes are committed or not at all.
+				s.log.Warn("requests were cut at the end of the drain", "error", err)
+				done <- h.Close()
+				return
+			}
+			done <- nil
+		}()
+	}
+	var errs []error
+	for range s.servers {
+		errs = append(errs, <-done)
+	}
+	return errors.Join(append(errs, s.closeStore())...)
+}
+
+func (s *Server) closeStore() error {
+	if s.stopRetry != nil {
+		s.stopRetry()
+	}
+	if s.store == nil {
+		return nil
+	}
+	return s.store.Close()
+}

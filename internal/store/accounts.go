@@ -1,0 +1,201 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+)
+
+const accountColumns = `appid, kind, name, subject, certified, versions, jump_open, features, members, message_url,
+	ip_allowlist, secret_hash, secret_frozen, marketcode_key, confirm_name, confirm_content, created_at`
+
+func accountArgs(a *accounts.Account) []any {
+	return []any{a.AppID, string(a.Kind), a.Name, string(a.Subject), flag(a.Certified), inJSON(&a.Versions).text(), flag(a.JumpOpen),
+		inJSON(&a.Features).text(), inJSON(&a.Members).text(), a.MessageURL, inJSON(&a.IPAllowlist).text(), a.SecretHash,
+		flag(a.SecretFrozen), a.MarketcodeKey, a.Confirm.Name, a.Confirm.Content, millis(a.CreatedAt)}
+}
+
+func scanAccount(scan func(...any) error) (a accounts.Account, err error) {
+	var created int64
+	err = scan(&a.AppID, &a.Kind, &a.Name, &a.Subject, &a.Certified, inJSON(&a.Versions), &a.JumpOpen,
+		inJSON(&a.Features), inJSON(&a.Members), &a.MessageURL, inJSON(&a.IPAllowlist), &a.SecretHash,
+		&a.SecretFrozen, &a.MarketcodeKey, &a.Confirm.Name, &a.Confirm.Content, &created)
+	a.CreatedAt = fromMillis(created)
+	return a, err
+}
+
+// Account implements accounts.Tx and rules.Tx.
+func (t *Tx) Account(ctx context.Context, appid string) (accounts.Account, error) {
+	a, err := scanAccount(t.row(ctx, `SELECT `+accountColumns+` FROM accounts WHERE appid = $1`, appid).Scan)
+	if errors.Is(err, sql.ErrNoRows) {
+		return a, accounts.ErrNoAccount
+	}
+	return a, err
+}
+
+// Accounts implements accounts.Tx.
+func (t *Tx) Accounts(ctx context.Context, after string, limit int) ([]accounts.Account, error) {
+	return list(ctx, t, scanAccount, `SELECT `+accountColumns+` FROM accounts WHERE appid > $1 ORDER BY appid LIMIT $2`, after, limit)
+}
+
+// PutAccount implements accounts.Tx.
+func (t *Tx) PutAccount(ctx context.Context, a accounts.Account) error {
+	_, err := t.exec(ctx, `INSERT INTO accounts (`+accountColumns+`)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+		ON CONFLICT (appid) DO UPDATE SET kind = excluded.kind, name = excluded.name, subject = excluded.subject,
+			certified = excluded.certified, versions = excluded.versions, jump_open = excluded.jump_open,
+			features = excluded.features, members = excluded.members, message_url = excluded.message_url,
+			ip_allowlist = excluded.ip_allowlist, secret_hash = excluded.secret_hash, secret_frozen = excluded.secret_frozen,
+			marketcode_key = excluded.marketcode_key, confirm_name = excluded.confirm_name,
+			confirm_content = excluded.confirm_content, created_at = excluded.created_at`, accountArgs(&a)...)
+	return err
+}
+
+// DeleteAccount implements accounts.Tx.
+func (t *Tx) DeleteAccount(ctx context.Context, appid string) error {
+	for _, query := range []string{
+		`DELETE FROM links WHERE service = $1 OR mini_program = $1`,
+		`DELETE FROM access_tokens WHERE appid = $1`,
+		`DELETE FROM grants WHERE appid = $1`,
+		`DELETE FROM accounts WHERE appid = $1`,
+	} {
+		if _, err := t.exec(ctx, query, appid); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Linked implements accounts.Tx and rules.Tx.
+func (t *Tx) Linked(ctx context.Context, service, miniProgram string) (bool, error) {
+	var n int
+	err := t.row(ctx, `SELECT COUNT(*) FROM links WHERE service = $1 AND mini_program = $2`, service, miniProgram).Scan(&n)
+	return n > 0, err
+}
+
+// Links implements accounts.Tx.
+func (t *Tx) Links(ctx context.Context, service string) ([]string, error) {
+	return list(ctx, t, scanText, `SELECT mini_program FROM links WHERE service = $1 ORDER BY created_at, mini_program`, service)
+}
+
+func scanText(scan func(...any) error) (s string, err error) {
+	err = scan(&s)
+	return s, err
+}
+
+// PutLink implements accounts.Tx.
+func (t *Tx) PutLink(ctx context.Context, service, miniProgram string, at time.Time) error {
+	_, err := t.exec(ctx, `INSERT INTO links (service, mini_program, created_at) VALUES ($1, $2, $3)
+		ON CONFLICT (service, mini_program) DO NOTHING`, service, miniProgram, millis(at))
+	return err
+}
+
+// DeleteLink implements accounts.Tx.
+func (t *Tx) DeleteLink(ctx context.Context, service, miniProgram string) error {
+	_, err := t.exec(ctx, `DELETE FROM links WHERE service = $1 AND mini_program = $2`, service, miniProgram)
+	return err
+}
+
+// Component implements accounts.Tx.
+func (t *Tx) Component(ctx context.Context, appid string) (accounts.Component, error) {
+	var c accounts.Component
+	var created int64
+	err := t.row(ctx, `SELECT appid, secret_hash, message_token, encoding_aes_key, event_url, ip_allowlist, redirect_hosts, created_at
+		FROM components WHERE appid = $1`, appid).Scan(&c.AppID, &c.SecretHash, &c.MessageToken, &c.EncodingAESKey, &c.EventURL,
+		inJSON(&c.IPAllowlist), inJSON(&c.RedirectHosts), &created)
+	if errors.Is(err, sql.ErrNoRows) {
+		return c, accounts.ErrNoComponent
+	}
+	if err != nil {
+		return c, err
+	}
+	c.CreatedAt = fromMillis(created)
+	c.Grants, err = list(ctx, t, func(scan func(...any) error) (g accounts.Grant, err error) {
+		err = scan(&g.AppID, inJSON(&g.PermissionSets))
+		return g, err
+	}, `SELECT appid, permission_sets FROM grants WHERE component = $1 ORDER BY appid`, appid)
+	return c, err
+}
+
+// PutComponent implements accounts.Tx.
+func (t *Tx) PutComponent(ctx context.Context, c accounts.Component) error {
+	_, err := t.exec(ctx, `INSERT INTO components (appid, secret_hash, message_token, encoding_aes_key, event_url, ip_allowlist, redirect_hosts, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+		ON CONFLICT (appid) DO UPDATE SET secret_hash = excluded.secret_hash, message_token = excluded.message_token,
+			encoding_aes_key = excluded.encoding_aes_key, event_url = excluded.event_url, ip_allowlist = excluded.ip_allowlist,
+			redirect_hosts = excluded.redirect_hosts`,
+		c.AppID, c.SecretHash, c.MessageToken, c.EncodingAESKey, c.EventURL, inJSON(&c.IPAllowlist).text(), inJSON(&c.RedirectHosts).text(), millis(c.CreatedAt))
+	if err != nil {
+		return err
+	}
+	for _, g := range c.Grants {
+		if _, err := t.exec(ctx, `INSERT INTO grants (component, appid, permission_sets) VALUES ($1, $2, $3)
+			ON CONFLICT (component, appid) DO UPDATE SET permission_sets = excluded.permission_sets`,
+			c.AppID, g.AppID, inJSON(&g.PermissionSets).text()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const tokenColumns = `hash, appid, series, sealed, forced, issued_at, expires_at, cut_at`
+
+func scanToken(scan func(...any) error) (t accounts.Token, err error) {
+	var issued, expires, cut int64
+	err = scan(&t.Hash, &t.AppID, &t.Series, &t.Sealed, &t.Forced, &issued, &expires, &cut)
+	t.IssuedAt, t.ExpiresAt, t.CutAt = fromMillis(issued), fromMillis(expires), fromMillis(cut)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = accounts.ErrNoToken
+	}
+	return t, err
+}
+
+// Token implements accounts.Tx.
+func (t *Tx) Token(ctx context.Context, hash string) (accounts.Token, error) {
+	return scanToken(t.row(ctx, `SELECT `+tokenColumns+` FROM access_tokens WHERE hash = $1`, hash).Scan)
+}
+
+// LatestToken implements accounts.Tx.
+func (t *Tx) LatestToken(ctx context.Context, appid string, series accounts.Series) (accounts.Token, error) {
+	// A token that was not replaced is the latest, whatever the clock did.
+	return scanToken(t.row(ctx, `SELECT `+tokenColumns+` FROM access_tokens WHERE appid = $1 AND series = $2
+		ORDER BY CASE WHEN cut_at = 0 THEN 0 ELSE 1 END, issued_at DESC LIMIT 1`, appid, string(series)).Scan)
+}
+
+// PutToken implements accounts.Tx.
+func (t *Tx) PutToken(ctx context.Context, k accounts.Token) error {
+	_, err := t.exec(ctx, `INSERT INTO access_tokens (`+tokenColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		k.Hash, k.AppID, string(k.Series), k.Sealed, flag(k.Forced), millis(k.IssuedAt), millis(k.ExpiresAt), millis(k.CutAt))
+	return err
+}
+
+// CutTokens implements accounts.Tx.
+func (t *Tx) CutTokens(ctx context.Context, appid string, series accounts.Series, at time.Time) error {
+	_, err := t.exec(ctx, `UPDATE access_tokens SET cut_at = $3 WHERE appid = $1 AND series = $2 AND (cut_at = 0 OR cut_at > $3)`,
+		appid, string(series), millis(at))
+	return err
+}
+
+// ForgetTokens implements accounts.Tx.
+func (t *Tx) ForgetTokens(ctx context.Context, appid string, before time.Time) error {
+	_, err := t.exec(ctx, `DELETE FROM access_tokens WHERE appid = $1 AND expires_at < $2`, appid, millis(before))
+	return err
+}
+
+// Count implements accounts.Tx.
+func (t *Tx) Count(ctx context.Context, appid, what string, day int64) (int, error) {
+	var n int
+	err := t.row(ctx, `SELECT COALESCE(SUM(used), 0) FROM counters WHERE appid = $1 AND what = $2 AND day = $3`, appid, what, day).Scan(&n)
+	return n, err
+}
+
+// AddCount implements accounts.Tx.
+func (t *Tx) AddCount(ctx context.Context, appid, what string, day int64) (int, error) {
+	var n int
+	err := t.row(ctx, `INSERT INTO counters (appid, what, day, used) VALUES ($1, $2, $3, 1)
+		ON CONFLICT (appid, what, day) DO UPDATE SET used = counters.used + 1 RETURNING used`, appid, what, day).Scan(&n)
+	return n, err
+}

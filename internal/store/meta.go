@@ -1,0 +1,82 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+)
+
+// Meta returns a named value of the server; "" where there is none.
+func (s *Store) Meta(ctx context.Context, name string) (string, error) {
+	var value string
+	err := s.view(ctx, func(tx *Tx) error {
+		return tx.row(ctx, `SELECT value FROM meta WHERE name = $1`, name).Scan(&value)
+	})
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return value, err
+}
+
+// PutMeta stores a named value of the server.
+func (s *Store) PutMeta(ctx context.Context, name, value string) error {
+	return s.update(ctx, func(tx *Tx) error {
+		_, err := tx.exec(ctx, `INSERT INTO meta (name, value) VALUES ($1, $2)
+			ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, value)
+		return err
+	})
+}
+
+// SealedKey returns a sealed key; "" where there is none.
+func (s *Store) SealedKey(ctx context.Context, name string) (sealed string, err error) {
+	err = s.view(ctx, func(tx *Tx) error {
+		return tx.row(ctx, `SELECT sealed FROM vault_keys WHERE name = $1`, name).Scan(&sealed)
+	})
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return sealed, err
+}
+
+// FirstSealedKey returns a sealed key, storing first if there is none yet: of many
+// processes that start at once, all get the same.
+func (s *Store) FirstSealedKey(ctx context.Context, name, first string) (sealed string, err error) {
+	err = s.update(ctx, func(tx *Tx) error {
+		if _, err := tx.exec(ctx, `INSERT INTO vault_keys (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`, name, first); err != nil {
+			return err
+		}
+		return tx.row(ctx, `SELECT sealed FROM vault_keys WHERE name = $1`, name).Scan(&sealed)
+	})
+	return sealed, err
+}
+
+// Seeded reports whether a seed's content was applied before.
+func (s *Store) Seeded(ctx context.Context, hash string) (bool, error) {
+	var n int
+	err := s.view(ctx, func(tx *Tx) error {
+		return tx.row(ctx, `SELECT COUNT(*) FROM seeds WHERE hash = $1`, hash).Scan(&n)
+	})
+	return n > 0, err
+}
+
+// PutSeeded notes that a seed's content was applied.
+func (s *Store) PutSeeded(ctx context.Context, hash string, at time.Time) error {
+	return s.update(ctx, func(tx *Tx) error {
+		_, err := tx.exec(ctx, `INSERT INTO seeds (hash, at) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING`, hash, millis(at))
+		return err
+	})
+}
+
+// Reset empties the database but for its keys (the emulator's reset).
+func (s *Store) Reset(ctx context.Context) error {
+	return s.update(ctx, func(tx *Tx) error {
+		for _, table := range []string{"accounts", "links", "components", "grants", "access_tokens", "counters", "rules",
+			"rule_changes", "publishes", "domains", "confirmations", "seeds", "meta"} {
+			if _, err := tx.exec(ctx, `DELETE FROM `+table); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

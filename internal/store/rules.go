@@ -1,0 +1,364 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+const ruleColumns = `id, key, kind, owner, target, prefix, path, occupy, open_version, test_links, published,
+	created_at, changed_at, published_at, host, segment, link_path`
+
+func ruleArgs(r *rules.Rule) []any {
+	return []any{r.ID, r.Prefix.Key, string(r.Kind), r.Owner, r.Target, r.Prefix.Text, r.Path, flag(r.Occupy), r.OpenVersion,
+		inJSON(&r.TestLinks).text(), flag(r.Published), millis(r.CreatedAt), millis(r.ChangedAt), millis(r.PublishedAt),
+		r.Prefix.Host, r.Prefix.Segment(), r.Prefix.Path()}
+}
+
+func scanRule(scan func(...any) error) (rules.Rule, error) {
+	var r rules.Rule
+	var prefix, ignored string
+	var created, changed, published int64
+	err := scan(&r.ID, &ignored, &r.Kind, &r.Owner, &r.Target, &prefix, &r.Path, &r.Occupy, &r.OpenVersion,
+		inJSON(&r.TestLinks), &r.Published, &created, &changed, &published, &ignored, &ignored, &ignored)
+	if errors.Is(err, sql.ErrNoRows) {
+		return r, rules.ErrNoRule
+	}
+	if err != nil {
+		return r, err
+	}
+	r.CreatedAt, r.ChangedAt, r.PublishedAt = fromMillis(created), fromMillis(changed), fromMillis(published)
+	// What was stored was checked when it came; whether private hosts are
+	// allowed today does not unmake a rule.
+	if r.Prefix, err = rules.ParsePrefix(prefix, r.Kind, true); err != nil {
+		return r, fmt.Errorf("rule %d: %w", r.ID, err)
+	}
+	return r, nil
+}
+
+// Rule implements rules.Tx.
+func (t *Tx) Rule(ctx context.Context, key string) (rules.Rule, error) {
+	return scanRule(t.row(ctx, `SELECT `+ruleColumns+` FROM rules WHERE key = $1`, key).Scan)
+}
+
+// chunk is how many values one IN list holds at most.
+const chunk = 500
+
+// RulesAt implements rules.Tx.
+func (t *Tx) RulesAt(ctx context.Context, keys []string) ([]rules.Rule, error) {
+	var found []rules.Rule
+	for len(keys) > 0 {
+		n := min(chunk, len(keys))
+		args := make([]any, n)
+		for i, key := range keys[:n] {
+			args[i] = key
+		}
+		some, err := list(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE key IN (`+placeholders(1, n)+`)`, args...)
+		if err != nil {
+			return nil, err
+		}
+		found, keys = append(found, some...), keys[n:]
+	}
+	return found, nil
+}
+
+// placeholders is "$first, …", n of them.
+func placeholders(first, n int) string {
+	var b strings.Builder
+	for i := range n {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "$%d", first+i)
+	}
+	return b.String()
+}
+
+// List implements rules.Tx.
+func (t *Tx) List(ctx context.Context, q rules.Query) ([]rules.Rule, int, error) {
+	var where []string
+	var args []any
+	filter := func(condition string, arg any) {
+		args = append(args, arg)
+		where = append(where, strings.ReplaceAll(condition, "?", fmt.Sprintf("$%d", len(args))))
+	}
+	if q.Owner != "" {
+		filter("owner = ?", q.Owner)
+	}
+	if q.Target != "" {
+		filter("target = ?", q.Target)
+	}
+	total := 0
+	if !q.NoTotal {
+		if err := t.row(ctx, `SELECT COUNT(*) FROM rules`+conditions(where), args...).Scan(&total); err != nil {
+			return nil, 0, err
+		}
+	}
+	if q.AfterID > 0 {
+		filter("id > ?", q.AfterID)
+	}
+	if q.Keys != nil {
+		if len(q.Keys) == 0 {
+			return []rules.Rule{}, total, nil
+		}
+		where = append(where, "key IN ("+placeholders(len(args)+1, len(q.Keys))+")")
+		for _, key := range q.Keys {
+			args = append(args, key)
+		}
+	}
+	order := " ORDER BY id"
+	if q.Newest {
+		order += " DESC"
+	}
+	n := len(args)
+	args = append(args, q.Limit, q.Offset)
+	found, err := list(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules`+conditions(where)+order+
+		fmt.Sprintf(` LIMIT $%d OFFSET $%d`, n+1, n+2), args...)
+	return found, total, err
+}
+
+func conditions(where []string) string {
+	if len(where) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(where, " AND ")
+}
+
+// CountOwned implements rules.Tx.
+func (t *Tx) CountOwned(ctx context.Context, owner string) (n int, err error) {
+	err = t.row(ctx, `SELECT COUNT(*) FROM rules WHERE owner = $1`, owner).Scan(&n)
+	return n, err
+}
+
+// CountTargeted implements rules.Tx.
+func (t *Tx) CountTargeted(ctx context.Context, target string) (n int, err error) {
+	err = t.row(ctx, `SELECT COUNT(*) FROM rules WHERE target = $1 AND kind = $2`, target, string(rules.Service)).Scan(&n)
+	return n, err
+}
+
+// Near implements rules.Tx.
+func (t *Tx) Near(ctx context.Context, link rules.Link, limit int) ([]rules.Rule, error) {
+	near, err := list(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE host = $1 AND segment = $2 ORDER BY id LIMIT $3`,
+		link.Host, link.Segment(), limit)
+	if err != nil {
+		return nil, err
+	}
+	elsewhere, err := list(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE link_path = $1 AND host <> $2 ORDER BY id LIMIT $3`,
+		link.Path(), link.Host, limit)
+	return append(near, elsewhere...), err
+}
+
+// AllRules implements rules.Store.
+func (s *Store) AllRules(ctx context.Context) iter.Seq2[rules.Rule, error] {
+	return func(yield func(rules.Rule, error) bool) {
+		rows, err := s.read.QueryContext(ctx, `SELECT `+ruleColumns+` FROM rules ORDER BY id`)
+		if err != nil {
+			yield(rules.Rule{}, err)
+			return
+		}
+		defer rows.Close()
+		for rows.Next() {
+			if r, err := scanRule(rows.Scan); !yield(r, err) || err != nil {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(rules.Rule{}, err)
+		}
+	}
+}
+
+// AddRule implements rules.Tx.
+func (t *Tx) AddRule(ctx context.Context, r rules.Rule, by rules.Author) (rules.Rule, error) {
+	seq, err := t.next(ctx, "change")
+	if err != nil {
+		return r, err
+	}
+	r.ID = seq
+	n, err := t.exec(ctx, `INSERT INTO rules (`+ruleColumns+`)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+		ON CONFLICT (key) DO NOTHING`, ruleArgs(&r)...)
+	if err != nil {
+		return r, err
+	}
+	if n == 0 {
+		return r, rules.ErrPrefixTaken
+	}
+	return r, t.addChange(ctx, seq, r, by)
+}
+
+// PutRule implements rules.Tx.
+func (t *Tx) PutRule(ctx context.Context, r rules.Rule, by rules.Author) error {
+	seq, err := t.next(ctx, "change")
+	if err != nil {
+		return err
+	}
+	n, err := t.exec(ctx, `UPDATE rules SET target = $2, prefix = $3, path = $4, occupy = $5, open_version = $6, test_links = $7,
+		published = $8, changed_at = $9, published_at = $10 WHERE id = $1`,
+		r.ID, r.Target, r.Prefix.Text, r.Path, flag(r.Occupy), r.OpenVersion, inJSON(&r.TestLinks).text(),
+		flag(r.Published), millis(r.ChangedAt), millis(r.PublishedAt))
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return rules.ErrNoRule
+	}
+	return t.addChange(ctx, seq, r, by)
+}
+
+// DeleteRule implements rules.Tx.
+func (t *Tx) DeleteRule(ctx context.Context, r rules.Rule, by rules.Author) error {
+	seq, err := t.next(ctx, "change")
+	if err != nil {
+		return err
+	}
+	n, err := t.exec(ctx, `DELETE FROM rules WHERE id = $1`, r.ID)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return rules.ErrNoRule
+	}
+	return t.addChange(ctx, seq, r, by)
+}
+
+// ruleRecord is a rule in the history. Names are kept for ever.
+type ruleRecord struct {
+	ID          int64      `json:"id"`
+	Kind        rules.Kind `json:"kind"`
+	Owner       string     `json:"owner"`
+	Target      string     `json:"target"`
+	Prefix      string     `json:"prefix"`
+	Path        string     `json:"path"`
+	Occupy      bool       `json:"occupy"`
+	OpenVersion int        `json:"open_version"`
+	TestLinks   []string   `json:"test_links"`
+	Published   bool       `json:"published"`
+	CreatedAt   int64      `json:"created_at"`
+	ChangedAt   int64      `json:"changed_at"`
+	PublishedAt int64      `json:"published_at"`
+}
+
+func (t *Tx) addChange(ctx context.Context, seq int64, r rules.Rule, by rules.Author) error {
+	record, err := json.Marshal(ruleRecord{ID: r.ID, Kind: r.Kind, Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text, Path: r.Path,
+		Occupy: r.Occupy, OpenVersion: r.OpenVersion, TestLinks: r.TestLinks, Published: r.Published,
+		CreatedAt: millis(r.CreatedAt), ChangedAt: millis(r.ChangedAt), PublishedAt: millis(r.PublishedAt)})
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, `INSERT INTO rule_changes (seq, at, actor, rid, did, key, owner, rule) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		seq, millis(by.At), by.Actor, by.RID, by.Did, r.Prefix.Key, r.Owner, string(record))
+	return err
+}
+
+// Changes implements rules.Tx.
+func (t *Tx) Changes(ctx context.Context, key string, limit int) ([]rules.Change, error) {
+	return list(ctx, t, func(scan func(...any) error) (rules.Change, error) {
+		var c rules.Change
+		var at int64
+		var rec ruleRecord
+		if err := scan(&c.Seq, &at, &c.Actor, &c.RID, &c.Did, inJSON(&rec)); err != nil {
+			return c, err
+		}
+		c.At = fromMillis(at)
+		c.Rule = rules.Rule{ID: rec.ID, Kind: rec.Kind, Owner: rec.Owner, Target: rec.Target, Path: rec.Path, Occupy: rec.Occupy,
+			OpenVersion: rec.OpenVersion, TestLinks: rec.TestLinks, Published: rec.Published, CreatedAt: fromMillis(rec.CreatedAt),
+			ChangedAt: fromMillis(rec.ChangedAt), PublishedAt: fromMillis(rec.PublishedAt)}
+		var err error
+		c.Rule.Prefix, err = rules.ParsePrefix(rec.Prefix, rec.Kind, true)
+		return c, err
+	}, `SELECT seq, at, actor, rid, did, rule FROM rule_changes WHERE key = $1 ORDER BY seq DESC LIMIT $2`, key, limit)
+}
+
+// PublishesSince implements rules.Tx.
+func (t *Tx) PublishesSince(ctx context.Context, owner string, since time.Time) (n int, err error) {
+	err = t.row(ctx, `SELECT COUNT(*) FROM publishes WHERE owner = $1 AND at >= $2`, owner, millis(since)).Scan(&n)
+	return n, err
+}
+
+// AddPublish implements rules.Tx.
+func (t *Tx) AddPublish(ctx context.Context, owner, key string, at time.Time) error {
+	_, err := t.exec(ctx, `INSERT INTO publishes (owner, key, at) VALUES ($1, $2, $3)`, owner, key, millis(at))
+	return err
+}
+
+// Domain implements rules.Tx.
+func (t *Tx) Domain(ctx context.Context, host string) (rules.DomainStatus, error) {
+	// The host and the hosts above it: a.b.example, b.example, example.
+	name, _, _ := strings.Cut(host, ":")
+	hosts := []any{host}
+	for name != "" {
+		if name != host {
+			hosts = append(hosts, name)
+		}
+		_, name, _ = strings.Cut(name, ".")
+	}
+	found, err := list(ctx, t, scanDomain, `SELECT host, status, at FROM domains WHERE host IN (`+placeholders(1, len(hosts))+`)`, hosts...)
+	if err != nil {
+		return "", err
+	}
+	// The longest entry wins; Trusted counts for its very host only.
+	var best rules.Domain
+	for _, d := range found {
+		if len(d.Host) > len(best.Host) && (d.Status != rules.Trusted || d.Host == host) {
+			best = d
+		}
+	}
+	return best.Status, nil
+}
+
+func scanDomain(scan func(...any) error) (d rules.Domain, err error) {
+	var at int64
+	err = scan(&d.Host, &d.Status, &at)
+	d.At = fromMillis(at)
+	return d, err
+}
+
+// Domains implements rules.Tx.
+func (t *Tx) Domains(ctx context.Context) ([]rules.Domain, error) {
+	return list(ctx, t, scanDomain, `SELECT host, status, at FROM domains ORDER BY host`)
+}
+
+// PutDomain implements rules.Tx.
+func (t *Tx) PutDomain(ctx context.Context, d rules.Domain) error {
+	_, err := t.exec(ctx, `INSERT INTO domains (host, status, at) VALUES ($1, $2, $3)
+		ON CONFLICT (host) DO UPDATE SET status = excluded.status, at = excluded.at`, d.Host, string(d.Status), millis(d.At))
+	return err
+}
+
+// DeleteDomain implements rules.Tx.
+func (t *Tx) DeleteDomain(ctx context.Context, host string) error {
+	_, err := t.exec(ctx, `DELETE FROM domains WHERE host = $1`, host)
+	return err
+}
+
+// confirmationMemory is how long checks of verification files are kept.
+const confirmationMemory = 30 * 24 * time.Hour
+
+// PutConfirmation implements rules.Tx.
+func (t *Tx) PutConfirmation(ctx context.Context, c rules.Confirmation) error {
+	if _, err := t.exec(ctx, `DELETE FROM confirmations WHERE at < $1`, millis(c.At.Add(-confirmationMemory))); err != nil {
+		return err
+	}
+	_, err := t.exec(ctx, `INSERT INTO confirmations (rid, at, owner, prefix, url, ok, reason, steps) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+		ON CONFLICT (rid) DO NOTHING`, c.RID, millis(c.At), c.Owner, c.Prefix, c.URL, flag(c.OK), c.Reason, inJSON(&c.Steps).text())
+	return err
+}
+
+// Confirmations implements rules.Tx.
+func (t *Tx) Confirmations(ctx context.Context, q rules.ConfirmationQuery) ([]rules.Confirmation, error) {
+	return list(ctx, t, func(scan func(...any) error) (c rules.Confirmation, err error) {
+		var at int64
+		err = scan(&c.RID, &at, &c.Owner, &c.Prefix, &c.URL, &c.OK, &c.Reason, inJSON(&c.Steps))
+		c.At = fromMillis(at)
+		return c, err
+	}, `SELECT rid, at, owner, prefix, url, ok, reason, steps FROM confirmations
+		WHERE (rid = $1 OR $1 = '') AND (owner = $2 OR $2 = '') ORDER BY at DESC, rid LIMIT $3`, q.RID, q.Owner, q.Limit)
+}

@@ -1,0 +1,244 @@
+// Package store keeps everything that must survive the process, in SQLite or
+// PostgreSQL, behind the interfaces that the domain packages declare. It is
+// the only place with SQL. Nothing in it reads the clock.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+// Store is an open database.
+type Store struct {
+	write, read *sql.DB
+	engine      engine
+	close       []func() error
+}
+
+// engine is what differs between the two databases.
+type engine interface {
+	// name is "sqlite" or "postgres".
+	name() string
+	// lock makes transactions that lock the same text wait for each other.
+	lock(ctx context.Context, tx *sql.Tx, text string) error
+	// writeOptions and viewOptions say how transactions begin.
+	writeOptions() *sql.TxOptions
+	viewOptions() *sql.TxOptions
+	// again reports whether a failed transaction may succeed when run again.
+	again(err error) bool
+}
+
+// Target says which database to open.
+type Target struct {
+	// URL is postgres://…; "" is the embedded database in Dir.
+	URL string
+	// Dir is the data folder, which exists.
+	Dir string
+}
+
+// Open opens the database and brings its schema up to date. A schema newer
+// than this program's is refused.
+func Open(ctx context.Context, t Target) (*Store, error) {
+	var s *Store
+	var err error
+	switch {
+	case t.URL == "":
+		s, err = openSQLite(ctx, t.Dir)
+	case strings.HasPrefix(t.URL, "postgres://"), strings.HasPrefix(t.URL, "postgresql://"):
+		s, err = openPostgres(ctx, t.URL)
+	default:
+		return nil, fmt.Errorf("database: want a postgres:// URL, or none for the embedded database")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := s.migrate(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Engine is "sqlite" or "postgres".
+func (s *Store) Engine() string { return s.engine.name() }
+
+// Ping returns nil when the database answers.
+func (s *Store) Ping(ctx context.Context) error {
+	var one int
+	return s.read.QueryRowContext(ctx, "SELECT 1").Scan(&one)
+}
+
+// Close waits for running transactions and closes the database.
+func (s *Store) Close() error {
+	var errs []error
+	for _, f := range s.close {
+		errs = append(errs, f())
+	}
+	return errors.Join(errs...)
+}
+
+// Tx is one transaction. It implements the Tx of every domain package.
+type Tx struct {
+	tx     *sql.Tx
+	engine engine
+}
+
+// attempts is how often a transaction that lost a race is run.
+const attempts = 20
+
+// update runs f in one durable transaction: when it returns nil, what f wrote
+// survives a crash. It may run f again after a conflict.
+func (s *Store) update(ctx context.Context, f func(*Tx) error) error {
+	for n := 1; ; n++ {
+		err := s.run(ctx, s.write, s.engine.writeOptions(), f)
+		if err == nil || n == attempts || ctx.Err() != nil || !s.engine.again(err) {
+			return err
+		}
+	}
+}
+
+// view runs f on one consistent state.
+func (s *Store) view(ctx context.Context, f func(*Tx) error) error {
+	return s.run(ctx, s.read, s.engine.viewOptions(), f)
+}
+
+func (s *Store) run(ctx context.Context, db *sql.DB, options *sql.TxOptions, f func(*Tx) error) error {
+	tx, err := db.BeginTx(ctx, options)
+	if err != nil {
+		return fmt.Errorf("beginning a transaction: %w", err)
+	}
+	defer tx.Rollback()
+	if err := f(&Tx{tx: tx, engine: s.engine}); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("committing: %w", err)
+	}
+	return nil
+}
+
+// UpdateAccounts implements accounts.Store.
+func (s *Store) UpdateAccounts(ctx context.Context, f func(accounts.Tx) error) error {
+	return s.update(ctx, func(tx *Tx) error { return f(tx) })
+}
+
+// ViewAccounts implements accounts.Store.
+func (s *Store) ViewAccounts(ctx context.Context, f func(accounts.Tx) error) error {
+	return s.view(ctx, func(tx *Tx) error { return f(tx) })
+}
+
+// UpdateRules implements rules.Store.
+func (s *Store) UpdateRules(ctx context.Context, f func(rules.Tx) error) error {
+	return s.update(ctx, func(tx *Tx) error { return f(tx) })
+}
+
+// ViewRules implements rules.Store.
+func (s *Store) ViewRules(ctx context.Context, f func(rules.Tx) error) error {
+	return s.view(ctx, func(tx *Tx) error { return f(tx) })
+}
+
+func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	result, err := t.tx.ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+func (t *Tx) row(ctx context.Context, query string, args ...any) *sql.Row {
+	return t.tx.QueryRowContext(ctx, query, args...)
+}
+
+// list runs a query and collects what scan makes of each row.
+func list[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), query string, args ...any) ([]T, error) {
+	rows, err := t.tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	all := []T{}
+	for rows.Next() {
+		one, err := scan(rows.Scan)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, one)
+	}
+	return all, rows.Err()
+}
+
+// LockAccount implements accounts.Tx.
+func (t *Tx) LockAccount(ctx context.Context, appid string) error {
+	return t.engine.lock(ctx, t.tx, "account "+appid)
+}
+
+// LockOwner implements rules.Tx.
+func (t *Tx) LockOwner(ctx context.Context, appid string) error {
+	return t.engine.lock(ctx, t.tx, "owner "+appid)
+}
+
+// LockOrigin implements rules.Tx.
+func (t *Tx) LockOrigin(ctx context.Context, origin string) error {
+	return t.engine.lock(ctx, t.tx, "origin "+origin)
+}
+
+// next gives out a number; numbers are in the order of commits.
+func (t *Tx) next(ctx context.Context, sequence string) (int64, error) {
+	var n int64
+	err := t.row(ctx, `UPDATE sequences SET value = value + 1 WHERE name = $1 RETURNING value`, sequence).Scan(&n)
+	return n, err
+}
+
+// Times are kept as Unix milliseconds, the zero time as 0.
+
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func fromMillis(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
+func flag(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// asJSON is a column that holds a list or a map as JSON.
+type asJSON[T any] struct{ v *T }
+
+func inJSON[T any](v *T) asJSON[T] { return asJSON[T]{v} }
+
+func (j asJSON[T]) text() string {
+	b, err := json.Marshal(j.v)
+	if err != nil {
+		panic(err) // only lists and maps of texts and numbers are kept so
+	}
+	return string(b)
+}
+
+// Scan implements sql.Scanner.
+func (j asJSON[T]) Scan(src any) error {
+	switch s := src.(type) {
+	case string:
+		return json.Unmarshal([]byte(s), j.v)
+	case []byte:
+		return json.Unmarshal(s, j.v)
+	}
+	return fmt.Errorf("a JSON column holds %T", src)
+}

@@ -1,0 +1,209 @@
+// Package qrjumptest starts a real qrjump server inside a Go test: the same
+// server as the binary, with the emulator's controls at hand.
+//
+//	srv := qrjumptest.Start(t, qrjumptest.Seed(`
+//	accounts:
+//	  - {appid: shop, kind: mini_program, secret: s3cret, versions: [release]}
+//	`))
+//	// point the SDK under test at srv.URL
+//
+// The server listens on a loopback port, keeps its data in the test's
+// temporary folder, and stops with the test.
+package qrjumptest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/server"
+)
+
+// Server is a running server.
+type Server struct {
+	// URL is the base address: give it to the SDK in place of the platform's.
+	URL string
+
+	t testing.TB
+}
+
+// Option says how the server starts.
+type Option func(*options)
+
+type options struct {
+	seed     string
+	database string
+}
+
+// Seed starts with the accounts, rules and settings of a seed file's text.
+// Without it the server starts with the demo accounts of "qrjump serve --dev".
+func Seed(yaml string) Option { return func(o *options) { o.seed = yaml } }
+
+// Database keeps the state in PostgreSQL (a postgres:// URL) instead of the
+// embedded database.
+func Database(url string) Option { return func(o *options) { o.database = url } }
+
+// Start starts a server that stops with the test. Private hosts are allowed in
+// rules, no scan key and no admin token are needed; a verification file is
+// asked for unless the seed says otherwise.
+func Start(t testing.TB, opts ...Option) *Server {
+	t.Helper()
+	var o options
+	for _, set := range opts {
+		set(&o)
+	}
+	dir := t.TempDir()
+	c := server.Default()
+	c.Data, c.Listen, c.Dev, c.Database = filepath.Join(dir, "data"), "127.0.0.1:0", true, o.database
+	if o.seed != "" {
+		c.Seed = filepath.Join(dir, "seed.yaml")
+		if err := os.WriteFile(c.Seed, []byte(o.seed), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := server.Start(t.Context(), c, t.Output(), server.Seams{})
+	if err != nil {
+		t.Fatalf("starting qrjump: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("stopping qrjump: %v", err)
+		}
+	})
+	return &Server{URL: s.URL, t: t}
+}
+
+// Advance moves the server's clock on. Tokens, quotas and months follow it.
+func (s *Server) Advance(d time.Duration) {
+	s.t.Helper()
+	s.call(http.MethodPut, "/admin/v1/emulator/clock", map[string]any{"advance": d.String()}, nil)
+}
+
+// Now is the server's time.
+func (s *Server) Now() time.Time {
+	s.t.Helper()
+	var clock struct {
+		Now time.Time `json:"now"`
+	}
+	s.call(http.MethodGet, "/admin/v1/emulator/clock", nil, &clock)
+	return clock.Now
+}
+
+// Fault is what goes wrong with calls of one endpoint.
+type Fault struct {
+	Path        string        // the endpoint
+	AppID       string        // "" = any account
+	ErrCode     int           // answered instead of the call; 0 = none
+	Times       int           // how often; 0 = without end
+	Probability float64       // 0 = always
+	Delay       time.Duration // before the call
+	Drop        bool          // close the connection instead of the call
+	DropAfter   bool          // do the call, then close the connection
+}
+
+// Fail puts a fault in force.
+func (s *Server) Fail(f Fault) {
+	s.t.Helper()
+	body := map[string]any{"path": f.Path, "drop": f.Drop, "drop_after": f.DropAfter}
+	if f.AppID != "" {
+		body["appid"] = f.AppID
+	}
+	if f.ErrCode != 0 {
+		body["errcode"] = f.ErrCode
+	}
+	if f.Times != 0 {
+		body["times"] = f.Times
+	}
+	if f.Probability != 0 {
+		body["probability"] = f.Probability
+	}
+	if f.Delay != 0 {
+		body["delay"] = f.Delay.String()
+	}
+	s.call(http.MethodPost, "/admin/v1/emulator/faults", body, nil)
+}
+
+// Reset brings the server back to its seed and to real time.
+func (s *Server) Reset() {
+	s.t.Helper()
+	s.call(http.MethodPost, "/admin/v1/emulator/reset", nil, nil)
+}
+
+// Decision is what a scan opens.
+type Decision struct {
+	ScanID  string `json:"scan_id"`
+	Action  string `json:"action"` // open_mini_program, open_url, show_text, show_message
+	AppID   string `json:"appid"`
+	Version string `json:"version"`
+	Path    string `json:"path"` // with its query
+	Scene   int    `json:"scene"`
+	URL     string `json:"url"`
+	Text    string `json:"text"`
+	Matched struct {
+		Kind   string `json:"kind"`
+		Prefix string `json:"prefix"`
+	} `json:"matched"`
+}
+
+// Scan scans a text as an anonymous user.
+func (s *Server) Scan(text string) Decision {
+	s.t.Helper()
+	return s.ScanAs("", text)
+}
+
+// ScanAs scans a text as a user of the scanning app.
+func (s *Server) ScanAs(user, text string) Decision {
+	s.t.Helper()
+	var d Decision
+	s.call(http.MethodPost, "/scan/v1/resolve", map[string]string{"text": text, "user": user}, &d)
+	return d
+}
+
+// call makes one call of the scan or admin API; anything but 2xx fails the test.
+func (s *Server) call(method, path string, body, into any) {
+	s.t.Helper()
+	if err := s.try(method, path, body, into); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *Server) try(method, path string, body, into any) error {
+	var send io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		send = bytes.NewReader(b)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, s.URL+path, send)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, answer)
+	}
+	if into == nil {
+		return nil
+	}
+	return json.Unmarshal(answer, into)
+}

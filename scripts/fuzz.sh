@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Runs every fuzz target of the module for a while: scripts/fuzz.sh [TIME], for example 20s, 5m or 100000x.
+# A failing input is written to the package's testdata/fuzz; commit it with the fix.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+fuzztime=${1:-20s}
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+trap 'exit 130' INT TERM
+
+# go test -list prints the names of a package first and its path after them.
+list=$(go test -list '^Fuzz' ./...) || { printf '%s\n' "$list"; exit 1; }
+targets=$(awk '/^Fuzz/ { names[++n] = $1 } $1 == "ok" { for (i = 1; i <= n; i++) print $2, names[i]; n = 0 }' <<<"$list")
+[ -n "$targets" ] || { echo "no fuzz targets"; exit 0; }
+
+while read -r package target; do
+  printf -- '-- %s %s, %s\n' "$package" "$target" "$fuzztime"
+  if go test -run '^$' -fuzz "^$target\$" -fuzztime "$fuzztime" "$package" >"$log" 2>&1 </dev/null; then
+    tail -n 3 "$log"
+  # Go 1.26 sometimes reports the end of the time as a failure: https://go.dev/issue/75804
+  elif grep -qx ' *context deadline exceeded' "$log" && ! grep -q 'Failing input written' "$log"; then
+    grep '^fuzz: elapsed' "$log" | tail -n 1 || true
+    echo "time is over, nothing found"
+  else
+    cat "$log"
+    exit 1
+  fi
+done <<<"$targets"

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Installs the distribution's packages that the tests need and that are not here yet.
+# With everything in place it says nothing and changes nothing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+missing() {
+  scripts/postgres.sh bin >/dev/null 2>&1 || echo postgresql
+  # go test -race links with C; the headers are a package of their own
+  echo '#include <stdlib.h>' | gcc -E - >/dev/null 2>&1 || echo gcc libc6-dev
+  command -v node >/dev/null || echo nodejs
+  command -v npm >/dev/null || echo npm
+}
+
+packages=$(missing | xargs)
+[ -n "$packages" ] || exit 0
+
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+  echo "install these packages first: $packages" >&2
+  exit 1
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+apt=(apt-get -q -y -o DPkg::Lock::Timeout=300)
+"${apt[@]}" update || echo "apt-get update failed; trying with the package lists that are here" >&2
+# shellcheck disable=SC2086 # a list of words
+"${apt[@]}" install --no-install-recommends $packages
+
+packages=$(missing | xargs)
+[ -z "$packages" ] || { echo "still missing after the installation: $packages" >&2; exit 1; }

@@ -1,0 +1,155 @@
+#!/usr/bin/env bash
+# A private PostgreSQL server for tests: its own directory, its own port, a random password.
+#
+#   scripts/postgres.sh start DIR   make a fresh server in DIR, print its postgres:// URL (one line)
+#   scripts/postgres.sh stop DIR    stop it and remove DIR
+#   scripts/postgres.sh bin         print where the PostgreSQL programs are
+#
+# Starting a running server prints its URL again; stopping a stopped one is fine.
+set -euo pipefail
+
+oldest=15
+marker=.qrjump-postgres
+
+fail() { printf 'postgres.sh: %s\n' "$*" >&2; exit 1; }
+
+# programs prints the directory of the newest PostgreSQL that can really make a database:
+# a client package alone, or an initdb script that points nowhere, does not count.
+programs() {
+  local dir major best='' best_major=0
+  for dir in /usr/lib/postgresql/*/bin \
+    "$(dirname "$(readlink -f "$(command -v initdb || echo /nowhere/initdb)")")" \
+    "$(pg_config --bindir 2>/dev/null || true)"; do
+    [ -x "$dir/initdb" ] && [ -x "$dir/pg_ctl" ] && [ -x "$dir/postgres" ] || continue
+    "$dir/initdb" --version >/dev/null 2>&1 || continue
+    major=$("$dir/postgres" --version 2>/dev/null | sed -nE 's/^postgres \(PostgreSQL\) ([0-9]+).*/\1/p')
+    if [ "${major:-0}" -ge "$oldest" ] && [ "$major" -gt "$best_major" ]; then
+      best=$dir best_major=$major
+    fi
+  done
+  [ -n "$best" ] || fail "no PostgreSQL $oldest or later found"
+  printf '%s\n' "$best"
+}
+
+# server runs a program as the server's user, away from the caller's environment (PGDATA, PGPORT, LANG)
+# and directory, and without the caller's open files.
+server() {
+  local as=()
+  if [ "$(id -u)" = 0 ]; then
+    as=(setpriv "--reuid=$user" "--regid=$(id -g "$user")" --clear-groups)
+  fi
+  (cd / && exec env -i "PATH=$PATH" LC_ALL=C "${as[@]}" "$@" </dev/null 9>&-)
+}
+
+# running also looks at the process itself: in a container whose first process never collects the dead,
+# pg_ctl takes a killed server for a live one.
+running() {
+  local pid
+  pid=$(head -n 1 "$dir/data/postmaster.pid" 2>/dev/null) || return 1
+  ! grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null || return 1
+  server "$bin/pg_ctl" status -D "$dir/data" >/dev/null 2>&1
+}
+
+halt() {
+  running || return 0
+  server "$bin/pg_ctl" stop -s -D "$dir/data" -m fast -t 30 >&2 ||
+    server "$bin/pg_ctl" stop -s -D "$dir/data" -m immediate -t 30 >&2
+}
+
+# discard undoes a start that did not get to its end.
+discard() {
+  local status=$?
+  trap '' INT TERM HUP
+  [ "$status" = 0 ] || { halt || true; rm -rf "$dir"; }
+  exit "$status"
+}
+
+start() {
+  local password port socket
+  [ ! -e "$dir" ] || [ -d "$dir" ] || fail "$dir is not a directory"
+  mkdir -p "$dir"
+  exec 9<"$dir" && flock 9 # a second start of the same DIR waits, then finds it running
+  if [ -e "$dir/$marker" ]; then
+    if [ -s "$dir/url" ] && running; then
+      cat "$dir/url"
+      return
+    fi
+    halt # left behind by a crash
+    rm -rf "$dir"
+  elif [ -n "$(ls -A "$dir")" ]; then
+    fail "$dir is not empty, and not a server of ours"
+  fi
+
+  trap discard EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
+  mkdir -p "$dir"
+  chmod 700 "$dir"
+  : >"$dir/$marker"
+  [ "$(id -u)" != 0 ] || chown "$user" "$dir" "$dir/$marker"
+  server test -w "$dir" || fail "user $user cannot reach $dir: choose a directory under /tmp"
+
+  # Text sorts by language here, as in most installations, and not by bytes as in SQLite:
+  # code that relies on the order of texts fails in the tests, and not at the user's.
+  password=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+  (umask 077 && printf '%s\n' "$password" >"$dir/password")
+  [ "$(id -u)" != 0 ] || chown "$user" "$dir/password"
+  server "$bin/initdb" -D "$dir/data" -U qrjump --auth=scram-sha-256 --pwfile="$dir/password" \
+    --encoding=UTF8 --locale=C --locale-provider=icu --icu-locale=en-US \
+    --no-sync --no-instructions >"$dir/initdb.log" 2>&1 || { cat "$dir/initdb.log" >&2; fail "initdb failed"; }
+  rm "$dir/password"
+
+  # The kernel refuses socket paths over 107 bytes; everything works over TCP without one.
+  socket=$dir
+  if [ "$(printf %s "$dir/.s.PGSQL.65535.lock" | wc -c)" -gt 107 ] || [[ $dir == *[\'\",\\]* ]]; then
+    socket=
+  fi
+  cat >>"$dir/data/postgresql.conf" <<CONF
+listen_addresses = '127.0.0.1'
+unix_socket_directories = '$socket'
+max_connections = 200
+fsync = on # tests kill the server under test and count what survived
+synchronous_commit = on
+full_page_writes = on
+CONF
+
+  # Below the ports that the kernel gives to outgoing connections. Only binding it shows that a port is free.
+  for _ in {1..20}; do
+    port=$((20000 + RANDOM % 12000))
+    rm -f "$dir/log"
+    if server "$bin/pg_ctl" start -s -w -t 60 -D "$dir/data" -l "$dir/log" -o "-p $port" >/dev/null 2>&1; then
+      (umask 077 && printf 'postgres://qrjump:%s@127.0.0.1:%s/postgres?sslmode=disable\n' "$password" "$port" >"$dir/url.new")
+      mv "$dir/url.new" "$dir/url"
+      cat "$dir/url"
+      return
+    fi
+    grep -q 'could not bind' "$dir/log" 2>/dev/null || break
+  done
+  tail -n 20 "$dir/log" >&2 || true
+  fail "PostgreSQL did not start"
+}
+
+stop() {
+  [ -e "$dir" ] || return 0
+  [ -e "$dir/$marker" ] || { rmdir "$dir" 2>/dev/null || fail "$dir is not a server of ours"; return 0; }
+  halt
+  rm -rf "$dir"
+}
+
+case "${1-} $#" in
+'bin 1') programs ;;
+'start 2' | 'stop 2')
+  [ -n "$2" ] || fail "no directory given"
+  dir=$(realpath -m -- "$2")
+  user=$(id -un 2>/dev/null || id -u)
+  if [ "$(id -u)" = 0 ]; then
+    # PostgreSQL refuses to run as root.
+    user=postgres
+    id postgres >/dev/null 2>&1 || user=nobody
+  fi
+  if [ "$1" = stop ] && [ ! -e "$dir" ]; then exit 0; fi
+  bin=$(programs)
+  "$1"
+  ;;
+*) fail "usage: postgres.sh start DIR | stop DIR | bin" ;;
+esac

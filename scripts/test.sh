@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# All tests, in stages; it stops at the first stage that fails.
+#
+#   scripts/test.sh              every stage
+#   scripts/test.sh check race   only these
+#
+# TEST_FLAGS, RACE_PACKAGES and FUZZTIME change what the stages do.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+command -v go >/dev/null || { echo "install Go first: https://go.dev/dl" >&2; exit 1; }
+
+all=(deps check unit+conformance race fuzz-short compat)
+read -ra race_packages <<<"${RACE_PACKAGES:-./internal/scan ./internal/api ./internal/store}"
+read -ra test_flags <<<"${TEST_FLAGS:--count=1 -timeout 20m}"
+
+child=
+postgres=
+stage=
+summary=()
+
+# run waits for a command in a session of its own, so that a signal to this script takes effect
+# at once and reaches all that the command has started. (A command in the background would
+# ignore Ctrl-C; env undoes that.)
+run() {
+  local status=0
+  setsid env --default-signal "$@" </dev/null &
+  child=$!
+  wait "$child" || status=$?
+  child=
+  return "$status"
+}
+
+finish() {
+  local status=$?
+  trap '' INT TERM HUP
+  set +e
+  if [ -n "$child" ]; then
+    for signal in INT TERM KILL; do
+      kill "-$signal" -- "-$child" "$child" 2>/dev/null
+      for _ in {1..20}; do kill -0 -- "-$child" 2>/dev/null && sleep 0.1; done
+    done
+  fi
+  [ -z "$postgres" ] || scripts/postgres.sh stop "$postgres"
+  [ -z "$stage" ] || summary+=("$(printf '%-18s %5d s  FAILED' "$stage" $((SECONDS - began)))")
+  printf '\n== summary\n'
+  printf '   %s\n' "${summary[@]}"
+  exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+trap 'exit 129' HUP
+
+# on_postgres runs a command that finds a fresh PostgreSQL server in TEST_POSTGRES.
+on_postgres() {
+  local url status=0
+  postgres=$(mktemp -d /tmp/qrjump-postgres.XXXXXX)
+  url=$(scripts/postgres.sh start "$postgres")
+  run env "TEST_POSTGRES=$url" QRJUMP_REQUIRE_POSTGRES=1 "$@" || status=$?
+  scripts/postgres.sh stop "$postgres"
+  postgres=
+  return "$status"
+}
+
+run_stage() {
+  case $1 in
+  deps) run scripts/install-test-deps.sh ;;
+  check) run make --no-print-directory check ;;
+  unit+conformance) on_postgres go test "${test_flags[@]}" ./... ;;
+  race) on_postgres env CGO_ENABLED=1 go test -race "${test_flags[@]}" "${race_packages[@]}" ;;
+  fuzz-short) run scripts/fuzz.sh "${FUZZTIME:-3s}" ;;
+  compat) run compat/run.sh ;;
+  *) echo "no stage $1; there are: ${all[*]}" >&2; return 2 ;;
+  esac
+}
+
+[ $# != 0 ] || set -- "${all[@]}"
+for stage; do
+  printf '\n== stage: %s\n' "$stage"
+  began=$SECONDS
+  run_stage "$stage"
+  summary+=("$(printf '%-18s %5d s' "$stage" $((SECONDS - began)))")
+done
+stage=
