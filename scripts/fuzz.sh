@@ -16,7 +16,7 @@ targets=$(awk '/^Fuzz/ { names[++n] = $1 } $1 == "ok" { for (i = 1; i <= n; i++)
 
 while read -r package target; do
   printf -- '-- %s %s, %s\n' "$package" "$target" "$fuzztime"
-  if go test -run '^$' -fuzz "^$target\$" -fuzztime "$fuzztime" "$package" >"$log" 2>&1 </dev/null; then
+  if go test -run '^$' -fuzz "^$target\$" -fuzztime "$fuzztime" -fuzzminimizetime 50x "$package" >"$log" 2>&1 </dev/null; then
     tail -n 3 "$log"
   # Go 1.26 sometimes reports the end of the time as a failure: https://go.dev/issue/75804
   elif grep -qx ' *context deadline exceeded' "$log" && ! grep -q 'Failing input written' "$log"; then

@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
 	"github.com/qrjump/qrjump/internal/settings"
@@ -46,7 +47,7 @@ func (a *Admin) problem(ctx context.Context, err error) error {
 		return nil
 	case errors.Is(err, accounts.ErrNoAccount):
 		return huma.Error404NotFound("there is no account with this appid")
-	case errors.Is(err, rules.ErrNotLink):
+	case errors.Is(err, rules.ErrNotLink), errors.Is(err, errcode.IllegalPrefix):
 		return huma.Error422UnprocessableEntity(err.Error())
 	}
 	if invalid, ok := errors.AsType[accounts.Invalid](err); ok {

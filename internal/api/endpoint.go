@@ -26,9 +26,6 @@ import (
 // MaxBody is how long the body of a call may be, in bytes.
 const MaxBody = 1 << 20
 
-// BodyTimeout is how long a body may take to arrive.
-const BodyTimeout = 10 * time.Second
-
 // API serves the platform's wire.
 type API struct {
 	Accounts *accounts.Directory
@@ -39,6 +36,8 @@ type API struct {
 	RealNow  func() time.Time // for durations and the limit of calls a second
 	Random   io.Reader
 	ClientIP func(*http.Request) netip.Addr
+	// BodyTimeout is how long a body may take to arrive.
+	BodyTimeout time.Duration
 	// Faults says what goes wrong with a call on purpose; nil outside the emulator.
 	Faults func(path, appid string) Fault
 	// Record is told of every call with its secrets masked; nil = nobody.
@@ -118,6 +117,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		reply, fault, err = a.run(w, r, e, c)
 	}
 	code, detail := errcode.Of(err)
+	detail = cut(detail, maxDetail) // it may quote the caller
 	body := encodeReply(reply, code, c.rid)
 	took := a.RealNow().Sub(began)
 	a.log(r, e, c, code, detail, err, took)
@@ -125,7 +125,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		a.Observe(e.path, code.Number, took)
 	}
 	if a.Record != nil {
-		a.Record(newRecord(a.Now(), r, c, body, code, detail, took))
+		a.Record(newRecord(a.Now(), r, e, c, body, code, detail, took))
 	}
 	if fault.Drop || fault.DropAfter {
 		panic(http.ErrAbortHandler) // net/http closes the connection
@@ -207,7 +207,7 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 	// The deadline is the connection's: it is real time, whatever the clock
 	// says. A recorder in a test has none.
 	control := http.NewResponseController(w)
-	if err := control.SetReadDeadline(time.Now().Add(BodyTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	if err := control.SetReadDeadline(time.Now().Add(a.BodyTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return nil, err
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
@@ -216,7 +216,7 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		w.Header().Set("Connection", "close")
-		return nil, errcode.DataFormat.With("the body did not arrive within %s", BodyTimeout)
+		return nil, errcode.DataFormat.With("the body did not arrive within %s", a.BodyTimeout)
 	}
 	if err != nil {
 		return nil, errcode.DataFormat.With("the body broke off: %v", err)

@@ -43,3 +43,24 @@ func Paths() []string {
 	}
 	return paths
 }
+
+// Description is an endpoint as the reference shows it.
+type Description struct {
+	Path   string
+	Method string
+	Token  bool
+	Codes  []*errcode.Code // beside those that every endpoint can answer
+}
+
+// Describe lists every endpoint in the order of the table.
+func Describe() []Description {
+	var list []Description
+	for _, e := range (&API{}).endpoints() {
+		d := Description{Path: e.path, Method: "POST", Token: e.needs&token != 0, Codes: e.codes}
+		if e.needs&anyMethod != 0 {
+			d.Method = "GET"
+		}
+		list = append(list, d)
+	}
+	return list
+}

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"math"
 	"net/url"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -55,9 +57,14 @@ func queryFields(query url.Values) *fields {
 }
 
 func (f *fields) wrong(name, want string) {
-	if f.err == nil {
-		f.err = errcode.InvalidArgs.With("%s: want %s, got %.60s", name, want, f.raw[name])
+	if f.err != nil {
+		return
 	}
+	got := "something else"
+	if !isHidden(name) {
+		got = fmt.Sprintf("%.60s", f.raw[name])
+	}
+	f.err = errcode.InvalidArgs.With("%s: want %s, got %s", name, want, got)
 }
 
 // peek returns a text field without judging it.
@@ -83,7 +90,20 @@ func (f *fields) text(name string) string {
 	if json.Unmarshal(f.raw[name], &s) != nil {
 		f.wrong(name, "a string")
 	}
+	if strings.Contains(s, "\x00") {
+		f.wrong(name, "a string without NUL") // no database keeps one
+		return ""
+	}
 	return s
+}
+
+// target returns the Mini Program that a service account's call is about. The
+// calls of others may carry anything there. Contract: clients 3.
+func (f *fields) target(caller accounts.Account) string {
+	if caller.Kind != accounts.ServiceAccount || strings.TrimSpace(string(f.raw["appid"])) == "0" {
+		return ""
+	}
+	return f.text("appid")
 }
 
 // number returns a whole number; ok is false where it is absent.

@@ -13,8 +13,10 @@ type limiter struct {
 	swept time.Time
 }
 
-// recent are the times of the latest allowed calls, a ring.
+// recent are the times of the latest allowed calls, a ring of limit times that
+// grows as they come: a limit may be a million.
 type recent struct {
+	limit int
 	times []time.Time
 	next  int
 }
@@ -32,8 +34,8 @@ func (l *limiter) allow(key string, limit int, now time.Time) bool {
 	}
 	l.sweep(now)
 	r := l.calls[key]
-	if r == nil || cap(r.times) != limit {
-		r = &recent{times: make([]time.Time, 0, limit)}
+	if r == nil || r.limit != limit {
+		r = &recent{limit: limit}
 		l.calls[key] = r
 	}
 	if len(r.times) < limit {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -27,8 +28,12 @@ type Record struct {
 	Took    time.Duration `json:"took_ns"`
 }
 
-// maxRecorded is how much of a body is kept, in bytes.
-const maxRecorded = 8 << 10
+// maxRecorded is how much of a body is kept, maxDetail how much of what was
+// wrong, in bytes.
+const (
+	maxRecorded = 8 << 10
+	maxDetail   = 1 << 10
+)
 
 // hidden names what a record must not show.
 var hidden = []string{
@@ -42,11 +47,16 @@ const masked = "[masked]"
 
 func isHidden(name string) bool { return slices.Contains(hidden, strings.ToLower(name)) }
 
-func newRecord(at time.Time, r *http.Request, c *call, answer []byte, code *errcode.Code, detail string, took time.Duration) Record {
+func newRecord(at time.Time, r *http.Request, e endpoint, c *call, answer []byte, code *errcode.Code, detail string, took time.Duration) Record {
+	request := maskBody(c.body)
+	if e.needs&token == 0 && len(c.body) > 0 && !json.Valid(c.body) {
+		// It holds a secret, and where in a text of no known form nobody can say.
+		request = fmt.Sprintf("[not JSON, %d bytes]", len(c.body))
+	}
 	return Record{
 		RID: c.rid, At: at, Account: c.caller.AppID, IP: c.ip.String(), Method: cut(r.Method, 16),
 		URL:     cut(r.URL.Path, 256) + maskQuery(c.query),
-		Request: maskBody(c.body), Answer: maskBody(answer),
+		Request: request, Answer: maskBody(answer),
 		ErrCode: code.Number, Detail: detail, Took: took,
 	}
 }
@@ -75,7 +85,7 @@ func maskQuery(query url.Values) string {
 }
 
 // hiddenPair finds hidden values in a text that is not JSON as a whole.
-var hiddenPair = regexp.MustCompile(`(?i)("?(?:[a-z_]*(?:secret|token|ticket|code|key))"?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|[^,&}\s]+)`)
+var hiddenPair = regexp.MustCompile(`(?i)(["']?[a-z_]*(?:secret|token|ticket|code|key)["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|[^,&}\s]+)`)
 
 // maskBody hides secrets wherever they stand in a JSON body.
 func maskBody(body []byte) string {

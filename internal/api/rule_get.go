@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 
+	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
@@ -26,9 +27,9 @@ type listRulesReply struct {
 	TotalCount         int         `json:"total_count"`
 }
 
-func readListRules(f *fields) (rules.ListRequest, error) {
+func readListRules(f *fields, caller accounts.Account) (rules.ListRequest, error) {
 	var req rules.ListRequest
-	req.AppID = f.text("appid")
+	req.AppID = f.target(caller)
 	req.Type, _ = f.number("get_type")
 	if req.Type == rules.ListPrefixes {
 		req.Prefixes, _ = f.texts("prefix_list")
@@ -42,7 +43,7 @@ func readListRules(f *fields) (rules.ListRequest, error) {
 
 // listRules lists the caller's rules. Contract: rules 1.3.
 func (a *API) listRules(ctx context.Context, c *call, f *fields) (any, error) {
-	req, err := readListRules(f)
+	req, err := readListRules(f, c.caller)
 	if err != nil {
 		return nil, err
 	}

@@ -59,6 +59,8 @@ func (p *Plan) Add(f Fault) (Fault, error) {
 	switch {
 	case f.ErrCode == nil && f.Delay == 0 && !f.Drop && !f.DropAfter:
 		return f, fmt.Errorf("a fault needs at least one of errcode, delay, drop, drop_after")
+	case f.ErrCode != nil && *f.ErrCode == 0:
+		return f, fmt.Errorf("errcode 0 is success: a fault needs another")
 	case f.ErrCode != nil && (f.Drop || f.DropAfter):
 		return f, fmt.Errorf("errcode answers and drop does not: choose one")
 	case f.Probability < 0 || f.Probability > 1:

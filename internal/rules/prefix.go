@@ -168,52 +168,41 @@ func ParsePrefix(text string, kind Kind, allowPrivate bool) (Prefix, error) {
 	if !ok {
 		return fault("want http:// or https:// and a host")
 	}
+	// "https://h" has the key "https://h/" but is no sub-path rule: the text decides.
 	p := Prefix{Link: link, Sub: strings.HasSuffix(text, "/") && !link.HasQuery()}
-	// "https://h" has the key "https://h/" but is no sub-path rule.
-	if len(text) == link.path {
-		p.Sub = false
-	}
 	if kind == Service {
 		code := strings.TrimPrefix(link.Key, serviceStart)
 		if !link.IsService() || code == "" || strings.ContainsAny(code, "/?#") {
 			return fault("a service account's prefix is " + serviceStart + " and the code of one of its QR codes")
 		}
-		p.Sub = false
 		return p, nil
 	}
 	if link.IsService() {
 		return fault("only a service account has rules under " + serviceStart)
 	}
-	return p, p.checkHost(fault, allowPrivate)
+	if why := p.hostFault(allowPrivate); why != "" {
+		return fault(why)
+	}
+	return p, nil
 }
 
-func (p Prefix) checkHost(fault func(string) (Prefix, error), allowPrivate bool) error {
-	_, err := func() (Prefix, error) {
-		host := p.Host
-		switch {
-		case strings.Contains(host, "@"):
-			return fault("user information is not allowed")
-		case len(host) > 253:
-			return fault("the host is longer than 253 bytes")
-		}
-		if isAddress(host) {
-			if allowPrivate {
-				return p, nil
-			}
-			return fault("an IP address is not allowed as host")
-		}
-		if allowPrivate && localHost.MatchString(host) {
-			return p, nil
-		}
-		switch {
-		case strings.Contains(host, ":"):
-			return fault("a port is not allowed")
-		case !publicHost.MatchString(host):
-			return fault("the host is not a public name")
-		}
-		return p, nil
-	}()
-	return err
+// hostFault says why a host cannot be a rule's; "" = it can.
+func (p Prefix) hostFault(allowPrivate bool) string {
+	switch address := isAddress(p.Host); {
+	case strings.Contains(p.Host, "@"):
+		return "user information is not allowed"
+	case len(p.Host) > 253:
+		return "the host is longer than 253 bytes"
+	case allowPrivate && (address || localHost.MatchString(p.Host)):
+		return ""
+	case address:
+		return "an IP address is not allowed as host"
+	case strings.Contains(p.Host, ":"):
+		return "a port is not allowed"
+	case !publicHost.MatchString(p.Host):
+		return "the host is not a public name"
+	}
+	return ""
 }
 
 // isAddress reports whether a host is an IP address, with or without a port,

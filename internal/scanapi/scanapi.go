@@ -34,9 +34,6 @@ const MaxRequest = 16 << 10
 // maxExplain is how long an explain request may be: it can carry rules.
 const maxExplain = 1 << 20
 
-// bodyTimeout is how long a body, or the next line of a stream, may take.
-const bodyTimeout = 10 * time.Second
-
 // API serves the scan API.
 type API struct {
 	Resolver scan.Resolver
@@ -46,7 +43,9 @@ type API struct {
 	Now    func() time.Time
 	Random io.Reader
 	// Replay lets requests say when a scan happened (emulator).
-	Replay  bool
+	Replay bool
+	// BodyTimeout is how long a body, or the next line of a stream, may take.
+	BodyTimeout time.Duration
 	Log     *slog.Logger
 	Observe func(scan.Action)
 }
@@ -183,7 +182,7 @@ func (a *API) resolve(w http.ResponseWriter, r *http.Request) {
 		a.stream(w, r)
 		return
 	}
-	body, err := readBody(w, r, MaxRequest)
+	body, err := a.readBody(w, r, MaxRequest)
 	if err == nil {
 		var d decision
 		if d, err = a.one(body); err == nil {
@@ -203,8 +202,8 @@ func (a *API) fail(w http.ResponseWriter, err error) {
 	WriteProblem(w, http.StatusInternalServerError, "the call failed inside the server: its log says why")
 }
 
-func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
-	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+func (a *API) readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(a.BodyTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return nil, err
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
@@ -333,13 +332,13 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request) {
 	out.SetEscapeHTML(false)
 	for {
 		// The deadline is for the next line only: a stream may be long.
-		_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
+		_ = control.SetReadDeadline(time.Now().Add(a.BodyTimeout))
 		line, tooLong, err := readLine(in)
 		if len(line) == 0 && err != nil {
 			return
 		}
 		if trimmed := bytes.TrimSpace(line); len(trimmed) > 0 {
-			_ = control.SetWriteDeadline(time.Now().Add(bodyTimeout))
+			_ = control.SetWriteDeadline(time.Now().Add(a.BodyTimeout))
 			if a.answerLine(out, trimmed, tooLong) != nil {
 				return
 			}
@@ -390,7 +389,7 @@ func (a *API) explain(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *API) explained(w http.ResponseWriter, r *http.Request) (explanation, error) {
-	body, err := readBody(w, r, maxExplain)
+	body, err := a.readBody(w, r, maxExplain)
 	if err != nil {
 		return explanation{}, err
 	}

@@ -1,13 +1,52 @@
 package server
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/qrjump/qrjump/internal/scanapi"
 )
+
+// guarded puts around a handler what every listener shares.
+func (s *Server) guarded(h http.Handler) http.Handler {
+	return s.logPanics(s.timelyBody(singleSlashes(s.knownHost(h))))
+}
+
+// logPanics tells of a fault of ours; net/http would tell it where nobody
+// looks, and then closes the connection.
+func (s *Server) logPanics(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			fault := recover()
+			if fault == nil {
+				return
+			}
+			if fault != http.ErrAbortHandler { // that one is a connection closed on purpose
+				s.log.ErrorContext(r.Context(), "a request failed inside the server", "path", fmt.Sprintf("%.200s", r.URL.Path),
+					"panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
+			}
+			panic(http.ErrAbortHandler)
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// timelyBody bounds how long a body may take that no handler reads, such as
+// that of a refused call: net/http waits for it before it answers, for ever.
+// Handlers that do read one move the deadline.
+func (s *Server) timelyBody(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.bodyTime))
+		}
+		next.ServeHTTP(w, r)
+	})
+}
 
 // singleSlashes makes "//cgi-bin/x" the path that was meant, before a router
 // sees it: net/http would answer 307, and not every client library sends its

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -229,16 +230,19 @@ const settingsMeta = "settings"
 // saveSettings keeps the fields that an object names over a restart. Fields
 // that nobody ever named follow the defaults of the next version.
 func (s *Server) saveSettings(ctx context.Context, object []byte) error {
-	kept := map[string]json.RawMessage{}
+	kept, given := map[string]json.RawMessage{}, map[string]json.RawMessage{}
 	text, err := s.store.Meta(ctx, settingsMeta)
 	if err == nil && text != "" {
 		err = json.Unmarshal([]byte(text), &kept)
 	}
 	if err == nil {
-		err = json.Unmarshal(object, &kept)
+		err = json.Unmarshal(object, &given)
 	}
 	if err != nil {
 		return fmt.Errorf("keeping the settings: %w", err)
+	}
+	for name, value := range given {
+		kept[strings.ToLower(name)] = value // encoding/json takes RATE_LIMIT for rate_limit
 	}
 	merged, err := json.Marshal(kept)
 	if err != nil {

@@ -3,6 +3,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -44,6 +45,8 @@ type Seams struct {
 	RealNow  func() time.Time
 	Random   io.Reader
 	Outbound *outbound.Client
+	// BodyTimeout is how long the body of a request may take; 0 = 10 seconds.
+	BodyTimeout time.Duration
 }
 
 // Server is a running server.
@@ -52,6 +55,7 @@ type Server struct {
 	log        *slog.Logger
 	now        func() time.Time
 	realNow    func() time.Time
+	bodyTime   time.Duration
 	random     io.Reader
 	store      *store.Store
 	vault      *vault.Key
@@ -88,6 +92,7 @@ func Start(ctx context.Context, c Config, logs io.Writer, seams Seams) (*Server,
 	if s.realNow == nil {
 		s.realNow = time.Now
 	}
+	s.bodyTime = cmp.Or(seams.BodyTimeout, 10*time.Second)
 	if s.random == nil {
 		s.random = rand.Reader
 	}
@@ -177,6 +182,10 @@ func (s *Server) openClock(ctx context.Context) error {
 
 // reset brings everything back to the seed and to real time; keys stay.
 func (s *Server) reset(ctx context.Context) error {
+	// A seed that cannot be read any more must not cost what there is.
+	if _, err := readSeed(s.config); err != nil {
+		return err
+	}
 	if err := s.store.Reset(ctx); err != nil {
 		return err
 	}
@@ -226,7 +235,7 @@ func (s *Server) listen(ctx context.Context) error {
 			return usage("cannot listen on %s: %v", address, err)
 		}
 		h := &http.Server{
-			Handler:           singleSlashes(s.knownHost(s.handler(where[address]))),
+			Handler:           s.guarded(s.handler(where[address])),
 			ReadHeaderTimeout: 10 * time.Second,
 			IdleTimeout:       2 * time.Minute,
 			MaxHeaderBytes:    64 << 10,
@@ -345,7 +354,7 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) wireAPI() *api.API {
 	a := &api.API{Accounts: s.accounts, Rules: s.rules, Settings: s.settings, Log: s.log, Now: s.now, RealNow: s.realNow,
-		Random: s.random, ClientIP: s.clientIP, Observe: s.metrics.observeCall}
+		Random: s.random, ClientIP: s.clientIP, BodyTimeout: s.bodyTime, Observe: s.metrics.observeCall}
 	if s.config.emulates() {
 		a.Record = s.calls.Add
 		a.Faults = func(path, appid string) api.Fault {
@@ -378,7 +387,7 @@ func wireFault(f emulator.Fault) api.Fault {
 
 func (s *Server) scanAPI() *scanapi.API {
 	a := &scanapi.API{Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts}, Near: s.rules.Near,
-		Now: s.now, Random: s.random, Replay: s.config.emulates(), Log: s.log, Observe: s.metrics.observeScan}
+		Now: s.now, Random: s.random, Replay: s.config.emulates(), BodyTimeout: s.bodyTime, Log: s.log, Observe: s.metrics.observeScan}
 	if !s.config.Dev {
 		a.Key = s.keys.Check
 	}

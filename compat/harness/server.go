@@ -1,0 +1,207 @@
+// Package harness starts a real qrjump server for the tests of other people's client libraries, and tells the story
+// of a jump rule that each of these libraries has to live through.
+//
+// It knows the wire and the scan API, nothing of the code behind them: the server is always another process.
+package harness
+
+import (
+	"bufio"
+	"bytes"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The accounts of seed.yaml.
+const (
+	MiniProgram       = "wxc0ffee0000000001"
+	MiniProgramSecret = "c0ffee00000000000000000000000001"
+	ServiceAcct       = "wxc0ffee0000000002"
+	ServiceAcctSecret = "c0ffee00000000000000000000000002"
+
+	// TrialUser is the Mini Program's trial user.
+	TrialUser = "bob"
+)
+
+//go:embed seed.yaml
+var seed []byte
+
+// patience bounds the start and the end of the server; nothing waits for it when all is well.
+const patience = 60 * time.Second
+
+// A Server is a running qrjump that holds the accounts of seed.yaml.
+type Server struct {
+	URL    string // no slash at the end
+	Shared bool   // it was there before, and remembers other runs
+}
+
+// Start returns the server named in QRJUMP_URL or, without it, builds and starts one that lives as long as the test.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	if url := os.Getenv("QRJUMP_URL"); url != "" {
+		return &Server{URL: strings.TrimRight(url, "/"), Shared: true}
+	}
+
+	dir := t.TempDir()
+	seedFile := filepath.Join(dir, "seed.yaml")
+	if err := os.WriteFile(seedFile, seed, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var logs bytes.Buffer
+	cmd := exec.Command(binary(t, dir), "serve", "--dev", "--data", filepath.Join(dir, "data"), "--listen", "127.0.0.1:0", "--seed", seedFile)
+	cmd.Dir = dir
+	cmd.Env = foreignEnviron()
+	cmd.Stderr = &logs
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+
+	// A server that hangs is killed; the read below then ends by itself.
+	hung := time.AfterFunc(patience, func() { cmd.Process.Kill() })
+	lines := bufio.NewReader(stdout)
+	line, readErr := lines.ReadString('\n')
+	hung.Stop()
+
+	t.Cleanup(func() {
+		hung := time.AfterFunc(patience, func() { cmd.Process.Kill() })
+		defer hung.Stop()
+		cmd.Process.Signal(syscall.SIGTERM)
+		rest, _ := io.ReadAll(lines) // the pipe must be empty before Wait closes it
+		if err := cmd.Wait(); err != nil && readErr == nil {
+			t.Errorf("the server did not end well after SIGTERM: %v", err)
+		}
+		if len(rest) > 0 {
+			t.Errorf("standard output carries more than the ready line: %q", rest)
+		}
+		if t.Failed() {
+			t.Logf("log of the server:\n%s", logs.String())
+		}
+	})
+
+	ready := regexp.MustCompile(`^qrjump ready (http://\S+)\n$`).FindStringSubmatch(line)
+	if ready == nil {
+		t.Fatalf("got %q (%v) from the starting server, want the ready line", line, readErr)
+	}
+	return &Server{URL: strings.TrimRight(ready[1], "/")}
+}
+
+// binary returns QRJUMP_BINARY, or builds the server of the surrounding repository into dir.
+func binary(t testing.TB, dir string) string {
+	t.Helper()
+	if file := os.Getenv("QRJUMP_BINARY"); file != "" {
+		return file
+	}
+	file := filepath.Join(dir, "qrjump")
+	build := exec.Command("go", "build", "-o", file, "./cmd/qrjump")
+	build.Dir = repository(t)
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("the server does not build: %v\n%s", err, out)
+	}
+	return file
+}
+
+// repository finds the root module above the working directory, which in a test is the folder of its package.
+func repository(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		mod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+		if err == nil && strings.HasPrefix(string(mod), "module github.com/qrjump/qrjump\n") {
+			return dir
+		}
+		above := filepath.Dir(dir)
+		if above == dir {
+			t.Fatal("the module github.com/qrjump/qrjump is not above this folder")
+		}
+		dir = above
+	}
+}
+
+// foreignEnviron is the environment without what the server would read as its own flags: somebody's
+// QRJUMP_DATABASE must not become the playground of these tests.
+func foreignEnviron() []string {
+	var env []string
+	for _, entry := range os.Environ() {
+		if !strings.HasPrefix(entry, "QRJUMP_") {
+			env = append(env, entry)
+		}
+	}
+	return env
+}
+
+// A Scan is what the resolver decided.
+type Scan struct {
+	Action  string `json:"action"`
+	AppID   string `json:"appid"`
+	Version string `json:"version"`
+	Path    string `json:"path"`
+	Scene   int    `json:"scene"`
+	URL     string `json:"url"`
+	Matched struct {
+		Kind   string `json:"kind"`
+		Prefix string `json:"prefix"`
+	} `json:"matched"`
+}
+
+// Scan reads text as the camera of user would.
+func (s *Server) Scan(t testing.TB, user, text string) Scan {
+	t.Helper()
+	body, err := json.Marshal(map[string]string{"text": text, "user": user})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var scan Scan
+	if err := s.post("/scan/v1/resolve", body, &scan); err != nil {
+		t.Fatal(err)
+	}
+	return scan
+}
+
+// FailOnce makes the next call of path answer errcode: a fault of the emulator, which --dev switches on.
+func (s *Server) FailOnce(t testing.TB, path string, errcode int) {
+	t.Helper()
+	body, err := json.Marshal(map[string]any{"path": path, "errcode": errcode, "times": 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.post("/admin/v1/emulator/faults", body, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// post sends a call of qrjump's own APIs and reads the answer into answer, if that is not nil.
+func (s *Server) post(path string, body []byte, answer any) error {
+	resp, err := http.Post(s.URL+path, "application/json", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	raw, err := io.ReadAll(resp.Body)
+	if err := errors.Join(err, resp.Body.Close()); err != nil {
+		return err
+	}
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("POST %s: %s: %s", path, resp.Status, raw)
+	}
+	if answer == nil {
+		return nil
+	}
+	return json.Unmarshal(raw, answer)
+}

@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Runs other people's client libraries against this qrjump, each in a module of its own, so that one that cannot be
+# had does not stop the others.
+#
+# A library that its registry does not hand out today is "not run", with the reason: it has neither passed nor
+# failed. Only a test that failed, or a server that does not build, makes this script fail.
+#
+# QRJUMP_URL names a running server (started with --dev and harness/seed.yaml), QRJUMP_BINARY a built one.
+set -u
+cd "$(dirname "$0")" || exit 2
+
+scratch=$(mktemp -d) || exit 2
+trap 'rm -rf "$scratch"' EXIT
+
+if [ -z "${QRJUMP_URL:-}" ] && [ -z "${QRJUMP_BINARY:-}" ]; then
+	# Once for all libraries, and apart from them: it is not their fault if this fails.
+	if ! (cd .. && go build -o "$scratch/qrjump" ./cmd/qrjump); then
+		echo "compat: the server does not build" >&2
+		exit 1
+	fi
+	export QRJUMP_BINARY=$scratch/qrjump
+fi
+
+# bounded SECONDS COMMAND...: where there is no timeout command, the tools' own limits must do.
+bounded() {
+	local seconds=$1
+	shift
+	if command -v timeout >/dev/null; then
+		timeout "$seconds" "$@"
+	else
+		"$@"
+	fi
+}
+
+# fetch_go gets the packages that the tests need. `go mod download` would want every module that any of them ever
+# mentioned, and call a library missing for the sake of one that it does not use.
+fetch_go() {
+	bounded 180 go list -deps -test ./... >/dev/null
+}
+
+fetch_npm() {
+	if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+		echo "node or npm is not installed" >&2
+		return 1
+	fi
+	bounded 180 npm ci --ignore-scripts --no-audit --no-fund --prefer-offline --fetch-retries 1 --fetch-timeout 60000 >/dev/null
+}
+
+# What a fetch says when the fault lies in our own files (wrong sums, a manifest that does not fit its lock file, no
+# such package in the module): that is a failure, and must not hide behind "not run".
+ours='go\.sum|updates to go\.mod|errors parsing go\.mod|checksum mismatch|SECURITY ERROR|does not contain package|no required module provides|is not in std|\.go:[0-9]+:[0-9]+: (expected|illegal)|EUSAGE|EINTEGRITY|EJSONPARSE'
+
+summary=()
+failed=0
+
+# run FOLDER FETCH LIBRARY
+run() {
+	local folder=$1 fetch=$2 library=$3 log=$scratch/fetch.log status why
+	echo "== $library"
+	(cd "$folder" && "$fetch") 2>"$log"
+	status=$?
+	if [ $status -ne 0 ]; then
+		if grep -Eq "$ours" "$log"; then
+			cat "$log"
+			summary+=("failed:  $library: its files here do not fit together")
+			failed=1
+			return
+		fi
+		if [ $status -eq 124 ]; then
+			why="the fetch took too long"
+		else
+			why=$(grep -Ev '^(go: downloading|npm (warn|notice)|npm error A complete log|[[:space:]]*$)' "$log" | head -n 2 | paste -sd " " -)
+		fi
+		echo "not run: $library: ${why:-the fetch failed}"
+		summary+=("not run: $library: ${why:-the fetch failed}")
+		return
+	fi
+	if (cd "$folder" && go test -count=1 -timeout 180s ./...); then
+		summary+=("passed:  $library")
+	else
+		summary+=("failed:  $library")
+		failed=1
+	fi
+}
+
+# The version is read where it is pinned.
+go_version() { awk -v m="$2" '$1 == m { print $2; exit } $2 == m { print $3; exit }' "$1/go.mod"; }
+npm_version() { sed -n 's/.*"node-easywechat": "\(.*\)".*/\1/p' node/package.json; }
+
+run miniprogram fetch_go "fastwego/miniprogram $(go_version miniprogram github.com/fastwego/miniprogram)"
+run offiaccount fetch_go "fastwego/offiaccount $(go_version offiaccount github.com/fastwego/offiaccount)"
+run silenceper fetch_go "silenceper/wechat $(go_version silenceper github.com/silenceper/wechat/v2)"
+run node fetch_npm "node-easywechat $(npm_version)"
+
+echo
+echo "compat: client libraries against qrjump"
+printf '  %s\n' "${summary[@]}"
+exit $failed

@@ -1,0 +1,161 @@
+// Package silenceper_test drives qrjump with github.com/silenceper/wechat/v2: both kinds of access token.
+// The library has no jump rules; its users reach them with the token and its generic PostJSON, and so do we.
+package silenceper_test
+
+import (
+	"encoding/json"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/silenceper/wechat/v2"
+	"github.com/silenceper/wechat/v2/cache"
+	"github.com/silenceper/wechat/v2/credential"
+	mini "github.com/silenceper/wechat/v2/miniprogram/config"
+	"github.com/silenceper/wechat/v2/util"
+
+	"github.com/qrjump/qrjump/compat/harness"
+)
+
+const platform = "https://api.weixin.qq.com"
+
+// redirect points the library at s by its own setting.
+func redirect(t *testing.T, s *harness.Server) {
+	util.SetURIModifier(func(uri string) string { return strings.Replace(uri, platform, s.URL, 1) })
+	t.Cleanup(func() { util.SetURIModifier(nil) })
+}
+
+// list calls qrcodejumpget with token and returns what the library makes of the answer.
+func list(t *testing.T, token string) error {
+	t.Helper()
+	raw, err := util.PostJSON(platform+"/cgi-bin/wxopen/qrcodejumpget?access_token="+url.QueryEscape(token), map[string]any{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer struct {
+		util.CommonError
+		ListSize int64 `json:"list_size"`
+	}
+	return util.DecodeWithError(raw, &answer, "qrcodejumpget")
+}
+
+func listable(t *testing.T, token string) {
+	t.Helper()
+	if token == "" {
+		t.Fatal("got an empty token")
+	}
+	if err := list(t, token); err != nil {
+		t.Errorf("the token is refused: %v", err)
+	}
+}
+
+func token(t *testing.T, h credential.AccessTokenHandle) string {
+	t.Helper()
+	token, err := h.GetAccessToken()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+func TestATokenOpensTheRulesOfItsAccount(t *testing.T) {
+	redirect(t, harness.Start(t))
+	accounts := []struct{ name, appid, secret string }{
+		{"Mini Program", harness.MiniProgram, harness.MiniProgramSecret},
+		{"service account", harness.ServiceAcct, harness.ServiceAcctSecret},
+	}
+	for _, account := range accounts {
+		t.Run(account.name, func(t *testing.T) {
+			plain := credential.NewDefaultAccessToken(account.appid, account.secret, "compat_", cache.NewMemory())
+			first := token(t, plain)
+			listable(t, first)
+			if kept := token(t, plain); kept != first {
+				t.Errorf("got %q from the cache, want %q: the library keeps a token for expires_in - 1500 s", kept, first)
+			}
+
+			// Two processes that share nothing must get one stable token.
+			here := token(t, credential.NewStableAccessToken(account.appid, account.secret, "compat_", cache.NewMemory()))
+			there := token(t, credential.NewStableAccessToken(account.appid, account.secret, "compat_", cache.NewMemory()))
+			if here != there {
+				t.Errorf("got the stable tokens %q and %q, want one", here, there)
+			}
+			listable(t, here)
+			listable(t, first) // the two interfaces do not touch each other's token
+		})
+	}
+}
+
+func TestAMiniProgramWithStableTokens(t *testing.T) {
+	redirect(t, harness.Start(t))
+	program := wechat.NewWechat().GetMiniProgram(&mini.Config{
+		AppID: harness.MiniProgram, AppSecret: harness.MiniProgramSecret, UseStableAK: true, Cache: cache.NewMemory(),
+	})
+	listable(t, token(t, program.GetContext()))
+}
+
+func TestAForcedRefreshKillsTheStableTokenOnly(t *testing.T) {
+	s := harness.Start(t)
+	if s.Shared {
+		t.Skip("a refresh can be forced once in 30 s, and an earlier run may have done it")
+	}
+	redirect(t, s)
+	plain := token(t, credential.NewDefaultAccessToken(harness.MiniProgram, harness.MiniProgramSecret, "compat_", cache.NewMemory()))
+	stable := credential.NewStableAccessToken(harness.MiniProgram, harness.MiniProgramSecret, "compat_", cache.NewMemory()).(*credential.StableAccessToken)
+	old, err := stable.GetAccessTokenDirectly(t.Context(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forced, err := stable.GetAccessTokenDirectly(t.Context(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if forced.AccessToken == old.AccessToken {
+		t.Fatal("a forced refresh returned the old token")
+	}
+	again, err := stable.GetAccessTokenDirectly(t.Context(), true)
+	if err != nil || again.AccessToken != forced.AccessToken {
+		t.Errorf("got %q, %v, want the current token: the next refresh can be forced in 30 s", again.AccessToken, err)
+	}
+	listable(t, forced.AccessToken)
+	listable(t, plain)
+	refused, ok := list(t, old.AccessToken).(*util.CommonError)
+	if !ok || refused.ErrCode != 40001 {
+		t.Errorf("got %v with the dead token, want 40001", refused)
+	}
+}
+
+// Contract: clients 6 and 10. This library takes any errmsg for an error in some calls, even the one of a success.
+func TestASuccessfulTokenAnswerIsBare(t *testing.T) {
+	redirect(t, harness.Start(t))
+	query := url.Values{"grant_type": {"client_credential"}, "appid": {harness.MiniProgram}, "secret": {harness.MiniProgramSecret}}
+	raw, err := util.HTTPGet(platform + "/cgi-bin/token?" + query.Encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		t.Fatal(err)
+	}
+	text, _ := fields["access_token"].(string)
+	seconds, _ := fields["expires_in"].(float64)
+	if len(fields) != 2 || text == "" || seconds <= 1500 || seconds > 7200 {
+		t.Errorf("got %s, want an access_token, an expires_in above 1500 and at most 7200, and nothing else", raw)
+	}
+}
+
+func TestAWrongSecretGetsNoToken(t *testing.T) {
+	redirect(t, harness.Start(t))
+	handles := map[string]credential.AccessTokenHandle{
+		"plain":  credential.NewDefaultAccessToken(harness.MiniProgram, "wrong", "compat_", cache.NewMemory()),
+		"stable": credential.NewStableAccessToken(harness.MiniProgram, "wrong", "compat_", cache.NewMemory()),
+	}
+	for name, handle := range handles {
+		t.Run(name, func(t *testing.T) {
+			got, err := handle.GetAccessToken()
+			if err == nil {
+				t.Fatalf("got the token %q", got)
+			}
+			harness.WrongSecret(t, err.Error())
+		})
+	}
+}

@@ -1,0 +1,272 @@
+// Command demo plays the main job against a server that it starts itself, and
+// prints every call and every answer: token, verification file, add, publish,
+// scan, delete. Nothing leaves this machine, and nothing stays behind.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+const seed = `
+accounts:
+  - appid: wxminiprogram0001
+    kind: mini_program
+    name: Coffee
+    secret: secret0001
+    certified: true
+    versions: [release]
+settings:
+  # The shop of this demo is on this machine; everything else is as in production.
+  verification: fetch
+  allow_private_hosts: true
+`
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+func run() (err error) {
+	dir, err := os.MkdirTemp("", "qrjump-demo-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	server, stop, err := start(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	shop, err := openShop()
+	if err != nil {
+		return err
+	}
+	defer shop.Close()
+	d := demo{server: server, shop: shop}
+	if err := d.play(); err != nil {
+		return err
+	}
+	fmt.Println("\nThat was the main job. Run it yourself: go run ./cmd/qrjump serve --dev")
+	return nil
+}
+
+// start builds the server and runs it until stop.
+func start(dir string) (url string, stop func() error, err error) {
+	fmt.Println("== building and starting the server: qrjump serve --dev --seed demo.yaml")
+	binary := filepath.Join(dir, "qrjump")
+	build := exec.Command("go", "build", "-o", binary, "./cmd/qrjump")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		return "", nil, fmt.Errorf("building ./cmd/qrjump (run this from the repository's root): %w", err)
+	}
+	seedFile := filepath.Join(dir, "demo.yaml")
+	if err := os.WriteFile(seedFile, []byte(seed), 0o600); err != nil {
+		return "", nil, err
+	}
+	logs, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		return "", nil, err
+	}
+	cmd := exec.Command(binary, "serve", "--dev", "--listen", "127.0.0.1:0", "--data", filepath.Join(dir, "data"), "--seed", seedFile)
+	cmd.Stderr = logs
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return "", nil, err
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	url, ready := strings.CutPrefix(strings.TrimSpace(line), "qrjump ready ")
+	if err != nil || !ready {
+		said, _ := os.ReadFile(logs.Name())
+		return "", nil, errors.Join(fmt.Errorf("the server did not start: %s", said), cmd.Process.Kill(), cmd.Wait())
+	}
+	fmt.Println("  ", strings.TrimSpace(line))
+	return url, func() error {
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			return err
+		}
+		return cmd.Wait()
+	}, nil
+}
+
+// shop is the web server of the rule's owner.
+type shop struct {
+	*http.Server
+	url  string
+	file atomic.Pointer[file]
+}
+
+type file struct{ path, content string }
+
+func openShop() (*shop, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s := &shop{url: "http://" + l.Addr().String()}
+	s.Server = &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if f := s.file.Load(); f != nil && r.URL.Path == f.path {
+			io.WriteString(w, f.content)
+			return
+		}
+		http.NotFound(w, r)
+	})}
+	go s.Serve(l)
+	return s, nil
+}
+
+type demo struct {
+	server string
+	shop   *shop
+	token  string
+}
+
+func (d *demo) play() error {
+	prefix := d.shop.url + "/t/"
+	link := prefix + "7?from=door"
+	add := map[string]any{"prefix": prefix, "path": "pages/table/table", "permit_sub_rule": 1, "open_version": 3, "is_edit": 0}
+
+	var token struct {
+		AccessToken string `json:"access_token"`
+	}
+	if err := d.get("1. a token, as every client library asks for it",
+		"/cgi-bin/token?grant_type=client_credential&appid=wxminiprogram0001&secret=secret0001", &token); err != nil {
+		return err
+	}
+	d.token = token.AccessToken
+	if d.token == "" {
+		return errors.New("no token came")
+	}
+	var confirm struct {
+		FileName    string `json:"file_name"`
+		FileContent string `json:"file_content"`
+	}
+	if err := d.wire("2. the verification file of the account", "qrcodejumpdownload", map[string]any{}, 0, &confirm); err != nil {
+		return err
+	}
+	if err := d.wire("3. add a rule: refused, the file is not on the shop's host yet", "qrcodejumpadd", add, 85069, nil); err != nil {
+		return err
+	}
+	if err := d.get("   why? the server recorded every step", "/admin/v1/confirmations?limit=1", nil); err != nil {
+		return err
+	}
+	d.shop.file.Store(&file{path: "/t/" + confirm.FileName, content: confirm.FileContent})
+	fmt.Printf("\n== 4. the shop puts the file at %s%s\n", prefix, confirm.FileName)
+	if err := d.wire("5. add the rule again", "qrcodejumpadd", add, 0, nil); err != nil {
+		return err
+	}
+	if err := d.scan("6. a scan before the publish: the web page", link, "open_url"); err != nil {
+		return err
+	}
+	if err := d.wire("7. publish", "qrcodejumppublish", map[string]any{"prefix": prefix}, 0, nil); err != nil {
+		return err
+	}
+	if err := d.scan("8. the same scan: the Mini Program opens", link, "open_mini_program"); err != nil {
+		return err
+	}
+	if err := d.post("9. why does a link without its last slash not open?", "/scan/v1/explain", map[string]any{"text": strings.TrimSuffix(prefix, "/")}, nil); err != nil {
+		return err
+	}
+	if err := d.wire("10. the rules and what is left of the month's publishes", "qrcodejumpget", map[string]any{}, 0, nil); err != nil {
+		return err
+	}
+	if err := d.wire("11. delete", "qrcodejumpdelete", map[string]any{"prefix": prefix}, 0, nil); err != nil {
+		return err
+	}
+	return d.scan("12. the same scan: the web page again", link, "open_url")
+}
+
+// wire makes one call of the platform's wire and checks its errcode.
+func (d *demo) wire(title, call string, body map[string]any, want int, into any) error {
+	var answer json.RawMessage
+	if err := d.post(title, "/cgi-bin/wxopen/"+call+"?access_token="+d.token, body, &answer); err != nil {
+		return err
+	}
+	var envelope struct {
+		ErrCode *int `json:"errcode"`
+	}
+	if err := json.Unmarshal(answer, &envelope); err != nil {
+		return err
+	}
+	if envelope.ErrCode == nil || *envelope.ErrCode != want {
+		return fmt.Errorf("%s: want errcode %d, got %s", call, want, answer)
+	}
+	if into == nil {
+		return nil
+	}
+	return json.Unmarshal(answer, into)
+}
+
+// scan scans a text and checks what opens.
+func (d *demo) scan(title, text, want string) error {
+	var answer struct {
+		Action string `json:"action"`
+	}
+	if err := d.post(title, "/scan/v1/resolve", map[string]any{"text": text, "user": "u-1"}, &answer); err != nil {
+		return err
+	}
+	if answer.Action != want {
+		return fmt.Errorf("scan of %s: want %s, got %s", text, want, answer.Action)
+	}
+	return nil
+}
+
+func (d *demo) get(title, path string, into any) error {
+	return d.do(title, http.MethodGet, path, nil, into)
+}
+
+func (d *demo) post(title, path string, body, into any) error {
+	b, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	return d.do(title, http.MethodPost, path, b, into)
+}
+
+func (d *demo) do(title, method, path string, body []byte, into any) error {
+	fmt.Printf("\n== %s\n", title)
+	shown := path
+	if d.token != "" {
+		shown = strings.ReplaceAll(path, d.token, "TOKEN")
+	}
+	fmt.Printf("-> %s %s\n", method, shown)
+	if body != nil {
+		fmt.Printf("   %s\n", body)
+	}
+	req, err := http.NewRequest(method, d.server+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	resp, err := (&http.Client{Timeout: 30 * time.Second}).Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return err
+	}
+	fmt.Printf("<- %s\n   %s\n", resp.Status, bytes.TrimSpace(answer))
+	if into == nil {
+		return nil
+	}
+	return json.Unmarshal(answer, into)
+}

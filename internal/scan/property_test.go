@@ -1,0 +1,195 @@
+package scan_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/scan"
+)
+
+// small makes rules and links from so few parts that they meet often.
+type small struct{ *rand.Rand }
+
+func (g small) pick(from ...string) string { return from[g.IntN(len(from))] }
+
+func (g small) origin() string {
+	return g.pick("http", "https", "https", "https", "HTTPS") + "://" + g.pick("h.example", "h.example", "h.example", "H.Example", "g.example")
+}
+
+func (g small) path() string {
+	var b strings.Builder
+	for range g.IntN(4) {
+		b.WriteString("/" + g.pick("", "a", "a", "b", "ab", "%61", "a#", "#"))
+	}
+	if g.IntN(3) == 0 {
+		b.WriteString("/")
+	}
+	if g.IntN(20) == 0 {
+		b.WriteString("#x/")
+	}
+	return b.String()
+}
+
+func (g small) query() string {
+	switch g.IntN(3) {
+	case 0:
+		return "?" + g.pick("", "i", "id=", "id=1", "id=1", "id=12", "id=1&", "id=1&x=/", "x=2&id=1", "id=1?x")
+	}
+	return ""
+}
+
+func (g small) link() string { return g.origin() + g.path() + g.query() }
+
+// everyone are owners that have all they need to open.
+type everyone struct{}
+
+func (everyone) Account(appid string) (accounts.Account, bool) {
+	return accounts.Account{AppID: appid, Kind: accounts.MiniProgram, JumpOpen: true, Versions: []accounts.Version{accounts.Release}}, true
+}
+func (everyone) Linked(string, string) bool { return true }
+
+func load(t testing.TB, set []slowRule) *scan.Index {
+	t.Helper()
+	index := scan.NewIndex()
+	for i, r := range set {
+		p, err := rules.ParsePrefix(r.prefix, rules.Ordinary, false)
+		if err != nil {
+			t.Fatalf("the generator made a prefix that is none: %v", err)
+		}
+		index.Set(rules.Rule{ID: int64(i), Kind: rules.Ordinary, Owner: r.owner, Target: r.owner, Prefix: p, Path: "p", Published: r.published})
+	}
+	return index
+}
+
+func TestEveryLinkOpensWhatTheSlowMatcherSays(t *testing.T) {
+	const sets, links = 12_000, 20 // 240,000 cases
+	const seed = 20171
+	g := small{rand.New(rand.NewPCG(seed, 0))}
+	opened := 0
+	for n := range sets {
+		var set []slowRule
+		keys := map[string]bool{}
+		for range 1 + g.IntN(7) {
+			r := slowRule{prefix: g.link(), owner: g.pick("A", "B", "C"), published: g.IntN(3) > 0}
+			if keys[slowKey(r.prefix)] {
+				continue // a prefix has one owner
+			}
+			keys[slowKey(r.prefix)] = true
+			set = append(set, r)
+		}
+		resolver := scan.Resolver{Finder: load(t, set), Accounts: everyone{}}
+		for i := range links {
+			link := g.link()
+			if i%3 == 0 { // near a rule
+				link = set[g.IntN(len(set))].prefix + g.pick("", "/", "a", "?", "?id=1", "&x", "#")
+			}
+			want, opens := slowOpens(set, link)
+			got := resolver.Resolve(scan.Request{Text: link, At: time.Unix(0, 0)})
+			if opens != (got.Action == scan.OpenMiniProgram) || opens && got.Rule.Prefix.Text != want.prefix {
+				t.Fatalf("seed %d, set %d: link %q\n rules %+v\n opens %q (%s), the slow matcher says %v %q", seed, n, link, set, got.Rule.Prefix.Text, got.Action, opens, want.prefix)
+			}
+			if opens {
+				opened++
+			}
+			// What the explanation says must be the same decision.
+			e := resolver.Explain(scan.Request{Text: link, At: time.Unix(0, 0)}, nil)
+			if e.Action != got.Action || opens && (len(e.Steps) == 0 || countVerdict(e, scan.Opens) != 1) {
+				t.Fatalf("seed %d, set %d: link %q: explained as %+v", seed, n, link, e)
+			}
+		}
+	}
+	if opened < sets {
+		t.Fatalf("only %d of %d cases opened something: the generator is too wide", opened, sets*links)
+	}
+	t.Logf("%d cases, %d opened", sets*links, opened)
+}
+
+func countVerdict(e scan.Explanation, v scan.Verdict) (n int) {
+	for _, s := range e.Steps {
+		if s.Verdict == v {
+			n++
+		}
+	}
+	return n
+}
+
+// FuzzMatch compares the definition with the slow matcher on any texts.
+func FuzzMatch(f *testing.F) {
+	for _, pair := range [][2]string{
+		{"https://www.qq.com/a/", "https://www.qq.com/a/b"}, {"https://h.example", "https://h.example?x"}, {"https://h.example/?", "https://h.example"},
+		{"http://weixin.qq.com/q/AB", "HTTP://WEIXIN.QQ.COM/q/AB"}, {"https://h.example#x", "https://h.example"}, {"https://h.example/a?b?c", "https://h.example/a?b?cd"},
+	} {
+		f.Add(pair[0], pair[1], "https://h.example/a/")
+	}
+	f.Fuzz(func(t *testing.T, prefix, link, other string) {
+		p, err := rules.ParsePrefix(prefix, rules.Ordinary, true)
+		if err != nil {
+			if p, err = rules.ParsePrefix(prefix, rules.Service, true); err != nil {
+				return
+			}
+		}
+		l, ok := rules.ParseLink(link)
+		if !ok {
+			if slowMatches(prefix, link) {
+				t.Fatalf("%q is no link, yet the slow matcher matches it with %q", link, prefix)
+			}
+			return
+		}
+		if got, want := p.Matches(l), slowMatches(prefix, link); got != want {
+			t.Fatalf("rule %q, link %q: %v, the slow matcher says %v", prefix, link, got, want)
+		}
+		// The index must find exactly what the definition matches.
+		index := scan.NewIndex()
+		index.Set(rules.Rule{ID: 1, Owner: "A", Target: "A", Prefix: p, Published: true})
+		if q, err := rules.ParsePrefix(other, rules.Ordinary, true); err == nil {
+			index.Set(rules.Rule{ID: 2, Owner: "B", Target: "B", Prefix: q, Published: true})
+		}
+		found := false
+		for _, r := range index.Matching(l) {
+			found = found || r.Prefix.Key == p.Key
+			if !r.Prefix.Matches(l) {
+				t.Fatalf("the index found %q for %q, which does not match", r.Prefix.Text, link)
+			}
+		}
+		if q, err := rules.ParsePrefix(other, rules.Ordinary, true); (err != nil || q.Key != p.Key) && found != p.Matches(l) {
+			t.Fatalf("rule %q, link %q: found %v, matches %v", prefix, link, found, p.Matches(l))
+		}
+	})
+}
+
+// FuzzResolve takes any text that a camera can bring.
+func FuzzResolve(f *testing.F) {
+	for _, s := range []string{"", "hello", "https://h.example/a/1?q=2", "https://", "http://weixin.qq.com/q/AB", "\x00", "https://h.example/\xff", strings.Repeat("https://h.example/", 300)} {
+		f.Add(s)
+	}
+	set := []slowRule{{"https://h.example/a/", "A", true}, {"https://h.example/a/b", "A", false}, {"https://h.example", "B", true}}
+	f.Fuzz(func(t *testing.T, text string) {
+		r := scan.Resolver{Finder: load(t, set), Accounts: everyone{}}
+		d := r.Resolve(scan.Request{Text: text, User: "u", At: time.Unix(1_600_000_000, 0)})
+		switch d.Action {
+		case scan.OpenMiniProgram:
+			if _, opens := slowOpens(set, text); !opens {
+				t.Fatalf("%q opens %+v", text, d)
+			}
+			if !strings.Contains(d.Path, "q=") || strings.ContainsAny(d.Path, " \n\"<>") {
+				t.Fatalf("path %q", d.Path)
+			}
+		case scan.OpenURL:
+			if d.URL != text || !rules.PlainText(text) {
+				t.Fatalf("%q opens the URL %q", text, d.URL)
+			}
+		case scan.ShowText:
+			if d.Text != text {
+				t.Fatalf("%q shows %q", text, d.Text)
+			}
+		default:
+			t.Fatalf("%q: action %q", text, d.Action)
+		}
+		_ = fmt.Sprint(r.Explain(scan.Request{Text: text, At: time.Unix(0, 0)}, nil))
+	})
+}

@@ -1,0 +1,63 @@
+package scanapi_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/qrjumptest"
+)
+
+// vector is one line of the contract's matching vectors.
+type vector struct {
+	Rules []struct {
+		Prefix string
+		State  int
+		Owner  string
+	}
+	Link string
+	Want *string
+	Why  string
+}
+
+func TestMatchingVectorsThroughHTTP(t *testing.T) {
+	raw, err := os.ReadFile("../../docs/contract/match-vectors.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct{ Vectors []vector }
+	if err := json.Unmarshal(raw, &file); err != nil {
+		t.Fatal(err)
+	}
+	if len(file.Vectors) < 25 {
+		t.Fatalf("only %d vectors", len(file.Vectors))
+	}
+	for _, v := range file.Vectors {
+		t.Run(v.Why, func(t *testing.T) {
+			var seed strings.Builder
+			seed.WriteString(`
+accounts:
+  - {appid: A, kind: mini_program, secret: a, certified: true, versions: [release]}
+  - {appid: B, kind: mini_program, secret: b, certified: true, versions: [release]}
+  - {appid: service, kind: service_account, secret: s, certified: true, linked: [A]}
+rules:
+`)
+			for _, r := range v.Rules {
+				fmt.Fprintf(&seed, "  - {owner: %s, prefix: %q, path: pages/p, published: %v", r.Owner, r.Prefix, r.State == 2)
+				if r.Owner == "service" {
+					seed.WriteString(", appid: A")
+				}
+				seed.WriteString("}\n")
+			}
+			d := qrjumptest.Start(t, qrjumptest.Seed(seed.String())).Scan(v.Link)
+			switch {
+			case v.Want == nil && (d.Action != "open_url" || d.URL != v.Link):
+				t.Errorf("%s: %+v, want the web page", v.Link, d)
+			case v.Want != nil && (d.Action != "open_mini_program" || d.Matched.Prefix != *v.Want):
+				t.Errorf("%s: %+v, want the rule %s", v.Link, d, *v.Want)
+			}
+		})
+	}
+}

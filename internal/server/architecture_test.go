@@ -1,0 +1,65 @@
+package server_test
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// mayImport is the map of the house: arrows point inward. A package that is
+// not here, or an arrow that is not, is a decision: change this map and
+// docs/architecture.md with it.
+var mayImport = map[string][]string{
+	"internal/errcode":  {},
+	"internal/vault":    {},
+	"internal/settings": {},
+	"internal/outbound": {},
+
+	"internal/accounts": {"internal/errcode", "internal/settings", "internal/vault"},
+	"internal/rules":    {"internal/accounts", "internal/errcode", "internal/settings"},
+	"internal/scan":     {"internal/accounts", "internal/rules", "internal/vault"},
+
+	"internal/store": {"internal/accounts", "internal/rules", "internal/scan"},
+
+	"internal/api":      {"internal/accounts", "internal/errcode", "internal/rules", "internal/settings"},
+	"internal/adminapi": {"internal/accounts", "internal/rules", "internal/scan", "internal/settings"},
+	"internal/scanapi":  {"internal/accounts", "internal/rules", "internal/scan"},
+	"internal/emulator": {},
+
+	"internal/server": {"internal/accounts", "internal/adminapi", "internal/api", "internal/emulator", "internal/errcode", "internal/outbound",
+		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/store", "internal/vault"},
+
+	"client":     {},
+	"qrjumptest": {"internal/server"},
+	"cmd/qrjump": {"client", "internal/errcode", "internal/rules", "internal/server"},
+	"demo":       {},
+	"endurance":  {},
+}
+
+func TestPackagesImportOnlyWhatTheMapAllows(t *testing.T) {
+	const module = "github.com/qrjump/qrjump/"
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, module+"...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for line := range strings.Lines(string(out)) {
+		names := strings.Fields(line)
+		name := strings.TrimPrefix(names[0], module)
+		allowed, listed := mayImport[name]
+		if !listed {
+			t.Errorf("package %s is not on the map", name)
+			continue
+		}
+		seen++
+		for _, imported := range names[1:] {
+			if other, ours := strings.CutPrefix(imported, module); ours && !slices.Contains(allowed, other) {
+				t.Errorf("%s must not import %s", name, other)
+			}
+		}
+	}
+	if seen < 15 {
+		t.Errorf("only %d packages were looked at", seen)
+	}
+}

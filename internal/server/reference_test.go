@@ -1,0 +1,61 @@
+package server_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/api"
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+var update = flag.Bool("update", false, "rewrite docs/reference")
+
+// TestReferenceIsFresh holds docs/reference to the tables in the code.
+func TestReferenceIsFresh(t *testing.T) {
+	for name, text := range map[string]string{"errors.md": errorsPage(), "endpoints.md": endpointsPage()} {
+		path := filepath.Join("..", "..", "docs", "reference", name)
+		if *update {
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		have, err := os.ReadFile(path)
+		if err != nil || string(have) != text {
+			t.Errorf("%s is not what the code says (%v): run make update and read the diff", path, err)
+		}
+	}
+}
+
+func errorsPage() string {
+	var b strings.Builder
+	b.WriteString("# Error codes\n\nPrinted from `internal/errcode/codes.go` by `make update`. Every answer is HTTP 200; `errmsg` is the text, a space and `rid: ` with\nthe request id. *How we know*: seen = quoted from a live answer, page = documented only, inferred = our choice.\n\n| errcode | errmsg | meaning | how we know |\n| --- | --- | --- | --- |\n")
+	for _, c := range errcode.All() {
+		fmt.Fprintf(&b, "| %d | `%s` | %s | %s |\n", c.Number, c.Text, c.Meaning, c.Evidence)
+	}
+	return b.String()
+}
+
+func endpointsPage() string {
+	var b strings.Builder
+	b.WriteString("# Endpoints of the wire\n\nPrinted from `internal/api/endpoints.go` by `make update`. Each can also answer the codes that all share: -1, 40001, 40014, 40097, 41001,\n42001, 43002, 44002, 44990, 47001; an unknown path answers 40066.\n\n| method | path | token | its own codes |\n| --- | --- | --- | --- |\n")
+	for _, e := range api.Describe() {
+		token := "no"
+		if e.Token {
+			token = "yes"
+		}
+		var codes []string
+		for _, c := range e.Codes {
+			codes = append(codes, fmt.Sprint(c.Number))
+		}
+		fmt.Fprintf(&b, "| %s | `%s` | %s | %s |\n", e.Method, e.Path, token, strings.Join(codes, ", "))
+	}
+	return b.String()
+}
