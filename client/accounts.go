@@ -1,0 +1,123 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Account is something with an AppID, as the operator sees it.
+type Account struct {
+	AppID        string            `json:"appid"`
+	Kind         string            `json:"kind"` // mini_program, service_account or subscription_account
+	Name         string            `json:"name"`
+	Subject      string            `json:"subject"` // company, personal, media, government or other
+	Certified    bool              `json:"certified"`
+	Versions     []string          `json:"versions"`  // of release, trial, development: which exist
+	JumpOpen     bool              `json:"jump_open"` // false: none of its rules opens anything
+	Features     []string          `json:"features"`
+	Members      map[string]string `json:"members"` // user -> admin, developer or trial
+	MessageURL   string            `json:"message_url"`
+	IPAllowlist  []string          `json:"ip_allowlist"` // ranges; empty = any address may fetch tokens
+	Linked       []string          `json:"linked"`       // service accounts: Mini Programs
+	SecretFrozen bool              `json:"secret_frozen"`
+	CreatedAt    time.Time         `json:"created_at"`
+	ConfirmFile  ConfirmFile       `json:"confirm_file"`
+}
+
+// AccountPut is what an account shall be. Secrets that are empty stay.
+type AccountPut struct {
+	Kind          string            `json:"kind"`
+	Name          string            `json:"name,omitempty"`
+	Subject       string            `json:"subject,omitempty"` // "" = company
+	Certified     bool              `json:"certified"`
+	Versions      []string          `json:"versions,omitempty"`
+	JumpOpen      bool              `json:"jump_open"`
+	Features      []string          `json:"features,omitempty"`
+	Members       map[string]string `json:"members,omitempty"`
+	MessageURL    string            `json:"message_url,omitempty"`
+	IPAllowlist   []string          `json:"ip_allowlist,omitempty"`
+	Linked        []string          `json:"linked,omitempty"` // added to those that are there
+	SecretFrozen  bool              `json:"secret_frozen"`
+	Secret        string            `json:"secret,omitempty"`
+	MarketcodeKey string            `json:"marketcode_key,omitempty"` // 16 characters
+}
+
+// Put is what would put the account as it is.
+func (a Account) Put() AccountPut {
+	return AccountPut{Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions,
+		JumpOpen: a.JumpOpen, Features: a.Features, Members: a.Members, MessageURL: a.MessageURL,
+		IPAllowlist: a.IPAllowlist, Linked: a.Linked, SecretFrozen: a.SecretFrozen}
+}
+
+// accountPath is the path of something of an account.
+func accountPath(appid string, rest ...string) string {
+	parts := []string{"accounts"}
+	for _, part := range append([]string{appid}, rest...) {
+		parts = append(parts, url.PathEscape(part))
+	}
+	return strings.Join(parts, "/")
+}
+
+// Accounts lists at most limit accounts by AppID, the first after the given
+// one; 0 = as many as the server likes to give.
+func (c *Client) Accounts(ctx context.Context, after string, limit int) ([]Account, error) {
+	var reply struct {
+		Accounts []Account `json:"accounts"`
+	}
+	err := c.admin(ctx, http.MethodGet, with("accounts", map[string]string{"after": after, "limit": limitText(limit)}), nil, &reply)
+	return reply.Accounts, err
+}
+
+// Account returns one account, a *Problem with status 404 if there is none.
+func (c *Client) Account(ctx context.Context, appid string) (Account, error) {
+	var a Account
+	err := c.admin(ctx, http.MethodGet, accountPath(appid), nil, &a)
+	return a, err
+}
+
+// PutAccount creates or replaces an account.
+func (c *Client) PutAccount(ctx context.Context, appid string, a AccountPut) error {
+	return c.admin(ctx, http.MethodPut, accountPath(appid), a, nil)
+}
+
+// SetVersions sets which versions of a Mini Program exist.
+func (c *Client) SetVersions(ctx context.Context, appid string, versions []string) error {
+	return c.admin(ctx, http.MethodPut, accountPath(appid, "versions"), map[string]any{"versions": append([]string{}, versions...)}, nil)
+}
+
+// SetJump switches all rules of an account on or off.
+func (c *Client) SetJump(ctx context.Context, appid string, open bool) error {
+	return c.admin(ctx, http.MethodPut, accountPath(appid, "jump"), map[string]any{"open": open}, nil)
+}
+
+// SetMember gives a user a role: admin, developer or trial.
+func (c *Client) SetMember(ctx context.Context, appid, user, role string) error {
+	return c.admin(ctx, http.MethodPut, accountPath(appid, "members", user), map[string]any{"role": role}, nil)
+}
+
+// RemoveMember takes a user's role away.
+func (c *Client) RemoveMember(ctx context.Context, appid, user string) error {
+	return c.admin(ctx, http.MethodDelete, accountPath(appid, "members", user), nil, nil)
+}
+
+// Link links a service account with a Mini Program.
+func (c *Client) Link(ctx context.Context, service, miniProgram string) error {
+	return c.admin(ctx, http.MethodPut, accountPath(service, "links", miniProgram), nil, nil)
+}
+
+// Unlink ends a link.
+func (c *Client) Unlink(ctx context.Context, service, miniProgram string) error {
+	return c.admin(ctx, http.MethodDelete, accountPath(service, "links", miniProgram), nil, nil)
+}
+
+// PublishesLeft is how many publishes an account has left this month.
+func (c *Client) PublishesLeft(ctx context.Context, appid string) (int, error) {
+	var reply struct {
+		PublishesLeft int `json:"publishes_left"`
+	}
+	err := c.admin(ctx, http.MethodGet, accountPath(appid, "quota"), nil, &reply)
+	return reply.PublishesLeft, err
+}

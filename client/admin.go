@@ -1,0 +1,112 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// Problem is a refusal of the scan or the admin API (RFC 9457).
+type Problem struct {
+	Type   string         `json:"type,omitempty"`
+	Title  string         `json:"title"`
+	Status int            `json:"status"`
+	Detail string         `json:"detail"`
+	Errors []ProblemError `json:"errors,omitempty"`
+}
+
+// ProblemError is one fault of a request.
+type ProblemError struct {
+	Message  string `json:"message"`
+	Location string `json:"location"`
+}
+
+func (p *Problem) Error() string {
+	text := p.Detail
+	if text == "" {
+		text = p.Title
+	}
+	for _, e := range p.Errors {
+		text += "; " + strings.TrimSpace(e.Location+" "+e.Message)
+	}
+	return fmt.Sprintf("%d %s", p.Status, text)
+}
+
+// problem makes an error of an answer that is none of success.
+func problem(a answer) error {
+	p := &Problem{}
+	if json.Unmarshal(a.body, p) != nil || p.Title == "" && p.Detail == "" {
+		*p = Problem{Title: http.StatusText(a.status), Detail: excerpt(a.body)}
+	}
+	p.Status = a.status
+	return p
+}
+
+// call is one call of the scan or the admin API.
+type call struct {
+	method, path string
+	query        url.Values
+	bearer       string
+	body         any // nil = none
+}
+
+// ours makes a call of one of our own APIs and reads the answer into reply.
+func (c *Client) ours(ctx context.Context, k call, reply any) (json.RawMessage, error) {
+	r := request{method: k.method, path: k.path, query: k.query, bearer: k.bearer, accept: "application/json, application/problem+json"}
+	if k.body != nil {
+		raw, err := encode(k.body)
+		if err != nil {
+			return nil, err
+		}
+		r.body, r.contentType = bytes.NewReader(raw), "application/json"
+	}
+	a, err := c.send(ctx, r, maxList)
+	if err != nil {
+		return nil, err
+	}
+	if a.status/100 != 2 {
+		return nil, problem(a)
+	}
+	if reply == nil || len(bytes.TrimSpace(a.body)) == 0 {
+		return a.body, nil
+	}
+	if err := json.Unmarshal(a.body, reply); err != nil {
+		return nil, fmt.Errorf("%s %s: the server at %s does not answer like qrjump: %s", k.method, k.path, c.base, excerpt(a.body))
+	}
+	return a.body, nil
+}
+
+// admin makes a call of the admin API; a path may carry a query.
+func (c *Client) admin(ctx context.Context, method, path string, body, reply any) error {
+	path, rawQuery, _ := strings.Cut(path, "?")
+	query, err := url.ParseQuery(rawQuery)
+	if err != nil {
+		return err
+	}
+	_, err = c.ours(ctx, call{method: method, path: "/admin/v1/" + path, query: query, bearer: c.options.AdminToken, body: body}, reply)
+	return err
+}
+
+// with adds the query parameters that are not empty to a path.
+func with(path string, query map[string]string) string {
+	values := url.Values{}
+	for name, value := range query {
+		if value != "" {
+			values.Set(name, value)
+		}
+	}
+	return path + "?" + values.Encode()
+}
+
+// limitText is a limit as a query parameter, none where the server may choose.
+func limitText(limit int) string {
+	if limit <= 0 {
+		return ""
+	}
+	return strconv.Itoa(limit)
+}

@@ -1,0 +1,432 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/server"
+)
+
+// start runs a server with the demo accounts.
+func start(t *testing.T) string {
+	t.Helper()
+	s, err := server.Start(t.Context(), server.Config{Data: t.TempDir(), Listen: "127.0.0.1:0", Dev: true, LogFormat: "text"}, t.Output(), server.Seams{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s.URL
+}
+
+func connect(t *testing.T, url string, o client.Options) *client.Client {
+	t.Helper()
+	c, err := client.New(url, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+var shop = client.Options{AppID: "wxminiprogram0001", Secret: "secret0001"}
+
+func TestARuleFromAddToDelete(t *testing.T) {
+	url := start(t)
+	c, ctx := connect(t, url+"/", shop), t.Context()
+	check := func(what string, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	token, err := c.Token(ctx)
+	check("token", err)
+	if token.AccessToken == "" || token.ExpiresIn != 7200 {
+		t.Errorf("got the token %+v", token)
+	}
+	stable, err := c.StableToken(ctx, false)
+	check("stable token", err)
+	c = connect(t, url, client.Options{AccessToken: stable.AccessToken})
+
+	const prefix, link = "https://tea.example/t/", "https://tea.example/t/7?a=1&b=<2>"
+	file, err := c.DownloadFile(ctx)
+	check("file", err)
+	if !strings.HasSuffix(file.Name, ".txt") || len(file.Content) != 32 {
+		t.Errorf("got the file %+v", file)
+	}
+	check("add", c.AddRule(ctx, client.RuleDraft{Prefix: prefix, Path: "pages/t/t", TestLinks: []string{prefix + "x"}}))
+	check("edit", c.EditRule(ctx, client.RuleDraft{Prefix: prefix, Path: "pages/u/u", Occupy: true, OpenVersion: client.OpenTrial}))
+	list, err := c.ListRules(ctx, client.ListRequest{Prefixes: []string{prefix}})
+	check("list", err)
+	want := client.Rule{Prefix: prefix, Path: "pages/u/u", Occupy: true, OpenVersion: client.OpenTrial, TestLinks: []string{prefix + "x"}}
+	if len(list.Rules) != 1 || !equal(list.Rules[0], want) || list.PublishesLeft != 100 || !list.Open || list.Total != 3 {
+		t.Errorf("got %+v, want one rule %+v", list, want)
+	}
+	check("publish", c.PublishRule(ctx, prefix))
+	all, err := c.AllRules(ctx, "")
+	check("list all", err)
+	if n := len(all.Rules); n != 3 || all.Rules[2].Prefix != prefix || !all.Rules[2].Published {
+		t.Errorf("got %+v, want the new rule last", all.Rules)
+	}
+	page, err := c.ListRules(ctx, client.ListRequest{Page: 3, PageSize: 1})
+	check("list a page", err)
+	if len(page.Rules) != 1 || page.Rules[0].Prefix != prefix || page.Total != 3 {
+		t.Errorf("got the page %+v", page)
+	}
+
+	d, err := c.Resolve(ctx, client.ScanRequest{Text: link, User: "u"})
+	check("resolve", err)
+	if d.Action != client.OpenMiniProgram || d.AppID != shop.AppID || d.Matched == nil || d.Matched.Prefix != prefix || d.ScanID == "" || len(d.Raw) == 0 {
+		t.Errorf("got the decision %+v", d)
+	}
+	e, err := c.Explain(ctx, client.ExplainRequest{ScanRequest: client.ScanRequest{Text: link}})
+	check("explain", err)
+	if len(e.Steps) != 1 || e.Steps[0].Verdict != "opens" || e.Steps[0].English == "" || e.Steps[0].Chinese == "" {
+		t.Errorf("got the steps %+v", e.Steps)
+	}
+	assumed, err := c.Explain(ctx, client.ExplainRequest{ScanRequest: client.ScanRequest{Text: "https://new.example/1"},
+		Assume: []client.AssumedRule{{Owner: shop.AppID, Prefix: "https://new.example/", Path: "pages/n/n", Published: true}}})
+	check("explain an assumption", err)
+	if assumed.Action != client.OpenMiniProgram || assumed.Path == "" {
+		t.Errorf("got %+v under an assumption", assumed.Decision)
+	}
+	check("delete", c.DeleteRule(ctx, prefix, ""))
+
+	history, err := c.RuleHistory(ctx, prefix)
+	check("history", err)
+	var did []string
+	for _, h := range history {
+		did = append(did, h.Did)
+	}
+	if !slices.Equal(did, []string{"delete", "publish", "edit", "add"}) {
+		t.Errorf("got the history %v", did)
+	}
+}
+
+func equal(a, b client.Rule) bool {
+	same := slices.Equal(a.TestLinks, b.TestLinks)
+	a.TestLinks, b.TestLinks = nil, nil
+	return same && a.Prefix == b.Prefix && a.Path == b.Path && a.Published == b.Published && a.Occupy == b.Occupy && a.OpenVersion == b.OpenVersion
+}
+
+func TestRefusalsHaveTypes(t *testing.T) {
+	c := connect(t, start(t), shop)
+	err := c.AddRule(t.Context(), client.RuleDraft{Prefix: "nonsense", Path: "p"})
+	w, ok := errors.AsType[*client.WireError](err)
+	if !ok || w.Code != 85066 || w.Message != "illegal prefix" || len(w.RID) != 26 {
+		t.Errorf("got %#v, want 85066 with its text and its request id apart", err)
+	}
+	_, err = c.Account(t.Context(), "nobody")
+	if p, ok := errors.AsType[*client.Problem](err); !ok || p.Status != http.StatusNotFound || p.Detail == "" {
+		t.Errorf("got %#v, want a problem 404", err)
+	}
+	_, err = c.Resolve(t.Context(), client.ScanRequest{Text: "x", Source: "fax"})
+	if p, ok := errors.AsType[*client.Problem](err); !ok || p.Status != http.StatusUnprocessableEntity {
+		t.Errorf("got %#v, want a problem 422", err)
+	}
+}
+
+func TestTheOperatorsCalls(t *testing.T) {
+	c, ctx := connect(t, start(t), shop), t.Context()
+	all, err := c.Accounts(ctx, "", 1)
+	if err != nil || len(all) != 1 || all[0].AppID != shop.AppID {
+		t.Fatalf("got %+v, %v", all, err)
+	}
+	one, err := c.Account(ctx, shop.AppID)
+	if err != nil || one.Members["bob"] != "trial" || one.ConfirmFile.Name == "" {
+		t.Fatalf("got %+v, %v", one, err)
+	}
+	stored, err := c.StoredRules(ctx, client.StoredRuleQuery{Owner: shop.AppID})
+	if err != nil || len(stored) != 2 || stored[0].PublishedAt == nil || stored[1].PublishedAt != nil {
+		t.Errorf("got the rules %+v, %v", stored, err)
+	}
+	rest, err := c.StoredRules(ctx, client.StoredRuleQuery{After: stored[0].ID, Limit: 1})
+	if err != nil || len(rest) != 1 || rest[0].ID != stored[1].ID {
+		t.Errorf("got %+v, %v after the first rule", rest, err)
+	}
+	if err := c.AddRule(ctx, client.RuleDraft{Prefix: "https://tea.example/", Path: "p"}); err != nil {
+		t.Fatal(err)
+	}
+	checks, err := c.Confirmations(ctx, client.ConfirmationQuery{Owner: shop.AppID, Limit: 1})
+	if err != nil || len(checks) != 1 || !checks[0].OK || checks[0].Prefix != "https://tea.example/" {
+		t.Errorf("got the checks %+v, %v", checks, err)
+	}
+	if err := c.SetSettings(ctx, map[string]any{"publish_quota": 7}); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := c.Settings(ctx); err != nil || string(s["publish_quota"]) != "7" || string(s["rule_limit"]) != "100" {
+		t.Errorf("got the settings %s, %v", s, err)
+	}
+	key, err := c.AddScanKey(ctx, client.ScanKey{Name: "app", Namespace: "n"})
+	if err != nil || key == "" {
+		t.Fatalf("got the key %q, %v", key, err)
+	}
+	if keys, err := c.ScanKeys(ctx); err != nil || len(keys) != 1 || keys[0] != (client.ScanKey{Name: "app", Namespace: "n"}) {
+		t.Errorf("got the keys %+v, %v", keys, err)
+	}
+	if err := c.DeleteScanKey(ctx, "app"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestHostsAreTrustedAndDenied(t *testing.T) {
+	c, ctx := connect(t, start(t), shop), t.Context()
+	if err := c.SetDomain(ctx, "bad.example", "denied"); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := c.Domains(ctx); err != nil || len(list) != 1 || list[0] != (client.Domain{Host: "bad.example", Status: "denied"}) {
+		t.Errorf("got the hosts %+v, %v", list, err)
+	}
+	if err := c.ForgetDomain(ctx, "bad.example"); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := c.Domains(ctx); err != nil || len(list) != 0 {
+		t.Errorf("got the hosts %+v, %v after forgetting", list, err)
+	}
+}
+
+func TestTheEmulatorsCalls(t *testing.T) {
+	c, ctx := connect(t, start(t), shop), t.Context()
+	before, err := c.Clock(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(c.Advance(ctx, 36*time.Hour), c.FreezeClock(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := c.Clock(ctx); err != nil || !after.Frozen || after.Now.Sub(before.Now) < 36*time.Hour {
+		t.Errorf("got the clock %+v, %v, from %+v", after, err, before)
+	}
+	if err := c.AddFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpdownload", ErrCode: 886001, Times: 1}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.DownloadFile(ctx)
+	if w, ok := errors.AsType[*client.WireError](err); !ok || w.Code != 886001 {
+		t.Errorf("got %v, want the fault", err)
+	}
+	if err := errors.Join(c.ClearFaults(ctx), c.Reset(ctx)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAStreamAnswersInOrderWhileItIsRead(t *testing.T) {
+	c := connect(t, start(t), client.Options{})
+	asked := 0
+	requests := func(yield func(client.ScanRequest) bool) {
+		for _, text := range []string{"https://coffee.example/t/1", "hello", "https://x.example/"} {
+			asked++
+			if !yield(client.ScanRequest{Text: text}) {
+				return
+			}
+		}
+	}
+	var actions []string
+	for d, err := range c.ResolveStream(t.Context(), requests) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		actions = append(actions, d.Action)
+	}
+	if !slices.Equal(actions, []string{client.OpenMiniProgram, client.ShowText, client.OpenURL}) || asked != 3 {
+		t.Errorf("got %v for %d requests", actions, asked)
+	}
+	// Who stops reading ends the call.
+	for range c.ResolveStream(t.Context(), requests) {
+		break
+	}
+}
+
+func TestAStreamThatEndsTooEarlySaysSo(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.ReadAll(r.Body)
+		_, _ = io.WriteString(w, `{"action":"show_text"}`+"\n")
+	}))
+	defer srv.Close()
+	requests := slices.Values([]client.ScanRequest{{Text: "a"}, {Text: "b"}})
+	var last error
+	n := 0
+	for _, err := range connect(t, srv.URL, client.Options{}).ResolveStream(t.Context(), requests) {
+		n, last = n+1, err
+	}
+	if _, ok := errors.AsType[*client.Unreachable](last); !ok || n != 2 {
+		t.Errorf("got %d answers and %v, want one and a broken stream", n, last)
+	}
+}
+
+// stub answers every request with the next of these functions, the last one
+// for ever.
+type stub struct {
+	answers []func(*http.Request) (int, string)
+	calls   atomic.Int64
+}
+
+func (s *stub) RoundTrip(r *http.Request) (*http.Response, error) {
+	n := int(s.calls.Add(1)) - 1
+	status, body := s.answers[min(n, len(s.answers)-1)](r)
+	if status == 0 {
+		return nil, errors.New(body)
+	}
+	w := httptest.NewRecorder()
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, body)
+	return w.Result(), nil
+}
+
+func says(status int, body string) func(*http.Request) (int, string) {
+	return func(*http.Request) (int, string) { return status, body }
+}
+
+const okToken = `{"access_token":"T1","expires_in":7200}`
+
+func TestARefusedTokenIsRenewedOnce(t *testing.T) {
+	for _, code := range []string{"40001", "40014", "42001"} {
+		s := &stub{answers: []func(*http.Request) (int, string){
+			says(200, okToken), says(200, `{"errcode":`+code+`,"errmsg":"no"}`),
+			says(200, okToken), says(200, `{"errcode":0,"errmsg":"ok"}`),
+		}}
+		o := shop
+		o.HTTP = &http.Client{Transport: s}
+		c := connect(t, "http://x", o)
+		if err := c.PublishRule(t.Context(), "p"); err != nil || s.calls.Load() != 4 {
+			t.Errorf("%s: got %v after %d calls, want success after 4", code, err, s.calls.Load())
+		}
+		if err := c.PublishRule(t.Context(), "p"); err != nil || s.calls.Load() != 5 {
+			t.Errorf("%s: got %v after %d calls, want the token kept", code, err, s.calls.Load())
+		}
+		s = &stub{answers: []func(*http.Request) (int, string){says(200, okToken), says(200, `{"errcode":`+code+`,"errmsg":"no"}`), says(200, okToken), says(200, `{"errcode":`+code+`,"errmsg":"no"}`)}}
+		o.HTTP = &http.Client{Transport: s}
+		if err := connect(t, "http://x", o).PublishRule(t.Context(), "p"); err == nil || s.calls.Load() != 4 {
+			t.Errorf("%s: got %v after %d calls, want the refusal after 4", code, err, s.calls.Load())
+		}
+		s = &stub{answers: []func(*http.Request) (int, string){says(200, `{"errcode":`+code+`,"errmsg":"no"}`)}}
+		if err := connect(t, "http://x", client.Options{AccessToken: "theirs", HTTP: &http.Client{Transport: s}}).PublishRule(t.Context(), "p"); err == nil || s.calls.Load() != 1 {
+			t.Errorf("%s: got %v after %d calls, want a token of somebody else left alone", code, err, s.calls.Load())
+		}
+	}
+}
+
+func TestTooFrequentIsWaitedOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stub{answers: []func(*http.Request) (int, string){says(200, `{"errcode":44990,"errmsg":"slow"}`), says(200, `{"errcode":44990,"errmsg":"slow"}`), says(200, `{"errcode":0,"errmsg":"ok"}`)}}
+		c := connect(t, "http://x", client.Options{AccessToken: "t", RateRetries: 2, HTTP: &http.Client{Transport: s}})
+		began := time.Now()
+		if err := c.PublishRule(t.Context(), "p"); err != nil || time.Since(began) != 2*time.Second {
+			t.Errorf("got %v after %v, want success after two pauses of a second", err, time.Since(began))
+		}
+		s.answers = s.answers[:1]
+		c = connect(t, "http://x", client.Options{AccessToken: "t", HTTP: &http.Client{Transport: s}})
+		if err := c.PublishRule(t.Context(), "p"); err == nil {
+			t.Error("without retries the refusal must come through")
+		}
+	})
+}
+
+func TestBoundsOfACall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hang := roundTrip(func(r *http.Request) (*http.Response, error) {
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		})
+		c := connect(t, "http://x", client.Options{AccessToken: "topsecret", HTTP: &http.Client{Transport: hang}})
+		began := time.Now()
+		err := c.PublishRule(t.Context(), "p")
+		u, ok := errors.AsType[*client.Unreachable](err)
+		if !ok || u.URL != "http://x" || !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 15*time.Second {
+			t.Errorf("got %v after %v, want no answer after 15 s", err, time.Since(began))
+		}
+		if strings.Contains(err.Error(), "topsecret") {
+			t.Errorf("the token is in the error: %v", err)
+		}
+	})
+	endless := roundTrip(func(r *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 200, Body: io.NopCloser(zeros{}), Request: r}, nil
+	})
+	c := connect(t, "http://x", client.Options{HTTP: &http.Client{Transport: endless}})
+	if _, err := c.Token(t.Context()); err == nil || !strings.Contains(err.Error(), "longer than") {
+		t.Errorf("got %v of an endless answer", err)
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+func TestARedirectIsNotFollowed(t *testing.T) {
+	var elsewhere atomic.Bool
+	thief := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { elsewhere.Store(true) }))
+	defer thief.Close()
+	srv := httptest.NewServer(http.RedirectHandler(thief.URL, http.StatusTemporaryRedirect))
+	defer srv.Close()
+	c := connect(t, srv.URL, client.Options{AccessToken: "t", AdminToken: "a"})
+	_, adminErr := c.Account(t.Context(), "x")
+	if err := c.PublishRule(t.Context(), "p"); err == nil || adminErr == nil || elsewhere.Load() {
+		t.Errorf("got %v and %v, credentials went elsewhere: %v", err, adminErr, elsewhere.Load())
+	}
+}
+
+func TestWhatThePlatformAnswersIsUnderstood(t *testing.T) {
+	for name, test := range map[string]struct {
+		answer  string
+		message string
+		rid     string
+	}{
+		"a blank message":         {`{"errcode":85076,"errmsg":" rid: 5f87eb8a-6ee66b1b-75f60c88"}`, "", "5f87eb8a-6ee66b1b-75f60c88"},
+		"a comma before the rid":  {`{"errcode":48001,"errmsg":"api unauthorized, rid: 614e959d-00000000-00000001"}`, "api unauthorized", "614e959d-00000000-00000001"},
+		"the old hint":            {`{"errcode":40001,"errmsg":"invalid credential hint: [SVVrfa0627vr22]"}`, "invalid credential hint: [SVVrfa0627vr22]", ""},
+		"no request id":           {`{"errcode":-1,"errmsg":"system error"}`, "system error", ""},
+		"a rid that is none":      {`{"errcode":-1,"errmsg":"system error rid: x"}`, "system error rid: x", ""},
+		"text that has its colon": {`{"errcode":40164,"errmsg":"invalid ip 1.2.3.4, not in whitelist rid: 614e959d-00000000-00000001"}`, "invalid ip 1.2.3.4, not in whitelist", "614e959d-00000000-00000001"},
+	} {
+		c := connect(t, client.Platform, client.Options{AccessToken: "t", HTTP: &http.Client{Transport: &stub{answers: []func(*http.Request) (int, string){says(200, test.answer)}}}})
+		w, ok := errors.AsType[*client.WireError](c.PublishRule(t.Context(), "p"))
+		if !ok || w.Message != test.message || w.RID != test.rid {
+			t.Errorf("%s: got %+v", name, w)
+		}
+	}
+	for _, answer := range []string{"<html>bad gateway", `[]`, ``} {
+		c := connect(t, client.Platform, client.Options{AccessToken: "t", HTTP: &http.Client{Transport: &stub{answers: []func(*http.Request) (int, string){says(200, answer)}}}})
+		if err := c.PublishRule(t.Context(), "p"); err == nil {
+			t.Errorf("%q was taken for an answer of the wire", answer)
+		}
+	}
+}
+
+func TestManyRulesAreListedByPages(t *testing.T) {
+	page := func(n int) string {
+		return `{"errcode":0,"errmsg":"ok","total_count":250,"rule_list":[` + strings.TrimSuffix(strings.Repeat(`{"prefix":"p","path":"x","state":2},`, n), ",") + `]}`
+	}
+	s := &stub{answers: []func(*http.Request) (int, string){says(200, page(100)), says(200, page(200)), says(200, page(50))}}
+	c := connect(t, "http://x", client.Options{AccessToken: "t", HTTP: &http.Client{Transport: s}})
+	list, err := c.AllRules(t.Context(), "")
+	if err != nil || len(list.Rules) != 250 || s.calls.Load() != 3 {
+		t.Errorf("got %d rules, %v after %d calls", len(list.Rules), err, s.calls.Load())
+	}
+}
+
+func TestAnAddressThatCannotBe(t *testing.T) {
+	for _, address := range []string{"", "tea.example", "ftp://x", "http://", "http://u:p@x", "http://x?y", "http://x#y", "http://x\n"} {
+		if _, err := client.New(address, client.Options{}); err == nil {
+			t.Errorf("%q was taken for a server", address)
+		}
+	}
+}

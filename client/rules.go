@@ -1,0 +1,108 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// StoredRule is a rule of any owner, as the operator sees it.
+type StoredRule struct {
+	ID          int64      `json:"id"`
+	Kind        string     `json:"kind"` // rule or service_rule
+	Owner       string     `json:"owner"`
+	Target      string     `json:"target"` // Mini Program that opens
+	Prefix      string     `json:"prefix"`
+	Path        string     `json:"path"`
+	Occupy      bool       `json:"occupy"`
+	OpenVersion int        `json:"open_version"`
+	TestLinks   []string   `json:"test_links"`
+	Published   bool       `json:"published"`
+	CreatedAt   time.Time  `json:"created_at"`
+	ChangedAt   time.Time  `json:"changed_at"`
+	PublishedAt *time.Time `json:"published_at"` // nil = never
+}
+
+// StoredRuleQuery says which rules the operator wants to see.
+type StoredRuleQuery struct {
+	Owner, Target string // "" = any
+	After         int64  // id of the last rule that was seen
+	Limit         int    // 0 = as many as the server likes to give
+}
+
+// StoredRules lists rules of all owners by id.
+func (c *Client) StoredRules(ctx context.Context, q StoredRuleQuery) ([]StoredRule, error) {
+	var after string
+	if q.After > 0 {
+		after = strconv.FormatInt(q.After, 10)
+	}
+	return c.storedRules(ctx, with("rules", map[string]string{"owner": q.Owner, "target": q.Target, "after": after, "limit": limitText(q.Limit)}))
+}
+
+// Occupiers lists the rules that forbid other accounts a prefix.
+func (c *Client) Occupiers(ctx context.Context, prefix string) ([]StoredRule, error) {
+	return c.storedRules(ctx, with("rules/occupiers", map[string]string{"prefix": prefix}))
+}
+
+func (c *Client) storedRules(ctx context.Context, path string) ([]StoredRule, error) {
+	var reply struct {
+		Rules []StoredRule `json:"rules"`
+	}
+	err := c.admin(ctx, http.MethodGet, path, nil, &reply)
+	return reply.Rules, err
+}
+
+// RuleChange is one change of a rule.
+type RuleChange struct {
+	Seq   int64      `json:"seq"`
+	At    time.Time  `json:"at"`
+	Actor string     `json:"actor"` // AppID, or "seed"
+	RID   string     `json:"rid"`   // request id of the call; "" where no call did it
+	Did   string     `json:"did"`   // add, edit, publish, delete
+	Rule  StoredRule `json:"rule"`  // as it was after the change, or before a delete
+}
+
+// RuleHistory lists what happened to a prefix, whoever had it.
+func (c *Client) RuleHistory(ctx context.Context, prefix string) ([]RuleChange, error) {
+	var reply struct {
+		Changes []RuleChange `json:"changes"`
+	}
+	err := c.admin(ctx, http.MethodGet, with("rules/history", map[string]string{"prefix": prefix}), nil, &reply)
+	return reply.Changes, err
+}
+
+// Confirmation is one check of a verification file.
+type Confirmation struct {
+	RID    string             `json:"rid"`
+	At     time.Time          `json:"at"`
+	Owner  string             `json:"owner"`
+	Prefix string             `json:"prefix"`
+	URL    string             `json:"url"` // where the file was looked for
+	OK     bool               `json:"ok"`
+	Reason string             `json:"reason"`
+	Steps  []ConfirmationStep `json:"steps"`
+}
+
+// ConfirmationStep is one thing that happened while a file was fetched.
+type ConfirmationStep struct {
+	At     time.Time `json:"at"`
+	Did    string    `json:"did"`
+	Detail string    `json:"detail"`
+	Failed bool      `json:"failed"`
+}
+
+// ConfirmationQuery says which checks to list, the newest first.
+type ConfirmationQuery struct {
+	RID, Owner string // "" = any
+	Limit      int    // 0 = as many as the server likes to give
+}
+
+// Confirmations lists checks of verification files: why an add answered 85069.
+func (c *Client) Confirmations(ctx context.Context, q ConfirmationQuery) ([]Confirmation, error) {
+	var reply struct {
+		Confirmations []Confirmation `json:"confirmations"`
+	}
+	err := c.admin(ctx, http.MethodGet, with("confirmations", map[string]string{"rid": q.RID, "owner": q.Owner, "limit": limitText(q.Limit)}), nil, &reply)
+	return reply.Confirmations, err
+}

@@ -1,0 +1,289 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// aboutAccount names the account that an error is about.
+func aboutAccount(did, appid string, err error) error {
+	if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusNotFound {
+		return advised{error: failed(did, appid, err), next: "see: qrjump account list"}
+	}
+	return failed(did, appid, err)
+}
+
+type accountList struct{ operator }
+
+// Run lists all accounts, page by page.
+func (c *accountList) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	const page = 1000
+	all := []client.Account{}
+	for after := ""; ; after = all[len(all)-1].AppID {
+		list, err := qrjump.Accounts(s.ctx, after, page)
+		if err != nil {
+			return fmt.Errorf("list accounts: %w", err)
+		}
+		if all = append(all, list...); len(list) < page {
+			break
+		}
+	}
+	return c.print(s, map[string]any{"accounts": all}, func(w io.Writer) {
+		rows := [][]string{}
+		for _, a := range all {
+			rows = append(rows, []string{a.AppID, a.Kind, a.Subject, yesNo(a.Certified), orDash(strings.Join(a.Versions, " ")), onOff(a.JumpOpen), a.Name})
+		}
+		printTable(w, []string{"APPID", "KIND", "SUBJECT", "CERTIFIED", "VERSIONS", "JUMP", "NAME"}, rows)
+	})
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func onOff(b bool) string {
+	if b {
+		return "on"
+	}
+	return "off"
+}
+
+type accountShow struct {
+	operator
+	AppID string `arg:"" name:"appid" help:"The account."`
+}
+
+// Run shows one account.
+func (c *accountShow) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	a, err := qrjump.Account(s.ctx, c.AppID)
+	if err != nil {
+		return aboutAccount("show", c.AppID, err)
+	}
+	return c.print(s, a, func(w io.Writer) { printAccount(w, a) })
+}
+
+func printAccount(w io.Writer, a client.Account) {
+	var members []string
+	for _, user := range slices.Sorted(maps.Keys(a.Members)) {
+		members = append(members, user+" ("+a.Members[user]+")")
+	}
+	frozen := ""
+	if a.SecretFrozen {
+		frozen = "frozen"
+	}
+	printFields(w,
+		[2]string{"appid", a.AppID}, [2]string{"kind", a.Kind}, [2]string{"name", a.Name}, [2]string{"subject", a.Subject},
+		[2]string{"certified", yesNo(a.Certified)}, [2]string{"versions", orDash(strings.Join(a.Versions, ", "))},
+		[2]string{"jump", onOff(a.JumpOpen)}, [2]string{"features", strings.Join(a.Features, ", ")},
+		[2]string{"members", strings.Join(members, ", ")}, [2]string{"linked", strings.Join(a.Linked, ", ")},
+		[2]string{"messages", a.MessageURL}, [2]string{"addresses", strings.Join(a.IPAllowlist, ", ")}, [2]string{"secret", frozen},
+		[2]string{"file", a.ConfirmFile.Name + " with " + a.ConfirmFile.Content}, [2]string{"created", a.CreatedAt.Format(time.RFC3339)})
+}
+
+type accountPut struct {
+	operator
+	AppID     string   `arg:"" name:"appid" help:"The account."`
+	Kind      *string  `enum:"mini_program,service_account,subscription_account" placeholder:"KIND" help:"mini_program, service_account or subscription_account; fixed once the account exists."`
+	Name      *string  `help:"What people call it."`
+	Subject   *string  `enum:"company,personal,media,government,other" placeholder:"SUBJECT" help:"company, personal, media, government or other (company)."`
+	Secret    string   `placeholder:"SECRET" help:"The AppSecret; - reads it from standard input, so that it is not in the list of processes."`
+	Certified *bool    `negatable:"" help:"Whether the account is certified."`
+	Version   []string `enum:"release,trial,development" sep:"none" placeholder:"VERSION" help:"A version that exists; repeat it for more."`
+	Feature   []string `sep:"none" placeholder:"FEATURE" help:"A granted feature; repeat it for more."`
+	Linked    []string `sep:"none" placeholder:"APPID" help:"A Mini Program to link a service account with; repeat it for more."`
+}
+
+// Run puts what is there with what the flags say. Two operators who change one
+// account in the same instant may overwrite each other.
+func (c *accountPut) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	want := client.AccountPut{JumpOpen: true}
+	did := "created"
+	old, err := qrjump.Account(s.ctx, c.AppID)
+	missing, ok := errors.AsType[*client.Problem](err)
+	switch {
+	case err == nil:
+		want, did = old.Put(), "changed"
+	case !ok || missing.Status != http.StatusNotFound:
+		return failed("put", c.AppID, err)
+	case c.Kind == nil:
+		return misused("account %s is new: say its --kind", c.AppID)
+	}
+	if want.Secret, err = secret(s, c.Secret); err != nil {
+		return err
+	}
+	for _, f := range []struct{ to, from *string }{{&want.Kind, c.Kind}, {&want.Name, c.Name}, {&want.Subject, c.Subject}} {
+		if f.from != nil {
+			*f.to = *f.from
+		}
+	}
+	if c.Certified != nil {
+		want.Certified = *c.Certified
+	}
+	if c.Version != nil {
+		want.Versions = c.Version
+	}
+	if c.Feature != nil {
+		want.Features = c.Feature
+	}
+	if c.Linked != nil {
+		want.Linked = c.Linked
+	}
+	if err := qrjump.PutAccount(s.ctx, c.AppID, want); err != nil {
+		return failed("put", c.AppID, err)
+	}
+	return c.after(s, qrjump, c.AppID, did)
+}
+
+// after shows an account after a change: one line, or all of it for programs.
+func (o operator) after(s *session, qrjump *client.Client, appid, did string) error {
+	if !o.JSON {
+		_, err := fmt.Fprintln(s.out, plain(did+" "+appid))
+		return err
+	}
+	a, err := qrjump.Account(s.ctx, appid)
+	if err != nil {
+		return aboutAccount("show", appid, err)
+	}
+	return o.print(s, a, nil)
+}
+
+type accountRelease struct {
+	operator
+	AppID    string   `arg:"" name:"appid" help:"The Mini Program."`
+	Versions []string `arg:"" optional:"" name:"version" enum:"release,trial,development" help:"The versions that exist from now on."`
+	None     bool     `help:"No version exists: nothing of the Mini Program opens."`
+}
+
+// Run sets which versions exist.
+func (c *accountRelease) Run(s *session) error {
+	if c.None == (len(c.Versions) > 0) {
+		return misused("say which versions of %s exist (release, trial, development), or --none", c.AppID)
+	}
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	if err := qrjump.SetVersions(s.ctx, c.AppID, c.Versions); err != nil {
+		return aboutAccount("release", c.AppID, err)
+	}
+	did := "these versions exist: " + strings.Join(c.Versions, ", ") + ", of"
+	if c.None {
+		did = "no version exists of"
+	}
+	return c.after(s, qrjump, c.AppID, did)
+}
+
+type accountMember struct {
+	operator
+	AppID  string `arg:"" name:"appid" help:"The Mini Program."`
+	User   string `arg:"" help:"The user, as the scanning app calls them."`
+	Role   string `arg:"" optional:"" help:"admin, developer or trial."`
+	Remove bool   `help:"Take the role away."`
+}
+
+// Run gives or takes a role.
+func (c *accountMember) Run(s *session) error {
+	if c.Remove == (c.Role != "") || c.Role != "" && !slices.Contains([]string{"admin", "developer", "trial"}, c.Role) {
+		return misused("say which role %s gets (admin, developer, trial), or --remove", c.User)
+	}
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	if c.Remove {
+		if err := qrjump.RemoveMember(s.ctx, c.AppID, c.User); err != nil {
+			return aboutAccount("remove "+c.User+" from", c.AppID, err)
+		}
+		return c.after(s, qrjump, c.AppID, c.User+" is no member any more of")
+	}
+	if err := qrjump.SetMember(s.ctx, c.AppID, c.User, c.Role); err != nil {
+		return aboutAccount("make "+c.User+" a member of", c.AppID, err)
+	}
+	return c.after(s, qrjump, c.AppID, c.User+" is now "+c.Role+" of")
+}
+
+type accountLink struct {
+	operator
+	Service     string `arg:"" help:"The service account."`
+	MiniProgram string `arg:"" name:"mini" help:"The Mini Program."`
+	Remove      bool   `help:"End the link."`
+}
+
+// Run links or unlinks.
+func (c *accountLink) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	if c.Remove {
+		if err := qrjump.Unlink(s.ctx, c.Service, c.MiniProgram); err != nil {
+			return aboutAccount("unlink "+c.MiniProgram+" from", c.Service, err)
+		}
+		return c.after(s, qrjump, c.Service, c.MiniProgram+" is no longer linked with")
+	}
+	if err := qrjump.Link(s.ctx, c.Service, c.MiniProgram); err != nil {
+		return aboutAccount("link "+c.MiniProgram+" with", c.Service, err)
+	}
+	return c.after(s, qrjump, c.Service, c.MiniProgram+" is now linked with")
+}
+
+type accountJump struct {
+	operator
+	AppID string `arg:"" name:"appid" help:"The account."`
+	State string `arg:"" enum:"on,off" help:"on or off."`
+}
+
+// Run switches all rules of an account.
+func (c *accountJump) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	if err := qrjump.SetJump(s.ctx, c.AppID, c.State == "on"); err != nil {
+		return aboutAccount("switch "+c.State, c.AppID, err)
+	}
+	return c.after(s, qrjump, c.AppID, "jumping is "+c.State+" for")
+}
+
+type accountQuota struct {
+	operator
+	AppID string `arg:"" name:"appid" help:"The account."`
+}
+
+// Run says how many publishes are left.
+func (c *accountQuota) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	left, err := qrjump.PublishesLeft(s.ctx, c.AppID)
+	if err != nil {
+		return aboutAccount("quota of", c.AppID, err)
+	}
+	return c.print(s, map[string]any{"publishes_left": left}, func(w io.Writer) {
+		fmt.Fprintf(w, "%s has %s left this month\n", plain(c.AppID), counted(left, "publish"))
+	})
+}

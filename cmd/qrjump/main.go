@@ -1,0 +1,132 @@
+// Command qrjump runs the server and talks to one. It knows flags, texts for
+// people and exit codes; what happens is decided behind the APIs it calls.
+//
+// Exit codes: 0 it worked, 1 it failed, 2 it was asked for wrongly.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/qrjump/qrjump/internal/server"
+)
+
+// commands is every verb, in the order of the help.
+type commands struct {
+	Serve serveCommand `cmd:"" group:"Run a server" help:"Run the server; with no flag at all it works." example:"qrjump serve --dev"`
+
+	Rule struct {
+		List    ruleList    `cmd:"" group:"Jump rules of one account" help:"List the account's rules." example:"qrjump rule list --appid wxminiprogram0001"`
+		Add     ruleAdd     `cmd:"" group:"Jump rules of one account" help:"Add a rule: links under PREFIX open PAGE." example:"qrjump rule add https://coffee.example/t/ pages/table/table --publish"`
+		Edit    ruleEdit    `cmd:"" group:"Jump rules of one account" help:"Change a rule; what is not named stays." example:"qrjump rule edit https://coffee.example/t/ --occupy"`
+		Publish rulePublish `cmd:"" group:"Jump rules of one account" help:"Make a rule live for everybody." example:"qrjump rule publish https://coffee.example/t/"`
+		Delete  ruleDelete  `cmd:"" group:"Jump rules of one account" help:"Delete a rule at once." example:"qrjump rule delete https://coffee.example/t/"`
+		File    ruleFile    `cmd:"" group:"Jump rules of one account" help:"Show the verification file, and where it must be." example:"qrjump rule file --prefix https://coffee.example/t/"`
+		Plan    rulePlan    `cmd:"" group:"Jump rules of one account" help:"Show what apply would do." example:"qrjump rule plan rules.yaml"`
+		Apply   ruleApply   `cmd:"" group:"Jump rules of one account" help:"Make the account's rules what a file says." example:"qrjump rule apply rules.yaml --prune"`
+
+		History   ruleHistory   `cmd:"" group:"Jump rules of all accounts (operator)" help:"Show what happened to a prefix." example:"qrjump rule history https://coffee.example/t/"`
+		Occupiers ruleOccupiers `cmd:"" group:"Jump rules of all accounts (operator)" help:"Show whose rules forbid a prefix to others." example:"qrjump rule occupiers https://coffee.example/t/7"`
+	} `cmd:"" help:"Jump rules: what a link opens."`
+
+	Scan scanCommand `cmd:"" group:"Scans" help:"Say what a link opens, and why." example:"qrjump scan --explain https://coffee.example/t/7"`
+
+	Account struct {
+		List    accountList    `cmd:"" group:"Accounts (operator)" help:"List all accounts." example:"qrjump account list"`
+		Show    accountShow    `cmd:"" group:"Accounts (operator)" help:"Show one account." example:"qrjump account show wxminiprogram0001"`
+		Put     accountPut     `cmd:"" group:"Accounts (operator)" help:"Create an account, or change what is named of one." example:"qrjump account put wxminiprogram0001 --kind mini_program --secret - --certified"`
+		Release accountRelease `cmd:"" group:"Accounts (operator)" help:"Say which versions of a Mini Program exist." example:"qrjump account release wxminiprogram0001 release trial"`
+		Member  accountMember  `cmd:"" group:"Accounts (operator)" help:"Give a user a role, or take it away." example:"qrjump account member wxminiprogram0001 alice developer"`
+		Link    accountLink    `cmd:"" group:"Accounts (operator)" help:"Link a service account with a Mini Program." example:"qrjump account link wxserviceacct0001 wxminiprogram0001"`
+		Jump    accountJump    `cmd:"" group:"Accounts (operator)" help:"Switch all rules of an account on or off." example:"qrjump account jump wxminiprogram0001 off"`
+		Quota   accountQuota   `cmd:"" group:"Accounts (operator)" help:"Say how many publishes are left this month." example:"qrjump account quota wxminiprogram0001"`
+	} `cmd:"" help:"Accounts: who has rules."`
+
+	Version versionCommand `cmd:"" group:"About" help:"Say which qrjump this is." example:"qrjump version"`
+	Help    helpCommand    `cmd:"" group:"About" help:"Show the commands, or the flags of one." example:"qrjump help rule add"`
+}
+
+// session is what a command works with.
+type session struct {
+	ctx    context.Context
+	parser *kong.Kong
+	in     io.Reader
+	out    io.Writer
+	err    io.Writer
+}
+
+// misuse is an error of the person who typed the command: exit 2.
+type misuse string
+
+func (m misuse) Error() string { return string(m) }
+
+func misused(format string, args ...any) error { return misuse(fmt.Sprintf(format, args...)) }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	// A second signal ends the program at once.
+	context.AfterFunc(ctx, stop)
+	// An empty variable says nothing: container files like to pass those on.
+	for _, entry := range os.Environ() {
+		if name, value, _ := strings.Cut(entry, "="); value == "" && strings.HasPrefix(name, "QRJUMP_") {
+			os.Unsetenv(name)
+		}
+	}
+	os.Exit(run(session{ctx: ctx, in: os.Stdin, out: os.Stdout, err: os.Stderr}, os.Args[1:]))
+}
+
+// run does what the arguments say and returns the exit code.
+func run(s session, args []string) int {
+	if len(args) == 0 {
+		args = []string{"help"}
+	}
+	var c commands
+	parser, err := newParser(s, &c)
+	if err != nil {
+		panic(err) // a fault of the struct above
+	}
+	s.parser = parser
+	chosen, err := parser.Parse(args)
+	if err == nil {
+		err = chosen.Run(&s)
+	} else {
+		err = misparsed(err)
+	}
+	if err == nil {
+		return 0
+	}
+	for i, line := range report(err) {
+		if i == 0 {
+			line = "qrjump: " + line
+		}
+		fmt.Fprintln(s.err, line)
+	}
+	if _, ok := errors.AsType[misuse](err); ok || errors.Is(err, server.ErrUsage) {
+		return 2
+	}
+	return 1
+}
+
+// misparsed says which help would have told.
+func misparsed(err error) error {
+	see := "qrjump help"
+	if p, ok := errors.AsType[*kong.ParseError](err); ok {
+		if node := p.Context.Selected(); node != nil {
+			see = strings.TrimSpace(see + " " + node.Path())
+		}
+	}
+	return misused("%v; see: %s", err, see)
+}
+
+func newParser(s session, c *commands) (*kong.Kong, error) {
+	return kong.New(c, kong.Name("qrjump"), kong.Writers(s.out, s.err), kong.Help(printHelp),
+		kong.Description("A self-hosted server for the Weixin QR-code jump rules, and its command line."))
+}

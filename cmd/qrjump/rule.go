@@ -1,0 +1,346 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+type ruleList struct {
+	member
+	Target string `placeholder:"APPID" help:"Of a service account: only rules that open this Mini Program."`
+}
+
+// Run lists the account's rules, oldest first.
+func (c *ruleList) Run(s *session) error {
+	wire, err := c.client(s)
+	if err != nil {
+		return err
+	}
+	list, err := wire.AllRules(s.ctx, c.Target)
+	if err != nil {
+		return fmt.Errorf("list rules: %w", err)
+	}
+	return c.print(s, list, func(w io.Writer) {
+		if len(list.Rules) > 0 {
+			rows := [][]string{}
+			for _, r := range list.Rules {
+				rows = append(rows, []string{r.Prefix, state(r.Published), r.Path, testRange(r.OpenVersion), orDash(occupies(r)), orDash(strings.Join(r.TestLinks, " "))})
+			}
+			printTable(w, []string{"PREFIX", "STATE", "PAGE", "TESTS OPEN", "OCCUPIES", "TEST LINKS"}, rows)
+		}
+		fmt.Fprintf(w, "%s, %s left this month\n", counted(len(list.Rules), "rule"), counted(list.PublishesLeft, "publish"))
+		if !list.Open {
+			fmt.Fprintln(w, "jumping is switched off for this account: no rule opens anything")
+		}
+	})
+}
+
+func state(published bool) string {
+	if published {
+		return "published"
+	}
+	return "unpublished"
+}
+
+func testRange(v client.OpenVersion) string {
+	switch v {
+	case client.OpenDevelopment:
+		return "development"
+	case client.OpenTrial:
+		return "trial"
+	case client.OpenRelease:
+		return "release"
+	}
+	return "-" // a service account's rule has no test links
+}
+
+func occupies(r client.Rule) string {
+	if r.OpenVersion == 0 {
+		return ""
+	}
+	return yesNo(r.Occupy)
+}
+
+type ruleAdd struct {
+	member
+	adminFlags
+	Prefix      string   `arg:"" help:"The rule: the link itself, or with a final / everything below it."`
+	Page        string   `arg:"" help:"The page that opens, for example pages/index/index."`
+	Occupy      bool     `help:"Nobody else may set a rule below."`
+	OpenVersion int      `enum:"1,2,3" default:"3" placeholder:"1|2|3" help:"What test links open: 1 development, 2 trial, 3 release (${default})."`
+	TestLink    []string `sep:"none" placeholder:"LINK" help:"A link that testers open before the rule is published; repeat it for more, up to five."`
+	Target      string   `placeholder:"APPID" help:"For a service account: the Mini Program to open."`
+	Publish     bool     `help:"Publish it as well."`
+}
+
+// Run adds a rule and perhaps publishes it.
+func (c *ruleAdd) Run(s *session) error {
+	wire, err := c.client(s)
+	if err != nil {
+		return err
+	}
+	err = wire.AddRule(s.ctx, client.RuleDraft{Prefix: c.Prefix, Path: c.Page, AppID: c.Target, Occupy: c.Occupy,
+		OpenVersion: client.OpenVersion(c.OpenVersion), TestLinks: c.TestLink})
+	if err != nil {
+		return failed("add", c.Prefix, confirmFailed(s.ctx, c.Server, c.adminFlags, err))
+	}
+	if !c.Publish {
+		return c.done(s, c.Prefix, "added", "; make it live with: qrjump rule publish "+c.Prefix)
+	}
+	if err := wire.PublishRule(s.ctx, c.Prefix); err != nil {
+		return failed("added, but publish", c.Prefix, err)
+	}
+	return c.done(s, c.Prefix, "added and published", "")
+}
+
+// done says what was done to a rule.
+func (m member) done(s *session, prefix, did, next string) error {
+	return m.print(s, map[string]any{"prefix": prefix, "did": did}, func(w io.Writer) {
+		fmt.Fprintln(w, plain(did+" "+prefix+next))
+	})
+}
+
+// confirmFailed adds to 85069 why the verification file was not found, where
+// the operator's API tells.
+func confirmFailed(ctx context.Context, server string, admin adminFlags, err error) error {
+	w, ok := errors.AsType[*client.WireError](err)
+	if !ok || w.Code != errcode.ConfirmFileFailed.Number || w.RID == "" || isPlatform(server) {
+		return err
+	}
+	token, tokenErr := admin.token(server)
+	if tokenErr != nil {
+		return err
+	}
+	operator, newErr := client.New(server, client.Options{AdminToken: token, Timeout: 5 * time.Second})
+	if newErr != nil {
+		return err
+	}
+	// What this call finds is extra; if it fails, the error stands as it is.
+	list, listErr := operator.Confirmations(ctx, client.ConfirmationQuery{RID: w.RID, Limit: 1})
+	if listErr != nil || len(list) == 0 {
+		return err
+	}
+	a := advised{error: err, next: list[0].URL + " " + list[0].Reason}
+	for _, step := range list[0].Steps {
+		if step.Failed {
+			a.details = append(a.details, step.Did+": "+step.Detail)
+		}
+	}
+	return a
+}
+
+type ruleEdit struct {
+	member
+	Prefix      string   `arg:"" help:"The rule."`
+	Page        string   `arg:"" optional:"" help:"The page that opens; that of a published rule cannot change."`
+	Occupy      *bool    `negatable:"" help:"Whether nobody else may set a rule below."`
+	OpenVersion int      `enum:"0,1,2,3" default:"0" placeholder:"1|2|3" help:"What test links open: 1 development, 2 trial, 3 release."`
+	TestLink    []string `sep:"none" placeholder:"LINK" xor:"links" help:"A test link instead of those that are there; repeat it for more."`
+	NoTestLinks bool     `xor:"links" help:"Take the test links away."`
+	Target      string   `placeholder:"APPID" help:"For a service account: the Mini Program to open."`
+}
+
+// Run changes what is named; the wire wants the rest said again.
+func (c *ruleEdit) Run(s *session) error {
+	wire, err := c.client(s)
+	if err != nil {
+		return err
+	}
+	list, err := wire.ListRules(s.ctx, client.ListRequest{AppID: c.Target, Prefixes: []string{c.Prefix}})
+	if err != nil {
+		return failed("edit", c.Prefix, err)
+	}
+	if len(list.Rules) != 1 {
+		return fmt.Errorf("edit %s: this account has no such rule; see: qrjump rule list", c.Prefix)
+	}
+	old := list.Rules[0]
+	if old.OpenVersion == 0 && c.Target == "" {
+		return misused("edit %s: it is a service account's rule: name the Mini Program to open with --target", c.Prefix)
+	}
+	d := client.RuleDraft{Prefix: c.Prefix, Path: cmp.Or(c.Page, old.Path), AppID: c.Target, Occupy: old.Occupy,
+		OpenVersion: cmp.Or(client.OpenVersion(c.OpenVersion), old.OpenVersion), TestLinks: c.TestLink}
+	if c.Occupy != nil {
+		d.Occupy = *c.Occupy
+	}
+	if c.NoTestLinks {
+		d.TestLinks = []string{}
+	}
+	err = wire.EditRule(s.ctx, d)
+	if w, ok := errors.AsType[*client.WireError](err); ok && w.Code == errcode.InvalidArgs.Number && old.Published {
+		return advised{error: failed("edit", c.Prefix, err), next: "the page of a published rule is fixed: delete the rule and add it again"}
+	}
+	if err != nil {
+		return failed("edit", c.Prefix, err)
+	}
+	return c.done(s, c.Prefix, "changed", "")
+}
+
+type rulePublish struct {
+	member
+	Prefix string `arg:"" help:"The rule."`
+}
+
+// Run publishes a rule and says what that left of the month's publishes.
+func (c *rulePublish) Run(s *session) error {
+	wire, err := c.client(s)
+	if err != nil {
+		return err
+	}
+	if err := wire.PublishRule(s.ctx, c.Prefix); err != nil {
+		return c.unknown("publish", c.Prefix, err)
+	}
+	left := ""
+	if list, err := wire.ListRules(s.ctx, client.ListRequest{Prefixes: []string{c.Prefix}}); err == nil {
+		left = fmt.Sprintf("; %s left this month", counted(list.PublishesLeft, "publish"))
+	}
+	return c.done(s, c.Prefix, "published", left)
+}
+
+// unknown is an error of a call that names nothing but a prefix.
+func (m member) unknown(did, prefix string, err error) error {
+	if w, ok := errors.AsType[*client.WireError](err); ok && w.Code == errcode.InvalidArgs.Number {
+		return advised{error: failed(did, prefix, err), next: "this account has no such rule; see: qrjump rule list"}
+	}
+	return failed(did, prefix, err)
+}
+
+type ruleDelete struct {
+	member
+	Prefix string `arg:"" help:"The rule."`
+	Target string `placeholder:"APPID" help:"Of a service account: the Mini Program that the rule opens."`
+}
+
+// Run deletes a rule.
+func (c *ruleDelete) Run(s *session) error {
+	wire, err := c.client(s)
+	if err != nil {
+		return err
+	}
+	if err := wire.DeleteRule(s.ctx, c.Prefix, c.Target); err != nil {
+		return c.unknown("delete", c.Prefix, err)
+	}
+	return c.done(s, c.Prefix, "deleted", "")
+}
+
+type ruleFile struct {
+	member
+	Prefix string `placeholder:"PREFIX" help:"Say where the file must be for this rule."`
+	Write  string `placeholder:"DIR" help:"Write the file into this folder."`
+}
+
+// Run shows the verification file. Contract: rules 1.6, 2.7.
+func (c *ruleFile) Run(s *session) error {
+	// The account's kind is not known here; both kinds of prefix are links.
+	prefix, ok := rules.ParseLink(c.Prefix)
+	if c.Prefix != "" && !ok {
+		return misused("--prefix %q: want http:// or https:// and a host", c.Prefix)
+	}
+	wire, err := c.client(s)
+	if err != nil {
+		return err
+	}
+	file, err := wire.DownloadFile(s.ctx)
+	if err != nil {
+		return fmt.Errorf("verification file: %w", err)
+	}
+	where := "in the folder of the rule: https://HOST/a/b and https://HOST/a/ want https://HOST/a/" + file.Name
+	if c.Prefix != "" {
+		where = rules.Prefix{Link: prefix}.ConfirmAddress(file.Name)
+	}
+	written := ""
+	if c.Write != "" {
+		if written, err = write(c.Write, file); err != nil {
+			return err
+		}
+	}
+	answer := map[string]any{"name": file.Name, "content": file.Content, "written": written}
+	if c.Prefix != "" {
+		answer["url"] = where
+	}
+	return c.print(s, answer, func(w io.Writer) {
+		printFields(w, [2]string{"name", file.Name}, [2]string{"content", file.Content}, [2]string{"put it", where},
+			[2]string{"so that", "it is answered with status 200, no redirect, and nothing but the content"}, [2]string{"written", written})
+	})
+}
+
+// write puts the file into a folder and nowhere else, whatever its name.
+func write(dir string, file client.ConfirmFile) (path string, err error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return "", misused("--write: %v", err)
+	}
+	defer root.Close()
+	if strings.ContainsAny(file.Name, `/\`) {
+		return "", fmt.Errorf("the server names the file %q: not written", file.Name)
+	}
+	if err := root.WriteFile(file.Name, []byte(file.Content), 0o644); err != nil {
+		return "", fmt.Errorf("writing the verification file: %w", err)
+	}
+	return strings.TrimSuffix(dir, "/") + "/" + file.Name, nil
+}
+
+type ruleHistory struct {
+	operator
+	Prefix string `arg:"" help:"The prefix, whoever has or had it."`
+}
+
+// Run shows what happened to a prefix.
+func (c *ruleHistory) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	changes, err := qrjump.RuleHistory(s.ctx, c.Prefix)
+	if err != nil {
+		return failed("history of", c.Prefix, err)
+	}
+	return c.print(s, map[string]any{"changes": changes}, func(w io.Writer) {
+		if len(changes) == 0 {
+			fmt.Fprintln(w, "nothing ever happened to "+plain(c.Prefix))
+			return
+		}
+		rows := [][]string{}
+		for _, h := range changes {
+			rows = append(rows, []string{h.At.Format(time.RFC3339), h.Did, h.Actor, state(h.Rule.Published), h.Rule.Target, h.Rule.Path, orDash(h.RID)})
+		}
+		printTable(w, []string{"AT", "DID", "BY", "STATE", "OPENS", "PAGE", "RID"}, rows)
+	})
+}
+
+type ruleOccupiers struct {
+	operator
+	Prefix string `arg:"" help:"The prefix that somebody wants."`
+}
+
+// Run shows whose rules forbid a prefix to others.
+func (c *ruleOccupiers) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	list, err := qrjump.Occupiers(s.ctx, c.Prefix)
+	if err != nil {
+		return failed("occupiers of", c.Prefix, err)
+	}
+	return c.print(s, map[string]any{"rules": list}, func(w io.Writer) {
+		if len(list) == 0 {
+			fmt.Fprintln(w, "nobody forbids "+plain(c.Prefix))
+			return
+		}
+		rows := [][]string{}
+		for _, r := range list {
+			rows = append(rows, []string{r.Owner, r.Prefix, yesNo(r.Occupy), state(r.Published), r.Path})
+		}
+		printTable(w, []string{"OWNER", "PREFIX", "OCCUPIES", "STATE", "PAGE"}, rows)
+	})
+}

@@ -1,0 +1,454 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+// planFlags are what plan and apply share.
+type planFlags struct {
+	member
+	File   string `arg:"" help:"YAML file with a list of rules: prefix, path, occupy, open_version, test_links, published; appid for a service account."`
+	Prune  bool   `help:"Delete the account's rules that are not in the file."`
+	Target string `placeholder:"APPID" help:"Of a service account: look only at rules that open this Mini Program."`
+}
+
+// wantedRule is a rule as the file says it.
+type wantedRule struct {
+	Owner       string    `yaml:"owner"`
+	Prefix      string    `yaml:"prefix"`
+	Path        string    `yaml:"path"`
+	AppID       string    `yaml:"appid"`
+	Occupy      bool      `yaml:"occupy"`
+	OpenVersion *int      `yaml:"open_version"`
+	TestLinks   *[]string `yaml:"test_links"` // absent: those that are there stay
+	Published   *bool     `yaml:"published"`  // absent: as it is, a new rule unpublished
+
+	parsed rules.Prefix
+}
+
+// storedRule is a rule that the account has.
+type storedRule struct {
+	client.Rule
+	target string // of a service account's rule; "" = not known
+	parsed rules.Prefix
+}
+
+// step is one call that a plan makes.
+type step struct {
+	Do     string `json:"do"` // add, edit, publish or delete
+	Prefix string `json:"prefix"`
+	Why    string `json:"why"`
+	Done   bool   `json:"done"`
+
+	draft  client.RuleDraft // add, edit
+	target string           // delete: of a service account's rule
+}
+
+// plan is what makes the account's rules what the file says.
+type plan struct {
+	Steps         []step `json:"steps"`
+	Publishes     int    `json:"publishes"`      // how many the steps spend
+	PublishesLeft int    `json:"publishes_left"` // before them, this month
+	Rules         int    `json:"rules"`          // in the file
+}
+
+// readWanted reads the file and says with its line what cannot be.
+func readWanted(file, owner string) ([]wantedRule, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, misused("%v", err)
+	}
+	document, err := parseYAML(file, text)
+	if err != nil {
+		return nil, err
+	}
+	list, err := ruleNodes(file, document)
+	if err != nil {
+		return nil, err
+	}
+	seen := map[string]int{}
+	var wanted []wantedRule
+	for _, node := range list {
+		var w wantedRule
+		if err := yaml.NodeToValue(node, &w, yaml.Strict()); err != nil {
+			return nil, yamlFault(file, err)
+		}
+		if err := w.check(owner); err != nil {
+			return nil, misused("%s: %v", at(file, node), err)
+		}
+		line := node.GetToken().Position.Line
+		if before, ok := seen[w.parsed.Key]; ok {
+			return nil, misused("%s: prefix %s is also on line %d", at(file, node), w.Prefix, before)
+		}
+		seen[w.parsed.Key] = line
+		wanted = append(wanted, w)
+	}
+	return wanted, nil
+}
+
+// ruleNodes are the entries of the file's one key, rules.
+func ruleNodes(file string, document ast.Node) ([]ast.Node, error) {
+	top, ok := document.(*ast.MappingNode)
+	if !ok {
+		return nil, misused("%s: want a list under the key rules", file)
+	}
+	var list []ast.Node
+	for _, entry := range top.Values {
+		if name := entry.Key.GetToken().Value; name != "rules" {
+			return nil, misused("%s: unknown key %q: want rules", at(file, entry.Key), name)
+		}
+		switch value := entry.Value.(type) {
+		case *ast.SequenceNode:
+			list = value.Values
+		case *ast.NullNode:
+		default:
+			return nil, misused("%s: rules: want a list", at(file, entry.Key))
+		}
+	}
+	return list, nil
+}
+
+// check says what cannot be of one rule. The server judges again.
+func (w *wantedRule) check(owner string) error {
+	link, ok := rules.ParseLink(w.Prefix)
+	kind := rules.Ordinary
+	if ok && link.IsService() {
+		kind = rules.Service
+	}
+	var err error
+	switch {
+	case w.Prefix == "":
+		return fmt.Errorf("prefix is missing")
+	case w.Path == "":
+		return fmt.Errorf("path is missing: name the page that %s opens", w.Prefix)
+	case w.Owner != "" && owner != "" && w.Owner != owner:
+		return fmt.Errorf("the rule is of %s, but %s calls: keep one file for each account", w.Owner, owner)
+	case kind == rules.Service && w.AppID == "":
+		return fmt.Errorf("appid is missing: name the Mini Program that %s opens", w.Prefix)
+	case kind == rules.Service && (w.Occupy || w.OpenVersion != nil || w.TestLinks != nil):
+		return fmt.Errorf("occupy, open_version and test_links are not for a service account's rule")
+	case kind == rules.Ordinary && w.AppID != "" && owner != "" && w.AppID != owner:
+		return fmt.Errorf("appid: only a service account's rule (http://weixin.qq.com/q/…) opens another Mini Program")
+	case w.OpenVersion != nil && (*w.OpenVersion < rules.OpenDevelopment || *w.OpenVersion > rules.OpenRelease):
+		return fmt.Errorf("open_version is %d: want 1, 2 or 3", *w.OpenVersion)
+	}
+	if w.parsed, err = rules.ParsePrefix(w.Prefix, kind, true); err != nil {
+		return err
+	}
+	if w.TestLinks != nil {
+		if n := len(*w.TestLinks); n > rules.MaxTestLinks {
+			return fmt.Errorf("%d test links: at most %d", n, rules.MaxTestLinks)
+		}
+		for _, text := range *w.TestLinks {
+			if link, ok := rules.ParseLink(text); !ok || !w.parsed.Matches(link) {
+				return fmt.Errorf("test link %s does not match the prefix %s", text, w.Prefix)
+			}
+		}
+	}
+	return nil
+}
+
+func (w *wantedRule) isService() bool { return w.parsed.IsService() }
+
+// draft is the rule as the wire wants it.
+func (w *wantedRule) draft() client.RuleDraft {
+	d := client.RuleDraft{Prefix: w.Prefix, Path: w.Path, Occupy: w.Occupy, OpenVersion: client.OpenRelease}
+	if w.isService() {
+		d.AppID = w.AppID
+	}
+	if w.OpenVersion != nil {
+		d.OpenVersion = client.OpenVersion(*w.OpenVersion)
+	}
+	if w.TestLinks != nil {
+		d.TestLinks = *w.TestLinks
+	}
+	return d
+}
+
+// stored lists what the account has, by the key of the prefix. A list of the
+// wire does not say what a service account's rules open, so each Mini Program
+// of the file is asked for.
+func (p *planFlags) stored(s *session, wire *client.Client, wanted []wantedRule) (have []storedRule, left int, err error) {
+	index := map[string]int{}
+	take := func(target string) error {
+		list, err := wire.AllRules(s.ctx, target)
+		if err != nil {
+			return err
+		}
+		left = list.PublishesLeft
+		for _, r := range list.Rules {
+			parsed, err := rules.ParsePrefix(r.Prefix, kindOf(r), true)
+			if err != nil {
+				return fmt.Errorf("the server lists a rule that is none: %w", err)
+			}
+			i, ok := index[parsed.Key]
+			if !ok {
+				i = len(have)
+				index[parsed.Key] = i
+				have = append(have, storedRule{Rule: r, parsed: parsed})
+			}
+			have[i].target = target
+		}
+		return nil
+	}
+	if err := take(p.Target); err != nil || p.Target != "" {
+		return have, left, err
+	}
+	asked := map[string]bool{}
+	for _, w := range wanted {
+		if w.isService() && !asked[w.AppID] {
+			asked[w.AppID] = true
+			if err := take(w.AppID); err != nil {
+				return nil, 0, failed("rules that open", w.AppID, err)
+			}
+		}
+	}
+	return have, left, nil
+}
+
+func kindOf(r client.Rule) rules.Kind {
+	if link, ok := rules.ParseLink(r.Prefix); ok && link.IsService() {
+		return rules.Service
+	}
+	return rules.Ordinary
+}
+
+// decide is the plan: for each rule of the file what must be done, then what
+// must go. A rule that must be replaced is down between two calls only.
+func decide(wanted []wantedRule, have []storedRule, prune bool) []step {
+	steps := []step{}
+	stored := map[string]storedRule{}
+	for _, h := range have {
+		stored[h.parsed.Key] = h
+	}
+	for _, w := range wanted {
+		h, ok := stored[w.parsed.Key]
+		delete(stored, w.parsed.Key)
+		if !ok {
+			steps = append(steps, w.added("opens "+w.Path, w.Published != nil && *w.Published)...)
+			continue
+		}
+		steps = append(steps, w.changed(h)...)
+	}
+	if prune {
+		for _, h := range have {
+			if _, left := stored[h.parsed.Key]; left {
+				steps = append(steps, step{Do: "delete", Prefix: h.Prefix, Why: "it is not in the file", target: h.target})
+			}
+		}
+	}
+	return steps
+}
+
+// added are the steps that make a new rule.
+func (w *wantedRule) added(why string, publish bool) []step {
+	steps := []step{{Do: "add", Prefix: w.Prefix, Why: why, draft: w.draft()}}
+	if publish {
+		steps = append(steps, step{Do: "publish", Prefix: w.Prefix, Why: "everybody opens it"})
+	}
+	return steps
+}
+
+// changed are the steps that make a rule of the account what the file says.
+func (w *wantedRule) changed(h storedRule) []step {
+	d := w.draft()
+	publish := h.Published
+	if w.Published != nil {
+		publish = *w.Published
+	}
+	differences := w.differences(h)
+	if why := w.replaced(h); why != "" {
+		if w.TestLinks == nil {
+			w.TestLinks = &h.TestLinks // what the file does not name stays
+		}
+		steps := []step{{Do: "delete", Prefix: h.Prefix, Why: why, target: h.target}}
+		return append(steps, w.added("opens "+w.Path, publish)...)
+	}
+	var steps []step
+	if len(differences) > 0 {
+		d.Prefix = h.Prefix
+		steps = append(steps, step{Do: "edit", Prefix: h.Prefix, Why: strings.Join(differences, ", "), draft: d})
+	}
+	if publish && !h.Published {
+		steps = append(steps, step{Do: "publish", Prefix: h.Prefix, Why: "everybody opens it"})
+	}
+	return steps
+}
+
+// replaced says why an edit cannot do it. Contract: rules 1.2.
+func (w *wantedRule) replaced(h storedRule) string {
+	switch {
+	case w.parsed.Sub != h.parsed.Sub:
+		return "it is " + h.Prefix + " now, and a prefix cannot change"
+	case !h.Published:
+		return ""
+	case w.Published != nil && !*w.Published:
+		return "a published rule cannot be taken back: it is added again"
+	case w.isService() && len(w.differences(h)) > 0:
+		return "a published service-account rule cannot change: " + strings.Join(w.differences(h), ", ")
+	case w.Path != h.Path:
+		return fmt.Sprintf("the page of a published rule cannot change: %s -> %s", h.Path, w.Path)
+	}
+	return ""
+}
+
+// differences lists what an edit would change.
+func (w *wantedRule) differences(h storedRule) []string {
+	var list []string
+	d := w.draft()
+	say := func(name string, from, to any) {
+		if from != to {
+			list = append(list, fmt.Sprintf("%s: %v -> %v", name, from, to))
+		}
+	}
+	say("path", h.Path, d.Path)
+	if w.isService() {
+		say("appid", orDash(h.target), d.AppID)
+		return list
+	}
+	say("occupy", h.Occupy, d.Occupy)
+	say("open_version", h.OpenVersion, d.OpenVersion)
+	if w.TestLinks != nil && !slices.Equal(h.TestLinks, *w.TestLinks) {
+		list = append(list, fmt.Sprintf("test_links: %s -> %s", orDash(strings.Join(h.TestLinks, " ")), orDash(strings.Join(*w.TestLinks, " "))))
+	}
+	return list
+}
+
+// make reads the file, asks the server and decides.
+func (p *planFlags) make(s *session) (plan, *client.Client, error) {
+	wanted, err := readWanted(p.File, p.AppID)
+	if err != nil {
+		return plan{}, nil, err
+	}
+	wire, err := p.client(s)
+	if err != nil {
+		return plan{}, nil, err
+	}
+	have, left, err := p.stored(s, wire, wanted)
+	if err != nil {
+		return plan{}, nil, fmt.Errorf("list rules: %w", err)
+	}
+	made := plan{Steps: decide(wanted, have, p.Prune), PublishesLeft: left, Rules: len(wanted)}
+	for _, step := range made.Steps {
+		if step.Do == "publish" {
+			made.Publishes++
+		}
+	}
+	return made, wire, nil
+}
+
+// show prints the plan for people.
+func (p plan) show(w io.Writer) {
+	if len(p.Steps) == 0 {
+		fmt.Fprintf(w, "nothing to do: %s as the file says, %s left this month\n", counted(p.Rules, "rule"), counted(p.PublishesLeft, "publish"))
+		return
+	}
+	rows := [][]string{}
+	counts := map[string]int{}
+	for _, step := range p.Steps {
+		counts[step.Do]++
+		rows = append(rows, []string{step.Do, step.Prefix, step.Why})
+	}
+	printTable(w, []string{"DO", "PREFIX", "WHY"}, rows)
+	var parts []string
+	for _, do := range []string{"add", "edit", "delete"} {
+		if counts[do] > 0 {
+			parts = append(parts, counted(counts[do], do))
+		}
+	}
+	parts = append(parts, fmt.Sprintf("%d of %s left this month", p.Publishes, counted(p.PublishesLeft, "publish")))
+	fmt.Fprintln(w, strings.Join(parts, ", "))
+}
+
+type rulePlan struct{ planFlags }
+
+// Run shows what apply would do.
+func (c *rulePlan) Run(s *session) error {
+	made, _, err := c.make(s)
+	if err != nil {
+		return err
+	}
+	return c.print(s, made, made.show)
+}
+
+type ruleApply struct {
+	planFlags
+	adminFlags
+}
+
+// Run shows the plan and does it, up to the first error. Doing it again goes
+// on where it stopped.
+func (c *ruleApply) Run(s *session) error {
+	made, wire, err := c.make(s)
+	if err != nil {
+		return err
+	}
+	if !c.JSON {
+		made.show(s.out)
+	}
+	// A service account's publishes may be unlimited while a number is shown.
+	ordinary := !slices.ContainsFunc(made.Steps, func(one step) bool { return one.draft.AppID != "" || one.target != "" })
+	if ordinary && made.Publishes > made.PublishesLeft {
+		return fmt.Errorf("%s: %s wanted, %d left this month: nothing was done", c.File, counted(made.Publishes, "publish"), made.PublishesLeft)
+	}
+	applied := c.apply(s, wire, made.Steps)
+	if c.JSON {
+		if err := c.print(s, made, nil); err != nil {
+			return err
+		}
+	} else if applied == nil && len(made.Steps) > 0 {
+		fmt.Fprintf(s.out, "done: %s\n", counted(len(made.Steps), "step"))
+	}
+	return applied
+}
+
+// apply does the steps in order and marks those that are done.
+func (c *ruleApply) apply(s *session, wire *client.Client, steps []step) error {
+	for i := range steps {
+		one := &steps[i]
+		var err error
+		switch one.Do {
+		case "add":
+			err = confirmFailed(s.ctx, c.Server, c.adminFlags, wire.AddRule(s.ctx, one.draft))
+		case "edit":
+			err = wire.EditRule(s.ctx, one.draft)
+		case "publish":
+			err = wire.PublishRule(s.ctx, one.Prefix)
+		case "delete":
+			err = wire.DeleteRule(s.ctx, one.Prefix, one.target)
+		}
+		if err != nil {
+			next, details := remedy(err)
+			next = strings.TrimPrefix(next+"; "+soFar(steps[:i], one.Prefix), "; ")
+			return advised{error: fmt.Errorf("step %d of %d, %s %s: %w", i+1, len(steps), one.Do, one.Prefix, err), next: next, details: details}
+		}
+		one.Done = true
+	}
+	return nil
+}
+
+// soFar says what was done before a step failed.
+func soFar(done []step, prefix string) string {
+	if len(done) == 0 {
+		return "nothing was done"
+	}
+	var texts []string
+	for _, one := range done {
+		texts = append(texts, one.Do+" "+one.Prefix)
+	}
+	text := "done before: " + strings.Join(texts, ", ")
+	if last := done[len(done)-1]; last.Do == "delete" && last.Prefix == prefix {
+		text += "; the rule is gone until it is added again"
+	}
+	return text
+}

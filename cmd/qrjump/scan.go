@@ -1,0 +1,171 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+	"strconv"
+	"strings"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+type scanCommand struct {
+	serverFlags
+	Key             string `env:"QRJUMP_KEY" placeholder:"SCANKEY" help:"The app's scan key; a server with --dev wants none."`
+	Link            string `arg:"" help:"What the camera read; - reads one a line from standard input and prints one JSON answer a line."`
+	User            string `placeholder:"USER" help:"Who scans; without it nobody in particular, who has no test links."`
+	Source          string `enum:"scan,press,album" default:"scan" placeholder:"scan|press|album" help:"How it was read (${default})."`
+	Explain         bool   `help:"Say why: every rule nearby and what it had to do with it. Records nothing."`
+	AssumePublished bool   `help:"Explain as if every rule were published."`
+	outputFlags
+}
+
+// Run scans one link, or those of standard input.
+func (c *scanCommand) Run(s *session) error {
+	scanner, err := connect(c.Server, client.Options{ScanKey: c.Key})
+	if err != nil {
+		return err
+	}
+	switch {
+	case c.Link == "-" && c.explains():
+		return c.explainAll(s, scanner)
+	case c.Link == "-":
+		return c.resolveAll(s, scanner)
+	case c.explains():
+		e, err := c.explain(s, scanner, c.Link)
+		if err != nil {
+			return failed("scan", c.Link, err)
+		}
+		return c.show(s, e.Decision, func(w io.Writer) { printSteps(w, e.Steps) })
+	}
+	d, err := scanner.Resolve(s.ctx, c.request(c.Link))
+	if err != nil {
+		return failed("scan", c.Link, err)
+	}
+	return c.show(s, d, nil)
+}
+
+func (c *scanCommand) explains() bool { return c.Explain || c.AssumePublished }
+
+func (c *scanCommand) request(link string) client.ScanRequest {
+	return client.ScanRequest{Text: link, User: c.User, Source: c.Source}
+}
+
+func (c *scanCommand) explain(s *session, scanner *client.Client, link string) (client.Explanation, error) {
+	return scanner.Explain(s.ctx, client.ExplainRequest{ScanRequest: c.request(link), AssumePublished: c.AssumePublished})
+}
+
+// show prints a decision, for people with its steps or how to get them.
+func (c *scanCommand) show(s *session, d client.Decision, steps func(io.Writer)) error {
+	return c.print(s, d.Raw, func(w io.Writer) {
+		fields := opens(d)
+		if steps == nil && d.Action == client.OpenURL {
+			fields = append(fields, [2]string{"why", "no rule opens this link; ask: qrjump scan --explain " + c.Link})
+		}
+		printFields(w, fields...)
+		if steps != nil {
+			steps(w)
+		}
+	})
+}
+
+// opens says in words what a decision opens.
+func opens(d client.Decision) [][2]string {
+	switch d.Action {
+	case client.OpenMiniProgram:
+		fields := [][2]string{{"opens", "Mini Program " + d.AppID + ", " + d.Version}, {"page", d.Path}, {"scene", strconv.Itoa(d.Scene)}}
+		if d.Matched != nil {
+			fields = append(fields, [2]string{"why", strings.ReplaceAll(d.Matched.Kind, "_", " ") + " " + d.Matched.Prefix})
+		}
+		return fields
+	case client.OpenURL:
+		return [][2]string{{"opens", "the web page " + d.URL}}
+	case client.ShowText:
+		return [][2]string{{"shows", "the text " + strconv.Quote(d.Text)}}
+	case client.ShowMessage:
+		return [][2]string{{"shows", "the message " + strconv.Quote(d.Message)}, {"why", d.Reason}}
+	}
+	return [][2]string{{"action", d.Action}}
+}
+
+func printSteps(w io.Writer, steps []client.Step) {
+	if len(steps) == 0 {
+		fmt.Fprintln(w, "\nno rule is near this link")
+		return
+	}
+	fmt.Fprintln(w)
+	rows := [][]string{}
+	for _, step := range steps {
+		rows = append(rows, []string{step.Verdict, step.Prefix, step.Owner, step.English})
+	}
+	printTable(w, []string{"VERDICT", "PREFIX", "OWNER", "WHY"}, rows)
+}
+
+// resolveAll scans the lines of standard input over one connection.
+func (c *scanCommand) resolveAll(s *session, scanner *client.Client) error {
+	lines := &lineReader{in: s.in}
+	requests := func(yield func(client.ScanRequest) bool) {
+		for link := range lines.all() {
+			if !yield(c.request(link)) {
+				return
+			}
+		}
+	}
+	for d, err := range scanner.ResolveStream(s.ctx, requests) {
+		if err != nil {
+			return fmt.Errorf("scan: %w", err)
+		}
+		if _, err := s.out.Write(append(d.Raw, '\n')); err != nil {
+			return err
+		}
+	}
+	return lines.err
+}
+
+// explainAll explains the lines of standard input, one call each.
+func (c *scanCommand) explainAll(s *session, scanner *client.Client) error {
+	lines := &lineReader{in: s.in}
+	for link := range lines.all() {
+		e, err := c.explain(s, scanner, link)
+		if err != nil {
+			return failed("scan", link, err)
+		}
+		var line bytes.Buffer
+		if err := json.Compact(&line, e.Raw); err != nil {
+			return err
+		}
+		line.WriteByte('\n')
+		if _, err := s.out.Write(line.Bytes()); err != nil {
+			return err
+		}
+	}
+	return lines.err
+}
+
+// maxLink is how long a line of standard input may be.
+const maxLink = 64 << 10
+
+// lineReader reads links, one a line; empty lines are none.
+type lineReader struct {
+	in  io.Reader
+	err error // after the last line
+}
+
+func (l *lineReader) all() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		lines := bufio.NewScanner(l.in)
+		lines.Buffer(nil, maxLink)
+		for lines.Scan() {
+			if link := strings.TrimSuffix(lines.Text(), "\r"); link != "" && !yield(link) {
+				return
+			}
+		}
+		if err := lines.Err(); err != nil {
+			l.err = fmt.Errorf("reading links from standard input: %w", err)
+		}
+	}
+}

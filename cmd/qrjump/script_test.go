@@ -1,0 +1,146 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"flag"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+var update = flag.Bool("update", false, "rewrite what the scripts expect; read the diff")
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"qrjump": main})
+}
+
+// TestScripts plays the stories: the real binary, a real server, nothing else.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		UpdateScripts:       *update,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			e.Values[runningKey{}] = &running{}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"server": startServer, "stop": stopServer, "fails": fails},
+	})
+}
+
+// running is the server of a script.
+type running struct {
+	cmd    *exec.Cmd
+	stdout *bufio.Reader
+	logs   bytes.Buffer
+}
+
+type runningKey struct{}
+
+// patience bounds the start and the end of a server; nothing waits for it when
+// all is well.
+const patience = 60 * time.Second
+
+var readyLine = regexp.MustCompile(`^qrjump ready (http://\S+)\n$`)
+
+// startServer is the script command "server [flags]": it starts qrjump serve
+// with these flags, waits for the ready line and sets URL, QRJUMP_SERVER and ADDR
+// (without http://). Without flags it is "server --dev".
+func startServer(ts *testscript.TestScript, neg bool, args []string) {
+	r := ts.Value(runningKey{}).(*running)
+	if neg || r.cmd != nil {
+		ts.Fatalf("server: one at a time, and it must start")
+	}
+	if len(args) == 0 {
+		args = []string{"--dev"}
+	}
+	r.cmd = exec.Command(findQrjump(ts), append([]string{"serve", "--listen", "127.0.0.1:0", "--data", ts.MkAbs("data")}, args...)...)
+	r.cmd.Dir = ts.MkAbs(".")
+	r.cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "TMPDIR=" + ts.Getenv("TMPDIR")}
+	if coverage := ts.Getenv("GOCOVERDIR"); coverage != "" {
+		r.cmd.Env = append(r.cmd.Env, "GOCOVERDIR="+coverage)
+	}
+	r.cmd.Stderr = &r.logs
+	stdout, err := r.cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(r.cmd.Start())
+	ts.Defer(func() {
+		if r.cmd != nil {
+			stopServer(ts, false, nil)
+		}
+	})
+	hung := time.AfterFunc(patience, func() { _ = r.cmd.Process.Kill() })
+	r.stdout = bufio.NewReader(stdout)
+	line, err := r.stdout.ReadString('\n')
+	hung.Stop()
+	ready := readyLine.FindStringSubmatch(line)
+	if ready == nil {
+		ts.Fatalf("server: got %q (%v), want the ready line; its log:\n%s", line, err, r.logs.String())
+	}
+	ts.Setenv("URL", ready[1])
+	ts.Setenv("QRJUMP_SERVER", ready[1])
+	ts.Setenv("ADDR", strings.TrimPrefix(ready[1], "http://"))
+}
+
+// stopServer is the script command "stop": SIGTERM, which must end the server
+// with 0 and nothing more on standard output.
+func stopServer(ts *testscript.TestScript, _ bool, _ []string) {
+	r := ts.Value(runningKey{}).(*running)
+	if r.cmd == nil {
+		ts.Fatalf("stop: no server runs")
+	}
+	cmd := r.cmd
+	r.cmd = nil
+	hung := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+	defer hung.Stop()
+	_ = cmd.Process.Signal(syscall.SIGTERM) // one that is gone shows below
+	rest, _ := io.ReadAll(r.stdout)
+	err := cmd.Wait()
+	ts.Logf("log of the server:\n%s", r.logs.String())
+	r.logs.Reset()
+	if err != nil || len(rest) > 0 {
+		ts.Fatalf("the server ended with %v and printed %q after its ready line", err, rest)
+	}
+}
+
+// fails is the script command "fails CODE program [args]": it must end with
+// exactly this exit code.
+func fails(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: fails CODE program [args]")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	code := 0
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		code = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if want, err := strconv.Atoi(args[0]); err != nil || code != want {
+		ts.Fatalf("got exit code %d, want %s", code, args[0])
+	}
+}
+
+// findQrjump is where testscript put the binary.
+func findQrjump(ts *testscript.TestScript) string {
+	for dir := range strings.SplitSeq(ts.Getenv("PATH"), string(os.PathListSeparator)) {
+		path := filepath.Join(dir, "qrjump")
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	ts.Fatalf("qrjump is not in PATH")
+	return ""
+}

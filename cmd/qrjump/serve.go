@@ -1,0 +1,161 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+
+	"github.com/qrjump/qrjump/internal/server"
+)
+
+// serveCommand's flags are also environment variables and keys of the
+// configuration file. A flag beats the environment, that beats the file.
+type serveCommand struct {
+	Data         string   `env:"QRJUMP_DATA" default:"./qrjump-data" placeholder:"DIR" help:"Folder of the embedded database and the keys (${default})."`
+	Database     string   `env:"QRJUMP_DATABASE" placeholder:"URL" help:"postgres://… instead of the embedded database."`
+	Listen       string   `env:"QRJUMP_LISTEN" default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address of everything; port 0 picks one (${default})."`
+	ScanListen   string   `env:"QRJUMP_SCAN_LISTEN" placeholder:"ADDR" help:"Address of its own for the scan API."`
+	AdminListen  string   `env:"QRJUMP_ADMIN_LISTEN" placeholder:"ADDR" help:"Address of its own for the admin API and metrics."`
+	Seed         string   `env:"QRJUMP_SEED" placeholder:"FILE" help:"YAML file with accounts, rules and settings; each content is applied once."`
+	Dev          bool     `env:"QRJUMP_DEV" help:"Demo accounts, emulator controls, private hosts in rules, no credentials for the scan and admin APIs."`
+	DevPublic    bool     `env:"QRJUMP_DEV_PUBLIC" help:"Allow --dev and --emulator where strangers can reach the server."`
+	Emulator     bool     `env:"QRJUMP_EMULATOR" help:"Emulator controls without the rest of --dev."`
+	TrustedProxy []string `env:"QRJUMP_TRUSTED_PROXY" placeholder:"CIDR" help:"Range of proxies whose X-Forwarded-For is believed; repeat it for more."`
+	AdminToken   string   `env:"QRJUMP_ADMIN_TOKEN" placeholder:"TOKEN" help:"Token of the admin API, instead of the one in DIR/admin-token."`
+	LogFormat    string   `env:"QRJUMP_LOG_FORMAT" default:"text" enum:"text,json" placeholder:"text|json" help:"Form of the log on standard error (${default})."`
+	Config       string   `env:"QRJUMP_CONFIG" placeholder:"FILE" help:"YAML file with the names of these flags as keys."`
+}
+
+// Run serves until a signal comes.
+func (c *serveCommand) Run(s *session, chosen *kong.Context) error {
+	if c.Config != "" {
+		if err := readConfig(c.Config, chosen); err != nil {
+			return err
+		}
+	}
+	return server.Run(s.ctx, server.Config{
+		Data: c.Data, Database: c.Database, Listen: c.Listen, ScanListen: c.ScanListen, AdminListen: c.AdminListen,
+		Seed: c.Seed, Dev: c.Dev, DevPublic: c.DevPublic, Emulator: c.Emulator, TrustedProxy: c.TrustedProxy,
+		AdminToken: c.AdminToken, LogFormat: c.LogFormat,
+		// Never a flag: it would show in the list of processes.
+		MasterKey: os.Getenv("QRJUMP_MASTER_KEY"),
+	}, s.out, s.err)
+}
+
+// readConfig sets the flags that a file names and neither the command line nor
+// the environment does.
+func readConfig(file string, chosen *kong.Context) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return misused("--config: %v", err)
+	}
+	document, err := parseYAML(file, text)
+	if err != nil || document == nil {
+		return err
+	}
+	entries, ok := document.(*ast.MappingNode)
+	if !ok {
+		return misused("%s: want one flag a line, for example: listen: 127.0.0.1:8080", at(file, document))
+	}
+	flags := map[string]*kong.Flag{}
+	var names []string
+	for _, flag := range chosen.Selected().Flags {
+		// A configuration cannot name another one.
+		if flag.Name != "config" && flag.Name != "help" {
+			flags[flag.Name] = flag
+			names = append(names, flag.Name)
+		}
+	}
+	for _, entry := range entries.Values {
+		name := entry.Key.GetToken().Value
+		flag, ok := flags[name]
+		if !ok {
+			return misused("%s: unknown key %q: want one of %s", at(file, entry.Key), name, strings.Join(names, ", "))
+		}
+		values, err := scalars(entry.Value)
+		if err != nil || len(values) != 1 && !flag.IsSlice() {
+			return misused("%s: %s: want one value", at(file, entry.Key), name)
+		}
+		if given(chosen, flag) {
+			continue
+		}
+		if err := set(flag, values); err != nil {
+			return misused("%s: %v", at(file, entry.Key), err)
+		}
+	}
+	return nil
+}
+
+// parseYAML returns the one document of a file, nil for an empty one.
+func parseYAML(file string, text []byte) (ast.Node, error) {
+	parsed, err := parser.ParseBytes(text, 0)
+	if err != nil {
+		return nil, yamlFault(file, err)
+	}
+	switch len(parsed.Docs) {
+	case 0:
+		return nil, nil
+	case 1:
+	default:
+		return nil, misused("%s: want one document, not %d", file, len(parsed.Docs))
+	}
+	body := parsed.Docs[0].Body
+	if body == nil || body.Type() == ast.NullType || body.Type() == ast.CommentType {
+		return nil, nil
+	}
+	return body, nil
+}
+
+// at says where in a file a node is.
+func at(file string, node ast.Node) string {
+	return fmt.Sprintf("%s:%d", file, node.GetToken().Position.Line)
+}
+
+// scalars are the texts of a value or of a list of them, as they were written:
+// a token of digits stays what it is.
+func scalars(node ast.Node) ([]string, error) {
+	switch node := node.(type) {
+	case *ast.SequenceNode:
+		list := []string{}
+		for _, item := range node.Values {
+			one, err := scalars(item)
+			if err != nil || len(one) != 1 {
+				return nil, misused("want a list of texts")
+			}
+			list = append(list, one[0])
+		}
+		return list, nil
+	case *ast.LiteralNode:
+		return []string{node.Value.Value}, nil
+	case *ast.NullNode:
+		return nil, misused("want a value")
+	case ast.ScalarNode:
+		return []string{node.GetToken().Value}, nil
+	}
+	return nil, misused("want a value")
+}
+
+// given reports whether the command line or the environment set a flag.
+func given(chosen *kong.Context, flag *kong.Flag) bool {
+	if slices.ContainsFunc(chosen.Path, func(p *kong.Path) bool { return p.Flag == flag }) {
+		return true
+	}
+	return slices.ContainsFunc(flag.Envs, func(name string) bool {
+		_, ok := os.LookupEnv(name)
+		return ok
+	})
+}
+
+func set(flag *kong.Flag, values []string) error {
+	if flag.Enum != "" && !flag.EnumMap()[values[0]] {
+		return fmt.Errorf("--%s must be one of %s but got %q", flag.Name, flag.Enum, values[0])
+	}
+	text := strings.Join(values, ",")
+	flag.Target.SetZero()
+	return flag.Parse(kong.ScanFromTokens(kong.Token{Type: kong.FlagValueToken, Value: text}), flag.Target)
+}
