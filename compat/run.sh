@@ -90,6 +90,7 @@ npm_version() { sed -n 's/.*"node-easywechat": "\(.*\)".*/\1/p' node/package.jso
 run miniprogram fetch_go "fastwego/miniprogram $(go_version miniprogram github.com/fastwego/miniprogram)"
 run offiaccount fetch_go "fastwego/offiaccount $(go_version offiaccount github.com/fastwego/offiaccount)"
 run silenceper fetch_go "silenceper/wechat $(go_version silenceper github.com/silenceper/wechat/v2)"
+run powerwechat fetch_go "ArtisanCloud/PowerWeChat $(go_version powerwechat github.com/ArtisanCloud/PowerWeChat/v3)"
 run node fetch_npm "node-easywechat $(npm_version)"
 
 echo

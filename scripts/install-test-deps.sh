@@ -1,15 +1,33 @@
 #!/usr/bin/env bash
 # Installs the distribution's packages that the tests need and that are not here yet.
 # With everything in place it says nothing and changes nothing.
+#
+#   scripts/install-test-deps.sh          what all tests need
+#   scripts/install-test-deps.sh codes    what scripts/demo-codes.sh needs
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+what=${1:-all}
+
+# needs PROGRAM PACKAGE prints the package of a program that is not here.
+needs() { command -v "$1" >/dev/null || echo "$2"; }
+
+codes() {
+  needs curl curl
+  needs openssl openssl
+  needs dmtxread dmtx-utils
+  needs qrencode qrencode
+  needs zbarimg zbar-tools
+}
+
 missing() {
+  codes
+  [ "$what" = all ] || return 0
   scripts/postgres.sh bin >/dev/null 2>&1 || echo postgresql
   # go test -race links with C; the headers are a package of their own
   echo '#include <stdlib.h>' | gcc -E - >/dev/null 2>&1 || echo gcc libc6-dev
-  command -v node >/dev/null || echo nodejs
-  command -v npm >/dev/null || echo npm
+  needs node nodejs
+  needs npm npm
 }
 
 packages=$(missing | xargs)

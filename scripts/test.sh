@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 command -v go >/dev/null || { echo "install Go first: https://go.dev/dl" >&2; exit 1; }
 
-all=(deps check unit+conformance race fuzz-short compat)
+all=(deps check unit+conformance race fuzz-short compat demo-codes)
 read -ra race_packages <<<"${RACE_PACKAGES:-./internal/scan ./internal/api ./internal/store}"
 read -ra test_flags <<<"${TEST_FLAGS:--count=1 -timeout 20m}"
 
@@ -70,6 +70,7 @@ run_stage() {
   race) on_postgres env CGO_ENABLED=1 go test -race "${test_flags[@]}" "${race_packages[@]}" ;;
   fuzz-short) run scripts/fuzz.sh "${FUZZTIME:-3s}" ;;
   compat) run compat/run.sh ;;
+  demo-codes) run env DEMO_CODES=100000 scripts/demo-codes.sh ;;
   *) echo "no stage $1; there are: ${all[*]}" >&2; return 2 ;;
   esac
 }

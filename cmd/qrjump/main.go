@@ -23,6 +23,10 @@ import (
 type commands struct {
 	Serve serveCommand `cmd:"" group:"Run a server" help:"Run the server; with no flag at all it works." example:"qrjump serve --dev"`
 
+	MasterKey struct {
+		Turn masterKeyTurn `cmd:"" group:"Run a server" help:"Replace the master key of a stopped server; tokens, secrets and codes stay." example:"qrjump master-key turn --data ./qrjump-data"`
+	} `cmd:"" help:"The key that everything secret is sealed by."`
+
 	Rule struct {
 		List    ruleList    `cmd:"" group:"Jump rules of one account" help:"List the account's rules." example:"qrjump rule list --appid wxminiprogram0001"`
 		Add     ruleAdd     `cmd:"" group:"Jump rules of one account" help:"Add a rule: links under PREFIX open PAGE." example:"qrjump rule add https://coffee.example/t/ pages/table/table --publish"`
@@ -49,6 +53,9 @@ type commands struct {
 		Jump    accountJump    `cmd:"" group:"Accounts (operator)" help:"Switch all rules of an account on or off." example:"qrjump account jump wxminiprogram0001 off"`
 		Quota   accountQuota   `cmd:"" group:"Accounts (operator)" help:"Say how many publishes are left this month." example:"qrjump account quota wxminiprogram0001"`
 	} `cmd:"" help:"Accounts: who has rules."`
+
+	Export exportCommand `cmd:"" group:"Backup (operator)" help:"Write everything on a running server to one file." example:"qrjump export qrjump-export.tar.gz --passphrase-file passphrase.txt"`
+	Import importCommand `cmd:"" group:"Backup (operator)" help:"Fill a new, empty server from such a file." example:"qrjump import qrjump-export.tar.gz --data ./qrjump-data"`
 
 	Version versionCommand `cmd:"" group:"About" help:"Say which qrjump this is." example:"qrjump version"`
 	Help    helpCommand    `cmd:"" group:"About" help:"Show the commands, or the flags of one." example:"qrjump help rule add"`

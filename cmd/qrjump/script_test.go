@@ -53,11 +53,11 @@ type runningKey struct{}
 // all is well.
 const patience = 60 * time.Second
 
-var readyLine = regexp.MustCompile(`^qrjump ready (http://\S+)\n$`)
+var readyLine = regexp.MustCompile(`^qrjump ready (https?://\S+)\n$`)
 
 // startServer is the script command "server [flags]": it starts qrjump serve
 // with these flags, waits for the ready line and sets URL, QRJUMP_SERVER and ADDR
-// (without http://). Without flags it is "server --dev".
+// (without its scheme). Without flags it is "server --dev".
 func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	r := ts.Value(runningKey{}).(*running)
 	if neg || r.cmd != nil {
@@ -91,7 +91,8 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Setenv("URL", ready[1])
 	ts.Setenv("QRJUMP_SERVER", ready[1])
-	ts.Setenv("ADDR", strings.TrimPrefix(ready[1], "http://"))
+	_, address, _ := strings.Cut(ready[1], "://")
+	ts.Setenv("ADDR", address)
 }
 
 // stopServer is the script command "stop": SIGTERM, which must end the server

@@ -25,7 +25,12 @@ type serveCommand struct {
 	Dev          bool     `env:"QRJUMP_DEV" help:"Demo accounts, emulator controls, private hosts in rules, no credentials for the scan and admin APIs."`
 	DevPublic    bool     `env:"QRJUMP_DEV_PUBLIC" help:"Allow --dev and --emulator where strangers can reach the server."`
 	Emulator     bool     `env:"QRJUMP_EMULATOR" help:"Emulator controls without the rest of --dev."`
+	TLSCert      string   `name:"tls-cert" env:"QRJUMP_TLS_CERT" placeholder:"FILE" help:"Certificate of every listener, PEM, with those between it and the authority; read again when it changes."`
+	TLSKey       string   `name:"tls-key" env:"QRJUMP_TLS_KEY" placeholder:"FILE" help:"Its private key."`
+	TLSDev       bool     `name:"tls-dev" env:"QRJUMP_TLS_DEV" help:"TLS by a local authority in DIR/tls, for api.weixin.qq.com, mp.weixin.qq.com and localhost: for SDKs with a fixed address."`
 	TrustedProxy []string `env:"QRJUMP_TRUSTED_PROXY" placeholder:"CIDR" help:"Range of proxies whose X-Forwarded-For is believed; repeat it for more."`
+	CodePrefix   string   `env:"QRJUMP_CODE_PREFIX" placeholder:"TEXT" help:"Stands before every new code text, for example C.EXAMPLE/; without it no codes are given out, except with --dev."`
+	CodeFloor    uint64   `env:"QRJUMP_CODE_FLOOR" default:"0" placeholder:"N" help:"New codes' counters are not below this: for a server restored from an old backup."`
 	AdminToken   string   `env:"QRJUMP_ADMIN_TOKEN" placeholder:"TOKEN" help:"Token of the admin API, instead of the one in DIR/admin-token."`
 	LogFormat    string   `env:"QRJUMP_LOG_FORMAT" default:"text" enum:"text,json" placeholder:"text|json" help:"Form of the log on standard error (${default})."`
 	Config       string   `env:"QRJUMP_CONFIG" placeholder:"FILE" help:"YAML file with the names of these flags as keys."`
@@ -40,8 +45,9 @@ func (c *serveCommand) Run(s *session, chosen *kong.Context) error {
 	}
 	return server.Run(s.ctx, server.Config{
 		Data: c.Data, Database: c.Database, Listen: c.Listen, ScanListen: c.ScanListen, AdminListen: c.AdminListen,
-		Seed: c.Seed, Dev: c.Dev, DevPublic: c.DevPublic, Emulator: c.Emulator, TrustedProxy: c.TrustedProxy,
-		AdminToken: c.AdminToken, LogFormat: c.LogFormat,
+		Seed: c.Seed, Dev: c.Dev, DevPublic: c.DevPublic, Emulator: c.Emulator,
+		TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSDev: c.TLSDev, TrustedProxy: c.TrustedProxy,
+		CodePrefix: c.CodePrefix, CodeFloor: c.CodeFloor, AdminToken: c.AdminToken, LogFormat: c.LogFormat,
 		// Never a flag: it would show in the list of processes.
 		MasterKey: os.Getenv("QRJUMP_MASTER_KEY"),
 	}, s.out, s.err)

@@ -1,5 +1,5 @@
-// Package harness starts a real qrjump server for the tests of other people's client libraries, and tells the story
-// of a jump rule that each of these libraries has to live through.
+// Package harness starts a real qrjump server for the tests of other people's client libraries, and tells the stories
+// that these libraries have to live through: that of a jump rule, and that of a product code.
 //
 // It knows the wire and the scan API, nothing of the code behind them: the server is always another process.
 package harness
@@ -7,11 +7,15 @@ package harness
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -29,6 +33,7 @@ const (
 	MiniProgramSecret = "c0ffee00000000000000000000000001"
 	ServiceAcct       = "wxc0ffee0000000002"
 	ServiceAcctSecret = "c0ffee00000000000000000000000002"
+	MarketcodeKey     = "c0ffee0000000002" // of the service account's packages
 
 	// TrialUser is the Mini Program's trial user.
 	TrialUser = "bob"
@@ -44,6 +49,8 @@ const patience = 60 * time.Second
 type Server struct {
 	URL    string // no slash at the end
 	Shared bool   // it was there before, and remembers other runs
+
+	client *http.Client // nil = the default one
 }
 
 // Start returns the server named in QRJUMP_URL or, without it, builds and starts one that lives as long as the test.
@@ -52,14 +59,47 @@ func Start(t testing.TB) *Server {
 	if url := os.Getenv("QRJUMP_URL"); url != "" {
 		return &Server{URL: strings.TrimRight(url, "/"), Shared: true}
 	}
+	return start(t, t.TempDir())
+}
 
+// StartTLS starts a server of its own, always, that speaks TLS as api.weixin.qq.com. The transport is what a client
+// on its machine gets from a hosts entry and a trusted ca.pem: for libraries whose address cannot be changed.
+func StartTLS(t testing.TB) (*Server, *http.Transport) {
+	t.Helper()
 	dir := t.TempDir()
+	s := start(t, dir, "--tls-dev")
+	ca, err := os.ReadFile(filepath.Join(dir, "data", "tls", "ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(ca) {
+		t.Fatal("ca.pem holds no certificate")
+	}
+	transport := &http.Transport{
+		ForceAttemptHTTP2: true,
+		TLSClientConfig:   &tls.Config{RootCAs: roots},
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			if address == "api.weixin.qq.com:443" {
+				address = strings.TrimPrefix(s.URL, "https://")
+			}
+			return (&net.Dialer{}).DialContext(ctx, network, address)
+		},
+	}
+	s.client = &http.Client{Transport: transport}
+	t.Cleanup(transport.CloseIdleConnections)
+	return s, transport
+}
+
+// start starts a server in dir that lives as long as the test.
+func start(t testing.TB, dir string, flags ...string) *Server {
+	t.Helper()
 	seedFile := filepath.Join(dir, "seed.yaml")
 	if err := os.WriteFile(seedFile, seed, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var logs bytes.Buffer
-	cmd := exec.Command(binary(t, dir), "serve", "--dev", "--data", filepath.Join(dir, "data"), "--listen", "127.0.0.1:0", "--seed", seedFile)
+	cmd := exec.Command(binary(t, dir), append([]string{"serve", "--dev", "--data", filepath.Join(dir, "data"), "--listen", "127.0.0.1:0", "--seed", seedFile}, flags...)...)
 	cmd.Dir = dir
 	cmd.Env = foreignEnviron()
 	cmd.Stderr = &logs
@@ -93,7 +133,7 @@ func Start(t testing.TB) *Server {
 		}
 	})
 
-	ready := regexp.MustCompile(`^qrjump ready (http://\S+)\n$`).FindStringSubmatch(line)
+	ready := regexp.MustCompile(`^qrjump ready (https?://\S+)\n$`).FindStringSubmatch(line)
 	if ready == nil {
 		t.Fatalf("got %q (%v) from the starting server, want the ready line", line, readErr)
 	}
@@ -155,9 +195,12 @@ type Scan struct {
 	Path    string `json:"path"`
 	Scene   int    `json:"scene"`
 	URL     string `json:"url"`
+	Reason  string `json:"reason"`
 	Matched struct {
-		Kind   string `json:"kind"`
-		Prefix string `json:"prefix"`
+		Kind        string `json:"kind"`
+		Prefix      string `json:"prefix"`
+		Application int64  `json:"application_id"`
+		Index       int    `json:"code_index"`
 	} `json:"matched"`
 }
 
@@ -189,7 +232,11 @@ func (s *Server) FailOnce(t testing.TB, path string, errcode int) {
 
 // post sends a call of qrjump's own APIs and reads the answer into answer, if that is not nil.
 func (s *Server) post(path string, body []byte, answer any) error {
-	resp, err := http.Post(s.URL+path, "application/json", bytes.NewReader(body))
+	client := s.client
+	if client == nil {
+		client = http.DefaultClient
+	}
+	resp, err := client.Post(s.URL+path, "application/json", bytes.NewReader(body))
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ const (
 	AlreadyAdded  = 85071
 )
 
-// A Caller makes one of the five calls ("qrcodejumpadd", ...) with a library and returns the JSON that the server
+// A Caller makes one call ("qrcodejumpadd", "applycode", ...) with a library and returns the JSON that the server
 // answered, whatever the library thinks of it. A nil body means a request without a body.
 type Caller func(t testing.TB, call string, body []byte) []byte
 

@@ -2,10 +2,11 @@
 // Lets node-easywechat make the calls that the Go test asks for: one JSON request a line on standard input,
 // one JSON answer a line on standard output.
 //
-//   {"account": "mini_program" | "service_account", "call": "token" | "stable_token" | "qrcodejump…", "body": …}
+//   {"account": "mini_program" | "service_account", "call": "token" | "stable_token" | "qrcodejump…" | a call of one item, one code,
+//    "body": …}
 //
-// A request without a body is sent without one. The library has no wrappers for jump rules; its users go through
-// getClient(), and so does this.
+// A request without a body is sent without one. The library has no wrappers for jump rules and for codes; its
+// users go through getClient(), and so does this.
 
 const readline = require('node:readline');
 const { MiniApp, OfficialAccount } = require('node-easywechat');
@@ -37,7 +38,7 @@ async function run(request) {
     case 'stable_token':
       return { token: await app.getAccessToken().getStableAccessToken() };
   }
-  const path = '/cgi-bin/wxopen/' + request.call;
+  const path = (request.call.startsWith('qrcodejump') ? '/cgi-bin/wxopen/' : '/intp/marketcode/') + request.call;
   const client = app.getClient();
   const response = request.body ? await client.postJson(path, request.body) : await client.post(path);
   return { answer: response.toObject() };

@@ -1,5 +1,5 @@
-// Package node_test drives qrjump with the npm package node-easywechat: tokens, and the five calls for both kinds of
-// rule. driver.js makes the calls, the questions and the judgement are here.
+// Package node_test drives qrjump with the npm package node-easywechat: tokens, the five calls for both kinds of rule,
+// the six of one item, one code. driver.js makes the calls, the questions and the judgement are here.
 package node_test
 
 import (
@@ -119,6 +119,11 @@ func TestOrdinaryRules(t *testing.T) {
 func TestServiceAccountRules(t *testing.T) {
 	s, d := start(t)
 	harness.ServiceRules(t, s, d.caller("service_account"))
+}
+
+func TestProductCodes(t *testing.T) {
+	s, d := start(t)
+	harness.ProductCodes(t, s, d.caller("service_account"))
 }
 
 func TestTokens(t *testing.T) {

@@ -1,5 +1,5 @@
 // Package offiaccount_test drives qrjump with github.com/fastwego/offiaccount: the five calls for the rules of a
-// service account.
+// service account, and the wrappers that it has for one item, one code.
 package offiaccount_test
 
 import (
@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/fastwego/offiaccount"
+	"github.com/fastwego/offiaccount/apis/marketcode"
 
 	"github.com/qrjump/qrjump/compat/harness"
 )
@@ -31,11 +32,19 @@ func newApp(t *testing.T, s *harness.Server, secret string) *offiaccount.OffiAcc
 func call(app *offiaccount.OffiAccount) harness.Caller {
 	return func(t testing.TB, name string, body []byte) []byte {
 		t.Helper()
-		raw, err := app.Client.HTTPPost("/cgi-bin/wxopen/"+name, bytes.NewReader(body), "application/json;charset=utf-8")
+		return answered(t, name)(app.Client.HTTPPost("/cgi-bin/wxopen/"+name, bytes.NewReader(body), "application/json;charset=utf-8"))
+	}
+}
+
+// answered is the answer of a call that the library may have taken for an error: the text of its errors is the whole
+// answer, unless the trouble was another one.
+func answered(t testing.TB, name string) func(raw []byte, err error) []byte {
+	t.Helper()
+	return func(raw []byte, err error) []byte {
+		t.Helper()
 		if err == nil {
 			return raw
 		}
-		// The text of its errors is the whole answer, unless the trouble was another one.
 		if !strings.HasPrefix(err.Error(), "{") {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -46,6 +55,25 @@ func call(app *offiaccount.OffiAccount) harness.Caller {
 func TestServiceAccountRules(t *testing.T) {
 	s := harness.Start(t)
 	harness.ServiceRules(t, s, call(newApp(t, s, harness.ServiceAcctSecret)))
+}
+
+// codes are the library's own wrappers of one item, one code.
+var codes = map[string]func(*offiaccount.OffiAccount, []byte) ([]byte, error){
+	"applycode":         marketcode.ApplyCode,
+	"applycodequery":    marketcode.ApplyCodeQuery,
+	"applycodedownload": marketcode.ApplyCodeDownload,
+	"codeactive":        marketcode.CodeActive,
+	"codeactivequery":   marketcode.CodeActiveQuery,
+	"tickettocode":      marketcode.TicketToCode,
+}
+
+func TestProductCodes(t *testing.T) {
+	s := harness.Start(t)
+	app := newApp(t, s, harness.ServiceAcctSecret)
+	harness.ProductCodes(t, s, func(t testing.TB, name string, body []byte) []byte {
+		t.Helper()
+		return answered(t, name)(codes[name](app, body))
+	})
 }
 
 func TestAWrongSecretGetsNoToken(t *testing.T) {

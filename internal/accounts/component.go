@@ -3,7 +3,7 @@ package accounts
 import (
 	"encoding/base64"
 	"net/netip"
-	"slices"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -25,16 +25,25 @@ type Component struct {
 type Grant struct {
 	AppID          string
 	PermissionSets []int
+	RefreshToken   string // sealed
+	GrantedAt      time.Time
 }
 
-// Validate says which field cannot be. aesKey is EncodingAESKey in the clear.
+// Holder is a component with what one account granted it.
+type Holder struct {
+	Component string
+	Grant     Grant
+}
+
+// Validate says which field cannot be. aesKey is EncodingAESKey in the clear, ""
+// for the one that is stored.
 func (c Component) Validate(aesKey string) error {
 	if err := ValidAppID(c.AppID); err != nil {
 		return err
 	}
 	// Contract: rules 3.2: 43 characters, the Base64 of 32 bytes without its "=".
 	// The platform's own sample keys leave the last bits set, hence no strict decoding.
-	if raw, err := base64.StdEncoding.DecodeString(aesKey + "="); err != nil || len(aesKey) != 43 || len(raw) != 32 {
+	if raw, err := base64.StdEncoding.DecodeString(aesKey + "="); aesKey != "" && (err != nil || len(aesKey) != 43 || len(raw) != 32) {
 		return invalidf("component %s: encoding_aes_key must be 43 characters of Base64", c.AppID)
 	}
 	for _, p := range c.IPAllowlist {
@@ -43,14 +52,19 @@ func (c Component) Validate(aesKey string) error {
 		}
 	}
 	for _, h := range c.RedirectHosts {
-		if h == "" || strings.ContainsAny(h, "/:@ ") {
-			return invalidf("component %s: redirect_hosts has %q: want a host name", c.AppID, h)
+		if u, err := url.Parse("https://" + h); h == "" || err != nil || u.Host != h || strings.ContainsAny(h, "/@ \\") {
+			return invalidf("component %s: redirect_hosts has %q: want a host name, with its port if that is not the usual one", c.AppID, h)
 		}
 	}
+	seen := map[string]bool{}
 	for _, g := range c.Grants {
-		if slices.ContainsFunc(g.PermissionSets, func(id int) bool { return id < 1 || id > 1000 }) {
-			return invalidf("component %s: permission_sets of %s: want numbers from 1 to 1000", c.AppID, g.AppID)
+		if err := ValidSets(g.PermissionSets); err != nil {
+			return invalidf("component %s: permission_sets of %s: %v", c.AppID, g.AppID, err)
 		}
+		if seen[g.AppID] {
+			return invalidf("component %s: authorizations names %s twice", c.AppID, g.AppID)
+		}
+		seen[g.AppID] = true
 	}
 	return ValidCallback(c.EventURL)
 }

@@ -25,6 +25,14 @@ type Directory struct {
 	// Changed is told after an account or one of its links changed, before the
 	// change is acknowledged.
 	Changed func(ctx context.Context, appid string)
+	// Wake is told that something waits to be pushed to a platform.
+	Wake func()
+	// Queued is told that an event waits to be sent to an account.
+	Queued func()
+
+	// Spend counts a call that has passed its secret: 45009 above the day's limit
+	// of the interface. nil = nobody counts.
+	Spend func(ctx context.Context, appid, path string) error
 
 	stable stableCalls
 }
@@ -98,9 +106,7 @@ func (d *Directory) Put(ctx context.Context, r Registration) error {
 		}
 		return nil
 	})
-	if err == nil {
-		d.changed(ctx, r.AppID)
-	}
+	d.changed(ctx, r.AppID)
 	return err
 }
 
@@ -124,9 +130,7 @@ func (d *Directory) Change(ctx context.Context, appid string, f func(*Account) e
 		}
 		return tx.PutAccount(ctx, a)
 	})
-	if err == nil {
-		d.changed(ctx, appid)
-	}
+	d.changed(ctx, appid)
 	return a, err
 }
 
@@ -155,9 +159,7 @@ func (d *Directory) Link(ctx context.Context, service, miniProgram string) error
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		return d.link(ctx, tx, service, miniProgram)
 	})
-	if err == nil {
-		d.changed(ctx, service)
-	}
+	d.changed(ctx, service)
 	return err
 }
 
@@ -180,9 +182,7 @@ func (d *Directory) link(ctx context.Context, tx Tx, service, miniProgram string
 // Unlink ends a link; ending one that is not there changes nothing.
 func (d *Directory) Unlink(ctx context.Context, service, miniProgram string) error {
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error { return tx.DeleteLink(ctx, service, miniProgram) })
-	if err == nil {
-		d.changed(ctx, service)
-	}
+	d.changed(ctx, service)
 	return err
 }
 
@@ -194,67 +194,6 @@ func (d *Directory) Links(ctx context.Context, service string) ([]string, error)
 		return err
 	})
 	return list, err
-}
-
-// PutComponent creates or replaces a third-party platform. The three secrets
-// come in the clear.
-func (d *Directory) PutComponent(ctx context.Context, c Component, secret, messageToken, aesKey string) error {
-	if err := c.Validate(aesKey); err != nil {
-		return err
-	}
-	return d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-		if _, err := tx.Account(ctx, c.AppID); err == nil {
-			return invalidf("appid %s is an account's", c.AppID)
-		} else if !errors.Is(err, ErrNoAccount) {
-			return err
-		}
-		for _, g := range c.Grants {
-			if _, err := tx.Account(ctx, g.AppID); err != nil && !errors.Is(err, ErrNoAccount) {
-				return err
-			} else if err != nil {
-				return invalidf("component %s: authorizations: there is no account %s", c.AppID, g.AppID)
-			}
-		}
-		sealed := c
-		sealed.CreatedAt = d.Now()
-		sealed.SecretHash = d.Key.Hash(secretPurpose(c.AppID), secret)
-		sealed.MessageToken = d.Key.Seal("components/message_token/"+c.AppID, []byte(messageToken))
-		sealed.EncodingAESKey = d.Key.Seal("components/encoding_aes_key/"+c.AppID, []byte(aesKey))
-		return tx.PutComponent(ctx, sealed)
-	})
-}
-
-// Caller is whose identity a valid token carries.
-type Caller struct {
-	Account
-}
-
-// Authenticate returns the account behind an access token: 40014 for a text
-// that cannot be one, 40001 for one that is unknown or was replaced, 42001
-// after its end. Contract: rules 3.6.
-func (d *Directory) Authenticate(ctx context.Context, text string) (Caller, error) {
-	if !tokenShape.MatchString(text) {
-		return Caller{}, errcode.InvalidAccessToken.With("the text has not the shape of a token")
-	}
-	var caller Caller
-	err := d.Store.ViewAccounts(ctx, func(tx Tx) error {
-		t, err := tx.Token(ctx, d.Key.Hash(tokenPurpose, text))
-		if errors.Is(err, ErrNoToken) {
-			return errcode.InvalidCredential.With("no such token")
-		}
-		if err != nil {
-			return err
-		}
-		if err := t.Check(d.Now()); err != nil {
-			return err
-		}
-		caller.Account, err = tx.Account(ctx, t.AppID)
-		if errors.Is(err, ErrNoAccount) {
-			return errcode.InvalidCredential.With("account %s is gone", t.AppID)
-		}
-		return err
-	})
-	return caller, err
 }
 
 // Credentials are what a token is asked for with.
@@ -271,11 +210,20 @@ type Issued struct {
 	ExpiresIn int
 }
 
+// CheckSecret checks an AppSecret where it is not traded for a token.
+func (d *Directory) CheckSecret(ctx context.Context, c Credentials, grant string) error {
+	return d.Store.ViewAccounts(ctx, func(tx Tx) error { return d.checkGrant(ctx, tx, c, grant) })
+}
+
 // check is the order of faults of both token calls. Contract: rules 3.1.
 func (d *Directory) check(ctx context.Context, tx Tx, c Credentials) error {
+	return d.checkGrant(ctx, tx, c, "client_credential")
+}
+
+func (d *Directory) checkGrant(ctx context.Context, tx Tx, c Credentials, grant string) error {
 	switch {
-	case c.GrantType != "client_credential":
-		return errcode.InvalidGrantType.With("grant_type is %q, not client_credential", c.GrantType)
+	case c.GrantType != grant:
+		return errcode.InvalidGrantType.With("grant_type is %q, not %s", c.GrantType, grant)
 	case c.AppID == "":
 		return errcode.AppIDMissing
 	case c.Secret == "":
@@ -285,6 +233,8 @@ func (d *Directory) check(ctx context.Context, tx Tx, c Credentials) error {
 	if errors.Is(err, ErrNoAccount) {
 		if _, err := tx.Component(ctx, c.AppID); err == nil {
 			return errcode.ComponentToken
+		} else if !errors.Is(err, ErrNoComponent) {
+			return err
 		}
 		return errcode.InvalidAppID.With("no account has the AppID %q", c.AppID)
 	}
@@ -299,7 +249,7 @@ func (d *Directory) check(ctx context.Context, tx Tx, c Credentials) error {
 		return errcode.SecretFrozen.With("the secret of %s is frozen", c.AppID)
 	case !allowed(c.IP, a.IPAllowlist):
 		ip := c.IP.Unmap()
-		return errcode.InvalidIP.Reworded("invalid ip %s ipv6 ::ffff:%s, not in whitelist", ip, ip).With("not in ip_allowlist of %s", c.AppID)
+		return errcode.InvalidIP.Reworded("invalid ip %s ipv6 %s, not in whitelist", ip, netip.AddrFrom16(ip.As16())).With("not in ip_allowlist of %s", c.AppID)
 	}
 	return nil
 }
@@ -354,7 +304,7 @@ func (d *Directory) issue(ctx context.Context, tx Tx, t Token, now, cut time.Tim
 	if t.Series == Stable {
 		t.Sealed = d.Key.Seal("access_tokens/"+t.Hash, []byte(text))
 	}
-	if err := tx.CutTokens(ctx, t.AppID, t.Series, cut); err != nil {
+	if err := cutEarlier(ctx, tx, t, cut); err != nil {
 		return Issued{}, err
 	}
 	if err := tx.ForgetTokens(ctx, t.AppID, now.Add(-tokenMemory)); err != nil {
@@ -368,19 +318,27 @@ func (d *Directory) issue(ctx context.Context, tx Tx, t Token, now, cut time.Tim
 // another, at most 20 times a day. 45009 and 45011 above the limits.
 // Contract: rules 3.1.
 func (d *Directory) StableToken(ctx context.Context, c Credentials, force bool) (Issued, error) {
-	return d.stableToken(ctx, c.AppID, force, func(tx Tx) error { return d.check(ctx, tx, c) })
+	check := func(tx Tx) error { return d.check(ctx, tx, c) }
+	return d.stableToken(ctx, c.AppID, force, check, func(now time.Time) error {
+		if err := d.stable.add(c.AppID, now); err != nil || d.Spend == nil {
+			return err
+		}
+		return d.Spend(ctx, c.AppID, "/cgi-bin/stable_token")
+	})
 }
 
 // OperatorToken returns an account's stable token to the operator, who may see
 // it without the secret.
 func (d *Directory) OperatorToken(ctx context.Context, appid string) (Issued, error) {
-	return d.stableToken(ctx, appid, false, func(tx Tx) error {
+	check := func(tx Tx) error {
 		_, err := tx.Account(ctx, appid)
 		return err
-	})
+	}
+	// The operator's looks are no calls of the account.
+	return d.stableToken(ctx, appid, false, check, func(time.Time) error { return nil })
 }
 
-func (d *Directory) stableToken(ctx context.Context, appid string, force bool, check func(Tx) error) (Issued, error) {
+func (d *Directory) stableToken(ctx context.Context, appid string, force bool, check func(Tx) error, spend func(now time.Time) error) (Issued, error) {
 	var issued Issued
 	found := false
 	current := func(tx Tx, now time.Time) error {
@@ -409,7 +367,7 @@ func (d *Directory) stableToken(ctx context.Context, appid string, force bool, c
 	if err := d.Store.ViewAccounts(ctx, func(tx Tx) error { return current(tx, now) }); err != nil {
 		return Issued{}, err
 	}
-	if err := d.stable.add(appid, now, d.Settings.Get().Day(now)); err != nil {
+	if err := spend(now); err != nil {
 		return Issued{}, err
 	}
 	if found {
@@ -452,17 +410,17 @@ func keepStable(t Token, now time.Time, force bool) bool {
 	return t.Left(now) > int(TokenOverlap/time.Second)
 }
 
-// stableCalls counts stable_token calls in memory: the limits guard this
-// process, and a durable count would cost a write for each answer that is
-// otherwise only read.
+// stableCalls counts the stable_token calls of a minute in memory: the limit
+// guards this process, and a durable count would cost a write for each answer
+// that is otherwise only read.
 type stableCalls struct {
 	mu    sync.Mutex
 	calls map[string]*stableCount
 }
 
 type stableCount struct {
-	minute, day         int64
-	inMinute, duringDay int
+	minute   int64
+	inMinute int
 }
 
 // ForgetCalls starts the counts in memory again (the emulator's reset).
@@ -472,7 +430,7 @@ func (d *Directory) ForgetCalls() {
 	d.stable.calls = nil
 }
 
-func (s *stableCalls) add(appid string, now time.Time, day int64) error {
+func (s *stableCalls) add(appid string, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.calls == nil {
@@ -486,23 +444,19 @@ func (s *stableCalls) add(appid string, now time.Time, day int64) error {
 	if minute := now.Unix() / 60; c.minute != minute {
 		c.minute, c.inMinute = minute, 0
 	}
-	if c.day != day {
-		c.day, c.duringDay = day, 0
-	}
-	switch {
-	case c.duringDay >= StablePerDay:
-		return errcode.DailyLimit.With("%s made %d stable_token calls today", appid, StablePerDay)
-	case c.inMinute >= StablePerMinute:
+	if c.inMinute >= StablePerMinute {
 		return errcode.MinuteLimit.With("%s made %d stable_token calls this minute", appid, StablePerMinute)
 	}
 	c.inMinute++
-	c.duringDay++
 	return nil
 }
 
+// changed is called whatever the transaction answered: an error may hide a
+// commit whose answer was lost, and reading again what did not change is
+// harmless.
 func (d *Directory) changed(ctx context.Context, appid string) {
 	if d.Changed != nil {
-		// The change is committed: it must show even if the caller went away.
+		// It must show even if the caller went away.
 		d.Changed(context.WithoutCancel(ctx), appid)
 	}
 }

@@ -26,11 +26,10 @@ type Tx interface {
 	// DeleteAccount removes the account with its members, links and tokens.
 	DeleteAccount(ctx context.Context, appid string) error
 
-	Linked(ctx context.Context, service, miniProgram string) (bool, error)
-	// Links lists the Mini Programs that a service account is linked with.
-	Links(ctx context.Context, service string) ([]string, error)
-	PutLink(ctx context.Context, service, miniProgram string, at time.Time) error
-	DeleteLink(ctx context.Context, service, miniProgram string) error
+	LinkTx
+	QRCodeTx
+	MessageTx
+	ComponentTx
 
 	// Component returns ErrNoComponent where there is none.
 	Component(ctx context.Context, appid string) (Component, error)

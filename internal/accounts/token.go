@@ -18,9 +18,8 @@ const (
 	ForceInterval = 30 * time.Second
 	// ForcedPerDay is how often a day a refresh may be forced.
 	ForcedPerDay = 20
-	// StablePerMinute and StablePerDay limit /cgi-bin/stable_token.
+	// StablePerMinute limits /cgi-bin/stable_token.
 	StablePerMinute = 10_000
-	StablePerDay    = 500_000
 	// tokenMemory is how long an expired token is remembered, so that it is
 	// answered 42001 and not 40001.
 	tokenMemory = 7 * 24 * time.Hour
@@ -30,10 +29,16 @@ const (
 // apart: neither call affects the other's token. Contract: rules 3.1.
 type Series string
 
-// The two series of tokens.
+// The series of tokens.
 const (
 	Plain  Series = "plain"
 	Stable Series = "stable"
+	// Platform is the series of component_access_tokens, whose AppID is the
+	// third-party platform's.
+	Platform Series = "component"
+	// Authorizer is the series of the tokens with which a platform calls for an
+	// account, one series for each platform.
+	Authorizer Series = "authorizer"
 )
 
 // Token is an access token as stored: the text itself only as a keyed hash
@@ -41,6 +46,7 @@ const (
 type Token struct {
 	Hash      string
 	AppID     string
+	Component string // Authorizer only: the platform that calls
 	Series    Series
 	Sealed    string // Stable only
 	Forced    bool
@@ -50,10 +56,12 @@ type Token struct {
 }
 
 // Check returns nil while the token works: 40001 once it was replaced and its
-// overlap is over, 42001 after its two hours. Contract: rules 3.1, 3.6.
+// overlap is over, 42001 after its two hours. A token that had ended before
+// another took its place stays 42001. Contract: rules 3.1, 3.6.
 func (t Token) Check(now time.Time) error {
+	replaced := !t.CutAt.IsZero() && t.CutAt.Add(-TokenOverlap).Before(t.ExpiresAt)
 	switch {
-	case !t.CutAt.IsZero() && !now.Before(t.CutAt):
+	case replaced && !now.Before(t.CutAt):
 		return errcode.InvalidCredential.With("the token of %s was replaced", t.AppID)
 	case !now.Before(t.ExpiresAt):
 		return errcode.TokenExpired.With("the token of %s expired at %s", t.AppID, t.ExpiresAt.Format(time.RFC3339))

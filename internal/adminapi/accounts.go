@@ -53,7 +53,8 @@ type accountInput struct {
 	SecretFrozen  bool                     `json:"secret_frozen,omitempty"`
 }
 
-type appidPath struct {
+// AppIDPath is exported because huma sees no embedded field that is not.
+type AppIDPath struct {
 	AppID string `path:"appid" maxLength:"128"`
 }
 
@@ -108,13 +109,13 @@ func (a *Admin) registerAccounts(api huma.API) {
 		return &answer[accountList]{shown}, nil
 	})
 
-	huma.Register(api, operation(http.MethodGet, "/accounts/{appid}", "getAccount", "Show an account"), func(ctx context.Context, in *appidPath) (*answer[account], error) {
+	huma.Register(api, operation(http.MethodGet, "/accounts/{appid}", "getAccount", "Show an account"), func(ctx context.Context, in *AppIDPath) (*answer[account], error) {
 		one, err := a.Accounts.Get(ctx, in.AppID)
 		return a.shown(ctx, one, err)
 	})
 
 	huma.Register(api, operation(http.MethodPut, "/accounts/{appid}", "putAccount", "Create or replace an account"), func(ctx context.Context, in *struct {
-		appidPath
+		AppIDPath
 		Body accountInput
 	}) (*answer[account], error) {
 		b := in.Body
@@ -131,7 +132,7 @@ func (a *Admin) registerAccounts(api huma.API) {
 	})
 
 	huma.Register(api, operation(http.MethodPut, "/accounts/{appid}/versions", "setVersions", "Say which versions of a Mini Program exist"), func(ctx context.Context, in *struct {
-		appidPath
+		AppIDPath
 		Body struct {
 			Versions []accounts.Version `json:"versions"`
 		}
@@ -143,7 +144,7 @@ func (a *Admin) registerAccounts(api huma.API) {
 	})
 
 	huma.Register(api, operation(http.MethodPut, "/accounts/{appid}/jump", "setJump", "Switch all rules of an account on or off"), func(ctx context.Context, in *struct {
-		appidPath
+		AppIDPath
 		Body struct {
 			Open bool `json:"open"`
 		}
@@ -154,12 +155,12 @@ func (a *Admin) registerAccounts(api huma.API) {
 		})
 	})
 
-	type memberPath struct {
-		appidPath
+	type MemberPath struct {
+		AppIDPath
 		User string `path:"user" maxLength:"512"`
 	}
 	huma.Register(api, operation(http.MethodPut, "/accounts/{appid}/members/{user}", "putMember", "Give a user a role"), func(ctx context.Context, in *struct {
-		memberPath
+		MemberPath
 		Body struct {
 			Role accounts.Role `json:"role" enum:"admin,developer,trial"`
 		}
@@ -174,7 +175,7 @@ func (a *Admin) registerAccounts(api huma.API) {
 			return nil
 		})
 	})
-	huma.Register(api, operation(http.MethodDelete, "/accounts/{appid}/members/{user}", "deleteMember", "Take a user's role away"), func(ctx context.Context, in *memberPath) (*answer[account], error) {
+	huma.Register(api, operation(http.MethodDelete, "/accounts/{appid}/members/{user}", "deleteMember", "Take a user's role away"), func(ctx context.Context, in *MemberPath) (*answer[account], error) {
 		return a.change(ctx, in.AppID, func(one *accounts.Account) error {
 			members := maps.Clone(one.Members)
 			delete(members, in.User)
@@ -183,18 +184,18 @@ func (a *Admin) registerAccounts(api huma.API) {
 		})
 	})
 
-	type linkPath struct {
-		appidPath
+	type LinkPath struct {
+		AppIDPath
 		MiniProgram string `path:"mini_program" maxLength:"128"`
 	}
-	huma.Register(api, operation(http.MethodPut, "/accounts/{appid}/links/{mini_program}", "putLink", "Link a service account with a Mini Program"), func(ctx context.Context, in *linkPath) (*answer[account], error) {
+	huma.Register(api, operation(http.MethodPut, "/accounts/{appid}/links/{mini_program}", "putLink", "Link a service account with a Mini Program"), func(ctx context.Context, in *LinkPath) (*answer[account], error) {
 		if err := a.Accounts.Link(ctx, in.AppID, in.MiniProgram); err != nil {
 			return nil, a.problem(ctx, err)
 		}
 		one, err := a.Accounts.Get(ctx, in.AppID)
 		return a.shown(ctx, one, err)
 	})
-	huma.Register(api, operation(http.MethodDelete, "/accounts/{appid}/links/{mini_program}", "deleteLink", "End a link"), func(ctx context.Context, in *linkPath) (*answer[account], error) {
+	huma.Register(api, operation(http.MethodDelete, "/accounts/{appid}/links/{mini_program}", "deleteLink", "End a link"), func(ctx context.Context, in *LinkPath) (*answer[account], error) {
 		if err := a.Accounts.Unlink(ctx, in.AppID, in.MiniProgram); err != nil {
 			return nil, a.problem(ctx, err)
 		}
@@ -205,7 +206,7 @@ func (a *Admin) registerAccounts(api huma.API) {
 	type quota struct {
 		PublishesLeft int `json:"publishes_left" doc:"of this calendar month"`
 	}
-	huma.Register(api, operation(http.MethodGet, "/accounts/{appid}/quota", "getQuota", "How many publishes are left this month"), func(ctx context.Context, in *appidPath) (*answer[quota], error) {
+	huma.Register(api, operation(http.MethodGet, "/accounts/{appid}/quota", "getQuota", "How many publishes are left this month"), func(ctx context.Context, in *AppIDPath) (*answer[quota], error) {
 		one, err := a.Accounts.Get(ctx, in.AppID)
 		if err != nil {
 			return nil, a.problem(ctx, err)

@@ -4,8 +4,10 @@
 package adminapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
@@ -23,20 +26,30 @@ import (
 type Admin struct {
 	Accounts *accounts.Directory
 	Rules    *rules.Book
+	Codes    *codes.Press
+	OpenIDs  *accounts.OpenIDs
 	Keys     *scan.Keys
 	Settings *settings.Live
 	// SaveSettings keeps the fields that a JSON object names over a restart.
 	SaveSettings func(ctx context.Context, object []byte) error
-	Log          *slog.Logger
+	// Export writes an archive of everything; an error before its first byte
+	// leaves w untouched.
+	Export func(ctx context.Context, w io.Writer, passphrase string) error
+	Log    *slog.Logger
 }
 
 // Register adds every operation to the API and its document.
 func (a *Admin) Register(api huma.API) {
 	a.registerAccounts(api)
+	a.registerComponents(api)
+	a.registerLinks(api)
 	a.registerRules(api)
 	a.registerDomains(api)
 	a.registerSettings(api)
 	a.registerKeys(api)
+	a.registerCodes(api)
+	a.registerUsers(api)
+	a.registerBackup(api)
 }
 
 // problem turns an error of the domain into a problem document. What nobody
@@ -47,11 +60,23 @@ func (a *Admin) problem(ctx context.Context, err error) error {
 		return nil
 	case errors.Is(err, accounts.ErrNoAccount):
 		return huma.Error404NotFound("there is no account with this appid")
-	case errors.Is(err, rules.ErrNotLink), errors.Is(err, errcode.IllegalPrefix):
+	case errors.Is(err, accounts.ErrNoComponent):
+		return huma.Error404NotFound("there is no third-party platform with this appid")
+	case errors.Is(err, accounts.ErrNoGrant):
+		return huma.Error404NotFound("the account did not authorise this platform")
+	case errors.Is(err, codes.ErrNoBatch):
+		return huma.Error404NotFound("there is no application with this id")
+	case errors.Is(err, rules.ErrNotLink):
 		return huma.Error422UnprocessableEntity(err.Error())
 	}
 	if invalid, ok := errors.AsType[accounts.Invalid](err); ok {
 		return huma.Error422UnprocessableEntity(string(invalid))
+	}
+	if conflict, ok := errors.AsType[codes.Conflict](err); ok {
+		return huma.Error409Conflict(string(conflict))
+	}
+	if code, detail := errcode.Of(err); code != errcode.SystemError {
+		return huma.Error422UnprocessableEntity(cmp.Or(detail, code.Meaning))
 	}
 	a.Log.ErrorContext(ctx, "admin call failed", "error", err)
 	return huma.Error500InternalServerError("the call failed inside the server: its log says why")

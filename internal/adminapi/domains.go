@@ -19,7 +19,7 @@ func (a *Admin) registerDomains(api huma.API) {
 	type domainList struct {
 		Domains []domain `json:"domains"`
 	}
-	type hostPath struct {
+	type HostPath struct {
 		Host string `path:"host" maxLength:"300"`
 	}
 	all := func(ctx context.Context) (*answer[domainList], error) {
@@ -43,14 +43,14 @@ func (a *Admin) registerDomains(api huma.API) {
 		return all(ctx)
 	})
 	huma.Register(api, operation(http.MethodPut, "/domains/{host}", "putDomain", "Trust a host, or deny it and those below it"), func(ctx context.Context, in *struct {
-		hostPath
+		HostPath
 		Body struct {
 			Status rules.DomainStatus `json:"status" enum:"trusted,denied,no_icp"`
 		}
 	}) (*answer[domainList], error) {
 		return set(ctx, in.Host, in.Body.Status)
 	})
-	huma.Register(api, operation(http.MethodDelete, "/domains/{host}", "deleteDomain", "Say nothing of a host any more"), func(ctx context.Context, in *hostPath) (*answer[domainList], error) {
+	huma.Register(api, operation(http.MethodDelete, "/domains/{host}", "deleteDomain", "Say nothing of a host any more"), func(ctx context.Context, in *HostPath) (*answer[domainList], error) {
 		return set(ctx, in.Host, "")
 	})
 }

@@ -21,6 +21,10 @@ func (a *Admin) registerSettings(api huma.API) {
 	}) (*answer[any], error) {
 		changing.Lock()
 		defer changing.Unlock()
+		var object map[string]json.RawMessage
+		if err := json.Unmarshal(in.Body, &object); err != nil || object == nil {
+			return nil, huma.Error422UnprocessableEntity("settings: want a JSON object")
+		}
 		next, err := settings.Merge(a.Settings.Get(), in.Body)
 		if err != nil {
 			return nil, huma.Error422UnprocessableEntity(err.Error())

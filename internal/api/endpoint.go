@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/calls"
+	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/settings"
@@ -30,6 +32,8 @@ const MaxBody = 1 << 20
 type API struct {
 	Accounts *accounts.Directory
 	Rules    *rules.Book
+	Codes    *codes.Press
+	Calls    *calls.Book
 	Settings *settings.Live
 	Log      *slog.Logger
 	Now      func() time.Time // the server's clock, which an emulator moves
@@ -45,8 +49,9 @@ type API struct {
 	// Observe counts calls; path is an endpoint's, or "" for an unknown one.
 	Observe func(path string, errcode int, d time.Duration)
 
-	limiter limiter
-	table   map[string]endpoint
+	limiter  limiter
+	pictures limiter
+	table    map[string]endpoint
 }
 
 // Fault is what goes wrong with one call. The zero value is nothing.
@@ -71,10 +76,15 @@ func (a *API) Handler() http.Handler {
 type needs int
 
 const (
-	open      needs = 0
-	token     needs = 1 << iota // an access token in the query
-	emptyBody                   // an empty body counts as {}
-	anyMethod                   // GET, with the fields in the query
+	open        needs = 0
+	token       needs = 1 << iota // an access token in the query
+	emptyBody                     // an empty body counts as {}
+	anyMethod                     // GET, with the fields in the query
+	ticketOnly                    // a setting lets the call come without a token
+	listing                       // a setting lets the call come by GET
+	platform                      // a third-party platform's own token, and its AppID in component_appid
+	eitherToken                   // with token: a platform's own token will do
+	queryToo                      // fields may stand in the query, and the body be empty
 )
 
 type endpoint struct {
@@ -82,6 +92,7 @@ type endpoint struct {
 	needs needs
 	serve func(context.Context, *call, *fields) (any, error)
 	codes []*errcode.Code
+	sets  sets
 }
 
 // post makes an endpoint that takes a JSON object.
@@ -94,6 +105,18 @@ func get(path string, f func(context.Context, *call, *fields) (any, error), code
 	return endpoint{path: path, needs: anyMethod, serve: f, codes: codes}
 }
 
+// streamed is an answer that goes out by itself and not as one JSON value.
+type streamed interface {
+	// masked is the answer as it may be recorded.
+	masked() []byte
+	write(ctx context.Context, w http.ResponseWriter) error
+}
+
+// getOrPost is get for an endpoint that wants a token.
+func getOrPost(path string, n needs, f func(context.Context, *call, *fields) (any, error), codes ...*errcode.Code) endpoint {
+	return endpoint{path: path, needs: n | anyMethod, serve: f, codes: codes}
+}
+
 // call is one call on its way.
 type call struct {
 	rid    string
@@ -101,13 +124,21 @@ type call struct {
 	query  url.Values
 	body   []byte
 	caller accounts.Account // zero where the endpoint wants no token
+	// component is the platform that calls for itself or for caller; "" where
+	// an account calls with a token of its own.
+	component string
+	// proven is who gave the right secret where the endpoint wants no token.
+	proven string
 }
+
+// codes is the call as the codes see it.
+func (c *call) codes() codes.Call { return codes.Call{Caller: c.caller, RID: c.rid} }
 
 // rules is the call as the rules see it.
 func (c *call) rules() rules.Call { return rules.Call{Caller: c.caller, RID: c.rid} }
 
 func (a *API) serve(w http.ResponseWriter, r *http.Request) {
-	began := a.RealNow()
+	began, at := a.RealNow(), a.Now()
 	c := &call{rid: a.newRID(), ip: a.ClientIP(r), query: r.URL.Query()}
 	e, known := a.table[r.URL.Path]
 	var reply any
@@ -118,17 +149,29 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	code, detail := errcode.Of(err)
 	detail = cut(detail, maxDetail) // it may quote the caller
-	body := encodeReply(reply, code, c.rid)
+	var body []byte
+	stream, streams := reply.(streamed)
+	if streams = streams && err == nil && !fault.DropAfter; streams {
+		body = stream.masked()
+		err = stream.write(r.Context(), w)
+	} else {
+		body = a.encodeReply(e, reply, code, detail, c.rid)
+	}
 	took := a.RealNow().Sub(began)
 	a.log(r, e, c, code, detail, err, took)
 	if a.Observe != nil {
 		a.Observe(e.path, code.Number, took)
 	}
+	record := newRecord(at, r, e, c, body, code, detail, took)
 	if a.Record != nil {
-		a.Record(newRecord(a.Now(), r, e, c, body, code, detail, took))
+		a.Record(record)
 	}
-	if fault.Drop || fault.DropAfter {
+	a.remember(c, at, record)
+	if fault.Drop || fault.DropAfter || streams && err != nil {
 		panic(http.ErrAbortHandler) // net/http closes the connection
+	}
+	if streams {
+		return
 	}
 	// The word is "encoding" on the platform, not "charset".
 	w.Header().Set("Content-Type", "application/json; encoding=utf-8")
@@ -136,19 +179,33 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	w.Write(body)
 }
 
-// run does what all endpoints share, in this order: method, token, limit of
+// run does what all endpoints share, in this order: method, token, limits of
 // calls, body, injected fault, the endpoint itself.
 func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (any, Fault, error) {
 	ctx := r.Context()
+	s := a.Settings.Get()
+	if e.needs&listing != 0 && s.RulesByGet && r.Method == http.MethodGet {
+		e.needs |= anyMethod
+	}
 	if e.needs&anyMethod == 0 && r.Method != http.MethodPost {
 		return nil, Fault{}, errcode.RequirePost.With("got %.16s", r.Method)
 	}
-	if e.needs&token != 0 {
-		if err := a.authenticate(ctx, c); err != nil {
+	if e.needs&token != 0 && !(e.needs&ticketOnly != 0 && s.TicketWithoutToken && c.query.Get("access_token") == "") {
+		if err := a.authenticate(ctx, e, c); err != nil {
 			return nil, Fault{}, err
 		}
-		if limit := a.Settings.Get().RateLimit; !a.limiter.allow(c.caller.AppID+" "+e.path, limit, a.RealNow()) {
-			return nil, Fault{}, errcode.TooFrequent.With("%s called %s more than %d times within a second", c.caller.AppID, e.path, limit)
+		if limit := s.RateLimit; !a.limiter.allow(c.account()+" "+e.path, limit, a.RealNow()) {
+			return nil, Fault{}, errcode.TooFrequent.With("%s called %s more than %d times within a second", c.account(), e.path, limit)
+		}
+	}
+	if e.needs&platform != 0 {
+		if err := a.authenticatePlatform(ctx, c); err != nil {
+			return nil, Fault{}, err
+		}
+	}
+	if who := c.account(); who != "" {
+		if err := a.Calls.Spend(ctx, who, e.path); err != nil {
+			return nil, Fault{}, err
 		}
 	}
 	f, err := a.readFields(w, r, e, c)
@@ -169,6 +226,11 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 	if fault.Drop {
 		return nil, fault, errcode.SystemError.With("dropped by a fault")
 	}
+	if e.needs&platform != 0 {
+		if err := a.ownComponent(ctx, c, f); err != nil {
+			return nil, fault, err
+		}
+	}
 	reply, err := e.serve(ctx, c, f)
 	// A wrong type is reported before what the endpoint made of it.
 	if f.err != nil {
@@ -185,18 +247,10 @@ func (a *API) fault(e endpoint, c *call, f *fields) Fault {
 	if appid == "" {
 		appid, _ = f.peek("appid")
 	}
-	return a.Faults(e.path, appid)
-}
-
-// authenticate finds whose token is in the query.
-func (a *API) authenticate(ctx context.Context, c *call) error {
-	text := c.query.Get("access_token")
-	if text == "" {
-		return errcode.TokenMissing.With("no access_token in the query")
+	if component, ok := f.peek("component_appid"); ok && appid == "" {
+		appid = component
 	}
-	caller, err := a.Accounts.Authenticate(ctx, text)
-	c.caller = caller.Account
-	return err
+	return a.Faults(e.path, appid)
 }
 
 // readFields reads the body, or the query of an endpoint that takes one.
@@ -224,21 +278,32 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 	_ = control.SetReadDeadline(time.Time{})
 	c.body = body
 	if strings.TrimSpace(string(body)) == "" {
-		if e.needs&emptyBody == 0 {
+		if e.needs&queryToo == 0 && (e.needs&emptyBody == 0 || a.Settings.Get().StrictEmptyBody) {
 			return nil, errcode.EmptyPostData.With("the body is empty: want a JSON object")
 		}
 		body = []byte("{}")
 	}
-	return parseFields(body)
+	f, err := parseFields(body)
+	if err == nil && e.needs&queryToo != 0 {
+		for name, value := range queryFields(c.query).raw {
+			if f.absent(name) {
+				f.raw[name] = value
+			}
+		}
+	}
+	return f, err
 }
 
 // log writes the one line of a call. Texts of the caller are quoted and cut.
 func (a *API) log(r *http.Request, e endpoint, c *call, code *errcode.Code, detail string, err error, took time.Duration) {
 	attrs := []slog.Attr{
 		slog.String("rid", c.rid), slog.String("endpoint", e.path), slog.Int("errcode", code.Number),
-		slog.String("account", c.caller.AppID), slog.String("ip", c.ip.String()), slog.Duration("took", took),
+		slog.String("account", c.account()), slog.String("ip", c.ip.String()), slog.Duration("took", took),
 	}
 	level := slog.LevelInfo
+	if c.component != "" {
+		attrs = append(attrs, slog.String("component", c.component))
+	}
 	if e.path == "" {
 		attrs = append(attrs, slog.String("path", fmt.Sprintf("%.200s", r.URL.Path)))
 	}
@@ -258,5 +323,6 @@ func (a *API) log(r *http.Request, e endpoint, c *call, code *errcode.Code, deta
 
 func declared(e endpoint, code *errcode.Code) bool {
 	same := func(c *errcode.Code) bool { return c.Number == code.Number }
-	return slices.ContainsFunc(shared, same) || slices.ContainsFunc(e.codes, same)
+	return slices.ContainsFunc(shared, same) || slices.ContainsFunc(e.codes, same) ||
+		e.needs&token != 0 && slices.ContainsFunc(behalf, same)
 }

@@ -1,6 +1,9 @@
 package api
 
-import "github.com/qrjump/qrjump/internal/errcode"
+import (
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/errcode"
+)
 
 // endpoints is the whole wire on one screen. Each line names the codes that
 // the endpoint itself can answer; the codes of shared are everywhere.
@@ -9,31 +12,85 @@ func (a *API) endpoints() []endpoint {
 		get("/cgi-bin/token", a.token, credentialCodes...),
 		post("/cgi-bin/stable_token", open, a.stableToken, append(credentialCodes, errcode.MinuteLimit)...),
 
+		post("/cgi-bin/clear_quota", token|eitherToken, a.clearQuota, errcode.InvalidAppID, errcode.ClearLimit),
+		post("/cgi-bin/clear_quota/v2", queryToo, a.clearBySecret, append(credentialCodes, errcode.ClearLimit)...),
+		post("/cgi-bin/component/clear_quota/v2", queryToo, a.clearByPlatform, append(platformCodes, errcode.ClearLimit)...),
+		post("/cgi-bin/openapi/quota/get", token|eitherToken, a.getQuota, errcode.PathNotFound, errcode.PathNotPermitted),
+		post("/cgi-bin/openapi/quota/clear", token|eitherToken, a.clearPath, errcode.PathNotFound, errcode.PathNotPermitted, errcode.ClearLimit),
+		post("/cgi-bin/openapi/rid/get", token|eitherToken, a.getRID, errcode.RIDNotFound, errcode.RIDInvalid, errcode.RIDForbidden, errcode.RIDTooOld),
+		getOrPost("/cgi-bin/get_api_domain_ip", token|eitherToken, a.apiIPs),
+		getOrPost("/cgi-bin/getcallbackip", token|eitherToken, a.callbackIPs),
+
 		post("/cgi-bin/wxopen/qrcodejumpadd", token, a.addRule,
 			errcode.InvalidArgs, errcode.PersonalSubject, errcode.Unauthorized, errcode.InvalidWeappAppID, errcode.IllegalPrefix,
 			errcode.TestLinkNotBelow, errcode.PrefixAdded, errcode.PrefixOwned, errcode.PrefixLimit, errcode.PrefixDenied,
-			errcode.ICPFailed, errcode.ConfirmFileFailed),
-		post("/cgi-bin/wxopen/qrcodejumpget", token|emptyBody, a.listRules,
-			errcode.InvalidArgs, errcode.PersonalSubject, errcode.Unauthorized, errcode.InvalidWeappAppID),
+			errcode.ICPFailed, errcode.ConfirmFileFailed).under(ruleSets),
+		post("/cgi-bin/wxopen/qrcodejumpget", token|emptyBody|listing, a.listRules,
+			errcode.InvalidArgs, errcode.PersonalSubject, errcode.Unauthorized, errcode.InvalidWeappAppID).under(ruleSets),
 		post("/cgi-bin/wxopen/qrcodejumppublish", token, a.publishRule,
-			errcode.InvalidArgs, errcode.PersonalSubject, errcode.Unauthorized, errcode.NotReleased, errcode.PublishQuota),
+			errcode.InvalidArgs, errcode.PersonalSubject, errcode.Unauthorized, errcode.NotReleased, errcode.PublishQuota).under(ruleSets),
 		post("/cgi-bin/wxopen/qrcodejumpdelete", token, a.deleteRule,
-			errcode.InvalidArgs, errcode.PersonalSubject, errcode.Unauthorized),
+			errcode.InvalidArgs, errcode.PersonalSubject, errcode.Unauthorized).under(ruleSets),
 		post("/cgi-bin/wxopen/qrcodejumpdownload", token|emptyBody, a.downloadRuleFile,
-			errcode.PersonalSubject, errcode.Unauthorized),
+			errcode.PersonalSubject, errcode.Unauthorized).under(ruleSets),
+
+		post("/cgi-bin/wxopen/wxamplink", token, a.askLink,
+			append(linkFaults, errcode.Unauthorized, errcode.InvalidAppID, errcode.LinkQuota, errcode.LinkLimit, errcode.LinkSent, errcode.HasLinked)...).under(only(accounts.Linking)),
+		post("/cgi-bin/wxopen/wxamplinkget", token|emptyBody, a.listLinks, errcode.Unauthorized).under(only(accounts.Linking)),
+		post("/cgi-bin/wxopen/wxampunlink", token, a.endLink,
+			append(linkFaults, errcode.Unauthorized, errcode.InvalidAppID, errcode.UnlinkSent)...).under(only(accounts.Linking)),
+		post("/cgi-bin/qrcode/create", token, a.createQRCode,
+			errcode.InvalidActionName, errcode.InvalidActionInfo, errcode.QRCodeLimit, errcode.Unauthorized).under(only(accounts.AccountService)),
+		get("/cgi-bin/showqrcode", a.showQRCode),
+
+		post("/intp/marketcode/applycode", token, a.applyCode, errcode.InvalidArgs, errcode.Unauthorized, errcode.DailyLimit).under(only(accounts.OneItemOneCode)),
+		post("/intp/marketcode/applycodequery", token, a.queryApplication, errcode.InvalidArgs, errcode.Unauthorized, errcode.NotOwnApplication).under(only(accounts.OneItemOneCode)),
+		post("/intp/marketcode/applycodedownload", token, a.downloadCodes,
+			errcode.InvalidArgs, errcode.Unauthorized, errcode.NotOwnApplication, errcode.SegmentExpired).under(only(accounts.OneItemOneCode)),
+		post("/intp/marketcode/codeactive", token, a.activateCodes,
+			errcode.InvalidArgs, errcode.Unauthorized, errcode.NotOwnApplication, errcode.InvalidAppID).under(only(accounts.OneItemOneCode)),
+		post("/intp/marketcode/codeactivequery", token, a.queryCode, errcode.InvalidArgs, errcode.Unauthorized, errcode.NotOwnApplication).under(only(accounts.OneItemOneCode)),
+		post("/intp/marketcode/tickettocode", token|ticketOnly, a.tradeTicket, errcode.InvalidArgs, errcode.Unauthorized).under(only(accounts.OneItemOneCode)),
+
+		post("/cgi-bin/component/api_start_push_ticket", open, a.startPushTicket, platformCodes...),
+		post("/cgi-bin/component/api_component_token", open, a.componentToken,
+			append(platformCodes, errcode.TicketExpired, errcode.TicketInvalid, errcode.DailyLimit)...),
+		post("/cgi-bin/component/api_create_preauthcode", platform, a.createPreAuthCode, onPlatform...),
+		post("/cgi-bin/component/api_query_auth", platform, a.queryAuth,
+			append(onPlatform, errcode.NotAuthorizing, errcode.GrantCodeInvalid, errcode.GrantCodeExpired)...),
+		post("/cgi-bin/component/api_authorizer_token", platform, a.authorizerToken,
+			append(onPlatform, errcode.NotAuthorizing, errcode.RefreshReplaced, errcode.InvalidRefresh)...),
+		post("/cgi-bin/component/api_get_authorizer_info", platform, a.authorizerInfo, append(onPlatform, errcode.NotAuthorizing)...),
+		post("/cgi-bin/component/api_get_authorizer_list", platform, a.authorizerList, append(onPlatform, errcode.TooManyListed)...),
+
+		get("/sns/jscode2session", a.tradeLogin, append(credentialCodes, errcode.LoginCodeMissing, errcode.InvalidLoginCode, errcode.LoginCodeUsed)...),
 	}
 }
 
 // shared are the codes that every endpoint can answer.
 var shared = []*errcode.Code{
 	errcode.OK, errcode.SystemError, errcode.RequirePost, errcode.EmptyPostData, errcode.DataFormat, errcode.InvalidArgs,
-	errcode.TokenMissing, errcode.InvalidCredential, errcode.InvalidAccessToken, errcode.TokenExpired, errcode.TooFrequent,
+	errcode.TokenMissing, errcode.InvalidCredential, errcode.InvalidAccessToken, errcode.TokenExpired, errcode.TooFrequent, errcode.DailyLimit,
+}
+
+// linkFaults are answered by the link calls only where a fault injects them.
+var linkFaults = []*errcode.Code{
+	errcode.BindLimit, errcode.BindLimitToo, errcode.OverseasLink, errcode.NearbyLink, errcode.StoreLink, errcode.BannedLink,
+	errcode.SameRealname, errcode.OtherRealname,
 }
 
 var credentialCodes = []*errcode.Code{
 	errcode.InvalidGrantType, errcode.AppIDMissing, errcode.SecretMissing, errcode.InvalidAppID, errcode.InvalidSecret,
 	errcode.InvalidIP, errcode.SecretFrozen, errcode.ComponentToken, errcode.DailyLimit,
 }
+
+// platformCodes are those of calls with a platform's secret, onPlatform those
+// of calls with its token.
+var (
+	platformCodes = []*errcode.Code{errcode.ComponentMissing, errcode.SecretMissing, errcode.InvalidAppID, errcode.InvalidSecret,
+		errcode.InvalidComponent, errcode.ComponentIP}
+	onPlatform = []*errcode.Code{errcode.ComponentMissing, errcode.InvalidAppID, errcode.InvalidComponent, errcode.ComponentIP, errcode.WantsComponent}
+)
 
 // Paths are the paths of all endpoints.
 func Paths() []string {
@@ -56,7 +113,7 @@ type Description struct {
 func Describe() []Description {
 	var list []Description
 	for _, e := range (&API{}).endpoints() {
-		d := Description{Path: e.path, Method: "POST", Token: e.needs&token != 0, Codes: e.codes}
+		d := Description{Path: e.path, Method: "POST", Token: e.needs&(token|platform) != 0, Codes: e.codes}
 		if e.needs&anyMethod != 0 {
 			d.Method = "GET"
 		}

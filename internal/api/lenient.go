@@ -99,8 +99,8 @@ func (f *fields) text(name string) string {
 
 // target returns the Mini Program that a service account's call is about. The
 // calls of others may carry anything there. Contract: clients 3.
-func (f *fields) target(caller accounts.Account) string {
-	if caller.Kind != accounts.ServiceAccount || strings.TrimSpace(string(f.raw["appid"])) == "0" {
+func (f *fields) target(caller accounts.Kind) string {
+	if caller != accounts.ServiceAccount || strings.TrimSpace(string(f.raw["appid"])) == "0" {
 		return ""
 	}
 	return f.text("appid")
@@ -172,4 +172,17 @@ func (f *fields) texts(name string) (list []string, given bool) {
 		list = append(list, *s)
 	}
 	return list, true
+}
+
+// textOrNumber returns a text that some callers send as a number, with its
+// digits as they came.
+func (f *fields) textOrNumber(name string) string {
+	if f.absent(name) {
+		return ""
+	}
+	var n json.Number
+	if raw := f.raw[name]; raw[0] != '"' && json.Unmarshal(raw, &n) == nil {
+		return n.String()
+	}
+	return f.text(name)
 }

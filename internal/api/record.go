@@ -45,18 +45,23 @@ var hidden = []string{
 
 const masked = "[masked]"
 
-func isHidden(name string) bool { return slices.Contains(hidden, strings.ToLower(name)) }
+// isHidden also knows names that nobody has yet: better one too many.
+func isHidden(name string) bool {
+	name = strings.ToLower(name)
+	return slices.Contains(hidden, name) || strings.Contains(name, "secret") || strings.Contains(name, "token") || strings.Contains(name, "ticket")
+}
 
 func newRecord(at time.Time, r *http.Request, e endpoint, c *call, answer []byte, code *errcode.Code, detail string, took time.Duration) Record {
 	request := maskBody(c.body)
-	if e.needs&token == 0 && len(c.body) > 0 && !json.Valid(c.body) {
+	var object map[string]any
+	if e.needs&token == 0 && len(c.body) > 0 && json.Unmarshal(c.body, &object) != nil {
 		// It holds a secret, and where in a text of no known form nobody can say.
-		request = fmt.Sprintf("[not JSON, %d bytes]", len(c.body))
+		request = fmt.Sprintf("[not a JSON object, %d bytes]", len(c.body))
 	}
 	return Record{
-		RID: c.rid, At: at, Account: c.caller.AppID, IP: c.ip.String(), Method: cut(r.Method, 16),
+		RID: c.rid, At: at, Account: c.account(), IP: c.ip.String(), Method: cut(r.Method, 16),
 		URL:     cut(r.URL.Path, 256) + maskQuery(c.query),
-		Request: request, Answer: maskBody(answer),
+		Request: request, Answer: maskAnswer(answer),
 		ErrCode: code.Number, Detail: detail, Took: took,
 	}
 }
@@ -96,11 +101,25 @@ func maskBody(body []byte) string {
 	if json.Unmarshal(body, &v) != nil {
 		return cut(hiddenPair.ReplaceAllString(string(body), "${1}"+masked), maxRecorded)
 	}
-	shown, err := json.Marshal(maskValue(v))
-	if err != nil {
+	var shown strings.Builder
+	out := json.NewEncoder(&shown)
+	out.SetEscapeHTML(false)
+	if out.Encode(maskValue(v)) != nil {
 		return masked
 	}
-	return cut(string(shown), maxRecorded)
+	return cut(strings.TrimSuffix(shown.String(), "\n"), maxRecorded)
+}
+
+// hiddenAnswer finds hidden values in the beginning of an answer of our own.
+var hiddenAnswer = regexp.MustCompile(`("(?:` + strings.Join(hidden, "|") + `)":)"(?:[^"\\]|\\.)*"?`)
+
+// maskAnswer is maskBody for an answer of our own: of a long one only the
+// beginning is looked at, because only that is kept.
+func maskAnswer(answer []byte) string {
+	if len(answer) <= 2*maxRecorded {
+		return maskBody(answer)
+	}
+	return cut(hiddenAnswer.ReplaceAllString(string(answer[:maxRecorded+1]), `${1}"`+masked+`"`), maxRecorded)
 }
 
 func maskValue(v any) any {

@@ -2,10 +2,13 @@ package api
 
 import (
 	"bytes"
+	"encoding/base32"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
+	"time"
 
 	"github.com/qrjump/qrjump/internal/errcode"
 )
@@ -20,15 +23,25 @@ type envelope struct {
 var success = envelope{ErrMsg: errcode.OK.Text}
 
 // encodeReply writes the answer of a call, or its error with the request id.
-// The detail of an error stays inside: it is found by the request id.
-func encodeReply(reply any, code *errcode.Code, rid string) []byte {
+// The detail of an error stays inside, and is found by the request id; only the
+// code family shows it.
+func (a *API) encodeReply(e endpoint, reply any, code *errcode.Code, detail, rid string) []byte {
 	if code.Number != errcode.OK.Number {
-		reply = envelope{ErrCode: code.Number, ErrMsg: code.Text + " rid: " + rid}
+		text := code.Text
+		if e.hints() {
+			switch code {
+			case errcode.InvalidArgs:
+				text += ", " + detail + "... " + a.hint()
+			case errcode.NotOwnApplication, errcode.SegmentExpired:
+				text += ", ... " + a.hint()
+			}
+		}
+		reply = envelope{ErrCode: code.Number, ErrMsg: text + " rid: " + rid}
 	}
 	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(reply); err != nil {
+	out := json.NewEncoder(&b)
+	out.SetEscapeHTML(false)
+	if err := out.Encode(reply); err != nil {
 		panic(fmt.Errorf("answer %T: %w", reply, err)) // a type of this package cannot fail
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
@@ -42,4 +55,19 @@ func (a *API) newRID() string {
 		panic(fmt.Errorf("drawing a request id: %w", err))
 	}
 	return fmt.Sprintf("%08x-%08x-%08x", uint32(a.Now().Unix()), binary.BigEndian.Uint32(raw[:4]), binary.BigEndian.Uint32(raw[4:]))
+}
+
+// hints reports whether errors of the endpoint carry a detail and a hint.
+// Contract: marketcode 1.1.
+func (e endpoint) hints() bool { return strings.HasPrefix(e.path, "/intp/marketcode/") }
+
+// hint is what the code family puts before the request id: a token and the
+// time at the platform. Contract: marketcode 1.1.
+func (a *API) hint() string {
+	var raw [8]byte
+	if _, err := io.ReadFull(a.Random, raw[:]); err != nil {
+		panic(fmt.Errorf("drawing a hint: %w", err))
+	}
+	token := base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(raw[:])
+	return fmt.Sprintf("hint: [%s][%s]", token, a.Now().In(time.FixedZone("", 8*3600)).Format(time.DateTime))
 }

@@ -15,15 +15,15 @@ type addRuleRequest struct {
 }
 
 // readAddRule checks what is required of each kind of rule. Contract: rules 1.1.
-func readAddRule(f *fields, caller accounts.Account) (addRuleRequest, error) {
+func readAddRule(f *fields, kind accounts.Kind) (addRuleRequest, error) {
 	var req addRuleRequest
-	req.draft.Prefix, req.draft.Path, req.draft.AppID = f.text("prefix"), f.text("path"), f.target(caller)
+	req.draft.Prefix, req.draft.Path, req.draft.AppID = f.text("prefix"), f.text("path"), f.target(kind)
 	isEdit, given := f.number("is_edit")
 	if f.err == nil && (!given || isEdit != 0 && isEdit != 1) {
 		f.err = errcode.InvalidArgs.With("is_edit: want 0 to add or 1 to edit")
 	}
 	req.isEdit = isEdit == 1
-	if caller.Kind != accounts.ServiceAccount {
+	if kind != accounts.ServiceAccount {
 		permit, _ := f.number("permit_sub_rule")
 		if f.err == nil && permit != 1 && permit != 2 {
 			f.err = errcode.InvalidArgs.With("permit_sub_rule is %d: want 1, or 2 to occupy what lies below", permit)
@@ -42,11 +42,14 @@ func readAddRule(f *fields, caller accounts.Account) (addRuleRequest, error) {
 
 // addRule adds or edits a rule. Contract: rules 1.1, 1.2.
 func (a *API) addRule(ctx context.Context, c *call, f *fields) (any, error) {
-	req, err := readAddRule(f, c.caller)
+	req, err := readAddRule(f, c.caller.Kind)
 	if err != nil {
 		return nil, err
 	}
 	if req.isEdit {
+		if len(req.draft.TestLinks) == 0 && a.Settings.Get().EmptyDebugURLKeeps {
+			req.draft.KeepLinks = true
+		}
 		return success, a.Rules.Edit(ctx, c.rules(), req.draft)
 	}
 	return success, a.Rules.Add(ctx, c.rules(), req.draft)

@@ -5,7 +5,7 @@ import "context"
 // deleteRule takes a rule away at once. Contract: rules 1.5.
 func (a *API) deleteRule(ctx context.Context, c *call, f *fields) (any, error) {
 	prefix, err := readPrefix(f)
-	appid := f.target(c.caller)
+	appid := f.target(c.caller.Kind)
 	if err != nil || f.err != nil {
 		return nil, f.err
 	}

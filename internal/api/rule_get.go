@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 
-	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
@@ -27,9 +26,8 @@ type listRulesReply struct {
 	TotalCount         int         `json:"total_count"`
 }
 
-func readListRules(f *fields, caller accounts.Account) (rules.ListRequest, error) {
+func readListRules(f *fields) (rules.ListRequest, error) {
 	var req rules.ListRequest
-	req.AppID = f.target(caller)
 	req.Type, _ = f.number("get_type")
 	if req.Type == rules.ListPrefixes {
 		req.Prefixes, _ = f.texts("prefix_list")
@@ -43,10 +41,12 @@ func readListRules(f *fields, caller accounts.Account) (rules.ListRequest, error
 
 // listRules lists the caller's rules. Contract: rules 1.3.
 func (a *API) listRules(ctx context.Context, c *call, f *fields) (any, error) {
-	req, err := readListRules(f, c.caller)
+	appid := f.target(c.caller.Kind)
+	req, err := readListRules(f)
 	if err != nil {
 		return nil, err
 	}
+	req.AppID = appid
 	list, err := a.Rules.List(ctx, c.rules(), req)
 	if err != nil {
 		return nil, err

@@ -16,8 +16,10 @@ type tokenReply struct {
 // token issues an access token; the one before works five minutes more.
 // Contract: rules 3.1.
 func (a *API) token(ctx context.Context, c *call, f *fields) (any, error) {
-	issued, err := a.Accounts.IssueToken(ctx, accounts.Credentials{
+	credentials := accounts.Credentials{
 		GrantType: f.text("grant_type"), AppID: f.text("appid"), Secret: f.text("secret"), IP: c.ip,
-	})
+	}
+	issued, err := a.Accounts.IssueToken(ctx, credentials)
+	c.bySecret(credentials.AppID, err)
 	return tokenReply{AccessToken: issued.Text, ExpiresIn: issued.ExpiresIn}, err
 }

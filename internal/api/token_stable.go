@@ -17,5 +17,6 @@ func (a *API) stableToken(ctx context.Context, c *call, f *fields) (any, error) 
 		return nil, f.err
 	}
 	issued, err := a.Accounts.StableToken(ctx, credentials, force)
+	c.bySecret(credentials.AppID, err)
 	return tokenReply{AccessToken: issued.Text, ExpiresIn: issued.ExpiresIn}, err
 }

@@ -117,11 +117,12 @@ func (b *Book) Add(ctx context.Context, call Call, d Draft) error {
 			return err
 		}
 	}
+	origin, key := rule.Prefix.Origin(), rule.Prefix.Key
 	err = b.Store.UpdateRules(ctx, func(tx Tx) error {
 		if err := tx.LockOwner(ctx, limitHolder(owner, d)); err != nil {
 			return err
 		}
-		if err := tx.LockOrigin(ctx, rule.Prefix.Origin()); err != nil {
+		if err := tx.LockOrigin(ctx, origin); err != nil {
 			return err
 		}
 		var err error
@@ -135,11 +136,7 @@ func (b *Book) Add(ctx context.Context, call Call, d Draft) error {
 		}
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	b.changed(ctx, rule.Prefix.Key)
-	return nil
+	return b.settle(ctx, key, err)
 }
 
 // limitHolder is the account whose number of rules an add raises.
@@ -171,6 +168,9 @@ func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft
 		}
 	}
 	if err := checkOwners(ctx, tx, rule); err != nil {
+		return Rule{}, "", err
+	}
+	if err := checkMaker(ctx, tx, rule); err != nil {
 		return Rule{}, "", err
 	}
 	if err := checkCount(ctx, tx, rule, s); err != nil {
@@ -211,6 +211,23 @@ func checkOwners(ctx context.Context, tx Tx, rule Rule) error {
 		}
 	}
 	return taken
+}
+
+// checkMaker returns 85072 for the code of another service account. Choice: a
+// code that was made elsewhere, as by the platform itself, is anybody's.
+func checkMaker(ctx context.Context, tx Tx, rule Rule) error {
+	code, isCode := accounts.CodeOf(rule.Prefix.Key)
+	if rule.Kind != Service || !isCode {
+		return nil
+	}
+	q, err := tx.QRCode(ctx, code)
+	if err == nil && q.Account != rule.Owner {
+		return errcode.PrefixOwned.With("prefix %q is a code of another account", rule.Prefix.Text)
+	}
+	if errors.Is(err, accounts.ErrNoQRCode) {
+		return nil
+	}
+	return err
 }
 
 func checkCount(ctx context.Context, tx Tx, rule Rule, s settings.Settings) error {
@@ -258,9 +275,11 @@ func (b *Book) Edit(ctx context.Context, call Call, d Draft) error {
 		if err != nil {
 			return err
 		}
-		// The stored form decides what the rule matches.
-		if err := checkTestLinks(rule.Prefix, d.TestLinks); err != nil {
-			return err
+		if rule.Kind == Ordinary {
+			// The stored form decides what the rule matches.
+			if err := checkTestLinks(rule.Prefix, d.TestLinks); err != nil {
+				return err
+			}
 		}
 		retargeted := rule.Kind == Service && d.AppID != rule.Target
 		if rule, err = rule.Edit(d, b.Now()); err != nil {
@@ -273,11 +292,7 @@ func (b *Book) Edit(ctx context.Context, call Call, d Draft) error {
 		}
 		return tx.PutRule(ctx, rule, b.author(call, "edit"))
 	})
-	if err != nil {
-		return err
-	}
-	b.changed(ctx, key)
-	return nil
+	return b.settle(ctx, key, err)
 }
 
 // ownRule returns the caller's rule with a prefix; 40097 where there is none,
@@ -330,9 +345,9 @@ func (b *Book) Publish(ctx context.Context, call Call, prefix string) error {
 		}
 		quota := s.PublishQuota
 		if rule.Kind == Service {
-			quota = s.ServicePublishQuota
-		} else if quota == 0 {
-			return errcode.PublishQuota.With("the operator allows no publishes")
+			if quota = s.ServicePublishQuota; quota == 0 {
+				quota = -1
+			}
 		}
 		if rule, err = rule.Publish(target, spent, quota, now); err != nil {
 			return err
@@ -343,10 +358,7 @@ func (b *Book) Publish(ctx context.Context, call Call, prefix string) error {
 		key = rule.Prefix.Key
 		return tx.AddPublish(ctx, owner.AppID, rule.Prefix.Key, now)
 	})
-	if err == nil && key != "" {
-		b.changed(ctx, key)
-	}
-	return err
+	return b.settle(ctx, key, err)
 }
 
 func lockOrigin(ctx context.Context, tx Tx, prefix string) error {
@@ -382,10 +394,7 @@ func (b *Book) Delete(ctx context.Context, call Call, prefix, appid string) erro
 		key = rule.Prefix.Key
 		return tx.DeleteRule(ctx, rule, b.author(call, "delete"))
 	})
-	if err == nil {
-		b.changed(ctx, key)
-	}
-	return err
+	return b.settle(ctx, key, err)
 }
 
 // The ways to list rules. Contract: rules 1.3.
@@ -503,15 +512,25 @@ func (b *Book) ConfirmFile(call Call) (accounts.ConfirmFile, error) {
 // becomes what the seed says.
 func (b *Book) Plant(ctx context.Context, owner accounts.Account, d Draft, published bool) error {
 	if err := checkDraft(owner, d); err != nil {
-		return err
+		return fmt.Errorf("rule %q of %s: %w", d.Prefix, owner.AppID, err)
 	}
 	s := b.Settings.Get()
 	s.RuleLimit, s.ServiceRuleLimit = 1<<40, 1<<40
 	// The operator wrote the host; whether strangers may use such hosts is
 	// another question.
 	s.AllowPrivateHosts = true
+	p, err := ParsePrefix(d.Prefix, kindFor(owner), true)
+	if err != nil {
+		return fmt.Errorf("rule %q of %s: %w", d.Prefix, owner.AppID, err)
+	}
 	var key string
-	err := b.Store.UpdateRules(ctx, func(tx Tx) error {
+	err = b.Store.UpdateRules(ctx, func(tx Tx) error {
+		if err := tx.LockOwner(ctx, limitHolder(owner, d)); err != nil {
+			return err
+		}
+		if err := tx.LockOrigin(ctx, p.Origin()); err != nil {
+			return err
+		}
 		now := b.Now()
 		by := Author{At: now, Actor: "seed", Did: "add"}
 		rule, _, err := b.admit(ctx, tx, owner, d, s)
@@ -537,10 +556,9 @@ func (b *Book) Plant(ctx context.Context, owner accounts.Account, d Draft, publi
 		_, err = tx.AddRule(ctx, rule, by)
 		return err
 	})
-	if err != nil {
+	if err = b.settle(ctx, key, err); err != nil {
 		return fmt.Errorf("rule %q of %s: %w", d.Prefix, owner.AppID, err)
 	}
-	b.changed(ctx, key)
 	return nil
 }
 
@@ -565,9 +583,13 @@ func (b *Book) Occupiers(ctx context.Context, prefix string) ([]Rule, error) {
 	return list, err
 }
 
-func (b *Book) changed(ctx context.Context, key string) {
-	if b.Changed != nil {
+// settle tells Changed of the key that a transaction was about; "" = of none.
+// An error that was not decided here may hide a commit whose answer was lost:
+// what is stored is looked at then, too.
+func (b *Book) settle(ctx context.Context, key string, err error) error {
+	if _, decided := errors.AsType[*errcode.Code](err); key != "" && !decided && b.Changed != nil {
 		// The change is committed: it must show even if the caller went away.
 		b.Changed(context.WithoutCancel(ctx), key)
 	}
+	return err
 }

@@ -37,15 +37,14 @@ type Link struct {
 
 // ParseLink cuts an http or https link; ok is false for any other text.
 func ParseLink(text string) (link Link, ok bool) {
-	end := strings.Index(text, "://")
-	if end < 0 {
+	scheme, rest, found := strings.Cut(text, "://")
+	if !found {
 		return Link{}, false
 	}
-	scheme := lower(text[:end])
+	scheme = lower(scheme)
 	if scheme != "http" && scheme != "https" {
 		return Link{}, false
 	}
-	rest := text[end+3:]
 	// The authority ends at "/", "?" or "#".
 	cut := strings.IndexAny(rest, "/?#")
 	if cut < 0 {

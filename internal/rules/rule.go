@@ -112,12 +112,12 @@ func (r Rule) Edit(d Draft, now time.Time) (Rule, error) {
 
 // Publish decides whether the rule goes live: 85074 if the Mini Program that
 // would open has no release, 886000 if the month's publishes are spent (a
-// quota of 0 is no limit). Contract: rules 1.4.
+// negative quota is no limit). Contract: rules 1.4.
 func (r Rule) Publish(target accounts.Account, spent, quota int, now time.Time) (Rule, error) {
 	switch {
 	case !target.Has(accounts.Release):
 		return Rule{}, errcode.NotReleased.With("%s has no released version", target.AppID)
-	case quota > 0 && spent >= quota:
+	case quota >= 0 && spent >= quota:
 		return Rule{}, errcode.PublishQuota.With("%s published %d times this month", r.Owner, spent)
 	}
 	r.Published, r.ChangedAt, r.PublishedAt = true, now, now

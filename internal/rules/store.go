@@ -29,6 +29,8 @@ type Tx interface {
 	// Account and Linked are as in accounts.Tx.
 	Account(ctx context.Context, appid string) (accounts.Account, error)
 	Linked(ctx context.Context, service, miniProgram string) (bool, error)
+	// QRCode is as in accounts.QRCodeTx.
+	QRCode(ctx context.Context, code string) (accounts.QRCode, error)
 
 	// Rule returns the rule with a key, or ErrNoRule.
 	Rule(ctx context.Context, key string) (Rule, error)
@@ -83,15 +85,14 @@ type Change struct {
 
 // Query selects rules for a list.
 type Query struct {
-	Owner    string   // "" = all owners
-	Target   string   // "" = any
-	Keys     []string // nil = any
-	Newest   bool     // newest first, else oldest first
-	AfterID  int64    // oldest first: only later rules
-	Offset   int
-	Limit    int
-	NoTotal  bool // the total is not wanted
-	Contains string
+	Owner   string   // "" = all owners
+	Target  string   // "" = any
+	Keys    []string // nil = any
+	Newest  bool     // newest first, else oldest first
+	AfterID int64    // oldest first: only later rules
+	Offset  int
+	Limit   int
+	NoTotal bool // the total is not wanted
 }
 
 // DomainStatus is what an operator says of a host.

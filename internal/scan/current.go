@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
@@ -20,6 +22,7 @@ import (
 type Current struct {
 	Rules    *Index
 	Accounts *Directory
+	Codes    *codes.Memory // nil = no codes
 
 	RuleStore    rules.Store
 	AccountStore accounts.Store
@@ -27,20 +30,19 @@ type Current struct {
 
 	reading sync.Mutex
 	mu      sync.Mutex
-	missed  []missed
+	missed  map[string]func(context.Context) error // what could not be read again yet, by its name
 	loaded  bool
 }
 
-// missed is a change that could not be read again yet.
-type missed struct {
-	what string
-	read func(context.Context) error
+// Load fills the memory from the store. What fails is tried again by Retry.
+func (c *Current) Load(ctx context.Context) error {
+	c.mu.Lock()
+	c.loaded = false
+	c.mu.Unlock()
+	return c.follow(ctx, "everything", c.load)
 }
 
-// Load fills the memory from the store.
-func (c *Current) Load(ctx context.Context) error {
-	c.reading.Lock()
-	defer c.reading.Unlock()
+func (c *Current) load(ctx context.Context) error {
 	c.Rules.Clear()
 	c.Accounts.Clear()
 	for after := ""; ; {
@@ -66,6 +68,11 @@ func (c *Current) Load(ctx context.Context) error {
 		}
 		after = page[len(page)-1].AppID
 	}
+	if c.Codes != nil {
+		if err := c.Codes.Load(ctx); err != nil {
+			return err
+		}
+	}
 	for rule, err := range c.RuleStore.AllRules(ctx) {
 		if err != nil {
 			return fmt.Errorf("loading rules: %w", err)
@@ -73,14 +80,15 @@ func (c *Current) Load(ctx context.Context) error {
 		c.Rules.Set(rule)
 	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.loaded = true
-	c.mu.Unlock()
+	clear(c.missed)
 	return nil
 }
 
 // RuleChanged reads the rule with a key again.
 func (c *Current) RuleChanged(ctx context.Context, key string) {
-	c.follow(ctx, "rule "+key, func(ctx context.Context) error {
+	_ = c.follow(ctx, "rule "+key, func(ctx context.Context) error {
 		return c.RuleStore.ViewRules(ctx, func(tx rules.Tx) error {
 			r, err := tx.Rule(ctx, key)
 			if errors.Is(err, rules.ErrNoRule) {
@@ -96,9 +104,14 @@ func (c *Current) RuleChanged(ctx context.Context, key string) {
 	})
 }
 
+// BatchChanged reads what is new of a batch of codes.
+func (c *Current) BatchChanged(ctx context.Context, id int64) {
+	_ = c.follow(ctx, fmt.Sprintf("batch %d", id), func(ctx context.Context) error { return c.Codes.Changed(ctx, id) })
+}
+
 // AccountChanged reads an account and its links again.
 func (c *Current) AccountChanged(ctx context.Context, appid string) {
-	c.follow(ctx, "account "+appid, func(ctx context.Context) error {
+	_ = c.follow(ctx, "account "+appid, func(ctx context.Context) error {
 		return c.AccountStore.ViewAccounts(ctx, func(tx accounts.Tx) error {
 			a, err := tx.Account(ctx, appid)
 			if errors.Is(err, accounts.ErrNoAccount) {
@@ -120,15 +133,22 @@ func (c *Current) AccountChanged(ctx context.Context, appid string) {
 
 // follow reads once; what cannot be read now is read by Retry, and until then
 // Ready says that the memory is behind.
-func (c *Current) follow(ctx context.Context, what string, read func(context.Context) error) {
+func (c *Current) follow(ctx context.Context, what string, read func(context.Context) error) error {
 	c.reading.Lock()
 	defer c.reading.Unlock()
-	if err := read(ctx); err != nil {
-		c.Log.Error("a committed change cannot be read back; scans may show the state before it until the store answers", "what", what, "error", err)
-		c.mu.Lock()
-		c.missed = append(c.missed, missed{what: what, read: read})
-		c.mu.Unlock()
+	err := read(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil {
+		delete(c.missed, what)
+		return nil
 	}
+	c.Log.Error("a committed change cannot be read back; scans may show the state before it until the store answers", "what", what, "error", err)
+	if c.missed == nil {
+		c.missed = map[string]func(context.Context) error{}
+	}
+	c.missed[what] = read
+	return err
 }
 
 // Retry reads again what could not be read, every interval until ctx ends.
@@ -139,14 +159,20 @@ func (c *Current) Retry(ctx context.Context, interval time.Duration) {
 			return
 		case <-time.After(interval):
 		}
-		c.mu.Lock()
-		behind := c.missed
-		c.missed = nil
-		c.mu.Unlock()
-		for _, m := range behind {
-			c.follow(ctx, m.what, m.read)
+		for what, read := range c.behind() {
+			if ctx.Err() == nil {
+				_ = c.follow(ctx, what, read) // noted and logged
+			}
 		}
 	}
+}
+
+// behind is what could not be read yet. It stays missed until it was read:
+// Ready must not say otherwise meanwhile.
+func (c *Current) behind() map[string]func(context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.missed)
 }
 
 // Ready returns nil when the memory holds everything that was committed.
@@ -156,8 +182,8 @@ func (c *Current) Ready() error {
 	if !c.loaded {
 		return errors.New("rules are being loaded")
 	}
-	if len(c.missed) > 0 {
-		return fmt.Errorf("behind the store by %d changes, the first of %s", len(c.missed), c.missed[0].what)
+	for what := range c.missed {
+		return fmt.Errorf("behind the store by %d changes, one of them of %s", len(c.missed), what)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
@@ -35,6 +36,12 @@ const (
 	Album Source = "album"
 )
 
+// CodeScene is the Scene of a code: 1124, 1125, 1126. Contract: marketcode 6.1.
+func (s Source) CodeScene() int {
+	scene, _ := s.Scene()
+	return scene - 1011 + 1124
+}
+
 // Scene is the number by which a Mini Program learns how it was opened: 1011,
 // 1012, 1013; ok is false for an unknown source. Contract: rules 2.8.
 func (s Source) Scene() (scene int, ok bool) {
@@ -57,12 +64,13 @@ const (
 	ByRule     MatchKind = MatchKind(rules.Ordinary)
 	ByTestLink MatchKind = "test_link"
 	ByService  MatchKind = MatchKind(rules.Service)
+	ByCode     MatchKind = "code"
 )
 
 // Request is one scan.
 type Request struct {
 	Text   string
-	User   string // the app's own user id; "" = an anonymous scan
+	User   string // "" = an anonymous scan
 	Source Source
 	At     time.Time
 }
@@ -75,7 +83,9 @@ type Decision struct {
 	Path    string // with its query
 	Scene   int
 	Kind    MatchKind
-	Rule    rules.Rule // the rule behind Kind; zero where none opens
+	Rule    rules.Rule    // the rule behind Kind; zero where none opens
+	Code    codes.Scanned // of Kind ByCode
+	Reason  codes.Reason  // why a code text opens nothing
 	URL     string
 	Text    string
 }
@@ -88,10 +98,17 @@ type Accounts interface {
 	Linked(service, miniProgram string) bool
 }
 
+// Codes decides texts that are codes.
+type Codes interface {
+	// Scan decides what a text opens as a code; ok is false for another text.
+	Scan(text, user string, account func(string) (accounts.Account, bool)) (s codes.Scanned, ok bool)
+}
+
 // Resolver decides scans from memory.
 type Resolver struct {
 	Finder   Finder
 	Accounts Accounts
+	Codes    Codes // nil = this server has no codes
 }
 
 // Resolve decides one scan. It has no effect. Contract: rules 2.9.
@@ -104,6 +121,13 @@ func (r Resolver) Resolve(req Request) Decision {
 func (r Resolver) decide(req Request) (Decision, []rules.Rule) {
 	if !rules.PlainText(req.Text) {
 		return Decision{Action: ShowText, Text: req.Text}, nil
+	}
+	// A complete code text wins over a rule, even when it is invalid.
+	// Contract: rules 2.10.
+	if r.Codes != nil {
+		if s, ok := r.Codes.Scan(req.Text, req.User, r.Accounts.Account); ok {
+			return openCode(req, s), nil
+		}
 	}
 	link, ok := rules.ParseLink(req.Text)
 	if !ok {
@@ -119,6 +143,24 @@ func (r Resolver) decide(req Request) (Decision, []rules.Rule) {
 		return r.open(req, rule, MatchKind(rule.Kind), accounts.Release), matching
 	}
 	return Decision{Action: OpenURL, URL: req.Text}, matching
+}
+
+// openCode is the decision on a code; its ticket is made by who records it.
+func openCode(req Request, s codes.Scanned) Decision {
+	if s.Reason != "" {
+		return Decision{Action: ShowMessage, Reason: s.Reason, Code: s}
+	}
+	return Decision{Action: OpenMiniProgram, AppID: s.AppID, Version: s.Version, Path: s.Path, Scene: req.Source.CodeScene(), Kind: ByCode, Code: s}
+}
+
+// WithTicket adds a ticket to the page of a code. Contract: marketcode 6.1.
+func (d Decision) WithTicket(ticket string) Decision {
+	join := "?"
+	if strings.Contains(d.Path, "?") {
+		join = "&"
+	}
+	d.Path += join + "code_ticket=" + ticket
+	return d
 }
 
 // testLink decides a scan of a test link by a member in its range: the

@@ -24,6 +24,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
 )
@@ -38,6 +39,10 @@ const maxExplain = 1 << 20
 type API struct {
 	Resolver scan.Resolver
 	Near     func(context.Context, rules.Link) ([]rules.Rule, error)
+	Codes    *codes.Press
+	// Accounts is told of scans of parametric codes, by openid.
+	Accounts *accounts.Directory
+	OpenIDs  *accounts.OpenIDs
 	// Key checks a scan key; nil lets everybody scan (with --dev).
 	Key    func(context.Context, string) (scan.Key, error)
 	Now    func() time.Time
@@ -46,8 +51,8 @@ type API struct {
 	Replay bool
 	// BodyTimeout is how long a body, or the next line of a stream, may take.
 	BodyTimeout time.Duration
-	Log     *slog.Logger
-	Observe func(scan.Action)
+	Log         *slog.Logger
+	Observe     func(scan.Action)
 }
 
 // request is one scan as it comes.
@@ -69,13 +74,17 @@ type decision struct {
 	Path    string           `json:"path,omitempty" doc:"the page with its query"`
 	Scene   int              `json:"scene,omitempty"`
 	Matched *matched         `json:"matched,omitempty"`
+	Message string           `json:"message,omitempty" doc:"for the user, in English and Chinese"`
+	Reason  codes.Reason     `json:"reason,omitempty" doc:"not_active, unknown_code, frozen, void, no_release or serial_only"`
 	URL     string           `json:"url,omitempty"`
 	Text    *string          `json:"text,omitempty"`
 }
 
 type matched struct {
-	Kind   scan.MatchKind `json:"kind"`
-	Prefix string         `json:"prefix"`
+	Kind          scan.MatchKind `json:"kind"`
+	Prefix        string         `json:"prefix,omitempty"`
+	ApplicationID int64          `json:"application_id,omitempty"`
+	CodeIndex     *int64         `json:"code_index,omitempty"`
 }
 
 // explainRequest is a scan and what to take for true beside what is stored.
@@ -130,6 +139,8 @@ func WriteProblem(w http.ResponseWriter, status int, detail string) {
 func (a *API) Register(mux *http.ServeMux, api huma.API) {
 	mux.HandleFunc("POST /scan/v1/resolve", a.withKey(a.resolve))
 	mux.HandleFunc("POST /scan/v1/explain", a.withKey(a.explain))
+	mux.HandleFunc("POST /scan/v1/login", a.withKey(a.login))
+	describe[loginRequest, loginAnswer](api, "/scan/v1/login", "login", "A js_code by which a Mini Program's server learns the user's openid")
 	describe[request, decision](api, "/scan/v1/resolve", "resolve", "What does a scanned text open? With application/x-ndjson one request a line, one answer a line")
 	describe[explainRequest, explanation](api, "/scan/v1/explain", "explain", "The same decision with the rules that were near; records nothing")
 }
@@ -151,11 +162,11 @@ func describe[In, Out any](api huma.API, path, id, summary string) {
 }
 
 // withKey lets a request with a scan key through.
-func (a *API) withKey(next http.HandlerFunc) http.HandlerFunc {
+func (a *API) withKey(next func(w http.ResponseWriter, r *http.Request, namespace string)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		text, given := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if a.Key == nil {
-			next(w, r)
+			next(w, r, scan.DefaultNamespace)
 			return
 		}
 		if !given {
@@ -163,7 +174,7 @@ func (a *API) withKey(next http.HandlerFunc) http.HandlerFunc {
 			WriteProblem(w, http.StatusUnauthorized, "send a scan key: Authorization: Bearer …; the admin API makes one (POST /admin/v1/scan-keys)")
 			return
 		}
-		_, err := a.Key(r.Context(), text)
+		key, err := a.Key(r.Context(), text)
 		switch {
 		case errors.Is(err, scan.ErrNoKey):
 			w.Header().Set("WWW-Authenticate", "Bearer")
@@ -172,20 +183,20 @@ func (a *API) withKey(next http.HandlerFunc) http.HandlerFunc {
 			a.Log.ErrorContext(r.Context(), "checking a scan key failed", "error", err)
 			WriteProblem(w, http.StatusServiceUnavailable, "the scan key cannot be checked now")
 		default:
-			next(w, r)
+			next(w, r, key.Namespace)
 		}
 	}
 }
 
-func (a *API) resolve(w http.ResponseWriter, r *http.Request) {
+func (a *API) resolve(w http.ResponseWriter, r *http.Request, namespace string) {
 	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind == "application/x-ndjson" {
-		a.stream(w, r)
+		a.stream(w, r, namespace)
 		return
 	}
 	body, err := a.readBody(w, r, MaxRequest)
 	if err == nil {
 		var d decision
-		if d, err = a.one(body); err == nil {
+		if d, err = a.one(r.Context(), namespace, body); err == nil {
 			writeJSON(w, d)
 			return
 		}
@@ -229,12 +240,12 @@ func writeJSON(w http.ResponseWriter, v any) {
 }
 
 // one decides one request.
-func (a *API) one(body []byte) (decision, error) {
+func (a *API) one(ctx context.Context, namespace string, body []byte) (decision, error) {
 	req, err := readRequest(body)
 	if err != nil {
 		return decision{}, err
 	}
-	in, err := a.read(req)
+	in, err := a.read(namespace, req)
 	if err != nil {
 		return decision{}, err
 	}
@@ -242,6 +253,22 @@ func (a *API) one(body []byte) (decision, error) {
 	if !utf8.Valid(body) {
 		// encoding/json put U+FFFD in place of what was not UTF-8.
 		d = scan.Decision{Action: scan.ShowText, Text: in.Text}
+	}
+	if d.Kind == scan.ByCode && req.User != "" {
+		// The ticket is durable before it is handed out.
+		ticket, err := a.Codes.TicketFor(ctx, d.Code.Found, namespace, req.User)
+		if err != nil {
+			return decision{}, err
+		}
+		d = d.WithTicket(ticket)
+	}
+	if d.Action == scan.OpenURL && req.User != "" {
+		// Choice: also where a rule matches that opens nothing now (its Mini
+		// Program has no release, or the link ended): the user sees the account.
+		openID := func(account string) string { return a.OpenIDs.OpenID(namespace, account, req.User) }
+		if err := a.Accounts.ScannedCode(ctx, in.Text, openID, in.At); err != nil {
+			return decision{}, err
+		}
 	}
 	if a.Observe != nil {
 		a.Observe(d.Action)
@@ -270,8 +297,18 @@ func unmarshal(body []byte, into any) error {
 	return nil
 }
 
-func (a *API) read(req request) (scan.Request, error) {
-	in := scan.Request{User: req.User, Source: req.Source, At: a.Now()}
+// member is the name that a user has among the members of an account: user ids
+// of two namespaces never meet. No namespace has a slash in it, so a name with
+// one is of the namespace before the first.
+func member(namespace, user string) string {
+	if user == "" || namespace == scan.DefaultNamespace && !strings.Contains(user, "/") {
+		return user
+	}
+	return namespace + "/" + user
+}
+
+func (a *API) read(namespace string, req request) (scan.Request, error) {
+	in := scan.Request{User: member(namespace, req.User), Source: req.Source, At: a.Now()}
 	if req.Text == nil {
 		return in, problem{http.StatusUnprocessableEntity, "text is missing: say what the camera read"}
 	}
@@ -296,10 +333,26 @@ func show(d scan.Decision) decision {
 	if d.Action == scan.ShowText {
 		shown.Text = &d.Text
 	}
-	if d.Kind != "" {
+	switch d.Kind {
+	case "":
+		shown.Reason, shown.Message = d.Reason, messages[d.Reason]
+	case scan.ByCode:
+		// Never the original code: it is for the owner's server, by a ticket.
+		shown.Matched = &matched{Kind: d.Kind, ApplicationID: d.Code.Batch.ID, CodeIndex: &d.Code.Index}
+	default:
 		shown.Matched = &matched{Kind: d.Kind, Prefix: d.Rule.Prefix.Text}
 	}
 	return shown
+}
+
+// messages tell a user why a code opens nothing.
+var messages = map[codes.Reason]string{
+	codes.NotActive:   "This code is not active yet. 此码尚未激活。",
+	codes.UnknownCode: "This is not a valid code. 此码无效。",
+	codes.IsFrozen:    "This code is frozen at the moment. 此码已被冻结。",
+	codes.IsVoid:      "This code is void. 此码已作废。",
+	codes.NoRelease:   "The Mini Program of this code cannot be opened now. 此码对应的小程序暂时无法打开。",
+	codes.SerialOnly:  "This is only the serial number: scan the code beside it. 这只是序列号，请扫描旁边的码。",
 }
 
 // newScanID is the millisecond of the scan and 80 random bits, so that ids
@@ -318,7 +371,7 @@ func (a *API) newScanID(at time.Time) string {
 
 // stream answers one line for each line, in order, as it comes. A bad line
 // answers {"error": …} and the stream goes on.
-func (a *API) stream(w http.ResponseWriter, r *http.Request) {
+func (a *API) stream(w http.ResponseWriter, r *http.Request, namespace string) {
 	control := http.NewResponseController(w)
 	// Without this, HTTP/1 reads the rest of the body before the first answer.
 	if err := control.EnableFullDuplex(); err != nil && !errors.Is(err, http.ErrNotSupported) {
@@ -339,7 +392,7 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request) {
 		}
 		if trimmed := bytes.TrimSpace(line); len(trimmed) > 0 {
 			_ = control.SetWriteDeadline(time.Now().Add(a.BodyTimeout))
-			if a.answerLine(out, trimmed, tooLong) != nil {
+			if a.answerLine(r.Context(), out, namespace, trimmed, tooLong) != nil {
 				return
 			}
 		}
@@ -354,11 +407,15 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (a *API) answerLine(out *json.Encoder, line []byte, tooLong bool) error {
+func (a *API) answerLine(ctx context.Context, out *json.Encoder, namespace string, line []byte, tooLong bool) error {
 	if tooLong {
 		return out.Encode(map[string]string{"error": fmt.Sprintf("the line is longer than %d bytes", MaxRequest)})
 	}
-	d, err := a.one(line)
+	d, err := a.one(ctx, namespace, line)
+	if _, told := errors.AsType[problem](err); err != nil && !told {
+		a.Log.ErrorContext(ctx, "a line of a scan stream failed", "error", err)
+		err = errors.New("the call failed inside the server: its log says why")
+	}
 	if err != nil {
 		return out.Encode(map[string]string{"error": err.Error()})
 	}
@@ -379,8 +436,8 @@ func readLine(in *bufio.Reader) (line []byte, tooLong bool, err error) {
 	return line, true, err
 }
 
-func (a *API) explain(w http.ResponseWriter, r *http.Request) {
-	e, err := a.explained(w, r)
+func (a *API) explain(w http.ResponseWriter, r *http.Request, namespace string) {
+	e, err := a.explained(w, r, namespace)
 	if err != nil {
 		a.fail(w, err)
 		return
@@ -388,7 +445,7 @@ func (a *API) explain(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, e)
 }
 
-func (a *API) explained(w http.ResponseWriter, r *http.Request) (explanation, error) {
+func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string) (explanation, error) {
 	body, err := a.readBody(w, r, maxExplain)
 	if err != nil {
 		return explanation{}, err
@@ -397,7 +454,7 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request) (explanation, er
 	if err := unmarshal(body, &req); err != nil {
 		return explanation{}, err
 	}
-	in, err := a.read(req.request)
+	in, err := a.read(namespace, req.request)
 	if err != nil {
 		return explanation{}, err
 	}
@@ -415,6 +472,9 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request) (explanation, er
 	resolver := a.Resolver
 	resolver.Finder = scan.Assume(resolver.Finder, assumption)
 	e := resolver.Explain(in, near)
+	if !utf8.Valid(body) {
+		e = scan.Explanation{Decision: scan.Decision{Action: scan.ShowText, Text: in.Text}} // as in one
+	}
 	shown := explanation{decision: show(e.Decision), Steps: []step{}}
 	for _, s := range e.Steps {
 		shown.Steps = append(shown.Steps, step{Prefix: s.Rule.Prefix.Text, Owner: s.Rule.Owner, Verdict: s.Verdict, English: s.English, Chinese: s.Chinese})

@@ -15,24 +15,30 @@ var mayImport = map[string][]string{
 	"internal/vault":    {},
 	"internal/settings": {},
 	"internal/outbound": {},
+	"internal/archive":  {},
 
 	"internal/accounts": {"internal/errcode", "internal/settings", "internal/vault"},
 	"internal/rules":    {"internal/accounts", "internal/errcode", "internal/settings"},
-	"internal/scan":     {"internal/accounts", "internal/rules", "internal/vault"},
+	"internal/codes":    {"internal/accounts", "internal/errcode", "internal/settings", "internal/vault"},
+	"internal/calls":    {"internal/errcode", "internal/settings"},
+	"internal/scan":     {"internal/accounts", "internal/codes", "internal/rules", "internal/vault"},
 
-	"internal/store": {"internal/accounts", "internal/rules", "internal/scan"},
+	"internal/store": {"internal/accounts", "internal/codes", "internal/rules", "internal/scan", "internal/calls"},
 
-	"internal/api":      {"internal/accounts", "internal/errcode", "internal/rules", "internal/settings"},
-	"internal/adminapi": {"internal/accounts", "internal/rules", "internal/scan", "internal/settings"},
-	"internal/scanapi":  {"internal/accounts", "internal/rules", "internal/scan"},
+	"internal/api":      {"internal/accounts", "internal/codes", "internal/errcode", "internal/rules", "internal/settings", "internal/calls"},
+	"internal/adminapi": {"internal/accounts", "internal/archive", "internal/codes", "internal/errcode", "internal/rules", "internal/scan", "internal/settings"},
+	"internal/scanapi":  {"internal/accounts", "internal/codes", "internal/rules", "internal/scan"},
 	"internal/emulator": {},
+	"internal/consent":  {"internal/accounts"},
 
-	"internal/server": {"internal/accounts", "internal/adminapi", "internal/api", "internal/emulator", "internal/errcode", "internal/outbound",
-		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/store", "internal/vault"},
+	"internal/server": {"internal/accounts", "internal/adminapi", "internal/api", "internal/archive", "internal/codes", "internal/consent", "internal/emulator", "internal/errcode", "internal/outbound",
+		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/store", "internal/calls", "internal/vault"},
+
+	"internal/server/servertest": {"internal/outbound", "internal/server"}, // imported by tests only
 
 	"client":     {},
 	"qrjumptest": {"internal/server"},
-	"cmd/qrjump": {"client", "internal/errcode", "internal/rules", "internal/server"},
+	"cmd/qrjump": {"client", "internal/archive", "internal/errcode", "internal/rules", "internal/server"},
 	"demo":       {},
 	"endurance":  {},
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+
+	"github.com/qrjump/qrjump/internal/codes"
 )
 
 // Config is what an operator chooses before the start. Every field is a flag
@@ -19,8 +21,13 @@ type Config struct {
 	Dev          bool     // demo accounts, emulator, no credentials for scan and admin
 	DevPublic    bool     // Dev or Emulator although strangers can reach a listener
 	Emulator     bool     // emulator controls without the rest of Dev
+	TLSCert      string   // certificate file of every listener; "" = plain HTTP
+	TLSKey       string   // its key
+	TLSDev       bool     // a local authority in Data/tls and a certificate of it
 	TrustedProxy []string // CIDR of proxies whose X-Forwarded-For is believed
 	AdminToken   string   // "" = the one in Data/admin-token, made at the first start
+	CodePrefix   string   // stands before every new code text; "" = none of the operator's own
+	CodeFloor    uint64   // new codes' counters are not below it
 	LogFormat    string   // text or json
 	MasterKey    string   // 64 hexadecimal digits; "" = the one in Data/master.key
 }
@@ -47,6 +54,9 @@ func (c Config) Validate() error {
 	if c.Data == "" {
 		return usage("--data is empty: name a folder")
 	}
+	if err := c.checkTLS(); err != nil {
+		return err
+	}
 	for flag, address := range map[string]string{"--listen": c.Listen, "--scan-listen": c.ScanListen, "--admin-listen": c.AdminListen} {
 		if address == "" && flag != "--listen" {
 			continue
@@ -57,6 +67,14 @@ func (c Config) Validate() error {
 		}
 		if c.emulates() && !c.DevPublic && !loopback(host) {
 			return usage("%s %s can be reached by strangers, and --dev and --emulator let everybody do everything: listen on 127.0.0.1, or add --dev-public if you mean it", flag, address)
+		}
+		if c.TLSDev && !c.DevPublic && !loopback(host) {
+			return usage("%s %s can be reached by strangers, and --tls-dev is for development: listen on 127.0.0.1, or add --dev-public if you mean it", flag, address)
+		}
+	}
+	if c.CodePrefix != "" {
+		if err := codes.CheckPrefix(c.CodePrefix); err != nil {
+			return usage("--code-prefix %q: %v", c.CodePrefix, err)
 		}
 	}
 	for _, text := range c.TrustedProxy {

@@ -14,40 +14,132 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/vault"
 )
 
-// openVault returns the key that seals and hashes. It is random, kept in the
-// database and itself sealed by the master key, which is not in the database:
-// a copy of the database alone lets nobody in, and turning the master key
-// changes no hash.
-func openVault(ctx context.Context, c Config, s *store.Store, random io.Reader) (*vault.Key, error) {
-	const name, place = "data", "vault_keys/data"
-	sealed, err := s.SealedKey(ctx, name)
+// keyring opens the keys that are kept in the database, each sealed by the
+// master key, which is not in the database: a copy of the database alone lets
+// nobody in, and turning the master key changes neither a hash nor a code.
+type keyring struct {
+	store  *store.Store
+	random io.Reader
+	master *vault.Key
+	where  string // the master key came from
+	// finished says that a turn of the master key was cut off and is done now.
+	finished bool
+}
+
+func openKeyring(ctx context.Context, c Config, s *store.Store, random io.Reader) (*keyring, error) {
+	sealed, err := s.SealedKey(ctx, dataKey)
 	if err != nil {
 		return nil, fmt.Errorf("reading the data key: %w", err)
 	}
-	master, where, err := masterKey(c, random, sealed == "")
+	k := &keyring{store: s, random: random}
+	if sealed != "" && c.MasterKey == "" {
+		if k.finished, err = finishTurn(c, sealed); err != nil {
+			return nil, err
+		}
+	}
+	k.master, k.where, err = masterKey(c, random, sealed == "")
+	return k, err
+}
+
+// The keys by their names.
+const (
+	dataKey   = "data"   // permanent: hashes what is only compared
+	sealKey   = "seal"   // seals what is used again; another one after each turn of the master key
+	openidKey = "openid" // permanent: the openid of every user
+	codeKey   = "code"   // permanent: all original codes
+	textKey   = "text.0" // the code texts of version 0
+)
+
+func place(name string) string { return "vault_keys/" + name }
+
+// secret returns a key, drawn where there is none yet.
+func (k *keyring) secret(ctx context.Context, name string) ([]byte, error) {
+	sealed, err := k.store.SealedKey(ctx, name)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reading the key %s: %w", name, err)
 	}
 	if sealed == "" {
-		secret, err := vault.NewSecret(random)
+		secret, err := vault.NewSecret(k.random)
 		if err != nil {
 			return nil, err
 		}
 		// Another process may have been first; then its key counts.
-		if sealed, err = s.FirstSealedKey(ctx, name, master.Seal(place, secret)); err != nil {
-			return nil, fmt.Errorf("storing the data key: %w", err)
+		if sealed, err = k.store.FirstSealedKey(ctx, name, k.master.Seal(place(name), secret)); err != nil {
+			return nil, fmt.Errorf("storing the key %s: %w", name, err)
 		}
 	}
-	secret, err := master.Open(place, sealed)
+	secret, err := k.master.Open(place(name), sealed)
 	if err != nil {
-		return nil, usage("the master key (%s) is not the one that this database was made with: put that one back", where)
+		return nil, usage("the master key (%s) is not the one that this database's keys are sealed by; if it was turned, the new one belongs there", k.where)
 	}
-	return vault.NewKey(secret)
+	if name == sealKey {
+		k.store.Fence(name, sealed)
+	}
+	return secret, nil
 }
+
+// vault returns the key that seals and hashes.
+func (k *keyring) vault(ctx context.Context) (*vault.Key, error) {
+	var keys [2]*vault.Key
+	for i, name := range []string{dataKey, sealKey} {
+		secret, err := k.secret(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if keys[i], err = vault.NewKey(secret); err != nil {
+			return nil, err
+		}
+	}
+	return keys[0].SealingWith(keys[1]), nil
+}
+
+// openIDs returns the key of users' openids.
+func (k *keyring) openIDs(ctx context.Context) (*accounts.OpenIDs, error) {
+	secret, err := k.secret(ctx, openidKey)
+	return accounts.NewOpenIDs(secret), err
+}
+
+// codes returns the keys of the codes. A database that has batches but not
+// their keys is refused: new keys would print other codes.
+func (k *keyring) codes(ctx context.Context) (codes.Keys, error) {
+	for batch, err := range k.store.Batches(ctx) {
+		if err != nil {
+			return codes.Keys{}, fmt.Errorf("looking for batches: %w", err)
+		}
+		for _, name := range []string{codeKey, textKey} {
+			sealed, err := k.store.SealedKey(ctx, name)
+			if err != nil {
+				return codes.Keys{}, fmt.Errorf("reading the key %s: %w", name, err)
+			}
+			if sealed == "" {
+				return codes.Keys{}, usage("the database has codes (application %d) but not the key %q that they were made with: put the keys back from an export", batch.ID, name)
+			}
+		}
+		break
+	}
+	codeSecret, err := k.secret(ctx, codeKey)
+	if err != nil {
+		return codes.Keys{}, err
+	}
+	textSecret, err := k.secret(ctx, textKey)
+	if err != nil {
+		return codes.Keys{}, err
+	}
+	code, err := codes.NewCodeKey(codeSecret)
+	if err != nil {
+		return codes.Keys{}, err
+	}
+	text, err := codes.NewTextKey(textSecret)
+	return codes.Keys{Code: code, Text: map[byte]*codes.TextKey{codes.FirstVersion: text}, Current: codes.FirstVersion}, err
+}
+
+func masterFile(data string) string { return filepath.Join(data, "master.key") }
 
 // masterKey reads the master key, or makes it where the database is new.
 func masterKey(c Config, random io.Reader, fresh bool) (key *vault.Key, where string, err error) {
@@ -56,7 +148,7 @@ func masterKey(c Config, random io.Reader, fresh bool) (key *vault.Key, where st
 		key, err = parseKey(c.MasterKey, where)
 		return key, where, err
 	}
-	where = filepath.Join(c.Data, "master.key")
+	where = masterFile(c.Data)
 	text, err := os.ReadFile(where)
 	if errors.Is(err, fs.ErrNotExist) {
 		if !fresh {
@@ -88,15 +180,21 @@ func parseKey(text, where string) (*vault.Key, error) {
 }
 
 // writeSecret makes a file that only its owner can read, on the disk before
-// anything that depends on it.
+// anything that depends on it. It has its name only when it is whole: a
+// process that dies here leaves no empty key that stops the next start.
 func writeSecret(path, text string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // 0600
 	if err != nil {
 		return fmt.Errorf("making %s: %w", path, err)
 	}
+	defer os.Remove(f.Name())
 	_, err = io.WriteString(f, text+"\n")
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	// Unlike a rename, a link never replaces what another process made.
+	if err := os.Link(f.Name(), path); err != nil {
+		return fmt.Errorf("making %s: %w", path, err)
 	}
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/qrjump/qrjump/internal/calls"
 	"github.com/qrjump/qrjump/internal/scan"
 )
 
@@ -40,6 +41,17 @@ func newMetrics(rules func() float64, behind func() float64) *metrics {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_rules", Help: "Rules that scans are answered from."}, rules),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_index_behind", Help: "1 while committed changes are not yet seen by scans."}, behind))
 	return m
+}
+
+// watchBook shows how the log of calls keeps up.
+func (m *metrics) watchBook(l *calls.Book) {
+	m.registry.MustRegister(
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "qrjump_call_log_dropped_total", Help: "Calls that the log of calls lost because the store was slower than they came."},
+			func() float64 { return float64(l.Dropped()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "qrjump_call_log_waiting", Help: "Calls that wait to be written into the log of calls."},
+			func() float64 { return float64(l.Waiting()) }))
 }
 
 func (m *metrics) handler() http.Handler {

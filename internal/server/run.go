@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/qrjump/qrjump/internal/accounts"
 )
@@ -22,6 +24,9 @@ func Run(ctx context.Context, c Config, stdout, stderr io.Writer) error {
 		s.welcome(ctx, stderr)
 	} else if s.newToken {
 		s.log.InfoContext(ctx, "the admin token was made", "file", filepath.Join(c.Data, "admin-token"))
+	}
+	if s.config.TLSDev {
+		s.log.InfoContext(ctx, "clients must trust the local authority", "file", CAFile(c.Data), "names", strings.Join(devNames, " "))
 	}
 	fmt.Fprintf(stdout, "qrjump ready %s\n", s.URL)
 	select {
@@ -49,10 +54,41 @@ func (s *Server) welcome(ctx context.Context, w io.Writer) {
 	if s.newToken {
 		fmt.Fprintf(w, "  it is      %s   (printed this once)\n", s.adminToken)
 	}
+	if s.config.TLSDev {
+		s.trust(w)
+	}
 	if s.config.Dev {
 		s.tour(ctx, w)
 	}
 	fmt.Fprintln(w)
+}
+
+// trust says what a client with a fixed address needs.
+func (s *Server) trust(w io.Writer) {
+	ca := CAFile(s.config.Data)
+	if whole, err := filepath.Abs(ca); err == nil {
+		ca = whole
+	}
+	host, port, err := net.SplitHostPort(strings.TrimPrefix(s.URL, "https://"))
+	if err != nil {
+		return
+	}
+	fmt.Fprintf(w, "\n  An SDK with a fixed address comes here when this line is in /etc/hosts:\n")
+	fmt.Fprintf(w, "    %s api.weixin.qq.com mp.weixin.qq.com\n", host)
+	fmt.Fprintf(w, "  and the client trusts %s\n", ca)
+	fmt.Fprintf(w, "    one program:  SSL_CERT_FILE=%s (Go, OpenSSL, Python's ssl), NODE_EXTRA_CA_CERTS=… (Node.js), REQUESTS_CA_BUNDLE=… (requests)\n", ca)
+	fmt.Fprintf(w, "    the machine:  cp %s /usr/local/share/ca-certificates/qrjump.crt && update-ca-certificates (Debian)\n", ca)
+	if port != "443" {
+		fmt.Fprintf(w, "  It will use port 443: start with --listen %s\n", net.JoinHostPort(host, "443"))
+	}
+}
+
+// curl is the command that trusts this server.
+func (s *Server) curl() string {
+	if s.config.TLSDev {
+		return "curl -s --cacert '" + CAFile(s.config.Data) + "'"
+	}
+	return "curl -s"
 }
 
 // tour prints lines that can be pasted.
@@ -70,14 +106,14 @@ func (s *Server) tour(ctx context.Context, w io.Writer) {
 			return
 		}
 		wire := func(call, body string) {
-			fmt.Fprintf(w, "  curl -s '%s/cgi-bin/wxopen/%s?access_token=%s' -d '%s'\n", s.URL, call, token.Text, body)
+			fmt.Fprintf(w, "  %s '%s/cgi-bin/wxopen/%s?access_token=%s' -d '%s'\n", s.curl(), s.URL, call, token.Text, body)
 		}
 		fmt.Fprintf(w, "\n  Paste, as %s (%s):\n", a.AppID, a.Name)
 		wire("qrcodejumpget", `{}`)
 		wire("qrcodejumpadd", `{"prefix":"https://tour.example/t/","path":"pages/index/index","permit_sub_rule":1,"open_version":3,"is_edit":0}`)
 		wire("qrcodejumppublish", `{"prefix":"https://tour.example/t/"}`)
-		fmt.Fprintf(w, "  curl -s %s/scan/v1/resolve -d '{\"text\":\"https://tour.example/t/7\"}'\n", s.URL)
-		fmt.Fprintf(w, "  curl -s %s/scan/v1/explain -d '{\"text\":\"https://tour.example/t\"}'\n", s.URL)
+		fmt.Fprintf(w, "  %s %s/scan/v1/resolve -d '{\"text\":\"https://tour.example/t/7\"}'\n", s.curl(), s.URL)
+		fmt.Fprintf(w, "  %s %s/scan/v1/explain -d '{\"text\":\"https://tour.example/t\"}'\n", s.curl(), s.URL)
 		return
 	}
 }

@@ -128,17 +128,24 @@ func (f *seedFile) at(section string, i int, err error) error {
 	if err == nil {
 		return nil
 	}
-	line := 0
-	if path, e := yaml.PathString(fmt.Sprintf("$.%s[%d]", section, i)); e == nil {
-		if node, e := path.FilterFile(f.tree); e == nil && node != nil {
-			line = node.GetToken().Position.Line
-			// The token of a block mapping is the colon after its first key.
-			if m, ok := node.(*ast.MappingNode); ok && len(m.Values) > 0 {
-				line = m.Values[0].Key.GetToken().Position.Line
-			}
-		}
+	return usage("seed %s, line %d: %v", f.name, f.line(fmt.Sprintf("$.%s[%d]", section, i)), err)
+}
+
+// line is where a part of the seed begins; 0 = not found.
+func (f *seedFile) line(where string) int {
+	path, err := yaml.PathString(where)
+	if err != nil {
+		return 0
 	}
-	return usage("seed %s, line %d: %v", f.name, line, err)
+	node, err := path.FilterFile(f.tree)
+	if err != nil || node == nil {
+		return 0
+	}
+	// The token of a block mapping is the colon after its first key.
+	if m, ok := node.(*ast.MappingNode); ok && len(m.Values) > 0 {
+		return m.Values[0].Key.GetToken().Position.Line
+	}
+	return node.GetToken().Position.Line
 }
 
 // applySeed stores what a seed says, unless this very content was applied
@@ -215,8 +222,11 @@ func (s *Server) applySettings(ctx context.Context, f *seedFile) error {
 		return usage("seed %s: settings: %v", f.name, err)
 	}
 	next, err := settings.Merge(s.settings.Get(), object)
+	if err == nil {
+		err = checkLimits(object)
+	}
 	if err != nil {
-		return usage("seed %s: %v", f.name, err)
+		return usage("seed %s, line %d: %v", f.name, f.line("$.settings"), err)
 	}
 	if err := s.saveSettings(ctx, object); err != nil {
 		return err
@@ -230,6 +240,9 @@ const settingsMeta = "settings"
 // saveSettings keeps the fields that an object names over a restart. Fields
 // that nobody ever named follow the defaults of the next version.
 func (s *Server) saveSettings(ctx context.Context, object []byte) error {
+	if err := checkLimits(object); err != nil {
+		return err
+	}
 	kept, given := map[string]json.RawMessage{}, map[string]json.RawMessage{}
 	text, err := s.store.Meta(ctx, settingsMeta)
 	if err == nil && text != "" {

@@ -23,6 +23,9 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/adminapi"
 	"github.com/qrjump/qrjump/internal/api"
+	"github.com/qrjump/qrjump/internal/calls"
+	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/consent"
 	"github.com/qrjump/qrjump/internal/emulator"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/outbound"
@@ -47,35 +50,46 @@ type Seams struct {
 	Outbound *outbound.Client
 	// BodyTimeout is how long the body of a request may take; 0 = 10 seconds.
 	BodyTimeout time.Duration
+	// ExportWork makes the passphrase of an export cheap; 0 = as dear as it is.
+	ExportWork int
 }
 
 // Server is a running server.
 type Server struct {
-	config     Config
-	log        *slog.Logger
-	now        func() time.Time
-	realNow    func() time.Time
-	bodyTime   time.Duration
-	random     io.Reader
-	store      *store.Store
-	vault      *vault.Key
-	settings   *settings.Live
-	accounts   *accounts.Directory
-	rules      *rules.Book
-	keys       *scan.Keys
-	current    *scan.Current
-	clock      *emulator.Clock
-	plan       *emulator.Plan
-	calls      *emulator.Calls[api.Record]
-	metrics    *metrics
-	outbound   outbound.Client
-	adminToken string
-	newToken   bool
-	proxies    []netip.Prefix
-	draining   atomic.Bool
-	servers    []*http.Server
-	failed     chan error
-	stopRetry  context.CancelFunc
+	config       Config
+	log          *slog.Logger
+	now          func() time.Time
+	realNow      func() time.Time
+	bodyTime     time.Duration
+	random       io.Reader
+	store        *store.Store
+	ring         *keyring
+	exportWork   int
+	vault        *vault.Key
+	settings     *settings.Live
+	accounts     *accounts.Directory
+	rules        *rules.Book
+	press        *codes.Press
+	openIDs      *accounts.OpenIDs
+	keys         *scan.Keys
+	current      *scan.Current
+	clock        *emulator.Clock
+	plan         *emulator.Plan
+	calls        *emulator.Calls[api.Record]
+	metrics      *metrics
+	outbound     outbound.Client
+	adminToken   string
+	newToken     bool
+	certificate  certificate
+	proxies      []netip.Prefix
+	draining     atomic.Bool
+	servers      []*http.Server
+	failed       chan error
+	stopRetry    context.CancelFunc
+	stopMessages func()
+	stopPushes   func()
+	book         *calls.Book
+	stopBook     func() error
 
 	// URL is where the wire is served.
 	URL string
@@ -93,6 +107,7 @@ func Start(ctx context.Context, c Config, logs io.Writer, seams Seams) (*Server,
 		s.realNow = time.Now
 	}
 	s.bodyTime = cmp.Or(seams.BodyTimeout, 10*time.Second)
+	s.exportWork = seams.ExportWork
 	if s.random == nil {
 		s.random = rand.Reader
 	}
@@ -117,18 +132,33 @@ func (s *Server) open(ctx context.Context) error {
 	if s.store, err = store.Open(ctx, store.Target{URL: s.config.Database, Dir: s.config.Data}); err != nil {
 		return usageError{err}
 	}
-	if s.vault, err = openVault(ctx, s.config, s.store, s.random); err != nil {
+	ring, err := openKeyring(ctx, s.config, s.store, s.random)
+	if err != nil {
+		return err
+	}
+	s.ring = ring
+	if ring.finished {
+		s.log.WarnContext(ctx, "a turn of the master key was cut off; it is finished now", "file", ring.where)
+	}
+	if s.vault, err = ring.vault(ctx); err != nil {
 		return err
 	}
 	if s.adminToken, s.newToken, err = adminToken(s.config, s.random); err != nil {
 		return err
 	}
+	if err := s.openTLS(); err != nil {
+		return err
+	}
 	if err := s.openClock(ctx); err != nil {
 		return err
 	}
-	s.current = &scan.Current{Rules: scan.NewIndex(), Accounts: scan.NewDirectory(), RuleStore: s.store, AccountStore: s.store, Log: s.log}
-	s.accounts = &accounts.Directory{Store: s.store, Key: s.vault, Settings: s.settings, Now: s.now, Random: s.random, Changed: s.current.AccountChanged}
+	s.openBook()
+	s.current = &scan.Current{Rules: scan.NewIndex(), Accounts: scan.NewDirectory(), Codes: codes.NewMemory(s.store), RuleStore: s.store, AccountStore: s.store, Log: s.log}
+	s.accounts = &accounts.Directory{Store: s.store, Key: s.vault, Settings: s.settings, Now: s.now, Random: s.random, Changed: s.current.AccountChanged, Spend: s.book.Spend}
 	s.rules = &rules.Book{Store: s.store, Settings: s.settings, Now: s.now, Fetch: s.fetch, Changed: s.current.RuleChanged}
+	if err := s.openPress(ctx, ring); err != nil {
+		return err
+	}
 	s.keys = &scan.Keys{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random}
 	s.metrics = newMetrics(func() float64 { return float64(s.current.Rules.Len()) }, func() float64 {
 		if s.current.Ready() != nil {
@@ -136,6 +166,7 @@ func (s *Server) open(ctx context.Context) error {
 		}
 		return 0
 	})
+	s.metrics.watchBook(s.book)
 	if err := s.loadSettings(ctx); err != nil {
 		return err
 	}
@@ -145,9 +176,40 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.current.Load(ctx); err != nil {
 		return err
 	}
+	if err := s.press.CheckKeys(); err != nil {
+		return usageError{err}
+	}
+	if err := s.accounts.CompleteGrants(ctx); err != nil {
+		return err
+	}
 	retry, stop := context.WithCancel(context.Background())
 	s.stopRetry = stop
 	go s.current.Retry(retry, time.Second)
+	s.stopMessages = s.startMessenger()
+	s.stopPushes = s.startPushes()
+	s.stopBook = s.startBook()
+	return nil
+}
+
+// openPress prepares the codes. Without a prefix of the operator's own none
+// are given out, except with --dev, where they are the platform's in form.
+func (s *Server) openPress(ctx context.Context, ring *keyring) error {
+	keys, err := ring.codes(ctx)
+	if err != nil {
+		return err
+	}
+	openIDs, err := ring.openIDs(ctx)
+	if err != nil {
+		return err
+	}
+	prefix := s.config.CodePrefix
+	if prefix == "" {
+		prefix = codes.DefaultPrefix
+	}
+	s.openIDs = openIDs
+	s.press = &codes.Press{Store: s.store, Memory: s.current.Codes, Keys: keys, Vault: s.vault, OpenIDs: openIDs, Settings: s.settings,
+		Now: s.now, Random: s.random, Log: s.log, Prefix: prefix, Closed: s.config.CodePrefix == "" && !s.config.Dev,
+		Floor: s.config.CodeFloor, ByTime: !s.config.Dev, Changed: s.current.BatchChanged}
 	return nil
 }
 
@@ -186,7 +248,7 @@ func (s *Server) reset(ctx context.Context) error {
 	if _, err := readSeed(s.config); err != nil {
 		return err
 	}
-	if err := s.store.Reset(ctx); err != nil {
+	if err := s.book.Reset(func() error { return s.store.Reset(ctx) }); err != nil {
 		return err
 	}
 	if err := s.clock.Reset(); err != nil {
@@ -241,14 +303,24 @@ func (s *Server) listen(ctx context.Context) error {
 			MaxHeaderBytes:    64 << 10,
 			ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		}
+		if s.certificate != nil {
+			h.TLSConfig = tlsConfig(s.certificate)
+		}
 		s.servers = append(s.servers, h)
 		if s.URL == "" {
 			s.URL = "http://" + l.Addr().String()
+			if s.certificate != nil {
+				s.URL = "https://" + l.Addr().String()
+			}
 		}
 		s.log.InfoContext(ctx, "listening", "address", l.Addr().String(),
 			"wire", where[address]&wire != 0, "scan", where[address]&scans != 0, "admin", where[address]&admin != 0)
 		go func() {
-			if err := h.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			serve := h.Serve
+			if h.TLSConfig != nil {
+				serve = func(l net.Listener) error { return h.ServeTLS(l, "", "") }
+			}
+			if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
 				s.failed <- fmt.Errorf("listener %s: %w", l.Addr(), err)
 			}
 		}()
@@ -293,6 +365,7 @@ func (s *Server) handler(what surface) http.Handler {
 		mux.Handle("GET /metrics", s.adminOnly(s.metrics.handler()))
 	}
 	if what&wire != 0 {
+		mux.Handle(consent.Path, s.consentPage())
 		mux.Handle("/", s.wireAPI().Handler())
 	} else {
 		mux.HandleFunc("/", noSuchPath)
@@ -353,7 +426,7 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) wireAPI() *api.API {
-	a := &api.API{Accounts: s.accounts, Rules: s.rules, Settings: s.settings, Log: s.log, Now: s.now, RealNow: s.realNow,
+	a := &api.API{Accounts: s.accounts, Calls: s.book, Rules: s.rules, Codes: s.press, Settings: s.settings, Log: s.log, Now: s.now, RealNow: s.realNow,
 		Random: s.random, ClientIP: s.clientIP, BodyTimeout: s.bodyTime, Observe: s.metrics.observeCall}
 	if s.config.emulates() {
 		a.Record = s.calls.Add
@@ -386,7 +459,7 @@ func wireFault(f emulator.Fault) api.Fault {
 }
 
 func (s *Server) scanAPI() *scanapi.API {
-	a := &scanapi.API{Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts}, Near: s.rules.Near,
+	a := &scanapi.API{Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts, Codes: s.press}, Near: s.rules.Near, Codes: s.press, Accounts: s.accounts, OpenIDs: s.openIDs,
 		Now: s.now, Random: s.random, Replay: s.config.emulates(), BodyTimeout: s.bodyTime, Log: s.log, Observe: s.metrics.observeScan}
 	if !s.config.Dev {
 		a.Key = s.keys.Check
@@ -395,10 +468,11 @@ func (s *Server) scanAPI() *scanapi.API {
 }
 
 func (s *Server) adminAPI(h huma.API) {
-	(&adminapi.Admin{Accounts: s.accounts, Rules: s.rules, Keys: s.keys, Settings: s.settings, SaveSettings: s.saveSettings, Log: s.log}).Register(h)
+	(&adminapi.Admin{Accounts: s.accounts, Rules: s.rules, Codes: s.press, OpenIDs: s.openIDs, Keys: s.keys, Settings: s.settings, SaveSettings: s.saveSettings, Export: s.export, Log: s.log}).Register(h)
 	if s.config.emulates() {
 		(&emulator.Control[api.Record]{Clock: s.clock, Plan: s.plan, Calls: s.calls, RID: func(r api.Record) string { return r.RID },
 			Paths: api.Paths(), Reset: s.reset}).Register(h)
+		s.platformControls().Register(h)
 	}
 }
 
@@ -434,8 +508,18 @@ func (s *Server) closeStore() error {
 	if s.stopRetry != nil {
 		s.stopRetry()
 	}
-	if s.store == nil {
-		return nil
+	if s.stopPushes != nil {
+		s.stopPushes()
 	}
-	return s.store.Close()
+	if s.stopMessages != nil {
+		s.stopMessages()
+	}
+	var err error
+	if s.stopBook != nil {
+		err = s.stopBook()
+	}
+	if s.store == nil {
+		return err
+	}
+	return errors.Join(err, s.store.Close())
 }

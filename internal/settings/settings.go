@@ -4,6 +4,7 @@ package settings
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -76,7 +77,43 @@ type Settings struct {
 	ServiceRuleLimit    int          `json:"service_rule_limit"`    // living service-account rules of a target Mini Program
 	TokenDailyLimit     int          `json:"token_daily_limit"`     // /cgi-bin/token calls a day and account
 	UTCOffsetHours      int          `json:"utc_offset_hours"`      // where days and months begin
+
+	DailyLimits Limits    `json:"daily_limits"` // calls a day and account, by path; others 500,000
+	RIDLogRows  int       `json:"rid_log_rows"` // calls that openapi/rid/get can find, beside the seven days; 0 = no log
+	APIIPs      Addresses `json:"api_ips"`      // what get_api_domain_ip answers; none = where the call arrived
+	CallbackIPs Addresses `json:"callback_ips"` // what getcallbackip answers; none = where the call arrived
+
+	RulesByGet         bool `json:"rules_by_get"`          // qrcodejumpget also by GET, which one client believes in
+	StrictEmptyBody    bool `json:"strict_empty_body"`     // an empty body is 44002 on every call, as documented
+	EmptyDebugURLKeeps bool `json:"empty_debug_url_keeps"` // an edit with "debug_url": [] keeps the test links, for a client that always sends it
+
+	HoldLinks       bool `json:"hold_links"`         // links and their ends wait for the administrators
+	LinksByOwnToken bool `json:"links_by_own_token"` // the link calls also with the account's own token, not a platform's only
+	LinkLimit       int  `json:"link_limit"`         // Mini Programs that a service account is linked with; 0 = not limited
+	LinkedLimit     int  `json:"linked_limit"`       // service accounts that a Mini Program is linked with; 0 = not limited
+	QRCodeLimit     int  `json:"qrcode_limit"`       // permanent parametric codes of a service account
+	PictureLimit    int  `json:"picture_limit"`      // showqrcode pictures a second for one address; 0 = off
+
+	CodeCountMax          int64   `json:"code_count_max"`            // codes of one application
+	CodeSegment           int64   `json:"code_segment"`              // codes of one download; batches keep what they began with
+	CodeSeconds           int     `json:"code_seconds"`              // how long an application takes until FINISH
+	ActivationOverlap     Overlap `json:"activation_overlap"`        // replace, or reject to activate a code once only
+	RequireLink           bool    `json:"require_link"`              // wxa_appid must be linked with the service account
+	TicketMinutes         int     `json:"ticket_minutes"`            // how long a code_ticket can be traded
+	TicketWithoutToken    bool    `json:"ticket_without_token"`      // tickettocode without an access_token: the ticket names the account
+	MissingIndexIsZero    bool    `json:"missing_index_is_zero"`     // codeactivequery: a client that drops an index of 0 means 0
+	InactiveCodeIsAnError bool    `json:"inactive_code_is_an_error"` // codeactivequery of a code that is not active
 }
+
+// Overlap says what a second activation of a code does.
+type Overlap string
+
+const (
+	// Replace: the last activation wins, index by index.
+	Replace Overlap = "replace"
+	// Reject: a code that is active is not activated again.
+	Reject Overlap = "reject"
+)
 
 // Defaults are the values of the platform. Contract: rules 1, 3.1.
 func Defaults() Settings {
@@ -90,6 +127,20 @@ func Defaults() Settings {
 		// China has had no summer time since 1991, so an hour is exact and no
 		// table of time zones is needed.
 		UTCOffsetHours: 8,
+
+		QRCodeLimit:  100_000, // Contract: rules 3.5
+		PictureLimit: 50,
+
+		DailyLimits: Limits{},
+		RIDLogRows:  1_000_000,
+		APIIPs:      Addresses{},
+		CallbackIPs: Addresses{},
+
+		// Contract: marketcode 3.1, 3.2, 3.4, 3.6.
+		CodeCountMax:      20_000_000,
+		CodeSegment:       50_000,
+		ActivationOverlap: Replace,
+		TicketMinutes:     30,
 	}
 }
 
@@ -97,20 +148,38 @@ func Defaults() Settings {
 func (s Settings) Validate() error {
 	for _, f := range []struct {
 		name     string
-		value    int
-		min, max int
+		value    int64
+		min, max int64
 	}{
-		{"rate_limit", s.RateLimit, 0, 1_000_000},
-		{"publish_quota", s.PublishQuota, 0, 1_000_000},
-		{"service_publish_quota", s.ServicePublishQuota, 0, 1_000_000},
-		{"rule_limit", s.RuleLimit, 0, 10_000_000},
-		{"service_rule_limit", s.ServiceRuleLimit, 0, 10_000_000},
-		{"token_daily_limit", s.TokenDailyLimit, 1, 1_000_000},
-		{"utc_offset_hours", s.UTCOffsetHours, -12, 14},
+		{"rate_limit", int64(s.RateLimit), 0, 1_000_000},
+		{"publish_quota", int64(s.PublishQuota), 0, 1_000_000},
+		{"service_publish_quota", int64(s.ServicePublishQuota), 0, 1_000_000},
+		{"rule_limit", int64(s.RuleLimit), 0, 10_000_000},
+		{"service_rule_limit", int64(s.ServiceRuleLimit), 0, 10_000_000},
+		{"token_daily_limit", int64(s.TokenDailyLimit), 1, 1_000_000},
+		{"utc_offset_hours", int64(s.UTCOffsetHours), -12, 14},
+		{"rid_log_rows", int64(s.RIDLogRows), 0, 100_000_000},
+		{"link_limit", int64(s.LinkLimit), 0, 1_000_000},
+		{"linked_limit", int64(s.LinkedLimit), 0, 1_000_000},
+		{"qrcode_limit", int64(s.QRCodeLimit), 0, 10_000_000},
+		{"picture_limit", int64(s.PictureLimit), 0, 1_000_000},
+		{"code_count_max", s.CodeCountMax, 10_000, 2_000_000_000},
+		{"code_segment", s.CodeSegment, 10_000, 50_000},
+		{"code_seconds", int64(s.CodeSeconds), 0, 86_400},
+		{"ticket_minutes", int64(s.TicketMinutes), 1, 7 * 24 * 60},
 	} {
 		if f.value < f.min || f.value > f.max {
 			return fmt.Errorf("settings: %s is %d: want %d to %d", f.name, f.value, f.min, f.max)
 		}
+	}
+	if err := cmp.Or(s.DailyLimits.validate("daily_limits"), s.APIIPs.validate("api_ips"), s.CallbackIPs.validate("callback_ips")); err != nil {
+		return err
+	}
+	if s.CodeSegment%10_000 != 0 {
+		return fmt.Errorf("settings: code_segment is %d: want a multiple of 10000", s.CodeSegment)
+	}
+	if s.ActivationOverlap != Replace && s.ActivationOverlap != Reject {
+		return fmt.Errorf("settings: activation_overlap is %q: want replace or reject", s.ActivationOverlap)
 	}
 	return nil
 }

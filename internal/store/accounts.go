@@ -60,6 +60,9 @@ func (t *Tx) DeleteAccount(ctx context.Context, appid string) error {
 		`DELETE FROM links WHERE service = $1 OR mini_program = $1`,
 		`DELETE FROM access_tokens WHERE appid = $1`,
 		`DELETE FROM grants WHERE appid = $1`,
+		`DELETE FROM qrcodes WHERE account = $1`,
+		`DELETE FROM followers WHERE account = $1`,
+		`DELETE FROM messages WHERE account = $1`,
 		`DELETE FROM accounts WHERE appid = $1`,
 	} {
 		if _, err := t.exec(ctx, query, appid); err != nil {
@@ -72,13 +75,13 @@ func (t *Tx) DeleteAccount(ctx context.Context, appid string) error {
 // Linked implements accounts.Tx and rules.Tx.
 func (t *Tx) Linked(ctx context.Context, service, miniProgram string) (bool, error) {
 	var n int
-	err := t.row(ctx, `SELECT COUNT(*) FROM links WHERE service = $1 AND mini_program = $2`, service, miniProgram).Scan(&n)
+	err := t.row(ctx, `SELECT COUNT(*) FROM links WHERE service = $1 AND mini_program = $2 AND status = 1`, service, miniProgram).Scan(&n)
 	return n > 0, err
 }
 
 // Links implements accounts.Tx.
 func (t *Tx) Links(ctx context.Context, service string) ([]string, error) {
-	return list(ctx, t, scanText, `SELECT mini_program FROM links WHERE service = $1 ORDER BY created_at, mini_program`, service)
+	return list(ctx, t, scanText, `SELECT mini_program FROM links WHERE service = $1 AND status = 1 ORDER BY created_at, mini_program`, service)
 }
 
 func scanText(scan func(...any) error) (s string, err error) {
@@ -89,7 +92,7 @@ func scanText(scan func(...any) error) (s string, err error) {
 // PutLink implements accounts.Tx.
 func (t *Tx) PutLink(ctx context.Context, service, miniProgram string, at time.Time) error {
 	_, err := t.exec(ctx, `INSERT INTO links (service, mini_program, created_at) VALUES ($1, $2, $3)
-		ON CONFLICT (service, mini_program) DO NOTHING`, service, miniProgram, millis(at))
+		ON CONFLICT (service, mini_program) DO UPDATE SET status = 1, unlinking = 0`, service, miniProgram, millis(at))
 	return err
 }
 
@@ -101,51 +104,35 @@ func (t *Tx) DeleteLink(ctx context.Context, service, miniProgram string) error 
 
 // Component implements accounts.Tx.
 func (t *Tx) Component(ctx context.Context, appid string) (accounts.Component, error) {
-	var c accounts.Component
-	var created int64
-	err := t.row(ctx, `SELECT appid, secret_hash, message_token, encoding_aes_key, event_url, ip_allowlist, redirect_hosts, created_at
-		FROM components WHERE appid = $1`, appid).Scan(&c.AppID, &c.SecretHash, &c.MessageToken, &c.EncodingAESKey, &c.EventURL,
-		inJSON(&c.IPAllowlist), inJSON(&c.RedirectHosts), &created)
-	if errors.Is(err, sql.ErrNoRows) {
-		return c, accounts.ErrNoComponent
-	}
+	c, err := t.ComponentAlone(ctx, appid)
 	if err != nil {
 		return c, err
 	}
-	c.CreatedAt = fromMillis(created)
-	c.Grants, err = list(ctx, t, func(scan func(...any) error) (g accounts.Grant, err error) {
-		err = scan(&g.AppID, inJSON(&g.PermissionSets))
-		return g, err
-	}, `SELECT appid, permission_sets FROM grants WHERE component = $1 ORDER BY appid`, appid)
+	c.Grants, err = list(ctx, t, scanGrant, `SELECT `+grantColumns+` FROM grants WHERE component = $1 ORDER BY appid`, appid)
 	return c, err
 }
 
 // PutComponent implements accounts.Tx.
 func (t *Tx) PutComponent(ctx context.Context, c accounts.Component) error {
-	_, err := t.exec(ctx, `INSERT INTO components (appid, secret_hash, message_token, encoding_aes_key, event_url, ip_allowlist, redirect_hosts, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-		ON CONFLICT (appid) DO UPDATE SET secret_hash = excluded.secret_hash, message_token = excluded.message_token,
-			encoding_aes_key = excluded.encoding_aes_key, event_url = excluded.event_url, ip_allowlist = excluded.ip_allowlist,
-			redirect_hosts = excluded.redirect_hosts`,
-		c.AppID, c.SecretHash, c.MessageToken, c.EncodingAESKey, c.EventURL, inJSON(&c.IPAllowlist).text(), inJSON(&c.RedirectHosts).text(), millis(c.CreatedAt))
-	if err != nil {
+	if err := t.PutComponentAlone(ctx, c); err != nil {
+		return err
+	}
+	if _, err := t.exec(ctx, `DELETE FROM grants WHERE component = $1`, c.AppID); err != nil {
 		return err
 	}
 	for _, g := range c.Grants {
-		if _, err := t.exec(ctx, `INSERT INTO grants (component, appid, permission_sets) VALUES ($1, $2, $3)
-			ON CONFLICT (component, appid) DO UPDATE SET permission_sets = excluded.permission_sets`,
-			c.AppID, g.AppID, inJSON(&g.PermissionSets).text()); err != nil {
+		if err := t.PutGrant(ctx, c.AppID, g); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-const tokenColumns = `hash, appid, series, sealed, forced, issued_at, expires_at, cut_at`
+const tokenColumns = `hash, appid, component, series, sealed, forced, issued_at, expires_at, cut_at`
 
 func scanToken(scan func(...any) error) (t accounts.Token, err error) {
 	var issued, expires, cut int64
-	err = scan(&t.Hash, &t.AppID, &t.Series, &t.Sealed, &t.Forced, &issued, &expires, &cut)
+	err = scan(&t.Hash, &t.AppID, &t.Component, &t.Series, &t.Sealed, &t.Forced, &issued, &expires, &cut)
 	t.IssuedAt, t.ExpiresAt, t.CutAt = fromMillis(issued), fromMillis(expires), fromMillis(cut)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = accounts.ErrNoToken
@@ -167,8 +154,8 @@ func (t *Tx) LatestToken(ctx context.Context, appid string, series accounts.Seri
 
 // PutToken implements accounts.Tx.
 func (t *Tx) PutToken(ctx context.Context, k accounts.Token) error {
-	_, err := t.exec(ctx, `INSERT INTO access_tokens (`+tokenColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		k.Hash, k.AppID, string(k.Series), k.Sealed, flag(k.Forced), millis(k.IssuedAt), millis(k.ExpiresAt), millis(k.CutAt))
+	_, err := t.exec(ctx, `INSERT INTO access_tokens (`+tokenColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		k.Hash, k.AppID, k.Component, string(k.Series), k.Sealed, flag(k.Forced), millis(k.IssuedAt), millis(k.ExpiresAt), millis(k.CutAt))
 	return err
 }
 

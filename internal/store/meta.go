@@ -71,8 +71,8 @@ func (s *Store) PutSeeded(ctx context.Context, hash string, at time.Time) error 
 // Reset empties the database but for its keys (the emulator's reset).
 func (s *Store) Reset(ctx context.Context) error {
 	return s.update(ctx, func(tx *Tx) error {
-		for _, table := range []string{"accounts", "links", "components", "grants", "access_tokens", "counters", "rules",
-			"rule_changes", "publishes", "domains", "confirmations", "seeds", "meta"} {
+		for _, table := range []string{"accounts", "links", "components", "grants", "access_tokens", "component_tickets", "component_codes", "pushes", "counters", "rules",
+			"rule_changes", "publishes", "domains", "confirmations", "batches", "code_events", "tickets", "logins", "qrcodes", "followers", "messages", "calls", "seeds", "meta"} {
 			if _, err := tx.exec(ctx, `DELETE FROM `+table); err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -13,8 +14,21 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrate brings the schema up to date. Many processes may do so at once.
-func (s *Store) migrate(ctx context.Context) error {
+// NewestSchema is the version of the schema that this program works with.
+func NewestSchema() int64 {
+	names, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil || len(names) == 0 {
+		panic("store: no migrations") // they are part of the program
+	}
+	version, err := goose.NumericComponent(slices.Max(names))
+	if err != nil {
+		panic(err)
+	}
+	return version
+}
+
+// migrateTo brings the schema up to a version. Many processes may do so at once.
+func (s *Store) migrateTo(ctx context.Context, want int64) error {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return err
@@ -23,7 +37,11 @@ func (s *Store) migrate(ctx context.Context) error {
 	options := []goose.ProviderOption{goose.WithLogger(goose.NopLogger())}
 	if s.engine.name() == "postgres" {
 		dialect = goose.DialectPostgres
-		locker, err := lock.NewPostgresSessionLocker()
+		if err := s.update(ctx, func(tx *Tx) error { return makeBinary(ctx, tx) }); err != nil {
+			return fmt.Errorf(`making the collation "binary": %w`, err)
+		}
+		// Asks once a second, for five minutes.
+		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300))
 		if err != nil {
 			return err
 		}
@@ -37,11 +55,13 @@ func (s *Store) migrate(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the version of the schema: %w", err)
 	}
-	sources := p.ListSources()
-	if want := sources[len(sources)-1].Version; have > want {
-		return fmt.Errorf("the database has schema %d, this qrjump knows %d: use a newer qrjump", have, want)
+	if newest := NewestSchema(); have > newest {
+		return fmt.Errorf("the database has schema %d, this qrjump knows %d: use a newer qrjump", have, newest)
 	}
-	if _, err := p.Up(ctx); err != nil {
+	if have > want {
+		return fmt.Errorf("the database has schema %d already, not %d: use a new one", have, want)
+	}
+	if _, err := p.UpTo(ctx, want); err != nil {
 		return fmt.Errorf("migrating the database: %w", err)
 	}
 	return nil

@@ -151,7 +151,7 @@ func (t *Tx) Near(ctx context.Context, link rules.Link, limit int) ([]rules.Rule
 		return nil, err
 	}
 	elsewhere, err := list(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE link_path = $1 AND host <> $2 ORDER BY id LIMIT $3`,
-		link.Path(), link.Host, limit)
+		link.Path(), link.Host, limit-len(near))
 	return append(near, elsewhere...), err
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/gofrs/flock"
 	"modernc.org/sqlite"
@@ -16,13 +17,9 @@ import (
 // openSQLite opens DIR/qrjump.db: one writer, WAL, every commit flushed to the
 // disk before it is acknowledged. A folder has one process.
 func openSQLite(ctx context.Context, dir string) (*Store, error) {
-	lock := flock.New(filepath.Join(dir, "lock"))
-	locked, err := lock.TryLock()
+	lock, err := lockFolder(dir)
 	if err != nil {
-		return nil, fmt.Errorf("locking the data folder %s: %w", dir, err)
-	}
-	if !locked {
-		return nil, fmt.Errorf("the data folder %s is in use by another qrjump process", dir)
+		return nil, err
 	}
 	// Short keys are checked by the driver, _pragma=… are not.
 	path := (&url.URL{Path: filepath.Join(dir, "qrjump.db")}).EscapedPath()
@@ -42,7 +39,20 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 	}
 	read.SetMaxOpenConns(8)
 	read.SetMaxIdleConns(8)
-	return &Store{write: write, read: read, engine: sqliteEngine{}, close: []func() error{read.Close, write.Close, lock.Unlock}}, nil
+	return &Store{write: write, read: read, engine: sqliteEngine{}, fence: &atomic.Pointer[fence]{}, close: []func() error{read.Close, write.Close, lock.Unlock}}, nil
+}
+
+// lockFolder makes this process the only one in a data folder.
+func lockFolder(dir string) (*flock.Flock, error) {
+	lock := flock.New(filepath.Join(dir, "lock"))
+	locked, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("locking the data folder %s: %w", dir, err)
+	}
+	if !locked {
+		return nil, fmt.Errorf("the data folder %s is in use by another qrjump process", dir)
+	}
+	return lock, nil
 }
 
 type sqliteEngine struct{}
@@ -59,4 +69,18 @@ func (sqliteEngine) viewOptions() *sql.TxOptions { return nil }
 func (sqliteEngine) again(err error) bool {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	return ok && e.Code()&0xff == sqlite3.SQLITE_BUSY
+}
+
+// lockOut does nothing: the folder has one process.
+func (sqliteEngine) lockOut(context.Context, *sql.Tx) error { return nil }
+
+// overwrite: the file keeps no old texts in its free space, and its log is
+// taken in when the database is closed.
+func (sqliteEngine) overwrite(ctx context.Context, db *sql.DB) error {
+	_, err := db.ExecContext(ctx, "PRAGMA secure_delete = ON")
+	return err
+}
+
+func (sqliteEngine) tablesQuery() string {
+	return `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'`
 }

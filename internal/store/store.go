@@ -9,8 +9,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/rules"
@@ -21,6 +24,7 @@ type Store struct {
 	write, read *sql.DB
 	engine      engine
 	close       []func() error
+	fence       *atomic.Pointer[fence]
 }
 
 // engine is what differs between the two databases.
@@ -34,6 +38,12 @@ type engine interface {
 	viewOptions() *sql.TxOptions
 	// again reports whether a failed transaction may succeed when run again.
 	again(err error) bool
+	// lockOut keeps every other process out until the transaction ends. ErrInUse.
+	lockOut(ctx context.Context, tx *sql.Tx) error
+	// overwrite makes the database wipe, where it can, what is replaced from now on.
+	overwrite(ctx context.Context, db *sql.DB) error
+	// tablesQuery lists the tables of the schema.
+	tablesQuery() string
 }
 
 // Target says which database to open.
@@ -42,28 +52,32 @@ type Target struct {
 	URL string
 	// Dir is the data folder, which exists.
 	Dir string
+
+	alone bool
 }
 
 // Open opens the database and brings its schema up to date. A schema newer
 // than this program's is refused.
 func Open(ctx context.Context, t Target) (*Store, error) {
-	var s *Store
-	var err error
-	switch {
-	case t.URL == "":
-		s, err = openSQLite(ctx, t.Dir)
-	case strings.HasPrefix(t.URL, "postgres://"), strings.HasPrefix(t.URL, "postgresql://"):
-		s, err = openPostgres(ctx, t.URL)
-	default:
-		return nil, fmt.Errorf("database: want a postgres:// URL, or none for the embedded database")
-	}
+	s, err := connect(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.migrate(ctx); err != nil {
+	if err := s.migrateTo(ctx, NewestSchema()); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// connect opens the database whatever its schema.
+func connect(ctx context.Context, t Target) (*Store, error) {
+	switch {
+	case t.URL == "":
+		return openSQLite(ctx, t.Dir)
+	case strings.HasPrefix(t.URL, "postgres://"), strings.HasPrefix(t.URL, "postgresql://"):
+		return openPostgres(ctx, t)
+	}
+	return nil, fmt.Errorf("database: want a postgres:// URL, or none for the embedded database")
 }
 
 // Engine is "sqlite" or "postgres".
@@ -76,9 +90,11 @@ func (s *Store) Ping(ctx context.Context) error {
 }
 
 // Close waits for running transactions and closes the database.
-func (s *Store) Close() error {
+func (s *Store) Close() error { return shut(s.close) }
+
+func shut(all []func() error) error {
 	var errs []error
-	for _, f := range s.close {
+	for _, f := range all {
 		errs = append(errs, f())
 	}
 	return errors.Join(errs...)
@@ -110,13 +126,24 @@ func (s *Store) view(ctx context.Context, f func(*Tx) error) error {
 }
 
 func (s *Store) run(ctx context.Context, db *sql.DB, options *sql.TxOptions, f func(*Tx) error) error {
-	tx, err := db.BeginTx(ctx, options)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	// The end of ctx ends the transaction, but no commit: of one that was cut
+	// off nobody would know whether it happened.
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	attached := context.AfterFunc(ctx, end)
+	tx, err := db.BeginTx(life, options)
 	if err != nil {
-		return fmt.Errorf("beginning a transaction: %w", err)
+		return fmt.Errorf("beginning a transaction: %w", errors.Join(context.Cause(ctx), err))
 	}
 	defer tx.Rollback()
 	if err := f(&Tx{tx: tx, engine: s.engine}); err != nil {
 		return err
+	}
+	if !attached() {
+		return context.Cause(ctx)
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("committing: %w", err)
@@ -144,8 +171,21 @@ func (s *Store) ViewRules(ctx context.Context, f func(rules.Tx) error) error {
 	return s.view(ctx, func(tx *Tx) error { return f(tx) })
 }
 
+// storable makes NULL of a text that PostgreSQL cannot hold (NUL, invalid
+// UTF-8) and SQLite could: it equals nothing that is stored, and no column
+// takes it.
+func storable(args []any) []any {
+	for i, arg := range args {
+		if s, ok := arg.(string); ok && (!utf8.ValidString(s) || strings.IndexByte(s, 0) >= 0) {
+			args = slices.Clone(args)
+			args[i] = nil
+		}
+	}
+	return args
+}
+
 func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	result, err := t.tx.ExecContext(ctx, query, args...)
+	result, err := t.tx.ExecContext(ctx, query, storable(args)...)
 	if err != nil {
 		return 0, err
 	}
@@ -153,12 +193,12 @@ func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error)
 }
 
 func (t *Tx) row(ctx context.Context, query string, args ...any) *sql.Row {
-	return t.tx.QueryRowContext(ctx, query, args...)
+	return t.tx.QueryRowContext(ctx, query, storable(args)...)
 }
 
 // list runs a query and collects what scan makes of each row.
 func list[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), query string, args ...any) ([]T, error) {
-	rows, err := t.tx.QueryContext(ctx, query, args...)
+	rows, err := t.tx.QueryContext(ctx, query, storable(args)...)
 	if err != nil {
 		return nil, err
 	}

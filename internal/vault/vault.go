@@ -76,21 +76,28 @@ func (k *Key) Hash(purpose, secret string) string {
 	return hex.EncodeToString(m.Sum(nil))
 }
 
+// SealingWith returns a key that hashes as k does and seals as other does: the
+// one can stay when the other is replaced.
+func (k *Key) SealingWith(other *Key) *Key { return &Key{aead: other.aead, mac: k.mac} }
+
 // Matches compares a secret with a stored hash in constant time.
 func (k *Key) Matches(purpose, secret, hash string) bool {
 	return hmac.Equal([]byte(k.Hash(purpose, secret)), []byte(hash))
 }
 
+// Strict: each sealed text has one spelling.
+var encoding = base64.RawStdEncoding.Strict()
+
 // Seal encrypts a secret for the place it is stored at (table, row, column):
 // moved to another row it does not open.
 func (k *Key) Seal(place string, secret []byte) string {
-	return base64.RawStdEncoding.EncodeToString(k.aead.Seal(nil, nil, secret, []byte(place)))
+	return encoding.EncodeToString(k.aead.Seal(nil, nil, secret, []byte(place)))
 }
 
 // Open returns what Seal was given. ErrSealed if the key, the place or the
 // text is another.
 func (k *Key) Open(place, sealed string) ([]byte, error) {
-	raw, err := base64.RawStdEncoding.DecodeString(sealed)
+	raw, err := encoding.DecodeString(sealed)
 	if err != nil {
 		return nil, ErrSealed
 	}

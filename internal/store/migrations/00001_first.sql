@@ -1,33 +1,36 @@
 -- One text for SQLite and PostgreSQL: times are Unix milliseconds, flags are
--- 0 or 1, lists are JSON, binary values are text.
+-- 0 or 1, lists are JSON, binary values are text. A text that is compared or
+-- sorted has the collation "binary", so that both databases compare bytes and
+-- an index does not depend on the language tables of the operating system.
+-- SQLite has it built in, postgres.go makes it.
 
 -- +goose Up
 CREATE TABLE meta (
-    name  TEXT PRIMARY KEY,
+    name  TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
     value TEXT NOT NULL
 );
 
 -- Keys that seal and hash, themselves sealed by the master key.
 CREATE TABLE vault_keys (
-    name   TEXT PRIMARY KEY,
+    name   TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
     sealed TEXT NOT NULL
 );
 
 -- Seeds that were applied, by the hash of their content.
 CREATE TABLE seeds (
-    hash TEXT PRIMARY KEY,
+    hash TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
     at   BIGINT NOT NULL
 );
 
 CREATE TABLE scan_keys (
-    hash       TEXT PRIMARY KEY,
-    name       TEXT NOT NULL UNIQUE,
+    hash       TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
+    name       TEXT COLLATE "binary" NOT NULL UNIQUE,
     namespace  TEXT NOT NULL,
     created_at BIGINT NOT NULL
 );
 
 CREATE TABLE accounts (
-    appid           TEXT PRIMARY KEY,
+    appid           TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
     kind            TEXT NOT NULL,
     name            TEXT NOT NULL,
     subject         TEXT NOT NULL,
@@ -47,14 +50,14 @@ CREATE TABLE accounts (
 );
 
 CREATE TABLE links (
-    service      TEXT NOT NULL,
-    mini_program TEXT NOT NULL,
+    service      TEXT COLLATE "binary" NOT NULL,
+    mini_program TEXT COLLATE "binary" NOT NULL,
     created_at   BIGINT NOT NULL,
     PRIMARY KEY (service, mini_program)
 );
 
 CREATE TABLE components (
-    appid            TEXT PRIMARY KEY,
+    appid            TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
     secret_hash      TEXT NOT NULL,
     message_token    TEXT NOT NULL,
     encoding_aes_key TEXT NOT NULL,
@@ -65,16 +68,16 @@ CREATE TABLE components (
 );
 
 CREATE TABLE grants (
-    component       TEXT NOT NULL,
-    appid           TEXT NOT NULL,
+    component       TEXT COLLATE "binary" NOT NULL,
+    appid           TEXT COLLATE "binary" NOT NULL,
     permission_sets TEXT NOT NULL,
     PRIMARY KEY (component, appid)
 );
 
 CREATE TABLE access_tokens (
-    hash       TEXT PRIMARY KEY,
-    appid      TEXT NOT NULL,
-    series     TEXT NOT NULL,
+    hash       TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
+    appid      TEXT COLLATE "binary" NOT NULL,
+    series     TEXT COLLATE "binary" NOT NULL,
     sealed     TEXT NOT NULL,
     forced     BIGINT NOT NULL,
     issued_at  BIGINT NOT NULL,
@@ -84,8 +87,8 @@ CREATE TABLE access_tokens (
 CREATE INDEX access_tokens_of ON access_tokens (appid, series, issued_at);
 
 CREATE TABLE counters (
-    appid TEXT NOT NULL,
-    what  TEXT NOT NULL,
+    appid TEXT COLLATE "binary" NOT NULL,
+    what  TEXT COLLATE "binary" NOT NULL,
     day   BIGINT NOT NULL,
     used  BIGINT NOT NULL,
     PRIMARY KEY (appid, what, day)
@@ -94,17 +97,17 @@ CREATE TABLE counters (
 -- Numbers that are given out in the order of commits: the row is locked until
 -- the transaction ends.
 CREATE TABLE sequences (
-    name  TEXT PRIMARY KEY,
+    name  TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
     value BIGINT NOT NULL
 );
 INSERT INTO sequences (name, value) VALUES ('change', 0);
 
 CREATE TABLE rules (
-    id           BIGINT PRIMARY KEY, -- the sequence number of the change that added it
-    key          TEXT NOT NULL UNIQUE,
-    kind         TEXT NOT NULL,
-    owner        TEXT NOT NULL,
-    target       TEXT NOT NULL,
+    id           BIGINT NOT NULL PRIMARY KEY, -- the sequence number of the change that added it
+    key          TEXT COLLATE "binary" NOT NULL UNIQUE,
+    kind         TEXT COLLATE "binary" NOT NULL,
+    owner        TEXT COLLATE "binary" NOT NULL,
+    target       TEXT COLLATE "binary" NOT NULL,
     prefix       TEXT NOT NULL,
     path         TEXT NOT NULL,
     occupy       BIGINT NOT NULL,
@@ -115,9 +118,9 @@ CREATE TABLE rules (
     changed_at   BIGINT NOT NULL,
     published_at BIGINT NOT NULL, -- 0 = never
     -- Where explain looks for neighbours.
-    host         TEXT NOT NULL,
-    segment      TEXT NOT NULL,
-    link_path    TEXT NOT NULL
+    host         TEXT COLLATE "binary" NOT NULL,
+    segment      TEXT COLLATE "binary" NOT NULL,
+    link_path    TEXT COLLATE "binary" NOT NULL
 );
 CREATE INDEX rules_of ON rules (owner, id);
 CREATE INDEX rules_opening ON rules (target, kind);
@@ -125,35 +128,35 @@ CREATE INDEX rules_near ON rules (host, segment);
 CREATE INDEX rules_on_path ON rules (link_path);
 
 CREATE TABLE rule_changes (
-    seq   BIGINT PRIMARY KEY,
+    seq   BIGINT NOT NULL PRIMARY KEY,
     at    BIGINT NOT NULL,
     actor TEXT NOT NULL,
-    rid   TEXT NOT NULL,
+    rid   TEXT COLLATE "binary" NOT NULL,
     did   TEXT NOT NULL,
-    key   TEXT NOT NULL,
-    owner TEXT NOT NULL,
+    key   TEXT COLLATE "binary" NOT NULL,
+    owner TEXT COLLATE "binary" NOT NULL,
     rule  TEXT NOT NULL -- JSON: the rule after the change, for a delete before it
 );
 CREATE INDEX rule_changes_of ON rule_changes (key, seq);
 
 CREATE TABLE publishes (
-    owner TEXT NOT NULL,
-    key   TEXT NOT NULL,
+    owner TEXT COLLATE "binary" NOT NULL,
+    key   TEXT COLLATE "binary" NOT NULL,
     at    BIGINT NOT NULL
 );
 CREATE INDEX publishes_of ON publishes (owner, at);
 
 CREATE TABLE domains (
-    host   TEXT PRIMARY KEY,
+    host   TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
     status TEXT NOT NULL,
     at     BIGINT NOT NULL
 );
 
 -- Checks of verification files, by the call that wanted them.
 CREATE TABLE confirmations (
-    rid    TEXT PRIMARY KEY,
+    rid    TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
     at     BIGINT NOT NULL,
-    owner  TEXT NOT NULL,
+    owner  TEXT COLLATE "binary" NOT NULL,
     prefix TEXT NOT NULL,
     url    TEXT NOT NULL,
     ok     BIGINT NOT NULL,

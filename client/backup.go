@@ -1,0 +1,54 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+)
+
+// Export writes an archive of everything on the server to w, its keys sealed by
+// a passphrase of at least 12 characters. It lasts as long as the state is
+// large: bound it with ctx. After an error what was written is no archive.
+func (c *Client) Export(ctx context.Context, passphrase string, w io.Writer) error {
+	body, err := encode(map[string]string{"passphrase": passphrase})
+	if err != nil {
+		return err
+	}
+	resp, err := c.open(ctx, request{method: http.MethodPost, path: "/admin/v1/export", bearer: c.options.AdminToken,
+		contentType: "application/json", accept: "application/gzip, application/problem+json", body: bytes.NewReader(body)})
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // what came is all there is to show
+		return problem(answer{status: resp.StatusCode, header: resp.Header, body: body})
+	}
+	if kind := resp.Header.Get("Content-Type"); kind != "application/gzip" {
+		return fmt.Errorf("POST /admin/v1/export: the server at %s does not answer like qrjump: %.100q", c.base, kind)
+	}
+	from := &received{r: resp.Body}
+	if _, err := io.Copy(w, from); err != nil {
+		if from.err != nil {
+			return &Unreachable{URL: c.base, Err: fmt.Errorf("the archive broke off: %w", withoutAddress(from.err))}
+		}
+		return fmt.Errorf("writing the archive: %w", err)
+	}
+	return nil
+}
+
+// received remembers whether it was the reading that failed.
+type received struct {
+	r   io.Reader
+	err error
+}
+
+func (r *received) Read(b []byte) (int, error) {
+	n, err := r.r.Read(b)
+	if err != nil && err != io.EOF {
+		r.err = err
+	}
+	return n, err
+}

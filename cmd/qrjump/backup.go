@@ -1,0 +1,148 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/term"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/archive"
+	"github.com/qrjump/qrjump/internal/server"
+)
+
+// passphraseFlags say where the passphrase of an archive comes from. It is
+// never a flag itself: that would show in the list of processes.
+type passphraseFlags struct {
+	PassphraseFile string `env:"QRJUMP_PASSPHRASE_FILE" placeholder:"FILE" help:"The first line of FILE is the passphrase; otherwise it is QRJUMP_PASSPHRASE, or asked for."`
+}
+
+// passphrase returns the passphrase; again asks a person to type it twice.
+func (p passphraseFlags) passphrase(s *session, again bool) (string, error) {
+	if p.PassphraseFile != "" {
+		f, err := os.Open(p.PassphraseFile)
+		if err != nil {
+			return "", misused("--passphrase-file: %v", err)
+		}
+		defer f.Close()
+		line, err := bufio.NewReader(io.LimitReader(f, 4096)).ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return "", fmt.Errorf("--passphrase-file: %w", err)
+		}
+		if line = strings.TrimRight(line, "\r\n"); line == "" {
+			return "", misused("--passphrase-file %s: its first line is empty", p.PassphraseFile)
+		}
+		return line, nil
+	}
+	if word := os.Getenv("QRJUMP_PASSPHRASE"); word != "" {
+		return word, nil
+	}
+	terminal, ok := s.in.(*os.File)
+	if !ok || !term.IsTerminal(int(terminal.Fd())) {
+		return "", misused("the passphrase is missing: give --passphrase-file, or QRJUMP_PASSPHRASE")
+	}
+	ask := func(question string) (string, error) {
+		fmt.Fprint(s.err, question)
+		word, err := term.ReadPassword(int(terminal.Fd()))
+		fmt.Fprintln(s.err)
+		return string(word), err
+	}
+	word, err := ask("passphrase of the archive: ")
+	if err != nil || !again {
+		return word, err
+	}
+	if second, err := ask("the same again: "); err != nil || second != word {
+		return "", errors.Join(err, errors.New("the two are not the same"))
+	}
+	return word, nil
+}
+
+type exportCommand struct {
+	serverFlags
+	adminFlags
+	passphraseFlags
+	File string `arg:"" help:"The archive; one of this name is replaced when the new one is whole."`
+}
+
+// Run writes beside the file, checks what was written, and renames it.
+func (c *exportCommand) Run(s *session) error {
+	token, err := c.token(c.Server)
+	if err != nil {
+		return err
+	}
+	cl, err := connect(c.Server, client.Options{AdminToken: token})
+	if err != nil {
+		return err
+	}
+	word, err := c.passphrase(s, true)
+	if err != nil {
+		return err
+	}
+	if err := archive.CheckPassphrase(word); err != nil {
+		return misuse(err.Error())
+	}
+	dir := filepath.Dir(c.File)
+	f, err := os.CreateTemp(dir, "."+filepath.Base(c.File)+".*") // 0600
+	if err != nil {
+		return failed("export to", c.File, err)
+	}
+	defer os.Remove(f.Name()) // nothing, once it is renamed
+	defer f.Close()
+	if err := cl.Export(s.ctx, word, f); err != nil {
+		return failed("export to", c.File, err)
+	}
+	m, size, err := finish(f)
+	if err != nil {
+		return failed("export to", c.File, err)
+	}
+	if err := os.Rename(f.Name(), c.File); err != nil {
+		return failed("export to", c.File, err)
+	}
+	if d, err := os.Open(dir); err == nil {
+		_ = d.Sync() // not every system can
+		d.Close()
+	}
+	_, err = fmt.Fprintf(s.out, "exported %s of %s to %s, %s\n", counted(int(m.Rows()), "row"), counted(len(m.Tables()), "table"), c.File, counted(int(size), "byte"))
+	return err
+}
+
+// finish puts an archive on the disk and reads it again.
+func finish(f *os.File) (archive.Manifest, int64, error) {
+	if err := f.Sync(); err != nil {
+		return archive.Manifest{}, 0, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return archive.Manifest{}, 0, err
+	}
+	a, err := archive.Open(f, info.Size())
+	if err != nil {
+		return archive.Manifest{}, 0, err
+	}
+	return a.Manifest, info.Size(), f.Close()
+}
+
+type importCommand struct {
+	passphraseFlags
+	Data     string `env:"QRJUMP_DATA" default:"./qrjump-data" placeholder:"DIR" help:"Folder of the embedded database and the keys, new or empty (${default})."`
+	Database string `env:"QRJUMP_DATABASE" placeholder:"URL" help:"postgres://… instead of the embedded database; empty. The master key is in DIR all the same."`
+	File     string `arg:"" help:"The archive that qrjump export made."`
+}
+
+// Run fills an empty database.
+func (c *importCommand) Run(s *session) error {
+	m, err := server.Import(s.ctx, server.Config{Data: c.Data, Database: c.Database, MasterKey: os.Getenv("QRJUMP_MASTER_KEY")}, c.File, func() (string, error) {
+		return c.passphrase(s, false)
+	})
+	if err != nil {
+		return failed("import", c.File, err)
+	}
+	_, err = fmt.Fprintf(s.out, "imported %s of %s, exported at %s by %s\n", counted(int(m.Rows()), "row"), counted(len(m.Tables()), "table"),
+		m.CreatedAt.Format("2006-01-02 15:04:05 MST"), plain(m.Program))
+	return err
+}

@@ -1,0 +1,273 @@
+package harness
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// NotOwnApplication is the answer about an application that is another account's, or nobody's.
+const NotOwnApplication = 80301
+
+// codeCount is the smallest application there is: one segment, a package of 5 MB.
+const codeCount = 10_000
+
+// codeAnswer is what the six calls of one item, one code answer.
+type codeAnswer struct {
+	Application int64  `json:"application_id"`
+	ISV         string `json:"isv_application_id"`
+	Status      string `json:"status"`
+	Segments    []struct {
+		Start int `json:"code_start"`
+		End   int `json:"code_end"`
+	} `json:"code_generate_list"`
+	CreateTime int64  `json:"create_time"`
+	Buffer     string `json:"buffer"`
+
+	Code     string  `json:"code"`
+	Activity string  `json:"activity_name"`
+	Brand    string  `json:"product_brand"`
+	Title    string  `json:"product_title"`
+	Product  string  `json:"product_code"`
+	AppID    *string `json:"wxa_appid"` // a pointer: absent while the code is not active
+	Path     string  `json:"wxa_path"`
+	Start    int     `json:"code_start"`
+	End      int     `json:"code_end"`
+}
+
+// printed is a row of the package.
+type printed struct{ code, text string }
+
+// mustCodes is must for the calls of one item, one code.
+func mustCodes(t testing.TB, call Caller, name string, body object) codeAnswer {
+	t.Helper()
+	var got codeAnswer
+	raw := must(t, call, name, body, OK).raw
+	if err := json.Unmarshal(raw, &got); err != nil {
+		t.Fatalf("%v in %.200s", err, raw)
+	}
+	return got
+}
+
+// ProductCodes lives through the six calls of one item, one code, from the application to the ticket. The caller must
+// use the service account's token; its calls are named "applycode" and so on.
+func ProductCodes(t *testing.T, s *Server, call Caller) {
+	isv := "compat-" + unique()
+	id := applied(t, call, isv)
+	rows := downloaded(t, call, id)
+
+	// Nothing opens before the activation.
+	before := mustCodes(t, call, "codeactivequery", object{"code_url": rows[150].text})
+	equal(t, "code", before.Code, rows[150].code)
+	if before.AppID != nil {
+		t.Errorf("got %+v of a code that is not active, want no activation in it", before)
+	}
+	asleep := s.Scan(t, "ann", rows[150].text)
+	equal(t, "action before the activation", asleep.Action, "show_message")
+	equal(t, "reason before the activation", asleep.Reason, "not_active")
+
+	// Two activations that overlap: the last one wins, index by index.
+	activation := func(start, end int, page string) object {
+		return object{
+			"application_id": id, "code_start": start, "code_end": end,
+			"activity_name": "夏天", "product_brand": "Coffee", "product_title": "Beans 250 g", "product_code": "4006381333931",
+			"wxa_appid": MiniProgram, "wxa_path": page, "wxa_type": 0,
+		}
+	}
+	must(t, call, "codeactive", activation(0, codeCount, "pages/item/item"), InvalidArgs) // one too far
+	must(t, call, "codeactive", activation(0, 200, "pages/item/item"), OK)
+	must(t, call, "codeactive", activation(100, 149, "pages/gift/gift?from=box"), OK)
+	for index, page := range map[int]string{0: "pages/item/item", 99: "pages/item/item", 100: "pages/gift/gift?from=box", 149: "pages/gift/gift?from=box", 150: "pages/item/item", 200: "pages/item/item"} {
+		for _, name := range []object{
+			{"application_id": id, "code_index": index},
+			{"code": rows[index].code},
+			{"code_url": rows[index].text},
+			{"code_url": "http://" + rows[index].text},
+			{"application_id": strconv.FormatInt(id, 10), "code": rows[index].code, "code_url": nil, "code_index": nil},
+		} {
+			got := mustCodes(t, call, "codeactivequery", name)
+			equal(t, fmt.Sprintf("code %d by %v", index, name), got.Code, rows[index].code)
+			equal(t, fmt.Sprintf("page of code %d by %v", index, name), got.Path, page)
+		}
+	}
+	idle := mustCodes(t, call, "codeactivequery", object{"application_id": id, "code_index": 201})
+	if idle.AppID != nil {
+		t.Errorf("got %+v behind the activation, want no activation in it", idle)
+	}
+
+	// The scan brings a ticket, and the ticket brings the code: to the user who scanned it, again and again.
+	ticket := scanned(t, s, "ann", rows[150].text, "pages/item/item", id, 150)
+	ann, bob := s.OpenID(t, "ann"), s.OpenID(t, "bob")
+	for range 2 {
+		got := mustCodes(t, call, "tickettocode", object{"openid": ann, "code_ticket": ticket})
+		equal(t, "code of the ticket", got.Code, rows[150].code)
+		equal(t, "application_id of the ticket", got.Application, id)
+		equal(t, "isv_application_id of the ticket", got.ISV, isv)
+		equal(t, "names of the ticket", strings.Join([]string{got.Activity, got.Brand, got.Title, got.Product}, ", "), "夏天, Coffee, Beans 250 g, 4006381333931")
+		equal(t, "code_start of the ticket", got.Start, 0)
+		equal(t, "code_end of the ticket", got.End, 200)
+		if got.AppID == nil || *got.AppID != MiniProgram {
+			t.Errorf("got %+v, want wxa_appid %s in it", got, MiniProgram)
+		}
+	}
+	must(t, call, "tickettocode", object{"openid": bob, "code_ticket": ticket}, InvalidArgs)
+	must(t, call, "tickettocode", object{"openid": "nobody", "code_ticket": ticket}, InvalidArgs)
+	must(t, call, "tickettocode", object{"openid": ann, "code_ticket": strings.Repeat("0", 32)}, InvalidArgs)
+
+	// Every scan has a ticket of its own; a page that has a query keeps it.
+	again := scanned(t, s, "bob", rows[150].text, "pages/item/item", id, 150)
+	if again == ticket {
+		t.Errorf("got the ticket %s for two scans", ticket)
+	}
+	mustCodes(t, call, "tickettocode", object{"openid": bob, "code_ticket": again})
+	gift := scanned(t, s, "bob", "HTTP://"+rows[100].text, "pages/gift/gift", id, 100)
+	equal(t, "code of the gift", mustCodes(t, call, "tickettocode", object{"openid": bob, "code_ticket": gift}).Code, rows[100].code)
+}
+
+// applied applies for codes and waits until they can be downloaded.
+func applied(t testing.TB, call Caller, isv string) int64 {
+	t.Helper()
+	must(t, call, "applycode", object{"code_count": codeCount - 1, "isv_application_id": isv}, InvalidArgs)
+	application := object{"code_count": codeCount, "isv_application_id": isv}
+	id := mustCodes(t, call, "applycode", application).Application
+	equal(t, "application_id of the same application", mustCodes(t, call, "applycode", application).Application, id)
+	if id <= 0 || id >= 1<<31 {
+		t.Fatalf("got application_id %d, want one that fits 32 bits", id)
+	}
+	must(t, call, "applycodequery", object{"application_id": 1}, NotOwnApplication)
+	must(t, call, "applycodequery", object{}, InvalidArgs)
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		got := mustCodes(t, call, "applycodequery", object{"application_id": id})
+		if got.Status == "FINISH" {
+			equal(t, "isv_application_id", got.ISV, isv)
+			break
+		}
+		if got.Status != "INIT" && got.Status != "PROCESSING" || time.Now().After(deadline) {
+			t.Fatalf("got the status %q, want FINISH in the end", got.Status)
+		}
+	}
+	// Clients send a number as a text, and either id or both.
+	for _, key := range []object{{"application_id": strconv.FormatInt(id, 10)}, {"isv_application_id": isv}, {"application_id": id, "isv_application_id": isv}} {
+		got := mustCodes(t, call, "applycodequery", key)
+		equal(t, fmt.Sprintf("application_id by %v", key), got.Application, id)
+		if len(got.Segments) != 1 || got.Segments[0].Start != 0 || got.Segments[0].End != codeCount-1 || got.CreateTime == 0 {
+			t.Errorf("got %+v by %v, want one segment from 0 to %d and a create_time", got, key, codeCount-1)
+		}
+	}
+	return id
+}
+
+// downloaded fetches all codes of an application, and a part of them once more.
+func downloaded(t testing.TB, call Caller, id int64) []printed {
+	t.Helper()
+	fetch := func(start, end int) []printed {
+		return opened(t, mustCodes(t, call, "applycodedownload", object{"application_id": id, "code_start": start, "code_end": end}).Buffer, start, end)
+	}
+	rows, part := fetch(0, codeCount-1), fetch(7, 9)
+	for i, row := range part {
+		equal(t, "a row of a part", row, rows[7+i])
+	}
+	seen := map[string]bool{}
+	for _, row := range rows {
+		seen[row.code], seen[row.text] = true, true
+	}
+	equal(t, "different codes and texts", len(seen), 2*codeCount)
+	must(t, call, "applycodedownload", object{"application_id": id, "code_start": 0, "code_end": codeCount}, InvalidArgs)
+	must(t, call, "applycodedownload", object{"application_id": 1, "code_start": 0, "code_end": 9}, NotOwnApplication)
+	return rows
+}
+
+var columns = regexp.MustCompile(`^[01]{361} ([0-9A-Z]{9}) ([0-9]+) (P\.URL\.CN/0[0-9A-Z$-]{18})$`)
+
+// opened undoes a package as the contract says: Base64, AES-128 in CBC mode with the key as initial vector, PKCS#7.
+// Contract: marketcode 4.
+func opened(t testing.TB, buffer string, start, end int) []printed {
+	t.Helper()
+	plain, err := base64.StdEncoding.DecodeString(buffer)
+	if err != nil || len(plain) == 0 || len(plain)%aes.BlockSize != 0 {
+		t.Fatalf("the buffer is no package: %d bytes, %v", len(plain), err)
+	}
+	block, err := aes.NewCipher([]byte(MarketcodeKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cipher.NewCBCDecrypter(block, []byte(MarketcodeKey)).CryptBlocks(plain, plain)
+	padding := plain[len(plain)-1]
+	text, ok := bytes.CutSuffix(plain, bytes.Repeat([]byte{padding}, int(padding)))
+	if !ok || padding < 1 || padding > aes.BlockSize {
+		t.Fatalf("the package ends with % x, which is no padding", plain[len(plain)-aes.BlockSize:])
+	}
+	var rows []printed
+	for line := range strings.Lines(string(text)) {
+		row := columns.FindStringSubmatch(strings.TrimSuffix(line, "\n"))
+		if row == nil || row[2] != strconv.Itoa(start+len(rows)) {
+			t.Fatalf("row %d of the package from %d is %q", len(rows), start, line)
+		}
+		rows = append(rows, printed{row[1], row[3]})
+	}
+	if len(rows) != end-start+1 {
+		t.Fatalf("the package from %d to %d has %d rows", start, end, len(rows))
+	}
+	return rows
+}
+
+// scanned scans a code that must open page, and returns the ticket. Contract: marketcode 6.1.
+func scanned(t testing.TB, s *Server, user, text, page string, application int64, index int) string {
+	t.Helper()
+	scan := s.Scan(t, user, text)
+	equal(t, "action", scan.Action, "open_mini_program")
+	equal(t, "appid", scan.AppID, MiniProgram)
+	equal(t, "version", scan.Version, "release")
+	equal(t, "scene", scan.Scene, 1124)
+	equal(t, "matched.kind", scan.Matched.Kind, "code")
+	equal(t, "matched.application_id", scan.Matched.Application, application)
+	equal(t, "matched.code_index", scan.Matched.Index, index)
+	at, query, _ := strings.Cut(scan.Path, "?")
+	equal(t, "page", at, page)
+	launch, err := url.ParseQuery(query)
+	if ticket := launch.Get("code_ticket"); err == nil && regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(ticket) {
+		return ticket
+	}
+	t.Fatalf("got the path %q, want a code_ticket of 32 hexadecimal digits in it", scan.Path)
+	return ""
+}
+
+// OpenID logs a user in to the Mini Program as its app and its server do.
+func (s *Server) OpenID(t testing.TB, user string) string {
+	t.Helper()
+	body, err := json.Marshal(map[string]string{"user": user, "appid": MiniProgram})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var login struct {
+		Code string `json:"js_code"`
+	}
+	if err := s.post("/scan/v1/login", body, &login); err != nil {
+		t.Fatal(err)
+	}
+	query := url.Values{"appid": {MiniProgram}, "secret": {MiniProgramSecret}, "js_code": {login.Code}, "grant_type": {"authorization_code"}}
+	resp, err := http.Get(s.URL + "/sns/jscode2session?" + query.Encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var session struct {
+		OpenID  string `json:"openid"`
+		ErrCode int    `json:"errcode"`
+		ErrMsg  string `json:"errmsg"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&session); err != nil || session.OpenID == "" {
+		t.Fatalf("got %+v, %v from jscode2session, want an openid", session, err)
+	}
+	return session.OpenID
+}

@@ -1,0 +1,105 @@
+// Package powerwechat_test drives qrjump with github.com/ArtisanCloud/PowerWeChat/v3, whose token address is a literal
+// in its source: it is reached by nothing but a hosts entry and a trusted certificate for api.weixin.qq.com.
+// The library has no jump rules; its users reach them with its generic HttpPostJson, and so do we.
+package powerwechat_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"testing"
+
+	"github.com/ArtisanCloud/PowerLibs/v3/logger/drivers"
+	"github.com/ArtisanCloud/PowerWeChat/v3/src/kernel"
+	"github.com/ArtisanCloud/PowerWeChat/v3/src/miniProgram"
+	"github.com/ArtisanCloud/PowerWeChat/v3/src/officialAccount"
+
+	"github.com/qrjump/qrjump/compat/harness"
+)
+
+// redirect does in this process what a hosts entry and a trusted ca.pem do on a machine. The library itself is not
+// told of it: no base address is set.
+func redirect(t *testing.T) *harness.Server {
+	s, transport := harness.StartTLS(t)
+	before := http.DefaultTransport
+	http.DefaultTransport = transport
+	t.Cleanup(func() { http.DefaultTransport = before })
+	return s
+}
+
+// fetch fetches the account's token. The library keeps tokens for the whole process, also those of earlier servers.
+func fetch(t *testing.T, token *kernel.AccessToken) {
+	t.Helper()
+	if got, err := token.GetToken(t.Context(), true); err != nil || got.AccessToken == "" || got.ExpiresIn <= 1500 {
+		t.Fatalf("got the token %+v, %v", got, err)
+	}
+}
+
+// with makes the calls of a story with the library's client.
+func with(client *kernel.BaseClient) harness.Caller {
+	return func(t testing.TB, call string, body []byte) []byte {
+		t.Helper()
+		var send any
+		if body != nil {
+			send = string(body)
+		}
+		var answer json.RawMessage
+		if _, err := client.HttpPostJson(t.Context(), "cgi-bin/wxopen/"+call, send, nil, nil, &answer); err != nil {
+			t.Fatalf("%s: %v", call, err)
+		}
+		return answer
+	}
+}
+
+func program(t *testing.T, secret string) *miniProgram.MiniProgram {
+	t.Helper()
+	app, err := miniProgram.NewMiniProgram(&miniProgram.UserConfig{
+		AppID: harness.MiniProgram, Secret: secret, Log: miniProgram.Log{Driver: &drivers.DummyLogger{}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return app
+}
+
+func TestAMiniProgramAtTheFixedAddress(t *testing.T) {
+	s := redirect(t)
+	app := program(t, harness.MiniProgramSecret)
+	fetch(t, app.GetAccessToken())
+	harness.OrdinaryRules(t, s, with(app.Base.BaseClient))
+}
+
+func TestAServiceAccountAtTheFixedAddress(t *testing.T) {
+	s := redirect(t)
+	app, err := officialAccount.NewOfficialAccount(&officialAccount.UserConfig{
+		AppID: harness.ServiceAcct, Secret: harness.ServiceAcctSecret, Log: officialAccount.Log{Driver: &drivers.DummyLogger{}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fetch(t, app.GetAccessToken())
+	harness.ServiceRules(t, s, with(app.Base.BaseClient))
+}
+
+// Contract: clients, the table of repetitions. The library fetches another token on these, and calls once again,
+// without the body of the first time: qrcodejumpget is the call that needs none.
+func TestADeadTokenIsRenewed(t *testing.T) {
+	s := redirect(t)
+	app := program(t, harness.MiniProgramSecret)
+	fetch(t, app.GetAccessToken())
+	call := with(app.Base.BaseClient)
+	for _, errcode := range []int{40001, 40014, 42001} {
+		s.FailOnce(t, "/cgi-bin/wxopen/qrcodejumpget", errcode)
+		var answer struct{ ErrCode int }
+		if err := json.Unmarshal(call(t, "qrcodejumpget", nil), &answer); err != nil || answer.ErrCode != 0 {
+			t.Errorf("after %d: %+v %v", errcode, answer, err)
+		}
+	}
+}
+
+func TestAWrongSecretGetsNoToken(t *testing.T) {
+	redirect(t)
+	token, err := program(t, "wrong").AccessToken.GetToken(t.Context(), true)
+	if err == nil {
+		t.Fatalf("got the token %+v", token)
+	}
+}

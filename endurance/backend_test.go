@@ -1,0 +1,64 @@
+package endurance_test
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+)
+
+// eachBackend runs a test on both databases. database is "" for the embedded
+// one, else the URL of an empty PostgreSQL database of the test's own.
+func eachBackend(t *testing.T, f func(t *testing.T, database string)) {
+	t.Run("sqlite", func(t *testing.T) { f(t, "") })
+	t.Run("postgres", func(t *testing.T) { f(t, ownDatabase(t)) })
+}
+
+// ownDatabase makes a PostgreSQL database that ends with the test.
+func ownDatabase(t *testing.T) string {
+	t.Helper()
+	server := os.Getenv("TEST_POSTGRES")
+	if server == "" {
+		if os.Getenv("QRJUMP_REQUIRE_POSTGRES") == "1" {
+			t.Fatal("TEST_POSTGRES is not set, and QRJUMP_REQUIRE_POSTGRES=1 wants it")
+		}
+		t.Skip("TEST_POSTGRES is not set")
+	}
+	u, err := url.Parse(server)
+	if err != nil {
+		t.Fatal("TEST_POSTGRES is not a URL")
+	}
+	name := "endurance_" + strings.ToLower(rand.Text())
+	run(t, server, "CREATE DATABASE "+name)
+	t.Cleanup(func() { run(t, server, "DROP DATABASE "+name+" WITH (FORCE)") })
+	u.Path = "/" + name
+	return u.String()
+}
+
+// run runs one statement on a database.
+func run(t testing.TB, database, query string) {
+	t.Helper()
+	db, err := sql.Open("pgx", database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(context.Background(), query); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+}
+
+// endSessions waits until PostgreSQL has dropped the sessions of a killed
+// process: a COMMIT that was under way there ends before or never.
+func endSessions(t testing.TB, database string) {
+	t.Helper()
+	if database != "" {
+		run(t, database, `SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
+			WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+	}
+}

@@ -1,0 +1,81 @@
+package endurance_test
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server"
+)
+
+// serveVariable makes a run of this test binary a server instead: a process
+// that can be killed and that needs no build step. It holds a childConfig.
+const serveVariable = "QRJUMP_ENDURANCE_SERVE"
+
+type childConfig struct {
+	server.Config
+	// DrawsToLive is after how many draws of random bytes the process kills
+	// itself; 0 = never.
+	DrawsToLive int
+	// NoFiles: the process dies when it writes to a file.
+	NoFiles bool
+}
+
+func TestMain(m *testing.M) {
+	if text := os.Getenv(serveVariable); text != "" {
+		if err := serve(text); err != nil {
+			fmt.Fprintln(os.Stderr, "qrjump:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// serve is what "qrjump serve" does.
+func serve(text string) error {
+	var c childConfig
+	if err := json.Unmarshal([]byte(text), &c); err != nil {
+		return err
+	}
+	if c.NoFiles {
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{}); err != nil {
+			return err
+		}
+	}
+	go func() {
+		// The parent never writes: the pipe ends with the parent.
+		io.Copy(io.Discard, os.Stdin)
+		os.Exit(3)
+	}()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	if c.DrawsToLive == 0 {
+		return server.Run(ctx, c.Config, os.Stdout, os.Stderr)
+	}
+	s, err := server.Start(ctx, c.Config, os.Stderr, server.Seams{Random: &mortal{left: c.DrawsToLive}})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("qrjump ready %s\n", s.URL)
+	<-ctx.Done()
+	return s.Close()
+}
+
+// mortal is randomness that ends with the process.
+type mortal struct{ left int }
+
+func (m *mortal) Read(p []byte) (int, error) {
+	if m.left--; m.left <= 0 {
+		err := syscall.Kill(syscall.Getpid(), syscall.SIGKILL)
+		return 0, errors.Join(errors.New("this process should be dead"), err)
+	}
+	return rand.Read(p)
+}

@@ -1,0 +1,95 @@
+package endurance_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// process is a server in a process of its own.
+type process struct {
+	URL string
+
+	t   testing.TB
+	cmd *exec.Cmd
+	log string
+}
+
+// start runs a server until it is ready.
+func start(t testing.TB, c childConfig) *process {
+	t.Helper()
+	p, ready := try(t, c)
+	if !ready {
+		t.Fatalf("the server did not become ready: %v\n%s", p.cmd.ProcessState, p.lastLog())
+	}
+	return p
+}
+
+// try runs a server until it is ready or has ended.
+func try(t testing.TB, c childConfig) (p *process, ready bool) {
+	t.Helper()
+	text, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p = &process{t: t, log: filepath.Join(filepath.Dir(c.Data), "server.log")}
+	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	p.cmd = exec.Command(os.Args[0])
+	p.cmd.Env = append(os.Environ(), serveVariable+"="+string(text))
+	p.cmd.Stderr = log
+	if _, err := p.cmd.StdinPipe(); err != nil { // open as long as this process lives
+		t.Fatal(err)
+	}
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	p.URL, ready = strings.CutPrefix(strings.TrimSpace(line), "qrjump ready ")
+	if err != nil || !ready {
+		p.cmd.Wait()
+		return p, false
+	}
+	return p, true
+}
+
+// kill is kill -9. It may be called from any goroutine.
+func (p *process) kill() {
+	if err := p.cmd.Process.Kill(); err != nil {
+		p.t.Errorf("kill -9: %v", err)
+	}
+}
+
+// gone waits until the process has ended.
+func (p *process) gone() { p.cmd.Wait() }
+
+// stop asks the server to end and wants exit code 0.
+func (p *process) stop() {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := p.cmd.Wait(); err != nil {
+		p.t.Errorf("after SIGTERM: %v\n%s", err, p.lastLog())
+	}
+}
+
+// lastLog is the end of the server's log.
+func (p *process) lastLog() []byte {
+	b, _ := os.ReadFile(p.log)
+	lines := bytes.Split(b, []byte("\n"))
+	return bytes.Join(lines[max(0, len(lines)-40):], []byte("\n"))
+}

@@ -1,0 +1,24 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+// CheckPlatform checks a platform's secret and address where it acts without a
+// token for itself or for an account: 40013 for one that did not authorise it.
+// Contract: rules 3.2.
+func (d *Directory) CheckPlatform(ctx context.Context, c PlatformCredentials, target string) error {
+	return d.Store.ViewAccounts(ctx, func(tx Tx) error {
+		if _, err := d.checkPlatform(ctx, tx, c); err != nil || target == c.AppID {
+			return err
+		}
+		_, err := tx.Grant(ctx, c.AppID, target)
+		if errors.Is(err, ErrNoGrant) {
+			return errcode.InvalidAppID.With("%.40q did not authorise the platform %s", target, c.AppID)
+		}
+		return err
+	})
+}

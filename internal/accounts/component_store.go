@@ -1,0 +1,70 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Sentinels of the store; never for callers of the wire.
+var (
+	ErrNoGrant  = errors.New("accounts: no such authorisation")
+	ErrNoTicket = errors.New("accounts: no such verify ticket")
+	ErrNoCode   = errors.New("accounts: no such code")
+)
+
+// ComponentTx is what a transaction keeps of third-party platforms.
+type ComponentTx interface {
+	// ComponentAlone is Component without its grants, of which there may be
+	// very many.
+	ComponentAlone(ctx context.Context, appid string) (Component, error)
+	// PutComponentAlone is PutComponent that leaves the grants as they are.
+	PutComponentAlone(ctx context.Context, c Component) error
+	// Components lists by AppID, the first after the given one, without grants.
+	Components(ctx context.Context, after string, limit int) ([]Component, error)
+
+	// Grant returns ErrNoGrant where there is none.
+	Grant(ctx context.Context, component, appid string) (Grant, error)
+	// Grants lists the grants of a component in the order of their giving.
+	Grants(ctx context.Context, component string, offset, limit int) ([]Grant, error)
+	CountGrants(ctx context.Context, component string) (int, error)
+	// Holders lists the components that an account granted something.
+	Holders(ctx context.Context, appid string) ([]Holder, error)
+	PutGrant(ctx context.Context, component string, g Grant) error
+	DeleteGrant(ctx context.Context, component, appid string) error
+	// CutAuthorizerTokens is CutTokens for what a component got for an account.
+	CutAuthorizerTokens(ctx context.Context, component, appid string, at time.Time) error
+
+	// VerifyTicket returns ErrNoTicket where there is none.
+	VerifyTicket(ctx context.Context, component, hash string) (VerifyTicket, error)
+	PutVerifyTicket(ctx context.Context, t VerifyTicket) error
+	// LatestVerifyTicket is when the newest ticket was issued; zero = never.
+	LatestVerifyTicket(ctx context.Context, component string) (time.Time, error)
+	ForgetVerifyTickets(ctx context.Context, component string, before time.Time) error
+	// TicketsDue lists components with an event URL that have no ticket issued
+	// after one time and not after another.
+	TicketsDue(ctx context.Context, after, until time.Time, limit int) ([]string, error)
+
+	// GrantCode returns ErrNoCode where there is none.
+	GrantCode(ctx context.Context, hash string) (GrantCode, error)
+	PutGrantCode(ctx context.Context, c GrantCode) error
+	// ForgetGrantCodes removes codes that expired before a time.
+	ForgetGrantCodes(ctx context.Context, before time.Time) error
+
+	// NextPush gives out the number of a push.
+	NextPush(ctx context.Context) (int64, error)
+	AddPush(ctx context.Context, p Push) error
+	// SavePush stores what became of a push, unless its NextAt is no longer what
+	// it was: then somebody else has it.
+	SavePush(ctx context.Context, p Push, was time.Time) (saved bool, err error)
+	// Pushes lists the pushes of a component, newest first.
+	Pushes(ctx context.Context, component string, limit int) ([]Push, error)
+	// DuePushes lists what a component must be sent by a time, oldest first.
+	DuePushes(ctx context.Context, component string, now time.Time, limit int) ([]Push, error)
+	// WaitingPushes lists the unfinished pushes of a type.
+	WaitingPushes(ctx context.Context, component, infoType string) ([]Push, error)
+	// PushesDue lists the components that must be sent something by a time.
+	PushesDue(ctx context.Context, now time.Time, limit int) ([]string, error)
+	// ForgetPushes removes finished pushes but for the newest.
+	ForgetPushes(ctx context.Context, component string, keep int) error
+}

@@ -1,0 +1,138 @@
+package accounts
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// maxSenders is how many accounts are sent to at once.
+const maxSenders = 64
+
+// Messenger sends accounts the events that wait for them. It keeps nothing
+// that a restart could lose.
+type Messenger struct {
+	Directory *Directory
+	// Send posts a body to an address; nil is success.
+	Send func(ctx context.Context, address string, body []byte) error
+	// RealNow is the time in the query, which receivers compare with theirs.
+	RealNow func() time.Time
+	Log     *slog.Logger
+
+	wake chan struct{}
+	mu   sync.Mutex
+	busy map[string]bool
+	wait sync.WaitGroup
+}
+
+// NewMessenger returns a messenger for a directory, which wakes it.
+func NewMessenger(d *Directory, log *slog.Logger, realNow func() time.Time, send func(context.Context, string, []byte) error) *Messenger {
+	m := &Messenger{Directory: d, Send: send, RealNow: realNow, Log: log, wake: make(chan struct{}, 1), busy: map[string]bool{}}
+	d.Queued = func() {
+		select {
+		case m.wake <- struct{}{}:
+		default: // it is awake
+		}
+	}
+	return m
+}
+
+// Run sends until ctx ends, and returns when nothing is on its way any more.
+// When an event is due is asked of the server's clock, every interval of real
+// time.
+func (m *Messenger) Run(ctx context.Context, interval time.Duration) {
+	defer m.wait.Wait()
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		m.round(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-m.wake:
+		}
+	}
+}
+
+// round starts to send to every account that has events due: one at a time to
+// each, in their order, so that a slow receiver holds up no other.
+func (m *Messenger) round(ctx context.Context) {
+	due, err := m.Directory.MessagesDue(ctx, 1000)
+	if err != nil && ctx.Err() == nil {
+		m.Log.ErrorContext(ctx, "events for accounts could not be read", "error", err)
+	}
+	for _, account := range due {
+		if !m.take(account) {
+			continue
+		}
+		m.wait.Go(func() {
+			again := m.deliver(ctx, account)
+			m.mu.Lock()
+			delete(m.busy, account)
+			m.mu.Unlock()
+			if again {
+				m.Directory.Queued()
+			}
+		})
+	}
+}
+
+func (m *Messenger) take(account string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.busy[account] || len(m.busy) >= maxSenders {
+		return false
+	}
+	m.busy[account] = true
+	return true
+}
+
+// deliver sends what is due to an account until something fails, and reports
+// whether something may have come meanwhile.
+func (m *Messenger) deliver(ctx context.Context, account string) (again bool) {
+	for ctx.Err() == nil {
+		sent, err := m.Directory.SendMessage(ctx, account, m.send)
+		failed, ok := errors.AsType[*Unsent](err)
+		switch {
+		case err == nil && sent:
+			again = true
+		case err == nil, ctx.Err() != nil:
+			return again
+		case ok:
+			m.Log.WarnContext(ctx, "an event was not accepted by the message URL of its account", "account", account, "event", failed.ID,
+				"try", failed.Tries, "again", !failed.GaveUp, "reason", failed.Cause.Error())
+			return true
+		default:
+			m.Log.ErrorContext(ctx, "an event could not be sent", "account", account, "error", err)
+			return false
+		}
+	}
+	return false
+}
+
+func (m *Messenger) send(ctx context.Context, address string, body []byte) error {
+	query, err := messageQuery(m.Directory.Random, m.RealNow())
+	if err != nil {
+		return err
+	}
+	return m.Send(ctx, withQuery(address, query.Encode()), body)
+}
+
+// messageQuery is what a receiver checks. Choice: an account has no message
+// token here, so the signature is over an empty one.
+func messageQuery(random io.Reader, now time.Time) (url.Values, error) {
+	var raw [4]byte
+	if _, err := io.ReadFull(random, raw[:]); err != nil {
+		return nil, fmt.Errorf("drawing a nonce: %w", err)
+	}
+	timestamp, nonce := strconv.FormatInt(now.Unix(), 10), strconv.FormatUint(uint64(binary.BigEndian.Uint32(raw[:])), 10)
+	return url.Values{"signature": {signature("", timestamp, nonce)}, "timestamp": {timestamp}, "nonce": {nonce}}, nil
+}

@@ -1,0 +1,60 @@
+package accounts
+
+import (
+	"fmt"
+	"slices"
+)
+
+// The permission sets that matter here. Contract: rules 3.3.
+const (
+	AccountService  = 3  // a service account's parametric codes and their jump
+	MiniProgramCode = 17 // getwxacode and its relatives, which are not ours
+	MiniProgramDev  = 18 // a Mini Program's ordinary rules; one platform at a time
+	Linking         = 33
+	OneItemOneCode  = 46
+)
+
+// AskedByDefault are the sets that a platform asks for where it names none.
+var AskedByDefault = []int{AccountService, MiniProgramDev, Linking, OneItemOneCode}
+
+// Exclusive reports whether one platform at a time may have a set of an account.
+func Exclusive(set int) bool { return set == MiniProgramDev }
+
+// SetName is the official name of a set, "" for one that does not matter here.
+func SetName(set int) (english, chinese string) {
+	switch set {
+	case AccountService:
+		return "account service: parametric QR codes and their jump to a Mini Program", "帐号服务（带参数二维码及其跳转小程序）"
+	case MiniProgramCode:
+		return "Mini Program codes", "获取小程序码"
+	case MiniProgramDev:
+		return "Mini Program development and data analysis: rules for ordinary links", "小程序开发与数据分析（普通链接二维码规则）"
+	case Linking:
+		return "linking with Mini Programs", "小程序关联"
+	case OneItemOneCode:
+		return "one item, one code", "一物一码"
+	}
+	return "", ""
+}
+
+// ValidSets says why a list of permission sets cannot be.
+func ValidSets(sets []int) error {
+	for _, id := range sets {
+		if id < 1 || id > 1000 {
+			return fmt.Errorf("%d: want numbers from 1 to 1000", id)
+		}
+	}
+	return nil
+}
+
+// ordered is a list of sets in order and each once.
+func ordered(sets []int) []int {
+	sets = slices.Clone(sets)
+	slices.Sort(sets)
+	return slices.Compact(sets)
+}
+
+// without is a list of sets without the exclusive ones of another.
+func without(sets, taken []int) []int {
+	return slices.DeleteFunc(slices.Clone(sets), func(id int) bool { return Exclusive(id) && slices.Contains(taken, id) })
+}

@@ -1,0 +1,108 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+)
+
+// PutComponent creates or replaces a third-party platform. The three secrets
+// come in the clear; one that is empty stays as it is stored. Grants that are
+// nil stay too; those that are given replace all others, without an event.
+func (d *Directory) PutComponent(ctx context.Context, c Component, secret, messageToken, aesKey string) error {
+	if err := c.Validate(aesKey); err != nil {
+		return err
+	}
+	accounts := []string{}
+	for _, g := range c.Grants {
+		accounts = append(accounts, g.AppID)
+	}
+	slices.Sort(accounts)
+	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		// Accounts before platforms, as lockGrants does.
+		for _, appid := range append(accounts, c.AppID) {
+			if err := tx.LockAccount(ctx, appid); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.Account(ctx, c.AppID); err == nil {
+			return invalidf("appid %s is an account's", c.AppID)
+		} else if !errors.Is(err, ErrNoAccount) {
+			return err
+		}
+		sealed, now := c, d.Now()
+		old, err := tx.ComponentAlone(ctx, c.AppID)
+		switch {
+		case errors.Is(err, ErrNoComponent):
+			if aesKey == "" {
+				return invalidf("component %s: encoding_aes_key must be 43 characters of Base64", c.AppID)
+			}
+			sealed.CreatedAt = now
+		case err != nil:
+			return err
+		default:
+			sealed.CreatedAt, sealed.SecretHash, sealed.MessageToken, sealed.EncodingAESKey = old.CreatedAt, old.SecretHash, old.MessageToken, old.EncodingAESKey
+		}
+		if secret != "" {
+			sealed.SecretHash = d.Key.Hash(secretPurpose(c.AppID), secret)
+		}
+		if messageToken != "" || sealed.MessageToken == "" {
+			sealed.MessageToken = d.Key.Seal("components/message_token/"+c.AppID, []byte(messageToken))
+		}
+		if aesKey != "" {
+			sealed.EncodingAESKey = d.Key.Seal("components/encoding_aes_key/"+c.AppID, []byte(aesKey))
+		}
+		if c.Grants == nil {
+			return tx.PutComponentAlone(ctx, sealed)
+		}
+		sealed.Grants = nil
+		for _, g := range c.Grants {
+			g, err := d.plantGrant(ctx, tx, c.AppID, g, now)
+			if err != nil {
+				return err
+			}
+			sealed.Grants = append(sealed.Grants, g)
+		}
+		return tx.PutComponent(ctx, sealed)
+	})
+	if err == nil {
+		d.wakePusher()
+	}
+	return err
+}
+
+// plantGrant is a grant as an operator gives it.
+func (d *Directory) plantGrant(ctx context.Context, tx Tx, component string, g Grant, now time.Time) (Grant, error) {
+	if _, err := tx.Account(ctx, g.AppID); errors.Is(err, ErrNoAccount) {
+		return g, invalidf("component %s: authorizations: there is no account %s", component, g.AppID)
+	} else if err != nil {
+		return g, err
+	}
+	holders, err := tx.Holders(ctx, g.AppID)
+	if err != nil {
+		return g, err
+	}
+	planted, err := d.newGrant(component, g.AppID, g.PermissionSets, now)
+	if err != nil {
+		return g, err
+	}
+	for _, h := range holders {
+		if h.Component == component {
+			planted.RefreshToken, planted.GrantedAt = h.Grant.RefreshToken, h.Grant.GrantedAt
+			continue
+		}
+		if len(without(h.Grant.PermissionSets, g.PermissionSets)) != len(h.Grant.PermissionSets) {
+			return g, invalidf("component %s: authorizations: %v", component, Taken{AppID: g.AppID, Set: MiniProgramDev, By: h.Component})
+		}
+	}
+	return planted, nil
+}
+
+// cutEarlier ends the tokens of a token's series at a time.
+func cutEarlier(ctx context.Context, tx Tx, t Token, at time.Time) error {
+	if t.Series == Authorizer {
+		return tx.CutAuthorizerTokens(ctx, t.Component, t.AppID, at)
+	}
+	return tx.CutTokens(ctx, t.AppID, t.Series, at)
+}

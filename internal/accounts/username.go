@@ -1,0 +1,14 @@
+package accounts
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+)
+
+// UserName is the account's original ID: "gh_" and twelve hexadecimal digits,
+// the same for ever. Choice: it follows from the AppID, so it needs no column
+// and is the same on every server.
+func (a Account) UserName() string {
+	sum := sha256.Sum256([]byte("user name " + a.AppID))
+	return "gh_" + hex.EncodeToString(sum[:6])
+}

@@ -1,0 +1,56 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/calls"
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+// account is whose call it is: the account of the token, also where a platform
+// calls for it, the platform of its own token, or whoever gave the right secret.
+func (c *call) account() string { return cmp.Or(c.caller.AppID, c.component, c.proven) }
+
+// bySecret notes whose call it is where a secret stands for a token, given what
+// came of it. Who gives a wrong secret is nobody: neither counts nor log are
+// theirs to fill.
+func (c *call) bySecret(appid string, err error) {
+	switch code, _ := errcode.Of(err); code.Number {
+	case errcode.OK.Number, errcode.InvalidIP.Number, errcode.SecretFrozen.Number, errcode.DailyLimit.Number, errcode.MinuteLimit.Number,
+		errcode.TicketExpired.Number, errcode.TicketInvalid.Number, errcode.ComponentIP.Number:
+		c.proven = appid
+	}
+}
+
+// remember puts a call into the log that openapi/rid/get asks. Calls of nobody
+// are not in it: nobody could ask for them.
+func (a *API) remember(c *call, at time.Time, r Record) {
+	if c.account() == "" {
+		return
+	}
+	path, query, _ := strings.Cut(r.URL, "?")
+	a.Calls.Record(calls.Call{RID: c.rid, Account: c.account(), At: at, Took: r.Took, Path: path, Query: query,
+		Request: r.Request, Response: r.Answer, ClientIP: r.IP})
+}
+
+// spendBySecret is for the calls with a secret, as run is for those with a
+// token: it notes whose the call is and counts it.
+func (a *API) spendBySecret(ctx context.Context, c *call, appid, path string, err error) error {
+	c.bySecret(appid, err)
+	if err != nil {
+		return err
+	}
+	return a.Calls.Spend(ctx, appid, path)
+}
+
+// notAccount makes 40013 of 61024, which speaks of tokens.
+func notAccount(err error) error {
+	if errors.Is(err, errcode.ComponentToken) {
+		return errcode.InvalidAppID.With("the AppID is a third-party platform's")
+	}
+	return err
+}

@@ -1,0 +1,55 @@
+package api
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+type segmentReply struct {
+	CodeStart int64 `json:"code_start"`
+	CodeEnd   int64 `json:"code_end"`
+}
+
+type applicationReply struct {
+	envelope
+	Status           codes.Status   `json:"status"`
+	ApplicationID    int64          `json:"application_id"`
+	ISVApplicationID string         `json:"isv_application_id"`
+	CodeGenerateList []segmentReply `json:"code_generate_list"`
+	CreateTime       int64          `json:"create_time"`
+	UpdateTime       int64          `json:"update_time"`
+}
+
+// batchID returns an application_id; 0 counts as absent, a negative one is 40097.
+func (f *fields) batchID() int64 {
+	id, _ := f.number("application_id")
+	if id < 0 && f.err == nil {
+		f.err = errcode.InvalidArgs.With("application_id is negative")
+	}
+	return int64(id)
+}
+
+func readBatchKey(f *fields) (codes.BatchKey, error) {
+	return codes.BatchKey{ID: f.batchID(), ISV: f.textOrNumber("isv_application_id")}, f.err
+}
+
+// queryApplication looks at an application. Contract: marketcode 3.2.
+func (a *API) queryApplication(ctx context.Context, c *call, f *fields) (any, error) {
+	key, err := readBatchKey(f)
+	if f.err != nil {
+		return nil, f.err
+	}
+	b, err := a.Codes.Query(ctx, c.codes(), key)
+	if err != nil {
+		return nil, err
+	}
+	now, takes := a.Now(), a.Codes.Takes()
+	reply := applicationReply{envelope: success, Status: b.Status(now, takes), ApplicationID: b.ID, ISVApplicationID: b.ISV,
+		CodeGenerateList: []segmentReply{}, CreateTime: b.CreatedAt.Unix(), UpdateTime: b.UpdatedAt(now, takes).Unix()}
+	for _, r := range b.Ready(now, takes) {
+		reply.CodeGenerateList = append(reply.CodeGenerateList, segmentReply{r.From, r.To})
+	}
+	return reply, nil
+}

@@ -1,0 +1,64 @@
+package api
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+// codeReply is a code and what it is bound to; of a code that is not active
+// the second part is left out. Contract: marketcode 3.5, 3.6.
+type codeReply struct {
+	envelope
+	Code             string `json:"code"`
+	ApplicationID    int64  `json:"application_id"`
+	ISVApplicationID string `json:"isv_application_id"`
+	*bindingReply
+}
+
+type bindingReply struct {
+	ActivityName string `json:"activity_name"`
+	ProductBrand string `json:"product_brand"`
+	ProductTitle string `json:"product_title"`
+	ProductCode  string `json:"product_code"`
+	WxaAppID     string `json:"wxa_appid"`
+	WxaPath      string `json:"wxa_path"`
+	WxaType      int    `json:"wxa_type"`
+	CodeStart    int64  `json:"code_start"`
+	CodeEnd      int64  `json:"code_end"`
+}
+
+func showCode(f codes.Found) codeReply {
+	reply := codeReply{envelope: success, Code: f.Code, ApplicationID: f.Batch.ID, ISVApplicationID: f.Batch.ISV}
+	if by := f.State.Activation; by != nil {
+		b, r := by.Binding, by.Codes.Bounds()
+		reply.bindingReply = &bindingReply{ActivityName: b.ActivityName, ProductBrand: b.ProductBrand, ProductTitle: b.ProductTitle,
+			ProductCode: b.ProductCode, WxaAppID: b.WxaAppID, WxaPath: b.WxaPath, WxaType: b.WxaType, CodeStart: r.From, CodeEnd: r.To}
+	}
+	return reply
+}
+
+func readCodeName(f *fields, missingIsZero bool) (codes.CodeName, error) {
+	name := codes.CodeName{URL: f.text("code_url"), Code: f.textOrNumber("code"), ID: f.batchID()}
+	index, given := f.number("code_index")
+	name.Index, name.HasIndex = int64(index), given || missingIsZero
+	return name, f.err
+}
+
+// queryCode answers what a code is bound to. Contract: marketcode 3.5.
+func (a *API) queryCode(_ context.Context, c *call, f *fields) (any, error) {
+	s := a.Settings.Get()
+	name, err := readCodeName(f, s.MissingIndexIsZero)
+	if f.err != nil {
+		return nil, f.err
+	}
+	found, err := a.Codes.Look(c.codes(), name)
+	if err == nil && found.State.Activation == nil && s.InactiveCodeIsAnError {
+		err = errcode.InvalidArgs.With("code_index %d of application_id %d is not active", found.Index, found.Batch.ID) // not the code: this is logged
+	}
+	if err != nil {
+		return nil, err
+	}
+	return showCode(found), nil
+}

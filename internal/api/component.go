@@ -1,0 +1,109 @@
+package api
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+// sets says which permission set a platform needs to call an endpoint for an
+// account; 0 = none. Contract: rules 3.3.
+type sets struct{ miniProgram, official int }
+
+// ruleSets: ordinary rules are the Mini Program's, the others the service
+// account's.
+var ruleSets = sets{miniProgram: accounts.MiniProgramDev, official: accounts.AccountService}
+
+// only is one set for accounts of every kind.
+func only(set int) sets { return sets{set, set} }
+
+func (s sets) of(kind accounts.Kind) int {
+	if kind == accounts.MiniProgram {
+		return s.miniProgram
+	}
+	return s.official
+}
+
+// under makes an endpoint need a permission set where a platform calls.
+func (e endpoint) under(s sets) endpoint {
+	e.sets = s
+	return e
+}
+
+// behalf are the codes of every endpoint that takes an account's token: a
+// platform may be the one who calls.
+var behalf = []*errcode.Code{errcode.Unauthorized, errcode.NotAuthorizing, errcode.ComponentIP, errcode.InvalidComponent, errcode.NotComponentSet}
+
+// authenticate finds whose token is in the query, and whether a platform that
+// calls for the account may. Contract: rules 1.8, the order of checks.
+func (a *API) authenticate(ctx context.Context, e endpoint, c *call) error {
+	text := c.query.Get("access_token")
+	if text == "" && e.needs&eitherToken != 0 {
+		text = c.query.Get("component_access_token")
+	}
+	if text == "" {
+		return errcode.TokenMissing.With("no access_token in the query")
+	}
+	identify := a.Accounts.Authenticate
+	if e.needs&eitherToken != 0 {
+		identify = a.Accounts.Identify
+	}
+	caller, err := identify(ctx, text)
+	if err != nil {
+		return err
+	}
+	c.caller, c.component = caller.Account, caller.Component
+	if err := caller.From(c.ip); err != nil {
+		return err
+	}
+	return caller.Granted(e.sets.of(caller.Kind))
+}
+
+// authenticatePlatform finds which platform's token is in the query. Contract:
+// rules 3.2: under either name.
+func (a *API) authenticatePlatform(ctx context.Context, c *call) error {
+	text := c.query.Get("access_token")
+	if text == "" {
+		text = c.query.Get("component_access_token")
+	}
+	if text == "" {
+		return errcode.TokenMissing.With("no component_access_token in the query")
+	}
+	caller, err := a.Accounts.AuthenticatePlatform(ctx, text)
+	if err != nil {
+		return err
+	}
+	c.component = caller.Component
+	return caller.From(c.ip)
+}
+
+// ownComponent checks that a call names the platform whose token it carries.
+func (a *API) ownComponent(ctx context.Context, c *call, f *fields) error {
+	named := f.text("component_appid")
+	if f.err != nil {
+		return f.err
+	}
+	return a.Accounts.OwnComponent(ctx, accounts.Caller{Component: c.component}, named)
+}
+
+// funcInfo is a permission set as a platform is told of it.
+type funcInfo struct {
+	Category struct {
+		ID int `json:"id"`
+	} `json:"funcscope_category"`
+}
+
+func showSets(sets []int) []funcInfo {
+	list := make([]funcInfo, len(sets))
+	for i, id := range sets {
+		list[i].Category.ID = id
+	}
+	return list
+}
+
+// platformCredentials reads who calls where there is no token. The secret has
+// two names. Contract: rules 3.2, clients.
+func platformCredentials(c *call, f *fields, secret string) accounts.PlatformCredentials {
+	return accounts.PlatformCredentials{AppID: f.text("component_appid"), Secret: f.text(secret), IP: c.ip}
+}

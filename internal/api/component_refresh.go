@@ -1,0 +1,27 @@
+package api
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+type authorizerTokenReply struct {
+	Token        string `json:"authorizer_access_token"`
+	ExpiresIn    int    `json:"expires_in"`
+	RefreshToken string `json:"authorizer_refresh_token"`
+}
+
+// authorizerToken gives a platform a new token of an account. Contract: rules
+// 3.2.
+func (a *API) authorizerToken(ctx context.Context, c *call, f *fields) (any, error) {
+	appid, refresh := f.text("authorizer_appid"), f.text("authorizer_refresh_token")
+	if f.err == nil && (appid == "" || refresh == "") {
+		f.err = errcode.InvalidArgs.With("authorizer_appid or authorizer_refresh_token is missing")
+	}
+	if f.err != nil {
+		return nil, f.err
+	}
+	got, err := a.Accounts.RefreshAuthorizerToken(ctx, c.component, appid, refresh)
+	return authorizerTokenReply{Token: got.Token.Text, ExpiresIn: got.Token.ExpiresIn, RefreshToken: got.RefreshToken}, err
+}

@@ -1,0 +1,247 @@
+package api_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// agency is two platforms and those whom they act for. fencedisv may not call
+// from here.
+const agency = `
+accounts:
+  - {appid: shop, kind: mini_program, secret: secret-shop, name: Shop, certified: true, versions: [release]}
+  - {appid: rival, kind: mini_program, secret: secret-rival, versions: [release]}
+  - {appid: svc, kind: service_account, secret: secret-svc, name: Service, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef, linked: [shop]}
+  - {appid: plain, kind: service_account, secret: secret-plain}
+  - {appid: sub, kind: subscription_account, secret: secret-sub, certified: true}
+components:
+  - appid: isv
+    secret: secret-isv
+    message_token: tok
+    encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE
+    authorizations:
+      - {appid: shop, permission_sets: [18, 33]}
+      - {appid: svc, permission_sets: [3, 46]}
+      - {appid: plain, permission_sets: [3, 46]}
+      - {appid: sub, permission_sets: [3, 46, 18]}
+  - {appid: isv2, secret: secret-isv2, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE}
+settings: {verification: trust, rate_limit: 0}
+`
+
+const family = "/cgi-bin/component/"
+
+func TestEveryErrorCodeOfAPlatform(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: agency})
+	var token, token2, ticket, shopToken, shopRefresh string
+	setUp := func() {
+		s.Renew(t)
+		ticket = s.Ticket("isv")
+		token, token2 = s.ComponentToken("isv"), s.ComponentToken("isv2")
+		shopToken, shopRefresh = s.AuthorizerToken(token, "isv", "shop")
+	}
+	trade := func(extra string) servertest.Answer {
+		body := fmt.Sprintf(`{"component_appid":"isv","component_appsecret":"secret-isv","component_verify_ticket":%q%s}`, ticket, extra)
+		return s.Do("POST", family+"api_component_token", body)
+	}
+	call := func(name, fields string) servertest.Answer { return s.Component(token, name, "{"+fields+"}") }
+	fence := func() {
+		s.Admin("PUT", "/components/isv", `{"ip_allowlist":["203.0.113.0/24"]}`)
+	}
+	const me = `"component_appid":"isv"`
+	info := func(appid string) string { return me + `,"authorizer_appid":"` + appid + `"` }
+	tokenCalls := map[string]string{
+		"api_create_preauthcode": "", "api_query_auth": `,"authorization_code":"x"`,
+		"api_authorizer_token":    `,"authorizer_appid":"shop","authorizer_refresh_token":"x"`,
+		"api_get_authorizer_info": `,"authorizer_appid":"shop"`, "api_get_authorizer_list": `,"offset":0,"count":10`,
+	}
+	type row struct {
+		want int
+		text string
+		name string
+		how  func() servertest.Answer
+	}
+	rows := []row{
+		{40001, "invalid credential, access_token is invalid or not latest", "another secret", func() servertest.Answer { return trade(`,"component_appsecret":"x"`) }},
+		{40013, "invalid appid", "nobody", func() servertest.Answer { return trade(`,"component_appid":"nobody"`) }},
+		{40125, "invalid appsecret", "an endless secret", func() servertest.Answer {
+			return trade(`,"component_appsecret":"` + strings.Repeat("x", 300) + `"`)
+		}},
+		{41004, "appsecret missing", "no secret", func() servertest.Answer { return trade(`,"component_appsecret":null`) }},
+		{41018, "missing component_appid", "no component_appid", func() servertest.Answer { return trade(`,"component_appid":""`) }},
+		{47001, "data format error", "no JSON", func() servertest.Answer { return s.Do("POST", family+"api_component_token", "{'") }},
+		{44002, "empty post data", "no body", func() servertest.Answer { return s.Do("POST", family+"api_component_token", "") }},
+		{43002, "require POST method", "GET", func() servertest.Answer { return s.Do("GET", family+"api_component_token", "") }},
+		{45009, "reach max api daily quota limit", "the day's calls are used up", func() servertest.Answer {
+			s.Admin("PUT", "/settings", `{"token_daily_limit":1}`)
+			return trade("")
+		}},
+		{61004, "access clientip is not registered", "a strange address for a token", func() servertest.Answer { fence(); return trade("") }},
+		{61004, "access clientip is not registered", "a strange address for a ticket", func() servertest.Answer {
+			fence()
+			return s.Do("POST", family+"api_start_push_ticket", `{"component_appid":"isv","component_secret":"secret-isv"}`)
+		}},
+		{61004, "access clientip is not registered", "a strange address for an account", func() servertest.Answer {
+			fence()
+			return s.Do("POST", getPath+"?access_token="+shopToken, "{}")
+		}},
+		{61005, "component ticket is expired", "a ticket after twelve hours", func() servertest.Answer { s.Advance(12 * time.Hour); return trade("") }},
+		{61006, "component ticket is invalid", "a made-up ticket", func() servertest.Answer { return trade(`,"component_verify_ticket":"ticket@@@x"`) }},
+		{61006, "component ticket is invalid", "another platform's ticket", func() servertest.Answer {
+			return trade(`,"component_verify_ticket":"` + s.Ticket("isv2") + `"`)
+		}},
+		{61011, "invalid component", "an account", func() servertest.Answer { return trade(`,"component_appid":"shop"`) }},
+		{61011, "invalid component", "another platform", func() servertest.Answer { return call("api_create_preauthcode", `"component_appid":"isv2"`) }},
+		{61011, "invalid component", "an account as the platform", func() servertest.Answer { return call("api_create_preauthcode", `"component_appid":"shop"`) }},
+		{40013, "invalid appid", "nobody as the platform", func() servertest.Answer { return call("api_create_preauthcode", `"component_appid":"nobody"`) }},
+		{41018, "missing component_appid", "no platform named", func() servertest.Answer { return call("api_create_preauthcode", ``) }},
+		{61024, "must use api(api_component_token) to get token for component acct", "an account's call for a token", func() servertest.Answer {
+			return s.Do("GET", tokenPath+"?grant_type=client_credential&appid=isv&secret=secret-isv", "")
+		}},
+		{61009, "code is invalid", "a made-up code", func() servertest.Answer {
+			return call("api_query_auth", me+`,"authorization_code":"queryauthcode@@@x"`)
+		}},
+		{61009, "code is invalid", "another platform's code", func() servertest.Answer {
+			return call("api_query_auth", me+`,"authorization_code":"`+s.Authorize(token2, "isv2", "shop", "[33]")+`"`)
+		}},
+		{61010, "code is expired", "a code used twice", func() servertest.Answer {
+			body := me + `,"authorization_code":"` + s.Authorize(token, "isv", "shop", "[33]") + `"`
+			if a := call("api_query_auth", body); strings.Contains(a.Body, "errcode") {
+				t.Fatal(a.Body)
+			}
+			return call("api_query_auth", body)
+		}},
+		{61010, "code is expired", "a code after ten minutes", func() servertest.Answer {
+			body := me + `,"authorization_code":"` + s.Authorize(token, "isv", "shop", "[33]") + `"`
+			s.Advance(10 * time.Minute)
+			return call("api_query_auth", body)
+		}},
+		{40097, "invalid args", "no code", func() servertest.Answer { return call("api_query_auth", me) }},
+		{61003, "component is not authorized by this account", "info of a stranger", func() servertest.Answer { return call("api_get_authorizer_info", info("rival")) }},
+		{61003, "component is not authorized by this account", "a token for a stranger", func() servertest.Answer {
+			return call("api_authorizer_token", info("rival")+`,"authorizer_refresh_token":"`+shopRefresh+`"`)
+		}},
+		{61003, "component is not authorized by this account", "a token whose grant was withdrawn", func() servertest.Answer {
+			s.Admin("DELETE", "/components/isv/authorizations/shop", "")
+			return s.Do("POST", getPath+"?access_token="+shopToken, "{}")
+		}},
+		{61003, "component is not authorized by this account", "a code whose grant was withdrawn", func() servertest.Answer {
+			code := s.Authorize(token, "isv", "shop", "[33]")
+			s.Admin("DELETE", "/accounts/shop/authorizations/isv", "")
+			return call("api_query_auth", me+`,"authorization_code":"`+code+`"`)
+		}},
+		{40013, "invalid appid", "info of nobody", func() servertest.Answer { return call("api_get_authorizer_info", info("nobody")) }},
+		{40097, "invalid args", "info of no account", func() servertest.Answer { return call("api_get_authorizer_info", me) }},
+		{42007, "access_token and refresh_token exception", "another account's refresh token", func() servertest.Answer {
+			return call("api_authorizer_token", info("svc")+`,"authorizer_refresh_token":"`+shopRefresh+`"`)
+		}},
+		{61023, "refresh_token is invalid", "a made-up refresh token", func() servertest.Answer {
+			return call("api_authorizer_token", info("svc")+`,"authorizer_refresh_token":"x"`)
+		}},
+		{40097, "invalid args", "no refresh token", func() servertest.Answer { return call("api_authorizer_token", info("svc")) }},
+		{40170, "args count exceed count limit", "501 accounts at once", func() servertest.Answer { return call("api_get_authorizer_list", me+`,"offset":0,"count":501`) }},
+		{40097, "invalid args", "an offset below 0", func() servertest.Answer { return call("api_get_authorizer_list", me+`,"offset":-1,"count":1`) }},
+		{40097, "invalid args", "a count that is a list", func() servertest.Answer { return call("api_get_authorizer_list", me+`,"offset":0,"count":[]`) }},
+
+		// What a platform may not do for an account is no fault of its token.
+		{48001, "api unauthorized", "a platform's own token on an account's endpoint", func() servertest.Answer { return s.Do("POST", downloadPath+"?access_token="+token, "{}") }},
+	}
+	for name, fields := range tokenCalls {
+		body := "{" + me + fields + "}"
+		rows = append(rows,
+			row{41001, "access_token missing", name + " without a token", func() servertest.Answer { return s.Do("POST", family+name, body) }},
+			row{40014, "invalid access_token", name + " with no token", func() servertest.Answer { return s.Component("T", name, body) }},
+			row{40001, "invalid credential, access_token is invalid or not latest", name + " with a token that nobody issued", func() servertest.Answer {
+				return s.Component("109_"+strings.Repeat("x", 128), name, body)
+			}},
+			row{40001, "invalid credential, access_token is invalid or not latest", name + " with a replaced token", func() servertest.Answer {
+				s.ComponentToken("isv")
+				s.Advance(5 * time.Minute)
+				return s.Component(token, name, body)
+			}},
+			row{42001, "access_token expired", name + " after two hours", func() servertest.Answer {
+				s.Advance(2 * time.Hour)
+				return s.Component(token, name, body)
+			}},
+			row{61004, "access clientip is not registered", name + " from a strange address", func() servertest.Answer { fence(); return s.Component(token, name, body) }},
+			row{61014, "must use component token for component api", name + " with an account's own token", func() servertest.Answer { return s.Component(s.Token("shop"), name, body) }},
+			row{61014, "must use component token for component api", name + " with an authorizer's token", func() servertest.Answer { return s.Component(shopToken, name, body) }},
+			row{47001, "data format error", name + " with a list", func() servertest.Answer { return s.Component(token, name, "[]") }},
+			row{44002, "empty post data", name + " without a body", func() servertest.Answer { return s.Component(token, name, "") }},
+			row{40097, "invalid args", name + " with a list for component_appid", func() servertest.Answer { return s.Component(token, name, `{"component_appid":[]}`) }},
+			row{-1, "system error", name + " with a fault", func() servertest.Answer {
+				s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":-1,"times":1,"appid":"isv"}`, family+name))
+				return s.Component(token, name, body)
+			}},
+		)
+	}
+	for _, r := range rows {
+		t.Run(fmt.Sprint(r.want, " ", r.name), func(t *testing.T) {
+			setUp()
+			checkText(t, r.how(), r.want, r.text)
+		})
+	}
+}
+
+// Contract: rules 3.3: 61007 when the set is missing, 48001 when the account
+// cannot whatever it granted.
+func TestPermissionSetsOpenTheirFamilies(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: agency})
+	token := s.ComponentToken("isv")
+	tokens := map[string]string{}
+	for _, appid := range []string{"shop", "svc", "plain", "sub"} {
+		tokens[appid], _ = s.AuthorizerToken(token, "isv", appid)
+	}
+	const codes = "/intp/marketcode/"
+	families := map[string][]string{
+		"rules": {addPath, getPath, publishPath, deletePath, downloadPath},
+		"codes": {codes + "applycode", codes + "applycodequery", codes + "applycodedownload", codes + "codeactive", codes + "codeactivequery", codes + "tickettocode"},
+	}
+	is := func(appid, path, body string, want int) {
+		t.Helper()
+		if a := s.Do("POST", path+"?access_token="+tokens[appid], body); a.Code(t) != want {
+			t.Errorf("%s for %s: got %s, want %d", path, appid, a.Body, want)
+		}
+	}
+	each := func(appid, family string, want func(code int) bool, say string) {
+		t.Helper()
+		for _, path := range families[family] {
+			if a := s.Do("POST", path+"?access_token="+tokens[appid], `{"prefix":"https://x.example/"}`); !want(a.Code(t)) {
+				t.Errorf("%s for %s: got %s, want %s", path, appid, a.Body, say)
+			}
+		}
+	}
+	granted := func(code int) bool { return code != 61007 && code != 61003 && code != 40001 }
+	missing := func(code int) bool { return code == 61007 }
+	each("shop", "rules", granted, "not 61007")
+	each("shop", "codes", missing, "61007")
+	each("svc", "rules", granted, "not 61007")
+	each("svc", "codes", granted, "not 61007")
+	is("plain", getPath, "{}", 48001)
+	is("plain", codes+"applycodequery", `{"application_id":1}`, 48001)
+	is("sub", getPath, "{}", 48001)
+	// The platform acts for the account: what it adds is the account's.
+	is("shop", addPath, rule("https://shop.example/by-isv/"), 0)
+	if a := s.OK("shop", "get", "{}"); !strings.Contains(a.Body, "by-isv") {
+		t.Errorf("the account does not have the rule: %s", a.Body)
+	}
+	// The account itself needs no permission of its own.
+	s.Authorize(token, "isv", "shop", "[33]")
+	s.Authorize(token, "isv", "svc", "[33]")
+	each("shop", "rules", missing, "61007")
+	each("svc", "rules", missing, "61007")
+	each("svc", "codes", missing, "61007")
+	// The set is judged before the body, and after the token.
+	is("shop", addPath, "{'", 61007)
+	s.OK("shop", "get", "{}")
+	// The sets of the other kind do not count.
+	s.Authorize(token, "isv", "shop", "[3]")
+	each("shop", "rules", missing, "61007")
+	s.Authorize(token, "isv", "svc", "[18]")
+	each("svc", "rules", missing, "61007")
+}

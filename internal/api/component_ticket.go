@@ -1,0 +1,13 @@
+package api
+
+import "context"
+
+// startPushTicket pushes a verify ticket at once. Contract: rules 3.2.
+func (a *API) startPushTicket(ctx context.Context, c *call, f *fields) (any, error) {
+	credentials := platformCredentials(c, f, "component_secret")
+	if f.err != nil {
+		return nil, f.err
+	}
+	err := a.Accounts.StartPushingTickets(ctx, credentials)
+	return success, a.spendBySecret(ctx, c, credentials.AppID, "/cgi-bin/component/api_start_push_ticket", err)
+}

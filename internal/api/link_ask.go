@@ -1,0 +1,42 @@
+package api
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+// mayCallLinks returns 48001 for an account that calls with a token of its
+// own, unless the operator lets it. Contract: rules 3.4.
+func (a *API) mayCallLinks(c *call) error {
+	if c.component == "" && !a.Settings.Get().LinksByOwnToken {
+		return errcode.Unauthorized.With("only a third-party platform may call this for %s; the setting links_by_own_token lets accounts themselves", c.caller.AppID)
+	}
+	return nil
+}
+
+func readLinkRequest(f *fields) (accounts.LinkRequest, error) {
+	r := accounts.LinkRequest{MiniProgram: f.text("appid"), NotifyUsers: f.flag("notify_users"), ShowProfile: f.flag("show_profile")}
+	switch {
+	case f.err != nil:
+	case r.MiniProgram == "":
+		f.err = errcode.InvalidArgs.With("appid is missing")
+	case f.absent("notify_users") && f.absent("show_profile"):
+		// Contract: clients 17: with neither, one client means the opposite.
+		f.err = errcode.InvalidArgs.With("neither notify_users nor show_profile is given")
+	}
+	return r, f.err
+}
+
+// askLink links the calling service account with a Mini Program. Contract: rules 3.4.
+func (a *API) askLink(ctx context.Context, c *call, f *fields) (any, error) {
+	if err := a.mayCallLinks(c); err != nil {
+		return nil, err
+	}
+	r, err := readLinkRequest(f)
+	if err != nil {
+		return nil, err
+	}
+	return success, a.Accounts.AskLink(ctx, c.caller, r)
+}

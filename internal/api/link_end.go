@@ -1,0 +1,23 @@
+package api
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+// endLink ends the link of the calling service account with a Mini Program.
+// Contract: rules 3.4.
+func (a *API) endLink(ctx context.Context, c *call, f *fields) (any, error) {
+	if err := a.mayCallLinks(c); err != nil {
+		return nil, err
+	}
+	appid := f.text("appid")
+	if f.err == nil && appid == "" {
+		f.err = errcode.InvalidArgs.With("appid is missing")
+	}
+	if f.err != nil {
+		return nil, f.err
+	}
+	return success, a.Accounts.EndLink(ctx, c.caller, appid)
+}

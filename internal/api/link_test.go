@@ -1,0 +1,279 @@
+package api_test
+
+import (
+	"fmt"
+	"reflect"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+const (
+	linkPath     = "/cgi-bin/wxopen/wxamplink"
+	linkListPath = "/cgi-bin/wxopen/wxamplinkget"
+	unlinkPath   = "/cgi-bin/wxopen/wxampunlink"
+)
+
+// askFor is the body of a call that asks for a link, as the platform's table has it.
+func askFor(appid string) string {
+	return fmt.Sprintf(`{"appid":%q,"notify_users":0,"show_profile":1}`, appid)
+}
+
+func only(appid string) string { return fmt.Sprintf(`{"appid":%q}`, appid) }
+
+// byThemselves lets accounts link with tokens of their own.
+var byThemselves = set("/settings", `{"links_by_own_token":true}`)
+
+// held makes links wait for both administrators.
+var held = set("/settings", `{"links_by_own_token":true,"hold_links":true}`)
+
+// confirm is the answer of one side's administrator.
+func confirm(service, mini, side string, agree bool) how {
+	return func(s *servertest.Server) servertest.Answer {
+		return s.Admin("POST", "/accounts/"+service+"/links/"+mini+"/confirm", fmt.Sprintf(`{"side":%q,"agree":%t}`, side, agree))
+	}
+}
+
+func linkRows() []errorRow {
+	var rows []errorRow
+	row := func(code int, text, path, name string, how how) {
+		rows = append(rows, errorRow{code, text, path, name, how})
+	}
+	for _, e := range []struct{ path, body string }{{linkPath, askFor("third")}, {linkListPath, `{}`}, {unlinkPath, only("shop")}} {
+		row(0, "ok", e.path, "a call that works", after(as("svc", e.path, e.body), byThemselves))
+		row(48001, "api unauthorized", e.path, "a token of the account's own", as("svc", e.path, e.body))
+		row(48001, "api unauthorized", e.path, "a token of a Mini Program", after(as("shop", e.path, e.body), byThemselves))
+		row(48001, "api unauthorized", e.path, "a service account that is not certified", after(as("plain", e.path, e.body), byThemselves))
+		row(48001, "api unauthorized", e.path, "a subscription account", after(as("sub", e.path, e.body), byThemselves))
+		row(41001, "access_token missing", e.path, "no token", post(e.path, e.body))
+		row(43002, "require POST method", e.path, "GET", get(e.path+"?access_token=T"))
+		row(47001, "data format error", e.path, "single quotes", as("svc", e.path, `{'appid':'third'}`))
+		if e.path == linkListPath {
+			continue
+		}
+		row(44002, "empty post data", e.path, "no body", as("svc", e.path, ""))
+		row(40097, "invalid args", e.path, "no appid", after(as("svc", e.path, `{"notify_users":1,"show_profile":1}`), byThemselves))
+		row(40097, "invalid args", e.path, "an appid that is a number", after(as("svc", e.path, `{"appid":7,"notify_users":1,"show_profile":1}`), byThemselves))
+		row(40013, "invalid appid", e.path, "nobody's appid", after(as("svc", e.path, askFor("nobody")), byThemselves))
+		row(40013, "invalid appid", e.path, "a service account's appid", after(as("svc", e.path, askFor("svc2")), byThemselves))
+		row(40013, "invalid appid", e.path, "its own appid", after(as("svc", e.path, askFor("svc")), byThemselves))
+		for code, text := range map[int]string{
+			1003: "bind limit", 1005: "bind limit", 89008: "overseas account can not link", 89011: "can not unlink nearby wxa", 89012: "can not unlink store or mall",
+			89013: "wxa is banned", 89016: "reach same realname quota", 89017: "reach different realname quota",
+		} {
+			row(code, text, e.path, "a fault of the emulator", after(as("svc", e.path, askFor("third")), byThemselves, fault(e.path, code)))
+		}
+	}
+	// Contract: clients 17: with neither flag, one client means the opposite.
+	row(40097, "invalid args", linkPath, "neither notify_users nor show_profile", after(as("svc", linkPath, only("third")), byThemselves))
+	row(40097, "invalid args", linkPath, "both null", after(as("svc", linkPath, `{"appid":"third","notify_users":null,"show_profile":""}`), byThemselves))
+	for _, flag := range []string{`2`, `"yes"`, `[1]`, `-1`, `{}`} {
+		row(40097, "invalid args", linkPath, "notify_users "+flag, after(as("svc", linkPath, `{"appid":"third","notify_users":`+flag+`,"show_profile":1}`), byThemselves))
+	}
+	row(89015, "has linked wxa", linkPath, "a link that is there", after(as("svc", linkPath, askFor("shop")), byThemselves))
+	row(89010, "link message has sent", linkPath, "a link that waits for the account", after(as("svc", linkPath, askFor("third")), held, as("svc", linkPath, askFor("third"))))
+	row(89010, "link message has sent", linkPath, "a link that waits for the Mini Program",
+		after(as("svc", linkPath, askFor("third")), held, as("svc", linkPath, askFor("third")), confirm("svc", "third", "account", true)))
+	row(89018, "unlink message has sent", unlinkPath, "an end that waits", after(as("svc", unlinkPath, only("shop")), held, as("svc", unlinkPath, only("shop"))))
+	row(89007, "wxa quota limit", linkPath, "as many Mini Programs as allowed", after(as("svc", linkPath, askFor("third")), byThemselves, set("/settings", `{"link_limit":4}`)))
+	row(89009, "wxa reach link limit", linkPath, "as many service accounts as allowed",
+		after(as("svc2", linkPath, askFor("rival")), byThemselves, set("/settings", `{"linked_limit":1}`)))
+	row(40166, "invalid appid", addPath, "a link that waits", after(as("svc", addPath, code(q+"x", "third")), held, as("svc", linkPath, askFor("third"))))
+	row(40166, "invalid appid", addPath, "a link that was refused",
+		after(as("svc", addPath, code(q+"x", "third")), held, as("svc", linkPath, askFor("third")), confirm("svc", "third", "account", false)))
+	return rows
+}
+
+// linkState is the state of one link on the wire; 0 = there is none.
+func linkState(t *testing.T, s *servertest.Server, service, mini string) int {
+	t.Helper()
+	a := as(service, linkListPath, "")(s)
+	var got struct {
+		ErrCode int
+		Wxopens struct {
+			Items []struct {
+				AppID  string
+				Status int
+			}
+		}
+	}
+	if a.JSON(t, &got); got.ErrCode != 0 {
+		t.Fatal(a.Body)
+	}
+	for _, item := range got.Wxopens.Items {
+		if item.AppID == mini {
+			return item.Status
+		}
+	}
+	return 0
+}
+
+// opens reports whether a scan of a text opens a Mini Program.
+func opens(t *testing.T, s *servertest.Server, text string) bool {
+	t.Helper()
+	var d struct{ Action string }
+	s.Do("POST", "/scan/v1/resolve", `{"text":`+quoted(text)+`}`).JSON(t, &d)
+	return d.Action == "open_mini_program"
+}
+
+func mustLink(t *testing.T, s *servertest.Server, calls ...how) {
+	t.Helper()
+	for _, call := range calls {
+		if a := call(s); a.Status != 200 || a.Code(t) != 0 {
+			t.Fatal(a.Body)
+		}
+	}
+}
+
+func wantState(t *testing.T, s *servertest.Server, mini string, want int) {
+	t.Helper()
+	if got := linkState(t, s, "svc", mini); got != want {
+		t.Fatalf("svc with %s: state %d, want %d", mini, got, want)
+	}
+}
+
+// Contract: rules 3.4: 12, 2, 1; only a link that is done carries a rule.
+func TestALinkIsHeldUntilBothAdministratorsAgree(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: town})
+	mustLink(t, s, held, as("svc", linkPath, askFor("third")))
+	wantState(t, s, "third", 12)
+	// The Mini Program's administrator is asked after the account's.
+	a := s.Do("POST", "/admin/v1/accounts/svc/links/third/confirm", `{"side":"mini_program","agree":true}`, "Content-Type: application/json")
+	if a.Status != 422 {
+		t.Errorf("the wrong side: %d %s", a.Status, a.Body)
+	}
+	wantState(t, s, "third", 12)
+	mustLink(t, s, confirm("svc", "third", "account", true))
+	wantState(t, s, "third", 2)
+	if a := as("svc", addPath, code(q+"x", "third"))(s); a.Code(t) != 40166 {
+		t.Errorf("a rule on a link that waits: %s", a.Body)
+	}
+	mustLink(t, s, confirm("svc", "third", "mini_program", true))
+	wantState(t, s, "third", 1)
+	mustLink(t, s, as("svc", addPath, code(q+"x", "third")), as("svc", publishPath, prefix(q+"x")))
+	if !opens(t, s, q+"x") {
+		t.Error("a scan does not open")
+	}
+
+	// The end is held too; meanwhile the link carries its rules.
+	mustLink(t, s, as("svc", unlinkPath, only("third")))
+	wantState(t, s, "third", 1)
+	if !opens(t, s, q+"x") {
+		t.Error("a scan does not open while the end waits")
+	}
+	mustLink(t, s, confirm("svc", "third", "account", false))
+	wantState(t, s, "third", 1)
+	mustLink(t, s, as("svc", unlinkPath, only("third")), confirm("svc", "third", "account", true))
+	wantState(t, s, "third", 0)
+	if opens(t, s, q+"x") {
+		t.Error("a scan opens without the link")
+	}
+
+	// Refused, asked for again, and withdrawn.
+	mustLink(t, s, as("svc", linkPath, askFor("third")), confirm("svc", "third", "account", true), confirm("svc", "third", "mini_program", false))
+	wantState(t, s, "third", 3)
+	mustLink(t, s, as("svc", linkPath, askFor("third")))
+	wantState(t, s, "third", 12)
+	mustLink(t, s, as("svc", unlinkPath, only("third")), as("svc", unlinkPath, only("third")))
+	wantState(t, s, "third", 0)
+
+	// The operator links at once, whatever waits.
+	mustLink(t, s, as("svc", linkPath, askFor("third")))
+	s.Admin("PUT", "/accounts/svc/links/third", "")
+	wantState(t, s, "third", 1)
+}
+
+func TestALinkIsDoneAtOnceByDefault(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: town})
+	mustLink(t, s, byThemselves, as("svc2", addPath, code(q+"y", "shop")))
+	for _, body := range []string{
+		`{"appid":"third","notify_users":1,"show_profile":1}`, // gmars, as captured
+		`{"appid":"rival","notify_users":"1","show_profile":"0"}`,
+		`{"appid":"draft","show_profile":"1","neededText":""}`,
+	} {
+		mustLink(t, s, as("svc2", linkPath, body))
+	}
+	mustLink(t, s, as("svc2", addPath, code(q+"z", "third")), as("svc2", publishPath, prefix(q+"z")))
+	if !opens(t, s, q+"z") {
+		t.Error("a scan does not open")
+	}
+	mustLink(t, s, as("svc2", unlinkPath, only("third")))
+	if opens(t, s, q+"z") {
+		t.Error("a scan opens without the link")
+	}
+	// Contract: clients 12: a call that is repeated does not fail.
+	mustLink(t, s, as("svc2", unlinkPath, only("third")))
+}
+
+// Contract: rules 3.4, clients: func_info beside func_infos.
+func TestTheListOfLinksTellsEverything(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: `
+accounts:
+  - {appid: mini, kind: mini_program, name: Coffee, certified: true, secret: secret-mini, versions: [release]}
+  - {appid: young, kind: mini_program, name: Tea, secret: secret-young, versions: [trial]}
+  - {appid: svc, kind: service_account, secret: secret-svc, certified: true, linked: [mini]}
+settings: {links_by_own_token: true, rate_limit: 0}
+`})
+	s.Clock.Step(1e9)
+	mustLink(t, s, as("svc", linkPath, `{"appid":"young","notify_users":0,"show_profile":1}`))
+	abilities := func(certified float64) []any {
+		return []any{map[string]any{"id": 1., "status": certified, "name": "微信认证"}, map[string]any{"id": 2., "status": 0., "name": "微信支付"}}
+	}
+	item := func(appid, name string, selected, released, certified float64) map[string]any {
+		return map[string]any{"status": 1., "appid": appid, "source": "SOURCE_NORMAL", "nickname": name, "selected": selected, "nearby_display_status": 0.,
+			"released": released, "headimg_url": "", "func_infos": abilities(certified), "func_info": abilities(certified), "copy_verify_status": 0., "email": ""}
+	}
+	var got struct {
+		Wxopens struct{ Items []map[string]any }
+	}
+	as("svc", linkListPath, `{}`)(s).JSON(t, &got)
+	names := map[any]bool{}
+	for _, i := range got.Wxopens.Items {
+		name, _ := i["username"].(string)
+		if len(name) != 15 || name[:3] != "gh_" || names[name] {
+			t.Errorf("username %q", name)
+		}
+		names[name] = true
+		delete(i, "username")
+	}
+	if want := []map[string]any{item("mini", "Coffee", 0, 1, 1), item("young", "Tea", 1, 0, 0)}; !reflect.DeepEqual(got.Wxopens.Items, want) {
+		t.Errorf("got  %v\nwant %v", got.Wxopens.Items, want)
+	}
+}
+
+func TestTheOperatorSeesLinksInAnyState(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: town})
+	mustLink(t, s, held, as("svc2", linkPath, askFor("third")), as("svc2", unlinkPath, only("shop")))
+	var got struct {
+		Links []struct {
+			MiniProgram string `json:"mini_program"`
+			Status      int
+			Unlinking   bool
+			ShowProfile bool `json:"show_profile"`
+		}
+	}
+	s.Admin("GET", "/accounts/svc2/links", "").JSON(t, &got)
+	if len(got.Links) != 2 || got.Links[0].Status != 1 || !got.Links[0].Unlinking || got.Links[1].Status != 12 || !got.Links[1].ShowProfile {
+		t.Errorf("got %+v", got.Links)
+	}
+	var one struct{ Linked []string }
+	if s.Admin("GET", "/accounts/svc2", "").JSON(t, &one); !reflect.DeepEqual(one.Linked, []string{"shop"}) {
+		t.Errorf("linked: %v", one.Linked)
+	}
+	for path, want := range map[string]int{"/nobody/links": 404, "/svc2/links/nobody/confirm": 404, "/svc2/links/rival/confirm": 422, "/svc2/links/third/confirm": 422} {
+		method, body := "POST", `{"side":"both","agree":true}`
+		switch path {
+		case "/nobody/links":
+			method, body = "GET", ""
+		case "/svc2/links/nobody/confirm", "/svc2/links/rival/confirm":
+			body = `{"side":"account","agree":true}`
+		}
+		if a := s.Do(method, "/admin/v1/accounts"+path, body, "Content-Type: application/json"); a.Status != want {
+			t.Errorf("%s %s: %d %s, want %d", method, path, a.Status, a.Body, want)
+		}
+	}
+}

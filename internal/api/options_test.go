@@ -1,0 +1,44 @@
+package api_test
+
+import (
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// The options that single clients need. Contract: clients 2, 5, 16.
+func TestOptionsForSingleClients(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: town})
+	s.OK("shop", "add", `{"prefix":"https://shop.example/a","path":"p","permit_sub_rule":1,"open_version":1,"is_edit":0,"debug_url":["https://shop.example/a?1"]}`)
+	get := func() int {
+		return s.Do("GET", "/cgi-bin/wxopen/qrcodejumpget?get_type=0&access_token="+s.Token("shop"), "").Code(t)
+	}
+	links := func() int { return len(*list(t, s, "shop", `{}`).RuleList[0].DebugURL) }
+	edit := `{"prefix":"https://shop.example/a","path":"p","permit_sub_rule":1,"open_version":1,"is_edit":1,"debug_url":[]}`
+
+	if code := get(); code != 43002 {
+		t.Errorf("GET on get answers %d, want 43002", code)
+	}
+	s.Admin("PUT", "/settings", `{"rules_by_get":true,"strict_empty_body":true,"empty_debug_url_keeps":true}`)
+	if code := get(); code != 0 {
+		t.Errorf("GET on get answers %d, want 0 with rules_by_get", code)
+	}
+	if code := s.Do("GET", "/cgi-bin/wxopen/qrcodejumppublish?access_token="+s.Token("shop"), "").Code(t); code != 43002 {
+		t.Errorf("GET on publish answers %d, want 43002 whatever the setting", code)
+	}
+	for _, call := range []string{"get", "download"} {
+		if code := s.Rule("shop", call, "").Code(t); code != 44002 {
+			t.Errorf("an empty body on %s answers %d, want 44002 with strict_empty_body", call, code)
+		}
+	}
+	s.OK("shop", "add", edit)
+	if n := links(); n != 1 {
+		t.Errorf("[] left %d test links, want 1 with empty_debug_url_keeps", n)
+	}
+	s.Admin("PUT", "/settings", `{"empty_debug_url_keeps":false}`)
+	s.OK("shop", "add", edit)
+	if n := links(); n != 0 {
+		t.Errorf("[] left %d test links, want none", n)
+	}
+}

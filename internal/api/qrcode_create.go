@@ -1,0 +1,84 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+// createQRCodeReply has no envelope: a client takes any errmsg for a failure.
+// Contract: clients 6.
+type createQRCodeReply struct {
+	Ticket        string `json:"ticket"`
+	ExpireSeconds int    `json:"expire_seconds,omitempty"`
+	URL           string `json:"url"`
+}
+
+// object returns a field that is an object; nil where it is absent or
+// something else.
+func (f *fields) object(name string) *fields {
+	raw := bytes.TrimSpace(f.raw[name])
+	if len(raw) == 0 || raw[0] != '{' {
+		return nil
+	}
+	inner := &fields{}
+	if json.Unmarshal(raw, &inner.raw) != nil {
+		return nil
+	}
+	return inner
+}
+
+func readQRDraft(f *fields) (accounts.QRDraft, error) {
+	d := accounts.QRDraft{Action: accounts.QRAction(f.text("action_name"))}
+	if life, given := f.number("expire_seconds"); given {
+		d.Life = &life
+	}
+	if f.err != nil {
+		return d, f.err
+	}
+	info := f.object("action_info")
+	if info == nil {
+		return d, errcode.InvalidActionInfo.With("action_info is not an object")
+	}
+	scene := info.object("scene")
+	if scene == nil {
+		return d, errcode.InvalidActionInfo.With("action_info.scene is not an object")
+	}
+	// Only the scene that goes with the action counts: the other one may be
+	// there with any value.
+	switch d.Action {
+	case accounts.QRNumber, accounts.QRNumberForEver:
+		if id, given := scene.number("scene_id"); given {
+			d.ID = &id
+		}
+	case accounts.QRText, accounts.QRTextForEver:
+		if text := scene.textOrNumber("scene_str"); !scene.absent("scene_str") {
+			d.Text = &text
+		}
+	}
+	if scene.err != nil {
+		_, detail := errcode.Of(scene.err)
+		return d, errcode.InvalidActionInfo.With("action_info.scene: %s", detail)
+	}
+	return d, nil
+}
+
+// createQRCode makes a parametric code. Contract: rules 3.5.
+func (a *API) createQRCode(ctx context.Context, c *call, f *fields) (any, error) {
+	draft, err := readQRDraft(f)
+	if err != nil {
+		return nil, err
+	}
+	q, err := a.Accounts.CreateQRCode(ctx, c.caller, draft)
+	if err != nil {
+		return nil, err
+	}
+	reply := createQRCodeReply{Ticket: q.Ticket, URL: q.URL()}
+	if !q.Permanent() {
+		reply.ExpireSeconds = int(q.ExpiresAt.Sub(q.CreatedAt).Seconds())
+	}
+	return reply, nil
+}

@@ -1,0 +1,92 @@
+package api
+
+import (
+	"context"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+type quotaReply struct {
+	envelope
+	Quota struct {
+		Limit  int `json:"daily_limit"`
+		Used   int `json:"used"`
+		Remain int `json:"remain"`
+	} `json:"quota"`
+	Rate      rate `json:"rate_limit"`
+	Component rate `json:"component_rate_limit"`
+}
+
+// rate is how many calls may be made within a time.
+type rate struct {
+	Calls   int `json:"call_count"`
+	Seconds int `json:"refresh_second"`
+}
+
+// getQuota shows what the caller has of an interface today. Contract: rules 3.1.
+func (a *API) getQuota(ctx context.Context, c *call, f *fields) (any, error) {
+	e, err := a.quotaPath(c, f)
+	if err != nil {
+		return nil, err
+	}
+	quota, err := a.Calls.Quota(ctx, c.account(), e.path)
+	if err != nil {
+		return nil, err
+	}
+	reply := quotaReply{envelope: success}
+	reply.Quota.Limit, reply.Quota.Used, reply.Quota.Remain = quota.Limit, quota.Used, max(0, quota.Limit-quota.Used)
+	reply.Rate = a.rateOf(e, quota.Limit)
+	// Here a platform's calls for an account have the limit of the account's own.
+	reply.Component = reply.Rate
+	return reply, nil
+}
+
+// rateOf is the limit in force beside the day's. Where there is none, the day's
+// limit says the same in the same form.
+func (a *API) rateOf(e endpoint, perDay int) rate {
+	switch limit := a.Settings.Get().RateLimit; {
+	case e.path == "/cgi-bin/stable_token":
+		return rate{Calls: accounts.StablePerMinute, Seconds: 60}
+	case e.needs&token != 0 && limit > 0:
+		return rate{Calls: limit, Seconds: 1}
+	}
+	return rate{Calls: perDay, Seconds: 24 * 60 * 60}
+}
+
+// quotaPath reads which interface a call is about: 76021 for a path that no
+// interface has, 76022 for one whose quota is not the caller's to see.
+func (a *API) quotaPath(c *call, f *fields) (endpoint, error) {
+	path := f.text("cgi_path")
+	switch {
+	case f.err != nil:
+		return endpoint{}, f.err
+	case path == "":
+		return endpoint{}, errcode.InvalidArgs.With("cgi_path is missing")
+	case strings.HasPrefix(path, "/") && strings.Contains(path, "/sns/"):
+		return endpoint{}, errcode.PathNotPermitted.With("%.80q: quotas of /sns/ are not shown", path)
+	}
+	e, known := a.table[path]
+	if !known {
+		return endpoint{}, errcode.PathNotFound.With("no interface has the path %.80q", path)
+	}
+	if err := visible(c, e); err != nil {
+		return endpoint{}, errcode.PathNotPermitted.With("%s: %v", path, err)
+	}
+	return e, nil
+}
+
+// visible says why an interface is not the caller's.
+func visible(c *call, e endpoint) error {
+	ofPlatforms := strings.HasPrefix(e.path, "/cgi-bin/component/")
+	switch {
+	case c.caller.AppID == "" && !ofPlatforms && e.needs&eitherToken == 0:
+		return errcode.Unauthorized.With("it wants an account's token, and the caller is a platform")
+	case c.caller.AppID != "" && ofPlatforms:
+		return errcode.WantsComponent.With("it is for platforms")
+	case c.caller.AppID != "" && e.sets == ruleSets:
+		return c.caller.JumpRules()
+	}
+	return nil
+}

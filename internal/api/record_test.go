@@ -1,0 +1,49 @@
+package api
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+// A long answer is looked at in its beginning only, and shows no more of what
+// is hidden than a short one.
+func TestMaskOfALongAnswer(t *testing.T) {
+	const secret = "S3CRETS3CRETS3CRET"
+	padding := strings.Repeat("x", maxRecorded/2)
+	for _, name := range hidden {
+		for _, before := range []string{"", padding, strings.Repeat("x", maxRecorded-40-len(name)), strings.Repeat("x", maxRecorded-20)} {
+			body := `{"errcode":0,"before":"` + before + `","` + name + `":"` + secret + `\"` + secret + `","after":"` + padding + padding + padding + padding + `"}`
+			if !json.Valid([]byte(body)) || len(body) <= 2*maxRecorded {
+				t.Fatalf("the test is wrong: %d bytes", len(body))
+			}
+			shown := maskAnswer([]byte(body))
+			if strings.Contains(shown, secret[:4]) {
+				t.Errorf("%s is shown: …%s", name, shown[max(0, len(shown)-200):])
+			}
+			if !strings.HasPrefix(shown, `{"errcode":0,`) {
+				t.Errorf("it begins %.60s", shown)
+			}
+		}
+	}
+}
+
+func TestNamesThatAreHidden(t *testing.T) {
+	for name, want := range map[string]bool{
+		"secret": true, "AppSecret": true, "component_appsecret": true, "access_token": true, "some_new_token": true, "code_ticket": true, "TICKET": true,
+		"js_code": true, "auth_code": true, "session_key": true, "code": true, "code_url": true, "buffer": true,
+		"openid": false, "appid": false, "errcode": false, "prefix": false, "code_index": false, "rid": false, "scene_str": false,
+	} {
+		if isHidden(name) != want {
+			t.Errorf("%s: hidden %t", name, !want)
+		}
+	}
+}
+
+func BenchmarkRecord(b *testing.B) {
+	body, answer := []byte(`{"prefix":"https://shop.example/t/","path":"pages/index/index","is_edit":0,"permit_sub_rule":1,"open_version":3}`), []byte(`{"errcode":0,"errmsg":"ok"}`)
+	for b.Loop() {
+		maskBody(body)
+		maskAnswer(answer)
+	}
+}

@@ -1,0 +1,32 @@
+package api
+
+import "context"
+
+type ridReply struct {
+	envelope
+	Request ridRequest `json:"request"`
+}
+
+type ridRequest struct {
+	At       int64  `json:"invoke_time"`
+	Took     int64  `json:"cost_in_ms"`
+	Query    string `json:"request_url"` // the documented sample has what follows the "?"
+	Request  string `json:"request_body"`
+	Response string `json:"response_body"`
+	IP       string `json:"client_ip"`
+}
+
+// getRID shows a call to the account that made it, without what lets anybody
+// in. Contract: rules 3.1.
+func (a *API) getRID(ctx context.Context, c *call, f *fields) (any, error) {
+	rid := f.text("rid")
+	if f.err != nil {
+		return nil, f.err
+	}
+	found, err := a.Calls.Find(ctx, c.account(), rid)
+	if err != nil {
+		return nil, err
+	}
+	return ridReply{envelope: success, Request: ridRequest{At: found.At.Unix(), Took: found.Took.Milliseconds(), Query: found.Query,
+		Request: found.Request, Response: found.Response, IP: found.ClientIP}}, nil
+}

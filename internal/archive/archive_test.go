@@ -1,0 +1,263 @@
+package archive_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/qrjump/qrjump/internal/archive"
+)
+
+const passphrase = "twelve chars"
+
+// tables is a source: the rows of each table.
+type tables map[string]string
+
+func (s tables) Tables() []string {
+	var names []string
+	for name := range s {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (s tables) WriteRows(_ context.Context, table string, w io.Writer) (int64, error) {
+	if s[table] == "broken" {
+		return 0, errors.New("the disk is gone")
+	}
+	_, err := io.WriteString(w, s[table])
+	return int64(strings.Count(s[table], "\n")), err
+}
+
+func contents(s tables) archive.Contents {
+	return archive.Contents{Tables: s, Keys: map[string][]byte{"code": {1, 2, 3}, "data": {4}}, Schema: 7, Engine: "sqlite", Program: "qrjump test",
+		CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Passphrase: passphrase, Work: 4}
+}
+
+var some = tables{"accounts": `{"appid":"wx1"}` + "\n" + `{"appid":"wx2"}` + "\n", "empty": "", "rules": strings.Repeat(`{"id":1}`+"\n", 3000)}
+
+func write(t *testing.T, c archive.Contents) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if _, err := archive.Write(t.Context(), &b, c); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func open(b []byte) (*archive.Archive, error) {
+	return archive.Open(bytes.NewReader(b), int64(len(b)))
+}
+
+func TestWhatGoesInComesOut(t *testing.T) {
+	a, err := open(write(t, contents(some)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := tables{}
+	if err := a.EachTable(func(name string, rows io.Reader) error {
+		b, err := io.ReadAll(rows)
+		got[name] = string(b)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(some, got); diff != "" {
+		t.Error(diff)
+	}
+	keys, err := a.Keys(passphrase)
+	if diff := cmp.Diff(contents(nil).Keys, keys); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+	if m := a.Manifest; m.Schema != 7 || m.Engine != "sqlite" || m.Rows() != 3002 || len(m.Tables()) != 3 || !m.CreatedAt.Equal(contents(nil).CreatedAt) {
+		t.Errorf("got %+v", m)
+	}
+	for _, wrong := range []string{"", "Twelve chars", passphrase + " "} {
+		if _, err := a.Keys(wrong); !errors.Is(err, archive.ErrPassphrase) {
+			t.Errorf("with %q: %v", wrong, err)
+		}
+	}
+}
+
+func TestAChangeOfAnyByteIsRefused(t *testing.T) {
+	whole := write(t, contents(tables{"accounts": `{"appid":"wx1"}` + "\n"}))
+	chance := rand.New(rand.NewPCG(1, 2))
+	for i := range whole {
+		b := bytes.Clone(whole)
+		b[i] ^= byte(1 + chance.IntN(255))
+		if _, err := open(b); !errors.Is(err, archive.ErrDamaged) && !errors.Is(err, archive.ErrNewer) {
+			t.Fatalf("byte %d of %d: %v", i, len(whole), err)
+		}
+	}
+	for range 200 {
+		at := chance.IntN(len(whole))
+		for what, b := range map[string][]byte{
+			"cut off":       whole[:at],
+			"without one":   slices.Concat(whole[:at], whole[at+1:]),
+			"with one more": slices.Concat(whole[:at], []byte{byte(chance.IntN(256))}, whole[at:]),
+		} {
+			if bytes.Equal(b, whole) {
+				continue
+			}
+			if _, err := open(b); !errors.Is(err, archive.ErrDamaged) {
+				t.Fatalf("%s at %d: %v", what, at, err)
+			}
+		}
+	}
+	if _, err := open(append(bytes.Clone(whole), 0)); !errors.Is(err, archive.ErrDamaged) {
+		t.Error(err)
+	}
+	if _, err := open(nil); !errors.Is(err, archive.ErrDamaged) {
+		t.Error(err)
+	}
+}
+
+func TestTwoArchivesOfOneStateDifferInWhatIsRandomAlone(t *testing.T) {
+	one, err := open(write(t, contents(some)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := contents(some)
+	later.CreatedAt = later.CreatedAt.Add(time.Hour)
+	two, err := open(write(t, later))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(one.Manifest.Tables(), two.Manifest.Tables()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Who has no passphrase can make new sums, but not for the sealed list.
+func TestOtherTablesBesideTheSameKeysAreRefused(t *testing.T) {
+	one, other := write(t, contents(some)), contents(tables{"accounts": `{"appid":"mine"}` + "\n"})
+	a, err := open(one)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := open(write(t, other))
+	if err != nil {
+		t.Fatal(err)
+	}
+	archive.SwapKeys(a, b)
+	if _, err := b.Keys(passphrase); !errors.Is(err, archive.ErrDamaged) {
+		t.Error(err)
+	}
+}
+
+func TestANewerFormatSaysSo(t *testing.T) {
+	b := archive.WithFormat(2, func() []byte { return write(t, contents(some)) })
+	_, err := open(b)
+	if !errors.Is(err, archive.ErrNewer) || !strings.Contains(err.Error(), "it has format 2, this qrjump knows 1") {
+		t.Error(err)
+	}
+	// Even if later archives end in another way.
+	if _, err := open(b[:len(b)-3]); !errors.Is(err, archive.ErrNewer) {
+		t.Error(err)
+	}
+}
+
+func TestAnErrorOfTheSourceWritesNothing(t *testing.T) {
+	var b bytes.Buffer
+	_, err := archive.Write(t.Context(), &b, contents(tables{"accounts": "{}\n", "rules": "broken"}))
+	if err == nil || b.Len() > 0 {
+		t.Errorf("%v after %d bytes", err, b.Len())
+	}
+}
+
+func TestPassphrases(t *testing.T) {
+	for word, ok := range map[string]bool{"": false, "eleven char": false, passphrase: true, "十二个字才够长了吧真够了": true, "十二个字": false, "\xff\xfe123456789012": false} {
+		if err := archive.CheckPassphrase(word); (err == nil) != ok {
+			t.Errorf("%q: %v", word, err)
+		}
+		c := contents(some)
+		c.Passphrase = word
+		if _, err := archive.Write(t.Context(), io.Discard, c); (err == nil) != ok {
+			t.Errorf("%q: %v", word, err)
+		} else if err != nil && word != "" && strings.Contains(err.Error(), word) {
+			t.Errorf("the error quotes the passphrase: %v", err)
+		}
+	}
+}
+
+// The tools that everybody has read an archive as well.
+func TestTarReadsIt(t *testing.T) {
+	if _, err := exec.LookPath("tar"); err != nil {
+		t.Skip("there is no tar")
+	}
+	file := filepath.Join(t.TempDir(), "a.tar.gz")
+	if err := os.WriteFile(file, write(t, contents(some)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("tar", "xzOf", file, "tables/accounts.ndjson").CombinedOutput()
+	if err != nil || string(out) != some["accounts"] {
+		t.Errorf("%v %s", err, out)
+	}
+}
+
+// A table of a gigabyte needs no memory of its size.
+func TestMemoryDoesNotGrowWithTheState(t *testing.T) {
+	var big repeated = 200_000
+	allocated := testing.Benchmark(func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			c := contents(nil)
+			c.Tables = big
+			if _, err := archive.Write(b.Context(), io.Discard, c); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}).AllocedBytesPerOp()
+	if allocated > 8<<20 {
+		t.Errorf("%d MiB for %d MiB of rows", allocated>>20, int(big)*len(aRow)>>20)
+	}
+}
+
+const aRow = `{"appid":"wxminiprogram0001","name":"a name that is long enough to count for something in the end","at":1234567890123}` + "\n"
+
+type repeated int
+
+func (repeated) Tables() []string { return []string{"rules"} }
+
+func (n repeated) WriteRows(_ context.Context, _ string, w io.Writer) (int64, error) {
+	row := []byte(aRow)
+	for range n {
+		if _, err := w.Write(row); err != nil {
+			return 0, err
+		}
+	}
+	return int64(n), nil
+}
+
+func Example() {
+	var file bytes.Buffer
+	_, err := archive.Write(context.Background(), &file, contents(tables{"rules": `{"id":1}` + "\n"}))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	a, err := archive.Open(bytes.NewReader(file.Bytes()), int64(file.Len()))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, m := range a.Manifest.Members {
+		fmt.Println(m.Name, m.Rows)
+	}
+	// Output:
+	// keys.age 0
+	// tables/rules.ndjson 1
+}

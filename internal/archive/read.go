@@ -1,0 +1,190 @@
+package archive
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"filippo.io/age"
+)
+
+// Archive is a file whose checksums are right.
+type Archive struct {
+	Manifest Manifest
+
+	file io.ReaderAt
+	size int64 // without the trailer
+	keys []byte
+}
+
+// maxHead bounds the manifest and the sealed keys, in bytes.
+const maxHead = 16 << 20
+
+// Open checks a whole archive: every byte, every member against the manifest.
+// ErrNewer, ErrDamaged.
+func Open(file io.ReaderAt, size int64) (*Archive, error) {
+	a := &Archive{file: file, size: size - trailerSize}
+	if a.size <= 0 {
+		return nil, damaged("it is no archive of qrjump")
+	}
+	// A format of later may be sealed in another way.
+	if err := a.readManifest(); errors.Is(err, ErrNewer) {
+		return nil, err
+	}
+	whole, end := newSummer(io.Discard), make([]byte, trailerSize)
+	if _, err := io.Copy(whole, io.NewSectionReader(file, 0, a.size)); err != nil {
+		return nil, fmt.Errorf("reading the archive: %w", err)
+	}
+	if n, err := file.ReadAt(end, a.size); n < len(end) {
+		return nil, fmt.Errorf("reading the archive: %w", err)
+	}
+	if !bytes.Equal(end, trailer(whole.sum())) {
+		return nil, damaged("its checksum is not that of its content")
+	}
+	if err := a.readManifest(); err != nil {
+		return nil, err
+	}
+	return a, a.EachTable(func(string, io.Reader) error { return nil })
+}
+
+func damaged(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrDamaged, fmt.Sprintf(format, args...))
+}
+
+// unpack returns the tar and what checks that nothing follows it.
+func (a *Archive) unpack() (*tar.Reader, func() error, error) {
+	packed, err := gzip.NewReader(bufio.NewReaderSize(io.NewSectionReader(a.file, 0, a.size), 1<<16))
+	if err != nil {
+		return nil, nil, damaged("%v", err)
+	}
+	packed.Multistream(false)
+	return tar.NewReader(packed), func() error {
+		// The sum of a gzip is looked at when it ends.
+		if _, err := io.Copy(io.Discard, packed); err != nil {
+			return damaged("%v", err)
+		}
+		return nil
+	}, nil
+}
+
+func (a *Archive) readManifest() error {
+	members, _, err := a.unpack()
+	if err != nil {
+		return err
+	}
+	head, err := members.Next()
+	if err != nil || head.Name != manifestName || head.Size > maxHead {
+		return damaged("it does not begin with %s", manifestName)
+	}
+	// Of a later format only the number can be relied on.
+	text, err := io.ReadAll(members)
+	var format struct{ Format int }
+	if err != nil || json.Unmarshal(text, &format) != nil || format.Format < 1 {
+		return damaged("%s cannot be read", manifestName)
+	}
+	if format.Format > Format {
+		return fmt.Errorf("%w: it has format %d, this qrjump knows %d", ErrNewer, format.Format, Format)
+	}
+	if err := json.Unmarshal(text, &a.Manifest); err != nil {
+		return damaged("%s: %v", manifestName, err)
+	}
+	return nil
+}
+
+// EachTable hands out the rows of every table, and checks each when f has read
+// what it wants of it. What f was given may be kept only when EachTable returns
+// nil: the file may have changed since it was opened.
+func (a *Archive) EachTable(f func(table string, rows io.Reader) error) error {
+	members, end, err := a.unpack()
+	if err != nil {
+		return err
+	}
+	if _, err := members.Next(); err != nil { // the manifest
+		return damaged("%v", err)
+	}
+	for _, want := range a.Manifest.Members {
+		head, err := members.Next()
+		if err != nil || head.Name != want.Name || head.Size != want.Size {
+			return damaged("%s is not where the manifest says", want.Name)
+		}
+		if want.Name == keysName {
+			if head.Size > maxHead {
+				return damaged("%s is too long", keysName)
+			}
+			if a.keys, err = io.ReadAll(members); err != nil {
+				return damaged("%s: %v", keysName, err)
+			}
+			sum := newSummer(io.Discard)
+			sum.Write(a.keys)
+			if sum.member(want.Name, 0) != want {
+				return damaged("%s has another checksum than the manifest says", want.Name)
+			}
+			continue
+		}
+		table, ok := tableOf(want.Name)
+		if !ok {
+			return damaged("%q is no member of an archive", want.Name)
+		}
+		lines := &lineCounter{}
+		sum := newSummer(lines)
+		content := io.TeeReader(members, sum)
+		if err := f(table, content); err != nil {
+			return err
+		}
+		if _, err := io.Copy(io.Discard, content); err != nil {
+			return damaged("%s: %v", want.Name, err)
+		}
+		if sum.member(want.Name, lines.n) != want {
+			return damaged("%s has another checksum or number of rows than the manifest says", want.Name)
+		}
+	}
+	if _, err := members.Next(); !errors.Is(err, io.EOF) {
+		return damaged("it has members that the manifest does not name")
+	}
+	return end()
+}
+
+type lineCounter struct{ n int64 }
+
+func (c *lineCounter) Write(b []byte) (int, error) {
+	c.n += int64(bytes.Count(b, []byte{'\n'}))
+	return len(b), nil
+}
+
+// Keys opens the keys, and checks that the tables are those that were sealed
+// with them. ErrPassphrase, ErrDamaged.
+func (a *Archive) Keys(passphrase string) (map[string][]byte, error) {
+	identity, err := age.NewScryptIdentity(passphrase)
+	if err != nil {
+		return nil, ErrPassphrase // an empty one
+	}
+	// Four times what we ask for today; a crafted file could ask for more
+	// memory than there is.
+	identity.SetMaxWorkFactor(defaultWork + 2)
+	opened, err := age.Decrypt(bytes.NewReader(a.keys), identity)
+	if errors.Is(err, age.ErrIncorrectIdentity) {
+		return nil, ErrPassphrase
+	}
+	if err != nil {
+		return nil, damaged("%s: %v", keysName, err)
+	}
+	// All of it, because its end is sealed as well.
+	text, err := io.ReadAll(opened)
+	if err != nil {
+		return nil, damaged("%s: %v", keysName, err)
+	}
+	var s secrets
+	if err := json.Unmarshal(text, &s); err != nil {
+		return nil, damaged("%s cannot be read", keysName)
+	}
+	if s.Schema != a.Manifest.Schema || !slices.Equal(s.Tables, a.Manifest.Tables()) {
+		return nil, damaged("its tables are not those that were sealed with the keys")
+	}
+	return s.Keys, nil
+}

@@ -1,0 +1,153 @@
+package codes
+
+import (
+	"regexp"
+	"time"
+
+	"github.com/tidwall/btree"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+// The versions that an activation opens. Contract: marketcode 3.4.
+const (
+	WxaRelease     = 0
+	WxaDevelopment = 1
+	WxaTrial       = 2
+)
+
+// Binding is what the scan of an active code opens and counts for.
+type Binding struct {
+	ActivityName string
+	ProductBrand string
+	ProductTitle string
+	ProductCode  string // meant to be an EAN, but not only
+	WxaAppID     string
+	WxaPath      string
+	WxaType      int
+}
+
+var wxaAppID = regexp.MustCompile(`^[0-9A-Za-z_-]{1,32}$`)
+
+// check returns 40097 for a field that cannot be, 40013 for a malformed
+// AppID. Contract: marketcode 3.4.
+func (b Binding) check() error {
+	for _, f := range []struct{ name, value string }{
+		{"activity_name", b.ActivityName}, {"product_brand", b.ProductBrand}, {"product_title", b.ProductTitle},
+		{"product_code", b.ProductCode}, {"wxa_path", b.WxaPath},
+	} {
+		if !plain(f.value, 1, 128) {
+			return errcode.InvalidArgs.With("%s invalid: want 1 to 128 characters", f.name)
+		}
+	}
+	switch {
+	case b.WxaAppID == "":
+		return errcode.InvalidArgs.With("wxa_appid is missing")
+	case !wxaAppID.MatchString(b.WxaAppID):
+		return errcode.InvalidAppID.With("wxa_appid %.40q is no AppID", b.WxaAppID)
+	case b.WxaType < WxaRelease || b.WxaType > WxaTrial:
+		return errcode.InvalidArgs.With("wxa_type is %d: want 0, 1 or 2", b.WxaType)
+	}
+	return nil
+}
+
+// Version is the version of the Mini Program that a type opens, and whether a
+// member with the role may open it; everybody may open a release.
+func (b Binding) Version(role accounts.Role) (v accounts.Version, allowed bool) {
+	switch b.WxaType {
+	case WxaDevelopment:
+		return accounts.Development, role == accounts.Developer
+	case WxaTrial:
+		return accounts.Trial, role != ""
+	}
+	return accounts.Release, true
+}
+
+// Event is one thing that happened to codes of a batch: an activation, a
+// withdrawal, or a change of state. Its number is in the order of commits. An
+// event is never changed; the newest that is in force wins, index by index.
+type Event struct {
+	Seq     int64
+	Batch   int64
+	Did     Did
+	Codes   Set       // which codes; an activation has one range
+	Binding Binding   // activations only
+	At      time.Time // of the call
+	From    time.Time // when it takes effect: At, or later where it was scheduled
+	Actor   string    // AppID, or "admin"
+	RID     string
+	Note    string
+}
+
+// Did is what an event did.
+type Did string
+
+// What can happen to codes.
+const (
+	Activate Did = "activate"
+	Withdraw Did = "withdraw" // the codes are not active any more
+	Freeze   Did = "freeze"
+	Unfreeze Did = "unfreeze"
+	Void     Did = "void" // for ever
+	Redeem   Did = "redeem"
+)
+
+// coverage says which activation governs each index: disjoint spans by their
+// first index. A look-up is O(log n); a new range cuts or swallows what it
+// covers, so spans number at most twice the calls.
+type coverage struct {
+	spans btree.Map[int64, span]
+}
+
+type span struct {
+	to int64
+	by *Event // nil: not active
+}
+
+// cover makes an event govern a range.
+func (c *coverage) cover(r Range, by *Event) {
+	// The span that reaches into the range from the left keeps its left part,
+	// and its right part where it reaches beyond.
+	c.spans.Descend(r.From, func(from int64, s span) bool {
+		if s.to < r.From {
+			return false
+		}
+		if s.to > r.To {
+			c.spans.Set(r.To+1, s)
+		}
+		if from < r.From {
+			c.spans.Set(from, span{r.From - 1, s.by})
+		}
+		return false
+	})
+	var inside []int64
+	c.spans.Ascend(r.From, func(from int64, s span) bool {
+		if from > r.To {
+			return false
+		}
+		inside = append(inside, from)
+		if s.to > r.To {
+			c.spans.Set(r.To+1, s)
+			return false
+		}
+		return true
+	})
+	for _, from := range inside {
+		if from <= r.To {
+			c.spans.Delete(from)
+		}
+	}
+	c.spans.Set(r.From, span{r.To, by})
+}
+
+// at returns the event that governs an index, nil where none does.
+func (c *coverage) at(index int64) (by *Event) {
+	c.spans.Descend(index, func(_ int64, s span) bool {
+		if s.to >= index {
+			by = s.by
+		}
+		return false
+	})
+	return by
+}

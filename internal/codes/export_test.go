@@ -1,0 +1,17 @@
+package codes
+
+// Spans is how many spans the activations of a batch are kept in, Bytes what
+// its states take in memory.
+func (m *Memory) Spans(batch int64) int {
+	b := m.batch(batch)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.active.spans.Len()
+}
+
+func (m *Memory) Bytes(batch int64) uint64 {
+	b := m.batch(batch)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.frozen.GetSizeInBytes() + b.void.GetSizeInBytes() + b.redeemed.GetSizeInBytes()
+}

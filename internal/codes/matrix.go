@@ -1,0 +1,120 @@
+package codes
+
+import (
+	"encoding/binary"
+	"fmt"
+	"sync"
+
+	"github.com/boombuler/barcode/datamatrix"
+)
+
+const (
+	// FieldSide is the side of the dot matrix field in modules.
+	// Contract: marketcode 4.2.
+	FieldSide = 19
+	// FieldLength is how many characters a dot matrix has.
+	FieldLength = FieldSide * FieldSide
+
+	// symbolSide is the side of the smallest ECC 200 symbol with room for nine
+	// codewords (it has twelve), without a quiet zone.
+	symbolSide = 16
+	// symbolTop is the row and the column of its first module in the field.
+	symbolTop = 1
+)
+
+// modules are those of a symbol, row by row, four rows a word, the first
+// module in the highest bit; 1 = black.
+type modules [symbolSide * symbolSide / 64]uint64
+
+// placed has, for each place of a code and each character there, what to
+// exclusive-or: the Reed-Solomon code of ECC 200 is linear and its placement
+// fixed, so every module is an affine function of the characters as long as
+// each is one ASCII codeword. The first place includes the constant part.
+//
+// Encoders pair adjacent digits to save a codeword. Without pairing all codes
+// have the same shape and size; readers take both.
+var placed = sync.OnceValue(func() *[CodeLength][36]modules {
+	base := [CodeLength]byte{'A', 'A', 'A', 'A', 'A', 'A', 'A', 'A', 'A'}
+	constant := drawn(base)
+	table := new([CodeLength][36]modules)
+	for place := range CodeLength {
+		for v := range 36 {
+			code := base
+			code[place] = Alphabet[v] // a digit among letters is not paired
+			table[place][v] = drawn(code)
+			if place == 0 {
+				continue
+			}
+			for i := range constant {
+				table[place][v][i] ^= constant[i]
+			}
+		}
+	}
+	return table
+})
+
+// drawn asks the library for the symbol of a code without adjacent digits.
+func drawn(code [CodeLength]byte) (m modules) {
+	image, err := datamatrix.Encode(string(code[:]))
+	if err != nil || image.Bounds().Dx() != symbolSide || image.Bounds().Dy() != symbolSide {
+		panic(fmt.Sprintf("codes: no %d×%d symbol of %s: %v", symbolSide, symbolSide, code, err))
+	}
+	for i := range symbolSide * symbolSide {
+		if r, _, _, _ := image.At(i%symbolSide, i/symbolSide).RGBA(); r == 0 {
+			m[i/64] |= 1 << (63 - i%64)
+		}
+	}
+	return m
+}
+
+// spread has the eight characters of eight modules.
+var spread = func() (t [256]uint64) {
+	for v := range t {
+		var chars [8]byte
+		for i := range chars {
+			chars[i] = '0' + byte(v>>(7-i)&1)
+		}
+		t[v] = binary.NativeEndian.Uint64(chars[:])
+	}
+	return t
+}()
+
+// Matrix returns the dot matrix of an original code: 19×19 characters row by
+// row, 0 = white, 1 = black. It is an ECC 200 Data Matrix of 16×16 modules
+// with its top left module at row 1, column 1, and its quiet zone around it.
+// It panics for a text that ParseCode refuses.
+// Contract: marketcode 4.2, 5.4; design 8, 9.
+func Matrix(code [CodeLength]byte) (field [FieldLength]byte) {
+	blank(&field)
+	draw(&field, &code)
+	return field
+}
+
+// blank makes a field white.
+func blank(field *[FieldLength]byte) {
+	for i := range field {
+		field[i] = '0'
+	}
+}
+
+// draw writes the symbol of a code into a field; the quiet zone stays.
+func draw(field *[FieldLength]byte, code *[CodeLength]byte) {
+	table := placed()
+	var m modules
+	for place, char := range code {
+		t := &table[place][values[char]]
+		for i := range m {
+			m[i] ^= t[i]
+		}
+	}
+	at := symbolTop*FieldSide + symbolTop
+	for _, rows := range m {
+		for range 4 {
+			row := field[at : at+symbolSide]
+			binary.NativeEndian.PutUint64(row[:8], spread[rows>>56])
+			binary.NativeEndian.PutUint64(row[8:], spread[rows>>48&0xff])
+			rows <<= 16
+			at += FieldSide
+		}
+	}
+}

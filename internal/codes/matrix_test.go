@@ -1,0 +1,161 @@
+package codes
+
+import (
+	"image"
+	"image/color"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/boombuler/barcode/datamatrix"
+	"github.com/makiuchi-d/gozxing"
+	reader "github.com/makiuchi-d/gozxing/datamatrix"
+	"github.com/makiuchi-d/gozxing/datamatrix/decoder"
+)
+
+// matrixCodes are the shapes that encoders treat in different ways, and n
+// random codes, always the same.
+func matrixCodes(n int) [][CodeLength]byte {
+	var codes [][CodeLength]byte
+	for _, s := range []string{"000000000", "999999999", "123456789", "AAAAAAAAA", "ZZZZZZZZZ", "ABCDEFGHI", "A1B2C3D4E", "1A2B3C4D5", "12ABCDE34", "ABCD00000", "00000ABCD", "0A00A000A"} {
+		codes = append(codes, [CodeLength]byte([]byte(s)))
+	}
+	random := rand.New(rand.NewPCG(3, 4))
+	for len(codes) < n {
+		var code [CodeLength]byte
+		letters := 36
+		if len(codes)%10 == 0 {
+			letters = 10 // digits only
+		}
+		for i := range code {
+			code[i] = Alphabet[random.IntN(letters)]
+		}
+		codes = append(codes, code)
+	}
+	return codes
+}
+
+func TestAMatrixIsReadByAnotherDecoder(t *testing.T) {
+	n := 20_000
+	if testing.Short() {
+		n = 1_000
+	}
+	read := decoder.NewDecoder()
+	for _, code := range matrixCodes(n) {
+		field := Matrix(code)
+		bits, err := gozxing.NewBitMatrix(symbolSide, symbolSide)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, char := range field {
+			x, y := i%FieldSide-symbolTop, i/FieldSide-symbolTop
+			inside := x >= 0 && y >= 0 && x < symbolSide && y < symbolSide
+			switch {
+			case char == '1' && inside:
+				bits.Set(x, y)
+			case char != '0' && !(char == '1' && inside):
+				t.Fatalf("%s: module %d is %q", code, i, char)
+			}
+		}
+		got, err := read.Decode(bits)
+		if err != nil || got.GetText() != string(code[:]) {
+			t.Fatalf("%s is read as %v %v", code, got, err)
+		}
+	}
+}
+
+// As a camera sees it: the field as an image, symbol to be found first.
+func TestAPictureOfAMatrixIsRead(t *testing.T) {
+	const scale = 8
+	for _, code := range matrixCodes(100) {
+		field := Matrix(code)
+		picture := image.NewGray(image.Rect(0, 0, FieldSide*scale, FieldSide*scale))
+		for y := range FieldSide * scale {
+			for x := range FieldSide * scale {
+				picture.SetGray(x, y, color.Gray{Y: 255 * ('1' - field[y/scale*FieldSide+x/scale])})
+			}
+		}
+		bitmap, err := gozxing.NewBinaryBitmapFromImage(picture)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := reader.NewDataMatrixReader().Decode(bitmap, nil)
+		if err != nil || got.GetText() != string(code[:]) {
+			t.Fatalf("a picture of %s is read as %v %v", code, got, err)
+		}
+	}
+}
+
+// The library pairs adjacent digits, so it is asked for codes without them.
+func TestAMatrixIsThatOfTheLibrary(t *testing.T) {
+	compared := 0
+	for _, code := range matrixCodes(20_000) {
+		digit := func(i int) bool { return code[i] <= '9' }
+		paired := false
+		for i := range CodeLength - 1 {
+			paired = paired || digit(i) && digit(i+1)
+		}
+		if paired {
+			continue
+		}
+		compared++
+		want, err := datamatrix.Encode(string(code[:]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		field := Matrix(code)
+		for y := range symbolSide {
+			for x := range symbolSide {
+				r, _, _, _ := want.At(x, y).RGBA()
+				if black := field[(y+1)*FieldSide+x+1] == '1'; black != (r == 0) {
+					t.Fatalf("%s: module %d, %d: black is %v", code, x, y, black)
+				}
+			}
+		}
+	}
+	if compared < 2_000 {
+		t.Errorf("%d codes compared", compared)
+	}
+}
+
+// One module more or less would shift every row that a factory cuts into 19.
+func TestTheSymbolStandsAtRowOneColumnOne(t *testing.T) {
+	field := Matrix([CodeLength]byte([]byte("044GZ0J10")))
+	rows := make([]string, FieldSide)
+	for i := range rows {
+		rows[i] = string(field[i*FieldSide : (i+1)*FieldSide])
+	}
+	white := strings.Repeat("0", FieldSide)
+	for _, i := range []int{0, 17, 18} {
+		if rows[i] != white {
+			t.Errorf("row %d is %s", i, rows[i])
+		}
+	}
+	// ECC 200: the left and the lower edge solid, the upper and the right one dotted.
+	if want := "0" + strings.Repeat("10", 8) + "00"; rows[1] != want {
+		t.Errorf("the upper edge is %s, want %s", rows[1], want)
+	}
+	if want := "0" + strings.Repeat("1", 16) + "00"; rows[16] != want {
+		t.Errorf("the lower edge is %s, want %s", rows[16], want)
+	}
+	for i := 1; i <= 16; i++ {
+		if want := byte('0' + (i+1)%2); rows[i][0] != '0' || rows[i][1] != '1' || rows[i][16] != want || rows[i][17:] != "00" {
+			t.Errorf("row %d is %s", i, rows[i])
+		}
+	}
+}
+
+func BenchmarkMatrix(b *testing.B) {
+	code := [CodeLength]byte([]byte("044GZ0J10"))
+	b.Run("field", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			Matrix(code)
+		}
+	})
+	b.Run("library", func(b *testing.B) {
+		for b.Loop() {
+			datamatrix.Encode("A44GZAJAA")
+		}
+	})
+}

@@ -1,0 +1,324 @@
+package codes
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+)
+
+// State is what is true of one code at a moment.
+type State struct {
+	Activation *Event // nil: not active
+	Frozen     bool
+	Void       bool
+	Redeemed   bool
+}
+
+// Memory keeps what scans and look-ups need to know: the batches by their
+// counters, and what governs each index. It grows with calls, not with codes.
+type Memory struct {
+	Store Store
+
+	reading sync.Mutex
+	mu      sync.RWMutex
+	batches map[int64]*batchMemory
+	byStart []*batchMemory // by their first counter
+	// prefixes are those of all batches: what was printed once stays known.
+	prefixes []string
+}
+
+// batchMemory is one batch. Its own lock keeps batches from waiting for each
+// other.
+type batchMemory struct {
+	Batch
+
+	mu       sync.Mutex
+	seq      int64 // the last event read
+	active   coverage
+	waiting  []Event   // read, not yet in force: by when they take effect
+	reached  time.Time // when the last event in force took effect
+	frozen   *roaring.Bitmap
+	void     *roaring.Bitmap
+	redeemed *roaring.Bitmap
+}
+
+// NewMemory is empty.
+func NewMemory(s Store) *Memory {
+	return &Memory{Store: s, batches: map[int64]*batchMemory{}}
+}
+
+// Load fills the memory from the store. What was known before answers until
+// all is read.
+func (m *Memory) Load(ctx context.Context) error {
+	m.reading.Lock()
+	defer m.reading.Unlock()
+	fresh := NewMemory(m.Store)
+	for b, err := range m.Store.Batches(ctx) {
+		if err != nil {
+			return fmt.Errorf("loading batches: %w", err)
+		}
+		fresh.add(b)
+	}
+	for e, err := range m.Store.Events(ctx, 0, 0) {
+		if err != nil {
+			return fmt.Errorf("loading what happened to codes: %w", err)
+		}
+		b := fresh.batch(e.Batch)
+		if b == nil {
+			// Another node made the batch after the list was read.
+			if err := fresh.addStored(ctx, e.Batch); err != nil {
+				return fmt.Errorf("event %d is of the batch %d: %w", e.Seq, e.Batch, err)
+			}
+			b = fresh.batch(e.Batch)
+		}
+		b.read(e)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.batches, m.byStart, m.prefixes = fresh.batches, fresh.byStart, fresh.prefixes
+	return nil
+}
+
+// addStored adds a batch from the store: ErrNoBatch where there is none.
+func (m *Memory) addStored(ctx context.Context, id int64) error {
+	return m.Store.ViewCodes(ctx, func(tx Tx) error {
+		b, err := tx.Batch(ctx, id)
+		if err == nil {
+			m.add(b)
+		}
+		return err
+	})
+}
+
+func (m *Memory) add(b Batch) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.batches[b.ID] != nil {
+		return
+	}
+	one := &batchMemory{Batch: b}
+	one.clear()
+	m.batches[b.ID] = one
+	i, _ := slices.BinarySearchFunc(m.byStart, b.Start, func(have *batchMemory, start uint64) int { return cmp.Compare(have.Start, start) })
+	m.byStart = slices.Insert(slices.Clone(m.byStart), i, one)
+	if !slices.Contains(m.prefixes, b.Prefix) {
+		m.prefixes = append(slices.Clone(m.prefixes), b.Prefix)
+	}
+}
+
+// Prefixes are the prefixes of all batches and the current one; "" = none is
+// current.
+func (m *Memory) Prefixes(current string) []string {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if current == "" || slices.Contains(m.prefixes, current) {
+		return m.prefixes
+	}
+	return append([]string{current}, m.prefixes...)
+}
+
+// Changed reads what is new of a batch.
+func (m *Memory) Changed(ctx context.Context, id int64) error {
+	m.reading.Lock()
+	defer m.reading.Unlock()
+	if m.batch(id) == nil {
+		if err := m.addStored(ctx, id); errors.Is(err, ErrNoBatch) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+	return m.batch(id).catchUp(func(after int64) ([]Event, error) {
+		var list []Event
+		for e, err := range m.Store.Events(ctx, id, after) {
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, e)
+		}
+		return list, nil
+	})
+}
+
+// follow is Changed within a transaction that holds the batch's lock: it takes
+// no second connection, of which there may be none left, and waits for no
+// other reader.
+func (m *Memory) follow(ctx context.Context, tx Tx, b Batch) error {
+	m.add(b)
+	return m.batch(b.ID).catchUp(func(after int64) ([]Event, error) { return tx.EventsAfter(ctx, b.ID, after) })
+}
+
+// catchUp reads the events after the last that was read. Numbers are in the
+// order of commits, so what one reader sees begins with what an earlier one
+// saw, and events that another reader took in meanwhile are known by their
+// numbers.
+func (b *batchMemory) catchUp(eventsAfter func(int64) ([]Event, error)) error {
+	b.mu.Lock()
+	after := b.seq
+	b.mu.Unlock()
+	for {
+		list, err := eventsAfter(after)
+		if err != nil || b.take(list, after == 0) {
+			return err
+		}
+		after = 0
+	}
+}
+
+// take takes events in. It returns false when it needs all of them: one took
+// effect before one that is in force already, because a schedule came due
+// while it was committed, or two nodes have two clocks.
+func (b *batchMemory) take(list []Event, all bool) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if all && b.seq > 0 {
+		if len(list) == 0 || list[len(list)-1].Seq < b.seq {
+			return false // another reader saw more
+		}
+		b.clear()
+	}
+	for _, e := range list {
+		if !b.read(e) {
+			return false
+		}
+	}
+	return true
+}
+
+func (b *batchMemory) clear() {
+	b.seq, b.active, b.waiting, b.reached = 0, coverage{}, nil, time.Time{}
+	b.frozen, b.void, b.redeemed = roaring.New(), roaring.New(), roaring.New()
+}
+
+// read takes an event in: it waits until it takes effect. It returns false for
+// one that comes too late for that.
+func (b *batchMemory) read(e Event) bool {
+	if e.Seq <= b.seq {
+		return true
+	}
+	if e.From.Before(b.reached) {
+		return false
+	}
+	b.seq = e.Seq
+	i, _ := slices.BinarySearchFunc(b.waiting, e, func(a, c Event) int {
+		return cmp.Or(a.From.Compare(c.From), cmp.Compare(a.Seq, c.Seq))
+	})
+	b.waiting = slices.Insert(b.waiting, i, e)
+	return true
+}
+
+// until puts in force what takes effect up to a moment.
+func (b *batchMemory) until(now time.Time) {
+	n := 0
+	for n < len(b.waiting) && !b.waiting[n].From.After(now) {
+		b.apply(&b.waiting[n])
+		n++
+	}
+	if n > 0 {
+		b.reached = b.waiting[n-1].From
+		b.waiting = slices.Clone(b.waiting[n:]) // what was applied is not held by it
+	}
+}
+
+func (b *batchMemory) apply(e *Event) {
+	kept := *e
+	// Ranges become runs by themselves; looking for more of them after every
+	// event would take a millisecond each time.
+	for _, r := range e.Codes {
+		from, to := uint64(r.From), uint64(r.To)+1
+		switch e.Did {
+		case Activate:
+			b.active.cover(r, &kept)
+		case Withdraw:
+			b.active.cover(r, nil)
+		case Freeze:
+			b.frozen.AddRange(from, to)
+		case Unfreeze:
+			b.frozen.RemoveRange(from, to)
+		case Void:
+			b.void.AddRange(from, to)
+		case Redeem:
+			b.redeemed.AddRange(from, to)
+		}
+	}
+}
+
+// Find returns the batch that holds a counter and the index in it.
+func (m *Memory) Find(counter uint64) (b Batch, index int64, ok bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	i, exact := slices.BinarySearchFunc(m.byStart, counter, func(have *batchMemory, c uint64) int { return cmp.Compare(have.Start, c) })
+	if !exact {
+		i--
+	}
+	if i < 0 || counter-m.byStart[i].Start >= uint64(m.byStart[i].Count) {
+		return Batch{}, 0, false
+	}
+	return m.byStart[i].Batch, int64(counter - m.byStart[i].Start), true
+}
+
+func (m *Memory) batch(id int64) *batchMemory {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.batches[id]
+}
+
+// Batch returns a batch by its id.
+func (m *Memory) Batch(id int64) (b Batch, ok bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	one, ok := m.batches[id]
+	if !ok {
+		return Batch{}, false
+	}
+	return one.Batch, true
+}
+
+// Batches returns every batch, oldest first.
+func (m *Memory) Batches() []Batch {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	list := make([]Batch, 0, len(m.batches))
+	for _, one := range m.batches {
+		list = append(list, one.Batch)
+	}
+	slices.SortFunc(list, func(a, b Batch) int { return cmp.Compare(a.ID, b.ID) })
+	return list
+}
+
+// State is what is true of a code at a moment, which is never before an
+// earlier call's.
+func (m *Memory) State(batch, index int64, now time.Time) State {
+	b := m.batch(batch)
+	if b == nil {
+		return State{}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.until(now)
+	i := uint32(index)
+	return State{Activation: b.active.at(index), Frozen: b.frozen.Contains(i), Void: b.void.Contains(i), Redeemed: b.redeemed.Contains(i)}
+}
+
+// Counts is how many codes of a batch are in each state.
+type Counts struct {
+	Frozen, Void, Redeemed uint64
+}
+
+// Counts counts the states of a batch.
+func (m *Memory) Counts(batch int64, now time.Time) Counts {
+	b := m.batch(batch)
+	if b == nil {
+		return Counts{}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.until(now)
+	return Counts{b.frozen.GetCardinality(), b.void.GetCardinality(), b.redeemed.GetCardinality()}
+}

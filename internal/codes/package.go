@@ -1,0 +1,264 @@
+package codes
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"sync"
+)
+
+const (
+	// pieceSize is how many bytes of rows are made, encrypted and written at a
+	// time: whole blocks of AES and whole groups of Base64, so that a piece of
+	// the package has 32 KiB.
+	pieceSize = 24 << 10
+	// rowSize is the length of a row in bytes without its prefix and its index.
+	rowSize = FieldLength + 1 + CodeLength + 1 + 1 + TailLength + 1
+	// longestRow leaves room for any prefix and any index.
+	longestRow = rowSize + MaxPrefix + 20
+)
+
+// PackageRange is the codes of a batch from one index to another, and what it
+// takes to write them.
+type PackageRange struct {
+	// Start is the counter of the batch's index 0.
+	Start uint64
+	// From and To are the first and the last index, both inclusive.
+	From, To uint64
+	Code     *CodeKey
+	Text     *TextKey // the one that Printed.Version names
+	Printed  Printed
+}
+
+// check returns what makes a range impossible to write.
+func (p PackageRange) check() error {
+	switch {
+	case p.Code == nil || p.Text == nil:
+		return fmt.Errorf("codes: a package needs both keys")
+	case p.From > p.To:
+		return fmt.Errorf("codes: a package from %d to %d", p.From, p.To)
+	case p.Start >= Space || p.To >= Space-p.Start:
+		return errCounter
+	}
+	return p.Printed.Check()
+}
+
+// RowsSize returns the exact length in bytes of what WriteRows writes, for a
+// range that it does write.
+func RowsSize(p PackageRange) int64 {
+	count := int64(p.To - p.From + 1)
+	size := count * int64(rowSize+len(p.Printed.Prefix)+1)
+	// Each power of ten gives the indexes from there on one more digit.
+	for power := uint64(10); power <= p.To && power < Space; power *= 10 {
+		size += int64(p.To - max(p.From, power) + 1)
+	}
+	return size
+}
+
+// PackageSize returns the exact length in bytes of what WritePackage writes,
+// for a Content-Length.
+func PackageSize(p PackageRange) int64 {
+	encrypted := (RowsSize(p)/aes.BlockSize + 1) * aes.BlockSize
+	return (encrypted + 2) / 3 * 4
+}
+
+// WriteRows writes the rows of a range in the order of their indexes: dot
+// matrix, original code, index, code text, one space between them, LF after
+// each. It writes pieces of at most 24 KiB and keeps little more in memory. The
+// error is that of the writer, of the ended context, or of an impossible range.
+// Contract: marketcode 4.2.
+func WriteRows(ctx context.Context, w io.Writer, p PackageRange) error {
+	if err := p.check(); err != nil {
+		return err
+	}
+	var (
+		s     = new(burst)
+		piece = make([]byte, 0, pieceSize+longestRow)
+		field [FieldLength]byte
+	)
+	blank(&field)
+	// To is below Space, far from where an index would wrap.
+	for index := p.From; index <= p.To; index += lanes {
+		n := int(min(lanes, p.To-index+1))
+		s.run(p.Code, p.Text, p.Printed.Version, p.Start+index, n)
+		for j := range n {
+			code, symbols := s.lane(j)
+			draw(&field, &code)
+			piece = append(piece, field[:]...)
+			piece = append(piece, ' ')
+			piece = append(piece, code[:]...)
+			piece = append(piece, ' ')
+			piece = strconv.AppendUint(piece, index+uint64(j), 10)
+			piece = append(piece, ' ')
+			piece = append(piece, p.Printed.Prefix...)
+			piece = append(piece, p.Printed.Version)
+			piece = append(piece, symbols[:]...)
+			piece = append(piece, '\n')
+			if len(piece) < pieceSize {
+				continue
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if _, err := w.Write(piece[:pieceSize]); err != nil {
+				return err
+			}
+			piece = piece[:copy(piece, piece[pieceSize:])]
+		}
+	}
+	if err := ctx.Err(); err != nil || len(piece) == 0 {
+		return err
+	}
+	_, err := w.Write(piece)
+	return err
+}
+
+// WritePackage writes the rows of a range as the package of the wire: AES-128
+// in CBC mode under the account's key, which is the initial vector as well,
+// PKCS#7 padding, Base64. PackageSize says how much that is. It writes pieces
+// of at most 32 KiB, the first when the first 24 KiB of rows are made, and
+// keeps less than 192 KiB in memory; rows are made while earlier ones are
+// encrypted. Errors are those of WriteRows; what was written is then no
+// package. Contract: marketcode 3.3, 4.1.
+func WritePackage(ctx context.Context, w io.Writer, p PackageRange, key [aes.BlockSize]byte) error {
+	if err := p.check(); err != nil {
+		return err
+	}
+	rows := newRelay()
+	var maker sync.WaitGroup
+	maker.Go(func() { rows.finish(WriteRows(ctx, rows, p)) })
+	defer maker.Wait()
+	defer rows.abandon()
+	return seal(ctx, w, rows, key)
+}
+
+// relay hands pieces from the goroutine that makes them to the one that
+// encrypts them. Unlike io.Pipe it holds some, so that neither waits for the
+// other to be woken at every piece.
+type relay struct {
+	free, full chan []byte
+	gone       chan struct{} // closed when nobody reads any more
+	err        error         // of the maker, set before full is closed
+	piece      []byte        // being read
+	unread     []byte        // the rest of it
+}
+
+// relayDepth is how many pieces wait to be encrypted at most. With three, the
+// sides were measured to wait for each other.
+const relayDepth = 4
+
+var errAbandoned = errors.New("codes: nobody reads the rows any more")
+
+func newRelay() *relay {
+	r := &relay{free: make(chan []byte, relayDepth), full: make(chan []byte, relayDepth), gone: make(chan struct{})}
+	for range relayDepth {
+		r.free <- make([]byte, pieceSize)
+	}
+	return r
+}
+
+// Write takes one piece of at most pieceSize.
+func (r *relay) Write(b []byte) (int, error) {
+	select {
+	case <-r.gone:
+		return 0, errAbandoned
+	case piece := <-r.free:
+		n := copy(piece[:pieceSize], b)
+		r.full <- piece[:n] // there is room for all pieces
+		return n, nil
+	}
+}
+
+// finish ends the reading with the error of the maker, or with io.EOF.
+func (r *relay) finish(err error) {
+	r.err = err
+	close(r.full)
+}
+
+// abandon ends the writing.
+func (r *relay) abandon() { close(r.gone) }
+
+func (r *relay) Read(b []byte) (int, error) {
+	if len(r.unread) == 0 {
+		piece, ok := <-r.full
+		switch {
+		case !ok && r.err != nil:
+			return 0, r.err
+		case !ok:
+			return 0, io.EOF
+		}
+		r.piece, r.unread = piece, piece
+	}
+	n := copy(b, r.unread)
+	if r.unread = r.unread[n:]; len(r.unread) == 0 {
+		r.free <- r.piece
+	}
+	return n, nil
+}
+
+// seal encrypts all of r. It writes the final padding only after the end of r:
+// what an error has cut short does not look whole.
+func seal(ctx context.Context, w io.Writer, r io.Reader, key [aes.BlockSize]byte) error {
+	block, err := aes.NewCipher(key[:])
+	if err != nil {
+		return err
+	}
+	var (
+		cbc   = cipher.NewCBCEncrypter(block, key[:])
+		plain = make([]byte, pieceSize)
+		text  = make([]byte, base64.StdEncoding.EncodedLen(pieceSize))
+	)
+	for {
+		n, err := io.ReadFull(r, plain)
+		last := err == io.EOF || err == io.ErrUnexpectedEOF
+		if err != nil && !last {
+			return err
+		}
+		if last {
+			// n is below pieceSize, a multiple of the block size: there is room.
+			padding := aes.BlockSize - n%aes.BlockSize
+			for range padding {
+				plain[n], n = byte(padding), n+1
+			}
+		}
+		cbc.CryptBlocks(plain[:n], plain[:n])
+		encode(text, plain[:n])
+		if err := ctx.Err(); err != nil {
+			return err // pieces may still wait in the relay
+		}
+		if _, err := w.Write(text[:base64.StdEncoding.EncodedLen(n)]); err != nil {
+			return err
+		}
+		if last {
+			return nil
+		}
+	}
+}
+
+// pairs has the two characters of twelve bits.
+var pairs = func() (t [1 << 12]uint16) {
+	var text [4]byte
+	for v := range t {
+		base64.StdEncoding.Encode(text[:], []byte{byte(v >> 4), byte(v << 4), 0})
+		t[v] = binary.LittleEndian.Uint16(text[:])
+	}
+	return t
+}()
+
+// encode is base64.StdEncoding.Encode, six bytes at a time: half the cost.
+// Its dst is as long as the text.
+func encode(dst, src []byte) {
+	for len(src) >= 8 && len(dst) >= 8 {
+		v := binary.BigEndian.Uint64(src) // of which two bytes come again
+		binary.LittleEndian.PutUint64(dst, uint64(pairs[v>>52])|uint64(pairs[v>>40&0xfff])<<16|
+			uint64(pairs[v>>28&0xfff])<<32|uint64(pairs[v>>16&0xfff])<<48)
+		src, dst = src[6:], dst[8:]
+	}
+	base64.StdEncoding.Encode(dst, src)
+}

@@ -1,0 +1,364 @@
+package codes
+
+import (
+	"bytes"
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+)
+
+var testPackageKey = [16]byte([]byte("0123456789abcdef"))
+
+func testRange(t testing.TB, from, to uint64) PackageRange {
+	code, text := testKeys(t)
+	return PackageRange{Start: 155_520_000_000, From: from, To: to, Code: code, Text: text, Printed: DefaultPrinted()}
+}
+
+func rowsOf(t testing.TB, p PackageRange) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := WriteRows(t.Context(), &b, p); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func packageOf(t testing.TB, p PackageRange) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := WritePackage(t.Context(), &b, p, testPackageKey); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// simpleRows is the definition of the text. Contract: marketcode 4.2.
+func simpleRows(p PackageRange) []byte {
+	var b bytes.Buffer
+	for i := p.From; i <= p.To; i++ {
+		code := p.Code.Code(p.Start + i)
+		fmt.Fprintf(&b, "%s %s %d %s\n", Matrix(code), code, i, p.Printed.Text(p.Text, p.Start+i))
+	}
+	return b.Bytes()
+}
+
+// opened undoes a package as clients do.
+func opened(t testing.TB, text []byte) []byte {
+	t.Helper()
+	plain, err := base64.StdEncoding.DecodeString(string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, _ := aes.NewCipher(testPackageKey[:])
+	cipher.NewCBCDecrypter(c, testPackageKey[:]).CryptBlocks(plain, plain)
+	padding := int(plain[len(plain)-1])
+	if padding < 1 || padding > 16 || !bytes.Equal(plain[len(plain)-padding:], bytes.Repeat([]byte{byte(padding)}, padding)) {
+		t.Fatalf("the padding is % x", plain[len(plain)-16:])
+	}
+	return plain[:len(plain)-padding]
+}
+
+// Contract: marketcode 4.3.
+func TestTheCipherAnswersAsTheSyntheticVectors(t *testing.T) {
+	var two strings.Builder
+	for i := range 2 {
+		for j := range FieldLength {
+			black := (7*j+3)%5 < 2
+			if i == 1 {
+				black = (11*j+1)%7 < 3
+			}
+			two.WriteByte(map[bool]byte{true: '1', false: '0'}[black])
+		}
+		fmt.Fprintf(&two, " %09d %d P.URL.CN/0AAAAAAAAAAAAAAAAA%d\n", i+1, i, i)
+	}
+	sum := func(b []byte) string { s := sha256.Sum256(b); return hex.EncodeToString(s[:]) }
+	sealed := func(plain string, r func(io.Reader) io.Reader) []byte {
+		var b bytes.Buffer
+		if err := seal(t.Context(), &b, r(strings.NewReader(plain)), testPackageKey); err != nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	for name, pieces := range map[string]func(io.Reader) io.Reader{
+		"whole":    func(r io.Reader) io.Reader { return r },
+		"halves":   iotest.HalfReader,
+		"bytes":    iotest.OneByteReader,
+		"data+EOF": iotest.DataErrReader,
+	} {
+		for plain, want := range map[string]string{
+			"":                      "7Uf+4FRcP6fdBw1EuG6Y2Q==",
+			strings.Repeat("0", 32): "KCjv4iqssuH5rzNmCuKnRuhCd0nelQmYF0vwKqf3cZnpiHNV2EEDTqSlH1hGW7TW",
+			"abc 000000001 0 P.URL.CN/0AAAAAAAAAAAAAAAAA0\n": "2HlO6ldQyQEU6qXM4gXguM6lbKcZgRjMONgYNQXC9V5xM53l1sD6v0qayIPlYhal",
+		} {
+			if got := sealed(plain, pieces); string(got) != want {
+				t.Errorf("%s: %q is sealed as %s, want %s", name, plain, got, want)
+			}
+		}
+		text := sealed(two.String(), pieces)
+		raw, err := base64.StdEncoding.DecodeString(string(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if two.Len() != 806 || sum([]byte(two.String())) != "ba0fe3e7d51b16655be3205e18a41c8edab9d0f65dda114768a42a1b666701fd" {
+			t.Errorf("the two rows have %d bytes, SHA-256 %s", two.Len(), sum([]byte(two.String())))
+		}
+		if len(raw) != 816 || sum(raw) != "21975dacd44bdf74007423a6bf481585ff294f6bcefba5990b0a3f511b1554c9" {
+			t.Errorf("%s: the two rows are sealed in %d bytes, SHA-256 %s", name, len(raw), sum(raw))
+		}
+		if len(text) != 1088 || !bytes.HasPrefix(text, []byte("d7DDYU/xxiCbQJrWENV+s71J")) {
+			t.Errorf("%s: %d characters, beginning with %.24s", name, len(text), text)
+		}
+	}
+}
+
+func TestAPackageOpensToItsRows(t *testing.T) {
+	for _, p := range []PackageRange{
+		testRange(t, 0, 0),
+		testRange(t, 0, 9_999),
+		testRange(t, 95, 105),
+		testRange(t, 49_990, 50_010),
+		testRange(t, 7, 7+lanes-1),
+		testRange(t, 19_999_999, 19_999_999),
+		func() PackageRange { // the last codes there are
+			p := testRange(t, 0, 99)
+			p.Start = Space - 100
+			return p
+		}(),
+		func() PackageRange {
+			p := testRange(t, 0, 500)
+			p.Printed = Printed{"HTTPS://QR.EXAMPLE/" + strings.Repeat("X", MaxPrefix-19), '$'}
+			return p
+		}(),
+	} {
+		want := simpleRows(p)
+		if got := rowsOf(t, p); !bytes.Equal(got, want) {
+			t.Fatalf("%d to %d: the rows are not as defined", p.From, p.To)
+		}
+		if got := opened(t, packageOf(t, p)); !bytes.Equal(got, want) {
+			t.Fatalf("%d to %d: the package does not hold the rows", p.From, p.To)
+		}
+		for line := range bytes.Lines(want) {
+			columns := strings.Split(strings.TrimSuffix(string(line), "\n"), " ")
+			if len(columns) != 4 || len(columns[0]) != 361 || len(columns[1]) != 9 || columns[3][:len(p.Printed.Prefix)] != p.Printed.Prefix {
+				t.Fatalf("a row is %q", line)
+			}
+		}
+	}
+}
+
+func TestTheSizeIsKnownInAdvance(t *testing.T) {
+	ranges := [][2]uint64{{0, 0}, {0, 9}, {0, 10}, {9, 9}, {9, 10}, {10, 10}, {99, 100}, {100, 100}, {0, 999}, {5, 1234}, {9_999, 10_000}, {0, 14_999}, {49_999, 50_000}, {99_990, 100_010}, {19_999_999, 19_999_999}, {9_999_990, 10_000_007}}
+	for i := range uint64(60) { // every remainder of the block size and of Base64
+		ranges = append(ranges, [2]uint64{i * 7, i*7 + i})
+	}
+	aligned := false
+	for _, r := range ranges {
+		for _, prefix := range []string{DefaultPrefix, "A.EXAMPLE/C/", "HTTP://CBG.PUB/G/"} {
+			p := testRange(t, r[0], r[1])
+			p.Printed.Prefix = prefix
+			rows, text := rowsOf(t, p), packageOf(t, p)
+			aligned = aligned || len(rows)%16 == 0
+			if int64(len(rows)) != RowsSize(p) {
+				t.Errorf("%d to %d under %s: %d bytes of rows, announced %d", p.From, p.To, prefix, len(rows), RowsSize(p))
+			}
+			if int64(len(text)) != PackageSize(p) {
+				t.Errorf("%d to %d under %s: %d characters, announced %d", p.From, p.To, prefix, len(text), PackageSize(p))
+			}
+		}
+	}
+	if !aligned {
+		t.Error("no range had a length that is a multiple of the block size")
+	}
+	// Far too large to be made: the sum over all indexes, 0 to 9, 10 to 99, ...
+	p := testRange(t, 0, 19_999_999)
+	if want := int64(20_000_000*402 + 10 + 90*2 + 900*3 + 9_000*4 + 90_000*5 + 900_000*6 + 9_000_000*7 + 10_000_000*8); RowsSize(p) != want {
+		t.Errorf("20 million rows: %d bytes, want %d", RowsSize(p), want)
+	}
+}
+
+func TestPartsOfASegmentAreTheSegment(t *testing.T) {
+	whole := rowsOf(t, testRange(t, 9_000, 11_000))
+	var parts []byte
+	for _, r := range [][2]uint64{{9_000, 9_000}, {9_001, 9_007}, {9_008, 9_999}, {10_000, 10_999}, {11_000, 11_000}} {
+		parts = append(parts, opened(t, packageOf(t, testRange(t, r[0], r[1])))...)
+	}
+	if !bytes.Equal(whole, parts) {
+		t.Error("a range downloaded in parts is not the range downloaded at once")
+	}
+}
+
+func TestOpenSSLOpensAPackage(t *testing.T) {
+	openssl, err := exec.LookPath("openssl")
+	if err != nil {
+		t.Skip("openssl is not installed")
+	}
+	p := testRange(t, 0, 9_999)
+	key := hex.EncodeToString(testPackageKey[:])
+	decrypt := exec.CommandContext(t.Context(), openssl, "enc", "-d", "-aes-128-cbc", "-base64", "-A", "-K", key, "-iv", key)
+	decrypt.Stdin = bytes.NewReader(packageOf(t, p))
+	got, err := decrypt.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, rowsOf(t, p)) {
+		t.Error("openssl reads other rows")
+	}
+}
+
+// pieces records how a package is written.
+type pieces struct {
+	sizes []int
+	fail  int // the number of the write that fails, from 1
+	stop  func()
+}
+
+var errFull = errors.New("the disk is full")
+
+func (p *pieces) Write(b []byte) (int, error) {
+	p.sizes = append(p.sizes, len(b))
+	if len(p.sizes) == p.fail {
+		if p.stop == nil {
+			return 0, errFull
+		}
+		p.stop()
+	}
+	return len(b), nil
+}
+
+func TestAPackageIsWrittenInSmallPieces(t *testing.T) {
+	p := testRange(t, 0, 9_999)
+	for name, write := range map[string]func(io.Writer) error{
+		"package": func(w io.Writer) error { return WritePackage(t.Context(), w, p, testPackageKey) },
+		"rows":    func(w io.Writer) error { return WriteRows(t.Context(), w, p) },
+	} {
+		var w pieces
+		if err := write(&w); err != nil {
+			t.Fatal(err)
+		}
+		total := 0
+		for _, n := range w.sizes {
+			total += n
+		}
+		if largest := slices.Max(w.sizes); largest > 32<<10 {
+			t.Errorf("%s: a piece of %d bytes", name, largest)
+		}
+		if w.sizes[0]*100 > total {
+			t.Errorf("%s: the first piece has %d bytes of %d", name, w.sizes[0], total)
+		}
+	}
+}
+
+func TestADownloadEndsWhenItsReaderGoesAway(t *testing.T) {
+	before := runtime.NumGoroutine()
+	// Far more than could be made: only an early end lets the test end.
+	p := testRange(t, 0, 1<<40)
+	for _, nth := range []int{1, 2, 7} {
+		w := &pieces{fail: nth}
+		if err := WritePackage(t.Context(), w, p, testPackageKey); !errors.Is(err, errFull) || len(w.sizes) != nth {
+			t.Errorf("write %d fails: %v after %d writes", nth, err, len(w.sizes))
+		}
+		w = &pieces{fail: nth}
+		if err := WriteRows(t.Context(), w, p); !errors.Is(err, errFull) || len(w.sizes) != nth {
+			t.Errorf("write %d of rows fails: %v after %d writes", nth, err, len(w.sizes))
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		w = &pieces{fail: nth, stop: cancel}
+		if err := WritePackage(ctx, w, p, testPackageKey); !errors.Is(err, context.Canceled) || len(w.sizes) != nth {
+			t.Errorf("the context ends at write %d: %v after %d writes", nth, err, len(w.sizes))
+		}
+	}
+	for range 100 {
+		if runtime.NumGoroutine() <= before {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Errorf("%d goroutines, %d before", runtime.NumGoroutine(), before)
+}
+
+func TestWhatCannotBeWrittenIsRefused(t *testing.T) {
+	good := testRange(t, 3, 4)
+	for name, change := range map[string]func(*PackageRange){
+		"no code key":             func(p *PackageRange) { p.Code = nil },
+		"no text key":             func(p *PackageRange) { p.Text = nil },
+		"backwards":               func(p *PackageRange) { p.From = 5 },
+		"start outside the space": func(p *PackageRange) { p.Start = Space },
+		"end outside the space":   func(p *PackageRange) { p.Start = Space - 4 },
+		"an endless range":        func(p *PackageRange) { p.To = math.MaxUint64 },
+		"a prefix in lower case":  func(p *PackageRange) { p.Printed.Prefix = "p.url.cn/" },
+		"no version":              func(p *PackageRange) { p.Printed.Version = 0 },
+	} {
+		p := good
+		change(&p)
+		var w pieces
+		if err := WritePackage(t.Context(), &w, p, testPackageKey); err == nil || len(w.sizes) > 0 {
+			t.Errorf("%s: %v after %d writes", name, err, len(w.sizes))
+		}
+		if err := WriteRows(t.Context(), &w, p); err == nil || len(w.sizes) > 0 {
+			t.Errorf("%s: rows: %v after %d writes", name, err, len(w.sizes))
+		}
+	}
+}
+
+func TestBase64IsThatOfTheStandardLibrary(t *testing.T) {
+	random := rand.NewChaCha8([32]byte{})
+	for n := range 400 {
+		src := make([]byte, n)
+		random.Read(src)
+		got := make([]byte, base64.StdEncoding.EncodedLen(n))
+		if encode(got, src); string(got) != base64.StdEncoding.EncodeToString(src) {
+			t.Fatalf("%d bytes: %s", n, got)
+		}
+	}
+}
+
+// Memory does not grow with the range: what is allocated is the same for a
+// hundred times as many rows, and below 256 KiB.
+func TestMemoryOfADownloadIsConstant(t *testing.T) {
+	withoutRaceDetector(t)
+	small, large := testRange(t, 0, 99), testRange(t, 0, 9_999)
+	packageOf(t, small) // tables and pools
+	write := func(p PackageRange) func() {
+		return func() {
+			if err := WritePackage(context.Background(), io.Discard, p, testPackageKey); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	few, many := testing.AllocsPerRun(20, write(small)), testing.AllocsPerRun(20, write(large))
+	if many > few+2 || many > 40 {
+		t.Errorf("%v allocations for 100 rows, %v for 10,000", few, many)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	write(large)()
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 256<<10 {
+		t.Errorf("a download allocates %d bytes", n)
+	}
+}
+
+func BenchmarkRow(b *testing.B) {
+	p := testRange(b, 0, 49_999)
+	for b.Loop() {
+		if err := WriteRows(b.Context(), io.Discard, p); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/50_000, "ns/row")
+}

@@ -1,0 +1,604 @@
+package codes
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/vault"
+)
+
+// Feature is what a service account must have been granted.
+const Feature = "marketcode"
+
+// Press holds the transactions on codes.
+type Press struct {
+	Store    Store
+	Memory   *Memory
+	Keys     Keys
+	Vault    *vault.Key
+	OpenIDs  *accounts.OpenIDs
+	Settings *settings.Live
+	Now      func() time.Time
+	Random   io.Reader
+	Log      *slog.Logger
+
+	// Prefix stands before every new code text.
+	Prefix string
+	// Closed refuses applications until the operator sets a prefix: codes with
+	// the platform's own would be read by Weixin only.
+	Closed bool
+	// Floor and ByTime keep new counters above what an older backup may have
+	// forgotten.
+	Floor  uint64
+	ByTime bool
+	// Changed is told after a batch changed, before the change is acknowledged.
+	Changed func(ctx context.Context, batch int64)
+}
+
+// Call is one call by an account.
+type Call struct {
+	Caller accounts.Account
+	RID    string
+}
+
+// granted returns 48001 unless the account may use codes. Contract: marketcode 1.
+func granted(a accounts.Account) error {
+	switch {
+	case a.Kind != accounts.ServiceAccount:
+		return errcode.Unauthorized.With("%s is a %s: codes belong to service accounts", a.AppID, a.Kind)
+	case !a.Certified:
+		return errcode.Unauthorized.With("service account %s is not certified", a.AppID)
+	case !slices.Contains(a.Features, Feature):
+		return errcode.Unauthorized.With("service account %s was not granted the feature %s", a.AppID, Feature)
+	}
+	return nil
+}
+
+// maxBatchID keeps ids below 2^31: some clients read them as 32-bit numbers.
+const maxBatchID = 1<<31 - 1
+
+// Apply applies for codes. An equal isv_application_id is the same
+// application. 40097, 45009, 48001. Contract: marketcode 3.1.
+func (p *Press) Apply(ctx context.Context, call Call, a Application) (Batch, error) {
+	if err := granted(call.Caller); err != nil {
+		return Batch{}, err
+	}
+	if p.Closed {
+		return Batch{}, errcode.Unauthorized.With("no codes are given out until --code-prefix names a prefix of your own: %s is read by Weixin only", DefaultPrefix)
+	}
+	s := p.Settings.Get()
+	if err := a.check(s.CodeCountMax); err != nil {
+		return Batch{}, err
+	}
+	var batch Batch
+	err := p.Store.UpdateCodes(ctx, func(tx Tx) error {
+		if err := tx.LockAccount(ctx, call.Caller.AppID); err != nil {
+			return err
+		}
+		now := p.Now()
+		// Every call counts, a repeated one too. Contract: marketcode 1.
+		used, err := tx.AddCount(ctx, call.Caller.AppID, "/intp/marketcode/applycode", s.Day(now))
+		if err != nil {
+			return err
+		}
+		if used > AppliesPerDay {
+			return errcode.DailyLimit.With("%s called applycode %d times today", call.Caller.AppID, AppliesPerDay)
+		}
+		batch, err = tx.BatchByISV(ctx, call.Caller.AppID, a.ISV)
+		if err == nil {
+			if batch.Count != a.Count {
+				p.Log.WarnContext(ctx, "an application was repeated with another count; the first one stays", "isv_application_id", a.ISV, "application_id", batch.ID, "count", batch.Count, "asked", a.Count)
+			}
+			return nil
+		}
+		if !errors.Is(err, ErrNoBatch) {
+			return err
+		}
+		batch = Batch{Account: call.Caller.AppID, ISV: a.ISV, Count: a.Count, Prefix: p.Prefix, Version: p.Keys.Current, Segment: s.CodeSegment, CreatedAt: now}
+		return p.giveOut(ctx, tx, &batch)
+	})
+	if err == nil {
+		p.changed(ctx, batch.ID)
+	}
+	return batch, err
+}
+
+// giveOut takes a block of counters for a batch and stores it, in the batch's
+// own transaction.
+func (p *Press) giveOut(ctx context.Context, tx Tx, b *Batch) error {
+	counter, err := tx.TakeCounters(ctx)
+	if err != nil {
+		return err
+	}
+	b.Start = blockStart(counter, b.CreatedAt, p.Floor, p.ByTime)
+	if err := checkBlock(b.Start, b.Count); err != nil {
+		return err
+	}
+	if err := tx.SetCounters(ctx, b.Start+uint64(b.Count)); err != nil {
+		return err
+	}
+	b.FirstCode, b.FirstText = p.Code(*b, 0), p.Text(*b, 0)
+	stored, err := tx.AddBatch(ctx, *b)
+	if err != nil {
+		return err
+	}
+	if stored.ID > maxBatchID {
+		return fmt.Errorf("codes: there are more than %d applications", maxBatchID)
+	}
+	*b = stored
+	return nil
+}
+
+// Code is the original code of an index.
+func (p *Press) Code(b Batch, index int64) string {
+	code := p.Keys.Code.Code(b.Start + uint64(index))
+	return string(code[:])
+}
+
+// Text is the code text of an index.
+func (p *Press) Text(b Batch, index int64) string {
+	return Printed{Prefix: b.Prefix, Version: b.Version}.Text(p.Keys.Text[b.Version], b.Start+uint64(index))
+}
+
+// CheckKeys returns an error unless every batch was made with the keys at hand.
+func (p *Press) CheckKeys() error {
+	for _, b := range p.Memory.Batches() {
+		if p.Keys.Text[b.Version] == nil {
+			return fmt.Errorf("application %d was printed with version %q, whose key is missing", b.ID, string(b.Version))
+		}
+		if p.Code(b, 0) != b.FirstCode || p.Text(b, 0) != b.FirstText {
+			return fmt.Errorf("application %d was made with other code keys than those of this database: put the right ones back, printed codes depend on them", b.ID)
+		}
+	}
+	return nil
+}
+
+// own returns the caller's batch; 80301 for another's and for none, so that
+// the answer does not tell which. Contract: marketcode 3.2.
+func (p *Press) own(call Call, id int64) (Batch, error) {
+	b, ok := p.Memory.Batch(id)
+	if !ok || b.Account != call.Caller.AppID {
+		return Batch{}, errcode.NotOwnApplication.With("")
+	}
+	return b, nil
+}
+
+// BatchKey names an application, by one id or both.
+type BatchKey struct {
+	ID  int64 // 0 = not given
+	ISV string
+}
+
+// Query returns an application of the caller: 40097 without an id or with two
+// that do not fit, 80301 for another's. Contract: marketcode 3.2.
+func (p *Press) Query(ctx context.Context, call Call, key BatchKey) (Batch, error) {
+	if err := granted(call.Caller); err != nil {
+		return Batch{}, err
+	}
+	if key.ID == 0 && key.ISV == "" {
+		return Batch{}, errcode.InvalidArgs.With("application_id and isv_application_id are both missing")
+	}
+	var byISV Batch
+	if key.ISV != "" {
+		err := p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
+			byISV, err = tx.BatchByISV(ctx, call.Caller.AppID, key.ISV)
+			return err
+		})
+		if err != nil && !errors.Is(err, ErrNoBatch) {
+			return Batch{}, err
+		}
+	}
+	if key.ID == 0 {
+		if byISV.ID == 0 {
+			return Batch{}, errcode.NotOwnApplication.With("")
+		}
+		return byISV, nil
+	}
+	b, err := p.own(call, key.ID)
+	if err != nil {
+		return Batch{}, err
+	}
+	if byISV.ID != 0 && byISV.ID != b.ID {
+		return Batch{}, errcode.InvalidArgs.With("isv_application_id belongs to another application than application_id")
+	}
+	return b, nil
+}
+
+// Takes is how long an application takes until FINISH.
+func (p *Press) Takes() time.Duration {
+	return time.Duration(p.Settings.Get().CodeSeconds) * time.Second
+}
+
+// finished returns 40097 while an application is not FINISH.
+func (p *Press) finished(b Batch) error {
+	if b.Status(p.Now(), p.Takes()) != Finish {
+		return errcode.InvalidArgs.With("application not finished")
+	}
+	return nil
+}
+
+// Package returns what a download streams: a range within one segment, and the
+// account's package key. Contract: marketcode 3.3.
+func (p *Press) Package(call Call, id int64, r Range) (PackageRange, [16]byte, error) {
+	var key [16]byte
+	if err := granted(call.Caller); err != nil {
+		return PackageRange{}, key, err
+	}
+	b, err := p.own(call, id)
+	if err != nil {
+		return PackageRange{}, key, err
+	}
+	if err := b.InSegment(r); err != nil {
+		return PackageRange{}, key, err
+	}
+	if err := p.finished(b); err != nil {
+		return PackageRange{}, key, err
+	}
+	if call.Caller.MarketcodeKey == "" {
+		return PackageRange{}, key, errcode.Unauthorized.With("service account %s has no marketcode_key: set one", call.Caller.AppID)
+	}
+	secret, err := p.Vault.Open("accounts/marketcode_key/"+call.Caller.AppID, call.Caller.MarketcodeKey)
+	if err != nil || len(secret) != len(key) {
+		return PackageRange{}, key, fmt.Errorf("the package key of %s cannot be opened: %w", call.Caller.AppID, err)
+	}
+	copy(key[:], secret)
+	return PackageRange{Start: b.Start, From: uint64(r.From), To: uint64(r.To), Code: p.Keys.Code, Text: p.Keys.Text[b.Version],
+		Printed: Printed{Prefix: b.Prefix, Version: b.Version}}, key, nil
+}
+
+// Activation is a call that binds a range of a batch.
+type Activation struct {
+	Batch   int64
+	Range   Range
+	Binding Binding
+}
+
+// Activate binds a range of codes, effective at once. The last call wins,
+// index by index. 40097, 40013, 80301. Contract: marketcode 3.4.
+func (p *Press) Activate(ctx context.Context, call Call, a Activation) error {
+	if err := granted(call.Caller); err != nil {
+		return err
+	}
+	b, err := p.own(call, a.Batch)
+	if err != nil {
+		return err
+	}
+	if err := b.Within(a.Range); err != nil {
+		return err
+	}
+	if err := p.finished(b); err != nil {
+		return err
+	}
+	if err := a.Binding.check(); err != nil {
+		return err
+	}
+	if !ValidGTIN(a.Binding.ProductCode) {
+		p.Log.WarnContext(ctx, "product_code is no EAN or GTIN; the codes are activated all the same", "application_id", b.ID, "product_code", a.Binding.ProductCode)
+	}
+	return p.record(ctx, Event{Batch: b.ID, Did: Activate, Codes: NewSet(a.Range), Binding: a.Binding, Actor: call.Caller.AppID, RID: call.RID}, p.Settings.Get().ActivationOverlap)
+}
+
+// record stores an event of a batch. From is when it takes effect; the zero
+// time is at once. overlap says whether it may activate what is active.
+func (p *Press) record(ctx context.Context, e Event, overlap settings.Overlap) error {
+	s := p.Settings.Get()
+	at, from := time.Time{}, e.From
+	err := p.Store.UpdateCodes(ctx, func(tx Tx) error {
+		if err := tx.LockBatch(ctx, e.Batch); err != nil {
+			return err
+		}
+		b, err := tx.Batch(ctx, e.Batch)
+		if err != nil {
+			return err
+		}
+		if e.Did == Activate {
+			if err := checkBinding(ctx, tx, b, e.Binding, s); err != nil {
+				return err
+			}
+		}
+		last, err := tx.LastEvent(ctx, e.Batch)
+		if err != nil {
+			return err
+		}
+		// Times of a batch never go back, so that the order of commits and the
+		// order of effect are one.
+		at = p.Now()
+		if at.Before(last) {
+			at = last
+		}
+		e.At, e.From = at, from
+		if e.From.Before(at) {
+			e.From = at
+		}
+		// Under the lock all earlier events are committed: after this the memory
+		// is exact for the batch.
+		if err := p.Memory.follow(ctx, tx, b); err != nil {
+			return err
+		}
+		if e.Did == Activate && overlap == settings.Reject {
+			err = p.checkOverlap(e)
+		} else if e.Did == Redeem {
+			err = p.checkRedeem(ctx, tx, e)
+		}
+		if err != nil {
+			return err
+		}
+		_, err = tx.AddEvent(ctx, e)
+		return err
+	})
+	if err == nil {
+		p.changed(ctx, e.Batch)
+	}
+	return err
+}
+
+// checkOverlap returns 40097 where an activation would cover a code that is
+// active, or that a schedule will activate.
+func (p *Press) checkOverlap(e Event) error {
+	for _, r := range e.Codes {
+		if active := p.Memory.Active(e.Batch, r, e.At); len(active) > 0 {
+			return errcode.InvalidArgs.With("code_start %d, code_end %d: code %d is active already, and this server refuses to activate again", r.From, r.To, active[0].From)
+		}
+		if index, found := p.Memory.Scheduled(e.Batch, r); found {
+			return errcode.InvalidArgs.With("code_start %d, code_end %d: code %d is to be activated by a schedule, and this server refuses to activate again", r.From, r.To, index)
+		}
+	}
+	return nil
+}
+
+func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.Settings) error {
+	target, err := tx.Account(ctx, bind.WxaAppID)
+	if errors.Is(err, accounts.ErrNoAccount) || err == nil && target.Kind != accounts.MiniProgram {
+		return errcode.InvalidArgs.With("wxa_appid %q is not a Mini Program", bind.WxaAppID)
+	}
+	if err != nil {
+		return err
+	}
+	if !s.RequireLink {
+		return nil
+	}
+	linked, err := tx.Linked(ctx, b.Account, bind.WxaAppID)
+	if err == nil && !linked {
+		return errcode.InvalidArgs.With("wxa_appid %q is not linked with %s", bind.WxaAppID, b.Account)
+	}
+	return err
+}
+
+// CodeName names one code in one of three ways; the first that is given counts.
+type CodeName struct {
+	URL   string // the code text
+	Code  string // the original code
+	ID    int64  // application_id; 0 = not given
+	Index int64
+	// HasIndex is false where no index was given.
+	HasIndex bool
+}
+
+// Found is one code with what governs it.
+type Found struct {
+	Batch Batch
+	Index int64
+	Code  string
+	State State
+}
+
+// Look returns a code of the caller and what it is bound to. 40097 for a name
+// that names no code, 80301 for another's. Contract: marketcode 3.5.
+func (p *Press) Look(call Call, name CodeName) (Found, error) {
+	if err := granted(call.Caller); err != nil {
+		return Found{}, err
+	}
+	f, err := p.find(name, func(b Batch) bool { return b.Account == call.Caller.AppID })
+	if err != nil {
+		return Found{}, err
+	}
+	if name.ID != 0 && name.ID != f.Batch.ID {
+		return Found{}, errcode.InvalidArgs.With("application_id %d is not that of the code", name.ID)
+	}
+	return f, nil
+}
+
+// Find is Look for the operator: whoever owns the code.
+func (p *Press) Find(name CodeName) (Found, error) {
+	return p.find(name, func(Batch) bool { return true })
+}
+
+// find finds a code. Of a batch that may not be seen the answer tells nothing
+// but 80301.
+func (p *Press) find(name CodeName, seen func(Batch) bool) (Found, error) {
+	var f Found
+	switch {
+	case name.URL != "":
+		var ok bool
+		if f, ok = p.byText(name.URL); !ok {
+			return f, errcode.InvalidArgs.With("code_url invalid: it is no code text of this server")
+		}
+	case name.Code != "":
+		var ok bool
+		if f, ok = p.byCode(name.Code); !ok {
+			return f, errcode.InvalidArgs.With("code invalid: it is no code of this server")
+		}
+	case name.ID != 0:
+		b, ok := p.Memory.Batch(name.ID)
+		if !ok || !seen(b) {
+			return f, errcode.NotOwnApplication.With("")
+		}
+		if !name.HasIndex {
+			return f, errcode.InvalidArgs.With("code_index is missing: application_id alone names no code")
+		}
+		if name.Index < 0 || name.Index >= b.Count {
+			return f, errcode.InvalidArgs.With("code_index %d: the application has the indexes 0 to %d", name.Index, b.Count-1)
+		}
+		f.Batch, f.Index = b, name.Index
+	default:
+		return f, errcode.InvalidArgs.With("application_id with code_index, code or code_url: one of them must be given")
+	}
+	if !seen(f.Batch) {
+		return Found{}, errcode.NotOwnApplication.With("")
+	}
+	f.Code = p.Code(f.Batch, f.Index)
+	f.State = p.Memory.State(f.Batch.ID, f.Index, p.Now())
+	return f, nil
+}
+
+// prefixes are those under which code texts stand: of all batches, and the one
+// of the next. A server that gives no codes out has only those of old.
+func (p *Press) prefixes() []string {
+	if p.Closed {
+		return p.Memory.Prefixes("")
+	}
+	return p.Memory.Prefixes(p.Prefix)
+}
+
+// byText finds the code behind a code text in any of its spellings.
+func (p *Press) byText(text string) (f Found, ok bool) {
+	t, err := ParseText(text, p.prefixes())
+	if err != nil {
+		return f, false
+	}
+	key := p.Keys.Text[t.Version]
+	if key == nil {
+		return f, false
+	}
+	counter, ok := key.Counter(t.Symbols, t.Version)
+	if !ok {
+		return f, false
+	}
+	f.Batch, f.Index, ok = p.Memory.Find(counter)
+	// A text is what was printed of its batch, under no other version.
+	return f, ok && f.Batch.Version == t.Version
+}
+
+// byCode finds the code with nine characters.
+func (p *Press) byCode(text string) (f Found, ok bool) {
+	if len(text) != CodeLength {
+		return f, false // before letters change their length in capitals
+	}
+	code, ok := ParseCode(strings.ToUpper(text))
+	if !ok {
+		return f, false
+	}
+	counter, ok := p.Keys.Code.Counter(code)
+	if !ok {
+		return f, false
+	}
+	f.Batch, f.Index, ok = p.Memory.Find(counter)
+	return f, ok
+}
+
+// Exchange trades a ticket for the code that its user scanned. 40097 with the
+// platform's texts. Contract: marketcode 3.6.
+// A call without a caller is let through where a setting allows it: then the
+// ticket alone names the account.
+func (p *Press) Exchange(ctx context.Context, call Call, openid, ticket string) (Found, error) {
+	anybody := call.Caller.AppID == ""
+	if err := granted(call.Caller); err != nil && !anybody {
+		return Found{}, err
+	}
+	if err := checkExchange(openid, ticket); err != nil {
+		return Found{}, err
+	}
+	var t Ticket
+	err := p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
+		t, err = tx.Ticket(ctx, p.Vault.Hash(ticketPurpose, ticket))
+		return err
+	})
+	if errors.Is(err, ErrNoTicket) {
+		return Found{}, errcode.InvalidArgs.With(badTicket)
+	}
+	if err != nil {
+		return Found{}, err
+	}
+	if err := t.For(openid, p.Now()); err != nil {
+		return Found{}, err
+	}
+	b, ok := p.Memory.Batch(t.Batch)
+	if !ok || b.Account != call.Caller.AppID && !anybody {
+		return Found{}, errcode.InvalidArgs.With(badTicket)
+	}
+	f := Found{Batch: b, Index: t.Index, Code: p.Code(b, t.Index), State: p.Memory.State(b.ID, t.Index, p.Now())}
+	if f.State.Frozen || f.State.Void || f.State.Activation == nil {
+		return Found{}, errcode.InvalidArgs.With(badTicket)
+	}
+	return f, nil
+}
+
+const (
+	ticketPurpose = "code_ticket"
+	loginPurpose  = "js_code"
+)
+
+// TicketFor makes a ticket for a user's scan of a code, durable before it is
+// returned.
+func (p *Press) TicketFor(ctx context.Context, f Found, namespace, user string) (string, error) {
+	text, err := newTicketText(p.Random)
+	if err != nil {
+		return "", err
+	}
+	now, app := p.Now(), f.State.Activation.Binding.WxaAppID
+	life := time.Duration(p.Settings.Get().TicketMinutes) * time.Minute
+	t := Ticket{Hash: p.Vault.Hash(ticketPurpose, text), Batch: f.Batch.ID, Index: f.Index, OwnerID: p.OpenIDs.OpenID(namespace, f.Batch.Account, user),
+		AppID: app, AppUserID: p.OpenIDs.OpenID(namespace, app, user), ScannedAt: now, ExpiresAt: now.Add(life)}
+	return text, p.Store.UpdateCodes(ctx, func(tx Tx) error {
+		if err := tx.ForgetTickets(ctx, now.Add(-24*time.Hour)); err != nil {
+			return err
+		}
+		return tx.PutTicket(ctx, t)
+	})
+}
+
+// Login makes a js_code by which a Mini Program's server learns a user's openid.
+func (p *Press) Login(ctx context.Context, appid, namespace, user string) (string, error) {
+	var raw [24]byte
+	if _, err := io.ReadFull(p.Random, raw[:]); err != nil {
+		return "", fmt.Errorf("drawing a login code: %w", err)
+	}
+	text := base64.RawURLEncoding.EncodeToString(raw[:])
+	now := p.Now()
+	return text, p.Store.UpdateCodes(ctx, func(tx Tx) error {
+		if err := tx.ForgetLogins(ctx, now.Add(-24*time.Hour)); err != nil {
+			return err
+		}
+		return tx.PutLogin(ctx, Login{Hash: p.Vault.Hash(loginPurpose, text), AppID: appid, OpenID: p.OpenIDs.OpenID(namespace, appid, user), ExpiresAt: now.Add(LoginLife)})
+	})
+}
+
+// Trade is /sns/jscode2session after the account was checked: 40029 for a code
+// that is unknown, expired or of another account, 40163 for one that was used.
+func (p *Press) Trade(ctx context.Context, appid, code string) (openid string, err error) {
+	err = p.Store.UpdateCodes(ctx, func(tx Tx) error {
+		// Two trades of one code must not both succeed.
+		if err := tx.LockAccount(ctx, appid); err != nil {
+			return err
+		}
+		l, err := tx.Login(ctx, p.Vault.Hash(loginPurpose, code))
+		switch {
+		case errors.Is(err, ErrNoLogin) || err == nil && (l.AppID != appid || !p.Now().Before(l.ExpiresAt)):
+			return errcode.InvalidLoginCode.With("the js_code is unknown, expired, or another account's")
+		case err != nil:
+			return err
+		case l.Used:
+			return errcode.LoginCodeUsed.With("the js_code was traded already")
+		}
+		l.Used, openid = true, l.OpenID
+		return tx.PutLogin(ctx, l)
+	})
+	return openid, err
+}
+
+func (p *Press) changed(ctx context.Context, batch int64) {
+	if p.Changed != nil {
+		// The change is committed: it must show even if the caller went away.
+		p.Changed(context.WithoutCancel(ctx), batch)
+	}
+}

@@ -1,0 +1,243 @@
+package codes
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+const (
+	// DefaultPrefix is the prefix of the platform. Texts under it are read by
+	// the platform's own app only. Contract: marketcode 5.4.
+	DefaultPrefix = "P.URL.CN/"
+	// DefaultVersion is the version character of the first key.
+	// Contract: marketcode 5.2.
+	DefaultVersion = '0'
+	// TailLength is how many characters of a code text follow its prefix: the
+	// version character and the symbols.
+	TailLength = 1 + SymbolsLength
+	// MaxPrefix is how long a prefix may be in characters, so that a code text
+	// has at most the 128 that codeactivequery's code_url takes.
+	// Contract: marketcode 3.5.
+	MaxPrefix = 128 - TailLength
+)
+
+// Printed is how the codes of a batch are printed. It is fixed when the batch
+// is applied for.
+type Printed struct {
+	// Prefix is what every text begins with, as CheckPrefix wants it.
+	Prefix string
+	// Version names the TextKey: one character of Alphabet.
+	Version byte
+}
+
+// DefaultPrinted prints texts of 28 characters, which fit QR version 2 at
+// level Q. Contract: marketcode 4.2, 5.3.
+func DefaultPrinted() Printed { return Printed{Prefix: DefaultPrefix, Version: DefaultVersion} }
+
+// Check returns what is wrong with the prefix or the version character.
+func (p Printed) Check() error {
+	if values[p.Version] == absent {
+		return fmt.Errorf("version character %q: want one of %s", p.Version, Alphabet)
+	}
+	return CheckPrefix(p.Prefix)
+}
+
+// Text returns the code text of counter c. It panics if c is not below Space.
+func (p Printed) Text(key *TextKey, c uint64) string {
+	return CodeText{Printed: p, Symbols: key.Text(c, p.Version)}.String()
+}
+
+// isHost reports whether a text can stand before the first "/" of a prefix: a
+// host, perhaps with a port.
+func isHost(s string) bool {
+	name, port, hasPort := strings.Cut(s, ":")
+	if hasPort && (port == "" || len(port) > 5 || !allOf(port, Alphabet[:10])) {
+		return false
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || strings.Trim(label, "-") != label || !allOf(label, Alphabet[:36]+"-") {
+			return false
+		}
+	}
+	return true
+}
+
+// allOf reports whether a text has characters of a set only.
+func allOf(s, set string) bool { return strings.Trim(s, set) == "" }
+
+// CheckPrefix returns what is wrong with a prefix: it is a host and a path,
+// with or without a scheme, of the QR alphanumeric set without the space, of
+// at most MaxPrefix characters. One lower-case letter would make the QR code
+// two versions larger. Contract: marketcode 5.2, 5.3, 5.4.
+//
+// Choice: no "%", which would make the text an escape of something else; no
+// "//", "/./" or "/../", which what stands between a browser and the server
+// would clean away; and at least one "/", so that the code is not read as a
+// part of the host's name.
+func CheckPrefix(prefix string) error {
+	fault := func(why string) error { return fmt.Errorf("code prefix %.140q: %s", prefix, why) }
+	host, path, slash := strings.Cut(cutScheme(prefix), "/")
+	switch {
+	case len(prefix) > MaxPrefix:
+		return fault(fmt.Sprintf("longer than %d characters", MaxPrefix))
+	case strings.ContainsAny(prefix, "abcdefghijklmnopqrstuvwxyz"):
+		return fault("lower-case letters need a larger QR code; write it in upper case")
+	case !slash:
+		return fault(`want a "/" after the host`)
+	case !isHost(host):
+		return fault("want a host, with or without http:// before it")
+	case !allOf(path, Alphabet+"*+./:"):
+		return fault("only 0-9 A-Z $ * + - . / : are allowed")
+	}
+	path = "/" + path
+	for _, cleaned := range []string{"//", "/./", "/../"} {
+		if strings.Contains(path, cleaned) {
+			return fault(fmt.Sprintf("%q would be cleaned away on the way to the server", cleaned))
+		}
+	}
+	return nil
+}
+
+// alphanumericQ is how many characters of the alphanumeric set a QR code of
+// versions 1, 2, ... holds at level Q. Contract: marketcode 5.3; ISO/IEC
+// 18004, table 7.
+var alphanumericQ = [...]int{16, 29, 47, 67, 87, 108, 125, 157, 189, 221}
+
+// QRVersion returns the smallest version of a QR code (1 = 21×21 modules, each
+// next one 4 more a side) that holds the texts of a prefix at level Q in
+// alphanumeric mode; 0 if version 10 does not.
+func QRVersion(prefix string) int {
+	for i, holds := range alphanumericQ {
+		if len(prefix)+TailLength <= holds {
+			return i + 1
+		}
+	}
+	return 0
+}
+
+// CodeText is a code text cut into its parts. That it has the form says
+// nothing of whether a key made it.
+type CodeText struct {
+	Printed
+	Symbols [SymbolsLength]byte
+}
+
+// String returns the text as it is printed.
+func (t CodeText) String() string {
+	b := make([]byte, 0, MaxPrefix+TailLength)
+	b = append(b, t.Prefix...)
+	b = append(b, t.Version)
+	return string(append(b, t.Symbols[:]...))
+}
+
+var (
+	// ErrNoPrefix is returned by ParseText for a text under no known prefix.
+	ErrNoPrefix = errors.New("codes: the text has no known prefix")
+	// ErrNoText is returned by ParseText for a text under a known prefix that
+	// does not have the form of a code text.
+	ErrNoText = errors.New("codes: the text is under a known prefix but is no code text")
+)
+
+// ParseText cuts a text that a camera, a browser or a caller gave, in any of
+// its spellings: any case, with or without http:// or https://, symbols as
+// percent-escapes ("%24" for "$"). Nothing else may surround it and nothing is
+// cleaned: "/../" inside is refused. The prefixes are those that CheckPrefix
+// takes: the current one, former ones, those of batches.
+// ErrNoPrefix, ErrNoText. Contract: marketcode 3.5, 11.1.
+func ParseText(text string, prefixes []string) (CodeText, error) {
+	err := ErrNoPrefix
+	bare := cutScheme(text)
+	for _, prefix := range prefixes {
+		known := cutScheme(prefix)
+		if len(bare) < len(known) || !equalFold(bare[:len(known)], known) {
+			continue
+		}
+		// The length of the rest tells one prefix from a longer one.
+		if t, ok := parseTail(bare[len(known):]); ok {
+			t.Prefix = prefix
+			return t, nil
+		}
+		err = ErrNoText
+	}
+	return CodeText{}, err
+}
+
+// parseTail reads what follows the prefix; Prefix stays empty.
+func parseTail(rest string) (t CodeText, ok bool) {
+	var tail [TailLength]byte
+	n := 0
+	for i := 0; i < len(rest); i++ {
+		char := rest[i]
+		if char == '%' {
+			if i+2 >= len(rest) {
+				return CodeText{}, false
+			}
+			hi, lo := hexDigit(rest[i+1]), hexDigit(rest[i+2])
+			if hi == absent || lo == absent {
+				return CodeText{}, false
+			}
+			char, i = hi<<4|lo, i+2
+		}
+		char = upperByte(char)
+		if n == TailLength || values[char] == absent {
+			return CodeText{}, false
+		}
+		tail[n], n = char, n+1
+	}
+	if n != TailLength {
+		return CodeText{}, false
+	}
+	t.Version, t.Symbols = tail[0], [SymbolsLength]byte(tail[1:])
+	return t, true
+}
+
+// ParseCode reads the nine characters of an original code, as a matrix or a
+// serial number holds them, and false for any other text. Any nine characters
+// of the alphabet have the form: whether they are a code is for its counter to
+// say.
+func ParseCode(text string) (code [CodeLength]byte, ok bool) {
+	if len(text) != CodeLength {
+		return code, false
+	}
+	copy(code[:], text)
+	_, _, ok = readCode(&code)
+	return code, ok
+}
+
+// cutScheme removes one http:// or https:// in any case.
+func cutScheme(s string) string {
+	for _, scheme := range [...]string{"HTTP://", "HTTPS://"} {
+		if len(s) >= len(scheme) && equalFold(s[:len(scheme)], scheme) {
+			return s[len(scheme):]
+		}
+	}
+	return s
+}
+
+// equalFold compares two texts of equal length, ASCII letters in any case.
+// Other letters are not folded: the long s is no S.
+func equalFold(a, b string) bool {
+	for i := range len(a) {
+		if upperByte(a[i]) != upperByte(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func upperByte(c byte) byte {
+	if 'a' <= c && c <= 'z' {
+		return c - 'a' + 'A'
+	}
+	return c
+}
+
+// hexDigit returns the value of a hexadecimal digit in any case, absent for
+// any other byte.
+func hexDigit(c byte) byte {
+	if v := values[upperByte(c)]; v < 16 {
+		return v
+	}
+	return absent
+}

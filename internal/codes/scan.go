@@ -1,0 +1,114 @@
+package codes
+
+import (
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+)
+
+// Reason says why a code text opens nothing.
+type Reason string
+
+// The reasons.
+const (
+	NotActive   Reason = "not_active"
+	UnknownCode Reason = "unknown_code"
+	IsFrozen    Reason = "frozen"
+	IsVoid      Reason = "void"
+	NoRelease   Reason = "no_release"
+	SerialOnly  Reason = "serial_only"
+)
+
+// Scanned is what a scanned code text opens: a page, or nothing for a reason.
+type Scanned struct {
+	Found
+	Reason  Reason // "" = it opens
+	AppID   string
+	Version accounts.Version
+	Path    string // of the page, without a leading slash
+}
+
+// Scan decides what a text opens as a code; ok is false for a text that is no
+// code text, whole and by itself. It has no effect and makes no ticket.
+// account returns what is known of an account. Contract: marketcode 6.
+func (p *Press) Scan(text, user string, account func(appid string) (accounts.Account, bool)) (s Scanned, ok bool) {
+	prefixes := p.prefixes()
+	if len(prefixes) == 0 {
+		return s, false // this server has no codes at all
+	}
+	f, found := p.byText(text)
+	if !found {
+		return p.unknown(text, prefixes)
+	}
+	s.Found = f
+	s.State = p.Memory.State(f.Batch.ID, f.Index, p.Now())
+	switch {
+	case s.State.Void:
+		s.Reason = IsVoid
+	case s.State.Frozen:
+		s.Reason = IsFrozen
+	case s.State.Activation == nil:
+		s.Reason = NotActive
+	default:
+		p.target(&s, user, account)
+	}
+	return s, true
+}
+
+// unknown tells a code text that nobody made from another text.
+func (p *Press) unknown(text string, prefixes []string) (s Scanned, ok bool) {
+	if _, err := ParseText(text, prefixes); err == nil || errors.Is(err, ErrNoText) && platformText(text, prefixes) {
+		return Scanned{Reason: UnknownCode}, true
+	}
+	// The bare nine characters are no secret, so they prove nothing.
+	if f, found := p.byCode(text); found {
+		return Scanned{Found: f, Reason: SerialOnly}, true
+	}
+	return s, false
+}
+
+// platformSymbols are those of the platform's own texts; ours use fewer.
+// Contract: marketcode 5.2.
+const platformSymbols = Alphabet + "%*+./:"
+
+// platformText reports whether a text has the form of the platform's own under
+// one of the prefixes: the symbols as they are, or as percent-escapes.
+func platformText(text string, prefixes []string) bool {
+	bare := cutScheme(text)
+	for _, prefix := range prefixes {
+		known := cutScheme(prefix)
+		if len(bare) < len(known) || !equalFold(bare[:len(known)], known) {
+			continue
+		}
+		tails := []string{bare[len(known):]}
+		if plain, err := url.PathUnescape(tails[0]); err == nil {
+			tails = append(tails, plain)
+		}
+		for _, tail := range tails {
+			other := func(c byte) bool { return strings.IndexByte(platformSymbols, upperByte(c)) < 0 }
+			if len(tail) == TailLength && !slices.ContainsFunc([]byte(tail), other) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// target decides whether the bound Mini Program can be opened by the user.
+func (p *Press) target(s *Scanned, user string, account func(string) (accounts.Account, bool)) {
+	bind := s.State.Activation.Binding
+	app, known := account(bind.WxaAppID)
+	var role accounts.Role
+	if user != "" {
+		role = app.Members[user]
+	}
+	version, allowed := bind.Version(role)
+	if !known || !allowed || !app.Has(version) {
+		s.Reason = NoRelease
+		return
+	}
+	s.AppID, s.Version, s.Path = bind.WxaAppID, version, strings.TrimPrefix(bind.WxaPath, "/")
+}

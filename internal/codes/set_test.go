@@ -1,0 +1,95 @@
+package codes
+
+import (
+	"encoding/base64"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// someSet draws ranges below most, in any order, that may overlap and touch.
+func someSet(random *rand.Rand, most int64) (list []Range) {
+	for range random.IntN(12) {
+		from := random.Int64N(most)
+		list = append(list, Range{from, min(from+random.Int64N(9), most-1)})
+	}
+	return list
+}
+
+// The definition of a set: index by index.
+func TestASetHoldsWhatItsRangesHold(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(3, 1))
+	for range 20_000 {
+		list := someSet(random, 100)
+		var holds [102]bool
+		count := int64(0)
+		for _, r := range list {
+			for i := r.From; i <= r.To; i++ {
+				if !holds[i] {
+					count++
+				}
+				holds[i] = true
+			}
+		}
+		s := NewSet(list...)
+		for i, want := range holds {
+			if s.Has(int64(i)) != want {
+				t.Fatalf("%v: %d is in the set: %t", list, i, !want)
+			}
+		}
+		if s.Len() != count {
+			t.Fatalf("%v: %d codes, want %d", list, s.Len(), count)
+		}
+		for i, r := range s {
+			if r.From > r.To || i > 0 && r.From <= s[i-1].To+1 {
+				t.Fatalf("%v became %v: not the shortest form", list, s)
+			}
+		}
+		if len(s) > 0 {
+			if b := s.Bounds(); !holds[b.From] || !holds[b.To] || slices.Contains(holds[:b.From], true) || slices.Contains(holds[b.To+1:], true) {
+				t.Fatalf("%v: the bounds are %v", list, b)
+			}
+		}
+		back, err := DecodeSet(s.Encode())
+		if err != nil || !slices.Equal(back, s) {
+			t.Fatalf("%v was stored as %q and came back as %v, %v", s, s.Encode(), back, err)
+		}
+	}
+}
+
+func TestTheEdgesOfASet(t *testing.T) {
+	t.Parallel()
+	const last = 1_999_999_999
+	for _, list := range [][]Range{{}, {{0, 0}}, {{0, last}}, {{last, last}}, {{0, 0}, {2, 2}, {last, last}}, {{5, 9}, {0, 4}}, {{0, last}, {3, 4}}} {
+		s := NewSet(list...)
+		back, err := DecodeSet(s.Encode())
+		if err != nil || !slices.Equal(back, s) {
+			t.Errorf("%v: %v, %v", list, back, err)
+		}
+	}
+	if s := NewSet(Range{5, 9}, Range{0, 4}); len(s) != 1 || s[0] != (Range{0, 9}) {
+		t.Errorf("two ranges that touch are %v", s)
+	}
+	for _, damaged := range []string{"!", "AA", "gA", "////////////AA", base64.RawStdEncoding.EncodeToString([]byte{0x80, 0x80})} {
+		if s, err := DecodeSet(damaged); err == nil {
+			t.Errorf("%q is %v", damaged, s)
+		}
+	}
+}
+
+// FuzzDecodeSet: what a database holds is read or refused, and what is read
+// rises.
+func FuzzDecodeSet(f *testing.F) {
+	f.Add(NewSet(Range{0, 0}, Range{7, 9}).Encode())
+	f.Add("")
+	f.Add("////////////////")
+	f.Fuzz(func(t *testing.T, text string) {
+		s, err := DecodeSet(text)
+		for i, r := range s {
+			if err == nil && (r.From < 0 || r.To < r.From || i > 0 && r.From <= s[i-1].To) {
+				t.Fatalf("%q is %v", text, s)
+			}
+		}
+	})
+}

@@ -1,0 +1,71 @@
+package codes
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+)
+
+// Sentinels of the store; never for callers of the wire.
+var (
+	ErrNoBatch  = errors.New("codes: no such application")
+	ErrNoTicket = errors.New("codes: no such ticket")
+	ErrNoLogin  = errors.New("codes: no such login code")
+)
+
+// Store is what a Press needs to keep.
+type Store interface {
+	// UpdateCodes runs f in one transaction. It may run f again after a
+	// conflict, so f must not keep state between runs.
+	UpdateCodes(ctx context.Context, f func(Tx) error) error
+	// ViewCodes runs f on a consistent state that f does not change.
+	ViewCodes(ctx context.Context, f func(Tx) error) error
+	// Events streams what happened to a batch after an event, in the order of
+	// commits; batch 0 is every batch.
+	Events(ctx context.Context, batch, after int64) iter.Seq2[Event, error]
+	// Batches streams every batch, oldest first.
+	Batches(ctx context.Context) iter.Seq2[Batch, error]
+}
+
+// Tx is one transaction on codes.
+type Tx interface {
+	LockAccount(ctx context.Context, appid string) error
+	// LockBatch makes other writers of the same batch wait.
+	LockBatch(ctx context.Context, id int64) error
+	Account(ctx context.Context, appid string) (accounts.Account, error)
+	Linked(ctx context.Context, service, miniProgram string) (bool, error)
+	AddCount(ctx context.Context, appid, what string, day int64) (int, error)
+
+	// Batch and BatchByISV return ErrNoBatch where there is none.
+	Batch(ctx context.Context, id int64) (Batch, error)
+	BatchByISV(ctx context.Context, account, isv string) (Batch, error)
+	// AddBatch stores a batch and gives it its ID.
+	AddBatch(ctx context.Context, b Batch) (Batch, error)
+	// TakeCounters returns the stored counter, the first that was never given
+	// out, and locks it until the transaction ends; SetCounters moves it on.
+	TakeCounters(ctx context.Context) (uint64, error)
+	SetCounters(ctx context.Context, next uint64) error
+
+	// LastEvent returns when the newest event of a batch was, the zero time
+	// where there is none.
+	LastEvent(ctx context.Context, batch int64) (time.Time, error)
+	// AddEvent stores an event and gives it its number.
+	AddEvent(ctx context.Context, e Event) (Event, error)
+	// EventsAt returns events whose bounds hold an index, newest first, of those
+	// before an event; before 0 is all.
+	EventsAt(ctx context.Context, batch, index, before int64, limit int) ([]Event, error)
+	// EventsAfter returns the events of a batch after an event, oldest first.
+	EventsAfter(ctx context.Context, batch, after int64) ([]Event, error)
+
+	PutTicket(ctx context.Context, t Ticket) error
+	// Ticket returns ErrNoTicket where there is none.
+	Ticket(ctx context.Context, hash string) (Ticket, error)
+	ForgetTickets(ctx context.Context, before time.Time) error
+	PutLogin(ctx context.Context, l Login) error
+	// Login returns ErrNoLogin where there is none.
+	Login(ctx context.Context, hash string) (Login, error)
+	ForgetLogins(ctx context.Context, before time.Time) error
+}

@@ -1,0 +1,367 @@
+// Package consent is the page on which a person lets a third-party platform
+// act for an account: who asks, for what, for which account. It knows HTML and
+// redirects; what an agreement does is decided in accounts.
+package consent
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"errors"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+)
+
+// Path is where the platform has the page. Contract: rules 3.2.
+const Path = "/cgi-bin/componentloginpage"
+
+// Page serves the page.
+type Page struct {
+	Accounts *accounts.Directory
+	Log      *slog.Logger
+	// Admin reports whether a text is the admin token, without which nobody may
+	// agree; nil = anybody may, and sees the names of all accounts.
+	Admin func(token string) bool
+}
+
+const (
+	maxForm  = 64 << 10
+	maxShown = 200 // accounts to choose from
+)
+
+//go:embed page.html
+var pageText string
+
+//go:embed page.css
+var style string
+
+var page = template.Must(template.New("page").Parse(pageText))
+
+// policy lets the page have its own style and nothing else. A browser holds
+// form-action against the redirect after the form too, so it names where the
+// person is sent back.
+func policy(back string) string {
+	sum := sha256.Sum256([]byte(style))
+	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
+		"'; form-action 'self'" + back + "; base-uri 'none'; frame-ancestors 'none'"
+}
+
+// Handler returns the page behind a guard against forms of other origins.
+func (p *Page) Handler() http.Handler {
+	guard := http.NewCrossOriginProtection()
+	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		show(w, http.StatusForbidden, "", view{Fault: words{"This form came from another page.", "此表单来自其他网页。"}})
+	}))
+	return guard.Handler(http.HandlerFunc(p.serve))
+}
+
+// words are a text in both languages.
+type words struct{ English, Chinese string }
+
+type set struct {
+	ID      int
+	Name    words
+	Checked bool
+	// Exclusive: one platform at a time.
+	Exclusive bool
+}
+
+type choice struct {
+	AppID, Name string
+	Kind        words
+	Checked     bool
+}
+
+// view is what the page shows; a Fault alone is an error page.
+type view struct {
+	Style     template.CSS
+	Fault     words
+	Done      words
+	Platform  string
+	Back      string // the host that the person returns to
+	Sets      []set
+	Choices   []choice
+	TypeAppID bool // nobody may see the accounts: the person types the AppID
+	AppID     string
+	AskToken  bool
+	Notice    words
+	Taken     *accounts.Taken
+}
+
+func show(w http.ResponseWriter, status int, back string, v view) {
+	v.Style = template.CSS(style) // ours, see policy
+	var b bytes.Buffer
+	if err := page.Execute(&b, v); err != nil {
+		http.Error(w, "the page could not be made", http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", policy(back))
+	h.Set("X-Content-Type-Options", "nosniff")
+	// Of other sites none may learn the pre_auth_code; the guard needs the Origin.
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	w.Write(b.Bytes())
+}
+
+// request is what the address of the page asks for.
+type request struct {
+	component   accounts.Component
+	preAuthCode string
+	back        *url.URL
+	kinds       []accounts.Kind
+	only        string // biz_appid
+	sets        []int
+}
+
+// refused is a fault of the address, for the person to read.
+type refused struct{ words }
+
+func (r refused) Error() string { return r.English }
+
+func (p *Page) serve(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodPost {
+		w.Header().Set("Allow", "GET, POST")
+		show(w, http.StatusMethodNotAllowed, "", view{Fault: words{"The page wants GET or POST.", "此页面仅支持 GET 或 POST。"}})
+		return
+	}
+	asked, err := p.read(r.Context(), r.URL.Query())
+	if err != nil {
+		p.fail(w, r, err)
+		return
+	}
+	if r.Method == http.MethodPost {
+		p.decide(w, r, asked)
+		return
+	}
+	p.ask(w, r, asked, view{}, asked.sets)
+}
+
+// fail answers an error page, never a redirect.
+func (p *Page) fail(w http.ResponseWriter, r *http.Request, err error) {
+	fault, status := words{"The page failed inside the server: its log says why.", "服务器内部错误，请查看服务器日志。"}, http.StatusInternalServerError
+	if bad, ok := errors.AsType[refused](err); ok {
+		fault, status = bad.words, http.StatusBadRequest
+	} else if invalid, ok := errors.AsType[accounts.Invalid](err); ok {
+		fault, status = words{string(invalid), "授权请求无效或已过期，请返回第三方平台重新发起授权。"}, http.StatusBadRequest
+	} else {
+		p.Log.ErrorContext(r.Context(), "the authorisation page failed", "error", err)
+	}
+	show(w, status, "", view{Fault: fault})
+}
+
+// read checks everything that the address says.
+func (p *Page) read(ctx context.Context, q url.Values) (request, error) {
+	var asked request
+	var err error
+	asked.component, err = p.Accounts.GetComponent(ctx, q.Get("component_appid"))
+	if errors.Is(err, accounts.ErrNoComponent) {
+		return asked, refused{words{"There is no third-party platform with this component_appid.", "component_appid 对应的第三方平台不存在。"}}
+	}
+	if err != nil {
+		return asked, err
+	}
+	// Before the code: a wrong address must not tell whether a code is good.
+	var ok bool
+	if asked.back, ok = backTo(asked.component.RedirectHosts, q.Get("redirect_uri")); !ok {
+		return asked, refused{words{"redirect_uri does not lead to a host that the platform registered.", "redirect_uri 的域名与第三方平台登记的授权发起页域名不一致。"}}
+	}
+	asked.preAuthCode = q.Get("pre_auth_code")
+	if err := p.Accounts.CheckPreAuthCode(ctx, asked.component.AppID, asked.preAuthCode); err != nil {
+		return asked, err
+	}
+	official := []accounts.Kind{accounts.ServiceAccount, accounts.SubscriptionAccount}
+	switch q.Get("auth_type") {
+	case "1":
+		asked.kinds = official
+	case "2":
+		asked.kinds = []accounts.Kind{accounts.MiniProgram}
+	case "", "3", "6":
+		asked.kinds = append(official, accounts.MiniProgram)
+	default:
+		return asked, refused{words{"auth_type must be 1 (official accounts), 2 (Mini Programs) or 3 (both).", "auth_type 须为 1（公众号）、2（小程序）或 3（两者）。"}}
+	}
+	asked.only = q.Get("biz_appid")
+	asked.sets = accounts.AskedByDefault
+	if list := q.Get("category_id_list"); list != "" {
+		asked.sets = nil
+		for id := range strings.SplitSeq(list, "|") {
+			n, err := strconv.Atoi(id)
+			if err != nil || accounts.ValidSets([]int{n}) != nil {
+				return asked, refused{words{"category_id_list must be numbers of permission sets with | between them.", "category_id_list 须为以 | 分隔的权限集 id。"}}
+			}
+			asked.sets = append(asked.sets, n)
+		}
+		slices.Sort(asked.sets)
+		asked.sets = slices.Compact(asked.sets)
+	}
+	return asked, nil
+}
+
+// backTo reads where a person is sent back: an http or https address whose
+// host, with its port, is exactly one of the platform's. Everything that
+// readers of addresses disagree on is refused.
+func backTo(hosts []string, address string) (*url.URL, bool) {
+	odd := func(r rune) bool { return r <= ' ' || r == '\\' || r >= 0x7f }
+	if len(address) > 2048 || strings.ContainsFunc(address, odd) {
+		return nil, false
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.Opaque != "" || strings.Contains(u.Host, "@") {
+		return nil, false
+	}
+	host := strings.ToLower(u.Host)
+	host = strings.TrimSuffix(host, map[string]string{"http": ":80", "https": ":443"}[u.Scheme])
+	for _, h := range hosts {
+		if host != "" && strings.ToLower(h) == host {
+			u.Host = host
+			return u, true
+		}
+	}
+	return nil, false
+}
+
+// origin is what a policy calls the place a person returns to.
+func (a request) origin() string { return " " + a.back.Scheme + "://" + a.back.Host }
+
+// ask shows the question.
+func (p *Page) ask(w http.ResponseWriter, r *http.Request, asked request, v view, checked []int) {
+	v.Platform, v.Back = asked.component.AppID, asked.back.Host
+	v.AskToken = p.Admin != nil
+	for _, id := range asked.sets {
+		english, chinese := accounts.SetName(id)
+		v.Sets = append(v.Sets, set{ID: id, Name: words{english, chinese}, Checked: slices.Contains(checked, id), Exclusive: accounts.Exclusive(id)})
+	}
+	if p.Admin != nil {
+		v.TypeAppID = true
+		if asked.only != "" {
+			v.AppID = asked.only
+		}
+	} else {
+		var err error
+		if v.Choices, err = p.choices(r.Context(), asked, v.AppID); err != nil {
+			p.fail(w, r, err)
+			return
+		}
+		if len(v.Choices) == 0 {
+			p.fail(w, r, refused{words{"There is no account that could authorise the platform.", "没有可授权给该平台的帐号。"}})
+			return
+		}
+	}
+	status := http.StatusOK
+	if v.Notice.English != "" || v.Taken != nil {
+		status = http.StatusUnprocessableEntity
+	}
+	show(w, status, asked.origin(), v)
+}
+
+// choices lists the accounts that a person may choose from.
+func (p *Page) choices(ctx context.Context, asked request, chosen string) (list []choice, err error) {
+	for after := ""; len(list) < maxShown; {
+		accountPage, err := p.Accounts.List(ctx, after, 500)
+		if err != nil || len(accountPage) == 0 {
+			return list, err
+		}
+		for _, a := range accountPage {
+			after = a.AppID
+			if slices.Contains(asked.kinds, a.Kind) && (asked.only == "" || asked.only == a.AppID) && len(list) < maxShown {
+				list = append(list, choice{AppID: a.AppID, Name: a.Name, Kind: kindNames[a.Kind], Checked: a.AppID == chosen || asked.only == a.AppID})
+			}
+		}
+	}
+	return list, nil
+}
+
+var kindNames = map[accounts.Kind]words{
+	accounts.MiniProgram:         {"Mini Program", "小程序"},
+	accounts.ServiceAccount:      {"service account", "服务号"},
+	accounts.SubscriptionAccount: {"subscription account", "订阅号"},
+}
+
+// decide does what the person answered.
+func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		p.fail(w, r, refused{words{"The form could not be read.", "无法读取表单。"}})
+		return
+	}
+	form := r.PostForm
+	if form.Get("decision") != "agree" {
+		show(w, http.StatusOK, "", view{Done: words{"You refused. Nothing was granted, and you can close this page.", "您已拒绝授权，可关闭此页面。"}})
+		return
+	}
+	agreed := accounts.Agreement{Component: asked.component.AppID, PreAuthCode: asked.preAuthCode, AppID: strings.TrimSpace(form.Get("appid")), Move: form.Get("move") == "1"}
+	for _, text := range form["set"] {
+		// Only what the platform asked for.
+		if id, err := strconv.Atoi(text); err == nil && slices.Contains(asked.sets, id) {
+			agreed.Sets = append(agreed.Sets, id)
+		}
+	}
+	again := view{AppID: agreed.AppID}
+	if p.Admin != nil && !p.Admin(form.Get("admin_token")) {
+		again.Notice = words{"The admin token is wrong: without it nobody may agree.", "管理令牌不正确，无法授权。"}
+		p.ask(w, r, asked, again, agreed.Sets)
+		return
+	}
+	account, err := p.Accounts.Get(r.Context(), agreed.AppID)
+	if errors.Is(err, accounts.ErrNoAccount) || err == nil && (!slices.Contains(asked.kinds, account.Kind) || asked.only != "" && asked.only != account.AppID) {
+		again.Notice = words{"Choose an account that the platform asks for.", "请选择可授权的帐号。"}
+		p.ask(w, r, asked, again, agreed.Sets)
+		return
+	}
+	if err != nil {
+		p.fail(w, r, err)
+		return
+	}
+	if len(agreed.Sets) == 0 {
+		again.Notice = words{"Choose at least one permission set.", "请至少选择一个权限集。"}
+		p.ask(w, r, asked, again, nil)
+		return
+	}
+	code, err := p.Accounts.Agree(r.Context(), agreed)
+	if taken, ok := errors.AsType[accounts.Taken](err); ok {
+		again.Taken = &taken
+		p.ask(w, r, asked, again, agreed.Sets)
+		return
+	}
+	if err != nil {
+		p.fail(w, r, err)
+		return
+	}
+	p.Log.InfoContext(r.Context(), "an account authorised a platform", "account", agreed.AppID, "component", agreed.Component, "permission_sets", agreed.Sets)
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Referrer-Policy", "no-referrer")
+	w.Header().Set("Location", withCode(asked.back, code))
+	w.WriteHeader(http.StatusSeeOther)
+}
+
+// withCode adds the code to an address, which keeps its own parameters as they
+// are.
+func withCode(back *url.URL, code accounts.Issued) string {
+	to := *back
+	added := url.Values{"auth_code": {code.Text}, "expires_in": {strconv.Itoa(code.ExpiresIn)}}.Encode()
+	if q := to.Query(); q.Has("auth_code") || q.Has("expires_in") {
+		q.Del("auth_code")
+		q.Del("expires_in")
+		to.RawQuery = q.Encode()
+	}
+	if to.RawQuery != "" {
+		added = to.RawQuery + "&" + added
+	}
+	to.RawQuery, to.ForceQuery = added, false
+	if to.Path == "" {
+		to.Path = "/"
+	}
+	return to.String()
+}

@@ -1,0 +1,292 @@
+package consent_test
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+const seed = `
+accounts:
+  - {appid: shop, kind: mini_program, secret: secret-shop, name: "<b>Shop & Co</b>"}
+  - {appid: svc, kind: service_account, secret: secret-svc, name: Service}
+components:
+  - {appid: isv, secret: secret-isv, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE, redirect_hosts: [isv.example, "isv.example:8443", 127.0.0.1]}
+  - {appid: isv2, secret: secret-isv2, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE}
+settings: {verification: trust, rate_limit: 0}
+`
+
+const back = "https://isv.example/back?state=7"
+
+type world struct {
+	*servertest.Server
+	t     *testing.T
+	token string
+}
+
+func start(t *testing.T, o servertest.Options) *world {
+	o.Seed = seed
+	s := servertest.Start(t, o)
+	return &world{s, t, s.ComponentToken("isv")}
+}
+
+func address(code, redirect, more string) string {
+	return "/cgi-bin/componentloginpage?" + url.Values{"component_appid": {"isv"}, "pre_auth_code": {code}, "redirect_uri": {redirect}}.Encode() + more
+}
+
+func (w *world) page(redirect, more string) string {
+	w.t.Helper()
+	return address(w.PreAuthCode(w.token, "isv"), redirect, more)
+}
+
+func (w *world) submit(path string, form url.Values, header ...string) servertest.Answer {
+	w.t.Helper()
+	return w.Do("POST", path, form.Encode(), append([]string{"Content-Type: application/x-www-form-urlencoded", "Sec-Fetch-Site: same-origin"}, header...)...)
+}
+
+func agree(appid string, sets ...string) url.Values {
+	return url.Values{"decision": {"agree"}, "appid": {appid}, "set": sets}
+}
+
+// isError checks an error page: no redirect, in both languages.
+func (w *world) isError(what string, a servertest.Answer, status int) {
+	w.t.Helper()
+	if a.Status != status || a.Header.Get("Location") != "" || !strings.Contains(a.Body, "No authorisation") || !regexp.MustCompile(`\p{Han}`).MatchString(a.Body) {
+		w.t.Errorf("%s: %d, Location %q, %.600s", what, a.Status, a.Header.Get("Location"), a.Body)
+	}
+}
+
+func TestThePageSaysWhoAsksForWhat(t *testing.T) {
+	t.Parallel()
+	w := start(t, servertest.Options{})
+	a := w.Do("GET", w.page(back, "&auth_type=3"), "")
+	for _, want := range []string{`<code>isv</code>`, `<code>isv.example</code>`, `value="shop"`, `value="svc"`, "&lt;b&gt;Shop &amp; Co&lt;/b&gt;",
+		`name="set" value="3" checked`, `name="set" value="18" checked`, `value="33"`, `value="46"`, "one platform only", "Agree", "拒绝"} {
+		if !strings.Contains(a.Body, want) {
+			t.Errorf("the page does not say %s: %s", want, a.Body)
+		}
+	}
+	if strings.Contains(a.Body, "<script") || strings.Contains(a.Body, "admin_token") || strings.Contains(a.Body, "<b>Shop") {
+		t.Errorf("the page has what it should not: %s", a.Body)
+	}
+	style := regexp.MustCompile(`(?s)<style>(.*)</style>`).FindStringSubmatch(a.Body)
+	if style == nil {
+		t.Fatal("no style")
+	}
+	sum := sha256.Sum256([]byte(style[1]))
+	want := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
+		"'; form-action 'self' https://isv.example; base-uri 'none'; frame-ancestors 'none'"
+	if got := a.Header.Get("Content-Security-Policy"); got != want {
+		t.Errorf("policy %q, want %q", got, want)
+	}
+	if a.Status != 200 || a.Header.Get("Content-Type") != "text/html; charset=utf-8" || a.Header.Get("Cache-Control") != "no-store" {
+		t.Errorf("%d %v", a.Status, a.Header)
+	}
+	// Which accounts.
+	for more, want := range map[string]string{"&auth_type=1": "svc", "&auth_type=2": "shop", "": "shop svc", "&auth_type=6": "shop svc",
+		"&auth_type=3&biz_appid=svc": "svc", "&biz_appid=shop&auth_type=2": "shop"} {
+		a := w.Do("GET", w.page(back, more), "")
+		var list []string
+		for _, m := range regexp.MustCompile(`name="appid" value="([^"]*)"`).FindAllStringSubmatch(a.Body, -1) {
+			list = append(list, m[1])
+		}
+		if got := strings.Join(list, " "); got != want {
+			t.Errorf("%q: accounts %q, want %q", more, got, want)
+		}
+	}
+	w.isError("an account of the other kind", w.Do("GET", w.page(back, "&auth_type=1&biz_appid=shop"), ""), 400)
+	a = w.Do("GET", w.page(back, "&category_id_list=18|999"), "")
+	if !strings.Contains(a.Body, `value="999"`) || strings.Contains(a.Body, `value="46"`) {
+		t.Errorf("the sets that were asked for: %s", a.Body)
+	}
+}
+
+func TestAgreeingSendsBackWithACode(t *testing.T) {
+	t.Parallel()
+	w := start(t, servertest.Options{})
+	path := w.page(back+"#here", "&auth_type=3")
+	a := w.submit(path, agree("shop", "18", "33"))
+	m := regexp.MustCompile(`^https://isv\.example/back\?state=7&auth_code=([^&]+)&expires_in=600#here$`).FindStringSubmatch(a.Header.Get("Location"))
+	if a.Status != http.StatusSeeOther || m == nil {
+		t.Fatalf("%d %q %s", a.Status, a.Header.Get("Location"), a.Body)
+	}
+	code, err := url.QueryUnescape(m[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Hide(code)
+	got := w.Component(w.token, "api_query_auth", fmt.Sprintf(`{"component_appid":"isv","authorization_code":%q}`, code))
+	if !strings.Contains(got.Body, `"authorizer_appid":"shop"`) || !strings.Contains(got.Body, `"func_info":[{"funcscope_category":{"id":18}},{"funcscope_category":{"id":33}}]`) {
+		t.Errorf("got %s", got.Body)
+	}
+	w.isError("the same page again", w.submit(path, agree("shop", "18")), 400)
+	w.isError("the same address again", w.Do("GET", path, ""), 400)
+
+	// A code of somebody else in the address does not stay there.
+	a = w.submit(w.page("http://isv.example?auth_code=evil&x=1", ""), agree("shop", "33"))
+	if got := a.Header.Get("Location"); strings.Contains(got, "evil") || !strings.HasPrefix(got, "http://isv.example/?x=1&auth_code=queryauthcode") {
+		t.Errorf("Location %q", got)
+	}
+}
+
+func TestOnlyWhatWasAskedForIsGranted(t *testing.T) {
+	t.Parallel()
+	w := start(t, servertest.Options{})
+	path := w.page(back, "&auth_type=2&category_id_list=33")
+	for name, form := range map[string]url.Values{
+		"no account": agree("", "33"), "an unknown account": agree("nobody", "33"), "an account of the other kind": agree("svc", "33"),
+		"no set": agree("shop"), "a set that was not asked for": agree("shop", "18"), "a set that is no number": agree("shop", "x"),
+	} {
+		a := w.submit(path, form)
+		if a.Status != http.StatusUnprocessableEntity || a.Header.Get("Location") != "" || !strings.Contains(a.Body, `role="alert"`) {
+			t.Errorf("%s: %d %q", name, a.Status, a.Header.Get("Location"))
+		}
+	}
+	for _, decision := range []string{"refuse", "", "Agree"} {
+		form := agree("shop", "33")
+		form.Set("decision", decision)
+		a := w.submit(path, form)
+		if a.Status != 200 || a.Header.Get("Location") != "" || !strings.Contains(a.Body, "refused") {
+			t.Errorf("decision %q: %d %s", decision, a.Status, a.Body)
+		}
+	}
+	var list struct {
+		Total int `json:"total_count"`
+	}
+	w.Component(w.token, "api_get_authorizer_list", `{"component_appid":"isv","offset":0,"count":10}`).JSON(t, &list)
+	if list.Total != 0 {
+		t.Errorf("%d accounts authorised the platform", list.Total)
+	}
+	if a := w.submit(path, agree("shop", "18", "33")); a.Status != http.StatusSeeOther {
+		t.Errorf("%d %s", a.Status, a.Body)
+	}
+}
+
+func TestTheExclusiveSetMovesOnlyIfThePersonSaysSo(t *testing.T) {
+	t.Parallel()
+	w := start(t, servertest.Options{})
+	w.Authorize(w.ComponentToken("isv2"), "isv2", "shop", "[18]")
+	path := w.page(back, "")
+	a := w.submit(path, agree("shop", "18"))
+	if a.Status != http.StatusUnprocessableEntity || !strings.Contains(a.Body, "<code>isv2</code> has it") || !strings.Contains(a.Body, `name="move"`) {
+		t.Fatalf("%d %s", a.Status, a.Body)
+	}
+	b := w.Do("POST", "/admin/v1/emulator/authorize", fmt.Sprintf(`{"component":"isv","pre_auth_code":%q,"appid":"shop","permission_sets":[18]}`,
+		w.PreAuthCode(w.token, "isv")), "Content-Type: application/json")
+	if b.Status != http.StatusConflict || !strings.Contains(b.Body, "isv2 has it") {
+		t.Errorf("the emulator: %d %s", b.Status, b.Body)
+	}
+	form := agree("shop", "18")
+	form.Set("move", "1")
+	if a := w.submit(path, form); a.Status != http.StatusSeeOther {
+		t.Errorf("%d %s", a.Status, a.Body)
+	}
+	var isv2 struct {
+		Total int `json:"total_authorizations"`
+	}
+	w.Admin("GET", "/components/isv2", "").JSON(t, &isv2)
+	if isv2.Total != 0 {
+		t.Error("the other platform still has the set")
+	}
+}
+
+// What a stranger can do: nothing. Contract: design 8.
+func TestWithoutDevOnlyTheAdminTokenAgrees(t *testing.T) {
+	t.Parallel()
+	w := start(t, servertest.Options{Guarded: true, Emulator: true})
+	path := w.page(back, "&auth_type=3")
+	a := w.Do("GET", path, "")
+	if strings.Contains(a.Body, "shop") || strings.Contains(a.Body, "Shop") || !strings.Contains(a.Body, `type="password" id="admin_token"`) {
+		t.Errorf("a stranger sees %s", a.Body)
+	}
+	for _, token := range []string{"", "x", servertest.AdminToken + " "} {
+		form := agree("shop", "33")
+		form.Set("admin_token", token)
+		a := w.submit(path, form)
+		if a.Status != http.StatusUnprocessableEntity || a.Header.Get("Location") != "" || strings.Contains(a.Body, `value="`+token+`x`) {
+			t.Errorf("token %q: %d %s", token, a.Status, a.Body)
+		}
+		form.Set("appid", "wxnone")
+		if b := w.submit(path, form); strings.ReplaceAll(b.Body, "wxnone", "shop") != a.Body {
+			t.Error("without the token the page tells which accounts there are")
+		}
+	}
+	form := agree("shop", "33")
+	form.Set("admin_token", servertest.AdminToken)
+	if a := w.submit(path, form); a.Status != http.StatusSeeOther {
+		t.Errorf("%d %s", a.Status, a.Body)
+	}
+}
+
+func TestAFormOfAnotherPageDoesNothing(t *testing.T) {
+	t.Parallel()
+	w := start(t, servertest.Options{})
+	path := w.page(back, "")
+	for _, header := range []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site"} {
+		w.isError(header, w.submit(path, agree("shop", "33"), header), http.StatusForbidden)
+	}
+	a := w.Do("POST", path, agree("shop", "33").Encode(), "Content-Type: application/x-www-form-urlencoded", "Origin: https://evil.example")
+	w.isError("another origin", a, http.StatusForbidden)
+	w.isError("another method", w.Do("PUT", path, ""), http.StatusMethodNotAllowed)
+	w.isError("a form that is too long", w.submit(path, url.Values{"decision": {"agree"}, "x": {strings.Repeat("x", 100_000)}}), 400)
+}
+
+// An error page, never a redirect.
+func TestNobodyIsSentElsewhere(t *testing.T) {
+	t.Parallel()
+	w := start(t, servertest.Options{})
+	code := w.PreAuthCode(w.token, "isv")
+	for _, redirect := range []string{
+		"", "isv.example", "/back", "//isv.example/back", "///isv.example/", "https:isv.example", "https:/isv.example/", "https:///isv.example/",
+		"javascript:alert(1)", "javascript://isv.example/%0aalert(1)", "data:text/html,x", "ftp://isv.example/", "HTTPS+x://isv.example/",
+		"https://evil.example/", "https://sub.isv.example/", "https://isv.example.evil.example/", "https://evilisv.example/", "https://isv.example./",
+		"https://isv.example:444/", "https://isv.example:80/", "http://isv.example:443/", "https://isv.example:/x", "https://isv.example:8443x/", "https://127.0.0.1:9000/",
+		"https://isv.example@evil.example/", "https://evil.example@isv.example/", "https://isv.example:x@evil.example/", "https://@isv.example/",
+		`https://isv.example\@evil.example/`, `https://evil.example\.isv.example/`, `https:\\isv.example/`, `https://evil.example\isv.example`, `\\isv.example`,
+		"https://evil.example/isv.example", "https://evil.example?isv.example", "https://evil.example#isv.example", "https://evil.example#@isv.example/",
+		"https://isv.example%2eevil.example/", "https://isv.example%40evil.example/", "https://isv%2eexample/", "https://isv.example%00.evil.example/",
+		"https://ısv.example/", "https://isv。example/", "https://[::1]/", "https://2130706433/", "https://isv.example\r\nSet-Cookie: a=b", "https://isv.example/\tx",
+		" https://isv.example/", "https://isv.example/ ", "https://isv.example/\x00", "https://" + strings.Repeat("a", 3000) + ".example/",
+	} {
+		path := address(code, redirect, "")
+		w.isError("GET "+redirect, w.Do("GET", path, ""), 400)
+		w.isError("POST "+redirect, w.submit(path, agree("shop", "33")), 400)
+	}
+	for redirect, want := range map[string]string{
+		"https://isv.example": "https://isv.example/?", "HTTPS://ISV.example/Back": "https://isv.example/Back?", "http://isv.example:80/": "http://isv.example/?",
+		"https://isv.example:443/x": "https://isv.example/x?", "https://isv.example:8443/x": "https://isv.example:8443/x?", "http://127.0.0.1/": "http://127.0.0.1/?",
+		"https://isv.example/a?u=https://evil.example/@x": "https://isv.example/a?u=https://evil.example/@x&",
+		"https://isv.example//evil.example/":              "https://isv.example//evil.example/?",
+	} {
+		a := w.submit(w.page(redirect, ""), agree("shop", "33"))
+		if !strings.HasPrefix(a.Header.Get("Location"), want+"auth_code=") {
+			t.Errorf("%s: %d %q", redirect, a.Status, a.Header.Get("Location"))
+		}
+	}
+
+	for name, path := range map[string]string{
+		"no address at all":        "/cgi-bin/componentloginpage",
+		"an unknown platform":      "/cgi-bin/componentloginpage?component_appid=nobody&pre_auth_code=" + code + "&redirect_uri=" + url.QueryEscape(back),
+		"a platform without hosts": "/cgi-bin/componentloginpage?component_appid=isv2&pre_auth_code=" + code + "&redirect_uri=" + url.QueryEscape(back),
+		"no code":                  address("", back, ""),
+		"a made-up code":           address("preauthcode@@@x", back, ""),
+		"a type there is not":      address(code, back, "&auth_type=9"),
+		"a type that is a text":    address(code, back, "&auth_type=x"),
+		"sets that are no numbers": address(code, back, "&category_id_list=1,2"),
+		"NUL":                      address("\x00", back, "&biz_appid=%00"),
+	} {
+		w.isError(name, w.Do("GET", path, ""), 400)
+		w.isError(name+", agreed", w.submit(path, agree("shop", "33")), 400)
+	}
+	w.Advance(30 * time.Minute)
+	w.isError("a code that expired", w.Do("GET", address(code, back, ""), ""), 400)
+	w.isError("a code that expired, agreed", w.submit(address(code, back, ""), agree("shop", "33")), 400)
+}

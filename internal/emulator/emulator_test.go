@@ -1,0 +1,395 @@
+package emulator_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+const shop = `
+accounts:
+  - {appid: shop, kind: mini_program, secret: secret-shop, versions: [release]}
+  - {appid: rival, kind: mini_program, secret: secret-rival, versions: [release]}
+rules:
+  - {owner: shop, prefix: "https://shop.example/t/", path: p, published: true}
+settings: {verification: trust, rate_limit: 0}
+`
+
+const (
+	get     = "/cgi-bin/wxopen/qrcodejumpget"
+	add     = "/cgi-bin/wxopen/qrcodejumpadd"
+	newRule = `{"prefix":"https://shop.example/new/","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":3}`
+)
+
+func start(t *testing.T) *servertest.Server {
+	return servertest.Start(t, servertest.Options{Seed: shop, Undeclared: true})
+}
+
+func call(s *servertest.Server, method, path, body string) servertest.Answer {
+	return s.Do(method, "/admin/v1/emulator"+path, body, "Content-Type: application/json")
+}
+
+func clock(t *testing.T, s *servertest.Server, body string) (now time.Time, frozen bool) {
+	t.Helper()
+	method := "PUT"
+	if body == "" {
+		method = "GET"
+	}
+	a := call(s, method, "/clock", body)
+	if a.Status != 200 {
+		t.Fatalf("%s: %d %s", body, a.Status, a.Body)
+	}
+	var c struct {
+		Now    time.Time
+		Frozen bool
+	}
+	a.JSON(t, &c)
+	return c.Now, c.Frozen
+}
+
+func TestClock(t *testing.T) {
+	t.Parallel()
+	data := filepath.Join(t.TempDir(), "data")
+	s := servertest.Start(t, servertest.Options{Seed: shop, Data: data})
+	shows := func(want time.Time, wantFrozen bool) {
+		t.Helper()
+		if now, frozen := clock(t, s, ""); !now.Equal(want) || frozen != wantFrozen {
+			t.Errorf("the clock shows %s, frozen %v; want %s, %v", now, frozen, want, wantFrozen)
+		}
+	}
+	at := servertest.Began
+	shows(at, false)
+	clock(t, s, `{"advance":"36h"}`)
+	at = at.Add(36 * time.Hour)
+	shows(at, false)
+	s.Clock.Step(time.Minute) // it runs on at real speed
+	at = at.Add(time.Minute)
+	shows(at, false)
+	clock(t, s, `{"now":"2026-03-01T00:00:00+08:00"}`)
+	at = time.Date(2026, 3, 1, 0, 0, 0, 0, at.Location())
+	shows(at, false)
+	clock(t, s, `{"now":"2026-03-02T00:00:00+08:00","advance":"1s","freeze":true}`)
+	at = at.Add(24*time.Hour + time.Second)
+	s.Clock.Step(time.Hour)
+	shows(at, true)
+	clock(t, s, `{"advance":"1h"}`) // it stays frozen
+	at = at.Add(time.Hour)
+	shows(at, true)
+	if rid := s.Do("GET", get, "").RID(t); !strings.HasPrefix(rid, fmt.Sprintf("%08x-", at.Unix())) {
+		t.Errorf("a request id of another time: %s", rid)
+	}
+
+	for _, body := range []string{`{"now":"2026-03-01T00:00:00+08:00"}`, `{"advance":"-1ns"}`, `{"now":"1970-01-01T00:00:00Z"}`, `{"now":"2106-01-01T00:00:01Z"}`, `{"advance":"2562047h"}`} {
+		if a := call(s, "PUT", "/clock", body); a.Status != http.StatusConflict {
+			t.Errorf("%s: %d %s", body, a.Status, a.Body)
+		}
+	}
+	for _, body := range []string{`{}`, `{"advance":"tomorrow"}`, `{"advance":36}`, `{"now":"noon"}`, `{"freeze":"yes"}`, `{"advanc":"1h"}`} {
+		if a := call(s, "PUT", "/clock", body); a.Status != http.StatusUnprocessableEntity {
+			t.Errorf("%s: %d %s", body, a.Status, a.Body)
+		}
+	}
+	shows(at, true)
+
+	// A restart changes nothing; frozen or not.
+	s.Stop()
+	s = servertest.Start(t, servertest.Options{Seed: shop, Data: data})
+	shows(at, true)
+	if _, frozen := clock(t, s, `{"freeze":false}`); frozen {
+		t.Error("it does not run again")
+	}
+	s.Stop()
+	s = servertest.Start(t, servertest.Options{Seed: shop, Data: data})
+	shows(at, false)
+	s.Admin("POST", "/emulator/reset", "")
+	shows(servertest.Began, false)
+	s.Stop()
+
+	// Without the emulator real time counts, and the log says so.
+	s = servertest.Start(t, servertest.Options{Seed: shop, Data: data, Emulator: true, Guarded: true})
+	s.Advance(time.Hour)
+	s.Stop()
+	s = servertest.Start(t, servertest.Options{Seed: shop, Data: data, Guarded: true})
+	if rid := s.Do("GET", get, "").RID(t); !strings.HasPrefix(rid, fmt.Sprintf("%08x-", servertest.Began.Unix())) {
+		t.Errorf("a request id of another time: %s", rid)
+	}
+	if !strings.Contains(s.Log(), "emulated clock") {
+		t.Error("the log does not warn")
+	}
+	if a := s.Do("GET", "/admin/v1/emulator/clock", "", "Authorization: Bearer "+servertest.AdminToken); a.Status != 404 {
+		t.Errorf("the emulator's controls are there without --emulator: %d", a.Status)
+	}
+}
+
+func fault(t *testing.T, s *servertest.Server, body string) {
+	t.Helper()
+	if a := call(s, "POST", "/faults", body); a.Status != 200 {
+		t.Fatalf("%s: %d %s", body, a.Status, a.Body)
+	}
+}
+
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	codes := func(appid string, n int) (list []int) {
+		for range n {
+			list = append(list, s.Rule(appid, "get", "").Code(t))
+		}
+		return list
+	}
+	for _, c := range []struct {
+		name  string
+		fault string
+		appid string
+		want  string
+	}{
+		{"twice", `{"path":"` + get + `","errcode":-1,"times":2}`, "shop", "[-1 -1 0 0]"},
+		{"without end", `{"path":"` + get + `","errcode":45009}`, "shop", "[45009 45009 45009 45009]"},
+		{"a code that nobody knows", `{"path":"` + get + `","errcode":12345,"times":1}`, "shop", "[12345 0 0 0]"},
+		{"one account's", `{"path":"` + get + `","errcode":-1,"appid":"shop"}`, "shop", "[-1 -1 -1 -1]"},
+		{"not another's", `{"path":"` + get + `","errcode":-1,"appid":"shop"}`, "rival", "[0 0 0 0]"},
+		{"not another endpoint's", `{"path":"` + add + `","errcode":-1}`, "shop", "[0 0 0 0]"},
+		{"never", `{"path":"` + get + `","errcode":-1,"probability":0}`, "shop", "[0 0 0 0]"},
+		{"a delay and then the call", `{"path":"` + get + `","delay":"1ms","times":1}`, "shop", "[0 0 0 0]"},
+		{"a delay and then a code", `{"path":"` + get + `","delay":"1ms","errcode":-1,"times":1}`, "shop", "[-1 0 0 0]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s.Renew(t)
+			fault(t, s, c.fault)
+			if got := fmt.Sprint(codes(c.appid, 4)); got != c.want {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
+	}
+
+	t.Run("the same seed, the same sequence", func(t *testing.T) {
+		sequence := func() string {
+			s.Renew(t)
+			fault(t, s, `{"path":"`+get+`","errcode":-1,"probability":0.5}`)
+			return fmt.Sprint(codes("shop", 24))
+		}
+		first := sequence()
+		if second := sequence(); second != first || !strings.Contains(first, "-1") || !strings.Contains(first, "0 0") {
+			t.Errorf("got %s, then %s", first, second)
+		}
+		other := start(t)
+		fault(t, other, `{"path":"`+get+`","errcode":-1,"probability":0.5}`)
+		var list []int
+		for range 24 {
+			list = append(list, other.Rule("shop", "get", "").Code(t))
+		}
+		if fmt.Sprint(list) != first {
+			t.Errorf("another server has another sequence: %v, %s", list, first)
+		}
+	})
+
+	t.Run("a text of one's own", func(t *testing.T) {
+		s.Renew(t)
+		fault(t, s, `{"path":"`+get+`","errcode":85072,"errmsg":"something \"else\""}`)
+		if a := s.Rule("shop", "get", ""); !strings.HasPrefix(a.Body, `{"errcode":85072,"errmsg":"something \"else\" rid: `) {
+			t.Errorf("got %s", a.Body)
+		}
+	})
+
+	t.Run("of the token endpoints, by the appid asked for", func(t *testing.T) {
+		s.Renew(t)
+		s.Token("rival")
+		fault(t, s, `{"path":"/cgi-bin/token","errcode":-1,"appid":"shop"}`)
+		fault(t, s, `{"path":"/cgi-bin/stable_token","errcode":-1,"appid":"shop"}`)
+		s.NewToken("rival")
+		if a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=secret-shop", ""); a.Code(t) != -1 {
+			t.Errorf("got %s", a.Body)
+		}
+		if a := s.Do("POST", "/cgi-bin/stable_token", `{"appid":"shop"}`); a.Code(t) != -1 {
+			t.Errorf("got %s", a.Body)
+		}
+	})
+
+	rules := func(want int) {
+		t.Helper()
+		var l struct {
+			Total int `json:"total_count"`
+		}
+		s.OK("shop", "get", "").JSON(t, &l)
+		if l.Total != want {
+			t.Errorf("%d rules, want %d", l.Total, want)
+		}
+	}
+	for _, c := range []struct {
+		name, fault string
+		rules       int
+	}{
+		{"drop: no answer and no effect", `{"path":"` + add + `","drop":true,"times":1}`, 1},
+		{"drop_after: no answer, but the effect", `{"path":"` + add + `","drop_after":true,"times":1}`, 2},
+		{"drop after a delay", `{"path":"` + add + `","drop":true,"delay":"1ms","times":1}`, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s.Renew(t)
+			token := s.Token("shop")
+			fault(t, s, c.fault)
+			if a, err := s.TrySend(s.Request("POST", add+"?access_token="+token, newRule)); err == nil {
+				t.Errorf("an answer came: %s", a.Body)
+			}
+			rules(c.rules)
+			var calls struct {
+				Calls []struct{ Detail, Request string }
+			}
+			call(s, "GET", "/calls?limit=2", "").JSON(t, &calls)
+			if calls.Calls[1].Request == "" {
+				t.Errorf("the dropped call is not on record: %+v", calls)
+			}
+		})
+	}
+
+	t.Run("what cannot be a fault", func(t *testing.T) {
+		s.Renew(t)
+		for _, body := range []string{
+			`{"path":"` + get + `"}`, `{"path":"/cgi-bin/nothing","errcode":-1}`, `{"errcode":-1}`, `{"path":"` + get + `","errcode":0}`,
+			`{"path":"` + get + `","errcode":-1,"times":0}`, `{"path":"` + get + `","errcode":-1,"times":-1}`, `{"path":"` + get + `","errcode":-1,"probability":1.1}`,
+			`{"path":"` + get + `","errcode":-1,"probability":-0.1}`, `{"path":"` + get + `","delay":"soon"}`, `{"path":"` + get + `","delay":"-1s"}`,
+			`{"path":"` + get + `","delay":"61s"}`, `{"path":"` + get + `","errcode":-1,"drop":true}`, `{"path":"` + get + `","errcode":"-1"}`, `{"path":"` + get + `","errcod":-1}`,
+		} {
+			if a := call(s, "POST", "/faults", body); a.Status != 422 {
+				t.Errorf("%s: %d %s", body, a.Status, a.Body)
+			}
+		}
+		if a := call(s, "GET", "/faults", ""); a.Body != `{"faults":[]}`+"\n" {
+			t.Errorf("faults in force: %s", a.Body)
+		}
+	})
+}
+
+func TestFaultsAreListedAndTakenBack(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	fault(t, s, `{"path":"`+get+`","errcode":-1,"times":3}`)
+	fault(t, s, `{"path":"`+add+`","delay":"1500ms","appid":"shop"}`)
+	s.Rule("shop", "get", "")
+	want := `{"faults":[{"id":1,"path":"` + get + `","errcode":-1,"times":3,"probability":1,"fired":1},{"id":2,"path":"` + add + `","appid":"shop","probability":1,"fired":0,"delay":"1.5s"}]}` + "\n"
+	if a := call(s, "GET", "/faults", ""); a.Body != want {
+		t.Errorf("got  %swant %s", a.Body, want)
+	}
+	if a := call(s, "DELETE", "/faults?id=7", ""); a.Status != 404 {
+		t.Errorf("a fault that is not there: %d", a.Status)
+	}
+	call(s, "DELETE", "/faults?id=1", "")
+	s.OK("shop", "get", "")
+	call(s, "DELETE", "/faults", "")
+	if a := call(s, "GET", "/faults", ""); a.Body != `{"faults":[]}`+"\n" {
+		t.Errorf("faults in force: %s", a.Body)
+	}
+}
+
+func TestReset(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	token := s.Token("shop")
+	var made struct{ Key string }
+	s.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &made)
+	s.Hide(made.Key)
+	s.OK("shop", "add", newRule)
+	s.OK("shop", "publish", `{"prefix":"https://shop.example/new/"}`)
+	s.OK("shop", "delete", `{"prefix":"https://shop.example/t/"}`)
+	s.Admin("PUT", "/settings", `{"rule_limit":7}`)
+	s.Admin("PUT", "/domains/evil.example", `{"status":"denied"}`)
+	s.Admin("PUT", "/accounts/new", `{"kind":"mini_program"}`)
+	s.Advance(time.Hour)
+	fault(t, s, `{"path":"`+add+`","errcode":-1}`)
+	s.Admin("POST", "/emulator/reset", "")
+
+	if a := s.Do("POST", get+"?access_token="+token, ""); a.Code(t) != 40001 {
+		t.Errorf("a token from before the reset: %s", a.Body)
+	}
+	s.NewToken("shop")
+	if a := s.OK("shop", "get", ""); !strings.Contains(a.Body, `"prefix":"https://shop.example/t/","path":"p","state":2`) || !strings.Contains(a.Body, `"qrcodejump_pub_quota":100,"total_count":1`) {
+		t.Errorf("rules after the reset: %s", a.Body)
+	}
+	if a := s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/t/7"}`); !strings.Contains(a.Body, "open_mini_program") {
+		t.Errorf("a scan after the reset: %s", a.Body)
+	}
+	if a := s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/new/7"}`); !strings.Contains(a.Body, "open_url") {
+		t.Errorf("a scan of what was added: %s", a.Body)
+	}
+	for path, want := range map[string]string{"/settings": `"rule_limit":100`, "/domains": `"domains":[]`, "/emulator/faults": `"faults":[]`, "/scan-keys": `"name":"app"`} {
+		if a := s.Admin("GET", path, ""); !strings.Contains(a.Body, want) {
+			t.Errorf("%s: %s, want %s", path, a.Body, want)
+		}
+	}
+	if a := s.Do("GET", "/admin/v1/accounts/new", ""); a.Status != 404 {
+		t.Errorf("an account that the seed does not have: %d", a.Status)
+	}
+}
+
+func TestResetWithoutItsSeed(t *testing.T) {
+	t.Parallel()
+	var seed string
+	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) { seed = c.Seed }})
+	if err := os.Remove(seed); err != nil {
+		t.Fatal(err)
+	}
+	if a := call(s, "POST", "/reset", ""); a.Status != 500 || !strings.Contains(a.Body, "seed") {
+		t.Errorf("got %d %s", a.Status, a.Body)
+	}
+	if a := s.OK("shop", "get", ""); !strings.Contains(a.Body, `"total_count":1`) {
+		t.Errorf("the rules are gone: %s", a.Body)
+	}
+}
+
+func TestCalls(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	token := s.Token("shop")
+	s.Do("POST", "/cgi-bin/stable_token", `{"grant_type":"client_credential","appid":"shop","secret":"secret-shop"}`)
+	a := s.Rule("shop", "publish", `{"prefix":"https://none.example/","x":"&<>"}`)
+	var calls struct {
+		Calls []struct {
+			RID, Account, IP, Method, URL, Request, Answer, Detail string
+			ErrCode                                                int
+		}
+	}
+	list := call(s, "GET", "/calls", "")
+	list.JSON(t, &calls)
+	if len(calls.Calls) != 3 {
+		t.Fatalf("%d calls", len(calls.Calls))
+	}
+	last := calls.Calls[0]
+	if last.RID != a.RID(t) || last.Account != "shop" || last.IP != "127.0.0.1" || last.Method != "POST" || last.ErrCode != 40097 ||
+		last.URL != "/cgi-bin/wxopen/qrcodejumppublish?access_token=%5Bmasked%5D" || last.Answer != a.Body || !strings.Contains(last.Detail, "none.example") {
+		t.Errorf("the last call: %+v", last)
+	}
+	for n, want := range []string{`{"prefix":"https://none.example/","x":"`, `"secret":"[masked]"`} {
+		if !strings.Contains(calls.Calls[n].Request, want) {
+			t.Errorf("call %d: %s, want %s", n, calls.Calls[n].Request, want)
+		}
+	}
+	if !strings.Contains(calls.Calls[1].Answer, `"access_token":"[masked]"`) || !strings.Contains(calls.Calls[2].URL, "secret=%5Bmasked%5D") {
+		t.Errorf("not masked: %+v", calls.Calls)
+	}
+	for _, secret := range []string{token, "secret-shop"} {
+		if strings.Contains(list.Body, secret) {
+			t.Errorf("%s is shown", secret)
+		}
+	}
+	call(s, "GET", "/calls?rid="+a.RID(t), "").JSON(t, &calls)
+	if len(calls.Calls) != 1 || calls.Calls[0].RID != a.RID(t) {
+		t.Errorf("by its request id: %+v", calls)
+	}
+	if a := call(s, "GET", "/calls?limit=0", ""); a.Status != 422 {
+		t.Errorf("limit 0: %d", a.Status)
+	}
+	// Only so many are kept.
+	for range 1001 {
+		s.Do("GET", "/cgi-bin/token", "")
+	}
+	call(s, "GET", "/calls?limit=1000", "").JSON(t, &calls)
+	if len(calls.Calls) != 1000 || calls.Calls[999].URL != "/cgi-bin/token" {
+		t.Errorf("%d calls are kept", len(calls.Calls))
+	}
+}

@@ -1,0 +1,101 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/qrjump/qrjump/internal/archive"
+	"github.com/qrjump/qrjump/internal/store"
+)
+
+// export writes an archive of everything as it is at one moment, while the
+// server works on. An error before the first byte leaves w untouched.
+func (s *Server) export(ctx context.Context, w io.Writer, passphrase string) error {
+	if err := s.book.Flush(ctx); err != nil {
+		return err
+	}
+	return s.store.Snapshot(ctx, func(p *store.Snapshot) error {
+		keys := map[string][]byte{}
+		for name, sealed := range p.Keys {
+			secret, err := s.ring.master.Open(place(name), sealed)
+			if err != nil {
+				return fmt.Errorf("the key %s was not sealed by the master key (%s)", name, s.ring.where)
+			}
+			keys[name] = secret
+		}
+		m, err := archive.Write(ctx, w, archive.Contents{Tables: p, Keys: keys, Schema: p.Schema, Engine: s.store.Engine(),
+			Program: "qrjump " + Version, CreatedAt: s.realNow(), Passphrase: passphrase, Work: s.exportWork})
+		if err == nil {
+			s.log.InfoContext(ctx, "everything was exported", "rows", m.Rows(), "schema", m.Schema)
+		}
+		return err
+	})
+}
+
+// Import fills an empty database from the archive in a file. Its keys are
+// sealed by the master key of c, which is made where there is none. All of it
+// is there when Import returns nil, and nothing otherwise. passphrase is asked
+// for when the archive itself is in order.
+func Import(ctx context.Context, c Config, file string, passphrase func() (string, error)) (archive.Manifest, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return archive.Manifest{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return archive.Manifest{}, err
+	}
+	a, err := archive.Open(f, info.Size())
+	if err != nil {
+		return archive.Manifest{}, err
+	}
+	m := a.Manifest
+	if newest := store.NewestSchema(); m.Schema > newest {
+		return m, fmt.Errorf("%w: it has schema %d, this qrjump knows %d", archive.ErrNewer, m.Schema, newest)
+	}
+	word, err := passphrase()
+	if err != nil {
+		return m, err
+	}
+	keys, err := a.Keys(word)
+	if err != nil {
+		return m, err
+	}
+	for _, name := range []string{dataKey, sealKey, openidKey, codeKey, textKey} {
+		if len(keys[name]) == 0 {
+			return m, fmt.Errorf("the archive has no key %q", name)
+		}
+	}
+	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		return m, fmt.Errorf("making the data folder: %w", err)
+	}
+	s, err := store.OpenEmpty(ctx, store.Target{URL: c.Database, Dir: c.Data}, m.Schema)
+	if err != nil {
+		return m, err
+	}
+	defer s.Close()
+	err = s.Load(ctx, func(l *store.Loading) error {
+		// Only here it is known that the database has no keys of its own.
+		master, _, err := masterKey(c, rand.Reader, true)
+		if err != nil {
+			return err
+		}
+		for name, secret := range keys {
+			if err := l.Key(ctx, name, master.Seal(place(name), secret)); err != nil {
+				return fmt.Errorf("storing the key %s: %w", name, err)
+			}
+		}
+		return a.EachTable(func(table string, rows io.Reader) error {
+			_, err := l.ReadRows(ctx, table, rows)
+			return err
+		})
+	})
+	if err != nil {
+		return m, err
+	}
+	return m, s.Migrate(ctx)
+}

@@ -1,0 +1,680 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/qrjump/qrjump/internal/archive"
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/store"
+)
+
+const passphrase = "a passphrase of a test"
+
+const brand = `
+accounts:
+  - {appid: shop, kind: mini_program, name: 茶馆, secret: secret-shop, versions: [release, trial], members: {ann: admin}}
+  - {appid: svc, kind: service_account, secret: secret-svc, certified: true, features: [marketcode], marketcode_key: a-16-byte-secret, linked: [shop]}
+components:
+  - {appid: isv, secret: secret-isv, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE, authorizations: [{appid: shop, permission_sets: [18]}]}
+settings: {verification: trust, rate_limit: 0}
+`
+
+// a place is where a server keeps its state: a data folder and, maybe, a
+// database on PostgreSQL.
+type place struct{ data, database string }
+
+func (p place) config() server.Config { return server.Config{Data: p.data, Database: p.database} }
+
+// onSQLite and onPostgres are new places.
+func onSQLite(t *testing.T) place { return place{data: filepath.Join(t.TempDir(), "data")} }
+
+var databases atomic.Int64
+
+func onPostgres(t *testing.T) place {
+	t.Helper()
+	address := os.Getenv("TEST_POSTGRES")
+	if address == "" {
+		if os.Getenv("QRJUMP_REQUIRE_POSTGRES") == "1" {
+			t.Fatal("QRJUMP_REQUIRE_POSTGRES=1, but TEST_POSTGRES names no server")
+		}
+		t.Skip("TEST_POSTGRES names no server; scripts/postgres.sh starts one")
+	}
+	name := fmt.Sprintf("server_%d_%d_%d", os.Getpid(), time.Now().UnixNano(), databases.Add(1))
+	admin := func(query string) {
+		t.Helper()
+		db, err := sql.Open("pgx", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		if _, err := db.Exec(query); err != nil {
+			t.Fatal(err)
+		}
+	}
+	admin(`CREATE DATABASE ` + name)
+	t.Cleanup(func() { admin(`DROP DATABASE ` + name + ` WITH (FORCE)`) })
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/" + name
+	return place{data: filepath.Join(t.TempDir(), "data"), database: u.String()}
+}
+
+// eachPlace runs f on both databases.
+func eachPlace(t *testing.T, f func(t *testing.T, where func(*testing.T) place)) {
+	t.Run("sqlite", func(t *testing.T) { f(t, onSQLite) })
+	t.Run("postgres", func(t *testing.T) { f(t, onPostgres) })
+}
+
+// try starts a production server there.
+func (p place) try(t *testing.T, o servertest.Options) (*servertest.Server, error) {
+	o.Data, o.Guarded = p.data, true
+	floor := o.Config
+	o.Config = func(c *server.Config) {
+		c.Database, c.CodePrefix = p.database, "C.EXAMPLE/"
+		if floor != nil {
+			floor(c)
+		}
+	}
+	s, err := servertest.Try(t, o)
+	if err == nil {
+		s.Hide(passphrase)
+	}
+	return s, err
+}
+
+func (p place) start(t *testing.T, o servertest.Options) *servertest.Server {
+	t.Helper()
+	s, err := p.try(t, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// exported writes an archive of a running server to a file.
+func exported(t *testing.T, s *servertest.Server) (file string) {
+	t.Helper()
+	a := s.Admin("POST", "/export", `{"passphrase":"`+passphrase+`"}`)
+	if a.Header.Get("Content-Type") != "application/gzip" {
+		t.Fatalf("got %v", a.Header)
+	}
+	file = filepath.Join(t.TempDir(), "export.tar.gz")
+	if err := os.WriteFile(file, []byte(a.Body), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func say(word string) func() (string, error) { return func() (string, error) { return word, nil } }
+
+func (p place) restore(t *testing.T, file string) {
+	t.Helper()
+	if _, err := server.Import(t.Context(), p.config(), file, say(passphrase)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func opened(t *testing.T, file string) *archive.Archive {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := archive.Open(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// rows is a source of tables that were read from an archive.
+type rows map[string]string
+
+func rowsIn(t *testing.T, file string) rows {
+	t.Helper()
+	all := rows{}
+	if err := opened(t, file).EachTable(func(table string, r io.Reader) error {
+		b, err := io.ReadAll(r)
+		all[table] = string(b)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func (r rows) Tables() []string { return slices.Sorted(maps.Keys(r)) }
+
+func (r rows) WriteRows(_ context.Context, table string, w io.Writer) (int64, error) {
+	_, err := io.WriteString(w, r[table])
+	return int64(strings.Count(r[table], "\n")), err
+}
+
+// life is what a server did before it was exported.
+type life struct {
+	token, scanKey, ticket, jsCode, openid string
+	stable                                 string
+	batch                                  int64
+	codes                                  []string // answers of look-ups
+	segment                                string
+	decisions                              []string
+}
+
+func (l life) scan(t *testing.T, s *servertest.Server, text string) servertest.Answer {
+	t.Helper()
+	return s.Do("POST", "/scan/v1/resolve", `{"text":"`+text+`","user":"bob"}`, "Authorization: Bearer "+l.scanKey, "Content-Type: application/json")
+}
+
+func codesCall(t *testing.T, s *servertest.Server, token, call, body string) servertest.Answer {
+	t.Helper()
+	return s.Do("POST", "/intp/marketcode/"+call+"?access_token="+token, body, "Content-Type: application/json")
+}
+
+// apply applies for codes and returns the batch.
+func apply(t *testing.T, s *servertest.Server, token, isv string, count int) int64 {
+	t.Helper()
+	var applied struct {
+		ErrCode int
+		ID      any `json:"application_id"`
+	}
+	a := codesCall(t, s, token, "applycode", fmt.Sprintf(`{"code_count":%d,"isv_application_id":"%s"}`, count, isv))
+	if a.JSON(t, &applied); applied.ErrCode != 0 {
+		t.Fatalf("applying: %s", a.Body)
+	}
+	id, err := strconv.ParseFloat(strings.Trim(fmt.Sprint(applied.ID), `"`), 64)
+	if err != nil {
+		t.Fatalf("applying: %s", a.Body)
+	}
+	return int64(id)
+}
+
+func look(t *testing.T, s *servertest.Server, batch int64, index int) (code, text, whole string) {
+	t.Helper()
+	a := s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, batch, index))
+	var found struct {
+		Code    string
+		CodeURL string `json:"code_url"`
+	}
+	a.JSON(t, &found)
+	return found.Code, found.CodeURL, a.Body
+}
+
+var indexes = []int{0, 1, 7, 8, 9, 10, 11, 9_999, 12_345, 19_999}
+
+// live gives a server a past with something in every table that matters.
+func live(t *testing.T, s *servertest.Server) (l life) {
+	t.Helper()
+	l.token = s.Token("svc")
+	s.OK("shop", "add", `{"prefix":"https://shop.example/t/","path":"pages/t/t","permit_sub_rule":1,"open_version":3,"is_edit":0,"debug_url":["https://shop.example/t/x"]}`)
+	s.OK("shop", "publish", `{"prefix":"https://shop.example/t/"}`)
+	s.OK("shop", "add", `{"prefix":"https://gone.example/t/","path":"p","permit_sub_rule":1,"open_version":3,"is_edit":0}`)
+	s.OK("shop", "delete", `{"prefix":"https://gone.example/t/"}`)
+	s.OK("svc", "add", `{"prefix":"http://weixin.qq.com/q/02AAAAAAAAAAAAAA","appid":"shop","path":"pages/q/q","is_edit":0}`)
+	s.OK("svc", "publish", `{"prefix":"http://weixin.qq.com/q/02AAAAAAAAAAAAAA"}`)
+	s.Admin("PUT", "/domains/denied.example", `{"status":"denied"}`)
+	s.Admin("PUT", "/settings", `{"publish_quota":77}`)
+	var made struct{ Key, Token, Ticket string }
+	s.Admin("POST", "/scan-keys", `{"name":"app","namespace":"phones"}`).JSON(t, &made)
+	l.scanKey = made.Key
+	s.Hide(l.scanKey)
+	l.stable = stableToken(t, s)
+
+	l.batch = apply(t, s, l.token, "order-1", 20_000)
+	if a := codesCall(t, s, l.token, "codeactive", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":9999,"activity_name":"a","product_brand":"b","product_title":"t","product_code":"6901234567892","wxa_appid":"shop","wxa_path":"pages/code/code"}`, l.batch)); a.Code(t) != 0 {
+		t.Fatal(a.Body)
+	}
+	for _, state := range []string{`{"did":"freeze","ranges":[{"from":8,"to":9}],"note":"lost"}`, `{"did":"void","ranges":[{"from":10,"to":10}]}`, `{"did":"redeem","ranges":[{"from":11,"to":11}],"actor":"till 4"}`} {
+		s.Admin("POST", fmt.Sprintf("/batches/%d/states", l.batch), state)
+	}
+	for _, i := range indexes {
+		_, text, whole := look(t, s, l.batch, i)
+		l.codes = append(l.codes, whole)
+		l.decisions = append(l.decisions, decided(t, l.scan(t, s, text)))
+	}
+	for _, text := range []string{"https://shop.example/t/7", "http://weixin.qq.com/q/02AAAAAAAAAAAAAA", "https://gone.example/t/1", "https://shop.example/t/x"} {
+		l.decisions = append(l.decisions, decided(t, l.scan(t, s, text)))
+	}
+	_, text, _ := look(t, s, l.batch, 7)
+	_, ticket, found := strings.Cut(l.scan(t, s, text).Body, "code_ticket=")
+	if !found {
+		t.Fatalf("no ticket: %s", ticket)
+	}
+	l.ticket = ticket[:32]
+	s.Hide(l.ticket)
+	var login struct {
+		Code string `json:"js_code"`
+	}
+	s.Do("POST", "/scan/v1/login", `{"user":"bob","appid":"shop"}`, "Authorization: Bearer "+l.scanKey, "Content-Type: application/json").JSON(t, &login)
+	l.jsCode = login.Code
+	var openid struct{ OpenID string }
+	s.Admin("GET", "/users/bob/openid?appid=shop&namespace=phones", "").JSON(t, &openid)
+	l.openid = openid.OpenID
+	l.segment = codesCall(t, s, l.token, "applycodedownload", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":499}`, l.batch)).Body
+	return l
+}
+
+func stableToken(t *testing.T, s *servertest.Server) string {
+	t.Helper()
+	var issued struct {
+		Token string `json:"access_token"`
+	}
+	s.Do("POST", "/cgi-bin/stable_token", `{"grant_type":"client_credential","appid":"shop","secret":"secret-shop"}`, "Content-Type: application/json").JSON(t, &issued)
+	if issued.Token == "" {
+		t.Fatal("no stable token")
+	}
+	s.Hide(issued.Token)
+	return issued.Token
+}
+
+// decided is a decision without what is another each time.
+func decided(t *testing.T, a servertest.Answer) string {
+	t.Helper()
+	var d map[string]any
+	if a.JSON(t, &d); a.Status != 200 {
+		t.Fatalf("scan: %d %s", a.Status, a.Body)
+	}
+	delete(d, "scan_id")
+	path, _ := d["path"].(string)
+	d["path"], _, _ = strings.Cut(path, "code_ticket=")
+	return fmt.Sprint(d)
+}
+
+// goesOn checks that a server goes on where another one was exported.
+func (l life) goesOn(t *testing.T, s *servertest.Server) {
+	t.Helper()
+	for _, secret := range []string{l.token, l.scanKey, l.stable, l.ticket} {
+		s.Hide(secret)
+	}
+	for n, i := range indexes {
+		_, text, whole := look(t, s, l.batch, i)
+		if diff := cmp.Diff(l.codes[n], whole); diff != "" {
+			t.Errorf("code %d: %s", i, diff)
+		}
+		if got := decided(t, l.scan(t, s, text)); got != l.decisions[n] {
+			t.Errorf("code %d opens %s, opened %s", i, got, l.decisions[n])
+		}
+	}
+	for n, text := range []string{"https://shop.example/t/7", "http://weixin.qq.com/q/02AAAAAAAAAAAAAA", "https://gone.example/t/1", "https://shop.example/t/x"} {
+		if got, want := decided(t, l.scan(t, s, text)), l.decisions[len(indexes)+n]; got != want {
+			t.Errorf("%s opens %s, opened %s", text, got, want)
+		}
+	}
+	if got := codesCall(t, s, l.token, "applycodedownload", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":499}`, l.batch)).Body; got != l.segment {
+		t.Errorf("the package is another: %.200s", got)
+	}
+	if got := stableToken(t, s); got != l.stable {
+		t.Error("the stable token is another")
+	}
+	code, _, _ := look(t, s, l.batch, 7)
+	if a := codesCall(t, s, l.token, "tickettocode", `{"openid":"`+l.openid+`","code_ticket":"`+l.ticket+`"}`); a.Code(t) != 0 || !strings.Contains(a.Body, code) {
+		t.Errorf("the ticket: %s", a.Body)
+	}
+	trade := "/sns/jscode2session?grant_type=authorization_code&appid=shop&secret=secret-shop&js_code=" + l.jsCode
+	if a := s.Do("GET", trade, ""); !strings.Contains(a.Body, l.openid) {
+		t.Errorf("the login: %s", a.Body)
+	}
+	if id := apply(t, s, l.token, "order-1", 20_000); id != l.batch {
+		t.Errorf("the same application is now %d, was %d", id, l.batch)
+	}
+	if a := s.Do("POST", "/admin/v1/batches/"+fmt.Sprint(l.batch)+"/states", `{"did":"redeem","ranges":[{"from":11,"to":11}]}`,
+		"Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json"); a.Status != 409 {
+		t.Errorf("redeemed twice: %d %s", a.Status, a.Body)
+	}
+	if a := s.Admin("GET", "/settings", ""); !strings.Contains(a.Body, `"publish_quota":77`) {
+		t.Errorf("settings: %s", a.Body)
+	}
+	if a := s.Admin("GET", "/accounts/shop/quota", ""); !strings.Contains(a.Body, `76`) {
+		t.Errorf("the spent publish came back: %s", a.Body)
+	}
+}
+
+// The whole way: SQLite, the other database, SQLite; each under a master key of
+// its own.
+func TestEverythingSurvivesTheWayThroughBothDatabases(t *testing.T) {
+	t.Parallel()
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		t.Parallel()
+		first, second, third := onSQLite(t), where(t), onSQLite(t)
+		s := first.start(t, servertest.Options{Seed: brand})
+		l := live(t, s)
+		files := []string{exported(t, s)}
+		for _, p := range []place{second, third} {
+			p.restore(t, files[len(files)-1])
+			s := p.start(t, servertest.Options{})
+			files = append(files, exported(t, s))
+			s.Stop()
+		}
+		want := rowsIn(t, files[0])
+		for _, file := range files[1:] {
+			if diff := cmp.Diff(want, rowsIn(t, file)); diff != "" {
+				t.Error(diff)
+			}
+		}
+		for _, table := range []string{"access_tokens", "accounts", "batches", "code_events", "components", "counters", "domains", "grants", "links",
+			"logins", "meta", "publishes", "rule_changes", "rules", "scan_keys", "seeds", "sequences", "tickets"} {
+			if want[table] == "" {
+				t.Errorf("%s is empty: the test shows nothing of it", table)
+			}
+		}
+		var masters []string
+		for _, p := range []place{first, second, third} {
+			b, err := os.ReadFile(filepath.Join(p.data, "master.key"))
+			if err != nil || slices.Contains(masters, string(b)) {
+				t.Errorf("master key: %v, or the same again", err)
+			}
+			masters = append(masters, string(b))
+		}
+		for _, p := range []place{second, third} {
+			l.goesOn(t, p.start(t, servertest.Options{}))
+		}
+	})
+}
+
+// block is the counters of a batch, as stored.
+type block struct{ start, end int64 }
+
+func blocks(t *testing.T, s *servertest.Server) []block {
+	t.Helper()
+	var list []block
+	for line := range strings.Lines(rowsIn(t, exported(t, s))["batches"]) {
+		var b block
+		var count int64
+		for field := range strings.SplitSeq(strings.Trim(line, "{}\n"), ",") {
+			if text, ok := strings.CutPrefix(field, `"start":`); ok {
+				b.start, _ = strconv.ParseInt(text, 10, 64)
+			}
+			if text, ok := strings.CutPrefix(field, `"codes":`); ok {
+				count, _ = strconv.ParseInt(text, 10, 64)
+			}
+		}
+		b.end = b.start + count
+		list = append(list, b)
+	}
+	return list
+}
+
+// An older backup knows nothing of the batches that came after it.
+func TestARestoredOlderBackupIssuesNoCodeTwice(t *testing.T) {
+	t.Parallel()
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		t.Parallel()
+		old := onSQLite(t).start(t, servertest.Options{Seed: brand})
+		token := old.Token("svc")
+		apply(t, old, token, "before", 10_000)
+		backup := exported(t, old)
+		for i := range 3 {
+			old.Clock.Step(10 * time.Second)
+			apply(t, old, token, fmt.Sprint("after-", i), 50_000)
+		}
+		// What the old one gave out, 150,000 codes, is 15 seconds of the clock.
+		p := where(t)
+		p.restore(t, backup)
+		restored := p.start(t, servertest.Options{})
+		restored.Clock.Step(30*time.Second + 15*time.Second)
+		restored.Hide(token)
+		for i := range 3 {
+			apply(t, restored, token, fmt.Sprint("after-", i), 50_000)
+			restored.Clock.Step(time.Second)
+		}
+		all := append(blocks(t, old), blocks(t, restored)[1:]...) // the first is in both
+		if len(all) != 7 {
+			t.Fatalf("got %v", all)
+		}
+		apart(t, all)
+	})
+}
+
+// Who gave out more than 10,000 a second says how many with --code-floor.
+func TestTheCodeFloorKeepsARestoredBackupApart(t *testing.T) {
+	t.Parallel()
+	old := onSQLite(t).start(t, servertest.Options{Seed: brand})
+	token := old.Token("svc")
+	apply(t, old, token, "before", 10_000)
+	backup := exported(t, old)
+	apply(t, old, token, "after", 10_000_000)
+	gone := blocks(t, old)
+	p := onSQLite(t)
+	p.restore(t, backup)
+	restored := p.start(t, servertest.Options{Config: func(c *server.Config) { c.CodeFloor = uint64(gone[1].end) }})
+	restored.Hide(token)
+	apply(t, restored, token, "other", 10_000)
+	apart(t, append(gone, blocks(t, restored)[1:]...))
+}
+
+func apart(t *testing.T, all []block) {
+	t.Helper()
+	slices.SortFunc(all, func(a, b block) int { return int(a.start - b.start) })
+	for i := range all[1:] {
+		if all[i].start == 0 || all[i+1].start < all[i].end {
+			t.Errorf("the blocks %v and %v overlap", all[i], all[i+1])
+		}
+	}
+}
+
+func TestAnExportWhileEverythingChanges(t *testing.T) {
+	t.Parallel()
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		t.Parallel()
+		s := where(t).start(t, servertest.Options{Seed: brand})
+		token := s.Token("svc")
+		apply(t, s, token, "first", 10_000)
+		began, stop, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(done)
+			begin := sync.OnceFunc(func() { close(began) })
+			defer begin()
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				// Not by t.Fatal: this is another goroutine.
+				r := s.Request("POST", "/intp/marketcode/applycode?access_token="+token, fmt.Sprintf(`{"code_count":10000,"isv_application_id":"n%d"}`, n))
+				a, err := s.TrySend(r)
+				if err != nil || !strings.Contains(a.Body, `"errcode":0`) && !strings.Contains(a.Body, "45009") {
+					t.Errorf("applying: %v %s", err, a.Body)
+					return
+				}
+				begin()
+			}
+		}()
+		defer func() {
+			close(stop)
+			<-done
+		}()
+		<-began
+		for range 5 {
+			all := rowsIn(t, exported(t, s))
+			batches := strings.Count(all["batches"], "\n")
+			if !strings.Contains(all["sequences"], fmt.Sprintf(`{"name":"application","value":%d}`, 500_000_000+batches)) ||
+				!strings.Contains(all["counters"], fmt.Sprintf(`"used":%d,"what":"/intp/marketcode/applycode"`, batches)) {
+				t.Errorf("%d batches, but %s %s", batches, all["sequences"], all["counters"])
+			}
+		}
+	})
+}
+
+func TestWhatImportRefuses(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t).start(t, servertest.Options{Seed: brand})
+	apply(t, s, s.Token("svc"), "one", 10_000)
+	file := exported(t, s)
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := opened(t, file)
+	keys, err := from.Keys(passphrase)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := func(change func(*archive.Contents)) string {
+		keep := archive.Contents{Tables: rowsIn(t, file), Keys: maps.Clone(keys), Schema: from.Manifest.Schema, Engine: "sqlite", Program: "test", Passphrase: passphrase, Work: 4}
+		change(&keep)
+		var b bytes.Buffer
+		if _, err := archive.Write(t.Context(), &b, keep); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "made.tar.gz")
+		if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	chance := rand.New(rand.NewPCG(3, 4))
+	for range 200 {
+		b, at := bytes.Clone(whole), chance.IntN(len(whole))
+		b[at] ^= byte(1 + chance.IntN(255))
+		if _, err := archive.Open(bytes.NewReader(b), int64(len(b))); err == nil {
+			t.Errorf("another byte at %d of %d, and nobody sees it", at, len(b))
+		}
+	}
+	damaged := filepath.Join(t.TempDir(), "damaged.tar.gz")
+	if err := os.WriteFile(damaged, append(bytes.Clone(whole[:len(whole)/2]), whole[len(whole)/2+1:]...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		full := where(t)
+		full.restore(t, file)
+		empty, busy := where(t), where(t)
+		busy.start(t, servertest.Options{})
+		for _, c := range []struct {
+			name, file string
+			to         place
+			passphrase string
+			want       string
+			is         error
+		}{
+			{"no file", file + ".not", empty, passphrase, "no such file", os.ErrNotExist},
+			{"a damaged one", damaged, empty, passphrase, "damaged", archive.ErrDamaged},
+			{"another passphrase", file, empty, "another passphrase", "passphrase", archive.ErrPassphrase},
+			{"a newer schema", made(func(c *archive.Contents) { c.Schema = store.NewestSchema() + 1 }), empty, passphrase, "newer", archive.ErrNewer},
+			{"no keys", made(func(c *archive.Contents) { delete(c.Keys, "code") }), empty, passphrase, `no key "code"`, nil},
+			{"a row that cannot be", made(func(c *archive.Contents) { c.Tables.(rows)["tickets"] = `{"hash":1}` + "\n" }), empty, passphrase, "tickets", nil},
+			{"a table too few", made(func(c *archive.Contents) { delete(c.Tables.(rows), "tickets") }), empty, passphrase, "tickets", nil},
+			{"a server that runs", file, busy, passphrase, "in use", nil},
+			{"a full database", file, full, passphrase, "not empty", store.ErrNotEmpty},
+		} {
+			_, err := server.Import(t.Context(), c.to.config(), c.file, say(c.passphrase))
+			if err == nil || c.is != nil && !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%s: %v", c.name, err)
+			}
+		}
+		// After all this the place is as empty as before.
+		empty.restore(t, file)
+		restored := empty.start(t, servertest.Options{})
+		if diff := cmp.Diff(rowsIn(t, file), rowsIn(t, exported(t, restored))); diff != "" {
+			t.Error(diff)
+		}
+		restored.Stop()
+
+		t.Run("with the keys of another server it does not start", func(t *testing.T) {
+			for _, name := range []string{"code", "text.0"} {
+				p := where(t)
+				p.restore(t, made(func(c *archive.Contents) { c.Keys[name] = bytes.Repeat([]byte{7}, 32) }))
+				if _, err := p.try(t, servertest.Options{}); err == nil || !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "other code keys") {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		})
+		t.Run("without a key of its codes it does not start", func(t *testing.T) {
+			for _, name := range []string{"code", "text.0"} {
+				p := where(t)
+				p.restore(t, file)
+				p.exec(t, `DELETE FROM vault_keys WHERE name = '`+name+`'`)
+				if _, err := p.try(t, servertest.Options{}); err == nil || !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), strconv.Quote(name)) {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		})
+	})
+}
+
+// exec changes a database behind the server's back.
+func (p place) exec(t *testing.T, query string) {
+	t.Helper()
+	driver, address := "pgx", p.database
+	if address == "" {
+		driver, address = "sqlite", "file:"+filepath.Join(p.data, "qrjump.db")
+	}
+	db, err := sql.Open(driver, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(query); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWhatTheExportCallRefuses(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t).start(t, servertest.Options{Seed: brand})
+	for _, c := range []struct {
+		body   string
+		status int
+	}{
+		{`{"passphrase":"eleven char"}`, 422}, {`{"passphrase":""}`, 422}, {`{}`, 422}, {``, 400}, {`[]`, 422}, {`{"passphrase":`, 400},
+	} {
+		a := s.Do("POST", "/admin/v1/export", c.body, "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json")
+		if a.Status != c.status || strings.Contains(a.Body, "eleven char") || a.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: %d %s", c.body, a.Status, a.Body)
+		}
+	}
+	if a := s.Do("POST", "/admin/v1/export", `{"passphrase":"`+passphrase+`"}`, "Content-Type: application/json"); a.Status != 401 {
+		t.Errorf("a stranger got %d", a.Status)
+	}
+	// What cannot be read is told before anything is sent.
+	p := onSQLite(t)
+	s = p.start(t, servertest.Options{Seed: brand})
+	p.exec(t, `DROP TABLE seeds`)
+	a := s.Do("POST", "/admin/v1/export", `{"passphrase":"`+passphrase+`"}`, "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json")
+	if a.Status != 500 || a.Header.Get("Content-Type") != "application/problem+json" || strings.Contains(a.Body, "seeds") || !strings.Contains(s.Log(), "looking at seeds") {
+		t.Errorf("without a table: %d %v %s", a.Status, a.Header, a.Body)
+	}
+}
+
+// No secret is in the clear in an archive.
+func TestAnArchiveShowsNoSecret(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t).start(t, servertest.Options{Seed: brand})
+	l := live(t, s)
+	file := exported(t, s)
+	keys, err := opened(t, file).Keys(passphrase)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for table, text := range rowsIn(t, file) {
+		for _, secret := range []string{"secret-shop", "secret-svc", "secret-isv", "a-16-byte-secret", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE", l.token, l.stable, l.scanKey, l.ticket, l.jsCode, passphrase} {
+			if strings.Contains(text, secret) {
+				t.Errorf("%s shows %q", table, secret)
+			}
+		}
+	}
+	if len(keys) < 4 {
+		t.Errorf("got %d keys", len(keys))
+	}
+}

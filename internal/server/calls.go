@@ -1,0 +1,73 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/api"
+	"github.com/qrjump/qrjump/internal/calls"
+	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/settings"
+)
+
+// exact are the interfaces whose calls are counted in the transactions that
+// answer them, and so have limits of their own.
+var exact = map[string]func(settings.Settings) int{
+	"/cgi-bin/token":                         func(s settings.Settings) int { return s.TokenDailyLimit },
+	"/cgi-bin/component/api_component_token": func(s settings.Settings) int { return s.TokenDailyLimit },
+	"/intp/marketcode/applycode":             func(settings.Settings) int { return codes.AppliesPerDay },
+}
+
+// openBook prepares the counts and the log of calls.
+func (s *Server) openBook() {
+	s.book = &calls.Book{Store: s.store, Settings: s.settings, Now: s.now, Log: s.log, Exact: exact, Interfaces: api.Paths()}
+}
+
+// lastWrite bounds the write of what is left when the server stops.
+const lastWrite = 5 * time.Second
+
+// startBook writes counts and log until the function that it returns is
+// called, which writes the rest.
+func (s *Server) startBook() func() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.book.Run(ctx)
+	}()
+	return func() error {
+		cancel()
+		<-done
+		ctx, cancel := context.WithTimeout(context.Background(), lastWrite)
+		defer cancel()
+		if err := s.book.Flush(ctx); err != nil {
+			return fmt.Errorf("what is left at the end: %w", err)
+		}
+		return nil
+	}
+}
+
+// checkLimits says which of the paths in daily_limits cannot have a limit.
+func checkLimits(object []byte) error {
+	var given struct {
+		DailyLimits settings.Limits `json:"daily_limits"`
+	}
+	if err := json.Unmarshal(object, &given); err != nil {
+		return accounts.Invalid("settings: " + err.Error())
+	}
+	for path := range given.DailyLimits {
+		switch {
+		case path == "/intp/marketcode/applycode":
+			return accounts.Invalid(fmt.Sprintf("settings: daily_limits: %s has %d a day, always", path, codes.AppliesPerDay))
+		case exact[path] != nil:
+			return accounts.Invalid(fmt.Sprintf("settings: daily_limits: the limit of %s is token_daily_limit", path))
+		case !slices.Contains(api.Paths(), path):
+			return accounts.Invalid(fmt.Sprintf("settings: daily_limits: no interface has the path %s", path))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,151 @@
+package server_test
+
+import (
+	"database/sql"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/url"
+	"path/filepath"
+	"testing"
+
+	_ "modernc.org/sqlite"
+
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// design 7: twenty million codes applied for and activated are one row each.
+func TestTwentyMillionCodesTakeNoRoom(t *testing.T) {
+	t.Parallel()
+	const most = 64 << 10 // bytes
+	dir := filepath.Join(t.TempDir(), "data")
+	s := servertest.Start(t, servertest.Options{Data: dir})
+	folder := openFolder(t, dir)
+	call := func(name, body string) servertest.Answer {
+		t.Helper()
+		a := s.Do("POST", "/intp/marketcode/"+name+"?access_token="+s.Token("wxserviceacct0001"), body, "Content-Type: application/json")
+		if a.Code(t) != 0 {
+			t.Fatalf("%s %s: %s", name, body, a.Body)
+		}
+		return a
+	}
+	s.Token("wxserviceacct0001") // a row of its own
+
+	bytes, rows := folder.size(), folder.rows()
+	grew := func(did string, want map[string]int) {
+		t.Helper()
+		nowBytes, nowRows := folder.size(), folder.rows()
+		got := map[string]int{}
+		for table, n := range nowRows {
+			if n != rows[table] {
+				got[table] = n - rows[table]
+			}
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("%s: the tables grew by %v rows, want %v", did, got, want)
+		}
+		t.Logf("%s: the data folder has %d bytes, %d more", did, nowBytes, nowBytes-bytes)
+		if nowBytes-bytes > most {
+			t.Errorf("%s: the data folder grew by %d bytes, want at most %d", did, nowBytes-bytes, most)
+		}
+		rows = nowRows
+	}
+
+	var batch struct {
+		ID     int64  `json:"application_id"`
+		Status string `json:"status"`
+	}
+	call("applycode", `{"code_count":20000000,"isv_application_id":"size"}`).JSON(t, &batch)
+	if call("applycodequery", `{"isv_application_id":"size"}`).JSON(t, &batch); batch.Status != "FINISH" {
+		t.Errorf("got the status %s, want FINISH", batch.Status)
+	}
+	grew("applied", map[string]int{"batches": 1, "counters": 1}) // the second row counts the applications of the day
+
+	call("codeactive", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":19999999,"activity_name":"a","product_brand":"b","product_title":"t",
+		"product_code":"4006381333931","wxa_appid":"wxminiprogram0001","wxa_path":"pages/index/index"}`, batch.ID))
+	grew("activated", map[string]int{"code_events": 1})
+
+	// The last code is there, and bound.
+	var last struct {
+		Path string `json:"wxa_path"`
+	}
+	call("codeactivequery", fmt.Sprintf(`{"application_id":%d,"code_index":19999999}`, batch.ID)).JSON(t, &last)
+	if last.Path != "pages/index/index" {
+		t.Errorf("the last code opens %q", last.Path)
+	}
+}
+
+// folder is the data folder of a running server, with a connection of the
+// test's own to the database in it.
+type folder struct {
+	t   testing.TB
+	dir string
+	db  *sql.DB
+}
+
+func openFolder(t testing.TB, dir string) folder {
+	t.Helper()
+	path := (&url.URL{Path: filepath.Join(dir, "qrjump.db")}).EscapedPath()
+	db, err := sql.Open("sqlite", "file:"+path+"?_busy_timeout=10000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return folder{t, dir, db}
+}
+
+// size is what all files of the folder have together, after the journal was
+// written into the database and emptied: what stays, wherever the last
+// checkpoint was.
+func (f folder) size() int64 {
+	f.t.Helper()
+	var busy, frames, moved int
+	if err := f.db.QueryRowContext(f.t.Context(), "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &moved); err != nil || busy != 0 {
+		f.t.Fatalf("the checkpoint: busy %d, %v", busy, err)
+	}
+	var sum int64
+	err := filepath.WalkDir(f.dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		info, err := entry.Info()
+		if err == nil {
+			sum += info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return sum
+}
+
+// rows counts the rows of every table.
+func (f folder) rows() map[string]int {
+	f.t.Helper()
+	var tables []string
+	found, err := f.db.QueryContext(f.t.Context(), "SELECT name FROM sqlite_schema WHERE type = 'table'")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer found.Close()
+	for found.Next() {
+		var table string
+		if err := found.Scan(&table); err != nil {
+			f.t.Fatal(err)
+		}
+		tables = append(tables, table)
+	}
+	if err := found.Err(); err != nil {
+		f.t.Fatal(err)
+	}
+	counts := map[string]int{}
+	for _, table := range tables {
+		var n int
+		if err := f.db.QueryRowContext(f.t.Context(), `SELECT count(*) FROM "`+table+`"`).Scan(&n); err != nil {
+			f.t.Fatal(err)
+		}
+		counts[table] = n
+	}
+	return counts
+}

@@ -1,0 +1,631 @@
+package server_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// brewery makes bottles with codes.
+const brewery = `
+accounts:
+  - {appid: brand, kind: service_account, secret: secret-brand, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef, linked: [shop]}
+  - {appid: shop, kind: mini_program, secret: secret-shop, versions: [release, trial, development], members: {dev: developer, tri: trial, adm: admin, beta/dev: trial}}
+  - {appid: bare, kind: mini_program, secret: secret-bare}
+rules:
+  - {owner: shop, prefix: "https://p.url.cn/", path: pages/rule, published: true}
+settings: {verification: trust, rate_limit: 0}
+`
+
+// works is a server with its codes, as brand sees it.
+type works struct {
+	*servertest.Server
+	t *testing.T
+}
+
+func brew(t *testing.T, o servertest.Options) works {
+	t.Helper()
+	if o.Seed == "" {
+		o.Seed = brewery
+	}
+	return works{servertest.Start(t, o), t}
+}
+
+// call is a wire call of brand that must succeed.
+func (w works) call(name, body string, into any) {
+	w.t.Helper()
+	a := w.Do("POST", "/intp/marketcode/"+name+"?access_token="+w.Token("brand"), body)
+	if a.Code(w.t) != 0 {
+		w.t.Fatalf("%s %s: %s", name, body, a.Body)
+	}
+	if into != nil {
+		a.JSON(w.t, into)
+	}
+}
+
+func (w works) apply(isv string, count int64) (id int64) {
+	w.t.Helper()
+	var made struct {
+		ID int64 `json:"application_id"`
+	}
+	w.call("applycode", fmt.Sprintf(`{"code_count":%d,"isv_application_id":%q}`, count, isv), &made)
+	return made.ID
+}
+
+func (w works) activate(id, from, to int64, extra ...string) {
+	w.t.Helper()
+	fields := append([]string{fmt.Sprintf(`"application_id":%d,"code_start":%d,"code_end":%d,"activity_name":"a","product_brand":"b","product_title":"t","product_code":"6901234567892","wxa_appid":"shop","wxa_path":"pages/index/index"`, id, from, to)}, extra...)
+	w.call("codeactive", "{"+strings.Join(fields, ",")+"}", nil)
+}
+
+type oneCode struct {
+	ApplicationID                  int64 `json:"application_id"`
+	CodeIndex                      int64 `json:"code_index"`
+	Code                           string
+	CodeURL                        string `json:"code_url"`
+	Active, Frozen, Void, Redeemed bool
+	Activation                     *oneEvent
+	History                        []oneEvent
+}
+
+type oneEvent struct {
+	Seq                            int64
+	Did, Actor, RID, Note, Warning string
+	Ranges                         []struct{ From, To int64 }
+	Codes                          int64
+	At, From                       time.Time
+}
+
+func (w works) code(id, index int64) (c oneCode) {
+	w.t.Helper()
+	w.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, id, index)).JSON(w.t, &c)
+	return c
+}
+
+// states changes codes of a batch; the answer is for the caller to judge.
+func (w works) states(id int64, body string) servertest.Answer {
+	w.t.Helper()
+	return w.Do("POST", fmt.Sprintf("/admin/v1/batches/%d/states", id), body, "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json")
+}
+
+type decision struct {
+	ScanID, Action, AppID, Version, Path, Reason, Message, URL string
+	Scene                                                      int
+	Matched                                                    *struct {
+		Kind, Prefix  string
+		ApplicationID int64  `json:"application_id"`
+		CodeIndex     *int64 `json:"code_index"`
+	}
+	Error string
+	Steps []json.RawMessage
+}
+
+// short is a decision in a few words, its ticket as T.
+func (d decision) short() string {
+	if d.Action != "open_mini_program" {
+		return strings.TrimSpace(d.Action + " " + d.Reason)
+	}
+	return fmt.Sprintf("%s %s %s %d %s", d.AppID, d.Version, aTicket.ReplaceAllString(d.Path, "code_ticket=T"), d.Scene, d.Matched.Kind)
+}
+
+var aTicket = regexp.MustCompile(`code_ticket=([0-9a-f]{32})$`)
+
+func (d decision) ticket() string {
+	if m := aTicket.FindStringSubmatch(d.Path); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+func (w works) ask(call, user, text string, header ...string) (d decision) {
+	w.t.Helper()
+	return w.askFrom(call, user, text, "", header...)
+}
+
+func (w works) askFrom(call, user, text, source string, header ...string) (d decision) {
+	w.t.Helper()
+	body, err := json.Marshal(map[string]string{"text": text, "user": user, "source": source})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	a := w.Do("POST", "/scan/v1/"+call, string(body), header...)
+	if a.Status != http.StatusOK {
+		w.t.Fatalf("%s: %d %s", text, a.Status, a.Body)
+	}
+	a.JSON(w.t, &d)
+	return d
+}
+
+// trade is tickettocode by an openid.
+func (w works) trade(openid, ticket string) servertest.Answer {
+	w.t.Helper()
+	w.Hide(ticket)
+	return w.Do("POST", "/intp/marketcode/tickettocode?access_token="+w.Token("brand"), fmt.Sprintf(`{"openid":%q,"code_ticket":%q}`, openid, ticket))
+}
+
+func (w works) openid(namespace, appid, user string) string {
+	w.t.Helper()
+	var got struct{ OpenID string }
+	w.Admin("GET", "/users/"+user+"/openid?appid="+appid+"&namespace="+namespace, "").JSON(w.t, &got)
+	return got.OpenID
+}
+
+// Contract: marketcode 6; rules 2.10.
+func TestScansOfCodes(t *testing.T) {
+	t.Parallel()
+	w := brew(t, servertest.Options{})
+	id := w.apply("x", 10_000)
+	for i, binding := range []string{`"wxa_type":0`, `"wxa_path":"/pages/index/index"`, `"wxa_path":"pages/index?from=code"`, `"wxa_type":1`, `"wxa_type":2`, `"wxa_appid":"bare"`} {
+		w.activate(id, int64(i*10), int64(i*10+9), binding)
+	}
+	text := func(index int64) string { return w.code(id, index).CodeURL }
+	const opens = "shop release pages/index/index?code_ticket=T 1124 code"
+	for _, c := range []struct{ name, user, source, text, want string }{
+		{"as printed", "u", "", text(0), opens}, {"scan", "u", "scan", text(0), opens},
+		{"press", "u", "press", text(0), strings.Replace(opens, "1124", "1125", 1)}, {"album", "u", "album", text(0), strings.Replace(opens, "1124", "1126", 1)},
+		{"http", "u", "", "http://" + text(0), opens}, {"https in lower case", "u", "", "https://" + strings.ToLower(text(0)), opens},
+		{"an escape", "u", "", text(0)[:15] + fmt.Sprintf("%%%X", text(0)[15]) + text(0)[16:], opens},
+		{"nobody: no ticket", "", "", text(0), "shop release pages/index/index 1124 code"},
+		{"a leading slash is dropped", "u", "", text(10), opens},
+		{"a query goes on", "u", "", text(20), "shop release pages/index?from=code&code_ticket=T 1124 code"}, {"a query, nobody", "", "", text(20), "shop release pages/index?from=code 1124 code"},
+		{"development for a developer", "dev", "", text(30), "shop development pages/index/index?code_ticket=T 1124 code"},
+		{"development for a tester", "tri", "", text(30), "show_message no_release"}, {"development for anybody", "u", "", text(30), "show_message no_release"}, {"development for nobody", "", "", text(30), "show_message no_release"},
+		{"trial for a tester", "tri", "", text(40), "shop trial pages/index/index?code_ticket=T 1124 code"}, {"trial for an administrator", "adm", "", text(40), "shop trial pages/index/index?code_ticket=T 1124 code"},
+		{"trial for anybody", "u", "", text(40), "show_message no_release"},
+		{"no release", "u", "", text(50), "show_message no_release"}, {"not active", "u", "", text(60), "show_message not_active"},
+		{"forged", "u", "", text(0)[:20] + "AAAAAAAA", "show_message unknown_code"}, {"of the platform", "u", "", "P.URL.CN/0P$M%LZ4LHSVSDCR2L2", "show_message unknown_code"},
+		{"of the platform, as an app reads it", "u", "", "http://P.URL.CN/0FQR/LZ6/0HD0Q7Y3-*", "show_message unknown_code"},
+		{"nine characters", "u", "", w.code(id, 0).Code, "show_message serial_only"}, {"nine characters of a code that is not active", "u", "", w.code(id, 60).Code, "show_message serial_only"},
+		{"nine other characters", "u", "", "044GZ*J10", "show_text"},
+		// A complete code text wins over a rule, even when it is invalid; any
+		// other text under the prefix is the rule's.
+		{"a code under a rule's prefix", "u", "", "https://p.url.cn/" + text(0)[9:], opens},
+		{"a forged code under a rule's prefix", "u", "", "https://p.url.cn/0" + strings.Repeat("A", 18), "show_message unknown_code"},
+	} {
+		d := w.askFrom("resolve", c.user, c.text, c.source)
+		if got := d.short(); got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+		if strings.HasPrefix(c.want, "show_message") && (d.Message == "" || !regexp.MustCompile(`[a-z]+.*\p{Han}`).MatchString(d.Message) || d.Matched != nil || d.Path != "" || d.AppID != "") {
+			t.Errorf("%s: %+v", c.name, d)
+		}
+		if (d.ticket() != "") != (c.user != "" && d.Action == "open_mini_program") {
+			t.Errorf("%s: a ticket in %q", c.name, d.Path)
+		}
+		// explain decides the same, and makes no ticket.
+		e := w.askFrom("explain", c.user, c.text, c.source)
+		if want := strings.NewReplacer("?code_ticket=T", "", "&code_ticket=T", "").Replace(c.want); e.short() != want || e.ticket() != "" || e.ScanID != "" {
+			t.Errorf("%s: explained as %s, want %s", c.name, e.short(), want)
+		}
+	}
+	for _, other := range []string{"https://p.url.cn/0" + text(0)[9:], "https://p.url.cn/x/../" + text(0)[9:], "https://p.url.cn/", "https://p.url.cn/" + text(0)[9:] + "?a=1"} {
+		if d := w.ask("resolve", "u", other); d.Matched == nil || d.Matched.Kind != "rule" {
+			t.Errorf("%s: %s, want the rule", other, d.short())
+		}
+	}
+	// What matched names the batch and the index, never the code.
+	a := w.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u"}`, text(7)))
+	if !strings.Contains(a.Body, fmt.Sprintf(`"matched":{"kind":"code","application_id":%d,"code_index":7}`, id)) || strings.Contains(a.Body, w.code(id, 7).Code) {
+		t.Errorf("%s", a.Body)
+	}
+	if a := w.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u"}`, text(0))); !strings.Contains(a.Body, `"code_index":0`) {
+		t.Errorf("index 0 is left out: %s", a.Body)
+	}
+	// Every scan has another ticket.
+	seen := map[string]bool{}
+	for range 20 {
+		ticket := w.ask("resolve", "u", text(0)).ticket()
+		if w.Hide(ticket); seen[ticket] {
+			t.Errorf("%s comes twice", ticket)
+		}
+		seen[ticket] = true
+	}
+}
+
+// Lines of a stream are scans as any other.
+func TestScansOfCodesInAStream(t *testing.T) {
+	t.Parallel()
+	w := brew(t, servertest.Options{})
+	id := w.apply("x", 10_000)
+	w.activate(id, 0, 9)
+	text, code := w.code(id, 3).CodeURL, w.code(id, 3)
+	lines := []string{
+		fmt.Sprintf(`{"text":%q,"user":"alice"}`, text), `nonsense`, fmt.Sprintf(`{"text":%q}`, text), fmt.Sprintf(`{"text":%q,"user":"bob","source":"album"}`, text),
+		fmt.Sprintf(`{"text":%q,"user":"bob"}`, code.Code), `{"text":"https://example.com/"}`, fmt.Sprintf(`{"text":%q,"user":"x"}`, w.code(id, 10).CodeURL),
+	}
+	a := w.Do("POST", "/scan/v1/resolve", strings.Join(lines, "\n"), "Content-Type: application/x-ndjson")
+	const opens = "shop release pages/index/index?code_ticket=T 1124 code"
+	want := []string{opens, "", strings.Replace(opens, "?code_ticket=T", "", 1), strings.Replace(opens, "1124", "1126", 1), "show_message serial_only", "open_url", "show_message not_active"}
+	got := strings.Split(strings.TrimSpace(a.Body), "\n")
+	if len(got) != len(want) {
+		t.Fatalf("%d answers: %s", len(got), a.Body)
+	}
+	for i, line := range got {
+		var d decision
+		if err := json.Unmarshal([]byte(line), &d); err != nil {
+			t.Fatal(err)
+		}
+		if d.short() != want[i] || (d.Error != "") != (want[i] == "") {
+			t.Errorf("line %d: %s, want %s", i, line, want[i])
+		}
+		if i == 0 {
+			if a := w.trade(w.openid("default", "shop", "alice"), d.ticket()); a.Code(t) != 0 {
+				t.Errorf("%s", a.Body)
+			}
+		}
+	}
+}
+
+// Two users scan one code: each ticket works for its own user alone.
+func TestTwoUsersScanOneCode(t *testing.T) {
+	t.Parallel()
+	w := brew(t, servertest.Options{})
+	id := w.apply("x", 10_000)
+	w.activate(id, 0, 9)
+	text := w.code(id, 3).CodeURL
+	users := []string{"alice", "bob", "carol", "dave"}
+	tickets := make([]string, len(users))
+	var wg sync.WaitGroup
+	for i, user := range users {
+		wg.Go(func() { tickets[i] = w.ask("resolve", user, text).ticket() })
+	}
+	wg.Wait()
+	for i, ticket := range tickets {
+		for j, user := range users {
+			for _, appid := range []string{"brand", "shop", "bare"} {
+				want := 40097
+				if i == j && appid != "bare" {
+					want = 0
+				}
+				if a := w.trade(w.openid("default", appid, user), ticket); a.Code(t) != want {
+					t.Errorf("%s's ticket by %s under %s: %s, want %d", users[i], user, appid, a.Body, want)
+				}
+			}
+		}
+	}
+}
+
+// Design 4: user ids of two namespaces never meet.
+func TestNamespacesNeverMeet(t *testing.T) {
+	t.Parallel()
+	w := brew(t, servertest.Options{Guarded: true, Emulator: true, Config: func(c *server.Config) { c.CodePrefix = "B.EXAMPLE/" }})
+	key := func(name, namespace string) string {
+		var made struct{ Key string }
+		w.Admin("POST", "/scan-keys", fmt.Sprintf(`{"name":%q,"namespace":%q}`, name, namespace)).JSON(t, &made)
+		w.Hide(made.Key)
+		return "Authorization: Bearer " + made.Key
+	}
+	first, second, third := key("first", ""), key("second", "alpha"), key("third", "beta")
+	id := w.apply("x", 10_000)
+	w.activate(id, 0, 9)
+	w.activate(id, 10, 19, `"wxa_type":1`)
+	w.activate(id, 20, 29, `"wxa_type":2`)
+	text := w.code(id, 3).CodeURL
+	// One user id, three people: each has openids of his own.
+	for namespace, auth := range map[string]string{"default": first, "alpha": second, "beta": third} {
+		ticket := w.ask("resolve", "u-1", text, auth).ticket()
+		for _, other := range []string{"default", "alpha", "beta"} {
+			want := 40097
+			if other == namespace {
+				want = 0
+			}
+			if a := w.trade(w.openid(other, "shop", "u-1"), ticket); a.Code(t) != want {
+				t.Errorf("a ticket of %s by u-1 of %s: %s, want %d", namespace, other, a.Body, want)
+			}
+		}
+		a := w.Do("POST", "/scan/v1/login", `{"user":"u-1","appid":"shop"}`, auth)
+		var made struct {
+			JSCode string `json:"js_code"`
+		}
+		a.JSON(t, &made)
+		w.Hide(made.JSCode)
+		if a := w.Do("GET", "/sns/jscode2session?grant_type=authorization_code&appid=shop&secret=secret-shop&js_code="+made.JSCode, ""); !strings.Contains(a.Body, w.openid(namespace, "shop", "u-1")) {
+			t.Errorf("%s: %s", namespace, a.Body)
+		}
+	}
+	// Members are named with their namespace: "dev" is one of the default
+	// namespace, "beta/dev" a tester of beta, and no user id makes one the other.
+	development, trial := w.code(id, 10).CodeURL, w.code(id, 20).CodeURL
+	for _, c := range []struct {
+		auth, user, text string
+		opens            bool
+	}{
+		{first, "dev", development, true}, {second, "dev", development, false}, {third, "dev", development, false},
+		{first, "dev", trial, true}, {second, "dev", trial, false}, {third, "dev", trial, true},
+		{first, "beta/dev", trial, false}, {second, "beta/dev", trial, false}, {third, "beta/dev", trial, false},
+	} {
+		d := w.ask("resolve", c.user, c.text, c.auth)
+		if opens := d.Action == "open_mini_program"; opens != c.opens {
+			t.Errorf("%s of %.20s…: %s", c.user, c.auth, d.short())
+		}
+	}
+	for _, header := range []string{"X: y", "Authorization: Bearer qrs_nothing", "Authorization: Bearer "} {
+		for _, call := range []string{"resolve", "login"} {
+			if a := w.Do("POST", "/scan/v1/"+call, `{"user":"u-1","appid":"shop","text":"x"}`, header); a.Status != http.StatusUnauthorized {
+				t.Errorf("%s with %q: %d", call, header, a.Status)
+			}
+		}
+	}
+}
+
+// Issue 3: freeze, unfreeze, void, redeem, for one code, a range, a whole batch,
+// and by texts.
+func TestStatesOfCodes(t *testing.T) {
+	t.Parallel()
+	w := brew(t, servertest.Options{})
+	id, other := w.apply("x", 10_000), w.apply("other", 10_000)
+	w.activate(id, 0, 9_999)
+	const opens, frozen, void = "shop release pages/index/index 1124 code", "show_message frozen", "show_message void"
+	check := func(when string, want map[int64]string) {
+		t.Helper()
+		for index, word := range want {
+			if got := w.ask("resolve", "", w.code(id, index).CodeURL).short(); got != word {
+				t.Errorf("%s: code %d: %s, want %s", when, index, got, word)
+			}
+		}
+	}
+	do := func(body string, n int64) {
+		t.Helper()
+		var done struct{ Codes int64 }
+		a := w.states(id, body)
+		if a.JSON(t, &done); a.Status != http.StatusOK || done.Codes != n {
+			t.Fatalf("%s: %d %s, want %d codes", body, a.Status, a.Body, n)
+		}
+	}
+	do(`{"did":"freeze","ranges":[{"from":5,"to":5}]}`, 1)
+	check("one frozen", map[int64]string{4: opens, 5: frozen, 6: opens})
+	do(`{"did":"freeze","ranges":[{"from":10,"to":19},{"from":15,"to":29},{"from":9999,"to":9999}]}`, 21)
+	check("ranges frozen", map[int64]string{9: opens, 10: frozen, 29: frozen, 30: opens, 9_999: frozen})
+	do(fmt.Sprintf(`{"did":"unfreeze","codes":[%q,%q,%q]}`, w.code(id, 5).Code, strings.ToLower(w.code(id, 10).CodeURL), "http://"+w.code(id, 11).CodeURL), 3)
+	check("by their texts", map[int64]string{5: opens, 10: opens, 11: opens, 12: frozen})
+	do(`{"did":"freeze","all":true}`, 10_000)
+	check("all frozen", map[int64]string{0: frozen, 5: frozen, 9_999: frozen})
+	do(`{"did":"void","ranges":[{"from":7,"to":8}],"note":"stolen","actor":"Wang"}`, 2)
+	do(`{"did":"unfreeze","all":true}`, 10_000)
+	check("void is for ever", map[int64]string{6: opens, 7: void, 8: void, 9: opens, 12: opens})
+	var batch struct{ Frozen, Void, Redeemed uint64 }
+	if w.Admin("GET", fmt.Sprintf("/batches/%d", id), "").JSON(t, &batch); batch.Frozen != 0 || batch.Void != 2 {
+		t.Errorf("%+v", batch)
+	}
+	for _, c := range []struct {
+		body   string
+		status int
+		want   string
+	}{
+		{`{"did":"freeze"}`, 422, "no codes are named"}, {`{"did":"freeze","ranges":[{"from":9,"to":8}]}`, 422, "code_start 9 is after code_end 8"},
+		{`{"did":"freeze","ranges":[{"from":0,"to":10000}]}`, 422, "code_end 10000"}, {`{"did":"activate","all":true}`, 422, ""}, {`{"did":"freeze","codes":["P.URL.CN/0AAAAAAAAAAAAAAAAAA"]}`, 422, "code_url invalid"},
+		{fmt.Sprintf(`{"did":"freeze","codes":[%q]}`, w.code(other, 0).Code), 422, "application"}, {`{"did":"freeze","codes":[""]}`, 422, ""},
+		{`{"did":"redeem","ranges":[{"from":7,"to":7}]}`, 409, "code 7 is void and cannot be redeemed"},
+	} {
+		if a := w.states(id, c.body); a.Status != c.status || !strings.Contains(a.Body, c.want) {
+			t.Errorf("%s: %d %s, want %d %s", c.body, a.Status, a.Body, c.status, c.want)
+		}
+	}
+	if a := w.states(7, `{"did":"freeze","all":true}`); a.Status != http.StatusNotFound {
+		t.Errorf("an unknown batch: %d %s", a.Status, a.Body)
+	}
+	check("refused calls change nothing", map[int64]string{0: opens, 8: void})
+
+	// The history says who and when.
+	c := w.code(id, 7)
+	if len(c.History) != 4 || !c.Void || c.Frozen || !c.Active {
+		t.Fatalf("%+v", c)
+	}
+	for i, want := range []oneEvent{{Did: "unfreeze", Actor: "admin", Codes: 10_000}, {Did: "void", Actor: "Wang", Note: "stolen", Codes: 2}, {Did: "freeze", Actor: "admin", Codes: 10_000}, {Did: "activate", Actor: "brand", Codes: 10_000}} {
+		got := c.History[i]
+		if got.Did != want.Did || got.Actor != want.Actor || got.Note != want.Note || got.Codes != want.Codes || !got.At.Equal(servertest.Began) || (got.RID == "") == (got.Actor == "brand") {
+			t.Errorf("event %d: %+v, want %+v", i, got, want)
+		}
+	}
+}
+
+// One till wins; the others are told who was first, and when.
+func TestACodeIsRedeemedOnceOverHTTP(t *testing.T) {
+	t.Parallel()
+	w := brew(t, servertest.Options{})
+	id := w.apply("x", 10_000)
+	w.activate(id, 0, 9)
+	answers := make([]servertest.Answer, 32)
+	var wg sync.WaitGroup
+	for i := range answers {
+		wg.Go(func() {
+			answers[i] = w.states(id, fmt.Sprintf(`{"did":"redeem","ranges":[{"from":3,"to":3}],"actor":"till %d"}`, i))
+		})
+	}
+	wg.Wait()
+	winner := -1
+	for i, a := range answers {
+		if a.Status == http.StatusOK {
+			if winner >= 0 {
+				t.Errorf("%d and %d both won", winner, i)
+			}
+			winner = i
+		}
+	}
+	for i, a := range answers {
+		if i != winner && (a.Status != http.StatusConflict || !strings.Contains(a.Body, fmt.Sprintf("code 3 was redeemed by till %d at 2026-01-15T02:00:00Z", winner))) {
+			t.Errorf("%d %s", a.Status, a.Body)
+		}
+	}
+	// It opens all the same: whether a prize is given again is the brand's.
+	d := w.ask("resolve", "u", w.code(id, 3).CodeURL)
+	if a := w.trade(w.openid("default", "shop", "u"), d.ticket()); a.Code(t) != 0 {
+		t.Errorf("%s", a.Body)
+	}
+	if c := w.code(id, 3); !c.Redeemed || len(c.History) != 2 {
+		t.Errorf("%+v", c)
+	}
+}
+
+// Schedules take effect when their time comes, without anybody doing anything.
+func TestScheduledActivations(t *testing.T) {
+	t.Parallel()
+	w := brew(t, servertest.Options{})
+	w.Admin("PUT", "/emulator/clock", `{"freeze":true}`)
+	id := w.apply("x", 10_000)
+	path := fmt.Sprintf("/batches/%d/", id)
+	const binding = `"binding":{"activity_name":"a","product_brand":"b","product_title":"t","product_code":"test_code","wxa_appid":"shop","wxa_path":"pages/%s"}`
+	at := func(d time.Duration) string { return servertest.Began.Add(d).Format(time.RFC3339) }
+	a := w.Admin("POST", path+"activations", fmt.Sprintf(`{"code_start":0,"code_end":9,"at":%q,`+binding+`}`, at(time.Hour), "first"))
+	if !strings.Contains(a.Body, "no EAN or GTIN") || !strings.Contains(a.Body, `"codes":10`) {
+		t.Errorf("%s", a.Body)
+	}
+	w.Admin("POST", path+"activations", fmt.Sprintf(`{"code_start":5,"code_end":9,"at":%q,`+binding+`}`, at(2*time.Hour), "second"))
+	w.Admin("POST", path+"withdrawals", fmt.Sprintf(`{"ranges":[{"from":9,"to":9}],"at":%q}`, at(3*time.Hour)))
+	if a := w.Do("POST", "/admin/v1"+path+"activations", fmt.Sprintf(`{"code_start":0,"code_end":9,"at":%q,`+binding+`}`, at(-time.Second), "x"), "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json"); a.Status != 422 || !strings.Contains(a.Body, "is in the past") {
+		t.Errorf("%d %s", a.Status, a.Body)
+	}
+	texts := map[int64]string{}
+	for _, index := range []int64{0, 5, 9} {
+		texts[index] = w.code(id, index).CodeURL
+	}
+	check := func(d time.Duration, want map[int64]string) {
+		t.Helper()
+		w.Admin("PUT", "/emulator/clock", fmt.Sprintf(`{"now":%q}`, at(d)))
+		for index, page := range want {
+			got := w.ask("resolve", "", texts[index])
+			if page == "" && got.short() != "show_message not_active" || page != "" && got.Path != "pages/"+page {
+				t.Errorf("after %s: code %d: %s, want %q", d, index, got.short(), page)
+			}
+		}
+	}
+	check(0, map[int64]string{0: "", 5: "", 9: ""})
+	check(time.Hour-time.Second, map[int64]string{0: ""})
+	check(time.Hour, map[int64]string{0: "first", 5: "first", 9: "first"})
+	check(2*time.Hour-time.Second, map[int64]string{5: "first"})
+	check(2*time.Hour, map[int64]string{0: "first", 5: "second", 9: "second"})
+	w.Admin("POST", path+"retarget", `{"code_start":0,"code_end":9,"wxa_appid":"shop","wxa_path":"pages/third"}`)
+	check(2*time.Hour+time.Second, map[int64]string{0: "third", 5: "third", 9: "third"})
+	check(3*time.Hour, map[int64]string{0: "third", 5: "third", 9: ""})
+}
+
+// Former prefixes stay resolvable, codes and tickets survive a restart, and a
+// server that may not give codes out still knows those of before.
+func TestCodesSurviveARestart(t *testing.T) {
+	t.Parallel()
+	data := filepath.Join(t.TempDir(), "data")
+	w := brew(t, servertest.Options{Data: data})
+	id := w.apply("x", 10_000)
+	w.activate(id, 0, 9)
+	w.states(id, `{"did":"freeze","ranges":[{"from":4,"to":4}]}`)
+	old := w.code(id, 3)
+	ticket := w.ask("resolve", "alice", old.CodeURL).ticket()
+	w.Stop()
+
+	const opens = "shop release pages/index/index 1124 code"
+	w = brew(t, servertest.Options{Data: data, Config: func(c *server.Config) { c.CodePrefix = "HTTPS://B.EXAMPLE/C/" }})
+	if got := w.code(id, 3); got.CodeURL != old.CodeURL || got.Code != old.Code {
+		t.Errorf("%+v, want %+v", got, old)
+	}
+	young := w.apply("young", 10_000)
+	w.activate(young, 0, 9)
+	text := w.code(young, 3).CodeURL
+	if !strings.HasPrefix(text, "HTTPS://B.EXAMPLE/C/0") {
+		t.Errorf("%s", text)
+	}
+	for spelling, want := range map[string]string{
+		old.CodeURL: opens, "http://" + old.CodeURL: opens, text: opens, strings.ToLower(text): opens, strings.TrimPrefix(text, "HTTPS://"): opens,
+		w.code(id, 4).CodeURL: "show_message frozen", "https://b.example/c/0" + strings.Repeat("A", 18): "show_message unknown_code", old.CodeURL[:20] + "AAAAAAAA": "show_message unknown_code",
+	} {
+		if got := w.ask("resolve", "", spelling).short(); got != want {
+			t.Errorf("%s: %s, want %s", spelling, got, want)
+		}
+	}
+	a := w.trade(w.openid("default", "brand", "alice"), ticket)
+	if a.Code(t) != 0 || !strings.Contains(a.Body, old.Code) {
+		t.Errorf("a ticket of before: %s", a.Body)
+	}
+	w.Stop()
+
+	key := func(w works) string {
+		var made struct{ Key string }
+		w.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &made)
+		w.Hide(made.Key)
+		return "Authorization: Bearer " + made.Key
+	}
+	w = brew(t, servertest.Options{Data: data, Guarded: true})
+	auth := key(w)
+	for _, spelling := range []string{old.CodeURL, text} {
+		if got := w.ask("resolve", "", spelling, auth).short(); got != opens {
+			t.Errorf("closed: %s: %s", spelling, got)
+		}
+	}
+	w.activate(young, 10, 19)
+	if a := w.Do("POST", "/intp/marketcode/applycode?access_token="+w.Token("brand"), `{"code_count":10000,"isv_application_id":"new"}`); a.Code(t) != 48001 {
+		t.Errorf("%s", a.Body)
+	}
+}
+
+// Design 9: outside --dev no codes are given out until the operator names a
+// prefix of his own, and the log says why.
+func TestNoCodesWithoutAPrefix(t *testing.T) {
+	t.Parallel()
+	w := brew(t, servertest.Options{Guarded: true})
+	a := w.Do("POST", "/intp/marketcode/applycode?access_token="+w.Token("brand"), `{"code_count":10000,"isv_application_id":"x"}`)
+	if a.Code(t) != 48001 || strings.Contains(a.Body, "prefix") {
+		t.Errorf("%s", a.Body)
+	}
+	if log := w.Log(); !regexp.MustCompile(`errcode=48001 .*no codes are given out until --code-prefix names a prefix of your own: P\.URL\.CN/ is read by Weixin only`).MatchString(log) {
+		t.Error("the log does not say why")
+	}
+	var made struct{ Key string }
+	w.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &made)
+	w.Hide(made.Key)
+	// The platform's texts are no business of a server without codes.
+	d := w.ask("resolve", "u", "http://P.URL.CN/0U.JYJXP3HJI2C98A9O", "Authorization: Bearer "+made.Key)
+	if d.Action != "open_url" {
+		t.Errorf("%s", d.short())
+	}
+	w.Stop()
+	for prefix, want := range map[string]string{"b.example/": "upper case", "B.EXAMPLE": "want a", "B.EXAMPLE/%24": "allowed", "B.EXAMPLE//": "cleaned away"} {
+		_, err := servertest.Try(t, servertest.Options{Seed: brewery, Config: func(c *server.Config) { c.CodePrefix = prefix }})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", prefix, err)
+		}
+	}
+	w = brew(t, servertest.Options{Guarded: true, Config: func(c *server.Config) { c.CodePrefix = "B.EXAMPLE/" }})
+	id := w.apply("x", 10_000)
+	// The block begins where the time is, so that an older backup gives no code twice.
+	first := w.code(id, 0)
+	if !strings.HasPrefix(first.CodeURL, "B.EXAMPLE/0") {
+		t.Errorf("%+v", first)
+	}
+}
+
+// A reset of the emulator forgets codes, and what was printed before it is of
+// nobody for ever: counters go on, so that no code is issued twice.
+func TestAResetForgetsCodes(t *testing.T) {
+	t.Parallel()
+	w := brew(t, servertest.Options{})
+	id := w.apply("x", 10_000)
+	w.activate(id, 0, 9)
+	before := w.code(id, 3)
+	ticket := w.ask("resolve", "u", before.CodeURL).ticket()
+	w.Advance(100 * 24 * time.Hour)
+	w.Renew(t)
+	forgotten := func() {
+		t.Helper()
+		if got := w.ask("resolve", "u", before.CodeURL).short(); got != "show_message unknown_code" {
+			t.Errorf("%s", got)
+		}
+		if a := w.trade(w.openid("default", "shop", "u"), ticket); a.Code(t) != 40097 {
+			t.Errorf("%s", a.Body)
+		}
+	}
+	forgotten()
+	again := w.apply("x", 10_000)
+	w.activate(again, 0, 9_999)
+	if got := w.code(again, 3); again == id || got.CodeURL == before.CodeURL || got.Code == before.Code || len(got.History) != 1 {
+		t.Errorf("%+v after %+v", got, before)
+	}
+	forgotten()
+}

@@ -1,0 +1,55 @@
+package server
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// A fault of ours is told where somebody looks, and the connection is closed.
+func TestPanicsAreLogged(t *testing.T) {
+	var logged bytes.Buffer
+	s := &Server{log: slog.New(slog.NewTextHandler(&logged, nil))}
+	for fault, want := range map[any]string{"a bug": "a bug", http.ErrAbortHandler: ""} {
+		logged.Reset()
+		func() {
+			defer func() {
+				if got := recover(); got != http.ErrAbortHandler {
+					t.Errorf("net/http sees %v", got)
+				}
+			}()
+			s.logPanics(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(fault) })).
+				ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/somewhere", nil))
+		}()
+		if want == "" && logged.Len() > 0 || !strings.Contains(logged.String(), want) {
+			t.Errorf("logged %q", logged.String())
+		}
+	}
+}
+
+// A request that was read before the listener closed still hears it.
+func TestReadySaysStopping(t *testing.T) {
+	c := Default()
+	c.Data, c.Listen = t.TempDir(), "127.0.0.1:0"
+	s, err := Start(t.Context(), c, io.Discard, Seams{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for draining, want := range map[bool]string{false: "200 ready\n", true: "503 stopping\n"} {
+		s.draining.Store(draining)
+		resp, err := http.Get(s.URL + "/readyz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if got := resp.Status[:4] + string(body); err != nil || got != want {
+			t.Errorf("draining %v: %q %v, want %q", draining, got, err, want)
+		}
+		resp.Body.Close()
+	}
+}

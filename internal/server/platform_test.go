@@ -1,0 +1,326 @@
+package server_test
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+const platformKey = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"
+
+// event is what a platform found in an envelope.
+type event struct {
+	AppId, InfoType, ComponentVerifyTicket, AuthorizerAppid, AuthorizationCode, PreAuthCode string
+	CreateTime                                                                              int64
+}
+
+// platform is a third-party platform's own server.
+type platform struct {
+	t      *testing.T
+	URL    string
+	events chan event
+	answer func() (int, string)
+}
+
+func startPlatform(t *testing.T) *platform {
+	p := &platform{t: t, events: make(chan event, 100), answer: func() (int, string) { return 200, "success\n" }}
+	h := httptest.NewServer(p)
+	t.Cleanup(h.Close)
+	p.URL = h.URL
+	return p
+}
+
+func (p *platform) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil || r.Method != http.MethodPost || r.Header.Get("Content-Type") != "text/xml" {
+		p.t.Errorf("%s %v %v", r.Method, r.Header, err)
+	}
+	var outer struct{ Encrypt string }
+	if err := xml.Unmarshal(body, &outer); err != nil {
+		p.t.Errorf("%v: %s", err, body)
+	}
+	key, _ := base64.StdEncoding.DecodeString(platformKey + "=")
+	text, _ := base64.StdEncoding.DecodeString(outer.Encrypt)
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		p.t.Error(err)
+		return
+	}
+	cipher.NewCBCDecrypter(block, key[:16]).CryptBlocks(text, text)
+	var e event
+	if err := xml.Unmarshal(text[20:20+binary.BigEndian.Uint32(text[16:])], &e); err != nil {
+		p.t.Errorf("%v: %s", err, text)
+	}
+	status, answer := p.answer()
+	p.events <- e
+	w.WriteHeader(status)
+	io.WriteString(w, answer)
+}
+
+// next waits for an event of a type.
+func (p *platform) next(infoType string) event {
+	p.t.Helper()
+	for {
+		select {
+		case e := <-p.events:
+			if e.InfoType == infoType {
+				return e
+			}
+		case <-time.After(20 * time.Second):
+			p.t.Fatalf("no %s came", infoType)
+		}
+	}
+}
+
+func platformSeed(eventURL string) string {
+	return `
+accounts:
+  - {appid: shop, kind: mini_program, secret: secret-shop, name: Shop, certified: true, versions: [release]}
+  - {appid: svc, kind: service_account, secret: secret-svc, name: Service, certified: true, linked: [shop]}
+components:
+  - appid: isv
+    secret: secret-isv
+    message_token: tok
+    encoding_aes_key: ` + platformKey + `
+    event_url: ` + eventURL + `
+    redirect_hosts: [isv.example]
+    authorizations:
+      - {appid: svc, permission_sets: [3, 33, 46]}
+settings: {verification: trust, rate_limit: 0}
+`
+}
+
+// The whole life of a platform, as its own server sees it.
+func TestTheWholeDance(t *testing.T) {
+	t.Parallel()
+	p := startPlatform(t)
+	s := servertest.Start(t, servertest.Options{Seed: platformSeed(p.URL + "/events?of=isv")})
+	secret := func(text string) string {
+		if text == "" {
+			t.Fatal("an empty secret")
+		}
+		s.Hide(text)
+		return text
+	}
+
+	// The ticket comes without a call, and at once when it is asked for.
+	e := p.next("component_verify_ticket")
+	secret(e.ComponentVerifyTicket)
+	if e.AppId != "isv" || e.CreateTime != servertest.Began.Unix() || !strings.HasPrefix(e.ComponentVerifyTicket, "ticket@@@") {
+		t.Errorf("got %+v", e)
+	}
+	if a := s.Do("POST", "/cgi-bin/component/api_start_push_ticket", `{"component_appid":"isv","component_secret":"secret-isv"}`); a.Body != `{"errcode":0,"errmsg":"ok"}` {
+		t.Errorf("got %s", a.Body)
+	}
+	ticket := secret(p.next("component_verify_ticket").ComponentVerifyTicket)
+	// After ten minutes of the server's clock comes the next one.
+	s.Advance(10 * time.Minute)
+	secret(p.next("component_verify_ticket").ComponentVerifyTicket)
+	s.Advance(100 * 24 * time.Hour)
+	last := secret(p.next("component_verify_ticket").ComponentVerifyTicket)
+	body := func(ticket string) string {
+		return fmt.Sprintf(`{"component_appid":"isv","component_appsecret":"secret-isv","component_verify_ticket":%q,"appid":"isv","neededText":""}`, ticket)
+	}
+	if a := s.Do("POST", "/cgi-bin/component/api_component_token", body(ticket)); a.Code(t) != 61006 && a.Code(t) != 61005 {
+		t.Errorf("a ticket of long ago: %s", a.Body)
+	}
+	a := s.Do("POST", "/cgi-bin/component/api_component_token", body(last))
+	var issued map[string]any
+	a.JSON(t, &issued)
+	token, _ := issued["component_access_token"].(string)
+	secret(token)
+	if len(issued) != 2 || issued["expires_in"] != 7200.0 {
+		t.Errorf("got %s", a.Body)
+	}
+
+	// The person agrees on the page.
+	var pre struct {
+		Code    string `json:"pre_auth_code"`
+		Expires int    `json:"expires_in"`
+	}
+	s.Do("POST", "/cgi-bin/component/api_create_preauthcode?access_token="+token, `{"component_appid":"isv"}`).JSON(t, &pre)
+	secret(pre.Code)
+	page := "/cgi-bin/componentloginpage?" + url.Values{"component_appid": {"isv"}, "pre_auth_code": {pre.Code}, "auth_type": {"3"},
+		"redirect_uri": {"https://isv.example/back"}}.Encode()
+	if a := s.Do("GET", page, "", "Host: mp.weixin.qq.com"); a.Status != 200 || !strings.Contains(a.Body, `value="shop"`) {
+		t.Fatalf("%d %s", a.Status, a.Body)
+	}
+	a = s.Do("POST", page, "decision=agree&appid=shop&set=18&set=33", "Content-Type: application/x-www-form-urlencoded", "Sec-Fetch-Site: same-origin")
+	there, err := url.Parse(a.Header.Get("Location"))
+	if a.Status != 303 || err != nil || there.Host != "isv.example" || there.Query().Get("expires_in") != "600" {
+		t.Fatalf("%d %q", a.Status, a.Header.Get("Location"))
+	}
+	code := secret(there.Query().Get("auth_code"))
+	e = p.next("authorized")
+	if e.AuthorizerAppid != "shop" || e.AuthorizationCode != code || e.PreAuthCode != pre.Code {
+		t.Errorf("got %+v", e)
+	}
+
+	// The code brings the tokens.
+	var got struct {
+		Info struct {
+			AppID   string `json:"authorizer_appid"`
+			Token   string `json:"authorizer_access_token"`
+			Expires int    `json:"expires_in"`
+			Refresh string `json:"authorizer_refresh_token"`
+			Sets    []any  `json:"func_info"`
+		} `json:"authorization_info"`
+	}
+	a = s.Component(token, "api_query_auth", fmt.Sprintf(`{"component_appid":"isv","authorization_code":%q}`, code))
+	a.JSON(t, &got)
+	secret(got.Info.Token)
+	secret(got.Info.Refresh)
+	if strings.Contains(a.Body, "err") || got.Info.AppID != "shop" || got.Info.Expires != 7200 || len(got.Info.Sets) != 2 {
+		t.Errorf("got %s", a.Body)
+	}
+	call := func(token, name, body string) servertest.Answer {
+		return s.Do("POST", "/cgi-bin/wxopen/"+name+"?access_token="+token, body)
+	}
+	if a := call(got.Info.Token, "qrcodejumpadd", `{"prefix":"https://shop.example/t/","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":1}`); a.Code(t) != 0 {
+		t.Error(a.Body)
+	}
+	if a := call(got.Info.Token, "qrcodejumppublish", `{"prefix":"https://shop.example/t/"}`); a.Code(t) != 0 {
+		t.Error(a.Body)
+	}
+
+	// What the platform learns of the account.
+	a = s.Component(token, "api_get_authorizer_info", `{"component_appid":"isv","authorizer_appid":"shop"}`)
+	want := `{"authorizer_info":{"nick_name":"Shop","head_img":"","service_type_info":{"id":0},"verify_type_info":{"id":0},"user_name":"`
+	if !strings.HasPrefix(a.Body, want) || !strings.Contains(a.Body, `"MiniProgramInfo":{"network":{"RequestDomain":[]`) ||
+		strings.Contains(a.Body, "basic_config") || strings.Contains(a.Body, "access_token") || !strings.Contains(a.Body, got.Info.Refresh) {
+		t.Errorf("got %s", a.Body)
+	}
+	a = s.Component(token, "api_get_authorizer_info", `{"component_appid":"isv","authorizer_appid":"svc"}`)
+	if strings.Contains(a.Body, "MiniProgramInfo") || !strings.Contains(a.Body, `"service_type_info":{"id":2}`) {
+		t.Errorf("got %s", a.Body)
+	}
+	// A seeded authorisation works from its refresh token.
+	svcToken, _ := s.AuthorizerToken(token, "isv", "svc")
+	if a := call(svcToken, "qrcodejumpget", `{}`); a.Code(t) != 0 {
+		t.Error(a.Body)
+	}
+	var list struct {
+		Total int `json:"total_count"`
+		List  []struct {
+			AppID   string `json:"authorizer_appid"`
+			Refresh string `json:"refresh_token"`
+			Time    int64  `json:"auth_time"`
+		}
+	}
+	s.Component(token, "api_get_authorizer_list", `{"component_appid":"isv","offset":"0","count":"100"}`).JSON(t, &list)
+	if list.Total != 2 || len(list.List) != 2 || list.List[1].AppID != "shop" || list.List[1].Refresh != got.Info.Refresh ||
+		list.List[1].Time < servertest.Began.Unix() {
+		t.Errorf("got %+v", list)
+	}
+
+	// An update, and the end.
+	s.Authorize(token, "isv", "shop", "[33]")
+	secret(p.next("updateauthorized").AuthorizationCode)
+	if a := call(got.Info.Token, "qrcodejumpget", `{}`); a.Code(t) != 61007 {
+		t.Error(a.Body)
+	}
+	s.Admin("DELETE", "/accounts/shop/authorizations/isv", "")
+	if e := p.next("unauthorized"); e.AuthorizerAppid != "shop" || e.AuthorizationCode != "" {
+		t.Errorf("got %+v", e)
+	}
+	if a := call(got.Info.Token, "qrcodejumpget", `{}`); a.Code(t) != 61003 {
+		t.Error(a.Body)
+	}
+
+	// What was sent and answered can be looked at, and lets nobody in.
+	a = s.Admin("GET", "/components/isv/pushes?limit=1000", "")
+	for _, want := range []string{`"info_type":"unauthorized"`, `"info_type":"component_verify_ticket"`, `"delivered":true`, `[masked]`, `"status":200`, `success\n`} {
+		if !strings.Contains(a.Body, want) {
+			t.Errorf("no %s in %s", want, a.Body)
+		}
+	}
+	calls := s.Admin("GET", "/emulator/calls?limit=1000", "").Body
+	for _, mark := range []string{"ticket@@@", "preauthcode@@@", "queryauthcode@@@", "refreshtoken@@@", got.Info.Token, token, "secret-isv"} {
+		if strings.Contains(a.Body, mark) || strings.Contains(calls, mark) || strings.Contains(s.Log(), mark) {
+			t.Errorf("%s is shown", mark)
+		}
+	}
+}
+
+func TestAFailedPushIsThereForALook(t *testing.T) {
+	t.Parallel()
+	p := startPlatform(t)
+	status := make(chan int, 10)
+	status <- 500
+	p.answer = func() (int, string) {
+		select {
+		case n := <-status:
+			return n, "try later"
+		default:
+			return 200, "success"
+		}
+	}
+	s := servertest.Start(t, servertest.Options{Seed: platformSeed(p.URL)})
+	first := p.next("component_verify_ticket")
+	s.Advance(5 * time.Second)
+	again := p.next("component_verify_ticket")
+	if first != again {
+		t.Errorf("the repeated message is another: %+v, %+v", first, again)
+	}
+	s.Hide(first.ComponentVerifyTicket)
+	if !strings.Contains(s.Log(), "a push was not accepted") {
+		t.Error("the log does not tell")
+	}
+}
+
+// Contract: design 8: private addresses only by the setting.
+func TestAPrivateEventURLNeedsTheSetting(t *testing.T) {
+	t.Parallel()
+	p := startPlatform(t)
+	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: platformSeed(p.URL)})
+	var list struct {
+		Pushes []struct {
+			Fault     string
+			Attempts  int
+			Delivered bool
+		}
+	}
+	// The loop looks once a second; the store tells when it has tried.
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		s.Admin("GET", "/components/isv/pushes", "").JSON(t, &list)
+		if len(list.Pushes) > 0 && strings.Contains(list.Pushes[0].Fault, "port_refused") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("got %+v", list)
+		}
+	}
+	if list.Pushes[0].Delivered || len(p.events) > 0 {
+		t.Errorf("got %+v, and %d events came", list, len(p.events))
+	}
+	s.Admin("PUT", "/settings", `{"allow_private_hosts":true}`)
+	s.Advance(time.Minute)
+	s.Hide(p.next("component_verify_ticket").ComponentVerifyTicket)
+}
+
+func TestASeedGivesTheExclusiveSetOnce(t *testing.T) {
+	t.Parallel()
+	seed := `
+accounts:
+  - {appid: shop, kind: mini_program}
+components:
+  - {appid: isv, secret: a, message_token: tok, encoding_aes_key: ` + platformKey + `, authorizations: [{appid: shop, permission_sets: [18]}]}
+  - {appid: isv2, secret: b, message_token: tok, encoding_aes_key: ` + platformKey + `, authorizations: [{appid: shop, permission_sets: [18]}]}
+`
+	_, err := servertest.Try(t, servertest.Options{Seed: seed})
+	if err == nil || !strings.Contains(err.Error(), "line 6") || !strings.Contains(err.Error(), "exclusive") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,105 @@
+package server_test
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// Each content is applied once, so what was deleted later stays deleted.
+func TestSeedIsAppliedOnce(t *testing.T) {
+	t.Parallel()
+	data := filepath.Join(t.TempDir(), "data")
+	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop})
+	s.OK("shop", "delete", `{"prefix":"https://shop.example/t/"}`)
+	s.Admin("PUT", "/settings", `{"rule_limit":5}`)
+	s.Admin("PUT", "/accounts/shop", `{"kind":"mini_program","name":"Renamed"}`)
+	s.Stop()
+	restart := func(seed string, wantRules int, wantName string) {
+		t.Helper()
+		s := servertest.Start(t, servertest.Options{Data: data, Seed: seed})
+		if a := s.Admin("GET", "/rules", ""); strings.Count(a.Body, `"prefix"`) != wantRules {
+			t.Errorf("%d rules wanted: %s", wantRules, a.Body)
+		}
+		if a := s.Admin("GET", "/accounts/shop", ""); !strings.Contains(a.Body, `"name":"`+wantName+`"`) {
+			t.Errorf("want the name %q: %s", wantName, a.Body)
+		}
+		if a := s.Admin("GET", "/settings", ""); !strings.Contains(a.Body, `"rule_limit":5`) {
+			t.Errorf("a setting that the seed does not name: %s", a.Body)
+		}
+		s.Token("shop") // the secret is still the one of the seed
+		s.Stop()
+	}
+	restart(shop, 0, "Renamed")
+	// Another content is another seed: it wins over what there is.
+	restart(shop+"# changed\n", 1, "")
+	restart(shop, 1, "")
+}
+
+func TestSeedsThatCannotBe(t *testing.T) {
+	t.Parallel()
+	const account = "accounts:\n  - {appid: a, kind: mini_program}\n"
+	for _, c := range []struct{ name, seed, want string }{
+		{"no YAML", "accounts: [", "line 1"},
+		{"a tab", "accounts:\n\t- x", "line 2"},
+		{"an unknown section", account + "robots: []\n", "line 3"},
+		{"an unknown field", account + "  - appid: b\n    kind: mini_program\n    secrt: x\n", "line 5"},
+		{"a wrong type", account + "  - appid: b\n    kind: mini_program\n    versions: release\n", "line 5"},
+		{"a text for a flag", account + "  - appid: b\n    kind: mini_program\n    certified: perhaps\n", "line 5"},
+		{"a list for an account", "accounts:\n  - [a]\n", "line 2"},
+		{"an account without kind", account + "  - appid: b\n", "line 3"},
+		{"an account without appid", account + "  - kind: mini_program\n", "line 3"},
+		{"an unknown kind", account + "  - {appid: b, kind: robot}\n", "line 3"},
+		{"an unknown role", account + "  - appid: b\n    kind: mini_program\n    members: {u: king}\n", "line 3"},
+		{"a link with nobody", account + "  - {appid: s, kind: service_account, linked: [nobody]}\n", "line 3"},
+		{"a component's key", account + "components:\n  - {appid: c, secret: s, encoding_aes_key: short}\n", "line 4"},
+		{"a component for nobody", account + "components:\n  - {appid: c, secret: s, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE, authorizations: [{appid: x, permission_sets: [3]}]}\n", "line 4"},
+		{"a rule of nobody", account + "rules:\n  - {owner: x, prefix: \"https://a.example/\", path: p}\n", "line 4"},
+		{"a prefix that is none", account + "rules:\n  - {owner: a, prefix: \"https://a.example/\", path: p}\n\n  # a comment\n  - owner: a\n    prefix: ftp://a\n    path: p\n", "line 7"},
+		{"a rule without path", account + "rules:\n  - {owner: a, prefix: \"https://a.example/\"}\n", "line 4"},
+		{"an unknown test range", account + "rules:\n  - {owner: a, prefix: \"https://a.example/\", path: p, open_version: 0}\n", "line 4"},
+		{"a test link beside the rule", account + "rules:\n  - {owner: a, prefix: \"https://a.example/\", path: p, test_links: [\"https://b.example/\"]}\n", "line 4"},
+		{"a prefix of another", account + "  - {appid: b, kind: mini_program}\nrules:\n  - {owner: a, prefix: \"https://a.example/\", path: p}\n  - {owner: b, prefix: \"https://a.example\", path: p}\n", "line 6"},
+		{"an unknown setting", account + "settings:\n  rate_limi: 5\n", "line 4"},
+		{"a setting out of range", account + "settings: {rate_limit: -1}\n", "line 3"},
+		{"a setting of another type", account + "settings:\n  verification: maybe\n", "line 4"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := servertest.Try(t, servertest.Options{Seed: c.seed})
+			if !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "seed.yaml, "+c.want+":") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("got %v, want one line with %q", err, c.want)
+			}
+		})
+	}
+	for _, fine := range []string{"", "# nothing\n", "accounts: []\nrules:\nsettings:\n", account} {
+		servertest.Start(t, servertest.Options{Seed: fine + "\n"}).Stop()
+	}
+}
+
+func TestDemoSeed(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{})
+	if a := s.OK("wxminiprogram0001", "get", ""); !strings.Contains(a.Body, `"total_count":2`) {
+		t.Errorf("the rules of the tour: %s", a.Body)
+	}
+	for body, want := range map[string]string{
+		`{"text":"https://coffee.example/t/7"}`:                         "pages/table/table?q=",
+		`{"text":"http://weixin.qq.com/q/02AAAAAAAAAAAAAA"}`:            "pages/index/index?q=",
+		`{"text":"https://coffee.example/menu?draft=1","user":"bob"}`:   `"version":"trial"`,
+		`{"text":"https://coffee.example/menu?draft=1","user":"alice"}`: "open_url",
+	} {
+		if a := s.Do("POST", "/scan/v1/resolve", body); !strings.Contains(a.Body, want) {
+			t.Errorf("%s: %s", body, a.Body)
+		}
+	}
+	// Without --dev there is no demo.
+	s = servertest.Start(t, servertest.Options{Guarded: true})
+	if a := s.Admin("GET", "/accounts", ""); !strings.Contains(a.Body, `"accounts":[]`) {
+		t.Errorf("accounts of a fresh server: %s", a.Body)
+	}
+}

@@ -1,0 +1,420 @@
+package server_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+const shop = `
+accounts:
+  - {appid: shop, kind: mini_program, secret: secret-shop, versions: [release]}
+rules:
+  - {owner: shop, prefix: "https://shop.example/t/", path: p, published: true}
+settings: {verification: trust, rate_limit: 0}
+`
+
+// design 8: what a stranger can do: nothing.
+func TestStrangers(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop, Guarded: true, Emulator: true})
+	for _, c := range []struct {
+		method, path string
+		want         int
+	}{
+		{"GET", "/healthz", 200}, {"GET", "/readyz", 200}, {"GET", "/openapi.json", 200},
+		{"GET", "/metrics", 401}, {"GET", "/admin/v1/accounts", 401}, {"GET", "/admin/v1/nothing", 401}, {"PUT", "/admin/v1/settings", 401},
+		{"GET", "/admin/v1/emulator/clock", 401}, {"POST", "/admin/v1/emulator/reset", 401}, {"GET", "/admin/v1/emulator/calls", 401},
+		{"POST", "/scan/v1/resolve", 401}, {"POST", "/scan/v1/explain", 401},
+		{"POST", "/cgi-bin/wxopen/qrcodejumpget", 200}, // with errcode 41001
+	} {
+		for _, header := range []string{"", "Authorization: Bearer ", "Authorization: Bearer wrong", "Authorization: Basic " + servertest.AdminToken, "Authorization: " + servertest.AdminToken} {
+			var send []string
+			if header != "" {
+				send = []string{header}
+			}
+			a := s.Do(c.method, c.path, "", send...)
+			if a.Status != c.want {
+				t.Errorf("%s %s with %q: %d %s, want %d", c.method, c.path, header, a.Status, a.Body, c.want)
+			}
+			if a.Status == 401 && (a.Header.Get("WWW-Authenticate") != "Bearer" || a.Header.Get("Content-Type") != "application/problem+json") {
+				t.Errorf("%s: %v", c.path, a.Header)
+			}
+		}
+	}
+	token := "Authorization: Bearer " + servertest.AdminToken
+	for _, path := range []string{"/metrics", "/admin/v1/accounts", "/admin/v1/emulator/clock"} {
+		if a := s.Do("GET", path, "", token); a.Status != 200 {
+			t.Errorf("%s with the token: %d", path, a.Status)
+		}
+	}
+	// Under any Host name: a credential is asked for anyway.
+	if a := s.Do("GET", "/admin/v1/accounts", "", token, "Host: qrjump.example"); a.Status != 200 {
+		t.Errorf("another host name: %d", a.Status)
+	}
+	// With --dev a wrong token is still wrong.
+	dev := servertest.Start(t, servertest.Options{Seed: shop})
+	for header, want := range map[string]int{"": 200, "Authorization: Bearer wrong": 401, token: 200} {
+		var send []string
+		if header != "" {
+			send = []string{header}
+		}
+		for _, path := range []string{"/metrics", "/admin/v1/accounts"} {
+			if a := dev.Do("GET", path, "", send...); a.Status != want {
+				t.Errorf("--dev, %s with %q: %d, want %d", path, header, a.Status, want)
+			}
+		}
+	}
+}
+
+// A page of another origin, or of a name that somebody pointed here, must not
+// act for the person in front of it.
+func TestPagesOfOtherOrigins(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	for _, c := range []struct {
+		method, path string
+		header       []string
+		want         int
+	}{
+		{"POST", "/admin/v1/emulator/reset", []string{"Sec-Fetch-Site: cross-site"}, 403},
+		{"POST", "/admin/v1/emulator/reset", []string{"Origin: https://evil.example"}, 403},
+		{"PUT", "/admin/v1/settings", []string{"Origin: null"}, 403},
+		{"DELETE", "/admin/v1/emulator/faults", []string{"Sec-Fetch-Site: same-site"}, 403},
+		{"POST", "/admin/v1/emulator/reset", []string{"Sec-Fetch-Site: same-origin"}, 200},
+		{"POST", "/admin/v1/emulator/reset", []string{"Origin: " + s.URL}, 200},
+		{"GET", "/admin/v1/settings", []string{"Sec-Fetch-Site: cross-site"}, 200}, // without its answer
+		{"GET", "/admin/v1/accounts", []string{"Host: evil.example"}, 421},
+		{"GET", "/healthz", []string{"Host: evil.example:8080"}, 421},
+		{"POST", "/cgi-bin/wxopen/qrcodejumpget", []string{"Host: localhost.evil.example"}, 421},
+		{"POST", "/cgi-bin/wxopen/qrcodejumpget", []string{"Host: api.weixin.qq.com"}, 200},
+		{"GET", "/healthz", []string{"Host: MP.weixin.qq.com:443"}, 200},
+		{"GET", "/healthz", []string{"Host: localhost"}, 200},
+		{"GET", "/healthz", []string{"Host: qrjump.localhost:1"}, 200},
+		{"GET", "/healthz", []string{"Host: [::1]:8080"}, 200},
+		{"GET", "/healthz", []string{"Host: 127.0.0.2"}, 200},
+		{"GET", "/healthz", []string{"Host: 192.0.2.1"}, 421},
+	} {
+		body := ""
+		if c.method == "PUT" {
+			body = "{}"
+		}
+		if a := s.Do(c.method, c.path, body, c.header...); a.Status != c.want {
+			t.Errorf("%s %s %q: %d %s, want %d", c.method, c.path, c.header, a.Status, a.Body, c.want)
+		}
+	}
+}
+
+func TestConfigsThatCannotBe(t *testing.T) {
+	t.Parallel()
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	inUse := filepath.Join(t.TempDir(), "data")
+	servertest.Start(t, servertest.Options{Data: inUse})
+	empty := t.TempDir()
+	if err := os.WriteFile(filepath.Join(empty, "admin-token"), []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, want string
+		config     func(*server.Config)
+	}{
+		{"--dev for everybody", "--dev-public", func(c *server.Config) { c.Listen = "0.0.0.0:0" }},
+		{"--dev on every address", "--dev-public", func(c *server.Config) { c.Listen = ":0" }},
+		{"--dev under a name", "--dev-public", func(c *server.Config) { c.Listen = "example.com:0" }},
+		{"--emulator for everybody", "--dev-public", func(c *server.Config) { c.Dev, c.Emulator, c.Listen = false, true, "[::]:0" }},
+		{"--dev, its scan API for everybody", "--scan-listen", func(c *server.Config) { c.ScanListen = "0.0.0.0:0" }},
+		{"--dev, its admin API for everybody", "--admin-listen", func(c *server.Config) { c.AdminListen = "0.0.0.0:0" }},
+		{"no port", "--listen", func(c *server.Config) { c.Listen = "127.0.0.1" }},
+		{"no address", "--listen", func(c *server.Config) { c.Listen = "" }},
+		{"no folder", "--data", func(c *server.Config) { c.Data = "" }},
+		{"a folder that cannot be", "data folder", func(c *server.Config) { c.Data = "/dev/null/x" }},
+		{"a folder in use", "in use", func(c *server.Config) { c.Data = inUse }},
+		{"a proxy that is no range", "--trusted-proxy", func(c *server.Config) { c.TrustedProxy = []string{"10.0.0.1"} }},
+		{"a log of another form", "--log-format", func(c *server.Config) { c.LogFormat = "xml" }},
+		{"a database of another kind", "postgres://", func(c *server.Config) { c.Database = "mysql://x" }},
+		{"a busy port", "cannot listen", func(c *server.Config) { c.Listen = busy.Addr().String() }},
+		{"a seed that is not there", "nowhere.yaml", func(c *server.Config) { c.Seed = "/nowhere.yaml" }},
+		{"a seed that is a folder", "seed", func(c *server.Config) { c.Seed = "/" }},
+		{"a master key that is none", "64 hexadecimal digits", func(c *server.Config) { c.MasterKey = "x" }},
+		{"an empty admin token", "is empty", func(c *server.Config) { c.Data, c.AdminToken = empty, "" }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := servertest.Try(t, servertest.Options{Config: c.config})
+			if !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("got %v, want one line with %q", err, c.want)
+			}
+		})
+	}
+	servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.Listen, c.DevPublic = "0.0.0.0:0", true }})
+}
+
+func TestListeners(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) {
+		c.ScanListen, c.AdminListen = "localhost:0", "127.0.0.2:0"
+	}})
+	address := map[string]string{}
+	for _, m := range regexp.MustCompile(`msg=listening address=(\S+) wire=(\S+) scan=(\S+) admin=(\S+)`).FindAllStringSubmatch(s.Log(), -1) {
+		for i, what := range []string{"wire", "scan", "admin"} {
+			if m[i+2] == "true" {
+				address[what] = "http://" + m[1]
+			}
+		}
+	}
+	if len(address) != 3 || address["wire"] != s.URL {
+		t.Fatalf("listening at %v", address)
+	}
+	for path, where := range map[string]string{"POST /scan/v1/resolve": "scan", "GET /admin/v1/settings": "admin", "GET /metrics": "admin", "GET /cgi-bin/token": "wire"} {
+		method, path, _ := strings.Cut(path, " ")
+		for what, url := range address {
+			r, err := http.NewRequest(method, url+path, strings.NewReader(`{"text":"x"}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := s.Send(r)
+			// The wire answers every path; another listener has a 404.
+			here := a.Status == 200 && !strings.Contains(a.Body, `"errcode":40066`)
+			if here != (what == where) {
+				t.Errorf("%s at the %s listener: %d %.100s", path, what, a.Status, a.Body)
+			}
+			for _, path := range []string{"/healthz", "/readyz", "/openapi.json"} {
+				if r, err = http.NewRequest("GET", url+path, nil); err != nil {
+					t.Fatal(err)
+				} else if a := s.Send(r); a.Status != 200 {
+					t.Errorf("%s at the %s listener: %d", path, what, a.Status)
+				}
+			}
+		}
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	s.OK("shop", "get", "")
+	s.Do("POST", "/cgi-bin/any/path/of/a/stranger", "")
+	s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/t/7"}`)
+	s.Do("POST", "/scan/v1/explain", `{"text":"https://shop.example/t/7"}`) // is no scan
+	text := s.Do("GET", "/metrics", "").Body
+	for _, line := range []string{
+		`qrjump_calls_total{endpoint="/cgi-bin/wxopen/qrcodejumpget",errcode="0"} 1`,
+		`qrjump_calls_total{endpoint="/cgi-bin/token",errcode="0"} 1`,
+		`qrjump_calls_total{endpoint="unknown",errcode="40066"} 1`,
+		`qrjump_scans_total{action="open_mini_program"} 1`,
+		`qrjump_rules 1`, `qrjump_index_behind 0`, `qrjump_call_seconds_count{endpoint="unknown"} 1`,
+	} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("no line %s", line)
+		}
+	}
+	for _, never := range []string{"shop.example", "stranger", `"shop"`} {
+		if strings.Contains(text, never) {
+			t.Errorf("%s is in the metrics", never)
+		}
+	}
+}
+
+// The caller's address is the connection's, or the one that a trusted proxy saw.
+func TestForwardedFor(t *testing.T) {
+	t.Parallel()
+	fenced := strings.Replace(shop, "versions:", "ip_allowlist: [203.0.113.0/24, '2001:db8::/32'], versions:", 1)
+	for _, c := range []struct {
+		name    string
+		proxies []string
+		header  string
+		want    string // the address in the answer; "" = a token
+	}{
+		{"nobody is trusted", nil, "203.0.113.9", "127.0.0.1"},
+		{"another is trusted", []string{"10.0.0.0/8"}, "203.0.113.9", "127.0.0.1"},
+		{"the proxy is trusted", []string{"127.0.0.0/8"}, "203.0.113.9", ""},
+		{"what stands left a stranger may have written", []string{"127.0.0.0/8"}, "203.0.113.9, 198.51.100.1", "198.51.100.1"},
+		{"two proxies", []string{"127.0.0.0/8", "10.0.0.0/8"}, "198.51.100.1, 203.0.113.9, 10.1.1.1", ""},
+		{"no header", []string{"127.0.0.0/8"}, "", "127.0.0.1"},
+		{"not an address", []string{"127.0.0.0/8"}, "203.0.113.9, unknown", "127.0.0.1"},
+		{"mapped to version 6", []string{"127.0.0.0/8"}, "::ffff:203.0.113.9", ""},
+		{"version 6", []string{"127.0.0.0/8"}, "2001:db8::7", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := servertest.Start(t, servertest.Options{Seed: fenced, Config: func(config *server.Config) { config.TrustedProxy = c.proxies }})
+			r := s.Request("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=secret-shop", "")
+			if c.header != "" {
+				r.Header.Set("X-Forwarded-For", c.header)
+			}
+			a := s.Send(r)
+			if c.want == "" {
+				var issued struct {
+					Token string `json:"access_token"`
+				}
+				if a.JSON(t, &issued); issued.Token == "" {
+					t.Fatal(a.Body)
+				}
+				s.Hide(issued.Token)
+			} else if !strings.Contains(a.Body, "invalid ip "+c.want+" ipv6 ") {
+				t.Errorf("got %s, want %s", a.Body, c.want)
+			}
+		})
+	}
+}
+
+// SIGTERM: what runs is finished, nothing new comes in.
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	asked, answer := make(chan bool, 1), make(chan bool)
+	release := sync.OnceFunc(func() { close(answer) })
+	var file string
+	host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- true
+		<-answer
+		io.WriteString(w, file)
+	}))
+	t.Cleanup(host.Close)
+	t.Cleanup(release) // before the host closes, which waits
+	data := filepath.Join(t.TempDir(), "data")
+	s := servertest.Start(t, servertest.Options{Data: data, Seed: strings.Replace(shop, "trust", "fetch", 1)})
+	var confirm struct {
+		Content string `json:"file_content"`
+	}
+	s.OK("shop", "download", "").JSON(t, &confirm)
+	file = confirm.Content
+
+	added := make(chan servertest.Answer, 1)
+	go func() {
+		added <- s.Rule("shop", "add", `{"prefix":"`+host.URL+`/x","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":3}`)
+	}()
+	<-asked
+	stopped := make(chan bool)
+	go func() { s.Stop(); close(stopped) }()
+	for {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+		if err != nil {
+			break // the listener is closed
+		}
+		conn.Close()
+	}
+	select {
+	case <-stopped:
+		t.Error("the server did not wait for the running call")
+	default:
+	}
+	release()
+	if a := <-added; a.Code(t) != 0 {
+		t.Errorf("the running call: %s", a.Body)
+	}
+	<-stopped
+	again := servertest.Start(t, servertest.Options{Data: data, Config: func(c *server.Config) { c.Dev, c.Emulator = false, true }})
+	if a := again.Admin("GET", "/rules?owner=shop", ""); !strings.Contains(a.Body, host.URL) {
+		t.Errorf("what was acknowledged is gone: %s", a.Body)
+	}
+}
+
+func TestRun(t *testing.T) {
+	t.Parallel()
+	c := server.Default()
+	c.Data, c.Listen, c.LogFormat = filepath.Join(t.TempDir(), "data"), "127.0.0.1:0", "json"
+	ctx, cancel := context.WithCancel(t.Context())
+	r, w := io.Pipe()
+	var stderr bytes.Buffer
+	ended := make(chan error)
+	go func() { ended <- server.Run(ctx, c, w, &stderr); w.Close() }()
+	out := bufio.NewReader(r)
+	line, err := out.ReadString('\n')
+	if err != nil || !regexp.MustCompile(`^qrjump ready http://127\.0\.0\.1:[0-9]+\n$`).MatchString(line) {
+		t.Fatalf("%q %v", line, err)
+	}
+	resp, err := http.Get(strings.TrimSpace(strings.TrimPrefix(line, "qrjump ready ")) + "/readyz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	if rest, err := io.ReadAll(out); len(rest) > 0 || err != nil {
+		t.Errorf("more on standard output: %q %v", rest, err)
+	}
+	token, err := os.ReadFile(filepath.Join(c.Data, "admin-token"))
+	if err != nil || strings.Contains(stderr.String(), strings.TrimSpace(string(token))) {
+		t.Errorf("the admin token is in the log, or not in its file: %v", err)
+	}
+	for _, name := range []string{"admin-token", "master.key"} {
+		if info, err := os.Stat(filepath.Join(c.Data, name)); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v %v", name, info.Mode(), err)
+		}
+	}
+	if !strings.HasPrefix(stderr.String(), "{") {
+		t.Errorf("the log is no JSON: %s", stderr.String())
+	}
+}
+
+func TestMasterKey(t *testing.T) {
+	t.Parallel()
+	data := filepath.Join(t.TempDir(), "data")
+	path := filepath.Join(data, "master.key")
+	o := servertest.Options{Data: data, Seed: shop}
+	s := servertest.Start(t, o)
+	token := s.Token("shop")
+	s.Stop()
+	key, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		file string // "" = none
+		env  string
+		want string // "" = it starts
+	}{
+		"missing":                            {"", "", "missing"},
+		"another":                            {strings.Repeat("0", 64), "", "is not the one"},
+		"not a key":                          {"hello", "", "64 hexadecimal digits"},
+		"too short":                          {strings.Repeat("0", 62), "", "64 hexadecimal digits"},
+		"another in the environment":         {string(key), strings.Repeat("0", 64), "QRJUMP_MASTER_KEY"},
+		"in the environment, without a file": {"", strings.TrimSpace(string(key)), ""},
+		"in the file":                        {string(key), "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			os.Remove(path)
+			if c.file != "" {
+				if err := os.WriteFile(path, []byte(c.file), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			again := o
+			again.Config = func(config *server.Config) { config.MasterKey = c.env }
+			s, err := servertest.Try(t, again)
+			if c.want != "" {
+				if !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+					t.Errorf("got %v, want %q", err, c.want)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a := s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+token, ""); a.Code(t) != 0 {
+				t.Errorf("a token from before the restart: %s", a.Body)
+			}
+			s.Hide(token)
+			s.Stop()
+		})
+	}
+}

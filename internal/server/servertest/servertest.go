@@ -1,0 +1,384 @@
+// Package servertest starts a server for this module's own tests: clock and
+// chance are the test's, the log is at hand, and when the test ends nothing
+// that lets anybody in may have been written anywhere. For tests of others
+// there is qrjumptest.
+package servertest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/outbound"
+	"github.com/qrjump/qrjump/internal/server"
+)
+
+// Began is when every test's server starts, unless it says otherwise.
+var Began = time.Date(2026, 1, 15, 10, 0, 0, 0, time.FixedZone("", 8*3600))
+
+// AdminToken is the admin token of every test's server.
+const AdminToken = "qra_the-admin-token-of-a-test"
+
+// Options say what differs from "qrjump serve --dev" on a loopback port.
+type Options struct {
+	Seed        string // YAML; "" = the demo seed
+	Data        string // "" = a new folder
+	Guarded     bool   // without --dev
+	Emulator    bool
+	Config      func(*server.Config)
+	Began       time.Time // zero = Began
+	Outbound    *outbound.Client
+	BodyTimeout time.Duration
+	// Undeclared lets calls answer codes that their endpoint's line does not name.
+	Undeclared bool
+}
+
+// Server is a running server.
+type Server struct {
+	*server.Server
+	// Clock is the real time of the server; it moves by Step only.
+	Clock *Clock
+
+	t       testing.TB
+	chance  *chance
+	options Options
+	logs    *log
+	mu      sync.Mutex
+	secrets []string
+	tokens  map[string]string
+	stop    sync.Once
+}
+
+// Clock is a real time that a test moves.
+type Clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+// Now is the time.
+func (c *Clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+// Step moves the time on.
+func (c *Clock) Step(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// chance is a seeded source that many may read. Every start in a new folder
+// has the same one; a start in a folder that was used must not draw again what
+// is there already.
+type chance struct {
+	mu     sync.Mutex
+	source *rand.ChaCha8
+}
+
+var restarts atomic.Int64
+
+// Reseed makes what is drawn from now on independent of what the start drew.
+func (s *Server) Reseed() {
+	s.chance.mu.Lock()
+	defer s.chance.mu.Unlock()
+	s.chance.source.Seed([32]byte{2})
+}
+
+func (c *chance) Read(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.source.Read(b)
+}
+
+type log struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *log) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// Start starts a server that stops with the test.
+func Start(t testing.TB, o Options) *Server {
+	t.Helper()
+	s, err := Try(t, o)
+	if err != nil {
+		t.Fatalf("starting the server: %v", err)
+	}
+	return s
+}
+
+// Try is Start for a start that may fail.
+func Try(t testing.TB, o Options) (*Server, error) {
+	t.Helper()
+	folder := filepath.Join(t.TempDir(), "data")
+	if o.Data == "" {
+		o.Data = folder
+	}
+	c := server.Default()
+	c.Data, c.Listen, c.Dev, c.Emulator, c.AdminToken = o.Data, "127.0.0.1:0", !o.Guarded, o.Emulator, AdminToken
+	if o.Seed != "" {
+		c.Seed = filepath.Join(t.TempDir(), "seed.yaml")
+		if err := os.WriteFile(c.Seed, []byte(o.Seed), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if o.Config != nil {
+		o.Config(&c)
+	}
+	if o.Began.IsZero() {
+		o.Began = Began
+	}
+	s := &Server{Clock: &Clock{now: o.Began}, t: t, options: o, logs: &log{}, tokens: map[string]string{}}
+	s.secrets = []string{AdminToken, "secret0001", "secret0002", "secret0003", "0123456789abcdef", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}
+	for _, found := range regexp.MustCompile(`(?:secret|marketcode_key|aes_key): *([^,}\s]+)`).FindAllStringSubmatch(o.Seed, -1) {
+		s.secrets = append(s.secrets, found[1])
+	}
+	seed := [32]byte{1}
+	if o.Data != folder {
+		seed[1] = byte(restarts.Add(1))
+	}
+	s.chance = &chance{source: rand.NewChaCha8(seed)}
+	var err error
+	s.Server, err = server.Start(context.Background(), c, s.logs, server.Seams{
+		RealNow: s.Clock.Now, Random: s.chance, Outbound: o.Outbound, BodyTimeout: o.BodyTimeout, ExportWork: 4,
+	})
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() {
+		s.NothingLeaked()
+		s.Stop()
+		if t.Failed() {
+			text := s.Log()
+			t.Logf("the end of the log:\n%s", text[max(0, len(text)-4000):])
+		}
+	})
+	return s, nil
+}
+
+// Renew brings the emulator back to the seed, for the next row of a table,
+// whose faults are from now on those of t.
+func (s *Server) Renew(t testing.TB) {
+	t.Helper()
+	s.t = t
+	s.Admin("POST", "/emulator/reset", "")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.tokens)
+}
+
+// Stop stops the server before the test ends.
+func (s *Server) Stop() {
+	s.t.Helper()
+	s.stop.Do(func() {
+		if err := s.Close(); err != nil {
+			s.t.Errorf("stopping the server: %v", err)
+		}
+	})
+}
+
+// Log is everything that was logged so far.
+func (s *Server) Log() string { return s.logs.String() }
+
+// Hide adds a text that nobody may see in the log.
+func (s *Server) Hide(secret string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.secrets = append(s.secrets, secret)
+}
+
+// NothingLeaked fails the test if a secret or token stands in the log, or an
+// endpoint answered a code that its line does not name.
+func (s *Server) NothingLeaked() {
+	s.t.Helper()
+	text := s.Log()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, secret := range s.secrets {
+		if i := strings.Index(text, secret); i >= 0 {
+			s.t.Errorf("%q stands in the log: …%s…", secret, text[max(0, i-200):min(len(text), i+len(secret)+20)])
+		}
+	}
+	if i := strings.Index(text, "undeclared="); i >= 0 && !s.options.Undeclared {
+		s.t.Errorf("an endpoint's line does not name a code that it answered: %s", text[max(0, i-300):i])
+	}
+}
+
+// Answer is what came back.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   string
+}
+
+// JSON reads the answer into a value.
+func (a Answer) JSON(t testing.TB, into any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(a.Body), into); err != nil {
+		t.Fatalf("%v: %.500s", err, a.Body)
+	}
+}
+
+// Code is the errcode of the answer; 0 where it has none.
+func (a Answer) Code(t testing.TB) int {
+	t.Helper()
+	var e struct{ ErrCode int }
+	a.JSON(t, &e)
+	return e.ErrCode
+}
+
+// RID is the request id at the end of an error's text.
+func (a Answer) RID(t testing.TB) string {
+	t.Helper()
+	var e struct{ ErrMsg string }
+	a.JSON(t, &e)
+	_, rid, found := strings.Cut(e.ErrMsg, " rid: ")
+	if !found {
+		t.Fatalf("no request id in %s", a.Body)
+	}
+	return rid
+}
+
+// Send sends one request on a connection of its own and fails the test if no
+// answer comes.
+func (s *Server) Send(r *http.Request) Answer {
+	s.t.Helper()
+	a, err := s.TrySend(r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return a
+}
+
+// TrySend is Send for a connection that may break. It has a connection of its
+// own, because net/http repeats some requests on an old one.
+func (s *Server) TrySend(r *http.Request) (Answer, error) {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := client.Do(r)
+	if err != nil {
+		return Answer{}, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return Answer{Status: resp.StatusCode, Header: resp.Header, Body: string(body)}, err
+}
+
+// Request makes a request; header lines are "Name: value".
+func (s *Server) Request(method, path, body string, header ...string) *http.Request {
+	s.t.Helper()
+	var send io.Reader
+	if body != "" {
+		send = strings.NewReader(body)
+	}
+	r, err := http.NewRequest(method, s.URL+path, send)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, line := range header {
+		name, value, _ := strings.Cut(line, ": ")
+		if r.Header.Set(name, value); name == "Host" {
+			r.Host = value
+		}
+	}
+	return r
+}
+
+// Do sends a request.
+func (s *Server) Do(method, path, body string, header ...string) Answer {
+	s.t.Helper()
+	return s.Send(s.Request(method, path, body, header...))
+}
+
+// Admin makes a call of the admin API with its token; anything but 200 fails
+// the test.
+func (s *Server) Admin(method, path, body string) Answer {
+	s.t.Helper()
+	a := s.Do(method, "/admin/v1"+path, body, "Authorization: Bearer "+AdminToken, "Content-Type: application/json")
+	if a.Status/100 != 2 {
+		s.t.Fatalf("%s %s %s: %d %s", method, path, body, a.Status, a.Body)
+	}
+	return a
+}
+
+// Advance moves the emulator's clock.
+func (s *Server) Advance(d time.Duration) {
+	s.t.Helper()
+	s.Admin("PUT", "/emulator/clock", `{"advance":"`+d.String()+`"}`)
+}
+
+// Token is an account's access token, fetched at its first use. The secret of
+// an account is "secret-" and its AppID, except in the demo seed.
+func (s *Server) Token(appid string) string {
+	s.t.Helper()
+	s.mu.Lock()
+	token := s.tokens[appid]
+	s.mu.Unlock()
+	if token == "" {
+		token = s.NewToken(appid)
+	}
+	return token
+}
+
+// NewToken fetches an access token.
+func (s *Server) NewToken(appid string) string {
+	s.t.Helper()
+	secret := "secret-" + appid
+	switch appid {
+	case "wxminiprogram0001":
+		secret = "secret0001"
+	case "wxserviceacct0001":
+		secret = "secret0002"
+	}
+	a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid="+appid+"&secret="+secret, "")
+	var issued struct {
+		Token string `json:"access_token"`
+	}
+	if a.JSON(s.t, &issued); issued.Token == "" {
+		s.t.Fatalf("no token for %s: %s", appid, a.Body)
+	}
+	s.Hide(issued.Token)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tokens[appid] = issued.Token
+	return issued.Token
+}
+
+// Rule makes a call of the jump-rule family as an account: Rule("shop", "add", …).
+func (s *Server) Rule(appid, call, body string) Answer {
+	s.t.Helper()
+	return s.Do("POST", "/cgi-bin/wxopen/qrcodejump"+call+"?access_token="+s.Token(appid), body, "Content-Type: application/json")
+}
+
+// OK is Rule for a call that must succeed.
+func (s *Server) OK(appid, call, body string) Answer {
+	s.t.Helper()
+	a := s.Rule(appid, call, body)
+	if a.Code(s.t) != 0 {
+		s.t.Fatalf("%s as %s: %s", call, appid, a.Body)
+	}
+	return a
+}

@@ -1,0 +1,233 @@
+package server
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	caLife    = 10 * 365 * 24 * time.Hour
+	leafLife  = 397 * 24 * time.Hour // some systems refuse more than 398 days
+	leafFresh = 30 * 24 * time.Hour  // so long before its end a leaf is made anew
+	backdate  = 24 * time.Hour       // clocks of clients may be behind
+)
+
+// devNames and devAddresses are whom the leaf of --tls-dev speaks for.
+var (
+	devNames     = []string{"api.weixin.qq.com", "mp.weixin.qq.com", "localhost"}
+	devAddresses = []net.IP{net.IPv4(127, 0, 0, 1).To4(), net.IPv6loopback}
+)
+
+// localCA is the authority of --tls-dev, for SDKs whose address is fixed. Its
+// certificate says that it may speak for weixin.qq.com and this machine only,
+// so that who trusts it does not hand over the rest of the web with it.
+type localCA struct {
+	dir  string // DIR/tls
+	now  func() time.Time
+	cert *x509.Certificate
+	key  crypto.Signer
+
+	mu   sync.Mutex
+	leaf *tls.Certificate
+}
+
+// CAFile is where --tls-dev keeps the certificate that clients shall trust.
+func CAFile(data string) string { return filepath.Join(data, "tls", "ca.pem") }
+
+// openLocalCA reads the authority, made once, and its leaf.
+func openLocalCA(data string, now func() time.Time) (*localCA, error) {
+	ca := &localCA{dir: filepath.Join(data, "tls"), now: now}
+	if err := os.MkdirAll(ca.dir, 0o700); err != nil {
+		return nil, usage("making the folder of --tls-dev: %v", err)
+	}
+	err := ca.read(CAFile(data), filepath.Join(ca.dir, "ca.key"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, usage("%s is there, its key is not: delete the folder %s, and trust the ca.pem that the next start makes", CAFile(data), ca.dir)
+	}
+	if err != nil {
+		return nil, usage("the authority of --tls-dev cannot be used (%v): delete the folder %s, and trust the ca.pem that the next start makes", err, ca.dir)
+	}
+	// What cannot be read, or is another authority's, is made anew.
+	if text, err := os.ReadFile(ca.leafFile()); err == nil {
+		if leaf, err := tls.X509KeyPair(text, text); err == nil && leaf.Leaf.CheckSignatureFrom(ca.cert) == nil {
+			ca.leaf = &leaf
+		}
+	}
+	_, err = ca.get(nil)
+	return ca, err
+}
+
+func (ca *localCA) leafFile() string { return filepath.Join(ca.dir, "server.pem") }
+
+// read opens the authority, or makes it where there is none.
+func (ca *localCA) read(certFile, keyFile string) error {
+	cert, err := os.ReadFile(certFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ca.make(certFile, keyFile)
+	}
+	if err != nil {
+		return err
+	}
+	key, err := os.ReadFile(keyFile)
+	if err != nil {
+		return err
+	}
+	read, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return err
+	}
+	signer, ok := read.PrivateKey.(crypto.Signer)
+	if !ok || !read.Leaf.IsCA {
+		return errors.New("it is no authority")
+	}
+	if !ca.now().Before(read.Leaf.NotAfter) {
+		return fmt.Errorf("it ended on %s", read.Leaf.NotAfter.Format(time.DateOnly))
+	}
+	ca.cert, ca.key = read.Leaf, signer
+	return nil
+}
+
+// make draws the authority. The certificate is written last: where it is, the
+// key is too.
+func (ca *localCA) make(certFile, keyFile string) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	var id [4]byte
+	_, _ = rand.Read(id[:]) // it never fails
+	now := ca.now()
+	template := &x509.Certificate{
+		// Two authorities of one machine have different names.
+		Subject:               pkix.Name{CommonName: "qrjump development CA " + hex.EncodeToString(id[:])},
+		NotBefore:             now.Add(-backdate),
+		NotAfter:              now.Add(caLife),
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true, IsCA: true, MaxPathLenZero: true,
+		PermittedDNSDomainsCritical: true,
+		PermittedDNSDomains:         []string{"weixin.qq.com", "localhost"},
+		PermittedIPRanges: []*net.IPNet{
+			{IP: net.IPv4(127, 0, 0, 0).To4(), Mask: net.CIDRMask(8, 32)},
+			{IP: net.IPv6loopback, Mask: net.CIDRMask(128, 128)},
+		},
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return err
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	if err := replaceFile(keyFile, block("PRIVATE KEY", secret), 0o600); err != nil {
+		return err
+	}
+	if err := replaceFile(certFile, block("CERTIFICATE", cert), 0o644); err != nil {
+		return err
+	}
+	ca.key = key
+	ca.cert, err = x509.ParseCertificate(cert)
+	return err
+}
+
+// get returns the leaf, made anew near its end: no timer watches it.
+func (ca *localCA) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
+	if ca.leaf != nil && ca.serves(ca.leaf.Leaf) {
+		return ca.leaf, nil
+	}
+	leaf, err := ca.issue()
+	if err != nil {
+		return nil, fmt.Errorf("making the certificate of --tls-dev: %w", err)
+	}
+	ca.leaf = leaf
+	return leaf, nil
+}
+
+// serves reports whether a leaf has all names and time enough.
+func (ca *localCA) serves(leaf *x509.Certificate) bool {
+	now := ca.now()
+	return !now.Before(leaf.NotBefore) && now.Add(leafFresh).Before(leaf.NotAfter) && slices.Equal(leaf.DNSNames, devNames) &&
+		slices.EqualFunc(leaf.IPAddresses, devAddresses, net.IP.Equal)
+}
+
+func (ca *localCA) issue() (*tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	now := ca.now()
+	cert, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		Subject:     pkix.Name{CommonName: devNames[0]},
+		NotBefore:   now.Add(-backdate),
+		NotAfter:    now.Add(leafLife),
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames:    devNames, IPAddresses: devAddresses,
+		BasicConstraintsValid: true,
+	}, ca.cert, key.Public(), ca.key)
+	if err != nil {
+		return nil, err
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	// One file, so that certificate and key are always of each other.
+	text := slices.Concat(block("CERTIFICATE", cert), block("PRIVATE KEY", secret))
+	if err := replaceFile(ca.leafFile(), text, 0o600); err != nil {
+		return nil, err
+	}
+	leaf, err := tls.X509KeyPair(text, text)
+	return &leaf, err
+}
+
+func block(kind string, content []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: content})
+}
+
+// replaceFile writes a file as a whole: after a crash there is the old one or
+// the new one, on the disk before anything that depends on it.
+func replaceFile(path string, text []byte, mode fs.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone already when all is well
+	_, err = f.ReadFrom(bytes.NewReader(text))
+	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return moveFile(f.Name(), path)
+}
+
+// moveFile renames a file durably.
+func moveFile(from, to string) error {
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(to))
+	if err != nil {
+		return fmt.Errorf("making %s durable: %w", to, err)
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}

@@ -1,0 +1,229 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/vault"
+)
+
+// Turn replaces the master key of a database that no server uses: every key is
+// sealed anew by the new master key, and every other secret by a new sealing
+// key. Hashes stay, so what was issued is accepted as before; the keys of codes
+// and openids stay, so what was printed reads as before.
+type Turn struct {
+	Config     Config // Data, Database and MasterKey
+	NewKeyFile string // holds the new master key; "" = a random one
+	Random     io.Reader
+	// Reached is told of every step; its error ends the turn there, as a crash would.
+	Reached func(step string) error
+}
+
+// Turned is what a turn did.
+type Turned struct {
+	Keys, Secrets int
+	// Finished: an earlier turn was cut off, and all that was left of it is done.
+	Finished bool
+	// File is where the new master key is; "" = its owner must put it into the environment.
+	File string
+}
+
+// The steps of a turn. Until the commit the old master key opens everything,
+// from then on the new one does, which is on the disk by then.
+const (
+	stepKeyWritten = "the new key is written"
+	stepSealing    = "a key is sealed anew"
+	stepCommitted  = "the database is sealed anew"
+	stepMoved      = "the new key is in its place"
+)
+
+func newMasterFile(data string) string { return masterFile(data) + ".new" }
+
+// Run turns the master key. After an error or a crash, at whatever moment, the
+// next start works: with the old key or with the new one.
+func (t Turn) Run(ctx context.Context) (Turned, error) {
+	var done Turned
+	if t.Random == nil {
+		t.Random = rand.Reader
+	}
+	if t.Reached == nil {
+		t.Reached = func(string) error { return nil }
+	}
+	inEnvironment := t.Config.MasterKey != ""
+	if inEnvironment && t.NewKeyFile == "" {
+		return done, usage("the master key is in QRJUMP_MASTER_KEY, so the new one cannot be put in its place: write it to a file (openssl rand -hex 32), " +
+			"name that with --new-key-file, and put it into QRJUMP_MASTER_KEY afterwards")
+	}
+	text, err := t.newText()
+	if err != nil {
+		return done, err
+	}
+	s, err := t.open(ctx)
+	if err != nil {
+		return done, err
+	}
+	defer s.Close()
+	ring, err := openKeyring(ctx, t.Config, s, t.Random)
+	if err != nil {
+		return done, err
+	}
+	if !inEnvironment {
+		done.File = ring.where
+	}
+	if done.Finished = ring.finished; done.Finished {
+		return done, nil
+	}
+	new, err := parseKey(text, t.NewKeyFile)
+	if err != nil {
+		return done, err
+	}
+	sealed, err := s.SealedKey(ctx, dataKey)
+	if err != nil {
+		return done, err
+	}
+	if _, err := new.Open(place(dataKey), sealed); err == nil {
+		if _, err := ring.master.Open(place(dataKey), sealed); err == nil {
+			return done, usage("the key in %s is the master key already: give another", t.NewKeyFile)
+		}
+		done.Finished = true // only the environment has the old one still
+		return done, nil
+	}
+	old, err := ring.vault(ctx) // and with it the old master key
+	if err != nil {
+		return done, err
+	}
+	if !inEnvironment {
+		if err := replaceFile(newMasterFile(t.Config.Data), []byte(text+"\n"), 0o600); err != nil {
+			return done, fmt.Errorf("writing the new master key: %w", err)
+		}
+	}
+	if err := t.Reached(stepKeyWritten); err != nil {
+		return done, err
+	}
+	if done.Keys, done.Secrets, err = t.reseal(ctx, s, ring.master, new, old); err != nil {
+		return done, err
+	}
+	if err := t.Reached(stepCommitted); err != nil {
+		return done, err
+	}
+	if !inEnvironment {
+		err := moveFile(newMasterFile(t.Config.Data), masterFile(t.Config.Data))
+		// A server that has started since may have done so.
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return done, fmt.Errorf("putting the new master key into its place (the next start does it): %w", err)
+		}
+	}
+	return done, t.Reached(stepMoved)
+}
+
+// newText is the new master key as its file holds it.
+func (t Turn) newText() (string, error) {
+	if t.NewKeyFile == "" {
+		secret, err := vault.NewSecret(t.Random)
+		return hex.EncodeToString(secret), err
+	}
+	text, err := os.ReadFile(t.NewKeyFile)
+	if err != nil {
+		return "", usage("--new-key-file: %v", err)
+	}
+	_, err = parseKey(string(text), t.NewKeyFile)
+	return strings.TrimSpace(string(text)), err
+}
+
+// open opens a database that there is: a turn makes none.
+func (t Turn) open(ctx context.Context) (*store.Store, error) {
+	if t.Config.Data == "" {
+		return nil, usage("--data is empty: name a folder")
+	}
+	need := t.Config.Data
+	if t.Config.Database == "" {
+		need = filepath.Join(t.Config.Data, "qrjump.db")
+	}
+	if _, err := os.Stat(need); err != nil {
+		return nil, usage("there is no database to turn the key of: %v", err)
+	}
+	s, err := store.OpenAlone(ctx, store.Target{URL: t.Config.Database, Dir: t.Config.Data})
+	if err != nil {
+		return nil, usageError{err}
+	}
+	sealed, err := s.SealedKey(ctx, dataKey)
+	if err == nil && sealed == "" {
+		err = usage("the database has no keys yet: the first start of a server makes them")
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// reseal does in one transaction all that the database has of a turn.
+func (t Turn) reseal(ctx context.Context, s *store.Store, oldMaster, newMaster, old *vault.Key) (keys, secrets int, err error) {
+	sealing, err := vault.NewSecret(t.Random)
+	if err != nil {
+		return 0, 0, err
+	}
+	sealer, err := vault.NewKey(sealing)
+	if err != nil {
+		return 0, 0, err
+	}
+	names := map[string]bool{} // a set, because the transaction may run again
+	secrets, err = s.Reseal(ctx, func(name, sealed string) (string, error) {
+		secret, err := oldMaster.Open(place(name), sealed)
+		if err != nil {
+			return "", fmt.Errorf("the key %s: %w", name, err)
+		}
+		if err := t.Reached(stepSealing); err != nil {
+			return "", err
+		}
+		names[name] = true
+		if name == sealKey {
+			secret = sealing
+		}
+		return newMaster.Seal(place(name), secret), nil
+	}, func(where, sealed string) (string, error) {
+		secret, err := old.Open(where, sealed)
+		if err != nil {
+			// The place may be the hash of a token, but never a secret.
+			return "", fmt.Errorf("%s: %w; nothing was changed", where, err)
+		}
+		return sealer.Seal(where, secret), nil
+	})
+	if errors.Is(err, store.ErrInUse) {
+		err = usageError{err}
+	}
+	return len(names), secrets, err
+}
+
+// finishTurn puts a new master key into its place when the database is sealed
+// by it already: the process that turned the key ended in between. A new key
+// of a turn that never came so far opens nothing, and stays where it is; keys
+// are not for programs to delete.
+func finishTurn(c Config, sealed string) (bool, error) {
+	text, err := os.ReadFile(newMasterFile(c.Data))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, usage("reading the new master key: %v", err)
+	}
+	key, err := parseKey(string(text), newMasterFile(c.Data))
+	if err != nil {
+		return false, nil
+	}
+	if _, err := key.Open(place(dataKey), sealed); err != nil {
+		return false, nil
+	}
+	if err := moveFile(newMasterFile(c.Data), masterFile(c.Data)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("putting the new master key into its place: %w", err)
+	}
+	return true, nil
+}

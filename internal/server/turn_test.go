@@ -1,0 +1,300 @@
+package server_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+func (p place) master() string { return filepath.Join(p.data, "master.key") }
+
+func content(t *testing.T, file string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// works checks what needs each of the keys: a hashed token, a sealed one, a
+// scan key, a code's text, a package and its key, an openid.
+func (l life) works(t *testing.T, s *servertest.Server) {
+	t.Helper()
+	for _, secret := range []string{l.token, l.scanKey, l.stable, l.ticket} {
+		s.Hide(secret)
+	}
+	if got := stableToken(t, s); got != l.stable {
+		t.Error("the stable token is another")
+	}
+	_, text, whole := look(t, s, l.batch, indexes[0])
+	if whole != l.codes[0] {
+		t.Errorf("code 0 is %s, was %s", whole, l.codes[0])
+	}
+	if got := decided(t, l.scan(t, s, text)); got != l.decisions[0] {
+		t.Errorf("code 0 opens %s, opened %s", got, l.decisions[0])
+	}
+	if got := codesCall(t, s, l.token, "applycodedownload", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":499}`, l.batch)).Body; got != l.segment {
+		t.Errorf("the package is another: %.200s", got)
+	}
+	if a := s.Admin("GET", "/users/bob/openid?appid=shop&namespace=phones", ""); !strings.Contains(a.Body, l.openid) {
+		t.Errorf("the openid was %s, is %s", l.openid, a.Body)
+	}
+}
+
+// Everything sealed is sealed anew; nothing printed or issued changes.
+func TestTurningTheMasterKeyChangesNothingElse(t *testing.T) {
+	t.Parallel()
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		t.Parallel()
+		p := where(t)
+		s := p.start(t, servertest.Options{Seed: brand})
+		l := live(t, s)
+		before := rowsIn(t, exported(t, s))
+
+		if _, err := (server.Turn{Config: p.config()}).Run(t.Context()); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "in use") {
+			t.Fatalf("while a server runs: %v", err)
+		}
+		s.Stop()
+		old := content(t, p.master())
+		done, err := server.Turn{Config: p.config()}.Run(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A package key, a message token, an EncodingAESKey and a stable token at
+		// least; five keys.
+		if done.Keys < 5 || done.Secrets < 4 || done.Finished || done.File != p.master() {
+			t.Errorf("it says %+v", done)
+		}
+		turned := content(t, p.master())
+		if bytes.Equal(old, turned) {
+			t.Error("the master key is the same")
+		}
+		if info, err := os.Stat(p.master()); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("the master key: %v %v", info, err)
+		}
+		if _, err := os.Stat(p.master() + ".new"); err == nil {
+			t.Error("the new key is there twice")
+		}
+
+		// The old key opens nothing any more: not from its file, not from the environment.
+		if err := os.WriteFile(p.master(), old, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for name, o := range map[string]servertest.Options{
+			"is not the one":    {},
+			"QRJUMP_MASTER_KEY": {Config: func(c *server.Config) { c.MasterKey = string(old) }},
+		} {
+			if _, err := p.try(t, o); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("with the old key: %v, want one line with %q", err, name)
+			}
+		}
+		if _, err := (server.Turn{Config: p.config()}).Run(t.Context()); !errors.Is(err, server.ErrUsage) {
+			t.Errorf("turning with the old key: %v", err)
+		}
+		if err := os.WriteFile(p.master(), turned, 0o600); err != nil {
+			t.Fatal(err)
+		}
+
+		s = p.start(t, servertest.Options{})
+		after := rowsIn(t, exported(t, s))
+		changed := map[string]bool{}
+		for table, rows := range before {
+			if after[table] != rows {
+				changed[table] = true
+			}
+		}
+		for _, table := range []string{"access_tokens", "accounts", "components"} {
+			if !changed[table] {
+				t.Errorf("nothing in %s was sealed anew", table)
+			}
+		}
+		for _, table := range []string{"batches", "code_events", "links", "rules", "rule_changes", "publishes", "scan_keys", "seeds", "tickets", "logins", "domains", "meta"} {
+			if changed[table] {
+				t.Errorf("%s changed", table)
+			}
+		}
+		l.goesOn(t, s)
+	})
+}
+
+var errCrash = errors.New("the process ended here")
+
+// A turn that ends at any of its steps leaves a server that starts.
+func TestATurnThatIsCutOff(t *testing.T) {
+	t.Parallel()
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		t.Parallel()
+		p := where(t)
+		s := p.start(t, servertest.Options{Seed: brand})
+		l := live(t, s)
+		s.Stop()
+		steps := map[string]bool{}
+		for n := 1; ; n++ {
+			old := content(t, p.master())
+			hits, last := 0, ""
+			done, err := server.Turn{Config: p.config(), Reached: func(step string) error {
+				hits++
+				if hits < n {
+					return nil
+				}
+				last = step
+				return errCrash
+			}}.Run(t.Context())
+			if err == nil {
+				if done.Finished {
+					t.Errorf("step %d: it found something to finish", n)
+				}
+				break
+			}
+			if !errors.Is(err, errCrash) {
+				t.Fatalf("step %d: %v", n, err)
+			}
+			steps[last] = true
+			committed := last == "the database is sealed anew" || last == "the new key is in its place"
+			if n > 40 {
+				t.Fatalf("step %d is %q: it never ends", n, last)
+			}
+			s, err := p.try(t, servertest.Options{})
+			if err != nil {
+				t.Fatalf("after %q: %v", last, err)
+			}
+			l.works(t, s)
+			if told := strings.Contains(s.Log(), "was cut off"); told != (last == "the database is sealed anew") {
+				t.Errorf("after %q the log says %v", last, told)
+			}
+			s.Stop()
+			if same := bytes.Equal(content(t, p.master()), old); same == committed {
+				t.Errorf("after %q: the old key is the master key: %v", last, same)
+			}
+		}
+		if len(steps) != 4 {
+			t.Errorf("cut off at %v", steps)
+		}
+		l.goesOn(t, p.start(t, servertest.Options{}))
+	})
+}
+
+func TestATurnThatWasCutOffIsFinishedByTheNext(t *testing.T) {
+	t.Parallel()
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		t.Parallel()
+		p := where(t)
+		p.start(t, servertest.Options{Seed: brand}).Stop()
+		crash := server.Turn{Config: p.config(), Reached: func(step string) error {
+			if step == "the database is sealed anew" {
+				return errCrash
+			}
+			return nil
+		}}
+		if _, err := crash.Run(t.Context()); !errors.Is(err, errCrash) {
+			t.Fatal(err)
+		}
+		waiting := content(t, p.master()+".new")
+		done, err := server.Turn{Config: p.config()}.Run(t.Context())
+		if err != nil || !done.Finished || done.Keys != 0 {
+			t.Fatalf("%+v %v", done, err)
+		}
+		if !bytes.Equal(content(t, p.master()), waiting) {
+			t.Error("the key that waited is not the master key")
+		}
+		p.start(t, servertest.Options{}).Stop()
+
+		// The old file is gone as well: the new one is enough.
+		if _, err := crash.Run(t.Context()); !errors.Is(err, errCrash) {
+			t.Fatal(err)
+		}
+		if err := os.Remove(p.master()); err != nil {
+			t.Fatal(err)
+		}
+		p.start(t, servertest.Options{}).Stop()
+	})
+}
+
+func TestTheNewKeyOfAFile(t *testing.T) {
+	t.Parallel()
+	p := onSQLite(t)
+	p.start(t, servertest.Options{Seed: brand}).Stop()
+	file := filepath.Join(t.TempDir(), "new.key")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	turn := server.Turn{Config: p.config(), NewKeyFile: file}
+	old := content(t, p.master())
+	for text, want := range map[string]string{"": "64 hexadecimal digits", "hello": "64 hexadecimal digits", string(old): "is the master key already"} {
+		write(text)
+		if _, err := turn.Run(t.Context()); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: %v, want one line with %q", text, err, want)
+		}
+	}
+	fresh := strings.Repeat("5a", 32)
+	write("\t" + strings.ToUpper(fresh) + " \n\n")
+	if _, err := turn.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := string(content(t, p.master())); !strings.EqualFold(strings.TrimSpace(got), fresh) {
+		t.Error("another key than that of the file is the master key")
+	}
+	p.start(t, servertest.Options{}).Stop()
+
+	// In the environment the old key stays where it is, and so does the new one.
+	env := p.config()
+	env.MasterKey = fresh
+	if err := os.Remove(p.master()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (server.Turn{Config: env}).Run(t.Context()); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "--new-key-file") {
+		t.Errorf("without a file: %v", err)
+	}
+	next := strings.Repeat("a5", 32)
+	write(next)
+	done, err := server.Turn{Config: env, NewKeyFile: file}.Run(t.Context())
+	if err != nil || done.File != "" || done.Finished {
+		t.Fatalf("%+v %v", done, err)
+	}
+	// Whoever does not know whether it came so far asks once more.
+	if done, err = (server.Turn{Config: env, NewKeyFile: file}).Run(t.Context()); err != nil || !done.Finished || done.File != "" {
+		t.Errorf("again: %+v %v", done, err)
+	}
+	for _, name := range []string{"master.key", "master.key.new"} {
+		if _, err := os.Stat(filepath.Join(p.data, name)); err == nil {
+			t.Errorf("%s was made although the environment has the key", name)
+		}
+	}
+	for key, want := range map[string]bool{fresh: false, next: true} {
+		s, err := p.try(t, servertest.Options{Config: func(c *server.Config) { c.MasterKey = key }})
+		if (err == nil) != want {
+			t.Errorf("%.2s…: %v", key, err)
+		}
+		if err == nil {
+			s.Stop()
+		}
+	}
+}
+
+func TestNothingToTurn(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, c := range map[string]server.Config{
+		"no folder":   {Data: filepath.Join(dir, "none")},
+		"no database": {Data: dir},
+		"no name":     {},
+	} {
+		if _, err := (server.Turn{Config: c}).Run(t.Context()); !errors.Is(err, server.ErrUsage) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("it left %v %v", left, err)
+	}
+}

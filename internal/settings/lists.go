@@ -1,0 +1,70 @@
+package settings
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Limits are numbers by the path of an interface.
+type Limits map[string]int
+
+// UnmarshalJSON reads a new map: the one before may be in use, and what is no
+// longer named is no longer limited.
+func (l *Limits) UnmarshalJSON(b []byte) error {
+	var fresh map[string]int
+	if err := json.Unmarshal(b, &fresh); err != nil {
+		return errors.New("daily_limits: want an object of numbers by path")
+	}
+	if *l = fresh; fresh == nil {
+		*l = Limits{}
+	}
+	return nil
+}
+
+func (l Limits) validate(name string) error {
+	if len(l) > 1000 {
+		return fmt.Errorf("settings: %s has %d entries: want at most 1000", name, len(l))
+	}
+	for path, n := range l {
+		if !strings.HasPrefix(path, "/") || len(path) > 128 {
+			return fmt.Errorf("settings: %s names %.130q: want the path of an interface, such as /cgi-bin/stable_token", name, path)
+		}
+		if n < 1 || n > 1_000_000_000 {
+			return fmt.Errorf("settings: %s of %s is %d: want 1 to 1000000000", name, path, n)
+		}
+	}
+	return nil
+}
+
+// Addresses are IP addresses and ranges.
+type Addresses []string
+
+// UnmarshalJSON reads a new list: the one before may be in use.
+func (a *Addresses) UnmarshalJSON(b []byte) error {
+	var fresh []string
+	if err := json.Unmarshal(b, &fresh); err != nil {
+		return errors.New("want a list of addresses")
+	}
+	if *a = fresh; fresh == nil {
+		*a = Addresses{}
+	}
+	return nil
+}
+
+func (a Addresses) validate(name string) error {
+	if len(a) > 256 {
+		return fmt.Errorf("settings: %s has %d entries: want at most 256", name, len(a))
+	}
+	for _, text := range a {
+		if _, err := netip.ParseAddr(text); err == nil {
+			continue
+		}
+		if _, err := netip.ParsePrefix(text); err != nil {
+			return fmt.Errorf("settings: %s has %.60q: want an address such as 192.0.2.7 or a range such as 192.0.2.0/24", name, text)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,304 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// archived is every table that an archive holds, with the columns that put its
+// rows in one order only. What is left out: vault_keys, which an archive keeps
+// under its passphrase, and goose's own table.
+var archived = map[string]string{
+	"access_tokens":     "hash",
+	"accounts":          "appid",
+	"batches":           "id",
+	"calls":             "seq",
+	"code_events":       "seq",
+	"component_codes":   "hash",
+	"component_tickets": "component, hash",
+	"components":        "appid",
+	"confirmations":     "rid",
+	"counters":          "appid, what, day",
+	"domains":           "host",
+	"followers":         "account, openid",
+	"grants":            "component, appid",
+	"links":             "service, mini_program",
+	"logins":            "hash",
+	"messages":          "id",
+	"meta":              "name",
+	"publishes":         "owner, key, at",
+	"qrcodes":           "code",
+	"pushes":            "id",
+	"rule_changes":      "seq",
+	"rules":             "id",
+	"scan_keys":         "hash",
+	"seeds":             "hash",
+	"sequences":         "name",
+	"tickets":           "hash",
+}
+
+// Snapshot is the whole database at one moment.
+type Snapshot struct {
+	// Schema is the version of the schema.
+	Schema int64
+	// Keys are the sealed keys by name.
+	Keys map[string]string
+
+	tx *Tx
+}
+
+// Snapshot runs f on one consistent state, while others write on.
+func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
+	return s.view(ctx, func(tx *Tx) error {
+		p := &Snapshot{Keys: map[string]string{}, tx: tx}
+		if err := tx.row(ctx, `SELECT MAX(version_id) FROM goose_db_version`).Scan(&p.Schema); err != nil {
+			return fmt.Errorf("reading the version of the schema: %w", err)
+		}
+		// A newer node may have brought tables that this program knows nothing of.
+		if newest := NewestSchema(); p.Schema != newest {
+			return fmt.Errorf("the database has schema %d, this qrjump knows %d: export with the newer qrjump", p.Schema, newest)
+		}
+		keys, err := list(ctx, tx, func(scan func(...any) error) (k [2]string, err error) {
+			err = scan(&k[0], &k[1])
+			return k, err
+		}, `SELECT name, sealed FROM vault_keys ORDER BY name`)
+		if err != nil {
+			return fmt.Errorf("reading the keys: %w", err)
+		}
+		for _, k := range keys {
+			p.Keys[k[0]] = k[1]
+		}
+		return f(p)
+	})
+}
+
+// Tables lists the tables of an archive in their order.
+func (p *Snapshot) Tables() []string { return slices.Sorted(maps.Keys(archived)) }
+
+// WriteRows writes the rows of a table as lines of JSON, equal states as equal
+// bytes whatever the database, and returns how many there are.
+func (p *Snapshot) WriteRows(ctx context.Context, table string, w io.Writer) (n int64, err error) {
+	order, ok := archived[table]
+	if !ok {
+		return 0, fmt.Errorf("no table %q is in an archive", table)
+	}
+	columns, err := p.tx.columns(ctx, table)
+	if err != nil {
+		return 0, err
+	}
+	rows, err := p.tx.tx.QueryContext(ctx, `SELECT `+strings.Join(columns, ", ")+` FROM `+table+` ORDER BY `+order)
+	if err != nil {
+		return 0, fmt.Errorf("reading %s: %w", table, err)
+	}
+	defer rows.Close()
+	values, into := make([]any, len(columns)), make([]any, len(columns))
+	for i := range values {
+		into[i] = &values[i]
+	}
+	var line bytes.Buffer
+	for ; rows.Next(); n++ {
+		if err := rows.Scan(into...); err != nil {
+			return n, fmt.Errorf("reading %s: %w", table, err)
+		}
+		line.Reset()
+		for i, name := range columns {
+			line.WriteString(`,"` + name + `":`)
+			if err := appendJSON(&line, values[i]); err != nil {
+				return n, fmt.Errorf("row %d of %s: %s %w", n+1, table, name, err)
+			}
+		}
+		line.WriteString("}\n")
+		line.Bytes()[0] = '{'
+		if _, err := w.Write(line.Bytes()); err != nil {
+			return n, err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return n, fmt.Errorf("reading %s: %w", table, err)
+	}
+	return n, nil
+}
+
+// appendJSON writes a value of a column: a text or a whole number, because
+// those are all that both databases keep alike.
+func appendJSON(line *bytes.Buffer, value any) error {
+	switch v := value.(type) {
+	case int64:
+		line.Write(strconv.AppendInt(line.AvailableBuffer(), v, 10))
+		return nil
+	case string:
+		if !utf8.ValidString(v) {
+			return errors.New("is not UTF-8")
+		}
+		e := json.NewEncoder(line)
+		e.SetEscapeHTML(false)
+		err := e.Encode(v)
+		line.Truncate(line.Len() - 1) // the end of the line
+		return err
+	}
+	return fmt.Errorf("is a %T", value)
+}
+
+// columns lists the columns of a table by name: databases that came to their
+// schema on different ways may have them in different orders.
+func (t *Tx) columns(ctx context.Context, table string) ([]string, error) {
+	rows, err := t.tx.QueryContext(ctx, `SELECT * FROM `+table+` WHERE 1 = 0`)
+	if err != nil {
+		return nil, fmt.Errorf("looking at %s: %w", table, err)
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		return nil, fmt.Errorf("looking at %s: %w", table, err)
+	}
+	slices.Sort(columns)
+	return columns, rows.Err()
+}
+
+// ErrNotEmpty is returned by Load for a database that has something in it.
+var ErrNotEmpty = errors.New("the database is not empty")
+
+// OpenEmpty opens a database for Load, with the schema of an archive, which may
+// be older than this program's.
+func OpenEmpty(ctx context.Context, t Target, schema int64) (*Store, error) {
+	t.alone = true
+	s, err := connect(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.migrateTo(ctx, schema); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Migrate brings the schema up to date, after Load.
+func (s *Store) Migrate(ctx context.Context) error { return s.migrateTo(ctx, NewestSchema()) }
+
+// Loading fills an empty database.
+type Loading struct {
+	tx     *Tx
+	tables []string
+	loaded map[string]bool
+}
+
+// Load runs f on an empty database in one transaction: all of it or nothing.
+// ErrNotEmpty, ErrInUse. It may run f again after a conflict.
+func (s *Store) Load(ctx context.Context, f func(*Loading) error) error {
+	return s.update(ctx, func(tx *Tx) error {
+		if err := tx.engine.lockOut(ctx, tx.tx); err != nil {
+			return err
+		}
+		tables, err := list(ctx, tx, scanText, tx.engine.tablesQuery())
+		if err != nil {
+			return fmt.Errorf("looking at the database: %w", err)
+		}
+		slices.Sort(tables)
+		// An earlier schema has fewer; and there may be some of other programs.
+		tables = slices.DeleteFunc(tables, func(name string) bool { return archived[name] == "" && name != "vault_keys" })
+		for _, name := range tables {
+			// A new database begins with its sequences.
+			if name == "sequences" {
+				continue
+			}
+			var one int
+			switch err := tx.row(ctx, `SELECT 1 FROM `+name+` LIMIT 1`).Scan(&one); {
+			case err == nil:
+				return fmt.Errorf("%w: there are rows in %s", ErrNotEmpty, name)
+			case !errors.Is(err, sql.ErrNoRows):
+				return fmt.Errorf("looking at %s: %w", name, err)
+			}
+		}
+		l := &Loading{tx: tx, tables: tables, loaded: map[string]bool{"vault_keys": true}}
+		if err := f(l); err != nil {
+			return err
+		}
+		for _, name := range tables {
+			if !l.loaded[name] {
+				return fmt.Errorf("the archive has no table %s", name)
+			}
+		}
+		return nil
+	})
+}
+
+// Key stores a sealed key.
+func (l *Loading) Key(ctx context.Context, name, sealed string) error {
+	_, err := l.tx.exec(ctx, `INSERT INTO vault_keys (name, sealed) VALUES ($1, $2)`, name, sealed)
+	return err
+}
+
+// ReadRows stores the rows that WriteRows wrote and returns how many there were.
+func (l *Loading) ReadRows(ctx context.Context, table string, r io.Reader) (n int64, err error) {
+	if !slices.Contains(l.tables, table) || l.loaded[table] {
+		return 0, fmt.Errorf("the archive has a table %q, which has no place in the database", table)
+	}
+	l.loaded[table] = true
+	columns, err := l.tx.columns(ctx, table)
+	if err != nil {
+		return 0, err
+	}
+	query := `INSERT INTO ` + table + ` (` + strings.Join(columns, ", ") + `) VALUES (`
+	for i := range columns {
+		query += ", $" + strconv.Itoa(i+1)
+	}
+	query = strings.Replace(query, "(, ", "(", 1) + `)`
+	if table == "sequences" {
+		query += ` ON CONFLICT (name) DO UPDATE SET value = excluded.value`
+	}
+	insert, err := l.tx.tx.PrepareContext(ctx, query)
+	if err != nil {
+		return 0, fmt.Errorf("preparing to fill %s: %w", table, err)
+	}
+	defer insert.Close()
+	lines := json.NewDecoder(r)
+	lines.UseNumber()
+	for ; ; n++ {
+		var row map[string]any
+		if err := lines.Decode(&row); errors.Is(err, io.EOF) {
+			return n, nil
+		} else if err != nil {
+			return n, fmt.Errorf("row %d of %s: %w", n+1, table, err)
+		}
+		args, err := arguments(columns, row)
+		if err != nil {
+			return n, fmt.Errorf("row %d of %s: %w", n+1, table, err)
+		}
+		if _, err := insert.ExecContext(ctx, storable(args)...); err != nil {
+			return n, fmt.Errorf("storing row %d of %s: %w", n+1, table, err)
+		}
+	}
+}
+
+// arguments are the values of a row in the order of the columns.
+func arguments(columns []string, row map[string]any) ([]any, error) {
+	if len(row) != len(columns) {
+		return nil, fmt.Errorf("it has %d columns, not %d", len(row), len(columns))
+	}
+	args := make([]any, len(columns))
+	for i, name := range columns {
+		switch v := row[name].(type) {
+		case string:
+			args[i] = v
+		case json.Number:
+			whole, err := v.Int64()
+			if err != nil {
+				return nil, fmt.Errorf("%s is not a whole number", name)
+			}
+			args[i] = whole
+		default:
+			return nil, fmt.Errorf("%s is neither a text nor a number", name)
+		}
+	}
+	return args, nil
+}

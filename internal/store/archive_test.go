@@ -1,0 +1,290 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+// rowsOf is every table as an archive has it.
+func rowsOf(t *testing.T, s *Store) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	err := s.Snapshot(t.Context(), func(p *Snapshot) error {
+		clear(all)
+		for _, table := range p.Tables() {
+			var b bytes.Buffer
+			n, err := p.WriteRows(t.Context(), table, &b)
+			if err != nil {
+				return err
+			}
+			if lines := strings.Count(b.String(), "\n"); int64(lines) != n {
+				t.Errorf("%s: %d lines for %d rows", table, lines, n)
+			}
+			all[table] = b.String()
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// load fills an empty store with what rowsOf returned.
+func load(t *testing.T, s *Store, all map[string]string) error {
+	t.Helper()
+	return s.Load(t.Context(), func(l *Loading) error {
+		for _, table := range slices.Sorted(maps.Keys(all)) {
+			n, err := l.ReadRows(t.Context(), table, strings.NewReader(all[table]))
+			if err != nil {
+				return err
+			}
+			if lines := strings.Count(all[table], "\n"); int64(lines) != n {
+				t.Errorf("%s: %d rows of %d lines", table, n, lines)
+			}
+		}
+		return nil
+	})
+}
+
+func TestEveryTableIsInAnArchive(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		want(t, "tables", slices.Sorted(slices.Values(tables(t, s))), slices.Sorted(slices.Values(append(slices.Collect(maps.Keys(archived)), "vault_keys"))))
+	})
+}
+
+// fillAll puts three rows into every table, whatever its columns.
+func fillAll(t *testing.T, s *Store) {
+	t.Helper()
+	f := filler{spice: spice}
+	update(t, s, func(ctx context.Context, tx *Tx) error {
+		for table := range archived {
+			columns, err := tx.columns(ctx, table)
+			if err != nil {
+				return err
+			}
+			rows, err := tx.tx.QueryContext(ctx, `SELECT `+strings.Join(columns, ", ")+` FROM `+table)
+			if err != nil {
+				return err
+			}
+			types, err := rows.ColumnTypes()
+			if err != nil {
+				return err
+			}
+			rows.Close()
+			for n := range 3 {
+				args, places := make([]any, len(columns)), make([]string, len(columns))
+				for i := range columns {
+					places[i] = fmt.Sprintf("$%d", i+1)
+					// "TEXT" and "BIGINT" in one database, "TEXT" and "INT8" in the other.
+					if types[i].DatabaseTypeName() == "TEXT" {
+						args[i] = f.text()
+					} else {
+						f.n++
+						args[i] = []int64{int64(f.n), math.MaxInt64 - int64(f.n), math.MinInt64 + int64(f.n)}[n]
+					}
+				}
+				if _, err := tx.exec(ctx, `INSERT INTO `+table+` (`+strings.Join(columns, ", ")+`) VALUES (`+strings.Join(places, ", ")+`)`, args...); err != nil {
+					return fmt.Errorf("%s: %w", table, err)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func TestAnArchiveIsTheSameInBothDatabases(t *testing.T) {
+	eachTarget(t, func(t *testing.T, first Target) {
+		s := open(t, first)
+		fillAll(t, s)
+		all := rowsOf(t, s)
+		for table, rows := range all {
+			if strings.Count(rows, "\n") < 3 {
+				t.Errorf("%s has only %q", table, rows)
+			}
+		}
+		eachTarget(t, func(t *testing.T, second Target) {
+			other := open(t, second)
+			if err := load(t, other, all); err != nil {
+				t.Fatal(err)
+			}
+			want(t, "rows", rowsOf(t, other), all)
+		})
+	})
+}
+
+func TestLoadIsForAnEmptyDatabase(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		empty := rowsOf(t, s)
+		if _, err := s.FirstSealedKey(t.Context(), "data", "x"); err != nil {
+			t.Fatal(err)
+		}
+		if err := load(t, s, empty); !errors.Is(err, ErrNotEmpty) || !strings.Contains(err.Error(), "vault_keys") {
+			t.Error(err)
+		}
+	})
+}
+
+func TestAFailedLoadLeavesNothing(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		empty := rowsOf(t, s)
+		full := maps.Clone(empty)
+		full["seeds"] = `{"at":1,"hash":"a"}` + "\n"
+		full["sequences"] = `{"name":"change","value":77}` + "\n"
+		for name, broken := range map[string]struct{ table, rows string }{
+			"a row that is none":        {"tickets", "{]\n"},
+			"a row that is cut off":     {"tickets", `{"hash":"x"`},
+			"a column that is not":      {"seeds", `{"at":1,"hash":"a","x":1}` + "\n"},
+			"another column":            {"seeds", `{"at":1,"hush":"a"}` + "\n"},
+			"a text for a number":       {"seeds", `{"at":true,"hash":"a"}` + "\n"},
+			"a broken number":           {"seeds", `{"at":1.5,"hash":"a"}` + "\n"},
+			"a number that is large":    {"seeds", `{"at":9223372036854775808,"hash":"a"}` + "\n"},
+			"nothing in a column":       {"seeds", `{"at":1,"hash":null}` + "\n"},
+			"what no text can be":       {"seeds", `{"at":1,"hash":"\u0000"}` + "\n"},
+			"the same row twice":        {"seeds", strings.Repeat(`{"at":1,"hash":"a"}`+"\n", 2)},
+			"a table that there is not": {"nothing; DROP TABLE seeds", ""},
+			"the keys":                  {"vault_keys", `{"name":"a","sealed":"b"}` + "\n"},
+			"a table of the database":   {"goose_db_version", ""},
+		} {
+			all := maps.Clone(full)
+			all[broken.table] = broken.rows
+			if err := load(t, s, all); err == nil || errors.Is(err, ErrNotEmpty) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		for table := range full {
+			all := maps.Clone(full)
+			delete(all, table)
+			if err := load(t, s, all); err == nil || !strings.Contains(err.Error(), table) {
+				t.Errorf("without %s: %v", table, err)
+			}
+		}
+		want(t, "rows", rowsOf(t, s), empty)
+		if err := load(t, s, full); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// An archive of an earlier schema is loaded into that schema, and then becomes
+// what the program wants.
+func TestAnArchiveOfAnEarlierSchema(t *testing.T) {
+	eachTarget(t, func(t *testing.T, target Target) {
+		s, err := OpenEmpty(t.Context(), target, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Snapshot(t.Context(), func(*Snapshot) error { return nil }); err == nil {
+			t.Error("exported from a schema that the program does not know")
+		}
+		all := map[string]string{}
+		for _, table := range tables(t, s) {
+			if table != "vault_keys" {
+				all[table] = ""
+			}
+		}
+		all["seeds"] = `{"at":1,"hash":"a"}` + "\n"
+		all["sequences"] = `{"name":"change","value":77}` + "\n"
+		if err := load(t, s, all); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, target)
+		got := rowsOf(t, s)
+		if !strings.Contains(got["sequences"], `{"name":"change","value":77}`) || !strings.Contains(got["sequences"], `"application"`) || got["seeds"] != all["seeds"] {
+			t.Errorf("got %v", got)
+		}
+	})
+}
+
+func TestASchemaIsNotTakenBack(t *testing.T) {
+	eachTarget(t, func(t *testing.T, target Target) {
+		s, err := Open(t.Context(), target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := OpenEmpty(t.Context(), target, 1); err == nil || !strings.Contains(err.Error(), "already") {
+			t.Errorf("got %v, %v", s, err)
+		}
+	})
+}
+
+// What is written meanwhile is in a snapshot as a whole or not at all.
+func TestASnapshotIsOneMoment(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		var writers sync.WaitGroup
+		began, stop := make(chan struct{}), make(chan struct{})
+		var once sync.Once
+		for w := range 2 {
+			writers.Go(func() {
+				for n := 0; ; n++ {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					r := aRule(t, "wxa", fmt.Sprintf("https://s%d.example/%d/", w, n))
+					if err := nodes[w].UpdateRules(t.Context(), func(tx rules.Tx) error {
+						_, err := tx.AddRule(t.Context(), r, someone)
+						return err
+					}); err != nil {
+						t.Error(err)
+						once.Do(func() { close(began) })
+						return
+					}
+					once.Do(func() { close(began) })
+				}
+			})
+		}
+		defer writers.Wait()
+		defer close(stop)
+		<-began
+		for range 10 {
+			all := rowsOf(t, nodes[0])
+			n := strings.Count(all["rules"], "\n")
+			if changes := strings.Count(all["rule_changes"], "\n"); changes != n || !strings.Contains(all["sequences"], fmt.Sprintf(`{"name":"change","value":%d}`, n)) {
+				t.Errorf("%d rules, %d changes, %s", n, changes, all["sequences"])
+			}
+		}
+	})
+}
+
+func TestAnExportEndsWithItsReader(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		fillAll(t, s)
+		gone := errors.New("the reader is gone")
+		err := s.Snapshot(t.Context(), func(p *Snapshot) error {
+			_, err := p.WriteRows(t.Context(), "rules", failing{gone})
+			return err
+		})
+		if !errors.Is(err, gone) {
+			t.Error(err)
+		}
+		rowsOf(t, s)
+	})
+}
+
+type failing struct{ err error }
+
+var _ io.Writer = failing{}
+
+func (f failing) Write([]byte) (int, error) { return 0, f.err }

@@ -1,0 +1,281 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+// The tests of this package are the conformance suite: what they say holds for
+// both databases. PostgreSQL comes from TEST_POSTGRES (scripts/test.sh starts
+// one); the run makes a database of its own in it, each test a schema.
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := dropRunDatabase(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+// at is when most things in these tests happen, to the millisecond.
+var at = time.Date(2026, 1, 31, 15, 59, 59, 123e6, time.UTC)
+
+// eachTarget runs f once for each database, on one that is empty.
+func eachTarget(t *testing.T, f func(t *testing.T, target Target)) {
+	t.Run("sqlite", func(t *testing.T) { f(t, Target{Dir: t.TempDir()}) })
+	t.Run("postgres", func(t *testing.T) { f(t, newPostgres(t)) })
+}
+
+// eachBackend is eachTarget with the store opened.
+func eachBackend(t *testing.T, f func(t *testing.T, s *Store)) {
+	eachTarget(t, func(t *testing.T, target Target) { f(t, open(t, target)) })
+}
+
+// eachCluster gives the stores of two nodes: on PostgreSQL two processes share
+// the database, on SQLite there is one.
+func eachCluster(t *testing.T, f func(t *testing.T, nodes [2]*Store)) {
+	eachTarget(t, func(t *testing.T, target Target) {
+		s := open(t, target)
+		nodes := [2]*Store{s, s}
+		if target.URL != "" {
+			nodes[1] = open(t, target)
+		}
+		f(t, nodes)
+	})
+}
+
+func open(t *testing.T, target Target) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error("closing:", err)
+		}
+	})
+	return s
+}
+
+var (
+	runDatabase = sync.OnceValues(makeRunDatabase)
+	runName     string
+	schemas     atomic.Int64
+)
+
+// makeRunDatabase makes the database of this run, so that runs of other
+// packages neither see its tables nor wait for its locks.
+func makeRunDatabase() (*sql.DB, error) {
+	admin, err := sql.Open("pgx", os.Getenv("TEST_POSTGRES"))
+	if err != nil {
+		return nil, err
+	}
+	defer admin.Close()
+	name := fmt.Sprintf("store_%d_%d", os.Getpid(), time.Now().UnixNano())
+	if _, err := admin.Exec(`CREATE DATABASE ` + name); err != nil {
+		return nil, err
+	}
+	runName = name
+	return sql.Open("pgx", withDatabase(os.Getenv("TEST_POSTGRES"), name, ""))
+}
+
+func dropRunDatabase() error {
+	if runName == "" {
+		return nil
+	}
+	db, err := runDatabase()
+	if err == nil {
+		err = db.Close()
+	}
+	if err != nil {
+		return err
+	}
+	admin, err := sql.Open("pgx", os.Getenv("TEST_POSTGRES"))
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	_, err = admin.Exec(`DROP DATABASE ` + runName + ` WITH (FORCE)`)
+	return err
+}
+
+func withDatabase(address, database, schema string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		panic(err)
+	}
+	if database != "" {
+		u.Path = "/" + database
+	}
+	q := u.Query()
+	if schema != "" {
+		q.Set("search_path", schema)
+	}
+	u.RawQuery = q.Encode()
+	return u.String()
+}
+
+// newPostgres is an empty schema that is dropped after the test.
+func newPostgres(t *testing.T) Target {
+	t.Helper()
+	if os.Getenv("TEST_POSTGRES") == "" {
+		if os.Getenv("QRJUMP_REQUIRE_POSTGRES") == "1" {
+			t.Fatal("QRJUMP_REQUIRE_POSTGRES=1, but TEST_POSTGRES names no server")
+		}
+		t.Skip("TEST_POSTGRES names no server; scripts/postgres.sh starts one")
+	}
+	db, err := runDatabase()
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema := fmt.Sprintf("t%d", schemas.Add(1))
+	if _, err := db.Exec(`CREATE SCHEMA ` + schema); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := db.Exec(`DROP SCHEMA ` + schema + ` CASCADE`); err != nil {
+			t.Error(err)
+		}
+	})
+	return Target{URL: withDatabase(os.Getenv("TEST_POSTGRES"), runName, schema)}
+}
+
+// update and view run f in a transaction that must succeed.
+func update(t *testing.T, s *Store, f func(ctx context.Context, tx *Tx) error) {
+	t.Helper()
+	if err := s.update(t.Context(), func(tx *Tx) error { return f(t.Context(), tx) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func view(t *testing.T, s *Store, f func(ctx context.Context, tx *Tx) error) {
+	t.Helper()
+	if err := s.view(t.Context(), func(tx *Tx) error { return f(t.Context(), tx) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// want compares what came back. A Link has fields of its package alone that
+// follow from its text.
+func want[T any](t *testing.T, what string, got, want T) {
+	t.Helper()
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(rules.Link{})); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+// wantSame is want where nil and empty lists are the same.
+func wantSame[T any](t *testing.T, what string, got, want T) {
+	t.Helper()
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(rules.Link{}), cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+func prefixOf(t *testing.T, text string, kind rules.Kind) rules.Prefix {
+	t.Helper()
+	p, err := rules.ParsePrefix(text, kind, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// aRule is an ordinary rule that says little.
+func aRule(t *testing.T, owner, prefix string) rules.Rule {
+	t.Helper()
+	return rules.Rule{Kind: rules.Ordinary, Owner: owner, Target: owner, Prefix: prefixOf(t, prefix, rules.Ordinary), Path: "p",
+		OpenVersion: rules.OpenRelease, CreatedAt: at, ChangedAt: at}
+}
+
+var someone = rules.Author{At: at, Actor: "wxa", RID: "rid", Did: "add"}
+
+// addRules adds rules in one transaction and returns them with their IDs.
+func addRules(t *testing.T, s *Store, list ...rules.Rule) []rules.Rule {
+	t.Helper()
+	var added []rules.Rule
+	update(t, s, func(ctx context.Context, tx *Tx) error {
+		added = nil
+		for _, r := range list {
+			r, err := tx.AddRule(ctx, r, someone)
+			if err != nil {
+				return err
+			}
+			added = append(added, r)
+		}
+		return nil
+	})
+	return added
+}
+
+// number asks the database directly.
+func number(t *testing.T, s *Store, query string, args ...any) (n int64) {
+	t.Helper()
+	if err := s.read.QueryRowContext(t.Context(), query, args...).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// tables lists the tables of the schema, without the one of the migrations.
+func tables(t *testing.T, s *Store) []string {
+	t.Helper()
+	query := `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'`
+	if s.Engine() == "postgres" {
+		query = `SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema()`
+	}
+	var list []string
+	for _, name := range texts(t, s, query) {
+		if name != "goose_db_version" {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
+func texts(t *testing.T, s *Store, query string, args ...any) []string {
+	t.Helper()
+	rows, err := s.read.QueryContext(t.Context(), query, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var list []string
+	for rows.Next() {
+		var one string
+		if err := rows.Scan(&one); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, one)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// abroad is a folder name with everything that a file: address could trip over.
+func abroad(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), strings.Join([]string{"a b", "50%", "x?y=z", "#1", "扫码", "it's"}, "/"))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}

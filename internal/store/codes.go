@@ -1,0 +1,232 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/codes"
+)
+
+// UpdateCodes implements codes.Store.
+func (s *Store) UpdateCodes(ctx context.Context, f func(codes.Tx) error) error {
+	return s.update(ctx, func(tx *Tx) error { return f(tx) })
+}
+
+// ViewCodes implements codes.Store.
+func (s *Store) ViewCodes(ctx context.Context, f func(codes.Tx) error) error {
+	return s.view(ctx, func(tx *Tx) error { return f(tx) })
+}
+
+// LockBatch implements codes.Tx.
+func (t *Tx) LockBatch(ctx context.Context, id int64) error {
+	return t.engine.lock(ctx, t.tx, fmt.Sprintf("batch %d", id))
+}
+
+const batchColumns = `id, account, isv, codes, start, prefix, version, segment, first_code, first_text, created_at`
+
+func scanBatch(scan func(...any) error) (b codes.Batch, err error) {
+	var start, created int64
+	var version string
+	err = scan(&b.ID, &b.Account, &b.ISV, &b.Count, &start, &b.Prefix, &version, &b.Segment, &b.FirstCode, &b.FirstText, &created)
+	if errors.Is(err, sql.ErrNoRows) {
+		return b, codes.ErrNoBatch
+	}
+	if err == nil && len(version) != 1 {
+		return b, fmt.Errorf("application %d: the version %q is not one character", b.ID, version)
+	}
+	if err == nil {
+		b.Start, b.Version, b.CreatedAt = uint64(start), version[0], fromMillis(created)
+	}
+	return b, err
+}
+
+// Batch implements codes.Tx.
+func (t *Tx) Batch(ctx context.Context, id int64) (codes.Batch, error) {
+	return scanBatch(t.row(ctx, `SELECT `+batchColumns+` FROM batches WHERE id = $1`, id).Scan)
+}
+
+// BatchByISV implements codes.Tx.
+func (t *Tx) BatchByISV(ctx context.Context, account, isv string) (codes.Batch, error) {
+	return scanBatch(t.row(ctx, `SELECT `+batchColumns+` FROM batches WHERE account = $1 AND isv = $2`, account, isv).Scan)
+}
+
+// AddBatch implements codes.Tx.
+func (t *Tx) AddBatch(ctx context.Context, b codes.Batch) (codes.Batch, error) {
+	id, err := t.next(ctx, "application")
+	if err != nil {
+		return b, err
+	}
+	b.ID = id
+	_, err = t.exec(ctx, `INSERT INTO batches (`+batchColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+		b.ID, b.Account, b.ISV, b.Count, int64(b.Start), b.Prefix, string(b.Version), b.Segment, b.FirstCode, b.FirstText, millis(b.CreatedAt))
+	return b, err
+}
+
+// TakeCounters implements codes.Tx.
+func (t *Tx) TakeCounters(ctx context.Context) (uint64, error) {
+	var n int64
+	// An update that changes nothing locks the row until the commit.
+	err := t.row(ctx, `UPDATE sequences SET value = value WHERE name = 'code_counter' RETURNING value`).Scan(&n)
+	return uint64(n), err
+}
+
+// SetCounters implements codes.Tx.
+func (t *Tx) SetCounters(ctx context.Context, next uint64) error {
+	_, err := t.exec(ctx, `UPDATE sequences SET value = $1 WHERE name = 'code_counter'`, int64(next))
+	return err
+}
+
+// Batches implements codes.Store.
+func (s *Store) Batches(ctx context.Context) iter.Seq2[codes.Batch, error] {
+	return stream(ctx, s, scanBatch, `SELECT `+batchColumns+` FROM batches ORDER BY id`)
+}
+
+// stream yields what scan makes of each row; after an error it stops.
+func stream[T any](ctx context.Context, s *Store, scan func(func(...any) error) (T, error), query string, args ...any) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		rows, err := s.read.QueryContext(ctx, query, args...)
+		if err != nil {
+			yield(none, err)
+			return
+		}
+		defer rows.Close()
+		for rows.Next() {
+			if one, err := scan(rows.Scan); !yield(one, err) || err != nil {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(none, err)
+		}
+	}
+}
+
+const eventColumns = `seq, batch, did, first_idx, last_idx, codes, binding, at, from_at, actor, rid, note`
+
+// bindingRecord is a binding as stored. Names are kept for ever.
+type bindingRecord struct {
+	ActivityName string `json:"activity_name,omitempty"`
+	ProductBrand string `json:"product_brand,omitempty"`
+	ProductTitle string `json:"product_title,omitempty"`
+	ProductCode  string `json:"product_code,omitempty"`
+	WxaAppID     string `json:"wxa_appid,omitempty"`
+	WxaPath      string `json:"wxa_path,omitempty"`
+	WxaType      int    `json:"wxa_type,omitempty"`
+}
+
+func scanEvent(scan func(...any) error) (e codes.Event, err error) {
+	var first, last, at, from int64
+	var set string
+	var binding bindingRecord
+	if err = scan(&e.Seq, &e.Batch, &e.Did, &first, &last, &set, inJSON(&binding), &at, &from, &e.Actor, &e.RID, &e.Note); err != nil {
+		return e, err
+	}
+	e.At, e.From, e.Binding = fromMillis(at), fromMillis(from), codes.Binding(binding)
+	if e.Codes, err = codes.DecodeSet(set); err != nil {
+		return e, fmt.Errorf("event %d: %w", e.Seq, err)
+	}
+	return e, nil
+}
+
+// LastEvent implements codes.Tx.
+func (t *Tx) LastEvent(ctx context.Context, batch int64) (time.Time, error) {
+	var at int64
+	err := t.row(ctx, `SELECT at FROM code_events WHERE batch = $1 ORDER BY seq DESC LIMIT 1`, batch).Scan(&at)
+	if errors.Is(err, sql.ErrNoRows) {
+		return time.Time{}, nil
+	}
+	return fromMillis(at), err
+}
+
+// AddEvent implements codes.Tx.
+func (t *Tx) AddEvent(ctx context.Context, e codes.Event) (codes.Event, error) {
+	seq, err := t.next(ctx, "code_event")
+	if err != nil {
+		return e, err
+	}
+	e.Seq = seq
+	binding, bounds := bindingRecord(e.Binding), e.Codes.Bounds()
+	_, err = t.exec(ctx, `INSERT INTO code_events (`+eventColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+		e.Seq, e.Batch, string(e.Did), bounds.From, bounds.To, e.Codes.Encode(), inJSON(&binding).text(), millis(e.At), millis(e.From), e.Actor, e.RID, e.Note)
+	return e, err
+}
+
+// EventsAt implements codes.Tx.
+func (t *Tx) EventsAt(ctx context.Context, batch, index, before int64, limit int) ([]codes.Event, error) {
+	if before == 0 {
+		before = math.MaxInt64
+	}
+	return list(ctx, t, scanEvent, `SELECT `+eventColumns+` FROM code_events
+		WHERE batch = $1 AND seq < $2 AND first_idx <= $3 AND last_idx >= $3 ORDER BY seq DESC LIMIT $4`, batch, before, index, limit)
+}
+
+const eventsAfter = `SELECT ` + eventColumns + ` FROM code_events WHERE batch = $1 AND seq > $2 ORDER BY seq`
+
+// EventsAfter implements codes.Tx.
+func (t *Tx) EventsAfter(ctx context.Context, batch, after int64) ([]codes.Event, error) {
+	return list(ctx, t, scanEvent, eventsAfter, batch, after)
+}
+
+// Events implements codes.Store.
+func (s *Store) Events(ctx context.Context, batch, after int64) iter.Seq2[codes.Event, error] {
+	if batch == 0 {
+		return stream(ctx, s, scanEvent, `SELECT `+eventColumns+` FROM code_events WHERE seq > $1 ORDER BY seq`, after)
+	}
+	return stream(ctx, s, scanEvent, eventsAfter, batch, after)
+}
+
+// PutTicket implements codes.Tx.
+func (t *Tx) PutTicket(ctx context.Context, k codes.Ticket) error {
+	_, err := t.exec(ctx, `INSERT INTO tickets (hash, batch, idx, owner_id, appid, app_user_id, scanned_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		k.Hash, k.Batch, k.Index, k.OwnerID, k.AppID, k.AppUserID, millis(k.ScannedAt), millis(k.ExpiresAt))
+	return err
+}
+
+// Ticket implements codes.Tx.
+func (t *Tx) Ticket(ctx context.Context, hash string) (k codes.Ticket, err error) {
+	var scanned, expires int64
+	err = t.row(ctx, `SELECT hash, batch, idx, owner_id, appid, app_user_id, scanned_at, expires_at FROM tickets WHERE hash = $1`, hash).
+		Scan(&k.Hash, &k.Batch, &k.Index, &k.OwnerID, &k.AppID, &k.AppUserID, &scanned, &expires)
+	if errors.Is(err, sql.ErrNoRows) {
+		return k, codes.ErrNoTicket
+	}
+	k.ScannedAt, k.ExpiresAt = fromMillis(scanned), fromMillis(expires)
+	return k, err
+}
+
+// ForgetTickets implements codes.Tx.
+func (t *Tx) ForgetTickets(ctx context.Context, before time.Time) error {
+	_, err := t.exec(ctx, `DELETE FROM tickets WHERE expires_at < $1`, millis(before))
+	return err
+}
+
+// PutLogin implements codes.Tx.
+func (t *Tx) PutLogin(ctx context.Context, l codes.Login) error {
+	_, err := t.exec(ctx, `INSERT INTO logins (hash, appid, openid, expires_at, used) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (hash) DO UPDATE SET used = excluded.used`, l.Hash, l.AppID, l.OpenID, millis(l.ExpiresAt), flag(l.Used))
+	return err
+}
+
+// Login implements codes.Tx.
+func (t *Tx) Login(ctx context.Context, hash string) (l codes.Login, err error) {
+	var expires int64
+	err = t.row(ctx, `SELECT hash, appid, openid, expires_at, used FROM logins WHERE hash = $1`, hash).
+		Scan(&l.Hash, &l.AppID, &l.OpenID, &expires, &l.Used)
+	if errors.Is(err, sql.ErrNoRows) {
+		return l, codes.ErrNoLogin
+	}
+	l.ExpiresAt = fromMillis(expires)
+	return l, err
+}
+
+// ForgetLogins implements codes.Tx.
+func (t *Tx) ForgetLogins(ctx context.Context, before time.Time) error {
+	_, err := t.exec(ctx, `DELETE FROM logins WHERE expires_at < $1`, millis(before))
+	return err
+}

@@ -1,0 +1,405 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/settings"
+)
+
+// full is a batch in which no field is empty.
+func fullBatch() codes.Batch {
+	return codes.Batch{Account: "svc" + spice, ISV: "isv" + spice, Count: 2_000_000_000, Start: codes.Space - 1, Prefix: "HTTPS://B.EXAMPLE/$/", Version: '$',
+		Segment: 50_000, FirstCode: "0123456$-", FirstText: "text" + spice, CreatedAt: at}
+}
+
+func fullEvent(batch int64) codes.Event {
+	return codes.Event{Batch: batch, Did: codes.Activate, Codes: codes.NewSet(codes.Range{From: 0, To: 7}, codes.Range{From: 1_999_999_998, To: 1_999_999_999}), At: at, From: at.Add(1001 * time.Millisecond),
+		Binding: codes.Binding{ActivityName: "a" + spice, ProductBrand: "b" + spice, ProductTitle: "t" + spice, ProductCode: "c" + spice, WxaAppID: "wx" + spice, WxaPath: "p" + spice, WxaType: 2},
+		Actor:   "actor" + spice, RID: "rid" + spice, Note: "note" + spice}
+}
+
+// noField fails the test for a field that is empty: a column that nobody filled
+// proves nothing.
+func noField(t *testing.T, v reflect.Value, path string) {
+	t.Helper()
+	for field, value := range v.Fields() {
+		switch {
+		case value.IsZero():
+			t.Errorf("%s.%s is empty", path, field.Name)
+		case value.Kind() == reflect.Struct && value.Type() != reflect.TypeFor[time.Time]():
+			noField(t, value, path+"."+field.Name)
+		}
+	}
+}
+
+func addBatch(t *testing.T, s *Store, b codes.Batch) codes.Batch {
+	t.Helper()
+	update(t, s, func(ctx context.Context, tx *Tx) (err error) {
+		b, err = tx.AddBatch(ctx, b)
+		return err
+	})
+	return b
+}
+
+func addEvent(t *testing.T, s *Store, e codes.Event) codes.Event {
+	t.Helper()
+	update(t, s, func(ctx context.Context, tx *Tx) (err error) {
+		e, err = tx.AddEvent(ctx, e)
+		return err
+	})
+	return e
+}
+
+func TestABatchComesBackAsItWas(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		first := addBatch(t, s, fullBatch())
+		noField(t, reflect.ValueOf(first), "batch")
+		if first.ID != 500_000_001 {
+			t.Errorf("the first application is %d", first.ID)
+		}
+		b := fullBatch()
+		b.Account, b.Start, b.Prefix = "other", 0, ""
+		second := addBatch(t, s, b)
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			for _, b := range []codes.Batch{first, second} {
+				got, err := tx.Batch(ctx, b.ID)
+				if err != nil {
+					return err
+				}
+				want(t, "by id", got, b)
+				if got, err = tx.BatchByISV(ctx, b.Account, b.ISV); err != nil {
+					return err
+				}
+				want(t, "by its order number", got, b)
+			}
+			if _, err := tx.Batch(ctx, 7); !errors.Is(err, codes.ErrNoBatch) {
+				t.Errorf("no such batch: %v", err)
+			}
+			for _, key := range [][2]string{{"other", "x"}, {"x", b.ISV}, {"OTHER", b.ISV}, {"other", strings.ToUpper(b.ISV)}, {"other", "a\x00"}} {
+				if _, err := tx.BatchByISV(ctx, key[0], key[1]); !errors.Is(err, codes.ErrNoBatch) {
+					t.Errorf("%q: %v", key, err)
+				}
+			}
+			return nil
+		})
+		var list []codes.Batch
+		for b, err := range s.Batches(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, b)
+		}
+		want(t, "all", list, []codes.Batch{first, second})
+		// An order number makes one batch, and a block belongs to one.
+		for name, change := range map[string]func(*codes.Batch){"the same number": func(b *codes.Batch) { b.Start = 99 }, "the same block": func(b *codes.Batch) { b.ISV = "y" }} {
+			b := second
+			change(&b)
+			if err := s.UpdateCodes(t.Context(), func(tx codes.Tx) error { _, err := tx.AddBatch(t.Context(), b); return err }); err == nil {
+				t.Errorf("%s: stored twice", name)
+			}
+		}
+		want(t, "batches", number(t, s, `SELECT COUNT(*) FROM batches`), 2)
+	})
+}
+
+func TestAnEventComesBackAsItWas(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		b := addBatch(t, s, fullBatch())
+		first := addEvent(t, s, fullEvent(b.ID))
+		noField(t, reflect.ValueOf(first), "event")
+		second := addEvent(t, s, codes.Event{Batch: b.ID, Did: codes.Freeze, Codes: codes.NewSet(codes.Range{From: 3, To: 3}), At: at.Add(time.Second), From: at.Add(time.Second), Actor: "op"})
+		third := addEvent(t, s, codes.Event{Batch: b.ID + 1, Did: codes.Void, Codes: codes.NewSet(codes.Range{From: 0, To: 9}), At: at, From: at, Actor: "op"})
+		read := func(batch, after int64) (list []codes.Event) {
+			for e, err := range s.Events(t.Context(), batch, after) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				list = append(list, e)
+			}
+			return list
+		}
+		want(t, "all", read(0, 0), []codes.Event{first, second, third})
+		want(t, "of a batch", read(b.ID, 0), []codes.Event{first, second})
+		want(t, "after one", read(b.ID, first.Seq), []codes.Event{second})
+		want(t, "all after one", read(0, second.Seq), []codes.Event{third})
+		for e := range s.Events(t.Context(), 0, 0) { // a reader may stop
+			want(t, "the first", e, first)
+			break
+		}
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			got, err := tx.EventsAfter(ctx, b.ID, first.Seq)
+			wantSame(t, "in a transaction", got, []codes.Event{second})
+			if err != nil {
+				return err
+			}
+			for _, c := range []struct {
+				index, before int64
+				limit         int
+				want          []codes.Event
+			}{
+				{3, 0, 9, []codes.Event{second, first}}, {3, 0, 1, []codes.Event{second}}, {3, second.Seq, 9, []codes.Event{first}}, {3, first.Seq, 9, nil},
+				{4, 0, 9, []codes.Event{first}}, {1_999_999_999, 0, 9, []codes.Event{first}}, {2_000_000_000, 0, 9, nil},
+			} {
+				got, err := tx.EventsAt(ctx, b.ID, c.index, c.before, c.limit)
+				if err != nil {
+					return err
+				}
+				wantSame(t, fmt.Sprintf("at %d before %d", c.index, c.before), got, c.want)
+			}
+			for batch, last := range map[int64]time.Time{b.ID: second.At, b.ID + 1: third.At, 7: {}} {
+				got, err := tx.LastEvent(ctx, batch)
+				if err != nil || !got.Equal(last) {
+					t.Errorf("the last event of %d was %s, want %s: %v", batch, got, last, err)
+				}
+			}
+			return nil
+		})
+	})
+}
+
+func TestTicketsAndLoginsComeBackAsTheyWere(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		ticket, login := filled[codes.Ticket](t), filled[codes.Login](t)
+		noField(t, reflect.ValueOf(ticket), "ticket")
+		noField(t, reflect.ValueOf(login), "login")
+		old := login
+		old.Hash, old.Used, old.ExpiresAt = "old", false, at
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			return errors.Join(tx.PutTicket(ctx, ticket), tx.PutLogin(ctx, login), tx.PutLogin(ctx, old))
+		})
+		ticket.ScannedAt, ticket.ExpiresAt, login.ExpiresAt = ticket.ScannedAt.UTC(), ticket.ExpiresAt.UTC(), login.ExpiresAt.UTC()
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			got, err := tx.Ticket(ctx, ticket.Hash)
+			want(t, "ticket", got, ticket)
+			gotLogin, errLogin := tx.Login(ctx, login.Hash)
+			want(t, "login", gotLogin, login)
+			_, errNone := tx.Ticket(ctx, "none")
+			_, errNoLogin := tx.Login(ctx, "none")
+			if !errors.Is(errNone, codes.ErrNoTicket) || !errors.Is(errNoLogin, codes.ErrNoLogin) {
+				t.Errorf("what is not there: %v, %v", errNone, errNoLogin)
+			}
+			return errors.Join(err, errLogin)
+		})
+		// A second ticket with the hash of the first would be a broken chance.
+		if err := s.UpdateCodes(t.Context(), func(tx codes.Tx) error { return tx.PutTicket(t.Context(), ticket) }); err == nil {
+			t.Error("a ticket was replaced")
+		}
+		// A login that was used stays used: nothing else of it changes.
+		other := old
+		other.Used, other.OpenID, other.AppID = true, "another", "another"
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutLogin(ctx, other) })
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			got, err := tx.Login(ctx, "old")
+			old.Used = true
+			want(t, "used", got, old)
+			if err != nil {
+				return err
+			}
+			// Forgotten is what ended before a moment, not at it.
+			if err := errors.Join(tx.ForgetLogins(ctx, at), tx.ForgetTickets(ctx, ticket.ExpiresAt)); err != nil {
+				return err
+			}
+			_, errLogin := tx.Login(ctx, "old")
+			_, errTicket := tx.Ticket(ctx, ticket.Hash)
+			if err := errors.Join(errLogin, errTicket); err != nil {
+				return err
+			}
+			if err := errors.Join(tx.ForgetLogins(ctx, at.Add(time.Millisecond)), tx.ForgetTickets(ctx, ticket.ExpiresAt.Add(time.Millisecond))); err != nil {
+				return err
+			}
+			_, errLogin = tx.Login(ctx, "old")
+			_, errTicket = tx.Ticket(ctx, ticket.Hash)
+			if !errors.Is(errLogin, codes.ErrNoLogin) || !errors.Is(errTicket, codes.ErrNoTicket) {
+				t.Errorf("not forgotten: %v, %v", errLogin, errTicket)
+			}
+			return nil
+		})
+	})
+}
+
+// A failed transaction gives nothing out, so no counter is lost or used twice.
+func TestACounterComesBackAfterAFailure(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		take := func(n uint64, fail bool) (start uint64) {
+			err := s.UpdateCodes(t.Context(), func(tx codes.Tx) (err error) {
+				if start, err = tx.TakeCounters(t.Context()); err != nil {
+					return err
+				}
+				if err := tx.SetCounters(t.Context(), start+n); err != nil {
+					return err
+				}
+				if fail {
+					return errcode.InvalidArgs
+				}
+				return nil
+			})
+			if (err != nil) != fail {
+				t.Fatal(err)
+			}
+			return start
+		}
+		want(t, "the first", take(10, false), 0)
+		want(t, "the second", take(10, true), 10)
+		want(t, "again", take(codes.Space-10, false), 10)
+		want(t, "the end", take(0, false), codes.Space)
+	})
+}
+
+// presses are the codes as two nodes see them.
+func presses(t *testing.T, nodes [2]*Store) (p [2]*codes.Press) {
+	t.Helper()
+	code, err := codes.NewCodeKey([]byte(strings.Repeat("c", 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := codes.NewTextKey([]byte(strings.Repeat("t", 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range nodes {
+		p[i] = &codes.Press{Store: s, Memory: codes.NewMemory(s), Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return at }, Log: slog.New(slog.DiscardHandler),
+			Keys: codes.Keys{Code: code, Text: map[byte]*codes.TextKey{codes.FirstVersion: text}, Current: codes.FirstVersion}, Prefix: codes.DefaultPrefix}
+		p[i].Changed = func(ctx context.Context, id int64) {
+			if err := p[i].Memory.Changed(ctx, id); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	return p
+}
+
+func serviceAccount(t *testing.T, s *Store) codes.Call {
+	t.Helper()
+	a := accounts.Account{AppID: "svc", Kind: accounts.ServiceAccount, Subject: accounts.Company, Certified: true, Features: []string{codes.Feature}, CreatedAt: at}
+	update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutAccount(ctx, a) })
+	return codes.Call{Caller: a, RID: "rid"}
+}
+
+// More calls at once than there are connections: of one order number on two
+// nodes comes one batch, of many come blocks that are disjoint.
+func TestApplicationsOnTwoNodes(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
+		ids := make([]int64, 40)
+		for _, err := range race(len(ids), func(i int) error {
+			b, err := p[i%2].Apply(t.Context(), call, codes.Application{ISV: "same", Count: 10_000})
+			ids[i] = b.ID
+			return err
+		}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if slices.Sort(ids); ids[0] != ids[len(ids)-1] {
+			t.Errorf("one order number made %v", slices.Compact(ids))
+		}
+		list := make([]codes.Batch, 60)
+		for _, err := range race(len(list), func(i int) (err error) {
+			list[i], err = p[i%2].Apply(t.Context(), call, codes.Application{ISV: fmt.Sprint(i), Count: 10_000})
+			return err
+		}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		slices.SortFunc(list, func(a, b codes.Batch) int { return int(a.ID - b.ID) })
+		for i, b := range list {
+			if want := uint64(10_000 * (i + 1)); b.Start != want {
+				t.Errorf("block %d begins at %d, want %d", i, b.Start, want)
+			}
+		}
+		want(t, "calls of the day", number(t, nodes[0], `SELECT used FROM counters WHERE appid = 'svc'`), 100)
+	})
+}
+
+// One code is redeemed once, whatever node the till asks, and more tills may
+// ask at once than there are connections.
+func TestARedemptionOnTwoNodes(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
+		b, err := p[0].Apply(t.Context(), call, codes.Application{ISV: "x", Count: 10_000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p[1].Memory.Changed(t.Context(), b.ID); err != nil {
+			t.Fatal(err)
+		}
+		for index := range int64(4) {
+			won := 0
+			for _, err := range race(72, func(i int) error {
+				return p[i%2].Change(t.Context(), codes.Change{Batch: b.ID, Did: codes.Redeem, Codes: codes.NewSet(codes.Range{From: index, To: index}), Actor: fmt.Sprint("till ", i)})
+			}) {
+				if _, late := errors.AsType[codes.Conflict](err); err == nil {
+					won++
+				} else if !late {
+					t.Fatal(err)
+				}
+			}
+			want(t, "redeemed", won, 1)
+		}
+		want(t, "events", number(t, nodes[0], `SELECT COUNT(*) FROM code_events`), 4)
+	})
+}
+
+// Activations on two nodes are numbered in the order of commits, and each node
+// that reads on knows what the other did.
+func TestActivationsOnTwoNodes(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
+		miniProgram(t, nodes[0], "shop")
+		b, err := p[0].Apply(t.Context(), call, codes.Application{ISV: "x", Count: 10_000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p[1].Memory.Changed(t.Context(), b.ID); err != nil {
+			t.Fatal(err)
+		}
+		for _, err := range race(80, func(i int) error {
+			return p[i%2].Activate(t.Context(), call, codes.Activation{Batch: b.ID, Range: codes.Range{From: int64(i), To: int64(i + 40)}, Binding: codes.Binding{
+				ActivityName: fmt.Sprint(i), ProductBrand: "b", ProductTitle: "t", ProductCode: "c", WxaAppID: "shop", WxaPath: "p"}})
+		}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		governs := map[int64]string{}
+		seq := int64(0)
+		for e, err := range nodes[0].Events(t.Context(), b.ID, 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Seq <= seq {
+				t.Errorf("event %d after %d", e.Seq, seq)
+			}
+			seq = e.Seq
+			for i := e.Codes[0].From; i <= e.Codes[0].To; i++ {
+				governs[i] = e.Binding.ActivityName
+			}
+		}
+		for n := range p {
+			if err := p[n].Memory.Changed(t.Context(), b.ID); err != nil {
+				t.Fatal(err)
+			}
+			for i := range int64(130) {
+				got := ""
+				if by := p[n].Memory.State(b.ID, i, at).Activation; by != nil {
+					got = by.Binding.ActivityName
+				}
+				if got != governs[i] {
+					t.Errorf("node %d: index %d is governed by %q, want %q", n, i, got, governs[i])
+				}
+			}
+		}
+	})
+}

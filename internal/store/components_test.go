@@ -1,0 +1,329 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/vault"
+
+	"crypto/rand"
+)
+
+func TestAPushComesBackAsItWas(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		full := filled[accounts.Push](t)
+		full.CreatedAt, full.NextAt, full.SentAt = at, at.Add(time.Second), at.Add(2*time.Second)
+		zero := accounts.Push{ID: 1 << 40, Component: full.Component}
+		for _, p := range []accounts.Push{full, zero} {
+			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.AddPush(ctx, p) })
+		}
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			list, err := tx.Pushes(ctx, full.Component, 10)
+			want(t, "pushes, newest first", list, []accounts.Push{zero, full})
+			return err
+		})
+		// Who has another NextAt in mind is too late.
+		changed := full
+		changed.URL, changed.Sealed, changed.Attempts, changed.NextAt, changed.Delivered = "u", "", 7, time.Time{}, false
+		changed.SentAt, changed.Status, changed.Answer, changed.Fault = at, 9, "a", "f"
+		for _, c := range []struct {
+			was  time.Time
+			want bool
+		}{{at, false}, {full.NextAt, true}, {full.NextAt, false}} {
+			update(t, s, func(ctx context.Context, tx *Tx) error {
+				saved, err := tx.SavePush(ctx, changed, c.was)
+				want(t, "saved", saved, c.want)
+				return err
+			})
+		}
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			list, err := tx.Pushes(ctx, full.Component, 10)
+			want(t, "after the change", list[1], changed)
+			return err
+		})
+	})
+}
+
+func TestPushesAreDueByTimeAndForgottenByNumber(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			for i := range 10 {
+				id, err := tx.NextPush(ctx)
+				if err != nil {
+					return err
+				}
+				p := accounts.Push{ID: id, Component: "wxc", InfoType: "x"}
+				if i%3 == 0 {
+					p.NextAt = at.Add(time.Duration(i) * time.Second)
+				}
+				if err := tx.AddPush(ctx, p); err != nil {
+					return err
+				}
+			}
+			return tx.AddPush(ctx, accounts.Push{ID: 100, Component: "wxd", InfoType: "y", NextAt: at})
+		})
+		ids := func(list []accounts.Push) (ids []int64) {
+			for _, p := range list {
+				ids = append(ids, p.ID)
+			}
+			return ids
+		}
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			for d, wanted := range map[time.Duration][]int64{-time.Millisecond: nil, 0: {1}, 6 * time.Second: {1, 4, 7}} {
+				list, err := tx.DuePushes(ctx, "wxc", at.Add(d), 10)
+				if err != nil {
+					return err
+				}
+				wantSame(t, fmt.Sprint("due at ", d), ids(list), wanted)
+			}
+			due, err := tx.PushesDue(ctx, at, 10)
+			if err != nil {
+				return err
+			}
+			want(t, "components", due, []string{"wxc", "wxd"})
+			waiting, err := tx.WaitingPushes(ctx, "wxc", "x")
+			want(t, "waiting", ids(waiting), []int64{1, 4, 7, 10})
+			return err
+		})
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.ForgetPushes(ctx, "wxc", 3) })
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			list, err := tx.Pushes(ctx, "wxc", 100)
+			want(t, "the newest and what waits", ids(list), []int64{10, 9, 8, 7, 4, 1})
+			return err
+		})
+	})
+}
+
+func TestTicketsCodesAndGrantsComeBackAsTheyWere(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		code := filled[accounts.GrantCode](t)
+		code.ExpiresAt, code.UsedAt = at, at.Add(time.Second)
+		fresh := accounts.GrantCode{Hash: "h", Kind: accounts.AuthCode, Component: "wxc", ExpiresAt: at.Add(time.Hour)}
+		grant := filled[accounts.Grant](t)
+		grant.GrantedAt = at
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			return errors.Join(tx.PutGrantCode(ctx, code), tx.PutGrantCode(ctx, fresh), tx.PutGrant(ctx, "wxc", grant),
+				tx.PutGrant(ctx, "wxb", accounts.Grant{AppID: grant.AppID}),
+				tx.PutVerifyTicket(ctx, accounts.VerifyTicket{Component: "wxc", Hash: "t", IssuedAt: at}),
+				tx.PutVerifyTicket(ctx, accounts.VerifyTicket{Component: "wxc", Hash: "u", IssuedAt: at.Add(time.Minute)}))
+		})
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			for _, c := range []accounts.GrantCode{code, fresh} {
+				got, err := tx.GrantCode(ctx, c.Hash)
+				if err != nil {
+					return err
+				}
+				want(t, "code", got, c)
+			}
+			got, err := tx.Grant(ctx, "wxc", grant.AppID)
+			if err != nil {
+				return err
+			}
+			want(t, "grant", got, grant)
+			holders, err := tx.Holders(ctx, grant.AppID)
+			if err != nil {
+				return err
+			}
+			want(t, "holders", []string{holders[0].Component, holders[1].Component}, []string{"wxb", "wxc"})
+			want(t, "grant of a holder", holders[1].Grant, grant)
+			ticket, err := tx.VerifyTicket(ctx, "wxc", "t")
+			if err != nil {
+				return err
+			}
+			want(t, "ticket", ticket, accounts.VerifyTicket{Component: "wxc", Hash: "t", IssuedAt: at})
+			latest, err := tx.LatestVerifyTicket(ctx, "wxc")
+			want(t, "latest", latest, at.Add(time.Minute))
+			if _, err := tx.VerifyTicket(ctx, "wxd", "t"); !errors.Is(err, accounts.ErrNoTicket) {
+				t.Errorf("another's ticket: %v", err)
+			}
+			if _, err := tx.GrantCode(ctx, "nothing"); !errors.Is(err, accounts.ErrNoCode) {
+				t.Errorf("no code: %v", err)
+			}
+			if _, err := tx.Grant(ctx, "wxd", grant.AppID); !errors.Is(err, accounts.ErrNoGrant) {
+				t.Errorf("no grant: %v", err)
+			}
+			return err
+		})
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			return errors.Join(tx.ForgetVerifyTickets(ctx, "wxc", at.Add(time.Second)), tx.ForgetGrantCodes(ctx, at.Add(time.Second)),
+				tx.DeleteGrant(ctx, "wxc", grant.AppID))
+		})
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			if _, err := tx.VerifyTicket(ctx, "wxc", "t"); !errors.Is(err, accounts.ErrNoTicket) {
+				t.Errorf("a forgotten ticket: %v", err)
+			}
+			if _, err := tx.GrantCode(ctx, code.Hash); !errors.Is(err, accounts.ErrNoCode) {
+				t.Errorf("a forgotten code: %v", err)
+			}
+			if _, err := tx.Grant(ctx, "wxb", grant.AppID); err != nil {
+				t.Errorf("another's grant: %v", err)
+			}
+			n, err := tx.CountGrants(ctx, "wxc")
+			want(t, "grants", n, 0)
+			return err
+		})
+	})
+}
+
+func TestTicketsAreDueWhenTheLastIsOld(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			for _, name := range []string{"ahead", "fresh", "never", "old", "silent"} {
+				c := accounts.Component{AppID: name, EventURL: "http://isv.example/"}
+				if name == "silent" {
+					c.EventURL = ""
+				}
+				if err := tx.PutComponent(ctx, c); err != nil {
+					return err
+				}
+			}
+			for name, issued := range map[string]time.Time{"fresh": at, "old": at.Add(-10 * time.Minute), "ahead": at.Add(time.Hour)} {
+				if err := tx.PutVerifyTicket(ctx, accounts.VerifyTicket{Component: name, Hash: name, IssuedAt: issued}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			due, err := tx.TicketsDue(ctx, at.Add(-10*time.Minute), at, 10)
+			want(t, "due", due, []string{"ahead", "never", "old"})
+			return err
+		})
+	})
+}
+
+func TestTokensOfAPlatformAreCutByAccount(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			for _, k := range []accounts.Token{
+				{Hash: "own", AppID: "wxa", Series: accounts.Plain}, {Hash: "c", AppID: "wxa", Component: "wxc", Series: accounts.Authorizer},
+				{Hash: "d", AppID: "wxa", Component: "wxd", Series: accounts.Authorizer}, {Hash: "b", AppID: "wxb", Component: "wxc", Series: accounts.Authorizer},
+			} {
+				k.IssuedAt, k.ExpiresAt = at, at.Add(time.Hour)
+				if err := tx.PutToken(ctx, k); err != nil {
+					return err
+				}
+			}
+			return tx.CutAuthorizerTokens(ctx, "wxc", "wxa", at)
+		})
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			for _, hash := range []string{"own", "b", "c", "d"} {
+				k, err := tx.Token(ctx, hash)
+				if err != nil {
+					return err
+				}
+				want(t, hash+" is cut", !k.CutAt.IsZero(), hash == "c")
+			}
+			return nil
+		})
+	})
+}
+
+// directories are the accounts as two nodes see them.
+func directories(t *testing.T, nodes [2]*Store) (d [2]*accounts.Directory) {
+	t.Helper()
+	key, err := vault.NewKey([]byte("0123456789abcdef0123456789abcdef"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range nodes {
+		d[i] = &accounts.Directory{Store: s, Key: key, Settings: settings.NewLive(settings.Defaults()), Random: rand.Reader, Now: func() time.Time { return at }}
+	}
+	return d
+}
+
+const someKey = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"
+
+// Contract: rules 3.3. A hundred times, on two nodes.
+func TestTwoPlatformsOnTwoNodesRaceForTheExclusiveSet(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		d := directories(t, nodes)
+		ctx := t.Context()
+		miniProgram(t, nodes[0], "wxa")
+		names := [2]string{"wxc", "wxd"}
+		for _, name := range names {
+			if err := d[0].PutComponent(ctx, accounts.Component{AppID: name, EventURL: "http://isv.example/"}, "s", "tok", someKey); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for round := range 100 {
+			var pre [2]string
+			for i, name := range names {
+				code, err := d[i].CreatePreAuthCode(ctx, name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				pre[i] = code.Text
+			}
+			// In odd rounds the person takes it along.
+			move := round%2 == 1
+			errs := race(2, func(i int) error {
+				_, err := d[i].Agree(ctx, accounts.Agreement{Component: names[i], PreAuthCode: pre[i], AppID: "wxa", Sets: []int{18}, Move: move})
+				return err
+			})
+			var have []string
+			for i, name := range names {
+				a, err := d[1-i].Authorization(ctx, name, "wxa")
+				if err == nil && slices.Contains(a.Sets, 18) {
+					have = append(have, name)
+				}
+				if _, taken := errors.AsType[accounts.Taken](errs[i]); errs[i] != nil && (!taken || move) {
+					t.Fatalf("round %d: %s: %v", round, name, errs[i])
+				}
+			}
+			if len(have) != 1 {
+				t.Fatalf("round %d: %v have it", round, have)
+			}
+			if err := d[round%2].Withdraw(ctx, have[0], "wxa"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+func TestTwoNodesMakeOneTicketAndSendItOnce(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		d := directories(t, nodes)
+		for i := range 20 {
+			if err := d[0].PutComponent(t.Context(), accounts.Component{AppID: fmt.Sprintf("wx%02d", i), EventURL: "http://isv.example/"}, "s", "tok", someKey); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, err := range race(8, func(i int) error { return d[i%2].PushTickets(t.Context()) }) {
+			if err != nil {
+				t.Errorf("%d: %v", i, err)
+			}
+		}
+		want(t, "tickets", number(t, nodes[0], `SELECT COUNT(*) FROM component_tickets`), 20)
+		want(t, "pushes", number(t, nodes[0], `SELECT COUNT(*) FROM pushes WHERE next_at > 0`), 20)
+		var mine [8][]int64
+		for i, err := range race(8, func(i int) error {
+			return nodes[i%2].update(t.Context(), func(tx *Tx) error {
+				mine[i] = nil
+				list, err := tx.DuePushes(t.Context(), "wx00", at, 1)
+				if err != nil || len(list) == 0 {
+					return err
+				}
+				p := list[0]
+				was := p.NextAt
+				p.NextAt = at.Add(time.Minute)
+				saved, err := tx.SavePush(t.Context(), p, was)
+				if saved {
+					mine[i] = []int64{p.ID}
+				}
+				return err
+			})
+		}) {
+			if err != nil {
+				t.Errorf("%d: %v", i, err)
+			}
+		}
+		want(t, "who sends it", len(slices.Concat(mine[:]...)), 1)
+	})
+}

@@ -1,0 +1,110 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+)
+
+func TestALinkComesBackAsItWas(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		full := filled[accounts.Link](t)
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.SaveLink(ctx, full) })
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			got, err := tx.Link(ctx, full.Service, full.MiniProgram)
+			wantSame(t, "link", got, full)
+			return err
+		})
+		changed := accounts.Link{Service: full.Service, MiniProgram: full.MiniProgram, Status: accounts.LinkDone, CreatedAt: at}
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.SaveLink(ctx, changed) })
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			got, err := tx.LinksOf(ctx, full.Service)
+			want(t, "links", got, []accounts.Link{changed})
+			if err != nil {
+				return err
+			}
+			if _, err := tx.Link(ctx, full.Service, "other"); !errors.Is(err, accounts.ErrNoLink) {
+				t.Errorf("a link that is not there: %v", err)
+			}
+			return nil
+		})
+	})
+}
+
+// Contract: rules 3.4: only status 1 is linked.
+func TestOnlyALinkThatIsDoneCounts(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		states := []accounts.LinkStatus{accounts.LinkDone, accounts.LinkAwaitsMiniProgram, accounts.LinkRefused, accounts.LinkAwaitsAccount}
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			for i, status := range states {
+				l := accounts.Link{Service: "wxs", MiniProgram: fmt.Sprintf("wx%d", status), Status: status, CreatedAt: at.Add(time.Duration(i) * time.Second)}
+				if err := tx.SaveLink(ctx, l); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			for _, status := range states {
+				linked, err := tx.Linked(ctx, "wxs", fmt.Sprintf("wx%d", status))
+				want(t, fmt.Sprint("linked in state ", status), linked, status == accounts.LinkDone)
+				if err != nil {
+					return err
+				}
+			}
+			done, err := tx.Links(ctx, "wxs")
+			want(t, "links", done, []string{"wx1"})
+			if err != nil {
+				return err
+			}
+			all, err := tx.LinksOf(ctx, "wxs")
+			want(t, "links in any state", len(all), 4)
+			if err != nil {
+				return err
+			}
+			n, err := tx.CountLinks(ctx, "wxs")
+			want(t, "links of the account that count", n, 3)
+			if err != nil {
+				return err
+			}
+			n, err = tx.CountLinks(ctx, "wx12")
+			want(t, "links of the Mini Program that count", n, 1)
+			return err
+		})
+		// The operator's and the seed's link is done, whatever it was.
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutLink(ctx, "wxs", "wx3", at.Add(time.Hour)) })
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			l, err := tx.Link(ctx, "wxs", "wx3")
+			want(t, "link", l, accounts.Link{Service: "wxs", MiniProgram: "wx3", Status: accounts.LinkDone, CreatedAt: at.Add(2 * time.Second)})
+			return err
+		})
+	})
+}
+
+// What was linked before links had states stays linked.
+func TestLinksOfAnEarlierSchemaAreDone(t *testing.T) {
+	eachTarget(t, func(t *testing.T, target Target) {
+		s, err := connect(t.Context(), target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.migrateTo(t.Context(), 3); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.write.ExecContext(t.Context(), `INSERT INTO links (service, mini_program, created_at) VALUES ('wxs', 'wxm', 1)`); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		view(t, open(t, target), func(ctx context.Context, tx *Tx) error {
+			linked, err := tx.Linked(ctx, "wxs", "wxm")
+			want(t, "linked", linked, true)
+			return err
+		})
+	})
+}

@@ -1,0 +1,287 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/scan"
+)
+
+func TestRulesAtTakesThousandsOfKeys(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		var list []rules.Rule
+		for i := range 1100 {
+			list = append(list, aRule(t, "wxa", fmt.Sprintf("https://h.example/%d", i)))
+		}
+		list = addRules(t, s, list...)
+		var keys []string
+		for i := range 2000 { // every second is nobody's
+			keys = append(keys, fmt.Sprintf("https://h.example/%d", i/2+i%2*5000))
+		}
+		for _, n := range []int{0, 1, chunk - 1, chunk, chunk + 1, 2 * chunk, 2000} {
+			var wanted []rules.Rule
+			for i := range n {
+				if i%2 == 0 {
+					wanted = append(wanted, list[i/2])
+				}
+			}
+			view(t, s, func(ctx context.Context, tx *Tx) error {
+				got, err := tx.RulesAt(ctx, keys[:n])
+				slices.SortFunc(got, func(a, b rules.Rule) int { return int(a.ID - b.ID) })
+				want(t, fmt.Sprint(n, " keys"), got, wanted)
+				return err
+			})
+		}
+	})
+}
+
+func TestRulesAtTakesEveryEndOfTheLongestPrefix(t *testing.T) {
+	longest := "https://h.example/?" + noise(rules.MaxPrefix-19)
+	eachBackend(t, func(t *testing.T, s *Store) {
+		list := addRules(t, s, aRule(t, "wxa", longest), aRule(t, "wxb", longest[:len(longest)-1]), aRule(t, "wxc", "https://h.example/"))
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			got, err := tx.RulesAt(ctx, list[0].Prefix.Ends())
+			slices.SortFunc(got, func(a, b rules.Rule) int { return int(a.ID - b.ID) })
+			want(t, "rules", got, list)
+			return err
+		})
+	})
+}
+
+func TestAllRulesStreamOldestFirst(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		var list []rules.Rule
+		for i := range 500 {
+			list = append(list, aRule(t, "wxa", fmt.Sprintf("https://h.example/%d", 500-i)))
+		}
+		list = addRules(t, s, list...)
+		var got []rules.Rule
+		for r, err := range s.AllRules(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, r)
+			if len(got) == 1 {
+				// A writer does not wait for the reader of the stream.
+				addRules(t, s, aRule(t, "wxb", "https://h.example/later"))
+			}
+		}
+		want(t, "rules of the moment when the stream began", got, list)
+
+		// Who stops early leaves no connection behind: there are at most 32.
+		for range 64 {
+			for _, err := range s.AllRules(t.Context()) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				break
+			}
+		}
+		want(t, "connections in use", s.read.Stats().InUse, 0)
+
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		n := 0
+		for _, err := range s.AllRules(ctx) {
+			if n++; err == nil {
+				t.Error("a stream of a caller who went away goes on")
+			}
+		}
+		want(t, "errors", n, 1)
+	})
+}
+
+func TestARuleThatCannotBeReadEndsTheStreamWithItsNumber(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		addRules(t, s, aRule(t, "wxa", "https://h.example/1"), aRule(t, "wxa", "https://h.example/2"), aRule(t, "wxa", "https://h.example/3"))
+		if _, err := s.write.ExecContext(t.Context(), `UPDATE rules SET prefix = 'damaged' WHERE id = 2`); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for r, err := range s.AllRules(t.Context()) {
+			if err != nil {
+				got = append(got, "error")
+				continue
+			}
+			got = append(got, r.Prefix.Text)
+		}
+		want(t, "stream", got, []string{"https://h.example/1", "error"})
+	})
+}
+
+func TestTheLongestEntryOfAHostCounts(t *testing.T) {
+	type entries map[string]rules.DomainStatus
+	cases := []struct {
+		name    string
+		entries entries
+		host    string
+		status  rules.DomainStatus
+	}{
+		{"nothing was said", entries{"other.example": rules.Denied}, "shop.example", ""},
+		{"the host itself is denied", entries{"shop.example": rules.Denied}, "shop.example", rules.Denied},
+		{"denied covers what lies below", entries{"example": rules.Denied}, "a.b.shop.example", rules.Denied},
+		{"denied does not cover what only ends alike", entries{"shop.example": rules.Denied}, "myshop.example", ""},
+		{"denied does not cover what lies above", entries{"a.shop.example": rules.Denied}, "shop.example", ""},
+		{"without ICP record, below", entries{"shop.example": rules.NoICP}, "a.shop.example", rules.NoICP},
+		{"the longer entry wins", entries{"example": rules.Denied, "shop.example": rules.NoICP}, "a.shop.example", rules.NoICP},
+		{"the longer entry wins the other way round", entries{"example": rules.NoICP, "shop.example": rules.Denied}, "a.shop.example", rules.Denied},
+		{"trusted counts for the very host", entries{"shop.example": rules.Trusted}, "shop.example", rules.Trusted},
+		{"trusted does not count below", entries{"shop.example": rules.Trusted}, "a.shop.example", ""},
+		{"trusted below denied", entries{"example": rules.Denied, "shop.example": rules.Trusted}, "shop.example", rules.Trusted},
+		{"below a trusted host that lies below a denied one", entries{"example": rules.Denied, "shop.example": rules.Trusted}, "a.shop.example", rules.Denied},
+		{"a port of a denied host is denied", entries{"shop.example": rules.Denied}, "shop.example:8080", rules.Denied},
+		{"a port below a denied host is denied", entries{"example": rules.Denied}, "shop.example:8080", rules.Denied},
+		{"an entry with a port is for that port", entries{"shop.example:8080": rules.Denied}, "shop.example:8081", ""},
+		{"an entry with a port is longer than one without", entries{"shop.example:8080": rules.Trusted, "shop.example": rules.Denied}, "shop.example:8080", rules.Trusted},
+		{"a trusted host is not trusted on other ports", entries{"shop.example": rules.Trusted}, "shop.example:8080", ""},
+		{"one label", entries{"localhost": rules.Denied}, "localhost:1", rules.Denied},
+		{"an address", entries{"127.0.0.1": rules.Denied}, "127.0.0.1", rules.Denied},
+	}
+	eachBackend(t, func(t *testing.T, s *Store) {
+		for _, c := range cases {
+			t.Run(c.name, func(t *testing.T) {
+				update(t, s, func(ctx context.Context, tx *Tx) error {
+					if _, err := tx.exec(ctx, `DELETE FROM domains`); err != nil {
+						return err
+					}
+					for host, status := range c.entries {
+						if err := tx.PutDomain(ctx, rules.Domain{Host: host, Status: status, At: at}); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+				view(t, s, func(ctx context.Context, tx *Tx) error {
+					got, err := tx.Domain(ctx, c.host)
+					want(t, c.host, got, c.status)
+					return err
+				})
+			})
+		}
+	})
+}
+
+func TestNearIsTheSameHostAndSegmentThenTheSamePathElsewhere(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		addRules(t, s,
+			aRule(t, "wxa", "https://h.example/a/"),      // 1
+			aRule(t, "wxa", "https://h.example/a/b"),     // 2
+			aRule(t, "wxa", "http://h.example/a/c?x=1"),  // 3: another scheme
+			aRule(t, "wxa", "https://h.example/A/"),      // 4: another segment
+			aRule(t, "wxa", "https://h.example/ab/"),     // 5: another segment
+			aRule(t, "wxa", "https://i.example/a/b"),     // 6: the path elsewhere
+			aRule(t, "wxa", "https://i.example/a/b?x=1"), // 7: the path elsewhere
+			aRule(t, "wxa", "https://i.example/a/b/"),    // 8: another path
+			aRule(t, "wxa", "https://h.example/"),        // 9: another segment
+		)
+		for limit, wanted := range map[int][]int64{0: nil, 1: {1}, 3: {1, 2, 3}, 4: {1, 2, 3, 6}, 5: {1, 2, 3, 6, 7}, 50: {1, 2, 3, 6, 7}} {
+			link, _ := rules.ParseLink("HTTPS://H.example/a/b?y=2")
+			view(t, s, func(ctx context.Context, tx *Tx) error {
+				near, err := tx.Near(ctx, link, limit)
+				var got []int64
+				for _, r := range near {
+					got = append(got, r.ID)
+				}
+				want(t, fmt.Sprint("at most ", limit), got, wanted)
+				return err
+			})
+		}
+	})
+}
+
+func TestATextThatNoDatabaseHoldsIsNotThere(t *testing.T) {
+	for name, text := range map[string]string{"NUL": "https://h.example/\x00", "invalid UTF-8": "https://h.example/\xff", "cut UTF-8": "https://h.example/\xe6\x89"} {
+		t.Run(name, func(t *testing.T) {
+			eachBackend(t, func(t *testing.T, s *Store) {
+				list := addRules(t, s, aRule(t, "wxa", "https://h.example/"))
+				link, _ := rules.ParseLink(text)
+				view(t, s, func(ctx context.Context, tx *Tx) error {
+					if _, err := tx.Rule(ctx, text); err != rules.ErrNoRule {
+						t.Errorf("rule: %v", err)
+					}
+					if _, err := tx.Account(ctx, text); err != accounts.ErrNoAccount {
+						t.Errorf("account: %v", err)
+					}
+					if _, err := tx.Component(ctx, text); err != accounts.ErrNoComponent {
+						t.Errorf("component: %v", err)
+					}
+					if _, err := tx.Token(ctx, text); err != accounts.ErrNoToken {
+						t.Errorf("token: %v", err)
+					}
+					if _, err := s.ScanKey(ctx, text); err != scan.ErrNoKey {
+						t.Errorf("scan key: %v", err)
+					}
+					found, err := tx.RulesAt(ctx, []string{text, "https://h.example/", text})
+					want(t, "rules at", found, list)
+					if err != nil {
+						t.Error(err)
+					}
+					listed, total, err := tx.List(ctx, rules.Query{Owner: text, Limit: 10})
+					want(t, "list", len(listed)+total, 0)
+					if err != nil {
+						t.Error(err)
+					}
+					page, err := tx.Accounts(ctx, text, 10)
+					want(t, "accounts", len(page), 0)
+					if err != nil {
+						t.Error(err)
+					}
+					linked, err := tx.Linked(ctx, text, text)
+					want(t, "linked", linked, false)
+					if err != nil {
+						t.Error(err)
+					}
+					status, err := tx.Domain(ctx, text)
+					want(t, "domain", status, "")
+					if err != nil {
+						t.Error(err)
+					}
+					changes, err := tx.Changes(ctx, text, 10)
+					want(t, "changes", len(changes), 0)
+					if err != nil {
+						t.Error(err)
+					}
+					confirmations, err := tx.Confirmations(ctx, rules.ConfirmationQuery{RID: text, Owner: text, Limit: 10})
+					want(t, "confirmations", len(confirmations), 0)
+					if err != nil {
+						t.Error(err)
+					}
+					_, err = tx.Near(ctx, link, 10)
+					return err
+				})
+				update(t, s, func(ctx context.Context, tx *Tx) error {
+					if err := tx.DeleteLink(ctx, "wxs", text); err != nil {
+						return err
+					}
+					if err := tx.DeleteDomain(ctx, text); err != nil {
+						return err
+					}
+					return tx.LockOwner(ctx, text)
+				})
+				for what, f := range map[string]func(ctx context.Context, tx *Tx) error{
+					"account":   func(ctx context.Context, tx *Tx) error { return tx.PutAccount(ctx, accounts.Account{AppID: text}) },
+					"component": func(ctx context.Context, tx *Tx) error { return tx.PutComponent(ctx, accounts.Component{AppID: text}) },
+					"domain":    func(ctx context.Context, tx *Tx) error { return tx.PutDomain(ctx, rules.Domain{Host: text}) },
+					"link":      func(ctx context.Context, tx *Tx) error { return tx.PutLink(ctx, "wxs", text, at) },
+					"counter":   func(ctx context.Context, tx *Tx) error { _, err := tx.AddCount(ctx, text, "x", 1); return err },
+					"confirmation": func(ctx context.Context, tx *Tx) error {
+						return tx.PutConfirmation(ctx, rules.Confirmation{RID: "r", At: at, Reason: text})
+					},
+					"path": func(ctx context.Context, tx *Tx) error {
+						r := list[0]
+						r.Path = text
+						return tx.PutRule(ctx, r, someone)
+					},
+				} {
+					if err := s.update(t.Context(), func(tx *Tx) error { return f(t.Context(), tx) }); err == nil {
+						t.Errorf("%s: stored", what)
+					}
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,210 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/scan"
+)
+
+// mixed are texts that languages sort in another way than bytes do: letters of
+// both cases, digits, "_" before "-" before ".", other scripts.
+var mixed = []string{"A", "B", "Z", "a", "a b", "a!", "a-", "a-b", "a.", "a1", "a10", "a2", "a_", "a_b", "aa", "aB", "ab", "b", "é", "e", "E", "ß", "ss",
+	"wx", "wx-1", "WX-1", "wx_1", "wx1", "WX1", "Ä", "ö", "扫", "码", "1", "10", "2", "~", "-", "_", "'", "😀", "\uFFFD"}
+
+func byBytes(texts []string) []string { return slices.Sorted(slices.Values(texts)) }
+
+func shuffled(texts []string) []string {
+	texts = slices.Clone(texts)
+	rand.New(rand.NewPCG(1, 2)).Shuffle(len(texts), func(i, j int) { texts[i], texts[j] = texts[j], texts[i] })
+	return texts
+}
+
+func TestAccountsArePagedByTheBytesOfTheirAppID(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			for _, appid := range shuffled(mixed) {
+				if err := tx.PutAccount(ctx, accounts.Account{AppID: appid}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		for size := 1; size <= len(mixed)+1; size++ {
+			var got []string
+			view(t, s, func(ctx context.Context, tx *Tx) error {
+				for after := ""; ; after = got[len(got)-1] {
+					page, err := tx.Accounts(ctx, after, size)
+					if err != nil || len(page) == 0 {
+						return err
+					}
+					if len(page) > size {
+						t.Fatalf("a page of %d has %d accounts", size, len(page))
+					}
+					for _, a := range page {
+						got = append(got, a.AppID)
+					}
+				}
+			})
+			want(t, fmt.Sprintf("pages of %d", size), got, byBytes(mixed))
+		}
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			page, err := tx.Accounts(ctx, "b-which-is-nobody's", 3)
+			var got []string
+			for _, a := range page {
+				got = append(got, a.AppID)
+			}
+			want(t, "the page after a text that is no account", got, []string{"e", "ss", "wx"})
+			return err
+		})
+	})
+}
+
+func TestListsThatTextDecidesAreByItsBytes(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			c := accounts.Component{AppID: "wxc"}
+			for _, text := range shuffled(mixed) {
+				c.Grants = append(c.Grants, accounts.Grant{AppID: text})
+				if err := tx.PutLink(ctx, "wxs", text, at); err != nil {
+					return err
+				}
+				if err := tx.PutDomain(ctx, rules.Domain{Host: text, Status: rules.Denied}); err != nil {
+					return err
+				}
+				if err := tx.PutConfirmation(ctx, rules.Confirmation{RID: text, At: at}); err != nil {
+					return err
+				}
+			}
+			return tx.PutComponent(ctx, c)
+		})
+		for i, text := range shuffled(mixed) {
+			if err := s.PutScanKey(t.Context(), scan.Key{Hash: text, Name: fmt.Sprint(i), CreatedAt: at}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			c, err := tx.Component(ctx, "wxc")
+			if err != nil {
+				return err
+			}
+			links, err := tx.Links(ctx, "wxs")
+			if err != nil {
+				return err
+			}
+			domains, err := tx.Domains(ctx)
+			if err != nil {
+				return err
+			}
+			confirmations, err := tx.Confirmations(ctx, rules.ConfirmationQuery{Limit: 1000})
+			if err != nil {
+				return err
+			}
+			keys, err := s.ScanKeys(ctx)
+			if err != nil {
+				return err
+			}
+			want(t, "grants", textsOf(c.Grants, func(g accounts.Grant) string { return g.AppID }), byBytes(mixed))
+			want(t, "links of one moment", links, byBytes(mixed))
+			want(t, "domains", textsOf(domains, func(d rules.Domain) string { return d.Host }), byBytes(mixed))
+			want(t, "confirmations of one moment", textsOf(confirmations, func(c rules.Confirmation) string { return c.RID }), byBytes(mixed))
+			want(t, "scan keys of one moment", textsOf(keys, func(k scan.Key) string { return k.Hash }), byBytes(mixed))
+			return nil
+		})
+	})
+}
+
+func textsOf[T any](list []T, text func(T) string) (texts []string) {
+	for _, one := range list {
+		texts = append(texts, text(one))
+	}
+	return texts
+}
+
+func TestLinksAreInTheOrderOfTheirMaking(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		list := shuffled(mixed)
+		for i, mini := range list {
+			update(t, s, func(ctx context.Context, tx *Tx) error {
+				return tx.PutLink(ctx, "wxs", mini, at.Add(time.Duration(i)*time.Millisecond))
+			})
+		}
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			got, err := tx.Links(ctx, "wxs")
+			want(t, "links", got, list)
+			return err
+		})
+	})
+}
+
+func TestRulesAreListedInTheOrderOfBeingAdded(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		var list []rules.Rule
+		for i, c := range []string{"b", "a", "B", "-", "_", "1", "10", "2", "aa", "A"} {
+			r := aRule(t, "wx"+string("ab"[i%2]), "https://h.example/"+c)
+			if i%5 == 4 {
+				r.Kind, r.Owner, r.Prefix = rules.Service, "wxs", prefixOf(t, fmt.Sprint("http://weixin.qq.com/q/", i), rules.Service)
+			}
+			list = append(list, r)
+		}
+		list = addRules(t, s, list...)
+		ids := func(q rules.Query) (ids []int64, total int) {
+			t.Helper()
+			view(t, s, func(ctx context.Context, tx *Tx) error {
+				found, n, err := tx.List(ctx, q)
+				total = n
+				for _, r := range found {
+					ids = append(ids, r.ID)
+				}
+				return err
+			})
+			return ids, total
+		}
+		keys := func(indexes ...int) (keys []string) {
+			for _, i := range indexes {
+				keys = append(keys, list[i].Prefix.Key)
+			}
+			return keys
+		}
+		for _, c := range []struct {
+			name  string
+			q     rules.Query
+			ids   []int64
+			total int
+		}{
+			{"all, oldest first", rules.Query{Limit: 100}, []int64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, 10},
+			{"all, newest first", rules.Query{Limit: 100, Newest: true}, []int64{10, 9, 8, 7, 6, 5, 4, 3, 2, 1}, 10},
+			{"of an owner", rules.Query{Owner: "wxa", Limit: 100}, []int64{1, 3, 7, 9}, 4},
+			{"of nobody", rules.Query{Owner: "WXA", Limit: 100}, nil, 0},
+			{"a page", rules.Query{Limit: 3, Offset: 3}, []int64{4, 5, 6}, 10},
+			{"the newest page of an owner", rules.Query{Owner: "wxa", Limit: 2, Offset: 1, Newest: true}, []int64{7, 3}, 4},
+			{"a page after the last", rules.Query{Limit: 3, Offset: 1 << 50}, nil, 10},
+			{"after a rule", rules.Query{AfterID: 8, Limit: 100}, []int64{9, 10}, 10},
+			{"no total", rules.Query{NoTotal: true, Limit: 1}, []int64{1}, 0},
+			{"by key", rules.Query{Owner: "wxa", Keys: keys(8, 0, 0, 1), Limit: 100}, []int64{1, 9}, 4},
+			{"by no key", rules.Query{Keys: []string{}, Limit: 100}, nil, 10},
+			{"by target", rules.Query{Target: "wxa", Limit: 100}, []int64{1, 3, 5, 7, 9}, 5},
+			{"by owner, target and key", rules.Query{Owner: "wxs", Target: "wxa", Keys: keys(0, 4), Limit: 100}, []int64{5}, 1},
+		} {
+			got, total := ids(c.q)
+			want(t, c.name, got, c.ids)
+			want(t, c.name+", total", total, c.total)
+		}
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			owned, err := tx.CountOwned(ctx, "wxa")
+			if err != nil {
+				return err
+			}
+			want(t, "owned", owned, 4)
+			targeted, err := tx.CountTargeted(ctx, "wxa")
+			want(t, "service rules that open it", targeted, 1)
+			return err
+		})
+	})
+}

@@ -1,0 +1,91 @@
+package store
+
+import (
+	"context"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+func TestADatabaseURLThatCannotBeReadKeepsItsPassword(t *testing.T) {
+	for name, text := range map[string]string{
+		"a port that is none":    "postgres://qrjump:hunter2@localhost:x/db",
+		"an option that is none": "postgres://qrjump:hunter2@localhost:1/db?sslmode=hunter2",
+		"another scheme":         "mysql://qrjump:hunter2@localhost/db",
+		"no answer":              "postgres://qrjump:hunter2@127.0.0.1:1/db?connect_timeout=2",
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Open(t.Context(), Target{URL: text})
+			if err == nil || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("error: %v", err)
+			}
+		})
+	}
+}
+
+func TestAWrongPasswordIsNotRepeated(t *testing.T) {
+	u, err := url.Parse(newPostgres(t).URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword(u.User.Username(), "hunter2")
+	if _, err := Open(t.Context(), Target{URL: u.String()}); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("error: %v", err)
+	}
+}
+
+func TestACommitOnPostgresIsFlushedBeforeItIsAnswered(t *testing.T) {
+	s := open(t, newPostgres(t))
+	var got string
+	if err := s.write.QueryRowContext(t.Context(), `SHOW synchronous_commit`).Scan(&got); err != nil {
+		t.Fatal(err)
+	}
+	want(t, "synchronous_commit", got, "on")
+}
+
+func TestAProcessThatMayNotChangeTheSchemaWorksOnOneThatIsUpToDate(t *testing.T) {
+	target := newPostgres(t)
+	s := open(t, target)
+	u, err := url.Parse(target.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema := u.Query().Get("search_path")
+	role := "app_" + runName + schema
+	for _, query := range []string{
+		`CREATE ROLE ` + role + ` LOGIN PASSWORD 'p'`,
+		`GRANT USAGE ON SCHEMA ` + schema + ` TO ` + role,
+		`GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA ` + schema + ` TO ` + role,
+	} {
+		if _, err := s.write.ExecContext(t.Context(), query); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		for _, query := range []string{`DROP OWNED BY ` + role, `DROP ROLE ` + role} {
+			if _, err := s.write.ExecContext(context.Background(), query); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	u.User = url.UserPassword(role, "p")
+	addRules(t, open(t, Target{URL: u.String()}), aRule(t, "wxa", "https://h.example/"))
+}
+
+func TestPing(t *testing.T) {
+	eachTarget(t, func(t *testing.T, target Target) {
+		s, err := Open(t.Context(), target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Ping(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := s.Ping(t.Context()); err == nil {
+			t.Error("a closed database answers")
+		}
+	})
+}

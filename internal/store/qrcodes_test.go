@@ -1,0 +1,183 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+)
+
+func TestAParametricCodeComesBackAsItWas(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		full := filled[accounts.QRCode](t)
+		forEver := accounts.QRCode{Code: "c", Ticket: "t", Account: "wxs", Action: accounts.QRTextForEver, Scene: " Scene ", CreatedAt: at}
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			return errors.Join(tx.AddQRCode(ctx, full), tx.AddQRCode(ctx, forEver))
+		})
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			got, err := tx.QRCode(ctx, full.Code)
+			wantSame(t, "by code", got, full)
+			if err != nil {
+				return err
+			}
+			got, err = tx.QRCodeByTicket(ctx, full.Ticket)
+			wantSame(t, "by ticket", got, full)
+			if err != nil {
+				return err
+			}
+			got, err = tx.PermanentQRCode(ctx, "wxs", accounts.QRTextForEver, " Scene ")
+			want(t, "by scene", got, forEver)
+			if err != nil {
+				return err
+			}
+			n, err := tx.CountPermanentQRCodes(ctx, "wxs")
+			want(t, "permanent codes", n, 1)
+			for name, lookUp := range map[string]func() (accounts.QRCode, error){
+				"code in another case": func() (accounts.QRCode, error) { return tx.QRCode(ctx, "C") },
+				"ticket":               func() (accounts.QRCode, error) { return tx.QRCodeByTicket(ctx, "c") },
+				"ticket with NUL":      func() (accounts.QRCode, error) { return tx.QRCodeByTicket(ctx, "\x00") },
+				"scene in another case": func() (accounts.QRCode, error) {
+					return tx.PermanentQRCode(ctx, "wxs", accounts.QRTextForEver, " scene ")
+				},
+				"scene of another action": func() (accounts.QRCode, error) {
+					return tx.PermanentQRCode(ctx, "wxs", accounts.QRNumberForEver, " Scene ")
+				},
+				"temporary code by its scene": func() (accounts.QRCode, error) {
+					return tx.PermanentQRCode(ctx, full.Account, full.Action, full.Scene)
+				},
+			} {
+				if _, err := lookUp(); !errors.Is(err, accounts.ErrNoQRCode) {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+			return err
+		})
+	})
+}
+
+func TestExpiredCodesAreForgottenByAccount(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		code := func(name, account string, ends time.Time) accounts.QRCode {
+			return accounts.QRCode{Code: name, Ticket: name, Account: account, Action: accounts.QRText, Scene: "same", CreatedAt: at, ExpiresAt: ends}
+		}
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			for _, q := range []accounts.QRCode{
+				code("early", "wxs", at.Add(time.Second)), code("late", "wxs", at.Add(time.Minute)), code("never", "wxs", time.Time{}),
+				code("other", "wxt", at.Add(time.Second)),
+			} {
+				if err := tx.AddQRCode(ctx, q); err != nil {
+					return err
+				}
+			}
+			return tx.ForgetQRCodes(ctx, "wxs", at.Add(time.Minute))
+		})
+		want(t, "codes", texts(t, s, `SELECT code FROM qrcodes ORDER BY code`), []string{"late", "never", "other"})
+	})
+}
+
+// Two calls for the same scene at once make one permanent code, and no call
+// goes above the limit.
+func TestPermanentCodesAreMadeOnceAndCounted(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		errs := race(16, func(i int) error {
+			return nodes[i%2].update(t.Context(), func(tx *Tx) error {
+				if err := tx.LockAccount(t.Context(), "wxs"); err != nil {
+					return err
+				}
+				scene := fmt.Sprint(i / 4)
+				if _, err := tx.PermanentQRCode(t.Context(), "wxs", accounts.QRNumberForEver, scene); !errors.Is(err, accounts.ErrNoQRCode) {
+					return err
+				}
+				if n, err := tx.CountPermanentQRCodes(t.Context(), "wxs"); err != nil || n >= 3 {
+					return err
+				}
+				name := fmt.Sprint("code ", i)
+				return tx.AddQRCode(t.Context(), accounts.QRCode{Code: name, Ticket: name, Account: "wxs", Action: accounts.QRNumberForEver, Scene: scene, CreatedAt: at})
+			})
+		})
+		for _, err := range errs {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		want(t, "scenes", number(t, nodes[0], `SELECT COUNT(DISTINCT scene) FROM qrcodes`), 3)
+		want(t, "codes", number(t, nodes[0], `SELECT COUNT(*) FROM qrcodes`), 3)
+	})
+}
+
+func TestAUserBecomesAFollowerOnce(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		var added [8]bool
+		errs := race(len(added), func(i int) error {
+			return nodes[i%2].update(t.Context(), func(tx *Tx) (err error) {
+				added[i], err = tx.AddFollower(t.Context(), "wxs", "o1", at)
+				return err
+			})
+		})
+		n := 0
+		for i, err := range errs {
+			if err != nil {
+				t.Error(err)
+			}
+			if added[i] {
+				n++
+			}
+		}
+		want(t, "new followers", n, 1)
+		view(t, nodes[0], func(ctx context.Context, tx *Tx) error {
+			for openid, follows := range map[string]bool{"o1": true, "O1": false} {
+				got, err := tx.Follower(ctx, "wxs", openid)
+				want(t, openid, got, follows)
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+}
+
+func TestEventsWaitInOrderByAccount(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		next := func(account string, now time.Time) (m accounts.Message) {
+			t.Helper()
+			view(t, s, func(ctx context.Context, tx *Tx) (err error) {
+				if m, err = tx.NextMessage(ctx, account, now); errors.Is(err, accounts.ErrNoMessage) {
+					return nil
+				}
+				return err
+			})
+			return m
+		}
+		full := filled[accounts.Message](t)
+		full.Account, full.DueAt = "wxa", at
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			for _, m := range []accounts.Message{full, {Account: "wxa", Body: "second", CreatedAt: at, DueAt: at}, {Account: "wxb", CreatedAt: at, DueAt: at.Add(time.Second)}} {
+				if err := tx.AddMessage(ctx, m); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		first := next("wxa", at)
+		full.ID = first.ID
+		wantSame(t, "the first", first, full)
+		want(t, "before it is due", next("wxa", at.Add(-time.Millisecond)), accounts.Message{})
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			first.Tries, first.DueAt = 7, at.Add(time.Minute)
+			return tx.PostponeMessage(ctx, first)
+		})
+		want(t, "past one that waits", next("wxa", at).Body, "second")
+		want(t, "when it is due again", next("wxa", at.Add(time.Minute)).Tries, 7)
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			due, err := tx.MessagesDue(ctx, at.Add(time.Second), 10)
+			want(t, "accounts", due, []string{"wxa", "wxb"})
+			return err
+		})
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.DeleteAccount(ctx, "wxa") })
+		want(t, "what is left", number(t, s, `SELECT COUNT(*) FROM messages`), int64(1))
+	})
+}

@@ -1,0 +1,518 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/scan"
+)
+
+func TestAnAccountComesBackAsItWas(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		full := filled[accounts.Account](t)
+		none, empty := emptied(full, true), emptied(full, false)
+		none.AppID, empty.AppID = "none", "empty"
+		zero := accounts.Account{AppID: "zero"}
+		for _, a := range []accounts.Account{full, none, empty, zero} {
+			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutAccount(ctx, a) })
+			view(t, s, func(ctx context.Context, tx *Tx) error {
+				got, err := tx.Account(ctx, a.AppID)
+				want(t, a.AppID, got, a)
+				return err
+			})
+		}
+		// A replacement reaches every column too.
+		zero.AppID = full.AppID
+		for _, a := range []accounts.Account{zero, full} {
+			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutAccount(ctx, a) })
+			view(t, s, func(ctx context.Context, tx *Tx) error {
+				got, err := tx.Account(ctx, a.AppID)
+				want(t, "replaced", got, a)
+				return err
+			})
+		}
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			if _, err := tx.Account(ctx, "nobody"); !errors.Is(err, accounts.ErrNoAccount) {
+				t.Errorf("an account that is not there: %v", err)
+			}
+			return nil
+		})
+	})
+}
+
+func TestADeletedAccountTakesWhatIsItsOwn(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			for _, appid := range []string{"wxservice", "wxmini", "wxother"} {
+				if err := tx.PutAccount(ctx, accounts.Account{AppID: appid}); err != nil {
+					return err
+				}
+				token := accounts.Token{Hash: "hash of " + appid, AppID: appid, Series: accounts.Plain, IssuedAt: at, ExpiresAt: at.Add(time.Hour)}
+				if err := tx.PutToken(ctx, token); err != nil {
+					return err
+				}
+			}
+			if err := tx.PutLink(ctx, "wxservice", "wxmini", at); err != nil {
+				return err
+			}
+			if err := tx.PutLink(ctx, "wxservice", "wxother", at); err != nil {
+				return err
+			}
+			return tx.PutComponent(ctx, accounts.Component{AppID: "wxc", Grants: []accounts.Grant{{AppID: "wxmini"}, {AppID: "wxother"}}})
+		})
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.DeleteAccount(ctx, "wxmini") })
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			if _, err := tx.Account(ctx, "wxmini"); !errors.Is(err, accounts.ErrNoAccount) {
+				t.Errorf("the account: %v", err)
+			}
+			if _, err := tx.Token(ctx, "hash of wxmini"); !errors.Is(err, accounts.ErrNoToken) {
+				t.Errorf("its token: %v", err)
+			}
+			if _, err := tx.Token(ctx, "hash of wxother"); err != nil {
+				t.Errorf("another's token: %v", err)
+			}
+			links, err := tx.Links(ctx, "wxservice")
+			want(t, "links", links, []string{"wxother"})
+			if err != nil {
+				return err
+			}
+			c, err := tx.Component(ctx, "wxc")
+			want(t, "grants", c.Grants, []accounts.Grant{{AppID: "wxother"}})
+			return err
+		})
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.DeleteAccount(ctx, "wxservice") })
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			linked, err := tx.Linked(ctx, "wxservice", "wxother")
+			want(t, "linked", linked, false)
+			return err
+		})
+	})
+}
+
+func TestALinkIsThereOnceAndGoes(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			if err := tx.PutLink(ctx, "wxs", "wxm", at); err != nil {
+				return err
+			}
+			return tx.PutLink(ctx, "wxs", "wxm", at.Add(time.Hour))
+		})
+		is := func(service, mini string, wanted bool) {
+			t.Helper()
+			view(t, s, func(ctx context.Context, tx *Tx) error {
+				got, err := tx.Linked(ctx, service, mini)
+				want(t, service+" with "+mini, got, wanted)
+				return err
+			})
+		}
+		is("wxs", "wxm", true)
+		is("wxm", "wxs", false)
+		is("wxS", "wxm", false)
+		want(t, "rows", number(t, s, `SELECT COUNT(*) FROM links`), int64(1))
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.DeleteLink(ctx, "wxs", "wxm") })
+		is("wxs", "wxm", false)
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.DeleteLink(ctx, "wxs", "wxm") })
+	})
+}
+
+func TestAComponentComesBackAsItWas(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		full := filled[accounts.Component](t)
+		none, empty := emptied(full, true), emptied(full, false)
+		none.AppID, empty.AppID = "none", "empty"
+		empty.Grants = []accounts.Grant{{AppID: "a", PermissionSets: nil}, {AppID: "b", PermissionSets: []int{}}}
+		put := func(c accounts.Component) (got accounts.Component) {
+			t.Helper()
+			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutComponent(ctx, c) })
+			view(t, s, func(ctx context.Context, tx *Tx) (err error) {
+				got, err = tx.Component(ctx, c.AppID)
+				return err
+			})
+			return got
+		}
+		want(t, "full", put(full), full)
+		want(t, "empty lists", put(empty), empty)
+		got := put(none)
+		want(t, "no grants", len(got.Grants), 0)
+		got.Grants = nil
+		want(t, "nil lists", got, none)
+
+		other := emptied(filled[accounts.Component](t), false)
+		other.AppID, other.SecretHash, other.CreatedAt = full.AppID, "another", at.Add(time.Hour)
+		other.Grants = []accounts.Grant{{AppID: "wxnew", PermissionSets: []int{18}}, full.Grants[1]}
+		got = put(other)
+		other.CreatedAt = full.CreatedAt // the first day stays
+		other.Grants = []accounts.Grant{full.Grants[1], {AppID: "wxnew", PermissionSets: []int{18}}}
+		want(t, "replaced, grants included", got, other)
+
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			if _, err := tx.Component(ctx, "nobody"); !errors.Is(err, accounts.ErrNoComponent) {
+				t.Errorf("a component that is not there: %v", err)
+			}
+			return nil
+		})
+	})
+}
+
+func TestATokenComesBackAsItWas(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		full := filled[accounts.Token](t)
+		fresh := accounts.Token{Hash: "h", AppID: "wxa", Series: accounts.Stable, IssuedAt: at, ExpiresAt: at.Add(accounts.TokenLife)}
+		for _, k := range []accounts.Token{full, fresh} {
+			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutToken(ctx, k) })
+			view(t, s, func(ctx context.Context, tx *Tx) error {
+				got, err := tx.Token(ctx, k.Hash)
+				want(t, "token", got, k)
+				if err != nil {
+					return err
+				}
+				got, err = tx.LatestToken(ctx, k.AppID, k.Series)
+				want(t, "latest token", got, k)
+				return err
+			})
+		}
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			if _, err := tx.Token(ctx, "H"); !errors.Is(err, accounts.ErrNoToken) {
+				t.Errorf("a token that is not there: %v", err)
+			}
+			if _, err := tx.LatestToken(ctx, "wxa", accounts.Plain); !errors.Is(err, accounts.ErrNoToken) {
+				t.Errorf("a series without token: %v", err)
+			}
+			return nil
+		})
+	})
+}
+
+func TestTokensAreCutAndForgottenByAccountAndSeries(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		token := func(hash, appid string, series accounts.Series, issued time.Duration) accounts.Token {
+			return accounts.Token{Hash: hash, AppID: appid, Series: series, IssuedAt: at.Add(issued), ExpiresAt: at.Add(issued + accounts.TokenLife)}
+		}
+		all := []accounts.Token{
+			token("old", "wxa", accounts.Plain, 0),
+			token("new", "wxa", accounts.Plain, time.Minute),
+			token("stable", "wxa", accounts.Stable, 0),
+			token("other", "wxb", accounts.Plain, 0),
+		}
+		cuts := func() map[string]time.Time {
+			t.Helper()
+			got := map[string]time.Time{}
+			view(t, s, func(ctx context.Context, tx *Tx) error {
+				for _, k := range all {
+					k, err := tx.Token(ctx, k.Hash)
+					if errors.Is(err, accounts.ErrNoToken) {
+						continue
+					}
+					if err != nil {
+						return err
+					}
+					got[k.Hash] = k.CutAt
+				}
+				return nil
+			})
+			return got
+		}
+		cut := func(d time.Duration) {
+			t.Helper()
+			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.CutTokens(ctx, "wxa", accounts.Plain, at.Add(d)) })
+		}
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			for _, k := range all {
+				if err := tx.PutToken(ctx, k); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			latest, err := tx.LatestToken(ctx, "wxa", accounts.Plain)
+			want(t, "latest", latest.Hash, "new")
+			return err
+		})
+		cut(10 * time.Minute)
+		ten := at.Add(10 * time.Minute)
+		want(t, "cut", cuts(), map[string]time.Time{"old": ten, "new": ten, "stable": {}, "other": {}})
+		cut(20 * time.Minute)
+		want(t, "a later cut lengthens nothing", cuts(), map[string]time.Time{"old": ten, "new": ten, "stable": {}, "other": {}})
+		cut(5 * time.Minute)
+		five := at.Add(5 * time.Minute)
+		want(t, "an earlier cut shortens", cuts(), map[string]time.Time{"old": five, "new": five, "stable": {}, "other": {}})
+
+		// A clock that was set back: what was not replaced is the latest.
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			return tx.PutToken(ctx, token("back", "wxa", accounts.Plain, -time.Hour))
+		})
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			latest, err := tx.LatestToken(ctx, "wxa", accounts.Plain)
+			want(t, "latest after the clock went back", latest.Hash, "back")
+			return err
+		})
+
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			return tx.ForgetTokens(ctx, "wxa", at.Add(time.Minute+accounts.TokenLife))
+		})
+		want(t, "forgotten", cuts(), map[string]time.Time{"new": five, "other": {}})
+	})
+}
+
+func TestCountersCountByAccountThingAndDay(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			for _, c := range []struct {
+				appid, what string
+				day         int64
+				want        int
+			}{{"wxa", "x", 1, 1}, {"wxa", "x", 1, 2}, {"wxa", "x", 2, 1}, {"wxa", "y", 1, 1}, {"WXA", "x", 1, 1}, {"wxa", "x", 1, 3}} {
+				n, err := tx.AddCount(ctx, c.appid, c.what, c.day)
+				if err != nil {
+					return err
+				}
+				want(t, fmt.Sprint(c), n, c.want)
+			}
+			return nil
+		})
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			for day, wanted := range []int{0, 3, 1, 0} {
+				n, err := tx.Count(ctx, "wxa", "x", int64(day))
+				if err != nil {
+					return err
+				}
+				want(t, fmt.Sprint("day ", day), n, wanted)
+			}
+			return nil
+		})
+	})
+}
+
+// noise is a text of n bytes that no database can compress.
+func noise(n int) string {
+	const letters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-._~"
+	r := rand.New(rand.NewPCG(1, uint64(n)))
+	var b strings.Builder
+	for range n {
+		b.WriteByte(letters[r.IntN(len(letters))])
+	}
+	return b.String()
+}
+
+func TestARuleComesBackAsItWas(t *testing.T) {
+	longest := func(start string) string { return start + noise(rules.MaxPrefix-len(start)) }
+	host := strings.Repeat("a123456789.", 22) + "example"
+	eachBackend(t, func(t *testing.T, s *Store) {
+		full := filled[rules.Rule](t)
+		list := []rules.Rule{full, emptied(full, true), emptied(full, false), {Kind: rules.Ordinary}, {Kind: rules.Service, Owner: "wxs", Target: "wxm"}}
+		list[1].Prefix = prefixOf(t, "https://nil.example", rules.Ordinary)
+		list[2].Prefix = prefixOf(t, "https://empty.example/%E6%89%AB?a='b'&c=$1;--", rules.Ordinary)
+		list[3].Prefix = prefixOf(t, longest("https://h.example/"), rules.Ordinary)
+		list[4].Prefix = prefixOf(t, longest("http://weixin.qq.com/q/"), rules.Service)
+		for _, text := range []string{longest("https://" + host + "/"), longest("https://h.example?"), "http://[::1]:8080/x/", "https://h.example#" + noise(100),
+			"https://h.example/x", "https://h.example/X", "https://h.example/x/", "http://h.example/x"} {
+			list = append(list, aRule(t, "wxa", text))
+		}
+		added := addRules(t, s, list...)
+		for i, r := range list {
+			r.ID = int64(i + 1)
+			want(t, "added", added[i], r)
+			view(t, s, func(ctx context.Context, tx *Tx) error {
+				got, err := tx.Rule(ctx, r.Prefix.Key)
+				want(t, "read", got, r)
+				return err
+			})
+		}
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			for _, key := range []string{"https://h.example/y", "HTTPS://h.example/x", "https://h.example/x//", ""} {
+				if _, err := tx.Rule(ctx, key); !errors.Is(err, rules.ErrNoRule) {
+					t.Errorf("%q, which is no rule: %v", key, err)
+				}
+			}
+			return nil
+		})
+	})
+}
+
+func TestAChangedRuleComesBackAsItWas(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		plain := addRules(t, s, aRule(t, "wxa", "https://h.example/"), aRule(t, "wxa", "https://h.example/other"))
+		changed := filled[rules.Rule](t)
+		// These belong to the rule for life.
+		changed.ID, changed.Owner, changed.Kind, changed.Prefix, changed.CreatedAt = plain[0].ID, plain[0].Owner, plain[0].Kind, plain[0].Prefix, plain[0].CreatedAt
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutRule(ctx, changed, someone) })
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			got, err := tx.Rule(ctx, changed.Prefix.Key)
+			want(t, "changed", got, changed)
+			if err != nil {
+				return err
+			}
+			got, err = tx.Rule(ctx, plain[1].Prefix.Key)
+			want(t, "its neighbour", got, plain[1])
+			return err
+		})
+		gone := changed
+		gone.ID = 99
+		for did, f := range map[string]func(context.Context, *Tx) error{
+			"put":    func(ctx context.Context, tx *Tx) error { return tx.PutRule(ctx, gone, someone) },
+			"delete": func(ctx context.Context, tx *Tx) error { return tx.DeleteRule(ctx, gone, someone) },
+		} {
+			if err := s.update(t.Context(), func(tx *Tx) error { return f(t.Context(), tx) }); !errors.Is(err, rules.ErrNoRule) {
+				t.Errorf("%s of a rule that is gone: %v", did, err)
+			}
+		}
+	})
+}
+
+func TestADomainComesBackAsItWas(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		d := filled[rules.Domain](t)
+		put := func(d rules.Domain) {
+			t.Helper()
+			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutDomain(ctx, d) })
+			view(t, s, func(ctx context.Context, tx *Tx) error {
+				got, err := tx.Domains(ctx)
+				want(t, "domains", got, []rules.Domain{d})
+				return err
+			})
+		}
+		put(d)
+		put(rules.Domain{Host: d.Host, Status: rules.NoICP, At: at})
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.DeleteDomain(ctx, d.Host) })
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			got, err := tx.Domains(ctx)
+			want(t, "domains after the delete", got, []rules.Domain{})
+			return err
+		})
+	})
+}
+
+func TestAConfirmationComesBackAsItWas(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		full := filled[rules.Confirmation](t)
+		none, empty := emptied(full, true), emptied(full, false)
+		none.RID, none.OK, empty.RID, empty.At = "none", false, "empty", full.At.Add(time.Millisecond)
+		put := func(c rules.Confirmation) {
+			t.Helper()
+			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutConfirmation(ctx, c) })
+		}
+		for _, c := range []rules.Confirmation{full, none, empty} {
+			put(c)
+			view(t, s, func(ctx context.Context, tx *Tx) error {
+				got, err := tx.Confirmations(ctx, rules.ConfirmationQuery{RID: c.RID, Limit: 10})
+				want(t, c.RID, got, []rules.Confirmation{c})
+				return err
+			})
+		}
+		again := full
+		again.Reason = "another"
+		put(again)
+		list := func(q rules.ConfirmationQuery) (rids []string) {
+			t.Helper()
+			view(t, s, func(ctx context.Context, tx *Tx) error {
+				got, err := tx.Confirmations(ctx, q)
+				for _, c := range got {
+					rids = append(rids, c.RID)
+					if c.Reason == "another" {
+						t.Error("a call's record was replaced")
+					}
+				}
+				return err
+			})
+			return rids
+		}
+		want(t, "newest first, then by rid", list(rules.ConfirmationQuery{Limit: 10}), []string{"empty", "none", full.RID})
+		want(t, "limited", list(rules.ConfirmationQuery{Limit: 1}), []string{"empty"})
+		wantSame(t, "of another owner", list(rules.ConfirmationQuery{Owner: "wxz", Limit: 10}), []string{})
+		want(t, "of the owner", list(rules.ConfirmationQuery{Owner: full.Owner, Limit: 10}), []string{"empty", "none", full.RID})
+
+		// Thirty days later the old ones go with the next record.
+		put(rules.Confirmation{RID: "late", At: full.At.Add(confirmationMemory + time.Millisecond)})
+		want(t, "after thirty days", list(rules.ConfirmationQuery{Limit: 10}), []string{"late", "empty"})
+	})
+}
+
+func TestAScanKeyComesBackAsItWas(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		ctx := t.Context()
+		k := filled[scan.Key](t)
+		put := func(k scan.Key) {
+			t.Helper()
+			if err := s.PutScanKey(ctx, k); err != nil {
+				t.Fatal(err)
+			}
+			got, err := s.ScanKey(ctx, k.Hash)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want(t, "key", got, k)
+		}
+		put(k)
+		second := k
+		second.Hash, second.CreatedAt, second.Namespace = "another", k.CreatedAt.Add(time.Second), "n"
+		put(second)
+		if _, err := s.ScanKey(ctx, k.Hash); !errors.Is(err, scan.ErrNoKey) {
+			t.Errorf("the text that the name had before: %v", err)
+		}
+		first := scan.Key{Hash: "z", Name: "first", Namespace: "n", CreatedAt: at.Add(-time.Hour)}
+		put(first)
+		got, err := s.ScanKeys(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want(t, "keys, oldest first", got, []scan.Key{first, second})
+		if err := s.DeleteScanKey(ctx, second.Name); err != nil {
+			t.Fatal(err)
+		}
+		if got, err = s.ScanKeys(ctx); err != nil {
+			t.Fatal(err)
+		}
+		want(t, "keys after the delete", got, []scan.Key{first})
+	})
+}
+
+func TestNamedValuesComeBackAsTheyWere(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		ctx := t.Context()
+		text := func(f func(context.Context, string) (string, error), name, wanted string) {
+			t.Helper()
+			got, err := f(ctx, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want(t, name, got, wanted)
+		}
+		text(s.Meta, "settings", "")
+		text(s.SealedKey, "data", "")
+		for _, value := range []string{spice, "", noise(1 << 20)} {
+			if err := s.PutMeta(ctx, "settings", value); err != nil {
+				t.Fatal(err)
+			}
+			text(s.Meta, "settings", value)
+			text(s.Meta, "Settings", "")
+		}
+		for _, first := range []string{spice, "second"} {
+			text(func(ctx context.Context, name string) (string, error) { return s.FirstSealedKey(ctx, name, first) }, "data", spice)
+		}
+		text(s.SealedKey, "data", spice)
+
+		seeded := func(wanted bool) {
+			t.Helper()
+			got, err := s.Seeded(ctx, "hash")
+			if err != nil {
+				t.Fatal(err)
+			}
+			want(t, "seeded", got, wanted)
+		}
+		seeded(false)
+		for range 2 {
+			if err := s.PutSeeded(ctx, "hash", at); err != nil {
+				t.Fatal(err)
+			}
+			seeded(true)
+		}
+	})
+}

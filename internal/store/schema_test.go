@@ -1,0 +1,242 @@
+package store
+
+import (
+	"cmp"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// newest is the version of the last migration.
+func newest(t *testing.T) int64 {
+	t.Helper()
+	files, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var version int64
+	if _, err := fmt.Sscanf(slices.Max(files), "migrations/%d_", &version); err != nil {
+		t.Fatal(err)
+	}
+	return version
+}
+
+// describe is the schema in the words of its database.
+func describe(t *testing.T, s *Store) []string {
+	t.Helper()
+	if s.Engine() == "sqlite" {
+		return texts(t, s, `SELECT type || ' ' || name || ' ' || COALESCE(sql, '') FROM sqlite_schema ORDER BY type, name`)
+	}
+	columns := texts(t, s, `SELECT table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable || ' ' || COALESCE(column_default, '') || ' ' || COALESCE(collation_name, '')
+		FROM information_schema.columns WHERE table_schema = current_schema() ORDER BY 1`)
+	// The definitions name the schema, which each test has its own of.
+	indexes := texts(t, s, `SELECT replace(indexdef, current_schema() || '.', '') FROM pg_indexes WHERE schemaname = current_schema() ORDER BY 1`)
+	constraints := texts(t, s, `SELECT conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint
+		WHERE connamespace = current_schema()::regnamespace ORDER BY 1`)
+	return slices.Concat(columns, indexes, constraints)
+}
+
+func TestADatabaseOfAnyEarlierSchemaEndsLikeANewOne(t *testing.T) {
+	eachTarget(t, func(t *testing.T, target Target) {
+		for before := range newest(t) {
+			t.Run(fmt.Sprint("from ", before), func(t *testing.T) {
+				empty := func() Target {
+					if target.URL != "" {
+						return newPostgres(t)
+					}
+					return Target{Dir: t.TempDir()}
+				}
+				other := empty()
+				s, err := connect(t.Context(), other)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if before > 0 {
+					if err := s.migrateTo(t.Context(), before); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+				want(t, "schema", describe(t, open(t, other)), describe(t, open(t, empty())))
+			})
+		}
+	})
+}
+
+func TestOpeningAgainChangesNothing(t *testing.T) {
+	eachTarget(t, func(t *testing.T, target Target) {
+		s, err := Open(t.Context(), target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := describe(t, s)
+		rule := addRules(t, s, aRule(t, "wxa", "https://h.example/"))[0]
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, target)
+		want(t, "schema", describe(t, s), before)
+		for r, err := range s.AllRules(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			want(t, "rule", r, rule)
+		}
+		want(t, "number of the next rule", addRules(t, s, aRule(t, "wxa", "https://i.example/"))[0].ID, rule.ID+1)
+	})
+}
+
+func TestBothDatabasesHaveTheSameTables(t *testing.T) {
+	pg, lite := open(t, newPostgres(t)), open(t, Target{Dir: t.TempDir()})
+	columns := func(s *Store) (list []string) {
+		t.Helper()
+		for _, table := range tables(t, s) {
+			query := `SELECT name || ' ' || type || CASE "notnull" WHEN 1 THEN '' ELSE ' may be NULL' END FROM pragma_table_info($1)`
+			if s == pg {
+				query = `SELECT column_name || ' ' || upper(data_type) || CASE is_nullable WHEN 'NO' THEN '' ELSE ' may be NULL' END
+					FROM information_schema.columns WHERE table_schema = current_schema() AND table_name = $1`
+			}
+			for _, c := range texts(t, s, query, table) {
+				list = append(list, table+"."+c)
+				if strings.HasSuffix(c, "NULL") {
+					t.Errorf("%s.%s", table, c)
+				}
+			}
+		}
+		slices.Sort(list)
+		return list
+	}
+	want(t, "columns", columns(pg), columns(lite))
+}
+
+// A text that an index sorts must not depend on the language of the server:
+// pages would differ, and an update of its language tables breaks the index.
+func TestEveryTextInAnIndexIsSortedByItsBytes(t *testing.T) {
+	s := open(t, newPostgres(t))
+	list := texts(t, s, `SELECT DISTINCT i.indexrelid::regclass || ': ' || a.attname
+		FROM pg_index i
+		JOIN pg_class c ON c.oid = i.indrelid AND c.relnamespace = current_schema()::regnamespace
+		JOIN pg_attribute a ON a.attrelid = i.indexrelid AND a.attcollation <> 0
+		JOIN pg_collation l ON l.oid = a.attcollation
+		WHERE l.collcollate <> 'C'`)
+	wantSame(t, "indexes with another order", list, nil)
+}
+
+func TestANewerSchemaIsRefused(t *testing.T) {
+	eachTarget(t, func(t *testing.T, target Target) {
+		s, err := Open(t.Context(), target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		latest := newest(t)
+		if _, err := s.write.ExecContext(t.Context(), `INSERT INTO goose_db_version (version_id, is_applied) VALUES ($1, $2)`, latest+1, true); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the refusal leaves nothing locked
+			_, err = Open(t.Context(), target)
+			if err == nil {
+				t.Fatal("a newer schema was opened")
+			}
+			want(t, "error", err.Error(), fmt.Sprintf("the database has schema %d, this qrjump knows %d: use a newer qrjump", latest+1, latest))
+		}
+	})
+}
+
+func TestManyProcessesMayStartOnANewDatabaseAtOnce(t *testing.T) {
+	target := newPostgres(t)
+	var stores [4]*Store
+	errs := race(len(stores), func(i int) (err error) {
+		stores[i], err = Open(t.Context(), target)
+		return err
+	})
+	for i, s := range stores {
+		if errs[i] != nil {
+			t.Error(errs[i])
+			continue
+		}
+		addRules(t, s, aRule(t, "wxa", fmt.Sprintf("https://h%d.example/", i)))
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestResetKeepsKeysAndNothingElse(t *testing.T) {
+	kept := []string{"scan_keys", "sequences", "vault_keys"}
+	eachBackend(t, func(t *testing.T, s *Store) {
+		fillEveryTable(t, s)
+		if err := s.Reset(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, table := range tables(t, s) {
+			n := number(t, s, `SELECT COUNT(*) FROM `+table)
+			if slices.Contains(kept, table) != (n > 0) {
+				t.Errorf("%s has %d rows after the reset: empty it in Reset, or name it here", table, n)
+			}
+		}
+		sealed, err := s.SealedKey(t.Context(), "data")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want(t, "key", sealed, "sealed")
+		// The history is gone, but no number comes back: who follows the changes sees a later one.
+		want(t, "number of the next change", addRules(t, s, aRule(t, "wxa", "https://h.example/"))[0].ID, 2)
+	})
+}
+
+// fillEveryTable leaves no table empty, so that a test that goes through all
+// of them says something.
+func fillEveryTable(t *testing.T, s *Store) {
+	t.Helper()
+	for _, table := range tables(t, s) {
+		if table == "sequences" || table == "rules" || table == "rule_changes" {
+			continue
+		}
+		columns := slices.SortedFunc(slices.Values(columnsOf(t, s, table)), cmp.Compare)
+		var values []string
+		for _, c := range columns {
+			name, kind, _ := strings.Cut(c, " ")
+			value := "'x'"
+			switch {
+			case table == "vault_keys" && name == "name":
+				value = "'data'"
+			case table == "vault_keys":
+				value = "'sealed'"
+			case strings.EqualFold(kind, "bigint"):
+				value = "1"
+			}
+			values = append(values, value)
+		}
+		names := make([]string, len(columns))
+		for i, c := range columns {
+			names[i], _, _ = strings.Cut(c, " ")
+		}
+		query := `INSERT INTO ` + table + ` (` + strings.Join(names, ", ") + `) VALUES (` + strings.Join(values, ", ") + `)`
+		if _, err := s.write.ExecContext(t.Context(), query); err != nil {
+			t.Fatalf("%s: %v", query, err)
+		}
+	}
+	addRules(t, s, aRule(t, "wxa", "https://h.example/"))
+	for _, table := range tables(t, s) {
+		if number(t, s, `SELECT COUNT(*) FROM `+table) == 0 {
+			t.Fatalf("%s is empty", table)
+		}
+	}
+}
+
+// columnsOf lists "name type".
+func columnsOf(t *testing.T, s *Store, table string) []string {
+	t.Helper()
+	if s.Engine() == "postgres" {
+		return texts(t, s, `SELECT column_name || ' ' || data_type FROM information_schema.columns
+			WHERE table_schema = current_schema() AND table_name = $1`, table)
+	}
+	return texts(t, s, `SELECT name || ' ' || type FROM pragma_table_info($1)`, table)
+}

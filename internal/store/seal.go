@@ -1,0 +1,148 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// sealed lists every column with texts that the vault sealed, the columns that
+// name its rows, and the place (vault.Key.Seal) without these names. A column
+// that is missing here would be lost when the master key is turned; a test
+// looks for the places in the code. Where several columns name a row, "/"
+// stands between them.
+var sealed = []sealedColumn{
+	{"access_tokens", "sealed", []string{"hash"}, "access_tokens/"},
+	{"accounts", "marketcode_key", []string{"appid"}, "accounts/marketcode_key/"},
+	{"components", "message_token", []string{"appid"}, "components/message_token/"},
+	{"components", "encoding_aes_key", []string{"appid"}, "components/encoding_aes_key/"},
+	{"grants", "refresh_token", []string{"component", "appid"}, "grants/refresh_token/"},
+	{"pushes", "sealed", []string{"id"}, "pushes/"},
+}
+
+type sealedColumn struct {
+	table, column string
+	keys          []string
+	place         string
+}
+
+// ErrInUse is returned where no other process may use the database.
+var ErrInUse = errors.New("the database is in use by a running qrjump: stop every one first")
+
+// OpenAlone is Open for work that allows no other process on the database or
+// in the folder. ErrInUse.
+func OpenAlone(ctx context.Context, t Target) (*Store, error) {
+	t.alone = true
+	s, err := connect(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	for n := 1; ; n++ {
+		err = s.update(ctx, func(tx *Tx) error { return tx.engine.lockOut(ctx, tx.tx) })
+		if !errors.Is(err, ErrInUse) || n == 60 {
+			break
+		}
+		// PostgreSQL needs a moment to notice that a process has ended.
+		select {
+		case <-ctx.Done():
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	if err == nil {
+		err = s.migrateTo(ctx, NewestSchema())
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Reseal gives every sealed text to key (those of vault_keys) or column and
+// keeps what comes back, all in one transaction, in which nobody else uses the
+// database. It returns how many texts the columns had. ErrInUse. It may run
+// both functions again after a conflict.
+func (s *Store) Reseal(ctx context.Context, key func(name, sealed string) (string, error), column func(place, sealed string) (string, error)) (n int, err error) {
+	if err := s.engine.overwrite(ctx, s.write); err != nil {
+		return 0, fmt.Errorf("asking the database to forget: %w", err)
+	}
+	err = s.update(ctx, func(tx *Tx) error {
+		n = 0
+		if err := tx.engine.lockOut(ctx, tx.tx); err != nil {
+			return err
+		}
+		for _, c := range sealed {
+			err := tx.reseal(ctx, c.table, c.column, c.keys, func(names []string, old string) (string, error) {
+				n++
+				return column(c.place+strings.Join(names, "/"), old)
+			})
+			if err != nil {
+				return fmt.Errorf("sealing %s.%s anew: %w", c.table, c.column, err)
+			}
+		}
+		return tx.reseal(ctx, "vault_keys", "sealed", []string{"name"}, func(names []string, old string) (string, error) {
+			return key(names[0], old)
+		})
+	})
+	return n, err
+}
+
+// resealPage is how many rows are in memory at a time.
+const resealPage = 500
+
+type sealedRow struct {
+	keys []any
+	text string
+}
+
+// reseal replaces a column of every row that has a text there.
+func (t *Tx) reseal(ctx context.Context, table, column string, keys []string, anew func(names []string, old string) (string, error)) error {
+	columns := strings.Join(keys, ", ")
+	scan := func(scan func(...any) error) (r sealedRow, err error) {
+		r.keys = make([]any, len(keys))
+		into := []any{&r.text}
+		for i := range r.keys {
+			into = append(into, &r.keys[i])
+		}
+		err = scan(into...)
+		return r, err
+	}
+	after, last := "", []any(nil)
+	for {
+		rows, err := list(ctx, t, scan, fmt.Sprintf(`SELECT %s, %s FROM %s WHERE %s <> ''%s ORDER BY %s LIMIT %d`,
+			column, columns, table, column, after, columns, resealPage), last...)
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		for _, r := range rows {
+			names, args, where := make([]string, len(keys)), []any{""}, make([]string, len(keys))
+			for i, k := range keys {
+				names[i] = fmt.Sprint(r.keys[i])
+				args = append(args, r.keys[i])
+				where[i] = fmt.Sprintf("%s = $%d", k, i+2)
+			}
+			text, err := anew(names, r.text)
+			if err != nil {
+				return err
+			}
+			args[0] = text
+			if _, err := t.exec(ctx, fmt.Sprintf(`UPDATE %s SET %s = $1 WHERE %s`, table, column, strings.Join(where, " AND ")), args...); err != nil {
+				return err
+			}
+		}
+		last = rows[len(rows)-1].keys
+		marks := make([]string, len(keys))
+		for i := range marks {
+			marks[i] = fmt.Sprintf("$%d", i+1)
+		}
+		after = fmt.Sprintf(` AND (%s) > (%s)`, columns, strings.Join(marks, ", "))
+	}
+}
+
+// Fence says which sealed key this process works with. When the master key is
+// turned while the process has no connection, no new one is let in: it would
+// seal with a key that nobody has any more.
+func (s *Store) Fence(name, sealed string) { s.fence.Store(&fence{name, sealed}) }
+
+type fence struct{ name, sealed string }

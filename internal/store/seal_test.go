@@ -1,0 +1,400 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+)
+
+// Whoever seals something new must say so in the list, or a turn of the master
+// key would leave it sealed by a key that is gone.
+func TestEverySealedPlaceIsOnTheList(t *testing.T) {
+	known := map[string]bool{"vault_keys/": true}
+	for _, c := range sealed {
+		known[c.place] = true
+	}
+	root, found := filepath.Join("..", ".."), 0
+	err := filepath.WalkDir(root, func(dir string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		if name := d.Name(); slices.Contains([]string{"testdata", "node_modules", ".git", "compat", "bench"}, name) || dir == filepath.Join(root, "internal", "vault") {
+			return filepath.SkipDir
+		}
+		p := parsePackage(t, dir)
+		for file, tree := range p.files {
+			ast.Inspect(tree, func(n ast.Node) bool {
+				call, ok := n.(*ast.CallExpr)
+				if !ok || len(call.Args) != 2 {
+					return true
+				}
+				if f, ok := call.Fun.(*ast.SelectorExpr); !ok || f.Sel.Name != "Seal" {
+					return true
+				}
+				found++
+				// The turn itself seals what the list says.
+				if name, ok := call.Args[0].(*ast.Ident); ok && name.Name == "where" && file == filepath.Join(root, "internal", "server", "turn.go") {
+					return true
+				}
+				where := p.set.Position(call.Pos())
+				if text, ok := p.beginning(call.Args[0]); !ok {
+					t.Errorf("%s: the place of this Seal does not begin with a literal text, so nobody can see where it seals", where)
+				} else if !known[text] {
+					t.Errorf("%s: something is sealed for %q, which is not on the list in internal/store/seal.go", where, text)
+				}
+				return true
+			})
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found < 6 {
+		t.Errorf("found %d calls of Seal: this test looks in the wrong place", found)
+	}
+}
+
+// goPackage is the code of a folder, without its tests.
+type goPackage struct {
+	set   *token.FileSet
+	files map[string]*ast.File
+}
+
+func parsePackage(t *testing.T, dir string) goPackage {
+	t.Helper()
+	p := goPackage{token.NewFileSet(), map[string]*ast.File{}}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		name := filepath.Join(dir, e.Name())
+		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		if p.files[name], err = parser.ParseFile(p.set, name, nil, parser.SkipObjectResolution); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p
+}
+
+// beginning is the literal text that an expression begins with, through
+// functions and constants of the package.
+func (p goPackage) beginning(e ast.Expr) (string, bool) {
+	switch e := e.(type) {
+	case *ast.BasicLit:
+		text, err := strconv.Unquote(e.Value)
+		text, _, _ = strings.Cut(text, "%")
+		return text, err == nil
+	case *ast.BinaryExpr:
+		return p.beginning(e.X)
+	case *ast.ParenExpr:
+		return p.beginning(e.X)
+	case *ast.CallExpr:
+		switch f := e.Fun.(type) {
+		case *ast.SelectorExpr:
+			if f.Sel.Name == "Sprintf" {
+				return p.beginning(e.Args[0])
+			}
+			return p.result(f.Sel.Name)
+		case *ast.Ident:
+			return p.result(f.Name)
+		}
+	case *ast.Ident:
+		for _, file := range p.files {
+			for _, d := range file.Decls {
+				g, ok := d.(*ast.GenDecl)
+				if !ok || g.Tok != token.CONST {
+					continue
+				}
+				for _, s := range g.Specs {
+					s := s.(*ast.ValueSpec)
+					if i := slices.IndexFunc(s.Names, func(n *ast.Ident) bool { return n.Name == e.Name }); i >= 0 && i < len(s.Values) {
+						return p.beginning(s.Values[i])
+					}
+				}
+			}
+		}
+	}
+	return "", false
+}
+
+// result is the beginning of what a function returns.
+func (p goPackage) result(name string) (string, bool) {
+	for _, file := range p.files {
+		for _, d := range file.Decls {
+			f, ok := d.(*ast.FuncDecl)
+			if !ok || f.Name.Name != name || f.Body == nil || len(f.Body.List) != 1 {
+				continue
+			}
+			if r, ok := f.Body.List[0].(*ast.ReturnStmt); ok && len(r.Results) == 1 {
+				return p.beginning(r.Results[0])
+			}
+		}
+	}
+	return "", false
+}
+
+func TestTheListOfSealedColumnsFitsTheSchema(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		for _, c := range sealed {
+			for _, name := range append([]string{c.column}, c.keys...) {
+				if !slices.ContainsFunc(columnsOf(t, s, c.table), func(column string) bool { return strings.HasPrefix(column, name+" ") }) {
+					t.Errorf("%s has no column %s", c.table, name)
+				}
+			}
+		}
+		for _, table := range tables(t, s) {
+			for _, column := range columnsOf(t, s, table) {
+				name, _, _ := strings.Cut(column, " ")
+				listed := slices.ContainsFunc(sealed, func(c sealedColumn) bool { return c.table == table && c.column == name })
+				if name == "sealed" && table != "vault_keys" && !listed {
+					t.Errorf("%s.%s is not on the list in seal.go", table, name)
+				}
+			}
+		}
+	})
+}
+
+var errCrash = errors.New("the process ended here")
+
+// fillSealed stores texts in sealed columns and returns them by their places:
+// more than two pages, and rows that have nothing to seal.
+func fillSealed(t *testing.T, target Target) (texts, keys map[string]string) {
+	t.Helper()
+	s, err := Open(t.Context(), target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts, keys = map[string]string{}, map[string]string{"one": "key one", "two": "key two"}
+	update(t, s, func(ctx context.Context, tx *Tx) error {
+		for i := range 2*resealPage + 7 {
+			token := accounts.Token{Hash: fmt.Sprintf("h%04d", i), AppID: "wxa", Series: accounts.Stable, IssuedAt: at, ExpiresAt: at}
+			if i%3 != 0 {
+				token.Sealed = "text of " + token.Hash
+				texts["access_tokens/"+token.Hash] = token.Sealed
+			}
+			if err := tx.PutToken(ctx, token); err != nil {
+				return err
+			}
+		}
+		for _, appid := range []string{"a", "b/c", "扫"} {
+			a := accounts.Account{AppID: appid, Kind: accounts.MiniProgram, MarketcodeKey: "key of " + appid}
+			c := accounts.Component{AppID: appid, MessageToken: "token of " + appid, EncodingAESKey: "aes of " + appid}
+			texts["accounts/marketcode_key/"+appid] = a.MarketcodeKey
+			texts["components/message_token/"+appid] = c.MessageToken
+			texts["components/encoding_aes_key/"+appid] = c.EncodingAESKey
+			if err := errors.Join(tx.PutAccount(ctx, a), tx.PutComponent(ctx, c)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for name, text := range keys {
+		if _, err := s.FirstSealedKey(t.Context(), name, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return texts, keys
+}
+
+func TestEverySealedTextIsSealedAnewAtItsPlace(t *testing.T) {
+	eachTarget(t, func(t *testing.T, target Target) {
+		texts, keys := fillSealed(t, target)
+		s, err := OpenAlone(t.Context(), folder(t, target))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		// reseal puts a mark before every text, which all must have the mark of
+		// the last round; it ends at the text of this number.
+		reseal := func(old, mark string, end int) (seen, seenKeys map[string]string, err error) {
+			seen, seenKeys = map[string]string{}, map[string]string{}
+			anew := func(into map[string]string) func(string, string) (string, error) {
+				return func(name, text string) (string, error) {
+					text, found := strings.CutPrefix(text, old)
+					if !found {
+						t.Errorf("%s holds %q, want the mark %q", name, text, old)
+					}
+					if into[name] = text; len(seen)+len(seenKeys) == end {
+						return "", errCrash
+					}
+					return mark + text, nil
+				}
+			}
+			n, err := s.Reseal(t.Context(), anew(seenKeys), anew(seen))
+			if err == nil && n != len(texts) {
+				t.Errorf("sealed %d texts anew, want %d", n, len(texts))
+			}
+			return seen, seenKeys, err
+		}
+		for _, end := range []int{1, len(texts) / 2, len(texts), len(texts) + 1, len(texts) + 2} {
+			if _, _, err := reseal("", "lost ", end); !errors.Is(err, errCrash) {
+				t.Fatalf("cut off at %d: %v", end, err)
+			}
+		}
+		for _, round := range [][2]string{{"", "2 "}, {"2 ", "3 "}} {
+			seen, seenKeys, err := reseal(round[0], round[1], 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want(t, "texts", seen, texts)
+			want(t, "keys", seenKeys, keys)
+		}
+		if n := number(t, s, `SELECT COUNT(*) FROM access_tokens WHERE sealed = ''`); n != (2*resealPage+7+2)/3 {
+			t.Errorf("%d tokens without a text", n)
+		}
+	})
+}
+
+// folder gives a database on a server a data folder too.
+func folder(t *testing.T, target Target) Target {
+	if target.Dir == "" {
+		target.Dir = t.TempDir()
+	}
+	return target
+}
+
+// The old keys stand nowhere in the file any more, so that the old master key
+// opens nothing of it. Other texts may, where pages were split long before;
+// they were sealed by a key that is gone.
+func TestTheFileForgetsTheOldKeys(t *testing.T) {
+	target := Target{Dir: t.TempDir()}
+	fillSealed(t, target)
+	dump := func() (all string) {
+		t.Helper()
+		for _, name := range []string{"qrjump.db", "qrjump.db-wal"} {
+			b, err := os.ReadFile(filepath.Join(target.Dir, name))
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Fatal(err)
+			}
+			all += string(b)
+		}
+		return all
+	}
+	old := []string{"key one", "key two"}
+	for _, text := range old {
+		if !strings.Contains(dump(), text) {
+			t.Fatalf("%q is not found: this test finds nothing", text)
+		}
+	}
+	s, err := OpenAlone(t.Context(), target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	anew := func(string, string) (string, error) {
+		n++
+		return fmt.Sprintf("%d, which is longer than what was there", n), nil
+	}
+	if _, err := s.Reseal(t.Context(), anew, anew); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range old {
+		if strings.Contains(dump(), text) {
+			t.Errorf("%q stands in the file still", text)
+		}
+	}
+}
+
+func TestWhoWorksAloneWaitsForNobody(t *testing.T) {
+	eachTarget(t, func(t *testing.T, target Target) {
+		target = folder(t, target)
+		s, err := Open(t.Context(), target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, err := OpenAlone(t.Context(), target); err == nil {
+			other.Close()
+			t.Fatal("it opened beside another process")
+		} else if !strings.Contains(err.Error(), "in use") {
+			t.Error(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		one, err := OpenAlone(t.Context(), target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer one.Close()
+		if other, err := OpenAlone(t.Context(), target); err == nil {
+			other.Close()
+			t.Fatal("two opened it alone")
+		}
+	})
+}
+
+// While the keys are sealed anew nobody comes in; and who worked with the old
+// ones before that never does.
+func TestAProcessWithOldKeysIsLockedOut(t *testing.T) {
+	target := folder(t, newPostgres(t))
+	fillSealed(t, target)
+	served, err := Open(t.Context(), target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer served.Close()
+	served.Fence("two", "key two")
+	if err := served.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenAlone(t.Context(), Target{URL: target.URL, Dir: t.TempDir()}); !errors.Is(err, ErrInUse) {
+		t.Fatalf("beside a process that serves: %v", err)
+	}
+	// Its connections break, as when the network does.
+	served.write.SetMaxIdleConns(0)
+	one, err := OpenAlone(t.Context(), target)
+	for errors.Is(err, ErrInUse) { // on a busy machine PostgreSQL notices late
+		one, err = OpenAlone(t.Context(), target)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer one.Close()
+	if err := served.Ping(t.Context()); err != nil {
+		t.Errorf("before anything is sealed anew: %v", err)
+	}
+	reseal := func(name, old string) (string, error) {
+		if late, err := Open(t.Context(), target); err == nil {
+			late.Close()
+			t.Error("a process started in between")
+		} else if !strings.Contains(err.Error(), "being turned") {
+			t.Error(err)
+		}
+		return "new " + name, nil
+	}
+	err = ErrInUse
+	for errors.Is(err, ErrInUse) { // the connection of that Ping
+		_, err = one.Reseal(t.Context(), reseal, func(_, old string) (string, error) { return old, nil })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := served.Ping(t.Context()); err == nil || !strings.Contains(err.Error(), "start it again") {
+		t.Errorf("a process with the old keys: %v", err)
+	}
+	if fresh := open(t, target); fresh.Ping(t.Context()) != nil {
+		t.Error("a new process is locked out")
+	}
+}

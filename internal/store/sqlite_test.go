@@ -1,0 +1,179 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func TestAFolderHasOneProcess(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(t.Context(), Target{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The lock belongs to the open file, so a second Open meets it like a second process.
+	_, err = Open(t.Context(), Target{Dir: dir})
+	if err == nil {
+		t.Fatal("two have one folder")
+	}
+	want(t, "error", err.Error(), fmt.Sprintf("the data folder %s is in use by another qrjump process", dir))
+	addRules(t, s, aRule(t, "wxa", "https://h.example/")) // the first does not notice
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	open(t, Target{Dir: dir})
+}
+
+// otherProcess makes this test binary open a folder and say what came of it.
+const otherProcess = "QRJUMP_TEST_OPEN"
+
+func TestASecondProcessOnAFolderIsRefused(t *testing.T) {
+	if dir := os.Getenv(otherProcess); dir != "" {
+		_, err := Open(t.Context(), Target{Dir: dir})
+		fmt.Println("opened:", err)
+		return
+	}
+	dir := t.TempDir()
+	open(t, Target{Dir: dir})
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), otherProcess+"="+dir)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if line := fmt.Sprintf("opened: the data folder %s is in use by another qrjump process\n", dir); !strings.Contains(string(out), line) {
+		t.Errorf("the second process says %q, want %q", out, line)
+	}
+}
+
+func TestAFolderMayHaveAnyName(t *testing.T) {
+	dir := abroad(t)
+	s := open(t, Target{Dir: dir})
+	addRules(t, s, aRule(t, "wxa", "https://h.example/"))
+	if _, err := os.Stat(filepath.Join(dir, "qrjump.db")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAFolderMayBeRelative(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.Mkdir("qrjump-data", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, Target{Dir: "./qrjump-data"})
+	addRules(t, s, aRule(t, "wxa", "https://h.example/"))
+	if _, err := os.Stat("qrjump-data/qrjump.db"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAFolderThatIsNotThereIsAnErrorWithItsName(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "missing")
+	if _, err := Open(t.Context(), Target{Dir: dir}); err == nil || !strings.Contains(err.Error(), dir) {
+		t.Errorf("error: %v", err)
+	}
+}
+
+func TestAFileThatIsNoDatabaseIsAnErrorAndLeavesTheFolderFree(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "qrjump.db")
+	if err := os.WriteFile(file, []byte(strings.Repeat("this is no database\n", 1000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), Target{Dir: dir}); err == nil || !strings.Contains(err.Error(), dir) {
+		t.Errorf("error: %v", err)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	open(t, Target{Dir: dir})
+}
+
+// Durable before it is acknowledged: see docs/decisions/0001-sqlite-driver.md.
+func TestConnectionsToSQLiteAreSetUpAsDecided(t *testing.T) {
+	s := open(t, Target{Dir: t.TempDir()})
+	pragma := func(db interface {
+		QueryRowContext(context.Context, string, ...any) *sql.Row
+	}, name, wanted string) {
+		t.Helper()
+		var got string
+		if err := db.QueryRowContext(t.Context(), "PRAGMA "+name).Scan(&got); err != nil {
+			t.Fatal(err)
+		}
+		want(t, name, got, wanted)
+	}
+	pragma(s.write, "journal_mode", "wal")
+	pragma(s.write, "synchronous", "2") // FULL
+	pragma(s.write, "foreign_keys", "1")
+	want(t, "writers", s.write.Stats().MaxOpenConnections, 1)
+	// Every connection of the pool, not only the first.
+	for range 8 {
+		c, err := s.read.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		pragma(c, "query_only", "1")
+		pragma(c, "journal_mode", "wal")
+	}
+}
+
+func TestTheWriterIsReplacedWithAllItsSettings(t *testing.T) {
+	s := open(t, Target{Dir: t.TempDir()})
+	// What database/sql does with a connection that broke.
+	c, err := s.write.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Raw(func(any) error { return fmt.Errorf("broken: %w", driver.ErrBadConn) })
+	c.Close()
+	var synchronous int
+	if err := s.write.QueryRowContext(t.Context(), "PRAGMA synchronous").Scan(&synchronous); err != nil {
+		t.Fatal(err)
+	}
+	want(t, "synchronous", synchronous, 2)
+}
+
+func TestArgumentsAreBoundByTheirNumber(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		var got string
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			return tx.row(ctx, `SELECT CAST($2 AS TEXT) || CAST($1 AS TEXT) || CAST($2 AS TEXT)`, "a", "b").Scan(&got)
+		})
+		want(t, "text", got, "bab")
+	})
+}
+
+// modernc.org/sqlite works with exactly the modernc.org/libc that its own
+// go.mod names: see docs/decisions/0001-sqlite-driver.md.
+func TestLibcIsTheOneThatTheDriverNames(t *testing.T) {
+	module := func(path string) (m struct{ Version, GoMod string }) {
+		t.Helper()
+		out, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-json", path).Output()
+		if err != nil {
+			t.Fatalf("go list -m %s: %v", path, err)
+		}
+		if err := json.Unmarshal(out, &m); err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	text, err := os.ReadFile(module("modernc.org/sqlite").GoMod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile(`(?m)^\s*(?:require\s+)?modernc\.org/libc\s+(v\S+)`).FindSubmatch(text)
+	if named == nil {
+		t.Fatal("the driver names no modernc.org/libc")
+	}
+	want(t, "modernc.org/libc", module("modernc.org/libc").Version, string(named[1]))
+}

@@ -1,0 +1,361 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+// writeAll writes something of every kind.
+func writeAll(ctx context.Context, t *testing.T, tx *Tx) error {
+	if _, err := tx.AddRule(ctx, aRule(t, "wxa", "https://h.example/"), someone); err != nil {
+		return err
+	}
+	if err := tx.AddPublish(ctx, "wxa", "https://h.example/", at); err != nil {
+		return err
+	}
+	if _, err := tx.AddCount(ctx, "wxa", "x", 1); err != nil {
+		return err
+	}
+	if err := tx.PutAccount(ctx, accounts.Account{AppID: "wxa"}); err != nil {
+		return err
+	}
+	if err := tx.PutToken(ctx, accounts.Token{Hash: "h", AppID: "wxa", Series: accounts.Plain}); err != nil {
+		return err
+	}
+	if err := tx.PutConfirmation(ctx, rules.Confirmation{RID: "r", At: at}); err != nil {
+		return err
+	}
+	return tx.PutDomain(ctx, rules.Domain{Host: "h", Status: rules.Denied})
+}
+
+// wantNothing checks that the database is as empty as when it was made, and
+// that it works.
+func wantNothing(t *testing.T, s *Store) {
+	t.Helper()
+	for _, table := range tables(t, s) {
+		query := `SELECT COUNT(*) FROM ` + table
+		if table == "sequences" {
+			query = `SELECT value FROM sequences WHERE name = 'change'`
+		}
+		if n := number(t, s, query); n != 0 {
+			t.Errorf("%s: %d", query, n)
+		}
+	}
+	update(t, s, func(ctx context.Context, tx *Tx) error { return writeAll(ctx, t, tx) })
+	want(t, "number of the next change", number(t, s, `SELECT seq FROM rule_changes`), 1)
+}
+
+func TestAClosureThatFailsLeavesNothing(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		failed := errors.New("failed")
+		err := s.update(t.Context(), func(tx *Tx) error {
+			if err := writeAll(t.Context(), t, tx); err != nil {
+				return err
+			}
+			return fmt.Errorf("wrapped: %w", failed)
+		})
+		if !errors.Is(err, failed) {
+			t.Errorf("the error of the closure comes back as %v", err)
+		}
+		wantNothing(t, s)
+	})
+}
+
+func TestAClosureThatPanicsLeavesNothing(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic was swallowed")
+				}
+			}()
+			s.update(t.Context(), func(tx *Tx) error {
+				if err := writeAll(t.Context(), t, tx); err != nil {
+					t.Error(err)
+				}
+				panic("broken")
+			})
+		}()
+		wantNothing(t, s)
+	})
+}
+
+func TestAStatementThatFailsLeavesNothing(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		err := s.update(t.Context(), func(tx *Tx) error {
+			if err := writeAll(t.Context(), t, tx); err != nil {
+				return err
+			}
+			return tx.PutToken(t.Context(), accounts.Token{Hash: "h"}) // there is one already
+		})
+		if err == nil {
+			t.Error("two tokens have one hash")
+		}
+		wantNothing(t, s)
+	})
+}
+
+func TestACallerWhoGoesAwayInATransactionLeavesNothing(t *testing.T) {
+	for name, after := range map[string]error{"and the closure notices": context.Canceled, "and the closure goes on": nil} {
+		t.Run(name, func(t *testing.T) {
+			eachBackend(t, func(t *testing.T, s *Store) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				runs := 0
+				err := s.update(ctx, func(tx *Tx) error {
+					runs++
+					if err := writeAll(ctx, t, tx); err != nil {
+						return err
+					}
+					cancel()
+					return after
+				})
+				if err == nil {
+					t.Error("the transaction of a caller who went away succeeded")
+				}
+				want(t, "runs", runs, 1)
+				wantNothing(t, s)
+			})
+		})
+	}
+}
+
+func TestACallerWhoGoesAwayBeforehandDoesNothing(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		for what, run := range map[string]func(context.Context, func(*Tx) error) error{"update": s.update, "view": s.view} {
+			err := run(ctx, func(*Tx) error {
+				t.Errorf("%s: the closure ran", what)
+				return nil
+			})
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		wantNothing(t, s)
+	})
+}
+
+func TestACallerWhoGoesAwayWhileWaitingForAnotherDoesNotWait(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		held, gone := make(chan struct{}), make(chan struct{})
+		first := make(chan error, 1)
+		go func() {
+			first <- nodes[0].update(t.Context(), func(tx *Tx) error {
+				if err := tx.LockOwner(t.Context(), "wxa"); err != nil {
+					return err
+				}
+				close(held)
+				<-gone // ends only after the other has given up
+				return writeAll(t.Context(), t, tx)
+			})
+		}()
+		<-held
+		ctx, cancel := context.WithCancel(t.Context())
+		go cancel()
+		err := nodes[1].update(ctx, func(tx *Tx) error {
+			if err := tx.LockOwner(ctx, "wxa"); err != nil {
+				return err
+			}
+			return errors.New("two hold one lock")
+		})
+		close(gone)
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("the one who went away: %v", err)
+		}
+		if err := <-first; err != nil {
+			t.Error(err)
+		}
+		want(t, "rules", number(t, nodes[1], `SELECT COUNT(*) FROM rules`), 1)
+	})
+}
+
+func TestLocksOfOneTextAreHeldByOne(t *testing.T) {
+	for what, lock := range map[string]func(*Tx, context.Context, string) error{
+		"owner": (*Tx).LockOwner, "origin": (*Tx).LockOrigin, "account": (*Tx).LockAccount,
+	} {
+		t.Run(what, func(t *testing.T) {
+			eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+				var holders atomic.Int32
+				errs := race(16, func(i int) error {
+					return nodes[i%2].update(t.Context(), func(tx *Tx) error {
+						if err := lock(tx, t.Context(), "wxa"); err != nil {
+							return err
+						}
+						if n := holders.Add(1); n != 1 {
+							t.Errorf("%d hold the lock", n)
+						}
+						defer holders.Add(-1)
+						var one int
+						return tx.row(t.Context(), `SELECT 1`).Scan(&one)
+					})
+				})
+				succeeded(t, errs, nil)
+			})
+		})
+	}
+}
+
+// conflict returns errors as the database gives them when a transaction lost
+// against another one and may try again.
+func conflict(t *testing.T, s *Store, target Target) func() error {
+	if s.Engine() == "postgres" {
+		code := 0
+		return func() error {
+			code++
+			return &pgconn.PgError{Code: []string{"40001", "40P01"}[code%2]}
+		}
+	}
+	db, err := sql.Open("sqlite", "file:"+target.Dir+"/qrjump.db?_txlock=immediate&_busy_timeout=0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return func() error { // the closure that asks holds the one write lock
+		_, err := db.ExecContext(t.Context(), `UPDATE sequences SET value = 99`)
+		if err == nil {
+			t.Error("two write at once")
+		}
+		return err
+	}
+}
+
+func TestAClosureThatIsRunAgainCountsOnce(t *testing.T) {
+	eachTarget(t, func(t *testing.T, target Target) {
+		s := open(t, target)
+		lost := conflict(t, s, target)
+		runs := 0
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			if err := writeAll(ctx, t, tx); err != nil {
+				return err
+			}
+			if runs++; runs < 3 {
+				return fmt.Errorf("reading: %w", lost())
+			}
+			return nil
+		})
+		want(t, "runs", runs, 3)
+		want(t, "rules", number(t, s, `SELECT COUNT(*) FROM rules`), 1)
+		want(t, "changes", number(t, s, `SELECT COUNT(*) FROM rule_changes`), 1)
+		want(t, "number of the change", number(t, s, `SELECT value FROM sequences WHERE name = 'change'`), 1)
+		want(t, "counted", number(t, s, `SELECT used FROM counters`), 1)
+	})
+}
+
+func TestAClosureThatAlwaysLosesGivesUp(t *testing.T) {
+	eachTarget(t, func(t *testing.T, target Target) {
+		s := open(t, target)
+		lost := conflict(t, s, target)
+		runs := 0
+		err := s.update(t.Context(), func(tx *Tx) error {
+			runs++
+			if err := writeAll(t.Context(), t, tx); err != nil {
+				return err
+			}
+			return lost()
+		})
+		if err == nil || !s.engine.again(err) {
+			t.Errorf("error: %v", err)
+		}
+		want(t, "runs", runs, attempts)
+		wantNothing(t, s)
+	})
+}
+
+func TestAnErrorOfTheClosureIsNotTriedAgain(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		for _, wanted := range []error{rules.ErrPrefixTaken, context.DeadlineExceeded, sql.ErrNoRows, &pgconn.PgError{Code: "23505"}} {
+			runs := 0
+			err := s.update(t.Context(), func(*Tx) error {
+				runs++
+				return wanted
+			})
+			if !errors.Is(err, wanted) || runs != 1 {
+				t.Errorf("%v came back as %v after %d runs", wanted, err, runs)
+			}
+		}
+	})
+}
+
+func TestTwoThatWaitForEachOtherBothEndWell(t *testing.T) {
+	// SQLite has one writer, so nobody can wait for the other.
+	s := open(t, newPostgres(t))
+	holds := [2]chan struct{}{make(chan struct{}), make(chan struct{})}
+	var runs [2]int
+	errs := race(2, func(i int) error {
+		return s.update(t.Context(), func(tx *Tx) error {
+			runs[i]++
+			if err := tx.LockOwner(t.Context(), fmt.Sprint("wx", i)); err != nil {
+				return err
+			}
+			if runs[i] == 1 {
+				close(holds[i])
+				<-holds[1-i]
+			}
+			if err := tx.LockOwner(t.Context(), fmt.Sprint("wx", 1-i)); err != nil {
+				return err
+			}
+			_, err := tx.AddRule(t.Context(), aRule(t, "wxa", fmt.Sprintf("https://h%d.example/", i)), someone)
+			return err
+		})
+	})
+	succeeded(t, errs, nil)
+	want(t, "runs", runs[0]+runs[1], 3)
+	want(t, "rules", number(t, s, `SELECT COUNT(*) FROM rules`), 2)
+}
+
+func TestAViewSeesOneState(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		count := func(tx *Tx) (n int) {
+			t.Helper()
+			if err := tx.row(t.Context(), `SELECT COUNT(*) FROM rules`).Scan(&n); err != nil {
+				t.Error(err)
+			}
+			return n
+		}
+		view(t, nodes[0], func(ctx context.Context, tx *Tx) error {
+			want(t, "before", count(tx), 0)
+			addRules(t, nodes[1], aRule(t, "wxa", "https://h.example/"))
+			want(t, "after another wrote", count(tx), 0)
+			return nil
+		})
+		view(t, nodes[0], func(ctx context.Context, tx *Tx) error {
+			want(t, "the next view", count(tx), 1)
+			return nil
+		})
+	})
+}
+
+func TestAViewWritesNothing(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		if err := s.view(t.Context(), func(tx *Tx) error { return writeAll(t.Context(), t, tx) }); err == nil {
+			t.Error("a view wrote")
+		}
+		wantNothing(t, s)
+	})
+}
+
+func TestWhatWasAnsweredIsSeenByTheNextViewOnEveryNode(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		for i := range 100 {
+			update(t, nodes[i%2], func(ctx context.Context, tx *Tx) error { _, err := tx.AddCount(ctx, "wxa", "x", 1); return err })
+			view(t, nodes[1-i%2], func(ctx context.Context, tx *Tx) error {
+				n, err := tx.Count(ctx, "wxa", "x", 1)
+				if n != i+1 {
+					t.Fatalf("%d is read after %d was answered", n, i+1)
+				}
+				return err
+			})
+		}
+	})
+}
