@@ -1,6 +1,6 @@
 // Package client calls the three APIs of a qrjump server: the wire (the
-// Weixin jump-rule calls), the scan API and the admin API. The wire calls work
-// against the real platform as well.
+// Weixin calls for jump rules and codes), the scan API and the admin API. The
+// wire calls work against the real platform as well.
 //
 // A Client is made once and is safe for use by many goroutines. Every call
 // ends within Options.Timeout and reads a bounded answer; redirects are not

@@ -48,8 +48,10 @@ type Decision struct {
 
 // Matched is on what a scan fell.
 type Matched struct {
-	Kind   string `json:"kind"` // rule, test_link, service_rule
-	Prefix string `json:"prefix,omitempty"`
+	Kind          string `json:"kind"` // rule, test_link, service_rule, code, …
+	Prefix        string `json:"prefix,omitempty"`
+	ApplicationID int64  `json:"application_id,omitempty"` // of a code
+	CodeIndex     *int64 `json:"code_index,omitempty"`
 }
 
 // Resolve says what a scan opens.

@@ -17,7 +17,7 @@ import (
 // WireError is an answer of the wire whose errcode is not 0.
 type WireError struct {
 	Code    int    // errcode
-	Message string // errmsg without the request id; some codes of the real platform have none
+	Message string // errmsg without the request id and the hint before it; some codes of the real platform have none
 	RID     string // request id; "" where the answer names none
 }
 
@@ -40,7 +40,7 @@ const (
 	codeTooFrequent        = 44990
 )
 
-var ridAtEnd = regexp.MustCompile(`,? ?rid: ([0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8})$`)
+var ridAtEnd = regexp.MustCompile(`(?:,? ?(?:\.\.\. )?hint: \[[^\]]*\](?:\[[^\]]*\])?)?,? ?rid: ([0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8})$`)
 
 func wireError(code int, message string) *WireError {
 	e := &WireError{Code: code, Message: message}
@@ -259,19 +259,26 @@ func post(path string, query url.Values, body []byte) request {
 	return request{method: http.MethodPost, path: path, query: query, contentType: "application/json", body: bytes.NewReader(body)}
 }
 
-// call makes a call with the account's token. A token that is refused is
-// renewed once: every refusal means that nothing was done.
+// call makes a call with the account's token.
 func (c *Client) call(ctx context.Context, path string, body map[string]any, reply any) error {
 	raw, err := encode(body)
 	if err != nil {
 		return err
 	}
+	return c.authorized(ctx, func(token string) error {
+		return c.wire(ctx, post(path, url.Values{"access_token": {token}}, raw), maxList, reply)
+	})
+}
+
+// authorized makes a call with the account's token. A token that is refused is
+// renewed once: every refusal means that nothing was done.
+func (c *Client) authorized(ctx context.Context, call func(token string) error) error {
 	for retries, renewed := 0, false; ; {
 		token, err := c.accessToken(ctx)
 		if err != nil {
 			return err
 		}
-		err = c.wire(ctx, post(path, url.Values{"access_token": {token}}, raw), maxList, reply)
+		err = call(token)
 		refused, ok := errors.AsType[*WireError](err)
 		switch {
 		case !ok:

@@ -91,6 +91,7 @@ run miniprogram fetch_go "fastwego/miniprogram $(go_version miniprogram github.c
 run offiaccount fetch_go "fastwego/offiaccount $(go_version offiaccount github.com/fastwego/offiaccount)"
 run silenceper fetch_go "silenceper/wechat $(go_version silenceper github.com/silenceper/wechat/v2)"
 run powerwechat fetch_go "ArtisanCloud/PowerWeChat $(go_version powerwechat github.com/ArtisanCloud/PowerWeChat/v3)"
+run wxopen fetch_go "fastwego/wxopen $(go_version wxopen github.com/fastwego/wxopen)"
 run node fetch_npm "node-easywechat $(npm_version)"
 
 echo

@@ -110,6 +110,8 @@ type accountPut struct {
 	Version   []string `enum:"release,trial,development" sep:"none" placeholder:"VERSION" help:"A version that exists; repeat it for more."`
 	Feature   []string `sep:"none" placeholder:"FEATURE" help:"A granted feature; repeat it for more."`
 	Linked    []string `sep:"none" placeholder:"APPID" help:"A Mini Program to link a service account with; repeat it for more."`
+
+	PackageKeyFile string `placeholder:"FILE" help:"The first line of FILE is the key, 16 characters, that the account's packages of codes are encrypted with."`
 }
 
 // Run puts what is there with what the flags say. Two operators who change one
@@ -133,6 +135,11 @@ func (c *accountPut) Run(s *session) error {
 	}
 	if want.Secret, err = secret(s, c.Secret); err != nil {
 		return err
+	}
+	if c.PackageKeyFile != "" {
+		if want.MarketcodeKey, err = keyFile("--package-key-file", c.PackageKeyFile); err != nil {
+			return err
+		}
 	}
 	for _, f := range []struct{ to, from *string }{{&want.Kind, c.Kind}, {&want.Name, c.Name}, {&want.Subject, c.Subject}} {
 		if f.from != nil {
@@ -286,4 +293,24 @@ func (c *accountQuota) Run(s *session) error {
 	return c.print(s, map[string]any{"publishes_left": left}, func(w io.Writer) {
 		fmt.Fprintf(w, "%s has %s left this month\n", plain(c.AppID), counted(left, "publish"))
 	})
+}
+
+type accountOpenID struct {
+	operator
+	AppID     string `arg:"" name:"appid" help:"The account."`
+	User      string `arg:"" help:"The user, as the scanning app calls them."`
+	Namespace string `placeholder:"NAME" help:"Namespace of the app's scan key (default)."`
+}
+
+// Run says by which openid an account knows a user.
+func (c *accountOpenID) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	id, err := qrjump.OpenID(s.ctx, c.AppID, c.User, c.Namespace)
+	if err != nil {
+		return aboutAccount("openid of "+c.User+" under", c.AppID, err)
+	}
+	return c.print(s, map[string]any{"openid": id}, func(w io.Writer) { fmt.Fprintln(w, id) })
 }

@@ -39,13 +39,21 @@ func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 func printVerbs(w io.Writer, about string, node *kong.Node) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n", about)
-	var group string
+	// Groups stand in the order of their first verbs, however verbs are spread.
+	var groups []string
+	verbs := map[string][]*kong.Node{}
 	for _, leaf := range node.Leaves(true) {
-		if leaf.Group.Title != group {
-			group = leaf.Group.Title
-			fmt.Fprintf(&b, "\n%s\n", group)
+		title := leaf.Group.Title
+		if verbs[title] == nil {
+			groups = append(groups, title)
 		}
-		fmt.Fprintf(&b, "  %-16s %s\n  %-16s   %s\n", leaf.Path(), leaf.Help, "", leaf.Tag.Get("example"))
+		verbs[title] = append(verbs[title], leaf)
+	}
+	for _, title := range groups {
+		fmt.Fprintf(&b, "\n%s\n", title)
+		for _, leaf := range verbs[title] {
+			fmt.Fprintf(&b, "  %-16s %s\n  %-16s   %s\n", leaf.Path(), leaf.Help, "", leaf.Tag.Get("example"))
+		}
 	}
 	b.WriteString(`
 The flags of a command: qrjump help COMMAND. Every flag that says who calls and where is also an environment

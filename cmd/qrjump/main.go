@@ -41,6 +41,27 @@ type commands struct {
 		Occupiers ruleOccupiers `cmd:"" group:"Jump rules of all accounts (operator)" help:"Show whose rules forbid a prefix to others." example:"qrjump rule occupiers https://coffee.example/t/7"`
 	} `cmd:"" help:"Jump rules: what a link opens."`
 
+	Batch struct {
+		Apply    batchApply    `cmd:"" group:"Codes of one account" help:"Apply for codes, one for each item." example:"qrjump batch apply 10000 --isv order-1"`
+		Show     batchShow     `cmd:"" group:"Codes of one account" help:"Say how far an application is, and its segments." example:"qrjump batch show --isv order-1"`
+		Download batchDownload `cmd:"" group:"Codes of one account" help:"Download the codes for the printer." example:"qrjump batch download 500000001 --out codes.txt --plain --key-file key.txt"`
+		Activate batchActivate `cmd:"" group:"Codes of one account" help:"Make a range of codes open a page." example:"qrjump batch activate 500000001 0 4999 --activity Spring --brand Coffee --title Beans --product-code 6901234567892 --target wxminiprogram0001 --path pages/item/item"`
+
+		List     batchList     `cmd:"" group:"Codes of all accounts (operator)" help:"List all applications." example:"qrjump batch list"`
+		Withdraw batchWithdraw `cmd:"" group:"Codes of all accounts (operator)" help:"Make codes not active any more." example:"qrjump batch withdraw 500000001 100-199"`
+		Retarget batchRetarget `cmd:"" group:"Codes of all accounts (operator)" help:"Open another page for what is active in a range." example:"qrjump batch retarget 500000001 0 4999 --target wxminiprogram0001 --path pages/new/new"`
+	} `cmd:"" help:"One item, one code: applications for codes."`
+
+	Code struct {
+		Trade codeTrade `cmd:"" group:"Codes of one account" help:"Trade the ticket of a scan for the code." example:"qrjump code trade TICKET --openid OPENID"`
+
+		Show     codeShow     `cmd:"" group:"Codes of all accounts (operator)" help:"Show a code and what happened to it; to its own account, what it is bound to." example:"qrjump code show 500000001:0"`
+		Freeze   codeFreeze   `cmd:"" group:"Codes of all accounts (operator)" help:"Let codes open nothing for now." example:"qrjump code freeze 500000001 5 100-199 --note 'lost in transport'"`
+		Unfreeze codeUnfreeze `cmd:"" group:"Codes of all accounts (operator)" help:"Let frozen codes open again." example:"qrjump code unfreeze 500000001 all"`
+		Redeem   codeRedeem   `cmd:"" group:"Codes of all accounts (operator)" help:"Redeem codes; a single one only once." example:"qrjump code redeem 500000001 5 --actor till-3"`
+		Void     codeVoid     `cmd:"" group:"Codes of all accounts (operator)" help:"Let codes open nothing for ever." example:"qrjump code void 500000001 --codes-file stolen.txt --yes"`
+	} `cmd:"" help:"One item, one code: single codes."`
+
 	Scan scanCommand `cmd:"" group:"Scans" help:"Say what a link opens, and why." example:"qrjump scan --explain https://coffee.example/t/7"`
 
 	Account struct {
@@ -52,6 +73,7 @@ type commands struct {
 		Link    accountLink    `cmd:"" group:"Accounts (operator)" help:"Link a service account with a Mini Program." example:"qrjump account link wxserviceacct0001 wxminiprogram0001"`
 		Jump    accountJump    `cmd:"" group:"Accounts (operator)" help:"Switch all rules of an account on or off." example:"qrjump account jump wxminiprogram0001 off"`
 		Quota   accountQuota   `cmd:"" group:"Accounts (operator)" help:"Say how many publishes are left this month." example:"qrjump account quota wxminiprogram0001"`
+		OpenID  accountOpenID  `cmd:"" name:"openid" group:"Accounts (operator)" help:"Say by which openid an account knows a user." example:"qrjump account openid wxserviceacct0001 alice"`
 	} `cmd:"" help:"Accounts: who has rules."`
 
 	Export exportCommand `cmd:"" group:"Backup (operator)" help:"Write everything on a running server to one file." example:"qrjump export qrjump-export.tar.gz --passphrase-file passphrase.txt"`

@@ -40,7 +40,12 @@ func (c *scanCommand) Run(s *session) error {
 		if err != nil {
 			return failed("scan", c.Link, err)
 		}
-		return c.show(s, e.Decision, func(w io.Writer) { printSteps(w, e.Steps) })
+		return c.show(s, e.Decision, func(w io.Writer) {
+			// A code is read before any rule.
+			if isCode := e.Reason != "" || e.Matched != nil && e.Matched.CodeIndex != nil; !isCode {
+				printSteps(w, e.Steps)
+			}
+		})
 	}
 	d, err := scanner.Resolve(s.ctx, c.request(c.Link))
 	if err != nil {
@@ -78,8 +83,11 @@ func opens(d client.Decision) [][2]string {
 	switch d.Action {
 	case client.OpenMiniProgram:
 		fields := [][2]string{{"opens", "Mini Program " + d.AppID + ", " + d.Version}, {"page", d.Path}, {"scene", strconv.Itoa(d.Scene)}}
-		if d.Matched != nil {
-			fields = append(fields, [2]string{"why", strings.ReplaceAll(d.Matched.Kind, "_", " ") + " " + d.Matched.Prefix})
+		switch m := d.Matched; {
+		case m != nil && m.CodeIndex != nil:
+			fields = append(fields, [2]string{"why", fmt.Sprintf("code %d of application %d", *m.CodeIndex, m.ApplicationID)})
+		case m != nil:
+			fields = append(fields, [2]string{"why", strings.ReplaceAll(m.Kind, "_", " ") + " " + m.Prefix})
 		}
 		return fields
 	case client.OpenURL:

@@ -36,7 +36,7 @@ func TestScripts(t *testing.T) {
 			e.Values[runningKey{}] = &running{}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"server": startServer, "stop": stopServer, "fails": fails},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"server": startServer, "stop": stopServer, "fails": fails, "capture": capture},
 	})
 }
 
@@ -131,6 +131,22 @@ func fails(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if want, err := strconv.Atoi(args[0]); err != nil || code != want {
 		ts.Fatalf("got exit code %d, want %s", code, args[0])
+	}
+}
+
+// capture is the script command "capture FILE REGEXP NAME…": what the groups
+// find in a file, or in stdout, becomes variables.
+func capture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: capture FILE REGEXP NAME...")
+	}
+	names := args[2:]
+	found := regexp.MustCompile("(?m)" + args[1]).FindStringSubmatch(ts.ReadFile(args[0]))
+	if len(found) != len(names)+1 {
+		ts.Fatalf("capture: %d groups found, want %d", len(found)-1, len(names))
+	}
+	for i, name := range names {
+		ts.Setenv(name, found[i+1])
 	}
 }
 

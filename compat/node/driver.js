@@ -5,6 +5,8 @@
 //   {"account": "mini_program" | "service_account", "call": "token" | "stable_token" | "qrcodejump…" | a call of one item, one code,
 //    "body": …}
 //
+// A call that begins with "platform." is one of platform.js.
+//
 // A request without a body is sent without one. The library has no wrappers for jump rules and for codes; its
 // users go through getClient(), and so does this.
 
@@ -30,7 +32,12 @@ const apps = {
   wrong_secret: new MiniApp(config({ ...settings.mini_program, secret: 'wrong' })),
 };
 
+const platform = settings.platform && require('./platform.js')(settings);
+
 async function run(request) {
+  if (request.call.startsWith('platform.')) {
+    return platform(request);
+  }
   const app = apps[request.account];
   switch (request.call) {
     case 'token':

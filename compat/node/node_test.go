@@ -46,6 +46,8 @@ func startDriver(t *testing.T, s *harness.Server) *driver {
 		"cache":           t.TempDir(),
 		"mini_program":    account{harness.MiniProgram, harness.MiniProgramSecret},
 		"service_account": account{harness.ServiceAcct, harness.ServiceAcctSecret},
+		"platform": map[string]string{"appid": harness.Platform, "secret": harness.PlatformSecret, "token": harness.PlatformToken,
+			"aes_key": harness.PlatformAESKey},
 	})
 	if err != nil {
 		t.Fatal(err)

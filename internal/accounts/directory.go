@@ -164,7 +164,11 @@ func (d *Directory) Link(ctx context.Context, service, miniProgram string) error
 }
 
 func (d *Directory) link(ctx context.Context, tx Tx, service, miniProgram string) error {
-	for appid, kind := range map[string]Kind{service: ServiceAccount, miniProgram: MiniProgram} {
+	for _, side := range []struct {
+		appid string
+		kind  Kind
+	}{{service, ServiceAccount}, {miniProgram, MiniProgram}} {
+		appid, kind := side.appid, side.kind
 		a, err := tx.Account(ctx, appid)
 		if err != nil && !errors.Is(err, ErrNoAccount) {
 			return err

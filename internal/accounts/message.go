@@ -148,15 +148,16 @@ func (u *Unsent) Unwrap() error { return u.Cause }
 // more. An event may come twice: after a crash nobody knows whether it came.
 func (d *Directory) SendMessage(ctx context.Context, account string, send func(ctx context.Context, address string, body []byte) error) (sent bool, err error) {
 	var m Message
+	var claimed time.Time
 	address := ""
 	err = d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		address = ""
 		if err := tx.LockAccount(ctx, account); err != nil {
 			return err
 		}
-		now := d.Now()
+		claimed = d.Now()
 		var err error
-		if m, err = tx.NextMessage(ctx, account, now); err != nil {
+		if m, err = tx.NextMessage(ctx, account, claimed); err != nil {
 			return err
 		}
 		a, err := tx.Account(ctx, account)
@@ -168,7 +169,7 @@ func (d *Directory) SendMessage(ctx context.Context, account string, send func(c
 		}
 		address = a.MessageURL
 		m.Tries++
-		m.DueAt = now.Add(messageLease)
+		m.DueAt = claimed.Add(messageLease)
 		return tx.PostponeMessage(ctx, m)
 	})
 	switch {
@@ -180,15 +181,14 @@ func (d *Directory) SendMessage(ctx context.Context, account string, send func(c
 		return true, nil
 	}
 	err = send(ctx, address, []byte(m.Body))
-	// What became of it is noted even while the server stops.
+	// What became of it is noted even while the server stops. The next try is
+	// counted from the beginning of this one, however the clock moved meanwhile.
 	settle := context.WithoutCancel(ctx)
 	wait, more := backOff(m.Tries)
 	failed := &Unsent{Message: m, GaveUp: m.Tries >= MessageTries || !more, Cause: err}
-	switch {
-	case err != nil && ctx.Err() != nil:
-		failed.GaveUp, failed.Tries, failed.DueAt = false, m.Tries-1, d.Now()
-	case err != nil:
-		failed.DueAt = d.Now().Add(wait)
+	failed.DueAt = claimed.Add(wait)
+	if err != nil && ctx.Err() != nil {
+		failed.GaveUp, failed.Tries, failed.DueAt = false, m.Tries-1, claimed
 	}
 	saved := d.Store.UpdateAccounts(settle, func(tx Tx) error {
 		if err == nil || failed.GaveUp {

@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -98,6 +99,7 @@ type sent struct {
 // receiver is a platform's event URL without a network, and the pusher.
 type receiver struct {
 	*world
+	mutex  sync.Mutex
 	got    []sent
 	status int
 	answer string
@@ -131,6 +133,8 @@ func startPusher(t *testing.T, interval time.Duration) *receiver {
 		}
 		same(t, "AppId inside", s.fields["AppId"], appid)
 		same(t, "timestamp", s.query.Get("timestamp"), fmt.Sprint(time.Now().Unix()))
+		r.mutex.Lock()
+		defer r.mutex.Unlock()
 		r.got = append(r.got, s)
 		return r.status, []byte(r.answer), r.err
 	})
@@ -144,9 +148,18 @@ func startPusher(t *testing.T, interval time.Duration) *receiver {
 func (r *receiver) take(d time.Duration) []sent {
 	time.Sleep(d)
 	synctest.Wait()
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
 	got := r.got
 	r.got = nil
 	return got
+}
+
+// answers says what the receiver answers from now on.
+func (r *receiver) answers(status int, answer string, err error) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.status, r.answer, r.err = status, answer, err
 }
 
 func types(list []sent) string {
@@ -265,7 +278,7 @@ func TestAPushThatFailsIsRepeatedLaterAndLater(t *testing.T) {
 			answer string
 			err    error
 		}{{500, "success", nil}, {200, "", nil}, {200, "fail", nil}, {200, "successful", nil}, {204, "", nil}, {0, "", errors.New("nobody listens")}} {
-			r.status, r.answer, r.err = fault.status, fault.answer, fault.err
+			r.answers(fault.status, fault.answer, fault.err)
 			r.agreed("wxc", "wxa", 33)
 			events := func(d time.Duration) int {
 				return strings.Count(types(r.take(d)), "authorized")
@@ -275,7 +288,7 @@ func TestAPushThatFailsIsRepeatedLaterAndLater(t *testing.T) {
 			same(t, "after 5 s", events(2*time.Second), 1)
 			same(t, "within the next 13 s", events(13*time.Second), 0)
 			same(t, "after 15 s", events(4*time.Second), 1)
-			r.status, r.answer, r.err = 200, " \r\nsuccess\n", nil
+			r.answers(200, " \r\nsuccess\n", nil)
 			same(t, "after 30 s", events(32*time.Second), 1)
 			same(t, "once it was answered", events(5*time.Minute), 0)
 			list := must[[]accounts.Push](t)(r.Pushes(t.Context(), "wxc", 100))
@@ -304,11 +317,11 @@ func TestAPushIsGivenUpInTheEnd(t *testing.T) {
 		r.mini("wxa")
 		r.platform("wxc", "http://isv.example/wxc")
 		r.take(2 * time.Second)
-		r.status = 503
+		r.answers(503, "success", nil)
 		r.agreed("wxc", "wxa", 33)
 		got := strings.Count(types(r.take(24*time.Hour)), "authorized")
 		same(t, "attempts until it is given up", got, 13)
-		r.status = 200
+		r.answers(200, "success", nil)
 		got = strings.Count(types(r.take(40*time.Hour)), "authorized")
 		same(t, "after that", got, 0)
 		list := must[[]accounts.Push](t)(r.Pushes(t.Context(), "wxc", 1000))
@@ -321,7 +334,7 @@ func TestAPushIsGivenUpInTheEnd(t *testing.T) {
 func TestAnAnswerThatRepeatsTheMessageIsNotKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := startPusher(t, time.Second)
-		r.answer = "got \x00\xff ticket@@@abc"
+		r.answers(200, "got \x00\xff ticket@@@abc", nil)
 		r.platform("wxc", "http://isv.example/wxc")
 		r.take(time.Second)
 		p := must[[]accounts.Push](t)(r.Pushes(t.Context(), "wxc", 1))[0]
@@ -333,10 +346,10 @@ func TestAnAnswerThatRepeatsTheMessageIsNotKept(t *testing.T) {
 func TestALateTicketMakesWayForTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := startPusher(t, time.Second)
-		r.status = 500
+		r.answers(500, "success", nil)
 		r.platform("wxc", "http://isv.example/wxc")
 		r.take(10*time.Minute + 2*time.Second)
-		r.status = 200
+		r.answers(200, "success", nil)
 		got := r.take(10 * time.Second)
 		tickets := map[string]bool{}
 		for _, s := range got {

@@ -17,11 +17,8 @@ func readActivation(f *fields) (codes.Activation, error) {
 // activateCodes binds a range of codes to a page. Contract: marketcode 3.4.
 func (a *API) activateCodes(ctx context.Context, c *call, f *fields) (any, error) {
 	activation, err := readActivation(f)
-	if f.err != nil {
-		return nil, f.err
+	if err != nil {
+		return nil, err
 	}
-	if err == nil {
-		err = a.Codes.Activate(ctx, c.codes(), activation)
-	}
-	return success, err
+	return success, a.Codes.Activate(ctx, c.codes(), activation)
 }

@@ -38,8 +38,8 @@ func readBatchKey(f *fields) (codes.BatchKey, error) {
 // queryApplication looks at an application. Contract: marketcode 3.2.
 func (a *API) queryApplication(ctx context.Context, c *call, f *fields) (any, error) {
 	key, err := readBatchKey(f)
-	if f.err != nil {
-		return nil, f.err
+	if err != nil {
+		return nil, err
 	}
 	b, err := a.Codes.Query(ctx, c.codes(), key)
 	if err != nil {

@@ -50,8 +50,8 @@ func readCodeName(f *fields, missingIsZero bool) (codes.CodeName, error) {
 func (a *API) queryCode(_ context.Context, c *call, f *fields) (any, error) {
 	s := a.Settings.Get()
 	name, err := readCodeName(f, s.MissingIndexIsZero)
-	if f.err != nil {
-		return nil, f.err
+	if err != nil {
+		return nil, err
 	}
 	found, err := a.Codes.Look(c.codes(), name)
 	if err == nil && found.State.Activation == nil && s.InactiveCodeIsAnError {

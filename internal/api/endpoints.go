@@ -13,7 +13,8 @@ func (a *API) endpoints() []endpoint {
 		post("/cgi-bin/stable_token", open, a.stableToken, append(credentialCodes, errcode.MinuteLimit)...),
 
 		post("/cgi-bin/clear_quota", token|eitherToken, a.clearQuota, errcode.InvalidAppID, errcode.ClearLimit),
-		post("/cgi-bin/clear_quota/v2", queryToo, a.clearBySecret, append(credentialCodes, errcode.ClearLimit)...),
+		post("/cgi-bin/clear_quota/v2", queryToo, a.clearBySecret, errcode.AppIDMissing, errcode.SecretMissing, errcode.InvalidAppID,
+			errcode.InvalidSecret, errcode.InvalidIP, errcode.SecretFrozen, errcode.ClearLimit),
 		post("/cgi-bin/component/clear_quota/v2", queryToo, a.clearByPlatform, append(platformCodes, errcode.ClearLimit)...),
 		post("/cgi-bin/openapi/quota/get", token|eitherToken, a.getQuota, errcode.PathNotFound, errcode.PathNotPermitted),
 		post("/cgi-bin/openapi/quota/clear", token|eitherToken, a.clearPath, errcode.PathNotFound, errcode.PathNotPermitted, errcode.ClearLimit),

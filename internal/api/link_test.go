@@ -277,3 +277,31 @@ func TestTheOperatorSeesLinksInAnyState(t *testing.T) {
 		}
 	}
 }
+
+// Contract: rules 3.3: set 33 for links, set 3 for parametric codes.
+func TestAPlatformLinksAndMakesCodesForAnAccount(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: agency})
+	token := s.ComponentToken("isv")
+	svc, _ := s.AuthorizerToken(token, "isv", "svc") // [3, 46]
+	shop, _ := s.AuthorizerToken(token, "isv", "shop")
+	is := func(with, path, body string, want int) {
+		t.Helper()
+		if a := s.Do("POST", path+"?access_token="+with, body); a.Code(t) != want {
+			t.Errorf("%s: got %s, want %d", path, a.Body, want)
+		}
+	}
+	making := wanted("QR_LIMIT_SCENE", `"scene_id":1`, "")
+	for path, body := range map[string]string{linkPath: askFor("rival"), linkListPath: `{}`, unlinkPath: only("rival")} {
+		is(svc, path, body, 61007)
+		is(shop, path, body, 48001) // granted, but a Mini Program has no links of its own
+	}
+	is(shop, createPath, making, 61007)
+	is(svc, createPath, making, 0)
+	s.Authorize(token, "isv", "svc", "[33]")
+	is(svc, createPath, making, 61007)
+	is(svc, linkPath, askFor("rival"), 0)
+	is(svc, linkPath, askFor("rival"), 89015)
+	is(svc, linkListPath, "", 0)
+	is(svc, unlinkPath, only("rival"), 0)
+}

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
-	"image/color"
+	"image/draw"
 	"image/jpeg"
 	"io"
 	"net/http"
@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/boombuler/barcode/qr"
+	"github.com/makiuchi-d/gozxing"
+	"github.com/makiuchi-d/gozxing/qrcode"
 
 	"github.com/qrjump/qrjump/internal/accounts"
 )
@@ -97,28 +99,47 @@ func neighbourhood(ip netip.Addr) string {
 	return ip.String()
 }
 
-// drawQRCode writes a text as a QR code in the middle of a white square, with
-// modules of whole pixels.
+// drawQRCode writes a text as a QR code that was read back. The lowest level of
+// correction makes the largest modules; of 300 such codes one has a pattern
+// that the reader takes for a corner, and gets another level.
 func drawQRCode(w io.Writer, text string) error {
-	// The lowest level of correction makes the largest modules: of 4,000 URLs an
-	// independent reader read all, at the next level it missed one in twelve.
-	code, err := qr.Encode(text, qr.L, qr.Unicode)
-	if err != nil {
-		return fmt.Errorf("drawing a QR code: %w", err)
+	for _, level := range []qr.ErrorCorrectionLevel{qr.L, qr.Q, qr.H, qr.M} {
+		code, err := qr.Encode(text, level, qr.Unicode)
+		if err != nil {
+			return fmt.Errorf("drawing a QR code: %w", err)
+		}
+		if m := centred(code); reads(m, text) {
+			return jpeg.Encode(w, m, &jpeg.Options{Quality: 90})
+		}
 	}
+	return fmt.Errorf("no QR code of %q can be read", text)
+}
+
+// reads reports whether a reader finds a text in a picture.
+func reads(m image.Image, text string) bool {
+	bitmap, err := gozxing.NewBinaryBitmapFromImage(m)
+	if err != nil {
+		return false
+	}
+	found, err := qrcode.NewQRCodeReader().Decode(bitmap, nil)
+	return err == nil && found.GetText() == text
+}
+
+// centred draws a code in the middle of a white square, with modules of whole
+// pixels.
+func centred(code image.Image) image.Image {
 	side := code.Bounds().Dx()
 	const quiet = 4 // modules that must stay white around a code
 	scale := pictureSide / (side + 2*quiet)
 	start := (pictureSide - scale*side) / 2
 	m := image.NewGray(image.Rect(0, 0, pictureSide, pictureSide))
-	for y := range pictureSide {
-		for x := range pictureSide {
-			shade := color.Gray{Y: 0xff}
-			if at := image.Pt((x-start)/scale, (y-start)/scale); x >= start && y >= start && at.In(code.Bounds()) {
-				shade = color.GrayModel.Convert(code.At(at.X, at.Y)).(color.Gray)
-			}
-			m.SetGray(x, y, shade)
+	draw.Draw(m, m.Bounds(), image.White, image.Point{}, draw.Src)
+	for y := range side {
+		for x := range side {
+			module := image.Rect(x, y, x+1, y+1)
+			module = image.Rectangle{Min: module.Min.Mul(scale), Max: module.Max.Mul(scale)}.Add(image.Pt(start, start))
+			draw.Draw(m, module, image.NewUniform(code.At(x, y)), image.Point{}, draw.Src)
 		}
 	}
-	return jpeg.Encode(w, m, &jpeg.Options{Quality: 90})
+	return m
 }

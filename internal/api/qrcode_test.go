@@ -278,7 +278,12 @@ var eventShape = regexp.MustCompile(`^<xml><ToUserName><!\[CDATA\[(gh_[0-9a-f]{1
 // wantEvent takes the next event and compares it.
 func wantEvent(t *testing.T, s *servertest.Server, r *receiver, user, event, key, ticket string) {
 	t.Helper()
-	m := <-r.got
+	var m message
+	select {
+	case m = <-r.got:
+	case <-time.After(time.Minute):
+		t.Fatalf("%s got no event %s %s", user, event, key)
+	}
 	got := eventShape.FindStringSubmatch(m.body)
 	if got == nil {
 		t.Fatalf("the event is %s", m.body)
@@ -355,8 +360,8 @@ func TestAnEventIsSentAgainUntilItIsTaken(t *testing.T) {
 	scanBy(s, "u-1", made.URL)
 	for range 2 {
 		wantEvent(t, s, r, "u-1", "subscribe", "qrscene_1", made.Ticket)
-		// The next try is due by the server's clock; the answer to this one may
-		// not be noted yet, so more than the wait.
+		// The next try is due by the server's clock, whether or not the answer
+		// to this one is noted yet.
 		s.Advance(time.Hour)
 	}
 	wantEvent(t, s, r, "u-1", "subscribe", "qrscene_1", made.Ticket)

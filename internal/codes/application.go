@@ -32,8 +32,8 @@ type Batch struct {
 	Prefix  string
 	Version byte
 	Segment int64 // codes of one download
-	// FirstCode and FirstText prove that the keys are those the batch was made
-	// with.
+	// FirstCode and FirstText are keyed hashes of the first code and its text:
+	// they prove that the keys are those the batch was made with.
 	FirstCode string
 	FirstText string
 	CreatedAt time.Time

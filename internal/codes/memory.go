@@ -38,14 +38,17 @@ type Memory struct {
 type batchMemory struct {
 	Batch
 
-	mu       sync.Mutex
-	seq      int64 // the last event read
-	active   coverage
-	waiting  []Event   // read, not yet in force: by when they take effect
-	reached  time.Time // when the last event in force took effect
-	frozen   *roaring.Bitmap
-	void     *roaring.Bitmap
-	redeemed *roaring.Bitmap
+	mu      sync.Mutex
+	seq     int64 // the last event read
+	active  coverage
+	waiting []Event   // read, not yet in force: by when they take effect
+	reached time.Time // when the last event in force took effect
+	// allFrozen is the whole batch's, apart from what is frozen code by code:
+	// unfreezing the batch does not bring back a code that was frozen itself.
+	allFrozen bool
+	frozen    *roaring.Bitmap
+	void      *roaring.Bitmap
+	redeemed  *roaring.Bitmap
 }
 
 // NewMemory is empty.
@@ -193,6 +196,7 @@ func (b *batchMemory) take(list []Event, all bool) bool {
 
 func (b *batchMemory) clear() {
 	b.seq, b.active, b.waiting, b.reached = 0, coverage{}, nil, time.Time{}
+	b.allFrozen = false
 	b.frozen, b.void, b.redeemed = roaring.New(), roaring.New(), roaring.New()
 }
 
@@ -232,15 +236,21 @@ func (b *batchMemory) apply(e *Event) {
 	// event would take a millisecond each time.
 	for _, r := range e.Codes {
 		from, to := uint64(r.From), uint64(r.To)+1
+		whole := r.From == 0 && r.To == b.Count-1
 		switch e.Did {
 		case Activate:
 			b.active.cover(r, &kept)
 		case Withdraw:
 			b.active.cover(r, nil)
-		case Freeze:
-			b.frozen.AddRange(from, to)
-		case Unfreeze:
-			b.frozen.RemoveRange(from, to)
+		case Freeze, Unfreeze:
+			switch {
+			case whole:
+				b.allFrozen = e.Did == Freeze
+			case e.Did == Freeze:
+				b.frozen.AddRange(from, to)
+			default:
+				b.frozen.RemoveRange(from, to)
+			}
 		case Void:
 			b.void.AddRange(from, to)
 		case Redeem:
@@ -303,7 +313,7 @@ func (m *Memory) State(batch, index int64, now time.Time) State {
 	defer b.mu.Unlock()
 	b.until(now)
 	i := uint32(index)
-	return State{Activation: b.active.at(index), Frozen: b.frozen.Contains(i), Void: b.void.Contains(i), Redeemed: b.redeemed.Contains(i)}
+	return State{Activation: b.active.at(index), Frozen: b.allFrozen || b.frozen.Contains(i), Void: b.void.Contains(i), Redeemed: b.redeemed.Contains(i)}
 }
 
 // Counts is how many codes of a batch are in each state.
@@ -320,5 +330,9 @@ func (m *Memory) Counts(batch int64, now time.Time) Counts {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.until(now)
-	return Counts{b.frozen.GetCardinality(), b.void.GetCardinality(), b.redeemed.GetCardinality()}
+	frozen := b.frozen.GetCardinality()
+	if b.allFrozen {
+		frozen = uint64(b.Count)
+	}
+	return Counts{frozen, b.void.GetCardinality(), b.redeemed.GetCardinality()}
 }

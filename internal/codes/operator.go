@@ -1,14 +1,11 @@
 package codes
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/errcode"
-	"github.com/qrjump/qrjump/internal/settings"
 )
 
 // What an operator may do to codes, whoever owns them. Faults are the rows of
@@ -28,7 +25,6 @@ type Change struct {
 	From    time.Time // when it takes effect; zero = at once
 	Actor   string
 	Note    string
-	overlap settings.Overlap // "" = as the setting says
 }
 
 // maxCodesNote bounds notes and actors.
@@ -58,7 +54,7 @@ func (p *Press) Change(ctx context.Context, c Change) error {
 			return err
 		}
 	}
-	return p.record(ctx, Event{Batch: c.Batch, Did: c.Did, Codes: c.Codes, Binding: c.Binding, From: c.From, Actor: c.Actor, Note: c.Note}, cmp.Or(c.overlap, p.Settings.Get().ActivationOverlap))
+	return p.record(ctx, Event{Batch: c.Batch, Did: c.Did, Codes: c.Codes, Binding: c.Binding, From: c.From, Actor: c.Actor, Note: c.Note}, p.Settings.Get().ActivationOverlap)
 }
 
 // checkRedeem returns a Conflict for a single code that is redeemed already,
@@ -138,22 +134,33 @@ func (p *Press) Retarget(ctx context.Context, batch int64, r Range, appid, path 
 	if err := b.Within(r); err != nil {
 		return 0, err
 	}
-	spans := p.Memory.Active(batch, r, p.Now())
 	const most = 1000
-	if len(spans) > most {
-		return 0, errcode.InvalidArgs.With("%d activations govern this range: re-target at most %d at once", len(spans), most)
-	}
-	for i, s := range spans {
-		bind := s.Activation.Binding
-		bind.WxaAppID, bind.WxaPath, bind.WxaType = appid, path, wxaType
-		if err := p.Change(ctx, Change{Batch: batch, Did: Activate, Codes: NewSet(s.Range), Binding: bind, Actor: actor, Note: "re-target", overlap: settings.Replace}); err != nil {
-			if i > 0 && !errors.Is(err, context.Canceled) {
-				return i, fmt.Errorf("after %d of %d activations: %w", i, len(spans), err)
-			}
-			return i, err
+	n := 0
+	err := p.inBatch(ctx, batch, func(tx Tx, b Batch, at time.Time) error {
+		// What is scheduled would bring the old page back, so it changes too.
+		spans := append(p.Memory.Active(batch, r, at), p.Memory.Waiting(batch, r, at)...)
+		if n = len(spans); n > most {
+			return errcode.InvalidArgs.With("%d activations govern this range: re-target at most %d at once", n, most)
 		}
-	}
-	return len(spans), nil
+		for _, s := range spans {
+			e := Event{Batch: batch, Did: Activate, Codes: NewSet(s.Range), Binding: s.Activation.Binding, At: at, From: at, Actor: actor, Note: "re-target"}
+			if s.Activation.From.After(at) {
+				e.From = s.Activation.From
+			}
+			e.Binding.WxaAppID, e.Binding.WxaPath, e.Binding.WxaType = appid, path, wxaType
+			if err := e.Binding.check(); err != nil {
+				return err
+			}
+			if err := checkBinding(ctx, tx, b, e.Binding, p.Settings.Get()); err != nil {
+				return err
+			}
+			if _, err := tx.AddEvent(ctx, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return n, err
 }
 
 // ActiveRange is a run of codes that one activation governs.
@@ -209,6 +216,30 @@ func (m *Memory) Scheduled(batch int64, r Range) (index int64, found bool) {
 	return 0, false
 }
 
+// Waiting lists activations of a range that are not in force yet, by when
+// they take effect.
+func (m *Memory) Waiting(batch int64, r Range, now time.Time) []ActiveRange {
+	b := m.batch(batch)
+	if b == nil {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.until(now)
+	var list []ActiveRange
+	for _, e := range b.waiting {
+		if e.Did != Activate {
+			continue
+		}
+		for _, c := range e.Codes {
+			if c.To >= r.From && c.From <= r.To {
+				list = append(list, ActiveRange{Range{max(c.From, r.From), min(c.To, r.To)}, &e})
+			}
+		}
+	}
+	return list
+}
+
 // FirstBlocked returns the first code of a set that is void or frozen.
 func (m *Memory) FirstBlocked(batch int64, codes Set, now time.Time) (index int64, state string, found bool) {
 	b := m.batch(batch)
@@ -228,6 +259,9 @@ func (m *Memory) FirstBlocked(batch int64, codes Set, now time.Time) (index int6
 			if n := s.bits.NextValue(uint32(r.From)); n >= 0 && n <= r.To && (!found || n < index) {
 				index, state, found = n, s.name, true
 			}
+		}
+		if b.allFrozen && (!found || r.From < index) {
+			return r.From, "frozen", true
 		}
 		if found {
 			return index, state, true

@@ -122,13 +122,45 @@ func TestFrozenAndVoidCodesAreNotRedeemed(t *testing.T) {
 		}
 	}
 	// Unfrozen it can be; void is for ever.
-	for _, err := range []error{p.change(b, codes.Unfreeze, codes.NewSet(codes.Range{From: 0, To: 9_999})), p.change(b, codes.Redeem, one(10))} {
+	for _, err := range []error{p.change(b, codes.Unfreeze, codes.NewSet(codes.Range{From: 1, To: 9_999})), p.change(b, codes.Redeem, one(10))} {
 		if err != nil {
 			t.Error(err)
 		}
 	}
 	if s := p.Memory.State(b.ID, 30, p.now()); !s.Void || s.Frozen {
 		t.Errorf("%+v", s)
+	}
+}
+
+// A batch's own freeze overrides, and lifting it does not bring back a code
+// that was frozen by itself.
+func TestABatchIsFrozenApartFromItsCodes(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t)
+	b := p.apply("x", 10_000)
+	all := codes.NewSet(codes.Range{From: 0, To: 9_999})
+	frozen := func(index int64) bool { return p.Memory.State(b.ID, index, p.now()).Frozen }
+	for _, step := range []struct {
+		did       codes.Did
+		set       codes.Set
+		five, six bool
+		count     uint64
+	}{
+		{codes.Freeze, one(5), true, false, 1}, {codes.Freeze, all, true, true, 10_000}, {codes.Unfreeze, one(6), true, true, 10_000},
+		{codes.Unfreeze, all, true, false, 1}, {codes.Unfreeze, one(5), false, false, 0},
+	} {
+		if err := p.change(b, step.did, step.set); err != nil {
+			t.Fatal(err)
+		}
+		if n := p.Memory.Counts(b.ID, p.now()).Frozen; frozen(5) != step.five || frozen(6) != step.six || n != step.count {
+			t.Errorf("after %s of %d codes: 5 frozen %v, 6 frozen %v, %d in all", step.did, step.set.Len(), frozen(5), frozen(6), n)
+		}
+	}
+	if err := p.change(b, codes.Freeze, all); err != nil {
+		t.Fatal(err)
+	}
+	if _, conflict := errors.AsType[codes.Conflict](p.change(b, codes.Redeem, one(7))); !conflict {
+		t.Error("a code of a frozen batch was redeemed")
 	}
 }
 

@@ -127,7 +127,7 @@ func (p *Press) giveOut(ctx context.Context, tx Tx, b *Batch) error {
 	if err := tx.SetCounters(ctx, b.Start+uint64(b.Count)); err != nil {
 		return err
 	}
-	b.FirstCode, b.FirstText = p.Code(*b, 0), p.Text(*b, 0)
+	b.FirstCode, b.FirstText = p.proof(p.Code(*b, 0)), p.proof(p.Text(*b, 0))
 	stored, err := tx.AddBatch(ctx, *b)
 	if err != nil {
 		return err
@@ -150,13 +150,16 @@ func (p *Press) Text(b Batch, index int64) string {
 	return Printed{Prefix: b.Prefix, Version: b.Version}.Text(p.Keys.Text[b.Version], b.Start+uint64(index))
 }
 
+// proof is what is stored to recognise the keys by: never a code that works.
+func (p *Press) proof(text string) string { return p.Vault.Hash("first of a batch", text) }
+
 // CheckKeys returns an error unless every batch was made with the keys at hand.
 func (p *Press) CheckKeys() error {
 	for _, b := range p.Memory.Batches() {
 		if p.Keys.Text[b.Version] == nil {
 			return fmt.Errorf("application %d was printed with version %q, whose key is missing", b.ID, string(b.Version))
 		}
-		if p.Code(b, 0) != b.FirstCode || p.Text(b, 0) != b.FirstText {
+		if p.proof(p.Code(b, 0)) != b.FirstCode || p.proof(p.Text(b, 0)) != b.FirstText {
 			return fmt.Errorf("application %d was made with other code keys than those of this database: put the right ones back, printed codes depend on them", b.ID)
 		}
 	}
@@ -291,40 +294,18 @@ func (p *Press) Activate(ctx context.Context, call Call, a Activation) error {
 // record stores an event of a batch. From is when it takes effect; the zero
 // time is at once. overlap says whether it may activate what is active.
 func (p *Press) record(ctx context.Context, e Event, overlap settings.Overlap) error {
-	s := p.Settings.Get()
-	at, from := time.Time{}, e.From
-	err := p.Store.UpdateCodes(ctx, func(tx Tx) error {
-		if err := tx.LockBatch(ctx, e.Batch); err != nil {
-			return err
-		}
-		b, err := tx.Batch(ctx, e.Batch)
-		if err != nil {
-			return err
-		}
+	s, from := p.Settings.Get(), e.From
+	return p.inBatch(ctx, e.Batch, func(tx Tx, b Batch, at time.Time) error {
 		if e.Did == Activate {
 			if err := checkBinding(ctx, tx, b, e.Binding, s); err != nil {
 				return err
 			}
 		}
-		last, err := tx.LastEvent(ctx, e.Batch)
-		if err != nil {
-			return err
-		}
-		// Times of a batch never go back, so that the order of commits and the
-		// order of effect are one.
-		at = p.Now()
-		if at.Before(last) {
-			at = last
-		}
 		e.At, e.From = at, from
 		if e.From.Before(at) {
 			e.From = at
 		}
-		// Under the lock all earlier events are committed: after this the memory
-		// is exact for the batch.
-		if err := p.Memory.follow(ctx, tx, b); err != nil {
-			return err
-		}
+		var err error
 		if e.Did == Activate && overlap == settings.Reject {
 			err = p.checkOverlap(e)
 		} else if e.Did == Redeem {
@@ -336,9 +317,38 @@ func (p *Press) record(ctx context.Context, e Event, overlap settings.Overlap) e
 		_, err = tx.AddEvent(ctx, e)
 		return err
 	})
-	if err == nil {
-		p.changed(ctx, e.Batch)
-	}
+}
+
+// inBatch runs f in a transaction that no other writer of the batch overlaps,
+// with the memory exact for the batch, and the time that its events get.
+func (p *Press) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, at time.Time) error) error {
+	err := p.Store.UpdateCodes(ctx, func(tx Tx) error {
+		if err := tx.LockBatch(ctx, id); err != nil {
+			return err
+		}
+		b, err := tx.Batch(ctx, id)
+		if err != nil {
+			return err
+		}
+		last, err := tx.LastEvent(ctx, id)
+		if err != nil {
+			return err
+		}
+		// Times of a batch never go back, so that the order of commits and the
+		// order of effect are one.
+		at := p.Now()
+		if at.Before(last) {
+			at = last
+		}
+		// Under the lock all earlier events are committed: after this the memory
+		// is exact for the batch.
+		if err := p.Memory.follow(ctx, tx, b); err != nil {
+			return err
+		}
+		return f(tx, b, at)
+	})
+	// An error may hide a commit whose answer was lost.
+	p.changed(ctx, id)
 	return err
 }
 

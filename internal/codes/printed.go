@@ -10,9 +10,6 @@ const (
 	// DefaultPrefix is the prefix of the platform. Texts under it are read by
 	// the platform's own app only. Contract: marketcode 5.4.
 	DefaultPrefix = "P.URL.CN/"
-	// DefaultVersion is the version character of the first key.
-	// Contract: marketcode 5.2.
-	DefaultVersion = '0'
 	// TailLength is how many characters of a code text follow its prefix: the
 	// version character and the symbols.
 	TailLength = 1 + SymbolsLength
@@ -33,7 +30,7 @@ type Printed struct {
 
 // DefaultPrinted prints texts of 28 characters, which fit QR version 2 at
 // level Q. Contract: marketcode 4.2, 5.3.
-func DefaultPrinted() Printed { return Printed{Prefix: DefaultPrefix, Version: DefaultVersion} }
+func DefaultPrinted() Printed { return Printed{Prefix: DefaultPrefix, Version: FirstVersion} }
 
 // Check returns what is wrong with the prefix or the version character.
 func (p Printed) Check() error {

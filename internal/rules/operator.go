@@ -42,7 +42,7 @@ func (b *Book) History(ctx context.Context, prefix string, limit int) ([]Change,
 
 // Near returns stored rules that an explanation of a link looks at.
 func (b *Book) Near(ctx context.Context, link Link) ([]Rule, error) {
-	const looked = 2000
+	const looked = 100
 	var list []Rule
 	err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
 		list, err = tx.Near(ctx, link, looked)

@@ -42,9 +42,11 @@ type Tx interface {
 	// rules that open a Mini Program.
 	CountOwned(ctx context.Context, owner string) (int, error)
 	CountTargeted(ctx context.Context, target string) (int, error)
-	// Near returns rules under the same host and first path segment, or with
-	// the same path on another host, at most limit.
-	Near(ctx context.Context, link Link, limit int) ([]Rule, error)
+	// Near returns the rules under the same host and first path segment whose
+	// keys have most in common with the link's under either scheme, and rules
+	// with the same path on another host: at most each before and after the
+	// link in each scheme, and each elsewhere.
+	Near(ctx context.Context, link Link, each int) ([]Rule, error)
 
 	// AddRule stores a new rule and gives it its ID; ErrPrefixTaken if the key
 	// has an owner already.

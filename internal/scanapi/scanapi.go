@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"net/netip"
 	"os"
 	"reflect"
 	"strings"
@@ -250,8 +251,7 @@ func (a *API) one(ctx context.Context, namespace string, body []byte) (decision,
 		return decision{}, err
 	}
 	d := a.Resolver.Resolve(in)
-	if !utf8.Valid(body) {
-		// encoding/json put U+FFFD in place of what was not UTF-8.
+	if replaced(body, in.Text) {
 		d = scan.Decision{Action: scan.ShowText, Text: in.Text}
 	}
 	if d.Kind == scan.ByCode && req.User != "" {
@@ -278,6 +278,13 @@ func (a *API) one(ctx context.Context, namespace string, body []byte) (decision,
 	return shown, nil
 }
 
+// replaced reports whether encoding/json put U+FFFD in place of what was no
+// Unicode: invalid UTF-8, or half of a surrogate pair.
+func replaced(body []byte, text string) bool {
+	return !utf8.Valid(body) || strings.ContainsRune(text, utf8.RuneError) &&
+		!bytes.ContainsRune(body, utf8.RuneError) && !bytes.Contains(bytes.ToLower(body), []byte(`\ufffd`))
+}
+
 func readRequest(body []byte) (request, error) {
 	var req request
 	if err := unmarshal(body, &req); err != nil {
@@ -288,8 +295,21 @@ func readRequest(body []byte) (request, error) {
 
 func unmarshal(body []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(body))
-	if err := d.Decode(into); err != nil {
-		return problem{http.StatusBadRequest, "the request is not the JSON object it should be: " + err.Error()}
+	err := d.Decode(into)
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		field := wrong.Field[strings.LastIndexByte(wrong.Field, '.')+1:]
+		if field == "" {
+			return problem{http.StatusBadRequest, "the request is a " + wrong.Value + ": want a JSON object"}
+		}
+		return problem{http.StatusBadRequest, fmt.Sprintf("%s is a %s, which it cannot be", field, wrong.Value)}
+	}
+	switch {
+	case errors.Is(err, io.EOF):
+		return problem{http.StatusBadRequest, "the request is empty: want a JSON object"}
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return problem{http.StatusBadRequest, "the request ends in the middle of its JSON"}
+	case err != nil:
+		return problem{http.StatusBadRequest, "the request is not JSON: " + err.Error()}
 	}
 	if _, err := d.Token(); err != io.EOF {
 		return problem{http.StatusBadRequest, "the request goes on after the JSON object"}
@@ -315,6 +335,9 @@ func (a *API) read(namespace string, req request) (scan.Request, error) {
 	in.Text = *req.Text
 	if _, ok := req.Source.Scene(); !ok {
 		return in, problem{http.StatusUnprocessableEntity, fmt.Sprintf("source is %.20q: want scan, press or album", string(req.Source))}
+	}
+	if _, err := netip.ParseAddr(req.IP); req.IP != "" && err != nil {
+		return in, problem{http.StatusUnprocessableEntity, fmt.Sprintf("ip is %.40q: want an address such as 192.0.2.7", req.IP)}
 	}
 	if len(req.User) > 512 {
 		return in, problem{http.StatusUnprocessableEntity, "user is longer than 512 bytes"}
@@ -472,7 +495,7 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 	resolver := a.Resolver
 	resolver.Finder = scan.Assume(resolver.Finder, assumption)
 	e := resolver.Explain(in, near)
-	if !utf8.Valid(body) {
+	if replaced(body, in.Text) {
 		e = scan.Explanation{Decision: scan.Decision{Action: scan.ShowText, Text: in.Text}} // as in one
 	}
 	shown := explanation{decision: show(e.Decision), Steps: []step{}}
@@ -499,6 +522,9 @@ func (a *API) assumption(req explainRequest) (scan.Assumption, error) {
 			OpenVersion: one.OpenVersion, TestLinks: one.TestLinks, Published: one.Published == nil || *one.Published}
 		if rule.OpenVersion == 0 {
 			rule.OpenVersion = rules.OpenRelease
+		}
+		if rule.OpenVersion < rules.OpenDevelopment || rule.OpenVersion > rules.OpenRelease || len(rule.TestLinks) > rules.MaxTestLinks {
+			return assumption, problem{http.StatusUnprocessableEntity, fmt.Sprintf("assume %d: want open_version 1, 2 or 3 and at most %d test links", i, rules.MaxTestLinks)}
 		}
 		if owner.Kind == accounts.ServiceAccount {
 			rule.Kind, rule.Target = rules.Service, one.AppID

@@ -44,9 +44,16 @@ func (s *Server) timelyBody(next http.Handler) http.Handler {
 		if r.ContentLength != 0 {
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.bodyTime))
 		}
+		// Nobody keeps an answer in memory by not reading it. What streams moves
+		// this on with every piece.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTime))
 		next.ServeHTTP(w, r)
 	})
 }
+
+// answerTime is how long an answer may take from the request's head to its last
+// byte, an injected delay (a minute at most) included.
+const answerTime = 2 * time.Minute
 
 // singleSlashes makes "//cgi-bin/x" the path that was meant, before a router
 // sees it: net/http would answer 307, and not every client library sends its
@@ -58,6 +65,11 @@ func singleSlashes(next http.Handler) http.Handler {
 				r.URL.Path = strings.ReplaceAll(r.URL.Path, "//", "/")
 			}
 			r.URL.RawPath = ""
+		}
+		// A path with dots is nobody's, and net/http would redirect it as well.
+		if p := r.URL.Path; strings.Contains(p+"/", "/./") || strings.Contains(p+"/", "/../") {
+			family, _, _ := strings.Cut(strings.TrimPrefix(p, "/"), "/")
+			r.URL.Path, r.URL.RawPath = "/"+strings.Trim(family, ".")+"/-", ""
 		}
 		next.ServeHTTP(w, r)
 	})

@@ -233,3 +233,13 @@ func sameSecret(a, b string) bool {
 	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
 	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
 }
+
+// warnOfReadable warns of secret files that others than their owner can read.
+func (s *Server) warnOfReadable(names ...string) {
+	for _, name := range names {
+		path := filepath.Join(s.config.Data, name)
+		if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
+			s.log.Warn("a secret file can be read by others than its owner: chmod 600 it", "file", path, "mode", info.Mode().Perm().String())
+		}
+	}
+}

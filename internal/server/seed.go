@@ -148,24 +148,36 @@ func (f *seedFile) line(where string) int {
 	return node.GetToken().Position.Line
 }
 
-// applySeed stores what a seed says, unless this very content was applied
-// before: what was deleted since then stays deleted.
+// applySeed stores what a seed says, all of it or nothing, unless this very
+// content was applied before: what was deleted since then stays deleted.
 func (s *Server) applySeed(ctx context.Context) error {
 	f, err := readSeed(s.config)
 	if f == nil || err != nil {
 		return err
 	}
+	if err := s.store.InOne(ctx, func(ctx context.Context) error { return s.plantSeed(ctx, f) }); err != nil {
+		return err
+	}
+	return s.loadSettings(ctx)
+}
+
+// plantSeed is applySeed inside its transaction.
+func (s *Server) plantSeed(ctx context.Context, f *seedFile) error {
 	sum := sha256.Sum256(f.data)
 	hash := hex.EncodeToString(sum[:])
 	if done, err := s.store.Seeded(ctx, hash); done || err != nil {
 		return err
 	}
-	if err := s.applySettings(ctx, f); err != nil {
+	next, err := s.applySettings(ctx, f)
+	if err != nil {
 		return err
 	}
+	// Memory is loaded when all is stored, so nobody is told of the parts.
+	directory := &accounts.Directory{Store: s.store, Key: s.vault, Settings: settings.NewLive(next), Now: s.now, Random: s.random}
+	book := &rules.Book{Store: s.store, Settings: settings.NewLive(next), Now: s.now}
 	// Links name accounts that may stand further down, so they come last.
 	for i, a := range f.Accounts {
-		err := s.accounts.Put(ctx, accounts.Registration{Secret: a.Secret, MarketcodeKey: a.MarketcodeKey, Account: accounts.Account{
+		err := directory.Put(ctx, accounts.Registration{Secret: a.Secret, MarketcodeKey: a.MarketcodeKey, Account: accounts.Account{
 			AppID: a.AppID, Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions,
 			JumpOpen: a.JumpOpen == nil || *a.JumpOpen, Features: a.Features, Members: a.Members, MessageURL: a.MessageURL, IPAllowlist: a.IPAllowlist,
 		}})
@@ -175,7 +187,7 @@ func (s *Server) applySeed(ctx context.Context) error {
 	}
 	for i, a := range f.Accounts {
 		for _, mini := range a.Linked {
-			if err := s.accounts.Link(ctx, a.AppID, mini); err != nil {
+			if err := directory.Link(ctx, a.AppID, mini); err != nil {
 				return f.at("accounts", i, err)
 			}
 		}
@@ -185,12 +197,12 @@ func (s *Server) applySeed(ctx context.Context) error {
 		for _, g := range c.Authorizations {
 			component.Grants = append(component.Grants, accounts.Grant{AppID: g.AppID, PermissionSets: g.PermissionSets})
 		}
-		if err := s.accounts.PutComponent(ctx, component, c.Secret, c.MessageToken, c.EncodingAESKey); err != nil {
+		if err := directory.PutComponent(ctx, component, c.Secret, c.MessageToken, c.EncodingAESKey); err != nil {
 			return f.at("components", i, err)
 		}
 	}
 	for i, r := range f.Rules {
-		owner, err := s.accounts.Get(ctx, r.Owner)
+		owner, err := directory.Get(ctx, r.Owner)
 		if errors.Is(err, accounts.ErrNoAccount) {
 			err = fmt.Errorf("rule %q: there is no account %q", r.Prefix, r.Owner)
 		}
@@ -199,7 +211,7 @@ func (s *Server) applySeed(ctx context.Context) error {
 			if r.OpenVersion != nil {
 				draft.OpenVersion = *r.OpenVersion
 			}
-			err = s.rules.Plant(ctx, owner, draft, r.Published)
+			err = book.Plant(ctx, owner, draft, r.Published)
 		}
 		if err != nil {
 			return f.at("rules", i, err)
@@ -208,31 +220,53 @@ func (s *Server) applySeed(ctx context.Context) error {
 	if err := s.store.PutSeeded(ctx, hash, s.now()); err != nil {
 		return err
 	}
+	if s.config.Seed == "" {
+		if err := s.store.PutMeta(ctx, demoMeta, "1"); err != nil {
+			return err
+		}
+	}
 	s.log.InfoContext(ctx, "seed applied", "seed", f.name, "accounts", len(f.Accounts), "components", len(f.Components), "rules", len(f.Rules))
 	return nil
 }
 
-// applySettings puts the settings of a seed in force.
-func (s *Server) applySettings(ctx context.Context, f *seedFile) error {
-	if len(f.Settings) == 0 {
+// demoMeta marks a database that holds the demo accounts, whose secrets
+// everybody knows.
+const demoMeta = "demo"
+
+// refuseDemo keeps a database with the demo accounts away from strangers.
+func (s *Server) refuseDemo(ctx context.Context) error {
+	if s.config.emulates() {
 		return nil
+	}
+	demo, err := s.store.Meta(ctx, demoMeta)
+	if err != nil {
+		return fmt.Errorf("reading whether this is a demo: %w", err)
+	}
+	if demo != "" {
+		return usage("the database in %s was made by serve --dev and holds the demo accounts, whose secrets everybody knows: start it with --dev, or choose another --data for production", s.config.Data)
+	}
+	return nil
+}
+
+// applySettings stores the settings of a seed and returns what will be in
+// force.
+func (s *Server) applySettings(ctx context.Context, f *seedFile) (settings.Settings, error) {
+	current := s.settings.Get()
+	if len(f.Settings) == 0 {
+		return current, nil
 	}
 	object, err := json.Marshal(f.Settings)
 	if err != nil {
-		return usage("seed %s: settings: %v", f.name, err)
+		return current, usage("seed %s: settings: %v", f.name, err)
 	}
-	next, err := settings.Merge(s.settings.Get(), object)
+	next, err := settings.Merge(current, object)
 	if err == nil {
 		err = checkLimits(object)
 	}
 	if err != nil {
-		return usage("seed %s, line %d: %v", f.name, f.line("$.settings"), err)
+		return current, usage("seed %s, line %d: %v", f.name, f.line("$.settings"), err)
 	}
-	if err := s.saveSettings(ctx, object); err != nil {
-		return err
-	}
-	s.settings.Set(next)
-	return nil
+	return next, s.saveSettings(ctx, object)
 }
 
 const settingsMeta = "settings"

@@ -103,3 +103,45 @@ func TestDemoSeed(t *testing.T) {
 		t.Errorf("accounts of a fresh server: %s", a.Body)
 	}
 }
+
+// A seed with a fault leaves nothing behind: neither its settings nor its accounts.
+func TestARefusedSeedLeavesNothing(t *testing.T) {
+	t.Parallel()
+	data := filepath.Join(t.TempDir(), "data")
+	bad := "accounts:\n  - {appid: left, kind: mini_program, secret: s}\nsettings: {verification: trust, rate_limit: 0}\nrules:\n  - {owner: left, prefix: nonsense, path: p}\n"
+	if _, err := servertest.Try(t, servertest.Options{Data: data, Seed: bad}); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "line 5") {
+		t.Fatalf("want a refusal that names line 5, got %v", err)
+	}
+	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop})
+	if a := s.Admin("GET", "/settings", ""); strings.Contains(a.Body, `"rate_limit":0`) && !strings.Contains(shop, "rate_limit: 0") {
+		t.Errorf("the refused seed left its settings: %s", a.Body)
+	}
+	if a := s.Admin("GET", "/accounts", ""); strings.Contains(a.Body, `"left"`) {
+		t.Errorf("the refused seed left an account: %s", a.Body)
+	}
+}
+
+// The demo accounts' secrets are public, so their database serves nobody else.
+func TestADemoDatabaseIsNoProductionDatabase(t *testing.T) {
+	t.Parallel()
+	c := server.Default()
+	c.Data, c.Listen, c.Dev = filepath.Join(t.TempDir(), "data"), "127.0.0.1:0", true
+	start := func() error {
+		s, err := server.Start(t.Context(), c, t.Output(), server.Seams{})
+		if err != nil {
+			return err
+		}
+		return s.Close()
+	}
+	if err := start(); err != nil {
+		t.Fatal(err)
+	}
+	c.Dev = false
+	if err := start(); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "demo accounts") {
+		t.Errorf("without --dev: %v, want a refusal that names the demo accounts", err)
+	}
+	c.Dev = true
+	if err := start(); err != nil {
+		t.Errorf("with --dev again: %v", err)
+	}
+}

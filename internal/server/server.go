@@ -140,6 +140,7 @@ func (s *Server) open(ctx context.Context) error {
 	if ring.finished {
 		s.log.WarnContext(ctx, "a turn of the master key was cut off; it is finished now", "file", ring.where)
 	}
+	s.warnOfReadable("master.key", "admin-token")
 	if s.vault, err = ring.vault(ctx); err != nil {
 		return err
 	}
@@ -167,6 +168,9 @@ func (s *Server) open(ctx context.Context) error {
 		return 0
 	})
 	s.metrics.watchBook(s.book)
+	if err := s.refuseDemo(ctx); err != nil {
+		return err
+	}
 	if err := s.loadSettings(ctx); err != nil {
 		return err
 	}
@@ -244,25 +248,27 @@ func (s *Server) openClock(ctx context.Context) error {
 
 // reset brings everything back to the seed and to real time; keys stay.
 func (s *Server) reset(ctx context.Context) error {
-	// A seed that cannot be read any more must not cost what there is.
-	if _, err := readSeed(s.config); err != nil {
-		return err
-	}
-	if err := s.book.Reset(func() error { return s.store.Reset(ctx) }); err != nil {
-		return err
-	}
 	if err := s.clock.Reset(); err != nil {
+		return err
+	}
+	// A seed that cannot be read or stored any more must not cost what there is.
+	err := s.book.Reset(func() error {
+		return s.store.InOne(ctx, func(ctx context.Context) error {
+			if err := s.store.Reset(ctx); err != nil {
+				return err
+			}
+			if err := s.loadSettings(ctx); err != nil {
+				return err
+			}
+			return s.applySeed(ctx)
+		})
+	})
+	if err = errors.Join(err, s.loadSettings(ctx)); err != nil {
 		return err
 	}
 	s.plan.Clear()
 	s.calls.Clear()
 	s.accounts.ForgetCalls()
-	if err := s.loadSettings(ctx); err != nil {
-		return err
-	}
-	if err := s.applySeed(ctx); err != nil {
-		return err
-	}
 	return s.current.Load(ctx)
 }
 

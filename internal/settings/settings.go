@@ -129,7 +129,7 @@ func Defaults() Settings {
 		UTCOffsetHours: 8,
 
 		QRCodeLimit:  100_000, // Contract: rules 3.5
-		PictureLimit: 50,
+		PictureLimit: 20,
 
 		DailyLimits: Limits{},
 		RIDLogRows:  1_000_000,

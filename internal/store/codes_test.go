@@ -15,6 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/vault"
 )
 
 // full is a batch in which no field is empty.
@@ -267,8 +268,12 @@ func presses(t *testing.T, nodes [2]*Store) (p [2]*codes.Press) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	key, err := vault.NewKey([]byte(strings.Repeat("k", 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for i, s := range nodes {
-		p[i] = &codes.Press{Store: s, Memory: codes.NewMemory(s), Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return at }, Log: slog.New(slog.DiscardHandler),
+		p[i] = &codes.Press{Store: s, Vault: key, Memory: codes.NewMemory(s), Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return at }, Log: slog.New(slog.DiscardHandler),
 			Keys: codes.Keys{Code: code, Text: map[byte]*codes.TextKey{codes.FirstVersion: text}, Current: codes.FirstVersion}, Prefix: codes.DefaultPrefix}
 		p[i].Changed = func(ctx context.Context, id int64) {
 			if err := p[i].Memory.Changed(ctx, id); err != nil {

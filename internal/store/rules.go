@@ -144,14 +144,27 @@ func (t *Tx) CountTargeted(ctx context.Context, target string) (n int, err error
 }
 
 // Near implements rules.Tx.
-func (t *Tx) Near(ctx context.Context, link rules.Link, limit int) ([]rules.Rule, error) {
-	near, err := list(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE host = $1 AND segment = $2 ORDER BY id LIMIT $3`,
-		link.Host, link.Segment(), limit)
-	if err != nil {
-		return nil, err
+func (t *Tx) Near(ctx context.Context, link rules.Link, each int) ([]rules.Rule, error) {
+	var near []rules.Rule
+	// Keys are sorted by bytes, so those that have most in common with the link
+	// stand right before and after it; once for each scheme.
+	tail := link.Key[len(link.Scheme):]
+	for _, scheme := range []string{"http", "https"} {
+		for _, side := range []string{`key >= $3 AND key < $4 ORDER BY key`, `key < $3 AND key >= $4 ORDER BY key DESC`} {
+			end := scheme + "://" // where the keys of the scheme begin
+			if strings.HasPrefix(side, "key >=") {
+				end = scheme + ":/0" // and where they end: "0" follows "/"
+			}
+			some, err := list(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE host = $1 AND segment = $2 AND `+side+` LIMIT $5`,
+				link.Host, link.Segment(), scheme+tail, end, each)
+			if err != nil {
+				return nil, err
+			}
+			near = append(near, some...)
+		}
 	}
 	elsewhere, err := list(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE link_path = $1 AND host <> $2 ORDER BY id LIMIT $3`,
-		link.Path(), link.Host, limit-len(near))
+		link.Path(), link.Host, each)
 	return append(near, elsewhere...), err
 }
 

@@ -112,6 +112,9 @@ const attempts = 20
 // update runs f in one durable transaction: when it returns nil, what f wrote
 // survives a crash. It may run f again after a conflict.
 func (s *Store) update(ctx context.Context, f func(*Tx) error) error {
+	if tx, ok := ctx.Value(oneKey{}).(*Tx); ok {
+		return f(tx)
+	}
 	for n := 1; ; n++ {
 		err := s.run(ctx, s.write, s.engine.writeOptions(), f)
 		if err == nil || n == attempts || ctx.Err() != nil || !s.engine.again(err) {
@@ -120,8 +123,21 @@ func (s *Store) update(ctx context.Context, f func(*Tx) error) error {
 	}
 }
 
+// InOne makes one transaction of everything that f does through the store with
+// the context it is given: all of it is stored, or nothing. It may run f again
+// after a conflict.
+func (s *Store) InOne(ctx context.Context, f func(context.Context) error) error {
+	return s.update(ctx, func(tx *Tx) error { return f(context.WithValue(ctx, oneKey{}, tx)) })
+}
+
+// oneKey is where a context keeps the transaction that its calls belong to.
+type oneKey struct{}
+
 // view runs f on one consistent state.
 func (s *Store) view(ctx context.Context, f func(*Tx) error) error {
+	if tx, ok := ctx.Value(oneKey{}).(*Tx); ok {
+		return f(tx)
+	}
 	return s.run(ctx, s.read, s.engine.viewOptions(), f)
 }
 

@@ -1,0 +1,171 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// Batch is an application for codes as the operator sees it.
+type Batch struct {
+	ID        int64     `json:"application_id"`
+	Account   string    `json:"account"`
+	ISV       string    `json:"isv_application_id"`
+	Count     int64     `json:"code_count"`
+	Status    string    `json:"status"`
+	Prefix    string    `json:"prefix"`
+	Version   string    `json:"version"`
+	Segment   int64     `json:"segment"`    // codes of one download
+	QRVersion int       `json:"qr_version"` // the smallest that holds a code text at level Q
+	CreatedAt time.Time `json:"created_at"`
+	Frozen    int64     `json:"frozen"`
+	Void      int64     `json:"void"`
+	Redeemed  int64     `json:"redeemed"`
+}
+
+// BatchQuery says which applications the operator wants to see.
+type BatchQuery struct {
+	Account string // "" = any
+	After   int64  // id of the last one that was seen
+	Limit   int    // 0 = as many as the server likes to give
+}
+
+// Batches lists applications of all accounts, oldest first.
+func (c *Client) Batches(ctx context.Context, q BatchQuery) ([]Batch, error) {
+	var after string
+	if q.After > 0 {
+		after = strconv.FormatInt(q.After, 10)
+	}
+	var reply struct {
+		Batches []Batch `json:"batches"`
+	}
+	err := c.admin(ctx, http.MethodGet, with("batches", map[string]string{"account": q.Account, "after": after, "limit": limitText(q.Limit)}), nil, &reply)
+	return reply.Batches, err
+}
+
+// Batch returns one application, a *Problem with status 404 if there is none.
+func (c *Client) Batch(ctx context.Context, id int64) (Batch, error) {
+	var b Batch
+	err := c.admin(ctx, http.MethodGet, batchPath(id, ""), nil, &b)
+	return b, err
+}
+
+func batchPath(id int64, what string) string {
+	path := "batches/" + strconv.FormatInt(id, 10)
+	if what != "" {
+		path += "/" + what
+	}
+	return path
+}
+
+// CodeSelection names codes of a batch; what is named in several ways counts
+// once.
+type CodeSelection struct {
+	All    bool        `json:"all,omitempty"`
+	Ranges []CodeRange `json:"ranges,omitempty"`
+	Codes  []string    `json:"codes,omitempty"` // original codes or code texts
+}
+
+// What an operator may do to codes.
+const (
+	Freeze   = "freeze"
+	Unfreeze = "unfreeze"
+	Void     = "void"   // for ever
+	Redeem   = "redeem" // of a single code a *Problem with status 409 if it was redeemed before
+)
+
+// CodeChange is what the operator does to codes, and who and why for their
+// history. An empty Actor is "admin".
+type CodeChange struct {
+	CodeSelection
+	Actor string `json:"actor,omitempty"`
+	Note  string `json:"note,omitempty"`
+}
+
+// ChangeCodes freezes, unfreezes, voids or redeems codes and returns how many
+// were named.
+func (c *Client) ChangeCodes(ctx context.Context, id int64, did string, change CodeChange) (int64, error) {
+	return c.changeCodes(ctx, batchPath(id, "states"), struct {
+		CodeChange
+		Did string `json:"did"`
+	}{change, did})
+}
+
+// WithdrawCodes makes codes not active any more; at says when, the zero time at
+// once. It returns how many were named.
+func (c *Client) WithdrawCodes(ctx context.Context, id int64, at time.Time, change CodeChange) (int64, error) {
+	return c.changeCodes(ctx, batchPath(id, "withdrawals"), struct {
+		CodeChange
+		At time.Time `json:"at,omitzero"`
+	}{change, at})
+}
+
+func (c *Client) changeCodes(ctx context.Context, path string, body any) (int64, error) {
+	var reply struct {
+		Codes int64 `json:"codes"`
+	}
+	err := c.admin(ctx, http.MethodPost, path, body, &reply)
+	return reply.Codes, err
+}
+
+// RetargetCodes opens another page for what is active in a range and returns
+// how many activations that renewed. wxaType is as in CodeBinding.
+func (c *Client) RetargetCodes(ctx context.Context, id int64, r CodeRange, appid, page string, wxaType int, actor string) (activations int, err error) {
+	body := map[string]any{"code_start": r.From, "code_end": r.To, "wxa_appid": appid, "wxa_path": page, "wxa_type": wxaType}
+	if actor != "" {
+		body["actor"] = actor
+	}
+	var reply struct {
+		Activations int `json:"activations"`
+	}
+	err = c.admin(ctx, http.MethodPost, batchPath(id, "retarget"), body, &reply)
+	return reply.Activations, err
+}
+
+// StoredCode is one code, its state and what happened to it.
+type StoredCode struct {
+	ApplicationID int64       `json:"application_id"`
+	CodeIndex     int64       `json:"code_index"`
+	Code          string      `json:"code"`
+	CodeURL       string      `json:"code_url"` // the code text
+	Active        bool        `json:"active"`
+	Frozen        bool        `json:"frozen"`
+	Void          bool        `json:"void"`
+	Redeemed      bool        `json:"redeemed"`
+	Activation    *CodeEvent  `json:"activation,omitempty"` // that governs it; nil = not active
+	History       []CodeEvent `json:"history"`              // newest first
+}
+
+// CodeEvent is one thing that happened to codes.
+type CodeEvent struct {
+	Seq     int64        `json:"seq"`
+	Did     string       `json:"did"` // activate, withdraw, or one of the four changes
+	Ranges  []CodeRange  `json:"ranges"`
+	Codes   int64        `json:"codes"` // how many
+	Binding *CodeBinding `json:"binding,omitempty"`
+	At      time.Time    `json:"at"`
+	From    time.Time    `json:"from"` // when it takes effect
+	Actor   string       `json:"actor"`
+	RID     string       `json:"rid,omitempty"`
+	Note    string       `json:"note,omitempty"`
+	Warning string       `json:"warning,omitempty"`
+}
+
+// LookupCode finds a code of any account.
+func (c *Client) LookupCode(ctx context.Context, name CodeName) (StoredCode, error) {
+	var found StoredCode
+	err := c.admin(ctx, http.MethodPost, "codes/lookup", name.fields(), &found)
+	return found, err
+}
+
+// OpenID returns the openid of a user under an account. namespace is that of
+// the scan key by which the user scans, "" = default.
+func (c *Client) OpenID(ctx context.Context, appid, user, namespace string) (string, error) {
+	var reply struct {
+		OpenID string `json:"openid"`
+	}
+	err := c.admin(ctx, http.MethodGet, with("users/"+url.PathEscape(user)+"/openid", map[string]string{"appid": appid, "namespace": namespace}), nil, &reply)
+	return reply.OpenID, err
+}

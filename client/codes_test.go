@@ -1,0 +1,247 @@
+package client_test
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"testing/synctest"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+var brand = client.Options{AppID: "wxserviceacct0001", Secret: "secret0002", RateRetries: 5}
+
+const packageKey = "0123456789abcdef" // of the demo's service account
+
+func TestCodesFromTheApplicationToTheTicket(t *testing.T) {
+	c, ctx := connect(t, start(t), brand), t.Context()
+	check := func(what string, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	id, err := c.ApplyCodes(ctx, 10_000, "order-1")
+	check("apply", err)
+	a, err := c.QueryApplication(ctx, client.ApplicationKey{ISV: "order-1"})
+	check("query", err)
+	if a.ID != id || a.Status != client.ApplicationFinished || len(a.Segments) != 1 || a.Segments[0] != (client.CodeRange{From: 0, To: 9999}) || a.CreatedAt.IsZero() {
+		t.Errorf("got the application %+v", a)
+	}
+	pkg, err := c.DownloadCodes(ctx, id, client.CodeRange{From: 7, To: 8})
+	check("download", err)
+	defer pkg.Close()
+	opened, err := client.Rows(pkg, packageKey)
+	check("rows", err)
+	text, err := io.ReadAll(opened)
+	check("read", err)
+	lines := strings.Split(string(text), "\n")
+	if len(lines) != 3 || !strings.Contains(lines[1], " 8 P.URL.CN/") {
+		t.Fatalf("got the rows %q", lines)
+	}
+	row := strings.Fields(lines[0]) // matrix, code, index, text
+
+	binding := client.CodeBinding{ActivityName: "a", ProductBrand: "b", ProductTitle: "t", ProductCode: "6901234567892", WxaAppID: "wxminiprogram0001", WxaPath: "pages/i/i"}
+	check("activate", c.ActivateCodes(ctx, id, client.CodeRange{From: 0, To: 9}, binding))
+	for _, name := range []client.CodeName{{URL: row[3]}, {Code: row[1]}, {ID: id, Index: 7}} {
+		b, err := c.QueryCode(ctx, name)
+		check("query code", err)
+		if b.Code != row[1] || b.Binding == nil || *b.Binding != binding || *b.Activated != (client.CodeRange{From: 0, To: 9}) {
+			t.Errorf("%+v: got %+v", name, b)
+		}
+	}
+	if b, err := c.QueryCode(ctx, client.CodeName{ID: id, Index: 10}); err != nil || b.Binding != nil || b.Activated != nil {
+		t.Errorf("a code that is not active: %+v, %v", b, err)
+	}
+	d, err := c.Resolve(ctx, client.ScanRequest{Text: row[3], User: "u"})
+	check("scan", err)
+	_, ticket, _ := strings.Cut(d.Path, "code_ticket=")
+	openid, err := c.OpenID(ctx, brand.AppID, "u", "")
+	check("openid", err)
+	b, err := c.TradeTicket(ctx, openid, ticket)
+	check("trade", err)
+	if b.Code != row[1] {
+		t.Errorf("the ticket is worth %+v", b)
+	}
+
+	change := client.CodeChange{CodeSelection: client.CodeSelection{Ranges: []client.CodeRange{{From: 7, To: 7}}, Codes: []string{row[1]}}, Actor: "till", Note: "n"}
+	if n, err := c.ChangeCodes(ctx, id, client.Redeem, change); n != 1 || err != nil {
+		t.Errorf("redeem: %d, %v", n, err)
+	}
+	_, err = c.ChangeCodes(ctx, id, client.Redeem, change)
+	if p, ok := errors.AsType[*client.Problem](err); !ok || p.Status != http.StatusConflict {
+		t.Errorf("redeemed twice: %v", err)
+	}
+	if n, err := c.RetargetCodes(ctx, id, client.CodeRange{From: 0, To: 99}, "wxminiprogram0001", "pages/j/j", 0, "dora"); n != 1 || err != nil {
+		t.Errorf("retarget: %d, %v", n, err)
+	}
+	if n, err := c.WithdrawCodes(ctx, id, time.Now().Add(time.Hour), client.CodeChange{CodeSelection: client.CodeSelection{All: true}}); n != 10_000 || err != nil {
+		t.Errorf("withdraw: %d, %v", n, err)
+	}
+	found, err := c.LookupCode(ctx, client.CodeName{Code: row[1]})
+	check("lookup", err)
+	var did []string
+	for _, e := range found.History {
+		did = append(did, e.Did+" by "+e.Actor)
+	}
+	if got := strings.Join(did, ", "); got != "withdraw by admin, activate by dora, redeem by till, activate by "+brand.AppID ||
+		!found.Redeemed || !found.Active || found.Activation == nil || found.Activation.Binding.WxaPath != "pages/j/j" {
+		t.Errorf("got %s of %+v", got, found)
+	}
+	batches, err := c.Batches(ctx, client.BatchQuery{Account: brand.AppID, Limit: 1})
+	check("batches", err)
+	one, err := c.Batch(ctx, id)
+	check("batch", err)
+	if len(batches) != 1 || batches[0] != one || one.Redeemed != 1 || one.Count != 10_000 {
+		t.Errorf("got %+v and %+v", batches, one)
+	}
+	if list, err := c.Batches(ctx, client.BatchQuery{After: id}); err != nil || len(list) != 0 {
+		t.Errorf("after the last: %+v, %v", list, err)
+	}
+	_, err = c.QueryApplication(ctx, client.ApplicationKey{ID: 7})
+	if w, ok := errors.AsType[*client.WireError](err); !ok || w.Code != 80301 || w.RID == "" || w.Message != "申请单不属于该账号" {
+		t.Errorf("got %#v", err)
+	}
+}
+
+// packages answers a download with texts, one a call.
+func packages(t *testing.T, answers ...string) *client.Client {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/cgi-bin/stable_token" {
+			fmt.Fprint(w, `{"access_token":"t","expires_in":7200}`)
+			return
+		}
+		fmt.Fprint(w, answers[0])
+		if len(answers) > 1 {
+			answers = answers[1:]
+		}
+	}))
+	t.Cleanup(s.Close)
+	return connect(t, s.URL, brand)
+}
+
+func TestAPackageComesInAnySpellingOfJSON(t *testing.T) {
+	long := strings.Repeat("QUJD", 100_000)
+	for name, c := range map[string]struct{ answer, want, fault string }{
+		"as we send it":           {answer: `{"errcode":0,"errmsg":"ok","buffer":"QUJD"}`, want: "QUJD"},
+		"spaces, another order":   {answer: " {\n \"buffer\" : \"QUJD\" , \"errcode\" : 0 , \"more\": [1,{}]}\n", want: "QUJD"},
+		"escapes":                 {answer: `{"more":{"a":[]},"buffer":"Q\/\u002B\u003d\nA"}`, want: "Q/+=\nA"},
+		"long":                    {answer: `{"buffer":"` + long + `"}`, want: long},
+		"empty":                   {answer: `{"buffer":""}`},
+		"an error":                {answer: `{"errcode":80309,"errmsg":"expired, ... hint: [a][b] rid: 00000000-00000000-00000000"}`, fault: "errcode 80309 expired (rid "},
+		"an error and a text":     {answer: `{"errcode":80309,"errmsg":"expired","buffer":""}`, fault: "errcode 80309 expired"},
+		"an error at the end":     {answer: `{"buffer":"QUJD","errcode":80309,"errmsg":"expired"}`, fault: "errcode 80309 expired"},
+		"no text":                 {answer: `{"errcode":0,"errmsg":"ok"}`, fault: "does not answer like the wire"},
+		"a text that is none":     {answer: `{"buffer":null}`, fault: "does not answer like the wire"},
+		"another escape":          {answer: `{"buffer":"\u4f60"}`, fault: "does not answer like the wire"},
+		"no JSON":                 {answer: `<html>`, fault: "does not answer like the wire"},
+		"cut before the text":     {answer: `{"errcode":0,"errm`, fault: "the package did not come whole: unexpected EOF"},
+		"cut in the text":         {answer: `{"buffer":"QUJD`, fault: "the package did not come whole: unexpected EOF"},
+		"cut behind it":           {answer: `{"buffer":"QUJD"`, fault: "the package did not come whole: unexpected EOF"},
+		"endless before the text": {answer: `{"more":"` + long + `","buffer":""}`, fault: "unexpected EOF"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := packages(t, c.answer).DownloadCodes(t.Context(), 1, client.CodeRange{})
+			var got []byte
+			if err == nil {
+				defer p.Close()
+				got, err = io.ReadAll(p)
+			}
+			if c.fault == "" && (err != nil || string(got) != c.want) {
+				t.Errorf("got %.100q, %v", got, err)
+			}
+			if c.fault != "" && (err == nil || !strings.Contains(err.Error(), c.fault)) {
+				t.Errorf("got %.100q, %v, want %s", got, err, c.fault)
+			}
+		})
+	}
+}
+
+func TestATokenIsRenewedBeforeADownload(t *testing.T) {
+	p, err := packages(t, `{"errcode":42001,"errmsg":"expired"}`, `{"buffer":"QUJD"}`).DownloadCodes(t.Context(), 1, client.CodeRange{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if got, err := io.ReadAll(iotest.OneByteReader(p)); err != nil || string(got) != "QUJD" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// stalled answers with the beginning of a package, and then nothing comes.
+type stalled struct{}
+
+func (stalled) RoundTrip(r *http.Request) (*http.Response, error) {
+	body, sink := io.Pipe()
+	context.AfterFunc(r.Context(), func() { sink.CloseWithError(r.Context().Err()) })
+	go io.WriteString(sink, `{"errcode":0,"buffer":"QUJD`)
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: body, ContentLength: -1, Request: r}, nil
+}
+
+func TestADownloadThatStandsStillEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := connect(t, "http://stalled.example", client.Options{AccessToken: "t", HTTP: &http.Client{Transport: stalled{}}})
+		p, err := c.DownloadCodes(t.Context(), 1, client.CodeRange{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		time.Sleep(time.Hour) // what the reader takes does not count
+		began := time.Now()
+		got, err := io.ReadAll(p)
+		if string(got) != "QUJD" || !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 15*time.Second {
+			t.Errorf("got %q, %v after %v", got, err, time.Since(began))
+		}
+	})
+}
+
+func TestRowsSaysWhatIsWrongWithAPackage(t *testing.T) {
+	c := connect(t, start(t), brand)
+	id, err := c.ApplyCodes(t.Context(), 10_000, "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := c.DownloadCodes(t.Context(), id, client.CodeRange{From: 0, To: 999})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	whole, err := io.ReadAll(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, k := range map[string]struct {
+		pkg, key, fault string
+	}{
+		"whole":             {pkg: string(whole)},
+		"with line ends":    {pkg: string(whole[:76]) + "\r\n" + string(whole[76:]) + "\n"},
+		"another key":       {pkg: string(whole), key: "fedcba9876543210", fault: client.ErrPackageKey.Error()},
+		"a key of 15":       {pkg: string(whole), key: "fedcba987654321", fault: "16 characters, not 15"},
+		"nothing":           {fault: "cut"},
+		"cut at a block":    {pkg: string(whole[:64*100]), fault: client.ErrPackageKey.Error()}, // the last block has no padding
+		"cut within one":    {pkg: string(whole[:64*100+4]), fault: "cut"},
+		"something foreign": {pkg: string(whole[:6400]) + "<>" + string(whole[6402:]), fault: "no Base64"},
+	} {
+		in, err := client.Rows(iotest.HalfReader(strings.NewReader(k.pkg)), cmp.Or(k.key, packageKey))
+		var got []byte
+		if err == nil {
+			got, err = io.ReadAll(in)
+		}
+		if k.fault == "" && (err != nil || bytes.Count(got, []byte("\n")) != 1000 || !bytes.HasSuffix(got, []byte("\n"))) {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+		if k.fault != "" && (err == nil || !strings.Contains(err.Error(), k.fault)) {
+			t.Errorf("%s: %v, want %s", name, err, k.fault)
+		}
+	}
+}

@@ -1,0 +1,336 @@
+package client
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// CodePackage is the package of a download while it comes: reading it gives
+// the Base64 text. Memory does not grow with it. Close it.
+type CodePackage struct {
+	Size int64 // about how many bytes come; -1 = not known
+
+	in     *bufio.Reader // stands in the text, before its final quote
+	code   int           // the errcode and errmsg before the text
+	msg    string
+	base   string
+	err    error // of every further Read
+	ctx    context.Context
+	closed func()
+}
+
+// maxMembers bounds what an answer has beside its package.
+const maxMembers = 64 << 10
+
+// DownloadCodes begins the download of a range, which lies in one segment of
+// the application. It lasts as long as something comes within Options.Timeout.
+func (c *Client) DownloadCodes(ctx context.Context, id int64, r CodeRange) (*CodePackage, error) {
+	body, err := encode(map[string]any{"application_id": id, "code_start": r.From, "code_end": r.To})
+	if err != nil {
+		return nil, err
+	}
+	var p *CodePackage
+	err = c.authorized(ctx, func(token string) (err error) {
+		p, err = c.openPackage(ctx, post("/intp/marketcode/applycodedownload", url.Values{"access_token": {token}}, body))
+		return err
+	})
+	return p, err
+}
+
+func (c *Client) openPackage(ctx context.Context, r request) (*CodePackage, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	quiet := time.AfterFunc(c.options.Timeout, func() {
+		cancel(fmt.Errorf("nothing came for %v: %w", c.options.Timeout, context.DeadlineExceeded))
+	})
+	p := &CodePackage{base: c.base, ctx: ctx, closed: func() { quiet.Stop(); cancel(nil) }}
+	resp, err := c.open(ctx, r)
+	if err != nil {
+		err = p.broken(err)
+		p.closed()
+		return nil, err
+	}
+	p.Size, p.closed = resp.ContentLength, func() { quiet.Stop(); cancel(nil); resp.Body.Close() }
+	body := &attended{in: resp.Body, quiet: quiet, patience: c.options.Timeout}
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(body, maxMembers)) // what came is all there is to show
+		p.closed()
+		return nil, fmt.Errorf("%s %s: the server at %s answered %d, not like the wire: %s", r.method, r.path, c.base, resp.StatusCode, excerpt(text))
+	}
+	if err := p.begin(body); err != nil {
+		p.closed()
+		return nil, err
+	}
+	return p, nil
+}
+
+// attended ends a call whose answer stands still. Time that the reader takes
+// does not count.
+type attended struct {
+	in       io.Reader
+	quiet    *time.Timer
+	patience time.Duration
+}
+
+func (a *attended) Read(b []byte) (int, error) {
+	a.quiet.Reset(a.patience)
+	defer a.quiet.Stop()
+	return a.in.Read(b)
+}
+
+// begin reads the answer up to the first character of the text.
+func (p *CodePackage) begin(body io.Reader) error {
+	bounded := &io.LimitedReader{R: body, N: maxMembers}
+	d := json.NewDecoder(bounded)
+	if open, err := d.Token(); err != nil || open != json.Delim('{') {
+		return p.odd(err)
+	}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return p.odd(err)
+		}
+		var into any = new(json.RawMessage)
+		switch name {
+		case "errcode":
+			into = &p.code
+		case "errmsg":
+			into = &p.msg
+		case "buffer":
+			if p.code != 0 {
+				return wireError(p.code, p.msg)
+			}
+			bounded.N = math.MaxInt64
+			p.in = bufio.NewReaderSize(io.MultiReader(d.Buffered(), bounded), 64<<10)
+			return p.enter()
+		}
+		if err := d.Decode(into); err != nil {
+			return p.odd(err)
+		}
+	}
+	if p.code != 0 {
+		return wireError(p.code, p.msg)
+	}
+	return p.odd(nil)
+}
+
+// enter goes over the colon and the quote.
+func (p *CodePackage) enter() error {
+	for _, want := range []byte(`:"`) {
+		for {
+			got, err := p.in.ReadByte()
+			if err != nil {
+				return p.odd(err)
+			}
+			if got == want {
+				break
+			}
+			if !bytes.ContainsRune([]byte(" \t\r\n"), rune(got)) {
+				return p.odd(nil)
+			}
+		}
+	}
+	return nil
+}
+
+// odd is the error of an answer that is none of the wire.
+func (p *CodePackage) odd(err error) error {
+	if _, bad := errors.AsType[*json.SyntaxError](err); err != nil && !bad {
+		return p.broken(err)
+	}
+	return fmt.Errorf("POST /intp/marketcode/applycodedownload: the server at %s does not answer like the wire", p.base)
+}
+
+// broken is the error of an answer that does not come or breaks off.
+func (p *CodePackage) broken(err error) error {
+	if u, ok := errors.AsType[*Unreachable](err); ok {
+		err = u.Err
+	}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	if cause := context.Cause(p.ctx); cause != nil {
+		err = cause
+	}
+	return &Unreachable{URL: p.base, Err: fmt.Errorf("the package did not come whole: %w", withoutAddress(err))}
+}
+
+// Read reads the Base64 text. io.EOF comes after a whole answer only.
+func (p *CodePackage) Read(b []byte) (int, error) {
+	for p.err == nil && len(b) > 0 {
+		if _, err := p.in.Peek(1); err != nil {
+			p.err = p.broken(err)
+			break
+		}
+		text, _ := p.in.Peek(min(p.in.Buffered(), len(b)))
+		if i := bytes.IndexByte(text, '"'); i >= 0 {
+			text = text[:i]
+		}
+		if i := bytes.IndexByte(text, '\\'); i >= 0 {
+			text = text[:i]
+		}
+		if n := copy(b, text); n > 0 {
+			_, _ = p.in.Discard(n) // they were peeked at
+			return n, nil
+		}
+		char, ok, err := p.special()
+		if err != nil {
+			p.err = err
+		} else if ok {
+			b[0] = char
+			return 1, nil
+		}
+	}
+	if p.err != nil {
+		return 0, p.err
+	}
+	return 0, nil
+}
+
+// special reads an escape, or the quote and all that follows it.
+func (p *CodePackage) special() (char byte, ok bool, err error) {
+	first, err := p.in.ReadByte()
+	if err != nil {
+		return 0, false, p.broken(err)
+	}
+	if first == '"' {
+		return 0, false, p.end()
+	}
+	if char, err = p.in.ReadByte(); err != nil {
+		return 0, false, p.broken(err)
+	}
+	switch char {
+	case '/':
+		return char, true, nil
+	case 'n', 'r':
+		return '\n', true, nil
+	case 'u':
+		var hex [4]byte
+		if _, err := io.ReadFull(p.in, hex[:]); err != nil {
+			return 0, false, p.broken(err)
+		}
+		if v, err := strconv.ParseUint(string(hex[:]), 16, 7); err == nil {
+			return byte(v), true, nil
+		}
+	}
+	return 0, false, p.odd(nil)
+}
+
+// end reads what follows the text; io.EOF if all is well.
+func (p *CodePackage) end() error {
+	reply := struct {
+		ErrCode int    `json:"errcode"`
+		ErrMsg  string `json:"errmsg"`
+	}{}
+	rest := io.MultiReader(strings.NewReader(`{"buffer":""`), io.LimitReader(p.in, maxMembers))
+	if err := json.NewDecoder(rest).Decode(&reply); err != nil {
+		return p.odd(err)
+	}
+	if reply.ErrCode != 0 {
+		return wireError(reply.ErrCode, reply.ErrMsg)
+	}
+	return io.EOF
+}
+
+// Close ends the download.
+func (p *CodePackage) Close() error {
+	p.closed()
+	return nil
+}
+
+// ErrPackageKey says that a key does not open a package.
+var ErrPackageKey = errors.New("the key does not open this package")
+
+// Rows opens a package as it comes: from its Base64 text the rows, one code a
+// line: dot matrix, code, index, code text. The key has 16 characters.
+// Reading returns ErrPackageKey for another account's key.
+func Rows(pkg io.Reader, key string) (io.Reader, error) {
+	if len(key) != aes.BlockSize {
+		return nil, fmt.Errorf("a package key has %d characters, not %d", aes.BlockSize, len(key))
+	}
+	block, err := aes.NewCipher([]byte(key))
+	if err != nil {
+		return nil, err
+	}
+	return &rows{in: base64.NewDecoder(base64.StdEncoding, pkg), cbc: cipher.NewCBCDecrypter(block, []byte(key)),
+		sealed: make([]byte, 32<<10), first: true}, nil
+}
+
+type rows struct {
+	in     io.Reader
+	cbc    cipher.BlockMode
+	sealed []byte
+	kept   int    // bytes of the block at the end of sealed that may be the last one
+	ready  []byte // opened, not yet read
+	first  bool
+	err    error // after ready
+}
+
+func (r *rows) Read(b []byte) (int, error) {
+	for len(r.ready) == 0 && r.err == nil && len(b) > 0 {
+		r.ready, r.err = r.more()
+	}
+	if len(r.ready) == 0 && len(b) > 0 {
+		return 0, r.err
+	}
+	n := copy(b, r.ready)
+	r.ready = r.ready[n:]
+	return n, nil
+}
+
+// more opens the next piece; the last block is held back until it is known to
+// be the last, because it ends with the padding.
+func (r *rows) more() ([]byte, error) {
+	kept := copy(r.sealed, r.sealed[len(r.sealed)-r.kept:])
+	n, err := io.ReadFull(r.in, r.sealed[kept:])
+	last := err == io.EOF || err == io.ErrUnexpectedEOF
+	if _, corrupt := errors.AsType[base64.CorruptInputError](err); corrupt {
+		err = fmt.Errorf("the package is no Base64: %w", err)
+	}
+	if err != nil && !last {
+		return nil, err
+	}
+	piece := r.sealed[:kept+n]
+	if !last {
+		r.kept = aes.BlockSize
+		piece = piece[:len(piece)-aes.BlockSize]
+	}
+	if len(piece) == 0 || len(piece)%aes.BlockSize != 0 {
+		return nil, fmt.Errorf("the package is cut: %w", io.ErrUnexpectedEOF)
+	}
+	r.cbc.CryptBlocks(piece, piece)
+	if r.first && !printable(piece[:aes.BlockSize]) {
+		return nil, ErrPackageKey
+	}
+	r.first = false
+	if !last {
+		return piece, nil
+	}
+	padding := int(piece[len(piece)-1])
+	if padding < 1 || padding > aes.BlockSize || bytes.Count(piece[len(piece)-padding:], []byte{byte(padding)}) != padding {
+		return nil, ErrPackageKey
+	}
+	return piece[:len(piece)-padding], io.EOF
+}
+
+func printable(block []byte) bool {
+	for _, char := range block {
+		if (char < ' ' || char > '~') && char != '\n' && char != '\r' && char != '\t' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,256 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+// aboutBatch names the application that an error is about.
+func aboutBatch(did string, id int64, err error) error {
+	return aboutCodes(fmt.Sprintf("%s %d", did, id), err)
+}
+
+// aboutCodes says what to do about an error of codes, which differs from what
+// the same number says of rules.
+func aboutCodes(did string, err error) error {
+	happened := fmt.Errorf("%s: %w", did, err)
+	if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusNotFound {
+		return advised{error: happened, next: "see: qrjump batch list"}
+	}
+	w, ok := errors.AsType[*client.WireError](err)
+	if !ok {
+		return happened
+	}
+	switch w.Code {
+	case errcode.InvalidArgs.Number:
+		return advised{error: happened} // it says itself what is wrong
+	case errcode.NotOwnApplication.Number:
+		return advised{error: happened, next: "this account has no such application; the operator sees all: qrjump batch list"}
+	case errcode.Unauthorized.Number:
+		return advised{error: happened, next: "codes want a certified service account with the feature marketcode, a download its package key, and a server without --dev its --code-prefix"}
+	}
+	return happened
+}
+
+// wxaTypes are the versions that an activation opens, as the wire counts them.
+var wxaTypes = map[string]int{"release": 0, "development": 1, "trial": 2}
+
+func wxaTypeName(number int) string {
+	for name, n := range wxaTypes {
+		if n == number {
+			return name
+		}
+	}
+	return strconv.Itoa(number)
+}
+
+// codeRange checks the two ends of a range.
+func codeRange(from, to int64) (client.CodeRange, error) {
+	if from < 0 || from > to {
+		return client.CodeRange{}, misused("%d to %d is no range: the first index is 0, and both ends are in it", from, to)
+	}
+	return client.CodeRange{From: from, To: to}, nil
+}
+
+func rangeText(r client.CodeRange) string {
+	if r.From == r.To {
+		return strconv.FormatInt(r.From, 10)
+	}
+	return fmt.Sprintf("%d-%d", r.From, r.To)
+}
+
+func countedCodes(n int64) string { return counted(int(n), "code") }
+
+type batchApply struct {
+	member
+	Count int64  `arg:"" help:"How many codes: a multiple of 10,000."`
+	ISV   string `name:"isv" required:"" placeholder:"ID" help:"A number of your own for the application; the same again is answered with the same application, so that nothing is applied for twice."`
+}
+
+// Run applies for codes.
+func (c *batchApply) Run(s *session) error {
+	wire, err := c.client(s)
+	if err != nil {
+		return err
+	}
+	id, err := wire.ApplyCodes(s.ctx, c.Count, c.ISV)
+	if err != nil {
+		return aboutCodes("apply for "+countedCodes(c.Count), err)
+	}
+	return c.print(s, map[string]any{"application_id": id, "isv_application_id": c.ISV}, func(w io.Writer) {
+		fmt.Fprintf(w, "application %d; how far it is says: qrjump batch show %d\n", id, id)
+	})
+}
+
+type batchShow struct {
+	member
+	ID  int64  `arg:"" optional:"" name:"id" help:"The application."`
+	ISV string `name:"isv" placeholder:"ID" help:"The number of your own that it was applied for with, instead of ID."`
+}
+
+// Run shows how far an application is, and what can be downloaded of it.
+func (c *batchShow) Run(s *session) error {
+	if c.ID == 0 && c.ISV == "" {
+		return misused("which application? give its ID, or --isv with the number that it was applied for with")
+	}
+	wire, err := c.client(s)
+	if err != nil {
+		return err
+	}
+	a, err := wire.QueryApplication(s.ctx, client.ApplicationKey{ID: c.ID, ISV: c.ISV})
+	if err != nil && c.ID == 0 {
+		return aboutCodes("show "+c.ISV, err)
+	}
+	if err != nil {
+		return aboutBatch("show", c.ID, err)
+	}
+	return c.print(s, a, func(w io.Writer) {
+		var ready int64
+		rows := [][]string{}
+		for _, r := range a.Segments {
+			ready += r.Len()
+			rows = append(rows, []string{strconv.FormatInt(r.From, 10), strconv.FormatInt(r.To, 10), strconv.FormatInt(r.Len(), 10)})
+		}
+		printFields(w, [2]string{"application", strconv.FormatInt(a.ID, 10)}, [2]string{"isv", a.ISV}, [2]string{"status", a.Status},
+			[2]string{"ready", countedCodes(ready) + " in " + counted(len(a.Segments), "segment")},
+			[2]string{"created", a.CreatedAt.Format(time.RFC3339)}, [2]string{"updated", a.UpdatedAt.Format(time.RFC3339)})
+		if len(rows) > 0 {
+			fmt.Fprintln(w)
+			printTable(w, []string{"FROM", "TO", "CODES"}, rows)
+		}
+	})
+}
+
+type batchList struct {
+	operator
+	Account string `placeholder:"APPID" help:"Only those of this service account."`
+}
+
+// Run lists all applications, page by page.
+func (c *batchList) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	const page = 1000
+	all := []client.Batch{}
+	for after := int64(0); ; after = all[len(all)-1].ID {
+		list, err := qrjump.Batches(s.ctx, client.BatchQuery{Account: c.Account, After: after, Limit: page})
+		if err != nil {
+			return fmt.Errorf("list applications: %w", err)
+		}
+		if all = append(all, list...); len(list) < page {
+			break
+		}
+	}
+	return c.print(s, map[string]any{"batches": all}, func(w io.Writer) {
+		if len(all) == 0 {
+			fmt.Fprintln(w, "no applications; the first: qrjump batch apply 10000 --isv order-1")
+			return
+		}
+		rows := [][]string{}
+		for _, b := range all {
+			row := []string{b.Account, b.ISV, b.Status, b.CreatedAt.Format(time.RFC3339), b.Prefix}
+			for i, n := range []int64{b.ID, b.Count, b.Frozen, b.Void, b.Redeemed} {
+				number := strconv.FormatInt(n, 10)
+				if i == 0 {
+					row = append([]string{number}, row...)
+				} else {
+					row = append(row, number)
+				}
+			}
+			rows = append(rows, row)
+		}
+		printTable(w, []string{"ID", "ACCOUNT", "ISV", "STATUS", "CREATED", "PREFIX", "CODES", "FROZEN", "VOID", "REDEEMED"}, rows)
+	})
+}
+
+// codePage is the page that active codes open.
+type codePage struct {
+	Target string `required:"" placeholder:"APPID" help:"The Mini Program to open."`
+	Path   string `required:"" placeholder:"PAGE" help:"The page that opens, for example pages/index/index."`
+	Type   string `enum:"release,development,trial" default:"release" placeholder:"release|development|trial" help:"The version that opens (${default}); the other two for members only."`
+}
+
+type batchActivate struct {
+	member
+	ID          int64  `arg:"" name:"id" help:"The application."`
+	From        int64  `arg:"" help:"The first index."`
+	To          int64  `arg:"" help:"The last index, which is activated as well."`
+	Activity    string `required:"" placeholder:"NAME" help:"What the codes are for."`
+	Brand       string `required:"" placeholder:"NAME" help:"The product's brand."`
+	Title       string `required:"" placeholder:"NAME" help:"The product."`
+	ProductCode string `required:"" placeholder:"EAN" help:"The product's EAN or GTIN."`
+	codePage
+}
+
+// Run binds a range of codes to a page.
+func (c *batchActivate) Run(s *session) error {
+	r, err := codeRange(c.From, c.To)
+	if err != nil {
+		return err
+	}
+	wire, err := c.client(s)
+	if err != nil {
+		return err
+	}
+	err = wire.ActivateCodes(s.ctx, c.ID, r, client.CodeBinding{ActivityName: c.Activity, ProductBrand: c.Brand, ProductTitle: c.Title,
+		ProductCode: c.ProductCode, WxaAppID: c.Target, WxaPath: c.Path, WxaType: wxaTypes[c.Type]})
+	if err != nil {
+		return aboutBatch("activate "+rangeText(r)+" of", c.ID, err)
+	}
+	return c.print(s, map[string]any{"application_id": c.ID, "did": "activate", "codes": r.Len()}, func(w io.Writer) {
+		fmt.Fprintf(w, "activated %s of %d: each opens %s of %s\n", countedCodes(r.Len()), c.ID, plain(c.Path), plain(c.Target))
+	})
+}
+
+type batchWithdraw struct {
+	operator
+	selectedCodes
+}
+
+// Run makes codes not active any more.
+func (c *batchWithdraw) Run(s *session) error {
+	return c.change(s, c.operator, "withdraw", func(qrjump *client.Client, change client.CodeChange) (int64, error) {
+		return qrjump.WithdrawCodes(s.ctx, c.ID, time.Time{}, change)
+	})
+}
+
+type batchRetarget struct {
+	operator
+	ID    int64  `arg:"" name:"id" help:"The application."`
+	From  int64  `arg:"" help:"The first index."`
+	To    int64  `arg:"" help:"The last index, which is in the range as well."`
+	Actor string `placeholder:"WHO" help:"Who did it, for the history (admin)."`
+	codePage
+}
+
+// Run opens another page for what is active in a range.
+func (c *batchRetarget) Run(s *session) error {
+	r, err := codeRange(c.From, c.To)
+	if err != nil {
+		return err
+	}
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	n, err := qrjump.RetargetCodes(s.ctx, c.ID, r, c.Target, c.Path, wxaTypes[c.Type], c.Actor)
+	if err != nil {
+		return aboutBatch("retarget "+rangeText(r)+" of", c.ID, err)
+	}
+	return c.print(s, map[string]any{"application_id": c.ID, "did": "retarget", "activations": n}, func(w io.Writer) {
+		if n == 0 {
+			fmt.Fprintf(w, "nothing is active in %s of %d\n", rangeText(r), c.ID)
+			return
+		}
+		fmt.Fprintf(w, "renewed %s of %d: each code opens %s of %s\n", counted(n, "activation"), c.ID, plain(c.Path), plain(c.Target))
+	})
+}

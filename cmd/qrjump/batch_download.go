@@ -1,0 +1,322 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+type batchDownload struct {
+	member
+	ID      int64  `arg:"" name:"id" help:"The application."`
+	Out     string `required:"" placeholder:"FILE|DIR/" help:"The file to write; or a folder, for one file a segment. What is there is replaced when the new one is whole."`
+	From    *int64 `placeholder:"N" help:"The first index (0)."`
+	To      *int64 `placeholder:"N" help:"The last index (that of the application)."`
+	Plain   bool   `help:"Decrypt: write rows of dot matrix, code, index and code text. Otherwise packages are written as they come, in Base64."`
+	Key     string `env:"QRJUMP_PACKAGE_KEY" placeholder:"KEY16" help:"For --plain: the account's package key, 16 characters. In the environment it does not show in the list of processes."`
+	KeyFile string `xor:"key" placeholder:"FILE" help:"The first line of FILE is the package key, whatever --key says."`
+}
+
+// downloadedFile is one file of a download.
+type downloadedFile struct {
+	File  string `json:"file"`
+	From  int64  `json:"from"`
+	To    int64  `json:"to"`
+	Bytes int64  `json:"bytes"`
+}
+
+// Run downloads the segments one after the other.
+func (c *batchDownload) Run(s *session) error {
+	key, err := c.packageKey()
+	if err != nil {
+		return err
+	}
+	folder, err := c.folder()
+	if err != nil {
+		return err
+	}
+	wire, err := c.client(s)
+	if err != nil {
+		return err
+	}
+	a, err := wire.QueryApplication(s.ctx, client.ApplicationKey{ID: c.ID})
+	if err != nil {
+		return aboutBatch("download", c.ID, err)
+	}
+	pieces, err := c.pieces(a)
+	if err != nil {
+		return err
+	}
+	if !folder && !c.Plain && len(pieces) > 1 {
+		return misused("the codes come in %d packages, each encrypted by itself: give --out a folder (%s/), or decrypt them into one file with --plain", len(pieces), strings.TrimRight(c.Out, "/"))
+	}
+	total := pieces[len(pieces)-1].To - pieces[0].From + 1
+	d := download{session: s, wire: wire, id: c.ID, key: key, bar: newBar(s, total)}
+	defer d.bar.end()
+	var files []downloadedFile
+	if folder {
+		for _, r := range pieces {
+			file := filepath.Join(c.Out, fmt.Sprintf("%d-%d-%d%s", c.ID, r.From, r.To, c.suffix()))
+			if err := d.file(&files, file, r); err != nil {
+				return err
+			}
+		}
+	} else if err := d.file(&files, c.Out, pieces...); err != nil {
+		return err
+	}
+	d.bar.end()
+	return c.print(s, map[string]any{"application_id": c.ID, "codes": total, "files": files}, func(w io.Writer) {
+		var size int64
+		for _, f := range files {
+			size += f.Bytes
+		}
+		fmt.Fprintf(w, "wrote %s of %d to %s, %s\n", countedCodes(total), c.ID, plain(c.Out), counted(int(size), "byte"))
+	})
+}
+
+func (c *batchDownload) suffix() string {
+	if c.Plain {
+		return ".txt"
+	}
+	return ".b64"
+}
+
+// packageKey is the key to decrypt with, "" where packages stay as they are.
+func (c *batchDownload) packageKey() (string, error) {
+	key := c.Key
+	if c.KeyFile != "" {
+		var err error
+		if key, err = keyFile("--key-file", c.KeyFile); err != nil {
+			return "", err
+		}
+	}
+	switch {
+	case !c.Plain && c.KeyFile != "":
+		return "", misused("--key-file is for --plain: packages are written as they come, and no key is needed")
+	case !c.Plain:
+		return "", nil
+	case key == "":
+		return "", misused("--plain decrypts: give the account's package key by --key-file, or QRJUMP_PACKAGE_KEY")
+	}
+	return key, checkPackageKey(key)
+}
+
+// keyFile reads a package key from the first line of a file.
+func keyFile(flag, path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", misused("%s: %v", flag, err)
+	}
+	defer f.Close()
+	line, err := bufio.NewReader(io.LimitReader(f, 4096)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", misused("%s: %v", flag, err)
+	}
+	key := strings.TrimRight(line, "\r\n")
+	return key, checkPackageKey(key)
+}
+
+func checkPackageKey(key string) error {
+	if len(key) != 16 {
+		return misused("a package key has 16 characters, not %d", len(key))
+	}
+	return nil
+}
+
+// folder reports whether --out is one, and makes it where its name says so.
+func (c *batchDownload) folder() (bool, error) {
+	info, err := os.Stat(c.Out)
+	switch {
+	case err == nil && !info.IsDir() && !info.Mode().IsRegular():
+		return false, misused("--out %s is neither a file nor a folder", c.Out)
+	case err == nil:
+		return info.IsDir(), nil
+	case strings.HasSuffix(c.Out, "/"):
+		if err := os.MkdirAll(c.Out, 0o700); err != nil {
+			return false, misused("--out: %v", err)
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
+// pieces are the parts of segments that were asked for.
+func (c *batchDownload) pieces(a client.Application) ([]client.CodeRange, error) {
+	if a.Status != client.ApplicationFinished || len(a.Segments) == 0 {
+		return nil, fmt.Errorf("download %d: the application is %s, not %s yet: ask again with: qrjump batch show %d", a.ID, plain(a.Status), client.ApplicationFinished, a.ID)
+	}
+	want := client.CodeRange{From: a.Segments[0].From, To: a.Segments[len(a.Segments)-1].To}
+	last := want.To
+	if c.From != nil {
+		want.From = *c.From
+	}
+	if c.To != nil {
+		want.To = *c.To
+	}
+	if want.From < 0 || want.From > want.To || want.To > last {
+		return nil, misused("--from %d --to %d: the application has the indexes 0 to %d", want.From, want.To, last)
+	}
+	var list []client.CodeRange
+	for _, r := range a.Segments {
+		if r = (client.CodeRange{From: max(r.From, want.From), To: min(r.To, want.To)}); r.From <= r.To {
+			list = append(list, r)
+		}
+	}
+	return list, nil
+}
+
+// download is a download that is going on.
+type download struct {
+	*session
+	wire *client.Client
+	id   int64
+	key  string // "" = packages stay as they are
+	bar  *bar
+}
+
+// file writes some pieces to one file.
+func (d download) file(done *[]downloadedFile, path string, pieces ...client.CodeRange) error {
+	size, err := replaceFile(path, func(f io.Writer) error {
+		for _, r := range pieces {
+			if err := d.piece(f, r); err != nil {
+				return aboutBatch("download "+rangeText(r)+" of", d.id, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		d.bar.end() // before what went wrong is told
+		return err
+	}
+	*done = append(*done, downloadedFile{File: path, From: pieces[0].From, To: pieces[len(pieces)-1].To, Bytes: size})
+	return nil
+}
+
+// piece writes one package, or its rows.
+func (d download) piece(f io.Writer, r client.CodeRange) error {
+	pkg, err := d.wire.DownloadCodes(d.ctx, d.id, r)
+	if err != nil {
+		return err
+	}
+	defer pkg.Close()
+	in := d.bar.follow(pkg, pkg.Size, r.Len())
+	if d.key == "" {
+		_, err = io.Copy(f, in)
+		return err
+	}
+	rows, err := client.Rows(in, d.key)
+	if err != nil {
+		return err
+	}
+	lines := &lineCounter{to: f}
+	_, err = io.Copy(lines, rows)
+	switch {
+	case errors.Is(err, client.ErrPackageKey):
+		return advised{error: err, next: "give the package key of the account that applied"}
+	case err != nil:
+		return err
+	case lines.n != r.Len():
+		return fmt.Errorf("the package has %d rows, not %d", lines.n, r.Len())
+	}
+	return nil
+}
+
+type lineCounter struct {
+	to io.Writer
+	n  int64
+}
+
+func (l *lineCounter) Write(b []byte) (int, error) {
+	l.n += int64(bytes.Count(b, []byte("\n")))
+	return l.to.Write(b)
+}
+
+// replaceFile writes beside a file, for its owner only, and renames at the end.
+func replaceFile(path string, fill func(io.Writer) error) (size int64, err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // 0600
+	if err != nil {
+		return 0, fmt.Errorf("writing %s: %w", path, err)
+	}
+	defer os.Remove(f.Name()) // nothing, once it is renamed
+	defer f.Close()
+	b := bufio.NewWriterSize(f, 256<<10)
+	if err := fill(b); err != nil {
+		return 0, err
+	}
+	var info os.FileInfo
+	for _, step := range []func() error{b.Flush, f.Sync, func() (err error) { info, err = f.Stat(); return err }, f.Close,
+		func() error { return os.Rename(f.Name(), path) }} {
+		if err := step(); err != nil {
+			return 0, fmt.Errorf("writing %s: %w", path, err)
+		}
+	}
+	return info.Size(), nil
+}
+
+// bar shows on a terminal how far a download is, and elsewhere nothing.
+type bar struct {
+	shown *progressbar.ProgressBar // nil = not shown
+	done  int64                    // codes of whole packages
+}
+
+func newBar(s *session, codes int64) *bar {
+	out, ok := s.err.(*os.File)
+	if !ok || !term.IsTerminal(int(out.Fd())) {
+		return &bar{}
+	}
+	return &bar{shown: progressbar.NewOptions64(codes, progressbar.OptionSetWriter(out), progressbar.OptionSetDescription("downloading"),
+		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("codes"), progressbar.OptionFullWidth(),
+		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())}
+}
+
+// follow counts what is read of a package of about size bytes.
+func (b *bar) follow(in io.Reader, size, codes int64) io.Reader {
+	if b.shown == nil {
+		return in
+	}
+	return &followed{in: in, bar: b, size: size, codes: codes}
+}
+
+// end takes the bar away.
+func (b *bar) end() {
+	if b.shown != nil {
+		_ = b.shown.Clear() // a terminal that is gone shows nothing
+		b.shown = nil
+	}
+}
+
+type followed struct {
+	in                io.Reader
+	bar               *bar
+	size, codes, read int64
+}
+
+func (f *followed) Read(b []byte) (int, error) {
+	n, err := f.in.Read(b)
+	f.read += int64(n)
+	part := f.codes
+	if err == nil && f.size > 0 {
+		part = min(f.codes, int64(float64(f.codes)*float64(f.read)/float64(f.size)))
+	} else if err == nil {
+		part = 0 // no size was said: packages count when they are whole
+	}
+	if f.bar.shown != nil {
+		_ = f.bar.shown.Set64(f.bar.done + part)
+	}
+	if err == io.EOF {
+		f.bar.done += f.codes
+		f.codes = 0
+	}
+	return n, err
+}

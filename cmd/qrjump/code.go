@@ -1,0 +1,313 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+var (
+	indexName = regexp.MustCompile(`^([0-9]{1,18}):([0-9]{1,18})$`)
+	nineChars = regexp.MustCompile(`^[0-9A-Za-z]{9}$`)
+)
+
+// codeName reads what a person calls a code.
+func codeName(text string) (client.CodeName, error) {
+	if m := indexName.FindStringSubmatch(text); m != nil {
+		id, _ := strconv.ParseInt(m[1], 10, 64) // 18 digits fit
+		index, _ := strconv.ParseInt(m[2], 10, 64)
+		return client.CodeName{ID: id, Index: index}, nil
+	}
+	if nineChars.MatchString(text) {
+		return client.CodeName{Code: text}, nil
+	}
+	if !strings.Contains(text, "/") {
+		return client.CodeName{}, misused("%q names no code: want its nine characters, its whole text in single quotes, or ID:INDEX", text)
+	}
+	return client.CodeName{URL: text}, nil
+}
+
+type codeShow struct {
+	member
+	adminFlags
+	Code string `arg:"" help:"The code: its nine characters, its text (in single quotes, because of the $), or ID:INDEX."`
+}
+
+// Run shows a code as its operator sees it, or as its account does.
+func (c *codeShow) Run(s *session) error {
+	name, err := codeName(c.Code)
+	if err != nil {
+		return err
+	}
+	token, err := c.token(c.Server)
+	if err != nil {
+		return err
+	}
+	if isPlatform(c.Server) || token == "" && (c.AccessToken != "" || c.AppID != "" && c.Secret != "") {
+		return c.asAccount(s, name)
+	}
+	qrjump, err := connect(c.Server, client.Options{AdminToken: token})
+	if err != nil {
+		return err
+	}
+	found, err := qrjump.LookupCode(s.ctx, name)
+	if err != nil {
+		return aboutCodes("show "+c.Code, err)
+	}
+	return c.print(s, found, func(w io.Writer) { printCode(w, found) })
+}
+
+func (c *codeShow) asAccount(s *session, name client.CodeName) error {
+	wire, err := c.client(s)
+	if err != nil {
+		return err
+	}
+	found, err := wire.QueryCode(s.ctx, name)
+	if err != nil {
+		return aboutCodes("show "+c.Code, err)
+	}
+	return c.print(s, found, func(w io.Writer) { printBound(w, found) })
+}
+
+func printCode(w io.Writer, c client.StoredCode) {
+	var states []string
+	for _, s := range []struct {
+		is   bool
+		name string
+	}{{c.Active, "active"}, {!c.Active, "not active"}, {c.Frozen, "frozen"}, {c.Void, "void"}, {c.Redeemed, "redeemed"}} {
+		if s.is {
+			states = append(states, s.name)
+		}
+	}
+	fields := [][2]string{{"code", c.Code}, {"text", c.CodeURL}, {"application", strconv.FormatInt(c.ApplicationID, 10)},
+		{"index", strconv.FormatInt(c.CodeIndex, 10)}, {"state", strings.Join(states, ", ")}}
+	if c.Activation != nil {
+		fields = append(fields, boundFields(c.Activation.Binding)...)
+		fields = append(fields, [2]string{"warning", c.Activation.Warning})
+	}
+	printFields(w, fields...)
+	if len(c.History) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	rows := [][]string{}
+	for _, e := range c.History {
+		from := "-"
+		if !e.From.Equal(e.At) {
+			from = e.From.Format(time.RFC3339)
+		}
+		rows = append(rows, []string{e.At.Format(time.RFC3339), e.Did, strconv.FormatInt(e.Codes, 10), e.Actor, from, orDash(e.Note), orDash(e.RID)})
+	}
+	printTable(w, []string{"AT", "DID", "CODES", "BY", "FROM", "NOTE", "RID"}, rows)
+}
+
+func printBound(w io.Writer, b client.BoundCode) {
+	fields := [][2]string{{"code", b.Code}, {"application", strconv.FormatInt(b.ApplicationID, 10)}, {"isv", b.ISV}}
+	if b.Binding == nil {
+		printFields(w, append(fields, [2]string{"state", "not active"})...)
+		return
+	}
+	fields = append(append(fields, [2]string{"state", "active with " + rangeText(*b.Activated)}), boundFields(b.Binding)...)
+	printFields(w, fields...)
+}
+
+func boundFields(b *client.CodeBinding) [][2]string {
+	if b == nil {
+		return nil
+	}
+	return [][2]string{{"opens", "Mini Program " + b.WxaAppID + ", " + wxaTypeName(b.WxaType)}, {"page", b.WxaPath}, {"activity", b.ActivityName},
+		{"brand", b.ProductBrand}, {"title", b.ProductTitle}, {"product", b.ProductCode}}
+}
+
+// selectedCodes names codes of an application, and who changes them and why.
+type selectedCodes struct {
+	ID        int64    `arg:"" name:"id" help:"The application."`
+	Ranges    []string `arg:"" optional:"" name:"range" help:"Which codes: an index (5), both ends of a range (5-9), or all; one or more."`
+	CodesFile string   `placeholder:"FILE" help:"A file with one code or code text a line; - is standard input."`
+	Note      string   `placeholder:"TEXT" help:"Why, for the history."`
+	Actor     string   `placeholder:"WHO" help:"Who did it, for the history (admin)."`
+}
+
+// selections are what was named, in calls that are not too long. Contract of
+// the admin API: a body has at most 1 MiB.
+func (c *selectedCodes) selections(s *session) ([]client.CodeSelection, error) {
+	const most = 8000 // code texts of 128 characters
+	var list []client.CodeSelection
+	var ranges []client.CodeRange
+	all := false
+	for _, text := range c.Ranges {
+		if text == "all" {
+			all = true
+			continue
+		}
+		r, err := parseRange(text)
+		if err != nil {
+			return nil, err
+		}
+		ranges = append(ranges, r)
+	}
+	codes, err := c.codes(s)
+	switch {
+	case err != nil:
+		return nil, err
+	case all:
+		return []client.CodeSelection{{All: true}}, nil
+	case len(ranges) == 0 && len(codes) == 0:
+		return nil, misused("which codes of %d? give an index (5), a range (5-9), all, or --codes-file", c.ID)
+	}
+	for part := range slices.Chunk(ranges, most) {
+		list = append(list, client.CodeSelection{Ranges: part})
+	}
+	for part := range slices.Chunk(codes, most) {
+		list = append(list, client.CodeSelection{Codes: part})
+	}
+	if len(ranges)+len(codes) <= most { // one call, so that it is done whole or not at all
+		return []client.CodeSelection{{Ranges: ranges, Codes: codes}}, nil
+	}
+	return list, nil
+}
+
+var rangeForm = regexp.MustCompile(`^([0-9]{1,18})(?:-([0-9]{1,18}))?$`)
+
+func parseRange(text string) (client.CodeRange, error) {
+	m := rangeForm.FindStringSubmatch(text)
+	if m == nil {
+		return client.CodeRange{}, misused("%q is no range: want 5, 5-9 or all", text)
+	}
+	from, _ := strconv.ParseInt(m[1], 10, 64) // 18 digits fit
+	to, _ := strconv.ParseInt(cmp.Or(m[2], m[1]), 10, 64)
+	return codeRange(from, to)
+}
+
+// codes are those of the file.
+func (c *selectedCodes) codes(s *session) ([]string, error) {
+	if c.CodesFile == "" {
+		return nil, nil
+	}
+	in := s.in
+	if c.CodesFile != "-" {
+		f, err := os.Open(c.CodesFile)
+		if err != nil {
+			return nil, misused("--codes-file: %v", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	var list []string
+	lines := bufio.NewScanner(in)
+	for lines.Scan() {
+		if line := strings.TrimSpace(lines.Text()); line != "" {
+			list = append(list, line)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("--codes-file %s: %w", c.CodesFile, err)
+	}
+	if len(list) == 0 {
+		return nil, misused("--codes-file %s: no codes in it", c.CodesFile)
+	}
+	return list, nil
+}
+
+// pastTense is how a change is told.
+var pastTense = map[string]string{client.Freeze: "froze", client.Unfreeze: "unfroze", client.Void: "voided", client.Redeem: "redeemed", "withdraw": "withdrew"}
+
+// change makes a change to what was named.
+func (c *selectedCodes) change(s *session, o operator, did string, do func(*client.Client, client.CodeChange) (int64, error)) error {
+	parts, err := c.selections(s)
+	if err != nil {
+		return err
+	}
+	qrjump, err := o.client()
+	if err != nil {
+		return err
+	}
+	var codes int64
+	for i, part := range parts {
+		n, err := do(qrjump, client.CodeChange{CodeSelection: part, Actor: c.Actor, Note: c.Note})
+		if err != nil {
+			err = aboutBatch(did+" codes of", c.ID, err)
+			if i > 0 {
+				return advised{error: err, next: fmt.Sprintf("%s before it were done", countedCodes(codes))}
+			}
+			return err
+		}
+		codes += n
+	}
+	return o.print(s, map[string]any{"application_id": c.ID, "did": did, "codes": codes}, func(w io.Writer) {
+		fmt.Fprintf(w, "%s %s of %d\n", pastTense[did], countedCodes(codes), c.ID)
+	})
+}
+
+// changeState makes one of the four changes of state.
+func (c *selectedCodes) changeState(s *session, o operator, did string) error {
+	return c.change(s, o, did, func(qrjump *client.Client, change client.CodeChange) (int64, error) {
+		return qrjump.ChangeCodes(s.ctx, c.ID, did, change)
+	})
+}
+
+type codeFreeze struct {
+	operator
+	selectedCodes
+}
+
+// Run freezes codes: they open nothing until they are unfrozen.
+func (c *codeFreeze) Run(s *session) error { return c.changeState(s, c.operator, client.Freeze) }
+
+type codeUnfreeze struct {
+	operator
+	selectedCodes
+}
+
+// Run lets frozen codes open again.
+func (c *codeUnfreeze) Run(s *session) error { return c.changeState(s, c.operator, client.Unfreeze) }
+
+type codeRedeem struct {
+	operator
+	selectedCodes
+}
+
+// Run redeems codes; of a single one it fails if it was redeemed before.
+func (c *codeRedeem) Run(s *session) error { return c.changeState(s, c.operator, client.Redeem) }
+
+type codeVoid struct {
+	operator
+	selectedCodes
+	Yes bool `help:"Yes, for ever."`
+}
+
+// Run voids codes.
+func (c *codeVoid) Run(s *session) error {
+	if !c.Yes {
+		return misused("void is for ever: say --yes as well, or freeze the codes of %d, which can be undone", c.ID)
+	}
+	return c.changeState(s, c.operator, client.Void)
+}
+
+type codeTrade struct {
+	member
+	Ticket string `arg:"" help:"The code_ticket that the page was opened with."`
+	OpenID string `name:"openid" required:"" placeholder:"OPENID" help:"Of the user who scanned, under the service account or the Mini Program."`
+}
+
+// Run trades the ticket of a scan for the code.
+func (c *codeTrade) Run(s *session) error {
+	wire, err := c.client(s)
+	if err != nil {
+		return err
+	}
+	found, err := wire.TradeTicket(s.ctx, c.OpenID, c.Ticket)
+	if err != nil {
+		return aboutCodes("trade the ticket", err)
+	}
+	return c.print(s, found, func(w io.Writer) { printBound(w, found) })
+}

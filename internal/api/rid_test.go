@@ -1,0 +1,342 @@
+package api_test
+
+import (
+	"database/sql"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// ridReply is what a call looked like.
+type ridReply struct {
+	Request struct {
+		InvokeTime   int64  `json:"invoke_time"`
+		CostInMS     int64  `json:"cost_in_ms"`
+		RequestURL   string `json:"request_url"`
+		RequestBody  string `json:"request_body"`
+		ResponseBody string `json:"response_body"`
+		ClientIP     string `json:"client_ip"`
+	}
+}
+
+// asked is what rid/get shows to an account; the call must be found.
+func asked(t *testing.T, s *servertest.Server, token, rid string) ridReply {
+	t.Helper()
+	a := s.Do("POST", ridOfCall+"?access_token="+token, fmt.Sprintf(`{"rid":%q}`, rid))
+	var reply ridReply
+	if a.JSON(t, &reply); a.Code(t) != 0 {
+		t.Fatalf("%s: %s", rid, a.Body)
+	}
+	return reply
+}
+
+// Contract: rules 3.1. Without the emulator as well, and at once: nobody waits
+// until a call is written.
+func TestACallIsFoundByItsRequestID(t *testing.T) {
+	t.Parallel()
+	for name, guarded := range map[string]bool{"with the emulator": false, "without": true} {
+		t.Run(name, func(t *testing.T) {
+			s := servertest.Start(t, servertest.Options{Seed: town, Guarded: guarded, Config: func(c *server.Config) { c.TrustedProxy = []string{"127.0.0.0/8"} }})
+			token := s.Token("shop")
+			r := s.Request("POST", publishPath+"?access_token="+token+"&x=%E6%89%AB", `{"prefix":"https://shop.example/<none>/&"}`, "X-Forwarded-For: 203.0.113.9")
+			a := s.Send(r)
+			rid := ridOf(a)
+			got := asked(t, s, token, rid).Request
+			if got.InvokeTime != servertest.Began.Unix() || got.CostInMS != 0 || got.ClientIP != "203.0.113.9" || got.ResponseBody != a.Body ||
+				got.RequestBody != `{"prefix":"https://shop.example/<none>/&"}` || got.RequestURL != "access_token=%5Bmasked%5D&x=%E6%89%AB" {
+				t.Errorf("%s: %+v", rid, got)
+			}
+			// The call that asked is in the log too, and shows no more.
+			other := s.Do("POST", ridOfCall+"?access_token="+s.Token("rival"), fmt.Sprintf(`{"rid":%q}`, rid))
+			checkText(t, other, 76003, "could not query this rid,no permission")
+			if again := asked(t, s, s.Token("rival"), ridOf(other)).Request; !strings.Contains(again.RequestBody, rid) || strings.Contains(again.ResponseBody, "shop.example") {
+				t.Errorf("what the other saw: %+v", again)
+			}
+		})
+	}
+}
+
+// A call with a secret belongs to the account that the secret proves; a wrong
+// one makes it nobody's, so that no stranger fills the log or another's counts.
+func TestWhoseCallIsIt(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: town})
+	s.Admin("PUT", "/settings", `{"token_daily_limit":2}`)
+	s.NewToken("shop")
+	s.NewToken("shop")
+	limited := fetch("client_credential", "shop", "secret-shop")(s)
+	checkText(t, limited, 45009, "reach max api daily quota limit")
+	if got := asked(t, s, s.Token("shop"), ridOf(limited)).Request; strings.Contains(got.RequestURL, "secret-shop") || !strings.Contains(got.RequestURL, "appid=shop") {
+		t.Errorf("%+v", got)
+	}
+	wrong := fetch("client_credential", "shop", "wrong-secret")(s)
+	checkText(t, as("shop", ridOfCall, fmt.Sprintf(`{"rid":%q}`, ridOf(wrong)))(s), 76001, "rid not found")
+	unknown := post("/cgi-bin/nothing?access_token="+s.Token("shop"), "{}")(s)
+	checkText(t, as("shop", ridOfCall, fmt.Sprintf(`{"rid":%q}`, ridOf(unknown)))(s), 76001, "rid not found")
+}
+
+// A platform asks for its own calls with its own token, and for those that it
+// made for an account with the account's.
+func TestCallsOfAPlatform(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: agency})
+	platform := s.ComponentToken("isv")
+	shop, _ := s.AuthorizerToken(platform, "isv", "shop")
+	own := s.Component(platform, "api_query_auth", `{"component_appid":"isv","authorization_code":"x"}`)
+	behalf := s.Do("POST", publishPath+"?access_token="+shop, `{"prefix":"https://shop.example/none/"}`)
+	for _, c := range []struct {
+		name, token, rid string
+		want             int
+	}{
+		{"its own by its token", platform, ridOf(own), 0},
+		{"its own by the account's", shop, ridOf(own), 76003},
+		{"the account's by the account's", shop, ridOf(behalf), 0},
+		{"the account's by the account itself", s.Token("shop"), ridOf(behalf), 0},
+		{"the account's by the platform's", platform, ridOf(behalf), 76003},
+	} {
+		for _, name := range []string{"access_token", "component_access_token"} {
+			if name == "component_access_token" && c.token != platform {
+				continue
+			}
+			if a := s.Do("POST", ridOfCall+"?"+name+"="+c.token, fmt.Sprintf(`{"rid":%q}`, c.rid)); a.Code(t) != c.want {
+				t.Errorf("%s: %s, want %d", c.name, a.Body, c.want)
+			}
+		}
+	}
+	// Its quotas are those of its own interfaces, an account's of the account's.
+	for _, c := range []struct {
+		name, token, path string
+		want              int
+	}{
+		{"a platform, its own", platform, family + "api_query_auth", 0},
+		{"a platform, of accounts", platform, getPath, 76022},
+		{"a platform, of both", platform, ridOfCall, 0},
+		{"a platform for an account", shop, getPath, 0},
+		{"a platform for an account, the platform's", shop, family + "api_query_auth", 76022},
+	} {
+		if a := s.Do("POST", quotaOf+"?access_token="+c.token, fmt.Sprintf(`{"cgi_path":%q}`, c.path)); a.Code(t) != c.want {
+			t.Errorf("%s: %s, want %d", c.name, a.Body, c.want)
+		}
+	}
+	for path, token := range map[string]string{"/cgi-bin/get_api_domain_ip?component_access_token=": platform, "/cgi-bin/get_api_domain_ip?access_token=": shop, "/cgi-bin/getcallbackip?access_token=": platform} {
+		if a := s.Do("GET", path+token, ""); a.Body != `{"ip_list":["127.0.0.1"]}` {
+			t.Errorf("%s: %s", path, a.Body)
+		}
+	}
+	// A clear for an account uses the account's ten, whoever makes it.
+	clearFor := func(appid string) servertest.Answer {
+		return s.Do("POST", "/cgi-bin/component/clear_quota/v2", fmt.Sprintf(`{"appid":%q,"component_appid":"isv","appsecret":"secret-isv"}`, appid))
+	}
+	for range 5 {
+		if a := clearFor("shop"); a.Code(t) != 0 {
+			t.Fatalf("for shop: %s", a.Body)
+		}
+		if a := s.Do("POST", clearQuota+"?access_token="+shop, `{"appid":"shop"}`); a.Code(t) != 0 {
+			t.Fatalf("as shop: %s", a.Body)
+		}
+	}
+	for name, a := range map[string]servertest.Answer{
+		"for shop": clearFor("shop"), "as shop, by the platform": s.Do("POST", clearQuota+"?access_token="+shop, `{"appid":"shop"}`), "as shop": as("shop", clearQuota, `{"appid":"shop"}`)(s),
+	} {
+		if a.Code(t) != 48006 {
+			t.Errorf("the eleventh, %s: %s", name, a.Body)
+		}
+	}
+	for name, a := range map[string]servertest.Answer{
+		"for another account": clearFor("svc"), "for itself": clearFor(""), "for itself by token": s.Do("POST", clearQuota+"?access_token="+platform, `{"appid":"isv"}`),
+	} {
+		if a.Code(t) != 0 {
+			t.Errorf("%s: %s", name, a.Body)
+		}
+	}
+	if a := clearFor("rival"); a.Code(t) != 40013 {
+		t.Errorf("for one that did not authorise it: %s", a.Body)
+	}
+}
+
+// The log keeps as many calls as the setting says, the latest.
+func TestTheLogIsBounded(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	s := servertest.Start(t, servertest.Options{Seed: town, Data: folder})
+	s.Admin("PUT", "/settings", `{"rid_log_rows":10}`)
+	var rids []string
+	for range 25 {
+		rids = append(rids, ridOf(as("shop", publishPath, prefix("https://shop.example/none/"))(s)))
+	}
+	s.Stop()
+	s = servertest.Start(t, servertest.Options{Seed: town, Data: folder})
+	s.Token("shop") // is in the log as well, but not written yet
+	for i, rid := range rids {
+		want := 0
+		if i < 15 {
+			want = 76001
+		}
+		if a := as("shop", ridOfCall, fmt.Sprintf(`{"rid":%q}`, rid))(s); a.Code(t) != want {
+			t.Errorf("call %d: %s, want %d", i+1, a.Body, want)
+		}
+	}
+	// 0 is no log at all; what was there stays until it is too old.
+	s.Admin("PUT", "/settings", `{"rid_log_rows":0}`)
+	rid := ridOf(as("shop", publishPath, prefix("https://shop.example/none/"))(s))
+	checkText(t, as("shop", ridOfCall, fmt.Sprintf(`{"rid":%q}`, rid))(s), 76001, "rid not found")
+}
+
+// Nothing in the stored log lets anybody in: every call that carries or
+// answers something secret is made, and the database is searched for all of it.
+func TestNothingThatLetsAnybodyInIsStored(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	s := servertest.Start(t, servertest.Options{Seed: agency, Data: folder, Undeclared: true})
+	secrets := []string{"secret-shop", "secret-svc", "secret-isv"}
+	hide := func(list ...string) {
+		for _, text := range list {
+			if len(text) < 9 {
+				t.Fatalf("%q is no secret", text)
+			}
+			secrets = append(secrets, text)
+			s.Hide(text)
+		}
+	}
+	hide(s.Token("shop"), s.Token("svc"))
+	stable := tokenOf(t, s.Do("POST", stablePath, `{"grant_type":"client_credential","appid":"shop","secret":"secret-shop","force_refresh":true}`))
+	hide(stable)
+	s.Do("POST", "/cgi-bin/clear_quota/v2?appid=shop&appsecret=secret-shop", "")
+	s.Do("POST", "/cgi-bin/clear_quota/v2", `{"appid":"shop","appsecret":"secret-shop"}`)
+	ticket := s.Ticket("isv")
+	platform := s.ComponentToken("isv")
+	hide(ticket, platform)
+	s.Do("POST", family+"api_start_push_ticket", `{"component_appid":"isv","component_secret":"secret-isv"}`)
+	s.Do("POST", "/cgi-bin/component/clear_quota/v2", `{"component_appid":"isv","appsecret":"secret-isv"}`)
+	pre := s.PreAuthCode(platform, "isv")
+	hide(pre)
+	code := s.Authorize(platform, "isv", "shop", "[18,33]")
+	hide(code)
+	var granted struct {
+		Info struct {
+			Access  string `json:"authorizer_access_token"`
+			Refresh string `json:"authorizer_refresh_token"`
+		} `json:"authorization_info"`
+	}
+	a := s.Component(platform, "api_query_auth", fmt.Sprintf(`{"component_appid":"isv","authorization_code":%q}`, code))
+	a.JSON(t, &granted)
+	if granted.Info.Access == "" {
+		t.Fatalf("no authorisation: %s", a.Body)
+	}
+	hide(granted.Info.Access, granted.Info.Refresh)
+	refreshed := s.Component(platform, "api_authorizer_token", fmt.Sprintf(`{"component_appid":"isv","authorizer_appid":"shop","authorizer_refresh_token":%q}`, granted.Info.Refresh))
+	var fresh struct {
+		Access string `json:"authorizer_access_token"`
+	}
+	refreshed.JSON(t, &fresh)
+	hide(fresh.Access)
+	s.Do("POST", getPath+"?access_token="+fresh.Access, "{}")
+
+	id := applied(t, s, "svc", "one", 10_000)
+	buffer := works(t, s, "svc", "applycodedownload", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":9999}`, id)).Buffer
+	hide(buffer[:40])
+	works(t, s, "svc", "codeactive", binding(id, 0, 9999))
+	text, original := printed(t, s, id, 7)
+	hide(text, original)
+	works(t, s, "svc", "codeactivequery", fmt.Sprintf(`{"code_url":%s}`, quoted(text)))
+	works(t, s, "svc", "codeactivequery", fmt.Sprintf(`{"code":%q}`, original))
+	works(t, s, "svc", "codeactivequery", fmt.Sprintf(`{"application_id":%d,"code_index":7}`, id))
+	scanTicket := ticketOf(t, s, "u", text)
+	hide(scanTicket)
+	works(t, s, "svc", "tickettocode", trade(openid(t, s, "u", "shop"), scanTicket))
+	js := login(t, s, "u", "shop")
+	hide(js)
+	session := s.Do("GET", sessionPath+"?grant_type=authorization_code&appid=shop&secret=secret-shop&js_code="+js, "")
+	hide(tellOf(t, session).SessionKey)
+
+	// In bodies that are no JSON, or have it where nobody reads it.
+	token := s.Token("shop")
+	for _, body := range []string{
+		`{'secret':'hush-hush-1'}`, `{"secret":"hush-hush-1`, `{"secret":["hush-hush-1"]}`, `{"a":[{"AppSecret":{"b":"hush-hush-1"}}]}`,
+		`secret=hush-hush-1&a=b`, `{"my_new_token":"hush-hush-1"}`, `{"\u0073ecret":"hush-hush-1"}`, "{\"secret\":\"hush-hush-1\"}\x00\xff",
+	} {
+		s.Do("POST", getPath+"?access_token="+token+"&secret=hush-hush-1", body)
+	}
+	hide("hush-hush-1")
+	s.Stop()
+
+	db, err := sql.Open("sqlite", filepath.Join(folder, "qrjump.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	rows, err := db.QueryContext(t.Context(), `SELECT rid, account, path, query, request, response, client_ip FROM calls`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	paths := map[string]int{}
+	for rows.Next() {
+		column := make([]string, 7)
+		if err := rows.Scan(&column[0], &column[1], &column[2], &column[3], &column[4], &column[5], &column[6]); err != nil {
+			t.Fatal(err)
+		}
+		paths[column[2]]++
+		row := strings.Join(column, "\n")
+		for _, secret := range secrets {
+			if strings.Contains(row, secret) {
+				t.Errorf("%q is in the log of calls:\n%s", secret, row)
+			}
+		}
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{
+		tokenPath, stablePath, clearBySecret, "/cgi-bin/component/clear_quota/v2", sessionPath, getPath, tradePath, codeFamily + "codeactivequery", codeFamily + "applycodedownload",
+		family + "api_start_push_ticket", family + "api_component_token", family + "api_create_preauthcode", family + "api_query_auth", family + "api_authorizer_token",
+	} {
+		if paths[path] == 0 {
+			t.Errorf("no call of %s is in the log: %v", path, paths)
+		}
+	}
+	// Nor in the file behind it, whatever table it is in: what is only compared
+	// is hashed, what is used again is sealed.
+	raw, err := os.ReadFile(filepath.Join(folder, "qrjump.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range secrets {
+		if strings.Contains(string(raw), secret) {
+			t.Errorf("%q is in the database", secret)
+		}
+	}
+}
+
+// The log follows the clock: what is older than seven days is not only not
+// found, it is gone.
+func TestOldCallsAreRemoved(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	s := servertest.Start(t, servertest.Options{Seed: town, Data: folder})
+	as("shop", getPath, "{}")(s)
+	s.Advance(7*24*time.Hour + time.Second)
+	as("shop", getPath, "{}")(s) // 42001: it is no call of shop's, but of nobody
+	s.NewToken("shop")
+	as("shop", getPath, "{}")(s)
+	s.Stop()
+	db, err := sql.Open("sqlite", filepath.Join(folder, "qrjump.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var all, old int
+	if err := db.QueryRowContext(t.Context(), `SELECT COUNT(*), COALESCE(SUM(CASE WHEN at < $1 THEN 1 ELSE 0 END), 0) FROM calls`,
+		servertest.Began.Add(time.Hour).UnixMilli()).Scan(&all, &old); err != nil {
+		t.Fatal(err)
+	}
+	if all != 2 || old != 0 {
+		t.Errorf("%d calls are in the log, %d of them too old; want the two of today", all, old)
+	}
+}

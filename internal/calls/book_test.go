@@ -1,0 +1,373 @@
+package calls_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/calls"
+	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/settings"
+)
+
+// memory is a store that keeps what it is given and can be told to fail or to
+// hang; the real ones have their tests in package store.
+type memory struct {
+	mu     sync.Mutex
+	counts map[string]int
+	calls  []calls.Call
+	writes int
+	broken error
+	hang   chan struct{} // closed = no more
+	wrote  chan struct{} // told of every write, unless nil
+}
+
+func (m *memory) UpdateCalls(ctx context.Context, f func(calls.Tx) error) error {
+	if m.hang != nil {
+		select {
+		case <-m.hang:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.broken != nil {
+		return m.broken
+	}
+	m.writes++
+	err := f(m)
+	if m.wrote != nil {
+		m.wrote <- struct{}{}
+	}
+	return err
+}
+
+func (m *memory) ViewCalls(_ context.Context, f func(calls.Tx) error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return f(m)
+}
+
+func (m *memory) at(appid, what string, day int64) string { return fmt.Sprint(appid, what, day) }
+
+func (m *memory) Count(_ context.Context, appid, what string, day int64) (int, error) {
+	return m.counts[m.at(appid, what, day)], nil
+}
+
+func (m *memory) AddCounts(_ context.Context, appid, what string, day int64, n int) (int, error) {
+	m.counts[m.at(appid, what, day)] += n
+	return m.counts[m.at(appid, what, day)], nil
+}
+
+func (m *memory) ClearCount(_ context.Context, appid, what string, day int64) error {
+	delete(m.counts, m.at(appid, what, day))
+	return nil
+}
+
+func (m *memory) ForgetCounts(context.Context, int64) error { return nil }
+
+func (m *memory) Call(_ context.Context, rid string) (calls.Call, error) {
+	for _, c := range m.calls {
+		if c.RID == rid {
+			return c, nil
+		}
+	}
+	return calls.Call{}, calls.ErrNoCall
+}
+
+func (m *memory) AddCalls(_ context.Context, list []calls.Call) (int64, error) {
+	m.calls = append(m.calls, list...)
+	return int64(len(m.calls)), nil
+}
+
+func (m *memory) ForgetCalls(context.Context, int64, string, int) error { return nil }
+
+var now = time.Date(2026, 1, 15, 10, 0, 0, 0, time.FixedZone("", 8*3600))
+
+func newBook() (*calls.Book, *memory) {
+	m := &memory{counts: map[string]int{}}
+	return &calls.Book{Store: m, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return now }, Log: slog.New(slog.DiscardHandler), Interfaces: []string{"/a", "/b"}}, m
+}
+
+func rid(n int) string { return fmt.Sprintf("%08x-%08x-00000000", now.Unix(), n) }
+
+func record(b *calls.Book, from, to int) {
+	for n := from; n < to; n++ {
+		b.Record(calls.Call{RID: rid(n), Account: "wxa"})
+	}
+}
+
+func used(t *testing.T, b *calls.Book, path string) int {
+	t.Helper()
+	q, err := b.Quota(t.Context(), "wxa", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q.Used
+}
+
+func TestACountCostsNoWrite(t *testing.T) {
+	b, m := newBook()
+	for range 1000 {
+		if err := b.Spend(t.Context(), "wxa", "/a"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	record(b, 0, 500)
+	if m.writes != 0 {
+		t.Errorf("%d writes", m.writes)
+	}
+	if got := used(t, b, "/a"); got != 1000 {
+		t.Errorf("%d are counted before they are written", got)
+	}
+	if err := b.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if m.writes != 2 || len(m.calls) != 500 {
+		t.Errorf("%d writes, %d calls in the log; want one for the counts and one for the log", m.writes, len(m.calls))
+	}
+	if err := b.Flush(t.Context()); err != nil || m.writes != 2 {
+		t.Errorf("with nothing to write: %d writes, %v", m.writes-2, err)
+	}
+	if got := used(t, b, "/a"); got != 1000 {
+		t.Errorf("%d are counted after they were written", got)
+	}
+}
+
+// A store that fails costs no count, and the log waits for it.
+func TestAWriteThatFails(t *testing.T) {
+	b, m := newBook()
+	spend := func(n int) {
+		for range n {
+			if err := b.Spend(t.Context(), "wxa", "/a"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	m.broken = errors.New("the disk is full")
+	spend(5)
+	record(b, 0, 5)
+	if err := b.Flush(t.Context()); !errors.Is(err, m.broken) {
+		t.Errorf("a flush that fails says %v", err)
+	}
+	spend(5)
+	record(b, 5, 10)
+	if got := used(t, b, "/a"); got != 10 {
+		t.Errorf("%d are counted while nothing can be written", got)
+	}
+	if c, err := b.Find(t.Context(), "wxa", rid(3)); err != nil || c.RID != rid(3) {
+		t.Errorf("a call that waits: %+v, %v", c, err)
+	}
+	m.broken = nil
+	if err := b.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := used(t, b, "/a"); got != 10 || len(m.calls) != 10 || b.Waiting() != 0 || b.Dropped() != 0 {
+		t.Errorf("afterwards %d counted, %d in the log, %d waiting, %d dropped", got, len(m.calls), b.Waiting(), b.Dropped())
+	}
+}
+
+// When the store is slower than the calls, the oldest that wait are dropped and
+// counted; who records never waits, not even for a store that hangs.
+func TestTheOldestWaitingAreDropped(t *testing.T) {
+	const room = 10_000
+	b, m := newBook()
+	m.hang = make(chan struct{})
+	done := make(chan error)
+	record(b, 0, 10)
+	go func() { done <- b.Flush(context.Background()) }()
+	record(b, 10, room+25)
+	if b.Waiting() != room || b.Dropped() != 25 {
+		t.Errorf("%d wait, %d were dropped", b.Waiting(), b.Dropped())
+	}
+	close(m.hang)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// Those that were being written when they were dropped from the queue may be there.
+	have := map[string]bool{}
+	for _, c := range m.calls {
+		if have[c.RID] {
+			t.Errorf("%s is written twice", c.RID)
+		}
+		have[c.RID] = true
+	}
+	for n := 25; n < room+25; n++ {
+		if !have[rid(n)] {
+			t.Fatalf("call %d is lost", n)
+		}
+	}
+	if b.Waiting() != 0 {
+		t.Errorf("%d still wait", b.Waiting())
+	}
+}
+
+// The day's limit is exact however many calls come at once and however the
+// writes fall between them.
+func TestTheLimitOfTheDayIsExact(t *testing.T) {
+	b, _ := newBook()
+	s := settings.Defaults()
+	s.DailyLimits = settings.Limits{"/a": 777}
+	b.Settings.Set(s)
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	let := 0
+	for i := range 32 {
+		all.Go(func() {
+			for n := range 50 {
+				err := b.Spend(context.Background(), "wxa", "/a")
+				switch {
+				case err == nil:
+					mu.Lock()
+					let++
+					mu.Unlock()
+				case !errors.Is(err, errcode.DailyLimit):
+					t.Error(err)
+				}
+				if n%16 == i%16 {
+					if err := b.Flush(context.Background()); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	all.Wait()
+	if let != 777 || used(t, b, "/a") != 777 {
+		t.Errorf("%d were let through, %d are counted", let, used(t, b, "/a"))
+	}
+}
+
+// Counts under a clear: nothing that came before it comes back with the next
+// write, and each call after it counts.
+func TestNothingComesBackAfterAClear(t *testing.T) {
+	b, m := newBook()
+	for range 3 {
+		for _, path := range []string{"/a", "/b"} {
+			if err := b.Spend(t.Context(), "wxa", path); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if used(t, b, "/b")%2 == 0 {
+			if err := b.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := b.Clear(t.Context(), "wxa", "/a"); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Spend(t.Context(), "wxa", "/a"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if a, other := used(t, b, "/a"), used(t, b, "/b"); a != 1 || other != 3 {
+			t.Errorf("after the clear of one %d and %d", a, other)
+		}
+		if err := b.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Reset(func() error { m.counts, m.calls = map[string]int{}, nil; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if used(t, b, "/a") != 0 || used(t, b, "/b") != 0 {
+		t.Error("a reset left something")
+	}
+}
+
+// Run writes within the window, and when it ends what is left is for Flush.
+func TestRunWritesWithinTheWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, m := newBook()
+		m.wrote = make(chan struct{})
+		ctx, stop := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		go func() { b.Run(ctx); close(done) }()
+		for n := range 3 {
+			began := time.Now()
+			record(b, n, n+1)
+			<-m.wrote
+			if waited := time.Since(began); waited > calls.Window {
+				t.Errorf("a call was written after %s", waited)
+			}
+		}
+		// Much at once does not wait for the window.
+		began := time.Now()
+		record(b, 3, 2000)
+		<-m.wrote
+		if waited := time.Since(began); waited != 0 {
+			t.Errorf("many calls were written after %s", waited)
+		}
+		<-m.wrote
+		synctest.Wait()
+		m.wrote = nil
+		stop()
+		<-done
+		record(b, 2000, 2001)
+		if err := b.Flush(context.Background()); err != nil || len(m.calls) != 2001 {
+			t.Errorf("%d calls in the log, %v", len(m.calls), err)
+		}
+	})
+}
+
+// What a database refuses must not keep the other calls from the log.
+func TestATextThatNoDatabaseTakes(t *testing.T) {
+	b, m := newBook()
+	b.Record(calls.Call{RID: rid(1), Request: "a\x00b\xff", Response: string(make([]byte, 2*calls.MaxText)), Query: "\xed\xa0\x80"})
+	if err := b.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c := m.calls[0]
+	if c.Request != "a\uFFFDb\uFFFD" || len(c.Response) > 4*calls.MaxText || c.Query != "\uFFFD" {
+		t.Errorf("%.80q %.80q %q", c.Request, c.Response, c.Query)
+	}
+}
+
+// Contract: rules 3.1: seven days by the second in the request id.
+func TestTheSevenDaysOfARequestID(t *testing.T) {
+	b, _ := newBook()
+	at := now
+	b.Now = func() time.Time { return at }
+	record(b, 1, 2)
+	for _, c := range []struct {
+		since time.Duration
+		want  error
+	}{
+		{0, nil}, {calls.Kept - time.Second, nil}, {calls.Kept, nil}, {calls.Kept + 1, errcode.RIDTooOld}, {calls.Kept + time.Second, errcode.RIDTooOld}, {-time.Hour, nil},
+	} {
+		at = now.Add(c.since)
+		if _, err := b.Find(t.Context(), "wxa", rid(1)); !errors.Is(err, c.want) {
+			t.Errorf("after %s: %v, want %v", c.since, err, c.want)
+		}
+	}
+}
+
+func BenchmarkSpend(b *testing.B) {
+	book, _ := newBook()
+	s := settings.Defaults()
+	s.DailyLimits = settings.Limits{"/a": 1_000_000_000}
+	book.Settings.Set(s)
+	for b.Loop() {
+		if err := book.Spend(b.Context(), "wxa", "/a"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkRecord(b *testing.B) {
+	book, _ := newBook()
+	c := calls.Call{RID: rid(1), Account: "wxa", Path: "/cgi-bin/wxopen/qrcodejumpadd", Query: "access_token=%5Bmasked%5D", Request: `{"prefix":"https://shop.example/t/"}`, Response: `{"errcode":0,"errmsg":"ok"}`}
+	for b.Loop() {
+		book.Record(c)
+	}
+}
