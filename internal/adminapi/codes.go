@@ -154,6 +154,29 @@ func (a *Admin) registerCodes(api huma.API) {
 		return &answer[batch]{a.showBatch(b)}, nil
 	})
 
+	type eventList struct {
+		Events []codeEvent `json:"events"`
+	}
+	huma.Register(api, operation(http.MethodGet, "/batches/{application_id}/events", "listCodeEvents", "What happened to codes of a batch, oldest first; from after now is scheduled"), func(ctx context.Context, in *struct {
+		BatchPath
+		After int64 `query:"after" minimum:"0" doc:"only events after this seq"`
+		Limit int   `query:"limit" default:"100" minimum:"1" maximum:"1000"`
+	}) (*answer[eventList], error) {
+		if _, ok := a.Codes.Memory.Batch(in.ID); !ok {
+			return nil, a.problem(ctx, codes.ErrNoBatch)
+		}
+		shown := eventList{Events: []codeEvent{}}
+		for e, err := range a.Codes.Store.Events(ctx, in.ID, in.After) {
+			if err != nil {
+				return nil, a.problem(ctx, err)
+			}
+			if shown.Events = append(shown.Events, showEvent(e)); len(shown.Events) == in.Limit {
+				break
+			}
+		}
+		return &answer[eventList]{shown}, nil
+	})
+
 	type changeDone struct {
 		Codes   int64  `json:"codes" doc:"how many codes were named"`
 		Warning string `json:"warning,omitempty"`

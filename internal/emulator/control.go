@@ -156,9 +156,12 @@ func (c *Control[Call]) registerFaults(api huma.API) {
 		return &answer[faultView]{viewFault(added)}, nil
 	})
 	huma.Register(api, operation(http.MethodDelete, "/faults", "clearFaults", "Drop every fault, or the one with an id"), func(_ context.Context, in *struct {
-		ID int `query:"id" minimum:"0" doc:"left out: all"`
+		ID   int    `query:"id" minimum:"0" doc:"left out: all"`
+		Seed uint64 `query:"seed" doc:"begins another sequence of chances; left out: the same again"`
 	}) (*answer[faultList], error) {
-		if in.ID == 0 {
+		if in.Seed != 0 {
+			c.Plan.Reseed(in.Seed)
+		} else if in.ID == 0 {
 			c.Plan.Clear()
 		} else if !c.Plan.Remove(in.ID) {
 			return nil, huma.Error404NotFound("there is no fault with this id")

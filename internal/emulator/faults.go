@@ -54,6 +54,14 @@ func (p *Plan) Clear() {
 	p.random = rand.New(rand.NewPCG(p.seed, 0))
 }
 
+// Reseed drops every fault and begins another sequence of chances.
+func (p *Plan) Reseed(seed uint64) {
+	p.mu.Lock()
+	p.seed = seed
+	p.mu.Unlock()
+	p.Clear()
+}
+
 // Add puts a fault in force and returns it with its id.
 func (p *Plan) Add(f Fault) (Fault, error) {
 	switch {

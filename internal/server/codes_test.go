@@ -397,6 +397,20 @@ func TestStatesOfCodes(t *testing.T) {
 	if w.Admin("GET", fmt.Sprintf("/batches/%d", id), "").JSON(t, &batch); batch.Frozen != 19 || batch.Void != 2 {
 		t.Errorf("%+v", batch)
 	}
+	var events struct {
+		Events []struct {
+			Seq int64
+			Did string
+		}
+	}
+	w.Admin("GET", fmt.Sprintf("/batches/%d/events?limit=2", id), "").JSON(t, &events)
+	if len(events.Events) != 2 || events.Events[0].Did != "activate" || events.Events[1].Did != "freeze" {
+		t.Errorf("what happened first: %+v", events)
+	}
+	w.Admin("GET", fmt.Sprintf("/batches/%d/events?after=%d", id, events.Events[1].Seq), "").JSON(t, &events)
+	if n := len(events.Events); n != 5 || events.Events[n-1].Did != "unfreeze" {
+		t.Errorf("what happened since: %+v", events)
+	}
 	for _, c := range []struct {
 		body   string
 		status int
