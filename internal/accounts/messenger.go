@@ -9,12 +9,8 @@ import (
 	"log/slog"
 	"net/url"
 	"strconv"
-	"sync"
 	"time"
 )
-
-// maxSenders is how many accounts are sent to at once.
-const maxSenders = 64
 
 // Messenger sends accounts the events that wait for them. It keeps nothing
 // that a restart could lose.
@@ -26,73 +22,30 @@ type Messenger struct {
 	RealNow func() time.Time
 	Log     *slog.Logger
 
-	wake chan struct{}
-	mu   sync.Mutex
-	busy map[string]bool
-	wait sync.WaitGroup
+	courier *courier
 }
 
 // NewMessenger returns a messenger for a directory, which wakes it.
 func NewMessenger(d *Directory, log *slog.Logger, realNow func() time.Time, send func(context.Context, string, []byte) error) *Messenger {
-	m := &Messenger{Directory: d, Send: send, RealNow: realNow, Log: log, wake: make(chan struct{}, 1), busy: map[string]bool{}}
-	d.Queued = func() {
-		select {
-		case m.wake <- struct{}{}:
-		default: // it is awake
-		}
-	}
+	m := &Messenger{Directory: d, Send: send, RealNow: realNow, Log: log, courier: newCourier()}
+	d.Queued = m.courier.wake
 	return m
 }
 
 // Run sends until ctx ends, and returns when nothing is on its way any more.
-// When an event is due is asked of the server's clock, every interval of real
-// time.
 func (m *Messenger) Run(ctx context.Context, interval time.Duration) {
-	defer m.wait.Wait()
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for {
-		m.round(ctx)
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		case <-m.wake:
-		}
-	}
+	m.courier.run(ctx, interval, m.round)
 }
 
-// round starts to send to every account that has events due: one at a time to
-// each, in their order, so that a slow receiver holds up no other.
+// round starts to send to every account that has events due.
 func (m *Messenger) round(ctx context.Context) {
 	due, err := m.Directory.MessagesDue(ctx, 1000)
 	if err != nil && ctx.Err() == nil {
 		m.Log.ErrorContext(ctx, "events for accounts could not be read", "error", err)
 	}
 	for _, account := range due {
-		if !m.take(account) {
-			continue
-		}
-		m.wait.Go(func() {
-			again := m.deliver(ctx, account)
-			m.mu.Lock()
-			delete(m.busy, account)
-			m.mu.Unlock()
-			if again {
-				m.Directory.Queued()
-			}
-		})
+		m.courier.start(account, func() bool { return m.deliver(ctx, account) })
 	}
-}
-
-func (m *Messenger) take(account string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.busy[account] || len(m.busy) >= maxSenders {
-		return false
-	}
-	m.busy[account] = true
-	return true
 }
 
 // deliver sends what is due to an account until something fails, and reports

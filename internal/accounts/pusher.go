@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -20,10 +19,7 @@ type Pusher struct {
 	RealNow func() time.Time
 	Log     *slog.Logger
 
-	wake chan struct{}
-	mu   sync.Mutex
-	busy map[string]bool
-	wait sync.WaitGroup
+	courier *courier
 }
 
 // maxAnswer is how much of an answer is kept, in bytes.
@@ -31,32 +27,14 @@ const maxAnswer = 512
 
 // NewPusher returns a pusher for a directory, which wakes it.
 func NewPusher(d *Directory, log *slog.Logger, realNow func() time.Time, send func(context.Context, string, []byte) (int, []byte, error)) *Pusher {
-	p := &Pusher{Directory: d, Send: send, RealNow: realNow, Log: log, wake: make(chan struct{}, 1), busy: map[string]bool{}}
-	d.Wake = func() {
-		select {
-		case p.wake <- struct{}{}:
-		default: // it is awake
-		}
-	}
+	p := &Pusher{Directory: d, Send: send, RealNow: realNow, Log: log, courier: newCourier()}
+	d.Wake = p.courier.wake
 	return p
 }
 
 // Run sends until ctx ends, and returns when nothing is on its way any more.
-// What is due is asked of the server's clock, which may jump; it is looked at
-// every interval of real time.
 func (p *Pusher) Run(ctx context.Context, interval time.Duration) {
-	defer p.wait.Wait()
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for {
-		p.round(ctx)
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		case <-p.wake:
-		}
-	}
+	p.courier.run(ctx, interval, p.round)
 }
 
 // round makes the tickets that are due and starts to send what waits.
@@ -73,24 +51,7 @@ func (p *Pusher) round(ctx context.Context) {
 		p.Log.ErrorContext(ctx, "pushes could not be read", "error", err)
 	}
 	for _, component := range due {
-		// One at a time to each platform, so that it reads things in their order
-		// and a slow one holds up no other.
-		p.mu.Lock()
-		if started := p.busy[component] || len(p.busy) >= 64; started {
-			p.mu.Unlock()
-			continue
-		}
-		p.busy[component] = true
-		p.mu.Unlock()
-		p.wait.Go(func() {
-			more := p.deliver(ctx, component)
-			p.mu.Lock()
-			delete(p.busy, component)
-			p.mu.Unlock()
-			if more {
-				p.Directory.wakePusher()
-			}
-		})
+		p.courier.start(component, func() bool { return p.deliver(ctx, component) })
 	}
 }
 
