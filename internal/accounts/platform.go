@@ -14,14 +14,18 @@ func (d *Directory) PutComponent(ctx context.Context, c Component, secret, messa
 	if err := c.Validate(aesKey); err != nil {
 		return err
 	}
-	accounts := []string{}
-	for _, g := range c.Grants {
-		accounts = append(accounts, g.AppID)
-	}
-	slices.Sort(accounts)
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		before, err := grantedTo(ctx, tx, c)
+		if err != nil {
+			return err
+		}
+		accounts := slices.Clone(before)
+		for _, g := range c.Grants {
+			accounts = append(accounts, g.AppID)
+		}
+		slices.Sort(accounts)
 		// Accounts before platforms, as lockGrants does.
-		for _, appid := range append(accounts, c.AppID) {
+		for _, appid := range append(slices.Compact(accounts), c.AppID) {
 			if err := tx.LockAccount(ctx, appid); err != nil {
 				return err
 			}
@@ -56,6 +60,15 @@ func (d *Directory) PutComponent(ctx context.Context, c Component, secret, messa
 		if c.Grants == nil {
 			return tx.PutComponentAlone(ctx, sealed)
 		}
+		// What is not granted any more ends at once, and is told.
+		for _, appid := range before {
+			if slices.ContainsFunc(c.Grants, func(g Grant) bool { return g.AppID == appid }) {
+				continue
+			}
+			if err := d.withdraw(ctx, tx, c.AppID, appid, now); err != nil {
+				return err
+			}
+		}
 		sealed.Grants = nil
 		for _, g := range c.Grants {
 			g, err := d.plantGrant(ctx, tx, c.AppID, g, now)
@@ -70,6 +83,23 @@ func (d *Directory) PutComponent(ctx context.Context, c Component, secret, messa
 		d.wakePusher()
 	}
 	return err
+}
+
+// grantedTo lists the accounts whose grants a new list of grants may end; none
+// where the list says nothing of grants or the platform is new.
+func grantedTo(ctx context.Context, tx Tx, c Component) ([]string, error) {
+	if c.Grants == nil {
+		return nil, nil
+	}
+	old, err := tx.Component(ctx, c.AppID)
+	if errors.Is(err, ErrNoComponent) {
+		return nil, nil
+	}
+	var appids []string
+	for _, g := range old.Grants {
+		appids = append(appids, g.AppID)
+	}
+	return appids, err
 }
 
 // plantGrant is a grant as an operator gives it.

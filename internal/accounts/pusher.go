@@ -88,6 +88,11 @@ func (p *Pusher) claim(ctx context.Context, component string) (push Push, sealed
 		}
 		text, err := d.openPush(push)
 		if err != nil {
+			// It would stand before all others for ever.
+			p.Log.ErrorContext(ctx, "a push cannot be opened any more and is given up", "component", component, "error", err)
+			was := push.NextAt
+			push.NextAt, push.Sealed, push.Fault = time.Time{}, "", "it cannot be opened any more"
+			_, err = tx.SavePush(ctx, push, was)
 			return err
 		}
 		token, err := d.Key.Open("components/message_token/"+component, c.MessageToken)

@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -32,9 +33,9 @@ type componentInput struct {
 	Secret         string   `json:"secret,omitempty" doc:"left out: the stored one stays"`
 	MessageToken   string   `json:"message_token,omitempty" doc:"left out: the stored one stays"`
 	EncodingAESKey string   `json:"encoding_aes_key,omitempty" doc:"43 characters; left out: the stored one stays"`
-	EventURL       string   `json:"event_url,omitempty"`
-	IPAllowlist    []string `json:"ip_allowlist,omitempty"`
-	RedirectHosts  []string `json:"redirect_hosts,omitempty"`
+	EventURL       *string  `json:"event_url,omitempty" doc:"left out: the stored one stays"`
+	IPAllowlist    []string `json:"ip_allowlist,omitempty" doc:"left out: the stored one stays; []: any address"`
+	RedirectHosts  []string `json:"redirect_hosts,omitempty" doc:"left out: the stored one stays"`
 }
 
 // push is one message to a platform, without its secrets.
@@ -119,7 +120,21 @@ func (a *Admin) registerComponents(api huma.API) {
 		Body componentInput
 	}) (*answer[component], error) {
 		b := in.Body
-		one := accounts.Component{AppID: in.Component, EventURL: b.EventURL, IPAllowlist: b.IPAllowlist, RedirectHosts: b.RedirectHosts}
+		one, err := a.Accounts.GetComponent(ctx, in.Component)
+		if err != nil && !errors.Is(err, accounts.ErrNoComponent) {
+			return nil, a.problem(ctx, err)
+		}
+		one = accounts.Component{AppID: in.Component, EventURL: one.EventURL, IPAllowlist: one.IPAllowlist, RedirectHosts: one.RedirectHosts}
+		if b.EventURL != nil {
+			one.EventURL = *b.EventURL
+		}
+		// An empty list is said, an absent one is not.
+		if b.IPAllowlist != nil {
+			one.IPAllowlist = b.IPAllowlist
+		}
+		if b.RedirectHosts != nil {
+			one.RedirectHosts = b.RedirectHosts
+		}
 		if err := a.Accounts.PutComponent(ctx, one, b.Secret, b.MessageToken, b.EncodingAESKey); err != nil {
 			return nil, a.problem(ctx, err)
 		}

@@ -187,7 +187,9 @@ func (p *Page) read(ctx context.Context, q url.Values) (request, error) {
 		asked.kinds = official
 	case "2":
 		asked.kinds = []accounts.Kind{accounts.MiniProgram}
-	case "", "3", "6":
+	// Choice: what 4, 5 and 8 tell apart on the platform is not documented; all
+	// of them may choose.
+	case "", "3", "4", "5", "6", "8":
 		asked.kinds = append(official, accounts.MiniProgram)
 	default:
 		return asked, refused{words{"auth_type must be 1 (official accounts), 2 (Mini Programs) or 3 (both).", "auth_type 须为 1（公众号）、2（小程序）或 3（两者）。"}}

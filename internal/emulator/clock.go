@@ -14,11 +14,13 @@ import (
 // was set, or stands still.
 type Clock struct {
 	Real func() time.Time
-	// Save keeps the state over a restart, before it takes effect.
+	// Save keeps the state over a restart, before it takes effect. It may wait
+	// for transactions that ask for the time, so Now never waits for it.
 	Save func(state string) error
 
-	mu    sync.Mutex
-	state clockState
+	moving sync.Mutex // one move at a time, saving included
+	mu     sync.Mutex // guards state, for moments only
+	state  clockState
 }
 
 type clockState struct {
@@ -68,9 +70,9 @@ var latest = time.Date(2106, 1, 1, 0, 0, 0, 0, time.UTC)
 // Apply moves the clock. Moving back is refused: what was issued would become
 // young again; a reset does it.
 func (c *Clock) Apply(m Move) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s := c.state
+	c.moving.Lock()
+	defer c.moving.Unlock()
+	s := c.current()
 	now := c.now(s)
 	then := now.Add(m.Advance)
 	if m.Now != nil {
@@ -86,17 +88,25 @@ func (c *Clock) Apply(m Move) error {
 		s.Frozen = *m.Freeze
 	}
 	s.At, s.Offset = then, then.Sub(c.Real())
-	return c.set(s)
+	return c.set(s, true)
+}
+
+func (c *Clock) current() clockState {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state
 }
 
 // Reset returns to real time.
 func (c *Clock) Reset() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.set(clockState{})
+	c.moving.Lock()
+	defer c.moving.Unlock()
+	return c.set(clockState{}, false)
 }
 
-func (c *Clock) set(s clockState) error {
+// set saves a state and puts it in force. What was shown while it was saved is
+// not shown again, unless the clock may go back.
+func (c *Clock) set(s clockState, forward bool) error {
 	if c.Save != nil {
 		text, err := json.Marshal(s)
 		if err != nil {
@@ -105,6 +115,11 @@ func (c *Clock) set(s clockState) error {
 		if err := c.Save(string(text)); err != nil {
 			return fmt.Errorf("keeping the clock over a restart: %w", err)
 		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if shown := c.now(c.state); forward && s.Frozen && s.At.Before(shown) {
+		s.At = shown
 	}
 	c.state = s
 	return nil

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -150,19 +151,19 @@ func (f *seedFile) line(where string) int {
 
 // applySeed stores what a seed says, all of it or nothing, unless this very
 // content was applied before: what was deleted since then stays deleted.
-func (s *Server) applySeed(ctx context.Context) error {
+func (s *Server) applySeed(ctx context.Context, now func() time.Time) error {
 	f, err := readSeed(s.config)
 	if f == nil || err != nil {
 		return err
 	}
-	if err := s.store.InOne(ctx, func(ctx context.Context) error { return s.plantSeed(ctx, f) }); err != nil {
+	if err := s.store.InOne(ctx, func(ctx context.Context) error { return s.plantSeed(ctx, f, now) }); err != nil {
 		return err
 	}
 	return s.loadSettings(ctx)
 }
 
 // plantSeed is applySeed inside its transaction.
-func (s *Server) plantSeed(ctx context.Context, f *seedFile) error {
+func (s *Server) plantSeed(ctx context.Context, f *seedFile, now func() time.Time) error {
 	sum := sha256.Sum256(f.data)
 	hash := hex.EncodeToString(sum[:])
 	if done, err := s.store.Seeded(ctx, hash); done || err != nil {
@@ -173,8 +174,8 @@ func (s *Server) plantSeed(ctx context.Context, f *seedFile) error {
 		return err
 	}
 	// Memory is loaded when all is stored, so nobody is told of the parts.
-	directory := &accounts.Directory{Store: s.store, Key: s.vault, Settings: settings.NewLive(next), Now: s.now, Random: s.random}
-	book := &rules.Book{Store: s.store, Settings: settings.NewLive(next), Now: s.now}
+	directory := &accounts.Directory{Store: s.store, Key: s.vault, Settings: settings.NewLive(next), Now: now, Random: s.random}
+	book := &rules.Book{Store: s.store, Settings: settings.NewLive(next), Now: now}
 	// Links name accounts that may stand further down, so they come last.
 	for i, a := range f.Accounts {
 		err := directory.Put(ctx, accounts.Registration{Secret: a.Secret, MarketcodeKey: a.MarketcodeKey, Account: accounts.Account{
@@ -194,6 +195,10 @@ func (s *Server) plantSeed(ctx context.Context, f *seedFile) error {
 	}
 	for i, c := range f.Components {
 		component := accounts.Component{AppID: c.AppID, EventURL: c.EventURL, IPAllowlist: c.IPAllowlist, RedirectHosts: c.RedirectHosts}
+		// An empty list takes every grant away; none at all says nothing of them.
+		if c.Authorizations != nil {
+			component.Grants = []accounts.Grant{}
+		}
 		for _, g := range c.Authorizations {
 			component.Grants = append(component.Grants, accounts.Grant{AppID: g.AppID, PermissionSets: g.PermissionSets})
 		}
@@ -217,7 +222,7 @@ func (s *Server) plantSeed(ctx context.Context, f *seedFile) error {
 			return f.at("rules", i, err)
 		}
 	}
-	if err := s.store.PutSeeded(ctx, hash, s.now()); err != nil {
+	if err := s.store.PutSeeded(ctx, hash, now()); err != nil {
 		return err
 	}
 	if s.config.Seed == "" {

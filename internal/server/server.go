@@ -174,7 +174,7 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.loadSettings(ctx); err != nil {
 		return err
 	}
-	if err := s.applySeed(ctx); err != nil {
+	if err := s.applySeed(ctx, s.now); err != nil {
 		return err
 	}
 	if err := s.current.Load(ctx); err != nil {
@@ -248,9 +248,6 @@ func (s *Server) openClock(ctx context.Context) error {
 
 // reset brings everything back to the seed and to real time; keys stay.
 func (s *Server) reset(ctx context.Context) error {
-	if err := s.clock.Reset(); err != nil {
-		return err
-	}
 	// A seed that cannot be read or stored any more must not cost what there is.
 	err := s.book.Reset(func() error {
 		return s.store.InOne(ctx, func(ctx context.Context) error {
@@ -260,10 +257,13 @@ func (s *Server) reset(ctx context.Context) error {
 			if err := s.loadSettings(ctx); err != nil {
 				return err
 			}
-			return s.applySeed(ctx)
+			return s.applySeed(ctx, s.realNow)
 		})
 	})
 	if err = errors.Join(err, s.loadSettings(ctx)); err != nil {
+		return err
+	}
+	if err := s.clock.Reset(); err != nil {
 		return err
 	}
 	s.plan.Clear()

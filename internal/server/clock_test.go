@@ -1,0 +1,123 @@
+package server_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// Saving a moved clock waits for the one writer, which asks for the time: the
+// clock must answer meanwhile.
+func TestTheClockMovesWhileOthersWrite(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	s.Admin("PUT", "/settings", `{"token_daily_limit":1000000}`)
+	stop := make(chan struct{})
+	var writers sync.WaitGroup
+	for range 4 {
+		writers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=secret-shop", ""); a.Status != 200 {
+					t.Errorf("a token: %d %s", a.Status, a.Body)
+					return
+				}
+			}
+		})
+	}
+	for range 60 {
+		if a := s.Admin("PUT", "/emulator/clock", `{"advance":"61s"}`); a.Status != 200 {
+			t.Errorf("moving the clock: %d %s", a.Status, a.Body)
+		}
+	}
+	close(stop)
+	writers.Wait()
+}
+
+const isvSeed = `
+accounts:
+  - {appid: shop, kind: mini_program, secret: secret-shop, certified: true, versions: [release]}
+components:
+  - appid: isv
+    secret: isv-secret-1
+    message_token: isv-token-1
+    encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG
+    ip_allowlist: [127.0.0.0/8]
+    redirect_hosts: [isv.example]
+`
+
+func TestAPlatformKeepsWhatIsNotSaid(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: isvSeed})
+	a := s.Admin("PUT", "/components/isv", `{"secret":"isv-secret-2"}`)
+	s.Hide("isv-secret-2")
+	if !strings.Contains(a.Body, `"ip_allowlist":["127.0.0.0/8"]`) || !strings.Contains(a.Body, `"redirect_hosts":["isv.example"]`) {
+		t.Errorf("a new secret changed more: %s", a.Body)
+	}
+	if a := s.Admin("PUT", "/components/isv", `{"ip_allowlist":[]}`); !strings.Contains(a.Body, `"ip_allowlist":[]`) {
+		t.Errorf("an empty list is said: %s", a.Body)
+	}
+}
+
+// A grant that a changed seed does not list any more ends with its tokens.
+func TestASeedTakesAGrantAway(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir() + "/data"
+	with := func(authorizations string) *servertest.Server {
+		return servertest.Start(t, servertest.Options{Data: data, Seed: isvSeed + "    authorizations: " + authorizations + "\n"})
+	}
+	s := with("[{appid: shop, permission_sets: [18]}]")
+	ticket := struct {
+		Ticket string `json:"component_verify_ticket"`
+	}{}
+	s.Admin("POST", "/emulator/ticket", `{"component":"isv"}`).JSON(t, &ticket)
+	post := func(path, body string, into any) {
+		t.Helper()
+		a := s.Do("POST", path, body, "Content-Type: application/json")
+		if a.Status != 200 {
+			t.Fatalf("%s: %d %s", path, a.Status, a.Body)
+		}
+		a.JSON(t, into)
+	}
+	var token struct {
+		Text string `json:"component_access_token"`
+	}
+	post("/cgi-bin/component/api_component_token", fmt.Sprintf(`{"component_appid":"isv","component_appsecret":"isv-secret-1","component_verify_ticket":%q}`, ticket.Ticket), &token)
+	var list struct {
+		List []struct {
+			Refresh string `json:"refresh_token"`
+		}
+	}
+	post("/cgi-bin/component/api_get_authorizer_list?component_access_token="+token.Text, `{"component_appid":"isv","offset":0,"count":10}`, &list)
+	if len(list.List) != 1 {
+		t.Fatalf("authorisations: %+v (token %q)", list, token.Text)
+	}
+	var authorizer struct {
+		Text string `json:"authorizer_access_token"`
+	}
+	post("/cgi-bin/component/api_authorizer_token?component_access_token="+token.Text,
+		fmt.Sprintf(`{"component_appid":"isv","authorizer_appid":"shop","authorizer_refresh_token":%q}`, list.List[0].Refresh), &authorizer)
+	call := func() int {
+		return s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+authorizer.Text, "{}").Code(t)
+	}
+	if code := call(); code != 0 {
+		t.Fatalf("with the grant: %d", code)
+	}
+	s.Stop()
+	s = with("[]")
+	if code := call(); code == 0 {
+		t.Error("the token works without the grant")
+	}
+	s.Stop()
+	s = with("[{appid: shop, permission_sets: [18]}] # again")
+	if code := call(); code == 0 {
+		t.Error("the old token works under the new grant")
+	}
+}
