@@ -22,23 +22,25 @@ var mayImport = map[string][]string{
 	"internal/codes":    {"internal/accounts", "internal/errcode", "internal/settings", "internal/vault"},
 	"internal/calls":    {"internal/errcode", "internal/settings"},
 	"internal/scan":     {"internal/accounts", "internal/codes", "internal/rules", "internal/vault"},
+	"internal/stats":    {"internal/accounts", "internal/codes", "internal/rules", "internal/scan", "internal/settings", "internal/vault"},
 
-	"internal/store": {"internal/accounts", "internal/codes", "internal/rules", "internal/scan", "internal/calls"},
+	"internal/store": {"internal/accounts", "internal/codes", "internal/rules", "internal/scan", "internal/calls", "internal/stats"},
 
 	"internal/api":      {"internal/accounts", "internal/codes", "internal/errcode", "internal/rules", "internal/settings", "internal/calls"},
-	"internal/adminapi": {"internal/accounts", "internal/archive", "internal/codes", "internal/errcode", "internal/rules", "internal/scan", "internal/settings"},
-	"internal/scanapi":  {"internal/accounts", "internal/codes", "internal/rules", "internal/scan"},
+	"internal/adminapi": {"internal/accounts", "internal/archive", "internal/codes", "internal/errcode", "internal/rules", "internal/scan", "internal/settings", "internal/stats"},
+	"internal/scanapi":  {"internal/accounts", "internal/codes", "internal/rules", "internal/scan", "internal/stats"},
+	"internal/gateway":  {"internal/accounts", "internal/codes", "internal/rules", "internal/scan", "internal/settings", "internal/stats"},
 	"internal/emulator": {},
 	"internal/consent":  {"internal/accounts"},
 
-	"internal/server": {"internal/accounts", "internal/adminapi", "internal/api", "internal/archive", "internal/codes", "internal/consent", "internal/emulator", "internal/errcode", "internal/outbound",
-		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/store", "internal/calls", "internal/vault"},
+	"internal/server": {"internal/accounts", "internal/adminapi", "internal/api", "internal/archive", "internal/codes", "internal/consent", "internal/emulator", "internal/errcode", "internal/gateway", "internal/outbound",
+		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/stats", "internal/store", "internal/calls", "internal/vault"},
 
 	"internal/server/servertest": {"internal/outbound", "internal/server"}, // imported by tests only
 
 	"client":     {},
 	"qrjumptest": {"internal/server"},
-	"cmd/qrjump": {"client", "internal/archive", "internal/errcode", "internal/rules", "internal/server"},
+	"cmd/qrjump": {"client", "internal/archive", "internal/errcode", "internal/rules", "internal/scan", "internal/server", "internal/stats"},
 	"demo":       {},
 	"endurance":  {},
 }
