@@ -1,13 +1,16 @@
 # Every target is a short form of a command that also works without make.
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-codes test check race fuzz chaos bench compat update
+.PHONY: bench-alarms help build demo demo-codes test check race fuzz chaos bench bench-sqlite compat pages update
 
 FUZZTIME ?= 20s
-CHAOS_ROUNDS ?= 200
-CHAOS_PACKAGE ?= ./cmd/qrjump
+BENCH ?= all
+BENCH_SCALE ?= 1
+BENCH_ROUNDS ?= 7
+PAGES_DIR ?= $(CURDIR)/pages
+CHAOS_MINUTES ?= 8
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## the program, as bin/qrjump
 	CGO_ENABLED=0 go build -trimpath -o bin/qrjump ./cmd/qrjump
@@ -33,14 +36,24 @@ race: ## the concurrent packages under the race detector (RACE_PACKAGES)
 fuzz: ## each fuzz target for a while (FUZZTIME=20s)
 	scripts/fuzz.sh $(FUZZTIME)
 
-chaos: ## kill the server over and over and count what survives (CHAOS_ROUNDS=200)
-	KILL_ROUNDS=$(CHAOS_ROUNDS) go test -count=1 -v -run 'TestKill$$' -timeout 60m ./endurance
+chaos: ## kill nodes, databases and power, race, upgrade; count what survives (CHAOS_MINUTES=8)
+	CHAOS_MINUTES=$(CHAOS_MINUTES) scripts/test.sh chaos
 
-bench: ## side by side with the peers
+bench: ## side by side with the peers, into docs/benchmarks.md (BENCH=index,http BENCH_SCALE=0.1 for a quick look)
+	scripts/install-bench-deps.sh
+	cd bench && go run . -sections $(BENCH) -scale $(BENCH_SCALE) -rounds $(BENCH_ROUNDS) $(if $(BENCH_DIR),-dir $(BENCH_DIR))
+
+bench-sqlite: ## the SQLite drivers against each other
 	cd bench && go run ./sqlitedrivers
+
+bench-alarms: ## which copied codes raise an alarm, and which honest ones; writes docs/alarms.md
+	go test -count=1 -v -run TestAlarmsOnCodesWhoseTruthIsKnown ./internal/stats -update
 
 compat: ## other people's client libraries against a running server
 	compat/run.sh
+
+pages: ## the scan pages in a real Chromium, as pictures in PAGES_DIR (default: pages)
+	PAGES_DIR=$(PAGES_DIR) QRJUMP_REQUIRE_CHROMIUM=1 go test -count=1 -run 'TestInChromium$$' ./internal/gateway
 
 update: ## rewrite transcripts, golden files and docs/reference; read the diff
 	go test $$(grep -rl --include='*_test.go' --exclude-dir=bench --exclude-dir=compat 'flag.Bool("update"' . | xargs -r dirname | sort -u) -update

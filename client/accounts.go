@@ -20,6 +20,7 @@ type Account struct {
 	Features     []string          `json:"features"`
 	Members      map[string]string `json:"members"` // user -> admin, developer or trial
 	MessageURL   string            `json:"message_url"`
+	URLScheme    string            `json:"url_scheme"`   // template of the address that opens it from a browser
 	IPAllowlist  []string          `json:"ip_allowlist"` // ranges; empty = any address may fetch tokens
 	Linked       []string          `json:"linked"`       // service accounts: Mini Programs
 	SecretFrozen bool              `json:"secret_frozen"`
@@ -38,6 +39,7 @@ type AccountPut struct {
 	Features      []string          `json:"features,omitempty"`
 	Members       map[string]string `json:"members,omitempty"`
 	MessageURL    string            `json:"message_url,omitempty"`
+	URLScheme     string            `json:"url_scheme,omitempty"`
 	IPAllowlist   []string          `json:"ip_allowlist,omitempty"`
 	Linked        []string          `json:"linked,omitempty"` // added to those that are there
 	SecretFrozen  bool              `json:"secret_frozen"`
@@ -48,7 +50,7 @@ type AccountPut struct {
 // Put is what would put the account as it is.
 func (a Account) Put() AccountPut {
 	return AccountPut{Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions,
-		JumpOpen: a.JumpOpen, Features: a.Features, Members: a.Members, MessageURL: a.MessageURL,
+		JumpOpen: a.JumpOpen, Features: a.Features, Members: a.Members, MessageURL: a.MessageURL, URLScheme: a.URLScheme,
 		IPAllowlist: a.IPAllowlist, Linked: a.Linked, SecretFrozen: a.SecretFrozen}
 }
 

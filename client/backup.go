@@ -16,8 +16,14 @@ func (c *Client) Export(ctx context.Context, passphrase string, w io.Writer) err
 	if err != nil {
 		return err
 	}
-	resp, err := c.open(ctx, request{method: http.MethodPost, path: "/admin/v1/export", bearer: c.options.AdminToken,
-		contentType: "application/json", accept: "application/gzip, application/problem+json", body: bytes.NewReader(body)})
+	return c.pour(ctx, request{method: http.MethodPost, path: "/admin/v1/export", bearer: c.options.AdminToken,
+		contentType: "application/json", body: bytes.NewReader(body)}, "application/gzip", w)
+}
+
+// pour makes a call and writes the answer, which must be of a kind, to w.
+func (c *Client) pour(ctx context.Context, r request, kind string, w io.Writer) error {
+	r.accept = kind + ", application/problem+json"
+	resp, err := c.open(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -26,15 +32,15 @@ func (c *Client) Export(ctx context.Context, passphrase string, w io.Writer) err
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // what came is all there is to show
 		return problem(answer{status: resp.StatusCode, header: resp.Header, body: body})
 	}
-	if kind := resp.Header.Get("Content-Type"); kind != "application/gzip" {
-		return fmt.Errorf("POST /admin/v1/export: the server at %s does not answer like qrjump: %.100q", c.base, kind)
+	if got := resp.Header.Get("Content-Type"); got != kind {
+		return fmt.Errorf("%s %s: the server at %s does not answer like qrjump: %.100q", r.method, r.path, c.base, got)
 	}
 	from := &received{r: resp.Body}
 	if _, err := io.Copy(w, from); err != nil {
 		if from.err != nil {
-			return &Unreachable{URL: c.base, Err: fmt.Errorf("the archive broke off: %w", withoutAddress(from.err))}
+			return &Unreachable{URL: c.base, Err: fmt.Errorf("the export broke off: %w", withoutAddress(from.err))}
 		}
-		return fmt.Errorf("writing the archive: %w", err)
+		return fmt.Errorf("writing the export: %w", err)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 )
@@ -59,8 +60,10 @@ type RuleChange struct {
 	At    time.Time  `json:"at"`
 	Actor string     `json:"actor"` // AppID, or "seed"
 	RID   string     `json:"rid"`   // request id of the call; "" where no call did it
-	Did   string     `json:"did"`   // add, edit, publish, delete
-	Rule  StoredRule `json:"rule"`  // as it was after the change, or before a delete
+	Did   string     `json:"did"`   // add, edit, publish, delete, release
+	Rule  StoredRule `json:"rule"`  // as it was after the change, or before a delete or release
+	// Reason is why an operator released it.
+	Reason string `json:"reason"`
 }
 
 // RuleHistory lists what happened to a prefix, whoever had it.
@@ -70,6 +73,43 @@ func (c *Client) RuleHistory(ctx context.Context, prefix string) ([]RuleChange, 
 	}
 	err := c.admin(ctx, http.MethodGet, with("rules/history", map[string]string{"prefix": prefix}), nil, &reply)
 	return reply.Changes, err
+}
+
+// Release is a prefix that an operator takes away from its owners, because its
+// domain changed hands.
+type Release struct {
+	Prefix string `json:"prefix"`
+	Below  bool   `json:"below,omitempty"` // also every rule that begins with it; it ends in / then
+	Reason string `json:"reason"`          // for the audit log and the old owners
+}
+
+// ReleasePrefix deletes rules without their owners and returns them. more says
+// that there are others left: call it again.
+func (c *Client) ReleasePrefix(ctx context.Context, r Release) (released []StoredRule, more bool, err error) {
+	var reply struct {
+		Released []StoredRule `json:"released"`
+		More     bool         `json:"more"`
+	}
+	err = c.admin(ctx, http.MethodPost, "prefixes/release", r, &reply)
+	return reply.Released, reply.More, err
+}
+
+// Notice is what an account was told of a thing that an operator did to it.
+type Notice struct {
+	ID     int64     `json:"id"`
+	At     time.Time `json:"at"`
+	Kind   string    `json:"kind"` // prefix_released
+	Prefix string    `json:"prefix"`
+	Reason string    `json:"reason"`
+}
+
+// Notices lists what an account was told, newest first.
+func (c *Client) Notices(ctx context.Context, appid string) ([]Notice, error) {
+	var reply struct {
+		Notices []Notice `json:"notices"`
+	}
+	err := c.admin(ctx, http.MethodGet, "accounts/"+url.PathEscape(appid)+"/notices", nil, &reply)
+	return reply.Notices, err
 }
 
 // Confirmation is one check of a verification file.

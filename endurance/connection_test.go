@@ -49,6 +49,7 @@ type reply struct {
 
 // decision is what a scan opens.
 type decision struct {
+	ScanID  string `json:"scan_id"`
 	Action  string `json:"action"`
 	AppID   string `json:"appid"`
 	Path    string `json:"path"`

@@ -1,11 +1,17 @@
-// Package endurance is tests only: the whole server over real HTTP, killed at
-// any instant, at the edge of the publish quota, and asked by one connection
-// for what another has just changed. On both databases.
+// Package endurance is tests only: it tries to break what docs/handbook.md
+// promises. The whole server over real HTTP, in processes that are killed at any
+// instant; three nodes on a PostgreSQL primary with a synchronous replica, of
+// which anything may die; a disk that loses what was not synced; disks and
+// databases that are full, read-only, silent or of another version; races for
+// the last publish and for one prefix; upgrades from the previous program.
 //
-//	go test ./endurance                                      // 20 kills
-//	KILL_ROUNDS=200 go test -run 'TestKill$' -timeout 60m ./endurance
+//	go test ./endurance                                       // a minute or two
+//	make chaos CHAOS_MINUTES=8                                // as much as the time holds
 //	KILL_SEED=1234 go test -run 'TestKill$' ./endurance        // the same choices again
+//	KILL_ROUNDS=200 go test -run 'TestKill$' -timeout 60m ./endurance
+//
+// So with CHAOS_SEED, POWER_SEED and POWER_CUTS, RACE_ROUNDS, PREFIX_ROUNDS.
 //
 // TEST_POSTGRES=postgres://… adds PostgreSQL; every test makes a database of
-// its own there.
+// its own there, or a pair of servers (scripts/postgres.sh).
 package endurance

@@ -1,6 +1,7 @@
 package endurance_test
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -23,17 +24,30 @@ import (
 func TestKill(t *testing.T) {
 	seed := uint64(number(t, "KILL_SEED", int(rand.Uint32())))
 	eachBackend(t, func(t *testing.T, database string) {
-		rounds := number(t, "KILL_ROUNDS", 20)
+		rounds, percent := 20, 5
 		if database != "" {
-			rounds = max(1, rounds/2)
+			rounds, percent = 10, 5
 		}
-		t.Logf("KILL_SEED=%d, %d rounds", seed, rounds)
-		newChaos(t, database, seed).run(rounds)
+		t.Logf("KILL_SEED=%d", seed)
+		newChaos(t, database, seed).run(another(t, "KILL_ROUNDS", rounds, percent))
 	})
 }
 
+// another says whether there is one more round: as many as an environment
+// variable says, else for a share of CHAOS_MINUTES, in percent, else as many as
+// in a short run.
+func another(t testing.TB, name string, short, percent int) func(round int) bool {
+	minutes := number(t, "CHAOS_MINUTES", 0)
+	if rounds := number(t, name, 0); rounds > 0 || minutes == 0 {
+		short = cmp.Or(rounds, short)
+		return func(round int) bool { return round < short }
+	}
+	end := time.Now().Add(time.Duration(minutes) * time.Minute * time.Duration(percent) / 100)
+	return func(int) bool { return time.Now().Before(end) }
+}
+
 // number is an environment variable that holds a number.
-func number(t *testing.T, name string, otherwise int) int {
+func number(t testing.TB, name string, otherwise int) int {
 	text := os.Getenv(name)
 	if text == "" {
 		return otherwise
@@ -78,6 +92,10 @@ type chaos struct {
 	scanKey  string
 	month    time.Time // the middle of the month that the server's clock shows
 	server   *process
+	// again starts the server after it was killed; nil = start.
+	again func() *process
+	// writes is after how many acknowledgements the server is killed; nil = 30 to 329.
+	writes func() int
 
 	left  atomic.Int64 // acknowledgements until the kill
 	acked atomic.Int64
@@ -129,17 +147,23 @@ func newChaos(t *testing.T, database string, seed uint64) *chaos {
 	return c
 }
 
-func (c *chaos) run(rounds int) {
+func (c *chaos) run(another func(round int) bool) {
 	c.server = start(c.t, c.child)
 	var key struct{ Key string }
 	admin := c.admin()
 	admin.check(admin.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "chaos"}, &key))
 	c.scanKey = key.Key
-	for round := range rounds {
+	rounds := 0
+	for round := 0; another(round); round++ {
+		rounds++
 		if round%monthEvery == 0 {
 			c.nextMonth()
 		}
-		c.round(30 + c.rnd.IntN(300))
+		writes := 30 + c.rnd.IntN(300)
+		if c.writes != nil {
+			writes = c.writes()
+		}
+		c.round(writes)
 		if c.t.Failed() {
 			c.t.Fatalf("round %d; the server's log ends:\n%s", round, c.server.lastLog())
 		}
@@ -151,8 +175,8 @@ func (c *chaos) run(rounds int) {
 	}
 	c.check()
 	c.server.stop()
-	c.t.Logf("%d writes acknowledged, all there; %d were under way at a kill, %d of them took effect; %d times a spent quota was exact",
-		c.acked.Load(), c.underway, c.landed, c.spent)
+	c.t.Logf("%d rounds: %d writes acknowledged, all there; %d were under way at a kill, %d of them took effect; %d times a spent quota was exact",
+		rounds, c.acked.Load(), c.underway, c.landed, c.spent)
 }
 
 func (c *chaos) admin() must { return must{connect(c.t, c.server.URL, adminToken), c.t} }
@@ -174,6 +198,9 @@ func (c *chaos) nextMonth() {
 // server, starts it again and compares.
 func (c *chaos) round(writes int) {
 	c.left.Store(int64(writes))
+	if c.child.PowerCut != nil {
+		c.server.arm()
+	}
 	var all sync.WaitGroup
 	for _, w := range c.writers {
 		w.pending = nil
@@ -186,7 +213,11 @@ func (c *chaos) round(writes int) {
 	}
 	c.server.gone()
 	endSessions(c.t, c.database)
-	c.server = start(c.t, c.child)
+	if c.again != nil {
+		c.server = c.again()
+	} else {
+		c.server = start(c.t, c.child)
+	}
 	c.check()
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -99,6 +100,10 @@ type pgProxy struct {
 	hold atomic.Bool
 	held chan chan struct{}
 
+	// silent makes it swallow nothing and pass on nothing, as a network does
+	// that has lost its way: connections stay, and nobody says anything.
+	silent sync.RWMutex
+
 	upstream string
 }
 
@@ -147,7 +152,10 @@ func (p *pgProxy) serve(client net.Conn) {
 			if err != nil || lost.Load() {
 				return
 			}
-			if _, err := client.Write(buffer[:n]); err != nil {
+			p.silent.RLock()
+			_, err = client.Write(buffer[:n])
+			p.silent.RUnlock()
+			if err != nil {
 				return
 			}
 		}
@@ -183,7 +191,10 @@ func (p *pgProxy) serve(client net.Conn) {
 				<-release
 			}
 		}
-		if _, err := server.Write(append(message, body...)); err != nil {
+		p.silent.RLock()
+		_, err := server.Write(append(message, body...))
+		p.silent.RUnlock()
+		if err != nil {
 			return
 		}
 	}

@@ -26,9 +26,18 @@ type childConfig struct {
 	DrawsToLive int
 	// NoFiles: the process dies when it writes to a file.
 	NoFiles bool
+	// PowerCut ends the process while it writes to the embedded database.
+	PowerCut *powerCut
 }
 
 func TestMain(m *testing.M) {
+	if text := os.Getenv(ledgerVariable); text != "" {
+		if err := runLedger(text); err != nil {
+			fmt.Fprintln(os.Stderr, "qrjump:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if text := os.Getenv(serveVariable); text != "" {
 		if err := serve(text); err != nil {
 			fmt.Fprintln(os.Stderr, "qrjump:", err)
@@ -50,6 +59,14 @@ func serve(text string) error {
 			return err
 		}
 	}
+	var stdout io.Writer = os.Stdout
+	if c.PowerCut != nil {
+		d, err := putDiskUnder(c.Data, *c.PowerCut)
+		if err != nil {
+			return err
+		}
+		stdout = untilReady{d}
+	}
 	go func() {
 		// The parent never writes: the pipe ends with the parent.
 		io.Copy(io.Discard, os.Stdin)
@@ -58,7 +75,7 @@ func serve(text string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	if c.DrawsToLive == 0 {
-		return server.Run(ctx, c.Config, os.Stdout, os.Stderr)
+		return server.Run(ctx, c.Config, stdout, os.Stderr)
 	}
 	s, err := server.Start(ctx, c.Config, os.Stderr, server.Seams{Random: &mortal{left: c.DrawsToLive}})
 	if err != nil {

@@ -8,13 +8,20 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
+
+// lives counts processes.
+var lives atomic.Int64
 
 // process is a server in a process of its own.
 type process struct {
 	URL string
+	// life tells this process from all others of the test.
+	life int64
 
 	t   testing.TB
 	cmd *exec.Cmd
@@ -34,18 +41,29 @@ func start(t testing.TB, c childConfig) *process {
 // try runs a server until it is ready or has ended.
 func try(t testing.TB, c childConfig) (p *process, ready bool) {
 	t.Helper()
+	return tryIn(t, c, filepath.Dir(c.Data))
+}
+
+// tryIn is try with the log in another folder.
+func tryIn(t testing.TB, c childConfig, logs string) (p *process, ready bool) {
+	t.Helper()
 	text, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p = &process{t: t, log: filepath.Join(filepath.Dir(c.Data), "server.log")}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), serveVariable+"="+string(text))
+	return begin(t, cmd, logs)
+}
+
+// begin runs a program that is a server until it is ready or has ended.
+func begin(t testing.TB, cmd *exec.Cmd, logs string) (p *process, ready bool) {
+	p = &process{t: t, life: lives.Add(1), cmd: cmd, log: filepath.Join(logs, "server.log")}
 	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	p.cmd = exec.Command(os.Args[0])
-	p.cmd.Env = append(os.Environ(), serveVariable+"="+string(text))
 	p.cmd.Stderr = log
 	if _, err := p.cmd.StdinPipe(); err != nil { // open as long as this process lives
 		t.Fatal(err)
@@ -73,6 +91,24 @@ func (p *process) kill() {
 	}
 }
 
+// pause stops the process for a while, as a machine that is too busy does.
+func (p *process) pause(d time.Duration) {
+	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		p.t.Errorf("stopping a process: %v", err)
+	}
+	time.Sleep(d)
+	if err := p.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		p.t.Errorf("letting a process go on: %v", err)
+	}
+}
+
+// arm lets the planned power cut come.
+func (p *process) arm() {
+	if err := p.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+		p.t.Errorf("arming the power cut: %v", err)
+	}
+}
+
 // gone waits until the process has ended.
 func (p *process) gone() { p.cmd.Wait() }
 
@@ -85,6 +121,11 @@ func (p *process) stop() {
 	if err := p.cmd.Wait(); err != nil {
 		p.t.Errorf("after SIGTERM: %v\n%s", err, p.lastLog())
 	}
+}
+
+func (p *process) wholeLog() []byte {
+	b, _ := os.ReadFile(p.log)
+	return b
 }
 
 // lastLog is the end of the server's log.

@@ -27,6 +27,10 @@ missing() {
   # go test -race links with C; the headers are a package of their own
   echo '#include <stdlib.h>' | gcc -E - >/dev/null 2>&1 || echo gcc libc6-dev
   needs node nodejs
+  # the pages are looked at in a real browser, in Chinese too
+  needs chromium chromium
+  needs fc-list fontconfig
+  [ -n "$(fc-list :lang=zh 2>/dev/null)" ] || echo fonts-wqy-microhei
   needs npm npm
 }
 

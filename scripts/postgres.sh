@@ -5,6 +5,15 @@
 #   scripts/postgres.sh stop DIR    stop it and remove DIR
 #   scripts/postgres.sh bin         print where the PostgreSQL programs are
 #
+# and for tests that take it down:
+#
+#   scripts/postgres.sh replica DIR OF   make DIR the synchronous replica of the server in OF, print its URL; what
+#                                        was in DIR is replaced, the port stays. OF acknowledges a commit only
+#                                        when DIR has it, and waits while there is no DIR; returns when it is so
+#   scripts/postgres.sh promote DIR      make a replica the primary
+#   scripts/postgres.sh kill DIR         kill -9 of all its processes
+#   scripts/postgres.sh again DIR        start a killed server on what it left
+#
 # Starting a running server prints its URL again; stopping a stopped one is fine.
 set -euo pipefail
 
@@ -109,6 +118,7 @@ listen_addresses = '127.0.0.1'
 unix_socket_directories = '$socket'
 max_connections = 200
 fsync = on # tests kill the server under test and count what survived
+wal_keep_size = 64MB # for a replica that is being made
 synchronous_commit = on
 full_page_writes = on
 CONF
@@ -116,8 +126,7 @@ CONF
   # Below the ports that the kernel gives to outgoing connections. Only binding it shows that a port is free.
   for _ in {1..20}; do
     port=$((20000 + RANDOM % 12000))
-    rm -f "$dir/log"
-    if server "$bin/pg_ctl" start -s -w -t 60 -D "$dir/data" -l "$dir/log" -o "-p $port" >/dev/null 2>&1; then
+    if up "$port"; then
       (umask 077 && printf 'postgres://qrjump:%s@127.0.0.1:%s/postgres?sslmode=disable\n' "$password" "$port" >"$dir/url.new")
       mv "$dir/url.new" "$dir/url"
       cat "$dir/url"
@@ -129,6 +138,78 @@ CONF
   fail "PostgreSQL did not start"
 }
 
+# up starts the server on a port.
+up() {
+  rm -f "$dir/log"
+  server "$bin/pg_ctl" start -s -w -t 60 -D "$dir/data" -l "$dir/log" -o "-p $1" >/dev/null 2>&1
+}
+
+# part of a URL that start printed: of $1 the password or the port
+password_of() { sed -E 's|^[^:]*://[^:]*:([^@]*)@.*|\1|' "$1/url"; }
+port_of() { sed -E 's|.*@[^/]*:([0-9]+)/.*|\1|' "$1/url"; }
+
+ask() { PGPASSWORD=$(password_of "$1") "$bin/psql" -XAtq -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "$(port_of "$1")" -U qrjump -d postgres -c "$2"; }
+
+replica() {
+  local port password
+  [ -s "$of/url" ] && [ -e "$of/$marker" ] || fail "$of is not a server of ours"
+  password=$(password_of "$of")
+  if [ -e "$dir/$marker" ]; then
+    halt
+    port=$(port_of "$dir")
+  else
+    [ -z "$(ls -A "$dir" 2>/dev/null)" ] || fail "$dir is not empty, and not a server of ours"
+    port=$((20000 + RANDOM % 12000))
+  fi
+  trap discard EXIT
+  rm -rf "$dir"
+  mkdir -p "$dir"
+  chmod 700 "$dir"
+  : >"$dir/$marker"
+  [ "$(id -u)" != 0 ] || chown "$user" "$dir" "$dir/$marker"
+  (umask 077 && printf 'postgres://qrjump:%s@127.0.0.1:%s/postgres?sslmode=disable\n' "$password" "$port" >"$dir/url")
+  server env "PGPASSWORD=$password" "$bin/pg_basebackup" -h 127.0.0.1 -p "$(port_of "$of")" -U qrjump -D "$dir/data" \
+    -R -c fast -X stream --no-sync >"$dir/basebackup.log" 2>&1 || { cat "$dir/basebackup.log" >&2; fail "no copy of $of could be made"; }
+  sed -i "s|^unix_socket_directories = .*|unix_socket_directories = ''|" "$dir/data/postgresql.conf"
+  up "$port" || { tail -n 20 "$dir/log" >&2; fail "the replica did not start"; }
+  ask "$of" "ALTER SYSTEM SET synchronous_standby_names = '*'"
+  ask "$of" "SELECT pg_reload_conf()" >/dev/null
+  for _ in {1..600}; do
+    if [ "$(ask "$of" "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync' AND current_setting('synchronous_standby_names') = '*'")" = 1 ]; then
+      cat "$dir/url"
+      return
+    fi
+    sleep 0.05
+  done
+  tail -n 20 "$dir/log" >&2
+  fail "$dir did not become a synchronous replica"
+}
+
+promote() {
+  server "$bin/pg_ctl" promote -s -w -t 60 -D "$dir/data" >&2
+}
+
+# killed ends everything at once: the first process is stopped before the others die, so that it can start no new ones.
+killed() {
+  local pid children
+  pid=$(head -n 1 "$dir/data/postmaster.pid" 2>/dev/null) || return 0
+  kill -STOP "$pid" 2>/dev/null || return 0
+  children=$(awk -v parent="$pid" '$4 == parent { print $1 }' /proc/[0-9]*/stat 2>/dev/null || true)
+  # shellcheck disable=SC2086 # a list
+  kill -KILL "$pid" $children 2>/dev/null || true
+  for _ in {1..200}; do
+    running || return 0
+    sleep 0.02
+  done
+  fail "the server in $dir does not die"
+}
+
+again() {
+  ! running || return 0
+  rm -f "$dir/data/postmaster.pid" "$dir"/.s.PGSQL.* # the process that it names may be a dead one that nobody collects
+  up "$(port_of "$dir")" || { tail -n 20 "$dir/log" >&2; fail "PostgreSQL did not start again"; }
+}
+
 stop() {
   [ -e "$dir" ] || return 0
   [ -e "$dir/$marker" ] || { rmdir "$dir" 2>/dev/null || fail "$dir is not a server of ours"; return 0; }
@@ -138,8 +219,9 @@ stop() {
 
 case "${1-} $#" in
 'bin 1') programs ;;
-'start 2' | 'stop 2')
+'start 2' | 'stop 2' | 'replica 3' | 'promote 2' | 'kill 2' | 'again 2')
   [ -n "$2" ] || fail "no directory given"
+  of=$(realpath -m -- "${3-$2}")
   dir=$(realpath -m -- "$2")
   user=$(id -un 2>/dev/null || id -u)
   if [ "$(id -u)" = 0 ]; then
@@ -149,7 +231,9 @@ case "${1-} $#" in
   fi
   if [ "$1" = stop ] && [ ! -e "$dir" ]; then exit 0; fi
   bin=$(programs)
-  "$1"
+  verb=$1
+  [ "$verb" != kill ] || verb=killed
+  "$verb"
   ;;
-*) fail "usage: postgres.sh start DIR | stop DIR | bin" ;;
+*) fail "usage: postgres.sh start DIR | stop DIR | bin | replica DIR OF | promote DIR | kill DIR | again DIR" ;;
 esac

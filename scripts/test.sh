@@ -3,6 +3,7 @@
 #
 #   scripts/test.sh              every stage
 #   scripts/test.sh check race   only these
+#   scripts/test.sh chaos        endurance/ for CHAOS_MINUTES, which is not among "every"
 #
 # TEST_FLAGS, RACE_PACKAGES and FUZZTIME change what the stages do.
 set -euo pipefail
@@ -10,7 +11,7 @@ cd "$(dirname "$0")/.."
 command -v go >/dev/null || { echo "install Go first: https://go.dev/dl" >&2; exit 1; }
 
 all=(deps check unit+conformance race fuzz-short compat demo-codes)
-read -ra race_packages <<<"${RACE_PACKAGES:-./internal/scan ./internal/api ./internal/store ./internal/accounts ./internal/calls ./internal/emulator ./internal/consent}"
+read -ra race_packages <<<"${RACE_PACKAGES:-./internal/scan ./internal/api ./internal/store ./internal/accounts ./internal/calls ./internal/emulator ./internal/consent ./internal/webhooks}"
 read -ra test_flags <<<"${TEST_FLAGS:--count=1 -timeout 20m}"
 
 child=
@@ -66,7 +67,8 @@ run_stage() {
   case $1 in
   deps) run scripts/install-test-deps.sh ;;
   check) run make --no-print-directory check ;;
-  unit+conformance) on_postgres go test "${test_flags[@]}" ./... ;;
+  chaos) on_postgres go test -count=1 -v -timeout 24h ./endurance ;; # bounded by CHAOS_MINUTES
+  unit+conformance) on_postgres env QRJUMP_REQUIRE_CHROMIUM=1 go test "${test_flags[@]}" ./... ;;
   race) on_postgres env CGO_ENABLED=1 go test -race "${test_flags[@]}" "${race_packages[@]}" ;;
   fuzz-short) run scripts/fuzz.sh "${FUZZTIME:-3s}" ;;
   compat) run compat/run.sh ;;

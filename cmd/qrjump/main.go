@@ -38,7 +38,11 @@ type commands struct {
 		Apply   ruleApply   `cmd:"" group:"Jump rules of one account" help:"Make the account's rules what a file says." example:"qrjump rule apply rules.yaml --prune"`
 
 		History   ruleHistory   `cmd:"" group:"Jump rules of all accounts (operator)" help:"Show what happened to a prefix." example:"qrjump rule history https://coffee.example/t/"`
+		Undo      ruleUndo      `cmd:"" group:"Jump rules of all accounts (operator)" help:"Restore what was before a change, where nothing came after it." example:"qrjump rule undo 17"`
 		Occupiers ruleOccupiers `cmd:"" group:"Jump rules of all accounts (operator)" help:"Show whose rules forbid a prefix to others." example:"qrjump rule occupiers https://coffee.example/t/7"`
+		Export    ruleExport    `cmd:"" group:"Jump rules of all accounts (operator)" help:"Write all rules, a JSON object a line." example:"qrjump rule export rules.ndjson"`
+		Import    ruleImport    `cmd:"" group:"Jump rules of all accounts (operator)" help:"Load rules from such a file: all of them or, naming the wrong lines, none." example:"qrjump rule import rules.ndjson --dry-run"`
+		Release   ruleRelease   `cmd:"" group:"Jump rules of all accounts (operator)" help:"Take a prefix away from its owner, when a domain changed hands." example:"qrjump rule release https://coffee.example/ --below --reason 'the domain was sold' --yes"`
 	} `cmd:"" help:"Jump rules: what a link opens."`
 
 	Batch struct {
@@ -64,6 +68,14 @@ type commands struct {
 
 	Scan scanCommand `cmd:"" group:"Scans" help:"Say what a link opens, and why." example:"qrjump scan --explain https://coffee.example/t/7"`
 
+	Scans scansCommand `cmd:"" group:"What was scanned (operator)" help:"List scans, or follow them." example:"qrjump scans --follow"`
+	Stats struct {
+		Show   statsShow   `cmd:"" default:"withargs" group:"What was scanned (operator)" help:"Count scans by time and by what they have in common." example:"qrjump stats --by day --group activity"`
+		Misses statsMisses `cmd:"" group:"What was scanned (operator)" help:"Show what was scanned and found nothing." example:"qrjump stats misses"`
+		Alarms statsAlarms `cmd:"" group:"What was scanned (operator)" help:"Show codes that look as if they were copied." example:"qrjump stats alarms"`
+		Verify statsVerify `cmd:"" group:"What was scanned (operator)" help:"Count the whole ledger again and compare." example:"qrjump stats verify"`
+	} `cmd:"" help:"What was scanned, counted."`
+
 	Account struct {
 		List    accountList    `cmd:"" group:"Accounts (operator)" help:"List all accounts." example:"qrjump account list"`
 		Show    accountShow    `cmd:"" group:"Accounts (operator)" help:"Show one account." example:"qrjump account show wxminiprogram0001"`
@@ -72,11 +84,20 @@ type commands struct {
 		Member  accountMember  `cmd:"" group:"Accounts (operator)" help:"Give a user a role, or take it away." example:"qrjump account member wxminiprogram0001 alice developer"`
 		Link    accountLink    `cmd:"" group:"Accounts (operator)" help:"Link a service account with a Mini Program." example:"qrjump account link wxserviceacct0001 wxminiprogram0001"`
 		Jump    accountJump    `cmd:"" group:"Accounts (operator)" help:"Switch all rules of an account on or off." example:"qrjump account jump wxminiprogram0001 off"`
+		Notices accountNotices `cmd:"" group:"Accounts (operator)" help:"Show what an account was told that the operator did to it." example:"qrjump account notices wxminiprogram0001"`
 		Quota   accountQuota   `cmd:"" group:"Accounts (operator)" help:"Say how many publishes are left this month." example:"qrjump account quota wxminiprogram0001"`
+		Export  accountExport  `cmd:"" group:"Accounts (operator)" help:"Write all accounts without their secrets, a JSON object a line." example:"qrjump account export accounts.ndjson"`
+		Import  accountImport  `cmd:"" group:"Accounts (operator)" help:"Load accounts from such a file: all of them or, naming the wrong lines, none." example:"qrjump account import accounts.ndjson"`
 		OpenID  accountOpenID  `cmd:"" name:"openid" group:"Accounts (operator)" help:"Say by which openid an account knows a user." example:"qrjump account openid wxserviceacct0001 alice"`
 	} `cmd:"" help:"Accounts: who has rules."`
 
+	Audit struct {
+		List   auditList   `cmd:"" group:"Audit log (operator)" help:"Show the latest changes: what, by whom, through which call." example:"qrjump audit list --kind account"`
+		Verify auditVerify `cmd:"" group:"Audit log (operator)" help:"Prove that nobody altered the log of changes." example:"qrjump audit verify"`
+	} `cmd:"" help:"The log of all changes."`
+
 	Export exportCommand `cmd:"" group:"Backup (operator)" help:"Write everything on a running server to one file." example:"qrjump export qrjump-export.tar.gz --passphrase-file passphrase.txt"`
+	Drill  drillCommand  `cmd:"" group:"Backup (operator)" help:"Restore such a file beside everything else, try it, and leave nothing behind." example:"qrjump drill qrjump-export.tar.gz --passphrase-file passphrase.txt"`
 	Import importCommand `cmd:"" group:"Backup (operator)" help:"Fill a new, empty server from such a file." example:"qrjump import qrjump-export.tar.gz --data ./qrjump-data"`
 
 	Version versionCommand `cmd:"" group:"About" help:"Say which qrjump this is." example:"qrjump version"`

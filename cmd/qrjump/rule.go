@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -311,9 +312,9 @@ func (c *ruleHistory) Run(s *session) error {
 		}
 		rows := [][]string{}
 		for _, h := range changes {
-			rows = append(rows, []string{h.At.Format(time.RFC3339), h.Did, h.Actor, state(h.Rule.Published), h.Rule.Target, h.Rule.Path, orDash(h.RID)})
+			rows = append(rows, []string{strconv.FormatInt(h.Seq, 10), h.At.Format(time.RFC3339), h.Did, h.Actor, state(h.Rule.Published), h.Rule.Target, h.Rule.Path, orDash(h.RID)})
 		}
-		printTable(w, []string{"AT", "DID", "BY", "STATE", "OPENS", "PAGE", "RID"}, rows)
+		printTable(w, []string{"SEQ", "AT", "DID", "BY", "STATE", "OPENS", "PAGE", "RID"}, rows)
 	})
 }
 

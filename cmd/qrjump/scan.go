@@ -21,11 +21,23 @@ type scanCommand struct {
 	Source          string `enum:"scan,press,album" default:"scan" placeholder:"scan|press|album" help:"How it was read (${default})."`
 	Explain         bool   `help:"Say why: every rule nearby and what it had to do with it. Records nothing."`
 	AssumePublished bool   `help:"Explain as if every rule were published."`
+	Snapshot        string `placeholder:"FILE" help:"Ask this file, which a server keeps as rules.snapshot in its data folder, instead of a server."`
+	At              string `placeholder:"TIME" help:"Say what it opened at a past moment, and who changed it since (operator): 2026-01-31T15:04:05Z."`
+	adminFlags
 	outputFlags
 }
 
 // Run scans one link, or those of standard input.
 func (c *scanCommand) Run(s *session) error {
+	if c.Snapshot != "" {
+		return c.fromSnapshot(s)
+	}
+	if c.At != "" {
+		if c.Link == "-" || c.explains() {
+			return misused("--at is for one link, and explains itself")
+		}
+		return c.resolveThen(s)
+	}
 	scanner, err := connect(c.Server, client.Options{ScanKey: c.Key})
 	if err != nil {
 		return err

@@ -36,7 +36,7 @@ func TestScripts(t *testing.T) {
 			e.Values[runningKey{}] = &running{}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"server": startServer, "stop": stopServer, "fails": fails, "capture": capture},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"server": startServer, "halt": stopServer, "fails": fails, "capture": capture},
 	})
 }
 
@@ -95,12 +95,12 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("ADDR", address)
 }
 
-// stopServer is the script command "stop": SIGTERM, which must end the server
+// stopServer is the script command "halt" ("stop" would end the script): SIGTERM, which must end the server
 // with 0 and nothing more on standard output.
 func stopServer(ts *testscript.TestScript, _ bool, _ []string) {
 	r := ts.Value(runningKey{}).(*running)
 	if r.cmd == nil {
-		ts.Fatalf("stop: no server runs")
+		ts.Fatalf("halt: no server runs")
 	}
 	cmd := r.cmd
 	r.cmd = nil

@@ -18,6 +18,7 @@ import (
 type serveCommand struct {
 	Data         string   `env:"QRJUMP_DATA" default:"./qrjump-data" placeholder:"DIR" help:"Folder of the embedded database and the keys (${default})."`
 	Database     string   `env:"QRJUMP_DATABASE" placeholder:"URL" help:"postgres://… instead of the embedded database."`
+	Events       string   `env:"QRJUMP_EVENTS" placeholder:"URL" help:"nats://HOST:4222?monitor=http://HOST:8222: scans go to a JetStream stream there, instead of the database. The server needs sync_interval: always."`
 	Listen       string   `env:"QRJUMP_LISTEN" default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address of everything; port 0 picks one (${default})."`
 	ScanListen   string   `env:"QRJUMP_SCAN_LISTEN" placeholder:"ADDR" help:"Address of its own for the scan API."`
 	AdminListen  string   `env:"QRJUMP_ADMIN_LISTEN" placeholder:"ADDR" help:"Address of its own for the admin API and metrics."`
@@ -31,6 +32,7 @@ type serveCommand struct {
 	TrustedProxy []string `env:"QRJUMP_TRUSTED_PROXY" placeholder:"CIDR" help:"Range of proxies whose X-Forwarded-For is believed; repeat it for more."`
 	CodePrefix   string   `env:"QRJUMP_CODE_PREFIX" placeholder:"TEXT" help:"Stands before every new code text, for example C.EXAMPLE/; without it no codes are given out, except with --dev."`
 	CodeFloor    uint64   `env:"QRJUMP_CODE_FLOOR" default:"0" placeholder:"N" help:"New codes' counters are not below this: for a server restored from an old backup."`
+	Regions      string   `env:"QRJUMP_REGIONS" placeholder:"FILE" help:"A file in the MaxMind DB format that says where an address is: scans are counted by region."`
 	AdminToken   string   `env:"QRJUMP_ADMIN_TOKEN" placeholder:"TOKEN" help:"Token of the admin API, instead of the one in DIR/admin-token."`
 	LogFormat    string   `env:"QRJUMP_LOG_FORMAT" default:"text" enum:"text,json" placeholder:"text|json" help:"Form of the log on standard error (${default})."`
 	Config       string   `env:"QRJUMP_CONFIG" placeholder:"FILE" help:"YAML file with the names of these flags as keys."`
@@ -47,7 +49,7 @@ func (c *serveCommand) Run(s *session, chosen *kong.Context) error {
 		Data: c.Data, Database: c.Database, Listen: c.Listen, ScanListen: c.ScanListen, AdminListen: c.AdminListen,
 		Seed: c.Seed, Dev: c.Dev, DevPublic: c.DevPublic, Emulator: c.Emulator,
 		TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSDev: c.TLSDev, TrustedProxy: c.TrustedProxy,
-		CodePrefix: c.CodePrefix, CodeFloor: c.CodeFloor, AdminToken: c.AdminToken, LogFormat: c.LogFormat,
+		CodePrefix: c.CodePrefix, CodeFloor: c.CodeFloor, Regions: c.Regions, Events: c.Events, AdminToken: c.AdminToken, LogFormat: c.LogFormat,
 		// Never a flag: it would show in the list of processes.
 		MasterKey: os.Getenv("QRJUMP_MASTER_KEY"),
 	}, s.out, s.err)

@@ -77,6 +77,7 @@ type Account struct {
 	Features      []string        // granted features
 	Members       map[string]Role // user -> role
 	MessageURL    string          // where events of the account are pushed; "" = nowhere
+	URLScheme     string          // template of the address that opens the Mini Program from a browser; "" = none
 	IPAllowlist   []string        // CIDR; empty = any address may fetch tokens
 	SecretHash    string          // keyed hash; "" = no token can be had
 	SecretFrozen  bool
@@ -161,6 +162,9 @@ func (a Account) Validate() error {
 		if _, err := netip.ParsePrefix(p); err != nil {
 			return fault("ip_allowlist", "has %q: want a range such as 10.0.0.0/8", p)
 		}
+	}
+	if err := a.ValidURLScheme(); err != nil {
+		return err
 	}
 	return ValidCallback(a.MessageURL)
 }

@@ -2,8 +2,10 @@ package accounts
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -536,24 +538,59 @@ func (c Caller) Granted(set int) error {
 // 40001 for one that is unknown or was replaced, 42001 after its end, 61003
 // when the account withdrew what it had granted. Contract: rules 3.6.
 func (d *Directory) Identify(ctx context.Context, text string) (Caller, error) {
-	if !tokenShape.MatchString(text) {
+	if !tokenShaped(text) {
 		return Caller{}, errcode.InvalidAccessToken.With("the text has not the shape of a token")
 	}
-	var caller Caller
+	d.hasherOnce.Do(func() { d.hasher = d.Key.Hasher(tokenPurpose) })
+	hash := d.hasher.Sum(text)
+	if d.Epochs == nil {
+		i, err := d.identify(ctx, hash)
+		return i.caller, err
+	}
+	if i, ok := d.identities.get(d.Epochs, hash); ok {
+		// Time goes on, whatever is remembered.
+		return i.caller, i.token.Check(d.Now())
+	}
+	began := d.Epochs.all()
+	i, err := d.identify(ctx, hash)
+	if err != nil {
+		d.identities.drop(hash)
+		return i.caller, err
+	}
+	d.identities.put(&began, hash, &i)
+	return i.caller, nil
+}
+
+// identify asks the store whose token has a hash.
+func (d *Directory) identify(ctx context.Context, hash [sha256.Size]byte) (identity, error) {
+	var i identity
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) error {
-		t, err := tx.Token(ctx, d.Key.Hash(tokenPurpose, text))
+		t, account, err := tx.Bearer(ctx, hex.EncodeToString(hash[:]))
+		if err == nil {
+			i = identity{token: t, account: t.AppID}
+			if err = t.Check(d.Now()); err == nil {
+				i.caller.Account = account
+			}
+			return err
+		}
+		if !errors.Is(err, ErrNoToken) {
+			return err
+		}
+		t, err = tx.Token(ctx, hex.EncodeToString(hash[:]))
 		if errors.Is(err, ErrNoToken) {
 			return errcode.InvalidCredential.With("no such token")
 		}
 		if err != nil {
 			return err
 		}
-		caller = Caller{Component: t.Component}
+		i = identity{token: t, caller: Caller{Component: t.Component}, account: t.AppID}
+		caller := &i.caller
 		if t.Series == Platform {
 			caller.Component = t.AppID
 		}
+		i.platform = caller.Component
 		if caller.Component != "" {
-			if err := d.platform(ctx, tx, t, &caller); err != nil {
+			if err := d.platform(ctx, tx, t, caller); err != nil {
 				return err
 			}
 		}
@@ -566,7 +603,7 @@ func (d *Directory) Identify(ctx context.Context, text string) (Caller, error) {
 		}
 		return err
 	})
-	return caller, err
+	return i, err
 }
 
 // platform reads what a platform's token depends on.

@@ -34,7 +34,14 @@ type Directory struct {
 	// of the interface. nil = nobody counts.
 	Spend func(ctx context.Context, appid, path string) error
 
-	stable stableCalls
+	// Epochs are those of the Store: what a working token led to is remembered
+	// until they say that it may have changed. nil = every call asks the Store.
+	Epochs *Epochs
+
+	stable     stableCalls
+	identities identities
+	hasherOnce sync.Once
+	hasher     *vault.Hasher // of tokens
 }
 
 // Registration is a new or changed account with its secrets in the clear.
@@ -49,22 +56,7 @@ type Registration struct {
 // day of creation) and secrets that are not given stay. Faults are ordinary
 // errors in one line.
 func (d *Directory) Put(ctx context.Context, r Registration) error {
-	if r.Subject == "" {
-		r.Subject = Company
-	}
-	if err := r.Account.Validate(); err != nil {
-		return err
-	}
-	if r.MarketcodeKey != "" && len(r.MarketcodeKey) != 16 {
-		return invalidf("account %s: marketcode_key must be 16 characters", r.AppID)
-	}
-	if len(r.Secret) > 256 {
-		return invalidf("account %s: secret is longer than 256 bytes", r.AppID)
-	}
-	if len(r.Linked) > 0 && r.Kind != ServiceAccount {
-		return invalidf("account %s: linked: only a service account is linked with Mini Programs", r.AppID)
-	}
-	confirm, err := newConfirmFile(d.Random)
+	r, err := d.registration(r)
 	if err != nil {
 		return err
 	}
@@ -72,29 +64,9 @@ func (d *Directory) Put(ctx context.Context, r Registration) error {
 		if err := tx.LockAccount(ctx, r.AppID); err != nil {
 			return err
 		}
-		a := r.Account
-		if _, err := tx.Component(ctx, a.AppID); err == nil {
-			return invalidf("appid %s is a component's", a.AppID)
-		} else if !errors.Is(err, ErrNoComponent) {
+		a, _, err := d.merged(ctx, tx, r)
+		if err != nil {
 			return err
-		}
-		old, err := tx.Account(ctx, a.AppID)
-		switch {
-		case errors.Is(err, ErrNoAccount):
-			a.Confirm, a.CreatedAt = confirm, d.Now()
-		case err != nil:
-			return err
-		case old.Kind != a.Kind:
-			return invalidf("account %s is a %s: its kind cannot change", a.AppID, old.Kind)
-		default:
-			a.Confirm, a.CreatedAt = old.Confirm, old.CreatedAt
-			a.SecretHash, a.MarketcodeKey = old.SecretHash, old.MarketcodeKey
-		}
-		if r.Secret != "" {
-			a.SecretHash = d.Key.Hash(secretPurpose(a.AppID), r.Secret)
-		}
-		if r.MarketcodeKey != "" {
-			a.MarketcodeKey = d.Key.Seal("accounts/marketcode_key/"+a.AppID, []byte(r.MarketcodeKey))
 		}
 		if err := tx.PutAccount(ctx, a); err != nil {
 			return err
@@ -108,6 +80,58 @@ func (d *Directory) Put(ctx context.Context, r Registration) error {
 	})
 	d.changed(ctx, r.AppID)
 	return err
+}
+
+// registration is what can be, with a new verification file.
+func (d *Directory) registration(r Registration) (Registration, error) {
+	if r.Subject == "" {
+		r.Subject = Company
+	}
+	if err := r.Account.Validate(); err != nil {
+		return r, err
+	}
+	if r.MarketcodeKey != "" && len(r.MarketcodeKey) != 16 {
+		return r, invalidf("account %s: marketcode_key must be 16 characters", r.AppID)
+	}
+	if len(r.Secret) > 256 {
+		return r, invalidf("account %s: secret is longer than 256 bytes", r.AppID)
+	}
+	if len(r.Linked) > 0 && r.Kind != ServiceAccount {
+		return r, invalidf("account %s: linked: only a service account is linked with Mini Programs", r.AppID)
+	}
+	var err error
+	r.Confirm, err = newConfirmFile(d.Random)
+	return r, err
+}
+
+// merged is the account that a registration makes, with what stays of the one
+// that was there.
+func (d *Directory) merged(ctx context.Context, tx Tx, r Registration) (a Account, existed bool, err error) {
+	a = r.Account
+	if _, err := tx.Component(ctx, a.AppID); err == nil {
+		return a, false, invalidf("appid %s is a component's", a.AppID)
+	} else if !errors.Is(err, ErrNoComponent) {
+		return a, false, err
+	}
+	old, err := tx.Account(ctx, a.AppID)
+	switch {
+	case errors.Is(err, ErrNoAccount):
+		a.CreatedAt = d.Now()
+	case err != nil:
+		return a, false, err
+	case old.Kind != a.Kind:
+		return a, true, invalidf("account %s is a %s: its kind cannot change", a.AppID, old.Kind)
+	default:
+		a.Confirm, a.CreatedAt, existed = old.Confirm, old.CreatedAt, true
+		a.SecretHash, a.MarketcodeKey = old.SecretHash, old.MarketcodeKey
+	}
+	if r.Secret != "" {
+		a.SecretHash = d.Key.Hash(secretPurpose(a.AppID), r.Secret)
+	}
+	if r.MarketcodeKey != "" {
+		a.MarketcodeKey = d.Key.Seal("accounts/marketcode_key/"+a.AppID, []byte(r.MarketcodeKey))
+	}
+	return a, existed, nil
 }
 
 // Change loads an account, lets f change it and saves it. ErrNoAccount if

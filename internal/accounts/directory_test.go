@@ -52,7 +52,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w := &world{t: t, store: s, dir: dir, now: begin}
-	w.Directory = &accounts.Directory{Store: s, Key: key, Settings: settings.NewLive(settings.Defaults()), Random: rand.Reader, Now: func() time.Time {
+	w.Directory = &accounts.Directory{Store: s, Epochs: s.Epochs(), Key: key, Settings: settings.NewLive(settings.Defaults()), Random: rand.Reader, Now: func() time.Time {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		return w.now

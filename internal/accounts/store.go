@@ -29,6 +29,7 @@ type Tx interface {
 	LinkTx
 	QRCodeTx
 	MessageTx
+	NoticeTx
 	ComponentTx
 
 	// Component returns ErrNoComponent where there is none.
@@ -37,6 +38,10 @@ type Tx interface {
 
 	// Token returns ErrNoToken where there is none.
 	Token(ctx context.Context, hash string) (Token, error)
+	// Bearer is Token with the account that it is of, at once; ErrNoToken also for
+	// the tokens of platforms. It may see a later state than other calls of the
+	// transaction do.
+	Bearer(ctx context.Context, hash string) (Token, Account, error)
 	// LatestToken returns the newest token of a series, or ErrNoToken.
 	LatestToken(ctx context.Context, appid string, series Series) (Token, error)
 	PutToken(ctx context.Context, t Token) error

@@ -4,7 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
-	"regexp"
+	"strings"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/errcode"
@@ -78,8 +78,26 @@ func (t Token) Left(now time.Time) int {
 	return int(end.Sub(now) / time.Second)
 }
 
-// A live token is a decimal number, an underscore and 100 to 150 characters.
-var tokenShape = regexp.MustCompile(`^[0-9]{1,10}_[0-9A-Za-z_-]{64,500}$`)
+// tokenShaped reports whether a text has the form of a token: 1 to 10 digits,
+// "_", and 64 to 500 letters, digits, "_" and "-". Live ones are a decimal
+// number, an underscore and 100 to 150 characters.
+func tokenShaped(text string) bool {
+	number, rest, _ := strings.Cut(text, "_")
+	if len(number) < 1 || len(number) > 10 || len(rest) < 64 || len(rest) > 500 {
+		return false
+	}
+	for i := range len(number) {
+		if number[i] < '0' || number[i] > '9' {
+			return false
+		}
+	}
+	for i := range len(rest) {
+		if c := rest[i]; (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return true
+}
 
 // newTokenText draws 768 random bits in the shape of a live token.
 func newTokenText(random io.Reader, now time.Time) (string, error) {

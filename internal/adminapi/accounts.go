@@ -23,6 +23,7 @@ type account struct {
 	Features     []string                 `json:"features"`
 	Members      map[string]accounts.Role `json:"members" doc:"user to role"`
 	MessageURL   string                   `json:"message_url"`
+	URLScheme    string                   `json:"url_scheme" doc:"template of the address that opens the Mini Program from a browser"`
 	IPAllowlist  []string                 `json:"ip_allowlist" doc:"ranges that may fetch tokens; empty = any"`
 	Linked       []string                 `json:"linked" doc:"Mini Programs that a service account is linked with"`
 	SecretFrozen bool                     `json:"secret_frozen"`
@@ -47,6 +48,7 @@ type accountInput struct {
 	Features      []string                 `json:"features,omitempty"`
 	Members       map[string]accounts.Role `json:"members,omitempty"`
 	MessageURL    string                   `json:"message_url,omitempty"`
+	URLScheme     string                   `json:"url_scheme,omitempty" doc:"the scan page sends a browser to this address: an app's scheme, with {appid}, {path} and {query}"`
 	IPAllowlist   []string                 `json:"ip_allowlist,omitempty"`
 	MarketcodeKey string                   `json:"marketcode_key,omitempty" doc:"16 characters; left out: the stored one stays"`
 	Linked        []string                 `json:"linked,omitempty" doc:"links to add"`
@@ -61,7 +63,7 @@ type AppIDPath struct {
 func (a *Admin) show(ctx context.Context, one accounts.Account) (account, error) {
 	shown := account{AppID: one.AppID, Kind: one.Kind, Name: one.Name, Subject: one.Subject, Certified: one.Certified,
 		Versions: append([]accounts.Version{}, one.Versions...), JumpOpen: one.JumpOpen, Features: append([]string{}, one.Features...),
-		Members: map[string]accounts.Role{}, MessageURL: one.MessageURL, IPAllowlist: append([]string{}, one.IPAllowlist...),
+		Members: map[string]accounts.Role{}, MessageURL: one.MessageURL, URLScheme: one.URLScheme, IPAllowlist: append([]string{}, one.IPAllowlist...),
 		SecretFrozen: one.SecretFrozen, CreatedAt: one.CreatedAt, ConfirmFile: confirmFile{one.Confirm.Name, one.Confirm.Content}}
 	maps.Copy(shown.Members, one.Members)
 	var err error
@@ -121,7 +123,7 @@ func (a *Admin) registerAccounts(api huma.API) {
 		b := in.Body
 		r := accounts.Registration{Secret: b.Secret, MarketcodeKey: b.MarketcodeKey, Linked: b.Linked, Account: accounts.Account{
 			AppID: in.AppID, Kind: b.Kind, Name: b.Name, Subject: b.Subject, Certified: b.Certified, Versions: b.Versions,
-			JumpOpen: b.JumpOpen == nil || *b.JumpOpen, Features: b.Features, Members: b.Members, MessageURL: b.MessageURL,
+			JumpOpen: b.JumpOpen == nil || *b.JumpOpen, Features: b.Features, Members: b.Members, MessageURL: b.MessageURL, URLScheme: b.URLScheme,
 			IPAllowlist: b.IPAllowlist, SecretFrozen: b.SecretFrozen,
 		}}
 		if err := a.Accounts.Put(ctx, r); err != nil {

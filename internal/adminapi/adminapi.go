@@ -17,9 +17,12 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/history"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
 	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
 // Admin is what the operator's API works on.
@@ -27,15 +30,32 @@ type Admin struct {
 	Accounts *accounts.Directory
 	Rules    *rules.Book
 	Codes    *codes.Press
+	Desk     *codes.Desk
 	OpenIDs  *accounts.OpenIDs
 	Keys     *scan.Keys
 	Settings *settings.Live
-	// SaveSettings keeps the fields that a JSON object names over a restart.
+	Scans    *stats.Counter
+	Webhooks *webhooks.Book
+	Rechecks *rules.Rechecker
+	// UserHash is what the ledger knows a user of a namespace by.
+	UserHash func(namespace, user string) stats.UserHash
+	// SaveSettings puts the fields that a JSON object names in force, and keeps
+	// them over a restart.
 	SaveSettings func(ctx context.Context, object []byte) error
 	// Export writes an archive of everything; an error before its first byte
 	// leaves w untouched.
 	Export func(ctx context.Context, w io.Writer, passphrase string) error
-	Log    *slog.Logger
+	// Spool is the folder for what an import sends, until it ends.
+	Spool string
+	Log   *slog.Logger
+
+	// History is the log of changes, Times what was when, Resolver what is now.
+	History  history.Store
+	Times    history.Times
+	Resolver scan.Resolver
+	// ScanLog is the log of scans; nil, or one that returns nil: there is none.
+	ScanLog func() stats.Log
+	Now     func() time.Time
 }
 
 // Register adds every operation to the API and its document.
@@ -44,12 +64,21 @@ func (a *Admin) Register(api huma.API) {
 	a.registerComponents(api)
 	a.registerLinks(api)
 	a.registerRules(api)
+	a.registerChanges(api)
+	a.registerHistory(api)
+	a.registerRelease(api)
 	a.registerDomains(api)
 	a.registerSettings(api)
 	a.registerKeys(api)
 	a.registerCodes(api)
 	a.registerUsers(api)
 	a.registerBackup(api)
+	a.registerLines(api)
+	a.registerWebhooks(api)
+	a.registerRechecks(api)
+	a.registerScans(api)
+	a.registerStatistics(api)
+	a.registerAlarms(api)
 }
 
 // problem turns an error of the domain into a problem document. What nobody
@@ -66,6 +95,8 @@ func (a *Admin) problem(ctx context.Context, err error) error {
 		return huma.Error404NotFound("the account did not authorise this platform")
 	case errors.Is(err, codes.ErrNoBatch):
 		return huma.Error404NotFound("there is no application with this id")
+	case errors.Is(err, rules.ErrNoRule):
+		return huma.Error404NotFound("there is no rule with this prefix")
 	case errors.Is(err, rules.ErrNotLink):
 		return huma.Error422UnprocessableEntity(err.Error())
 	}
@@ -79,6 +110,9 @@ func (a *Admin) problem(ctx context.Context, err error) error {
 		return huma.Error422UnprocessableEntity(cmp.Or(detail, code.Meaning))
 	}
 	a.Log.ErrorContext(ctx, "admin call failed", "error", err)
+	if out, ok := errors.AsType[*errcode.Outage](err); ok {
+		return huma.Error503ServiceUnavailable("the database " + out.What + ": try again later; the server's log says more")
+	}
 	return huma.Error500InternalServerError("the call failed inside the server: its log says why")
 }
 

@@ -47,6 +47,6 @@ func (a *Admin) registerKeys(api huma.API) {
 	huma.Register(api, operation(http.MethodDelete, "/scan-keys/{name}", "deleteScanKey", "End a key at once"), func(ctx context.Context, in *struct {
 		Name string `path:"name"`
 	}) (*struct{}, error) {
-		return nil, a.problem(ctx, a.Keys.Store.DeleteScanKey(ctx, in.Name))
+		return nil, a.problem(ctx, a.Keys.Delete(ctx, in.Name))
 	})
 }

@@ -50,12 +50,13 @@ func showRules(list []rules.Rule) *answer[ruleList] {
 }
 
 type ruleChange struct {
-	Seq   int64     `json:"seq"`
-	At    time.Time `json:"at"`
-	Actor string    `json:"actor" doc:"AppID, seed or admin"`
-	RID   string    `json:"rid,omitempty"`
-	Did   string    `json:"did" doc:"add, edit, publish or delete"`
-	Rule  rule      `json:"rule" doc:"after the change; for a delete, before it"`
+	Seq    int64     `json:"seq"`
+	At     time.Time `json:"at"`
+	Actor  string    `json:"actor" doc:"AppID, seed or admin"`
+	RID    string    `json:"rid,omitempty"`
+	Did    string    `json:"did" doc:"add, edit, publish, delete or release"`
+	Rule   rule      `json:"rule" doc:"after the change; for a delete or release, before it"`
+	Reason string    `json:"reason,omitempty" doc:"of a release"`
 }
 
 type confirmation struct {
@@ -96,7 +97,7 @@ func (a *Admin) registerRules(api huma.API) {
 		}
 		shown := history{Changes: []ruleChange{}}
 		for _, c := range changes {
-			shown.Changes = append(shown.Changes, ruleChange{Seq: c.Seq, At: c.At, Actor: c.Actor, RID: c.RID, Did: c.Did, Rule: showRule(c.Rule)})
+			shown.Changes = append(shown.Changes, ruleChange{Seq: c.Seq, At: c.At, Actor: c.Actor, RID: c.RID, Did: c.Did, Rule: showRule(c.Rule), Reason: c.Reason})
 		}
 		return &answer[history]{shown}, nil
 	})

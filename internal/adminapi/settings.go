@@ -25,14 +25,12 @@ func (a *Admin) registerSettings(api huma.API) {
 		if err := json.Unmarshal(in.Body, &object); err != nil || object == nil {
 			return nil, huma.Error422UnprocessableEntity("settings: want a JSON object")
 		}
-		next, err := settings.Merge(a.Settings.Get(), in.Body)
-		if err != nil {
+		if _, err := settings.Merge(a.Settings.Get(), in.Body); err != nil {
 			return nil, huma.Error422UnprocessableEntity(err.Error())
 		}
 		if err := a.SaveSettings(ctx, in.Body); err != nil {
 			return nil, a.problem(ctx, err)
 		}
-		a.Settings.Set(next)
-		return &answer[any]{next}, nil
+		return &answer[any]{a.Settings.Get()}, nil
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/calls"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
@@ -14,6 +15,15 @@ import (
 // account is whose call it is: the account of the token, also where a platform
 // calls for it, the platform of its own token, or whoever gave the right secret.
 func (c *call) account() string { return cmp.Or(c.caller.AppID, c.component, c.proven) }
+
+// author is who makes the changes of the call.
+func (c *call) author() accounts.Author {
+	by := accounts.Author{Actor: c.account(), RID: c.rid}
+	if by.Actor != c.component {
+		by.Via = c.component
+	}
+	return by
+}
 
 // bySecret notes whose call it is where a secret stands for a token, given what
 // came of it. Who gives a wrong secret is nobody: neither counts nor log are

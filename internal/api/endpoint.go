@@ -46,6 +46,9 @@ type API struct {
 	Faults func(path, appid string) Fault
 	// Record is told of every call with its secrets masked; nil = nobody.
 	Record func(Record)
+	// Shared counts the calls of a second over all nodes, as limiter does for one
+	// (up to SharedMost of them); nil = there is one node.
+	Shared func(ctx context.Context, key string, limit int) (bool, error)
 	// Observe counts calls; path is an endpoint's, or "" for an unknown one.
 	Observe func(path string, errcode int, d time.Duration)
 
@@ -179,10 +182,17 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	w.Write(body)
 }
 
+// storeTime is how long a call waits for the store, before the commit of what it
+// changes; then it is answered -1, and nothing happened.
+const storeTime = 20 * time.Second
+
 // run does what all endpoints share, in this order: method, token, limits of
 // calls, body, injected fault, the endpoint itself.
 func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (any, Fault, error) {
-	ctx := r.Context()
+	// The store may hang: no call waits for it for ever. What a fault delays is
+	// not counted.
+	ctx, end := context.WithTimeout(r.Context(), storeTime)
+	defer end()
 	s := a.Settings.Get()
 	if e.needs&listing != 0 && s.RulesByGet && r.Method == http.MethodGet {
 		e.needs |= anyMethod
@@ -194,8 +204,8 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 		if err := a.authenticate(ctx, e, c); err != nil {
 			return nil, Fault{}, err
 		}
-		if limit := s.RateLimit; !a.limiter.allow(c.account()+" "+e.path, limit, a.RealNow()) {
-			return nil, Fault{}, errcode.TooFrequent.With("%s called %s more than %d times within a second", c.account(), e.path, limit)
+		if err := a.limit(ctx, c.account(), e.path, s); err != nil {
+			return nil, Fault{}, err
 		}
 	}
 	if e.needs&platform != 0 {
@@ -216,9 +226,11 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 	if fault.Delay > 0 {
 		select {
 		case <-time.After(fault.Delay):
-		case <-ctx.Done():
-			return nil, Fault{Drop: true}, ctx.Err()
+		case <-r.Context().Done():
+			return nil, Fault{Drop: true}, r.Context().Err()
 		}
+		ctx, end = context.WithTimeout(r.Context(), storeTime)
+		defer end()
 	}
 	if fault.Code != nil {
 		return nil, fault, fault.Code.With("injected by a fault")
@@ -231,7 +243,7 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 			return nil, fault, err
 		}
 	}
-	reply, err := e.serve(ctx, c, f)
+	reply, err := e.serve(accounts.By(ctx, c.author()), c, f)
 	// A wrong type is reported before what the endpoint made of it.
 	if f.err != nil {
 		err = f.err

@@ -1,9 +1,35 @@
 package api
 
 import (
+	"context"
 	"sync"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/settings"
 )
+
+// SharedMost is the greatest limit that is counted over all nodes: above it,
+// each node counts for itself.
+const SharedMost = 1000
+
+// limit returns 44990 for a call above the limit of calls a second of an
+// account and an interface. Contract: rules 4.
+func (a *API) limit(ctx context.Context, account, path string, s settings.Settings) error {
+	allowed, key := true, account+" "+path
+	if a.Shared != nil && s.RateLimit > 0 && s.RateLimit <= SharedMost && !s.RateLimitPerNode {
+		var err error
+		if allowed, err = a.Shared(ctx, key, s.RateLimit); err != nil {
+			return err
+		}
+	} else {
+		allowed = a.limiter.allow(key, s.RateLimit, a.RealNow())
+	}
+	if !allowed {
+		return errcode.TooFrequent.With("%s called %s more than %d times within a second", account, path, s.RateLimit)
+	}
+	return nil
+}
 
 // limiter allows at most n calls of a key within any second. It remembers the
 // last n times, so no window of one second, wherever it begins, has more.

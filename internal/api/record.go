@@ -47,6 +47,23 @@ const masked = "[masked]"
 
 // isHidden also knows names that nobody has yet: better one too many.
 func isHidden(name string) bool {
+	if hide, known := knownNames[name]; known {
+		return hide
+	}
+	return isHiddenName(name)
+}
+
+// knownNames says of the names that most calls have whether they are hidden.
+var knownNames = func() map[string]bool {
+	names := map[string]bool{}
+	for _, name := range append(slices.Clone(hidden), "errcode", "errmsg", "openid", "appid", "access_token", "application_id", "path", "prefix", "rid",
+		"code_start", "code_end", "isv_application_id", "wxa_appid", "wxa_path", "wxa_type", "activity_name", "product_brand", "product_title", "product_code") {
+		names[name] = isHiddenName(name)
+	}
+	return names
+}()
+
+func isHiddenName(name string) bool {
 	name = strings.ToLower(name)
 	return slices.Contains(hidden, name) || strings.Contains(name, "secret") || strings.Contains(name, "token") || strings.Contains(name, "ticket")
 }
@@ -97,6 +114,14 @@ func maskBody(body []byte) string {
 	if len(body) == 0 {
 		return ""
 	}
+	if shown, ok := maskPlain(body); ok {
+		return cut(string(shown), maxRecorded)
+	}
+	return maskAny(body)
+}
+
+// maskAny is maskBody for whatever there may be.
+func maskAny(body []byte) string {
 	var v any
 	if json.Unmarshal(body, &v) != nil {
 		return cut(hiddenPair.ReplaceAllString(string(body), "${1}"+masked), maxRecorded)

@@ -2,13 +2,16 @@ package codes
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
@@ -43,6 +46,10 @@ type Press struct {
 	ByTime bool
 	// Changed is told after a batch changed, before the change is acknowledged.
 	Changed func(ctx context.Context, batch int64)
+
+	recent     tickets
+	hashing    sync.Once
+	ticketHash *vault.Hasher
 }
 
 // Call is one call by an account.
@@ -518,11 +525,8 @@ func (p *Press) Exchange(ctx context.Context, call Call, openid, ticket string) 
 	if err := checkExchange(openid, ticket); err != nil {
 		return Found{}, err
 	}
-	var t Ticket
-	err := p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
-		t, err = tx.Ticket(ctx, p.Vault.Hash(ticketPurpose, ticket))
-		return err
-	})
+	p.hashing.Do(func() { p.ticketHash = p.Vault.Hasher(ticketPurpose) })
+	t, err := p.ticket(ctx, p.ticketHash.Sum(ticket))
 	if errors.Is(err, ErrNoTicket) {
 		return Found{}, errcode.InvalidArgs.With(badTicket)
 	}
@@ -548,24 +552,42 @@ const (
 	loginPurpose  = "js_code"
 )
 
-// TicketFor makes a ticket for a user's scan of a code, durable before it is
-// returned.
-func (p *Press) TicketFor(ctx context.Context, f Found, namespace, user string) (string, error) {
-	text, err := newTicketText(p.Random)
-	if err != nil {
-		return "", err
+// ticketGrace is how long a ticket is kept after its end: until then an old
+// ticket and a made up one answer the same.
+const ticketGrace = 24 * time.Hour
+
+// newTicket makes a ticket for a user's scan of a code, and its text. The desk
+// stores it before anybody sees the text.
+func (p *Press) newTicket(f Found, namespace, user string) (t Ticket, text string, err error) {
+	if text, err = newTicketText(p.Random); err != nil {
+		return t, "", err
 	}
 	now, app := p.Now(), f.State.Activation.Binding.WxaAppID
 	life := time.Duration(p.Settings.Get().TicketMinutes) * time.Minute
-	t := Ticket{Hash: p.Vault.Hash(ticketPurpose, text), Batch: f.Batch.ID, Index: f.Index, OwnerID: p.OpenIDs.OpenID(namespace, f.Batch.Account, user),
-		AppID: app, AppUserID: p.OpenIDs.OpenID(namespace, app, user), ScannedAt: now, ExpiresAt: now.Add(life)}
-	return text, p.Store.UpdateCodes(ctx, func(tx Tx) error {
-		if err := tx.ForgetTickets(ctx, now.Add(-24*time.Hour)); err != nil {
-			return err
-		}
-		return tx.PutTicket(ctx, t)
-	})
+	return Ticket{Hash: p.Vault.Hash(ticketPurpose, text), Batch: f.Batch.ID, Index: f.Index, OwnerID: p.OpenIDs.OpenID(namespace, f.Batch.Account, user),
+		AppID: app, AppUserID: p.OpenIDs.OpenID(namespace, app, user), ScannedAt: now, ExpiresAt: now.Add(life)}, text, nil
 }
+
+// ticket returns a ticket by its hash: from memory, where this node made or
+// read it, else from the store. A ticket never changes, and its end is judged
+// by the clock. ErrNoTicket.
+func (p *Press) ticket(ctx context.Context, hash [sha256.Size]byte) (t Ticket, err error) {
+	if t, ok := p.recent.get(hash); ok {
+		return t, nil
+	}
+	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
+		t, err = tx.Ticket(ctx, hex.EncodeToString(hash[:]))
+		return err
+	})
+	if err == nil {
+		p.recent.put(t)
+	}
+	return t, err
+}
+
+// Forget drops what this node remembers of tickets, when the store was emptied
+// behind it.
+func (p *Press) Forget() { p.recent.clear() }
 
 // Login makes a js_code by which a Mini Program's server learns a user's openid.
 func (p *Press) Login(ctx context.Context, appid, namespace, user string) (string, error) {

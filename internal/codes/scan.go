@@ -45,6 +45,12 @@ func (p *Press) Scan(text, user string, account func(appid string) (accounts.Acc
 	}
 	s.Found = f
 	s.State = p.Memory.State(f.Batch.ID, f.Index, p.Now())
+	p.decide(&s, user, account)
+	return s, true
+}
+
+// decide says what a code opens in its state.
+func (p *Press) decide(s *Scanned, user string, account func(appid string) (accounts.Account, bool)) {
 	switch {
 	case s.State.Void:
 		s.Reason = IsVoid
@@ -53,9 +59,8 @@ func (p *Press) Scan(text, user string, account func(appid string) (accounts.Acc
 	case s.State.Activation == nil:
 		s.Reason = NotActive
 	default:
-		p.target(&s, user, account)
+		p.target(s, user, account)
 	}
-	return s, true
 }
 
 // unknown tells a code text that nobody made from another text.

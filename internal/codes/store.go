@@ -60,10 +60,17 @@ type Tx interface {
 	// EventsAfter returns the events of a batch after an event, oldest first.
 	EventsAfter(ctx context.Context, batch, after int64) ([]Event, error)
 
-	PutTicket(ctx context.Context, t Ticket) error
+	PutTickets(ctx context.Context, all []Ticket) error
 	// Ticket returns ErrNoTicket where there is none.
 	Ticket(ctx context.Context, hash string) (Ticket, error)
 	ForgetTickets(ctx context.Context, before time.Time) error
+	// AddFirstScans stores first scans of different codes. One that is there
+	// stays as it is.
+	AddFirstScans(ctx context.Context, all []FirstScan) error
+	// FirstScan returns ErrNoFirstScan where there is none.
+	FirstScan(ctx context.Context, batch, index int64) (FirstScan, error)
+	// EraseFirstScans makes the first scans of a user anonymous.
+	EraseFirstScans(ctx context.Context, user string) error
 	PutLogin(ctx context.Context, l Login) error
 	// Login returns ErrNoLogin where there is none.
 	Login(ctx context.Context, hash string) (Login, error)

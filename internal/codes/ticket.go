@@ -1,10 +1,12 @@
 package codes
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"io"
-	"regexp"
+	"sync"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/errcode"
@@ -35,12 +37,23 @@ const (
 	badTicket = "无效的code_ticket或与openid不对应"
 )
 
-var openIDShape = regexp.MustCompile(`^[0-9A-Za-z_-]{28}$`)
+// openIDLength is how long an openid is.
+const openIDLength = 28
+
+// openIDShaped reports whether a text has the form of an openid.
+func openIDShaped(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return len(s) == openIDLength
+}
 
 // checkExchange returns 40097 for an openid or a ticket that cannot be one.
 func checkExchange(openid, ticket string) error {
 	switch {
-	case !openIDShape.MatchString(openid):
+	case !openIDShaped(openid):
 		return errcode.InvalidArgs.With(badOpenID)
 	case ticket == "" || len(ticket) > MaxTicket:
 		return errcode.InvalidArgs.With(badTicket)
@@ -74,4 +87,83 @@ func newTicketText(random io.Reader) (string, error) {
 		return "", fmt.Errorf("drawing a ticket: %w", err)
 	}
 	return hex.EncodeToString(raw[:]), nil
+}
+
+// recentTickets is how many tickets a node remembers, about 160 bytes each.
+const recentTickets = 1 << 17
+
+// tickets remembers the last ones; what it does not know the store may. Nothing
+// in it points anywhere, so that the collector has nothing to follow. The zero
+// value is empty.
+type tickets struct {
+	mu   sync.RWMutex
+	at   map[uint64]int32 // where in ring, by the beginning of the hash
+	ring []ticketRow
+	next int
+	apps []string         // those that rows name
+	app  map[string]int32 // where in apps
+}
+
+// ticketRow is a Ticket.
+type ticketRow struct {
+	hash                           [sha256.Size]byte
+	batch, index, scanned, expires int64 // times in Unix milliseconds, as the store keeps them
+	owner, user                    [openIDLength]byte
+	app                            int32
+}
+
+func (r *ticketRow) key() uint64 { return binary.LittleEndian.Uint64(r.hash[:]) }
+
+func (r *tickets) get(hash [sha256.Size]byte) (Ticket, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	at, ok := r.at[binary.LittleEndian.Uint64(hash[:])]
+	if !ok || r.ring[at].hash != hash {
+		return Ticket{}, false
+	}
+	row := &r.ring[at]
+	return Ticket{Hash: hex.EncodeToString(hash[:]), Batch: row.batch, Index: row.index, OwnerID: string(row.owner[:]), AppID: r.apps[row.app],
+		AppUserID: string(row.user[:]), ScannedAt: time.UnixMilli(row.scanned).UTC(), ExpiresAt: time.UnixMilli(row.expires).UTC()}, true
+}
+
+func (r *tickets) put(t Ticket) {
+	row := ticketRow{batch: t.Batch, index: t.Index, scanned: t.ScannedAt.UnixMilli(), expires: t.ExpiresAt.UnixMilli()}
+	n, err := hex.Decode(row.hash[:], []byte(t.Hash)[:min(len(t.Hash), 2*len(row.hash))])
+	if err != nil || n != len(row.hash) || len(t.OwnerID) != openIDLength || len(t.AppUserID) != openIDLength {
+		return // of no form that is made today: the store has it
+	}
+	copy(row.owner[:], t.OwnerID)
+	copy(row.user[:], t.AppUserID)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if at, known := r.at[row.key()]; known && r.ring[at].hash == row.hash {
+		return
+	}
+	if r.at == nil {
+		r.at, r.app = map[uint64]int32{}, map[string]int32{}
+	}
+	var known bool
+	if row.app, known = r.app[t.AppID]; !known {
+		row.app = int32(len(r.apps))
+		r.apps = append(r.apps, t.AppID)
+		r.app[t.AppID] = row.app
+	}
+	at := int32(len(r.ring))
+	if len(r.ring) < recentTickets {
+		r.ring = append(r.ring, row)
+	} else {
+		at = int32(r.next)
+		if old := r.ring[at].key(); r.at[old] == at {
+			delete(r.at, old)
+		}
+		r.ring[at] = row
+		r.next = (r.next + 1) % recentTickets
+	}
+	r.at[row.key()] = at
+}
+
+func (r *tickets) clear() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.at, r.ring, r.next, r.apps, r.app = nil, nil, 0, nil, nil
 }

@@ -36,6 +36,27 @@ func (c *Clock) Restore(state string) error {
 	return json.Unmarshal([]byte(state), &c.state)
 }
 
+// Follow shows the time that was set on another node: what read returns, which
+// is what Save was given last; "" is real time.
+func (c *Clock) Follow(read func() (state string, err error)) error {
+	c.moving.Lock() // a move of ours is saved and in force, or neither
+	defer c.moving.Unlock()
+	text, err := read()
+	if err != nil {
+		return err
+	}
+	var s clockState
+	if text != "" {
+		if err := json.Unmarshal([]byte(text), &s); err != nil {
+			return fmt.Errorf("the emulator's clock as stored: %w", err)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state = s
+	return nil
+}
+
 // Now is the server's time.
 func (c *Clock) Now() time.Time {
 	c.mu.Lock()

@@ -39,11 +39,11 @@ func (t *trip) exchange(ctx context.Context, conn net.Conn, to target, req Reque
 	bounded.N = math.MaxInt64 // from here on the body is counted
 
 	if err := t.judge(resp); err != nil {
-		return Answer{}, err
+		return Answer{Status: resp.StatusCode}, err
 	}
 	body, err := t.body(ctx, resp, req)
 	if err != nil {
-		return Answer{}, err
+		return Answer{Status: resp.StatusCode}, err
 	}
 	return Answer{Status: resp.StatusCode, Header: resp.Header, Body: body}, nil
 }

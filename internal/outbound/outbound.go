@@ -125,6 +125,7 @@ func (e *Error) Unwrap() error { return e.cause }
 
 // Do sends one request. Every error is an *[Error]. The steps tell what
 // happened, also when there is an error; the last one is then the failed one.
+// After an error behind an answer's header the answer holds its status alone.
 func (c *Client) Do(ctx context.Context, req Request) (Answer, []Step, error) {
 	t := trip{client: c}
 	answer, err := t.run(ctx, req)

@@ -25,6 +25,11 @@ type Book struct {
 	Fetch    Fetch
 	// Changed is told after a rule changed, before the change is acknowledged.
 	Changed func(ctx context.Context, key string)
+	// ManyChanged is told instead that about n rules changed, all of them noted
+	// from a change on.
+	ManyChanged func(ctx context.Context, first int64, n int)
+	// Queued is told that an event waits to be sent to an account.
+	Queued func()
 }
 
 // Call is one call by an account.
@@ -303,6 +308,11 @@ func ownRule(ctx context.Context, tx Tx, owner accounts.Account, prefix string) 
 		return Rule{}, errcode.InvalidArgs.With("prefix %.120q is not a link", prefix)
 	}
 	rule, err := tx.Rule(ctx, link.Key)
+	return ownedBy(owner, prefix, rule, err)
+}
+
+// ownedBy is what was read of a prefix if it is the caller's rule, else 40097.
+func ownedBy(owner accounts.Account, prefix string, rule Rule, err error) (Rule, error) {
 	if errors.Is(err, ErrNoRule) || err == nil && rule.Owner != owner.AppID {
 		return Rule{}, errcode.InvalidArgs.With("%s has no rule with the prefix %.120q", owner.AppID, prefix)
 	}
@@ -327,21 +337,29 @@ func (b *Book) Publish(ctx context.Context, call Call, prefix string) error {
 		if err := lockOrigin(ctx, tx, prefix); err != nil {
 			return err
 		}
-		rule, err := ownRule(ctx, tx, owner, prefix)
-		if err != nil || rule.Published {
+		link, _ := ParseLink(prefix)
+		s := b.Settings.Get()
+		since := s.MonthStart(b.Now())
+		p, err := tx.Publishing(ctx, link.Key, owner.AppID, since)
+		rule, err := ownedBy(owner, prefix, p.Rule, err)
+		if err != nil {
 			return err
 		}
-		target, err := tx.Account(ctx, rule.Target)
-		if errors.Is(err, accounts.ErrNoAccount) {
+		// Also where another node published it and this one has not seen it yet:
+		// a scan after this answer must.
+		key = rule.Prefix.Key
+		if rule.Published {
+			return nil
+		}
+		if p.Target.AppID == "" {
 			return errcode.NotReleased.With("%s is gone", rule.Target)
 		}
-		if err != nil {
-			return err
-		}
-		now, s := b.Now(), b.Settings.Get()
-		spent, err := tx.PublishesSince(ctx, owner.AppID, s.MonthStart(now))
-		if err != nil {
-			return err
+		// The locks may have taken their time, and it is another month.
+		now, spent := b.Now(), p.Spent
+		if month := s.MonthStart(now); !month.Equal(since) {
+			if spent, err = tx.PublishesSince(ctx, owner.AppID, month); err != nil {
+				return err
+			}
 		}
 		quota := s.PublishQuota
 		if rule.Kind == Service {
@@ -349,13 +367,12 @@ func (b *Book) Publish(ctx context.Context, call Call, prefix string) error {
 				quota = -1
 			}
 		}
-		if rule, err = rule.Publish(target, spent, quota, now); err != nil {
+		if rule, err = rule.Publish(p.Target, spent, quota, now); err != nil {
 			return err
 		}
 		if err := tx.PutRule(ctx, rule, b.author(call, "publish")); err != nil {
 			return err
 		}
-		key = rule.Prefix.Key
 		return tx.AddPublish(ctx, owner.AppID, rule.Prefix.Key, now)
 	})
 	return b.settle(ctx, key, err)

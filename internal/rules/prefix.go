@@ -35,17 +35,58 @@ type Link struct {
 	path, query int
 }
 
-// ParseLink cuts an http or https link; ok is false for any other text.
+// ParseLink cuts an http or https link; ok is false for any other text. A link
+// that is normal already (scheme and host in lower case, a path) costs no
+// allocation: its Key is the text itself.
 func ParseLink(text string) (link Link, ok bool) {
+	scheme := 0
+	switch {
+	case strings.HasPrefix(text, "https://"):
+		scheme = len("https")
+	case strings.HasPrefix(text, "http://"):
+		scheme = len("http")
+	default:
+		return parseFolded(text)
+	}
+	// The authority ends at "/", "?" or "#".
+	start := scheme + len("://")
+	path := start
+	for path < len(text) && !special[text[path]] {
+		path++
+	}
+	if path < len(text) && 'A' <= text[path] && text[path] <= 'Z' {
+		return parseFolded(text)
+	}
+	if path == start {
+		return Link{}, false
+	}
+	link = Link{Text: text, Key: text, Scheme: text[:scheme], Host: text[start:path], path: path}
+	if path == len(text) || text[path] == '?' {
+		link.Key = text[:path] + "/" + text[path:]
+	}
+	link.cutQuery()
+	return link, true
+}
+
+// special are the bytes that end the authority of a link, and those that are
+// folded.
+var special = func() (is [256]bool) {
+	for _, c := range "/?#ABCDEFGHIJKLMNOPQRSTUVWXYZ" {
+		is[c] = true
+	}
+	return is
+}()
+
+// parseFolded is ParseLink for a text whose scheme or host are to be folded.
+func parseFolded(text string) (link Link, ok bool) {
 	scheme, rest, found := strings.Cut(text, "://")
-	if !found {
+	if !found || len(scheme) > len("https") {
 		return Link{}, false
 	}
 	scheme = lower(scheme)
 	if scheme != "http" && scheme != "https" {
 		return Link{}, false
 	}
-	// The authority ends at "/", "?" or "#".
 	cut := strings.IndexAny(rest, "/?#")
 	if cut < 0 {
 		cut = len(rest)
@@ -60,11 +101,15 @@ func ParseLink(text string) (link Link, ok bool) {
 	}
 	link = Link{Text: text, Scheme: scheme, Host: host, path: len(scheme) + 3 + len(host)}
 	link.Key = scheme + "://" + host + tail
-	link.query = len(link.Key)
-	if q := strings.IndexByte(link.Key, '?'); q >= 0 {
-		link.query = q
-	}
+	link.cutQuery()
 	return link, true
+}
+
+func (l *Link) cutQuery() {
+	l.query = len(l.Key)
+	if q := strings.IndexByte(l.Key[l.path:], '?'); q >= 0 {
+		l.query = l.path + q
+	}
 }
 
 // lower folds ASCII letters only: a host with other letters is no rule's host,
@@ -129,10 +174,23 @@ func (l Link) Ends() []string {
 	return ends
 }
 
+// Cuts are where the path begins in Key and where the first "?" is (the length
+// of Key where there is none).
+func (l Link) Cuts() (path, query int) { return l.path, l.query }
+
 // PlainText reports whether a scanned text may be looked at as a link at all:
 // valid UTF-8, no control character, at most MaxLink bytes.
 func PlainText(text string) bool {
-	return len(text) <= MaxLink && utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl)
+	if len(text) > MaxLink {
+		return false
+	}
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c >= 0x7f {
+			// Rare in a link; only then characters must be looked at one by one.
+			return utf8.ValidString(text[i:]) && !strings.ContainsFunc(text[i:], unicode.IsControl)
+		}
+	}
+	return true
 }
 
 // Prefix is a checked prefix.
@@ -183,6 +241,17 @@ func ParsePrefix(text string, kind Kind, allowPrivate bool) (Prefix, error) {
 		return fault(why)
 	}
 	return p, nil
+}
+
+// StoredPrefix is the prefix of a stored rule. It was checked when it came:
+// whether private hosts are allowed today does not unmake a rule. ok is false
+// for a text that ParsePrefix never let through.
+func StoredPrefix(text string) (p Prefix, ok bool) {
+	link, ok := ParseLink(text)
+	if !ok || len(text) > MaxPrefix {
+		return Prefix{}, false
+	}
+	return Prefix{Link: link, Sub: text[len(text)-1] == '/' && !link.HasQuery()}, true
 }
 
 // hostFault says why a host cannot be a rule's; "" = it can.

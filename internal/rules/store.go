@@ -25,6 +25,8 @@ type Tx interface {
 	// those of the same scheme and host. Lock the owner first.
 	LockOwner(ctx context.Context, appid string) error
 	LockOrigin(ctx context.Context, origin string) error
+	// LockRules makes all of them wait, and waits for all of them. It comes first.
+	LockRules(ctx context.Context) error
 
 	// Account and Linked are as in accounts.Tx.
 	Account(ctx context.Context, appid string) (accounts.Account, error)
@@ -36,6 +38,9 @@ type Tx interface {
 	Rule(ctx context.Context, key string) (Rule, error)
 	// RulesAt returns the rules that have one of the keys, in any order.
 	RulesAt(ctx context.Context, keys []string) ([]Rule, error)
+	// RulesBelow returns the rules whose keys begin with a text, which ends in
+	// "/", in the order of the keys.
+	RulesBelow(ctx context.Context, key string, limit int) ([]Rule, error)
 	// List returns rules and how many there are in all.
 	List(ctx context.Context, q Query) (list []Rule, total int, err error)
 	// CountOwned counts an owner's rules, CountTargeted the service-account
@@ -51,11 +56,22 @@ type Tx interface {
 	// AddRule stores a new rule and gives it its ID; ErrPrefixTaken if the key
 	// has an owner already.
 	AddRule(ctx context.Context, r Rule, by Author) (Rule, error)
+	// AddRules stores many new rules at once; ErrPrefixTaken if one of the keys is
+	// taken. NextChange is the number of the change that is noted next; from here
+	// on nobody else notes one.
+	AddRules(ctx context.Context, list []Rule, by Author) error
+	NextChange(ctx context.Context) (int64, error)
 	PutRule(ctx context.Context, r Rule, by Author) error
 	DeleteRule(ctx context.Context, r Rule, by Author) error
 	// Changes lists what happened to a key, newest first.
 	Changes(ctx context.Context, key string, limit int) ([]Change, error)
+	// RuleChange returns a change of a rule and the one of the same key before it
+	// (Seq 0 = none), or ErrNoChange.
+	RuleChange(ctx context.Context, seq int64) (change, before Change, err error)
 
+	// Publishing returns what a publish of the rule with a key depends on: ErrNoRule,
+	// and how often an account published since a time.
+	Publishing(ctx context.Context, key, owner string, since time.Time) (Publishing, error)
 	PublishesSince(ctx context.Context, owner string, since time.Time) (int, error)
 	AddPublish(ctx context.Context, owner, prefix string, at time.Time) error
 
@@ -66,8 +82,19 @@ type Tx interface {
 	PutDomain(ctx context.Context, d Domain) error
 	DeleteDomain(ctx context.Context, host string) error
 
+	// AddNotice is as in accounts.NoticeTx, AddMessage as in accounts.MessageTx.
+	AddNotice(ctx context.Context, n accounts.Notice) error
+	AddMessage(ctx context.Context, m accounts.Message) error
+
 	PutConfirmation(ctx context.Context, c Confirmation) error
 	Confirmations(ctx context.Context, q ConfirmationQuery) ([]Confirmation, error)
+}
+
+// Publishing is a rule that may be published.
+type Publishing struct {
+	Rule   Rule
+	Target accounts.Account // zero = it is gone
+	Spent  int              // publishes of the owner
 }
 
 // Author is who made a change and through which call.
@@ -75,14 +102,16 @@ type Author struct {
 	At    time.Time
 	Actor string // AppID, "seed" or "admin"
 	RID   string
-	Did   string // add, edit, publish, delete
+	Did   string // add, edit, publish, delete, release
+	// Reason is why an operator released it; "" for everything else.
+	Reason string
 }
 
 // Change is one entry of a rule's history.
 type Change struct {
 	Seq int64
 	Author
-	Rule Rule // after the change; for a delete, before it
+	Rule Rule // after the change; for a delete or release, before it
 }
 
 // Query selects rules for a list.

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
@@ -28,10 +30,33 @@ type Current struct {
 	AccountStore accounts.Store
 	Log          *slog.Logger
 
-	reading sync.Mutex
-	mu      sync.Mutex
-	missed  map[string]func(context.Context) error // what could not be read again yet, by its name
-	loaded  bool
+	// Changes is the log that Follow follows; nil where no other process writes.
+	Changes ChangeLog
+	// History is the same log where nobody else writes: snapshots hang on it.
+	History ChangeLog
+	// SnapshotFile is where the index is kept for the next start; "" = nowhere.
+	SnapshotFile string
+	// On is what else hangs on a kind of change, of other nodes and of this one;
+	// it is given the key. Load calls each with "": all may be another.
+	On map[string]func(ctx context.Context, key string) error
+	// Now is real time, for the age of the memory; nil = time.Now.
+	Now func() time.Time
+
+	reading  sync.Mutex
+	mu       sync.Mutex
+	missed   map[string]missed // what could not be read again yet, by its name
+	loaded   bool
+	followed position
+	checked  time.Time     // at this moment the memory had all up to followed
+	silent   bool          // the log cannot be read, and that was said
+	restored bool          // the snapshot file was tried
+	saved    atomic.Uint64 // Rules.Changes of what the snapshot file holds
+}
+
+// missed is something that could not be read again yet.
+type missed struct {
+	read  func(context.Context) error
+	since time.Time
 }
 
 // Load fills the memory from the store. What fails is tried again by Retry.
@@ -43,8 +68,23 @@ func (c *Current) Load(ctx context.Context) error {
 }
 
 func (c *Current) load(ctx context.Context) error {
-	c.Rules.Clear()
-	c.Accounts.Clear()
+	began := c.now()
+	var at position
+	if log := c.log(); log != nil {
+		// What is committed from here on is followed, even if it is read below.
+		var err error
+		if at.seq, at.hash, err = log.ChangeHead(ctx); err != nil {
+			return fmt.Errorf("reading the log of changes: %w", err)
+		}
+	}
+	for _, kind := range slices.Sorted(maps.Keys(c.On)) {
+		if err := c.On[kind](ctx, ""); err != nil {
+			return err
+		}
+	}
+	// What was known before answers until all is read: a node that reads all
+	// again is stale, and never empty.
+	known := map[string]bool{}
 	for after := ""; ; {
 		var page []accounts.Account
 		err := c.AccountStore.ViewAccounts(ctx, func(tx accounts.Tx) (err error) {
@@ -52,10 +92,14 @@ func (c *Current) load(ctx context.Context) error {
 				return err
 			}
 			for _, a := range page {
-				links, err := tx.Links(ctx, a.AppID)
-				if err != nil {
-					return err
+				var links []string
+				// A Mini Program is only the other end of links.
+				if a.Kind != accounts.MiniProgram {
+					if links, err = tx.Links(ctx, a.AppID); err != nil {
+						return err
+					}
 				}
+				known[a.AppID] = true
 				c.Accounts.Set(a, links)
 			}
 			return nil
@@ -68,20 +112,18 @@ func (c *Current) load(ctx context.Context) error {
 		}
 		after = page[len(page)-1].AppID
 	}
+	c.Accounts.keep(known)
 	if c.Codes != nil {
 		if err := c.Codes.Load(ctx); err != nil {
 			return err
 		}
 	}
-	for rule, err := range c.RuleStore.AllRules(ctx) {
-		if err != nil {
-			return fmt.Errorf("loading rules: %w", err)
-		}
-		c.Rules.Set(rule)
+	if err := c.loadRules(ctx); err != nil {
+		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.loaded = true
+	c.loaded, c.followed, c.checked = true, at, began
 	clear(c.missed)
 	return nil
 }
@@ -104,6 +146,19 @@ func (c *Current) RuleChanged(ctx context.Context, key string) {
 	})
 }
 
+// ManyChanged reads about n rules again that were noted from a change on.
+func (c *Current) ManyChanged(ctx context.Context, first int64, n int) {
+	_ = c.follow(ctx, "many rules", func(ctx context.Context) error {
+		// One by one costs more than all at once, where it is most of them.
+		if c.log() != nil && n < c.Rules.Len() {
+			if ok, err := c.rulesSince(ctx, position{seq: first - 1}); ok || err != nil {
+				return err
+			}
+		}
+		return c.loadRules(ctx)
+	})
+}
+
 // BatchChanged reads what is new of a batch of codes.
 func (c *Current) BatchChanged(ctx context.Context, id int64) {
 	_ = c.follow(ctx, fmt.Sprintf("batch %d", id), func(ctx context.Context) error { return c.Codes.Changed(ctx, id) })
@@ -111,23 +166,25 @@ func (c *Current) BatchChanged(ctx context.Context, id int64) {
 
 // AccountChanged reads an account and its links again.
 func (c *Current) AccountChanged(ctx context.Context, appid string) {
-	_ = c.follow(ctx, "account "+appid, func(ctx context.Context) error {
-		return c.AccountStore.ViewAccounts(ctx, func(tx accounts.Tx) error {
-			a, err := tx.Account(ctx, appid)
-			if errors.Is(err, accounts.ErrNoAccount) {
-				c.Accounts.Remove(appid)
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			links, err := tx.Links(ctx, appid)
-			if err != nil {
-				return err
-			}
-			c.Accounts.Set(a, links)
+	_ = c.follow(ctx, "account "+appid, func(ctx context.Context) error { return c.readAccount(ctx, appid) })
+}
+
+func (c *Current) readAccount(ctx context.Context, appid string) error {
+	return c.AccountStore.ViewAccounts(ctx, func(tx accounts.Tx) error {
+		a, err := tx.Account(ctx, appid)
+		if errors.Is(err, accounts.ErrNoAccount) {
+			c.Accounts.Remove(appid)
 			return nil
-		})
+		}
+		if err != nil {
+			return err
+		}
+		links, err := tx.Links(ctx, appid)
+		if err != nil {
+			return err
+		}
+		c.Accounts.Set(a, links)
+		return nil
 	})
 }
 
@@ -145,9 +202,13 @@ func (c *Current) follow(ctx context.Context, what string, read func(context.Con
 	}
 	c.Log.Error("a committed change cannot be read back; scans may show the state before it until the store answers", "what", what, "error", err)
 	if c.missed == nil {
-		c.missed = map[string]func(context.Context) error{}
+		c.missed = map[string]missed{}
 	}
-	c.missed[what] = read
+	since := c.missed[what].since
+	if since.IsZero() {
+		since = c.now()
+	}
+	c.missed[what] = missed{read, since}
 	return err
 }
 
@@ -159,9 +220,9 @@ func (c *Current) Retry(ctx context.Context, interval time.Duration) {
 			return
 		case <-time.After(interval):
 		}
-		for what, read := range c.behind() {
+		for what, m := range c.behind() {
 			if ctx.Err() == nil {
-				_ = c.follow(ctx, what, read) // noted and logged
+				_ = c.follow(ctx, what, m.read) // noted and logged
 			}
 		}
 	}
@@ -169,21 +230,29 @@ func (c *Current) Retry(ctx context.Context, interval time.Duration) {
 
 // behind is what could not be read yet. It stays missed until it was read:
 // Ready must not say otherwise meanwhile.
-func (c *Current) behind() map[string]func(context.Context) error {
+func (c *Current) behind() map[string]missed {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return maps.Clone(c.missed)
 }
 
-// Ready returns nil when the memory holds everything that was committed.
+// Ready returns nil when the memory holds everything that was committed, as far
+// as it can be known: changes of other nodes up to FollowLimit ago.
 func (c *Current) Ready() error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.loaded {
-		return errors.New("rules are being loaded")
-	}
+	loaded := c.loaded
+	n, one := len(c.missed), ""
 	for what := range c.missed {
-		return fmt.Errorf("behind the store by %d changes, one of them of %s", len(c.missed), what)
+		one = what
+	}
+	c.mu.Unlock()
+	switch age := c.Age(); {
+	case !loaded:
+		return errors.New("rules are being loaded")
+	case n > 0:
+		return fmt.Errorf("behind the store by %d changes, one of them of %s", n, one)
+	case age > FollowLimit:
+		return fmt.Errorf("changes of other nodes were last seen %s ago: the store does not answer", age.Truncate(time.Second))
 	}
 	return nil
 }

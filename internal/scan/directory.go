@@ -1,59 +1,107 @@
 package scan
 
 import (
+	"hash/maphash"
+	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/qrjump/qrjump/internal/accounts"
 )
 
-// Directory keeps every account and its links in memory.
+// Directory keeps every account and its links in memory. Readers wait for
+// nobody and share no lock: each reads a map that is never changed. A writer
+// copies one of many small maps, so a change costs nothing that grows much
+// with the number of accounts.
 type Directory struct {
-	mu       sync.RWMutex
-	accounts map[string]accounts.Account
-	links    map[string][]string // service account -> Mini Programs
+	writing sync.Mutex
+	seed    maphash.Seed
+	shelves [shelves]atomic.Pointer[map[string]*listed]
+}
+
+const shelves = 4096
+
+// listed is an account with the Mini Programs it is linked with.
+type listed struct {
+	account accounts.Account
+	links   []string
 }
 
 // NewDirectory is empty.
 func NewDirectory() *Directory {
-	return &Directory{accounts: map[string]accounts.Account{}, links: map[string][]string{}}
+	return &Directory{seed: maphash.MakeSeed()}
+}
+
+func (d *Directory) shelf(appid string) *atomic.Pointer[map[string]*listed] {
+	return &d.shelves[maphash.String(d.seed, appid)%shelves]
+}
+
+func (d *Directory) find(appid string) *listed {
+	m := d.shelf(appid).Load()
+	if m == nil {
+		return nil
+	}
+	return (*m)[appid]
+}
+
+// change puts a changed copy in place of a small map.
+func (d *Directory) change(appid string, f func(map[string]*listed)) {
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	shelf := d.shelf(appid)
+	next := map[string]*listed{}
+	if m := shelf.Load(); m != nil {
+		next = maps.Clone(*m)
+	}
+	f(next)
+	shelf.Store(&next)
 }
 
 // Set adds or replaces an account with the Mini Programs it is linked with.
 func (d *Directory) Set(a accounts.Account, links []string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.accounts[a.AppID] = a
-	d.links[a.AppID] = links
+	d.change(a.AppID, func(m map[string]*listed) { m[a.AppID] = &listed{a, links} })
 }
 
 // Remove forgets an account.
 func (d *Directory) Remove(appid string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.accounts, appid)
-	delete(d.links, appid)
+	d.change(appid, func(m map[string]*listed) { delete(m, appid) })
+}
+
+// keep forgets every account that is not among those named.
+func (d *Directory) keep(named map[string]bool) {
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	for i := range d.shelves {
+		m := d.shelves[i].Load()
+		if m == nil {
+			continue
+		}
+		next := maps.Clone(*m)
+		maps.DeleteFunc(next, func(appid string, _ *listed) bool { return !named[appid] })
+		d.shelves[i].Store(&next)
+	}
 }
 
 // Clear forgets every account.
 func (d *Directory) Clear() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	clear(d.accounts)
-	clear(d.links)
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	for i := range d.shelves {
+		d.shelves[i].Store(nil)
+	}
 }
 
 // Account implements Accounts.
 func (d *Directory) Account(appid string) (accounts.Account, bool) {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	a, ok := d.accounts[appid]
-	return a, ok
+	if found := d.find(appid); found != nil {
+		return found.account, true
+	}
+	return accounts.Account{}, false
 }
 
 // Linked implements Accounts.
 func (d *Directory) Linked(service, miniProgram string) bool {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	return slices.Contains(d.links[service], miniProgram)
+	found := d.find(service)
+	return found != nil && slices.Contains(found.links, miniProgram)
 }

@@ -49,21 +49,27 @@ type Explanation struct {
 // host and first path segment or with the same path on another host; those
 // that match need not be among them. It has no effect.
 func (r Resolver) Explain(req Request, near []rules.Rule) Explanation {
-	d, matching := r.decide(req)
-	e := Explanation{Decision: d}
 	link, ok := rules.ParseLink(req.Text)
 	if !ok || !rules.PlainText(req.Text) {
-		return e
+		return Explanation{Decision: r.Resolve(req)}
 	}
-	seen := map[string]bool{}
+	// The decision and its reasons come from one look at the rules.
+	matching := r.Finder.Matching(link)
+	r.Finder = seen{Finder: r.Finder, matching: matching}
+	d := r.Resolve(req)
+	e := Explanation{Decision: d}
+	if d.Kind == ByCode || d.Reason != "" {
+		matching = nil // a code is read before any rule
+	}
+	shown := map[string]bool{}
 	for i, rule := range matching {
-		seen[rule.Prefix.Key] = true
+		shown[rule.Prefix.Key] = true
 		e.Steps = append(e.Steps, r.judgeMatch(d, matching, i))
 	}
 	var others []Step
 	for _, rule := range near {
-		if !seen[rule.Prefix.Key] {
-			seen[rule.Prefix.Key] = true
+		if !shown[rule.Prefix.Key] {
+			shown[rule.Prefix.Key] = true
 			others = append(others, judgeMiss(rule, link))
 		}
 	}
@@ -77,6 +83,17 @@ func (r Resolver) Explain(req Request, near []rules.Rule) Explanation {
 	e.Steps = append(e.Steps, others...)
 	e.Steps = e.Steps[:min(len(e.Steps), MaxSteps)]
 	return e
+}
+
+// seen is a Finder that answers from one look.
+type seen struct {
+	Finder
+	matching []rules.Rule
+}
+
+func (s seen) Governing(string) (Hit, bool) {
+	rule, ok := governing(s.matching)
+	return hitOf(rule), ok
 }
 
 // distance orders misses: the later the text differed, the nearer the rule.
@@ -104,14 +121,14 @@ func (r Resolver) judgeMatch(d Decision, matching []rules.Rule, i int) Step {
 	}
 	governs, governed := governing(matching)
 	switch {
-	case d.Kind == ByTestLink && d.Rule.Prefix.Key == rule.Prefix.Key:
+	case d.Kind == ByTestLink && d.Matched.Prefix == rule.Prefix.Text:
 		return say(Opens, "The text is one of this rule's test links, and the user may test: the %s version opens.",
 			"该文本是此规则的测试链接，且用户在测试范围内：打开 %s 版本。", d.Version)
-	case d.Action == OpenMiniProgram && d.Kind != ByTestLink && d.Rule.Prefix.Key == rule.Prefix.Key:
+	case d.Action == OpenMiniProgram && d.Kind != ByTestLink && d.Matched.Prefix == rule.Prefix.Text:
 		return say(Opens, "It matches, is published and is the longest: it opens %s.",
 			"匹配、已发布且最长：打开 %s。", rule.Target)
 	case governed && governs.Prefix.Key == rule.Prefix.Key && d.Kind != ByTestLink:
-		switch r.blocked(rule) {
+		switch r.blocked(hitOf(rule).Matched) {
 		case NoRelease:
 			return say(NoRelease, "It governs the link, but %s has no released version: the web page opens.",
 				"此规则生效，但 %s 没有已发布的正式版：打开网页。", rule.Target)
@@ -192,6 +209,15 @@ func Assume(f Finder, a Assumption) Finder { return assumed{Finder: f, Assumptio
 type assumed struct {
 	Finder
 	Assumption
+}
+
+func (a assumed) Governing(text string) (Hit, bool) {
+	link, ok := rules.ParseLink(text)
+	if !ok {
+		return Hit{}, false
+	}
+	rule, ok := governing(a.Matching(link))
+	return hitOf(rule), ok
 }
 
 func (a assumed) Matching(link rules.Link) []rules.Rule {

@@ -1,7 +1,12 @@
 package scan
 
 import (
+	"cmp"
+	"iter"
+	"runtime"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/qrjump/qrjump/internal/rules"
 )
@@ -9,6 +14,10 @@ import (
 // Finder finds the rules that a scan can fall on. It is all that a resolve
 // needs to know of how rules are kept in memory.
 type Finder interface {
+	// Governing returns the rule that governs a scanned text: of those that match,
+	// per owner only the longest, without the unpublished, the longest of the
+	// rest. Contract: rules 2.9.
+	Governing(text string) (hit Hit, ok bool)
 	// Matching returns the rules that match a link, longest prefix first: for
 	// a service account's code at most the one rule of that code.
 	Matching(link rules.Link) []rules.Rule
@@ -17,95 +26,385 @@ type Finder interface {
 	Testing(text string) []rules.Rule
 }
 
-// Index keeps every rule in memory. A change is visible to every Find that
-// begins after Set or Remove returned.
+// Matched is what is known of the rule behind a decision.
+type Matched struct {
+	ID            int64
+	Kind          rules.Kind
+	Owner, Target string
+	Prefix        string // as it was added
+}
+
+// Hit is a rule that governs a link, with the page that it opens.
+type Hit struct {
+	Matched
+	Page string
+}
+
+// hitOf is the hit of a whole rule.
+func hitOf(r rules.Rule) Hit {
+	return Hit{Matched: Matched{ID: r.ID, Kind: r.Kind, Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text}, Page: r.Path}
+}
+
+// Index keeps every rule in memory, in little more than the bytes of their
+// texts. A look-up takes no lock and allocates nothing. A change is visible to
+// every look-up that begins after Set or Remove returned, and a look-up sees
+// one state of the rules, never half of two.
+//
+// Of a rule it keeps what a decision and its explanation need; when the rule
+// was added and changed it does not know.
 type Index struct {
-	mu    sync.RWMutex
-	rules map[string]rules.Rule          // by key
-	tests map[string]map[string]struct{} // test link -> keys of the rules that list it
+	// version is odd while a change is being made: a look-up that saw it change
+	// looks again.
+	version atomic.Uint64
+	state   atomic.Pointer[core]
+	writing sync.Mutex
+	count   atomic.Int64
+	memory  atomic.Int64
+
+	snapshots sync.Mutex // one is written at a time
+
+	changed map[string]struct{} // keys changed since a snapshot began; nil = none is being written: then no chunk is dropped
+	changes atomic.Uint64       // since the index was made
+
+	// midway is called between the steps of a look-up and of a change; tests
+	// force interleavings by it.
+	midway func(step string)
+	// careless leaves out the check of version: the fault that tests plant.
+	careless bool
 }
 
 // NewIndex is empty.
 func NewIndex() *Index {
-	return &Index{rules: map[string]rules.Rule{}, tests: map[string]map[string]struct{}{}}
+	x := &Index{}
+	x.replace(newCore(0))
+	return x
 }
 
 // Len is how many rules there are.
-func (x *Index) Len() int {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	return len(x.rules)
+func (x *Index) Len() int { return int(x.count.Load()) }
+
+// Bytes is how much memory the rules take, texts included.
+func (x *Index) Bytes() int64 { return x.memory.Load() }
+
+// measure notes Len and Bytes, which wait for no writer.
+func (x *Index) measure(c *core) {
+	x.count.Store(int64(c.ruleTable.n))
+	x.memory.Store(c.bytes())
+}
+
+// replace puts another state in place of the one that there is.
+func (x *Index) replace(c *core) {
+	x.state.Store(c)
+	x.measure(c)
 }
 
 // Set adds or replaces the rule with its key.
 func (x *Index) Set(r rules.Rule) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.remove(r.Prefix.Key)
-	x.rules[r.Prefix.Key] = r
-	for _, text := range r.TestLinks {
-		if x.tests[text] == nil {
-			x.tests[text] = map[string]struct{}{}
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	x.set(r)
+}
+
+func (x *Index) set(r rules.Rule) {
+	c := x.state.Load()
+	at, hash := c.add(&r, &x.version)
+	if at == 0 || c.wasteful() {
+		c = x.renew(c)
+		if at, hash = c.add(&r, &x.version); at == 0 {
+			panic("scan: more rules than an index can hold") // 1 TiB of them
 		}
-		x.tests[text][r.Prefix.Key] = struct{}{}
 	}
+	c.ruleTable.room(hash, &x.version)
+	key := r.Prefix.Key
+	b, slot, _ := c.slotOf(key)
+	var before address
+	if b != nil {
+		before = addressOf(b[slot])
+	}
+	x.change(c, key, c.lists(before), r.TestLinks, func() {
+		if b != nil {
+			b.swap(slot, at)
+		} else {
+			c.ruleTable.put(hash, at)
+		}
+	})
+	x.buried(c, before)
 }
 
 // Remove forgets the rule with a key.
 func (x *Index) Remove(key string) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
+	x.writing.Lock()
+	defer x.writing.Unlock()
 	x.remove(key)
 }
 
 func (x *Index) remove(key string) {
-	for _, text := range x.rules[key].TestLinks {
-		delete(x.tests[text], key)
-		if len(x.tests[text]) == 0 {
-			delete(x.tests, text)
-		}
+	c := x.state.Load()
+	b, slot, hash := c.slotOf(key)
+	if b == nil {
+		return
 	}
-	delete(x.rules, key)
+	before := addressOf(b[slot])
+	x.change(c, key, c.lists(before), nil, func() { c.ruleTable.remove(hash, b, slot) })
+	x.buried(c, before)
+}
+
+// change makes one change visible.
+func (x *Index) change(c *core, key string, before, now []string, do func()) {
+	if len(before)+len(now) > 0 {
+		c.testMu.Lock()
+		defer c.testMu.Unlock()
+		c.retest(key, before, now)
+	}
+	x.version.Add(1)
+	do()
+	x.version.Add(1)
+	x.changes.Add(1)
+	if x.changed != nil {
+		x.changed[key] = struct{}{}
+	}
+}
+
+// buried makes room where a record died: at most one chunk is tidied for one
+// change, however many rules there are.
+func (x *Index) buried(c *core, before address) {
+	defer func() { x.measure(x.state.Load()) }()
+	if before == 0 {
+		return
+	}
+	c.bury(before)
+	if x.changed != nil {
+		return
+	}
+	n, ok := c.rules.leave()
+	if !ok {
+		return
+	}
+	if !c.move(n) {
+		x.renew(c)
+		return
+	}
+	x.version.Add(1)
+	c.rules.drop(n)
+	x.version.Add(1)
+}
+
+// wasteful reports that hosts and texts that nothing uses any more may take more
+// than what is used.
+func (c *core) wasteful() bool { return c.texts.bytes > 2*c.grownAt+64<<20 }
+
+// renew makes the state anew from its own rules.
+func (x *Index) renew(c *core) *core {
+	fresh, err := build(c.all())
+	if err != nil {
+		panic("scan: " + err.Error()) // they fitted before
+	}
+	x.replace(fresh)
+	return fresh
+}
+
+// Changes is how many changes were made since the index was made.
+func (x *Index) Changes() uint64 { return x.changes.Load() }
+
+// adopt takes over the rules of an index that nobody else uses.
+func (x *Index) adopt(other *Index) {
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	x.changes.Add(1)
+	x.replace(other.state.Load())
 }
 
 // Clear forgets every rule.
 func (x *Index) Clear() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	clear(x.rules)
-	clear(x.tests)
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	x.changes.Add(1)
+	x.replace(newCore(0))
 }
 
-// Matching implements Finder: it probes the map only where a rule can end.
+// Load replaces every rule by those of a stream, of two with one key by the
+// later one. Until it returns look-ups see the rules of before; after an error,
+// which is the stream's, they still do.
+func (x *Index) Load(list iter.Seq2[rules.Rule, error]) error {
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	c, err := build(list)
+	if err != nil {
+		return err
+	}
+	x.changes.Add(1)
+	x.replace(c)
+	return nil
+}
+
+// patience is how often a look-up tries again while changes are made before it
+// waits for its turn.
+const patience = 16
+
+func (x *Index) step(name string) {
+	if x.midway != nil {
+		x.midway(name)
+	}
+}
+
+// Governing implements Finder.
+func (x *Index) Governing(text string) (hit Hit, ok bool) {
+	for range patience {
+		before := x.version.Load()
+		if before&1 != 0 {
+			runtime.Gosched()
+			continue
+		}
+		c := x.state.Load()
+		ok, done := c.glance(text, x, &hit)
+		if !done {
+			hit, ok = c.search(text, x)
+		}
+		if x.version.Load() == before || x.careless {
+			return hit, ok
+		}
+		hit = Hit{}
+	}
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	return x.state.Load().search(text, x)
+}
+
+// search finds what governs any text; glance is for those that come often.
+func (c *core) search(text string, x *Index) (hit Hit, ok bool) {
+	link, ok := rules.ParseLink(text)
+	if !ok {
+		return hit, false
+	}
+	return c.governing(&link, x)
+}
+
+func (c *core) governing(link *rules.Link, x *Index) (hit Hit, ok bool) {
+	var buf [window]place
+	l, found := c.begin(link, buf[:0])
+	var near [window]reached
+	var hidden hiding
+	for end := len(found); end > 0; end -= window {
+		from := max(0, end-window)
+		c.reach(found[from:end], &near)
+		for i := end - 1; i >= from; i-- {
+			x.step("judge")
+			r, at := c.judge(&l, found[i], near[(i-from)&(window-1)])
+			if at == 0 {
+				continue
+			}
+			switch {
+			case r.flags()&flagPublished == 0:
+				// The owner's own longer rule, unpublished, hides shorter ones.
+				hidden.add(r.owner())
+			case !hidden.has(r.owner()):
+				path, _ := link.Cuts()
+				return c.matched(r, link.Key, path+found[i].end), true
+			}
+		}
+	}
+	return hit, false
+}
+
+// hiding are owners whose shorter rules do not count.
+type hiding struct {
+	few  [8]address
+	n    int
+	many map[address]struct{}
+}
+
+func (h *hiding) add(owner address) {
+	if h.n < len(h.few) {
+		h.few[h.n] = owner
+		h.n++
+		return
+	}
+	if h.many == nil {
+		h.many = map[address]struct{}{}
+	}
+	h.many[owner] = struct{}{}
+}
+
+func (h *hiding) has(owner address) bool {
+	if h.n == 0 {
+		return false
+	}
+	if slices.Contains(h.few[:h.n], owner) {
+		return true
+	}
+	_, ok := h.many[owner]
+	return ok
+}
+
+// Matching implements Finder. A rule of it has no times.
 func (x *Index) Matching(link rules.Link) []rules.Rule {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	if link.IsService() {
-		if r, ok := x.rules[link.Key]; ok {
-			return []rules.Rule{r}
+	for range patience {
+		before := x.version.Load()
+		if before&1 != 0 {
+			runtime.Gosched()
+			continue
 		}
-		return nil
-	}
-	var found []rules.Rule
-	for _, key := range link.Ends() {
-		if r, ok := x.rules[key]; ok && r.Prefix.Matches(link) {
-			found = append(found, r)
+		found := x.state.Load().matching(&link)
+		if x.version.Load() == before {
+			return found
 		}
 	}
-	return found
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	return x.state.Load().matching(&link)
 }
 
-// Testing implements Finder.
-func (x *Index) Testing(text string) []rules.Rule {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	if len(x.tests[text]) == 0 {
-		return nil
+func (c *core) matching(link *rules.Link) (list []rules.Rule) {
+	var buf [window]place
+	l, found := c.begin(link, buf[:0])
+	var near [window]reached
+	for i := len(found) - 1; i >= 0; i-- {
+		c.reach(found[i:i+1], &near)
+		if r, at := c.judge(&l, found[i], near[0]); at != 0 {
+			list = append(list, c.rule(r))
+		}
 	}
-	found := make([]rules.Rule, 0, len(x.tests[text]))
-	for key := range x.tests[text] {
-		found = append(found, x.rules[key])
+	return list
+}
+
+// Testing implements Finder. A rule of it has no times.
+func (x *Index) Testing(text string) []rules.Rule {
+	for range patience {
+		c := x.state.Load()
+		if c.testCount.Load() == 0 {
+			return nil
+		}
+		before := x.version.Load()
+		if before&1 != 0 {
+			runtime.Gosched()
+			continue
+		}
+		found := c.testing(text)
+		if x.version.Load() == before {
+			return found
+		}
+	}
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	return x.state.Load().testing(text)
+}
+
+func (c *core) testing(text string) (found []rules.Rule) {
+	c.testMu.RLock()
+	defer c.testMu.RUnlock()
+	for _, key := range c.tests[text] {
+		if b, i, _ := c.slotOf(key); b != nil {
+			if r := c.rules.record(addressOf(atomic.LoadUint64(&b[i]))); r.ok() {
+				found = append(found, c.rule(r))
+			}
+		}
 	}
 	sortTesting(found)
 	return found
+}
+
+func sortTesting(list []rules.Rule) {
+	slices.SortFunc(list, func(a, b rules.Rule) int {
+		return cmp.Or(cmp.Compare(len(b.Prefix.Key), len(a.Prefix.Key)), cmp.Compare(a.ID, b.ID))
+	})
 }

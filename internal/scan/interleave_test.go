@@ -187,7 +187,7 @@ func follow(store *fakeStore) *protocol {
 	p.again = func() (calls []func(context.Context)) {
 		behind := c.behind()
 		for _, what := range slices.Sorted(maps.Keys(behind)) {
-			calls = append(calls, func(ctx context.Context) { _ = c.follow(ctx, what, behind[what]) })
+			calls = append(calls, func(ctx context.Context) { _ = c.follow(ctx, what, behind[what].read) })
 		}
 		return calls
 	}

@@ -2,10 +2,14 @@ package scan
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/vault"
@@ -35,17 +39,63 @@ type KeyStore interface {
 	DeleteScanKey(ctx context.Context, name string) error
 }
 
-// Keys gives out and checks scan keys.
+// Keys gives out and checks scan keys. They are checked in memory: Load fills
+// it, every change made here is in it before it is acknowledged, and changes
+// of other nodes are seen at the next Load.
 type Keys struct {
 	Store  KeyStore
 	Vault  *vault.Key
 	Now    func() time.Time
 	Random io.Reader
+
+	reading sync.Mutex // reads are in one line: the last sees the last commit
+	known   atomic.Pointer[knownKeys]
 }
 
 const keyPurpose = "scan_key"
 
-// Create makes a key and returns its text, which is not kept.
+// knownKeys are the keys of one moment.
+type knownKeys struct {
+	by map[string]Key // by hash
+	// seen are texts that were checked, by a hash that only this process can
+	// make, so that a check costs no HMAC and its time tells nothing of a text.
+	salt [16]byte
+	seen sync.Map // [32]byte -> *Key
+}
+
+// Load reads the keys again. After an error those known before stay.
+func (k *Keys) Load(ctx context.Context) error {
+	k.reading.Lock()
+	defer k.reading.Unlock()
+	return k.load(ctx)
+}
+
+func (k *Keys) load(ctx context.Context) error {
+	all, err := k.Store.ScanKeys(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the scan keys: %w", err)
+	}
+	by := make(map[string]Key, len(all))
+	for _, key := range all {
+		by[key.Hash] = key
+	}
+	if was := k.known.Load(); was != nil && maps.Equal(was.by, by) {
+		return nil
+	}
+	return k.put(by)
+}
+
+func (k *Keys) put(by map[string]Key) error {
+	next := &knownKeys{by: by}
+	if _, err := io.ReadFull(k.Random, next.salt[:]); err != nil {
+		return fmt.Errorf("drawing a salt: %w", err)
+	}
+	k.known.Store(next)
+	return nil
+}
+
+// Create makes a key and returns its text, which is not kept. A key of the
+// same name ends.
 func (k *Keys) Create(ctx context.Context, name, namespace string) (string, error) {
 	if namespace == "" {
 		namespace = DefaultNamespace
@@ -55,16 +105,59 @@ func (k *Keys) Create(ctx context.Context, name, namespace string) (string, erro
 		return "", fmt.Errorf("drawing a scan key: %w", err)
 	}
 	text := "qrs_" + base64.RawURLEncoding.EncodeToString(raw[:])
-	return text, k.Store.PutScanKey(ctx, Key{
-		Hash: k.Vault.Hash(keyPurpose, text), Name: name, Namespace: namespace, CreatedAt: k.Now(),
-	})
+	key := Key{Hash: k.Vault.Hash(keyPurpose, text), Name: name, Namespace: namespace, CreatedAt: k.Now()}
+	return text, k.change(ctx, name, func(ctx context.Context) error { return k.Store.PutScanKey(ctx, key) })
 }
 
-// Check returns the key behind a text, or ErrNoKey. The look-up is by a keyed
-// hash, so its time tells nothing of the text.
+// Delete ends a key at once.
+func (k *Keys) Delete(ctx context.Context, name string) error {
+	return k.change(ctx, name, func(ctx context.Context) error { return k.Store.DeleteScanKey(ctx, name) })
+}
+
+// change changes the key of a name in the store and in memory.
+func (k *Keys) change(ctx context.Context, name string, change func(context.Context) error) error {
+	k.reading.Lock()
+	defer k.reading.Unlock()
+	if err := change(ctx); err != nil {
+		return err // another Load shows what became of it
+	}
+	// The change is committed, even if the caller went away.
+	if err := k.load(context.WithoutCancel(ctx)); err != nil {
+		// What cannot be read now is read by the next Load; a key that ended must
+		// not open anything until then.
+		if was := k.known.Load(); was != nil {
+			left := maps.Clone(was.by)
+			maps.DeleteFunc(left, func(_ string, key Key) bool { return key.Name == name })
+			return errors.Join(err, k.put(left))
+		}
+		return err
+	}
+	return nil
+}
+
+// Check returns the key behind a text, or ErrNoKey. It asks the store only as
+// long as nothing was loaded.
 func (k *Keys) Check(ctx context.Context, text string) (Key, error) {
 	if len(text) > 256 {
 		return Key{}, ErrNoKey
 	}
-	return k.Store.ScanKey(ctx, k.Vault.Hash(keyPurpose, text))
+	known := k.known.Load()
+	if known == nil {
+		if err := k.Load(ctx); err != nil {
+			return Key{}, err
+		}
+		known = k.known.Load()
+	}
+	var salted [16 + 256]byte
+	copy(salted[:], known.salt[:])
+	sum := sha256.Sum256(salted[:16+copy(salted[16:], text)])
+	if key, ok := known.seen.Load(sum); ok {
+		return *key.(*Key), nil
+	}
+	key, ok := known.by[k.Vault.Hash(keyPurpose, text)]
+	if !ok {
+		return Key{}, ErrNoKey // never remembered: strangers could fill the memory
+	}
+	known.seen.Store(sum, &key)
+	return key, nil
 }

@@ -2,7 +2,10 @@ package scan_test
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -90,8 +93,8 @@ func TestEveryLinkOpensWhatTheSlowMatcherSays(t *testing.T) {
 			}
 			want, opens := slowOpens(set, link)
 			got := resolver.Resolve(scan.Request{Text: link, At: time.Unix(0, 0)})
-			if opens != (got.Action == scan.OpenMiniProgram) || opens && got.Rule.Prefix.Text != want.prefix {
-				t.Fatalf("seed %d, set %d: link %q\n rules %+v\n opens %q (%s), the slow matcher says %v %q", seed, n, link, set, got.Rule.Prefix.Text, got.Action, opens, want.prefix)
+			if opens != (got.Action == scan.OpenMiniProgram) || opens && got.Matched.Prefix != want.prefix {
+				t.Fatalf("seed %d, set %d: link %q\n rules %+v\n opens %q (%s), the slow matcher says %v %q", seed, n, link, set, got.Matched.Prefix, got.Action, opens, want.prefix)
 			}
 			if opens {
 				opened++
@@ -107,6 +110,77 @@ func TestEveryLinkOpensWhatTheSlowMatcherSays(t *testing.T) {
 		t.Fatalf("only %d of %d cases opened something: the generator is too wide", opened, sets*links)
 	}
 	t.Logf("%d cases, %d opened", sets*links, opened)
+}
+
+// TestAWorldThatChangesOpensWhatTheSlowMatcherSays lets rules come, change and
+// go one by one, all at once, and through a file; after each step links are
+// compared with the slow matcher.
+func TestAWorldThatChangesOpensWhatTheSlowMatcherSays(t *testing.T) {
+	const worlds, steps, links = 60, 60, 8
+	const seed = 20172
+	g := small{rand.New(rand.NewPCG(seed, 0))}
+	path := filepath.Join(t.TempDir(), "rules.snapshot")
+	for n := range worlds {
+		index := scan.NewIndex()
+		world := map[string]slowRule{} // by key
+		rule := func(r slowRule) rules.Rule {
+			p, err := rules.ParsePrefix(r.prefix, rules.Ordinary, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return rules.Rule{ID: 1, Kind: rules.Ordinary, Owner: r.owner, Target: r.owner, Prefix: p, Path: "p", Published: r.published}
+		}
+		for step := range steps {
+			did := ""
+			switch g.IntN(12) {
+			case 0:
+				did = "load"
+				err := index.Load(func(yield func(rules.Rule, error) bool) {
+					for _, r := range world {
+						if !yield(rule(r), nil) {
+							return
+						}
+					}
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+			case 1:
+				did = "snapshot"
+				if err := index.WriteSnapshot(path, scan.Mark{Seq: int64(n)}, nil); err != nil {
+					t.Fatal(err)
+				}
+				s, err := scan.ReadSnapshot(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				index = s.Rules
+			case 2, 3, 4:
+				did = "remove"
+				for key := range world {
+					index.Remove(key)
+					delete(world, key)
+					break
+				}
+			default:
+				did = "set"
+				r := slowRule{prefix: g.link(), owner: g.pick("A", "B", "C"), published: g.IntN(3) > 0}
+				world[slowKey(r.prefix)] = r
+				index.Set(rule(r))
+			}
+			if index.Len() != len(world) {
+				t.Fatalf("seed %d, world %d, step %d (%s): %d rules, want %d", seed, n, step, did, index.Len(), len(world))
+			}
+			set := slices.Collect(maps.Values(world))
+			for range links {
+				text := g.link()
+				want, opens := slowOpens(set, text)
+				if got, ok := index.Governing(text); ok != opens || ok && (got.Prefix != want.prefix || got.Owner != want.owner) {
+					t.Fatalf("seed %d, world %d, step %d (%s): link %q\n rules %+v\n governed by %+v, the slow matcher says %v %+v", seed, n, step, did, text, set, got, opens, want)
+				}
+			}
+		}
+	}
 }
 
 func countVerdict(e scan.Explanation, v scan.Verdict) (n int) {

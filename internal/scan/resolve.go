@@ -4,7 +4,6 @@
 package scan
 
 import (
-	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -83,7 +82,7 @@ type Decision struct {
 	Path    string // with its query
 	Scene   int
 	Kind    MatchKind
-	Rule    rules.Rule    // the rule behind Kind; zero where none opens
+	Matched Matched       // the rule behind Kind; zero where none opens
 	Code    codes.Scanned // of Kind ByCode
 	Reason  codes.Reason  // why a code text opens nothing
 	URL     string
@@ -113,36 +112,31 @@ type Resolver struct {
 
 // Resolve decides one scan. It has no effect. Contract: rules 2.9.
 func (r Resolver) Resolve(req Request) Decision {
-	d, _ := r.decide(req)
-	return d
-}
-
-// decide also returns the matching rules, for explain.
-func (r Resolver) decide(req Request) (Decision, []rules.Rule) {
 	if !rules.PlainText(req.Text) {
-		return Decision{Action: ShowText, Text: req.Text}, nil
+		return Decision{Action: ShowText, Text: req.Text}
 	}
 	// A complete code text wins over a rule, even when it is invalid.
 	// Contract: rules 2.10.
 	if r.Codes != nil {
 		if s, ok := r.Codes.Scan(req.Text, req.User, r.Accounts.Account); ok {
-			return openCode(req, s), nil
+			return openCode(req, s)
 		}
 	}
-	link, ok := rules.ParseLink(req.Text)
-	if !ok {
-		return Decision{Action: ShowText, Text: req.Text}, nil
-	}
-	if !link.IsService() {
-		if d, ok := r.testLink(req); ok {
-			return d, r.Finder.Matching(link)
+	if req.User != "" {
+		if link, ok := rules.ParseLink(req.Text); ok && !link.IsService() {
+			if d, ok := r.testLink(req); ok {
+				return d
+			}
 		}
 	}
-	matching := r.Finder.Matching(link)
-	if rule, ok := governing(matching); ok && r.blocked(rule) == "" {
-		return r.open(req, rule, MatchKind(rule.Kind), accounts.Release), matching
+	if hit, ok := r.Finder.Governing(req.Text); ok {
+		if r.blocked(hit.Matched) == "" {
+			return r.open(req, hit, MatchKind(hit.Kind), accounts.Release)
+		}
+	} else if _, ok := rules.ParseLink(req.Text); !ok {
+		return Decision{Action: ShowText, Text: req.Text}
 	}
-	return Decision{Action: OpenURL, URL: req.Text}, matching
+	return Decision{Action: OpenURL, URL: req.Text}
 }
 
 // openCode is the decision on a code; its ticket is made by who records it.
@@ -186,7 +180,7 @@ func (r Resolver) testLink(req Request) (Decision, bool) {
 		if !owner.Has(version) {
 			return Decision{}, false
 		}
-		return r.open(req, rule, ByTestLink, version), true
+		return r.open(req, hitOf(rule), ByTestLink, version), true
 	}
 	return Decision{}, false
 }
@@ -206,7 +200,7 @@ func governing(matching []rules.Rule) (rules.Rule, bool) {
 
 // blocked says why the rule that governs a link opens nothing all the same;
 // "" = it opens. Contract: rules 2.10.
-func (r Resolver) blocked(rule rules.Rule) Verdict {
+func (r Resolver) blocked(rule Matched) Verdict {
 	for _, appid := range []string{rule.Owner, rule.Target} {
 		if a, ok := r.Accounts.Account(appid); !ok || !a.JumpOpen {
 			return OwnerSwitchedOff
@@ -221,16 +215,16 @@ func (r Resolver) blocked(rule rules.Rule) Verdict {
 	return ""
 }
 
-func (r Resolver) open(req Request, rule rules.Rule, kind MatchKind, version accounts.Version) Decision {
+func (r Resolver) open(req Request, hit Hit, kind MatchKind, version accounts.Version) Decision {
 	scene, _ := req.Source.Scene()
 	return Decision{
 		Action:  OpenMiniProgram,
-		AppID:   rule.Target,
+		AppID:   hit.Target,
 		Version: version,
-		Path:    launchPath(rule.Path, req.Text, req.At),
+		Path:    launchPath(hit.Page, req.Text, req.At),
 		Scene:   scene,
 		Kind:    kind,
-		Rule:    rule,
+		Matched: hit.Matched,
 	}
 }
 
@@ -269,10 +263,4 @@ func encodeComponent(b *strings.Builder, s string) {
 		b.WriteByte(hex[c>>4])
 		b.WriteByte(hex[c&15])
 	}
-}
-
-func sortTesting(list []rules.Rule) {
-	slices.SortFunc(list, func(a, b rules.Rule) int {
-		return cmp.Or(cmp.Compare(len(b.Prefix.Key), len(a.Prefix.Key)), cmp.Compare(a.ID, b.ID))
-	})
 }

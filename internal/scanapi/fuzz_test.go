@@ -21,8 +21,11 @@ import (
 type shop struct{}
 
 func (shop) Account(appid string) (accounts.Account, bool) {
-	return accounts.Account{AppID: "shop", Kind: accounts.MiniProgram, JumpOpen: true, Versions: []accounts.Version{accounts.Release}}, appid == "shop"
+	return accounts.Account{AppID: "shop", Kind: accounts.MiniProgram, JumpOpen: true, Versions: released}, appid == "shop"
 }
+
+var released = []accounts.Version{accounts.Release}
+
 func (shop) Linked(string, string) bool { return false }
 
 func fuzzedAPI(t testing.TB) *API {
@@ -47,13 +50,14 @@ func FuzzResolveBody(f *testing.F) {
 	}
 	a := fuzzedAPI(f)
 	f.Fuzz(func(t *testing.T, body []byte) {
-		d, err := a.one(t.Context(), scan.DefaultNamespace, body)
+		answer, err := a.answer(t.Context(), scan.DefaultNamespace, body, nil)
 		if err != nil {
 			checkProblem(t, body, err)
 			return
 		}
-		if d.Action == "" || d.ScanID == "" {
-			t.Fatalf("%q: %+v", body, d)
+		var d decision
+		if err := json.Unmarshal(answer, &d); err != nil || d.Action == "" || len(d.ScanID) != 32 {
+			t.Fatalf("%q: %s %v", body, answer, err)
 		}
 	})
 }

@@ -27,6 +27,9 @@ func (a *API) login(w http.ResponseWriter, r *http.Request, namespace string) {
 	if err == nil {
 		err = a.checkLogin(req)
 	}
+	if err == nil && userReplaced(body, req.User) {
+		err = problem{http.StatusUnprocessableEntity, notUnicode}
+	}
 	var code string
 	if err == nil {
 		code, err = a.Codes.Login(r.Context(), req.AppID, namespace, req.User)

@@ -7,7 +7,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,16 +17,20 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
+	"github.com/qrjump/qrjump/internal/stats"
 )
 
 // MaxRequest is how long one request may be, alone or as a line, in bytes.
@@ -41,6 +44,22 @@ type API struct {
 	Resolver scan.Resolver
 	Near     func(context.Context, rules.Link) ([]rules.Rule, error)
 	Codes    *codes.Press
+	// Desk writes scans of codes down before they are answered.
+	Desk *codes.Desk
+	// Record puts a scan into the ledger; nil = scans are not recorded.
+	Record Ledger
+	// Soon reports whether scans that fell on no code are answered before they
+	// are durable; nil = never.
+	Soon func() bool
+	// Late reports whether the disk is so far behind that an answer that goes
+	// first could be lost beyond the loss window.
+	Late func() bool
+	// UserHash is what the ledger knows a user by.
+	UserHash func(namespace, user string) stats.UserHash
+	// Region says in which region an address is; nil = nobody knows.
+	Region func(netip.Addr) string
+	// Unrecorded counts scans that the ledger lost or refused, by cause.
+	Unrecorded func(cause string)
 	// Accounts is told of scans of parametric codes, by openid.
 	Accounts *accounts.Directory
 	OpenIDs  *accounts.OpenIDs
@@ -130,10 +149,21 @@ func (p problem) Error() string { return p.detail }
 
 // WriteProblem answers a problem document.
 func WriteProblem(w http.ResponseWriter, status int, detail string) {
-	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Content-Type", problemType)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: detail})
+	_, _ = w.Write(problem{status, detail}.document())
+}
+
+const (
+	jsonType    = "application/json"
+	problemType = "application/problem+json"
+)
+
+func (p problem) document() []byte {
+	var b bytes.Buffer
+	_ = json.NewEncoder(&b).Encode(huma.ErrorModel{Title: http.StatusText(p.status), Status: p.status, Detail: p.detail})
+	return b.Bytes()
 }
 
 // Register mounts the calls and describes them in the API document.
@@ -195,23 +225,37 @@ func (a *API) resolve(w http.ResponseWriter, r *http.Request, namespace string) 
 		return
 	}
 	body, err := a.readBody(w, r, MaxRequest)
-	if err == nil {
-		var d decision
-		if d, err = a.one(r.Context(), namespace, body); err == nil {
-			writeJSON(w, d)
-			return
-		}
+	if err != nil {
+		a.fail(w, err)
+		return
 	}
-	a.fail(w, err)
+	// The scan happened, whether or not somebody still listens.
+	answer, err := a.answer(context.WithoutCancel(r.Context()), namespace, body, nil)
+	if err != nil {
+		a.fail(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", jsonType)
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Length", strconv.Itoa(len(answer)))
+	_, _ = w.Write(answer)
 }
 
 func (a *API) fail(w http.ResponseWriter, err error) {
+	p := a.problemOf(err)
+	WriteProblem(w, p.status, p.detail)
+}
+
+// problemOf is what a caller may see of an error.
+func (a *API) problemOf(err error) problem {
 	if p, ok := errors.AsType[problem](err); ok {
-		WriteProblem(w, p.status, p.detail)
-		return
+		return p
 	}
 	a.Log.Error("scan call failed", "error", err)
-	WriteProblem(w, http.StatusInternalServerError, "the call failed inside the server: its log says why")
+	if out, ok := errors.AsType[*errcode.Outage](err); ok {
+		return problem{http.StatusServiceUnavailable, "the database " + out.What + ": try again later; the server's log says more"}
+	}
+	return problem{http.StatusInternalServerError, "the call failed inside the server: its log says why"}
 }
 
 func (a *API) readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
@@ -240,44 +284,6 @@ func writeJSON(w http.ResponseWriter, v any) {
 	_ = e.Encode(v)
 }
 
-// one decides one request.
-func (a *API) one(ctx context.Context, namespace string, body []byte) (decision, error) {
-	req, err := readRequest(body)
-	if err != nil {
-		return decision{}, err
-	}
-	in, err := a.read(namespace, req)
-	if err != nil {
-		return decision{}, err
-	}
-	d := a.Resolver.Resolve(in)
-	if replaced(body, in.Text) {
-		d = scan.Decision{Action: scan.ShowText, Text: in.Text}
-	}
-	if d.Kind == scan.ByCode && req.User != "" {
-		// The ticket is durable before it is handed out.
-		ticket, err := a.Codes.TicketFor(ctx, d.Code.Found, namespace, req.User)
-		if err != nil {
-			return decision{}, err
-		}
-		d = d.WithTicket(ticket)
-	}
-	if d.Action == scan.OpenURL && req.User != "" {
-		// Choice: also where a rule matches that opens nothing now (its Mini
-		// Program has no release, or the link ended): the user sees the account.
-		openID := func(account string) string { return a.OpenIDs.OpenID(namespace, account, req.User) }
-		if err := a.Accounts.ScannedCode(ctx, in.Text, openID, in.At); err != nil {
-			return decision{}, err
-		}
-	}
-	if a.Observe != nil {
-		a.Observe(d.Action)
-	}
-	shown := show(d)
-	shown.ScanID = a.newScanID(in.At)
-	return shown, nil
-}
-
 // replaced reports whether encoding/json put U+FFFD in place of what was no
 // Unicode: invalid UTF-8, or half of a surrogate pair.
 func replaced(body []byte, text string) bool {
@@ -285,12 +291,77 @@ func replaced(body []byte, text string) bool {
 		!bytes.ContainsRune(body, utf8.RuneError) && !bytes.Contains(bytes.ToLower(body), []byte(`\ufffd`))
 }
 
-func readRequest(body []byte) (request, error) {
-	var req request
-	if err := unmarshal(body, &req); err != nil {
-		return req, err
+func readRequest(body []byte) (asked, error) {
+	if q, ok := quick(string(body)); ok {
+		return q, nil
 	}
-	return req, nil
+	var q asked
+	if err := unmarshal(body, &q.request); err != nil {
+		return q, err
+	}
+	if q.Text != nil {
+		q.text, q.hasText = *q.Text, true
+	}
+	q.replaced, q.userReplaced = replaced(body, q.text), userReplaced(body, q.User)
+	return q, nil
+}
+
+// userReplaced reports whether encoding/json put U+FFFD in place of what was no
+// Unicode in the user of a request. Such users would all be one, so unlike
+// replaced this is exact: U+FFFD elsewhere in the request hides nothing.
+func userReplaced(body []byte, user string) bool {
+	if !strings.ContainsRune(user, utf8.RuneError) {
+		return false
+	}
+	var request struct {
+		User rawUser `json:"user"`
+	}
+	_ = json.NewDecoder(bytes.NewReader(body)).Decode(&request) // it was read before
+	return bool(request.User)
+}
+
+// rawUser reads a JSON string and is true where that is no Unicode.
+type rawUser bool
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (u *rawUser) UnmarshalJSON(raw []byte) error {
+	if string(raw) == "null" { // leaves the user as it is
+		return nil
+	}
+	*u = rawUser(!utf8.Valid(raw))
+	for i := 0; i+1 < len(raw); i++ {
+		if raw[i] != '\\' {
+			continue
+		}
+		i++
+		first, ok := escapedUnit(raw[i:])
+		if !ok {
+			continue
+		}
+		i += 4
+		if !utf16.IsSurrogate(first) {
+			continue
+		}
+		var second rune
+		if i+2 < len(raw) && raw[i+1] == '\\' {
+			second, _ = escapedUnit(raw[i+2:])
+		}
+		if utf16.DecodeRune(first, second) == utf8.RuneError {
+			*u = true
+			return nil
+		}
+		i += 6
+	}
+	return nil
+}
+
+// escapedUnit reads the uXXXX of an escape.
+func escapedUnit(raw []byte) (rune, bool) {
+	if len(raw) < 5 || raw[0] != 'u' {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(string(raw[1:5]), 16, 16)
+	return rune(n), err == nil
 }
 
 func unmarshal(body []byte, into any) error {
@@ -327,12 +398,14 @@ func member(namespace, user string) string {
 	return namespace + "/" + user
 }
 
-func (a *API) read(namespace string, req request) (scan.Request, error) {
+const notUnicode = "user is no Unicode: half of a surrogate pair, or bytes that are not UTF-8"
+
+func (a *API) read(namespace string, req asked) (scan.Request, error) {
 	in := scan.Request{User: member(namespace, req.User), Source: req.Source, At: a.Now()}
-	if req.Text == nil {
+	if !req.hasText {
 		return in, problem{http.StatusUnprocessableEntity, "text is missing: say what the camera read"}
 	}
-	in.Text = *req.Text
+	in.Text = req.text
 	if _, ok := req.Source.Scene(); !ok {
 		return in, problem{http.StatusUnprocessableEntity, fmt.Sprintf("source is %.20q: want scan, press or album", string(req.Source))}
 	}
@@ -341,6 +414,9 @@ func (a *API) read(namespace string, req request) (scan.Request, error) {
 	}
 	if len(req.User) > 512 {
 		return in, problem{http.StatusUnprocessableEntity, "user is longer than 512 bytes"}
+	}
+	if req.userReplaced {
+		return in, problem{http.StatusUnprocessableEntity, notUnicode}
 	}
 	if req.At != nil {
 		if !a.Replay {
@@ -363,10 +439,13 @@ func show(d scan.Decision) decision {
 		// Never the original code: it is for the owner's server, by a ticket.
 		shown.Matched = &matched{Kind: d.Kind, ApplicationID: d.Code.Batch.ID, CodeIndex: &d.Code.Index}
 	default:
-		shown.Matched = &matched{Kind: d.Kind, Prefix: d.Rule.Prefix.Text}
+		shown.Matched = &matched{Kind: d.Kind, Prefix: matchedPrefix(&d)}
 	}
 	return shown
 }
+
+// matchedPrefix is the prefix of the rule that a scan fell on.
+func matchedPrefix(d *scan.Decision) string { return d.Matched.Prefix }
 
 // messages tell a user why a code opens nothing.
 var messages = map[codes.Reason]string{
@@ -378,22 +457,16 @@ var messages = map[codes.Reason]string{
 	codes.SerialOnly:  "This is only the serial number: scan the code beside it. 这只是序列号，请扫描旁边的码。",
 }
 
-// newScanID is the millisecond of the scan and 80 random bits, so that ids
-// sort by time.
-func (a *API) newScanID(at time.Time) string {
-	var raw [16]byte
-	ms := uint64(at.UnixMilli())
-	for i := range 6 {
-		raw[i] = byte(ms >> (40 - 8*i))
-	}
-	if _, err := io.ReadFull(a.Random, raw[6:]); err != nil {
-		panic(fmt.Errorf("drawing a scan id: %w", err))
-	}
-	return hex.EncodeToString(raw[:])
-}
+const (
+	// streamGroup is how many lines are decided before they are written down
+	// and answered together.
+	streamGroup = 256
+	streamRead  = 64 << 10
+)
 
-// stream answers one line for each line, in order, as it comes. A bad line
-// answers {"error": …} and the stream goes on.
+// stream answers one line for each line, in order, as it comes: lines that
+// came together are written down together. A bad line answers {"error": …}
+// and the stream goes on.
 func (a *API) stream(w http.ResponseWriter, r *http.Request, namespace string) {
 	control := http.NewResponseController(w)
 	// Without this, HTTP/1 reads the rest of the body before the first answer.
@@ -403,60 +476,102 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request, namespace string) {
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.Header().Set("Cache-Control", "no-store")
-	in := bufio.NewReaderSize(r.Body, MaxRequest+2)
-	out := json.NewEncoder(w)
-	out.SetEscapeHTML(false)
+	in := bufio.NewReaderSize(r.Body, streamRead)
+	group := make([]scanned, 0, 8)
+	var out []byte
 	for {
 		// The deadline is for the next line only: a stream may be long.
 		_ = control.SetReadDeadline(time.Now().Add(a.BodyTimeout))
-		line, tooLong, err := readLine(in)
-		if len(line) == 0 && err != nil {
-			return
+		group = group[:0]
+		var end error
+		for end == nil && len(group) < streamGroup && (len(group) == 0 || lineWaits(in)) {
+			line, tooLong, err := readLine(in)
+			end = err
+			if line = bytes.TrimSpace(line); len(line) == 0 {
+				continue
+			}
+			group = append(group, scanned{})
+			s := &group[len(group)-1]
+			if tooLong {
+				s.err = problem{http.StatusRequestEntityTooLarge, fmt.Sprintf("the line is longer than %d bytes", MaxRequest)}
+			} else {
+				s.err = a.decide(s, namespace, line)
+			}
 		}
-		if trimmed := bytes.TrimSpace(line); len(trimmed) > 0 {
+		if len(group) > 0 {
+			out = a.answerLines(context.WithoutCancel(r.Context()), group, out[:0])
 			_ = control.SetWriteDeadline(time.Now().Add(a.BodyTimeout))
-			if a.answerLine(r.Context(), out, namespace, trimmed, tooLong) != nil {
+			if _, err := w.Write(out); err != nil {
 				return
 			}
 		}
-		if err != nil {
+		if end != nil {
 			return
 		}
-		if in.Buffered() == 0 {
-			if control.Flush() != nil {
-				return
-			}
+		if !lineWaits(in) && control.Flush() != nil {
+			return
 		}
 	}
 }
 
-func (a *API) answerLine(ctx context.Context, out *json.Encoder, namespace string, line []byte, tooLong bool) error {
-	if tooLong {
-		return out.Encode(map[string]string{"error": fmt.Sprintf("the line is longer than %d bytes", MaxRequest)})
-	}
-	d, err := a.one(ctx, namespace, line)
-	if _, told := errors.AsType[problem](err); err != nil && !told {
-		a.Log.ErrorContext(ctx, "a line of a scan stream failed", "error", err)
-		err = errors.New("the call failed inside the server: its log says why")
-	}
-	if err != nil {
-		return out.Encode(map[string]string{"error": err.Error()})
-	}
-	return out.Encode(d)
+// lineWaits reports whether a whole line is there already.
+func lineWaits(in *bufio.Reader) bool {
+	there, _ := in.Peek(in.Buffered())
+	return bytes.IndexByte(there, '\n') >= 0
 }
 
-// readLine reads a line of at most MaxRequest bytes; of a longer one the rest
-// is thrown away.
+// answerLines keeps and writes down a group of decided scans and appends an
+// answer a line.
+func (a *API) answerLines(ctx context.Context, group []scanned, out []byte) []byte {
+	within := ctx
+	for i := range group {
+		if group[i].err == nil && group[i].ofCode() {
+			var cancel context.CancelFunc
+			within, cancel = context.WithTimeout(ctx, deskTime)
+			defer cancel()
+			break
+		}
+	}
+	for i := range group {
+		if group[i].err == nil {
+			a.keep(within, &group[i])
+		}
+	}
+	for i := range group {
+		if group[i].err == nil {
+			a.note(within, &group[i])
+		}
+	}
+	for i := range group {
+		s := &group[i]
+		if s.err == nil {
+			_ = a.settle(within, s)
+		}
+		if s.err != nil {
+			out = append(appendString(append(out, `{"error":`...), a.problemOf(a.told(s.err)).detail), '}', '\n')
+			continue
+		}
+		out = s.append(out)
+	}
+	return out
+}
+
+// readLine reads a line of at most MaxRequest bytes; of a longer one all that
+// is left is whether there was anything on it.
 func readLine(in *bufio.Reader) (line []byte, tooLong bool, err error) {
 	line, err = in.ReadSlice('\n')
 	if !errors.Is(err, bufio.ErrBufferFull) {
 		return line, len(bytes.TrimRight(line, "\r\n")) > MaxRequest, err
 	}
-	line = bytes.Clone(line)
+	blank := len(bytes.TrimSpace(line)) == 0
 	for errors.Is(err, bufio.ErrBufferFull) {
-		_, err = in.ReadSlice('\n')
+		line, err = in.ReadSlice('\n')
+		blank = blank && len(bytes.TrimSpace(line)) == 0
 	}
-	return line, true, err
+	if blank {
+		return nil, false, err
+	}
+	return []byte("…"), true, err
 }
 
 func (a *API) explain(w http.ResponseWriter, r *http.Request, namespace string) {
@@ -477,7 +592,11 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 	if err := unmarshal(body, &req); err != nil {
 		return explanation{}, err
 	}
-	in, err := a.read(namespace, req.request)
+	q := asked{request: req.request, userReplaced: userReplaced(body, req.User)}
+	if req.Text != nil {
+		q.text, q.hasText = *req.Text, true
+	}
+	in, err := a.read(namespace, q)
 	if err != nil {
 		return explanation{}, err
 	}
@@ -487,7 +606,7 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 	}
 	var near []rules.Rule
 	if link, ok := rules.ParseLink(in.Text); ok && rules.PlainText(in.Text) {
-		if near, err = a.Near(r.Context(), link); err != nil {
+		if near, err = a.Near(context.WithoutCancel(r.Context()), link); err != nil {
 			return explanation{}, err
 		}
 		near = assumption.Near(link, near)

@@ -37,6 +37,14 @@ rules:
 settings: {verification: trust, rate_limit: 0}
 `
 
+// onBoth runs a test on the listener that everything shares, which is net/http,
+// and on one for scans alone, which is the lane.
+func onBoth(t *testing.T, test func(t *testing.T, own bool)) {
+	t.Parallel()
+	t.Run("shared", func(t *testing.T) { t.Parallel(); test(t, false) })
+	t.Run("own", func(t *testing.T) { t.Parallel(); test(t, true) })
+}
+
 type decided struct {
 	ScanID  string `json:"scan_id"`
 	Action  string
@@ -84,9 +92,10 @@ func asJSON(t *testing.T, v any) string {
 }
 
 // Contract: rules 2.6, 2.9, 2.10; explain decides as resolve does.
-func TestWhatOpens(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: scanTown})
+func TestWhatOpens(t *testing.T) { onBoth(t, testWhatOpens) }
+
+func testWhatOpens(t *testing.T, own bool) {
+	s := servertest.Start(t, servertest.Options{ScanListener: own, Seed: scanTown})
 	for _, c := range []struct{ name, user, text, want string }{
 		{"a published rule", "", "https://shop.example/t/7", "shop release rule"},
 		{"nothing", "", "https://shop.example/none", "open_url"},
@@ -162,7 +171,7 @@ func TestWhatOpens(t *testing.T) {
 	}
 
 	t.Run("invalid UTF-8", func(t *testing.T) {
-		for _, body := range []string{"{\"text\":\"https://shop.example/t/\xff\"}", "{\"text\":\"https://shop.example/t/7\",\"user\":\"\xff\"}"} {
+		for _, body := range []string{"{\"text\":\"https://shop.example/t/\xff\"}", "{\"text\":\"https://shop.example/t/7\",\"client\":\"\xff\"}"} {
 			if d := ask(t, s, "resolve", body); d.short() != "show_text" {
 				t.Errorf("%q: %s", body, d.short())
 			}
@@ -206,9 +215,10 @@ func TestWhatOpens(t *testing.T) {
 }
 
 // Contract: rules 2.8.
-func TestWhatTheMiniProgramGets(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: scanTown})
+func TestWhatTheMiniProgramGets(t *testing.T) { onBoth(t, testWhatTheMiniProgramGets) }
+
+func testWhatTheMiniProgramGets(t *testing.T, own bool) {
+	s := servertest.Start(t, servertest.Options{ScanListener: own, Seed: scanTown})
 	for _, c := range []struct{ body, path string }{
 		{`{"text":"https://shop.example/t/7?a=1&b=2 c"}`, "pages/t?q=https%3A%2F%2Fshop.example%2Ft%2F7%3Fa%3D1%26b%3D2%20c&scancode_time=1768442400"},
 		{`{"text":"https://shop.example/q?x"}`, "pages/q?from=code&q=https%3A%2F%2Fshop.example%2Fq%3Fx&scancode_time=1768442400"},
@@ -232,9 +242,10 @@ func TestWhatTheMiniProgramGets(t *testing.T) {
 	}
 }
 
-func TestProblems(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: scanTown})
+func TestProblems(t *testing.T) { onBoth(t, testProblems) }
+
+func testProblems(t *testing.T, own bool) {
+	s := servertest.Start(t, servertest.Options{ScanListener: own, Seed: scanTown})
 	assume := func(n int) string {
 		return `{"text":"x","assume":[` + strings.Repeat(`{"owner":"shop","prefix":"https://x.example/"},`, n-1) + `{"owner":"shop","prefix":"https://x.example/"}]}`
 	}
@@ -253,6 +264,14 @@ func TestProblems(t *testing.T) {
 		{"text null", "POST", "resolve", `{"text":null}`, 422},
 		{"an unknown source", "POST", "resolve", `{"text":"x","source":"nfc"}`, 422},
 		{"a user of 513 bytes", "POST", "resolve", `{"text":"x","user":"` + strings.Repeat("u", 513) + `"}`, 422},
+		{"a user that is half a pair", "POST", "resolve", `{"text":"x","user":"u\ud800"}`, 422},
+		{"a user with another second half", "POST", "resolve", `{"text":"x","user":"\ud83d\u0041"}`, 422},
+		{"a user with two first halves", "POST", "resolve", `{"text":"x","user":"\ud83d\ud83d\ude00"}`, 422},
+		{"a user that is half a pair, in capitals and null after it", "POST", "resolve", `{"text":"x","USER":"\ud800","user":null}`, 422},
+		{"a user that is half a pair beside a true U+FFFD", "POST", "resolve", `{"text":"\ufffd","user":"\ufffd\udc00"}`, 422},
+		{"a user of invalid UTF-8", "POST", "resolve", "{\"text\":\"x\",\"user\":\"\xff\"}", 422},
+		{"explain a user that is half a pair", "POST", "explain", `{"text":"x","user":"\ud800"}`, 422},
+		{"login of a user of invalid UTF-8", "POST", "login", "{\"appid\":\"shop\",\"user\":\"\xff\"}", 422},
 		{"above 16 KiB", "POST", "resolve", `{"text":"` + strings.Repeat("x", 16<<10) + `"}`, 413},
 		{"explain above 1 MiB", "POST", "explain", `{"text":"` + strings.Repeat("x", 1<<20) + `"}`, 413},
 		{"explain without text", "POST", "explain", `{}`, 422},
@@ -270,6 +289,14 @@ func TestProblems(t *testing.T) {
 	}
 	if a := s.Do("POST", "/scan/v1/explain", assume(1000)); a.Status != 200 {
 		t.Errorf("1,000 assumed rules: %d %s", a.Status, a.Body)
+	}
+	// U+FFFD that the caller sent is a character like any other.
+	for _, user := range []string{`\ufffd`, "\ufffd", `\\ud800\ufffd`, `\ud83d\ude00\ufffd`} {
+		for _, call := range []string{"resolve", "explain"} {
+			if a := s.Do("POST", "/scan/v1/"+call, `{"text":"x","user":"`+user+`"}`); a.Status != 200 {
+				t.Errorf("%s user %s: %d %s", call, user, a.Status, a.Body)
+			}
+		}
 	}
 	if a := s.Do("GET", "/scan/v1/resolve", ""); a.Header.Get("Allow") != "POST" {
 		t.Errorf("Allow is %q", a.Header.Get("Allow"))
@@ -295,9 +322,10 @@ func checkProblem(t *testing.T, a servertest.Answer, status int) {
 	}
 }
 
-func TestScanKeys(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: scanTown, Guarded: true})
+func TestScanKeys(t *testing.T) { onBoth(t, testScanKeys) }
+
+func testScanKeys(t *testing.T, own bool) {
+	s := servertest.Start(t, servertest.Options{ScanListener: own, Seed: scanTown, Guarded: true})
 	scan := func(header ...string) servertest.Answer {
 		return s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/t/7"}`, header...)
 	}
@@ -347,9 +375,10 @@ func TestScanKeys(t *testing.T) {
 	checkProblem(t, s.Do("POST", "/scan/v1/resolve", "{}\n", "Content-Type: application/x-ndjson"), 401)
 }
 
-func TestStream(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: scanTown})
+func TestStream(t *testing.T) { onBoth(t, testStream) }
+
+func testStream(t *testing.T, own bool) {
+	s := servertest.Start(t, servertest.Options{ScanListener: own, Seed: scanTown})
 	sized := func(n int) string {
 		const open, end = `{"text":"`, `"}`
 		return open + strings.Repeat("x", n-len(open)-len(end)) + end
@@ -398,9 +427,10 @@ func TestStream(t *testing.T) {
 }
 
 // design 4: one test for each verdict.
-func TestVerdicts(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: scanTown})
+func TestVerdicts(t *testing.T) { onBoth(t, testVerdicts) }
+
+func testVerdicts(t *testing.T, own bool) {
+	s := servertest.Start(t, servertest.Options{ScanListener: own, Seed: scanTown})
 	for _, c := range []struct{ text, prefix, verdict, action string }{
 		{"https://shop.example/t/7", "https://shop.example/t/", "opens", "open_mini_program"},
 		{"https://both.example/a/b/x", "https://both.example/a/b/", "opens", "open_mini_program"},
@@ -469,9 +499,10 @@ func TestVerdicts(t *testing.T) {
 	})
 }
 
-func TestAssumptions(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: scanTown})
+func TestAssumptions(t *testing.T) { onBoth(t, testAssumptions) }
+
+func testAssumptions(t *testing.T, own bool) {
+	s := servertest.Start(t, servertest.Options{ScanListener: own, Seed: scanTown})
 	for _, c := range []struct{ name, body, want string }{
 		{"as if published", `{"text":"https://shop.example/test1?b","assume_published":true}`, "shop release rule"},
 		{"as if published: what hid opens", `{"text":"https://both.example/a/x","assume_published":true}`, "shop release rule"},

@@ -24,17 +24,21 @@ var mayImport = map[string][]string{
 	"internal/scan":     {"internal/accounts", "internal/codes", "internal/rules", "internal/vault"},
 	"internal/stats":    {"internal/accounts", "internal/codes", "internal/rules", "internal/scan", "internal/settings", "internal/vault"},
 
-	"internal/store": {"internal/accounts", "internal/codes", "internal/rules", "internal/scan", "internal/calls", "internal/stats"},
+	"internal/history": {"internal/accounts", "internal/codes", "internal/rules", "internal/scan", "internal/stats"},
+
+	"internal/webhooks": {"internal/accounts", "internal/stats", "internal/vault"},
+
+	"internal/store": {"internal/errcode", "internal/accounts", "internal/codes", "internal/history", "internal/rules", "internal/scan", "internal/calls", "internal/stats", "internal/webhooks"},
 
 	"internal/api":      {"internal/accounts", "internal/codes", "internal/errcode", "internal/rules", "internal/settings", "internal/calls"},
-	"internal/adminapi": {"internal/accounts", "internal/archive", "internal/codes", "internal/errcode", "internal/rules", "internal/scan", "internal/settings", "internal/stats"},
-	"internal/scanapi":  {"internal/accounts", "internal/codes", "internal/rules", "internal/scan", "internal/stats"},
+	"internal/adminapi": {"internal/accounts", "internal/archive", "internal/codes", "internal/errcode", "internal/history", "internal/rules", "internal/scan", "internal/settings", "internal/stats", "internal/webhooks"},
+	"internal/scanapi":  {"internal/accounts", "internal/codes", "internal/errcode", "internal/rules", "internal/scan", "internal/stats"},
 	"internal/gateway":  {"internal/accounts", "internal/codes", "internal/rules", "internal/scan", "internal/settings", "internal/stats"},
 	"internal/emulator": {},
 	"internal/consent":  {"internal/accounts"},
 
-	"internal/server": {"internal/accounts", "internal/adminapi", "internal/api", "internal/archive", "internal/codes", "internal/consent", "internal/emulator", "internal/errcode", "internal/gateway", "internal/outbound",
-		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/stats", "internal/store", "internal/calls", "internal/vault"},
+	"internal/server": {"internal/accounts", "internal/adminapi", "internal/api", "internal/archive", "internal/codes", "internal/consent", "internal/emulator", "internal/errcode", "internal/gateway", "internal/history", "internal/outbound",
+		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/stats", "internal/store", "internal/calls", "internal/vault", "internal/webhooks"},
 
 	"internal/server/servertest": {"internal/outbound", "internal/server"}, // imported by tests only
 

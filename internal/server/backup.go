@@ -3,8 +3,10 @@ package server
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"github.com/qrjump/qrjump/internal/archive"
@@ -17,7 +19,12 @@ func (s *Server) export(ctx context.Context, w io.Writer, passphrase string) err
 	if err := s.book.Flush(ctx); err != nil {
 		return err
 	}
-	return s.store.Snapshot(ctx, func(p *store.Snapshot) error {
+	// What is not counted yet is counted where the archive is restored.
+	if err := s.counter.Settle(ctx); err != nil && ctx.Err() == nil {
+		s.log.WarnContext(ctx, "the export goes on with scans that are not counted yet", "error", err)
+	}
+	var done archive.Manifest
+	err := s.store.Snapshot(ctx, func(p *store.Snapshot) error {
 		keys := map[string][]byte{}
 		for name, sealed := range p.Keys {
 			secret, err := s.ring.master.Open(place(name), sealed)
@@ -30,9 +37,15 @@ func (s *Server) export(ctx context.Context, w io.Writer, passphrase string) err
 			Program: "qrjump " + Version, CreatedAt: s.realNow(), Passphrase: passphrase, Work: s.exportWork})
 		if err == nil {
 			s.log.InfoContext(ctx, "everything was exported", "rows", m.Rows(), "schema", m.Schema)
+			done = m
 		}
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	// After the state that was exported: what is restored from it is that state.
+	return s.store.Note(ctx, "export", "", "export", map[string]int64{"rows": done.Rows(), "schema": done.Schema})
 }
 
 // Import fills an empty database from the archive in a file. Its keys are
@@ -78,6 +91,9 @@ func Import(ctx context.Context, c Config, file string, passphrase func() (strin
 		return m, err
 	}
 	defer s.Close()
+	if c.Database == "" {
+		s.ScansInto(c.scansDir())
+	}
 	err = s.Load(ctx, func(l *store.Loading) error {
 		// Only here it is known that the database has no keys of its own.
 		master, _, err := masterKey(c, rand.Reader, true)
@@ -96,6 +112,10 @@ func Import(ctx context.Context, c Config, file string, passphrase func() (strin
 	})
 	if err != nil {
 		return m, err
+	}
+	// The folder works with this database from now on.
+	if err := os.Remove(identityFile(c.Data)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return m, fmt.Errorf("forgetting which database the folder worked with: %w", err)
 	}
 	return m, s.Migrate(ctx)
 }

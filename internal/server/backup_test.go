@@ -367,13 +367,16 @@ func TestEverythingSurvivesTheWayThroughBothDatabases(t *testing.T) {
 			s.Stop()
 		}
 		want := rowsIn(t, files[0])
+		delete(want, "webhook_readers") // how far the ledger was read moves by itself
 		for _, file := range files[1:] {
-			if diff := cmp.Diff(want, rowsIn(t, file)); diff != "" {
+			got := rowsIn(t, file)
+			delete(got, "webhook_readers")
+			if diff := cmp.Diff(want, got); diff != "" {
 				t.Error(diff)
 			}
 		}
-		for _, table := range []string{"access_tokens", "accounts", "batches", "code_events", "components", "counters", "domains", "grants", "links",
-			"logins", "meta", "publishes", "rule_changes", "rules", "scan_keys", "seeds", "sequences", "tickets"} {
+		for _, table := range []string{"access_tokens", "accounts", "batches", "change_head", "changes", "code_events", "components", "counters", "domains", "grants", "links",
+			"logins", "meta", "publishes", "rules", "scan_keys", "seeds", "sequences", "tickets"} {
 			if want[table] == "" {
 				t.Errorf("%s is empty: the test shows nothing of it", table)
 			}
@@ -618,7 +621,7 @@ func (p place) exec(t *testing.T, query string) {
 	t.Helper()
 	driver, address := "pgx", p.database
 	if address == "" {
-		driver, address = "sqlite", "file:"+filepath.Join(p.data, "qrjump.db")
+		driver, address = "sqlite", "file:"+filepath.Join(p.data, "qrjump.db")+"?_busy_timeout=10000"
 	}
 	db, err := sql.Open(driver, address)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/stats"
 )
 
 // Config is what an operator chooses before the start. Every field is a flag
@@ -14,6 +15,7 @@ import (
 type Config struct {
 	Data         string   // folder of the embedded database and the keys
 	Database     string   // postgres://…; "" = embedded in Data
+	Events       string   // nats://…: scans are shipped to a stream there; "" = to the database
 	Listen       string   // address of everything; port 0 picks one
 	ScanListen   string   // address of the scan API; "" = on Listen
 	AdminListen  string   // address of the admin API and metrics; "" = on Listen
@@ -28,6 +30,7 @@ type Config struct {
 	AdminToken   string   // "" = the one in Data/admin-token, made at the first start
 	CodePrefix   string   // stands before every new code text; "" = none of the operator's own
 	CodeFloor    uint64   // new codes' counters are not below it
+	Regions      string   // file in the MaxMind DB format; "" = nobody knows where an address is
 	LogFormat    string   // text or json
 	MasterKey    string   // 64 hexadecimal digits; "" = the one in Data/master.key
 }
@@ -56,6 +59,11 @@ func (c Config) Validate() error {
 	}
 	if err := c.checkTLS(); err != nil {
 		return err
+	}
+	if c.Events != "" {
+		if _, err := stats.ParseEvents(c.Events); err != nil {
+			return usage("--events: %v", err)
+		}
 	}
 	for flag, address := range map[string]string{"--listen": c.Listen, "--scan-listen": c.ScanListen, "--admin-listen": c.AdminListen} {
 		if address == "" && flag != "--listen" {

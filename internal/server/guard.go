@@ -1,10 +1,12 @@
 package server
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -55,21 +57,29 @@ func (s *Server) timelyBody(next http.Handler) http.Handler {
 // byte, an injected delay (a minute at most) included.
 const answerTime = 2 * time.Minute
 
+// idleTime is how long a connection may be without a request.
+const idleTime = 2 * time.Minute
+
 // singleSlashes makes "//cgi-bin/x" the path that was meant, before a router
 // sees it: net/http would answer 307, and not every client library sends its
-// body again.
+// body again. What is escaped is part of a name: a user may be called "x/" or
+// "..", and is not the user "x".
 func singleSlashes(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.Contains(r.URL.Path, "//") {
-			for strings.Contains(r.URL.Path, "//") {
-				r.URL.Path = strings.ReplaceAll(r.URL.Path, "//", "/")
+		path := r.URL.EscapedPath()
+		if strings.Contains(path, "//") {
+			for strings.Contains(path, "//") {
+				path = strings.ReplaceAll(path, "//", "/")
 			}
-			r.URL.RawPath = ""
+			// What came unescaped once comes unescaped again.
+			if plain, err := url.PathUnescape(path); err == nil {
+				r.URL.Path, r.URL.RawPath = plain, path
+			}
 		}
 		// A path with dots is nobody's, and net/http would redirect it as well.
-		if p := r.URL.Path; strings.Contains(p+"/", "/./") || strings.Contains(p+"/", "/../") {
-			family, _, _ := strings.Cut(strings.TrimPrefix(p, "/"), "/")
-			r.URL.Path, r.URL.RawPath = "/"+strings.Trim(family, ".")+"/-", ""
+		if strings.Contains(path+"/", "/./") || strings.Contains(path+"/", "/../") {
+			family, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+			r.URL.Path, r.URL.RawPath = "/"+cmp.Or(strings.Trim(family, "."), "-")+"/-", ""
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -83,19 +93,23 @@ func (s *Server) knownHost(next http.Handler) http.Handler {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host, _, err := net.SplitHostPort(r.Host)
-		if err != nil {
-			host = r.Host
-		}
-		host = strings.ToLower(strings.Trim(host, "[]"))
-		switch {
-		// Client libraries that were redirected below HTTP keep these names.
-		case host == "api.weixin.qq.com", host == "mp.weixin.qq.com", loopback(host), strings.HasSuffix(host, ".localhost"):
+		if knownName(r.Host) {
 			next.ServeHTTP(w, r)
-		default:
+		} else {
 			scanapi.WriteProblem(w, http.StatusMisdirectedRequest, "with --dev only localhost, loopback addresses, api.weixin.qq.com and mp.weixin.qq.com are known hosts")
 		}
 	})
+}
+
+// knownName reports whether a Host is this machine's own.
+func knownName(text string) bool {
+	host, _, err := net.SplitHostPort(text)
+	if err != nil {
+		host = text
+	}
+	host = strings.ToLower(strings.Trim(host, "[]"))
+	// Client libraries that were redirected below HTTP keep the first two.
+	return host == "api.weixin.qq.com" || host == "mp.weixin.qq.com" || loopback(host) || strings.HasSuffix(host, ".localhost")
 }
 
 // adminOnly lets requests with the admin token through. With --dev none is
@@ -141,6 +155,12 @@ func (s *Server) clientIP(r *http.Request) netip.Addr {
 		}
 	}
 	return ip
+}
+
+// behindProxy reports whether a trusted proxy passed the request on.
+func (s *Server) behindProxy(r *http.Request) bool {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && s.trusted(ap.Addr().Unmap())
 }
 
 func (s *Server) trusted(ip netip.Addr) bool {

@@ -53,3 +53,27 @@ func TestReadySaysStopping(t *testing.T) {
 		resp.Body.Close()
 	}
 }
+
+// What is escaped is part of a name; what is not is tidied up here, and not by
+// a redirect.
+func TestPathsAreTidiedUpAsTheyWereWritten(t *testing.T) {
+	for sent, want := range map[string]string{
+		"/a/b":               "/a/b",
+		"//a///b//":          "/a/b/",
+		"/a/x%2F/b":          "/a/x%2F/b",
+		"//a/x%2F%2fy/b":     "/a/x%2F%2fy/b",
+		"/a/%2E%2E/b":        "/a/%2E%2E/b",
+		"/a//%E4%BA%BA%20/b": "/a/%E4%BA%BA%20/b",
+		"/a/../b":            "/a/-",
+		"/a/.":               "/a/-",
+		"/./a":               "/-/-",
+		"/../a":              "/-/-",
+	} {
+		r := httptest.NewRequest("GET", sent, nil)
+		singleSlashes(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if got := r.URL.EscapedPath(); got != want {
+				t.Errorf("%s is %s, want %s", sent, got, want)
+			}
+		})).ServeHTTP(httptest.NewRecorder(), r)
+	}
+}

@@ -37,6 +37,9 @@ func openKeyring(ctx context.Context, c Config, s *store.Store, random io.Reader
 	if err != nil {
 		return nil, fmt.Errorf("reading the data key: %w", err)
 	}
+	if err := refuseEmpty(c, sealed == ""); err != nil {
+		return nil, err
+	}
 	k := &keyring{store: s, random: random}
 	if sealed != "" && c.MasterKey == "" {
 		if k.finished, err = finishTurn(c, sealed); err != nil {

@@ -22,6 +22,7 @@ const (
 // ends that and waits for what is on its way.
 func (s *Server) startMessenger() (stop func()) {
 	m := accounts.NewMessenger(s.accounts, s.log, s.realNow, s.sendMessage)
+	s.rules.Queued = s.accounts.Queued
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/calls"
 	"github.com/qrjump/qrjump/internal/scan"
+	"github.com/qrjump/qrjump/internal/scanapi"
 )
 
 // metrics counts what happens. Labels are endpoints, codes and actions, never
@@ -21,6 +22,10 @@ type metrics struct {
 	seconds  *prometheus.HistogramVec
 	scans    *prometheus.CounterVec
 	confirms *prometheus.CounterVec
+	opened   map[scan.Action]prometheus.Counter // of scans
+	lost     *prometheus.CounterVec
+
+	lane, handed prometheus.Counter
 }
 
 func newMetrics(rules func() float64, behind func() float64) *metrics {
@@ -36,7 +41,20 @@ func newMetrics(rules func() float64, behind func() float64) *metrics {
 		confirms: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "qrjump_confirmations_total", Help: "Verification files asked for, by result."}, []string{"result"}),
 	}
-	m.registry.MustRegister(m.calls, m.seconds, m.scans, m.confirms,
+	m.opened = map[scan.Action]prometheus.Counter{}
+	for _, action := range []scan.Action{scan.OpenMiniProgram, scan.OpenURL, scan.ShowText, scan.ShowMessage} {
+		m.opened[action] = m.scans.WithLabelValues(string(action))
+	}
+	m.lost = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "qrjump_scans_unrecorded_total", Help: "Scans that the ledger did not take, by cause. With scan_durability durable they were refused, with soon they were answered."}, []string{"cause"})
+	for _, cause := range []string{scanapi.UnrecordedFull, scanapi.UnrecordedFailed} {
+		m.lost.WithLabelValues(cause)
+	}
+	m.lane = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "qrjump_scan_lane_answers_total", Help: "Scans that the lane of the scan listener answered; the others cost twice as much."})
+	m.handed = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "qrjump_scan_lane_handed_total", Help: "Connections of the scan listener that went to net/http, because a request on them was not plain."})
+	m.registry.MustRegister(m.calls, m.seconds, m.scans, m.confirms, m.lost, m.lane, m.handed,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_rules", Help: "Rules that scans are answered from."}, rules),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_index_behind", Help: "1 while committed changes are not yet seen by scans."}, behind))
@@ -66,4 +84,13 @@ func (m *metrics) observeCall(endpoint string, errcode int, d time.Duration) {
 	m.seconds.WithLabelValues(endpoint).Observe(d.Seconds())
 }
 
-func (m *metrics) observeScan(action scan.Action) { m.scans.WithLabelValues(string(action)).Inc() }
+func (m *metrics) observeScan(action scan.Action) { m.opened[action].Inc() }
+
+func (m *metrics) observeUnrecorded(cause string) { m.lost.WithLabelValues(cause).Inc() }
+
+// watchAge shows how old the memory may be that scans are answered from.
+func (m *metrics) watchAge(age func() time.Duration) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "qrjump_index_age_seconds", Help: "How old the memory may be that scans are answered from: 0 while the store answers, else the seconds since it last did."},
+		func() float64 { return age().Seconds() }))
+}

@@ -47,6 +47,7 @@ type seed struct {
 		MarketcodeKey string                   `yaml:"marketcode_key"`
 		Linked        []string                 `yaml:"linked"`
 		MessageURL    string                   `yaml:"message_url"`
+		URLScheme     string                   `yaml:"url_scheme"`
 		IPAllowlist   []string                 `yaml:"ip_allowlist"`
 	} `yaml:"accounts"`
 	Components []struct {
@@ -166,6 +167,11 @@ func (s *Server) applySeed(ctx context.Context, now func() time.Time) error {
 func (s *Server) plantSeed(ctx context.Context, f *seedFile, now func() time.Time) error {
 	sum := sha256.Sum256(f.data)
 	hash := hex.EncodeToString(sum[:])
+	// Of many nodes that start at once, one plants.
+	if err := s.store.Lock(ctx, "seed"); err != nil {
+		return err
+	}
+	ctx = accounts.By(ctx, accounts.Author{Actor: "seed"})
 	if done, err := s.store.Seeded(ctx, hash); done || err != nil {
 		return err
 	}
@@ -180,7 +186,7 @@ func (s *Server) plantSeed(ctx context.Context, f *seedFile, now func() time.Tim
 	for i, a := range f.Accounts {
 		err := directory.Put(ctx, accounts.Registration{Secret: a.Secret, MarketcodeKey: a.MarketcodeKey, Account: accounts.Account{
 			AppID: a.AppID, Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions,
-			JumpOpen: a.JumpOpen == nil || *a.JumpOpen, Features: a.Features, Members: a.Members, MessageURL: a.MessageURL, IPAllowlist: a.IPAllowlist,
+			JumpOpen: a.JumpOpen == nil || *a.JumpOpen, Features: a.Features, Members: a.Members, MessageURL: a.MessageURL, URLScheme: a.URLScheme, IPAllowlist: a.IPAllowlist,
 		}})
 		if err != nil {
 			return f.at("accounts", i, err)
@@ -276,12 +282,30 @@ func (s *Server) applySettings(ctx context.Context, f *seedFile) (settings.Setti
 
 const settingsMeta = "settings"
 
+// changeSettings puts the fields that an object names in force.
+func (s *Server) changeSettings(ctx context.Context, object []byte) error {
+	if err := s.saveSettings(ctx, object); err != nil {
+		return err
+	}
+	return s.loadSettings(ctx)
+}
+
 // saveSettings keeps the fields that an object names over a restart. Fields
 // that nobody ever named follow the defaults of the next version.
 func (s *Server) saveSettings(ctx context.Context, object []byte) error {
 	if err := checkLimits(object); err != nil {
 		return err
 	}
+	return s.store.InOne(ctx, func(ctx context.Context) error {
+		// Another node may change another field meanwhile.
+		if err := s.store.Lock(ctx, "settings"); err != nil {
+			return err
+		}
+		return s.mergeSettings(ctx, object)
+	})
+}
+
+func (s *Server) mergeSettings(ctx context.Context, object []byte) error {
 	kept, given := map[string]json.RawMessage{}, map[string]json.RawMessage{}
 	text, err := s.store.Meta(ctx, settingsMeta)
 	if err == nil && text != "" {
@@ -305,6 +329,8 @@ func (s *Server) saveSettings(ctx context.Context, object []byte) error {
 
 // loadSettings puts in force what was kept.
 func (s *Server) loadSettings(ctx context.Context) error {
+	s.loading.Lock()
+	defer s.loading.Unlock()
 	base := settings.Defaults()
 	base.AllowPrivateHosts = s.config.Dev
 	text, err := s.store.Meta(ctx, settingsMeta)

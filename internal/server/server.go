@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,13 +29,16 @@ import (
 	"github.com/qrjump/qrjump/internal/consent"
 	"github.com/qrjump/qrjump/internal/emulator"
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/history"
 	"github.com/qrjump/qrjump/internal/outbound"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
 	"github.com/qrjump/qrjump/internal/scanapi"
 	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/vault"
+	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
 // DrainTimeout is how long running requests may take after the signal to stop.
@@ -56,43 +60,61 @@ type Seams struct {
 
 // Server is a running server.
 type Server struct {
-	config       Config
-	log          *slog.Logger
-	now          func() time.Time
-	realNow      func() time.Time
-	bodyTime     time.Duration
-	random       io.Reader
-	store        *store.Store
-	ring         *keyring
-	exportWork   int
-	vault        *vault.Key
-	settings     *settings.Live
-	accounts     *accounts.Directory
-	rules        *rules.Book
-	press        *codes.Press
-	openIDs      *accounts.OpenIDs
-	keys         *scan.Keys
-	current      *scan.Current
-	clock        *emulator.Clock
-	plan         *emulator.Plan
-	calls        *emulator.Calls[api.Record]
-	metrics      *metrics
-	outbound     outbound.Client
-	adminToken   string
-	newToken     bool
-	certificate  certificate
-	proxies      []netip.Prefix
-	draining     atomic.Bool
-	servers      []*http.Server
-	failed       chan error
-	stopRetry    context.CancelFunc
-	stopMessages func()
-	stopPushes   func()
-	book         *calls.Book
-	stopBook     func() error
+	config        Config
+	log           *slog.Logger
+	now           func() time.Time
+	realNow       func() time.Time
+	bodyTime      time.Duration
+	random        io.Reader
+	store         *store.Store
+	ring          *keyring
+	exportWork    int
+	vault         *vault.Key
+	settings      *settings.Live
+	loading       sync.Mutex // one reader of the stored settings at a time
+	accounts      *accounts.Directory
+	rules         *rules.Book
+	press         *codes.Press
+	desk          *codes.Desk
+	users         *vault.Hasher // of the ledger
+	ledger        *ledger
+	regions       *stats.Regions
+	counter       *stats.Counter
+	stopCounter   func()
+	stopLedger    func()
+	lanes         []*scanapi.Lane
+	contact       contact
+	openIDs       *accounts.OpenIDs
+	keys          *scan.Keys
+	current       *scan.Current
+	clock         *emulator.Clock
+	plan          *emulator.Plan
+	calls         *emulator.Calls[api.Record]
+	metrics       *metrics
+	outbound      outbound.Client
+	adminToken    string
+	newToken      bool
+	certificate   certificate
+	proxies       []netip.Prefix
+	draining      atomic.Bool
+	servers       []*http.Server
+	failed        chan error
+	stopRetry     context.CancelFunc
+	stopFollowing func()
+	stopSnapshots func()
+	stopMessages  func()
+	stopPushes    func()
+	webhooks      *webhooks.Book
+	stopWebhooks  func()
+	rechecks      *rules.Rechecker
+	stopRechecks  func()
+	book          *calls.Book
+	stopBook      func() error
 
 	// URL is where the wire is served.
 	URL string
+	// ScanURL is where the scan API is served.
+	ScanURL string
 }
 
 // Start opens the store, loads the rules and listens. The server runs until
@@ -144,10 +166,21 @@ func (s *Server) open(ctx context.Context) error {
 	if s.vault, err = ring.vault(ctx); err != nil {
 		return err
 	}
+	if err := keepIdentity(s.config, s.vault); err != nil {
+		return err
+	}
+	// Until openClock has chosen, time is real.
+	s.now = s.realNow
+	if err := s.keepChanges(ctx); err != nil {
+		return err
+	}
 	if s.adminToken, s.newToken, err = adminToken(s.config, s.random); err != nil {
 		return err
 	}
 	if err := s.openTLS(); err != nil {
+		return err
+	}
+	if err := s.openRegions(); err != nil {
 		return err
 	}
 	if err := s.openClock(ctx); err != nil {
@@ -155,12 +188,13 @@ func (s *Server) open(ctx context.Context) error {
 	}
 	s.openBook()
 	s.current = &scan.Current{Rules: scan.NewIndex(), Accounts: scan.NewDirectory(), Codes: codes.NewMemory(s.store), RuleStore: s.store, AccountStore: s.store, Log: s.log}
-	s.accounts = &accounts.Directory{Store: s.store, Key: s.vault, Settings: s.settings, Now: s.now, Random: s.random, Changed: s.current.AccountChanged, Spend: s.book.Spend}
-	s.rules = &rules.Book{Store: s.store, Settings: s.settings, Now: s.now, Fetch: s.fetch, Changed: s.current.RuleChanged}
+	s.accounts = &accounts.Directory{Store: s.store, Key: s.vault, Settings: s.settings, Now: s.now, Random: s.random, Changed: s.current.AccountChanged, Spend: s.book.Spend, Epochs: s.store.Epochs()}
+	s.rules = &rules.Book{Store: s.store, Settings: s.settings, Now: s.now, Fetch: s.fetch, Changed: s.current.RuleChanged, ManyChanged: s.current.ManyChanged}
 	if err := s.openPress(ctx, ring); err != nil {
 		return err
 	}
 	s.keys = &scan.Keys{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random}
+	s.followed()
 	s.metrics = newMetrics(func() float64 { return float64(s.current.Rules.Len()) }, func() float64 {
 		if s.current.Ready() != nil {
 			return 1
@@ -168,6 +202,8 @@ func (s *Server) open(ctx context.Context) error {
 		return 0
 	})
 	s.metrics.watchBook(s.book)
+	s.metrics.watchAge(s.age)
+	s.metrics.watchFollowing(s.current)
 	if err := s.refuseDemo(ctx); err != nil {
 		return err
 	}
@@ -177,21 +213,38 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.applySeed(ctx, s.now); err != nil {
 		return err
 	}
+	s.keepSnapshots()
 	if err := s.current.Load(ctx); err != nil {
 		return err
 	}
 	if err := s.press.CheckKeys(); err != nil {
 		return usageError{err}
 	}
+	if err := s.keys.Load(ctx); err != nil {
+		return err
+	}
+	if err := s.openLedger(ctx); err != nil {
+		return err
+	}
+	s.openCounter()
+	s.openWebhooks()
+	s.openRechecks()
 	if err := s.accounts.CompleteGrants(ctx); err != nil {
 		return err
 	}
 	retry, stop := context.WithCancel(context.Background())
 	s.stopRetry = stop
 	go s.current.Retry(retry, time.Second)
+	go s.keepInTouch(retry, time.Second)
+	s.stopFollowing = s.startFollowing()
+	s.stopSnapshots = s.startSnapshots()
 	s.stopMessages = s.startMessenger()
 	s.stopPushes = s.startPushes()
+	s.stopWebhooks = s.startWebhooks()
+	s.stopRechecks = s.startRechecks()
 	s.stopBook = s.startBook()
+	s.stopCounter = s.startCounter()
+	s.stopLedger = s.startLedger()
 	return nil
 }
 
@@ -210,7 +263,8 @@ func (s *Server) openPress(ctx context.Context, ring *keyring) error {
 	if prefix == "" {
 		prefix = codes.DefaultPrefix
 	}
-	s.openIDs = openIDs
+	s.openIDs, s.users = openIDs, s.vault.Hasher("scan_user")
+	defer func() { s.desk = codes.NewDesk(s.press) }()
 	s.press = &codes.Press{Store: s.store, Memory: s.current.Codes, Keys: keys, Vault: s.vault, OpenIDs: openIDs, Settings: s.settings,
 		Now: s.now, Random: s.random, Log: s.log, Prefix: prefix, Closed: s.config.CodePrefix == "" && !s.config.Dev,
 		Floor: s.config.CodeFloor, ByTime: !s.config.Dev, Changed: s.current.BatchChanged}
@@ -233,7 +287,7 @@ func (s *Server) openClock(ctx context.Context) error {
 		return nil
 	}
 	s.clock = &emulator.Clock{Real: s.realNow, Save: func(state string) error {
-		return s.store.PutMeta(context.Background(), clockMeta, state)
+		return s.store.PutMeta(accounts.By(context.Background(), accounts.Author{Actor: "admin"}), clockMeta, state)
 	}}
 	if state != "" {
 		if err := s.clock.Restore(state); err != nil {
@@ -250,14 +304,20 @@ func (s *Server) openClock(ctx context.Context) error {
 func (s *Server) reset(ctx context.Context) error {
 	// A seed that cannot be read or stored any more must not cost what there is.
 	err := s.book.Reset(func() error {
-		return s.store.InOne(ctx, func(ctx context.Context) error {
-			if err := s.store.Reset(ctx); err != nil {
+		return s.counter.Reset(func() error {
+			err := s.store.InOne(ctx, func(ctx context.Context) error {
+				if err := s.store.Reset(ctx); err != nil {
+					return err
+				}
+				if err := s.loadSettings(ctx); err != nil {
+					return err
+				}
+				return s.applySeed(ctx, s.realNow)
+			})
+			if err != nil {
 				return err
 			}
-			if err := s.loadSettings(ctx); err != nil {
-				return err
-			}
-			return s.applySeed(ctx, s.realNow)
+			return s.ledger.journal.Clear(ctx)
 		})
 	})
 	if err = errors.Join(err, s.loadSettings(ctx)); err != nil {
@@ -269,6 +329,7 @@ func (s *Server) reset(ctx context.Context) error {
 	s.plan.Clear()
 	s.calls.Clear()
 	s.accounts.ForgetCalls()
+	s.press.Forget()
 	return s.current.Load(ctx)
 }
 
@@ -305,7 +366,7 @@ func (s *Server) listen(ctx context.Context) error {
 		h := &http.Server{
 			Handler:           s.guarded(s.handler(where[address])),
 			ReadHeaderTimeout: 10 * time.Second,
-			IdleTimeout:       2 * time.Minute,
+			IdleTimeout:       idleTime,
 			MaxHeaderBytes:    64 << 10,
 			ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		}
@@ -314,16 +375,24 @@ func (s *Server) listen(ctx context.Context) error {
 		}
 		s.servers = append(s.servers, h)
 		if s.URL == "" {
-			s.URL = "http://" + l.Addr().String()
-			if s.certificate != nil {
-				s.URL = "https://" + l.Addr().String()
-			}
+			s.URL = s.urlOf(l)
 		}
 		s.log.InfoContext(ctx, "listening", "address", l.Addr().String(),
 			"wire", where[address]&wire != 0, "scan", where[address]&scans != 0, "admin", where[address]&admin != 0)
+		if where[address]&scans != 0 {
+			s.ScanURL = s.urlOf(l)
+		}
+		var lane *scanapi.Lane
+		if where[address] == scans {
+			lane = s.lane(l)
+			h.TLSConfig = lane.TLS // handshakes are the lane's, HTTP/2 is net/http's
+			s.lanes = append(s.lanes, lane)
+		}
 		go func() {
 			serve := h.Serve
-			if h.TLSConfig != nil {
+			if lane != nil {
+				serve = func(net.Listener) error { return h.Serve(lane) }
+			} else if h.TLSConfig != nil {
 				serve = func(l net.Listener) error { return h.ServeTLS(l, "", "") }
 			}
 			if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -363,19 +432,22 @@ func (s *Server) handler(what surface) http.Handler {
 	})
 	// A browser page of another origin must not act for the person in front of it.
 	sameOrigin := http.NewCrossOriginProtection()
+	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		scanapi.WriteProblem(w, http.StatusForbidden, "a browser sends this from a page of another origin: calls come from programs, or from a page of this server")
+	}))
 	if what&scans != 0 {
 		mux.Handle("/scan/", sameOrigin.Handler(orProblem(scanMux)))
 	}
 	if what&admin != 0 {
-		mux.Handle("/admin/", s.adminOnly(sameOrigin.Handler(orProblem(adminMux))))
+		mux.Handle("/admin/", s.adminOnly(sameOrigin.Handler(asAdmin(orProblem(adminMux)))))
 		mux.Handle("GET /metrics", s.adminOnly(s.metrics.handler()))
 	}
 	if what&wire != 0 {
 		mux.Handle(consent.Path, s.consentPage())
 		mux.Handle("/", s.wireAPI().Handler())
-	} else {
-		mux.HandleFunc("/", noSuchPath)
+		return s.pages(mux)
 	}
+	mux.HandleFunc("/", noSuchPath)
 	return mux
 }
 
@@ -416,11 +488,14 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 	defer cancel()
 	fault := ""
-	if err := s.current.Ready(); err != nil {
+	if err := s.store.Ping(ctx); err != nil {
+		s.log.ErrorContext(ctx, "not ready", "error", err)
+		fault = "the database does not answer"
+		if out, ok := errors.AsType[*errcode.Outage](err); ok {
+			fault = "the database " + out.What
+		}
+	} else if err := s.current.Ready(); err != nil {
 		fault = err.Error()
-	} else if err := s.store.Ping(ctx); err != nil {
-		s.log.ErrorContext(ctx, "the store does not answer", "error", err)
-		fault = "the store does not answer"
 	} else if s.draining.Load() {
 		fault = "stopping"
 	}
@@ -434,6 +509,9 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 func (s *Server) wireAPI() *api.API {
 	a := &api.API{Accounts: s.accounts, Calls: s.book, Rules: s.rules, Codes: s.press, Settings: s.settings, Log: s.log, Now: s.now, RealNow: s.realNow,
 		Random: s.random, ClientIP: s.clientIP, BodyTimeout: s.bodyTime, Observe: s.metrics.observeCall}
+	if s.store.Shared() {
+		a.Shared = s.store.Allow
+	}
 	if s.config.emulates() {
 		a.Record = s.calls.Add
 		a.Faults = func(path, appid string) api.Fault {
@@ -465,7 +543,7 @@ func wireFault(f emulator.Fault) api.Fault {
 }
 
 func (s *Server) scanAPI() *scanapi.API {
-	a := &scanapi.API{Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts, Codes: s.press}, Near: s.rules.Near, Codes: s.press, Accounts: s.accounts, OpenIDs: s.openIDs,
+	a := &scanapi.API{Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts, Codes: s.press}, Near: s.rules.Near, Codes: s.press, Desk: s.desk, Record: s.ledger.record, Soon: s.soon, Late: s.ledger.late, UserHash: s.userHash, Region: s.region(), Unrecorded: s.metrics.observeUnrecorded, Accounts: s.accounts, OpenIDs: s.openIDs,
 		Now: s.now, Random: s.random, Replay: s.config.emulates(), BodyTimeout: s.bodyTime, Log: s.log, Observe: s.metrics.observeScan}
 	if !s.config.Dev {
 		a.Key = s.keys.Check
@@ -474,7 +552,9 @@ func (s *Server) scanAPI() *scanapi.API {
 }
 
 func (s *Server) adminAPI(h huma.API) {
-	(&adminapi.Admin{Accounts: s.accounts, Rules: s.rules, Codes: s.press, OpenIDs: s.openIDs, Keys: s.keys, Settings: s.settings, SaveSettings: s.saveSettings, Export: s.export, Log: s.log}).Register(h)
+	(&adminapi.Admin{Accounts: s.accounts, Rules: s.rules, Codes: s.press, OpenIDs: s.openIDs, Keys: s.keys, Settings: s.settings, SaveSettings: s.changeSettings, Desk: s.desk, Webhooks: s.webhooks, Rechecks: s.rechecks, Export: s.export, Spool: s.config.Data, Scans: s.counter, UserHash: s.userHash, Log: s.log,
+		History: s.store, Times: history.Times{Store: s.store, Codes: s.press}, Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts, Codes: s.press},
+		ScanLog: func() stats.Log { return s.counter.Log }, Now: s.now}).Register(h)
 	if s.config.emulates() {
 		(&emulator.Control[api.Record]{Clock: s.clock, Plan: s.plan, Calls: s.calls, RID: func(r api.Record) string { return r.RID },
 			Paths: api.Paths(), Reset: s.reset}).Register(h)
@@ -491,6 +571,18 @@ func (s *Server) Close() error {
 	s.draining.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), DrainTimeout)
 	defer cancel()
+	for _, h := range s.servers {
+		h.SetKeepAlivesEnabled(false) // what a lane hands over ends with its answer
+	}
+	var lanes sync.WaitGroup
+	for _, l := range s.lanes {
+		lanes.Go(func() {
+			if err := l.Drain(ctx); err != nil {
+				s.log.Warn("scans were cut at the end of the drain", "error", err)
+			}
+		})
+	}
+	lanes.Wait()
 	done := make(chan error, len(s.servers))
 	for _, h := range s.servers {
 		go func() {
@@ -514,6 +606,25 @@ func (s *Server) closeStore() error {
 	if s.stopRetry != nil {
 		s.stopRetry()
 	}
+	if s.stopRechecks != nil {
+		s.stopRechecks()
+	}
+	if s.stopWebhooks != nil {
+		s.stopWebhooks()
+	}
+	if s.stopCounter != nil {
+		s.stopCounter()
+	}
+	if s.stopLedger != nil {
+		s.stopLedger()
+	}
+	ledger := s.ledger.close()
+	if s.stopFollowing != nil {
+		s.stopFollowing()
+	}
+	if s.stopSnapshots != nil {
+		s.stopSnapshots()
+	}
 	if s.stopPushes != nil {
 		s.stopPushes()
 	}
@@ -524,8 +635,9 @@ func (s *Server) closeStore() error {
 	if s.stopBook != nil {
 		err = s.stopBook()
 	}
+	err = errors.Join(err, ledger)
 	if s.store == nil {
 		return err
 	}
-	return errors.Join(err, s.store.Close())
+	return errors.Join(err, s.regions.Close(), s.store.Close())
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/vault"
@@ -24,6 +25,7 @@ type Turn struct {
 	Config     Config // Data, Database and MasterKey
 	NewKeyFile string // holds the new master key; "" = a random one
 	Random     io.Reader
+	Now        func() time.Time // dates the turn in the log of changes
 	// Reached is told of every step; its error ends the turn there, as a crash would.
 	Reached func(step string) error
 }
@@ -54,6 +56,9 @@ func (t Turn) Run(ctx context.Context) (Turned, error) {
 	var done Turned
 	if t.Random == nil {
 		t.Random = rand.Reader
+	}
+	if t.Now == nil {
+		t.Now = time.Now
 	}
 	if t.Reached == nil {
 		t.Reached = func(string) error { return nil }
@@ -99,6 +104,10 @@ func (t Turn) Run(ctx context.Context) (Turned, error) {
 	}
 	old, err := ring.vault(ctx) // and with it the old master key
 	if err != nil {
+		return done, err
+	}
+	s.KeepChanges(t.Now, func(text string) string { return old.Hash(changePurpose, text) })
+	if err := s.BeginChain(ctx); err != nil {
 		return done, err
 	}
 	if !inEnvironment {

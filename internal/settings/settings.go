@@ -70,6 +70,7 @@ func (v Verification) Trusts(host string) bool {
 type Settings struct {
 	Verification        Verification `json:"verification"`
 	RateLimit           int          `json:"rate_limit"`            // calls a second per account and interface; 0 = off
+	RateLimitPerNode    bool         `json:"rate_limit_per_node"`   // several nodes: each counts its own calls, which spares a question to the database
 	AllowPrivateHosts   bool         `json:"allow_private_hosts"`   // ports, IP addresses and private addresses in rules
 	PublishQuota        int          `json:"publish_quota"`         // publishes a calendar month for each Mini Program
 	ServicePublishQuota int          `json:"service_publish_quota"` // the same for service-account rules; 0 = not limited
@@ -78,7 +79,10 @@ type Settings struct {
 	TokenDailyLimit     int          `json:"token_daily_limit"`     // /cgi-bin/token calls a day and account
 	UTCOffsetHours      int          `json:"utc_offset_hours"`      // where days and months begin
 
-	DailyLimits Limits    `json:"daily_limits"` // calls a day and account, by path; others 500,000
+	DailyLimits    Limits     `json:"daily_limits"`    // calls a day and account, by path; others 500,000
+	ScanDays       int        `json:"scan_days"`       // days that the events of scans are kept; what they count stays; 0 = for ever
+	ScanDurability Durability `json:"scan_durability"` // durable: a scan is answered once it is on the disk; soon: one that fell on no code up to a second earlier
+
 	RIDLogRows  int       `json:"rid_log_rows"` // calls that openapi/rid/get can find, beside the seven days; 0 = no log
 	APIIPs      Addresses `json:"api_ips"`      // what get_api_domain_ip answers; none = where the call arrived
 	CallbackIPs Addresses `json:"callback_ips"` // what getcallbackip answers; none = where the call arrived
@@ -103,7 +107,26 @@ type Settings struct {
 	TicketWithoutToken    bool    `json:"ticket_without_token"`      // tickettocode without an access_token: the ticket names the account
 	MissingIndexIsZero    bool    `json:"missing_index_is_zero"`     // codeactivequery: a client that drops an index of 0 means 0
 	InactiveCodeIsAnError bool    `json:"inactive_code_is_an_error"` // codeactivequery of a code that is not active
+
+	APIHosts    Hosts       `json:"api_hosts"`     // hosts of the API, with their port if it is not the usual one; none = the API's paths are served under every host
+	PageLimit   int         `json:"page_limit"`    // pages of codes a minute for one address, ten times as many of Mini Programs; 0 = off
+	AppleAppIDs AppleAppIDs `json:"apple_app_ids"` // the operator's own apps in apple-app-site-association
+	AndroidApps AndroidApps `json:"android_apps"`  // the same in assetlinks.json
+
+	WebhookDays  int  `json:"webhook_days"`  // how long an event is tried on a webhook, in days
+	RecheckFiles bool `json:"recheck_files"` // look at verification files again once a day
 }
+
+// Durability says when a scan is answered.
+type Durability string
+
+const (
+	// Durable: once the scan is on the disk.
+	Durable Durability = "durable"
+	// Soon: a scan that fell on no code is answered first; a power cut costs at
+	// most the last second of them. Codes always wait.
+	Soon Durability = "soon"
+)
 
 // Overlap says what a second activation of a code does.
 type Overlap string
@@ -131,6 +154,9 @@ func Defaults() Settings {
 		QRCodeLimit:  100_000, // Contract: rules 3.5
 		PictureLimit: 20,
 
+		ScanDurability: Durable,
+		ScanDays:       400, // a year and a month: this month beside the same one of last year
+
 		DailyLimits: Limits{},
 		RIDLogRows:  1_000_000,
 		APIIPs:      Addresses{},
@@ -141,6 +167,14 @@ func Defaults() Settings {
 		CodeSegment:       50_000,
 		ActivationOverlap: Replace,
 		TicketMinutes:     30,
+
+		APIHosts:    Hosts{},
+		PageLimit:   30,
+		AppleAppIDs: AppleAppIDs{},
+		AndroidApps: AndroidApps{},
+
+		WebhookDays:  3,
+		RecheckFiles: true,
 	}
 }
 
@@ -167,16 +201,23 @@ func (s Settings) Validate() error {
 		{"code_segment", s.CodeSegment, 10_000, 50_000},
 		{"code_seconds", int64(s.CodeSeconds), 0, 86_400},
 		{"ticket_minutes", int64(s.TicketMinutes), 1, 7 * 24 * 60},
+		{"scan_days", int64(s.ScanDays), 0, 36_500},
+		{"page_limit", int64(s.PageLimit), 0, 1_000_000},
+		{"webhook_days", int64(s.WebhookDays), 1, 30},
 	} {
 		if f.value < f.min || f.value > f.max {
 			return fmt.Errorf("settings: %s is %d: want %d to %d", f.name, f.value, f.min, f.max)
 		}
 	}
-	if err := cmp.Or(s.DailyLimits.validate("daily_limits"), s.APIIPs.validate("api_ips"), s.CallbackIPs.validate("callback_ips")); err != nil {
+	if err := cmp.Or(s.DailyLimits.validate("daily_limits"), s.APIIPs.validate("api_ips"), s.CallbackIPs.validate("callback_ips"),
+		s.APIHosts.validate(), s.AppleAppIDs.validate(), s.AndroidApps.validate()); err != nil {
 		return err
 	}
 	if s.CodeSegment%10_000 != 0 {
 		return fmt.Errorf("settings: code_segment is %d: want a multiple of 10000", s.CodeSegment)
+	}
+	if s.ScanDurability != Durable && s.ScanDurability != Soon {
+		return fmt.Errorf("settings: scan_durability is %q: want durable or soon", s.ScanDurability)
 	}
 	if s.ActivationOverlap != Replace && s.ActivationOverlap != Reject {
 		return fmt.Errorf("settings: activation_overlap is %q: want replace or reject", s.ActivationOverlap)

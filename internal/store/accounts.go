@@ -4,32 +4,33 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
 )
 
 const accountColumns = `appid, kind, name, subject, certified, versions, jump_open, features, members, message_url,
-	ip_allowlist, secret_hash, secret_frozen, marketcode_key, confirm_name, confirm_content, created_at`
+	ip_allowlist, secret_hash, secret_frozen, marketcode_key, confirm_name, confirm_content, created_at, url_scheme`
 
 func accountArgs(a *accounts.Account) []any {
 	return []any{a.AppID, string(a.Kind), a.Name, string(a.Subject), flag(a.Certified), inJSON(&a.Versions).text(), flag(a.JumpOpen),
 		inJSON(&a.Features).text(), inJSON(&a.Members).text(), a.MessageURL, inJSON(&a.IPAllowlist).text(), a.SecretHash,
-		flag(a.SecretFrozen), a.MarketcodeKey, a.Confirm.Name, a.Confirm.Content, millis(a.CreatedAt)}
+		flag(a.SecretFrozen), a.MarketcodeKey, a.Confirm.Name, a.Confirm.Content, millis(a.CreatedAt), a.URLScheme}
 }
 
 func scanAccount(scan func(...any) error) (a accounts.Account, err error) {
 	var created int64
 	err = scan(&a.AppID, &a.Kind, &a.Name, &a.Subject, &a.Certified, inJSON(&a.Versions), &a.JumpOpen,
 		inJSON(&a.Features), inJSON(&a.Members), &a.MessageURL, inJSON(&a.IPAllowlist), &a.SecretHash,
-		&a.SecretFrozen, &a.MarketcodeKey, &a.Confirm.Name, &a.Confirm.Content, &created)
+		&a.SecretFrozen, &a.MarketcodeKey, &a.Confirm.Name, &a.Confirm.Content, &created, &a.URLScheme)
 	a.CreatedAt = fromMillis(created)
 	return a, err
 }
 
 // Account implements accounts.Tx and rules.Tx.
 func (t *Tx) Account(ctx context.Context, appid string) (accounts.Account, error) {
-	a, err := scanAccount(t.row(ctx, `SELECT `+accountColumns+` FROM accounts WHERE appid = $1`, appid).Scan)
+	a, err := scanAccount(t.few(ctx, `SELECT `+accountColumns+` FROM accounts WHERE appid = $1`, appid).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return a, accounts.ErrNoAccount
 	}
@@ -43,33 +44,83 @@ func (t *Tx) Accounts(ctx context.Context, after string, limit int) ([]accounts.
 
 // PutAccount implements accounts.Tx.
 func (t *Tx) PutAccount(ctx context.Context, a accounts.Account) error {
-	_, err := t.exec(ctx, `INSERT INTO accounts (`+accountColumns+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+	t.touched.Add(a.AppID)
+	old, err := t.Account(ctx, a.AppID)
+	did := "edit"
+	if errors.Is(err, accounts.ErrNoAccount) {
+		did, err = "add", nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := t.note(ctx, ofAccount, a.AppID, did, accountRecordOf(old, a)); err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, `INSERT INTO accounts (`+accountColumns+`)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
 		ON CONFLICT (appid) DO UPDATE SET kind = excluded.kind, name = excluded.name, subject = excluded.subject,
 			certified = excluded.certified, versions = excluded.versions, jump_open = excluded.jump_open,
 			features = excluded.features, members = excluded.members, message_url = excluded.message_url,
 			ip_allowlist = excluded.ip_allowlist, secret_hash = excluded.secret_hash, secret_frozen = excluded.secret_frozen,
 			marketcode_key = excluded.marketcode_key, confirm_name = excluded.confirm_name,
-			confirm_content = excluded.confirm_content, created_at = excluded.created_at`, accountArgs(&a)...)
+			confirm_content = excluded.confirm_content, created_at = excluded.created_at, url_scheme = excluded.url_scheme`, accountArgs(&a)...)
 	return err
+}
+
+// accountRecord is an account in the log of changes, without its secrets.
+// Names are kept for ever.
+type accountRecord struct {
+	Kind          accounts.Kind            `json:"kind"`
+	Name          string                   `json:"name"`
+	Subject       accounts.Subject         `json:"subject"`
+	Certified     bool                     `json:"certified"`
+	Versions      []accounts.Version       `json:"versions"`
+	JumpOpen      bool                     `json:"jump_open"`
+	Features      []string                 `json:"features"`
+	Members       map[string]accounts.Role `json:"members"`
+	MessageURL    string                   `json:"message_url"`
+	URLScheme     string                   `json:"url_scheme,omitempty"`
+	IPAllowlist   []string                 `json:"ip_allowlist"`
+	SecretFrozen  bool                     `json:"secret_frozen"`
+	NewSecret     bool                     `json:"new_secret,omitempty"`
+	NewPackageKey bool                     `json:"new_marketcode_key,omitempty"`
+	CreatedAt     int64                    `json:"created_at"`
+}
+
+func accountRecordOf(old, a accounts.Account) accountRecord {
+	return accountRecord{Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions, JumpOpen: a.JumpOpen,
+		Features: a.Features, Members: a.Members, MessageURL: a.MessageURL, URLScheme: a.URLScheme, IPAllowlist: a.IPAllowlist, SecretFrozen: a.SecretFrozen,
+		NewSecret: a.SecretHash != old.SecretHash, NewPackageKey: a.MarketcodeKey != old.MarketcodeKey, CreatedAt: millis(a.CreatedAt)}
 }
 
 // DeleteAccount implements accounts.Tx.
 func (t *Tx) DeleteAccount(ctx context.Context, appid string) error {
+	t.touched.Add(appid)
+	links, err := list(ctx, t, scanLink, `DELETE FROM links WHERE service = $1 OR mini_program = $1 RETURNING `+linkColumns, appid)
+	if err != nil {
+		return err
+	}
+	for _, l := range links {
+		if err := t.note(ctx, ofLink, linkKey(l.Service, l.MiniProgram), "delete", nil); err != nil {
+			return err
+		}
+	}
 	for _, query := range []string{
-		`DELETE FROM links WHERE service = $1 OR mini_program = $1`,
 		`DELETE FROM access_tokens WHERE appid = $1`,
 		`DELETE FROM grants WHERE appid = $1`,
 		`DELETE FROM qrcodes WHERE account = $1`,
 		`DELETE FROM followers WHERE account = $1`,
 		`DELETE FROM messages WHERE account = $1`,
-		`DELETE FROM accounts WHERE appid = $1`,
 	} {
 		if _, err := t.exec(ctx, query, appid); err != nil {
 			return err
 		}
 	}
-	return nil
+	n, err := t.exec(ctx, `DELETE FROM accounts WHERE appid = $1`, appid)
+	if err != nil || n == 0 {
+		return err
+	}
+	return t.note(ctx, ofAccount, appid, "delete", nil)
 }
 
 // Linked implements accounts.Tx and rules.Tx.
@@ -93,13 +144,30 @@ func scanText(scan func(...any) error) (s string, err error) {
 func (t *Tx) PutLink(ctx context.Context, service, miniProgram string, at time.Time) error {
 	_, err := t.exec(ctx, `INSERT INTO links (service, mini_program, created_at) VALUES ($1, $2, $3)
 		ON CONFLICT (service, mini_program) DO UPDATE SET status = 1, unlinking = 0`, service, miniProgram, millis(at))
-	return err
+	if err != nil {
+		return err
+	}
+	return t.note(ctx, ofLink, linkKey(service, miniProgram), "put", linkRecord{Status: accounts.LinkDone})
+}
+
+// linkKey names a link; no AppID has a space.
+func linkKey(service, miniProgram string) string { return service + " " + miniProgram }
+
+// linkRecord is a link in the log of changes. Names are kept for ever.
+type linkRecord struct {
+	Status      accounts.LinkStatus `json:"status"`
+	Unlinking   bool                `json:"unlinking,omitempty"`
+	NotifyUsers bool                `json:"notify_users,omitempty"`
+	ShowProfile bool                `json:"show_profile,omitempty"`
 }
 
 // DeleteLink implements accounts.Tx.
 func (t *Tx) DeleteLink(ctx context.Context, service, miniProgram string) error {
-	_, err := t.exec(ctx, `DELETE FROM links WHERE service = $1 AND mini_program = $2`, service, miniProgram)
-	return err
+	n, err := t.exec(ctx, `DELETE FROM links WHERE service = $1 AND mini_program = $2`, service, miniProgram)
+	if err != nil || n == 0 {
+		return err
+	}
+	return t.note(ctx, ofLink, linkKey(service, miniProgram), "delete", nil)
 }
 
 // Component implements accounts.Tx.
@@ -114,11 +182,22 @@ func (t *Tx) Component(ctx context.Context, appid string) (accounts.Component, e
 
 // PutComponent implements accounts.Tx.
 func (t *Tx) PutComponent(ctx context.Context, c accounts.Component) error {
+	t.touched.Add(c.AppID)
 	if err := t.PutComponentAlone(ctx, c); err != nil {
 		return err
 	}
-	if _, err := t.exec(ctx, `DELETE FROM grants WHERE component = $1`, c.AppID); err != nil {
+	gone, err := list(ctx, t, scanText, `DELETE FROM grants WHERE component = $1 RETURNING appid`, c.AppID)
+	if err != nil {
 		return err
+	}
+	slices.Sort(gone)
+	for _, appid := range gone {
+		if slices.ContainsFunc(c.Grants, func(g accounts.Grant) bool { return g.AppID == appid }) {
+			continue
+		}
+		if err := t.note(ctx, ofGrant, linkKey(c.AppID, appid), "delete", nil); err != nil {
+			return err
+		}
 	}
 	for _, g := range c.Grants {
 		if err := t.PutGrant(ctx, c.AppID, g); err != nil {
@@ -142,7 +221,18 @@ func scanToken(scan func(...any) error) (t accounts.Token, err error) {
 
 // Token implements accounts.Tx.
 func (t *Tx) Token(ctx context.Context, hash string) (accounts.Token, error) {
-	return scanToken(t.row(ctx, `SELECT `+tokenColumns+` FROM access_tokens WHERE hash = $1`, hash).Scan)
+	return scanToken(t.few(ctx, `SELECT `+tokenColumns+` FROM access_tokens WHERE hash = $1`, hash).Scan)
+}
+
+// Bearer implements accounts.Tx.
+func (t *Tx) Bearer(ctx context.Context, hash string) (k accounts.Token, a accounts.Account, err error) {
+	row := t.row(alone(ctx), `SELECT `+qualified("t", tokenColumns)+`, `+qualified("a", accountColumns)+`
+		FROM access_tokens t JOIN accounts a ON a.appid = t.appid WHERE t.hash = $1 AND t.component = '' AND t.series <> $2`, hash, string(accounts.Platform))
+	k, err = scanToken(func(token ...any) (err error) {
+		a, err = scanAccount(func(account ...any) error { return row.Scan(slices.Concat(token, account)...) })
+		return err
+	})
+	return k, a, err
 }
 
 // LatestToken implements accounts.Tx.
@@ -154,6 +244,7 @@ func (t *Tx) LatestToken(ctx context.Context, appid string, series accounts.Seri
 
 // PutToken implements accounts.Tx.
 func (t *Tx) PutToken(ctx context.Context, k accounts.Token) error {
+	t.touched.Add(k.AppID)
 	_, err := t.exec(ctx, `INSERT INTO access_tokens (`+tokenColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
 		k.Hash, k.AppID, k.Component, string(k.Series), k.Sealed, flag(k.Forced), millis(k.IssuedAt), millis(k.ExpiresAt), millis(k.CutAt))
 	return err
@@ -161,6 +252,7 @@ func (t *Tx) PutToken(ctx context.Context, k accounts.Token) error {
 
 // CutTokens implements accounts.Tx.
 func (t *Tx) CutTokens(ctx context.Context, appid string, series accounts.Series, at time.Time) error {
+	t.touched.Add(appid)
 	_, err := t.exec(ctx, `UPDATE access_tokens SET cut_at = $3 WHERE appid = $1 AND series = $2 AND (cut_at = 0 OR cut_at > $3)`,
 		appid, string(series), millis(at))
 	return err
@@ -168,6 +260,7 @@ func (t *Tx) CutTokens(ctx context.Context, appid string, series accounts.Series
 
 // ForgetTokens implements accounts.Tx.
 func (t *Tx) ForgetTokens(ctx context.Context, appid string, before time.Time) error {
+	t.touched.Add(appid)
 	_, err := t.exec(ctx, `DELETE FROM access_tokens WHERE appid = $1 AND expires_at < $2`, appid, millis(before))
 	return err
 }

@@ -13,39 +13,67 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/stats"
 )
 
 // archived is every table that an archive holds, with the columns that put its
 // rows in one order only. What is left out: vault_keys, which an archive keeps
-// under its passphrase, and goose's own table.
+// under its passphrase, what is transient, and goose's own table.
 var archived = map[string]string{
-	"access_tokens":     "hash",
-	"accounts":          "appid",
-	"batches":           "id",
-	"calls":             "seq",
-	"code_events":       "seq",
-	"component_codes":   "hash",
-	"component_tickets": "component, hash",
-	"components":        "appid",
-	"confirmations":     "rid",
-	"counters":          "appid, what, day",
-	"domains":           "host",
-	"followers":         "account, openid",
-	"grants":            "component, appid",
-	"links":             "service, mini_program",
-	"logins":            "hash",
-	"messages":          "id",
-	"meta":              "name",
-	"publishes":         "owner, key, at",
-	"qrcodes":           "code",
-	"pushes":            "id",
-	"rule_changes":      "seq",
-	"rules":             "id",
-	"scan_keys":         "hash",
-	"seeds":             "hash",
-	"sequences":         "name",
-	"tickets":           "hash",
+	"access_tokens":         "hash",
+	"accounts":              "appid",
+	"alarms":                "id",
+	"batches":               "id",
+	"calls":                 "seq",
+	"change_head":           "id",
+	"changes":               "seq",
+	"code_counts":           "batch, idx",
+	"code_events":           "seq",
+	"code_scans":            "batch, idx",
+	"component_codes":       "hash",
+	"component_tickets":     "component, hash",
+	"components":            "appid",
+	"confirmations":         "rid",
+	"counters":              "appid, what, day",
+	"deliveries":            "id",
+	"domains":               "host",
+	"followers":             "account, openid",
+	"grants":                "component, appid",
+	"ledger_erasures":       "user_hash",
+	"ledger_nodes":          "node",
+	"links":                 "service, mini_program",
+	"logins":                "hash",
+	"messages":              "id",
+	"meta":                  "name",
+	"notices":               "id",
+	"publishes":             "owner, key, at",
+	"qrcodes":               "code",
+	"pushes":                "id",
+	"rechecks":              "owner, directory",
+	"rules":                 "id",
+	"scan_events":           "seq",
+	"scan_keys":             "hash",
+	"seeds":                 "hash",
+	"sequences":             "name",
+	"statistics_counts":     "per, at, rule, tuple",
+	"statistics_duplicates": "position",
+	"statistics_misses":     "hour, place",
+	"statistics_seen":       "after_pos",
+	"statistics_state":      "id",
+	"statistics_sums":       "per, dim, at, value",
+	"statistics_tuples":     "id",
+	"statistics_users":      "dim, day, value",
+	"tickets":               "hash",
+	"webhook_readers":       "name",
+	"webhooks":              "id",
 }
+
+// transient tables are worth nothing after a second.
+var transient = []string{"limits"}
+
+// formerlyArchived are tables of archives of earlier schemas.
+var formerlyArchived = []string{"rule_changes"}
 
 // Snapshot is the whole database at one moment.
 type Snapshot struct {
@@ -54,7 +82,9 @@ type Snapshot struct {
 	// Keys are the sealed keys by name.
 	Keys map[string]string
 
-	tx *Tx
+	tx      *Tx
+	scans   *stats.Journal // where the scans are; nil = in a table
+	scansTo int64          // the last of them
 }
 
 // Snapshot runs f on one consistent state, while others write on.
@@ -78,6 +108,12 @@ func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
 		for _, k := range keys {
 			p.Keys[k[0]] = k[1]
 		}
+		if p.scans = s.scans; p.scans != nil {
+			// What this state says of scans is in the ledger by now.
+			if p.scansTo, err = p.scans.End(ctx); err != nil {
+				return err
+			}
+		}
 		return f(p)
 	})
 }
@@ -92,11 +128,19 @@ func (p *Snapshot) WriteRows(ctx context.Context, table string, w io.Writer) (n 
 	if !ok {
 		return 0, fmt.Errorf("no table %q is in an archive", table)
 	}
+	if table == "scan_events" && p.scans != nil {
+		return journalRows(ctx, p.scans, p.scansTo, w)
+	}
 	columns, err := p.tx.columns(ctx, table)
 	if err != nil {
 		return 0, err
 	}
-	rows, err := p.tx.tx.QueryContext(ctx, `SELECT `+strings.Join(columns, ", ")+` FROM `+table+` ORDER BY `+order)
+	from := table
+	if table == "sequences" && p.scans != nil {
+		// The journal counts by itself.
+		from = `(SELECT name, CASE WHEN name = 'scan' THEN ` + strconv.FormatInt(p.scansTo, 10) + ` ELSE value END AS value FROM sequences) AS s`
+	}
+	rows, err := p.tx.tx.QueryContext(ctx, `SELECT `+strings.Join(columns, ", ")+` FROM `+from+` ORDER BY `+order)
 	if err != nil {
 		return 0, fmt.Errorf("reading %s: %w", table, err)
 	}
@@ -188,14 +232,28 @@ func (s *Store) Migrate(ctx context.Context) error { return s.migrateTo(ctx, New
 // Loading fills an empty database.
 type Loading struct {
 	tx     *Tx
+	conn   *sql.Conn // that tx runs on, where there is COPY; otherwise nil
 	tables []string
 	loaded map[string]bool
+
+	scansInto string // a folder; "" = into the database
+	restoring *stats.Restoring
+	days      map[int64]bool // of scans that have their partition
 }
 
 // Load runs f on an empty database in one transaction: all of it or nothing.
 // ErrNotEmpty, ErrInUse. It may run f again after a conflict.
 func (s *Store) Load(ctx context.Context, f func(*Loading) error) error {
-	return s.update(ctx, func(tx *Tx) error {
+	// A COPY says nothing before its end.
+	if s.patient != nil && !s.patient.Swap(true) {
+		defer s.patient.Store(false)
+	}
+	conn, err := s.write.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("connecting to the database: %w", err)
+	}
+	defer conn.Close()
+	return s.updateOn(ctx, conn, func(tx *Tx) error {
 		if err := tx.engine.lockOut(ctx, tx.tx); err != nil {
 			return err
 		}
@@ -205,10 +263,12 @@ func (s *Store) Load(ctx context.Context, f func(*Loading) error) error {
 		}
 		slices.Sort(tables)
 		// An earlier schema has fewer; and there may be some of other programs.
-		tables = slices.DeleteFunc(tables, func(name string) bool { return archived[name] == "" && name != "vault_keys" })
+		tables = slices.DeleteFunc(tables, func(name string) bool {
+			return archived[name] == "" && !slices.Contains(formerlyArchived, name) && name != "vault_keys"
+		})
 		for _, name := range tables {
-			// A new database begins with its sequences.
-			if name == "sequences" {
+			// A new database begins with its numbers.
+			if name == "sequences" || name == "change_head" {
 				continue
 			}
 			var one int
@@ -219,7 +279,11 @@ func (s *Store) Load(ctx context.Context, f func(*Loading) error) error {
 				return fmt.Errorf("looking at %s: %w", name, err)
 			}
 		}
-		l := &Loading{tx: tx, tables: tables, loaded: map[string]bool{"vault_keys": true}}
+		l := &Loading{tx: tx, tables: tables, loaded: map[string]bool{"vault_keys": true}, scansInto: s.scansInto, days: map[int64]bool{}}
+		if tx.engine.name() == "postgres" {
+			l.conn = conn
+		}
+		defer l.cancel()
 		if err := f(l); err != nil {
 			return err
 		}
@@ -228,7 +292,7 @@ func (s *Store) Load(ctx context.Context, f func(*Loading) error) error {
 				return fmt.Errorf("the archive has no table %s", name)
 			}
 		}
-		return nil
+		return l.finish(ctx)
 	})
 }
 
@@ -244,35 +308,40 @@ func (l *Loading) ReadRows(ctx context.Context, table string, r io.Reader) (n in
 		return 0, fmt.Errorf("the archive has a table %q, which has no place in the database", table)
 	}
 	l.loaded[table] = true
+	if table == "scan_events" && l.scansInto != "" {
+		return l.readScans(ctx, r)
+	}
 	columns, err := l.tx.columns(ctx, table)
 	if err != nil {
 		return 0, err
+	}
+	rows := newRowReader(table, columns, r)
+	if l.conn != nil && table != "sequences" && table != "change_head" {
+		err := l.copyRows(ctx, rows)
+		return rows.n, err
 	}
 	query := `INSERT INTO ` + table + ` (` + strings.Join(columns, ", ") + `) VALUES (`
 	for i := range columns {
 		query += ", $" + strconv.Itoa(i+1)
 	}
 	query = strings.Replace(query, "(, ", "(", 1) + `)`
-	if table == "sequences" {
+	switch table {
+	case "sequences":
 		query += ` ON CONFLICT (name) DO UPDATE SET value = excluded.value`
+	case "change_head":
+		query += ` ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, hash = excluded.hash`
 	}
 	insert, err := l.tx.tx.PrepareContext(ctx, query)
 	if err != nil {
 		return 0, fmt.Errorf("preparing to fill %s: %w", table, err)
 	}
 	defer insert.Close()
-	lines := json.NewDecoder(r)
-	lines.UseNumber()
 	for ; ; n++ {
-		var row map[string]any
-		if err := lines.Decode(&row); errors.Is(err, io.EOF) {
+		args, err := rows.next()
+		if errors.Is(err, io.EOF) {
 			return n, nil
 		} else if err != nil {
-			return n, fmt.Errorf("row %d of %s: %w", n+1, table, err)
-		}
-		args, err := arguments(columns, row)
-		if err != nil {
-			return n, fmt.Errorf("row %d of %s: %w", n+1, table, err)
+			return n, err
 		}
 		if _, err := insert.ExecContext(ctx, storable(args)...); err != nil {
 			return n, fmt.Errorf("storing row %d of %s: %w", n+1, table, err)

@@ -238,7 +238,7 @@ func tables(t *testing.T, s *Store) []string {
 	t.Helper()
 	query := `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'`
 	if s.Engine() == "postgres" {
-		query = `SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema()`
+		query = `SELECT relname::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition`
 	}
 	var list []string
 	for _, name := range texts(t, s, query) {

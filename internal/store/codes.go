@@ -2,14 +2,18 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"iter"
 	"math"
+	"strconv"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/rules"
 )
 
 // UpdateCodes implements codes.Store.
@@ -64,7 +68,11 @@ func (t *Tx) AddBatch(ctx context.Context, b codes.Batch) (codes.Batch, error) {
 	b.ID = id
 	_, err = t.exec(ctx, `INSERT INTO batches (`+batchColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
 		b.ID, b.Account, b.ISV, b.Count, int64(b.Start), b.Prefix, string(b.Version), b.Segment, b.FirstCode, b.FirstText, millis(b.CreatedAt))
-	return b, err
+	if err != nil {
+		return b, err
+	}
+	return b, t.note(ctx, ofBatch, strconv.FormatInt(b.ID, 10), "add", map[string]any{"account": b.Account, "isv": b.ISV, "codes": b.Count,
+		"start": b.Start, "prefix": b.Prefix, "version": string(b.Version), "segment": b.Segment})
 }
 
 // TakeCounters implements codes.Tx.
@@ -154,7 +162,47 @@ func (t *Tx) AddEvent(ctx context.Context, e codes.Event) (codes.Event, error) {
 	binding, bounds := bindingRecord(e.Binding), e.Codes.Bounds()
 	_, err = t.exec(ctx, `INSERT INTO code_events (`+eventColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
 		e.Seq, e.Batch, string(e.Did), bounds.From, bounds.To, e.Codes.Encode(), inJSON(&binding).text(), millis(e.At), millis(e.From), e.Actor, e.RID, e.Note)
-	return e, err
+	if err != nil {
+		return e, err
+	}
+	return e, t.noteBy(ctx, rules.Author{At: e.At, Actor: e.Actor, RID: e.RID, Did: string(e.Did)}, ofCodes, strconv.FormatInt(e.Batch, 10), codesRecordOf(e))
+}
+
+// codesRecord is what the log of changes has of an event: enough to see that
+// the event is what it was.
+type codesRecord struct {
+	Event  int64  `json:"event"`
+	Codes  int64  `json:"codes"`
+	Digest string `json:"sha256"`
+}
+
+func codesRecordOf(e codes.Event) codesRecord {
+	binding, bounds := bindingRecord(e.Binding), e.Codes.Bounds()
+	row := eventRow{seq: e.Seq, batch: e.Batch, did: string(e.Did), first: bounds.From, last: bounds.To, codes: e.Codes.Encode(), binding: inJSON(&binding).text(),
+		at: millis(e.At), from: millis(e.From), actor: e.Actor, rid: e.RID, note: e.Note}
+	return codesRecord{Event: e.Seq, Codes: e.Codes.Len(), Digest: row.digest()}
+}
+
+// eventRow is an event exactly as it is stored.
+type eventRow struct {
+	seq, batch, first, last, at, from     int64
+	did, codes, binding, actor, rid, note string
+}
+
+func scanEventRow(scan func(...any) error) (r eventRow, err error) {
+	err = scan(&r.seq, &r.batch, &r.did, &r.first, &r.last, &r.codes, &r.binding, &r.at, &r.from, &r.actor, &r.rid, &r.note)
+	return r, err
+}
+
+func (r eventRow) digest() string {
+	h := sha256.New()
+	for _, n := range []int64{r.seq, r.batch, r.first, r.last, r.at, r.from} {
+		fmt.Fprintf(h, "%d|", n)
+	}
+	for _, text := range []string{r.did, r.codes, r.binding, r.actor, r.rid, r.note} {
+		fmt.Fprintf(h, "%d:%s|", len(text), text)
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // EventsAt implements codes.Tx.
@@ -179,13 +227,6 @@ func (s *Store) Events(ctx context.Context, batch, after int64) iter.Seq2[codes.
 		return stream(ctx, s, scanEvent, `SELECT `+eventColumns+` FROM code_events WHERE seq > $1 ORDER BY seq`, after)
 	}
 	return stream(ctx, s, scanEvent, eventsAfter, batch, after)
-}
-
-// PutTicket implements codes.Tx.
-func (t *Tx) PutTicket(ctx context.Context, k codes.Ticket) error {
-	_, err := t.exec(ctx, `INSERT INTO tickets (hash, batch, idx, owner_id, appid, app_user_id, scanned_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		k.Hash, k.Batch, k.Index, k.OwnerID, k.AppID, k.AppUserID, millis(k.ScannedAt), millis(k.ExpiresAt))
-	return err
 }
 
 // Ticket implements codes.Tx.

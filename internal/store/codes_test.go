@@ -177,7 +177,7 @@ func TestTicketsAndLoginsComeBackAsTheyWere(t *testing.T) {
 		old := login
 		old.Hash, old.Used, old.ExpiresAt = "old", false, at
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			return errors.Join(tx.PutTicket(ctx, ticket), tx.PutLogin(ctx, login), tx.PutLogin(ctx, old))
+			return errors.Join(tx.PutTickets(ctx, []codes.Ticket{ticket}), tx.PutLogin(ctx, login), tx.PutLogin(ctx, old))
 		})
 		ticket.ScannedAt, ticket.ExpiresAt, login.ExpiresAt = ticket.ScannedAt.UTC(), ticket.ExpiresAt.UTC(), login.ExpiresAt.UTC()
 		view(t, s, func(ctx context.Context, tx *Tx) error {
@@ -193,7 +193,7 @@ func TestTicketsAndLoginsComeBackAsTheyWere(t *testing.T) {
 			return errors.Join(err, errLogin)
 		})
 		// A second ticket with the hash of the first would be a broken chance.
-		if err := s.UpdateCodes(t.Context(), func(tx codes.Tx) error { return tx.PutTicket(t.Context(), ticket) }); err == nil {
+		if err := s.UpdateCodes(t.Context(), func(tx codes.Tx) error { return tx.PutTickets(t.Context(), []codes.Ticket{ticket}) }); err == nil {
 			t.Error("a ticket was replaced")
 		}
 		// A login that was used stays used: nothing else of it changes.

@@ -28,12 +28,25 @@ func (t *Tx) ComponentAlone(ctx context.Context, appid string) (accounts.Compone
 
 // PutComponentAlone implements accounts.Tx.
 func (t *Tx) PutComponentAlone(ctx context.Context, c accounts.Component) error {
-	_, err := t.exec(ctx, `INSERT INTO components (`+componentColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+	t.touched.Add(c.AppID)
+	old, err := t.ComponentAlone(ctx, c.AppID)
+	did := "edit"
+	if errors.Is(err, accounts.ErrNoComponent) {
+		did, err = "add", nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, `INSERT INTO components (`+componentColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 		ON CONFLICT (appid) DO UPDATE SET secret_hash = excluded.secret_hash, message_token = excluded.message_token,
 			encoding_aes_key = excluded.encoding_aes_key, event_url = excluded.event_url, ip_allowlist = excluded.ip_allowlist,
 			redirect_hosts = excluded.redirect_hosts`,
 		c.AppID, c.SecretHash, c.MessageToken, c.EncodingAESKey, c.EventURL, inJSON(&c.IPAllowlist).text(), inJSON(&c.RedirectHosts).text(), millis(c.CreatedAt))
-	return err
+	if err != nil {
+		return err
+	}
+	return t.note(ctx, ofComponent, c.AppID, did, map[string]any{"event_url": c.EventURL, "ip_allowlist": c.IPAllowlist, "redirect_hosts": c.RedirectHosts,
+		"new_secret": c.SecretHash != old.SecretHash, "new_message_token": c.MessageToken != old.MessageToken, "new_encoding_aes_key": c.EncodingAESKey != old.EncodingAESKey})
 }
 
 // Components implements accounts.Tx.
@@ -84,20 +97,29 @@ func (t *Tx) Holders(ctx context.Context, appid string) ([]accounts.Holder, erro
 
 // PutGrant implements accounts.Tx.
 func (t *Tx) PutGrant(ctx context.Context, component string, g accounts.Grant) error {
+	t.touched.Add(g.AppID)
 	_, err := t.exec(ctx, `INSERT INTO grants (component, `+grantColumns+`) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (component, appid) DO UPDATE SET permission_sets = excluded.permission_sets,
 			refresh_token = excluded.refresh_token, granted_at = excluded.granted_at`, grantArgs(component, &g)...)
-	return err
+	if err != nil {
+		return err
+	}
+	return t.note(ctx, ofGrant, linkKey(component, g.AppID), "put", map[string]any{"permission_sets": g.PermissionSets})
 }
 
 // DeleteGrant implements accounts.Tx.
 func (t *Tx) DeleteGrant(ctx context.Context, component, appid string) error {
-	_, err := t.exec(ctx, `DELETE FROM grants WHERE component = $1 AND appid = $2`, component, appid)
-	return err
+	t.touched.Add(appid)
+	n, err := t.exec(ctx, `DELETE FROM grants WHERE component = $1 AND appid = $2`, component, appid)
+	if err != nil || n == 0 {
+		return err
+	}
+	return t.note(ctx, ofGrant, linkKey(component, appid), "delete", nil)
 }
 
 // CutAuthorizerTokens implements accounts.Tx.
 func (t *Tx) CutAuthorizerTokens(ctx context.Context, component, appid string, at time.Time) error {
+	t.touched.Add(appid)
 	_, err := t.exec(ctx, `UPDATE access_tokens SET cut_at = $3 WHERE appid = $1 AND component = $2 AND (cut_at = 0 OR cut_at > $3) AND expires_at > $3`,
 		appid, component, millis(at))
 	return err

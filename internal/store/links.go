@@ -40,7 +40,14 @@ func (t *Tx) SaveLink(ctx context.Context, l accounts.Link) error {
 	_, err := t.exec(ctx, `INSERT INTO links (`+linkColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7)
 		ON CONFLICT (service, mini_program) DO UPDATE SET status = excluded.status, unlinking = excluded.unlinking,
 			notify_users = excluded.notify_users, show_profile = excluded.show_profile, created_at = excluded.created_at`, linkArgs(l)...)
-	return err
+	if err != nil {
+		return err
+	}
+	return t.note(ctx, ofLink, linkKey(l.Service, l.MiniProgram), "put", linkRecordOf(l))
+}
+
+func linkRecordOf(l accounts.Link) linkRecord {
+	return linkRecord{Status: l.Status, Unlinking: l.Unlinking, NotifyUsers: l.NotifyUsers, ShowProfile: l.ShowProfile}
 }
 
 // CountLinks implements accounts.LinkTx.

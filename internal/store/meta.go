@@ -7,6 +7,12 @@ import (
 	"time"
 )
 
+// Lock makes whoever locks the same name wait until the transaction of ctx
+// ends, which InOne began.
+func (s *Store) Lock(ctx context.Context, name string) error {
+	return s.update(ctx, func(tx *Tx) error { return tx.engine.lock(ctx, tx.tx, "server "+name) })
+}
+
 // Meta returns a named value of the server; "" where there is none.
 func (s *Store) Meta(ctx context.Context, name string) (string, error) {
 	var value string
@@ -24,7 +30,10 @@ func (s *Store) PutMeta(ctx context.Context, name, value string) error {
 	return s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, `INSERT INTO meta (name, value) VALUES ($1, $2)
 			ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, value)
-		return err
+		if err != nil {
+			return err
+		}
+		return tx.note(ctx, ofMeta, name, "put", map[string]any{"value": value})
 	})
 }
 
@@ -64,19 +73,28 @@ func (s *Store) Seeded(ctx context.Context, hash string) (bool, error) {
 func (s *Store) PutSeeded(ctx context.Context, hash string, at time.Time) error {
 	return s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, `INSERT INTO seeds (hash, at) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING`, hash, millis(at))
-		return err
+		if err != nil {
+			return err
+		}
+		return tx.note(ctx, ofSeed, hash, "apply", nil)
 	})
 }
 
 // Reset empties the database but for its keys (the emulator's reset).
 func (s *Store) Reset(ctx context.Context) error {
 	return s.update(ctx, func(tx *Tx) error {
+		tx.touched.AddAll()
 		for _, table := range []string{"accounts", "links", "components", "grants", "access_tokens", "component_tickets", "component_codes", "pushes", "counters", "rules",
-			"rule_changes", "publishes", "domains", "confirmations", "batches", "code_events", "tickets", "logins", "qrcodes", "followers", "messages", "calls", "seeds", "meta"} {
+			"changes", "publishes", "domains", "confirmations", "batches", "code_events", "code_scans", "tickets", "logins", "qrcodes", "followers", "messages", "notices", "calls", "limits", "seeds", "meta",
+			"webhooks", "webhook_readers", "deliveries", "rechecks", "scan_events", "ledger_erasures",
+			"statistics_state", "statistics_tuples", "statistics_counts", "statistics_sums", "statistics_users", "statistics_misses", "statistics_seen", "statistics_duplicates", "code_counts", "alarms"} {
 			if _, err := tx.exec(ctx, `DELETE FROM `+table); err != nil {
 				return err
 			}
 		}
-		return nil
+		// The log begins again with this. Numbers go on, so who follows it sees
+		// that all is new.
+		tx.noted = nil
+		return tx.note(ctx, ofReset, "", "reset", nil)
 	})
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"embed"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
+	"strings"
 
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -33,8 +35,17 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 	if err != nil {
 		return err
 	}
+	if s.patient != nil && !s.patient.Swap(true) { // an index of many rows takes its time
+		defer s.patient.Store(false)
+	}
+	db := s.write
+	if s.unbounded != nil {
+		db = s.unbounded() // the tables may be in use by other nodes
+		defer db.Close()
+	}
 	dialect := goose.DialectSQLite3
 	options := []goose.ProviderOption{goose.WithLogger(goose.NopLogger())}
+	files = withLinesFor{files, s.engine.name()}
 	if s.engine.name() == "postgres" {
 		dialect = goose.DialectPostgres
 		if err := s.update(ctx, func(tx *Tx) error { return makeBinary(ctx, tx) }); err != nil {
@@ -47,13 +58,13 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 		}
 		options = append(options, goose.WithSessionLocker(locker))
 	}
-	p, err := goose.NewProvider(dialect, s.write, files, options...)
+	p, err := goose.NewProvider(dialect, db, files, options...)
 	if err != nil {
 		return fmt.Errorf("reading the migrations: %w", err)
 	}
 	have, err := p.GetDBVersion(ctx)
 	if err != nil {
-		return fmt.Errorf("reading the version of the schema: %w", err)
+		return fmt.Errorf("reading the version of the schema: %w", s.told(err))
 	}
 	if newest := NewestSchema(); have > newest {
 		return fmt.Errorf("the database has schema %d, this qrjump knows %d: use a newer qrjump", have, newest)
@@ -62,7 +73,45 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 		return fmt.Errorf("the database has schema %d already, not %d: use a new one", have, want)
 	}
 	if _, err := p.UpTo(ctx, want); err != nil {
-		return fmt.Errorf("migrating the database: %w", err)
+		return fmt.Errorf("migrating the database: %w", s.told(err))
+	}
+	if s.engine.name() == "postgres" && want >= 10 {
+		if err := s.update(ctx, func(tx *Tx) error { return tx.unlog(ctx) }); err != nil {
+			return fmt.Errorf("making the table of limits unlogged: %w", err)
+		}
 	}
 	return nil
 }
+
+// withLinesFor shows the lines of migrations that are for one database alone,
+// such as "-- postgres: …": others take them for comments.
+type withLinesFor struct {
+	fs.FS
+	engine string
+}
+
+func (f withLinesFor) Open(name string) (fs.File, error) {
+	file, err := f.FS.Open(name)
+	if err != nil || !strings.HasSuffix(name, ".sql") {
+		return file, err
+	}
+	defer file.Close()
+	text, err := io.ReadAll(file)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	return &migration{Reader: strings.NewReader(strings.ReplaceAll(string(text), "\n-- "+f.engine+": ", "\n")), info: info}, nil
+}
+
+// migration is the text of a migration as a file.
+type migration struct {
+	*strings.Reader
+	info fs.FileInfo
+}
+
+func (m *migration) Stat() (fs.FileInfo, error) { return m.info, nil }
+func (m *migration) Close() error               { return nil }

@@ -1,17 +1,24 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/qrjump/qrjump/internal/scan"
 )
 
 // oldestPostgres is the first server version that is supported.
@@ -26,7 +33,35 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	// A copy that was not flushed is not acknowledged.
 	config.RuntimeParams["synchronous_commit"] = "on"
 	config.RuntimeParams["application_name"] = "qrjump"
+	// It would end a commit's wait for the replica and call that a success. The
+	// end of a call (20 s) and silence (a minute) end statements instead.
+	config.RuntimeParams["statement_timeout"] = "0"
+	for name, bound := range bounds {
+		config.RuntimeParams[name] = cmp.Or(config.RuntimeParams[name], bound)
+	}
+	if t.alone { // nobody else waits
+		config.RuntimeParams["lock_timeout"], config.RuntimeParams["idle_in_transaction_session_timeout"] = "0", "0"
+	}
+	most, err := poolSize(config)
+	if err != nil {
+		return nil, err
+	}
+	config.ConnectTimeout = cmp.Or(config.ConnectTimeout, connectTime)
+	bells := config.Copy()
+	bells.DialFunc = dialer.DialContext
+	patient := &atomic.Bool{}
+	patient.Store(t.alone)
+	config.DialFunc = listening(patient)
+	engine := postgresEngine{where: whereIs(config)}
 	fence := &atomic.Pointer[fence]{}
+	connect := func(config *pgx.ConnConfig) *sql.DB {
+		return sql.OpenDB(pipes{stdlib.GetConnector(*config, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
+			if t.alone {
+				return nil
+			}
+			return enter(ctx, c, fence.Load())
+		}))})
+	}
 	var db *sql.DB
 	closing := []func() error{func() error { return db.Close() }}
 	if t.alone {
@@ -36,21 +71,109 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 			return nil, err
 		}
 		closing = append(closing, lock.Unlock)
-		db = stdlib.OpenDB(*config)
-	} else {
-		db = stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error { return enter(ctx, c, fence.Load()) }))
 	}
-	db.SetMaxOpenConns(32)
-	db.SetMaxIdleConns(32)
+	db = connect(config)
+	db.SetMaxOpenConns(most)
+	db.SetMaxIdleConns(most)
 	db.SetConnMaxIdleTime(5 * time.Minute)
 	var version int
-	if err := db.QueryRowContext(ctx, "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
-		return nil, errors.Join(fmt.Errorf("database %s:%d does not answer: %w", config.Host, config.Port, err), shut(closing))
+	var readOnly bool
+	if err := db.QueryRowContext(ctx, "SELECT current_setting('server_version_num')::int, current_setting('transaction_read_only')::bool").Scan(&version, &readOnly); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the database: %w", tell(engine, err)), shut(closing))
 	}
 	if version < oldestPostgres {
-		return nil, errors.Join(fmt.Errorf("database %s:%d is PostgreSQL %d: 15 or later is needed", config.Host, config.Port, version/10000), shut(closing))
+		return nil, errors.Join(fmt.Errorf("database %s is PostgreSQL %d: 15 or later is needed", engine.where, version/10000), shut(closing))
 	}
-	return &Store{write: db, read: db, engine: postgresEngine{}, fence: fence, close: closing}, nil
+	if readOnly {
+		return nil, errors.Join(tell(engine, errReadOnly), shut(closing))
+	}
+	return &Store{write: db, read: db, engine: engine, fence: fence, close: closing, patient: patient,
+		listen: func(ctx context.Context) (scan.Bell, error) {
+			bell, err := listen(ctx, bells)
+			return bell, tell(engine, err)
+		},
+		unbounded: func() *sql.DB {
+			config := config.Copy()
+			config.RuntimeParams["lock_timeout"] = "0"
+			return connect(config)
+		}}, nil
+}
+
+// bounds are for what a session waits for, where the URL does not say them.
+// Nobody waits for a node for ever that died or stands still while it holds a lock.
+var bounds = map[string]string{
+	"lock_timeout":                        "10s",
+	"idle_in_transaction_session_timeout": "5min",
+	"tcp_keepalives_idle":                 "30",
+	"tcp_keepalives_interval":             "10",
+	"tcp_keepalives_count":                "3",
+}
+
+// How many connections a node has at most: so many, unless the URL says
+// pool_max_conns, and one on which it listens. Some things need several at once.
+const (
+	defaultConns, fewestConns, mostConns = 32, 4, 1000
+	connsParameter                       = "pool_max_conns"
+)
+
+// poolSize takes our own parameter out of those that are for the server.
+func poolSize(config *pgx.ConnConfig) (int, error) {
+	text, given := config.RuntimeParams[connsParameter]
+	if !given {
+		return defaultConns, nil
+	}
+	delete(config.RuntimeParams, connsParameter)
+	n, err := strconv.Atoi(text)
+	if err != nil || n < fewestConns || n > mostConns {
+		return 0, fmt.Errorf("database: %s of the URL is %.20q: want %d to %d", connsParameter, text, fewestConns, mostConns)
+	}
+	return n, nil
+}
+
+// whereIs names the servers and the database of a URL, without user and
+// password.
+func whereIs(config *pgx.ConnConfig) string {
+	hosts := []string{net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port)))}
+	for _, f := range config.Fallbacks {
+		if host := net.JoinHostPort(f.Host, strconv.Itoa(int(f.Port))); !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	return strings.Join(hosts, ",") + "/" + config.Database
+}
+
+// postgresBell is a connection of its own on which changes are told.
+type postgresBell struct{ conn *pgx.Conn }
+
+func listen(ctx context.Context, config *pgx.ConnConfig) (scan.Bell, error) {
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to hear of changes: %w", err)
+	}
+	b := postgresBell{conn}
+	var channel string
+	if err = conn.QueryRow(ctx, `SELECT quote_ident(`+bell+`)`).Scan(&channel); err == nil {
+		_, err = conn.Exec(ctx, `LISTEN `+channel)
+	}
+	if err != nil {
+		b.Close()
+		return nil, fmt.Errorf("listening for changes: %w", err)
+	}
+	return b, nil
+}
+
+// Wait implements scan.Bell.
+func (b postgresBell) Wait(ctx context.Context) error {
+	_, err := b.conn.WaitForNotification(ctx)
+	return err
+}
+
+// Close implements scan.Bell.
+func (b postgresBell) Close() {
+	// The server learns of the end from the connection itself.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = b.conn.Close(ctx)
 }
 
 // users is the number of the lock that every connection of a running server
@@ -94,18 +217,35 @@ func makeBinary(ctx context.Context, t *Tx) error {
 	return err
 }
 
-type postgresEngine struct{}
+type postgresEngine struct{ where string }
 
 func (postgresEngine) name() string { return "postgres" }
 
 // lock takes an advisory lock until the transaction ends. Two texts with the
 // same hash only wait for each other.
 func (postgresEngine) lock(ctx context.Context, tx *sql.Tx, text string) error {
-	h := fnv.New64a()
-	h.Write([]byte(text))
-	_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock($1)", int64(h.Sum64()))
+	_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock($1)", lockNumber(text))
 	return err
 }
+
+func lockNumber(text string) int64 {
+	h := fnv.New64a()
+	h.Write([]byte(text))
+	return int64(h.Sum64())
+}
+
+func (postgresEngine) rowsAtOnce() int { return 200 }
+
+// lockRules: whoever locks a part shares the lock of all rules.
+func (e postgresEngine) lockRules(ctx context.Context, tx *sql.Tx, part string) error {
+	if part == "" {
+		return e.lock(ctx, tx, allRules)
+	}
+	_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock_shared($1), pg_advisory_xact_lock($2)", lockNumber(allRules), lockNumber(part))
+	return err
+}
+
+const allRules = "all rules"
 
 func (postgresEngine) lockOut(ctx context.Context, tx *sql.Tx) error {
 	var alone bool
@@ -137,6 +277,32 @@ func (postgresEngine) again(err error) bool {
 	return ok && (e.Code == "40001" || e.Code == "40P01")
 }
 
+func (postgresEngine) readOnlyQuery() string {
+	return `SELECT current_setting('transaction_read_only')::bool`
+}
+
 func (postgresEngine) tablesQuery() string {
 	return `SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'`
+}
+
+func (postgresEngine) headQuery() string {
+	return `SELECT seq, hash FROM change_head WHERE id = 1 FOR UPDATE`
+}
+
+// bell is the channel on which the nodes of a schema are told of changes.
+const bell = `'qrjump_' || md5(coalesce(current_schema(), ''))`
+
+// settle does it all in one statement, because everybody waits for the head, and
+// rings the bell: who follows hears it when the transaction is committed, and
+// not before.
+func (postgresEngine) settle(ctx context.Context, tx *sql.Tx, h head, insert string, args []any) error {
+	n := len(args)
+	query := fmt.Sprintf(`WITH head AS (UPDATE change_head SET seq = $%d, hash = $%d WHERE id = 1)`, n+1, n+2)
+	if insert != "" {
+		query += `, noted AS (` + insert + `)`
+	}
+	query += fmt.Sprintf(` SELECT pg_notify(`+bell+`, $%d)`, n+3)
+	// It goes out with the commit.
+	_, err := tx.ExecContext(later(ctx, nil), query, append(args, h.seq, h.hash, strconv.FormatInt(h.seq, 10))...)
+	return err
 }

@@ -51,7 +51,10 @@ func (t *Tx) CountPermanentQRCodes(ctx context.Context, account string) (int, er
 // AddQRCode implements accounts.QRCodeTx.
 func (t *Tx) AddQRCode(ctx context.Context, q accounts.QRCode) error {
 	_, err := t.exec(ctx, `INSERT INTO qrcodes (`+qrcodeColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7)`, qrcodeArgs(q)...)
-	return err
+	if err != nil || !q.Permanent() {
+		return err // what expires in a moment is no state of the server
+	}
+	return t.note(ctx, ofQRCode, q.Code, "add", map[string]any{"account": q.Account, "action": q.Action, "scene": q.Scene})
 }
 
 // ForgetQRCodes implements accounts.QRCodeTx.

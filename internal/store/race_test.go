@@ -78,7 +78,7 @@ func TestOfTwoOwnersWhoAddOnePrefixOneGetsIt(t *testing.T) {
 			won[1-lost]++
 		}
 		want(t, "rules", number(t, nodes[0], `SELECT COUNT(*) FROM rules`), rounds)
-		want(t, "changes", number(t, nodes[0], `SELECT COUNT(*) FROM rule_changes`), rounds)
+		want(t, "changes", number(t, nodes[0], `SELECT COUNT(*) FROM changes WHERE kind = 'rule'`), rounds)
 		t.Log("won", won)
 	})
 }
@@ -106,7 +106,7 @@ func TestOfManyTransactionsOnOnePrefixOneGetsItAndTheOthersAreTold(t *testing.T)
 			}
 			want(t, "won", won, 1)
 		}
-		want(t, "highest number", number(t, nodes[0], `SELECT value FROM sequences WHERE name = 'change'`), 20)
+		want(t, "highest number", number(t, nodes[0], `SELECT seq FROM change_head`), 20)
 	})
 }
 
@@ -171,7 +171,7 @@ func TestNobodyAddsBelowARuleThatBeginsToOccupyAtTheSameMoment(t *testing.T) {
 			if errs[0] != nil || errs[1] != nil && !errors.Is(errs[1], errcode.PrefixOwned) {
 				t.Fatal(errs)
 			}
-			edited := number(t, nodes[0], `SELECT seq FROM rule_changes WHERE key = $1 AND did = 'edit'`, parent)
+			edited := number(t, nodes[0], `SELECT seq FROM changes WHERE key = $1 AND did = 'edit'`, parent)
 			if n := number(t, nodes[0], `SELECT COUNT(*) FROM rules WHERE key = $1 AND id > $2`, child, edited); n != 0 {
 				t.Fatalf("round %d: a rule of another owner came below after change %d", round, edited)
 			}
@@ -239,7 +239,7 @@ func TestOneRulePublishedByManyAtOnceSpendsOnePublish(t *testing.T) {
 		errs := race(16, func(i int) error { return b[i%2].Publish(t.Context(), rules.Call{Caller: owner}, "https://h.example/") })
 		want(t, "published", succeeded(t, errs, nil), 16)
 		want(t, "publishes that are counted", number(t, nodes[0], `SELECT COUNT(*) FROM publishes`), 1)
-		want(t, "changes", number(t, nodes[0], `SELECT COUNT(*) FROM rule_changes WHERE did = 'publish'`), 1)
+		want(t, "changes", number(t, nodes[0], `SELECT COUNT(*) FROM changes WHERE did = 'publish'`), 1)
 	})
 }
 
@@ -317,7 +317,7 @@ func TestChangesAppearInTheOrderOfTheirNumbers(t *testing.T) {
 				for {
 					var count, highest int64
 					err := nodes[1].view(ctx, func(tx *Tx) error {
-						return tx.row(ctx, `SELECT COUNT(*), COALESCE(MAX(seq), 0) FROM rule_changes`).Scan(&count, &highest)
+						return tx.row(ctx, `SELECT COUNT(*), COALESCE(MAX(seq), 0) FROM changes`).Scan(&count, &highest)
 					})
 					if err != nil {
 						return err
@@ -361,7 +361,7 @@ func TestChangesAppearInTheOrderOfTheirNumbers(t *testing.T) {
 			t.Error(err)
 		}
 		succeeded(t, errs, nil)
-		want(t, "changes", number(t, nodes[0], `SELECT MAX(seq) FROM rule_changes`), writers*(16+8))
-		want(t, "gaps", number(t, nodes[0], `SELECT MAX(seq) - COUNT(*) FROM rule_changes`), 0)
+		want(t, "changes", number(t, nodes[0], `SELECT MAX(seq) FROM changes`), writers*(16+8))
+		want(t, "gaps", number(t, nodes[0], `SELECT MAX(seq) - COUNT(*) FROM changes`), 0)
 	})
 }

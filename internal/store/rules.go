@@ -3,13 +3,14 @@ package store
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
@@ -35,17 +36,21 @@ func scanRule(scan func(...any) error) (rules.Rule, error) {
 		return r, err
 	}
 	r.CreatedAt, r.ChangedAt, r.PublishedAt = fromMillis(created), fromMillis(changed), fromMillis(published)
-	// What was stored was checked when it came; whether private hosts are
-	// allowed today does not unmake a rule.
-	if r.Prefix, err = rules.ParsePrefix(prefix, r.Kind, true); err != nil {
-		return r, fmt.Errorf("rule %d: %w", r.ID, err)
+	return r, readPrefix(&r, prefix)
+}
+
+// readPrefix cuts the prefix of a stored rule.
+func readPrefix(r *rules.Rule, text string) error {
+	var ok bool
+	if r.Prefix, ok = rules.StoredPrefix(text); !ok {
+		return fmt.Errorf("rule %d is damaged: %.120q is no prefix", r.ID, text)
 	}
-	return r, nil
+	return nil
 }
 
 // Rule implements rules.Tx.
 func (t *Tx) Rule(ctx context.Context, key string) (rules.Rule, error) {
-	return scanRule(t.row(ctx, `SELECT `+ruleColumns+` FROM rules WHERE key = $1`, key).Scan)
+	return scanRule(t.few(ctx, `SELECT `+ruleColumns+` FROM rules WHERE key = $1`, key).Scan)
 }
 
 // chunk is how many values one IN list holds at most.
@@ -67,6 +72,12 @@ func (t *Tx) RulesAt(ctx context.Context, keys []string) ([]rules.Rule, error) {
 		found, keys = append(found, some...), keys[n:]
 	}
 	return found, nil
+}
+
+// RulesBelow implements rules.Tx.
+func (t *Tx) RulesBelow(ctx context.Context, key string, limit int) ([]rules.Rule, error) {
+	end := strings.TrimSuffix(key, "/") + "0" // "0" follows "/"
+	return list(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key LIMIT $3`, key, end, limit)
 }
 
 // placeholders is "$first, …", n of them.
@@ -171,14 +182,36 @@ func (t *Tx) Near(ctx context.Context, link rules.Link, each int) ([]rules.Rule,
 // AllRules implements rules.Store.
 func (s *Store) AllRules(ctx context.Context) iter.Seq2[rules.Rule, error] {
 	return func(yield func(rules.Rule, error) bool) {
-		rows, err := s.read.QueryContext(ctx, `SELECT `+ruleColumns+` FROM rules ORDER BY id`)
+		rows, err := s.read.QueryContext(ctx, `SELECT id, kind, owner, target, prefix, path, occupy, open_version, test_links, published,
+			created_at, changed_at, published_at FROM rules ORDER BY id`)
 		if err != nil {
 			yield(rules.Rule{}, err)
 			return
 		}
 		defer rows.Close()
+		// Ten million of them: what is the same as in the row before is not
+		// copied again.
+		var last rules.Rule
+		var kind, owner, target, prefix, path, links sql.RawBytes
 		for rows.Next() {
-			if r, err := scanRule(rows.Scan); !yield(r, err) || err != nil {
+			r := last
+			var created, changed, published int64
+			err := rows.Scan(&r.ID, &kind, &owner, &target, &prefix, &path, &r.Occupy, &r.OpenVersion, &links, &r.Published, &created, &changed, &published)
+			if err == nil {
+				again((*string)(&r.Kind), kind)
+				again(&r.Owner, owner)
+				again(&r.Target, target)
+				again(&r.Path, path)
+				last = r
+				r.CreatedAt, r.ChangedAt, r.PublishedAt = fromMillis(created), fromMillis(changed), fromMillis(published)
+				if text := string(links); text != "[]" && text != "null" {
+					err = inJSON(&r.TestLinks).Scan(text)
+				} else if text == "[]" {
+					r.TestLinks = []string{}
+				}
+				err = errors.Join(err, readPrefix(&r, string(prefix)))
+			}
+			if !yield(r, err) || err != nil {
 				return
 			}
 		}
@@ -188,13 +221,20 @@ func (s *Store) AllRules(ctx context.Context) iter.Seq2[rules.Rule, error] {
 	}
 }
 
+// again sets a text unless it is the same already.
+func again(s *string, b sql.RawBytes) {
+	if *s != string(b) {
+		*s = string(b)
+	}
+}
+
 // AddRule implements rules.Tx.
 func (t *Tx) AddRule(ctx context.Context, r rules.Rule, by rules.Author) (rules.Rule, error) {
-	seq, err := t.next(ctx, "change")
+	id, err := t.nextChange(ctx)
 	if err != nil {
 		return r, err
 	}
-	r.ID = seq
+	r.ID = id
 	n, err := t.exec(ctx, `INSERT INTO rules (`+ruleColumns+`)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
 		ON CONFLICT (key) DO NOTHING`, ruleArgs(&r)...)
@@ -204,34 +244,68 @@ func (t *Tx) AddRule(ctx context.Context, r rules.Rule, by rules.Author) (rules.
 	if n == 0 {
 		return r, rules.ErrPrefixTaken
 	}
-	return r, t.addChange(ctx, seq, r, by)
+	return r, t.noteRule(ctx, r, by)
 }
+
+// AddRules implements rules.Tx. It keeps nothing of them in memory, however many
+// come after each other.
+func (t *Tx) AddRules(ctx context.Context, all []rules.Rule, by rules.Author) error {
+	columns := strings.Count(ruleColumns, ",") + 1
+	for some := range slices.Chunk(all, t.engine.rowsAtOnce()) {
+		query, args := `INSERT INTO rules (`+ruleColumns+`) VALUES `, make([]any, 0, len(some)*columns)
+		next, err := t.nextChange(ctx)
+		if err != nil {
+			return err
+		}
+		for i := range some {
+			some[i].ID = next + int64(i)
+			if i > 0 {
+				query += ", "
+			}
+			query += "(" + placeholders(i*columns+1, columns) + ")"
+			args = append(args, ruleArgs(&some[i])...)
+			if err := t.noteRule(ctx, some[i], by); err != nil {
+				return err
+			}
+		}
+		n, err := t.exec(ctx, query+` ON CONFLICT (key) DO NOTHING`, args...)
+		if err != nil {
+			return fmt.Errorf("storing rules: %w", err)
+		}
+		if n != int64(len(some)) {
+			return rules.ErrPrefixTaken
+		}
+		if err := t.writeNoted(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// NextChange implements rules.Tx.
+func (t *Tx) NextChange(ctx context.Context) (int64, error) { return t.nextChange(ctx) }
 
 // PutRule implements rules.Tx.
 func (t *Tx) PutRule(ctx context.Context, r rules.Rule, by rules.Author) error {
-	seq, err := t.next(ctx, "change")
-	if err != nil {
-		return err
-	}
-	n, err := t.exec(ctx, `UPDATE rules SET target = $2, prefix = $3, path = $4, occupy = $5, open_version = $6, test_links = $7,
+	err := t.later(ctx, someRule, `UPDATE rules SET target = $2, prefix = $3, path = $4, occupy = $5, open_version = $6, test_links = $7,
 		published = $8, changed_at = $9, published_at = $10 WHERE id = $1`,
 		r.ID, r.Target, r.Prefix.Text, r.Path, flag(r.Occupy), r.OpenVersion, inJSON(&r.TestLinks).text(),
 		flag(r.Published), millis(r.ChangedAt), millis(r.PublishedAt))
 	if err != nil {
 		return err
 	}
+	return t.noteRule(ctx, r, by)
+}
+
+func someRule(n int64) error {
 	if n == 0 {
 		return rules.ErrNoRule
 	}
-	return t.addChange(ctx, seq, r, by)
+	return nil
 }
 
 // DeleteRule implements rules.Tx.
 func (t *Tx) DeleteRule(ctx context.Context, r rules.Rule, by rules.Author) error {
-	seq, err := t.next(ctx, "change")
-	if err != nil {
-		return err
-	}
 	n, err := t.exec(ctx, `DELETE FROM rules WHERE id = $1`, r.ID)
 	if err != nil {
 		return err
@@ -239,7 +313,7 @@ func (t *Tx) DeleteRule(ctx context.Context, r rules.Rule, by rules.Author) erro
 	if n == 0 {
 		return rules.ErrNoRule
 	}
-	return t.addChange(ctx, seq, r, by)
+	return t.noteRule(ctx, r, by)
 }
 
 // ruleRecord is a rule in the history. Names are kept for ever.
@@ -257,37 +331,50 @@ type ruleRecord struct {
 	CreatedAt   int64      `json:"created_at"`
 	ChangedAt   int64      `json:"changed_at"`
 	PublishedAt int64      `json:"published_at"`
+	Reason      string     `json:"reason,omitempty"` // of a release
 }
 
-func (t *Tx) addChange(ctx context.Context, seq int64, r rules.Rule, by rules.Author) error {
-	record, err := json.Marshal(ruleRecord{ID: r.ID, Kind: r.Kind, Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text, Path: r.Path,
+func recordOf(r rules.Rule) ruleRecord {
+	return ruleRecord{ID: r.ID, Kind: r.Kind, Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text, Path: r.Path,
 		Occupy: r.Occupy, OpenVersion: r.OpenVersion, TestLinks: r.TestLinks, Published: r.Published,
-		CreatedAt: millis(r.CreatedAt), ChangedAt: millis(r.ChangedAt), PublishedAt: millis(r.PublishedAt)})
+		CreatedAt: millis(r.CreatedAt), ChangedAt: millis(r.ChangedAt), PublishedAt: millis(r.PublishedAt)}
+}
+
+// rule is the inverse of recordOf.
+func (r ruleRecord) rule() (rules.Rule, error) {
+	prefix, err := rules.ParsePrefix(r.Prefix, r.Kind, true)
 	if err != nil {
-		return err
+		return rules.Rule{}, fmt.Errorf("rule %d: %w", r.ID, err)
 	}
-	_, err = t.exec(ctx, `INSERT INTO rule_changes (seq, at, actor, rid, did, key, owner, rule) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		seq, millis(by.At), by.Actor, by.RID, by.Did, r.Prefix.Key, r.Owner, string(record))
-	return err
+	return rules.Rule{ID: r.ID, Kind: r.Kind, Owner: r.Owner, Target: r.Target, Prefix: prefix, Path: r.Path, Occupy: r.Occupy,
+		OpenVersion: r.OpenVersion, TestLinks: r.TestLinks, Published: r.Published,
+		CreatedAt: fromMillis(r.CreatedAt), ChangedAt: fromMillis(r.ChangedAt), PublishedAt: fromMillis(r.PublishedAt)}, nil
+}
+
+func (t *Tx) noteRule(ctx context.Context, r rules.Rule, by rules.Author) error {
+	record := recordOf(r)
+	record.Reason = by.Reason
+	return t.noteBy(ctx, by, ofRule, r.Prefix.Key, record)
 }
 
 // Changes implements rules.Tx.
 func (t *Tx) Changes(ctx context.Context, key string, limit int) ([]rules.Change, error) {
-	return list(ctx, t, func(scan func(...any) error) (rules.Change, error) {
-		var c rules.Change
-		var at int64
-		var rec ruleRecord
-		if err := scan(&c.Seq, &at, &c.Actor, &c.RID, &c.Did, inJSON(&rec)); err != nil {
-			return c, err
-		}
-		c.At = fromMillis(at)
-		c.Rule = rules.Rule{ID: rec.ID, Kind: rec.Kind, Owner: rec.Owner, Target: rec.Target, Path: rec.Path, Occupy: rec.Occupy,
-			OpenVersion: rec.OpenVersion, TestLinks: rec.TestLinks, Published: rec.Published, CreatedAt: fromMillis(rec.CreatedAt),
-			ChangedAt: fromMillis(rec.ChangedAt), PublishedAt: fromMillis(rec.PublishedAt)}
-		var err error
-		c.Rule.Prefix, err = rules.ParsePrefix(rec.Prefix, rec.Kind, true)
+	if err := t.writeNoted(ctx); err != nil {
+		return nil, err
+	}
+	return list(ctx, t, scanRuleChange, `SELECT seq, at, actor, rid, did, detail FROM changes
+		WHERE kind = '`+ofRule+`' AND key = $1 ORDER BY seq DESC LIMIT $2`, key, limit)
+}
+
+func scanRuleChange(scan func(...any) error) (c rules.Change, err error) {
+	var at int64
+	var record ruleRecord
+	if err := scan(&c.Seq, &at, &c.Actor, &c.RID, &c.Did, inJSON(&record)); err != nil {
 		return c, err
-	}, `SELECT seq, at, actor, rid, did, rule FROM rule_changes WHERE key = $1 ORDER BY seq DESC LIMIT $2`, key, limit)
+	}
+	c.At, c.Reason = fromMillis(at), record.Reason
+	c.Rule, err = record.rule()
+	return c, err
 }
 
 // PublishesSince implements rules.Tx.
@@ -296,10 +383,39 @@ func (t *Tx) PublishesSince(ctx context.Context, owner string, since time.Time) 
 	return n, err
 }
 
+// Publishing implements rules.Tx.
+func (t *Tx) Publishing(ctx context.Context, key, owner string, since time.Time) (p rules.Publishing, err error) {
+	const spent = `(SELECT COUNT(*) FROM publishes WHERE owner = $2 AND at >= $3)`
+	row := t.few(ctx, `SELECT `+qualified("r", ruleColumns)+`, `+qualified("a", accountColumns)+`, `+spent+`
+		FROM rules r JOIN accounts a ON a.appid = r.target WHERE r.key = $1`, key, owner, millis(since))
+	p.Rule, err = scanRule(func(rule ...any) (err error) {
+		p.Target, err = scanAccount(func(account ...any) error { return row.Scan(slices.Concat(rule, account, []any{&p.Spent})...) })
+		return err
+	})
+	if !errors.Is(err, rules.ErrNoRule) {
+		return p, err
+	}
+	// There is no rule, or no account that it opens.
+	if p.Rule, err = t.Rule(ctx, key); err != nil {
+		return p, err
+	}
+	p.Target = accounts.Account{}
+	p.Spent, err = t.PublishesSince(ctx, owner, since)
+	return p, err
+}
+
+// qualified is a list of columns of one of several tables.
+func qualified(table, columns string) string {
+	names := strings.Split(columns, ",")
+	for i, name := range names {
+		names[i] = table + "." + strings.TrimSpace(name)
+	}
+	return strings.Join(names, ", ")
+}
+
 // AddPublish implements rules.Tx.
 func (t *Tx) AddPublish(ctx context.Context, owner, key string, at time.Time) error {
-	_, err := t.exec(ctx, `INSERT INTO publishes (owner, key, at) VALUES ($1, $2, $3)`, owner, key, millis(at))
-	return err
+	return t.later(ctx, nil, `INSERT INTO publishes (owner, key, at) VALUES ($1, $2, $3)`, owner, key, millis(at))
 }
 
 // Domain implements rules.Tx.
@@ -343,13 +459,19 @@ func (t *Tx) Domains(ctx context.Context) ([]rules.Domain, error) {
 func (t *Tx) PutDomain(ctx context.Context, d rules.Domain) error {
 	_, err := t.exec(ctx, `INSERT INTO domains (host, status, at) VALUES ($1, $2, $3)
 		ON CONFLICT (host) DO UPDATE SET status = excluded.status, at = excluded.at`, d.Host, string(d.Status), millis(d.At))
-	return err
+	if err != nil {
+		return err
+	}
+	return t.note(ctx, ofDomain, d.Host, "put", map[string]any{"status": d.Status})
 }
 
 // DeleteDomain implements rules.Tx.
 func (t *Tx) DeleteDomain(ctx context.Context, host string) error {
-	_, err := t.exec(ctx, `DELETE FROM domains WHERE host = $1`, host)
-	return err
+	n, err := t.exec(ctx, `DELETE FROM domains WHERE host = $1`, host)
+	if err != nil || n == 0 {
+		return err
+	}
+	return t.note(ctx, ofDomain, host, "delete", nil)
 }
 
 // confirmationMemory is how long checks of verification files are kept.

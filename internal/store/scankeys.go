@@ -42,14 +42,20 @@ func (s *Store) PutScanKey(ctx context.Context, k scan.Key) error {
 		_, err := tx.exec(ctx, `INSERT INTO scan_keys (hash, name, namespace, created_at) VALUES ($1, $2, $3, $4)
 			ON CONFLICT (name) DO UPDATE SET hash = excluded.hash, namespace = excluded.namespace, created_at = excluded.created_at`,
 			k.Hash, k.Name, k.Namespace, millis(k.CreatedAt))
-		return err
+		if err != nil {
+			return err
+		}
+		return tx.note(ctx, ofScanKey, k.Name, "put", map[string]any{"namespace": k.Namespace})
 	})
 }
 
 // DeleteScanKey implements scan.KeyStore.
 func (s *Store) DeleteScanKey(ctx context.Context, name string) error {
 	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `DELETE FROM scan_keys WHERE name = $1`, name)
-		return err
+		n, err := tx.exec(ctx, `DELETE FROM scan_keys WHERE name = $1`, name)
+		if err != nil || n == 0 {
+			return err
+		}
+		return tx.note(ctx, ofScanKey, name, "delete", nil)
 	})
 }

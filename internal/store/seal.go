@@ -20,6 +20,7 @@ var sealed = []sealedColumn{
 	{"components", "encoding_aes_key", []string{"appid"}, "components/encoding_aes_key/"},
 	{"grants", "refresh_token", []string{"component", "appid"}, "grants/refresh_token/"},
 	{"pushes", "sealed", []string{"id"}, "pushes/"},
+	{"webhooks", "secret", []string{"id"}, "webhooks/secret/"},
 }
 
 type sealedColumn struct {
@@ -81,9 +82,13 @@ func (s *Store) Reseal(ctx context.Context, key func(name, sealed string) (strin
 				return fmt.Errorf("sealing %s.%s anew: %w", c.table, c.column, err)
 			}
 		}
-		return tx.reseal(ctx, "vault_keys", "sealed", []string{"name"}, func(names []string, old string) (string, error) {
+		err := tx.reseal(ctx, "vault_keys", "sealed", []string{"name"}, func(names []string, old string) (string, error) {
 			return key(names[0], old)
 		})
+		if err != nil {
+			return err
+		}
+		return tx.note(ctx, ofKeys, "", "turn", map[string]any{"secrets": n})
 	})
 	return n, err
 }

@@ -1,11 +1,13 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 
@@ -31,7 +33,8 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 	}
 	write.SetMaxOpenConns(1)
 	if err := write.PingContext(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening the database in %s: %w", dir, err), write.Close(), lock.Unlock())
+		// SQLite says no more than that it cannot open it.
+		return nil, errors.Join(fmt.Errorf("opening the database in %s: %w", dir, cmp.Or(writable(dir), err)), write.Close(), lock.Unlock())
 	}
 	read, err := sql.Open("sqlite", "file:"+path+"?_busy_timeout=10000&_query_only=1")
 	if err != nil {
@@ -39,7 +42,16 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 	}
 	read.SetMaxOpenConns(8)
 	read.SetMaxIdleConns(8)
-	return &Store{write: write, read: read, engine: sqliteEngine{}, fence: &atomic.Pointer[fence]{}, close: []func() error{read.Close, write.Close, lock.Unlock}}, nil
+	return &Store{write: write, read: read, engine: sqliteEngine{dir}, fence: &atomic.Pointer[fence]{}, close: []func() error{read.Close, write.Close, lock.Unlock}}, nil
+}
+
+// writable returns why no file can be made in a folder.
+func writable(dir string) error {
+	f, err := os.CreateTemp(dir, ".writable-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
 // lockFolder makes this process the only one in a data folder.
@@ -55,12 +67,17 @@ func lockFolder(dir string) (*flock.Flock, error) {
 	return lock, nil
 }
 
-type sqliteEngine struct{}
+type sqliteEngine struct{ dir string }
 
 func (sqliteEngine) name() string { return "sqlite" }
 
 // lock does nothing: an immediate transaction is alone.
 func (sqliteEngine) lock(context.Context, *sql.Tx, string) error { return nil }
+
+func (sqliteEngine) lockRules(context.Context, *sql.Tx, string) error { return nil }
+
+// rowsAtOnce: the driver looks at all arguments for each of them.
+func (sqliteEngine) rowsAtOnce() int { return 8 }
 
 func (sqliteEngine) writeOptions() *sql.TxOptions { return nil }
 
@@ -81,6 +98,23 @@ func (sqliteEngine) overwrite(ctx context.Context, db *sql.DB) error {
 	return err
 }
 
+// readOnlyQuery: that a file cannot be written shows when it is.
+func (sqliteEngine) readOnlyQuery() string { return `SELECT 0` }
+
 func (sqliteEngine) tablesQuery() string {
 	return `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'`
+}
+
+// headQuery needs no lock: an immediate transaction is alone.
+func (sqliteEngine) headQuery() string { return `SELECT seq, hash FROM change_head WHERE id = 1` }
+
+// settle tells nobody: the folder has one process.
+func (sqliteEngine) settle(ctx context.Context, tx *sql.Tx, h head, insert string, args []any) error {
+	if insert != "" {
+		if _, err := tx.ExecContext(ctx, insert, args...); err != nil {
+			return err
+		}
+	}
+	_, err := tx.ExecContext(ctx, `UPDATE change_head SET seq = $1, hash = $2 WHERE id = 1`, h.seq, h.hash)
+	return err
 }

@@ -1,6 +1,6 @@
 // Package store keeps everything that must survive the process, in SQLite or
 // PostgreSQL, behind the interfaces that the domain packages declare. It is
-// the only place with SQL. Nothing in it reads the clock.
+// the only place with SQL. Nothing in it reads the clock but what dates changes.
 package store
 
 import (
@@ -17,6 +17,8 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/scan"
+	"github.com/qrjump/qrjump/internal/stats"
 )
 
 // Store is an open database.
@@ -25,6 +27,13 @@ type Store struct {
 	engine      engine
 	close       []func() error
 	fence       *atomic.Pointer[fence]
+	keeping     keeping
+	scans       *stats.Journal                           // the ledger in files; nil = in the database
+	scansInto   string                                   // folder for the ledger of an archive; "" = into the database
+	listen      func(context.Context) (scan.Bell, error) // nil = no other process writes
+	unbounded   func() *sql.DB                           // connections that wait for locks for ever; nil = all do
+	patient     *atomic.Bool                             // no silence ends a connection; nil = none ever does
+	epochs      *accounts.Epochs                         // told of commits that change identities; nil = nobody remembers any
 }
 
 // engine is what differs between the two databases.
@@ -33,17 +42,32 @@ type engine interface {
 	name() string
 	// lock makes transactions that lock the same text wait for each other.
 	lock(ctx context.Context, tx *sql.Tx, text string) error
+	// lockRules is lock for a part of the rules; "" makes all who lock a part wait,
+	// and waits for them.
+	lockRules(ctx context.Context, tx *sql.Tx, part string) error
 	// writeOptions and viewOptions say how transactions begin.
 	writeOptions() *sql.TxOptions
 	viewOptions() *sql.TxOptions
 	// again reports whether a failed transaction may succeed when run again.
 	again(err error) bool
+	// outage says of an error which database is at fault, what happened to it and
+	// what to do; "" = another error.
+	outage(err error) (where, what, do string)
 	// lockOut keeps every other process out until the transaction ends. ErrInUse.
 	lockOut(ctx context.Context, tx *sql.Tx) error
 	// overwrite makes the database wipe, where it can, what is replaced from now on.
 	overwrite(ctx context.Context, db *sql.DB) error
+	// readOnlyQuery asks whether changes are refused.
+	readOnlyQuery() string
+	// rowsAtOnce is how many rows one statement stores best.
+	rowsAtOnce() int
 	// tablesQuery lists the tables of the schema.
 	tablesQuery() string
+	// headQuery reads the last change and locks it until the transaction ends.
+	headQuery() string
+	// settle does what is left of storing changes ("" = nothing), stores which is
+	// the last, and tells who follows them, with the commit.
+	settle(ctx context.Context, tx *sql.Tx, h head, insert string, args []any) error
 }
 
 // Target says which database to open.
@@ -83,10 +107,18 @@ func connect(ctx context.Context, t Target) (*Store, error) {
 // Engine is "sqlite" or "postgres".
 func (s *Store) Engine() string { return s.engine.name() }
 
-// Ping returns nil when the database answers.
+// Shared reports whether other processes may write to the database.
+func (s *Store) Shared() bool { return s.listen != nil }
+
+// Ping returns nil when the database answers and takes changes, or an
+// errcode.Outage.
 func (s *Store) Ping(ctx context.Context) error {
-	var one int
-	return s.read.QueryRowContext(ctx, "SELECT 1").Scan(&one)
+	var off bool
+	err := s.read.QueryRowContext(ctx, s.engine.readOnlyQuery()).Scan(&off)
+	if err == nil && off {
+		err = errReadOnly
+	}
+	return s.told(err)
 }
 
 // Close waits for running transactions and closes the database.
@@ -102,8 +134,17 @@ func shut(all []func() error) error {
 
 // Tx is one transaction. It implements the Tx of every domain package.
 type Tx struct {
-	tx     *sql.Tx
-	engine engine
+	tx      *sql.Tx
+	engine  engine
+	keeping keeping
+
+	noted []change // not written yet
+	head  *head    // the last change, once it is locked
+	moved bool     // it is another than before
+	// unchained: there is nothing before the first change, whatever its number.
+	unchained bool
+
+	touched accounts.Touched // whose identity it changes
 }
 
 // attempts is how often a transaction that lost a race is run.
@@ -115,10 +156,19 @@ func (s *Store) update(ctx context.Context, f func(*Tx) error) error {
 	if tx, ok := ctx.Value(oneKey{}).(*Tx); ok {
 		return f(tx)
 	}
+	return s.updateOn(ctx, s.write, f)
+}
+
+// beginner is a database, or one connection to it.
+type beginner interface {
+	BeginTx(context.Context, *sql.TxOptions) (*sql.Tx, error)
+}
+
+func (s *Store) updateOn(ctx context.Context, db beginner, f func(*Tx) error) error {
 	for n := 1; ; n++ {
-		err := s.run(ctx, s.write, s.engine.writeOptions(), f)
+		err := s.run(ctx, db, s.engine.writeOptions(), f)
 		if err == nil || n == attempts || ctx.Err() != nil || !s.engine.again(err) {
-			return err
+			return s.told(err)
 		}
 	}
 }
@@ -138,10 +188,10 @@ func (s *Store) view(ctx context.Context, f func(*Tx) error) error {
 	if tx, ok := ctx.Value(oneKey{}).(*Tx); ok {
 		return f(tx)
 	}
-	return s.run(ctx, s.read, s.engine.viewOptions(), f)
+	return s.told(s.run(ctx, s.read, s.engine.viewOptions(), f))
 }
 
-func (s *Store) run(ctx context.Context, db *sql.DB, options *sql.TxOptions, f func(*Tx) error) error {
+func (s *Store) run(ctx context.Context, db beginner, options *sql.TxOptions, f func(*Tx) error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -150,21 +200,40 @@ func (s *Store) run(ctx context.Context, db *sql.DB, options *sql.TxOptions, f f
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	attached := context.AfterFunc(ctx, end)
-	tx, err := db.BeginTx(life, options)
+	tx, err := db.BeginTx(inPipe(life), options)
 	if err != nil {
 		return fmt.Errorf("beginning a transaction: %w", errors.Join(context.Cause(ctx), err))
 	}
 	defer tx.Rollback()
-	if err := f(&Tx{tx: tx, engine: s.engine}); err != nil {
+	t := &Tx{tx: tx, engine: s.engine, keeping: s.keeping}
+	if err := f(t); err != nil {
+		return err
+	}
+	if err := t.settle(life); err != nil {
 		return err
 	}
 	if !attached() {
 		return context.Cause(ctx)
 	}
+	if s.epochs != nil && t.touched != (accounts.Touched{}) {
+		s.epochs.Committing(&t.touched)
+		defer s.epochs.Ended(&t.touched)
+	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("committing: %w", err)
 	}
 	return nil
+}
+
+// Epochs are those of this store; nil where other processes write as well, of
+// whose commits this one hears too late. To be called once, before anything is
+// written that somebody remembers.
+func (s *Store) Epochs() *accounts.Epochs {
+	if s.Shared() {
+		return nil
+	}
+	s.epochs = &accounts.Epochs{}
+	return s.epochs
 }
 
 // UpdateAccounts implements accounts.Store.
@@ -208,6 +277,26 @@ func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error)
 	return result.RowsAffected()
 }
 
+// later is exec of a statement whose answer nobody waits for: check (nil =
+// none) judges how many rows it changed, and if that or the statement fails, so
+// does the next one whose answer is wanted, or the commit.
+func (t *Tx) later(ctx context.Context, check func(rows int64) error, query string, args ...any) error {
+	result, err := t.tx.ExecContext(later(ctx, check), query, storable(args)...)
+	if err != nil {
+		return err
+	}
+	n, err := result.RowsAffected()
+	if err != nil || n < 0 || check == nil {
+		return err
+	}
+	return check(n)
+}
+
+// few is row where all columns are numbers and texts.
+func (t *Tx) few(ctx context.Context, query string, args ...any) *sql.Row {
+	return t.row(together(ctx), query, args...)
+}
+
 func (t *Tx) row(ctx context.Context, query string, args ...any) *sql.Row {
 	return t.tx.QueryRowContext(ctx, query, storable(args)...)
 }
@@ -237,13 +326,16 @@ func (t *Tx) LockAccount(ctx context.Context, appid string) error {
 
 // LockOwner implements rules.Tx.
 func (t *Tx) LockOwner(ctx context.Context, appid string) error {
-	return t.engine.lock(ctx, t.tx, "owner "+appid)
+	return t.engine.lockRules(later(ctx, nil), t.tx, "owner "+appid)
 }
 
 // LockOrigin implements rules.Tx.
 func (t *Tx) LockOrigin(ctx context.Context, origin string) error {
-	return t.engine.lock(ctx, t.tx, "origin "+origin)
+	return t.engine.lockRules(later(ctx, nil), t.tx, "origin "+origin)
 }
+
+// LockRules implements rules.Tx.
+func (t *Tx) LockRules(ctx context.Context) error { return t.engine.lockRules(ctx, t.tx, "") }
 
 // next gives out a number; numbers are in the order of commits.
 func (t *Tx) next(ctx context.Context, sequence string) (int64, error) {

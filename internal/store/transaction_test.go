@@ -43,15 +43,18 @@ func wantNothing(t *testing.T, s *Store) {
 	t.Helper()
 	for _, table := range tables(t, s) {
 		query := `SELECT COUNT(*) FROM ` + table
-		if table == "sequences" {
-			query = `SELECT value FROM sequences WHERE name = 'change'`
+		switch table {
+		case "sequences":
+			continue
+		case "change_head":
+			query = `SELECT seq FROM change_head`
 		}
 		if n := number(t, s, query); n != 0 {
 			t.Errorf("%s: %d", query, n)
 		}
 	}
 	update(t, s, func(ctx context.Context, tx *Tx) error { return writeAll(ctx, t, tx) })
-	want(t, "number of the next change", number(t, s, `SELECT seq FROM rule_changes`), 1)
+	want(t, "number of the next change", number(t, s, `SELECT MIN(seq) FROM changes`), 1)
 }
 
 func TestAClosureThatFailsLeavesNothing(t *testing.T) {
@@ -246,8 +249,8 @@ func TestAClosureThatIsRunAgainCountsOnce(t *testing.T) {
 		})
 		want(t, "runs", runs, 3)
 		want(t, "rules", number(t, s, `SELECT COUNT(*) FROM rules`), 1)
-		want(t, "changes", number(t, s, `SELECT COUNT(*) FROM rule_changes`), 1)
-		want(t, "number of the change", number(t, s, `SELECT value FROM sequences WHERE name = 'change'`), 1)
+		want(t, "changes", number(t, s, `SELECT COUNT(*) FROM changes WHERE kind = 'rule'`), 1)
+		want(t, "number of the change", number(t, s, `SELECT seq FROM change_head`), 3)
 		want(t, "counted", number(t, s, `SELECT used FROM counters`), 1)
 	})
 }

@@ -40,6 +40,9 @@ type Options struct {
 	Began       time.Time // zero = Began
 	Outbound    *outbound.Client
 	BodyTimeout time.Duration
+	// ScanListener gives the scan API a listener of its own; requests to /scan/
+	// go there.
+	ScanListener bool
 	// Undeclared lets calls answer codes that their endpoint's line does not name.
 	Undeclared bool
 }
@@ -144,6 +147,9 @@ func Try(t testing.TB, o Options) (*Server, error) {
 		if err := os.WriteFile(c.Seed, []byte(o.Seed), 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if o.ScanListener {
+		c.ScanListen = "localhost:0" // spelled otherwise than Listen, so another one
 	}
 	if o.Config != nil {
 		o.Config(&c)
@@ -294,7 +300,11 @@ func (s *Server) Request(method, path, body string, header ...string) *http.Requ
 	if body != "" {
 		send = strings.NewReader(body)
 	}
-	r, err := http.NewRequest(method, s.URL+path, send)
+	url := s.URL
+	if strings.HasPrefix(path, "/scan/") {
+		url = s.ScanURL
+	}
+	r, err := http.NewRequest(method, url+path, send)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -1,0 +1,386 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	iradix "github.com/hashicorp/go-immutable-radix/v2"
+
+	"github.com/qrjump/qrjump/bench/rulegen"
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+func init() { workers["index"] = indexWorker }
+
+// Sizes of the growth table.
+var sizes = []int{10_000, 100_000, 1_000_000, 10_000_000}
+
+// radixLimit: ten million rules in the radix tree are 5 GB and minutes.
+const radixLimit = 1_000_000
+
+func sizeName(n int) string {
+	switch {
+	case n >= 1_000_000 && n%1_000_000 == 0:
+		return strconv.Itoa(n/1_000_000) + "M"
+	case n >= 1000 && n%1000 == 0:
+		return strconv.Itoa(n/1000) + "k"
+	}
+	return strconv.Itoa(n)
+}
+
+// index measures look-ups, memory and single changes, each size in a process
+// of its own.
+func (b *bench) index(ctx context.Context) error {
+	b.peer("Go map (" + runtime.Version() + ")")
+	b.peer("hashicorp/go-immutable-radix " + moduleVersion("github.com/hashicorp/go-immutable-radix/v2"))
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	for _, n := range sizes {
+		if float64(n) > float64(sizes[len(sizes)-1])*b.scale {
+			continue
+		}
+		fmt.Printf("   %s rules\n", sizeName(n))
+		cmd := exec.CommandContext(ctx, self, "index", "-n", strconv.Itoa(n), "-rounds", strconv.Itoa(b.rounds))
+		cmd.Stderr = os.Stderr
+		text, err := cmd.Output()
+		if err != nil {
+			return fmt.Errorf("%s rules: %w", sizeName(n), err)
+		}
+		var got indexResult
+		if err := json.Unmarshal(text, &got); err != nil {
+			return err
+		}
+		b.reportIndex(n, got)
+	}
+	return nil
+}
+
+// indexResult is what the worker found: nanoseconds a look-up by round.
+type indexResult struct {
+	Checked, Hits int
+	Radix         bool
+	Streams       map[string]map[string][]float64 // stream, structure
+	Allocations   float64                         // a look-up
+	Bytes         map[string]float64              // a rule
+	Build         map[string]float64              // seconds
+	PrefixBytes   float64
+	Change        []float64 // microseconds until visible
+	ChangeBytes   float64   // allocated for a change
+	LoadsBulk     bool
+}
+
+func (b *bench) reportIndex(n int, got indexResult) {
+	name := sizeName(n)
+	main := n >= 1_000_000
+	b.check("%s rules: %d links, %d of them open something: the index%s as the slow matcher, 0 differences",
+		name, got.Checked, got.Hits, map[bool]string{true: " and the radix tree answer", false: " answers"}[got.Radix])
+	for _, stream := range []string{"uniform", "Zipf 1.05"} {
+		of := got.Streams[stream]
+		b.row(Row{What: fmt.Sprintf("resolve in memory, %s rules, %s", name, stream), Anchor: "one probe of a Go map with the whole link",
+			Target: target(main, 2), Values: ratios(of["qrjump"], of["map"]), Main: main})
+		if got.Radix {
+			b.row(Row{What: fmt.Sprintf("the same, go-immutable-radix, %s rules, %s", name, stream), Anchor: "the same probe", Values: ratios(of["radix"], of["map"])})
+		}
+		b.row(Row{What: fmt.Sprintf("the same against a probe that finds its key, %s rules, %s", name, stream), Anchor: "one probe of a Go map with the key of the rule", Values: ratios(of["qrjump"], of["hit"])})
+		for _, one := range [][2]string{{"qrjump", "qrjump"}, {"radix", "go-immutable-radix"}} {
+			if v := ratios(of[one[0]], of["map"]); len(v) > 0 {
+				b.point("lookup", one[1]+", "+stream, "rules", "time of a look-up / one probe of a Go map", float64(n), quantile(v, 0.5))
+			}
+		}
+	}
+	b.row(Row{What: "allocations of a look-up, " + name + " rules", Anchor: "–", Unit: "allocations", Zero: true, Values: []float64{got.Allocations}, Main: main})
+	b.row(Row{What: "memory of the index, text included, " + name + " rules", Anchor: fmt.Sprintf("a prefix has %.1f bytes", got.PrefixBytes), Unit: "bytes a rule",
+		Target: target(main, 70), Values: []float64{got.Bytes["qrjump"]}, Main: main})
+	for _, structure := range []string{"qrjump", "map", "radix"} {
+		v, ok := got.Bytes[structure]
+		if !ok {
+			continue
+		}
+		label := map[string]string{"qrjump": "qrjump", "map": "Go map", "radix": "go-immutable-radix"}[structure]
+		if structure != "qrjump" {
+			b.row(Row{What: "memory of a " + label + ", " + name + " rules", Unit: "bytes a rule", Anchor: "–", Values: []float64{v}})
+		}
+		b.point("memory", label, "rules", "bytes a rule, text included", float64(n), v)
+		b.row(Row{What: "building: " + label + ", " + name + " rules", Anchor: "building the Go map", Values: []float64{got.Build[structure] / got.Build["map"]}})
+	}
+	b.row(Row{What: "one rule changed: until a reader sees it, " + name + " rules, median", Anchor: "–", Unit: "µs", Target: target(n >= 10_000_000, 1000),
+		Values: []float64{quantile(got.Change, 0.5)}, Main: n >= 10_000_000})
+	b.row(Row{What: "one rule changed: p99, " + name + " rules", Anchor: "–", Unit: "µs", Target: target(n >= 10_000_000, 1000),
+		Values: []float64{quantile(got.Change, 0.99)}, Main: n >= 10_000_000})
+	b.row(Row{What: "one rule changed: slowest of " + strconv.Itoa(len(got.Change)) + ", " + name + " rules", Anchor: "–", Unit: "µs", Values: []float64{quantile(got.Change, 1)}})
+	b.row(Row{What: "one rule changed: bytes allocated, " + name + " rules", Anchor: "–", Unit: "bytes", Values: []float64{got.ChangeBytes}})
+	b.point("change", "qrjump, median", "rules", "µs until a changed rule is seen", float64(n), quantile(got.Change, 0.5))
+	b.point("change", "qrjump, p99", "rules", "µs until a changed rule is seen", float64(n), quantile(got.Change, 0.99))
+}
+
+func target(applies bool, bound float64) float64 {
+	if applies {
+		return bound
+	}
+	return 0
+}
+
+// heap is the live heap in bytes.
+func heap() float64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc)
+}
+
+// inOrder copies texts next to each other, so that reading them costs all
+// structures the same and little.
+func inOrder(texts []string) []string {
+	var all strings.Builder
+	for _, t := range texts {
+		all.WriteString(t)
+	}
+	whole, at := all.String(), 0
+	list := make([]string, len(texts))
+	for i, t := range texts {
+		list[i] = whole[at : at+len(t)]
+		at += len(t)
+	}
+	return list
+}
+
+func indexWorker(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("index", flag.ExitOnError)
+	n := flags.Int("n", 10_000, "")
+	rounds := flags.Int("rounds", 7, "")
+	flags.Parse(args)
+	set := rulegen.New(*n, 1)
+	got := indexResult{Streams: map[string]map[string][]float64{}, Bytes: map[string]float64{}, Build: map[string]float64{}}
+
+	streams := []string{"uniform", "Zipf 1.05"}
+	links := map[string][]string{}
+	// More links than fit into the caches, at the large sizes.
+	count := min(1_000_000, max(200_000, *n))
+	for i, stream := range streams {
+		links[stream] = inOrder(rulegen.Take(set.Links(i == 1, 11), count))
+	}
+	checked := 20_000
+	if *n >= 1_000_000 { // the slow matcher is slow
+		checked = 4_000
+	}
+	judge := newOracle(append(append([]string(nil), links[streams[0]][:checked/2]...), links[streams[1]][:checked/2]...))
+
+	// Ours, the slow matcher's look at every rule in a pass of its own.
+	before := heap()
+	began := time.Now()
+	ours, err := newIndex(set)
+	if err != nil {
+		return err
+	}
+	got.Build["qrjump"] = time.Since(began).Seconds()
+	got.Bytes["qrjump"] = (heap() - before) / float64(*n)
+	if err := judge.seeAll(set); err != nil {
+		return err
+	}
+
+	before = heap()
+	began = time.Now()
+	table := make(map[string]uint32)
+	for r := range set.All() {
+		table[r.Prefix] = uint32(r.Number)
+		got.PrefixBytes += float64(len(r.Prefix)) / float64(*n)
+	}
+	got.Build["map"] = time.Since(began).Seconds()
+	got.Bytes["map"] = (heap() - before) / float64(*n)
+
+	var tree *iradix.Tree[int32]
+	if *n <= radixLimit {
+		got.Radix = true
+		before = heap()
+		began = time.Now()
+		txn := iradix.New[int32]().Txn()
+		for r := range set.All() {
+			opens := int32(-1)
+			if g, ok := set.Governing(r); ok {
+				opens = int32(g.Number)
+			}
+			txn.Insert([]byte(rulegen.PlainPrefix(r.Prefix)), opens)
+		}
+		tree = txn.Commit()
+		got.Build["radix"] = time.Since(began).Seconds()
+		got.Bytes["radix"] = (heap() - before) / float64(*n)
+	}
+
+	key := make([]byte, 0, 4096)
+	radix := func(text string) int {
+		key = append(key[:0], text...)
+		if strings.IndexByte(text, '?') < 0 {
+			key = append(key, '?')
+		}
+		_, opens, ok := tree.Root().LongestPrefix(key)
+		if !ok {
+			return -1
+		}
+		return int(opens)
+	}
+
+	// Equal answers first.
+	for i, text := range judge.texts {
+		want := judge.governing(i)
+		if want >= 0 {
+			got.Hits++
+		}
+		if answer := ours.governing(text); answer != want {
+			return fmt.Errorf("%s: the index says rule %d, the slow matcher %d", text, answer, want)
+		}
+		if tree == nil {
+			continue
+		}
+		if answer := radix(text); answer != want {
+			return fmt.Errorf("%s: the radix tree says rule %d, the slow matcher %d", text, answer, want)
+		}
+	}
+	got.Checked = len(judge.texts)
+
+	// For the second anchor: for each link a key that the map has.
+	keys := map[string][]string{}
+	for _, stream := range streams {
+		list := make([]string, len(links[stream]))
+		for i, text := range links[stream] {
+			number := ours.governing(text)
+			if number < 0 {
+				number = i % *n
+			}
+			list[i] = set.At(number).Prefix
+		}
+		keys[stream] = inOrder(list)
+	}
+
+	probe := func(list []string) (sum uint64) {
+		for _, text := range list {
+			sum += uint64(table[text])
+		}
+		return sum
+	}
+	type structure struct {
+		name  string
+		count int
+		pass  func(stream string) uint64
+	}
+	structures := []structure{
+		{"map", count, func(stream string) uint64 { return probe(links[stream]) }},
+		{"qrjump", count, func(stream string) (sum uint64) {
+			for _, text := range links[stream] {
+				sum += uint64(ours.governing(text))
+			}
+			return sum
+		}},
+		{"hit", count, func(stream string) uint64 { return probe(keys[stream]) }},
+	}
+	if tree != nil {
+		fewer := count / 5 // it takes long enough
+		structures = append(structures, structure{"radix", fewer, func(stream string) (sum uint64) {
+			for _, text := range links[stream][:fewer] {
+				sum += uint64(radix(text))
+			}
+			return sum
+		}})
+	}
+	for _, stream := range streams {
+		got.Streams[stream] = map[string][]float64{}
+	}
+	runtime.GC()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for round := range *rounds + 1 { // the first is not counted
+		for _, stream := range streams {
+			for i := range structures {
+				s := structures[(i+round)%len(structures)]
+				began := threadTime()
+				sink += s.pass(stream)
+				took := threadTime() - began
+				if round > 0 {
+					got.Streams[stream][s.name] = append(got.Streams[stream][s.name], float64(took.Nanoseconds())/float64(s.count))
+				}
+			}
+		}
+	}
+
+	var m0, m1 runtime.MemStats
+	runtime.ReadMemStats(&m0)
+	sink += structures[1].pass(streams[0])
+	runtime.ReadMemStats(&m1)
+	got.Allocations = math.Round(1000*float64(m1.Mallocs-m0.Mallocs)/float64(count)) / 1000
+
+	if err := measureChange(ctx, set, ours, &got); err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(got)
+}
+
+// sink keeps the compiler from leaving look-ups out.
+var sink uint64
+
+// measureChange publishes and takes back rules while another goroutine looks,
+// and takes the time from before the change to the first look that shows it.
+func measureChange(ctx context.Context, set *rulegen.Set, ours *index, got *indexResult) error {
+	const changes = 400
+	type change struct {
+		number int
+		text   string
+		want   int
+	}
+	begin, seen := make(chan change), make(chan time.Time)
+	go func() {
+		for c := range begin {
+			for ours.governing(c.text) != c.want {
+			}
+			seen <- time.Now()
+		}
+	}()
+	defer close(begin)
+	var m0, m1 runtime.MemStats
+	runtime.ReadMemStats(&m0)
+	for i := range changes {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		r := set.At(int(uint64(i) * 7919 * 104729 % uint64(set.N)))
+		for r.Parent >= 0 || !r.Published {
+			r = set.At((r.Number + 1) % set.N)
+		}
+		for _, published := range []bool{false, true} {
+			c := change{r.Number, r.Prefix, r.Number}
+			if !published {
+				c.want = -1
+			}
+			r.Published = published
+			rule, err := ruleOf(r)
+			if err != nil {
+				return err
+			}
+			begin <- c
+			began := time.Now()
+			ours.set(rule)
+			got.Change = append(got.Change, float64((<-seen).Sub(began).Nanoseconds())/1000)
+		}
+	}
+	runtime.ReadMemStats(&m1)
+	got.ChangeBytes = float64(m1.TotalAlloc-m0.TotalAlloc) / float64(len(got.Change))
+	return nil
+}
+
+// ruleOf is a generated rule as the server knows it.
+func ruleOf(r rulegen.Rule) (rules.Rule, error) {
+	p, err := rules.ParsePrefix(r.Prefix, rules.Ordinary, false)
+	app := rulegen.AppID(r.Owner)
+	return rules.Rule{ID: int64(r.Number) + 1, Kind: rules.Ordinary, Owner: app, Target: app, Prefix: p, Path: r.Page,
+		OpenVersion: rules.OpenRelease, Published: r.Published}, err
+}

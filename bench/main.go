@@ -1,0 +1,183 @@
+// Command bench measures qrjump side by side with its peers: each figure is a
+// ratio against a named program in the same run, in rounds that take turns, and
+// every answer is checked before anything is timed.
+//
+//	go run . [-sections index,http,…] [-scale 1] [-rounds 7] [-dir DIR]
+//
+// It merges what it measured into ../docs/benchmarks/results.json and writes
+// ../docs/benchmarks.md and its plots anew. A section whose subject is missing
+// is "not measured".
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// section is one part of the measurement.
+type section struct {
+	name, title string
+	run         func(*bench, context.Context) error
+}
+
+var sections = []section{
+	{"index", "The index in memory", (*bench).index},
+	{"http", "HTTP resolve", (*bench).http},
+	{"start", "Start with many rules", (*bench).start},
+	{"codes", "One item, one code", (*bench).codes},
+	{"ledger", "Durable scans", (*bench).ledger},
+	{"tickets", "Ticket exchange", (*bench).tickets},
+	{"analysis", "Analysis of scans", (*bench).analysis},
+	{"propagation", "Propagation between nodes", (*bench).propagation},
+}
+
+// bench is one run.
+type bench struct {
+	rounds int
+	scale  float64
+	dir    string // kept between runs: databases that are dear to make
+	work   string // of this run
+	repo   string
+	server string // the qrjump program
+	out    *Section
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if len(os.Args) > 1 {
+		if worker, ok := workers[os.Args[1]]; ok {
+			if err := worker(ctx, os.Args[2:]); err != nil {
+				fmt.Fprintln(os.Stderr, "bench:", err)
+				os.Exit(1)
+			}
+			return
+		}
+	}
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// workers are what a measurement runs in a process of its own.
+var workers = map[string]func(context.Context, []string) error{}
+
+// errMissing is returned by a section whose subject does not exist (yet).
+var errMissing = errors.New("not measured")
+
+func run(ctx context.Context) error {
+	b := &bench{}
+	var which, out, results string
+	flag.StringVar(&which, "sections", "all", "comma-separated: "+names())
+	flag.Float64Var(&b.scale, "scale", 1, "sizes are multiplied by it; below 1 is a quick look that is not written into the page")
+	flag.IntVar(&b.rounds, "rounds", 7, "interleaved rounds")
+	flag.StringVar(&b.dir, "dir", filepath.Join(os.TempDir(), "qrjump-bench"), "folder for databases that are kept between runs")
+	flag.StringVar(&out, "out", "", "folder for benchmarks.md and benchmarks/ (default ../docs, with -scale below 1 the kept folder)")
+	flag.StringVar(&b.server, "server", "", "a qrjump that is built already")
+	report := flag.Bool("report", false, "only write the page from the results again")
+	flag.Parse()
+	var err error
+	if b.repo, err = filepath.Abs(".."); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(b.dir, 0o755); err != nil {
+		return err
+	}
+	if out == "" {
+		out = filepath.Join(b.repo, "docs")
+		if b.scale != 1 {
+			out = b.dir
+		}
+	}
+	results = filepath.Join(out, "benchmarks", "results.json")
+	all, err := loadResults(results)
+	if err != nil {
+		return err
+	}
+	if *report {
+		return writeReport(out, all)
+	}
+	if b.work, err = os.MkdirTemp(b.dir, "run"); err != nil {
+		return err
+	}
+	// PostgreSQL and nginx workers run as users of their own.
+	if err := os.Chmod(b.work, 0o755); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.work)
+	if b.server == "" {
+		b.server = filepath.Join(b.work, "qrjump")
+		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", b.server, "./cmd/qrjump")
+		build.Dir, build.Env = b.repo, append(os.Environ(), "CGO_ENABLED=0")
+		if text, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("building qrjump: %w\n%s", err, text)
+		}
+	}
+	wanted := strings.Split(which, ",")
+	for _, name := range wanted {
+		if name != "all" && !slices.ContainsFunc(sections, func(s section) bool { return s.name == name }) {
+			return fmt.Errorf("-sections %q: want all or some of %s", name, names())
+		}
+	}
+	var failed error
+	for _, s := range sections {
+		if which != "all" && !slices.Contains(wanted, s.name) {
+			continue
+		}
+		fmt.Printf("\n== %s: %s\n", s.name, s.title)
+		began := time.Now()
+		b.out = &Section{Machine: machine(), Scale: b.scale, Rounds: b.rounds, Date: began.UTC().Format(time.DateOnly)}
+		err := s.run(b, ctx)
+		switch {
+		case errors.Is(err, errMissing):
+			fmt.Println("  ", err)
+			b.out.Missing = append(b.out.Missing, err.Error())
+		case err != nil:
+			// What was measured before stays; the page says what failed.
+			fmt.Fprintf(os.Stderr, "bench: %s: %v\n", s.name, err)
+			b.out.Missing = append(b.out.Missing, "failed: "+oneLine(err.Error()))
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", s.name, err))
+		}
+		b.out.Seconds = time.Since(began).Seconds()
+		fmt.Printf("   %.0f s\n", b.out.Seconds)
+		all[s.name] = b.out
+		if err := saveResults(results, all); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	if err := writeReport(out, all); err != nil {
+		return err
+	}
+	fmt.Printf("\n%s\n", filepath.Join(out, "benchmarks.md"))
+	return failed
+}
+
+func names() string {
+	var list []string
+	for _, s := range sections {
+		list = append(list, s.name)
+	}
+	return strings.Join(list, ",")
+}
+
+func oneLine(s string) string {
+	s, _, _ = strings.Cut(s, "\n")
+	return s
+}
+
+// scaled is a size at this run's scale, at least least.
+func (b *bench) scaled(n, least int) int { return max(int(float64(n)*b.scale), min(least, n)) }

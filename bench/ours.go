@@ -1,0 +1,48 @@
+package main
+
+import (
+	"path/filepath"
+
+	"github.com/qrjump/qrjump/bench/rulegen"
+	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/scan"
+)
+
+// index is the server's index as this program asks it.
+type index struct{ x *scan.Index }
+
+// newIndex loads every rule of a set, as a start of the server does.
+func newIndex(set *rulegen.Set) (*index, error) {
+	x := &index{scan.NewIndex()}
+	return x, x.x.Load(func(yield func(rules.Rule, error) bool) {
+		for r := range set.All() {
+			if !yield(ruleOf(r)) {
+				return
+			}
+		}
+	})
+}
+
+func (x *index) set(r rules.Rule) { x.x.Set(r) }
+
+// governing is the number of the rule that opens for a text, -1 = none.
+func (x *index) governing(text string) int {
+	hit, ok := x.x.Governing(text)
+	if !ok {
+		return -1
+	}
+	return int(hit.ID) - 1
+}
+
+// snapshotFiles are the files from which the server starts faster.
+func snapshotFiles(data string) []string {
+	list, _ := filepath.Glob(filepath.Join(data, "*.snapshot"))
+	return list
+}
+
+// variants are the ways in which resolve is measured; the first is the target's.
+var variants = []variant{
+	{name: "scan listener, recording durably", fast: true},
+	{name: "scan listener, answer before the disk", fast: true, durability: "soon"},
+	{name: "net/http, recording durably"},
+}

@@ -1,0 +1,298 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// propagation measures how long a publish on one node takes to be the answer
+// of another one, against an insert whose trigger notifies.
+func (b *bench) propagation(ctx context.Context) error {
+	url, stop, err := b.postgres(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	each := b.scaled(100, 20)
+	nodes, tokens, err := b.twoNodes(ctx, url, each)
+	if err != nil {
+		return err
+	}
+	defer nodes[0].stop()
+	defer nodes[1].stop()
+	key, err := nodes[0].scanKey(ctx)
+	if err != nil {
+		return err
+	}
+	// The other node knows the key a little later.
+	deadline := time.Now().Add(time.Minute)
+	for call(ctx, http.MethodPost, nodes[1].scanURL+"/scan/v1/resolve", key, `{"text":"x"}`, nil) != nil {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("after a minute the other node does not know a scan key that was made on the first")
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	bell, err := newBell(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer bell.close(ctx)
+	watcher, err := newWatcher(nodes[1].scanURL, key)
+	if err != nil {
+		return err
+	}
+	defer watcher.conn.Close()
+
+	var medians, p99s, callMedians []float64
+	for round := range b.rounds {
+		var ours, anchor, calls []float64
+		for i := range each {
+			notified, err := bell.ring(ctx)
+			if err != nil {
+				return err
+			}
+			anchor = append(anchor, notified.Seconds())
+			link := propagationPrefix(round, i)
+			seen, called, err := watcher.publish(ctx, nodes[0], tokens[round], link)
+			if err != nil {
+				return err
+			}
+			ours, calls = append(ours, seen.Seconds()), append(calls, called.Seconds())
+		}
+		medians = append(medians, quantile(ours, 0.5)/quantile(anchor, 0.5))
+		p99s = append(p99s, quantile(ours, 0.99)/quantile(anchor, 0.99))
+		callMedians = append(callMedians, quantile(calls, 0.5)/quantile(anchor, 0.5))
+	}
+	b.check("%d publishes: after the first new answer of the other node 20 more were asked for, and none was old", b.rounds*each)
+	b.row(Row{What: "publish on a node → new answer on the other, median", Anchor: "insert + trigger NOTIFY, median", Target: 1.5, Values: medians, Main: true})
+	b.row(Row{What: "publish on a node → new answer on the other, p99", Anchor: "insert + trigger NOTIFY, p99", Target: 3, Values: p99s, Main: true})
+	b.row(Row{What: "the publish call itself, median", Anchor: "insert + trigger NOTIFY, median", Values: callMedians})
+	b.note("The clock runs from before the call qrcodejumppublish until the other node's scan API, asked without pause over one connection, first opens the rule. %d publishes and inserts in turn, each round.", each)
+	return nil
+}
+
+func propagationPrefix(round, i int) string {
+	return fmt.Sprintf("https://r%d.propagation.example/t/%d/", round, i)
+}
+
+// twoNodes are two servers on one database, with unpublished rules of one Mini
+// Program a round, which has 100 publishes.
+func (b *bench) twoNodes(ctx context.Context, url string, each int) (nodes []*qrjump, tokens []string, err error) {
+	var seed strings.Builder
+	seed.WriteString("accounts:\n")
+	for round := range b.rounds {
+		fmt.Fprintf(&seed, "  - {appid: wxpropagation%04d, kind: mini_program, name: Node, secret: secret%04d, certified: true, versions: [release]}\n", round, round)
+	}
+	seed.WriteString("rules:\n")
+	for round := range b.rounds {
+		for i := range each {
+			fmt.Fprintf(&seed, "  - {owner: wxpropagation%04d, prefix: \"%s\", path: pages/index/index, published: false}\n", round, propagationPrefix(round, i))
+		}
+	}
+	seed.WriteString("settings:\n  verification: trust\n  rate_limit: 0\n")
+	file := filepath.Join(b.work, "propagation.yaml")
+	if err := os.WriteFile(file, []byte(seed.String()), 0o644); err != nil {
+		return nil, nil, err
+	}
+	first, err := b.serve(ctx, serve{data: filepath.Join(b.work, "node-0"), fast: true, core: -1, args: []string{"--database", url, "--seed", file}})
+	if err != nil {
+		return nil, nil, err
+	}
+	// Nodes share the master key.
+	master, err := os.ReadFile(filepath.Join(first.data, "master.key"))
+	if err == nil {
+		err = os.MkdirAll(filepath.Join(b.work, "node-1"), 0o700)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(b.work, "node-1", "master.key"), master, 0o600)
+	}
+	if err != nil {
+		first.stop()
+		return nil, nil, err
+	}
+	second, err := b.serve(ctx, serve{data: filepath.Join(b.work, "node-1"), fast: true, core: -1, args: []string{"--database", url}})
+	if err != nil {
+		first.stop()
+		return nil, nil, err
+	}
+	nodes = []*qrjump{first, second}
+	for round := range b.rounds {
+		var got struct {
+			AccessToken string `json:"access_token"`
+		}
+		address := fmt.Sprintf("%s/cgi-bin/token?grant_type=client_credential&appid=wxpropagation%04d&secret=secret%04d", first.url, round, round)
+		if err := call(ctx, http.MethodGet, address, "", nil, &got); err != nil {
+			first.stop()
+			second.stop()
+			return nil, nil, err
+		}
+		tokens = append(tokens, got.AccessToken)
+	}
+	return nodes, tokens, nil
+}
+
+// bell is the anchor: two connections of PostgreSQL.
+type bell struct {
+	writer, listener *pgx.Conn
+	n                int64
+}
+
+func newBell(ctx context.Context, url string) (*bell, error) {
+	b := &bell{}
+	var err error
+	if b.writer, err = pgx.Connect(ctx, url); err != nil {
+		return nil, err
+	}
+	if b.listener, err = pgx.Connect(ctx, url); err != nil {
+		return nil, err
+	}
+	for _, text := range []string{
+		`CREATE TABLE bench_changes (id BIGINT PRIMARY KEY, key TEXT NOT NULL)`,
+		`CREATE FUNCTION bench_ring() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_notify('bench', NEW.id::text); RETURN NULL; END $$`,
+		`CREATE TRIGGER bench_ring AFTER INSERT ON bench_changes FOR EACH ROW EXECUTE FUNCTION bench_ring()`,
+	} {
+		if _, err := b.writer.Exec(ctx, text); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := b.writer.Prepare(ctx, "ring", `INSERT INTO bench_changes (id, key) VALUES ($1, $2)`); err != nil {
+		return nil, err
+	}
+	_, err = b.listener.Exec(ctx, `LISTEN bench`)
+	return b, err
+}
+
+func (b *bell) ring(ctx context.Context) (time.Duration, error) {
+	b.n++
+	type heard struct {
+		at  time.Time
+		err error
+	}
+	done := make(chan heard, 1)
+	go func() {
+		n, err := b.listener.WaitForNotification(ctx)
+		at := time.Now()
+		if err == nil && n.Payload != fmt.Sprint(b.n) {
+			err = fmt.Errorf("notification %s, not %d", n.Payload, b.n)
+		}
+		done <- heard{at, err}
+	}()
+	began := time.Now()
+	if _, err := b.writer.Exec(ctx, "ring", b.n, "https://propagation.example/t/"); err != nil {
+		return 0, err
+	}
+	h := <-done
+	return h.at.Sub(began), h.err
+}
+
+func (b *bell) close(ctx context.Context) {
+	b.writer.Close(ctx)
+	b.listener.Close(ctx)
+}
+
+// watcher asks a node without pause, over one connection.
+type watcher struct {
+	conn net.Conn
+	in   *bufio.Reader
+	key  string
+	host string
+}
+
+func newWatcher(address, key string) (*watcher, error) {
+	host := strings.TrimPrefix(address, "http://")
+	conn, err := net.Dial("tcp", host)
+	if err != nil {
+		return nil, err
+	}
+	return &watcher{conn: conn, in: bufio.NewReader(conn), key: key, host: host}, nil
+}
+
+// opens reports whether a link opens a Mini Program now.
+func (w *watcher) opens(link string) (bool, error) {
+	body := fmt.Sprintf(`{"text":"%sx"}`, link)
+	if _, err := fmt.Fprintf(w.conn, "POST /scan/v1/resolve HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", w.host, w.key, len(body), body); err != nil {
+		return false, err
+	}
+	res, err := http.ReadResponse(w.in, nil)
+	if err != nil {
+		return false, err
+	}
+	defer res.Body.Close()
+	var d struct{ Action, Detail string }
+	if err := json.NewDecoder(res.Body).Decode(&d); err != nil {
+		return false, err
+	}
+	if res.StatusCode != http.StatusOK {
+		return false, fmt.Errorf("resolve: %s %s", res.Status, d.Detail)
+	}
+	return d.Action == "open_mini_program", nil
+}
+
+// publish publishes on a node and asks the other one until it knows.
+func (w *watcher) publish(ctx context.Context, node *qrjump, token, link string) (seen, called time.Duration, err error) {
+	if open, err := w.opens(link); err != nil || open {
+		return 0, 0, fmt.Errorf("%s opens before it is published (%w)", link, err)
+	}
+	type answer struct {
+		took time.Duration
+		err  error
+	}
+	done := make(chan answer, 1)
+	began := time.Now()
+	go func() {
+		var told struct {
+			ErrCode int
+			ErrMsg  string
+		}
+		err := call(ctx, http.MethodPost, node.url+"/cgi-bin/wxopen/qrcodejumppublish?access_token="+token, "", map[string]string{"prefix": link}, &told)
+		if err == nil && told.ErrCode != 0 {
+			err = fmt.Errorf("publish: %d %s", told.ErrCode, told.ErrMsg)
+		}
+		done <- answer{time.Since(began), err}
+	}()
+	var failed <-chan answer = done
+	for {
+		open, err := w.opens(link)
+		if err != nil {
+			return 0, 0, err
+		}
+		if open {
+			seen = time.Since(began)
+			break
+		}
+		select {
+		case a := <-failed:
+			if a.err != nil {
+				return 0, 0, a.err
+			}
+			called, failed = a.took, nil
+		default:
+		}
+		if time.Since(began) > 30*time.Second {
+			return 0, 0, fmt.Errorf("not measured: 30 s after the publish the other node does not know it")
+		}
+	}
+	if failed != nil {
+		a := <-done
+		if a.err != nil {
+			return 0, 0, a.err
+		}
+		called = a.took
+	}
+	for range 20 {
+		if open, err := w.opens(link); err != nil || !open {
+			return 0, 0, fmt.Errorf("an old answer came after a new one (%w)", err)
+		}
+	}
+	return seen, called, nil
+}

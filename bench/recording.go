@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/qrjump/qrjump/bench/rulegen"
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/scan"
+	"github.com/qrjump/qrjump/internal/scanapi"
+	"github.com/qrjump/qrjump/internal/stats"
+)
+
+func init() { workers["scanserver"] = scanServer }
+
+// scanServer is the server's scan listener alone, with or without the ledger:
+// the server itself cannot be told not to record.
+func scanServer(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("scanserver", flag.ExitOnError)
+	n := flags.Int("n", 10_000, "")
+	listen := flags.String("listen", "", "")
+	journalDir := flags.String("journal", "", "")
+	flags.Parse(args)
+	set := rulegen.New(*n, 1)
+	index, err := newIndex(set)
+	if err != nil {
+		return err
+	}
+	directory := scan.NewDirectory()
+	for i := range set.Apps() {
+		directory.Set(accounts.Account{AppID: rulegen.AppID(i), Kind: accounts.MiniProgram, Versions: []accounts.Version{accounts.Release}, JumpOpen: true}, nil)
+	}
+	api := &scanapi.API{Resolver: scan.Resolver{Finder: index.x, Accounts: directory}, Now: time.Now, Random: rand.Reader,
+		BodyTimeout: 10 * time.Second, Log: slog.New(slog.DiscardHandler),
+		Key: func(context.Context, string) (scan.Key, error) {
+			return scan.Key{Namespace: scan.DefaultNamespace}, nil
+		}}
+	if *journalDir != "" {
+		journal, err := stats.OpenJournal(*journalDir, stats.JournalOptions{Random: rand.Reader})
+		if err != nil {
+			return err
+		}
+		defer journal.Close()
+		recorder := stats.NewRecorder(journal, stats.RecorderOptions{})
+		defer recorder.Close()
+		api.Record = func(e *stats.Event) (scanapi.Durable, error) {
+			group, err := recorder.Enqueue(e)
+			if err != nil {
+				return nil, err
+			}
+			return group, nil
+		}
+		api.Late = recorder.Late
+		// One HMAC of SHA-256, as the server's, is two of these.
+		api.UserHash = func(namespace, user string) (h stats.UserHash) {
+			inner := sha256.Sum256([]byte(namespace + "\x00" + user))
+			outer := sha256.Sum256(inner[:])
+			copy(h[:], outer[:])
+			return h
+		}
+	}
+	l, err := net.Listen("tcp", *listen)
+	if err != nil {
+		return err
+	}
+	lane := (&scanapi.Lane{API: api, AnswerTime: time.Minute, IdleTime: time.Minute}).Listen(l)
+	defer lane.Close()
+	failed := make(chan error, 1)
+	go func() { failed <- (&http.Server{}).Serve(lane) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// recordingCost measures what the ledger adds to a resolve.
+func (b *bench) recordingCost(ctx context.Context, self string) error {
+	n := b.scaled(1_000_000, 10_000)
+	set := rulegen.New(n, 1)
+	var hits []string
+	for l := range set.Links(false, 81) {
+		if !l.Near {
+			hits = append(hits, l.Text)
+		}
+		if len(hits) == 50_000 {
+			break
+		}
+	}
+	bodies, err := b.linesFile("recording-bodies", hits, scanBody)
+	if err != nil {
+		return err
+	}
+	var cost [2][]float64
+	var loads [2]load
+	for i, journal := range []string{"", filepath.Join(b.work, "recording")} {
+		port, err := freePort()
+		if err != nil {
+			return err
+		}
+		address := "127.0.0.1:" + strconv.Itoa(port)
+		p, err := start(ctx, filepath.Join(b.work, fmt.Sprintf("scanserver-%d.log", i)), serverCore, self, "scanserver", "-n", strconv.Itoa(n), "-listen", address, "-journal", journal)
+		if err != nil {
+			return err
+		}
+		defer p.stop()
+		if err := p.listening(ctx, address, 5*time.Minute); err != nil {
+			return err
+		}
+		loads[i] = load{url: "http://" + address, file: bodies, method: "POST", path: "/scan/v1/resolve", token: "key", pid: p.pid(), connections: keepAlive, duration: 2 * time.Second}
+	}
+	for round := range b.rounds + 1 {
+		for i := range loads {
+			i = (i + round) % 2
+			r, err := b.wrk(ctx, loads[i])
+			if err != nil {
+				return err
+			}
+			if round > 0 {
+				cost[i] = append(cost[i], r.cpuPerRequest())
+			}
+		}
+	}
+	b.row(Row{What: "recording: CPU of a resolve with it, durable", Anchor: "the same listener without the ledger", Target: 1.15, Values: ratios(cost[1], cost[0]), Main: true})
+	return nil
+}

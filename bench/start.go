@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/qrjump/qrjump/bench/rulegen"
+)
+
+// start measures how long a server with many rules needs to be ready, against
+// HAProxy's load of the same rules. All files are in the page cache.
+func (b *bench) start(ctx context.Context) error {
+	b.peer(version("haproxy", "-v"))
+	rounds := min(b.rounds, 5)
+	for _, n := range sizes[1:] {
+		if float64(n) > float64(sizes[len(sizes)-1])*b.scale {
+			continue
+		}
+		if n == sizes[len(sizes)-1] {
+			rounds = min(rounds, 3) // a load of ten million takes HAProxy a quarter of a minute
+		}
+		if err := b.startWith(ctx, n, rounds); err != nil {
+			return fmt.Errorf("%s rules: %w", sizeName(n), err)
+		}
+	}
+	b.note("Time from the start of the process to HAProxy's first accepted connection, and to the line \"qrjump ready\". From the store: the snapshot file is removed before each start.")
+	return nil
+}
+
+func (b *bench) startWith(ctx context.Context, n, rounds int) error {
+	set := rulegen.New(n, 1)
+	mapFile, err := b.haproxyMap(set)
+	if err != nil {
+		return err
+	}
+	kept, err := b.dataFolder(ctx, set)
+	if err != nil {
+		return err
+	}
+	var proxy, proxyMemory, fromStore, fromSnapshot, ownMemory []float64
+	judge := newOracle(rulegen.Take(set.Links(true, 51), 1000))
+	if err := judge.seeAll(set); err != nil {
+		return err
+	}
+	timed := func(checked bool) (float64, error) {
+		began := time.Now()
+		q, err := b.serve(ctx, serve{data: kept, fast: true, core: -1})
+		if err != nil {
+			return 0, err
+		}
+		defer q.stop()
+		took := time.Since(began).Seconds()
+		if !checked {
+			return took, nil
+		}
+		ownMemory = append(ownMemory, memory(q.pid(), "VmRSS"))
+		key, err := q.scanKey(ctx)
+		if err != nil {
+			return 0, err
+		}
+		return took, equalOurs(ctx, q.scanURL, key, set, judge)
+	}
+	for round := range rounds {
+		began := time.Now()
+		p, _, err := b.haproxy(ctx, mapFile)
+		if err != nil {
+			return err
+		}
+		proxy = append(proxy, time.Since(began).Seconds())
+		proxyMemory = append(proxyMemory, memory(p.pid(), "VmRSS"))
+		p.stop()
+		if round == 0 || n <= 1_000_000 {
+			for _, file := range snapshotFiles(kept) {
+				if err := os.Remove(file); err != nil {
+					return err
+				}
+			}
+			took, err := timed(round == 0)
+			if err != nil {
+				return err
+			}
+			fromStore = append(fromStore, took)
+		}
+		if len(snapshotFiles(kept)) == 0 {
+			continue
+		}
+		took, err := timed(round == 0)
+		if err != nil {
+			return err
+		}
+		fromSnapshot = append(fromSnapshot, took)
+	}
+	name := sizeName(n)
+	b.check("%s rules: after each kind of start %d links answered as the slow matcher says", name, len(judge.texts))
+	last := n == sizes[len(sizes)-1]
+	b.row(Row{What: name + " rules ready after start, from the store", Anchor: "HAProxy's load of the same", Values: ratios(fromStore, proxy), Main: last, Target: target(last && len(fromSnapshot) == 0, 0.25)})
+	b.point("start", "qrjump, from the store", "rules", "time until ready / HAProxy's load", float64(n), quantile(ratios(fromStore, proxy), 0.5))
+	if len(fromSnapshot) > 0 {
+		b.row(Row{What: name + " rules ready after start, from the snapshot file", Anchor: "HAProxy's load of the same", Values: ratios(fromSnapshot, proxy), Main: last, Target: target(last, 0.25)})
+		b.point("start", "qrjump, from the snapshot file", "rules", "time until ready / HAProxy's load", float64(n), quantile(ratios(fromSnapshot, proxy), 0.5))
+	} else {
+		b.missing("%s rules ready after start, from the snapshot file: the server writes none", name)
+	}
+	b.row(Row{What: "resident memory after start, " + name + " rules", Anchor: "HAProxy with the same", Values: ratios(ownMemory, proxyMemory)})
+	return nil
+}

@@ -1,0 +1,135 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// Change is one entry of a server's audit log.
+type Change struct {
+	Seq    int64           `json:"seq"`
+	At     time.Time       `json:"at"`
+	Kind   string          `json:"kind"` // rule, account, link, …
+	Key    string          `json:"key"`  // which one
+	Actor  string          `json:"actor"`
+	Via    string          `json:"via"` // the third-party platform that called for the actor
+	RID    string          `json:"rid"`
+	Did    string          `json:"did"`
+	Detail json.RawMessage `json:"detail"`
+	Hash   string          `json:"hash"`
+}
+
+// ChangesQuery selects changes; the zero value is the oldest of all.
+type ChangesQuery struct {
+	After, Before    int64
+	Newest           bool
+	Kind, Key, Actor string
+	Limit            int // 0 = 100
+}
+
+// Changes lists the audit log.
+func (c *Client) Changes(ctx context.Context, q ChangesQuery) ([]Change, error) {
+	query := map[string]string{"kind": q.Kind, "key": q.Key, "actor": q.Actor, "limit": limitText(q.Limit)}
+	if q.After > 0 {
+		query["after"] = strconv.FormatInt(q.After, 10)
+	}
+	if q.Before > 0 {
+		query["before"] = strconv.FormatInt(q.Before, 10)
+	}
+	if q.Newest {
+		query["newest"] = "true"
+	}
+	var reply struct {
+		Changes []Change `json:"changes"`
+	}
+	err := c.admin(ctx, http.MethodGet, with("changes", query), nil, &reply)
+	return reply.Changes, err
+}
+
+// Verified is what came of verifying the audit log.
+type Verified struct {
+	Changes int64  `json:"changes"`
+	First   int64  `json:"first"`
+	Seq     int64  `json:"seq"`
+	Hash    string `json:"hash"` // of the last: noted elsewhere, it proves later that nothing before it was altered
+	// Fault is the first thing that does not fit; nil = everything fits.
+	Fault *struct {
+		Seq  int64  `json:"seq"`
+		What string `json:"what"`
+	} `json:"fault"`
+}
+
+// VerifyAudit verifies the whole audit log of a server.
+func (c *Client) VerifyAudit(ctx context.Context) (Verified, error) {
+	var done Verified
+	err := c.admin(ctx, http.MethodPost, "audit/verify", nil, &done)
+	return done, err
+}
+
+// UndoRuleChange restores what was before a change of a rule. A Problem with
+// status 409 says what came after it.
+func (c *Client) UndoRuleChange(ctx context.Context, seq int64) (RuleChange, error) {
+	var done RuleChange
+	err := c.admin(ctx, http.MethodPost, fmt.Sprintf("rules/changes/%d/undo", seq), nil, &done)
+	return done, err
+}
+
+// Past is what a text opened at a moment.
+type Past struct {
+	At    time.Time      `json:"at"`
+	Then  PastDecision   `json:"then"`
+	Now   PastDecision   `json:"now"`
+	Since []ChangedSince `json:"since"`
+	// Raw is the whole answer.
+	Raw json.RawMessage `json:"-"`
+}
+
+// PastDecision is a decision without a scan.
+type PastDecision struct {
+	Action  string `json:"action"`
+	AppID   string `json:"appid"`
+	Version string `json:"version"`
+	Path    string `json:"path"`
+	Scene   int    `json:"scene"`
+	URL     string `json:"url"`
+	Text    string `json:"text"`
+	Reason  string `json:"reason"`
+	Matched *struct {
+		Kind          string `json:"kind"`
+		Prefix        string `json:"prefix"`
+		Owner         string `json:"owner"`
+		ApplicationID int64  `json:"application_id"`
+		CodeIndex     *int64 `json:"code_index"`
+	} `json:"matched"`
+}
+
+// ChangedSince is a change that came after that moment.
+type ChangedSince struct {
+	At    time.Time `json:"at"`
+	Kind  string    `json:"kind"`
+	Key   string    `json:"key"`
+	Actor string    `json:"actor"`
+	RID   string    `json:"rid"`
+	Did   string    `json:"did"`
+	Seq   int64     `json:"seq"`
+}
+
+// ResolveThen asks what a scan opened at a past moment, and what changed since.
+func (c *Client) ResolveThen(ctx context.Context, r ScanRequest, at time.Time) (Past, error) {
+	query := url.Values{"text": {r.Text}, "at": {at.Format(time.RFC3339Nano)}}
+	if r.User != "" {
+		query.Set("user", r.User)
+	}
+	if r.Source != "" {
+		query.Set("source", r.Source)
+	}
+	var past Past
+	raw, err := c.ours(ctx, call{method: http.MethodGet, path: "/admin/v1/history/resolve", query: query, bearer: c.options.AdminToken}, &past)
+	past.Raw = raw
+	return past, err
+}

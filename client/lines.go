@@ -1,0 +1,81 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+)
+
+const ndjson = "application/x-ndjson"
+
+// ExportRules writes all rules to w, a JSON object a line, as they are at one
+// moment. It lasts as long as they are many: bound it with ctx. After an error
+// what was written is not all of them.
+func (c *Client) ExportRules(ctx context.Context, w io.Writer) error {
+	return c.exportLines(ctx, "rules", w)
+}
+
+// ExportAccounts is ExportRules for accounts; their secrets are not in it.
+func (c *Client) ExportAccounts(ctx context.Context, w io.Writer) error {
+	return c.exportLines(ctx, "accounts", w)
+}
+
+func (c *Client) exportLines(ctx context.Context, what string, w io.Writer) error {
+	return c.pour(ctx, request{method: http.MethodGet, path: "/admin/v1/export/" + what, bearer: c.options.AdminToken}, ndjson, w)
+}
+
+// Imported says what an import did, or with a dry run would do.
+type Imported struct {
+	Lines     int  `json:"lines"` // that are not empty
+	Added     int  `json:"added"`
+	Changed   int  `json:"changed"`
+	Unchanged int  `json:"unchanged"` // were there already, exactly so
+	DryRun    bool `json:"dry_run"`   // nothing was stored
+}
+
+// ImportRules loads lines such as ExportRules writes, of at most 16 KiB each: all
+// of them or none. A *Problem with status 422 names the first lines that cannot
+// be, at most 20. It lasts as long as they are many: bound it with ctx.
+func (c *Client) ImportRules(ctx context.Context, lines io.Reader, dryRun bool) (Imported, error) {
+	return c.importLines(ctx, "rules", lines, dryRun)
+}
+
+// ImportAccounts is ImportRules for accounts. An account that is there keeps its
+// secret where the line names none.
+func (c *Client) ImportAccounts(ctx context.Context, lines io.Reader, dryRun bool) (Imported, error) {
+	return c.importLines(ctx, "accounts", lines, dryRun)
+}
+
+func (c *Client) importLines(ctx context.Context, what string, lines io.Reader, dryRun bool) (done Imported, err error) {
+	from := &received{r: lines}
+	r := request{method: http.MethodPost, path: "/admin/v1/import/" + what, bearer: c.options.AdminToken, contentType: ndjson,
+		accept: "application/json, application/problem+json", body: from}
+	if dryRun {
+		r.query = url.Values{"dry_run": {"true"}}
+	}
+	resp, err := c.open(ctx, r)
+	if from.err != nil {
+		if err == nil {
+			resp.Body.Close()
+		}
+		return done, fmt.Errorf("reading the lines: %w", from.err)
+	}
+	if err != nil {
+		return done, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return done, &Unreachable{URL: c.base, Err: fmt.Errorf("the answer broke off: %w", withoutAddress(err))}
+	}
+	if resp.StatusCode != http.StatusOK {
+		return done, problem(answer{status: resp.StatusCode, header: resp.Header, body: body})
+	}
+	if err := json.Unmarshal(body, &done); err != nil {
+		return done, fmt.Errorf("POST %s: the server at %s does not answer like qrjump: %s", r.path, c.base, excerpt(body))
+	}
+	return done, nil
+}

@@ -1,0 +1,281 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+	"maps"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// RecordedScan is a scan of the ledger.
+type RecordedScan struct {
+	ScanID        string    `json:"scan_id"`
+	At            time.Time `json:"at"`
+	User          string    `json:"user"` // a keyed hash; "" = anonymous or erased
+	Source        string    `json:"source"`
+	Client        string    `json:"client"`
+	Network       string    `json:"network"`
+	Region        string    `json:"region"`
+	Action        string    `json:"action"`
+	Kind          string    `json:"kind"`
+	Reason        string    `json:"reason"`
+	AppID         string    `json:"appid"`
+	Version       string    `json:"version"`
+	RuleID        int64     `json:"rule_id"`
+	ApplicationID int64     `json:"application_id"`
+	CodeIndex     *int64    `json:"code_index"` // nil = the scan was of no code
+	Activity      string    `json:"activity"`
+	Brand         string    `json:"brand"`
+	Product       string    `json:"product"`
+	Text          string    `json:"text"`
+
+	// Raw is the scan as the server wrote it.
+	Raw json.RawMessage `json:"-"`
+}
+
+// UnmarshalJSON keeps the text beside what it says.
+func (s *RecordedScan) UnmarshalJSON(b []byte) error {
+	type plain RecordedScan
+	if err := json.Unmarshal(b, (*plain)(s)); err != nil {
+		return err
+	}
+	s.Raw = append(json.RawMessage(nil), b...)
+	return nil
+}
+
+// ScanPage is a page of the feed.
+type ScanPage struct {
+	Scans []RecordedScan `json:"scans"`
+	Next  string         `json:"next"` // what to give as after the next time
+	More  bool           `json:"more"` // there may be further ones already
+}
+
+// Scans returns the scans after one, in the order in which they became known;
+// after "" is from the oldest. limit 0 = 100, at most 1,000.
+func (c *Client) Scans(ctx context.Context, after string, limit int) (ScanPage, error) {
+	var page ScanPage
+	err := c.admin(ctx, http.MethodGet, with("scans", map[string]string{"after": after, "limit": limitText(limit)}), nil, &page)
+	return page, err
+}
+
+// AllScans yields every scan after one, page by page, up to the newest.
+func (c *Client) AllScans(ctx context.Context, after string) iter.Seq2[RecordedScan, error] {
+	return func(yield func(RecordedScan, error) bool) {
+		for {
+			page, err := c.Scans(ctx, after, 1000)
+			if err != nil {
+				yield(RecordedScan{}, err)
+				return
+			}
+			for _, s := range page.Scans {
+				if !yield(s, nil) {
+					return
+				}
+			}
+			if !page.More {
+				return
+			}
+			after = page.Next
+		}
+	}
+}
+
+// RecordedScan returns one scan.
+func (c *Client) RecordedScan(ctx context.Context, id string) (RecordedScan, error) {
+	var s RecordedScan
+	err := c.admin(ctx, http.MethodGet, "scans/"+url.PathEscape(id), nil, &s)
+	return s, err
+}
+
+// ExportScans writes the scans of a time to w, as csv or parquet. From and to are
+// RFC 3339 or days; "" = all. It lasts as long as there are scans: bound it with
+// ctx. After an error what was written is not whole.
+func (c *Client) ExportScans(ctx context.Context, format, from, to string, w io.Writer) error {
+	query := url.Values{"format": {format}}
+	for name, value := range map[string]string{"from": from, "to": to} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	resp, err := c.open(ctx, request{method: http.MethodGet, path: "/admin/v1/scans/export", query: query, bearer: c.options.AdminToken})
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // what came is all there is to show
+		return problem(answer{status: resp.StatusCode, header: resp.Header, body: body})
+	}
+	body := &received{r: resp.Body}
+	if _, err := io.Copy(w, body); err != nil {
+		if body.err != nil {
+			return &Unreachable{URL: c.base, Err: fmt.Errorf("the scans broke off: %w", withoutAddress(body.err))}
+		}
+		return fmt.Errorf("writing the scans: %w", err)
+	}
+	return nil
+}
+
+// EraseUser makes every scan of a user anonymous and returns how many there
+// were. Namespace "" is the default one.
+func (c *Client) EraseUser(ctx context.Context, namespace, user string) (scans int64, err error) {
+	var reply struct {
+		Scans int64 `json:"scans"`
+	}
+	err = c.long(ctx, http.MethodDelete, with("users/"+url.PathEscape(user)+"/scans", map[string]string{"namespace": namespace}), &reply)
+	return reply.Scans, err
+}
+
+// long is an admin call that may take longer than Options.Timeout: ctx bounds
+// it.
+func (c *Client) long(ctx context.Context, method, path string, reply any) error {
+	patient := &Client{base: c.base, options: c.options, http: c.http}
+	patient.options.Timeout = 24 * time.Hour
+	return patient.admin(ctx, method, path, nil, reply)
+}
+
+// CodeScans is what is known of the scans of a code.
+type CodeScans struct {
+	Scans    int64      `json:"scans"`
+	Users    int64      `json:"users"`
+	FirstAt  *time.Time `json:"first_at"`
+	LastAt   *time.Time `json:"last_at"`
+	Networks int        `json:"networks"`
+	Regions  int        `json:"regions"`
+	Trips    int        `json:"trips"`
+	Score    int        `json:"score"` // from 100 on it looks as if it was copied
+}
+
+// CodeScans returns what is known of the scans of a code.
+func (c *Client) CodeScans(ctx context.Context, applicationID, index int64) (CodeScans, error) {
+	var s CodeScans
+	err := c.admin(ctx, http.MethodGet, fmt.Sprintf("batches/%d/codes/%d/scans", applicationID, index), nil, &s)
+	return s, err
+}
+
+// StatisticsQuery is a question about scans. The zero value asks how many
+// there were in the last 30 days.
+type StatisticsQuery struct {
+	From, To string            // RFC 3339, or days such as 2026-01-31
+	By       string            // hour or day; "" = the whole time
+	Group    string            // activity, brand, product, batch, rule, app, source, result or region
+	Count    string            // scans, first or users; "" = scans
+	Filter   map[string]string // by the names of Group; "-" = those that have none
+	Limit    int               // 0 = 100, at most 1,000
+	Offset   int
+	Wait     bool // first count everything that was scanned before this call
+}
+
+// Statistics is the answer to a question.
+type Statistics struct {
+	From    time.Time       `json:"from"`
+	To      time.Time       `json:"to"`
+	Rows    []StatisticsRow `json:"rows"`
+	More    bool            `json:"more"`
+	Counted struct {
+		ScanID string     `json:"scan_id"`
+		At     *time.Time `json:"at"`
+		Scans  int64      `json:"scans"`
+	} `json:"counted"`
+}
+
+// StatisticsRow is one number of an answer.
+type StatisticsRow struct {
+	At    *time.Time `json:"at,omitempty"` // nil without By
+	Value string     `json:"value"`        // of the group
+	Scans int64      `json:"scans,omitempty"`
+	First int64      `json:"first,omitempty"`
+	Users int64      `json:"users,omitempty"`
+}
+
+// Statistics asks how often was scanned.
+func (c *Client) Statistics(ctx context.Context, q StatisticsQuery) (Statistics, error) {
+	query := map[string]string{"from": q.From, "to": q.To, "by": q.By, "group": q.Group, "count": q.Count, "limit": limitText(q.Limit), "offset": limitText(q.Offset)}
+	maps.Copy(query, q.Filter)
+	if q.Wait {
+		query["wait"] = "true"
+	}
+	var a Statistics
+	err := c.admin(ctx, http.MethodGet, with("statistics", query), nil, &a)
+	return a, err
+}
+
+// Miss is a place that was scanned and had nothing.
+type Miss struct {
+	Place string `json:"place"` // host and first path segment; * = all that a day had no room for
+	Scans int64  `json:"scans"`
+}
+
+// Misses returns what was scanned and found nothing, the most scanned first.
+func (c *Client) Misses(ctx context.Context, from, to string, limit int) ([]Miss, error) {
+	var reply struct {
+		Places []Miss `json:"places"`
+	}
+	err := c.admin(ctx, http.MethodGet, with("statistics/misses", map[string]string{"from": from, "to": to, "limit": limitText(limit), "wait": "true"}), nil, &reply)
+	return reply.Places, err
+}
+
+// Recount is what counting the whole ledger again came to.
+type Recount struct {
+	Scans       int64 `json:"scans"`
+	Duplicates  int64 `json:"duplicates"`
+	Compared    int64 `json:"compared"`
+	Differences int64 `json:"differences"`
+	Shown       []struct {
+		What      string `json:"what"`
+		Counted   int64  `json:"counted"`
+		Recounted int64  `json:"recounted"`
+	} `json:"shown"`
+	Since *time.Time `json:"since,omitempty"` // only days from then on were compared
+}
+
+// Recount lets the server count its whole ledger again and compare. It lasts
+// as long as the ledger is long: bound it with ctx.
+func (c *Client) Recount(ctx context.Context) (Recount, error) {
+	var r Recount
+	err := c.long(ctx, http.MethodPost, "statistics/recount", &r)
+	return r, err
+}
+
+// Alarm says that a code looks as if it was copied.
+type Alarm struct {
+	ID             int64           `json:"id"`
+	Kind           string          `json:"kind"`
+	ApplicationID  int64           `json:"application_id"`
+	CodeIndex      int64           `json:"code_index"`
+	At             time.Time       `json:"at"`
+	ScanID         string          `json:"scan_id"`
+	Score          int64           `json:"score"`
+	Why            json.RawMessage `json:"why"`
+	AcknowledgedAt *time.Time      `json:"acknowledged_at,omitempty"`
+	AcknowledgedBy string          `json:"acknowledged_by,omitempty"`
+}
+
+// Alarms returns alarms after an id, oldest first; open ones only, or all.
+func (c *Client) Alarms(ctx context.Context, after int64, open bool, limit int) ([]Alarm, error) {
+	var reply struct {
+		Alarms []Alarm `json:"alarms"`
+	}
+	query := map[string]string{"limit": limitText(limit)}
+	if after > 0 {
+		query["after"] = strconv.FormatInt(after, 10)
+	}
+	if open {
+		query["open"] = "true"
+	}
+	err := c.admin(ctx, http.MethodGet, with("alarms", query), nil, &reply)
+	return reply.Alarms, err
+}
+
+// AcknowledgeAlarm notes that somebody has seen an alarm.
+func (c *Client) AcknowledgeAlarm(ctx context.Context, id int64, actor string) (Alarm, error) {
+	var a Alarm
+	err := c.admin(ctx, http.MethodPost, fmt.Sprintf("alarms/%d/acknowledge", id), map[string]string{"actor": actor}, &a)
+	return a, err
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// linesExport are the flags of commands that write a JSON object a line.
+type linesExport struct {
+	serverFlags
+	adminFlags
+	File string `arg:"" help:"The file; one of this name is replaced when the new one is whole. - writes to standard output."`
+}
+
+func (c *linesExport) write(s *session, what string, export func(*client.Client, context.Context, io.Writer) error) error {
+	cl, err := operator{serverFlags: c.serverFlags, adminFlags: c.adminFlags}.client()
+	if err != nil {
+		return err
+	}
+	if c.File == "-" {
+		return failed("export", what, export(cl, s.ctx, s.out))
+	}
+	size, err := replaceFile(c.File, func(w io.Writer) error { return export(cl, s.ctx, w) })
+	if err != nil {
+		return failed("export "+what+" to", c.File, err)
+	}
+	_, err = fmt.Fprintf(s.out, "exported all %s to %s, %s\n", what, plain(c.File), counted(int(size), "byte"))
+	return err
+}
+
+type ruleExport struct{ linesExport }
+
+// Run writes all rules.
+func (c *ruleExport) Run(s *session) error {
+	return c.write(s, "rules", (*client.Client).ExportRules)
+}
+
+type accountExport struct{ linesExport }
+
+// Run writes all accounts.
+func (c *accountExport) Run(s *session) error {
+	return c.write(s, "accounts", (*client.Client).ExportAccounts)
+}
+
+// linesImport are the flags of commands that load a JSON object a line.
+type linesImport struct {
+	operator
+	File   string `arg:"" help:"The file: a JSON object a line, fields as in a seed. - reads standard input."`
+	DryRun bool   `help:"Only check."`
+}
+
+func (c *linesImport) load(s *session, noun string, load func(*client.Client, context.Context, io.Reader, bool) (client.Imported, error)) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	in, size := s.in, int64(-1)
+	if c.File != "-" {
+		f, err := os.Open(c.File)
+		if err != nil {
+			return misuse(err.Error())
+		}
+		defer f.Close()
+		info, err := f.Stat()
+		if err != nil || info.IsDir() {
+			return misused("%s is no file", c.File)
+		}
+		in, size = f, info.Size()
+	}
+	in, clear := followUpload(s, in, size)
+	done, err := load(cl, s.ctx, in, c.DryRun)
+	clear()
+	if err != nil {
+		return failed("import", c.File, wrongLines(err))
+	}
+	return c.print(s, done, func(w io.Writer) {
+		did := "imported"
+		if c.DryRun {
+			did = "would import"
+		}
+		fmt.Fprintf(w, "%s %s: %d new, %d changed, %d as before\n", did, counted(done.Lines, noun), done.Added, done.Changed, done.Unchanged)
+	})
+}
+
+// wrongLines names the lines of a refusal below each other.
+func wrongLines(err error) error {
+	p, ok := errors.AsType[*client.Problem](err)
+	if !ok || len(p.Errors) == 0 {
+		return err
+	}
+	var details []string
+	for _, e := range p.Errors {
+		details = append(details, strings.TrimSpace(e.Location+": "+e.Message))
+	}
+	return advised{error: errors.New(p.Detail), next: "these lines are wrong", details: details}
+}
+
+// followUpload shows on a terminal how far an upload is, and elsewhere nothing.
+func followUpload(s *session, in io.Reader, size int64) (followed io.Reader, clear func()) {
+	out, ok := s.err.(*os.File)
+	if !ok || !term.IsTerminal(int(out.Fd())) {
+		return in, func() {}
+	}
+	shown := progressbar.NewOptions64(size, progressbar.OptionSetWriter(out), progressbar.OptionSetDescription("importing"),
+		progressbar.OptionShowBytes(true), progressbar.OptionFullWidth(), progressbar.OptionThrottle(100*time.Millisecond))
+	reader := progressbar.NewReader(in, shown)
+	return &reader, func() { _ = shown.Clear() } // a terminal that is gone shows nothing
+}
+
+type ruleImport struct{ linesImport }
+
+// Run loads rules.
+func (c *ruleImport) Run(s *session) error {
+	return c.load(s, "rule", (*client.Client).ImportRules)
+}
+
+type accountImport struct{ linesImport }
+
+// Run loads accounts.
+func (c *accountImport) Run(s *session) error {
+	return c.load(s, "account", (*client.Client).ImportAccounts)
+}

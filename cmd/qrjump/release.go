@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+type ruleRelease struct {
+	operator
+	Prefix string `arg:"" help:"The prefix, whoever has it."`
+	Below  bool   `help:"Also every rule that begins with it; it ends in / then."`
+	Reason string `required:"" placeholder:"TEXT" help:"Why: for the audit log and the old owners."`
+	Yes    bool   `help:"Yes, take them away."`
+}
+
+// Run takes rules away from their owners.
+func (c *ruleRelease) Run(s *session) error {
+	if !c.Yes {
+		return misused("release takes rules away from their owners at once, and nothing gives them back: say --yes as well; qrjump rule history %s shows whose it is", plain(c.Prefix))
+	}
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	all := []client.StoredRule{}
+	for {
+		released, more, err := qrjump.ReleasePrefix(s.ctx, client.Release{Prefix: c.Prefix, Below: c.Below, Reason: c.Reason})
+		all = append(all, released...)
+		if err != nil {
+			return failed(fmt.Sprintf("after %s, release", counted(len(all), "rule")), c.Prefix, err)
+		}
+		if !more {
+			break
+		}
+	}
+	return c.print(s, map[string]any{"released": all}, func(w io.Writer) {
+		rows := [][]string{}
+		for _, r := range all {
+			rows = append(rows, []string{r.Prefix, r.Owner, state(r.Published), r.Path})
+		}
+		printTable(w, []string{"PREFIX", "WAS OF", "STATE", "PAGE"}, rows)
+		fmt.Fprintf(w, "released %s; the old owners were told\n", counted(len(all), "rule"))
+	})
+}
+
+type accountNotices struct {
+	operator
+	AppID string `arg:"" name:"appid" help:"The account."`
+}
+
+// Run shows what an account was told.
+func (c *accountNotices) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	list, err := qrjump.Notices(s.ctx, c.AppID)
+	if err != nil {
+		return aboutAccount("notices of", c.AppID, err)
+	}
+	return c.print(s, map[string]any{"notices": list}, func(w io.Writer) {
+		if len(list) == 0 {
+			fmt.Fprintln(w, plain(c.AppID)+" was told nothing")
+			return
+		}
+		rows := [][]string{}
+		for _, n := range list {
+			rows = append(rows, []string{n.At.Format(time.RFC3339), n.Kind, n.Prefix, n.Reason})
+		}
+		printTable(w, []string{"AT", "WHAT", "PREFIX", "REASON"}, rows)
+	})
+}

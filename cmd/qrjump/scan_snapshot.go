@@ -1,0 +1,66 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/scan"
+)
+
+// fromSnapshot scans links with the rules of a snapshot file and no server. The
+// file knows accounts, links between them and rules; it knows no codes, and no
+// people, so nobody meets a test link.
+func (c *scanCommand) fromSnapshot(s *session) error {
+	if c.explains() || c.User != "" || c.At != "" {
+		return misused("--snapshot knows rules and accounts alone: --explain, --assume-published, --at and --user want a server")
+	}
+	file, err := scan.ReadSnapshot(c.Snapshot)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return misused("--snapshot %s: there is no such file; a server keeps one as rules.snapshot in its data folder", c.Snapshot)
+	case err != nil:
+		return fmt.Errorf("scan: %w; a server writes a new one when it stops", err)
+	}
+	resolver := file.Resolver()
+	if c.Link != "-" {
+		d, err := c.resolveFrom(resolver, c.Link)
+		if err != nil {
+			return err
+		}
+		return c.show(s, d, func(w io.Writer) {
+			printFields(w, [2]string{"note", fmt.Sprintf("from a snapshot of change %d: codes and test links are not in it", file.Seq)})
+		})
+	}
+	lines := &lineReader{in: s.in}
+	for link := range lines.all() {
+		d, err := c.resolveFrom(resolver, link)
+		if err != nil {
+			return err
+		}
+		if _, err := s.out.Write(append(d.Raw, '\n')); err != nil {
+			return err
+		}
+	}
+	return lines.err
+}
+
+// resolveFrom answers in the form of the scan API.
+func (c *scanCommand) resolveFrom(r scan.Resolver, link string) (client.Decision, error) {
+	d := r.Resolve(scan.Request{Text: link, Source: scan.Source(c.Source), At: time.Now()})
+	shown := client.Decision{Action: string(d.Action), AppID: d.AppID, Version: string(d.Version), Path: d.Path, Scene: d.Scene, URL: d.URL, Text: d.Text}
+	if d.Kind != "" {
+		shown.Matched = &client.Matched{Kind: string(d.Kind), Prefix: d.Matched.Prefix}
+	}
+	var raw bytes.Buffer
+	e := json.NewEncoder(&raw)
+	e.SetEscapeHTML(false)
+	err := e.Encode(shown)
+	shown.Raw = bytes.TrimSuffix(raw.Bytes(), []byte("\n"))
+	return shown, err
+}

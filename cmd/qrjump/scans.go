@@ -1,0 +1,184 @@
+package main
+
+import (
+	"encoding/csv"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+type scansCommand struct {
+	operator
+	After  string        `placeholder:"SCANID" help:"Only scans after this one; without it, from the oldest."`
+	Limit  int           `default:"100" placeholder:"N" help:"At most so many (${default}); 0 is all that there are."`
+	Follow bool          `short:"f" help:"Print what comes, until interrupted."`
+	Every  time.Duration `default:"1s" hidden:""`
+	CSV    bool          `name:"csv" help:"Print CSV, for spreadsheets."`
+}
+
+// Run prints scans in the order in which they became known: for programs one a
+// line, so that the last line is where to go on.
+func (c *scansCommand) Run(s *session) error {
+	if c.CSV && c.JSON {
+		return misused("--csv and --json: choose one")
+	}
+	if c.Limit < 0 {
+		return misused("--limit %d: want a number from 0", c.Limit)
+	}
+	operator, err := c.client()
+	if err != nil {
+		return err
+	}
+	out := c.printer(s.out)
+	after, printed := c.After, 0
+	for {
+		page, err := operator.Scans(s.ctx, after, c.pageSize(printed))
+		if err != nil {
+			if s.ctx.Err() != nil && c.Follow {
+				return nil
+			}
+			return failed("scans", "after "+orDash(after), err)
+		}
+		for _, one := range page.Scans {
+			if err := out.print(one); err != nil {
+				return err
+			}
+		}
+		if err := out.flush(); err != nil {
+			return err
+		}
+		printed += len(page.Scans)
+		if page.Next != "" {
+			after = page.Next
+		}
+		full := c.Limit > 0 && printed >= c.Limit
+		switch {
+		case c.Follow && page.More:
+		case c.Follow:
+			select {
+			case <-s.ctx.Done():
+				return nil
+			case <-time.After(c.Every):
+			}
+		case full || !page.More:
+			if page.More && !c.JSON && !c.CSV {
+				fmt.Fprintf(s.err, "there are more: qrjump scans --after %s\n", after)
+			}
+			return nil
+		}
+	}
+}
+
+// pageSize is how many scans to ask for.
+func (c *scansCommand) pageSize(printed int) int {
+	if c.Follow || c.Limit == 0 {
+		return 1000
+	}
+	return min(1000, c.Limit-printed)
+}
+
+// scanPrinter prints scans one after the other.
+type scanPrinter interface {
+	print(client.RecordedScan) error
+	flush() error
+}
+
+func (c *scansCommand) printer(w io.Writer) scanPrinter {
+	switch {
+	case c.JSON:
+		return scanLines{w}
+	case c.CSV:
+		return &scanCSV{w: csv.NewWriter(w)}
+	}
+	return &scanTable{w: w}
+}
+
+type scanLines struct{ w io.Writer }
+
+func (l scanLines) print(s client.RecordedScan) error {
+	_, err := l.w.Write(append(s.Raw, '\n'))
+	return err
+}
+
+func (scanLines) flush() error { return nil }
+
+type scanCSV struct {
+	w     *csv.Writer
+	began bool
+}
+
+func (c *scanCSV) print(s client.RecordedScan) error {
+	if !c.began {
+		c.began = true
+		err := c.w.Write([]string{"scan_id", "at", "user", "source", "client", "network", "region", "action", "kind", "reason", "appid", "version", "rule_id", "application_id", "code_index",
+			"activity", "brand", "product", "text"})
+		if err != nil {
+			return err
+		}
+	}
+	row := []string{s.ScanID, s.At.UTC().Format(time.RFC3339Nano), s.User, s.Source, s.Client, s.Network, s.Region, s.Action, s.Kind, s.Reason, s.AppID, s.Version, numberOrNone(s.RuleID), "", "",
+		s.Activity, s.Brand, s.Product, s.Text}
+	if s.CodeIndex != nil {
+		row[13], row[14] = strconv.FormatInt(s.ApplicationID, 10), strconv.FormatInt(*s.CodeIndex, 10)
+	}
+	for i, text := range row {
+		row[i] = harmless(text)
+	}
+	return c.w.Write(row)
+}
+
+func (c *scanCSV) flush() error {
+	c.w.Flush()
+	return c.w.Error()
+}
+
+// harmless keeps a text from being taken for a formula by a spreadsheet.
+func harmless(text string) string {
+	if first, _ := utf8.DecodeRuneInString(text); text != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
+		return "'" + text
+	}
+	return text
+}
+
+func numberOrNone(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+// scanTable prints lines that stand under each other without knowing those to
+// come.
+type scanTable struct {
+	w     io.Writer
+	began bool
+}
+
+func (t *scanTable) print(s client.RecordedScan) error {
+	const form = "%-20s  %-32s  %-22s  %-20s  %s\n"
+	if !t.began {
+		t.began = true
+		if _, err := fmt.Fprintf(t.w, form, "AT", "SCAN", "OPENED", "APP", "WHAT"); err != nil {
+			return err
+		}
+	}
+	opened := s.Action
+	if s.Reason != "" {
+		opened = s.Reason
+	} else if s.Kind != "" {
+		opened = strings.ReplaceAll(s.Kind, "_", " ")
+	}
+	what := s.Text
+	if s.CodeIndex != nil {
+		what = fmt.Sprintf("code %d:%d", s.ApplicationID, *s.CodeIndex)
+	}
+	_, err := fmt.Fprint(t.w, strings.TrimRight(plain(fmt.Sprintf(strings.TrimSuffix(form, "\n"), s.At.UTC().Format(time.RFC3339), s.ScanID, opened, orDash(s.AppID), what)), " ")+"\n")
+	return err
+}
+
+func (*scanTable) flush() error { return nil }

@@ -1,0 +1,273 @@
+package main
+
+import (
+	"encoding/csv"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// statsTime is which scans are meant.
+type statsTime struct {
+	From string `placeholder:"TIME" help:"A day such as 2026-01-31, or a time such as 2026-01-31T15:00:00+08:00; without it, 30 days before --to."`
+	To   string `placeholder:"TIME" help:"The same; a day belongs to it. Without it, now."`
+}
+
+type statsShow struct {
+	operator
+	statsTime
+	By     string            `enum:",hour,day" default:"" placeholder:"hour|day" help:"A row for each hour or day."`
+	Group  string            `enum:",activity,brand,product,batch,rule,app,source,result,region" default:"" placeholder:"NAME" help:"A row for each activity, brand, product, batch, rule, app, source, result or region."`
+	Count  string            `enum:"scans,first,users" default:"scans" placeholder:"scans|first|users" help:"Scans, scans that were the first of their code, or different users (${default})."`
+	Filter map[string]string `name:"only" placeholder:"NAME=VALUE" help:"Only scans of an activity, brand, …: --only app=wxminiprogram0001; repeat it for more. - is those that have none."`
+	Limit  int               `default:"100" placeholder:"N" help:"At most so many rows (${default}, at most 1000)."`
+	CSV    bool              `name:"csv" help:"Print CSV, for spreadsheets."`
+}
+
+// Run asks the server, which first counts what was scanned before.
+func (c *statsShow) Run(s *session) error {
+	names := []string{"activity", "brand", "product", "batch", "rule", "app", "source", "result", "region"}
+	for _, name := range slices.Sorted(maps.Keys(c.Filter)) {
+		if !slices.Contains(names, name) {
+			return misused("--only %s=…: want one of %s", name, strings.Join(names, ", "))
+		}
+	}
+	if c.CSV && c.JSON {
+		return misused("--csv and --json: choose one")
+	}
+	operator, err := c.client()
+	if err != nil {
+		return err
+	}
+	found, err := operator.Statistics(s.ctx, client.StatisticsQuery{From: c.From, To: c.To, By: c.By, Group: c.Group, Count: c.Count, Filter: c.Filter, Limit: c.Limit, Wait: true})
+	if err != nil {
+		return fmt.Errorf("stats: %w", err)
+	}
+	if c.CSV {
+		return c.csv(s.out, found)
+	}
+	return c.print(s, found, func(w io.Writer) { c.table(w, found) })
+}
+
+// cells are what a row shows before its number.
+func (c *statsShow) cells(r client.StatisticsRow) (cells []string) {
+	if r.At != nil {
+		form := "2006-01-02"
+		if c.By == "hour" {
+			form = "2006-01-02 15:04"
+		}
+		cells = append(cells, r.At.Format(form))
+	}
+	if c.Group != "" {
+		cells = append(cells, r.Value)
+	}
+	return cells
+}
+
+func (c *statsShow) header() (names []string) {
+	if c.By != "" {
+		names = append(names, c.By)
+	}
+	if c.Group != "" {
+		names = append(names, c.Group)
+	}
+	return append(names, c.Count)
+}
+
+func (c *statsShow) number(r client.StatisticsRow) int64 {
+	switch c.Count {
+	case "users":
+		return r.Users
+	case "first":
+		return r.First
+	}
+	return r.Scans
+}
+
+func (c *statsShow) csv(w io.Writer, found client.Statistics) error {
+	out := csv.NewWriter(w)
+	if err := out.Write(c.header()); err != nil {
+		return err
+	}
+	for _, r := range found.Rows {
+		cells := c.cells(r)
+		for i, cell := range cells {
+			cells[i] = harmless(cell)
+		}
+		if err := out.Write(append(cells, strconv.FormatInt(c.number(r), 10))); err != nil {
+			return err
+		}
+	}
+	out.Flush()
+	return out.Error()
+}
+
+// table prints the rows with a bar each.
+func (c *statsShow) table(w io.Writer, found client.Statistics) {
+	zone := found.From.Format("-07:00")
+	fmt.Fprintf(w, "%s to %s (%s)\n\n", found.From.Format("2006-01-02 15:04"), found.To.Format("2006-01-02 15:04"), zone)
+	if len(found.Rows) == 0 {
+		fmt.Fprintln(w, "no scans")
+	} else {
+		var largest int64
+		for _, r := range found.Rows {
+			largest = max(largest, c.number(r))
+		}
+		rows := [][]string{}
+		for _, r := range found.Rows {
+			cells := c.cells(r)
+			if c.Group != "" && cells[len(cells)-1] == "" {
+				cells[len(cells)-1] = "(none)"
+			}
+			rows = append(rows, append(cells, grouped(c.number(r)), barOf(c.number(r), largest)))
+		}
+		header := c.header()
+		for i := range header {
+			header[i] = strings.ToUpper(header[i])
+		}
+		printTable(w, header, rightAligned(rows, len(header)-1))
+	}
+	if found.More {
+		fmt.Fprintf(w, "… and more: --limit %d\n", min(1000, 10*c.Limit))
+	}
+	if at := found.Counted.At; at != nil {
+		fmt.Fprintf(w, "\ncounted: %s scans up to %s\n", grouped(found.Counted.Scans), at.In(found.From.Location()).Format("2006-01-02 15:04:05"))
+	}
+}
+
+// rightAligned pads a column at its left.
+func rightAligned(rows [][]string, column int) [][]string {
+	width := 0
+	for _, row := range rows {
+		width = max(width, utf8.RuneCountInString(row[column]))
+	}
+	for _, row := range rows {
+		row[column] = strings.Repeat(" ", width-utf8.RuneCountInString(row[column])) + row[column]
+	}
+	return rows
+}
+
+// barWidth is how wide the bar of the largest number is.
+const barWidth = 32
+
+// barOf is a number as a bar; whatever is not nothing shows.
+func barOf(n, largest int64) string {
+	if n <= 0 || largest <= 0 {
+		return ""
+	}
+	eighths := max(1, int(float64(n)/float64(largest)*barWidth*8+0.5))
+	text := strings.Repeat("█", eighths/8)
+	if rest := eighths % 8; rest > 0 {
+		text += string([]rune("▏▎▍▌▋▊▉")[rest-1])
+	}
+	return text
+}
+
+// grouped is a number with its thousands apart.
+func grouped(n int64) string {
+	text := strconv.FormatInt(n, 10)
+	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
+
+type statsMisses struct {
+	operator
+	statsTime
+	Limit int `default:"20" placeholder:"N" help:"At most so many rows (${default}, at most 1000)."`
+}
+
+// Run shows what was scanned and found nothing.
+func (c *statsMisses) Run(s *session) error {
+	operator, err := c.client()
+	if err != nil {
+		return err
+	}
+	list, err := operator.Misses(s.ctx, c.From, c.To, c.Limit)
+	if err != nil {
+		return fmt.Errorf("stats misses: %w", err)
+	}
+	return c.print(s, list, func(w io.Writer) {
+		if len(list) == 0 {
+			fmt.Fprintln(w, "every scan found something")
+			return
+		}
+		rows := [][]string{}
+		for _, m := range list {
+			rows = append(rows, []string{m.Place, grouped(m.Scans), barOf(m.Scans, list[0].Scans)})
+		}
+		printTable(w, []string{"PLACE", "SCANS"}, rightAligned(rows, 1))
+	})
+}
+
+type statsVerify struct{ operator }
+
+// Run lets the server count its ledger again; a difference is a failure.
+func (c *statsVerify) Run(s *session) error {
+	operator, err := c.client()
+	if err != nil {
+		return err
+	}
+	r, err := operator.Recount(s.ctx)
+	if err != nil {
+		return fmt.Errorf("stats verify: %w", err)
+	}
+	err = c.print(s, r, func(w io.Writer) {
+		fields := [][2]string{{"scans", grouped(r.Scans)}, {"came twice", grouped(r.Duplicates)}, {"compared", grouped(r.Compared) + " numbers"}, {"differences", grouped(r.Differences)}}
+		if r.Since != nil {
+			fields = append(fields, [2]string{"since", r.Since.Format("2006-01-02 15:04:05Z07:00") + "; what is older is no longer in the ledger"})
+		}
+		printFields(w, fields...)
+		for _, d := range r.Shown {
+			fmt.Fprintf(w, "  %s: counted %d, in the ledger %d\n", plain(d.What), d.Counted, d.Recounted)
+		}
+	})
+	if err == nil && r.Differences > 0 {
+		err = fmt.Errorf("stats verify: %s of what is counted is not what the ledger says", counted(int(r.Differences), "number"))
+	}
+	return err
+}
+
+type statsAlarms struct {
+	operator
+	All         bool   `help:"Also those that somebody acknowledged."`
+	Acknowledge int64  `placeholder:"ID" help:"Note that you have seen this one."`
+	Actor       string `default:"admin" placeholder:"NAME" help:"Who has seen it (${default})."`
+}
+
+// Run lists codes that look as if they were copied, or acknowledges one.
+func (c *statsAlarms) Run(s *session) error {
+	operator, err := c.client()
+	if err != nil {
+		return err
+	}
+	if c.Acknowledge != 0 {
+		a, err := operator.AcknowledgeAlarm(s.ctx, c.Acknowledge, c.Actor)
+		if err != nil {
+			return failed("acknowledge", fmt.Sprint("alarm ", c.Acknowledge), err)
+		}
+		return c.print(s, a, func(w io.Writer) { fmt.Fprintf(w, "alarm %d is acknowledged by %s\n", a.ID, plain(a.AcknowledgedBy)) })
+	}
+	list, err := operator.Alarms(s.ctx, 0, !c.All, 1000)
+	if err != nil {
+		return fmt.Errorf("stats alarms: %w", err)
+	}
+	return c.print(s, list, func(w io.Writer) {
+		if len(list) == 0 {
+			fmt.Fprintln(w, "no alarm is open")
+			return
+		}
+		rows := [][]string{}
+		for _, a := range list {
+			rows = append(rows, []string{strconv.FormatInt(a.ID, 10), a.At.UTC().Format("2006-01-02 15:04"), fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex), strconv.FormatInt(a.Score, 10), string(a.Why), orDash(a.AcknowledgedBy)})
+		}
+		printTable(w, []string{"ID", "AT", "CODE", "SCORE", "WHY", "SEEN BY"}, rows)
+	})
+}

@@ -1,0 +1,646 @@
+package endurance_test
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// TestChaos: three nodes on a PostgreSQL primary with a synchronous replica.
+// While clients write and scan, nodes and the primary are killed at random
+// moments, the replica is promoted, a new one is made. What every node
+// answered is compared with the promises of history_test.go, no batch may
+// share a code with another, and every ticket that was handed out is good.
+//
+//	CHAOS_MINUTES=8 CHAOS_SEED=1 go test -run 'TestChaos$' -timeout 60m ./endurance
+func TestChaos(t *testing.T) {
+	seed := uint64(number(t, "CHAOS_SEED", int(rand.Uint32())))
+	length := 25 * time.Second
+	if minutes := number(t, "CHAOS_MINUTES", 0); minutes > 0 {
+		length = time.Duration(minutes) * time.Minute * 2 / 5 // the rest is for the others
+	}
+	p := newPair(t)
+	s := &storm{t: t, pair: p, rnd: rand.New(rand.NewPCG(seed, 0)), kept: map[string]reply{}, batches: map[string]int64{},
+		scanned: map[int64]map[string]bool{}, unsure: map[int64]bool{}, firsts: map[int64]string{}}
+	s.cluster = newCluster(t, p.database("chaos"), s.seed(length), 3)
+	t.Logf("CHAOS_SEED=%d, %v", seed, length)
+	s.prepare()
+	end := time.Now().Add(length)
+	for time.Now().Before(end) && !t.Failed() {
+		s.round()
+	}
+	s.last()
+	s.cluster.stop()
+	t.Logf("%d rounds: nodes killed %d times, the primary %d times; %d times a node stood still or all sessions were ended", s.rounds, s.nodesKilled, s.primariesKilled, s.others)
+	t.Logf("%d calls of %d owners compared (%d without an answer), %d batches of codes, %d tickets, %d first scans, %d scans in the ledger", s.compared, len(s.kept), s.lost, len(s.batches), len(s.tickets), len(s.firsts), len(s.ledger))
+	t.Logf("slowest answer to a write %v", s.slowest.Round(time.Millisecond))
+}
+
+// storm is everything that a run of TestChaos knows.
+type storm struct {
+	t       *testing.T
+	pair    *pair
+	cluster *cluster
+	rnd     *rand.Rand
+	scanKey string
+	texts   []string // code texts that are active
+
+	rounds, nodesKilled, primariesKilled, others int
+	compared, lost                               int
+	slowest                                      time.Duration
+
+	// acks counts what the clients of this round got done.
+	acks atomic.Int64
+	// raging: something is down or was a moment ago.
+	raging  atomic.Bool
+	ended   atomic.Bool
+	history *history
+	ids     atomic.Int64
+	scans   atomic.Int64
+
+	mu      sync.Mutex
+	kept    map[string]reply // what owners of earlier rounds had at the end
+	batches map[string]int64 // application_id by account and isv_application_id
+	tickets []ticket
+	scanned map[int64]map[string]bool // scan ids of each code, acknowledged
+	ledger  []string                  // ids of all scans that were answered
+	unsure  map[int64]bool            // codes of which a scan got no answer
+	firsts  map[int64]string          // the first scan of each code, as stored
+}
+
+type ticket struct {
+	text, user string
+	index      int64
+}
+
+const (
+	roundOwners    = 2
+	scannedCodes   = 1000
+	ownerWriters   = 3
+	ownerScanners  = 2
+	roundPressers  = 2
+	ticketScanners = 2
+)
+
+// seed has an owner for every round that there can be.
+func (s *storm) seed(length time.Duration) string {
+	var b strings.Builder
+	b.WriteString("accounts:\n")
+	rounds := int(length/(2*time.Second)) + 2
+	for n := range rounds * roundOwners {
+		fmt.Fprintf(&b, "  - {appid: owner%d, kind: mini_program, secret: %q, versions: [release]}\n", n, secretOf(fmt.Sprint("owner", n)))
+	}
+	for n := range rounds {
+		fmt.Fprintf(&b, "  - {appid: brand%d, kind: service_account, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef, secret: %q, linked: [owner0]}\n",
+			n, secretOf(fmt.Sprint("brand", n)))
+	}
+	fmt.Fprintf(&b, "settings: {rate_limit: 900, verification: trust, publish_quota: %d}\n", chaosQuota)
+	return b.String()
+}
+
+// prepare starts the nodes; the first one makes the codes that are scanned.
+func (s *storm) prepare() {
+	first := s.cluster.nodes[0]
+	first.start()
+	admin := first.admin()
+	var key struct{ Key string }
+	admin.check(admin.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "chaos"}, &key))
+	s.scanKey = key.Key
+	token, err := admin.stableToken("brand0")
+	admin.check(err)
+	var applied struct {
+		ErrCode       int   `json:"errcode"`
+		ApplicationID int64 `json:"application_id"`
+	}
+	admin.check(admin.do(http.MethodPost, "/intp/marketcode/applycode?access_token="+url.QueryEscape(token),
+		map[string]any{"code_count": 10_000, "isv_application_id": "scanned"}, &applied))
+	s.batches["brand0 scanned"] = applied.ApplicationID
+	var active reply
+	admin.check(admin.do(http.MethodPost, "/intp/marketcode/codeactive?access_token="+url.QueryEscape(token), map[string]any{
+		"application_id": applied.ApplicationID, "code_start": 0, "code_end": 9999, "activity_name": "a", "product_brand": "b", "product_title": "c",
+		"product_code": "d", "wxa_appid": "owner0", "wxa_path": "pages/index"}, &active))
+	if applied.ErrCode != 0 || active.ErrCode != 0 {
+		s.t.Fatalf("codes to scan: %+v %+v", applied, active)
+	}
+	for index := range scannedCodes {
+		var found struct {
+			CodeURL string `json:"code_url"`
+		}
+		admin.check(admin.do(http.MethodPost, "/admin/v1/codes/lookup", map[string]any{"application_id": applied.ApplicationID, "code_index": index}, &found))
+		s.texts = append(s.texts, found.CodeURL)
+	}
+	for _, n := range s.cluster.nodes[1:] {
+		n.start()
+	}
+	s.cluster.allReady()
+}
+
+// round lets clients work, kills something under them, mends it, and compares.
+func (s *storm) round() {
+	s.history = newHistory()
+	s.acks.Store(0)
+	s.ended.Store(false)
+	for _, n := range s.cluster.nodes {
+		p := n.running.Load()
+		s.history.add(entry{call: 0, back: s.history.now(), did: "start", life: p.life})
+	}
+	owners := []string{}
+	var all sync.WaitGroup
+	work := func(f func(*client)) {
+		c := s.client()
+		all.Go(func() { f(c) })
+	}
+	for n := range roundOwners {
+		owner := fmt.Sprint("owner", s.rounds*roundOwners+n)
+		owners = append(owners, owner)
+		for range ownerWriters {
+			work(func(c *client) { c.write(owner) })
+		}
+		for range ownerScanners {
+			work(func(c *client) { c.scan(owner) })
+		}
+	}
+	for range roundPressers {
+		work(func(c *client) { c.press(fmt.Sprint("brand", s.rounds)) })
+	}
+	for range ticketScanners {
+		work(func(c *client) { c.scanCodes() })
+	}
+	s.wait(30 + s.rnd.IntN(200))
+	s.raging.Store(true)
+	what := s.strike()
+	s.cluster.allReady()
+	calm := s.history.now()
+	s.raging.Store(false)
+	s.wait(40)
+	s.ended.Store(true)
+	all.Wait()
+	s.cluster.allReady()
+	quiet(s.t, s.cluster.database)
+	s.history.calm(calm)
+	s.judge(owners)
+	s.rounds++
+	if s.t.Failed() {
+		s.t.Fatalf("round %d: %s", s.rounds, what)
+	}
+}
+
+// wait until so many calls more were acknowledged.
+func (s *storm) wait(more int) {
+	want := s.acks.Load() + int64(more)
+	until(s.t, 2*time.Minute, "clients to get on", func() bool { return s.acks.Load() >= want || s.t.Failed() })
+}
+
+// strike kills and mends.
+func (s *storm) strike() (what string) {
+	victims := s.rnd.Perm(len(s.cluster.nodes))
+	primary := false
+	switch dice := s.rnd.IntN(12); dice {
+	case 0, 1, 2:
+		victims = victims[:1]
+	case 3, 4:
+		victims = victims[:2]
+	case 5, 6, 7, 8:
+		primary, victims = true, nil
+	case 9:
+		primary, victims = true, victims[:1]
+	case 10:
+		n := s.cluster.nodes[victims[0]]
+		n.running.Load().pause(time.Duration(200+s.rnd.IntN(1500)) * time.Millisecond)
+		s.others++
+		return fmt.Sprintf("node %d stood still for a while", n.number)
+	default:
+		endSessions(s.t, s.cluster.database)
+		s.others++
+		return "every session of the database was ended"
+	}
+	var dead []*node
+	for _, n := range victims {
+		dead = append(dead, s.cluster.nodes[n])
+	}
+	for _, n := range dead {
+		n.kill()
+		s.nodesKilled++
+		what += fmt.Sprintf("kill -9 of node %d; ", n.number)
+	}
+	if primary {
+		s.pair.failOver()
+		s.primariesKilled++
+		what += "kill -9 of the primary; "
+		s.pair.heal()
+	}
+	for _, n := range dead {
+		began := s.history.now()
+		n.start()
+		s.history.add(entry{call: began, back: s.history.now(), did: "start", life: n.running.Load().life})
+	}
+	return what
+}
+
+// client makes one call after the other, on nodes that it chooses.
+type client struct {
+	*storm
+	rnd  *rand.Rand
+	conn *connection
+	on   *process
+}
+
+func (s *storm) client() *client {
+	c := &client{storm: s, rnd: rand.New(rand.NewPCG(s.rnd.Uint64(), 0)), conn: connect(s.t, "", "")}
+	c.conn.http.Timeout = 30 * time.Second
+	return c
+}
+
+// choose returns false when the round is over; else on is a node that runs.
+func (c *client) choose() bool {
+	for !c.ended.Load() && !c.t.Failed() {
+		p := c.cluster.nodes[c.rnd.IntN(len(c.cluster.nodes))].running.Load()
+		if p == nil {
+			continue
+		}
+		if c.on == nil || c.rnd.IntN(8) == 0 || !c.runs(c.on) {
+			c.on = p
+		}
+		c.conn.base = c.on.URL
+		return true
+	}
+	return false
+}
+
+func (c *client) runs(p *process) bool {
+	return slices.ContainsFunc(c.cluster.nodes, func(n *node) bool { return n.running.Load() == p })
+}
+
+// shelter waits until what is down is up again: of a storm each client may
+// lose one call, so that the checker has few open ends.
+func (c *client) shelter() {
+	c.on = nil
+	for c.raging.Load() && !c.t.Failed() {
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// token is the stable token of an account; "" when the round is over.
+func (c *client) token(account string) string {
+	for c.choose() {
+		if text, err := c.conn.stableToken(account); err == nil {
+			return text
+		}
+		c.shelter()
+	}
+	return ""
+}
+
+// write changes the rules of an owner, which others change as well.
+func (c *client) write(owner string) {
+	c.conn.bearer = ""
+	token := c.token(owner)
+	for token != "" && c.choose() {
+		e := entry{owner: owner, prefix: c.rnd.IntN(chaosPrefixes), life: c.on.life, id: c.ids.Add(1)}
+		prefix := chaosPrefix(owner, e.prefix)
+		var call string
+		body := prefixOnly(prefix)
+		switch dice := c.rnd.IntN(10); {
+		case dice < 3:
+			e.did, call, e.path = "add", "qrcodejumpadd", fmt.Sprint("pages/", e.id)
+			body = add(prefix, e.path)
+		case dice < 6:
+			e.did, call = "publish", "qrcodejumppublish"
+		case dice < 8:
+			e.did, call = "delete", "qrcodejumpdelete"
+		default:
+			e.did, call, body = "get", "qrcodejumpget", map[string]any{}
+		}
+		c.record(e, call, token, body)
+	}
+}
+
+func chaosPrefix(owner string, n int) string { return fmt.Sprintf("https://%s.example/p%d/", owner, n) }
+
+func (c *client) record(e entry, call, token string, body any) {
+	e.call = c.history.now()
+	got, err := c.conn.wire(call, token, body)
+	e.back, e.code = c.history.now(), got.ErrCode
+	if err != nil || got.ErrCode == -1 {
+		e.code, e.back = lost, never
+		c.mu.Lock()
+		c.lost++
+		c.mu.Unlock()
+		if e.did != "get" {
+			c.history.add(e)
+		}
+		c.shelter()
+		return
+	}
+	switch e.code {
+	case done, noSuchRule, addedTwice, quotaSpent:
+	default:
+		c.t.Errorf("%s of %s on node life %d: %d %s", e.did, e.owner, e.life, got.ErrCode, got.ErrMsg)
+		return
+	}
+	if e.did == "get" {
+		e.rules, e.left = states(e.owner, got), got.QRCodeJumpPubQuota
+	}
+	c.history.add(e)
+	if e.code == done && e.did != "get" {
+		seen := e
+		seen.did = "seen"
+		// A node that could not read back what it committed says so in /readyz.
+		seen.weak = c.raging.Load()
+		c.history.add(seen)
+		c.acks.Add(1)
+	}
+	c.mu.Lock()
+	c.slowest = max(c.slowest, time.Duration(e.back-e.call))
+	c.mu.Unlock()
+}
+
+// states are the rules of an owner as the models see them.
+func states(owner string, r reply) (list [chaosPrefixes]ruleState) {
+	for n := range list {
+		for _, rule := range r.RuleList {
+			if rule.Prefix == chaosPrefix(owner, n) {
+				list[n] = ruleState{Living: true, Published: rule.State == 2, Path: rule.Path}
+			}
+		}
+	}
+	return list
+}
+
+// scan scans the prefixes of an owner.
+func (c *client) scan(owner string) {
+	c.conn.bearer = c.scanKey
+	for c.choose() {
+		e := entry{did: "scan", owner: owner, prefix: c.rnd.IntN(chaosPrefixes), life: c.on.life}
+		e.call = c.history.now()
+		d, err := c.conn.scan(chaosPrefix(owner, e.prefix) + "x")
+		if err != nil {
+			c.shelter()
+			continue
+		}
+		if e.back = c.history.now(); d.opens() {
+			e.shows, _, _ = strings.Cut(d.Path, "?")
+			if d.AppID != owner {
+				c.t.Errorf("a scan of rule %d of %s %v", e.prefix, owner, d)
+			}
+		}
+		c.history.add(e)
+		c.noteScan(d)
+		time.Sleep(time.Millisecond) // the machine is for the writers
+	}
+}
+
+// noteScan remembers a scan that was answered.
+func (c *client) noteScan(d decision) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ledger = append(c.ledger, d.ScanID)
+}
+
+// press applies for codes. Others apply with the same numbers, elsewhere.
+func (c *client) press(account string) {
+	token := c.token(account)
+	for n := 0; token != "" && c.choose(); {
+		isv := fmt.Sprint("isv-", n)
+		var applied struct {
+			ErrCode       int    `json:"errcode"`
+			ErrMsg        string `json:"errmsg"`
+			ApplicationID int64  `json:"application_id"`
+		}
+		err := c.conn.do(http.MethodPost, "/intp/marketcode/applycode?access_token="+url.QueryEscape(token),
+			map[string]any{"code_count": 10_000, "isv_application_id": isv}, &applied)
+		if err != nil || applied.ErrCode == -1 {
+			c.shelter() // and again with the same number
+			continue
+		}
+		if applied.ErrCode != 0 || applied.ApplicationID == 0 {
+			c.t.Errorf("applycode of %s %s: %+v", account, isv, applied)
+			return
+		}
+		c.mu.Lock()
+		if before, known := c.batches[account+" "+isv]; known && before != applied.ApplicationID {
+			c.t.Errorf("%s %s is application %d and %d", account, isv, before, applied.ApplicationID)
+		}
+		c.batches[account+" "+isv] = applied.ApplicationID
+		c.mu.Unlock()
+		c.acks.Add(1)
+		n++
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// scanCodes scans codes as many users and keeps the tickets.
+func (c *client) scanCodes() {
+	c.conn.bearer = c.scanKey
+	for c.choose() {
+		// Two users scan each code, mostly at the same time and on two nodes.
+		id := c.scans.Add(1)
+		user, index := fmt.Sprint("user-", id), id/2%scannedCodes
+		var d decision
+		err := c.conn.do(http.MethodPost, "/scan/v1/resolve", map[string]any{"text": c.texts[index], "user": user}, &d)
+		if err != nil {
+			c.mu.Lock()
+			c.unsure[index] = true
+			c.mu.Unlock()
+			c.shelter()
+			continue
+		}
+		_, text, found := strings.Cut(d.Path, "code_ticket=")
+		if !found {
+			c.t.Errorf("a scan of an active code %v", d)
+			return
+		}
+		text, _, _ = strings.Cut(text, "&")
+		c.mu.Lock()
+		c.tickets = append(c.tickets, ticket{text, user, index})
+		if c.scanned[index] == nil {
+			c.scanned[index] = map[string]bool{}
+		}
+		c.scanned[index][d.ScanID] = true
+		c.ledger = append(c.ledger, d.ScanID)
+		c.mu.Unlock()
+		c.acks.Add(1)
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// judge compares a round, when nothing is under way any more.
+func (s *storm) judge(owners []string) {
+	for _, owner := range owners {
+		for _, n := range s.cluster.nodes {
+			// What every node says in the end belongs to the history too.
+			admin := n.admin()
+			token, err := admin.stableToken(owner)
+			admin.check(err)
+			e := entry{did: "get", owner: owner, life: n.running.Load().life, call: s.history.now()}
+			got := admin.ok("qrcodejumpget", token, nil)
+			e.back, e.rules, e.left = s.history.now(), states(owner, got), got.QRCodeJumpPubQuota
+			s.history.add(e)
+			s.kept[owner] = got
+		}
+	}
+	s.caughtUp(owners)
+	wrong, calls := s.history.check(s.pictures())
+	s.compared += calls
+	for _, w := range wrong {
+		s.t.Error(w)
+	}
+	s.judgeBatches()
+	s.judgeFirsts()
+	s.exchange(5)
+}
+
+// caughtUp wants every node to show the truth, soon after the last write.
+func (s *storm) caughtUp(owners []string) {
+	for _, n := range s.cluster.nodes {
+		scans := must{connect(s.t, n.running.Load().URL, s.scanKey), s.t}
+		for _, owner := range owners {
+			for prefix, r := range states(owner, s.kept[owner]) {
+				want := ""
+				if r.Published {
+					want = r.Path
+				}
+				until(s.t, 10*time.Second, fmt.Sprintf("node %d to show %q for rule %d of %s", n.number, want, prefix, owner), func() bool {
+					page, _, _ := strings.Cut(scans.scan(chaosPrefix(owner, prefix)+"x").Path, "?")
+					return page == want
+				})
+			}
+		}
+	}
+}
+
+func (s *storm) pictures() string {
+	dir, err := os.MkdirTemp("", "qrjump-history-")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { os.Remove(dir) }) // stays when there is something in it
+	return dir
+}
+
+// judgeBatches: every acknowledged application is one batch, and no two
+// batches of the whole database share a code.
+func (s *storm) judgeBatches() {
+	database := s.cluster.database
+	if n := count(s.t, database, `SELECT count(*) FROM batches a JOIN batches b ON a.id < b.id AND a.start < b.start + b.codes AND b.start < a.start + a.codes`); n != 0 {
+		s.t.Errorf("%d pairs of batches share codes", n)
+	}
+	stored := map[string]int64{}
+	each(s.t, database, `SELECT account || ' ' || isv, id FROM batches`, func(scan func(...any) error) error {
+		var name string
+		var id int64
+		if err := scan(&name, &id); err != nil {
+			return err
+		}
+		stored[name] = id
+		return nil
+	})
+	for _, name := range slices.Sorted(maps.Keys(s.batches)) {
+		if stored[name] != s.batches[name] {
+			s.t.Errorf("%s was acknowledged as application %d, and is %d", name, s.batches[name], stored[name])
+		}
+	}
+}
+
+// judgeFirsts: every code that was scanned has one first scan, one of those
+// that were acknowledged or got no answer, and it never changes.
+func (s *storm) judgeFirsts() {
+	stored := map[int64]string{}
+	each(s.t, s.cluster.database, fmt.Sprintf(`SELECT idx, first_scan FROM code_scans WHERE batch = %d`, s.batches["brand0 scanned"]), func(scan func(...any) error) error {
+		var index int64
+		var id string
+		err := scan(&index, &id)
+		stored[index] = id
+		return err
+	})
+	for index, ids := range s.scanned {
+		switch first := stored[index]; {
+		case first == "":
+			s.t.Errorf("code %d was scanned, and has no first scan", index)
+		case s.firsts[index] != "" && s.firsts[index] != first:
+			s.t.Errorf("the first scan of code %d was %s, and is %s", index, s.firsts[index], first)
+		case !ids[first] && !s.unsure[index]:
+			s.t.Errorf("the first scan of code %d is %s, which nobody got", index, first)
+		}
+	}
+	s.firsts = stored
+}
+
+// exchange trades some of the tickets on a random node.
+func (s *storm) exchange(some int) {
+	n := s.cluster.nodes[s.rnd.IntN(len(s.cluster.nodes))]
+	admin := n.admin()
+	token, err := admin.stableToken("brand0")
+	admin.check(err)
+	for range min(some, len(s.tickets)) {
+		one := s.tickets[s.rnd.IntN(len(s.tickets))]
+		var user struct {
+			OpenID string `json:"openid"`
+		}
+		admin.check(admin.do(http.MethodGet, "/admin/v1/users/"+one.user+"/openid?appid=owner0", nil, &user))
+		var traded struct {
+			ErrCode   int    `json:"errcode"`
+			ErrMsg    string `json:"errmsg"`
+			CodeStart int64  `json:"code_start"`
+			Code      string `json:"code"`
+		}
+		admin.check(admin.do(http.MethodPost, "/intp/marketcode/tickettocode?access_token="+url.QueryEscape(token),
+			map[string]any{"openid": user.OpenID, "code_ticket": one.text}, &traded))
+		if traded.ErrCode != 0 || traded.Code == "" {
+			s.t.Errorf("a ticket that was handed out to %s: %d %s", one.user, traded.ErrCode, traded.ErrMsg)
+		}
+	}
+}
+
+// last compares everything of all rounds once more.
+func (s *storm) last() {
+	if s.t.Failed() {
+		return
+	}
+	n := s.cluster.nodes[s.rnd.IntN(len(s.cluster.nodes))]
+	for _, owner := range slices.Sorted(maps.Keys(s.kept)) {
+		admin := n.admin()
+		token, err := admin.stableToken(owner)
+		admin.check(err)
+		got, want := admin.ok("qrcodejumpget", token, nil), s.kept[owner]
+		if states(owner, got) != states(owner, want) || got.QRCodeJumpPubQuota != want.QRCodeJumpPubQuota {
+			s.t.Errorf("%s had %+v at the end of its round, and now %+v", owner, want, got)
+		}
+	}
+	s.exchange(300)
+	s.judgeLedger()
+}
+
+// judgeLedger wants every scan that was answered in the ledger, once: nodes
+// keep them in journals of their own and bring them there, also after a kill.
+func (s *storm) judgeLedger() {
+	missing := 0
+	until(s.t, time.Minute, "the scans to arrive in the ledger", func() bool {
+		times := map[string]int{}
+		each(s.t, s.cluster.database, `SELECT id FROM scan_events`, func(scan func(...any) error) error {
+			var id string
+			err := scan(&id)
+			times[id]++
+			return err
+		})
+		missing = 0
+		for _, id := range s.ledger {
+			if times[id] == 0 {
+				missing++
+			}
+			if times[id] > 1 {
+				s.t.Errorf("the scan %s is in the ledger %d times", id, times[id])
+			}
+		}
+		return missing == 0 || s.t.Failed()
+	})
+}

@@ -1,0 +1,452 @@
+package endurance_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// smallDisk is a file system of its own, in memory, with so many bytes.
+type smallDisk struct {
+	t   *testing.T
+	dir string
+}
+
+// newSmallDisk mounts one; only root may, so the test is skipped for others.
+func newSmallDisk(t *testing.T, size int64) *smallDisk {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "qrjump-disk-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("qrjump", dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=755", size)); err != nil {
+		os.Remove(dir)
+		t.Skipf("a small file system cannot be mounted here (root may): %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+		os.Remove(dir)
+	})
+	return &smallDisk{t, dir}
+}
+
+// fill leaves so many bytes free.
+func (d *smallDisk) fill(leave int64) {
+	d.t.Helper()
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(d.dir, &s); err != nil {
+		d.t.Fatal(err)
+	}
+	free := int64(s.Bavail)*s.Bsize - leave
+	if free <= 0 {
+		return
+	}
+	if err := os.WriteFile(filepath.Join(d.dir, "filler"), make([]byte, free), 0o600); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func (d *smallDisk) clear() {
+	d.t.Helper()
+	if err := os.Remove(filepath.Join(d.dir, "filler")); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// readOnly makes it so, or takes it back. Files that are open for writing stand
+// in the way of the first, so it is for a stopped server.
+func (d *smallDisk) readOnly(yes bool) {
+	d.t.Helper()
+	flags := uintptr(syscall.MS_REMOUNT)
+	if yes {
+		flags |= syscall.MS_RDONLY
+	}
+	if err := syscall.Mount("qrjump", d.dir, "", flags, ""); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+var spaceSeed = fmt.Sprintf(`
+accounts:
+  - {appid: shop, kind: mini_program, secret: %q, versions: [release]}
+  - {appid: brand, kind: service_account, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef, secret: %q, linked: [shop]}
+rules: [{owner: shop, prefix: "https://shop.example/open/", path: pages/open, published: true}]
+settings: {rate_limit: 0, verification: trust, rule_limit: 1000000}
+`, secretOf("shop"), secretOf("brand"))
+
+// shopkeeper adds rules and remembers which were acknowledged.
+type shopkeeper struct {
+	must
+	token string
+	added []string
+	n     int
+}
+
+// add returns the errcode of one more rule.
+func (s *shopkeeper) add() int {
+	s.t.Helper()
+	s.n++
+	prefix := fmt.Sprintf("https://shop.example/%d/", s.n)
+	got := s.code("qrcodejumpadd", s.token, add(prefix, "pages/"+strings.Repeat("x", 900)))
+	if got.ErrCode == 0 {
+		s.added = append(s.added, prefix)
+	}
+	return got.ErrCode
+}
+
+// until adds until it is answered so.
+func (s *shopkeeper) until(code int) {
+	s.t.Helper()
+	for range 20_000 {
+		switch got := s.add(); got {
+		case code:
+			return
+		case 0, -1:
+		default:
+			s.t.Fatalf("an add is answered %d", got)
+		}
+	}
+	s.t.Fatalf("no add is answered %d", code)
+}
+
+// has wants every acknowledged rule to be there.
+func (s *shopkeeper) has() {
+	s.t.Helper()
+	there := map[string]bool{}
+	for page := 1; ; page++ {
+		list := s.ok("qrcodejumpget", s.token, map[string]any{"get_type": 2, "page_num": page, "page_size": 200}).RuleList
+		for _, r := range list {
+			there[r.Prefix] = true
+		}
+		if len(list) == 0 {
+			break
+		}
+	}
+	for _, prefix := range s.added {
+		if !there[prefix] {
+			s.t.Errorf("%s was acknowledged and is lost", prefix)
+		}
+	}
+}
+
+// statusOf is the status of a page.
+func statusOf(t *testing.T, url string) int {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	return resp.StatusCode
+}
+
+// TestDiskFull: when the disk of the embedded database and the ledger is full,
+// changes are answered -1, nothing that was acknowledged is lost, and when
+// there is space again the server works on without a start.
+func TestDiskFull(t *testing.T) {
+	d := newSmallDisk(t, 48<<20)
+	c := newCluster(t, "", spaceSeed, 1)
+	c.dir = d.dir
+	n := c.nodes[0]
+	n.start()
+	admin := n.admin()
+	var key struct{ Key string }
+	admin.check(admin.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "space"}, &key))
+	keeper := &shopkeeper{must: must{connect(t, admin.base, ""), t}}
+	token, err := keeper.stableToken("shop")
+	keeper.check(err)
+	keeper.token = token
+	scans := must{connect(t, admin.base, key.Key), t}
+	for range 20 {
+		if got := keeper.add(); got != 0 {
+			t.Fatalf("before: %d", got)
+		}
+	}
+
+	d.fill(256 << 10)
+	keeper.until(-1)
+	for range 20 {
+		keeper.add() // a small one may still find room
+	}
+	keeper.has() // reading goes on
+	if log := string(n.running.Load().wholeLog()); !strings.Contains(log, "full") && !strings.Contains(log, "no space left") {
+		t.Errorf("the log does not say that the disk is full:\n%s", n.running.Load().lastLog())
+	}
+	// A scan is answered rightly, or not at all.
+	switch decided, err := scans.connection.scan("https://shop.example/open/1"); {
+	case err == nil && !decided.opens():
+		t.Errorf("a scan on a full disk %v", decided)
+	case err != nil && !strings.Contains(err.Error(), "503"):
+		t.Errorf("a scan on a full disk: %v", err)
+	default:
+		t.Logf("a scan on a full disk: %v %v", decided, err)
+	}
+
+	d.clear()
+	until(t, 30*time.Second, "an add to work again", func() bool { return keeper.add() == 0 })
+	until(t, 30*time.Second, "a scan to be answered again", func() bool {
+		got, err := scans.connection.scan("https://shop.example/open/1")
+		return err == nil && got.opens()
+	})
+	until(t, 30*time.Second, "the node to be ready again", n.ready)
+	keeper.has()
+	n.kill()
+	n.start()
+	keeper.base = n.running.Load().URL
+	keeper.has()
+	n.stop()
+	t.Logf("%d rules acknowledged, all there", len(keeper.added))
+}
+
+// TestReadOnlyFolder: a server whose folder cannot be written does not start,
+// and says why in one line.
+func TestReadOnlyFolder(t *testing.T) {
+	d := newSmallDisk(t, 48<<20)
+	c := newCluster(t, "", spaceSeed, 1)
+	logs := c.dir
+	c.dir = d.dir
+	n := c.nodes[0]
+	n.start()
+	n.stop()
+	d.readOnly(true)
+	defer d.readOnly(false)
+	child := n.config()
+	p, ready := tryIn(t, child, logs)
+	if ready {
+		t.Fatal("a server started on a read-only folder")
+	}
+	said := string(p.lastLog())
+	if !strings.Contains(said, child.Data) || !strings.Contains(said, "read-only") || strings.Count(strings.TrimSpace(said), "\n") > 1 {
+		t.Errorf("it says:\n%s", said)
+	}
+	t.Log(strings.TrimSpace(said))
+}
+
+// TestPostgresFull: the same on PostgreSQL, whose disk is full.
+func TestPostgresFull(t *testing.T) {
+	if os.Getenv("TEST_POSTGRES") == "" {
+		t.Skip("TEST_POSTGRES is not set: no PostgreSQL is wanted")
+	}
+	d := newSmallDisk(t, 160<<20)
+	p := &pair{t: t}
+	dir := filepath.Join(d.dir, "postgres")
+	database := p.script("start", dir)
+	t.Cleanup(func() { p.script("stop", dir) })
+	c := newCluster(t, database, spaceSeed, 1)
+	n := c.nodes[0]
+	n.start()
+	keeper := &shopkeeper{must: must{connect(t, n.running.Load().URL, ""), t}}
+	token, err := keeper.stableToken("shop")
+	keeper.check(err)
+	keeper.token = token
+	for range 20 {
+		if got := keeper.add(); got != 0 {
+			t.Fatalf("before: %d", got)
+		}
+	}
+	d.fill(64 << 10)
+	keeper.until(-1)
+	if log := string(n.running.Load().wholeLog()); !strings.Contains(log, "No space left") && !strings.Contains(log, "53100") {
+		t.Errorf("the log does not say that the database is full:\n%s", n.running.Load().lastLog())
+	}
+	d.clear()
+	// A PostgreSQL that found no room for its log has ended itself.
+	p.script("again", dir)
+	until(t, 30*time.Second, "an add to work again", func() bool { return keeper.add() == 0 })
+	keeper.has()
+	n.kill()
+	n.start()
+	keeper.base = n.running.Load().URL
+	keeper.has()
+	n.stop()
+	t.Logf("%d rules acknowledged, all there", len(keeper.added))
+}
+
+// TestPostgresReadOnly: a database that takes no writes is said to be so, not
+// taken for an empty one.
+func TestPostgresReadOnly(t *testing.T) {
+	c := newCluster(t, ownDatabase(t), spaceSeed, 2)
+	n := c.nodes[0]
+	n.start()
+	defer n.stop()
+	keeper := &shopkeeper{must: must{connect(t, n.running.Load().URL, ""), t}}
+	token, err := keeper.stableToken("shop")
+	keeper.check(err)
+	keeper.token = token
+	if got := keeper.add(); got != 0 {
+		t.Fatalf("before: %d", got)
+	}
+	set := func(value string) {
+		run(t, os.Getenv("TEST_POSTGRES"), `ALTER DATABASE `+databaseName(c.database)+` SET default_transaction_read_only = `+value)
+		endSessions(t, c.database)
+	}
+	set("on")
+	keeper.until(-1)
+	if got := statusOf(t, n.running.Load().URL+"/healthz"); got != http.StatusOK {
+		t.Errorf("healthz answers %d", got)
+	}
+	child := c.nodes[1].config()
+	if err := os.MkdirAll(filepath.Dir(child.Data), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p, ready := try(t, child)
+	switch said := string(p.lastLog()); {
+	case ready:
+		// It may answer scans; what it cannot do it says.
+		if got := statusOf(t, p.URL+"/readyz"); got == http.StatusOK {
+			t.Error("a node on a read-only database says that it is ready")
+		}
+		p.stop()
+	case !strings.Contains(said, "read-only"):
+		t.Errorf("it says:\n%s", said)
+	default:
+		t.Log(strings.TrimSpace(said))
+	}
+	run(t, os.Getenv("TEST_POSTGRES"), `ALTER DATABASE `+databaseName(c.database)+` SET default_transaction_read_only = off`)
+	endSessions(t, c.database+"&default_transaction_read_only=off")
+	until(t, 30*time.Second, "an add to work again", func() bool { return keeper.add() == 0 })
+	keeper.has()
+}
+
+func databaseName(url string) string {
+	_, name, _ := strings.Cut(strings.TrimPrefix(url, "postgres://"), "/")
+	name, _, _ = strings.Cut(name, "?")
+	return name
+}
+
+// TestDatabaseDown: a node that finds no database does not start, and says
+// which one in one line, without its password; one that loses it answers scans
+// from memory, -1 to changes, and says in /readyz that it may be behind.
+func TestDatabaseDown(t *testing.T) {
+	p := newPair(t)
+	database := p.database("down")
+	c := newCluster(t, database, spaceSeed, 2)
+	n := c.nodes[0]
+	n.start()
+	admin := n.admin()
+	var key struct{ Key string }
+	admin.check(admin.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "down"}, &key))
+	keeper := &shopkeeper{must: must{connect(t, admin.base, ""), t}}
+	token, err := keeper.stableToken("shop")
+	keeper.check(err)
+	keeper.token = token
+	scans := must{connect(t, admin.base, key.Key), t}
+	scans.scan("https://shop.example/open/1")
+
+	for _, dir := range p.dirs {
+		p.script("kill", dir)
+	}
+	if got := keeper.add(); got != -1 {
+		t.Errorf("an add without a database is answered %d", got)
+	}
+	if d := scans.scan("https://shop.example/open/1"); !d.opens() {
+		t.Errorf("a scan without a database %v", d)
+	}
+	until(t, 30*time.Second, "/readyz to say so", func() bool { return statusOf(t, n.running.Load().URL+"/readyz") == http.StatusServiceUnavailable })
+	if got := statusOf(t, n.running.Load().URL+"/healthz"); got != http.StatusOK {
+		t.Errorf("healthz answers %d", got)
+	}
+	child := c.nodes[1].config()
+	if err := os.MkdirAll(filepath.Dir(child.Data), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	second, ready := try(t, child)
+	if ready {
+		t.Fatal("a node started without a database")
+	}
+	said := strings.TrimSpace(string(second.lastLog()))
+	if !strings.Contains(said, "127.0.0.1") || strings.Contains(said, password(p.urls[0])) {
+		t.Errorf("it says:\n%s", said)
+	}
+	t.Log(said)
+
+	for _, dir := range p.dirs {
+		p.script("again", dir)
+	}
+	until(t, 30*time.Second, "an add to work again", func() bool { return keeper.add() == 0 })
+	c.nodes[1].start()
+	c.allReady()
+	keeper.has()
+	c.stop()
+}
+
+// TestDatabaseSilent: the network to the database loses its way. No connection
+// ends, and nobody answers. Changes are answered -1 after a while, scans from
+// memory at once, and /readyz says that the node may be behind.
+func TestDatabaseSilent(t *testing.T) {
+	if os.Getenv("CHAOS_MINUTES") == "" {
+		t.Skip("CHAOS_MINUTES is not set: it takes a minute")
+	}
+	proxy := proxyTo(t, ownDatabase(t))
+	c := newCluster(t, proxy.URL, spaceSeed, 1)
+	n := c.nodes[0]
+	n.start()
+	admin := n.admin()
+	var key struct{ Key string }
+	admin.check(admin.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "silent"}, &key))
+	keeper := &shopkeeper{must: must{connect(t, admin.base, ""), t}}
+	token, err := keeper.stableToken("shop")
+	keeper.check(err)
+	keeper.token = token
+	scans := must{connect(t, admin.base, key.Key), t}
+	scans.scan("https://shop.example/open/1")
+
+	proxy.silent.Lock()
+	answer := make(chan int, 1)
+	began := time.Now()
+	go func() { answer <- keeper.add() }()
+	for range 10 {
+		if d := scans.scan("https://shop.example/open/1"); !d.opens() {
+			t.Errorf("a scan without a database %v", d)
+		}
+	}
+	scanned := time.Since(began)
+	until(t, time.Minute, "/readyz to say so", func() bool { return statusOf(t, n.running.Load().URL+"/readyz") == http.StatusServiceUnavailable })
+	said := time.Since(began)
+	select {
+	case got := <-answer:
+		if got != -1 {
+			t.Errorf("an add without a database is answered %d", got)
+		}
+		t.Logf("ten scans took %v, /readyz said so after %v, an add was answered -1 after %v", scanned.Round(time.Millisecond), said.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
+	case <-time.After(2 * time.Minute):
+		t.Error("an add without a database is not answered in two minutes")
+	}
+	proxy.silent.Unlock()
+	until(t, time.Minute, "an add to work again", func() bool { return keeper.add() == 0 })
+	until(t, time.Minute, "the node to be ready again", n.ready)
+	keeper.has()
+	n.stop()
+}
+
+func password(url string) string {
+	_, rest, _ := strings.Cut(url, "://")
+	user, _, _ := strings.Cut(rest, "@")
+	_, text, _ := strings.Cut(user, ":")
+	return text
+}
+
+// TestNewerSchema: a program older than its database says so and does not touch it.
+func TestNewerSchema(t *testing.T) {
+	eachBackend(t, func(t *testing.T, database string) {
+		c := newCluster(t, database, spaceSeed, 1)
+		n := c.nodes[0]
+		n.start()
+		n.stop()
+		c.onDatabase(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)`)
+		p, ready := try(t, n.config())
+		if ready {
+			t.Fatal("it started")
+		}
+		if said := string(p.lastLog()); !strings.Contains(said, "99999") || !strings.Contains(said, "newer qrjump") {
+			t.Errorf("it says:\n%s", said)
+		}
+	})
+}

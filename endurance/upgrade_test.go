@@ -1,0 +1,538 @@
+package endurance_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/archive"
+	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/vault"
+)
+
+// The previous schema, and the last commit that had it.
+const (
+	oldSchema = 5
+	oldCommit = "ede29a2"
+)
+
+// TestTenStarts: ten nodes start on an empty database at once. All become
+// ready, with one set of tables, one seed and one set of keys.
+func TestTenStarts(t *testing.T) {
+	c := newCluster(t, ownDatabase(t), chaosSeed, 10)
+	errs := make([]error, len(c.nodes))
+	began := time.Now()
+	var all sync.WaitGroup
+	for i, n := range c.nodes {
+		all.Go(func() {
+			child := n.config()
+			if errs[i] = os.MkdirAll(filepath.Dir(child.Data), 0o700); errs[i] != nil {
+				return
+			}
+			p, ready := try(t, child)
+			if !ready {
+				errs[i] = fmt.Errorf("node %d: %s", n.number, p.lastLog())
+				return
+			}
+			n.running.Store(p)
+		})
+	}
+	all.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("ten nodes on an empty database were ready after %v", time.Since(began).Round(time.Millisecond))
+	defer c.stop()
+	c.allReady()
+	if n := count(t, c.database, `SELECT count(*) FROM goose_db_version WHERE version_id > 0`); n != count(t, c.database, `SELECT count(DISTINCT version_id) FROM goose_db_version WHERE version_id > 0`) {
+		t.Errorf("migrations ran %d times", n)
+	}
+	if n := count(t, c.database, `SELECT count(*) FROM accounts`); n != 5 {
+		t.Errorf("%d accounts", n)
+	}
+	// A token of the first node opens every other one: the keys are the same.
+	first := c.nodes[0].admin()
+	token := first.token("mini0")
+	first.ok("qrcodejumpadd", token, add("https://ten.example/a/", "pages/a"))
+	for _, n := range c.nodes {
+		if got := n.admin().ok("qrcodejumpget", token, map[string]any{}); len(got.RuleList) != 1 {
+			t.Errorf("node %d has %d rules", n.number, len(got.RuleList))
+		}
+	}
+}
+
+// facts are what must be true of the old data, whoever serves them.
+type facts struct {
+	Now     time.Time              `json:"now"`
+	Tokens  map[string]string      `json:"tokens"`
+	Rules   map[string][]ruleView  `json:"rules"`
+	Left    map[string]int         `json:"left"`
+	History map[string][]string    `json:"history"` // what was done to a prefix
+	Scans   map[string]string      `json:"scans"`   // text to what opens
+	Codes   map[string]json.Number `json:"codes"`   // code text to its index
+	Tickets map[string]string      `json:"tickets"` // ticket to the user
+	ScanKey string                 `json:"scan_key"`
+}
+
+const oldPassphrase = "a passphrase of the tests"
+
+// story does a little of everything on a server and returns what came of it.
+func story(m must) facts {
+	m.setClock(m.now().Add(time.Second), true) // so that tokens and tickets live as long as the archive
+	f := facts{Now: m.now(), Tokens: map[string]string{}, Rules: map[string][]ruleView{}, Left: map[string]int{}, History: map[string][]string{},
+		Scans: map[string]string{}, Codes: map[string]json.Number{}, Tickets: map[string]string{}}
+	var key struct{ Key string }
+	m.check(m.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "story"}, &key))
+	f.ScanKey = key.Key
+	for _, account := range []string{"mini0", "mini1", "service0"} {
+		token, err := m.stableToken(account)
+		m.check(err)
+		f.Tokens[account] = token
+	}
+	for n := range 12 {
+		account := fmt.Sprint("mini", n%2)
+		prefix := fmt.Sprintf("https://old.example/%s/%d/", account, n)
+		m.ok("qrcodejumpadd", f.Tokens[account], add(prefix, fmt.Sprint("pages/", n)))
+		if n%3 != 0 {
+			m.ok("qrcodejumppublish", f.Tokens[account], prefixOnly(prefix))
+		}
+		if n%5 == 4 {
+			m.ok("qrcodejumpdelete", f.Tokens[account], prefixOnly(prefix))
+		}
+	}
+	body := add("http://weixin.qq.com/q/02storystory", "pages/service")
+	body["appid"] = "mini0"
+	m.ok("qrcodejumpadd", f.Tokens["service0"], body)
+	m.ok("qrcodejumppublish", f.Tokens["service0"], prefixOnly("http://weixin.qq.com/q/02storystory"))
+	var applied struct {
+		ErrCode       int   `json:"errcode"`
+		ApplicationID int64 `json:"application_id"`
+	}
+	m.check(m.do(http.MethodPost, "/intp/marketcode/applycode?access_token="+url.QueryEscape(f.Tokens["service0"]),
+		map[string]any{"code_count": 10_000, "isv_application_id": "story"}, &applied))
+	var active reply
+	m.check(m.do(http.MethodPost, "/intp/marketcode/codeactive?access_token="+url.QueryEscape(f.Tokens["service0"]), map[string]any{
+		"application_id": applied.ApplicationID, "code_start": 0, "code_end": 4999, "activity_name": "a", "product_brand": "b", "product_title": "c",
+		"product_code": "d", "wxa_appid": "mini0", "wxa_path": "pages/code"}, &active))
+	if applied.ErrCode != 0 || active.ErrCode != 0 {
+		m.t.Fatalf("codes: %+v %+v", applied, active)
+	}
+	for _, index := range []int{0, 1, 4999, 5000, 9999} {
+		var found struct {
+			CodeURL string      `json:"code_url"`
+			Index   json.Number `json:"code_index"`
+		}
+		m.check(m.do(http.MethodPost, "/admin/v1/codes/lookup", map[string]any{"application_id": applied.ApplicationID, "code_index": index}, &found))
+		f.Codes[found.CodeURL] = found.Index
+		if index < 5000 {
+			var d decision
+			scans := connect(m.t, m.base, f.ScanKey)
+			m.check(scans.do(http.MethodPost, "/scan/v1/resolve", map[string]any{"text": found.CodeURL, "user": "u-1"}, &d))
+			_, ticket, _ := strings.Cut(d.Path, "code_ticket=")
+			ticket, _, _ = strings.Cut(ticket, "&")
+			f.Tickets[ticket] = "u-1"
+		}
+	}
+	m.look(&f)
+	return f
+}
+
+// look notes what a server says of the story.
+func (m must) look(f *facts) {
+	for account, token := range f.Tokens {
+		got := m.ok("qrcodejumpget", token, map[string]any{})
+		slices.SortFunc(got.RuleList, func(a, b ruleView) int { return strings.Compare(a.Prefix, b.Prefix) })
+		f.Rules[account], f.Left[account] = got.RuleList, got.QRCodeJumpPubQuota
+	}
+	prefixes := []string{"http://weixin.qq.com/q/02storystory"}
+	for n := range 12 {
+		prefixes = append(prefixes, fmt.Sprintf("https://old.example/mini%d/%d/", n%2, n))
+	}
+	scans := must{connect(m.t, m.base, f.ScanKey), m.t}
+	for _, prefix := range prefixes {
+		var history struct{ Changes []historyEntry }
+		m.check(m.do(http.MethodGet, "/admin/v1/rules/history?limit=100&prefix="+url.QueryEscape(prefix), nil, &history))
+		f.History[prefix] = []string{}
+		for _, entry := range history.Changes {
+			f.History[prefix] = append(f.History[prefix], entry.Did)
+		}
+		text := prefix
+		if strings.HasPrefix(prefix, "https") {
+			text += "x"
+		}
+		f.Scans[text] = scans.scan(text).String()
+	}
+}
+
+// holds compares a server with the story.
+func (f facts) holds(t *testing.T, m must) {
+	t.Helper()
+	got := facts{Now: f.Now, Tokens: f.Tokens, Rules: map[string][]ruleView{}, Left: map[string]int{}, History: map[string][]string{}, Scans: map[string]string{},
+		Codes: map[string]json.Number{}, Tickets: map[string]string{}, ScanKey: f.ScanKey}
+	m.look(&got)
+	for text := range f.Codes {
+		var found struct {
+			Index json.Number `json:"code_index"`
+		}
+		m.check(m.do(http.MethodPost, "/admin/v1/codes/lookup", map[string]any{"code_url": text}, &found))
+		got.Codes[text] = found.Index
+	}
+	for ticket, user := range f.Tickets {
+		var id struct {
+			OpenID string `json:"openid"`
+		}
+		m.check(m.do(http.MethodGet, "/admin/v1/users/"+user+"/openid?appid=mini0", nil, &id))
+		var traded struct {
+			ErrCode int `json:"errcode"`
+		}
+		m.check(m.do(http.MethodPost, "/intp/marketcode/tickettocode?access_token="+url.QueryEscape(f.Tokens["service0"]),
+			map[string]any{"openid": id.OpenID, "code_ticket": ticket}, &traded))
+		if traded.ErrCode == 0 {
+			got.Tickets[ticket] = user
+		}
+	}
+	if !reflect.DeepEqual(got, f) {
+		a, _ := json.MarshalIndent(got, "", " ")
+		b, _ := json.MarshalIndent(f, "", " ")
+		t.Errorf("the server says\n%s\nwant\n%s", a, b)
+	}
+}
+
+// oldBinary is the program of the last commit with the previous schema.
+func oldBinary(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	src := filepath.Join(dir, "src")
+	if err := os.Mkdir(src, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	tar := exec.Command("git", "-C", "..", "archive", oldCommit)
+	unpack := exec.Command("tar", "x", "-C", src)
+	var err error
+	if unpack.Stdin, err = tar.StdoutPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := unpack.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := tar.Run(); err != nil {
+		t.Skipf("no git repository with commit %s here: %v", oldCommit, err)
+	}
+	if err := unpack.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command("go", "build", "-o", filepath.Join(dir, "qrjump"), "./cmd/qrjump")
+	build.Dir = src
+	if said, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building %s: %v\n%s", oldCommit, err, said)
+	}
+	return filepath.Join(dir, "qrjump")
+}
+
+// startOld runs the old program as a node.
+func (n *node) startOld(binary string) {
+	n.t.Helper()
+	c := n.config()
+	if err := os.MkdirAll(filepath.Dir(c.Data), 0o700); err != nil {
+		n.t.Fatal(err)
+	}
+	cmd := exec.Command(binary, "serve", "--emulator", "--data", c.Data, "--database", c.Database, "--listen", c.Listen, "--seed", c.Seed,
+		"--admin-token", c.AdminToken, "--code-prefix", c.CodePrefix)
+	cmd.Env = append(os.Environ(), "QRJUMP_MASTER_KEY="+c.MasterKey)
+	p, ready := begin(n.t, cmd, filepath.Dir(c.Data))
+	if !ready {
+		n.t.Fatalf("the old program did not start:\n%s", p.lastLog())
+	}
+	n.running.Store(p)
+}
+
+// TestMakeOldArchive makes the archive of TestOldSchema with the program of
+// that time: MAKE_OLD_ARCHIVE=1 go test -run TestMakeOldArchive ./endurance
+func TestMakeOldArchive(t *testing.T) {
+	if os.Getenv("MAKE_OLD_ARCHIVE") == "" {
+		t.Skip("MAKE_OLD_ARCHIVE is not set")
+	}
+	c := newCluster(t, "", chaosSeedWithCodes, 1)
+	c.nodes[0].startOld(oldBinary(t))
+	admin := c.nodes[0].admin()
+	f := story(admin)
+	var into bytes.Buffer
+	req, err := http.NewRequest(http.MethodPost, admin.base+"/admin/v1/export", strings.NewReader(`{"passphrase":"`+oldPassphrase+`"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+adminToken)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(&into, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s %v %.300s", resp.Status, err, into.String())
+	}
+	c.stop()
+	text, err := json.MarshalIndent(f, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{"schema5.qrjump": into.Bytes(), "schema5.json": append(text, '\n')} {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join("testdata", name), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// chaosSeedWithCodes lets the first service account have codes.
+var chaosSeedWithCodes = strings.Replace(chaosSeed, "service_account, certified: true", "service_account, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef", 1)
+
+// TestOldSchema: three nodes start, one after the other, on a database with
+// the previous schema and data of the program of that time, while clients
+// write to those that run. Everything old is as it was.
+func TestOldSchema(t *testing.T) {
+	eachBackend(t, func(t *testing.T, database string) {
+		nodes := 3
+		if database == "" {
+			nodes = 1
+		}
+		c := newCluster(t, database, "settings: {rule_limit: 100000}", nodes)
+		c.emulator = true
+		c.loadOld("testdata/schema5.qrjump")
+		var f facts
+		text, err := os.ReadFile("testdata/schema5.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(text, &f); err != nil {
+			t.Fatal(err)
+		}
+		u := &upgrade{t: t, cluster: c}
+		c.nodes[0].start()
+		f.holds(t, c.nodes[0].admin())
+		end := u.write()
+		for _, n := range c.nodes[1:] {
+			n.start()
+			u.wait(20)
+		}
+		u.wait(20)
+		end()
+		for _, n := range c.nodes {
+			f.holds(t, n.admin())
+		}
+		u.check()
+		c.stop()
+	})
+}
+
+// loadOld fills the database from an archive, without bringing its schema up
+// to date, and seals its keys as the nodes will open them.
+func (c *cluster) loadOld(path string) {
+	c.t.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	a, err := archive.Open(file, info.Size())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if a.Manifest.Schema != oldSchema {
+		c.t.Fatalf("%s has schema %d", path, a.Manifest.Schema)
+	}
+	keys, err := a.Keys(oldPassphrase)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	secret, err := hex.DecodeString(c.master)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	master, err := vault.NewKey(secret)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	dir := c.nodes[0].config().Data
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		c.t.Fatal(err)
+	}
+	ctx := c.t.Context()
+	s, err := store.OpenEmpty(ctx, store.Target{URL: c.database, Dir: dir}, oldSchema)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Load(ctx, func(l *store.Loading) error {
+		for _, name := range slices.Sorted(maps.Keys(keys)) {
+			if err := l.Key(ctx, name, master.Seal("vault_keys/"+name, keys[name])); err != nil {
+				return err
+			}
+		}
+		return a.EachTable(func(table string, rows io.Reader) error {
+			_, err := l.ReadRows(ctx, table, rows)
+			return err
+		})
+	}); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// upgrade is clients that write while nodes are replaced.
+type upgrade struct {
+	t       *testing.T
+	cluster *cluster
+	acks    atomic.Int64
+	refused atomic.Int64
+	mu      sync.Mutex
+	rules   map[string]string // prefix to page, acknowledged as published
+	unsure  map[string]bool
+	pause   time.Duration // the longest time in which no write was acknowledged
+}
+
+func (u *upgrade) wait(more int64) {
+	want := u.acks.Load() + more
+	until(u.t, time.Minute, "clients to get on", func() bool { return u.acks.Load() >= want || u.t.Failed() })
+}
+
+// write lets two clients add and publish rules of mini2, on whatever node
+// takes them, until the returned function is called.
+func (u *upgrade) write() (end func()) {
+	u.rules, u.unsure = map[string]string{}, map[string]bool{}
+	var ended atomic.Bool
+	var all sync.WaitGroup
+	last := time.Now()
+	for n := range 2 {
+		c := connect(u.t, "", "")
+		c.http.Timeout = 20 * time.Second
+		all.Go(func() {
+			token := ""
+			for i := 0; !ended.Load() && !u.t.Failed(); i++ {
+				p := u.cluster.nodes[i%len(u.cluster.nodes)].running.Load()
+				if p == nil {
+					continue
+				}
+				c.base = p.URL
+				var err error
+				if token == "" {
+					if token, err = c.stableToken("mini2"); err != nil {
+						token = ""
+						continue
+					}
+				}
+				prefix, page := fmt.Sprintf("https://upgrade%d.example/%d/", n, i), fmt.Sprint("pages/", i)
+				got, err := c.wire("qrcodejumpadd", token, add(prefix, page))
+				if err == nil && got.ErrCode == 85066 {
+					// 100 rules: the oldest ones make room.
+					u.t.Error("too many rules")
+					return
+				}
+				if err != nil || got.ErrCode == -1 {
+					u.refused.Add(1)
+					u.mu.Lock()
+					u.unsure[prefix] = true
+					u.mu.Unlock()
+					continue
+				}
+				if got.ErrCode != 0 {
+					u.t.Errorf("add on %s: %d %s", p.URL, got.ErrCode, got.ErrMsg)
+					return
+				}
+				u.mu.Lock()
+				u.rules[prefix] = page
+				u.pause = max(u.pause, time.Since(last))
+				last = time.Now()
+				u.mu.Unlock()
+				u.acks.Add(1)
+			}
+		})
+	}
+	return func() {
+		ended.Store(true)
+		all.Wait()
+	}
+}
+
+// check wants every acknowledged rule, on every node.
+func (u *upgrade) check() {
+	for _, n := range u.cluster.nodes {
+		admin := n.admin()
+		token, err := admin.stableToken("mini2")
+		admin.check(err)
+		got := map[string]string{}
+		for page := 1; ; page++ {
+			list := admin.ok("qrcodejumpget", token, map[string]any{"get_type": 2, "page_num": page, "page_size": 200}).RuleList
+			for _, r := range list {
+				got[r.Prefix] = r.Path
+			}
+			if len(list) == 0 {
+				break
+			}
+		}
+		for prefix, page := range u.rules {
+			if got[prefix] != page {
+				u.t.Errorf("node %d: %s was acknowledged as %s and is %q", n.number, prefix, page, got[prefix])
+			}
+		}
+		for prefix := range got {
+			if u.rules[prefix] == "" && !u.unsure[prefix] {
+				u.t.Errorf("node %d has %s, which nobody added", n.number, prefix)
+			}
+		}
+	}
+	u.t.Logf("%d writes acknowledged during the upgrade, %d without an answer or answered -1; the longest time without one was %v", u.acks.Load(), u.refused.Load(), u.pause.Round(time.Millisecond))
+}
+
+// TestRollingUpgrade replaces three nodes of the previous program by new ones,
+// one after the other, while clients write. It builds the old program from
+// the repository, so it runs in "make chaos" only.
+func TestRollingUpgrade(t *testing.T) {
+	if os.Getenv("CHAOS_MINUTES") == "" {
+		t.Skip("CHAOS_MINUTES is not set: make chaos")
+	}
+	binary := oldBinary(t)
+	c := newCluster(t, ownDatabase(t), strings.Replace(chaosSeedWithCodes, "settings: {", "settings: {rule_limit: 100000, ", 1), 3)
+	c.emulator = true
+	for _, n := range c.nodes {
+		n.startOld(binary)
+	}
+	f := story(c.nodes[0].admin())
+	u := &upgrade{t: t, cluster: c}
+	end := u.write()
+	u.wait(50)
+	for _, n := range c.nodes {
+		p := n.running.Swap(nil)
+		p.stop()
+		n.start()
+		u.wait(50)
+	}
+	end()
+	c.allReady()
+	for _, n := range c.nodes {
+		f.holds(t, n.admin())
+	}
+	u.check()
+	c.stop()
+}

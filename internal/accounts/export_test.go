@@ -1,0 +1,10 @@
+package accounts
+
+// TokenShaped is tokenShaped.
+var TokenShaped = tokenShaped
+
+// RememberAtMost sets how many tokens are remembered.
+func (d *Directory) RememberAtMost(n int) { d.identities.most = n }
+
+// Remembered is how many tokens are remembered.
+func (d *Directory) Remembered() int { return len(d.identities.by) }

@@ -1,0 +1,122 @@
+package accounts
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"hash/maphash"
+	"math/bits"
+	"sync"
+	"sync/atomic"
+)
+
+// Epochs tells whether what a caller's identity was read from can have changed
+// since: the rows of an account, its tokens and its grants, and of a platform.
+// The one store of a process moves it around every commit that changes such
+// rows. AppIDs share 256 epochs, so that it takes no memory; who shares one is
+// read again once too often. The zero value is ready.
+type Epochs struct {
+	// The lower half counts the commits under way, the upper half those that
+	// ended: no two states of the rows have the same number.
+	of [256]atomic.Uint64
+}
+
+// epochSeed need not be the same in another process.
+var epochSeed = maphash.MakeSeed()
+
+func epochOf(appid string) uint8 { return uint8(maphash.String(epochSeed, appid)) }
+
+// Touched are the AppIDs whose identity a transaction changes. The zero value
+// has none.
+type Touched struct{ set [4]uint64 }
+
+// Add adds an AppID.
+func (t *Touched) Add(appid string) { i := epochOf(appid); t.set[i/64] |= 1 << (i % 64) }
+
+// AddAll adds every AppID.
+func (t *Touched) AddAll() { t.set = [4]uint64{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)} }
+
+func (t *Touched) each(f func(epoch int)) {
+	for i, word := range t.set {
+		for ; word != 0; word &= word - 1 {
+			f(64*i + bits.TrailingZeros64(word))
+		}
+	}
+}
+
+// Committing is to be called before a commit, and Ended after it, whatever
+// became of it: in between nobody's identity is remembered.
+func (e *Epochs) Committing(t *Touched) { t.each(func(i int) { e.of[i].Add(1) }) }
+
+// Ended says that a commit is over, and before it is acknowledged.
+func (e *Epochs) Ended(t *Touched) { t.each(func(i int) { e.of[i].Add(1<<32 - 1) }) }
+
+// all are the epochs of now: what is read from the store afterwards is at least
+// as new.
+func (e *Epochs) all() (all [256]uint64) {
+	for i := range e.of {
+		all[i] = e.of[i].Load()
+	}
+	return all
+}
+
+// identity is what a working token led to when it was read.
+type identity struct {
+	token                 Token
+	caller                Caller
+	account, platform     string
+	accountAt, platformAt uint64
+}
+
+// maxIdentities is how many tokens are remembered, about 2 KiB each.
+const maxIdentities = 1 << 13
+
+// identities remembers whose tokens worked, by their keyed hash. The zero value
+// is empty.
+type identities struct {
+	mu   sync.RWMutex
+	by   map[[sha256.Size]byte]*identity
+	most int // 0 = maxIdentities
+}
+
+// get returns what is remembered of a token and still true.
+func (r *identities) get(e *Epochs, hash [sha256.Size]byte) (*identity, bool) {
+	r.mu.RLock()
+	i := r.by[hash]
+	r.mu.RUnlock()
+	if i == nil {
+		return nil, false
+	}
+	return i, e.of[epochOf(i.account)].Load() == i.accountAt && e.of[epochOf(i.platform)].Load() == i.platformAt
+}
+
+// put remembers what was read from the store after began was taken.
+func (r *identities) put(began *[256]uint64, hash [sha256.Size]byte, i *identity) {
+	i.accountAt, i.platformAt = began[epochOf(i.account)], began[epochOf(i.platform)]
+	if uint32(i.accountAt) != 0 || uint32(i.platformAt) != 0 {
+		return // a commit was under way
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.by == nil {
+		r.by = map[[sha256.Size]byte]*identity{}
+	}
+	if _, known := r.by[hash]; !known && len(r.by) >= cmp.Or(r.most, maxIdentities) {
+		for other := range r.by { // any one: it is read again when it calls
+			delete(r.by, other)
+			break
+		}
+	}
+	r.by[hash] = i
+}
+
+// drop forgets a token that works no more.
+func (r *identities) drop(hash [sha256.Size]byte) {
+	r.mu.RLock()
+	_, known := r.by[hash]
+	r.mu.RUnlock()
+	if known {
+		r.mu.Lock()
+		delete(r.by, hash)
+		r.mu.Unlock()
+	}
+}

@@ -1,0 +1,274 @@
+package accounts
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"reflect"
+	"slices"
+)
+
+// Limits of an import.
+const (
+	// MaxImport is how many accounts one import has at most.
+	MaxImport = 100_000
+	// MaxFaults is how many lines an import names as wrong before it stops.
+	MaxFaults = 20
+)
+
+// Planned is one line of an import.
+type Planned struct {
+	Line int
+	Registration
+	// Fault is why the line says no account; nil = it does.
+	Fault error
+}
+
+// Plan yields the lines of an import, the same whenever it is called. An error
+// means that they cannot be read to their end.
+type Plan func() iter.Seq2[Planned, error]
+
+// Fault is what is wrong with one line of an import.
+type Fault struct {
+	Line int
+	Why  string
+}
+
+// Faults are the lines because of which nothing was loaded, in their order, at
+// most MaxFaults of them.
+type Faults []Fault
+
+func (f Faults) Error() string {
+	return fmt.Sprintf("%d lines cannot be loaded, the first is line %d: %s", len(f), f[0].Line, f[0].Why)
+}
+
+// First are the first MaxFaults in the order of lines.
+func (f Faults) First() Faults {
+	slices.SortStableFunc(f, func(a, b Fault) int { return cmp.Compare(a.Line, b.Line) })
+	return f[:min(len(f), MaxFaults)]
+}
+
+// Imported says what an import did, or would do.
+type Imported struct {
+	Lines     int // that are not empty
+	Added     int
+	Changed   int
+	Unchanged int // were there already, exactly so
+}
+
+// Import stores accounts that the operator brings, all of them or none; each
+// line is a Put, and its links may name accounts further down. Faults names the
+// lines that cannot be. dry only checks.
+func (d *Directory) Import(ctx context.Context, plan Plan, dry bool) (Imported, error) {
+	var done Imported
+	var touched []string
+	run := func(tx Tx) error {
+		var i importing
+		if err := i.run(ctx, d, tx, plan, dry); err != nil {
+			return err
+		}
+		done, touched = i.done, slices.Sorted(maps.Keys(i.touched))
+		return nil
+	}
+	var err error
+	if dry {
+		err = d.Store.ViewAccounts(ctx, run)
+	} else {
+		err = d.Store.UpdateAccounts(ctx, run)
+	}
+	if !dry {
+		for _, appid := range touched {
+			d.changed(ctx, appid)
+		}
+	}
+	return done, err
+}
+
+// importing is one run of an import.
+type importing struct {
+	done    Imported
+	lines   map[string]int  // of an AppID
+	kinds   map[string]Kind // of the accounts of the file
+	touched map[string]bool
+	faults  Faults
+}
+
+func (i *importing) fault(line int, err error) (more bool) {
+	i.faults = append(i.faults, Fault{line, err.Error()})
+	return len(i.faults) < MaxFaults
+}
+
+func (i *importing) run(ctx context.Context, d *Directory, tx Tx, plan Plan, dry bool) error {
+	i.lines, i.kinds, i.touched = map[string]int{}, map[string]Kind{}, map[string]bool{}
+	last := 0
+	for p, err := range plan() {
+		if err != nil {
+			return err
+		}
+		last = p.Line
+		fault, err := i.put(ctx, d, tx, p, dry)
+		if err != nil {
+			return err
+		}
+		if fault != nil && !i.fault(p.Line, fault) {
+			break
+		}
+	}
+	for p, err := range plan() {
+		if err != nil {
+			return err
+		}
+		if p.Line > last || len(i.faults) >= MaxFaults {
+			break
+		}
+		if i.lines[p.AppID] != p.Line || p.Fault != nil {
+			continue
+		}
+		fault, err := i.link(ctx, d, tx, p, dry)
+		if err != nil {
+			return err
+		}
+		if fault != nil {
+			i.fault(p.Line, fault)
+		}
+	}
+	if len(i.faults) > 0 {
+		return i.faults.First()
+	}
+	i.done.Lines = len(i.lines)
+	i.done.Changed = len(i.touched) - i.done.Added
+	i.done.Unchanged = len(i.lines) - len(i.touched)
+	return nil
+}
+
+// put stores one account; fault is what is wrong with its line.
+func (i *importing) put(ctx context.Context, d *Directory, tx Tx, p Planned, dry bool) (fault, err error) {
+	if p.Fault != nil {
+		return p.Fault, nil
+	}
+	if line := i.lines[p.AppID]; line > 0 {
+		return fmt.Errorf("account %s is also on line %d", p.AppID, line), nil
+	}
+	if len(i.lines) == MaxImport {
+		return nil, invalidf("more than %d accounts: bring them in several files", MaxImport)
+	}
+	r, err := d.registration(p.Registration)
+	if fault, ok := errors.AsType[Invalid](err); ok {
+		return fault, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	i.lines[r.AppID], i.kinds[r.AppID] = p.Line, r.Kind
+	if !dry {
+		if err := tx.LockAccount(ctx, r.AppID); err != nil {
+			return nil, err
+		}
+	}
+	a, existed, err := d.merged(ctx, tx, r)
+	if fault, ok := errors.AsType[Invalid](err); ok {
+		return fault, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if existed {
+		old, err := tx.Account(ctx, a.AppID)
+		if err != nil || sameAccount(a, old) {
+			return nil, err
+		}
+	} else {
+		i.done.Added++
+	}
+	i.touched[a.AppID] = true
+	if dry {
+		return nil, nil
+	}
+	return nil, tx.PutAccount(ctx, a)
+}
+
+// link adds the links of one account that it has not.
+func (i *importing) link(ctx context.Context, d *Directory, tx Tx, p Planned, dry bool) (fault, err error) {
+	for _, mini := range p.Linked {
+		kind, ok := i.kinds[mini]
+		if !ok {
+			a, err := tx.Account(ctx, mini)
+			if errors.Is(err, ErrNoAccount) {
+				return fmt.Errorf("linked: there is no account %.120q", mini), nil
+			}
+			if err != nil {
+				return nil, err
+			}
+			kind = a.Kind
+		}
+		if kind != MiniProgram {
+			return fmt.Errorf("linked: %s is a %s, not a %s", mini, kind, MiniProgram), nil
+		}
+		// A link of a line with a fault cannot be stored, and need not be.
+		if len(i.faults) > 0 {
+			continue
+		}
+		linked, err := tx.Linked(ctx, p.AppID, mini)
+		if err != nil {
+			return nil, err
+		}
+		if linked {
+			continue
+		}
+		i.touched[p.AppID] = true
+		if !dry {
+			if err := d.link(ctx, tx, p.AppID, mini); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return nil, nil
+}
+
+// sameAccount reports whether two accounts are the same; an empty list is none.
+func sameAccount(a, b Account) bool {
+	for _, p := range []*Account{&a, &b} {
+		p.CreatedAt = p.CreatedAt.UTC()
+		if len(p.Versions) == 0 {
+			p.Versions = nil
+		}
+		if len(p.Features) == 0 {
+			p.Features = nil
+		}
+		if len(p.Members) == 0 {
+			p.Members = nil
+		}
+		if len(p.IPAllowlist) == 0 {
+			p.IPAllowlist = nil
+		}
+	}
+	return reflect.DeepEqual(a, b)
+}
+
+// Each calls f with every account and its links by AppID, as they are at one
+// moment.
+func (d *Directory) Each(ctx context.Context, f func(a Account, linked []string) error) error {
+	return d.Store.ViewAccounts(ctx, func(tx Tx) error {
+		for after := ""; ; {
+			page, err := tx.Accounts(ctx, after, 1000)
+			if err != nil || len(page) == 0 {
+				return err
+			}
+			for _, a := range page {
+				after = a.AppID
+				var linked []string
+				if a.Kind == ServiceAccount {
+					if linked, err = tx.Links(ctx, a.AppID); err != nil {
+						return err
+					}
+				}
+				if err := f(a, linked); err != nil {
+					return err
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,50 @@
+package accounts
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// maxURLScheme is how long the template of an address may be, in bytes.
+const maxURLScheme = 512
+
+var (
+	urlScheme = regexp.MustCompile(`^([a-z][a-z0-9+.-]{1,31}):[!-~]+$`)
+	// What a browser runs, fetches, shows as a page of its own or lets choose
+	// another address is no app.
+	notApps = []string{"http", "https", "javascript", "vbscript", "data", "file", "blob", "filesystem", "about", "view-source",
+		"ftp", "ws", "wss", "intent", "content", "chrome", "jar", "mailto", "tel", "sms"}
+	placeholder = regexp.MustCompile(`\{[^{}]*\}`)
+)
+
+// ValidURLScheme says why the template of the address that opens the Mini
+// Program cannot be; "" is none. In it {appid}, {path} and {query} stand for
+// what opens, percent-encoded.
+func (a Account) ValidURLScheme() error {
+	if a.URLScheme == "" {
+		return nil
+	}
+	fault := func(why string) error {
+		return invalidf("account %s: url_scheme %.80q: %s", a.AppID, a.URLScheme, why)
+	}
+	m := urlScheme.FindStringSubmatch(a.URLScheme)
+	switch {
+	case len(a.URLScheme) > maxURLScheme:
+		return fault("longer than 512 bytes")
+	case m == nil || strings.ContainsAny(a.URLScheme, "\"<>\\^`|"):
+		return fault("want the scheme of an app in lower case, such as myapp://open?appid={appid}&path={path}&query={query}, without spaces")
+	case slices.Contains(notApps, m[1]):
+		return fault("the scheme " + m[1] + " is not an app's")
+	}
+	rest := placeholder.ReplaceAllStringFunc(a.URLScheme, func(p string) string {
+		if slices.Contains([]string{"{appid}", "{path}", "{query}"}, p) {
+			return ""
+		}
+		return p
+	})
+	if strings.ContainsAny(rest, "{}") {
+		return fault("only {appid}, {path} and {query} can stand in braces")
+	}
+	return nil
+}

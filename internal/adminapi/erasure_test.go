@@ -1,0 +1,146 @@
+package adminapi_test
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"encoding/csv"
+	"encoding/json"
+	"io"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+func scanAs(t *testing.T, s *servertest.Server, user, text string) {
+	t.Helper()
+	body, err := json.Marshal(map[string]string{"text": text, "user": user})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := s.Do("POST", "/scan/v1/resolve", string(body)); a.Status != 200 {
+		t.Fatal(a.Body)
+	}
+}
+
+// tables are the rows of an export that have a text in them, by table.
+func tables(t *testing.T, s *servertest.Server, text string) (with []string) {
+	t.Helper()
+	a := call(t, s, "POST", "/export", `{"passphrase":"correct horse battery"}`)
+	z, err := gzip.NewReader(strings.NewReader(a.Body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for members := tar.NewReader(z); ; {
+		h, err := members.Next()
+		if err == io.EOF {
+			return with
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(members)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(strings.ToUpper(string(b)), strings.ToUpper(text)) {
+			with = append(with, h.Name)
+		}
+	}
+}
+
+// An erased user is in no export any more: not in the ledger, and not as the
+// first one who scanned a code.
+func TestAnErasedUserIsInNoTable(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: cafe})
+	scanAs(t, s, "u", codeText(t, s, aBatch(t, s), 1))
+	var p feedPage
+	call(t, s, "GET", "/scans", "").JSON(t, &p)
+	if len(p.Scans) != 1 || len(tables(t, s, p.Scans[0].User)) == 0 {
+		t.Fatalf("%+v is in no table", p)
+	}
+	if a := call(t, s, "DELETE", "/users/u/scans", ""); a.Body != `{"scans":1}`+"\n" {
+		t.Error(a.Body)
+	}
+	if left := tables(t, s, p.Scans[0].User); len(left) > 0 {
+		t.Errorf("the user is still in %v", left)
+	}
+}
+
+// The user whose data are erased is the one that the path names, whatever
+// characters the app's ids have.
+func TestOnlyTheUserThatWasNamedIsErased(t *testing.T) {
+	t.Parallel()
+	for _, user := range []string{"x/", "/x", "x//y", "..", ".", "x/../y", "x%2F", "%", "x?y", "人 "} {
+		t.Run(user, func(t *testing.T) {
+			t.Parallel()
+			s := servertest.Start(t, servertest.Options{Seed: cafe})
+			for _, one := range []string{user, "x", "x/y", "y"} {
+				scanAs(t, s, one, "https://cafe.example/t/1")
+			}
+			escaped := strings.ReplaceAll(url.PathEscape(user), ".", "%2E")
+			if a := call(t, s, "DELETE", "/users/"+escaped+"/scans", ""); a.Body != `{"scans":1}`+"\n" {
+				t.Error(a.Status, a.Body)
+			}
+			var p feedPage
+			call(t, s, "GET", "/scans", "").JSON(t, &p)
+			if len(p.Scans) != 4 || p.Scans[0].User != "" || p.Scans[1].User == "" || p.Scans[2].User == "" || p.Scans[3].User == "" {
+				t.Errorf("%+v", p)
+			}
+		})
+	}
+}
+
+// No code is in what is kept of scans, whatever stood around it.
+func TestTheLedgerHoldsNoCode(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: cafe})
+	text := codeText(t, s, aBatch(t, s), 1)
+	tail := text[strings.LastIndexByte(text, '/')+1:]
+	for _, link := range []string{"https://" + text + "?from=scan", "https://" + text + "/", "https://" + text + "/a/b", "https://" + text + " ", "https://cafe.example/t/" + tail} {
+		scanAs(t, s, "u", link)
+	}
+	call(t, s, "GET", "/statistics?wait=true", "")
+	for _, path := range []string{"/scans", "/scans/export", "/scans/export?format=parquet", "/statistics/misses"} {
+		if a := call(t, s, "GET", path, ""); a.Status != 200 || strings.Contains(strings.ToUpper(a.Body), strings.ToUpper(tail)) {
+			t.Errorf("%s: %d %s", path, a.Status, a.Body)
+		}
+	}
+	if with := tables(t, s, tail); len(with) > 0 {
+		t.Errorf("the code is in %v", with)
+	}
+}
+
+// Whatever an app says of itself, no spreadsheet takes it for a formula.
+func TestNoCellOfAnExportIsAFormula(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: cafe})
+	for _, client := range []string{"=1+1", "+1", "-1", "@a", "＝1+1", "＋1", "－1", "＠a"} {
+		if a := s.Do("POST", "/scan/v1/resolve", `{"text":"https://cafe.example/t/1","client":"`+client+`"}`); a.Status != 200 {
+			t.Fatal(a.Body)
+		}
+	}
+	rows, err := csv.NewReader(strings.NewReader(call(t, s, "GET", "/scans/export", "").Body)).ReadAll()
+	if err != nil || len(rows) != 9 {
+		t.Fatal(len(rows), err)
+	}
+	for _, row := range rows[1:] {
+		if !strings.HasPrefix(row[4], "'") {
+			t.Errorf("client %q", row[4])
+		}
+	}
+}
+
+// A page of another origin is refused with a problem, like everything else.
+func TestAnotherOriginGetsAProblem(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: cafe})
+	for _, path := range []string{"/admin/v1/rechecks", "/scan/v1/resolve"} {
+		a := s.Do("POST", path, `{"text":"x"}`, "Authorization: Bearer "+servertest.AdminToken, "Origin: https://evil.example")
+		if a.Status != 403 || a.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: %d %v %s", path, a.Status, a.Header, a.Body)
+		}
+	}
+}

@@ -1,0 +1,107 @@
+package adminapi_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// A plan is tried on the scans that were, and changes nothing.
+func TestAPlanIsReplayedOnTheScansOfTheLastDays(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	s.OK("shop", "add", `{"prefix":"https://shop.example/","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":3}`)
+	s.OK("shop", "publish", `{"prefix":"https://shop.example/"}`)
+	for _, link := range []string{"https://shop.example/a/1", "https://shop.example/a/1", "https://shop.example/b", "https://other.example/", "no link"} {
+		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q}`, link))
+	}
+	before := s.Admin("GET", "/changes?newest=true&limit=1", "").Body
+	var got struct {
+		Scans, Looked, Turned int64
+		Turns                 []struct {
+			Before, After string
+			Scans         int64
+			Examples      []string
+		}
+	}
+	for _, c := range []struct{ plan, want string }{
+		{`{"do":"add","owner":"shop","prefix":"https://shop.example/a/","path":"q"}`,
+			"4 2 2 open_mini_program shop https://shop.example/ → open_mini_program shop https://shop.example/a/: 2 [https://shop.example/a/1]"},
+		{`{"do":"add","owner":"shop","prefix":"https://shop.example/a/","path":"q","published":false}`,
+			"4 2 2 open_mini_program shop https://shop.example/ → open_url: 2 [https://shop.example/a/1]"},
+		{`{"do":"delete","owner":"shop","prefix":"https://shop.example/"}`,
+			"4 3 3 open_mini_program shop https://shop.example/ → open_url: 3 [https://shop.example/a/1 https://shop.example/b]"},
+		{`{"do":"publish","owner":"shop","prefix":"https://shop.example/"}`, "4 3 0 "},
+	} {
+		a := s.Admin("POST", "/rules/plan/replay", `{"days":1,"changes":[`+c.plan+`]}`)
+		got.Turns = nil
+		a.JSON(t, &got)
+		var text strings.Builder
+		text.WriteString(fmt.Sprint(got.Scans, " ", got.Looked, " ", got.Turned, " "))
+		for _, turn := range got.Turns {
+			text.WriteString(fmt.Sprintf("%s → %s: %d %v", turn.Before, turn.After, turn.Scans, turn.Examples))
+		}
+		if text.String() != c.want {
+			t.Errorf("%s:\ngot  %s\nwant %s\n%s", c.plan, text.String(), c.want, a.Body)
+		}
+	}
+	if a := call(t, s, "POST", "/rules/plan/replay", `{"days":1,"changes":[{"do":"delete","owner":"shop","prefix":"https://nothing.example/"}]}`); a.Status != 422 || !strings.Contains(a.Body, "changes[0]") {
+		t.Errorf("%d %s", a.Status, a.Body)
+	}
+	if after := s.Admin("GET", "/changes?newest=true&limit=1", "").Body; after != before {
+		t.Errorf("a plan changed something: %s", after)
+	}
+}
+
+func TestAnUndoRestoresWhatWasBefore(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	newest := func() (seq int64, published bool, did string) {
+		t.Helper()
+		var h struct {
+			Changes []struct {
+				Seq  int64
+				Did  string
+				Rule struct{ Published bool }
+			}
+		}
+		s.Admin("GET", "/rules/history?prefix=https://shop.example/a/", "").JSON(t, &h)
+		return h.Changes[0].Seq, h.Changes[0].Rule.Published, h.Changes[0].Did
+	}
+	undo := func(seq int64, status int, want string) {
+		t.Helper()
+		if a := call(t, s, "POST", fmt.Sprintf("/rules/changes/%d/undo", seq), ""); a.Status != status || !strings.Contains(a.Body, want) {
+			t.Errorf("%d: %d %s; want %d %s", seq, a.Status, a.Body, status, want)
+		}
+	}
+	rule := `{"prefix":"https://shop.example/a/","path":"p","is_edit":0,"permit_sub_rule":2,"open_version":3}`
+	s.OK("shop", "add", rule)
+	added, _, _ := newest()
+	s.OK("shop", "publish", `{"prefix":"https://shop.example/a/"}`)
+	published, _, _ := newest()
+	undo(added, 409, fmt.Sprintf("change %d by shop", published))
+	undo(published, 200, `"did":"edit"`)
+	undo(published, 409, "by admin")
+	unpublished, live, _ := newest()
+	if live {
+		t.Error("still published")
+	}
+	undo(unpublished, 200, `"published":true`)
+	if a := s.Admin("GET", "/accounts/shop/quota", ""); !strings.Contains(a.Body, `"publishes_left":99`) {
+		t.Errorf("an undo spends nothing and gives nothing back: %s", a.Body)
+	}
+	s.OK("shop", "delete", `{"prefix":"https://shop.example/a/"}`)
+	deleted, _, _ := newest()
+	// Somebody else has it meanwhile, then not any more.
+	s.OK("rival", "add", rule)
+	undo(deleted, 409, "by rival")
+	s.OK("rival", "delete", `{"prefix":"https://shop.example/a/"}`)
+	gone, _, _ := newest()
+	undo(gone, 200, `"owner":"rival"`)
+	undo(1, 404, "no change of a rule")
+	if strings.Contains(s.Log(), "level=ERROR") {
+		t.Error("a wrong question is no error of ours")
+	}
+}

@@ -1,0 +1,212 @@
+package codes
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Visit is one scan of a code by an app, as the desk keeps it.
+type Visit struct {
+	Found Found
+	Scan  string // the scan id
+	At    time.Time
+	// UserHash names the user in the ledger; "" = an anonymous scan.
+	UserHash string
+	// User gets a ticket; "" = none is made.
+	Namespace, User string
+}
+
+// FirstScan is how a code was scanned for the first time by an app: written
+// once, and never changed.
+type FirstScan struct {
+	Batch int64
+	Index int64
+	At    time.Time
+	Scan  string // the scan id
+	User  string // in hexadecimal, as in the ledger; "" = an anonymous scan
+}
+
+var (
+	// ErrNoFirstScan is returned for a code that no app scanned.
+	ErrNoFirstScan = errors.New("codes: no app scanned this code yet")
+	// ErrDesk is returned where a scan of a code cannot be written.
+	ErrDesk = errors.New("codes: the scan cannot be written")
+	// ErrDeskBusy is returned where more scans wait than the desk takes.
+	ErrDeskBusy = fmt.Errorf("%w: too many wait", ErrDesk)
+)
+
+const (
+	// deskGroup is how many scans one transaction writes at most: one flush of
+	// the disk serves all of them.
+	deskGroup = 256
+	// deskQueue is how many scans may wait; who comes then waits for a place.
+	deskQueue = 4096
+	// deskWrite is how long one transaction may take.
+	deskWrite = 10 * time.Second
+	// forgetEvery is how often expired tickets are removed.
+	forgetEvery = time.Minute
+)
+
+// Desk writes scans of codes down before they are answered: the first scan of
+// a code and the ticket of its user. Scans that come while a transaction runs
+// share the next one.
+type Desk struct {
+	press  *Press
+	places chan struct{}
+
+	mu      sync.Mutex
+	waiting []*Receipt
+	writing bool
+	forgot  time.Time
+}
+
+// NewDesk is the desk of a press.
+func NewDesk(p *Press) *Desk {
+	return &Desk{press: p, places: make(chan struct{}, deskQueue)}
+}
+
+// Receipt is a scan that waits to be written.
+type Receipt struct {
+	first  FirstScan
+	ticket *Ticket
+	text   string
+	done   chan struct{}
+	err    error
+}
+
+// Wait returns the ticket ("" for a scan without one) once it and the first
+// scan of the code are durable. ErrDesk.
+func (r *Receipt) Wait(ctx context.Context) (ticket string, err error) {
+	select {
+	case <-r.done:
+		return r.text, r.err
+	case <-ctx.Done():
+		// Nobody knows whether it is still written; nobody gets the ticket.
+		return "", fmt.Errorf("%w: %w", ErrDesk, context.Cause(ctx))
+	}
+}
+
+// Visit takes a scan. It waits only where the queue is full, until ctx ends:
+// ErrDeskBusy.
+func (d *Desk) Visit(ctx context.Context, v Visit) (*Receipt, error) {
+	r := &Receipt{first: FirstScan{Batch: v.Found.Batch.ID, Index: v.Found.Index, At: v.At, Scan: v.Scan, User: v.UserHash}, done: make(chan struct{})}
+	if v.User != "" {
+		t, text, err := d.press.newTicket(v.Found, v.Namespace, v.User)
+		if err != nil {
+			return nil, err
+		}
+		r.ticket, r.text = &t, text
+	}
+	select {
+	case d.places <- struct{}{}:
+	default:
+		select {
+		case d.places <- struct{}{}:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", ErrDeskBusy, context.Cause(ctx))
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.waiting = append(d.waiting, r)
+	if !d.writing {
+		d.writing = true
+		go d.write()
+	}
+	return r, nil
+}
+
+// write writes groups until nobody waits.
+func (d *Desk) write() {
+	for {
+		d.mu.Lock()
+		if len(d.waiting) == 0 {
+			d.writing = false
+			d.waiting = nil
+			d.mu.Unlock()
+			return
+		}
+		n := min(len(d.waiting), deskGroup)
+		group := d.waiting[:n:n]
+		d.waiting = d.waiting[n:]
+		d.mu.Unlock()
+		err := d.commit(group)
+		for _, r := range group {
+			if r.err = err; err != nil {
+				r.text = ""
+			} else if r.ticket != nil {
+				d.press.recent.put(*r.ticket)
+			}
+			close(r.done)
+			<-d.places
+		}
+	}
+}
+
+// commit writes a group in one transaction.
+func (d *Desk) commit(group []*Receipt) (err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("%w: %v", ErrDesk, fault)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), deskWrite)
+	defer cancel()
+	var tickets []Ticket
+	firsts := make([]FirstScan, 0, len(group))
+	for _, r := range group {
+		firsts = append(firsts, r.first)
+		if r.ticket != nil {
+			tickets = append(tickets, *r.ticket)
+		}
+	}
+	// Every node writes codes in one order, so that none waits for another in a
+	// circle. Of the scans of one code the one that came first stays.
+	slices.SortStableFunc(firsts, func(a, b FirstScan) int {
+		return cmp.Or(cmp.Compare(a.Batch, b.Batch), cmp.Compare(a.Index, b.Index))
+	})
+	firsts = slices.CompactFunc(firsts, func(a, b FirstScan) bool { return a.Batch == b.Batch && a.Index == b.Index })
+	now := d.press.Now()
+	forget := d.forgot.IsZero() || now.Sub(d.forgot) >= forgetEvery || now.Before(d.forgot)
+	err = d.press.Store.UpdateCodes(ctx, func(tx Tx) error {
+		if forget && len(tickets) > 0 {
+			if err := tx.ForgetTickets(ctx, now.Add(-ticketGrace)); err != nil {
+				return err
+			}
+		}
+		if err := tx.AddFirstScans(ctx, firsts); err != nil {
+			return err
+		}
+		return tx.PutTickets(ctx, tickets)
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDesk, err)
+	}
+	if forget && len(tickets) > 0 {
+		d.forgot = now // only write reads and sets it, one at a time
+	}
+	return nil
+}
+
+// Erase makes the first scans of a user anonymous.
+func (d *Desk) Erase(ctx context.Context, userHash string) error {
+	return d.press.Store.UpdateCodes(ctx, func(tx Tx) error { return tx.EraseFirstScans(ctx, userHash) })
+}
+
+// First returns how a code was scanned for the first time; ok is false where
+// no app scanned it. Views by browsers do not count.
+func (d *Desk) First(ctx context.Context, batch, index int64) (first FirstScan, ok bool, err error) {
+	err = d.press.Store.ViewCodes(ctx, func(tx Tx) (err error) {
+		first, err = tx.FirstScan(ctx, batch, index)
+		return err
+	})
+	if errors.Is(err, ErrNoFirstScan) {
+		return FirstScan{}, false, nil
+	}
+	return first, err == nil, err
+}

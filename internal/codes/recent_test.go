@@ -1,0 +1,67 @@
+package codes
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// A ticket comes back as the store would give it, the oldest are forgotten, and
+// two whose hashes begin alike are not taken for each other.
+func TestRecentTickets(t *testing.T) {
+	var r tickets
+	nth := func(i int) (Ticket, [sha256.Size]byte) {
+		hash := sha256.Sum256(fmt.Append(nil, i))
+		user := fmt.Sprintf("o%027d", i)
+		at := time.UnixMilli(int64(1_800_000_000_000 + i)).UTC()
+		return Ticket{Hash: hex.EncodeToString(hash[:]), Batch: int64(i % 7), Index: int64(i), OwnerID: user, AppID: fmt.Sprint("wx", i%3), AppUserID: "p" + user[1:],
+			ScannedAt: at, ExpiresAt: at.Add(time.Hour)}, hash
+	}
+	const more = 1000
+	for i := range recentTickets + more {
+		ticket, _ := nth(i)
+		r.put(ticket)
+		r.put(ticket) // twice is once
+	}
+	if len(r.ring) != recentTickets || len(r.at) != recentTickets || len(r.apps) != 3 {
+		t.Errorf("%d rows, %d hashes, %d apps", len(r.ring), len(r.at), len(r.apps))
+	}
+	for i := range recentTickets + more {
+		want, hash := nth(i)
+		got, ok := r.get(hash)
+		if ok != (i >= more) {
+			t.Fatalf("ticket %d: %t", i, ok)
+		}
+		if ok && !cmp.Equal(got, want) {
+			t.Fatal(cmp.Diff(want, got))
+		}
+	}
+	last, hash := nth(recentTickets + more - 1)
+	alike := hash
+	alike[31]++
+	if _, ok := r.get(alike); ok {
+		t.Error("another hash that begins alike is found")
+	}
+	other := last
+	other.Hash, other.Index = hex.EncodeToString(alike[:]), 42
+	r.put(other)
+	if got, ok := r.get(alike); !ok || got.Index != 42 {
+		t.Errorf("%+v %t", got, ok)
+	}
+	if got, ok := r.get(hash); ok {
+		t.Errorf("the other's place has %+v", got)
+	}
+	odd := last
+	odd.Hash = "no hash"
+	r.put(odd)
+	odd.Hash, odd.OwnerID = hex.EncodeToString(alike[:]), "short"
+	r.put(odd)
+	r.clear()
+	if _, ok := r.get(alike); ok {
+		t.Error("it is there after a clear")
+	}
+}

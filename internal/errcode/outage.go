@@ -1,0 +1,21 @@
+package errcode
+
+import "strings"
+
+// Outage is the fault of something that the server depends on and no caller can
+// mend. On the platform's wire it is SystemError, as every error without a row;
+// on our own APIs it is 503.
+type Outage struct {
+	Where string // "database db1:5432/qrjump", without a password
+	What  string // "is read-only"
+	Do    string // what the operator does next
+	Err   error  // what was behind it
+}
+
+// Error is one line: what happened, where, and what to do.
+func (o *Outage) Error() string {
+	return o.Where + " " + o.What + ": " + o.Do + " (" + strings.Join(strings.Fields(o.Err.Error()), " ") + ")"
+}
+
+// Unwrap gives what was behind it.
+func (o *Outage) Unwrap() error { return o.Err }

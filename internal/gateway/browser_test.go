@@ -1,0 +1,268 @@
+package gateway_test
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"image/png"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
+	cdppage "github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+	"github.com/makiuchi-d/gozxing"
+	"github.com/makiuchi-d/gozxing/qrcode"
+
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+//go:embed testdata/axe/axe.min.js
+var axe string
+
+// browse starts a real Chromium for which every name is the server's. Without
+// one the test is skipped, unless QRJUMP_REQUIRE_CHROMIUM is set.
+func browse(t *testing.T, p place) context.Context {
+	t.Helper()
+	program := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			program = path
+			break
+		}
+	}
+	if program == "" {
+		if os.Getenv("QRJUMP_REQUIRE_CHROMIUM") != "" {
+			t.Fatal("no Chromium: scripts/install-test-deps.sh installs it")
+		}
+		t.Skip("no Chromium: scripts/install-test-deps.sh installs it")
+	}
+	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(program), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
+		chromedp.NoDefaultBrowserCheck, chromedp.UserDataDir(t.TempDir()),
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("disable-sync", true), chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("disable-extensions", true),
+		chromedp.Flag("disable-features", "HttpsUpgrades,HttpsFirstBalancedModeAutoEnable,Translate,OptimizationHints,MediaRouter,NetworkTimeServiceQuerying"),
+		chromedp.Flag("no-proxy-server", true), chromedp.Flag("host-resolver-rules", "MAP * "+strings.TrimPrefix(p.URL, "http://"))}
+	ctx, stop := chromedp.NewExecAllocator(context.Background(), options...) // the test's ends before the browser is closed
+	t.Cleanup(stop)
+	ctx, end := chromedp.NewContext(ctx)
+	t.Cleanup(func() {
+		if err := chromedp.Cancel(ctx); err != nil {
+			t.Logf("closing the browser: %v", err)
+		}
+		end()
+	})
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatalf("starting %s: %v", program, err)
+	}
+	return ctx
+}
+
+func call[P, R any](t *testing.T, ctx context.Context, command cdp.Command[P, R], params P) {
+	t.Helper()
+	if _, err := chromedp.Call(ctx, command, params); err != nil {
+		t.Fatalf("%s: %v", command.Method, err)
+	}
+}
+
+func run[T any](t *testing.T, ctx context.Context, action chromedp.Action[T]) T {
+	t.Helper()
+	v, err := chromedp.Run(ctx, action)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// The pages in a real browser: both languages, narrow and wide, light and
+// dark. Screenshots go to PAGES_DIR, where one is named.
+func TestInChromium(t *testing.T) {
+	p := open(t, servertest.Options{})
+	p.Admin("PUT", "/settings", `{"page_limit":0}`)
+	p.Admin("PUT", "/accounts/shop", `{"kind":"mini_program","versions":["release"],"name":"咖啡 Coffee & Co"}`)
+	batch, codes := p.codes(6)
+	p.activate(batch, 1, 3)
+	for i, did := range map[int]string{2: "freeze", 3: "void"} {
+		p.Admin("POST", fmt.Sprintf("/batches/%d/states", batch), fmt.Sprintf(`{"did":%q,"ranges":[{"from":%d,"to":%d}]}`, did, i, i))
+	}
+	p.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":"https://q.example%s","user":"u"}`, codes[1]), "Authorization: Bearer "+p.scanKey())
+	folder := os.Getenv("PAGES_DIR")
+	if folder == "" {
+		folder = t.TempDir()
+	} else if err := os.MkdirAll(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ctx := browse(t, p)
+	long := "/t/" + strings.Repeat("abcdefghij", 30) + "?q=" + strings.Repeat("1234567890", 10)
+	for _, c := range []struct {
+		name, url string
+		fails     bool // a page with a status of 400 or more
+		english   string
+		chinese   string
+		link      string // what the QR code must hold
+	}{
+		{name: "landing", url: "http://coffee.example/t/7?from=door", english: "This link opens a Mini Program.", chinese: "此链接将打开小程序。", link: "http://coffee.example/t/7?from=door"},
+		{name: "landing-long", url: "http://coffee.example" + long, english: "How to open it", chinese: "打开方式", link: "http://coffee.example" + long},
+		{name: "code-active", url: "http://q.example" + codes[1], english: "A genuine code", chinese: "正品验证码"},
+		{name: "code-not-active", url: "http://q.example" + codes[0], english: "This code is not active", chinese: "此码尚未激活"},
+		{name: "code-frozen", url: "http://q.example" + codes[2], english: "This code is on hold", chinese: "此码已冻结"},
+		{name: "code-void", url: "http://q.example" + codes[3], english: "This code is no longer valid", chinese: "此码已作废"},
+		{name: "not-found", url: "http://q.example/A000000000000000000", fails: true, english: "Nothing was found", chinese: "未找到内容"},
+	} {
+		for language, says := range map[string]string{"en-GB": c.english, "zh-CN": c.chinese} {
+			for _, width := range []int64{320, 1280} {
+				for _, scheme := range []string{"light", "dark"} {
+					name := fmt.Sprintf("%s-%s-%d-%s", c.name, language[:2], width, scheme)
+					t.Run(name, func(t *testing.T) {
+						call(t, ctx, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": language}})
+						call(t, ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+						run(t, ctx, chromedp.EmulateViewport(width, 900))
+						call(t, ctx, cdppage.SetBypassCSP, cdppage.SetBypassCSPParams{Enabled: false})
+						v := visit(t, ctx, c.url)
+						if !strings.Contains(v.text, says) {
+							t.Errorf("the page does not say %q: %s", says, v.text)
+						}
+						for _, request := range v.requests {
+							if request != c.url && !strings.HasPrefix(request, "data:") {
+								t.Errorf("the page asks for %s", request)
+							}
+						}
+						for _, message := range v.console {
+							if !c.fails || !strings.Contains(message, "Failed to load resource: the server responded with a status of 404") {
+								t.Errorf("console: %s", message)
+							}
+						}
+						if v.overflow > 0 {
+							t.Errorf("the page is %d pixels wider than the window", v.overflow)
+						}
+						if err := os.WriteFile(filepath.Join(folder, name+".png"), v.picture, 0o644); err != nil {
+							t.Fatal(err)
+						}
+						if c.link != "" {
+							if got := readPicture(t, v.picture); got != c.link {
+								t.Errorf("the QR code on the screen is of %q, want %q", got, c.link)
+							}
+						}
+						for _, violation := range violations(t, ctx, c.url) {
+							t.Errorf("axe: %s", violation)
+						}
+					})
+				}
+			}
+		}
+	}
+	t.Logf("screenshots in %s", folder)
+}
+
+// scanKey is a key for the scan API.
+func (p place) scanKey() string {
+	var made struct{ Key string }
+	p.Admin("POST", "/scan-keys", `{"name":"phone"}`).JSON(p.t, &made)
+	p.Hide(made.Key)
+	return made.Key
+}
+
+// visited is what a page did in the browser.
+type visited struct {
+	text     string
+	overflow int
+	picture  []byte
+	requests []string
+	console  []string
+}
+
+const theEnd = "the page was looked at"
+
+func visit(t *testing.T, parent context.Context, url string) (v visited) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(parent, time.Minute)
+	defer cancel()
+	// Both streams are in the browser's order, so a known last thing ends them.
+	requests, messages := chromedp.Events(ctx, network.RequestWillBeSent), chromedp.Console(ctx)
+	if err := chromedp.Do(ctx, chromedp.Navigate(url)); err != nil {
+		t.Fatalf("%s: %v", url, err)
+	}
+	v.text = run(t, ctx, chromedp.Evaluate[string](`document.body.innerText`))
+	v.overflow = run(t, ctx, chromedp.Evaluate[int](`document.documentElement.scrollWidth - document.documentElement.clientWidth`))
+	v.picture = run(t, ctx, chromedp.FullScreenshot(100))
+	run(t, ctx, chromedp.Evaluate[chromedp.Void](`console.debug("`+theEnd+`")`))
+	for m, err := range messages {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Text == theEnd {
+			break
+		}
+		v.console = append(v.console, m.String())
+	}
+	const last = "http://q.example/-last-"
+	if err := chromedp.Do(ctx, chromedp.Navigate(last)); err != nil {
+		t.Fatal(err)
+	}
+	for r, err := range requests {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Request.URL == last {
+			break
+		}
+		v.requests = append(v.requests, r.Request.URL)
+	}
+	if len(v.requests) == 0 {
+		t.Error("no request was seen: the watch is broken")
+	}
+	return v
+}
+
+// violations are what axe-core finds on a page. The page allows no script, so
+// the browser is told to look away.
+func violations(t *testing.T, parent context.Context, url string) (list []string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(parent, time.Minute)
+	defer cancel()
+	call(t, ctx, cdppage.SetBypassCSP, cdppage.SetBypassCSPParams{Enabled: true})
+	if err := chromedp.Do(ctx, chromedp.Navigate(url)); err != nil {
+		t.Fatal(err)
+	}
+	run(t, ctx, chromedp.Evaluate[chromedp.Void](axe))
+	text := run(t, ctx, chromedp.Evaluate[string](`axe.run(document).then(r => JSON.stringify({
+		violations: r.violations.map(v => v.id + ": " + v.help + ": " + v.nodes.map(n => n.html + " " + n.failureSummary).join("; ")),
+		passes: r.passes.length}))`, chromedp.EvalAwaitPromise))
+	var result struct {
+		Violations []string
+		Passes     int
+	}
+	if err := json.Unmarshal([]byte(text), &result); err != nil {
+		t.Fatal(err)
+	}
+	if result.Passes < 10 {
+		t.Errorf("axe-core passed only %d rules: it did not look", result.Passes)
+	}
+	return result.Violations
+}
+
+// readPicture reads the QR code on a screenshot.
+func readPicture(t *testing.T, b []byte) string {
+	t.Helper()
+	m, err := png.Decode(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bitmap, err := gozxing.NewBinaryBitmapFromImage(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := qrcode.NewQRCodeReader().Decode(bitmap, map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_TRY_HARDER: true})
+	if err != nil {
+		t.Fatalf("the QR code on the screen cannot be read: %v", err)
+	}
+	return found.GetText()
+}

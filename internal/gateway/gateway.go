@@ -1,0 +1,330 @@
+// Package gateway is what a browser sees of a printed code: the page of a Mini
+// Program, the authenticity page of a code, and the two files by which an
+// operator's own app opens links. It knows HTML and redirects; what a text
+// opens is decided in scan. A look through a browser is no scan: it is counted
+// apart and changes nothing.
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/scan"
+	"github.com/qrjump/qrjump/internal/settings"
+)
+
+// TryPath is where --dev shows the page of any link: /p/?u=LINK.
+const TryPath = "/p/"
+
+// Gateway serves the pages. First and Checks may be nil.
+type Gateway struct {
+	// Resolve decides a text and has no effect.
+	Resolve func(scan.Request) scan.Decision
+	Account func(appid string) (accounts.Account, bool)
+	// Prefixes are what code texts begin with, all that were ever printed.
+	Prefixes func() []string
+	// Rules are the rules of a host in lower case, with its port if it has one.
+	Rules Hosts
+	// APIPaths are the paths of the API. Their first segments stay the API's
+	// under every host, unless the operator named the API's hosts.
+	APIPaths []string
+	Settings *settings.Live
+	Now      func() time.Time
+	// RealNow is the clock of the limits.
+	RealNow  func() time.Time
+	ClientIP func(*http.Request) netip.Addr
+	// Scheme is what the browser asked with: http or https.
+	Scheme func(*http.Request) string
+	// First is when a code was scanned first; ok is false for never.
+	First func(ctx context.Context, batch, index int64) (at time.Time, ok bool, err error)
+	// Checks is how often a code was scanned.
+	Checks func(ctx context.Context, batch, index int64) (int64, error)
+	// Observe is told of every page that was shown.
+	Observe func(Page)
+	Log     *slog.Logger
+
+	hosts  hostCache
+	links  linksCache
+	limits limits
+}
+
+// Page is a kind of page, for counting.
+type Page string
+
+// The kinds of page.
+const (
+	LandingPage  Page = "landing"
+	RedirectPage Page = "redirect"
+	CodePage     Page = "code"
+	MissingPage  Page = "not_found"
+	LimitedPage  Page = "limited"
+	RefusedPage  Page = "refused" // a method or a length that no page has
+	LinksFile    Page = "app_links"
+)
+
+// Around serves pages and files where a request is for one of them, and leaves
+// every other to the API.
+func (g *Gateway) Around(next http.Handler) http.Handler {
+	family := map[string]bool{}
+	for _, path := range g.APIPaths {
+		family[firstSegment(path)] = true
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, ok := pageHost(r.Host, g.scheme(r))
+		if !ok {
+			next.ServeHTTP(w, r)
+			return
+		}
+		named := g.Settings.Get().APIHosts
+		switch {
+		case named.Has(host):
+			next.ServeHTTP(w, r)
+		case len(named) > 0:
+			g.serve(w, r, host, nil)
+		case family[firstSegment(r.URL.Path)], r.Method != http.MethodGet && r.Method != http.MethodHead:
+			next.ServeHTTP(w, r)
+		default:
+			g.serve(w, r, host, next)
+		}
+	})
+}
+
+func firstSegment(path string) string {
+	segment, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	return segment
+}
+
+func (g *Gateway) scheme(r *http.Request) string {
+	if g.Scheme != nil {
+		return g.Scheme(r)
+	}
+	if r.TLS != nil {
+		return "https"
+	}
+	return "http"
+}
+
+// serve answers a request under a host. unknown answers where the host is
+// nobody's; nil = the page that says so.
+func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, host string, unknown http.Handler) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		g.show(w, r, RefusedPage, http.StatusMethodNotAllowed, refused("The page wants GET.", "此页面仅支持 GET。"))
+		return
+	}
+	target := r.RequestURI
+	if !strings.HasPrefix(target, "/") { // a request through a proxy names the host in its line
+		target = r.URL.RequestURI()
+	}
+	text := g.scheme(r) + "://" + host + target
+	var d scan.Decision
+	if len(text) <= rules.MaxLink {
+		d = g.Resolve(scan.Request{Text: text, At: g.Now()})
+	}
+	if unknown != nil && !opens(d) && !isCode(d) {
+		known, answered := g.known(w, r, host)
+		if !known && !answered {
+			unknown.ServeHTTP(w, r)
+		}
+		if !known {
+			return
+		}
+	}
+	if file := r.URL.Path; file == applePath || file == androidPath {
+		g.serveLinks(w, r, host, file)
+		return
+	}
+	if len(text) > rules.MaxLink {
+		g.show(w, r, RefusedPage, http.StatusRequestURITooLong, refused("The link is too long.", "链接过长。"))
+		return
+	}
+	g.answer(w, r, text, d)
+}
+
+// Try shows the page of the link in the parameter u, for trying without a host
+// that points here.
+func (g *Gateway) Try() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			g.show(w, r, RefusedPage, http.StatusMethodNotAllowed, refused("The page wants GET.", "此页面仅支持 GET。"))
+			return
+		}
+		text := r.URL.Query().Get("u")
+		g.answer(w, r, text, g.Resolve(scan.Request{Text: text, At: g.Now()}))
+	})
+}
+
+// opens reports whether a rule governs the link and opens a Mini Program.
+func opens(d scan.Decision) bool {
+	return d.Action == scan.OpenMiniProgram && (d.Kind == scan.ByRule || d.Kind == scan.ByService)
+}
+
+// isCode reports whether the text is a code text, known or not.
+func isCode(d scan.Decision) bool { return d.Kind == scan.ByCode || d.Reason != "" }
+
+// answer shows what a text opens.
+func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, text string, d scan.Decision) {
+	perMinute := g.Settings.Get().PageLimit
+	if opens(d) {
+		// What a link opens is no secret, but drawing its code is work.
+		if !g.within(w, r, "landing", perMinute*landingsPerCode) {
+			return
+		}
+		g.landing(w, r, text, d)
+		return
+	}
+	// A code that nobody made and a text that is no code are one page at one
+	// price, so that walking tells nothing.
+	if !g.within(w, r, "code", perMinute) {
+		return
+	}
+	if isCode(d) && d.Code.Batch.ID != 0 && d.Reason != codes.SerialOnly {
+		g.code(w, r, text, d.Code)
+		return
+	}
+	g.show(w, r, MissingPage, http.StatusNotFound, missing())
+}
+
+// landingsPerCode is how many pages of Mini Programs an address may see for
+// one of a code: they tell less, and many phones share an address.
+const landingsPerCode = 10
+
+// within charges the caller's address, and shows the page that asks for
+// patience where it asked too often.
+func (g *Gateway) within(w http.ResponseWriter, r *http.Request, what string, perMinute int) bool {
+	wait := g.limits.take(what, g.ClientIP(r), perMinute, g.RealNow())
+	if wait == 0 {
+		return true
+	}
+	w.Header().Set("Retry-After", seconds(wait))
+	g.show(w, r, LimitedPage, http.StatusTooManyRequests, limited())
+	return false
+}
+
+// landing sends the browser into the Mini Program, or shows how to get there.
+func (g *Gateway) landing(w http.ResponseWriter, r *http.Request, text string, d scan.Decision) {
+	app, _ := g.Account(d.AppID)
+	if address, ok := launchAddress(app, d.Path); ok {
+		g.observe(RedirectPage)
+		h := w.Header()
+		guardHeaders(h)
+		h.Set("Location", address)
+		w.WriteHeader(http.StatusFound)
+		return
+	}
+	v := view{Kind: "landing", App: app.Name, Link: text}
+	if v.App == "" {
+		v.App = d.AppID
+	}
+	v.Title = words{v.App, v.App}
+	if picture, ok := drawLink(text); ok {
+		v.QR = picture
+	}
+	g.show(w, r, LandingPage, http.StatusOK, v)
+}
+
+// launchAddress is the Mini Program's address for a page, where the operator
+// set a template. What the scan brought is percent-encoded whole, and the
+// scheme is the template's: nobody is sent to where a link says.
+func launchAddress(app accounts.Account, page string) (string, bool) {
+	if app.URLScheme == "" || app.ValidURLScheme() != nil {
+		return "", false
+	}
+	path, query, _ := strings.Cut(page, "?")
+	return strings.NewReplacer("{appid}", encoded(app.AppID), "{path}", encoded(path), "{query}", encoded(query)).Replace(app.URLScheme), true
+}
+
+// encoded is a text as one value of a query or one segment of a path.
+func encoded(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
+
+// code shows what is known of a code.
+func (g *Gateway) code(w http.ResponseWriter, r *http.Request, text string, s codes.Scanned) {
+	v := view{Kind: "code", State: stateOf(s)}
+	if parts, err := codes.ParseText(text, g.Prefixes()); err == nil {
+		v.Ends = string(parts.Symbols[len(parts.Symbols)-shownSymbols:])
+	}
+	if a := s.State.Activation; a != nil && v.State == "active" {
+		v.Brand, v.Product = a.Binding.ProductBrand, a.Binding.ProductTitle
+	}
+	v.Title = codeTitles[v.State]
+	// A code that was taken back may be a copied one: how often it was checked
+	// is for everybody to see, whatever its state.
+	v.Checked = g.checked(r.Context(), s.Batch.ID, s.Index)
+	g.show(w, r, CodePage, http.StatusOK, v)
+}
+
+// shownSymbols is how many characters of a code text a page shows: enough to
+// compare with the print, too few to print another.
+const shownSymbols = 4
+
+// checked is how often a code was checked and when first.
+type checked struct {
+	Known bool // false: nobody can tell at this moment
+	First time.Time
+	Times int64
+}
+
+func (g *Gateway) checked(ctx context.Context, batch, index int64) checked {
+	var c checked
+	if g.First == nil || g.Checks == nil {
+		return c
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	first, ok, err := g.First(ctx, batch, index)
+	if err == nil {
+		c.Times, err = g.Checks(ctx, batch, index)
+	}
+	if err != nil {
+		g.Log.WarnContext(ctx, "a page could not tell how often a code was checked; it says so", "batch", batch, "index", index, "error", err)
+		return checked{}
+	}
+	c.Known = true
+	if ok {
+		// The count follows the scans by a moment.
+		c.First, c.Times = first.In(g.Settings.Get().Zone()), max(c.Times, 1)
+	}
+	return c
+}
+
+func stateOf(s codes.Scanned) string {
+	switch s.Reason {
+	case codes.IsVoid:
+		return "void"
+	case codes.IsFrozen:
+		return "frozen"
+	case codes.NotActive:
+		return "not_active"
+	}
+	return "active" // also where its Mini Program has no release: the code is genuine
+}
+
+func (g *Gateway) observe(p Page) {
+	if g.Observe != nil {
+		g.Observe(p)
+	}
+}
+
+// prefixHosts are the hosts of printed codes, in lower case.
+func (g *Gateway) prefixHosts() []string {
+	var hosts []string
+	for _, prefix := range g.Prefixes() {
+		lower := strings.ToLower(prefix) // CheckPrefix: ASCII only
+		lower = strings.TrimPrefix(strings.TrimPrefix(lower, "https://"), "http://")
+		host, _, _ := strings.Cut(lower, "/")
+		if !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
+}

@@ -1,0 +1,74 @@
+package gateway
+
+import (
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// limits are token buckets by address: a minute's worth at most, refilled
+// evenly. The zero value is ready.
+type limits struct {
+	mu sync.Mutex
+	// Two generations bound the memory: when the younger is full, the older is
+	// forgotten. A bucket in use moves to the younger.
+	young, old map[bucketKey]bucket
+}
+
+type bucketKey struct {
+	what    string
+	network netip.Prefix
+}
+
+type bucket struct {
+	tokens float64
+	at     time.Time
+}
+
+// maxBuckets is how many addresses a generation holds: some 20 MiB in all.
+const maxBuckets = 100_000
+
+// take takes a token and returns 0, or how long to wait for the next. A limit
+// of 0 is none. Of IPv6 a caller has a /64 at least, so that is an address.
+func (l *limits) take(what string, ip netip.Addr, perMinute int, now time.Time) (wait time.Duration) {
+	if perMinute <= 0 {
+		return 0
+	}
+	ip = ip.Unmap()
+	bits := ip.BitLen()
+	if ip.Is6() {
+		bits = 64
+	}
+	network, _ := ip.WithZone("").Prefix(bits)
+	key := bucketKey{what, network}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	full := float64(perMinute)
+	b, ok := l.young[key]
+	if !ok {
+		if b, ok = l.old[key]; !ok {
+			b = bucket{full, now}
+		}
+	}
+	// A clock that went back refills nothing and takes nothing.
+	if passed := now.Sub(b.at); passed > 0 {
+		b.tokens = min(full, b.tokens+full*passed.Minutes())
+	}
+	b.tokens, b.at = min(b.tokens, full), now
+	if b.tokens < 1 {
+		wait = max(time.Duration((1-b.tokens)/full*float64(time.Minute)), time.Millisecond)
+	} else {
+		b.tokens--
+	}
+	if l.young == nil || len(l.young) >= maxBuckets {
+		l.old, l.young = l.young, map[bucketKey]bucket{}
+	}
+	l.young[key] = b
+	return wait
+}
+
+// seconds is a duration in whole seconds, rounded up, as Retry-After wants it.
+func seconds(d time.Duration) string {
+	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
+}

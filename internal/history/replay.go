@@ -1,0 +1,113 @@
+package history
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/scan"
+	"github.com/qrjump/qrjump/internal/stats"
+)
+
+// Step is one thing that a plan would do to a rule.
+type Step struct {
+	Do    string // add, publish or delete
+	Owner string
+	Draft rules.Draft // add: the rule; else only its prefix
+	// Published: an added rule is published as well.
+	Published bool
+}
+
+// What a link opens, in one line.
+type outcome string
+
+func outcomeOf(d scan.Decision) outcome {
+	if d.Action != scan.OpenMiniProgram {
+		return outcome(d.Action)
+	}
+	return outcome(fmt.Sprintf("%s %s %s", d.Action, d.AppID, d.Matched.Prefix))
+}
+
+// Turn is what would have become of some scans.
+type Turn struct {
+	Before   string   `json:"before" doc:"what they open now: the action, the Mini Program and the rule"`
+	After    string   `json:"after" doc:"what they would open"`
+	Scans    int64    `json:"scans"`
+	Examples []string `json:"examples" doc:"links of them"`
+}
+
+// Replayed is what a plan would have done to the scans of the last days.
+type Replayed struct {
+	Since     time.Time `json:"since"`
+	Scans     int64     `json:"scans" doc:"of links, in that time"`
+	Looked    int64     `json:"looked" doc:"of them, scans that a planned rule could have to do with"`
+	Turned    int64     `json:"turned" doc:"of them, scans that would open something else"`
+	Turns     []Turn    `json:"turns" doc:"the most frequent first, at most 100"`
+	Cut       bool      `json:"cut,omitempty" doc:"there were more scans than are replayed at once: these are the oldest"`
+	Anonymous bool      `json:"anonymous" doc:"true: all are replayed as scans of nobody in particular, because the log of scans names no users; who scans test links sees them as before"`
+}
+
+// Limits of a replay.
+const (
+	turnsShown    = 100
+	examplesShown = 3
+	// replayMost bounds the scans of one replay.
+	replayMost = 20_000_000
+)
+
+// Replay asks what a plan would have done to the scans of a log since a moment:
+// each of its links is decided by the rules as they are and by the rules as
+// they would be.
+func Replay(ctx context.Context, log stats.Log, live scan.Resolver, plan map[string]*rules.Rule, since time.Time) (Replayed, error) {
+	done := Replayed{Since: since, Anonymous: true, Turns: []Turn{}}
+	live.Codes = nil // the log has no texts of codes
+	finder := scan.Planned{Live: live.Finder, Rules: plan}
+	then := live
+	then.Finder = finder
+	type turn struct{ before, after outcome }
+	turns := map[turn]*Turn{}
+	for e, err := range log.Read(ctx, 0) {
+		if err != nil {
+			return done, fmt.Errorf("reading the log of scans: %w", err)
+		}
+		if e.At.Before(since) || e.Text == "" {
+			continue
+		}
+		if done.Scans == replayMost {
+			done.Cut = true
+			break
+		}
+		done.Scans++
+		link, ok := rules.ParseLink(e.Text)
+		if !ok || !finder.Touches(link) {
+			continue
+		}
+		done.Looked++
+		req := scan.Request{Text: e.Text, At: e.At}
+		way := turn{outcomeOf(live.Resolve(req)), outcomeOf(then.Resolve(req))}
+		if way.before == way.after {
+			continue
+		}
+		done.Turned++
+		t := turns[way]
+		if t == nil {
+			t = &Turn{Before: string(way.before), After: string(way.after)}
+			turns[way] = t
+		}
+		t.Scans++
+		if len(t.Examples) < examplesShown && !slices.Contains(t.Examples, e.Text) {
+			t.Examples = append(t.Examples, e.Text)
+		}
+	}
+	for _, t := range slices.SortedFunc(maps.Values(turns), func(a, b *Turn) int {
+		return cmp.Or(cmp.Compare(b.Scans, a.Scans), cmp.Compare(a.Before, b.Before), cmp.Compare(a.After, b.After))
+	}) {
+		done.Turns = append(done.Turns, *t)
+	}
+	done.Turns = done.Turns[:min(len(done.Turns), turnsShown)]
+	return done, nil
+}

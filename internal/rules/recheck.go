@@ -1,0 +1,288 @@
+package rules
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"hash/maphash"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+// RecheckEvery is how often a verification file is looked at again.
+const RecheckEvery = 24 * time.Hour
+
+// Recheck is the latest look at the verification file of one directory. It
+// changes nothing: rules go on whatever it finds.
+type Recheck struct {
+	Owner     string
+	Directory string // where the file must be, with its final slash
+	Prefix    string // of one of the rules there
+	CheckedAt time.Time
+	OK        bool
+	Reason    string
+	Since     time.Time // of the first failure in a row; zero = it is in place
+	NextAt    time.Time
+}
+
+// RecheckStore keeps rechecks.
+type RecheckStore interface {
+	// AddRechecks adds directories that are not known yet.
+	AddRechecks(ctx context.Context, list []Recheck) error
+	// TakeRechecks returns rechecks that are due, the longest due first, and
+	// makes them due again at a later time, so that nobody else takes them.
+	TakeRechecks(ctx context.Context, now, again time.Time, limit int) ([]Recheck, error)
+	SaveRecheck(ctx context.Context, r Recheck) error
+	DeleteRecheck(ctx context.Context, owner, directory string) error
+	// DueNow makes the file of every directory due.
+	DueNow(ctx context.Context, now time.Time) error
+	Rechecks(ctx context.Context, q RecheckQuery) ([]Recheck, error)
+	// CountFailing counts the directories whose file is not in place.
+	CountFailing(ctx context.Context) (int64, error)
+}
+
+// RecheckQuery selects rechecks by owner and directory.
+type RecheckQuery struct {
+	Owner   string // "" = any
+	Failing bool   // only those whose file is not in place
+	// AfterOwner and AfterDirectory are the last of the page before.
+	AfterOwner, AfterDirectory string
+	Limit                      int
+}
+
+// Rechecker looks at verification files again, once a day each, at times that
+// are spread over the day.
+type Rechecker struct {
+	Book  *Book
+	Store RecheckStore
+	Log   *slog.Logger
+	// Off says that the operator wants no rechecks; nil = on.
+	Off func() bool
+	// Failing is told how many files are not in place.
+	Failing func(int64)
+}
+
+const (
+	// recheckHands is how many files are asked for at once.
+	recheckHands = 8
+	// recheckLease is how long a directory is not taken by another node.
+	recheckLease = time.Hour
+	// plannedStep is how many directories are added in one transaction, and
+	// plannedSeen how many are remembered while looking for them.
+	plannedStep, plannedSeen = 500, 1 << 20
+)
+
+// Run looks for what is due at every interval of real time until ctx ends.
+func (r *Rechecker) Run(ctx context.Context, interval time.Duration) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if r.Off != nil && r.Off() {
+			continue
+		}
+		for ctx.Err() == nil {
+			n, err := r.Look(ctx, 4*recheckHands)
+			if err != nil && ctx.Err() == nil {
+				r.Log.ErrorContext(ctx, "verification files could not be looked at again", "error", err)
+			}
+			if err != nil || n == 0 {
+				break
+			}
+		}
+		if r.Failing == nil {
+			continue
+		}
+		if n, err := r.Store.CountFailing(ctx); err == nil {
+			r.Failing(n)
+		}
+	}
+}
+
+// Look looks at files that are due, at most limit, and returns at how many.
+func (r *Rechecker) Look(ctx context.Context, limit int) (n int, err error) {
+	now := r.Book.Now()
+	// The row without an owner says when to look for new directories.
+	if err := r.Store.AddRechecks(ctx, []Recheck{{NextAt: now}}); err != nil {
+		return 0, err
+	}
+	due, err := r.Store.TakeRechecks(ctx, now, now.Add(recheckLease), limit)
+	if err != nil {
+		return 0, err
+	}
+	var hands sync.WaitGroup
+	places := make(chan struct{}, recheckHands)
+	faults := make([]error, len(due))
+	for i, one := range due {
+		if one.Owner == "" {
+			if err := r.plan(ctx, one, now); err != nil {
+				faults[i] = err
+			}
+			continue
+		}
+		n++
+		places <- struct{}{}
+		hands.Go(func() {
+			defer func() { <-places }()
+			faults[i] = r.look(ctx, one)
+		})
+	}
+	hands.Wait()
+	if n == 0 && len(due) > 0 {
+		n = 1 // the plan: there may be more now
+	}
+	return n, errors.Join(faults...)
+}
+
+// LookNow makes every file due, those of new rules too, and looks at the first
+// of them; it returns at how many.
+func (r *Rechecker) LookNow(ctx context.Context, limit int) (n int, err error) {
+	now := r.Book.Now()
+	if err := r.Store.AddRechecks(ctx, []Recheck{{NextAt: now}}); err != nil {
+		return 0, err
+	}
+	if err := r.plan(ctx, Recheck{}, now); err != nil {
+		return 0, err
+	}
+	if err := r.Store.DueNow(ctx, now); err != nil {
+		return 0, err
+	}
+	return r.Look(ctx, limit)
+}
+
+// plan adds the directories of all rules, each at a time of its own.
+func (r *Rechecker) plan(ctx context.Context, planned Recheck, now time.Time) error {
+	// Who adds rules chooses these texts, so no sum that can be foreseen tells
+	// whether one was seen: of two of one sum the second would not be looked at.
+	seed := maphash.MakeSeed()
+	seen := map[uint64]bool{}
+	var batch []Recheck
+	flush := func() error {
+		err := r.Store.AddRechecks(ctx, batch)
+		batch = batch[:0]
+		return err
+	}
+	for rule, err := range r.Book.Store.AllRules(ctx) {
+		if err != nil {
+			return fmt.Errorf("looking for the directories of rules: %w", err)
+		}
+		if rule.Kind != Ordinary {
+			continue
+		}
+		directory := rule.Prefix.ConfirmAddress("")
+		name := rule.Owner + " " + directory
+		mark := maphash.String(seed, name)
+		if seen[mark] {
+			continue
+		}
+		if len(seen) >= plannedSeen {
+			clear(seen) // the store knows them as well
+		}
+		seen[mark] = true
+		// The place in the day may be foreseen.
+		sum := fnv.New64a()
+		_, _ = io.WriteString(sum, name)
+		place := sum.Sum64()
+		batch = append(batch, Recheck{Owner: rule.Owner, Directory: directory, Prefix: rule.Prefix.Text, OK: true,
+			NextAt: now.Add(time.Duration(place % uint64(RecheckEvery)))})
+		if len(batch) == plannedStep {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := flush(); err != nil {
+		return err
+	}
+	planned.CheckedAt, planned.OK, planned.NextAt = now, true, now.Add(RecheckEvery)
+	return r.Store.SaveRecheck(ctx, planned)
+}
+
+// ruleThere is the prefix of a rule of the owner in the directory: the one that
+// was there when it was looked at last, or another one. ErrNoRule.
+func ruleThere(ctx context.Context, tx Tx, one Recheck, p Prefix) (Prefix, error) {
+	rule, err := tx.Rule(ctx, p.Key)
+	if err == nil && rule.Owner == one.Owner {
+		return rule.Prefix, nil
+	}
+	if err != nil && !errors.Is(err, ErrNoRule) {
+		return p, err
+	}
+	const page = 1000
+	for q := (Query{Owner: one.Owner, Limit: page, NoTotal: true}); ; {
+		own, _, err := tx.List(ctx, q)
+		if err != nil {
+			return p, err
+		}
+		for _, rule := range own {
+			if rule.Kind == Ordinary && rule.Prefix.ConfirmAddress("") == one.Directory {
+				return rule.Prefix, nil
+			}
+		}
+		if len(own) < page {
+			return p, ErrNoRule
+		}
+		q.AfterID = own[page-1].ID
+	}
+}
+
+// look looks at one file.
+func (r *Rechecker) look(ctx context.Context, one Recheck) error {
+	b := r.Book
+	p, err := ParsePrefix(one.Prefix, Ordinary, true)
+	if err != nil {
+		return r.Store.DeleteRecheck(ctx, one.Owner, one.Directory)
+	}
+	var owner accounts.Account
+	var status DomainStatus
+	err = b.Store.ViewRules(ctx, func(tx Tx) (err error) {
+		if p, err = ruleThere(ctx, tx, one, p); err != nil {
+			return err
+		}
+		if owner, err = tx.Account(ctx, one.Owner); err != nil {
+			return err
+		}
+		status, err = tx.Domain(ctx, p.Host)
+		return err
+	})
+	if errors.Is(err, ErrNoRule) || errors.Is(err, accounts.ErrNoAccount) {
+		return r.Store.DeleteRecheck(ctx, one.Owner, one.Directory)
+	}
+	if err != nil {
+		return err
+	}
+	found, err := b.confirm(ctx, owner, p, status, b.Settings.Get())
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if code, _ := errcode.Of(err); err != nil && code != errcode.ConfirmFileFailed {
+		return err
+	}
+	now := b.Now()
+	one.Prefix = p.Text
+	one.CheckedAt, one.OK, one.Reason, one.NextAt = now, found.OK, found.Reason, now.Add(RecheckEvery)
+	switch {
+	case found.OK:
+		if !one.Since.IsZero() {
+			r.Log.InfoContext(ctx, "a verification file is in place again", "owner", one.Owner, "url", found.URL)
+		}
+		one.Since = time.Time{}
+	default:
+		if one.Since.IsZero() {
+			one.Since = now
+		}
+		r.Log.WarnContext(ctx, "a verification file is not in place any more; its rules go on, but its owner may have lost the host", "owner", one.Owner,
+			"url", found.URL, "since", one.Since.UTC().Format(time.RFC3339), "reason", found.Reason)
+	}
+	return r.Store.SaveRecheck(ctx, one)
+}

@@ -1,0 +1,275 @@
+package scan
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+// What a change is of, as far as memory depends on it.
+const (
+	RuleChange    = "rule"     // key: the rule's
+	AccountChange = "account"  // key: the AppID
+	LinkChange    = "link"     // key: the service account's AppID, a space, the Mini Program's
+	BatchChange   = "batch"    // key: the number of the batch
+	CodesChange   = "codes"    // the same
+	MetaChange    = "meta"     // key: the name of the value
+	ScanKeyChange = "scan_key" // key: the name of the scan key
+	ResetChange   = "reset"    // everything is another
+)
+
+// Change is one entry of the log of changes, which has all that was committed,
+// by whatever node, in the order of commits and without gaps.
+type Change struct {
+	Seq  int64
+	Hash string // of this entry and all before it
+	Kind string
+	Key  string
+	Rule *rules.Rule // RuleChange: the rule as it is now; nil = there is none
+}
+
+// ChangeLog is the log of changes.
+type ChangeLog interface {
+	// ChangeHead is the last entry; 0 and "" before the first one.
+	ChangeHead(ctx context.Context) (seq int64, hash string, err error)
+	// ChangesFrom returns at most limit entries, the first with at least the
+	// given number, and the rules that they name as they are at the moment of
+	// the call.
+	ChangesFrom(ctx context.Context, from int64, limit int) ([]Change, error)
+	// Listen begins to listen for commits of any node.
+	Listen(ctx context.Context) (Bell, error)
+}
+
+// Bell tells that something may have been committed. It may ring for nothing,
+// and a broken connection loses rings: the log is the truth.
+type Bell interface {
+	// Wait returns nil after a commit, the error of a broken connection, or when
+	// ctx ends.
+	Wait(ctx context.Context) error
+	Close()
+}
+
+// Limits of following.
+const (
+	followPage = 1000
+	// followEvery is how often the log is looked at although no bell rang.
+	followEvery = time.Second
+	// FollowLimit is how old the memory may be before a node says that it is not
+	// ready.
+	FollowLimit = 5 * time.Second
+	// The pauses before the bell's connection is made again.
+	firstPause, longestPause = 50 * time.Millisecond, 5 * time.Second
+)
+
+// position is how far the memory has followed the log.
+type position struct {
+	seq  int64
+	hash string
+}
+
+// Follow keeps the memory equal to what any node commits until ctx ends. Load
+// comes first.
+func (c *Current) Follow(ctx context.Context) {
+	rung := make(chan struct{}, 1)
+	go c.listen(ctx, rung)
+	for ctx.Err() == nil {
+		err := c.CatchUp(ctx)
+		if err != nil && ctx.Err() == nil {
+			c.notFollowing(ctx, err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-rung:
+		case <-time.After(followEvery):
+		}
+	}
+}
+
+// notFollowing logs that the log cannot be read: once until it can be again.
+func (c *Current) notFollowing(ctx context.Context, err error) {
+	c.mu.Lock()
+	first := !c.silent
+	c.silent = true
+	c.mu.Unlock()
+	if first {
+		c.Log.ErrorContext(ctx, "changes of other nodes cannot be followed; scans are answered from what is known, until the store answers again", "error", err)
+	}
+}
+
+// listen passes rings on, over as many connections as it takes.
+func (c *Current) listen(ctx context.Context, rung chan<- struct{}) {
+	ring := func() {
+		select {
+		case rung <- struct{}{}:
+		default: // one waits already
+		}
+	}
+	pause := firstPause
+	for ctx.Err() == nil {
+		bell, err := c.Changes.Listen(ctx)
+		if err == nil {
+			ring() // what was committed before we listened
+			for err == nil {
+				if err = bell.Wait(ctx); err == nil {
+					pause = firstPause
+					ring()
+				}
+			}
+			bell.Close()
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		c.Log.WarnContext(ctx, "the connection that tells of changes is lost; until it is back they are looked for once a second", "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, longestPause)
+	}
+}
+
+// CatchUp reads what was committed since the last call into the memory.
+func (c *Current) CatchUp(ctx context.Context) error {
+	for {
+		more, err := c.catchUp(ctx)
+		if err != nil || !more {
+			return err
+		}
+	}
+}
+
+// catchUp reads one page of the log. It holds the line of all reads: what it
+// keeps is never older than what another reader kept.
+func (c *Current) catchUp(ctx context.Context) (more bool, err error) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	began, at := c.now(), c.at()
+	// The entry that was read last comes again: it proves that this is still the
+	// log that was followed.
+	list, err := c.log().ChangesFrom(ctx, at.seq, followPage)
+	if err != nil {
+		return false, err
+	}
+	if at.seq > 0 {
+		if len(list) == 0 || list[0].Seq != at.seq || list[0].Hash != at.hash {
+			c.Log.WarnContext(ctx, "the log of changes is another than the one that was followed (a reset, or a database that lost its last commits): everything is read again", "seq", at.seq)
+			return false, c.load(ctx)
+		}
+		list = list[1:]
+	}
+	if err := c.take(ctx, list); err != nil {
+		return false, err
+	}
+	if n := len(list); n > 0 {
+		at = position{list[n-1].Seq, list[n-1].Hash}
+	}
+	more = len(list) >= followPage-1
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.followed = at
+	if !more {
+		c.checked = began
+	}
+	if c.silent {
+		c.silent = false
+		c.Log.InfoContext(ctx, "changes of other nodes are followed again", "seq", at.seq)
+	}
+	return more, nil
+}
+
+// take reads again what the entries name, each thing once.
+func (c *Current) take(ctx context.Context, list []Change) error {
+	seen := map[string]bool{}
+	for _, change := range list {
+		key := change.Key
+		if change.Kind == LinkChange {
+			key, _, _ = strings.Cut(key, " ")
+		}
+		kind := change.Kind
+		switch kind {
+		case LinkChange:
+			kind = AccountChange
+		case CodesChange:
+			kind = BatchChange
+		}
+		if seen[kind+" "+key] {
+			continue
+		}
+		seen[kind+" "+key] = true
+		if err := c.takeOne(ctx, kind, key, change.Rule); err != nil {
+			return fmt.Errorf("following change %d of %s %.120s: %w", change.Seq, change.Kind, change.Key, err)
+		}
+	}
+	return nil
+}
+
+func (c *Current) takeOne(ctx context.Context, kind, key string, rule *rules.Rule) error {
+	switch kind {
+	case RuleChange:
+		if rule == nil {
+			c.Rules.Remove(key)
+		} else {
+			c.Rules.Set(*rule)
+		}
+	case AccountChange:
+		return c.readAccount(ctx, key)
+	case BatchChange:
+		id, err := strconv.ParseInt(key, 10, 64)
+		if err != nil || c.Codes == nil {
+			return err
+		}
+		return c.Codes.Changed(ctx, id)
+	case ResetChange:
+		return c.load(ctx)
+	default:
+		if f := c.On[kind]; f != nil {
+			return f(ctx, key)
+		}
+	}
+	return nil
+}
+
+func (c *Current) at() position {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.followed
+}
+
+func (c *Current) now() time.Time {
+	if c.Now == nil {
+		return time.Now()
+	}
+	return c.Now()
+}
+
+// Age is how long ago the memory was known to hold everything that was
+// committed: 0 where no other process can commit and nothing was missed.
+func (c *Current) Age() time.Duration {
+	now := c.now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	since := now
+	if c.Changes != nil {
+		since = c.checked
+	}
+	for _, m := range c.missed {
+		if m.since.Before(since) {
+			since = m.since
+		}
+	}
+	return max(0, now.Sub(since))
+}
+
+// Lag is how many entries of the log the memory has not followed yet.
+func (c *Current) Lag(ctx context.Context) (int64, error) {
+	if c.Changes == nil {
+		return 0, nil
+	}
+	seq, _, err := c.Changes.ChangeHead(ctx)
+	return max(0, seq-c.at().seq), err
+}

@@ -1,0 +1,203 @@
+package scan
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"sync/atomic"
+	"unsafe"
+)
+
+// A host is scheme and host of rules, in one cache line, with the places where
+// rules of this host can end, so that a look-up probes nowhere else, and ends at
+// once where a host has no rule:
+//
+//	word 0  hash of "https://host", odd under https; 0 = nobody's line
+//	     1  low half: bit d = a rule without "?" ends after the d-th "/" of the
+//	        path; high half: bit d = a rule's whole path has d "/" and does not
+//	        end with one
+//	     2  low half: bit n = a rule has n bytes of parameters; high half: the
+//	        first two of them are among these (a filter: see askBit)
+//	     3  where the text lies (40 bits), its length without the scheme (8),
+//	        the length of the longest rule from the path on (16)
+//	     4  up to 31 bytes of the host
+//
+// The last bit of a mask of places also stands for everything above it. Words 1, 2 and 3
+// only grow; the rest never changes.
+type host [8]uint64
+
+const (
+	inLine   = 31 // bytes of a host that fit into its line
+	hostFill = 600
+)
+
+// hostTable finds hosts; it is cut into segments like table.
+type hostTable struct {
+	segments [1 << hostBits]hostSegment
+
+	// Of the writer alone:
+	used  [1 << hostBits]int32
+	bytes int64
+}
+
+const hostBits = 8
+
+type hostSegment struct {
+	n     atomic.Uint64
+	lines atomic.Pointer[host]
+}
+
+func hostLine(first *host, i uint64) *host {
+	return (*host)(unsafe.Add(unsafe.Pointer(first), i*uint64(unsafe.Sizeof(host{}))))
+}
+
+// The low half of word 2.
+const (
+	lastAsk    = 31
+	askLengths = 1<<(lastAsk+1) - 1
+)
+
+// askBit is the bit of the filter for the first two bytes of parameters.
+func askBit(two uint64) uint64 { return 1 << (32 + (two*0x9e3779b97f4a7c15)>>59) }
+
+func (h *host) at() address  { return address(atomic.LoadUint64(&h[3]) & (1<<40 - 1)) }
+func (h *host) longest() int { return int(atomic.LoadUint64(&h[3]) >> 48) }
+
+// is compares a host, scheme included, with a line of the same hash.
+func (h *host) is(origin string, texts *arena) bool {
+	w := atomic.LoadUint64(&h[3])
+	secure := origin[len("http")] == 's'
+	name := origin[len("http://"):]
+	if secure {
+		name = name[1:]
+	}
+	if len(name) > inLine {
+		return texts.text(address(w&(1<<40-1))) == origin
+	}
+	if int(w>>40&0xff) != len(name) || (h[0]&1 == 1) != secure {
+		return false
+	}
+	return view(unsafe.Slice(h.bytes(), len(name))) == name
+}
+
+// find returns the line of a host; nil where it has no rule.
+func (t *hostTable) find(hash uint64, origin string, texts *arena) *host {
+	s := &t.segments[hash>>(64-hostBits)]
+	n, first := s.n.Load(), s.lines.Load()
+	if n == 0 {
+		return nil
+	}
+	at, _ := bits.Mul64(hash<<hostBits, n)
+	for range n {
+		h := hostLine(first, at)
+		switch atomic.LoadUint64(&h[0]) {
+		case hash:
+			if h.is(origin, texts) {
+				return h
+			}
+		case 0:
+			return nil
+		}
+		if at++; at == n {
+			at = 0
+		}
+	}
+	return nil
+}
+
+// add makes the line of a host that has none. text is where its text lies.
+func (t *hostTable) add(hash uint64, origin string, text address, version *atomic.Uint64) *host {
+	i := hash >> (64 - hostBits)
+	s := &t.segments[i]
+	if n := s.n.Load(); int(t.used[i]+1)*1000 > int(n)*hostFill {
+		grown := max(4, n*2)
+		first := unsafe.SliceData(make([]host, grown))
+		for old := range t.lines(s) {
+			*freeLine(first, grown, old[0]) = *old
+		}
+		t.bytes += int64(grown-n) * 64
+		version.Add(1)
+		s.lines.Store(first)
+		s.n.Store(grown)
+		version.Add(1)
+	}
+	h := freeLine(s.lines.Load(), s.n.Load(), hash)
+	name := origin[len("http://"):]
+	if origin[len("http")] == 's' {
+		name = name[1:]
+	}
+	if len(name) <= inLine {
+		var line [32]byte
+		copy(line[:], name)
+		for i := range 4 {
+			h[4+i] = binary.NativeEndian.Uint64(line[8*i:])
+		}
+	}
+	h[3] = uint64(text) | uint64(min(len(name), 255))<<40
+	atomic.StoreUint64(&h[0], hash)
+	t.used[i]++
+	return h
+}
+
+func freeLine(first *host, n, hash uint64) *host {
+	at, _ := bits.Mul64(hash<<hostBits, n)
+	for hostLine(first, at)[0] != 0 {
+		if at++; at == n {
+			at = 0
+		}
+	}
+	return hostLine(first, at)
+}
+
+// lines walks the hosts of a segment.
+func (t *hostTable) lines(s *hostSegment) func(yield func(*host) bool) {
+	return func(yield func(*host) bool) {
+		n, first := s.n.Load(), s.lines.Load()
+		for i := range n {
+			if h := hostLine(first, i); h[0] != 0 && !yield(h) {
+				return
+			}
+		}
+	}
+}
+
+// admit lets look-ups probe where a rule ends: its key from the path on.
+func (h *host) admit(tail string) {
+	paths, asks := placesOf(tail)
+	for i, mask := range [...]uint64{paths, asks} {
+		if h[i+1]|mask != h[i+1] {
+			atomic.StoreUint64(&h[i+1], h[i+1]|mask)
+		}
+	}
+	if n := uint64(len(tail)); n > h[3]>>48 {
+		atomic.StoreUint64(&h[3], h[3]&(1<<48-1)|n<<48)
+	}
+}
+
+// placesOf are the bits of a rule in the masks of its host.
+func placesOf(tail string) (paths, asks uint64) {
+	path, ask := len(tail), -1
+	depth := 0
+	for i := range len(tail) {
+		if tail[i] == '?' {
+			path, ask = i, len(tail)-i-1
+			break
+		}
+		if tail[i] == '/' {
+			depth++
+		}
+	}
+	switch {
+	case ask >= 0:
+		asks = 1 << min(ask, lastAsk)
+		if ask < 2 {
+			return 0, asks | ^uint64(askLengths)
+		}
+		return 0, asks | askBit(uint64(tail[path+1])|uint64(tail[path+2])<<8)
+	case path > 0 && tail[path-1] == '/':
+		return 1 << min(depth, 31), 0
+	}
+	return 1 << (32 + min(depth, 31)), 0
+}
+
+// bytes is where the bytes of words 4 to 7 begin.
+func (h *host) bytes() *byte { return (*byte)(unsafe.Pointer(&h[4])) }

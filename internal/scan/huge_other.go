@@ -1,0 +1,7 @@
+//go:build !linux
+
+package scan
+
+func wantHuge([]byte) {}
+
+func gather([][]byte) {}

@@ -1,0 +1,211 @@
+package scan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+)
+
+// When a snapshot is written.
+const (
+	// snapshotPause is the least time between two; a large one waits twenty
+	// times as long as it took to write.
+	snapshotPause = 30 * time.Second
+	// snapshotBehind is how many changes a start reads again without being much
+	// slower for it; a stop leaves that many to it.
+	snapshotBehind = 10_000
+	// snapshotStale is with how many changes since then a snapshot is not worth
+	// reading.
+	snapshotStale = 500_000
+)
+
+// log is where the changes of the store can be read, nil = nowhere.
+func (c *Current) log() ChangeLog {
+	if c.Changes != nil {
+		return c.Changes
+	}
+	return c.History
+}
+
+// restore fills the index from the snapshot file, once, and returns the position
+// up to which it holds everything. ok is false where there is no usable file;
+// then one line in the log says why.
+func (c *Current) restore(ctx context.Context) (at position, ok bool) {
+	if c.SnapshotFile == "" || c.restored || c.log() == nil {
+		return at, false
+	}
+	c.restored = true
+	began := c.now()
+	s, err := ReadSnapshot(c.SnapshotFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return at, false
+	case err != nil:
+		c.Log.WarnContext(ctx, "the snapshot of the rules is refused; they are read from the store, which takes longer", "error", err)
+		return at, false
+	}
+	at = position{s.Seq, s.Identity}
+	if err := c.fits(ctx, at); err != nil {
+		c.Log.InfoContext(ctx, "the snapshot of the rules is not of this store as it is now; they are read from the store, which takes longer", "file", c.SnapshotFile, "why", err)
+		return at, false
+	}
+	c.Rules.adopt(s.Rules)
+	c.saved.Store(c.Rules.Changes())
+	c.Log.InfoContext(ctx, "rules read from the snapshot", "file", c.SnapshotFile, "rules", c.Rules.Len(), "seq", at.seq, "took", c.now().Sub(began))
+	return at, true
+}
+
+// fits returns an error unless a position lies in the store's history, not far
+// from its end.
+func (c *Current) fits(ctx context.Context, at position) error {
+	head, _, err := c.log().ChangeHead(ctx)
+	if err != nil {
+		return err
+	}
+	list, err := c.log().ChangesFrom(ctx, at.seq, 1)
+	switch {
+	case err != nil:
+		return err
+	case at.seq == 0 || len(list) == 0 || list[0].Seq != at.seq || list[0].Hash != at.hash:
+		return errors.New("it is of another history")
+	case head-at.seq > snapshotStale:
+		return fmt.Errorf("%d changes were made since", head-at.seq)
+	}
+	return nil
+}
+
+// rulesSince brings rules from a position to the end of the log. ok is false
+// where that cannot be done change by change.
+func (c *Current) rulesSince(ctx context.Context, at position) (ok bool, err error) {
+	for {
+		list, err := c.log().ChangesFrom(ctx, at.seq+1, followPage)
+		if err != nil {
+			return false, err
+		}
+		for _, change := range list {
+			switch change.Kind {
+			case ResetChange:
+				return false, nil
+			case RuleChange:
+				if change.Rule == nil {
+					c.Rules.Remove(change.Key)
+				} else {
+					c.Rules.Set(*change.Rule)
+				}
+			}
+			at.seq = change.Seq
+		}
+		if len(list) < followPage {
+			return true, nil
+		}
+	}
+}
+
+// loadRules fills the index from the snapshot and what changed since, or from
+// the store.
+func (c *Current) loadRules(ctx context.Context) error {
+	if from, ok := c.restore(ctx); ok {
+		ok, err := c.rulesSince(ctx, from)
+		if err != nil {
+			return fmt.Errorf("reading the rules changed since the snapshot: %w", err)
+		}
+		if ok {
+			return nil
+		}
+	}
+	if err := c.Rules.Load(c.RuleStore.AllRules(ctx)); err != nil {
+		return fmt.Errorf("loading rules: %w", err)
+	}
+	return nil
+}
+
+// unsaved is how many changes the snapshot file does not hold.
+func (c *Current) unsaved() uint64 { return c.Rules.Changes() - c.saved.Load() }
+
+// SaveSnapshot writes the snapshot file. It does nothing where there is none to
+// be kept, or before the first change of a store.
+func (c *Current) SaveSnapshot(ctx context.Context) error {
+	if c.SnapshotFile == "" || c.log() == nil {
+		return nil
+	}
+	// Everything up to this position is in the index before it is copied.
+	if err := c.CatchUp(ctx); err != nil {
+		return fmt.Errorf("writing the snapshot of the rules: %w", err)
+	}
+	at, changes := c.at(), c.Rules.Changes()
+	if at.seq == 0 {
+		return nil
+	}
+	if err := c.Rules.WriteSnapshot(c.SnapshotFile, Mark{Seq: at.seq, Identity: at.hash}, c.Accounts.snapshot()); err != nil {
+		return err
+	}
+	c.saved.Store(changes)
+	return nil
+}
+
+// KeepSnapshot writes the snapshot file when rules changed, seldom enough to cost
+// little, until ctx ends.
+func (c *Current) KeepSnapshot(ctx context.Context) {
+	pause := time.Duration(0)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(max(pause, time.Second)):
+		}
+		if c.unsaved() == 0 {
+			continue
+		}
+		began := time.Now()
+		if err := c.SaveSnapshot(ctx); err != nil && ctx.Err() == nil {
+			c.Log.WarnContext(ctx, "the next start will be slower", "error", err)
+		}
+		pause = max(snapshotPause, 20*time.Since(began))
+	}
+}
+
+// LastSnapshot writes the file at a clean stop, unless the one that there is is
+// nearly as good.
+func (c *Current) LastSnapshot(ctx context.Context) error {
+	if n := c.unsaved(); n == 0 || n < snapshotBehind && c.Rules.Len() > 10*snapshotBehind && c.saved.Load() > 0 {
+		return nil
+	}
+	return c.SaveSnapshot(ctx)
+}
+
+// snapshot is what decisions need of every account, in the order of AppIDs.
+func (d *Directory) snapshot() []SnapshotAccount {
+	list := []SnapshotAccount{}
+	for i := range d.shelves {
+		m := d.shelves[i].Load()
+		if m == nil {
+			continue
+		}
+		for _, found := range *m {
+			a := found.account
+			list = append(list, SnapshotAccount{AppID: a.AppID, Kind: a.Kind, JumpOpen: a.JumpOpen, Versions: a.Versions, Linked: found.links})
+		}
+	}
+	slices.SortFunc(list, func(a, b SnapshotAccount) int {
+		if a.AppID < b.AppID {
+			return -1
+		}
+		return 1
+	})
+	return list
+}
+
+// Resolver decides scans from what the file holds. It knows no codes, and no
+// members of accounts: nobody has test links.
+func (s *Snapshot) Resolver() Resolver {
+	d := NewDirectory()
+	for _, a := range s.Accounts {
+		d.Set(accounts.Account{AppID: a.AppID, Kind: a.Kind, JumpOpen: a.JumpOpen, Versions: a.Versions}, a.Linked)
+	}
+	return Resolver{Finder: s.Rules, Accounts: d}
+}

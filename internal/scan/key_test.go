@@ -1,0 +1,142 @@
+package scan
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/vault"
+)
+
+// shelf is a store of keys that counts what it is asked, and may be away.
+type shelf struct {
+	mu    sync.Mutex
+	keys  []Key
+	reads int
+	away  error
+}
+
+func (s *shelf) ScanKey(context.Context, string) (Key, error) { panic("a check asks no store") }
+
+func (s *shelf) ScanKeys(context.Context) ([]Key, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reads++
+	return slices.Clone(s.keys), s.away
+}
+
+func (s *shelf) PutScanKey(ctx context.Context, k Key) error {
+	_ = s.DeleteScanKey(ctx, k.Name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys = append(s.keys, k)
+	return nil
+}
+
+func (s *shelf) DeleteScanKey(_ context.Context, name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys = slices.DeleteFunc(s.keys, func(k Key) bool { return k.Name == name })
+	return nil
+}
+
+func newKeys(t *testing.T, s *shelf) *Keys {
+	t.Helper()
+	key, err := vault.NewKey(make([]byte, vault.KeySize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Keys{Store: s, Vault: key, Now: time.Now, Random: rand.Reader}
+}
+
+func TestKeysAreCheckedInMemory(t *testing.T) {
+	s := &shelf{}
+	one, other := newKeys(t, s), newKeys(t, s) // two nodes
+	text, err := one.Create(t.Context(), "app", "ns")
+	if err != nil {
+		t.Fatal(err)
+	}
+	opens := func(k *Keys, text, namespace string) {
+		t.Helper()
+		got, err := k.Check(t.Context(), text)
+		if namespace == "" && !errors.Is(err, ErrNoKey) || namespace != "" && (err != nil || got.Namespace != namespace) {
+			t.Errorf("got %+v %v, want %q", got, err, namespace)
+		}
+	}
+	opens(one, text, "ns")
+	opens(other, text, "ns")
+	reads := s.reads
+	for range 100 {
+		opens(one, text, "ns")
+		opens(one, text+"x", "")
+		opens(other, text, "ns")
+	}
+	if s.reads != reads {
+		t.Errorf("checks read the store %d times", s.reads-reads)
+	}
+	// A key of the same name replaces it, at once here, and elsewhere with the
+	// next Load.
+	second, err := one.Create(t.Context(), "app", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	opens(one, text, "")
+	opens(one, second, DefaultNamespace)
+	opens(other, text, "ns")
+	if err := other.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	opens(other, text, "")
+	opens(other, second, DefaultNamespace)
+	// While the store is away keys go on, but one that ended does not.
+	third, err := one.Create(t.Context(), "third", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.away = errors.New("away")
+	if err := one.Load(t.Context()); !errors.Is(err, s.away) {
+		t.Errorf("a Load: %v", err)
+	}
+	opens(one, second, DefaultNamespace)
+	if err := one.Delete(t.Context(), "app"); !errors.Is(err, s.away) {
+		t.Errorf("a Delete that cannot be read back: %v", err)
+	}
+	opens(one, second, "")
+	opens(one, third, DefaultNamespace)
+}
+
+// Whoever checks while keys come and go never opens with one that ended before.
+func TestAKeyThatEndedOpensNothing(t *testing.T) {
+	s := &shelf{}
+	k := newKeys(t, s)
+	var loads sync.WaitGroup
+	ctx, stop := context.WithCancel(t.Context())
+	for range 2 {
+		loads.Go(func() {
+			for ctx.Err() == nil {
+				_ = k.Load(ctx)
+			}
+		})
+	}
+	for range 200 {
+		text, err := k.Create(t.Context(), "app", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := k.Check(t.Context(), text); err != nil {
+			t.Fatal("a new key:", err)
+		}
+		if err := k.Delete(t.Context(), "app"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := k.Check(t.Context(), text); !errors.Is(err, ErrNoKey) {
+			t.Fatal("a key that ended:", err)
+		}
+	}
+	stop()
+	loads.Wait()
+}

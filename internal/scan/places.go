@@ -1,0 +1,163 @@
+package scan
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"sync/atomic"
+	"unsafe"
+)
+
+// A place is where a rule that matches a link can end: how many bytes of the
+// link from the path on, and the hash of them under the link's host.
+type place struct {
+	hash uint64
+	end  int
+}
+
+// Constants of the mixing, odd and without a pattern. What a caller cannot know
+// is the seed.
+const (
+	mixBlock  = 0xa0761d6478bd642f
+	mixEnd    = 0xe7037ed1a0b428db
+	mixLength = 0x8ebc6af09c88c6e3
+	mixHost   = 0x589965cc75374cc3
+)
+
+// mix is the high and low half of a product, folded.
+func mix(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return hi ^ lo
+}
+
+// after is the hash of the first end bytes, where block holds the last one to
+// eight of them and state is that of the blocks before. The hash of the host
+// comes in last, so that both are made side by side.
+func after(state, block uint64, end int, host uint64) uint64 {
+	return mix(state^block&(^uint64(0)>>(uint(-8*end)&56))^uint64(end)*mixLength^host, mixEnd)
+}
+
+// hashText is the hash of a whole text: of a rule's tail under the hash of its
+// host, of AppID or page under none. The state begins as the seed.
+func hashText(seed, host uint64, s string) uint64 {
+	state := seed
+	at := 0
+	for ; at+8 < len(s); at += 8 {
+		state = mix(state^block(s, at), mixBlock)
+	}
+	return after(state, block(s, at), len(s), host)
+}
+
+// hashOrigin is the hash of "https://host": never 0, and odd under https only.
+func hashOrigin(seed uint64, origin string) uint64 {
+	secure := uint64(0)
+	name := origin[len("http://"):]
+	if origin[len("http")] == 's' {
+		secure, name = 1, name[1:]
+	}
+	state := seed
+	at := 0
+	for ; at+8 <= len(name); at += 8 {
+		state = mix(state^block(name, at), mixBlock)
+	}
+	return originEnd(state, block(name, at), len(name), secure)
+}
+
+// originEnd ends hashOrigin with the up to seven bytes of the last block.
+func originEnd(state, rest uint64, length int, secure uint64) uint64 {
+	return mix(state^rest^uint64(length)*mixHost, mixEnd)&^1 | 1<<8 | secure
+}
+
+// block is the up to eight bytes at a place; those past the end are 0.
+func block(s string, at int) uint64 {
+	b := unsafe.Slice(unsafe.StringData(s), len(s))
+	switch {
+	case at+8 <= len(b):
+		return binary.LittleEndian.Uint64(b[at:])
+	case len(b) >= 8:
+		return binary.LittleEndian.Uint64(b[len(b)-8:]) >> (8 * (at + 8 - len(b)))
+	}
+	var w uint64
+	for i := len(b) - 1; i >= at; i-- {
+		w = w<<8 | uint64(b[i])
+	}
+	return w
+}
+
+// places adds where rules of a host can end in a link, shortest first, in one
+// pass over the link. pathLen is the length of the path, tail what begins with
+// it; both are of a link that is no service account's code.
+func places(found []place, seed uint64, h *host, tail string, pathLen int) []place {
+	under := atomic.LoadUint64(&h[0])
+	paths, asks := atomic.LoadUint64(&h[1]), atomic.LoadUint64(&h[2])&askLengths
+	longest := h.longest()
+	n := min(len(tail), longest)
+	if asks == 0 || pathLen == len(tail) {
+		n = min(n, pathLen)
+	}
+	state := seed
+	depth := uint(0)
+	from := 0
+	for ; from < n; from += 8 {
+		w := block(tail, from)
+		want := uint64(0) // bit j: a rule can end after the byte j of this block
+		if left := pathLen - from; left > 0 {
+			if paths != 0 {
+				x := w ^ 0x2f2f2f2f2f2f2f2f
+				slashes := ^((x&lowBits + lowBits) | x | lowBits)
+				if left < 8 {
+					slashes &= 1<<(8*left) - 1
+				}
+				for ; slashes != 0; slashes &= slashes - 1 {
+					depth++
+					j := bits.TrailingZeros64(slashes) >> 3
+					want |= paths >> min(depth, 31) & 1 << j
+				}
+				if left <= 8 && w>>(8*(left-1))&0xff != '/' {
+					want |= paths >> (32 + min(depth, 31)) & 1 << (left - 1)
+				}
+			}
+			if left < 8 && asks != 0 {
+				want |= asks << left
+			}
+		} else if q := uint(-left); q < lastAsk {
+			want |= asks >> q
+			if asks>>lastAsk != 0 {
+				want |= ^uint64(0) << (lastAsk - q)
+			}
+		} else {
+			want |= -(asks >> lastAsk)
+		}
+		want &= 0xff
+		if n-from < 8 {
+			want &= 1<<(n-from) - 1
+		}
+		for ; want != 0; want &= want - 1 {
+			end := from + bits.TrailingZeros64(want) + 1
+			found = append(found, place{after(state, w, end, under), end})
+		}
+		state = mix(state^w, mixBlock)
+	}
+	if asks&1 != 0 && pathLen == len(tail) && len(tail) < longest {
+		// A link without "?" also satisfies a rule that ends with a bare "?".
+		if from != len(tail) { // the last block was not full: take it again
+			found = append(found, place{hashAsked(seed, under, tail), len(tail) + 1})
+		} else {
+			found = append(found, place{after(state, '?', len(tail)+1, under), len(tail) + 1})
+		}
+	}
+	return found
+}
+
+// hashAsked is the hash of a tail and "?".
+func hashAsked(seed, under uint64, tail string) uint64 {
+	state := seed
+	from := 0
+	for ; from+8 <= len(tail); from += 8 {
+		state = mix(state^block(tail, from), mixBlock)
+	}
+	w := uint64('?')
+	if from < len(tail) {
+		w = block(tail, from) | '?'<<(8*(len(tail)-from))
+	}
+	return after(state, w, len(tail)+1, under)
+}

@@ -1,0 +1,41 @@
+package scanapi
+
+import (
+	"context"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/scan"
+	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/vault"
+)
+
+type durableNow struct{}
+
+func (durableNow) Wait(context.Context) error { return nil }
+
+// BenchmarkAnswer is what one scan costs beside the network and the disk.
+func BenchmarkAnswer(b *testing.B) {
+	key, err := vault.NewKey(make([]byte, vault.KeySize))
+	if err != nil {
+		b.Fatal(err)
+	}
+	body := []byte(`{"text":"https://shop.example/t/7?from=door","user":"u-1","source":"scan","ip":"192.0.2.7","client":"app/1.2"}`)
+	for name, record := range map[string]Ledger{"alone": nil, "recorded": func(*stats.Event) (Durable, error) { return durableNow{}, nil }} {
+		a := fuzzedAPI(b)
+		a.Record = record
+		users := key.Hasher("scan_user")
+		a.UserHash = func(namespace, user string) stats.UserHash {
+			sum := users.Sum(namespace, "\x00", user)
+			return stats.UserHash(sum[:16])
+		}
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			var out []byte
+			for b.Loop() {
+				if out, err = a.answer(b.Context(), scan.DefaultNamespace, body, out[:0]); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,385 @@
+package scanapi
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/scan"
+	"github.com/qrjump/qrjump/internal/stats"
+)
+
+// Ledger keeps scans. Enqueue copies an event and never blocks; what it
+// returns waits until the event is durable.
+type Ledger func(*stats.Event) (Durable, error)
+
+// Durable is one group of events on its way to the disk.
+type Durable interface {
+	// Wait returns nil once the group is durable.
+	Wait(ctx context.Context) error
+}
+
+// teller is a Durable that need not be waited for: it calls f, which must not
+// block, with what Wait would return; false if that is known already.
+type teller interface {
+	Then(f func(error)) bool
+}
+
+const (
+	maxClient = 64  // bytes of what an app says of itself
+	maxText   = 512 // bytes of a link in the ledger
+	// deskTime is how long a scan of a code may wait for the store.
+	deskTime = 10 * time.Second
+)
+
+// The causes of qrjump_scans_unrecorded_total.
+const (
+	UnrecordedFull   = "full"
+	UnrecordedFailed = "failed"
+)
+
+// scanned is one scan on its way through: decided, kept, written down.
+type scanned struct {
+	asked
+	namespace string
+	in        scan.Request
+	decision  scan.Decision
+	id        stats.ScanID
+	event     stats.Event
+	receipt   *codes.Receipt
+	group     Durable
+	soon      bool  // it is answered even if the ledger does not take it
+	err       error // why it is not answered
+}
+
+// scans are those that were answered, to be used again.
+var scans = sync.Pool{New: func() any { return new(scanned) }}
+
+// decide reads a request and decides it. It has no effect.
+func (a *API) decide(s *scanned, namespace string, body []byte) error {
+	q, err := readRequest(body)
+	if err != nil {
+		return err
+	}
+	s.asked, s.namespace = q, namespace
+	if s.in, err = a.read(namespace, q); err != nil {
+		return err
+	}
+	s.decision = a.Resolver.Resolve(s.in)
+	if q.replaced {
+		s.decision = scan.Decision{Action: scan.ShowText, Text: s.in.Text}
+	}
+	s.id = a.newScanID(s.in.At)
+	return nil
+}
+
+// ofCode reports whether a scan fell on a code that was given out. The bare
+// nine characters are not one: they prove nothing of a code.
+func (s *scanned) ofCode() bool {
+	d := &s.decision
+	return d.Code.Batch.ID != 0 && d.Reason != codes.SerialOnly
+}
+
+// keep hands the scan of a code to the desk, and tells a service account of a
+// scan of its parametric code. What it began, written waits for.
+func (a *API) keep(ctx context.Context, s *scanned) {
+	d := &s.decision
+	switch {
+	case s.ofCode():
+		visit := codes.Visit{Found: d.Code.Found, Scan: s.id.String(), At: s.in.At, Namespace: s.namespace}
+		if s.User != "" {
+			hash := a.hashed(s)
+			visit.UserHash = hex.EncodeToString(hash[:])
+			if d.Kind == scan.ByCode {
+				visit.User = s.User
+			}
+		}
+		s.receipt, s.err = a.Desk.Visit(ctx, visit)
+	case d.Action == scan.OpenURL && s.User != "":
+		// Choice: also where a rule matches that opens nothing now (its Mini
+		// Program has no release, or the link ended): the user sees the account.
+		openID := func(account string) string { return a.OpenIDs.OpenID(s.namespace, account, s.User) }
+		s.err = a.Accounts.ScannedCode(ctx, s.in.Text, openID, s.in.At)
+	}
+}
+
+// note waits for the desk, then puts the scan into the ledger's queue.
+func (a *API) note(ctx context.Context, s *scanned) {
+	if s.receipt != nil {
+		ticket, err := s.receipt.Wait(ctx)
+		if err != nil {
+			s.err = err
+			return
+		}
+		if ticket != "" {
+			s.decision = s.decision.WithTicket(ticket)
+		}
+	}
+	if a.Record == nil {
+		return
+	}
+	s.event = a.eventOf(s)
+	group, err := a.Record(&s.event)
+	// By the operator's choice the answer goes first; not while the disk is so
+	// late that a power cut would cost more than the loss window.
+	s.soon = !s.ofCode() && a.Soon != nil && a.Soon()
+	switch {
+	case err == nil && (!s.soon || a.Late != nil && a.Late()):
+		s.group = group
+	case err == nil:
+	case s.soon:
+		a.lost(err)
+	default:
+		s.err = a.unwritten(err)
+	}
+}
+
+// settle waits until the scan is durable, as far as it must be.
+func (a *API) settle(ctx context.Context, s *scanned) error {
+	a.wait(ctx, s)
+	a.observe(s)
+	return s.err
+}
+
+func (a *API) wait(ctx context.Context, s *scanned) {
+	if s.err != nil || s.group == nil {
+		return
+	}
+	if s.soon {
+		within, cancel := context.WithTimeout(ctx, stats.Window)
+		defer cancel()
+		if err := s.group.Wait(within); err != nil {
+			a.lost(err)
+		}
+	} else if err := s.group.Wait(ctx); err != nil {
+		s.err = a.unwritten(err)
+	}
+	s.group = nil
+}
+
+func (a *API) observe(s *scanned) {
+	if s.err == nil && a.Observe != nil {
+		a.Observe(s.decision.Action)
+	}
+}
+
+// unwritten is the answer to a scan that the ledger did not take: nothing is
+// acknowledged that is not durable.
+func (a *API) unwritten(err error) error {
+	a.lost(err)
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	if errors.Is(err, stats.ErrFull) {
+		return problem{http.StatusServiceUnavailable, "the ledger of scans cannot keep up: try again in a moment"}
+	}
+	a.Log.Error("a scan cannot be written into the ledger", "error", err)
+	return problem{http.StatusServiceUnavailable, "the ledger of scans cannot be written: try again in a moment"}
+}
+
+func (a *API) lost(err error) {
+	if a.Unrecorded == nil {
+		return
+	}
+	cause := UnrecordedFailed
+	if errors.Is(err, stats.ErrFull) {
+		cause = UnrecordedFull
+	}
+	a.Unrecorded(cause)
+}
+
+// answer decides, keeps and writes down one scan and appends the answer.
+func (a *API) answer(ctx context.Context, namespace string, body, to []byte) ([]byte, error) {
+	return a.finish(ctx, a.begin(ctx, namespace, body), to)
+}
+
+// begin is answer up to the wait for the ledger: finish is the rest of it. A
+// scan of a code has waited already.
+func (a *API) begin(ctx context.Context, namespace string, body []byte) *scanned {
+	s := scans.Get().(*scanned)
+	if s.err = a.decide(s, namespace, body); s.err != nil {
+		return s
+	}
+	code := s.ofCode()
+	if code {
+		within, cancel := context.WithTimeout(ctx, deskTime)
+		defer cancel()
+		ctx = within
+	}
+	if a.keep(ctx, s); s.err == nil {
+		a.note(ctx, s)
+	}
+	if code {
+		a.wait(ctx, s)
+	}
+	return s
+}
+
+func (a *API) finish(ctx context.Context, s *scanned, to []byte) ([]byte, error) {
+	defer s.release()
+	if err := a.settle(ctx, s); err != nil {
+		return to, a.told(err)
+	}
+	return s.append(to), nil
+}
+
+// release gives back what is not used any more.
+func (s *scanned) release() {
+	*s = scanned{}
+	scans.Put(s)
+}
+
+func (s *scanned) append(to []byte) []byte {
+	var id [32]byte
+	hex.Encode(id[:], s.id[:])
+	return appendDecision(to, string(id[:]), &s.decision)
+}
+
+// told makes a problem of what the desk answers when the store is away.
+func (a *API) told(err error) error {
+	switch {
+	case errors.Is(err, codes.ErrDeskBusy):
+		return problem{http.StatusServiceUnavailable, "scans of codes cannot be written as fast as they come: try again in a moment"}
+	case errors.Is(err, codes.ErrDesk):
+		a.Log.Error("a scan of a code cannot be written", "error", err)
+		return problem{http.StatusServiceUnavailable, "the scan of this code cannot be written now: try again in a moment"}
+	}
+	return err
+}
+
+// eventOf is a scan as the ledger keeps it.
+func (a *API) eventOf(s *scanned) stats.Event {
+	d := &s.decision
+	e := stats.Event{ID: s.id, At: s.in.At.Truncate(time.Millisecond), Source: string(s.Source), Client: cleaned(s.Client), Network: network(s.IP),
+		Action: string(d.Action), Kind: string(d.Kind), Reason: string(d.Reason), App: d.AppID, Version: string(d.Version), RuleID: d.Matched.ID}
+	if e.Source == "" {
+		e.Source = string(scan.Scan)
+	}
+	if s.User != "" {
+		e.User = a.hashed(s)
+	}
+	if a.Region != nil && e.Network.IsValid() {
+		if address, err := netip.ParseAddr(s.IP); err == nil {
+			e.Region = a.Region(address)
+		}
+	}
+	if found := d.Code.Found; found.Batch.ID != 0 {
+		e.Batch, e.Index = found.Batch.ID, found.Index
+		if found.State.Activation != nil {
+			e.Activation = found.State.Activation.Seq
+		}
+	}
+	// A code text is as good as the code, and another text may be anything.
+	if d.Action == scan.OpenURL || d.Kind != "" && d.Kind != scan.ByCode {
+		e.Text = s.in.Text
+		if a.Codes != nil {
+			e.Text = a.Codes.Withhold(e.Text) // a code with something around it
+		}
+		e.Text = shortened(e.Text, maxText)
+	}
+	return e
+}
+
+func (a *API) hashed(s *scanned) stats.UserHash {
+	if a.UserHash == nil {
+		return stats.UserHash{}
+	}
+	return a.UserHash(s.namespace, s.User)
+}
+
+// network is the part of an address that tells the place and not the person:
+// /24, or /48 of IPv6.
+func network(ip string) netip.Prefix {
+	if ip == "" {
+		return netip.Prefix{}
+	}
+	address, err := netip.ParseAddr(ip)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	address = address.Unmap().WithZone("")
+	bits := 48
+	if address.Is4() {
+		bits = 24
+	}
+	p, _ := address.Prefix(bits)
+	return p
+}
+
+// cleaned is what an app said of itself, without what could hurt a terminal
+// or a page.
+func cleaned(client string) string {
+	clean := true
+	for _, r := range client {
+		if !unicode.IsPrint(r) || r == utf8.RuneError {
+			clean = false
+			break
+		}
+	}
+	if clean {
+		return shortened(client, maxClient)
+	}
+	out := make([]byte, 0, maxClient)
+	for _, r := range client {
+		if !unicode.IsPrint(r) || r == utf8.RuneError {
+			r = ' '
+		}
+		if len(out)+utf8.RuneLen(r) > maxClient {
+			break
+		}
+		out = utf8.AppendRune(out, r)
+	}
+	return string(out)
+}
+
+// shortened cuts a text at a letter.
+func shortened(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	for most > 0 && !utf8.RuneStart(text[most]) {
+		most--
+	}
+	return text[:most]
+}
+
+// chances are random bytes that were drawn in one piece: asking the kernel for
+// ten bytes a scan costs more than the rest of an id.
+var chances = sync.Pool{New: func() any { return new(chance) }}
+
+type chance struct {
+	from io.Reader
+	left []byte
+	all  [640]byte
+}
+
+// newScanID is the millisecond of the scan and 80 random bits, so that ids
+// sort by time.
+func (a *API) newScanID(at time.Time) (id stats.ScanID) {
+	ms := uint64(at.UnixMilli())
+	for i := range 6 {
+		id[i] = byte(ms >> (40 - 8*i))
+	}
+	c := chances.Get().(*chance)
+	defer chances.Put(c)
+	if c.from != a.Random || len(c.left) < 10 {
+		c.from, c.left = a.Random, c.all[:]
+		if _, err := io.ReadFull(a.Random, c.left); err != nil {
+			c.left = nil
+			panic(fmt.Errorf("drawing a scan id: %w", err))
+		}
+	}
+	copy(id[6:], c.left)
+	clear(c.left[:10])
+	c.left = c.left[10:]
+	return id
+}

@@ -1,0 +1,266 @@
+package server
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/archive"
+	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/outbound"
+	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/store"
+)
+
+// DrillReport is what a restore drill found.
+type DrillReport struct {
+	CreatedAt time.Time     `json:"created_at"`
+	Program   string        `json:"program"`
+	Engine    string        `json:"engine"`
+	Schema    int64         `json:"schema"`
+	Tables    int           `json:"tables"`
+	Rows      int64         `json:"rows"`
+	Same      int           `json:"same"` // tables whose every byte was read back equal
+	Restored  time.Duration `json:"restored_ns"`
+	Started   time.Duration `json:"started_ns"`
+	Rules     int           `json:"rules"`
+	Published int           `json:"published"`
+	Opened    int           `json:"opened"`    // published rules that a scan opened
+	Explained int           `json:"explained"` // published rules that open nothing, as their account is
+	Batches   int           `json:"batches"`
+	Codes     int           `json:"codes"` // codes that were made, read and found again
+}
+
+// Compared says how the restored tables were compared with the archive.
+func (r DrillReport) Compared() string {
+	if r.Same == r.Tables {
+		return "every table equal to the archive byte by byte"
+	}
+	return fmt.Sprintf("every row counted; %d of %d tables equal byte by byte (the archive has an older schema)", r.Same, r.Tables)
+}
+
+// drillScans is how many published rules a drill scans at most.
+const drillScans = 10_000
+
+// Drill shows that an archive restores: it imports it into an embedded
+// database in a temporary folder, compares that with the archive, starts a
+// server on it on a free port of the loopback address, scans the published
+// rules and finds codes of every batch again. That server sends nothing to
+// anybody. The folder is gone when Drill returns.
+func Drill(ctx context.Context, file string, passphrase func() (string, error)) (r DrillReport, err error) {
+	dir, err := os.MkdirTemp("", "qrjump-drill-")
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	c := Default()
+	c.Data, c.Listen, c.AdminToken = filepath.Join(dir, "data"), "127.0.0.1:0", rand.Text()
+	began := time.Now()
+	m, err := Import(ctx, c, file, passphrase)
+	if err != nil {
+		return r, err
+	}
+	r.Restored = time.Since(began)
+	r.CreatedAt, r.Program, r.Engine, r.Schema, r.Tables, r.Rows = m.CreatedAt, m.Program, m.Engine, m.Schema, len(m.Tables()), m.Rows()
+	if r.Same, err = compareRestored(ctx, c, m); err != nil {
+		return r, err
+	}
+	var logs bytes.Buffer
+	began = time.Now()
+	s, err := Start(ctx, c, &logs, Seams{Outbound: silent()})
+	if err != nil {
+		return r, fmt.Errorf("the restored server does not start: %w", err)
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	r.Started = time.Since(began)
+	d := drill{server: s, token: c.AdminToken}
+	if err := d.do(ctx, http.MethodGet, "/readyz", nil, nil); err != nil {
+		return r, fmt.Errorf("the restored server is not ready: %w", err)
+	}
+	if err := d.scanRules(ctx, &r); err != nil {
+		return r, err
+	}
+	return r, d.findCodes(&r)
+}
+
+// silent is a client that reaches nobody.
+func silent() *outbound.Client {
+	return &outbound.Client{Dial: func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New("a drill sends nothing")
+	}}
+}
+
+// compareRestored reads every table back. Where the archive has this program's
+// schema the bytes must be the same.
+func compareRestored(ctx context.Context, c Config, m archive.Manifest) (same int, err error) {
+	s, err := store.Open(ctx, store.Target{Dir: c.Data})
+	if err != nil {
+		return 0, err
+	}
+	defer s.Close()
+	if m.Schema != store.NewestSchema() {
+		return 0, nil // Import has counted the rows; the migrations may have moved them
+	}
+	journal, err := stats.OpenJournal(c.scansDir(), stats.JournalOptions{})
+	if err != nil {
+		return 0, fmt.Errorf("opening the restored ledger of scans: %w", err)
+	}
+	defer journal.Close()
+	if err := s.KeepScansIn(ctx, journal); err != nil {
+		return 0, err
+	}
+	return same, s.Snapshot(ctx, func(p *store.Snapshot) error {
+		same = 0
+		for _, want := range m.Tables() {
+			table := strings.TrimSuffix(strings.TrimPrefix(want.Name, "tables/"), ".ndjson")
+			sum := sha256.New()
+			rows, err := p.WriteRows(ctx, table, sum)
+			if err != nil {
+				return err
+			}
+			if rows != want.Rows || hex.EncodeToString(sum.Sum(nil)) != want.SHA256 {
+				return fmt.Errorf("the table %s was restored as other rows: %d, the archive has %d", table, rows, want.Rows)
+			}
+			same++
+		}
+		return nil
+	})
+}
+
+// drill is a restored server that is being tried.
+type drill struct {
+	server *Server
+	token  string
+}
+
+func (d *drill) do(ctx context.Context, method, path string, body, into any) error {
+	b, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, method, d.server.URL+path, bytes.NewReader(b))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+d.token)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s %s: %s: %.200s", method, path, resp.Status, answer)
+	}
+	if into == nil {
+		return nil
+	}
+	return json.Unmarshal(answer, into)
+}
+
+// scanRules scans published rules as an app does. One that opens nothing must
+// be near in the explanation, with a verdict about its state.
+func (d *drill) scanRules(ctx context.Context, r *DrillReport) error {
+	var key struct{ Key string }
+	if err := d.do(ctx, http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "drill-" + strings.ToLower(rand.Text())[:8]}, &key); err != nil {
+		return fmt.Errorf("making a scan key: %w", err)
+	}
+	scans := drill{server: d.server, token: key.Key}
+	for after := int64(0); ; {
+		page, err := d.server.rules.Find(ctx, rules.Query{AfterID: after, Limit: 1000})
+		if err != nil {
+			return err
+		}
+		if len(page) == 0 {
+			return nil
+		}
+		for _, rule := range page {
+			after = rule.ID
+			r.Rules++
+			if !rule.Published {
+				continue
+			}
+			r.Published++
+			if r.Published > drillScans {
+				continue
+			}
+			opens, err := scans.opens(ctx, rule)
+			if err != nil {
+				return fmt.Errorf("the rule %s of %s: %w", rule.Prefix.Text, rule.Owner, err)
+			}
+			if opens {
+				r.Opened++
+			} else {
+				r.Explained++
+			}
+		}
+	}
+}
+
+// opens scans a rule's own text.
+func (d *drill) opens(ctx context.Context, rule rules.Rule) (bool, error) {
+	var got struct {
+		Action string
+		Steps  []struct{ Prefix, Owner, Verdict string }
+	}
+	body := map[string]any{"text": rule.Prefix.Text}
+	if err := d.do(ctx, http.MethodPost, "/scan/v1/resolve", body, &got); err != nil {
+		return false, err
+	}
+	if got.Action == "open_mini_program" {
+		return true, nil
+	}
+	if err := d.do(ctx, http.MethodPost, "/scan/v1/explain", body, &got); err != nil {
+		return false, err
+	}
+	for _, step := range got.Steps {
+		if step.Prefix != rule.Prefix.Text || step.Owner != rule.Owner {
+			continue
+		}
+		switch step.Verdict {
+		case "no_release", "owner_switched_off", "matches_but_shorter", "unpublished_hides":
+			return false, nil
+		}
+		return false, fmt.Errorf("a scan of it says %s", cmp.Or(step.Verdict, got.Action))
+	}
+	return false, fmt.Errorf("a scan of it does not find it: %s", got.Action)
+}
+
+// findCodes makes codes of every batch, and finds them again by their texts.
+func (d *drill) findCodes(r *DrillReport) error {
+	press := d.server.press
+	for _, b := range press.Memory.Batches() {
+		r.Batches++
+		for _, index := range []int64{0, b.Count / 2, b.Count - 1} {
+			for _, name := range []codes.CodeName{{URL: press.Text(b, index), ID: b.ID}, {Code: press.Code(b, index), ID: b.ID}} {
+				found, err := press.Find(name)
+				if err != nil {
+					return fmt.Errorf("code %d of application %d cannot be read: %w", index, b.ID, err)
+				}
+				if found.Batch.ID != b.ID || found.Index != index {
+					return fmt.Errorf("code %d of application %d is read as code %d of %d", index, b.ID, found.Index, found.Batch.ID)
+				}
+			}
+			r.Codes++
+		}
+	}
+	return nil
+}

@@ -1,0 +1,110 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/scan"
+)
+
+// changePurpose is what the keyed hashes of the log of changes are for.
+const changePurpose = "changes"
+
+// keepChanges lets the store write its log of changes: dated by the server's
+// clock, chained by a key that is not in the database.
+func (s *Server) keepChanges(ctx context.Context) error {
+	hash := s.vault
+	s.store.KeepChanges(func() time.Time { return s.now() }, func(text string) string { return hash.Hash(changePurpose, text) })
+	return s.store.BeginChain(ctx)
+}
+
+// followed makes the memory follow what other nodes do. What is not rules,
+// accounts or codes is read again here.
+func (s *Server) followed() {
+	s.current.Now = s.realNow
+	s.current.On = map[string]func(context.Context, string) error{
+		scan.MetaChange: func(ctx context.Context, name string) error {
+			if name == clockMeta || name == "" {
+				if err := s.followClock(ctx); err != nil {
+					return err
+				}
+			}
+			if name == settingsMeta || name == "" {
+				return s.loadSettings(ctx)
+			}
+			return nil
+		},
+		scan.ScanKeyChange: func(ctx context.Context, _ string) error { return s.keys.Load(ctx) },
+	}
+	if s.store.Shared() {
+		s.current.Changes = s.store
+	}
+}
+
+// startFollowing follows until the function that it returns is called.
+func (s *Server) startFollowing() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	if s.current.Changes == nil {
+		return cancel
+	}
+	var running sync.WaitGroup
+	running.Go(func() { s.current.Follow(ctx) })
+	running.Go(func() { s.forgetLimits(ctx) })
+	return func() {
+		cancel()
+		running.Wait()
+	}
+}
+
+// forgetLimits removes what the shared limit of calls needs no more.
+func (s *Server) forgetLimits(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Minute):
+		}
+		if err := s.store.ForgetLimits(ctx); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "old counts of calls a second cannot be removed", "error", err)
+		}
+	}
+}
+
+// followClock shows the time that another node set.
+func (s *Server) followClock(ctx context.Context) error {
+	if s.clock == nil {
+		return nil
+	}
+	return s.clock.Follow(func() (string, error) { return s.store.Meta(ctx, clockMeta) })
+}
+
+// watchFollowing shows how far this node is behind.
+func (m *metrics) watchFollowing(c *scan.Current) {
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "qrjump_follow_lag_seconds", Help: "How long ago this node last held every committed change in memory."},
+			func() float64 { return c.Age().Seconds() }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "qrjump_follow_lag_changes", Help: "Committed changes that this node has not followed yet; -1 while the store cannot be asked."},
+			func() float64 {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+				defer cancel()
+				n, err := c.Lag(ctx)
+				if err != nil {
+					return -1
+				}
+				return float64(n)
+			}))
+}
+
+// asAdmin says in the log of changes that the operator made what h makes.
+func asAdmin(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(w, r.WithContext(accounts.By(r.Context(), accounts.Author{Actor: "admin"})))
+	})
+}

@@ -1,0 +1,160 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/store"
+)
+
+// scansDir is the folder of this node's journal.
+func (c Config) scansDir() string { return filepath.Join(c.Data, "scans") }
+
+// openScanLog opens where the scans of all nodes come together: the journal
+// itself beside an embedded database, else the database.
+func (s *Server) openScanLog(ctx context.Context) error {
+	l := s.ledger
+	s.metrics.watchJournal(l)
+	if s.config.Events != "" {
+		return s.openEvents(ctx)
+	}
+	if s.config.Database == "" {
+		l.log = l.journal
+		return s.store.KeepScansIn(ctx, l.journal)
+	}
+	scans, err := s.store.OpenScans(ctx, store.ScansOptions{Random: s.random, Now: s.now, Log: s.log})
+	if err != nil {
+		return fmt.Errorf("opening the ledger of scans: %w", err)
+	}
+	node, err := l.journal.NodeID(s.random)
+	if err != nil {
+		return err
+	}
+	l.log, l.unique = scans, true
+	l.shipper = &stats.Shipper{Journal: l.journal, To: scans, Node: node, Random: s.random, Now: s.realNow, Log: s.log}
+	return nil
+}
+
+// openEvents connects to the stream of --events. A server that answers and does
+// not flush is refused; one that is away is waited for while scans are answered.
+func (s *Server) openEvents(ctx context.Context) error {
+	o, err := stats.ParseEvents(s.config.Events)
+	if err != nil {
+		return usage("--events: %v", err)
+	}
+	o.Marks, o.Erased = s.config.scansDir(), s.store.Erasures
+	o.Erase = func(ctx context.Context, user stats.UserHash) error {
+		return s.store.NoteErasure(ctx, stats.Erasure{User: user, UpTo: s.now().UnixMilli()})
+	}
+	stream, err := stats.OpenJetStream(o)
+	if err != nil {
+		return fmt.Errorf("--events: %w", err)
+	}
+	s.ledger.log, s.ledger.stream = stream, stream
+	node, err := s.ledger.journal.NodeID(s.random)
+	if err != nil {
+		return err
+	}
+	s.ledger.shipper = &stats.Shipper{Journal: s.ledger.journal, To: stream, Node: node, Random: s.random, Now: s.realNow, Log: s.log}
+	if s.config.Database == "" {
+		// What came before --events is in the journal alone.
+		s.ledger.shipper.Keep = time.Duration(cmp.Or(s.settings.Get().ScanDays, 36_500)) * 24 * time.Hour
+	}
+	err = stream.Begin(func() (stats.Mark, error) {
+		if s.config.Database == "" {
+			return s.ledger.journal.Last(ctx)
+		}
+		scans, err := s.store.OpenScans(ctx, store.ScansOptions{Random: s.random, Now: s.now, Log: s.log})
+		if err != nil {
+			return stats.Mark{}, err
+		}
+		return scans.Shipped(ctx, node)
+	})
+	if err != nil {
+		return fmt.Errorf("--events: %w", err)
+	}
+	within, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	switch err := stream.Ready(within); {
+	case errors.Is(err, stats.ErrNotFlushed) && !errors.Is(err, stats.ErrNoMonitor):
+		return usage("--events: %v", err)
+	case err != nil:
+		s.log.WarnContext(ctx, "the stream of scans is away; scans are answered and wait in the journal", "error", err)
+	}
+	return nil
+}
+
+// flush brings what is durable in the journal to the log of all nodes.
+func (l *ledger) flush(ctx context.Context) error {
+	if l.shipper == nil {
+		return nil
+	}
+	return l.shipper.Flush(ctx)
+}
+
+// startLedger ships scans, and forgets old ones, until the function that it
+// returns is called.
+func (s *Server) startLedger() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	shipped, forgot := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(shipped)
+		if s.ledger.shipper != nil {
+			s.ledger.shipper.Run(ctx)
+		}
+	}()
+	go func() {
+		defer close(forgot)
+		s.forgetScans(ctx)
+	}()
+	return func() {
+		cancel()
+		<-shipped
+		<-forgot
+	}
+}
+
+// forgetEvery is how often old scans are looked for.
+const forgetEvery = time.Hour
+
+// forgetScans removes scans that are older than the setting scan_days, until
+// ctx ends.
+func (s *Server) forgetScans(ctx context.Context) {
+	for wait := time.Minute; ; wait = forgetEvery {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		days := s.settings.Get().ScanDays
+		if days == 0 {
+			continue
+		}
+		if err := s.counter.Forget(ctx, s.now().AddDate(0, 0, -days)); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "old scans cannot be removed; the next attempt is in an hour", "older than days", days, "error", err)
+		}
+	}
+}
+
+// watchJournal shows the state of this node's journal.
+func (m *metrics) watchJournal(l *ledger) {
+	m.registry.MustRegister(
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "qrjump_scans_damaged_total", Help: "Scans in the journal that were found to be unreadable, as far as that can be told."},
+			func() float64 { return float64(l.journal.Damaged()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "qrjump_scans_behind", Help: "Scans of this node that are durable in its journal and not yet in the log of all nodes."},
+			func() float64 {
+				if l.shipper == nil {
+					return 0
+				}
+				return float64(l.shipper.Behind())
+			}))
+}

@@ -1,0 +1,199 @@
+package server_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// secondOf is another node on the same database, with the same master key.
+func (p place) secondOf(t *testing.T) place {
+	t.Helper()
+	other := place{data: filepath.Join(t.TempDir(), "data"), database: p.database}
+	key, err := os.ReadFile(filepath.Join(p.data, "master.key"))
+	if err == nil {
+		err = os.MkdirAll(other.data, 0o700)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(other.data, "master.key"), key, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return other
+}
+
+// eventually asks until the answer is right; the deadline of the test bounds it.
+func eventually(t *testing.T, what string, right func() bool) {
+	t.Helper()
+	for began := time.Now(); !right(); {
+		if time.Since(began) > 30*time.Second {
+			t.Fatalf("%s: not within 30 s", what)
+		}
+	}
+}
+
+// What one node does the other knows: rules, accounts, codes, settings, scan
+// keys, the clock; and a reset.
+func TestTwoNodesOnOneDatabase(t *testing.T) {
+	t.Parallel()
+	p := onPostgres(t)
+	o := servertest.Options{Seed: brand, Config: func(c *server.Config) { c.Emulator = true }}
+	one := p.start(t, o)
+	two := p.secondOf(t).start(t, o)
+	var made struct{ Key string }
+	one.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &made)
+	one.Hide(made.Key)
+	two.Hide(made.Key)
+	scanned := func(s *servertest.Server, link string) servertest.Answer {
+		return s.Send(s.Request("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q}`, link), "Authorization: Bearer "+made.Key))
+	}
+	eventually(t, "the scan key", func() bool { return scanned(two, "x").Status == 200 })
+	seeds := 0
+	for _, c := range changesAfter(t, one, 0) {
+		if c.Kind == "seed" {
+			seeds++
+		}
+	}
+	if seeds != 1 {
+		t.Errorf("the seed was applied %d times", seeds)
+	}
+	opens := func(s *servertest.Server, link string) string {
+		a := scanned(s, link)
+		if a.Status != 200 {
+			t.Fatalf("%d %s", a.Status, a.Body)
+		}
+		var d struct{ Action, Path string }
+		a.JSON(t, &d)
+		path, _, _ := strings.Cut(d.Path, "?")
+		return d.Action + " " + path
+	}
+	for n := range 20 {
+		link := fmt.Sprintf("https://shop.example/%d/", n)
+		from, to := one, two
+		if n%2 == 1 {
+			from, to = two, one
+		}
+		from.OK("shop", "add", fmt.Sprintf(`{"prefix":%q,"path":"p","is_edit":0,"permit_sub_rule":1,"open_version":3}`, link))
+		from.OK("shop", "publish", fmt.Sprintf(`{"prefix":%q}`, link))
+		if got := opens(from, link); got != "open_mini_program p" {
+			t.Errorf("after the answer: %s", got)
+		}
+		eventually(t, "the other node", func() bool { return opens(to, link) == "open_mini_program p" })
+		from.OK("shop", "delete", fmt.Sprintf(`{"prefix":%q}`, link))
+		eventually(t, "the other node, deleted", func() bool { return strings.HasPrefix(opens(to, link), "open_url") })
+	}
+	one.Admin("PUT", "/settings", `{"publish_quota":7}`)
+	two.Admin("PUT", "/settings", `{"rule_limit":9}`)
+	for _, s := range []*servertest.Server{one, two} {
+		eventually(t, "settings", func() bool {
+			body := s.Admin("GET", "/settings", "").Body
+			return strings.Contains(body, `"publish_quota":7`) && strings.Contains(body, `"rule_limit":9`)
+		})
+	}
+	one.Admin("PUT", "/accounts/shop/jump", `{"open":false}`)
+	eventually(t, "an account", func() bool { return strings.Contains(two.Admin("GET", "/accounts/shop", "").Body, `"jump_open":false`) })
+	// The limit of calls a second counts on both together; a fast machine makes
+	// 40 calls in less than ten seconds.
+	one.Admin("PUT", "/settings", `{"rate_limit":1}`)
+	eventually(t, "the limit", func() bool { return strings.Contains(two.Admin("GET", "/settings", "").Body, `"rate_limit":1,`) })
+	token := one.Token("shop")
+	refused := 0
+	for n := range 40 {
+		s := []*servertest.Server{one, two}[n%2]
+		if s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+token, "{}").Code(t) == 44990 {
+			refused++
+		}
+	}
+	if refused < 30 {
+		t.Errorf("%d of 40 calls were refused", refused)
+	}
+	one.Admin("PUT", "/emulator/clock", `{"now":"2027-01-01T00:00:00Z","freeze":true}`)
+	eventually(t, "the clock", func() bool {
+		return strings.Contains(two.Admin("GET", "/emulator/clock", "").Body, "2027-01-01T00:00:00Z")
+	})
+	var verified struct{ Fault any }
+	two.Admin("POST", "/audit/verify", "").JSON(t, &verified)
+	if verified.Fault != nil {
+		t.Error(verified.Fault)
+	}
+	one.Admin("POST", "/emulator/reset", "")
+	eventually(t, "the reset", func() bool {
+		return strings.Contains(two.Admin("GET", "/settings", "").Body, `"publish_quota":100`) && !strings.Contains(two.Admin("GET", "/emulator/clock", "").Body, "2027") &&
+			strings.Contains(two.Admin("GET", "/accounts/shop", "").Body, `"jump_open":true`)
+	})
+}
+
+// Ten nodes start on an empty database at once: one plants the seed, all serve.
+func TestTenNodesStartAtOnce(t *testing.T) {
+	t.Parallel()
+	p := onPostgres(t)
+	key := strings.Repeat("5a", 32)
+	var all sync.WaitGroup
+	nodes := make([]*servertest.Server, 10)
+	for i := range nodes {
+		all.Go(func() {
+			nodes[i] = place{data: filepath.Join(t.TempDir(), "data"), database: p.database}.start(t, servertest.Options{Seed: brand, Config: func(c *server.Config) { c.MasterKey = key }})
+		})
+	}
+	all.Wait()
+	list := changesAfter(t, nodes[0], 0)
+	counts := map[string]int{}
+	for _, c := range list {
+		counts[c.Kind+" "+c.Key]++
+	}
+	for _, want := range []string{"account shop", "account svc", "component isv", "link svc shop", "meta settings"} {
+		if counts[want] != 1 {
+			t.Errorf("%d changes of %s", counts[want], want)
+		}
+	}
+	for i, s := range nodes {
+		if a := s.Do("GET", "/readyz", ""); a.Status != 200 {
+			t.Errorf("node %d: %d %s", i, a.Status, a.Body)
+		}
+	}
+}
+
+// An empty database where the folder knows one with content is refused, and
+// nothing is written to it; so is another's.
+func TestAnEmptyDatabaseIsToldFromALostOne(t *testing.T) {
+	t.Parallel()
+	p := onPostgres(t)
+	p.start(t, servertest.Options{Seed: brand}).Stop()
+	lost := place{data: p.data, database: onPostgres(t).database}
+	for range 2 {
+		if _, err := lost.try(t, servertest.Options{}); err == nil || !strings.Contains(err.Error(), "the database is empty, but") || strings.Contains(err.Error(), "\n") {
+			t.Fatalf("an empty one: %v", err)
+		}
+	}
+	other := onPostgres(t)
+	other.start(t, servertest.Options{}).Stop()
+	mixed := place{data: filepath.Join(t.TempDir(), "data"), database: p.database}
+	for from, to := range map[string]string{filepath.Join(other.data, "database"): "database", filepath.Join(p.data, "master.key"): "master.key"} {
+		b, err := os.ReadFile(from)
+		if err == nil {
+			err = os.MkdirAll(mixed.data, 0o700)
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(mixed.data, to), b, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := mixed.try(t, servertest.Options{}); err == nil || !strings.Contains(err.Error(), "the database is another") {
+		t.Fatalf("another's: %v", err)
+	}
+	// What was meant goes on.
+	if err := os.Remove(filepath.Join(lost.data, "database")); err != nil {
+		t.Fatal(err)
+	}
+	lost.start(t, servertest.Options{})
+}

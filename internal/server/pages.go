@@ -1,0 +1,71 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/qrjump/qrjump/internal/api"
+	"github.com/qrjump/qrjump/internal/gateway"
+	"github.com/qrjump/qrjump/internal/stats"
+)
+
+// pages puts what browsers see before the API of the public listener.
+func (s *Server) pages(next http.Handler) http.Handler {
+	views := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "qrjump_page_views_total", Help: "Pages and files for browsers by what they were."}, []string{"page"})
+	s.metrics.registry.MustRegister(views)
+	g := &gateway.Gateway{
+		Resolve: s.scanAPI().Resolver.Resolve,
+		Account: s.current.Accounts.Account,
+		Prefixes: func() []string {
+			if s.press.Closed {
+				return s.press.Memory.Prefixes("")
+			}
+			return s.press.Memory.Prefixes(s.press.Prefix)
+		},
+		Rules:    s.store,
+		APIPaths: append(api.Paths(), "/cgi-bin/", "/scan/", "/admin/", "/metrics", "/healthz", "/readyz", "/openapi.json"),
+		Settings: s.settings, Now: s.now, RealNow: s.realNow, ClientIP: s.clientIP, Scheme: s.scheme, Log: s.log,
+		First: func(ctx context.Context, batch, index int64) (time.Time, bool, error) {
+			first, ok, err := s.desk.First(ctx, batch, index)
+			return first.At, ok, err
+		},
+		Checks: func(ctx context.Context, batch, index int64) (int64, error) {
+			code, err := s.counter.Code(ctx, stats.CodeName{Batch: batch, Index: index})
+			if err != nil {
+				return 0, err
+			}
+			return code.Scans, nil
+		},
+		Observe: func(p gateway.Page) { views.WithLabelValues(string(p)).Inc() },
+	}
+	around := g.Around(next)
+	if !s.config.Dev {
+		return around
+	}
+	// With --dev only this machine's own names are known, and none of them can
+	// be the host of a rule.
+	mux := http.NewServeMux()
+	mux.Handle(gateway.TryPath+"{$}", g.Try())
+	mux.Handle("/", around)
+	return mux
+}
+
+// scheme is what the caller asked with, as a trusted proxy saw it.
+func (s *Server) scheme(r *http.Request) string {
+	if r.TLS != nil {
+		return "https"
+	}
+	if s.behindProxy(r) {
+		// The first is the one that the browser used.
+		first, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",")
+		if strings.EqualFold(strings.TrimSpace(first), "https") {
+			return "https"
+		}
+	}
+	return "http"
+}

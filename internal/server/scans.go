@@ -1,0 +1,149 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/qrjump/qrjump/internal/scanapi"
+	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/stats"
+)
+
+// urlOf is how a listener is reached.
+func (s *Server) urlOf(l net.Listener) string {
+	if s.certificate != nil {
+		return "https://" + l.Addr().String()
+	}
+	return "http://" + l.Addr().String()
+}
+
+// lane is the listener of scans alone: what it does not answer itself goes to
+// net/http.
+func (s *Server) lane(l net.Listener) *scanapi.Lane {
+	lane := &scanapi.Lane{API: s.scanAPI(), AnswerTime: answerTime, IdleTime: idleTime, Answered: s.metrics.lane.Inc, Handed: s.metrics.handed.Inc}
+	if s.config.Dev && !s.config.DevPublic {
+		lane.KnownHost = knownName
+	}
+	if s.certificate != nil {
+		lane.TLS = tlsConfig(s.certificate)
+		lane.TLS.NextProtos = []string{"h2", "http/1.1"}
+	}
+	return lane.Listen(l)
+}
+
+// ledger is where this node's scans become durable.
+type ledger struct {
+	journal  *stats.Journal
+	recorder *stats.Recorder
+	log      stats.Log        // where the scans of all nodes come together
+	unique   bool             // it never has one twice
+	shipper  *stats.Shipper   // brings them there; nil = the journal is the log
+	stream   *stats.JetStream // of --events; nil = none
+}
+
+// openLedger opens the journal in the data folder.
+func (s *Server) openLedger(ctx context.Context) error {
+	journal, err := stats.OpenJournal(s.config.scansDir(), stats.JournalOptions{Log: s.log, Random: s.random})
+	if err != nil {
+		return fmt.Errorf("opening the ledger of scans: %w", err)
+	}
+	s.ledger = &ledger{journal: journal, recorder: stats.NewRecorder(journal, stats.RecorderOptions{})}
+	s.metrics.watchLedger(s.ledger.recorder)
+	return s.openScanLog(ctx)
+}
+
+func (l *ledger) record(e *stats.Event) (scanapi.Durable, error) {
+	group, err := l.recorder.Enqueue(e)
+	if err != nil {
+		return nil, err
+	}
+	return group, nil
+}
+
+func (l *ledger) late() bool { return l.recorder.Late() }
+
+// close writes what waits.
+func (l *ledger) close() error {
+	if l == nil {
+		return nil
+	}
+	err := l.recorder.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), lastWrite)
+	defer cancel()
+	// What cannot be shipped now is shipped after the next start.
+	_ = l.flush(ctx)
+	if l.stream != nil {
+		err = errors.Join(err, l.stream.Close())
+	}
+	return errors.Join(err, l.journal.Close())
+}
+
+// soon reports whether scans that fell on no code are answered first.
+func (s *Server) soon() bool { return s.settings.Get().ScanDurability == settings.Soon }
+
+// userHash is what the ledger knows a user by. The namespace has no byte 0.
+func (s *Server) userHash(namespace, user string) stats.UserHash {
+	sum := s.users.Sum(namespace, "\x00", user)
+	return stats.UserHash(sum[:len(stats.UserHash{})])
+}
+
+// watchLedger shows how the disk keeps up with the scans.
+func (m *metrics) watchLedger(r *stats.Recorder) {
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "qrjump_scans_waiting", Help: "Scans that wait to be made durable."}, func() float64 { return float64(r.Waiting()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "qrjump_scans_recorded_total", Help: "Scans that were made durable in the ledger."}, func() float64 { return float64(r.Recorded()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "qrjump_scan_flushes_total", Help: "How often the disk was written to for scans: recorded scans by flushes is how many shared one."},
+			func() float64 { return float64(r.Flushes()) }))
+}
+
+// contact knows when the store last answered, on the real clock.
+type contact struct {
+	last atomic.Int64 // Unix ms
+	lost atomic.Bool
+}
+
+// keepInTouch reads the scan keys again at every interval: keys that another
+// node made or ended count here from then on. That the store answers is seen by
+// the way.
+func (s *Server) keepInTouch(ctx context.Context, interval time.Duration) {
+	s.contact.last.Store(s.realNow().UnixMilli())
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		within, cancel := context.WithTimeout(ctx, 5*time.Second)
+		err := s.keys.Load(within)
+		cancel()
+		switch {
+		case err == nil:
+			s.contact.last.Store(s.realNow().UnixMilli())
+			if s.contact.lost.Swap(false) {
+				s.log.Info("the store answers again")
+			}
+		case ctx.Err() == nil && !s.contact.lost.Swap(true):
+			s.log.Error("the store does not answer; scans of rules are answered from memory, changes and scans of codes are not taken", "error", err)
+		}
+	}
+}
+
+// age is how old the memory of scans may be: 0 while the store answers and
+// nothing is missed.
+func (s *Server) age() time.Duration {
+	if !s.contact.lost.Load() && s.current.Ready() == nil {
+		return 0
+	}
+	return max(s.realNow().Sub(time.UnixMilli(s.contact.last.Load())), time.Millisecond)
+}

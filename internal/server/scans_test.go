@@ -1,0 +1,211 @@
+package server_test
+
+import (
+	"context"
+	"crypto/tls"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// A thousand users scan one code at the same moment: it has one first scan, and
+// each ticket is good for its user only.
+func TestAThousandUsersScanOneCode(t *testing.T) {
+	t.Parallel()
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		p := where(t)
+		w := brew(t, servertest.Options{Data: p.data, ScanListener: true, Config: func(c *server.Config) { c.Database = p.database }})
+		id := w.apply("x", 10_000)
+		w.activate(id, 0, 9)
+		body, err := json.Marshal(map[string]string{"text": w.code(id, 3).CodeURL, "user": "%d"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		const users = 1000
+		tickets, scans := make([]string, users), make([]string, users)
+		begin := make(chan struct{})
+		var all sync.WaitGroup
+		for n := range users {
+			conn, err := net.Dial("tcp", strings.TrimPrefix(w.ScanURL, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all.Go(func() {
+				defer conn.Close()
+				client := http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil }}}
+				defer client.CloseIdleConnections()
+				<-begin
+				resp, err := client.Post(w.ScanURL+"/scan/v1/resolve", "application/json", strings.NewReader(strings.Replace(string(body), "%d", fmt.Sprint("user", n), 1)))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer resp.Body.Close()
+				var d struct {
+					decision
+					Scan string `json:"scan_id"`
+				}
+				if err := json.NewDecoder(resp.Body).Decode(&d); err != nil || d.Action != "open_mini_program" {
+					t.Errorf("user %d: %d %+v %v", n, resp.StatusCode, d, err)
+					return
+				}
+				tickets[n], scans[n] = d.ticket(), d.Scan
+			})
+		}
+		close(begin)
+		all.Wait()
+		if t.Failed() {
+			return
+		}
+		for n := 0; n < users; n += 13 {
+			if a := w.trade(w.openid("default", "shop", fmt.Sprint("user", n)), tickets[n]); a.Code(t) != 0 {
+				t.Errorf("user %d: %s", n, a.Body)
+			}
+			if a := w.trade(w.openid("default", "shop", fmt.Sprint("user", n)), tickets[(n+1)%users]); a.Code(t) != 40097 {
+				t.Errorf("user %d with another's ticket: %s", n, a.Body)
+			}
+		}
+		different := map[string]bool{}
+		for _, ticket := range tickets {
+			different[ticket] = true
+		}
+		if len(different) != users {
+			t.Errorf("%d tickets", len(different))
+		}
+		first := strings.Split(strings.TrimSpace(rowsIn(t, exported(t, w.Server))["code_scans"]), "\n")
+		known := 0
+		for _, scan := range scans {
+			if strings.Contains(first[0], scan) {
+				known++
+			}
+		}
+		if len(first) != 1 || known != 1 {
+			t.Errorf("first scans: %s", first)
+		}
+	})
+}
+
+// Which scans of a code are its first one: by an app, of a code that was given
+// out, whatever its state; never of its bare serial number, and no explain.
+func TestWhatIsAFirstScan(t *testing.T) {
+	t.Parallel()
+	w := brew(t, servertest.Options{ScanListener: true})
+	id := w.apply("x", 10_000)
+	w.activate(id, 0, 9)
+	code := w.code(id, 3)
+	for _, c := range []struct {
+		name, call, user, text string
+		rows                   int
+	}{
+		{"explain", "explain", "u", code.CodeURL, 0},
+		{"the serial number", "resolve", "u", code.Code, 0},
+		{"a text that nobody made", "resolve", "u", code.CodeURL[:len(code.CodeURL)-18] + strings.Repeat("0", 18), 0},
+		{"not active", "resolve", "", w.code(id, 10).CodeURL, 1},
+		{"anonymous", "resolve", "", code.CodeURL, 2},
+		{"again", "resolve", "u", code.CodeURL, 2},
+	} {
+		w.ask(c.call, c.user, c.text)
+		if rows := strings.Count(rowsIn(t, exported(t, w.Server))["code_scans"], "\n"); rows != c.rows {
+			t.Errorf("%s: %d rows, want %d", c.name, rows, c.rows)
+		}
+	}
+}
+
+// Scans of rules are answered while the database is away; scans of codes are
+// not, and say so.
+func TestScansWhileTheDatabaseIsAway(t *testing.T) {
+	t.Parallel()
+	p := onPostgres(t)
+	w := brew(t, servertest.Options{Data: p.data, ScanListener: true, Config: func(c *server.Config) { c.Database = p.database }})
+	id := w.apply("x", 10_000)
+	w.activate(id, 0, 9)
+	code := w.code(id, 3).CodeURL
+	back := p.goAway(t)
+	defer func() {
+		back()
+		// Every connection that was cut shows itself once.
+		var all sync.WaitGroup
+		for range 32 {
+			all.Go(func() { w.Do("PUT", "/admin/v1/settings", `{"rate_limit":0}`) })
+		}
+		all.Wait()
+	}()
+	if d := w.ask("resolve", "u", "https://p.url.cn/x"); d.Action != "open_mini_program" {
+		t.Errorf("a rule: %+v", d)
+	}
+	a := w.Do("POST", "/scan/v1/resolve", `{"user":"u","text":"`+code+`"}`)
+	if a.Status != 503 || a.Header.Get("Content-Type") != "application/problem+json" || !strings.Contains(a.Body, "cannot be written now") {
+		t.Errorf("a code: %d %s", a.Status, a.Body)
+	}
+	for !strings.Contains(w.Do("GET", "/metrics", "").Body, "\nqrjump_index_age_seconds 0.001\n") {
+		runtime.Gosched() // until the store is asked the next time
+	}
+}
+
+// goAway lets the database refuse everybody until the function is called.
+func (p place) goAway(t *testing.T) (back func()) {
+	t.Helper()
+	u, err := url.Parse(p.database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := strings.TrimPrefix(u.Path, "/")
+	db, err := sql.Open("pgx", os.Getenv("TEST_POSTGRES"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec := func(query string) {
+		if _, err := db.Exec(query); err != nil {
+			t.Error(err)
+		}
+	}
+	exec(`ALTER DATABASE ` + name + ` ALLOW_CONNECTIONS false`)
+	exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '` + name + `'`)
+	return func() {
+		exec(`ALTER DATABASE ` + name + ` ALLOW_CONNECTIONS true`)
+		db.Close()
+	}
+}
+
+func TestTheScanListenerSpeaksTLS(t *testing.T) {
+	t.Parallel()
+	data := filepath.Join(t.TempDir(), "data")
+	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop, ScanListener: true, Config: func(c *server.Config) { c.TLSDev = true }})
+	for _, h2 := range []bool{false, true} {
+		client := http.Client{Transport: &http.Transport{ForceAttemptHTTP2: h2, TLSClientConfig: &tls.Config{RootCAs: authority(t, server.CAFile(data)), Time: s.Clock.Now}}}
+		defer client.CloseIdleConnections()
+		for range 3 {
+			resp, err := client.Post(s.ScanURL+"/scan/v1/resolve", "application/json", strings.NewReader(`{"text":"https://shop.example/t/7"}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if err != nil || resp.StatusCode != 200 || !strings.Contains(string(body), `"appid":"shop"`) || (resp.ProtoMajor == 2) != h2 {
+				t.Errorf("h2 %v: %s %s %v", h2, resp.Status, body, err)
+			}
+		}
+	}
+	plain, err := net.Dial("tcp", strings.TrimPrefix(s.ScanURL, "https://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	io.WriteString(plain, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	if answer, err := io.ReadAll(plain); err != nil || !strings.Contains(string(answer), "Client sent an HTTP request to an HTTPS server") {
+		t.Errorf("HTTP to HTTPS: %q %v", answer, err)
+	}
+}

@@ -1,0 +1,179 @@
+package server_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	reference "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"github.com/qrjump/qrjump/internal/outbound"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// A receiver hears of scans of the codes and rules that were chosen, signed as
+// the Standard Webhooks specification wants it, and of no others.
+func TestScansReachAWebhook(t *testing.T) {
+	t.Parallel()
+	w := brew(t, servertest.Options{Outbound: &outbound.Client{}})
+	w.Admin("PUT", "/settings", `{"allow_private_hosts":true}`)
+	type message struct {
+		header http.Header
+		body   []byte
+	}
+	came := make(chan message, 100)
+	receiver := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		came <- message{r.Header, body}
+	}))
+	defer receiver.Close()
+	id := w.apply("one", 10_000)
+	w.activate(id, 0, 99)
+	var list struct {
+		Rules []struct {
+			ID     int64
+			Prefix string
+		}
+	}
+	w.Admin("GET", "/rules", "").JSON(t, &list)
+	var made struct {
+		Webhook struct{ ID int64 }
+		Secret  string
+	}
+	w.Admin("POST", "/webhooks", fmt.Sprintf(`{"url":%q,"codes":[{"application_id":%d,"from":5,"to":6}],"rules":[%d]}`, receiver.URL+"/hook?token=t0ken", id, list.Rules[0].ID)).JSON(t, &made)
+	w.Hide(made.Secret)
+	w.Hide("t0ken")
+	verifier, err := reference.NewWebhook(made.Secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.ask("resolve", "ann", w.code(id, 4).CodeURL)
+	w.ask("resolve", "ann", w.code(id, 5).CodeURL)
+	w.ask("resolve", "ann", "https://p.url.cn/")
+	w.ask("resolve", "ann", "https://elsewhere.example/")
+	w.Admin("POST", fmt.Sprintf("/webhooks/%d/test", made.Webhook.ID), "")
+	got := map[string]bool{}
+	for len(got) < 3 {
+		m := <-came
+		if err := verifier.VerifyIgnoringTimestamp(m.body, m.header); err != nil {
+			t.Errorf("%v: %v", err, m.header)
+		}
+		var body struct {
+			Type string
+			Data struct {
+				Action, Kind, Text string
+				AppID              string
+				CodeIndex          *int64 `json:"code_index"`
+				RuleID             int64  `json:"rule_id"`
+			}
+		}
+		if err := json.Unmarshal(m.body, &body); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(m.body), "ann") || strings.Contains(string(m.body), "code_ticket") {
+			t.Errorf("the message tells who scanned, or how to get in: %s", m.body)
+		}
+		what := body.Type + " " + body.Data.Kind
+		if body.Data.CodeIndex != nil {
+			what += fmt.Sprint(" ", *body.Data.CodeIndex)
+		}
+		got[what] = true
+	}
+	for _, want := range []string{"scan.recorded code 5", "scan.recorded rule", "webhook.test "} {
+		if !got[want] {
+			t.Errorf("%q did not come: %v", want, got)
+		}
+	}
+	var deliveries struct {
+		Deliveries []struct {
+			ID    int64
+			State string
+		}
+	}
+	w.Admin("GET", "/deliveries", "").JSON(t, &deliveries)
+	if len(deliveries.Deliveries) != 3 {
+		t.Errorf("%+v", deliveries)
+	}
+	w.Admin("POST", fmt.Sprintf("/deliveries/%d/replay", deliveries.Deliveries[0].ID), "")
+	<-came
+	w.Admin("PUT", fmt.Sprintf("/webhooks/%d", made.Webhook.ID), fmt.Sprintf(`{"url":%q,"alarms":true,"enabled":false}`, receiver.URL))
+	if a := w.Admin("GET", "/webhooks", ""); !strings.Contains(a.Body, `"alarms":true,"enabled":false`) || strings.Contains(a.Body, made.Secret) {
+		t.Errorf("%s", a.Body)
+	}
+	w.Admin("DELETE", fmt.Sprintf("/webhooks/%d", made.Webhook.ID), "")
+	if a := w.Do("DELETE", fmt.Sprintf("/admin/v1/webhooks/%d", made.Webhook.ID), "", "Authorization: Bearer "+servertest.AdminToken); a.Status != 404 {
+		t.Errorf("%d %s", a.Status, a.Body)
+	}
+}
+
+// A webhook cannot be pointed at what only this machine reaches.
+func TestAWebhookStaysOutOfTheNetwork(t *testing.T) {
+	t.Parallel()
+	w := brew(t, servertest.Options{})
+	w.Admin("PUT", "/settings", `{"allow_private_hosts":false}`) // --dev has it on
+	for _, url := range []string{"http://127.0.0.1/", "http://10.1.2.3/", "http://[::1]/", "http://169.254.169.254/latest/meta-data", "http://2130706433/", "http://localhost/", "http://hook.example:8080/",
+		"ftp://hook.example/", "//hook.example", "http://user:pass@hook.example/", "", "http://a b/", "file:///etc/passwd"} {
+		a := w.Do("POST", "/admin/v1/webhooks", fmt.Sprintf(`{"url":%q,"alarms":true}`, url), "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json")
+		if a.Status != 422 || !strings.Contains(a.Body, "url") {
+			t.Errorf("%q: %d %s", url, a.Status, a.Body)
+		}
+	}
+	for _, body := range []string{`{"url":"https://hook.example/"}`, `{"url":"https://hook.example/","rules":[0]}`, `{"url":"https://hook.example/","codes":[{"application_id":1,"from":5,"to":4}]}`} {
+		if a := w.Do("POST", "/admin/v1/webhooks", body, "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json"); a.Status != 422 {
+			t.Errorf("%s: %d %s", body, a.Status, a.Body)
+		}
+	}
+}
+
+func TestTheFilesOfRulesAreLookedAtAgain(t *testing.T) {
+	t.Parallel()
+	w := brew(t, servertest.Options{})
+	var looked struct{ Files, Failing int }
+	w.Admin("POST", "/rechecks", "").JSON(t, &looked)
+	if looked.Files != 1 || looked.Failing != 0 {
+		t.Errorf("%+v", looked)
+	}
+	if a := w.Admin("GET", "/rechecks?owner=shop", ""); !strings.Contains(a.Body, `"directory":"https://p.url.cn/"`) || !strings.Contains(a.Body, `"reason":"the operator vouches for p.url.cn"`) {
+		t.Errorf("%s", a.Body)
+	}
+	if a := w.Admin("GET", "/rechecks?failing=true", ""); !strings.Contains(a.Body, `"rechecks":[]`) {
+		t.Errorf("%s", a.Body)
+	}
+}
+
+// An event is taken when the status says so, whatever body comes with it.
+func TestAWebhookMayAnswerAnything(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Outbound: &outbound.Client{}})
+	s.Admin("PUT", "/settings", `{"allow_private_hosts":true}`)
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Encoding", r.URL.Query().Get("coding"))
+		w.Write(make([]byte, 70_000))
+	}))
+	defer receiver.Close()
+	for n, query := range []string{"", "?coding=gzip"} {
+		s.Admin("POST", "/webhooks", fmt.Sprintf(`{"url":%q,"alarms":true}`, receiver.URL+"/"+query))
+		s.Admin("POST", fmt.Sprintf("/webhooks/%d/test", n+1), "")
+		var list struct {
+			Deliveries []struct {
+				State    string
+				Attempts int
+				Fault    string
+			}
+		}
+		for len(list.Deliveries) == 0 || list.Deliveries[0].Attempts == 0 {
+			s.Admin("GET", fmt.Sprintf("/deliveries?webhook=%d", n+1), "").JSON(t, &list)
+		}
+		if one := list.Deliveries[0]; one.State != "delivered" || one.Attempts != 1 {
+			t.Errorf("%q: %+v", query, one)
+		}
+	}
+}

@@ -1,0 +1,127 @@
+package settings
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// maxApps is how many apps of one kind, and hosts, there are at most.
+const maxApps = 64
+
+// Hosts are names of this server, with a port where it is not the usual one.
+type Hosts []string
+
+// UnmarshalJSON reads a new list: the one before may be in use.
+func (h *Hosts) UnmarshalJSON(b []byte) error {
+	var fresh []string
+	if err := json.Unmarshal(b, &fresh); err != nil {
+		return errors.New("api_hosts: want a list of host names")
+	}
+	*h = Hosts{}
+	for _, name := range fresh {
+		*h = append(*h, strings.ToLower(name))
+	}
+	return nil
+}
+
+// Has reports whether a host, in lower case, is one of them.
+func (h Hosts) Has(host string) bool { return slices.Contains(h, host) }
+
+var hostName = regexp.MustCompile(`^[a-z0-9_.-]{1,253}(:[0-9]{1,5})?$`)
+
+func (h Hosts) validate() error {
+	if len(h) > maxApps {
+		return fmt.Errorf("settings: api_hosts has %d entries: want at most %d", len(h), maxApps)
+	}
+	for _, name := range h {
+		if !hostName.MatchString(name) {
+			return fmt.Errorf("settings: api_hosts has %.60q: want a host such as api.example.com, with a port where it is not the usual one", name)
+		}
+	}
+	return nil
+}
+
+// AppleAppIDs name apps of Apple's: a team or prefix of ten characters, a dot
+// and the bundle identifier.
+type AppleAppIDs []string
+
+// UnmarshalJSON reads a new list: the one before may be in use.
+func (a *AppleAppIDs) UnmarshalJSON(b []byte) error {
+	var fresh []string
+	if err := json.Unmarshal(b, &fresh); err != nil {
+		return errors.New("apple_app_ids: want a list of texts")
+	}
+	if *a = fresh; fresh == nil {
+		*a = AppleAppIDs{}
+	}
+	return nil
+}
+
+var appleAppID = regexp.MustCompile(`^[0-9A-Z]{10}\.[0-9A-Za-z.-]{1,155}$`)
+
+func (a AppleAppIDs) validate() error {
+	if len(a) > maxApps {
+		return fmt.Errorf("settings: apple_app_ids has %d entries: want at most %d", len(a), maxApps)
+	}
+	for _, id := range a {
+		if !appleAppID.MatchString(id) {
+			return fmt.Errorf("settings: apple_app_ids has %.60q: want ten characters, a dot and the bundle identifier, such as ABCDE12345.com.example.app", id)
+		}
+	}
+	return nil
+}
+
+// AndroidApp is one app of Android's and the certificates that sign it.
+type AndroidApp struct {
+	Package      string   `json:"package"`
+	Fingerprints []string `json:"sha256_cert_fingerprints"` // 32 bytes in hexadecimal digits with colons between
+}
+
+// AndroidApps are apps of Android's.
+type AndroidApps []AndroidApp
+
+// UnmarshalJSON reads a new list: the one before may be in use.
+func (a *AndroidApps) UnmarshalJSON(b []byte) error {
+	var fresh []AndroidApp
+	if err := json.Unmarshal(b, &fresh); err != nil {
+		return errors.New("android_apps: want a list of objects with package and sha256_cert_fingerprints")
+	}
+	if *a = fresh; fresh == nil {
+		*a = AndroidApps{}
+	}
+	for i := range fresh {
+		for j, text := range fresh[i].Fingerprints {
+			fresh[i].Fingerprints[j] = strings.ToUpper(text)
+		}
+	}
+	return nil
+}
+
+var (
+	androidPackage     = regexp.MustCompile(`^[A-Za-z][0-9A-Za-z_]*(\.[A-Za-z][0-9A-Za-z_]*)+$`)
+	androidFingerprint = regexp.MustCompile(`^[0-9A-F]{2}(:[0-9A-F]{2}){31}$`)
+)
+
+func (a AndroidApps) validate() error {
+	if len(a) > maxApps {
+		return fmt.Errorf("settings: android_apps has %d entries: want at most %d", len(a), maxApps)
+	}
+	for _, app := range a {
+		if len(app.Package) > 255 || !androidPackage.MatchString(app.Package) {
+			return fmt.Errorf("settings: android_apps has the package %.60q: want a name such as com.example.app", app.Package)
+		}
+		if len(app.Fingerprints) == 0 || len(app.Fingerprints) > 16 {
+			return fmt.Errorf("settings: android_apps: %s has %d fingerprints: want 1 to 16", app.Package, len(app.Fingerprints))
+		}
+		for _, text := range app.Fingerprints {
+			if !androidFingerprint.MatchString(text) {
+				return fmt.Errorf("settings: android_apps: %s has the fingerprint %.100q: want 32 bytes such as 14:6D:E9:…", app.Package, text)
+			}
+		}
+	}
+	return nil
+}

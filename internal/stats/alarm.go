@@ -1,0 +1,98 @@
+package stats
+
+import (
+	"errors"
+	"math"
+	"time"
+)
+
+// ErrNoAlarm is returned where no alarm has a number.
+var ErrNoAlarm = errors.New("stats: no such alarm")
+
+// ErrNoActivation is returned where no activation has a number.
+var ErrNoActivation = errors.New("stats: no such activation")
+
+// Copied is the kind of an alarm: the code stands on more than one item.
+const Copied = "copied_code"
+
+// Alarm says that the scans of a code look as if the code was copied. A code
+// has one alarm of a kind, for ever.
+type Alarm struct {
+	ID   int64
+	Kind string
+	CodeName
+	At     time.Time // of the scan that gave rise to it
+	Scan   string    // its id
+	Score  int64
+	Why    Why
+	SeenAt time.Time // zero = not acknowledged
+	SeenBy string
+}
+
+// Why is what was known of the code then.
+type Why struct {
+	Scans    int64 `json:"scans"`
+	Users    int64 `json:"users"`
+	Networks int   `json:"networks"`
+	Regions  int   `json:"regions"`
+	Trips    int   `json:"trips"`
+	Days     int   `json:"days"`
+}
+
+// AlarmScore is the score from which a code counts as copied. It was chosen so
+// that at most one honest code in a thousand reaches it; docs/alarms.md has
+// the table.
+const AlarmScore = 100
+
+// Score says how much the scans of a code look as if it stood on more than one
+// item; from AlarmScore on there is an alarm.
+func (c *CodeScans) Score() int {
+	points := 0.0
+	// An item is in few hands: its buyer's, their family's, a shop's.
+	if users := float64(c.Users.Count()); users > 3 {
+		points += 33 * math.Log2(users/3)
+	}
+	if c.Networks > 4 {
+		points += 12 * math.Log2(float64(c.Networks)/4)
+	}
+	// It travels once or twice: from the works to the shop to a home.
+	if c.Regions > 2 {
+		points += 27 * math.Log2(float64(c.Regions)/2)
+	}
+	// It cannot be in two places at once.
+	points += 51 * math.Log2(1+float64(c.Trips))
+	return int(points)
+}
+
+func (c *CodeScans) why() Why {
+	return Why{Scans: c.Scans, Users: c.Users.Count(), Networks: c.Networks, Regions: c.Regions, Trips: c.Trips, Days: c.Days}
+}
+
+const (
+	// fastest is in kilometres an hour: an airliner.
+	fastest = 1000
+	// nearby is in kilometres: what a region file may be off.
+	nearby = 200
+	// regionChange is how long it takes at least to be in another region when
+	// nobody knows where the regions are.
+	regionChange = 20 * time.Minute
+)
+
+// tooFar reports whether an item cannot have come from one place to the other
+// in so many milliseconds.
+func tooFar(from, to place, ms int64) bool {
+	if from.Known && to.Known {
+		way := distance(from, to)
+		return way > nearby && way-nearby > fastest*float64(ms)/3_600_000
+	}
+	return from.Region != "" && to.Region != "" && from.Region != to.Region && ms < regionChange.Milliseconds()
+}
+
+// distance is how far two places are from each other on the earth, in
+// kilometres.
+func distance(a, b place) float64 {
+	const radius, degree = 6371, math.Pi / 180
+	dy, dx := (b.Lat-a.Lat)*degree/2, (b.Lon-a.Lon)*degree/2
+	h := math.Sin(dy)*math.Sin(dy) + math.Cos(a.Lat*degree)*math.Cos(b.Lat*degree)*math.Sin(dx)*math.Sin(dx)
+	return 2 * radius * math.Asin(math.Min(1, math.Sqrt(h)))
+}

@@ -1,0 +1,179 @@
+package stats
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math/bits"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// CodeScans is what is known of the scans of one code.
+type CodeScans struct {
+	CodeName
+	Scans   int64
+	FirstAt time.Time // of the scan that came first in the ledger
+	LastAt  time.Time // the latest
+	Users   Sketch
+	// Networks and Regions are how many different ones there were; they stop
+	// at manyNetworks and manyRegions.
+	Networks int
+	Regions  int
+	// Trips is how often two users scanned the code in two places with too
+	// little time between them.
+	Trips int
+	Hours int // of the day in which it was scanned, 0 to 24
+	Days  int // on which it was scanned; stops at manyDays
+	// Erased is how many of the users had their data erased.
+	Erased int
+
+	networks, regions, days []uint32 // sorted
+	hours                   uint32
+	there                   place // of the last scan whose place is known
+	thereAt                 int64
+	thereBy                 uint32 // its user
+}
+
+const (
+	manyNetworks = 64
+	manyRegions  = 32
+	manyDays     = 32
+)
+
+// place is where a scan was, as far as that is known.
+type place struct {
+	Region   string
+	Known    bool // the coordinates are
+	Lat, Lon float64
+}
+
+// codeState is what a row keeps of CodeScans beside its columns. Names are
+// kept for ever.
+type codeState struct {
+	Users    string  `json:"u,omitempty"`
+	Networks string  `json:"n,omitempty"`
+	Regions  string  `json:"r,omitempty"`
+	Days     string  `json:"d,omitempty"`
+	Hours    uint32  `json:"h,omitempty"`
+	Trips    int     `json:"t,omitempty"`
+	Region   string  `json:"p,omitempty"`
+	Known    bool    `json:"k,omitempty"`
+	Lat      float64 `json:"y,omitempty"`
+	Lon      float64 `json:"x,omitempty"`
+	At       int64   `json:"a,omitempty"`
+	By       uint32  `json:"b,omitempty"`
+	Erased   int     `json:"e,omitempty"`
+}
+
+// row is what is stored.
+func (c *CodeScans) row() CodeRow {
+	state, err := json.Marshal(codeState{Users: textUnlessEmpty(&c.Users), Networks: numbersText(c.networks), Regions: numbersText(c.regions), Days: numbersText(c.days),
+		Hours: c.hours, Trips: c.Trips, Region: c.there.Region, Known: c.there.Known, Lat: c.there.Lat, Lon: c.there.Lon, At: c.thereAt, By: c.thereBy, Erased: c.Erased})
+	if err != nil {
+		panic(err) // texts and finite numbers
+	}
+	return CodeRow{CodeName: c.CodeName, Scans: c.Scans, Users: c.Users.Count(), FirstAt: c.FirstAt, LastAt: c.LastAt, Score: int64(c.Score()), State: string(state)}
+}
+
+func textUnlessEmpty(s *Sketch) string {
+	if s.Count() == 0 {
+		return ""
+	}
+	return s.Encode()
+}
+
+// readCode is the inverse of row.
+func readCode(r CodeRow) (*CodeScans, error) {
+	c := &CodeScans{CodeName: r.CodeName, Scans: r.Scans, FirstAt: r.FirstAt, LastAt: r.LastAt}
+	var state codeState
+	err := json.Unmarshal([]byte(r.State), &state)
+	if err == nil {
+		c.Users, err = DecodeSketch(state.Users)
+	}
+	for _, list := range []struct {
+		text string
+		into *[]uint32
+	}{{state.Networks, &c.networks}, {state.Regions, &c.regions}, {state.Days, &c.days}} {
+		if err == nil {
+			*list.into, err = readNumbers(list.text)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("what is known of the scans of code %d of application %d cannot be read: %w", r.Index, r.Batch, err)
+	}
+	c.hours, c.Trips, c.Erased = state.Hours, state.Trips, state.Erased
+	c.there, c.thereAt = place{Region: state.Region, Known: state.Known, Lat: state.Lat, Lon: state.Lon}, state.At
+	c.thereBy = state.By
+	c.count()
+	return c, nil
+}
+
+func (c *CodeScans) count() {
+	c.Networks, c.Regions, c.Days, c.Hours = len(c.networks), len(c.regions), len(c.days), bits.OnesCount32(c.hours)
+}
+
+// add counts one more scan. The events come in the order of the log.
+func (c *CodeScans) add(e *Event, day int64, hourOfDay int, at place) {
+	if c.Scans == 0 {
+		c.FirstAt = e.At
+	}
+	c.Scans++
+	if e.At.After(c.LastAt) {
+		c.LastAt = e.At
+	}
+	c.Users.Add(e.User)
+	if e.Network.IsValid() {
+		c.networks = addNumber(c.networks, networkNumber(e.Network), manyNetworks)
+	}
+	if at.Region != "" {
+		c.regions = addNumber(c.regions, uint32(xxhash.Sum64String(at.Region)), manyRegions)
+	}
+	c.days = addNumber(c.days, uint32(day), manyDays)
+	c.hours |= 1 << hourOfDay
+	if at.Region != "" || at.Known {
+		ms, by := e.At.UnixMilli(), uint32(userNumber(e.User))
+		// One user in two places is a wrong place: a carrier's gateway, a tunnel.
+		if c.thereAt != 0 && by != c.thereBy && tooFar(c.there, at, max(ms-c.thereAt, c.thereAt-ms)) {
+			c.Trips++
+		}
+		c.there, c.thereAt, c.thereBy = at, ms, by
+	}
+	c.count()
+}
+
+func networkNumber(p netip.Prefix) uint32 {
+	b := p.Masked().Addr().As16()
+	return uint32(xxhash.Sum64(b[:]))
+}
+
+func addNumber(list []uint32, n uint32, most int) []uint32 {
+	i, have := slices.BinarySearch(list, n)
+	if have || len(list) == most {
+		return list
+	}
+	return slices.Insert(list, i, n)
+}
+
+func numbersText(list []uint32) string {
+	b := make([]byte, 0, 4*len(list))
+	for _, n := range list {
+		b = binary.BigEndian.AppendUint32(b, n)
+	}
+	return base64.RawStdEncoding.EncodeToString(b)
+}
+
+func readNumbers(text string) (list []uint32, err error) {
+	b, err := base64.RawStdEncoding.DecodeString(text)
+	if err != nil || len(b)%4 != 0 {
+		return nil, fmt.Errorf("a list of numbers cannot be read")
+	}
+	for ; len(b) > 0; b = b[4:] {
+		list = append(list, binary.BigEndian.Uint32(b))
+	}
+	return list, nil
+}

@@ -1,0 +1,603 @@
+package stats_test
+
+import (
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"net/url"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/store"
+)
+
+// memoryLog is a log that keeps nothing. Like a journal it may hold an event
+// twice.
+type memoryLog struct {
+	stats.Log
+	mu      sync.Mutex
+	entries []stats.Entry
+	gaps    *rand.Rand // positions have gaps
+	reads   int
+}
+
+func (l *memoryLog) Append(_ context.Context, events []stats.Event) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	position := int64(0)
+	if n := len(l.entries); n > 0 {
+		position = l.entries[n-1].Position
+	}
+	for _, e := range events {
+		position++
+		if l.gaps != nil && l.gaps.IntN(100) == 0 {
+			position += l.gaps.Int64N(50)
+		}
+		l.entries = append(l.entries, stats.Entry{Position: position, Event: e})
+	}
+	return nil
+}
+
+func (l *memoryLog) End(context.Context) (int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.entries) == 0 {
+		return 0, nil
+	}
+	return l.entries[len(l.entries)-1].Position, nil
+}
+
+func (l *memoryLog) Read(_ context.Context, after int64) iter.Seq2[stats.Entry, error] {
+	return func(yield func(stats.Entry, error) bool) {
+		l.mu.Lock()
+		all := l.entries
+		l.reads++
+		l.mu.Unlock()
+		at, found := slices.BinarySearchFunc(all, after, func(e stats.Entry, p int64) int { return int(e.Position - p) })
+		if found {
+			at++
+		}
+		for _, e := range all[at:] {
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (l *memoryLog) Find(_ context.Context, id stats.ScanID) (int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.entries {
+		if e.ID == id {
+			return e.Position, nil
+		}
+	}
+	return 0, stats.ErrNoScan
+}
+
+func (l *memoryLog) Erase(_ context.Context, user stats.UserHash) (n int64, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.entries = slices.Clone(l.entries)
+	for i := range l.entries {
+		if l.entries[i].User == user {
+			l.entries[i].User = stats.UserHash{}
+			n++
+		}
+	}
+	return n, nil
+}
+
+// Forget removes what is older, as a journal does with whole files.
+func (l *memoryLog) Forget(_ context.Context, before time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for n < len(l.entries) && l.entries[n].At.Before(before) {
+		n++
+	}
+	l.entries = l.entries[n:]
+	return nil
+}
+
+// scanID is an id of a moment.
+func scanID(at time.Time, r *rand.Rand) (id stats.ScanID) {
+	binary.BigEndian.PutUint64(id[:], uint64(at.UnixMilli())<<16|r.Uint64N(1<<16))
+	binary.BigEndian.PutUint64(id[8:], r.Uint64())
+	return id
+}
+
+var began = time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)
+
+// stream makes scans of many kinds, some of them late, some of them twice.
+type stream struct {
+	r     *rand.Rand
+	now   time.Time
+	sent  []stats.Event
+	users int
+}
+
+func (s *stream) next() stats.Event {
+	if len(s.sent) > 0 && s.r.IntN(20) == 0 { // an event that is there already
+		back := 1 + s.r.IntN(min(len(s.sent), 1+s.r.IntN(len(s.sent))))
+		return s.sent[len(s.sent)-back]
+	}
+	s.now = s.now.Add(time.Duration(s.r.IntN(90_000)) * time.Millisecond)
+	at := s.now
+	if s.r.IntN(10) == 0 { // late
+		at = at.Add(-time.Duration(s.r.IntN(72*3600)) * time.Second)
+	}
+	e := stats.Event{ID: scanID(at, s.r), At: at, Source: []string{"scan", "press", "album"}[s.r.IntN(3)], Action: "open_mini_program", App: fmt.Sprintf("wx%d", s.r.IntN(3))}
+	if n := s.r.IntN(s.users); n > 0 {
+		binary.BigEndian.PutUint64(e.User[:], uint64(n))
+	}
+	if s.r.IntN(3) > 0 {
+		e.Region = []string{"CN-31", "CN-11", "CN-44", "DE-BE"}[s.r.IntN(4)]
+		e.Network = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(s.r.IntN(3)), byte(s.r.IntN(50)), 0}), 24)
+	}
+	switch s.r.IntN(4) {
+	case 0:
+		e.Kind, e.RuleID, e.Text = "rule", 1+s.r.Int64N(5), "https://shop.example/t/1"
+	case 1:
+		e.Action, e.App, e.Text = "open_url", "", fmt.Sprintf("https://Host%d.example/p%d/x?y", s.r.IntN(4), s.r.IntN(3))
+	case 2:
+		e.Kind, e.Batch, e.Index, e.Activation = "code", 500000001+s.r.Int64N(2), s.r.Int64N(60), 1+s.r.Int64N(3)
+	case 3:
+		e.Action, e.App, e.Reason, e.Batch, e.Index = "show_message", "", "frozen", 500000001, s.r.Int64N(60)
+	}
+	s.sent = append(s.sent, e)
+	return e
+}
+
+func (s *stream) take(n int) (list []stats.Event) {
+	for range n {
+		list = append(list, s.next())
+	}
+	return list
+}
+
+// naive counts events by adding them up one by one.
+type naive struct {
+	seen     map[stats.ScanID]bool
+	codes    map[stats.CodeName]int64
+	counts   map[string]stats.Count
+	users    map[string]map[stats.UserHash]bool
+	perCode  map[stats.CodeName]map[stats.UserHash]bool
+	scans    int64
+	offset   int64
+	bindings map[int64][3]string
+}
+
+func newNaive(offset int64) *naive {
+	return &naive{seen: map[stats.ScanID]bool{}, codes: map[stats.CodeName]int64{}, counts: map[string]stats.Count{}, users: map[string]map[stats.UserHash]bool{},
+		perCode: map[stats.CodeName]map[stats.UserHash]bool{}, offset: offset}
+}
+
+func (n *naive) values(e stats.Event) map[stats.Dim]string {
+	v := map[stats.Dim]string{stats.Total: "", stats.App: e.App, stats.Source: e.Source, stats.Region: e.Region, stats.Result: e.Action,
+		stats.Activity: n.bindings[e.Activation][0], stats.Brand: n.bindings[e.Activation][1], stats.Product: n.bindings[e.Activation][2]}
+	if e.Kind != "" {
+		v[stats.Result] += "/" + e.Kind
+	}
+	if e.Reason != "" {
+		v[stats.Result] += "/" + e.Reason
+	}
+	v[stats.Batch], v[stats.Rule] = "", ""
+	if e.Batch != 0 {
+		v[stats.Batch] = fmt.Sprint(e.Batch)
+	}
+	if e.RuleID != 0 {
+		v[stats.Rule] = fmt.Sprint(e.RuleID)
+	}
+	return v
+}
+
+func (n *naive) add(e stats.Event) {
+	if n.seen[e.ID] {
+		return
+	}
+	n.seen[e.ID] = true
+	n.scans++
+	one := stats.Count{Scans: 1}
+	name := stats.CodeName{Batch: e.Batch, Index: e.Index}
+	if e.Batch != 0 {
+		if n.codes[name]++; n.codes[name] == 1 {
+			one.Firsts = 1
+			n.perCode[name] = map[stats.UserHash]bool{}
+		}
+		if e.User != (stats.UserHash{}) {
+			n.perCode[name][e.User] = true
+		}
+	}
+	hour := e.At.Unix() / 3600
+	day := (hour + n.offset) / 24
+	for d, value := range n.values(e) {
+		for _, key := range []string{fmt.Sprintf("hour %d %s %s", hour, d, value), fmt.Sprintf("day %d %s %s", day, d, value)} {
+			c := n.counts[key]
+			c.Scans, c.Firsts = c.Scans+1, c.Firsts+one.Firsts
+			n.counts[key] = c
+		}
+		if key := fmt.Sprintf("day %d %s %s", day, d, value); e.User != (stats.UserHash{}) {
+			if n.users[key] == nil {
+				n.users[key] = map[stats.UserHash]bool{}
+			}
+			n.users[key][e.User] = true
+		}
+	}
+}
+
+var (
+	postgres     = sync.OnceValues(func() (*sql.DB, error) { return sql.Open("pgx", os.Getenv("TEST_POSTGRES")) })
+	schemaNumber atomic.Int64
+)
+
+func eachStore(t *testing.T, f func(t *testing.T, s *store.Store)) {
+	t.Run("sqlite", func(t *testing.T) { f(t, openStore(t, store.Target{Dir: t.TempDir()})) })
+	t.Run("postgres", func(t *testing.T) {
+		address := os.Getenv("TEST_POSTGRES")
+		if address == "" {
+			if os.Getenv("QRJUMP_REQUIRE_POSTGRES") == "1" {
+				t.Fatal("QRJUMP_REQUIRE_POSTGRES=1, but TEST_POSTGRES names no server")
+			}
+			t.Skip("TEST_POSTGRES names no server; scripts/postgres.sh starts one")
+		}
+		db, err := postgres()
+		if err != nil {
+			t.Fatal(err)
+		}
+		schema := fmt.Sprintf("stats_%d_%d", os.Getpid(), schemaNumber.Add(1))
+		if _, err := db.Exec(`CREATE SCHEMA ` + schema); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if _, err := db.Exec(`DROP SCHEMA ` + schema + ` CASCADE`); err != nil {
+				t.Error(err)
+			}
+		})
+		u, err := url.Parse(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := u.Query()
+		q.Set("search_path", schema)
+		u.RawQuery = q.Encode()
+		f(t, openStore(t, store.Target{URL: u.String()}))
+	})
+}
+
+func openStore(t *testing.T, target store.Target) *store.Store {
+	t.Helper()
+	s, err := store.Open(t.Context(), target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error("closing:", err)
+		}
+	})
+	return s
+}
+
+func newCounter(s stats.Store, l stats.Log) *stats.Counter {
+	return &stats.Counter{Log: l, Store: s, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return began }, Logger: slog.New(slog.DiscardHandler)}
+}
+
+// check compares everything that is counted with a count one by one.
+func check(t *testing.T, c *stats.Counter, n *naive) {
+	t.Helper()
+	long := stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 6, 0), Limit: stats.MaxAnswers}
+	counts, users := map[string]stats.Count{}, map[string]int64{}
+	for d := stats.Total; d <= stats.Region; d++ {
+		for _, by := range []stats.By{stats.ByHour, stats.ByDay} {
+			q := long
+			q.By, q.Group, q.What = by, d, stats.Scans
+			for {
+				a, err := c.Ask(t.Context(), q)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if a.Scans != n.scans {
+					t.Fatalf("%d scans are counted, want %d", a.Scans, n.scans)
+				}
+				for _, row := range a.Rows {
+					counts[fmt.Sprintf("%s %d %s %s", by, row.At, d, row.Value)] = row.Count
+				}
+				if !a.More {
+					break
+				}
+				q.Offset += len(a.Rows)
+			}
+		}
+		q := long
+		q.By, q.Group, q.What = stats.ByDay, d, stats.Users
+		a, err := c.Ask(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range a.Rows {
+			users[fmt.Sprintf("day %d %s %s", row.At, d, row.Value)] = row.Users
+		}
+	}
+	if diff := cmp.Diff(n.counts, counts); diff != "" {
+		t.Fatalf("counts (-want +got):\n%s", diff)
+	}
+	wantUsers := map[string]int64{}
+	for key, set := range n.users {
+		wantUsers[key] = int64(len(set))
+	}
+	if diff := cmp.Diff(wantUsers, users); diff != "" {
+		t.Fatalf("users (-want +got):\n%s", diff)
+	}
+	for name, scans := range n.codes {
+		one, err := c.Code(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if one.Scans != scans || one.Users.Count() != int64(len(n.perCode[name])) {
+			t.Fatalf("code %v: %d scans of %d users, want %d of %d", name, one.Scans, one.Users.Count(), scans, len(n.perCode[name]))
+		}
+	}
+}
+
+// TestCountsEqualACountOneByOne: whatever comes late or twice, wherever the
+// counting is cut off and begun again, by one node or two.
+func TestCountsEqualACountOneByOne(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *store.Store) {
+		for seed := range uint64(4) {
+			r := rand.New(rand.NewPCG(seed, 7))
+			if err := s.Reset(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			log, events := &memoryLog{gaps: r}, &stream{r: r, now: began, users: 200}
+			counter := func() *stats.Counter {
+				c := newCounter(s, log)
+				c.Events, c.Stretch = 1+r.IntN(300), 1+r.IntN(400)
+				return c
+			}
+			nodes := []*stats.Counter{counter(), counter()}
+			sum := newNaive(8)
+			for range 8 {
+				list := events.take(1 + r.IntN(400))
+				if err := log.Append(t.Context(), list); err != nil {
+					t.Fatal(err)
+				}
+				for _, e := range list {
+					sum.add(e)
+				}
+				n := r.IntN(len(nodes))
+				if r.IntN(3) == 0 {
+					nodes[n] = counter() // it was killed
+				}
+				if err := nodes[n].CatchUp(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			check(t, nodes[r.IntN(len(nodes))], sum)
+			noDifference(t, nodes[0])
+		}
+	})
+}
+
+// noDifference wants a recount of the log to be what is counted.
+func noDifference(t *testing.T, c *stats.Counter) {
+	t.Helper()
+	r, err := c.Recount(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Differences > 0 || r.Compared < 100 {
+		t.Fatalf("%d of %d numbers differ: %+v", r.Differences, r.Compared, r.Shown)
+	}
+}
+
+// TestABusyCounterStoresLater: while much comes it is added up in memory; it is
+// counted when less comes, when a minute has passed or when somebody waits for
+// it, and once, also where another node counts first or the process dies.
+func TestABusyCounterStoresLater(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *store.Store) {
+		log, events := &memoryLog{}, &stream{r: rand.New(rand.NewPCG(5, 6)), now: began, users: 50}
+		sum := newNaive(8)
+		come := func(n int) {
+			t.Helper()
+			list := events.take(n)
+			if err := log.Append(t.Context(), list); err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range list {
+				sum.add(e)
+			}
+		}
+		counted := func(c *stats.Counter) int64 {
+			t.Helper()
+			a, err := c.Ask(t.Context(), stats.Question{From: began, To: began.AddDate(0, 1, 0), What: stats.Scans})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return a.Scans
+		}
+		second := func(c *stats.Counter) {
+			t.Helper()
+			if err := c.AddUp(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		busy := newCounter(s, log)
+		come(600)
+		second(busy)
+		if n := counted(busy); n != 0 {
+			t.Errorf("a busy counter stored %d scans", n)
+		}
+		come(400)
+		second(busy)
+		if n := counted(busy); n != sum.scans {
+			t.Errorf("a quiet counter stored %d of %d scans", n, sum.scans)
+		}
+		check(t, busy, sum)
+		before := sum.scans
+		for range 59 {
+			come(501)
+			second(busy)
+		}
+		if n := counted(busy); n != before {
+			t.Errorf("%d scans are stored before the minute is over, want %d", n, before)
+		}
+		come(501)
+		second(busy)
+		if n := counted(busy); n != sum.scans {
+			t.Errorf("after a minute %d of %d scans are stored", n, sum.scans)
+		}
+		come(700)
+		second(busy)
+		// Another node is asked, and this one dies.
+		other := newCounter(s, log)
+		if err := other.CatchUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		check(t, other, sum)
+		come(700)
+		if err := busy.CatchUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		check(t, busy, sum)
+		noDifference(t, other)
+	})
+}
+
+// TestErasureAndRetentionLeaveTheCounts: what is counted stays, also where the
+// ledger no longer says why, and what can be compared with it is equal.
+func TestErasureAndRetentionLeaveTheCounts(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *store.Store) {
+		r := rand.New(rand.NewPCG(3, 4))
+		log, events := &memoryLog{}, &stream{r: r, now: began, users: 50}
+		c := newCounter(s, log)
+		c.Stretch, c.Random = 100, rand.NewChaCha8([32]byte{1})
+		sum := newNaive(8)
+		more := func() {
+			t.Helper()
+			list := events.take(1000)
+			if err := log.Append(t.Context(), list); err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range list {
+				sum.add(e)
+			}
+			if err := c.CatchUp(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		more()
+		var user stats.UserHash
+		binary.BigEndian.PutUint64(user[:], 7)
+		n, err := c.Erase(t.Context(), user)
+		if err != nil || n == 0 {
+			t.Fatalf("%d scans were erased: %v", n, err)
+		}
+		check(t, c, sum)
+		noDifference(t, c)
+		if n, err = c.Erase(t.Context(), user); n != 0 || err != nil {
+			t.Errorf("erased twice: %d, %v", n, err)
+		}
+		more()
+		more()
+		// Old scans go; the others are still compared.
+		if err := c.Forget(t.Context(), began.Add(8*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), What: stats.Scans})
+		if err != nil || len(a.Rows) != 1 || a.Rows[0].Scans != sum.scans {
+			t.Errorf("%+v, %v", a, err)
+		}
+		rc, err := c.Recount(t.Context())
+		if err != nil || rc.Differences > 0 || rc.Compared == 0 || rc.Since.IsZero() {
+			t.Errorf("%+v, %v", rc, err)
+		}
+	})
+}
+
+// TestAnotherLedgerAddsToTheCounts: an import brings counts whose scans are
+// elsewhere.
+func TestAnotherLedgerAddsToTheCounts(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *store.Store) {
+		for n := 1; n <= 2; n++ {
+			log, events := &memoryLog{}, &stream{r: rand.New(rand.NewPCG(uint64(n), 4)), now: began, users: 50}
+			list := events.take(300 / n)
+			if err := log.Append(t.Context(), list); err != nil {
+				t.Fatal(err)
+			}
+			c := newCounter(s, log)
+			if err := c.CatchUp(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			one := newNaive(8)
+			for _, e := range list {
+				one.add(e)
+			}
+			a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), What: stats.Scans})
+			if err != nil || len(a.Rows) != 1 {
+				t.Fatalf("%+v, %v", a, err)
+			}
+			if want := a.Rows[0].Scans; a.Scans != want || want < one.scans || n == 2 && want == one.scans {
+				t.Errorf("ledger %d: %d scans are counted, %d in the rows, %d in the ledger", n, a.Scans, want, one.scans)
+			}
+		}
+	})
+}
+
+// BenchmarkQuestion asks what a page asks, of what is counted.
+func BenchmarkQuestion(b *testing.B) {
+	s, err := store.Open(b.Context(), store.Target{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	log, events := &memoryLog{}, &stream{r: rand.New(rand.NewPCG(1, 2)), now: began, users: 100_000}
+	c := newCounter(s, log)
+	if err := log.Append(b.Context(), events.take(200_000)); err != nil {
+		b.Fatal(err)
+	}
+	if err := c.CatchUp(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	long := stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(1, 0, 0), By: stats.ByDay, Group: stats.App, What: stats.Scans}
+	for _, one := range []struct {
+		name string
+		ask  func(q *stats.Question)
+	}{
+		{"one dimension", func(*stats.Question) {}},
+		{"two dimensions", func(q *stats.Question) { q.Filter = map[stats.Dim]string{stats.Source: "scan"} }},
+		{"users", func(q *stats.Question) { q.What = stats.Users }},
+	} {
+		b.Run(one.name, func(b *testing.B) {
+			q := long
+			one.ask(&q)
+			for b.Loop() {
+				if _, err := c.Ask(b.Context(), q); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	b.Run("one by one", func(b *testing.B) {
+		for b.Loop() {
+			days := map[string]int{}
+			for e := range log.Read(b.Context(), 0) {
+				days[fmt.Sprint(stats.DayOf(stats.HourOf(e.At), 8), e.App)]++
+			}
+		}
+	})
+}

@@ -1,0 +1,315 @@
+package stats
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/codes"
+)
+
+// MaxFeed is the most scans that one page of the feed holds.
+const MaxFeed = 1000
+
+// ErrForgotten is returned for a scan from a time that the ledger no longer
+// has, if it ever was.
+var ErrForgotten = errors.New("stats: the scan is older than what the ledger keeps")
+
+// Counted is a scan of the feed and what its code counts for.
+type Counted struct {
+	Entry
+	Activity, Brand, Product string
+}
+
+// Feed returns the scans after one, in the order in which they became known;
+// the zero id is before the first. At most limit, and none twice. ErrNoScan
+// where there is no such scan, ErrForgotten where it may have been one.
+func (c *Counter) Feed(ctx context.Context, after ScanID, limit int) (list []Counted, err error) {
+	if err := c.CatchUp(ctx); err != nil {
+		return nil, err
+	}
+	position := int64(0)
+	if after != (ScanID{}) {
+		if position, err = c.find(ctx, after); err != nil {
+			return nil, err
+		}
+	}
+	for e, err := range c.All(ctx, position) {
+		if err != nil {
+			return nil, err
+		}
+		if list = append(list, e); len(list) >= limit {
+			break
+		}
+	}
+	return list, nil
+}
+
+// Scan returns a scan: ErrNoScan where there is none, ErrForgotten where there
+// may have been one.
+func (c *Counter) Scan(ctx context.Context, id ScanID) (found Counted, err error) {
+	if err := c.CatchUp(ctx); err != nil {
+		return found, err
+	}
+	position, err := c.find(ctx, id)
+	if err != nil {
+		return found, err
+	}
+	for e, err := range c.Log.Read(ctx, position-1) {
+		if err != nil {
+			return found, fmt.Errorf("reading the scan %s: %w", id, err)
+		}
+		if e.ID == id {
+			return c.withBinding(ctx, e)
+		}
+		break
+	}
+	return found, ErrNoScan
+}
+
+func (c *Counter) withBinding(ctx context.Context, e Entry) (Counted, error) {
+	out := Counted{Entry: e}
+	if e.Activation == 0 {
+		return out, nil
+	}
+	var b codes.Binding
+	b, err := c.binding(ctx, e.Activation)
+	out.Activity, out.Brand, out.Product = b.ActivityName, b.ProductBrand, b.ProductCode
+	return out, err
+}
+
+// find returns where a scan stands first.
+func (c *Counter) find(ctx context.Context, id ScanID) (int64, error) {
+	position, err := c.Log.Find(ctx, id)
+	if errors.Is(err, ErrNoScan) {
+		for e, err := range c.Log.Read(ctx, 0) {
+			if err == nil && id.Time().Before(e.At) && !c.forgotten(ctx).IsZero() {
+				return 0, ErrForgotten
+			}
+			break
+		}
+		return 0, ErrNoScan
+	}
+	if err != nil {
+		return 0, fmt.Errorf("looking for the scan %s: %w", id, err)
+	}
+	again := false
+	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
+		twice, err := tx.Duplicates(ctx, position-1, position)
+		again = len(twice) > 0
+		return err
+	})
+	if err != nil || !again {
+		return position, err
+	}
+	for e, err := range c.Log.Read(ctx, 0) {
+		if err != nil {
+			return 0, fmt.Errorf("looking for the scan %s: %w", id, err)
+		}
+		if e.ID == id {
+			return e.Position, nil
+		}
+	}
+	return 0, ErrNoScan
+}
+
+func (c *Counter) forgotten(ctx context.Context) (at time.Time) {
+	_ = c.Store.ViewStatistics(ctx, func(tx Tx) error {
+		s, err := tx.StatisticsState(ctx)
+		at = s.Forgotten
+		return err
+	})
+	return at
+}
+
+// stretchOfFeed is over how many positions it is asked at once which events
+// came twice.
+const stretchOfFeed = 100_000
+
+// All yields every scan after a position once, in the order of the ledger, up
+// to what is counted.
+func (c *Counter) All(ctx context.Context, after int64) iter.Seq2[Counted, error] {
+	return func(yield func(Counted, error) bool) {
+		var state State
+		var twice []int64
+		known := after // up to where twice is known
+		err := c.Store.ViewStatistics(ctx, func(tx Tx) (err error) {
+			state, err = tx.StatisticsState(ctx)
+			return err
+		})
+		if err != nil {
+			yield(Counted{}, err)
+			return
+		}
+		for e, err := range c.Log.Read(ctx, after) {
+			if err != nil {
+				yield(Counted{}, fmt.Errorf("reading the ledger: %w", err))
+				return
+			}
+			if e.Position > state.Position {
+				return
+			}
+			if e.Position > known && !c.Unique {
+				known = e.Position + stretchOfFeed
+				err := c.Store.ViewStatistics(ctx, func(tx Tx) (err error) {
+					twice, err = tx.Duplicates(ctx, e.Position-1, known)
+					return err
+				})
+				if err != nil {
+					yield(Counted{}, err)
+					return
+				}
+			}
+			if _, again := slices.BinarySearch(twice, e.Position); again {
+				continue
+			}
+			one, err := c.withBinding(ctx, e)
+			if !yield(one, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Forget removes scans that are older than a moment from the ledger, as far as
+// they can be removed in bulk. What they count stays.
+func (c *Counter) Forget(ctx context.Context, before time.Time) error {
+	// What is not counted yet must not go.
+	if err := c.CatchUp(ctx); err != nil {
+		return err
+	}
+	err := c.Store.UpdateStatistics(ctx, func(ctx context.Context, tx Tx) error {
+		if err := tx.LockStatistics(ctx); err != nil {
+			return err
+		}
+		s, err := tx.StatisticsState(ctx)
+		if err != nil || !s.Forgotten.Before(before) {
+			return err
+		}
+		s.Forgotten = before
+		return errors.Join(tx.ForgetSeen(ctx, before), tx.PutStatisticsState(ctx, s))
+	})
+	if err != nil {
+		return fmt.Errorf("noting that scans are forgotten: %w", err)
+	}
+	c.mu.Lock()
+	c.loaded = false
+	c.mu.Unlock()
+	return c.Log.Forget(ctx, before)
+}
+
+// Erase makes every scan of a user anonymous and returns how many there were.
+// Counts stay what they are: where a user was kept by a number, a number that
+// means nothing takes its place.
+func (c *Counter) Erase(ctx context.Context, user UserHash) (int64, error) {
+	if user == (UserHash{}) {
+		return 0, nil
+	}
+	if err := c.CatchUp(ctx); err != nil {
+		return 0, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.loaded {
+		return 0, errMoved
+	}
+	if err := c.settle(ctx, true); err != nil {
+		return 0, err
+	}
+	keys, names := map[UsersKey]bool{}, map[CodeName]bool{}
+	for e, err := range c.Log.Read(ctx, 0) {
+		if err != nil {
+			return 0, fmt.Errorf("looking for the scans of a user: %w", err)
+		}
+		if e.User != user {
+			continue
+		}
+		t, err := c.tuple(ctx, &e.Event)
+		if err != nil {
+			return 0, err
+		}
+		day := DayOf(HourOf(e.At), c.state.Offset)
+		for d := range dims {
+			keys[UsersKey{day, d, t.Value(d)}] = true
+		}
+		if e.Batch != 0 {
+			names[CodeName{e.Batch, e.Index}] = true
+		}
+	}
+	var b [8]byte
+	if _, err := io.ReadFull(c.random(), b[:]); err != nil {
+		return 0, fmt.Errorf("drawing a number: %w", err)
+	}
+	if err := c.replace(ctx, keys, names, user, binary.BigEndian.Uint64(b[:])); err != nil {
+		return 0, fmt.Errorf("taking a user out of the counts: %w", err)
+	}
+	n, err := c.Log.Erase(ctx, user)
+	if err != nil {
+		return n, fmt.Errorf("making the scans of a user anonymous: %w", err)
+	}
+	return n, nil
+}
+
+func (c *Counter) random() io.Reader {
+	if c.Random != nil {
+		return c.Random
+	}
+	return rand.Reader
+}
+
+// replace puts a number in the place of a user.
+func (c *Counter) replace(ctx context.Context, keys map[UsersKey]bool, names map[CodeName]bool, user UserHash, by uint64) error {
+	return c.Store.UpdateStatistics(ctx, func(ctx context.Context, tx Tx) error {
+		if err := tx.LockStatistics(ctx); err != nil {
+			return err
+		}
+		for some := range slices.Chunk(slices.SortedFunc(maps.Keys(keys), UsersKey.Compare), usersAtOnce) {
+			have, err := tx.UsersRows(ctx, some)
+			if err != nil {
+				return err
+			}
+			var changed []UsersRow
+			for _, row := range have {
+				s, err := DecodeSketch(row.Sketch)
+				if err != nil {
+					return err
+				}
+				if s.Replace(user, by) || s.registers != nil {
+					row.Sketch, row.Erased = s.Encode(), row.Erased+1
+					changed = append(changed, row)
+				}
+			}
+			if err := tx.PutUsers(ctx, changed); err != nil {
+				return err
+			}
+		}
+		for some := range slices.Chunk(slices.SortedFunc(maps.Keys(names), CodeName.Compare), usersAtOnce) {
+			have, err := tx.Codes(ctx, some)
+			if err != nil {
+				return err
+			}
+			var changed []CodeRow
+			for _, row := range have {
+				one, err := readCode(row)
+				if err != nil {
+					return err
+				}
+				if one.Users.Replace(user, by) || one.Users.registers != nil {
+					one.Erased++
+					changed = append(changed, one.row())
+				}
+			}
+			if err := tx.PutCodes(ctx, changed); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

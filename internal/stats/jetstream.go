@@ -1,0 +1,550 @@
+package stats
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// JetStream is a Log in a stream of NATS, and the Harbour of the nodes: a
+// position is a sequence of the stream, the id of a scan the id of its message.
+// A scan that is published again after the stream has forgotten its id stands
+// in it twice: whoever counts has to look at the ids.
+//
+// A server of NATS acknowledges a message before it is flushed to the disk,
+// unless its setting sync_interval is "always". JetStream publishes nothing
+// until it has seen that setting, or the operator vouches for it.
+type JetStream struct {
+	options JetStreamOptions
+	conn    *nats.Conn
+	js      jetstream.JetStream
+
+	mu      sync.Mutex
+	stream  jetstream.Stream // nil until it is there and the server's setting is known
+	created string
+}
+
+// JetStreamOptions say where the stream is.
+type JetStreamOptions struct {
+	// Servers are nats:// or tls:// addresses, with user and password if need be.
+	Servers []string
+	// Monitors are the http addresses where the servers tell of themselves;
+	// every server that keeps the stream should be named.
+	Monitors []string
+	// Vouched: the operator says that the servers flush before they acknowledge.
+	Vouched bool
+	// Credentials is a file of NATS credentials; "" = none.
+	Credentials string
+	// Stream is the name of the stream; "" = QRJUMP_SCANS. A new one gets so
+	// many Replicas; 0 = 1.
+	Stream   string
+	Replicas int
+	// Marks is the folder where is noted how far this node's journal was shipped.
+	Marks string
+	// Erased and Erase list and note who was erased, so that what nodes bring
+	// later is anonymous too; nil = nobody ever is.
+	Erased func(ctx context.Context, after int64) ([]Erasure, error)
+	Erase  func(ctx context.Context, user UserHash) error
+}
+
+// ErrNotFlushed is returned while the servers acknowledge what they have not
+// flushed, or nobody can say.
+var ErrNotFlushed = errors.New("the NATS server is not known to flush before it acknowledges")
+
+// ErrNoMonitor is returned while a server's monitoring address does not answer.
+var ErrNoMonitor = errors.New("its monitoring address does not answer")
+
+// ParseEvents reads the address of --events:
+// nats://HOST:4222[,HOST:4222][?monitor=http://HOST:8222&stream=NAME&replicas=3&creds=FILE&flush=vouched].
+func ParseEvents(text string) (o JetStreamOptions, err error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "nats" && u.Scheme != "tls" {
+		// The parser's error may quote the password.
+		return o, errors.New("want nats://HOST:4222?monitor=http://HOST:8222")
+	}
+	for host := range strings.SplitSeq(u.Host, ",") {
+		server := url.URL{Scheme: u.Scheme, User: u.User, Host: host}
+		o.Servers = append(o.Servers, server.String())
+	}
+	for name, values := range u.Query() {
+		value := values[len(values)-1]
+		switch name {
+		case "monitor":
+			for _, text := range values {
+				m, err := url.Parse(text)
+				if err != nil || m.Host == "" || m.Scheme != "http" && m.Scheme != "https" {
+					return o, fmt.Errorf("monitor=%s: want the address of the server's monitoring port, such as http://127.0.0.1:8222", text)
+				}
+				o.Monitors = append(o.Monitors, strings.TrimSuffix(text, "/"))
+			}
+		case "stream":
+			o.Stream = value
+		case "creds":
+			o.Credentials = value
+		case "replicas":
+			if o.Replicas, err = strconv.Atoi(value); err != nil || o.Replicas < 1 || o.Replicas > 5 {
+				return o, fmt.Errorf("replicas=%s: want 1 to 5", value)
+			}
+		case "flush":
+			if value != "vouched" {
+				return o, fmt.Errorf("flush=%s: want flush=vouched, or leave it out", value)
+			}
+			o.Vouched = true
+		default:
+			return o, fmt.Errorf("there is no parameter %s: want monitor, stream, replicas, creds or flush", name)
+		}
+	}
+	if len(o.Monitors) == 0 && !o.Vouched {
+		return o, errors.New("nobody can tell whether the server flushes before it acknowledges: set sync_interval: always there and add ?monitor=http://HOST:8222, or flush=vouched if you are sure")
+	}
+	return o, nil
+}
+
+// OpenJetStream connects in the background; a server that is away is tried again.
+func OpenJetStream(o JetStreamOptions) (*JetStream, error) {
+	if o.Stream == "" {
+		o.Stream = "QRJUMP_SCANS"
+	}
+	options := []nats.Option{nats.Name("qrjump"), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second),
+		// What cannot be sent now is sent again from the journal.
+		nats.ReconnectBufSize(-1)}
+	if o.Credentials != "" {
+		options = append(options, nats.UserCredentials(o.Credentials))
+	}
+	l := &JetStream{options: o}
+	// A server that was started again may have other settings.
+	options = append(options, nats.ReconnectHandler(func(*nats.Conn) { l.forgetServer() }))
+	var err error
+	if l.conn, err = nats.Connect(strings.Join(o.Servers, ","), options...); err != nil {
+		return nil, fmt.Errorf("connecting to NATS: %w", err)
+	}
+	if l.js, err = jetstream.New(l.conn, jetstream.WithPublishAsyncMaxPending(2048), jetstream.WithPublishAsyncTimeout(10*time.Second)); err != nil {
+		l.conn.Close()
+		return nil, fmt.Errorf("connecting to NATS: %w", err)
+	}
+	return l, nil
+}
+
+func (l *JetStream) forgetServer() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stream = nil
+}
+
+// subjects are <stream in lower case>.<minute of the id>, so that a scan is
+// found by its id without a search of everything.
+func (l *JetStream) subject(id ScanID) string {
+	return l.prefix() + strconv.FormatInt(idMillis(&id)/60_000, 10)
+}
+
+func (l *JetStream) prefix() string {
+	return strings.ReplaceAll(strings.ToLower(l.options.Stream), "_", ".") + "."
+}
+
+// Ready makes sure that the stream is there and that what it acknowledges is on
+// the disk. ErrNotFlushed.
+func (l *JetStream) Ready(ctx context.Context) error {
+	_, err := l.ready(ctx)
+	return err
+}
+
+func (l *JetStream) ready(ctx context.Context) (jetstream.Stream, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stream != nil {
+		return l.stream, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if !l.options.Vouched {
+		for _, monitor := range l.options.Monitors {
+			if err := flushes(ctx, monitor); err != nil {
+				return nil, err
+			}
+		}
+	}
+	stream, err := l.js.Stream(ctx, l.options.Stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		stream, err = l.js.CreateStream(ctx, jetstream.StreamConfig{Name: l.options.Stream, Description: "scans of qrjump", Subjects: []string{l.prefix() + "*"},
+			Storage: jetstream.FileStorage, Replicas: max(1, l.options.Replicas), Retention: jetstream.LimitsPolicy,
+			// A full stream refuses; it never drops what it has.
+			Discard: jetstream.DiscardNew, Duplicates: time.Hour})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the stream %s: %w", l.options.Stream, err)
+	}
+	if c := stream.CachedInfo().Config; c.Storage != jetstream.FileStorage || c.Retention != jetstream.LimitsPolicy || c.Discard != jetstream.DiscardNew {
+		return nil, fmt.Errorf("the stream %s does not keep what it takes: it needs file storage, retention by limits, and to discard new messages when it is full", l.options.Stream)
+	}
+	l.stream, l.created = stream, stream.CachedInfo().Created.UTC().Format(time.RFC3339Nano)
+	return stream, nil
+}
+
+// flushes asks a server for its setting.
+func flushes(ctx context.Context, monitor string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, monitor+"/varz", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	if err != nil {
+		return fmt.Errorf("%w: %w: %w", ErrNotFlushed, ErrNoMonitor, err)
+	}
+	defer resp.Body.Close()
+	var varz struct {
+		JetStream struct {
+			Config *struct {
+				SyncAlways bool `json:"sync_always"`
+			} `json:"config"`
+		} `json:"jetstream"`
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&varz); err != nil || resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%w: %s/varz does not answer like a NATS server", ErrNotFlushed, monitor)
+	}
+	switch {
+	case varz.JetStream.Config == nil:
+		return fmt.Errorf("%w: JetStream is off on %s", ErrNotFlushed, monitor)
+	case !varz.JetStream.Config.SyncAlways:
+		return fmt.Errorf("%w: set sync_interval: always in the jetstream block of the server behind %s and start it again", ErrNotFlushed, monitor)
+	}
+	return nil
+}
+
+// ID is the stream's: its name and when it was made.
+func (l *JetStream) ID() string {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	_, err := l.ready(ctx)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil && l.created == "" {
+		return "" // nothing can be read of it either
+	}
+	return l.options.Stream + " " + l.created
+}
+
+// Append implements Log.
+func (l *JetStream) Append(ctx context.Context, events []Event) error {
+	if _, err := l.ready(ctx); err != nil {
+		return err
+	}
+	futures := make([]jetstream.PubAckFuture, 0, len(events))
+	for i := range events {
+		e := &events[i]
+		f, err := l.publish(e, e.ID.String())
+		if err != nil {
+			return err
+		}
+		futures = append(futures, f)
+	}
+	return acknowledged(ctx, futures)
+}
+
+func (l *JetStream) publish(e *Event, id string) (jetstream.PubAckFuture, error) {
+	f, err := l.js.PublishMsgAsync(&nats.Msg{Subject: l.subject(e.ID), Data: appendRecord(make([]byte, 0, 256), e)},
+		jetstream.WithMsgID(id), jetstream.WithExpectStream(l.options.Stream))
+	if err != nil {
+		return nil, fmt.Errorf("publishing a scan: %w", err)
+	}
+	return f, nil
+}
+
+func acknowledged(ctx context.Context, futures []jetstream.PubAckFuture) error {
+	for _, f := range futures {
+		select {
+		case <-f.Ok():
+		case err := <-f.Err():
+			return fmt.Errorf("publishing a scan: %w", err)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// Ship implements Harbour. The mark is noted in this node's folder: what is
+// published again because a crash came between counts once.
+func (l *JetStream) Ship(ctx context.Context, _ string, _, to Mark, events []Event) error {
+	if l.options.Erased != nil {
+		erased, err := l.options.Erased(ctx, 0)
+		if err != nil {
+			return err
+		}
+		upTo := map[UserHash]int64{}
+		for _, e := range erased {
+			upTo[e.User] = e.UpTo
+		}
+		for i := range events {
+			if events[i].User != (UserHash{}) && events[i].At.UnixMilli() <= upTo[events[i].User] {
+				events[i] = *anonymised(&events[i])
+			}
+		}
+	}
+	if err := l.Append(ctx, events); err != nil {
+		return err
+	}
+	return l.note(to)
+}
+
+func (l *JetStream) note(m Mark) error {
+	if err := writeWhole(realDisk{}, l.markFile(), fmt.Appendf(nil, "%d %s\n", m.Position, m.ID)); err != nil {
+		return fmt.Errorf("noting how far scans were shipped: %w", err)
+	}
+	return nil
+}
+
+// Begin says where the events begin that are for the stream, when this node
+// ships to it for the first time: what was counted elsewhere would count twice.
+func (l *JetStream) Begin(from func() (Mark, error)) error {
+	f, err := (realDisk{}).open(l.markFile())
+	if err == nil {
+		return f.Close()
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	m, err := from()
+	if err != nil {
+		return err
+	}
+	return l.note(m)
+}
+
+func (l *JetStream) markFile() string { return filepath.Join(l.options.Marks, "shipped") }
+
+// Shipped implements Harbour.
+func (l *JetStream) Shipped(context.Context, string) (m Mark, err error) {
+	f, err := (realDisk{}).open(l.markFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return m, nil
+	}
+	if err != nil {
+		return m, err
+	}
+	defer f.Close()
+	text := make([]byte, 64)
+	n, _ := f.ReadAt(text, 0)
+	var id string
+	if _, err := fmt.Sscanf(string(text[:n]), "%d %s", &m.Position, &id); err != nil {
+		return Mark{}, nil // all is published again, and counts once
+	}
+	if m.ID, err = ParseScanID(id); err != nil {
+		return Mark{}, nil
+	}
+	return m, nil
+}
+
+// Erased implements Harbour.
+func (l *JetStream) Erased(ctx context.Context, after int64) ([]Erasure, error) {
+	if l.options.Erased == nil {
+		return nil, nil
+	}
+	return l.options.Erased(ctx, after)
+}
+
+// End implements Log.
+func (l *JetStream) End(ctx context.Context) (int64, error) {
+	stream, err := l.ready(ctx)
+	if err != nil {
+		return 0, err
+	}
+	info, err := stream.Info(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("asking for the end of the stream: %w", err)
+	}
+	return int64(info.State.LastSeq), nil
+}
+
+// fetchAtOnce is how many messages one request asks for.
+const fetchAtOnce = 1000
+
+// visit calls f for the messages of a consumer up to a sequence, in order,
+// until f answers false.
+func (l *JetStream) visit(ctx context.Context, c jetstream.ConsumerConfig, upTo uint64, f func(jetstream.Msg, *jetstream.MsgMetadata) (bool, error)) error {
+	stream, err := l.ready(ctx)
+	if err != nil {
+		return err
+	}
+	c.AckPolicy, c.MemoryStorage, c.InactiveThreshold, c.Replicas = jetstream.AckNonePolicy, true, time.Minute, 1
+	consumer, err := stream.CreateConsumer(ctx, c)
+	if err != nil {
+		return fmt.Errorf("reading the stream: %w", err)
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		_ = stream.DeleteConsumer(ctx, consumer.CachedInfo().Name) // else it ends by itself
+	}()
+	pending := consumer.CachedInfo().NumPending
+	for expected := uint64(1); pending > 0; {
+		batch, err := consumer.Fetch(fetchAtOnce, jetstream.FetchMaxWait(10*time.Second))
+		if err != nil {
+			return fmt.Errorf("reading the stream: %w", err)
+		}
+		got := 0
+		for m := range batch.Messages() {
+			got++
+			meta, err := m.Metadata()
+			if err != nil {
+				return fmt.Errorf("reading the stream: %w", err)
+			}
+			if meta.Sequence.Consumer != expected {
+				return fmt.Errorf("reading the stream: message %d came where %d was due", meta.Sequence.Consumer, expected)
+			}
+			expected++
+			pending = meta.NumPending
+			if meta.Sequence.Stream > upTo {
+				return nil
+			}
+			if goOn, err := f(m, meta); err != nil || !goOn {
+				return err
+			}
+			if meta.Sequence.Stream == upTo {
+				return nil
+			}
+		}
+		if err := batch.Error(); err != nil {
+			return fmt.Errorf("reading the stream: %w", err)
+		}
+		if got == 0 {
+			return errors.New("reading the stream: it does not answer")
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// Read implements Log. A scan may come twice.
+func (l *JetStream) Read(ctx context.Context, after int64) iter.Seq2[Entry, error] {
+	end, err := l.End(ctx)
+	return func(yield func(Entry, error) bool) {
+		if err == nil && after < end {
+			var in interned
+			left := false
+			err = l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(max(0, after)) + 1}, uint64(end),
+				func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
+					e, err := decodeRecord(m.Data(), &in)
+					if err != nil {
+						return false, fmt.Errorf("message %d of the stream: %w", meta.Sequence.Stream, err)
+					}
+					left = !yield(Entry{int64(meta.Sequence.Stream), e}, nil)
+					return !left, nil
+				})
+			if left {
+				return
+			}
+		}
+		if err != nil {
+			yield(Entry{}, err)
+		}
+	}
+}
+
+// Find implements Log.
+func (l *JetStream) Find(ctx context.Context, id ScanID) (position int64, err error) {
+	end, err := l.End(ctx)
+	if err != nil {
+		return 0, err
+	}
+	err = l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubject: l.subject(id)}, uint64(end),
+		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
+			if has, ok := recordID(m.Data()); ok && has == id {
+				position = int64(meta.Sequence.Stream)
+			}
+			return position == 0, nil
+		})
+	if err == nil && position == 0 {
+		err = ErrNoScan
+	}
+	return position, err
+}
+
+// Forget implements Log: it removes what came into the stream before a moment.
+func (l *JetStream) Forget(ctx context.Context, before time.Time) error {
+	stream, err := l.ready(ctx)
+	if err != nil {
+		return err
+	}
+	info, err := stream.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("asking for the end of the stream: %w", err)
+	}
+	if info.State.Msgs == 0 || !info.State.FirstTime.Before(before) {
+		return nil
+	}
+	first := info.State.LastSeq + 1
+	err = l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &before}, info.State.LastSeq,
+		func(_ jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
+			first = meta.Sequence.Stream
+			return false, nil
+		})
+	if err != nil {
+		return err
+	}
+	if err := stream.Purge(ctx, jetstream.WithPurgeSequence(first)); err != nil {
+		return fmt.Errorf("removing old scans from the stream: %w", err)
+	}
+	return nil
+}
+
+// Erase implements Log. A message cannot be changed: an anonymous one with the
+// same scan is published, then the old one is overwritten and removed.
+func (l *JetStream) Erase(ctx context.Context, user UserHash) (n int64, err error) {
+	if user == (UserHash{}) {
+		return 0, nil
+	}
+	if l.options.Erase != nil {
+		if err := l.options.Erase(ctx, user); err != nil {
+			return 0, err
+		}
+	}
+	stream, err := l.ready(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var found []Entry
+	for e, err := range l.Read(ctx, 0) {
+		if err != nil {
+			return 0, err
+		}
+		if e.User == user {
+			found = append(found, e)
+		}
+	}
+	for _, e := range found {
+		f, err := l.publish(anonymised(&e.Event), e.ID.String()+" erased")
+		if err == nil {
+			err = acknowledged(ctx, []jetstream.PubAckFuture{f})
+		}
+		if err == nil {
+			err = stream.SecureDeleteMsg(ctx, uint64(e.Position))
+		}
+		if err != nil {
+			return n, fmt.Errorf("erasing a scan in the stream: %w", err)
+		}
+		n++
+	}
+	return n, nil
+}
+
+// Close implements Log.
+func (l *JetStream) Close() error {
+	l.conn.Close()
+	return nil
+}

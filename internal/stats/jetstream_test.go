@@ -1,0 +1,258 @@
+package stats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	natsserver "github.com/nats-io/nats-server/v2/server"
+)
+
+// startNATS starts a real server; always is its sync_interval: always.
+func startNATS(t *testing.T, dir string, always bool, port int) (s *natsserver.Server, address string) {
+	t.Helper()
+	s, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: port, HTTPHost: "127.0.0.1", HTTPPort: -1, JetStream: true, StoreDir: dir, SyncAlways: always, NoSigs: true, NoLog: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(20 * time.Second) {
+		t.Fatal("the NATS server does not start")
+	}
+	return s, fmt.Sprintf("nats://%s?monitor=http://%s", s.Addr(), s.MonitorAddr())
+}
+
+func openJetStream(t *testing.T, events, marks string) *JetStream {
+	t.Helper()
+	o, err := ParseEvents(events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Marks = marks
+	l, err := OpenJetStream(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+func TestAStreamIsALedger(t *testing.T) {
+	_, address := startNATS(t, t.TempDir(), true, -1)
+	l := openJetStream(t, address, t.TempDir())
+	ctx := t.Context()
+	if end, err := l.End(ctx); err != nil || end != 0 {
+		t.Fatal(end, err)
+	}
+	for n := int64(0); n < 3000; n += 600 {
+		if err := l.Append(ctx, events(n, n+600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Append(ctx, events(0, 50)); err != nil { // within the window the stream itself sees them
+		t.Fatal(err)
+	}
+	wantRun(t, collect(t, l.Read(ctx, 0)), 0, 1, 3000)
+	wantRun(t, collect(t, l.Read(ctx, 2345)), 2345, 2346, 3000)
+	if got := collect(t, l.Read(ctx, 3000)); len(got) != 0 {
+		t.Errorf("after the end: %d", len(got))
+	}
+	for range l.Read(ctx, 0) {
+		break
+	}
+	for _, n := range []int64{0, 1, 1777, 2999} {
+		if p, err := l.Find(ctx, anEvent(n).ID); err != nil || p != n+1 {
+			t.Errorf("scan %d is found at %d, %v", n, p, err)
+		}
+	}
+	if _, err := l.Find(ctx, idAt(begin, 1<<40)); !errors.Is(err, ErrNoScan) {
+		t.Errorf("a forged id: %v", err)
+	}
+	id := l.ID()
+	if other := openJetStream(t, address, t.TempDir()); id == "" || other.ID() != id {
+		t.Errorf("the ledger is %q, and %q", id, other.ID())
+	}
+
+	// An erased user is nowhere; each scan is there once.
+	user := UserHash{4, 1}
+	n, err := l.Erase(ctx, user)
+	if err != nil || n == 0 {
+		t.Fatal(n, err)
+	}
+	seen := map[ScanID]bool{}
+	for _, e := range collect(t, l.Read(ctx, 0)) {
+		was := anEvent(e.Index + e.RuleID)
+		if was.User == user {
+			was.User, was.Client, was.Network = UserHash{}, "", netip.Prefix{}
+		}
+		if e.Event != was || seen[e.ID] {
+			t.Fatalf("after the erasure, position %d holds %+v", e.Position, e.Event)
+		}
+		seen[e.ID] = true
+	}
+	if len(seen) != 3000 {
+		t.Errorf("%d scans", len(seen))
+	}
+	end, _ := l.End(ctx)
+	if err := l.Forget(ctx, time.Now().Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if got := collect(t, l.Read(ctx, 0)); len(got) != 3000 {
+		t.Errorf("%d are left of what is young", len(got))
+	}
+	if err := l.Forget(ctx, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if got := collect(t, l.Read(ctx, 0)); len(got) != 0 {
+		t.Errorf("%d are left", len(got))
+	}
+	if now, _ := l.End(ctx); now != end {
+		t.Errorf("the end was %d and is %d", end, now)
+	}
+}
+
+// The server is asked for its setting.
+func TestNothingIsPublishedToAServerThatDoesNotFlush(t *testing.T) {
+	_, address := startNATS(t, t.TempDir(), false, -1)
+	l := openJetStream(t, address, t.TempDir())
+	if err := l.Append(t.Context(), events(0, 1)); !errors.Is(err, ErrNotFlushed) || !strings.Contains(err.Error(), "sync_interval: always") {
+		t.Errorf("published to it: %v", err)
+	}
+	if _, err := ParseEvents(strings.Split(address, "?")[0]); err == nil || !strings.Contains(err.Error(), "monitor=") {
+		t.Errorf("nobody vouches for it: %v", err)
+	}
+	vouched := openJetStream(t, strings.Split(address, "?")[0]+"?flush=vouched", t.TempDir())
+	if err := vouched.Append(t.Context(), events(0, 1)); err != nil {
+		t.Errorf("the operator vouches for it: %v", err)
+	}
+
+	_, address = startNATS(t, t.TempDir(), true, -1)
+	l = openJetStream(t, address, t.TempDir())
+	if err := l.Append(t.Context(), events(0, 1)); err != nil {
+		t.Errorf("it flushes: %v", err)
+	}
+	// Who is asked has to be a NATS server with JetStream.
+	for _, monitor := range []string{"http://127.0.0.1:1", "http://" + strings.TrimPrefix(strings.Split(address, "?")[0], "nats://")} {
+		l := openJetStream(t, strings.Split(address, "?")[0]+"?monitor="+monitor, t.TempDir())
+		if err := l.Append(t.Context(), events(1, 2)); !errors.Is(err, ErrNotFlushed) {
+			t.Errorf("%s vouches for it: %v", monitor, err)
+		}
+	}
+}
+
+// TestAcknowledgedIsFlushed counts the flushes of a real server: with the
+// setting there is one for every message, and without it none.
+func TestAcknowledgedIsFlushed(t *testing.T) {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Skip("strace is not installed")
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const messages = 30
+	flushed := map[string]int{}
+	for _, setting := range []string{"always", "default"} {
+		trace := filepath.Join(t.TempDir(), "trace")
+		cmd := exec.Command(strace, "-f", "-o", trace, "-e", "trace=fsync,fdatasync", exe, "-test.run=^TestPublishSome$")
+		cmd.Env = append(os.Environ(), "STATS_PUBLISH="+setting)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			if strings.Contains(string(out), "ptrace") {
+				t.Skip("this system does not let strace look")
+			}
+			t.Fatalf("%v: %s", err, out)
+		}
+		b, err := os.ReadFile(trace)
+		if err != nil {
+			t.Fatal(err)
+		}
+		flushed[setting] = strings.Count(string(b), "sync(")
+	}
+	if flushed["always"] < messages || flushed["default"] >= messages {
+		t.Errorf("%d messages were flushed %d times with sync_interval: always, %d times without", messages, flushed["always"], flushed["default"])
+	}
+}
+
+// TestPublishSome is what TestAcknowledgedIsFlushed looks at.
+func TestPublishSome(t *testing.T) {
+	setting := os.Getenv("STATS_PUBLISH")
+	if setting == "" {
+		t.Skip("part of another test")
+	}
+	_, address := startNATS(t, t.TempDir(), setting == "always", -1)
+	l := openJetStream(t, strings.Split(address, "?")[0]+"?flush=vouched", t.TempDir())
+	for n := range int64(30) {
+		if err := l.Append(t.Context(), events(n, n+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A node ships to a server that comes and goes; each scan is in the stream
+// once, or can be told by its id.
+func TestShippingToAStream(t *testing.T) {
+	dir, marks := t.TempDir(), t.TempDir()
+	server, address := startNATS(t, dir, true, -1)
+	port := 0
+	fmt.Sscanf(server.Addr().String(), "127.0.0.1:%d", &port)
+	o, _ := ParseEvents(address)
+	o.Monitors, o.Vouched, o.Marks = nil, true, marks // the monitoring port changes with a start
+	l, err := OpenJetStream(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	j := openJournal(t, filepath.Join(marks, "scans"), JournalOptions{})
+	ship := &Shipper{Journal: j, To: l, Node: "n", Random: seeded(3), Now: time.Now, Log: slog.New(slog.DiscardHandler), Batch: 100}
+	if err := j.Append(t.Context(), events(0, 450)); err != nil {
+		t.Fatal(err)
+	}
+	if err := ship.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	server.Shutdown()
+	server.WaitForShutdown()
+	if err := j.Append(t.Context(), events(450, 700)); err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	if err := ship.Flush(short); err == nil || ship.Behind() != 250 {
+		t.Errorf("shipped to nobody: %v, %d behind", err, ship.Behind())
+	}
+	cancel()
+	startNATS(t, dir, true, port)
+	// As after a crash between the acknowledgement and the mark.
+	os.Remove(filepath.Join(marks, "shipped"))
+	again := &Shipper{Journal: j, To: l, Node: "n", Random: seeded(3), Now: time.Now, Log: slog.New(slog.DiscardHandler), Batch: 100}
+	for n := 0; ; n++ {
+		if err := again.Flush(t.Context()); err == nil {
+			break
+		} else if n > 200 {
+			t.Fatal(err)
+		}
+		l.conn.ForceReconnect()
+	}
+	wantRun(t, collect(t, l.Read(t.Context(), 0)), 0, 1, 700)
+}
+
+func TestEventsAddresses(t *testing.T) {
+	o, err := ParseEvents("tls://me:secret@a:4222,b:4222?monitor=http://a:8222/&monitor=http://b:8222&stream=S&replicas=3&creds=/f")
+	if err != nil || len(o.Servers) != 2 || o.Servers[1] != "tls://me:secret@b:4222" || len(o.Monitors) != 2 || o.Monitors[0] != "http://a:8222" || o.Stream != "S" || o.Replicas != 3 || o.Credentials != "/f" {
+		t.Errorf("%+v, %v", o, err)
+	}
+	for _, text := range []string{"", "nats://", "http://h", "nats://u:topsecret@h:1?monitor=x", "nats://h?flush=yes", "nats://h?replicas=0&flush=vouched", "nats://h?sync=1", "nats://u:topsecret@h:%"} {
+		if _, err := ParseEvents(text); err == nil || strings.Contains(err.Error(), "topsecret") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

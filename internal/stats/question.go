@@ -1,0 +1,353 @@
+package stats
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Question is about what was counted. It is answered from the counts alone:
+// how long that takes does not depend on how many scans there are.
+type Question struct {
+	// From and To bound the time of the scans: from the hour or day that holds
+	// From up to the end of the one that holds the moment before To.
+	From, To time.Time
+	By       By
+	Group    Dim            // a number for each value of it; Total = one number
+	Filter   map[Dim]string // only scans with these values
+	What     What
+	Limit    int // numbers in the answer, 1 to MaxAnswers; 0 = 100
+	Offset   int // how many to leave out
+}
+
+// By says into what the time is cut.
+type By string
+
+// The cuts.
+const (
+	AllTime By = ""
+	ByHour  By = "hour"
+	ByDay   By = "day"
+)
+
+// What says what is counted.
+type What string
+
+// What can be counted.
+const (
+	Scans  What = "scans"
+	Firsts What = "first" // scans that were the first of their code
+	Users  What = "users" // distinct users of a day or of all days
+)
+
+// MaxAnswers is the most numbers that one answer holds.
+const MaxAnswers = 1000
+
+// MaxOffset is how far a question can page.
+const MaxOffset = 100_000
+
+// BadQuestion says what cannot be asked, in one sentence.
+type BadQuestion string
+
+func (b BadQuestion) Error() string { return string(b) }
+
+// Answer is one number.
+type Answer struct {
+	At    int64 // hour or day; 0 without By
+	Value string
+	Count
+	Users int64
+}
+
+// Answers is what a question was answered with.
+type Answers struct {
+	// From and To are the time that was asked for, widened to whole hours or
+	// days.
+	From, To time.Time
+	// Rows are in the order of time, within an hour or day and without By the
+	// largest first.
+	Rows []Answer
+	More bool // there are further ones
+	// Scan is the last scan that is counted, ScanAt its time; Position its place
+	// in the ledger and Scans how many are counted.
+	Scan     string
+	ScanAt   time.Time
+	Position int64
+	Scans    int64
+	// Offset is the zone of the days, in hours east of UTC.
+	Offset int64
+}
+
+// Span is a stretch of hours or days: From up to but without To.
+type Span struct {
+	Per      Per
+	From, To int64
+}
+
+// Query is a question in the words of the store.
+type Query struct {
+	Spans  []Span
+	ByAt   bool // a number for each hour or day
+	Group  Dim
+	Filter map[Dim]string
+	What   What
+	Limit  int
+	Offset int
+}
+
+// Alone returns the one dimension that a query is about; false when there are
+// several.
+func (q Query) Alone() (Dim, bool) {
+	d := q.Group
+	for one := range q.Filter {
+		if d != Total && d != one {
+			return 0, false
+		}
+		d = one
+	}
+	return d, true
+}
+
+// Start is the moment when an hour or day begins.
+func (p Per) Start(at, offset int64) time.Time {
+	if !p.hours() {
+		at = at*24 - offset
+	}
+	return time.Unix(at*3600, 0).UTC()
+}
+
+// query translates a question; a BadQuestion for one that cannot be asked.
+func (q Question) query(offset int64) (Query, error) {
+	if !q.From.Before(q.To) {
+		return Query{}, BadQuestion("from must be before to")
+	}
+	if q.From.Year() < 1970 || q.To.Year() > 9999 {
+		return Query{}, BadQuestion("from and to must be between the years 1970 and 9999")
+	}
+	if q.Limit < 0 || q.Limit > MaxAnswers || q.Offset < 0 || q.Offset > MaxOffset {
+		return Query{}, BadQuestion(fmt.Sprintf("limit is at most %d and offset at most %d", MaxAnswers, MaxOffset))
+	}
+	first, last := HourOf(q.From), HourOf(q.To.Add(-time.Millisecond))+1
+	firstDay, lastDay := DayOf(first, offset), DayOf(last-1, offset)+1
+	out := Query{ByAt: q.By != AllTime, Group: q.Group, Filter: q.Filter, What: q.What, Limit: cmp.Or(q.Limit, 100), Offset: q.Offset}
+	switch q.What {
+	case Scans, Firsts:
+	case Users:
+		if q.By == ByHour {
+			return Query{}, BadQuestion("distinct users are counted by day: ask with by=day, or without by")
+		}
+		if _, ok := out.Alone(); !ok {
+			return Query{}, BadQuestion("distinct users are counted for one dimension at a time: ask with one filter, or with a group and no filter of another dimension")
+		}
+		out.Spans = []Span{{PerDay, firstDay, lastDay}}
+		return out, nil
+	default:
+		return Query{}, BadQuestion("count is scans, first or users")
+	}
+	switch q.By {
+	case ByHour:
+		out.Spans = []Span{{PerHour, first, last}}
+	case ByDay:
+		out.Spans = []Span{{PerDay, firstDay, lastDay}}
+	case AllTime:
+		// Whole days from the days, what is left at both ends from the hours.
+		whole, end := DayOf(first+23, offset), DayOf(last, offset)
+		if whole >= end {
+			out.Spans = []Span{{PerHour, first, last}}
+			break
+		}
+		for _, s := range []Span{{PerHour, first, whole*24 - offset}, {PerDay, whole, end}, {PerHour, end*24 - offset, last}} {
+			if s.From < s.To {
+				out.Spans = append(out.Spans, s)
+			}
+		}
+	default:
+		return Query{}, BadQuestion("by is hour or day")
+	}
+	return out, nil
+}
+
+// Ask answers a question. It returns a BadQuestion for one that cannot be
+// asked.
+func (c *Counter) Ask(ctx context.Context, q Question) (a Answers, err error) {
+	var sketches []UsersRow
+	var query Query
+	var state State
+	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
+		if state, err = tx.StatisticsState(ctx); err != nil {
+			return err
+		}
+		if state.Position == 0 {
+			state.Offset = int64(c.Settings.Get().UTCOffsetHours)
+		}
+		if query, err = q.query(state.Offset); err != nil {
+			return err
+		}
+		dim, alone := query.Alone()
+		ask := query
+		ask.Limit++ // to know whether there are more
+		switch {
+		case q.What == Users:
+			sketches, err = tx.UsersOf(ctx, query, maxSketches)
+		case alone && dim != Rule:
+			a.Rows, err = tx.Sums(ctx, ask)
+		default:
+			a.Rows, err = tx.Tuples(ctx, ask)
+		}
+		return err
+	})
+	if err != nil {
+		return a, err
+	}
+	if q.What == Users {
+		if a.Rows, err = c.countUsers(ctx, query, state, sketches); err != nil {
+			return a, err
+		}
+	}
+	if len(a.Rows) > query.Limit {
+		a.Rows, a.More = a.Rows[:query.Limit], true
+	}
+	first, last := query.Spans[0], query.Spans[len(query.Spans)-1]
+	a.From, a.To = first.Per.Start(first.From, state.Offset), last.Per.Start(last.To, state.Offset)
+	a.Scan, a.ScanAt, a.Position, a.Scans, a.Offset = state.Scan, state.ScanAt, state.Position, state.Scans, state.Offset
+	return a, nil
+}
+
+// maxSketches bounds how many sketches one question reads.
+const maxSketches = 20_000
+
+// countUsers counts the users of a question from the sketches and from the
+// scans that are not in them yet.
+func (c *Counter) countUsers(ctx context.Context, q Query, state State, sketches []UsersRow) ([]Answer, error) {
+	if len(sketches) >= maxSketches {
+		return nil, BadQuestion("this asks for the users of too many days and values at once: ask for fewer days, or for one value")
+	}
+	type key struct {
+		at    int64
+		value string
+	}
+	dim, _ := q.Alone()
+	days := q.Spans[0]
+	keyOf := func(day int64, value string) key {
+		var k key
+		if q.ByAt {
+			k.at = day
+		}
+		if q.Group != Total {
+			k.value = value
+		}
+		return k
+	}
+	users := map[key]*Sketch{}
+	of := func(k key) *Sketch {
+		if users[k] == nil {
+			users[k] = &Sketch{}
+		}
+		return users[k]
+	}
+	for _, row := range sketches {
+		s, err := DecodeSketch(row.Sketch)
+		if err != nil {
+			return nil, err
+		}
+		of(keyOf(row.Day, row.Value)).Merge(s)
+	}
+	wanted, filtered := q.Filter[dim]
+	mine := func(day int64, value string) bool {
+		return day >= days.From && day < days.To && (!filtered || value == wanted)
+	}
+	known := c.visitTail(state, dim, func(day int64, value string, s *Sketch) {
+		if mine(day, value) {
+			of(keyOf(day, value)).Merge(*s)
+		}
+	})
+	if !known {
+		err := c.readTail(ctx, state, func(e *Entry) (bool, error) {
+			t, err := c.tuple(ctx, &e.Event)
+			if err != nil {
+				return false, err
+			}
+			if day, value := DayOf(HourOf(e.At), state.Offset), t.Value(dim); e.User != (UserHash{}) && mine(day, value) {
+				of(keyOf(day, value)).Add(e.User)
+			}
+			return true, nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	all := make([]Answer, 0, len(users))
+	for k := range maps.Keys(users) {
+		all = append(all, Answer{At: k.at, Value: k.value, Users: users[k].Count()})
+	}
+	slices.SortFunc(all, func(a, b Answer) int {
+		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(b.Users, a.Users), cmp.Compare(a.Value, b.Value))
+	})
+	return all[min(q.Offset, len(all)):min(q.Offset+q.Limit+1, len(all))], nil
+}
+
+// visitTail calls visit with the users that came after what is stored, where
+// this process knows them by heart: those of scans that are counted, and of a
+// few that came since. On other nodes, and just after the start, it is false.
+func (c *Counter) visitTail(state State, dim Dim, visit func(day int64, value string, s *Sketch)) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.loaded || c.state.UsersPosition != state.UsersPosition || c.state.Offset != state.Offset || c.pending.to < state.Position {
+		return false
+	}
+	c.tail.of(dim, visit)
+	return true
+}
+
+// Misses is which places were scanned and had nothing, the most scanned first,
+// from the hour that holds from up to the end of the one before to.
+func (c *Counter) Misses(ctx context.Context, from, to time.Time, limit int) (list []MissRow, err error) {
+	if !from.Before(to) {
+		return nil, BadQuestion("from must be before to")
+	}
+	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
+		list, err = tx.Misses(ctx, HourOf(from), HourOf(to.Add(-time.Millisecond))+1, limit)
+		return err
+	})
+	return list, err
+}
+
+// Code is what is known of the scans of a code; the zero value but for its name
+// where there were none.
+func (c *Counter) Code(ctx context.Context, name CodeName) (*CodeScans, error) {
+	one := &CodeScans{CodeName: name}
+	err := c.Store.ViewStatistics(ctx, func(tx Tx) error {
+		have, err := tx.Codes(ctx, []CodeName{name})
+		if err != nil {
+			return err
+		}
+		if row, ok := have[name]; ok {
+			one, err = readCode(row)
+		}
+		return err
+	})
+	return one, err
+}
+
+// Alarms returns alarms after a number, oldest first; open ones only where
+// that is wanted.
+func (c *Counter) Alarms(ctx context.Context, after int64, open bool, limit int) (list []Alarm, err error) {
+	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
+		list, err = tx.Alarms(ctx, after, open, limit)
+		return err
+	})
+	return list, err
+}
+
+// Acknowledge notes that somebody has seen an alarm; the first one stays.
+// ErrNoAlarm where there is none.
+func (c *Counter) Acknowledge(ctx context.Context, id int64, by string) (a Alarm, err error) {
+	err = c.Store.UpdateStatistics(ctx, func(ctx context.Context, tx Tx) error {
+		a, err = tx.Acknowledge(ctx, id, by, c.Now())
+		return err
+	})
+	return a, err
+}

@@ -1,0 +1,113 @@
+package stats
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+
+	"github.com/oschwald/maxminddb-golang/v2"
+)
+
+// Regions says in which region an address is, from a file in the MaxMind DB
+// format. A nil Regions knows nothing. It is safe for many goroutines.
+type Regions struct {
+	db *maxminddb.Reader
+}
+
+// regionRecord is what is read of an entry: the fields of GeoLite2-City and of
+// files made like it; a country file has no subdivisions.
+type regionRecord struct {
+	Country struct {
+		ISOCode string `maxminddb:"iso_code"`
+	} `maxminddb:"country"`
+	Subdivisions []struct {
+		ISOCode string `maxminddb:"iso_code"`
+	} `maxminddb:"subdivisions"`
+	Location struct {
+		Latitude  *float64 `maxminddb:"latitude"`
+		Longitude *float64 `maxminddb:"longitude"`
+	} `maxminddb:"location"`
+}
+
+// OpenRegions reads a region file whole into memory and looks at its structure.
+// The error says what is wrong with it.
+func OpenRegions(path string) (*Regions, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	db, err := maxminddb.OpenBytes(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s is no MaxMind DB file: %w", path, err)
+	}
+	// Every entry is read once, so that damage is found now and not in a scan.
+	// A field of another type than expected is no damage.
+	for entry := range db.Networks() {
+		var found regionRecord
+		err := entry.Err()
+		if err == nil {
+			err = entry.Decode(&found)
+		}
+		if broken, ok := errors.AsType[maxminddb.InvalidDatabaseError](err); ok {
+			return nil, errors.Join(fmt.Errorf("%s is a damaged MaxMind DB file: %w", path, broken), db.Close())
+		}
+	}
+	return &Regions{db: db}, nil
+}
+
+// Close frees the file.
+func (r *Regions) Close() error {
+	if r == nil {
+		return nil
+	}
+	return r.db.Close()
+}
+
+// Lookup is the country of an address and its first subdivision, as their ISO
+// codes: CN-31, or CN where no subdivision is known; "" where nothing is.
+func (r *Regions) Lookup(ip netip.Addr) string {
+	found, ok := r.find(ip)
+	if !ok {
+		return ""
+	}
+	country := isoCode(found.Country.ISOCode)
+	if country == "" || len(found.Subdivisions) == 0 {
+		return country
+	}
+	if part := isoCode(found.Subdivisions[0].ISOCode); part != "" {
+		return country + "-" + part
+	}
+	return country
+}
+
+// Coordinates are about where an address is, in degrees.
+func (r *Regions) Coordinates(ip netip.Addr) (lat, lon float64, ok bool) {
+	found, ok := r.find(ip)
+	if !ok || found.Location.Latitude == nil || found.Location.Longitude == nil {
+		return 0, 0, false
+	}
+	lat, lon = *found.Location.Latitude, *found.Location.Longitude
+	return lat, lon, lat >= -90 && lat <= 90 && lon >= -180 && lon <= 180
+}
+
+func (r *Regions) find(ip netip.Addr) (found regionRecord, ok bool) {
+	if r == nil || !ip.IsValid() {
+		return found, false
+	}
+	result := r.db.Lookup(ip.Unmap().WithZone(""))
+	return found, result.Found() && result.Decode(&found) == nil
+}
+
+// isoCode returns a code of the file, "" for what is none.
+func isoCode(text string) string {
+	if len(text) == 0 || len(text) > 3 {
+		return ""
+	}
+	for _, c := range []byte(text) {
+		if (c < 'A' || c > 'Z') && (c < '0' || c > '9') {
+			return ""
+		}
+	}
+	return text
+}

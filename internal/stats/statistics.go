@@ -1,0 +1,356 @@
+package stats
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/codes"
+)
+
+// Dim is something that scans are counted by. The numbers are stored: they
+// never change.
+type Dim int64
+
+// The dimensions. Total has one value, "".
+const (
+	Total Dim = iota
+	Activity
+	Brand
+	Product
+	Batch
+	Rule
+	App
+	Source
+	Result
+	Region
+	dims
+)
+
+var dimNames = [dims]string{"total", "activity", "brand", "product", "batch", "rule", "app", "source", "result", "region"}
+
+// String is the name of the dimension.
+func (d Dim) String() string { return dimNames[d] }
+
+// Dims are the dimensions by name, without Total.
+func Dims() []string { return dimNames[1:] }
+
+// AllDims are the dimensions, Total first.
+func AllDims() (all []Dim) {
+	for d := range dims {
+		all = append(all, d)
+	}
+	return all
+}
+
+// ParseDim reads a name; false for one that is none.
+func ParseDim(name string) (Dim, bool) {
+	for d, n := range dimNames {
+		if n == name {
+			return Dim(d), true
+		}
+	}
+	return 0, false
+}
+
+// Tuple is all that a scan is counted by. "" and 0 are values too: a scan of a
+// link has no activity, a scan that fell on nothing has no rule.
+type Tuple struct {
+	Activity, Brand, Product string // of the activation; Product is the product code
+	Batch, Rule              int64
+	App, Source              string
+	Result                   string // see ResultOf
+	Region                   string
+}
+
+// Value is the value of a dimension; of Total it is "".
+func (t Tuple) Value(d Dim) string {
+	switch d {
+	case Activity:
+		return t.Activity
+	case Brand:
+		return t.Brand
+	case Product:
+		return t.Product
+	case Batch:
+		return number(t.Batch)
+	case Rule:
+		return number(t.Rule)
+	case App:
+		return t.App
+	case Source:
+		return t.Source
+	case Result:
+		return t.Result
+	case Region:
+		return t.Region
+	}
+	return ""
+}
+
+// ID is the number by which a combination is stored, beside its rule: 63 bits
+// of a hash that nobody can find two combinations for. The form is fixed for
+// ever.
+func (t Tuple) ID() int64 {
+	var b []byte
+	for d := Activity; d < dims; d++ {
+		if d != Rule {
+			value := t.Value(d)
+			b = append(append(append(strconv.AppendInt(b, int64(len(value)), 10), ':'), value...), ';')
+		}
+	}
+	sum := sha256.Sum256(b)
+	return int64(binary.BigEndian.Uint64(sum[:]) >> 1)
+}
+
+// number is a number as the value of a dimension, "" for none.
+func number(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+// ResultOf is the result of a scan: its action, what it fell on, and why it
+// opened nothing, as far as there is one; such as open_mini_program/code or
+// show_message/frozen.
+func ResultOf(e *Event) string {
+	switch {
+	case e.Kind == "" && e.Reason == "":
+		return e.Action
+	case e.Reason == "":
+		return e.Action + "/" + e.Kind
+	case e.Kind == "":
+		return e.Action + "/" + e.Reason
+	}
+	return strings.Join([]string{e.Action, e.Kind, e.Reason}, "/")
+}
+
+// HourOf is the hour of a moment, in hours since 1970-01-01 UTC. Zones are
+// whole hours off UTC, so an hour lies within one day of every zone.
+func HourOf(t time.Time) int64 { return floorDiv(t.Unix(), 3600) }
+
+// DayOf is the day of an hour in a zone so many hours east of UTC, in days
+// since 1970-01-01 there.
+func DayOf(hour, offset int64) int64 { return floorDiv(hour+offset, 24) }
+
+func floorDiv(a, b int64) int64 {
+	q := a / b
+	if a%b < 0 {
+		q--
+	}
+	return q
+}
+
+// Per is how long a row counts: an hour or a day. The numbers are stored.
+type Per int64
+
+// The lengths. What is counted over all rules together is kept beside what is
+// counted for each: its rows have rule 0.
+const (
+	PerHour Per = iota
+	PerDay
+	PerHourOfAll
+	PerDayOfAll
+)
+
+// hours reports whether a row counts an hour.
+func (p Per) hours() bool { return p == PerHour || p == PerHourOfAll }
+
+// Count is how often codes and links were scanned, and how many of these scans
+// were the first of their code.
+type Count struct{ Scans, Firsts int64 }
+
+func (c *Count) add(o Count) { c.Scans, c.Firsts = c.Scans+o.Scans, c.Firsts+o.Firsts }
+
+// TupleRow counts the scans of an hour or a day with the same Tuple.
+type TupleRow struct {
+	Per Per
+	At  int64 // hour or day
+	Tuple
+	Count
+}
+
+// CountRow is what is to be added to a TupleRow.
+type CountRow struct {
+	Per   Per
+	At    int64 // hour or day
+	Rule  int64
+	Tuple int64 // see Tuple.ID
+	Count
+}
+
+func (r *CountRow) compare(o *CountRow) int {
+	return cmp.Or(cmp.Compare(r.Per, o.Per), cmp.Compare(r.At, o.At), cmp.Compare(r.Rule, o.Rule), cmp.Compare(r.Tuple, o.Tuple))
+}
+
+// SumRow counts the scans of an hour or a day with the same value of one
+// dimension. There are none of rules: their counts are as many.
+type SumRow struct {
+	Per   Per
+	Dim   Dim
+	At    int64 // hour or day
+	Value string
+	Count
+}
+
+// UsersKey is whose distinct users a sketch counts.
+type UsersKey struct {
+	Day   int64
+	Dim   Dim
+	Value string
+}
+
+// Compare orders keys as the store does.
+func (k UsersKey) Compare(o UsersKey) int {
+	return cmp.Or(cmp.Compare(k.Dim, o.Dim), cmp.Compare(k.Day, o.Day), cmp.Compare(k.Value, o.Value))
+}
+
+// UsersRow is a sketch as stored.
+type UsersRow struct {
+	UsersKey
+	Users  int64 // of the sketch
+	Sketch string
+	Erased int64 // how many of them had their data erased
+}
+
+// MissRow counts the scans of an hour that found nothing, by Place.
+type MissRow struct {
+	Hour  int64
+	Place string
+	Scans int64
+}
+
+// CodeName names a code.
+type CodeName struct{ Batch, Index int64 }
+
+// Compare orders names.
+func (n CodeName) Compare(o CodeName) int {
+	return cmp.Or(cmp.Compare(n.Batch, o.Batch), cmp.Compare(n.Index, o.Index))
+}
+
+// CodeRow is what is known of a code's scans, as stored.
+type CodeRow struct {
+	CodeName
+	Scans   int64
+	Users   int64     // distinct, see CodeScans
+	FirstAt time.Time // of the scan that came first in the ledger
+	LastAt  time.Time // the latest
+	Score   int64
+	State   string // the rest, see CodeScans
+}
+
+// SeenRow is a stretch of the log whose scans are counted, and a filter that
+// knows their ids.
+type SeenRow struct {
+	After, Position int64 // the stretch: after the one, up to the other
+	Oldest, Newest  int64 // milliseconds in its ids
+	Filter          string
+}
+
+// State is how far the counting is.
+type State struct {
+	// Ledger is the id of the log, "" where it has none: positions are of it.
+	Ledger     string
+	Position   int64 // the last event that is counted
+	Scan       string
+	ScanAt     time.Time
+	Scans      int64 // counted
+	Duplicates int64 // events that were there before and are not counted again
+	// UsersPosition is how far the sketches of distinct users are: they are
+	// written less often, and who asks reads the rest from the log.
+	UsersPosition int64
+	// Offset is the zone of the days, in hours east of UTC.
+	Offset int64
+	// Forgotten: hours before it may be missing in the log.
+	Forgotten time.Time
+	// Turned is when the zone was changed after scans were forgotten: the users
+	// of days before it are counted by the days of the former zone.
+	Turned time.Time
+}
+
+// Store keeps what is counted.
+type Store interface {
+	// UpdateStatistics runs f in one transaction, of which the store's calls
+	// with f's context are a part. It may run f again after a conflict, so f
+	// must not keep state between runs.
+	UpdateStatistics(ctx context.Context, f func(context.Context, Tx) error) error
+	// ViewStatistics runs f on a consistent state that f does not change.
+	ViewStatistics(ctx context.Context, f func(Tx) error) error
+}
+
+// Tx is one transaction on what is counted.
+type Tx interface {
+	// LockStatistics makes others who count wait until the transaction ends.
+	LockStatistics(ctx context.Context) error
+	StatisticsState(ctx context.Context) (State, error)
+	PutStatisticsState(ctx context.Context, s State) error
+
+	// NameTuples stores which combinations there are, whatever their rule; those
+	// that are there stay.
+	NameTuples(ctx context.Context, list []Tuple) error
+	// AddScanCounts and AddSums add to what is counted. Both are quick where the rows
+	// are in the order of their keys.
+	AddScanCounts(ctx context.Context, rows []CountRow) error
+	AddSums(ctx context.Context, rows []SumRow) error
+	// Codes returns what is known of codes; one without scans is left out.
+	Codes(ctx context.Context, names []CodeName) (map[CodeName]CodeRow, error)
+	PutCodes(ctx context.Context, rows []CodeRow) error
+	// UsersRows returns the sketches that there are of the keys.
+	UsersRows(ctx context.Context, keys []UsersKey) (map[UsersKey]UsersRow, error)
+	PutUsers(ctx context.Context, rows []UsersRow) error
+	// Places returns the places from an hour up to but without another, at most
+	// limit.
+	Places(ctx context.Context, from, to int64, limit int) ([]string, error)
+	AddMisses(ctx context.Context, rows []MissRow) error
+	// Seen returns the stretches without their filters.
+	Seen(ctx context.Context) ([]SeenRow, error)
+	SeenFilter(ctx context.Context, after int64) (string, error)
+	AddSeen(ctx context.Context, row SeenRow) error
+	// ForgetSeen removes stretches whose scans are all older than a moment.
+	ForgetSeen(ctx context.Context, before time.Time) error
+	// AddDuplicates notes events that are not counted; Duplicates returns those
+	// after a position up to another.
+	AddDuplicates(ctx context.Context, positions []int64) error
+	Duplicates(ctx context.Context, after, upTo int64) ([]int64, error)
+	// AnotherLedger forgets what was noted of positions.
+	AnotherLedger(ctx context.Context) error
+	// ForgetUsers removes all sketches.
+	ForgetUsers(ctx context.Context) error
+	// TurnDays counts the days again from the hours, in another zone.
+	TurnDays(ctx context.Context, offset int64) error
+
+	// Sums returns the rows of a question about one dimension, not of rules: per
+	// At and value, or per value alone, the largest first.
+	Sums(ctx context.Context, q Query) ([]Answer, error)
+	// Tuples is Sums for a question about several dimensions.
+	Tuples(ctx context.Context, q Query) ([]Answer, error)
+	// UsersOf returns the sketches of a question.
+	UsersOf(ctx context.Context, q Query, limit int) ([]UsersRow, error)
+	// Misses returns the places from an hour up to but without another, the
+	// largest first.
+	Misses(ctx context.Context, from, to int64, limit int) ([]MissRow, error)
+
+	// AddAlarm stores an alarm and gives it its number; false where the code
+	// has one of this kind.
+	AddAlarm(ctx context.Context, a Alarm) (Alarm, bool, error)
+	// Alarms returns alarms after a number, oldest first.
+	Alarms(ctx context.Context, after int64, open bool, limit int) ([]Alarm, error)
+	// Acknowledge notes who has seen an alarm; ErrNoAlarm where there is none.
+	Acknowledge(ctx context.Context, id int64, by string, at time.Time) (Alarm, error)
+
+	// Binding is what an activation bound, ErrNoActivation where there is none.
+	Binding(ctx context.Context, activation int64) (codes.Binding, error)
+
+	// AllTuples, AllSums, … call yield with every row of some hours and days, in
+	// no order, for the recount.
+	AllTuples(ctx context.Context, of []Span, yield func(TupleRow) error) error
+	AllSums(ctx context.Context, of []Span, yield func(SumRow) error) error
+	AllUsers(ctx context.Context, days Span, yield func(UsersRow) error) error
+	AllMisses(ctx context.Context, hours Span, yield func(MissRow) error) error
+	AllCodes(ctx context.Context, yield func(CodeRow) error) error
+}

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package stats
+
+func (f realFile) sync() error { return f.Sync() }

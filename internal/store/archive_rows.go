@@ -1,0 +1,168 @@
+package store
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"unicode/utf8"
+)
+
+// rowReader reads what WriteRows wrote, one row in memory at a time.
+type rowReader struct {
+	table   string
+	columns []string
+	n       int64 // rows that were read
+
+	lines *bufio.Reader
+	long  []byte   // a line that is longer than what lines holds
+	heads []string // what WriteRows writes before each value
+	args  []any
+}
+
+func newRowReader(table string, columns []string, r io.Reader) *rowReader {
+	heads := make([]string, len(columns))
+	for i, name := range columns {
+		heads[i] = `,"` + name + `":`
+		if i == 0 {
+			heads[i] = `{"` + name + `":`
+		}
+	}
+	return &rowReader{table: table, columns: columns, lines: bufio.NewReaderSize(r, 1<<16), heads: heads, args: make([]any, len(columns))}
+}
+
+// next returns the values of the next row in the order of the columns, texts
+// and int64, until it is called again. io.EOF after the last row; other errors
+// name the row.
+func (r *rowReader) next() ([]any, error) {
+	for {
+		line, err := r.line()
+		if len(bytes.TrimSpace(line)) == 0 && err == nil {
+			continue
+		}
+		if len(bytes.TrimSpace(line)) == 0 && errors.Is(err, io.EOF) {
+			return nil, io.EOF
+		}
+		if err == nil || errors.Is(err, io.EOF) {
+			if err = nil; !writtenRow(line, r.heads, r.args) {
+				r.args, err = anyRow(line, r.columns)
+			}
+		}
+		if err != nil {
+			return nil, r.fault(err)
+		}
+		r.n++
+		return r.args, nil
+	}
+}
+
+// fault names the row after the last one that could be read.
+func (r *rowReader) fault(err error) error {
+	return fmt.Errorf("row %d of %s: %w", r.n+1, r.table, err)
+}
+
+// line returns the next line until it is called again.
+func (r *rowReader) line() ([]byte, error) {
+	line, err := r.lines.ReadSlice('\n')
+	if !errors.Is(err, bufio.ErrBufferFull) {
+		return line, err
+	}
+	r.long = r.long[:0]
+	for errors.Is(err, bufio.ErrBufferFull) {
+		r.long = append(r.long, line...)
+		line, err = r.lines.ReadSlice('\n')
+	}
+	r.long = append(r.long, line...)
+	return r.long, err
+}
+
+// anyRow is what a line means: one object with each column and nothing else.
+func anyRow(line []byte, columns []string) ([]any, error) {
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.UseNumber()
+	var row map[string]any
+	if err := d.Decode(&row); err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("something follows it in its line")
+	}
+	return arguments(columns, row)
+}
+
+// writtenRow is anyRow for a line as WriteRows writes it, several times as fast;
+// of any other line it says false.
+func writtenRow(line []byte, heads []string, args []any) bool {
+	for i, head := range heads {
+		if len(line) <= len(head) || string(line[:len(head)]) != head {
+			return false
+		}
+		line = line[len(head):]
+		var n int
+		if line[0] == '"' {
+			args[i], n = writtenText(line)
+		} else {
+			args[i], n = writtenNumber(line)
+		}
+		if n == 0 {
+			return false
+		}
+		line = line[n:]
+	}
+	return len(heads) > 0 && (string(line) == "}\n" || string(line) == "}")
+}
+
+// writtenText reads the text that a line begins with, and its length there; 0 =
+// there is none.
+func writtenText(line []byte) (string, int) {
+	plain := true
+	for i := 1; i < len(line); i++ {
+		switch c := line[i]; {
+		case c == '"':
+			text := line[1:i]
+			if plain {
+				return string(text), i + 1
+			}
+			if !bytes.ContainsRune(text, '\\') {
+				if !utf8.Valid(text) {
+					return "", 0
+				}
+				return string(text), i + 1
+			}
+			var s string
+			if json.Unmarshal(line[:i+1], &s) != nil {
+				return "", 0
+			}
+			return s, i + 1
+		case c == '\\':
+			plain = false
+			i++
+		case c < ' ':
+			return "", 0
+		case c >= utf8.RuneSelf:
+			plain = false
+		}
+	}
+	return "", 0
+}
+
+// writtenNumber reads the number that a line begins with, and its length there;
+// 0 = there is none.
+func writtenNumber(line []byte) (int64, int) {
+	n := 0
+	for n < len(line) && (line[n] == '-' || line[n] >= '0' && line[n] <= '9') {
+		n++
+	}
+	digits := bytes.TrimPrefix(line[:n], []byte("-"))
+	if len(digits) > 1 && digits[0] == '0' {
+		return 0, 0
+	}
+	whole, err := strconv.ParseInt(string(line[:n]), 10, 64)
+	if err != nil {
+		return 0, 0
+	}
+	return whole, n
+}

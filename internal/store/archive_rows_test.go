@@ -1,0 +1,272 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// manySeeds are more rows than are on the way to the database at a time.
+func manySeeds(n int) []string {
+	rows := make([]string, n)
+	for i := range rows {
+		rows[i] = fmt.Sprintf(`{"at":%d,"hash":"%08d"}`, i, i)
+	}
+	return rows
+}
+
+func linesOf(rows []string) string { return strings.Join(rows, "\n") + "\n" }
+
+func TestABrokenRowOfManyIsNamedAndLeavesNothing(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		empty := rowsOf(t, s)
+		all := maps.Clone(empty)
+		seeds := manySeeds(20_000)
+		for name, broken := range map[string]string{
+			"no JSON":                `{"at":1,"hash":`,
+			"two rows in a line":     `{"at":1,"hash":"a"}{"at":1,"hash":"b"}`,
+			"a column too many":      `{"at":1,"hash":"a","x":1}`,
+			"a column too few":       `{"at":1}`,
+			"another column":         `{"at":1,"hush":"a"}`,
+			"a broken number":        `{"at":1.5,"hash":"a"}`,
+			"nothing":                `{"at":null,"hash":"a"}`,
+			"what no text can be":    `{"at":1,"hash":"\u0000"}`,
+			"a row that there is":    seeds[0],
+			"the row before, again":  seeds[12_344],
+			"an array":               `[1,"a"]`,
+			"a number beyond 64 bit": `{"at":9223372036854775808,"hash":"a"}`,
+		} {
+			rows := slices.Clone(seeds)
+			rows[12_345] = broken
+			all["seeds"] = linesOf(rows)
+			if err := load(t, s, all); err == nil || !strings.Contains(err.Error(), "row 12346 of seeds") {
+				t.Errorf("%s: %v", name, err)
+			}
+			want(t, "rows after "+name, rowsOf(t, s), empty)
+		}
+		all["seeds"] = linesOf(seeds)
+		if err := load(t, s, all); err != nil {
+			t.Fatal(err)
+		}
+		want(t, "seeds", rowsOf(t, s)["seeds"], all["seeds"])
+	})
+}
+
+// SQLite would keep them as they are.
+func TestPostgreSQLTakesNoValueOfTheWrongKind(t *testing.T) {
+	s := open(t, newPostgres(t))
+	all := rowsOf(t, s)
+	for _, broken := range []string{`{"at":1,"hash":2}`, `{"at":"x","hash":"a"}`, `{"at":"","hash":"a"}`} {
+		rows := manySeeds(3000)
+		rows[1500] = broken
+		all["seeds"] = linesOf(rows)
+		if err := load(t, s, all); err == nil || !strings.Contains(err.Error(), "row 1501 of seeds") {
+			t.Errorf("%s: %v", broken, err)
+		}
+	}
+}
+
+// Texts that the format of COPY has a meaning for, of all lengths.
+func TestEveryTextComesBack(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		all := rowsOf(t, s)
+		texts := []string{"", `\.`, `\N`, `\\`, "\r", "\n", "\t", "\r\n", "a\tb\\tc", `"`, "NULL", "\u007f", "\u0001", "扫码😀", "\u2028", "\uFFFD", "<&>"}
+		for _, n := range []int{copyText - 1, copyText, 1 << 16, 1 << 18} {
+			texts = append(texts, strings.Repeat("x", n), strings.Repeat("\\\n扫", n))
+		}
+		slices.Sort(texts)
+		var b strings.Builder
+		lines := json.NewEncoder(&b)
+		lines.SetEscapeHTML(false)
+		for i, text := range texts {
+			// A key of an index is not long.
+			if err := lines.Encode(map[string]any{"name": fmt.Sprintf("%02d", i), "value": text}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all["meta"] = b.String()
+		if err := load(t, s, all); err != nil {
+			t.Fatal(err)
+		}
+		got := rowsOf(t, s)["meta"]
+		if got != all["meta"] {
+			t.Errorf("%d bytes came back as %d, or as others", len(all["meta"]), len(got))
+		}
+	})
+}
+
+// scanRow is a row of scan_events on a day.
+func scanRow(t *testing.T, s *Store, day, n int64) string {
+	t.Helper()
+	row := map[string]any{}
+	view(t, s, func(ctx context.Context, tx *Tx) error {
+		columns, err := tx.columns(ctx, "scan_events")
+		for _, name := range columns {
+			row[name] = ""
+		}
+		return err
+	})
+	for _, name := range []string{"activation", "at", "batch", "idx", "rule"} {
+		row[name] = 0
+	}
+	row["day"], row["seq"], row["id"] = day, n, fmt.Sprintf("id%08d", n)
+	b, err := json.Marshal(row)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// A day that comes again does not need its partition again; a row is counted
+// through all of them.
+func TestScansOfManyDaysAreLoaded(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		empty := rowsOf(t, s)
+		all := maps.Clone(empty)
+		var rows []string
+		for n := range int64(60) {
+			// The last of them has no partition of its own.
+			rows = append(rows, scanRow(t, s, []int64{20_000, 20_001, 20_000, 20_002, 1}[n/3%5], n+1))
+		}
+		all["scan_events"] = linesOf(rows)
+		for name, broken := range map[string]string{"no JSON": "{", "a row that there is": rows[40], "a first one of its day": `{"day":20005}`} {
+			some := slices.Clone(rows)
+			some[41] = broken
+			all["scan_events"] = linesOf(some)
+			if err := load(t, s, all); err == nil || !strings.Contains(err.Error(), "row 42 of scan_events") {
+				t.Errorf("%s: %v", name, err)
+			}
+			want(t, "rows after "+name, rowsOf(t, s), empty)
+		}
+		all["scan_events"] = linesOf(rows)
+		if err := load(t, s, all); err != nil {
+			t.Fatal(err)
+		}
+		want(t, "scans", rowsOf(t, s)["scan_events"], all["scan_events"])
+		if s.Engine() == "postgres" {
+			want(t, "scans in the partition of a day", number(t, s, `SELECT COUNT(*) FROM `+dayName(20_000)), 24)
+			want(t, "scans in the partition of other days", number(t, s, `SELECT COUNT(*) FROM scan_events_other`), 12)
+		}
+	})
+}
+
+func TestALoadEndsWithItsContext(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		empty := rowsOf(t, s)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		err := s.Load(ctx, func(l *Loading) error {
+			_, err := l.ReadRows(ctx, "seeds", &ending{rows: manySeeds(20_000), end: cancel})
+			return err
+		})
+		if !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		// PostgreSQL lets nobody in until it notices that the connection is gone.
+		for s.Ping(t.Context()) != nil && t.Context().Err() == nil {
+		}
+		want(t, "rows", rowsOf(t, s), empty)
+	})
+}
+
+// ending calls end in the middle of its rows.
+type ending struct {
+	rows []string
+	n    int
+	end  func()
+}
+
+func (e *ending) Read(p []byte) (int, error) {
+	if e.n == len(e.rows) {
+		return 0, io.EOF
+	}
+	if e.n == len(e.rows)/2 {
+		e.end()
+	}
+	e.n++
+	return copy(p, e.rows[e.n-1]+"\n"), nil
+}
+
+func TestCopyLine(t *testing.T) {
+	for where, line := range map[string]int64{
+		"COPY seeds, line 12346":                          12346,
+		`COPY seeds, line 7, column at: "99 bottles"`:     7,
+		"COPY seeds, Zeile 3, Spalte at":                  3,
+		"seedsのCOPY、行 4":                                  4,
+		"COPY seeds, line 9223372036854775807: \"...\"\n": 9223372036854775807,
+		"":           0,
+		"COPY seeds": 0,
+	} {
+		want(t, where, copyLine(where, "seeds"), line)
+	}
+}
+
+// The fast way to read a row knows no other rows than the simple one.
+func FuzzARowOfAnArchive(f *testing.F) {
+	for _, line := range []string{`{"at":1,"hash":"a"}` + "\n", `{"at":-9223372036854775808,"hash":"\"\\\u2028\ud800"}`, `{"at":-0,"hash":""}`, `{"at":01,"hash":""}`,
+		`{"at":-,"hash":"a"}`, `{"at":1,"hash":"a"} `, `{"hash":"a","at":1}`, `{"at":1,"at":2,"hash":"a"}`, `{"at":1e2,"hash":"a"}`, "{\"at\":1,\"hash\":\"\xff\"}",
+		"{\"at\":1,\"hash\":\"\t\"}", `{"at":1,"hash":"\`, `{"at":1,"hash":"\x"}`, `{"at":1,"hash":"a"}}`, `{"at":1,"hash":"扫`, `{"at":`, ``, `null`} {
+		f.Add([]byte(line))
+	}
+	columns := []string{"at", "hash"}
+	heads := newRowReader("seeds", columns, nil).heads
+	f.Fuzz(func(t *testing.T, line []byte) {
+		args := make([]any, len(columns))
+		if !writtenRow(line, heads, args) {
+			return
+		}
+		simple, err := anyRow(line, columns)
+		if err != nil {
+			t.Fatalf("%q is no row: %v", line, err)
+		}
+		want(t, "row", args, simple)
+	})
+}
+
+// What WriteRows writes is read the fast way, whatever the texts.
+func TestWrittenRowsAreReadTheFastWay(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		fillAll(t, s)
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			for table, rows := range rowsOf(t, s) {
+				columns, err := tx.columns(ctx, table)
+				if err != nil {
+					return err
+				}
+				r := newRowReader(table, columns, strings.NewReader(rows))
+				for line := range strings.Lines(rows) {
+					if !writtenRow([]byte(line), r.heads, r.args) {
+						t.Errorf("%s: %s", table, line)
+					}
+				}
+			}
+			return nil
+		})
+	})
+}
+
+func BenchmarkReadARow(b *testing.B) {
+	columns := []string{"changed_at", "created_at", "host", "id", "key", "kind", "test_links"}
+	line := []byte(`{"changed_at":1769875199123,"created_at":1769875199123,"host":"shop.example.com","id":7,"key":"https://shop.example.com/goods/7/item?id=","kind":"ordinary","test_links":"[\"https://shop.example.com/1\"]"}` + "\n")
+	b.Run("fast", func(b *testing.B) {
+		r := newRowReader("rules", columns, nil)
+		for b.Loop() {
+			if !writtenRow(line, r.heads, r.args) {
+				b.Fatal("not a written row")
+			}
+		}
+	})
+	b.Run("simple", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := anyRow(line, columns); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

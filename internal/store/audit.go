@@ -1,0 +1,316 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/history"
+)
+
+// Entries implements history.Store.
+func (s *Store) Entries(ctx context.Context, q history.Query) ([]history.Entry, error) {
+	var where []string
+	var args []any
+	filter := func(condition string, arg any) {
+		args = append(args, arg)
+		where = append(where, strings.ReplaceAll(condition, "?", fmt.Sprintf("$%d", len(args))))
+	}
+	if q.After > 0 {
+		filter("seq > ?", q.After)
+	}
+	if q.Before > 0 {
+		filter("seq < ?", q.Before)
+	}
+	if q.Kind != "" {
+		filter("kind = ?", q.Kind)
+	}
+	if q.Key != "" {
+		filter("key = ?", q.Key)
+	}
+	if q.Actor != "" {
+		filter("actor = ?", q.Actor)
+	}
+	order := " ORDER BY seq"
+	if q.Newest {
+		order += " DESC"
+	}
+	args = append(args, q.Limit)
+	var found []change
+	err := s.view(ctx, func(tx *Tx) (err error) {
+		found, err = list(ctx, tx, scanChange, `SELECT `+changeColumns+` FROM changes`+conditions(where)+order+fmt.Sprintf(` LIMIT $%d`, len(args)), args...)
+		return err
+	})
+	return entries(found), err
+}
+
+func entries(found []change) []history.Entry {
+	list := make([]history.Entry, len(found))
+	for i, c := range found {
+		list[i] = history.Entry{Seq: c.seq, At: fromMillis(c.at), Kind: c.kind, Key: c.key, Actor: c.actor, Via: c.via, RID: c.rid, Did: c.did,
+			Detail: json.RawMessage(c.detail), Hash: c.hash}
+	}
+	return list
+}
+
+// VerifyChanges implements history.Store.
+func (s *Store) VerifyChanges(ctx context.Context) (history.Checked, error) {
+	var done history.Checked
+	err := s.view(ctx, func(tx *Tx) error {
+		v := verification{tx: tx}
+		err := v.run(ctx)
+		done = v.Checked
+		fault, found := errors.AsType[history.Fault](err)
+		if found {
+			done.Fault = &fault
+			return nil
+		}
+		return err
+	})
+	return done, err
+}
+
+// verification is one walk through the log.
+type verification struct {
+	tx *Tx
+	history.Checked
+	chain  *chainRecord // the log was begun with rows of an earlier version
+	events int64        // the last event of codes that was seen
+}
+
+func faultAt(seq int64, format string, args ...any) error {
+	return history.Fault{Seq: seq, What: fmt.Sprintf(format, args...)}
+}
+
+// verifyPage is how many changes are in memory at a time.
+const verifyPage = 1000
+
+func (v *verification) run(ctx context.Context) error {
+	var last head
+	if err := v.tx.row(ctx, `SELECT seq, hash FROM change_head WHERE id = 1`).Scan(&last.seq, &last.hash); errors.Is(err, sql.ErrNoRows) {
+		return faultAt(0, "the row that names the last change is gone")
+	} else if err != nil {
+		return err
+	}
+	if err := v.findChain(ctx); err != nil {
+		return err
+	}
+	for {
+		page, err := list(ctx, v.tx, scanChange, `SELECT `+changeColumns+` FROM changes WHERE seq > $1 ORDER BY seq LIMIT $2`, v.Seq, verifyPage)
+		if err != nil {
+			return err
+		}
+		for i := range page {
+			if err := v.link(&page[i]); err != nil {
+				return err
+			}
+		}
+		if err := v.codes(ctx, page); err != nil {
+			return err
+		}
+		if len(page) < verifyPage {
+			break
+		}
+	}
+	switch {
+	case v.Seq < last.seq && (v.Changes > 0 || last.hash != ""):
+		return faultAt(v.Seq+1, "it is gone: the last change is %d, the log ends with %d", last.seq, v.Seq)
+	case v.Seq > last.seq, v.Hash != last.hash:
+		return faultAt(v.Seq, "it is not the last change that was noted (%d)", last.seq)
+	}
+	return v.present(ctx)
+}
+
+// findChain finds how the log began, if it was made of rows of an earlier
+// version. Whether that change itself is true shows when it is its turn.
+func (v *verification) findChain(ctx context.Context) error {
+	var detail string
+	err := v.tx.row(ctx, `SELECT detail FROM changes WHERE kind = '`+ofChain+`' ORDER BY seq LIMIT 1`).Scan(&detail)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var chain chainRecord
+	if json.Unmarshal([]byte(detail), &chain) == nil {
+		v.chain, v.events = &chain, chain.Events
+	}
+	return nil
+}
+
+// link checks that a change follows the one before it.
+func (v *verification) link(c *change) error {
+	switch {
+	case v.Changes > 0 && c.seq != v.Seq+1:
+		return faultAt(v.Seq+1, "it is gone")
+	case v.Changes == 0 && c.seq != 1 && c.kind != ofReset && (v.chain == nil || v.chain.First != c.seq):
+		return faultAt(c.seq, "it is not the first of a log: what was before it is gone")
+	case v.Changes > 0 && c.kind == ofReset:
+		return faultAt(c.seq, "a reset begins a log and stands in none")
+	}
+	if hash := v.tx.keeping.hash(c.text(v.Hash)); hash != c.hash {
+		return faultAt(c.seq, "it, or its place, was altered: the hash does not fit")
+	}
+	if v.Changes == 0 {
+		v.First = c.seq
+	}
+	v.Changes, v.Seq, v.Hash = v.Changes+1, c.seq, c.hash
+	return nil
+}
+
+// codes compares the events of codes with what the changes of a page say of
+// them. Both are in the order of commits.
+func (v *verification) codes(ctx context.Context, page []change) error {
+	for i := range page {
+		c := &page[i]
+		if c.kind == ofChain {
+			digest, err := v.tx.eventsDigest(ctx, v.chain.Events)
+			if err != nil {
+				return err
+			}
+			if digest != v.chain.EventsDigest {
+				return faultAt(c.seq, "the events of codes from before it were altered")
+			}
+		}
+		if c.kind != ofCodes {
+			continue
+		}
+		var record codesRecord
+		if err := json.Unmarshal([]byte(c.detail), &record); err != nil {
+			return faultAt(c.seq, "its detail cannot be read")
+		}
+		found, err := list(ctx, v.tx, scanEventRow, `SELECT `+eventColumns+` FROM code_events WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT 1`, v.events, record.Event)
+		if err != nil {
+			return err
+		}
+		if len(found) == 0 || found[0].seq != record.Event || found[0].digest() != record.Digest {
+			return faultAt(c.seq, "the event %d of codes was altered, or is gone", record.Event)
+		}
+		v.events = record.Event
+	}
+	return nil
+}
+
+// eventsDigest is a hash over all events of codes up to one.
+func (t *Tx) eventsDigest(ctx context.Context, until int64) (string, error) {
+	h := sha256.New()
+	for after := int64(0); ; {
+		page, err := list(ctx, t, scanEventRow, `SELECT `+eventColumns+` FROM code_events WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT 1000`, after, until)
+		if err != nil || len(page) == 0 {
+			return hex.EncodeToString(h.Sum(nil)), err
+		}
+		for _, e := range page {
+			fmt.Fprintln(h, e.digest())
+		}
+		after = page[len(page)-1].seq
+	}
+}
+
+// present compares what there is now with the last changes of it.
+func (v *verification) present(ctx context.Context) error {
+	var one int64
+	switch err := v.tx.row(ctx, `SELECT seq FROM code_events WHERE seq > $1 ORDER BY seq LIMIT 1`, v.events).Scan(&one); {
+	case err == nil:
+		return faultAt(0, "the event %d of codes is not in the log of changes", one)
+	case !errors.Is(err, sql.ErrNoRows):
+		return err
+	}
+	if err := v.rules(ctx); err != nil {
+		return err
+	}
+	return v.accounts(ctx)
+}
+
+// lastOf joins a table with the last change of each of its rows.
+func lastOf(kind, table, key string) string {
+	return ` FROM ` + table + ` x LEFT JOIN changes c ON c.kind = '` + kind + `' AND c.key = x.` + key +
+		` AND c.seq = (SELECT MAX(seq) FROM changes WHERE kind = '` + kind + `' AND key = x.` + key + `)`
+}
+
+// gone finds what the log says is there and is not.
+func (v *verification) gone(ctx context.Context, kind, table, key string) error {
+	var seq int64
+	var name string
+	err := v.tx.row(ctx, `SELECT c.seq, c.key FROM changes c WHERE c.kind = '`+kind+`' AND c.did NOT IN ('delete', 'release')
+		AND c.seq = (SELECT MAX(seq) FROM changes WHERE kind = c.kind AND key = c.key)
+		AND NOT EXISTS (SELECT 1 FROM `+table+` x WHERE x.`+key+` = c.key) ORDER BY c.seq LIMIT 1`).Scan(&seq, &name)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return faultAt(seq, "the %s %.200s is gone, and nothing says that it was deleted", kind, name)
+}
+
+// compare goes through a table beside the last change of each row. same says
+// whether the row is what the change made of it.
+func (v *verification) compare(ctx context.Context, kind, table, key, columns string, same func(scan func(...any) error) (name string, seq int64, same bool, err error)) error {
+	rows, err := v.tx.tx.QueryContext(ctx, `SELECT COALESCE(c.seq, 0), COALESCE(c.did, ''), COALESCE(c.detail, ''), `+columns+lastOf(kind, table, key))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		name, seq, equal, err := same(rows.Scan)
+		switch {
+		case err != nil:
+			return err
+		case seq == 0:
+			return faultAt(0, "the %s %.200s is not in the log of changes", kind, name)
+		case !equal:
+			return faultAt(seq, "the %s %.200s is another than this change made it", kind, name)
+		}
+	}
+	return rows.Err()
+}
+
+func (v *verification) rules(ctx context.Context) error {
+	columns := "x." + strings.Join(strings.Fields(strings.ReplaceAll(ruleColumns, ",", " ")), ", x.")
+	err := v.compare(ctx, ofRule, "rules", "key", columns, func(scan func(...any) error) (string, int64, bool, error) {
+		var seq int64
+		var did, detail string
+		var record ruleRecord
+		r, err := scanRule(func(into ...any) error { return scan(append([]any{&seq, &did, &detail}, into...)...) })
+		if err != nil {
+			return "", 0, false, err
+		}
+		if seq > 0 && json.Unmarshal([]byte(detail), &record) != nil {
+			return r.Prefix.Text, seq, false, nil
+		}
+		return r.Prefix.Text, seq, did != "delete" && did != "release" && reflect.DeepEqual(record, recordOf(r)), nil
+	})
+	if err != nil {
+		return err
+	}
+	return v.gone(ctx, ofRule, "rules", "key")
+}
+
+func (v *verification) accounts(ctx context.Context) error {
+	columns := "x." + strings.Join(strings.Fields(strings.ReplaceAll(accountColumns, ",", " ")), ", x.")
+	err := v.compare(ctx, ofAccount, "accounts", "appid", columns, func(scan func(...any) error) (string, int64, bool, error) {
+		var seq int64
+		var did, detail string
+		a, err := scanAccount(func(into ...any) error { return scan(append([]any{&seq, &did, &detail}, into...)...) })
+		if err != nil {
+			return "", 0, false, err
+		}
+		var record accountRecord
+		if seq > 0 && json.Unmarshal([]byte(detail), &record) != nil {
+			return a.AppID, seq, false, nil
+		}
+		record.NewSecret, record.NewPackageKey = false, false
+		return a.AppID, seq, did != "delete" && reflect.DeepEqual(record, accountRecordOf(a, a)), nil
+	})
+	if err != nil {
+		return err
+	}
+	return v.gone(ctx, ofAccount, "accounts", "appid")
+}

@@ -1,0 +1,369 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/history"
+	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/scan"
+)
+
+func verify(t *testing.T, s *Store) history.Checked {
+	t.Helper()
+	done, err := s.VerifyChanges(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return done
+}
+
+// manyChanges leaves a change of every kind that the store writes.
+func manyChanges(t *testing.T, s *Store) {
+	t.Helper()
+	ctx := accounts.By(t.Context(), accounts.Author{Actor: "wxa", Via: "wxc", RID: "rid-1"})
+	for n := range 4 {
+		addRules(t, s, aRule(t, "wxa", fmt.Sprintf("https://h%d.example/", n)))
+	}
+	err := s.InOne(ctx, func(ctx context.Context) error {
+		if err := s.PutMeta(ctx, "settings", `{"rate_limit":7}`); err != nil {
+			return err
+		}
+		if err := s.PutSeeded(ctx, "seed", at); err != nil {
+			return err
+		}
+		if err := s.PutScanKey(ctx, scan.Key{Hash: "h", Name: "app", Namespace: "n"}); err != nil {
+			return err
+		}
+		return s.update(ctx, func(tx *Tx) error {
+			for _, f := range []func() error{
+				func() error { return tx.PutAccount(ctx, filled[accounts.Account](t)) },
+				func() error { return tx.PutAccount(ctx, accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount}) },
+				func() error {
+					return tx.PutAccount(ctx, accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount, SecretHash: "new"})
+				},
+				func() error { return tx.PutAccount(ctx, accounts.Account{AppID: "wxgone"}) },
+				func() error { return tx.DeleteAccount(ctx, "wxgone") },
+				func() error { return tx.PutLink(ctx, "wxs", "wxm", at) },
+				func() error {
+					return tx.SaveLink(ctx, accounts.Link{Service: "wxs", MiniProgram: "wxm", Status: accounts.LinkRefused})
+				},
+				func() error { return tx.DeleteLink(ctx, "wxs", "wxm") },
+				func() error {
+					return tx.PutComponent(ctx, accounts.Component{AppID: "wxc", Grants: []accounts.Grant{{AppID: "wxs"}}})
+				},
+				func() error { return tx.DeleteGrant(ctx, "wxc", "wxs") },
+				func() error { return tx.PutDomain(ctx, rules.Domain{Host: "h", Status: rules.Denied}) },
+				func() error { return tx.DeleteDomain(ctx, "h") },
+				func() error {
+					return tx.AddQRCode(ctx, accounts.QRCode{Code: "02x", Ticket: "t", Account: "wxs", Action: accounts.QRTextForEver, Scene: "s"})
+				},
+			} {
+				if err := f(); err != nil {
+					return err
+				}
+			}
+			b, err := tx.AddBatch(ctx, codes.Batch{Account: "wxs", Count: 100, Version: '0'})
+			if err != nil {
+				return err
+			}
+			for n := range int64(4) {
+				if _, err := tx.AddEvent(ctx, codes.Event{Batch: b.ID, Did: codes.Freeze, Codes: codes.NewSet(codes.Range{From: n, To: n + 3}), At: at, From: at, Actor: "admin", Note: "n"}); err != nil {
+					return err
+				}
+			}
+			found, err := tx.RulesAt(ctx, []string{"https://h0.example/", "https://h1.example/"})
+			if err != nil {
+				return err
+			}
+			for i, r := range found {
+				r.Path = fmt.Sprint(i)
+				if err := tx.PutRule(ctx, r, rules.Author{At: at, Actor: "wxa", RID: "rid-2", Did: "edit"}); err != nil {
+					return err
+				}
+			}
+			return tx.DeleteRule(ctx, found[0], rules.Author{At: at, Actor: "wxa", RID: "rid-3", Did: "delete"})
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.DeleteScanKey(ctx, "app"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func direct(t *testing.T, s *Store, query string, args ...any) {
+	t.Helper()
+	if _, err := s.write.ExecContext(t.Context(), query, args...); err != nil {
+		t.Fatal(query, err)
+	}
+}
+
+// trials is how often something is altered: 1,000 times, or as AUDIT_TRIALS says.
+func trials(t *testing.T, s *Store) int {
+	t.Helper()
+	n := 1000
+	if s.Engine() == "postgres" {
+		n = 200
+	}
+	if text := os.Getenv("AUDIT_TRIALS"); text != "" {
+		var err error
+		if n, err = strconv.Atoi(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return n
+}
+
+// One byte of any column of any row: of the log, of the row that names the last
+// change, and of the events of codes.
+func TestAnAlteredByteOfTheLogShows(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		s.KeepChanges(nil, func(text string) string { return keeping{}.hash("a key" + text) })
+		manyChanges(t, s)
+		if done := verify(t, s); done.Fault != nil || done.Changes < 25 {
+			t.Fatalf("%+v %v", done, done.Fault)
+		}
+		random := rand.New(rand.NewPCG(uint64(at.Unix()), 1))
+		tables := []struct{ table, key string }{{"changes", "seq"}, {"changes", "seq"}, {"changes", "seq"}, {"changes", "seq"}, {"change_head", "id"}, {"code_events", "seq"}}
+		found := 0
+		for n := 0; found < trials(t, s); n++ {
+			where := tables[random.IntN(len(tables))]
+			ids := texts(t, s, `SELECT CAST(`+where.key+` AS TEXT) FROM `+where.table)
+			id := ids[random.IntN(len(ids))]
+			columns := columnsOf(t, s, where.table)
+			column, kind, _ := strings.Cut(columns[random.IntN(len(columns))], " ")
+			old := texts(t, s, `SELECT CAST(`+column+` AS TEXT) FROM `+where.table+` WHERE CAST(`+where.key+` AS TEXT) = $1`, id)[0]
+			altered := alter(random, old, strings.EqualFold(kind, "bigint"))
+			set := `UPDATE ` + where.table + ` SET ` + column + ` = $1 WHERE CAST(` + where.key + ` AS TEXT) = $2`
+			value := func(text string) any {
+				if !strings.EqualFold(kind, "bigint") {
+					return text
+				}
+				n, err := strconv.ParseInt(text, 10, 64)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return n
+			}
+			newID := id
+			if column == where.key {
+				if newID = altered; slices.Contains(ids, altered) {
+					continue // the database itself refuses that
+				}
+			}
+			direct(t, s, set, value(altered), id)
+			done, err := s.VerifyChanges(t.Context())
+			switch {
+			case err != nil:
+				t.Fatalf("trial %d: %s.%s of %s: %v", n, where.table, column, id, err)
+			case done.Fault == nil:
+				t.Errorf("trial %d: %s.%s of %s from %q to %q does not show", n, where.table, column, id, old, altered)
+			case where.table == "changes" && column != "seq" && fmt.Sprint(done.Fault.Seq) != id:
+				t.Errorf("trial %d: %s of %s: found at %d: %s", n, column, id, done.Fault.Seq, done.Fault.What)
+			}
+			found++
+			direct(t, s, set, value(old), newID)
+		}
+		if done := verify(t, s); done.Fault != nil {
+			t.Fatalf("after all was put back: %+v", done.Fault)
+		}
+		t.Log("altered bytes found:", found)
+	})
+}
+
+// alter changes, inserts or removes one byte.
+func alter(random *rand.Rand, old string, number bool) string {
+	for {
+		b := []byte(old)
+		i := random.IntN(len(b) + 1)
+		letter := byte(' ' + random.IntN(95))
+		if number {
+			letter = byte('0' + random.IntN(10))
+		}
+		switch {
+		case i < len(b) && b[i] < 0x80 && random.IntN(3) > 0:
+			b[i] = letter
+		case i < len(b) && b[i] < 0x80 && random.IntN(2) > 0:
+			b = slices.Delete(b, i, i+1)
+		case i == len(b) || b[i] < 0x80:
+			b = slices.Insert(b, i, letter)
+		}
+		text := string(b)
+		if number {
+			n, err := strconv.ParseInt(text, 10, 64)
+			if err != nil {
+				continue
+			}
+			text = strconv.FormatInt(n, 10)
+		}
+		if text != old {
+			return text
+		}
+	}
+}
+
+func TestRowsThatAreGoneSwappedOrAddedShow(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		manyChanges(t, s)
+		last := verify(t, s).Seq
+		copied := func(from string) string {
+			return `INSERT INTO changes SELECT ` + from + `, at, kind, key, actor, via, rid, did, detail, hash FROM changes WHERE seq = `
+		}
+		for name, c := range map[string]struct {
+			alter []string
+			fault string
+		}{
+			"a row is gone":         {[]string{`DELETE FROM changes WHERE seq = 7`}, "change 7: it is gone"},
+			"the first is gone":     {[]string{`DELETE FROM changes WHERE seq = 1`}, "change 2: it is not the first of a log"},
+			"the beginning is gone": {[]string{`DELETE FROM changes WHERE seq < 9`}, "change 9: it is not the first of a log"},
+			"the last is gone":      {[]string{`DELETE FROM changes WHERE seq = (SELECT seq FROM change_head)`}, fmt.Sprintf("change %d: it is gone", last)},
+			"the end is gone":       {[]string{`DELETE FROM changes WHERE seq > 9`}, "change 10: it is gone"},
+			"the end is gone and the head says so without its hash": {[]string{`DELETE FROM changes WHERE seq > 9`, `UPDATE change_head SET seq = 9`}, "change 9: it is not the last"},
+			"all is gone":     {[]string{`DELETE FROM changes`}, "change 1: it is gone"},
+			"no head":         {[]string{`DELETE FROM change_head`}, "the row that names the last change is gone"},
+			"two are swapped": {[]string{`UPDATE changes SET seq = 1000 WHERE seq = 5`, `UPDATE changes SET seq = 5 WHERE seq = 6`, `UPDATE changes SET seq = 6 WHERE seq = 1000`}, "change 5: it, or its place"},
+			"one is repeated": {[]string{copied("(SELECT seq + 1 FROM change_head)") + `5`}, "it, or its place"},
+			"a rule":          {[]string{`UPDATE rules SET path = 'evil' WHERE key = 'https://h2.example/'`}, "change 3: the rule https://h2.example/ is another"},
+			"a rule is gone":  {[]string{`DELETE FROM rules WHERE key = 'https://h2.example/'`}, "change 3: the rule https://h2.example/ is gone"},
+			"a rule is new": {[]string{`INSERT INTO rules SELECT 999, 'https://new.example/', kind, owner, target, 'https://new.example/', path, occupy, open_version, test_links, published,
+				created_at, changed_at, published_at, host, segment, link_path FROM rules WHERE key = 'https://h2.example/'`}, "the rule https://new.example/ is not in the log"},
+			"an account":          {[]string{`UPDATE accounts SET certified = 1 WHERE appid = 'wxs'`}, "the account wxs is another"},
+			"an account is gone":  {[]string{`DELETE FROM accounts WHERE appid = 'wxs'`}, "the account wxs is gone"},
+			"an event is gone":    {[]string{`DELETE FROM code_events WHERE seq = 2`}, "the event 2 of codes"},
+			"the last event":      {[]string{`DELETE FROM code_events WHERE seq = 4`}, "the event 4 of codes"},
+			"an event is new":     {[]string{`INSERT INTO code_events SELECT 5, batch, did, first_idx, last_idx, codes, binding, at, from_at, actor, rid, note FROM code_events WHERE seq = 1`}, "the event 5 of codes is not in the log"},
+			"the head has a word": {[]string{`UPDATE change_head SET hash = ''`}, "it is not the last change"},
+		} {
+			before := rowsOf(t, s)
+			for _, q := range c.alter {
+				direct(t, s, q)
+			}
+			done := verify(t, s)
+			if done.Fault == nil || !strings.Contains(done.Fault.Error(), c.fault) {
+				t.Errorf("%s: %v; want %s", name, done.Fault, c.fault)
+			}
+			for table := range before {
+				direct(t, s, `DELETE FROM `+table)
+			}
+			direct(t, s, `DELETE FROM vault_keys`)
+			if err := load(t, s, before); err != nil {
+				t.Fatal(name, err)
+			}
+			if done := verify(t, s); done.Fault != nil {
+				t.Fatal("put back:", done.Fault)
+			}
+		}
+	})
+}
+
+// Whoever has only the database cannot chain it anew.
+func TestAChainThatWasMadeWithoutTheKeyShows(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		s.KeepChanges(nil, func(text string) string { return keeping{}.hash("a key" + text) })
+		manyChanges(t, s)
+		forger := &Store{write: s.write, read: s.read, engine: s.engine}
+		err := forger.update(t.Context(), func(tx *Tx) error {
+			ctx, before := t.Context(), ""
+			all, err := list(ctx, tx, scanChange, `SELECT `+changeColumns+` FROM changes ORDER BY seq`)
+			if err != nil {
+				return err
+			}
+			for _, c := range all {
+				before = tx.keeping.hash(c.text(before))
+				if _, err := tx.exec(ctx, `UPDATE changes SET hash = $1 WHERE seq = $2`, before, c.seq); err != nil {
+					return err
+				}
+			}
+			_, err = tx.exec(ctx, `UPDATE change_head SET hash = $1`, before)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if done := verify(t, forger); done.Fault != nil {
+			t.Error("the forger's own:", done.Fault)
+		}
+		if done := verify(t, s); done.Fault == nil || done.Fault.Seq != 1 {
+			t.Errorf("%+v", done)
+		}
+	})
+}
+
+func TestALogOfAnEarlierVersionIsChained(t *testing.T) {
+	eachTarget(t, func(t *testing.T, target Target) {
+		s, err := connect(t.Context(), target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		if err := s.migrateTo(t.Context(), 5); err != nil {
+			t.Fatal(err)
+		}
+		// A reset has taken the first six.
+		for n := 7; n < 507; n++ {
+			direct(t, s, `INSERT INTO rule_changes (seq, at, actor, rid, did, key, owner, rule) VALUES ($1, $2, 'wxa', 'rid', 'add', $3, 'wxa', $4)`,
+				n, 1000+n, fmt.Sprintf("https://h%d.example/", n), fmt.Sprintf(`{"id":%d,"kind":"ordinary","owner":"wxa","target":"wxa","prefix":"https://h%d.example/","path":"p","occupy":false,"open_version":3,"test_links":null,"published":false,"created_at":1,"changed_at":1,"published_at":0}`, n, n))
+			direct(t, s, `INSERT INTO rules (id, key, kind, owner, target, prefix, path, occupy, open_version, test_links, published, created_at, changed_at, published_at, host, segment, link_path)
+				VALUES ($1, $2, 'ordinary', 'wxa', 'wxa', $2, 'p', 0, 3, 'null', 0, 1, 1, 0, 'h', 's', 'l')`, n, fmt.Sprintf("https://h%d.example/", n))
+		}
+		direct(t, s, `INSERT INTO code_events (seq, batch, did, first_idx, last_idx, codes, binding, at, from_at, actor, rid, note) VALUES (1, 2, 'freeze', 0, 0, $1, '{}', 1, 1, 'a', '', '')`,
+			codes.NewSet(codes.Range{From: 0, To: 0}).Encode())
+		direct(t, s, `UPDATE sequences SET value = 506 WHERE name = 'change'`)
+		direct(t, s, `INSERT INTO accounts (appid, kind, name, subject, certified, versions, jump_open, features, members, message_url, ip_allowlist, secret_hash, secret_frozen, marketcode_key, confirm_name, confirm_content, created_at)
+			VALUES ('wxa', 'mini_program', '', '', 0, '[]', 1, '[]', '{}', '', '[]', '', 0, '', '', '', 0)`)
+		if err := s.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		// Nothing is written to a log that is not chained yet.
+		if err := s.PutMeta(t.Context(), "x", "y"); err == nil || !strings.Contains(err.Error(), "not chained yet") {
+			t.Error(err)
+		}
+		for range 2 {
+			if err := s.BeginChain(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		addRules(t, s, aRule(t, "wxa", "https://new.example/"))
+		done := verify(t, s)
+		want(t, "verified", done, history.Checked{Changes: 503, First: 7, Seq: 509, Hash: done.Hash})
+		for _, q := range []string{`DELETE FROM changes WHERE seq = 7`, `UPDATE code_events SET note = 'x'`, `DELETE FROM changes WHERE seq < 507`} {
+			direct(t, s, q)
+			if done := verify(t, s); done.Fault == nil {
+				t.Error(q, "does not show")
+			}
+		}
+		if _, err := s.ChangeHash(t.Context(), 7); err != nil && !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestTheLogBeginsAgainWithAReset(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		manyChanges(t, s)
+		before := verify(t, s)
+		if err := s.Reset(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		manyChanges(t, s)
+		done := verify(t, s)
+		if done.Fault != nil || done.First != before.Seq+1 {
+			t.Errorf("%+v %v", done, done.Fault)
+		}
+	})
+}

@@ -1,0 +1,406 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/scan"
+)
+
+// What a change is of. Names are kept for ever.
+const (
+	ofRule      = scan.RuleChange
+	ofAccount   = scan.AccountChange
+	ofLink      = scan.LinkChange
+	ofBatch     = scan.BatchChange
+	ofCodes     = scan.CodesChange
+	ofMeta      = scan.MetaChange
+	ofScanKey   = scan.ScanKeyChange
+	ofReset     = scan.ResetChange
+	ofComponent = "component"
+	ofGrant     = "grant"
+	ofDomain    = "domain"
+	ofQRCode    = "qrcode"
+	ofSeed      = "seed"
+	ofWebhook   = "webhook"
+	ofKeys      = "keys"
+	ofChain     = "chain"
+)
+
+// keeping is what a Store needs to write changes.
+type keeping struct {
+	now  func() time.Time
+	sign func(text string) string
+}
+
+// KeepChanges says by which clock changes are dated and which keyed hash chains
+// them: whoever has only the database cannot make a chain anew. Without it they
+// have no time and a hash without a key. To be called before anything is written.
+func (s *Store) KeepChanges(now func() time.Time, sign func(text string) string) {
+	s.keeping = keeping{now, sign}
+}
+
+func (k keeping) at() time.Time {
+	if k.now == nil {
+		return time.Time{}
+	}
+	return k.now()
+}
+
+func (k keeping) hash(text string) string {
+	if k.sign != nil {
+		return k.sign(text)
+	}
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
+}
+
+// change is one row of the log.
+type change struct {
+	seq                                           int64
+	at                                            int64
+	kind, key, actor, via, rid, did, detail, hash string
+}
+
+const changeColumns = `seq, at, kind, key, actor, via, rid, did, detail, hash`
+
+func (c *change) args() []any {
+	return []any{c.seq, c.at, c.kind, c.key, c.actor, c.via, c.rid, c.did, c.detail, c.hash}
+}
+
+func scanChange(scan func(...any) error) (c change, err error) {
+	err = scan(&c.seq, &c.at, &c.kind, &c.key, &c.actor, &c.via, &c.rid, &c.did, &c.detail, &c.hash)
+	return c, err
+}
+
+// text is what the hash of a change is of, the hash before it included. Lengths
+// keep the columns apart.
+func (c *change) text(before string) string {
+	var b strings.Builder
+	b.WriteString("change v1")
+	for _, part := range []string{before, strconv.FormatInt(c.seq, 10), strconv.FormatInt(c.at, 10), c.kind, c.key, c.actor, c.via, c.rid, c.did, c.detail} {
+		fmt.Fprintf(&b, "|%d:%s", len(part), part)
+	}
+	return b.String()
+}
+
+// head is the last change.
+type head struct {
+	seq  int64
+	hash string
+}
+
+// note adds a change to what the transaction will leave in the log.
+func (t *Tx) note(ctx context.Context, kind, key, did string, detail any) error {
+	by := accounts.AuthorOf(ctx)
+	return t.noteBy(ctx, rules.Author{At: t.keeping.at(), Actor: by.Actor, RID: by.RID, Did: did}, kind, key, detail)
+}
+
+func (t *Tx) noteBy(ctx context.Context, by rules.Author, kind, key string, detail any) error {
+	text := "{}"
+	if detail != nil {
+		b, err := json.Marshal(detail)
+		if err != nil {
+			return err
+		}
+		text = string(b)
+	}
+	t.noted = append(t.noted, change{at: millis(by.At), kind: kind, key: key, actor: by.Actor, via: accounts.AuthorOf(ctx).Via, rid: by.RID, did: by.Did, detail: text})
+	return nil
+}
+
+// lockHead makes every other writer of changes wait until this transaction
+// ends. It comes last of all locks, so that they wait for a moment only; who
+// needs the number of a change earlier asks nextChange.
+func (t *Tx) lockHead(ctx context.Context) error {
+	if t.head != nil {
+		return nil
+	}
+	var h head
+	if err := t.few(ctx, t.engine.headQuery()).Scan(&h.seq, &h.hash); err != nil {
+		return fmt.Errorf("looking for the last change: %w", err)
+	}
+	t.head = &h
+	return nil
+}
+
+// nextChange is the number that the next change noted will have.
+func (t *Tx) nextChange(ctx context.Context) (int64, error) {
+	if err := t.lockHead(ctx); err != nil {
+		return 0, err
+	}
+	return t.head.seq + int64(len(t.noted)) + 1, nil
+}
+
+// chainNoted gives what was noted so far its numbers and hashes.
+func (t *Tx) chainNoted(ctx context.Context) ([]change, error) {
+	if len(t.noted) == 0 {
+		return nil, nil
+	}
+	if err := t.lockHead(ctx); err != nil {
+		return nil, err
+	}
+	if t.head.hash == "" && t.head.seq > 0 && !t.unchained && t.noted[0].kind != ofReset {
+		return nil, errors.New("the log of changes was moved here from an earlier version and is not chained yet: the start of a server does it")
+	}
+	rows := t.noted
+	t.noted = nil
+	for i := range rows {
+		c := &rows[i]
+		before := t.head.hash
+		if c.kind == ofReset {
+			before = "" // what was before is gone
+		}
+		c.seq = t.head.seq + 1
+		c.hash = t.keeping.hash(c.text(before))
+		t.head.seq, t.head.hash, t.moved = c.seq, c.hash, true
+	}
+	return rows, nil
+}
+
+// insertsBut stores rows, but for the last of them returns the statement.
+func (t *Tx) insertsBut(ctx context.Context, rows []change) (query string, args []any, err error) {
+	const columns = 10
+	most := t.engine.rowsAtOnce()
+	for len(rows) > 0 {
+		if query != "" {
+			if _, err := t.exec(ctx, query, args...); err != nil {
+				return "", nil, fmt.Errorf("writing down the changes: %w", err)
+			}
+		}
+		n := min(most, len(rows))
+		query, args = `INSERT INTO changes (`+changeColumns+`) VALUES `, make([]any, 0, n*columns)
+		for i := range n {
+			if i > 0 {
+				query += ", "
+			}
+			query += "(" + placeholders(i*columns+1, columns) + ")"
+			args = append(args, rows[i].args()...)
+		}
+		rows = rows[n:]
+	}
+	return query, args, nil
+}
+
+// writeNoted stores what was noted so far, for who reads it in the same
+// transaction.
+func (t *Tx) writeNoted(ctx context.Context) error {
+	rows, err := t.chainNoted(ctx)
+	if err != nil {
+		return err
+	}
+	query, args, err := t.insertsBut(ctx, rows)
+	if err != nil || query == "" {
+		return err
+	}
+	if _, err := t.exec(ctx, query, args...); err != nil {
+		return fmt.Errorf("writing down the changes: %w", err)
+	}
+	return nil
+}
+
+// settle is the last thing before a commit: the log is complete, and whoever
+// follows it will hear of it with the commit.
+func (t *Tx) settle(ctx context.Context) error {
+	rows, err := t.chainNoted(ctx)
+	if err != nil || !t.moved {
+		return err
+	}
+	query, args, err := t.insertsBut(ctx, rows)
+	if err != nil {
+		return err
+	}
+	if err := t.engine.settle(ctx, t.tx, *t.head, query, storable(args)); err != nil {
+		return fmt.Errorf("writing down the last change: %w", err)
+	}
+	return nil
+}
+
+// Note implements history.Store.
+func (s *Store) Note(ctx context.Context, kind, key, did string, detail any) error {
+	return s.update(ctx, func(tx *Tx) error { return tx.note(ctx, kind, key, did, detail) })
+}
+
+// ChangeHead is the number and the hash of the last change; 0 and "" before the
+// first one.
+func (s *Store) ChangeHead(ctx context.Context) (seq int64, hash string, err error) {
+	err = s.view(ctx, func(tx *Tx) error {
+		return tx.row(ctx, `SELECT seq, hash FROM change_head WHERE id = 1`).Scan(&seq, &hash)
+	})
+	return seq, hash, err
+}
+
+// ChangeHash is the hash of a change; "" where there is no such change: it was
+// never made, or not in this database's past, or it is from before a reset.
+func (s *Store) ChangeHash(ctx context.Context, seq int64) (hash string, err error) {
+	err = s.view(ctx, func(tx *Tx) error {
+		return tx.row(ctx, `SELECT hash FROM changes WHERE seq = $1`, seq).Scan(&hash)
+	})
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return hash, err
+}
+
+// ChangedRules streams the keys of the rules that were changed after a change,
+// each once.
+func (s *Store) ChangedRules(ctx context.Context, after int64) iter.Seq2[string, error] {
+	return stream(ctx, s, scanText, `SELECT DISTINCT key FROM changes WHERE kind = '`+ofRule+`' AND seq > $1`, after)
+}
+
+// nowRule is the rule that a change names as it is now; zeros where there is
+// none.
+var nowRule = func() string {
+	var b strings.Builder
+	for i, name := range strings.Split(ruleColumns, ",") {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		none := "''"
+		switch name = strings.TrimSpace(name); name {
+		case "test_links":
+			none = "'null'"
+		case "id", "occupy", "open_version", "published", "created_at", "changed_at", "published_at":
+			none = "0"
+		}
+		fmt.Fprintf(&b, "COALESCE(r.%s, %s)", name, none)
+	}
+	return b.String()
+}()
+
+// ChangesFrom implements scan.ChangeLog.
+func (s *Store) ChangesFrom(ctx context.Context, from int64, limit int) ([]scan.Change, error) {
+	// The rules come along as they are now: one question, one moment.
+	rows := stream(ctx, s, func(row func(...any) error) (c scan.Change, err error) {
+		var stored bool
+		var unread error
+		r, err := scanRule(func(into ...any) error {
+			unread = row(append([]any{&c.Seq, &c.Hash, &c.Kind, &c.Key, &stored}, into...)...)
+			return unread
+		})
+		if unread != nil || !stored {
+			return c, unread
+		}
+		c.Rule = &r
+		return c, err
+	}, `SELECT c.seq, c.hash, c.kind, c.key, CASE WHEN r.id IS NULL THEN 0 ELSE 1 END, `+nowRule+`
+		FROM changes c LEFT JOIN rules r ON c.kind = '`+ofRule+`' AND r.key = c.key WHERE c.seq >= $1 ORDER BY c.seq LIMIT $2`, from, limit)
+	var list []scan.Change
+	for c, err := range rows {
+		if err != nil {
+			return nil, fmt.Errorf("reading what changed: %w", err)
+		}
+		list = append(list, c)
+	}
+	return list, nil
+}
+
+// Listen implements scan.ChangeLog.
+func (s *Store) Listen(ctx context.Context) (scan.Bell, error) {
+	if s.listen == nil {
+		return nil, errors.New("no other process writes to this database")
+	}
+	return s.listen(ctx)
+}
+
+// BeginChain chains what was moved here from an earlier schema, where no hashes
+// were kept. It does nothing to a log that is chained.
+func (s *Store) BeginChain(ctx context.Context) error {
+	return s.update(ctx, func(tx *Tx) error {
+		if err := tx.lockHead(ctx); err != nil || tx.head.hash != "" || tx.head.seq == 0 {
+			return err
+		}
+		first, rows, before := int64(0), 0, ""
+		for after := int64(0); ; {
+			page, err := list(ctx, tx, scanChange, `SELECT `+changeColumns+` FROM changes WHERE seq > $1 ORDER BY seq LIMIT 200`, after)
+			if err != nil {
+				return err
+			}
+			if len(page) == 0 {
+				break
+			}
+			if rows == 0 {
+				first = page[0].seq
+			}
+			var cases strings.Builder
+			var args []any
+			for i := range page {
+				c := &page[i]
+				before = tx.keeping.hash(c.text(before))
+				fmt.Fprintf(&cases, " WHEN $%d THEN $%d", 2*i+1, 2*i+2)
+				args = append(args, c.seq, before)
+			}
+			after = page[len(page)-1].seq
+			args = append(args, page[0].seq, after)
+			if _, err := tx.exec(ctx, fmt.Sprintf(`UPDATE changes SET hash = CASE seq%s END WHERE seq >= $%d AND seq <= $%d`, cases.String(), len(args)-1, len(args)), args...); err != nil {
+				return fmt.Errorf("chaining what was there: %w", err)
+			}
+			rows += len(page)
+		}
+		if rows == 0 {
+			first = tx.head.seq + 1
+		}
+		tx.head.hash = before
+		tx.unchained = rows == 0
+		record := chainRecord{First: first, Rows: rows}
+		if err := tx.row(ctx, `SELECT COALESCE(MAX(seq), 0) FROM code_events`).Scan(&record.Events); err != nil {
+			return err
+		}
+		var err error
+		if record.EventsDigest, err = tx.eventsDigest(ctx, record.Events); err != nil {
+			return err
+		}
+		if err := tx.note(ctx, ofChain, "", "begin", record); err != nil {
+			return err
+		}
+		return tx.noteFound(ctx)
+	})
+}
+
+// noteFound notes the accounts and links that were there before the log.
+func (t *Tx) noteFound(ctx context.Context) error {
+	for after := ""; ; {
+		page, err := t.Accounts(ctx, after, 1000)
+		if err != nil {
+			return err
+		}
+		for _, a := range page {
+			after = a.AppID
+			if err := t.note(ctx, ofAccount, a.AppID, "found", accountRecordOf(a, a)); err != nil {
+				return err
+			}
+			links, err := t.LinksOf(ctx, a.AppID)
+			if err != nil {
+				return err
+			}
+			for _, l := range links {
+				if err := t.note(ctx, ofLink, linkKey(l.Service, l.MiniProgram), "found", linkRecordOf(l)); err != nil {
+					return err
+				}
+			}
+		}
+		if len(page) == 0 {
+			return nil
+		}
+	}
+}
+
+// chainRecord says where a chain begins that was made of rows without hashes.
+type chainRecord struct {
+	First int64 `json:"first"`
+	Rows  int   `json:"rows"`
+	// The last event of codes from before, and a hash of all of them.
+	Events       int64  `json:"events"`
+	EventsDigest string `json:"events_sha256"`
+}

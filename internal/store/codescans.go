@@ -1,0 +1,86 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/codes"
+)
+
+// values is "($1, $2), ($3, $4)" for so many rows of so many columns.
+func values(rows, columns int) string {
+	var b strings.Builder
+	for n := range rows * columns {
+		switch {
+		case n == 0:
+			b.WriteString("($")
+		case n%columns == 0:
+			b.WriteString("), ($")
+		default:
+			b.WriteString(", $")
+		}
+		b.WriteString(strconv.Itoa(n + 1))
+	}
+	b.WriteByte(')')
+	return b.String()
+}
+
+// inPieces hands out all in pieces of powers of two, at most 128: so few
+// statements differ that the database keeps every one of them prepared.
+func inPieces[T any](all []T, f func([]T) error) error {
+	for size := 128; len(all) > 0; size /= 2 {
+		for len(all) >= size {
+			if err := f(all[:size]); err != nil {
+				return err
+			}
+			all = all[size:]
+		}
+	}
+	return nil
+}
+
+// AddFirstScans implements codes.Tx.
+func (t *Tx) AddFirstScans(ctx context.Context, all []codes.FirstScan) error {
+	return inPieces(all, func(some []codes.FirstScan) error {
+		args := make([]any, 0, 5*len(some))
+		for _, f := range some {
+			args = append(args, f.Batch, f.Index, millis(f.At), f.Scan, f.User)
+		}
+		_, err := t.exec(ctx, `INSERT INTO code_scans (batch, idx, first_at, first_scan, first_user) VALUES `+values(len(some), 5)+`
+			ON CONFLICT (batch, idx) DO NOTHING`, args...)
+		return err
+	})
+}
+
+// FirstScan implements codes.Tx.
+func (t *Tx) FirstScan(ctx context.Context, batch, index int64) (f codes.FirstScan, err error) {
+	var at int64
+	err = t.row(ctx, `SELECT batch, idx, first_at, first_scan, first_user FROM code_scans WHERE batch = $1 AND idx = $2`, batch, index).
+		Scan(&f.Batch, &f.Index, &at, &f.Scan, &f.User)
+	if errors.Is(err, sql.ErrNoRows) {
+		return f, codes.ErrNoFirstScan
+	}
+	f.At = fromMillis(at)
+	return f, err
+}
+
+// EraseFirstScans implements codes.Tx.
+func (t *Tx) EraseFirstScans(ctx context.Context, user string) error {
+	_, err := t.exec(ctx, `UPDATE code_scans SET first_user = '' WHERE first_user = $1 AND first_user <> ''`, user)
+	return err
+}
+
+// PutTickets implements codes.Tx.
+func (t *Tx) PutTickets(ctx context.Context, all []codes.Ticket) error {
+	return inPieces(all, func(some []codes.Ticket) error {
+		args := make([]any, 0, 8*len(some))
+		for _, k := range some {
+			args = append(args, k.Hash, k.Batch, k.Index, k.OwnerID, k.AppID, k.AppUserID, millis(k.ScannedAt), millis(k.ExpiresAt))
+		}
+		_, err := t.exec(ctx, `INSERT INTO tickets (hash, batch, idx, owner_id, appid, app_user_id, scanned_at, expires_at) VALUES `+values(len(some), 8), args...)
+		return err
+	})
+}

@@ -1,0 +1,93 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/codes"
+)
+
+func TestAFirstScanIsWrittenOnce(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		first := codes.FirstScan{Batch: 500_000_001, Index: 1_999_999_999, At: at, Scan: "scan" + spice, User: "user" + spice}
+		again := first
+		again.At, again.Scan, again.User = at.Add(time.Hour), "other", "other"
+		neighbour := codes.FirstScan{Batch: 500_000_001, Index: 0, At: at, Scan: "n"}
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.AddFirstScans(ctx, []codes.FirstScan{first}) })
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			return tx.AddFirstScans(ctx, []codes.FirstScan{neighbour, again})
+		})
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			for _, f := range []codes.FirstScan{first, neighbour} {
+				got, err := tx.FirstScan(ctx, f.Batch, f.Index)
+				if err != nil {
+					return err
+				}
+				want(t, "first scan", got, f)
+			}
+			if _, err := tx.FirstScan(ctx, first.Batch, 7); !errors.Is(err, codes.ErrNoFirstScan) {
+				t.Errorf("none: %v", err)
+			}
+			return nil
+		})
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.EraseFirstScans(ctx, first.User) })
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.EraseFirstScans(ctx, "") })
+		want(t, "erased", number(t, s, `SELECT COUNT(*) FROM code_scans WHERE first_user = ''`), 2)
+	})
+}
+
+// Any number of rows goes into one transaction.
+func TestManyFirstScansAndTickets(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		total := int64(0)
+		for _, n := range []int{0, 1, 2, 3, 127, 128, 129, 256} {
+			var firsts []codes.FirstScan
+			var tickets []codes.Ticket
+			for i := range n {
+				firsts = append(firsts, codes.FirstScan{Batch: int64(n), Index: int64(i), At: at, Scan: "s", User: "u"})
+				tickets = append(tickets, codes.Ticket{Hash: fmt.Sprint(n, "-", i), Batch: int64(n), Index: int64(i), OwnerID: "o", AppID: "a", AppUserID: "p", ScannedAt: at, ExpiresAt: at.Add(time.Duration(i))})
+			}
+			update(t, s, func(ctx context.Context, tx *Tx) error {
+				return errors.Join(tx.AddFirstScans(ctx, firsts), tx.PutTickets(ctx, tickets))
+			})
+			total += int64(n)
+		}
+		want(t, "first scans", number(t, s, `SELECT COUNT(*) FROM code_scans`), total)
+		want(t, "tickets", number(t, s, `SELECT COUNT(*) FROM tickets`), total)
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			got, err := tx.Ticket(ctx, "129-128")
+			want(t, "index", got.Index, 128)
+			return err
+		})
+	})
+}
+
+// Two nodes write the scans of the same codes at once: of each code one was
+// the first, and none waits for another in a circle.
+func TestFirstScansOfTwoNodes(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		const rounds, size = 20, 50
+		var all sync.WaitGroup
+		for n, node := range nodes {
+			for writer := range 4 {
+				all.Go(func() {
+					for round := range rounds {
+						var group []codes.FirstScan
+						for i := range size {
+							group = append(group, codes.FirstScan{Batch: int64(round), Index: int64(i), At: at, Scan: fmt.Sprintf("node %d writer %d", n, writer)})
+						}
+						if err := node.UpdateCodes(t.Context(), func(tx codes.Tx) error { return tx.AddFirstScans(t.Context(), group) }); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+		}
+		all.Wait()
+		want(t, "first scans", number(t, nodes[0], `SELECT COUNT(*) FROM code_scans`), rounds*size)
+	})
+}

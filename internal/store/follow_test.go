@@ -1,0 +1,326 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/scan"
+)
+
+// follower is a node that only answers scans.
+func follower(t *testing.T, s *Store) *scan.Current {
+	t.Helper()
+	c := &scan.Current{Rules: scan.NewIndex(), Accounts: scan.NewDirectory(), Codes: codes.NewMemory(s), RuleStore: s, AccountStore: s,
+		Log: slog.New(slog.DiscardHandler), Changes: s, On: map[string]func(context.Context, string) error{}}
+	if err := c.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// pathOf is the page that a link of a rule opens as a node knows it; "" = none.
+func pathOf(c *scan.Current, text string) string {
+	link, _ := rules.ParseLink(text)
+	for _, r := range c.Rules.Matching(link) {
+		return r.Path
+	}
+	return ""
+}
+
+// storedPath is the same as the store knows it.
+func storedPath(t *testing.T, s *Store, key string) (path string) {
+	t.Helper()
+	view(t, s, func(ctx context.Context, tx *Tx) error {
+		found, err := tx.RulesAt(ctx, []string{key})
+		for _, r := range found {
+			path = r.Path
+		}
+		return err
+	})
+	return path
+}
+
+func catchUp(t *testing.T, c *scan.Current) {
+	t.Helper()
+	if err := c.CatchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestANodeFollowsWhatAnotherCommits(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		c := follower(t, nodes[1])
+		catchUp(t, c)
+		r := addRules(t, nodes[0], aRule(t, "wxa", "https://h.example/"))[0]
+		want(t, "before", pathOf(c, "https://h.example/1"), "")
+		catchUp(t, c)
+		want(t, "added", pathOf(c, "https://h.example/1"), "p")
+		update(t, nodes[0], func(ctx context.Context, tx *Tx) error {
+			for n := range 3 {
+				r.Path = fmt.Sprint("p", n)
+				if err := tx.PutRule(ctx, r, someone); err != nil {
+					return err
+				}
+			}
+			return tx.PutAccount(ctx, accounts.Account{AppID: "wxs", Name: "S"})
+		})
+		catchUp(t, c)
+		want(t, "edited", pathOf(c, "https://h.example/1"), "p2")
+		a, known := c.Accounts.Account("wxs")
+		want(t, "account", a.Name, "S")
+		want(t, "account known", known, true)
+		update(t, nodes[0], func(ctx context.Context, tx *Tx) error { return tx.PutLink(ctx, "wxs", "wxm", at) })
+		catchUp(t, c)
+		want(t, "linked", c.Accounts.Linked("wxs", "wxm"), true)
+		update(t, nodes[0], func(ctx context.Context, tx *Tx) error { return tx.DeleteLink(ctx, "wxs", "wxm") })
+		catchUp(t, c)
+		want(t, "unlinked", c.Accounts.Linked("wxs", "wxm"), false)
+		var batch codes.Batch
+		update(t, nodes[0], func(ctx context.Context, tx *Tx) (err error) {
+			if err := tx.DeleteAccount(ctx, "wxs"); err != nil {
+				return err
+			}
+			if err := tx.DeleteRule(ctx, r, someone); err != nil {
+				return err
+			}
+			batch, err = tx.AddBatch(ctx, codes.Batch{Account: "wxs", Count: 10, Version: '0', Start: 7})
+			return err
+		})
+		catchUp(t, c)
+		_, known = c.Accounts.Account("wxs")
+		want(t, "account known", known, false)
+		want(t, "deleted", pathOf(c, "https://h.example/1"), "")
+		_, known = c.Codes.Batch(batch.ID)
+		want(t, "batch known", known, true)
+		update(t, nodes[0], func(ctx context.Context, tx *Tx) error {
+			_, err := tx.AddEvent(ctx, codes.Event{Batch: batch.ID, Did: codes.Freeze, Codes: codes.NewSet(codes.Range{From: 3, To: 3}), At: at, From: at})
+			return err
+		})
+		catchUp(t, c)
+		want(t, "frozen", c.Codes.State(batch.ID, 3, at).Frozen, true)
+
+		lag, err := c.Lag(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want(t, "lag", lag, 0)
+		addRules(t, nodes[0], aRule(t, "wxa", "https://i.example/"), aRule(t, "wxa", "https://j.example/"))
+		lag, err = c.Lag(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want(t, "lag", lag, 2)
+	})
+}
+
+func TestANodeReadsAllAgainWhenTheLogIsAnother(t *testing.T) {
+	for name, happens := range map[string]func(t *testing.T, s *Store){
+		"a reset": func(t *testing.T, s *Store) {
+			if err := s.Reset(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		},
+		// A failover to a copy that had not seen the last commits, of which the
+		// number was given out again.
+		"the last commit is lost": func(t *testing.T, s *Store) {
+			for _, q := range []string{
+				`DELETE FROM rules WHERE key = 'https://lost.example/'`,
+				`DELETE FROM changes WHERE seq = (SELECT seq FROM change_head)`,
+				`UPDATE change_head SET seq = seq - 1, hash = (SELECT hash FROM changes WHERE seq = change_head.seq - 1)`,
+			} {
+				if _, err := s.write.ExecContext(t.Context(), q); err != nil {
+					t.Fatal(err)
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, more := range []int{0, 1, 3} {
+				eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+					c := follower(t, nodes[1])
+					addRules(t, nodes[0], aRule(t, "wxa", "https://h.example/"))
+					addRules(t, nodes[0], aRule(t, "wxa", "https://lost.example/"))
+					catchUp(t, c)
+					want(t, "before", pathOf(c, "https://lost.example/1"), "p")
+					happens(t, nodes[0])
+					for n := range more {
+						addRules(t, nodes[0], aRule(t, "wxa", fmt.Sprintf("https://new%d.example/", n)))
+					}
+					catchUp(t, c)
+					want(t, "lost", pathOf(c, "https://lost.example/1"), "")
+					want(t, "kept", pathOf(c, "https://h.example/"), storedPath(t, nodes[0], "https://h.example/"))
+					for n := range more {
+						want(t, "new", pathOf(c, fmt.Sprintf("https://new%d.example/", n)), "p")
+					}
+					addRules(t, nodes[0], aRule(t, "wxa", "https://later.example/"))
+					catchUp(t, c)
+					want(t, "later", pathOf(c, "https://later.example/"), "p")
+				})
+			}
+		})
+	}
+}
+
+// Many write on both nodes; both follow by the bell, while their connections
+// are cut. Nobody ever sees an older state after a newer one, and in the end
+// both have what the store has.
+func TestFollowersNeitherSkipNorRepeat(t *testing.T) {
+	nodes := [2]*Store{}
+	target := newPostgres(t)
+	for i := range nodes {
+		nodes[i] = open(t, target)
+	}
+	const keys, writers, each = 10, 4, 25
+	key := func(k int) string { return fmt.Sprintf("https://h%d.example/", k) }
+	for k := range keys {
+		addRules(t, nodes[0], aRule(t, "wxa", key(k)))
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var follow sync.WaitGroup
+	defer follow.Wait()
+	defer stop()
+	var followers [2]*scan.Current
+	ended := [2]chan struct{}{make(chan struct{}), make(chan struct{})}
+	var log lockedBuffer
+	for i := range nodes {
+		c := follower(t, nodes[i])
+		c.Log = slog.New(slog.NewTextHandler(&log, nil))
+		followers[i] = c
+		c.On[scan.MetaChange] = func(_ context.Context, name string) error {
+			if name == "end" {
+				close(ended[i])
+			}
+			return nil
+		}
+		follow.Go(func() { c.Follow(ctx) })
+		// Whoever scans looks all the time.
+		follow.Go(func() {
+			var last [keys]int
+			for ctx.Err() == nil {
+				for k := range keys {
+					var version int
+					fmt.Sscanf(pathOf(c, key(k)), "v%d", &version)
+					if version < last[k] {
+						t.Errorf("node %d shows version %d of %s after %d", i, version, key(k), last[k])
+						return
+					}
+					last[k] = version
+				}
+			}
+		})
+	}
+	cut := func() {
+		if _, err := nodes[0].write.ExecContext(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+			WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE 'LISTEN%'`); err != nil {
+			t.Error(err)
+		}
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	picks := make([]int, writers*each)
+	for i := range picks {
+		picks[i] = random.IntN(keys)
+	}
+	var mu [keys]sync.Mutex // versions of one rule rise in the order of commits
+	var versions [keys]int
+	errs := race(writers, func(w int) error {
+		for n := range each {
+			k := picks[w*each+n]
+			mu[k].Lock()
+			versions[k]++
+			version := versions[k]
+			err := nodes[w%2].update(ctx, func(tx *Tx) error {
+				r, err := tx.Rule(ctx, key(k))
+				if err != nil {
+					return err
+				}
+				r.Path = fmt.Sprintf("v%d", version)
+				return tx.PutRule(ctx, r, someone)
+			})
+			if err == nil {
+				// The own node shows it before the answer.
+				followers[w%2].RuleChanged(ctx, key(k))
+				if got := pathOf(followers[w%2], key(k)); got != fmt.Sprintf("v%d", version) {
+					t.Errorf("after the answer: %s, want v%d", got, version)
+				}
+			}
+			mu[k].Unlock()
+			if err != nil {
+				return err
+			}
+			if n%8 == 0 && w == 0 {
+				cut()
+			}
+		}
+		return nil
+	})
+	succeeded(t, errs, nil)
+	cut()
+	if err := nodes[0].PutMeta(ctx, "end", "1"); err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range followers {
+		<-ended[i]
+		for k := range keys {
+			want(t, key(k), pathOf(c, key(k)), storedPath(t, nodes[0], key(k)))
+		}
+	}
+	if !strings.Contains(log.String(), "connection that tells of changes is lost") {
+		t.Error("no connection was cut: the test shows nothing of it")
+	}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// A node whose store does not answer says how old its memory is.
+func TestANodeThatCannotFollowSaysSo(t *testing.T) {
+	target := newPostgres(t)
+	s, err := Open(t.Context(), target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := follower(t, s)
+	now := at
+	c.Now = func() time.Time { return now }
+	catchUp(t, c)
+	want(t, "age", c.Age(), 0)
+	if err := c.Ready(); err != nil {
+		t.Error(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(scan.FollowLimit + time.Second)
+	if err := c.CatchUp(t.Context()); err == nil {
+		t.Error("followed a closed store")
+	}
+	want(t, "age", c.Age(), scan.FollowLimit+time.Second)
+	if err := c.Ready(); err == nil || !strings.Contains(err.Error(), "6s ago") {
+		t.Errorf("ready: %v", err)
+	}
+}

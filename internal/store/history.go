@@ -1,0 +1,145 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/history"
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+const ruleChangeColumns = `seq, at, actor, rid, did, detail`
+
+// RuleChange implements rules.Tx.
+func (t *Tx) RuleChange(ctx context.Context, seq int64) (change, before rules.Change, err error) {
+	if err := t.writeNoted(ctx); err != nil {
+		return change, before, err
+	}
+	one := func(query string, args ...any) (rules.Change, error) {
+		c, err := scanRuleChange(t.row(ctx, `SELECT `+ruleChangeColumns+` FROM changes WHERE kind = '`+ofRule+`' AND `+query, args...).Scan)
+		if errors.Is(err, sql.ErrNoRows) {
+			err = rules.ErrNoChange
+		}
+		return c, err
+	}
+	if change, err = one(`seq = $1`, seq); err != nil {
+		return change, before, err
+	}
+	before, err = one(`key = $1 AND seq < $2 ORDER BY seq DESC LIMIT 1`, change.Rule.Prefix.Key, seq)
+	if errors.Is(err, rules.ErrNoChange) {
+		return change, rules.Change{}, nil
+	}
+	return change, before, err
+}
+
+// RulesThen implements history.Store.
+func (s *Store) RulesThen(ctx context.Context, keys []string, at time.Time) ([]rules.Change, error) {
+	var found []rules.Change
+	err := s.view(ctx, func(tx *Tx) error {
+		found = nil
+		for left := keys; len(left) > 0; {
+			n := min(chunk, len(left))
+			args := []any{millis(at)}
+			for _, key := range left[:n] {
+				args = append(args, key)
+			}
+			some, err := list(ctx, tx, scanRuleChange, `SELECT `+ruleChangeColumns+` FROM changes WHERE seq IN
+				(SELECT MAX(seq) FROM changes WHERE kind = '`+ofRule+`' AND key IN (`+placeholders(2, n)+`) AND at <= $1 GROUP BY key)`, args...)
+			if err != nil {
+				return err
+			}
+			found, left = append(found, some...), left[n:]
+		}
+		return nil
+	})
+	return found, err
+}
+
+// then is the last change of something up to a moment.
+func (t *Tx) then(ctx context.Context, kind, key string, at time.Time) (c change, found bool, err error) {
+	c, err = scanChange(t.row(ctx, `SELECT `+changeColumns+` FROM changes WHERE kind = $1 AND key = $2 AND at <= $3 ORDER BY seq DESC LIMIT 1`, kind, key, millis(at)).Scan)
+	if errors.Is(err, sql.ErrNoRows) {
+		// What was there before the log began was noted at its beginning.
+		c, err = scanChange(t.row(ctx, `SELECT `+changeColumns+` FROM changes WHERE kind = $1 AND key = $2 AND did = 'found' ORDER BY seq LIMIT 1`, kind, key).Scan)
+	}
+	if errors.Is(err, sql.ErrNoRows) {
+		return change{}, false, nil
+	}
+	return c, err == nil, err
+}
+
+// AccountThen implements history.Store.
+func (s *Store) AccountThen(ctx context.Context, appid string, at time.Time) (then history.Then, err error) {
+	err = s.view(ctx, func(tx *Tx) error {
+		then = history.Then{}
+		c, found, err := tx.then(ctx, ofAccount, appid, at)
+		if err != nil || !found {
+			return err
+		}
+		then.Seq = c.seq
+		if c.did == "delete" {
+			return nil
+		}
+		var r accountRecord
+		if err := json.Unmarshal([]byte(c.detail), &r); err != nil {
+			return fmt.Errorf("change %d: %w", c.seq, err)
+		}
+		then.Account = accounts.Account{AppID: appid, Kind: r.Kind, Name: r.Name, Subject: r.Subject, Certified: r.Certified, Versions: r.Versions, JumpOpen: r.JumpOpen,
+			Features: r.Features, Members: r.Members, MessageURL: r.MessageURL, IPAllowlist: r.IPAllowlist, SecretFrozen: r.SecretFrozen, CreatedAt: fromMillis(r.CreatedAt)}
+		// Found at the beginning of the log: how long it was there it says itself.
+		then.Known = c.did != "found" || !then.Account.CreatedAt.After(at)
+		return nil
+	})
+	return then, err
+}
+
+// LinkedThen implements history.Store.
+func (s *Store) LinkedThen(ctx context.Context, service, miniProgram string, at time.Time) (linked bool, err error) {
+	err = s.view(ctx, func(tx *Tx) error {
+		linked = false
+		c, found, err := tx.then(ctx, ofLink, linkKey(service, miniProgram), at)
+		if err != nil || !found || c.did == "delete" {
+			return err
+		}
+		var r linkRecord
+		if err := json.Unmarshal([]byte(c.detail), &r); err != nil {
+			return fmt.Errorf("change %d: %w", c.seq, err)
+		}
+		linked = r.Status == accounts.LinkDone
+		return nil
+	})
+	return linked, err
+}
+
+// ChangesAfter implements history.Store.
+func (s *Store) ChangesAfter(ctx context.Context, of []history.Name, at time.Time, limit int) ([]history.Entry, error) {
+	if len(of) == 0 {
+		return nil, nil
+	}
+	var found []change
+	err := s.view(ctx, func(tx *Tx) error {
+		found = nil
+		for left := of; len(left) > 0; {
+			n := min(chunk, len(left))
+			args := []any{millis(at), limit}
+			var names []string
+			for _, name := range left[:n] {
+				args = append(args, name.Kind, name.Key)
+				names = append(names, fmt.Sprintf("(kind = $%d AND key = $%d)", len(args)-1, len(args)))
+			}
+			some, err := list(ctx, tx, scanChange, `SELECT `+changeColumns+` FROM changes WHERE at > $1 AND (`+strings.Join(names, " OR ")+`) ORDER BY seq LIMIT $2`, args...)
+			if err != nil {
+				return err
+			}
+			found, left = append(found, some...), left[n:]
+		}
+		return nil
+	})
+	return entries(found), err
+}

@@ -1,0 +1,27 @@
+package store
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+// RulesOfHost implements gateway.Hosts.
+func (s *Store) RulesOfHost(ctx context.Context, host string, limit int) (found []rules.Rule, err error) {
+	err = s.view(ctx, func(tx *Tx) (err error) {
+		found, err = list(ctx, tx, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE host = $1 AND kind = $2
+			ORDER BY LENGTH(key) DESC, id LIMIT $3`, host, string(rules.Ordinary), limit)
+		return err
+	})
+	return found, err
+}
+
+// HasRules implements gateway.Hosts.
+func (s *Store) HasRules(ctx context.Context, host string) (found bool, err error) {
+	err = s.view(ctx, func(tx *Tx) error {
+		one, err := list(ctx, tx, scanID, `SELECT id FROM rules WHERE host = $1 AND kind = $2 LIMIT 1`, host, string(rules.Ordinary))
+		found = len(one) > 0
+		return err
+	})
+	return found, err
+}

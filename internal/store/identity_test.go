@@ -1,0 +1,54 @@
+package store
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/printer"
+	"go/token"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// Every statement that changes what an identity is read from says whose, or a
+// caller would be remembered who is none any more. What runs while no server
+// does, and so cannot be remembered, is named here.
+func TestWhatChangesAnIdentitySaysSo(t *testing.T) {
+	changes := regexp.MustCompile(`(?i)(INSERT INTO|UPDATE|DELETE FROM) (accounts|access_tokens|grants|components)\b`)
+	files := token.NewFileSet()
+	names, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(files, name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range file.Decls {
+			f, ok := d.(*ast.FuncDecl)
+			if !ok {
+				continue
+			}
+			var text strings.Builder
+			if err := printer.Fprint(&text, files, f); err != nil {
+				t.Fatal(err)
+			}
+			if !changes.MatchString(text.String()) {
+				continue
+			}
+			found++
+			if !strings.Contains(text.String(), "t.touched.Add(") {
+				t.Errorf("%s changes %s and does not say whose: t.touched.Add(appid)", f.Name.Name, changes.FindString(text.String()))
+			}
+		}
+	}
+	if found < 9 {
+		t.Errorf("only %d functions were found: the test looks for something else than there is", found)
+	}
+}

@@ -1,0 +1,175 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+// planOf is n lines of two owners, each with a prefix of its own.
+func planOf(n int, change func(*rules.Planned)) rules.Plan {
+	return func() iter.Seq2[rules.Planned, error] {
+		return func(yield func(rules.Planned, error) bool) {
+			for i := range n {
+				p := rules.Planned{Line: i + 1, Owner: "wx" + string("ab"[i%2]), Published: true,
+					Draft: rules.Draft{Prefix: fmt.Sprintf("https://h%d.example/%d/", i%100, i), Path: "p", OpenVersion: rules.OpenRelease}}
+				if change != nil {
+					change(&p)
+				}
+				if !yield(p, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func at7(p *rules.Planned) bool { return p.Line == 1007 }
+
+func TestImportOfRules(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		const n = 1200
+		s, b := nodes[0], books(nodes, nil)
+		miniProgram(t, s, "wxa")
+		miniProgram(t, s, "wxb")
+		ctx := accounts.By(t.Context(), accounts.Author{Actor: "admin"})
+		start := number(t, s, `SELECT seq FROM change_head`)
+		empty := func(when string) {
+			t.Helper()
+			want(t, "rules "+when, number(t, s, `SELECT COUNT(*) FROM rules`), 0)
+			want(t, "changes "+when, number(t, s, `SELECT COUNT(*) FROM changes`), start)
+		}
+		done, err := b[0].Import(ctx, planOf(n, nil), true)
+		if want(t, "dry", done, accounts.Imported{Lines: n, Added: n}); err != nil {
+			t.Fatal(err)
+		}
+		empty("after a dry run")
+		for name, change := range map[string]func(*rules.Planned){
+			"there is no account \"nobody\"": func(p *rules.Planned) {
+				if at7(p) {
+					p.Owner = "nobody"
+				}
+			},
+			"the same prefix is on line 2": func(p *rules.Planned) {
+				if at7(p) {
+					p.Draft.Prefix = "HTTPS://h1.example/1/"
+				}
+			},
+			"no JSON": func(p *rules.Planned) {
+				if at7(p) {
+					p.Fault = errors.New("no JSON")
+				}
+			},
+		} {
+			_, err := b[0].Import(ctx, planOf(n, change), false)
+			faults, _ := errors.AsType[accounts.Faults](err)
+			want(t, name, faults, accounts.Faults{{Line: 1007, Why: name}})
+			empty(name)
+		}
+		// A plan that cannot be read to its end, once the writing has begun.
+		reads := 0
+		_, err = b[0].Import(ctx, func() iter.Seq2[rules.Planned, error] {
+			reads++
+			broken := reads == 3
+			return func(yield func(rules.Planned, error) bool) {
+				for p := range planOf(n, nil)() {
+					if broken && at7(&p) {
+						yield(p, os.ErrClosed)
+						return
+					}
+					if !yield(p, nil) {
+						return
+					}
+				}
+			}
+		}, false)
+		if reads < 3 || !errors.Is(err, os.ErrClosed) {
+			t.Errorf("read %d times: %v", reads, err)
+		}
+		empty("after a plan that broke off")
+
+		done, err = b[0].Import(ctx, planOf(n, nil), false)
+		if want(t, "import", done, accounts.Imported{Lines: n, Added: n}); err != nil {
+			t.Fatal(err)
+		}
+		want(t, "rules", number(t, s, `SELECT COUNT(*) FROM rules`), n)
+		want(t, "rules whose number is that of the change that made them", number(t, s, `SELECT COUNT(*) FROM rules r JOIN changes c
+			ON c.seq = r.id AND c.kind = 'rule' AND c.key = r.key AND c.did = 'add' AND c.actor = 'admin'`), n)
+		want(t, "publishes", number(t, s, `SELECT COUNT(*) FROM publishes`), 0)
+		done, err = b[1].Import(ctx, planOf(n, nil), false)
+		if want(t, "again", done, accounts.Imported{Lines: n, Unchanged: n}); err != nil {
+			t.Fatal(err)
+		}
+		want(t, "changes after the same again", number(t, s, `SELECT COUNT(*) FROM changes`), start+n)
+		done, err = b[1].Import(ctx, planOf(n, func(p *rules.Planned) {
+			if p.Line%2 == 0 {
+				p.Draft.Path = "other"
+			}
+		}), false)
+		if want(t, "changed", done, accounts.Imported{Lines: n, Changed: n / 2, Unchanged: n / 2}); err != nil {
+			t.Fatal(err)
+		}
+		want(t, "changed rules", number(t, s, `SELECT COUNT(*) FROM rules WHERE path = 'other'`), n/2)
+		want(t, "changes", number(t, s, `SELECT COUNT(*) FROM changes`), start+n+n/2)
+	})
+}
+
+// An import and single adds of other owners exclude each other: nothing is added
+// below what an import occupies at the same time, unless it came first.
+func TestImportAndAddsDoNotMeet(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		b := books(nodes, nil)
+		miniProgram(t, nodes[0], "wxa")
+		other := miniProgram(t, nodes[0], "wxc")
+		for round := range 40 {
+			host := fmt.Sprintf("https://r%d.example/", round)
+			errs := race(2, func(i int) error {
+				if i == 0 {
+					return add(t.Context(), b[1], other, "r", host+"below/", false)
+				}
+				_, err := b[0].Import(t.Context(), planOf(1, func(p *rules.Planned) { p.Draft.Prefix, p.Draft.Occupy = host, true }), false)
+				return err
+			})
+			if errs[1] != nil {
+				t.Fatal(errs[1])
+			}
+			var above, below int64
+			query := func(key string) int64 {
+				return int64(number(t, nodes[0], `SELECT COALESCE(MAX(id), 0) FROM rules WHERE key = '`+key+`'`))
+			}
+			above, below = query(host), query(host+"below/")
+			if (errs[0] == nil) != (below > 0) || below > above {
+				t.Fatalf("round %d: %v, the rule below is %d, the one that occupies %d", round, errs[0], below, above)
+			}
+		}
+	})
+}
+
+// TestMeasureImport says how long an import of IMPORT_RULES rules takes.
+func TestMeasureImport(t *testing.T) {
+	n, _ := strconv.Atoi(os.Getenv("IMPORT_RULES"))
+	if n == 0 {
+		t.Skip("IMPORT_RULES says how many")
+	}
+	eachBackend(t, func(t *testing.T, s *Store) {
+		b := books([2]*Store{s, s}, nil)[0]
+		miniProgram(t, s, "wxa")
+		miniProgram(t, s, "wxb")
+		for _, what := range []string{"dry", "new", "again"} {
+			began := time.Now()
+			done, err := b.Import(context.Background(), planOf(n, nil), what == "dry")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%s: %+v in %s", what, done, time.Since(began).Round(time.Millisecond))
+		}
+	})
+}

@@ -1,0 +1,52 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Allow notes a call of a key and reports whether it is one of at most limit
+// within any second, counted over all nodes by the one clock of the database.
+// A refused call counts for nothing. A row holds limit times: it is for small
+// limits. Only for a Shared store.
+func (s *Store) Allow(ctx context.Context, key string, limit int) (bool, error) {
+	// Calls of one key wait for its row, and the clock is read after that: the
+	// times of a row are in order. Times that a clock set back left in the future
+	// count for no longer than a second of it.
+	const query = `INSERT INTO limits AS l (key, times, at, ok) VALUES ($1, ARRAY[` + microseconds + `]::text, ` + microseconds + `, 1)
+		ON CONFLICT (key) DO UPDATE SET (times, at, ok) = (
+			SELECT CASE WHEN cardinality(r.recent) < $2 THEN (r.recent || r.now)::text ELSE r.recent::text END, r.now,
+				CASE WHEN cardinality(r.recent) < $2 THEN 1 ELSE 0 END
+			FROM (SELECT c.now, ARRAY(SELECT t FROM unnest(l.times::bigint[]) t WHERE t > c.now - 1000000 AND t <= c.now + 1000000) recent
+				FROM (SELECT ` + microseconds + ` AS now OFFSET 0) c OFFSET 0) r)
+		RETURNING ok`
+	var ok int
+	if err := s.write.QueryRowContext(ctx, query, key, limit).Scan(&ok); err != nil {
+		return false, fmt.Errorf("counting the calls of a second: %w", err)
+	}
+	return ok == 1, nil
+}
+
+const microseconds = `(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint`
+
+// ForgetLimits removes what is older than a while, so that accounts that are
+// quiet take no room.
+func (s *Store) ForgetLimits(ctx context.Context) error {
+	_, err := s.write.ExecContext(ctx, `DELETE FROM limits WHERE at < `+microseconds+` - $1`, time.Minute.Microseconds())
+	return err
+}
+
+// unlog makes the table of limits one that no call waits for the disk for.
+func (t *Tx) unlog(ctx context.Context) error {
+	// One process at a time; who finds it done needs no right to do it.
+	if err := t.engine.lock(ctx, t.tx, "limits unlogged"); err != nil {
+		return err
+	}
+	var logged bool
+	if err := t.row(ctx, `SELECT relpersistence = 'p' FROM pg_class WHERE oid = 'limits'::regclass`).Scan(&logged); err != nil || !logged {
+		return err
+	}
+	_, err := t.exec(ctx, `ALTER TABLE limits SET UNLOGGED`)
+	return err
+}

@@ -1,0 +1,97 @@
+package store
+
+import (
+	"sync"
+	"testing"
+	"time"
+)
+
+// Many callers on two nodes: no second, wherever it begins, has more allowed
+// calls than the limit. When each was allowed the database itself says.
+func TestALimitHoldsOverAllNodes(t *testing.T) {
+	target := newPostgres(t)
+	nodes := [2]*Store{open(t, target), open(t, target)}
+	const limit, callers, each = 5, 8, 40
+	want(t, "persistence", texts(t, nodes[0], `SELECT relpersistence::text FROM pg_class WHERE oid = 'limits'::regclass`), []string{"u"})
+	direct(t, nodes[0], `CREATE TABLE allowed (at BIGINT NOT NULL)`)
+	direct(t, nodes[0], `CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF NEW.ok = 1 THEN INSERT INTO allowed VALUES (NEW.at); END IF; RETURN NEW; END'`)
+	direct(t, nodes[0], `CREATE TRIGGER note AFTER INSERT OR UPDATE ON limits FOR EACH ROW EXECUTE FUNCTION note()`)
+	var mu sync.Mutex
+	passed := 0
+	errs := race(callers, func(i int) error {
+		for range each {
+			ok, err := nodes[i%2].Allow(t.Context(), "wxa /cgi-bin/x", limit)
+			if err != nil {
+				return err
+			}
+			if ok {
+				mu.Lock()
+				passed++
+				mu.Unlock()
+			}
+		}
+		return nil
+	})
+	succeeded(t, errs, nil)
+	times := numbers(t, nodes[0], `SELECT at FROM allowed ORDER BY at`)
+	want(t, "allowed", len(times), passed)
+	if passed < limit {
+		t.Errorf("%d calls were allowed of %d", passed, callers*each)
+	}
+	for i := limit; i < len(times); i++ {
+		if times[i]-times[i-limit] < time.Second.Microseconds() {
+			t.Errorf("%v: %d calls within a second", times[i-limit:i+1], limit+1)
+		}
+	}
+	if ok, err := nodes[1].Allow(t.Context(), "other", 1); err != nil || !ok {
+		t.Errorf("another key has its own limit: %v %v", ok, err)
+	}
+	// As if all were a second ago.
+	direct(t, nodes[0], `UPDATE limits SET times = (SELECT ARRAY(SELECT t - 1000000 FROM unnest(times::bigint[]) t)::text), ok = 0`)
+	for i := range limit {
+		if ok, err := nodes[i%2].Allow(t.Context(), "wxa /cgi-bin/x", limit); err != nil || !ok {
+			t.Errorf("a second later: %v %v", ok, err)
+		}
+	}
+}
+
+// numbers asks the database directly.
+func numbers(t *testing.T, s *Store, query string) (list []int64) {
+	t.Helper()
+	rows, err := s.read.QueryContext(t.Context(), query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var n int64
+		if err := rows.Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, n)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// A clock that was set back does not lock anybody out for longer than a second.
+func TestALimitSurvivesAClockThatWasSetBack(t *testing.T) {
+	s := open(t, newPostgres(t))
+	for range 3 {
+		if _, err := s.Allow(t.Context(), "k", 3); err != nil {
+			t.Fatal(err)
+		}
+	}
+	direct(t, s, `UPDATE limits SET times = (SELECT ARRAY(SELECT t + 3600000000 FROM unnest(times::bigint[]) t)::text)`)
+	ok, err := s.Allow(t.Context(), "k", 3)
+	if err != nil || !ok {
+		t.Errorf("%v %v", ok, err)
+	}
+	direct(t, s, `UPDATE limits SET at = at - 120000000`)
+	if err := s.ForgetLimits(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want(t, "rows", number(t, s, `SELECT COUNT(*) FROM limits`), 0)
+}

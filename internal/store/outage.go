@@ -1,0 +1,148 @@
+package store
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"database/sql/driver"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+// What an operator reads of an outage, in the words that /readyz repeats.
+const (
+	readOnlyDatabase = "is read-only"
+	silentDatabase   = "does not answer"
+)
+
+// errReadOnly is what a database says of itself that was asked.
+var errReadOnly = errors.New("changes are refused")
+
+// told says of an error whether the database is at fault, and what to do then.
+// All other errors come back as they are.
+func (s *Store) told(err error) error { return tell(s.engine, err) }
+
+func tell(e engine, err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, is := errors.AsType[*errcode.Outage](err); is {
+		return err
+	}
+	where, what, do := e.outage(err)
+	if what == "" {
+		return err
+	}
+	return &errcode.Outage{Where: where, What: what, Do: do, Err: err}
+}
+
+// outage of PostgreSQL, by the codes of its errors.
+func (e postgresEngine) outage(err error) (where, what, do string) {
+	where = "database " + e.where
+	refused, is := errors.AsType[*pgconn.PgError](err)
+	if is {
+		what, do = refusal(refused.Code)
+		return where, what, do
+	}
+	switch {
+	case errors.Is(err, errReadOnly), errors.Is(err, pgconn.ErrReadOnlyConnection), errors.Is(err, pgconn.ErrStandbyConnection):
+		what, do = refusal("25006")
+		return where, what, do
+	case errors.Is(err, context.Canceled):
+		return "", "", "" // the caller went away
+	case errors.Is(err, context.DeadlineExceeded):
+		return where, "did not answer in time", "look for what it waits for: a lock, its disk, a replica that has to confirm commits"
+	case untrusted(err):
+		return where, "has a certificate that is not trusted", "sslrootcert=FILE in the URL names who signed it, and sslmode=verify-full wants the name of the host in it"
+	case lostConnection(err):
+		return where, silentDatabase, "see that it runs and can be reached from here; nodes go on by themselves when it is back"
+	}
+	return "", "", ""
+}
+
+func refusal(code string) (what, do string) {
+	switch code {
+	case "25006":
+		return readOnlyDatabase, "it is a replica, or set so: name the primary too and add target_session_attrs=read-write, or end default_transaction_read_only"
+	case "57P01":
+		return "ended the session", "it is being stopped, or an administrator ended it; nodes go on by themselves when it answers"
+	case "57P02":
+		return "crashed and ended all sessions", "its own log says why; nodes go on by themselves when it answers"
+	case "57P03":
+		return "takes no connections yet", "it is starting, recovering or stopping; nodes go on by themselves when it answers"
+	case "25P03", "57P05":
+		return "ended a session that was idle", "a node stood still in the middle of a transaction (a paused machine?); it goes on by itself"
+	case "53300":
+		return "has no connection free", "raise max_connections (or the limit of the role), or give each node fewer: pool_max_conns=… in the URL"
+	case "53100", "58030":
+		return "cannot write to its disk", "make room or repair it; PostgreSQL's own log says which"
+	case "53200":
+		return "has no memory left", "give it more, or lower its settings for memory"
+	case "55P03":
+		return "has a lock that did not become free in time", "look for a long transaction in pg_stat_activity and end it; lock_timeout=… in the URL sets how long is waited"
+	case "57014":
+		return "cancelled a statement", "somebody called pg_cancel_backend, or a timeout is set for the role or the database: qrjump needs statement_timeout 0"
+	case "28000", "28P01":
+		return "does not let qrjump in", "check user and password of the URL and pg_hba.conf"
+	case "3D000":
+		return "does not exist", "make it with createdb, or correct the URL"
+	case "42501":
+		return "refuses what this role may not do", "grant the role the tables, or let the role that owns them do this step"
+	case "42704":
+		return "does not know a setting of the URL", "correct the URL"
+	}
+	if strings.HasPrefix(code, "08") {
+		return "broke off the connection", "see that it runs and can be reached from here"
+	}
+	return "", ""
+}
+
+// lostConnection reports whether an error is one of the way to the server.
+func lostConnection(err error) bool {
+	if _, is := errors.AsType[*pgconn.ConnectError](err); is {
+		return true
+	}
+	if _, is := errors.AsType[net.Error](err); is {
+		return true
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, os.ErrDeadlineExceeded) || pgconn.SafeToRetry(err)
+}
+
+// untrusted reports whether the server could not show who it is.
+func untrusted(err error) bool {
+	_, unverified := errors.AsType[*tls.CertificateVerificationError](err)
+	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
+	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
+	_, misnamed := errors.AsType[x509.HostnameError](err)
+	return unverified || unknown || invalid || misnamed
+}
+
+// outage of SQLite.
+func (e sqliteEngine) outage(err error) (where, what, do string) {
+	fault, is := errors.AsType[*sqlite.Error](err)
+	if !is {
+		return "", "", ""
+	}
+	where = "the database in " + e.dir
+	switch fault.Code() & 0xff {
+	case sqlite3.SQLITE_FULL:
+		return where, "has no room on its disk", "make room; it goes on without a start"
+	case sqlite3.SQLITE_READONLY:
+		return where, readOnlyDatabase, "make the folder and its files writable for this user"
+	case sqlite3.SQLITE_IOERR:
+		return where, "cannot be read or written", "look at the disk and at the system's log"
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		return where, "is damaged", "stop, keep a copy of the folder, and restore an export"
+	}
+	return "", "", ""
+}

@@ -1,0 +1,277 @@
+package store
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+// wantOutage wants one line that says what happened, where, and what to do.
+func wantOutage(t *testing.T, err error, what string) {
+	t.Helper()
+	out, is := errors.AsType[*errcode.Outage](err)
+	if !is || out.What != what {
+		t.Fatalf("got %v, want an outage that %s", err, what)
+	}
+	if text := err.Error(); out.Do == "" || !strings.Contains(out.Where, ":") || strings.Contains(text, "\n") || !strings.Contains(text, out.Do) {
+		t.Errorf("it says %q", text)
+	}
+	if code, detail := errcode.Of(err); code != errcode.SystemError || detail != "" {
+		t.Errorf("on the wire it is %v %q", code, detail)
+	}
+}
+
+func TestOutagesByTheirCodes(t *testing.T) {
+	e := postgresEngine{where: "db:5432/q"}
+	for code, what := range map[string]string{
+		"25006": "is read-only", "53100": "cannot write to its disk", "58030": "cannot write to its disk", "53200": "has no memory left",
+		"53300": "has no connection free", "57P01": "ended the session", "57P02": "crashed and ended all sessions", "57P03": "takes no connections yet",
+		"55P03": "has a lock that did not become free in time", "57014": "cancelled a statement", "28P01": "does not let qrjump in",
+		"3D000": "does not exist", "08006": "broke off the connection", "25P03": "ended a session that was idle",
+	} {
+		t.Run(code, func(t *testing.T) {
+			wantOutage(t, tell(e, fmt.Errorf("committing: %w", &pgconn.PgError{Code: code, Message: "two\nlines"})), what)
+		})
+	}
+	for name, c := range map[string]struct {
+		err  error
+		what string
+	}{
+		"a connection that broke off": {io.ErrUnexpectedEOF, "does not answer"},
+		"nothing listens":             {&net.OpError{Op: "dial", Err: errors.New("connection refused")}, "does not answer"},
+		"a call that took too long":   {context.DeadlineExceeded, "did not answer in time"},
+		"a replica":                   {fmt.Errorf("connecting: %w", pgconn.ErrReadOnlyConnection), "is read-only"},
+		"a stranger":                  {&tls.CertificateVerificationError{Err: errors.New("unknown")}, "has a certificate that is not trusted"},
+	} {
+		t.Run(name, func(t *testing.T) { wantOutage(t, tell(e, c.err), c.what) })
+	}
+	for name, err := range map[string]error{
+		"a conflict":             &pgconn.PgError{Code: "40001"},
+		"a row that there is":    &pgconn.PgError{Code: "23505"},
+		"a fault of the program": &pgconn.PgError{Code: "42601"},
+		"the caller went away":   context.Canceled,
+		"a decision":             errcode.InvalidArgs.With("x"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := tell(e, err); got != err {
+				t.Errorf("got %v", got)
+			}
+		})
+	}
+}
+
+// admin works beside the store under test, as an operator does.
+func admin(t *testing.T, target Target) *pgx.Conn {
+	t.Helper()
+	c, err := pgx.Connect(t.Context(), target.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close(context.Background()) })
+	return c
+}
+
+func mustDo(t *testing.T, c *pgx.Conn, query string) {
+	t.Helper()
+	if _, err := c.Exec(context.WithoutCancel(t.Context()), query); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+}
+
+// with sets a parameter of a URL.
+func with(t *testing.T, target Target, name, value string) Target {
+	t.Helper()
+	u, err := url.Parse(target.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := u.Query()
+	q.Set(name, value)
+	u.RawQuery = q.Encode()
+	return Target{URL: u.String()}
+}
+
+func TestAReadOnlyDatabaseIsSaidToBeOne(t *testing.T) {
+	target := newPostgres(t)
+	open(t, target) // makes the tables
+	// Of the session alone: others test in the same database.
+	s, err := connect(t.Context(), target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	s.write.SetMaxOpenConns(1)
+	if _, err := s.write.ExecContext(t.Context(), `SET default_transaction_read_only = on`); err != nil {
+		t.Fatal(err)
+	}
+	wantOutage(t, s.Ping(t.Context()), "is read-only")
+	wantOutage(t, s.update(t.Context(), func(tx *Tx) error { return tx.note(t.Context(), ofMeta, "x", "put", nil) }), "is read-only")
+	_, err = Open(t.Context(), with(t, target, "default_transaction_read_only", "on"))
+	wantOutage(t, err, "is read-only")
+	_, err = Open(t.Context(), with(t, with(t, target, "default_transaction_read_only", "on"), "target_session_attrs", "read-write"))
+	wantOutage(t, err, "is read-only")
+}
+
+// As when the server is stopped.
+func TestSessionsThatAreEnded(t *testing.T) {
+	target := newPostgres(t)
+	s := open(t, target)
+	s.write.SetMaxOpenConns(1)
+	var pid int
+	err := s.update(t.Context(), func(tx *Tx) error {
+		if err := tx.row(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid); err != nil {
+			return err
+		}
+		mustDo(t, admin(t, target), fmt.Sprintf(`SELECT pg_terminate_backend(%d, 10000)`, pid))
+		_, err := tx.exec(t.Context(), `SELECT 1`)
+		return err
+	})
+	out, is := errors.AsType[*errcode.Outage](err)
+	if !is || out.What != "ended the session" && out.What != "does not answer" {
+		t.Errorf("got %v", err)
+	}
+	// The next one is made on a new connection.
+	if err := s.Ping(t.Context()); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+	addRules(t, s, aRule(t, "wxa", "https://h.example/"))
+}
+
+func TestTooManyConnections(t *testing.T) {
+	target := newPostgres(t)
+	c := admin(t, target)
+	role := "few_" + runName + fmt.Sprint(os.Getpid())
+	mustDo(t, c, `CREATE ROLE `+role+` LOGIN PASSWORD 'p' CONNECTION LIMIT 0`)
+	t.Cleanup(func() { mustDo(t, c, `DROP ROLE `+role) })
+	u, err := url.Parse(target.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword(role, "p")
+	_, err = connect(t.Context(), Target{URL: u.String()})
+	wantOutage(t, err, "has no connection free")
+}
+
+func TestALockIsNotWaitedForForEver(t *testing.T) {
+	target := newPostgres(t)
+	var got string
+	s := open(t, target)
+	if err := s.write.QueryRowContext(t.Context(), `SHOW lock_timeout`).Scan(&got); err != nil {
+		t.Fatal(err)
+	}
+	want(t, "lock_timeout", got, "10s")
+	s = open(t, with(t, target, "lock_timeout", "50ms"))
+	held, release := make(chan struct{}), make(chan struct{})
+	done := make(chan error, 1)
+	go func() {
+		done <- s.update(t.Context(), func(tx *Tx) error {
+			if err := tx.LockAccount(t.Context(), "wxa"); err != nil {
+				return err
+			}
+			close(held)
+			<-release
+			return nil
+		})
+	}()
+	<-held
+	wantOutage(t, s.update(t.Context(), func(tx *Tx) error { return tx.LockAccount(t.Context(), "wxa") }), "has a lock that did not become free in time")
+	// Also one that was not waited for at once.
+	wantOutage(t, s.update(t.Context(), func(tx *Tx) error {
+		if err := tx.engine.lock(later(t.Context(), nil), tx.tx, "account wxa"); err != nil {
+			return err
+		}
+		_, err := tx.Rule(t.Context(), "x")
+		return err
+	}), "has a lock that did not become free in time")
+	close(release)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestHowManyConnections(t *testing.T) {
+	target := newPostgres(t)
+	want(t, "without a word", open(t, target).write.Stats().MaxOpenConnections, 32)
+	want(t, "as the URL says", open(t, with(t, target, "pool_max_conns", "7")).write.Stats().MaxOpenConnections, 7)
+	for _, text := range []string{"3", "1001", "many", "-1"} {
+		if _, err := Open(t.Context(), with(t, target, "pool_max_conns", text)); err == nil || !strings.Contains(err.Error(), "pool_max_conns") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// TLS as the URL says it: a server that shows a certificate of an authority of
+// its own, before the one of the test.
+func TestTLSToTheServer(t *testing.T) {
+	target := newPostgres(t)
+	open(t, target)
+	url, authority := withTLS(t, target)
+	s := open(t, with(t, with(t, url, "sslmode", "verify-ca"), "sslrootcert", authority))
+	if err := s.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+	_, stranger := withTLS(t, target)
+	for _, mode := range []string{"verify-ca", "verify-full"} {
+		_, err := Open(t.Context(), with(t, with(t, url, "sslmode", mode), "sslrootcert", stranger))
+		wantOutage(t, err, "has a certificate that is not trusted")
+	}
+	// The certificate names another host.
+	_, err := Open(t.Context(), with(t, with(t, url, "sslmode", "verify-full"), "sslrootcert", authority))
+	wantOutage(t, err, "has a certificate that is not trusted")
+	// The server of the test speaks no TLS.
+	if _, err := Open(t.Context(), with(t, target, "sslmode", "require")); err == nil {
+		t.Error("a connection without TLS passed as one with it")
+	}
+}
+
+// withTLS puts TLS before a server.
+func withTLS(t *testing.T, target Target) (tlsTarget Target, authority string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "db.example"}, DNSNames: []string{"db.example"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority = filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	w := newWireOf(t, target, func(c net.Conn) (net.Conn, error) {
+		// The client asks for TLS before it begins.
+		if _, err := io.ReadFull(c, make([]byte, 8)); err != nil {
+			return nil, err
+		}
+		if _, err := c.Write([]byte("S")); err != nil {
+			return nil, err
+		}
+		return tls.Server(c, config), nil
+	})
+	return Target{URL: w.URL}, authority
+}

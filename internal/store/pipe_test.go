@@ -1,0 +1,234 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/url"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+// wire is a way to a PostgreSQL server on which turns are counted.
+type wire struct {
+	URL string
+
+	mu    sync.Mutex
+	asked bool // the last bytes were ours
+	trips int
+	conns []net.Conn
+}
+
+func newWire(t *testing.T, target Target) *wire {
+	t.Helper()
+	return newWireOf(t, target, func(c net.Conn) (net.Conn, error) { return c, nil })
+}
+
+// newWireOf makes of every connection that comes what begin makes of it.
+func newWireOf(t *testing.T, target Target, begin func(net.Conn) (net.Conn, error)) *wire {
+	t.Helper()
+	u, err := url.Parse(target.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := u.Host
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host = l.Addr().String()
+	w := &wire{URL: u.String()}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			here, err := begin(conn)
+			if err != nil {
+				conn.Close()
+				continue
+			}
+			server, err := net.Dial("tcp", there)
+			if err != nil {
+				here.Close()
+				continue
+			}
+			w.mu.Lock()
+			w.conns = append(w.conns, here, server)
+			w.mu.Unlock()
+			running.Go(func() { w.pass(server, here, true) })
+			running.Go(func() { w.pass(here, server, false) })
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		w.cut()
+		running.Wait()
+	})
+	return w
+}
+
+// pass passes on what comes from one side, until it ends.
+func (w *wire) pass(to, from net.Conn, ours bool) {
+	defer to.Close()
+	b := make([]byte, 1<<16)
+	for {
+		n, err := from.Read(b)
+		if n > 0 {
+			w.mu.Lock()
+			if ours && !w.asked {
+				w.trips++
+			}
+			w.asked = ours
+			w.mu.Unlock()
+			if _, err := to.Write(b[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// cut ends all connections.
+func (w *wire) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.conns {
+		c.Close()
+	}
+	w.conns = nil
+}
+
+// count is how many round trips f takes.
+func (w *wire) count(f func()) int {
+	w.mu.Lock()
+	before := w.trips
+	w.mu.Unlock()
+	f()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.trips - before
+}
+
+// What a publish waits for: the locks with the read behind them, the changes
+// with the head of the log, the entry with the commit.
+func TestAPublishIsThreeRoundTrips(t *testing.T) {
+	w := newWire(t, newPostgres(t))
+	s := open(t, Target{URL: w.URL})
+	s.write.SetMaxOpenConns(1)
+	r := aRule(t, "wxa", "https://h.example/")
+	update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutAccount(ctx, accounts.Account{AppID: r.Target}) })
+	r = addRules(t, s, r)[0]
+	publish := func() {
+		err := s.UpdateRules(t.Context(), func(tx rules.Tx) error {
+			if err := errors.Join(tx.LockOwner(t.Context(), "wxa"), tx.LockOrigin(t.Context(), r.Prefix.Origin())); err != nil {
+				return err
+			}
+			p, err := tx.Publishing(t.Context(), r.Prefix.Key, "wxa", time.UnixMilli(0))
+			if err != nil {
+				return err
+			}
+			if err := tx.PutRule(t.Context(), p.Rule, someone); err != nil {
+				return err
+			}
+			return tx.AddPublish(t.Context(), "wxa", r.Prefix.Key, time.UnixMilli(1))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish() // the statements are prepared
+	want(t, "round trips", w.count(publish), 3)
+	want(t, "round trips of a transaction that does nothing", w.count(func() {
+		update(t, s, func(context.Context, *Tx) error { return nil })
+	}), 0)
+	look := func() {
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			_, err := tx.Rule(ctx, r.Prefix.Key)
+			return err
+		})
+	}
+	look()
+	want(t, "round trips of a look", w.count(look), 2)
+}
+
+// A statement that waits and fails takes all of its transaction with it,
+// wherever that shows: at the next question, or at the commit.
+func TestWhatWaitsAndFails(t *testing.T) {
+	s := open(t, newPostgres(t))
+	ctx := t.Context()
+	none := errors.New("no row")
+	some := func(n int64) error {
+		if n == 0 {
+			return none
+		}
+		return nil
+	}
+	for name, f := range map[string]func(tx *Tx) error{
+		"a statement that cannot be": func(tx *Tx) error { return tx.later(ctx, nil, `INSERT INTO publishes (owner) VALUES ('x')`) },
+		"one that changes no row":    func(tx *Tx) error { return tx.later(ctx, some, `UPDATE publishes SET at = 2 WHERE owner = 'nobody'`) },
+		"one before a question": func(tx *Tx) error {
+			if err := tx.later(ctx, some, `UPDATE publishes SET at = 2 WHERE owner = 'nobody'`); err != nil {
+				return err
+			}
+			_, err := tx.Rule(ctx, "x")
+			return err
+		},
+		"one whose failure is ignored": func(tx *Tx) error {
+			if err := tx.later(ctx, nil, `INSERT INTO publishes (owner) VALUES ('x')`); err != nil {
+				return err
+			}
+			_, err := tx.Rule(ctx, "x")
+			if err == nil {
+				t.Error("the question was answered")
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := s.update(ctx, func(tx *Tx) error {
+				if err := tx.AddPublish(ctx, "wxa", "k", time.UnixMilli(1)); err != nil {
+					return err
+				}
+				return f(tx)
+			})
+			if err == nil || errors.Is(err, rules.ErrNoRule) {
+				t.Errorf("got %v", err)
+			}
+			view(t, s, func(ctx context.Context, tx *Tx) error {
+				n, err := tx.PublishesSince(ctx, "wxa", time.Time{})
+				want(t, "rows", n, 0)
+				return err
+			})
+		})
+	}
+}
+
+// What a connection waits with does not come out in the next transaction.
+func TestAFailedTransactionLeavesNothingBehind(t *testing.T) {
+	s := open(t, newPostgres(t))
+	s.write.SetMaxOpenConns(1)
+	failed := errors.New("no")
+	err := s.update(t.Context(), func(tx *Tx) error {
+		return errors.Join(tx.AddPublish(t.Context(), "wxa", "k", time.UnixMilli(1)), failed)
+	})
+	if !errors.Is(err, failed) {
+		t.Fatal(err)
+	}
+	update(t, s, func(ctx context.Context, tx *Tx) error { return tx.AddPublish(ctx, "wxb", "k", time.UnixMilli(1)) })
+	view(t, s, func(ctx context.Context, tx *Tx) error {
+		a, err := tx.PublishesSince(ctx, "wxa", time.Time{})
+		b, err2 := tx.PublishesSince(ctx, "wxb", time.Time{})
+		want(t, "of the failed one", a, 0)
+		want(t, "of the next one", b, 1)
+		return errors.Join(err, err2)
+	})
+}

@@ -1,0 +1,129 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+const recheckColumns = `owner, directory, prefix, checked_at, ok, reason, since, next_at`
+
+func recheckArgs(r *rules.Recheck) []any {
+	return []any{r.Owner, r.Directory, r.Prefix, millis(r.CheckedAt), flag(r.OK), r.Reason, millis(r.Since), millis(r.NextAt)}
+}
+
+func scanRecheck(scan func(...any) error) (r rules.Recheck, err error) {
+	var checked, since, next int64
+	err = scan(&r.Owner, &r.Directory, &r.Prefix, &checked, &r.OK, &r.Reason, &since, &next)
+	r.CheckedAt, r.Since, r.NextAt = fromMillis(checked), fromMillis(since), fromMillis(next)
+	return r, err
+}
+
+// AddRechecks implements rules.RecheckStore.
+func (s *Store) AddRechecks(ctx context.Context, list []rules.Recheck) error {
+	if len(list) == 0 {
+		return nil
+	}
+	// Mostly all of them are there: a look needs no place among the writers.
+	fresh := list[:0:0]
+	err := s.view(ctx, func(tx *Tx) error {
+		fresh = fresh[:0]
+		for _, r := range list {
+			var n int
+			if err := tx.row(ctx, `SELECT COUNT(*) FROM rechecks WHERE owner = $1 AND directory = $2`, r.Owner, r.Directory).Scan(&n); err != nil {
+				return err
+			}
+			if n == 0 {
+				fresh = append(fresh, r)
+			}
+		}
+		return nil
+	})
+	if err != nil || len(fresh) == 0 {
+		return err
+	}
+	return s.update(ctx, func(tx *Tx) error {
+		for _, r := range fresh {
+			if _, err := tx.exec(ctx, `INSERT INTO rechecks (`+recheckColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+				ON CONFLICT (owner, directory) DO NOTHING`, recheckArgs(&r)...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// TakeRechecks implements rules.RecheckStore.
+func (s *Store) TakeRechecks(ctx context.Context, now, again time.Time, limit int) (taken []rules.Recheck, err error) {
+	due := []rules.Recheck{}
+	err = s.view(ctx, func(tx *Tx) (err error) {
+		due, err = list(ctx, tx, scanRecheck, `SELECT `+recheckColumns+` FROM rechecks WHERE next_at <= $1 ORDER BY next_at, owner, directory LIMIT $2`, millis(now), limit)
+		return err
+	})
+	if err != nil || len(due) == 0 {
+		return nil, err
+	}
+	err = s.update(ctx, func(tx *Tx) error {
+		taken = nil
+		for _, r := range due {
+			n, err := tx.exec(ctx, `UPDATE rechecks SET next_at = $1 WHERE owner = $2 AND directory = $3 AND next_at = $4`, millis(again), r.Owner, r.Directory, millis(r.NextAt))
+			if err != nil {
+				return err
+			}
+			if n == 1 {
+				taken = append(taken, r)
+			}
+		}
+		return nil
+	})
+	return taken, err
+}
+
+// SaveRecheck implements rules.RecheckStore.
+func (s *Store) SaveRecheck(ctx context.Context, r rules.Recheck) error {
+	return s.update(ctx, func(tx *Tx) error {
+		_, err := tx.exec(ctx, `UPDATE rechecks SET prefix = $3, checked_at = $4, ok = $5, reason = $6, since = $7, next_at = $8 WHERE owner = $1 AND directory = $2`, recheckArgs(&r)...)
+		return err
+	})
+}
+
+// DeleteRecheck implements rules.RecheckStore.
+func (s *Store) DeleteRecheck(ctx context.Context, owner, directory string) error {
+	return s.update(ctx, func(tx *Tx) error {
+		_, err := tx.exec(ctx, `DELETE FROM rechecks WHERE owner = $1 AND directory = $2`, owner, directory)
+		return err
+	})
+}
+
+// DueNow implements rules.RecheckStore.
+func (s *Store) DueNow(ctx context.Context, now time.Time) error {
+	return s.update(ctx, func(tx *Tx) error {
+		_, err := tx.exec(ctx, `UPDATE rechecks SET next_at = $1 WHERE next_at > $1 AND owner <> ''`, millis(now))
+		return err
+	})
+}
+
+// Rechecks implements rules.RecheckStore.
+func (s *Store) Rechecks(ctx context.Context, q rules.RecheckQuery) (found []rules.Recheck, err error) {
+	where, args := []string{"(owner, directory) > ($2, $3)", "checked_at > 0", "owner <> ''"}, []any{q.Limit, q.AfterOwner, q.AfterDirectory}
+	if q.Owner != "" {
+		args = append(args, q.Owner)
+		where = append(where, fmt.Sprintf("owner = $%d", len(args)))
+	}
+	if q.Failing {
+		where = append(where, "since > 0")
+	}
+	err = s.view(ctx, func(tx *Tx) (err error) {
+		found, err = list(ctx, tx, scanRecheck, `SELECT `+recheckColumns+` FROM rechecks`+conditions(where)+` ORDER BY owner, directory LIMIT $1`, args...)
+		return err
+	})
+	return found, err
+}
+
+// CountFailing implements rules.RecheckStore.
+func (s *Store) CountFailing(ctx context.Context) (n int64, err error) {
+	err = s.view(ctx, func(tx *Tx) error { return tx.row(ctx, `SELECT COUNT(*) FROM rechecks WHERE since > 0`).Scan(&n) })
+	return n, err
+}

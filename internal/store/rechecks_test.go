@@ -1,0 +1,65 @@
+package store
+
+import (
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+func TestARecheckHasOneHand(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		ctx, s := t.Context(), nodes[0]
+		full := rules.Recheck{Owner: "shop", Directory: "https://h.example/" + spice, Prefix: "p" + spice, CheckedAt: at, OK: true, Reason: spice, Since: at.Add(time.Hour), NextAt: at.Add(2 * time.Hour)}
+		list := []rules.Recheck{{NextAt: at}, full, {Owner: "a", Directory: "z", NextAt: at, CheckedAt: at}}
+		for range 2 {
+			if err := s.AddRechecks(ctx, list); err != nil {
+				t.Fatal(err)
+			}
+		}
+		other := full
+		other.Prefix = "of a plan that came later"
+		if err := nodes[1].AddRechecks(ctx, []rules.Recheck{other}); err != nil {
+			t.Fatal(err)
+		}
+		found, err := s.Rechecks(ctx, rules.RecheckQuery{Owner: "shop", Failing: true, Limit: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want(t, "recheck", found, []rules.Recheck{full})
+		if found, err = s.Rechecks(ctx, rules.RecheckQuery{AfterOwner: "a", AfterDirectory: "z", Limit: 10}); err != nil || len(found) != 1 {
+			t.Errorf("the next page: %v %v", found, err)
+		}
+		if n, err := s.CountFailing(ctx); err != nil || n != 1 {
+			t.Errorf("%d failing: %v", n, err)
+		}
+		taken, err := s.TakeRechecks(ctx, at, at.Add(time.Hour), 10)
+		if err != nil || len(taken) != 2 {
+			t.Fatalf("%v %v", taken, err)
+		}
+		if again, err := nodes[1].TakeRechecks(ctx, at, at.Add(time.Hour), 10); err != nil || len(again) != 0 {
+			t.Errorf("taken twice: %v %v", again, err)
+		}
+		if err := s.DueNow(ctx, at); err != nil {
+			t.Fatal(err)
+		}
+		if taken, err = s.TakeRechecks(ctx, at, at.Add(time.Hour), 10); err != nil || len(taken) != 2 || taken[0].Owner != "a" || taken[1].Owner != "shop" {
+			t.Errorf("due now: %v %v", taken, err)
+		}
+		changed := full
+		changed.Prefix, changed.CheckedAt, changed.OK, changed.Reason, changed.Since, changed.NextAt = "q", at.Add(time.Minute), false, "r", time.Time{}, at.Add(time.Minute)
+		if err := s.SaveRecheck(ctx, changed); err != nil {
+			t.Fatal(err)
+		}
+		if found, err = nodes[1].Rechecks(ctx, rules.RecheckQuery{Owner: "shop", Limit: 10}); err != nil {
+			t.Fatal(err)
+		}
+		want(t, "saved", found, []rules.Recheck{changed})
+		if err := s.DeleteRecheck(ctx, changed.Owner, changed.Directory); err != nil {
+			t.Fatal(err)
+		}
+		if found, err = s.Rechecks(ctx, rules.RecheckQuery{Owner: "shop", Limit: 10}); err != nil || len(found) != 0 {
+			t.Errorf("%v %v", found, err)
+		}
+	})
+}

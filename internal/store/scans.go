@@ -1,0 +1,626 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/qrjump/qrjump/internal/stats"
+)
+
+// Scans is the ledger of scans in PostgreSQL: a stats.Log and the stats.Harbour
+// of the nodes.
+type Scans struct {
+	s    *Store
+	id   string
+	now  func() time.Time
+	log  *slog.Logger
+	mu   sync.Mutex
+	days map[int64]bool // that need no thought any more
+}
+
+// ScansOptions are what Scans needs beside the database.
+type ScansOptions struct {
+	Random io.Reader        // for the id of a new ledger
+	Now    func() time.Time // the real time: up to when a user is erased, which days are made ahead
+	Log    *slog.Logger
+}
+
+// OpenScans opens the ledger in a PostgreSQL database.
+func (s *Store) OpenScans(ctx context.Context, o ScansOptions) (*Scans, error) {
+	if s.Engine() != "postgres" {
+		return nil, errors.New("the ledger of the embedded database is in files beside it")
+	}
+	var id [16]byte
+	if _, err := io.ReadFull(o.Random, id[:]); err != nil {
+		return nil, fmt.Errorf("making the id of the ledger: %w", err)
+	}
+	l := &Scans{s: s, now: o.Now, log: o.Log, days: map[int64]bool{}}
+	var err error
+	if l.id, err = s.firstLedger(ctx, hex.EncodeToString(id[:])); err != nil {
+		return nil, fmt.Errorf("reading the id of the ledger: %w", err)
+	}
+	return l, nil
+}
+
+// ledgerNode is the row that keeps the ledger's id.
+const ledgerNode = "ledger"
+
+// firstLedger returns the id of the ledger, storing one if there is none.
+func (s *Store) firstLedger(ctx context.Context, id string) (string, error) {
+	err := s.update(ctx, func(tx *Tx) error {
+		if _, err := tx.exec(ctx, `INSERT INTO ledger_nodes (node, position, scan) VALUES ($1, 0, $2) ON CONFLICT (node) DO NOTHING`, ledgerNode, id); err != nil {
+			return err
+		}
+		return tx.row(ctx, `SELECT scan FROM ledger_nodes WHERE node = $1`, ledgerNode).Scan(&id)
+	})
+	return id, err
+}
+
+// ID is the ledger's: positions mean something in it alone.
+func (l *Scans) ID() string { return l.id }
+
+const scanColumns = `id, at, user_hash, source, client, network, region, action, kind, reason, app, version, rule, batch, idx, activation, link`
+
+func scanArgs(e *stats.Event) []any {
+	user, network := "", ""
+	if e.User != (stats.UserHash{}) {
+		user = hex.EncodeToString(e.User[:])
+	}
+	if e.Network.IsValid() {
+		network = e.Network.String()
+	}
+	return []any{e.ID.String(), e.At.UnixMilli(), user, e.Source, e.Client, network, e.Region, e.Action, e.Kind, e.Reason, e.App, e.Version,
+		e.RuleID, e.Batch, e.Index, e.Activation, e.Text}
+}
+
+// scanEntry reads the position and the columns.
+func scanEntry(scan func(...any) error) (e stats.Entry, err error) {
+	var id, user, network string
+	var at int64
+	if err := scan(&e.Position, &id, &at, &user, &e.Source, &e.Client, &network, &e.Region, &e.Action, &e.Kind, &e.Reason, &e.App, &e.Version,
+		&e.RuleID, &e.Batch, &e.Index, &e.Activation, &e.Text); err != nil {
+		return e, err
+	}
+	e.At = time.UnixMilli(at).UTC()
+	if e.ID, err = stats.ParseScanID(id); err != nil {
+		return e, fmt.Errorf("the scan at position %d has the id %q: %w", e.Position, id, err)
+	}
+	if user != "" {
+		if n, err := hex.Decode(e.User[:], []byte(user[:min(len(user), 32)])); err != nil || n != len(e.User) || len(user) != 32 {
+			return e, fmt.Errorf("the user of the scan at position %d cannot be read", e.Position)
+		}
+	}
+	if network != "" {
+		if e.Network, err = netip.ParsePrefix(network); err != nil {
+			return e, fmt.Errorf("the network of the scan at position %d: %w", e.Position, err)
+		}
+	}
+	return e, nil
+}
+
+// dayOf is the day of a scan, which its id says.
+func dayOf(id stats.ScanID) int64 { return id.Time().UnixMilli() / millisOfDay }
+
+const millisOfDay = 24 * 60 * 60 * 1000
+
+// scansAtOnce is how many rows one statement reads or stores.
+const scansAtOnce = 5000
+
+// Append implements stats.Log.
+func (l *Scans) Append(ctx context.Context, events []stats.Event) error {
+	for some := range slices.Chunk(events, 4*scansAtOnce) {
+		if err := l.take(ctx, some, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Ship implements stats.Harbour.
+func (l *Scans) Ship(ctx context.Context, node string, from, to stats.Mark, events []stats.Event) error {
+	return l.take(ctx, events, func(tx pgx.Tx) error {
+		mark, err := shipped(func(into ...any) error {
+			return tx.QueryRow(ctx, shippedQuery, node).Scan(into...)
+		})
+		if err != nil {
+			return err
+		}
+		if mark != from {
+			return stats.ErrNotThere
+		}
+		_, err = tx.Exec(ctx, `INSERT INTO ledger_nodes (node, position, scan) VALUES ($1, $2, $3)
+			ON CONFLICT (node) DO UPDATE SET position = excluded.position, scan = excluded.scan`, node, to.Position, to.ID.String())
+		return err
+	})
+}
+
+const shippedQuery = `SELECT position, scan FROM ledger_nodes WHERE node = $1`
+
+func shipped(scan func(...any) error) (m stats.Mark, err error) {
+	var id string
+	switch err := scan(&m.Position, &id); {
+	case errors.Is(err, sql.ErrNoRows), errors.Is(err, pgx.ErrNoRows):
+		return m, nil
+	case err != nil:
+		return m, err
+	}
+	if m.ID, err = stats.ParseScanID(id); err != nil {
+		return m, fmt.Errorf("how far a node's scans were taken cannot be read: %w", err)
+	}
+	return m, nil
+}
+
+// Shipped implements stats.Harbour.
+func (l *Scans) Shipped(ctx context.Context, node string) (m stats.Mark, err error) {
+	err = l.s.view(ctx, func(tx *Tx) error {
+		m, err = shipped(tx.row(ctx, shippedQuery, node).Scan)
+		return err
+	})
+	return m, err
+}
+
+// take stores events in one transaction; those that are there stay as they are.
+// also runs in it, after all others who store have ended.
+func (l *Scans) take(ctx context.Context, events []stats.Event, also func(pgx.Tx) error) error {
+	l.prepare(ctx, events)
+	for n := 1; ; n++ {
+		err := l.raw(ctx, func(c *pgx.Conn) error { return takeScans(ctx, c, events, also) })
+		if err == nil || n == attempts || ctx.Err() != nil || !l.s.engine.again(err) {
+			return err
+		}
+	}
+}
+
+// raw runs f on a connection, which is given up where f may have left it in the
+// middle of something.
+func (l *Scans) raw(ctx context.Context, f func(*pgx.Conn) error) error {
+	conn, err := l.s.write.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return conn.Raw(func(driver any) error { return f(driver.(*pipe).Conn.Conn()) })
+}
+
+func takeScans(ctx context.Context, c *pgx.Conn, events []stats.Event, also func(pgx.Tx) error) error {
+	tx, err := c.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+	if err != nil {
+		return fmt.Errorf("beginning a transaction: %w", err)
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx))
+	if _, err := tx.Exec(ctx, `CREATE TEMPORARY TABLE IF NOT EXISTS scan_batch (LIKE scan_events) ON COMMIT DELETE ROWS`); err != nil {
+		return fmt.Errorf("preparing to store scans: %w", err)
+	}
+	columns := append([]string{"seq", "day"}, strings.Split(scanColumns, ", ")...)
+	n := 0
+	_, err = tx.CopyFrom(ctx, pgx.Identifier{"pg_temp", "scan_batch"}, columns, pgx.CopyFromFunc(func() ([]any, error) {
+		if n == len(events) {
+			return nil, nil
+		}
+		e := events[n].Kept()
+		n++
+		return append([]any{int64(n), dayOf(e.ID)}, scanArgs(&e)...), nil
+	}))
+	if err != nil {
+		return fmt.Errorf("copying scans: %w", err)
+	}
+	// From here on one at a time, in the order of the commits: who reads what
+	// comes after a number misses nothing.
+	var last int64
+	if err := tx.QueryRow(ctx, `UPDATE sequences SET value = value + $1 WHERE name = 'scan' RETURNING value`, len(events)).Scan(&last); err != nil {
+		return fmt.Errorf("numbering scans: %w", err)
+	}
+	if also != nil {
+		if err := also(tx); err != nil {
+			return err
+		}
+	}
+	if _, err := tx.Exec(ctx, `UPDATE scan_batch SET user_hash = '', client = '', network = '' FROM ledger_erasures e
+		WHERE scan_batch.user_hash = e.user_hash AND scan_batch.at <= e.up_to`); err != nil {
+		return fmt.Errorf("leaving out users who were erased: %w", err)
+	}
+	if _, err := tx.Exec(ctx, `INSERT INTO scan_events (seq, day, `+scanColumns+`)
+		SELECT seq + $1, day, `+scanColumns+` FROM scan_batch ORDER BY seq ON CONFLICT (day, id) DO NOTHING`, last-int64(len(events))); err != nil {
+		return fmt.Errorf("storing scans: %w", err)
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return fmt.Errorf("committing scans: %w", err)
+	}
+	return nil
+}
+
+// Days that get a partition of their own: years of our era. What else an id
+// says, its scan lies with the others that have none.
+const (
+	firstDay = 10_000 // 1997
+	lastDay  = 60_000 // 2134
+)
+
+// prepare makes the partitions of the days that events are of, and of tomorrow.
+// Where one cannot be made now, its events go to those that have none.
+func (l *Scans) prepare(ctx context.Context, events []stats.Event) {
+	today := l.now().UnixMilli() / millisOfDay
+	want := map[int64]bool{today: true, today + 1: true}
+	for i := range events {
+		want[dayOf(events[i].ID)] = true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for day := range want {
+		if l.days[day] || day < firstDay || day > lastDay {
+			continue
+		}
+		if len(l.days) > 10_000 {
+			clear(l.days)
+		}
+		l.days[day] = true
+		err := l.s.update(ctx, func(tx *Tx) error {
+			if _, err := tx.exec(ctx, `SET LOCAL lock_timeout = '2s'`); err != nil {
+				return err
+			}
+			return tx.makeDay(ctx, day)
+		})
+		if err != nil {
+			if ctx.Err() != nil {
+				delete(l.days, day)
+				return
+			}
+			l.log.WarnContext(ctx, "no partition can be made for the scans of a day; they lie in the one for all others", "day", dayName(day), "error", err)
+		}
+	}
+}
+
+// makeDay makes the partition of a day if there is none.
+func (t *Tx) makeDay(ctx context.Context, day int64) error {
+	// Two nodes that make it at once would fail each other.
+	if err := t.engine.lock(ctx, t.tx, "scan days"); err != nil {
+		return err
+	}
+	var missing bool
+	if err := t.row(ctx, `SELECT to_regclass($1) IS NULL`, dayName(day)).Scan(&missing); err != nil || !missing {
+		return err
+	}
+	_, err := t.exec(ctx, fmt.Sprintf(`CREATE TABLE %s PARTITION OF scan_events FOR VALUES FROM (%d) TO (%d)`, dayName(day), day, day+1))
+	return err
+}
+
+const dayPrefix = "scan_events_d"
+
+func dayName(day int64) string {
+	return dayPrefix + time.UnixMilli(day*millisOfDay).UTC().Format("20060102")
+}
+
+// End implements stats.Log.
+func (l *Scans) End(ctx context.Context) (end int64, err error) {
+	err = l.s.view(ctx, func(tx *Tx) error {
+		end, err = tx.scansEnd(ctx)
+		return err
+	})
+	return end, err
+}
+
+func (t *Tx) scansEnd(ctx context.Context) (end int64, err error) {
+	err = t.row(ctx, `SELECT value FROM sequences WHERE name = 'scan'`).Scan(&end)
+	return end, err
+}
+
+// Read implements stats.Log.
+func (l *Scans) Read(ctx context.Context, after int64) iter.Seq2[stats.Entry, error] {
+	upTo, err := l.End(ctx)
+	return func(yield func(stats.Entry, error) bool) {
+		if err != nil {
+			yield(stats.Entry{}, fmt.Errorf("reading the ledger: %w", err))
+			return
+		}
+		for after := after; after < upTo; {
+			page, err := l.page(ctx, after, upTo)
+			if err != nil {
+				yield(stats.Entry{}, fmt.Errorf("reading the ledger: %w", err))
+				return
+			}
+			for i := range page {
+				if !yield(page[i], nil) {
+					return
+				}
+			}
+			if len(page) < scansAtOnce {
+				return
+			}
+			after = page[len(page)-1].Position
+		}
+	}
+}
+
+func (l *Scans) page(ctx context.Context, after, upTo int64) (page []stats.Entry, err error) {
+	err = l.s.view(ctx, func(tx *Tx) error {
+		page, err = list(ctx, tx, scanEntry, `SELECT seq, `+scanColumns+` FROM scan_events WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3`, after, upTo, scansAtOnce)
+		return err
+	})
+	return page, err
+}
+
+// Find implements stats.Log.
+func (l *Scans) Find(ctx context.Context, id stats.ScanID) (position int64, err error) {
+	err = l.s.view(ctx, func(tx *Tx) error {
+		return tx.row(ctx, `SELECT seq FROM scan_events WHERE day = $1 AND id = $2`, dayOf(id), id.String()).Scan(&position)
+	})
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, stats.ErrNoScan
+	}
+	return position, err
+}
+
+// Forget implements stats.Log: it drops the days before the one of a moment.
+func (l *Scans) Forget(ctx context.Context, before time.Time) error {
+	first := before.UnixMilli() / millisOfDay
+	var names []string
+	err := l.s.view(ctx, func(tx *Tx) (err error) {
+		names, err = list(ctx, tx, scanText, `SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+			WHERE i.inhparent = to_regclass('scan_events') AND c.relname <> 'scan_events_other' AND c.relname < $1 ORDER BY 1`, dayName(first))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("looking for old scans: %w", err)
+	}
+	for _, name := range names {
+		err := l.s.update(ctx, func(tx *Tx) error {
+			// Who reads or stores must not wait for long behind this.
+			if _, err := tx.exec(ctx, `SET LOCAL lock_timeout = '2s'`); err != nil {
+				return err
+			}
+			_, err := tx.exec(ctx, `DROP TABLE IF EXISTS `+pgx.Identifier{name}.Sanitize())
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("removing the scans of %s: %w", strings.TrimPrefix(name, dayPrefix), err)
+		}
+	}
+	l.mu.Lock()
+	for day := range l.days {
+		if day < first {
+			delete(l.days, day)
+		}
+	}
+	l.mu.Unlock()
+	return l.s.update(ctx, func(tx *Tx) error {
+		if _, err := tx.exec(ctx, `DELETE FROM scan_events_other WHERE day < $1`, first); err != nil {
+			return err
+		}
+		_, err := tx.exec(ctx, `DELETE FROM ledger_erasures WHERE up_to < $1`, before.UnixMilli())
+		return err
+	})
+}
+
+// Erase implements stats.Log. Events of the user that nodes bring later are
+// anonymous too, if they are from before.
+func (l *Scans) Erase(ctx context.Context, user stats.UserHash) (n int64, err error) {
+	if user == (stats.UserHash{}) {
+		return 0, nil
+	}
+	if err := l.s.NoteErasure(ctx, stats.Erasure{User: user, UpTo: l.now().UnixMilli()}); err != nil {
+		return 0, err
+	}
+	hash := hex.EncodeToString(user[:])
+	err = l.s.update(ctx, func(tx *Tx) (err error) {
+		n, err = tx.exec(ctx, `UPDATE scan_events SET user_hash = '', client = '', network = '' WHERE user_hash = $1`, hash)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("erasing a user: %w", err)
+	}
+	return n, nil
+}
+
+// Erased implements stats.Harbour.
+func (l *Scans) Erased(ctx context.Context, after int64) ([]stats.Erasure, error) {
+	return l.s.Erasures(ctx, after)
+}
+
+// NoteErasure notes that a user was erased, for events that are on the way.
+func (s *Store) NoteErasure(ctx context.Context, e stats.Erasure) error {
+	err := s.update(ctx, func(tx *Tx) error {
+		// Who stores now has ended before this is known; who comes later knows.
+		if _, err := tx.exec(ctx, `UPDATE sequences SET value = value WHERE name = 'scan'`); err != nil {
+			return err
+		}
+		_, err := tx.exec(ctx, `INSERT INTO ledger_erasures (user_hash, up_to) VALUES ($1, $2)
+			ON CONFLICT (user_hash) DO UPDATE SET up_to = excluded.up_to`, hex.EncodeToString(e.User[:]), e.UpTo)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("noting that a user was erased: %w", err)
+	}
+	return nil
+}
+
+// Erasures lists who was erased after a moment in Unix milliseconds.
+func (s *Store) Erasures(ctx context.Context, after int64) (all []stats.Erasure, err error) {
+	err = s.view(ctx, func(tx *Tx) error {
+		all, err = list(ctx, tx, func(scan func(...any) error) (e stats.Erasure, err error) {
+			var hash string
+			if err = scan(&hash, &e.UpTo); err == nil {
+				_, err = hex.Decode(e.User[:], []byte(hash)[:min(len(hash), 32)])
+			}
+			return e, err
+		}, `SELECT user_hash, up_to FROM ledger_erasures WHERE up_to > $1 ORDER BY up_to, user_hash`, after)
+		return err
+	})
+	return all, err
+}
+
+// Close implements stats.Log; the store stays open.
+func (l *Scans) Close() error { return nil }
+
+// KeepScansIn says in which files the scans of the embedded database are: an
+// archive has them as rows, like those of PostgreSQL.
+func (s *Store) KeepScansIn(ctx context.Context, j *stats.Journal) error {
+	id, err := s.firstLedger(ctx, j.ID())
+	if err == nil && id != j.ID() {
+		// The folder of scans is another than the one that was there before.
+		err = s.update(ctx, func(tx *Tx) error {
+			_, err := tx.exec(ctx, `UPDATE ledger_nodes SET scan = $1 WHERE node = $2`, j.ID(), ledgerNode)
+			return err
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("noting the id of the ledger: %w", err)
+	}
+	s.scans = j
+	return nil
+}
+
+// journalRows writes the journal as the rows of scan_events.
+func journalRows(ctx context.Context, j *stats.Journal, upTo int64, w io.Writer) (n int64, err error) {
+	type row struct {
+		Action     string `json:"action"`
+		Activation int64  `json:"activation"`
+		App        string `json:"app"`
+		At         int64  `json:"at"`
+		Batch      int64  `json:"batch"`
+		Client     string `json:"client"`
+		Day        int64  `json:"day"`
+		ID         string `json:"id"`
+		Idx        int64  `json:"idx"`
+		Kind       string `json:"kind"`
+		Link       string `json:"link"`
+		Network    string `json:"network"`
+		Reason     string `json:"reason"`
+		Region     string `json:"region"`
+		Rule       int64  `json:"rule"`
+		Seq        int64  `json:"seq"`
+		Source     string `json:"source"`
+		UserHash   string `json:"user_hash"`
+		Version    string `json:"version"`
+	}
+	lines := json.NewEncoder(w)
+	lines.SetEscapeHTML(false)
+	for e, err := range j.Read(ctx, 0) {
+		if err != nil {
+			return n, err
+		}
+		if e.Position > upTo {
+			break
+		}
+		args := scanArgs(&e.Event)
+		user, network := args[2].(string), args[5].(string)
+		err = lines.Encode(row{Action: e.Action, Activation: e.Activation, App: e.App, At: e.At.UnixMilli(), Batch: e.Batch, Client: e.Client, Day: dayOf(e.ID),
+			ID: e.ID.String(), Idx: e.Index, Kind: e.Kind, Link: e.Text, Network: network, Reason: e.Reason, Region: e.Region, Rule: e.RuleID, Seq: e.Position,
+			Source: e.Source, UserHash: user, Version: e.Version})
+		if err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+// ScansInto says where Load shall put the scans of an archive: into the files
+// of a folder, as the embedded database has them.
+func (s *Store) ScansInto(dir string) { s.scansInto = dir }
+
+// readScans takes the rows of scan_events into files.
+func (l *Loading) readScans(ctx context.Context, r io.Reader) (n int64, err error) {
+	var id string
+	if err := l.tx.row(ctx, `SELECT scan FROM ledger_nodes WHERE node = $1`, ledgerNode).Scan(&id); err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return 0, fmt.Errorf("reading the id of the ledger: %w", err)
+	}
+	if l.restoring, err = stats.RestoreJournal(l.scansInto, id, stats.JournalOptions{Random: rand.Reader}); errors.Is(err, stats.ErrLedgerNotEmpty) {
+		return 0, fmt.Errorf("%w: %w", ErrNotEmpty, err)
+	} else if err != nil {
+		return 0, err
+	}
+	columns := append([]string{"seq"}, strings.Split(scanColumns, ", ")...)
+	// The day is in the id; an archive has it as well.
+	rows := newRowReader("scan_events", slices.Sorted(slices.Values(append([]string{"day"}, columns...))), r)
+	args := make([]any, len(columns))
+	for ; ; n++ {
+		if ctx.Err() != nil {
+			return n, context.Cause(ctx)
+		}
+		row, err := rows.next()
+		if errors.Is(err, io.EOF) {
+			return n, nil
+		} else if err != nil {
+			return n, err
+		}
+		for i, name := range columns {
+			place, _ := slices.BinarySearch(rows.columns, name)
+			args[i] = row[place]
+		}
+		e, err := scanEntry(func(into ...any) error { return assign(into, args, columns) })
+		if err == nil {
+			err = l.restoring.Add(e)
+		}
+		if err != nil {
+			return n, fmt.Errorf("row %d of scan_events: %w", n+1, err)
+		}
+	}
+}
+
+// assign puts texts and numbers where they belong.
+func assign(into, args []any, columns []string) error {
+	for i := range into {
+		ok := false
+		switch to := into[i].(type) {
+		case *int64:
+			*to, ok = args[i].(int64)
+		case *string:
+			*to, ok = args[i].(string)
+		}
+		if !ok {
+			return fmt.Errorf("%s is of the wrong kind", columns[i])
+		}
+	}
+	return nil
+}
+
+// lacksRoom reports whether a row of an archive goes to a partition that was not
+// made yet.
+func (l *Loading) lacksRoom(value any) bool {
+	day, ok := value.(int64) // whether it is a number is for others to say
+	return ok && !l.days[day] && day >= firstDay && day <= lastDay
+}
+
+// makeRoom makes the partition of a day.
+func (l *Loading) makeRoom(ctx context.Context, day int64) error {
+	l.days[day] = true
+	return l.tx.makeDay(ctx, day)
+}
+
+// finish puts the files of scans in their place.
+func (l *Loading) finish(ctx context.Context) error {
+	if l.restoring == nil {
+		return nil
+	}
+	end, err := l.tx.scansEnd(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the number of the last scan: %w", err)
+	}
+	err = l.restoring.Finish(end)
+	if err == nil {
+		l.restoring = nil
+	}
+	return err
+}
+
+// cancel removes the files of a Load that failed.
+func (l *Loading) cancel() {
+	if l.restoring != nil {
+		l.restoring.Cancel()
+	}
+}

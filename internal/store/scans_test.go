@@ -1,0 +1,456 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/stats"
+)
+
+// aScan is the nth of a row of different scans, one a minute.
+func aScan(n int64) stats.Event {
+	e := stats.Event{At: at.Add(time.Duration(n) * time.Minute), Source: "scan", Client: fmt.Sprintf("扫码/%d \"<&>\\", n%3), Action: "open_mini_program", Kind: "code",
+		App: "wxminiprogram0001", Version: "release", Region: "CN-31", Batch: 1 + n%7, Index: n, Activation: n % 5}
+	ms := e.At.UnixMilli()
+	for i := range 6 {
+		e.ID[i] = byte(ms >> (8 * (5 - i)))
+	}
+	for i := range 8 {
+		e.ID[8+i] = byte(n >> (8 * (7 - i)))
+	}
+	if n%3 != 0 {
+		e.User = stats.UserHash{byte(n % 5), 1}
+		e.Network = netip.MustParsePrefix("203.0.113.0/24")
+	}
+	if n%4 == 0 {
+		e.Kind, e.RuleID, e.Batch, e.Index, e.Text = "rule", n, 0, 0, fmt.Sprintf("https://coffee.example/t/%d?q=\u2028", n)
+		e.Network = netip.MustParsePrefix("2001:db8:7::/48")
+		e.At = e.At.Add(-36 * time.Hour) // it was late
+	}
+	return e
+}
+
+func someScans(from, to int64) (list []stats.Event) {
+	for n := from; n < to; n++ {
+		list = append(list, aScan(n))
+	}
+	return list
+}
+
+func chance() *rand.ChaCha8 { return rand.NewChaCha8([32]byte{1}) }
+
+func openJournal(t *testing.T, dir string) *stats.Journal {
+	t.Helper()
+	j, err := stats.OpenJournal(dir, stats.JournalOptions{Random: chance(), SegmentSize: 10_000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { j.Close() })
+	return j
+}
+
+func openScans(t *testing.T, s *Store) *Scans {
+	t.Helper()
+	l, err := s.OpenScans(t.Context(), ScansOptions{Random: chance(), Now: func() time.Time { return at.Add(30 * 24 * time.Hour) }, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// eachLog runs f on each kind of ledger.
+func eachLog(t *testing.T, f func(t *testing.T, l stats.Log)) {
+	t.Run("journal", func(t *testing.T) { f(t, openJournal(t, filepath.Join(t.TempDir(), "scans"))) })
+	t.Run("postgres", func(t *testing.T) { f(t, openScans(t, open(t, newPostgres(t)))) })
+}
+
+func collect(t *testing.T, seq iter.Seq2[stats.Entry, error]) (list []stats.Entry) {
+	t.Helper()
+	for e, err := range seq {
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, e)
+	}
+	return list
+}
+
+func eventsOf(list []stats.Entry) (events []stats.Event) {
+	for _, e := range list {
+		events = append(events, e.Event)
+	}
+	return events
+}
+
+func wantEvents(t *testing.T, what string, got, want []stats.Event) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d events, want %d", what, len(got), len(want))
+	}
+	for i := range got {
+		if got[i] != want[i] {
+			t.Fatalf("%s: event %d is\n%+v, want\n%+v", what, i, got[i], want[i])
+		}
+	}
+}
+
+func TestALedgerKeepsEventsInOneOrder(t *testing.T) {
+	eachLog(t, func(t *testing.T, l stats.Log) {
+		ctx := t.Context()
+		if end, err := l.End(ctx); err != nil || end != 0 {
+			t.Fatalf("an empty ledger ends at %d, %v", end, err)
+		}
+		if got := collect(t, l.Read(ctx, 0)); len(got) != 0 {
+			t.Fatalf("an empty ledger has %v", got)
+		}
+		for n := int64(0); n < 12_000; n += 1500 {
+			if err := l.Append(ctx, someScans(n, n+1500)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := collect(t, l.Read(ctx, 0))
+		wantEvents(t, "all", eventsOf(got), someScans(0, 12_000))
+		for i := 1; i < len(got); i++ {
+			if got[i].Position <= got[i-1].Position {
+				t.Fatalf("position %d after %d", got[i].Position, got[i-1].Position)
+			}
+		}
+		if end, err := l.End(ctx); err != nil || end < got[len(got)-1].Position {
+			t.Errorf("the end is %d, %v", end, err)
+		}
+		for _, i := range []int{0, 1, 4999, 5000, 7321, 11_999} {
+			position, err := l.Find(ctx, got[i].ID)
+			if err != nil || position != got[i].Position {
+				t.Errorf("scan %d is found at %d, %v; it is at %d", i, position, err, got[i].Position)
+			}
+			wantEvents(t, "what comes after it", eventsOf(collect(t, l.Read(ctx, position))), someScans(int64(i)+1, 12_000))
+		}
+		forged := got[5].ID
+		forged[15] ^= 1
+		if _, err := l.Find(ctx, forged); !errors.Is(err, stats.ErrNoScan) {
+			t.Errorf("a forged id: %v", err)
+		}
+		for range l.Read(ctx, 0) {
+			break // a reader may leave
+		}
+	})
+}
+
+func TestALedgerKeepsWhatItCan(t *testing.T) {
+	eachLog(t, func(t *testing.T, l stats.Log) {
+		odd := aScan(1)
+		odd.Client = "a\x00b\xff" + strings.Repeat("界", 40)
+		odd.Text = "https://h.example/" + strings.Repeat("x", 600)
+		odd.App = strings.Repeat("名", 32)
+		odd.At = odd.At.Add(123456 * time.Nanosecond)
+		odd.Network = netip.MustParsePrefix("192.0.2.77/24")
+		if err := l.Append(t.Context(), []stats.Event{odd}); err != nil {
+			t.Fatal(err)
+		}
+		got := collect(t, l.Read(t.Context(), 0))[0].Event
+		wantEvents(t, "odd", []stats.Event{got}, []stats.Event{odd.Kept()})
+		if len(got.Client) > 64 || !strings.HasPrefix(got.Client, "a b�界") || len(got.Text) != 512 || got.App != odd.App || got.Network.String() != "192.0.2.0/24" {
+			t.Errorf("kept %+v", got)
+		}
+	})
+}
+
+func TestALedgerForgetsAndErases(t *testing.T) {
+	eachLog(t, func(t *testing.T, l stats.Log) {
+		ctx := t.Context()
+		for n := int64(0); n < 5000; n += 100 { // three and a half days
+			if err := l.Append(ctx, someScans(n, n+100)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		user := stats.UserHash{2, 1}
+		var left []stats.Event
+		want := int64(0)
+		for n := range int64(5000) {
+			e := aScan(n)
+			if e.User == user {
+				e.User, e.Client, e.Network = stats.UserHash{}, "", netip.Prefix{}
+				want++
+			}
+			left = append(left, e)
+		}
+		if n, err := l.Erase(ctx, user); err != nil || n != want {
+			t.Fatalf("erased %d, %v; want %d", n, err, want)
+		}
+		wantEvents(t, "after the erasure", eventsOf(collect(t, l.Read(ctx, 0))), left)
+		if n, err := l.Erase(ctx, user); err != nil || n != 0 {
+			t.Errorf("erased again: %d, %v", n, err)
+		}
+		end, _ := l.End(ctx)
+		before := at.Add(48 * time.Hour)
+		if err := l.Forget(ctx, before); err != nil {
+			t.Fatal(err)
+		}
+		got := eventsOf(collect(t, l.Read(ctx, 0)))
+		if len(got) == 0 || len(got) > 5000-10 {
+			t.Fatalf("%d events are left", len(got))
+		}
+		wantEvents(t, "after forgetting", got, left[5000-len(got):])
+		if !left[5000-len(got)-1].At.Before(before) {
+			t.Error("a younger one was forgotten")
+		}
+		if err := l.Forget(ctx, at.Add(1000*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		if got := collect(t, l.Read(ctx, 0)); len(got) != 0 {
+			t.Errorf("%d events are left", len(got))
+		}
+		if now, _ := l.End(ctx); now != end {
+			t.Errorf("the end was %d and is %d", end, now)
+		}
+		if err := l.Append(ctx, someScans(5000, 5001)); err != nil {
+			t.Fatal(err)
+		}
+		if got := collect(t, l.Read(ctx, 0)); len(got) != 1 || got[0].Position <= end {
+			t.Errorf("a later event: %+v", got)
+		}
+	})
+}
+
+// Numbers are given out in the order of the commits: who reads what comes after
+// the last one seen misses nothing, while many write.
+func TestAReaderMissesNothing(t *testing.T) {
+	eachLog(t, func(t *testing.T, l stats.Log) {
+		const writers, each, size = 4, 12, 25
+		var wg sync.WaitGroup
+		for w := range int64(writers) {
+			wg.Go(func() {
+				for i := range int64(each) {
+					from := (w*each + i) * size
+					if err := l.Append(t.Context(), someScans(from, from+size)); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		done := make(chan struct{})
+		go func() { wg.Wait(); close(done) }()
+		seen := map[stats.ScanID]bool{}
+		after := int64(0)
+		for last := false; ; {
+			for _, e := range collect(t, l.Read(t.Context(), after)) {
+				if seen[e.ID] {
+					t.Fatal("a scan came twice")
+				}
+				seen[e.ID], after = true, e.Position
+			}
+			if last {
+				break
+			}
+			select {
+			case <-done:
+				last = true
+			default:
+			}
+		}
+		if len(seen) != writers*each*size {
+			t.Errorf("%d events, want %d", len(seen), writers*each*size)
+		}
+	})
+}
+
+// lossy is a harbour whose answers are lost, before or after they took.
+type lossy struct {
+	stats.Harbour
+	random *rand.Rand
+	ships  int
+}
+
+var errLost = errors.New("the connection is lost")
+
+func (h *lossy) Ship(ctx context.Context, node string, from, to stats.Mark, events []stats.Event) error {
+	h.ships++
+	n := h.random.IntN(3)
+	if n == 0 {
+		return errLost
+	}
+	if err := h.Harbour.Ship(ctx, node, from, to, events); err != nil || n == 1 {
+		return errors.Join(errLost, err)
+	}
+	return nil
+}
+
+func shipper(j *stats.Journal, to stats.Harbour) *stats.Shipper {
+	node, err := j.NodeID(rand.NewChaCha8([32]byte{byte(j.ID()[0]), 9}))
+	if err != nil {
+		panic(err)
+	}
+	return &stats.Shipper{Journal: j, To: to, Node: node, Random: rand.NewChaCha8([32]byte{7}), Now: func() time.Time { return at }, Log: slog.New(slog.DiscardHandler), Batch: 70}
+}
+
+func TestEveryScanOfAJournalIsShippedOnce(t *testing.T) {
+	s := open(t, newPostgres(t))
+	l := openScans(t, s)
+	dir := filepath.Join(t.TempDir(), "scans")
+	harbour := &lossy{Harbour: l, random: rand.New(rand.NewPCG(1, 1))}
+	for round := range int64(10) {
+		j := openJournal(t, dir)
+		if err := j.Append(t.Context(), someScans(200*round, 200*round+200)); err != nil {
+			t.Fatal(err)
+		}
+		ship := shipper(j, harbour) // as after a crash: it knows nothing
+		for n := 0; ; n++ {
+			err := ship.Flush(t.Context())
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, errLost) || ship.LastError() == nil || n > 100 {
+				t.Fatal(err)
+			}
+			if n == 1 && round%2 == 0 {
+				break // the process ends here
+			}
+		}
+		j.Close()
+	}
+	j := openJournal(t, dir)
+	ship := shipper(j, l)
+	if err := ship.Flush(t.Context()); err != nil || ship.Behind() != 0 {
+		t.Fatal(err, ship.Behind())
+	}
+	wantEvents(t, "shipped", eventsOf(collect(t, l.Read(t.Context(), 0))), someScans(0, 2000))
+	if harbour.ships < 40 {
+		t.Errorf("only %d ships", harbour.ships)
+	}
+
+	// Two copies of a folder: the second gets a name of its own, and nothing is lost.
+	if err := j.Append(t.Context(), someScans(2000, 2100)); err != nil {
+		t.Fatal(err)
+	}
+	copied := openJournal(t, filepath.Join(t.TempDir(), "scans"))
+	if err := copied.Append(t.Context(), append(someScans(0, 2000), someScans(3000, 3050)...)); err != nil {
+		t.Fatal(err)
+	}
+	twin := shipper(copied, l)
+	twin.Node = ship.Node
+	for _, one := range []*stats.Shipper{ship, twin} {
+		if err := one.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if twin.Node == ship.Node {
+		t.Error("two nodes have one name")
+	}
+	if err := j.Append(t.Context(), someScans(2100, 2200)); err != nil {
+		t.Fatal(err)
+	}
+	if err := ship.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := append(append(someScans(0, 2100), someScans(3000, 3050)...), someScans(2100, 2200)...)
+	wantEvents(t, "of both", eventsOf(collect(t, l.Read(t.Context(), 0))), want)
+}
+
+func TestWhoIsErasedIsErasedOnTheWayToo(t *testing.T) {
+	s := open(t, newPostgres(t))
+	l := openScans(t, s)
+	j := openJournal(t, filepath.Join(t.TempDir(), "scans"))
+	if err := j.Append(t.Context(), someScans(0, 300)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := l.Erase(t.Context(), aScan(1).User); err != nil || n != 0 {
+		t.Fatal(n, err)
+	}
+	if err := shipper(j, l).Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range collect(t, l.Read(t.Context(), 0)) {
+		if e.User == aScan(1).User {
+			t.Fatal("an erased user came with a later ship")
+		}
+	}
+	erased, err := l.Erased(t.Context(), 0)
+	if err != nil || len(erased) != 1 || erased[0].User != aScan(1).User {
+		t.Errorf("erased: %+v, %v", erased, err)
+	}
+}
+
+// An archive has the same rows whether the ledger is in files or in a table,
+// and each makes the other again.
+func TestScansGoThroughArchives(t *testing.T) {
+	postgres := open(t, newPostgres(t))
+	l := openScans(t, postgres)
+	for n := int64(0); n < 3000; n += 500 {
+		// Scans that come again leave gaps between the numbers.
+		if err := l.Append(t.Context(), someScans(max(0, n-20), n+500)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Append(t.Context(), someScans(0, 7)); err != nil { // and a gap at the end
+		t.Fatal(err)
+	}
+	first := rowsOf(t, postgres)
+
+	dir := t.TempDir()
+	sqlite := open(t, Target{Dir: dir})
+	sqlite.ScansInto(filepath.Join(dir, "scans"))
+	if err := load(t, sqlite, first); err != nil {
+		t.Fatal(err)
+	}
+	j := openJournal(t, filepath.Join(dir, "scans"))
+	if j.ID() != l.ID() {
+		t.Errorf("the ledger was %s and is %s", l.ID(), j.ID())
+	}
+	if err := sqlite.KeepScansIn(t.Context(), j); err != nil {
+		t.Fatal(err)
+	}
+	want(t, "rows of the files", rowsOf(t, sqlite), first)
+	if err := j.Append(t.Context(), someScans(4000, 4100)); err != nil {
+		t.Fatal(err)
+	}
+	if j.Damaged() != 0 {
+		t.Error("gaps count as damage")
+	}
+	second := rowsOf(t, sqlite)
+
+	again := open(t, newPostgres(t))
+	if err := load(t, again, second); err != nil {
+		t.Fatal(err)
+	}
+	want(t, "rows of the table", rowsOf(t, again), second)
+	ledger := openScans(t, again)
+	if err := ledger.Append(t.Context(), someScans(5000, 5001)); err != nil {
+		t.Fatal(err)
+	}
+	wantEvents(t, "all", eventsOf(collect(t, ledger.Read(t.Context(), 0))), append(append(someScans(0, 3000), someScans(4000, 4100)...), someScans(5000, 5001)...))
+
+	// Not over scans that are there.
+	dir2 := t.TempDir()
+	full := openJournal(t, filepath.Join(dir2, "scans"))
+	if err := full.Append(t.Context(), someScans(0, 5)); err != nil {
+		t.Fatal(err)
+	}
+	full.Close()
+	other := open(t, Target{Dir: dir2})
+	other.ScansInto(filepath.Join(dir2, "scans"))
+	if err := load(t, other, first); !errors.Is(err, ErrNotEmpty) {
+		t.Errorf("imported over scans: %v", err)
+	}
+	broken := rowsOf(t, again)
+	broken["scan_events"] = strings.Replace(broken["scan_events"], `"id":"0`, `"id":"x`, 1)
+	dir3 := t.TempDir()
+	third := open(t, Target{Dir: dir3})
+	third.ScansInto(filepath.Join(dir3, "scans"))
+	if err := load(t, third, broken); err == nil || !strings.Contains(err.Error(), "row 1 of scan_events") {
+		t.Errorf("a broken id: %v", err)
+	}
+	if names, _ := filepath.Glob(filepath.Join(dir3, "scans*")); len(names) > 0 {
+		t.Errorf("a failed import left %v", names)
+	}
+}

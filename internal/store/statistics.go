@@ -1,0 +1,640 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/stats"
+)
+
+// UpdateStatistics implements stats.Store.
+func (s *Store) UpdateStatistics(ctx context.Context, f func(context.Context, stats.Tx) error) error {
+	return s.update(ctx, func(tx *Tx) error { return f(context.WithValue(ctx, oneKey{}, tx), tx) })
+}
+
+// ViewStatistics implements stats.Store.
+func (s *Store) ViewStatistics(ctx context.Context, f func(stats.Tx) error) error {
+	return s.view(ctx, func(tx *Tx) error { return f(tx) })
+}
+
+// LockStatistics implements stats.Tx.
+func (t *Tx) LockStatistics(ctx context.Context) error { return t.engine.lock(ctx, t.tx, "statistics") }
+
+// StatisticsState implements stats.Tx.
+func (t *Tx) StatisticsState(ctx context.Context) (s stats.State, err error) {
+	var scanAt, forgotten, turned int64
+	err = t.row(ctx, `SELECT ledger, position, scan, scan_at, scans, duplicates, users_position, zone, forgotten, turned FROM statistics_state WHERE id = 1`).
+		Scan(&s.Ledger, &s.Position, &s.Scan, &scanAt, &s.Scans, &s.Duplicates, &s.UsersPosition, &s.Offset, &forgotten, &turned)
+	if errors.Is(err, sql.ErrNoRows) {
+		return stats.State{}, nil
+	}
+	s.ScanAt, s.Forgotten, s.Turned = fromMillis(scanAt), fromMillis(forgotten), fromMillis(turned)
+	return s, err
+}
+
+// PutStatisticsState implements stats.Tx.
+func (t *Tx) PutStatisticsState(ctx context.Context, s stats.State) error {
+	_, err := t.exec(ctx, `INSERT INTO statistics_state (id, ledger, position, scan, scan_at, scans, duplicates, users_position, zone, forgotten, turned)
+		VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+		ON CONFLICT (id) DO UPDATE SET ledger = excluded.ledger, position = excluded.position, scan = excluded.scan, scan_at = excluded.scan_at, scans = excluded.scans,
+			duplicates = excluded.duplicates, users_position = excluded.users_position, zone = excluded.zone, forgotten = excluded.forgotten, turned = excluded.turned`,
+		s.Ledger, s.Position, s.Scan, millis(s.ScanAt), s.Scans, s.Duplicates, s.UsersPosition, s.Offset, millis(s.Forgotten), millis(s.Turned))
+	return err
+}
+
+// argumentsAtOnce is how many arguments a statement of many rows has at most:
+// below what either database takes.
+func (t *Tx) argumentsAtOnce() int {
+	if t.engine.name() == "sqlite" {
+		return 800
+	}
+	return 8000
+}
+
+// marks are n placeholders for arguments from a number on. The SQLite driver
+// looks for the name of each among those of all, which takes longer than the
+// rest: there they have none.
+func (t *Tx) marks(first, n int) string {
+	if t.engine.name() == "sqlite" {
+		return strings.Repeat("?, ", n-1) + "?"
+	}
+	return placeholders(first, n)
+}
+
+// rowMarks are the placeholders of so many rows, of arguments from the first on.
+func (t *Tx) rowMarks(rows, columns int) string {
+	if t.engine.name() != "sqlite" {
+		return values(rows, columns)
+	}
+	one := "(" + t.marks(1, columns) + ")"
+	return strings.Repeat(one+", ", rows-1) + one
+}
+
+// insertMany stores rows of so many columns, as many as possible in each
+// statement. head is INSERT INTO … (columns), tail what follows the values.
+func (t *Tx) insertMany(ctx context.Context, head, tail string, columns, rows int, row func(i int, args []any) []any) error {
+	most := t.argumentsAtOnce() / columns
+	var full *sql.Stmt
+	var args []any
+	for i := 0; i < rows; {
+		n := min(most, rows-i)
+		args = args[:0]
+		for range n {
+			args = row(i, args)
+			i++
+		}
+		if n < most {
+			_, err := t.tx.ExecContext(ctx, head+` VALUES `+t.rowMarks(n, columns)+tail, args...)
+			return err
+		}
+		if full == nil {
+			var err error
+			if full, err = t.tx.PrepareContext(ctx, head+` VALUES `+t.rowMarks(n, columns)+tail); err != nil {
+				return err
+			}
+			defer full.Close()
+		}
+		if _, err := full.ExecContext(ctx, args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tupleColumns are all dimensions but the rule.
+const tupleColumns = `activity, brand, product, batch, app, source, result, region`
+
+func tupleArgs(args []any, t *stats.Tuple) []any {
+	return append(args, t.Activity, t.Brand, t.Product, t.Batch, t.App, t.Source, t.Result, t.Region)
+}
+
+func tupleInto(t *stats.Tuple) []any {
+	return []any{&t.Activity, &t.Brand, &t.Product, &t.Batch, &t.App, &t.Source, &t.Result, &t.Region}
+}
+
+// NameTuples implements stats.Tx.
+func (t *Tx) NameTuples(ctx context.Context, list []stats.Tuple) error {
+	return t.insertMany(ctx, `INSERT INTO statistics_tuples (id, `+tupleColumns+`)`, ` ON CONFLICT (id) DO NOTHING`, 9, len(list), func(i int, args []any) []any {
+		return tupleArgs(append(args, list[i].ID()), &list[i])
+	})
+}
+
+// AddScanCounts implements stats.Tx.
+func (t *Tx) AddScanCounts(ctx context.Context, list []stats.CountRow) error {
+	return t.insertMany(ctx, `INSERT INTO statistics_counts (per, at, rule, tuple, scans, firsts)`,
+		` ON CONFLICT (per, at, rule, tuple) DO UPDATE SET scans = statistics_counts.scans + excluded.scans, firsts = statistics_counts.firsts + excluded.firsts`,
+		6, len(list), func(i int, args []any) []any {
+			r := &list[i]
+			return append(args, int64(r.Per), r.At, r.Rule, r.Tuple, r.Scans, r.Firsts)
+		})
+}
+
+// AddSums implements stats.Tx.
+func (t *Tx) AddSums(ctx context.Context, list []stats.SumRow) error {
+	return t.insertMany(ctx, `INSERT INTO statistics_sums (per, dim, at, value, scans, firsts)`,
+		` ON CONFLICT (per, dim, at, value) DO UPDATE SET scans = statistics_sums.scans + excluded.scans, firsts = statistics_sums.firsts + excluded.firsts`,
+		6, len(list), func(i int, args []any) []any {
+			r := &list[i]
+			return append(args, int64(r.Per), int64(r.Dim), r.At, r.Value, r.Scans, r.Firsts)
+		})
+}
+
+const codeCountColumns = `batch, idx, scans, users, first_at, last_at, score, state`
+
+func scanCodeCount(scan func(...any) error) (r stats.CodeRow, err error) {
+	var first, last int64
+	err = scan(&r.Batch, &r.Index, &r.Scans, &r.Users, &first, &last, &r.Score, &r.State)
+	r.FirstAt, r.LastAt = fromMillis(first), fromMillis(last)
+	return r, err
+}
+
+// Codes implements stats.Tx.
+func (t *Tx) Codes(ctx context.Context, names []stats.CodeName) (map[stats.CodeName]stats.CodeRow, error) {
+	indexes := map[int64][]any{}
+	for _, name := range names {
+		indexes[name.Batch] = append(indexes[name.Batch], name.Index)
+	}
+	all := make(map[stats.CodeName]stats.CodeRow, len(names))
+	for batch, of := range indexes {
+		for some := range slices.Chunk(of, t.argumentsAtOnce()/2) {
+			found, err := list(ctx, t, scanCodeCount, `SELECT `+codeCountColumns+` FROM code_counts WHERE batch = $1 AND idx IN (`+t.marks(2, len(some))+`)`,
+				append([]any{batch}, some...)...)
+			if err != nil {
+				return nil, err
+			}
+			for _, r := range found {
+				all[r.CodeName] = r
+			}
+		}
+	}
+	return all, nil
+}
+
+// PutCodes implements stats.Tx.
+func (t *Tx) PutCodes(ctx context.Context, rows []stats.CodeRow) error {
+	return t.insertMany(ctx, `INSERT INTO code_counts (`+codeCountColumns+`)`,
+		` ON CONFLICT (batch, idx) DO UPDATE SET scans = excluded.scans, users = excluded.users, first_at = excluded.first_at, last_at = excluded.last_at,
+			score = excluded.score, state = excluded.state`,
+		8, len(rows), func(i int, args []any) []any {
+			r := &rows[i]
+			return append(args, r.Batch, r.Index, r.Scans, r.Users, millis(r.FirstAt), millis(r.LastAt), r.Score, r.State)
+		})
+}
+
+const usersColumns = `day, dim, value, users, sketch, erased`
+
+func scanUsers(scan func(...any) error) (r stats.UsersRow, err error) {
+	err = scan(&r.Day, &r.Dim, &r.Value, &r.Users, &r.Sketch, &r.Erased)
+	return r, err
+}
+
+// UsersRows implements stats.Tx.
+func (t *Tx) UsersRows(ctx context.Context, keys []stats.UsersKey) (map[stats.UsersKey]stats.UsersRow, error) {
+	type group struct {
+		dim stats.Dim
+		day int64
+	}
+	grouped := map[group][]any{}
+	for _, k := range keys {
+		g := group{k.Dim, k.Day}
+		grouped[g] = append(grouped[g], k.Value)
+	}
+	all := make(map[stats.UsersKey]stats.UsersRow, len(keys))
+	for g, of := range grouped {
+		for some := range slices.Chunk(of, t.argumentsAtOnce()/2) {
+			found, err := list(ctx, t, scanUsers, `SELECT `+usersColumns+` FROM statistics_users WHERE dim = $1 AND day = $2 AND value IN (`+t.marks(3, len(some))+`)`,
+				append([]any{int64(g.dim), g.day}, some...)...)
+			if err != nil {
+				return nil, err
+			}
+			for _, r := range found {
+				all[r.UsersKey] = r
+			}
+		}
+	}
+	return all, nil
+}
+
+// PutUsers implements stats.Tx.
+func (t *Tx) PutUsers(ctx context.Context, rows []stats.UsersRow) error {
+	return t.insertMany(ctx, `INSERT INTO statistics_users (`+usersColumns+`)`,
+		` ON CONFLICT (dim, day, value) DO UPDATE SET users = excluded.users, sketch = excluded.sketch, erased = excluded.erased`,
+		6, len(rows), func(i int, args []any) []any {
+			r := &rows[i]
+			return append(args, r.Day, int64(r.Dim), r.Value, r.Users, r.Sketch, r.Erased)
+		})
+}
+
+// Places implements stats.Tx.
+func (t *Tx) Places(ctx context.Context, from, to int64, limit int) ([]string, error) {
+	return list(ctx, t, scanText, `SELECT DISTINCT place FROM statistics_misses WHERE hour >= $1 AND hour < $2 ORDER BY place LIMIT $3`, from, to, limit)
+}
+
+// AddMisses implements stats.Tx.
+func (t *Tx) AddMisses(ctx context.Context, rows []stats.MissRow) error {
+	return t.insertMany(ctx, `INSERT INTO statistics_misses (hour, place, scans)`,
+		` ON CONFLICT (hour, place) DO UPDATE SET scans = statistics_misses.scans + excluded.scans`, 3, len(rows), func(i int, args []any) []any {
+			return append(args, rows[i].Hour, rows[i].Place, rows[i].Scans)
+		})
+}
+
+// Seen implements stats.Tx.
+func (t *Tx) Seen(ctx context.Context) ([]stats.SeenRow, error) {
+	return list(ctx, t, func(scan func(...any) error) (r stats.SeenRow, err error) {
+		err = scan(&r.After, &r.Position, &r.Oldest, &r.Newest)
+		return r, err
+	}, `SELECT after_pos, position, oldest, newest FROM statistics_seen ORDER BY after_pos`)
+}
+
+// SeenFilter implements stats.Tx.
+func (t *Tx) SeenFilter(ctx context.Context, after int64) (filter string, err error) {
+	err = t.row(ctx, `SELECT filter FROM statistics_seen WHERE after_pos = $1`, after).Scan(&filter)
+	return filter, err
+}
+
+// AddSeen implements stats.Tx.
+func (t *Tx) AddSeen(ctx context.Context, r stats.SeenRow) error {
+	_, err := t.exec(ctx, `INSERT INTO statistics_seen (after_pos, position, oldest, newest, filter) VALUES ($1, $2, $3, $4, $5)`, r.After, r.Position, r.Oldest, r.Newest, r.Filter)
+	return err
+}
+
+// ForgetSeen implements stats.Tx.
+func (t *Tx) ForgetSeen(ctx context.Context, before time.Time) error {
+	_, err := t.exec(ctx, `DELETE FROM statistics_seen WHERE newest < $1`, millis(before))
+	return err
+}
+
+// AddDuplicates implements stats.Tx.
+func (t *Tx) AddDuplicates(ctx context.Context, positions []int64) error {
+	return t.insertMany(ctx, `INSERT INTO statistics_duplicates (position)`, ``, 1, len(positions), func(i int, args []any) []any { return append(args, positions[i]) })
+}
+
+// Duplicates implements stats.Tx.
+func (t *Tx) Duplicates(ctx context.Context, after, upTo int64) ([]int64, error) {
+	return list(ctx, t, func(scan func(...any) error) (n int64, err error) {
+		err = scan(&n)
+		return n, err
+	}, `SELECT position FROM statistics_duplicates WHERE position > $1 AND position <= $2 ORDER BY position`, after, upTo)
+}
+
+// AnotherLedger implements stats.Tx.
+func (t *Tx) AnotherLedger(ctx context.Context) error {
+	for _, table := range []string{"statistics_seen", "statistics_duplicates"} {
+		if _, err := t.exec(ctx, `DELETE FROM `+table); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ForgetUsers implements stats.Tx.
+func (t *Tx) ForgetUsers(ctx context.Context) error {
+	_, err := t.exec(ctx, `DELETE FROM statistics_users`)
+	return err
+}
+
+// TurnDays implements stats.Tx.
+func (t *Tx) TurnDays(ctx context.Context, offset int64) error {
+	// Division cuts towards zero: hours before 1970 are moved above it first.
+	const day = `(at + $1 + 24000000000) / 24 - 1000000000`
+	for _, query := range []struct {
+		text string
+		args []any
+	}{
+		{`DELETE FROM statistics_counts WHERE per IN (1, 3)`, nil},
+		{`INSERT INTO statistics_counts (per, at, rule, tuple, scans, firsts)
+			SELECT per + 1, ` + day + `, rule, tuple, SUM(scans), SUM(firsts) FROM statistics_counts WHERE per IN (0, 2) GROUP BY per, ` + day + `, rule, tuple`, []any{offset}},
+		{`DELETE FROM statistics_sums WHERE per = 1`, nil},
+		{`INSERT INTO statistics_sums (per, dim, at, value, scans, firsts)
+			SELECT 1, dim, ` + day + `, value, SUM(scans), SUM(firsts) FROM statistics_sums WHERE per = 0 GROUP BY dim, ` + day + `, value`, []any{offset}},
+	} {
+		if _, err := t.exec(ctx, query.text, query.args...); err != nil {
+			return fmt.Errorf("counting the days again: %w", err)
+		}
+	}
+	return nil
+}
+
+// dimColumns are the columns of statistics_tuples by dimension.
+var dimColumns = map[stats.Dim]string{stats.Activity: "activity", stats.Brand: "brand", stats.Product: "product", stats.Batch: "batch",
+	stats.App: "app", stats.Source: "source", stats.Result: "result", stats.Region: "region"}
+
+func scanAnswer(scan func(...any) error) (a stats.Answer, err error) {
+	err = scan(&a.At, &a.Value, &a.Scans, &a.Firsts)
+	return a, err
+}
+
+// ordered is how the rows of a query are cut.
+func ordered(q stats.Query) string {
+	largest := "scans"
+	if q.What == stats.Firsts {
+		largest = "firsts"
+	}
+	return ` ORDER BY at, ` + largest + ` DESC, value LIMIT ` + strconv.Itoa(q.Limit) + ` OFFSET ` + strconv.Itoa(q.Offset)
+}
+
+// bind adds an argument and returns its placeholder.
+func bind(args *[]any, value any) string {
+	*args = append(*args, value)
+	return "$" + strconv.Itoa(len(*args))
+}
+
+// Sums implements stats.Tx.
+func (t *Tx) Sums(ctx context.Context, q stats.Query) ([]stats.Answer, error) {
+	dim, _ := q.Alone()
+	var args []any
+	var parts []string
+	for _, span := range q.Spans {
+		part := `SELECT at, value, scans, firsts FROM statistics_sums WHERE per = ` + bind(&args, int64(span.Per)) + ` AND dim = ` + bind(&args, int64(dim)) +
+			` AND at >= ` + bind(&args, span.From) + ` AND at < ` + bind(&args, span.To)
+		if value, filtered := q.Filter[dim]; filtered {
+			part += ` AND value = ` + bind(&args, value)
+		}
+		parts = append(parts, part)
+	}
+	return t.answers(ctx, q, nil, parts, args)
+}
+
+// fewTuples is up to how many combinations are looked up one by one in each
+// hour or day, instead of reading all of them.
+const fewTuples = 200
+
+// Tuples implements stats.Tx.
+func (t *Tx) Tuples(ctx context.Context, q stats.Query) ([]stats.Answer, error) {
+	var args, matched []any
+	var where []string // of the combinations; the same with its own arguments: match
+	var match []string
+	rule, ofRule := q.Filter[stats.Rule]
+	ruleNumber := int64(0) // of all rules
+	if ofRule {
+		n, ok := numberOf(rule)
+		if !ok {
+			return []stats.Answer{}, nil
+		}
+		ruleNumber = n
+	}
+	for dim, wanted := range q.Filter {
+		var value any = wanted
+		switch dim {
+		case stats.Rule:
+			continue
+		case stats.Batch:
+			n, ok := numberOf(wanted)
+			if !ok {
+				return []stats.Answer{}, nil
+			}
+			value = n
+		}
+		where = append(where, ` AND u.`+dimColumns[dim]+` = `+bind(&args, value))
+		match = append(match, `u.`+dimColumns[dim]+` = `+bind(&matched, value))
+	}
+	of, value, joined := int64(stats.PerHourOfAll), `''`, len(where) > 0
+	if ofRule || q.Group == stats.Rule {
+		of = int64(stats.PerHour)
+	}
+	switch q.Group {
+	case stats.Total:
+	case stats.Rule:
+		value = numberText(`c.rule`)
+	case stats.Batch:
+		value, joined = numberText(`u.batch`), true
+	default:
+		value, joined = `u.`+dimColumns[q.Group], true
+	}
+	few := ofRule
+	if !few && len(where) > 0 && q.Group != stats.Rule {
+		var n int
+		if err := t.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 AS one FROM statistics_tuples u WHERE `+strings.Join(match, ` AND `)+` LIMIT `+strconv.Itoa(fewTuples+1)+`) AS found`, matched...).Scan(&n); err != nil {
+			return nil, err
+		}
+		few = n <= fewTuples
+	}
+	var with, parts []string
+	for i, span := range q.Spans {
+		per, from, to := bind(&args, of+int64(span.Per)), bind(&args, span.From), bind(&args, span.To)
+		part := `SELECT c.at AS at, ` + value + ` AS value, c.scans AS scans, c.firsts AS firsts FROM `
+		if !few {
+			part += `statistics_counts c`
+			if joined {
+				part += ` JOIN statistics_tuples u ON u.id = c.tuple`
+			}
+			parts = append(parts, part+` WHERE c.per = `+per+` AND c.at >= `+from+` AND c.at < `+to+strings.Join(where, ``))
+			continue
+		}
+		// Hours or days that there are, then in each only what is asked for. In
+		// SQLite, CROSS JOIN keeps this order.
+		ats := `ats` + strconv.Itoa(i)
+		with = append(with, ats+`(at) AS (SELECT MIN(at) FROM statistics_counts WHERE per = `+per+` AND at >= `+from+` AND at < `+to+`
+			UNION ALL SELECT (SELECT MIN(n.at) FROM statistics_counts n WHERE n.per = `+per+` AND n.at > `+ats+`.at AND n.at < `+to+`) FROM `+ats+` WHERE `+ats+`.at IS NOT NULL)`)
+		switch {
+		case ofRule && joined:
+			part += ats + ` CROSS JOIN statistics_counts c CROSS JOIN statistics_tuples u`
+		case ofRule:
+			part += ats + ` CROSS JOIN statistics_counts c`
+		default:
+			part += `statistics_tuples u CROSS JOIN ` + ats + ` CROSS JOIN statistics_counts c`
+		}
+		part += ` WHERE c.per = ` + per + ` AND c.at = ` + ats + `.at AND c.rule = ` + bind(&args, ruleNumber)
+		if joined {
+			part += ` AND c.tuple = u.id`
+		}
+		parts = append(parts, part+strings.Join(where, ``))
+	}
+	return t.answers(ctx, q, with, parts, args)
+}
+
+// numberOf reads the value of a dimension that is a number; false for a text
+// that is the value of nothing.
+func numberOf(value string) (int64, bool) {
+	if value == "" {
+		return 0, true
+	}
+	n, err := strconv.ParseInt(value, 10, 64)
+	return n, err == nil
+}
+
+// numberText is such a value of a column.
+func numberText(column string) string {
+	return `CASE ` + column + ` WHEN 0 THEN '' ELSE CAST(` + column + ` AS TEXT) END`
+}
+
+// answers adds up the parts of a query.
+func (t *Tx) answers(ctx context.Context, q stats.Query, with, parts []string, args []any) ([]stats.Answer, error) {
+	at, value := `0`, `''`
+	var groups []string
+	if q.ByAt {
+		at = `at`
+		groups = append(groups, at)
+	}
+	if q.Group != stats.Total {
+		value = `value`
+		groups = append(groups, value)
+	}
+	query := `SELECT ` + at + ` AS at, ` + value + ` AS value, CAST(SUM(scans) AS BIGINT) AS scans, CAST(SUM(firsts) AS BIGINT) AS firsts FROM (` + strings.Join(parts, ` UNION ALL `) + `) AS parts`
+	if len(groups) > 0 {
+		query += ` GROUP BY ` + strings.Join(groups, ", ")
+	} else {
+		query += ` HAVING COUNT(*) > 0`
+	}
+	// A value without first scans is no answer.
+	query = `SELECT at, value, scans, firsts FROM (` + query + `) AS found`
+	if q.What == stats.Firsts {
+		query += ` WHERE firsts > 0`
+	}
+	if len(with) > 0 {
+		query = `WITH RECURSIVE ` + strings.Join(with, `, `) + ` ` + query
+	}
+	return list(ctx, t, scanAnswer, query+ordered(q), args...)
+}
+
+// UsersOf implements stats.Tx.
+func (t *Tx) UsersOf(ctx context.Context, q stats.Query, limit int) ([]stats.UsersRow, error) {
+	dim, _ := q.Alone()
+	days := q.Spans[0]
+	args := []any{int64(dim), days.From, days.To}
+	query := `SELECT ` + usersColumns + ` FROM statistics_users WHERE dim = $1 AND day >= $2 AND day < $3`
+	if value, filtered := q.Filter[dim]; filtered {
+		query += ` AND value = ` + bind(&args, value)
+	}
+	return list(ctx, t, scanUsers, query+` LIMIT `+strconv.Itoa(limit), args...)
+}
+
+// Misses implements stats.Tx.
+func (t *Tx) Misses(ctx context.Context, from, to int64, limit int) ([]stats.MissRow, error) {
+	return list(ctx, t, func(scan func(...any) error) (r stats.MissRow, err error) {
+		err = scan(&r.Place, &r.Scans)
+		return r, err
+	}, `SELECT place, scans FROM (SELECT place, CAST(SUM(scans) AS BIGINT) AS scans FROM statistics_misses WHERE hour >= $1 AND hour < $2 GROUP BY place) AS found
+		ORDER BY scans DESC, place LIMIT $3`, from, to, limit)
+}
+
+const alarmColumns = `id, kind, batch, idx, at, scan, score, why, seen_at, seen_by`
+
+func scanAlarm(scan func(...any) error) (a stats.Alarm, err error) {
+	var at, seen int64
+	err = scan(&a.ID, &a.Kind, &a.Batch, &a.Index, &at, &a.Scan, &a.Score, inJSON(&a.Why), &seen, &a.SeenBy)
+	if errors.Is(err, sql.ErrNoRows) {
+		return a, stats.ErrNoAlarm
+	}
+	a.At, a.SeenAt = fromMillis(at), fromMillis(seen)
+	return a, err
+}
+
+// AddAlarm implements stats.Tx.
+func (t *Tx) AddAlarm(ctx context.Context, a stats.Alarm) (stats.Alarm, bool, error) {
+	var n int
+	if err := t.row(ctx, `SELECT COUNT(*) FROM alarms WHERE kind = $1 AND batch = $2 AND idx = $3`, a.Kind, a.Batch, a.Index).Scan(&n); err != nil || n > 0 {
+		return a, false, err
+	}
+	id, err := t.next(ctx, "alarm")
+	if err != nil {
+		return a, false, err
+	}
+	a.ID = id
+	_, err = t.exec(ctx, `INSERT INTO alarms (`+alarmColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		a.ID, a.Kind, a.Batch, a.Index, millis(a.At), a.Scan, a.Score, inJSON(&a.Why).text(), millis(a.SeenAt), a.SeenBy)
+	return a, err == nil, err
+}
+
+// Alarms implements stats.Tx.
+func (t *Tx) Alarms(ctx context.Context, after int64, open bool, limit int) ([]stats.Alarm, error) {
+	query := `SELECT ` + alarmColumns + ` FROM alarms WHERE id > $1`
+	if open {
+		query += ` AND seen_at = 0`
+	}
+	return list(ctx, t, scanAlarm, query+` ORDER BY id LIMIT $2`, after, limit)
+}
+
+// Acknowledge implements stats.Tx.
+func (t *Tx) Acknowledge(ctx context.Context, id int64, by string, at time.Time) (stats.Alarm, error) {
+	if _, err := t.exec(ctx, `UPDATE alarms SET seen_at = $2, seen_by = $3 WHERE id = $1 AND seen_at = 0`, id, millis(at), by); err != nil {
+		return stats.Alarm{}, err
+	}
+	return scanAlarm(t.row(ctx, `SELECT `+alarmColumns+` FROM alarms WHERE id = $1`, id).Scan)
+}
+
+// Binding implements stats.Tx.
+func (t *Tx) Binding(ctx context.Context, activation int64) (codes.Binding, error) {
+	var b bindingRecord
+	err := t.row(ctx, `SELECT binding FROM code_events WHERE seq = $1`, activation).Scan(inJSON(&b))
+	if errors.Is(err, sql.ErrNoRows) {
+		return codes.Binding{}, stats.ErrNoActivation
+	}
+	return codes.Binding(b), err
+}
+
+// each calls yield with what scan makes of each row.
+func each[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), yield func(T) error, query string, args ...any) error {
+	rows, err := t.tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		one, err := scan(rows.Scan)
+		if err != nil {
+			return err
+		}
+		if err := yield(one); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// AllTuples implements stats.Tx.
+func (t *Tx) AllTuples(ctx context.Context, of []stats.Span, yield func(stats.TupleRow) error) error {
+	for _, span := range of {
+		err := each(ctx, t, func(scan func(...any) error) (r stats.TupleRow, err error) {
+			err = scan(append(tupleInto(&r.Tuple), &r.Rule, &r.Per, &r.At, &r.Scans, &r.Firsts)...)
+			return r, err
+		}, yield, `SELECT `+tupleColumns+`, rule, per, at, scans, firsts FROM statistics_counts c JOIN statistics_tuples u ON u.id = c.tuple
+			WHERE per = $1 AND at >= $2 AND at < $3`, int64(span.Per), span.From, span.To)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// AllSums implements stats.Tx.
+func (t *Tx) AllSums(ctx context.Context, of []stats.Span, yield func(stats.SumRow) error) error {
+	for _, span := range of {
+		for _, dim := range stats.AllDims() {
+			err := each(ctx, t, func(scan func(...any) error) (r stats.SumRow, err error) {
+				err = scan(&r.Per, &r.Dim, &r.At, &r.Value, &r.Scans, &r.Firsts)
+				return r, err
+			}, yield, `SELECT per, dim, at, value, scans, firsts FROM statistics_sums WHERE per = $1 AND dim = $2 AND at >= $3 AND at < $4`,
+				int64(span.Per), int64(dim), span.From, span.To)
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// AllUsers implements stats.Tx.
+func (t *Tx) AllUsers(ctx context.Context, days stats.Span, yield func(stats.UsersRow) error) error {
+	return each(ctx, t, scanUsers, yield, `SELECT `+usersColumns+` FROM statistics_users WHERE day >= $1 AND day < $2`, days.From, days.To)
+}
+
+// AllMisses implements stats.Tx.
+func (t *Tx) AllMisses(ctx context.Context, hours stats.Span, yield func(stats.MissRow) error) error {
+	return each(ctx, t, func(scan func(...any) error) (r stats.MissRow, err error) {
+		err = scan(&r.Hour, &r.Place, &r.Scans)
+		return r, err
+	}, yield, `SELECT hour, place, scans FROM statistics_misses WHERE hour >= $1 AND hour < $2`, hours.From, hours.To)
+}
+
+// AllCodes implements stats.Tx.
+func (t *Tx) AllCodes(ctx context.Context, yield func(stats.CodeRow) error) error {
+	return each(ctx, t, scanCodeCount, yield, `SELECT `+codeCountColumns+` FROM code_counts`)
+}

@@ -1,0 +1,233 @@
+package webhooks
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"iter"
+	"strconv"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/vault"
+)
+
+// Scans is what is read of the ledger. See stats.Log.
+type Scans interface {
+	Read(ctx context.Context, after int64) iter.Seq2[stats.Entry, error]
+	End(ctx context.Context) (int64, error)
+}
+
+// Alarm is one alarm for receivers.
+type Alarm struct {
+	ID int64 // in the order of being raised
+	At time.Time
+	// Data is what receivers read of it.
+	Data any
+}
+
+// Book holds the transactions on webhooks.
+type Book struct {
+	Store  Store
+	Vault  *vault.Key
+	Now    func() time.Time
+	Random io.Reader
+	// Log is where scans are read; nil = no scans.
+	Log Scans
+	// Alarms returns alarms after one, oldest first, and LastAlarm the number of
+	// the last; nil = no alarms.
+	Alarms    func(ctx context.Context, after int64, limit int) ([]Alarm, error)
+	LastAlarm func(ctx context.Context) (int64, error)
+	// Check says whether an address may be sent to.
+	Check func(ctx context.Context, url string) error
+	// Wake is told that something may be due.
+	Wake func()
+	// GaveUp is told how many deliveries of a webhook were given up because too
+	// many waited; nil = nobody is.
+	GaveUp func(webhook int64, n int)
+
+	maxWaiting int // 0 = MaxWaiting
+}
+
+// secretBytes is how long a secret is: the specification wants 24 to 64.
+const secretBytes = 32
+
+// secretMark begins the text of a secret, as the specification wants it.
+const secretMark = "whsec_"
+
+// secretPlace is where a webhook's secret is sealed.
+func secretPlace(id int64) string { return "webhooks/secret/" + strconv.FormatInt(id, 10) }
+
+// Add makes a webhook and returns the text of its secret, which is shown this
+// once. It is told of what happens from now on.
+func (b *Book) Add(ctx context.Context, url string, wanted Wanted) (w Webhook, secret string, err error) {
+	if err := wanted.Validate(); err != nil {
+		return w, "", err
+	}
+	if err := b.Check(ctx, url); err != nil {
+		return w, "", err
+	}
+	var raw [secretBytes]byte
+	if _, err := io.ReadFull(b.Random, raw[:]); err != nil {
+		return w, "", fmt.Errorf("drawing the secret of a webhook: %w", err)
+	}
+	w = Webhook{URL: url, Wanted: wanted, Enabled: true}
+	if w.ScansFrom, err = b.scansEnd(ctx); err != nil {
+		return w, "", err
+	}
+	if w.AlarmsFrom, err = b.alarmsEnd(ctx); err != nil {
+		return w, "", err
+	}
+	err = b.Store.UpdateWebhooks(ctx, func(tx Tx) (err error) {
+		// The number first: who comes at the same time waits for it, and then
+		// counts this one too.
+		if w.ID, err = tx.NewWebhookID(ctx); err != nil {
+			return err
+		}
+		there, err := tx.Webhooks(ctx)
+		if err != nil {
+			return err
+		}
+		if len(there) >= MaxWebhooks {
+			return accounts.Invalid(fmt.Sprintf("there are %d webhooks, which is the most there can be: remove or change one", len(there)))
+		}
+		w.Secret = b.Vault.Seal(secretPlace(w.ID), raw[:])
+		w.CreatedAt = b.Now()
+		return tx.PutWebhook(ctx, w)
+	})
+	return w, secretMark + base64.StdEncoding.EncodeToString(raw[:]), err
+}
+
+func (b *Book) scansEnd(ctx context.Context) (int64, error) {
+	if b.Log == nil {
+		return 0, nil
+	}
+	end, err := b.Log.End(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("where the log of scans ends: %w", err)
+	}
+	return end, nil
+}
+
+func (b *Book) alarmsEnd(ctx context.Context) (int64, error) {
+	if b.LastAlarm == nil {
+		return 0, nil
+	}
+	last, err := b.LastAlarm(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("which alarm is the last: %w", err)
+	}
+	return last, nil
+}
+
+// Change changes address, wishes and whether it is enabled. ErrNoWebhook.
+func (b *Book) Change(ctx context.Context, id int64, f func(*Webhook) error) (w Webhook, err error) {
+	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
+		w, err = tx.Webhook(ctx, id)
+		return err
+	})
+	if err != nil {
+		return w, err
+	}
+	url := w.URL
+	if err := f(&w); err != nil {
+		return w, err
+	}
+	if err := w.Wanted.Validate(); err != nil {
+		return w, err
+	}
+	if w.URL != url {
+		if err := b.Check(ctx, w.URL); err != nil {
+			return w, err
+		}
+	}
+	err = b.Store.UpdateWebhooks(ctx, func(tx Tx) (err error) {
+		if w, err = tx.Webhook(ctx, id); err != nil {
+			return err
+		}
+		if err := f(&w); err != nil {
+			return err
+		}
+		return tx.PutWebhook(ctx, w)
+	})
+	b.wake()
+	return w, err
+}
+
+// List returns all webhooks, oldest first.
+func (b *Book) List(ctx context.Context) (list []Webhook, err error) {
+	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
+		list, err = tx.Webhooks(ctx)
+		return err
+	})
+	return list, err
+}
+
+// Delete removes a webhook and what waits for it. ErrNoWebhook.
+func (b *Book) Delete(ctx context.Context, id int64) error {
+	return b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
+		if _, err := tx.Webhook(ctx, id); err != nil {
+			return err
+		}
+		return tx.DeleteWebhook(ctx, id)
+	})
+}
+
+// Deliveries lists deliveries, newest first.
+func (b *Book) Deliveries(ctx context.Context, q Query) (list []Delivery, err error) {
+	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
+		list, err = tx.Deliveries(ctx, q)
+		return err
+	})
+	return list, err
+}
+
+// Replay sends a delivery again, whatever became of it, with the same event
+// id. ErrNoDelivery.
+func (b *Book) Replay(ctx context.Context, id int64) (d Delivery, err error) {
+	err = b.Store.UpdateWebhooks(ctx, func(tx Tx) (err error) {
+		if d, err = tx.Delivery(ctx, id); err != nil {
+			return err
+		}
+		was := d.NextAt
+		d.Attempts, d.NextAt, d.DeliveredAt, d.Fault = 0, b.Now(), time.Time{}, ""
+		// It lives as long as a new one.
+		d.CreatedAt = b.Now()
+		ok, err := tx.SaveDelivery(ctx, d, was)
+		if err == nil && !ok {
+			err = fmt.Errorf("webhooks: delivery %d changed meanwhile", id)
+		}
+		return err
+	})
+	b.wake()
+	return d, err
+}
+
+// SendTest queues a message that tells of nothing. ErrNoWebhook.
+func (b *Book) SendTest(ctx context.Context, id int64) error {
+	var raw [8]byte
+	if _, err := io.ReadFull(b.Random, raw[:]); err != nil {
+		return fmt.Errorf("drawing an event id: %w", err)
+	}
+	now := b.Now()
+	body, err := encode(message{Test, now.UTC(), map[string]int64{"webhook": id}})
+	if err != nil {
+		return err
+	}
+	err = b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
+		if _, err := tx.Webhook(ctx, id); err != nil {
+			return err
+		}
+		return tx.AddDeliveries(ctx, []Delivery{{Webhook: id, Event: fmt.Sprintf("test_%x", raw), Body: body, CreatedAt: now, NextAt: now}})
+	})
+	b.wake()
+	return err
+}
+
+func (b *Book) wake() {
+	if b.Wake != nil {
+		b.Wake()
+	}
+}

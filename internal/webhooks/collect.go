@@ -1,0 +1,210 @@
+package webhooks
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+)
+
+// The sources, by which their positions are kept.
+const (
+	scanSource  = "scans"
+	alarmSource = "alarms"
+)
+
+// collected is how many events are looked at in one step.
+const collected = 1000
+
+// Collect queues what happened since the last look, for whom it concerns, and
+// reports whether there may be more. The position moves in the transaction
+// that queues: what was read once is queued once, whoever reads and crashes.
+func (b *Book) Collect(ctx context.Context) (more bool, err error) {
+	scans, err := b.collectScans(ctx)
+	if err != nil {
+		return false, err
+	}
+	alarms, err := b.collectAlarms(ctx)
+	return scans || alarms, err
+}
+
+// queued is an event that is to be queued for some.
+type queued struct {
+	delivery Delivery
+	position int64
+	wants    func(Webhook) bool
+}
+
+// put queues events and moves a position, for the webhooks that are there in
+// that transaction: one that was added meanwhile misses nothing, because it
+// wants only what comes after what there was when it was added.
+func (b *Book) put(ctx context.Context, source string, from, to int64, events []queued) error {
+	if from == to {
+		return nil
+	}
+	now := b.Now()
+	gaveUp := map[int64]int{}
+	err := b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
+		clear(gaveUp)
+		ok, err := tx.Advance(ctx, source, from, to)
+		if err != nil || !ok {
+			return err // another node was faster, and queued them
+		}
+		hooks, err := tx.Webhooks(ctx)
+		if err != nil {
+			return err
+		}
+		for _, w := range hooks {
+			var list []Delivery
+			for _, e := range events {
+				if !w.Enabled || !e.wants(w) {
+					continue
+				}
+				d := e.delivery
+				d.Webhook, d.CreatedAt, d.NextAt = w.ID, now, now
+				list = append(list, d)
+			}
+			if len(list) == 0 {
+				continue
+			}
+			if err := tx.AddDeliveries(ctx, list); err != nil {
+				return err
+			}
+			keep := cmp.Or(b.maxWaiting, MaxWaiting)
+			n, err := tx.GiveUpOldest(ctx, w.ID, keep, fmt.Sprintf("more than %d events waited, and it was among the oldest", keep))
+			if err != nil {
+				return err
+			}
+			if n > 0 {
+				gaveUp[w.ID] = n
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("queueing %s for webhooks: %w", source, err)
+	}
+	if b.GaveUp != nil {
+		for id, n := range gaveUp {
+			b.GaveUp(id, n)
+		}
+	}
+	return nil
+}
+
+// since is where reading goes on: the webhooks that want something, and the
+// position.
+func (b *Book) since(ctx context.Context, source string) (hooks []Webhook, position int64, err error) {
+	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
+		if hooks, err = tx.Webhooks(ctx); err != nil {
+			return err
+		}
+		position, err = tx.Position(ctx, source)
+		return err
+	})
+	hooks = slices.DeleteFunc(hooks, func(w Webhook) bool {
+		return !w.Enabled || source == alarmSource && !w.Wanted.Alarms || source == scanSource && len(w.Wanted.Codes) == 0 && len(w.Wanted.Rules) == 0
+	})
+	return hooks, position, err
+}
+
+// restart moves what is beyond the end of a source back to it: the positions
+// are of another log, as after an import or a restore of a backup.
+func (b *Book) restart(ctx context.Context, source string, position, end int64) error {
+	return b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
+		if ok, err := tx.Advance(ctx, source, position, end); err != nil || !ok {
+			return err
+		}
+		hooks, err := tx.Webhooks(ctx)
+		if err != nil {
+			return err
+		}
+		for _, w := range hooks {
+			if source == scanSource {
+				w.ScansFrom = min(w.ScansFrom, end)
+			} else {
+				w.AlarmsFrom = min(w.AlarmsFrom, end)
+			}
+			if err := tx.PutWebhook(ctx, w); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (b *Book) collectScans(ctx context.Context) (more bool, err error) {
+	if b.Log == nil {
+		return false, nil
+	}
+	end, err := b.scansEnd(ctx)
+	if err != nil {
+		return false, err
+	}
+	hooks, from, err := b.since(ctx, scanSource)
+	switch {
+	case err != nil || from == end:
+		return false, err
+	case from > end:
+		return false, b.restart(ctx, scanSource, from, end)
+	case len(hooks) == 0:
+		// Nobody wants to know of what there was until now.
+		return false, b.put(ctx, scanSource, from, end, nil)
+	}
+	to, n := from, 0
+	var events []queued
+	for e, err := range b.Log.Read(ctx, from) {
+		if err != nil {
+			return false, fmt.Errorf("reading the log of scans: %w", err)
+		}
+		if n++; n > collected {
+			more = true
+			break
+		}
+		to = e.Position
+		if !slices.ContainsFunc(hooks, func(w Webhook) bool { return w.Wanted.Scan(e.Event) }) {
+			continue
+		}
+		id, body, err := scanMessage(e.Event)
+		if err != nil {
+			return false, err
+		}
+		events = append(events, queued{delivery: Delivery{Event: id, Body: body}, position: e.Position,
+			wants: func(w Webhook) bool { return e.Position > w.ScansFrom && w.Wanted.Scan(e.Event) }})
+	}
+	return more, b.put(ctx, scanSource, from, to, events)
+}
+
+func (b *Book) collectAlarms(ctx context.Context) (more bool, err error) {
+	if b.Alarms == nil {
+		return false, nil
+	}
+	end, err := b.alarmsEnd(ctx)
+	if err != nil {
+		return false, err
+	}
+	_, from, err := b.since(ctx, alarmSource)
+	switch {
+	case err != nil || from == end:
+		return false, err
+	case from > end:
+		return false, b.restart(ctx, alarmSource, from, end)
+	}
+	list, err := b.Alarms(ctx, from, collected)
+	if err != nil {
+		return false, fmt.Errorf("reading alarms: %w", err)
+	}
+	to := from
+	var events []queued
+	for _, a := range list {
+		body, err := encode(message{AlarmRaised, a.At.UTC(), a.Data})
+		if err != nil {
+			return false, err
+		}
+		to = a.ID
+		events = append(events, queued{delivery: Delivery{Event: "alarm_" + strconv.FormatInt(a.ID, 10), Body: body}, position: a.ID,
+			wants: func(w Webhook) bool { return a.ID > w.AlarmsFrom && w.Wanted.Alarms }})
+	}
+	return len(list) == collected, b.put(ctx, alarmSource, from, to, events)
+}

@@ -1,0 +1,267 @@
+package webhooks_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/vault"
+	"github.com/qrjump/qrjump/internal/webhooks"
+)
+
+// haste is how much faster the sender's clock runs: the pauses of hours pass
+// in the test's minute.
+const haste = 3000
+
+func TestMain(m *testing.M) {
+	if folder := os.Getenv("QRJUMP_TEST_WEBHOOK_SENDER"); folder != "" {
+		if err := send(folder); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// ledgerFile is a ledger that another process writes: a line for each scan.
+type ledgerFile string
+
+func (l ledgerFile) lines() (int64, error) {
+	b, err := os.ReadFile(string(l))
+	return int64(bytes.Count(b, []byte("\n"))), err
+}
+
+func (l ledgerFile) End(context.Context) (int64, error) { return l.lines() }
+
+func (l ledgerFile) Read(_ context.Context, after int64) iter.Seq2[stats.Entry, error] {
+	return func(yield func(stats.Entry, error) bool) {
+		end, err := l.lines()
+		if err != nil {
+			yield(stats.Entry{}, err)
+			return
+		}
+		for n := after + 1; n <= end; n++ {
+			e := ofRule(1)
+			e.ID = stats.ScanID{14: byte(n >> 8), 15: byte(n)}
+			if !yield(stats.Entry{Position: n, Event: e}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (l ledgerFile) write(n int) error {
+	f, err := os.OpenFile(string(l), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.Write(bytes.Repeat([]byte("\n"), n))
+	return err
+}
+
+// bookIn is the book over the database and the ledger in a folder.
+func bookIn(s webhooks.Store, folder string, now func() time.Time) (*webhooks.Book, error) {
+	key, err := vault.NewKey(bytes.Repeat([]byte{7}, 32))
+	return &webhooks.Book{Store: s, Vault: key, Now: now, Random: rand.Reader, Log: ledgerFile(filepath.Join(folder, "ledger")),
+		Check: func(context.Context, string) error { return nil }}, err
+}
+
+// hasty is a clock of all processes that began at the same moment.
+func hasty(since time.Time) func() time.Time {
+	return func() time.Time { return began.Add(time.Since(since) * haste) }
+}
+
+// send is the process that is killed. It ends with its standard input.
+func send(folder string) error {
+	ctx, stop := context.WithCancel(context.Background())
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		stop()
+	}()
+	s, err := store.Open(ctx, store.Target{Dir: folder})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	since, err := strconv.ParseInt(os.Getenv("QRJUMP_TEST_WEBHOOK_SINCE"), 10, 64)
+	if err != nil {
+		return err
+	}
+	book, err := bookIn(s, folder, hasty(time.UnixMilli(since)))
+	if err != nil {
+		return err
+	}
+	p := webhooks.NewPostman(book, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	p.RealNow, p.Life = time.Now, func() time.Duration { return 10_000 * time.Hour }
+	client := http.Client{Timeout: 150 * time.Millisecond}
+	p.Send = func(ctx context.Context, url string, header http.Header, body []byte) (int, error) {
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+		if err != nil {
+			return 0, err
+		}
+		r.Header = header
+		answer, err := client.Do(r)
+		if err != nil {
+			return 0, err
+		}
+		answer.Body.Close()
+		return answer.StatusCode, nil
+	}
+	fmt.Println("ready")
+	p.Run(ctx, 5*time.Millisecond)
+	return nil
+}
+
+// A receiver that fails, hangs and takes things twice, and a sender that is
+// killed over and over: every event arrives, none is lost.
+func TestEveryEventArrivesThoughTheSenderIsKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("kills processes for some seconds")
+	}
+	const kills, perLife = 15, 20
+	folder := t.TempDir()
+	ledger := ledgerFile(filepath.Join(folder, "ledger"))
+	if err := ledger.write(5); err != nil { // before anybody asked
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	took, tries := map[string]int{}, 0
+	chance := mathrand.New(mathrand.NewPCG(3, 4))
+	hang := make(chan struct{})
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil || !json.Valid(body) {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		mu.Lock()
+		tries++
+		what := chance.IntN(10)
+		if what > 3 || what == 0 {
+			took[r.Header.Get("webhook-id")]++
+		}
+		mu.Unlock()
+		switch what {
+		case 0: // it has it, and says that it failed: it will come twice
+			w.WriteHeader(http.StatusInternalServerError)
+		case 1:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case 2: // nobody answers
+			select {
+			case <-hang:
+			case <-r.Context().Done():
+			}
+		case 3: // the connection breaks
+			panic(http.ErrAbortHandler)
+		}
+	}))
+	defer receiver.Close()
+	defer close(hang)
+	s, err := store.Open(t.Context(), store.Target{Dir: folder})
+	if err != nil {
+		t.Fatal(err)
+	}
+	since := time.Now()
+	book, err := bookIn(s, folder, hasty(since))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := book.Add(t.Context(), receiver.URL, webhooks.Wanted{Rules: []int64{1}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	start := func() (*exec.Cmd, io.Closer) {
+		c := exec.Command(os.Args[0])
+		c.Env = append(os.Environ(), "QRJUMP_TEST_WEBHOOK_SENDER="+folder, fmt.Sprintf("QRJUMP_TEST_WEBHOOK_SINCE=%d", since.UnixMilli()))
+		in, err := c.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := c.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+			t.Fatalf("the sender did not start: %q %v", line, err)
+		}
+		return c, in
+	}
+	known := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(took)
+	}
+	for life := range kills {
+		c, _ := start()
+		if err := ledger.write(perLife); err != nil {
+			t.Fatal(err)
+		}
+		// It is killed when it has sent so much, wherever it is then.
+		mu.Lock()
+		until := tries + 1 + chance.IntN(perLife+10)
+		mu.Unlock()
+		for deadline := time.Now().Add(20 * time.Second); ; <-time.After(time.Millisecond) {
+			mu.Lock()
+			enough := tries >= until
+			mu.Unlock()
+			if enough {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("life %d: nothing is sent any more", life+1)
+			}
+		}
+		if err := c.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.Wait() // killed
+	}
+	c, in := start()
+	for deadline := time.Now().Add(60 * time.Second); known() < kills*perLife && time.Now().Before(deadline); {
+		<-time.After(5 * time.Millisecond)
+	}
+	in.Close()
+	if err := c.Wait(); err != nil {
+		t.Errorf("the last sender: %v", err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	twice := 0
+	for n := range kills * perLife {
+		// The first five were there before the webhook.
+		if took[id(n+6)] == 0 {
+			t.Errorf("%s never arrived", id(n+6))
+		} else if took[id(n+6)] > 1 {
+			twice++
+		}
+	}
+	if len(took) != kills*perLife {
+		t.Errorf("%d events arrived, want %s", len(took), strconv.Itoa(kills*perLife))
+	}
+	t.Logf("%d events, %d tries, %d kills, %d events more than once", len(took), tries, kills, twice)
+}

@@ -1,0 +1,230 @@
+// Package webhooks tells others of scans and alarms: who wants to know of
+// what, what is to be sent, and what became of it. What is to be sent stands
+// in the store before anything is sent, so that nothing is lost over a crash;
+// what was sent may be sent again, and the receiver knows it by its id.
+// It knows no SQL and no HTTP.
+package webhooks
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/stats"
+)
+
+// Webhook is one receiver.
+type Webhook struct {
+	ID     int64
+	URL    string
+	Secret string // sealed
+	Wanted Wanted
+	// Enabled is false where nothing is collected and sent: the operator said
+	// so, or the receiver answered 410.
+	Enabled bool
+	// ScansFrom and AlarmsFrom are positions: only what came later is sent.
+	ScansFrom  int64
+	AlarmsFrom int64
+	CreatedAt  time.Time
+}
+
+// Wanted says of what a receiver is told: scans that fell on one of the codes
+// or rules, and alarms.
+type Wanted struct {
+	Codes  []Codes `json:"codes"`
+	Rules  []int64 `json:"rules"` // by their ids
+	Alarms bool    `json:"alarms"`
+}
+
+// Codes are codes of one application.
+type Codes struct {
+	Batch int64 `json:"application_id"`
+	From  int64 `json:"from"`
+	To    int64 `json:"to"` // inclusive; -1 = to the end
+}
+
+const (
+	// MaxWebhooks is how many webhooks there are at most.
+	MaxWebhooks = 100
+	// MaxWaiting is how many deliveries wait for a webhook at most: of more the
+	// oldest are given up. A receiver that is away must not fill the database.
+	MaxWaiting = 100_000
+)
+
+// maxWanted is how many ranges or rules a webhook names at most.
+const maxWanted = 1000
+
+// Validate says what is wrong with the wishes.
+func (w Wanted) Validate() error {
+	switch {
+	case len(w.Codes) > maxWanted || len(w.Rules) > maxWanted:
+		return accounts.Invalid(fmt.Sprintf("codes and rules: want at most %d of each", maxWanted))
+	case len(w.Codes) == 0 && len(w.Rules) == 0 && !w.Alarms:
+		return accounts.Invalid("codes, rules and alarms are all missing: the webhook would never be told anything")
+	}
+	for _, c := range w.Codes {
+		if c.Batch <= 0 || c.From < 0 || c.To < -1 || c.To >= 0 && c.To < c.From {
+			return accounts.Invalid(fmt.Sprintf("codes: application_id %d, from %d, to %d: want a range of an application, to -1 for its end", c.Batch, c.From, c.To))
+		}
+	}
+	for _, id := range w.Rules {
+		if id <= 0 {
+			return accounts.Invalid(fmt.Sprintf("rules: %d is the id of no rule", id))
+		}
+	}
+	return nil
+}
+
+// Scan reports whether the receiver wants to know of a scan.
+func (w Wanted) Scan(e stats.Event) bool {
+	if e.Batch != 0 {
+		return slices.ContainsFunc(w.Codes, func(c Codes) bool {
+			return c.Batch == e.Batch && e.Index >= c.From && (c.To < 0 || e.Index <= c.To)
+		})
+	}
+	return e.RuleID != 0 && slices.Contains(w.Rules, e.RuleID)
+}
+
+// Delivery is one event for one receiver.
+type Delivery struct {
+	ID      int64
+	Webhook int64
+	// Event names what happened: the same for every try and every receiver.
+	Event     string
+	Body      string
+	CreatedAt time.Time
+	Attempts  int
+	NextAt    time.Time // zero = nothing more is sent
+	SentAt    time.Time // the last try
+	Status    int       // the HTTP status of its answer; 0 = there was none
+	Fault     string
+	// DeliveredAt is when the receiver took it; zero with a zero NextAt = it
+	// was given up.
+	DeliveredAt time.Time
+}
+
+// State is waiting, delivered or dead.
+func (d Delivery) State() string {
+	switch {
+	case !d.DeliveredAt.IsZero():
+		return "delivered"
+	case d.NextAt.IsZero():
+		return "dead"
+	}
+	return "waiting"
+}
+
+// Sentinels of the store and of Book.
+var (
+	ErrNoWebhook  = errors.New("webhooks: no such webhook")
+	ErrNoDelivery = errors.New("webhooks: no such delivery")
+)
+
+// Store is what must be kept.
+type Store interface {
+	// UpdateWebhooks runs f in one transaction. It may run f again after a
+	// conflict, so f must not keep state between runs.
+	UpdateWebhooks(ctx context.Context, f func(Tx) error) error
+	// ViewWebhooks runs f on a consistent state that f does not change.
+	ViewWebhooks(ctx context.Context, f func(Tx) error) error
+}
+
+// Tx is one transaction on webhooks.
+type Tx interface {
+	// NewWebhookID gives out a number.
+	NewWebhookID(ctx context.Context) (int64, error)
+	// PutWebhook adds or replaces a webhook.
+	PutWebhook(ctx context.Context, w Webhook) error
+	// Webhook returns ErrNoWebhook where there is none.
+	Webhook(ctx context.Context, id int64) (Webhook, error)
+	Webhooks(ctx context.Context) ([]Webhook, error)
+	// DeleteWebhook removes a webhook with its deliveries.
+	DeleteWebhook(ctx context.Context, id int64) error
+
+	// Position is how far a source was read; 0 = not at all.
+	Position(ctx context.Context, source string) (int64, error)
+	// Advance moves a position; false = another reader moved it meanwhile.
+	Advance(ctx context.Context, source string, from, to int64) (bool, error)
+
+	// AddDeliveries queues deliveries and gives them ids in their order; one of
+	// the same event for the same webhook is left as it is.
+	AddDeliveries(ctx context.Context, list []Delivery) error
+	// GiveUpOldest gives up the oldest deliveries of a webhook that wait, so
+	// that at most keep are left, for a reason, and returns how many.
+	GiveUpOldest(ctx context.Context, webhook int64, keep int, fault string) (int, error)
+	// Due are the webhooks that have deliveries due.
+	Due(ctx context.Context, now time.Time, limit int) ([]int64, error)
+	// DueOf are the deliveries of a webhook that are due, oldest first.
+	DueOf(ctx context.Context, webhook int64, now time.Time, limit int) ([]Delivery, error)
+	// SaveDelivery stores a delivery whose NextAt was the given one; false =
+	// somebody else has it.
+	SaveDelivery(ctx context.Context, d Delivery, was time.Time) (bool, error)
+	// Delivery returns ErrNoDelivery where there is none.
+	Delivery(ctx context.Context, id int64) (Delivery, error)
+	Deliveries(ctx context.Context, q Query) ([]Delivery, error)
+	// CountForgettable counts what ForgetDeliveries would remove, up to one.
+	CountForgettable(ctx context.Context, before time.Time) (int, error)
+	// ForgetDeliveries removes at most limit that were made before a moment
+	// and wait for nothing.
+	ForgetDeliveries(ctx context.Context, before time.Time, limit int) (int, error)
+}
+
+// Query selects deliveries, newest first.
+type Query struct {
+	Webhook int64  // 0 = any
+	State   string // "" = any
+	Before  int64  // only ids below; 0 = all
+	Limit   int
+}
+
+// message is what a receiver reads. It follows the Standard Webhooks
+// specification 1.0: type, timestamp, data.
+type message struct {
+	Type      string    `json:"type"`
+	Timestamp time.Time `json:"timestamp"`
+	Data      any       `json:"data"`
+}
+
+// The types of messages.
+const (
+	ScanRecorded = "scan.recorded"
+	AlarmRaised  = "alarm.raised"
+	Test         = "webhook.test"
+)
+
+// scanData is a scan for a receiver: nothing of who scanned.
+type scanData struct {
+	ScanID        string    `json:"scan_id"`
+	At            time.Time `json:"at"`
+	Source        string    `json:"source"`
+	Action        string    `json:"action"`
+	Kind          string    `json:"kind,omitempty"`
+	Reason        string    `json:"reason,omitempty"`
+	AppID         string    `json:"appid,omitempty"`
+	Version       string    `json:"version,omitempty"`
+	RuleID        int64     `json:"rule_id,omitempty"`
+	ApplicationID int64     `json:"application_id,omitempty"`
+	CodeIndex     *int64    `json:"code_index,omitempty"`
+	Region        string    `json:"region,omitempty"`
+	Text          string    `json:"text,omitempty"`
+}
+
+// scanMessage is the id and the body of a scan.
+func scanMessage(e stats.Event) (id, body string, err error) {
+	data := scanData{ScanID: e.ID.String(), At: e.At.UTC(), Source: e.Source, Action: e.Action, Kind: e.Kind, Reason: e.Reason, AppID: e.App,
+		Version: e.Version, RuleID: e.RuleID, ApplicationID: e.Batch, Region: e.Region, Text: e.Text}
+	if e.Batch != 0 {
+		data.CodeIndex = &e.Index
+	}
+	body, err = encode(message{ScanRecorded, e.At.UTC(), data})
+	return "scan_" + data.ScanID, body, err
+}
+
+func encode(m message) (string, error) {
+	b, err := json.Marshal(m)
+	return string(b), err
+}
