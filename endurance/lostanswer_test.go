@@ -1,7 +1,6 @@
 package endurance_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -169,6 +168,7 @@ func (p *pgProxy) serve(client net.Conn) {
 		return
 	}
 	writes := false
+	prepared := map[string]string{} // queries by the names of their statements
 	for {
 		message := make([]byte, 5)
 		if _, err := io.ReadFull(client, message); err != nil {
@@ -178,8 +178,16 @@ func (p *pgProxy) serve(client net.Conn) {
 		if _, err := io.ReadFull(client, body); err != nil {
 			return
 		}
-		if message[0] == 'Q' {
-			query := strings.ToLower(string(bytes.TrimRight(body, "\x00")))
+		query := ""
+		switch text := strings.Split(string(body), "\x00"); {
+		case message[0] == 'Q':
+			query = text[0]
+		case message[0] == 'P': // name, query
+			prepared[text[0]] = text[1]
+		case message[0] == 'B': // portal, name
+			query = prepared[text[1]]
+		}
+		if query = strings.ToLower(query); query != "" {
 			switch {
 			case strings.HasPrefix(query, "begin"):
 				writes = !strings.Contains(query, "read only")

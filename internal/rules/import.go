@@ -49,7 +49,7 @@ type Plan func() iter.Seq2[Planned, error]
 // checks.
 //
 // It is one transaction. Meanwhile nobody else changes rules, and while it
-// writes nobody changes anything: about a minute for a million rules.
+// writes nobody changes anything.
 func (b *Book) Import(ctx context.Context, plan Plan, dry bool) (done accounts.Imported, err error) {
 	// What is wrong with the lines themselves costs no transaction.
 	faults, last, err := checkLines(plan)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -212,13 +211,12 @@ func (t *pipedTx) Commit() error {
 		p.piped, p.waiting = false, nil // nothing was asked or said
 		return nil
 	}
-	var err error
-	if slices.ContainsFunc(p.waiting, func(s statement) bool { return s.check != nil }) {
-		err = p.push(t.ctx) // it is judged before the commit
-	}
+	// Everything is answered and judged before the commit, which goes out by
+	// itself: only then it is known what an answer that is lost was to.
+	err := p.push(t.ctx)
 	if err == nil {
 		var tag pgconn.CommandTag
-		if tag, _, err = p.send(t.ctx, statement{query: "commit"}, false); err == nil && tag.String() != "COMMIT" {
+		if tag, err = p.Conn.Conn().Exec(t.ctx, "commit"); err == nil && tag.String() != "COMMIT" {
 			err = pgx.ErrTxCommitRollback
 		}
 	}

@@ -120,7 +120,7 @@ func (w *wire) count(f func()) int {
 
 // What a publish waits for: the locks with the read behind them, the changes
 // with the head of the log, the entry with the commit.
-func TestAPublishIsThreeRoundTrips(t *testing.T) {
+func TestAPublishIsSixRoundTrips(t *testing.T) {
 	w := newWire(t, newPostgres(t))
 	s := open(t, Target{URL: w.URL})
 	s.write.SetMaxOpenConns(1)
@@ -146,7 +146,7 @@ func TestAPublishIsThreeRoundTrips(t *testing.T) {
 		}
 	}
 	publish() // the statements are prepared
-	want(t, "round trips", w.count(publish), 3)
+	want(t, "round trips", w.count(publish), 6)
 	want(t, "round trips of a transaction that does nothing", w.count(func() {
 		update(t, s, func(context.Context, *Tx) error { return nil })
 	}), 0)

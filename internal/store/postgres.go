@@ -302,7 +302,7 @@ func (postgresEngine) settle(ctx context.Context, tx *sql.Tx, h head, insert str
 		query += `, noted AS (` + insert + `)`
 	}
 	query += fmt.Sprintf(` SELECT pg_notify(`+bell+`, $%d)`, n+3)
-	// It goes out with the commit.
+	// Its answer is looked at before the commit.
 	_, err := tx.ExecContext(later(ctx, nil), query, append(args, h.seq, h.hash, strconv.FormatInt(h.seq, 10))...)
 	return err
 }

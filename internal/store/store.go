@@ -326,12 +326,12 @@ func (t *Tx) LockAccount(ctx context.Context, appid string) error {
 
 // LockOwner implements rules.Tx.
 func (t *Tx) LockOwner(ctx context.Context, appid string) error {
-	return t.engine.lockRules(later(ctx, nil), t.tx, "owner "+appid)
+	return t.engine.lockRules(ctx, t.tx, "owner "+appid)
 }
 
 // LockOrigin implements rules.Tx.
 func (t *Tx) LockOrigin(ctx context.Context, origin string) error {
-	return t.engine.lockRules(later(ctx, nil), t.tx, "origin "+origin)
+	return t.engine.lockRules(ctx, t.tx, "origin "+origin)
 }
 
 // LockRules implements rules.Tx.
