@@ -285,7 +285,7 @@ func (c *client) runs(p *process) bool {
 func (c *client) shelter() {
 	c.on = nil
 	for c.raging.Load() && !c.t.Failed() {
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(5 * time.Millisecond) // a look at real processes, nothing is asserted of the time
 	}
 }
 
@@ -434,7 +434,7 @@ func (c *client) press(account string) {
 		c.mu.Unlock()
 		c.acks.Add(1)
 		n++
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond) // the machine is for the writers of rules
 	}
 }
 
@@ -469,7 +469,7 @@ func (c *client) scanCodes() {
 		c.ledger = append(c.ledger, d.ScanID)
 		c.mu.Unlock()
 		c.acks.Add(1)
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(5 * time.Millisecond) // the machine is for the writers of rules
 	}
 }
 

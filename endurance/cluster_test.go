@@ -119,7 +119,7 @@ func until(t testing.TB, atMost time.Duration, what string, done func() bool) {
 		if time.Now().After(end) {
 			t.Fatalf("waited %v for %s", atMost, what)
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond) // between two looks at real processes
 	}
 }
 

@@ -96,7 +96,7 @@ func (p *process) pause(d time.Duration) {
 	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		p.t.Errorf("stopping a process: %v", err)
 	}
-	time.Sleep(d)
+	time.Sleep(d) // real time is what is missing to a process that stands still
 	if err := p.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		p.t.Errorf("letting a process go on: %v", err)
 	}

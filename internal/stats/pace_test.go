@@ -100,18 +100,21 @@ func TestThen(t *testing.T) {
 			t.Fatal(err)
 		}
 		for round, want := range []error{nil, syscall.EIO, nil} {
-			if want != nil {
-				d.mu.Lock()
-				d.failAt, d.failFor, d.with = d.ops+2, 1, want
-				d.mu.Unlock()
-			}
 			const n = 3*share + 1
 			told := make(chan error, 2*n)
+			// No group ends while the disk is held. They may be two, so the failure
+			// lasts as long as the round.
+			d.mu.Lock()
+			d.failAt = 0
+			if want != nil {
+				d.failAt, d.failFor, d.with = d.ops+2, 1<<30, want
+			}
 			for i := range int64(n) {
 				if !enqueue(t, r, i).Then(func(err error) { told <- err }) {
 					t.Fatal("it is durable already")
 				}
 			}
+			d.mu.Unlock()
 			synctest.Wait()
 			time.Sleep(time.Second)
 			synctest.Wait()

@@ -1,0 +1,336 @@
+package stats
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/codes"
+)
+
+// group is what a scan is counted by beside its rule and its time.
+type group struct {
+	Tuple       // Rule is 0
+	id    int64 // of Tuple
+	named bool  // in the store
+}
+
+// groupKey is what decides a scan's group.
+type groupKey struct {
+	batch, activation                         int64
+	app, source, action, kind, reason, region string
+}
+
+// group returns the group of a scan.
+func (c *Counter) group(ctx context.Context, e *Event) (*group, error) {
+	key := groupKey{e.Batch, e.Activation, e.App, e.Source, e.Action, e.Kind, e.Reason, e.Region}
+	if g := c.groups[key]; g != nil {
+		return g, nil
+	}
+	t, err := c.tuple(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	t.Rule = 0
+	id := t.ID()
+	g := c.byID[id]
+	if g == nil {
+		g = &group{Tuple: t, id: id}
+		c.byID[id] = g
+	}
+	c.groups[key] = g
+	return g, nil
+}
+
+// pending is what was added up in memory and is not stored yet.
+type pending struct {
+	to         int64 // position of the last event
+	scan       ScanID
+	scanAt     time.Time
+	age        int // in seconds
+	events     int // that count
+	duplicates []int64
+	cells      map[cell]int32 // where in counts
+	counts     []cellCount
+	codes      []codeScan
+	byCode     map[CodeName][]int32 // where in codes
+	misses     map[missOf]int64
+	stretches  []SeenRow
+}
+
+// cell is what a stored number counts: an hour, a rule and all else.
+type cell struct {
+	hour, rule int64
+	group      *group
+}
+
+type cellCount struct {
+	cell
+	Count
+}
+
+// codeScan is a scan of a code with its cell.
+type codeScan struct {
+	Event
+	cell int32
+}
+
+type missOf struct {
+	hour  int64
+	place string
+}
+
+func newPending(position int64) *pending {
+	return &pending{to: position, cells: map[cell]int32{}, byCode: map[CodeName][]int32{}, misses: map[missOf]int64{}}
+}
+
+// size is how many events there are.
+func (p *pending) size() int { return p.events + len(p.duplicates) }
+
+// collect adds up the next events, as many as limit, and returns how many.
+func (c *Counter) collect(ctx context.Context, limit int) (n int, err error) {
+	for e, err := range c.Log.Read(ctx, c.pending.to) {
+		if err != nil {
+			return n, fmt.Errorf("reading the ledger after position %d: %w", c.pending.to, err)
+		}
+		if err := c.take(ctx, &e); err != nil {
+			return n, err
+		}
+		if n++; n >= limit || c.full() {
+			break
+		}
+		if n%yieldEvery == 0 {
+			runtime.Gosched() // whoever answers goes first
+		}
+	}
+	return n, nil
+}
+
+// take adds one event. After an error nothing of it is added.
+func (c *Counter) take(ctx context.Context, e *Entry) error {
+	p, hour := c.pending, HourOf(e.At)
+	if !c.Unique {
+		twice, err := c.seen.has(ctx, e.ID)
+		if err != nil {
+			return err
+		}
+		if twice {
+			p.to, p.scan, p.scanAt = e.Position, e.ID, e.At
+			p.duplicates = append(p.duplicates, e.Position)
+			return nil
+		}
+	}
+	g, err := c.group(ctx, &e.Event)
+	if err != nil {
+		return err
+	}
+	if e.Kind == "" {
+		if place, missed := PlaceOf(&e.Event); missed {
+			if place, err = c.place(ctx, DayOf(hour, 0), place); err != nil {
+				return err
+			}
+			p.misses[missOf{hour, place}]++
+		}
+	}
+	p.to, p.scan, p.scanAt = e.Position, e.ID, e.At
+	p.events++
+	if !c.Unique {
+		c.seen.note(e.ID)
+		if row, full := c.seen.full(e.Position); full {
+			p.stretches = append(p.stretches, row)
+		}
+	}
+	key := cell{hour, e.RuleID, g}
+	at, have := p.cells[key]
+	if !have {
+		at = int32(len(p.counts))
+		p.cells[key] = at
+		p.counts = append(p.counts, cellCount{cell: key})
+	}
+	p.counts[at].Scans++
+	if e.Batch != 0 {
+		name := CodeName{e.Batch, e.Index}
+		p.byCode[name] = append(p.byCode[name], int32(len(p.codes)))
+		p.codes = append(p.codes, codeScan{e.Event, at})
+	}
+	c.tail.add(DayOf(hour, c.state.Offset), g, &e.Event)
+	return nil
+}
+
+// place says under which place a scan that found nothing counts: the first
+// ones of a day of UTC under their own, in the order of the log.
+func (c *Counter) place(ctx context.Context, day int64, name string) (string, error) {
+	places := c.places[day]
+	if places == nil {
+		if len(c.places) >= maxPlaceDays && len(c.pending.misses) == 0 {
+			clear(c.places)
+		}
+		var list []string
+		err := c.Store.ViewStatistics(ctx, func(tx Tx) (err error) {
+			list, err = tx.Places(ctx, day*24, day*24+24, maxPlaces+1)
+			return err
+		})
+		if err != nil {
+			return "", fmt.Errorf("reading what was scanned and found nothing: %w", err)
+		}
+		places = map[string]bool{}
+		for _, one := range list {
+			places[one] = true
+		}
+		delete(places, OtherPlaces)
+		c.places[day] = places
+	}
+	if places[name] {
+		return name, nil
+	}
+	if len(places) >= maxPlaces {
+		return OtherPlaces, nil
+	}
+	places[name] = true
+	return name, nil
+}
+
+// rows are the counts with what follows from them: of days, of all rules
+// together, and of each dimension alone, all in the order of their keys.
+func (p *pending) rows(firsts map[int32]int64, offset int64) ([]CountRow, []SumRow) {
+	type groupAt struct {
+		hour int64
+		*group
+	}
+	type sumAt struct {
+		per   Per
+		dim   Dim
+		at    int64
+		value string
+	}
+	list := make([]CountRow, 0, 2*len(p.counts))
+	ofAll, sums := map[groupAt]Count{}, map[sumAt]Count{}
+	for i := range p.counts {
+		one := p.counts[i]
+		one.Firsts = firsts[int32(i)]
+		list = append(list, CountRow{PerHour, one.hour, one.rule, one.group.id, one.Count},
+			CountRow{PerDay, DayOf(one.hour, offset), one.rule, one.group.id, one.Count})
+		sum := ofAll[groupAt{one.hour, one.group}]
+		sum.add(one.Count)
+		ofAll[groupAt{one.hour, one.group}] = sum
+	}
+	for key, count := range ofAll {
+		day := DayOf(key.hour, offset)
+		list = append(list, CountRow{PerHourOfAll, key.hour, 0, key.id, count}, CountRow{PerDayOfAll, day, 0, key.id, count})
+		for d := range dims {
+			if d == Rule {
+				continue
+			}
+			value := key.Value(d)
+			for _, at := range [...]sumAt{{PerHour, d, key.hour, value}, {PerDay, d, day, value}} {
+				sum := sums[at]
+				sum.add(count)
+				sums[at] = sum
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b CountRow) int { return a.compare(&b) })
+	n := 0
+	for i := range list {
+		if n > 0 && list[n-1].compare(&list[i]) == 0 {
+			list[n-1].add(list[i].Count)
+			continue
+		}
+		list[n] = list[i]
+		n++
+	}
+	all := make([]SumRow, 0, len(sums))
+	for key, count := range sums {
+		all = append(all, SumRow{Per: key.per, Dim: key.dim, At: key.at, Value: key.value, Count: count})
+	}
+	slices.SortFunc(all, func(a, b SumRow) int {
+		return cmp.Or(cmp.Compare(a.Per, b.Per), cmp.Compare(a.Dim, b.Dim), cmp.Compare(a.At, b.At), cmp.Compare(a.Value, b.Value))
+	})
+	return list[:n], all
+}
+
+// PlaceOf is the group of a scan that found nothing: the host and the first
+// segment of the path of its link; false for a scan that found something.
+func PlaceOf(e *Event) (string, bool) {
+	if e.Kind != "" || e.Batch != 0 {
+		return "", false
+	}
+	if e.Reason != "" {
+		return "(" + e.Reason + ")", true
+	}
+	_, rest, ok := strings.Cut(e.Text, "://")
+	if !ok {
+		return "(no link)", true
+	}
+	end := strings.IndexAny(rest, "/?#")
+	if end < 0 {
+		end = len(rest)
+	}
+	host, path := strings.ToLower(rest[:end]), rest[end:]
+	if at := strings.LastIndexByte(host, '@'); at >= 0 {
+		host = host[at+1:]
+	}
+	if path == "" || path[0] != '/' {
+		return clean(host), true
+	}
+	if end = strings.IndexAny(path[1:], "/?#"); end >= 0 {
+		path = path[:end+1]
+	}
+	return clean(host + path), true
+}
+
+// clean makes a text one that both databases keep.
+func clean(text string) string {
+	if len(text) > maxValue {
+		text = text[:maxValue]
+	}
+	if utf8.ValidString(text) && strings.IndexByte(text, 0) < 0 {
+		return text
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
+}
+
+// tuple is what an event is counted by.
+func (c *Counter) tuple(ctx context.Context, e *Event) (Tuple, error) {
+	t := Tuple{Batch: e.Batch, Rule: e.RuleID, App: clean(e.App), Source: clean(e.Source), Result: clean(ResultOf(e)), Region: clean(e.Region)}
+	if e.Activation == 0 {
+		return t, nil
+	}
+	b, err := c.binding(ctx, e.Activation)
+	if err != nil {
+		return t, err
+	}
+	t.Activity, t.Brand, t.Product = clean(b.ActivityName), clean(b.ProductBrand), clean(b.ProductCode)
+	return t, nil
+}
+
+// binding is what an activation bound; nothing where there is no such
+// activation. An activation never changes.
+func (c *Counter) binding(ctx context.Context, activation int64) (b codes.Binding, err error) {
+	c.bindings.Lock()
+	defer c.bindings.Unlock()
+	if b, ok := c.bindings.known[activation]; ok {
+		return b, nil
+	}
+	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
+		b, err = tx.Binding(ctx, activation)
+		return err
+	})
+	if errors.Is(err, ErrNoActivation) {
+		return codes.Binding{}, nil
+	}
+	if err != nil {
+		return b, fmt.Errorf("reading activation %d: %w", activation, err)
+	}
+	if c.bindings.known == nil || len(c.bindings.known) >= maxKnown {
+		c.bindings.known = map[int64]codes.Binding{}
+	}
+	c.bindings.known[activation] = b
+	return b, nil
+}

@@ -1,0 +1,203 @@
+package stats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// readUsers reads what the sketches of users lack; where that is much, it
+// writes them on the way.
+func (c *Counter) readUsers(ctx context.Context) error {
+	for {
+		c.tail = newTail()
+		reached := c.state.Position
+		err := c.readTail(ctx, c.state, func(e *Entry) (bool, error) {
+			g, err := c.group(ctx, &e.Event)
+			if err != nil {
+				return false, err
+			}
+			c.tail.add(DayOf(HourOf(e.At), c.state.Offset), g, &e.Event)
+			if c.tail.full() {
+				reached = e.Position
+			}
+			return !c.tail.full(), nil
+		})
+		if err != nil || reached == c.state.Position {
+			return err
+		}
+		if err := c.foldUpTo(ctx, reached); err != nil {
+			return err
+		}
+	}
+}
+
+// readTail visits the events that are counted and not in the sketches of
+// users yet, some of them twice, until visit returns false.
+func (c *Counter) readTail(ctx context.Context, s State, visit func(*Entry) (bool, error)) error {
+	if s.UsersPosition >= s.Position {
+		return nil
+	}
+	for e, err := range c.Log.Read(ctx, s.UsersPosition) {
+		if err != nil {
+			return fmt.Errorf("reading the scans since position %d: %w", s.UsersPosition, err)
+		}
+		if e.Position > s.Position {
+			break
+		}
+		if more, err := visit(&e); err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+// tail are the users of scans that are not in the stored sketches yet. Each
+// user is entered for the rule and for all else once: what the dimensions have
+// in common is taken apart when the sketches are written.
+type tail struct {
+	rules  map[ruleDay]*Sketch
+	groups map[groupDay]*Sketch
+	events int64
+	bytes  int
+}
+
+type ruleDay struct{ day, rule int64 }
+
+type groupDay struct {
+	day int64
+	*group
+}
+
+func newTail() *tail { return &tail{rules: map[ruleDay]*Sketch{}, groups: map[groupDay]*Sketch{}} }
+
+func (t *tail) full() bool {
+	return t.events >= maxTail || len(t.rules)+len(t.groups) >= maxSketchesHeld || t.bytes >= maxTailBytes
+}
+
+func (t *tail) add(day int64, g *group, e *Event) {
+	t.events++
+	if e.User == (UserHash{}) {
+		return
+	}
+	n := userNumber(e.User)
+	rule := t.rules[ruleDay{day, e.RuleID}]
+	if rule == nil {
+		rule = &Sketch{}
+		t.rules[ruleDay{day, e.RuleID}] = rule
+	}
+	of := t.groups[groupDay{day, g}]
+	if of == nil {
+		of = &Sketch{}
+		t.groups[groupDay{day, g}] = of
+	}
+	for _, s := range [...]*Sketch{rule, of} {
+		before := s.size()
+		if s.add(n) {
+			t.bytes += s.size() - before
+		}
+	}
+}
+
+// of calls visit with the users of each day and value of a dimension, some of
+// them in parts.
+func (t *tail) of(d Dim, visit func(day int64, value string, s *Sketch)) {
+	if d == Rule {
+		for k, s := range t.rules {
+			visit(k.day, number(k.rule), s)
+		}
+		return
+	}
+	for k, s := range t.groups {
+		visit(k.day, k.Value(d), s)
+	}
+}
+
+// sketches are the users by what they are stored by.
+func (t *tail) sketches() map[UsersKey]*Sketch {
+	all := make(map[UsersKey]*Sketch, len(t.rules)+8*len(t.groups))
+	for d := range dims {
+		t.of(d, func(day int64, value string, s *Sketch) {
+			key := UsersKey{Day: day, Dim: d, Value: value}
+			switch {
+			case d == Rule:
+				all[key] = s
+			case all[key] == nil:
+				all[key] = &Sketch{}
+				fallthrough
+			default:
+				all[key].Merge(*s)
+			}
+		})
+	}
+	return all
+}
+
+// fold brings the sketches of users up to what is stored; nothing must be
+// pending. Without need it waits until a minute has passed.
+func (c *Counter) fold(ctx context.Context, need bool) error {
+	if c.tail.events == 0 {
+		return nil
+	}
+	if now := c.Now(); !need && now.Sub(c.foldedAt).Abs() < time.Minute {
+		return nil
+	}
+	return c.foldUpTo(ctx, c.state.Position)
+}
+
+// foldUpTo brings the sketches up to a position, to which c.tail reaches.
+func (c *Counter) foldUpTo(ctx context.Context, position int64) error {
+	sketches := c.tail.sketches()
+	keys := slices.SortedFunc(maps.Keys(sketches), UsersKey.Compare)
+	var state State
+	err := c.Store.UpdateStatistics(ctx, func(ctx context.Context, tx Tx) error {
+		if err := tx.LockStatistics(ctx); err != nil {
+			return err
+		}
+		var err error
+		if state, err = tx.StatisticsState(ctx); err != nil {
+			return err
+		}
+		if state.Position != c.state.Position || state.UsersPosition != c.state.UsersPosition {
+			return errMoved
+		}
+		state.UsersPosition = position
+		if err := c.mergeUsers(ctx, tx, keys, sketches); err != nil {
+			return err
+		}
+		return tx.PutStatisticsState(ctx, state)
+	})
+	if err != nil {
+		c.loaded = c.loaded && !errors.Is(err, errMoved)
+		return fmt.Errorf("writing the distinct users: %w", err)
+	}
+	c.state, c.tail, c.foldedAt = state, newTail(), c.Now()
+	return nil
+}
+
+func (c *Counter) mergeUsers(ctx context.Context, tx Tx, keys []UsersKey, sketches map[UsersKey]*Sketch) error {
+	for some := range slices.Chunk(keys, usersAtOnce) {
+		have, err := tx.UsersRows(ctx, some)
+		if err != nil {
+			return err
+		}
+		changed := make([]UsersRow, 0, len(some))
+		for _, key := range some {
+			row := have[key]
+			s, err := DecodeSketch(row.Sketch)
+			if err != nil {
+				return fmt.Errorf("the users of day %d, %s %q: %w", key.Day, key.Dim, key.Value, err)
+			}
+			s.Merge(*sketches[key])
+			row.UsersKey, row.Users, row.Sketch = key, s.Count(), s.Encode()
+			changed = append(changed, row)
+		}
+		if err := tx.PutUsers(ctx, changed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
