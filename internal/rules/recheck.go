@@ -73,9 +73,11 @@ const (
 	recheckHands = 8
 	// recheckLease is how long a directory is not taken by another node.
 	recheckLease = time.Hour
-	// plannedStep is how many directories are added in one transaction, and
-	// plannedSeen how many are remembered while looking for them.
-	plannedStep, plannedSeen = 500, 1 << 20
+	// plannedPage is how many rules are read at once while looking for their
+	// directories, plannedSeen how many of these are remembered, and plannedRest
+	// how many times as long as a page took nothing is done: it is a fifth of a
+	// core at most.
+	plannedPage, plannedSeen, plannedRest = 1000, 1 << 18, 4
 )
 
 // Run looks for what is due at every interval of real time until ctx ends.
@@ -125,7 +127,7 @@ func (r *Rechecker) Look(ctx context.Context, limit int) (n int, err error) {
 	faults := make([]error, len(due))
 	for i, one := range due {
 		if one.Owner == "" {
-			if err := r.plan(ctx, one, now); err != nil {
+			if err := r.plan(ctx, one, now, false); err != nil {
 				faults[i] = err
 			}
 			continue
@@ -151,7 +153,7 @@ func (r *Rechecker) LookNow(ctx context.Context, limit int) (n int, err error) {
 	if err := r.Store.AddRechecks(ctx, []Recheck{{NextAt: now}}); err != nil {
 		return 0, err
 	}
-	if err := r.plan(ctx, Recheck{}, now); err != nil {
+	if err := r.plan(ctx, Recheck{}, now, true); err != nil {
 		return 0, err
 	}
 	if err := r.Store.DueNow(ctx, now); err != nil {
@@ -160,49 +162,63 @@ func (r *Rechecker) LookNow(ctx context.Context, limit int) (n int, err error) {
 	return r.Look(ctx, limit)
 }
 
-// plan adds the directories of all rules, each at a time of its own.
-func (r *Rechecker) plan(ctx context.Context, planned Recheck, now time.Time) error {
+// plan adds the directories of all rules, each at a time of its own. It reads
+// them in pages, and where nobody waits for it, it rests between them: there
+// may be ten million.
+func (r *Rechecker) plan(ctx context.Context, planned Recheck, now time.Time, hurry bool) error {
 	// Who adds rules chooses these texts, so no sum that can be foreseen tells
 	// whether one was seen: of two of one sum the second would not be looked at.
 	seed := maphash.MakeSeed()
 	seen := map[uint64]bool{}
-	var batch []Recheck
-	flush := func() error {
-		err := r.Store.AddRechecks(ctx, batch)
-		batch = batch[:0]
-		return err
-	}
-	for rule, err := range r.Book.Store.AllRules(ctx) {
+	var fresh []Recheck
+	for q := (Query{Limit: plannedPage, NoTotal: true}); ; {
+		began := time.Now()
+		var page []Rule
+		err := r.Book.Store.ViewRules(ctx, func(tx Tx) (err error) {
+			page, _, err = tx.List(ctx, q)
+			return err
+		})
 		if err != nil {
 			return fmt.Errorf("looking for the directories of rules: %w", err)
 		}
-		if rule.Kind != Ordinary {
-			continue
-		}
-		directory := rule.Prefix.ConfirmAddress("")
-		name := rule.Owner + " " + directory
-		mark := maphash.String(seed, name)
-		if seen[mark] {
-			continue
-		}
-		if len(seen) >= plannedSeen {
-			clear(seen) // the store knows them as well
-		}
-		seen[mark] = true
-		// The place in the day may be foreseen.
-		sum := fnv.New64a()
-		_, _ = io.WriteString(sum, name)
-		place := sum.Sum64()
-		batch = append(batch, Recheck{Owner: rule.Owner, Directory: directory, Prefix: rule.Prefix.Text, OK: true,
-			NextAt: now.Add(time.Duration(place % uint64(RecheckEvery)))})
-		if len(batch) == plannedStep {
-			if err := flush(); err != nil {
-				return err
+		fresh = fresh[:0]
+		for i := range page {
+			rule := &page[i]
+			q.AfterID = rule.ID
+			if rule.Kind != Ordinary {
+				continue
 			}
+			directory := rule.Prefix.ConfirmAddress("")
+			name := rule.Owner + " " + directory
+			mark := maphash.String(seed, name)
+			if seen[mark] {
+				continue
+			}
+			if len(seen) >= plannedSeen {
+				clear(seen) // the store knows them as well
+			}
+			seen[mark] = true
+			// The place in the day may be foreseen.
+			sum := fnv.New64a()
+			_, _ = io.WriteString(sum, name)
+			place := sum.Sum64()
+			fresh = append(fresh, Recheck{Owner: rule.Owner, Directory: directory, Prefix: rule.Prefix.Text, OK: true,
+				NextAt: now.Add(time.Duration(place % uint64(RecheckEvery)))})
 		}
-	}
-	if err := flush(); err != nil {
-		return err
+		if err := r.Store.AddRechecks(ctx, fresh); err != nil {
+			return err
+		}
+		if len(page) < plannedPage {
+			break
+		}
+		if hurry {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(plannedRest * time.Since(began)):
+		}
 	}
 	planned.CheckedAt, planned.OK, planned.NextAt = now, true, now.Add(RecheckEvery)
 	return r.Store.SaveRecheck(ctx, planned)

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/rules"
@@ -27,16 +28,29 @@ func (s *Store) AddRechecks(ctx context.Context, list []rules.Recheck) error {
 		return nil
 	}
 	// Mostly all of them are there: a look needs no place among the writers.
-	fresh := list[:0:0]
+	var fresh []rules.Recheck
 	err := s.view(ctx, func(tx *Tx) error {
 		fresh = fresh[:0]
-		for _, r := range list {
-			var n int
-			if err := tx.row(ctx, `SELECT COUNT(*) FROM rechecks WHERE owner = $1 AND directory = $2`, r.Owner, r.Directory).Scan(&n); err != nil {
+		for some := range slices.Chunk(list, tx.argumentsAtOnce()/2) {
+			var names []any
+			for i := range some {
+				names = append(names, some[i].Owner, some[i].Directory)
+			}
+			known := make(map[[2]string]bool, len(some))
+			err := each(ctx, tx, func(scan func(...any) error) (name [2]string, err error) {
+				err = scan(&name[0], &name[1])
+				return name, err
+			}, func(name [2]string) error {
+				known[name] = true
+				return nil
+			}, `SELECT owner, directory FROM rechecks WHERE (owner, directory) IN (VALUES `+tx.rowMarks(len(some), 2)+`)`, names...)
+			if err != nil {
 				return err
 			}
-			if n == 0 {
-				fresh = append(fresh, r)
+			for _, r := range some {
+				if !known[[2]string{r.Owner, r.Directory}] {
+					fresh = append(fresh, r)
+				}
 			}
 		}
 		return nil
@@ -45,13 +59,9 @@ func (s *Store) AddRechecks(ctx context.Context, list []rules.Recheck) error {
 		return err
 	}
 	return s.update(ctx, func(tx *Tx) error {
-		for _, r := range fresh {
-			if _, err := tx.exec(ctx, `INSERT INTO rechecks (`+recheckColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-				ON CONFLICT (owner, directory) DO NOTHING`, recheckArgs(&r)...); err != nil {
-				return err
-			}
-		}
-		return nil
+		return tx.insertMany(ctx, `INSERT INTO rechecks (`+recheckColumns+`)`, ` ON CONFLICT (owner, directory) DO NOTHING`, 8, len(fresh), func(i int, args []any) []any {
+			return append(args, recheckArgs(&fresh[i])...)
+		})
 	})
 }
 

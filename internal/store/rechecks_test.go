@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -60,6 +61,34 @@ func TestARecheckHasOneHand(t *testing.T) {
 		}
 		if found, err = s.Rechecks(ctx, rules.RecheckQuery{Owner: "shop", Limit: 10}); err != nil || len(found) != 0 {
 			t.Errorf("%v %v", found, err)
+		}
+	})
+}
+
+// There may be as many directories as rules; those that are known stay as they are.
+func TestManyRechecks(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		ctx, now := t.Context(), time.UnixMilli(1_800_000_000_000)
+		many := func(from, to int, next time.Time) (list []rules.Recheck) {
+			for i := from; i < to; i++ {
+				list = append(list, rules.Recheck{Owner: fmt.Sprint("owner", i%7), Directory: fmt.Sprintf("https://h.example/%d/", i), OK: true, NextAt: next})
+			}
+			return list
+		}
+		if err := s.AddRechecks(ctx, many(0, 1500, now)); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.AddRechecks(ctx, many(500, 2500, now.Add(time.Hour))); err != nil {
+			t.Fatal(err)
+		}
+		for _, due := range []struct {
+			at   time.Time
+			want int
+		}{{now, 1500}, {now.Add(time.Hour), 1000}} {
+			taken, err := s.TakeRechecks(ctx, due.at, now.Add(2*time.Hour), 5000)
+			if err != nil || len(taken) != due.want {
+				t.Errorf("at %v %d are due, not %d (%v)", due.at, len(taken), due.want, err)
+			}
 		}
 	})
 }
