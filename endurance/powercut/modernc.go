@@ -1,25 +1,30 @@
 package powercut
 
 import (
+	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"modernc.org/libc"
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// RegisterModernc puts d under the modernc driver and returns the name for ?vfs=.
+// RegisterModernc puts d under the modernc driver and returns the name for
+// ?vfs=. first puts it under everything that SQLite opens in this process from
+// now on without a name.
 //
-// modernc.org/sqlite/vfs is read-only and without WAL, so this goes through the translated C interface:
-// the default VFS is copied, and of each opened file the method table is copied, with four methods replaced.
-// The file structure stays the one of the default VFS, so locks and shared memory keep working.
-func RegisterModernc(d *Disk) (name string, err error) {
+// modernc.org/sqlite/vfs is read-only and without WAL, so this goes through the
+// translated C interface: the default VFS is copied, and of each opened file the
+// method table, with four methods replaced. The file structure stays the one of
+// the default VFS, so locks and shared memory keep working.
+func RegisterModernc(d *Disk, first bool) (name string, err error) {
 	tls := libc.NewTLS()
 	defer tls.Close()
 	below := sqlite3.Xsqlite3_vfs_find(tls, 0)
 	if below == 0 {
-		return "", fmt.Errorf("no default VFS")
+		return "", errors.New("SQLite has no default VFS")
 	}
 	name = fmt.Sprint("powercut", registered.Add(1))
 	cname, err := libc.CString(name)
@@ -28,7 +33,7 @@ func RegisterModernc(d *Disk) (name string, err error) {
 	}
 	p := libc.Xmalloc(tls, libc.Tsize_t(unsafe.Sizeof(sqlite3.Tsqlite3_vfs{})))
 	if p == 0 {
-		return "", fmt.Errorf("out of memory")
+		return "", errors.New("out of memory")
 	}
 	v := vfsAt(p)
 	*v = *vfsAt(below)
@@ -37,8 +42,12 @@ func RegisterModernc(d *Disk) (name string, err error) {
 	modernc.Lock()
 	modernc.disks[p] = moderncVFS{d, below}
 	modernc.Unlock()
-	if rc := sqlite3.Xsqlite3_vfs_register(tls, p, 0); rc != sqlite3.SQLITE_OK {
-		return "", fmt.Errorf("register: %d", rc)
+	asDefault := int32(0)
+	if first {
+		asDefault = 1
+	}
+	if rc := sqlite3.Xsqlite3_vfs_register(tls, p, asDefault); rc != sqlite3.SQLITE_OK {
+		return "", fmt.Errorf("registering the disk: SQLite says %d", rc)
 	}
 	return name, nil
 }
@@ -62,6 +71,8 @@ type moderncFile struct {
 	name  string
 	below *sqlite3.Tsqlite3_io_methods
 }
+
+var registered atomic.Int64
 
 // modernc maps C addresses, which do not move, to what belongs to them.
 var modernc = struct {

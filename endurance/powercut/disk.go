@@ -1,15 +1,17 @@
-// Package powercut shows that a file layer of our own can be put under SQLite, and cuts its power.
+// Package powercut cuts the power under SQLite.
 //
 // A Disk listens to every write, truncate, sync and delete that SQLite makes. At a chosen operation the
 // power goes: that operation and all later ones fail. Image then says what a restarted machine would find:
-// everything that was synced, and of the rest any part, in any order, the last block torn.
+// everything that was synced, and of the rest any part, in any order, blocks torn.
 package powercut
 
 import (
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -19,14 +21,43 @@ var ErrNoPower = errors.New("no power")
 
 const sector = 512
 
-// A Disk is the durable side of all files below one folder.
+// Disk is the durable side of all files that SQLite has open. The zero value is
+// empty and has power for ever.
 type Disk struct {
-	CutAt int // number of the operation that fails, counted from 1; 0 is never
+	CutAt int // number of the operation that fails, counted from 1; 0 is never; see CutIn
+	// Cut is called with the first operation that has no power; nil = it only fails.
+	Cut func()
 
 	mu    sync.Mutex
 	ops   int
 	syncs int
 	files map[string]*file
+}
+
+// Put lets a file be there from the beginning.
+func (d *Disk) Put(name string, content []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.files == nil {
+		d.files = map[string]*file{}
+	}
+	d.files[name] = &file{durable: content}
+}
+
+// CutIn lets the power go with the n-th operation from now; 0 = never.
+func (d *Disk) CutIn(n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.CutAt = 0; n > 0 {
+		d.CutAt = d.ops + n
+	}
+}
+
+// Counts returns how many operations there were, and how many of them were syncs.
+func (d *Disk) Counts() (ops, syncs int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.ops, d.syncs
 }
 
 type file struct {
@@ -55,6 +86,16 @@ func (d *Disk) step(name string) (*file, error) {
 	return f, nil
 }
 
+// dark is called with the lock held, which nobody gets any more.
+func (d *Disk) dark(err error) error {
+	if d.Cut != nil {
+		d.Cut()
+	}
+	return err
+}
+
+// Write, Truncate, Sync and Delete are what SQLite is about to do; where they
+// fail, it has to fail too.
 func (d *Disk) Write(name string, p []byte, off int64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -63,7 +104,7 @@ func (d *Disk) Write(name string, p []byte, off int64) error {
 		if f := d.files[name]; f != nil && d.ops == d.CutAt { // the write in flight may land in part
 			f.pending = append(f.pending, change{off, append([]byte{}, p...)})
 		}
-		return err
+		return d.dark(err)
 	}
 	f.pending = append(f.pending, change{off, append([]byte{}, p...)})
 	return nil
@@ -73,10 +114,11 @@ func (d *Disk) Truncate(name string, size int64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	f, err := d.step(name)
-	if err == nil {
-		f.pending = append(f.pending, change{off: size})
+	if err != nil {
+		return d.dark(err)
 	}
-	return err
+	f.pending = append(f.pending, change{off: size})
+	return nil
 }
 
 func (d *Disk) Sync(name string) error {
@@ -84,13 +126,13 @@ func (d *Disk) Sync(name string) error {
 	defer d.mu.Unlock()
 	f, err := d.step(name)
 	if err != nil {
-		return err
+		return d.dark(err)
 	}
-	d.syncs++
 	for _, c := range f.pending {
 		f.durable = c.apply(f.durable)
 	}
 	f.pending = nil
+	d.syncs++
 	return nil
 }
 
@@ -98,23 +140,17 @@ func (d *Disk) Delete(name string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if _, err := d.step(name); err != nil {
-		return err
+		return d.dark(err)
 	}
 	delete(d.files, name)
 	return nil
 }
 
-func (d *Disk) Counts() (ops, syncs int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.ops, d.syncs
-}
-
-// Image writes into dir what the disk holds after the cut: an arbitrary part of what was not synced survives.
+// Image writes into dir what the disk holds after the cut: an arbitrary part of what was not synced
+// survives. Nobody but Cut may use the disk meanwhile.
 func (d *Disk) Image(dir string, r *rand.Rand) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for name, f := range d.files {
+	for _, name := range slices.Sorted(maps.Keys(d.files)) {
+		f := d.files[name]
 		if strings.HasSuffix(name, "-shm") {
 			continue // memory, not disk
 		}

@@ -1,4 +1,4 @@
-package powercut
+package losses
 
 import (
 	"context"
@@ -10,14 +10,16 @@ import (
 
 	_ "github.com/ncruces/go-sqlite3/driver"
 	_ "modernc.org/sqlite"
+
+	"github.com/qrjump/qrjump/endurance/powercut"
 )
 
 var candidates = []struct {
 	name     string // as database/sql knows it
-	register func(*Disk) (string, error)
+	register func(*powercut.Disk) (string, error)
 }{
-	{"sqlite", RegisterModernc},
-	{"sqlite3", func(d *Disk) (string, error) { return RegisterNcruces(d), nil }},
+	{"sqlite", func(d *powercut.Disk) (string, error) { return powercut.RegisterModernc(d, false) }},
+	{"sqlite3", func(d *powercut.Disk) (string, error) { return RegisterNcruces(d), nil }},
 }
 
 func open(t *testing.T, driver, path, vfs, sync string) *sql.DB {
@@ -38,7 +40,7 @@ func open(t *testing.T, driver, path, vfs, sync string) *sql.DB {
 func TestWALWorksUnderOurFileLayer(t *testing.T) {
 	for _, c := range candidates {
 		t.Run(c.name, func(t *testing.T) {
-			disk := &Disk{}
+			disk := &powercut.Disk{}
 			vfs, err := c.register(disk)
 			if err != nil {
 				t.Fatal(err)
@@ -108,9 +110,9 @@ func TestPowerCut(t *testing.T) {
 	}
 }
 
-func powerCut(t *testing.T, driver string, register func(*Disk) (string, error), sync string, seed uint64) (lost, broken, cut int) {
+func powerCut(t *testing.T, driver string, register func(*powercut.Disk) (string, error), sync string, seed uint64) (lost, broken, cut int) {
 	r := rand.New(rand.NewPCG(seed, 1))
-	disk := &Disk{CutAt: 20 + r.IntN(400)}
+	disk := &powercut.Disk{CutAt: 20 + r.IntN(400)}
 	vfs, err := register(disk)
 	if err != nil {
 		t.Fatal(err)

@@ -1,4 +1,5 @@
-package powercut
+// Package losses compares what the drivers keep when the power goes.
+package losses
 
 import (
 	"fmt"
@@ -6,11 +7,13 @@ import (
 
 	"github.com/ncruces/go-sqlite3"
 	"github.com/ncruces/go-sqlite3/vfs"
+
+	"github.com/qrjump/qrjump/endurance/powercut"
 )
 
 // RegisterNcruces puts d under the ncruces driver and returns the name for ?vfs=.
 // The package has interfaces for this; nothing of it is internal.
-func RegisterNcruces(d *Disk) (name string) {
+func RegisterNcruces(d *powercut.Disk) (name string) {
 	name = fmt.Sprint("powercut", registered.Add(1))
 	vfs.Register(name, ncrucesVFS{vfs.Find("").(vfs.VFSFilename), d})
 	return name
@@ -20,7 +23,7 @@ var registered atomic.Int64
 
 type ncrucesVFS struct {
 	vfs.VFSFilename
-	disk *Disk
+	disk *powercut.Disk
 }
 
 func (v ncrucesVFS) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.File, vfs.OpenFlag, error) {
@@ -40,7 +43,7 @@ func (v ncrucesVFS) Delete(name string, syncDir bool) error {
 
 type ncrucesFile struct {
 	vfs.File
-	disk *Disk
+	disk *powercut.Disk
 	name string
 }
 
