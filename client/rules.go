@@ -90,7 +90,7 @@ func (c *Client) ReleasePrefix(ctx context.Context, r Release) (released []Store
 		Released []StoredRule `json:"released"`
 		More     bool         `json:"more"`
 	}
-	err = c.admin(ctx, http.MethodPost, "prefixes/release", r, &reply)
+	err = c.long(ctx, http.MethodPost, "prefixes/release", r, &reply)
 	return reply.Released, reply.More, err
 }
 

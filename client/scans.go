@@ -128,16 +128,16 @@ func (c *Client) EraseUser(ctx context.Context, namespace, user string) (scans i
 	var reply struct {
 		Scans int64 `json:"scans"`
 	}
-	err = c.long(ctx, http.MethodDelete, with("users/"+url.PathEscape(user)+"/scans", map[string]string{"namespace": namespace}), &reply)
+	err = c.long(ctx, http.MethodDelete, with("users/"+url.PathEscape(user)+"/scans", map[string]string{"namespace": namespace}), nil, &reply)
 	return reply.Scans, err
 }
 
 // long is an admin call that may take longer than Options.Timeout: ctx bounds
 // it.
-func (c *Client) long(ctx context.Context, method, path string, reply any) error {
+func (c *Client) long(ctx context.Context, method, path string, body, reply any) error {
 	patient := &Client{base: c.base, options: c.options, http: c.http}
 	patient.options.Timeout = 24 * time.Hour
-	return patient.admin(ctx, method, path, nil, reply)
+	return patient.admin(ctx, method, path, body, reply)
 }
 
 // CodeScans is what is known of the scans of a code.
@@ -239,7 +239,7 @@ type Recount struct {
 // as long as the ledger is long: bound it with ctx.
 func (c *Client) Recount(ctx context.Context) (Recount, error) {
 	var r Recount
-	err := c.long(ctx, http.MethodPost, "statistics/recount", &r)
+	err := c.long(ctx, http.MethodPost, "statistics/recount", nil, &r)
 	return r, err
 }
 

@@ -125,7 +125,7 @@ func TestKillKeepsWrittenCalls(t *testing.T) {
 // waitUntilWritten asks until no call waits to be written.
 func waitUntilWritten(t *testing.T, base string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	for {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/metrics", nil)

@@ -265,6 +265,7 @@ func (c *client) choose() bool {
 	for !c.ended.Load() && !c.t.Failed() {
 		p := c.cluster.nodes[c.rnd.IntN(len(c.cluster.nodes))].running.Load()
 		if p == nil {
+			time.Sleep(time.Millisecond) // the machine is for the node that starts
 			continue
 		}
 		if c.on == nil || c.rnd.IntN(8) == 0 || !c.runs(c.on) {
@@ -509,7 +510,7 @@ func (s *storm) caughtUp(owners []string) {
 				if r.Published {
 					want = r.Path
 				}
-				until(s.t, 10*time.Second, fmt.Sprintf("node %d to show %q for rule %d of %s", n.number, want, prefix, owner), func() bool {
+				until(s.t, time.Minute, fmt.Sprintf("node %d to show %q for rule %d of %s", n.number, want, prefix, owner), func() bool {
 					page, _, _ := strings.Cut(scans.scan(chaosPrefix(owner, prefix)+"x").Path, "?")
 					return page == want
 				})

@@ -105,7 +105,7 @@ func (p *pair) heal() {
 // process had sent has happened by then, or never will.
 func quiet(t testing.TB, database string) {
 	t.Helper()
-	until(t, time.Minute, "the database to be quiet", func() bool {
+	until(t, 2*time.Minute, "the database to be quiet", func() bool {
 		return count(t, database, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
 			AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND state <> 'idle' AND query NOT LIKE 'LISTEN%'`) == 0
 	})
@@ -185,7 +185,7 @@ func (n *node) start() {
 		n.t.Fatal(err)
 	}
 	var p *process
-	until(n.t, time.Minute, fmt.Sprintf("node %d to start", n.number), func() (ready bool) {
+	until(n.t, 3*time.Minute, fmt.Sprintf("node %d to start", n.number), func() (ready bool) {
 		p, ready = try(n.t, child)
 		return ready
 	})
@@ -243,7 +243,7 @@ func (n *node) ready() bool {
 	if p == nil {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.URL+"/readyz", nil)
 	if err != nil {
@@ -261,6 +261,6 @@ func (n *node) ready() bool {
 func (c *cluster) allReady() {
 	c.t.Helper()
 	for _, n := range c.nodes {
-		until(c.t, time.Minute, fmt.Sprintf("node %d to be ready", n.number), n.ready)
+		until(c.t, 2*time.Minute, fmt.Sprintf("node %d to be ready", n.number), n.ready)
 	}
 }

@@ -29,7 +29,7 @@ settings: {rate_limit: 0, verification: trust}
 	var key struct{ Key string }
 	admin.check(admin.do("POST", "/admin/v1/scan-keys", map[string]any{"name": "elsewhere"}, &key))
 	scans := must{connect(t, c.nodes[1].running.Load().URL, key.Key), t}
-	until(t, 10*time.Second, "the other node to know the scan key", func() bool {
+	until(t, time.Minute, "the other node to know the scan key", func() bool {
 		_, err := scans.connection.scan("x")
 		return err == nil
 	})
@@ -39,7 +39,9 @@ settings: {rate_limit: 0, verification: trust}
 		prefix := fmt.Sprintf("https://elsewhere.example/%d/", n)
 		wire.ok("qrcodejumpadd", token, add(prefix, "pages/a"))
 		began := time.Now()
+		published := make(chan struct{})
 		go func() {
+			defer close(published)
 			if got, err := wire.wire("qrcodejumppublish", token, prefixOnly(prefix)); err != nil || got.ErrCode != 0 {
 				t.Errorf("publish %s: %d %s %v", prefix, got.ErrCode, got.ErrMsg, err)
 			}
@@ -55,6 +57,7 @@ settings: {rate_limit: 0, verification: trust}
 				t.Fatalf("%s was visible, and is not any more", prefix)
 			}
 		}
+		<-published
 		theirs = append(theirs, bell.ring())
 	}
 	c.stop()

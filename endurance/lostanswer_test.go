@@ -92,10 +92,10 @@ func TestCommitOutlivesCaller(t *testing.T) {
 type pgProxy struct {
 	URL string
 	// lose makes it close the connection in place of the answer to the next
-	// commit of a transaction that may write.
+	// commit of a transaction that changes a rule: a server also writes by itself.
 	lose atomic.Bool
-	// hold makes it hand such a commit to held and wait until what it hands
-	// over is closed.
+	// hold makes it hand the next commit of a transaction that may write to held
+	// and wait until what it hands over is closed.
 	hold atomic.Bool
 	held chan chan struct{}
 
@@ -167,7 +167,7 @@ func (p *pgProxy) serve(client net.Conn) {
 	if err := forward(server, client, head); err != nil {
 		return
 	}
-	writes := false
+	writes, rules := false, false
 	prepared := map[string]string{} // queries by the names of their statements
 	for {
 		message := make([]byte, 5)
@@ -190,8 +190,10 @@ func (p *pgProxy) serve(client net.Conn) {
 		if query = strings.ToLower(query); query != "" {
 			switch {
 			case strings.HasPrefix(query, "begin"):
-				writes = !strings.Contains(query, "read only")
-			case strings.HasPrefix(query, "commit") && writes && p.lose.CompareAndSwap(true, false):
+				writes, rules = !strings.Contains(query, "read only"), false
+			case strings.HasPrefix(query, "update rules "), strings.HasPrefix(query, "delete from rules "):
+				rules = true
+			case strings.HasPrefix(query, "commit") && rules && p.lose.CompareAndSwap(true, false):
 				lost.Store(true)
 			case strings.HasPrefix(query, "commit") && writes && p.hold.CompareAndSwap(true, false):
 				release := make(chan struct{})

@@ -190,12 +190,12 @@ func TestDiskFull(t *testing.T) {
 	}
 
 	d.clear()
-	until(t, 30*time.Second, "an add to work again", func() bool { return keeper.add() == 0 })
-	until(t, 30*time.Second, "a scan to be answered again", func() bool {
+	until(t, 2*time.Minute, "an add to work again", func() bool { return keeper.add() == 0 })
+	until(t, 2*time.Minute, "a scan to be answered again", func() bool {
 		got, err := scans.connection.scan("https://shop.example/open/1")
 		return err == nil && got.opens()
 	})
-	until(t, 30*time.Second, "the node to be ready again", n.ready)
+	until(t, 2*time.Minute, "the node to be ready again", n.ready)
 	keeper.has()
 	n.kill()
 	n.start()
@@ -259,7 +259,7 @@ func TestPostgresFull(t *testing.T) {
 	d.clear()
 	// A PostgreSQL that found no room for its log has ended itself.
 	p.script("again", dir)
-	until(t, 30*time.Second, "an add to work again", func() bool { return keeper.add() == 0 })
+	until(t, 2*time.Minute, "an add to work again", func() bool { return keeper.add() == 0 })
 	keeper.has()
 	n.kill()
 	n.start()
@@ -311,7 +311,7 @@ func TestPostgresReadOnly(t *testing.T) {
 	}
 	run(t, os.Getenv("TEST_POSTGRES"), `ALTER DATABASE `+databaseName(c.database)+` SET default_transaction_read_only = off`)
 	endSessions(t, c.database+"&default_transaction_read_only=off")
-	until(t, 30*time.Second, "an add to work again", func() bool { return keeper.add() == 0 })
+	until(t, 2*time.Minute, "an add to work again", func() bool { return keeper.add() == 0 })
 	keeper.has()
 }
 
@@ -349,7 +349,7 @@ func TestDatabaseDown(t *testing.T) {
 	if d := scans.scan("https://shop.example/open/1"); !d.opens() {
 		t.Errorf("a scan without a database %v", d)
 	}
-	until(t, 30*time.Second, "/readyz to say so", func() bool { return statusOf(t, n.running.Load().URL+"/readyz") == http.StatusServiceUnavailable })
+	until(t, 2*time.Minute, "/readyz to say so", func() bool { return statusOf(t, n.running.Load().URL+"/readyz") == http.StatusServiceUnavailable })
 	if got := statusOf(t, n.running.Load().URL+"/healthz"); got != http.StatusOK {
 		t.Errorf("healthz answers %d", got)
 	}
@@ -370,7 +370,7 @@ func TestDatabaseDown(t *testing.T) {
 	for _, dir := range p.dirs {
 		p.script("again", dir)
 	}
-	until(t, 30*time.Second, "an add to work again", func() bool { return keeper.add() == 0 })
+	until(t, 2*time.Minute, "an add to work again", func() bool { return keeper.add() == 0 })
 	c.nodes[1].start()
 	c.allReady()
 	keeper.has()
@@ -408,7 +408,7 @@ func TestDatabaseSilent(t *testing.T) {
 		}
 	}
 	scanned := time.Since(began)
-	until(t, time.Minute, "/readyz to say so", func() bool { return statusOf(t, n.running.Load().URL+"/readyz") == http.StatusServiceUnavailable })
+	until(t, 2*time.Minute, "/readyz to say so", func() bool { return statusOf(t, n.running.Load().URL+"/readyz") == http.StatusServiceUnavailable })
 	said := time.Since(began)
 	select {
 	case got := <-answer:
@@ -420,8 +420,8 @@ func TestDatabaseSilent(t *testing.T) {
 		t.Error("an add without a database is not answered in two minutes")
 	}
 	proxy.silent.Unlock()
-	until(t, time.Minute, "an add to work again", func() bool { return keeper.add() == 0 })
-	until(t, time.Minute, "the node to be ready again", n.ready)
+	until(t, 2*time.Minute, "an add to work again", func() bool { return keeper.add() == 0 })
+	until(t, 2*time.Minute, "the node to be ready again", n.ready)
 	keeper.has()
 	n.stop()
 }

@@ -414,7 +414,7 @@ type upgrade struct {
 
 func (u *upgrade) wait(more int64) {
 	want := u.acks.Load() + more
-	until(u.t, time.Minute, "clients to get on", func() bool { return u.acks.Load() >= want || u.t.Failed() })
+	until(u.t, 2*time.Minute, "clients to get on", func() bool { return u.acks.Load() >= want || u.t.Failed() })
 }
 
 // write lets two clients add and publish rules of mini2, on whatever node
@@ -432,6 +432,7 @@ func (u *upgrade) write() (end func()) {
 			for i := 0; !ended.Load() && !u.t.Failed(); i++ {
 				p := u.cluster.nodes[i%len(u.cluster.nodes)].running.Load()
 				if p == nil {
+					time.Sleep(time.Millisecond) // the machine is for the node that starts
 					continue
 				}
 				c.base = p.URL
@@ -439,6 +440,7 @@ func (u *upgrade) write() (end func()) {
 				if token == "" {
 					if token, err = c.stableToken("mini2"); err != nil {
 						token = ""
+						time.Sleep(time.Millisecond) // the machine is for the node that starts
 						continue
 					}
 				}

@@ -116,7 +116,7 @@ start() {
   cat >>"$dir/data/postgresql.conf" <<CONF
 listen_addresses = '127.0.0.1'
 unix_socket_directories = '$socket'
-max_connections = 200
+max_connections = 500 # packages are tested side by side, with several nodes each
 fsync = on # tests kill the server under test and count what survived
 wal_keep_size = 64MB # for a replica that is being made
 synchronous_commit = on
@@ -141,7 +141,7 @@ CONF
 # up starts the server on a port.
 up() {
   rm -f "$dir/log"
-  server "$bin/pg_ctl" start -s -w -t 60 -D "$dir/data" -l "$dir/log" -o "-p $1" >/dev/null 2>&1
+  server "$bin/pg_ctl" start -s -w -t 180 -D "$dir/data" -l "$dir/log" -o "-p $1" >/dev/null 2>&1
 }
 
 # part of a URL that start printed: of $1 the password or the port
@@ -151,15 +151,15 @@ port_of() { sed -E 's|.*@[^/]*:([0-9]+)/.*|\1|' "$1/url"; }
 ask() { PGPASSWORD=$(password_of "$1") "$bin/psql" -XAtq -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "$(port_of "$1")" -U qrjump -d postgres -c "$2"; }
 
 replica() {
-  local port password
+  local port ports password
   [ -s "$of/url" ] && [ -e "$of/$marker" ] || fail "$of is not a server of ours"
   password=$(password_of "$of")
   if [ -e "$dir/$marker" ]; then
     halt
-    port=$(port_of "$dir")
+    ports=$(port_of "$dir")
   else
     [ -z "$(ls -A "$dir" 2>/dev/null)" ] || fail "$dir is not empty, and not a server of ours"
-    port=$((20000 + RANDOM % 12000))
+    ports=$(for _ in {1..20}; do echo $((20000 + RANDOM % 12000)); done)
   fi
   trap discard EXIT
   rm -rf "$dir"
@@ -167,14 +167,18 @@ replica() {
   chmod 700 "$dir"
   : >"$dir/$marker"
   [ "$(id -u)" != 0 ] || chown "$user" "$dir" "$dir/$marker"
-  (umask 077 && printf 'postgres://qrjump:%s@127.0.0.1:%s/postgres?sslmode=disable\n' "$password" "$port" >"$dir/url")
   server env "PGPASSWORD=$password" "$bin/pg_basebackup" -h 127.0.0.1 -p "$(port_of "$of")" -U qrjump -D "$dir/data" \
     -R -c fast -X stream --no-sync >"$dir/basebackup.log" 2>&1 || { cat "$dir/basebackup.log" >&2; fail "no copy of $of could be made"; }
   sed -i "s|^unix_socket_directories = .*|unix_socket_directories = ''|" "$dir/data/postgresql.conf"
-  up "$port" || { tail -n 20 "$dir/log" >&2; fail "the replica did not start"; }
+  for port in $ports; do
+    (umask 077 && printf 'postgres://qrjump:%s@127.0.0.1:%s/postgres?sslmode=disable\n' "$password" "$port" >"$dir/url")
+    up "$port" && break
+    grep -q 'could not bind' "$dir/log" 2>/dev/null && [ "$port" != "${ports##*$'\n'}" ] ||
+      { tail -n 20 "$dir/log" >&2; fail "the replica did not start"; }
+  done
   ask "$of" "ALTER SYSTEM SET synchronous_standby_names = '*'"
   ask "$of" "SELECT pg_reload_conf()" >/dev/null
-  for _ in {1..600}; do
+  for _ in {1..2400}; do
     if [ "$(ask "$of" "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync' AND current_setting('synchronous_standby_names') = '*'")" = 1 ]; then
       cat "$dir/url"
       return
@@ -186,7 +190,7 @@ replica() {
 }
 
 promote() {
-  server "$bin/pg_ctl" promote -s -w -t 60 -D "$dir/data" >&2
+  server "$bin/pg_ctl" promote -s -w -t 180 -D "$dir/data" >&2
 }
 
 # killed ends everything at once: the first process is stopped before the others die, so that it can start no new ones.
@@ -197,7 +201,7 @@ killed() {
   children=$(awk -v parent="$pid" '$4 == parent { print $1 }' /proc/[0-9]*/stat 2>/dev/null || true)
   # shellcheck disable=SC2086 # a list
   kill -KILL "$pid" $children 2>/dev/null || true
-  for _ in {1..200}; do
+  for _ in {1..3000}; do # one that writes to a slow disk dies when that is done
     running || return 0
     sleep 0.02
   done

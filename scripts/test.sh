@@ -12,7 +12,7 @@ command -v go >/dev/null || { echo "install Go first: https://go.dev/dl" >&2; ex
 
 all=(deps check unit+conformance race fuzz-short compat demo-codes)
 read -ra race_packages <<<"${RACE_PACKAGES:-./internal/scan ./internal/api ./internal/store ./internal/accounts ./internal/calls ./internal/emulator ./internal/consent ./internal/webhooks}"
-read -ra test_flags <<<"${TEST_FLAGS:--count=1 -timeout 20m}"
+read -ra test_flags <<<"${TEST_FLAGS:--count=1 -timeout 60m}"
 
 child=
 postgres=

@@ -17,6 +17,9 @@ const (
 	MaxImport = 100_000
 	// MaxFaults is how many lines an import names as wrong before it stops.
 	MaxFaults = 20
+	// lockedSingly is up to how many accounts are locked one by one: PostgreSQL has
+	// room for some thousand locks.
+	lockedSingly = 1000
 )
 
 // Planned is one line of an import.
@@ -61,7 +64,8 @@ type Imported struct {
 
 // Import stores accounts that the operator brings, all of them or none; each
 // line is a Put, and its links may name accounts further down. Faults names the
-// lines that cannot be. dry only checks.
+// lines that cannot be. dry only checks. While more than a thousand lines are
+// stored, nobody else changes an account or fetches a new token.
 func (d *Directory) Import(ctx context.Context, plan Plan, dry bool) (Imported, error) {
 	var done Imported
 	var touched []string
@@ -94,6 +98,7 @@ type importing struct {
 	kinds   map[string]Kind // of the accounts of the file
 	touched map[string]bool
 	faults  Faults
+	single  bool // accounts are locked one by one
 }
 
 func (i *importing) fault(line int, err error) (more bool) {
@@ -103,6 +108,11 @@ func (i *importing) fault(line int, err error) (more bool) {
 
 func (i *importing) run(ctx context.Context, d *Directory, tx Tx, plan Plan, dry bool) error {
 	i.lines, i.kinds, i.touched = map[string]int{}, map[string]Kind{}, map[string]bool{}
+	if i.single = !plan.longer(lockedSingly); !i.single && !dry {
+		if err := tx.LockAccounts(ctx); err != nil {
+			return err
+		}
+	}
 	last := 0
 	for p, err := range plan() {
 		if err != nil {
@@ -144,6 +154,16 @@ func (i *importing) run(ctx context.Context, d *Directory, tx Tx, plan Plan, dry
 	return nil
 }
 
+// longer reports whether a plan has more than n lines.
+func (plan Plan) longer(n int) bool {
+	for range plan() {
+		if n--; n < 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // put stores one account; fault is what is wrong with its line.
 func (i *importing) put(ctx context.Context, d *Directory, tx Tx, p Planned, dry bool) (fault, err error) {
 	if p.Fault != nil {
@@ -163,7 +183,7 @@ func (i *importing) put(ctx context.Context, d *Directory, tx Tx, p Planned, dry
 		return nil, err
 	}
 	i.lines[r.AppID], i.kinds[r.AppID] = p.Line, r.Kind
-	if !dry {
+	if i.single && !dry {
 		if err := tx.LockAccount(ctx, r.AppID); err != nil {
 			return nil, err
 		}

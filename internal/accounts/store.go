@@ -18,6 +18,8 @@ type Store interface {
 type Tx interface {
 	// LockAccount makes other writers that lock the same AppID wait.
 	LockAccount(ctx context.Context, appid string) error
+	// LockAccounts makes all of them wait, and waits for all of them. It comes first.
+	LockAccounts(ctx context.Context) error
 	// Account returns ErrNoAccount where there is none.
 	Account(ctx context.Context, appid string) (Account, error)
 	// Accounts lists by AppID, the first after the given one, at most limit.

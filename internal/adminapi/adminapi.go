@@ -116,6 +116,15 @@ func (a *Admin) problem(ctx context.Context, err error) error {
 	return huma.Error500InternalServerError("the call failed inside the server: its log says why")
 }
 
+// refuse answers with the problem of a stream that has not begun.
+func (a *Admin) refuse(api huma.API, hctx huma.Context, err error) {
+	problem, status := a.problem(hctx.Context(), err), http.StatusInternalServerError
+	if known, ok := errors.AsType[huma.StatusError](problem); ok {
+		status = known.GetStatus()
+	}
+	_ = huma.WriteErr(api, hctx, status, problem.Error())
+}
+
 // answer is a JSON body.
 type answer[T any] struct{ Body T }
 

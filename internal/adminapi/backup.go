@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"sync"
@@ -49,8 +50,7 @@ func (a *Admin) registerBackup(api huma.API) {
 				a.Log.ErrorContext(r.Context(), "an export broke off", "error", err)
 				panic(http.ErrAbortHandler) // so that the client sees it
 			default:
-				_ = huma.WriteErr(api, hctx, http.StatusInternalServerError, "the export failed inside the server: its log says why")
-				a.Log.ErrorContext(r.Context(), "an export failed", "error", err)
+				a.refuse(api, hctx, fmt.Errorf("exporting everything: %w", err))
 			}
 		}}, nil
 	})

@@ -36,7 +36,7 @@ func (a *Admin) registerChanges(api huma.API) {
 	})
 
 	op := operation(http.MethodPost, "/audit/verify", "verifyAudit", "Verify the whole audit log: its chain of hashes, and that rules, accounts and codes are what it says")
-	op.DefaultStatus = http.StatusOK
+	op.DefaultStatus, op.Middlewares = http.StatusOK, huma.Middlewares{patient}
 	huma.Register(api, op, func(ctx context.Context, _ *struct{}) (*answer[history.Checked], error) {
 		done, err := a.History.VerifyChanges(ctx)
 		if err != nil {

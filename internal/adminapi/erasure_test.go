@@ -69,6 +69,44 @@ func TestAnErasedUserIsInNoTable(t *testing.T) {
 	}
 }
 
+// Neither does anything stand there by his openids any more: no ticket, no
+// login, nothing of an account that he follows. Others keep theirs.
+func TestAnErasedUserIsInNoTableByAnOpenID(t *testing.T) {
+	t.Parallel()
+	// Nobody listens there, so that events wait.
+	seed := strings.NewReplacer("rate_limit: 0", "rate_limit: 0, allow_private_hosts: true", "marketcode_key:", `message_url: "http://127.0.0.1:1/", marketcode_key:`).Replace(cafe)
+	s := servertest.Start(t, servertest.Options{Seed: seed})
+	var made struct{ URL string }
+	s.Do("POST", "/cgi-bin/qrcode/create?access_token="+s.Token("maker"), `{"action_name":"QR_LIMIT_SCENE","action_info":{"scene":{"scene_id":7}}}`).JSON(t, &made)
+	code, link := codeText(t, s, aBatch(t, s), 1), made.URL
+	for _, user := range []string{"u", "other"} {
+		scanAs(t, s, user, code)
+		scanAs(t, s, user, link)
+		if a := s.Do("POST", "/scan/v1/login", `{"user":"`+user+`","appid":"cafe"}`); a.Status != 200 {
+			t.Fatal(a.Body)
+		}
+	}
+	of := func(user, appid string) string {
+		var got struct{ OpenID string }
+		call(t, s, "GET", "/users/"+user+"/openid?appid="+appid, "").JSON(t, &got)
+		return got.OpenID
+	}
+	for _, appid := range []string{"cafe", "maker"} {
+		if len(tables(t, s, of("u", appid))) == 0 {
+			t.Fatalf("the user is in no table under %s", appid)
+		}
+	}
+	call(t, s, "DELETE", "/users/u/scans", "")
+	for _, appid := range []string{"cafe", "maker"} {
+		if left := tables(t, s, of("u", appid)); len(left) > 0 {
+			t.Errorf("the user is still in %v under %s", left, appid)
+		}
+		if len(tables(t, s, of("other", appid))) == 0 {
+			t.Errorf("another user is gone under %s", appid)
+		}
+	}
+}
+
 // The user whose data are erased is the one that the path names, whatever
 // characters the app's ids have.
 func TestOnlyTheUserThatWasNamedIsErased(t *testing.T) {

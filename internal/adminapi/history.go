@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/history"
 	"github.com/qrjump/qrjump/internal/rules"
@@ -113,6 +115,7 @@ func (a *Admin) registerHistory(api huma.API) {
 				shown.Since = append(shown.Since, changedSince{At: e.At, Kind: scan.CodesChange, Key: strconv.FormatInt(b.ID, 10), Actor: e.Actor, RID: e.RID, Did: string(e.Did)})
 			}
 		}
+		slices.SortStableFunc(shown.Since, func(x, y changedSince) int { return x.At.Compare(y.At) })
 		shown.Since = shown.Since[:min(len(shown.Since), sinceShown)]
 		return &answer[past]{shown}, nil
 	})
@@ -135,7 +138,7 @@ func (a *Admin) registerReplay(api huma.API) {
 		Published   *bool  `json:"published,omitempty" doc:"add: published as well; left out: true"`
 	}
 	op := operation(http.MethodPost, "/rules/plan/replay", "replayPlan", "What would a planned change have done to the scans of the last days?")
-	op.DefaultStatus = http.StatusOK
+	op.DefaultStatus, op.Middlewares = http.StatusOK, huma.Middlewares{patient}
 	op.Description = "Nothing is changed. Every link that was scanned is decided by the rules as they are now and by the rules as they would be."
 	huma.Register(api, op, func(ctx context.Context, in *struct {
 		Body struct {
@@ -153,6 +156,9 @@ func (a *Admin) registerReplay(api huma.API) {
 		plan := map[string]*rules.Rule{}
 		for i, c := range in.Body.Changes {
 			owner, err := a.Accounts.Get(ctx, c.Owner)
+			if errors.Is(err, accounts.ErrNoAccount) {
+				return nil, huma.Error422UnprocessableEntity(fmt.Sprintf("changes[%d]: there is no account %.64s", i, c.Owner))
+			}
 			if err != nil {
 				return nil, a.problem(ctx, err)
 			}

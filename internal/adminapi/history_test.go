@@ -2,6 +2,7 @@ package adminapi_test
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -50,8 +51,32 @@ func TestAPlanIsReplayedOnTheScansOfTheLastDays(t *testing.T) {
 	if a := call(t, s, "POST", "/rules/plan/replay", `{"days":1,"changes":[{"do":"delete","owner":"shop","prefix":"https://nothing.example/"}]}`); a.Status != 422 || !strings.Contains(a.Body, "changes[0]") {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
+	if a := call(t, s, "POST", "/rules/plan/replay", `{"days":1,"changes":[{"do":"delete","owner":"who","prefix":"https://shop.example/"}]}`); a.Status != 422 || !strings.Contains(a.Body, "changes[0]: there is no account who") {
+		t.Errorf("%d %s", a.Status, a.Body)
+	}
 	if after := s.Admin("GET", "/changes?newest=true&limit=1", "").Body; after != before {
 		t.Errorf("a plan changed something: %s", after)
+	}
+}
+
+// What changed since a moment comes in the order of time, whatever it was.
+func TestWhatChangedSinceIsInOrder(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: cafe})
+	var clock struct{ Now string }
+	s.Admin("PUT", "/emulator/clock", `{"advance":"1h"}`).JSON(t, &clock)
+	s.Admin("PUT", "/emulator/clock", `{"advance":"1h"}`)
+	code := codeText(t, s, aBatch(t, s), 1)
+	s.Admin("PUT", "/emulator/clock", `{"advance":"1h"}`)
+	s.Admin("PUT", "/accounts/cafe", `{"kind":"mini_program","name":"Another","versions":["release"]}`)
+	var past struct{ Since []struct{ At, Kind string } }
+	call(t, s, "GET", "/history/resolve?at="+url.QueryEscape(clock.Now)+"&text="+url.QueryEscape(code), "").JSON(t, &past)
+	var kinds []string
+	for _, c := range past.Since {
+		kinds = append(kinds, c.Kind)
+	}
+	if got := strings.Join(kinds, " "); got != "codes account" {
+		t.Errorf("%s: %+v", got, past.Since)
 	}
 }
 

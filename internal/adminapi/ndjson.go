@@ -245,8 +245,7 @@ func exportLines(a *Admin, api huma.API, what, id, summary string, each func(con
 				a.Log.ErrorContext(r.Context(), "an export of "+what+" broke off", "error", err)
 				panic(http.ErrAbortHandler) // so that the client sees it
 			default:
-				a.Log.ErrorContext(r.Context(), "an export of "+what+" failed", "error", err)
-				_ = huma.WriteErr(api, hctx, http.StatusInternalServerError, "the export failed inside the server: its log says why")
+				a.refuse(api, hctx, fmt.Errorf("exporting %s: %w", what, err))
 			}
 		}}, nil
 	})

@@ -25,8 +25,10 @@ func (a *Admin) registerRelease(api huma.API) {
 		Released []rule `json:"released" doc:"as they were"`
 		More     bool   `json:"more" doc:"there are others left: call again"`
 	}
-	huma.Register(api, operation(http.MethodPost, "/prefixes/release", "releasePrefix",
-		"Take rules away from their owners, because the domain changed hands. Publishes that were spent stay spent; the old owners are told"), func(ctx context.Context, in *struct {
+	op := operation(http.MethodPost, "/prefixes/release", "releasePrefix",
+		"Take rules away from their owners, because the domain changed hands. Publishes that were spent stay spent; the old owners are told")
+	op.Middlewares = huma.Middlewares{patient} // up to rules.MaxRelease transactions
+	huma.Register(api, op, func(ctx context.Context, in *struct {
 		Body struct {
 			Prefix string `json:"prefix"`
 			Below  bool   `json:"below,omitempty" doc:"also every rule that begins with the prefix, which ends in / then"`

@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -16,6 +17,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/parquet-go/parquet-go"
 
+	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/stats"
 )
 
@@ -146,7 +148,7 @@ func (a *Admin) registerScans(api huma.API) {
 	type erased struct {
 		Scans int64 `json:"scans" doc:"how many were made anonymous"`
 	}
-	erase := operation(http.MethodDelete, "/users/{user}/scans", "eraseUser", "Make every scan of a user anonymous; what they count stays")
+	erase := operation(http.MethodDelete, "/users/{user}/scans", "eraseUser", "Make every scan of a user anonymous, and remove tickets, logins and what else stands by the user's openids; what the scans count stays")
 	erase.Middlewares = huma.Middlewares{patient}
 	huma.Register(api, erase, func(ctx context.Context, in *struct {
 		User      string `path:"user"`
@@ -155,7 +157,7 @@ func (a *Admin) registerScans(api huma.API) {
 		hash := a.UserHash(in.Namespace, in.User)
 		n, err := a.Scans.Erase(ctx, hash)
 		if err == nil {
-			err = a.Desk.Erase(ctx, hex.EncodeToString(hash[:]))
+			err = a.Desk.Erase(ctx, hex.EncodeToString(hash[:]), func(account string) string { return a.OpenIDs.OpenID(in.Namespace, account, in.User) })
 		}
 		if err != nil {
 			return nil, a.problem(ctx, err)
@@ -171,6 +173,13 @@ func (a *Admin) registerScans(api huma.API) {
 		BatchPath
 		Index int64 `path:"code_index" minimum:"0"`
 	}) (*answer[codeScans], error) {
+		b, ok := a.Codes.Memory.Batch(in.ID)
+		if !ok {
+			return nil, a.problem(ctx, codes.ErrNoBatch)
+		}
+		if err := b.Within(codes.Range{From: in.Index, To: in.Index}); err != nil {
+			return nil, a.problem(ctx, err)
+		}
 		one, err := a.Scans.Code(ctx, stats.CodeName{Batch: in.ID, Index: in.Index})
 		if err != nil {
 			return nil, a.problem(ctx, err)
@@ -336,8 +345,7 @@ func (a *Admin) registerScanExport(api huma.API) {
 				a.Log.ErrorContext(r.Context(), "an export of scans broke off", "error", err)
 				panic(http.ErrAbortHandler) // so that the client sees it
 			default:
-				a.Log.ErrorContext(r.Context(), "an export of scans failed", "error", err)
-				_ = huma.WriteErr(api, hctx, http.StatusInternalServerError, "the export failed inside the server: its log says why")
+				a.refuse(api, hctx, fmt.Errorf("exporting scans: %w", err))
 			}
 		}}, nil
 	})

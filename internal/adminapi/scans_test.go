@@ -270,6 +270,11 @@ func TestACopiedCodeRaisesOneAlarm(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: cafe})
 	batch := aBatch(t, s)
+	for path, want := range map[string]int{fmt.Sprintf("/batches/%d/codes/9999/scans", batch): 200, fmt.Sprintf("/batches/%d/codes/10000/scans", batch): 422, "/batches/7/codes/0/scans": 404} {
+		if a := call(t, s, "GET", path, ""); a.Status != want {
+			t.Errorf("%s: %d %s", path, a.Status, a.Body)
+		}
+	}
 	scan := func(index int64, user int) {
 		t.Helper()
 		body, err := json.Marshal(map[string]any{"text": codeText(t, s, batch, index), "user": fmt.Sprint("u", user), "ip": fmt.Sprintf("10.%d.0.1", user)})

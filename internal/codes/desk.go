@@ -193,9 +193,17 @@ func (d *Desk) commit(group []*Receipt) (err error) {
 	return nil
 }
 
-// Erase makes the first scans of a user anonymous.
-func (d *Desk) Erase(ctx context.Context, userHash string) error {
-	return d.press.Store.UpdateCodes(ctx, func(tx Tx) error { return tx.EraseFirstScans(ctx, userHash) })
+// Erase makes the first scans of a user anonymous and removes what proves or
+// follows from them. openID is the user's openid under an account.
+func (d *Desk) Erase(ctx context.Context, userHash string, openID func(account string) string) error {
+	err := d.press.Store.UpdateCodes(ctx, func(tx Tx) error {
+		if err := tx.EraseFirstScans(ctx, userHash); err != nil {
+			return err
+		}
+		return tx.EraseOpenIDs(ctx, openID)
+	})
+	d.press.Forget()
+	return err
 }
 
 // First returns how a code was scanned for the first time; ok is false where

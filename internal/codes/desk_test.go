@@ -75,13 +75,14 @@ func TestTheFirstScanOfACodeIsKept(t *testing.T) {
 	if _, ok, err := p.desk.First(t.Context(), b.ID, 4); ok || err != nil {
 		t.Error("its neighbour was scanned", err)
 	}
-	if err := p.desk.Erase(t.Context(), "bb"); err != nil {
+	nobody := func(string) string { return "no openid" }
+	if err := p.desk.Erase(t.Context(), "bb", nobody); err != nil {
 		t.Fatal(err)
 	}
 	if got, _, _ := p.desk.First(t.Context(), b.ID, 3); got != want {
 		t.Errorf("after another user was erased: %+v", got)
 	}
-	if err := p.desk.Erase(t.Context(), "aa"); err != nil {
+	if err := p.desk.Erase(t.Context(), "aa", nobody); err != nil {
 		t.Fatal(err)
 	}
 	want.User = ""

@@ -71,6 +71,9 @@ type Tx interface {
 	FirstScan(ctx context.Context, batch, index int64) (FirstScan, error)
 	// EraseFirstScans makes the first scans of a user anonymous.
 	EraseFirstScans(ctx context.Context, user string) error
+	// EraseOpenIDs removes what is kept by the openids of one user: tickets,
+	// logins, who follows an account, and events of it that are not sent yet.
+	EraseOpenIDs(ctx context.Context, openID func(account string) string) error
 	PutLogin(ctx context.Context, l Login) error
 	// Login returns ErrNoLogin where there is none.
 	Login(ctx context.Context, hash string) (Login, error)

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -52,15 +53,21 @@ type component struct {
 }
 
 // serveLinks answers one of the two files; 404 where the operator has no app
-// or no link of the host would open in it.
+// or no link of the host would open in it, 503 where nobody can tell: whoever
+// keeps the file must not take an outage for an empty one.
 func (g *Gateway) serveLinks(w http.ResponseWriter, r *http.Request, host, file string) {
 	if !g.within(w, r, "landing", g.Settings.Get().PageLimit*landingsPerCode) {
 		return
 	}
-	body, err := g.linksFile(r.Context(), host, file)
+	made, err := g.linksFile(r.Context(), host, file)
 	if err != nil {
 		g.Log.WarnContext(r.Context(), "the file of app links cannot be made", "host", host, "file", file, "error", err)
 	}
+	if made.away {
+		g.away(w, r)
+		return
+	}
+	body := made.body
 	if body == nil {
 		g.show(w, r, MissingPage, http.StatusNotFound, missing())
 		return
@@ -94,43 +101,56 @@ type linksCache struct {
 }
 
 type madeFile struct {
-	body []byte // nil = there is none, or it cannot be made
+	body []byte // nil = there is none, or none that telephones would read
+	away bool   // the rules could not be read
 	at   time.Time
 }
 
-func (c *linksCache) get(key [2]string, now time.Time) (body []byte, ok bool) {
+// get returns what is known of a file, and whether it still counts.
+func (c *linksCache) get(key [2]string, now time.Time) (have madeFile, fresh bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	have, ok := c.files[key]
 	age := now.Sub(have.at)
-	return have.body, ok && age >= 0 && age < linksFresh
+	return have, ok && age >= 0 && age < linksFresh
 }
 
-// linksFile is a file of a host; nil = there is none. An error comes once:
-// until the file is looked at again there is none.
-func (g *Gateway) linksFile(ctx context.Context, host, file string) ([]byte, error) {
+// linksFile is a file of a host. An error comes once: what is returned with it
+// counts until the file is looked at again. While the rules cannot be read the
+// file is what it was.
+func (g *Gateway) linksFile(ctx context.Context, host, file string) (madeFile, error) {
 	key := [2]string{host, file}
-	if body, ok := g.links.get(key, g.RealNow()); ok {
-		return body, nil
+	if have, fresh := g.links.get(key, g.RealNow()); fresh {
+		return have, nil
 	}
 	g.links.making.Lock()
 	defer g.links.making.Unlock()
 	now := g.RealNow()
-	if body, ok := g.links.get(key, now); ok {
-		return body, nil
+	have, fresh := g.links.get(key, now)
+	if fresh {
+		return have, nil
 	}
 	body, err := g.makeLinks(ctx, host, file)
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx) // the caller went away: that says nothing of the file
+		return madeFile{away: true}, context.Cause(ctx) // the caller went away: that says nothing of the file
+	}
+	made := madeFile{body: body, at: now}
+	if _, long := errors.AsType[tooLong](err); err != nil && !long {
+		made.body, made.away = have.body, have.body == nil
 	}
 	g.links.mu.Lock()
 	defer g.links.mu.Unlock()
 	if len(g.links.files) >= 256 || g.links.files == nil {
 		g.links.files = map[[2]string]madeFile{}
 	}
-	g.links.files[key] = madeFile{body, now}
-	return body, err
+	g.links.files[key] = made
+	return made, err
 }
+
+// tooLong is the error of a host with more links than a file may have.
+type tooLong string
+
+func (t tooLong) Error() string { return string(t) }
 
 func (g *Gateway) makeLinks(ctx context.Context, host, file string) ([]byte, error) {
 	s := g.Settings.Get()
@@ -142,7 +162,7 @@ func (g *Gateway) makeLinks(ctx context.Context, host, file string) ([]byte, err
 		return nil, err
 	}
 	if len(list) > maxHostRules {
-		return nil, fmt.Errorf("the host has more than %d rules: give the app a host of its own", maxHostRules)
+		return nil, tooLong(fmt.Sprintf("the host has more than %d rules: give the app a host of its own", maxHostRules))
 	}
 	lines := g.components(host, list)
 	if !slices.ContainsFunc(lines, func(c component) bool { return !c.Exclude }) {
@@ -177,7 +197,7 @@ func (g *Gateway) makeLinks(ctx context.Context, host, file string) ([]byte, err
 		return nil, err
 	}
 	if b.Len() > maxLinks {
-		return nil, fmt.Errorf("it has %d bytes and telephones read %d: give the app a host with fewer rules", b.Len(), maxLinks)
+		return nil, tooLong(fmt.Sprintf("it has %d bytes and telephones read %d: give the app a host with fewer rules", b.Len(), maxLinks))
 	}
 	return b.Bytes(), nil
 }

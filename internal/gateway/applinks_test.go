@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -328,6 +329,61 @@ func TestAFileThatCannotBeMadeIsNotTriedAtEveryRequest(t *testing.T) {
 	now = now.Add(linksFresh)
 	if g.file(t, "coffee.example", applePath); many.asked != 2 {
 		t.Errorf("asked %d times", many.asked)
+	}
+}
+
+// awayRules are rules that cannot be read while away is set.
+type awayRules struct {
+	someRules
+	away bool
+}
+
+var errAway = errors.New("no answer")
+
+func (l *awayRules) RulesOfHost(ctx context.Context, host string, limit int) ([]rules.Rule, error) {
+	if l.away {
+		return nil, errAway
+	}
+	return l.someRules.RulesOfHost(ctx, host, limit)
+}
+
+func (l *awayRules) HasRules(ctx context.Context, host string) (bool, error) {
+	if l.away {
+		return false, errAway
+	}
+	return l.someRules.HasRules(ctx, host)
+}
+
+// Whoever keeps the files for telephones takes a 404 for "no links", and what
+// the API says for a file: while the rules cannot be read they get the file as
+// it was, or are asked to come again.
+func TestAnOutageIsNoEmptyFile(t *testing.T) {
+	t.Parallel()
+	list := []rules.Rule{rule(t, 1, "a", "https://coffee.example/t/", true)}
+	g := ruled(list)
+	stored := &awayRules{someRules: list, away: true}
+	now := began
+	g.Rules, g.RealNow = stored, func() time.Time { return now }
+	for _, path := range []string{applePath, androidPath} {
+		if w := g.file(t, "coffee.example", path); w.Code != 503 || w.Header().Get("Retry-After") == "" {
+			t.Errorf("nobody knows the host: %d %v %s", w.Code, w.Header(), w.Body)
+		}
+	}
+	stored.away = false
+	if w := g.file(t, "coffee.example", androidPath); w.Code != 200 {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	was := g.file(t, "coffee.example", androidPath).Body.String()
+	stored.away, now = true, now.Add(linksFresh)
+	if w := g.file(t, "coffee.example", androidPath); w.Code != 200 || w.Body.String() != was {
+		t.Errorf("a file that was: %d %s", w.Code, w.Body)
+	}
+	if w := g.file(t, "coffee.example", applePath); w.Code != 503 {
+		t.Errorf("a file that never was: %d %s", w.Code, w.Body)
+	}
+	stored.away, now = false, now.Add(linksFresh)
+	if w := g.file(t, "coffee.example", applePath); w.Code != 200 {
+		t.Errorf("after the outage: %d %s", w.Code, w.Body)
 	}
 }
 

@@ -45,8 +45,15 @@ func browse(t *testing.T, p place) context.Context {
 		}
 		t.Skip("no Chromium: scripts/install-test-deps.sh installs it")
 	}
+	folder, err := os.MkdirTemp("", "qrjump-chromium-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A helper of the browser may outlive it for a moment and still write there, so
+	// it is no folder of the test, which has to go.
+	t.Cleanup(func() { _ = os.RemoveAll(folder) })
 	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(program), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
-		chromedp.NoDefaultBrowserCheck, chromedp.UserDataDir(t.TempDir()),
+		chromedp.NoDefaultBrowserCheck, chromedp.UserDataDir(folder), chromedp.WSURLReadTimeout(3 * time.Minute),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("disable-sync", true), chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("disable-extensions", true),
 		chromedp.Flag("disable-features", "HttpsUpgrades,HttpsFirstBalancedModeAutoEnable,Translate,OptimizationHints,MediaRouter,NetworkTimeServiceQuerying"),
@@ -183,7 +190,7 @@ const theEnd = "the page was looked at"
 
 func visit(t *testing.T, parent context.Context, url string) (v visited) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(parent, time.Minute)
+	ctx, cancel := context.WithTimeout(parent, 3*time.Minute)
 	defer cancel()
 	// Both streams are in the browser's order, so a known last thing ends them.
 	requests, messages := chromedp.Events(ctx, network.RequestWillBeSent), chromedp.Console(ctx)
@@ -226,7 +233,7 @@ func visit(t *testing.T, parent context.Context, url string) (v visited) {
 // the browser is told to look away.
 func violations(t *testing.T, parent context.Context, url string) (list []string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(parent, time.Minute)
+	ctx, cancel := context.WithTimeout(parent, 3*time.Minute)
 	defer cancel()
 	call(t, ctx, cdppage.SetBypassCSP, cdppage.SetBypassCSPParams{Enabled: true})
 	if err := chromedp.Do(ctx, chromedp.Navigate(url)); err != nil {

@@ -68,6 +68,7 @@ const (
 	MissingPage  Page = "not_found"
 	LimitedPage  Page = "limited"
 	RefusedPage  Page = "refused" // a method or a length that no page has
+	AwayPage     Page = "away"    // the store does not answer
 	LinksFile    Page = "app_links"
 )
 

@@ -112,6 +112,10 @@ func (g *Gateway) known(w http.ResponseWriter, r *http.Request, host string) (kn
 	known, err := g.Rules.HasRules(r.Context(), host)
 	if err != nil {
 		g.Log.WarnContext(r.Context(), "whether a host has rules could not be read; the API answers instead of a page", "host", host, "error", err)
+		if file := r.URL.Path; !was && (file == applePath || file == androidPath) {
+			g.away(w, r) // whoever asks for one keeps what the API would say
+			return false, true
+		}
 		return was, false
 	}
 	g.hosts.remember(host, known, now)

@@ -92,6 +92,14 @@ func limited() view {
 		Text: words{"Too many pages were asked for from your network. Try again in a minute.", "您所在网络的访问过于频繁，请一分钟后再试。"}}
 }
 
+// away is the answer where the store would have to be asked and does not
+// answer.
+func (g *Gateway) away(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Retry-After", seconds(linksFresh))
+	g.show(w, r, AwayPage, http.StatusServiceUnavailable, view{Kind: "notice", Title: words{"Not available at the moment", "暂时无法显示"},
+		Text: words{"Try again in a minute.", "请一分钟后再试。"}})
+}
+
 func refused(english, chinese string) view {
 	return view{Kind: "notice", Title: words{"This cannot be shown", "无法显示"}, Text: words{english, chinese}}
 }
@@ -157,7 +165,7 @@ func wantsChinese(header string) bool {
 			continue
 		}
 		weight := 1.0
-		if q, ok := strings.CutPrefix(strings.ReplaceAll(parameters, " ", ""), "q="); ok {
+		if q, ok := strings.CutPrefix(strings.ToLower(strings.Join(strings.Fields(parameters), "")), "q="); ok {
 			n, err := strconv.ParseFloat(q, 64)
 			if err != nil || !(n >= 0 && n <= 1) {
 				continue

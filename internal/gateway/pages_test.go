@@ -362,7 +362,7 @@ func (p place) raw(text string) string {
 		p.t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(3 * time.Minute))
 	// A server that has answered may close before it read everything.
 	_, _ = io.WriteString(c, text)
 	answer, _ := io.ReadAll(c)

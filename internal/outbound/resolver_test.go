@@ -85,9 +85,17 @@ func TestTheStandardResolver(t *testing.T) {
 			client, w := site(t, func(http.ResponseWriter, *http.Request) {})
 			client.Resolver = &net.Resolver{PreferGo: true, Dial: server.dial}
 			_, steps, err := client.Do(t.Context(), outbound.Request{URL: "http://h.example/"})
-			if len(server.asked) != 1 || !server.asked["h.example"] {
-				t.Errorf("asked %v", server.asked)
+			server.mu.Lock()
+			for name := range server.asked {
+				// Some systems put domains of their own behind it first.
+				if name != "h.example" && !strings.HasPrefix(name, "h.example.") {
+					t.Errorf("asked for %s", name)
+				}
 			}
+			if len(server.asked) == 0 {
+				t.Error("nobody was asked")
+			}
+			server.mu.Unlock()
 			if c.says != "" {
 				wantFailure(t, steps, err, outbound.AddressRefused, c.says)
 				return

@@ -76,7 +76,12 @@ func (h *host) is(origin string, texts *arena) bool {
 	if int(w>>40&0xff) != len(name) || (h[0]&1 == 1) != secure {
 		return false
 	}
-	return view(unsafe.Slice(h.bytes(), len(name))) == name
+	for i := range 4 {
+		if h[4+i] != block(name, 8*i) {
+			return false
+		}
+	}
+	return true
 }
 
 // find returns the line of a host; nil where it has no rule.
@@ -129,7 +134,7 @@ func (t *hostTable) add(hash uint64, origin string, text address, version *atomi
 		var line [32]byte
 		copy(line[:], name)
 		for i := range 4 {
-			h[4+i] = binary.NativeEndian.Uint64(line[8*i:])
+			h[4+i] = binary.LittleEndian.Uint64(line[8*i:]) // as glance reads a text, on any machine
 		}
 	}
 	h[3] = uint64(text) | uint64(min(len(name), 255))<<40
@@ -198,6 +203,3 @@ func placesOf(tail string) (paths, asks uint64) {
 	}
 	return 1 << (32 + min(depth, 31)), 0
 }
-
-// bytes is where the bytes of words 4 to 7 begin.
-func (h *host) bytes() *byte { return (*byte)(unsafe.Pointer(&h[4])) }

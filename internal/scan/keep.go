@@ -1,11 +1,15 @@
 package scan
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
@@ -40,6 +44,7 @@ func (c *Current) restore(ctx context.Context) (at position, ok bool) {
 		return at, false
 	}
 	c.restored = true
+	c.tidySnapshots()
 	began := c.now()
 	s, err := ReadSnapshot(c.SnapshotFile)
 	switch {
@@ -58,6 +63,17 @@ func (c *Current) restore(ctx context.Context) (at position, ok bool) {
 	c.saved.Store(c.Rules.Changes())
 	c.Log.InfoContext(ctx, "rules read from the snapshot", "file", c.SnapshotFile, "rules", c.Rules.Len(), "seq", at.seq, "took", c.now().Sub(began))
 	return at, true
+}
+
+// tidySnapshots removes what a crash left of a snapshot that was being written.
+func (c *Current) tidySnapshots() {
+	dir, name := filepath.Split(c.SnapshotFile)
+	entries, _ := os.ReadDir(cmp.Or(dir, "."))
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), name+newSnapshot) {
+			_ = os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
 }
 
 // fits returns an error unless a position lies in the store's history, not far

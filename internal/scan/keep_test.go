@@ -72,6 +72,27 @@ func (s *keptStore) AllRules(context.Context) iter.Seq2[rules.Rule, error] {
 	}
 }
 
+// What a crash left of a snapshot that was being written is removed by the next
+// start: many crashes would fill the disk.
+func TestAStartRemovesHalfSnapshots(t *testing.T) {
+	s := &keptStore{now: map[string]rules.Rule{}}
+	s.commit(RuleChange, someRules(t)[0], false)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "rules.snapshot")
+	for _, name := range []string{file + newSnapshot + "123", file + newSnapshot + "4", file + ".mine"} {
+		if err := os.WriteFile(name, []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := &Current{Rules: NewIndex(), Accounts: NewDirectory(), RuleStore: s, AccountStore: nobody{}, History: s, SnapshotFile: file, Log: slog.New(slog.DiscardHandler)}
+	if err := errors.Join(c.Load(t.Context()), c.LastSnapshot(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if names, _ := filepath.Glob(dir + "/*"); strings.Join(names, " ") != file+" "+file+".mine" {
+		t.Errorf("there are %v", names)
+	}
+}
+
 func TestAStartReadsTheSnapshotAndWhatChangedSince(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(s *keptStore, file string)

@@ -35,6 +35,8 @@ const (
 	snapshotMagic  = "qrjrules"
 	snapshotFormat = 2
 	snapshotBlock  = 4096
+	// newSnapshot stands behind the name of a file that is being written.
+	newSnapshot = ".new-"
 )
 
 // Errors of a snapshot that cannot be used.
@@ -128,7 +130,7 @@ type fileRule struct {
 // Changes go on meanwhile. mark must be of a moment before the call; who reads
 // the file reads again what changed since.
 func (x *Index) WriteSnapshot(path string, mark Mark, list []SnapshotAccount) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+newSnapshot+"*")
 	if err != nil {
 		return fmt.Errorf("writing the snapshot: %w", err)
 	}

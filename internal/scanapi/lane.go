@@ -42,6 +42,7 @@ type Lane struct {
 	others chan net.Conn
 	broken chan error
 	shut   chan struct{}
+	ended  chan struct{} // nothing is accepted any more
 	once   sync.Once
 
 	mu       sync.Mutex
@@ -75,6 +76,7 @@ const (
 // Listen begins to accept. The lane is what net/http serves.
 func (l *Lane) Listen(inner net.Listener) *Lane {
 	l.inner, l.others, l.broken, l.shut, l.conns = inner, make(chan net.Conn), make(chan error, 1), make(chan struct{}), map[*laneConn]struct{}{}
+	l.ended = make(chan struct{})
 	l.life, l.cut = context.WithCancel(context.Background())
 	go l.accept()
 	return l
@@ -118,6 +120,7 @@ func (l *Lane) Drain(ctx context.Context) error {
 	})
 	mine, done := make(chan struct{}), make(chan struct{})
 	go func() {
+		<-l.ended // or a connection that came just now would not be waited for
 		l.running.Wait()
 		close(mine)
 		l.late.Wait()
@@ -144,6 +147,7 @@ func (l *Lane) each(f func(*laneConn)) {
 }
 
 func (l *Lane) accept() {
+	defer close(l.ended)
 	for wait := time.Duration(0); ; {
 		conn, err := l.inner.Accept()
 		if err == nil {

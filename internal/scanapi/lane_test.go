@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -158,19 +159,16 @@ func TestBothListenersAnswerTheSame(t *testing.T) {
 	}
 }
 
-// Plain requests are answered by the lane, on one connection, also when their
-// head and body come in pieces.
+// Plain requests are answered by the lane, on one connection. Those that come in
+// pieces: TestPieces.
 func TestTheLaneAnswersPlainRequests(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: scanTown, ScanListener: true})
 	conn := dial(t, s)
 	in := bufio.NewReader(conn)
-	head, body := "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\nUser-Agent: app/1\r\nAccept: */*\r\nContent-Type: application/json\r\nContent-Length: 35\r\n\r\n", `{"text":"https://shop.example/t/7"} `
-	for n, pieces := range [][]string{{head + body[:35]}, {head, body[:35]}, {head[:7], head[7:100], head[100:], body[:1], body[1:35]}, {head + body[:35]}} {
-		for _, piece := range pieces {
-			if _, err := io.WriteString(conn, piece); err != nil {
-				t.Fatal(err)
-			}
+	for n := range 4 {
+		if _, err := io.WriteString(conn, "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\nUser-Agent: app/1\r\nAccept: */*\r\nContent-Type: application/json\r\nContent-Length: 35\r\n\r\n"+`{"text":"https://shop.example/t/7"}`); err != nil {
+			t.Fatal(err)
 		}
 		resp, err := http.ReadResponse(in, nil)
 		if err != nil {
@@ -237,14 +235,14 @@ func TestTheLaneDrains(t *testing.T) {
 	if resp, err := http.ReadResponse(bufio.NewReader(idle), nil); err != nil || resp.StatusCode != 200 {
 		t.Fatal(resp, err)
 	}
-	io.WriteString(half, ask+`{"text"`)
+	answers := begun(t, half, ask+`{"text"`)
 	var stopped sync.WaitGroup
 	stopped.Go(s.Stop)
 	if rest, err := io.ReadAll(idle); len(rest) > 0 || err != nil {
 		t.Errorf("the idle connection: %q %v", rest, err)
 	}
 	io.WriteString(half, `:"x"}`)
-	resp, err := http.ReadResponse(bufio.NewReader(half), nil)
+	resp, err := http.ReadResponse(answers, nil)
 	if err != nil || resp.StatusCode != 200 || !resp.Close {
 		t.Errorf("the running scan: %+v %v", resp, err)
 	}
@@ -253,6 +251,22 @@ func TestTheLaneDrains(t *testing.T) {
 		conn.Close()
 		t.Error("it still listens")
 	}
+}
+
+// begun sends the beginning of a request, and returns when the server has read it:
+// it comes in one piece with a whole request, whose answer is there.
+func begun(t *testing.T, conn net.Conn, beginning string) (answers *bufio.Reader) {
+	t.Helper()
+	io.WriteString(conn, "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\nContent-Length: 12\r\n\r\n"+`{"text":"x"}`+beginning)
+	answers = bufio.NewReader(conn)
+	resp, err := http.ReadResponse(answers, nil)
+	if err == nil {
+		_, err = io.Copy(io.Discard, resp.Body)
+	}
+	if err != nil || resp.StatusCode != 200 {
+		t.Fatal(resp, err)
+	}
+	return answers
 }
 
 // What is not plain is still answered while the server stops.
@@ -264,14 +278,42 @@ func TestADrainHandsOver(t *testing.T) {
 	if resp, err := http.ReadResponse(bufio.NewReader(idle), nil); err != nil || resp.StatusCode != 200 {
 		t.Fatal(resp, err)
 	}
-	io.WriteString(half, "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\n")
+	answers := begun(t, half, "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\n")
 	var stopped sync.WaitGroup
 	stopped.Go(s.Stop)
 	io.Copy(io.Discard, idle) // closed: the drain began
 	io.WriteString(half, "Transfer-Encoding: chunked\r\n\r\nc\r\n"+`{"text":"x"}`+"\r\n0\r\n\r\n")
-	resp, err := http.ReadResponse(bufio.NewReader(half), nil)
+	resp, err := http.ReadResponse(answers, nil)
 	if err != nil || resp.StatusCode != 200 {
 		t.Errorf("the scan in chunks: %+v %v", resp, err)
 	}
 	stopped.Wait()
+}
+
+// A slow client of the scan listener costs the other listeners nothing of their
+// drain: they refuse who comes while it is still answered.
+func TestASlowScanHoldsUpNoOtherListener(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: scanTown, ScanListener: true})
+	slow := dial(t, s)
+	answers := begun(t, slow, "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\nContent-Length: 12\r\n\r\n"+`{"text"`)
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); s.Stop() }()
+	for refused := false; !refused; runtime.Gosched() {
+		select {
+		case <-stopped:
+			t.Fatal("it listened until the slow scan was cut")
+		default:
+		}
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+		if refused = err != nil; !refused {
+			conn.Close()
+		}
+	}
+	io.WriteString(slow, `:"x"}`)
+	resp, err := http.ReadResponse(answers, nil)
+	if err != nil || resp.StatusCode != 200 {
+		t.Errorf("the slow scan: %+v %v", resp, err)
+	}
+	<-stopped
 }

@@ -11,7 +11,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/stats"
@@ -215,4 +217,65 @@ func TestAClientThatDoesNotRead(t *testing.T) {
 	if resp, body := nextAnswer(t, in); resp.StatusCode != 200 || !strings.Contains(body, `"text":"b"`) {
 		t.Fatalf("%d %s", resp.StatusCode, body)
 	}
+}
+
+// piped is a listener of connections in memory.
+type piped chan net.Conn
+
+func (l piped) Accept() (net.Conn, error) {
+	if conn, ok := <-l; ok {
+		return conn, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (l piped) Close() error { close(l); return nil }
+func (piped) Addr() net.Addr { return nil }
+
+// Plain requests are the lane's also when they come in pieces, as long as they
+// are there in time; others are handed over with every byte.
+func TestPieces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inner := make(piped)
+		var handed atomic.Int32
+		lane := (&Lane{API: fuzzedAPI(t), AnswerTime: time.Minute, IdleTime: time.Minute, Handed: func() { handed.Add(1) }}).Listen(inner)
+		client, server := net.Pipe()
+		defer client.Close()
+		inner <- server
+		in := bufio.NewReader(client)
+		whole := plainScan("a")
+		at := strings.Index(whole, "{")
+		for _, cuts := range [][]int{{}, {at}, {7, 50, at, at + 1}, {1, 2, 3, len(whole) - 1}, {}} {
+			from := 0
+			for _, to := range append(cuts, len(whole)) {
+				io.WriteString(client, whole[from:to])
+				if from = to; to < len(whole) {
+					time.Sleep(patience/4 - 1)
+				}
+			}
+			if resp, body := nextAnswer(t, in); resp.StatusCode != 200 || !strings.Contains(body, `"text":"a"`) {
+				t.Fatalf("%v: %d %s", cuts, resp.StatusCode, body)
+			}
+			time.Sleep(time.Minute - time.Second) // nearly as long as it may be idle
+		}
+		if n := handed.Load(); n > 0 {
+			t.Errorf("%d were handed over", n)
+		}
+		io.WriteString(client, whole[:at])
+		other, err := lane.Accept()
+		synctest.Wait()
+		if err != nil || handed.Load() != 1 {
+			t.Fatal(handed.Load(), err)
+		}
+		go io.WriteString(client, whole[at:])
+		if got := make([]byte, len(whole)); true {
+			if _, err := io.ReadFull(other, got); err != nil || string(got) != whole {
+				t.Errorf("handed over: %q %v", got, err)
+			}
+		}
+		other.Close()
+		if err := lane.Drain(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
 }

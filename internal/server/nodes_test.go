@@ -30,12 +30,13 @@ func (p place) secondOf(t *testing.T) place {
 	return other
 }
 
-// eventually asks until the answer is right; the deadline of the test bounds it.
+// eventually asks until the answer is right; what bounds it is for a machine that
+// does much else.
 func eventually(t *testing.T, what string, right func() bool) {
 	t.Helper()
 	for began := time.Now(); !right(); {
-		if time.Since(began) > 30*time.Second {
-			t.Fatalf("%s: not within 30 s", what)
+		if time.Since(began) > 3*time.Minute {
+			t.Fatalf("%s: not within 3 minutes", what)
 		}
 	}
 }
@@ -100,20 +101,20 @@ func TestTwoNodesOnOneDatabase(t *testing.T) {
 	}
 	one.Admin("PUT", "/accounts/shop/jump", `{"open":false}`)
 	eventually(t, "an account", func() bool { return strings.Contains(two.Admin("GET", "/accounts/shop", "").Body, `"jump_open":false`) })
-	// The limit of calls a second counts on both together; a fast machine makes
-	// 40 calls in less than ten seconds.
+	// The limit of calls a second counts on both together: in any time as many pass
+	// as it has seconds, and one more.
 	one.Admin("PUT", "/settings", `{"rate_limit":1}`)
 	eventually(t, "the limit", func() bool { return strings.Contains(two.Admin("GET", "/settings", "").Body, `"rate_limit":1,`) })
 	token := one.Token("shop")
-	refused := 0
+	passed, began := 0, time.Now()
 	for n := range 40 {
 		s := []*servertest.Server{one, two}[n%2]
-		if s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+token, "{}").Code(t) == 44990 {
-			refused++
+		if s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+token, "{}").Code(t) != 44990 {
+			passed++
 		}
 	}
-	if refused < 30 {
-		t.Errorf("%d of 40 calls were refused", refused)
+	if most := int(time.Since(began)/time.Second) + 1; passed > most {
+		t.Errorf("%d of 40 calls passed, want at most %d", passed, most)
 	}
 	one.Admin("PUT", "/emulator/clock", `{"now":"2027-01-01T00:00:00Z","freeze":true}`)
 	eventually(t, "the clock", func() bool {

@@ -246,7 +246,7 @@ const demoMeta = "demo"
 
 // refuseDemo keeps a database with the demo accounts away from strangers.
 func (s *Server) refuseDemo(ctx context.Context) error {
-	if s.config.emulates() {
+	if s.config.emulates() || s.demo {
 		return nil
 	}
 	demo, err := s.store.Meta(ctx, demoMeta)

@@ -56,6 +56,9 @@ type Seams struct {
 	BodyTimeout time.Duration
 	// ExportWork makes the passphrase of an export cheap; 0 = as dear as it is.
 	ExportWork int
+	// Demo lets a database with the demo accounts start without --dev: nobody
+	// else reaches this server.
+	Demo bool
 }
 
 // Server is a running server.
@@ -69,6 +72,7 @@ type Server struct {
 	store         *store.Store
 	ring          *keyring
 	exportWork    int
+	demo          bool
 	vault         *vault.Key
 	settings      *settings.Live
 	loading       sync.Mutex // one reader of the stored settings at a time
@@ -82,7 +86,7 @@ type Server struct {
 	counter       *stats.Counter
 	stopCounter   func()
 	stopLedger    func()
-	lanes         []*scanapi.Lane
+	lanes         map[*http.Server]*scanapi.Lane
 	contact       contact
 	openIDs       *accounts.OpenIDs
 	keys          *scan.Keys
@@ -124,12 +128,12 @@ func Start(ctx context.Context, c Config, logs io.Writer, seams Seams) (*Server,
 		return nil, err
 	}
 	s := &Server{config: c, log: newLogger(logs, c.LogFormat), realNow: seams.RealNow, random: seams.Random,
-		settings: settings.NewLive(settings.Defaults()), outbound: outboundClient(seams.Outbound), failed: make(chan error, 8)}
+		settings: settings.NewLive(settings.Defaults()), outbound: outboundClient(seams.Outbound), lanes: map[*http.Server]*scanapi.Lane{}, failed: make(chan error, 8)}
 	if s.realNow == nil {
 		s.realNow = time.Now
 	}
 	s.bodyTime = cmp.Or(seams.BodyTimeout, 10*time.Second)
-	s.exportWork = seams.ExportWork
+	s.exportWork, s.demo = seams.ExportWork, seams.Demo
 	if s.random == nil {
 		s.random = rand.Reader
 	}
@@ -386,7 +390,7 @@ func (s *Server) listen(ctx context.Context) error {
 		if where[address] == scans {
 			lane = s.lane(l)
 			h.TLSConfig = lane.TLS // handshakes are the lane's, HTTP/2 is net/http's
-			s.lanes = append(s.lanes, lane)
+			s.lanes[h] = lane
 		}
 		go func() {
 			serve := h.Serve
@@ -574,32 +578,31 @@ func (s *Server) Close() error {
 	for _, h := range s.servers {
 		h.SetKeepAlivesEnabled(false) // what a lane hands over ends with its answer
 	}
-	var lanes sync.WaitGroup
-	for _, l := range s.lanes {
-		lanes.Go(func() {
-			if err := l.Drain(ctx); err != nil {
-				s.log.Warn("scans were cut at the end of the drain", "error", err)
-			}
-		})
-	}
-	lanes.Wait()
 	done := make(chan error, len(s.servers))
 	for _, h := range s.servers {
-		go func() {
-			if err := h.Shutdown(ctx); err != nil {
-				// What still runs is cut: its writes are committed or not at all.
-				s.log.Warn("requests were cut at the end of the drain", "error", err)
-				done <- h.Close()
-				return
-			}
-			done <- nil
-		}()
+		go func() { done <- s.drain(ctx, h) }()
 	}
 	var errs []error
 	for range s.servers {
 		errs = append(errs, <-done)
 	}
 	return errors.Join(append(errs, s.closeStore())...)
+}
+
+// drain lets what runs on one listener end. Each has the whole time: who is slow
+// on one listener costs nobody on another anything.
+func (s *Server) drain(ctx context.Context, h *http.Server) error {
+	if lane := s.lanes[h]; lane != nil {
+		if err := lane.Drain(ctx); err != nil {
+			s.log.Warn("scans were cut at the end of the drain", "error", err)
+		}
+	}
+	if err := h.Shutdown(ctx); err != nil {
+		// What still runs is cut: its writes are committed or not at all.
+		s.log.Warn("requests were cut at the end of the drain", "error", err)
+		return h.Close()
+	}
+	return nil
 }
 
 func (s *Server) closeStore() error {

@@ -70,7 +70,11 @@ func (s *Server) checkWebhook(ctx context.Context, url string) error {
 	}
 	client := s.outboundNow()
 	if e, ok := errors.AsType[*outbound.Error](client.Check(ctx, url)); ok {
-		return accounts.Invalid(fmt.Sprintf("url: %s (%s); the setting allow_private_hosts opens addresses inside the network", e.Detail, e.Reason))
+		detail := fmt.Sprintf("url: %s (%s)", e.Detail, e.Reason)
+		if e.Reason == outbound.AddressRefused || e.Reason == outbound.PortRefused {
+			detail += "; the setting allow_private_hosts opens other ports and addresses inside the network"
+		}
+		return accounts.Invalid(detail)
 	}
 	return nil
 }

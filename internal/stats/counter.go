@@ -253,59 +253,13 @@ func (c *Counter) full() bool {
 // speaks of another log.
 func (c *Counter) load(ctx context.Context, end int64) error {
 	if c.loaded {
-		// Another node may have counted on; and the zone may have changed.
-		if int64(c.Settings.Get().UTCOffsetHours) == c.state.Offset {
+		// Another node may have counted on; the zone may have changed; and a stream
+		// may have been made anew.
+		if int64(c.Settings.Get().UTCOffsetHours) == c.state.Offset && c.ledger() == c.state.Ledger {
 			return nil
 		}
 	}
-	var rows []SeenRow
-	err := c.Store.UpdateStatistics(ctx, func(ctx context.Context, tx Tx) error {
-		if err := tx.LockStatistics(ctx); err != nil {
-			return err
-		}
-		state, err := tx.StatisticsState(ctx)
-		if err != nil {
-			return err
-		}
-		before := state
-		if offset := int64(c.Settings.Get().UTCOffsetHours); state.Offset != offset {
-			if state.Scans > 0 {
-				if err := tx.TurnDays(ctx, offset); err != nil {
-					return err
-				}
-				// Users are counted again, where their scans are still there.
-				if state.Forgotten.IsZero() {
-					if err := tx.ForgetUsers(ctx); err != nil {
-						return err
-					}
-					state.UsersPosition = 0
-				} else {
-					state.Turned = c.Now()
-				}
-			}
-			state.Offset = offset
-		}
-		if ledger := c.ledger(); state.Ledger != ledger || end < state.Position {
-			if state.Position > 0 {
-				// An import brings the counts, and the ledger begins anew.
-				state.Position, state.UsersPosition, state.Forgotten = 0, 0, c.Now()
-				if err := tx.AnotherLedger(ctx); err != nil {
-					return err
-				}
-			}
-			state.Ledger = ledger
-		}
-		if state != before {
-			if err := tx.PutStatisticsState(ctx, state); err != nil {
-				return err
-			}
-		}
-		if rows, err = tx.Seen(ctx); err != nil {
-			return err
-		}
-		c.state = state
-		return nil
-	})
+	rows, err := c.loadState(ctx, end)
 	if err != nil {
 		return fmt.Errorf("reading how far scans are counted: %w", err)
 	}
@@ -327,6 +281,84 @@ func (c *Counter) load(ctx context.Context, end int64) error {
 		return err
 	}
 	return nil
+}
+
+// errPassed says that more is counted than the log had when it was asked.
+var errPassed = errors.New("stats: more is counted than the log has")
+
+// loadState reads the state and where each stretch of counted scans is. end is
+// where the log ended a while ago: somebody else may have counted beyond it
+// since. So a log that is shorter than what is counted is another one only if
+// it still is when asked after that was seen.
+func (c *Counter) loadState(ctx context.Context, end int64) (rows []SeenRow, err error) {
+	for passed := int64(-1); ; {
+		position := int64(0)
+		err = c.Store.UpdateStatistics(ctx, func(ctx context.Context, tx Tx) error {
+			rows, position, err = c.readState(ctx, tx, end, passed)
+			return err
+		})
+		if !errors.Is(err, errPassed) {
+			return rows, err
+		}
+		passed = position
+		if end, err = c.Log.End(ctx); err != nil {
+			return nil, fmt.Errorf("looking for the end of the ledger: %w", err)
+		}
+	}
+}
+
+// readState is loadState in one transaction. passed is a position that was
+// stored before the log was asked for its end.
+func (c *Counter) readState(ctx context.Context, tx Tx, end, passed int64) (rows []SeenRow, position int64, err error) {
+	if err := tx.LockStatistics(ctx); err != nil {
+		return nil, 0, err
+	}
+	state, err := tx.StatisticsState(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	before := state
+	ledger := c.ledger()
+	if state.Ledger == ledger && end < state.Position && state.Position != passed {
+		return nil, state.Position, errPassed
+	}
+	if offset := int64(c.Settings.Get().UTCOffsetHours); state.Offset != offset {
+		if state.Scans > 0 {
+			if err := tx.TurnDays(ctx, offset); err != nil {
+				return nil, 0, err
+			}
+			// Users are counted again, where their scans are still there.
+			if state.Forgotten.IsZero() {
+				if err := tx.ForgetUsers(ctx); err != nil {
+					return nil, 0, err
+				}
+				state.UsersPosition = 0
+			} else {
+				state.Turned = c.Now()
+			}
+		}
+		state.Offset = offset
+	}
+	if state.Ledger != ledger || end < state.Position {
+		if state.Position > 0 {
+			// An import brings the counts, and the ledger begins anew.
+			state.Position, state.UsersPosition, state.Forgotten = 0, 0, c.Now()
+			if err := tx.AnotherLedger(ctx); err != nil {
+				return nil, 0, err
+			}
+		}
+		state.Ledger = ledger
+	}
+	if state != before {
+		if err := tx.PutStatisticsState(ctx, state); err != nil {
+			return nil, 0, err
+		}
+	}
+	if rows, err = tx.Seen(ctx); err != nil {
+		return nil, 0, err
+	}
+	c.state = state
+	return rows, state.Position, nil
 }
 
 // ledger is the id of the log, "" where it has none.

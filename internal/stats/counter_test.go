@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -95,7 +96,8 @@ func (l *memoryLog) Erase(_ context.Context, user stats.UserHash) (n int64, err 
 	l.entries = slices.Clone(l.entries)
 	for i := range l.entries {
 		if l.entries[i].User == user {
-			l.entries[i].User = stats.UserHash{}
+			// As the real ones do.
+			l.entries[i].User, l.entries[i].Client, l.entries[i].Network = stats.UserHash{}, "", netip.Prefix{}
 			n++
 		}
 	}
@@ -553,6 +555,93 @@ func TestAnotherLedgerAddsToTheCounts(t *testing.T) {
 			}
 			if want := a.Rows[0].Scans; a.Scans != want || want < one.scans || n == 2 && want == one.scans {
 				t.Errorf("ledger %d: %d scans are counted, %d in the rows, %d in the ledger", n, a.Scans, want, one.scans)
+			}
+		}
+	})
+}
+
+// slowEnd is a log whose end is known late: meanwhile something happens, once.
+type slowEnd struct {
+	*memoryLog
+	meanwhile func()
+}
+
+func (l *slowEnd) End(ctx context.Context) (int64, error) {
+	end, err := l.memoryLog.End(ctx)
+	if f := l.meanwhile; f != nil {
+		l.meanwhile = nil
+		f()
+	}
+	return end, err
+}
+
+// TestACounterIsPassed: another node counts on while one asks where the log
+// ends. That is no reason to take it for another log and count all again.
+func TestACounterIsPassed(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *store.Store) {
+		log, events := &memoryLog{}, &stream{r: rand.New(rand.NewPCG(6, 7)), now: began, users: 50}
+		slow := &slowEnd{memoryLog: log}
+		one, other := newCounter(s, slow), newCounter(s, log)
+		sum := newNaive(8)
+		come := func(c *stats.Counter) {
+			t.Helper()
+			list := events.take(300)
+			for _, e := range list {
+				sum.add(e)
+			}
+			if err := errors.Join(log.Append(t.Context(), list), c.CatchUp(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		come(other)
+		for range 3 {
+			slow.meanwhile = func() {
+				// And again, while the end is asked for once more.
+				slow.meanwhile = func() { come(other) }
+				come(other)
+			}
+			if err := one.CatchUp(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			check(t, one, sum)
+			come(other) // one has to read the state again
+			come(one)
+		}
+		check(t, one, sum)
+		noDifference(t, one)
+	})
+}
+
+// renewed is a log that can be made anew.
+type renewed struct {
+	*memoryLog
+	id string
+}
+
+func (l *renewed) ID() string { return l.id }
+
+// TestALogThatIsMadeAnewIsCounted: also while the counter runs, and from its
+// beginning.
+func TestALogThatIsMadeAnewIsCounted(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *store.Store) {
+		events := &stream{r: rand.New(rand.NewPCG(8, 9)), now: began, users: 50}
+		log := &renewed{&memoryLog{}, "first"}
+		c := newCounter(s, log)
+		sum := int64(0)
+		for n, id := range []string{"first", "second", "third"} {
+			log.memoryLog, log.id = &memoryLog{}, id
+			list, ids := events.take(300/(n+1)), map[stats.ScanID]bool{}
+			for _, e := range list {
+				ids[e.ID] = true
+			}
+			sum += int64(len(ids))
+			if err := errors.Join(log.Append(t.Context(), list), c.CatchUp(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			events.sent = nil // none comes again in the next one
+			a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), What: stats.Scans})
+			if err != nil || a.Scans != sum {
+				t.Fatalf("the %s log: %d scans are counted, want %d (%v)", id, a.Scans, sum, err)
 			}
 		}
 	})

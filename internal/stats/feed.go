@@ -303,6 +303,9 @@ func (c *Counter) replace(ctx context.Context, keys map[UsersKey]bool, names map
 				}
 				if one.Users.Replace(user, by) || one.Users.registers != nil {
 					one.Erased++
+					if one.thereBy == uint32(userNumber(user)) {
+						one.thereBy = uint32(by)
+					}
 					changed = append(changed, one.row())
 				}
 			}

@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -242,21 +244,33 @@ func (l *JetStream) Append(ctx context.Context, events []Event) error {
 	if _, err := l.ready(ctx); err != nil {
 		return err
 	}
-	futures := make([]jetstream.PubAckFuture, 0, len(events))
-	for i := range events {
-		e := &events[i]
-		f, err := l.publish(e, e.ID.String())
-		if err != nil {
+	for some := range slices.Chunk(events, publishAtOnce) {
+		futures := make([]jetstream.PubAckFuture, 0, len(some))
+		for i := range some {
+			e := &some[i]
+			f, err := l.publish(e, e.ID.String())
+			if err != nil {
+				return err
+			}
+			futures = append(futures, f)
+		}
+		if err := acknowledged(ctx, futures); err != nil {
 			return err
 		}
-		futures = append(futures, f)
 	}
-	return acknowledged(ctx, futures)
+	return nil
 }
 
+// publishAtOnce is how many messages are on their way together. Each is flushed
+// by itself, and all of them have to be in the time of one.
+const publishAtOnce = 250
+
 func (l *JetStream) publish(e *Event, id string) (jetstream.PubAckFuture, error) {
-	f, err := l.js.PublishMsgAsync(&nats.Msg{Subject: l.subject(e.ID), Data: appendRecord(make([]byte, 0, 256), e)},
-		jetstream.WithMsgID(id), jetstream.WithExpectStream(l.options.Stream))
+	return l.send(&nats.Msg{Subject: l.subject(e.ID), Data: appendRecord(make([]byte, 0, 256), e)}, id)
+}
+
+func (l *JetStream) send(m *nats.Msg, id string) (jetstream.PubAckFuture, error) {
+	f, err := l.js.PublishMsgAsync(m, jetstream.WithMsgID(id), jetstream.WithExpectStream(l.options.Stream))
 	if err != nil {
 		return nil, fmt.Errorf("publishing a scan: %w", err)
 	}
@@ -413,7 +427,7 @@ func (l *JetStream) visit(ctx context.Context, c jetstream.ConsumerConfig, upTo 
 			if goOn, err := f(m, meta); err != nil || !goOn {
 				return err
 			}
-			if meta.Sequence.Stream == upTo {
+			if meta.Sequence.Stream == upTo || pending == 0 { // a batch that is not full would be waited for
 				return nil
 			}
 		}
@@ -437,13 +451,30 @@ func (l *JetStream) Read(ctx context.Context, after int64) iter.Seq2[Entry, erro
 		if err == nil && after < end {
 			var in interned
 			left := false
+			next, erased := max(0, after)+1, copies{}
 			err = l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(max(0, after)) + 1}, uint64(end),
 				func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
+					at := int64(meta.Sequence.Stream)
+					if at > next {
+						list, err := l.missing(ctx, &erased, next, at)
+						if err != nil {
+							return false, err
+						}
+						for _, e := range list {
+							if left = !yield(e, nil); left {
+								return false, nil
+							}
+						}
+					}
+					next = at + 1
+					if m.Subject() == l.copySubject() {
+						return true, nil
+					}
 					e, err := decodeRecord(m.Data(), &in)
 					if err != nil {
-						return false, fmt.Errorf("message %d of the stream: %w", meta.Sequence.Stream, err)
+						return false, fmt.Errorf("message %d of the stream: %w", at, err)
 					}
-					left = !yield(Entry{int64(meta.Sequence.Stream), e}, nil)
+					left = !yield(Entry{at, e}, nil)
 					return !left, nil
 				})
 			if left {
@@ -454,6 +485,67 @@ func (l *JetStream) Read(ctx context.Context, after int64) iter.Seq2[Entry, erro
 			yield(Entry{}, err)
 		}
 	}
+}
+
+// copies are the anonymous events that stand in the stream for those that were
+// deleted, as far as a reader knows them, in order.
+type copies struct {
+	upTo int64 // of the stream
+	list []Entry
+}
+
+// copySubject is that of the anonymous copies; each names the position for which
+// it stands.
+func (l *JetStream) copySubject() string { return l.prefix() + "erased" }
+
+const positionHeader = "Qrjump-Position"
+
+func byPosition(e Entry, position int64) int { return cmp.Compare(e.Position, position) }
+
+// within are those of positions from one up to but without another.
+func (c *copies) within(from, to int64) []Entry {
+	i, _ := slices.BinarySearchFunc(c.list, from, byPosition)
+	k, _ := slices.BinarySearchFunc(c.list, to, byPosition)
+	return c.list[i:k]
+}
+
+// missing are the copies of positions that are missing in the stream: before one
+// was deleted its copy was there.
+func (l *JetStream) missing(ctx context.Context, c *copies, from, to int64) ([]Entry, error) {
+	if int64(len(c.within(from, to))) < to-from {
+		end, err := l.End(ctx)
+		if err == nil {
+			err = l.readCopies(ctx, c, end)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return c.within(from, to), nil
+}
+
+// readCopies reads on up to a sequence.
+func (l *JetStream) readCopies(ctx context.Context, c *copies, end int64) error {
+	if c.upTo >= end {
+		return nil
+	}
+	var in interned
+	err := l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(c.upTo) + 1, FilterSubject: l.copySubject()}, uint64(end),
+		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
+			e, err := decodeRecord(m.Data(), &in)
+			position, wrong := strconv.ParseInt(m.Headers().Get(positionHeader), 10, 64)
+			if err = errors.Join(err, wrong); err != nil {
+				return false, fmt.Errorf("message %d of the stream: %w", meta.Sequence.Stream, err)
+			}
+			c.list = append(c.list, Entry{position, e})
+			return true, nil
+		})
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(c.list, func(a, b Entry) int { return byPosition(a, b.Position) })
+	c.upTo, c.list = end, slices.CompactFunc(c.list, func(a, b Entry) bool { return a.Position == b.Position })
+	return nil
 }
 
 // Find implements Log.
@@ -469,10 +561,17 @@ func (l *JetStream) Find(ctx context.Context, id ScanID) (position int64, err er
 			}
 			return position == 0, nil
 		})
-	if err == nil && position == 0 {
-		err = ErrNoScan
+	if err != nil || position > 0 {
+		return position, err
 	}
-	return position, err
+	var erased copies
+	if err := l.readCopies(ctx, &erased, end); err != nil {
+		return 0, err
+	}
+	if i := slices.IndexFunc(erased.list, func(e Entry) bool { return e.ID == id }); i >= 0 {
+		return erased.list[i].Position, nil
+	}
+	return 0, ErrNoScan
 }
 
 // Forget implements Log: it removes what came into the stream before a moment.
@@ -497,14 +596,38 @@ func (l *JetStream) Forget(ctx context.Context, before time.Time) error {
 	if err != nil {
 		return err
 	}
+	if err := l.forgetCopies(ctx, stream, int64(first), int64(info.State.LastSeq)); err != nil {
+		return err
+	}
 	if err := stream.Purge(ctx, jetstream.WithPurgeSequence(first)); err != nil {
 		return fmt.Errorf("removing old scans from the stream: %w", err)
 	}
 	return nil
 }
 
-// Erase implements Log. A message cannot be changed: an anonymous one with the
-// same scan is published, then the old one is overwritten and removed.
+// forgetCopies removes copies of events before a position.
+func (l *JetStream) forgetCopies(ctx context.Context, stream jetstream.Stream, first, end int64) error {
+	var old []uint64
+	err := l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubject: l.copySubject()}, uint64(end),
+		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
+			if position, err := strconv.ParseInt(m.Headers().Get(positionHeader), 10, 64); err == nil && position < first {
+				old = append(old, meta.Sequence.Stream)
+			}
+			return true, nil
+		})
+	for _, at := range old {
+		if err == nil {
+			err = stream.DeleteMsg(ctx, at)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("removing old scans from the stream: %w", err)
+	}
+	return nil
+}
+
+// Erase implements Log. A message cannot be changed: an anonymous copy is
+// published that stands for it, then it is overwritten and removed.
 func (l *JetStream) Erase(ctx context.Context, user UserHash) (n int64, err error) {
 	if user == (UserHash{}) {
 		return 0, nil
@@ -528,7 +651,10 @@ func (l *JetStream) Erase(ctx context.Context, user UserHash) (n int64, err erro
 		}
 	}
 	for _, e := range found {
-		f, err := l.publish(anonymised(&e.Event), e.ID.String()+" erased")
+		m := nats.NewMsg(l.copySubject())
+		m.Data = appendRecord(make([]byte, 0, 256), anonymised(&e.Event))
+		m.Header.Set(positionHeader, strconv.FormatInt(e.Position, 10))
+		f, err := l.send(m, e.ID.String()+" erased "+strconv.FormatInt(e.Position, 10))
 		if err == nil {
 			err = acknowledged(ctx, []jetstream.PubAckFuture{f})
 		}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -25,10 +27,25 @@ func startNATS(t *testing.T, dir string, always bool, port int) (s *natsserver.S
 	}
 	s.Start()
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(20 * time.Second) {
+	if !s.ReadyForConnections(3 * time.Minute) {
 		t.Fatal("the NATS server does not start")
 	}
 	return s, fmt.Sprintf("nats://%s?monitor=http://%s", s.Addr(), s.MonitorAddr())
+}
+
+// lastingPort is a free port that stays free while nobody listens there: the
+// system gives none of these to outgoing connections.
+func lastingPort(t *testing.T) int {
+	t.Helper()
+	for range 100 {
+		port := 20_000 + rand.IntN(12_000)
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			l.Close()
+			return port
+		}
+	}
+	t.Fatal("no port is free")
+	return 0
 }
 
 func openJetStream(t *testing.T, events, marks string) *JetStream {
@@ -53,8 +70,8 @@ func TestAStreamIsALedger(t *testing.T) {
 	if end, err := l.End(ctx); err != nil || end != 0 {
 		t.Fatal(end, err)
 	}
-	for n := int64(0); n < 3000; n += 600 {
-		if err := l.Append(ctx, events(n, n+600)); err != nil {
+	for n := int64(0); n < 3000; n += 100 { // each of them is flushed by itself, and some disks are slow
+		if err := l.Append(ctx, events(n, n+100)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -74,8 +91,10 @@ func TestAStreamIsALedger(t *testing.T) {
 			t.Errorf("scan %d is found at %d, %v", n, p, err)
 		}
 	}
-	if _, err := l.Find(ctx, idAt(begin, 1<<40)); !errors.Is(err, ErrNoScan) {
-		t.Errorf("a forged id: %v", err)
+	for _, forged := range []ScanID{idAt(begin, 1<<40), idAt(begin.Add(-time.Hour), 0)} { // of a minute with scans, and without
+		if _, err := l.Find(ctx, forged); !errors.Is(err, ErrNoScan) {
+			t.Errorf("a forged id: %v", err)
+		}
 	}
 	id := l.ID()
 	if other := openJetStream(t, address, t.TempDir()); id == "" || other.ID() != id {
@@ -89,7 +108,12 @@ func TestAStreamIsALedger(t *testing.T) {
 		t.Fatal(n, err)
 	}
 	seen := map[ScanID]bool{}
-	for _, e := range collect(t, l.Read(ctx, 0)) {
+	wantPosition := int64(0)
+	other := openJetStream(t, address, t.TempDir()) // also to another node
+	for _, e := range collect(t, other.Read(ctx, 0)) {
+		if wantPosition++; e.Position != wantPosition {
+			t.Fatalf("after the erasure, position %d follows %d", e.Position, wantPosition-1)
+		}
 		was := anEvent(e.Index + e.RuleID)
 		if was.User == user {
 			was.User, was.Client, was.Network = UserHash{}, "", netip.Prefix{}
@@ -101,6 +125,19 @@ func TestAStreamIsALedger(t *testing.T) {
 	}
 	if len(seen) != 3000 {
 		t.Errorf("%d scans", len(seen))
+	}
+	for _, after := range []int64{0, 1, 1500, 2999} {
+		if got := collect(t, l.Read(ctx, after)); len(got) != int(3000-after) || got[0].Position != after+1 {
+			t.Errorf("after %d: %d scans", after, len(got))
+		}
+	}
+	for _, n := range []int64{0, 1, 3, 4, 2999} {
+		if p, err := l.Find(ctx, anEvent(n).ID); err != nil || p != n+1 {
+			t.Errorf("after the erasure, scan %d is found at %d, %v", n, p, err)
+		}
+	}
+	if n, err := l.Erase(ctx, user); n != 0 || err != nil {
+		t.Errorf("erased again: %d, %v", n, err)
 	}
 	end, _ := l.End(ctx)
 	if err := l.Forget(ctx, time.Now().Add(-time.Hour)); err != nil {
@@ -202,9 +239,8 @@ func TestPublishSome(t *testing.T) {
 // once, or can be told by its id.
 func TestShippingToAStream(t *testing.T) {
 	dir, marks := t.TempDir(), t.TempDir()
-	server, address := startNATS(t, dir, true, -1)
-	port := 0
-	fmt.Sscanf(server.Addr().String(), "127.0.0.1:%d", &port)
+	port := lastingPort(t)
+	server, address := startNATS(t, dir, true, port)
 	o, _ := ParseEvents(address)
 	o.Monitors, o.Vouched, o.Marks = nil, true, marks // the monitoring port changes with a start
 	l, err := OpenJetStream(o)
@@ -234,10 +270,10 @@ func TestShippingToAStream(t *testing.T) {
 	// As after a crash between the acknowledgement and the mark.
 	os.Remove(filepath.Join(marks, "shipped"))
 	again := &Shipper{Journal: j, To: l, Node: "n", Random: seeded(3), Now: time.Now, Log: slog.New(slog.DiscardHandler), Batch: 100}
-	for n := 0; ; n++ {
+	for began := time.Now(); ; {
 		if err := again.Flush(t.Context()); err == nil {
 			break
-		} else if n > 200 {
+		} else if time.Since(began) > 3*time.Minute {
 			t.Fatal(err)
 		}
 		l.conn.ForceReconnect()

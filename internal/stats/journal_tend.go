@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"slices"
 	"time"
 )
@@ -93,14 +94,27 @@ func (j *Journal) renew() (int64, error) {
 	return next, j.start()
 }
 
-// Erase implements Log. A file with events of the user is written anew, at the
-// same length, and takes the place of the old one at once.
+// Erase implements Log.
 func (j *Journal) Erase(ctx context.Context, user UserHash) (int64, error) {
 	if user == (UserHash{}) {
 		return 0, nil
 	}
+	return j.eraseAll(ctx, map[UserHash]int64{user: math.MaxInt64})
+}
+
+// eraseAll makes the events of users anonymous, of each up to a moment in Unix
+// milliseconds. A file with such events is written anew, at the same length, and
+// takes the place of the old one at once.
+func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64) (int64, error) {
 	j.tending.Lock()
 	defer j.tending.Unlock()
+	last := int64(math.MinInt64)
+	for _, upTo := range users {
+		last = max(last, upTo)
+	}
+	if list, _ := j.views(0); !slices.ContainsFunc(list, func(v view) bool { return v.minAt <= last }) {
+		return 0, nil // nothing is so old
+	}
 	next, err := j.renew()
 	if err != nil {
 		return 0, fmt.Errorf("beginning a file of scans in %s: %w", j.dir, err)
@@ -109,8 +123,8 @@ func (j *Journal) Erase(ctx context.Context, user UserHash) (int64, error) {
 	list, _ := j.views(0)
 	total := int64(0)
 	for i := range list {
-		if v := &list[i]; v.end <= next {
-			n, err := j.eraseIn(ctx, v, user)
+		if v := &list[i]; v.end <= next && v.minAt <= last {
+			n, err := j.eraseIn(ctx, v, users)
 			total += n
 			if err != nil {
 				return total, fmt.Errorf("erasing a user in %s: %w", v.path, err)
@@ -124,7 +138,7 @@ func (j *Journal) Erase(ctx context.Context, user UserHash) (int64, error) {
 	return total, nil
 }
 
-func (j *Journal) eraseIn(ctx context.Context, v *view, user UserHash) (n int64, err error) {
+func (j *Journal) eraseIn(ctx context.Context, v *view, users map[UserHash]int64) (n int64, err error) {
 	f, err := j.disk.open(v.path)
 	if err != nil {
 		return 0, err
@@ -156,7 +170,7 @@ func (j *Journal) eraseIn(ctx context.Context, v *view, user UserHash) (n int64,
 			if err != nil {
 				return 0, fmt.Errorf("at offset %d: %w", g.offset, err)
 			}
-			if has, _ := recordUser(b); has == user {
+			if has, ok := recordUser(b); ok && erasedBy(users, has, b) {
 				if len(group) == 0 {
 					group = append(append(group, make([]byte, groupHeaderSize)...), g.records...)
 				}
@@ -198,6 +212,17 @@ func (j *Journal) eraseIn(ctx context.Context, v *view, user UserHash) (n int64,
 		return 0, errors.Join(err, j.disk.remove(j.path(v.name+newSuffix)))
 	}
 	return n, nil
+}
+
+// erasedBy reports whether a user's record is one that is to be anonymous.
+func erasedBy(users map[UserHash]int64, user UserHash, record []byte) bool {
+	upTo, ok := users[user]
+	if !ok || upTo == math.MaxInt64 {
+		return ok
+	}
+	var in interned
+	e, err := decodeRecord(record, &in)
+	return err != nil || e.At.UnixMilli() <= upTo // what cannot be read is told by eraseRecord
 }
 
 // copyOf copies a whole file beside itself.

@@ -300,6 +300,49 @@ func TestEraseMakesAUserAnonymousEverywhere(t *testing.T) {
 	}
 }
 
+// Erasures are of a moment: who comes back afterwards is known again. A journal
+// in which nothing is so old is left alone.
+func TestErasuresReachUpToTheirMoment(t *testing.T) {
+	dir := t.TempDir()
+	j := openJournal(t, dir, JournalOptions{SegmentSize: 5_000})
+	for i := range int64(50) {
+		if err := j.Append(t.Context(), events(10*i, 10*i+10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files := func() string {
+		names, _ := filepath.Glob(dir + "/*")
+		return strings.Join(names, " ")
+	}
+	before := files()
+	users := map[UserHash]int64{{4, 1}: begin.UnixMilli() - 1, {7, 1}: begin.UnixMilli() - 1}
+	if n, err := j.eraseAll(t.Context(), users); n != 0 || err != nil || files() != before {
+		t.Errorf("nothing is so old: %d were erased, %v", n, err)
+	}
+	users = map[UserHash]int64{{4, 1}: anEvent(200).At.UnixMilli(), {7, 1}: anEvent(300).At.UnixMilli(), {8, 1}: begin.UnixMilli() - 1}
+	want := int64(0)
+	left := func(n int64) Event {
+		e := anEvent(n)
+		if upTo, ok := users[e.User]; ok && e.At.UnixMilli() <= upTo {
+			return *anonymised(&e)
+		}
+		return e
+	}
+	for n := range int64(500) {
+		if left(n) != anEvent(n) {
+			want++
+		}
+	}
+	if n, err := j.eraseAll(t.Context(), users); err != nil || n != want || want < 10 {
+		t.Errorf("erased %d, %v; want %d", n, err, want)
+	}
+	for i, e := range collect(t, j.Read(t.Context(), 0)) {
+		if e != (Entry{int64(i) + 1, left(int64(i))}) {
+			t.Fatalf("event %d: %+v", i, e)
+		}
+	}
+}
+
 func TestFilesOfAnotherLedgerAreRefused(t *testing.T) {
 	one, other := t.TempDir(), t.TempDir()
 	for i, dir := range []string{one, other} {

@@ -173,7 +173,7 @@ func (q Question) query(offset int64) (Query, error) {
 // Ask answers a question. It returns a BadQuestion for one that cannot be
 // asked.
 func (c *Counter) Ask(ctx context.Context, q Question) (a Answers, err error) {
-	var sketches []UsersRow
+	var users *usersAsked
 	var query Query
 	var state State
 	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
@@ -191,7 +191,8 @@ func (c *Counter) Ask(ctx context.Context, q Question) (a Answers, err error) {
 		ask.Limit++ // to know whether there are more
 		switch {
 		case q.What == Users:
-			sketches, err = tx.UsersOf(ctx, query, maxSketches)
+			users = newUsersAsked(query)
+			err = tx.UsersOf(ctx, query, users.row)
 		case alone && dim != Rule:
 			a.Rows, err = tx.Sums(ctx, ask)
 		default:
@@ -203,7 +204,7 @@ func (c *Counter) Ask(ctx context.Context, q Question) (a Answers, err error) {
 		return a, err
 	}
 	if q.What == Users {
-		if a.Rows, err = c.countUsers(ctx, query, state, sketches); err != nil {
+		if a.Rows, err = c.countUsers(ctx, users, state); err != nil {
 			return a, err
 		}
 	}
@@ -216,77 +217,159 @@ func (c *Counter) Ask(ctx context.Context, q Question) (a Answers, err error) {
 	return a, nil
 }
 
-// maxSketches bounds how many sketches one question reads.
-const maxSketches = 20_000
+// maxSketches and maxSketchBytes bound what one question reads and holds: a
+// sketch of many users is 128 KiB.
+const (
+	maxSketches    = 20_000
+	maxSketchBytes = 256 << 20
+)
+
+const tooManyUsers = BadQuestion("this asks for the users of too many days and values at once: ask for fewer days, or for one value")
+
+// usersAsked are the users that a question is about.
+type usersAsked struct {
+	Query
+	dim      Dim
+	filtered bool   // only one value is asked for:
+	wanted   string // this one
+
+	rows   int
+	bytes  int
+	counts map[UsersKey]int64 // of a row, where each is a number of the answer
+	users  map[UsersKey]*Sketch
+}
+
+func newUsersAsked(q Query) *usersAsked {
+	u := &usersAsked{Query: q, counts: map[UsersKey]int64{}, users: map[UsersKey]*Sketch{}}
+	u.dim, _ = q.Alone()
+	u.wanted, u.filtered = q.Filter[u.dim]
+	return u
+}
+
+// key is which number of the answer the users of a day and value count for.
+func (u *usersAsked) key(day int64, value string) UsersKey {
+	k := UsersKey{Dim: u.dim, Value: u.wanted}
+	if u.ByAt {
+		k.Day = day
+	}
+	if u.Group != Total {
+		k.Value = value
+	}
+	return k
+}
+
+// mine reports whether it is asked for the users of a day and value.
+func (u *usersAsked) mine(day int64, value string) bool {
+	return day >= u.Spans[0].From && day < u.Spans[0].To && (!u.filtered || value == u.wanted)
+}
+
+// row takes one row of the store: by days each is a number of its own, and the
+// sketch is not needed.
+func (u *usersAsked) row(row UsersRow) error {
+	if u.rows++; u.rows > maxSketches {
+		return tooManyUsers
+	}
+	if u.ByAt {
+		u.counts[u.key(row.Day, row.Value)] = row.Users
+		return nil
+	}
+	s, err := DecodeSketch(row.Sketch)
+	if err != nil {
+		return err
+	}
+	return u.change(u.key(row.Day, row.Value), func(all *Sketch) { all.Merge(s) })
+}
+
+// change adds users to a number of the answer.
+func (u *usersAsked) change(k UsersKey, add func(*Sketch)) error {
+	s := u.users[k]
+	if s == nil {
+		s = &Sketch{}
+		u.users[k] = s
+	}
+	u.bytes -= s.size()
+	add(s)
+	if u.bytes += s.size(); u.bytes > maxSketchBytes {
+		return tooManyUsers
+	}
+	return nil
+}
 
 // countUsers counts the users of a question from the sketches and from the
 // scans that are not in them yet.
-func (c *Counter) countUsers(ctx context.Context, q Query, state State, sketches []UsersRow) ([]Answer, error) {
-	if len(sketches) >= maxSketches {
-		return nil, BadQuestion("this asks for the users of too many days and values at once: ask for fewer days, or for one value")
-	}
-	type key struct {
-		at    int64
-		value string
-	}
-	dim, _ := q.Alone()
-	days := q.Spans[0]
-	keyOf := func(day int64, value string) key {
-		var k key
-		if q.ByAt {
-			k.at = day
-		}
-		if q.Group != Total {
-			k.value = value
-		}
-		return k
-	}
-	users := map[key]*Sketch{}
-	of := func(k key) *Sketch {
-		if users[k] == nil {
-			users[k] = &Sketch{}
-		}
-		return users[k]
-	}
-	for _, row := range sketches {
-		s, err := DecodeSketch(row.Sketch)
-		if err != nil {
-			return nil, err
-		}
-		of(keyOf(row.Day, row.Value)).Merge(s)
-	}
-	wanted, filtered := q.Filter[dim]
-	mine := func(day int64, value string) bool {
-		return day >= days.From && day < days.To && (!filtered || value == wanted)
-	}
-	known := c.visitTail(state, dim, func(day int64, value string, s *Sketch) {
-		if mine(day, value) {
-			of(keyOf(day, value)).Merge(*s)
+func (c *Counter) countUsers(ctx context.Context, u *usersAsked, state State) ([]Answer, error) {
+	var err error
+	known := c.visitTail(state, u.dim, func(day int64, value string, s *Sketch) {
+		if err == nil && u.mine(day, value) {
+			err = u.change(u.key(day, value), func(all *Sketch) { all.Merge(*s) })
 		}
 	})
 	if !known {
-		err := c.readTail(ctx, state, func(e *Entry) (bool, error) {
+		err = c.readTail(ctx, state, func(e *Entry) (bool, error) {
 			t, err := c.tuple(ctx, &e.Event)
 			if err != nil {
 				return false, err
 			}
-			if day, value := DayOf(HourOf(e.At), state.Offset), t.Value(dim); e.User != (UserHash{}) && mine(day, value) {
-				of(keyOf(day, value)).Add(e.User)
+			if day, value := DayOf(HourOf(e.At), state.Offset), t.Value(u.dim); e.User != (UserHash{}) && u.mine(day, value) {
+				err = u.change(u.key(day, value), func(all *Sketch) { all.Add(e.User) })
 			}
-			return true, nil
+			return err == nil, err
 		})
-		if err != nil {
-			return nil, err
-		}
 	}
-	all := make([]Answer, 0, len(users))
-	for k := range maps.Keys(users) {
-		all = append(all, Answer{At: k.at, Value: k.value, Users: users[k].Count()})
+	if err == nil && u.ByAt {
+		err = c.join(ctx, u)
+	}
+	if err != nil {
+		return nil, err
+	}
+	q := u.Query
+	all := make([]Answer, 0, len(u.users)+len(u.counts))
+	answer := func(k UsersKey, n int64) {
+		one := Answer{At: k.Day, Value: k.Value, Users: n}
+		if q.Group == Total {
+			one.Value = ""
+		}
+		all = append(all, one)
+	}
+	for k, s := range u.users {
+		answer(k, s.Count())
+	}
+	for k, n := range u.counts {
+		if u.users[k] == nil {
+			answer(k, n)
+		}
 	}
 	slices.SortFunc(all, func(a, b Answer) int {
 		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(b.Users, a.Users), cmp.Compare(a.Value, b.Value))
 	})
 	return all[min(q.Offset, len(all)):min(q.Offset+q.Limit+1, len(all))], nil
+}
+
+// join adds the sketches of the store to users of the same day and value that are
+// not in them yet.
+func (c *Counter) join(ctx context.Context, u *usersAsked) error {
+	both := slices.SortedFunc(maps.Keys(u.users), UsersKey.Compare)
+	both = slices.DeleteFunc(both, func(k UsersKey) bool { _, stored := u.counts[k]; return !stored })
+	for some := range slices.Chunk(both, usersAtOnce) {
+		var have map[UsersKey]UsersRow
+		err := c.Store.ViewStatistics(ctx, func(tx Tx) (err error) {
+			have, err = tx.UsersRows(ctx, some)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for k, row := range have {
+			s, err := DecodeSketch(row.Sketch)
+			if err == nil {
+				err = u.change(k, func(all *Sketch) { all.Merge(s) })
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // visitTail calls visit with the users that came after what is stored, where

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -272,13 +271,14 @@ func (s *Shipper) tidy(ctx context.Context) {
 		s.Log.WarnContext(ctx, "scans that were shipped cannot be removed from the journal", "error", err)
 	}
 	list, err := s.To.Erased(ctx, s.erased)
-	if err == nil {
-		slices.SortFunc(list, func(a, b Erasure) int { return int(min(max(a.UpTo-b.UpTo, -1), 1)) })
+	if err == nil && len(list) > 0 {
+		// All in one pass: after a start they are all that ever were.
+		users, last := map[UserHash]int64{}, s.erased
 		for _, e := range list {
-			if _, err = s.Journal.Erase(ctx, e.User); err != nil {
-				break
-			}
-			s.erased = e.UpTo
+			users[e.User], last = max(e.UpTo, users[e.User]), max(e.UpTo, last)
+		}
+		if _, err = s.Journal.eraseAll(ctx, users); err == nil {
+			s.erased = last
 		}
 	}
 	if err != nil && ctx.Err() == nil {

@@ -329,8 +329,8 @@ type Tx interface {
 	Sums(ctx context.Context, q Query) ([]Answer, error)
 	// Tuples is Sums for a question about several dimensions.
 	Tuples(ctx context.Context, q Query) ([]Answer, error)
-	// UsersOf returns the sketches of a question.
-	UsersOf(ctx context.Context, q Query, limit int) ([]UsersRow, error)
+	// UsersOf calls yield with the sketches of a question, in no order.
+	UsersOf(ctx context.Context, q Query, yield func(UsersRow) error) error
 	// Misses returns the places from an hour up to but without another, the
 	// largest first.
 	Misses(ctx context.Context, from, to int64, limit int) ([]MissRow, error)

@@ -140,7 +140,7 @@ func (p *Snapshot) WriteRows(ctx context.Context, table string, w io.Writer) (n 
 		// The journal counts by itself.
 		from = `(SELECT name, CASE WHEN name = 'scan' THEN ` + strconv.FormatInt(p.scansTo, 10) + ` ELSE value END AS value FROM sequences) AS s`
 	}
-	rows, err := p.tx.tx.QueryContext(ctx, `SELECT `+strings.Join(columns, ", ")+` FROM `+from+` ORDER BY `+order)
+	rows, err := p.tx.tx.QueryContext(patiently(ctx), `SELECT `+strings.Join(columns, ", ")+` FROM `+from+` ORDER BY `+order)
 	if err != nil {
 		return 0, fmt.Errorf("reading %s: %w", table, err)
 	}

@@ -62,6 +62,7 @@ func entries(found []change) []history.Entry {
 // VerifyChanges implements history.Store.
 func (s *Store) VerifyChanges(ctx context.Context) (history.Checked, error) {
 	var done history.Checked
+	ctx = patiently(ctx) // what is missing shows after everything else was looked at
 	err := s.view(ctx, func(tx *Tx) error {
 		v := verification{tx: tx}
 		err := v.run(ctx)

@@ -393,6 +393,9 @@ func (t *Tx) noteFound(ctx context.Context) error {
 		if len(page) == 0 {
 			return nil
 		}
+		if err := t.writeNoted(ctx); err != nil { // not all of them in memory
+			return err
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -71,6 +72,53 @@ func (t *Tx) FirstScan(ctx context.Context, batch, index int64) (f codes.FirstSc
 func (t *Tx) EraseFirstScans(ctx context.Context, user string) error {
 	_, err := t.exec(ctx, `UPDATE code_scans SET first_user = '' WHERE first_user = $1 AND first_user <> ''`, user)
 	return err
+}
+
+// EraseOpenIDs implements codes.Tx.
+func (t *Tx) EraseOpenIDs(ctx context.Context, openID func(account string) string) error {
+	// Tickets are many, and no index knows whose they are: they are read once.
+	mine, of := []any{}, map[string]string{}
+	rows, err := t.tx.QueryContext(ctx, `SELECT hash, appid, app_user_id FROM tickets`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var hash, app, user string
+		if err := rows.Scan(&hash, &app, &user); err != nil {
+			return err
+		}
+		if of[app] == "" {
+			of[app] = openID(app)
+		}
+		if user == of[app] {
+			mine = append(mine, hash)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for some := range slices.Chunk(mine, chunk) {
+		if _, err := t.exec(ctx, `DELETE FROM tickets WHERE hash IN (`+placeholders(1, len(some))+`)`, some...); err != nil {
+			return err
+		}
+	}
+	for _, kept := range []struct{ accounts, erase string }{
+		{`SELECT DISTINCT appid FROM logins`, `DELETE FROM logins WHERE appid = $1 AND openid = $2`},
+		{`SELECT DISTINCT account FROM followers`, `DELETE FROM followers WHERE account = $1 AND openid = $2`},
+		{`SELECT DISTINCT account FROM messages`, `DELETE FROM messages WHERE account = $1 AND REPLACE(body, $2, '') <> body`},
+	} {
+		accounts, err := list(ctx, t, scanText, kept.accounts)
+		if err != nil {
+			return err
+		}
+		for _, account := range accounts {
+			if _, err := t.exec(ctx, kept.erase, account, openID(account)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // PutTickets implements codes.Tx.

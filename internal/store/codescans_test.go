@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
 )
 
@@ -37,6 +38,45 @@ func TestAFirstScanIsWrittenOnce(t *testing.T) {
 		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.EraseFirstScans(ctx, first.User) })
 		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.EraseFirstScans(ctx, "") })
 		want(t, "erased", number(t, s, `SELECT COUNT(*) FROM code_scans WHERE first_user = ''`), 2)
+	})
+}
+
+// What is kept by the openids of a user goes, and what others have stays.
+func TestAUserIsErasedByOpenIDs(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		mine := func(account string) string { return "o_" + account + spice }
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			var tickets []codes.Ticket
+			for n := range 3 * chunk {
+				k := codes.Ticket{Hash: fmt.Sprint("h", n), OwnerID: "o", AppID: fmt.Sprint("app", n%7), ScannedAt: at, ExpiresAt: at}
+				if k.AppUserID = "another"; n%2 == 0 {
+					k.AppUserID = mine(k.AppID)
+				}
+				tickets = append(tickets, k)
+			}
+			err := tx.PutTickets(ctx, tickets)
+			for _, account := range []string{"app1", "svc" + spice} {
+				for _, user := range []string{mine(account), "another"} {
+					_, follows := tx.AddFollower(ctx, account, user, at)
+					err = errors.Join(err, follows, tx.PutLogin(ctx, codes.Login{Hash: account + user, AppID: account, OpenID: user, ExpiresAt: at}),
+						tx.AddMessage(ctx, accounts.Message{Account: account, Body: "<FromUserName><![CDATA[" + user + "]]>", CreatedAt: at, DueAt: at}))
+				}
+			}
+			return err
+		})
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.EraseOpenIDs(ctx, mine) })
+		for query, left := range map[string]int64{
+			`SELECT COUNT(*) FROM tickets WHERE app_user_id <> 'another'`:   0,
+			`SELECT COUNT(*) FROM tickets WHERE app_user_id = 'another'`:    3 * chunk / 2,
+			`SELECT COUNT(*) FROM logins WHERE openid <> 'another'`:         0,
+			`SELECT COUNT(*) FROM logins`:                                   2,
+			`SELECT COUNT(*) FROM followers WHERE openid <> 'another'`:      0,
+			`SELECT COUNT(*) FROM followers`:                                2,
+			`SELECT COUNT(*) FROM messages WHERE body NOT LIKE '%another%'`: 0,
+			`SELECT COUNT(*) FROM messages`:                                 2,
+		} {
+			want(t, query, number(t, s, query), left)
+		}
 	})
 }
 

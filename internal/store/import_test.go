@@ -122,6 +122,34 @@ func TestImportOfRules(t *testing.T) {
 	})
 }
 
+// An import that only changes rules keeps no more of them in memory than one that
+// adds them, and the log is whole.
+func TestChangedRulesAreWrittenDownWithTheirBatch(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		list := addRules(t, s, aRule(t, "wxa", "https://h.example/1"), aRule(t, "wxa", "https://h.example/2"), aRule(t, "wxa", "https://h.example/3"))
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			for n := range 4 {
+				for _, r := range list {
+					r.Path = fmt.Sprint("p", n)
+					if err := tx.PutRule(ctx, r, someone); err != nil {
+						return err
+					}
+				}
+				if err := tx.AddRules(ctx, nil, someone); err != nil {
+					return err
+				}
+				want(t, "changes in memory", len(tx.noted), 0)
+			}
+			return nil
+		})
+		want(t, "changes", number(t, s, `SELECT COUNT(*) FROM changes`), 3+12)
+		done, err := s.VerifyChanges(t.Context())
+		if err != nil || done.Fault != nil {
+			t.Errorf("%+v, %v", done.Fault, err)
+		}
+	})
+}
+
 // An import and single adds of other owners exclude each other: nothing is added
 // below what an import occupies at the same time, unless it came first.
 func TestImportAndAddsDoNotMeet(t *testing.T) {

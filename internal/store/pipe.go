@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/tls"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -25,7 +26,13 @@ func (p pipes) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &pipe{Conn: c.(*stdlib.Conn)}, nil
+	conn := c.(*stdlib.Conn)
+	line := conn.Conn().PgConn().Conn()
+	if secure, is := line.(*tls.Conn); is {
+		line = secure.NetConn()
+	}
+	below, _ := line.(*impatient)
+	return &pipe{Conn: conn, line: below}, nil
 }
 
 // pipe is one connection. What it adds holds for a transaction of a Store, whose
@@ -35,6 +42,7 @@ type pipe struct {
 	*stdlib.Conn
 	piped   bool        // a transaction is open that may wait
 	waiting []statement // of it, not sent yet
+	line    *impatient  // what is below it; nil = no silence ends a statement
 }
 
 // statement is one that waits.
@@ -50,6 +58,7 @@ type (
 	laterKey struct{} // the statement may wait; the value is its check
 	withKey  struct{} // the query's few rows come with what waited
 	aloneKey struct{} // the query needs no transaction
+	longKey  struct{} // the statement may say nothing for long
 )
 
 // inPipe lets a transaction that is begun with the context wait.
@@ -75,6 +84,25 @@ func alone(ctx context.Context) context.Context {
 	return context.WithValue(ctx, aloneKey{}, true)
 }
 
+// patiently lets a statement read and sort as long as there is much, without a
+// word: no silence ends it.
+func patiently(ctx context.Context) context.Context {
+	return context.WithValue(ctx, longKey{}, true)
+}
+
+// bound bounds the silence of what is sent next, unless it is sent patiently.
+func (p *pipe) bound(ctx context.Context) {
+	if p.line != nil {
+		p.line.waits.Store(ctx.Value(longKey{}) != nil)
+	}
+}
+
+// ResetSession implements driver.SessionResetter.
+func (p *pipe) ResetSession(ctx context.Context) error {
+	p.bound(ctx)
+	return p.Conn.ResetSession(ctx)
+}
+
 // deferred is the result of a statement that waits.
 type deferred struct{}
 
@@ -83,6 +111,7 @@ func (deferred) RowsAffected() (int64, error) { return -1, nil }
 
 // BeginTx implements driver.ConnBeginTx.
 func (p *pipe) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, error) {
+	p.bound(context.Background())
 	if ctx.Value(pipeKey{}) == nil {
 		return p.Conn.BeginTx(ctx, o)
 	}
@@ -111,6 +140,7 @@ func (p *pipe) ExecContext(ctx context.Context, query string, named []driver.Nam
 		p.waiting = append(p.waiting, statement{query, plain(named), check})
 		return deferred{}, nil
 	}
+	p.bound(ctx)
 	if len(p.waiting) == 0 {
 		return p.Conn.ExecContext(ctx, query, named)
 	}
@@ -120,6 +150,7 @@ func (p *pipe) ExecContext(ctx context.Context, query string, named []driver.Nam
 
 // QueryContext implements driver.QueryerContext.
 func (p *pipe) QueryContext(ctx context.Context, query string, named []driver.NamedValue) (driver.Rows, error) {
+	p.bound(ctx)
 	if len(p.waiting) > 0 && ctx.Value(withKey{}) != nil {
 		_, rows, err := p.send(ctx, statement{query: query, args: plain(named)}, true)
 		if err != nil {
@@ -138,6 +169,7 @@ func (p *pipe) QueryContext(ctx context.Context, query string, named []driver.Na
 
 // PrepareContext implements driver.ConnPrepareContext.
 func (p *pipe) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	p.bound(ctx)
 	if err := p.push(ctx); err != nil {
 		return nil, err
 	}
@@ -207,6 +239,7 @@ type pipedTx struct {
 // Commit implements driver.Tx.
 func (t *pipedTx) Commit() error {
 	p := t.p
+	p.bound(context.Background())
 	if p.idle() && len(p.waiting) == 1 {
 		p.piped, p.waiting = false, nil // nothing was asked or said
 		return nil
@@ -230,6 +263,7 @@ func (t *pipedTx) Commit() error {
 // Rollback implements driver.Tx.
 func (t *pipedTx) Rollback() error {
 	p := t.p
+	p.bound(context.Background())
 	p.piped, p.waiting = false, nil
 	if p.idle() || p.Conn.Conn().IsClosed() {
 		return nil

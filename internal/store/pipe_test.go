@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"net"
 	"net/url"
@@ -209,6 +210,56 @@ func TestWhatWaitsAndFails(t *testing.T) {
 				return err
 			})
 		})
+	}
+}
+
+// No silence ends a statement that may read long; the next one is bounded again.
+func TestWhoIsPatientAndUntilWhen(t *testing.T) {
+	s := open(t, newPostgres(t))
+	s.write.SetMaxOpenConns(1)
+	conn, err := s.write.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	patient := func(what string, wanted bool) {
+		t.Helper()
+		if err := conn.Raw(func(driver any) error {
+			want(t, what, driver.(*pipe).line.waits.Load(), wanted)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	long := patiently(t.Context())
+	var one int
+	ask := func(ctx context.Context, q interface {
+		QueryRowContext(context.Context, string, ...any) *sql.Row
+	}) {
+		t.Helper()
+		if err := q.QueryRowContext(ctx, `SELECT 1`).Scan(&one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	patient("at first", false)
+	ask(long, conn)
+	patient("a question", true)
+	ask(t.Context(), conn)
+	patient("the next one", false)
+	for what, end := range map[string]func(*sql.Tx) error{"a commit": (*sql.Tx).Commit, "the end of a failed transaction": (*sql.Tx).Rollback} {
+		tx, err := conn.BeginTx(inPipe(t.Context()), s.engine.writeOptions())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask(t.Context(), tx)
+		if _, err := tx.ExecContext(long, `DELETE FROM publishes`); err != nil {
+			t.Fatal(err)
+		}
+		patient("a statement", true)
+		if err := end(tx); err != nil {
+			t.Fatal(err)
+		}
+		patient(what, false)
 	}
 }
 

@@ -236,16 +236,14 @@ func lockNumber(text string) int64 {
 
 func (postgresEngine) rowsAtOnce() int { return 200 }
 
-// lockRules: whoever locks a part shares the lock of all rules.
-func (e postgresEngine) lockRules(ctx context.Context, tx *sql.Tx, part string) error {
+// lockPart: whoever locks a part shares the lock of the whole.
+func (e postgresEngine) lockPart(ctx context.Context, tx *sql.Tx, whole, part string) error {
 	if part == "" {
-		return e.lock(ctx, tx, allRules)
+		return e.lock(ctx, tx, whole)
 	}
-	_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock_shared($1), pg_advisory_xact_lock($2)", lockNumber(allRules), lockNumber(part))
+	_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock_shared($1), pg_advisory_xact_lock($2)", lockNumber(whole), lockNumber(part))
 	return err
 }
-
-const allRules = "all rules"
 
 func (postgresEngine) lockOut(ctx context.Context, tx *sql.Tx) error {
 	var alone bool

@@ -182,7 +182,7 @@ func (t *Tx) Near(ctx context.Context, link rules.Link, each int) ([]rules.Rule,
 // AllRules implements rules.Store.
 func (s *Store) AllRules(ctx context.Context) iter.Seq2[rules.Rule, error] {
 	return func(yield func(rules.Rule, error) bool) {
-		rows, err := s.read.QueryContext(ctx, `SELECT id, kind, owner, target, prefix, path, occupy, open_version, test_links, published,
+		rows, err := s.read.QueryContext(patiently(ctx), `SELECT id, kind, owner, target, prefix, path, occupy, open_version, test_links, published,
 			created_at, changed_at, published_at FROM rules ORDER BY id`)
 		if err != nil {
 			yield(rules.Rule{}, err)
@@ -279,7 +279,8 @@ func (t *Tx) AddRules(ctx context.Context, all []rules.Rule, by rules.Author) er
 			return err
 		}
 	}
-	return nil
+	// Also what was noted of rules that were only changed.
+	return t.writeNoted(ctx)
 }
 
 // NextChange implements rules.Tx.

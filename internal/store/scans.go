@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/qrjump/qrjump/internal/stats"
 )
@@ -30,7 +31,7 @@ type Scans struct {
 	now  func() time.Time
 	log  *slog.Logger
 	mu   sync.Mutex
-	days map[int64]bool // that need no thought any more
+	days map[int64]time.Time // until when they need no thought
 }
 
 // ScansOptions are what Scans needs beside the database.
@@ -49,7 +50,7 @@ func (s *Store) OpenScans(ctx context.Context, o ScansOptions) (*Scans, error) {
 	if _, err := io.ReadFull(o.Random, id[:]); err != nil {
 		return nil, fmt.Errorf("making the id of the ledger: %w", err)
 	}
-	l := &Scans{s: s, now: o.Now, log: o.Log, days: map[int64]bool{}}
+	l := &Scans{s: s, now: o.Now, log: o.Log, days: map[int64]time.Time{}}
 	var err error
 	if l.id, err = s.firstLedger(ctx, hex.EncodeToString(id[:])); err != nil {
 		return nil, fmt.Errorf("reading the id of the ledger: %w", err)
@@ -251,10 +252,15 @@ const (
 	lastDay  = 60_000 // 2134
 )
 
+// dayAgain is after what time a partition is tried again that a long transaction,
+// such as an export, was in the way of.
+const dayAgain = 10 * time.Minute
+
 // prepare makes the partitions of the days that events are of, and of tomorrow.
 // Where one cannot be made now, its events go to those that have none.
 func (l *Scans) prepare(ctx context.Context, events []stats.Event) {
-	today := l.now().UnixMilli() / millisOfDay
+	now := l.now()
+	today := now.UnixMilli() / millisOfDay
 	want := map[int64]bool{today: true, today + 1: true}
 	for i := range events {
 		want[dayOf(events[i].ID)] = true
@@ -262,13 +268,13 @@ func (l *Scans) prepare(ctx context.Context, events []stats.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for day := range want {
-		if l.days[day] || day < firstDay || day > lastDay {
+		if now.Before(l.days[day]) || day < firstDay || day > lastDay {
 			continue
 		}
 		if len(l.days) > 10_000 {
 			clear(l.days)
 		}
-		l.days[day] = true
+		l.days[day] = now.AddDate(1000, 0, 0)
 		err := l.s.update(ctx, func(tx *Tx) error {
 			if _, err := tx.exec(ctx, `SET LOCAL lock_timeout = '2s'`); err != nil {
 				return err
@@ -279,6 +285,14 @@ func (l *Scans) prepare(ctx context.Context, events []stats.Event) {
 			if ctx.Err() != nil {
 				delete(l.days, day)
 				return
+			}
+			refused, is := errors.AsType[*pgconn.PgError](err)
+			switch {
+			case !is || strings.HasPrefix(refused.Code, "57"):
+				delete(l.days, day) // the database is away, and so says who stores
+				continue
+			case refused.Code != "23514": // then scans of the day lie there already
+				l.days[day] = now.Add(dayAgain)
 			}
 			l.log.WarnContext(ctx, "no partition can be made for the scans of a day; they lie in the one for all others", "day", dayName(day), "error", err)
 		}
@@ -398,7 +412,7 @@ func (l *Scans) Forget(ctx context.Context, before time.Time) error {
 	}
 	l.mu.Unlock()
 	return l.s.update(ctx, func(tx *Tx) error {
-		if _, err := tx.exec(ctx, `DELETE FROM scan_events_other WHERE day < $1`, first); err != nil {
+		if _, err := tx.exec(patiently(ctx), `DELETE FROM scan_events_other WHERE day < $1`, first); err != nil {
 			return err
 		}
 		_, err := tx.exec(ctx, `DELETE FROM ledger_erasures WHERE up_to < $1`, before.UnixMilli())
@@ -417,7 +431,7 @@ func (l *Scans) Erase(ctx context.Context, user stats.UserHash) (n int64, err er
 	}
 	hash := hex.EncodeToString(user[:])
 	err = l.s.update(ctx, func(tx *Tx) (err error) {
-		n, err = tx.exec(ctx, `UPDATE scan_events SET user_hash = '', client = '', network = '' WHERE user_hash = $1`, hash)
+		n, err = tx.exec(patiently(ctx), `UPDATE scan_events SET user_hash = '', client = '', network = '' WHERE user_hash = $1`, hash)
 		return err
 	})
 	if err != nil {
@@ -439,7 +453,8 @@ func (s *Store) NoteErasure(ctx context.Context, e stats.Erasure) error {
 			return err
 		}
 		_, err := tx.exec(ctx, `INSERT INTO ledger_erasures (user_hash, up_to) VALUES ($1, $2)
-			ON CONFLICT (user_hash) DO UPDATE SET up_to = excluded.up_to`, hex.EncodeToString(e.User[:]), e.UpTo)
+			ON CONFLICT (user_hash) DO UPDATE SET up_to = CASE WHEN excluded.up_to > ledger_erasures.up_to THEN excluded.up_to ELSE ledger_erasures.up_to END`,
+			hex.EncodeToString(e.User[:]), e.UpTo)
 		return err
 	})
 	if err != nil {

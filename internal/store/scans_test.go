@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
@@ -379,6 +380,75 @@ func TestWhoIsErasedIsErasedOnTheWayToo(t *testing.T) {
 	if err != nil || len(erased) != 1 || erased[0].User != aScan(1).User {
 		t.Errorf("erased: %+v, %v", erased, err)
 	}
+}
+
+// A user who is erased by a node whose clock is behind stays erased up to when
+// the other one said.
+func TestAnErasureIsNotTakenBackByAnotherClock(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		user := aScan(1).User
+		for _, upTo := range []int64{1000, 900, 1000, 950} {
+			if err := s.NoteErasure(t.Context(), stats.Erasure{User: user, UpTo: upTo}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all, err := s.Erasures(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want(t, "erased", all, []stats.Erasure{{User: user, UpTo: 1000}})
+	})
+}
+
+// Somebody reads the ledger for long when the partition of tomorrow is to be made:
+// it is made when he has ended.
+func TestAPartitionThatCouldNotBeMadeIsMadeLater(t *testing.T) {
+	s := open(t, newPostgres(t))
+	l := openScans(t, s)
+	now := l.now()
+	l.now = func() time.Time { return now }
+	scans := func(n int64) []stats.Event {
+		e := aScan(n)
+		e.ID = stats.ScanID{}
+		binary.BigEndian.PutUint64(e.ID[:], uint64(now.UnixMilli())<<16)
+		binary.BigEndian.PutUint64(e.ID[8:], uint64(n))
+		return []stats.Event{e}
+	}
+	reading, read := make(chan struct{}), make(chan struct{})
+	done := make(chan error, 1)
+	go func() {
+		done <- s.view(t.Context(), func(tx *Tx) error {
+			var n int
+			err := tx.row(t.Context(), `SELECT COUNT(*) FROM scan_events`).Scan(&n)
+			close(reading)
+			<-read
+			return err
+		})
+	}()
+	<-reading
+	if err := l.Append(t.Context(), scans(1)); err != nil {
+		t.Error(err)
+	}
+	close(read)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	made := func() []string {
+		return texts(t, s, `SELECT relname::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relispartition AND relkind = 'r' AND relname LIKE 'scan_events_d%'`)
+	}
+	want(t, "partitions while somebody reads", len(made()), 0)
+	now = now.Add(time.Minute)
+	if err := l.Append(t.Context(), scans(2)); err != nil {
+		t.Fatal(err)
+	}
+	want(t, "partitions a minute later", len(made()), 0)
+	now = now.Add(dayAgain)
+	if err := l.Append(t.Context(), scans(3)); err != nil {
+		t.Fatal(err)
+	}
+	// What came today lies elsewhere by now.
+	want(t, "partitions then", made(), []string{dayName(now.UnixMilli()/millisOfDay + 1)})
+	want(t, "scans", number(t, s, `SELECT COUNT(*) FROM scan_events`), 3)
 }
 
 // An archive has the same rows whether the ledger is in files or in a table,

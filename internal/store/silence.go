@@ -39,6 +39,7 @@ func listening(patient *atomic.Bool) func(ctx context.Context, network, address 
 type impatient struct {
 	net.Conn
 	patient *atomic.Bool
+	waits   atomic.Bool // for the statement that was sent last, however long it is silent
 
 	mu sync.Mutex
 	// until is what the user of the connection wants; zero = no deadline.
@@ -75,7 +76,7 @@ func (c *impatient) Read(p []byte) (int, error) {
 func (c *impatient) begin() (ours bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.patient.Load() {
+	if c.patient.Load() || c.waits.Load() {
 		return false, c.Conn.SetReadDeadline(c.until)
 	}
 	end := time.Now().Add(silence) // of a socket: real time

@@ -26,6 +26,7 @@ func TestSilence(t *testing.T) {
 		{"the user's deadline comes later", false, time.Hour, 0, time.Minute, "no answer in 1m0s"},
 		{"who is patient waits", true, 0, time.Hour, time.Hour, ""},
 		{"who is patient keeps the user's deadline", true, time.Second, 0, time.Second, "timeout"},
+		{"a statement that may read long is waited for", false, 0, time.Hour, time.Hour, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -35,6 +36,7 @@ func TestSilence(t *testing.T) {
 				patient := &atomic.Bool{}
 				patient.Store(c.patient)
 				conn := &impatient{Conn: here, patient: patient}
+				conn.waits.Store(strings.HasPrefix(c.name, "a statement"))
 				if c.deadline > 0 {
 					if err := conn.SetDeadline(time.Now().Add(c.deadline)); err != nil {
 						t.Fatal(err)

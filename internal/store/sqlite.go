@@ -74,7 +74,7 @@ func (sqliteEngine) name() string { return "sqlite" }
 // lock does nothing: an immediate transaction is alone.
 func (sqliteEngine) lock(context.Context, *sql.Tx, string) error { return nil }
 
-func (sqliteEngine) lockRules(context.Context, *sql.Tx, string) error { return nil }
+func (sqliteEngine) lockPart(context.Context, *sql.Tx, string, string) error { return nil }
 
 // rowsAtOnce: the driver looks at all arguments for each of them.
 func (sqliteEngine) rowsAtOnce() int { return 8 }

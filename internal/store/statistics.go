@@ -315,7 +315,7 @@ func (t *Tx) TurnDays(ctx context.Context, offset int64) error {
 		{`INSERT INTO statistics_sums (per, dim, at, value, scans, firsts)
 			SELECT 1, dim, ` + day + `, value, SUM(scans), SUM(firsts) FROM statistics_sums WHERE per = 0 GROUP BY dim, ` + day + `, value`, []any{offset}},
 	} {
-		if _, err := t.exec(ctx, query.text, query.args...); err != nil {
+		if _, err := t.exec(patiently(ctx), query.text, query.args...); err != nil {
 			return fmt.Errorf("counting the days again: %w", err)
 		}
 	}
@@ -495,7 +495,7 @@ func (t *Tx) answers(ctx context.Context, q stats.Query, with, parts []string, a
 }
 
 // UsersOf implements stats.Tx.
-func (t *Tx) UsersOf(ctx context.Context, q stats.Query, limit int) ([]stats.UsersRow, error) {
+func (t *Tx) UsersOf(ctx context.Context, q stats.Query, yield func(stats.UsersRow) error) error {
 	dim, _ := q.Alone()
 	days := q.Spans[0]
 	args := []any{int64(dim), days.From, days.To}
@@ -503,7 +503,7 @@ func (t *Tx) UsersOf(ctx context.Context, q stats.Query, limit int) ([]stats.Use
 	if value, filtered := q.Filter[dim]; filtered {
 		query += ` AND value = ` + bind(&args, value)
 	}
-	return list(ctx, t, scanUsers, query+` LIMIT `+strconv.Itoa(limit), args...)
+	return each(ctx, t, scanUsers, yield, query, args...)
 }
 
 // Misses implements stats.Tx.
@@ -572,7 +572,7 @@ func (t *Tx) Binding(ctx context.Context, activation int64) (codes.Binding, erro
 
 // each calls yield with what scan makes of each row.
 func each[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), yield func(T) error, query string, args ...any) error {
-	rows, err := t.tx.QueryContext(ctx, query, args...)
+	rows, err := t.tx.QueryContext(patiently(ctx), query, args...)
 	if err != nil {
 		return err
 	}

@@ -42,9 +42,9 @@ type engine interface {
 	name() string
 	// lock makes transactions that lock the same text wait for each other.
 	lock(ctx context.Context, tx *sql.Tx, text string) error
-	// lockRules is lock for a part of the rules; "" makes all who lock a part wait,
-	// and waits for them.
-	lockRules(ctx context.Context, tx *sql.Tx, part string) error
+	// lockPart is lock for a part of something; "" makes all who lock a part of it
+	// wait, and waits for them.
+	lockPart(ctx context.Context, tx *sql.Tx, whole, part string) error
 	// writeOptions and viewOptions say how transactions begin.
 	writeOptions() *sql.TxOptions
 	viewOptions() *sql.TxOptions
@@ -321,21 +321,34 @@ func list[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, e
 
 // LockAccount implements accounts.Tx.
 func (t *Tx) LockAccount(ctx context.Context, appid string) error {
-	return t.engine.lock(ctx, t.tx, "account "+appid)
+	return t.engine.lockPart(ctx, t.tx, allAccounts, "account "+appid)
 }
+
+// LockAccounts implements accounts.Tx.
+func (t *Tx) LockAccounts(ctx context.Context) error {
+	return t.engine.lockPart(ctx, t.tx, allAccounts, "")
+}
+
+// What there are parts of to lock.
+const (
+	allRules    = "all rules"
+	allAccounts = "all accounts"
+)
 
 // LockOwner implements rules.Tx.
 func (t *Tx) LockOwner(ctx context.Context, appid string) error {
-	return t.engine.lockRules(ctx, t.tx, "owner "+appid)
+	return t.engine.lockPart(ctx, t.tx, allRules, "owner "+appid)
 }
 
 // LockOrigin implements rules.Tx.
 func (t *Tx) LockOrigin(ctx context.Context, origin string) error {
-	return t.engine.lockRules(ctx, t.tx, "origin "+origin)
+	return t.engine.lockPart(ctx, t.tx, allRules, "origin "+origin)
 }
 
 // LockRules implements rules.Tx.
-func (t *Tx) LockRules(ctx context.Context) error { return t.engine.lockRules(ctx, t.tx, "") }
+func (t *Tx) LockRules(ctx context.Context) error {
+	return t.engine.lockPart(ctx, t.tx, allRules, "")
+}
 
 // next gives out a number; numbers are in the order of commits.
 func (t *Tx) next(ctx context.Context, sequence string) (int64, error) {

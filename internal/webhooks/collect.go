@@ -147,6 +147,10 @@ func (b *Book) collectScans(ctx context.Context) (more bool, err error) {
 	case err != nil || from == end:
 		return false, err
 	case from > end:
+		// Another node may have collected since the end was asked for.
+		if end, err = b.scansEnd(ctx); err != nil || from <= end {
+			return err == nil, err
+		}
 		return false, b.restart(ctx, scanSource, from, end)
 	case len(hooks) == 0:
 		// Nobody wants to know of what there was until now.
@@ -189,6 +193,10 @@ func (b *Book) collectAlarms(ctx context.Context) (more bool, err error) {
 	case err != nil || from == end:
 		return false, err
 	case from > end:
+		// Another node may have collected since the end was asked for.
+		if end, err = b.alarmsEnd(ctx); err != nil || from <= end {
+			return err == nil, err
+		}
 		return false, b.restart(ctx, alarmSource, from, end)
 	}
 	list, err := b.Alarms(ctx, from, collected)

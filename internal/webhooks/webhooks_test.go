@@ -412,6 +412,42 @@ func TestAnotherLedgerIsFollowedFromItsEnd(t *testing.T) {
 	}
 }
 
+// passed is a ledger whose end is known late: meanwhile something happens, once.
+type passed struct {
+	*scans
+	meanwhile func()
+}
+
+func (s *passed) End(ctx context.Context) (int64, error) {
+	end, err := s.scans.End(ctx)
+	if f := s.meanwhile; f != nil {
+		s.meanwhile = nil
+		f()
+	}
+	return end, err
+}
+
+// Another node collects on while one asks where the ledger ends: that is no
+// other ledger, and nobody is told of what came before they asked to be.
+func TestACollectorIsPassed(t *testing.T) {
+	t.Parallel()
+	other := open(t)
+	one := office(t, other.book.Store, other.ledger)
+	one.secret = other.secret
+	one.book.Log = &passed{other.ledger, func() {
+		other.ledger.add(ofRule(1), ofRule(1))
+		other.step()
+		other.add("https://a.example/", webhooks.Wanted{Rules: []int64{1}})
+	}}
+	one.step()
+	other.ledger.add(ofRule(1))
+	one.step()
+	other.step()
+	if got := append(one.events("https://a.example/"), other.events("https://a.example/")...); !slices.Equal(got, []string{id(3)}) {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestTheEndOfTheServerIsNoFailure(t *testing.T) {
 	t.Parallel()
 	p := open(t)
