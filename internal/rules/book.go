@@ -327,20 +327,17 @@ func (b *Book) Publish(ctx context.Context, call Call, prefix string) error {
 	if err := owner.JumpRules(); err != nil {
 		return err
 	}
+	link, ok := ParseLink(prefix)
+	if !ok {
+		return noLink(prefix)
+	}
 	var key string
 	err := b.Store.UpdateRules(ctx, func(tx Tx) error {
 		key = ""
-		if err := tx.LockOwner(ctx, owner.AppID); err != nil {
-			return err
-		}
-		// Edits and deletes of this rule wait for the origin.
-		if err := lockOrigin(ctx, tx, prefix); err != nil {
-			return err
-		}
-		link, _ := ParseLink(prefix)
 		s := b.Settings.Get()
 		since := s.MonthStart(b.Now())
-		p, err := tx.Publishing(ctx, link.Key, owner.AppID, since)
+		// Edits and deletes of this rule wait for the origin.
+		p, err := tx.Publishing(ctx, owner.AppID, link, since)
 		rule, err := ownedBy(owner, prefix, p.Rule, err)
 		if err != nil {
 			return err
@@ -381,9 +378,13 @@ func (b *Book) Publish(ctx context.Context, call Call, prefix string) error {
 func lockOrigin(ctx context.Context, tx Tx, prefix string) error {
 	link, ok := ParseLink(prefix)
 	if !ok {
-		return errcode.InvalidArgs.With("prefix %.120q is not a link", prefix)
+		return noLink(prefix)
 	}
 	return tx.LockOrigin(ctx, link.Origin())
+}
+
+func noLink(prefix string) error {
+	return errcode.InvalidArgs.With("prefix %.120q is not a link", prefix)
 }
 
 // Delete removes a rule at once and frees its prefix. 40097 for an unknown

@@ -949,11 +949,13 @@ func (l losingTx) LockOrigin(ctx context.Context, origin string) error {
 	return l.Tx.LockOrigin(ctx, origin)
 }
 
-func (l losingTx) Publishing(ctx context.Context, key, owner string, since time.Time) (rules.Publishing, error) {
+func (l losingTx) Publishing(ctx context.Context, owner string, link rules.Link, since time.Time) (rules.Publishing, error) {
+	l.note("owner " + owner)
+	l.note("origin " + link.Origin())
 	if l.loses {
 		return rules.Publishing{}, errLost
 	}
-	return l.Tx.Publishing(ctx, key, owner, since)
+	return l.Tx.Publishing(ctx, owner, link, since)
 }
 
 func (l losingTx) RulesAt(ctx context.Context, keys []string) ([]rules.Rule, error) {

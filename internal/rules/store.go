@@ -69,9 +69,10 @@ type Tx interface {
 	// (Seq 0 = none), or ErrNoChange.
 	RuleChange(ctx context.Context, seq int64) (change, before Change, err error)
 
-	// Publishing returns what a publish of the rule with a key depends on: ErrNoRule,
-	// and how often an account published since a time.
-	Publishing(ctx context.Context, key, owner string, since time.Time) (Publishing, error)
+	// Publishing locks an owner and the origin of a link, as LockOwner and LockOrigin
+	// do, and returns what the owner's publish of the rule at the link depends on then,
+	// or ErrNoRule; Spent counts the owner's publishes since a time.
+	Publishing(ctx context.Context, owner string, link Link, since time.Time) (Publishing, error)
 	PublishesSince(ctx context.Context, owner string, since time.Time) (int, error)
 	AddPublish(ctx context.Context, owner, prefix string, at time.Time) error
 

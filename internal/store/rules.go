@@ -385,7 +385,13 @@ func (t *Tx) PublishesSince(ctx context.Context, owner string, since time.Time) 
 }
 
 // Publishing implements rules.Tx.
-func (t *Tx) Publishing(ctx context.Context, key, owner string, since time.Time) (p rules.Publishing, err error) {
+func (t *Tx) Publishing(ctx context.Context, owner string, link rules.Link, since time.Time) (p rules.Publishing, err error) {
+	// The locks go out with the question. It sees what was committed when it
+	// begins, which is when it has them.
+	key, wait := link.Key, later(ctx, nil)
+	if err := errors.Join(t.LockOwner(wait, owner), t.LockOrigin(wait, link.Origin())); err != nil {
+		return p, err
+	}
 	const spent = `(SELECT COUNT(*) FROM publishes WHERE owner = $2 AND at >= $3)`
 	row := t.few(ctx, `SELECT `+qualified("r", ruleColumns)+`, `+qualified("a", accountColumns)+`, `+spent+`
 		FROM rules r JOIN accounts a ON a.appid = r.target WHERE r.key = $1`, key, owner, millis(since))
