@@ -153,7 +153,7 @@ func newPostgres(t *testing.T) Target {
 			t.Error(err)
 		}
 	})
-	return Target{URL: withDatabase(os.Getenv("TEST_POSTGRES"), runName, schema)}
+	return Target{URL: withDatabase(os.Getenv("TEST_POSTGRES"), runName, schema), Dir: t.TempDir()}
 }
 
 // update and view run f in a transaction that must succeed.

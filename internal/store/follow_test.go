@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -217,6 +218,7 @@ func TestFollowersNeitherSkipNorRepeat(t *testing.T) {
 					}
 					last[k] = version
 				}
+				runtime.Gosched() // others have work to do
 			}
 		})
 	}

@@ -42,10 +42,11 @@ func OpenAlone(ctx context.Context, t Target) (*Store, error) {
 	}
 	for n := 1; ; n++ {
 		err = s.update(ctx, func(tx *Tx) error { return tx.engine.lockOut(ctx, tx.tx) })
-		if !errors.Is(err, ErrInUse) || n == 60 {
+		if !errors.Is(err, ErrInUse) || n == 200 {
 			break
 		}
-		// PostgreSQL needs a moment to notice that a process has ended.
+		// PostgreSQL needs a moment to notice that a process has ended: seconds
+		// where a commit was under way on a busy disk.
 		select {
 		case <-ctx.Done():
 		case <-time.After(50 * time.Millisecond):
