@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 )
 
 // Export writes an archive of everything on the server to w, its keys sealed by
@@ -37,24 +38,35 @@ func (c *Client) pour(ctx context.Context, r request, kind string, w io.Writer) 
 	}
 	from := &received{r: resp.Body}
 	if _, err := io.Copy(w, from); err != nil {
-		if from.err != nil {
-			return &Unreachable{URL: c.base, Err: fmt.Errorf("the export broke off: %w", withoutAddress(from.err))}
+		if broken := from.failed(); broken != nil {
+			return &Unreachable{URL: c.base, Err: fmt.Errorf("the export broke off: %w", withoutAddress(broken))}
 		}
 		return fmt.Errorf("writing the export: %w", err)
 	}
 	return nil
 }
 
-// received remembers whether it was the reading that failed.
+// received remembers whether it was the reading that failed. A request's body
+// may still be read when its answer is there.
 type received struct {
-	r   io.Reader
+	r io.Reader
+
+	mu  sync.Mutex
 	err error
+}
+
+func (r *received) failed() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
 }
 
 func (r *received) Read(b []byte) (int, error) {
 	n, err := r.r.Read(b)
 	if err != nil && err != io.EOF {
+		r.mu.Lock()
 		r.err = err
+		r.mu.Unlock()
 	}
 	return n, err
 }

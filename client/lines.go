@@ -57,11 +57,11 @@ func (c *Client) importLines(ctx context.Context, what string, lines io.Reader, 
 		r.query = url.Values{"dry_run": {"true"}}
 	}
 	resp, err := c.open(ctx, r)
-	if from.err != nil {
+	if broken := from.failed(); broken != nil {
 		if err == nil {
 			resp.Body.Close()
 		}
-		return done, fmt.Errorf("reading the lines: %w", from.err)
+		return done, fmt.Errorf("reading the lines: %w", broken)
 	}
 	if err != nil {
 		return done, err

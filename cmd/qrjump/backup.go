@@ -2,12 +2,14 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/term"
 
@@ -48,7 +50,7 @@ func (p passphraseFlags) passphrase(s *session, again bool) (string, error) {
 	}
 	ask := func(question string) (string, error) {
 		fmt.Fprint(s.err, question)
-		word, err := term.ReadPassword(int(terminal.Fd()))
+		word, err := typed(s.ctx, int(terminal.Fd()))
 		fmt.Fprintln(s.err)
 		return string(word), err
 	}
@@ -60,6 +62,31 @@ func (p passphraseFlags) passphrase(s *session, again bool) (string, error) {
 		return "", errors.Join(err, errors.New("the two are not the same"))
 	}
 	return word, nil
+}
+
+// typed reads what a person types unseen, until Ctrl-C; then the terminal shows
+// again what is typed.
+func typed(ctx context.Context, terminal int) ([]byte, error) {
+	before, err := term.GetState(terminal)
+	if err != nil {
+		return nil, err
+	}
+	type answer struct {
+		word []byte
+		err  error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		word, err := term.ReadPassword(terminal)
+		answered <- answer{word, err}
+	}()
+	select {
+	case a := <-answered:
+		return a.word, a.err
+	case <-ctx.Done(): // the reading ends with the program
+		_ = term.Restore(terminal, before)
+		return nil, errors.New("interrupted: nothing was done")
+	}
 }
 
 type exportCommand struct {
@@ -142,7 +169,13 @@ func (c *importCommand) Run(s *session) error {
 	if err != nil {
 		return failed("import", c.File, err)
 	}
-	_, err = fmt.Fprintf(s.out, "imported %s of %s, exported at %s by %s\n", counted(int(m.Rows()), "row"), counted(len(m.Tables()), "table"),
+	fmt.Fprintf(s.out, "imported %s of %s, exported at %s by %s\n", counted(int(m.Rows()), "row"), counted(len(m.Tables()), "table"),
 		m.CreatedAt.Format("2006-01-02 15:04:05 MST"), plain(m.Program))
-	return err
+	for _, table := range m.Tables() {
+		if table.Name == "tables/batches.ndjson" && table.Rows > 0 {
+			fmt.Fprintf(s.out, "if the old server gave out codes after that, add their number to %d and serve with that --code-floor: without it, more than 10,000 of them a second would be given out again\n",
+				server.CodeFloorAt(time.Now()))
+		}
+	}
+	return nil
 }

@@ -205,7 +205,8 @@ func (c *selectedCodes) codes(s *session) ([]string, error) {
 	var list []string
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
-		if line := strings.TrimSpace(lines.Text()); line != "" {
+		// Spreadsheets begin their files with a mark of the byte order.
+		if line := strings.TrimSpace(strings.TrimPrefix(lines.Text(), "\ufeff")); line != "" {
 			list = append(list, line)
 		}
 	}

@@ -138,6 +138,8 @@ func run(s session, args []string) int {
 	if len(args) == 0 {
 		args = []string{"help"}
 	}
+	out := &faithful{to: s.out}
+	s.out = out
 	var c commands
 	parser, err := newParser(s, &c)
 	if err != nil {
@@ -149,6 +151,9 @@ func run(s session, args []string) int {
 		err = chosen.Run(&s)
 	} else {
 		err = misparsed(err)
+	}
+	if err == nil && out.err != nil {
+		err = fmt.Errorf("the output is not whole: %w", out.err)
 	}
 	if err == nil {
 		return 0

@@ -8,6 +8,21 @@ import (
 	"text/tabwriter"
 )
 
+// faithful keeps the first error of a writer: a table that did not fit on the
+// disk must not end like one that did.
+type faithful struct {
+	to  io.Writer
+	err error
+}
+
+func (f *faithful) Write(b []byte) (int, error) {
+	n, err := f.to.Write(b)
+	if f.err == nil {
+		f.err = err
+	}
+	return n, err
+}
+
 type outputFlags struct {
 	JSON bool `name:"json" env:"QRJUMP_JSON" help:"Print JSON, for programs."`
 }
@@ -59,7 +74,7 @@ func counted(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
-	if strings.HasSuffix(noun, "sh") {
+	if strings.HasSuffix(noun, "sh") || strings.HasSuffix(noun, "ch") {
 		noun += "e"
 	}
 	return fmt.Sprintf("%d %ss", n, noun)

@@ -52,6 +52,7 @@ type step struct {
 
 	draft  client.RuleDraft // add, edit
 	target string           // delete: of a service account's rule
+	lost   string           // delete, of a rule that is added again: what only the server knew of it
 }
 
 // plan is what makes the account's rules what the file says.
@@ -268,10 +269,11 @@ func (w *wantedRule) changed(h storedRule) []step {
 	}
 	differences := w.differences(h)
 	if why := w.replaced(h); why != "" {
+		lost := w.silent(h)
 		if w.TestLinks == nil {
 			w.TestLinks = &h.TestLinks // what the file does not name stays
 		}
-		steps := []step{{Do: "delete", Prefix: h.Prefix, Why: why, target: h.target}}
+		steps := []step{{Do: "delete", Prefix: h.Prefix, Why: why, target: h.target, lost: lost}}
 		return append(steps, w.added("opens "+w.Path, publish)...)
 	}
 	var steps []step
@@ -283,6 +285,19 @@ func (w *wantedRule) changed(h storedRule) []step {
 		steps = append(steps, step{Do: "publish", Prefix: h.Prefix, Why: "everybody opens it"})
 	}
 	return steps
+}
+
+// silent is what a rule has that the file does not say: once the rule is
+// deleted, nobody knows it any more.
+func (w *wantedRule) silent(h storedRule) string {
+	var list []string
+	if w.Published == nil && h.Published {
+		list = append(list, "published: true")
+	}
+	if w.TestLinks == nil && len(h.TestLinks) > 0 {
+		list = append(list, "test_links: ["+strings.Join(h.TestLinks, ", ")+"]")
+	}
+	return strings.Join(list, ", ")
 }
 
 // replaced says why an edit cannot do it. Contract: rules 1.2.
@@ -387,7 +402,8 @@ type ruleApply struct {
 }
 
 // Run shows the plan and does it, up to the first error. Doing it again goes
-// on where it stopped.
+// on where it stopped, with what the file says: of a rule that was deleted to be
+// added again the error tells what the file must say for that.
 func (c *ruleApply) Run(s *session) error {
 	made, wire, err := c.make(s)
 	if err != nil {
@@ -449,6 +465,11 @@ func soFar(done []step, prefix string) string {
 	text := "done before: " + strings.Join(texts, ", ")
 	if last := done[len(done)-1]; last.Do == "delete" && last.Prefix == prefix {
 		text += "; the rule is gone until it is added again"
+	}
+	for _, one := range done {
+		if one.Prefix == prefix && one.lost != "" {
+			text += "; what the file does not say of the rule is lost: write " + one.lost + " there before you do it again"
+		}
 	}
 	return text
 }

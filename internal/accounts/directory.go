@@ -181,6 +181,10 @@ func (d *Directory) List(ctx context.Context, after string, limit int) ([]Accoun
 // Link links a service account with a Mini Program at once.
 func (d *Directory) Link(ctx context.Context, service, miniProgram string) error {
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		// A call that asks for the link or ends it must not overwrite this one.
+		if err := tx.LockAccount(ctx, service); err != nil {
+			return err
+		}
 		return d.link(ctx, tx, service, miniProgram)
 	})
 	d.changed(ctx, service)
@@ -209,7 +213,12 @@ func (d *Directory) link(ctx context.Context, tx Tx, service, miniProgram string
 
 // Unlink ends a link; ending one that is not there changes nothing.
 func (d *Directory) Unlink(ctx context.Context, service, miniProgram string) error {
-	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error { return tx.DeleteLink(ctx, service, miniProgram) })
+	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		if err := tx.LockAccount(ctx, service); err != nil {
+			return err
+		}
+		return tx.DeleteLink(ctx, service, miniProgram)
+	})
 	d.changed(ctx, service)
 	return err
 }

@@ -22,6 +22,11 @@ type Message struct {
 // MessageTries is how often an event is sent until it is given up.
 const MessageTries = 5
 
+// MaxMessages is how many events wait for one account at most. Above it the
+// oldest are given up: a receiver that is gone, or slower than its codes are
+// scanned, must not fill the disk.
+const MaxMessages = 100_000
+
 // messageLease is how long an event that is being sent belongs to one sender.
 const messageLease = time.Minute
 
@@ -42,6 +47,10 @@ type MessageTx interface {
 	// PostponeMessage stores the tries and the next time of an event.
 	PostponeMessage(ctx context.Context, m Message) error
 	DropMessage(ctx context.Context, id int64) error
+	// MoreMessages reports whether more than so many events of an account wait.
+	MoreMessages(ctx context.Context, account string, than int) (bool, error)
+	// DropOldMessages removes an account's oldest events but for so many.
+	DropOldMessages(ctx context.Context, account string, keep int) (int, error)
 	// MessagesDue lists accounts that have events to be sent.
 	MessagesDue(ctx context.Context, now time.Time, limit int) ([]string, error)
 }
@@ -127,6 +136,26 @@ func (d *Directory) MessagesDue(ctx context.Context, limit int) ([]string, error
 		return err
 	})
 	return list, err
+}
+
+// GiveUpMessages gives up an account's oldest events but for so many, and
+// returns how many those were.
+func (d *Directory) GiveUpMessages(ctx context.Context, account string, keep int) (int, error) {
+	more := false
+	// Nearly always there are not: that must not wait for the one writer.
+	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
+		more, err = tx.MoreMessages(ctx, account, keep)
+		return err
+	})
+	if err != nil || !more {
+		return 0, err
+	}
+	n := 0
+	err = d.Store.UpdateAccounts(ctx, func(tx Tx) (err error) {
+		n, err = tx.DropOldMessages(ctx, account, keep)
+		return err
+	})
+	return n, err
 }
 
 // Unsent is an event that could not be sent this time.

@@ -3,8 +3,11 @@ package accounts_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
@@ -88,4 +91,37 @@ func TestAnEventIsGivenUpAfterItsLastTry(t *testing.T) {
 	if due, err := w.MessagesDue(t.Context(), 10); err != nil || len(due) != 0 {
 		t.Errorf("due: %v, %v", due, err)
 	}
+}
+
+// A message URL that is gone keeps no more than so many events waiting.
+func TestEventsThatNobodyTakesDoNotPileUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.Now = time.Now
+		service := accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount, Certified: true, MessageURL: "http://gone.example/"}
+		if err := w.Put(t.Context(), accounts.Registration{Account: service}); err != nil {
+			t.Fatal(err)
+		}
+		q := must[accounts.QRCode](t)(w.CreateQRCode(t.Context(), service, accounts.QRDraft{Action: accounts.QRTextForEver, Text: new("x")}))
+		m := accounts.NewMessenger(w.Directory, slog.New(slog.NewTextHandler(t.Output(), nil)), time.Now, func(context.Context, string, []byte) error {
+			time.Sleep(5 * time.Second)
+			return errors.New("timeout")
+		})
+		m.Most = 10
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); m.Run(ctx, time.Second) }()
+		for n := range 100 {
+			if err := w.ScannedCode(t.Context(), q.URL(), func(string) string { return fmt.Sprint("o", n) }, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		time.Sleep(6 * time.Second)
+		synctest.Wait()
+		same(t, "given up later than by the messenger", must[int](t)(w.GiveUpMessages(t.Context(), "wxs", 10)), 0)
+		same(t, "kept", must[int](t)(w.GiveUpMessages(t.Context(), "wxs", 0)) > 5, true)
+		stop()
+		<-done
+	})
 }

@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -21,6 +22,8 @@ type Messenger struct {
 	// RealNow is the time in the query, which receivers compare with theirs.
 	RealNow func() time.Time
 	Log     *slog.Logger
+	// Most is how many events may wait for one account; 0 = MaxMessages.
+	Most int
 
 	courier *courier
 }
@@ -51,6 +54,13 @@ func (m *Messenger) round(ctx context.Context) {
 // deliver sends what is due to an account until something fails, and reports
 // whether something may have come meanwhile.
 func (m *Messenger) deliver(ctx context.Context, account string) (again bool) {
+	most := cmp.Or(m.Most, MaxMessages)
+	if n, err := m.Directory.GiveUpMessages(ctx, account, most); err != nil && ctx.Err() == nil {
+		m.Log.ErrorContext(ctx, "events of an account could not be counted", "account", account, "error", err)
+	} else if n > 0 {
+		m.Log.WarnContext(ctx, "more events wait for an account than are kept: the oldest were given up; its message URL does not take them, or not fast enough",
+			"account", account, "given_up", n, "kept", most)
+	}
 	for ctx.Err() == nil {
 		sent, err := m.Directory.SendMessage(ctx, account, m.send)
 		failed, ok := errors.AsType[*Unsent](err)

@@ -30,6 +30,10 @@ func (d *Directory) PutComponent(ctx context.Context, c Component, secret, messa
 				return err
 			}
 		}
+		// Now its grants stand still. One that came meanwhile ends like the others.
+		if before, err = grantedTo(ctx, tx, c); err != nil {
+			return err
+		}
 		if _, err := tx.Account(ctx, c.AppID); err == nil {
 			return invalidf("appid %s is an account's", c.AppID)
 		} else if !errors.Is(err, ErrNoAccount) {

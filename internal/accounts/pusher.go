@@ -22,6 +22,9 @@ type Pusher struct {
 	courier *courier
 }
 
+// pushLease is how long a push that is being sent belongs to one sender at least.
+const pushLease = time.Minute
+
 // maxAnswer is how much of an answer is kept, in bytes.
 const maxAnswer = 512
 
@@ -110,8 +113,10 @@ func (p *Pusher) claim(ctx context.Context, component string) (push Push, sealed
 		push.Attempts++
 		push.SentAt, push.Status, push.Answer, push.Fault = now, 0, "", "not answered yet"
 		push.URL = c.EventURL
+		// Until it is known what became of it, it is this sender's: a receiver may
+		// take as long to answer as the first pause is.
 		pause, more := backOff(push.Attempts)
-		if push.NextAt = now.Add(pause); !more || c.EventURL == "" {
+		if push.NextAt = now.Add(max(pause, pushLease)); !more || c.EventURL == "" {
 			push.NextAt = time.Time{}
 		}
 		if c.EventURL == "" {
@@ -143,6 +148,9 @@ func (p *Pusher) send(ctx context.Context, push Push, sealed Sealed) {
 	}
 	if push.NextAt.IsZero() {
 		push.Sealed = ""
+	} else {
+		pause, _ := backOff(push.Attempts)
+		push.NextAt = push.SentAt.Add(pause)
 	}
 	// It was sent: that is worth noting even while the server stops.
 	ctx = context.WithoutCancel(ctx)

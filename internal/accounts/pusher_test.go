@@ -372,3 +372,43 @@ func TestWithoutAnAddressNothingIsSent(t *testing.T) {
 		same(t, "records", len(must[[]accounts.Push](t)(r.Pushes(t.Context(), "wxc", 10))), 0)
 	})
 }
+
+// The time that a receiver may take to answer is longer than the first pause.
+func TestAPushThatIsOnItsWayIsNotSentByAnotherNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.Now = time.Now
+		w.platform("wxc", "http://isv.example/wxc")
+		var mutex sync.Mutex
+		begun, answered := 0, 0
+		send := func(context.Context, string, []byte) (int, []byte, error) {
+			mutex.Lock()
+			begun++
+			mutex.Unlock()
+			time.Sleep(8 * time.Second)
+			mutex.Lock()
+			defer mutex.Unlock()
+			answered++
+			return 200, []byte("success"), nil
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		var nodes sync.WaitGroup
+		for range 2 {
+			p := accounts.NewPusher(w.Directory, slog.New(slog.NewTextHandler(t.Output(), nil)), time.Now, send)
+			nodes.Go(func() { p.Run(ctx, time.Second) })
+		}
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		mutex.Lock()
+		if begun != 1 || answered != 1 {
+			t.Errorf("it was sent %d times, answered %d times", begun, answered)
+		}
+		mutex.Unlock()
+		p := must[[]accounts.Push](t)(w.Pushes(t.Context(), "wxc", 1))[0]
+		if !p.Delivered || p.Attempts != 1 || p.Sealed != "" {
+			t.Errorf("got %+v", p)
+		}
+		stop()
+		nodes.Wait()
+	})
+}

@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/errcode"
 )
 
 // batch is an application for codes as an operator sees it.
@@ -93,7 +95,7 @@ type CodeSelection struct {
 }
 
 // selected turns a selection into a set of indexes.
-func (a *Admin) selected(b codes.Batch, s CodeSelection) (codes.Set, error) {
+func (a *Admin) selected(ctx context.Context, b codes.Batch, s CodeSelection) (codes.Set, error) {
 	var ranges []codes.Range
 	if s.All {
 		ranges = append(ranges, codes.Range{From: 0, To: b.Count - 1})
@@ -104,17 +106,21 @@ func (a *Admin) selected(b codes.Batch, s CodeSelection) (codes.Set, error) {
 		}
 		ranges = append(ranges, r)
 	}
-	for _, text := range s.Codes {
+	for i, text := range s.Codes {
 		name := codes.CodeName{URL: text, ID: b.ID}
 		if len(text) == codes.CodeLength {
 			name = codes.CodeName{Code: text, ID: b.ID}
 		}
-		f, err := a.Codes.Find(name)
+		f, err := a.Codes.Find(ctx, name)
+		// Which of them, by its place: the code itself is not for logs.
+		if code, detail := errcode.Of(err); code == errcode.InvalidArgs {
+			return nil, accounts.Invalid(fmt.Sprintf("codes[%d]: %s", i, detail))
+		}
 		if err != nil {
 			return nil, err
 		}
 		if f.Batch.ID != b.ID {
-			return nil, accounts.Invalid("one of the codes is of another application")
+			return nil, accounts.Invalid(fmt.Sprintf("codes[%d] is of another application", i))
 		}
 		ranges = append(ranges, codes.Range{From: f.Index, To: f.Index})
 	}
@@ -147,9 +153,9 @@ func (a *Admin) registerCodes(api huma.API) {
 		return &answer[batchList]{shown}, nil
 	})
 	huma.Register(api, operation(http.MethodGet, "/batches/{application_id}", "getBatch", "Show an application"), func(ctx context.Context, in *BatchPath) (*answer[batch], error) {
-		b, ok := a.Codes.Memory.Batch(in.ID)
-		if !ok {
-			return nil, a.problem(ctx, codes.ErrNoBatch)
+		b, err := a.Codes.Memory.Know(ctx, in.ID)
+		if err != nil {
+			return nil, a.problem(ctx, err)
 		}
 		return &answer[batch]{a.showBatch(b)}, nil
 	})
@@ -162,8 +168,8 @@ func (a *Admin) registerCodes(api huma.API) {
 		After int64 `query:"after" minimum:"0" doc:"only events after this seq"`
 		Limit int   `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 	}) (*answer[eventList], error) {
-		if _, ok := a.Codes.Memory.Batch(in.ID); !ok {
-			return nil, a.problem(ctx, codes.ErrNoBatch)
+		if _, err := a.Codes.Memory.Know(ctx, in.ID); err != nil {
+			return nil, a.problem(ctx, err)
 		}
 		shown := eventList{Events: []codeEvent{}}
 		for e, err := range a.Codes.Store.Events(ctx, in.ID, in.After) {
@@ -182,11 +188,11 @@ func (a *Admin) registerCodes(api huma.API) {
 		Warning string `json:"warning,omitempty"`
 	}
 	change := func(ctx context.Context, id int64, s CodeSelection, c codes.Change) (*answer[changeDone], error) {
-		b, ok := a.Codes.Memory.Batch(id)
-		if !ok {
-			return nil, a.problem(ctx, codes.ErrNoBatch)
+		b, err := a.Codes.Memory.Know(ctx, id)
+		if err != nil {
+			return nil, a.problem(ctx, err)
 		}
-		set, err := a.selected(b, s)
+		set, err := a.selected(ctx, b, s)
 		if err != nil {
 			return nil, a.problem(ctx, err)
 		}
@@ -283,7 +289,10 @@ func (a *Admin) registerCodes(api huma.API) {
 		if in.Body.CodeIndex != nil {
 			name.Index, name.HasIndex = *in.Body.CodeIndex, true
 		}
-		f, err := a.Codes.Find(name)
+		f, err := a.Codes.Find(ctx, name)
+		if err == nil {
+			f, err = a.Codes.Afresh(ctx, f)
+		}
 		if err != nil {
 			return nil, a.problem(ctx, err)
 		}

@@ -80,11 +80,11 @@ func readDownload(f *fields) (id int64, r codes.Range, err error) {
 }
 
 // downloadCodes streams a segment, or a part of one. Contract: marketcode 3.3.
-func (a *API) downloadCodes(_ context.Context, c *call, f *fields) (any, error) {
+func (a *API) downloadCodes(ctx context.Context, c *call, f *fields) (any, error) {
 	id, r, err := readDownload(f)
 	if err != nil {
 		return nil, err
 	}
-	p, key, err := a.Codes.Package(c.codes(), id, r)
+	p, key, err := a.Codes.Package(ctx, c.codes(), id, r)
 	return packageReply{codes: p, key: key}, err
 }

@@ -47,13 +47,13 @@ func readCodeName(f *fields, missingIsZero bool) (codes.CodeName, error) {
 }
 
 // queryCode answers what a code is bound to. Contract: marketcode 3.5.
-func (a *API) queryCode(_ context.Context, c *call, f *fields) (any, error) {
+func (a *API) queryCode(ctx context.Context, c *call, f *fields) (any, error) {
 	s := a.Settings.Get()
 	name, err := readCodeName(f, s.MissingIndexIsZero)
 	if err != nil {
 		return nil, err
 	}
-	found, err := a.Codes.Look(c.codes(), name)
+	found, err := a.Codes.Look(ctx, c.codes(), name)
 	if err == nil && found.State.Activation == nil && s.InactiveCodeIsAnError {
 		err = errcode.InvalidArgs.With("code_index %d of application_id %d is not active", found.Index, found.Batch.ID) // not the code: this is logged
 	}

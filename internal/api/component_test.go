@@ -245,3 +245,22 @@ func TestPermissionSetsOpenTheirFamilies(t *testing.T) {
 	s.Authorize(token, "isv", "svc", "[18]")
 	each("svc", "rules", missing, "61007")
 }
+
+// A call above the day's limit does nothing.
+func TestNoTicketAboveTheLimitOfTheDay(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: agency})
+	s.Admin("PUT", "/components/isv", `{"event_url":"http://127.0.0.1/"}`)
+	s.Admin("PUT", "/settings", `{"daily_limits":{"`+family+`api_start_push_ticket":1}}`)
+	start := func() (errcode, tickets int) {
+		a := s.Do("POST", family+"api_start_push_ticket", `{"component_appid":"isv","component_secret":"secret-isv"}`)
+		return a.Code(t), strings.Count(s.Admin("GET", "/components/isv/pushes", "").Body, `"component_verify_ticket"`)
+	}
+	code, tickets := start()
+	if code != 0 || tickets < 1 {
+		t.Fatalf("the first: errcode %d, %d tickets", code, tickets)
+	}
+	if code, again := start(); code != 45009 || again != tickets {
+		t.Errorf("the second: errcode %d, %d tickets after %d", code, again, tickets)
+	}
+}

@@ -8,6 +8,9 @@ func (a *API) startPushTicket(ctx context.Context, c *call, f *fields) (any, err
 	if f.err != nil {
 		return nil, f.err
 	}
-	err := a.Accounts.StartPushingTickets(ctx, credentials)
-	return success, a.spendBySecret(ctx, c, credentials.AppID, "/cgi-bin/component/api_start_push_ticket", err)
+	err := a.Accounts.CheckPlatform(ctx, credentials, credentials.AppID)
+	if err := a.spendBySecret(ctx, c, credentials.AppID, "/cgi-bin/component/api_start_push_ticket", err); err != nil {
+		return nil, err
+	}
+	return success, a.Accounts.StartPushingTickets(ctx, credentials)
 }

@@ -132,6 +132,7 @@ func TestWhereTheFileMustBe(t *testing.T) {
 		{"http://j.example?id=1", "j.example/"},
 		{"http://j.example/a/b?id=1/2", "j.example/a/"},
 		{"http://k.example/sub/dist/index.html#/params", "k.example/sub/dist/index.html%23/"},
+		{"http://l.example#/params", "l.example/%23/"},
 		{"http://k.example/%E9%A3%9F/x", "k.example/%E9%A3%9F/"},
 		{"http://K.EXAMPLE/Upper/x", "k.example/Upper/"},
 		{"http://l.example/a//b", "l.example/a//"},

@@ -6,7 +6,6 @@ package api
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -54,6 +53,7 @@ type API struct {
 
 	limiter  limiter
 	pictures limiter
+	minutes  minutes
 	table    map[string]endpoint
 }
 
@@ -165,11 +165,13 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	if a.Observe != nil {
 		a.Observe(e.path, code.Number, took)
 	}
-	record := newRecord(at, r, e, c, body, code, detail, took)
-	if a.Record != nil {
-		a.Record(record)
+	if a.Record != nil || c.account() != "" {
+		record := newRecord(at, r, e, c, body, code, detail, took)
+		if a.Record != nil {
+			a.Record(record)
+		}
+		a.remember(c, at, record)
 	}
-	a.remember(c, at, record)
 	if fault.Drop || fault.DropAfter || streams && err != nil {
 		panic(http.ErrAbortHandler) // net/http closes the connection
 	}
@@ -205,6 +207,9 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 			return nil, Fault{}, err
 		}
 		if err := a.limit(ctx, c.account(), e.path, s); err != nil {
+			return nil, Fault{}, err
+		}
+		if err := a.limitMinute(c.caller, e.path, s); err != nil {
 			return nil, Fault{}, err
 		}
 	}
@@ -317,7 +322,7 @@ func (a *API) log(r *http.Request, e endpoint, c *call, code *errcode.Code, deta
 		attrs = append(attrs, slog.String("component", c.component))
 	}
 	if e.path == "" {
-		attrs = append(attrs, slog.String("path", fmt.Sprintf("%.200s", r.URL.Path)))
+		attrs = append(attrs, slog.String("path", maskPath(r.URL.Path)))
 	}
 	if detail != "" {
 		attrs = append(attrs, slog.String("detail", detail))

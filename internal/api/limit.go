@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/settings"
 )
@@ -29,6 +30,39 @@ func (a *API) limit(ctx context.Context, account, path string, s settings.Settin
 		return errcode.TooFrequent.With("%s called %s more than %d times within a second", account, path, s.RateLimit)
 	}
 	return nil
+}
+
+// limitMinute returns 45011 for a call above the limit of calls a minute of a
+// service account and an interface, where a setting has one. Contract: rules
+// 1.9, marketcode 1. Choice: a quota, so it follows the server's clock; each
+// node counts its own calls.
+func (a *API) limitMinute(caller accounts.Account, path string, s settings.Settings) error {
+	if s.ServiceMinuteLimit == 0 || caller.Kind != accounts.ServiceAccount || a.minutes.allow(caller.AppID+" "+path, s.ServiceMinuteLimit, a.Now()) {
+		return nil
+	}
+	return errcode.MinuteLimit.With("%s called %s more than %d times this minute", caller.AppID, path, s.ServiceMinuteLimit)
+}
+
+// minutes counts the calls of a key in the minute that it is.
+type minutes struct {
+	mu     sync.Mutex
+	minute int64
+	calls  map[string]int
+}
+
+// allow notes a call and reports whether it is within the limit. A refused call
+// counts for nothing.
+func (m *minutes) allow(key string, limit int, now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if minute := now.Unix() / 60; minute != m.minute || m.calls == nil {
+		m.minute, m.calls = minute, map[string]int{}
+	}
+	if m.calls[key] >= limit {
+		return false
+	}
+	m.calls[key]++
+	return true
 }
 
 // limiter allows at most n calls of a key within any second. It remembers the
@@ -61,6 +95,12 @@ func (l *limiter) allow(key string, limit int, now time.Time) bool {
 	l.sweep(now)
 	r := l.calls[key]
 	if r == nil || r.limit != limit {
+		if r == nil && len(l.calls) >= maxKeys {
+			for other := range l.calls { // any one: it begins anew
+				delete(l.calls, other)
+				break
+			}
+		}
 		r = &recent{limit: limit}
 		l.calls[key] = r
 	}
@@ -76,10 +116,15 @@ func (l *limiter) allow(key string, limit int, now time.Time) bool {
 	return true
 }
 
+// maxKeys is how many keys are remembered: a stranger may have very many
+// addresses.
+const maxKeys = 100_000
+
 // sweep forgets keys that have been quiet, so that memory is bounded by the
-// accounts of the last minute.
+// accounts or addresses of the last minute, and of the last second when there
+// are many.
 func (l *limiter) sweep(now time.Time) {
-	if now.Sub(l.swept) < time.Minute {
+	if quiet := now.Sub(l.swept); quiet < time.Second || quiet < time.Minute && len(l.calls) < maxKeys {
 		return
 	}
 	l.swept = now

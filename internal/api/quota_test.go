@@ -370,3 +370,37 @@ func TestSettingsOfQuotas(t *testing.T) {
 		t.Errorf("a seed: %v", err)
 	}
 }
+
+// Contract: rules 1.9, marketcode 1: 45011 only where a setting limits the
+// minute of service accounts.
+func TestTheMinuteOfAServiceAccount(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: agency})
+	s.Admin("PUT", "/emulator/clock", `{"freeze":true}`)
+	call := func(name, appid, path string, want int) {
+		t.Helper()
+		if a := as(appid, path, "{}")(s); a.Code(t) != want {
+			t.Errorf("%s: %s", name, a.Body)
+		}
+	}
+	for range 5 {
+		call("without the setting", "svc", getPath, 0)
+	}
+	s.Admin("PUT", "/settings", `{"service_minute_limit":2}`)
+	call("the first", "svc", getPath, 0)
+	call("the second", "svc", getPath, 0)
+	checkText(t, as("svc", getPath, "{}")(s), 45011, "api minute-quota reach limit, must slower, retry next minute")
+	call("another interface", "svc", "/cgi-bin/wxopen/qrcodejumpdownload", 0)
+	for range 5 {
+		call("a Mini Program", "shop", getPath, 0)
+	}
+	token, _ := s.AuthorizerToken(s.ComponentToken("isv"), "isv", "svc")
+	if a := s.Do("POST", getPath+"?access_token="+token, "{}"); a.Code(t) != 45011 {
+		t.Errorf("a platform for it: %s", a.Body)
+	}
+	s.Advance(time.Minute)
+	call("the next minute", "svc", getPath, 0)
+	if strings.Contains(s.Log(), "undeclared") {
+		t.Error("45011 is not declared")
+	}
+}

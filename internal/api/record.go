@@ -69,15 +69,17 @@ func isHiddenName(name string) bool {
 }
 
 func newRecord(at time.Time, r *http.Request, e endpoint, c *call, answer []byte, code *errcode.Code, detail string, took time.Duration) Record {
-	request := maskBody(c.body)
+	var request string
 	var object map[string]any
 	if e.needs&token == 0 && len(c.body) > 0 && json.Unmarshal(c.body, &object) != nil {
 		// It holds a secret, and where in a text of no known form nobody can say.
 		request = fmt.Sprintf("[not a JSON object, %d bytes]", len(c.body))
+	} else {
+		request = maskBody(c.body)
 	}
 	return Record{
 		RID: c.rid, At: at, Account: c.account(), IP: c.ip.String(), Method: cut(r.Method, 16),
-		URL:     cut(r.URL.Path, 256) + maskQuery(c.query),
+		URL:     maskPath(r.URL.Path) + maskQuery(c.query),
 		Request: request, Answer: maskAnswer(answer),
 		ErrCode: code.Number, Detail: detail, Took: took,
 	}
@@ -106,8 +108,17 @@ func maskQuery(query url.Values) string {
 	return "?" + shown.Encode()
 }
 
+// maskPath is a path as it may be shown: who writes "&" for "?" has the query
+// in it.
+func maskPath(path string) string {
+	if !strings.Contains(path, "=") {
+		return cut(path, 256)
+	}
+	return cut(hiddenPair.ReplaceAllString(path, "${1}"+masked), 256)
+}
+
 // hiddenPair finds hidden values in a text that is not JSON as a whole.
-var hiddenPair = regexp.MustCompile(`(?i)(["']?[a-z_]*(?:secret|token|ticket|code|key)["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|[^,&}\s]+)`)
+var hiddenPair = regexp.MustCompile(`(?i)(["']?[a-z_]*(?:secret|token|ticket|code|key)[a-z_]*["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|[^,&}\s]+)`)
 
 // maskBody hides secrets wherever they stand in a JSON body.
 func maskBody(body []byte) string {
@@ -124,7 +135,8 @@ func maskBody(body []byte) string {
 func maskAny(body []byte) string {
 	var v any
 	if json.Unmarshal(body, &v) != nil {
-		return cut(hiddenPair.ReplaceAllString(string(body), "${1}"+masked), maxRecorded)
+		// What is not kept is not looked at: a stranger's megabyte takes long.
+		return cut(hiddenPair.ReplaceAllString(string(body[:min(len(body), maxRecorded+1)]), "${1}"+masked), maxRecorded)
 	}
 	var shown strings.Builder
 	out := json.NewEncoder(&shown)

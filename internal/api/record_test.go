@@ -40,6 +40,35 @@ func TestNamesThatAreHidden(t *testing.T) {
 	}
 }
 
+// What is no JSON, and a path in which "&" stands for "?", hide no less.
+func TestMaskOfWhatIsMalformed(t *testing.T) {
+	for _, name := range hidden {
+		if name == "buffer" {
+			continue // an answer's only
+		}
+		for _, body := range []string{`{"x":1,"` + name + `":"S3CRET",}`, `{'` + name + `': 'S3CRET'}`, name + `=S3CRET&x=1`, `{"` + name + `":"S3CRET`} {
+			if shown := maskBody([]byte(body)); strings.Contains(shown, "S3CRET") {
+				t.Errorf("%s is shown as %s", body, shown)
+			}
+		}
+	}
+	for n := range 64 { // across the end of what is kept
+		body := `{"x":"` + strings.Repeat("y", maxRecorded-50+n) + `","secret":"S3CRET\"S3CRET",` + strings.Repeat(" ", 1<<20)
+		if shown := maskBody([]byte(body)); strings.Contains(shown, "S3") || len(shown) > maxRecorded+16 {
+			t.Errorf("%d: it ends in %s", n, shown[maxRecorded-40:])
+		}
+	}
+	for path, want := range map[string]string{
+		"/cgi-bin/token&grant_type=client_credential&appid=a&secret=S3CRET": "/cgi-bin/token&grant_type=client_credential&appid=a&secret=[masked]",
+		"/cgi-bin/wxopen/qrcodejumpget&access_token=S3CRET":                 "/cgi-bin/wxopen/qrcodejumpget&access_token=[masked]",
+		"/cgi-bin/token": "/cgi-bin/token",
+	} {
+		if got := maskPath(path); got != want {
+			t.Errorf("%s is shown as %s", path, got)
+		}
+	}
+}
+
 func BenchmarkRecord(b *testing.B) {
 	body, answer := []byte(`{"prefix":"https://shop.example/t/","path":"pages/index/index","is_edit":0,"permit_sub_rule":1,"open_version":3}`), []byte(`{"errcode":0,"errmsg":"ok"}`)
 	for b.Loop() {

@@ -151,3 +151,24 @@ func (c *coverage) at(index int64) (by *Event) {
 	})
 	return by
 }
+
+// within lists the parts of a range that an activation governs, in order.
+func (c *coverage) within(r Range) (list []ActiveRange) {
+	add := func(from int64, s span) {
+		if s.by != nil && s.to >= r.From && from <= r.To {
+			list = append(list, ActiveRange{Range{max(from, r.From), min(s.to, r.To)}, s.by})
+		}
+	}
+	c.spans.Descend(r.From-1, func(from int64, s span) bool {
+		add(from, s)
+		return false
+	})
+	c.spans.Ascend(r.From, func(from int64, s span) bool {
+		if from > r.To {
+			return false
+		}
+		add(from, s)
+		return true
+	})
+	return list
+}

@@ -50,10 +50,11 @@ const (
 )
 
 // Status is computed, not stored: codes need no work, so an application is
-// finished at once unless a setting lets it take a while, as on the platform.
+// finished at once unless a setting lets it take a while, as on the platform;
+// then a clock that is behind that of the call has no say.
 func (b Batch) Status(now time.Time, takes time.Duration) Status {
 	switch passed := now.Sub(b.CreatedAt); {
-	case passed >= takes:
+	case takes <= 0 || passed >= takes:
 		return Finish
 	case passed < takes/4:
 		return Init
@@ -165,10 +166,16 @@ var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 // 10,000 a second, so that a restored older backup does not issue a code twice.
 func blockStart(counter uint64, now time.Time, floor uint64, byTime bool) uint64 {
 	start := max(counter, floor)
-	if seconds := now.Sub(epoch) / time.Second; byTime && seconds > 0 {
-		start = max(start, uint64(seconds)*10_000)
+	if byTime {
+		start = max(start, FloorAt(now))
 	}
 	return start
+}
+
+// FloorAt is below every block that is given out from a moment on, where time
+// counts.
+func FloorAt(now time.Time) uint64 {
+	return uint64(max(0, now.Sub(epoch)/time.Second)) * 10_000
 }
 
 // checkBlock returns an error when the nine characters hold no such block.

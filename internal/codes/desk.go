@@ -50,6 +50,10 @@ const (
 	deskWrite = 10 * time.Second
 	// forgetEvery is how often expired tickets are removed.
 	forgetEvery = time.Minute
+	// forgetAtOnce is how many of them one transaction removes. It is more than one
+	// makes, so none are left over in the end; and after a rest, when millions may
+	// have expired, no scan waits for all of them to go.
+	forgetAtOnce = 4 * deskGroup
 )
 
 // Desk writes scans of codes down before they are answered: the first scan of
@@ -173,9 +177,10 @@ func (d *Desk) commit(group []*Receipt) (err error) {
 	firsts = slices.CompactFunc(firsts, func(a, b FirstScan) bool { return a.Batch == b.Batch && a.Index == b.Index })
 	now := d.press.Now()
 	forget := d.forgot.IsZero() || now.Sub(d.forgot) >= forgetEvery || now.Before(d.forgot)
-	err = d.press.Store.UpdateCodes(ctx, func(tx Tx) error {
+	var forgotten int64
+	err = d.press.Store.UpdateCodes(ctx, func(tx Tx) (err error) {
 		if forget && len(tickets) > 0 {
-			if err := tx.ForgetTickets(ctx, now.Add(-ticketGrace)); err != nil {
+			if forgotten, err = tx.ForgetTickets(ctx, now.Add(-ticketGrace), forgetAtOnce); err != nil {
 				return err
 			}
 		}
@@ -188,7 +193,11 @@ func (d *Desk) commit(group []*Receipt) (err error) {
 		return fmt.Errorf("%w: %w", ErrDesk, err)
 	}
 	if forget && len(tickets) > 0 {
-		d.forgot = now // only write reads and sets it, one at a time
+		// Only write reads and sets it, one at a time. Where there may be more, the
+		// next transaction goes on.
+		if d.forgot = now; forgotten == forgetAtOnce {
+			d.forgot = time.Time{}
+		}
 	}
 	return nil
 }

@@ -40,7 +40,7 @@ func (p *plant) hold() *held {
 
 func (p *plant) found(b codes.Batch, index int64) codes.Found {
 	p.t.Helper()
-	f, err := p.Find(codes.CodeName{ID: b.ID, Index: index, HasIndex: true})
+	f, err := p.Find(p.t.Context(), codes.CodeName{ID: b.ID, Index: index, HasIndex: true})
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -9,6 +9,14 @@ func (m *Memory) Spans(batch int64) int {
 	return b.active.spans.Len()
 }
 
+// Waits is how many events of a batch are in memory and not in force.
+func (m *Memory) Waits(batch int64) int {
+	b := m.batch(batch)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.waiting)
+}
+
 func (m *Memory) Bytes(batch int64) uint64 {
 	b := m.batch(batch)
 	b.mu.Lock()

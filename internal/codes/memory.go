@@ -43,6 +43,11 @@ type batchMemory struct {
 	active  coverage
 	waiting []Event   // read, not yet in force: by when they take effect
 	reached time.Time // when the last event in force took effect
+	// called is the latest call that was read. A clock that is behind it, one
+	// that was set back or another node's, keeps nothing out of force.
+	called time.Time
+	later  int  // of waiting, when it was last looked through
+	whole  bool // all is read again: nothing is put in force before the end
 	// allFrozen is the whole batch's, apart from what is frozen code by code:
 	// unfreezing the batch does not bring back a code that was frozen itself.
 	allFrozen bool
@@ -68,6 +73,7 @@ func (m *Memory) Load(ctx context.Context) error {
 		}
 		fresh.add(b)
 	}
+	broken := map[int64]*batchMemory{}
 	for e, err := range m.Store.Events(ctx, 0, 0) {
 		if err != nil {
 			return fmt.Errorf("loading what happened to codes: %w", err)
@@ -80,7 +86,16 @@ func (m *Memory) Load(ctx context.Context) error {
 			}
 			b = fresh.batch(e.Batch)
 		}
-		b.read(e)
+		if !b.read(e) {
+			broken[b.ID] = b
+		}
+	}
+	// Times of a batch do not go back; where they do, all of it is needed at once.
+	for id, b := range broken {
+		b.clear()
+		if err := fresh.readOn(ctx, b); err != nil {
+			return fmt.Errorf("loading what happened to codes of %d: %w", id, err)
+		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -109,7 +124,7 @@ func (m *Memory) add(b Batch) {
 	one.clear()
 	m.batches[b.ID] = one
 	i, _ := slices.BinarySearchFunc(m.byStart, b.Start, func(have *batchMemory, start uint64) int { return cmp.Compare(have.Start, start) })
-	m.byStart = slices.Insert(slices.Clone(m.byStart), i, one)
+	m.byStart = slices.Insert(m.byStart, i, one)
 	if !slices.Contains(m.prefixes, b.Prefix) {
 		m.prefixes = append(slices.Clone(m.prefixes), b.Prefix)
 	}
@@ -137,9 +152,22 @@ func (m *Memory) Changed(ctx context.Context, id int64) error {
 			return err
 		}
 	}
-	return m.batch(id).catchUp(func(after int64) ([]Event, error) {
+	return m.readOn(ctx, m.batch(id))
+}
+
+// ReadOn takes in what happened to a batch since it was read last.
+func (m *Memory) ReadOn(ctx context.Context, id int64) error {
+	b := m.batch(id)
+	if b == nil {
+		return nil
+	}
+	return m.readOn(ctx, b)
+}
+
+func (m *Memory) readOn(ctx context.Context, b *batchMemory) error {
+	return b.catchUp(func(after int64) ([]Event, error) {
 		var list []Event
-		for e, err := range m.Store.Events(ctx, id, after) {
+		for e, err := range m.Store.Events(ctx, b.ID, after) {
 			if err != nil {
 				return nil, err
 			}
@@ -147,6 +175,25 @@ func (m *Memory) Changed(ctx context.Context, id int64) error {
 		}
 		return list, nil
 	})
+}
+
+// Know is Batch for a call: of a batch that another node acknowledged a moment
+// ago the store knows, before this node has followed. ErrNoBatch.
+func (m *Memory) Know(ctx context.Context, id int64) (Batch, error) {
+	if b, ok := m.Batch(id); ok {
+		return b, nil
+	}
+	if id <= 0 || id > maxBatchID {
+		return Batch{}, ErrNoBatch
+	}
+	if err := m.addStored(ctx, id); err != nil {
+		return Batch{}, err
+	}
+	b := m.batch(id)
+	if b == nil { // everything was read again meanwhile, from a moment before it
+		return Batch{}, fmt.Errorf("application %d is not in memory yet", id)
+	}
+	return b.Batch, m.readOn(ctx, b)
 }
 
 // follow is Changed within a transaction that holds the batch's lock: it takes
@@ -186,6 +233,8 @@ func (b *batchMemory) take(list []Event, all bool) bool {
 		}
 		b.clear()
 	}
+	b.whole = all
+	defer func() { b.whole = false }()
 	for _, e := range list {
 		if !b.read(e) {
 			return false
@@ -194,8 +243,13 @@ func (b *batchMemory) take(list []Event, all bool) bool {
 	return true
 }
 
+// mostWaiting is how many events wait at least before those that are due are put
+// in force unasked.
+const mostWaiting = 1000
+
 func (b *batchMemory) clear() {
-	b.seq, b.active, b.waiting, b.reached = 0, coverage{}, nil, time.Time{}
+	b.seq, b.active, b.waiting, b.reached, b.called = 0, coverage{}, nil, time.Time{}, time.Time{}
+	b.later = 0
 	b.allFrozen = false
 	b.frozen, b.void, b.redeemed = roaring.New(), roaring.New(), roaring.New()
 }
@@ -210,15 +264,27 @@ func (b *batchMemory) read(e Event) bool {
 		return false
 	}
 	b.seq = e.Seq
+	if e.At.After(b.called) {
+		b.called = e.At
+	}
 	i, _ := slices.BinarySearchFunc(b.waiting, e, func(a, c Event) int {
 		return cmp.Or(a.From.Compare(c.From), cmp.Compare(a.Seq, c.Seq))
 	})
 	b.waiting = slices.Insert(b.waiting, i, e)
+	// Nobody may ever ask for a code of this batch. What no later event can come
+	// before is put in force then, so that memory holds what governs and not all
+	// that ever happened.
+	if !b.whole && len(b.waiting) >= max(mostWaiting, 2*b.later) {
+		b.until(b.called)
+	}
 	return true
 }
 
 // until puts in force what takes effect up to a moment.
 func (b *batchMemory) until(now time.Time) {
+	if now.Before(b.called) {
+		now = b.called
+	}
 	n := 0
 	for n < len(b.waiting) && !b.waiting[n].From.After(now) {
 		b.apply(&b.waiting[n])
@@ -228,6 +294,7 @@ func (b *batchMemory) until(now time.Time) {
 		b.reached = b.waiting[n-1].From
 		b.waiting = slices.Clone(b.waiting[n:]) // what was applied is not held by it
 	}
+	b.later = len(b.waiting)
 }
 
 func (b *batchMemory) apply(e *Event) {

@@ -2,9 +2,11 @@ package codes_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -302,6 +304,149 @@ func TestACounterIsFoundInItsBatch(t *testing.T) {
 		b, index, ok := p.Memory.Find(counter)
 		if ok != (want.batch != 0) || b.ID != want.batch || index != want.index {
 			t.Errorf("counter %d: batch %d, index %d, %t; want %+v", counter, b.ID, index, ok, want)
+		}
+	}
+}
+
+// A call is in force when it is answered, whatever the clock says: one that was
+// set back, or that of a node behind the one that took the call.
+func TestACallIsInForceUnderAClockThatIsBehind(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t)
+	b := p.apply("x", 10_000)
+	p.activate(b, 0, 9)
+	if err := p.Change(t.Context(), codes.Change{Batch: b.ID, Did: codes.Withdraw, Codes: one(9), Actor: "op", From: p.now().Add(time.Minute)}); err != nil {
+		t.Fatal(err)
+	}
+	p.advance(-time.Hour)
+	if s := p.Memory.State(b.ID, 0, p.now()); s.Activation == nil {
+		t.Error("the activation of before is not in force")
+	}
+	p.activate(b, 10, 19)
+	if s := p.Memory.State(b.ID, 10, p.now()); s.Activation == nil {
+		t.Error("an activation that was answered is not in force")
+	}
+	if err := p.change(b, codes.Freeze, one(0)); err != nil {
+		t.Fatal(err)
+	}
+	again := codes.NewMemory(p.Store)
+	if err := again.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for what, m := range map[string]*codes.Memory{"here": p.Memory, "of another node": again} {
+		if s := m.State(b.ID, 0, p.now()); !s.Frozen {
+			t.Errorf("the memory %s: a freeze that was answered is not in force", what)
+		}
+		if s := m.State(b.ID, 9, p.now()); s.Activation == nil {
+			t.Errorf("the memory %s: what is scheduled came before its time", what)
+		}
+	}
+	if _, conflict := errors.AsType[codes.Conflict](p.change(b, codes.Redeem, one(0))); !conflict {
+		t.Error("a frozen code was redeemed")
+	}
+	if got, err := p.Query(t.Context(), p.owner, codes.BatchKey{ID: b.ID}); err != nil || got.Status(p.now(), p.Takes()) != codes.Finish {
+		t.Errorf("%s, %v: an application that was finished is not any more", got.Status(p.now(), p.Takes()), err)
+	}
+}
+
+// A batch that is activated over and over, and never scanned, is held as what
+// governs it, also while a server starts and where much is scheduled.
+func TestEventsThatNobodyAsksForDoNotPileUp(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(3, 9))
+	for name, later := range map[string]int{"nothing scheduled": 0, "much scheduled": 3_000} {
+		h := &history{random, time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)}
+		j := &journal{batch: codes.Batch{ID: 1, Count: indexes}}
+		live := codes.NewMemory(j)
+		if err := live.Load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for n := range later + 20_000 {
+			h.now = h.now.Add(time.Duration(random.IntN(2_000)) * time.Millisecond)
+			e := h.event(int64(n + 1))
+			if n < later {
+				e.Did, e.From = codes.Activate, h.now.Add(24*365*time.Hour)
+			}
+			j.events = append(j.events, e)
+			if n%500 == 499 {
+				if err := live.Changed(t.Context(), 1); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := live.Changed(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		again := codes.NewMemory(j)
+		if err := again.Load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for which, m := range map[string]*codes.Memory{"live": live, "read at a start": again} {
+			if n := m.Waits(1); n > 2*later+1_500 {
+				t.Errorf("%s, %s: %d events are kept", name, which, n)
+			}
+			checkAll(t, name+", "+which, m, 1, j.events, h.now)
+			checkAll(t, name+", "+which+", when all is in force", m, 1, j.events, h.now.Add(2*365*24*time.Hour))
+		}
+	}
+}
+
+// Should times of a batch go back all the same, a start reads them as they are.
+func TestAStartReadsEventsInAnyOrderOfTime(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(8, 1))
+	h := &history{random, time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)}
+	j := &journal{batch: codes.Batch{ID: 1, Count: indexes}}
+	began := h.now
+	for n := range 5_000 {
+		h.now = began.Add(time.Duration(random.IntN(3600)) * time.Second)
+		j.events = append(j.events, h.event(int64(n+1)))
+	}
+	m := codes.NewMemory(j)
+	if err := m.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	checkAll(t, "times that go back", m, 1, j.events, began.Add(2*time.Hour))
+}
+
+// lots is a store with many batches and no events.
+type lots struct {
+	codes.Store
+	n int64
+}
+
+func (l lots) Batches(context.Context) iter.Seq2[codes.Batch, error] {
+	return func(yield func(codes.Batch, error) bool) {
+		for i := range l.n {
+			if !yield(codes.Batch{ID: i + 1, Count: 10_000, Start: uint64(i) * 10_000, Prefix: "A/"}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (lots) Events(context.Context, int64, int64) iter.Seq2[codes.Event, error] {
+	return func(func(codes.Event, error) bool) {}
+}
+
+// A thousand applications a day and account: what a start does for each batch
+// must not grow with their number. It is not parallel, because it counts what
+// the whole process takes.
+func TestAStartTakesEachBatchOnce(t *testing.T) {
+	const n = 10_000
+	m := codes.NewMemory(lots{n: n})
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if err := m.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if each := (after.TotalAlloc - before.TotalAlloc) / n; each > 4<<10 {
+		t.Errorf("%d bytes were taken for each batch", each)
+	}
+	for _, i := range []int64{0, 4_321, n - 1} {
+		if b, index, ok := m.Find(uint64(i)*10_000 + 7); !ok || b.ID != i+1 || index != 7 {
+			t.Errorf("batch %d, index %d, %v", b.ID, index, ok)
 		}
 	}
 }

@@ -33,14 +33,14 @@ const maxCodesNote = 256
 // Change does what a Change says: activate (now or later), withdraw, freeze,
 // unfreeze, void, redeem. Void is for ever; a single code is redeemed once.
 func (p *Press) Change(ctx context.Context, c Change) error {
-	b, ok := p.Memory.Batch(c.Batch)
+	b, err := p.Memory.Know(ctx, c.Batch)
 	switch {
-	case !ok:
-		return ErrNoBatch
+	case err != nil:
+		return err
 	case len(c.Codes) == 0:
 		return errcode.InvalidArgs.With("no codes are named")
 	case !plain(c.Note, 0, maxCodesNote) || !plain(c.Actor, 1, maxCodesNote):
-		return errcode.InvalidArgs.With("note and actor: want at most %d characters", maxCodesNote)
+		return errcode.InvalidArgs.With("note and actor: want at most %d characters, none of them a control character", maxCodesNote)
 	case !c.From.IsZero() && c.Did != Activate && c.Did != Withdraw:
 		return errcode.InvalidArgs.With("only an activation or a withdrawal can be scheduled, not %s", c.Did)
 	case !c.From.IsZero() && c.From.Before(p.Now()):
@@ -127,16 +127,19 @@ func eventsOf(ctx context.Context, tx Tx, batch, index int64, yield func(Event) 
 // Retarget opens another page for what is active in a range, and keeps what
 // the codes count for. It returns how many activations were renewed.
 func (p *Press) Retarget(ctx context.Context, batch int64, r Range, appid, path string, wxaType int, actor string) (int, error) {
-	b, ok := p.Memory.Batch(batch)
-	if !ok {
-		return 0, ErrNoBatch
+	b, err := p.Memory.Know(ctx, batch)
+	if err != nil {
+		return 0, err
+	}
+	if !plain(actor, 1, maxCodesNote) {
+		return 0, errcode.InvalidArgs.With("actor: want at most %d characters, none of them a control character", maxCodesNote)
 	}
 	if err := b.Within(r); err != nil {
 		return 0, err
 	}
 	const most = 1000
 	n := 0
-	err := p.inBatch(ctx, batch, func(tx Tx, b Batch, at time.Time) error {
+	err = p.inBatch(ctx, batch, func(tx Tx, b Batch, at time.Time) error {
 		// What is scheduled would bring the old page back, so it changes too.
 		spans := append(p.Memory.Active(batch, r, at), p.Memory.Waiting(batch, r, at)...)
 		if n = len(spans); n > most {
@@ -178,24 +181,7 @@ func (m *Memory) Active(batch int64, r Range, now time.Time) []ActiveRange {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.until(now)
-	var list []ActiveRange
-	add := func(from int64, s span) {
-		if s.by != nil && s.to >= r.From && from <= r.To {
-			list = append(list, ActiveRange{Range{max(from, r.From), min(s.to, r.To)}, s.by})
-		}
-	}
-	b.active.spans.Descend(r.From-1, func(from int64, s span) bool {
-		add(from, s)
-		return false
-	})
-	b.active.spans.Ascend(r.From, func(from int64, s span) bool {
-		if from > r.To {
-			return false
-		}
-		add(from, s)
-		return true
-	})
-	return list
+	return b.active.within(r)
 }
 
 // Scheduled returns a code of a range that an event will activate.
@@ -217,7 +203,8 @@ func (m *Memory) Scheduled(batch int64, r Range) (index int64, found bool) {
 }
 
 // Waiting lists activations of a range that are not in force yet, by when
-// they take effect.
+// they take effect, as they will be then: what comes later at the same moment
+// covers or withdraws what comes before it.
 func (m *Memory) Waiting(batch int64, r Range, now time.Time) []ActiveRange {
 	b := m.batch(batch)
 	if b == nil {
@@ -227,15 +214,24 @@ func (m *Memory) Waiting(batch int64, r Range, now time.Time) []ActiveRange {
 	defer b.mu.Unlock()
 	b.until(now)
 	var list []ActiveRange
-	for _, e := range b.waiting {
-		if e.Did != Activate {
-			continue
+	for events := b.waiting; len(events) > 0; {
+		n := 1
+		for n < len(events) && events[n].From.Equal(events[0].From) {
+			n++
 		}
-		for _, c := range e.Codes {
-			if c.To >= r.From && c.From <= r.To {
-				list = append(list, ActiveRange{Range{max(c.From, r.From), min(c.To, r.To)}, &e})
+		var then coverage
+		for _, e := range events[:n] {
+			for _, c := range e.Codes {
+				switch e.Did {
+				case Activate:
+					then.cover(c, &e)
+				case Withdraw:
+					then.cover(c, nil)
+				}
 			}
 		}
+		list = append(list, then.within(r)...)
+		events = events[n:]
 	}
 	return list
 }

@@ -312,3 +312,44 @@ func TestActivationsAtOnce(t *testing.T) {
 	}
 	checkAll(t, "read again", again, b.ID, events, p.now())
 }
+
+// Who withdraws what is scheduled at its very moment takes it back, and a
+// re-target does not bring it again.
+func TestRetargetLeavesWithdrawnSchedulesWithdrawn(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t)
+	b := p.apply("x", 10_000)
+	later := p.now().Add(time.Hour)
+	schedule := func(did codes.Did, from, to int64, activity string) {
+		t.Helper()
+		c := codes.Change{Batch: b.ID, Did: did, Codes: codes.NewSet(codes.Range{From: from, To: to}), Actor: "op", From: later}
+		if did == codes.Activate {
+			c.Binding = p.binding
+			c.Binding.ActivityName = activity
+		}
+		if err := p.Change(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	schedule(codes.Activate, 0, 99, "first")
+	schedule(codes.Withdraw, 40, 59, "")
+	schedule(codes.Activate, 90, 109, "second")
+	if n, err := p.Retarget(t.Context(), b.ID, codes.Range{From: 0, To: 9_999}, "bare", "pages/new", codes.WxaTrial, "op"); err != nil || n != 3 {
+		t.Fatalf("%d, %v", n, err)
+	}
+	p.advance(2 * time.Hour)
+	for index, want := range map[int64]string{0: "first", 39: "first", 40: "", 59: "", 60: "first", 89: "first", 90: "second", 109: "second", 110: ""} {
+		got := ""
+		if by := p.Memory.State(b.ID, index, p.now()).Activation; by != nil {
+			if got = by.Binding.ActivityName; by.Binding.WxaAppID != "bare" {
+				t.Errorf("index %d opens %s", index, by.Binding.WxaAppID)
+			}
+		}
+		if got != want {
+			t.Errorf("index %d: %q, want %q", index, got, want)
+		}
+	}
+	if _, err := p.Retarget(t.Context(), b.ID, codes.Range{From: 0, To: 9}, "bare", "p", 0, strings.Repeat("x", 257)); err == nil {
+		t.Error("an actor of 257 characters was taken")
+	}
+}

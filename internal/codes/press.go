@@ -44,6 +44,9 @@ type Press struct {
 	// forgotten.
 	Floor  uint64
 	ByTime bool
+	// Shared says that other processes write to the store: then a call looks at
+	// what they did before it says what is true of a code.
+	Shared bool
 	// Changed is told after a batch changed, before the change is acknowledged.
 	Changed func(ctx context.Context, batch int64)
 
@@ -175,12 +178,12 @@ func (p *Press) CheckKeys() error {
 
 // own returns the caller's batch; 80301 for another's and for none, so that
 // the answer does not tell which. Contract: marketcode 3.2.
-func (p *Press) own(call Call, id int64) (Batch, error) {
-	b, ok := p.Memory.Batch(id)
-	if !ok || b.Account != call.Caller.AppID {
+func (p *Press) own(ctx context.Context, call Call, id int64) (Batch, error) {
+	b, err := p.Memory.Know(ctx, id)
+	if errors.Is(err, ErrNoBatch) || err == nil && b.Account != call.Caller.AppID {
 		return Batch{}, errcode.NotOwnApplication.With("")
 	}
-	return b, nil
+	return b, err
 }
 
 // BatchKey names an application, by one id or both.
@@ -214,7 +217,7 @@ func (p *Press) Query(ctx context.Context, call Call, key BatchKey) (Batch, erro
 		}
 		return byISV, nil
 	}
-	b, err := p.own(call, key.ID)
+	b, err := p.own(ctx, call, key.ID)
 	if err != nil {
 		return Batch{}, err
 	}
@@ -239,12 +242,12 @@ func (p *Press) finished(b Batch) error {
 
 // Package returns what a download streams: a range within one segment, and the
 // account's package key. Contract: marketcode 3.3.
-func (p *Press) Package(call Call, id int64, r Range) (PackageRange, [16]byte, error) {
+func (p *Press) Package(ctx context.Context, call Call, id int64, r Range) (PackageRange, [16]byte, error) {
 	var key [16]byte
 	if err := granted(call.Caller); err != nil {
 		return PackageRange{}, key, err
 	}
-	b, err := p.own(call, id)
+	b, err := p.own(ctx, call, id)
 	if err != nil {
 		return PackageRange{}, key, err
 	}
@@ -279,7 +282,7 @@ func (p *Press) Activate(ctx context.Context, call Call, a Activation) error {
 	if err := granted(call.Caller); err != nil {
 		return err
 	}
-	b, err := p.own(call, a.Batch)
+	b, err := p.own(ctx, call, a.Batch)
 	if err != nil {
 		return err
 	}
@@ -411,28 +414,41 @@ type Found struct {
 
 // Look returns a code of the caller and what it is bound to. 40097 for a name
 // that names no code, 80301 for another's. Contract: marketcode 3.5.
-func (p *Press) Look(call Call, name CodeName) (Found, error) {
+func (p *Press) Look(ctx context.Context, call Call, name CodeName) (Found, error) {
 	if err := granted(call.Caller); err != nil {
 		return Found{}, err
 	}
-	f, err := p.find(name, func(b Batch) bool { return b.Account == call.Caller.AppID })
+	f, err := p.find(ctx, name, func(b Batch) bool { return b.Account == call.Caller.AppID })
 	if err != nil {
 		return Found{}, err
 	}
 	if name.ID != 0 && name.ID != f.Batch.ID {
 		return Found{}, errcode.InvalidArgs.With("application_id %d is not that of the code", name.ID)
 	}
+	return p.Afresh(ctx, f)
+}
+
+// Afresh is a code with all that was acknowledged of it by now, on whatever
+// node: Find knows what this node has followed. A scan does not wait for that.
+func (p *Press) Afresh(ctx context.Context, f Found) (Found, error) {
+	if !p.Shared {
+		return f, nil
+	}
+	if err := p.Memory.ReadOn(ctx, f.Batch.ID); err != nil {
+		return Found{}, err
+	}
+	f.State = p.Memory.State(f.Batch.ID, f.Index, p.Now())
 	return f, nil
 }
 
 // Find is Look for the operator: whoever owns the code.
-func (p *Press) Find(name CodeName) (Found, error) {
-	return p.find(name, func(Batch) bool { return true })
+func (p *Press) Find(ctx context.Context, name CodeName) (Found, error) {
+	return p.find(ctx, name, func(Batch) bool { return true })
 }
 
 // find finds a code. Of a batch that may not be seen the answer tells nothing
 // but 80301.
-func (p *Press) find(name CodeName, seen func(Batch) bool) (Found, error) {
+func (p *Press) find(ctx context.Context, name CodeName, seen func(Batch) bool) (Found, error) {
 	var f Found
 	switch {
 	case name.URL != "":
@@ -446,9 +462,12 @@ func (p *Press) find(name CodeName, seen func(Batch) bool) (Found, error) {
 			return f, errcode.InvalidArgs.With("code invalid: it is no code of this server")
 		}
 	case name.ID != 0:
-		b, ok := p.Memory.Batch(name.ID)
-		if !ok || !seen(b) {
+		b, err := p.Memory.Know(ctx, name.ID)
+		if errors.Is(err, ErrNoBatch) || err == nil && !seen(b) {
 			return f, errcode.NotOwnApplication.With("")
+		}
+		if err != nil {
+			return f, err
 		}
 		if !name.HasIndex {
 			return f, errcode.InvalidArgs.With("code_index is missing: application_id alone names no code")
@@ -536,8 +555,11 @@ func (p *Press) Exchange(ctx context.Context, call Call, openid, ticket string) 
 	if err := t.For(openid, p.Now()); err != nil {
 		return Found{}, err
 	}
-	b, ok := p.Memory.Batch(t.Batch)
-	if !ok || b.Account != call.Caller.AppID && !anybody {
+	b, err := p.Memory.Know(ctx, t.Batch)
+	if err != nil && !errors.Is(err, ErrNoBatch) {
+		return Found{}, err
+	}
+	if err != nil || b.Account != call.Caller.AppID && !anybody {
 		return Found{}, errcode.InvalidArgs.With(badTicket)
 	}
 	f := Found{Batch: b, Index: t.Index, Code: p.Code(b, t.Index), State: p.Memory.State(b.ID, t.Index, p.Now())}
@@ -598,7 +620,8 @@ func (p *Press) Login(ctx context.Context, appid, namespace, user string) (strin
 	text := base64.RawURLEncoding.EncodeToString(raw[:])
 	now := p.Now()
 	return text, p.Store.UpdateCodes(ctx, func(tx Tx) error {
-		if err := tx.ForgetLogins(ctx, now.Add(-24*time.Hour)); err != nil {
+		// Some with each that is made: a call does not wait for a day's.
+		if _, err := tx.ForgetLogins(ctx, now.Add(-24*time.Hour), 100); err != nil {
 			return err
 		}
 		return tx.PutLogin(ctx, Login{Hash: p.Vault.Hash(loginPurpose, text), AppID: appid, OpenID: p.OpenIDs.OpenID(namespace, appid, user), ExpiresAt: now.Add(LoginLife)})

@@ -253,7 +253,7 @@ func TestTheNineCharactersEnd(t *testing.T) {
 	if _, err := p.Apply(t.Context(), p.owner, codes.Application{ISV: "too much", Count: 10_000}); err == nil || !strings.Contains(err.Error(), "used up") {
 		t.Errorf("%v", err)
 	}
-	if f, err := p.Find(codes.CodeName{URL: p.Text(last, 9_999)}); err != nil || f.Index != 9_999 {
+	if f, err := p.Find(t.Context(), codes.CodeName{URL: p.Text(last, 9_999)}); err != nil || f.Index != 9_999 {
 		t.Errorf("%+v, %v", f, err)
 	}
 }
@@ -276,10 +276,10 @@ func TestWhoMayHaveCodes(t *testing.T) {
 		wantCode(t, name+" applies", err, errcode.Unauthorized, "svc")
 		_, err = p.Query(t.Context(), call, codes.BatchKey{ID: b.ID})
 		wantCode(t, name+" queries", err, errcode.Unauthorized, "svc")
-		_, _, err = p.Package(call, b.ID, codes.Range{})
+		_, _, err = p.Package(t.Context(), call, b.ID, codes.Range{})
 		wantCode(t, name+" downloads", err, errcode.Unauthorized, "svc")
 		wantCode(t, name+" activates", p.Activate(t.Context(), call, codes.Activation{Batch: b.ID}), errcode.Unauthorized, "svc")
-		_, err = p.Look(call, codes.CodeName{ID: b.ID, HasIndex: true})
+		_, err = p.Look(t.Context(), call, codes.CodeName{ID: b.ID, HasIndex: true})
 		wantCode(t, name+" looks", err, errcode.Unauthorized, "svc")
 		_, err = p.Exchange(t.Context(), call, "", "")
 		wantCode(t, name+" trades", err, errcode.Unauthorized, "svc")
@@ -300,7 +300,7 @@ func TestAStrangersBatchTellsNothing(t *testing.T) {
 		"by index": {ID: b.ID, HasIndex: true}, "without an index": {ID: b.ID}, "behind the end": {ID: b.ID, Index: 10_000, HasIndex: true},
 		"by code": {Code: p.Code(b, 0)}, "by text": {URL: p.Text(b, 0)}, "unknown": {ID: b.ID + 1}, "by text, with a wrong id": {URL: p.Text(b, 0), ID: 7},
 	} {
-		_, err := p.Look(other, code)
+		_, err := p.Look(t.Context(), other, code)
 		if c, detail := errcode.Of(err); c != errcode.NotOwnApplication || detail != "" {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -315,7 +315,7 @@ func TestWhatWasAcknowledgedSurvivesAReopening(t *testing.T) {
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 200)
-	f, err := p.Find(codes.CodeName{ID: b.ID, Index: 7, HasIndex: true})
+	f, err := p.Find(t.Context(), codes.CodeName{ID: b.ID, Index: 7, HasIndex: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -389,7 +389,7 @@ func TestOldTicketsAreForgotten(t *testing.T) {
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 9)
-	f, err := p.Find(codes.CodeName{ID: b.ID, HasIndex: true})
+	f, err := p.Find(t.Context(), codes.CodeName{ID: b.ID, HasIndex: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -427,5 +427,53 @@ func TestOldTicketsAreForgotten(t *testing.T) {
 	p.advance(time.Minute)
 	if scan(); kept(first) {
 		t.Error("kept for ever")
+	}
+}
+
+// After a rest many tickets have expired. No scan removes all of them in its
+// own transaction, which has ten seconds, and none are left in the end.
+func TestManyOldTicketsAreForgottenLittleByLittle(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t)
+	b := p.apply("x", 10_000)
+	p.activate(b, 0, 9)
+	f := p.found(b, 0)
+	if _, err := p.visit(f, "u"); err != nil {
+		t.Fatal(err)
+	}
+	old := make([]codes.Ticket, 2_500)
+	for i := range old {
+		old[i] = codes.Ticket{Hash: fmt.Sprintf("%064x", i), Batch: b.ID, OwnerID: "o", AppID: "shop", AppUserID: "u", ScannedAt: p.now(), ExpiresAt: p.now()}
+	}
+	if err := p.Store.UpdateCodes(t.Context(), func(tx codes.Tx) error { return tx.PutTickets(t.Context(), old) }); err != nil {
+		t.Fatal(err)
+	}
+	left := func() (n int) {
+		err := p.Store.ViewCodes(t.Context(), func(tx codes.Tx) error {
+			n = 0
+			for _, k := range old {
+				switch _, err := tx.Ticket(t.Context(), k.Hash); {
+				case err == nil:
+					n++
+				case !errors.Is(err, codes.ErrNoTicket):
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	p.advance(30 * time.Hour)
+	for n, want := range []int{2_500 - 1_024 + 1, 2_500 - 2*1_024 + 1, 0} {
+		if _, err := p.visit(f, "u"); err != nil {
+			t.Fatal(err)
+		}
+		// The one of the first scan goes with them, whichever is first.
+		if got := left(); got > want || got < want-1 {
+			t.Errorf("after scan %d: %d are left, want %d", n+1, got, want)
+		}
 	}
 }

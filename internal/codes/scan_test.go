@@ -160,7 +160,7 @@ func TestFormerPrefixesStay(t *testing.T) {
 				t.Errorf("%s, %s: %s, want %s", when, text, got, want)
 			}
 		}
-		if f, err := p.Find(codes.CodeName{URL: p.Text(old, 3)}); err != nil || f.Batch.ID != old.ID || f.Index != 3 {
+		if f, err := p.Find(t.Context(), codes.CodeName{URL: p.Text(old, 3)}); err != nil || f.Batch.ID != old.ID || f.Index != 3 {
 			t.Errorf("%s: %+v, %v", when, f, err)
 		}
 	}

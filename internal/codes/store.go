@@ -63,7 +63,9 @@ type Tx interface {
 	PutTickets(ctx context.Context, all []Ticket) error
 	// Ticket returns ErrNoTicket where there is none.
 	Ticket(ctx context.Context, hash string) (Ticket, error)
-	ForgetTickets(ctx context.Context, before time.Time) error
+	// ForgetTickets removes those that ended before a moment, some at a time, and
+	// returns how many; ForgetLogins is the same of logins.
+	ForgetTickets(ctx context.Context, before time.Time, most int) (n int64, err error)
 	// AddFirstScans stores first scans of different codes. One that is there
 	// stays as it is.
 	AddFirstScans(ctx context.Context, all []FirstScan) error
@@ -77,5 +79,5 @@ type Tx interface {
 	PutLogin(ctx context.Context, l Login) error
 	// Login returns ErrNoLogin where there is none.
 	Login(ctx context.Context, hash string) (Login, error)
-	ForgetLogins(ctx context.Context, before time.Time) error
+	ForgetLogins(ctx context.Context, before time.Time, most int) (n int64, err error)
 }

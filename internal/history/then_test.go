@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -413,6 +414,23 @@ func TestThePastIsWhatItWas(t *testing.T) {
 	theSame(t, target, questions(t, 20_000))
 }
 
+// calledBy is a store as it was at a moment, of what happened to codes.
+type calledBy struct {
+	codes.Store
+	events []codes.Event
+	at     *time.Time
+}
+
+func (c *calledBy) Events(_ context.Context, batch, after int64) iter.Seq2[codes.Event, error] {
+	return func(yield func(codes.Event, error) bool) {
+		for _, e := range c.events {
+			if e.Seq > after && (batch == 0 || e.Batch == batch) && !e.At.After(*c.at) && !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
 func theSame(t *testing.T, target store.Target, n int) {
 	t.Helper()
 	const events = 1500
@@ -430,12 +448,22 @@ func theSame(t *testing.T, target store.Target, n int) {
 		all[i] = question{scan.Request{Text: w.text(), User: people[w.pick(3)], At: at}, i}
 	}
 	slices.SortStableFunc(all, func(a, b question) int { return a.req.At.Compare(b.req.At) })
-	if err := w.press.Memory.Load(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	then := history.Times{Store: w.store, Codes: w.press}
 	m, next := newModel(), 0
 	var at time.Time
+	called := &calledBy{Store: w.store, at: &at}
+	for e, err := range w.store.Events(t.Context(), 0, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		called.events = append(called.events, e)
+	}
+	// A memory that reads what was called, as it was called.
+	w.press.Memory = codes.NewMemory(called)
+	if err := w.press.Memory.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	read := 0
 	w.press.Now = func() time.Time { return at }
 	made := map[string]codes.Batch{}
 	for _, b := range w.batch {
@@ -449,6 +477,11 @@ func theSame(t *testing.T, target store.Target, n int) {
 		at = q.req.At
 		for ; next < len(w.steps) && !w.steps[next].at.After(at); next++ {
 			w.steps[next].do(&m)
+		}
+		for ; read < len(called.events) && !called.events[read].At.After(at); read++ {
+			if err := w.press.Memory.Changed(t.Context(), called.events[read].Batch); err != nil {
+				t.Fatal(err)
+			}
 		}
 		want := resolver.Resolve(q.req)
 		got, err := then.Resolve(t.Context(), q.req)

@@ -314,8 +314,8 @@ func (p Prefix) Matches(l Link) bool {
 func (p Prefix) ConfirmAddress(fileName string) string {
 	dir := p.Path()
 	dir = dir[:strings.LastIndexByte(dir, '/')+1]
-	if dir == "" { // "https://h#x"
-		dir = "/"
+	if !strings.HasPrefix(dir, "/") { // "https://h#x", "https://h#/x"
+		dir = "/" + dir
 	}
 	// Contract: rules 2.5: "#" is ordinary text, so it must reach the server.
 	return p.Origin() + strings.ReplaceAll(dir, "#", "%23") + fileName

@@ -8,8 +8,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"time"
 
 	"github.com/qrjump/qrjump/internal/archive"
+	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/store"
 )
 
@@ -119,3 +121,7 @@ func Import(ctx context.Context, c Config, file string, passphrase func() (strin
 	}
 	return m, s.Migrate(ctx)
 }
+
+// CodeFloorAt is below every code that a server with a clock that is right
+// gives out from a moment on, for the --code-floor of a restored one.
+func CodeFloorAt(now time.Time) uint64 { return codes.FloorAt(now) }

@@ -94,7 +94,7 @@ func Drill(ctx context.Context, file string, passphrase func() (string, error)) 
 	if err := d.scanRules(ctx, &r); err != nil {
 		return r, err
 	}
-	return r, d.findCodes(&r)
+	return r, d.findCodes(ctx, &r)
 }
 
 // silent is a client that reaches nobody.
@@ -245,13 +245,13 @@ func (d *drill) opens(ctx context.Context, rule rules.Rule) (bool, error) {
 }
 
 // findCodes makes codes of every batch, and finds them again by their texts.
-func (d *drill) findCodes(r *DrillReport) error {
+func (d *drill) findCodes(ctx context.Context, r *DrillReport) error {
 	press := d.server.press
 	for _, b := range press.Memory.Batches() {
 		r.Batches++
 		for _, index := range []int64{0, b.Count / 2, b.Count - 1} {
 			for _, name := range []codes.CodeName{{URL: press.Text(b, index), ID: b.ID}, {Code: press.Code(b, index), ID: b.ID}} {
-				found, err := press.Find(name)
+				found, err := press.Find(ctx, name)
 				if err != nil {
 					return fmt.Errorf("code %d of application %d cannot be read: %w", index, b.ID, err)
 				}

@@ -15,6 +15,9 @@ import (
 // changePurpose is what the keyed hashes of the log of changes are for.
 const changePurpose = "changes"
 
+// erasures are changes of the log of scans by which a user is forgotten.
+const erasures = "scans"
+
 // keepChanges lets the store write its log of changes: dated by the server's
 // clock, chained by a key that is not in the database.
 func (s *Server) keepChanges(ctx context.Context) error {
@@ -36,6 +39,13 @@ func (s *Server) followed() {
 			}
 			if name == settingsMeta || name == "" {
 				return s.loadSettings(ctx)
+			}
+			return nil
+		},
+		// A user was erased, or everything: tickets that this node remembers may be his.
+		erasures: func(context.Context, string) error {
+			if s.press != nil {
+				s.press.Forget()
 			}
 			return nil
 		},

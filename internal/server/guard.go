@@ -146,9 +146,14 @@ func (s *Server) clientIP(r *http.Request) netip.Addr {
 	// it, a stranger may have written.
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for i := len(hops) - 1; i >= 0; i-- {
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
-			break
+		text := strings.TrimSpace(hops[i])
+		hop, err := netip.ParseAddr(text)
+		if err != nil { // some proxies write the port too
+			var there netip.AddrPort
+			if there, err = netip.ParseAddrPort(text); err != nil {
+				break
+			}
+			hop = there.Addr()
 		}
 		if ip = hop.Unmap(); !s.trusted(ip) {
 			break

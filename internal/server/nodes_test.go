@@ -198,3 +198,68 @@ func TestAnEmptyDatabaseIsToldFromALostOne(t *testing.T) {
 	}
 	lost.start(t, servertest.Options{})
 }
+
+// A batch, and what happens to its codes, goes through any node: nobody has to
+// wait for the others to follow. And what one node erased of a user, no other
+// remembers.
+func TestCodesThroughAnyNode(t *testing.T) {
+	t.Parallel()
+	p := onPostgres(t)
+	o := servertest.Options{Seed: brand}
+	one := p.start(t, o)
+	two := p.secondOf(t).start(t, o)
+	var made struct{ Key string }
+	one.Admin("POST", "/scan-keys", `{"name":"app","namespace":"phones"}`).JSON(t, &made)
+	token := one.Token("svc")
+	for _, s := range []*servertest.Server{one, two} {
+		s.Hide(made.Key)
+		s.Hide(token)
+	}
+	active := func(s *servertest.Server, id int64) servertest.Answer {
+		return codesCall(t, s, token, "codeactive", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":9,"activity_name":"a","product_brand":"b","product_title":"t","product_code":"1","wxa_appid":"shop","wxa_path":"p"}`, id))
+	}
+	var id int64
+	for n := range 20 {
+		here, there := one, two
+		if n%2 == 1 {
+			here, there = two, one
+		}
+		id = apply(t, here, token, fmt.Sprint("order-", n), 10_000)
+		if a := codesCall(t, there, token, "applycodequery", fmt.Sprintf(`{"application_id":%d}`, id)); a.Code(t) != 0 || !strings.Contains(a.Body, `"FINISH"`) {
+			t.Fatalf("applycodequery on the other node: %s", a.Body)
+		}
+		if a := active(there, id); a.Code(t) != 0 {
+			t.Fatalf("codeactive on the other node: %s", a.Body)
+		}
+		if a := codesCall(t, here, token, "codeactivequery", fmt.Sprintf(`{"application_id":%d,"code_index":9}`, id)); !strings.Contains(a.Body, `"wxa_path":"p"`) {
+			t.Fatalf("codeactivequery: %s", a.Body)
+		}
+		here.Admin("POST", fmt.Sprintf("/batches/%d/states", id), `{"did":"freeze","ranges":[{"from":9,"to":9}]}`)
+		if _, _, whole := look(t, there, id, 9); !strings.Contains(whole, `"frozen":true`) {
+			t.Fatalf("a look-up: %s", whole)
+		}
+	}
+	_, text, _ := look(t, one, id, 3)
+	ticket := ""
+	eventually(t, "a scan", func() bool {
+		a := one.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"bob"}`, text), "Authorization: Bearer "+made.Key, "Content-Type: application/json")
+		_, ticket, _ = strings.Cut(a.Body, "code_ticket=")
+		ticket, _, _ = strings.Cut(ticket, `"`)
+		return ticket != ""
+	})
+	var openid struct{ OpenID string }
+	one.Admin("GET", "/users/bob/openid?appid=svc&namespace=phones", "").JSON(t, &openid)
+	trade := func(s *servertest.Server) int {
+		return codesCall(t, s, token, "tickettocode", fmt.Sprintf(`{"openid":%q,"code_ticket":%q}`, openid.OpenID, ticket)).Code(t)
+	}
+	for _, s := range []*servertest.Server{one, two} {
+		if got := trade(s); got != 0 {
+			t.Fatalf("tickettocode: %d", got)
+		}
+	}
+	one.Admin("DELETE", "/users/bob/scans?namespace=phones", "")
+	if got := trade(one); got != 40097 {
+		t.Errorf("after the erasure: %d", got)
+	}
+	eventually(t, "the erasure on the other node", func() bool { return trade(two) == 40097 })
+}

@@ -45,7 +45,7 @@ func errorsPage() string {
 
 func endpointsPage() string {
 	var b strings.Builder
-	b.WriteString("# Endpoints of the wire\n\nPrinted from `internal/api/endpoints.go` by `make update`. Each can also answer the codes that all share: -1, 40001, 40014, 40097, 41001,\n42001, 43002, 44002, 44990, 45009, 47001; one that takes an account's token also 48001, 61003, 61004, 61007 and 61011,\nwhere a third-party platform calls for the account; an unknown path answers 40066.\n\n| method | path | token | its own codes |\n| --- | --- | --- | --- |\n")
+	b.WriteString("# Endpoints of the wire\n\nPrinted from `internal/api/endpoints.go` by `make update`. Each can also answer the codes that all share: -1, 40001, 40014, 40097, 41001,\n42001, 43002, 44002, 44990, 45009, 47001; one that takes an account's token also 48001, 61003, 61004, 61007 and 61011,\nwhere a third-party platform calls for the account, and 45011 where the setting `service_minute_limit` is on; an unknown path answers 40066.\n\n| method | path | token | its own codes |\n| --- | --- | --- | --- |\n")
 	for _, e := range api.Describe() {
 		token := "no"
 		if e.Token {

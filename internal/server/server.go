@@ -271,7 +271,7 @@ func (s *Server) openPress(ctx context.Context, ring *keyring) error {
 	defer func() { s.desk = codes.NewDesk(s.press) }()
 	s.press = &codes.Press{Store: s.store, Memory: s.current.Codes, Keys: keys, Vault: s.vault, OpenIDs: openIDs, Settings: s.settings,
 		Now: s.now, Random: s.random, Log: s.log, Prefix: prefix, Closed: s.config.CodePrefix == "" && !s.config.Dev,
-		Floor: s.config.CodeFloor, ByTime: !s.config.Dev, Changed: s.current.BatchChanged}
+		Floor: s.config.CodeFloor, ByTime: !s.config.Dev, Shared: s.store.Shared(), Changed: s.current.BatchChanged}
 	return nil
 }
 
@@ -425,9 +425,11 @@ func (s *Server) handler(what surface) http.Handler {
 	scanMux := http.NewServeMux()
 	s.scanAPI().Register(scanMux, humaAPI)
 	s.adminAPI(humaAPI)
+	// Anybody may ask, and writing it takes milliseconds.
+	written := sync.OnceValues(humaAPI.OpenAPI().MarshalJSON)
 	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/openapi+json")
-		b, err := humaAPI.OpenAPI().MarshalJSON()
+		b, err := written()
 		if err != nil {
 			scanapi.WriteProblem(w, http.StatusInternalServerError, "the document cannot be written")
 			return

@@ -251,6 +251,8 @@ func TestForwardedFor(t *testing.T) {
 		{"not an address", []string{"127.0.0.0/8"}, "203.0.113.9, unknown", "127.0.0.1"},
 		{"mapped to version 6", []string{"127.0.0.0/8"}, "::ffff:203.0.113.9", ""},
 		{"version 6", []string{"127.0.0.0/8"}, "2001:db8::7", ""},
+		{"with a port, as some proxies write it", []string{"127.0.0.0/8"}, "203.0.113.9:51234", ""},
+		{"version 6 with a port", []string{"127.0.0.0/8"}, "[2001:db8::7]:51234", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

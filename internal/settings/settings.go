@@ -71,6 +71,7 @@ type Settings struct {
 	Verification        Verification `json:"verification"`
 	RateLimit           int          `json:"rate_limit"`            // calls a second per account and interface; 0 = off
 	RateLimitPerNode    bool         `json:"rate_limit_per_node"`   // several nodes: each counts its own calls, which spares a question to the database
+	ServiceMinuteLimit  int          `json:"service_minute_limit"`  // calls a minute per service account and interface, by the server's clock, on each node; 0 = off
 	AllowPrivateHosts   bool         `json:"allow_private_hosts"`   // ports, IP addresses and private addresses in rules
 	PublishQuota        int          `json:"publish_quota"`         // publishes a calendar month for each Mini Program
 	ServicePublishQuota int          `json:"service_publish_quota"` // the same for service-account rules; 0 = not limited
@@ -186,6 +187,7 @@ func (s Settings) Validate() error {
 		min, max int64
 	}{
 		{"rate_limit", int64(s.RateLimit), 0, 1_000_000},
+		{"service_minute_limit", int64(s.ServiceMinuteLimit), 0, 1_000_000},
 		{"publish_quota", int64(s.PublishQuota), 0, 1_000_000},
 		{"service_publish_quota", int64(s.ServicePublishQuota), 0, 1_000_000},
 		{"rule_limit", int64(s.RuleLimit), 0, 10_000_000},

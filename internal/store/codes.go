@@ -210,9 +210,16 @@ func (t *Tx) EventsAt(ctx context.Context, batch, index, before int64, limit int
 	if before == 0 {
 		before = math.MaxInt64
 	}
-	return list(ctx, t, scanEvent, `SELECT `+eventColumns+` FROM code_events
-		WHERE batch = $1 AND seq < $2 AND first_idx <= $3 AND last_idx >= $3 ORDER BY seq DESC LIMIT $4`, batch, before, index, limit)
+	return list(ctx, t, scanEvent, eventsAt, batch, before, index, limit)
 }
+
+// eventsAt looks at events of one code and at wider ones apart: each has an
+// index, and neither reads the other's.
+const eventsAt = `SELECT ` + eventColumns + ` FROM (
+	SELECT * FROM (SELECT ` + eventColumns + ` FROM code_events WHERE batch = $1 AND last_idx = first_idx AND first_idx = $3 AND seq < $2 ORDER BY seq DESC LIMIT $4) AS single
+	UNION ALL
+	SELECT * FROM (SELECT ` + eventColumns + ` FROM code_events WHERE batch = $1 AND last_idx > first_idx AND first_idx <= $3 AND last_idx >= $3 AND seq < $2 ORDER BY seq DESC LIMIT $4) AS wide
+	) AS near ORDER BY seq DESC LIMIT $4`
 
 const eventsAfter = `SELECT ` + eventColumns + ` FROM code_events WHERE batch = $1 AND seq > $2 ORDER BY seq`
 
@@ -242,9 +249,8 @@ func (t *Tx) Ticket(ctx context.Context, hash string) (k codes.Ticket, err error
 }
 
 // ForgetTickets implements codes.Tx.
-func (t *Tx) ForgetTickets(ctx context.Context, before time.Time) error {
-	_, err := t.exec(ctx, `DELETE FROM tickets WHERE expires_at < $1`, millis(before))
-	return err
+func (t *Tx) ForgetTickets(ctx context.Context, before time.Time, most int) (int64, error) {
+	return t.exec(ctx, `DELETE FROM tickets WHERE hash IN (SELECT hash FROM tickets WHERE expires_at < $1 ORDER BY expires_at, hash LIMIT $2)`, millis(before), most)
 }
 
 // PutLogin implements codes.Tx.
@@ -267,7 +273,6 @@ func (t *Tx) Login(ctx context.Context, hash string) (l codes.Login, err error) 
 }
 
 // ForgetLogins implements codes.Tx.
-func (t *Tx) ForgetLogins(ctx context.Context, before time.Time) error {
-	_, err := t.exec(ctx, `DELETE FROM logins WHERE expires_at < $1`, millis(before))
-	return err
+func (t *Tx) ForgetLogins(ctx context.Context, before time.Time, most int) (int64, error) {
+	return t.exec(ctx, `DELETE FROM logins WHERE hash IN (SELECT hash FROM logins WHERE expires_at < $1 ORDER BY expires_at, hash LIMIT $2)`, millis(before), most)
 }

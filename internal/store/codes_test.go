@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -169,6 +170,12 @@ func TestAnEventComesBackAsItWas(t *testing.T) {
 	})
 }
 
+func forget(ctx context.Context, tx *Tx, logins, tickets time.Time) error {
+	_, first := tx.ForgetLogins(ctx, logins, 10)
+	_, second := tx.ForgetTickets(ctx, tickets, 10)
+	return errors.Join(first, second)
+}
+
 func TestTicketsAndLoginsComeBackAsTheyWere(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		ticket, login := filled[codes.Ticket](t), filled[codes.Login](t)
@@ -208,7 +215,7 @@ func TestTicketsAndLoginsComeBackAsTheyWere(t *testing.T) {
 				return err
 			}
 			// Forgotten is what ended before a moment, not at it.
-			if err := errors.Join(tx.ForgetLogins(ctx, at), tx.ForgetTickets(ctx, ticket.ExpiresAt)); err != nil {
+			if err := forget(ctx, tx, at, ticket.ExpiresAt); err != nil {
 				return err
 			}
 			_, errLogin := tx.Login(ctx, "old")
@@ -216,7 +223,7 @@ func TestTicketsAndLoginsComeBackAsTheyWere(t *testing.T) {
 			if err := errors.Join(errLogin, errTicket); err != nil {
 				return err
 			}
-			if err := errors.Join(tx.ForgetLogins(ctx, at.Add(time.Millisecond)), tx.ForgetTickets(ctx, ticket.ExpiresAt.Add(time.Millisecond))); err != nil {
+			if err := forget(ctx, tx, at.Add(time.Millisecond), ticket.ExpiresAt.Add(time.Millisecond)); err != nil {
 				return err
 			}
 			_, errLogin = tx.Login(ctx, "old")
@@ -404,6 +411,137 @@ func TestActivationsOnTwoNodes(t *testing.T) {
 				if got != governs[i] {
 					t.Errorf("node %d: index %d is governed by %q, want %q", n, i, got, governs[i])
 				}
+			}
+		}
+	})
+}
+
+// What one node acknowledged, a call on another knows at once, whether that
+// node has followed or not: clients apply through one and go on through
+// another.
+func TestABatchOfAnotherNodeIsKnown(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
+		miniProgram(t, nodes[0], "shop")
+		binding := codes.Binding{ActivityName: "a", ProductBrand: "b", ProductTitle: "t", ProductCode: "c", WxaAppID: "shop", WxaPath: "p"}
+		fresh := func(isv string) codes.Batch {
+			t.Helper()
+			b, err := p[0].Apply(t.Context(), call, codes.Application{ISV: isv, Count: 10_000})
+			if err == nil {
+				err = p[0].Activate(t.Context(), call, codes.Activation{Batch: b.ID, Range: codes.Range{From: 0, To: 9}, Binding: binding})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return b
+		}
+		for name, does := range map[string]func(codes.Batch) error{
+			"applycodequery": func(b codes.Batch) error {
+				_, err := p[1].Query(t.Context(), call, codes.BatchKey{ID: b.ID})
+				return err
+			},
+			"codeactive": func(b codes.Batch) error {
+				return p[1].Activate(t.Context(), call, codes.Activation{Batch: b.ID, Range: codes.Range{From: 5, To: 9}, Binding: binding})
+			},
+			"codeactivequery": func(b codes.Batch) error {
+				f, err := p[1].Look(t.Context(), call, codes.CodeName{ID: b.ID, HasIndex: true})
+				if err == nil && f.State.Activation == nil {
+					t.Error("codeactivequery: not active")
+				}
+				return err
+			},
+			"a change by the operator": func(b codes.Batch) error {
+				return p[1].Change(t.Context(), codes.Change{Batch: b.ID, Did: codes.Freeze, Codes: codes.NewSet(codes.Range{From: 0, To: 0}), Actor: "op"})
+			},
+		} {
+			if err := does(fresh(name)); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		p[1].Shared = true // as where there are two processes
+		b := fresh("again")
+		for n, did := range []codes.Did{codes.Freeze, codes.Unfreeze, codes.Void} {
+			f, err := p[1].Look(t.Context(), call, codes.CodeName{ID: b.ID, Index: 3, HasIndex: true})
+			if err != nil || f.State.Frozen != (n == 1) || f.State.Void {
+				t.Errorf("before %s: %+v, %v", did, f.State, err)
+			}
+			if err := p[0].Change(t.Context(), codes.Change{Batch: b.ID, Did: did, Codes: codes.NewSet(codes.Range{From: 3, To: 3}), Actor: "op"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := p[1].Query(t.Context(), call, codes.BatchKey{ID: 1}); !errors.Is(err, errcode.NotOwnApplication) {
+			t.Errorf("an application that nobody made: %v", err)
+		}
+	})
+}
+
+// A second redemption asks who was first, in a transaction that others wait for:
+// what it reads must not grow with all that was ever redeemed of the batch.
+func TestTheEventsOfACodeAreFoundByIt(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		const events = 3_000
+		set := func(from, to int64) codes.Set { return codes.NewSet(codes.Range{From: from, To: to}) }
+		want := map[int64][]int64{} // the numbers of the events of an index, newest first
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			clear(want)
+			b, err := tx.AddBatch(ctx, codes.Batch{Account: "svc", ISV: "x", Count: 1_000_000, Version: '0', CreatedAt: at})
+			if err != nil {
+				return err
+			}
+			for n := range int64(events) {
+				e := codes.Event{Batch: b.ID, Did: codes.Redeem, Codes: set(n%1_000, n%1_000), At: at, From: at, Actor: "till"}
+				if n%100 == 0 {
+					e.Did, e.Codes = codes.Freeze, set(n%1_000, n%1_000+20)
+				}
+				if e, err = tx.AddEvent(ctx, e); err != nil {
+					return err
+				}
+				for _, i := range []int64{0, 5, 20, 21, 999} {
+					if e.Codes.Has(i) {
+						want[i] = append([]int64{e.Seq}, want[i]...)
+					}
+				}
+			}
+			for i, seqs := range want {
+				var got []int64
+				for before := int64(0); ; {
+					page, err := tx.EventsAt(ctx, b.ID, i, before, 2)
+					if err != nil {
+						return err
+					}
+					for _, e := range page {
+						got, before = append(got, e.Seq), e.Seq
+					}
+					if len(page) < 2 {
+						break
+					}
+				}
+				if !slices.Equal(got, seqs) {
+					t.Errorf("index %d: events %v, want %v", i, got, seqs)
+				}
+			}
+			return nil
+		})
+		if s.Engine() != "sqlite" {
+			return // PostgreSQL plans by what it counted, which it does when it likes
+		}
+		plan := ""
+		rows, err := s.read.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+eventsAt, 1, math.MaxInt64, 5, 1_000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var id, parent, unused int
+			var detail string
+			if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+				t.Fatal(err)
+			}
+			plan += detail + "\n"
+		}
+		for _, index := range []string{"code_events_single (batch=? AND first_idx=?", "code_events_wide (batch=?"} {
+			if !strings.Contains(plan, index) {
+				t.Errorf("not by %s:\n%s", index, plan)
 			}
 		}
 	})

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/vault"
 )
@@ -282,6 +284,78 @@ func TestTwoPlatformsOnTwoNodesRaceForTheExclusiveSet(t *testing.T) {
 			if err := d[round%2].Withdraw(ctx, have[0], "wxa"); err != nil {
 				t.Fatal(err)
 			}
+		}
+	})
+}
+
+// meanwhile lets something happen elsewhere before the first lock is taken.
+type meanwhile struct {
+	*Store
+	happens func()
+}
+
+func (m meanwhile) UpdateAccounts(ctx context.Context, f func(accounts.Tx) error) error {
+	if m.engine.name() == "sqlite" { // one writer: nothing happens within a transaction
+		m.happens()
+		return m.Store.UpdateAccounts(ctx, f)
+	}
+	return m.Store.UpdateAccounts(ctx, func(tx accounts.Tx) error { return f(beforeLock{tx, m.happens}) })
+}
+
+type beforeLock struct {
+	accounts.Tx
+	happens func()
+}
+
+func (b beforeLock) LockAccount(ctx context.Context, appid string) error {
+	b.happens()
+	return b.Tx.LockAccount(ctx, appid)
+}
+
+// An operator's list of grants ends those that are not on it, also one that
+// came while the list waited: it is told, and no old token of it comes back.
+func TestAListOfGrantsEndsWhatCameMeanwhile(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		d := directories(t, nodes)
+		ctx := t.Context()
+		miniProgram(t, nodes[0], "wxa")
+		isv := accounts.Component{AppID: "wxc", EventURL: "http://isv.example/"}
+		if err := d[0].PutComponent(ctx, isv, "s", "tok", someKey); err != nil {
+			t.Fatal(err)
+		}
+		agree := func() accounts.Authorization {
+			t.Helper()
+			pre, err := d[1].CreatePreAuthCode(ctx, "wxc")
+			if err != nil {
+				t.Fatal(err)
+			}
+			code, err := d[1].Agree(ctx, accounts.Agreement{Component: "wxc", PreAuthCode: pre.Text, AppID: "wxa", Sets: []int{18}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, err := d[1].TradeAuthCode(ctx, "wxc", code.Text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return a
+		}
+		var meant accounts.Authorization
+		d[0].Store = meanwhile{nodes[0], sync.OnceFunc(func() { meant = agree() })}
+		isv.Grants = []accounts.Grant{}
+		if err := d[0].PutComponent(ctx, isv, "", "", ""); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d[1].Authorization(ctx, "wxc", "wxa"); !errors.Is(err, errcode.NotAuthorizing) {
+			t.Errorf("the grant: %v", err)
+		}
+		pushes, err := d[1].Pushes(ctx, "wxc", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want(t, "told last", pushes[0].InfoType, accounts.UnauthorizedPush)
+		agree()
+		if _, err := d[1].Identify(ctx, meant.Token.Text); !errors.Is(err, errcode.InvalidCredential) {
+			t.Errorf("the token of the ended grant: %v", err)
 		}
 	})
 }

@@ -119,6 +119,20 @@ func (t *Tx) DropMessage(ctx context.Context, id int64) error {
 	return err
 }
 
+// MoreMessages implements accounts.MessageTx.
+func (t *Tx) MoreMessages(ctx context.Context, account string, than int) (bool, error) {
+	var n int
+	err := t.row(ctx, `SELECT COUNT(*) FROM (SELECT id FROM messages WHERE account = $1 ORDER BY id LIMIT 1 OFFSET $2) AS more`, account, than).Scan(&n)
+	return n > 0, err
+}
+
+// DropOldMessages implements accounts.MessageTx.
+func (t *Tx) DropOldMessages(ctx context.Context, account string, keep int) (int, error) {
+	n, err := t.exec(ctx, `DELETE FROM messages WHERE account = $1 AND id <=
+		COALESCE((SELECT id FROM messages WHERE account = $1 ORDER BY id DESC LIMIT 1 OFFSET $2), 0)`, account, keep)
+	return int(n), err
+}
+
 // MessagesDue implements accounts.MessageTx.
 func (t *Tx) MessagesDue(ctx context.Context, now time.Time, limit int) ([]string, error) {
 	return list(ctx, t, scanText, `SELECT account FROM messages WHERE due_at <= $1 GROUP BY account ORDER BY MIN(due_at), account LIMIT $2`, millis(now), limit)

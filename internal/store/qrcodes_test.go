@@ -181,3 +181,39 @@ func TestEventsWaitInOrderByAccount(t *testing.T) {
 		want(t, "what is left", number(t, s, `SELECT COUNT(*) FROM messages`), int64(1))
 	})
 }
+
+func TestTheOldestEventsAreDropped(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			for n := range 10 {
+				if err := tx.AddMessage(ctx, accounts.Message{Account: []string{"wxa", "wxb"}[n%2], Body: fmt.Sprint(n), CreatedAt: at, DueAt: at}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		for _, c := range []struct {
+			than, dropped int
+			more          bool
+			next          string
+		}{{5, 0, false, "0"}, {4, 1, true, "2"}, {4, 0, false, "2"}, {1, 3, true, "8"}} {
+			var more bool
+			view(t, s, func(ctx context.Context, tx *Tx) (err error) {
+				more, err = tx.MoreMessages(ctx, "wxa", c.than)
+				return err
+			})
+			want(t, fmt.Sprintf("more than %d", c.than), more, c.more)
+			update(t, s, func(ctx context.Context, tx *Tx) error {
+				n, err := tx.DropOldMessages(ctx, "wxa", c.than)
+				want(t, "dropped", n, c.dropped)
+				return err
+			})
+			view(t, s, func(ctx context.Context, tx *Tx) error {
+				m, err := tx.NextMessage(ctx, "wxa", at)
+				want(t, "the oldest", m.Body, c.next)
+				return err
+			})
+		}
+		want(t, "of the other account", number(t, s, `SELECT COUNT(*) FROM messages WHERE account = 'wxb'`), int64(5))
+	})
+}
