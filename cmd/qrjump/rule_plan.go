@@ -462,14 +462,15 @@ func soFar(done []step, prefix string) string {
 	for _, one := range done {
 		texts = append(texts, one.Do+" "+one.Prefix)
 	}
-	text := "done before: " + strings.Join(texts, ", ")
+	var text strings.Builder
+	text.WriteString("done before: " + strings.Join(texts, ", "))
 	if last := done[len(done)-1]; last.Do == "delete" && last.Prefix == prefix {
-		text += "; the rule is gone until it is added again"
+		text.WriteString("; the rule is gone until it is added again")
 	}
 	for _, one := range done {
 		if one.Prefix == prefix && one.lost != "" {
-			text += "; what the file does not say of the rule is lost: write " + one.lost + " there before you do it again"
+			text.WriteString("; what the file does not say of the rule is lost: write " + one.lost + " there before you do it again")
 		}
 	}
-	return text
+	return text.String()
 }

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
 // archived is every table that an archive holds, with the columns that put its
@@ -89,6 +90,15 @@ type Snapshot struct {
 
 // Snapshot runs f on one consistent state, while others write on.
 func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
+	// Of every scan up to here the first scan of its code is in the state that
+	// follows: it was stored before the scan came into the journal.
+	before := int64(0)
+	if s.scans != nil {
+		var err error
+		if before, err = s.scans.End(ctx); err != nil {
+			return err
+		}
+	}
 	return s.view(ctx, func(tx *Tx) error {
 		p := &Snapshot{Keys: map[string]string{}, tx: tx}
 		if err := tx.row(ctx, `SELECT MAX(version_id) FROM goose_db_version`).Scan(&p.Schema); err != nil {
@@ -109,13 +119,24 @@ func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
 			p.Keys[k[0]] = k[1]
 		}
 		if p.scans = s.scans; p.scans != nil {
-			// What this state says of scans is in the ledger by now.
-			if p.scansTo, err = p.scans.End(ctx); err != nil {
+			if p.scansTo, err = tx.lastScan(ctx, p.scans, before); err != nil {
 				return err
 			}
 		}
 		return f(p)
 	})
+}
+
+// lastScan is up to where the scans of a journal belong to a state: up to a
+// position, and further where the state counts them or has told of them already.
+func (t *Tx) lastScan(ctx context.Context, scans *stats.Journal, before int64) (int64, error) {
+	var known int64
+	if err := t.row(ctx, `SELECT COALESCE(MAX(position), 0) FROM (SELECT position FROM statistics_state UNION ALL SELECT position FROM webhook_readers WHERE name = $1) AS known`,
+		webhooks.ScanSource).Scan(&known); err != nil {
+		return 0, fmt.Errorf("reading how far scans are counted: %w", err)
+	}
+	end, err := scans.End(ctx) // a position beyond it is of another journal
+	return min(max(before, known), end), err
 }
 
 // Tables lists the tables of an archive in their order.

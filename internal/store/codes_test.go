@@ -525,7 +525,7 @@ func TestTheEventsOfACodeAreFoundByIt(t *testing.T) {
 		if s.Engine() != "sqlite" {
 			return // PostgreSQL plans by what it counted, which it does when it likes
 		}
-		plan := ""
+		var plan strings.Builder
 		rows, err := s.read.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+eventsAt, 1, math.MaxInt64, 5, 1_000)
 		if err != nil {
 			t.Fatal(err)
@@ -537,11 +537,11 @@ func TestTheEventsOfACodeAreFoundByIt(t *testing.T) {
 			if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
 				t.Fatal(err)
 			}
-			plan += detail + "\n"
+			plan.WriteString(detail + "\n")
 		}
 		for _, index := range []string{"code_events_single (batch=? AND first_idx=?", "code_events_wide (batch=?"} {
-			if !strings.Contains(plan, index) {
-				t.Errorf("not by %s:\n%s", index, plan)
+			if !strings.Contains(plan.String(), index) {
+				t.Errorf("not by %s:\n%s", index, plan.String())
 			}
 		}
 	})

@@ -8,9 +8,10 @@ import (
 	"strconv"
 )
 
-// The sources, by which their positions are kept.
+// The sources of events, by which their positions are kept: the ledger and the
+// alarms.
 const (
-	scanSource  = "scans"
+	ScanSource  = "scans"
 	alarmSource = "alarms"
 )
 
@@ -104,7 +105,7 @@ func (b *Book) since(ctx context.Context, source string) (hooks []Webhook, posit
 		return err
 	})
 	hooks = slices.DeleteFunc(hooks, func(w Webhook) bool {
-		return !w.Enabled || source == alarmSource && !w.Wanted.Alarms || source == scanSource && len(w.Wanted.Codes) == 0 && len(w.Wanted.Rules) == 0
+		return !w.Enabled || source == alarmSource && !w.Wanted.Alarms || source == ScanSource && len(w.Wanted.Codes) == 0 && len(w.Wanted.Rules) == 0
 	})
 	return hooks, position, err
 }
@@ -121,7 +122,7 @@ func (b *Book) restart(ctx context.Context, source string, position, end int64) 
 			return err
 		}
 		for _, w := range hooks {
-			if source == scanSource {
+			if source == ScanSource {
 				w.ScansFrom = min(w.ScansFrom, end)
 			} else {
 				w.AlarmsFrom = min(w.AlarmsFrom, end)
@@ -142,7 +143,7 @@ func (b *Book) collectScans(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	hooks, from, err := b.since(ctx, scanSource)
+	hooks, from, err := b.since(ctx, ScanSource)
 	switch {
 	case err != nil || from == end:
 		return false, err
@@ -151,10 +152,10 @@ func (b *Book) collectScans(ctx context.Context) (more bool, err error) {
 		if end, err = b.scansEnd(ctx); err != nil || from <= end {
 			return err == nil, err
 		}
-		return false, b.restart(ctx, scanSource, from, end)
+		return false, b.restart(ctx, ScanSource, from, end)
 	case len(hooks) == 0:
 		// Nobody wants to know of what there was until now.
-		return false, b.put(ctx, scanSource, from, end, nil)
+		return false, b.put(ctx, ScanSource, from, end, nil)
 	}
 	to, n := from, 0
 	var events []queued
@@ -177,7 +178,7 @@ func (b *Book) collectScans(ctx context.Context) (more bool, err error) {
 		events = append(events, queued{delivery: Delivery{Event: id, Body: body}, position: e.Position,
 			wants: func(w Webhook) bool { return e.Position > w.ScansFrom && w.Wanted.Scan(e.Event) }})
 	}
-	return more, b.put(ctx, scanSource, from, to, events)
+	return more, b.put(ctx, ScanSource, from, to, events)
 }
 
 func (b *Book) collectAlarms(ctx context.Context) (more bool, err error) {
