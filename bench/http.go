@@ -141,8 +141,8 @@ func (b *bench) http(ctx context.Context) error {
 		list = append(list, c)
 	}
 	for round := range b.rounds + 1 { // the first warms up
-		for _, c := range ours {
-			if round == 1 {
+		if round == 1 {
+			for _, c := range ours {
 				if c.before, err = c.settled(ctx); err != nil {
 					return err
 				}

@@ -89,6 +89,27 @@ type shopkeeper struct {
 	n     int
 }
 
+func newShopkeeper(t *testing.T, base string) *shopkeeper {
+	t.Helper()
+	s := &shopkeeper{must: must{connect(t, base, ""), t}}
+	token, err := s.stableToken("shop")
+	s.check(err)
+	s.token = token
+	return s
+}
+
+// outlives wants every acknowledged rule to be there after the node was killed
+// and started again, and stops it.
+func (s *shopkeeper) outlives(n *node) {
+	s.t.Helper()
+	n.kill()
+	n.start()
+	s.base = n.running.Load().URL
+	s.has()
+	n.stop()
+	s.t.Logf("%d rules acknowledged, all there", len(s.added))
+}
+
 // add returns the errcode of one more rule.
 func (s *shopkeeper) add() int {
 	s.t.Helper()
@@ -159,10 +180,7 @@ func TestDiskFull(t *testing.T) {
 	admin := n.admin()
 	var key struct{ Key string }
 	admin.check(admin.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "space"}, &key))
-	keeper := &shopkeeper{must: must{connect(t, admin.base, ""), t}}
-	token, err := keeper.stableToken("shop")
-	keeper.check(err)
-	keeper.token = token
+	keeper := newShopkeeper(t, admin.base)
 	scans := must{connect(t, admin.base, key.Key), t}
 	for range 20 {
 		if got := keeper.add(); got != 0 {
@@ -197,12 +215,7 @@ func TestDiskFull(t *testing.T) {
 	})
 	until(t, 2*time.Minute, "the node to be ready again", n.ready)
 	keeper.has()
-	n.kill()
-	n.start()
-	keeper.base = n.running.Load().URL
-	keeper.has()
-	n.stop()
-	t.Logf("%d rules acknowledged, all there", len(keeper.added))
+	keeper.outlives(n)
 }
 
 // TestReadOnlyFolder: a server whose folder cannot be written does not start,
@@ -242,10 +255,7 @@ func TestPostgresFull(t *testing.T) {
 	c := newCluster(t, database, spaceSeed, 1)
 	n := c.nodes[0]
 	n.start()
-	keeper := &shopkeeper{must: must{connect(t, n.running.Load().URL, ""), t}}
-	token, err := keeper.stableToken("shop")
-	keeper.check(err)
-	keeper.token = token
+	keeper := newShopkeeper(t, n.running.Load().URL)
 	for range 20 {
 		if got := keeper.add(); got != 0 {
 			t.Fatalf("before: %d", got)
@@ -261,12 +271,7 @@ func TestPostgresFull(t *testing.T) {
 	p.script("again", dir)
 	until(t, 2*time.Minute, "an add to work again", func() bool { return keeper.add() == 0 })
 	keeper.has()
-	n.kill()
-	n.start()
-	keeper.base = n.running.Load().URL
-	keeper.has()
-	n.stop()
-	t.Logf("%d rules acknowledged, all there", len(keeper.added))
+	keeper.outlives(n)
 }
 
 // TestPostgresReadOnly: a database that takes no writes is said to be so, not
@@ -276,10 +281,7 @@ func TestPostgresReadOnly(t *testing.T) {
 	n := c.nodes[0]
 	n.start()
 	defer n.stop()
-	keeper := &shopkeeper{must: must{connect(t, n.running.Load().URL, ""), t}}
-	token, err := keeper.stableToken("shop")
-	keeper.check(err)
-	keeper.token = token
+	keeper := newShopkeeper(t, n.running.Load().URL)
 	if got := keeper.add(); got != 0 {
 		t.Fatalf("before: %d", got)
 	}
@@ -333,10 +335,7 @@ func TestDatabaseDown(t *testing.T) {
 	admin := n.admin()
 	var key struct{ Key string }
 	admin.check(admin.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "down"}, &key))
-	keeper := &shopkeeper{must: must{connect(t, admin.base, ""), t}}
-	token, err := keeper.stableToken("shop")
-	keeper.check(err)
-	keeper.token = token
+	keeper := newShopkeeper(t, admin.base)
 	scans := must{connect(t, admin.base, key.Key), t}
 	scans.scan("https://shop.example/open/1")
 
@@ -391,10 +390,7 @@ func TestDatabaseSilent(t *testing.T) {
 	admin := n.admin()
 	var key struct{ Key string }
 	admin.check(admin.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "silent"}, &key))
-	keeper := &shopkeeper{must: must{connect(t, admin.base, ""), t}}
-	token, err := keeper.stableToken("shop")
-	keeper.check(err)
-	keeper.token = token
+	keeper := newShopkeeper(t, admin.base)
 	scans := must{connect(t, admin.base, key.Key), t}
 	scans.scan("https://shop.example/open/1")
 

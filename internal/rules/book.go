@@ -329,7 +329,7 @@ func (b *Book) Publish(ctx context.Context, call Call, prefix string) error {
 	}
 	link, ok := ParseLink(prefix)
 	if !ok {
-		return noLink(prefix)
+		return errcode.InvalidArgs.With("prefix %.120q is not a link", prefix)
 	}
 	var key string
 	err := b.Store.UpdateRules(ctx, func(tx Tx) error {
@@ -375,18 +375,6 @@ func (b *Book) Publish(ctx context.Context, call Call, prefix string) error {
 	return b.settle(ctx, key, err)
 }
 
-func lockOrigin(ctx context.Context, tx Tx, prefix string) error {
-	link, ok := ParseLink(prefix)
-	if !ok {
-		return noLink(prefix)
-	}
-	return tx.LockOrigin(ctx, link.Origin())
-}
-
-func noLink(prefix string) error {
-	return errcode.InvalidArgs.With("prefix %.120q is not a link", prefix)
-}
-
 // Delete removes a rule at once and frees its prefix. 40097 for an unknown
 // prefix and for an appid that is not the rule's. Contract: rules 1.5.
 func (b *Book) Delete(ctx context.Context, call Call, prefix, appid string) error {
@@ -394,12 +382,16 @@ func (b *Book) Delete(ctx context.Context, call Call, prefix, appid string) erro
 	if err := owner.JumpRules(); err != nil {
 		return err
 	}
+	link, ok := ParseLink(prefix)
+	if !ok {
+		return errcode.InvalidArgs.With("prefix %.120q is not a link", prefix)
+	}
 	var key string
 	err := b.Store.UpdateRules(ctx, func(tx Tx) error {
 		if err := tx.LockOwner(ctx, owner.AppID); err != nil {
 			return err
 		}
-		if err := lockOrigin(ctx, tx, prefix); err != nil {
+		if err := tx.LockOrigin(ctx, link.Origin()); err != nil {
 			return err
 		}
 		rule, err := ownRule(ctx, tx, owner, prefix)
