@@ -38,6 +38,9 @@ type Directory struct {
 	// until they say that it may have changed. nil = every call asks the Store.
 	Epochs *Epochs
 
+	// ClockBelieved reports whether Now may remove what expired long ago; nil = always.
+	ClockBelieved func() bool
+
 	stable     stableCalls
 	identities identities
 	hasherOnce sync.Once

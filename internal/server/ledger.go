@@ -66,6 +66,7 @@ func (s *Server) openEvents(ctx context.Context) error {
 	if s.config.Database == "" {
 		// What came before --events is in the journal alone.
 		s.ledger.shipper.Keep = time.Duration(cmp.Or(s.settings.Get().ScanDays, 36_500)) * 24 * time.Hour
+		s.ledger.shipper.ClockBelieved = s.wall.believed
 	}
 	err = stream.Begin(func() (stats.Mark, error) {
 		if s.config.Database == "" {
@@ -133,13 +134,17 @@ func (s *Server) forgetScans(ctx context.Context) {
 			return
 		case <-time.After(wait):
 		}
-		days := s.settings.Get().ScanDays
-		if days == 0 {
-			continue
-		}
-		if err := s.counter.Forget(ctx, s.now().AddDate(0, 0, -days)); err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "old scans cannot be removed; the next attempt is in an hour", "older than days", days, "error", err)
-		}
+		s.forgetOldScans(ctx)
+	}
+}
+
+func (s *Server) forgetOldScans(ctx context.Context) {
+	days := s.settings.Get().ScanDays
+	if days == 0 || !s.wall.believed() {
+		return
+	}
+	if err := s.counter.Forget(ctx, s.now().AddDate(0, 0, -days)); err != nil && ctx.Err() == nil {
+		s.log.WarnContext(ctx, "old scans cannot be removed; the next attempt is in an hour", "older than days", days, "error", err)
 	}
 }
 

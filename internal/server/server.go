@@ -92,6 +92,7 @@ type Server struct {
 	keys          *scan.Keys
 	current       *scan.Current
 	clock         *emulator.Clock
+	wall          *wallClock
 	plan          *emulator.Plan
 	calls         *emulator.Calls[api.Record]
 	metrics       *metrics
@@ -175,6 +176,7 @@ func (s *Server) open(ctx context.Context) error {
 	}
 	// Until openClock has chosen, time is real.
 	s.now = s.realNow
+	s.wall = openWallClock(s.config.Data, s.realNow, s.log)
 	if err := s.keepChanges(ctx); err != nil {
 		return err
 	}
@@ -192,7 +194,7 @@ func (s *Server) open(ctx context.Context) error {
 	}
 	s.openBook()
 	s.current = &scan.Current{Rules: scan.NewIndex(), Accounts: scan.NewDirectory(), Codes: codes.NewMemory(s.store), RuleStore: s.store, AccountStore: s.store, Log: s.log}
-	s.accounts = &accounts.Directory{Store: s.store, Key: s.vault, Settings: s.settings, Now: s.now, Random: s.random, Changed: s.current.AccountChanged, Spend: s.book.Spend, Epochs: s.store.Epochs()}
+	s.accounts = &accounts.Directory{Store: s.store, Key: s.vault, Settings: s.settings, Now: s.now, Random: s.random, Changed: s.current.AccountChanged, Spend: s.book.Spend, Epochs: s.store.Epochs(), ClockBelieved: s.wall.believed}
 	s.rules = &rules.Book{Store: s.store, Settings: s.settings, Now: s.now, Fetch: s.fetch, Changed: s.current.RuleChanged, ManyChanged: s.current.ManyChanged}
 	if err := s.openPress(ctx, ring); err != nil {
 		return err
@@ -240,6 +242,7 @@ func (s *Server) open(ctx context.Context) error {
 	s.stopRetry = stop
 	go s.current.Retry(retry, time.Second)
 	go s.keepInTouch(retry, time.Second)
+	go s.wall.watch(retry)
 	s.stopFollowing = s.startFollowing()
 	s.stopSnapshots = s.startSnapshots()
 	s.stopMessages = s.startMessenger()

@@ -96,6 +96,7 @@ func (s *Server) startWebhooks() (stop func()) {
 	p := webhooks.NewPostman(s.webhooks, s.log)
 	p.RealNow = s.realNow
 	p.Life = func() time.Duration { return time.Duration(s.settings.Get().WebhookDays) * 24 * time.Hour }
+	p.ClockBelieved = s.wall.believed
 	p.Sent = func(delivered bool) {
 		result := "failed"
 		if delivered {

@@ -27,6 +27,9 @@ type Postman struct {
 	RealNow func() time.Time
 	// Life is how long a delivery is tried.
 	Life func() time.Duration
+	// ClockBelieved reports whether what is old may be given up and removed;
+	// nil = always.
+	ClockBelieved func() bool
 	// Sent is told of every try.
 	Sent func(delivered bool)
 	Log  *slog.Logger
@@ -153,6 +156,9 @@ func (p *Postman) round(ctx context.Context) {
 
 // forget removes what is old, a little at a time.
 func (p *Postman) forget(ctx context.Context) error {
+	if !p.mayGiveUp() {
+		return nil
+	}
 	// A look is cheap, a transaction that writes is not.
 	before, old := p.Book.Now().Add(-kept-p.Life()), 0
 	err := p.Book.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
@@ -170,6 +176,9 @@ func (p *Postman) forget(ctx context.Context) error {
 		return err
 	})
 }
+
+// mayGiveUp reports whether the clock may end what is old.
+func (p *Postman) mayGiveUp() bool { return p.ClockBelieved == nil || p.ClockBelieved() }
 
 // start sends to a webhook, one hand at a time.
 func (p *Postman) start(ctx context.Context, id int64) {
@@ -276,7 +285,7 @@ func (p *Postman) claim(ctx context.Context, id int64) (w Webhook, list []taken,
 		for _, d := range due {
 			one := taken{Delivery: d, was: d.NextAt, leased: now.Add(lease)}
 			one.NextAt = one.leased
-			over := now.Sub(d.CreatedAt) > p.Life()+kept
+			over := now.Sub(d.CreatedAt) > p.Life()+kept && p.mayGiveUp()
 			if over {
 				one.NextAt, one.Fault = time.Time{}, "its time was over before its turn came"
 			}
@@ -321,7 +330,7 @@ func (p *Postman) send(ctx context.Context, w Webhook, secret []byte, d *Deliver
 	if delivered {
 		return false
 	}
-	if d.NextAt = now.Add(p.pause(d.Attempts)); d.NextAt.After(d.CreatedAt.Add(p.Life())) {
+	if d.NextAt = now.Add(p.pause(d.Attempts)); d.NextAt.After(d.CreatedAt.Add(p.Life())) && p.mayGiveUp() {
 		d.NextAt = time.Time{}
 	}
 	if ctx.Err() != nil {

@@ -523,6 +523,32 @@ func TestWhatHadNoTurnInItsTimeIsGivenUp(t *testing.T) {
 	}
 }
 
+// A clock that jumps ahead by a year ends no event: all of them are tried, and
+// those that nobody takes now are tried again.
+func TestAClockThatIsNotBelievedEndsNoEvent(t *testing.T) {
+	t.Parallel()
+	p := open(t)
+	const url = "https://a.example/"
+	p.add(url, webhooks.Wanted{Rules: []int64{1}})
+	for range 120 {
+		p.ledger.add(ofRule(1))
+	}
+	p.answer = func(got) (int, error) { return 503, nil }
+	p.Step(t.Context())
+	p.ClockBelieved = func() bool { return false }
+	p.now = p.now.Add(365 * 24 * time.Hour)
+	p.step()
+	p.answer = func(got) (int, error) { return 204, nil }
+	p.now = p.now.Add(24 * time.Hour)
+	p.step()
+	if list, err := p.book.Deliveries(t.Context(), webhooks.Query{State: "delivered", Limit: 1000}); err != nil || len(list) != 120 {
+		t.Errorf("%d were delivered, %v", len(list), err)
+	}
+	if strings.Contains(p.logs.String(), "given up") {
+		t.Error(p.logs.String())
+	}
+}
+
 // A receiver that is away fills nothing: the oldest events are given up, and
 // the log says how many, once a minute.
 func TestTooManyWaitingAreGivenUp(t *testing.T) {

@@ -1,0 +1,106 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// clockLead is how far the clock may run ahead of what was seen of it, and
+	// for how long it has to stay there to be believed.
+	clockLead = 24 * time.Hour
+	// clockKept is how often the time that was seen is stored.
+	clockKept = 10 * time.Minute
+)
+
+// wallClock judges whether the clock of this machine may be believed by what
+// destroys something for its age: the retention of scans, the end of a
+// webhook's tries, the removal of expired codes. A clock that jumps ahead by
+// years would otherwise take everything with it within the hour. It is
+// believed after a day of running time; a server that was off for longer than
+// a day waits as long, as it cannot tell one from the other.
+type wallClock struct {
+	file    string
+	now     func() time.Time
+	elapsed func() time.Duration // since the start, whatever the clock shows
+	log     *slog.Logger
+
+	mu    sync.Mutex
+	seen  time.Time     // the last time that was believed
+	at    time.Duration // when that was
+	kept  time.Duration // when it was stored
+	ahead bool
+	since time.Duration // when it was found ahead
+}
+
+// openWallClock reads what an earlier run saw. Without it, or when it cannot be
+// read, the clock is believed.
+func openWallClock(folder string, now func() time.Time, log *slog.Logger) *wallClock {
+	start := time.Now()
+	c := &wallClock{file: filepath.Join(folder, "clock"), now: now, elapsed: func() time.Duration { return time.Since(start) }, log: log, kept: -clockKept}
+	if b, err := os.ReadFile(c.file); err == nil {
+		if seen, err := time.Parse(time.RFC3339, strings.TrimSpace(string(b))); err == nil {
+			c.seen = seen
+		}
+	}
+	return c
+}
+
+// believed reports whether what is old by this clock may be destroyed.
+func (c *wallClock) believed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now, running := c.now(), c.elapsed()
+	lead := now.Sub(c.seen.Add(running - c.at))
+	switch {
+	case c.seen.IsZero() || lead <= clockLead:
+		c.ahead = false
+	case !c.ahead:
+		c.ahead, c.since = true, running
+		c.log.Warn("this machine's clock is further ahead than the time that passed since it was last seen: repair it if it is wrong; for a day nothing is removed for its age",
+			"clock", now.UTC().Format(time.RFC3339), "last seen", c.seen.UTC().Format(time.RFC3339))
+		return false
+	case running-c.since < clockLead:
+		return false
+	default:
+		c.ahead = false
+		c.log.Info("this machine's clock was ahead for a day and is believed: what is old is removed again", "clock", now.UTC().Format(time.RFC3339))
+	}
+	c.seen, c.at = now, running
+	if running-c.kept >= clockKept {
+		c.kept = running
+		c.keep()
+	}
+	return true
+}
+
+// keep stores what was seen, for the next start.
+func (c *wallClock) keep() {
+	fresh := c.file + ".new"
+	err := os.WriteFile(fresh, []byte(c.seen.UTC().Format(time.RFC3339)+"\n"), 0o600)
+	if err == nil {
+		err = os.Rename(fresh, c.file)
+	}
+	if err != nil {
+		c.log.Debug("the time cannot be stored; after a restart the clock is believed", "file", c.file, "error", err)
+	}
+}
+
+// watch looks at the clock until ctx ends, so that a jump is measured from
+// right before it.
+func (c *wallClock) watch(ctx context.Context) {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for c.believed(); ; c.believed() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
