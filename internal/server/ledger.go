@@ -22,12 +22,18 @@ func (c Config) scansDir() string { return filepath.Join(c.Data, "scans") }
 func (s *Server) openScanLog(ctx context.Context) error {
 	l := s.ledger
 	s.metrics.watchJournal(l)
+	if s.config.Database == "" {
+		// With --events as well: the journal has all that this one node ever shipped.
+		if err := s.store.KeepScansIn(ctx, l.journal); err != nil {
+			return err
+		}
+	}
 	if s.config.Events != "" {
 		return s.openEvents(ctx)
 	}
 	if s.config.Database == "" {
 		l.log = l.journal
-		return s.store.KeepScansIn(ctx, l.journal)
+		return stats.LeaveStream(s.config.scansDir(), func(m stats.Mark) error { return s.store.LeaveStream(ctx, l.journal.ID(), m.ID) })
 	}
 	scans, err := s.store.OpenScans(ctx, store.ScansOptions{Random: s.random, Now: s.now, Log: s.log})
 	if err != nil {
@@ -36,6 +42,10 @@ func (s *Server) openScanLog(ctx context.Context) error {
 	node, err := l.journal.NodeID(s.random)
 	if err != nil {
 		return err
+	}
+	// What is in a stream that was left is counted from there.
+	if err := stats.LeaveStream(s.config.scansDir(), func(m stats.Mark) error { return scans.Skip(ctx, node, m) }); err != nil {
+		return fmt.Errorf("leaving the stream of scans: %w", err)
 	}
 	l.log, l.unique = scans, true
 	l.shipper = &stats.Shipper{Journal: l.journal, To: scans, Node: node, Random: s.random, Now: s.realNow, Log: s.log}
@@ -70,10 +80,16 @@ func (s *Server) openEvents(ctx context.Context) error {
 	}
 	err = stream.Begin(func() (stats.Mark, error) {
 		if s.config.Database == "" {
+			if err := s.countRest(ctx, s.ledger.journal, s.ledger.journal.ID(), false); err != nil {
+				return stats.Mark{}, err
+			}
 			return s.ledger.journal.Last(ctx)
 		}
 		scans, err := s.store.OpenScans(ctx, store.ScansOptions{Random: s.random, Now: s.now, Log: s.log})
 		if err != nil {
+			return stats.Mark{}, err
+		}
+		if err := s.countRest(ctx, scans, scans.ID(), true); err != nil {
 			return stats.Mark{}, err
 		}
 		return scans.Shipped(ctx, node)
@@ -88,6 +104,23 @@ func (s *Server) openEvents(ctx context.Context) error {
 		return usage("--events: %v", err)
 	case err != nil:
 		s.log.WarnContext(ctx, "the stream of scans is away; scans are answered and wait in the journal", "error", err)
+	}
+	return nil
+}
+
+// countRest counts what is left of a ledger before another one is counted.
+func (s *Server) countRest(ctx context.Context, log stats.Log, id string, unique bool) error {
+	var state stats.State
+	err := s.store.ViewStatistics(ctx, func(tx stats.Tx) (err error) {
+		state, err = tx.StatisticsState(ctx)
+		return err
+	})
+	if err != nil || state.Ledger != id {
+		return err
+	}
+	c := s.newCounter(log, unique, nil)
+	if err := c.Settle(ctx); err != nil {
+		return fmt.Errorf("counting the scans that no stream has: %w", err)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -32,12 +33,20 @@ func (s *Server) region() func(netip.Addr) string {
 
 // openCounter prepares the counting of what is in the ledger.
 func (s *Server) openCounter() {
-	s.counter = &stats.Counter{Log: s.ledger.log, Unique: s.ledger.unique, Flush: s.ledger.flush, Store: s.store, Settings: s.settings, Now: s.now, Logger: s.log, Random: s.random}
-	if s.regions != nil {
-		s.counter.Places = s.regions
-	}
+	s.counter = s.newCounter(s.ledger.log, s.ledger.unique, s.ledger.flush)
 	s.metrics.watchCounter(s.counter)
 }
+
+func (s *Server) newCounter(log stats.Log, unique bool, flush func(context.Context) error) *stats.Counter {
+	c := &stats.Counter{Log: log, Unique: unique, Flush: flush, Store: s.store, Settings: s.settings, Now: s.now, Logger: s.log, Random: s.random}
+	if s.regions != nil {
+		c.Places = s.regions
+	}
+	return c
+}
+
+// lastCount is how long the end of the server waits for what is not counted yet.
+const lastCount = 2 * time.Second
 
 // startCounter counts until the function that it returns is called.
 func (s *Server) startCounter() (stop func()) {
@@ -50,6 +59,12 @@ func (s *Server) startCounter() (stop func()) {
 	return func() {
 		cancel()
 		<-done
+		// A ledger that is left now may not be there at the next start.
+		within, cancel := context.WithTimeout(context.Background(), lastCount)
+		defer cancel()
+		if err := s.counter.Settle(within); err != nil {
+			s.log.InfoContext(within, "the last scans are counted after the next start", "reason", err)
+		}
 	}
 }
 

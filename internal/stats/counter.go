@@ -341,11 +341,10 @@ func (c *Counter) readState(ctx context.Context, tx Tx, end, passed int64) (rows
 	}
 	if state.Ledger != ledger || end < state.Position {
 		if state.Position > 0 {
-			// An import brings the counts, and the ledger begins anew.
-			state.Position, state.UsersPosition, state.Forgotten = 0, 0, c.Now()
-			if err := tx.AnotherLedger(ctx); err != nil {
+			if state.Position, err = c.another(ctx, tx, state, ledger); err != nil {
 				return nil, 0, err
 			}
+			state.UsersPosition, state.Forgotten = state.Position, c.Now()
 		}
 		state.Ledger = ledger
 	}
@@ -359,6 +358,42 @@ func (c *Counter) readState(ctx context.Context, tx Tx, end, passed int64) (rows
 	}
 	c.state = state
 	return rows, state.Position, nil
+}
+
+// another turns from the ledger that was counted to another one, and returns
+// up to where that one is counted: to its beginning after an import without
+// scans, but further where it was counted before, or where the scans that were
+// counted came from it, as those of a stream came from the journal.
+func (c *Counter) another(ctx context.Context, tx Tx, left State, ledger string) (position int64, err error) {
+	if err := tx.ForgetPositions(ctx); err != nil || left.Ledger == ledger {
+		return 0, err
+	}
+	if left.Ledger != "" {
+		if err := tx.RememberLedger(ctx, left.Ledger, left.Position); err != nil {
+			return 0, err
+		}
+	}
+	position, last, err := tx.RecallLedger(ctx, ledger)
+	if err != nil {
+		return 0, err
+	}
+	if _, ok := c.Log.(*Journal); ok {
+		last = left.Scan
+	}
+	if id, err := ParseScanID(last); err == nil {
+		switch at, err := c.Log.Find(ctx, id); {
+		case err == nil:
+			position = max(position, at)
+		case !errors.Is(err, ErrNoScan):
+			return 0, fmt.Errorf("looking for the last scan that was counted: %w", err)
+		}
+	}
+	if position == 0 || c.Unique {
+		return position, nil
+	}
+	// What is counted of it is not read again for its ids: none is of this stretch.
+	now := c.Now().UnixMilli()
+	return position, tx.AddSeen(ctx, SeenRow{Position: position, Oldest: now + 1, Newest: now})
 }
 
 // ledger is the id of the log, "" where it has none.

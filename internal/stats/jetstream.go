@@ -61,7 +61,15 @@ type JetStreamOptions struct {
 	// later is anonymous too; nil = nobody ever is.
 	Erased func(ctx context.Context, after int64) ([]Erasure, error)
 	Erase  func(ctx context.Context, user UserHash) error
+
+	// patience is how long a server may take for anything; 0 = some seconds,
+	// which a busy machine may need for nothing at all.
+	patience time.Duration
+	dialer   nats.CustomDialer // nil = the network's
 }
+
+// answerTime is how long an answer of a server is waited for.
+func (o JetStreamOptions) answerTime() time.Duration { return cmp.Or(o.patience, 10*time.Second) }
 
 // ErrNotFlushed is returned while the servers acknowledge what they have not
 // flushed, or nobody can say.
@@ -127,6 +135,13 @@ func OpenJetStream(o JetStreamOptions) (*JetStream, error) {
 	if o.Credentials != "" {
 		options = append(options, nats.UserCredentials(o.Credentials))
 	}
+	answers := []jetstream.JetStreamOpt{jetstream.WithPublishAsyncMaxPending(2048), jetstream.WithPublishAsyncTimeout(o.answerTime())}
+	if o.patience > 0 {
+		options, answers = append(options, nats.Timeout(o.patience)), append(answers, jetstream.WithDefaultTimeout(o.patience))
+	}
+	if o.dialer != nil {
+		options = append(options, nats.SetCustomDialer(o.dialer))
+	}
 	l := &JetStream{options: o}
 	// A server that was started again may have other settings.
 	options = append(options, nats.ReconnectHandler(func(*nats.Conn) { l.forgetServer() }))
@@ -134,7 +149,7 @@ func OpenJetStream(o JetStreamOptions) (*JetStream, error) {
 	if l.conn, err = nats.Connect(strings.Join(o.Servers, ","), options...); err != nil {
 		return nil, fmt.Errorf("connecting to NATS: %w", err)
 	}
-	if l.js, err = jetstream.New(l.conn, jetstream.WithPublishAsyncMaxPending(2048), jetstream.WithPublishAsyncTimeout(10*time.Second)); err != nil {
+	if l.js, err = jetstream.New(l.conn, answers...); err != nil {
 		l.conn.Close()
 		return nil, fmt.Errorf("connecting to NATS: %w", err)
 	}
@@ -170,7 +185,7 @@ func (l *JetStream) ready(ctx context.Context) (jetstream.Stream, error) {
 	if l.stream != nil {
 		return l.stream, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, l.options.answerTime())
 	defer cancel()
 	if !l.options.Vouched {
 		for _, monitor := range l.options.Monitors {
@@ -228,7 +243,7 @@ func flushes(ctx context.Context, monitor string) error {
 
 // ID is the stream's: its name and when it was made.
 func (l *JetStream) ID() string {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), l.options.answerTime())
 	defer cancel()
 	_, err := l.ready(ctx)
 	l.mu.Lock()
@@ -342,7 +357,29 @@ func (l *JetStream) markFile() string { return filepath.Join(l.options.Marks, "s
 
 // Shipped implements Harbour.
 func (l *JetStream) Shipped(context.Context, string) (m Mark, err error) {
-	f, err := (realDisk{}).open(l.markFile())
+	return readMark(l.markFile())
+}
+
+// LeaveStream ends what a node with its marks in a folder had with a stream:
+// left is told up to where the journal was shipped, if it was. A stream that
+// the node comes to later gets what is new then.
+func LeaveStream(marks string, left func(Mark) error) error {
+	file := (&JetStream{options: JetStreamOptions{Marks: marks}}).markFile()
+	m, err := readMark(file)
+	if err == nil && m != (Mark{}) {
+		err = left(m)
+	}
+	if err != nil {
+		return err
+	}
+	if err := (realDisk{}).remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func readMark(file string) (m Mark, err error) {
+	f, err := (realDisk{}).open(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, nil
 	}
@@ -405,7 +442,7 @@ func (l *JetStream) visit(ctx context.Context, c jetstream.ConsumerConfig, upTo 
 	}()
 	pending := consumer.CachedInfo().NumPending
 	for expected := uint64(1); pending > 0; {
-		batch, err := consumer.Fetch(fetchAtOnce, jetstream.FetchMaxWait(10*time.Second))
+		batch, err := consumer.Fetch(fetchAtOnce, jetstream.FetchMaxWait(l.options.answerTime()))
 		if err != nil {
 			return fmt.Errorf("reading the stream: %w", err)
 		}

@@ -317,8 +317,13 @@ type Tx interface {
 	// after a position up to another.
 	AddDuplicates(ctx context.Context, positions []int64) error
 	Duplicates(ctx context.Context, after, upTo int64) ([]int64, error)
-	// AnotherLedger forgets what was noted of positions.
-	AnotherLedger(ctx context.Context) error
+	// ForgetPositions forgets what was noted of positions.
+	ForgetPositions(ctx context.Context) error
+	// RememberLedger notes up to where a ledger is counted that is left.
+	RememberLedger(ctx context.Context, ledger string, position int64) error
+	// RecallLedger returns it, 0 = it was never left; and the last scan of it that
+	// is counted in another ledger, "" = none is.
+	RecallLedger(ctx context.Context, ledger string) (position int64, last string, err error)
 	// ForgetUsers removes all sketches.
 	ForgetUsers(ctx context.Context) error
 	// TurnDays counts the days again from the hours, in another zone.

@@ -136,7 +136,20 @@ func (t *Tx) lastScan(ctx context.Context, scans *stats.Journal, before int64) (
 		return 0, fmt.Errorf("reading how far scans are counted: %w", err)
 	}
 	end, err := scans.End(ctx) // a position beyond it is of another journal
-	return min(max(before, known), end), err
+	if err != nil {
+		return 0, err
+	}
+	state, err := t.StatisticsState(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("reading how far scans are counted: %w", err)
+	}
+	if id, err := stats.ParseScanID(state.Scan); err == nil && state.Ledger != scans.ID() {
+		// They are counted from a stream, to which the journal is brought.
+		if known, err = scans.Find(ctx, id); err != nil && !errors.Is(err, stats.ErrNoScan) {
+			return 0, err
+		}
+	}
+	return min(max(before, known), end), nil
 }
 
 // Tables lists the tables of an archive in their order.
@@ -271,7 +284,7 @@ func (s *Store) Load(ctx context.Context, f func(*Loading) error) error {
 	}
 	conn, err := s.write.Conn(ctx)
 	if err != nil {
-		return fmt.Errorf("connecting to the database: %w", err)
+		return because(ctx, fmt.Errorf("connecting to the database: %w", err))
 	}
 	defer conn.Close()
 	return s.updateOn(ctx, conn, func(tx *Tx) error {

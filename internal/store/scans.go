@@ -150,6 +150,16 @@ func (l *Scans) Ship(ctx context.Context, node string, from, to stats.Mark, even
 	})
 }
 
+// Skip notes that a node's journal need not be brought here up to a mark: it was
+// brought elsewhere.
+func (l *Scans) Skip(ctx context.Context, node string, to stats.Mark) error {
+	return l.s.update(ctx, func(tx *Tx) error {
+		_, err := tx.exec(ctx, `INSERT INTO ledger_nodes (node, position, scan) VALUES ($1, $2, $3)
+			ON CONFLICT (node) DO UPDATE SET position = excluded.position, scan = excluded.scan WHERE ledger_nodes.position < excluded.position`, node, to.Position, to.ID.String())
+		return err
+	})
+}
+
 const shippedQuery = `SELECT position, scan FROM ledger_nodes WHERE node = $1`
 
 func shipped(scan func(...any) error) (m stats.Mark, err error) {
@@ -192,10 +202,13 @@ func (l *Scans) take(ctx context.Context, events []stats.Event, also func(pgx.Tx
 func (l *Scans) raw(ctx context.Context, f func(*pgx.Conn) error) error {
 	conn, err := l.s.write.Conn(ctx)
 	if err != nil {
-		return err
+		return because(ctx, err)
 	}
 	defer conn.Close()
-	return conn.Raw(func(driver any) error { return f(driver.(*pipe).Conn.Conn()) })
+	if err := conn.Raw(func(driver any) error { return f(driver.(*pipe).Conn.Conn()) }); err != nil {
+		return because(ctx, err)
+	}
+	return nil
 }
 
 func takeScans(ctx context.Context, c *pgx.Conn, events []stats.Event, also func(pgx.Tx) error) error {

@@ -284,8 +284,40 @@ func (t *Tx) Duplicates(ctx context.Context, after, upTo int64) ([]int64, error)
 	}, `SELECT position FROM statistics_duplicates WHERE position > $1 AND position <= $2 ORDER BY position`, after, upTo)
 }
 
-// AnotherLedger implements stats.Tx.
-func (t *Tx) AnotherLedger(ctx context.Context) error {
+// counted is before the id of a ledger that was left, in ledger_nodes.
+const counted = "counted "
+
+// RememberLedger implements stats.Tx.
+func (t *Tx) RememberLedger(ctx context.Context, ledger string, position int64) error {
+	_, err := t.exec(ctx, `INSERT INTO ledger_nodes (node, position, scan) VALUES ($1, $2, '') ON CONFLICT (node) DO UPDATE SET position = excluded.position`, counted+ledger, position)
+	return err
+}
+
+// RecallLedger implements stats.Tx.
+func (t *Tx) RecallLedger(ctx context.Context, ledger string) (position int64, last string, err error) {
+	err = t.row(ctx, `SELECT position, scan FROM ledger_nodes WHERE node = $1`, counted+ledger).Scan(&position, &last)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	return position, last, err
+}
+
+// LeaveStream notes the last scan that this server brought to the stream that
+// was counted until now: up to it the stream is counted from the journal.
+func (s *Store) LeaveStream(ctx context.Context, journal string, last stats.ScanID) error {
+	return s.update(ctx, func(tx *Tx) error {
+		state, err := tx.StatisticsState(ctx)
+		if err != nil || state.Ledger == "" || state.Ledger == journal {
+			return err
+		}
+		_, err = tx.exec(ctx, `INSERT INTO ledger_nodes (node, position, scan) VALUES ($1, $2, $3) ON CONFLICT (node) DO UPDATE SET position = excluded.position, scan = excluded.scan`,
+			counted+state.Ledger, state.Position, last.String())
+		return err
+	})
+}
+
+// ForgetPositions implements stats.Tx.
+func (t *Tx) ForgetPositions(ctx context.Context) error {
 	for _, table := range []string{"statistics_seen", "statistics_duplicates"} {
 		if _, err := t.exec(ctx, `DELETE FROM `+table); err != nil {
 			return err

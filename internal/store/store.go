@@ -202,15 +202,15 @@ func (s *Store) run(ctx context.Context, db beginner, options *sql.TxOptions, f 
 	attached := context.AfterFunc(ctx, end)
 	tx, err := db.BeginTx(inPipe(life), options)
 	if err != nil {
-		return fmt.Errorf("beginning a transaction: %w", errors.Join(context.Cause(ctx), err))
+		return because(ctx, fmt.Errorf("beginning a transaction: %w", err))
 	}
 	defer tx.Rollback()
 	t := &Tx{tx: tx, engine: s.engine, keeping: s.keeping}
 	if err := f(t); err != nil {
-		return err
+		return because(ctx, err)
 	}
 	if err := t.settle(life); err != nil {
-		return err
+		return because(ctx, err)
 	}
 	if !attached() {
 		return context.Cause(ctx)
@@ -223,6 +223,16 @@ func (s *Store) run(ctx context.Context, db beginner, options *sql.TxOptions, f 
 		return fmt.Errorf("committing: %w", err)
 	}
 	return nil
+}
+
+// because puts why ctx ended, if it did, before a failure. What it ended fails
+// in many words: a transaction that is done, a statement that is closed, a
+// connection that is.
+func because(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
 }
 
 // Epochs are those of this store; nil where other processes write as well, of

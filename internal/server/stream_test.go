@@ -1,0 +1,143 @@
+package server_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	natsserver "github.com/nats-io/nats-server/v2/server"
+
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// streamServer is a NATS server that flushes what it takes; its address is for
+// --events.
+func streamServer(t *testing.T) string {
+	t.Helper()
+	n, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), SyncAlways: true, NoSigs: true, NoLog: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Start()
+	t.Cleanup(func() { n.Shutdown(); n.WaitForShutdown() })
+	if !n.ReadyForConnections(3 * time.Minute) {
+		t.Fatal("the NATS server does not start")
+	}
+	return fmt.Sprintf("nats://%s?flush=vouched", n.Addr())
+}
+
+// counter is a server whose scans are counted.
+type counter struct {
+	*servertest.Server
+	t   *testing.T
+	key string
+}
+
+func (p place) counting(t *testing.T, events, key string) *counter {
+	t.Helper()
+	c := &counter{p.start(t, servertest.Options{Seed: brand, Config: func(c *server.Config) { c.Events = events }}), t, key}
+	if key == "" {
+		var made struct{ Key string }
+		c.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &made)
+		c.key = made.Key
+	}
+	c.Hide(c.key)
+	return c
+}
+
+// scan makes scans and returns the id of the last.
+func (c *counter) scan(n int) (id string) {
+	c.t.Helper()
+	for range n {
+		a := c.Send(c.Request("POST", "/scan/v1/resolve", `{"text":"https://nowhere.example/"}`, "Authorization: Bearer "+c.key))
+		var d struct {
+			ID string `json:"scan_id"`
+		}
+		if a.JSON(c.t, &d); a.Status != 200 || d.ID == "" {
+			c.t.Fatalf("%d %s", a.Status, a.Body)
+		}
+		id = d.ID
+	}
+	return id
+}
+
+// counted wants so many scans in the statistics, and no difference to a recount.
+func (c *counter) counted(when string, want int64) {
+	c.t.Helper()
+	var a struct {
+		Rows []struct{ Scans int64 }
+	}
+	c.Admin("GET", "/statistics?wait=true", "").JSON(c.t, &a)
+	if want > 0 && (len(a.Rows) != 1 || a.Rows[0].Scans != want) {
+		c.t.Errorf("%s: counted %+v, want %d", when, a, want)
+	}
+	var r struct{ Differences *int64 }
+	if b := c.Admin("POST", "/statistics/recount", ""); b.Status != 200 {
+		c.t.Errorf("%s: a recount: %d %s", when, b.Status, b.Body)
+	} else if b.JSON(c.t, &r); r.Differences == nil || *r.Differences != 0 {
+		c.t.Errorf("%s: a recount: %s", when, b.Body)
+	}
+}
+
+// A server may go to a stream and come back, as often as it likes: every scan
+// counts once.
+func TestAServerGoesToAStreamAndComesBack(t *testing.T) {
+	t.Parallel()
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		p, first, second, key, total := where(t), streamServer(t), streamServer(t), "", int64(0)
+		for n, events := range []string{"", first, "", first, second, "", second, first, ""} {
+			when := fmt.Sprint("start ", n)
+			c := p.counting(t, events, key)
+			key = c.key
+			c.counted(when, total)
+			c.scan(3 + n)
+			total += int64(3 + n)
+			c.counted(when+", after scans", total)
+			// What is not counted before the end is counted after the next start.
+			c.scan(2)
+			total += 2
+			c.Stop()
+			if n%2 == 0 {
+				c = p.counting(t, events, key)
+				c.counted(when+", again", total)
+				c.Stop()
+			}
+		}
+	})
+}
+
+// The journal of a single node has what it brought to a stream: so has an
+// archive, and where it is restored every scan counts once.
+func TestAnArchiveBesideAStream(t *testing.T) {
+	t.Parallel()
+	p, events := onSQLite(t), streamServer(t)
+	c := p.counting(t, "", "")
+	c.scan(4)
+	c.counted("before", 4)
+	c.Stop()
+	c = p.counting(t, events, c.key)
+	id := c.scan(5)
+	c.counted("from the stream", 9)
+	file := exported(t, c.Server)
+	c.scan(1)
+	c.Stop()
+	for _, same := range []string{"", events} {
+		q := onSQLite(t)
+		if _, err := server.Import(t.Context(), q.config(), file, say(passphrase)); err != nil {
+			t.Fatal(err)
+		}
+		r := q.counting(t, same, c.key)
+		if a := r.Admin("GET", "/scans/"+id, ""); a.Status != 200 {
+			t.Errorf("--events %q: the last scan: %d %s", same, a.Status, a.Body)
+		}
+		total := int64(9)
+		if same != "" {
+			total++ // the stream has gone on
+		}
+		r.counted("restored, --events "+same, total)
+		r.scan(2)
+		r.counted("and scanned, --events "+same, total+2)
+		r.Stop()
+	}
+}
