@@ -77,6 +77,8 @@ func (s *Server) openEvents(ctx context.Context) error {
 		// What came before --events is in the journal alone.
 		s.ledger.shipper.Keep = time.Duration(cmp.Or(s.settings.Get().ScanDays, 36_500)) * 24 * time.Hour
 		s.ledger.shipper.ClockBelieved = s.wall.believed
+	} else {
+		s.store.KeepScansInStream(stream)
 	}
 	err = stream.Begin(func() (stats.Mark, error) {
 		if s.config.Database == "" {

@@ -107,37 +107,63 @@ func TestAServerGoesToAStreamAndComesBack(t *testing.T) {
 	})
 }
 
-// The journal of a single node has what it brought to a stream: so has an
-// archive, and where it is restored every scan counts once.
+// An archive has the scans of a stream and those from before, and where it is
+// restored every scan counts once.
 func TestAnArchiveBesideAStream(t *testing.T) {
 	t.Parallel()
-	p, events := onSQLite(t), streamServer(t)
-	c := p.counting(t, "", "")
-	c.scan(4)
-	c.counted("before", 4)
-	c.Stop()
-	c = p.counting(t, events, c.key)
-	id := c.scan(5)
-	c.counted("from the stream", 9)
-	file := exported(t, c.Server)
-	c.scan(1)
-	c.Stop()
-	for _, same := range []string{"", events} {
-		q := onSQLite(t)
-		if _, err := server.Import(t.Context(), q.config(), file, say(passphrase)); err != nil {
-			t.Fatal(err)
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		p, events := where(t), streamServer(t)
+		c := p.counting(t, "", "")
+		ids := []string{c.scan(4)}
+		c.counted("before", 4)
+		c.Stop()
+		c = p.counting(t, events, c.key)
+		ids = append(ids, c.scan(5))
+		c.counted("from the stream", 9)
+		file := exported(t, c.Server)
+		c.scan(1)
+		c.counted("afterwards", 10)
+		c.Stop()
+		gone := int64(1) // how far the stream has gone on
+		for name, place := range map[string]func(*testing.T) place{"sqlite": onSQLite, "postgres": onPostgres} {
+			for _, same := range []string{"", events} {
+				when := fmt.Sprintf("on %s, --events %q", name, same)
+				q := place(t)
+				if _, err := server.Import(t.Context(), q.config(), file, say(passphrase)); err != nil {
+					t.Fatal(when, err)
+				}
+				r, total := q.counting(t, same, c.key), int64(9)
+				if same != "" {
+					total += gone
+					gone += 2
+				}
+				r.counted("restored "+when, total)
+				r.scan(2)
+				r.counted("and scanned "+when, total+2)
+				if same == "" {
+					for _, id := range ids {
+						if a := r.Admin("GET", "/scans/"+id, ""); a.Status != 200 {
+							t.Errorf("%s: a scan of before: %d %s", when, a.Status, a.Body)
+						}
+					}
+					var feed struct{ Scans []struct{} }
+					if r.Admin("GET", "/scans", "").JSON(t, &feed); len(feed.Scans) != 11 {
+						t.Errorf("%s: %d scans in the feed", when, len(feed.Scans))
+					}
+				}
+				again := exported(t, r.Server)
+				r.Stop()
+				last := onSQLite(t)
+				if _, err := server.Import(t.Context(), last.config(), again, say(passphrase)); err != nil {
+					t.Fatal(when, err)
+				}
+				r = last.counting(t, "", c.key)
+				r.counted("restored once more "+when, total+2)
+				r.Stop()
+				if same != "" {
+					break
+				}
+			}
 		}
-		r := q.counting(t, same, c.key)
-		if a := r.Admin("GET", "/scans/"+id, ""); a.Status != 200 {
-			t.Errorf("--events %q: the last scan: %d %s", same, a.Status, a.Body)
-		}
-		total := int64(9)
-		if same != "" {
-			total++ // the stream has gone on
-		}
-		r.counted("restored, --events "+same, total)
-		r.scan(2)
-		r.counted("and scanned, --events "+same, total+2)
-		r.Stop()
-	}
+	})
 }

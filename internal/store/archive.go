@@ -15,7 +15,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/internal/stats"
-	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
 // archived is every table that an archive holds, with the columns that put its
@@ -84,8 +83,8 @@ type Snapshot struct {
 	Keys map[string]string
 
 	tx      *Tx
-	scans   *stats.Journal // where the scans are; nil = in a table
-	scansTo int64          // the last of them
+	journal *journaled // where the scans are; nil = in a table
+	stream  *streamed  // where newer ones are; nil = there is none
 }
 
 // Snapshot runs f on one consistent state, while others write on.
@@ -118,38 +117,17 @@ func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
 		for _, k := range keys {
 			p.Keys[k[0]] = k[1]
 		}
-		if p.scans = s.scans; p.scans != nil {
-			if p.scansTo, err = tx.lastScan(ctx, p.scans, before); err != nil {
-				return err
-			}
+		switch {
+		case s.scans != nil:
+			p.journal, err = tx.journaled(ctx, s.scans, before)
+		case s.stream != nil:
+			p.stream, err = tx.streamed(ctx, s.stream)
+		}
+		if err != nil {
+			return err
 		}
 		return f(p)
 	})
-}
-
-// lastScan is up to where the scans of a journal belong to a state: up to a
-// position, and further where the state counts them or has told of them already.
-func (t *Tx) lastScan(ctx context.Context, scans *stats.Journal, before int64) (int64, error) {
-	var known int64
-	if err := t.row(ctx, `SELECT COALESCE(MAX(position), 0) FROM (SELECT position FROM statistics_state UNION ALL SELECT position FROM webhook_readers WHERE name = $1) AS known`,
-		webhooks.ScanSource).Scan(&known); err != nil {
-		return 0, fmt.Errorf("reading how far scans are counted: %w", err)
-	}
-	end, err := scans.End(ctx) // a position beyond it is of another journal
-	if err != nil {
-		return 0, err
-	}
-	state, err := t.StatisticsState(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("reading how far scans are counted: %w", err)
-	}
-	if id, err := stats.ParseScanID(state.Scan); err == nil && state.Ledger != scans.ID() {
-		// They are counted from a stream, to which the journal is brought.
-		if known, err = scans.Find(ctx, id); err != nil && !errors.Is(err, stats.ErrNoScan) {
-			return 0, err
-		}
-	}
-	return min(max(before, known), end), nil
 }
 
 // Tables lists the tables of an archive in their order.
@@ -162,19 +140,26 @@ func (p *Snapshot) WriteRows(ctx context.Context, table string, w io.Writer) (n 
 	if !ok {
 		return 0, fmt.Errorf("no table %q is in an archive", table)
 	}
-	if table == "scan_events" && p.scans != nil {
-		return journalRows(ctx, p.scans, p.scansTo, w)
+	if table == "scan_events" && p.journal != nil {
+		return p.journal.rows(ctx, w)
 	}
 	columns, err := p.tx.columns(ctx, table)
 	if err != nil {
 		return 0, err
 	}
-	from := table
-	if table == "sequences" && p.scans != nil {
+	from, args := table, []any(nil)
+	switch {
+	case table == "sequences" && p.journal != nil:
 		// The journal counts by itself.
-		from = `(SELECT name, CASE WHEN name = 'scan' THEN ` + strconv.FormatInt(p.scansTo, 10) + ` ELSE value END AS value FROM sequences) AS s`
+		from, args = sequencesUpTo, []any{p.journal.upTo}
+	case table == "sequences" && p.stream != nil:
+		from, args = sequencesUpTo, []any{p.stream.end()}
+	case table == "ledger_nodes" && p.journal != nil && p.journal.counted > 0:
+		from, args = nodesCounted, []any{counted + p.journal.ID(), p.journal.counted}
+	case table == "ledger_nodes" && p.stream != nil:
+		from, args = nodesCounted, []any{counted + p.stream.id, p.stream.end()}
 	}
-	rows, err := p.tx.tx.QueryContext(patiently(ctx), `SELECT `+strings.Join(columns, ", ")+` FROM `+from+` ORDER BY `+order)
+	rows, err := p.tx.tx.QueryContext(patiently(ctx), `SELECT `+strings.Join(columns, ", ")+` FROM `+from+` ORDER BY `+order, args...)
 	if err != nil {
 		return 0, fmt.Errorf("reading %s: %w", table, err)
 	}
@@ -201,11 +186,22 @@ func (p *Snapshot) WriteRows(ctx context.Context, table string, w io.Writer) (n 
 			return n, err
 		}
 	}
-	if err := rows.Err(); err != nil {
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return n, fmt.Errorf("reading %s: %w", table, err)
+	}
+	if table == "scan_events" && p.stream != nil {
+		more, err := p.stream.rows(ctx, p.tx, w)
+		return n + more, err
 	}
 	return n, nil
 }
+
+// nodesCounted are ledger_nodes where it is noted that scans of the archive are
+// counted, though from a stream.
+const nodesCounted = `(SELECT node, position, scan FROM ledger_nodes WHERE node <> $1 UNION ALL SELECT CAST($1 AS TEXT) COLLATE "binary", CAST($2 AS BIGINT), '') AS l`
+
+// sequencesUpTo are the sequences with another number of the last scan.
+const sequencesUpTo = `(SELECT name, CASE WHEN name = 'scan' THEN CAST($1 AS BIGINT) ELSE value END AS value FROM sequences) AS s`
 
 // appendJSON writes a value of a column: a text or a whole number, because
 // those are all that both databases keep alike.

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -205,10 +204,7 @@ func (l *Scans) raw(ctx context.Context, f func(*pgx.Conn) error) error {
 		return because(ctx, err)
 	}
 	defer conn.Close()
-	if err := conn.Raw(func(driver any) error { return f(driver.(*pipe).Conn.Conn()) }); err != nil {
-		return because(ctx, err)
-	}
-	return nil
+	return because(ctx, conn.Raw(func(driver any) error { return f(driver.(*pipe).Conn.Conn()) }))
 }
 
 func takeScans(ctx context.Context, c *pgx.Conn, events []stats.Event, also func(pgx.Tx) error) error {
@@ -510,51 +506,6 @@ func (s *Store) KeepScansIn(ctx context.Context, j *stats.Journal) error {
 	}
 	s.scans = j
 	return nil
-}
-
-// journalRows writes the journal as the rows of scan_events.
-func journalRows(ctx context.Context, j *stats.Journal, upTo int64, w io.Writer) (n int64, err error) {
-	type row struct {
-		Action     string `json:"action"`
-		Activation int64  `json:"activation"`
-		App        string `json:"app"`
-		At         int64  `json:"at"`
-		Batch      int64  `json:"batch"`
-		Client     string `json:"client"`
-		Day        int64  `json:"day"`
-		ID         string `json:"id"`
-		Idx        int64  `json:"idx"`
-		Kind       string `json:"kind"`
-		Link       string `json:"link"`
-		Network    string `json:"network"`
-		Reason     string `json:"reason"`
-		Region     string `json:"region"`
-		Rule       int64  `json:"rule"`
-		Seq        int64  `json:"seq"`
-		Source     string `json:"source"`
-		UserHash   string `json:"user_hash"`
-		Version    string `json:"version"`
-	}
-	lines := json.NewEncoder(w)
-	lines.SetEscapeHTML(false)
-	for e, err := range j.Read(ctx, 0) {
-		if err != nil {
-			return n, err
-		}
-		if e.Position > upTo {
-			break
-		}
-		args := scanArgs(&e.Event)
-		user, network := args[2].(string), args[5].(string)
-		err = lines.Encode(row{Action: e.Action, Activation: e.Activation, App: e.App, At: e.At.UnixMilli(), Batch: e.Batch, Client: e.Client, Day: dayOf(e.ID),
-			ID: e.ID.String(), Idx: e.Index, Kind: e.Kind, Link: e.Text, Network: network, Reason: e.Reason, Region: e.Region, Rule: e.RuleID, Seq: e.Position,
-			Source: e.Source, UserHash: user, Version: e.Version})
-		if err != nil {
-			return n, err
-		}
-		n++
-	}
-	return n, nil
 }
 
 // ScansInto says where Load shall put the scans of an archive: into the files

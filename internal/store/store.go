@@ -29,6 +29,7 @@ type Store struct {
 	fence       *atomic.Pointer[fence]
 	keeping     keeping
 	scans       *stats.Journal                           // the ledger in files; nil = in the database
+	stream      *stats.JetStream                         // where scans are beside the table; nil = nowhere
 	scansInto   string                                   // folder for the ledger of an archive; "" = into the database
 	listen      func(context.Context) (scan.Bell, error) // nil = no other process writes
 	unbounded   func() *sql.DB                           // connections that wait for locks for ever; nil = all do
@@ -118,7 +119,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	if err == nil && off {
 		err = errReadOnly
 	}
-	return s.told(err)
+	return s.told(because(ctx, err))
 }
 
 // Close waits for running transactions and closes the database.
@@ -229,6 +230,9 @@ func (s *Store) run(ctx context.Context, db beginner, options *sql.TxOptions, f 
 // in many words: a transaction that is done, a statement that is closed, a
 // connection that is.
 func because(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
 		return fmt.Errorf("%w: %w", cause, err)
 	}
