@@ -364,7 +364,7 @@ func (a *Admin) exportScans(ctx context.Context, w io.Writer, format string, fro
 			return err
 		}
 	}
-	for e, err := range a.Scans.All(ctx, 0) {
+	for e, err := range a.Scans.Since(ctx, from) {
 		if err != nil {
 			return err
 		}

@@ -275,12 +275,16 @@ type checked struct {
 	Times int64
 }
 
+// lookTime is how long a page waits to learn how often a code was checked; tests
+// wait longer.
+var lookTime = 2 * time.Second
+
 func (g *Gateway) checked(ctx context.Context, batch, index int64) checked {
 	var c checked
 	if g.First == nil || g.Checks == nil {
 		return c
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	first, ok, err := g.First(ctx, batch, index)
 	if err == nil {

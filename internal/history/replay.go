@@ -70,7 +70,11 @@ func Replay(ctx context.Context, log stats.Log, live scan.Resolver, plan map[str
 	then.Finder = finder
 	type turn struct{ before, after outcome }
 	turns := map[turn]*Turn{}
-	for e, err := range log.Read(ctx, 0) {
+	after, err := log.Before(ctx, since)
+	if err != nil {
+		return done, fmt.Errorf("reading the log of scans: %w", err)
+	}
+	for e, err := range log.Read(ctx, after) {
 		if err != nil {
 			return done, fmt.Errorf("reading the log of scans: %w", err)
 		}

@@ -35,7 +35,7 @@ func TestTheBoundOfTheBody(t *testing.T) {
 				}
 				rw.Write(bytes.Repeat([]byte("x"), c.size))
 			})
-			answer, steps, err := client.Do(t.Context(), outbound.Request{URL: "http://h.example/", MaxBody: 64})
+			answer, steps, err := do(t, client, outbound.Request{URL: "http://h.example/", MaxBody: 64})
 			if c.reason != "" {
 				wantFailure(t, steps, err, c.reason, c.says)
 				if answer.Body != nil {
@@ -52,11 +52,11 @@ func TestTheBoundOfTheBody(t *testing.T) {
 	t.Run("64 KiB unless the request says otherwise", func(t *testing.T) {
 		size := 64 << 10
 		client, _ := site(t, func(rw http.ResponseWriter, _ *http.Request) { rw.Write(make([]byte, size)) })
-		if _, _, err := client.Do(t.Context(), outbound.Request{URL: "http://h.example/"}); err != nil {
+		if _, _, err := do(t, client, outbound.Request{URL: "http://h.example/"}); err != nil {
 			t.Error(err)
 		}
 		size++
-		_, steps, err := client.Do(t.Context(), outbound.Request{URL: "http://h.example/"})
+		_, steps, err := do(t, client, outbound.Request{URL: "http://h.example/"})
 		wantFailure(t, steps, err, outbound.BodyTooLong, "65536")
 	})
 }
@@ -71,7 +71,7 @@ func TestEndlessBody(t *testing.T) {
 			}
 		}
 	})
-	_, steps, err := client.Do(t.Context(), outbound.Request{URL: "http://h.example/", MaxBody: 100})
+	_, steps, err := do(t, client, outbound.Request{URL: "http://h.example/", MaxBody: 100})
 	wantFailure(t, steps, err, outbound.BodyTooLong, "longer than 100 bytes")
 	<-stopped // the connection is closed, not drained
 }
@@ -85,13 +85,13 @@ func TestHugeHeaders(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := raw(t, "HTTP/1.1 100 Continue\r\n"+head+"\r\nHTTP/1.1 200 OK\r\n\r\n")
-			_, steps, err := client.Do(t.Context(), outbound.Request{URL: "http://h.example/"})
+			_, steps, err := do(t, client, outbound.Request{URL: "http://h.example/"})
 			wantFailure(t, steps, err, outbound.HeaderTooLong, "longer than 16384 bytes")
 		})
 	}
 	t.Run("large but within the bound", func(t *testing.T) {
 		client := raw(t, "HTTP/1.1 200 OK\r\nX-Big: "+strings.Repeat("a", 16_000)+"\r\n\r\n"+strings.Repeat("b", 20_000))
-		answer, _, err := client.Do(t.Context(), outbound.Request{URL: "http://h.example/"})
+		answer, _, err := do(t, client, outbound.Request{URL: "http://h.example/"})
 		if err != nil || len(answer.Body) != 20_000 {
 			t.Errorf("%d bytes, %v", len(answer.Body), err)
 		}
@@ -110,18 +110,18 @@ func TestEncodedBodiesAreRefused(t *testing.T) {
 				rw.Header().Set("Content-Encoding", encoding)
 				rw.Write(bomb.Bytes())
 			})
-			_, steps, err := client.Do(t.Context(), outbound.Request{URL: "http://h.example/", MaxBody: 1 << 20})
+			_, steps, err := do(t, client, outbound.Request{URL: "http://h.example/", MaxBody: 1 << 20})
 			wantFailure(t, steps, err, outbound.Encoded, encoding)
 		})
 	}
 	t.Run("the second of two headers", func(t *testing.T) {
 		client := raw(t, "HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\nContent-Encoding: gzip\r\n\r\nx")
-		_, steps, err := client.Do(t.Context(), outbound.Request{URL: "http://h.example/"})
+		_, steps, err := do(t, client, outbound.Request{URL: "http://h.example/"})
 		wantFailure(t, steps, err, outbound.Encoded, "gzip")
 	})
 	t.Run("identity is none", func(t *testing.T) {
 		client := raw(t, "HTTP/1.1 200 OK\r\nContent-Encoding: Identity\r\n\r\nx")
-		if _, _, err := client.Do(t.Context(), outbound.Request{URL: "http://h.example/"}); err != nil {
+		if _, _, err := do(t, client, outbound.Request{URL: "http://h.example/"}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -130,7 +130,7 @@ func TestEncodedBodiesAreRefused(t *testing.T) {
 			rw.Header().Set("Content-Type", "application/gzip")
 			rw.Write(bomb.Bytes())
 		})
-		answer, _, err := client.Do(t.Context(), outbound.Request{URL: "http://h.example/"})
+		answer, _, err := do(t, client, outbound.Request{URL: "http://h.example/"})
 		if err != nil || !bytes.Equal(answer.Body, bomb.Bytes()) {
 			t.Errorf("%d bytes, %v", len(answer.Body), err)
 		}
@@ -159,7 +159,7 @@ func TestOddAnswers(t *testing.T) {
 		{name: "HTTP/1.0 without a length", answer: "HTTP/1.0 200 OK\r\n\r\nabc"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			answer, steps, err := raw(t, c.answer).Do(t.Context(), outbound.Request{URL: "http://h.example/"})
+			answer, steps, err := do(t, raw(t, c.answer), outbound.Request{URL: "http://h.example/"})
 			if c.reason != "" {
 				wantFailure(t, steps, err, c.reason, c.says)
 				return
@@ -178,7 +178,7 @@ func TestAStrangersTextStaysOnOneLine(t *testing.T) {
 		"location":    "HTTP/1.1 302 Found\r\nLocation: //" + strings.Repeat("é\u2028", 2000) + "/\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, steps, err := raw(t, answer).Do(t.Context(), outbound.Request{URL: "http://h.example/"})
+			_, steps, err := do(t, raw(t, answer), outbound.Request{URL: "http://h.example/"})
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -196,7 +196,7 @@ func TestErrorsKeepTheirCause(t *testing.T) {
 	cause := errors.New("unplugged")
 	client.Dial = nil
 	client.Resolver = failing{fmt.Errorf("lookup: %w", cause)}
-	_, _, err := client.Do(t.Context(), outbound.Request{URL: "http://h.example/"})
+	_, _, err := do(t, client, outbound.Request{URL: "http://h.example/"})
 	if !errors.Is(err, cause) {
 		t.Errorf("%v does not hold its cause", err)
 	}

@@ -46,7 +46,7 @@ func (c *canary) count(state http.ConnState) {
 func (c *canary) refuses(t *testing.T, client *outbound.Client, url string, reason outbound.Reason, says string) {
 	t.Helper()
 	dials, visits := len(c.dialed), c.visits.Load()
-	_, steps, err := client.Do(t.Context(), outbound.Request{URL: url})
+	_, steps, err := do(t, client, outbound.Request{URL: url})
 	wantFailure(t, steps, err, reason, says)
 	if len(c.dialed) != dials {
 		t.Errorf("dialed %s", c.dialed[dials:])
@@ -60,7 +60,7 @@ func (c *canary) refuses(t *testing.T, client *outbound.Client, url string, reas
 func (c *canary) reached(t *testing.T, client *outbound.Client, url, at string) {
 	t.Helper()
 	dials, visits := len(c.dialed), c.visits.Load()
-	if _, _, err := client.Do(t.Context(), outbound.Request{URL: url}); err != nil {
+	if _, _, err := do(t, client, outbound.Request{URL: url}); err != nil {
 		t.Fatal(err)
 	}
 	if got := c.dialed[dials:]; len(got) != 1 || got[0] != at {
@@ -420,7 +420,7 @@ func TestURLsThatAreRefused(t *testing.T) {
 			if len(resolver.asked) != 0 {
 				t.Errorf("looked up %v", resolver.asked)
 			}
-			_, _, err := client.Do(t.Context(), outbound.Request{URL: row.url})
+			_, _, err := do(t, client, outbound.Request{URL: row.url})
 			if strings.Contains(err.Error(), "hush") {
 				t.Errorf("secret in %q", err)
 			}
@@ -447,7 +447,7 @@ func TestURLsThatAreSent(t *testing.T) {
 		t.Run(url, func(t *testing.T) {
 			var host, uri string
 			client, _ := site(t, func(_ http.ResponseWriter, r *http.Request) { host, uri = r.Host, r.RequestURI })
-			if _, _, err := client.Do(t.Context(), outbound.Request{URL: url}); err != nil {
+			if _, _, err := do(t, client, outbound.Request{URL: url}); err != nil {
 				t.Fatal(err)
 			}
 			if host != want.host || uri != want.uri {
@@ -494,7 +494,7 @@ func TestTheCanaryOnItsRealPort(t *testing.T) {
 
 	strict := &outbound.Client{}
 	for _, host := range []string{"localhost", "127.0.0.1", "127.1", "2130706433", "0x7f.1", "0", "0.0.0.0", "[::ffff:127.0.0.1]", "[::]"} {
-		if _, _, err := strict.Do(t.Context(), outbound.Request{URL: "http://" + host + ":" + at + "/"}); err == nil {
+		if _, _, err := do(t, strict, outbound.Request{URL: "http://" + host + ":" + at + "/"}); err == nil {
 			t.Errorf("%s was reached", host)
 		}
 	}
@@ -506,7 +506,7 @@ func TestTheCanaryOnItsRealPort(t *testing.T) {
 		t.Fatalf("%d visits", n)
 	}
 	for _, url := range []string{"http://127.0.0.1:" + at + "/", "http://[::ffff:127.0.0.1]:" + at + "/"} {
-		if _, _, err := open.Do(t.Context(), outbound.Request{URL: url}); err != nil {
+		if _, _, err := do(t, open, outbound.Request{URL: url}); err != nil {
 			t.Error(err)
 		}
 	}

@@ -84,7 +84,7 @@ func TestTheStandardResolver(t *testing.T) {
 			server := &nameServer{addr: netip.MustParseAddr(c.addr), asked: map[string]bool{}}
 			client, w := site(t, func(http.ResponseWriter, *http.Request) {})
 			client.Resolver = &net.Resolver{PreferGo: true, Dial: server.dial}
-			_, steps, err := client.Do(t.Context(), outbound.Request{URL: "http://h.example/"})
+			_, steps, err := do(t, client, outbound.Request{URL: "http://h.example/"})
 			server.mu.Lock()
 			for name := range server.asked {
 				// Some systems put domains of their own behind it first.

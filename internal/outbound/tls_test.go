@@ -1,7 +1,6 @@
 package outbound_test
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -131,8 +130,8 @@ func TestTLS(t *testing.T) {
 			defer server.Close()
 
 			w := &wire{to: server.Listener.Addr().String()}
-			client := outbound.Client{Resolver: knows("h.example", []string{public}), Dial: w.dial, RootCAs: c.roots}
-			answer, steps, err := client.Do(t.Context(), outbound.Request{URL: "https://h.example/"})
+			client := &outbound.Client{Resolver: knows("h.example", []string{public}), Dial: w.dial, RootCAs: c.roots}
+			answer, steps, err := do(t, client, outbound.Request{URL: "https://h.example/"})
 			if asked != "h.example" {
 				t.Errorf("server name asked for: %q", asked)
 			}
@@ -155,7 +154,7 @@ func TestTLS(t *testing.T) {
 
 func TestTLSOnAPlainPort(t *testing.T) {
 	client, _ := site(t, func(http.ResponseWriter, *http.Request) {})
-	_, steps, err := client.Do(t.Context(), outbound.Request{URL: "https://h.example/"})
+	_, steps, err := do(t, client, outbound.Request{URL: "https://h.example/"})
 	wantFailure(t, steps, err, outbound.TLSFailed, "")
 }
 
@@ -166,8 +165,8 @@ func TestAddressesInCertificates(t *testing.T) {
 	server.Listener = tls.NewListener(server.Listener, config)
 	server.Start()
 	defer server.Close()
-	client := outbound.Client{AllowPrivate: true, RootCAs: ca.pool}
-	if _, _, err := client.Do(context.Background(), outbound.Request{URL: "https://" + server.Listener.Addr().String() + "/"}); err != nil {
+	client := &outbound.Client{AllowPrivate: true, RootCAs: ca.pool}
+	if _, _, err := do(t, client, outbound.Request{URL: "https://" + server.Listener.Addr().String() + "/"}); err != nil {
 		t.Error(err)
 	}
 }

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/anishathalye/porcupine"
 
@@ -317,14 +317,16 @@ func TestAChangeCostsTheSameHoweverManyRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := aRuleOf(t, 1, "https://h1.example/t/1/")
-	few := testing.Benchmark(func(b *testing.B) {
-		b.ReportAllocs()
-		for i := 0; b.Loop(); i++ {
-			r.Published = i%2 == 0
-			x.Set(r)
-		}
-	})
-	if n := few.AllocedBytesPerOp(); n > 4096 {
+	// So many that what is allocated beside them does not matter.
+	const times = 20_000
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for i := range times {
+		r.Published = i%2 == 0
+		x.Set(r)
+	}
+	runtime.ReadMemStats(&after)
+	if n := (after.TotalAlloc - before.TotalAlloc) / times; n > 4096 {
 		t.Errorf("a change copies %d bytes of %d rules", n, many)
 	}
 }
@@ -460,8 +462,8 @@ func TestTheIndexIsLinearizable(t *testing.T) {
 			})
 		}
 		clients.Wait()
-		if result := porcupine.CheckOperationsTimeout(indexModel, h.done, time.Minute); result != porcupine.Ok {
-			t.Fatalf("round %d: %v", round, result)
+		if !porcupine.CheckOperations(indexModel, h.done) {
+			t.Fatalf("round %d: the history is illegal", round)
 		}
 	}
 }
@@ -473,10 +475,10 @@ func TestTheIndexIsLinearizable(t *testing.T) {
 func TestALookUpNeverSeesHalfOfTwoChanges(t *testing.T) {
 	for _, of := range []struct {
 		searched, careless bool
-		want               porcupine.CheckResult
+		legal              bool
 	}{
-		{true, false, porcupine.Ok}, {true, true, porcupine.Illegal},
-		{false, false, porcupine.Ok}, {false, true, porcupine.Illegal},
+		{true, false, true}, {true, true, false},
+		{false, false, true}, {false, true, false},
 	} {
 		h := &indexHistory{x: NewIndex(), searched: of.searched}
 		h.play(t, 0, indexInput{rule: 0, set: rulePublished})
@@ -506,8 +508,8 @@ func TestALookUpNeverSeesHalfOfTwoChanges(t *testing.T) {
 		if h.x.midway != nil {
 			t.Fatal("the look-up had no third step")
 		}
-		if result := porcupine.CheckOperationsTimeout(indexModel, h.done, time.Minute); result != of.want {
-			t.Errorf("%+v: the history is %v\n%+v", of, result, h.done)
+		if legal := porcupine.CheckOperations(indexModel, h.done); legal != of.legal {
+			t.Errorf("%+v: the history is legal: %v\n%+v", of, legal, h.done)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package scanapi
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -37,6 +38,9 @@ type Lane struct {
 	Answered, Handed func()
 	// IdleTime is how long a connection may be without a request.
 	IdleTime time.Duration
+	// Patience is how long the rest of a request may take here; 0 = a second. What
+	// is slower is net/http's, which has its own times for heads and bodies.
+	Patience time.Duration
 
 	inner  net.Listener
 	others chan net.Conn
@@ -59,8 +63,7 @@ const (
 	// firstTime is how long a new connection may take to its first byte, and to
 	// the end of its TLS handshake.
 	firstTime = 10 * time.Second
-	// patience is how long the rest of a request may take here. What is slower
-	// is net/http's, which has its own times for heads and bodies.
+	// patience is Lane.Patience where nobody says otherwise.
 	patience = time.Second
 	// grace is how long a drain looks whether a request arrived just now.
 	grace = 5 * time.Millisecond
@@ -504,7 +507,7 @@ func (c *laneConn) await(first bool) (h head, state arrival) {
 				return h, plain
 			}
 			if until.IsZero() {
-				until = time.Now().Add(min(patience, c.lane.API.BodyTimeout))
+				until = time.Now().Add(min(cmp.Or(c.lane.Patience, patience), c.lane.API.BodyTimeout))
 				c.readUntil = until
 				_ = c.conn.SetReadDeadline(until)
 			}

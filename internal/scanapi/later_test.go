@@ -173,6 +173,10 @@ func TestADrainWaitsForTheDisk(t *testing.T) {
 	if err := <-drained; err != nil {
 		t.Fatal(err)
 	}
+	// Somebody else may have the port by now, so it is not dialed.
+	if conn, err := lane.inner.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("after the drain it still listens: %v %v", conn, err)
+	}
 
 	lane, ledger, dial = slowLane(t)
 	io.WriteString(dial(), plainScan("a"))

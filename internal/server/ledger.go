@@ -59,7 +59,7 @@ func (s *Server) openEvents(ctx context.Context) error {
 	if err != nil {
 		return usage("--events: %v", err)
 	}
-	o.Marks, o.Erased = s.config.scansDir(), s.store.Erasures
+	o.Marks, o.Erased, o.Emulated = s.config.scansDir(), s.store.Erasures, s.config.emulates()
 	o.Erase = func(ctx context.Context, user stats.UserHash) error {
 		return s.store.NoteErasure(ctx, stats.Erasure{User: user, UpTo: s.now().UnixMilli()})
 	}

@@ -156,9 +156,7 @@ func TestTenNodesStartAtOnce(t *testing.T) {
 		}
 	}
 	for i, s := range nodes {
-		if a := s.Do("GET", "/readyz", ""); a.Status != 200 {
-			t.Errorf("node %d: %d %s", i, a.Status, a.Body)
-		}
+		eventually(t, fmt.Sprintf("node %d is ready", i), func() bool { return s.Do("GET", "/readyz", "").Status == 200 })
 	}
 }
 

@@ -26,7 +26,7 @@ func (s *Server) urlOf(l net.Listener) string {
 // lane is the listener of scans alone: what it does not answer itself goes to
 // net/http.
 func (s *Server) lane(l net.Listener) *scanapi.Lane {
-	lane := &scanapi.Lane{API: s.scanAPI(), AnswerTime: answerTime, IdleTime: idleTime, Answered: s.metrics.lane.Inc, Handed: s.metrics.handed.Inc}
+	lane := &scanapi.Lane{API: s.scanAPI(), AnswerTime: answerTime, IdleTime: idleTime, Patience: s.lanePatience, Answered: s.metrics.lane.Inc, Handed: s.metrics.handed.Inc}
 	if s.config.Dev && !s.config.DevPublic {
 		lane.KnownHost = knownName
 	}

@@ -54,6 +54,9 @@ type Seams struct {
 	Outbound *outbound.Client
 	// BodyTimeout is how long the body of a request may take; 0 = 10 seconds.
 	BodyTimeout time.Duration
+	// LanePatience is how long the rest of a scan's request may take before net/http
+	// gets it; 0 = the lane's own.
+	LanePatience time.Duration
 	// ExportWork makes the passphrase of an export cheap; 0 = as dear as it is.
 	ExportWork int
 	// Demo lets a database with the demo accounts start without --dev: nobody
@@ -68,6 +71,7 @@ type Server struct {
 	now           func() time.Time
 	realNow       func() time.Time
 	bodyTime      time.Duration
+	lanePatience  time.Duration
 	random        io.Reader
 	store         *store.Store
 	ring          *keyring
@@ -134,7 +138,7 @@ func Start(ctx context.Context, c Config, logs io.Writer, seams Seams) (*Server,
 		s.realNow = time.Now
 	}
 	s.bodyTime = cmp.Or(seams.BodyTimeout, 10*time.Second)
-	s.exportWork, s.demo = seams.ExportWork, seams.Demo
+	s.lanePatience, s.exportWork, s.demo = seams.LanePatience, seams.ExportWork, seams.Demo
 	if s.random == nil {
 		s.random = rand.Reader
 	}

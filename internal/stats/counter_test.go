@@ -104,6 +104,9 @@ func (l *memoryLog) Erase(_ context.Context, user stats.UserHash) (n int64, err 
 	return n, nil
 }
 
+// Before knows nothing, as it may.
+func (l *memoryLog) Before(context.Context, time.Time) (int64, error) { return 0, nil }
+
 // Forget removes what is older, as a journal does with whole files.
 func (l *memoryLog) Forget(_ context.Context, before time.Time) error {
 	l.mu.Lock()

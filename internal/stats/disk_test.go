@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -105,7 +106,9 @@ func (d *brokenDisk) crashed() *brokenDisk {
 	for _, step := range d.steps[:d.chance.IntN(len(d.steps)+1)] {
 		step(d.durable)
 	}
-	for name, node := range d.durable {
+	// In an order, so that a seed is one story.
+	for _, name := range slices.Sorted(maps.Keys(d.durable)) {
+		node := d.durable[name]
 		for _, w := range node.pending {
 			node.apply(w, d.chance)
 		}

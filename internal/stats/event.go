@@ -93,6 +93,10 @@ type Log interface {
 	Find(ctx context.Context, id ScanID) (int64, error)
 	// End is the position of the last durable event, 0 = none.
 	End(ctx context.Context) (int64, error)
+	// Before returns a position up to which every event is older than a moment,
+	// by its At: who looks for younger ones reads on from there. It need not be
+	// the last such position.
+	Before(ctx context.Context, moment time.Time) (int64, error)
 	// Forget removes events that are older than a moment, as far as they can be
 	// removed in bulk. It is what retention does.
 	Forget(ctx context.Context, before time.Time) error

@@ -178,6 +178,15 @@ func (c *Counter) All(ctx context.Context, after int64) iter.Seq2[Counted, error
 	}
 }
 
+// Since is All of the scans since a moment; older ones may be among them.
+func (c *Counter) Since(ctx context.Context, moment time.Time) iter.Seq2[Counted, error] {
+	after, err := c.Log.Before(ctx, moment)
+	if err != nil {
+		return func(yield func(Counted, error) bool) { yield(Counted{}, fmt.Errorf("reading the ledger: %w", err)) }
+	}
+	return c.All(ctx, after)
+}
+
 // Forget removes scans that are older than a moment from the ledger, as far as
 // they can be removed in bulk. What they count stays.
 func (c *Counter) Forget(ctx context.Context, before time.Time) error {

@@ -55,6 +55,9 @@ type JetStreamOptions struct {
 	// many Replicas; 0 = 1.
 	Stream   string
 	Replicas int
+	// Emulated: events have the time of an emulated clock, which says nothing of
+	// when their messages came.
+	Emulated bool
 	// Marks is the folder where is noted how far this node's journal was shipped.
 	Marks string
 	// Erased and Erase list and note who was erased, so that what nodes bring
@@ -583,6 +586,22 @@ func (l *JetStream) readCopies(ctx context.Context, c *copies, end int64) error 
 	slices.SortStableFunc(c.list, func(a, b Entry) int { return byPosition(a, b.Position) })
 	c.upTo, c.list = end, slices.CompactFunc(c.list, func(a, b Entry) bool { return a.Position == b.Position })
 	return nil
+}
+
+// Before implements Log: a message is younger than its event, but for what the
+// clocks of nodes differ by, and that is less than a day.
+func (l *JetStream) Before(ctx context.Context, moment time.Time) (position int64, err error) {
+	end, err := l.End(ctx)
+	if err != nil || end == 0 || l.options.Emulated {
+		return 0, err
+	}
+	from := moment.Add(-24 * time.Hour)
+	position = end
+	err = l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &from}, uint64(end), func(_ jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
+		position = int64(meta.Sequence.Stream) - 1
+		return false, nil
+	})
+	return position, err
 }
 
 // Find implements Log.

@@ -30,6 +30,7 @@ func TestAnErasureInAStreamLeavesTheCounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.Marks = t.TempDir()
+	o.Patiently()
 	l, err := stats.OpenJetStream(o)
 	if err != nil {
 		t.Fatal(err)

@@ -5,23 +5,25 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 )
 
 // startNATS starts a real server; always is its sync_interval: always.
-func startNATS(t *testing.T, dir string, always bool, port int) (s *natsserver.Server, address string) {
+func startNATS(t *testing.T, dir string, always bool) (s *natsserver.Server, address string) {
 	t.Helper()
-	s, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: port, HTTPHost: "127.0.0.1", HTTPPort: -1, JetStream: true, StoreDir: dir, SyncAlways: always, NoSigs: true, NoLog: true})
+	s, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: -1, HTTPHost: "127.0.0.1", HTTPPort: -1, JetStream: true, StoreDir: dir, SyncAlways: always, NoSigs: true, NoLog: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,19 +35,21 @@ func startNATS(t *testing.T, dir string, always bool, port int) (s *natsserver.S
 	return s, fmt.Sprintf("nats://%s?monitor=http://%s", s.Addr(), s.MonitorAddr())
 }
 
-// lastingPort is a free port that stays free while nobody listens there: the
-// system gives none of these to outgoing connections.
-func lastingPort(t *testing.T) int {
-	t.Helper()
-	for range 100 {
-		port := 20_000 + rand.IntN(12_000)
-		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			l.Close()
-			return port
-		}
+// mooring leads a client to the server that there is at the moment, whose port
+// is another one after each start: none is free for sure twice.
+type mooring struct{ at atomic.Pointer[string] }
+
+func (m *mooring) Dial(network, _ string) (net.Conn, error) {
+	at := m.at.Load()
+	if at == nil {
+		return nil, syscall.ECONNREFUSED
 	}
-	t.Fatal("no port is free")
-	return 0
+	return net.Dial(network, *at)
+}
+
+func (m *mooring) lead(s *natsserver.Server) {
+	at := s.Addr().String()
+	m.at.Store(&at)
 }
 
 func openJetStream(t *testing.T, events, marks string) *JetStream {
@@ -55,6 +59,7 @@ func openJetStream(t *testing.T, events, marks string) *JetStream {
 		t.Fatal(err)
 	}
 	o.Marks = marks
+	o.Patiently()
 	l, err := OpenJetStream(o)
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +69,7 @@ func openJetStream(t *testing.T, events, marks string) *JetStream {
 }
 
 func TestAStreamIsALedger(t *testing.T) {
-	_, address := startNATS(t, t.TempDir(), true, -1)
+	_, address := startNATS(t, t.TempDir(), true)
 	l := openJetStream(t, address, t.TempDir())
 	ctx := t.Context()
 	if end, err := l.End(ctx); err != nil || end != 0 {
@@ -99,6 +104,13 @@ func TestAStreamIsALedger(t *testing.T) {
 	id := l.ID()
 	if other := openJetStream(t, address, t.TempDir()); id == "" || other.ID() != id {
 		t.Errorf("the ledger is %q, and %q", id, other.ID())
+	}
+
+	// Messages came now, whatever the time of their events.
+	for since, want := range map[time.Duration]int64{0: 0, 48 * time.Hour: 3000} {
+		if p, err := l.Before(ctx, time.Now().Add(since)); err != nil || p != want {
+			t.Errorf("before %s from now: %d, %v; want %d", since, p, err, want)
+		}
 	}
 
 	// An erased user is nowhere; each scan is there once.
@@ -159,7 +171,7 @@ func TestAStreamIsALedger(t *testing.T) {
 
 // The server is asked for its setting.
 func TestNothingIsPublishedToAServerThatDoesNotFlush(t *testing.T) {
-	_, address := startNATS(t, t.TempDir(), false, -1)
+	_, address := startNATS(t, t.TempDir(), false)
 	l := openJetStream(t, address, t.TempDir())
 	if err := l.Append(t.Context(), events(0, 1)); !errors.Is(err, ErrNotFlushed) || !strings.Contains(err.Error(), "sync_interval: always") {
 		t.Errorf("published to it: %v", err)
@@ -172,7 +184,7 @@ func TestNothingIsPublishedToAServerThatDoesNotFlush(t *testing.T) {
 		t.Errorf("the operator vouches for it: %v", err)
 	}
 
-	_, address = startNATS(t, t.TempDir(), true, -1)
+	_, address = startNATS(t, t.TempDir(), true)
 	l = openJetStream(t, address, t.TempDir())
 	if err := l.Append(t.Context(), events(0, 1)); err != nil {
 		t.Errorf("it flushes: %v", err)
@@ -226,7 +238,7 @@ func TestPublishSome(t *testing.T) {
 	if setting == "" {
 		t.Skip("part of another test")
 	}
-	_, address := startNATS(t, t.TempDir(), setting == "always", -1)
+	_, address := startNATS(t, t.TempDir(), setting == "always")
 	l := openJetStream(t, strings.Split(address, "?")[0]+"?flush=vouched", t.TempDir())
 	for n := range int64(30) {
 		if err := l.Append(t.Context(), events(n, n+1)); err != nil {
@@ -239,9 +251,12 @@ func TestPublishSome(t *testing.T) {
 // once, or can be told by its id.
 func TestShippingToAStream(t *testing.T) {
 	dir, marks := t.TempDir(), t.TempDir()
-	port := lastingPort(t)
-	server, address := startNATS(t, dir, true, port)
+	server, address := startNATS(t, dir, true)
+	var moored mooring
+	moored.lead(server)
 	o, _ := ParseEvents(address)
+	o.dialer = &moored
+	o.Patiently()
 	o.Monitors, o.Vouched, o.Marks = nil, true, marks // the monitoring port changes with a start
 	l, err := OpenJetStream(o)
 	if err != nil {
@@ -256,6 +271,8 @@ func TestShippingToAStream(t *testing.T) {
 	if err := ship.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	connected := l.conn.StatusChanged(nats.CONNECTED)
+	moored.at.Store(nil)
 	server.Shutdown()
 	server.WaitForShutdown()
 	if err := j.Append(t.Context(), events(450, 700)); err != nil {
@@ -266,17 +283,15 @@ func TestShippingToAStream(t *testing.T) {
 		t.Errorf("shipped to nobody: %v, %d behind", err, ship.Behind())
 	}
 	cancel()
-	startNATS(t, dir, true, port)
+	server, _ = startNATS(t, dir, true)
+	moored.lead(server)
 	// As after a crash between the acknowledgement and the mark.
 	os.Remove(filepath.Join(marks, "shipped"))
 	again := &Shipper{Journal: j, To: l, Node: "n", Random: seeded(3), Now: time.Now, Log: slog.New(slog.DiscardHandler), Batch: 100}
-	for began := time.Now(); ; {
-		if err := again.Flush(t.Context()); err == nil {
-			break
-		} else if time.Since(began) > 3*time.Minute {
-			t.Fatal(err)
-		}
-		l.conn.ForceReconnect()
+	<-connected
+	// What is under way while the client connects may be given up once more.
+	for err := again.Flush(t.Context()); err != nil; err = again.Flush(t.Context()) {
+		t.Log(err)
 	}
 	wantRun(t, collect(t, l.Read(t.Context(), 0)), 0, 1, 700)
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"iter"
 	"slices"
+	"time"
 )
 
 // view is a segment as a reader found it.
@@ -25,6 +26,18 @@ func (j *Journal) views(after int64) (list []view, end int64) {
 		}
 	}
 	return list, j.next - 1
+}
+
+// Before implements Log: whole files are left out.
+func (j *Journal) Before(_ context.Context, moment time.Time) (position int64, err error) {
+	list, _ := j.views(0)
+	for i := range list {
+		if list[i].maxAt >= moment.UnixMilli() {
+			break
+		}
+		position = list[i].end - 1
+	}
+	return position, nil
 }
 
 // Read implements Log. What is damaged is reported and left out.

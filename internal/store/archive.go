@@ -283,6 +283,10 @@ func (s *Store) Load(ctx context.Context, f func(*Loading) error) error {
 		return because(ctx, fmt.Errorf("connecting to the database: %w", err))
 	}
 	defer conn.Close()
+	return onceFree(ctx, func() error { return s.loadOn(ctx, conn, f) })
+}
+
+func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Loading) error) error {
 	return s.updateOn(ctx, conn, func(tx *Tx) error {
 		if err := tx.engine.lockOut(ctx, tx.tx); err != nil {
 			return err

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/qrjump/qrjump/internal/rules"
 )
@@ -45,23 +44,27 @@ func rowsOf(t *testing.T, s *Store) map[string]string {
 // load fills an empty store with what rowsOf returned.
 func load(t *testing.T, s *Store, all map[string]string) error {
 	t.Helper()
-	// An import has one connection. A store that is open for use may have others,
-	// which count as users until PostgreSQL has seen them go.
-	s.write.SetMaxIdleConns(1)
-	for began := time.Now(); ; {
-		err := s.Load(t.Context(), func(l *Loading) error {
-			for _, table := range slices.Sorted(maps.Keys(all)) {
-				n, err := l.ReadRows(t.Context(), table, strings.NewReader(all[table]))
-				if err != nil {
-					return err
-				}
-				if lines := strings.Count(all[table], "\n"); int64(lines) != n {
-					t.Errorf("%s: %d rows of %d lines", table, n, lines)
-				}
+	return loadInto(t.Context(), s, func(l *Loading) error {
+		for _, table := range slices.Sorted(maps.Keys(all)) {
+			n, err := l.ReadRows(t.Context(), table, strings.NewReader(all[table]))
+			if err != nil {
+				return err
 			}
-			return nil
-		})
-		if !errors.Is(err, ErrInUse) || time.Since(began) > time.Minute {
+			if lines := strings.Count(all[table], "\n"); int64(lines) != n {
+				t.Errorf("%s: %d rows of %d lines", table, n, lines)
+			}
+		}
+		return nil
+	})
+}
+
+// loadInto is Load of a store that is open for use. It has more connections than an
+// import, those that migrated among them, which count as users until PostgreSQL
+// has seen them go.
+func loadInto(ctx context.Context, s *Store, f func(*Loading) error) error {
+	s.write.SetMaxIdleConns(1)
+	for {
+		if err := s.Load(ctx, f); !errors.Is(err, ErrInUse) {
 			return err
 		}
 	}
@@ -143,6 +146,32 @@ func TestLoadIsForAnEmptyDatabase(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// PostgreSQL may not have noticed yet that a process has ended.
+func TestALoadWaitsForWhoIsAboutToGo(t *testing.T) {
+	target := newPostgres(t)
+	s, err := OpenEmpty(t.Context(), target, NewestSchema())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	late, watch := admin(t, target), admin(t, target)
+	mustDo(t, late, `SELECT pg_advisory_lock_shared(`+users+`)`)
+	free := errors.New("nobody else is there")
+	done := make(chan error, 1)
+	go func() { done <- s.Load(t.Context(), func(*Loading) error { return free }) }()
+	for tried := false; !tried; {
+		err := watch.QueryRow(t.Context(), `SELECT count(*) > 0 FROM pg_stat_activity
+			WHERE datname = current_database() AND pid <> pg_backend_pid() AND (query LIKE '%pg_try_advisory_xact_lock%' OR query = 'rollback')`).Scan(&tried)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustDo(t, late, `SELECT pg_advisory_unlock_shared(`+users+`)`)
+	if err := <-done; !errors.Is(err, free) {
+		t.Error(err)
+	}
 }
 
 func TestAFailedLoadLeavesNothing(t *testing.T) {

@@ -100,17 +100,17 @@ func stream[T any](ctx context.Context, s *Store, scan func(func(...any) error) 
 		var none T
 		rows, err := s.read.QueryContext(ctx, query, args...)
 		if err != nil {
-			yield(none, err)
+			yield(none, because(ctx, err))
 			return
 		}
 		defer rows.Close()
 		for rows.Next() {
-			if one, err := scan(rows.Scan); !yield(one, err) || err != nil {
+			if one, err := scan(rows.Scan); !yield(one, because(ctx, err)) || err != nil {
 				return
 			}
 		}
 		if err := rows.Err(); err != nil {
-			yield(none, err)
+			yield(none, because(ctx, err))
 		}
 	}
 }

@@ -23,7 +23,7 @@ func (s *Store) Allow(ctx context.Context, key string, limit int) (bool, error) 
 		RETURNING ok`
 	var ok int
 	if err := s.write.QueryRowContext(ctx, query, key, limit).Scan(&ok); err != nil {
-		return false, fmt.Errorf("counting the calls of a second: %w", err)
+		return false, fmt.Errorf("counting the calls of a second: %w", because(ctx, err))
 	}
 	return ok == 1, nil
 }

@@ -109,7 +109,8 @@ func with(t *testing.T, target Target, name, value string) Target {
 	q := u.Query()
 	q.Set(name, value)
 	u.RawQuery = q.Encode()
-	return Target{URL: u.String()}
+	target.URL = u.String()
+	return target
 }
 
 func TestAReadOnlyDatabaseIsSaidToBeOne(t *testing.T) {
@@ -143,7 +144,7 @@ func TestSessionsThatAreEnded(t *testing.T) {
 		if err := tx.row(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid); err != nil {
 			return err
 		}
-		mustDo(t, admin(t, target), fmt.Sprintf(`SELECT pg_terminate_backend(%d, 10000)`, pid))
+		mustDo(t, admin(t, target), fmt.Sprintf(`SELECT pg_terminate_backend(%d, 600000)`, pid))
 		_, err := tx.exec(t.Context(), `SELECT 1`)
 		return err
 	})
@@ -176,7 +177,7 @@ func TestTooManyConnections(t *testing.T) {
 func TestALockIsNotWaitedForForEver(t *testing.T) {
 	target := newPostgres(t)
 	var got string
-	s := open(t, target)
+	s := open(t, with(t, target, "lock_timeout", ""))
 	if err := s.write.QueryRowContext(t.Context(), `SHOW lock_timeout`).Scan(&got); err != nil {
 		t.Fatal(err)
 	}

@@ -185,7 +185,7 @@ func (s *Store) AllRules(ctx context.Context) iter.Seq2[rules.Rule, error] {
 		rows, err := s.read.QueryContext(patiently(ctx), `SELECT id, kind, owner, target, prefix, path, occupy, open_version, test_links, published,
 			created_at, changed_at, published_at FROM rules ORDER BY id`)
 		if err != nil {
-			yield(rules.Rule{}, err)
+			yield(rules.Rule{}, because(ctx, err))
 			return
 		}
 		defer rows.Close()
@@ -211,12 +211,12 @@ func (s *Store) AllRules(ctx context.Context) iter.Seq2[rules.Rule, error] {
 				}
 				err = errors.Join(err, readPrefix(&r, string(prefix)))
 			}
-			if !yield(r, err) || err != nil {
+			if !yield(r, because(ctx, err)) || err != nil {
 				return
 			}
 		}
 		if err := rows.Err(); err != nil {
-			yield(rules.Rule{}, err)
+			yield(rules.Rule{}, because(ctx, err))
 		}
 	}
 }

@@ -342,6 +342,22 @@ func (t *Tx) scansEnd(ctx context.Context) (end int64, err error) {
 	return end, err
 }
 
+// Before implements stats.Log. An event is at most a day older or younger than
+// the day of its id says.
+func (l *Scans) Before(ctx context.Context, moment time.Time) (position int64, err error) {
+	end, err := l.End(ctx)
+	if err != nil {
+		return 0, err
+	}
+	err = l.s.view(ctx, func(tx *Tx) error {
+		return tx.row(ctx, `SELECT COALESCE(MIN(seq) - 1, $1) FROM scan_events WHERE day >= $2`, end, moment.UnixMilli()/millisOfDay-1).Scan(&position)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("looking for the scans since %s: %w", moment.UTC().Format(time.RFC3339), err)
+	}
+	return position, nil
+}
+
 // Read implements stats.Log.
 func (l *Scans) Read(ctx context.Context, after int64) iter.Seq2[stats.Entry, error] {
 	upTo, err := l.End(ctx)

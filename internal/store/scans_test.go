@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/qrjump/qrjump/internal/stats"
 )
 
@@ -162,6 +164,45 @@ func TestALedgerKeepsWhatItCan(t *testing.T) {
 		wantEvents(t, "odd", []stats.Event{got}, []stats.Event{odd.Kept()})
 		if len(got.Client) > 64 || !strings.HasPrefix(got.Client, "a b�界") || len(got.Text) != 512 || got.App != odd.App || got.Network.String() != "192.0.2.0/24" {
 			t.Errorf("kept %+v", got)
+		}
+	})
+}
+
+// Who looks for what is younger than a moment reads little of what is older.
+func TestALedgerIsReadSinceAMoment(t *testing.T) {
+	eachLog(t, func(t *testing.T, l stats.Log) {
+		ctx := t.Context()
+		if p, err := l.Before(ctx, at); err != nil || p != 0 {
+			t.Errorf("of nothing: %d, %v", p, err)
+		}
+		var all []stats.Event
+		for n := int64(0); n < 5000; n += 100 { // three and a half days
+			all = append(all, someScans(n, n+100)...)
+			if err := l.Append(ctx, all[n:]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, since := range []time.Duration{-time.Hour, 0, time.Hour, 30 * time.Hour, 49 * time.Hour, 80 * time.Hour, 1000 * time.Hour} {
+			p, err := l.Before(ctx, at.Add(since))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want, got []stats.Event
+			for _, e := range all {
+				if !e.At.Before(at.Add(since)) {
+					want = append(want, e)
+				}
+			}
+			read := eventsOf(collect(t, l.Read(ctx, p)))
+			for _, e := range read {
+				if !e.At.Before(at.Add(since)) {
+					got = append(got, e)
+				}
+			}
+			wantEvents(t, fmt.Sprint("since ", since), got, want)
+			if since >= 49*time.Hour && len(read) == len(all) {
+				t.Errorf("since %s: everything was read", since)
+			}
 		}
 	})
 }
@@ -356,6 +397,43 @@ func TestEveryScanOfAJournalIsShippedOnce(t *testing.T) {
 	}
 	want := append(append(someScans(0, 2100), someScans(3000, 3050)...), someScans(2100, 2200)...)
 	wantEvents(t, "of both", eventsOf(collect(t, l.Read(t.Context(), 0))), want)
+}
+
+// A COPY that is cut off may say that its connection is closed, which says nothing
+// of why.
+func TestWhoStoresScansAndGoesAwayIsAnsweredWhy(t *testing.T) {
+	l := openScans(t, open(t, newPostgres(t)))
+	gone := errors.New("the node stops")
+	for name, f := range map[string]func(ctx context.Context, leave func()) error{
+		"in the middle": func(ctx context.Context, leave func()) error {
+			return l.take(ctx, someScans(0, 10), func(pgx.Tx) error {
+				leave()
+				return nil
+			})
+		},
+		"with the connection": func(ctx context.Context, leave func()) error {
+			return l.raw(ctx, func(c *pgx.Conn) error {
+				leave()
+				if err := c.Close(t.Context()); err != nil {
+					return err
+				}
+				_, err := c.Exec(t.Context(), `SELECT 1`)
+				return err
+			})
+		},
+		"beforehand": func(ctx context.Context, leave func()) error {
+			leave()
+			return l.Append(ctx, someScans(0, 10))
+		},
+	} {
+		ctx, leave := context.WithCancelCause(t.Context())
+		if err := f(ctx, func() { leave(gone) }); !errors.Is(err, gone) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got := collect(t, l.Read(t.Context(), 0)); len(got) != 0 {
+		t.Errorf("%d scans were stored", len(got))
+	}
 }
 
 func TestWhoIsErasedIsErasedOnTheWayToo(t *testing.T) {

@@ -40,18 +40,9 @@ func OpenAlone(ctx context.Context, t Target) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	for n := 1; ; n++ {
-		err = s.update(ctx, func(tx *Tx) error { return tx.engine.lockOut(ctx, tx.tx) })
-		if !errors.Is(err, ErrInUse) || n == 200 {
-			break
-		}
-		// PostgreSQL needs a moment to notice that a process has ended: seconds
-		// where a commit was under way on a busy disk.
-		select {
-		case <-ctx.Done():
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+	err = onceFree(ctx, func() error {
+		return s.update(ctx, func(tx *Tx) error { return tx.engine.lockOut(ctx, tx.tx) })
+	})
 	if err == nil {
 		err = s.migrateTo(ctx, NewestSchema())
 	}
@@ -59,6 +50,22 @@ func OpenAlone(ctx context.Context, t Target) (*Store, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// onceFree runs f, and again for ten seconds while it fails with ErrInUse:
+// PostgreSQL needs a moment to notice that a process has ended, seconds where a
+// commit was under way on a busy disk.
+func onceFree(ctx context.Context, f func() error) error {
+	for n := 1; ; n++ {
+		err := f()
+		if !errors.Is(err, ErrInUse) || n == 200 {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // Reseal gives every sealed text to key (those of vault_keys) or column and

@@ -218,11 +218,7 @@ func fillSealed(t *testing.T, target Target) (texts, keys map[string]string) {
 func TestEverySealedTextIsSealedAnewAtItsPlace(t *testing.T) {
 	eachTarget(t, func(t *testing.T, target Target) {
 		texts, keys := fillSealed(t, target)
-		s, err := OpenAlone(t.Context(), folder(t, target))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer s.Close()
+		s := openAlone(t, folder(t, target))
 		// reseal puts a mark before every text, which all must have the mark of
 		// the last round; it ends at the text of this number.
 		reseal := func(old, mark string, end int) (seen, seenKeys map[string]string, err error) {
@@ -262,6 +258,21 @@ func TestEverySealedTextIsSealedAnewAtItsPlace(t *testing.T) {
 			t.Errorf("%d tokens without a text", n)
 		}
 	})
+}
+
+// openAlone is OpenAlone where those who had the database have ended: on a busy
+// machine PostgreSQL notices late.
+func openAlone(t *testing.T, target Target) *Store {
+	t.Helper()
+	s, err := OpenAlone(t.Context(), target)
+	for errors.Is(err, ErrInUse) {
+		s, err = OpenAlone(t.Context(), target)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
 }
 
 // folder gives a database on a server a data folder too.
@@ -333,11 +344,7 @@ func TestWhoWorksAloneWaitsForNobody(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		one, err := OpenAlone(t.Context(), target)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer one.Close()
+		openAlone(t, target)
 		if other, err := OpenAlone(t.Context(), target); err == nil {
 			other.Close()
 			t.Fatal("two opened it alone")
@@ -364,14 +371,7 @@ func TestAProcessWithOldKeysIsLockedOut(t *testing.T) {
 	}
 	// Its connections break, as when the network does.
 	served.write.SetMaxIdleConns(0)
-	one, err := OpenAlone(t.Context(), target)
-	for errors.Is(err, ErrInUse) { // on a busy machine PostgreSQL notices late
-		one, err = OpenAlone(t.Context(), target)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer one.Close()
+	one := openAlone(t, target)
 	if err := served.Ping(t.Context()); err != nil {
 		t.Errorf("before anything is sealed anew: %v", err)
 	}

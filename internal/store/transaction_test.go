@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -146,6 +147,107 @@ func TestACallerWhoGoesAwayBeforehandDoesNothing(t *testing.T) {
 			}
 		}
 		wantNothing(t, s)
+	})
+}
+
+// What ends with its caller fails in the words of whatever notices first. Why the
+// caller went away is part of the answer whichever that is.
+func TestACallerWhoGoesAwayIsAnsweredWhy(t *testing.T) {
+	gone := errors.New("the caller is gone")
+	// untilIt asks until the end of the caller has come through to the transaction.
+	untilIt := func(fails func() error) error {
+		for {
+			if err := fails(); err != nil {
+				return err
+			}
+		}
+	}
+	for name, c := range map[string]struct {
+		words string
+		f     func(ctx context.Context, leave func(), tx *Tx) error // ctx is not the caller's
+	}{
+		"a statement": {"transaction has already been committed or rolled back", func(ctx context.Context, leave func(), tx *Tx) error {
+			leave()
+			return untilIt(func() error {
+				_, err := tx.exec(ctx, `SELECT 1`)
+				return err
+			})
+		}},
+		"a statement that was prepared": {"statement is closed", func(ctx context.Context, leave func(), tx *Tx) error {
+			prepared, err := tx.tx.PrepareContext(ctx, `SELECT 1`)
+			if err != nil {
+				return err
+			}
+			leave()
+			return untilIt(func() error {
+				if _, err := prepared.ExecContext(ctx); !errors.Is(err, sql.ErrTxDone) {
+					return err
+				}
+				return nil
+			})
+		}},
+		"rows": {"Rows are closed", func(ctx context.Context, leave func(), tx *Tx) error {
+			rows, err := tx.tx.QueryContext(ctx, `SELECT 1`)
+			if err != nil {
+				return err
+			}
+			defer rows.Close()
+			rows.Next()
+			leave()
+			return untilIt(func() error { return rows.Scan(new(int)) })
+		}},
+		"what was noted": {"looking for the last change", func(ctx context.Context, leave func(), tx *Tx) error {
+			if err := tx.note(ctx, ofMeta, "x", "put", nil); err != nil {
+				return err
+			}
+			leave()
+			untilIt(func() error {
+				_, err := tx.exec(ctx, `SELECT 1`)
+				return err
+			})
+			return nil
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachBackend(t, func(t *testing.T, s *Store) {
+				for what, run := range map[string]func(context.Context, func(*Tx) error) error{"update": s.update, "view": s.view} {
+					ctx, leave := context.WithCancelCause(t.Context())
+					err := run(ctx, func(tx *Tx) error { return c.f(t.Context(), func() { leave(gone) }, tx) })
+					if !errors.Is(err, gone) || !strings.Contains(err.Error(), c.words) {
+						t.Errorf("%s: %v", what, err)
+					}
+				}
+				wantNothing(t, s)
+			})
+		})
+	}
+}
+
+// Also where there is no transaction.
+func TestACallerWhoWentAwayIsAnsweredWhy(t *testing.T) {
+	gone := errors.New("the caller is gone")
+	eachBackend(t, func(t *testing.T, s *Store) {
+		ctx, leave := context.WithCancelCause(t.Context())
+		leave(gone)
+		asked := map[string]func() error{
+			"a ping":  func() error { return s.Ping(ctx) },
+			"changes": func() error { _, err := s.ChangesFrom(ctx, 0, 10); return err },
+			"a load":  func() error { return s.Load(ctx, func(*Loading) error { return nil }) },
+			"rules": func() error {
+				for _, err := range s.AllRules(ctx) {
+					return err
+				}
+				return nil
+			},
+		}
+		if s.Shared() {
+			asked["a limit"] = func() error { _, err := s.Allow(ctx, "k", 1); return err }
+		}
+		for what, ask := range asked {
+			if err := ask(); !errors.Is(err, gone) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
 	})
 }
 

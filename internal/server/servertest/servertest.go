@@ -40,6 +40,9 @@ type Options struct {
 	Began       time.Time // zero = Began
 	Outbound    *outbound.Client
 	BodyTimeout time.Duration
+	// LanePatience is how long the scan listener waits for the rest of a request
+	// before net/http gets it; 0 = as it is.
+	LanePatience time.Duration
 	// ScanListener gives the scan API a listener of its own; requests to /scan/
 	// go there.
 	ScanListener bool
@@ -169,7 +172,7 @@ func Try(t testing.TB, o Options) (*Server, error) {
 	s.chance = &chance{source: rand.NewChaCha8(seed)}
 	var err error
 	s.Server, err = server.Start(context.Background(), c, s.logs, server.Seams{
-		RealNow: s.Clock.Now, Random: s.chance, Outbound: o.Outbound, BodyTimeout: o.BodyTimeout, ExportWork: 4,
+		RealNow: s.Clock.Now, Random: s.chance, Outbound: o.Outbound, BodyTimeout: o.BodyTimeout, LanePatience: o.LanePatience, ExportWork: 4,
 	})
 	if err != nil {
 		return nil, err
