@@ -35,7 +35,7 @@ bounded() {
 # fetch_go gets the packages that the tests need. `go mod download` would want every module that any of them ever
 # mentioned, and call a library missing for the sake of one that it does not use.
 fetch_go() {
-	bounded 180 go list -deps -test ./... >/dev/null
+	bounded 600 go list -deps -test ./... >/dev/null
 }
 
 fetch_npm() {
@@ -43,7 +43,7 @@ fetch_npm() {
 		echo "node or npm is not installed" >&2
 		return 1
 	fi
-	bounded 180 npm ci --ignore-scripts --no-audit --no-fund --prefer-offline --fetch-retries 1 --fetch-timeout 60000 >/dev/null
+	bounded 600 npm ci --ignore-scripts --no-audit --no-fund --prefer-offline --fetch-retries 1 --fetch-timeout 60000 >/dev/null
 }
 
 # What a fetch says when the fault lies in our own files (wrong sums, a manifest that does not fit its lock file, no
@@ -75,7 +75,7 @@ run() {
 		summary+=("not run: $library: ${why:-the fetch failed}")
 		return
 	fi
-	if (cd "$folder" && go test -count=1 -timeout 180s ./...); then
+	if (cd "$folder" && go test -count=1 -timeout 30m ./...); then
 		summary+=("passed:  $library")
 	else
 		summary+=("failed:  $library")

@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"errors"
 	"net/url"
 	"os"
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
 )
 
@@ -34,10 +36,34 @@ func ownDatabase(t *testing.T) string {
 		t.Fatal("TEST_POSTGRES is not a URL")
 	}
 	name := "endurance_" + strings.ToLower(rand.Text())
-	run(t, server, "CREATE DATABASE "+name)
-	t.Cleanup(func() { run(t, server, "DROP DATABASE "+name+" WITH (FORCE)") })
+	alone(t, server, "CREATE DATABASE "+name)
+	t.Cleanup(func() { alone(t, server, "DROP DATABASE "+name+" WITH (FORCE)") })
 	u.Path = "/" + name
+	query := u.Query()
+	query.Set("connect_timeout", "60") // on a busy machine ten nodes connect at once
+	u.RawQuery = query.Encode()
 	return u.String()
+}
+
+// alone runs a statement that nobody else may be in the way of. PostgreSQL waits
+// five seconds for sessions that end, which can be too short on a busy machine.
+func alone(t testing.TB, database, query string) {
+	t.Helper()
+	db, err := sql.Open("pgx", database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	until(t, query, func() bool {
+		_, err := db.ExecContext(context.Background(), query)
+		if said, is := errors.AsType[*pgconn.PgError](err); is && said.Code == "55006" {
+			return false // the database is being used
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", query, err)
+		}
+		return true
+	})
 }
 
 // run runs one statement on a database.
@@ -54,11 +80,12 @@ func run(t testing.TB, database, query string) {
 }
 
 // endSessions waits until PostgreSQL has dropped the sessions of a killed
-// process: a COMMIT that was under way there ends before or never.
+// process: a COMMIT that was under way there ends before or never, on a busy
+// disk after a long time.
 func endSessions(t testing.TB, database string) {
 	t.Helper()
 	if database != "" {
-		run(t, database, `SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
+		run(t, database, `SELECT pg_terminate_backend(pid, 3600000) FROM pg_stat_activity
 			WHERE datname = current_database() AND pid <> pg_backend_pid()`)
 	}
 }

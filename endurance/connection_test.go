@@ -2,12 +2,15 @@ package endurance_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -17,14 +20,34 @@ type connection struct {
 	base   string
 	bearer string // of the scan and admin APIs
 	http   *http.Client
-	dialed int
+	// ended is how many connections the server ended.
+	ended atomic.Int64
 }
 
 // connect makes a connection that is dialled with the first call.
 func connect(t testing.TB, base, bearer string) *connection {
-	transport := &http.Transport{MaxConnsPerHost: 1}
+	c := &connection{base: base, bearer: bearer}
+	transport := &http.Transport{MaxConnsPerHost: 1, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		return watched{conn, &c.ended}, err
+	}}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &connection{base: base, bearer: bearer, http: &http.Client{Transport: transport}}
+	c.http = &http.Client{Transport: transport}
+	return c
+}
+
+// watched counts when the other side ends it.
+type watched struct {
+	net.Conn
+	ended *atomic.Int64
+}
+
+func (w watched) Read(p []byte) (int, error) {
+	n, err := w.Conn.Read(p)
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		w.ended.Add(1)
+	}
+	return n, err
 }
 
 // ruleView is a rule of qrcodejumpget.
@@ -83,11 +106,6 @@ func (c *connection) do(method, path string, body, into any) error {
 	if err != nil {
 		return err
 	}
-	req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
-		if !i.Reused {
-			c.dialed++
-		}
-	}}))
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}

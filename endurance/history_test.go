@@ -35,8 +35,6 @@ type entry struct {
 	prefix     int
 	path       string
 	life       int64 // which start of which node answered
-	// weak: seen may come late, until every node is ready again.
-	weak bool
 
 	// The answer: errcode, or lost for a call that was not answered or
 	// answered -1: it may have happened, at any time after the call.
@@ -77,13 +75,14 @@ func (h *history) add(e entry) {
 	h.entries = append(h.entries, e)
 }
 
-// calm ends what is late.
-func (h *history) calm(now int64) {
+// storm notes when something was down. A node that could not read back what it
+// committed meanwhile may see it late, until every node is ready again.
+func (h *history) storm(from, to int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i := range h.entries {
-		if e := &h.entries[i]; e.weak {
-			e.back, e.weak = max(e.back, now), false
+		if e := &h.entries[i]; e.did == "seen" && e.call <= to && e.back >= from {
+			e.back = max(e.back, to)
 		}
 	}
 }
@@ -319,7 +318,7 @@ func (h *history) check(pictures string) (wrong []string, calls int) {
 		calls++
 	}
 	judge := func(what string, m porcupine.Model, operations []porcupine.Operation) {
-		result, info := porcupine.CheckOperationsVerbose(m, operations, time.Minute)
+		result, info := porcupine.CheckOperationsVerbose(m, operations, 10*time.Minute)
 		if result == porcupine.Ok {
 			return
 		}

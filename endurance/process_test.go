@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +18,11 @@ import (
 
 // lives counts processes.
 var lives atomic.Int64
+
+// anyPort is where servers listen: an address of the loopback network that no
+// other program uses. On 127.0.0.1 somebody else could get the port of a server
+// that was killed, while it is still being called.
+var anyPort = fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
 
 // process is a server in a process of its own.
 type process struct {

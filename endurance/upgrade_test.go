@@ -414,7 +414,7 @@ type upgrade struct {
 
 func (u *upgrade) wait(more int64) {
 	want := u.acks.Load() + more
-	until(u.t, 2*time.Minute, "clients to get on", func() bool { return u.acks.Load() >= want || u.t.Failed() })
+	until(u.t, "clients to get on", func() bool { return u.acks.Load() >= want || u.t.Failed() })
 }
 
 // write lets two clients add and publish rules of mini2, on whatever node

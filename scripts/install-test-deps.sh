@@ -43,8 +43,13 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 fi
 
 export DEBIAN_FRONTEND=noninteractive
-apt=(apt-get -q -y -o DPkg::Lock::Timeout=300)
-"${apt[@]}" update || echo "apt-get update failed; trying with the package lists that are here" >&2
+apt=(apt-get -q -y -o DPkg::Lock::Timeout=300 -o Acquire::Retries=5)
+# A machine that has just started may be updating its package lists by itself, and there is no waiting for that lock.
+for pause in 5 20 60 0; do
+  ! "${apt[@]}" -o APT::Update::Error-Mode=any update || break
+  [ "$pause" != 0 ] || echo "apt-get update failed; trying with the package lists that are here" >&2
+  sleep "$pause"
+done
 # shellcheck disable=SC2086 # a list of words
 "${apt[@]}" install --no-install-recommends $packages
 

@@ -62,7 +62,7 @@ running() {
 halt() {
   running || return 0
   server "$bin/pg_ctl" stop -s -D "$dir/data" -m fast -t 30 >&2 ||
-    server "$bin/pg_ctl" stop -s -D "$dir/data" -m immediate -t 30 >&2
+    server "$bin/pg_ctl" stop -s -D "$dir/data" -m immediate -t 180 >&2
 }
 
 # discard undoes a start that did not get to its end.
@@ -141,7 +141,7 @@ CONF
 # up starts the server on a port.
 up() {
   rm -f "$dir/log"
-  server "$bin/pg_ctl" start -s -w -t 180 -D "$dir/data" -l "$dir/log" -o "-p $1" >/dev/null 2>&1
+  server "$bin/pg_ctl" start -s -w -t 600 -D "$dir/data" -l "$dir/log" -o "-p $1" >/dev/null 2>&1
 }
 
 # part of a URL that start printed: of $1 the password or the port
@@ -190,7 +190,15 @@ replica() {
 }
 
 promote() {
-  server "$bin/pg_ctl" promote -s -w -t 180 -D "$dir/data" >&2
+  server "$bin/pg_ctl" promote -s -w -t 600 -D "$dir/data" >&2
+}
+
+# ended PID...: none of these processes does anything any more.
+ended() {
+  local pid
+  for pid; do
+    [ ! -e "/proc/$pid" ] || grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null || return 1
+  done
 }
 
 # killed ends everything at once: the first process is stopped before the others die, so that it can start no new ones.
@@ -198,11 +206,13 @@ killed() {
   local pid children
   pid=$(head -n 1 "$dir/data/postmaster.pid" 2>/dev/null) || return 0
   kill -STOP "$pid" 2>/dev/null || return 0
-  children=$(awk -v parent="$pid" '$4 == parent { print $1 }' /proc/[0-9]*/stat 2>/dev/null || true)
+  # By cat, which goes on when some process of this machine has just ended; mawk would not read the rest.
+  children=$(cat /proc/[0-9]*/stat 2>/dev/null | sed -n "s/^\([0-9]*\) (.*) [A-Za-z] $pid .*/\1/p" || true)
   # shellcheck disable=SC2086 # a list
   kill -KILL "$pid" $children 2>/dev/null || true
-  for _ in {1..3000}; do # one that writes to a slow disk dies when that is done
-    running || return 0
+  for _ in {1..6000}; do # one that writes to a slow disk dies when that is done
+    # shellcheck disable=SC2086 # a list
+    ! ended "$pid" $children || return 0
     sleep 0.02
   done
   fail "the server in $dir does not die"

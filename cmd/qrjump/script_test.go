@@ -3,9 +3,11 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +19,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/qrjump/qrjump/client"
 )
 
 var update = flag.Bool("update", false, "rewrite what the scripts expect; read the diff")
@@ -33,10 +37,15 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
-			e.Values[runningKey{}] = &running{}
+			end, bounded := t.Deadline()
+			if !bounded {
+				end = time.Now().Add(24 * time.Hour)
+			}
+			e.Values[runningKey{}] = &running{until: end.Add(-10 * time.Second)}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"server": startServer, "halt": stopServer, "fails": fails, "capture": capture},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"server": startServer, "halt": stopServer, "midmonth": midMonth, "fails": fails, "capture": capture},
 	})
 }
 
@@ -45,13 +54,13 @@ type running struct {
 	cmd    *exec.Cmd
 	stdout *bufio.Reader
 	logs   bytes.Buffer
+	// until is when a server that does not start or end is killed, so that its
+	// log is shown: shortly before the test itself would end. Nothing waits for
+	// it when all is well.
+	until time.Time
 }
 
 type runningKey struct{}
-
-// patience bounds the start and the end of a server; nothing waits for it when
-// all is well.
-const patience = 60 * time.Second
 
 var readyLine = regexp.MustCompile(`^qrjump ready (https?://\S+)\n$`)
 
@@ -81,7 +90,7 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 			stopServer(ts, false, nil)
 		}
 	})
-	hung := time.AfterFunc(patience, func() { _ = r.cmd.Process.Kill() })
+	hung := time.AfterFunc(time.Until(r.until), func() { _ = r.cmd.Process.Kill() })
 	r.stdout = bufio.NewReader(stdout)
 	line, err := r.stdout.ReadString('\n')
 	hung.Stop()
@@ -104,7 +113,7 @@ func stopServer(ts *testscript.TestScript, _ bool, _ []string) {
 	}
 	cmd := r.cmd
 	r.cmd = nil
-	hung := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+	hung := time.AfterFunc(time.Until(r.until), func() { _ = cmd.Process.Kill() })
 	defer hung.Stop()
 	_ = cmd.Process.Signal(syscall.SIGTERM) // one that is gone shows below
 	rest, _ := io.ReadAll(r.stdout)
@@ -113,6 +122,32 @@ func stopServer(ts *testscript.TestScript, _ bool, _ []string) {
 	r.logs.Reset()
 	if err != nil || len(rest) > 0 {
 		ts.Fatalf("the server ended with %v and printed %q after its ready line", err, rest)
+	}
+}
+
+// noon is what "midmonth" shows. It is one moment for all servers of a run.
+var noon = func() time.Time {
+	now := time.Now().UTC()
+	return time.Date(now.Year(), now.Month()+1, 15, 4, 0, 0, 0, time.UTC)
+}()
+
+// midMonth is the script command "midmonth": it moves the emulator's clock to
+// noon in the middle of the next month, for stories whose days or months must
+// not end while they are told. A clock that is there already stays.
+func midMonth(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 0 {
+		ts.Fatalf("usage: midmonth")
+	}
+	token, err := os.ReadFile(ts.MkAbs("data/admin-token"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		ts.Fatalf("midmonth: %v", err)
+	}
+	c, err := client.New(ts.Getenv("URL"), client.Options{AdminToken: strings.TrimSpace(string(token))})
+	ts.Check(err)
+	clock, err := c.Clock(context.Background())
+	ts.Check(err)
+	if clock.Now.Before(noon) {
+		ts.Check(c.SetClock(context.Background(), noon))
 	}
 }
 

@@ -87,7 +87,7 @@ func (s *Server) admin(t testing.TB, method, path string, body []byte) {
 		t.Fatal(err)
 	}
 	r.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := s.caller().Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}

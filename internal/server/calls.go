@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/api"
@@ -28,7 +27,7 @@ func (s *Server) openBook() {
 }
 
 // lastWrite bounds the write of what is left when the server stops.
-const lastWrite = 5 * time.Second
+const lastWrite = DrainTimeout
 
 // startBook writes counts and log until the function that it returns is
 // called, which writes the rest.
