@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -50,8 +51,18 @@ func (s *Server) timelyBody(next http.Handler) http.Handler {
 		// this on with every piece.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTime))
 		next.ServeHTTP(w, r)
+		// Of a connection that ends with its answer, net/http would leave the body
+		// unread, and the system would tell the client so by a reset, in place of
+		// the answer.
+		if r.Close && r.ContentLength != 0 {
+			_, _ = io.CopyN(io.Discard, r.Body, unread)
+		}
 	})
 }
+
+// unread is how much of a body that nobody wants is taken, as by net/http where
+// a connection goes on.
+const unread = 256 << 10
 
 // answerTime is how long an answer may take from the request's head to its last
 // byte, an injected delay (a minute at most) included.

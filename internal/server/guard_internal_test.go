@@ -2,10 +2,13 @@ package server
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -28,6 +31,39 @@ func TestPanicsAreLogged(t *testing.T) {
 		if want == "" && logged.Len() > 0 || !strings.Contains(logged.String(), want) {
 			t.Errorf("logged %q", logged.String())
 		}
+	}
+}
+
+// Who closes the connection after a call gets an answer too when the call was
+// refused before its body came.
+func TestARefusalReachesWhoClosesTheConnection(t *testing.T) {
+	t.Parallel()
+	c := Default()
+	c.Data, c.Listen = t.TempDir(), "127.0.0.1:0"
+	s, err := Start(t.Context(), c, io.Discard, Seams{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	body := make([]byte, 200_000)
+	for n := range 50 {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = fmt.Fprintf(conn, "POST /cgi-bin/wxopen/qrcodejumpadd?access_token=x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n", len(body))
+		for sent := 0; err == nil && sent < len(body); sent += 1000 {
+			runtime.Gosched()
+			_, err = conn.Write(body[sent : sent+1000])
+		}
+		if err != nil {
+			t.Fatalf("call %d: sending the body: %v", n, err)
+		}
+		answer, err := io.ReadAll(conn)
+		if err != nil || !bytes.Contains(answer, []byte(`"errcode":40014`)) {
+			t.Fatalf("call %d: %v: %q", n, err, answer)
+		}
+		conn.Close()
 	}
 }
 
