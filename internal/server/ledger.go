@@ -12,6 +12,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
 // scansDir is the folder of this node's journal.
@@ -73,12 +74,18 @@ func (s *Server) openEvents(ctx context.Context) error {
 		return err
 	}
 	s.ledger.shipper = &stats.Shipper{Journal: s.ledger.journal, To: stream, Node: node, Random: s.random, Now: s.realNow, Log: s.log}
+	var scans *store.Scans
 	if s.config.Database == "" {
 		// What came before --events is in the journal alone.
 		s.ledger.shipper.Keep = time.Duration(cmp.Or(s.settings.Get().ScanDays, 36_500)) * 24 * time.Hour
 		s.ledger.shipper.ClockBelieved = s.wall.believed
+		s.ledger.earlier = s.ledger.journal
 	} else {
 		s.store.KeepScansInStream(stream)
+		if scans, err = s.store.OpenScans(ctx, store.ScansOptions{Random: s.random, Now: s.now, Log: s.log}); err != nil {
+			return fmt.Errorf("opening the ledger of scans: %w", err)
+		}
+		s.ledger.earlier = scans
 	}
 	err = stream.Begin(func() (stats.Mark, error) {
 		if s.config.Database == "" {
@@ -87,14 +94,11 @@ func (s *Server) openEvents(ctx context.Context) error {
 			}
 			return s.ledger.journal.Last(ctx)
 		}
-		scans, err := s.store.OpenScans(ctx, store.ScansOptions{Random: s.random, Now: s.now, Log: s.log})
-		if err != nil {
-			return stats.Mark{}, err
+		mark, err := scans.Shipped(ctx, node)
+		if err == nil {
+			err = s.countRest(ctx, scans, scans.ID(), mark != stats.Mark{})
 		}
-		if err := s.countRest(ctx, scans, scans.ID(), true); err != nil {
-			return stats.Mark{}, err
-		}
-		return scans.Shipped(ctx, node)
+		return mark, err
 	})
 	if err != nil {
 		return fmt.Errorf("--events: %w", err)
@@ -110,19 +114,36 @@ func (s *Server) openEvents(ctx context.Context) error {
 	return nil
 }
 
-// countRest counts what is left of a ledger before another one is counted.
-func (s *Server) countRest(ctx context.Context, log stats.Log, id string, unique bool) error {
+// countRest counts what is left of a ledger before another one is counted, and
+// queues it for webhooks. shared: it is of all nodes, and this one brought scans
+// to it, perhaps when others had left it already.
+func (s *Server) countRest(ctx context.Context, log stats.Log, id string, shared bool) error {
 	var state stats.State
+	var left int64
 	err := s.store.ViewStatistics(ctx, func(tx stats.Tx) (err error) {
-		state, err = tx.StatisticsState(ctx)
+		if state, err = tx.StatisticsState(ctx); err == nil {
+			left, _, err = tx.RecallLedger(ctx, id)
+		}
 		return err
 	})
-	if err != nil || state.Ledger != id {
+	if err != nil {
 		return err
 	}
-	c := s.newCounter(log, unique, nil)
+	if state.Ledger != id && (state.Ledger != "" || state.Position > 0) {
+		end, err := log.End(ctx)
+		if err != nil || !shared || left == 0 || end <= left {
+			return err
+		}
+	}
+	c := s.newCounter(log, log != stats.Log(s.ledger.journal), nil)
 	if err := c.Settle(ctx); err != nil {
 		return fmt.Errorf("counting the scans that no stream has: %w", err)
+	}
+	book := &webhooks.Book{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random, Log: log, Turned: c.Turned}
+	for more := true; more; {
+		if more, err = book.Collect(ctx); err != nil {
+			return fmt.Errorf("telling of the scans that no stream has: %w", err)
+		}
 	}
 	return nil
 }

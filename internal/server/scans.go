@@ -45,6 +45,7 @@ type ledger struct {
 	unique   bool             // it never has one twice
 	shipper  *stats.Shipper   // brings them there; nil = the journal is the log
 	stream   *stats.JetStream // of --events; nil = none
+	earlier  stats.Log        // has the scans from before --events; nil = log has all
 }
 
 // openLedger opens the journal in the data folder.

@@ -243,10 +243,17 @@ func (s *Server) open(ctx context.Context) error {
 		return err
 	}
 	retry, stop := context.WithCancel(context.Background())
-	s.stopRetry = stop
+	watched := make(chan struct{})
+	s.stopRetry = func() {
+		stop()
+		<-watched
+	}
 	go s.current.Retry(retry, time.Second)
 	go s.keepInTouch(retry, time.Second)
-	go s.wall.watch(retry)
+	go func() {
+		defer close(watched)
+		s.wall.watch(retry) // it writes into the data folder, which ends with the server
+	}()
 	s.stopFollowing = s.startFollowing()
 	s.stopSnapshots = s.startSnapshots()
 	s.stopMessages = s.startMessenger()
@@ -624,11 +631,13 @@ func (s *Server) closeStore() error {
 	if s.stopWebhooks != nil {
 		s.stopWebhooks()
 	}
-	if s.stopCounter != nil {
-		s.stopCounter()
-	}
+	// The shipper may wait for a stream or a database that is away, and the last
+	// count for the shipper.
 	if s.stopLedger != nil {
 		s.stopLedger()
+	}
+	if s.stopCounter != nil {
+		s.stopCounter()
 	}
 	ledger := s.ledger.close()
 	if s.stopFollowing != nil {

@@ -34,6 +34,9 @@ func (s *Server) region() func(netip.Addr) string {
 // openCounter prepares the counting of what is in the ledger.
 func (s *Server) openCounter() {
 	s.counter = s.newCounter(s.ledger.log, s.ledger.unique, s.ledger.flush)
+	if s.ledger.earlier != nil {
+		s.counter.Earlier = []stats.Log{s.ledger.earlier}
+	}
 	s.metrics.watchCounter(s.counter)
 }
 

@@ -1,7 +1,10 @@
 package server_test
 
 import (
+	"crypto/rand"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -9,6 +12,8 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/store"
 )
 
 // streamServer is a NATS server that flushes what it takes; its address is for
@@ -104,6 +109,101 @@ func TestAServerGoesToAStreamAndComesBack(t *testing.T) {
 				c.Stop()
 			}
 		}
+	})
+}
+
+// A stream that nothing came to is left as well, by whoever comes from it.
+func TestAServerLeavesAStreamThatIsEmpty(t *testing.T) {
+	t.Parallel()
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		p, stream := where(t), streamServer(t)
+		c := p.counting(t, "", "")
+		c.scan(4)
+		c.counted("before", 4)
+		for _, events := range []string{stream, "", stream, streamServer(t), ""} {
+			c.Stop()
+			c = p.counting(t, events, c.key)
+			c.counted(fmt.Sprintf("with --events %q", events), 4)
+		}
+		c.scan(3)
+		c.counted("afterwards", 7)
+	})
+}
+
+// Nodes go to a stream one after the other. What one brought to the database
+// last, before it was killed, counts although others count the stream already.
+func TestNodesGoToAStreamOneAfterTheOther(t *testing.T) {
+	t.Parallel()
+	p, stream := onPostgres(t), streamServer(t)
+	c := p.counting(t, "", "")
+	c.scan(4)
+	c.counted("before", 4)
+	c.Stop()
+	c = p.counting(t, stream, c.key)
+	c.scan(3)
+	c.counted("from the stream", 7)
+	q := p.secondOf(t)
+	next := q.counting(t, "", c.key)
+	next.scan(2)
+	next.counted("from the database", 9)
+	next.Stop()
+	c.scan(1)
+	c.counted("from the stream again", 10)
+	s, err := store.Open(t.Context(), store.Target{URL: p.database})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	other, err := s.OpenScans(t.Context(), store.ScansOptions{Random: rand.Reader, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := servertest.Began
+	late := []stats.Event{{ID: stats.ScanID{0, 1}, At: at}, {ID: stats.ScanID{0, 2}, At: at}}
+	if err := other.Append(t.Context(), late); err != nil {
+		t.Fatal(err)
+	}
+	next = q.counting(t, stream, c.key)
+	next.counted("with what the killed one left", 12)
+	c.scan(1)
+	c.counted("and from the first", 13)
+	next.scan(1)
+	next.counted("and from both", 14)
+}
+
+// Who is erased beside a stream is in no scan of the time before it either, and
+// in no archive from that moment on.
+func TestAnErasureBesideAStream(t *testing.T) {
+	t.Parallel()
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		p := where(t)
+		c := p.counting(t, "", "")
+		scan := func() {
+			t.Helper()
+			for _, user := range []string{"bob", "eve"} {
+				if a := c.Send(c.Request("POST", "/scan/v1/resolve", `{"text":"https://nowhere.example/","user":"`+user+`"}`, "Authorization: Bearer "+c.key)); a.Status != 200 {
+					t.Fatalf("%d %s", a.Status, a.Body)
+				}
+			}
+		}
+		scan()
+		c.counted("before", 2)
+		c.Stop()
+		c = p.counting(t, streamServer(t), c.key)
+		scan()
+		c.counted("from the stream", 4)
+		var erased struct{ Scans int64 }
+		if c.Admin("DELETE", "/users/bob/scans", "").JSON(t, &erased); erased.Scans != 2 {
+			t.Errorf("%d scans were erased", erased.Scans)
+		}
+		all := rowsIn(t, exported(t, c.Server))
+		if n := strings.Count(all["scan_events"], "\n"); n != 4 {
+			t.Errorf("%d scans in the archive", n)
+		}
+		if n := strings.Count(all["scan_events"], `"user_hash":""`); n != 2 {
+			t.Errorf("%d scans of nobody in the archive:\n%s", n, all["scan_events"])
+		}
+		c.counted("afterwards", 4)
 	})
 }
 

@@ -22,8 +22,10 @@ const (
 // destroys something for its age: the retention of scans, the end of a
 // webhook's tries, the removal of expired codes. A clock that jumps ahead by
 // years would otherwise take everything with it within the hour. It is
-// believed after a day of running time; a server that was off for longer than
-// a day waits as long, as it cannot tell one from the other.
+// believed after a day of running time, which may be of several runs: else a
+// machine that is switched off each night would never remove anything again. A
+// server that was off for longer than a day waits as long, as it cannot tell one
+// from the other.
 type wallClock struct {
 	file    string
 	now     func() time.Time
@@ -36,6 +38,7 @@ type wallClock struct {
 	kept  time.Duration // when it was stored
 	ahead bool
 	since time.Duration // when it was found ahead
+	spent time.Duration // how long earlier runs found it ahead
 }
 
 // openWallClock reads what an earlier run saw. Without it, or when it cannot be
@@ -44,8 +47,10 @@ func openWallClock(folder string, now func() time.Time, log *slog.Logger) *wallC
 	start := time.Now()
 	c := &wallClock{file: filepath.Join(folder, "clock"), now: now, elapsed: func() time.Duration { return time.Since(start) }, log: log, kept: -clockKept}
 	if b, err := os.ReadFile(c.file); err == nil {
-		if seen, err := time.Parse(time.RFC3339, strings.TrimSpace(string(b))); err == nil {
+		text, spent, _ := strings.Cut(strings.TrimSpace(string(b)), " ")
+		if seen, err := time.Parse(time.RFC3339, text); err == nil {
 			c.seen = seen
+			c.spent, _ = time.ParseDuration(spent) // 0 where it is not there
 		}
 	}
 	return c
@@ -55,34 +60,44 @@ func openWallClock(folder string, now func() time.Time, log *slog.Logger) *wallC
 func (c *wallClock) believed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now, running := c.now(), c.elapsed()
+	// Round: else two times of one process differ by what passed between them,
+	// whatever the clock shows.
+	now, running := c.now().Round(0), c.elapsed()
 	lead := now.Sub(c.seen.Add(running - c.at))
 	switch {
 	case c.seen.IsZero() || lead <= clockLead:
-		c.ahead = false
 	case !c.ahead:
-		c.ahead, c.since = true, running
+		c.ahead, c.since = true, running-c.spent
 		c.log.Warn("this machine's clock is further ahead than the time that passed since it was last seen: repair it if it is wrong; for a day nothing is removed for its age",
 			"clock", now.UTC().Format(time.RFC3339), "last seen", c.seen.UTC().Format(time.RFC3339))
 		return false
 	case running-c.since < clockLead:
+		c.keep(running)
 		return false
 	default:
-		c.ahead = false
 		c.log.Info("this machine's clock was ahead for a day and is believed: what is old is removed again", "clock", now.UTC().Format(time.RFC3339))
 	}
-	c.seen, c.at = now, running
-	if running-c.kept >= clockKept {
-		c.kept = running
-		c.keep()
+	if c.ahead || c.spent > 0 {
+		c.ahead, c.spent = false, 0
+		c.kept = running - clockKept // the next start is to know it
 	}
+	c.seen, c.at = now, running
+	c.keep(running)
 	return true
 }
 
-// keep stores what was seen, for the next start.
-func (c *wallClock) keep() {
+// keep stores now and then what was seen, for the next start.
+func (c *wallClock) keep(running time.Duration) {
+	if running-c.kept < clockKept {
+		return
+	}
+	c.kept = running
+	text := c.seen.UTC().Format(time.RFC3339)
+	if c.ahead {
+		text += " " + (running - c.since).Round(time.Second).String()
+	}
 	fresh := c.file + ".new"
-	err := os.WriteFile(fresh, []byte(c.seen.UTC().Format(time.RFC3339)+"\n"), 0o600)
+	err := os.WriteFile(fresh, []byte(text+"\n"), 0o600)
 	if err == nil {
 		err = os.Rename(fresh, c.file)
 	}

@@ -98,11 +98,17 @@ func TestAStartKnowsTheClockOfTheLastRun(t *testing.T) {
 	m.shown = m.shown.Add(5 * year)
 	m.start()
 	m.want(t, "with the clock years ahead", false)
-	m.pass(20 * time.Hour)
-	m.start()
-	m.pass(20 * time.Hour)
-	m.want(t, "a restart begins the day anew", false)
-	m.pass(clockLead)
+	// Nights in which the machine is off neither count nor begin the day anew.
+	for range 2 {
+		m.pass(10 * time.Hour)
+		m.want(t, "in the evening", false)
+		m.shown = m.shown.Add(14 * time.Hour)
+		m.start()
+		m.want(t, "in the morning", false)
+	}
+	m.pass(4*time.Hour - time.Minute)
+	m.want(t, "almost a day of running", false)
+	m.pass(time.Minute)
 	m.want(t, "a day of running", true)
 	m.start()
 	m.want(t, "and the next start knows", true)
@@ -113,6 +119,15 @@ func TestAStartKnowsTheClockOfTheLastRun(t *testing.T) {
 		m.shown = m.shown.Add(5 * year)
 		m.start()
 		m.want(t, name, true)
+	}
+}
+
+// Times of one process are compared by what passed between them, unless they are
+// told to forget it: then no jump would ever be seen.
+func TestAJumpIsSeenByWhatTheClockShows(t *testing.T) {
+	c := openWallClock(t.TempDir(), time.Now, slog.New(slog.DiscardHandler))
+	if !c.believed() || strings.Contains(c.seen.String(), "m=") {
+		t.Errorf("the time that was seen is %v, beside what passed since the start", c.seen)
 	}
 }
 

@@ -26,7 +26,7 @@ const (
 
 // openWebhooks prepares who is told of scans and alarms.
 func (s *Server) openWebhooks() {
-	s.webhooks = &webhooks.Book{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random, Log: currentLog{s}, LastAlarm: s.store.LastAlarm,
+	s.webhooks = &webhooks.Book{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random, Log: currentLog{s}, Turned: s.counter.Turned, LastAlarm: s.store.LastAlarm,
 		Alarms: func(ctx context.Context, after int64, limit int) ([]webhooks.Alarm, error) {
 			list, err := s.counter.Alarms(ctx, after, false, limit)
 			if err != nil {

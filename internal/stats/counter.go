@@ -29,6 +29,9 @@ type Counter struct {
 	Now      func() time.Time
 	Logger   *slog.Logger
 	Random   io.Reader // nil = the machine's
+	// Earlier are the logs of this store from before Log: nothing of them is counted
+	// any more, and an erasure reaches them.
+	Earlier []Log
 	// Unique: the log never has an event twice, so nobody needs to look.
 	Unique bool
 	// Places finds out where a network is; nil = nobody knows.
@@ -340,11 +343,28 @@ func (c *Counter) readState(ctx context.Context, tx Tx, end, passed int64) (rows
 		state.Offset = offset
 	}
 	if state.Ledger != ledger || end < state.Position {
-		if state.Position > 0 {
+		// Nothing may be counted of the one that is left, and yet of this one before.
+		if state.Position > 0 || state.Ledger != "" {
+			lack := state.Position - state.UsersPosition
 			if state.Position, err = c.another(ctx, tx, state, ledger); err != nil {
 				return nil, 0, err
 			}
-			state.UsersPosition, state.Forgotten = state.Position, c.Now()
+			state.UsersPosition = state.Position
+			left := int64(0)
+			if _, ok := c.Log.(*Journal); ok {
+				// The scans whose users are not in the sketches stand here as well, as
+				// close together at least. Who is added twice changes nothing.
+				state.UsersPosition = max(0, state.Position-lack)
+				left = before.Position
+			}
+			if ledger != before.Ledger {
+				if err := tx.TurnReaders(ctx, left, state.Position); err != nil {
+					return nil, 0, fmt.Errorf("turning who reads scans to another ledger: %w", err)
+				}
+			}
+			if state.Scans > 0 {
+				state.Forgotten = c.Now()
+			}
 		}
 		state.Ledger = ledger
 	}
@@ -396,6 +416,17 @@ func (c *Counter) another(ctx context.Context, tx Tx, left State, ledger string)
 	return position, tx.AddSeen(ctx, SeenRow{Position: position, Oldest: now + 1, Newest: now})
 }
 
+// Turned reports whether positions in the store are of this log: not yet, where
+// another ledger was counted until now.
+func (c *Counter) Turned(ctx context.Context) (bool, error) {
+	var state State
+	err := c.Store.ViewStatistics(ctx, func(tx Tx) (err error) {
+		state, err = tx.StatisticsState(ctx)
+		return err
+	})
+	return state.Ledger == c.ledger(), err
+}
+
 // ledger is the id of the log, "" where it has none.
 func (c *Counter) ledger() string {
 	if l, ok := c.Log.(interface{ ID() string }); ok {
@@ -443,7 +474,8 @@ func (c *Counter) save(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if now.Position != c.state.Position || now.Offset != c.state.Offset {
+		// A position says nothing without its ledger: one of another may be the same.
+		if now.Ledger != c.state.Ledger || now.Position != c.state.Position || now.Offset != c.state.Offset {
 			return errMoved
 		}
 		state = now

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,7 @@ import (
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
 // memoryLog is a log that keeps nothing. Like a journal it may hold an event
@@ -647,6 +649,135 @@ func TestALogThatIsMadeAnewIsCounted(t *testing.T) {
 				t.Fatalf("the %s log: %d scans are counted, want %d (%v)", id, a.Scans, sum, err)
 			}
 		}
+	})
+}
+
+// Two nodes that count different ledgers for a while, as when one after the
+// other goes to a stream, meet at the same position: it is not the same place.
+func TestTheSamePositionOfAnotherLedger(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *store.Store) {
+		events := &stream{r: rand.New(rand.NewPCG(8, 9)), now: began, users: 50}
+		one, other := newCounter(s, &renewed{&memoryLog{}, "one"}), newCounter(s, &renewed{&memoryLog{}, "other"})
+		one.Unique, other.Unique = true, true
+		sum := int64(0)
+		for n, c := range []*stats.Counter{one, other, one, other, other, one} {
+			list := events.take(100)
+			for i := range list {
+				list[i].ID = scanID(began, events.r)
+			}
+			sum += int64(len(list))
+			if err := errors.Join(c.Log.Append(t.Context(), list), c.CatchUp(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), What: stats.Scans})
+			if err != nil || a.Scans != sum {
+				t.Fatalf("step %d: %d scans are counted, want %d (%v)", n, a.Scans, sum, err)
+			}
+		}
+	})
+}
+
+// A counter of a stream is killed, and the next one counts the journal from which
+// the stream came: scans count once, and the users of those that the sketches
+// lacked are counted too.
+func TestAKilledCounterOfAStreamThatIsLeft(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *store.Store) {
+		events := &stream{r: rand.New(rand.NewPCG(8, 9)), now: began, users: 5000}
+		journal, err := stats.OpenJournal(filepath.Join(t.TempDir(), "scans"), stats.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer journal.Close()
+		there := &renewed{&memoryLog{}, "there"}
+		c, sum := newCounter(s, there), newNaive(8)
+		for n := range 4 {
+			var list []stats.Event
+			for range 200 {
+				events.sent = nil // nothing comes twice
+				list = append(list, events.next())
+				sum.add(list[len(list)-1])
+			}
+			if err := journal.Append(t.Context(), list); err != nil {
+				t.Fatal(err)
+			}
+			switch n {
+			case 0, 1, 2:
+				err = errors.Join(there.Append(t.Context(), list), c.CatchUp(t.Context()))
+			case 3:
+				c = newCounter(s, journal)
+				err = c.CatchUp(t.Context())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		check(t, c, sum)
+	})
+}
+
+// Who reads the scans one after the other goes on at the same scan, whatever
+// ledger is counted.
+func TestReadersTurnWithTheLedger(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *store.Store) {
+		events := &stream{r: rand.New(rand.NewPCG(8, 9)), now: began, users: 50}
+		journal, err := stats.OpenJournal(filepath.Join(t.TempDir(), "scans"), stats.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer journal.Close()
+		there, reached := &renewed{&memoryLog{}, "there"}, int64(0)
+		fresh := func(n int) (list []stats.Event) {
+			for range n {
+				events.sent = nil
+				list = append(list, events.next())
+			}
+			return list
+		}
+		webhook := func(f func(context.Context, webhooks.Tx) error) {
+			t.Helper()
+			if err := s.UpdateWebhooks(t.Context(), func(tx webhooks.Tx) error { return f(t.Context(), tx) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		webhook(func(ctx context.Context, tx webhooks.Tx) error {
+			return tx.PutWebhook(ctx, webhooks.Webhook{ID: 1, URL: "https://a.example/", ScansFrom: 40})
+		})
+		// The reader lacks the last 10 that are counted.
+		read := func(count *stats.Counter, to int64) {
+			t.Helper()
+			if turned, err := count.Turned(t.Context()); err != nil || reached > 0 && turned {
+				t.Fatalf("turned before it is counted: %v, %v", turned, err)
+			}
+			if err := count.CatchUp(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if turned, err := count.Turned(t.Context()); err != nil || !turned {
+				t.Fatalf("turned: %v, %v", turned, err)
+			}
+			webhook(func(ctx context.Context, tx webhooks.Tx) error {
+				at, err := tx.Position(ctx, webhooks.ScanSource)
+				if err != nil || at != reached {
+					t.Fatalf("the reader is at %d, want %d (%v)", at, reached, err)
+				}
+				if w, err := tx.Webhook(ctx, 1); err != nil || w.ScansFrom > max(40, at) {
+					t.Fatalf("it wants scans after %d, and the reader is at %d (%v)", w.ScansFrom, at, err)
+				}
+				_, err = tx.Advance(ctx, webhooks.ScanSource, at, to)
+				return err
+			})
+		}
+		if err := journal.Append(t.Context(), fresh(100)); err != nil {
+			t.Fatal(err)
+		}
+		read(newCounter(s, journal), 100)
+		both := fresh(30)
+		if err := errors.Join(journal.Append(t.Context(), both), there.Append(t.Context(), both)); err != nil {
+			t.Fatal(err)
+		}
+		reached = 0
+		read(newCounter(s, there), 20)
+		reached = 120 // of 130, as 20 of 30
+		read(newCounter(s, journal), 130)
 	})
 }
 

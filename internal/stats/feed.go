@@ -233,23 +233,30 @@ func (c *Counter) Erase(ctx context.Context, user UserHash) (int64, error) {
 		return 0, err
 	}
 	keys, names := map[UsersKey]bool{}, map[CodeName]bool{}
-	for e, err := range c.Log.Read(ctx, 0) {
-		if err != nil {
-			return 0, fmt.Errorf("looking for the scans of a user: %w", err)
-		}
-		if e.User != user {
-			continue
-		}
-		t, err := c.tuple(ctx, &e.Event)
-		if err != nil {
-			return 0, err
-		}
-		day := DayOf(HourOf(e.At), c.state.Offset)
-		for d := range dims {
-			keys[UsersKey{day, d, t.Value(d)}] = true
-		}
-		if e.Batch != 0 {
-			names[CodeName{e.Batch, e.Index}] = true
+	known, earlier := map[ScanID]bool{}, int64(0)
+	for n, log := range append([]Log{c.Log}, c.Earlier...) {
+		for e, err := range log.Read(ctx, 0) {
+			if err != nil {
+				return 0, fmt.Errorf("looking for the scans of a user: %w", err)
+			}
+			if e.User != user {
+				continue
+			}
+			t, err := c.tuple(ctx, &e.Event)
+			if err != nil {
+				return 0, err
+			}
+			day := DayOf(HourOf(e.At), c.state.Offset)
+			for d := range dims {
+				keys[UsersKey{day, d, t.Value(d)}] = true
+			}
+			if e.Batch != 0 {
+				names[CodeName{e.Batch, e.Index}] = true
+			}
+			if n > 0 && !known[e.ID] {
+				earlier++
+			}
+			known[e.ID] = true
 		}
 	}
 	var b [8]byte
@@ -260,10 +267,15 @@ func (c *Counter) Erase(ctx context.Context, user UserHash) (int64, error) {
 		return 0, fmt.Errorf("taking a user out of the counts: %w", err)
 	}
 	n, err := c.Log.Erase(ctx, user)
+	for _, log := range c.Earlier {
+		if err == nil {
+			_, err = log.Erase(ctx, user)
+		}
+	}
 	if err != nil {
 		return n, fmt.Errorf("making the scans of a user anonymous: %w", err)
 	}
-	return n, nil
+	return n + earlier, nil
 }
 
 func (c *Counter) random() io.Reader {

@@ -375,10 +375,14 @@ func LeaveStream(marks string, left func(Mark) error) error {
 	if err != nil {
 		return err
 	}
-	if err := (realDisk{}).remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	switch err := (realDisk{}).remove(file); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
 		return err
 	}
-	return nil
+	// A mark that came back would bring to a stream what is counted from the journal.
+	return (realDisk{}).syncDir(marks)
 }
 
 func readMark(file string) (m Mark, err error) {
@@ -412,15 +416,24 @@ func (l *JetStream) Erased(ctx context.Context, after int64) ([]Erasure, error) 
 
 // End implements Log.
 func (l *JetStream) End(ctx context.Context) (int64, error) {
-	stream, err := l.ready(ctx)
+	if _, err := l.ready(ctx); err != nil {
+		return 0, err
+	}
+	info, err := l.info(ctx)
 	if err != nil {
 		return 0, err
 	}
-	info, err := stream.Info(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("asking for the end of the stream: %w", err)
-	}
 	return int64(info.State.LastSeq), nil
+}
+
+// info asks what is in the stream, by a handle of its own: Info of one that is
+// shared writes into it.
+func (l *JetStream) info(ctx context.Context) (*jetstream.StreamInfo, error) {
+	stream, err := l.js.Stream(ctx, l.options.Stream)
+	if err != nil {
+		return nil, fmt.Errorf("asking for the end of the stream: %w", err)
+	}
+	return stream.CachedInfo(), nil
 }
 
 // fetchAtOnce is how many messages one request asks for.
@@ -601,7 +614,20 @@ func (l *JetStream) Before(ctx context.Context, moment time.Time) (position int6
 		position = int64(meta.Sequence.Stream) - 1
 		return false, nil
 	})
-	return position, err
+	if err != nil {
+		return 0, err
+	}
+	// Messages of users who were erased are gone, and what stands for them came later.
+	var erased copies
+	if err := l.readCopies(ctx, &erased, end); err != nil {
+		return 0, err
+	}
+	for i := range erased.list {
+		if e := &erased.list[i]; !e.At.Before(moment) {
+			position = min(position, e.Position-1)
+		}
+	}
+	return position, nil
 }
 
 // Find implements Log.
@@ -636,9 +662,9 @@ func (l *JetStream) Forget(ctx context.Context, before time.Time) error {
 	if err != nil {
 		return err
 	}
-	info, err := stream.Info(ctx)
+	info, err := l.info(ctx)
 	if err != nil {
-		return fmt.Errorf("asking for the end of the stream: %w", err)
+		return err
 	}
 	if info.State.Msgs == 0 || !info.State.FirstTime.Before(before) {
 		return nil

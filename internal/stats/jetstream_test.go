@@ -169,6 +169,29 @@ func TestAStreamIsALedger(t *testing.T) {
 	}
 }
 
+// Whose messages are gone by an erasure, their scans are found by time as well.
+func TestErasedScansAreFoundByTime(t *testing.T) {
+	_, address := startNATS(t, t.TempDir(), true)
+	l := openJetStream(t, address, t.TempDir())
+	list, user := events(0, 6), UserHash{7}
+	for i := range list {
+		list[i].User, list[i].At = user, time.Now().UTC().Truncate(time.Millisecond)
+	}
+	if err := l.Append(t.Context(), list); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := l.Erase(t.Context(), user); n != 6 || err != nil {
+		t.Fatal(n, err)
+	}
+	after, err := l.Before(t.Context(), time.Now().Add(-time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := collect(t, l.Read(t.Context(), after)); len(got) != 6 {
+		t.Errorf("%d of 6 scans stand after position %d", len(got), after)
+	}
+}
+
 // The server is asked for its setting.
 func TestNothingIsPublishedToAServerThatDoesNotFlush(t *testing.T) {
 	_, address := startNATS(t, t.TempDir(), false)

@@ -324,6 +324,9 @@ type Tx interface {
 	// RecallLedger returns it, 0 = it was never left; and the last scan of it that
 	// is counted in another ledger, "" = none is.
 	RecallLedger(ctx context.Context, ledger string) (position int64, last string, err error)
+	// TurnReaders moves who reads the scans one after the other, and is at a position
+	// of the ledger that is left, as far before or after another position.
+	TurnReaders(ctx context.Context, left, position int64) error
 	// ForgetUsers removes all sketches.
 	ForgetUsers(ctx context.Context) error
 	// TurnDays counts the days again from the hours, in another zone.

@@ -161,7 +161,7 @@ func (c *Counter) foldUpTo(ctx context.Context, position int64) error {
 		if state, err = tx.StatisticsState(ctx); err != nil {
 			return err
 		}
-		if state.Position != c.state.Position || state.UsersPosition != c.state.UsersPosition {
+		if state.Ledger != c.state.Ledger || state.Position != c.state.Position || state.UsersPosition != c.state.UsersPosition {
 			return errMoved
 		}
 		state.UsersPosition = position

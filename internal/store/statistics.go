@@ -12,6 +12,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
 // UpdateStatistics implements stats.Store.
@@ -300,6 +301,18 @@ func (t *Tx) RecallLedger(ctx context.Context, ledger string) (position int64, l
 		err = nil
 	}
 	return position, last, err
+}
+
+// TurnReaders implements stats.Tx.
+func (t *Tx) TurnReaders(ctx context.Context, left, position int64) error {
+	turned := func(was string) string {
+		return `CASE WHEN ` + was + ` >= $1 THEN $2 WHEN $2 > $1 - ` + was + ` THEN $2 - ($1 - ` + was + `) ELSE 0 END`
+	}
+	if _, err := t.exec(ctx, `UPDATE webhooks SET scans_from = `+turned(`scans_from`), left, position); err != nil {
+		return err
+	}
+	_, err := t.exec(ctx, `UPDATE webhook_readers SET position = `+turned(`position`)+` WHERE name = $3`, left, position, webhooks.ScanSource)
+	return err
 }
 
 // LeaveStream notes the last scan that this server brought to the stream that

@@ -155,7 +155,8 @@ func (t *Tx) GiveUpOldest(ctx context.Context, webhook int64, keep int, fault st
 // Due implements webhooks.Tx.
 func (t *Tx) Due(ctx context.Context, now time.Time, limit int) ([]int64, error) {
 	return list(ctx, t, scanID, `SELECT w.id FROM webhooks w WHERE w.enabled = 1 AND EXISTS
-		(SELECT 1 FROM deliveries d WHERE d.webhook = w.id AND d.next_at > 0 AND d.next_at <= $1) ORDER BY w.id LIMIT $2`, millis(now), limit)
+		(SELECT 1 FROM deliveries d WHERE d.webhook = w.id AND d.next_at > 0 AND d.next_at <= $1
+		UNION ALL SELECT 1 FROM deliveries d WHERE d.webhook = w.id AND d.next_at > $2) ORDER BY w.id LIMIT $3`, millis(now), millis(now.Add(webhooks.Farthest)), limit)
 }
 
 func scanID(scan func(...any) error) (id int64, err error) {
@@ -167,8 +168,8 @@ func scanID(scan func(...any) error) (id int64, err error) {
 func (t *Tx) DueOf(ctx context.Context, webhook int64, now time.Time, limit int) ([]webhooks.Delivery, error) {
 	// Its first id and the plus make SQLite go in the order of deliveries_turn:
 	// by what is due first it would read and sort all that waits.
-	return list(ctx, t, scanDelivery, `SELECT `+deliveryColumns+` FROM deliveries WHERE webhook = $1 AND id > 0 AND next_at > 0 AND +next_at <= $2
-		ORDER BY id LIMIT $3`, webhook, millis(now), limit)
+	return list(ctx, t, scanDelivery, `SELECT `+deliveryColumns+` FROM deliveries WHERE webhook = $1 AND id > 0 AND next_at > 0 AND (+next_at <= $2 OR +next_at > $3)
+		ORDER BY id LIMIT $4`, webhook, millis(now), millis(now.Add(webhooks.Farthest)), limit)
 }
 
 // SaveDelivery implements webhooks.Tx.

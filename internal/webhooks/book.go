@@ -36,6 +36,9 @@ type Book struct {
 	Random io.Reader
 	// Log is where scans are read; nil = no scans.
 	Log Scans
+	// Turned reports whether the position up to which scans were read is of Log: not
+	// yet, right after a start with another ledger; nil = always.
+	Turned func(ctx context.Context) (bool, error)
 	// Alarms returns alarms after one, oldest first, and LastAlarm the number of
 	// the last; nil = no alarms.
 	Alarms    func(ctx context.Context, after int64, limit int) ([]Alarm, error)

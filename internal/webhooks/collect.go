@@ -144,9 +144,19 @@ func (b *Book) collectScans(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	hooks, from, err := b.since(ctx, ScanSource)
-	switch {
-	case err != nil || from == end:
+	if err != nil || from == end {
 		return false, err
+	}
+	if b.Turned != nil {
+		if turned, err := b.Turned(ctx); err != nil || !turned {
+			return false, err
+		}
+		// It may have been turned after the position was read.
+		if hooks, from, err = b.since(ctx, ScanSource); err != nil || from == end {
+			return false, err
+		}
+	}
+	switch {
 	case from > end:
 		// Another node may have collected since the end was asked for.
 		if end, err = b.scansEnd(ctx); err != nil || from <= end {

@@ -63,6 +63,9 @@ const (
 	kept = 7 * 24 * time.Hour
 	// forgetStep is how many deliveries are forgotten in one transaction.
 	forgetStep = 1000
+	// Farthest is beyond what any try is put off for: what is due later was set by
+	// a clock that was ahead, and is due now.
+	Farthest = 48 * time.Hour
 	// sayAgain is how often it is said that deliveries were given up.
 	sayAgain = time.Minute
 )

@@ -551,6 +551,25 @@ func TestAClockThatIsNotBelievedEndsNoEvent(t *testing.T) {
 	}
 }
 
+// What was put off by a clock that was years ahead is sent when it is repaired,
+// and not in years.
+func TestARepairedClockPutsNoEventOffForYears(t *testing.T) {
+	t.Parallel()
+	p := open(t)
+	p.add("https://a.example/", webhooks.Wanted{Rules: []int64{1}})
+	p.ledger.add(ofRule(1))
+	p.answer = func(got) (int, error) { return 503, nil }
+	p.ClockBelieved = func() bool { return false }
+	p.now = p.now.AddDate(10, 0, 0)
+	p.step()
+	p.answer = func(got) (int, error) { return 204, nil }
+	p.now = p.now.AddDate(-10, 0, 0)
+	p.step()
+	if list, err := p.book.Deliveries(t.Context(), webhooks.Query{State: "delivered", Limit: 10}); err != nil || len(list) != 1 {
+		t.Errorf("%d were delivered, %v", len(list), err)
+	}
+}
+
 // A receiver that is away fills nothing: the oldest events are given up, and
 // the log says how many, once a minute.
 func TestTooManyWaitingAreGivenUp(t *testing.T) {
