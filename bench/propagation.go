@@ -79,7 +79,7 @@ func (b *bench) propagation(ctx context.Context) error {
 	b.row(Row{What: "publish on a node → new answer on the other, median", Anchor: "insert + trigger NOTIFY, median", Target: 1.5, Values: medians, Main: true})
 	b.row(Row{What: "publish on a node → new answer on the other, p99", Anchor: "insert + trigger NOTIFY, p99", Target: 3, Values: p99s, Main: true})
 	b.row(Row{What: "the publish call itself, median", Anchor: "insert + trigger NOTIFY, median", Values: callMedians})
-	b.note("The clock runs from before the call qrcodejumppublish until the other node's scan API, asked every 0.1 ms over one connection, first opens the rule. %d publishes and inserts in turn, each round.", each)
+	b.note("The clock runs from before the call qrcodejumppublish until the other node's scan API, asked every 0.1 ms over one connection and answering before its scans are flushed, first opens the rule. Each pair begins after 0.2 s of quiet. %d publishes and inserts in turn, each round.", each)
 	return nil
 }
 
