@@ -36,8 +36,8 @@ func ownDatabase(t *testing.T) string {
 		t.Fatal("TEST_POSTGRES is not a URL")
 	}
 	name := "endurance_" + strings.ToLower(rand.Text())
-	alone(t, server, "CREATE DATABASE "+name)
-	t.Cleanup(func() { alone(t, server, "DROP DATABASE "+name+" WITH (FORCE)") })
+	run(t, server, "CREATE DATABASE "+name)
+	t.Cleanup(func() { run(t, server, "DROP DATABASE "+name+" WITH (FORCE)") })
 	u.Path = "/" + name
 	query := u.Query()
 	query.Set("connect_timeout", "60") // on a busy machine ten nodes connect at once
@@ -45,9 +45,9 @@ func ownDatabase(t *testing.T) string {
 	return u.String()
 }
 
-// alone runs a statement that nobody else may be in the way of. PostgreSQL waits
-// five seconds for sessions that end, which can be too short on a busy machine.
-func alone(t testing.TB, database, query string) {
+// run runs one statement on a database. PostgreSQL waits five seconds for sessions
+// that end and are in its way, which can be too short on a busy machine.
+func run(t testing.TB, database, query string) {
 	t.Helper()
 	db, err := sql.Open("pgx", database)
 	if err != nil {
@@ -64,19 +64,6 @@ func alone(t testing.TB, database, query string) {
 		}
 		return true
 	})
-}
-
-// run runs one statement on a database.
-func run(t testing.TB, database, query string) {
-	t.Helper()
-	db, err := sql.Open("pgx", database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	if _, err := db.ExecContext(context.Background(), query); err != nil {
-		t.Fatalf("%s: %v", query, err)
-	}
 }
 
 // endSessions waits until PostgreSQL has dropped the sessions of a killed

@@ -74,7 +74,7 @@ func (p *pair) script(args ...string) string {
 // servers: a program finds the one that takes writes.
 func (p *pair) database(name string) string {
 	p.t.Helper()
-	alone(p.t, p.urls[p.primary], "CREATE DATABASE "+name)
+	run(p.t, p.urls[p.primary], "CREATE DATABASE "+name)
 	var hosts []string
 	var u *url.URL
 	for _, text := range p.urls {

@@ -2,14 +2,11 @@ package accounts
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -505,165 +502,6 @@ func (d *Directory) CompleteGrants(ctx context.Context) error {
 				}
 			}
 		}
-	})
-}
-
-// Caller is whose identity a valid token carries.
-type Caller struct {
-	Account // zero for a platform itself
-	// Component is the platform that calls for the account, or for itself; ""
-	// for an account that calls with a token of its own.
-	Component string
-
-	sets  []int
-	addrs []string
-}
-
-// From returns 61004 if a platform calls from an address that is not on its
-// list.
-func (c Caller) From(ip netip.Addr) error {
-	return Component{AppID: c.Component, IPAllowlist: c.addrs}.reachedFrom(ip)
-}
-
-// Granted returns 61007 unless the account calls for itself or granted the
-// platform the permission set. Contract: rules 3.3.
-func (c Caller) Granted(set int) error {
-	if c.Component == "" || set == 0 || slices.Contains(c.sets, set) {
-		return nil
-	}
-	return errcode.NotComponentSet.With("%s did not grant %s permission set %d", c.AppID, c.Component, set)
-}
-
-// Identify returns whose token a text is: 40014 for a text that cannot be one,
-// 40001 for one that is unknown or was replaced, 42001 after its end, 61003
-// when the account withdrew what it had granted. Contract: rules 3.6.
-func (d *Directory) Identify(ctx context.Context, text string) (Caller, error) {
-	if !tokenShaped(text) {
-		return Caller{}, errcode.InvalidAccessToken.With("the text has not the shape of a token")
-	}
-	d.hasherOnce.Do(func() { d.hasher = d.Key.Hasher(tokenPurpose) })
-	hash := d.hasher.Sum(text)
-	if d.Epochs == nil {
-		i, err := d.identify(ctx, hash)
-		return i.caller, err
-	}
-	if i, ok := d.identities.get(d.Epochs, hash); ok {
-		// Time goes on, whatever is remembered.
-		return i.caller, i.token.Check(d.Now())
-	}
-	began := d.Epochs.all()
-	i, err := d.identify(ctx, hash)
-	if err != nil {
-		d.identities.drop(hash)
-		return i.caller, err
-	}
-	d.identities.put(&began, hash, &i)
-	return i.caller, nil
-}
-
-// identify asks the store whose token has a hash.
-func (d *Directory) identify(ctx context.Context, hash [sha256.Size]byte) (identity, error) {
-	var i identity
-	err := d.Store.ViewAccounts(ctx, func(tx Tx) error {
-		t, account, err := tx.Bearer(ctx, hex.EncodeToString(hash[:]))
-		if err == nil {
-			i = identity{token: t, account: t.AppID}
-			if err = t.Check(d.Now()); err == nil {
-				i.caller.Account = account
-			}
-			return err
-		}
-		if !errors.Is(err, ErrNoToken) {
-			return err
-		}
-		t, err = tx.Token(ctx, hex.EncodeToString(hash[:]))
-		if errors.Is(err, ErrNoToken) {
-			return errcode.InvalidCredential.With("no such token")
-		}
-		if err != nil {
-			return err
-		}
-		i = identity{token: t, caller: Caller{Component: t.Component}, account: t.AppID}
-		caller := &i.caller
-		if t.Series == Platform {
-			caller.Component = t.AppID
-		}
-		i.platform = caller.Component
-		if caller.Component != "" {
-			if err := d.platform(ctx, tx, t, caller); err != nil {
-				return err
-			}
-		}
-		if err := t.Check(d.Now()); err != nil || t.Series == Platform {
-			return err
-		}
-		caller.Account, err = tx.Account(ctx, t.AppID)
-		if errors.Is(err, ErrNoAccount) {
-			return errcode.InvalidCredential.With("account %s is gone", t.AppID)
-		}
-		return err
-	})
-	return i, err
-}
-
-// platform reads what a platform's token depends on.
-func (d *Directory) platform(ctx context.Context, tx Tx, t Token, caller *Caller) error {
-	c, err := tx.ComponentAlone(ctx, caller.Component)
-	if errors.Is(err, ErrNoComponent) {
-		return errcode.InvalidComponent.With("the platform %s is gone", caller.Component)
-	}
-	if err != nil {
-		return err
-	}
-	caller.addrs = c.IPAllowlist
-	if t.Series == Platform {
-		return nil
-	}
-	g, err := tx.Grant(ctx, t.Component, t.AppID)
-	if errors.Is(err, ErrNoGrant) {
-		// A refresh cures nothing here, so it is no fault of the token.
-		return errcode.NotAuthorizing.With("%s withdrew what it granted %s", t.AppID, t.Component)
-	}
-	caller.sets = g.PermissionSets
-	return err
-}
-
-// Authenticate is Identify for the endpoints of accounts: 48001 for a
-// platform's own token.
-func (d *Directory) Authenticate(ctx context.Context, text string) (Caller, error) {
-	caller, err := d.Identify(ctx, text)
-	if err == nil && caller.AppID == "" {
-		return Caller{}, errcode.Unauthorized.With("the token is the platform %s's own, not an account's", caller.Component)
-	}
-	return caller, err
-}
-
-// AuthenticatePlatform is Identify for the endpoints of platforms: 61014 for
-// an account's token.
-func (d *Directory) AuthenticatePlatform(ctx context.Context, text string) (Caller, error) {
-	caller, err := d.Identify(ctx, text)
-	if err == nil && caller.AppID != "" {
-		return Caller{}, errcode.WantsComponent.With("the token is that of the account %s", caller.AppID)
-	}
-	return caller, err
-}
-
-// OwnComponent returns 41018 or 61011 unless a call names the platform whose
-// token it carries, 40013 if it names nobody.
-func (d *Directory) OwnComponent(ctx context.Context, caller Caller, named string) error {
-	switch named {
-	case caller.Component:
-		return nil
-	case "":
-		return errcode.ComponentMissing
-	}
-	return d.Store.ViewAccounts(ctx, func(tx Tx) error {
-		if _, err := tx.ComponentAlone(ctx, named); errors.Is(err, ErrNoComponent) {
-			return noPlatform(ctx, tx, named)
-		} else if err != nil {
-			return err
-		}
-		return errcode.InvalidComponent.With("component_appid is %s, the token is that of %s", named, caller.Component)
 	})
 }
 

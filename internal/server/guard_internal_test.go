@@ -34,17 +34,24 @@ func TestPanicsAreLogged(t *testing.T) {
 	}
 }
 
-// Who closes the connection after a call gets an answer too when the call was
-// refused before its body came.
-func TestARefusalReachesWhoClosesTheConnection(t *testing.T) {
-	t.Parallel()
+// started is a server with nothing in it.
+func started(t *testing.T) *Server {
+	t.Helper()
 	c := Default()
 	c.Data, c.Listen = t.TempDir(), "127.0.0.1:0"
 	s, err := Start(t.Context(), c, io.Discard, Seams{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// Who closes the connection after a call gets an answer too when the call was
+// refused before its body came.
+func TestARefusalReachesWhoClosesTheConnection(t *testing.T) {
+	t.Parallel()
+	s := started(t)
 	body := make([]byte, 200_000)
 	for n := range 50 {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
@@ -69,13 +76,7 @@ func TestARefusalReachesWhoClosesTheConnection(t *testing.T) {
 
 // A request that was read before the listener closed still hears it.
 func TestReadySaysStopping(t *testing.T) {
-	c := Default()
-	c.Data, c.Listen = t.TempDir(), "127.0.0.1:0"
-	s, err := Start(t.Context(), c, io.Discard, Seams{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := started(t)
 	for draining, want := range map[bool]string{false: "200 ready\n", true: "503 stopping\n"} {
 		s.draining.Store(draining)
 		resp, err := http.Get(s.URL + "/readyz")

@@ -345,25 +345,8 @@ func (c *Counter) readState(ctx context.Context, tx Tx, end, passed int64) (rows
 	if state.Ledger != ledger || end < state.Position {
 		// Nothing may be counted of the one that is left, and yet of this one before.
 		if state.Position > 0 || state.Ledger != "" {
-			lack := state.Position - state.UsersPosition
-			if state.Position, err = c.another(ctx, tx, state, ledger); err != nil {
+			if state, err = c.another(ctx, tx, state, ledger); err != nil {
 				return nil, 0, err
-			}
-			state.UsersPosition = state.Position
-			left := int64(0)
-			if _, ok := c.Log.(*Journal); ok {
-				// The scans whose users are not in the sketches stand here as well, as
-				// close together at least. Who is added twice changes nothing.
-				state.UsersPosition = max(0, state.Position-lack)
-				left = before.Position
-			}
-			if ledger != before.Ledger {
-				if err := tx.TurnReaders(ctx, left, state.Position); err != nil {
-					return nil, 0, fmt.Errorf("turning who reads scans to another ledger: %w", err)
-				}
-			}
-			if state.Scans > 0 {
-				state.Forgotten = c.Now()
 			}
 		}
 		state.Ledger = ledger
@@ -380,24 +363,53 @@ func (c *Counter) readState(ctx context.Context, tx Tx, end, passed int64) (rows
 	return rows, state.Position, nil
 }
 
-// another turns from the ledger that was counted to another one, and returns
-// up to where that one is counted: to its beginning after an import without
-// scans, but further where it was counted before, or where the scans that were
-// counted came from it, as those of a stream came from the journal.
-func (c *Counter) another(ctx context.Context, tx Tx, left State, ledger string) (position int64, err error) {
-	if err := tx.ForgetPositions(ctx); err != nil || left.Ledger == ledger {
-		return 0, err
+// another turns from the ledger that was counted to another one, or to the same
+// that is shorter.
+func (c *Counter) another(ctx context.Context, tx Tx, state State, ledger string) (State, error) {
+	if err := tx.ForgetPositions(ctx); err != nil {
+		return state, err
+	}
+	left, lack := state, state.Position-state.UsersPosition
+	state.Position, state.UsersPosition = 0, 0
+	if state.Scans > 0 {
+		state.Forgotten = c.Now()
+	}
+	if left.Ledger == ledger {
+		return state, nil
 	}
 	if left.Ledger != "" {
 		if err := tx.RememberLedger(ctx, left.Ledger, left.Position); err != nil {
-			return 0, err
+			return state, err
 		}
 	}
+	_, fromJournal := c.Log.(*Journal)
+	var err error
+	if state.Position, err = c.countedBefore(ctx, tx, left, ledger, fromJournal); err != nil {
+		return state, err
+	}
+	state.UsersPosition = state.Position
+	read := int64(0)
+	if fromJournal {
+		// The scans whose users are not in the sketches stand here as well, as
+		// close together at least. Who is added twice changes nothing.
+		state.UsersPosition, read = max(0, state.Position-lack), left.Position
+	}
+	if err := tx.TurnReaders(ctx, read, state.Position); err != nil {
+		return state, fmt.Errorf("turning who reads scans to another ledger: %w", err)
+	}
+	return state, nil
+}
+
+// countedBefore is up to where a ledger is counted that is turned to: to its
+// beginning after an import without scans, but further where it was counted
+// before, or where the scans that were counted came from it, as those of a
+// stream came from the journal.
+func (c *Counter) countedBefore(ctx context.Context, tx Tx, left State, ledger string, fromJournal bool) (int64, error) {
 	position, last, err := tx.RecallLedger(ctx, ledger)
 	if err != nil {
 		return 0, err
 	}
-	if _, ok := c.Log.(*Journal); ok {
+	if fromJournal {
 		last = left.Scan
 	}
 	if id, err := ParseScanID(last); err == nil {

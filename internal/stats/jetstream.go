@@ -7,11 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"iter"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -308,112 +306,6 @@ func acknowledged(ctx context.Context, futures []jetstream.PubAckFuture) error {
 	return nil
 }
 
-// Ship implements Harbour. The mark is noted in this node's folder: what is
-// published again because a crash came between counts once.
-func (l *JetStream) Ship(ctx context.Context, _ string, _, to Mark, events []Event) error {
-	if l.options.Erased != nil {
-		erased, err := l.options.Erased(ctx, 0)
-		if err != nil {
-			return err
-		}
-		upTo := map[UserHash]int64{}
-		for _, e := range erased {
-			upTo[e.User] = e.UpTo
-		}
-		for i := range events {
-			if events[i].User != (UserHash{}) && events[i].At.UnixMilli() <= upTo[events[i].User] {
-				events[i] = *anonymised(&events[i])
-			}
-		}
-	}
-	if err := l.Append(ctx, events); err != nil {
-		return err
-	}
-	return l.note(to)
-}
-
-func (l *JetStream) note(m Mark) error {
-	if err := writeWhole(realDisk{}, l.markFile(), fmt.Appendf(nil, "%d %s\n", m.Position, m.ID)); err != nil {
-		return fmt.Errorf("noting how far scans were shipped: %w", err)
-	}
-	return nil
-}
-
-// Begin says where the events begin that are for the stream, when this node
-// ships to it for the first time: what was counted elsewhere would count twice.
-func (l *JetStream) Begin(from func() (Mark, error)) error {
-	f, err := (realDisk{}).open(l.markFile())
-	if err == nil {
-		return f.Close()
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	m, err := from()
-	if err != nil {
-		return err
-	}
-	return l.note(m)
-}
-
-func (l *JetStream) markFile() string { return filepath.Join(l.options.Marks, "shipped") }
-
-// Shipped implements Harbour.
-func (l *JetStream) Shipped(context.Context, string) (m Mark, err error) {
-	return readMark(l.markFile())
-}
-
-// LeaveStream ends what a node with its marks in a folder had with a stream:
-// left is told up to where the journal was shipped, if it was. A stream that
-// the node comes to later gets what is new then.
-func LeaveStream(marks string, left func(Mark) error) error {
-	file := (&JetStream{options: JetStreamOptions{Marks: marks}}).markFile()
-	m, err := readMark(file)
-	if err == nil && m != (Mark{}) {
-		err = left(m)
-	}
-	if err != nil {
-		return err
-	}
-	switch err := (realDisk{}).remove(file); {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return err
-	}
-	// A mark that came back would bring to a stream what is counted from the journal.
-	return (realDisk{}).syncDir(marks)
-}
-
-func readMark(file string) (m Mark, err error) {
-	f, err := (realDisk{}).open(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return m, nil
-	}
-	if err != nil {
-		return m, err
-	}
-	defer f.Close()
-	text := make([]byte, 64)
-	n, _ := f.ReadAt(text, 0)
-	var id string
-	if _, err := fmt.Sscanf(string(text[:n]), "%d %s", &m.Position, &id); err != nil {
-		return Mark{}, nil // all is published again, and counts once
-	}
-	if m.ID, err = ParseScanID(id); err != nil {
-		return Mark{}, nil
-	}
-	return m, nil
-}
-
-// Erased implements Harbour.
-func (l *JetStream) Erased(ctx context.Context, after int64) ([]Erasure, error) {
-	if l.options.Erased == nil {
-		return nil, nil
-	}
-	return l.options.Erased(ctx, after)
-}
-
 // End implements Log.
 func (l *JetStream) End(ctx context.Context) (int64, error) {
 	if _, err := l.ready(ctx); err != nil {
@@ -540,67 +432,6 @@ func (l *JetStream) Read(ctx context.Context, after int64) iter.Seq2[Entry, erro
 	}
 }
 
-// copies are the anonymous events that stand in the stream for those that were
-// deleted, as far as a reader knows them, in order.
-type copies struct {
-	upTo int64 // of the stream
-	list []Entry
-}
-
-// copySubject is that of the anonymous copies; each names the position for which
-// it stands.
-func (l *JetStream) copySubject() string { return l.prefix() + "erased" }
-
-const positionHeader = "Qrjump-Position"
-
-func byPosition(e Entry, position int64) int { return cmp.Compare(e.Position, position) }
-
-// within are those of positions from one up to but without another.
-func (c *copies) within(from, to int64) []Entry {
-	i, _ := slices.BinarySearchFunc(c.list, from, byPosition)
-	k, _ := slices.BinarySearchFunc(c.list, to, byPosition)
-	return c.list[i:k]
-}
-
-// missing are the copies of positions that are missing in the stream: before one
-// was deleted its copy was there.
-func (l *JetStream) missing(ctx context.Context, c *copies, from, to int64) ([]Entry, error) {
-	if int64(len(c.within(from, to))) < to-from {
-		end, err := l.End(ctx)
-		if err == nil {
-			err = l.readCopies(ctx, c, end)
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	return c.within(from, to), nil
-}
-
-// readCopies reads on up to a sequence.
-func (l *JetStream) readCopies(ctx context.Context, c *copies, end int64) error {
-	if c.upTo >= end {
-		return nil
-	}
-	var in interned
-	err := l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(c.upTo) + 1, FilterSubject: l.copySubject()}, uint64(end),
-		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
-			e, err := decodeRecord(m.Data(), &in)
-			position, wrong := strconv.ParseInt(m.Headers().Get(positionHeader), 10, 64)
-			if err = errors.Join(err, wrong); err != nil {
-				return false, fmt.Errorf("message %d of the stream: %w", meta.Sequence.Stream, err)
-			}
-			c.list = append(c.list, Entry{position, e})
-			return true, nil
-		})
-	if err != nil {
-		return err
-	}
-	slices.SortStableFunc(c.list, func(a, b Entry) int { return byPosition(a, b.Position) })
-	c.upTo, c.list = end, slices.CompactFunc(c.list, func(a, b Entry) bool { return a.Position == b.Position })
-	return nil
-}
-
 // Before implements Log: a message is younger than its event, but for what the
 // clocks of nodes differ by, and that is less than a day.
 func (l *JetStream) Before(ctx context.Context, moment time.Time) (position int64, err error) {
@@ -685,70 +516,6 @@ func (l *JetStream) Forget(ctx context.Context, before time.Time) error {
 		return fmt.Errorf("removing old scans from the stream: %w", err)
 	}
 	return nil
-}
-
-// forgetCopies removes copies of events before a position.
-func (l *JetStream) forgetCopies(ctx context.Context, stream jetstream.Stream, first, end int64) error {
-	var old []uint64
-	err := l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubject: l.copySubject()}, uint64(end),
-		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
-			if position, err := strconv.ParseInt(m.Headers().Get(positionHeader), 10, 64); err == nil && position < first {
-				old = append(old, meta.Sequence.Stream)
-			}
-			return true, nil
-		})
-	for _, at := range old {
-		if err == nil {
-			err = stream.DeleteMsg(ctx, at)
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("removing old scans from the stream: %w", err)
-	}
-	return nil
-}
-
-// Erase implements Log. A message cannot be changed: an anonymous copy is
-// published that stands for it, then it is overwritten and removed.
-func (l *JetStream) Erase(ctx context.Context, user UserHash) (n int64, err error) {
-	if user == (UserHash{}) {
-		return 0, nil
-	}
-	if l.options.Erase != nil {
-		if err := l.options.Erase(ctx, user); err != nil {
-			return 0, err
-		}
-	}
-	stream, err := l.ready(ctx)
-	if err != nil {
-		return 0, err
-	}
-	var found []Entry
-	for e, err := range l.Read(ctx, 0) {
-		if err != nil {
-			return 0, err
-		}
-		if e.User == user {
-			found = append(found, e)
-		}
-	}
-	for _, e := range found {
-		m := nats.NewMsg(l.copySubject())
-		m.Data = appendRecord(make([]byte, 0, 256), anonymised(&e.Event))
-		m.Header.Set(positionHeader, strconv.FormatInt(e.Position, 10))
-		f, err := l.send(m, e.ID.String()+" erased "+strconv.FormatInt(e.Position, 10))
-		if err == nil {
-			err = acknowledged(ctx, []jetstream.PubAckFuture{f})
-		}
-		if err == nil {
-			err = stream.SecureDeleteMsg(ctx, uint64(e.Position))
-		}
-		if err != nil {
-			return n, fmt.Errorf("erasing a scan in the stream: %w", err)
-		}
-		n++
-	}
-	return n, nil
 }
 
 // Close implements Log.

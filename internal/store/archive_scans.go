@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -134,11 +133,7 @@ func (t *Tx) streamed(ctx context.Context, log *stats.JetStream) (*streamed, err
 	if p.base, err = t.scansEnd(ctx); err != nil {
 		return nil, fmt.Errorf("reading the number of the last scan: %w", err)
 	}
-	err = t.row(ctx, `SELECT scan FROM ledger_nodes WHERE node = $1`, ledgerNode).Scan(&p.id)
-	if err == nil {
-		_, err = hex.DecodeString(p.id)
-	}
-	if err != nil {
+	if err := t.row(ctx, `SELECT scan FROM ledger_nodes WHERE node = $1`, ledgerNode).Scan(&p.id); err != nil {
 		return nil, fmt.Errorf("reading the id of the ledger: %w", err)
 	}
 	return p, nil

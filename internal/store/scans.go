@@ -143,8 +143,7 @@ func (l *Scans) Ship(ctx context.Context, node string, from, to stats.Mark, even
 		if mark != from {
 			return stats.ErrNotThere
 		}
-		_, err = tx.Exec(ctx, `INSERT INTO ledger_nodes (node, position, scan) VALUES ($1, $2, $3)
-			ON CONFLICT (node) DO UPDATE SET position = excluded.position, scan = excluded.scan`, node, to.Position, to.ID.String())
+		_, err = tx.Exec(ctx, setNode, node, to.Position, to.ID.String())
 		return err
 	})
 }
@@ -153,11 +152,13 @@ func (l *Scans) Ship(ctx context.Context, node string, from, to stats.Mark, even
 // brought elsewhere.
 func (l *Scans) Skip(ctx context.Context, node string, to stats.Mark) error {
 	return l.s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `INSERT INTO ledger_nodes (node, position, scan) VALUES ($1, $2, $3)
-			ON CONFLICT (node) DO UPDATE SET position = excluded.position, scan = excluded.scan WHERE ledger_nodes.position < excluded.position`, node, to.Position, to.ID.String())
+		_, err := tx.exec(ctx, setNode+` WHERE ledger_nodes.position < excluded.position`, node, to.Position, to.ID.String())
 		return err
 	})
 }
+
+const setNode = `INSERT INTO ledger_nodes (node, position, scan) VALUES ($1, $2, $3)
+	ON CONFLICT (node) DO UPDATE SET position = excluded.position, scan = excluded.scan`
 
 const shippedQuery = `SELECT position, scan FROM ledger_nodes WHERE node = $1`
 

@@ -323,8 +323,7 @@ func (s *Store) LeaveStream(ctx context.Context, journal string, last stats.Scan
 		if err != nil || state.Ledger == "" || state.Ledger == journal {
 			return err
 		}
-		_, err = tx.exec(ctx, `INSERT INTO ledger_nodes (node, position, scan) VALUES ($1, $2, $3) ON CONFLICT (node) DO UPDATE SET position = excluded.position, scan = excluded.scan`,
-			counted+state.Ledger, state.Position, last.String())
+		_, err = tx.exec(ctx, setNode, counted+state.Ledger, state.Position, last.String())
 		return err
 	})
 }

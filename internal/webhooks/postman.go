@@ -159,11 +159,8 @@ func (p *Postman) round(ctx context.Context) {
 
 // forget removes what is old, a little at a time.
 func (p *Postman) forget(ctx context.Context) error {
-	if !p.mayGiveUp() {
-		return nil
-	}
 	// A look is cheap, a transaction that writes is not.
-	before, old := p.Book.Now().Add(-kept-p.Life()), 0
+	before, old := p.Book.Now().Add(-kept-p.life()), 0
 	err := p.Book.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
 		old, err = tx.CountForgettable(ctx, before)
 		return err
@@ -180,8 +177,14 @@ func (p *Postman) forget(ctx context.Context) error {
 	})
 }
 
-// mayGiveUp reports whether the clock may end what is old.
-func (p *Postman) mayGiveUp() bool { return p.ClockBelieved == nil || p.ClockBelieved() }
+// life is Life where the clock may be believed, and else longer than any clock
+// is ahead.
+func (p *Postman) life() time.Duration {
+	if p.ClockBelieved != nil && !p.ClockBelieved() {
+		return 200 * 365 * 24 * time.Hour
+	}
+	return p.Life()
+}
 
 // start sends to a webhook, one hand at a time.
 func (p *Postman) start(ctx context.Context, id int64) {
@@ -288,7 +291,7 @@ func (p *Postman) claim(ctx context.Context, id int64) (w Webhook, list []taken,
 		for _, d := range due {
 			one := taken{Delivery: d, was: d.NextAt, leased: now.Add(lease)}
 			one.NextAt = one.leased
-			over := now.Sub(d.CreatedAt) > p.Life()+kept && p.mayGiveUp()
+			over := now.Sub(d.CreatedAt) > p.life()+kept
 			if over {
 				one.NextAt, one.Fault = time.Time{}, "its time was over before its turn came"
 			}
@@ -333,7 +336,7 @@ func (p *Postman) send(ctx context.Context, w Webhook, secret []byte, d *Deliver
 	if delivered {
 		return false
 	}
-	if d.NextAt = now.Add(p.pause(d.Attempts)); d.NextAt.After(d.CreatedAt.Add(p.Life())) && p.mayGiveUp() {
+	if d.NextAt = now.Add(p.pause(d.Attempts)); d.NextAt.After(d.CreatedAt.Add(p.life())) {
 		d.NextAt = time.Time{}
 	}
 	if ctx.Err() != nil {

@@ -498,17 +498,24 @@ func TestSlowReceiversLeaveATurnToOthers(t *testing.T) {
 	}
 }
 
-// A queue behind a receiver that stays away ends.
-func TestWhatHadNoTurnInItsTimeIsGivenUp(t *testing.T) {
-	t.Parallel()
+// queued is a post with 120 events for a receiver that took none at its first turn.
+func queued(t *testing.T, url string) *post {
+	t.Helper()
 	p := open(t)
-	const url = "https://a.example/"
 	p.add(url, webhooks.Wanted{Rules: []int64{1}})
 	for range 120 {
 		p.ledger.add(ofRule(1))
 	}
 	p.answer = func(got) (int, error) { return 503, nil }
 	p.Step(t.Context())
+	return p
+}
+
+// A queue behind a receiver that stays away ends.
+func TestWhatHadNoTurnInItsTimeIsGivenUp(t *testing.T) {
+	t.Parallel()
+	const url = "https://a.example/"
+	p := queued(t, url)
 	tried := len(p.came)
 	p.now = p.now.Add(11 * 24 * time.Hour)
 	p.ledger.add(ofRule(1))
@@ -529,14 +536,7 @@ func TestWhatHadNoTurnInItsTimeIsGivenUp(t *testing.T) {
 // those that nobody takes now are tried again.
 func TestAClockThatIsNotBelievedEndsNoEvent(t *testing.T) {
 	t.Parallel()
-	p := open(t)
-	const url = "https://a.example/"
-	p.add(url, webhooks.Wanted{Rules: []int64{1}})
-	for range 120 {
-		p.ledger.add(ofRule(1))
-	}
-	p.answer = func(got) (int, error) { return 503, nil }
-	p.Step(t.Context())
+	p := queued(t, "https://a.example/")
 	p.ClockBelieved = func() bool { return false }
 	p.now = p.now.Add(365 * 24 * time.Hour)
 	p.step()

@@ -1,0 +1,138 @@
+package stats
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// copies are the anonymous events that stand in the stream for those that were
+// deleted, as far as a reader knows them, in order.
+type copies struct {
+	upTo int64 // of the stream
+	list []Entry
+}
+
+// copySubject is that of the anonymous copies; each names the position for which
+// it stands.
+func (l *JetStream) copySubject() string { return l.prefix() + "erased" }
+
+const positionHeader = "Qrjump-Position"
+
+func byPosition(e Entry, position int64) int { return cmp.Compare(e.Position, position) }
+
+// within are those of positions from one up to but without another.
+func (c *copies) within(from, to int64) []Entry {
+	i, _ := slices.BinarySearchFunc(c.list, from, byPosition)
+	k, _ := slices.BinarySearchFunc(c.list, to, byPosition)
+	return c.list[i:k]
+}
+
+// missing are the copies of positions that are missing in the stream: before one
+// was deleted its copy was there.
+func (l *JetStream) missing(ctx context.Context, c *copies, from, to int64) ([]Entry, error) {
+	if int64(len(c.within(from, to))) < to-from {
+		end, err := l.End(ctx)
+		if err == nil {
+			err = l.readCopies(ctx, c, end)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return c.within(from, to), nil
+}
+
+// readCopies reads on up to a sequence.
+func (l *JetStream) readCopies(ctx context.Context, c *copies, end int64) error {
+	if c.upTo >= end {
+		return nil
+	}
+	var in interned
+	err := l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(c.upTo) + 1, FilterSubject: l.copySubject()}, uint64(end),
+		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
+			e, err := decodeRecord(m.Data(), &in)
+			position, wrong := strconv.ParseInt(m.Headers().Get(positionHeader), 10, 64)
+			if err = errors.Join(err, wrong); err != nil {
+				return false, fmt.Errorf("message %d of the stream: %w", meta.Sequence.Stream, err)
+			}
+			c.list = append(c.list, Entry{position, e})
+			return true, nil
+		})
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(c.list, func(a, b Entry) int { return byPosition(a, b.Position) })
+	c.upTo, c.list = end, slices.CompactFunc(c.list, func(a, b Entry) bool { return a.Position == b.Position })
+	return nil
+}
+
+// forgetCopies removes copies of events before a position.
+func (l *JetStream) forgetCopies(ctx context.Context, stream jetstream.Stream, first, end int64) error {
+	var old []uint64
+	err := l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubject: l.copySubject()}, uint64(end),
+		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
+			if position, err := strconv.ParseInt(m.Headers().Get(positionHeader), 10, 64); err == nil && position < first {
+				old = append(old, meta.Sequence.Stream)
+			}
+			return true, nil
+		})
+	for _, at := range old {
+		if err == nil {
+			err = stream.DeleteMsg(ctx, at)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("removing old scans from the stream: %w", err)
+	}
+	return nil
+}
+
+// Erase implements Log. A message cannot be changed: an anonymous copy is
+// published that stands for it, then it is overwritten and removed.
+func (l *JetStream) Erase(ctx context.Context, user UserHash) (n int64, err error) {
+	if user == (UserHash{}) {
+		return 0, nil
+	}
+	if l.options.Erase != nil {
+		if err := l.options.Erase(ctx, user); err != nil {
+			return 0, err
+		}
+	}
+	stream, err := l.ready(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var found []Entry
+	for e, err := range l.Read(ctx, 0) {
+		if err != nil {
+			return 0, err
+		}
+		if e.User == user {
+			found = append(found, e)
+		}
+	}
+	for _, e := range found {
+		m := nats.NewMsg(l.copySubject())
+		m.Data = appendRecord(make([]byte, 0, 256), anonymised(&e.Event))
+		m.Header.Set(positionHeader, strconv.FormatInt(e.Position, 10))
+		f, err := l.send(m, e.ID.String()+" erased "+strconv.FormatInt(e.Position, 10))
+		if err == nil {
+			err = acknowledged(ctx, []jetstream.PubAckFuture{f})
+		}
+		if err == nil {
+			err = stream.SecureDeleteMsg(ctx, uint64(e.Position))
+		}
+		if err != nil {
+			return n, fmt.Errorf("erasing a scan in the stream: %w", err)
+		}
+		n++
+	}
+	return n, nil
+}
