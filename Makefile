@@ -36,7 +36,7 @@ race: ## the concurrent packages under the race detector (RACE_PACKAGES)
 fuzz: ## each fuzz target for a while (FUZZTIME=20s)
 	scripts/fuzz.sh $(FUZZTIME)
 
-chaos: ## kill nodes, databases and power, race, upgrade; count what survives (CHAOS_MINUTES=8)
+chaos: ## kill nodes, databases, streams and power, move clocks, race, upgrade; count what survives (CHAOS_MINUTES=8)
 	CHAOS_MINUTES=$(CHAOS_MINUTES) scripts/test.sh chaos
 
 bench: ## side by side with the peers, into docs/benchmarks.md (BENCH=index,http BENCH_SCALE=0.1 for a quick look)

@@ -21,8 +21,8 @@ import (
 )
 
 const codesSeed = `accounts:
-  - {appid: wxminiprogram0001, kind: mini_program, name: Coffee, secret: secret0001, certified: true, versions: [release]}
-  - {appid: wxserviceacct0001, kind: service_account, name: Coffee Service, secret: secret0002, certified: true,
+  - {appid: wxminiprogram0001, kind: mini_program, name: Coffee, secret: bench-secret0001, certified: true, versions: [release]}
+  - {appid: wxserviceacct0001, kind: service_account, name: Coffee Service, secret: bench-secret0002, certified: true,
      features: [marketcode], marketcode_key: 0123456789abcdef, linked: [wxminiprogram0001]}
 settings:
   rate_limit: 0
@@ -47,7 +47,7 @@ func (q *qrjump) token(ctx context.Context) (string, error) {
 		AccessToken string `json:"access_token"`
 		ErrMsg      string
 	}
-	err := call(ctx, http.MethodGet, q.url+"/cgi-bin/token?grant_type=client_credential&appid=wxserviceacct0001&secret=secret0002", "", nil, &got)
+	err := call(ctx, http.MethodGet, q.url+"/cgi-bin/token?grant_type=client_credential&appid=wxserviceacct0001&secret=bench-secret0002", "", nil, &got)
 	if err == nil && got.AccessToken == "" {
 		err = fmt.Errorf("no token: %s", got.ErrMsg)
 	}

@@ -179,7 +179,7 @@ func (b *bench) serve(ctx context.Context, s serve) (*qrjump, error) {
 	}
 	address := func(i int) string { return "127.0.0.1:" + strconv.Itoa(ports[i]) }
 	q := &qrjump{data: s.data, url: "http://" + address(0), scanURL: "http://" + address(0)}
-	args := []string{"serve", "--data", s.data, "--listen", address(0), "--admin-token", adminToken}
+	args := []string{"serve", "--data", s.data, "--listen", address(0), "--admin-token", adminToken, "--shutdown-delay", "0s"}
 	if s.fast {
 		q.scanURL = "http://" + address(1)
 		args = append(args, "--scan-listen", address(1))

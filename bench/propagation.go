@@ -93,7 +93,7 @@ func (b *bench) twoNodes(ctx context.Context, url string, each int) (nodes []*qr
 	var seed strings.Builder
 	seed.WriteString("accounts:\n")
 	for round := range b.rounds {
-		fmt.Fprintf(&seed, "  - {appid: wxpropagation%04d, kind: mini_program, name: Node, secret: secret%04d, certified: true, versions: [release]}\n", round, round)
+		fmt.Fprintf(&seed, "  - {appid: wxpropagation%04d, kind: mini_program, name: Node, secret: bench-secret%04d, certified: true, versions: [release]}\n", round, round)
 	}
 	seed.WriteString("rules:\n")
 	for round := range b.rounds {
@@ -134,7 +134,7 @@ func (b *bench) twoNodes(ctx context.Context, url string, each int) (nodes []*qr
 		var got struct {
 			AccessToken string `json:"access_token"`
 		}
-		address := fmt.Sprintf("%s/cgi-bin/token?grant_type=client_credential&appid=wxpropagation%04d&secret=secret%04d", first.url, round, round)
+		address := fmt.Sprintf("%s/cgi-bin/token?grant_type=client_credential&appid=wxpropagation%04d&secret=bench-secret%04d", first.url, round, round)
 		if err := call(ctx, http.MethodGet, address, "", nil, &got); err != nil {
 			first.stop()
 			second.stop()

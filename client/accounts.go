@@ -80,39 +80,55 @@ func (c *Client) Account(ctx context.Context, appid string) (Account, error) {
 	return a, err
 }
 
+// changeAccount makes a call that answers the account as it is afterwards.
+func (c *Client) changeAccount(ctx context.Context, method, appid string, body any, rest ...string) error {
+	var a Account
+	err := c.admin(ctx, method, accountPath(appid, rest...), body, &a)
+	if err == nil && a.AppID != appid {
+		err = c.wrong(method, "/admin/v1/"+accountPath(appid, rest...), "it tells of account %q", a.AppID)
+	}
+	return err
+}
+
 // PutAccount creates or replaces an account.
 func (c *Client) PutAccount(ctx context.Context, appid string, a AccountPut) error {
-	return c.admin(ctx, http.MethodPut, accountPath(appid), a, nil)
+	return c.changeAccount(ctx, http.MethodPut, appid, a)
 }
 
 // SetVersions sets which versions of a Mini Program exist.
 func (c *Client) SetVersions(ctx context.Context, appid string, versions []string) error {
-	return c.admin(ctx, http.MethodPut, accountPath(appid, "versions"), map[string]any{"versions": append([]string{}, versions...)}, nil)
+	return c.changeAccount(ctx, http.MethodPut, appid, map[string]any{"versions": append([]string{}, versions...)}, "versions")
 }
 
 // SetJump switches all rules of an account on or off.
 func (c *Client) SetJump(ctx context.Context, appid string, open bool) error {
-	return c.admin(ctx, http.MethodPut, accountPath(appid, "jump"), map[string]any{"open": open}, nil)
+	return c.changeAccount(ctx, http.MethodPut, appid, map[string]any{"open": open}, "jump")
+}
+
+// EndTokens ends all access tokens of an account at once, also those with which
+// platforms call for it.
+func (c *Client) EndTokens(ctx context.Context, appid string) error {
+	return c.changeAccount(ctx, http.MethodDelete, appid, nil, "tokens")
 }
 
 // SetMember gives a user a role: admin, developer or trial.
 func (c *Client) SetMember(ctx context.Context, appid, user, role string) error {
-	return c.admin(ctx, http.MethodPut, accountPath(appid, "members", user), map[string]any{"role": role}, nil)
+	return c.changeAccount(ctx, http.MethodPut, appid, map[string]any{"role": role}, "members", user)
 }
 
 // RemoveMember takes a user's role away.
 func (c *Client) RemoveMember(ctx context.Context, appid, user string) error {
-	return c.admin(ctx, http.MethodDelete, accountPath(appid, "members", user), nil, nil)
+	return c.changeAccount(ctx, http.MethodDelete, appid, nil, "members", user)
 }
 
 // Link links a service account with a Mini Program.
 func (c *Client) Link(ctx context.Context, service, miniProgram string) error {
-	return c.admin(ctx, http.MethodPut, accountPath(service, "links", miniProgram), nil, nil)
+	return c.changeAccount(ctx, http.MethodPut, service, nil, "links", miniProgram)
 }
 
 // Unlink ends a link.
 func (c *Client) Unlink(ctx context.Context, service, miniProgram string) error {
-	return c.admin(ctx, http.MethodDelete, accountPath(service, "links", miniProgram), nil, nil)
+	return c.changeAccount(ctx, http.MethodDelete, service, nil, "links", miniProgram)
 }
 
 // PublishesLeft is how many publishes an account has left this month.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -37,16 +36,6 @@ func (p *Problem) Error() string {
 	return fmt.Sprintf("%d %s", p.Status, text)
 }
 
-// problem makes an error of an answer that is none of success.
-func problem(a answer) error {
-	p := &Problem{}
-	if json.Unmarshal(a.body, p) != nil || p.Title == "" && p.Detail == "" {
-		*p = Problem{Title: http.StatusText(a.status), Detail: excerpt(a.body)}
-	}
-	p.Status = a.status
-	return p
-}
-
 // call is one call of the scan or the admin API.
 type call struct {
 	method, path string
@@ -55,7 +44,8 @@ type call struct {
 	body         any // nil = none
 }
 
-// ours makes a call of one of our own APIs and reads the answer into reply.
+// ours makes a call of one of our own APIs and reads the answer into reply, a
+// pointer to a struct (see decode).
 func (c *Client) ours(ctx context.Context, k call, reply any) (json.RawMessage, error) {
 	r := request{method: k.method, path: k.path, query: k.query, bearer: k.bearer, accept: "application/json, application/problem+json"}
 	if k.body != nil {
@@ -69,14 +59,8 @@ func (c *Client) ours(ctx context.Context, k call, reply any) (json.RawMessage, 
 	if err != nil {
 		return nil, err
 	}
-	if a.status/100 != 2 {
-		return nil, problem(a)
-	}
-	if reply == nil || len(bytes.TrimSpace(a.body)) == 0 {
-		return a.body, nil
-	}
-	if err := json.Unmarshal(a.body, reply); err != nil {
-		return nil, fmt.Errorf("%s %s: the server at %s does not answer like qrjump: %s", k.method, k.path, c.base, excerpt(a.body))
+	if err := c.take(k.method, k.path, a, reply); err != nil {
+		return nil, err
 	}
 	return a.body, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"sync"
 )
@@ -31,15 +32,15 @@ func (c *Client) pour(ctx context.Context, r request, kind string, w io.Writer) 
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // what came is all there is to show
-		return problem(answer{status: resp.StatusCode, header: resp.Header, body: body})
+		return c.refused(r.method, r.path, answer{status: resp.StatusCode, header: resp.Header, body: body})
 	}
-	if got := resp.Header.Get("Content-Type"); got != kind {
-		return fmt.Errorf("%s %s: the server at %s does not answer like qrjump: %.100q", r.method, r.path, c.base, got)
+	if got, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); got != kind {
+		return c.wrong(r.method, r.path, "Content-Type %q where %s is expected", excerpt([]byte(resp.Header.Get("Content-Type"))), kind)
 	}
 	from := &received{r: resp.Body}
 	if _, err := io.Copy(w, from); err != nil {
 		if broken := from.failed(); broken != nil {
-			return &Unreachable{URL: c.base, Err: fmt.Errorf("the export broke off: %w", withoutAddress(broken))}
+			return &Unreachable{URL: c.baseOf(r.path), Err: fmt.Errorf("the export broke off: %w", withoutAddress(broken))}
 		}
 		return fmt.Errorf("writing the export: %w", err)
 	}

@@ -84,44 +84,52 @@ type CodeChange struct {
 	Note  string `json:"note,omitempty"`
 }
 
-// ChangeCodes freezes, unfreezes, voids or redeems codes and returns how many
-// were named.
-func (c *Client) ChangeCodes(ctx context.Context, id int64, did string, change CodeChange) (int64, error) {
-	return c.changeCodes(ctx, batchPath(id, "states"), struct {
+// CodesChanged is how far a change went.
+type CodesChanged struct {
+	Codes int64 `json:"codes"` // that were named
+	// Changed is how many of those it changed: the others were so before. Of a
+	// schedule: as things stand now. nil = an older server, which does not say.
+	Changed *int64 `json:"changed"`
+}
+
+// ChangeCodes freezes, unfreezes, voids or redeems codes. Of several codes of
+// which some were redeemed before, the others are redeemed: compare the counts.
+func (c *Client) ChangeCodes(ctx context.Context, id int64, did string, change CodeChange) (done CodesChanged, err error) {
+	err = c.admin(ctx, http.MethodPost, batchPath(id, "states"), struct {
 		CodeChange
 		Did string `json:"did"`
-	}{change, did})
+	}{change, did}, &done)
+	return done, err
 }
 
 // WithdrawCodes makes codes not active any more; at says when, the zero time at
-// once. It returns how many were named.
-func (c *Client) WithdrawCodes(ctx context.Context, id int64, at time.Time, change CodeChange) (int64, error) {
-	return c.changeCodes(ctx, batchPath(id, "withdrawals"), struct {
+// once.
+func (c *Client) WithdrawCodes(ctx context.Context, id int64, at time.Time, change CodeChange) (done CodesChanged, err error) {
+	err = c.admin(ctx, http.MethodPost, batchPath(id, "withdrawals"), struct {
 		CodeChange
 		At time.Time `json:"at,omitzero"`
-	}{change, at})
+	}{change, at}, &done)
+	return done, err
 }
 
-func (c *Client) changeCodes(ctx context.Context, path string, body any) (int64, error) {
-	var reply struct {
-		Codes int64 `json:"codes"`
-	}
-	err := c.admin(ctx, http.MethodPost, path, body, &reply)
-	return reply.Codes, err
+// CodesRetargeted is how far a re-target went.
+type CodesRetargeted struct {
+	CodesChanged `answer:"optional"` // changed are those that are active, now or by a schedule
+	Activations  int                 `json:"activations"` // that were renewed
 }
 
-// RetargetCodes opens another page for what is active in a range and returns
-// how many activations that renewed. wxaType is as in CodeBinding.
-func (c *Client) RetargetCodes(ctx context.Context, id int64, r CodeRange, appid, page string, wxaType int, actor string) (activations int, err error) {
+// RetargetCodes opens another page for what is active in a range. wxaType is as
+// in CodeBinding.
+func (c *Client) RetargetCodes(ctx context.Context, id int64, r CodeRange, appid, page string, wxaType int, actor string) (done CodesRetargeted, err error) {
 	body := map[string]any{"code_start": r.From, "code_end": r.To, "wxa_appid": appid, "wxa_path": page, "wxa_type": wxaType}
 	if actor != "" {
 		body["actor"] = actor
 	}
-	var reply struct {
-		Activations int `json:"activations"`
+	err = c.admin(ctx, http.MethodPost, batchPath(id, "retarget"), body, &done)
+	if err == nil && done.Changed == nil { // an older server does not repeat how many were named
+		done.Codes = r.Len()
 	}
-	err = c.admin(ctx, http.MethodPost, batchPath(id, "retarget"), body, &reply)
-	return reply.Activations, err
+	return done, err
 }
 
 // StoredCode is one code, its state and what happened to it.

@@ -8,7 +8,7 @@
 //
 // What can go wrong has a type: *WireError for an errcode of the wire,
 // *Problem for a refusal of the scan and admin APIs, *Unreachable when no
-// answer came.
+// answer came, *WrongServer when what answered is not the API that was called.
 package client
 
 import (
@@ -39,6 +39,10 @@ type Options struct {
 	AdminToken  string
 	ScanKey     string
 
+	// Where the admin and the scan API are, if they have listeners of their own;
+	// "" = at the base URL.
+	AdminURL, ScanURL string
+
 	Timeout     time.Duration // of one call; 0 = 15 s
 	RateRetries int           // how often a wire call that was refused as too frequent is tried again, a second later
 	HTTP        *http.Client  // its transport is used; nil = one of our own
@@ -46,7 +50,8 @@ type Options struct {
 
 // Client talks to one server.
 type Client struct {
-	base    string // without a final slash
+	base    string            // without a final slash
+	bases   map[string]string // of the APIs that are elsewhere
 	options Options
 	http    *http.Client
 
@@ -63,9 +68,18 @@ const (
 // New returns a client of the server at a base URL such as
 // "http://127.0.0.1:8080" or Platform. It makes no connection.
 func New(baseURL string, o Options) (*Client, error) {
-	u, err := url.Parse(baseURL)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, fmt.Errorf("server %q: want an address such as http://127.0.0.1:8080", baseURL)
+	bases := map[string]string{}
+	for _, given := range []struct{ name, api, url string }{
+		{"server", apiWire, baseURL}, {"admin-server", apiAdmin, o.AdminURL}, {"scan-server", apiScan, o.ScanURL}} {
+		if given.url == "" && given.api != apiWire {
+			continue
+		}
+		u, err := url.Parse(given.url)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil ||
+			u.RawQuery != "" || u.Fragment != "" {
+			return nil, fmt.Errorf("%s %q: want an address such as http://127.0.0.1:8080", given.name, given.url)
+		}
+		bases[given.api] = strings.TrimRight(given.url, "/")
 	}
 	o.Timeout = cmp.Or(o.Timeout, 15*time.Second)
 	var h http.Client
@@ -74,8 +88,11 @@ func New(baseURL string, o Options) (*Client, error) {
 	}
 	// A redirect would carry the token in the query to another place.
 	h.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &Client{base: strings.TrimRight(baseURL, "/"), options: o, http: &h}, nil
+	return &Client{base: bases[apiWire], bases: bases, options: o, http: &h}, nil
 }
+
+// baseOf is the base URL of the API that a path belongs to.
+func (c *Client) baseOf(path string) string { return cmp.Or(c.bases[apiOf(path)], c.base) }
 
 // URL is the base URL of the server, without a final slash.
 func (c *Client) URL() string { return c.base }
@@ -103,7 +120,7 @@ type request struct {
 
 // open sends a request and returns the answer with its body unread.
 func (c *Client) open(ctx context.Context, r request) (*http.Response, error) {
-	address := c.base + r.path
+	address := c.baseOf(r.path) + r.path
 	if len(r.query) > 0 {
 		address += "?" + r.query.Encode()
 	}
@@ -122,7 +139,7 @@ func (c *Client) open(ctx context.Context, r request) (*http.Response, error) {
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, &Unreachable{URL: c.base, Err: withoutAddress(err)}
+		return nil, &Unreachable{URL: c.baseOf(r.path), Err: withoutAddress(err)}
 	}
 	return resp, nil
 }
@@ -153,7 +170,7 @@ func (c *Client) send(ctx context.Context, r request, limit int64) (answer, erro
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err != nil {
-		return answer{}, &Unreachable{URL: c.base, Err: fmt.Errorf("the answer broke off: %w", withoutAddress(err))}
+		return answer{}, &Unreachable{URL: c.baseOf(r.path), Err: fmt.Errorf("the answer broke off: %w", withoutAddress(err))}
 	}
 	if int64(len(body)) > limit {
 		return answer{}, fmt.Errorf("%s %s: the answer is longer than %d bytes", r.method, r.path, limit)

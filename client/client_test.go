@@ -217,6 +217,18 @@ func TestTheEmulatorsCalls(t *testing.T) {
 	if w, ok := errors.AsType[*client.WireError](err); !ok || w.Code != 886001 {
 		t.Errorf("got %v, want the fault", err)
 	}
+	if err := c.AddFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpadd", ErrCode: -1, After: true, Times: 1}); err != nil {
+		t.Fatal(err)
+	}
+	rule := client.RuleDraft{Prefix: "https://coffee.example/after/", Path: "p", OpenVersion: 3}
+	err = c.AddRule(ctx, rule)
+	if w, ok := errors.AsType[*client.WireError](err); !ok || w.Code != -1 {
+		t.Errorf("got %v, want the fault", err)
+	}
+	err = c.AddRule(ctx, rule)
+	if w, ok := errors.AsType[*client.WireError](err); !ok || w.Code != 85071 {
+		t.Errorf("got %v, want 85071: the rule is there in spite of the fault", err)
+	}
 	if err := errors.Join(c.ClearFaults(ctx), c.Reset(ctx)); err != nil {
 		t.Error(err)
 	}
@@ -413,7 +425,7 @@ func TestWhatThePlatformAnswersIsUnderstood(t *testing.T) {
 
 func TestManyRulesAreListedByPages(t *testing.T) {
 	page := func(n int) string {
-		return `{"errcode":0,"errmsg":"ok","total_count":250,"rule_list":[` + strings.TrimSuffix(strings.Repeat(`{"prefix":"p","path":"x","state":2},`, n), ",") + `]}`
+		return `{"errcode":0,"errmsg":"ok","total_count":250,"qrcodejump_open":1,"qrcodejump_pub_quota":100,"rule_list":[` + strings.TrimSuffix(strings.Repeat(`{"prefix":"p","path":"x","state":2},`, n), ",") + `]}`
 	}
 	s := &stub{answers: []func(*http.Request) (int, string){says(200, page(100)), says(200, page(200)), says(200, page(50))}}
 	c := connect(t, "http://x", client.Options{AccessToken: "t", HTTP: &http.Client{Transport: s}})

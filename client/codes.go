@@ -46,7 +46,7 @@ type CodeBinding struct {
 	ProductCode  string `json:"product_code"` // meant to be an EAN
 	WxaAppID     string `json:"wxa_appid"`    // Mini Program that opens
 	WxaPath      string `json:"wxa_path"`
-	WxaType      int    `json:"wxa_type"` // 0 release, 1 development, 2 trial
+	WxaType      int    `json:"wxa_type" answer:"optional"` // 0 release, 1 development, 2 trial
 }
 
 // CodeName names one code: by its text, its nine characters, or application
@@ -78,7 +78,8 @@ type BoundCode struct {
 }
 
 // ApplyCodes applies for codes under a number of the caller's own, once: the
-// same number again is answered with the same application.
+// same number and count again are answered with the same application, another
+// count is a *WireError with 80307.
 func (c *Client) ApplyCodes(ctx context.Context, count int64, isv string) (id int64, err error) {
 	var reply struct {
 		ID int64 `json:"application_id"`
@@ -97,15 +98,16 @@ func (c *Client) QueryApplication(ctx context.Context, key ApplicationKey) (Appl
 		body["isv_application_id"] = key.ISV
 	}
 	var reply struct {
+		// Contract: marketcode 2: samples show status and segments alone.
 		Status   string `json:"status"`
-		ID       int64  `json:"application_id"`
-		ISV      string `json:"isv_application_id"`
+		ID       int64  `json:"application_id" answer:"optional"`
+		ISV      string `json:"isv_application_id" answer:"optional"`
 		Segments []struct {
 			From int64 `json:"code_start"`
 			To   int64 `json:"code_end"`
-		} `json:"code_generate_list"`
-		CreatedAt int64 `json:"create_time"`
-		UpdatedAt int64 `json:"update_time"`
+		} `json:"code_generate_list" answer:"optional"`
+		CreatedAt int64 `json:"create_time" answer:"optional"`
+		UpdatedAt int64 `json:"update_time" answer:"optional"`
 	}
 	if err := c.call(ctx, "/intp/marketcode/applycodequery", body, &reply); err != nil {
 		return Application{}, err
@@ -118,15 +120,17 @@ func (c *Client) QueryApplication(ctx context.Context, key ApplicationKey) (Appl
 	return a, nil
 }
 
-// ActivateCodes binds a range of an application to a page, at once. The last
-// call wins, index by index.
+// ActivateCodes binds a range of an application to a page, at once. The very same
+// range again replaces; another one that overlaps it is a *WireError with 80302,
+// unless the server's settings let the last call win.
 func (c *Client) ActivateCodes(ctx context.Context, id int64, r CodeRange, b CodeBinding) error {
 	return c.call(ctx, "/intp/marketcode/codeactive", map[string]any{"application_id": id, "code_start": r.From, "code_end": r.To,
 		"activity_name": b.ActivityName, "product_brand": b.ProductBrand, "product_title": b.ProductTitle, "product_code": b.ProductCode,
 		"wxa_appid": b.WxaAppID, "wxa_path": b.WxaPath, "wxa_type": b.WxaType}, nil)
 }
 
-// QueryCode says what a code of the calling account is bound to.
+// QueryCode says what a code of the calling account is bound to. One that is not
+// active is a *WireError with 80304, unless the server's settings say otherwise.
 func (c *Client) QueryCode(ctx context.Context, name CodeName) (BoundCode, error) {
 	return c.boundCode(ctx, "/intp/marketcode/codeactivequery", name.fields())
 }
@@ -139,12 +143,13 @@ func (c *Client) TradeTicket(ctx context.Context, openid, ticket string) (BoundC
 
 func (c *Client) boundCode(ctx context.Context, path string, body map[string]any) (BoundCode, error) {
 	var reply struct {
+		// Contract: marketcode 2: one form of tickettocode is without the two ids.
 		Code          string `json:"code"`
-		ApplicationID int64  `json:"application_id"`
-		ISV           string `json:"isv_application_id"`
-		CodeBinding
-		From *int64 `json:"code_start"` // nil: the code is not active
-		To   int64  `json:"code_end"`
+		ApplicationID int64  `json:"application_id" answer:"optional"`
+		ISV           string `json:"isv_application_id" answer:"optional"`
+		CodeBinding   `answer:"optional"`
+		From          *int64 `json:"code_start"` // nil: the code is not active
+		To            int64  `json:"code_end" answer:"optional"`
 	}
 	if err := c.call(ctx, path, body, &reply); err != nil {
 		return BoundCode{}, err

@@ -21,23 +21,29 @@ func (c *Client) Clock(ctx context.Context) (Clock, error) {
 
 // Advance moves the server's clock on; it cannot go back.
 func (c *Client) Advance(ctx context.Context, d time.Duration) error {
-	return c.admin(ctx, http.MethodPut, "emulator/clock", map[string]any{"advance": d.String()}, nil)
+	return c.moveClock(ctx, map[string]any{"advance": d.String()})
 }
 
 // SetClock sets the server's clock to a later time.
 func (c *Client) SetClock(ctx context.Context, now time.Time) error {
-	return c.admin(ctx, http.MethodPut, "emulator/clock", map[string]any{"now": now.Format(time.RFC3339Nano)}, nil)
+	return c.moveClock(ctx, map[string]any{"now": now.Format(time.RFC3339Nano)})
 }
 
 // FreezeClock stops the server's clock.
 func (c *Client) FreezeClock(ctx context.Context) error {
-	return c.admin(ctx, http.MethodPut, "emulator/clock", map[string]any{"freeze": true}, nil)
+	return c.moveClock(ctx, map[string]any{"freeze": true})
+}
+
+func (c *Client) moveClock(ctx context.Context, move map[string]any) error {
+	var k Clock
+	return c.admin(ctx, http.MethodPut, "emulator/clock", move, &k)
 }
 
 // Fault is something that shall go wrong.
 type Fault struct {
-	Path        string   `json:"path"` // of the wire, for example /cgi-bin/wxopen/qrcodejumppublish
-	ErrCode     int      `json:"errcode,omitempty"`
+	Path        string   `json:"path"`                  // of the wire, for example /cgi-bin/wxopen/qrcodejumppublish
+	ErrCode     int      `json:"errcode,omitempty"`     // answered instead of the call
+	After       bool     `json:"after,omitempty"`       // with ErrCode: do the call, then answer ErrCode all the same
 	AppID       string   `json:"appid,omitempty"`       // "" = any account
 	Times       int      `json:"times,omitempty"`       // 0 = without end
 	Probability *float64 `json:"probability,omitempty"` // nil = always
@@ -48,15 +54,25 @@ type Fault struct {
 
 // AddFault makes something go wrong from now on.
 func (c *Client) AddFault(ctx context.Context, f Fault) error {
-	return c.admin(ctx, http.MethodPost, "emulator/faults", f, nil)
+	var added struct {
+		ID      int `json:"id"`
+		ErrCode int `json:"errcode,omitempty"` // that of the fault
+	}
+	return c.admin(ctx, http.MethodPost, "emulator/faults", f, &added)
 }
 
 // ClearFaults ends all faults.
 func (c *Client) ClearFaults(ctx context.Context) error {
-	return c.admin(ctx, http.MethodDelete, "emulator/faults", nil, nil)
+	var left struct {
+		Faults []Fault `json:"faults"`
+	}
+	return c.admin(ctx, http.MethodDelete, "emulator/faults", nil, &left)
 }
 
 // Reset takes the server back to its seed and to real time.
 func (c *Client) Reset(ctx context.Context) error {
-	return c.admin(ctx, http.MethodPost, "emulator/reset", nil, nil)
+	var done struct {
+		Reset bool `json:"reset"`
+	}
+	return c.admin(ctx, http.MethodPost, "emulator/reset", nil, &done)
 }

@@ -17,8 +17,8 @@ type Change struct {
 	Kind   string          `json:"kind"` // rule, account, link, …
 	Key    string          `json:"key"`  // which one
 	Actor  string          `json:"actor"`
-	Via    string          `json:"via"` // the third-party platform that called for the actor
-	RID    string          `json:"rid"`
+	Via    string          `json:"via" answer:"optional"` // the third-party platform that called for the actor
+	RID    string          `json:"rid" answer:"optional"`
 	Did    string          `json:"did"`
 	Detail json.RawMessage `json:"detail"`
 	Hash   string          `json:"hash"`
@@ -59,7 +59,7 @@ type Verified struct {
 	Hash    string `json:"hash"` // of the last: noted elsewhere, it proves later that nothing before it was altered
 	// Fault is the first thing that does not fit; nil = everything fits.
 	Fault *struct {
-		Seq  int64  `json:"seq"`
+		Seq  int64  `json:"seq" answer:"optional"`
 		What string `json:"what"`
 	} `json:"fault"`
 }
@@ -93,18 +93,18 @@ type Past struct {
 // PastDecision is a decision without a scan.
 type PastDecision struct {
 	Action  string `json:"action"`
-	AppID   string `json:"appid"`
-	Version string `json:"version"`
-	Path    string `json:"path"`
-	Scene   int    `json:"scene"`
-	URL     string `json:"url"`
-	Text    string `json:"text"`
-	Reason  string `json:"reason"`
+	AppID   string `json:"appid" answer:"optional"`
+	Version string `json:"version" answer:"optional"`
+	Path    string `json:"path" answer:"optional"`
+	Scene   int    `json:"scene" answer:"optional"`
+	URL     string `json:"url" answer:"optional"`
+	Text    string `json:"text" answer:"optional"`
+	Reason  string `json:"reason" answer:"optional"`
 	Matched *struct {
 		Kind          string `json:"kind"`
-		Prefix        string `json:"prefix"`
-		Owner         string `json:"owner"`
-		ApplicationID int64  `json:"application_id"`
+		Prefix        string `json:"prefix" answer:"optional"`
+		Owner         string `json:"owner" answer:"optional"`
+		ApplicationID int64  `json:"application_id" answer:"optional"`
 		CodeIndex     *int64 `json:"code_index"`
 	} `json:"matched"`
 }
@@ -115,9 +115,9 @@ type ChangedSince struct {
 	Kind  string    `json:"kind"`
 	Key   string    `json:"key"`
 	Actor string    `json:"actor"`
-	RID   string    `json:"rid"`
+	RID   string    `json:"rid" answer:"optional"`
 	Did   string    `json:"did"`
-	Seq   int64     `json:"seq"`
+	Seq   int64     `json:"seq" answer:"optional"`
 }
 
 // ResolveThen asks what a scan opened at a past moment, and what changed since.

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -69,13 +68,7 @@ func (c *Client) importLines(ctx context.Context, what string, lines io.Reader, 
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return done, &Unreachable{URL: c.base, Err: fmt.Errorf("the answer broke off: %w", withoutAddress(err))}
+		return done, &Unreachable{URL: c.baseOf(r.path), Err: fmt.Errorf("the answer broke off: %w", withoutAddress(err))}
 	}
-	if resp.StatusCode != http.StatusOK {
-		return done, problem(answer{status: resp.StatusCode, header: resp.Header, body: body})
-	}
-	if err := json.Unmarshal(body, &done); err != nil {
-		return done, fmt.Errorf("POST %s: the server at %s does not answer like qrjump: %s", r.path, c.base, excerpt(body))
-	}
-	return done, nil
+	return done, c.take(r.method, r.path, answer{status: resp.StatusCode, header: resp.Header, body: body}, &done)
 }

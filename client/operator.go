@@ -3,8 +3,10 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 )
 
 // Domain is what the operator says of a host.
@@ -15,21 +17,28 @@ type Domain struct {
 
 // Domains lists the hosts that the operator said something of.
 func (c *Client) Domains(ctx context.Context) ([]Domain, error) {
+	return c.domains(ctx, http.MethodGet, "domains", nil)
+}
+
+// domains makes a call that answers all hosts.
+func (c *Client) domains(ctx context.Context, method, path string, body any) ([]Domain, error) {
 	var reply struct {
 		Domains []Domain `json:"domains"`
 	}
-	err := c.admin(ctx, http.MethodGet, "domains", nil, &reply)
+	err := c.admin(ctx, method, path, body, &reply)
 	return reply.Domains, err
 }
 
 // SetDomain says something of a host: trusted, denied or no_icp.
 func (c *Client) SetDomain(ctx context.Context, host, status string) error {
-	return c.admin(ctx, http.MethodPut, "domains/"+url.PathEscape(host), map[string]any{"status": status}, nil)
+	_, err := c.domains(ctx, http.MethodPut, "domains/"+url.PathEscape(host), map[string]any{"status": status})
+	return err
 }
 
 // ForgetDomain takes back what was said of a host.
 func (c *Client) ForgetDomain(ctx context.Context, host string) error {
-	return c.admin(ctx, http.MethodDelete, "domains/"+url.PathEscape(host), nil, nil)
+	_, err := c.domains(ctx, http.MethodDelete, "domains/"+url.PathEscape(host), nil)
+	return err
 }
 
 // Settings are what an operator may choose while the server runs, by name.
@@ -38,14 +47,27 @@ type Settings map[string]json.RawMessage
 
 // Settings returns the values in force.
 func (c *Client) Settings(ctx context.Context) (Settings, error) {
+	return c.settings(ctx, http.MethodGet, nil)
+}
+
+// settings makes a call that answers all settings.
+func (c *Client) settings(ctx context.Context, method string, body any) (Settings, error) {
+	// Their names are the server's; this one every server has.
+	var reply struct {
+		Verification json.RawMessage `json:"verification"`
+	}
+	raw, err := c.ours(ctx, call{method: method, path: "/admin/v1/settings", bearer: c.options.AdminToken, body: body}, &reply)
+	if err != nil {
+		return nil, err
+	}
 	var s Settings
-	err := c.admin(ctx, http.MethodGet, "settings", nil, &s)
-	return s, err
+	return s, json.Unmarshal(raw, &s)
 }
 
 // SetSettings changes the settings that are named and no others.
 func (c *Client) SetSettings(ctx context.Context, values map[string]any) error {
-	return c.admin(ctx, http.MethodPut, "settings", values, nil)
+	_, err := c.settings(ctx, http.MethodPut, values)
+	return err
 }
 
 // ScanKey lets an app scan. User ids of two namespaces never meet.
@@ -56,10 +78,15 @@ type ScanKey struct {
 
 // ScanKeys lists the scan keys without the keys themselves.
 func (c *Client) ScanKeys(ctx context.Context) ([]ScanKey, error) {
+	return c.scanKeys(ctx, http.MethodGet, "scan-keys")
+}
+
+// scanKeys makes a call that answers all scan keys.
+func (c *Client) scanKeys(ctx context.Context, method, path string) ([]ScanKey, error) {
 	var reply struct {
 		Keys []ScanKey `json:"keys"`
 	}
-	err := c.admin(ctx, http.MethodGet, "scan-keys", nil, &reply)
+	err := c.admin(ctx, method, path, nil, &reply)
 	return reply.Keys, err
 }
 
@@ -74,5 +101,13 @@ func (c *Client) AddScanKey(ctx context.Context, k ScanKey) (key string, err err
 
 // DeleteScanKey ends a scan key.
 func (c *Client) DeleteScanKey(ctx context.Context, name string) error {
-	return c.admin(ctx, http.MethodDelete, "scan-keys/"+url.PathEscape(name), nil, nil)
+	_, err := c.scanKeys(ctx, http.MethodDelete, "scan-keys/"+url.PathEscape(name))
+	if _, odd := errors.AsType[*WrongServer](err); odd {
+		// An older server answers nothing: its list says whether the key is gone.
+		left, listErr := c.ScanKeys(ctx)
+		if listErr == nil && !slices.ContainsFunc(left, func(k ScanKey) bool { return k.Name == name }) {
+			return nil
+		}
+	}
+	return err
 }

@@ -68,7 +68,7 @@ func (c *Client) openPackage(ctx context.Context, r request) (*CodePackage, erro
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(body, maxMembers)) // what came is all there is to show
 		p.closed()
-		return nil, fmt.Errorf("%s %s: the server at %s answered %d, not like the wire: %s", r.method, r.path, c.base, resp.StatusCode, excerpt(text))
+		return nil, c.notTheWire(r, answer{status: resp.StatusCode, header: resp.Header, body: text})
 	}
 	if err := p.begin(body); err != nil {
 		p.closed()
@@ -151,7 +151,7 @@ func (p *CodePackage) odd(err error) error {
 	if _, bad := errors.AsType[*json.SyntaxError](err); err != nil && !bad {
 		return p.broken(err)
 	}
-	return fmt.Errorf("POST /intp/marketcode/applycodedownload: the server at %s does not answer like the wire", p.base)
+	return &WrongServer{URL: p.base, API: apiWire, Call: "POST /intp/marketcode/applycodedownload", Flaw: "no package is in it"}
 }
 
 // broken is the error of an answer that does not come or breaks off.

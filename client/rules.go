@@ -17,7 +17,7 @@ type StoredRule struct {
 	Prefix      string     `json:"prefix"`
 	Path        string     `json:"path"`
 	Occupy      bool       `json:"occupy"`
-	OpenVersion int        `json:"open_version"`
+	OpenVersion int        `json:"open_version" answer:"optional"`
 	TestLinks   []string   `json:"test_links"`
 	Published   bool       `json:"published"`
 	CreatedAt   time.Time  `json:"created_at"`
@@ -58,12 +58,12 @@ func (c *Client) storedRules(ctx context.Context, path string) ([]StoredRule, er
 type RuleChange struct {
 	Seq   int64      `json:"seq"`
 	At    time.Time  `json:"at"`
-	Actor string     `json:"actor"` // AppID, or "seed"
-	RID   string     `json:"rid"`   // request id of the call; "" where no call did it
-	Did   string     `json:"did"`   // add, edit, publish, delete, release
-	Rule  StoredRule `json:"rule"`  // as it was after the change, or before a delete or release
+	Actor string     `json:"actor"`                 // AppID, or "seed"
+	RID   string     `json:"rid" answer:"optional"` // request id of the call; "" where no call did it
+	Did   string     `json:"did"`                   // add, edit, publish, delete, release
+	Rule  StoredRule `json:"rule"`                  // as it was after the change, or before a delete or release
 	// Reason is why an operator released it.
-	Reason string `json:"reason"`
+	Reason string `json:"reason" answer:"optional"`
 }
 
 // RuleHistory lists what happened to a prefix, whoever had it.
@@ -79,8 +79,8 @@ func (c *Client) RuleHistory(ctx context.Context, prefix string) ([]RuleChange, 
 // domain changed hands.
 type Release struct {
 	Prefix string `json:"prefix"`
-	Below  bool   `json:"below,omitempty"` // also every rule that begins with it; it ends in / then
-	Reason string `json:"reason"`          // for the audit log and the old owners
+	Below  bool   `json:"below,omitempty"`          // also every rule that begins with it; it ends in / then
+	Reason string `json:"reason" answer:"optional"` // for the audit log and the old owners
 }
 
 // ReleasePrefix deletes rules without their owners and returns them. more says
@@ -129,7 +129,7 @@ type ConfirmationStep struct {
 	At     time.Time `json:"at"`
 	Did    string    `json:"did"`
 	Detail string    `json:"detail"`
-	Failed bool      `json:"failed"`
+	Failed bool      `json:"failed" answer:"optional"`
 }
 
 // ConfirmationQuery says which checks to list, the newest first.

@@ -135,7 +135,8 @@ func (c *Client) ResolveStream(ctx context.Context, requests iter.Seq[ScanReques
 			sink.Close()
 		}()
 		const ndjson = "application/x-ndjson"
-		resp, err := c.open(ctx, request{method: http.MethodPost, path: "/scan/v1/resolve", bearer: c.options.ScanKey,
+		const path = "/scan/v1/resolve"
+		resp, err := c.open(ctx, request{method: http.MethodPost, path: path, bearer: c.options.ScanKey,
 			contentType: ndjson, accept: ndjson, body: lines})
 		if err != nil {
 			yield(Decision{}, err)
@@ -144,7 +145,7 @@ func (c *Client) ResolveStream(ctx context.Context, requests iter.Seq[ScanReques
 		defer resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
 			body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // what came is all there is to show
-			yield(Decision{}, problem(answer{status: resp.StatusCode, header: resp.Header, body: body}))
+			yield(Decision{}, c.refused(http.MethodPost, path, answer{status: resp.StatusCode, header: resp.Header, body: body}))
 			return
 		}
 		answers := bufio.NewScanner(resp.Body)
@@ -153,8 +154,8 @@ func (c *Client) ResolveStream(ctx context.Context, requests iter.Seq[ScanReques
 		for answers.Scan() {
 			received++
 			d := Decision{Raw: bytes.Clone(answers.Bytes())}
-			if err := json.Unmarshal(d.Raw, &d); err != nil {
-				yield(Decision{}, fmt.Errorf("POST /scan/v1/resolve: an answer is not JSON: %s", excerpt(d.Raw)))
+			if flaw := decode(d.Raw, &d, false); flaw != "" && !badLine(d.Raw) {
+				yield(Decision{}, c.wrong(http.MethodPost, path, "%s", flaw))
 				return
 			}
 			if !yield(d, nil) {
@@ -167,7 +168,15 @@ func (c *Client) ResolveStream(ctx context.Context, requests iter.Seq[ScanReques
 			err = io.ErrUnexpectedEOF
 		}
 		if err != nil {
-			yield(Decision{}, &Unreachable{URL: c.base, Err: fmt.Errorf("the answers broke off after %d: %w", received, err)})
+			yield(Decision{}, &Unreachable{URL: c.baseOf(path), Err: fmt.Errorf("the answers broke off after %d: %w", received, err)})
 		}
 	}
+}
+
+// badLine reports whether an answer of a stream says that its request was bad.
+func badLine(answer []byte) bool {
+	var bad struct {
+		Error string `json:"error"`
+	}
+	return json.Unmarshal(answer, &bad) == nil && bad.Error != ""
 }

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -17,23 +18,23 @@ import (
 type RecordedScan struct {
 	ScanID        string    `json:"scan_id"`
 	At            time.Time `json:"at"`
-	User          string    `json:"user"` // a keyed hash; "" = anonymous or erased
+	User          string    `json:"user" answer:"optional"` // a keyed hash; "" = anonymous or erased
 	Source        string    `json:"source"`
-	Client        string    `json:"client"`
-	Network       string    `json:"network"`
-	Region        string    `json:"region"`
+	Client        string    `json:"client" answer:"optional"`
+	Network       string    `json:"network" answer:"optional"`
+	Region        string    `json:"region" answer:"optional"`
 	Action        string    `json:"action"`
-	Kind          string    `json:"kind"`
-	Reason        string    `json:"reason"`
-	AppID         string    `json:"appid"`
-	Version       string    `json:"version"`
-	RuleID        int64     `json:"rule_id"`
-	ApplicationID int64     `json:"application_id"`
+	Kind          string    `json:"kind" answer:"optional"`
+	Reason        string    `json:"reason" answer:"optional"`
+	AppID         string    `json:"appid" answer:"optional"`
+	Version       string    `json:"version" answer:"optional"`
+	RuleID        int64     `json:"rule_id" answer:"optional"`
+	ApplicationID int64     `json:"application_id" answer:"optional"`
 	CodeIndex     *int64    `json:"code_index"` // nil = the scan was of no code
-	Activity      string    `json:"activity"`
-	Brand         string    `json:"brand"`
-	Product       string    `json:"product"`
-	Text          string    `json:"text"`
+	Activity      string    `json:"activity" answer:"optional"`
+	Brand         string    `json:"brand" answer:"optional"`
+	Product       string    `json:"product" answer:"optional"`
+	Text          string    `json:"text" answer:"optional"`
 
 	// Raw is the scan as the server wrote it.
 	Raw json.RawMessage `json:"-"`
@@ -52,8 +53,9 @@ func (s *RecordedScan) UnmarshalJSON(b []byte) error {
 // ScanPage is a page of the feed.
 type ScanPage struct {
 	Scans []RecordedScan `json:"scans"`
-	Next  string         `json:"next"` // what to give as after the next time
-	More  bool           `json:"more"` // there may be further ones already
+	Next  string         `json:"next"`  // what to give as after the next time
+	More  bool           `json:"more"`  // there may be further ones already
+	Older *bool          `json:"older"` // there are further ones before them; nil = an older server, which does not say
 }
 
 // Scans returns the scans after one, in the order in which they became known;
@@ -61,6 +63,21 @@ type ScanPage struct {
 func (c *Client) Scans(ctx context.Context, after string, limit int) (ScanPage, error) {
 	var page ScanPage
 	err := c.admin(ctx, http.MethodGet, with("scans", map[string]string{"after": after, "limit": limitText(limit)}), nil, &page)
+	return page, err
+}
+
+// ErrNoNewest says that a server is older than NewestScans.
+var ErrNoNewest = errors.New("this server is older and lists scans from the oldest only")
+
+// NewestScans returns the newest n scans, at most 100,000, in the order in which
+// they became known. Of more than 1,000 it is the first page: Scans goes on after
+// its Next. An older server, which lists from the oldest only, gives ErrNoNewest.
+func (c *Client) NewestScans(ctx context.Context, n int) (ScanPage, error) {
+	var page ScanPage
+	err := c.admin(ctx, http.MethodGet, with("scans", map[string]string{"newest": strconv.Itoa(n), "limit": "1000"}), nil, &page)
+	if err == nil && page.Older == nil {
+		return ScanPage{}, ErrNoNewest
+	}
 	return page, err
 }
 
@@ -103,23 +120,8 @@ func (c *Client) ExportScans(ctx context.Context, format, from, to string, w io.
 			query.Set(name, value)
 		}
 	}
-	resp, err := c.open(ctx, request{method: http.MethodGet, path: "/admin/v1/scans/export", query: query, bearer: c.options.AdminToken})
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // what came is all there is to show
-		return problem(answer{status: resp.StatusCode, header: resp.Header, body: body})
-	}
-	body := &received{r: resp.Body}
-	if _, err := io.Copy(w, body); err != nil {
-		if body.err != nil {
-			return &Unreachable{URL: c.base, Err: fmt.Errorf("the scans broke off: %w", withoutAddress(body.err))}
-		}
-		return fmt.Errorf("writing the scans: %w", err)
-	}
-	return nil
+	kind := map[string]string{"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}[format]
+	return c.pour(ctx, request{method: http.MethodGet, path: "/admin/v1/scans/export", query: query, bearer: c.options.AdminToken}, kind, w)
 }
 
 // EraseUser makes every scan of a user anonymous and returns how many there
@@ -135,7 +137,7 @@ func (c *Client) EraseUser(ctx context.Context, namespace, user string) (scans i
 // long is an admin call that may take longer than Options.Timeout: ctx bounds
 // it.
 func (c *Client) long(ctx context.Context, method, path string, body, reply any) error {
-	patient := &Client{base: c.base, options: c.options, http: c.http}
+	patient := &Client{base: c.base, bases: c.bases, options: c.options, http: c.http}
 	patient.options.Timeout = 24 * time.Hour
 	return patient.admin(ctx, method, path, body, reply)
 }
@@ -179,7 +181,7 @@ type Statistics struct {
 	Rows    []StatisticsRow `json:"rows"`
 	More    bool            `json:"more"`
 	Counted struct {
-		ScanID string     `json:"scan_id"`
+		ScanID string     `json:"scan_id" answer:"optional"`
 		At     *time.Time `json:"at"`
 		Scans  int64      `json:"scans"`
 	} `json:"counted"`
@@ -223,10 +225,13 @@ func (c *Client) Misses(ctx context.Context, from, to string, limit int) ([]Miss
 
 // Recount is what counting the whole ledger again came to.
 type Recount struct {
-	Scans       int64 `json:"scans"`
-	Duplicates  int64 `json:"duplicates"`
-	Compared    int64 `json:"compared"`
-	Differences int64 `json:"differences"`
+	Scans      int64 `json:"scans"`
+	Duplicates int64 `json:"duplicates"`
+	// Lacking are those counted and gone from the ledger although nothing removed
+	// them; nil = an older server, which does not look for them.
+	Lacking     *int64 `json:"lacking,omitempty"`
+	Compared    int64  `json:"compared"`
+	Differences int64  `json:"differences"`
 	Shown       []struct {
 		What      string `json:"what"`
 		Counted   int64  `json:"counted"`

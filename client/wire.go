@@ -3,7 +3,6 @@ package client
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -177,13 +176,13 @@ func (c *Client) ListRules(ctx context.Context, q ListRequest) (RuleList, error)
 			Prefix        string   `json:"prefix"`
 			Path          string   `json:"path"`
 			State         int      `json:"state"`
-			PermitSubRule int      `json:"permit_sub_rule"`
-			OpenVersion   int      `json:"open_version"`
-			DebugURL      []string `json:"debug_url"`
+			PermitSubRule int      `json:"permit_sub_rule" answer:"optional"`
+			OpenVersion   int      `json:"open_version" answer:"optional"`
+			DebugURL      []string `json:"debug_url" answer:"optional"`
 		} `json:"rule_list"`
 		Open  int `json:"qrcodejump_open"`
 		Quota int `json:"qrcodejump_pub_quota"`
-		Total int `json:"total_count"`
+		Total int `json:"total_count" answer:"optional"` // Contract: rules 1.3: not in every sample
 	}
 	if err := c.call(ctx, "/cgi-bin/wxopen/qrcodejumpget", body, &reply); err != nil {
 		return RuleList{}, err
@@ -336,27 +335,42 @@ func (c *Client) forget(token string) {
 }
 
 // wire makes a call and reads the answer into reply: *WireError if its errcode
-// is not 0. Token answers have no errcode.
+// is not 0. An answer of success has an errcode where reply is nil, else the
+// fields of reply: those with a token have no errcode.
 func (c *Client) wire(ctx context.Context, r request, limit int64, reply any) error {
 	a, err := c.send(ctx, r, limit)
 	if err != nil {
 		return err
 	}
+	if a.status != http.StatusOK {
+		return c.notTheWire(r, a)
+	}
 	var envelope struct {
-		ErrCode int    `json:"errcode"`
-		ErrMsg  string `json:"errmsg"`
+		ErrCode *int   `json:"errcode"`
+		ErrMsg  string `json:"errmsg" answer:"optional"`
 	}
-	if err := json.Unmarshal(a.body, &envelope); err != nil || a.status != http.StatusOK {
-		return fmt.Errorf("%s %s: the server at %s answered %d, not like the wire: %s", r.method, r.path, c.base, a.status, excerpt(a.body))
+	flaw := decode(a.body, &envelope, true)
+	switch {
+	case flaw != "":
+	case envelope.ErrCode != nil && *envelope.ErrCode != 0:
+		return wireError(*envelope.ErrCode, envelope.ErrMsg)
+	case reply != nil:
+		flaw = decode(a.body, reply, true)
+	case envelope.ErrCode == nil:
+		flaw = "errcode is missing in " + excerpt(a.body)
 	}
-	if envelope.ErrCode != 0 {
-		return wireError(envelope.ErrCode, envelope.ErrMsg)
-	}
-	if reply == nil {
-		return nil
-	}
-	if err := json.Unmarshal(a.body, reply); err != nil {
-		return fmt.Errorf("%s %s: %w", r.method, r.path, err)
+	if flaw != "" {
+		return c.wrong(r.method, r.path, "%s", flaw)
 	}
 	return nil
+}
+
+// notTheWire is the error of an answer with another status: those of the wire
+// have 200, whatever they say.
+func (c *Client) notTheWire(r request, a answer) error {
+	err := c.refused(r.method, r.path, a)
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return c.wrong(r.method, r.path, "%v", p)
+	}
+	return err
 }

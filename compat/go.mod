@@ -3,4 +3,7 @@ module github.com/qrjump/qrjump/compat
 go 1.26
 
 // Packages that npm unpacks may carry Go files of their own.
-ignore ./node/node_modules
+ignore (
+	./cowechat/node_modules
+	./node/node_modules
+)

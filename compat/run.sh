@@ -85,14 +85,15 @@ run() {
 
 # The version is read where it is pinned.
 go_version() { awk -v m="$2" '$1 == m { print $2; exit } $2 == m { print $3; exit }' "$1/go.mod"; }
-npm_version() { sed -n 's/.*"node-easywechat": "\(.*\)".*/\1/p' node/package.json; }
+npm_version() { sed -n "s/.*\"$2\": \"\(.*\)\".*/\1/p" "$1/package.json"; }
 
 run miniprogram fetch_go "fastwego/miniprogram $(go_version miniprogram github.com/fastwego/miniprogram)"
 run offiaccount fetch_go "fastwego/offiaccount $(go_version offiaccount github.com/fastwego/offiaccount)"
 run silenceper fetch_go "silenceper/wechat $(go_version silenceper github.com/silenceper/wechat/v2)"
 run powerwechat fetch_go "ArtisanCloud/PowerWeChat $(go_version powerwechat github.com/ArtisanCloud/PowerWeChat/v3)"
 run wxopen fetch_go "fastwego/wxopen $(go_version wxopen github.com/fastwego/wxopen)"
-run node fetch_npm "node-easywechat $(npm_version)"
+run node fetch_npm "node-easywechat $(npm_version node node-easywechat)"
+run cowechat fetch_npm "co-wechat-api $(npm_version cowechat co-wechat-api)"
 
 echo
 echo "compat: client libraries against qrjump"

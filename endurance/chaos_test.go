@@ -11,13 +11,16 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
 
 // TestChaos: three nodes on a PostgreSQL primary with a synchronous replica.
 // While clients write and scan, nodes and the primary are killed at random
-// moments, the replica is promoted, a new one is made. What every node
+// moments, the replica is promoted, a new one is made, nodes are stopped (also
+// while everybody waits for them) and go on, sessions are ended, and the clock of
+// a node jumps ahead and is repaired. What every node
 // answered is compared with the promises of history_test.go, no batch may
 // share a code with another, and every ticket that was handed out is good.
 //
@@ -31,7 +34,12 @@ func TestChaos(t *testing.T) {
 	p := newPair(t)
 	s := &storm{t: t, pair: p, rnd: rand.New(rand.NewPCG(seed, 0)), kept: map[string]reply{}, batches: map[string]int64{},
 		scanned: map[int64]map[string]bool{}, unsure: map[int64]bool{}, firsts: map[int64]string{}}
+	s.long = number(t, "CHAOS_MINUTES", 0) > 0
 	s.cluster = newCluster(t, p.database("chaos"), s.seed(length), 3)
+	s.cluster.clocks = true
+	for _, n := range s.cluster.nodes {
+		n.setClock(0)
+	}
 	t.Logf("CHAOS_SEED=%d, %v", seed, length)
 	s.prepare()
 	end := time.Now().Add(length)
@@ -40,7 +48,8 @@ func TestChaos(t *testing.T) {
 	}
 	s.last()
 	s.cluster.stop()
-	t.Logf("%d rounds: nodes killed %d times, the primary %d times; %d times a node stood still or all sessions were ended", s.rounds, s.nodesKilled, s.primariesKilled, s.others)
+	t.Logf("%d rounds: nodes killed %d times, the primary %d times; nodes stood still %d times, and %d times while all changes waited for them; all sessions were ended %d times, a clock jumped ahead %d times",
+		s.rounds, s.nodesKilled, s.primariesKilled, s.stops, s.heads, s.sessions, s.jumps)
 	t.Logf("%d calls of %d owners compared (%d without an answer), %d batches of codes, %d tickets, %d first scans, %d scans in the ledger", s.compared, len(s.kept), s.lost, len(s.batches), len(s.tickets), len(s.firsts), len(s.ledger))
 	t.Logf("slowest answer to a write %v", s.slowest.Round(time.Millisecond))
 }
@@ -54,15 +63,22 @@ type storm struct {
 	scanKey string
 	texts   []string // code texts that are active
 
-	seeded                                       int // for how many rounds there are accounts
-	rounds, nodesKilled, primariesKilled, others int
-	compared, lost                               int
-	slowest                                      time.Duration
+	seeded                               int // for how many rounds there are accounts
+	long                                 bool
+	rounds, nodesKilled, primariesKilled int
+	stops, heads, sessions, jumps        int
+	compared, lost                       int
+	slowest                              time.Duration
 
 	// acks counts what the clients of this round got done.
 	acks atomic.Int64
 	// raging: something is down or was a moment ago.
-	raging  atomic.Bool
+	raging atomic.Bool
+	// moves counts the beginnings and ends of moves of a clock; ahead has one that
+	// is wrong. A round in which one jumped has tokens that have ended.
+	moves   atomic.Int64
+	ahead   atomic.Pointer[process]
+	stale   atomic.Bool
 	ended   atomic.Bool
 	history *history
 	ids     atomic.Int64
@@ -150,6 +166,7 @@ func (s *storm) round() {
 	s.history = newHistory()
 	s.acks.Store(0)
 	s.ended.Store(false)
+	s.stale.Store(false)
 	for _, n := range s.cluster.nodes {
 		p := n.running.Load()
 		s.history.add(entry{call: 0, back: s.history.now(), did: "start", life: p.life})
@@ -202,31 +219,94 @@ func (s *storm) wait(more int) {
 	until(s.t, "clients to get on", func() bool { return s.acks.Load() >= want || s.t.Failed() })
 }
 
-// strike kills and mends.
+// fault is something that goes wrong under a round, and is mended. It returns
+// what it was.
+type fault struct {
+	weight int
+	strike func(*storm) string
+}
+
+// faults are all there are: another one is a line here.
+var faults = []fault{
+	{3, func(s *storm) string { return s.killed(false, 1) }},
+	{2, func(s *storm) string { return s.killed(false, 2) }},
+	{4, func(s *storm) string { return s.killed(true, 0) }},
+	{1, func(s *storm) string { return s.killed(true, 1) }},
+	{1, (*storm).paused},
+	{1, (*storm).stuttered},
+	{2, (*storm).stoppedAtHead},
+	{1, (*storm).sessionsEnded},
+	{3, (*storm).jumped},
+}
+
+// strike lets one of the faults happen.
 func (s *storm) strike() (what string) {
-	victims := s.rnd.Perm(len(s.cluster.nodes))
-	primary := false
-	switch dice := s.rnd.IntN(12); dice {
-	case 0, 1, 2:
-		victims = victims[:1]
-	case 3, 4:
-		victims = victims[:2]
-	case 5, 6, 7, 8:
-		primary, victims = true, nil
-	case 9:
-		primary, victims = true, victims[:1]
-	case 10:
-		n := s.cluster.nodes[victims[0]]
-		n.running.Load().pause(time.Duration(200+s.rnd.IntN(1500)) * time.Millisecond)
-		s.others++
-		return fmt.Sprintf("node %d stood still for a while", n.number)
-	default:
-		endSessions(s.t, s.cluster.database)
-		s.others++
-		return "every session of the database was ended"
+	all := 0
+	for _, f := range faults {
+		all += f.weight
 	}
+	dice := s.rnd.IntN(all)
+	for _, f := range faults {
+		if dice -= f.weight; dice < 0 {
+			return f.strike(s)
+		}
+	}
+	panic("unreachable")
+}
+
+// victim is any node.
+func (s *storm) victim() *node { return s.cluster.nodes[s.rnd.IntN(len(s.cluster.nodes))] }
+
+// paused: a node stands still for a while.
+func (s *storm) paused() string {
+	n := s.victim()
+	n.running.Load().pause(time.Duration(200+s.rnd.IntN(1500)) * time.Millisecond)
+	s.stops++
+	return fmt.Sprintf("node %d stood still for a while", n.number)
+}
+
+// stuttered: all nodes stand still again and again, at random moments.
+func (s *storm) stuttered() string {
+	for range 10 + s.rnd.IntN(20) {
+		s.victim().running.Load().pause(time.Duration(1+s.rnd.IntN(150)) * time.Millisecond)
+		s.stops++
+		s.wait(1)
+	}
+	return "nodes stood still again and again"
+}
+
+// stoppedAtHead: the node whose session holds the end of the log of changes stands
+// still, for a moment or until PostgreSQL ends the session.
+func (s *storm) stoppedAtHead() string {
+	number, pid, goOn := holdAtHead(s.t, s.cluster.database, "changes", func() {}) // which every change writes to
+	n := s.cluster.nodes[number]
+	p := n.running.Load()
+	p.signal(syscall.SIGSTOP)
+	goOn()
+	s.heads++
+	what := fmt.Sprintf("node %d stood still while it held the end of the log of changes", n.number)
+	if s.long && s.rnd.IntN(2) == 0 {
+		what += " until its session was ended"
+		until(s.t, "the session to be ended", func() bool {
+			return count(s.t, s.cluster.database, fmt.Sprintf(`SELECT count(*) FROM pg_stat_activity WHERE pid = %d`, pid)) == 0
+		})
+	} else {
+		time.Sleep(time.Duration(s.rnd.IntN(1500)) * time.Millisecond) // real time is what is missing to a process that stands still
+	}
+	p.signal(syscall.SIGCONT)
+	return what
+}
+
+func (s *storm) sessionsEnded() string {
+	endSessions(s.t, s.cluster.database)
+	s.sessions++
+	return "every session of the database was ended"
+}
+
+// killed kills some nodes, and with them the primary or not.
+func (s *storm) killed(primary bool, nodes int) (what string) {
 	var dead []*node
-	for _, n := range victims {
+	for _, n := range s.rnd.Perm(len(s.cluster.nodes))[:nodes] {
 		dead = append(dead, s.cluster.nodes[n])
 	}
 	for _, n := range dead {
@@ -323,13 +403,16 @@ func (c *client) write(owner string) {
 		default:
 			e.did, call, body = "get", "qrcodejumpget", map[string]any{}
 		}
-		c.record(e, call, token, body)
+		if !c.record(e, call, token, body) {
+			token = c.token(owner)
+		}
 	}
 }
 
 func chaosPrefix(owner string, n int) string { return fmt.Sprintf("https://%s.example/p%d/", owner, n) }
 
-func (c *client) record(e entry, call, token string, body any) {
+// record makes a call and notes it; it returns false for a token that has ended.
+func (c *client) record(e entry, call, token string, body any) (inForce bool) {
 	e.call = c.history.now()
 	got, err := c.conn.wire(call, token, body)
 	e.back, e.code = c.history.now(), got.ErrCode
@@ -342,13 +425,16 @@ func (c *client) record(e entry, call, token string, body any) {
 			c.history.add(e)
 		}
 		c.shelter()
-		return
+		return true
+	}
+	if c.stale.Load() && isStale(e.code) {
+		return false
 	}
 	switch e.code {
 	case done, noSuchRule, addedTwice, quotaSpent:
 	default:
 		c.t.Errorf("%s of %s on node life %d: %d %s", e.did, e.owner, e.life, got.ErrCode, got.ErrMsg)
-		return
+		return true
 	}
 	if e.did == "get" {
 		e.rules, e.left = states(e.owner, got), got.QRCodeJumpPubQuota
@@ -363,6 +449,7 @@ func (c *client) record(e entry, call, token string, body any) {
 	c.mu.Lock()
 	c.slowest = max(c.slowest, time.Duration(e.back-e.call))
 	c.mu.Unlock()
+	return true
 }
 
 // states are the rules of an owner as the models see them.
@@ -423,6 +510,10 @@ func (c *client) press(account string) {
 			c.shelter() // and again with the same number
 			continue
 		}
+		if c.stale.Load() && isStale(applied.ErrCode) {
+			token = c.token(account)
+			continue
+		}
 		if applied.ErrCode != 0 || applied.ApplicationID == 0 {
 			c.t.Errorf("applycode of %s %s: %+v", account, isv, applied)
 			return
@@ -447,6 +538,7 @@ func (c *client) scanCodes() {
 		id := c.scans.Add(1)
 		user, index := fmt.Sprint("user-", id), id/2%scannedCodes
 		var d decision
+		clocks := c.moment()
 		err := c.conn.do(http.MethodPost, "/scan/v1/resolve", map[string]any{"text": c.texts[index], "user": user}, &d)
 		if err != nil {
 			c.mu.Lock()
@@ -461,17 +553,26 @@ func (c *client) scanCodes() {
 			return
 		}
 		text, _, _ = strings.Cut(text, "&")
-		c.mu.Lock()
-		c.tickets = append(c.tickets, ticket{text, user, index})
-		if c.scanned[index] == nil {
-			c.scanned[index] = map[string]bool{}
+		c.noteCode(index, d)
+		if c.sure(clocks) && clocks.ahead != c.on {
+			c.mu.Lock()
+			c.tickets = append(c.tickets, ticket{text, user, index})
+			c.mu.Unlock()
 		}
-		c.scanned[index][d.ScanID] = true
-		c.ledger = append(c.ledger, d.ScanID)
-		c.mu.Unlock()
 		c.acks.Add(1)
 		time.Sleep(5 * time.Millisecond) // the machine is for the writers of rules
 	}
+}
+
+// noteCode remembers the scan of a code.
+func (s *storm) noteCode(index int64, d decision) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.scanned[index] == nil {
+		s.scanned[index] = map[string]bool{}
+	}
+	s.scanned[index][d.ScanID] = true
+	s.ledger = append(s.ledger, d.ScanID)
 }
 
 // judge compares a round, when nothing is under way any more.
@@ -578,28 +679,35 @@ func (s *storm) judgeFirsts() {
 
 // exchange trades some of the tickets on a random node.
 func (s *storm) exchange(some int) {
-	n := s.cluster.nodes[s.rnd.IntN(len(s.cluster.nodes))]
-	admin := n.admin()
-	token, err := admin.stableToken("brand0")
-	admin.check(err)
+	n := s.victim()
 	for range min(some, len(s.tickets)) {
 		one := s.tickets[s.rnd.IntN(len(s.tickets))]
-		var user struct {
-			OpenID string `json:"openid"`
-		}
-		admin.check(admin.do(http.MethodGet, "/admin/v1/users/"+one.user+"/openid?appid=owner0", nil, &user))
-		var traded struct {
-			ErrCode   int    `json:"errcode"`
-			ErrMsg    string `json:"errmsg"`
-			CodeStart int64  `json:"code_start"`
-			Code      string `json:"code"`
-		}
-		admin.check(admin.do(http.MethodPost, "/intp/marketcode/tickettocode?access_token="+url.QueryEscape(token),
-			map[string]any{"openid": user.OpenID, "code_ticket": one.text}, &traded))
-		if traded.ErrCode != 0 || traded.Code == "" {
+		if traded := s.trade(n, one.user, one.text); traded.ErrCode != 0 {
 			s.t.Errorf("a ticket that was handed out to %s: %d %s", one.user, traded.ErrCode, traded.ErrMsg)
 		}
 	}
+}
+
+// trade trades a ticket on a node.
+func (s *storm) trade(n *node, user, text string) (traded struct {
+	ErrCode int    `json:"errcode"`
+	ErrMsg  string `json:"errmsg"`
+	Code    string `json:"code"`
+}) {
+	s.t.Helper()
+	admin := n.admin()
+	token, err := admin.stableToken("brand0")
+	admin.check(err)
+	var of struct {
+		OpenID string `json:"openid"`
+	}
+	admin.check(admin.do(http.MethodGet, "/admin/v1/users/"+user+"/openid?appid=owner0", nil, &of))
+	admin.check(admin.do(http.MethodPost, "/intp/marketcode/tickettocode?access_token="+url.QueryEscape(token),
+		map[string]any{"openid": of.OpenID, "code_ticket": text}, &traded))
+	if traded.ErrCode == 0 && traded.Code == "" {
+		s.t.Errorf("the ticket of %s has no code", user)
+	}
+	return traded
 }
 
 // last compares everything of all rounds once more.

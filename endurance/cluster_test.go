@@ -139,6 +139,8 @@ type cluster struct {
 	seed     string
 	master   string
 	emulator bool
+	clocks   bool   // the nodes' clocks can be moved
+	events   string // --events
 	nodes    []*node
 }
 
@@ -146,6 +148,7 @@ type cluster struct {
 type node struct {
 	*cluster
 	number int
+	delay  time.Duration // between SIGTERM and the drain
 	// running is nil while the node is down.
 	running atomic.Pointer[process]
 }
@@ -180,9 +183,18 @@ func (n *node) config() childConfig {
 	var child childConfig
 	child.Data, child.Database, child.Listen, child.LogFormat = filepath.Join(n.dir, fmt.Sprintf("node%d", n.number), "data"), n.database, anyPort, "text"
 	child.AdminToken, child.Seed, child.MasterKey, child.CodePrefix = adminToken, n.seed, n.master, "C.EXAMPLE/"
-	child.Emulator = n.emulator
+	if n.database != "" {
+		child.Database += fmt.Sprintf("&application_name=node%d", n.number)
+	}
+	child.Emulator, child.ShutdownDelay, child.Events = n.emulator, n.delay, n.events
+	if n.clocks {
+		child.Clock = n.clock()
+	}
 	return child
 }
+
+// clock is the file that moves the node's clock.
+func (n *node) clock() string { return filepath.Join(n.dir, fmt.Sprintf("clock%d", n.number)) }
 
 // start runs the node until it is ready; while the database is away it does
 // what a supervisor does, and tries again.

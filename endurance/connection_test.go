@@ -19,14 +19,16 @@ import (
 type connection struct {
 	base   string
 	bearer string // of the scan and admin APIs
-	http   *http.Client
+	// secretOf is the AppSecret of an account.
+	secretOf func(appid string) string
+	http     *http.Client
 	// ended is how many connections the server ended.
 	ended atomic.Int64
 }
 
 // connect makes a connection that is dialled with the first call.
 func connect(t testing.TB, base, bearer string) *connection {
-	c := &connection{base: base, bearer: bearer}
+	c := &connection{base: base, bearer: bearer, secretOf: secretOf}
 	transport := &http.Transport{MaxConnsPerHost: 1, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
 		return watched{conn, &c.ended}, err
@@ -140,7 +142,7 @@ func (c *connection) wire(call, token string, body any) (reply, error) {
 // token fetches a token of /cgi-bin/token.
 func (c *connection) token(appid string) (string, error) {
 	var r reply
-	err := c.do(http.MethodGet, "/cgi-bin/token?grant_type=client_credential&appid="+appid+"&secret="+url.QueryEscape(secretOf(appid)), nil, &r)
+	err := c.do(http.MethodGet, "/cgi-bin/token?grant_type=client_credential&appid="+appid+"&secret="+url.QueryEscape(c.secretOf(appid)), nil, &r)
 	if err == nil && r.AccessToken == "" {
 		err = fmt.Errorf("token of %s: %d %s", appid, r.ErrCode, r.ErrMsg)
 	}
@@ -150,7 +152,7 @@ func (c *connection) token(appid string) (string, error) {
 // stableToken fetches a token of /cgi-bin/stable_token.
 func (c *connection) stableToken(appid string) (string, error) {
 	var r reply
-	err := c.do(http.MethodPost, "/cgi-bin/stable_token", map[string]any{"grant_type": "client_credential", "appid": appid, "secret": secretOf(appid)}, &r)
+	err := c.do(http.MethodPost, "/cgi-bin/stable_token", map[string]any{"grant_type": "client_credential", "appid": appid, "secret": c.secretOf(appid)}, &r)
 	if err == nil && r.AccessToken == "" {
 		err = fmt.Errorf("stable token of %s: %d %s", appid, r.ErrCode, r.ErrMsg)
 	}
@@ -163,7 +165,11 @@ func (c *connection) scan(text string) (decision, error) {
 	return d, err
 }
 
-func secretOf(appid string) string { return "secret of " + appid }
+func secretOf(appid string) string { return "the AppSecret of " + appid }
+
+// oldSecretOf is the AppSecret of an account of an old archive. Some are shorter
+// than one may be today.
+func oldSecretOf(appid string) string { return "secret of " + appid }
 
 // The calls of a test's own goroutine: anything unexpected ends the test.
 

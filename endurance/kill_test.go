@@ -60,7 +60,7 @@ func number(t testing.TB, name string, otherwise int) int {
 }
 
 const (
-	adminToken  = "chaos"
+	adminToken  = "the token of the chaos tests"
 	writerCount = 8
 	// prefixCount is how many prefixes a writer uses: two writers of one Mini
 	// Program stay far below its 100 rules.
@@ -342,7 +342,7 @@ func (w *writer) changeRule() error {
 		after, body := w.draft(r, r.living)
 		return w.call("qrcodejumpadd", body, 0, &change{r, "edit", after, body["appid"].(string)})
 	default:
-		return w.call("qrcodejumpdelete", prefixOnly(r.prefix), 0, &change{r, "delete", nil, ""})
+		return w.call("qrcodejumpdelete", map[string]any{"prefix": r.prefix, "appid": r.target}, 0, &change{r, "delete", nil, ""})
 	}
 }
 

@@ -202,6 +202,9 @@ func TestDiskFull(t *testing.T) {
 	for range 20 {
 		keeper.add() // a small one may still find room
 	}
+	if status, said := readiness(t, admin.base); status != http.StatusServiceUnavailable || !strings.Contains(said, "room") {
+		t.Errorf("on a full disk /readyz answers %d %s", status, said)
+	}
 	keeper.has() // reading goes on
 	if log := string(n.running.Load().wholeLog()); !strings.Contains(log, "full") && !strings.Contains(log, "no space left") {
 		t.Errorf("the log does not say that the disk is full:\n%s", n.running.Load().lastLog())
@@ -217,6 +220,7 @@ func TestDiskFull(t *testing.T) {
 	}
 
 	d.clear()
+	until(t, "the node to be ready again by itself", n.ready)
 	until(t, "an add to work again", func() bool { return keeper.add() == 0 })
 	until(t, "a scan to be answered again", func() bool {
 		got, err := scans.connection.scan("https://shop.example/open/1")
@@ -272,17 +276,44 @@ func TestPostgresFull(t *testing.T) {
 	}
 	d.fill(64 << 10)
 	keeper.until(-1)
+	if status, said := readiness(t, n.running.Load().URL); status != http.StatusServiceUnavailable {
+		t.Errorf("while the database is full /readyz answers %d %s", status, said)
+	}
 	if log := string(n.running.Load().wholeLog()); !strings.Contains(log, "No space left") && !strings.Contains(log, "53100") {
 		t.Errorf("the log does not say that the database is full:\n%s", n.running.Load().lastLog())
 	}
 	d.clear()
-	until(t, "an add to work again", func() bool {
+	until(t, "the node to be ready again by itself", func() bool {
 		// A PostgreSQL that found no room for its log ends itself, now or in a moment.
 		p.script("again", dir)
-		return keeper.add() == 0
+		return n.ready()
 	})
+	until(t, "an add to work again", func() bool { return keeper.add() == 0 })
 	keeper.has()
 	keeper.outlives(n)
+}
+
+// TestFolderFull: issue 12, 10. A node on PostgreSQL whose own disk is full makes
+// changes, and cannot write scans down: it says that it is not ready until it can.
+func TestFolderFull(t *testing.T) {
+	d := newSmallDisk(t, 48<<20)
+	c := newCluster(t, ownDatabase(t), spaceSeed, 1)
+	c.logs, c.dir = c.dir, d.dir
+	n := c.nodes[0]
+	n.start()
+	until(t, "the node to be ready", n.ready)
+	keeper := newShopkeeper(t, n.running.Load().URL)
+	d.fill(256 << 10)
+	until(t, "/readyz to say so", func() bool {
+		status, said := readiness(t, keeper.base)
+		return status == http.StatusServiceUnavailable && strings.Contains(said, "room")
+	})
+	if got := keeper.add(); got != 0 {
+		t.Errorf("a change is answered %d", got)
+	}
+	d.clear()
+	until(t, "the node to be ready again by itself", n.ready)
+	n.stop()
 }
 
 // TestPostgresReadOnly: a database that takes no writes is said to be so, not

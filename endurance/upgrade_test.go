@@ -2,12 +2,14 @@ package endurance_test
 
 import (
 	"bytes"
+	"database/sql"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -22,15 +24,36 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/archive"
+	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/vault"
 )
 
-// The previous schema, and the last commit that had it.
-const (
-	oldSchema = 5
-	oldCommit = "ede29a2"
-)
+// oldArchive is what a program of an earlier time exported, with codes in it.
+type oldArchive struct {
+	name   string // of its files in testdata
+	commit string // that made it
+	schema int64
+}
+
+// oldArchives are of each schema that a program with codes was committed with.
+// With a new schema comes the archive of the one before it: a line here, and
+// MAKE_OLD_ARCHIVE=NAME go test -run TestMakeOldArchive ./endurance
+var oldArchives = []oldArchive{
+	{"schema5-first", "27a9f1e", 5}, // it marks the keys of codes by the codes themselves
+	{"schema5", "ede29a2", 5},
+	{"schema13", "10c746a", 13},
+	{"schema14", "fc2c99b", 14},
+}
+
+// eachOld runs f on both databases with each archive.
+func eachOld(t *testing.T, f func(t *testing.T, database string, old oldArchive)) {
+	for _, old := range oldArchives {
+		t.Run(old.name, func(t *testing.T) {
+			eachBackend(t, func(t *testing.T, database string) { f(t, database, old) })
+		})
+	}
+}
 
 // TestTenStarts: ten nodes start on an empty database at once. All become
 // ready, with one set of tables, one seed and one set of keys.
@@ -214,15 +237,15 @@ func (f facts) holds(t *testing.T, m must) {
 	}
 }
 
-// oldBinary is the program of the last commit with the previous schema.
-func oldBinary(t *testing.T) string {
+// binary is the program of the commit.
+func (old oldArchive) binary(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	src := filepath.Join(dir, "src")
 	if err := os.Mkdir(src, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	tar := exec.Command("git", "-C", "..", "archive", oldCommit)
+	tar := exec.Command("git", "-C", "..", "archive", old.commit)
 	unpack := exec.Command("tar", "x", "-C", src)
 	var err error
 	if unpack.Stdin, err = tar.StdoutPipe(); err != nil {
@@ -232,7 +255,7 @@ func oldBinary(t *testing.T) string {
 		t.Fatal(err)
 	}
 	if err := tar.Run(); err != nil {
-		t.Skipf("no git repository with commit %s here: %v", oldCommit, err)
+		t.Skipf("no git repository with commit %s here: %v", old.commit, err)
 	}
 	if err := unpack.Wait(); err != nil {
 		t.Fatal(err)
@@ -240,7 +263,7 @@ func oldBinary(t *testing.T) string {
 	build := exec.Command("go", "build", "-o", filepath.Join(dir, "qrjump"), "./cmd/qrjump")
 	build.Dir = src
 	if said, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building %s: %v\n%s", oldCommit, err, said)
+		t.Fatalf("building %s: %v\n%s", old.commit, err, said)
 	}
 	return filepath.Join(dir, "qrjump")
 }
@@ -262,14 +285,16 @@ func (n *node) startOld(binary string) {
 	n.running.Store(p)
 }
 
-// TestMakeOldArchive makes the archive of TestOldSchema with the program of
-// that time: MAKE_OLD_ARCHIVE=1 go test -run TestMakeOldArchive ./endurance
+// TestMakeOldArchive makes one of oldArchives with the program of that time.
 func TestMakeOldArchive(t *testing.T) {
-	if os.Getenv("MAKE_OLD_ARCHIVE") == "" {
-		t.Skip("MAKE_OLD_ARCHIVE is not set")
+	name := os.Getenv("MAKE_OLD_ARCHIVE")
+	i := slices.IndexFunc(oldArchives, func(old oldArchive) bool { return old.name == name })
+	if i < 0 {
+		t.Skip("MAKE_OLD_ARCHIVE names none of them")
 	}
+	old := oldArchives[i]
 	c := newCluster(t, "", chaosSeedWithCodes, 1)
-	c.nodes[0].startOld(oldBinary(t))
+	c.nodes[0].startOld(old.binary(t))
 	admin := c.nodes[0].admin()
 	f := story(admin)
 	var into bytes.Buffer
@@ -292,7 +317,7 @@ func TestMakeOldArchive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, content := range map[string][]byte{"schema5.qrjump": into.Bytes(), "schema5.json": append(text, '\n')} {
+	for name, content := range map[string][]byte{old.name + ".qrjump": into.Bytes(), old.name + ".json": append(text, '\n')} {
 		if err := os.MkdirAll("testdata", 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -306,26 +331,26 @@ func TestMakeOldArchive(t *testing.T) {
 var chaosSeedWithCodes = strings.Replace(chaosSeed, "service_account, certified: true", "service_account, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef", 1)
 
 // TestOldSchema: three nodes start, one after the other, on a database with
-// the previous schema and data of the program of that time, while clients
+// an earlier schema and data of the program of that time, while clients
 // write to those that run. Everything old is as it was.
 func TestOldSchema(t *testing.T) {
-	eachBackend(t, func(t *testing.T, database string) {
+	eachOld(t, func(t *testing.T, database string, old oldArchive) {
 		nodes := 3
 		if database == "" {
 			nodes = 1
 		}
 		c := newCluster(t, database, "settings: {rule_limit: 100000}", nodes)
 		c.emulator = true
-		c.loadOld("testdata/schema5.qrjump")
+		c.loadOld(old)
 		var f facts
-		text, err := os.ReadFile("testdata/schema5.json")
+		text, err := os.ReadFile(filepath.Join("testdata", old.name+".json"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := json.Unmarshal(text, &f); err != nil {
 			t.Fatal(err)
 		}
-		u := &upgrade{t: t, cluster: c}
+		u := &upgrade{t: t, cluster: c, old: true}
 		c.nodes[0].start()
 		f.holds(t, c.nodes[0].admin())
 		end := u.write()
@@ -345,8 +370,9 @@ func TestOldSchema(t *testing.T) {
 
 // loadOld fills the database from an archive, without bringing its schema up
 // to date, and seals its keys as the nodes will open them.
-func (c *cluster) loadOld(path string) {
+func (c *cluster) loadOld(old oldArchive) {
 	c.t.Helper()
+	path := filepath.Join("testdata", old.name+".qrjump")
 	file, err := os.Open(path)
 	if err != nil {
 		c.t.Fatal(err)
@@ -360,7 +386,7 @@ func (c *cluster) loadOld(path string) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	if a.Manifest.Schema != oldSchema {
+	if a.Manifest.Schema != old.schema {
 		c.t.Fatalf("%s has schema %d", path, a.Manifest.Schema)
 	}
 	keys, err := a.Keys(oldPassphrase)
@@ -380,11 +406,14 @@ func (c *cluster) loadOld(path string) {
 		c.t.Fatal(err)
 	}
 	ctx := c.t.Context()
-	s, err := store.OpenEmpty(ctx, store.Target{URL: c.database, Dir: dir}, oldSchema)
+	s, err := store.OpenEmpty(ctx, store.Target{URL: c.database, Dir: dir}, old.schema)
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	defer s.Close()
+	if c.database == "" {
+		s.ScansInto(filepath.Join(dir, "scans"))
+	}
 	if err := s.Load(ctx, func(l *store.Loading) error {
 		for _, name := range slices.Sorted(maps.Keys(keys)) {
 			if err := l.Key(ctx, name, master.Seal("vault_keys/"+name, keys[name])); err != nil {
@@ -404,12 +433,20 @@ func (c *cluster) loadOld(path string) {
 type upgrade struct {
 	t       *testing.T
 	cluster *cluster
+	old     bool // the accounts are those of an old archive
 	acks    atomic.Int64
 	refused atomic.Int64
 	mu      sync.Mutex
 	rules   map[string]string // prefix to page, acknowledged as published
 	unsure  map[string]bool
 	pause   time.Duration // the longest time in which no write was acknowledged
+}
+
+func (u *upgrade) secretOf(appid string) string {
+	if u.old {
+		return oldSecretOf(appid)
+	}
+	return secretOf(appid)
 }
 
 func (u *upgrade) wait(more int64) {
@@ -426,7 +463,7 @@ func (u *upgrade) write() (end func()) {
 	last := time.Now()
 	for n := range 2 {
 		c := connect(u.t, "", "")
-		c.http.Timeout = 20 * time.Second
+		c.http.Timeout, c.secretOf = 20*time.Second, u.secretOf
 		all.Go(func() {
 			token := ""
 			for i := 0; !ended.Load() && !u.t.Failed(); i++ {
@@ -481,6 +518,7 @@ func (u *upgrade) write() (end func()) {
 func (u *upgrade) check() {
 	for _, n := range u.cluster.nodes {
 		admin := n.admin()
+		admin.secretOf = u.secretOf
 		token, err := admin.stableToken("mini2")
 		admin.check(err)
 		got := map[string]string{}
@@ -514,7 +552,7 @@ func TestRollingUpgrade(t *testing.T) {
 	if os.Getenv("CHAOS_MINUTES") == "" {
 		t.Skip("CHAOS_MINUTES is not set: make chaos")
 	}
-	binary := oldBinary(t)
+	binary := oldArchives[1].binary(t)
 	c := newCluster(t, ownDatabase(t), strings.Replace(chaosSeedWithCodes, "settings: {", "settings: {rule_limit: 100000, ", 1), 3)
 	c.emulator = true
 	for _, n := range c.nodes {
@@ -537,4 +575,141 @@ func TestRollingUpgrade(t *testing.T) {
 	}
 	u.check()
 	c.stop()
+}
+
+// dump is every row of every table, but for what a look takes no part in.
+func (c *cluster) dump() (all []string) {
+	c.t.Helper()
+	driver, address := "pgx", c.database
+	tables := `SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename`
+	if address == "" {
+		driver, address = "sqlite", "file:"+filepath.Join(c.nodes[0].config().Data, "qrjump.db")
+		tables = `SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name`
+	}
+	db, err := sql.Open(driver, address)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer db.Close()
+	texts := func(query string) (list []string) {
+		rows, err := db.Query(query)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		defer rows.Close()
+		columns, err := rows.Columns()
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		for rows.Next() {
+			row, into := make([]any, len(columns)), make([]any, len(columns))
+			for i := range row {
+				into[i] = &row[i]
+			}
+			if err := rows.Scan(into...); err != nil {
+				c.t.Fatal(err)
+			}
+			list = append(list, fmt.Sprint(row...))
+		}
+		if err := rows.Err(); err != nil {
+			c.t.Fatal(err)
+		}
+		slices.Sort(list)
+		return list
+	}
+	for _, table := range texts(tables) {
+		all = append(all, table)
+		all = append(all, texts(`SELECT * FROM `+table)...)
+	}
+	return all
+}
+
+// exec changes the database behind the program.
+func (c *cluster) exec(query string) {
+	c.t.Helper()
+	driver, address := "pgx", c.database
+	if address == "" {
+		driver, address = "sqlite", "file:"+filepath.Join(c.nodes[0].config().Data, "qrjump.db")
+	}
+	db, err := sql.Open(driver, address)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(query); err != nil {
+		c.t.Fatalf("%s: %v", query, err)
+	}
+}
+
+// Issue 12, 4: a start that is refused for its keys, its seed or a busy port leaves a database of an
+// earlier schema as it was, so that the program of that time can still use it.
+func TestARefusedStartChangesNothing(t *testing.T) {
+	eachOld(t, func(t *testing.T, database string, old oldArchive) {
+		c := newCluster(t, database, "settings: {rule_limit: 100000}", 1)
+		c.emulator = true
+		c.loadOld(old)
+		refused := func(why string, change func(*childConfig)) {
+			t.Helper()
+			before := c.dump()
+			child := c.nodes[0].config()
+			change(&child)
+			p, ready := try(t, child)
+			if ready {
+				p.stop()
+				t.Fatalf("%s: it started", why)
+			}
+			if said := string(p.lastLog()); !strings.Contains(said, why) && !strings.Contains(said, strings.ReplaceAll(why, `"`, `\"`)) {
+				t.Errorf("it said %s, want %q", said, why)
+			}
+			if after := c.dump(); !slices.Equal(before, after) {
+				t.Errorf("%s: the database is another: %d rows and tables, there were %d", why, len(after), len(before))
+			}
+		}
+		other := strings.Repeat("5a", 32)
+		refused("the master key (QRJUMP_MASTER_KEY) is not the one", func(child *childConfig) { child.MasterKey = other })
+		c.exec(`INSERT INTO meta (name, value) VALUES ('demo', '1')`)
+		refused("was made by serve --dev", func(child *childConfig) { child.Emulator = false })
+		c.exec(`DELETE FROM meta WHERE name = 'demo'`)
+		c.exec(`UPDATE batches SET first_text = 'X' || first_text`)
+		refused("was made with other code keys", func(*childConfig) {})
+		c.exec(`UPDATE batches SET first_text = SUBSTR(first_text, 2)`)
+		c.exec(`UPDATE vault_keys SET name = 'away' WHERE name = 'code'`)
+		refused(`not the key "code"`, func(*childConfig) {})
+		c.exec(`UPDATE vault_keys SET name = 'code' WHERE name = 'away'`)
+		for text, why := range map[string]string{
+			"accounts: {":                        "seed.yaml",
+			"nobody: []":                         "line 1",
+			"settings: {publish_quota: -1}":      "publish_quota",
+			"accounts: [{appid: x, kind: king}]": "kind is \"king\"",
+			"accounts: [{appid: x, kind: mini_program}]\nrules: [{owner: x, prefix: nowhere, path: p}]": "rule \"nowhere\" of x",
+		} {
+			seed := filepath.Join(t.TempDir(), "seed.yaml")
+			if err := os.WriteFile(seed, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			refused(why, func(child *childConfig) { child.Seed = seed })
+		}
+		refused("no such file", func(child *childConfig) { child.Seed = filepath.Join(t.TempDir(), "none.yaml") })
+		busy, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer busy.Close()
+		refused("cannot listen on", func(child *childConfig) { child.AdminListen = busy.Addr().String() })
+		before := c.dump()
+		child := c.nodes[0].config()
+		newKey := filepath.Join(t.TempDir(), "key")
+		if err := os.WriteFile(newKey, []byte(strings.Repeat("6b", 32)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		turn := server.Turn{Config: server.Config{Data: child.Data, Database: child.Database, MasterKey: other}, NewKeyFile: newKey}
+		if _, err := turn.Run(t.Context()); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "is not the one") {
+			t.Errorf("a turn of another master key: %v", err)
+		}
+		if after := c.dump(); !slices.Equal(before, after) {
+			t.Error("a refused turn of the master key changed the database")
+		}
+		c.nodes[0].start()
+		c.stop()
+	})
 }

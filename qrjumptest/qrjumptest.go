@@ -101,6 +101,7 @@ type Fault struct {
 	Path        string        // the endpoint
 	AppID       string        // "" = any account
 	ErrCode     int           // answered instead of the call; 0 = none
+	After       bool          // with ErrCode: do the call, then answer ErrCode all the same
 	Times       int           // how often; 0 = without end
 	Probability float64       // 0 = always
 	Delay       time.Duration // before the call
@@ -111,7 +112,7 @@ type Fault struct {
 // Fail puts a fault in force.
 func (s *Server) Fail(f Fault) {
 	s.t.Helper()
-	body := map[string]any{"path": f.Path, "drop": f.Drop, "drop_after": f.DropAfter}
+	body := map[string]any{"path": f.Path, "after": f.After, "drop": f.Drop, "drop_after": f.DropAfter}
 	if f.AppID != "" {
 		body["appid"] = f.AppID
 	}

@@ -20,7 +20,6 @@ accounts:
   - {appid: wxserviceacct0001, kind: service_account, name: Coffee Service, secret: secret0002, certified: true,
      features: [marketcode], marketcode_key: '$key', linked: [wxminiprogram0001]}
 settings:
-  rate_limit: 0 # the limit of calls a second would make the downloads wait
   rid_log_rows: 0 # the log of calls grows with the time that this takes, not with the codes
 '
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Runs every fuzz target of the module for a while: scripts/fuzz.sh [TIME], for example 20s, 5m or 100000x.
+# Before them both listeners of scans answer 100,000 requests that chance made (LISTENER_REQUESTS, LISTENER_SEED).
 # A failing input is written to the package's testdata/fuzz; commit it with the fix.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,6 +9,8 @@ fuzztime=${1:-20s}
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 trap 'exit 130' INT TERM
+
+LISTENER_REQUESTS=${LISTENER_REQUESTS:-100000} go test -count=1 -run '^TestBothListenersAnswerTheSameWhateverChanceMakes$' ./internal/scanapi
 
 # go test -list prints the names of a package first and its path after them.
 list=$(go test -list '^Fuzz' ./...) || { printf '%s\n' "$list"; exit 1; }

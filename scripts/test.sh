@@ -3,14 +3,14 @@
 #
 #   scripts/test.sh              every stage
 #   scripts/test.sh check race   only these
-#   scripts/test.sh chaos        endurance/ for CHAOS_MINUTES, which is not among "every"
+#   scripts/test.sh chaos        endurance/ for CHAOS_MINUTES; neither it nor fuzz is among "every"
 #
 # TEST_FLAGS, RACE_PACKAGES and FUZZTIME change what the stages do.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 command -v go >/dev/null || { echo "install Go first: https://go.dev/dl" >&2; exit 1; }
 
-all=(deps check unit+conformance race fuzz-short compat demo-codes)
+all=(deps check unit+conformance race compat demo-codes)
 read -ra race_packages <<<"${RACE_PACKAGES:-./internal/scan ./internal/api ./internal/store ./internal/accounts ./internal/calls ./internal/emulator ./internal/consent ./internal/webhooks ./internal/stats ./internal/scanapi}"
 read -ra test_flags <<<"${TEST_FLAGS:--count=1 -timeout 60m}"
 
@@ -70,7 +70,7 @@ run_stage() {
   chaos) on_postgres go test -count=1 -v -timeout 24h ./endurance ;; # bounded by CHAOS_MINUTES
   unit+conformance) on_postgres env QRJUMP_REQUIRE_CHROMIUM=1 go test "${test_flags[@]}" ./... ;;
   race) on_postgres env CGO_ENABLED=1 go test -race "${test_flags[@]}" "${race_packages[@]}" ;;
-  fuzz-short) run scripts/fuzz.sh "${FUZZTIME:-3s}" ;;
+  fuzz) run scripts/fuzz.sh "${FUZZTIME:-20s}" ;; # what it found before runs as tests
   compat) run compat/run.sh ;;
   demo-codes) run env DEMO_CODES=100000 scripts/demo-codes.sh ;;
   *) echo "no stage $1; there are: ${all[*]}" >&2; return 2 ;;

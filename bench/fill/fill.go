@@ -17,7 +17,7 @@ import (
 // Template is the seed that a data folder must be made with: an account and a
 // rule whose rows are repeated.
 const Template = `accounts:
-  - {appid: wxbenchtemplate01, kind: mini_program, name: Bench, secret: benchsecret0001, certified: true, versions: [release]}
+  - {appid: wxbenchtemplate01, kind: mini_program, name: Bench, secret: bench-secret0001, certified: true, versions: [release]}
 rules:
   - {owner: wxbenchtemplate01, prefix: "https://template.bench.example/t/", path: pages/index/index, published: true}
 `

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/codes"
 )
 
 // aboutAccount names the account that an error is about.
@@ -108,10 +109,38 @@ type accountPut struct {
 	Secret    string   `placeholder:"SECRET" help:"The AppSecret; - reads it from standard input, so that it is not in the list of processes."`
 	Certified *bool    `negatable:"" help:"Whether the account is certified."`
 	Version   []string `enum:"release,trial,development" sep:"none" placeholder:"VERSION" help:"A version that exists; repeat it for more."`
-	Feature   []string `sep:"none" placeholder:"FEATURE" help:"A granted feature; repeat it for more."`
+	Feature   []string `sep:"none" placeholder:"±FEATURE" help:"Grant a feature (+marketcode) or take it away (--feature=-marketcode); repeat it for more. Others stay."`
 	Linked    []string `sep:"none" placeholder:"APPID" help:"A Mini Program to link a service account with; repeat it for more."`
 
 	PackageKeyFile string `placeholder:"FILE" help:"The first line of FILE is the key, 16 characters, that the account's packages of codes are encrypted with."`
+}
+
+// features are those that can be granted.
+var features = []string{codes.Feature}
+
+// changedFeatures adds and takes away. What an account has stays unless it is
+// named, also what this program does not know.
+func changedFeatures(have, changes []string) ([]string, error) {
+	have = slices.Clone(have)
+	did := map[string]bool{}
+	for _, change := range changes {
+		name, away := strings.CutPrefix(change, "-")
+		name = strings.TrimPrefix(name, "+")
+		i := slices.Index(have, name)
+		before, twice := did[name]
+		switch {
+		case twice && before != away:
+			return nil, misused("--feature grants %s and takes it away: choose one", name)
+		case !slices.Contains(features, name) && !(away && i >= 0):
+			return nil, misused("--feature %s: there is no such feature: want %s", change, strings.Join(features, ", "))
+		case away && i >= 0:
+			have = slices.Delete(have, i, i+1)
+		case !away && i < 0:
+			have = append(have, name)
+		}
+		did[name] = away
+	}
+	return have, nil
 }
 
 // Run puts what is there with what the flags say. Two operators who change one
@@ -152,8 +181,8 @@ func (c *accountPut) Run(s *session) error {
 	if c.Version != nil {
 		want.Versions = c.Version
 	}
-	if c.Feature != nil {
-		want.Features = c.Feature
+	if want.Features, err = changedFeatures(want.Features, c.Feature); err != nil {
+		return err
 	}
 	if c.Linked != nil {
 		want.Linked = c.Linked
@@ -255,6 +284,23 @@ func (c *accountLink) Run(s *session) error {
 		return aboutAccount("link "+c.MiniProgram+" with", c.Service, err)
 	}
 	return c.after(s, qrjump, c.Service, c.MiniProgram+" is now linked with")
+}
+
+type accountEndTokens struct {
+	operator
+	AppID string `arg:"" name:"appid" help:"The account."`
+}
+
+// Run ends all access tokens of an account.
+func (c *accountEndTokens) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	if err := qrjump.EndTokens(s.ctx, c.AppID); err != nil {
+		return aboutAccount("end the tokens of", c.AppID, err)
+	}
+	return c.after(s, qrjump, c.AppID, "no token is left of")
 }
 
 type accountJump struct {

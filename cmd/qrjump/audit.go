@@ -112,11 +112,7 @@ func (c *scanCommand) resolveThen(s *session) error {
 	if err != nil {
 		return misused("--at %q: want a time such as 2026-01-31T15:04:05Z", c.At)
 	}
-	token, err := c.token(c.Server)
-	if err != nil {
-		return err
-	}
-	qrjump, err := connect(c.Server, client.Options{AdminToken: token})
+	qrjump, err := c.asOperator(c.adminFlags)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,6 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/archive"
 	"github.com/qrjump/qrjump/internal/server"
 )
@@ -98,11 +97,7 @@ type exportCommand struct {
 
 // Run writes beside the file, checks what was written, and renames it.
 func (c *exportCommand) Run(s *session) error {
-	token, err := c.token(c.Server)
-	if err != nil {
-		return err
-	}
-	cl, err := connect(c.Server, client.Options{AdminToken: token})
+	cl, err := c.asOperator(c.adminFlags)
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,18 @@ func aboutBatch(did string, id int64, err error) error {
 	return aboutCodes(fmt.Sprintf("%s %d", did, id), err)
 }
 
+// codeAdvice says in plain words what a number of codes means, and what to do.
+var codeAdvice = map[int]string{
+	errcode.ActivationOverlaps.Number: "the range overlaps codes that are active by another range: withdraw them first (qrjump batch withdraw), or change what they open (qrjump batch retarget); only the very same range replaces",
+	errcode.CodeMalformed.Number:      "this server has no such code",
+	errcode.CodeNotActive.Number:      "the code is not active: qrjump batch activate",
+	errcode.IndexBeyond.Number:        "an index past the end of the application; how many codes it has says: qrjump batch show",
+	errcode.ApplicationExists.Number:  "this --isv was used before with another count: take another, or see: qrjump batch show --isv",
+	errcode.NotFinished.Number:        "the application is not FINISH yet; how far it is says: qrjump batch show",
+	errcode.NoSegment.Number:          "the range lies in no one segment; the segments are listed by: qrjump batch show",
+	errcode.NoPackageKey.Number:       "the account has no package key: qrjump account put APPID --package-key-file FILE",
+}
+
 // aboutCodes says what to do about an error of codes, which differs from what
 // the same number says of rules.
 func aboutCodes(did string, err error) error {
@@ -31,10 +43,13 @@ func aboutCodes(did string, err error) error {
 	switch w.Code {
 	case errcode.InvalidArgs.Number:
 		return advised{error: happened} // it says itself what is wrong
-	case errcode.NotOwnApplication.Number:
+	case errcode.NoApplication.Number, errcode.NotOwnApplication.Number:
 		return advised{error: happened, next: "this account has no such application; the operator sees all: qrjump batch list"}
 	case errcode.Unauthorized.Number:
-		return advised{error: happened, next: "codes want a certified service account with the feature marketcode, a download its package key, and a server without --dev its --code-prefix"}
+		return advised{error: happened, next: "codes want a certified service account with the feature marketcode, and a server without --dev its --code-prefix"}
+	}
+	if next := codeAdvice[w.Code]; next != "" {
+		return advised{error: happened, next: next}
 	}
 	return happened
 }
@@ -49,21 +64,6 @@ func wxaTypeName(number int) string {
 		}
 	}
 	return strconv.Itoa(number)
-}
-
-// codeRange checks the two ends of a range.
-func codeRange(from, to int64) (client.CodeRange, error) {
-	if from < 0 || from > to {
-		return client.CodeRange{}, misused("%d to %d is no range: the first index is 0, and both ends are in it", from, to)
-	}
-	return client.CodeRange{From: from, To: to}, nil
-}
-
-func rangeText(r client.CodeRange) string {
-	if r.From == r.To {
-		return strconv.FormatInt(r.From, 10)
-	}
-	return fmt.Sprintf("%d-%d", r.From, r.To)
 }
 
 func countedCodes(n int64) string { return counted(int(n), "code") }
@@ -181,25 +181,29 @@ type codePage struct {
 
 type batchActivate struct {
 	member
-	ID          int64  `arg:"" name:"id" help:"The application."`
-	From        int64  `arg:"" help:"The first index."`
-	To          int64  `arg:"" help:"The last index, which is activated as well."`
-	Activity    string `required:"" placeholder:"NAME" help:"What the codes are for."`
-	Brand       string `required:"" placeholder:"NAME" help:"The product's brand."`
-	Title       string `required:"" placeholder:"NAME" help:"The product."`
-	ProductCode string `required:"" placeholder:"EAN" help:"The product's EAN or GTIN."`
+	ID          int64    `arg:"" name:"id" help:"The application."`
+	Range       []string `arg:"" name:"range" help:"Which codes: both ends of a range (0-4999), an index (7), or all."`
+	Activity    string   `required:"" placeholder:"NAME" help:"What the codes are for."`
+	Brand       string   `required:"" placeholder:"NAME" help:"The product's brand."`
+	Title       string   `required:"" placeholder:"NAME" help:"The product."`
+	ProductCode string   `required:"" placeholder:"EAN" help:"The product's EAN or GTIN."`
 	codePage
 }
 
 // Run binds a range of codes to a page.
 func (c *batchActivate) Run(s *session) error {
-	r, err := codeRange(c.From, c.To)
+	r, all, err := parseRange(c.Range)
 	if err != nil {
 		return err
 	}
 	wire, err := c.client(s)
 	if err != nil {
 		return err
+	}
+	if all {
+		if r, err = wholeOf(s, wire, c.ID); err != nil {
+			return aboutBatch("activate", c.ID, err)
+		}
 	}
 	err = wire.ActivateCodes(s.ctx, c.ID, r, client.CodeBinding{ActivityName: c.Activity, ProductBrand: c.Brand, ProductTitle: c.Title,
 		ProductCode: c.ProductCode, WxaAppID: c.Target, WxaPath: c.Path, WxaType: wxaTypes[c.Type]})
@@ -218,23 +222,22 @@ type batchWithdraw struct {
 
 // Run makes codes not active any more.
 func (c *batchWithdraw) Run(s *session) error {
-	return c.change(s, c.operator, "withdraw", func(qrjump *client.Client, change client.CodeChange) (int64, error) {
+	return c.change(s, c.operator, "withdraw", func(qrjump *client.Client, change client.CodeChange) (client.CodesChanged, error) {
 		return qrjump.WithdrawCodes(s.ctx, c.ID, time.Time{}, change)
 	})
 }
 
 type batchRetarget struct {
 	operator
-	ID    int64  `arg:"" name:"id" help:"The application."`
-	From  int64  `arg:"" help:"The first index."`
-	To    int64  `arg:"" help:"The last index, which is in the range as well."`
-	Actor string `placeholder:"WHO" help:"Who did it, for the history (admin)."`
+	ID    int64    `arg:"" name:"id" help:"The application."`
+	Range []string `arg:"" name:"range" help:"Which codes: both ends of a range (0-4999), an index (7), or all."`
+	Actor string   `placeholder:"WHO" help:"Who did it, for the history (admin)."`
 	codePage
 }
 
 // Run opens another page for what is active in a range.
 func (c *batchRetarget) Run(s *session) error {
-	r, err := codeRange(c.From, c.To)
+	r, all, err := parseRange(c.Range)
 	if err != nil {
 		return err
 	}
@@ -242,15 +245,29 @@ func (c *batchRetarget) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	n, err := qrjump.RetargetCodes(s.ctx, c.ID, r, c.Target, c.Path, wxaTypes[c.Type], c.Actor)
+	if all {
+		batch, err := qrjump.Batch(s.ctx, c.ID)
+		if err != nil {
+			return aboutBatch("retarget", c.ID, err)
+		}
+		r = client.CodeRange{From: 0, To: batch.Count - 1}
+	}
+	done, err := qrjump.RetargetCodes(s.ctx, c.ID, r, c.Target, c.Path, wxaTypes[c.Type], c.Actor)
 	if err != nil {
 		return aboutBatch("retarget "+rangeText(r)+" of", c.ID, err)
 	}
-	return c.print(s, map[string]any{"application_id": c.ID, "did": "retarget", "activations": n}, func(w io.Writer) {
-		if n == 0 {
+	return c.print(s, map[string]any{"application_id": c.ID, "did": "retarget", "activations": done.Activations, "codes": done.Codes, "changed": done.Changed}, func(w io.Writer) {
+		if done.Activations == 0 {
 			fmt.Fprintf(w, "nothing is active in %s of %d\n", rangeText(r), c.ID)
 			return
 		}
-		fmt.Fprintf(w, "renewed %s of %d: each code opens %s of %s\n", counted(n, "activation"), c.ID, plain(c.Path), plain(c.Target))
+		opens := "each code opens"
+		switch {
+		case done.Changed == nil:
+			opens = "this server is older and does not say how many codes; those that are active open"
+		case *done.Changed != done.Codes:
+			opens = fmt.Sprintf("%d of %s open", *done.Changed, countedCodes(done.Codes))
+		}
+		fmt.Fprintf(w, "renewed %s of %d: %s %s of %s\n", counted(done.Activations, "activation"), c.ID, opens, plain(c.Path), plain(c.Target))
 	})
 }

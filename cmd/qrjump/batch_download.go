@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,13 +20,12 @@ import (
 
 type batchDownload struct {
 	member
-	ID      int64  `arg:"" name:"id" help:"The application."`
-	Out     string `required:"" placeholder:"FILE|DIR/" help:"The file to write; or a folder, for one file a segment. What is there is replaced when the new one is whole."`
-	From    *int64 `placeholder:"N" help:"The first index (0)."`
-	To      *int64 `placeholder:"N" help:"The last index (that of the application)."`
-	Plain   bool   `help:"Decrypt: write rows of dot matrix, code, index and code text. Otherwise packages are written as they come, in Base64."`
-	Key     string `env:"QRJUMP_PACKAGE_KEY" placeholder:"KEY16" help:"For --plain: the account's package key, 16 characters. In the environment it does not show in the list of processes."`
-	KeyFile string `xor:"key" placeholder:"FILE" help:"The first line of FILE is the package key, whatever --key says."`
+	ID      int64    `arg:"" name:"id" help:"The application."`
+	Range   []string `arg:"" optional:"" name:"range" help:"Which codes: both ends of a range (0-4999), an index (7), or all, which is meant without it."`
+	Out     string   `required:"" placeholder:"FILE|DIR/" help:"The file to write; or a folder, for one file a segment. What is there is replaced when the new one is whole."`
+	Plain   bool     `help:"Decrypt: write rows of dot matrix, code, index and code text. Otherwise packages are written as they come, in Base64."`
+	Key     string   `env:"QRJUMP_PACKAGE_KEY" placeholder:"KEY16" help:"For --plain: the account's package key, 16 characters. In the environment it does not show in the list of processes."`
+	KeyFile string   `xor:"key" placeholder:"FILE" help:"The first line of FILE is the package key, whatever --key says."`
 }
 
 // downloadedFile is one file of a download.
@@ -38,6 +38,16 @@ type downloadedFile struct {
 
 // Run downloads the segments one after the other.
 func (c *batchDownload) Run(s *session) error {
+	part := client.CodeRange{To: math.MaxInt64}
+	if len(c.Range) > 0 {
+		r, all, err := parseRange(c.Range)
+		if err != nil {
+			return err
+		}
+		if !all {
+			part = r
+		}
+	}
 	key, err := c.packageKey()
 	if err != nil {
 		return err
@@ -54,7 +64,7 @@ func (c *batchDownload) Run(s *session) error {
 	if err != nil {
 		return aboutBatch("download", c.ID, err)
 	}
-	pieces, err := c.pieces(a)
+	pieces, err := c.pieces(a, part)
 	if err != nil {
 		return err
 	}
@@ -152,20 +162,16 @@ func (c *batchDownload) folder() (bool, error) {
 }
 
 // pieces are the parts of segments that were asked for.
-func (c *batchDownload) pieces(a client.Application) ([]client.CodeRange, error) {
+func (c *batchDownload) pieces(a client.Application, want client.CodeRange) ([]client.CodeRange, error) {
 	if a.Status != client.ApplicationFinished || len(a.Segments) == 0 {
 		return nil, fmt.Errorf("download %d: the application is %s, not %s yet: ask again with: qrjump batch show %d", a.ID, plain(a.Status), client.ApplicationFinished, a.ID)
 	}
-	want := client.CodeRange{From: a.Segments[0].From, To: a.Segments[len(a.Segments)-1].To}
-	last := want.To
-	if c.From != nil {
-		want.From = *c.From
+	last := a.Segments[len(a.Segments)-1].To
+	if want.To == math.MaxInt64 {
+		want.To = last
 	}
-	if c.To != nil {
-		want.To = *c.To
-	}
-	if want.From < 0 || want.From > want.To || want.To > last {
-		return nil, misused("--from %d --to %d: the application has the indexes 0 to %d", want.From, want.To, last)
+	if want.To > last {
+		return nil, misused("%s: application %d has the indexes 0 to %d", rangeText(want), a.ID, last)
 	}
 	var list []client.CodeRange
 	for _, r := range a.Segments {

@@ -2,7 +2,7 @@ package main
 
 import (
 	"bufio"
-	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -48,14 +48,17 @@ func (c *codeShow) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	token, err := c.token(c.Server)
+	if isPlatform(c.Server) && c.AdminServer == "" {
+		return c.asAccount(s, name)
+	}
+	at, token, err := c.admin(c.adminFlags)
 	if err != nil {
 		return err
 	}
-	if isPlatform(c.Server) || token == "" && (c.AccessToken != "" || c.AppID != "" && c.Secret != "") {
+	if token == "" && (c.AccessToken != "" || c.AppID != "" && c.Secret != "") {
 		return c.asAccount(s, name)
 	}
-	qrjump, err := connect(c.Server, client.Options{AdminToken: token})
+	qrjump, err := connect(at, client.Options{AdminToken: token})
 	if err != nil {
 		return err
 	}
@@ -131,7 +134,7 @@ func boundFields(b *client.CodeBinding) [][2]string {
 // selectedCodes names codes of an application, and who changes them and why.
 type selectedCodes struct {
 	ID        int64    `arg:"" name:"id" help:"The application."`
-	Ranges    []string `arg:"" optional:"" name:"range" help:"Which codes: an index (5), both ends of a range (5-9), or all; one or more."`
+	Ranges    []string `arg:"" optional:"" name:"range" help:"Which codes: an index (5), both ends of a range (5-9), or all; several of them name more."`
 	CodesFile string   `placeholder:"FILE" help:"A file with one code or code text a line; - is standard input."`
 	Note      string   `placeholder:"TEXT" help:"Why, for the history."`
 	Actor     string   `placeholder:"WHO" help:"Who did it, for the history (admin)."`
@@ -142,18 +145,9 @@ type selectedCodes struct {
 func (c *selectedCodes) selections(s *session) ([]client.CodeSelection, error) {
 	const most = 8000 // code texts of 128 characters
 	var list []client.CodeSelection
-	var ranges []client.CodeRange
-	all := false
-	for _, text := range c.Ranges {
-		if text == "all" {
-			all = true
-			continue
-		}
-		r, err := parseRange(text)
-		if err != nil {
-			return nil, err
-		}
-		ranges = append(ranges, r)
+	ranges, all, err := parseRanges(c.Ranges)
+	if err != nil {
+		return nil, err
 	}
 	codes, err := c.codes(s)
 	switch {
@@ -174,18 +168,6 @@ func (c *selectedCodes) selections(s *session) ([]client.CodeSelection, error) {
 		return []client.CodeSelection{{Ranges: ranges, Codes: codes}}, nil
 	}
 	return list, nil
-}
-
-var rangeForm = regexp.MustCompile(`^([0-9]{1,18})(?:-([0-9]{1,18}))?$`)
-
-func parseRange(text string) (client.CodeRange, error) {
-	m := rangeForm.FindStringSubmatch(text)
-	if m == nil {
-		return client.CodeRange{}, misused("%q is no range: want 5, 5-9 or all", text)
-	}
-	from, _ := strconv.ParseInt(m[1], 10, 64) // 18 digits fit
-	to, _ := strconv.ParseInt(cmp.Or(m[2], m[1]), 10, 64)
-	return codeRange(from, to)
 }
 
 // codes are those of the file.
@@ -222,8 +204,16 @@ func (c *selectedCodes) codes(s *session) ([]string, error) {
 // pastTense is how a change is told.
 var pastTense = map[string]string{client.Freeze: "froze", client.Unfreeze: "unfroze", client.Void: "voided", client.Redeem: "redeemed", "withdraw": "withdrew"}
 
+var participle = map[string]string{client.Freeze: "frozen", client.Unfreeze: "unfrozen", client.Void: "voided", client.Redeem: "redeemed", "withdraw": "withdrawn"}
+
+// before says how it was with codes that a change left as they were.
+var before = map[string]string{
+	client.Freeze: "were frozen before", client.Void: "were void before", client.Redeem: "had been redeemed before", "withdraw": "were not active",
+	client.Unfreeze: "were not frozen or stay so: a frozen batch is unfrozen with all, and codes that were frozen by themselves by naming them",
+}
+
 // change makes a change to what was named.
-func (c *selectedCodes) change(s *session, o operator, did string, do func(*client.Client, client.CodeChange) (int64, error)) error {
+func (c *selectedCodes) change(s *session, o operator, did string, do func(*client.Client, client.CodeChange) (client.CodesChanged, error)) error {
 	parts, err := c.selections(s)
 	if err != nil {
 		return err
@@ -232,26 +222,56 @@ func (c *selectedCodes) change(s *session, o operator, did string, do func(*clie
 	if err != nil {
 		return err
 	}
-	var codes int64
+	none := int64(0)
+	done := client.CodesChanged{Changed: &none}
 	for i, part := range parts {
 		n, err := do(qrjump, client.CodeChange{CodeSelection: part, Actor: c.Actor, Note: c.Note})
 		if err != nil {
 			err = aboutBatch(did+" codes of", c.ID, err)
 			if i > 0 {
-				return advised{error: err, next: fmt.Sprintf("%s before it were done", countedCodes(codes))}
+				return advised{error: err, next: fmt.Sprintf("%s of the %s before it were %s", changedCodes(done), countedCodes(done.Codes), participle[did])}
 			}
 			return err
 		}
-		codes += n
+		done.Codes += n.Codes
+		if n.Changed == nil || done.Changed == nil {
+			done.Changed = nil // one that is not known makes the sum so
+			continue
+		}
+		*done.Changed += *n.Changed
 	}
-	return o.print(s, map[string]any{"application_id": c.ID, "did": did, "codes": codes}, func(w io.Writer) {
-		fmt.Fprintf(w, "%s %s of %d\n", pastTense[did], countedCodes(codes), c.ID)
-	})
+	said := fmt.Sprintf("%s %s of %d", pastTense[did], countedCodes(done.Codes), c.ID)
+	switch {
+	case done.Changed == nil:
+		said += "; this server is older and does not say how many of them were so before"
+	case *done.Changed != done.Codes:
+		said = fmt.Sprintf("%s %d of %s of %d; the other %d %s", pastTense[did], *done.Changed, countedCodes(done.Codes), c.ID, done.Codes-*done.Changed, before[did])
+	}
+	err = o.print(s, map[string]any{"application_id": c.ID, "did": did, "codes": done.Codes, "changed": done.Changed}, func(w io.Writer) { fmt.Fprintln(w, said) })
+	if err != nil || did != client.Redeem {
+		return err
+	}
+	// A till that hands out one thing for each code must not take this for a yes.
+	switch {
+	case done.Changed == nil && done.Codes > 1: // of one that was redeemed before, every server says so
+		return errors.New("this server is older and does not say whether all were redeemed by this: look at each: qrjump code show")
+	case done.Changed != nil && *done.Changed < done.Codes:
+		return fmt.Errorf("not all were redeemed by this: %d of %s of %d %s", done.Codes-*done.Changed, countedCodes(done.Codes), c.ID, before[did])
+	}
+	return err
+}
+
+// changedCodes says how many codes a change changed, as far as it is known.
+func changedCodes(done client.CodesChanged) string {
+	if done.Changed == nil {
+		return "an unknown number"
+	}
+	return countedCodes(*done.Changed)
 }
 
 // changeState makes one of the four changes of state.
 func (c *selectedCodes) changeState(s *session, o operator, did string) error {
-	return c.change(s, o, did, func(qrjump *client.Client, change client.CodeChange) (int64, error) {
+	return c.change(s, o, did, func(qrjump *client.Client, change client.CodeChange) (client.CodesChanged, error) {
 		return qrjump.ChangeCodes(s.ctx, c.ID, did, change)
 	})
 }
@@ -277,7 +297,7 @@ type codeRedeem struct {
 	selectedCodes
 }
 
-// Run redeems codes; of a single one it fails if it was redeemed before.
+// Run redeems codes; it fails if one of them was redeemed before.
 func (c *codeRedeem) Run(s *session) error { return c.changeState(s, c.operator, client.Redeem) }
 
 type codeVoid struct {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -9,36 +10,127 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/server"
 )
 
+// defaultServer is where a server with no flag at all listens.
+const defaultServer = "http://127.0.0.1:8080"
+
+// serverFlags say where a server is.
 type serverFlags struct {
-	Server string `env:"QRJUMP_SERVER" default:"http://127.0.0.1:8080" placeholder:"URL" help:"Address of the server (${default})."`
+	Server string `env:"QRJUMP_SERVER" placeholder:"URL" help:"Address of the server; without it the one that runs in --data, else http://127.0.0.1:8080."`
+	Data   string `env:"QRJUMP_DATA" placeholder:"DIR" help:"Data folder of a server on this machine: its addresses and its admin token are found there (./qrjump-data)."`
 }
 
-// adminFlags say who the operator is.
+// adminFlags say where the admin API is, and who the operator is.
 type adminFlags struct {
-	AdminToken string `env:"QRJUMP_ADMIN_TOKEN" placeholder:"TOKEN" help:"Token of the admin API."`
-	Data       string `env:"QRJUMP_DATA" placeholder:"DIR" help:"The server's data folder: without --admin-token, DIR/admin-token is used (./qrjump-data for a server on this machine)."`
+	AdminServer string `env:"QRJUMP_ADMIN_SERVER" placeholder:"URL" help:"Address of the admin API, where it has a listener of its own (serve --admin-listen) and --data is not at hand."`
+	AdminToken  string `env:"QRJUMP_ADMIN_TOKEN" placeholder:"TOKEN" help:"Token of the admin API; without it DIR/admin-token is used, that of ./qrjump-data for a server on this machine only."`
 }
 
-// token is the operator's token, "" where there is none: a server with --dev
-// wants none.
-func (f adminFlags) token(server string) (string, error) {
-	if f.AdminToken != "" {
-		return f.AdminToken, nil
+// whereFlags are the flags that say where a server is.
+const whereFlags = "--server (--admin-server, --scan-server)"
+
+// place is where an API is, and the flag that would say so.
+type place struct{ url, flag string }
+
+// wire is where the wire is.
+func (f serverFlags) wire() (place, error) {
+	if f.Server != "" {
+		return place{f.Server, "server"}, nil
 	}
-	dir := f.Data
-	if dir == "" {
-		// A token that lies about goes to a server on this machine only.
-		if !loopback(server) {
-			return "", nil
-		}
-		dir = "qrjump-data"
+	return f.find("server", "", func(a server.Addresses) string { return a.Wire })
+}
+
+// scan is where the scan API is; given is --scan-server.
+func (f serverFlags) scan(given string) (place, error) {
+	return f.find("scan-server", given, func(a server.Addresses) string { return a.Scan })
+}
+
+// admin is where the admin API is and the operator's token, "" where there is
+// none: a server with --dev wants none.
+func (f serverFlags) admin(a adminFlags) (at place, token string, err error) {
+	at, err = f.find("admin-server", a.AdminServer, func(a server.Addresses) string { return a.Admin })
+	if err != nil {
+		return at, "", err
 	}
-	token, err := os.ReadFile(filepath.Join(dir, "admin-token"))
+	if isPlatform(at.url) {
+		return at, "", misused("%s has no admin API: name a server of your own with --server or --admin-server", plain(at.url))
+	}
+	token, err = f.token(a, at.url)
+	return at, token, err
+}
+
+// find says where an API is: where its own flag says, where --server says, or
+// where the server of the data folder wrote that it is. --server may name that
+// server too: then the folder knows where its other listeners are.
+func (f serverFlags) find(flag, given string, of func(server.Addresses) string) (place, error) {
+	if given != "" {
+		return place{given, flag}, nil
+	}
+	dir := cmp.Or(f.Data, "qrjump-data")
+	here, err := server.ReadAddresses(dir)
+	none := errors.Is(err, fs.ErrNotExist)
+	switch {
+	case f.Server != "" && (err != nil || !f.listensAt(here)):
+		return place{f.Server, "server"}, nil
+	case f.Data == "" && (none || errors.Is(err, fs.ErrPermission)):
+		return place{defaultServer, "server"}, nil
+	case none:
+		return place{}, fmt.Errorf("%s does not say where its server is (none runs, it is older, or it could not write addresses.json): "+
+			"start it: qrjump serve --data %s, or name it: %s", dir, dir, whereFlags)
+	case err != nil:
+		return place{}, err
+	}
+	// A folder that lies about must not send secrets to a machine that the user
+	// did not name.
+	if url := of(here); f.Data == "" && !loopback(url) && !sameHost(url, f.Server) {
+		return place{}, misused("%s says that its server is at %s: give --data %s if you mean that one, or --%s",
+			dir, plain(url), dir, flag)
+	}
+	return place{of(here), flag}, nil
+}
+
+// listensAt reports whether --server is one of a server's addresses.
+func (f serverFlags) listensAt(here server.Addresses) bool {
+	return slices.ContainsFunc([]string{here.Wire, here.Scan, here.Admin}, func(url string) bool { return sameServer(url, f.Server) })
+}
+
+// sameServer reports whether two addresses are one listener of this machine, or
+// the same text.
+func sameServer(a, b string) bool {
+	first, err := url.Parse(a)
+	second, err2 := url.Parse(b)
+	if err != nil || err2 != nil || first.Scheme != second.Scheme {
+		return false
+	}
+	port := func(u *url.URL) string {
+		return cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
+	}
+	return port(first) == port(second) && (first.Hostname() == second.Hostname() || loopback(a) && loopback(b))
+}
+
+// sameHost reports whether two addresses are on the same machine by name.
+func sameHost(a, b string) bool {
+	first, err := url.Parse(a)
+	second, err2 := url.Parse(b)
+	return err == nil && err2 == nil && first.Scheme == second.Scheme && first.Hostname() == second.Hostname()
+}
+
+// token is the operator's token for the admin API at an address.
+func (f serverFlags) token(a adminFlags, at string) (string, error) {
+	if a.AdminToken != "" {
+		return a.AdminToken, nil
+	}
+	// A token that lies about goes to a server on this machine only.
+	if f.Data == "" && !loopback(at) {
+		return "", nil
+	}
+	token, err := os.ReadFile(filepath.Join(cmp.Or(f.Data, "qrjump-data"), "admin-token"))
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err != nil && f.Data == "":
 		return "", nil
@@ -48,6 +140,15 @@ func (f adminFlags) token(server string) (string, error) {
 	return strings.TrimSpace(string(token)), nil
 }
 
+// asOperator is a client of the admin API.
+func (f serverFlags) asOperator(a adminFlags) (*client.Client, error) {
+	at, token, err := f.admin(a)
+	if err != nil {
+		return nil, err
+	}
+	return connect(at, client.Options{AdminToken: token})
+}
+
 // operator are the flags of commands that call the admin API.
 type operator struct {
 	serverFlags
@@ -55,13 +156,7 @@ type operator struct {
 	outputFlags
 }
 
-func (o operator) client() (*client.Client, error) {
-	token, err := o.token(o.Server)
-	if err != nil {
-		return nil, err
-	}
-	return connect(o.Server, client.Options{AdminToken: token})
-}
+func (o operator) client() (*client.Client, error) { return o.asOperator(o.adminFlags) }
 
 // member are the flags of commands that call the wire for one account.
 type member struct {
@@ -89,13 +184,17 @@ func (m member) client(s *session) (*client.Client, error) {
 			return nil, err
 		}
 	}
-	return connect(m.Server, o)
+	at, err := m.wire()
+	if err != nil {
+		return nil, err
+	}
+	return connect(at, o)
 }
 
-func connect(server string, o client.Options) (*client.Client, error) {
-	c, err := client.New(server, o)
+func connect(at place, o client.Options) (*client.Client, error) {
+	c, err := client.New(at.url, o)
 	if err != nil {
-		return nil, misused("--%v", err)
+		return nil, misused("--%s%s", at.flag, strings.TrimPrefix(err.Error(), "server"))
 	}
 	return c, nil
 }

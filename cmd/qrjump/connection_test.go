@@ -2,31 +2,43 @@ package main
 
 import (
 	"os"
+	"strings"
 	"testing"
 )
 
-func TestTheOperatorsTokenStaysHere(t *testing.T) {
+// folders makes ./qrjump-data and ./named with a token and, where it is not
+// empty, a file of addresses.
+func folders(t *testing.T, here, named string) {
+	t.Helper()
 	t.Chdir(t.TempDir())
-	for _, dir := range []string{"qrjump-data", "named"} {
+	for dir, addresses := range map[string]string{"qrjump-data": here, "named": named} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(dir+"/admin-token", []byte("from "+dir+"\n"), 0o600); err != nil {
-			t.Fatal(err)
+		files := map[string]string{"admin-token": "from " + dir + "\n"}
+		if addresses != "" {
+			files["addresses.json"] = addresses
+		}
+		for name, text := range files {
+			if err := os.WriteFile(dir+"/"+name, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
+}
+
+func TestTheOperatorsTokenStaysHere(t *testing.T) {
+	folders(t, "", "")
 	for server, found := range map[string]string{
 		"http://127.0.0.1:8080": "from qrjump-data", "http://localhost": "from qrjump-data", "http://[::1]:1": "from qrjump-data",
-		"https://qrjump.example": "", "http://127.0.0.1.example": "", "http://10.0.0.1": "", "https://api.weixin.qq.com": "",
+		"https://qrjump.example": "", "http://127.0.0.1.example": "", "http://10.0.0.1": "",
 	} {
-		for flags, want := range map[adminFlags]string{
-			{}:                                   found,
-			{Data: "named"}:                      "from named",
-			{Data: "missing"}:                    "",
-			{AdminToken: "given", Data: "named"}: "given",
+		for _, test := range []struct{ data, token, want string }{
+			{"", "", found}, {"named", "", "from named"}, {"missing", "", ""}, {"named", "given", "given"},
 		} {
-			if got, err := flags.token(server); err != nil || got != want {
-				t.Errorf("%s with %+v: got %q, %v, want %q", server, flags, got, err, want)
+			at, got, err := serverFlags{Server: server, Data: test.data}.admin(adminFlags{AdminToken: test.token})
+			if err != nil || got != test.want || at.url != server {
+				t.Errorf("%s with %+v: got %q at %s, %v", server, test, got, at.url, err)
 			}
 		}
 	}
@@ -40,5 +52,55 @@ func TestThePlatformSeesNoOperatorsToken(t *testing.T) {
 		if got := isPlatform(server); got != want {
 			t.Errorf("%s: got %v", server, got)
 		}
+		if _, _, err := (serverFlags{Server: server}).admin(adminFlags{AdminToken: "given"}); (err != nil) != want {
+			t.Errorf("%s: got %v", server, err)
+		}
+	}
+}
+
+// Issue 11, 4: the command line finds the listeners of a server by its folder.
+func TestWhereTheCommandLineLooksForAServer(t *testing.T) {
+	const here = `{"wire":"http://127.0.0.1:1","scan":"http://127.0.0.1:2","admin":"http://127.0.0.1:3"}`
+	const away = `{"wire":"http://10.0.0.1:4","scan":"http://10.0.0.1:5","admin":"http://10.0.0.1:6"}`
+	local := func(port string) string { return "http://127.0.0.1:" + port }
+	for name, test := range map[string]struct {
+		here, named       string // what the folders say
+		flags             serverFlags
+		adminURL, scanURL string
+		wire, scan, admin string // "" = refused
+	}{
+		"nothing at all":            {wire: local("8080"), scan: local("8080"), admin: local("8080")},
+		"a server runs here":        {here: here, wire: local("1"), scan: local("2"), admin: local("3")},
+		"one runs in the folder":    {here: here, named: away, flags: serverFlags{Data: "named"}, wire: "http://10.0.0.1:4", scan: "http://10.0.0.1:5", admin: "http://10.0.0.1:6"},
+		"none runs in the folder":   {here: here, flags: serverFlags{Data: "named"}},
+		"no such folder":            {here: here, flags: serverFlags{Data: "missing"}},
+		"one that lies about":       {here: away},
+		"a damaged file":            {here: "{"},
+		"a named server":            {here: here, flags: serverFlags{Server: "http://x"}, wire: "http://x", scan: "http://x", admin: "http://x"},
+		"and its folder":            {named: here, flags: serverFlags{Server: local("1"), Data: "named"}, wire: local("1"), scan: local("2"), admin: local("3")},
+		"by another name":           {here: here, flags: serverFlags{Server: "http://localhost:1/"}, wire: "http://localhost:1/", scan: local("2"), admin: local("3")},
+		"away, named by its user":   {here: away, flags: serverFlags{Server: "http://10.0.0.1:4"}, wire: "http://10.0.0.1:4", scan: "http://10.0.0.1:5", admin: "http://10.0.0.1:6"},
+		"one that lies about it":    {here: strings.Replace(away, "10.0.0.1:6", "10.0.0.2:6", 1), flags: serverFlags{Server: "http://10.0.0.1:4"}, wire: "http://10.0.0.1:4", scan: "http://10.0.0.1:5"},
+		"another one's folder":      {named: here, flags: serverFlags{Server: local("7"), Data: "named"}, wire: local("7"), scan: local("7"), admin: local("7")},
+		"flags of their own":        {here: here, flags: serverFlags{Server: "http://x"}, adminURL: "http://a", scanURL: "http://s", wire: "http://x", scan: "http://s", admin: "http://a"},
+		"a damaged file, and flags": {here: "{", flags: serverFlags{Server: "http://x"}, adminURL: "http://a", wire: "http://x", scan: "http://x", admin: "http://a"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			folders(t, test.here, test.named)
+			wire, wireErr := test.flags.wire()
+			scan, scanErr := test.flags.scan(test.scanURL)
+			admin, _, adminErr := test.flags.admin(adminFlags{AdminServer: test.adminURL})
+			for _, got := range []struct {
+				what, url, want string
+				err             error
+			}{{"wire", wire.url, test.wire, wireErr}, {"scan", scan.url, test.scan, scanErr}, {"admin", admin.url, test.admin, adminErr}} {
+				if got.url != got.want || (got.err != nil) != (got.want == "") {
+					t.Errorf("%s: got %q, %v, want %q", got.what, got.url, got.err, got.want)
+				}
+				if got.err != nil && strings.Contains(got.err.Error(), "\n") {
+					t.Errorf("%s: more than a line: %v", got.what, got.err)
+				}
+			}
+		})
 	}
 }

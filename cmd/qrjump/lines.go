@@ -23,7 +23,7 @@ type linesExport struct {
 }
 
 func (c *linesExport) write(s *session, what string, export func(*client.Client, context.Context, io.Writer) error) error {
-	cl, err := operator{serverFlags: c.serverFlags, adminFlags: c.adminFlags}.client()
+	cl, err := c.asOperator(c.adminFlags)
 	if err != nil {
 		return err
 	}

@@ -49,11 +49,11 @@ type commands struct {
 		Apply    batchApply    `cmd:"" group:"Codes of one account" help:"Apply for codes, one for each item." example:"qrjump batch apply 10000 --isv order-1"`
 		Show     batchShow     `cmd:"" group:"Codes of one account" help:"Say how far an application is, and its segments." example:"qrjump batch show --isv order-1"`
 		Download batchDownload `cmd:"" group:"Codes of one account" help:"Download the codes for the printer." example:"qrjump batch download 500000001 --out codes.txt --plain --key-file key.txt"`
-		Activate batchActivate `cmd:"" group:"Codes of one account" help:"Make a range of codes open a page." example:"qrjump batch activate 500000001 0 4999 --activity Spring --brand Coffee --title Beans --product-code 6901234567892 --target wxminiprogram0001 --path pages/item/item"`
+		Activate batchActivate `cmd:"" group:"Codes of one account" help:"Make a range of codes open a page." example:"qrjump batch activate 500000001 0-4999 --activity Spring --brand Coffee --title Beans --product-code 6901234567892 --target wxminiprogram0001 --path pages/item/item"`
 
 		List     batchList     `cmd:"" group:"Codes of all accounts (operator)" help:"List all applications." example:"qrjump batch list"`
 		Withdraw batchWithdraw `cmd:"" group:"Codes of all accounts (operator)" help:"Make codes not active any more." example:"qrjump batch withdraw 500000001 100-199"`
-		Retarget batchRetarget `cmd:"" group:"Codes of all accounts (operator)" help:"Open another page for what is active in a range." example:"qrjump batch retarget 500000001 0 4999 --target wxminiprogram0001 --path pages/new/new"`
+		Retarget batchRetarget `cmd:"" group:"Codes of all accounts (operator)" help:"Open another page for what is active in a range." example:"qrjump batch retarget 500000001 0-4999 --target wxminiprogram0001 --path pages/new/new"`
 	} `cmd:"" help:"One item, one code: applications for codes."`
 
 	Code struct {
@@ -77,18 +77,19 @@ type commands struct {
 	} `cmd:"" help:"What was scanned, counted."`
 
 	Account struct {
-		List    accountList    `cmd:"" group:"Accounts (operator)" help:"List all accounts." example:"qrjump account list"`
-		Show    accountShow    `cmd:"" group:"Accounts (operator)" help:"Show one account." example:"qrjump account show wxminiprogram0001"`
-		Put     accountPut     `cmd:"" group:"Accounts (operator)" help:"Create an account, or change what is named of one." example:"qrjump account put wxminiprogram0001 --kind mini_program --secret - --certified"`
-		Release accountRelease `cmd:"" group:"Accounts (operator)" help:"Say which versions of a Mini Program exist." example:"qrjump account release wxminiprogram0001 release trial"`
-		Member  accountMember  `cmd:"" group:"Accounts (operator)" help:"Give a user a role, or take it away." example:"qrjump account member wxminiprogram0001 alice developer"`
-		Link    accountLink    `cmd:"" group:"Accounts (operator)" help:"Link a service account with a Mini Program." example:"qrjump account link wxserviceacct0001 wxminiprogram0001"`
-		Jump    accountJump    `cmd:"" group:"Accounts (operator)" help:"Switch all rules of an account on or off." example:"qrjump account jump wxminiprogram0001 off"`
-		Notices accountNotices `cmd:"" group:"Accounts (operator)" help:"Show what an account was told that the operator did to it." example:"qrjump account notices wxminiprogram0001"`
-		Quota   accountQuota   `cmd:"" group:"Accounts (operator)" help:"Say how many publishes are left this month." example:"qrjump account quota wxminiprogram0001"`
-		Export  accountExport  `cmd:"" group:"Accounts (operator)" help:"Write all accounts without their secrets, a JSON object a line." example:"qrjump account export accounts.ndjson"`
-		Import  accountImport  `cmd:"" group:"Accounts (operator)" help:"Load accounts from such a file: all of them or, naming the wrong lines, none." example:"qrjump account import accounts.ndjson"`
-		OpenID  accountOpenID  `cmd:"" name:"openid" group:"Accounts (operator)" help:"Say by which openid an account knows a user." example:"qrjump account openid wxserviceacct0001 alice"`
+		List    accountList      `cmd:"" group:"Accounts (operator)" help:"List all accounts." example:"qrjump account list"`
+		Show    accountShow      `cmd:"" group:"Accounts (operator)" help:"Show one account." example:"qrjump account show wxminiprogram0001"`
+		Put     accountPut       `cmd:"" group:"Accounts (operator)" help:"Create an account, or change what is named of one." example:"qrjump account put wxminiprogram0001 --kind mini_program --secret - --certified"`
+		Release accountRelease   `cmd:"" group:"Accounts (operator)" help:"Say which versions of a Mini Program exist." example:"qrjump account release wxminiprogram0001 release trial"`
+		Member  accountMember    `cmd:"" group:"Accounts (operator)" help:"Give a user a role, or take it away." example:"qrjump account member wxminiprogram0001 alice developer"`
+		Link    accountLink      `cmd:"" group:"Accounts (operator)" help:"Link a service account with a Mini Program." example:"qrjump account link wxserviceacct0001 wxminiprogram0001"`
+		Jump    accountJump      `cmd:"" group:"Accounts (operator)" help:"Switch all rules of an account on or off." example:"qrjump account jump wxminiprogram0001 off"`
+		Notices accountNotices   `cmd:"" group:"Accounts (operator)" help:"Show what an account was told that the operator did to it." example:"qrjump account notices wxminiprogram0001"`
+		Revoke  accountEndTokens `cmd:"" group:"Accounts (operator)" help:"End all access tokens of an account, those of platforms that call for it too." example:"qrjump account revoke wxminiprogram0001"`
+		Quota   accountQuota     `cmd:"" group:"Accounts (operator)" help:"Say how many publishes are left this month." example:"qrjump account quota wxminiprogram0001"`
+		Export  accountExport    `cmd:"" group:"Accounts (operator)" help:"Write all accounts without their secrets, a JSON object a line." example:"qrjump account export accounts.ndjson"`
+		Import  accountImport    `cmd:"" group:"Accounts (operator)" help:"Load accounts from such a file: all of them or, naming the wrong lines, none." example:"qrjump account import accounts.ndjson"`
+		OpenID  accountOpenID    `cmd:"" name:"openid" group:"Accounts (operator)" help:"Say by which openid an account knows a user." example:"qrjump account openid wxserviceacct0001 alice"`
 	} `cmd:"" help:"Accounts: who has rules."`
 
 	Audit struct {
@@ -100,8 +101,9 @@ type commands struct {
 	Drill  drillCommand  `cmd:"" group:"Backup (operator)" help:"Restore such a file beside everything else, try it, and leave nothing behind." example:"qrjump drill qrjump-export.tar.gz --passphrase-file passphrase.txt"`
 	Import importCommand `cmd:"" group:"Backup (operator)" help:"Fill a new, empty server from such a file." example:"qrjump import qrjump-export.tar.gz --data ./qrjump-data"`
 
-	Version versionCommand `cmd:"" group:"About" help:"Say which qrjump this is." example:"qrjump version"`
-	Help    helpCommand    `cmd:"" group:"About" help:"Show the commands, or the flags of one." example:"qrjump help rule add"`
+	Version  versionCommand  `cmd:"" group:"About" help:"Say which qrjump this is." example:"qrjump version"`
+	Licences licencesCommand `cmd:"" group:"About" help:"Print the licences of everything that is in the program." example:"qrjump licences"`
+	Help     helpCommand     `cmd:"" group:"About" help:"Show the commands, or the flags of one." example:"qrjump help rule add"`
 }
 
 // session is what a command works with.

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -55,8 +57,19 @@ func join(happened, next string) string {
 
 // advice is what to do about an error.
 func advice(err error) string {
+	if w, ok := errors.AsType[*client.WrongServer](err); ok {
+		flag := map[string]string{
+			"admin API": "--admin-server (QRJUMP_ADMIN_SERVER)", "scan API": "--scan-server (QRJUMP_SCAN_SERVER)"}[w.API]
+		return cmp.Or(flag, "--server (QRJUMP_SERVER)") + ", or --data DIR of a server on this machine"
+	}
 	if u, ok := errors.AsType[*client.Unreachable](err); ok {
+		_, otherName := errors.AsType[x509.HostnameError](err)
+		_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
 		switch {
+		case otherName:
+			return "name the server as its certificate does: " + whereFlags
+		case unknown:
+			return "if it is yours, trust the authority of its certificate: SSL_CERT_FILE=FILE"
 		case errors.Is(err, context.Canceled):
 			return ""
 		case errors.Is(err, io.ErrUnexpectedEOF):
@@ -64,9 +77,9 @@ func advice(err error) string {
 		case errors.Is(err, context.DeadlineExceeded):
 			return "the server is busy or hangs; its log may say why"
 		case loopback(u.URL):
-			return "start one with: qrjump serve --dev"
+			return "start one with: qrjump serve --dev, or say where it is: " + whereFlags
 		}
-		return "check --server"
+		return "check " + whereFlags
 	}
 	if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusUnauthorized {
 		return "operators give --admin-token (QRJUMP_ADMIN_TOKEN) or the server's --data DIR, scans give --key (QRJUMP_KEY)"
@@ -87,7 +100,8 @@ func advice(err error) string {
 // nextSteps says what to do about an answer of the wire where its meaning
 // alone does not.
 var nextSteps = map[int]string{
-	errcode.InvalidCredential.Number:  "check --appid with --secret, or --access-token",
+	errcode.InvalidURL.Number:         "what answers there has no such call; check --server",
+	errcode.InvalidCredential.Number:  "check --access-token",
 	errcode.InvalidSecret.Number:      "check --appid with --secret",
 	errcode.InvalidAppID.Number:       "no account has this --appid; see: qrjump account list",
 	errcode.InvalidAccessToken.Number: "check --access-token",

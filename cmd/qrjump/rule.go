@@ -93,7 +93,7 @@ func (c *ruleAdd) Run(s *session) error {
 	err = wire.AddRule(s.ctx, client.RuleDraft{Prefix: c.Prefix, Path: c.Page, AppID: c.Target, Occupy: c.Occupy,
 		OpenVersion: client.OpenVersion(c.OpenVersion), TestLinks: c.TestLink})
 	if err != nil {
-		return failed("add", c.Prefix, confirmFailed(s.ctx, c.Server, c.adminFlags, err))
+		return failed("add", c.Prefix, confirmFailed(s.ctx, c.serverFlags, c.adminFlags, err))
 	}
 	if !c.Publish {
 		return c.done(s, c.Prefix, "added", "; make it live with: qrjump rule publish "+c.Prefix)
@@ -113,16 +113,16 @@ func (m member) done(s *session, prefix, did, next string) error {
 
 // confirmFailed adds to 85069 why the verification file was not found, where
 // the operator's API tells.
-func confirmFailed(ctx context.Context, server string, admin adminFlags, err error) error {
+func confirmFailed(ctx context.Context, server serverFlags, admin adminFlags, err error) error {
 	w, ok := errors.AsType[*client.WireError](err)
-	if !ok || w.Code != errcode.ConfirmFileFailed.Number || w.RID == "" || isPlatform(server) {
+	if !ok || w.Code != errcode.ConfirmFileFailed.Number || w.RID == "" {
 		return err
 	}
-	token, tokenErr := admin.token(server)
-	if tokenErr != nil {
+	at, token, findErr := server.admin(admin)
+	if findErr != nil {
 		return err
 	}
-	operator, newErr := client.New(server, client.Options{AdminToken: token, Timeout: 5 * time.Second})
+	operator, newErr := client.New(at.url, client.Options{AdminToken: token, Timeout: 5 * time.Second})
 	if newErr != nil {
 		return err
 	}
@@ -218,7 +218,7 @@ func (m member) unknown(did, prefix string, err error) error {
 type ruleDelete struct {
 	member
 	Prefix string `arg:"" help:"The rule."`
-	Target string `placeholder:"APPID" help:"Of a service account: the Mini Program that the rule opens."`
+	Target string `placeholder:"APPID" help:"Of a service account, required: the Mini Program that the rule opens."`
 }
 
 // Run deletes a rule.
@@ -226,6 +226,9 @@ func (c *ruleDelete) Run(s *session) error {
 	wire, err := c.client(s)
 	if err != nil {
 		return err
+	}
+	if link, ok := rules.ParseLink(c.Prefix); ok && link.IsService() && c.Target == "" {
+		return misused("a service account's rule is deleted with --target APPID: the Mini Program that it opens")
 	}
 	if err := wire.DeleteRule(s.ctx, c.Prefix, c.Target); err != nil {
 		return c.unknown("delete", c.Prefix, err)

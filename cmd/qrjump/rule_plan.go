@@ -49,9 +49,12 @@ type step struct {
 	Prefix string `json:"prefix"`
 	Why    string `json:"why"`
 	Done   bool   `json:"done"`
+	// Live says that the step takes a published rule down.
+	Live bool `json:"live,omitempty"`
 
 	draft  client.RuleDraft // add, edit
 	target string           // delete: of a service account's rule
+	again  bool             // delete: the rule is added again
 	lost   string           // delete, of a rule that is added again: what only the server knew of it
 }
 
@@ -244,7 +247,7 @@ func decide(wanted []wantedRule, have []storedRule, prune bool) []step {
 	if prune {
 		for _, h := range have {
 			if _, left := stored[h.parsed.Key]; left {
-				steps = append(steps, step{Do: "delete", Prefix: h.Prefix, Why: "it is not in the file", target: h.target})
+				steps = append(steps, step{Do: "delete", Prefix: h.Prefix, Why: "it is not in the file", target: h.target, Live: h.Published})
 			}
 		}
 	}
@@ -273,7 +276,7 @@ func (w *wantedRule) changed(h storedRule) []step {
 		if w.TestLinks == nil {
 			w.TestLinks = &h.TestLinks // what the file does not name stays
 		}
-		steps := []step{{Do: "delete", Prefix: h.Prefix, Why: why, target: h.target, lost: lost}}
+		steps := []step{{Do: "delete", Prefix: h.Prefix, Why: why, target: h.target, lost: lost, again: true, Live: h.Published}}
 		return append(steps, w.added("opens "+w.Path, publish)...)
 	}
 	var steps []step
@@ -358,6 +361,11 @@ func (p *planFlags) make(s *session) (plan, *client.Client, error) {
 		if step.Do == "publish" {
 			made.Publishes++
 		}
+		if link, ok := rules.ParseLink(step.Prefix); step.Do == "delete" && ok && link.IsService() && step.target == "" {
+			// The wire neither lists what it opens nor deletes it without.
+			return plan{}, nil, advised{error: fmt.Errorf("delete %s: nobody says which Mini Program it opens", step.Prefix),
+				next: "delete it with: qrjump rule delete " + step.Prefix + " --target APPID"}
+		}
 	}
 	return made, wire, nil
 }
@@ -385,20 +393,51 @@ func (p plan) show(w io.Writer) {
 	fmt.Fprintln(w, strings.Join(parts, ", "))
 }
 
+// affordable returns an error where the steps need more publishes than are left
+// this month. A service account's may be unlimited while a number is shown.
+func (p plan) affordable(file string) error {
+	ordinary := !slices.ContainsFunc(p.Steps, func(one step) bool { return one.draft.AppID != "" || one.target != "" })
+	if ordinary && p.Publishes > p.PublishesLeft {
+		return fmt.Errorf("%s: %s wanted, %d left this month: nothing was done", file, counted(p.Publishes, "publish"), p.PublishesLeft)
+	}
+	return nil
+}
+
+// down says which live rules the steps take down: "" = none.
+func (p plan) down() string {
+	var texts []string
+	for _, one := range p.Steps {
+		if !one.Live {
+			continue
+		}
+		did := "delete "
+		if one.again {
+			did = "delete and add again "
+		}
+		texts = append(texts, did+one.Prefix)
+	}
+	return strings.Join(texts, ", ")
+}
+
 type rulePlan struct{ planFlags }
 
-// Run shows what apply would do.
+// Run shows what apply would do; it fails where apply would do nothing because
+// of the month's publishes.
 func (c *rulePlan) Run(s *session) error {
 	made, _, err := c.make(s)
 	if err != nil {
 		return err
 	}
-	return c.print(s, made, made.show)
+	if err := c.print(s, made, made.show); err != nil {
+		return err
+	}
+	return made.affordable(c.File)
 }
 
 type ruleApply struct {
 	planFlags
 	adminFlags
+	Yes bool `help:"Yes, take live rules down, for good or to add them again."`
 }
 
 // Run shows the plan and does it, up to the first error. Doing it again goes
@@ -412,10 +451,13 @@ func (c *ruleApply) Run(s *session) error {
 	if !c.JSON {
 		made.show(s.out)
 	}
-	// A service account's publishes may be unlimited while a number is shown.
-	ordinary := !slices.ContainsFunc(made.Steps, func(one step) bool { return one.draft.AppID != "" || one.target != "" })
-	if ordinary && made.Publishes > made.PublishesLeft {
-		return fmt.Errorf("%s: %s wanted, %d left this month: nothing was done", c.File, counted(made.Publishes, "publish"), made.PublishesLeft)
+	if err := made.affordable(c.File); err != nil {
+		return err
+	}
+	if down := made.down(); down != "" && !c.Yes {
+		if err := agreed(s, "this takes live rules down: "+down, "say --yes as well"); err != nil {
+			return err
+		}
 	}
 	applied := c.apply(s, wire, made.Steps)
 	if c.JSON {
@@ -435,7 +477,7 @@ func (c *ruleApply) apply(s *session, wire *client.Client, steps []step) error {
 		var err error
 		switch one.Do {
 		case "add":
-			err = confirmFailed(s.ctx, c.Server, c.adminFlags, wire.AddRule(s.ctx, one.draft))
+			err = confirmFailed(s.ctx, c.serverFlags, c.adminFlags, wire.AddRule(s.ctx, one.draft))
 		case "edit":
 			err = wire.EditRule(s.ctx, one.draft)
 		case "publish":

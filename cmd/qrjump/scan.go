@@ -15,6 +15,7 @@ import (
 
 type scanCommand struct {
 	serverFlags
+	ScanServer      string `env:"QRJUMP_SCAN_SERVER" placeholder:"URL" help:"Address of the scan API, where it has a listener of its own (serve --scan-listen) and --data is not at hand."`
 	Key             string `env:"QRJUMP_KEY" placeholder:"SCANKEY" help:"The app's scan key; a server with --dev wants none."`
 	Link            string `arg:"" help:"What the camera read; - reads one a line from standard input and prints one JSON answer a line."`
 	User            string `placeholder:"USER" help:"Who scans; without it nobody in particular, who has no test links."`
@@ -38,7 +39,11 @@ func (c *scanCommand) Run(s *session) error {
 		}
 		return c.resolveThen(s)
 	}
-	scanner, err := connect(c.Server, client.Options{ScanKey: c.Key})
+	at, err := c.scan(c.ScanServer)
+	if err != nil {
+		return err
+	}
+	scanner, err := connect(at, client.Options{ScanKey: c.Key})
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -14,33 +15,71 @@ import (
 
 type scansCommand struct {
 	operator
-	After  string        `placeholder:"SCANID" help:"Only scans after this one; without it, from the oldest."`
-	Limit  int           `default:"100" placeholder:"N" help:"At most so many (${default}); 0 is all that there are."`
-	Follow bool          `short:"f" help:"Print what comes, until interrupted."`
+	After  string        `placeholder:"SCANID" help:"From the first scan after this one; without it, the newest."`
+	Limit  *int          `placeholder:"N" help:"At most so many; 0 is all that there are. Without it 100; with --csv or --json all."`
+	Follow bool          `short:"f" help:"Print what comes from now on, or after --after, until interrupted."`
 	Every  time.Duration `default:"1s" hidden:""`
 	CSV    bool          `name:"csv" help:"Print CSV, for spreadsheets."`
 }
 
-// Run prints scans in the order in which they became known: for programs one a
-// line, so that the last line is where to go on.
+// Run prints scans in the order in which they became known, the newest last: for
+// programs one a line, so that the last line is where to go on.
 func (c *scansCommand) Run(s *session) error {
 	if c.CSV && c.JSON {
 		return misused("--csv and --json: choose one")
 	}
-	if c.Limit < 0 {
-		return misused("--limit %d: want a number from 0", c.Limit)
+	limit := 0 // all
+	switch {
+	case c.Limit != nil && c.Follow:
+		return misused("--follow goes on until it is interrupted: leave --limit out")
+	case c.Limit != nil && *c.Limit < 0:
+		return misused("--limit %d: want a number from 0", *c.Limit)
+	case c.Limit != nil:
+		limit = *c.Limit
+	case !c.CSV && !c.JSON && !c.Follow:
+		limit = 100
+	}
+	if c.After == "" && limit > mostNewest {
+		return misused("--limit %d: at most %d of the newest; 0 is all", limit, mostNewest)
 	}
 	operator, err := c.client()
 	if err != nil {
 		return err
 	}
-	out := c.printer(s.out)
+	return c.list(s, operator, limit)
+}
+
+// mostNewest is how many of the newest scans the server counts back.
+const mostNewest = 100_000
+
+// list prints scans, at most limit of them, 0 = no limit: after --after, else
+// the newest, else all.
+func (c *scansCommand) list(s *session, operator *client.Client, limit int) error {
+	var page client.ScanPage
+	var older bool
+	var err error
 	after, printed := c.After, 0
+	switch {
+	case c.After == "" && c.Follow:
+		// What comes from now on is what comes after the newest; where there is none
+		// yet, everything.
+		if page, err = operator.NewestScans(s.ctx, 1); err == nil {
+			after, page = page.Next, client.ScanPage{More: true}
+		}
+	case c.After == "" && limit > 0:
+		page, err = operator.NewestScans(s.ctx, limit)
+		older = page.Older != nil && *page.Older
+	default:
+		page, err = operator.Scans(s.ctx, after, pageSize(limit, 0))
+	}
+	out := c.printer(s.out)
 	for {
-		page, err := operator.Scans(s.ctx, after, c.pageSize(printed))
 		if err != nil {
 			if s.ctx.Err() != nil && c.Follow {
 				return nil
+			}
+			if errors.Is(err, client.ErrNoNewest) {
+				err = advised{error: err, next: "all: qrjump scans --limit 0; from one on: --after ID"}
 			}
 			return failed("scans", "after "+orDash(after), err)
 		}
@@ -56,30 +95,32 @@ func (c *scansCommand) Run(s *session) error {
 		if page.Next != "" {
 			after = page.Next
 		}
-		full := c.Limit > 0 && printed >= c.Limit
-		switch {
-		case c.Follow && page.More:
-		case c.Follow:
+		if c.Follow && !page.More {
 			select {
 			case <-s.ctx.Done():
 				return nil
 			case <-time.After(c.Every):
 			}
-		case full || !page.More:
-			if page.More && !c.JSON && !c.CSV {
-				fmt.Fprintf(s.err, "there are more: qrjump scans --after %s\n", after)
-			}
-			return nil
+		} else if !c.Follow && (!page.More || limit > 0 && printed >= limit) {
+			break
 		}
+		page, err = operator.Scans(s.ctx, after, pageSize(limit, printed))
 	}
+	switch {
+	case older:
+		fmt.Fprintf(s.err, "these are the newest %d; all: qrjump scans --limit 0\n", printed)
+	case page.More:
+		fmt.Fprintf(s.err, "there are more: qrjump scans --after %s\n", after)
+	}
+	return nil
 }
 
 // pageSize is how many scans to ask for.
-func (c *scansCommand) pageSize(printed int) int {
-	if c.Follow || c.Limit == 0 {
+func pageSize(limit, printed int) int {
+	if limit == 0 {
 		return 1000
 	}
-	return min(1000, c.Limit-printed)
+	return min(1000, limit-printed)
 }
 
 // scanPrinter prints scans one after the other.

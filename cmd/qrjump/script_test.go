@@ -3,9 +3,11 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -23,7 +25,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-var update = flag.Bool("update", false, "rewrite what the scripts expect; read the diff")
+var update = flag.Bool("update", false, "rewrite what the scripts expect, and docs/reference/cli.md")
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"qrjump": main})
@@ -45,7 +47,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"server": startServer, "halt": stopServer, "midmonth": midMonth, "fails": fails, "capture": capture},
+			"server": startServer, "halt": stopServer, "midmonth": midMonth, "fails": fails, "capture": capture, "links": links},
 	})
 }
 
@@ -77,7 +79,7 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	r.cmd = exec.Command(findQrjump(ts), append([]string{"serve", "--listen", "127.0.0.1:0", "--data", ts.MkAbs("data")}, args...)...)
 	r.cmd.Dir = ts.MkAbs(".")
-	r.cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "TMPDIR=" + ts.Getenv("TMPDIR")}
+	r.cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "TMPDIR=" + ts.Getenv("TMPDIR"), "QRJUMP_SHUTDOWN_DELAY=" + cmp.Or(ts.Getenv("QRJUMP_SHUTDOWN_DELAY"), "0s")}
 	if coverage := ts.Getenv("GOCOVERDIR"); coverage != "" {
 		r.cmd.Env = append(r.cmd.Env, "GOCOVERDIR="+coverage)
 	}
@@ -195,4 +197,15 @@ func findQrjump(ts *testscript.TestScript) string {
 	}
 	ts.Fatalf("qrjump is not in PATH")
 	return ""
+}
+
+// links writes so many links of the demo's rule, one a line.
+func links(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	var text strings.Builder
+	for i := range n {
+		fmt.Fprintf(&text, "https://coffee.example/t/%d\n", i+1)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text.String()), 0o600))
 }

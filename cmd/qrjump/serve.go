@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/goccy/go-yaml/ast"
@@ -25,17 +26,20 @@ type serveCommand struct {
 	Seed         string   `env:"QRJUMP_SEED" placeholder:"FILE" help:"YAML file with accounts, rules and settings; each content is applied once."`
 	Dev          bool     `env:"QRJUMP_DEV" help:"Demo accounts, emulator controls, private hosts in rules, no credentials for the scan and admin APIs."`
 	DevPublic    bool     `env:"QRJUMP_DEV_PUBLIC" help:"Allow --dev and --emulator where strangers can reach the server."`
+	DevHost      []string `env:"QRJUMP_DEV_HOST" placeholder:"NAME" help:"With --dev, a name under which the server is called, beside this machine's own; repeat it for more."`
 	Emulator     bool     `env:"QRJUMP_EMULATOR" help:"Emulator controls without the rest of --dev."`
 	TLSCert      string   `name:"tls-cert" env:"QRJUMP_TLS_CERT" placeholder:"FILE" help:"Certificate of every listener, PEM, with those between it and the authority; read again when it changes."`
 	TLSKey       string   `name:"tls-key" env:"QRJUMP_TLS_KEY" placeholder:"FILE" help:"Its private key."`
-	TLSDev       bool     `name:"tls-dev" env:"QRJUMP_TLS_DEV" help:"TLS by a local authority in DIR/tls, for api.weixin.qq.com, mp.weixin.qq.com and localhost: for SDKs with a fixed address."`
+	TLSDev       bool     `name:"tls-dev" env:"QRJUMP_TLS_DEV" help:"TLS by a local authority in DIR/tls, for api., api2., sh.api., sz.api., hk.api., mp. and open.weixin.qq.com and localhost: for SDKs with a fixed address."`
 	TrustedProxy []string `env:"QRJUMP_TRUSTED_PROXY" placeholder:"CIDR" help:"Range of proxies whose X-Forwarded-For is believed; repeat it for more."`
 	CodePrefix   string   `env:"QRJUMP_CODE_PREFIX" placeholder:"TEXT" help:"Stands before every new code text, for example C.EXAMPLE/; without it no codes are given out, except with --dev."`
 	CodeFloor    uint64   `env:"QRJUMP_CODE_FLOOR" default:"0" placeholder:"N" help:"New codes' counters are not below this: for a server restored from an old backup."`
 	Regions      string   `env:"QRJUMP_REGIONS" placeholder:"FILE" help:"A file in the MaxMind DB format that says where an address is: scans are counted by region."`
 	AdminToken   string   `env:"QRJUMP_ADMIN_TOKEN" placeholder:"TOKEN" help:"Token of the admin API, instead of the one in DIR/admin-token."`
-	LogFormat    string   `env:"QRJUMP_LOG_FORMAT" default:"text" enum:"text,json" placeholder:"text|json" help:"Form of the log on standard error (${default})."`
-	Config       string   `env:"QRJUMP_CONFIG" placeholder:"FILE" help:"YAML file with the names of these flags as keys."`
+	// No default: with --dev and --emulator there is no delay.
+	ShutdownDelay *time.Duration `env:"QRJUMP_SHUTDOWN_DELAY" placeholder:"TIME" help:"How long /readyz answers 503 after SIGTERM before connections are refused: longer than a load balancer takes to notice (3s; 0s with --dev and --emulator)."`
+	LogFormat     string         `env:"QRJUMP_LOG_FORMAT" default:"text" enum:"text,json" placeholder:"text|json" help:"Form of the log on standard error (${default})."`
+	Config        string         `env:"QRJUMP_CONFIG" placeholder:"FILE" help:"YAML file with the names of these flags as keys."`
 }
 
 // Run serves until a signal comes.
@@ -45,9 +49,16 @@ func (c *serveCommand) Run(s *session, chosen *kong.Context) error {
 			return err
 		}
 	}
+	delay := 3 * time.Second
+	if c.ShutdownDelay != nil {
+		delay = *c.ShutdownDelay
+	} else if c.Dev || c.Emulator {
+		delay = 0
+	}
 	return server.Run(s.ctx, server.Config{
-		Data: c.Data, Database: c.Database, Listen: c.Listen, ScanListen: c.ScanListen, AdminListen: c.AdminListen,
-		Seed: c.Seed, Dev: c.Dev, DevPublic: c.DevPublic, Emulator: c.Emulator,
+		ShutdownDelay: delay,
+		Data:          c.Data, Database: c.Database, Listen: c.Listen, ScanListen: c.ScanListen, AdminListen: c.AdminListen,
+		Seed: c.Seed, Dev: c.Dev, DevPublic: c.DevPublic, DevHost: c.DevHost, Emulator: c.Emulator,
 		TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSDev: c.TLSDev, TrustedProxy: c.TrustedProxy,
 		CodePrefix: c.CodePrefix, CodeFloor: c.CodeFloor, Regions: c.Regions, Events: c.Events, AdminToken: c.AdminToken, LogFormat: c.LogFormat,
 		// Never a flag: it would show in the list of processes.
@@ -101,6 +112,9 @@ func readConfig(file string, chosen *kong.Context) error {
 
 // parseYAML returns the one document of a file, nil for an empty one.
 func parseYAML(file string, text []byte) (ast.Node, error) {
+	if err := server.CheckYAML(text); err != nil {
+		return nil, misused("%s: %v", file, err)
+	}
 	parsed, err := parser.ParseBytes(text, 0)
 	if err != nil {
 		return nil, yamlFault(file, err)

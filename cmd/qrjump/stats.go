@@ -220,7 +220,11 @@ func (c *statsVerify) Run(s *session) error {
 		return fmt.Errorf("stats verify: %w", err)
 	}
 	err = c.print(s, r, func(w io.Writer) {
-		fields := [][2]string{{"scans", grouped(r.Scans)}, {"came twice", grouped(r.Duplicates)}, {"compared", grouped(r.Compared) + " numbers"}, {"differences", grouped(r.Differences)}}
+		lacking := "not known: this server is older and does not look for them"
+		if r.Lacking != nil {
+			lacking = grouped(*r.Lacking)
+		}
+		fields := [][2]string{{"scans", grouped(r.Scans)}, {"came twice", grouped(r.Duplicates)}, {"lacking", lacking}, {"compared", grouped(r.Compared) + " numbers"}, {"differences", grouped(r.Differences)}}
 		if r.Since != nil {
 			fields = append(fields, [2]string{"since", r.Since.Format("2006-01-02 15:04:05Z07:00") + "; what is older is no longer in the ledger"})
 		}

@@ -16,8 +16,14 @@ import (
 	"time"
 )
 
-// NotOwnApplication is the answer about an application that is another account's, or nobody's.
-const NotOwnApplication = 80301
+// The numbers that only this family answers. Contract: marketcode 7.
+const (
+	NoApplication      = 80300
+	ActivationOverlaps = 80302
+	CodeNotActive      = 80304
+	IndexBeyond        = 80306
+	ApplicationExists  = 80307
+)
 
 // codeCount is the smallest application there is: one segment, a package of 5 MB.
 const codeCount = 10_000
@@ -67,16 +73,12 @@ func ProductCodes(t *testing.T, s *Server, call Caller) {
 	rows := downloaded(t, call, id)
 
 	// Nothing opens before the activation.
-	before := mustCodes(t, call, "codeactivequery", object{"code_url": rows[150].text})
-	equal(t, "code", before.Code, rows[150].code)
-	if before.AppID != nil {
-		t.Errorf("got %+v of a code that is not active, want no activation in it", before)
-	}
+	must(t, call, "codeactivequery", object{"code_url": rows[150].text}, CodeNotActive)
 	asleep := s.Scan(t, "ann", rows[150].text)
 	equal(t, "action before the activation", asleep.Action, "show_message")
 	equal(t, "reason before the activation", asleep.Reason, "not_active")
 
-	// Two activations that overlap: the last one wins, index by index.
+	// Three activations beside each other, and one that overlaps; the very same range again replaces.
 	activation := func(start, end int, page string) object {
 		return object{
 			"application_id": id, "code_start": start, "code_end": end,
@@ -84,8 +86,11 @@ func ProductCodes(t *testing.T, s *Server, call Caller) {
 			"wxa_appid": MiniProgram, "wxa_path": page, "wxa_type": 0,
 		}
 	}
-	must(t, call, "codeactive", activation(0, codeCount, "pages/item/item"), InvalidArgs) // one too far
-	must(t, call, "codeactive", activation(0, 200, "pages/item/item"), OK)
+	must(t, call, "codeactive", activation(0, codeCount, "pages/item/item"), IndexBeyond) // one too far
+	must(t, call, "codeactive", activation(0, 99, "pages/item/item"), OK)
+	must(t, call, "codeactive", activation(100, 149, "pages/old/old"), OK)
+	must(t, call, "codeactive", activation(150, 200, "pages/item/item"), OK)
+	must(t, call, "codeactive", activation(99, 149, "pages/gift/gift"), ActivationOverlaps)
 	must(t, call, "codeactive", activation(100, 149, "pages/gift/gift?from=box"), OK)
 	for index, page := range map[int]string{0: "pages/item/item", 99: "pages/item/item", 100: "pages/gift/gift?from=box", 149: "pages/gift/gift?from=box", 150: "pages/item/item", 200: "pages/item/item"} {
 		for _, name := range []object{
@@ -100,10 +105,7 @@ func ProductCodes(t *testing.T, s *Server, call Caller) {
 			equal(t, fmt.Sprintf("page of code %d by %v", index, name), got.Path, page)
 		}
 	}
-	idle := mustCodes(t, call, "codeactivequery", object{"application_id": id, "code_index": 201})
-	if idle.AppID != nil {
-		t.Errorf("got %+v behind the activation, want no activation in it", idle)
-	}
+	must(t, call, "codeactivequery", object{"application_id": id, "code_index": 201}, CodeNotActive)
 
 	// The scan brings a ticket, and the ticket brings the code: to the user who scanned it, again and again.
 	ticket := scanned(t, s, "ann", rows[150].text, "pages/item/item", id, 150)
@@ -114,7 +116,7 @@ func ProductCodes(t *testing.T, s *Server, call Caller) {
 		equal(t, "application_id of the ticket", got.Application, id)
 		equal(t, "isv_application_id of the ticket", got.ISV, isv)
 		equal(t, "names of the ticket", strings.Join([]string{got.Activity, got.Brand, got.Title, got.Product}, ", "), "夏天, Coffee, Beans 250 g, 4006381333931")
-		equal(t, "code_start of the ticket", got.Start, 0)
+		equal(t, "code_start of the ticket", got.Start, 150)
 		equal(t, "code_end of the ticket", got.End, 200)
 		if got.AppID == nil || *got.AppID != MiniProgram {
 			t.Errorf("got %+v, want wxa_appid %s in it", got, MiniProgram)
@@ -144,7 +146,8 @@ func applied(t testing.TB, call Caller, isv string) int64 {
 	if id <= 0 || id >= 1<<31 {
 		t.Fatalf("got application_id %d, want one that fits 32 bits", id)
 	}
-	must(t, call, "applycodequery", object{"application_id": 1}, NotOwnApplication)
+	must(t, call, "applycode", object{"code_count": 2 * codeCount, "isv_application_id": isv}, ApplicationExists)
+	must(t, call, "applycodequery", object{"application_id": 1}, NoApplication)
 	must(t, call, "applycodequery", object{}, InvalidArgs)
 	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		got := mustCodes(t, call, "applycodequery", object{"application_id": id})
@@ -182,8 +185,8 @@ func downloaded(t testing.TB, call Caller, id int64) []printed {
 		seen[row.code], seen[row.text] = true, true
 	}
 	equal(t, "different codes and texts", len(seen), 2*codeCount)
-	must(t, call, "applycodedownload", object{"application_id": id, "code_start": 0, "code_end": codeCount}, InvalidArgs)
-	must(t, call, "applycodedownload", object{"application_id": 1, "code_start": 0, "code_end": 9}, NotOwnApplication)
+	must(t, call, "applycodedownload", object{"application_id": id, "code_start": 0, "code_end": codeCount}, IndexBeyond)
+	must(t, call, "applycodedownload", object{"application_id": 1, "code_start": 0, "code_end": 9}, NoApplication)
 	return rows
 }
 

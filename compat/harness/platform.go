@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -80,7 +81,8 @@ func (s *Server) Withdraw(t testing.TB, appid string) {
 	s.admin(t, http.MethodDelete, "/accounts/"+appid+"/authorizations/"+Platform, nil)
 }
 
-func (s *Server) admin(t testing.TB, method, path string, body []byte) {
+// admin makes a call of the admin API and returns the answer.
+func (s *Server) admin(t testing.TB, method, path string, body []byte) []byte {
 	t.Helper()
 	r, err := http.NewRequest(method, s.URL+"/admin/v1"+path, bytes.NewReader(body))
 	if err != nil {
@@ -96,6 +98,14 @@ func (s *Server) admin(t testing.TB, method, path string, body []byte) {
 	if err != nil || resp.StatusCode/100 != 2 {
 		t.Fatalf("%s %s: %s %s %v", method, path, resp.Status, raw, err)
 	}
+	return raw
+}
+
+// pages are where the authorisation page is: for a computer and, in two forms, for a phone.
+var pages = map[string]bool{
+	"mp.weixin.qq.com/cgi-bin/componentloginpage":   true,
+	"mp.weixin.qq.com/safe/bindcomponent":           true,
+	"open.weixin.qq.com/wxaopen/safe/bindcomponent": true,
 }
 
 // Agree is the person in front of the authorisation page at link, an address that a library made: it lets the account
@@ -103,28 +113,37 @@ func (s *Server) admin(t testing.TB, method, path string, body []byte) {
 func (s *Server) Agree(t testing.TB, link, appid string, sets ...int) string {
 	t.Helper()
 	there, err := url.Parse(link)
-	if err != nil || there.Host != "mp.weixin.qq.com" || there.Path != "/cgi-bin/componentloginpage" {
+	if err != nil || !pages[there.Host+there.Path] {
 		t.Fatalf("%q is not the address of the page: %v", link, err)
 	}
-	page := s.URL + there.Path + "?" + there.RawQuery
-	shown, err := http.Get(page)
-	if err != nil {
-		t.Fatal(err)
+	// As a browser whose hosts file has the page's name.
+	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	visit := func(method string, form url.Values) *http.Response {
+		t.Helper()
+		r, err := http.NewRequest(method, s.URL+there.Path+"?"+there.RawQuery, strings.NewReader(form.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = there.Host
+		if form != nil {
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		}
+		resp, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp
 	}
-	shown.Body.Close()
-	if shown.StatusCode != http.StatusOK {
-		t.Fatalf("the authorisation page answers %s", shown.Status)
+	shown := visit(http.MethodGet, nil)
+	if shown.StatusCode != http.StatusOK || !strings.HasPrefix(shown.Header.Get("Content-Type"), "text/html") {
+		t.Fatalf("the authorisation page answers %s, %s", shown.Status, shown.Header.Get("Content-Type"))
 	}
 	form := url.Values{"decision": {"agree"}, "appid": {appid}, "move": {"1"}}
 	for _, id := range sets {
 		form.Add("set", strconv.Itoa(id))
 	}
-	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	resp, err := client.PostForm(page, form)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
+	resp := visit(http.MethodPost, form)
 	back, err := resp.Location()
 	if err != nil || back.Host != "isv.example" || back.Query().Get("state") != "7" || back.Query().Get("auth_code") == "" {
 		t.Fatalf("the page answers %s, Location %v, %v", resp.Status, back, err)

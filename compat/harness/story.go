@@ -293,12 +293,3 @@ func ServiceRules(t *testing.T, s *Server, call Caller) {
 	// The file belongs to ordinary rules; the contract finds it harmless to give it to a service account too.
 	verificationFile(t, must(t, call, "qrcodejumpdownload", object{}, OK).raw)
 }
-
-// WrongSecret checks what a library says when it could not have a token. Both numbers are documented for a wrong
-// secret (rules 3.1), and every library only passes them on.
-func WrongSecret(t testing.TB, said string) {
-	t.Helper()
-	if !regexp.MustCompile(`errcode"?\s*[:=]\s*(40001|40125)\b`).MatchString(said) {
-		t.Errorf("got %q, want an error with errcode 40001 or 40125", said)
-	}
-}

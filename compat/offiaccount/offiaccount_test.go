@@ -78,6 +78,9 @@ func TestProductCodes(t *testing.T) {
 
 func TestAWrongSecretGetsNoToken(t *testing.T) {
 	s := harness.Start(t)
-	_, err := newApp(t, s, "wrong").Client.HTTPPost("/cgi-bin/wxopen/qrcodejumpget", nil, "application/json;charset=utf-8")
-	harness.WrongSecret(t, fmt.Sprint(err))
+	app := newApp(t, s, "wrong")
+	harness.WrongSecret(t, s, func() string {
+		_, err := app.Client.HTTPPost("/cgi-bin/wxopen/qrcodejumpget", nil, "application/json;charset=utf-8")
+		return fmt.Sprint(err)
+	})
 }

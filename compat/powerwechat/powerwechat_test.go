@@ -5,6 +5,7 @@ package powerwechat_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"testing"
 
@@ -97,9 +98,15 @@ func TestADeadTokenIsRenewed(t *testing.T) {
 }
 
 func TestAWrongSecretGetsNoToken(t *testing.T) {
-	redirect(t)
-	token, err := program(t, "wrong").AccessToken.GetToken(t.Context(), true)
-	if err == nil {
-		t.Fatalf("got the token %+v", token)
-	}
+	s := redirect(t)
+	app := program(t, "wrong")
+	harness.WrongSecret(t, s, func() string {
+		token, err := app.AccessToken.GetToken(t.Context(), true)
+		return fmt.Sprint(token, err)
+	})
+	harness.WrongSecret(t, s, func() string {
+		var answer json.RawMessage
+		_, err := app.Base.BaseClient.HttpPostJson(t.Context(), "cgi-bin/wxopen/qrcodejumpget", "{}", nil, nil, &answer)
+		return fmt.Sprint(string(answer), err)
+	})
 }

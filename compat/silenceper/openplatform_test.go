@@ -39,6 +39,34 @@ func thirdParty(t *testing.T, s *harness.Server) (*openplatform.OpenPlatform, ha
 	return p, events
 }
 
+// Issue 11, 2: the links for a phone, under two names.
+func TestTheLinksForAPhone(t *testing.T) {
+	s := harness.Start(t)
+	p, events := thirdParty(t, s)
+	if _, err := p.SetComponentAccessToken(t.Context(), events.Next(t, "component_verify_ticket").Ticket); err != nil {
+		t.Fatal(err)
+	}
+	for name, link := range map[string]func(redirectURI string, authType int, bizAppID string) (string, error){
+		"mp": p.GetBindComponentURL,
+		// GetBindComponentURLV2 makes the other link, by an oversight.
+		"open": func(redirectURI string, authType int, bizAppID string) (string, error) {
+			return p.GetBindComponentURLV2Context(t.Context(), redirectURI, authType, bizAppID)
+		},
+	} {
+		address, err := link(harness.Back, 2, harness.MiniProgram)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(address, "https://"+name+".weixin.qq.com/") {
+			t.Errorf("%s: the link is %s", name, address)
+		}
+		info, err := p.QueryAuthCode(s.Agree(t, address, harness.MiniProgram, 18, 33))
+		if err != nil || info.Appid != harness.MiniProgram {
+			t.Errorf("%s: got %+v, %v", name, info, err)
+		}
+	}
+}
+
 // The whole authorisation: the ticket, the page, the code, the rules and codes in the account's name, the end.
 func TestTheWholeAuthorization(t *testing.T) {
 	s := harness.Start(t)

@@ -4,6 +4,7 @@ package silenceper_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
@@ -144,18 +145,18 @@ func TestASuccessfulTokenAnswerIsBare(t *testing.T) {
 }
 
 func TestAWrongSecretGetsNoToken(t *testing.T) {
-	redirect(t, harness.Start(t))
+	s := harness.Start(t)
+	redirect(t, s)
 	handles := map[string]credential.AccessTokenHandle{
 		"plain":  credential.NewDefaultAccessToken(harness.MiniProgram, "wrong", "compat_", cache.NewMemory()),
 		"stable": credential.NewStableAccessToken(harness.MiniProgram, "wrong", "compat_", cache.NewMemory()),
 	}
 	for name, handle := range handles {
 		t.Run(name, func(t *testing.T) {
-			got, err := handle.GetAccessToken()
-			if err == nil {
-				t.Fatalf("got the token %q", got)
-			}
-			harness.WrongSecret(t, err.Error())
+			harness.WrongSecret(t, s, func() string {
+				got, err := handle.GetAccessToken()
+				return fmt.Sprint(got, err)
+			})
 		})
 	}
 }

@@ -5,6 +5,7 @@ package wxopen_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -178,4 +179,24 @@ func TestTheWholeAuthorization(t *testing.T) {
 		t.Errorf("got %v", e)
 	}
 	harness.NotGranted(t, caller(service.Client.HTTPPost), "qrcodejumpget", 61003)
+}
+
+func TestAWrongSecretGetsNoToken(t *testing.T) {
+	s := harness.Start(t)
+	_, events := newPlatform(t, s)
+	ticket := events.Next(t, "component_verify_ticket").Ticket
+	t.Setenv("TMPDIR", t.TempDir())
+	p := wxopen.NewPlatform(wxopen.PlatformConfig{AppId: harness.Platform, AppSecret: "wrong", Token: harness.PlatformToken, AesKey: harness.PlatformAESKey})
+	p.Logger = log.New(io.Discard, "", 0)
+	if err := p.ReceiveComponentVerifyTicketHandler(p, ticket); err != nil {
+		t.Fatal(err)
+	}
+	payload, err := json.Marshal(object{"component_appid": harness.Platform})
+	if err != nil {
+		t.Fatal(err)
+	}
+	harness.WrongSecret(t, s, func() string {
+		raw, err := auth.CreatePreauthCode(p, payload)
+		return fmt.Sprint(string(raw), err)
+	})
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/errcode"
@@ -52,7 +51,13 @@ type GrantCode struct {
 }
 
 // live reports whether the code can be used.
-func (c GrantCode) live(now time.Time) bool { return c.UsedAt.IsZero() && now.Before(c.ExpiresAt) }
+func (c GrantCode) live(now time.Time) bool { return c.UsedAt.IsZero() && !c.ended(now) }
+
+// ended reports whether the code's time is over, or a clock made it that was
+// ahead.
+func (c GrantCode) ended(now time.Time) bool {
+	return !now.Before(c.ExpiresAt) || FromTheFuture(c.ExpiresAt.Add(-PreAuthLife), now) // the longer life of both kinds
+}
 
 func newMarkedText(random io.Reader, mark string) (string, error) {
 	raw := make([]byte, 48)
@@ -86,8 +91,10 @@ func (d *Directory) CreatePreAuthCode(ctx context.Context, component string) (Is
 	var text string
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) (err error) {
 		now := d.Now()
-		if err := tx.ForgetGrantCodes(ctx, now.Add(-tokenMemory)); err != nil {
-			return err
+		if d.mayForget() {
+			if err := tx.ForgetGrantCodes(ctx, now.Add(-tokenMemory)); err != nil {
+				return err
+			}
 		}
 		text, err = d.newCode(ctx, tx, GrantCode{Kind: PreAuthCode, Component: component, ExpiresAt: now.Add(PreAuthLife)}, preAuthMark)
 		return err
@@ -113,7 +120,7 @@ func (d *Directory) preAuthCode(ctx context.Context, tx Tx, component, text stri
 		return c, err
 	case !c.UsedAt.IsZero():
 		return c, invalidf("the pre_auth_code was used already: the platform must make another")
-	case !now.Before(c.ExpiresAt):
+	case c.ended(now):
 		return c, invalidf("the pre_auth_code has expired: the platform must make another")
 	}
 	return c, nil
@@ -359,15 +366,12 @@ func (d *Directory) TradeAuthCode(ctx context.Context, component, text string) (
 	}, func(Authorization) error { return nil })
 }
 
-// RefreshAuthorizerToken is api_authorizer_token. 40013, 61003, 61023 for a text that is
-// no refresh token, 42007 for one that was replaced. Contract: rules 3.2.
+// RefreshAuthorizerToken is api_authorizer_token. 40013, 61003, 61023 for any
+// text but the refresh token in force. Contract: rules 3.2.
 func (d *Directory) RefreshAuthorizerToken(ctx context.Context, component, appid, refresh string) (Authorization, error) {
 	return d.authorize(ctx, component, appid, func(Tx, time.Time) error { return nil }, func(a Authorization) error {
-		if len(refresh) != len(a.RefreshToken) || !strings.HasPrefix(refresh, refreshMark) {
-			return errcode.InvalidRefresh.With("the text has not the shape of a refresh token")
-		}
 		if subtle.ConstantTimeCompare([]byte(refresh), []byte(a.RefreshToken)) != 1 {
-			return errcode.RefreshReplaced.With("not the refresh token of %s for %s", appid, component)
+			return errcode.InvalidRefresh.With("not the refresh token of %s for %s", appid, component)
 		}
 		return nil
 	})

@@ -37,12 +37,12 @@ func (c Caller) Granted(set int) error {
 	return errcode.NotComponentSet.With("%s did not grant %s permission set %d", c.AppID, c.Component, set)
 }
 
-// Identify returns whose token a text is: 40014 for a text that cannot be one,
-// 40001 for one that is unknown or was replaced, 42001 after its end, 61003
-// when the account withdrew what it had granted. Contract: rules 3.6.
+// Identify returns whose token a text is: 40001 for one that is unknown or was
+// replaced, and for any other text; 42001 after its end, 61003 when the account
+// withdrew what it had granted. Contract: rules 3.6.
 func (d *Directory) Identify(ctx context.Context, text string) (Caller, error) {
 	if !tokenShaped(text) {
-		return Caller{}, errcode.InvalidAccessToken.With("the text has not the shape of a token")
+		return Caller{}, errcode.InvalidCredential.With("the text has not the shape of a token")
 	}
 	d.hasherOnce.Do(func() { d.hasher = d.Key.Hasher(tokenPurpose) })
 	hash := d.hasher.Sum(text)

@@ -40,12 +40,44 @@ type Directory struct {
 
 	// ClockBelieved reports whether Now may remove what expired long ago; nil = always.
 	ClockBelieved func() bool
+	// CountNow is the time whose day a call counts for; nil = Now.
+	CountNow func() time.Time
+	// RealNow is the time by which wrong secrets are counted, which no emulated
+	// clock moves or stops; nil = Now.
+	RealNow func() time.Time
 
+	// LeastSecret is how many bytes an AppSecret has at least when it is set, an
+	// account's or a platform's; 0 = any. One that is stored already keeps working,
+	// and may be given again.
+	LeastSecret int
+
+	// Guessed is told of every wrong secret, and of every call that is refused
+	// after too many of them; nil = nobody is.
+	Guessed func(appid string, ip netip.Addr, refused bool)
+
+	guesses    Guesses
 	stable     stableCalls
 	identities identities
 	hasherOnce sync.Once
 	hasher     *vault.Hasher // of tokens
 }
+
+func (d *Directory) countNow() time.Time {
+	if d.CountNow == nil {
+		return d.Now()
+	}
+	return d.CountNow()
+}
+
+func (d *Directory) realNow() time.Time {
+	if d.RealNow == nil {
+		return d.Now()
+	}
+	return d.RealNow()
+}
+
+// mayForget reports whether what expired long ago may be removed.
+func (d *Directory) mayForget() bool { return d.ClockBelieved == nil || d.ClockBelieved() }
 
 // Registration is a new or changed account with its secrets in the clear.
 type Registration struct {
@@ -67,9 +99,18 @@ func (d *Directory) Put(ctx context.Context, r Registration) error {
 		if err := tx.LockAccount(ctx, r.AppID); err != nil {
 			return err
 		}
-		a, _, err := d.merged(ctx, tx, r)
+		a, existed, err := d.merged(ctx, tx, r)
 		if err != nil {
 			return err
+		}
+		if existed {
+			old, err := tx.Account(ctx, a.AppID)
+			if err != nil {
+				return err
+			}
+			if err := d.endBySecret(ctx, tx, old, a); err != nil {
+				return err
+			}
 		}
 		if err := tx.PutAccount(ctx, a); err != nil {
 			return err
@@ -85,26 +126,58 @@ func (d *Directory) Put(ctx context.Context, r Registration) error {
 	return err
 }
 
-// registration is what can be, with a new verification file.
-func (d *Directory) registration(r Registration) (Registration, error) {
+// Check returns an error for what Put refuses whatever is stored.
+func (d *Directory) Check(r Registration) error {
 	if r.Subject == "" {
 		r.Subject = Company
 	}
 	if err := r.Account.Validate(); err != nil {
-		return r, err
+		return err
 	}
 	if r.MarketcodeKey != "" && len(r.MarketcodeKey) != 16 {
-		return r, invalidf("account %s: marketcode_key must be 16 characters", r.AppID)
+		return invalidf("account %s: marketcode_key must be 16 characters", r.AppID)
 	}
-	if len(r.Secret) > 256 {
-		return r, invalidf("account %s: secret is longer than 256 bytes", r.AppID)
+	if err := checkSecret("account", r.AppID, r.Secret); err != nil {
+		return err
 	}
 	if len(r.Linked) > 0 && r.Kind != ServiceAccount {
-		return r, invalidf("account %s: linked: only a service account is linked with Mini Programs", r.AppID)
+		return invalidf("account %s: linked: only a service account is linked with Mini Programs", r.AppID)
+	}
+	return nil
+}
+
+// registration is what can be, with a new verification file.
+func (d *Directory) registration(r Registration) (Registration, error) {
+	if err := d.Check(r); err != nil {
+		return r, err
+	}
+	if r.Subject == "" {
+		r.Subject = Company
 	}
 	var err error
 	r.Confirm, err = newConfirmFile(d.Random)
 	return r, err
+}
+
+// checkSecret returns an error for an AppSecret that cannot be, whatever is stored.
+func checkSecret(of, appid, secret string) error {
+	if len(secret) > 256 {
+		return invalidf("%s %s: secret is longer than 256 bytes", of, appid)
+	}
+	return nil
+}
+
+// newSecret is the hash of the AppSecret that an account or a platform has from
+// now on; "" and the stored one keep what is stored, however short it is.
+func (d *Directory) newSecret(of, appid, secret, stored string) (hash string, err error) {
+	n := len(secret)
+	if n == 0 {
+		return stored, nil
+	}
+	if hash = d.Key.Hash(secretPurpose(appid), secret); hash == stored || n >= d.LeastSecret {
+		return hash, nil
+	}
+	return "", invalidf("%s %s: secret has %d characters: without --dev it needs %d at least; openssl rand -hex 16 makes one", of, appid, n, d.LeastSecret)
 }
 
 // merged is the account that a registration makes, with what stays of the one
@@ -128,8 +201,8 @@ func (d *Directory) merged(ctx context.Context, tx Tx, r Registration) (a Accoun
 		a.Confirm, a.CreatedAt, existed = old.Confirm, old.CreatedAt, true
 		a.SecretHash, a.MarketcodeKey = old.SecretHash, old.MarketcodeKey
 	}
-	if r.Secret != "" {
-		a.SecretHash = d.Key.Hash(secretPurpose(a.AppID), r.Secret)
+	if a.SecretHash, err = d.newSecret("account", a.AppID, r.Secret, a.SecretHash); err != nil {
+		return a, existed, err
 	}
 	if r.MarketcodeKey != "" {
 		a.MarketcodeKey = d.Key.Seal("accounts/marketcode_key/"+a.AppID, []byte(r.MarketcodeKey))
@@ -159,6 +232,34 @@ func (d *Directory) Change(ctx context.Context, appid string, f func(*Account) e
 	})
 	d.changed(ctx, appid)
 	return a, err
+}
+
+// endBySecret ends the tokens of an account that gets a new AppSecret: somebody
+// else may know the old one. What platforms hold was not got with it.
+func (d *Directory) endBySecret(ctx context.Context, tx Tx, old, a Account) error {
+	if old.SecretHash == a.SecretHash {
+		return nil
+	}
+	for _, series := range []Series{Plain, Stable} {
+		if err := tx.CutTokens(ctx, a.AppID, series, d.Now()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// EndTokens ends all tokens of an account at once, also those with which
+// platforms call for it. ErrNoAccount if there is none.
+func (d *Directory) EndTokens(ctx context.Context, appid string) error {
+	return d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		if err := tx.LockAccount(ctx, appid); err != nil {
+			return err
+		}
+		if _, err := tx.Account(ctx, appid); err != nil {
+			return err
+		}
+		return tx.EndTokens(ctx, appid, d.Now())
+	})
 }
 
 // Get returns an account, or ErrNoAccount.
@@ -261,13 +362,8 @@ func (d *Directory) check(ctx context.Context, tx Tx, c Credentials) error {
 }
 
 func (d *Directory) checkGrant(ctx context.Context, tx Tx, c Credentials, grant string) error {
-	switch {
-	case c.GrantType != grant:
-		return errcode.InvalidGrantType.With("grant_type is %q, not %s", c.GrantType, grant)
-	case c.AppID == "":
+	if c.AppID == "" {
 		return errcode.AppIDMissing
-	case c.Secret == "":
-		return errcode.SecretMissing
 	}
 	a, err := tx.Account(ctx, c.AppID)
 	if errors.Is(err, ErrNoAccount) {
@@ -281,15 +377,20 @@ func (d *Directory) checkGrant(ctx context.Context, tx Tx, c Credentials, grant 
 	switch {
 	case err != nil:
 		return err
-	case len(c.Secret) > 256:
-		return errcode.InvalidSecret.With("the secret is longer than 256 bytes")
-	case a.SecretHash == "" || !d.Key.Matches(secretPurpose(c.AppID), c.Secret, a.SecretHash):
-		return errcode.InvalidCredential.With("the secret is not that of %s", c.AppID)
+	case c.GrantType != grant:
+		return errcode.InvalidGrantType.With("grant_type is %q, not %s", c.GrantType, grant)
+	case c.Secret == "":
+		return errcode.SecretMissing
+	}
+	// 40001 would make callers fetch tokens for ever. Contract: rules 3.1.
+	if err := d.secretOf(c.AppID, c.Secret, a.SecretHash, c.IP); err != nil {
+		return err
+	}
+	switch {
 	case a.SecretFrozen:
 		return errcode.SecretFrozen.With("the secret of %s is frozen", c.AppID)
 	case !allowed(c.IP, a.IPAllowlist):
-		ip := c.IP.Unmap()
-		return errcode.InvalidIP.Reworded("invalid ip %s ipv6 %s, not in whitelist", ip, netip.AddrFrom16(ip.As16())).With("not in ip_allowlist of %s", c.AppID)
+		return errcode.InvalidIP.Addressed(c.IP).With("not in ip_allowlist of %s", c.AppID)
 	}
 	return nil
 }
@@ -319,7 +420,7 @@ func (d *Directory) IssueToken(ctx context.Context, c Credentials) (Issued, erro
 			return err
 		}
 		now, s := d.Now(), d.Settings.Get()
-		used, err := tx.AddCount(ctx, c.AppID, "/cgi-bin/token", s.Day(now))
+		used, err := tx.AddCount(ctx, c.AppID, "/cgi-bin/token", s.Day(d.countNow()))
 		if err != nil {
 			return err
 		}
@@ -347,8 +448,10 @@ func (d *Directory) issue(ctx context.Context, tx Tx, t Token, now, cut time.Tim
 	if err := cutEarlier(ctx, tx, t, cut); err != nil {
 		return Issued{}, err
 	}
-	if err := tx.ForgetTokens(ctx, t.AppID, now.Add(-tokenMemory)); err != nil {
-		return Issued{}, err
+	if d.mayForget() {
+		if err := tx.ForgetTokens(ctx, t.AppID, now.Add(-tokenMemory)); err != nil {
+			return Issued{}, err
+		}
 	}
 	return Issued{Text: text, ExpiresIn: t.Left(now)}, tx.PutToken(ctx, t)
 }
@@ -425,7 +528,7 @@ func (d *Directory) stableToken(ctx context.Context, appid string, force bool, c
 		cut := now.Add(TokenOverlap)
 		if force {
 			cut = now
-			used, err := tx.AddCount(ctx, appid, "/cgi-bin/stable_token force", d.Settings.Get().Day(now))
+			used, err := tx.AddCount(ctx, appid, "/cgi-bin/stable_token force", d.Settings.Get().Day(d.countNow()))
 			if err != nil {
 				return err
 			}
@@ -465,6 +568,7 @@ type stableCount struct {
 
 // ForgetCalls starts the counts in memory again (the emulator's reset).
 func (d *Directory) ForgetCalls() {
+	d.guesses.Clear()
 	d.stable.mu.Lock()
 	defer d.stable.mu.Unlock()
 	d.stable.calls = nil

@@ -200,6 +200,11 @@ func (i *importing) put(ctx context.Context, d *Directory, tx Tx, p Planned, dry
 		if err != nil || sameAccount(a, old) {
 			return nil, err
 		}
+		if !dry {
+			if err := d.endBySecret(ctx, tx, old, a); err != nil {
+				return nil, err
+			}
+		}
 	} else {
 		i.done.Added++
 	}
@@ -272,6 +277,9 @@ func sameAccount(a, b Account) bool {
 // moment.
 func (d *Directory) Each(ctx context.Context, f func(a Account, linked []string) error) error {
 	return d.Store.ViewAccounts(ctx, func(tx Tx) error {
+		if err := tx.TakesLong(ctx); err != nil {
+			return err
+		}
 		for after := ""; ; {
 			page, err := tx.Accounts(ctx, after, 1000)
 			if err != nil || len(page) == 0 {

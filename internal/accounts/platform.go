@@ -11,7 +11,7 @@ import (
 // come in the clear; one that is empty stays as it is stored. Grants that are
 // nil stay too; those that are given replace all others, without an event.
 func (d *Directory) PutComponent(ctx context.Context, c Component, secret, messageToken, aesKey string) error {
-	if err := c.Validate(aesKey); err != nil {
+	if err := d.CheckComponent(c, secret, aesKey); err != nil {
 		return err
 	}
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
@@ -52,8 +52,15 @@ func (d *Directory) PutComponent(ctx context.Context, c Component, secret, messa
 		default:
 			sealed.CreatedAt, sealed.SecretHash, sealed.MessageToken, sealed.EncodingAESKey = old.CreatedAt, old.SecretHash, old.MessageToken, old.EncodingAESKey
 		}
+		if sealed.SecretHash, err = d.newSecret("component", c.AppID, secret, sealed.SecretHash); err != nil {
+			return err
+		}
 		if secret != "" {
-			sealed.SecretHash = d.Key.Hash(secretPurpose(c.AppID), secret)
+			if sealed.SecretHash != old.SecretHash {
+				if err := tx.CutTokens(ctx, c.AppID, Platform, now); err != nil {
+					return err
+				}
+			}
 		}
 		if messageToken != "" || sealed.MessageToken == "" {
 			sealed.MessageToken = d.Key.Seal("components/message_token/"+c.AppID, []byte(messageToken))
@@ -87,6 +94,14 @@ func (d *Directory) PutComponent(ctx context.Context, c Component, secret, messa
 		d.wakePusher()
 	}
 	return err
+}
+
+// CheckComponent returns an error for what PutComponent refuses whatever is stored.
+func (d *Directory) CheckComponent(c Component, secret, aesKey string) error {
+	if err := c.Validate(aesKey); err != nil {
+		return err
+	}
+	return checkSecret("component", c.AppID, secret)
 }
 
 // grantedTo lists the accounts whose grants a new list of grants may end; none

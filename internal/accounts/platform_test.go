@@ -157,7 +157,10 @@ func TestTheSecretOfAPlatformAndItsTicket(t *testing.T) {
 		{"no ticket", isv, "", 61006},
 		{"no component_appid", accounts.PlatformCredentials{Secret: "x"}, ticket, 41018},
 		{"no secret", accounts.PlatformCredentials{AppID: "wxc"}, ticket, 41004},
-		{"another secret", accounts.PlatformCredentials{AppID: "wxc", Secret: "secret of wxd"}, ticket, 40001},
+		{"nobody, no secret, no ticket", accounts.PlatformCredentials{AppID: "nobody"}, "", 40013},
+		{"an account, no secret, no ticket", accounts.PlatformCredentials{AppID: "wxa"}, "", 61011},
+		{"another secret, no ticket", accounts.PlatformCredentials{AppID: "wxc", Secret: "x"}, "", 40125},
+		{"another secret", accounts.PlatformCredentials{AppID: "wxc", Secret: "secret of wxd"}, ticket, 40125},
 		{"an endless secret", accounts.PlatformCredentials{AppID: "wxc", Secret: strings.Repeat("x", 257)}, ticket, 40125},
 		{"nobody", accounts.PlatformCredentials{AppID: "nobody", Secret: "x"}, ticket, 40013},
 		{"an account", accounts.PlatformCredentials{AppID: "wxa", Secret: "secret of wxa"}, ticket, 61011},
@@ -217,7 +220,7 @@ func TestATokenOpensWhatWasGranted(t *testing.T) {
 	if again.RefreshToken == got.RefreshToken {
 		t.Error("the refresh token of the earlier grant came back")
 	}
-	for text, want := range map[string]int{got.RefreshToken: 42007, "refreshtoken@@@x": 61023, "": 61023, again.RefreshToken: 0} {
+	for text, want := range map[string]int{got.RefreshToken: 61023, "refreshtoken@@@x": 61023, "": 61023, again.RefreshToken: 0} {
 		a, err := w.RefreshAuthorizerToken(ctx, "wxc", "wxa", text)
 		same(t, "refresh with "+text, code(err), want)
 		if want == 0 {

@@ -186,7 +186,7 @@ func (d *Directory) CreateQRCode(ctx context.Context, caller Account, draft QRDr
 	made := fresh
 	if !fresh.Permanent() {
 		err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-			if d.ClockBelieved == nil || d.ClockBelieved() {
+			if d.mayForget() {
 				if err := tx.ForgetQRCodes(ctx, caller.AppID, fresh.CreatedAt.Add(-qrMemory)); err != nil {
 					return err
 				}

@@ -202,7 +202,7 @@ func TestAHashMovedToAnotherAccountLetsNobodyIn(t *testing.T) {
 	a.Secret, b.Secret = b.Secret, a.Secret
 	for _, c := range []accounts.Credentials{a, b} {
 		_, err := w.IssueToken(t.Context(), c)
-		same(t, "with the secret whose hash is there", code(err), 40001)
+		same(t, "with the secret whose hash is there", code(err), 40125)
 	}
 }
 

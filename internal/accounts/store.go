@@ -20,6 +20,9 @@ type Tx interface {
 	LockAccount(ctx context.Context, appid string) error
 	// LockAccounts makes all of them wait, and waits for all of them. It comes first.
 	LockAccounts(ctx context.Context) error
+	// TakesLong comes first where what is read is handed out on the way: the
+	// transaction may stand still for minutes, and is not run again.
+	TakesLong(ctx context.Context) error
 	// Account returns ErrNoAccount where there is none.
 	Account(ctx context.Context, appid string) (Account, error)
 	// Accounts lists by AppID, the first after the given one, at most limit.
@@ -49,6 +52,9 @@ type Tx interface {
 	PutToken(ctx context.Context, t Token) error
 	// CutTokens makes every token of the series that works longer than at stop at at.
 	CutTokens(ctx context.Context, appid string, series Series, at time.Time) error
+	// EndTokens makes every token of an account, those of platforms that call for
+	// it among them, stop at at.
+	EndTokens(ctx context.Context, appid string, at time.Time) error
 	// ForgetTokens removes the tokens of an account that expired before a time.
 	ForgetTokens(ctx context.Context, appid string, before time.Time) error
 

@@ -25,6 +25,15 @@ const (
 	tokenMemory = 7 * 24 * time.Hour
 )
 
+// clockSpread is how far the clocks of two nodes may be apart, and how far a
+// clock may be set back, before what was issued ends.
+const clockSpread = time.Hour
+
+// FromTheFuture reports whether something was issued by a clock that was far
+// ahead: a token that it dated would else work until that day. It ends when the
+// clock is repaired.
+func FromTheFuture(issued, now time.Time) bool { return issued.Sub(now) > clockSpread }
+
 // Series keeps the tokens of /cgi-bin/token and of /cgi-bin/stable_token
 // apart: neither call affects the other's token. Contract: rules 3.1.
 type Series string
@@ -56,13 +65,15 @@ type Token struct {
 }
 
 // Check returns nil while the token works: 40001 once it was replaced and its
-// overlap is over, 42001 after its two hours. A token that had ended before
+// overlap is over, 42001 after its two hours and where its clock was ahead. A token that had ended before
 // another took its place stays 42001. Contract: rules 3.1, 3.6.
 func (t Token) Check(now time.Time) error {
 	replaced := !t.CutAt.IsZero() && t.CutAt.Add(-TokenOverlap).Before(t.ExpiresAt)
 	switch {
 	case replaced && !now.Before(t.CutAt):
 		return errcode.InvalidCredential.With("the token of %s was replaced", t.AppID)
+	case FromTheFuture(t.IssuedAt, now):
+		return errcode.TokenExpired.With("the token of %s was issued at %s, by a clock that was ahead", t.AppID, t.IssuedAt.Format(time.RFC3339))
 	case !now.Before(t.ExpiresAt):
 		return errcode.TokenExpired.With("the token of %s expired at %s", t.AppID, t.ExpiresAt.Format(time.RFC3339))
 	}

@@ -18,7 +18,6 @@ import (
 const (
 	works    = 0
 	replaced = 40001 // or unknown
-	noToken  = 40014
 	expired  = 42001
 )
 
@@ -133,7 +132,7 @@ func TestATokenThatExpiredLongAgoIsForgotten(t *testing.T) {
 }
 
 // Contract: rules 3.6.
-func TestWhatIsNotATokenAtAllIsToldApartFromOneThatIsUnknown(t *testing.T) {
+func TestATextThatIsNoTokenIsAnsweredAsOneThatIsUnknown(t *testing.T) {
 	w := newWorld(t)
 	good := w.plain(w.mini("wxa")).Text
 	for _, c := range []struct {
@@ -141,15 +140,15 @@ func TestWhatIsNotATokenAtAllIsToldApartFromOneThatIsUnknown(t *testing.T) {
 		want       int
 	}{
 		{"the token", good, works},
-		{"empty", "", noToken},
-		{"a word", "ACCESS_TOKEN", noToken},
-		{"without the number", good[strings.IndexByte(good, '_'):], noToken},
-		{"cut short", good[:60], noToken},
-		{"with a space", good + " ", noToken},
-		{"with a newline", good + "\n", noToken},
-		{"with NUL", good + "\x00", noToken},
-		{"with invalid UTF-8", good + "\xff", noToken},
-		{"far too long", "1_" + strings.Repeat("x", 501), noToken},
+		{"empty", "", replaced},
+		{"a word", "ACCESS_TOKEN", replaced},
+		{"without the number", good[strings.IndexByte(good, '_'):], replaced},
+		{"cut short", good[:60], replaced},
+		{"with a space", good + " ", replaced},
+		{"with a newline", good + "\n", replaced},
+		{"with NUL", good + "\x00", replaced},
+		{"with invalid UTF-8", good + "\xff", replaced},
+		{"far too long", "1_" + strings.Repeat("x", 501), replaced},
 		{"cut by one character", good[:len(good)-1], replaced},
 		{"longer by one character", good + "x", replaced},
 		{"another of the right shape", "109_" + strings.Repeat("x", 128), replaced},
@@ -372,7 +371,7 @@ func TestTenThousandStableCallsAMinute(t *testing.T) {
 	wrong := c
 	wrong.Secret = "x"
 	_, err := w.StableToken(t.Context(), wrong, false)
-	same(t, "a wrong secret", code(err), 40001)
+	same(t, "a wrong secret", code(err), 40125)
 }
 
 // Contract: rules 3.1: fully isolated.
@@ -440,27 +439,28 @@ func TestTheOrderOfFaultsOfATokenCall(t *testing.T) {
 		want   int
 		says   string
 	}{
-		{"nothing", accounts.Credentials{IP: outside}, nil, 40002, ""},
-		{"another grant_type", accounts.Credentials{GrantType: "authorization_code", AppID: "wxa", Secret: "right", IP: inside}, nil, 40002, ""},
-		{"the grant_type in capitals", accounts.Credentials{GrantType: "CLIENT_CREDENTIAL", AppID: "wxa", Secret: "right", IP: inside}, nil, 40002, ""},
-		{"neither AppID nor secret", accounts.Credentials{GrantType: cc, IP: outside}, nil, 41002, ""},
-		{"no AppID", accounts.Credentials{GrantType: cc, Secret: long, IP: outside}, nil, 41002, ""},
-		{"no secret", accounts.Credentials{GrantType: cc, AppID: "wxnobody", IP: outside}, nil, 41004, ""},
+		{"nothing", accounts.Credentials{IP: outside}, nil, 41002, ""},
+		{"no AppID", accounts.Credentials{GrantType: "x", Secret: long, IP: outside}, nil, 41002, ""},
+		{"an AppID of nobody, and nothing else", accounts.Credentials{AppID: "wxnobody", IP: outside}, nil, 40013, ""},
 		{"an AppID of nobody", accounts.Credentials{GrantType: cc, AppID: "wxnobody", Secret: long, IP: outside}, nil, 40013, ""},
 		{"an AppID in another case", accounts.Credentials{GrantType: cc, AppID: "WXA", Secret: "right", IP: inside}, nil, 40013, ""},
 		{"an AppID that no database holds", accounts.Credentials{GrantType: cc, AppID: "wxa\x00", Secret: "right", IP: inside}, nil, 40013, ""},
 		{"an AppID that is no text", accounts.Credentials{GrantType: cc, AppID: "wxa\xff", Secret: "right", IP: inside}, nil, 40013, ""},
-		{"the AppID of a component", accounts.Credentials{GrantType: cc, AppID: "wxc", Secret: long, IP: outside}, nil, 61024, ""},
+		{"the AppID of a component", accounts.Credentials{AppID: "wxc", Secret: long, IP: outside}, nil, 61024, ""},
+		{"an AppID, and nothing else", accounts.Credentials{AppID: "wxa", IP: outside}, nil, 40002, ""},
+		{"another grant_type", accounts.Credentials{GrantType: "authorization_code", AppID: "wxa", Secret: "wrong", IP: outside}, nil, 40002, ""},
+		{"the grant_type in capitals", accounts.Credentials{GrantType: "CLIENT_CREDENTIAL", AppID: "wxa", Secret: "right", IP: inside}, nil, 40002, ""},
+		{"no secret", accounts.Credentials{GrantType: cc, AppID: "wxa", IP: outside}, nil, 41004, ""},
 		{"a secret that cannot be one", accounts.Credentials{GrantType: cc, AppID: "wxa", Secret: long, IP: outside}, nil, 40125, ""},
-		{"a wrong secret", accounts.Credentials{GrantType: cc, AppID: "wxa", Secret: "wrong", IP: outside}, nil, 40001, ""},
-		{"the longest secret, wrong", accounts.Credentials{GrantType: cc, AppID: "wxa", Secret: long[1:], IP: outside}, nil, 40001, ""},
+		{"a wrong secret", accounts.Credentials{GrantType: cc, AppID: "wxa", Secret: "wrong", IP: outside}, nil, 40125, ""},
+		{"the longest secret, wrong", accounts.Credentials{GrantType: cc, AppID: "wxa", Secret: long[1:], IP: outside}, nil, 40125, ""},
 		{"a frozen secret", accounts.Credentials{GrantType: cc, AppID: "wxa", Secret: "right", IP: outside}, nil, 40243, ""},
 		{"a foreign address", accounts.Credentials{GrantType: cc, AppID: "wxa", Secret: "right", IP: outside},
 			func(a *accounts.Account) { a.SecretFrozen = false }, 40164, "invalid ip 9.9.9.9 ipv6 ::ffff:9.9.9.9, not in whitelist"},
 		{"no address", accounts.Credentials{GrantType: cc, AppID: "wxa", Secret: "right"}, nil, 40164, ""},
 		{"nothing wrong", accounts.Credentials{GrantType: cc, AppID: "wxa", Secret: "right", IP: inside}, nil, 0, ""},
 		{"no secret was ever set", accounts.Credentials{GrantType: cc, AppID: "wxa", Secret: "right", IP: inside},
-			func(a *accounts.Account) { a.SecretHash = "" }, 40001, ""},
+			func(a *accounts.Account) { a.SecretHash = "" }, 40125, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.before != nil {

@@ -157,6 +157,14 @@ func (a *Admin) registerAccounts(api huma.API) {
 		})
 	})
 
+	huma.Register(api, operation(http.MethodDelete, "/accounts/{appid}/tokens", "endTokens", "End all access tokens of an account at once, also those with which platforms call for it"), func(ctx context.Context, in *AppIDPath) (*answer[account], error) {
+		if err := a.Accounts.EndTokens(ctx, in.AppID); err != nil {
+			return nil, a.problem(ctx, err)
+		}
+		one, err := a.Accounts.Get(ctx, in.AppID)
+		return a.shown(ctx, one, err)
+	})
+
 	type MemberPath struct {
 		AppIDPath
 		User string `path:"user" maxLength:"512"`

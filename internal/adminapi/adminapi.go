@@ -100,13 +100,24 @@ func (a *Admin) problem(ctx context.Context, err error) error {
 	case errors.Is(err, rules.ErrNotLink):
 		return huma.Error422UnprocessableEntity(err.Error())
 	}
+	if unreached, ok := errors.AsType[stats.Unreached](err); ok {
+		a.Log.WarnContext(ctx, "a question for all scans is refused", "error", err)
+		return huma.Error503ServiceUnavailable(unreached.Error())
+	}
 	if invalid, ok := errors.AsType[accounts.Invalid](err); ok {
 		return huma.Error422UnprocessableEntity(string(invalid))
 	}
 	if conflict, ok := errors.AsType[codes.Conflict](err); ok {
 		return huma.Error409Conflict(string(conflict))
 	}
-	if code, detail := errcode.Of(err); code != errcode.SystemError {
+	code, detail := errcode.Of(err)
+	switch code {
+	case errcode.NoApplication:
+		return huma.Error404NotFound(detail)
+	case errcode.ActivationOverlaps:
+		return huma.Error409Conflict(detail)
+	}
+	if code != errcode.SystemError {
 		return huma.Error422UnprocessableEntity(cmp.Or(detail, code.Meaning))
 	}
 	a.Log.ErrorContext(ctx, "admin call failed", "error", err)

@@ -6,17 +6,12 @@ import (
 	"io"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/qrjump/qrjump/internal/archive"
 )
-
-// pieceTimeout is how long a client may take for one piece of an archive: the
-// database keeps the state of that moment until it has it all.
-const pieceTimeout = time.Minute
 
 func (a *Admin) registerBackup(api huma.API) {
 	op := operation(http.MethodPost, "/export", "exportEverything", "An archive of everything as it is now, its keys sealed by a passphrase")
@@ -39,11 +34,9 @@ func (a *Admin) registerBackup(api huma.API) {
 			}
 			defer running.Unlock()
 			r, w := humago.Unwrap(hctx)
-			out := &download{w: w, control: http.NewResponseController(w)}
-			// The deadline of the body would end the request in the middle.
-			_ = out.control.SetReadDeadline(time.Time{})
+			out := &download{pacer: newPacer(w)}
 			err := a.Export(r.Context(), out, in.Body.Passphrase)
-			_ = out.control.SetWriteDeadline(time.Time{})
+			out.end()
 			switch {
 			case err == nil:
 			case out.began:
@@ -58,9 +51,8 @@ func (a *Admin) registerBackup(api huma.API) {
 
 // download is an archive on its way: nothing is sent before its first byte.
 type download struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
-	began   bool
+	pacer
+	began bool
 }
 
 var _ io.Writer = (*download)(nil)
@@ -72,6 +64,5 @@ func (d *download) Write(b []byte) (int, error) {
 		d.w.Header().Set("Content-Disposition", `attachment; filename="qrjump-export.tar.gz"`)
 		d.w.Header().Set("Cache-Control", "no-store")
 	}
-	_ = d.control.SetWriteDeadline(time.Now().Add(pieceTimeout))
-	return d.w.Write(b)
+	return d.write(b)
 }

@@ -113,7 +113,7 @@ func (a *Admin) selected(ctx context.Context, b codes.Batch, s CodeSelection) (c
 		}
 		f, err := a.Codes.Find(ctx, name)
 		// Which of them, by its place: the code itself is not for logs.
-		if code, detail := errcode.Of(err); code == errcode.InvalidArgs {
+		if code, detail := errcode.Of(err); code == errcode.CodeMalformed {
 			return nil, accounts.Invalid(fmt.Sprintf("codes[%d]: %s", i, detail))
 		}
 		if err != nil {
@@ -185,6 +185,7 @@ func (a *Admin) registerCodes(api huma.API) {
 
 	type changeDone struct {
 		Codes   int64  `json:"codes" doc:"how many codes were named"`
+		Changed int64  `json:"changed" doc:"how many of them this changes; the others are so already. Of a schedule: as things stand now"`
 		Warning string `json:"warning,omitempty"`
 	}
 	change := func(ctx context.Context, id int64, s CodeSelection, c codes.Change) (*answer[changeDone], error) {
@@ -200,10 +201,11 @@ func (a *Admin) registerCodes(api huma.API) {
 		if c.Actor == "" {
 			c.Actor = "admin"
 		}
-		if err := a.Codes.Change(ctx, c); err != nil {
+		changed, err := a.Codes.Change(ctx, c)
+		if err != nil {
 			return nil, a.problem(ctx, err)
 		}
-		done := changeDone{Codes: set.Len()}
+		done := changeDone{Codes: set.Len(), Changed: changed}
 		if c.Did == codes.Activate && !codes.ValidGTIN(c.Binding.ProductCode) {
 			done.Warning = noGTIN
 		}
@@ -253,7 +255,9 @@ func (a *Admin) registerCodes(api huma.API) {
 		return change(ctx, in.ID, in.Body.CodeSelection, c)
 	})
 	type retargeted struct {
-		Activations int `json:"activations" doc:"how many activations were renewed"`
+		Activations int   `json:"activations" doc:"how many activations were renewed"`
+		Codes       int64 `json:"codes" doc:"how many codes were named"`
+		Changed     int64 `json:"changed" doc:"how many of them are active, now or by a schedule, and open the other page"`
 	}
 	huma.Register(api, operation(http.MethodPost, "/batches/{application_id}/retarget", "retargetCodes", "Open another page for what is active in a range; what the codes count for stays"), func(ctx context.Context, in *struct {
 		BatchPath
@@ -270,11 +274,12 @@ func (a *Admin) registerCodes(api huma.API) {
 		if actor == "" {
 			actor = "admin"
 		}
-		n, err := a.Codes.Retarget(ctx, in.ID, codes.Range{From: in.Body.From, To: in.Body.To}, in.Body.WxaAppID, in.Body.WxaPath, in.Body.WxaType, actor)
+		r := codes.Range{From: in.Body.From, To: in.Body.To}
+		done, err := a.Codes.Retarget(ctx, in.ID, r, in.Body.WxaAppID, in.Body.WxaPath, in.Body.WxaType, actor)
 		if err != nil {
 			return nil, a.problem(ctx, err)
 		}
-		return &answer[retargeted]{retargeted{n}}, nil
+		return &answer[retargeted]{retargeted{Activations: done.Activations, Codes: codes.NewSet(r).Len(), Changed: done.Codes}}, nil
 	})
 
 	huma.Register(api, operation(http.MethodPost, "/codes/lookup", "lookupCode", "Find a code by its text, its nine characters, or application and index, with its history"), func(ctx context.Context, in *struct {

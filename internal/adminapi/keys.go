@@ -17,7 +17,7 @@ func (a *Admin) registerKeys(api huma.API) {
 	type scanKeyList struct {
 		Keys []scanKey `json:"keys"`
 	}
-	huma.Register(api, operation(http.MethodGet, "/scan-keys", "listScanKeys", "Keys of apps that scan, without the keys themselves"), func(ctx context.Context, _ *struct{}) (*answer[scanKeyList], error) {
+	all := func(ctx context.Context) (*answer[scanKeyList], error) {
 		keys, err := a.Keys.Store.ScanKeys(ctx)
 		if err != nil {
 			return nil, a.problem(ctx, err)
@@ -27,6 +27,9 @@ func (a *Admin) registerKeys(api huma.API) {
 			shown.Keys = append(shown.Keys, scanKey{k.Name, k.Namespace, k.CreatedAt})
 		}
 		return &answer[scanKeyList]{shown}, nil
+	}
+	huma.Register(api, operation(http.MethodGet, "/scan-keys", "listScanKeys", "Keys of apps that scan, without the keys themselves"), func(ctx context.Context, _ *struct{}) (*answer[scanKeyList], error) {
+		return all(ctx)
 	})
 	type createdScanKey struct {
 		Name string `json:"name"`
@@ -44,9 +47,12 @@ func (a *Admin) registerKeys(api huma.API) {
 		}
 		return &answer[createdScanKey]{createdScanKey{in.Body.Name, text}}, nil
 	})
-	huma.Register(api, operation(http.MethodDelete, "/scan-keys/{name}", "deleteScanKey", "End a key at once"), func(ctx context.Context, in *struct {
+	huma.Register(api, operation(http.MethodDelete, "/scan-keys/{name}", "deleteScanKey", "End a key at once; the keys that are left"), func(ctx context.Context, in *struct {
 		Name string `path:"name"`
-	}) (*struct{}, error) {
-		return nil, a.problem(ctx, a.Keys.Delete(ctx, in.Name))
+	}) (*answer[scanKeyList], error) {
+		if err := a.Keys.Delete(ctx, in.Name); err != nil {
+			return nil, a.problem(ctx, err)
+		}
+		return all(ctx)
 	})
 }

@@ -226,8 +226,7 @@ func exportLines(a *Admin, api huma.API, what, id, summary string, each func(con
 			}
 			defer running.Unlock()
 			r, w := humago.Unwrap(hctx)
-			out := &lineFile{w: w, control: http.NewResponseController(w), name: what}
-			_ = out.control.SetReadDeadline(time.Time{})
+			out := &lineFile{pacer: newPacer(w), name: what}
 			b := bufio.NewWriterSize(out, 64<<10)
 			e := json.NewEncoder(b)
 			e.SetEscapeHTML(false)
@@ -238,7 +237,7 @@ func exportLines(a *Admin, api huma.API, what, id, summary string, each func(con
 			if err == nil && !out.began {
 				_, err = out.Write(nil)
 			}
-			_ = out.control.SetWriteDeadline(time.Time{})
+			out.end()
 			switch {
 			case err == nil:
 			case out.began:
@@ -253,10 +252,9 @@ func exportLines(a *Admin, api huma.API, what, id, summary string, each func(con
 
 // lineFile is an export on its way: nothing is sent before its first byte.
 type lineFile struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
-	name    string
-	began   bool
+	pacer
+	name  string
+	began bool
 }
 
 func (f *lineFile) Write(b []byte) (int, error) {
@@ -267,8 +265,7 @@ func (f *lineFile) Write(b []byte) (int, error) {
 		f.w.Header().Set("X-Content-Type-Options", "nosniff")
 		f.w.Header().Set("Cache-Control", "no-store")
 	}
-	_ = f.control.SetWriteDeadline(time.Now().Add(pieceTimeout))
-	return f.w.Write(b)
+	return f.write(b)
 }
 
 // importReport says what an import did.

@@ -51,7 +51,7 @@ func TestImportNamesWrongLinesAndLoadsNothing(t *testing.T) {
 		"a control character":         {`{"owner":"shop","prefix":"https://x.example/","path":"a\u0000"}`, "path"},
 		"no owner":                    {`{"prefix":"https://x.example/","path":"p"}`, "owner is missing"},
 		"no prefix":                   {`{"owner":"shop","path":"p"}`, "prefix is missing"},
-		"no page":                     {`{"owner":"shop","prefix":"https://x.example/"}`, "path: want 1 to"},
+		"no page":                     {`{"owner":"shop","prefix":"https://x.example/"}`, "path: want a page of 1 to"},
 		"unknown owner":               {ruleOf("nobody", "https://x.example/"), `there is no account "nobody"`},
 		"no link":                     {ruleOf("shop", "x.example/"), "want http:// or https://"},
 		"a wildcard":                  {ruleOf("shop", "https://x.example/*"), "no *"},
@@ -215,7 +215,7 @@ func TestAccountsAsLines(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	out := s.Admin("GET", "/export/accounts", "").Body
-	if strings.Contains(out, "secret-") {
+	if strings.Contains(out, "the-secret-of-") {
 		t.Errorf("a secret: %s", out)
 	}
 	var got brought

@@ -107,11 +107,28 @@ func (a *Admin) registerScans(api huma.API) {
 		Scans []scanRecord `json:"scans"`
 		Next  string       `json:"next" doc:"what to give as after the next time"`
 		More  bool         `json:"more" doc:"there are further ones already"`
+		Older bool         `json:"older" doc:"there are further ones before them"`
 	}
 	huma.Register(api, operation(http.MethodGet, "/scans", "listScans", "Scans in the order in which they became known; each once"), func(ctx context.Context, in *struct {
-		After string `query:"after" maxLength:"100" doc:"the last scan id that is known; left out: from the oldest"`
-		Limit int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
+		After  string `query:"after" maxLength:"100" doc:"the last scan id that is known; left out: from the oldest"`
+		Newest int    `query:"newest" minimum:"0" maximum:"100000" doc:"instead of after: from so many before the end"`
+		Limit  int    `query:"limit" default:"100" minimum:"1" maximum:"1000" doc:"of a page"`
 	}) (*answer[scanPage], error) {
+		if in.After != "" && in.Newest > 0 {
+			return nil, huma.Error422UnprocessableEntity("after and newest: choose one")
+		}
+		if in.Newest > 0 {
+			list, older, err := a.Scans.Newest(ctx, in.Newest, in.Limit)
+			if err != nil {
+				return nil, a.scanProblem(ctx, err)
+			}
+			page := scanPage{Scans: make([]scanRecord, 0, len(list)), More: len(list) == in.Limit && len(list) < in.Newest, Older: older}
+			for i := range list {
+				page.Scans = append(page.Scans, showScan(&list[i]))
+				page.Next = page.Scans[i].ScanID
+			}
+			return &answer[scanPage]{page}, nil
+		}
 		var after stats.ScanID
 		if in.After != "" {
 			var err error
@@ -123,7 +140,7 @@ func (a *Admin) registerScans(api huma.API) {
 		if err != nil {
 			return nil, a.scanProblem(ctx, err)
 		}
-		page := scanPage{Scans: make([]scanRecord, 0, len(list)), Next: in.After, More: len(list) == in.Limit}
+		page := scanPage{Scans: make([]scanRecord, 0, len(list)), Next: in.After, More: len(list) == in.Limit, Older: in.After != ""}
 		for i := range list {
 			page.Scans = append(page.Scans, showScan(&list[i]))
 			page.Next = page.Scans[i].ScanID
@@ -144,6 +161,46 @@ func (a *Admin) registerScans(api huma.API) {
 		return &answer[scanRecord]{showScan(&e)}, nil
 	})
 	a.registerScanExport(api)
+
+	type scanNode struct {
+		Node    string    `json:"node" doc:"the id of its journal"`
+		Name    string    `json:"name" doc:"host and data folder"`
+		Stopped bool      `json:"stopped" doc:"it ended in order"`
+		Behind  int64     `json:"behind" doc:"scans that it had not brought to the ledger when it was last heard of"`
+		SeenAt  time.Time `json:"seen_at"`
+	}
+	type scanNodes struct {
+		Nodes []scanNode `json:"nodes"`
+	}
+	huma.Register(api, operation(http.MethodGet, "/scan-nodes", "listScanNodes", "The nodes whose journals may hold scans that are not in the ledger; none with an embedded database"), func(ctx context.Context, _ *struct{}) (*answer[scanNodes], error) {
+		shown := scanNodes{Nodes: []scanNode{}}
+		if a.Scans.Nodes == nil {
+			return &answer[scanNodes]{shown}, nil
+		}
+		all, _, err := a.Scans.Nodes.Store.ScanNodes(ctx)
+		if err != nil {
+			return nil, a.problem(ctx, err)
+		}
+		for _, n := range all {
+			shown.Nodes = append(shown.Nodes, scanNode{Node: n.ID, Name: n.Name, Stopped: n.Stopped, Behind: max(0, n.Ended-n.Shipped), SeenAt: n.SeenAt})
+		}
+		return &answer[scanNodes]{shown}, nil
+	})
+	huma.Register(api, operation(http.MethodDelete, "/scan-nodes/{node}", "forgetScanNode", "Wait no more for the scans of a node that never comes back; what it did not bring is lost"), func(ctx context.Context, in *struct {
+		Node string `path:"node" maxLength:"100"`
+	}) (*struct{}, error) {
+		there := false
+		if a.Scans.Nodes != nil {
+			var err error
+			if there, err = a.Scans.Nodes.Store.GiveUpNode(ctx, in.Node); err != nil {
+				return nil, a.problem(ctx, err)
+			}
+		}
+		if !there {
+			return nil, huma.Error404NotFound("there is no such node: GET /admin/v1/scan-nodes lists them")
+		}
+		return nil, nil
+	})
 
 	type erased struct {
 		Scans int64 `json:"scans" doc:"how many were made anonymous"`
@@ -335,10 +392,9 @@ func (a *Admin) registerScanExport(api huma.API) {
 		}
 		return &huma.StreamResponse{Body: func(hctx huma.Context) {
 			r, w := humago.Unwrap(hctx)
-			out := &scanFile{w: w, control: http.NewResponseController(w), format: in.Format}
-			_ = out.control.SetReadDeadline(time.Time{})
+			out := &scanFile{pacer: newPacer(w), format: in.Format}
 			err := a.exportScans(r.Context(), out, in.Format, from, to)
-			_ = out.control.SetWriteDeadline(time.Time{})
+			out.end()
 			switch {
 			case err == nil:
 			case out.began:
@@ -352,7 +408,7 @@ func (a *Admin) registerScanExport(api huma.API) {
 }
 
 func (a *Admin) exportScans(ctx context.Context, w io.Writer, format string, from, to time.Time) error {
-	if err := a.Scans.CatchUp(ctx); err != nil {
+	if err := a.Scans.CatchUpAll(ctx); err != nil {
 		return err
 	}
 	var sink scanSink
@@ -380,10 +436,9 @@ func (a *Admin) exportScans(ctx context.Context, w io.Writer, format string, fro
 
 // scanFile is an export on its way: nothing is sent before its first byte.
 type scanFile struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
-	format  string
-	began   bool
+	pacer
+	format string
+	began  bool
 }
 
 func (f *scanFile) Write(b []byte) (int, error) {
@@ -395,6 +450,5 @@ func (f *scanFile) Write(b []byte) (int, error) {
 		f.w.Header().Set("X-Content-Type-Options", "nosniff")
 		f.w.Header().Set("Cache-Control", "no-store")
 	}
-	_ = f.control.SetWriteDeadline(time.Now().Add(pieceTimeout))
-	return f.w.Write(b)
+	return f.write(b)
 }

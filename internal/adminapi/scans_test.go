@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,17 +44,19 @@ func scans(t *testing.T, s *servertest.Server, texts ...string) (ids []string) {
 	return ids
 }
 
+type fedScan struct {
+	ID      string `json:"scan_id"`
+	Action  string `json:"action"`
+	Kind    string `json:"kind"`
+	Network string `json:"network"`
+	Text    string `json:"text"`
+	User    string `json:"user"`
+}
+
 type feedPage struct {
-	Scans []struct {
-		ID      string `json:"scan_id"`
-		Action  string `json:"action"`
-		Kind    string `json:"kind"`
-		Network string `json:"network"`
-		Text    string `json:"text"`
-		User    string `json:"user"`
-	} `json:"scans"`
-	Next string `json:"next"`
-	More bool   `json:"more"`
+	Scans []fedScan `json:"scans"`
+	Next  string    `json:"next"`
+	More  bool      `json:"more"`
 }
 
 func TestTheFeedGivesEveryScanOnceInOrder(t *testing.T) {
@@ -87,6 +90,29 @@ func TestTheFeedGivesEveryScanOnceInOrder(t *testing.T) {
 	call(t, s, "GET", "/scans?after="+after, "").JSON(t, &p)
 	if len(p.Scans) != 1 || p.Scans[0].ID != more[0] || p.Scans[0].Kind != "rule" || p.Scans[0].Text != "https://cafe.example/t/2" {
 		t.Errorf("after the last scan: %+v, want %s", p, more[0])
+	}
+	// The newest, and page by page from there. Issue 11, 6.
+	want = append(want, more...)
+	for _, n := range []int{1, 5, 16, 17, 1000} {
+		var page struct {
+			feedPage
+			Older *bool `json:"older"`
+		}
+		a := call(t, s, "GET", fmt.Sprintf("/scans?limit=4&newest=%d", n), "")
+		a.JSON(t, &page)
+		got := page.Scans
+		for page.More {
+			page.feedPage = feedPage{}
+			call(t, s, "GET", "/scans?limit=4&after="+got[len(got)-1].ID, "").JSON(t, &page.feedPage)
+			got = append(got, page.Scans...)
+		}
+		tail := want[max(0, len(want)-n):]
+		if page.Older == nil || *page.Older != (n < len(want)) || !slices.EqualFunc(got, tail, func(a fedScan, id string) bool { return a.ID == id }) {
+			t.Errorf("the newest %d: %d scans, want %d: %s", n, len(got), len(tail), a.Body)
+		}
+	}
+	if a := call(t, s, "GET", "/scans?newest=1&after="+want[0], ""); a.Status != 422 || !strings.Contains(a.Body, "choose one") {
+		t.Errorf("%d %s", a.Status, a.Body)
 	}
 	if a := call(t, s, "GET", "/scans/"+want[1], ""); !strings.Contains(a.Body, `"text":"https://nobody.example/x/y"`) {
 		t.Error(a.Body)

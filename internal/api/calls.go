@@ -29,6 +29,9 @@ func (c *call) author() accounts.Author {
 // came of it. Who gives a wrong secret is nobody: neither counts nor log are
 // theirs to fill.
 func (c *call) bySecret(appid string, err error) {
+	if accounts.IsGuessing(err) {
+		return
+	}
 	switch code, _ := errcode.Of(err); code.Number {
 	case errcode.OK.Number, errcode.InvalidIP.Number, errcode.SecretFrozen.Number, errcode.DailyLimit.Number, errcode.MinuteLimit.Number,
 		errcode.TicketExpired.Number, errcode.TicketInvalid.Number, errcode.ComponentIP.Number:

@@ -39,7 +39,7 @@ func TestHabitsOfClients(t *testing.T) {
 		works(t, s, "brand", "applycodequery", `{"application_id":null,"isv_application_id":"order"}`)
 		works(t, s, "brand", "codeactivequery", fmt.Sprintf(`{"application_id":%d,"code_index":7,"code_url":null,"code":null}`, id))
 		works(t, s, "brand", "codeactivequery", fmt.Sprintf(`{"application_id":null,"code_index":null,"code_url":%q,"code":null}`, text))
-		works(t, s, "brand", "codeactive", binding(id, 0, 0, `"wxa_type":null`))
+		works(t, s, "brand", "codeactive", binding(id, 0, 49_999, `"wxa_type":null`))
 	})
 	t.Run("K14: tickettocode to the path of codeactivequery", func(t *testing.T) {
 		refused(t, "openid and ticket", codeCall(s, "brand", "codeactivequery", trade(openid(t, s, "u", "brand"), "6cb4bc95e1f1abc97034cbe8fd484989")), 40097, "one of them must be given")
@@ -83,7 +83,7 @@ func TestHabitsOfClients(t *testing.T) {
 			t.Errorf("%s", a.Body)
 		}
 		works(t, s, "brand", "tickettocode", mine)
-		refused(t, "a token that is wrong is not the same as none", s.Do("POST", tradePath+"?access_token=T", mine), 40014, "")
+		refused(t, "a token that is wrong is not the same as none", s.Do("POST", tradePath+"?access_token=T", mine), 40001, "")
 		refused(t, "another user", s.Do("POST", tradePath, trade(openid(t, s, "bob", "brand"), ticketOf(t, s, "alice", text))), 40097, "无效的code_ticket或与openid不对应")
 		refused(t, "a made-up ticket", s.Do("POST", tradePath, trade(openid(t, s, "alice", "brand"), "6cb4bc95e1f1abc97034cbe8fd484989")), 40097, "无效的code_ticket或与openid不对应")
 		refused(t, "nothing", s.Do("POST", tradePath, "{}"), 40097, "openid invalid")
@@ -125,7 +125,7 @@ func TestJSCodeToSession(t *testing.T) {
 		{"no appid", "grant_type=authorization_code&secret=secret-shop&js_code=" + code, 41002},
 		{"no secret", "grant_type=authorization_code&appid=shop&js_code=" + code, 41004},
 		{"an unknown appid", "grant_type=authorization_code&appid=nobody&secret=secret-shop&js_code=" + code, 40013},
-		{"another secret", "grant_type=authorization_code&appid=shop&secret=secret-far&js_code=" + code, 40001},
+		{"another secret", "grant_type=authorization_code&appid=shop&secret=secret-far&js_code=" + code, 40125},
 		{"a secret of 257 bytes", "grant_type=authorization_code&appid=shop&secret=" + strings.Repeat("s", 257) + "&js_code=" + code, 40125},
 		{"no js_code", "grant_type=authorization_code&appid=shop&secret=secret-shop", 41008},
 		{"an empty js_code", "grant_type=authorization_code&appid=shop&secret=secret-shop&js_code=", 41008},

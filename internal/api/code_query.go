@@ -32,7 +32,7 @@ type bindingReply struct {
 func showCode(f codes.Found) codeReply {
 	reply := codeReply{envelope: success, Code: f.Code, ApplicationID: f.Batch.ID, ISVApplicationID: f.Batch.ISV}
 	if by := f.State.Activation; by != nil {
-		b, r := by.Binding, by.Codes.Bounds()
+		b, r := by.Binding, by.Activated()
 		reply.bindingReply = &bindingReply{ActivityName: b.ActivityName, ProductBrand: b.ProductBrand, ProductTitle: b.ProductTitle,
 			ProductCode: b.ProductCode, WxaAppID: b.WxaAppID, WxaPath: b.WxaPath, WxaType: b.WxaType, CodeStart: r.From, CodeEnd: r.To}
 	}
@@ -55,7 +55,7 @@ func (a *API) queryCode(ctx context.Context, c *call, f *fields) (any, error) {
 	}
 	found, err := a.Codes.Look(ctx, c.codes(), name)
 	if err == nil && found.State.Activation == nil && s.InactiveCodeIsAnError {
-		err = errcode.InvalidArgs.With("code_index %d of application_id %d is not active", found.Index, found.Batch.ID) // not the code: this is logged
+		err = errcode.CodeNotActive.With("code_index %d of application_id %d is not active", found.Index, found.Batch.ID) // not the code: this is logged
 	}
 	if err != nil {
 		return nil, err

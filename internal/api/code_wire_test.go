@@ -99,12 +99,15 @@ func works(t testing.TB, s *servertest.Server, appid, call, body string) told {
 // Contract: marketcode 1.1.
 var hinted = regexp.MustCompile(`^(.*?), (.*)\.\.\. hint: \[([0-9A-Za-z]{10,14})\]\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\] rid: ([0-9a-f]{8})-([0-9a-f]{8})-([0-9a-f]{8})$`)
 
-var baseTexts = map[int]string{40097: "invalid args", 80301: "申请单不属于该账号", 80309: "子任务文件过期"}
+var baseTexts = map[int]string{
+	40097: "invalid args", 80300: "申请单不存在", 80301: "申请单不属于该账号", 80302: "激活号段有重叠", 80303: "码格式错误", 80304: "该码未激活", 80305: "激活失败", 80306: "码索引超出申请范围",
+	80307: "申请已存在", 80308: "子任务未完成", 80309: "子任务文件过期", 80310: "子任务不存在", 80311: "获取文件失败", 80312: "加密数据失败", 80313: "加密数据密钥不存在，请联系接口人申请",
+}
 
 var otherTexts = map[int]string{
-	-1: "system error", 40001: "invalid credential, access_token is invalid or not latest", 40013: "invalid appid", 40014: "invalid access_token", 40029: "invalid code", 40163: "code been used",
-	41001: "access_token missing", 41008: "missing code", 42001: "access_token expired", 43002: "require POST method", 44002: "empty post data", 44990: "reach max api second frequence limit",
-	45009: "reach max api daily quota limit", 47001: "data format error", 48001: "api unauthorized", 61007: "api is unauthorized to component",
+	-1: "system error", 40001: badToken, 40013: "invalid appid", 40029: "invalid code,", 40163: "code been used,",
+	41001: "access_token missing", 41008: "missing code,", 42001: "access_token expired", 43002: "require POST method", 44002: "empty post data", 44990: "reach max api second frequence limit",
+	45009: dayQuota, 47001: "data format error", 48001: "api unauthorized", 61007: "api is unauthorized to component",
 }
 
 // refused checks an error to the letter: number, shape of the text, and that

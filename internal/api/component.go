@@ -57,7 +57,10 @@ func (a *API) authenticate(ctx context.Context, e endpoint, c *call) error {
 	if err := caller.From(c.ip); err != nil {
 		return err
 	}
-	return caller.Granted(e.sets.of(caller.Kind))
+	if err := caller.Granted(e.sets.of(caller.Kind)); err != nil || e.may == nil {
+		return err
+	}
+	return e.may(caller.Account)
 }
 
 // authenticatePlatform finds which platform's token is in the query. Contract:

@@ -66,26 +66,33 @@ func TestEveryErrorCodeOfAPlatform(t *testing.T) {
 		how  func() servertest.Answer
 	}
 	rows := []row{
-		{40001, "invalid credential, access_token is invalid or not latest", "another secret", func() servertest.Answer { return trade(`,"component_appsecret":"x"`) }},
+		{40125, "invalid appsecret", "another secret", func() servertest.Answer { return trade(`,"component_appsecret":"x"`) }},
 		{40013, "invalid appid", "nobody", func() servertest.Answer { return trade(`,"component_appid":"nobody"`) }},
 		{40125, "invalid appsecret", "an endless secret", func() servertest.Answer {
 			return trade(`,"component_appsecret":"` + strings.Repeat("x", 300) + `"`)
 		}},
 		{41004, "appsecret missing", "no secret", func() servertest.Answer { return trade(`,"component_appsecret":null`) }},
 		{41018, "missing component_appid", "no component_appid", func() servertest.Answer { return trade(`,"component_appid":""`) }},
-		{47001, "data format error", "no JSON", func() servertest.Answer { return s.Do("POST", family+"api_component_token", "{'") }},
+		{41018, "missing component_appid", "no JSON", func() servertest.Answer { return s.Do("POST", family+"api_component_token", "{'") }},
+		{41018, "missing component_appid", "a form", func() servertest.Answer {
+			return s.Do("POST", family+"api_component_token", "component_appid=isv&component_appsecret=secret-isv&component_verify_ticket="+ticket)
+		}},
+		{41018, "missing component_appid", "a form for a ticket", func() servertest.Answer {
+			return s.Do("POST", family+"api_start_push_ticket", "component_appid=isv&component_secret=secret-isv")
+		}},
+		{61006, "component ticket is invalid", "a ticket that is null", func() servertest.Answer { return trade(`,"component_verify_ticket":null`) }},
 		{44002, "empty post data", "no body", func() servertest.Answer { return s.Do("POST", family+"api_component_token", "") }},
 		{43002, "require POST method", "GET", func() servertest.Answer { return s.Do("GET", family+"api_component_token", "") }},
 		{45009, "reach max api daily quota limit", "the day's calls are used up", func() servertest.Answer {
 			s.Admin("PUT", "/settings", `{"token_daily_limit":1}`)
 			return trade("")
 		}},
-		{61004, "access clientip is not registered", "a strange address for a token", func() servertest.Answer { fence(); return trade("") }},
-		{61004, "access clientip is not registered", "a strange address for a ticket", func() servertest.Answer {
+		{61004, "access clientip is not registered requestIP: 127.0.0.1", "a strange address for a token", func() servertest.Answer { fence(); return trade("") }},
+		{61004, "access clientip is not registered requestIP: 127.0.0.1", "a strange address for a ticket", func() servertest.Answer {
 			fence()
 			return s.Do("POST", family+"api_start_push_ticket", `{"component_appid":"isv","component_secret":"secret-isv"}`)
 		}},
-		{61004, "access clientip is not registered", "a strange address for an account", func() servertest.Answer {
+		{61004, "access clientip is not registered requestIP: 127.0.0.1", "a strange address for an account", func() servertest.Answer {
 			fence()
 			return s.Do("POST", getPath+"?access_token="+shopToken, "{}")
 		}},
@@ -93,6 +100,18 @@ func TestEveryErrorCodeOfAPlatform(t *testing.T) {
 		{61006, "component ticket is invalid", "a made-up ticket", func() servertest.Answer { return trade(`,"component_verify_ticket":"ticket@@@x"`) }},
 		{61006, "component ticket is invalid", "another platform's ticket", func() servertest.Answer {
 			return trade(`,"component_verify_ticket":"` + s.Ticket("isv2") + `"`)
+		}},
+		{61011, "invalid component", "an account asks for tickets", func() servertest.Answer {
+			return s.Do("POST", family+"api_start_push_ticket", `{"component_appid":"shop","component_secret":"x"}`)
+		}},
+		{61011, "invalid component", "an account without a secret", func() servertest.Answer {
+			return trade(`,"component_appid":"svc","component_appsecret":"","component_verify_ticket":null`)
+		}},
+		{40013, "invalid appid", "nobody without a secret", func() servertest.Answer {
+			return trade(`,"component_appid":"Component_Appid","component_appsecret":"","component_verify_ticket":""`)
+		}},
+		{40125, "invalid appsecret", "another secret without a ticket", func() servertest.Answer {
+			return trade(`,"component_appsecret":"x","component_verify_ticket":null`)
 		}},
 		{61011, "invalid component", "an account", func() servertest.Answer { return trade(`,"component_appid":"shop"`) }},
 		{61011, "invalid component", "another platform", func() servertest.Answer { return call("api_create_preauthcode", `"component_appid":"isv2"`) }},
@@ -136,13 +155,26 @@ func TestEveryErrorCodeOfAPlatform(t *testing.T) {
 		}},
 		{40013, "invalid appid", "info of nobody", func() servertest.Answer { return call("api_get_authorizer_info", info("nobody")) }},
 		{40097, "invalid args", "info of no account", func() servertest.Answer { return call("api_get_authorizer_info", me) }},
-		{42007, "access_token and refresh_token exception", "another account's refresh token", func() servertest.Answer {
+		{61023, "refresh_token is invalid", "another account's refresh token", func() servertest.Answer {
 			return call("api_authorizer_token", info("svc")+`,"authorizer_refresh_token":"`+shopRefresh+`"`)
 		}},
 		{61023, "refresh_token is invalid", "a made-up refresh token", func() servertest.Answer {
 			return call("api_authorizer_token", info("svc")+`,"authorizer_refresh_token":"x"`)
 		}},
-		{40097, "invalid args", "no refresh token", func() servertest.Answer { return call("api_authorizer_token", info("svc")) }},
+		{61023, "refresh_token is invalid", "no refresh token", func() servertest.Answer { return call("api_authorizer_token", info("svc")) }},
+		{61023, "refresh_token is invalid", "a refresh token that is null", func() servertest.Answer {
+			return call("api_authorizer_token", info("shop")+`,"authorizer_refresh_token":null`)
+		}},
+		{61023, "refresh_token is invalid", "a refresh token that is empty", func() servertest.Answer {
+			return call("api_authorizer_token", info("shop")+`,"authorizer_refresh_token":""`)
+		}},
+		{61023, "refresh_token is invalid", "a refresh token that a newer authorisation replaced", func() servertest.Answer {
+			s.Authorize(token, "isv", "shop", "[33]")
+			return call("api_authorizer_token", info("shop")+`,"authorizer_refresh_token":"`+shopRefresh+`"`)
+		}},
+		{40097, "invalid args", "no account to refresh for", func() servertest.Answer {
+			return call("api_authorizer_token", me+`,"authorizer_refresh_token":"`+shopRefresh+`"`)
+		}},
 		{40170, "args count exceed count limit", "501 accounts at once", func() servertest.Answer { return call("api_get_authorizer_list", me+`,"offset":0,"count":501`) }},
 		{40097, "invalid args", "an offset below 0", func() servertest.Answer { return call("api_get_authorizer_list", me+`,"offset":-1,"count":1`) }},
 		{40097, "invalid args", "a count that is a list", func() servertest.Answer { return call("api_get_authorizer_list", me+`,"offset":0,"count":[]`) }},
@@ -154,11 +186,11 @@ func TestEveryErrorCodeOfAPlatform(t *testing.T) {
 		body := "{" + me + fields + "}"
 		rows = append(rows,
 			row{41001, "access_token missing", name + " without a token", func() servertest.Answer { return s.Do("POST", family+name, body) }},
-			row{40014, "invalid access_token", name + " with no token", func() servertest.Answer { return s.Component("T", name, body) }},
-			row{40001, "invalid credential, access_token is invalid or not latest", name + " with a token that nobody issued", func() servertest.Answer {
+			row{40001, badToken, name + " with a text that is no token", func() servertest.Answer { return s.Component("T", name, body) }},
+			row{40001, badToken, name + " with a token that nobody issued", func() servertest.Answer {
 				return s.Component("109_"+strings.Repeat("x", 128), name, body)
 			}},
-			row{40001, "invalid credential, access_token is invalid or not latest", name + " with a replaced token", func() servertest.Answer {
+			row{40001, badToken, name + " with a replaced token", func() servertest.Answer {
 				s.ComponentToken("isv")
 				s.Advance(5 * time.Minute)
 				return s.Component(token, name, body)
@@ -167,10 +199,10 @@ func TestEveryErrorCodeOfAPlatform(t *testing.T) {
 				s.Advance(2 * time.Hour)
 				return s.Component(token, name, body)
 			}},
-			row{61004, "access clientip is not registered", name + " from a strange address", func() servertest.Answer { fence(); return s.Component(token, name, body) }},
+			row{61004, "access clientip is not registered requestIP: 127.0.0.1", name + " from a strange address", func() servertest.Answer { fence(); return s.Component(token, name, body) }},
 			row{61014, "must use component token for component api", name + " with an account's own token", func() servertest.Answer { return s.Component(s.Token("shop"), name, body) }},
 			row{61014, "must use component token for component api", name + " with an authorizer's token", func() servertest.Answer { return s.Component(shopToken, name, body) }},
-			row{47001, "data format error", name + " with a list", func() servertest.Answer { return s.Component(token, name, "[]") }},
+			row{41018, "missing component_appid", name + " with a list", func() servertest.Answer { return s.Component(token, name, "[]") }},
 			row{44002, "empty post data", name + " without a body", func() servertest.Answer { return s.Component(token, name, "") }},
 			row{40097, "invalid args", name + " with a list for component_appid", func() servertest.Answer { return s.Component(token, name, `{"component_appid":[]}`) }},
 			row{-1, "system error", name + " with a fault", func() servertest.Answer {

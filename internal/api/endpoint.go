@@ -50,6 +50,9 @@ type API struct {
 	Shared func(ctx context.Context, key string, limit int) (bool, error)
 	// Observe counts calls; path is an endpoint's, or "" for an unknown one.
 	Observe func(path string, errcode int, d time.Duration)
+	// Proven is told of a call that showed a token or secret, Refused of one that
+	// showed none and failed, with the request's context; nil = nobody is.
+	Proven, Refused func(context.Context)
 
 	limiter  limiter
 	pictures limiter
@@ -59,7 +62,8 @@ type API struct {
 
 // Fault is what goes wrong with one call. The zero value is nothing.
 type Fault struct {
-	Code      *errcode.Code
+	Code      *errcode.Code // answered instead of the call; nil = none
+	After     bool          // with Code: do the call, then answer Code all the same
 	Delay     time.Duration
 	Drop      bool // close the connection instead of a call
 	DropAfter bool // do the call, then close the connection instead of an answer
@@ -83,6 +87,7 @@ const (
 	token       needs = 1 << iota // an access token in the query
 	emptyBody                     // an empty body counts as {}
 	anyMethod                     // GET, with the fields in the query
+	makes                         // with anyMethod: what is asked for is made or used up, so only GET and POST ask for it
 	ticketOnly                    // a setting lets the call come without a token
 	listing                       // a setting lets the call come by GET
 	platform                      // a third-party platform's own token, and its AppID in component_appid
@@ -96,6 +101,8 @@ type endpoint struct {
 	serve func(context.Context, *call, *fields) (any, error)
 	codes []*errcode.Code
 	sets  sets
+	// may judges the account before the body is read; nil = every account may.
+	may func(accounts.Account) error
 }
 
 // post makes an endpoint that takes a JSON object.
@@ -108,6 +115,13 @@ func get(path string, f func(context.Context, *call, *fields) (any, error), code
 	return endpoint{path: path, needs: anyMethod, serve: f, codes: codes}
 }
 
+// ofCodes makes an endpoint one of one item, one code: an account without the
+// feature gets 48001, whatever its body is. Contract: marketcode 1.
+func (e endpoint) ofCodes() endpoint {
+	e.may = codes.Granted
+	return e.under(only(accounts.OneItemOneCode))
+}
+
 // streamed is an answer that goes out by itself and not as one JSON value.
 type streamed interface {
 	// masked is the answer as it may be recorded.
@@ -115,7 +129,7 @@ type streamed interface {
 	write(ctx context.Context, w http.ResponseWriter) error
 }
 
-// getOrPost is get for an endpoint that wants a token.
+// getOrPost is get for an endpoint that wants more.
 func getOrPost(path string, n needs, f func(context.Context, *call, *fields) (any, error), codes ...*errcode.Code) endpoint {
 	return endpoint{path: path, needs: n | anyMethod, serve: f, codes: codes}
 }
@@ -158,7 +172,17 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		body = stream.masked()
 		err = stream.write(r.Context(), w)
 	} else {
-		body = a.encodeReply(e, reply, code, detail, c.rid)
+		shown := detail
+		if strings.HasPrefix(detail, injected) {
+			shown = "" // the platform would not say so; log and record do
+		}
+		body = a.encodeReply(e, reply, code, shown, c.rid)
+	}
+	switch {
+	case c.account() != "" && a.Proven != nil:
+		a.Proven(r.Context())
+	case c.account() == "" && code != errcode.OK && a.Refused != nil:
+		a.Refused(r.Context())
 	}
 	took := a.RealNow().Sub(began)
 	a.log(r, e, c, code, detail, err, took)
@@ -199,14 +223,15 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 	if e.needs&listing != 0 && s.RulesByGet && r.Method == http.MethodGet {
 		e.needs |= anyMethod
 	}
-	if e.needs&anyMethod == 0 && r.Method != http.MethodPost {
+	asks := r.Method == http.MethodPost || e.needs&anyMethod != 0 && (r.Method == http.MethodGet || e.needs&makes == 0)
+	if !asks {
 		return nil, Fault{}, errcode.RequirePost.With("got %.16s", r.Method)
 	}
 	if e.needs&token != 0 && !(e.needs&ticketOnly != 0 && s.TicketWithoutToken && c.query.Get("access_token") == "") {
 		if err := a.authenticate(ctx, e, c); err != nil {
 			return nil, Fault{}, err
 		}
-		if err := a.limit(ctx, c.account(), e.path, s); err != nil {
+		if err := a.limit(ctx, c.account(), e, s); err != nil {
 			return nil, Fault{}, err
 		}
 		if err := a.limitMinute(c.caller, e.path, s); err != nil {
@@ -238,14 +263,36 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 		defer end()
 	}
 	if fault.Code != nil {
-		return nil, fault, fault.Code.With("injected by a fault")
+		fault.Code = fault.Code.Addressed(c.ip)
+	}
+	if fault.Code != nil && !fault.After {
+		return nil, fault, fault.Code.With(injected)
 	}
 	if fault.Drop {
 		return nil, fault, errcode.SystemError.With("dropped by a fault")
 	}
+	reply, err := a.do(ctx, e, c, f)
+	if fault.Code == nil {
+		return reply, fault, err
+	}
+	refused, detail := errcode.Of(err)
+	switch {
+	case err == nil:
+		return nil, fault, fault.Code.With(injected + " after the call was done")
+	case refused == errcode.SystemError && detail == "":
+		return nil, fault, err // a fault of ours, which the log tells of
+	}
+	return nil, fault, fault.Code.With(injected+"; without it the call was refused: %d %s, %s", refused.Number, refused.Text, detail)
+}
+
+// injected begins the detail of an error that a fault makes.
+const injected = "injected by a fault"
+
+// do is the endpoint itself.
+func (a *API) do(ctx context.Context, e endpoint, c *call, f *fields) (any, error) {
 	if e.needs&platform != 0 {
 		if err := a.ownComponent(ctx, c, f); err != nil {
-			return nil, fault, err
+			return nil, err
 		}
 	}
 	reply, err := e.serve(accounts.By(ctx, c.author()), c, f)
@@ -253,7 +300,7 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 	if f.err != nil {
 		err = f.err
 	}
-	return reply, fault, err
+	return reply, err
 }
 
 func (a *API) fault(e endpoint, c *call, f *fields) Fault {
@@ -301,6 +348,10 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 		body = []byte("{}")
 	}
 	f, err := parseFields(body)
+	if err != nil && strings.HasPrefix(e.path, "/cgi-bin/component/") {
+		// Whatever else is sent names no platform. Contract: rules 3.2.
+		return nil, errcode.ComponentMissing.With("%v", err)
+	}
 	if err == nil && e.needs&queryToo != 0 {
 		for name, value := range queryFields(c.query).raw {
 			if f.absent(name) {
@@ -322,7 +373,7 @@ func (a *API) log(r *http.Request, e endpoint, c *call, code *errcode.Code, deta
 		attrs = append(attrs, slog.String("component", c.component))
 	}
 	if e.path == "" {
-		attrs = append(attrs, slog.String("path", maskPath(r.URL.Path)))
+		attrs = append(attrs, slog.String("path", LoggedPath(r.URL.Path)))
 	}
 	if detail != "" {
 		attrs = append(attrs, slog.String("detail", detail))
@@ -331,7 +382,7 @@ func (a *API) log(r *http.Request, e endpoint, c *call, code *errcode.Code, deta
 	case code == errcode.SystemError && detail == "":
 		level = slog.LevelError
 		attrs = append(attrs, slog.Any("error", err))
-	case e.path != "" && !declared(e, code) && detail != "injected by a fault":
+	case e.path != "" && !declared(e, code) && !strings.HasPrefix(detail, injected):
 		level = slog.LevelWarn
 		attrs = append(attrs, slog.String("undeclared", "the endpoint's line does not name this code"))
 	}

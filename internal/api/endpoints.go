@@ -9,12 +9,12 @@ import (
 // the endpoint itself can answer; the codes of shared are everywhere.
 func (a *API) endpoints() []endpoint {
 	return []endpoint{
-		get("/cgi-bin/token", a.token, credentialCodes...),
-		post("/cgi-bin/stable_token", open, a.stableToken, append(credentialCodes, errcode.MinuteLimit)...),
+		getOrPost("/cgi-bin/token", makes, a.token, credentialCodes...),
+		post("/cgi-bin/stable_token", open, a.stableToken, credentialCodes...),
 
 		post("/cgi-bin/clear_quota", token|eitherToken, a.clearQuota, errcode.InvalidAppID, errcode.ClearLimit),
 		post("/cgi-bin/clear_quota/v2", queryToo, a.clearBySecret, errcode.AppIDMissing, errcode.SecretMissing, errcode.InvalidAppID,
-			errcode.InvalidSecret, errcode.InvalidIP, errcode.SecretFrozen, errcode.ClearLimit),
+			errcode.InvalidSecret, errcode.MinuteLimit, errcode.InvalidIP, errcode.SecretFrozen, errcode.ClearLimit),
 		post("/cgi-bin/component/clear_quota/v2", queryToo, a.clearByPlatform, append(platformCodes, errcode.ClearLimit)...),
 		post("/cgi-bin/openapi/quota/get", token|eitherToken, a.getQuota, errcode.PathNotFound, errcode.PathNotPermitted),
 		post("/cgi-bin/openapi/quota/clear", token|eitherToken, a.clearPath, errcode.PathNotFound, errcode.PathNotPermitted, errcode.ClearLimit),
@@ -29,7 +29,7 @@ func (a *API) endpoints() []endpoint {
 		post("/cgi-bin/wxopen/qrcodejumpget", token|emptyBody|listing, a.listRules,
 			errcode.InvalidArgs, errcode.PersonalSubject, errcode.Unauthorized, errcode.InvalidWeappAppID).under(ruleSets),
 		post("/cgi-bin/wxopen/qrcodejumppublish", token, a.publishRule,
-			errcode.InvalidArgs, errcode.PersonalSubject, errcode.Unauthorized, errcode.NotReleased, errcode.PublishQuota).under(ruleSets),
+			errcode.InvalidArgs, errcode.PersonalSubject, errcode.Unauthorized, errcode.InvalidWeappAppID, errcode.NotReleased, errcode.PublishQuota).under(ruleSets),
 		post("/cgi-bin/wxopen/qrcodejumpdelete", token, a.deleteRule,
 			errcode.InvalidArgs, errcode.PersonalSubject, errcode.Unauthorized).under(ruleSets),
 		post("/cgi-bin/wxopen/qrcodejumpdownload", token|emptyBody, a.downloadRuleFile,
@@ -44,14 +44,15 @@ func (a *API) endpoints() []endpoint {
 			errcode.InvalidActionName, errcode.InvalidActionInfo, errcode.QRCodeLimit, errcode.Unauthorized).under(only(accounts.AccountService)),
 		get("/cgi-bin/showqrcode", a.showQRCode),
 
-		post("/intp/marketcode/applycode", token, a.applyCode, errcode.InvalidArgs, errcode.Unauthorized, errcode.DailyLimit).under(only(accounts.OneItemOneCode)),
-		post("/intp/marketcode/applycodequery", token, a.queryApplication, errcode.InvalidArgs, errcode.Unauthorized, errcode.NotOwnApplication).under(only(accounts.OneItemOneCode)),
-		post("/intp/marketcode/applycodedownload", token, a.downloadCodes,
-			errcode.InvalidArgs, errcode.Unauthorized, errcode.NotOwnApplication, errcode.SegmentExpired).under(only(accounts.OneItemOneCode)),
-		post("/intp/marketcode/codeactive", token, a.activateCodes,
-			errcode.InvalidArgs, errcode.Unauthorized, errcode.NotOwnApplication, errcode.InvalidAppID).under(only(accounts.OneItemOneCode)),
-		post("/intp/marketcode/codeactivequery", token, a.queryCode, errcode.InvalidArgs, errcode.Unauthorized, errcode.NotOwnApplication).under(only(accounts.OneItemOneCode)),
-		post("/intp/marketcode/tickettocode", token|ticketOnly, a.tradeTicket, errcode.InvalidArgs, errcode.Unauthorized).under(only(accounts.OneItemOneCode)),
+		post("/intp/marketcode/applycode", token, a.applyCode, errcode.Unauthorized, errcode.ApplicationExists, errcode.DailyLimit).ofCodes(),
+		post("/intp/marketcode/applycodequery", token, a.queryApplication, errcode.Unauthorized, errcode.NoApplication, errcode.NotOwnApplication).ofCodes(),
+		post("/intp/marketcode/applycodedownload", token, a.downloadCodes, errcode.Unauthorized, errcode.NoApplication, errcode.NotOwnApplication, errcode.IndexBeyond,
+			errcode.NotFinished, errcode.SegmentExpired, errcode.NoSegment, errcode.FileFailed, errcode.EncryptionFailed, errcode.NoPackageKey).ofCodes(),
+		post("/intp/marketcode/codeactive", token, a.activateCodes, errcode.Unauthorized, errcode.NoApplication, errcode.NotOwnApplication, errcode.InvalidAppID,
+			errcode.ActivationOverlaps, errcode.ActivationFailed, errcode.IndexBeyond, errcode.NotFinished).ofCodes(),
+		post("/intp/marketcode/codeactivequery", token, a.queryCode, errcode.Unauthorized, errcode.NoApplication, errcode.NotOwnApplication,
+			errcode.CodeMalformed, errcode.CodeNotActive, errcode.IndexBeyond).ofCodes(),
+		post("/intp/marketcode/tickettocode", token|ticketOnly, a.tradeTicket, errcode.Unauthorized).ofCodes(),
 
 		post("/cgi-bin/component/api_start_push_ticket", open, a.startPushTicket, platformCodes...),
 		post("/cgi-bin/component/api_component_token", open, a.componentToken,
@@ -60,18 +61,18 @@ func (a *API) endpoints() []endpoint {
 		post("/cgi-bin/component/api_query_auth", platform, a.queryAuth,
 			append(onPlatform, errcode.NotAuthorizing, errcode.GrantCodeInvalid, errcode.GrantCodeExpired)...),
 		post("/cgi-bin/component/api_authorizer_token", platform, a.authorizerToken,
-			append(onPlatform, errcode.NotAuthorizing, errcode.RefreshReplaced, errcode.InvalidRefresh)...),
+			append(onPlatform, errcode.NotAuthorizing, errcode.InvalidRefresh)...),
 		post("/cgi-bin/component/api_get_authorizer_info", platform, a.authorizerInfo, append(onPlatform, errcode.NotAuthorizing)...),
 		post("/cgi-bin/component/api_get_authorizer_list", platform, a.authorizerList, append(onPlatform, errcode.TooManyListed)...),
 
-		get("/sns/jscode2session", a.tradeLogin, append(credentialCodes, errcode.LoginCodeMissing, errcode.InvalidLoginCode, errcode.LoginCodeUsed)...),
+		getOrPost("/sns/jscode2session", makes, a.tradeLogin, append(credentialCodes, errcode.LoginCodeMissing, errcode.InvalidLoginCode, errcode.LoginCodeUsed)...),
 	}
 }
 
 // shared are the codes that every endpoint can answer.
 var shared = []*errcode.Code{
 	errcode.OK, errcode.SystemError, errcode.RequirePost, errcode.EmptyPostData, errcode.DataFormat, errcode.InvalidArgs,
-	errcode.TokenMissing, errcode.InvalidCredential, errcode.InvalidAccessToken, errcode.TokenExpired, errcode.TooFrequent, errcode.DailyLimit,
+	errcode.TokenMissing, errcode.InvalidCredential, errcode.TokenExpired, errcode.TooFrequent, errcode.DailyLimit,
 }
 
 // linkFaults are answered by the link calls only where a fault injects them.
@@ -82,14 +83,14 @@ var linkFaults = []*errcode.Code{
 
 var credentialCodes = []*errcode.Code{
 	errcode.InvalidGrantType, errcode.AppIDMissing, errcode.SecretMissing, errcode.InvalidAppID, errcode.InvalidSecret,
-	errcode.InvalidIP, errcode.SecretFrozen, errcode.ComponentToken, errcode.DailyLimit,
+	errcode.InvalidIP, errcode.SecretFrozen, errcode.ComponentToken, errcode.DailyLimit, errcode.MinuteLimit,
 }
 
 // platformCodes are those of calls with a platform's secret, onPlatform those
 // of calls with its token.
 var (
 	platformCodes = []*errcode.Code{errcode.ComponentMissing, errcode.SecretMissing, errcode.InvalidAppID, errcode.InvalidSecret,
-		errcode.InvalidComponent, errcode.ComponentIP}
+		errcode.InvalidComponent, errcode.ComponentIP, errcode.MinuteLimit}
 	onPlatform = []*errcode.Code{errcode.ComponentMissing, errcode.InvalidAppID, errcode.InvalidComponent, errcode.ComponentIP, errcode.WantsComponent}
 )
 

@@ -43,6 +43,13 @@ const (
 	stablePath   = "/cgi-bin/stable_token"
 )
 
+// The texts of a call that takes or makes an ordinary token, spelt as they were met
+// live. Contract: rules 3.6.
+const (
+	badToken = "invalid credential, access_token is invalid or not latest, could get access_token by getStableAccessToken, more details at https://mmbizurl.cn/s/JtxxFh33r"
+	dayQuota = "reach max api daily quota limit, could get access_token by getStableAccessToken, more details at https://mmbizurl.cn/s/JtxxFh33r"
+)
+
 // quoted is a text as JSON; fmt's %q writes control characters as Go does.
 func quoted(s string) string {
 	b, err := json.Marshal(s)
@@ -92,6 +99,13 @@ func after(last how, first ...how) how {
 // set changes settings or domains through the admin API.
 func set(path, body string) how {
 	return func(s *servertest.Server) servertest.Answer { return s.Admin("PUT", path, body) }
+}
+
+// unlink ends a link through the admin API.
+func unlink(service, mini string) how {
+	return func(s *servertest.Server) servertest.Answer {
+		return s.Admin("DELETE", "/accounts/"+service+"/links/"+mini, "")
+	}
 }
 
 // fault makes the next call of an endpoint answer a code.
@@ -159,9 +173,9 @@ func errorRows() []errorRow {
 		row(0, "ok", e.path, "a call that works", after(as("shop", e.path, e.body), have))
 		row(-1, "system error", e.path, "a fault of the emulator", after(as("shop", e.path, e.body), fault(e.path, -1)))
 		row(886001, "system busy, please retry", e.path, "a fault of the emulator", after(as("shop", e.path, e.body), fault(e.path, 886001)))
-		row(40001, "invalid credential, access_token is invalid or not latest", e.path, "a token that nobody issued",
+		row(40001, badToken, e.path, "a token that nobody issued",
 			post(e.path+"?access_token=109_"+strings.Repeat("x", 128), e.body))
-		row(40014, "invalid access_token", e.path, "a text that is no token", post(e.path+"?access_token=T", e.body))
+		row(40001, badToken, e.path, "a text that is no token", post(e.path+"?access_token=T", e.body))
 		row(41001, "access_token missing", e.path, "no token", post(e.path, e.body))
 		row(41001, "access_token missing", e.path, "a token in the body only", post(e.path, `{"access_token":"T"}`))
 		row(42001, "access_token expired", e.path, "a token after its two hours", func(s *servertest.Server) servertest.Answer {
@@ -169,7 +183,7 @@ func errorRows() []errorRow {
 			s.Advance(2 * time.Hour)
 			return as("shop", e.path, e.body)(s)
 		})
-		row(40001, "invalid credential, access_token is invalid or not latest", e.path, "a replaced token after its overlap", func(s *servertest.Server) servertest.Answer {
+		row(40001, badToken, e.path, "a replaced token after its overlap", func(s *servertest.Server) servertest.Answer {
 			old := s.Token("shop")
 			s.NewToken("shop")
 			s.Advance(5 * time.Minute)
@@ -209,41 +223,58 @@ func errorRows() []errorRow {
 
 	// 40097 of add and edit.
 	for name, body := range map[string]string{
-		"no path":                         `{"prefix":"https://shop.example/","is_edit":0,"permit_sub_rule":1,"open_version":1}`,
-		"a path of 1,025 bytes":           rule("https://shop.example/", `"path":"`+strings.Repeat("x", 1025)+`"`),
-		"a control character in the path": rule("https://shop.example/", `"path":"a\u0007"`),
-		"a path that is a list":           rule("https://shop.example/", `"path":["a"]`),
-		"no is_edit":                      `{"prefix":"https://shop.example/","path":"p","permit_sub_rule":1,"open_version":1}`,
-		"is_edit 2":                       rule("https://shop.example/", `"is_edit":2`),
-		"is_edit true":                    rule("https://shop.example/", `"is_edit":true`),
-		"is_edit 0.5":                     rule("https://shop.example/", `"is_edit":0.5`),
-		"no permit_sub_rule":              `{"prefix":"https://shop.example/","path":"p","is_edit":0,"open_version":1}`,
-		"permit_sub_rule 0":               rule("https://shop.example/", `"permit_sub_rule":0`),
-		"permit_sub_rule 3":               rule("https://shop.example/", `"permit_sub_rule":3`),
-		"permit_sub_rule [1]":             rule("https://shop.example/", `"permit_sub_rule":[1]`),
-		"no open_version":                 `{"prefix":"https://shop.example/","path":"p","is_edit":0,"permit_sub_rule":1}`,
-		"open_version 0":                  rule("https://shop.example/", `"open_version":0`),
-		"open_version 4":                  rule("https://shop.example/", `"open_version":4`),
-		"open_version 1.5":                rule("https://shop.example/", `"open_version":1.5`),
-		"open_version 1e400":              rule("https://shop.example/", `"open_version":1e400`),
-		"open_version above 2^64":         rule("https://shop.example/", `"open_version":99999999999999999999`),
-		"open_version one":                rule("https://shop.example/", `"open_version":"one"`),
-		"open_version {}":                 rule("https://shop.example/", `"open_version":{}`),
-		"six test links":                  rule("https://shop.example/", `"debug_url":["https://shop.example/1","https://shop.example/2","https://shop.example/3","https://shop.example/4","https://shop.example/5","https://shop.example/6"]`),
-		"a test link that is null":        rule("https://shop.example/", `"debug_url":[null]`),
-		"a test link that is a number":    rule("https://shop.example/", `"debug_url":[1]`),
-		"test links that are an object":   rule("https://shop.example/", `"debug_url":{}`),
-		"an edit of an unknown prefix":    rule("https://shop.example/none/", `"is_edit":1`),
+		"no path":                                     `{"prefix":"https://shop.example/","is_edit":0,"permit_sub_rule":1,"open_version":1}`,
+		"a path that is null":                         rule("https://shop.example/", `"path":null`),
+		"an empty path":                               rule("https://shop.example/", `"path":""`),
+		"a blank path":                                rule("https://shop.example/", `"path":"  "`),
+		"a path of an ideographic space":              rule("https://shop.example/", `"path":"\u3000"`),
+		"a path of 1,025 bytes":                       rule("https://shop.example/", `"path":"`+strings.Repeat("x", 1025)+`"`),
+		"a control character in the path":             rule("https://shop.example/", `"path":"a\u0007"`),
+		"a path that is a list":                       rule("https://shop.example/", `"path":["a"]`),
+		"no is_edit":                                  `{"prefix":"https://shop.example/","path":"p","permit_sub_rule":1,"open_version":1}`,
+		"is_edit 2":                                   rule("https://shop.example/", `"is_edit":2`),
+		"is_edit true":                                rule("https://shop.example/", `"is_edit":true`),
+		"is_edit 0.5":                                 rule("https://shop.example/", `"is_edit":0.5`),
+		"a number in a text, with an underscore":      rule("https://shop.example/", `"open_version":"0_1"`),
+		"a number in a text, hexadecimal":             rule("https://shop.example/", `"open_version":"0x1p0"`),
+		"a number in a text, hexadecimal, underscore": rule("https://shop.example/", `"open_version":"0x_1p0"`),
+		"a number in a text, with an exponent":        rule("https://shop.example/", `"open_version":"1e0"`),
+		"a number in a text, not whole":               rule("https://shop.example/", `"open_version":"1.5"`),
+		"a number in a text, a point and no more":     rule("https://shop.example/", `"open_version":"1."`),
+		"a number in a text, a sign and no more":      rule("https://shop.example/", `"open_version":"+"`),
+		"a number in a text, two signs":               rule("https://shop.example/", `"open_version":"+-1"`),
+		"a number in a text, other digits":            rule("https://shop.example/", `"open_version":"１"`),
+		"no permit_sub_rule":                          `{"prefix":"https://shop.example/","path":"p","is_edit":0,"open_version":1}`,
+		"permit_sub_rule 0":                           rule("https://shop.example/", `"permit_sub_rule":0`),
+		"permit_sub_rule 3":                           rule("https://shop.example/", `"permit_sub_rule":3`),
+		"permit_sub_rule [1]":                         rule("https://shop.example/", `"permit_sub_rule":[1]`),
+		"no open_version":                             `{"prefix":"https://shop.example/","path":"p","is_edit":0,"permit_sub_rule":1}`,
+		"open_version 0":                              rule("https://shop.example/", `"open_version":0`),
+		"open_version 4":                              rule("https://shop.example/", `"open_version":4`),
+		"open_version 1.5":                            rule("https://shop.example/", `"open_version":1.5`),
+		"open_version 1e400":                          rule("https://shop.example/", `"open_version":1e400`),
+		"open_version above 2^64":                     rule("https://shop.example/", `"open_version":99999999999999999999`),
+		"open_version one":                            rule("https://shop.example/", `"open_version":"one"`),
+		"open_version {}":                             rule("https://shop.example/", `"open_version":{}`),
+		"six test links":                              rule("https://shop.example/", `"debug_url":["https://shop.example/1","https://shop.example/2","https://shop.example/3","https://shop.example/4","https://shop.example/5","https://shop.example/6"]`),
+		"a test link that is null":                    rule("https://shop.example/", `"debug_url":[null]`),
+		"a test link that is a number":                rule("https://shop.example/", `"debug_url":[1]`),
+		"test links that are an object":               rule("https://shop.example/", `"debug_url":{}`),
+		"an edit of an unknown prefix":                rule("https://shop.example/none/", `"is_edit":1`),
 	} {
 		row(40097, "invalid args", addPath, name, as("shop", addPath, body))
 	}
 	row(40097, "invalid args", addPath, "an edit of another account's prefix", after(as("rival", addPath, rule("https://shop.example/have/", `"is_edit":1`)), have))
 	row(40097, "invalid args", addPath, "another path for a published rule",
 		after(as("shop", addPath, rule("https://shop.example/have/", `"is_edit":1,"path":"pages/other"`)), have, as("shop", publishPath, prefix("https://shop.example/have/"))))
+	row(40097, "invalid args", addPath, "an edit that blanks the path", after(as("shop", addPath, rule("https://shop.example/have/", `"is_edit":1,"path":" "`)), have))
+	row(40097, "invalid args", addPath, "a blank path of a service account", as("svc", addPath, code(q+"a", "shop", `"path":" "`)))
 	row(40097, "invalid args", addPath, "a service-account rule without appid", as("svc", addPath, `{"prefix":"`+q+`a","path":"p","is_edit":0}`))
 	row(40097, "invalid args", addPath, "a service-account rule with appid 0", as("svc", addPath, `{"prefix":"`+q+`a","appid":0,"path":"p","is_edit":0}`))
 	row(40097, "invalid args", addPath, "an edit of a published service-account rule",
 		after(as("svc", addPath, code(q+"a", "shop", `"is_edit":1`)), as("svc", addPath, code(q+"a", "shop")), as("svc", publishPath, prefix(q+"a"))))
+	row(40097, "invalid args", deletePath, "a service-account rule without appid",
+		after(as("svc", deletePath, prefix(q+"a")), as("svc", addPath, code(q+"a", "shop"))))
 	row(40097, "invalid args", deletePath, "another appid than the rule's",
 		after(as("svc", deletePath, `{"prefix":"`+q+`a","appid":"rival"}`), as("svc", addPath, code(q+"a", "shop"))))
 	for name, body := range map[string]string{
@@ -267,8 +298,8 @@ func errorRows() []errorRow {
 	for name, appid := range map[string]string{
 		"no account": "nobody", "malformed": "not an appid at all, and far too long to be one", "a service account": "svc2", "not linked": "third",
 	} {
-		row(40166, "invalid appid", addPath, name, as("svc", addPath, code(q+"a", appid)))
-		row(40166, "invalid appid", getPath, name, as("svc", getPath, fmt.Sprintf(`{"appid":%q}`, appid)))
+		row(40166, "invalid weapp appid", addPath, name, as("svc", addPath, code(q+"a", appid)))
+		row(40166, "invalid weapp appid", getPath, name, as("svc", getPath, fmt.Sprintf(`{"appid":%q}`, appid)))
 	}
 	row(85075, "can not access", addPath, "a personal target", as("svc", addPath, code(q+"a", "person")))
 	row(85075, "can not access", getPath, "a personal target", as("svc", getPath, `{"appid":"person"}`))
@@ -324,6 +355,20 @@ func errorRows() []errorRow {
 	// Publishing.
 	row(85074, "not published", publishPath, "no release", after(as("draft", publishPath, prefix("https://draft.example/")), as("draft", addPath, rule("https://draft.example/"))))
 	row(85074, "not published", publishPath, "a code whose target has no release", after(as("svc", publishPath, prefix(q+"a")), as("svc", addPath, code(q+"a", "draft"))))
+	// Issue 11, 2: of accounts and addresses that the platform has measures against.
+	row(48004, "api forbidden for irregularities, view detail on mp.weixin.qq.com", getPath, "a fault of the emulator",
+		after(as("shop", getPath, "{}"), fault(getPath, 48004)))
+	row(50002, "user limited", getPath, "a fault of the emulator", after(as("shop", getPath, "{}"), fault(getPath, 50002)))
+	for number, text := range map[int]string{50002: "user limited", 89503: "此次调用需要管理员确认，请耐心等候",
+		89506: "该IP调用求请求已被公众号管理员拒绝，请24小时后再试，建议调用前与管理员沟通确认",
+		89507: "该IP调用求请求已被公众号管理员拒绝，请1小时后再试，建议调用前与管理员沟通确认"} {
+		row(number, text, tokenPath, "a fault of the emulator", after(fetch("client_credential", "shop", "secret-shop"), fault(tokenPath, number)))
+		row(number, text, stablePath, "a fault of the emulator", after(post(stablePath, stable("shop")), fault(stablePath, number)))
+	}
+	row(40166, "invalid weapp appid", publishPath, "a code whose target is not linked any more",
+		after(as("svc", publishPath, prefix(q+"a")), as("svc", addPath, code(q+"a", "shop")), unlink("svc", "shop")))
+	row(40166, "invalid weapp appid", publishPath, "again, after its target was unlinked",
+		after(as("svc", publishPath, prefix(q+"a")), as("svc", addPath, code(q+"a", "shop")), as("svc", publishPath, prefix(q+"a")), unlink("svc", "shop")))
 	row(85095, "data exception", publishPath, "a fault of the emulator", after(as("shop", publishPath, prefix("https://shop.example/have/")), have, fault(publishPath, 85095)))
 	row(886000, "beyond publish count this month", publishPath, "the month's publishes are spent",
 		after(as("shop", publishPath, prefix("https://shop.example/2")), have, as("shop", addPath, rule("https://shop.example/2")),
@@ -338,19 +383,19 @@ func errorRows() []errorRow {
 	row(41004, "appsecret missing", tokenPath, "no secret", fetch("client_credential", "shop", ""))
 	row(40013, "invalid appid", tokenPath, "an unknown appid", fetch("client_credential", "nobody", "secret-shop"))
 	row(40125, "invalid appsecret", tokenPath, "a secret of 257 bytes", fetch("client_credential", "shop", strings.Repeat("s", 257)))
-	row(40001, "invalid credential, access_token is invalid or not latest", tokenPath, "another secret", fetch("client_credential", "shop", "secret-rival"))
+	row(40125, "invalid appsecret", tokenPath, "another secret", fetch("client_credential", "shop", "secret-rival"))
 	row(61024, "must use api(api_component_token) to get token for component acct", tokenPath, "a component", fetch("client_credential", "isv", "secret-isv"))
 	row(40164, "invalid ip 127.0.0.1 ipv6 ::ffff:127.0.0.1, not in whitelist", tokenPath, "an address that is not on the list", fetch("client_credential", "fenced", "secret-fenced"))
 	row(40243, "appsecret has been frozen", tokenPath, "a frozen secret",
 		after(fetch("client_credential", "shop", "secret-shop"), set("/accounts/shop", `{"kind":"mini_program","secret_frozen":true}`)))
-	row(45009, "reach max api daily quota limit", tokenPath, "one call above the day's", after(fetch("client_credential", "shop", "secret-shop"),
+	row(45009, dayQuota, tokenPath, "one call above the day's", after(fetch("client_credential", "shop", "secret-shop"),
 		set("/settings", `{"token_daily_limit":1}`), fetch("client_credential", "shop", "secret-shop")))
 	row(40002, "invalid grant_type", stablePath, "no grant_type", post(stablePath, `{"appid":"shop","secret":"secret-shop"}`))
 	row(41002, "appid missing", stablePath, "no appid", post(stablePath, `{"grant_type":"client_credential","secret":"secret-shop"}`))
 	row(41004, "appsecret missing", stablePath, "no secret", post(stablePath, `{"grant_type":"client_credential","appid":"shop"}`))
 	row(40013, "invalid appid", stablePath, "an unknown appid", post(stablePath, stable("nobody")))
 	row(40125, "invalid appsecret", stablePath, "a secret of 257 bytes", post(stablePath, `{"grant_type":"client_credential","appid":"shop","secret":"`+strings.Repeat("s", 257)+`"}`))
-	row(40001, "invalid credential, access_token is invalid or not latest", stablePath, "another secret", post(stablePath, `{"grant_type":"client_credential","appid":"shop","secret":"secret-rival"}`))
+	row(40125, "invalid appsecret", stablePath, "another secret", post(stablePath, `{"grant_type":"client_credential","appid":"shop","secret":"secret-rival"}`))
 	row(61024, "must use api(api_component_token) to get token for component acct", stablePath, "a component", post(stablePath, stable("isv")))
 	row(40164, "invalid ip 127.0.0.1 ipv6 ::ffff:127.0.0.1, not in whitelist", stablePath, "an address that is not on the list", post(stablePath, stable("fenced")))
 	row(40097, "invalid args", stablePath, "a secret that is a list", post(stablePath, `{"grant_type":"client_credential","appid":"shop","secret":["secret-shop"]}`))
@@ -366,9 +411,9 @@ func errorRows() []errorRow {
 		return a
 	})
 
-	row(40029, "invalid code", sessionPath, "a js_code that nobody made", get(sessionPath+"?grant_type=authorization_code&appid=shop&secret=secret-shop&js_code=x"))
-	row(41008, "missing code", sessionPath, "no js_code", get(sessionPath+"?grant_type=authorization_code&appid=shop&secret=secret-shop"))
-	row(40163, "code been used", sessionPath, "a js_code for the second time", func(s *servertest.Server) (a servertest.Answer) {
+	row(40029, "invalid code,", sessionPath, "a js_code that nobody made", get(sessionPath+"?grant_type=authorization_code&appid=shop&secret=secret-shop&js_code=x"))
+	row(41008, "missing code,", sessionPath, "no js_code", get(sessionPath+"?grant_type=authorization_code&appid=shop&secret=secret-shop"))
+	row(40163, "code been used,", sessionPath, "a js_code for the second time", func(s *servertest.Server) (a servertest.Answer) {
 		var made struct {
 			JSCode string `json:"js_code"`
 		}
@@ -380,7 +425,7 @@ func errorRows() []errorRow {
 
 	// Quotas and request ids.
 	for _, e := range ends {
-		row(45009, "reach max api daily quota limit", e.path, "one call above the day's",
+		row(45009, dayQuota, e.path, "one call above the day's",
 			after(many(2, as("shop", e.path, e.body)), have, set("/settings", fmt.Sprintf(`{"daily_limits":{%q:1}}`, e.path))))
 	}
 	const clearPath, clearSecretPath, clearPlatformPath = "/cgi-bin/clear_quota", "/cgi-bin/clear_quota/v2", "/cgi-bin/component/clear_quota/v2"
@@ -395,7 +440,7 @@ func errorRows() []errorRow {
 	row(47001, "data format error", clearPath, "an array", as("shop", clearPath, "[]"))
 	row(43002, "require POST method", clearPath, "GET", get(clearPath+"?access_token=T"))
 	row(0, "ok", clearSecretPath, "all in the query, no body", post(clearSecretPath+"?appid=shop&appsecret=secret-shop", ""))
-	row(40001, "invalid credential, access_token is invalid or not latest", clearSecretPath, "another secret", post(clearSecretPath+"?appid=shop&appsecret=wrong", ""))
+	row(40125, "invalid appsecret", clearSecretPath, "another secret", post(clearSecretPath+"?appid=shop&appsecret=wrong", ""))
 	row(40125, "invalid appsecret", clearSecretPath, "a secret of 257 bytes", post(clearSecretPath+"?appid=shop&appsecret="+strings.Repeat("s", 257), ""))
 	row(40013, "invalid appid", clearSecretPath, "a component", post(clearSecretPath+"?appid=isv&appsecret=secret-isv", ""))
 	row(40013, "invalid appid", clearSecretPath, "nobody", post(clearSecretPath, `{"appid":"nobody","appsecret":"secret-shop"}`))
@@ -406,7 +451,7 @@ func errorRows() []errorRow {
 	row(40097, "invalid args", clearSecretPath, "a secret that is a list", post(clearSecretPath, `{"appid":"shop","appsecret":["secret-shop"]}`))
 	row(0, "ok", clearPlatformPath, "a platform for itself", post(clearPlatformPath, `{"component_appid":"isv","appsecret":"secret-isv"}`))
 	row(40013, "invalid appid", clearPlatformPath, "an account that did not authorise", post(clearPlatformPath, `{"appid":"shop","component_appid":"isv","appsecret":"secret-isv"}`))
-	row(40001, "invalid credential, access_token is invalid or not latest", clearPlatformPath, "another secret", post(clearPlatformPath, `{"component_appid":"isv","appsecret":"wrong"}`))
+	row(40125, "invalid appsecret", clearPlatformPath, "another secret", post(clearPlatformPath, `{"component_appid":"isv","appsecret":"wrong"}`))
 	for _, clear := range []struct {
 		path string
 		how  how
@@ -514,11 +559,14 @@ func checkEnvelope(t *testing.T, s *servertest.Server, r errorRow, a servertest.
 	}
 }
 
+const ofCodes = "its text has a hint: TestApplyCodeQuery and others of the code family, TestFaultsOfEveryCodeCall where it is injected"
+
 // elsewhere are the codes that the table above cannot produce.
 var elsewhere = map[int]string{
 	40170: "of third-party platforms: TestEveryErrorCodeOfAPlatform",
 	41018: "of third-party platforms: TestEveryErrorCodeOfAPlatform",
-	42007: "of third-party platforms: TestEveryErrorCodeOfAPlatform",
+	40014: "only as an injected fault: TestOnlyFaultsAnswerThese",
+	42007: "only as an injected fault: TestOnlyFaultsAnswerThese",
 	61003: "of third-party platforms: TestEveryErrorCodeOfAPlatform",
 	61004: "of third-party platforms: TestEveryErrorCodeOfAPlatform",
 	61005: "of third-party platforms: TestEveryErrorCodeOfAPlatform",
@@ -530,8 +578,20 @@ var elsewhere = map[int]string{
 	61014: "of third-party platforms: TestEveryErrorCodeOfAPlatform",
 	61023: "of third-party platforms: TestEveryErrorCodeOfAPlatform",
 	45011: "TestMinuteLimit makes the 10,001 calls",
-	80301: "its text has a hint: TestApplyCodeQuery and others of the code family",
-	80309: "its text has a hint: TestFaultsOfEveryCodeCall injects it",
+	80300: ofCodes,
+	80301: ofCodes,
+	80302: ofCodes,
+	80303: ofCodes,
+	80304: ofCodes,
+	80305: ofCodes,
+	80306: ofCodes,
+	80307: ofCodes,
+	80308: ofCodes,
+	80309: ofCodes,
+	80310: ofCodes,
+	80311: ofCodes,
+	80312: ofCodes,
+	80313: ofCodes,
 }
 
 func TestNoErrorCodeIsForgotten(t *testing.T) {
@@ -559,7 +619,7 @@ func TestTheEarlierFaultWins(t *testing.T) {
 	}{
 		{"the method before the token", 43002, get(addPath)},
 		{"the token before the body", 41001, post(addPath, "{'")},
-		{"the token's form before the body", 40014, post(addPath+"?access_token=T", "{'")},
+		{"the token's form before the body", 40001, post(addPath+"?access_token=T", "{'")},
 		{"the limit of calls before the body", 44990, after(many(2, as("shop", getPath, "{'")), set("/settings", `{"rate_limit":1}`))},
 		{"JSON before required fields", 47001, as("shop", addPath, `{"path":"p"`)},
 		{"an empty body before required fields", 44002, as("shop", addPath, "")},
@@ -588,10 +648,20 @@ func TestTheEarlierFaultWins(t *testing.T) {
 		{"the release before the quota", 85074, after(as("shop", publishPath, prefix("https://shop.example/2")), have, as("shop", addPath, rule("https://shop.example/2")),
 			set("/settings", `{"publish_quota":1}`), as("shop", publishPath, prefix("https://shop.example/have/")), set("/accounts/shop/versions", `{"versions":["trial"]}`))},
 		{"an edit: the prefix before the rule", 85066, as("shop", addPath, rule("ftp://x", `"is_edit":1`))},
-		{"grant_type before appid", 40002, fetch("x", "", "")},
+		{"a missing appid before grant_type", 41002, fetch("x", "", "")},
+		{"an unknown appid before grant_type", 40013, get(tokenPath + "?appid=nobody&secret=s")},
+		{"a component's appid before grant_type", 61024, fetch("x", "isv", "")},
+		{"grant_type before a missing secret", 40002, fetch("x", "shop", "")},
+		{"grant_type before a wrong secret", 40002, fetch("x", "shop", "wrong")},
 		{"appid before secret", 41002, fetch("client_credential", "", "")},
-		{"a missing secret before an unknown appid", 41004, fetch("client_credential", "nobody", "")},
-		{"the secret before the address", 40001, fetch("client_credential", "fenced", "wrong")},
+		{"an unknown appid before a missing secret", 40013, fetch("client_credential", "nobody", "")},
+		{"the secret before the address", 40125, fetch("client_credential", "fenced", "wrong")},
+		{"login: a missing appid before grant_type", 41002, get(sessionPath + "?secret=s&js_code=x")},
+		{"login: an unknown appid before grant_type", 40013, get(sessionPath + "?appid=nobody&secret=s&js_code=x")},
+		{"login: grant_type before the secret", 40002, get(sessionPath + "?appid=shop&secret=wrong&js_code=x")},
+		{"login: the secret before the code", 40125, get(sessionPath + "?grant_type=authorization_code&appid=shop&secret=wrong")},
+		{"the link before the release, and before what is published already", 40166, after(as("svc", publishPath, prefix(q+"a")),
+			as("svc", addPath, code(q+"a", "draft")), unlink("svc", "draft"))},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s.Renew(t)
@@ -599,6 +669,109 @@ func TestTheEarlierFaultWins(t *testing.T) {
 				t.Errorf("got %s, want %d", a.Body, c.want)
 			}
 		})
+	}
+}
+
+// Contract: rules 0: digits, with a sign or a point.
+func TestANumberInAText(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: town})
+	for i, number := range []string{`"1"`, `" 1 "`, `"+1"`, `"01"`, `"1.0"`, `"+1.00"`, `1`, `1.0`, `1e0`, `10e-1`} {
+		if a := as("shop", addPath, rule(fmt.Sprintf("https://shop.example/%d/", i), `"open_version":`+number))(s); a.Code(t) != 0 {
+			t.Errorf("%s: %s", number, a.Body)
+		}
+	}
+}
+
+// A monitor that probes an address must neither end a token nor use a login up.
+// Contract: rules 3.1.
+func TestAProbeMakesNoToken(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: town})
+	var first, again struct {
+		Token  string `json:"access_token"`
+		JSCode string `json:"js_code"`
+	}
+	s.Do("POST", stablePath, stable("shop")).JSON(t, &first)
+	s.Hide(first.Token)
+	plain := s.NewToken("shop")
+	s.Do("POST", "/scan/v1/login", `{"user":"u","appid":"shop"}`).JSON(t, &first)
+	paths := map[string]string{
+		tokenPath:   tokenPath + "?grant_type=client_credential&appid=shop&secret=secret-shop",
+		stablePath:  stablePath + "?grant_type=client_credential&appid=shop&secret=secret-shop",
+		sessionPath: sessionPath + "?grant_type=authorization_code&appid=shop&secret=secret-shop&js_code=" + first.JSCode,
+	}
+	for name, path := range paths {
+		for _, method := range []string{"HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "TRACE", "PROBE"} {
+			body := ""
+			if name == stablePath {
+				body = strings.Replace(stable("shop"), "{", `{"force_refresh":true,`, 1)
+			}
+			a := s.Do(method, path, body)
+			if method == "HEAD" && a.Body == "" && a.Status == http.StatusOK {
+				continue // what it did shows below
+			}
+			text := "require POST method"
+			if name == sessionPath {
+				text += ","
+			}
+			t.Run(method+" "+name, func(t *testing.T) { checkText(t, a, 43002, text) })
+		}
+	}
+	if a := s.Do("GET", paths[sessionPath], ""); !strings.Contains(a.Body, `"openid"`) {
+		t.Errorf("the login was used up: %s", a.Body)
+	}
+	s.Advance(5 * time.Minute) // a token that was replaced has ended
+	if a := s.Do("POST", getPath+"?access_token="+plain, "{}"); a.Code(t) != 0 {
+		t.Errorf("the token of before: %s", a.Body)
+	}
+	if s.Do("POST", stablePath, stable("shop")).JSON(t, &again); again.Token != first.Token {
+		t.Error("the stable token is another one")
+	}
+}
+
+// Contract: rules 3.2, 3.6: 40014 and 42007 do not happen by themselves.
+func TestOnlyFaultsAnswerThese(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: agency})
+	shop := s.Token("shop")
+	for _, text := range []string{"2", "undefined", strings.Repeat("0", 40), "ACCESS_TOKEN", shop[:60], shop + "x", shop + "%20", "109_" + strings.Repeat("x", 128)} {
+		for _, path := range []string{addPath, tradePath, "/cgi-bin/get_api_domain_ip", "/cgi-bin/clear_quota", family + "api_create_preauthcode"} {
+			checkText(t, s.Do("POST", path+"?access_token="+text, "{}"), 40001, badToken)
+		}
+	}
+	s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":40014,"times":1}`, getPath))
+	checkText(t, s.Do("POST", getPath+"?access_token="+shop, "{}"), 40014, "invalid access_token")
+	s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":42007,"times":1}`, family+"api_authorizer_token"))
+	refresh := `{"component_appid":"isv","authorizer_appid":"shop","authorizer_refresh_token":"x"}`
+	token := s.ComponentToken("isv")
+	checkText(t, s.Component(token, "api_authorizer_token", refresh), 42007, "access_token and refresh_token exception")
+	checkText(t, s.Component(token, "api_authorizer_token", refresh), 61023, "refresh_token is invalid")
+}
+
+// The advice to use stable_token stands behind 40001 and 45009 on the calls
+// that take or make an ordinary token, and nowhere else. Contract: rules 3.6.
+func TestWhereTheAdviceStands(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: agency})
+	const dead, spent = "invalid credential, access_token is invalid or not latest", "reach max api daily quota limit"
+	secret := `{"component_appid":"isv","component_secret":"secret-isv"}`
+	for _, c := range []struct {
+		path, behind string
+		call         how
+	}{
+		{tokenPath, errcode.StableTokenAdvice, fetch("client_credential", "shop", "secret-shop")},
+		{getPath, errcode.StableTokenAdvice, as("shop", getPath, "{}")},
+		{"/intp/marketcode/applycodequery", errcode.StableTokenAdvice, as("svc", "/intp/marketcode/applycodequery", `{"application_id":1}`)},
+		{stablePath, "", post(stablePath, stable("shop"))},
+		{family + "api_start_push_ticket", "", post(family+"api_start_push_ticket", secret)},
+		{sessionPath, ",", get(sessionPath + "?grant_type=authorization_code&appid=shop&secret=secret-shop&js_code=x")},
+	} {
+		checkText(t, after(c.call, fault(c.path, 40001))(s), 40001, dead+c.behind)
+		checkText(t, after(c.call, fault(c.path, 45009))(s), 45009, spent+c.behind)
+	}
+	if errcode.InvalidCredential.Text+errcode.StableTokenAdvice != badToken || errcode.DailyLimit.Text+errcode.StableTokenAdvice != dayQuota {
+		t.Error("the texts are not those that were met live")
 	}
 }
 
@@ -640,6 +813,93 @@ func TestFiveCallsASecond(t *testing.T) {
 	s.Admin("PUT", "/settings", `{"rate_limit":1}`)
 	for range 3 {
 		s.NewToken("shop")
+	}
+}
+
+// Issue 11, 2: the platform refused them from 2021 to 2023, and its console took them.
+func TestPrefixesUnderNewerTopLevelDomainsAreASetting(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: town + `rules: [{owner: shop, prefix: "https://seed.ink/", path: p}]` + "\n"})
+	wants := func(link string, want int) {
+		t.Helper()
+		if a := as("shop", addPath, rule(link))(s); a.Code(t) != want {
+			t.Errorf("%s: %s, want %d", link, a.Body, want)
+		}
+	}
+	newer := []string{"https://jg.ink/nutcards/8", "http://a.b.PLUS/", "https://x.media?a=b", "https://x.run"}
+	for _, link := range newer {
+		wants(link, 0)
+		as("shop", deletePath, prefix(link))(s)
+	}
+	s.Admin("PUT", "/settings", `{"refuse_newer_domains":true}`)
+	for _, link := range newer {
+		wants(link, 85066)
+	}
+	wants("https://x.ink:8443/", 85066)
+	for _, link := range []string{"https://ink.example/", "https://x.inks/", "https://x.trunk/", "https://x.example/a.ink", "https://x.ink.example/"} {
+		wants(link, 0)
+	}
+	// Rules that exist stay, and can be published and edited.
+	wants("https://seed.ink/", 85066)
+	for _, call := range []how{as("shop", addPath, rule("https://seed.ink/", `"is_edit":1`)), as("shop", publishPath, prefix("https://seed.ink/"))} {
+		if a := call(s); a.Code(t) != 0 {
+			t.Errorf("a rule from before: %s", a.Body)
+		}
+	}
+}
+
+// Issue 11, 2: twenty codes in a row gave fifteen errors, and a shop trades a ticket for every scan.
+func TestOnlyTheJumpRulesHaveALimitASecondByDefault(t *testing.T) {
+	t.Parallel()
+	granted := strings.Replace(town, "secret: secret-svc,", "secret: secret-svc, features: [marketcode],", 1)
+	s := servertest.Start(t, servertest.Options{Seed: strings.Replace(granted, ", rate_limit: 0", "", 1)})
+	often := func(appid, path, body string) (refused int) {
+		for range 20 {
+			if as(appid, path, body)(s).Code(t) == 44990 {
+				refused++
+			}
+		}
+		return refused
+	}
+	perSecond := func(appid, path string) string {
+		a := as(appid, quotaOf, fmt.Sprintf(`{"cgi_path":%q}`, path))(s)
+		_, rate, _ := strings.Cut(a.Body, `"rate_limit":`)
+		rate, _, _ = strings.Cut(rate, "}")
+		return rate + "}"
+	}
+	const tradePath = "/intp/marketcode/tickettocode"
+	rest := map[string]string{createPath: wanted("QR_SCENE", `"scene_id":1`, ""), tradePath: "{}", "/cgi-bin/get_api_domain_ip": "{}"}
+	for path, body := range rest {
+		if n := often("svc", path, body); n != 0 {
+			t.Errorf("%s: %d of 20 calls in a row were refused", path, n)
+		}
+	}
+	for _, path := range []string{addPath, getPath, publishPath, deletePath, downloadPath} {
+		if n := often("shop", path, "{}"); n != 15 {
+			t.Errorf("%s: %d of 20 calls in a row were refused, want 15", path, n)
+		}
+	}
+	if got, want := perSecond("svc", getPath), `{"call_count":5,"refresh_second":1}`; got != want {
+		t.Errorf("quota/get of a jump rule's call: %s, want %s", got, want)
+	}
+	if got, want := perSecond("svc", createPath), `{"call_count":500000,"refresh_second":86400}`; got != want {
+		t.Errorf("quota/get of qrcode/create: %s, want %s", got, want)
+	}
+
+	// The setting for the rest leaves the jump rules alone.
+	s.Admin("PUT", "/settings", `{"rate_limit":0,"other_rate_limit":7}`)
+	s.Clock.Step(time.Minute)
+	for path, body := range rest {
+		if n := often("svc", path, body); n != 13 {
+			t.Errorf("%s: %d of 20 calls in a row were refused by other_rate_limit 7, want 13", path, n)
+		}
+	}
+	if n := often("shop", getPath, "{}"); n != 0 {
+		t.Errorf("%s: %d of 20 calls in a row were refused without a limit", getPath, n)
+	}
+	s.Clock.Step(time.Minute)
+	if got, want := perSecond("svc", createPath), `{"call_count":7,"refresh_second":1}`; got != want {
+		t.Errorf("quota/get of qrcode/create with a limit: %s, want %s", got, want)
 	}
 }
 

@@ -114,7 +114,10 @@ func (f *fields) number(name string) (n int, ok bool) {
 	literal := string(f.raw[name])
 	var s string
 	if json.Unmarshal(f.raw[name], &s) == nil {
-		literal = strings.TrimSpace(s)
+		if literal = strings.TrimSpace(s); !decimal(literal) {
+			f.wrong(name, "a whole number")
+			return 0, false
+		}
 	}
 	if n, err := strconv.Atoi(literal); err == nil {
 		return n, true
@@ -126,6 +129,21 @@ func (f *fields) number(name string) (n int, ok bool) {
 		return 0, false
 	}
 	return int(x), true
+}
+
+// decimal reports whether a text that stands for a number is written in digits,
+// with a sign and a decimal point if it likes: ParseFloat takes far more.
+// Contract: rules 0.
+func decimal(s string) bool {
+	if s != "" && (s[0] == '+' || s[0] == '-') {
+		s = s[1:]
+	}
+	whole, fraction, point := strings.Cut(s, ".")
+	return digits(whole) && (!point || digits(fraction))
+}
+
+func digits(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
 // flag returns a true/false field, also written 1/0; false where it is absent.

@@ -15,21 +15,32 @@ import (
 const SharedMost = 1000
 
 // limit returns 44990 for a call above the limit of calls a second of an
-// account and an interface. Contract: rules 4.
-func (a *API) limit(ctx context.Context, account, path string, s settings.Settings) error {
-	allowed, key := true, account+" "+path
-	if a.Shared != nil && s.RateLimit > 0 && s.RateLimit <= SharedMost && !s.RateLimitPerNode {
+// account and an interface. Contract: rules 0.
+func (a *API) limit(ctx context.Context, account string, e endpoint, s settings.Settings) error {
+	perSecond := e.perSecond(s)
+	allowed, key := true, account+" "+e.path
+	if a.Shared != nil && perSecond > 0 && perSecond <= SharedMost && !s.RateLimitPerNode {
 		var err error
-		if allowed, err = a.Shared(ctx, key, s.RateLimit); err != nil {
+		if allowed, err = a.Shared(ctx, key, perSecond); err != nil {
 			return err
 		}
 	} else {
-		allowed = a.limiter.allow(key, s.RateLimit, a.RealNow())
+		allowed = a.limiter.allow(key, perSecond, a.RealNow())
 	}
 	if !allowed {
-		return errcode.TooFrequent.With("%s called %s more than %d times within a second", account, path, s.RateLimit)
+		return errcode.TooFrequent.With("%s called %s more than %d times within a second", account, e.path, perSecond)
 	}
 	return nil
+}
+
+// perSecond is how many calls a second an account may make to an interface that
+// wants its token; 0 = no limit. Choice: the pages name a limit for the jump
+// rules, and what is called once a scan must stand a shop's pace.
+func (e endpoint) perSecond(s settings.Settings) int {
+	if e.sets == ruleSets {
+		return s.RateLimit
+	}
+	return s.OtherRateLimit
 }
 
 // limitMinute returns 45011 for a call above the limit of calls a minute of a

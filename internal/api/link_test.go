@@ -58,7 +58,7 @@ func linkRows() []errorRow {
 		row(40013, "invalid appid", e.path, "a service account's appid", after(as("svc", e.path, askFor("svc2")), byThemselves))
 		row(40013, "invalid appid", e.path, "its own appid", after(as("svc", e.path, askFor("svc")), byThemselves))
 		for code, text := range map[int]string{
-			1003: "bind limit", 1005: "bind limit", 89008: "overseas account can not link", 89011: "can not unlink nearby wxa", 89012: "can not unlink store or mall",
+			1003: "bind limit", 1005: "", 89008: "overseas account can not link", 89011: "can not unlink nearby wxa", 89012: "can not unlink store or mall",
 			89013: "wxa is banned", 89016: "reach same realname quota", 89017: "reach different realname quota",
 		} {
 			row(code, text, e.path, "a fault of the emulator", after(as("svc", e.path, askFor("third")), byThemselves, fault(e.path, code)))
@@ -78,8 +78,8 @@ func linkRows() []errorRow {
 	row(89007, "wxa quota limit", linkPath, "as many Mini Programs as allowed", after(as("svc", linkPath, askFor("third")), byThemselves, set("/settings", `{"link_limit":4}`)))
 	row(89009, "wxa reach link limit", linkPath, "as many service accounts as allowed",
 		after(as("svc2", linkPath, askFor("rival")), byThemselves, set("/settings", `{"linked_limit":1}`)))
-	row(40166, "invalid appid", addPath, "a link that waits", after(as("svc", addPath, code(q+"x", "third")), held, as("svc", linkPath, askFor("third"))))
-	row(40166, "invalid appid", addPath, "a link that was refused",
+	row(40166, "invalid weapp appid", addPath, "a link that waits", after(as("svc", addPath, code(q+"x", "third")), held, as("svc", linkPath, askFor("third"))))
+	row(40166, "invalid weapp appid", addPath, "a link that was refused",
 		after(as("svc", addPath, code(q+"x", "third")), held, as("svc", linkPath, askFor("third")), confirm("svc", "third", "account", false)))
 	return rows
 }

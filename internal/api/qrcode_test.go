@@ -80,7 +80,7 @@ func qrcodeRows() []errorRow {
 	row(43002, "require POST method", "GET", get(createPath+"?access_token=T"))
 	row(44002, "empty post data", "no body", as("svc", createPath, ""))
 	row(47001, "data format error", "a list", as("svc", createPath, "[]"))
-	row(44990, "reach max api second frequence limit", "the sixth call within a second", after(many(6, as("svc", createPath, good)), set("/settings", `{"rate_limit":5}`)))
+	row(44990, "reach max api second frequence limit", "the sixth call within a second", after(many(6, as("svc", createPath, good)), set("/settings", `{"other_rate_limit":5}`)))
 	return rows
 }
 
@@ -181,7 +181,7 @@ func TestParametricCodesOfAllFourKinds(t *testing.T) {
 
 func TestPicturesArePublicAndEndWithTheirCode(t *testing.T) {
 	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: town, Guarded: true, Emulator: true})
+	s := servertest.Start(t, servertest.Options{Seed: "accounts: [{appid: svc, kind: service_account, secret: the-secret-of-svc, certified: true}]", Guarded: true, Emulator: true})
 	short := create(t, s, "svc", wanted("QR_STR_SCENE", `"scene_str":"x"`, `,"expire_seconds":60`))
 	forEver := create(t, s, "svc", wanted("QR_LIMIT_STR_SCENE", `"scene_str":"x"`, ""))
 	show := func(ticket, host string) servertest.Answer {

@@ -46,7 +46,7 @@ func (a *API) getQuota(ctx context.Context, c *call, f *fields) (any, error) {
 // rateOf is the limit in force beside the day's. Where there is none, the day's
 // limit says the same in the same form.
 func (a *API) rateOf(e endpoint, perDay int) rate {
-	switch limit := a.Settings.Get().RateLimit; {
+	switch limit := e.perSecond(a.Settings.Get()); {
 	case e.path == "/cgi-bin/stable_token":
 		return rate{Calls: accounts.StablePerMinute, Seconds: 60}
 	case e.needs&token != 0 && limit > 0:

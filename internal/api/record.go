@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/errcode"
@@ -106,6 +107,34 @@ func maskQuery(query url.Values) string {
 		}
 	}
 	return "?" + shown.Encode()
+}
+
+// knownWords are what paths are made of here.
+var knownWords = sync.OnceValue(func() map[string]bool {
+	words := map[string]bool{"": true, "admin": true, "scan": true, "v1": true, "resolve": true, "explain": true}
+	for _, path := range Paths() {
+		for word := range strings.SplitSeq(path, "/") {
+			words[word] = true
+		}
+	}
+	return words
+})
+
+// LoggedPath is a path as it may stand in a log: of what is no word of this
+// server's own paths only the length, as a caller may have put a secret there.
+func LoggedPath(path string) string {
+	var shown strings.Builder
+	for i, word := range strings.SplitN(path, "/", 9) {
+		if i > 0 {
+			shown.WriteByte('/')
+		}
+		if knownWords()[word] {
+			shown.WriteString(word)
+		} else {
+			fmt.Fprintf(&shown, "[%d bytes]", len(word))
+		}
+	}
+	return shown.String()
 }
 
 // maskPath is a path as it may be shown: who writes "&" for "?" has the query

@@ -69,6 +69,24 @@ func TestMaskOfWhatIsMalformed(t *testing.T) {
 	}
 }
 
+// Issue 12, 10: of a path in the log only this server's own words are shown.
+func TestNoSecretOfAPathIsLogged(t *testing.T) {
+	for path, want := range map[string]string{
+		"/cgi-bin/token":                          "/cgi-bin/token",
+		"/cgi-bin/wxopen/qrcodejumpget/S3CRET":    "/cgi-bin/wxopen/qrcodejumpget/[6 bytes]",
+		"/cgi-bin/token&appid=a&secret=S3CRET":    "/cgi-bin/[27 bytes]",
+		"/S3CRET/S3CRET":                          "/[6 bytes]/[6 bytes]",
+		"/" + strings.Repeat("S3CRET/", 1000):     "/" + strings.Repeat("[6 bytes]/", 7) + "[6951 bytes]",
+		"":                                        "",
+		"/admin/v1/users/u-17/scans":              "/admin/v1/[5 bytes]/[4 bytes]/[5 bytes]",
+		"/cgi-bin/component/api_component_token/": "/cgi-bin/component/api_component_token/",
+	} {
+		if got := LoggedPath(path); got != want {
+			t.Errorf("%.60s is logged as %s, want %s", path, got, want)
+		}
+	}
+}
+
 func BenchmarkRecord(b *testing.B) {
 	body, answer := []byte(`{"prefix":"https://shop.example/t/","path":"pages/index/index","is_edit":0,"permit_sub_rule":1,"open_version":3}`), []byte(`{"errcode":0,"errmsg":"ok"}`)
 	for b.Loop() {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,12 +30,18 @@ func (a *API) encodeReply(e endpoint, reply any, code *errcode.Code, detail, rid
 	if code.Number != errcode.OK.Number {
 		text := code.Text
 		if e.hints() {
-			switch code {
-			case errcode.InvalidArgs:
+			switch {
+			case code == errcode.InvalidArgs && detail != "":
 				text += ", " + detail + "... " + a.hint()
-			case errcode.NotOwnApplication, errcode.SegmentExpired:
+			case code == errcode.InvalidArgs, slices.Contains(errcode.OfCodes, code):
 				text += ", ... " + a.hint()
 			}
+		}
+		if e.advises(code) {
+			text += errcode.StableTokenAdvice
+		}
+		if strings.HasPrefix(e.path, "/sns/") {
+			text += "," // Contract: rules 0
 		}
 		reply = envelope{ErrCode: code.Number, ErrMsg: text + " rid: " + rid}
 	}
@@ -55,6 +62,14 @@ func (a *API) newRID() string {
 		panic(fmt.Errorf("drawing a request id: %w", err))
 	}
 	return fmt.Sprintf("%08x-%08x-%08x", uint32(a.Now().Unix()), binary.BigEndian.Uint32(raw[:4]), binary.BigEndian.Uint32(raw[4:]))
+}
+
+// advises reports whether an error sends the caller to stable_token: those that
+// say that a token is of no use or too many were fetched, on the calls that take
+// or make one. Contract: rules 3.6.
+func (e endpoint) advises(code *errcode.Code) bool {
+	return (code == errcode.InvalidCredential || code == errcode.DailyLimit) &&
+		(e.needs&(token|platform) != 0 || e.path == "/cgi-bin/token")
 }
 
 // hints reports whether errors of the endpoint carry a detail and a hint.

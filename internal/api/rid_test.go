@@ -42,7 +42,7 @@ func TestACallIsFoundByItsRequestID(t *testing.T) {
 	t.Parallel()
 	for name, guarded := range map[string]bool{"with the emulator": false, "without": true} {
 		t.Run(name, func(t *testing.T) {
-			s := servertest.Start(t, servertest.Options{Seed: town, Guarded: guarded, Config: func(c *server.Config) { c.TrustedProxy = []string{"127.0.0.0/8"} }})
+			s := servertest.Start(t, servertest.Options{Seed: strings.ReplaceAll(town, "secret: secret-", "secret: the-secret-of-"), Guarded: guarded, Config: func(c *server.Config) { c.TrustedProxy = []string{"127.0.0.0/8"} }})
 			token := s.Token("shop")
 			r := s.Request("POST", publishPath+"?access_token="+token+"&x=%E6%89%AB", `{"prefix":"https://shop.example/<none>/&"}`, "X-Forwarded-For: 203.0.113.9")
 			a := s.Send(r)
@@ -71,7 +71,7 @@ func TestWhoseCallIsIt(t *testing.T) {
 	s.NewToken("shop")
 	s.NewToken("shop")
 	limited := fetch("client_credential", "shop", "secret-shop")(s)
-	checkText(t, limited, 45009, "reach max api daily quota limit")
+	checkText(t, limited, 45009, dayQuota)
 	if got := asked(t, s, s.Token("shop"), ridOf(limited)).Request; strings.Contains(got.RequestURL, "secret-shop") || !strings.Contains(got.RequestURL, "appid=shop") {
 		t.Errorf("%+v", got)
 	}

@@ -78,7 +78,7 @@ func TestLists(t *testing.T) {
 		{"past the end", "shop", `{"get_type":2,"page_num":4,"page_size":2}`, "", 5},
 		{"a page of 200", "shop", `{"get_type":2,"page_num":1,"page_size":200}`, "0 1 2 3 4", 5},
 		{"a page far away", "shop", `{"get_type":2,"page_num":9007199254740992,"page_size":200}`, "", 5},
-		{"numbers as strings and floats", "shop", `{"get_type":"2","page_num":"1e0","page_size":2.0}`, "0 1", 5},
+		{"numbers as strings and floats", "shop", `{"get_type":"2","page_num":"+1.0","page_size":2e0}`, "0 1", 5},
 		{"a service account's", "svc", ``, "s2 r1 s1", 3},
 		{"with appid", "svc", `{"appid":"shop"}`, "s2 s1", 2},
 		{"with appid, by page", "svc", `{"appid":"shop","get_type":2,"page_num":2,"page_size":1}`, "s2", 2},
@@ -201,7 +201,7 @@ func TestEdits(t *testing.T) {
 		if l := list(t, s, "svc", `{"appid":"rival"}`); l.prefixes() != "a" || l.RuleList[0].Path != "pages/new" {
 			t.Errorf("after the edit: %+v", l)
 		}
-		checkText(t, s.Rule("svc", "add", code(q+"a", "third", `"is_edit":1`)), 40166, "invalid appid")
+		checkText(t, s.Rule("svc", "add", code(q+"a", "third", `"is_edit":1`)), 40166, "invalid weapp appid")
 		checkText(t, s.Rule("svc", "add", code(q+"b", "shop", `"is_edit":1`)), 40097, "invalid args")
 		checkText(t, s.Rule("svc2", "add", code(q+"a", "shop", `"is_edit":1`)), 40097, "invalid args")
 		s.OK("svc", "publish", prefix(q+"a"))

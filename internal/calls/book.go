@@ -62,8 +62,11 @@ type Tx interface {
 type Book struct {
 	Store    Store
 	Settings *settings.Live
-	Now      func() time.Time // the server's clock
-	Log      *slog.Logger
+	// Now is the server's clock, by whose days and months calls are counted.
+	Now func() time.Time
+	// ClockBelieved reports whether what is old by Now may be removed; nil = always.
+	ClockBelieved func() bool
+	Log           *slog.Logger
 	// Exact are the interfaces whose calls their own transactions count, with
 	// their limits.
 	Exact map[string]func(settings.Settings) int
@@ -109,6 +112,9 @@ func (b *Book) Run(ctx context.Context) {
 		}
 	}
 }
+
+// mayForget reports whether what is old may be removed.
+func (b *Book) mayForget() bool { return b.ClockBelieved == nil || b.ClockBelieved() }
 
 // Flush writes everything that was counted and logged before it was called.
 func (b *Book) Flush(ctx context.Context) error {

@@ -122,6 +122,9 @@ func (b *Book) flushCalls(ctx context.Context) error {
 		}
 		rows := int64(b.Settings.Get().RIDLogRows)
 		oldest := ridPrefix(b.Now().Add(-Kept))
+		if !b.mayForget() {
+			oldest = "" // nothing sorts before it
+		}
 		err := b.Store.UpdateCalls(ctx, func(tx Tx) error {
 			newest, err := tx.AddCalls(ctx, calls)
 			if err != nil {

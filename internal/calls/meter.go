@@ -152,12 +152,13 @@ func (b *Book) flushSome(ctx context.Context) (more bool, err error) {
 	m.writing.Lock()
 	defer m.writing.Unlock()
 	deltas, tidy := b.deltas()
+	forget := tidy != 0 && b.mayForget()
 	if len(deltas) == 0 && tidy == 0 {
 		return false, nil
 	}
 	sums := make([]int, len(deltas))
 	err = b.Store.UpdateCalls(ctx, func(tx Tx) (err error) {
-		if tidy != 0 {
+		if forget {
 			if err := tx.ForgetCounts(ctx, tidy-remembered); err != nil {
 				return err
 			}

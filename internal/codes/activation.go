@@ -2,6 +2,7 @@ package codes
 
 import (
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/tidwall/btree"
@@ -42,6 +43,8 @@ func (b Binding) check() error {
 		}
 	}
 	switch {
+	case strings.TrimSpace(b.WxaPath) == "":
+		return errcode.InvalidArgs.With("wxa_path invalid: it is blank, and names no page") // rules 6, number 28
 	case b.WxaAppID == "":
 		return errcode.InvalidArgs.With("wxa_appid is missing")
 	case !wxaAppID.MatchString(b.WxaAppID):
@@ -71,13 +74,25 @@ type Event struct {
 	Seq     int64
 	Batch   int64
 	Did     Did
-	Codes   Set       // which codes; an activation has one range
-	Binding Binding   // activations only
-	At      time.Time // of the call
-	From    time.Time // when it takes effect: At, or later where it was scheduled
-	Actor   string    // AppID, or "admin"
-	RID     string
-	Note    string
+	Codes   Set     // which codes; an activation has one range
+	Binding Binding // activations only
+	// Renews is of a re-target: the range of the activation of which these codes
+	// are a part. nil: the event's own.
+	Renews *Range
+	At     time.Time // of the call
+	From   time.Time // when it takes effect: At, or later where it was scheduled
+	Actor  string    // AppID, or "admin"
+	RID    string
+	Note   string
+}
+
+// Activated is the range of the call that activated codes: what overlaps are
+// judged by, and what later answers call code_start and code_end.
+func (e *Event) Activated() Range {
+	if e.Renews != nil {
+		return *e.Renews
+	}
+	return e.Codes.Bounds()
 }
 
 // Did is what an event did.
@@ -139,6 +154,18 @@ func (c *coverage) cover(r Range, by *Event) {
 		}
 	}
 	c.spans.Set(r.From, span{r.To, by})
+}
+
+// follow puts an event in force that activates codes or withdraws them.
+func (c *coverage) follow(e *Event) {
+	for _, r := range e.Codes {
+		switch e.Did {
+		case Activate:
+			c.cover(r, e)
+		case Withdraw:
+			c.cover(r, nil)
+		}
+	}
 }
 
 // at returns the event that governs an index, nil where none does.

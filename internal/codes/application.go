@@ -103,18 +103,20 @@ func (b Batch) Ready(now time.Time, takes time.Duration) []Range {
 	return all
 }
 
-// InSegment returns 40097 unless a range lies within one segment.
+// InSegment returns 40097 or 80306 as Within does, and 80310 unless the range
+// lies within one segment.
 func (b Batch) InSegment(r Range) error {
 	if err := b.Within(r); err != nil {
 		return err
 	}
 	if r.From/b.Segment != r.To/b.Segment {
-		return errcode.InvalidArgs.With("code_start %d and code_end %d lie in two segments of %d codes", r.From, r.To, b.Segment)
+		return errcode.NoSegment.With("code_start %d and code_end %d lie in two segments of %d codes", r.From, r.To, b.Segment)
 	}
 	return nil
 }
 
-// Within returns 40097 unless a range lies within the batch.
+// Within returns 40097 for what is no range, 80306 for one that ends past the
+// end of the batch.
 func (b Batch) Within(r Range) error {
 	switch {
 	case r.From < 0 || r.To < 0:
@@ -122,7 +124,7 @@ func (b Batch) Within(r Range) error {
 	case r.From > r.To:
 		return errcode.InvalidArgs.With("code_start %d is after code_end %d", r.From, r.To)
 	case r.To >= b.Count:
-		return errcode.InvalidArgs.With("code_end %d: the application has the indexes 0 to %d", r.To, b.Count-1)
+		return errcode.IndexBeyond.With("code_end %d: the application has the indexes 0 to %d", r.To, b.Count-1)
 	}
 	return nil
 }

@@ -103,8 +103,17 @@ func TestSegments(t *testing.T) {
 		{-2, -1}:         "an index is 0 or more",
 	} {
 		code, detail := errcode.Of(b.InSegment(r))
-		if want == "" && code != errcode.OK || want != "" && (code != errcode.InvalidArgs || !strings.Contains(detail, want)) {
-			t.Errorf("%v: %v %s, want %q", r, code, detail, want)
+		number := errcode.InvalidArgs
+		switch {
+		case want == "":
+			number = errcode.OK
+		case strings.Contains(want, "segments"):
+			number = errcode.NoSegment
+		case r.To >= b.Count:
+			number = errcode.IndexBeyond
+		}
+		if code != number || !strings.Contains(detail, want) {
+			t.Errorf("%v: %v %s, want %v %q", r, code, detail, number, want)
 		}
 	}
 }

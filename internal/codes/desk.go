@@ -176,10 +176,11 @@ func (d *Desk) commit(group []*Receipt) (err error) {
 	})
 	firsts = slices.CompactFunc(firsts, func(a, b FirstScan) bool { return a.Batch == b.Batch && a.Index == b.Index })
 	now := d.press.Now()
-	forget := d.forgot.IsZero() || now.Sub(d.forgot) >= forgetEvery || now.Before(d.forgot)
+	forget := len(tickets) > 0 && (d.forgot.IsZero() || now.Sub(d.forgot) >= forgetEvery || now.Before(d.forgot)) && d.press.mayForget()
 	var forgotten int64
 	err = d.press.Store.UpdateCodes(ctx, func(tx Tx) (err error) {
-		if forget && len(tickets) > 0 {
+		tx.MayRepeat() // first scans and tickets that are there already stay as they are
+		if forget {
 			if forgotten, err = tx.ForgetTickets(ctx, now.Add(-ticketGrace), forgetAtOnce); err != nil {
 				return err
 			}
@@ -192,7 +193,7 @@ func (d *Desk) commit(group []*Receipt) (err error) {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDesk, err)
 	}
-	if forget && len(tickets) > 0 {
+	if forget {
 		// Only write reads and sets it, one at a time. Where there may be more, the
 		// next transaction goes on.
 		if d.forgot = now; forgotten == forgetAtOnce {

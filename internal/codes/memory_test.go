@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/settings"
 )
 
 // journal is the part of a store that a Memory reads, as plain as can be: one
@@ -204,6 +205,7 @@ func TestCallsAreAPlainArray(t *testing.T) {
 	}
 	random := rand.New(rand.NewPCG(5, 5))
 	p := newPlant(t)
+	p.set(func(s *settings.Settings) { s.ActivationOverlap = settings.Replace })
 	for n := range histories {
 		batch := p.apply(fmt.Sprintf("history %d", n), 10_000)
 		h := &history{random: random, now: p.now()}
@@ -222,7 +224,7 @@ func TestCallsAreAPlainArray(t *testing.T) {
 			if e.Did == codes.Redeem {
 				continue // refused for frozen codes: TestRedeem…
 			}
-			if err := p.Change(t.Context(), c); err != nil {
+			if _, err := p.Change(t.Context(), c); err != nil {
 				t.Fatal(err)
 			}
 			events = events[:0]
@@ -261,7 +263,7 @@ func TestTenThousandScatteredCodesCostKilobytes(t *testing.T) {
 	if stored > 64<<10 {
 		t.Errorf("%d bytes stored", stored)
 	}
-	if err := p.Change(t.Context(), codes.Change{Batch: batch.ID, Did: codes.Freeze, Codes: set, Actor: "op"}); err != nil {
+	if _, err := p.Change(t.Context(), codes.Change{Batch: batch.ID, Did: codes.Freeze, Codes: set, Actor: "op"}); err != nil {
 		t.Fatal(err)
 	}
 	if got := p.Memory.Counts(batch.ID, p.now()); got.Frozen != uint64(set.Len()) {
@@ -274,7 +276,7 @@ func TestTenThousandScatteredCodesCostKilobytes(t *testing.T) {
 	// A whole batch costs next to nothing.
 	all := codes.NewSet(codes.Range{From: 0, To: batch.Count - 1})
 	before := p.Memory.Bytes(batch.ID)
-	if err := p.Change(t.Context(), codes.Change{Batch: batch.ID, Did: codes.Void, Codes: all, Actor: "op"}); err != nil {
+	if _, err := p.Change(t.Context(), codes.Change{Batch: batch.ID, Did: codes.Void, Codes: all, Actor: "op"}); err != nil {
 		t.Fatal(err)
 	}
 	if got := p.Memory.Counts(batch.ID, p.now()); got.Void != 20_000_000 || len(all.Encode()) > 16 || p.Memory.Bytes(batch.ID)-before > 16<<10 {
@@ -315,7 +317,7 @@ func TestACallIsInForceUnderAClockThatIsBehind(t *testing.T) {
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 9)
-	if err := p.Change(t.Context(), codes.Change{Batch: b.ID, Did: codes.Withdraw, Codes: one(9), Actor: "op", From: p.now().Add(time.Minute)}); err != nil {
+	if _, err := p.Change(t.Context(), codes.Change{Batch: b.ID, Did: codes.Withdraw, Codes: one(9), Actor: "op", From: p.now().Add(time.Minute)}); err != nil {
 		t.Fatal(err)
 	}
 	p.advance(-time.Hour)

@@ -3,7 +3,10 @@ package codes
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/qrjump/qrjump/internal/errcode"
 )
@@ -31,27 +34,28 @@ type Change struct {
 const maxCodesNote = 256
 
 // Change does what a Change says: activate (now or later), withdraw, freeze,
-// unfreeze, void, redeem. Void is for ever; a single code is redeemed once.
-func (p *Press) Change(ctx context.Context, c Change) error {
+// unfreeze, void, redeem. Void is for ever; a single code is redeemed once. It
+// returns how many of the codes it changed: the others were so before.
+func (p *Press) Change(ctx context.Context, c Change) (changed int64, err error) {
 	b, err := p.Memory.Know(ctx, c.Batch)
 	switch {
 	case err != nil:
-		return err
+		return 0, err
 	case len(c.Codes) == 0:
-		return errcode.InvalidArgs.With("no codes are named")
+		return 0, errcode.InvalidArgs.With("no codes are named")
 	case !plain(c.Note, 0, maxCodesNote) || !plain(c.Actor, 1, maxCodesNote):
-		return errcode.InvalidArgs.With("note and actor: want at most %d characters, none of them a control character", maxCodesNote)
+		return 0, errcode.InvalidArgs.With("note and actor: want at most %d characters, none of them a control character", maxCodesNote)
 	case !c.From.IsZero() && c.Did != Activate && c.Did != Withdraw:
-		return errcode.InvalidArgs.With("only an activation or a withdrawal can be scheduled, not %s", c.Did)
+		return 0, errcode.InvalidArgs.With("only an activation or a withdrawal can be scheduled, not %s", c.Did)
 	case !c.From.IsZero() && c.From.Before(p.Now()):
-		return errcode.InvalidArgs.With("%s is in the past", c.From.Format(time.RFC3339))
+		return 0, errcode.InvalidArgs.With("%s is in the past", c.From.Format(time.RFC3339))
 	}
 	if err := b.Within(c.Codes.Bounds()); err != nil {
-		return err
+		return 0, err
 	}
 	if c.Did == Activate {
 		if err := c.Binding.check(); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	return p.record(ctx, Event{Batch: c.Batch, Did: c.Did, Codes: c.Codes, Binding: c.Binding, From: c.From, Actor: c.Actor, Note: c.Note}, p.Settings.Get().ActivationOverlap)
@@ -63,7 +67,7 @@ func (p *Press) checkRedeem(ctx context.Context, tx Tx, e Event) error {
 	if e.Codes.Len() == 1 {
 		index := e.Codes[0].From
 		if p.Memory.State(e.Batch, index, e.At).Redeemed {
-			by, err := p.redeemed(ctx, tx, e.Batch, index)
+			by, err := redeemed(ctx, tx, e.Batch, index, allEvents)
 			if err != nil {
 				return err
 			}
@@ -77,14 +81,29 @@ func (p *Press) checkRedeem(ctx context.Context, tx Tx, e Event) error {
 }
 
 // redeemed finds the event that redeemed a code first.
-func (p *Press) redeemed(ctx context.Context, tx Tx, batch, index int64) (first Event, err error) {
-	err = eventsOf(ctx, tx, batch, index, func(e Event) bool {
+func redeemed(ctx context.Context, tx Tx, batch, index int64, how reading) (first Event, err error) {
+	err = how.eventsOf(ctx, tx, batch, index, func(e Event) bool {
 		if e.Did == Redeem {
 			first = e
 		}
 		return true
 	})
 	return first, err
+}
+
+// someEvents is for pages that everybody may ask for: one holds a few megabytes
+// at a time, however wide the sets are.
+var someEvents = reading{page: 100, most: 2_000}
+
+// RedeemedAt is when a code was redeemed first; zero = never. It is an error where
+// more events have bounds that hold the code than a page reads.
+func (p *Press) RedeemedAt(ctx context.Context, batch, index int64) (time.Time, error) {
+	var first Event
+	err := p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
+		first, err = redeemed(ctx, tx, batch, index, someEvents)
+		return err
+	})
+	return first.At, err
 }
 
 // maxHistory bounds the history of one code that is shown.
@@ -103,52 +122,79 @@ func (p *Press) History(ctx context.Context, batch, index int64) ([]Event, error
 	return list, err
 }
 
+// reading is how many events around a code are read, at a time and in all.
+type reading struct{ page, most int }
+
+var allEvents = reading{page: 1_000, most: math.MaxInt}
+
 // eventsOf gives what happened to one code, newest first, until yield returns
-// false. The store finds events whose bounds hold the index; scattered sets
-// have wide bounds and few members, so it is asked page by page.
+// false.
 func eventsOf(ctx context.Context, tx Tx, batch, index int64, yield func(Event) bool) error {
-	const page = 1000
+	return allEvents.eventsOf(ctx, tx, batch, index, yield)
+}
+
+// eventsOf gives what happened to one code. The store finds events whose bounds
+// hold the index; scattered sets have wide bounds and few members, so it is
+// asked page by page.
+func (how reading) eventsOf(ctx context.Context, tx Tx, batch, index int64, yield func(Event) bool) error {
+	read := 0
 	for before := int64(0); ; {
-		near, err := tx.EventsAt(ctx, batch, index, before, page)
+		if read >= how.most {
+			return fmt.Errorf("%d events or more of application %d are around code %d: that is all that is read", how.most, batch, index)
+		}
+		near, err := tx.EventsAt(ctx, batch, index, before, min(how.page, how.most-read))
 		if err != nil {
 			return err
 		}
+		read += len(near)
 		for _, e := range near {
 			if before = e.Seq; e.Codes.Has(index) && !yield(e) {
 				return nil
 			}
 		}
-		if len(near) < page {
+		if len(near) < how.page {
 			return nil
 		}
 	}
 }
 
+// Retargeted is what a re-target did.
+type Retargeted struct {
+	Activations int   // that were renewed
+	Codes       int64 // that open the other page, now or when their schedule comes
+}
+
 // Retarget opens another page for what is active in a range, and keeps what
-// the codes count for. It returns how many activations were renewed.
-func (p *Press) Retarget(ctx context.Context, batch int64, r Range, appid, path string, wxaType int, actor string) (int, error) {
+// the codes count for and the ranges that they were activated with.
+func (p *Press) Retarget(ctx context.Context, batch int64, r Range, appid, path string, wxaType int, actor string) (Retargeted, error) {
 	b, err := p.Memory.Know(ctx, batch)
 	if err != nil {
-		return 0, err
+		return Retargeted{}, err
 	}
 	if !plain(actor, 1, maxCodesNote) {
-		return 0, errcode.InvalidArgs.With("actor: want at most %d characters, none of them a control character", maxCodesNote)
+		return Retargeted{}, errcode.InvalidArgs.With("actor: want at most %d characters, none of them a control character", maxCodesNote)
 	}
 	if err := b.Within(r); err != nil {
-		return 0, err
+		return Retargeted{}, err
 	}
 	const most = 1000
-	n := 0
+	var done Retargeted
 	err = p.inBatch(ctx, batch, func(tx Tx, b Batch, at time.Time) error {
 		// What is scheduled would bring the old page back, so it changes too.
 		spans := append(p.Memory.Active(batch, r, at), p.Memory.Waiting(batch, r, at)...)
-		if n = len(spans); n > most {
+		if n := len(spans); n > most {
 			return errcode.InvalidArgs.With("%d activations govern this range: re-target at most %d at once", n, most)
 		}
+		var changed []Range
 		for _, s := range spans {
+			changed = append(changed, s.Range)
 			e := Event{Batch: batch, Did: Activate, Codes: NewSet(s.Range), Binding: s.Activation.Binding, At: at, From: at, Actor: actor, Note: "re-target"}
 			if s.Activation.From.After(at) {
 				e.From = s.Activation.From
+			}
+			// A shop that sends its range again names the one that it activated.
+			if whole := s.Activation.Activated(); whole != s.Range {
+				e.Renews = &whole
 			}
 			e.Binding.WxaAppID, e.Binding.WxaPath, e.Binding.WxaType = appid, path, wxaType
 			if err := e.Binding.check(); err != nil {
@@ -161,9 +207,10 @@ func (p *Press) Retarget(ctx context.Context, batch int64, r Range, appid, path 
 				return err
 			}
 		}
+		done = Retargeted{Activations: len(spans), Codes: NewSet(changed...).Len()}
 		return nil
 	})
-	return n, err
+	return done, err
 }
 
 // ActiveRange is a run of codes that one activation governs.
@@ -184,22 +231,82 @@ func (m *Memory) Active(batch int64, r Range, now time.Time) []ActiveRange {
 	return b.active.within(r)
 }
 
-// Scheduled returns a code of a range that an event will activate.
-func (m *Memory) Scheduled(batch int64, r Range) (index int64, found bool) {
+// ActiveFrom lists what governs a range at a moment, now or to come, as things
+// stand now, and then the parts of it that are to be activated after it.
+func (m *Memory) ActiveFrom(batch int64, r Range, now, at time.Time) []ActiveRange {
 	b := m.batch(batch)
 	if b == nil {
-		return 0, false
+		return nil
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	list := b.activeAt(now, at).within(r)
 	for _, e := range b.waiting {
-		for _, later := range e.Codes {
-			if e.Did == Activate && later.From <= r.To && later.To >= r.From {
-				return max(later.From, r.From), true
-			}
+		if e.Did == Activate && e.From.After(at) {
+			var later coverage
+			later.follow(&e)
+			list = append(list, later.within(r)...)
 		}
 	}
-	return 0, false
+	return list
+}
+
+// activeAt is what will be active at a moment, as things stand now. The caller
+// holds the lock and only reads.
+func (b *batchMemory) activeAt(now, at time.Time) *coverage {
+	b.until(now)
+	if len(b.waiting) == 0 || b.waiting[0].From.After(at) {
+		return &b.active
+	}
+	then := &coverage{spans: *b.active.spans.Copy()}
+	for _, e := range b.waiting {
+		if e.From.After(at) {
+			break // they stand by when they take effect
+		}
+		then.follow(&e)
+	}
+	return then
+}
+
+// Affected is how many codes of a set an event changes when it takes effect, as
+// things stand now: not those that are so already.
+func (m *Memory) Affected(e Event, now time.Time) int64 {
+	b := m.batch(e.Batch)
+	if b == nil {
+		return 0
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	active, all := b.activeAt(now, e.From), e.Codes.Len()
+	among := func(bits *roaring.Bitmap) (n int64) {
+		for _, r := range e.Codes {
+			n += int64(bits.CardinalityInRange(uint64(r.From), uint64(r.To)+1))
+		}
+		return n
+	}
+	whole := all == b.Count
+	switch {
+	case e.Did == Withdraw:
+		var n int64
+		for _, r := range e.Codes {
+			for _, have := range active.within(r) {
+				n += have.To - have.From + 1
+			}
+		}
+		return n
+	case e.Did == Void:
+		return all - among(b.void)
+	case e.Did == Redeem:
+		return all - among(b.redeemed)
+	case e.Did == Freeze && b.allFrozen, e.Did == Unfreeze && whole != b.allFrozen:
+		// The freeze of the batch and those of codes are apart: see allFrozen.
+		return 0
+	case e.Did == Freeze, e.Did == Unfreeze && whole:
+		return all - among(b.frozen)
+	case e.Did == Unfreeze:
+		return among(b.frozen)
+	}
+	return all // an activation binds each code anew
 }
 
 // Waiting lists activations of a range that are not in force yet, by when
@@ -221,14 +328,7 @@ func (m *Memory) Waiting(batch int64, r Range, now time.Time) []ActiveRange {
 		}
 		var then coverage
 		for _, e := range events[:n] {
-			for _, c := range e.Codes {
-				switch e.Did {
-				case Activate:
-					then.cover(c, &e)
-				case Withdraw:
-					then.cover(c, nil)
-				}
-			}
+			then.follow(&e)
 		}
 		list = append(list, then.within(r)...)
 		events = events[n:]

@@ -1,9 +1,11 @@
 package codes_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,8 +20,11 @@ func (p *plant) change(b codes.Batch, did codes.Did, set codes.Set) error {
 	if did == codes.Activate {
 		c.Binding = p.binding
 	}
-	return p.Change(p.t.Context(), c)
+	return failure(p.Change(p.t.Context(), c))
 }
+
+// failure leaves out how many codes were changed.
+func failure(_ int64, err error) error { return err }
 
 func one(index int64) codes.Set { return codes.NewSet(codes.Range{From: index, To: index}) }
 
@@ -42,9 +47,13 @@ func TestChangesThatCannotBe(t *testing.T) {
 		{"a note with a line feed", "note and actor", codes.Change{Did: codes.Freeze, Codes: one(1), Note: "a\nb"}},
 	} {
 		c.change.Batch, c.change.Actor = b.ID, "op"
-		wantCode(t, c.name, p.Change(t.Context(), c.change), errcode.InvalidArgs, c.want)
+		number := errcode.InvalidArgs
+		if c.name == "behind the end" {
+			number = errcode.IndexBeyond
+		}
+		wantCode(t, c.name, failure(p.Change(t.Context(), c.change)), number, c.want)
 	}
-	if err := p.Change(t.Context(), codes.Change{Batch: 7, Did: codes.Freeze, Codes: one(1), Actor: "op"}); !errors.Is(err, codes.ErrNoBatch) {
+	if _, err := p.Change(t.Context(), codes.Change{Batch: 7, Did: codes.Freeze, Codes: one(1), Actor: "op"}); !errors.Is(err, codes.ErrNoBatch) {
 		t.Errorf("an unknown batch: %v", err)
 	}
 	if _, err := p.Retarget(t.Context(), 7, codes.Range{}, "shop", "p", 0, "op"); !errors.Is(err, codes.ErrNoBatch) {
@@ -59,7 +68,7 @@ func TestACodeIsRedeemedOnce(t *testing.T) {
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
 	errs := race(32, func(i int) error {
-		return p.Change(t.Context(), codes.Change{Batch: b.ID, Did: codes.Redeem, Codes: one(7), Actor: fmt.Sprintf("till %d", i), Note: "x"})
+		return failure(p.Change(t.Context(), codes.Change{Batch: b.ID, Did: codes.Redeem, Codes: one(7), Actor: fmt.Sprintf("till %d", i), Note: "x"}))
 	})
 	winner := -1
 	for i, err := range errs {
@@ -171,10 +180,13 @@ func TestTheHistoryOfACodeIsWhole(t *testing.T) {
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 9_999)
-	if err := p.Change(t.Context(), codes.Change{Batch: b.ID, Did: codes.Redeem, Codes: one(5_000), Actor: "till", Note: "receipt 1"}); err != nil {
+	if _, err := p.Change(t.Context(), codes.Change{Batch: b.ID, Did: codes.Redeem, Codes: one(5_000), Actor: "till", Note: "receipt 1"}); err != nil {
 		t.Fatal(err)
 	}
 	at := p.now()
+	if got, err := p.RedeemedAt(t.Context(), b.ID, 5_000); err != nil || !got.Equal(at) {
+		t.Errorf("redeemed at %s, %v, want %s", got, err, at)
+	}
 	p.advance(time.Second)
 	err := p.Store.UpdateCodes(t.Context(), func(tx codes.Tx) error {
 		for range 2_100 {
@@ -191,6 +203,12 @@ func TestTheHistoryOfACodeIsWhole(t *testing.T) {
 	if err := p.change(b, codes.Redeem, one(5_000)); err == nil || err.Error() != "code 5000 was redeemed by till at "+at.Format(time.RFC3339) {
 		t.Errorf("%v", err)
 	}
+	// A public page asks too, and reads a bounded number of them.
+	rows := 0
+	public := &codes.Press{Store: rowsRead{p.Store, &rows}}
+	if got, err := public.RedeemedAt(t.Context(), b.ID, 5_000); err == nil || rows == 0 || rows > 2_000 {
+		t.Errorf("a page read %d rows and says %s, %v", rows, got, err)
+	}
 	list, err := p.History(t.Context(), b.ID, 5_000)
 	if err != nil || len(list) != 2 || list[0].Did != codes.Redeem || list[0].Actor != "till" || list[0].Note != "receipt 1" || !list[0].At.Equal(at) ||
 		list[1].Did != codes.Activate || list[1].Actor != "svc" || list[1].RID != "rid" {
@@ -201,17 +219,38 @@ func TestTheHistoryOfACodeIsWhole(t *testing.T) {
 	}
 }
 
+// rowsRead counts the events that are read around one code.
+type rowsRead struct {
+	codes.Store
+	n *int
+}
+
+func (s rowsRead) ViewCodes(ctx context.Context, f func(codes.Tx) error) error {
+	return s.Store.ViewCodes(ctx, func(tx codes.Tx) error { return f(rowsReadTx{tx, s.n}) })
+}
+
+type rowsReadTx struct {
+	codes.Tx
+	n *int
+}
+
+func (t rowsReadTx) EventsAt(ctx context.Context, batch, index, before int64, limit int) ([]codes.Event, error) {
+	list, err := t.Tx.EventsAt(ctx, batch, index, before, limit)
+	*t.n += len(list)
+	return list, err
+}
+
 func TestRetargetKeepsWhatTheCodesCountFor(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
-	p.set(func(s *settings.Settings) { s.ActivationOverlap = settings.Reject })
+	p.set(func(s *settings.Settings) { s.ActivationOverlap = settings.Refuse })
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 99)
 	p.binding.ActivityName = "second"
 	p.activate(b, 200, 299)
 	n, err := p.Retarget(t.Context(), b.ID, codes.Range{From: 50, To: 249}, "bare", "pages/new", codes.WxaTrial, "op")
-	if err != nil || n != 2 {
-		t.Fatalf("%d, %v", n, err)
+	if err != nil || n != (codes.Retargeted{Activations: 2, Codes: 100}) {
+		t.Fatalf("%v, %v", n, err)
 	}
 	for index, want := range map[int64]string{
 		0: "a shop pages/index/index 0", 49: "a shop pages/index/index 0", 50: "a bare pages/new 2", 99: "a bare pages/new 2", 100: "", 199: "",
@@ -230,46 +269,132 @@ func TestRetargetKeepsWhatTheCodesCountFor(t *testing.T) {
 	}
 }
 
-// With activation_overlap reject a code is activated once, also by a schedule.
-func TestRejectedOverlaps(t *testing.T) {
+// What is active is not covered by another range, now or by a schedule; the very
+// same range replaces. Issue 11, 2.
+func TestOverlapsAreRefused(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
-	p.activate(b, 0, 99)
-	p.activate(b, 0, 99) // replaced by default
-	p.set(func(s *settings.Settings) { s.ActivationOverlap = settings.Reject })
 	activate := func(from, to int64) error {
 		return p.Activate(t.Context(), p.owner, codes.Activation{Batch: b.ID, Range: codes.Range{From: from, To: to}, Binding: p.binding})
 	}
-	wantCode(t, "the same", activate(0, 99), errcode.InvalidArgs, "code 0 is active already")
-	wantCode(t, "the last", activate(99, 200), errcode.InvalidArgs, "code 99 is active already")
-	if err := activate(100, 200); err != nil {
-		t.Error(err)
+	schedule := func(did codes.Did, from, to int64, in time.Duration) error {
+		return failure(p.Change(t.Context(), codes.Change{Batch: b.ID, Did: did, Codes: codes.NewSet(codes.Range{From: from, To: to}), Binding: p.binding, Actor: "op", From: p.now().Add(in)}))
 	}
-	if err := p.change(b, codes.Withdraw, one(50)); err != nil {
-		t.Error(err)
+	works := func(what string, err error) {
+		t.Helper()
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
-	if err := activate(50, 50); err != nil {
-		t.Error("withdrawn before:", err)
+	refused := func(what string, err error, detail string) {
+		t.Helper()
+		wantCode(t, what, err, errcode.ActivationOverlaps, detail)
 	}
-	err := p.Change(t.Context(), codes.Change{Batch: b.ID, Did: codes.Activate, Codes: one(300), Binding: p.binding, Actor: "op", From: p.now().Add(time.Hour)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantCode(t, "before a schedule", activate(290, 310), errcode.InvalidArgs, "code 300 is to be activated by a schedule")
+	p.activate(b, 0, 99)
+	p.activate(b, 0, 99)
+	refused("the last", activate(99, 200), "code_start 99, code_end 200: code 99 is active with 0 to 99")
+	works("beside it", activate(100, 200))
+	works("a withdrawal", p.change(b, codes.Withdraw, one(50)))
+	works("withdrawn before", activate(50, 50))
+	refused("of old, around another", activate(0, 99), "code 50 is active with 50 to 50")
+
+	works("a schedule", schedule(codes.Activate, 300, 300, time.Hour))
+	refused("before a schedule", activate(290, 310), "code 300 is to be activated by a schedule with 300 to 300")
+	refused("a schedule before a schedule", schedule(codes.Activate, 290, 310, time.Minute), "code 300 is to be activated by a schedule")
+	works("the same range before its schedule", activate(300, 300))
 	p.advance(2 * time.Hour)
-	wantCode(t, "after the schedule", activate(290, 310), errcode.InvalidArgs, "code 300 is active already")
-	// Of many that want one range one gets it.
+	refused("after the schedule", activate(290, 310), "code 300 is active with 300 to 300")
+	// What is withdrawn by the time that it takes effect is in nobody's way.
+	refused("a schedule over what stays active", schedule(codes.Activate, 250, 350, time.Hour), "code 300 is active")
+	works("a scheduled end", schedule(codes.Withdraw, 300, 300, time.Hour))
+	refused("a schedule before that end", schedule(codes.Activate, 250, 350, time.Minute), "code 300 is active")
+	works("a schedule after that end", schedule(codes.Activate, 250, 350, time.Hour))
+	p.advance(2 * time.Hour)
+	if by := p.Memory.State(b.ID, 300, p.now()).Activation; by == nil || by.Codes.Bounds() != (codes.Range{From: 250, To: 350}) {
+		t.Errorf("%+v", by)
+	}
+
+	// Of many that want overlapping ranges one gets its own.
 	won := 0
-	for _, err := range race(16, func(int) error { return activate(1_000, 1_999) }) {
+	for i, err := range race(16, func(i int) error { return activate(1_000+int64(i), 1_999) }) {
 		if err == nil {
 			won++
 		} else {
-			wantCode(t, "a later one", err, errcode.InvalidArgs, "active already")
+			refused(fmt.Sprint("call ", i), err, "is active with")
 		}
 	}
 	if won != 1 {
 		t.Errorf("%d activations won", won)
+	}
+}
+
+// A re-target changes what codes open, and nothing of the ranges that they were
+// activated with: those of a plain array, which re-targets leave alone.
+func TestOverlapsAreJudgedAsIfNothingWasRetargeted(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t)
+	b := p.apply("x", 10_000)
+	const codesInPlay = 24
+	var nothing codes.Range
+	var sent [codesInPlay]codes.Range // To is 0 where a code is not active: no range here ends with it
+	random := rand.New(rand.NewPCG(1, 2))
+	worked, again := 0, 0
+	for n := range 400 {
+		from := random.Int64N(codesInPlay - 1)
+		r := codes.Range{From: from, To: from + 1 + random.Int64N(min(8, codesInPlay-1-from))}
+		if have := sent[from]; n%2 == 0 && have != nothing {
+			r = have // sent again
+		}
+		part := sent[r.From : r.To+1]
+		switch random.IntN(4) {
+		case 0:
+			if err := p.change(b, codes.Withdraw, codes.NewSet(r)); err != nil {
+				t.Fatal(err)
+			}
+			clear(part)
+		case 1:
+			if _, err := p.Retarget(t.Context(), b.ID, r, "bare", fmt.Sprint("pages/", n), 0, "op"); err != nil {
+				t.Fatal(err)
+			}
+		default:
+			free := !slices.ContainsFunc(part, func(have codes.Range) bool { return have != nothing && have != r })
+			err := p.Activate(t.Context(), p.owner, codes.Activation{Batch: b.ID, Range: r, Binding: p.binding})
+			if free != (err == nil) || err != nil && !errors.Is(err, errcode.ActivationOverlaps) {
+				t.Fatalf("step %d: %v again over %v: %v", n, r, part, err)
+			}
+			if free {
+				worked++
+				if slices.Contains(part, r) {
+					again++
+				}
+				for i := range part {
+					part[i] = r
+				}
+			}
+		}
+	}
+	if worked < 20 || again < 20 {
+		t.Fatalf("%d activations, %d of them again: the steps try too little", worked, again)
+	}
+	reread := codes.NewMemory(p.Store)
+	if err := reread.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range sent {
+		then, err := p.StateThen(t.Context(), b, int64(i), p.now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for where, s := range map[string]codes.State{"memory": p.Memory.State(b.ID, int64(i), p.now()), "read again": reread.State(b.ID, int64(i), p.now()), "then": then} {
+			got := nothing
+			if s.Activation != nil {
+				got = s.Activation.Activated()
+			}
+			if got != want {
+				t.Errorf("%s: code %d was activated with %v, want %v", where, i, got, want)
+			}
+		}
 	}
 }
 
@@ -278,6 +403,7 @@ func TestRejectedOverlaps(t *testing.T) {
 func TestActivationsAtOnce(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
+	p.set(func(s *settings.Settings) { s.ActivationOverlap = settings.Replace })
 	b := p.apply("x", 10_000)
 	random := rand.New(rand.NewPCG(1, 1))
 	var ranges [64]codes.Range
@@ -318,6 +444,7 @@ func TestActivationsAtOnce(t *testing.T) {
 func TestRetargetLeavesWithdrawnSchedulesWithdrawn(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
+	p.set(func(s *settings.Settings) { s.ActivationOverlap = settings.Replace })
 	b := p.apply("x", 10_000)
 	later := p.now().Add(time.Hour)
 	schedule := func(did codes.Did, from, to int64, activity string) {
@@ -327,15 +454,15 @@ func TestRetargetLeavesWithdrawnSchedulesWithdrawn(t *testing.T) {
 			c.Binding = p.binding
 			c.Binding.ActivityName = activity
 		}
-		if err := p.Change(t.Context(), c); err != nil {
+		if _, err := p.Change(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
 	}
 	schedule(codes.Activate, 0, 99, "first")
 	schedule(codes.Withdraw, 40, 59, "")
 	schedule(codes.Activate, 90, 109, "second")
-	if n, err := p.Retarget(t.Context(), b.ID, codes.Range{From: 0, To: 9_999}, "bare", "pages/new", codes.WxaTrial, "op"); err != nil || n != 3 {
-		t.Fatalf("%d, %v", n, err)
+	if n, err := p.Retarget(t.Context(), b.ID, codes.Range{From: 0, To: 9_999}, "bare", "pages/new", codes.WxaTrial, "op"); err != nil || n.Activations != 3 {
+		t.Fatalf("%v, %v", n, err)
 	}
 	p.advance(2 * time.Hour)
 	for index, want := range map[int64]string{0: "first", 39: "first", 40: "", 59: "", 60: "first", 89: "first", 90: "second", 109: "second", 110: ""} {
@@ -351,5 +478,70 @@ func TestRetargetLeavesWithdrawnSchedulesWithdrawn(t *testing.T) {
 	}
 	if _, err := p.Retarget(t.Context(), b.ID, codes.Range{From: 0, To: 9}, "bare", "p", 0, strings.Repeat("x", 257)); err == nil {
 		t.Error("an actor of 257 characters was taken")
+	}
+}
+
+// What was asked and what changed are two numbers, as the plain states before and
+// after say. Issue 11, 5.
+func TestAChangeSaysHowManyCodesItChanged(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t)
+	p.set(func(s *settings.Settings) { s.ActivationOverlap = settings.Replace })
+	b := p.apply("x", 10_000)
+	random := rand.New(rand.NewPCG(11, 5))
+	const shown = 60 // indexes that small sets name; the whole batch is named too
+	state := func(index int64) codes.State { return p.Memory.State(b.ID, index, p.now()) }
+	said := map[codes.Did]func(codes.State) bool{
+		codes.Freeze: func(s codes.State) bool { return s.Frozen }, codes.Unfreeze: func(s codes.State) bool { return s.Frozen },
+		codes.Void: func(s codes.State) bool { return s.Void }, codes.Redeem: func(s codes.State) bool { return s.Redeemed },
+		codes.Withdraw: func(s codes.State) bool { return s.Activation != nil },
+	}
+	counted := map[codes.Did]int{}
+	for range 400 {
+		did := []codes.Did{codes.Freeze, codes.Unfreeze, codes.Void, codes.Redeem, codes.Withdraw, codes.Activate}[random.IntN(6)]
+		from := random.Int64N(shown)
+		ranges := []codes.Range{{From: from, To: min(shown, from+random.Int64N(4))}}
+		if did != codes.Activate {
+			from = random.Int64N(shown)
+			ranges = append(ranges, codes.Range{From: from, To: from})
+		}
+		if random.IntN(8) == 0 && (did == codes.Freeze || did == codes.Unfreeze) {
+			ranges = []codes.Range{{From: 0, To: 9_999}}
+		}
+		set := codes.NewSet(ranges...)
+		before := map[int64]bool{}
+		for _, r := range set {
+			for i := r.From; i <= r.To; i++ {
+				before[i] = did != codes.Activate && said[did](state(i))
+			}
+		}
+		c := codes.Change{Batch: b.ID, Did: did, Codes: set, Actor: "op"}
+		if did == codes.Activate {
+			c.Binding = p.binding
+		}
+		changed, err := p.Change(t.Context(), c)
+		if _, conflict := errors.AsType[codes.Conflict](err); conflict {
+			continue // frozen, void, or a single one that was redeemed
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want int64
+		for i, was := range before {
+			if did == codes.Activate || said[did](state(i)) != was {
+				want++
+			}
+		}
+		if changed != want {
+			t.Fatalf("%s %v changed %d codes, it says %d", did, set, want, changed)
+		}
+		if want > 0 && want < set.Len() {
+			counted[did]++
+		}
+	}
+	for did := range said {
+		if counted[did] == 0 && did != codes.Unfreeze {
+			t.Errorf("no %s changed a part of what was named", did)
+		}
 	}
 }

@@ -32,8 +32,12 @@ type Press struct {
 	OpenIDs  *accounts.OpenIDs
 	Settings *settings.Live
 	Now      func() time.Time
-	Random   io.Reader
-	Log      *slog.Logger
+	// CountNow is the time whose day an application counts for; nil = Now.
+	CountNow func() time.Time
+	// ClockBelieved reports whether Now may remove what ended long ago; nil = always.
+	ClockBelieved func() bool
+	Random        io.Reader
+	Log           *slog.Logger
 
 	// Prefix stands before every new code text.
 	Prefix string
@@ -61,8 +65,8 @@ type Call struct {
 	RID    string
 }
 
-// granted returns 48001 unless the account may use codes. Contract: marketcode 1.
-func granted(a accounts.Account) error {
+// Granted returns 48001 unless the account may use codes. Contract: marketcode 1.
+func Granted(a accounts.Account) error {
 	switch {
 	case a.Kind != accounts.ServiceAccount:
 		return errcode.Unauthorized.With("%s is a %s: codes belong to service accounts", a.AppID, a.Kind)
@@ -74,13 +78,23 @@ func granted(a accounts.Account) error {
 	return nil
 }
 
+func (p *Press) countNow() time.Time {
+	if p.CountNow == nil {
+		return p.Now()
+	}
+	return p.CountNow()
+}
+
+// mayForget reports whether what ended long ago may be removed.
+func (p *Press) mayForget() bool { return p.ClockBelieved == nil || p.ClockBelieved() }
+
 // maxBatchID keeps ids below 2^31: some clients read them as 32-bit numbers.
 const maxBatchID = 1<<31 - 1
 
-// Apply applies for codes. An equal isv_application_id is the same
-// application. 40097, 45009, 48001. Contract: marketcode 3.1.
+// Apply applies for codes. An equal isv_application_id with an equal count is the
+// same application. 40097, 45009, 48001, 80307. Contract: marketcode 3.1.
 func (p *Press) Apply(ctx context.Context, call Call, a Application) (Batch, error) {
-	if err := granted(call.Caller); err != nil {
+	if err := Granted(call.Caller); err != nil {
 		return Batch{}, err
 	}
 	if p.Closed {
@@ -97,7 +111,7 @@ func (p *Press) Apply(ctx context.Context, call Call, a Application) (Batch, err
 		}
 		now := p.Now()
 		// Every call counts, a repeated one too. Contract: marketcode 1.
-		used, err := tx.AddCount(ctx, call.Caller.AppID, "/intp/marketcode/applycode", s.Day(now))
+		used, err := tx.AddCount(ctx, call.Caller.AppID, "/intp/marketcode/applycode", s.Day(p.countNow()))
 		if err != nil {
 			return err
 		}
@@ -107,7 +121,7 @@ func (p *Press) Apply(ctx context.Context, call Call, a Application) (Batch, err
 		batch, err = tx.BatchByISV(ctx, call.Caller.AppID, a.ISV)
 		if err == nil {
 			if batch.Count != a.Count {
-				p.Log.WarnContext(ctx, "an application was repeated with another count; the first one stays", "isv_application_id", a.ISV, "application_id", batch.ID, "count", batch.Count, "asked", a.Count)
+				return errcode.ApplicationExists.With("isv_application_id %q is application %d with %d codes, not %d", a.ISV, batch.ID, batch.Count, a.Count)
 			}
 			return nil
 		}
@@ -163,25 +177,41 @@ func (p *Press) Text(b Batch, index int64) string {
 // proof is what is stored to recognise the keys by: never a code that works.
 func (p *Press) proof(text string) string { return p.Vault.Hash("first of a batch", text) }
 
+// isProof reports whether a batch was marked by a text. In the first versions the
+// mark was the text itself.
+func (p *Press) isProof(mark, text string) bool { return mark == p.proof(text) || mark == text }
+
 // CheckKeys returns an error unless every batch was made with the keys at hand.
-func (p *Press) CheckKeys() error {
-	for _, b := range p.Memory.Batches() {
+// It needs no more of a Press than its Store, Keys and Vault.
+func (p *Press) CheckKeys(ctx context.Context) error {
+	for b, err := range p.Store.Batches(ctx) {
+		if err != nil {
+			return fmt.Errorf("reading batches: %w", err)
+		}
 		if p.Keys.Text[b.Version] == nil {
 			return fmt.Errorf("application %d was printed with version %q, whose key is missing", b.ID, string(b.Version))
 		}
-		if p.proof(p.Code(b, 0)) != b.FirstCode || p.proof(p.Text(b, 0)) != b.FirstText {
+		if !p.isProof(b.FirstCode, p.Code(b, 0)) || !p.isProof(b.FirstText, p.Text(b, 0)) {
 			return fmt.Errorf("application %d was made with other code keys than those of this database: put the right ones back, printed codes depend on them", b.ID)
 		}
 	}
 	return nil
 }
 
-// own returns the caller's batch; 80301 for another's and for none, so that
-// the answer does not tell which. Contract: marketcode 3.2.
+// own returns the caller's batch: 80300 where there is none, 80301 for
+// another's. Contract: marketcode 3.2.
 func (p *Press) own(ctx context.Context, call Call, id int64) (Batch, error) {
+	return p.seen(ctx, id, func(b Batch) bool { return b.Account == call.Caller.AppID })
+}
+
+// seen returns a batch that may be seen, and else the errors of own.
+func (p *Press) seen(ctx context.Context, id int64, may func(Batch) bool) (Batch, error) {
 	b, err := p.Memory.Know(ctx, id)
-	if errors.Is(err, ErrNoBatch) || err == nil && b.Account != call.Caller.AppID {
-		return Batch{}, errcode.NotOwnApplication.With("")
+	switch {
+	case errors.Is(err, ErrNoBatch):
+		return Batch{}, errcode.NoApplication.With("there is no application %d", id)
+	case err == nil && !may(b):
+		return Batch{}, errcode.NotOwnApplication.With("application %d is another account's", id)
 	}
 	return b, err
 }
@@ -193,9 +223,9 @@ type BatchKey struct {
 }
 
 // Query returns an application of the caller: 40097 without an id or with two
-// that do not fit, 80301 for another's. Contract: marketcode 3.2.
+// that do not fit, 80300 where there is none, 80301 for another's. Contract: marketcode 3.2.
 func (p *Press) Query(ctx context.Context, call Call, key BatchKey) (Batch, error) {
-	if err := granted(call.Caller); err != nil {
+	if err := Granted(call.Caller); err != nil {
 		return Batch{}, err
 	}
 	if key.ID == 0 && key.ISV == "" {
@@ -213,7 +243,7 @@ func (p *Press) Query(ctx context.Context, call Call, key BatchKey) (Batch, erro
 	}
 	if key.ID == 0 {
 		if byISV.ID == 0 {
-			return Batch{}, errcode.NotOwnApplication.With("")
+			return Batch{}, errcode.NoApplication.With("%s has no application with this isv_application_id", call.Caller.AppID)
 		}
 		return byISV, nil
 	}
@@ -232,19 +262,19 @@ func (p *Press) Takes() time.Duration {
 	return time.Duration(p.Settings.Get().CodeSeconds) * time.Second
 }
 
-// finished returns 40097 while an application is not FINISH.
+// finished returns 80308 while an application is not FINISH.
 func (p *Press) finished(b Batch) error {
 	if b.Status(p.Now(), p.Takes()) != Finish {
-		return errcode.InvalidArgs.With("application not finished")
+		return errcode.NotFinished.With("application %d is not FINISH", b.ID)
 	}
 	return nil
 }
 
 // Package returns what a download streams: a range within one segment, and the
-// account's package key. Contract: marketcode 3.3.
+// account's package key. 40097, 80300, 80301, 80306, 80308, 80310, 80313. Contract: marketcode 3.3.
 func (p *Press) Package(ctx context.Context, call Call, id int64, r Range) (PackageRange, [16]byte, error) {
 	var key [16]byte
-	if err := granted(call.Caller); err != nil {
+	if err := Granted(call.Caller); err != nil {
 		return PackageRange{}, key, err
 	}
 	b, err := p.own(ctx, call, id)
@@ -258,7 +288,7 @@ func (p *Press) Package(ctx context.Context, call Call, id int64, r Range) (Pack
 		return PackageRange{}, key, err
 	}
 	if call.Caller.MarketcodeKey == "" {
-		return PackageRange{}, key, errcode.Unauthorized.With("service account %s has no marketcode_key: set one", call.Caller.AppID)
+		return PackageRange{}, key, errcode.NoPackageKey.With("service account %s has no marketcode_key: set one", call.Caller.AppID)
 	}
 	secret, err := p.Vault.Open("accounts/marketcode_key/"+call.Caller.AppID, call.Caller.MarketcodeKey)
 	if err != nil || len(secret) != len(key) {
@@ -276,10 +306,11 @@ type Activation struct {
 	Binding Binding
 }
 
-// Activate binds a range of codes, effective at once. The last call wins,
-// index by index. 40097, 40013, 80301. Contract: marketcode 3.4.
+// Activate binds a range of codes, effective at once. The very same range again
+// replaces; one that overlaps another is 80302, unless a setting lets the last
+// call win, index by index. 40097, 40013, 80300, 80301, 80306, 80308. Contract: marketcode 3.4.
 func (p *Press) Activate(ctx context.Context, call Call, a Activation) error {
-	if err := granted(call.Caller); err != nil {
+	if err := Granted(call.Caller); err != nil {
 		return err
 	}
 	b, err := p.own(ctx, call, a.Batch)
@@ -298,14 +329,16 @@ func (p *Press) Activate(ctx context.Context, call Call, a Activation) error {
 	if !ValidGTIN(a.Binding.ProductCode) {
 		p.Log.WarnContext(ctx, "product_code is no EAN or GTIN; the codes are activated all the same", "application_id", b.ID, "product_code", a.Binding.ProductCode)
 	}
-	return p.record(ctx, Event{Batch: b.ID, Did: Activate, Codes: NewSet(a.Range), Binding: a.Binding, Actor: call.Caller.AppID, RID: call.RID}, p.Settings.Get().ActivationOverlap)
+	_, err = p.record(ctx, Event{Batch: b.ID, Did: Activate, Codes: NewSet(a.Range), Binding: a.Binding, Actor: call.Caller.AppID, RID: call.RID}, p.Settings.Get().ActivationOverlap)
+	return err
 }
 
 // record stores an event of a batch. From is when it takes effect; the zero
-// time is at once. overlap says whether it may activate what is active.
-func (p *Press) record(ctx context.Context, e Event, overlap settings.Overlap) error {
+// time is at once. overlap says whether it may activate what is active. It
+// returns how many codes the event changes.
+func (p *Press) record(ctx context.Context, e Event, overlap settings.Overlap) (changed int64, err error) {
 	s, from := p.Settings.Get(), e.From
-	return p.inBatch(ctx, e.Batch, func(tx Tx, b Batch, at time.Time) error {
+	err = p.inBatch(ctx, e.Batch, func(tx Tx, b Batch, at time.Time) error {
 		if e.Did == Activate {
 			if err := checkBinding(ctx, tx, b, e.Binding, s); err != nil {
 				return err
@@ -316,7 +349,7 @@ func (p *Press) record(ctx context.Context, e Event, overlap settings.Overlap) e
 			e.From = at
 		}
 		var err error
-		if e.Did == Activate && overlap == settings.Reject {
+		if e.Did == Activate && overlap == settings.Refuse {
 			err = p.checkOverlap(e)
 		} else if e.Did == Redeem {
 			err = p.checkRedeem(ctx, tx, e)
@@ -324,9 +357,11 @@ func (p *Press) record(ctx context.Context, e Event, overlap settings.Overlap) e
 		if err != nil {
 			return err
 		}
+		changed = p.Memory.Affected(e, at)
 		_, err = tx.AddEvent(ctx, e)
 		return err
 	})
+	return changed, err
 }
 
 // inBatch runs f in a transaction that no other writer of the batch overlaps,
@@ -362,16 +397,22 @@ func (p *Press) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, at
 	return err
 }
 
-// checkOverlap returns 40097 where an activation would cover a code that is
-// active, or that a schedule will activate.
+// checkOverlap returns 80302 where an activation would cover a code that another
+// range makes active when it takes effect, or that a schedule activates after
+// that. An activation of the very same range is replaced, also where parts of it
+// were re-targeted or withdrawn. Contract: marketcode 3.4.
 func (p *Press) checkOverlap(e Event) error {
-	for _, r := range e.Codes {
-		if active := p.Memory.Active(e.Batch, r, e.At); len(active) > 0 {
-			return errcode.InvalidArgs.With("code_start %d, code_end %d: code %d is active already, and this server refuses to activate again", r.From, r.To, active[0].From)
+	r := e.Codes.Bounds()
+	for _, have := range p.Memory.ActiveFrom(e.Batch, r, e.At, e.From) {
+		other := have.Activation.Activated()
+		if other == r {
+			continue
 		}
-		if index, found := p.Memory.Scheduled(e.Batch, r); found {
-			return errcode.InvalidArgs.With("code_start %d, code_end %d: code %d is to be activated by a schedule, and this server refuses to activate again", r.From, r.To, index)
+		when := "active"
+		if have.Activation.From.After(e.At) {
+			when = "to be activated by a schedule"
 		}
+		return errcode.ActivationOverlaps.With("code_start %d, code_end %d: code %d is %s with %d to %d", r.From, r.To, have.From, when, other.From, other.To)
 	}
 	return nil
 }
@@ -412,10 +453,11 @@ type Found struct {
 	State State
 }
 
-// Look returns a code of the caller and what it is bound to. 40097 for a name
-// that names no code, 80301 for another's. Contract: marketcode 3.5.
+// Look returns a code of the caller and what it is bound to. 40097 without a
+// name, 80303 for a text that names no code, 80300, 80301 and 80306 for an
+// application and an index. Contract: marketcode 3.5.
 func (p *Press) Look(ctx context.Context, call Call, name CodeName) (Found, error) {
-	if err := granted(call.Caller); err != nil {
+	if err := Granted(call.Caller); err != nil {
 		return Found{}, err
 	}
 	f, err := p.find(ctx, name, func(b Batch) bool { return b.Account == call.Caller.AppID })
@@ -447,40 +489,41 @@ func (p *Press) Find(ctx context.Context, name CodeName) (Found, error) {
 }
 
 // find finds a code. Of a batch that may not be seen the answer tells nothing
-// but 80301.
+// but 80301. A text that was never printed and one that cannot be have one
+// answer: a guesser learns nothing from it.
 func (p *Press) find(ctx context.Context, name CodeName, seen func(Batch) bool) (Found, error) {
 	var f Found
 	switch {
 	case name.URL != "":
 		var ok bool
 		if f, ok = p.byText(name.URL); !ok {
-			return f, errcode.InvalidArgs.With("code_url invalid: it is no code text of this server")
+			return f, errcode.CodeMalformed.With("code_url invalid: it is no code text of this server")
 		}
 	case name.Code != "":
 		var ok bool
 		if f, ok = p.byCode(name.Code); !ok {
-			return f, errcode.InvalidArgs.With("code invalid: it is no code of this server")
+			return f, errcode.CodeMalformed.With("code invalid: it is no code of this server")
 		}
 	case name.ID != 0:
-		b, err := p.Memory.Know(ctx, name.ID)
-		if errors.Is(err, ErrNoBatch) || err == nil && !seen(b) {
-			return f, errcode.NotOwnApplication.With("")
-		}
+		b, err := p.seen(ctx, name.ID, seen)
 		if err != nil {
 			return f, err
 		}
 		if !name.HasIndex {
 			return f, errcode.InvalidArgs.With("code_index is missing: application_id alone names no code")
 		}
-		if name.Index < 0 || name.Index >= b.Count {
-			return f, errcode.InvalidArgs.With("code_index %d: the application has the indexes 0 to %d", name.Index, b.Count-1)
+		if name.Index < 0 {
+			return f, errcode.InvalidArgs.With("code_index %d: an index is 0 or more", name.Index)
+		}
+		if name.Index >= b.Count {
+			return f, errcode.IndexBeyond.With("code_index %d: the application has the indexes 0 to %d", name.Index, b.Count-1)
 		}
 		f.Batch, f.Index = b, name.Index
 	default:
 		return f, errcode.InvalidArgs.With("application_id with code_index, code or code_url: one of them must be given")
 	}
 	if !seen(f.Batch) {
-		return Found{}, errcode.NotOwnApplication.With("")
+		return Found{}, errcode.NotOwnApplication.With("the code is another account's")
 	}
 	f.Code = p.Code(f.Batch, f.Index)
 	f.State = p.Memory.State(f.Batch.ID, f.Index, p.Now())
@@ -538,7 +581,7 @@ func (p *Press) byCode(text string) (f Found, ok bool) {
 // ticket alone names the account.
 func (p *Press) Exchange(ctx context.Context, call Call, openid, ticket string) (Found, error) {
 	anybody := call.Caller.AppID == ""
-	if err := granted(call.Caller); err != nil && !anybody {
+	if err := Granted(call.Caller); err != nil && !anybody {
 		return Found{}, err
 	}
 	if err := checkExchange(openid, ticket); err != nil {
@@ -574,9 +617,13 @@ const (
 	loginPurpose  = "js_code"
 )
 
-// ticketGrace is how long a ticket is kept after its end: until then an old
-// ticket and a made up one answer the same.
-const ticketGrace = 24 * time.Hour
+// How long a ticket and a js_code are kept after their end: until then an old
+// ticket and a made up one answer the same. A clock is believed up to a day ahead:
+// what still lives is not touched by one.
+const (
+	ticketGrace = 24 * time.Hour
+	loginGrace  = 24 * time.Hour
+)
 
 // newTicket makes a ticket for a user's scan of a code, and its text. The desk
 // stores it before anybody sees the text.
@@ -619,10 +666,13 @@ func (p *Press) Login(ctx context.Context, appid, namespace, user string) (strin
 	}
 	text := base64.RawURLEncoding.EncodeToString(raw[:])
 	now := p.Now()
+	forget := p.mayForget()
 	return text, p.Store.UpdateCodes(ctx, func(tx Tx) error {
-		// Some with each that is made: a call does not wait for a day's.
-		if _, err := tx.ForgetLogins(ctx, now.Add(-24*time.Hour), 100); err != nil {
-			return err
+		if forget {
+			// Some with each that is made: a call does not wait for a day's.
+			if _, err := tx.ForgetLogins(ctx, now.Add(-loginGrace), 100); err != nil {
+				return err
+			}
 		}
 		return tx.PutLogin(ctx, Login{Hash: p.Vault.Hash(loginPurpose, text), AppID: appid, OpenID: p.OpenIDs.OpenID(namespace, appid, user), ExpiresAt: now.Add(LoginLife)})
 	})
@@ -638,7 +688,7 @@ func (p *Press) Trade(ctx context.Context, appid, code string) (openid string, e
 		}
 		l, err := tx.Login(ctx, p.Vault.Hash(loginPurpose, code))
 		switch {
-		case errors.Is(err, ErrNoLogin) || err == nil && (l.AppID != appid || !p.Now().Before(l.ExpiresAt)):
+		case errors.Is(err, ErrNoLogin) || err == nil && (l.AppID != appid || !l.works(p.Now())):
 			return errcode.InvalidLoginCode.With("the js_code is unknown, expired, or another account's")
 		case err != nil:
 			return err

@@ -32,6 +32,9 @@ type Store interface {
 
 // Tx is one transaction on codes.
 type Tx interface {
+	// MayRepeat says that all of it is the same when it is done twice: then it runs
+	// again also where nobody knows whether it was committed.
+	MayRepeat()
 	LockAccount(ctx context.Context, appid string) error
 	// LockBatch makes other writers of the same batch wait.
 	LockBatch(ctx context.Context, id int64) error

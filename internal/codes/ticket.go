@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -65,7 +66,7 @@ func checkExchange(openid, ticket string) error {
 // scanned, under the service account or the Mini Program, as often as he likes
 // until it expires. Contract: marketcode 3.6.
 func (t Ticket) For(openid string, now time.Time) error {
-	if !now.Before(t.ExpiresAt) || openid != t.OwnerID && openid != t.AppUserID {
+	if !now.Before(t.ExpiresAt) || accounts.FromTheFuture(t.ScannedAt, now) || openid != t.OwnerID && openid != t.AppUserID {
 		return errcode.InvalidArgs.With(badTicket)
 	}
 	return nil
@@ -78,6 +79,11 @@ type Login struct {
 	OpenID    string
 	ExpiresAt time.Time
 	Used      bool
+}
+
+// works reports whether the js_code can be traded at a moment.
+func (l Login) works(now time.Time) bool {
+	return now.Before(l.ExpiresAt) && !accounts.FromTheFuture(l.ExpiresAt.Add(-LoginLife), now)
 }
 
 // newTicketText is 128 random bits, 32 lower-case hexadecimal digits.

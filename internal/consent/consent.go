@@ -21,8 +21,9 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 )
 
-// Path is where the platform has the page. Contract: rules 3.2.
-const Path = "/cgi-bin/componentloginpage"
+// Paths are where the platform has the page: for a computer, and for a phone in
+// the two forms that client libraries build. Contract: rules 3.2.
+var Paths = []string{"/cgi-bin/componentloginpage", "/safe/bindcomponent", "/wxaopen/safe/bindcomponent"}
 
 // Page serves the page.
 type Page struct {

@@ -16,11 +16,11 @@ import (
 
 const seed = `
 accounts:
-  - {appid: shop, kind: mini_program, secret: secret-shop, name: "<b>Shop & Co</b>"}
-  - {appid: svc, kind: service_account, secret: secret-svc, name: Service}
+  - {appid: shop, kind: mini_program, secret: the-secret-of-shop, name: "<b>Shop & Co</b>"}
+  - {appid: svc, kind: service_account, secret: the-secret-of-svc, name: Service}
 components:
-  - {appid: isv, secret: secret-isv, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE, redirect_hosts: [isv.example, "isv.example:8443", 127.0.0.1]}
-  - {appid: isv2, secret: secret-isv2, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE}
+  - {appid: isv, secret: the-secret-of-isv, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE, redirect_hosts: [isv.example, "isv.example:8443", 127.0.0.1]}
+  - {appid: isv2, secret: the-secret-of-isv2, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE}
 settings: {verification: trust, rate_limit: 0}
 `
 
@@ -134,6 +134,29 @@ func TestAgreeingSendsBackWithACode(t *testing.T) {
 	a = w.submit(w.page("http://isv.example?auth_code=evil&x=1", ""), agree("shop", "33"))
 	if got := a.Header.Get("Location"); strings.Contains(got, "evil") || !strings.HasPrefix(got, "http://isv.example/?x=1&auth_code=queryauthcode") {
 		t.Errorf("Location %q", got)
+	}
+}
+
+// Issue 11, 2: the links that seven libraries build, for a phone and for a computer, under both names.
+func TestThePageIsWhereLibrariesLookForIt(t *testing.T) {
+	t.Parallel()
+	for _, guarded := range []bool{false, true} {
+		w := start(t, servertest.Options{Guarded: guarded, Emulator: guarded})
+		for _, host := range []string{"mp.weixin.qq.com", "open.weixin.qq.com", "127.0.0.1"} {
+			for _, path := range []string{"/cgi-bin/componentloginpage", "/safe/bindcomponent", "/wxaopen/safe/bindcomponent"} {
+				_, query, _ := strings.Cut(w.page(back, "&auth_type=3"), "?")
+				link := path + "?action=bindcomponent&no_scan=1&" + query
+				if a := w.Do("GET", link, "", "Host: "+host); a.Status != 200 || !strings.Contains(a.Body, "<code>isv.example</code>") {
+					t.Errorf("guarded %v, %s%s: %d %.300s", guarded, host, path, a.Status, a.Body)
+				}
+				form := agree("shop", "33")
+				form.Set("admin_token", servertest.AdminToken)
+				a := w.submit(link, form, "Host: "+host)
+				if got := a.Header.Get("Location"); a.Status != http.StatusSeeOther || !strings.HasPrefix(got, back+"&auth_code=queryauthcode") {
+					t.Errorf("guarded %v, agreed on %s%s: %d %q %.300s", guarded, host, path, a.Status, got, a.Body)
+				}
+			}
+		}
 	}
 }
 

@@ -42,6 +42,7 @@ type faultInput struct {
 	AppID       string   `json:"appid,omitempty" doc:"left out: any account"`
 	ErrCode     *int     `json:"errcode,omitempty" doc:"answered instead of the call"`
 	ErrMsg      string   `json:"errmsg,omitempty" maxLength:"200" doc:"left out: the platform's text"`
+	After       bool     `json:"after,omitempty" doc:"with errcode: do the call, then answer errcode all the same"`
 	Times       *int     `json:"times,omitempty" minimum:"1" doc:"how often it happens; left out: without end"`
 	Probability *float64 `json:"probability,omitempty" minimum:"0" maximum:"1" doc:"left out: 1"`
 	Delay       string   `json:"delay,omitempty" doc:"before the call, for example 3s"`
@@ -136,7 +137,7 @@ func (c *Control[Call]) registerFaults(api huma.API) {
 		if !slices.Contains(c.Paths, b.Path) {
 			return nil, huma.Error422UnprocessableEntity("path: there is no endpoint at " + b.Path)
 		}
-		f := Fault{Path: b.Path, AppID: b.AppID, ErrCode: b.ErrCode, ErrMsg: b.ErrMsg, Probability: 1, Drop: b.Drop, DropAfter: b.DropAfter}
+		f := Fault{Path: b.Path, AppID: b.AppID, ErrCode: b.ErrCode, ErrMsg: b.ErrMsg, After: b.After, Probability: 1, Drop: b.Drop, DropAfter: b.DropAfter}
 		if b.Probability != nil {
 			f.Probability = *b.Probability
 		}

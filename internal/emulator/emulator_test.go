@@ -15,8 +15,8 @@ import (
 
 const shop = `
 accounts:
-  - {appid: shop, kind: mini_program, secret: secret-shop, versions: [release]}
-  - {appid: rival, kind: mini_program, secret: secret-rival, versions: [release]}
+  - {appid: shop, kind: mini_program, secret: the-secret-of-shop, versions: [release]}
+  - {appid: rival, kind: mini_program, secret: the-secret-of-rival, versions: [release]}
 rules:
   - {owner: shop, prefix: "https://shop.example/t/", path: p, published: true}
 settings: {verification: trust, rate_limit: 0}
@@ -204,7 +204,7 @@ func TestFaults(t *testing.T) {
 		fault(t, s, `{"path":"/cgi-bin/token","errcode":-1,"appid":"shop"}`)
 		fault(t, s, `{"path":"/cgi-bin/stable_token","errcode":-1,"appid":"shop"}`)
 		s.NewToken("rival")
-		if a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=secret-shop", ""); a.Code(t) != -1 {
+		if a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop", ""); a.Code(t) != -1 {
 			t.Errorf("got %s", a.Body)
 		}
 		if a := s.Do("POST", "/cgi-bin/stable_token", `{"appid":"shop"}`); a.Code(t) != -1 {
@@ -248,6 +248,50 @@ func TestFaults(t *testing.T) {
 		})
 	}
 
+	// Issue 11, 2: seen live on add, -1 although the rule was there afterwards.
+	t.Run("after: the code, and the effect", func(t *testing.T) {
+		s.Renew(t)
+		fault(t, s, `{"path":"`+add+`","errcode":-1,"after":true,"times":1}`)
+		if a := s.Rule("shop", "add", newRule); !strings.HasPrefix(a.Body, `{"errcode":-1,"errmsg":"system error rid: `) {
+			t.Errorf("got %s", a.Body)
+		}
+		rules(2)
+		if a := s.Rule("shop", "add", newRule); a.Code(t) != 85071 {
+			t.Errorf("a client that tries again: %s, want 85071", a.Body)
+		}
+		var calls struct{ Calls []struct{ Detail string } }
+		call(s, "GET", "/calls?limit=3", "").JSON(t, &calls)
+		if got := calls.Calls[2].Detail; got != "injected by a fault after the call was done" {
+			t.Errorf("on record: %q", got)
+		}
+	})
+	t.Run("after: a call that is refused by itself", func(t *testing.T) {
+		s.Renew(t)
+		fault(t, s, `{"path":"`+add+`","errcode":-1,"errmsg":"busy","after":true,"delay":"1ms","times":1}`)
+		if a := s.Rule("shop", "add", "{}"); !strings.HasPrefix(a.Body, `{"errcode":-1,"errmsg":"busy rid: `) {
+			t.Errorf("got %s", a.Body)
+		}
+		rules(1)
+		var calls struct{ Calls []struct{ Detail string } }
+		call(s, "GET", "/calls?limit=2", "").JSON(t, &calls)
+		if got := calls.Calls[1].Detail; !strings.HasPrefix(got, "injected by a fault; without it the call was refused: 40097 invalid args") {
+			t.Errorf("on record: %q", got)
+		}
+	})
+	t.Run("after: a token that nobody sees ends the one before", func(t *testing.T) {
+		s.Renew(t)
+		old := s.Token("shop")
+		fault(t, s, `{"path":"/cgi-bin/token","errcode":-1,"after":true,"times":1}`)
+		if a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop", ""); a.Code(t) != -1 || strings.Contains(a.Body, "expires_in") {
+			t.Errorf("got %s", a.Body)
+		}
+		s.Advance(5 * time.Minute)
+		if a := s.Do("POST", get+"?access_token="+old, "{}"); a.Code(t) != 40001 {
+			t.Errorf("the token before: %s", a.Body)
+		}
+		s.NewToken("shop")
+	})
+
 	t.Run("what cannot be a fault", func(t *testing.T) {
 		s.Renew(t)
 		for _, body := range []string{
@@ -255,6 +299,9 @@ func TestFaults(t *testing.T) {
 			`{"path":"` + get + `","errcode":-1,"times":0}`, `{"path":"` + get + `","errcode":-1,"times":-1}`, `{"path":"` + get + `","errcode":-1,"probability":1.1}`,
 			`{"path":"` + get + `","errcode":-1,"probability":-0.1}`, `{"path":"` + get + `","delay":"soon"}`, `{"path":"` + get + `","delay":"-1s"}`,
 			`{"path":"` + get + `","delay":"61s"}`, `{"path":"` + get + `","errcode":-1,"drop":true}`, `{"path":"` + get + `","errcode":"-1"}`, `{"path":"` + get + `","errcod":-1}`,
+			`{"path":"` + get + `","after":true}`, `{"path":"` + get + `","after":true,"delay":"1s"}`, `{"path":"` + get + `","after":true,"drop":true}`,
+			`{"path":"` + get + `","after":true,"drop_after":true}`, `{"path":"` + get + `","errcode":-1,"after":true,"drop_after":true}`,
+			`{"path":"` + get + `","errcode":0,"after":true}`, `{"path":"` + get + `","errcode":-1,"after":"yes"}`,
 		} {
 			if a := call(s, "POST", "/faults", body); a.Status != 422 {
 				t.Errorf("%s: %d %s", body, a.Status, a.Body)
@@ -346,7 +393,7 @@ func TestCalls(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	token := s.Token("shop")
-	s.Do("POST", "/cgi-bin/stable_token", `{"grant_type":"client_credential","appid":"shop","secret":"secret-shop"}`)
+	s.Do("POST", "/cgi-bin/stable_token", `{"grant_type":"client_credential","appid":"shop","secret":"the-secret-of-shop"}`)
 	a := s.Rule("shop", "publish", `{"prefix":"https://none.example/","x":"&<>"}`)
 	var calls struct {
 		Calls []struct {
@@ -372,7 +419,7 @@ func TestCalls(t *testing.T) {
 	if !strings.Contains(calls.Calls[1].Answer, `"access_token":"[masked]"`) || !strings.Contains(calls.Calls[2].URL, "secret=%5Bmasked%5D") {
 		t.Errorf("not masked: %+v", calls.Calls)
 	}
-	for _, secret := range []string{token, "secret-shop"} {
+	for _, secret := range []string{token, "the-secret-of-shop"} {
 		if strings.Contains(list.Body, secret) {
 			t.Errorf("%s is shown", secret)
 		}

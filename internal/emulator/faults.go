@@ -15,6 +15,7 @@ type Fault struct {
 	AppID       string        `json:"appid,omitempty"`
 	ErrCode     *int          `json:"errcode,omitempty"`
 	ErrMsg      string        `json:"errmsg,omitempty"`
+	After       bool          `json:"after,omitempty"` // the call is done all the same
 	Times       int           `json:"times,omitempty"` // 0 = unlimited
 	Probability float64       `json:"probability"`
 	Delay       time.Duration `json:"-"`
@@ -69,6 +70,8 @@ func (p *Plan) Add(f Fault) (Fault, error) {
 		return f, fmt.Errorf("a fault needs at least one of errcode, delay, drop, drop_after")
 	case f.ErrCode != nil && *f.ErrCode == 0:
 		return f, fmt.Errorf("errcode 0 is success: a fault needs another")
+	case f.After && f.ErrCode == nil:
+		return f, fmt.Errorf("after says that the call is done and errcode answered all the same: give errcode too")
 	case f.ErrCode != nil && (f.Drop || f.DropAfter):
 		return f, fmt.Errorf("errcode answers and drop does not: choose one")
 	case f.Probability < 0 || f.Probability > 1:

@@ -5,6 +5,7 @@ package errcode
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 )
 
 // Evidence says how we know a code's text.
@@ -43,6 +44,19 @@ func (c *Code) Reworded(format string, args ...any) *Code {
 	other := *c
 	other.Text = fmt.Sprintf(format, args...)
 	return &other
+}
+
+// Addressed returns the code with the caller's address in its text where the
+// platform's text has it: 40164 and 61004. Contract: rules 3.1, 3.2.
+func (c *Code) Addressed(ip netip.Addr) *Code {
+	ip = ip.Unmap()
+	switch c {
+	case InvalidIP:
+		return c.Reworded("%s %s ipv6 %s, not in whitelist", c.Text, ip, netip.AddrFrom16(ip.As16()))
+	case ComponentIP:
+		return c.Reworded("%s requestIP: %s", c.Text, ip)
+	}
+	return c
 }
 
 // Is makes errors.Is find a reworded code by its number.

@@ -56,7 +56,7 @@ type component struct {
 // or no link of the host would open in it, 503 where nobody can tell: whoever
 // keeps the file must not take an outage for an empty one.
 func (g *Gateway) serveLinks(w http.ResponseWriter, r *http.Request, host, file string) {
-	if !g.within(w, r, "landing", g.Settings.Get().PageLimit*landingsPerCode) {
+	if !g.within(w, r, "landing", 1, g.Settings.Get().PageLimit*landingsPerCode) {
 		return
 	}
 	made, err := g.linksFile(r.Context(), host, file)

@@ -96,8 +96,9 @@ func TestInChromium(t *testing.T) {
 	p.Admin("PUT", "/settings", `{"page_limit":0}`)
 	p.Admin("PUT", "/accounts/shop", `{"kind":"mini_program","versions":["release"],"name":"咖啡 Coffee & Co"}`)
 	batch, codes := p.codes(6)
-	p.activate(batch, 1, 3)
-	for i, did := range map[int]string{2: "freeze", 3: "void"} {
+	p.activate(batch, 1, 5)
+	p.copied(codes[4])
+	for i, did := range map[int]string{2: "freeze", 3: "void", 5: "redeem"} {
 		p.Admin("POST", fmt.Sprintf("/batches/%d/states", batch), fmt.Sprintf(`{"did":%q,"ranges":[{"from":%d,"to":%d}]}`, did, i, i))
 	}
 	p.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":"https://q.example%s","user":"u"}`, codes[1]), "Authorization: Bearer "+p.scanKey())
@@ -122,6 +123,8 @@ func TestInChromium(t *testing.T) {
 		{name: "code-not-active", url: "http://q.example" + codes[0], english: "This code is not active", chinese: "此码尚未激活"},
 		{name: "code-frozen", url: "http://q.example" + codes[2], english: "This code is on hold", chinese: "此码已冻结"},
 		{name: "code-void", url: "http://q.example" + codes[3], english: "This code is no longer valid", chinese: "此码已作废"},
+		{name: "code-copied", url: "http://q.example" + codes[4], english: "This code may have been copied", chinese: "此码可能已被复制"},
+		{name: "code-redeemed", url: "http://q.example" + codes[5], english: "This code was already redeemed", chinese: "此码已核销"},
 		{name: "not-found", url: "http://q.example/A000000000000000000", fails: true, english: "Nothing was found", chinese: "未找到内容"},
 	} {
 		for language, says := range map[string]string{"en-GB": c.english, "zh-CN": c.chinese} {

@@ -7,6 +7,7 @@ package gateway
 
 import (
 	"context"
+	"html/template"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -25,7 +26,7 @@ import (
 // TryPath is where --dev shows the page of any link: /p/?u=LINK.
 const TryPath = "/p/"
 
-// Gateway serves the pages. First and Checks may be nil.
+// Gateway serves the pages. First, Checks, Copied and Redeemed may be nil.
 type Gateway struct {
 	// Resolve decides a text and has no effect.
 	Resolve func(scan.Request) scan.Decision
@@ -37,6 +38,9 @@ type Gateway struct {
 	// APIPaths are the paths of the API. Their first segments stay the API's
 	// under every host, unless the operator named the API's hosts.
 	APIPaths []string
+	// APIPages are pages of the API: they stay its own like APIPaths, and what is
+	// beside or below them does not.
+	APIPages []string
 	Settings *settings.Live
 	Now      func() time.Time
 	// RealNow is the clock of the limits.
@@ -48,6 +52,10 @@ type Gateway struct {
 	First func(ctx context.Context, batch, index int64) (at time.Time, ok bool, err error)
 	// Checks is how often a code was scanned.
 	Checks func(ctx context.Context, batch, index int64) (int64, error)
+	// Copied reports whether a code ever raised an alarm for looking copied.
+	Copied func(ctx context.Context, batch, index int64) (bool, error)
+	// Redeemed is when a code was redeemed first; it is asked of redeemed ones only.
+	Redeemed func(ctx context.Context, batch, index int64) (time.Time, error)
 	// Observe is told of every page that was shown.
 	Observe func(Page)
 	Log     *slog.Logger
@@ -55,6 +63,9 @@ type Gateway struct {
 	hosts  hostCache
 	links  linksCache
 	limits limits
+	hands  hands
+	// draw makes the picture of a link; nil = drawLink.
+	draw func(text string) (template.URL, bool)
 }
 
 // Page is a kind of page, for counting.
@@ -91,7 +102,7 @@ func (g *Gateway) Around(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 		case len(named) > 0:
 			g.serve(w, r, host, nil)
-		case family[firstSegment(r.URL.Path)], r.Method != http.MethodGet && r.Method != http.MethodHead:
+		case family[firstSegment(r.URL.Path)], slices.Contains(g.APIPages, r.URL.Path), r.Method != http.MethodGet && r.Method != http.MethodHead:
 			next.ServeHTTP(w, r)
 		default:
 			g.serve(w, r, host, next)
@@ -177,8 +188,9 @@ func isCode(d scan.Decision) bool { return d.Kind == scan.ByCode || d.Reason != 
 func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, text string, d scan.Decision) {
 	perMinute := g.Settings.Get().PageLimit
 	if opens(d) {
-		// What a link opens is no secret, but drawing its code is work.
-		if !g.within(w, r, "landing", perMinute*landingsPerCode) {
+		// What a link opens is no secret, but drawing its code is work, and more of it
+		// for a longer link.
+		if !g.within(w, r, "landing", (len(text)+lengthOfOne-1)/lengthOfOne, perMinute*landingsPerCode) {
 			return
 		}
 		g.landing(w, r, text, d)
@@ -186,7 +198,7 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, text string, d 
 	}
 	// A code that nobody made and a text that is no code are one page at one
 	// price, so that walking tells nothing.
-	if !g.within(w, r, "code", perMinute) {
+	if !g.within(w, r, "code", 1, perMinute) {
 		return
 	}
 	if isCode(d) && d.Code.Batch.ID != 0 && d.Reason != codes.SerialOnly {
@@ -200,10 +212,14 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, text string, d 
 // one of a code: they tell less, and many phones share an address.
 const landingsPerCode = 10
 
-// within charges the caller's address, and shows the page that asks for
-// patience where it asked too often.
-func (g *Gateway) within(w http.ResponseWriter, r *http.Request, what string, perMinute int) bool {
-	wait := g.limits.take(what, g.ClientIP(r), perMinute, g.RealNow())
+// lengthOfOne is up to how many bytes a link costs one page of a Mini Program;
+// twice as many cost two.
+const lengthOfOne = 100
+
+// within charges the caller's address so many pages, and shows the page that
+// asks for patience where it asked too often.
+func (g *Gateway) within(w http.ResponseWriter, r *http.Request, what string, pages, perMinute int) bool {
+	wait := g.limits.take(what, g.ClientIP(r), pages, perMinute, g.RealNow())
 	if wait == 0 {
 		return true
 	}
@@ -228,10 +244,24 @@ func (g *Gateway) landing(w http.ResponseWriter, r *http.Request, text string, d
 		v.App = d.AppID
 	}
 	v.Title = words{v.App, v.App}
-	if picture, ok := drawLink(text); ok {
-		v.QR = picture
+	if len(text) <= maxDrawn {
+		if !g.hands.take(r.Context()) {
+			return // nobody is there any more
+		}
+		v.QR = g.picture(text)
 	}
 	g.show(w, r, LandingPage, http.StatusOK, v)
+}
+
+// picture draws with a hand that was taken; "" = there is no code of the text.
+func (g *Gateway) picture(text string) template.URL {
+	defer g.hands.give()
+	draw := g.draw
+	if draw == nil {
+		draw = drawLink
+	}
+	picture, _ := draw(text)
+	return picture
 }
 
 // launchAddress is the Mini Program's address for a page, where the operator
@@ -257,10 +287,11 @@ func (g *Gateway) code(w http.ResponseWriter, r *http.Request, text string, s co
 	if a := s.State.Activation; a != nil && v.State == "active" {
 		v.Brand, v.Product = a.Binding.ProductBrand, a.Binding.ProductTitle
 	}
-	v.Title = codeTitles[v.State]
 	// A code that was taken back may be a copied one: how often it was checked
 	// is for everybody to see, whatever its state.
-	v.Checked = g.checked(r.Context(), s.Batch.ID, s.Index)
+	v.Checked = g.checked(r.Context(), s)
+	v.State = v.Checked.doubt(v.State)
+	v.Title = codeTitles[v.State]
 	g.show(w, r, CodePage, http.StatusOK, v)
 }
 
@@ -268,38 +299,78 @@ func (g *Gateway) code(w http.ResponseWriter, r *http.Request, text string, s co
 // compare with the print, too few to print another.
 const shownSymbols = 4
 
-// checked is how often a code was checked and when first.
+// checked is what a code has been through.
 type checked struct {
-	Known bool // false: nobody can tell at this moment
-	First time.Time
-	Times int64
+	Known  bool // false: nobody can tell at this moment how often it was checked
+	First  time.Time
+	Times  int64
+	Copied bool // there is an alarm
+	// Redeemed: RedeemedAt says when; zero = nobody can tell at this moment.
+	Redeemed   bool
+	RedeemedAt time.Time
+}
+
+// doubt is the state of a code's page: only an active code that raised no alarm
+// and was never redeemed is called genuine.
+func (c checked) doubt(state string) string {
+	switch {
+	case state != "active":
+		return state
+	case c.Copied:
+		return "copied"
+	case c.Redeemed:
+		return "redeemed"
+	case !c.Known:
+		return "unsure"
+	}
+	return state
 }
 
 // lookTime is how long a page waits to learn how often a code was checked; tests
 // wait longer.
 var lookTime = 2 * time.Second
 
-func (g *Gateway) checked(ctx context.Context, batch, index int64) checked {
-	var c checked
-	if g.First == nil || g.Checks == nil {
-		return c
-	}
+func (g *Gateway) checked(ctx context.Context, s codes.Scanned) checked {
+	c := checked{Redeemed: s.State.Redeemed}
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	first, ok, err := g.First(ctx, batch, index)
-	if err == nil {
-		c.Times, err = g.Checks(ctx, batch, index)
+	batch, index, zone := s.Batch.ID, s.Index, g.Settings.Get().Zone()
+	// What warns a buyer is asked first, and last what may take longest.
+	if g.First != nil && g.Checks != nil && g.Copied != nil {
+		if err := g.count(ctx, &c, batch, index, zone); err != nil {
+			g.Log.WarnContext(ctx, "a page could not tell how often a code was checked; it says so", "batch", batch, "index", index, "error", err)
+		}
 	}
-	if err != nil {
-		g.Log.WarnContext(ctx, "a page could not tell how often a code was checked; it says so", "batch", batch, "index", index, "error", err)
-		return checked{}
-	}
-	c.Known = true
-	if ok {
-		// The count follows the scans by a moment.
-		c.First, c.Times = first.In(g.Settings.Get().Zone()), max(c.Times, 1)
+	if c.Redeemed && g.Redeemed != nil {
+		at, err := g.Redeemed(ctx, batch, index)
+		if err != nil {
+			g.Log.WarnContext(ctx, "a page could not tell when a code was redeemed; it says so", "batch", batch, "index", index, "error", err)
+		} else if !at.IsZero() {
+			c.RedeemedAt = at.In(zone)
+		}
 	}
 	return c
+}
+
+// count learns of alarms, and then how often a code was checked.
+func (g *Gateway) count(ctx context.Context, c *checked, batch, index int64, zone *time.Location) (err error) {
+	if c.Copied, err = g.Copied(ctx, batch, index); err != nil {
+		return err
+	}
+	first, ok, err := g.First(ctx, batch, index)
+	if err != nil {
+		return err
+	}
+	times, err := g.Checks(ctx, batch, index)
+	if err != nil {
+		return err
+	}
+	c.Known, c.Times = true, times
+	if ok {
+		// The count follows the scans by a moment.
+		c.First, c.Times = first.In(zone), max(times, 1)
+	}
+	return nil
 }
 
 func stateOf(s codes.Scanned) string {

@@ -22,6 +22,12 @@ type Hosts interface {
 	HasRules(ctx context.Context, host string) (bool, error)
 }
 
+// PlatformNames are the names under which client libraries know the platform,
+// those of its other sites included: a library that is redirected below HTTP
+// keeps them. They are never a brand's.
+var PlatformNames = []string{"api.weixin.qq.com", "api2.weixin.qq.com", "sh.api.weixin.qq.com", "sz.api.weixin.qq.com", "hk.api.weixin.qq.com",
+	"mp.weixin.qq.com", "open.weixin.qq.com"}
+
 // pageHost is the Host of a request as rules write it; ok is false for one
 // that is the API's whatever there is, or that no rule can have: addresses,
 // this machine, and the names under which client libraries know the platform.
@@ -44,7 +50,7 @@ func pageHost(header, scheme string) (host string, ok bool) {
 		}
 	}
 	switch {
-	case name == "", name == "localhost", strings.HasSuffix(name, ".localhost"), name == "api.weixin.qq.com", name == "mp.weixin.qq.com":
+	case name == "", name == "localhost", strings.HasSuffix(name, ".localhost"), slices.Contains(PlatformNames, name):
 		return "", false
 	}
 	if _, err := netip.ParseAddr(name); err == nil {
@@ -106,7 +112,7 @@ func (g *Gateway) known(w http.ResponseWriter, r *http.Request, host string) (kn
 	if fresh {
 		return was, false
 	}
-	if !was && !g.within(w, r, "host", g.Settings.Get().PageLimit) {
+	if !was && !g.within(w, r, "host", 1, g.Settings.Get().PageLimit) {
 		return false, true
 	}
 	known, err := g.Rules.HasRules(r.Context(), host)

@@ -29,9 +29,10 @@ type bucket struct {
 // maxBuckets is how many addresses a generation holds: some 20 MiB in all.
 const maxBuckets = 100_000
 
-// take takes a token and returns 0, or how long to wait for the next. A limit
-// of 0 is none. Of IPv6 a caller has a /64 at least, so that is an address.
-func (l *limits) take(what string, ip netip.Addr, perMinute int, now time.Time) (wait time.Duration) {
+// take takes tokens and returns 0, or takes none and returns how long to wait
+// for them; more than a minute's worth are never asked for. A limit of 0 is
+// none. Of IPv6 a caller has a /64 at least, so that is an address.
+func (l *limits) take(what string, ip netip.Addr, tokens, perMinute int, now time.Time) (wait time.Duration) {
 	if perMinute <= 0 {
 		return 0
 	}
@@ -56,10 +57,10 @@ func (l *limits) take(what string, ip netip.Addr, perMinute int, now time.Time) 
 		b.tokens = min(full, b.tokens+full*passed.Minutes())
 	}
 	b.tokens, b.at = min(b.tokens, full), now
-	if b.tokens < 1 {
-		wait = max(time.Duration((1-b.tokens)/full*float64(time.Minute)), time.Millisecond)
+	if want := min(float64(tokens), full); b.tokens < want {
+		wait = max(time.Duration((want-b.tokens)/full*float64(time.Minute)), time.Millisecond)
 	} else {
-		b.tokens--
+		b.tokens -= want
 	}
 	if l.young == nil || len(l.young) >= maxBuckets {
 		l.old, l.young = l.young, map[bucketKey]bucket{}

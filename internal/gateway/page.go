@@ -25,7 +25,7 @@ type view struct {
 	Link string
 	QR   template.URL // "" = the link is too long for one
 
-	State   string // active, not_active, frozen, void
+	State   string // active, not_active, frozen, void, copied, redeemed, unsure
 	Ends    string // the last characters of the code
 	Brand   string
 	Product string
@@ -76,6 +76,9 @@ func (v view) TimesChecked(n int64) string {
 
 var codeTitles = map[string]words{
 	"active":     {"A genuine code", "正品验证码"},
+	"copied":     {"This code may have been copied", "此码可能已被复制"},
+	"redeemed":   {"This code was already redeemed", "此码已核销"},
+	"unsure":     {"The maker issued this code", "此码由品牌方发放"},
 	"not_active": {"This code is not active", "此码尚未激活"},
 	"frozen":     {"This code is on hold", "此码已冻结"},
 	"void":       {"This code is no longer valid", "此码已作废"},

@@ -25,14 +25,15 @@ import (
 
 const town = `
 accounts:
-  - {appid: shop, kind: mini_program, secret: secret-shop, name: "<script>alert(1)</script> & Co", versions: [release]}
-  - {appid: tea, kind: mini_program, secret: secret-tea, name: 茶馆, versions: [release], url_scheme: "teaapp://open?app={appid}&page={path}&query={query}"}
-  - {appid: brand, kind: service_account, secret: secret-brand, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef, linked: [shop]}
+  - {appid: shop, kind: mini_program, secret: secret-shop-0000, name: "<script>alert(1)</script> & Co", versions: [release]}
+  - {appid: tea, kind: mini_program, secret: secret-tea-00000, name: 茶馆, versions: [release], url_scheme: "teaapp://open?app={appid}&page={path}&query={query}"}
+  - {appid: brand, kind: service_account, secret: secret-brand-000, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef, linked: [shop]}
 rules:
   - {owner: shop, prefix: "http://coffee.example/t/", path: pages/table/table, published: true}
   - {owner: shop, prefix: "http://coffee.example/draft/", path: pages/draft, published: false}
   - {owner: shop, prefix: "http://coffee.example/cgi-bin/t/", path: pages/table/table, published: true}
   - {owner: shop, prefix: "https://secure.example/t/", path: pages/table/table, published: true}
+  - {owner: shop, prefix: "http://cup.example/safe/", path: pages/cup/cup, published: true}
   - {owner: tea, prefix: "http://tea.example/", path: "pages/tea?x=1", published: true}
 settings: {verification: trust, rate_limit: 0}
 `
@@ -224,6 +225,13 @@ func TestWhoseHostItIsDecidesWhoAnswers(t *testing.T) {
 		}
 	}
 	p.isPage("http where the rule says https", p.get("secure.example", "/t/7", "X-Forwarded-Proto: https"), 404)
+	// The authorisation page keeps its paths under every host, and nothing below their first segment.
+	p.isPage("a rule beside the authorisation page", p.get("cup.example", "/safe/7"), 200)
+	for _, path := range []string{"/safe/bindcomponent", "/wxaopen/safe/bindcomponent", "/cgi-bin/componentloginpage"} {
+		if a := p.get("coffee.example", path); a.Status != 400 || !strings.Contains(a.Body, "third-party platform") {
+			t.Errorf("%s: %d %.300s", path, a.Status, a.Body)
+		}
+	}
 	if a := p.get("coffee.example", "/healthz"); a.Body != "ok\n" {
 		t.Errorf("healthz: %s", a.Body)
 	}
@@ -308,6 +316,94 @@ func TestACodeShowsItsState(t *testing.T) {
 	p.isPage("escaped", p.get("q.example", "/%"+fmt.Sprintf("%02X", paths[1][1])+paths[1][2:]), 200)
 	p.isPage("with a parameter", p.get("q.example", paths[1]+"?a=b"), 404)
 	p.isPage("on another host", p.get("coffee.example", paths[1]), 404)
+}
+
+// isCode checks the heading of a code's page in both languages: its words, and whether it is the green one.
+func (p place) isCode(what, path, class, english, chinese string) (inEnglish, inChinese string) {
+	p.t.Helper()
+	for language, want := range map[string]string{"en": english, "zh-CN": chinese} {
+		a := p.get("q.example", path, "Accept-Language: "+language)
+		p.isPage(what, a, 200)
+		if heading := fmt.Sprintf(`<h1 class="%s">%s</h1>`, class, want); !strings.Contains(a.Body, heading) {
+			p.t.Errorf("%s, %s: the page does not have %s: %s", what, language, heading, a.Body)
+		}
+		if language == "en" {
+			inEnglish = a.Body
+		} else {
+			inChinese = a.Body
+		}
+	}
+	return inEnglish, inChinese
+}
+
+// copied has 40 users scan a code, and waits until that is counted.
+func (p place) copied(path string) {
+	p.t.Helper()
+	key := p.scanKey()
+	for user := range 40 {
+		p.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":"https://q.example%s","user":"u%d"}`, path, user), "Authorization: Bearer "+key)
+	}
+	p.Admin("GET", "/statistics?wait=true", "")
+}
+
+// Issue 11, 7: 400 checks by 400 users were "genuine" in green.
+func TestACodeThatLooksCopiedIsNotGenuine(t *testing.T) {
+	t.Parallel()
+	p := open(t, servertest.Options{})
+	p.Admin("PUT", "/settings", `{"page_limit":0}`)
+	batch, paths := p.codes(3)
+	p.activate(batch, 0, 2)
+	p.isCode("before any scan", paths[1], "active", "A genuine code", "正品验证码")
+	p.copied(paths[1])
+	notGenuine := func(what string) {
+		t.Helper()
+		english, chinese := p.isCode(what, paths[1], "copied", "This code may have been copied", "此码可能已被复制")
+		for _, page := range []string{english, chinese} {
+			if strings.Contains(page, "genuine") || strings.Contains(page, "正品") || !strings.Contains(page, "Beans &lt;250 g&gt;") {
+				t.Errorf("%s: %s", what, page)
+			}
+		}
+	}
+	notGenuine("an open alarm")
+	if a := p.Admin("POST", "/alarms/1/acknowledge", `{"actor":"eve"}`); !strings.Contains(a.Body, `"acknowledged_by":"eve"`) {
+		t.Fatal(a.Body)
+	}
+	notGenuine("an acknowledged alarm")
+	p.isCode("another code", paths[0], "active", "A genuine code", "正品验证码")
+	p.Admin("POST", fmt.Sprintf("/batches/%d/states", batch), `{"did":"void","ranges":[{"from":1,"to":1}]}`)
+	p.isCode("void", paths[1], "void", "This code is no longer valid", "此码已作废")
+}
+
+// Issue 11, 7.
+func TestARedeemedCodeSaysSoWithItsDate(t *testing.T) {
+	t.Parallel()
+	p := open(t, servertest.Options{Emulator: true})
+	p.Admin("PUT", "/settings", `{"page_limit":0}`)
+	batch, paths := p.codes(3)
+	p.activate(batch, 0, 2)
+	change := func(did string, from, to int) {
+		p.Admin("POST", fmt.Sprintf("/batches/%d/states", batch), fmt.Sprintf(`{"did":%q,"ranges":[{"from":%d,"to":%d}]}`, did, from, to))
+	}
+	redeemed := func(what, english, chinese string) {
+		t.Helper()
+		for page, want := range map[string]string{english: `<dt>Redeemed at</dt><dd><time datetime="2026-01-15T10:00:00&#43;08:00">15 January 2026, 10:00 (UTC&#43;08:00)</time></dd>`,
+			chinese: `<dt>核销时间</dt><dd><time datetime="2026-01-15T10:00:00&#43;08:00">2026年1月15日 10:00（UTC&#43;08:00）</time></dd>`} {
+			if !strings.Contains(page, want) {
+				t.Errorf("%s: the page does not say %s: %s", what, want, page)
+			}
+		}
+	}
+	change("redeem", 1, 1)
+	p.Advance(time.Hour)
+	change("redeem", 0, 2) // a range may hold codes that were redeemed: the first time counts
+	english, chinese := p.isCode("redeemed", paths[1], "redeemed", "This code was already redeemed", "此码已核销")
+	redeemed("redeemed", english, chinese)
+	p.copied(paths[1])
+	english, chinese = p.isCode("redeemed and copied", paths[1], "copied", "This code may have been copied", "此码可能已被复制")
+	redeemed("redeemed and copied", english, chinese)
+	change("freeze", 1, 1)
+	english, chinese = p.isCode("redeemed and frozen", paths[1], "frozen", "This code is on hold", "此码已冻结")
+	redeemed("redeemed and frozen", english, chinese)
 }
 
 func TestWalkingTheCodesTellsNothing(t *testing.T) {
@@ -413,6 +509,7 @@ func TestNothingHostileIsEchoed(t *testing.T) {
 func TestEveryPageIsSmall(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
+	p.Admin("PUT", "/settings", `{"page_limit":0}`)
 	chance := rand.New(rand.NewPCG(1, 2))
 	var odd strings.Builder
 	odd.WriteString("/t/")
@@ -421,14 +518,14 @@ func TestEveryPageIsSmall(t *testing.T) {
 	}
 	p.isPage("the largest", p.get("coffee.example", odd.String()), 200)
 	for _, char := range []string{"'", "a", "%C3%A9"} {
-		for _, length := range []int{100, 1000, 2331, 2900, 4000} {
+		for _, length := range []int{100, 470, 1000, 2331, 2900, 4000} {
 			path := "/t/" + strings.Repeat(char, length/len(char))
 			a := p.get("coffee.example", path)
 			p.isPage(fmt.Sprint(char, length), a, 200)
 			hasQR := strings.Contains(a.Body, "<img")
-			if link := "http://coffee.example" + path; len(link) < 2954 != hasQR {
+			if link := "http://coffee.example" + path; len(link) <= 500 != hasQR {
 				t.Errorf("%s × %d: a QR code: %v", char, length, hasQR)
-			} else if length <= 1000 && qrText(t, a.Body) != link {
+			} else if hasQR && qrText(t, a.Body) != link {
 				t.Errorf("%s × %d: another QR code", char, length)
 			}
 		}

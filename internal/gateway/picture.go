@@ -2,22 +2,54 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"html/template"
 	"image"
 	"image/color"
 	"image/png"
+	"sync"
 
 	"github.com/boombuler/barcode"
 	"github.com/boombuler/barcode/qr"
 )
+
+const (
+	// maxDrawn is how long a link may be whose code is drawn, in bytes: the work
+	// grows with the square of the side, and phones do not read much denser codes
+	// from a screen.
+	maxDrawn = 500
+	// maxDrawing is how many codes are drawn at once: scans must not wait for
+	// pictures.
+	maxDrawing = 2
+)
+
+// hands draw. The zero value is ready.
+type hands struct {
+	once sync.Once
+	free chan struct{}
+}
+
+// take waits for a free hand; false where the caller went away meanwhile.
+func (h *hands) take(ctx context.Context) bool {
+	h.once.Do(func() { h.free = make(chan struct{}, maxDrawing) })
+	select {
+	case h.free <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// give frees a hand that was taken.
+func (h *hands) give() { <-h.free }
 
 // quiet is how many modules stay white around a QR code.
 const quiet = 4
 
 // drawLink is the QR code of a link as an address that holds the picture
 // itself: two colours, whole pixels. ok is false for a link that no code
-// holds (some 2,900 bytes).
+// holds (some 2,900 bytes; see maxDrawn).
 func drawLink(text string) (address template.URL, ok bool) {
 	var code barcode.Barcode
 	var err error

@@ -94,7 +94,9 @@ var blocks = []block{
 	{cidr("3ffe::/16"), "6bone, returned", "RFC 3701", closed},
 	{cidr("fec0::/10"), "Site-Local Unicast, deprecated", "RFC 3879", closed},
 	{cidr("ff00::/8"), "Multicast", "RFC 4291", closed},
-	{cidr("fd00:ec2::254/128"), "Cloud metadata", "AWS", closed},
+	// The whole range: time, names and credentials of pods are beside the metadata.
+	{cidr("fd00:ec2::/32"), "Cloud services", "AWS", closed},
+	{cidr("fd00:c1::/32"), "Cloud services", "Oracle Cloud", closed},
 	{cidr("fd20:ce::254/128"), "Cloud metadata", "Google Cloud", closed},
 	{cidr("fd00:42::42/128"), "Cloud metadata", "Scaleway", closed},
 	// Global unicast is 2000::/3; the three rows are all the rest.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -22,7 +24,11 @@ type Book struct {
 	Store    Store
 	Settings *settings.Live
 	Now      func() time.Time
-	Fetch    Fetch
+	// CountNow is the time whose month a publish counts for; nil = Now.
+	CountNow func() time.Time
+	// ClockBelieved reports whether Now may remove what is old; nil = always.
+	ClockBelieved func() bool
+	Fetch         Fetch
 	// Changed is told after a rule changed, before the change is acknowledged.
 	Changed func(ctx context.Context, key string)
 	// ManyChanged is told instead that about n rules changed, all of them noted
@@ -30,6 +36,16 @@ type Book struct {
 	ManyChanged func(ctx context.Context, first int64, n int)
 	// Queued is told that an event waits to be sent to an account.
 	Queued func()
+
+	nearOnce sync.Once
+	nearing  chan struct{} // has room for those that Near lets read
+}
+
+func (b *Book) countNow() time.Time {
+	if b.CountNow == nil {
+		return b.Now()
+	}
+	return b.CountNow()
 }
 
 // Call is one call by an account.
@@ -46,8 +62,9 @@ func (b *Book) author(c Call, did string) Author {
 // order of the contract: ranges (40097), kind of account (85075, 48001).
 // Contract: rules 1.8.
 func checkDraft(owner accounts.Account, d Draft) error {
-	if d.Path == "" || len(d.Path) > MaxPath || !utf8.ValidString(d.Path) || containsControl(d.Path) {
-		return errcode.InvalidArgs.With("path: want 1 to %d bytes without control characters", MaxPath)
+	// Contract: rules 6, number 28: a blank page cannot exist.
+	if strings.TrimSpace(d.Path) == "" || len(d.Path) > MaxPath || !utf8.ValidString(d.Path) || containsControl(d.Path) {
+		return errcode.InvalidArgs.With("path: want a page of 1 to %d bytes, not blank, without control characters", MaxPath)
 	}
 	if kindFor(owner) == Service {
 		if d.AppID == "" {
@@ -83,14 +100,19 @@ func checkTarget(ctx context.Context, tx Tx, owner accounts.Account, appid strin
 	case err != nil:
 		return err
 	}
-	linked, err := tx.Linked(ctx, owner.AppID, appid)
-	if err != nil {
+	if err := checkLink(ctx, tx, owner, appid); err != nil {
 		return err
 	}
-	if !linked {
+	return target.JumpRules()
+}
+
+// checkLink returns 40166 unless the service account is linked with appid.
+func checkLink(ctx context.Context, tx Tx, owner accounts.Account, appid string) error {
+	linked, err := tx.Linked(ctx, owner.AppID, appid)
+	if err == nil && !linked {
 		return errcode.InvalidWeappAppID.With("%s is not linked with %s", owner.AppID, appid)
 	}
-	return target.JumpRules()
+	return err
 }
 
 // Add adds a rule, unpublished. The order of its faults is that of
@@ -115,7 +137,7 @@ func (b *Book) Add(ctx context.Context, call Call, d Draft) error {
 	if rule.Kind == Ordinary {
 		record, err := b.confirm(ctx, owner, rule.Prefix, status, s)
 		record.RID, record.At = call.RID, b.Now()
-		if saved := b.Store.UpdateRules(context.WithoutCancel(ctx), func(tx Tx) error { return tx.PutConfirmation(ctx, record) }); saved != nil && err == nil {
+		if saved := b.record(context.WithoutCancel(ctx), record); saved != nil && err == nil {
 			return saved
 		}
 		if err != nil {
@@ -167,6 +189,9 @@ func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft
 	}
 	rule.Prefix = p
 	if rule.Kind == Ordinary {
+		if s.RefuseNewerDomains && p.underNewerDomain() {
+			return Rule{}, "", errcode.IllegalPrefix.With("prefix %.120q: the setting refuse_newer_domains refuses its top-level domain, as the platform did", d.Prefix)
+		}
 		rule.Occupy, rule.OpenVersion, rule.TestLinks = d.Occupy, d.OpenVersion, d.TestLinks
 		if err := checkTestLinks(p, d.TestLinks); err != nil {
 			return Rule{}, "", err
@@ -319,9 +344,26 @@ func ownedBy(owner accounts.Account, prefix string, rule Rule, err error) (Rule,
 	return rule, err
 }
 
+// confirmationMemory is how long checks of verification files are kept.
+const confirmationMemory = 30 * 24 * time.Hour
+
+// record keeps a check of a verification file, and removes what is old.
+func (b *Book) record(ctx context.Context, c Confirmation) error {
+	forget := b.ClockBelieved == nil || b.ClockBelieved()
+	return b.Store.UpdateRules(ctx, func(tx Tx) error {
+		if forget {
+			if err := tx.ForgetConfirmations(ctx, c.At.Add(-confirmationMemory)); err != nil {
+				return err
+			}
+		}
+		return tx.PutConfirmation(ctx, c)
+	})
+}
+
 // Publish makes a rule live at once. Publishing again is free. 40097 for an
-// unknown prefix, 85074 without a release, 886000 when the month's publishes
-// are spent. Contract: rules 1.4.
+// unknown prefix, 40166 where the service account is not linked any more, 85074
+// without a release, 886000 when the month's publishes are spent. Contract:
+// rules 1.4.
 func (b *Book) Publish(ctx context.Context, call Call, prefix string) error {
 	owner := call.Caller
 	if err := owner.JumpRules(); err != nil {
@@ -335,12 +377,18 @@ func (b *Book) Publish(ctx context.Context, call Call, prefix string) error {
 	err := b.Store.UpdateRules(ctx, func(tx Tx) error {
 		key = ""
 		s := b.Settings.Get()
-		since := s.MonthStart(b.Now())
+		since := s.MonthStart(b.countNow())
 		// Edits and deletes of this rule wait for the origin.
 		p, err := tx.Publishing(ctx, owner.AppID, link, since)
 		rule, err := ownedBy(owner, prefix, p.Rule, err)
 		if err != nil {
 			return err
+		}
+		if rule.Kind == Service {
+			// Also of a published one: no scan opens it.
+			if err := checkLink(ctx, tx, owner, rule.Target); err != nil {
+				return err
+			}
 		}
 		// Also where another node published it and this one has not seen it yet:
 		// a scan after this answer must.
@@ -352,8 +400,8 @@ func (b *Book) Publish(ctx context.Context, call Call, prefix string) error {
 			return errcode.NotReleased.With("%s is gone", rule.Target)
 		}
 		// The locks may have taken their time, and it is another month.
-		now, spent := b.Now(), p.Spent
-		if month := s.MonthStart(now); !month.Equal(since) {
+		now, counted, spent := b.Now(), b.countNow(), p.Spent
+		if month := s.MonthStart(counted); !month.Equal(since) {
 			if spent, err = tx.PublishesSince(ctx, owner.AppID, month); err != nil {
 				return err
 			}
@@ -370,13 +418,14 @@ func (b *Book) Publish(ctx context.Context, call Call, prefix string) error {
 		if err := tx.PutRule(ctx, rule, b.author(call, "publish")); err != nil {
 			return err
 		}
-		return tx.AddPublish(ctx, owner.AppID, rule.Prefix.Key, now)
+		return tx.AddPublish(ctx, owner.AppID, rule.Prefix.Key, counted)
 	})
 	return b.settle(ctx, key, err)
 }
 
 // Delete removes a rule at once and frees its prefix. 40097 for an unknown
-// prefix and for an appid that is not the rule's. Contract: rules 1.5.
+// prefix and, of a service account, for an appid that is missing or not the
+// rule's. Contract: rules 1.5.
 func (b *Book) Delete(ctx context.Context, call Call, prefix, appid string) error {
 	owner := call.Caller
 	if err := owner.JumpRules(); err != nil {
@@ -398,8 +447,8 @@ func (b *Book) Delete(ctx context.Context, call Call, prefix, appid string) erro
 		if err != nil {
 			return err
 		}
-		if rule.Kind == Service && appid != "" && appid != rule.Target {
-			return errcode.InvalidArgs.With("the rule %q opens %s, not %s", rule.Prefix.Text, rule.Target, appid)
+		if rule.Kind == Service && appid != rule.Target {
+			return errcode.InvalidArgs.With("appid is %q: the rule %q opens %s", appid, rule.Prefix.Text, rule.Target)
 		}
 		key = rule.Prefix.Key
 		return tx.DeleteRule(ctx, rule, b.author(call, "delete"))
@@ -497,7 +546,7 @@ func (b *Book) publishesLeft(ctx context.Context, tx Tx, owner accounts.Account)
 		}
 		quota = s.ServicePublishQuota
 	}
-	spent, err := tx.PublishesSince(ctx, owner.AppID, s.MonthStart(b.Now()))
+	spent, err := tx.PublishesSince(ctx, owner.AppID, s.MonthStart(b.countNow()))
 	return max(0, quota-spent), err
 }
 
@@ -517,22 +566,32 @@ func (b *Book) ConfirmFile(call Call) (accounts.ConfirmFile, error) {
 	return call.Caller.Confirm, call.Caller.JumpRules()
 }
 
+// CheckPlanted returns the prefix of a rule for Plant, or why Plant refuses it
+// whatever is stored.
+func CheckPlanted(owner accounts.Account, d Draft) (Prefix, error) {
+	err := checkDraft(owner, d)
+	if err == nil {
+		var p Prefix
+		if p, err = ParsePrefix(d.Prefix, kindFor(owner), true); err == nil {
+			return p, nil
+		}
+	}
+	return Prefix{}, fmt.Errorf("rule %q of %s: %w", d.Prefix, owner.AppID, err)
+}
+
 // Plant stores a rule that an operator wrote into a seed: the checks of Add
 // but the verification file and the quota. A rule that the owner has already
 // becomes what the seed says.
 func (b *Book) Plant(ctx context.Context, owner accounts.Account, d Draft, published bool) error {
-	if err := checkDraft(owner, d); err != nil {
-		return fmt.Errorf("rule %q of %s: %w", d.Prefix, owner.AppID, err)
+	p, err := CheckPlanted(owner, d)
+	if err != nil {
+		return err
 	}
 	s := b.Settings.Get()
 	s.RuleLimit, s.ServiceRuleLimit = 1<<40, 1<<40
 	// The operator wrote the host; whether strangers may use such hosts is
 	// another question.
-	s.AllowPrivateHosts = true
-	p, err := ParsePrefix(d.Prefix, kindFor(owner), true)
-	if err != nil {
-		return fmt.Errorf("rule %q of %s: %w", d.Prefix, owner.AppID, err)
-	}
+	s.AllowPrivateHosts, s.RefuseNewerDomains = true, false
 	var key string
 	err = b.Store.UpdateRules(ctx, func(tx Tx) error {
 		if err := tx.LockOwner(ctx, limitHolder(owner, d)); err != nil {

@@ -69,6 +69,11 @@ func newDesk(t *testing.T) *desk {
 	return d
 }
 
+// unlinked ends the link of wxs with wxa.
+func unlinked(d *desk) {
+	d.write(func(tx accounts.Tx) error { return tx.DeleteLink(d.t.Context(), "wxs", "wxa") })
+}
+
 func (d *desk) write(f func(accounts.Tx) error) {
 	d.t.Helper()
 	if err := d.store.UpdateAccounts(d.t.Context(), f); err != nil {
@@ -574,7 +579,12 @@ func TestWhatAPublishIsAnswered(t *testing.T) {
 		{"a service-account rule", "wxs", code + "a", nil, errcode.OK, 1},
 		{"a service-account rule whose Mini Program has no release", "wxs", code + "a", func(d *desk) { d.release("wxa", false) }, errcode.NotReleased, 0},
 		{"a service-account rule whose Mini Program is gone", "wxs", code + "a",
-			func(d *desk) { d.write(func(tx accounts.Tx) error { return tx.DeleteAccount(d.t.Context(), "wxa") }) }, errcode.NotReleased, 0},
+			func(d *desk) { d.write(func(tx accounts.Tx) error { return tx.DeleteAccount(d.t.Context(), "wxa") }) }, errcode.InvalidWeappAppID, 0},
+		{"a service-account rule whose Mini Program is not linked any more", "wxs", code + "a", unlinked, errcode.InvalidWeappAppID, 0},
+		{"a service-account rule whose Mini Program is neither linked nor released", "wxs", code + "a",
+			func(d *desk) { d.release("wxa", false); unlinked(d) }, errcode.InvalidWeappAppID, 0},
+		{"a published service-account rule whose Mini Program is not linked any more", "wxs", code + "live",
+			func(d *desk) { d.published("wxs", draft(code+"live")); unlinked(d) }, errcode.InvalidWeappAppID, 1},
 		{"a service-account rule when the operator limits them", "wxs", code + "a", func(d *desk) {
 			d.set(func(s *settings.Settings) { s.ServicePublishQuota = 1 })
 			d.published("wxs", draft(code+"first"))
@@ -687,7 +697,7 @@ func TestWhatADeleteIsAnswered(t *testing.T) {
 		{"a rule of another", "wxb", "https://h.example/a", "", errcode.InvalidArgs},
 		{"a text that is no link", "wxa", "a", "", errcode.InvalidArgs},
 		{"a link that no database holds", "wxa", "https://h.example/\x00", "", errcode.InvalidArgs},
-		{"a service-account rule", "wxs", code + "a", "", errcode.OK},
+		{"a service-account rule without its Mini Program", "wxs", code + "a", "", errcode.InvalidArgs},
 		{"a service-account rule with its Mini Program", "wxs", code + "a", "wxa", errcode.OK},
 		{"a service-account rule with another Mini Program", "wxs", code + "a", "wxb", errcode.InvalidArgs},
 		{"by a personal Mini Program", "wxpersonal", "https://h.example/a", "", errcode.PersonalSubject},
@@ -1001,5 +1011,39 @@ func TestATransactionThatIsRunAgainLocksAndTellsTheSame(t *testing.T) {
 			wantEqual(t, "locks", runs, [][]string{want, want})
 			wantEqual(t, "told", len(d.told), 1)
 		})
+	}
+}
+
+// Issue 12, 12: a code that another service account made since a rule on it was
+// deleted is that account's, as it is for an add.
+func TestAnUndoAsksWhoMadeTheCode(t *testing.T) {
+	d := newDesk(t)
+	for text, want := range map[string]error{code + "02AAAAAAAAAAAAAAanothr": errcode.PrefixOwned, code + "02AAAAAAAAAAAAAAAAAown": nil} {
+		d.added("wxs", draft(text))
+		if err := d.Delete(t.Context(), d.as("wxs"), text, "wxa"); err != nil {
+			t.Fatal(err)
+		}
+		maker := "wxs"
+		if want != nil {
+			maker = "wxs2"
+		}
+		name := strings.TrimPrefix(text, code)
+		d.write(func(tx accounts.Tx) error {
+			return tx.AddQRCode(t.Context(), accounts.QRCode{Code: name, Ticket: name, Account: maker, Action: accounts.QRTextForEver, Scene: name, CreatedAt: noon})
+		})
+		var deleted rules.Change
+		if err := d.store.ViewRules(t.Context(), func(tx rules.Tx) error {
+			all, err := tx.Changes(t.Context(), text, 1)
+			deleted = all[0]
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Undo(t.Context(), deleted.Seq, rules.Author{Actor: "admin"}); !errors.Is(err, want) {
+			t.Errorf("an undo on %s, which %s made: %v, want %v", text, maker, err, want)
+		}
+		if err := d.Add(t.Context(), d.as("wxs"), draft(text)); want != nil && !errors.Is(err, want) {
+			t.Errorf("an add on %s: %v", text, err)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
 )
@@ -40,9 +41,31 @@ func (b *Book) History(ctx context.Context, prefix string, limit int) ([]Change,
 	return changes, err
 }
 
-// Near returns stored rules that an explanation of a link looks at.
+// ErrBusy means that too many others ask the same.
+var ErrBusy = errors.New("too many ask for the rules near a link at once")
+
+const (
+	// nearAtOnce is how many may read the rules near a link at once: explanations
+	// must leave connections to the store for others.
+	nearAtOnce = 2
+	nearTime   = 10 * time.Second // how long the others wait for their turn
+)
+
+// Near returns stored rules that an explanation of a link looks at. It returns
+// ErrBusy when its turn does not come within ten seconds.
 func (b *Book) Near(ctx context.Context, link Link) ([]Rule, error) {
 	const looked = 100
+	b.nearOnce.Do(func() { b.nearing = make(chan struct{}, nearAtOnce) })
+	turn := time.NewTimer(nearTime)
+	defer turn.Stop()
+	select {
+	case b.nearing <- struct{}{}:
+		defer func() { <-b.nearing }()
+	case <-turn.C:
+		return nil, ErrBusy
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	var list []Rule
 	err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
 		list, err = tx.Near(ctx, link, looked)

@@ -273,6 +273,16 @@ func (p Prefix) hostFault(allowPrivate bool) string {
 	return ""
 }
 
+// newerDomains are the top-level domains that the platform's calls refused while
+// its console took them. Contract: rules 2.5. Nobody knows the whole list.
+var newerDomains = map[string]bool{"ink": true, "media": true, "plus": true, "run": true}
+
+// underNewerDomain reports whether the host is under one of them.
+func (p Prefix) underNewerDomain() bool {
+	name, _, _ := strings.Cut(p.Host, ":")
+	return newerDomains[name[strings.LastIndexByte(name, '.')+1:]]
+}
+
 // isAddress reports whether a host is an IP address, with or without a port,
 // or a number that some resolvers take for one.
 func isAddress(host string) bool {

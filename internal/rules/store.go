@@ -88,6 +88,8 @@ type Tx interface {
 	AddMessage(ctx context.Context, m accounts.Message) error
 
 	PutConfirmation(ctx context.Context, c Confirmation) error
+	// ForgetConfirmations removes those from before a moment.
+	ForgetConfirmations(ctx context.Context, before time.Time) error
 	Confirmations(ctx context.Context, q ConfirmationQuery) ([]Confirmation, error)
 }
 

@@ -102,6 +102,10 @@ func (b *Book) bringBack(ctx context.Context, tx Tx, r Rule, by Author) (Rule, e
 	if err := checkOwners(ctx, tx, r); err != nil {
 		return r, err
 	}
+	// The code may have been made since, by another service account.
+	if err := checkMaker(ctx, tx, r); err != nil {
+		return r, err
+	}
 	if err := checkCount(ctx, tx, r, b.Settings.Get()); err != nil {
 		return r, err
 	}
@@ -125,7 +129,7 @@ func (b *Book) Foresee(ctx context.Context, owner accounts.Account, do string, d
 	err = b.Store.ViewRules(ctx, func(tx Tx) error {
 		if do == "add" {
 			s := b.Settings.Get()
-			s.AllowPrivateHosts = true
+			s.AllowPrivateHosts, s.RefuseNewerDomains = true, false
 			added, _, err := b.admit(ctx, tx, owner, d, s)
 			added.Published = published
 			r = &added

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/rules"
@@ -75,7 +76,9 @@ type position struct {
 // comes first.
 func (c *Current) Follow(ctx context.Context) {
 	rung := make(chan struct{}, 1)
-	go c.listen(ctx, rung)
+	var listening sync.WaitGroup
+	listening.Go(func() { c.listen(ctx, rung) })
+	defer listening.Wait() // its connection ends before the store does
 	for ctx.Err() == nil {
 		err := c.CatchUp(ctx)
 		if err != nil && ctx.Err() == nil {

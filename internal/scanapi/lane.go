@@ -71,6 +71,8 @@ const (
 	laneBuffer = 4 << 10
 	// maxHead is how long a plain head may be.
 	maxHead = 4 << 10
+	// maxBlank is how many bytes of empty lines may stand before a request.
+	maxBlank = 4
 	// coarse is how exact the long deadlines are: moving one costs as much as
 	// reading a request.
 	coarse = 10 * time.Second
@@ -177,7 +179,10 @@ func (l *Lane) accept() {
 }
 
 func (l *Lane) begin(conn net.Conn) {
-	c := &laneConn{lane: l, conn: conn}
+	c := &laneConn{lane: l, conn: conn, watched: unwatched{}}
+	if w, ok := conn.(Watched); ok {
+		c.watched = w
+	}
 	l.mu.Lock()
 	l.conns[c] = struct{}{}
 	l.mu.Unlock()
@@ -191,11 +196,27 @@ func (l *Lane) begin(conn net.Conn) {
 	})
 }
 
+// Watched is a connection that wants to know what becomes of it.
+type Watched interface {
+	// Asks says that a request is being served, or none.
+	Asks(now bool)
+	// Proven says that a request showed a key.
+	Proven()
+}
+
+// unwatched is for connections that do not.
+type unwatched struct{}
+
+func (unwatched) Asks(bool) {}
+func (unwatched) Proven()   {}
+
 // laneConn is one connection on the lane.
 type laneConn struct {
-	lane *Lane
-	conn net.Conn
-	idle atomic.Bool // it waits for the first byte of a request
+	lane    *Lane
+	conn    net.Conn
+	watched Watched
+	proven  bool        // and that it is
+	idle    atomic.Bool // it waits for the first byte of a request
 
 	in       []byte // in[r:w] was read and not used
 	r, w     int
@@ -326,6 +347,9 @@ func (c *replayed) Read(b []byte) (int, error) {
 	return n, nil
 }
 
+// NetConn is the connection itself.
+func (c *replayed) NetConn() net.Conn { return c.Conn }
+
 // CloseWrite lets net/http say that nothing more comes, so that a client reads
 // the last answer before the connection ends.
 func (c *replayed) CloseWrite() error {
@@ -359,7 +383,12 @@ func (c *laneConn) one(first bool) (done, ok bool) {
 			return false, false // net/http says what is wrong with it
 		}
 		namespace = key.Namespace
+		if !c.proven {
+			c.proven = true
+			c.watched.Proven()
+		}
 	}
+	c.watched.Asks(true)
 	body := c.in[c.r+h.size : c.r+h.size+h.length]
 	scanned := api.begin(c.lane.life, namespace, body)
 	c.r += h.size + h.length
@@ -455,6 +484,7 @@ func (c *laneConn) sent() {
 		_ = c.conn.Close()
 	}
 	c.scan = nil
+	c.watched.Asks(false)
 	if !c.stage.CompareAndSwap(waits, none) {
 		c.settled <- struct{}{}
 	}
@@ -491,16 +521,24 @@ const (
 func (c *laneConn) await(first bool) (h head, state arrival) {
 	var until time.Time
 	last := false // nothing more is waited for
+	blank := 0    // bytes of empty lines that were skipped
 	if len(c.in) > 4*laneBuffer && c.r == c.w {
 		c.in, c.r, c.w = make([]byte, laneBuffer), 0, 0
 	}
 	for {
 		var verdict verdict
+		// As net/http: some old clients send an empty line behind a body.
+		for !first && c.r < c.w && blank < maxBlank && (c.in[c.r] == '\r' || c.in[c.r] == '\n') {
+			c.r++
+			blank++
+		}
 		if c.r < c.w {
 			if h.size == 0 {
 				h, verdict = readHead(c.in[c.r:c.w])
 			}
 			switch {
+			case verdict == notPlain && !first && blank+c.w-c.r < maxBlank:
+				// Fewer bytes before the end of a connection are no request, as in net/http.
 			case verdict == notPlain || h.size == 0 && c.w-c.r > maxHead:
 				return h, foreign
 			case h.size > 0 && c.w-c.r >= h.size+h.length:
@@ -515,6 +553,9 @@ func (c *laneConn) await(first bool) (h head, state arrival) {
 			c.r, c.w = 0, 0
 			c.longDeadline(first)
 			c.idle.Store(true)
+			if c.stage.Load() == none {
+				c.watched.Asks(false)
+			}
 			if c.lane.draining.Load() {
 				// A request that arrived already is still answered.
 				c.readUntil = time.Now().Add(grace)
@@ -535,6 +576,8 @@ func (c *laneConn) await(first bool) (h head, state arrival) {
 		}
 		switch {
 		case err == nil:
+		case !first && err == io.EOF && blank+c.w-c.r < maxBlank:
+			return h, gone
 		case c.r < c.w && (err == io.EOF || errors.Is(err, os.ErrDeadlineExceeded)):
 			return h, foreign
 		case c.r == c.w && !last && c.lane.draining.Load() && errors.Is(err, os.ErrDeadlineExceeded):

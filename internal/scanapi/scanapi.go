@@ -73,6 +73,9 @@ type API struct {
 	BodyTimeout time.Duration
 	Log         *slog.Logger
 	Observe     func(scan.Action)
+	// Proven and Refused are told what became of the key of a request, with its
+	// context; nil = nobody is.
+	Proven, Refused func(context.Context)
 }
 
 // request is one scan as it comes.
@@ -201,6 +204,7 @@ func (a *API) withKey(next func(w http.ResponseWriter, r *http.Request, namespac
 			return
 		}
 		if !given {
+			a.tell(a.Refused, r)
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			WriteProblem(w, http.StatusUnauthorized, "send a scan key: Authorization: Bearer …; the admin API makes one (POST /admin/v1/scan-keys)")
 			return
@@ -208,14 +212,22 @@ func (a *API) withKey(next func(w http.ResponseWriter, r *http.Request, namespac
 		key, err := a.Key(r.Context(), text)
 		switch {
 		case errors.Is(err, scan.ErrNoKey):
+			a.tell(a.Refused, r)
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			WriteProblem(w, http.StatusUnauthorized, "this scan key does not exist or was ended")
 		case err != nil:
 			a.Log.ErrorContext(r.Context(), "checking a scan key failed", "error", err)
 			WriteProblem(w, http.StatusServiceUnavailable, "the scan key cannot be checked now")
 		default:
+			a.tell(a.Proven, r)
 			next(w, r, key.Namespace)
 		}
+	}
+}
+
+func (a *API) tell(of func(context.Context), r *http.Request) {
+	if of != nil {
+		of(r.Context())
 	}
 }
 
@@ -266,14 +278,19 @@ func (a *API) readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]b
 	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
 		return nil, problem{http.StatusRequestEntityTooLarge, fmt.Sprintf("the request is longer than %d bytes", limit)}
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil, problem{http.StatusRequestTimeout, "the request did not arrive in time"}
-	}
 	if err != nil {
-		return nil, problem{http.StatusBadRequest, "the request broke off"}
+		return nil, unread(err)
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	return body, nil
+}
+
+// unread is the answer to a request whose body ended with an error.
+func unread(err error) problem {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return problem{http.StatusRequestTimeout, "the request did not arrive in time"}
+	}
+	return problem{http.StatusBadRequest, "the request broke off"}
 }
 
 func writeJSON(w http.ResponseWriter, v any) {
@@ -478,6 +495,7 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request, namespace string) {
 	w.Header().Set("Cache-Control", "no-store")
 	in := bufio.NewReaderSize(r.Body, streamRead)
 	group := make([]scanned, 0, 8)
+	answered := false
 	var out []byte
 	for {
 		// The deadline is for the next line only: a stream may be long.
@@ -486,7 +504,9 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request, namespace string) {
 		var end error
 		for end == nil && len(group) < streamGroup && (len(group) == 0 || lineWaits(in)) {
 			line, tooLong, err := readLine(in)
-			end = err
+			if end = err; end != nil && end != io.EOF {
+				break // the rest of this line may still be on its way
+			}
 			if line = bytes.TrimSpace(line); len(line) == 0 {
 				continue
 			}
@@ -501,17 +521,34 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request, namespace string) {
 		if len(group) > 0 {
 			out = a.answerLines(context.WithoutCancel(r.Context()), group, out[:0])
 			_ = control.SetWriteDeadline(time.Now().Add(a.BodyTimeout))
+			answered = true
 			if _, err := w.Write(out); err != nil {
 				return
 			}
 		}
+		if end == io.EOF {
+			return
+		}
 		if end != nil {
+			a.brokeOff(w, control, end, answered)
 			return
 		}
 		if !lineWaits(in) && control.Flush() != nil {
 			return
 		}
 	}
+}
+
+// brokeOff ends a stream whose body did not arrive whole. Full duplex leaves it
+// to the handler to see this: net/http would read what is left of the body as
+// the next request, so the connection must end here.
+func (a *API) brokeOff(w http.ResponseWriter, control *http.ResponseController, end error, answered bool) {
+	if answered {
+		_ = control.Flush()
+		panic(http.ErrAbortHandler) // the client misses the end of its answers
+	}
+	w.Header().Set("Connection", "close")
+	a.fail(w, unread(end))
 }
 
 // lineWaits reports whether a whole line is there already.
@@ -606,7 +643,13 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 	}
 	var near []rules.Rule
 	if link, ok := rules.ParseLink(in.Text); ok && rules.PlainText(in.Text) {
-		if near, err = a.Near(context.WithoutCancel(r.Context()), link); err != nil {
+		within, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), explainTime)
+		defer cancel()
+		near, err = a.Near(within, link)
+		if errors.Is(err, rules.ErrBusy) {
+			return explanation{}, problem{http.StatusServiceUnavailable, "others are waiting for explanations: try again in a moment"}
+		}
+		if err != nil {
 			return explanation{}, err
 		}
 		near = assumption.Near(link, near)
@@ -623,6 +666,9 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 	}
 	return shown, nil
 }
+
+// explainTime is how long an explanation may wait for the store.
+const explainTime = 20 * time.Second
 
 // maxAssumed is how many rules an explain may assume.
 const maxAssumed = 1000

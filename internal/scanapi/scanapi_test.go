@@ -13,11 +13,11 @@ import (
 
 const scanTown = `
 accounts:
-  - {appid: shop, kind: mini_program, secret: secret-shop, versions: [release, trial, development], members: {dev: developer, tri: trial, adm: admin}}
-  - {appid: rival, kind: mini_program, secret: secret-rival, versions: [release], members: {dev: developer}}
-  - {appid: draft, kind: mini_program, secret: secret-draft, versions: [trial], members: {dev: developer, tri: trial}}
-  - {appid: off, kind: mini_program, secret: secret-off, versions: [release], jump_open: false, members: {dev: developer}}
-  - {appid: svc, kind: service_account, secret: secret-svc, certified: true, linked: [shop, draft]}
+  - {appid: shop, kind: mini_program, secret: the-secret-of-shop, versions: [release, trial, development], members: {dev: developer, tri: trial, adm: admin}}
+  - {appid: rival, kind: mini_program, secret: the-secret-of-rival, versions: [release], members: {dev: developer}}
+  - {appid: draft, kind: mini_program, secret: the-secret-of-draft, versions: [trial], members: {dev: developer, tri: trial}}
+  - {appid: off, kind: mini_program, secret: the-secret-of-off, versions: [release], jump_open: false, members: {dev: developer}}
+  - {appid: svc, kind: service_account, secret: the-secret-of-svc, certified: true, linked: [shop, draft]}
 rules:
   - {owner: shop, prefix: "https://shop.example/t/", path: pages/t, published: true}
   - {owner: shop, prefix: "https://shop.example/q", path: "pages/q?from=code", published: true}

@@ -44,7 +44,7 @@ var mayImport = map[string][]string{
 
 	"client":     {},
 	"qrjumptest": {"internal/server"},
-	"cmd/qrjump": {"client", "internal/archive", "internal/errcode", "internal/rules", "internal/scan", "internal/server", "internal/stats"},
+	"cmd/qrjump": {"client", "internal/archive", "internal/codes", "internal/errcode", "internal/rules", "internal/scan", "internal/server", "internal/stats"},
 	"demo":       {},
 	"endurance":  {},
 

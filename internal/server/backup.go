@@ -21,6 +21,12 @@ func (s *Server) export(ctx context.Context, w io.Writer, passphrase string) err
 	if err := s.book.Flush(ctx); err != nil {
 		return err
 	}
+	// What another node has is in no archive.
+	if s.counter.Nodes != nil {
+		if err := s.counter.Nodes.Gather(ctx); err != nil {
+			return err
+		}
+	}
 	// What is not counted yet is counted where the archive is restored.
 	if err := s.counter.Settle(ctx); err != nil && ctx.Err() == nil {
 		s.log.WarnContext(ctx, "the export goes on with scans that are not counted yet", "error", err)

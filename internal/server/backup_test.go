@@ -32,10 +32,10 @@ const passphrase = "a passphrase of a test"
 
 const brand = `
 accounts:
-  - {appid: shop, kind: mini_program, name: 茶馆, secret: secret-shop, versions: [release, trial], members: {ann: admin}}
-  - {appid: svc, kind: service_account, secret: secret-svc, certified: true, features: [marketcode], marketcode_key: a-16-byte-secret, linked: [shop]}
+  - {appid: shop, kind: mini_program, name: 茶馆, secret: the-secret-of-shop, versions: [release, trial], members: {ann: admin}}
+  - {appid: svc, kind: service_account, secret: the-secret-of-svc, certified: true, features: [marketcode], marketcode_key: a-16-byte-secret, linked: [shop]}
 components:
-  - {appid: isv, secret: secret-isv, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE, authorizations: [{appid: shop, permission_sets: [18]}]}
+  - {appid: isv, secret: the-secret-of-isv, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE, authorizations: [{appid: shop, permission_sets: [18]}]}
 settings: {verification: trust, rate_limit: 0}
 `
 
@@ -285,7 +285,7 @@ func stableToken(t *testing.T, s *servertest.Server) string {
 	var issued struct {
 		Token string `json:"access_token"`
 	}
-	s.Do("POST", "/cgi-bin/stable_token", `{"grant_type":"client_credential","appid":"shop","secret":"secret-shop"}`, "Content-Type: application/json").JSON(t, &issued)
+	s.Do("POST", "/cgi-bin/stable_token", `{"grant_type":"client_credential","appid":"shop","secret":"the-secret-of-shop"}`, "Content-Type: application/json").JSON(t, &issued)
 	if issued.Token == "" {
 		t.Fatal("no stable token")
 	}
@@ -336,7 +336,7 @@ func (l life) goesOn(t *testing.T, s *servertest.Server) {
 	if a := codesCall(t, s, l.token, "tickettocode", `{"openid":"`+l.openid+`","code_ticket":"`+l.ticket+`"}`); a.Code(t) != 0 || !strings.Contains(a.Body, code) {
 		t.Errorf("the ticket: %s", a.Body)
 	}
-	trade := "/sns/jscode2session?grant_type=authorization_code&appid=shop&secret=secret-shop&js_code=" + l.jsCode
+	trade := "/sns/jscode2session?grant_type=authorization_code&appid=shop&secret=the-secret-of-shop&js_code=" + l.jsCode
 	if a := s.Do("GET", trade, ""); !strings.Contains(a.Body, l.openid) {
 		t.Errorf("the login: %s", a.Body)
 	}
@@ -679,7 +679,7 @@ func TestAnArchiveShowsNoSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	for table, text := range rowsIn(t, file) {
-		for _, secret := range []string{"secret-shop", "secret-svc", "secret-isv", "a-16-byte-secret", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE", l.token, l.stable, l.scanKey, l.ticket, l.jsCode, passphrase} {
+		for _, secret := range []string{"the-secret-of-shop", "the-secret-of-svc", "the-secret-of-isv", "a-16-byte-secret", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE", l.token, l.stable, l.scanKey, l.ticket, l.jsCode, passphrase} {
 			if strings.Contains(text, secret) {
 				t.Errorf("%s shows %q", table, secret)
 			}

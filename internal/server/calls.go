@@ -23,7 +23,7 @@ var exact = map[string]func(settings.Settings) int{
 
 // openBook prepares the counts and the log of calls.
 func (s *Server) openBook() {
-	s.book = &calls.Book{Store: s.store, Settings: s.settings, Now: s.now, Log: s.log, Exact: exact, Interfaces: api.Paths()}
+	s.book = &calls.Book{Store: s.store, Settings: s.settings, Now: s.countNow, ClockBelieved: s.wall.believed, Log: s.log, Exact: exact, Interfaces: api.Paths()}
 }
 
 // lastWrite bounds the write of what is left when the server stops.

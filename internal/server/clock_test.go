@@ -25,7 +25,7 @@ func TestTheClockMovesWhileOthersWrite(t *testing.T) {
 					return
 				default:
 				}
-				if a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=secret-shop", ""); a.Status != 200 {
+				if a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop", ""); a.Status != 200 {
 					t.Errorf("a token: %d %s", a.Status, a.Body)
 					return
 				}
@@ -43,7 +43,7 @@ func TestTheClockMovesWhileOthersWrite(t *testing.T) {
 
 const isvSeed = `
 accounts:
-  - {appid: shop, kind: mini_program, secret: secret-shop, certified: true, versions: [release]}
+  - {appid: shop, kind: mini_program, secret: the-secret-of-shop, certified: true, versions: [release]}
 components:
   - appid: isv
     secret: isv-secret-1

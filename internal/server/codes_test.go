@@ -18,9 +18,9 @@ import (
 // brewery makes bottles with codes.
 const brewery = `
 accounts:
-  - {appid: brand, kind: service_account, secret: secret-brand, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef, linked: [shop]}
-  - {appid: shop, kind: mini_program, secret: secret-shop, versions: [release, trial, development], members: {dev: developer, tri: trial, adm: admin, beta/dev: trial}}
-  - {appid: bare, kind: mini_program, secret: secret-bare}
+  - {appid: brand, kind: service_account, secret: the-secret-of-brand, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef, linked: [shop]}
+  - {appid: shop, kind: mini_program, secret: the-secret-of-shop, versions: [release, trial, development], members: {dev: developer, tri: trial, adm: admin, beta/dev: trial}}
+  - {appid: bare, kind: mini_program, secret: the-secret-of-bare}
 rules:
   - {owner: shop, prefix: "https://p.url.cn/", path: pages/rule, published: true}
 settings: {verification: trust, rate_limit: 0}
@@ -328,7 +328,7 @@ func TestNamespacesNeverMeet(t *testing.T) {
 		}
 		a.JSON(t, &made)
 		w.Hide(made.JSCode)
-		if a := w.Do("GET", "/sns/jscode2session?grant_type=authorization_code&appid=shop&secret=secret-shop&js_code="+made.JSCode, ""); !strings.Contains(a.Body, w.openid(namespace, "shop", "u-1")) {
+		if a := w.Do("GET", "/sns/jscode2session?grant_type=authorization_code&appid=shop&secret=the-secret-of-shop&js_code="+made.JSCode, ""); !strings.Contains(a.Body, w.openid(namespace, "shop", "u-1")) {
 			t.Errorf("%s: %s", namespace, a.Body)
 		}
 	}
@@ -486,6 +486,7 @@ func TestScheduledActivations(t *testing.T) {
 	t.Parallel()
 	w := brew(t, servertest.Options{})
 	w.Admin("PUT", "/emulator/clock", `{"freeze":true}`)
+	w.Admin("PUT", "/settings", `{"activation_overlap":"replace"}`)
 	id := w.apply("x", 10_000)
 	path := fmt.Sprintf("/batches/%d/", id)
 	const binding = `"binding":{"activity_name":"a","product_brand":"b","product_title":"t","product_code":"test_code","wxa_appid":"shop","wxa_path":"pages/%s"}`

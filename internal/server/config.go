@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
+	"time"
 
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/stats"
@@ -22,6 +24,7 @@ type Config struct {
 	Seed         string   // YAML file; "" = none
 	Dev          bool     // demo accounts, emulator, no credentials for scan and admin
 	DevPublic    bool     // Dev or Emulator although strangers can reach a listener
+	DevHost      []string // names under which Dev is called, beside this machine's own
 	Emulator     bool     // emulator controls without the rest of Dev
 	TLSCert      string   // certificate file of every listener; "" = plain HTTP
 	TLSKey       string   // its key
@@ -33,7 +36,12 @@ type Config struct {
 	Regions      string   // file in the MaxMind DB format; "" = nobody knows where an address is
 	LogFormat    string   // text or json
 	MasterKey    string   // 64 hexadecimal digits; "" = the one in Data/master.key
+	// ShutdownDelay is how long /readyz answers 503 before the listeners close.
+	ShutdownDelay time.Duration
 }
+
+// longestDelay bounds ShutdownDelay.
+const longestDelay = 10 * time.Minute
 
 // ErrUsage marks errors of the person who started the program: a wrong flag, an
 // unreadable seed, a busy port. The program exits with 2.
@@ -60,6 +68,9 @@ func (c Config) Validate() error {
 	if err := c.checkTLS(); err != nil {
 		return err
 	}
+	if err := c.checkAdminToken(c.AdminToken, "--admin-token"); err != nil {
+		return err
+	}
 	if c.Events != "" {
 		if _, err := stats.ParseEvents(c.Events); err != nil {
 			return usage("--events: %v", err)
@@ -80,6 +91,11 @@ func (c Config) Validate() error {
 			return usage("%s %s can be reached by strangers, and --tls-dev is for development: listen on 127.0.0.1, or add --dev-public if you mean it", flag, address)
 		}
 	}
+	for _, name := range c.DevHost {
+		if name == "" || strings.ContainsAny(name, ":/*@[] ") {
+			return usage("--dev-host %q: want a name without a port, for example qrjump.test", name)
+		}
+	}
 	if c.CodePrefix != "" {
 		if err := codes.CheckPrefix(c.CodePrefix); err != nil {
 			return usage("--code-prefix %q: %v", c.CodePrefix, err)
@@ -89,6 +105,9 @@ func (c Config) Validate() error {
 		if _, err := netip.ParsePrefix(text); err != nil {
 			return usage("--trusted-proxy %q: want a range such as 10.0.0.0/8", text)
 		}
+	}
+	if c.ShutdownDelay < 0 || c.ShutdownDelay > longestDelay {
+		return usage("--shutdown-delay %s: want 0s to %s", c.ShutdownDelay, longestDelay)
 	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		return usage("--log-format %q: want text or json", c.LogFormat)

@@ -9,9 +9,12 @@ import (
 	"net/netip"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/api"
+	"github.com/qrjump/qrjump/internal/gateway"
 	"github.com/qrjump/qrjump/internal/scanapi"
 )
 
@@ -30,7 +33,7 @@ func (s *Server) logPanics(next http.Handler) http.Handler {
 				return
 			}
 			if fault != http.ErrAbortHandler { // that one is a connection closed on purpose
-				s.log.ErrorContext(r.Context(), "a request failed inside the server", "path", fmt.Sprintf("%.200s", r.URL.Path),
+				s.log.ErrorContext(r.Context(), "a request failed inside the server", "path", api.LoggedPath(r.URL.Path),
 					"panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
 			}
 			panic(http.ErrAbortHandler)
@@ -100,27 +103,78 @@ func singleSlashes(next http.Handler) http.Handler {
 // asked for: a web page could otherwise point a name of its own at this
 // machine and read the answers.
 func (s *Server) knownHost(next http.Handler) http.Handler {
-	if !s.config.Dev || s.config.DevPublic {
+	if !s.config.Dev {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if knownName(r.Host) {
+		if s.knownName(r.Host) {
 			next.ServeHTTP(w, r)
-		} else {
-			scanapi.WriteProblem(w, http.StatusMisdirectedRequest, "with --dev only localhost, loopback addresses, api.weixin.qq.com and mp.weixin.qq.com are known hosts")
+			return
 		}
+		detail := "with --dev only localhost, loopback addresses, "
+		if s.config.DevPublic {
+			detail = "with --dev only localhost, addresses, "
+		}
+		detail += "host.docker.internal and the platform's names (" + strings.Join(gateway.PlatformNames, ", ") + ") are known hosts"
+		scanapi.WriteProblem(w, http.StatusMisdirectedRequest, detail+"; serve --dev-host NAME adds one")
 	})
 }
 
-// knownName reports whether a Host is this machine's own.
-func knownName(text string) bool {
+// knownName reports whether a Host is this machine's own, or was named by
+// --dev-host.
+func (s *Server) knownName(text string) bool {
 	host, _, err := net.SplitHostPort(text)
 	if err != nil {
 		host = text
 	}
 	host = strings.ToLower(strings.Trim(host, "[]"))
-	// Client libraries that were redirected below HTTP keep the first two.
-	return host == "api.weixin.qq.com" || host == "mp.weixin.qq.com" || loopback(host) || strings.HasSuffix(host, ".localhost")
+	// By host.docker.internal a container reaches the machine that it runs on.
+	if slices.Contains(gateway.PlatformNames, host) || host == "host.docker.internal" || loopback(host) || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	if s.config.DevPublic {
+		// No page can point an address at another machine.
+		if _, err := netip.ParseAddr(host); err == nil {
+			return true
+		}
+	}
+	return slices.ContainsFunc(s.config.DevHost, func(name string) bool { return strings.EqualFold(name, host) })
+}
+
+// ownOrigin refuses calls that a browser sends from a page of another origin:
+// with --dev everybody knows the secrets of the demo accounts. A link that a
+// person follows is let through, and so is a picture that anybody may show.
+func (s *Server) ownOrigin(next http.Handler) http.Handler {
+	if !s.config.Dev {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if foreignPage(r) {
+			refuseOrigin(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// foreignPage reports whether a request comes from a page of another origin.
+func foreignPage(r *http.Request) bool {
+	if origin := r.Header.Get("Origin"); origin != "" {
+		from, err := url.Parse(origin)
+		return err != nil || from.Host == "" || !strings.EqualFold(from.Host, r.Host)
+	}
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "cross-site", "same-site":
+	default:
+		return false
+	}
+	read := r.Method == http.MethodGet || r.Method == http.MethodHead
+	return !read || r.Header.Get("Sec-Fetch-Mode") != "navigate" && r.URL.Path != "/cgi-bin/showqrcode"
+}
+
+// refuseOrigin is the answer to such a page.
+func refuseOrigin(w http.ResponseWriter, _ *http.Request) {
+	scanapi.WriteProblem(w, http.StatusForbidden, "a browser sends this from a page of another origin: calls come from programs, or from a page of this server")
 }
 
 // adminOnly lets requests with the admin token through. With --dev none is
@@ -132,14 +186,39 @@ func (s *Server) adminOnly(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		token, ok := strings.CutPrefix(header, "Bearer ")
-		if !ok || !sameSecret(token, s.adminToken) {
+		token, given := strings.CutPrefix(header, "Bearer ")
+		ip, now := s.clientIP(r), s.realNow()
+		if given && s.guesses.TooMany(ip, "", now) {
+			s.metrics.guesses.WithLabelValues("admin_token", "refused").Inc()
+			w.Header().Set("Retry-After", "60")
+			scanapi.WriteProblem(w, http.StatusTooManyRequests, "too many wrong admin tokens came from this address: try again in a minute")
+			return
+		}
+		if !given || !sameSecret(token, s.adminToken) {
+			if given {
+				s.guesses.Wrong(ip, "", now)
+				s.metrics.guesses.WithLabelValues("admin_token", "wrong").Inc()
+				s.log.WarnContext(r.Context(), "a wrong admin token", "ip", ip.String())
+			}
+			refusedKey(r.Context())
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			scanapi.WriteProblem(w, http.StatusUnauthorized, "send the admin token: Authorization: Bearer …; it is in the file admin-token of the data folder unless --admin-token named another")
 			return
 		}
+		proven(r.Context())
 		next.ServeHTTP(w, r)
 	})
+}
+
+// guessed counts wrong AppSecrets and warns of them. Refused calls are counted
+// only: a stranger may send very many.
+func (s *Server) guessed(appid string, ip netip.Addr, refused bool) {
+	if refused {
+		s.metrics.guesses.WithLabelValues("app_secret", "refused").Inc()
+		return
+	}
+	s.metrics.guesses.WithLabelValues("app_secret", "wrong").Inc()
+	s.log.Warn("a wrong AppSecret", "account", appid, "ip", ip.String())
 }
 
 // clientIP is the caller's address: the connection's, or the one that a
@@ -154,7 +233,8 @@ func (s *Server) clientIP(r *http.Request) netip.Addr {
 		return ip
 	}
 	// The rightmost address that is not a trusted proxy's: what stands left of
-	// it, a stranger may have written.
+	// it, a stranger may have written. A hop that cannot be read ends this: the
+	// proxy that passed it on is the last one that is known.
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for i := len(hops) - 1; i >= 0; i-- {
 		text := strings.TrimSpace(hops[i])
@@ -165,6 +245,9 @@ func (s *Server) clientIP(r *http.Request) netip.Addr {
 				break
 			}
 			hop = there.Addr()
+		}
+		if hop.Zone() != "" { // it names an interface of another machine
+			break
 		}
 		if ip = hop.Unmap(); !s.trusted(ip) {
 			break

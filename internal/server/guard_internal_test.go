@@ -67,7 +67,7 @@ func TestARefusalReachesWhoClosesTheConnection(t *testing.T) {
 			t.Fatalf("call %d: sending the body: %v", n, err)
 		}
 		answer, err := io.ReadAll(conn)
-		if err != nil || !bytes.Contains(answer, []byte(`"errcode":40014`)) {
+		if err != nil || !bytes.Contains(answer, []byte(`"errcode":40001`)) {
 			t.Fatalf("call %d: %v: %q", n, err, answer)
 		}
 		conn.Close()

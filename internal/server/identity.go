@@ -18,39 +18,91 @@ func identityFile(data string) string { return filepath.Join(data, "database") }
 // another for every other: it follows from its permanent key.
 func identity(key *vault.Key) string { return key.Hash("identity of the database", "") }
 
-// refuseEmpty returns an error for a database without any keys where the folder
-// knows one with content: the wrong address, or a lost one, and a new one would
-// answer as if nothing had ever been.
-func refuseEmpty(c Config, empty bool) error {
-	if c.Database == "" || !empty {
+// refuseLost returns an error where the file of the embedded database is gone from
+// a folder that has everything else. Opening it would make a new one, and throw
+// away what its companion, qrjump.db-wal, has of the old one.
+func refuseLost(c Config) error {
+	if c.Database != "" {
 		return nil
 	}
-	if _, err := os.Stat(identityFile(c.Data)); errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if _, err := os.Stat(filepath.Join(c.Data, "qrjump.db")); errors.Is(err, fs.ErrNotExist) {
+		return refuseEmpty(c, true)
 	} else if err != nil {
+		return usage("looking for the database: %v", err)
+	}
+	return nil
+}
+
+// refuseEmpty returns an error for a database without any keys where the folder
+// knows one with content: the wrong address, or a lost one, and a new one would
+// answer as if nothing had ever been, with other keys of codes and openids.
+func refuseEmpty(c Config, empty bool) error {
+	if !empty {
+		return nil
+	}
+	trace, err := traceOf(c)
+	switch {
+	case err != nil:
 		return usage("looking for the database that %s worked with: %v", c.Data, err)
+	case trace == "":
+		return nil
+	case c.Database == "":
+		return usage("%s is missing or empty, but %s worked with a database (%s is there), and a new one would know none of its codes: put qrjump.db back with qrjump.db-wal, "+
+			"restore an export into another folder (qrjump import), give --database if it was PostgreSQL, or choose another --data for a new one", filepath.Join(c.Data, "qrjump.db"), c.Data, trace)
 	}
 	return usage("the database is empty, but %s worked with one that was not: give its address with --database, restore it with qrjump import, or remove %s if a new one is meant",
 		c.Data, identityFile(c.Data))
 }
 
-// keepIdentity notes which database this folder works with, and refuses another.
-func keepIdentity(c Config, key *vault.Key) error {
-	if c.Database == "" {
-		return nil
+// traceOf names what a data folder has since it worked with a database; "" = it
+// did not. The master key and the admin token may be put into a new folder.
+func traceOf(c Config) (string, error) {
+	traces := []string{identityFile(c.Data)}
+	if c.Database == "" { // folders of earlier versions have no identity of an embedded database
+		traces = append(traces, filepath.Join(c.Data, "clock"), filepath.Join(c.Data, "rules.snapshot"), c.scansDir())
 	}
-	path, id := identityFile(c.Data), identity(key)
-	text, err := os.ReadFile(path)
+	for _, path := range traces {
+		if info, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return "", err
+		} else if info.IsDir() {
+			if files, err := os.ReadDir(path); err != nil {
+				return "", err
+			} else if len(files) == 0 {
+				continue
+			}
+		}
+		return path, nil
+	}
+	return "", nil
+}
+
+// checkIdentity refuses another database than the one that this folder works with.
+func checkIdentity(c Config, key *vault.Key) error {
+	text, err := os.ReadFile(identityFile(c.Data))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if err := writeSecret(path, id); err != nil && !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("noting which database this is: %w", err)
-		}
 		return nil
 	case err != nil:
 		return usage("reading which database %s worked with: %v", c.Data, err)
-	case strings.TrimSpace(string(text)) != id:
-		return usage("the database is another than the one that %s worked with: give its address with --database, or remove %s if this one is meant", c.Data, path)
+	case strings.TrimSpace(string(text)) != identity(key):
+		return usage("the database is another than the one that %s worked with: give its address with --database, or remove %s if this one is meant", c.Data, identityFile(c.Data))
+	}
+	return nil
+}
+
+// keepIdentity notes which database this folder works with, and refuses another.
+func keepIdentity(c Config, key *vault.Key) error {
+	if err := checkIdentity(c, key); err != nil {
+		return err
+	}
+	path := identityFile(c.Data)
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	if err := writeSecret(path, identity(key)); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("noting which database this is: %w", err)
 	}
 	return nil
 }

@@ -30,6 +30,8 @@ type keyring struct {
 	where  string // the master key came from
 	// finished says that a turn of the master key was cut off and is done now.
 	finished bool
+	// fresh says that the database has no keys yet.
+	fresh bool
 }
 
 func openKeyring(ctx context.Context, c Config, s *store.Store, random io.Reader) (*keyring, error) {
@@ -40,7 +42,7 @@ func openKeyring(ctx context.Context, c Config, s *store.Store, random io.Reader
 	if err := refuseEmpty(c, sealed == ""); err != nil {
 		return nil, err
 	}
-	k := &keyring{store: s, random: random}
+	k := &keyring{store: s, random: random, fresh: sealed == ""}
 	if sealed != "" && c.MasterKey == "" {
 		if k.finished, err = finishTurn(c, sealed); err != nil {
 			return nil, err
@@ -60,6 +62,15 @@ const (
 )
 
 func place(name string) string { return "vault_keys/" + name }
+
+// hashing returns the key that hashes, of a database that has one.
+func (k *keyring) hashing(ctx context.Context) (*vault.Key, error) {
+	secret, err := k.secret(ctx, dataKey)
+	if err != nil {
+		return nil, err
+	}
+	return vault.NewKey(secret)
+}
 
 // secret returns a key, drawn where there is none yet.
 func (k *keyring) secret(ctx context.Context, name string) ([]byte, error) {
@@ -108,23 +119,35 @@ func (k *keyring) openIDs(ctx context.Context) (*accounts.OpenIDs, error) {
 	return accounts.NewOpenIDs(secret), err
 }
 
+// anyBatch is an application for codes; 0 = there is none.
+func (k *keyring) anyBatch(ctx context.Context) (int64, error) {
+	for batch, err := range k.store.Batches(ctx) {
+		if err != nil {
+			return 0, fmt.Errorf("looking for batches: %w", err)
+		}
+		return batch.ID, nil
+	}
+	return 0, nil
+}
+
 // codes returns the keys of the codes. A database that has batches but not
 // their keys is refused: new keys would print other codes.
 func (k *keyring) codes(ctx context.Context) (codes.Keys, error) {
-	for batch, err := range k.store.Batches(ctx) {
+	batch, err := k.anyBatch(ctx)
+	if err != nil {
+		return codes.Keys{}, err
+	}
+	for _, name := range []string{codeKey, textKey} {
+		if batch == 0 {
+			break
+		}
+		sealed, err := k.store.SealedKey(ctx, name)
 		if err != nil {
-			return codes.Keys{}, fmt.Errorf("looking for batches: %w", err)
+			return codes.Keys{}, fmt.Errorf("reading the key %s: %w", name, err)
 		}
-		for _, name := range []string{codeKey, textKey} {
-			sealed, err := k.store.SealedKey(ctx, name)
-			if err != nil {
-				return codes.Keys{}, fmt.Errorf("reading the key %s: %w", name, err)
-			}
-			if sealed == "" {
-				return codes.Keys{}, usage("the database has codes (application %d) but not the key %q that they were made with: put the keys back from an export", batch.ID, name)
-			}
+		if sealed == "" {
+			return codes.Keys{}, usage("the database has codes (application %d) but not the key %q that they were made with: put the keys back from an export", batch, name)
 		}
-		break
 	}
 	codeSecret, err := k.secret(ctx, codeKey)
 	if err != nil {
@@ -206,6 +229,23 @@ func writeSecret(path, text string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
+// leastSecret is how many bytes a secret that somebody chose has at least: 16
+// where strangers may guess, any number with --dev.
+func (c Config) leastSecret() int {
+	if c.Dev {
+		return 0
+	}
+	return 16
+}
+
+// checkAdminToken returns an error for a token that is too short; "" is none yet.
+func (c Config) checkAdminToken(token, where string) error {
+	if token == "" || len(token) >= c.leastSecret() {
+		return nil
+	}
+	return usage("the admin token (%s) has %d characters: without --dev it needs %d at least; openssl rand -hex 24 makes one", where, len(token), c.leastSecret())
+}
+
 // adminToken returns the token of the admin API, made at the first start.
 func adminToken(c Config, random io.Reader) (token string, first bool, err error) {
 	if c.AdminToken != "" {
@@ -218,7 +258,7 @@ func adminToken(c Config, random io.Reader) (token string, first bool, err error
 		if token == "" {
 			return "", false, usage("%s is empty: delete it, and the next start makes a new token", path)
 		}
-		return token, false, nil
+		return token, false, c.checkAdminToken(token, path)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return "", false, usage("reading the admin token: %v", err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -49,7 +50,28 @@ func (s *Server) openScanLog(ctx context.Context) error {
 		return fmt.Errorf("leaving the stream of scans: %w", err)
 	}
 	l.log, l.unique = scans, true
-	l.shipper = &stats.Shipper{Journal: l.journal, To: scans, Node: node, Random: s.random, Now: s.realNow, Log: s.log}
+	l.shipper = &stats.Shipper{Journal: l.journal, To: scans, Node: node, Random: s.random, Now: s.realNow, ClockBelieved: s.wall.believed, Log: s.log}
+	return nil
+}
+
+// openNodes makes this node known to the others on its database.
+func (s *Server) openNodes(ctx context.Context) error {
+	if s.config.Database == "" {
+		return nil
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "a host without a name"
+	}
+	folder, err := filepath.Abs(s.config.Data)
+	if err != nil {
+		folder = s.config.Data
+	}
+	nodes := &stats.Nodes{Store: s.store, Shipper: s.ledger.shipper, Name: host + ":" + folder, Asked: s.store.Asked(), Now: s.realNow, Log: s.log}
+	if err := nodes.Join(ctx); err != nil {
+		return err
+	}
+	s.ledger.nodes = nodes
 	return nil
 }
 
@@ -64,6 +86,7 @@ func (s *Server) openEvents(ctx context.Context) error {
 	o.Erase = func(ctx context.Context, user stats.UserHash) error {
 		return s.store.NoteErasure(ctx, stats.Erasure{User: user, UpTo: s.now().UnixMilli()})
 	}
+	o.Taken = s.store.Origin
 	stream, err := stats.OpenJetStream(o)
 	if err != nil {
 		return fmt.Errorf("--events: %w", err)
@@ -73,12 +96,11 @@ func (s *Server) openEvents(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.ledger.shipper = &stats.Shipper{Journal: s.ledger.journal, To: stream, Node: node, Random: s.random, Now: s.realNow, Log: s.log}
+	s.ledger.shipper = &stats.Shipper{Journal: s.ledger.journal, To: stream, Node: node, Random: s.random, Now: s.realNow, ClockBelieved: s.wall.believed, Log: s.log}
 	var scans *store.Scans
 	if s.config.Database == "" {
 		// What came before --events is in the journal alone.
 		s.ledger.shipper.Keep = time.Duration(cmp.Or(s.settings.Get().ScanDays, 36_500)) * 24 * time.Hour
-		s.ledger.shipper.ClockBelieved = s.wall.believed
 		s.ledger.earlier = s.ledger.journal
 	} else {
 		s.store.KeepScansInStream(stream)
@@ -103,6 +125,9 @@ func (s *Server) openEvents(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("--events: %w", err)
 	}
+	if err := s.beginOrigin(ctx, node); err != nil {
+		return err
+	}
 	within, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	switch err := stream.Ready(within); {
@@ -110,6 +135,19 @@ func (s *Server) openEvents(ctx context.Context) error {
 		return usage("--events: %v", err)
 	case err != nil:
 		s.log.WarnContext(ctx, "the stream of scans is away; scans are answered and wait in the journal", "error", err)
+	}
+	return nil
+}
+
+// beginOrigin notes up to where this node's scans are counted, where the database
+// does not know yet.
+func (s *Server) beginOrigin(ctx context.Context, node string) error {
+	mark, err := s.ledger.stream.Shipped(ctx, node)
+	if err == nil {
+		err = s.store.BeginOrigin(ctx, node, mark.Position)
+	}
+	if err != nil {
+		return fmt.Errorf("noting from where on scans go to the stream: %w", err)
 	}
 	return nil
 }
@@ -160,7 +198,13 @@ func (l *ledger) flush(ctx context.Context) error {
 // returns is called.
 func (s *Server) startLedger() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	shipped, forgot := make(chan struct{}), make(chan struct{})
+	shipped, forgot, answered := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(answered)
+		if s.ledger.nodes != nil {
+			s.ledger.nodes.Run(ctx)
+		}
+	}()
 	go func() {
 		defer close(shipped)
 		if s.ledger.shipper != nil {
@@ -175,6 +219,7 @@ func (s *Server) startLedger() (stop func()) {
 		cancel()
 		<-shipped
 		<-forgot
+		<-answered
 	}
 }
 
@@ -217,5 +262,13 @@ func (m *metrics) watchJournal(l *ledger) {
 					return 0
 				}
 				return float64(l.shipper.Behind())
+			}),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "qrjump_scans_gone_total", Help: "Scans that were brought to a stream that lost them, are not counted, and are in this node's journal no more either."},
+			func() float64 {
+				if l.shipper == nil {
+					return 0
+				}
+				return float64(l.shipper.Gone())
 			}))
 }

@@ -25,6 +25,8 @@ type metrics struct {
 	opened   map[scan.Action]prometheus.Counter // of scans
 	lost     *prometheus.CounterVec
 
+	guesses *prometheus.CounterVec
+
 	lane, handed prometheus.Counter
 }
 
@@ -50,11 +52,18 @@ func newMetrics(rules func() float64, behind func() float64) *metrics {
 	for _, cause := range []string{scanapi.UnrecordedFull, scanapi.UnrecordedFailed} {
 		m.lost.WithLabelValues(cause)
 	}
+	m.guesses = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "qrjump_wrong_secrets_total", Help: "Wrong admin tokens and AppSecrets (wrong), and calls that were refused after too many of them (refused)."}, []string{"what", "answer"})
+	for _, what := range []string{"admin_token", "app_secret"} {
+		for _, answer := range []string{"wrong", "refused"} {
+			m.guesses.WithLabelValues(what, answer)
+		}
+	}
 	m.lane = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "qrjump_scan_lane_answers_total", Help: "Scans that the lane of the scan listener answered; the others cost twice as much."})
 	m.handed = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "qrjump_scan_lane_handed_total", Help: "Connections of the scan listener that went to net/http, because a request on them was not plain."})
-	m.registry.MustRegister(m.calls, m.seconds, m.scans, m.confirms, m.lost, m.lane, m.handed,
+	m.registry.MustRegister(m.calls, m.seconds, m.scans, m.confirms, m.lost, m.guesses, m.lane, m.handed,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_rules", Help: "Rules that scans are answered from."}, rules),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_index_behind", Help: "1 while committed changes are not yet seen by scans."}, behind))

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/qrjump/qrjump/internal/api"
+	"github.com/qrjump/qrjump/internal/consent"
 	"github.com/qrjump/qrjump/internal/gateway"
 	"github.com/qrjump/qrjump/internal/stats"
 )
@@ -29,6 +31,7 @@ func (s *Server) pages(next http.Handler) http.Handler {
 		},
 		Rules:    s.store,
 		APIPaths: append(api.Paths(), "/cgi-bin/", "/scan/", "/admin/", "/metrics", "/healthz", "/readyz", "/openapi.json"),
+		APIPages: consent.Paths,
 		Settings: s.settings, Now: s.now, RealNow: s.realNow, ClientIP: s.clientIP, Scheme: s.scheme, Log: s.log,
 		First: func(ctx context.Context, batch, index int64) (time.Time, bool, error) {
 			first, ok, err := s.desk.First(ctx, batch, index)
@@ -41,7 +44,15 @@ func (s *Server) pages(next http.Handler) http.Handler {
 			}
 			return code.Scans, nil
 		},
-		Observe: func(p gateway.Page) { views.WithLabelValues(string(p)).Inc() },
+		Copied: func(ctx context.Context, batch, index int64) (bool, error) {
+			_, err := s.counter.Alarm(ctx, stats.CodeName{Batch: batch, Index: index})
+			if errors.Is(err, stats.ErrNoAlarm) {
+				return false, nil
+			}
+			return err == nil, err
+		},
+		Redeemed: s.press.RedeemedAt,
+		Observe:  func(p gateway.Page) { views.WithLabelValues(string(p)).Inc() },
 	}
 	around := g.Around(next)
 	if !s.config.Dev {

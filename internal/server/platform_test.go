@@ -87,11 +87,11 @@ func (p *platform) next(infoType string) event {
 func platformSeed(eventURL string) string {
 	return `
 accounts:
-  - {appid: shop, kind: mini_program, secret: secret-shop, name: Shop, certified: true, versions: [release]}
-  - {appid: svc, kind: service_account, secret: secret-svc, name: Service, certified: true, linked: [shop]}
+  - {appid: shop, kind: mini_program, secret: the-secret-of-shop, name: Shop, certified: true, versions: [release]}
+  - {appid: svc, kind: service_account, secret: the-secret-of-svc, name: Service, certified: true, linked: [shop]}
 components:
   - appid: isv
-    secret: secret-isv
+    secret: the-secret-of-isv
     message_token: tok
     encoding_aes_key: ` + platformKey + `
     event_url: ` + eventURL + `
@@ -121,7 +121,7 @@ func TestTheWholeDance(t *testing.T) {
 	if e.AppId != "isv" || e.CreateTime != servertest.Began.Unix() || !strings.HasPrefix(e.ComponentVerifyTicket, "ticket@@@") {
 		t.Errorf("got %+v", e)
 	}
-	if a := s.Do("POST", "/cgi-bin/component/api_start_push_ticket", `{"component_appid":"isv","component_secret":"secret-isv"}`); a.Body != `{"errcode":0,"errmsg":"ok"}` {
+	if a := s.Do("POST", "/cgi-bin/component/api_start_push_ticket", `{"component_appid":"isv","component_secret":"the-secret-of-isv"}`); a.Body != `{"errcode":0,"errmsg":"ok"}` {
 		t.Errorf("got %s", a.Body)
 	}
 	ticket := secret(p.next("component_verify_ticket").ComponentVerifyTicket)
@@ -131,7 +131,7 @@ func TestTheWholeDance(t *testing.T) {
 	s.Advance(100 * 24 * time.Hour)
 	last := secret(p.next("component_verify_ticket").ComponentVerifyTicket)
 	body := func(ticket string) string {
-		return fmt.Sprintf(`{"component_appid":"isv","component_appsecret":"secret-isv","component_verify_ticket":%q,"appid":"isv","neededText":""}`, ticket)
+		return fmt.Sprintf(`{"component_appid":"isv","component_appsecret":"the-secret-of-isv","component_verify_ticket":%q,"appid":"isv","neededText":""}`, ticket)
 	}
 	if a := s.Do("POST", "/cgi-bin/component/api_component_token", body(ticket)); a.Code(t) != 61006 && a.Code(t) != 61005 {
 		t.Errorf("a ticket of long ago: %s", a.Body)
@@ -247,7 +247,7 @@ func TestTheWholeDance(t *testing.T) {
 		}
 	}
 	calls := s.Admin("GET", "/emulator/calls?limit=1000", "").Body
-	for _, mark := range []string{"ticket@@@", "preauthcode@@@", "queryauthcode@@@", "refreshtoken@@@", got.Info.Token, token, "secret-isv"} {
+	for _, mark := range []string{"ticket@@@", "preauthcode@@@", "queryauthcode@@@", "refreshtoken@@@", got.Info.Token, token, "the-secret-of-isv"} {
 		if strings.Contains(a.Body, mark) || strings.Contains(calls, mark) || strings.Contains(s.Log(), mark) {
 			t.Errorf("%s is shown", mark)
 		}

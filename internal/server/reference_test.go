@@ -36,16 +36,20 @@ func TestReferenceIsFresh(t *testing.T) {
 
 func errorsPage() string {
 	var b strings.Builder
-	b.WriteString("# Error codes\n\nPrinted from `internal/errcode/codes.go` by `make update`. Every answer is HTTP 200; `errmsg` is the text, a space and `rid: ` with\nthe request id. *How we know*: seen = quoted from a live answer, page = documented only, inferred = our choice.\n\n| errcode | errmsg | meaning | how we know |\n| --- | --- | --- | --- |\n")
+	b.WriteString("# Error codes\n\nPrinted from `internal/errcode/codes.go` by `make update`. Every answer is HTTP 200; `errmsg` is the text, a space and `rid: ` with\nthe request id; under `/sns/` a comma stands before that space. Behind 40001 and 45009 the calls that take a token, and `/cgi-bin/token`, add\n`" + errcode.StableTokenAdvice + "`.\n*How we know*: seen = quoted from a live answer, page = documented only, inferred = our choice.\n\n| errcode | errmsg | meaning | how we know |\n| --- | --- | --- | --- |\n")
 	for _, c := range errcode.All() {
-		fmt.Fprintf(&b, "| %d | `%s` | %s | %s |\n", c.Number, c.Text, c.Meaning, c.Evidence)
+		text := "`" + c.Text + "`"
+		if c.Text == "" {
+			text = "(empty)"
+		}
+		fmt.Fprintf(&b, "| %d | %s | %s | %s |\n", c.Number, text, c.Meaning, c.Evidence)
 	}
 	return b.String()
 }
 
 func endpointsPage() string {
 	var b strings.Builder
-	b.WriteString("# Endpoints of the wire\n\nPrinted from `internal/api/endpoints.go` by `make update`. Each can also answer the codes that all share: -1, 40001, 40014, 40097, 41001,\n42001, 43002, 44002, 44990, 45009, 47001; one that takes an account's token also 48001, 61003, 61004, 61007 and 61011,\nwhere a third-party platform calls for the account, and 45011 where the setting `service_minute_limit` is on; an unknown path answers 40066.\n\n| method | path | token | its own codes |\n| --- | --- | --- | --- |\n")
+	b.WriteString("# Endpoints of the wire\n\nPrinted from `internal/api/endpoints.go` by `make update`. Each can also answer the codes that all share: -1, 40001, 40097, 41001,\n42001, 43002, 44002, 44990, 45009, 47001; one that takes an account's token also 48001, 61003, 61004, 61007 and 61011,\nwhere a third-party platform calls for the account, and 45011 where the setting `service_minute_limit` is on; an unknown path answers 40066.\n\n| method | path | token | its own codes |\n| --- | --- | --- | --- |\n")
 	for _, e := range api.Describe() {
 		token := "no"
 		if e.Token {

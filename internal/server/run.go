@@ -8,11 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/gateway"
 )
 
-// Run serves until ctx ends, then drains. When the server is ready it prints
+// Run serves until ctx ends, announces the end for ShutdownDelay, then drains. When the server is ready it prints
 // exactly one line on stdout; logs and, on a terminal, a short welcome go to
 // stderr.
 func Run(ctx context.Context, c Config, stdout, stderr io.Writer) error {
@@ -31,11 +33,24 @@ func Run(ctx context.Context, c Config, stdout, stderr io.Writer) error {
 	fmt.Fprintf(stdout, "qrjump ready %s\n", s.URL)
 	select {
 	case <-ctx.Done():
-		s.log.Info("stopping: draining running requests")
+		err = s.announce(time.After(c.ShutdownDelay))
+		s.drainTime = max(DrainTimeout-c.ShutdownDelay, DrainTimeout/2)
 	case err = <-s.Failed():
 	}
 	if closed := s.Close(); err == nil {
 		err = closed
+	}
+	return err
+}
+
+// announce lets /readyz say that the server stops while it still answers all
+// calls, so that a balancer sends no new ones by the time the listeners close.
+func (s *Server) announce(end <-chan time.Time) (err error) {
+	s.draining.Store(true)
+	s.log.Info("stopping: /readyz says so, and soon running requests are drained; a second signal ends at once", "delay", s.config.ShutdownDelay)
+	select {
+	case <-end:
+	case err = <-s.Failed():
 	}
 	return err
 }
@@ -74,7 +89,7 @@ func (s *Server) trust(w io.Writer) {
 		return
 	}
 	fmt.Fprintf(w, "\n  An SDK with a fixed address comes here when this line is in /etc/hosts:\n")
-	fmt.Fprintf(w, "    %s api.weixin.qq.com mp.weixin.qq.com\n", host)
+	fmt.Fprintf(w, "    %s %s\n", host, strings.Join(gateway.PlatformNames, " "))
 	fmt.Fprintf(w, "  and the client trusts %s\n", ca)
 	fmt.Fprintf(w, "    one program:  SSL_CERT_FILE=%s (Go, OpenSSL, Python's ssl), NODE_EXTRA_CA_CERTS=… (Node.js), REQUESTS_CA_BUNDLE=… (requests)\n", ca)
 	fmt.Fprintf(w, "    the machine:  cp %s /usr/local/share/ca-certificates/qrjump.crt && update-ca-certificates (Debian)\n", ca)

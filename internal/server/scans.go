@@ -27,8 +27,8 @@ func (s *Server) urlOf(l net.Listener) string {
 // net/http.
 func (s *Server) lane(l net.Listener) *scanapi.Lane {
 	lane := &scanapi.Lane{API: s.scanAPI(), AnswerTime: answerTime, IdleTime: idleTime, Patience: s.lanePatience, Answered: s.metrics.lane.Inc, Handed: s.metrics.handed.Inc}
-	if s.config.Dev && !s.config.DevPublic {
-		lane.KnownHost = knownName
+	if s.config.Dev {
+		lane.KnownHost = s.knownName
 	}
 	if s.certificate != nil {
 		lane.TLS = tlsConfig(s.certificate)
@@ -45,7 +45,9 @@ type ledger struct {
 	unique   bool             // it never has one twice
 	shipper  *stats.Shipper   // brings them there; nil = the journal is the log
 	stream   *stats.JetStream // of --events; nil = none
+	nodes    *stats.Nodes     // the other nodes; nil = there are none
 	earlier  stats.Log        // has the scans from before --events; nil = log has all
+	mended   atomic.Int64     // of so many scans that were lost it is known that the next can be written
 }
 
 // openLedger opens the journal in the data folder.
@@ -79,6 +81,9 @@ func (l *ledger) close() error {
 	defer cancel()
 	// What cannot be shipped now is shipped after the next start.
 	_ = l.flush(ctx)
+	if l.nodes != nil {
+		_ = l.nodes.Leave(ctx) // else it is asked, and does not answer
+	}
 	if l.stream != nil {
 		err = errors.Join(err, l.stream.Close())
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/store"
 )
 
 // demoSeed is what --dev starts with where no seed is named.
@@ -106,7 +107,10 @@ func readSeed(c Config) (*seedFile, error) {
 	default:
 		return nil, nil
 	}
-	var err error
+	err := CheckYAML(f.data)
+	if err != nil {
+		return nil, usage("seed %s, %v", f.name, err)
+	}
 	if f.tree, err = parser.ParseBytes(f.data, 0); err != nil {
 		return nil, f.yamlError(err)
 	}
@@ -150,12 +154,78 @@ func (f *seedFile) line(where string) int {
 	return node.GetToken().Position.Line
 }
 
+// hash names the content of a seed.
+func (f *seedFile) hash() string {
+	sum := sha256.Sum256(f.data)
+	return hex.EncodeToString(sum[:])
+}
+
+// registration is an account of the seed without its links.
+func (f *seedFile) registration(i int) accounts.Registration {
+	a := f.Accounts[i]
+	return accounts.Registration{Secret: a.Secret, MarketcodeKey: a.MarketcodeKey, Account: accounts.Account{
+		AppID: a.AppID, Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions,
+		JumpOpen: a.JumpOpen == nil || *a.JumpOpen, Features: a.Features, Members: a.Members, MessageURL: a.MessageURL, URLScheme: a.URLScheme, IPAllowlist: a.IPAllowlist,
+	}}
+}
+
+func (f *seedFile) component(i int) accounts.Component {
+	c := f.Components[i]
+	component := accounts.Component{AppID: c.AppID, EventURL: c.EventURL, IPAllowlist: c.IPAllowlist, RedirectHosts: c.RedirectHosts}
+	// An empty list takes every grant away; none at all says nothing of them.
+	if c.Authorizations != nil {
+		component.Grants = []accounts.Grant{}
+	}
+	for _, g := range c.Authorizations {
+		component.Grants = append(component.Grants, accounts.Grant{AppID: g.AppID, PermissionSets: g.PermissionSets})
+	}
+	return component
+}
+
+func (f *seedFile) draft(i int) rules.Draft {
+	r := f.Rules[i]
+	draft := rules.Draft{Prefix: r.Prefix, Path: r.Path, AppID: r.AppID, Occupy: r.Occupy, OpenVersion: rules.OpenRelease, TestLinks: r.TestLinks}
+	if r.OpenVersion != nil {
+		draft.OpenVersion = *r.OpenVersion
+	}
+	return draft
+}
+
+// check returns an error for a seed that cannot be, as far as that is known
+// without the database.
+func (f *seedFile) check() error {
+	if _, _, err := f.settingsOn(settings.Defaults()); err != nil {
+		return err
+	}
+	directory, owners := &accounts.Directory{}, map[string]accounts.Account{}
+	for i := range f.Accounts {
+		r := f.registration(i)
+		if err := directory.Check(r); err != nil {
+			return f.at("accounts", i, err)
+		}
+		owners[r.AppID] = r.Account
+	}
+	for i, c := range f.Components {
+		if err := directory.CheckComponent(f.component(i), c.Secret, c.EncodingAESKey); err != nil {
+			return f.at("components", i, err)
+		}
+	}
+	for i, r := range f.Rules {
+		// An owner that is not in the seed may be in the database.
+		if owner, ok := owners[r.Owner]; ok {
+			if _, err := rules.CheckPlanted(owner, f.draft(i)); err != nil {
+				return f.at("rules", i, err)
+			}
+		}
+	}
+	return nil
+}
+
 // applySeed stores what a seed says, all of it or nothing, unless this very
 // content was applied before: what was deleted since then stays deleted.
-func (s *Server) applySeed(ctx context.Context, now func() time.Time) error {
-	f, err := readSeed(s.config)
-	if f == nil || err != nil {
-		return err
+func (s *Server) applySeed(ctx context.Context, f *seedFile, now func() time.Time) error {
+	if f == nil {
+		return nil
 	}
 	if err := s.store.InOne(ctx, func(ctx context.Context) error { return s.plantSeed(ctx, f, now) }); err != nil {
 		return err
@@ -165,8 +235,7 @@ func (s *Server) applySeed(ctx context.Context, now func() time.Time) error {
 
 // plantSeed is applySeed inside its transaction.
 func (s *Server) plantSeed(ctx context.Context, f *seedFile, now func() time.Time) error {
-	sum := sha256.Sum256(f.data)
-	hash := hex.EncodeToString(sum[:])
+	hash := f.hash()
 	// Of many nodes that start at once, one plants.
 	if err := s.store.Lock(ctx, "seed"); err != nil {
 		return err
@@ -180,15 +249,11 @@ func (s *Server) plantSeed(ctx context.Context, f *seedFile, now func() time.Tim
 		return err
 	}
 	// Memory is loaded when all is stored, so nobody is told of the parts.
-	directory := &accounts.Directory{Store: s.store, Key: s.vault, Settings: settings.NewLive(next), Now: now, Random: s.random}
+	directory := &accounts.Directory{Store: s.store, Key: s.vault, Settings: settings.NewLive(next), Now: now, Random: s.random, LeastSecret: s.config.leastSecret()}
 	book := &rules.Book{Store: s.store, Settings: settings.NewLive(next), Now: now}
 	// Links name accounts that may stand further down, so they come last.
-	for i, a := range f.Accounts {
-		err := directory.Put(ctx, accounts.Registration{Secret: a.Secret, MarketcodeKey: a.MarketcodeKey, Account: accounts.Account{
-			AppID: a.AppID, Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions,
-			JumpOpen: a.JumpOpen == nil || *a.JumpOpen, Features: a.Features, Members: a.Members, MessageURL: a.MessageURL, URLScheme: a.URLScheme, IPAllowlist: a.IPAllowlist,
-		}})
-		if err != nil {
+	for i := range f.Accounts {
+		if err := directory.Put(ctx, f.registration(i)); err != nil {
 			return f.at("accounts", i, err)
 		}
 	}
@@ -200,15 +265,7 @@ func (s *Server) plantSeed(ctx context.Context, f *seedFile, now func() time.Tim
 		}
 	}
 	for i, c := range f.Components {
-		component := accounts.Component{AppID: c.AppID, EventURL: c.EventURL, IPAllowlist: c.IPAllowlist, RedirectHosts: c.RedirectHosts}
-		// An empty list takes every grant away; none at all says nothing of them.
-		if c.Authorizations != nil {
-			component.Grants = []accounts.Grant{}
-		}
-		for _, g := range c.Authorizations {
-			component.Grants = append(component.Grants, accounts.Grant{AppID: g.AppID, PermissionSets: g.PermissionSets})
-		}
-		if err := directory.PutComponent(ctx, component, c.Secret, c.MessageToken, c.EncodingAESKey); err != nil {
+		if err := directory.PutComponent(ctx, f.component(i), c.Secret, c.MessageToken, c.EncodingAESKey); err != nil {
 			return f.at("components", i, err)
 		}
 	}
@@ -218,11 +275,7 @@ func (s *Server) plantSeed(ctx context.Context, f *seedFile, now func() time.Tim
 			err = fmt.Errorf("rule %q: there is no account %q", r.Prefix, r.Owner)
 		}
 		if err == nil {
-			draft := rules.Draft{Prefix: r.Prefix, Path: r.Path, AppID: r.AppID, Occupy: r.Occupy, OpenVersion: rules.OpenRelease, TestLinks: r.TestLinks}
-			if r.OpenVersion != nil {
-				draft.OpenVersion = *r.OpenVersion
-			}
-			err = book.Plant(ctx, owner, draft, r.Published)
+			err = book.Plant(ctx, owner, f.draft(i), r.Published)
 		}
 		if err != nil {
 			return f.at("rules", i, err)
@@ -245,11 +298,11 @@ func (s *Server) plantSeed(ctx context.Context, f *seedFile, now func() time.Tim
 const demoMeta = "demo"
 
 // refuseDemo keeps a database with the demo accounts away from strangers.
-func (s *Server) refuseDemo(ctx context.Context) error {
+func (s *Server) refuseDemo(ctx context.Context, db *store.Store) error {
 	if s.config.emulates() || s.demo {
 		return nil
 	}
-	demo, err := s.store.Meta(ctx, demoMeta)
+	demo, err := db.Meta(ctx, demoMeta)
 	if err != nil {
 		return fmt.Errorf("reading whether this is a demo: %w", err)
 	}
@@ -263,21 +316,29 @@ func (s *Server) refuseDemo(ctx context.Context) error {
 // force.
 func (s *Server) applySettings(ctx context.Context, f *seedFile) (settings.Settings, error) {
 	current := s.settings.Get()
+	object, next, err := f.settingsOn(current)
+	if object == nil || err != nil {
+		return current, err
+	}
+	return next, s.saveSettings(ctx, object)
+}
+
+// settingsOn returns what a seed says of the settings (nil = nothing) and what they
+// are with it.
+func (f *seedFile) settingsOn(current settings.Settings) (object []byte, next settings.Settings, err error) {
 	if len(f.Settings) == 0 {
-		return current, nil
+		return nil, current, nil
 	}
-	object, err := json.Marshal(f.Settings)
-	if err != nil {
-		return current, usage("seed %s: settings: %v", f.name, err)
+	if object, err = json.Marshal(f.Settings); err != nil {
+		return nil, current, usage("seed %s: settings: %v", f.name, err)
 	}
-	next, err := settings.Merge(current, object)
-	if err == nil {
+	if next, err = settings.Merge(current, object); err == nil {
 		err = checkLimits(object)
 	}
 	if err != nil {
-		return current, usage("seed %s, line %d: %v", f.name, f.line("$.settings"), err)
+		return nil, current, usage("seed %s, line %d: %v", f.name, f.line("$.settings"), err)
 	}
-	return next, s.saveSettings(ctx, object)
+	return object, next, nil
 }
 
 const settingsMeta = "settings"
@@ -318,6 +379,9 @@ func (s *Server) mergeSettings(ctx context.Context, object []byte) error {
 		return fmt.Errorf("keeping the settings: %w", err)
 	}
 	for name, value := range given {
+		if string(value) == "null" { // it changes nothing
+			continue
+		}
 		kept[strings.ToLower(name)] = value // encoding/json takes RATE_LIMIT for rate_limit
 	}
 	merged, err := json.Marshal(kept)

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"errors"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -144,4 +145,79 @@ func TestADemoDatabaseIsNoProductionDatabase(t *testing.T) {
 	if err := start(); err != nil {
 		t.Errorf("with --dev again: %v", err)
 	}
+}
+
+// Issue 12, 10: outside --dev nobody sets an AppSecret that can be guessed. One
+// that is stored already keeps working.
+func TestShortAppSecrets(t *testing.T) {
+	t.Parallel()
+	const why = "secret has 15 characters: without --dev it needs 16 at least"
+	account := func(secret string) string {
+		return "accounts:\n  - {appid: far, kind: mini_program}\n  - {appid: near, kind: mini_program, secret: " + secret + "}\n"
+	}
+	platform := func(secret string) string {
+		return "components:\n  - {appid: isv, secret: " + secret + ", message_token: tok, encoding_aes_key: " + platformKey + "}\n"
+	}
+	for seed, where := range map[string]string{account("fifteen-letters"): "line 3: account near: ", platform("fifteen-letters"): "line 2: component isv: "} {
+		_, err := servertest.Try(t, servertest.Options{Seed: seed, Guarded: true, Emulator: true})
+		if !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), where+why) {
+			t.Errorf("%v, want %s%s", err, where, why)
+		}
+	}
+	data, seed := filepath.Join(t.TempDir(), "data"), account("fifteen-letters")+platform("stored-platform")
+	s := servertest.Start(t, servertest.Options{Data: data, Seed: seed})
+	s.Admin("PUT", "/accounts/near", `{"kind":"mini_program","secret":"short-as-can-be"}`)
+	s.Hide("short-as-can-be")
+	s.Stop()
+
+	// Another seed with the secrets that are stored.
+	seed = account("short-as-can-be") + platform("stored-platform") + "# one line more\n"
+	s = servertest.Start(t, servertest.Options{Data: data, Seed: seed, Guarded: true, Emulator: true})
+	bring := func(kind, secret, query string) *http.Request {
+		return s.Request("POST", "/admin/v1/import/accounts"+query, `{"appid":"`+kind+`","kind":"mini_program","secret":"`+secret+`"}`, "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/x-ndjson")
+	}
+	put := func(path, body string) *http.Request {
+		return s.Request("PUT", "/admin/v1"+path, body, "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json")
+	}
+	works := func(secret string) {
+		t.Helper()
+		var issued struct {
+			Token string `json:"access_token"`
+		}
+		a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=near&secret="+secret, "")
+		if a.JSON(t, &issued); issued.Token == "" {
+			t.Fatalf("%s", a.Body)
+		}
+		s.Hide(issued.Token)
+	}
+	for _, c := range []struct {
+		name, want string
+		call       func(secret string) *http.Request
+	}{
+		{"an account", "account near: " + why, func(secret string) *http.Request {
+			return put("/accounts/near", `{"kind":"mini_program","secret":"`+secret+`"}`)
+		}},
+		{"a new account", "account new: " + why, func(secret string) *http.Request {
+			return put("/accounts/new", `{"kind":"mini_program","secret":"`+secret+`"}`)
+		}},
+		{"a platform", "component isv: " + why, func(secret string) *http.Request { return put("/components/isv", `{"secret":"`+secret+`"}`) }},
+		{"an import", "account brought: " + why, func(secret string) *http.Request { return bring("brought", secret, "") }},
+		{"an import that only checks", "account dry: " + why, func(secret string) *http.Request { return bring("dry", secret, "?dry_run=true") }},
+	} {
+		if a := s.Send(c.call("fifteen-letters")); a.Status != 422 || !strings.Contains(a.Body, c.want) {
+			t.Errorf("%s: %d %s, want %s", c.name, a.Status, a.Body, c.want)
+		}
+		works("short-as-can-be")
+	}
+	s.Admin("PUT", "/accounts/near", `{"kind":"mini_program","name":"Near","secret":"short-as-can-be"}`)
+	s.Admin("PUT", "/components/isv", `{"secret":"stored-platform"}`)
+	if a := s.Send(bring("near", "short-as-can-be", "")); a.Status != 200 {
+		t.Errorf("an import of the stored secret: %d %s", a.Status, a.Body)
+	}
+	s.Admin("PUT", "/accounts/near", `{"kind":"mini_program","name":"Near"}`)
+	works("short-as-can-be")
+	s.Admin("PUT", "/accounts/near", `{"kind":"mini_program","secret":"sixteen-letters."}`)
+	s.Hide("sixteen-letters.")
+	works("sixteen-letters.")
+	s.Admin("PUT", "/components/isv", `{"secret":"sixteen-letters."}`)
 }

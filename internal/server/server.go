@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,6 +58,13 @@ type Seams struct {
 	// LanePatience is how long the rest of a scan's request may take before net/http
 	// gets it; 0 = the lane's own.
 	LanePatience time.Duration
+	// Connections is how many connections all listeners but the admin's may have;
+	// 0 = as many as the process may open files for.
+	Connections int
+	// RefusedTime is how long a connection may be idle after a refused key; 0 = ten seconds.
+	RefusedTime time.Duration
+	// NoLane leaves a scan listener of its own to net/http alone.
+	NoLane bool
 	// ExportWork makes the passphrase of an export cheap; 0 = as dear as it is.
 	ExportWork int
 	// Demo lets a database with the demo accounts start without --dev: nobody
@@ -72,6 +80,10 @@ type Server struct {
 	realNow       func() time.Time
 	bodyTime      time.Duration
 	lanePatience  time.Duration
+	noLane        bool
+	connections   int
+	refusedTime   time.Duration
+	rooms         map[bool]*room // true = the admin listener's
 	random        io.Reader
 	store         *store.Store
 	ring          *keyring
@@ -102,10 +114,12 @@ type Server struct {
 	metrics       *metrics
 	outbound      outbound.Client
 	adminToken    string
+	guesses       accounts.Guesses // of the admin token
 	newToken      bool
 	certificate   certificate
 	proxies       []netip.Prefix
 	draining      atomic.Bool
+	drainTime     time.Duration
 	servers       []*http.Server
 	failed        chan error
 	stopRetry     context.CancelFunc
@@ -124,6 +138,10 @@ type Server struct {
 	URL string
 	// ScanURL is where the scan API is served.
 	ScanURL string
+	// AdminURL is where the admin API and metrics are served.
+	AdminURL string
+
+	addresses Addresses // as they stand in the data folder; zero: they do not
 }
 
 // Start opens the store, loads the rules and listens. The server runs until
@@ -132,13 +150,14 @@ func Start(ctx context.Context, c Config, logs io.Writer, seams Seams) (*Server,
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, log: newLogger(logs, c.LogFormat), realNow: seams.RealNow, random: seams.Random,
+	s := &Server{config: c, log: newLogger(logs, c.LogFormat), realNow: seams.RealNow, random: seams.Random, drainTime: DrainTimeout,
 		settings: settings.NewLive(settings.Defaults()), outbound: outboundClient(seams.Outbound), lanes: map[*http.Server]*scanapi.Lane{}, failed: make(chan error, 8)}
 	if s.realNow == nil {
 		s.realNow = time.Now
 	}
 	s.bodyTime = cmp.Or(seams.BodyTimeout, 10*time.Second)
-	s.lanePatience, s.exportWork, s.demo = seams.LanePatience, seams.ExportWork, seams.Demo
+	s.connections, s.refusedTime = seams.Connections, seams.RefusedTime
+	s.lanePatience, s.noLane, s.exportWork, s.demo = seams.LanePatience, seams.NoLane, seams.ExportWork, seams.Demo
 	if s.random == nil {
 		s.random = rand.Reader
 	}
@@ -160,18 +179,23 @@ func (s *Server) open(ctx context.Context) error {
 		return usage("making the data folder: %v", err)
 	}
 	var err error
-	if s.store, err = store.Open(ctx, store.Target{URL: s.config.Database, Dir: s.config.Data}); err != nil {
+	if err := refuseLost(s.config); err != nil {
+		return err
+	}
+	seed, err := readSeed(s.config)
+	if err != nil {
+		return err
+	}
+	check := func(ctx context.Context, db *store.Store, schema int64) error { return s.check(ctx, db, schema, seed) }
+	if s.store, err = store.Open(ctx, store.Target{URL: s.config.Database, Dir: s.config.Data, Check: check}); err != nil {
 		return usageError{err}
 	}
-	ring, err := openKeyring(ctx, s.config, s.store, s.random)
+	ring, err := s.openKeyring(ctx, s.store)
 	if err != nil {
 		return err
 	}
 	s.ring = ring
-	if ring.finished {
-		s.log.WarnContext(ctx, "a turn of the master key was cut off; it is finished now", "file", ring.where)
-	}
-	s.warnOfReadable("master.key", "admin-token")
+	s.warnOfReadable("master.key", "admin-token", "qrjump.db", "qrjump.db-wal")
 	if s.vault, err = ring.vault(ctx); err != nil {
 		return err
 	}
@@ -187,19 +211,13 @@ func (s *Server) open(ctx context.Context) error {
 	if s.adminToken, s.newToken, err = adminToken(s.config, s.random); err != nil {
 		return err
 	}
-	if err := s.openTLS(); err != nil {
-		return err
-	}
-	if err := s.openRegions(); err != nil {
-		return err
-	}
 	if err := s.openClock(ctx); err != nil {
 		return err
 	}
 	s.openBook()
 	s.current = &scan.Current{Rules: scan.NewIndex(), Accounts: scan.NewDirectory(), Codes: codes.NewMemory(s.store), RuleStore: s.store, AccountStore: s.store, Log: s.log}
-	s.accounts = &accounts.Directory{Store: s.store, Key: s.vault, Settings: s.settings, Now: s.now, Random: s.random, Changed: s.current.AccountChanged, Spend: s.book.Spend, Epochs: s.store.Epochs(), ClockBelieved: s.wall.believed}
-	s.rules = &rules.Book{Store: s.store, Settings: s.settings, Now: s.now, Fetch: s.fetch, Changed: s.current.RuleChanged, ManyChanged: s.current.ManyChanged}
+	s.accounts = &accounts.Directory{Store: s.store, Key: s.vault, Settings: s.settings, Now: s.now, Random: s.random, LeastSecret: s.config.leastSecret(), Changed: s.current.AccountChanged, Spend: s.book.Spend, Epochs: s.store.Epochs(), ClockBelieved: s.wall.believed, CountNow: s.countNow, RealNow: s.realNow, Guessed: s.guessed}
+	s.rules = &rules.Book{Store: s.store, Settings: s.settings, Now: s.now, CountNow: s.countNow, ClockBelieved: s.wall.believed, Fetch: s.fetch, Changed: s.current.RuleChanged, ManyChanged: s.current.ManyChanged}
 	if err := s.openPress(ctx, ring); err != nil {
 		return err
 	}
@@ -214,21 +232,15 @@ func (s *Server) open(ctx context.Context) error {
 	s.metrics.watchBook(s.book)
 	s.metrics.watchAge(s.age)
 	s.metrics.watchFollowing(s.current)
-	if err := s.refuseDemo(ctx); err != nil {
-		return err
-	}
 	if err := s.loadSettings(ctx); err != nil {
 		return err
 	}
-	if err := s.applySeed(ctx, s.now); err != nil {
+	if err := s.applySeed(ctx, seed, s.now); err != nil {
 		return err
 	}
 	s.keepSnapshots()
 	if err := s.current.Load(ctx); err != nil {
 		return err
-	}
-	if err := s.press.CheckKeys(); err != nil {
-		return usageError{err}
 	}
 	if err := s.keys.Load(ctx); err != nil {
 		return err
@@ -236,24 +248,27 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.openLedger(ctx); err != nil {
 		return err
 	}
+	if err := s.openNodes(ctx); err != nil {
+		return err
+	}
 	s.openCounter()
+	if err := s.beginCounter(ctx); err != nil {
+		return err
+	}
 	s.openWebhooks()
 	s.openRechecks()
 	if err := s.accounts.CompleteGrants(ctx); err != nil {
 		return err
 	}
 	retry, stop := context.WithCancel(context.Background())
-	watched := make(chan struct{})
+	var running sync.WaitGroup
 	s.stopRetry = func() {
 		stop()
-		<-watched
+		running.Wait()
 	}
-	go s.current.Retry(retry, time.Second)
-	go s.keepInTouch(retry, time.Second)
-	go func() {
-		defer close(watched)
-		s.wall.watch(retry) // it writes into the data folder, which ends with the server
-	}()
+	running.Go(func() { s.current.Retry(retry, time.Second) })
+	running.Go(func() { s.keepInTouch(retry, time.Second) })
+	running.Go(func() { s.wall.watch(retry) }) // it writes into the data folder, which ends with the server
 	s.stopFollowing = s.startFollowing()
 	s.stopSnapshots = s.startSnapshots()
 	s.stopMessages = s.startMessenger()
@@ -264,6 +279,82 @@ func (s *Server) open(ctx context.Context) error {
 	s.stopCounter = s.startCounter()
 	s.stopLedger = s.startLedger()
 	return nil
+}
+
+// check returns an error for a database that this server cannot work with, before
+// anything in it was changed: a program that could use it until now still can.
+// schema is as in store.Target: tables that are asked for have not changed since.
+func (s *Server) check(ctx context.Context, db *store.Store, schema int64, seed *seedFile) error {
+	// Files that cannot be read, too, refuse a start before it changes anything.
+	if err := s.openTLS(); err != nil {
+		return err
+	}
+	if err := s.openRegions(); err != nil {
+		return err
+	}
+	if err := s.tryListeners(ctx); err != nil {
+		return err
+	}
+	if err := s.checkSeed(ctx, db, schema, seed); err != nil {
+		return err
+	}
+	if schema == 0 {
+		return refuseEmpty(s.config, true)
+	}
+	ring, err := s.openKeyring(ctx, db)
+	if err != nil || ring.fresh {
+		return err
+	}
+	if err := s.checkKeys(ctx, db, ring, schema); err != nil {
+		return err
+	}
+	return s.refuseDemo(ctx, db)
+}
+
+// checkSeed returns an error for a seed that cannot be; one that was applied
+// before is not judged again.
+func (s *Server) checkSeed(ctx context.Context, db *store.Store, schema int64, f *seedFile) error {
+	if f == nil {
+		return nil
+	}
+	if schema > 0 {
+		if done, err := db.Seeded(ctx, f.hash()); done || err != nil {
+			return err
+		}
+	}
+	return f.check()
+}
+
+// checkKeys returns an error unless the keys of a database open, and are those
+// that it and its codes were made with.
+func (s *Server) checkKeys(ctx context.Context, db *store.Store, ring *keyring, schema int64) error {
+	key, err := ring.hashing(ctx)
+	if err != nil {
+		return err
+	}
+	if err := checkIdentity(s.config, key); err != nil || schema < codesSchema {
+		return err
+	}
+	if batch, err := ring.anyBatch(ctx); err != nil || batch == 0 {
+		return err
+	}
+	keys, err := ring.codes(ctx) // beside batches it draws none
+	if err != nil {
+		return err
+	}
+	return (&codes.Press{Store: db, Keys: keys, Vault: key}).CheckKeys(ctx)
+}
+
+// codesSchema is the first with codes.
+const codesSchema = 2
+
+// openKeyring opens the keys that a database has.
+func (s *Server) openKeyring(ctx context.Context, db *store.Store) (*keyring, error) {
+	ring, err := openKeyring(ctx, s.config, db, s.random)
+	if err == nil && ring.finished {
+		s.log.WarnContext(ctx, "a turn of the master key was cut off; it is finished now", "file", ring.where)
+	}
+	return ring, err
 }
 
 // openPress prepares the codes. Without a prefix of the operator's own none
@@ -284,7 +375,7 @@ func (s *Server) openPress(ctx context.Context, ring *keyring) error {
 	s.openIDs, s.users = openIDs, s.vault.Hasher("scan_user")
 	defer func() { s.desk = codes.NewDesk(s.press) }()
 	s.press = &codes.Press{Store: s.store, Memory: s.current.Codes, Keys: keys, Vault: s.vault, OpenIDs: openIDs, Settings: s.settings,
-		Now: s.now, Random: s.random, Log: s.log, Prefix: prefix, Closed: s.config.CodePrefix == "" && !s.config.Dev,
+		Now: s.now, CountNow: s.countNow, ClockBelieved: s.wall.believed, Random: s.random, Log: s.log, Prefix: prefix, Closed: s.config.CodePrefix == "" && !s.config.Dev,
 		Floor: s.config.CodeFloor, ByTime: !s.config.Dev, Shared: s.store.Shared(), Changed: s.current.BatchChanged}
 	return nil
 }
@@ -318,10 +409,24 @@ func (s *Server) openClock(ctx context.Context) error {
 	return nil
 }
 
+// countNow is the time by whose days and months limits are counted: a clock that
+// jumped ahead begins no new ones. An emulated clock is moved to do just that.
+func (s *Server) countNow() time.Time {
+	now := s.now()
+	if s.config.emulates() {
+		return now
+	}
+	return now.Add(-s.wall.lead())
+}
+
 // reset brings everything back to the seed and to real time; keys stay.
 func (s *Server) reset(ctx context.Context) error {
 	// A seed that cannot be read or stored any more must not cost what there is.
-	err := s.book.Reset(func() error {
+	seed, err := readSeed(s.config)
+	if err != nil {
+		return err
+	}
+	err = s.book.Reset(func() error {
 		return s.counter.Reset(func() error {
 			err := s.store.InOne(ctx, func(ctx context.Context) error {
 				if err := s.store.Reset(ctx); err != nil {
@@ -330,7 +435,7 @@ func (s *Server) reset(ctx context.Context) error {
 				if err := s.loadSettings(ctx); err != nil {
 					return err
 				}
-				return s.applySeed(ctx, s.realNow)
+				return s.applySeed(ctx, seed, s.realNow)
 			})
 			if err != nil {
 				return err
@@ -362,32 +467,22 @@ const (
 
 // listen opens every listener and begins to serve.
 func (s *Server) listen(ctx context.Context) error {
-	where := map[string]surface{}
-	order := []string{s.config.Listen}
-	add := func(address string, what surface) {
-		if address == "" {
-			address = s.config.Listen
-		}
-		if where[address] == 0 && address != s.config.Listen {
-			order = append(order, address)
-		}
-		where[address] |= what
-	}
-	add(s.config.Listen, wire)
-	add(s.config.ScanListen, scans)
-	add(s.config.AdminListen, admin)
-	for _, address := range order {
-		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	s.openRooms()
+	for _, on := range s.config.listeners() {
+		address, what := on.address, on.serves
+		l, err := listenOn(ctx, address)
 		if err != nil {
-			return usage("cannot listen on %s: %v", address, err)
+			return err
 		}
+		l = s.bound(l, what)
 		h := &http.Server{
-			Handler:           s.guarded(s.handler(where[address])),
+			Handler:           s.guarded(s.handler(what)),
 			ReadHeaderTimeout: 10 * time.Second,
 			IdleTimeout:       idleTime,
 			MaxHeaderBytes:    64 << 10,
 			ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		}
+		watch(h)
 		if s.certificate != nil {
 			h.TLSConfig = tlsConfig(s.certificate)
 		}
@@ -396,12 +491,15 @@ func (s *Server) listen(ctx context.Context) error {
 			s.URL = s.urlOf(l)
 		}
 		s.log.InfoContext(ctx, "listening", "address", l.Addr().String(),
-			"wire", where[address]&wire != 0, "scan", where[address]&scans != 0, "admin", where[address]&admin != 0)
-		if where[address]&scans != 0 {
+			"wire", what&wire != 0, "scan", what&scans != 0, "admin", what&admin != 0)
+		if what&scans != 0 {
 			s.ScanURL = s.urlOf(l)
 		}
+		if what&admin != 0 {
+			s.AdminURL = s.urlOf(l)
+		}
 		var lane *scanapi.Lane
-		if where[address] == scans {
+		if what == scans && !s.noLane {
 			lane = s.lane(l)
 			h.TLSConfig = lane.TLS // handshakes are the lane's, HTTP/2 is net/http's
 			s.lanes[h] = lane
@@ -418,7 +516,55 @@ func (s *Server) listen(ctx context.Context) error {
 			}
 		}()
 	}
+	s.keepAddresses()
 	return nil
+}
+
+// tryListeners returns an error for an address that cannot be listened on. None
+// is kept: clients would wait on it for as long as a migration takes.
+func (s *Server) tryListeners(ctx context.Context) error {
+	for _, on := range s.config.listeners() {
+		l, err := listenOn(ctx, on.address)
+		if err == nil {
+			err = l.Close()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func listenOn(ctx context.Context, address string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, usage("cannot listen on %s: %v", address, err)
+	}
+	return l, nil
+}
+
+// listener is an address and what is served there.
+type listener struct {
+	address string
+	serves  surface
+}
+
+// listeners are those of the wire and of what has an address of its own. The
+// same address twice is one listener, but each port 0 is another port.
+func (c Config) listeners() []listener {
+	list := []listener{{c.Listen, wire}}
+	for _, one := range []listener{{c.ScanListen, scans}, {c.AdminListen, admin}} {
+		i := slices.IndexFunc(list, func(l listener) bool { return l.address == one.address })
+		switch _, port, _ := net.SplitHostPort(one.address); {
+		case one.address == "":
+			list[0].serves |= one.serves
+		case i >= 0 && port != "0":
+			list[i].serves |= one.serves
+		default:
+			list = append(list, one)
+		}
+	}
+	return list
 }
 
 // handler routes what one listener serves.
@@ -452,9 +598,7 @@ func (s *Server) handler(what surface) http.Handler {
 	})
 	// A browser page of another origin must not act for the person in front of it.
 	sameOrigin := http.NewCrossOriginProtection()
-	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		scanapi.WriteProblem(w, http.StatusForbidden, "a browser sends this from a page of another origin: calls come from programs, or from a page of this server")
-	}))
+	sameOrigin.SetDenyHandler(http.HandlerFunc(refuseOrigin))
 	if what&scans != 0 {
 		mux.Handle("/scan/", sameOrigin.Handler(orProblem(scanMux)))
 	}
@@ -462,9 +606,13 @@ func (s *Server) handler(what surface) http.Handler {
 		mux.Handle("/admin/", s.adminOnly(sameOrigin.Handler(asAdmin(orProblem(adminMux)))))
 		mux.Handle("GET /metrics", s.adminOnly(s.metrics.handler()))
 	}
+	s.mountElsewhere(mux, what)
 	if what&wire != 0 {
-		mux.Handle(consent.Path, s.consentPage())
-		mux.Handle("/", s.wireAPI().Handler())
+		agree := s.consentPage()
+		for _, path := range consent.Paths {
+			mux.Handle(path, agree)
+		}
+		mux.Handle("/", s.ownOrigin(s.wireAPI().Handler()))
 		return s.pages(mux)
 	}
 	mux.HandleFunc("/", noSuchPath)
@@ -500,35 +648,9 @@ func (s *statusOnly) Header() http.Header         { return s.header }
 func (s *statusOnly) Write(b []byte) (int, error) { return len(b), nil }
 func (s *statusOnly) WriteHeader(status int)      { s.status = status }
 
-func noSuchPath(w http.ResponseWriter, _ *http.Request) {
-	scanapi.WriteProblem(w, http.StatusNotFound, "nothing is at this path; /openapi.json lists what there is")
-}
-
-func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
-	defer cancel()
-	fault := ""
-	if err := s.store.Ping(ctx); err != nil {
-		s.log.ErrorContext(ctx, "not ready", "error", err)
-		fault = "the database does not answer"
-		if out, ok := errors.AsType[*errcode.Outage](err); ok {
-			fault = "the database " + out.What
-		}
-	} else if err := s.current.Ready(); err != nil {
-		fault = err.Error()
-	} else if s.draining.Load() {
-		fault = "stopping"
-	}
-	if fault != "" {
-		http.Error(w, fault, http.StatusServiceUnavailable)
-		return
-	}
-	io.WriteString(w, "ready\n")
-}
-
 func (s *Server) wireAPI() *api.API {
 	a := &api.API{Accounts: s.accounts, Calls: s.book, Rules: s.rules, Codes: s.press, Settings: s.settings, Log: s.log, Now: s.now, RealNow: s.realNow,
-		Random: s.random, ClientIP: s.clientIP, BodyTimeout: s.bodyTime, Observe: s.metrics.observeCall}
+		Random: s.random, ClientIP: s.clientIP, BodyTimeout: s.bodyTime, Observe: s.metrics.observeCall, Proven: proven, Refused: refusedKey}
 	if s.store.Shared() {
 		a.Shared = s.store.Allow
 	}
@@ -547,7 +669,7 @@ func (s *Server) wireAPI() *api.API {
 
 // wireFault is a fault of the plan as the wire sees it.
 func wireFault(f emulator.Fault) api.Fault {
-	fault := api.Fault{Delay: f.Delay, Drop: f.Drop, DropAfter: f.DropAfter}
+	fault := api.Fault{After: f.After, Delay: f.Delay, Drop: f.Drop, DropAfter: f.DropAfter}
 	if f.ErrCode == nil {
 		return fault
 	}
@@ -564,7 +686,7 @@ func wireFault(f emulator.Fault) api.Fault {
 
 func (s *Server) scanAPI() *scanapi.API {
 	a := &scanapi.API{Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts, Codes: s.press}, Near: s.rules.Near, Codes: s.press, Desk: s.desk, Record: s.ledger.record, Soon: s.soon, Late: s.ledger.late, UserHash: s.userHash, Region: s.region(), Unrecorded: s.metrics.observeUnrecorded, Accounts: s.accounts, OpenIDs: s.openIDs,
-		Now: s.now, Random: s.random, Replay: s.config.emulates(), BodyTimeout: s.bodyTime, Log: s.log, Observe: s.metrics.observeScan}
+		Now: s.now, Random: s.random, Replay: s.config.emulates(), BodyTimeout: s.bodyTime, Log: s.log, Observe: s.metrics.observeScan, Proven: proven, Refused: refusedKey}
 	if !s.config.Dev {
 		a.Key = s.keys.Check
 	}
@@ -585,11 +707,12 @@ func (s *Server) adminAPI(h huma.API) {
 // Failed delivers the error of a listener that broke.
 func (s *Server) Failed() <-chan error { return s.failed }
 
-// Close drains: no new connections, running requests get DrainTimeout, then
-// the store is closed.
+// Close drains: no new connections, running requests get DrainTimeout, less what
+// Run took of it, then the store is closed.
 func (s *Server) Close() error {
 	s.draining.Store(true)
-	ctx, cancel := context.WithTimeout(context.Background(), DrainTimeout)
+	s.forgetAddresses()
+	ctx, cancel := context.WithTimeout(context.Background(), s.drainTime)
 	defer cancel()
 	for _, h := range s.servers {
 		h.SetKeepAlivesEnabled(false) // what a lane hands over ends with its answer

@@ -22,7 +22,7 @@ import (
 
 const shop = `
 accounts:
-  - {appid: shop, kind: mini_program, secret: secret-shop, versions: [release]}
+  - {appid: shop, kind: mini_program, secret: the-secret-of-shop, versions: [release]}
 rules:
   - {owner: shop, prefix: "https://shop.example/t/", path: p, published: true}
 settings: {verification: trust, rate_limit: 0}
@@ -103,11 +103,29 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 		{"POST", "/cgi-bin/wxopen/qrcodejumpget", []string{"Host: localhost.evil.example"}, 421},
 		{"POST", "/cgi-bin/wxopen/qrcodejumpget", []string{"Host: api.weixin.qq.com"}, 200},
 		{"GET", "/healthz", []string{"Host: MP.weixin.qq.com:443"}, 200},
+		{"GET", "/healthz", []string{"Host: open.weixin.qq.com"}, 200},
+		{"GET", "/healthz", []string{"Host: sz.api.weixin.qq.com"}, 200},
+		{"GET", "/healthz", []string{"Host: pay.weixin.qq.com"}, 421},
 		{"GET", "/healthz", []string{"Host: localhost"}, 200},
 		{"GET", "/healthz", []string{"Host: qrjump.localhost:1"}, 200},
 		{"GET", "/healthz", []string{"Host: [::1]:8080"}, 200},
 		{"GET", "/healthz", []string{"Host: 127.0.0.2"}, 200},
 		{"GET", "/healthz", []string{"Host: 192.0.2.1"}, 421},
+		{"GET", "/healthz", []string{"Host: host.docker.internal:8080"}, 200},
+		{"GET", "/healthz", []string{"Host: docker.internal"}, 421},
+		// The wire, issue 12, 10: everybody knows the secrets of the demo.
+		{"POST", "/cgi-bin/wxopen/qrcodejumpget", []string{"Origin: https://evil.example"}, 403},
+		{"POST", "/cgi-bin/wxopen/qrcodejumpget", []string{"Origin: null"}, 403},
+		{"POST", "/cgi-bin/wxopen/qrcodejumpget", []string{"Origin: http://127.0.0.1:1"}, 403},
+		{"POST", "/cgi-bin/wxopen/qrcodejumpget", []string{"Sec-Fetch-Site: cross-site"}, 403},
+		{"POST", "/cgi-bin/wxopen/qrcodejumpget", []string{"Sec-Fetch-Site: same-origin"}, 200},
+		{"POST", "/cgi-bin/wxopen/qrcodejumpget", []string{"Origin: " + s.URL, "Sec-Fetch-Site: same-origin"}, 200},
+		{"GET", "/cgi-bin/token", []string{"Origin: https://evil.example"}, 403},
+		{"GET", "/cgi-bin/token", []string{"Sec-Fetch-Site: same-site", "Sec-Fetch-Mode: no-cors"}, 403},
+		{"GET", "/cgi-bin/token", []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate"}, 200},
+		{"GET", "/cgi-bin/token", []string{"Sec-Fetch-Site: none"}, 200},
+		{"GET", "/cgi-bin/showqrcode", []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: no-cors"}, 404}, // a picture in somebody's page
+		{"GET", "/any/path", []string{"Origin: https://evil.example"}, 403},
 	} {
 		body := ""
 		if c.method == "PUT" {
@@ -115,6 +133,29 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 		}
 		if a := s.Do(c.method, c.path, body, c.header...); a.Status != c.want {
 			t.Errorf("%s %s %q: %d %s, want %d", c.method, c.path, c.header, a.Status, a.Body, c.want)
+		}
+	}
+}
+
+// Where strangers reach a server with --dev, the Host is checked as well, on
+// each listener, and the refusal names the way out. Issue 12, 10.
+func TestHostsOfADevServerForEverybody(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop, ScanListener: true, Config: func(c *server.Config) {
+		c.DevPublic, c.DevHost = true, []string{"qrjump.test", "Other"}
+	}})
+	for host, want := range map[string]int{
+		"evil.example": 421, "evil.example:8080": 421, "qrjump.test.evil.example": 421, "x.qrjump.test": 421, "192.0.2.1.evil.example": 421,
+		"qrjump.test": 200, "QRJUMP.test:99": 200, "other": 200, "host.docker.internal": 200, "localhost:1": 200, "api.weixin.qq.com": 200,
+		"192.0.2.1": 200, "192.0.2.1:8080": 200, "[2001:db8::1]:8080": 200, // no page can point an address elsewhere
+	} {
+		for _, a := range []servertest.Answer{
+			s.Do("POST", "/scan/v1/resolve", `{"text":"x"}`, "Host: "+host),
+			s.Do("GET", "/admin/v1/accounts", "", "Host: "+host),
+		} {
+			if a.Status != want || want == 421 && !strings.Contains(a.Body, "--dev-host NAME") {
+				t.Errorf("%s: %d %s, want %d", host, a.Status, a.Body, want)
+			}
 		}
 	}
 }
@@ -128,9 +169,11 @@ func TestConfigsThatCannotBe(t *testing.T) {
 	defer busy.Close()
 	inUse := filepath.Join(t.TempDir(), "data")
 	servertest.Start(t, servertest.Options{Data: inUse})
-	empty := t.TempDir()
-	if err := os.WriteFile(filepath.Join(empty, "admin-token"), []byte("\n"), 0o600); err != nil {
-		t.Fatal(err)
+	empty, short := t.TempDir(), t.TempDir()
+	for dir, text := range map[string]string{empty: "\n", short: "fifteen-letters\n"} {
+		if err := os.WriteFile(filepath.Join(dir, "admin-token"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, c := range []struct {
 		name, want string
@@ -148,12 +191,15 @@ func TestConfigsThatCannotBe(t *testing.T) {
 		{"a folder that cannot be", "data folder", func(c *server.Config) { c.Data = "/dev/null/x" }},
 		{"a folder in use", "in use", func(c *server.Config) { c.Data = inUse }},
 		{"a proxy that is no range", "--trusted-proxy", func(c *server.Config) { c.TrustedProxy = []string{"10.0.0.1"} }},
+		{"a host with a port", "--dev-host", func(c *server.Config) { c.DevHost = []string{"qrjump.test:80"} }},
 		{"a log of another form", "--log-format", func(c *server.Config) { c.LogFormat = "xml" }},
 		{"a database of another kind", "postgres://", func(c *server.Config) { c.Database = "mysql://x" }},
 		{"a busy port", "cannot listen", func(c *server.Config) { c.Listen = busy.Addr().String() }},
 		{"a seed that is not there", "nowhere.yaml", func(c *server.Config) { c.Seed = "/nowhere.yaml" }},
 		{"a seed that is a folder", "seed", func(c *server.Config) { c.Seed = "/" }},
 		{"a master key that is none", "64 hexadecimal digits", func(c *server.Config) { c.MasterKey = "x" }},
+		{"a short admin token", "needs 16 at least", func(c *server.Config) { c.Dev, c.AdminToken = false, "fifteen-letters" }},
+		{"a short admin token in its file", "needs 16 at least", func(c *server.Config) { c.Dev, c.Data, c.AdminToken = false, short, "" }},
 		{"an empty admin token", "is empty", func(c *server.Config) { c.Data, c.AdminToken = empty, "" }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -249,6 +295,10 @@ func TestForwardedFor(t *testing.T) {
 		{"two proxies", []string{"127.0.0.0/8", "10.0.0.0/8"}, "198.51.100.1, 203.0.113.9, 10.1.1.1", ""},
 		{"no header", []string{"127.0.0.0/8"}, "", "127.0.0.1"},
 		{"not an address", []string{"127.0.0.0/8"}, "203.0.113.9, unknown", "127.0.0.1"},
+		{"not an address, between", []string{"127.0.0.0/8", "10.0.0.0/8"}, "203.0.113.9, 203.0.113.9;, 10.1.1.1", "10.1.1.1"},
+		{"nothing, between", []string{"127.0.0.0/8", "10.0.0.0/8"}, "203.0.113.9,, 10.1.1.1", "10.1.1.1"},
+		{"an address on somebody's interface", []string{"127.0.0.0/8"}, "203.0.113.9, ::ffff:203.0.113.9%eth0", "127.0.0.1"},
+		{"an interface of a proxy's", []string{"127.0.0.0/8", "fe80::/10"}, "203.0.113.9, [fe80::1%eth0]:7", "127.0.0.1"},
 		{"mapped to version 6", []string{"127.0.0.0/8"}, "::ffff:203.0.113.9", ""},
 		{"version 6", []string{"127.0.0.0/8"}, "2001:db8::7", ""},
 		{"with a port, as some proxies write it", []string{"127.0.0.0/8"}, "203.0.113.9:51234", ""},
@@ -257,7 +307,7 @@ func TestForwardedFor(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := servertest.Start(t, servertest.Options{Seed: fenced, Config: func(config *server.Config) { config.TrustedProxy = c.proxies }})
-			r := s.Request("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=secret-shop", "")
+			r := s.Request("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop", "")
 			if c.header != "" {
 				r.Header.Set("X-Forwarded-For", c.header)
 			}

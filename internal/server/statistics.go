@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -37,7 +38,27 @@ func (s *Server) openCounter() {
 	if s.ledger.earlier != nil {
 		s.counter.Earlier = []stats.Log{s.ledger.earlier}
 	}
+	s.counter.Nodes = s.ledger.nodes
 	s.metrics.watchCounter(s.counter)
+}
+
+// beginCounter looks whether the ledger beside an embedded database is the one
+// that was counted, before the first scan comes into it.
+func (s *Server) beginCounter(ctx context.Context) error {
+	if s.ledger.log != stats.Log(s.ledger.journal) {
+		return nil
+	}
+	return s.counter.Begin(ctx)
+}
+
+// lacking is a line for whoever asks whether the server is ready; "" = nothing is
+// missing that was counted.
+func (s *Server) lacking(ctx context.Context) string {
+	n, err := s.counter.Lacking(ctx)
+	if err != nil || n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the ledger lacks %d scans that were counted; their counts stay: put back the files of scans if you have them\n", n)
 }
 
 func (s *Server) newCounter(log stats.Log, unique bool, flush func(context.Context) error) *stats.Counter {
@@ -73,7 +94,19 @@ func (s *Server) startCounter() (stop func()) {
 
 // watchCounter shows how far the counting is.
 func (m *metrics) watchCounter(c *stats.Counter) {
-	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Name: "qrjump_scans_counted_total", Help: "Events of the ledger that this process has counted since it started."},
-		func() float64 { return float64(c.Counted()) }))
+	m.registry.MustRegister(
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "qrjump_scans_counted_total", Help: "Events of the ledger that this process has counted since it started."},
+			func() float64 { return float64(c.Counted()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "qrjump_scans_lacking", Help: "Scans that are counted and gone from the ledger although nothing removed them, at most; -1 while the store cannot be asked."},
+			func() float64 {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+				defer cancel()
+				n, err := c.Lacking(ctx)
+				if err != nil {
+					return -1
+				}
+				return float64(n)
+			}))
 }

@@ -20,6 +20,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/gateway"
 )
 
 const (
@@ -31,7 +33,7 @@ const (
 
 // devNames and devAddresses are whom the leaf of --tls-dev speaks for.
 var (
-	devNames     = []string{"api.weixin.qq.com", "mp.weixin.qq.com", "localhost"}
+	devNames     = append(slices.Clone(gateway.PlatformNames), "localhost")
 	devAddresses = []net.IP{net.IPv4(127, 0, 0, 1).To4(), net.IPv6loopback}
 )
 

@@ -97,8 +97,11 @@ func TestAFixedAddressIsServed(t *testing.T) {
 	// The emulator's time says nothing about certificates: this client is where
 	// the server's real time is.
 	c := fixedClient(s, authority(t, server.CAFile(data)), s.Clock.Now)
-	if proto := exchange(t, c, "https://mp.weixin.qq.com/healthz", "", nil); proto != "HTTP/2.0" {
-		t.Errorf("got %s, want HTTP/2", proto)
+	// Issue 11, 2: client libraries know the platform by all of these.
+	for _, name := range []string{"api", "api2", "sh.api", "sz.api", "hk.api", "mp", "open"} {
+		if proto := exchange(t, c, "https://"+name+".weixin.qq.com/healthz", "", nil); proto != "HTTP/2.0" {
+			t.Errorf("%s: got %s, want HTTP/2", name, proto)
+		}
 	}
 	exchange(t, c, "https://localhost/healthz", "", nil)
 	exchange(t, c, "https://127.0.0.1/healthz", "", nil)
@@ -108,7 +111,7 @@ func TestAFixedAddressIsServed(t *testing.T) {
 		Token string `json:"access_token"`
 	}
 	const platform = "https://api.weixin.qq.com"
-	exchange(t, c, platform+"/cgi-bin/token?grant_type=client_credential&appid=shop&secret=secret-shop", "", &issued)
+	exchange(t, c, platform+"/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop", "", &issued)
 	s.Hide(issued.Token)
 	for _, call := range []struct{ name, body string }{
 		{"add", `{"prefix":"https://tls.example/t/","path":"pages/tls","permit_sub_rule":1,"open_version":3,"is_edit":0}`},
@@ -130,7 +133,7 @@ func TestAFixedAddressIsServed(t *testing.T) {
 		roots *x509.CertPool
 		url   string
 	}{
-		"a name that it does not speak for": {authority(t, server.CAFile(data)), "https://open.weixin.qq.com/"},
+		"a name that it does not speak for": {authority(t, server.CAFile(data)), "https://pay.weixin.qq.com/"},
 		"a client that trusts nobody":       {x509.NewCertPool(), platform},
 	} {
 		if resp, err := fixedClient(s, refused.roots, s.Clock.Now).Get(refused.url); err == nil {

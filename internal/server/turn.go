@@ -72,34 +72,26 @@ func (t Turn) Run(ctx context.Context) (Turned, error) {
 	if err != nil {
 		return done, err
 	}
-	s, err := t.open(ctx)
-	if err != nil {
-		return done, err
-	}
-	defer s.Close()
-	ring, err := openKeyring(ctx, t.Config, s, t.Random)
-	if err != nil {
-		return done, err
-	}
-	if !inEnvironment {
-		done.File = ring.where
-	}
-	if done.Finished = ring.finished; done.Finished {
-		return done, nil
-	}
 	new, err := parseKey(text, t.NewKeyFile)
 	if err != nil {
 		return done, err
 	}
-	sealed, err := s.SealedKey(ctx, dataKey)
+	var ring *keyring
+	s, err := t.open(ctx, func(ctx context.Context, db *store.Store, schema int64) error {
+		if schema == 0 {
+			return errNoKeys
+		}
+		ring, done.Finished, err = t.check(ctx, db, new)
+		return err
+	})
 	if err != nil {
 		return done, err
 	}
-	if _, err := new.Open(place(dataKey), sealed); err == nil {
-		if _, err := ring.master.Open(place(dataKey), sealed); err == nil {
-			return done, usage("the key in %s is the master key already: give another", t.NewKeyFile)
-		}
-		done.Finished = true // only the environment has the old one still
+	defer s.Close()
+	if !inEnvironment {
+		done.File = ring.where
+	}
+	if done.Finished {
 		return done, nil
 	}
 	old, err := ring.vault(ctx) // and with it the old master key
@@ -149,7 +141,7 @@ func (t Turn) newText() (string, error) {
 }
 
 // open opens a database that there is: a turn makes none.
-func (t Turn) open(ctx context.Context) (*store.Store, error) {
+func (t Turn) open(ctx context.Context, check func(context.Context, *store.Store, int64) error) (*store.Store, error) {
 	if t.Config.Data == "" {
 		return nil, usage("--data is empty: name a folder")
 	}
@@ -160,18 +152,37 @@ func (t Turn) open(ctx context.Context) (*store.Store, error) {
 	if _, err := os.Stat(need); err != nil {
 		return nil, usage("there is no database to turn the key of: %v", err)
 	}
-	s, err := store.OpenAlone(ctx, store.Target{URL: t.Config.Database, Dir: t.Config.Data})
+	s, err := store.OpenAlone(ctx, store.Target{URL: t.Config.Database, Dir: t.Config.Data, Check: check})
 	if err != nil {
 		return nil, usageError{err}
 	}
-	sealed, err := s.SealedKey(ctx, dataKey)
-	if err == nil && sealed == "" {
-		err = usage("the database has no keys yet: the first start of a server makes them")
-	}
-	if err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
 	return s, nil
+}
+
+var errNoKeys = usage("the database has no keys yet: the first start of a server makes them")
+
+// check opens the keys of a database before anything in it is changed. finished:
+// there is nothing left to turn.
+func (t Turn) check(ctx context.Context, db *store.Store, new *vault.Key) (ring *keyring, finished bool, err error) {
+	sealed, err := db.SealedKey(ctx, dataKey)
+	if err != nil {
+		return nil, false, err
+	}
+	if sealed == "" {
+		return nil, false, errNoKeys
+	}
+	if ring, err = openKeyring(ctx, t.Config, db, t.Random); err != nil || ring.finished {
+		return ring, err == nil, err
+	}
+	_, opens := new.Open(place(dataKey), sealed)
+	if opens != nil {
+		_, err = ring.hashing(ctx)
+		return ring, false, err
+	}
+	if _, err := ring.master.Open(place(dataKey), sealed); err == nil {
+		return nil, false, usage("the key in %s is the master key already: give another", t.NewKeyFile)
+	}
+	return ring, true, nil // only the environment has the old one still
 }
 
 // reseal does in one transaction all that the database has of a turn.

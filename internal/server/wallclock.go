@@ -20,8 +20,10 @@ const (
 
 // wallClock judges whether the clock of this machine may be believed by what
 // destroys something for its age: the retention of scans, the end of a
-// webhook's tries, the removal of expired codes. A clock that jumps ahead by
-// years would otherwise take everything with it within the hour. It is
+// webhook's tries, the removal of expired codes, tickets, logins and tokens, the
+// log of calls; and by what is given out once a day or a month. A clock that
+// jumps ahead by years would otherwise take everything with it within the hour,
+// for all nodes. It is
 // believed after a day of running time, which may be of several runs: else a
 // machine that is switched off each night would never remove anything again. A
 // server that was off for longer than a day waits as long, as it cannot tell one
@@ -56,24 +58,44 @@ func openWallClock(folder string, now func() time.Time, log *slog.Logger) *wallC
 	return c
 }
 
-// believed reports whether what is old by this clock may be destroyed.
+// believed reports whether what is old by this clock may be destroyed. Whoever
+// removes reads the time first and asks then: a jump in between is no danger.
 func (c *wallClock) believed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	running := c.elapsed()
+	ok, _ := c.judge(running)
+	c.keep(running)
+	return ok
+}
+
+// lead is how far the clock is ahead of the time that it would show without its
+// jump; 0 where it is believed. What is given out once a day or a month is
+// counted by that time, so that a jump gives nobody a second share. It writes
+// nothing: calls ask for it.
+func (c *wallClock) lead() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, lead := c.judge(c.elapsed())
+	return lead
+}
+
+// judge is believed and lead at a moment of running time.
+func (c *wallClock) judge(running time.Duration) (believed bool, ahead time.Duration) {
 	// Round: else two times of one process differ by what passed between them,
 	// whatever the clock shows.
-	now, running := c.now().Round(0), c.elapsed()
+	now := c.now().Round(0)
 	lead := now.Sub(c.seen.Add(running - c.at))
 	switch {
 	case c.seen.IsZero() || lead <= clockLead:
 	case !c.ahead:
 		c.ahead, c.since = true, running-c.spent
-		c.log.Warn("this machine's clock is further ahead than the time that passed since it was last seen: repair it if it is wrong; for a day nothing is removed for its age",
+		c.log.Warn("this machine's clock is further ahead than the time that passed since it was last seen: repair it if it is wrong; "+
+			"for a day nothing is removed for its age, and daily and monthly limits are those of the time before",
 			"clock", now.UTC().Format(time.RFC3339), "last seen", c.seen.UTC().Format(time.RFC3339))
-		return false
+		return false, lead - c.spent
 	case running-c.since < clockLead:
-		c.keep(running)
-		return false
+		return false, lead - c.spent
 	default:
 		c.log.Info("this machine's clock was ahead for a day and is believed: what is old is removed again", "clock", now.UTC().Format(time.RFC3339))
 	}
@@ -82,8 +104,7 @@ func (c *wallClock) believed() bool {
 		c.kept = running - clockKept // the next start is to know it
 	}
 	c.seen, c.at = now, running
-	c.keep(running)
-	return true
+	return true, 0
 }
 
 // keep stores now and then what was seen, for the next start.

@@ -17,6 +17,9 @@ type Hosts []string
 
 // UnmarshalJSON reads a new list: the one before may be in use.
 func (h *Hosts) UnmarshalJSON(b []byte) error {
+	if unsaid(b) {
+		return nil
+	}
 	var fresh []string
 	if err := json.Unmarshal(b, &fresh); err != nil {
 		return errors.New("api_hosts: want a list of host names")
@@ -51,13 +54,14 @@ type AppleAppIDs []string
 
 // UnmarshalJSON reads a new list: the one before may be in use.
 func (a *AppleAppIDs) UnmarshalJSON(b []byte) error {
+	if unsaid(b) {
+		return nil
+	}
 	var fresh []string
 	if err := json.Unmarshal(b, &fresh); err != nil {
 		return errors.New("apple_app_ids: want a list of texts")
 	}
-	if *a = fresh; fresh == nil {
-		*a = AppleAppIDs{}
-	}
+	*a = fresh
 	return nil
 }
 
@@ -86,13 +90,14 @@ type AndroidApps []AndroidApp
 
 // UnmarshalJSON reads a new list: the one before may be in use.
 func (a *AndroidApps) UnmarshalJSON(b []byte) error {
+	if unsaid(b) {
+		return nil
+	}
 	var fresh []AndroidApp
 	if err := json.Unmarshal(b, &fresh); err != nil {
 		return errors.New("android_apps: want a list of objects with package and sha256_cert_fingerprints")
 	}
-	if *a = fresh; fresh == nil {
-		*a = AndroidApps{}
-	}
+	*a = fresh
 	for i := range fresh {
 		for j, text := range fresh[i].Fingerprints {
 			fresh[i].Fingerprints[j] = strings.ToUpper(text)

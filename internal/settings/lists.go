@@ -14,13 +14,14 @@ type Limits map[string]int
 // UnmarshalJSON reads a new map: the one before may be in use, and what is no
 // longer named is no longer limited.
 func (l *Limits) UnmarshalJSON(b []byte) error {
+	if unsaid(b) {
+		return nil
+	}
 	var fresh map[string]int
 	if err := json.Unmarshal(b, &fresh); err != nil {
 		return errors.New("daily_limits: want an object of numbers by path")
 	}
-	if *l = fresh; fresh == nil {
-		*l = Limits{}
-	}
+	*l = fresh
 	return nil
 }
 
@@ -44,13 +45,14 @@ type Addresses []string
 
 // UnmarshalJSON reads a new list: the one before may be in use.
 func (a *Addresses) UnmarshalJSON(b []byte) error {
+	if unsaid(b) {
+		return nil
+	}
 	var fresh []string
 	if err := json.Unmarshal(b, &fresh); err != nil {
 		return errors.New("want a list of addresses")
 	}
-	if *a = fresh; fresh == nil {
-		*a = Addresses{}
-	}
+	*a = fresh
 	return nil
 }
 

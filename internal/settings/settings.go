@@ -31,8 +31,15 @@ const (
 	TrustHosts Mode = "hosts"
 )
 
+// unsaid reports whether a value is null, which changes nothing: encoding/json
+// takes it so for every type that has no UnmarshalJSON.
+func unsaid(b []byte) bool { return string(b) == "null" }
+
 // UnmarshalJSON takes "fetch", "trust" or a list of hosts.
 func (v *Verification) UnmarshalJSON(b []byte) error {
+	if unsaid(b) {
+		return nil
+	}
 	var word string
 	if json.Unmarshal(b, &word) == nil {
 		switch Mode(word) {
@@ -69,10 +76,12 @@ func (v Verification) Trusts(host string) bool {
 // Settings are the values in force.
 type Settings struct {
 	Verification        Verification `json:"verification"`
-	RateLimit           int          `json:"rate_limit"`            // calls a second per account and interface; 0 = off
+	RateLimit           int          `json:"rate_limit"`            // calls a second per account and interface of the jump rules; 0 = off
+	OtherRateLimit      int          `json:"other_rate_limit"`      // the same for every other interface that wants an account's token; 0 = off
 	RateLimitPerNode    bool         `json:"rate_limit_per_node"`   // several nodes: each counts its own calls, which spares a question to the database
 	ServiceMinuteLimit  int          `json:"service_minute_limit"`  // calls a minute per service account and interface, by the server's clock, on each node; 0 = off
 	AllowPrivateHosts   bool         `json:"allow_private_hosts"`   // ports, IP addresses and private addresses in rules
+	RefuseNewerDomains  bool         `json:"refuse_newer_domains"`  // no new prefix under .ink, .media, .plus or .run
 	PublishQuota        int          `json:"publish_quota"`         // publishes a calendar month for each Mini Program
 	ServicePublishQuota int          `json:"service_publish_quota"` // the same for service-account rules; 0 = not limited
 	RuleLimit           int          `json:"rule_limit"`            // living rules of a Mini Program
@@ -102,15 +111,15 @@ type Settings struct {
 	CodeCountMax          int64   `json:"code_count_max"`            // codes of one application
 	CodeSegment           int64   `json:"code_segment"`              // codes of one download; batches keep what they began with
 	CodeSeconds           int     `json:"code_seconds"`              // how long an application takes until FINISH
-	ActivationOverlap     Overlap `json:"activation_overlap"`        // replace, or reject to activate a code once only
+	ActivationOverlap     Overlap `json:"activation_overlap"`        // refuse a range that overlaps another one, or replace, code by code
 	RequireLink           bool    `json:"require_link"`              // wxa_appid must be linked with the service account
 	TicketMinutes         int     `json:"ticket_minutes"`            // how long a code_ticket can be traded
 	TicketWithoutToken    bool    `json:"ticket_without_token"`      // tickettocode without an access_token: the ticket names the account
 	MissingIndexIsZero    bool    `json:"missing_index_is_zero"`     // codeactivequery: a client that drops an index of 0 means 0
-	InactiveCodeIsAnError bool    `json:"inactive_code_is_an_error"` // codeactivequery of a code that is not active
+	InactiveCodeIsAnError bool    `json:"inactive_code_is_an_error"` // codeactivequery of a code that is not active: 80304, or what is known of it
 
 	APIHosts    Hosts       `json:"api_hosts"`     // hosts of the API, with their port if it is not the usual one; none = the API's paths are served under every host
-	PageLimit   int         `json:"page_limit"`    // pages of codes a minute for one address, ten times as many of Mini Programs; 0 = off
+	PageLimit   int         `json:"page_limit"`    // pages of codes a minute for one address, ten times as many of Mini Programs (each 100 bytes of a link count); 0 = off
 	AppleAppIDs AppleAppIDs `json:"apple_app_ids"` // the operator's own apps in apple-app-site-association
 	AndroidApps AndroidApps `json:"android_apps"`  // the same in assetlinks.json
 
@@ -129,15 +138,31 @@ const (
 	Soon Durability = "soon"
 )
 
-// Overlap says what a second activation of a code does.
+// Overlap says what an activation does that overlaps another one.
 type Overlap string
 
 const (
 	// Replace: the last activation wins, index by index.
 	Replace Overlap = "replace"
-	// Reject: a code that is active is not activated again.
-	Reject Overlap = "reject"
+	// Refuse: 80302 for a range that overlaps another one that is active. The very
+	// same range again replaces.
+	Refuse Overlap = "refuse"
 )
+
+// UnmarshalJSON takes the two words, and reject, which was the name of refuse.
+func (o *Overlap) UnmarshalJSON(b []byte) error {
+	if unsaid(b) {
+		return nil
+	}
+	var word string
+	if err := json.Unmarshal(b, &word); err != nil {
+		return fmt.Errorf("activation_overlap: want refuse or replace")
+	}
+	if *o = Overlap(word); word == "reject" {
+		*o = Refuse
+	}
+	return nil
+}
 
 // Defaults are the values of the platform. Contract: rules 1, 3.1.
 func Defaults() Settings {
@@ -166,8 +191,10 @@ func Defaults() Settings {
 		// Contract: marketcode 3.1, 3.2, 3.4, 3.6.
 		CodeCountMax:      20_000_000,
 		CodeSegment:       50_000,
-		ActivationOverlap: Replace,
+		ActivationOverlap: Refuse,
 		TicketMinutes:     30,
+
+		InactiveCodeIsAnError: true, // Contract: marketcode 3.5
 
 		APIHosts:    Hosts{},
 		PageLimit:   30,
@@ -187,6 +214,7 @@ func (s Settings) Validate() error {
 		min, max int64
 	}{
 		{"rate_limit", int64(s.RateLimit), 0, 1_000_000},
+		{"other_rate_limit", int64(s.OtherRateLimit), 0, 1_000_000},
 		{"service_minute_limit", int64(s.ServiceMinuteLimit), 0, 1_000_000},
 		{"publish_quota", int64(s.PublishQuota), 0, 1_000_000},
 		{"service_publish_quota", int64(s.ServicePublishQuota), 0, 1_000_000},
@@ -221,14 +249,14 @@ func (s Settings) Validate() error {
 	if s.ScanDurability != Durable && s.ScanDurability != Soon {
 		return fmt.Errorf("settings: scan_durability is %q: want durable or soon", s.ScanDurability)
 	}
-	if s.ActivationOverlap != Replace && s.ActivationOverlap != Reject {
-		return fmt.Errorf("settings: activation_overlap is %q: want replace or reject", s.ActivationOverlap)
+	if s.ActivationOverlap != Replace && s.ActivationOverlap != Refuse {
+		return fmt.Errorf("settings: activation_overlap is %q: want refuse or replace", s.ActivationOverlap)
 	}
 	return nil
 }
 
-// Merge returns s with the fields that a JSON object names; a field that does
-// not exist or a value that cannot be is an error that names it.
+// Merge returns s with the fields that a JSON object names; null keeps one as it
+// is. A field that does not exist or a value that cannot be is an error that names it.
 func Merge(s Settings, object []byte) (Settings, error) {
 	d := json.NewDecoder(bytes.NewReader(object))
 	d.DisallowUnknownFields()

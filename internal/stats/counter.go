@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +42,8 @@ type Counter struct {
 	// Flush brings into the log what is durable and waits to get there; nil =
 	// nothing ever waits.
 	Flush func(context.Context) error
+	// Nodes brings what other nodes have; nil = there are no others.
+	Nodes *Nodes
 	// OnAlarm is told of a new alarm within the transaction that stores it.
 	OnAlarm func(context.Context, Alarm) error
 	// Events is how many events one transaction counts at most; 0 = 2,000,000.
@@ -53,6 +56,7 @@ type Counter struct {
 	state    State      // as stored
 	pending  *pending   // what came since
 	seen     *seen
+	taken    map[string]*Taken // of each node's journal
 	groups   map[groupKey]*group
 	byID     map[int64]*group
 	places   map[int64]map[string]bool
@@ -219,6 +223,21 @@ func (c *Counter) CatchUp(ctx context.Context) error {
 	}
 }
 
+// CatchUpAll counts everything that was acknowledged before it was called, on any
+// node. Unreached where a node may have something that it did not bring.
+func (c *Counter) CatchUpAll(ctx context.Context) error {
+	if c.Nodes == nil {
+		return c.CatchUp(ctx)
+	}
+	if err := c.Nodes.Gather(ctx); err != nil {
+		return err
+	}
+	if err := c.CatchUp(ctx); err != nil {
+		return err
+	}
+	return c.Nodes.Counted(ctx)
+}
+
 // Settle counts everything that was durable when it was called and stores all
 // of it, the users too: a copy of the store then has what a restart would show.
 func (c *Counter) Settle(ctx context.Context) error {
@@ -262,11 +281,11 @@ func (c *Counter) load(ctx context.Context, end int64) error {
 			return nil
 		}
 	}
-	rows, err := c.loadState(ctx, end)
+	rows, taken, err := c.loadState(ctx, end)
 	if err != nil {
 		return fmt.Errorf("reading how far scans are counted: %w", err)
 	}
-	c.loaded = false
+	c.loaded, c.taken = false, taken
 	c.groups, c.byID, c.places = map[groupKey]*group{}, map[int64]*group{}, map[int64]map[string]bool{}
 	c.pending = newPending(c.state.Position)
 	c.seen = &seen{log: c.Log, stretch: c.Stretch, filterOf: c.filter}
@@ -286,54 +305,158 @@ func (c *Counter) load(ctx context.Context, end int64) error {
 	return nil
 }
 
-// errPassed says that more is counted than the log had when it was asked.
-var errPassed = errors.New("stats: more is counted than the log has")
+// errChanged says that the state is another than the one that was judged.
+var errChanged = errors.New("stats: somebody else counted meanwhile")
+
+// turn is what was found out of a state and the log before the state is changed:
+// nothing asks the log within a transaction.
+type turn struct {
+	ledger   string
+	state    State // as it was
+	other    bool  // another ledger was counted until now
+	cut      int64 // the ledger is the same and ends here, or is another from somewhere on; -1 = neither
+	strange  bool  // the scan at the position is not the one that was counted there
+	origins  bool  // its events say from which journal they came: that tells where to go on
+	position int64 // up to where the other ledger is counted
+}
 
 // loadState reads the state and where each stretch of counted scans is. end is
 // where the log ended a while ago: somebody else may have counted beyond it
-// since. So a log that is shorter than what is counted is another one only if
-// it still is when asked after that was seen.
-func (c *Counter) loadState(ctx context.Context, end int64) (rows []SeenRow, err error) {
+// since. So a log that is shorter than what is counted lacks something only if it
+// still is when asked after that was seen.
+func (c *Counter) loadState(ctx context.Context, end int64) (rows []SeenRow, taken map[string]*Taken, err error) {
 	for passed := int64(-1); ; {
-		position := int64(0)
+		t, err := c.judge(ctx, end)
+		if err != nil {
+			return nil, nil, err
+		}
+		if t.cut >= 0 && !t.strange && t.state.Position != passed {
+			passed = t.state.Position
+			if end, err = c.Log.End(ctx); err != nil {
+				return nil, nil, fmt.Errorf("looking for the end of the ledger: %w", err)
+			}
+			continue
+		}
+		if t.cut >= 0 {
+			if t.cut, t.origins, err = c.uncounted(ctx, t.cut); err != nil {
+				return nil, nil, err
+			}
+		}
 		err = c.Store.UpdateStatistics(ctx, func(ctx context.Context, tx Tx) error {
-			rows, position, err = c.readState(ctx, tx, end, passed)
+			if rows, err = c.readState(ctx, tx, t); err == nil {
+				taken, err = tx.Origins(ctx)
+			}
 			return err
 		})
-		if !errors.Is(err, errPassed) {
-			return rows, err
+		if errors.Is(err, errChanged) {
+			continue
 		}
-		passed = position
-		if end, err = c.Log.End(ctx); err != nil {
-			return nil, fmt.Errorf("looking for the end of the ledger: %w", err)
+		if err == nil {
+			c.tellOfTurn(ctx, t)
 		}
+		return rows, taken, err
 	}
 }
 
-// readState is loadState in one transaction. passed is a position that was
-// stored before the log was asked for its end.
-func (c *Counter) readState(ctx context.Context, tx Tx, end, passed int64) (rows []SeenRow, position int64, err error) {
+// judge compares the state with the log.
+func (c *Counter) judge(ctx context.Context, end int64) (t turn, err error) {
+	if t.ledger, t.cut = c.ledger(), -1; t.ledger == "" && c.named() {
+		return t, errors.New("the ledger does not say which one it is")
+	}
+	var recalled int64
+	var last string
+	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
+		if t.state, err = tx.StatisticsState(ctx); err != nil {
+			return err
+		}
+		recalled, last, err = tx.RecallLedger(ctx, t.ledger)
+		return err
+	})
+	if err != nil {
+		return t, err
+	}
+	switch {
+	case t.state.Ledger != t.ledger:
+		// Nothing may be counted of the one that is left, and yet of this one before.
+		if t.other = t.state.Position > 0 || t.state.Ledger != ""; t.other {
+			t.position, err = c.countedBefore(ctx, t.state, recalled, last)
+		}
+	case end < t.state.Position:
+		t.cut = end
+	case t.state.Mark != "" && t.state.Mark == t.state.Scan:
+		// A version that knows no mark counted last where it is not the scan.
+		if t.strange, err = c.strange(ctx, t.state); t.strange {
+			t.cut = end
+		}
+	}
+	return t, err
+}
+
+// strange reports whether another scan stands where the last counted one stood:
+// the ledger is an older one that went on.
+func (c *Counter) strange(ctx context.Context, state State) (bool, error) {
+	for e, err := range c.Log.Read(ctx, state.Position-1) {
+		if err != nil {
+			return false, fmt.Errorf("looking at the last scan that was counted: %w", err)
+		}
+		return e.Position == state.Position && e.ID.String() != state.Mark, nil
+	}
+	return false, nil
+}
+
+// uncounted is up to where everything is counted that a ledger has up to its end,
+// by the journals from which its events came; the end where they do not say.
+func (c *Counter) uncounted(ctx context.Context, end int64) (upTo int64, origins bool, err error) {
+	if !c.Unique {
+		return end, false, nil // a journal itself
+	}
+	var taken map[string]*Taken
+	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
+		taken, err = tx.Origins(ctx)
+		return err
+	})
+	if err != nil || len(taken) == 0 {
+		return end, false, err
+	}
+	for e, err := range c.Log.Read(ctx, 0) {
+		if err != nil {
+			return end, false, fmt.Errorf("looking for the first scan that is not counted: %w", err)
+		}
+		if e.Position > end {
+			break
+		}
+		if e.From.Node == "" {
+			continue // of an earlier version
+		}
+		if origins = true; !taken[e.From.Node].Has(e.From.Position) {
+			return e.Position - 1, true, nil
+		}
+	}
+	return end, origins, nil
+}
+
+// readState is loadState in one transaction.
+func (c *Counter) readState(ctx context.Context, tx Tx, t turn) ([]SeenRow, error) {
 	if err := tx.LockStatistics(ctx); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	state, err := tx.StatisticsState(ctx)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	before := state
-	ledger := c.ledger()
-	if state.Ledger == ledger && end < state.Position && state.Position != passed {
-		return nil, state.Position, errPassed
+	if (t.other || t.cut >= 0 || state.Ledger != t.ledger) && state != t.state {
+		return nil, errChanged
 	}
 	if offset := int64(c.Settings.Get().UTCOffsetHours); state.Offset != offset {
 		if state.Scans > 0 {
 			if err := tx.TurnDays(ctx, offset); err != nil {
-				return nil, 0, err
+				return nil, err
 			}
 			// Users are counted again, where their scans are still there.
 			if state.Forgotten.IsZero() {
 				if err := tx.ForgetUsers(ctx); err != nil {
-					return nil, 0, err
+					return nil, err
 				}
 				state.UsersPosition = 0
 			} else {
@@ -342,54 +465,79 @@ func (c *Counter) readState(ctx context.Context, tx Tx, end, passed int64) (rows
 		}
 		state.Offset = offset
 	}
-	if state.Ledger != ledger || end < state.Position {
-		// Nothing may be counted of the one that is left, and yet of this one before.
-		if state.Position > 0 || state.Ledger != "" {
-			if state, err = c.another(ctx, tx, state, ledger); err != nil {
-				return nil, 0, err
-			}
+	switch {
+	case t.other:
+		if state, err = c.another(ctx, tx, state, t); err != nil {
+			return nil, err
 		}
-		state.Ledger = ledger
+	case t.cut >= 0:
+		if state, err = c.cut(ctx, tx, state, t); err != nil {
+			return nil, err
+		}
 	}
+	state.Ledger = t.ledger
 	if state != before {
 		if err := tx.PutStatisticsState(ctx, state); err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 	}
-	if rows, err = tx.Seen(ctx); err != nil {
-		return nil, 0, err
-	}
 	c.state = state
-	return rows, state.Position, nil
+	return tx.Seen(ctx)
 }
 
-// another turns from the ledger that was counted to another one, or to the same
-// that is shorter.
-func (c *Counter) another(ctx context.Context, tx Tx, state State, ledger string) (State, error) {
-	if err := tx.ForgetPositions(ctx); err != nil {
+// cut goes on behind what is counted of a ledger that lacks scans which were
+// counted: none of it is counted again.
+func (c *Counter) cut(ctx context.Context, tx Tx, state State, t turn) (State, error) {
+	lost := max(state.Position-t.cut, 1)
+	if t.origins { // nothing is lost for sure
+		lost = max(state.Position-t.cut, 0)
+	}
+	keep := t.cut
+	if t.strange {
+		keep = 0
+	}
+	if err := tx.CutPositions(ctx, keep, t.cut); err != nil {
 		return state, err
 	}
-	left, lack := state, state.Position-state.UsersPosition
-	state.Position, state.UsersPosition = 0, 0
+	if t.strange && t.cut > 0 && !c.Unique {
+		// From where on it is another one is not known: none of it is read for its ids.
+		now := c.Now().UnixMilli()
+		if err := tx.AddSeen(ctx, SeenRow{Position: t.cut, Oldest: now + 1, Newest: now}); err != nil {
+			return state, err
+		}
+	}
+	state.Position, state.UsersPosition, state.Mark = t.cut, min(state.UsersPosition, t.cut), ""
+	state.Held, state.Lacking, state.Forgotten = max(0, state.Held-lost), state.Lacking+lost, c.Now()
+	return state, nil
+}
+
+// another turns from the ledger that was counted to another one.
+func (c *Counter) another(ctx context.Context, tx Tx, left State, t turn) (State, error) {
+	if err := tx.ForgetPositions(ctx); err != nil {
+		return left, err
+	}
+	state, lack := left, left.Position-left.UsersPosition
+	state.Position, state.UsersPosition, state.Mark, state.Held = t.position, t.position, "", 0
 	if state.Scans > 0 {
 		state.Forgotten = c.Now()
-	}
-	if left.Ledger == ledger {
-		return state, nil
 	}
 	if left.Ledger != "" {
 		if err := tx.RememberLedger(ctx, left.Ledger, left.Position); err != nil {
 			return state, err
 		}
 	}
-	_, fromJournal := c.Log.(*Journal)
-	var err error
-	if state.Position, err = c.countedBefore(ctx, tx, left, ledger, fromJournal); err != nil {
-		return state, err
+	if c.lost(left.Ledger) {
+		state.Lacking += left.Held
 	}
-	state.UsersPosition = state.Position
+	if t.position > 0 && !c.Unique {
+		// What is counted of it is not read again for its ids: none is of this stretch.
+		now := c.Now().UnixMilli()
+		if err := tx.AddSeen(ctx, SeenRow{Position: t.position, Oldest: now + 1, Newest: now}); err != nil {
+			return state, err
+		}
+	}
 	read := int64(0)
-	if fromJournal {
+	if c.fromJournal() {
 		// The scans whose users are not in the sketches stand here as well, as
 		// close together at least. Who is added twice changes nothing.
 		state.UsersPosition, read = max(0, state.Position-lack), left.Position
@@ -400,16 +548,42 @@ func (c *Counter) another(ctx context.Context, tx Tx, state State, ledger string
 	return state, nil
 }
 
+func (c *Counter) fromJournal() bool {
+	_, is := c.Log.(*Journal)
+	return is
+}
+
+// lost reports whether a ledger that is left is nowhere any more: the journal of
+// an embedded database, which is another now, or a stream that was made anew. A
+// stream elsewhere can be gone back to.
+func (c *Counter) lost(ledger string) bool {
+	if l, ok := c.Log.(interface{ Lost(ledger string) bool }); ok {
+		return l.Lost(ledger)
+	}
+	return c.fromJournal() && ledger != "" && !strings.Contains(ledger, " ")
+}
+
+// tellOfTurn logs what the ledger lacks.
+func (c *Counter) tellOfTurn(ctx context.Context, t turn) {
+	switch {
+	case t.strange:
+		c.Logger.ErrorContext(ctx, "the ledger is not the one whose scans were counted, but an older one that went on: what it has is not counted again, and what it lacks stays counted",
+			"position", t.state.Position, "scan counted", t.state.Mark, "counted scans lacking in all, at least", c.state.Lacking)
+	case t.cut >= 0:
+		c.Logger.ErrorContext(ctx, "the ledger lacks scans that were counted, as an older or a cut one does: what it has is not counted again, and what it lacks stays counted",
+			"lacking", c.state.Lacking-t.state.Lacking, "goes on behind", t.cut, "counted up to", t.state.Position, "counted scans lacking in all", c.state.Lacking)
+	case t.other && c.state.Lacking > t.state.Lacking:
+		c.Logger.ErrorContext(ctx, "the ledger that was counted is gone, and another one is in its place: its scans stay counted",
+			"was", t.state.Ledger, "is", t.ledger, "counted scans lacking in all, at most", c.state.Lacking)
+	}
+}
+
 // countedBefore is up to where a ledger is counted that is turned to: to its
 // beginning after an import without scans, but further where it was counted
 // before, or where the scans that were counted came from it, as those of a
 // stream came from the journal.
-func (c *Counter) countedBefore(ctx context.Context, tx Tx, left State, ledger string, fromJournal bool) (int64, error) {
-	position, last, err := tx.RecallLedger(ctx, ledger)
-	if err != nil {
-		return 0, err
-	}
-	if fromJournal {
+func (c *Counter) countedBefore(ctx context.Context, left State, position int64, last string) (int64, error) {
+	if c.fromJournal() {
 		last = left.Scan
 	}
 	if id, err := ParseScanID(last); err == nil {
@@ -420,12 +594,45 @@ func (c *Counter) countedBefore(ctx context.Context, tx Tx, left State, ledger s
 			return 0, fmt.Errorf("looking for the last scan that was counted: %w", err)
 		}
 	}
-	if position == 0 || c.Unique {
-		return position, nil
+	return position, nil
+}
+
+// Begin compares what is counted with the ledger before anything new comes into
+// it, so that an older or a cut one is seen to be shorter.
+func (c *Counter) Begin(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	end, err := c.Log.End(ctx)
+	if err != nil {
+		return fmt.Errorf("looking for the end of the ledger: %w", err)
 	}
-	// What is counted of it is not read again for its ids: none is of this stretch.
-	now := c.Now().UnixMilli()
-	return position, tx.AddSeen(ctx, SeenRow{Position: position, Oldest: now + 1, Newest: now})
+	if _, _, err := c.loadState(ctx, end); err != nil {
+		return fmt.Errorf("reading how far scans are counted: %w", err)
+	}
+	if n := c.missing(c.state); n > 0 {
+		c.Logger.ErrorContext(ctx, "the ledger lacks scans that were counted, as when a file of it is gone: they stay counted", "lacking", n)
+	}
+	return nil
+}
+
+// missing is how many counted scans the files of a ledger lack at the moment.
+func (c *Counter) missing(state State) int64 {
+	if l, ok := c.Log.(interface{ Missing(upTo int64) int64 }); ok && state.Ledger == c.ledger() {
+		return l.Missing(state.Position)
+	}
+	return 0
+}
+
+// Lacking is how many counted scans the ledger lacks although nothing removed
+// them: those of an older or a cut ledger, of a file that is gone, of a stream
+// that was lost and that no journal had any more.
+func (c *Counter) Lacking(ctx context.Context) (n int64, err error) {
+	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
+		state, err := tx.StatisticsState(ctx)
+		n = state.Lacking + c.missing(state)
+		return err
+	})
+	return n, err
 }
 
 // Turned reports whether positions in the store are of this log: not yet, where
@@ -437,6 +644,12 @@ func (c *Counter) Turned(ctx context.Context) (bool, error) {
 		return err
 	})
 	return state.Ledger == c.ledger(), err
+}
+
+// named reports whether the log has an id.
+func (c *Counter) named() bool {
+	_, named := c.Log.(interface{ ID() string })
+	return named
 }
 
 // ledger is the id of the log, "" where it has none.
@@ -491,9 +704,13 @@ func (c *Counter) save(ctx context.Context) error {
 			return errMoved
 		}
 		state = now
-		state.Position, state.Scan, state.ScanAt = p.to, p.scan.String(), p.scanAt
-		state.Scans, state.Duplicates = now.Scans+int64(p.events), now.Duplicates+int64(len(p.duplicates))
+		state.Position, state.Mark, state.Scan, state.ScanAt = p.to, p.scan.String(), p.scan.String(), p.scanAt
+		state.Scans, state.Duplicates, state.Held = now.Scans+int64(p.events), now.Duplicates+int64(len(p.duplicates)), now.Held+int64(p.events+p.again)
+		state.Lacking = max(0, now.Lacking-int64(p.again))
 
+		if err := tx.PutOrigins(ctx, p.origins(c.taken)); err != nil {
+			return fmt.Errorf("noting which scans of each node are counted: %w", err)
+		}
 		firsts, err := c.saveCodes(ctx, tx, names)
 		if err != nil {
 			return fmt.Errorf("counting codes: %w", err)

@@ -35,6 +35,7 @@ type memoryLog struct {
 	entries []stats.Entry
 	gaps    *rand.Rand // positions have gaps
 	reads   int
+	yielded int
 }
 
 func (l *memoryLog) Append(_ context.Context, events []stats.Event) error {
@@ -74,6 +75,9 @@ func (l *memoryLog) Read(_ context.Context, after int64) iter.Seq2[stats.Entry, 
 			at++
 		}
 		for _, e := range all[at:] {
+			l.mu.Lock()
+			l.yielded++
+			l.mu.Unlock()
 			if !yield(e, nil) {
 				return
 			}
@@ -92,12 +96,12 @@ func (l *memoryLog) Find(_ context.Context, id stats.ScanID) (int64, error) {
 	return 0, stats.ErrNoScan
 }
 
-func (l *memoryLog) Erase(_ context.Context, user stats.UserHash) (n int64, err error) {
+func (l *memoryLog) Erase(_ context.Context, user stats.UserHash, upTo int64) (n int64, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.entries = slices.Clone(l.entries)
 	for i := range l.entries {
-		if l.entries[i].User == user {
+		if l.entries[i].User == user && l.entries[i].Position <= upTo {
 			// As the real ones do.
 			l.entries[i].User, l.entries[i].Client, l.entries[i].Network = stats.UserHash{}, "", netip.Prefix{}
 			n++
@@ -781,6 +785,181 @@ func TestReadersTurnWithTheLedger(t *testing.T) {
 	})
 }
 
+// scansWebhook is a webhook that wants the scans after a position, whose reader is
+// at another one; told is where both are now.
+func scansWebhook(t *testing.T, s *store.Store, from, at int64) (told func() [2]int64) {
+	t.Helper()
+	do := func(f func(tx webhooks.Tx) error) {
+		t.Helper()
+		if err := s.UpdateWebhooks(t.Context(), f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do(func(tx webhooks.Tx) error {
+		_, err := tx.Advance(t.Context(), webhooks.ScanSource, 0, at)
+		return errors.Join(err, tx.PutWebhook(t.Context(), webhooks.Webhook{ID: 1, URL: "https://a.example/", ScansFrom: from}))
+	})
+	return func() (is [2]int64) {
+		t.Helper()
+		do(func(tx webhooks.Tx) error {
+			w, err := tx.Webhook(t.Context(), 1)
+			at, other := tx.Position(t.Context(), webhooks.ScanSource)
+			is = [2]int64{w.ScansFrom, at}
+			return errors.Join(err, other)
+		})
+		return is
+	}
+}
+
+// Issue 12, 8: nodes of the version before and of this one count in turn while one
+// after the other is replaced. The older knows nothing of the scan that stands at a
+// position: what this version noted of another position says nothing of the ledger.
+func TestAnEarlierVersionCountsInBetween(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *store.Store) {
+		events, sum := &stream{r: rand.New(rand.NewPCG(8, 9)), now: began, users: 50}, newNaive(8)
+		log := &renewed{&memoryLog{}, "one"}
+		c, earlier := newCounter(s, log), newCounter(s, log)
+		come := func(c *stats.Counter) {
+			t.Helper()
+			list := events.take(200)
+			for _, e := range list {
+				sum.add(e)
+			}
+			if err := errors.Join(log.Append(t.Context(), list), c.CatchUp(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		state := func(f func(*stats.State)) (state stats.State) {
+			t.Helper()
+			err := s.UpdateStatistics(t.Context(), func(ctx context.Context, tx stats.Tx) (err error) {
+				if state, err = tx.StatisticsState(ctx); err != nil || f == nil {
+					return err
+				}
+				f(&state)
+				return tx.PutStatisticsState(ctx, state)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return state
+		}
+		come(c)
+		told := scansWebhook(t, s, 40, 120)
+		for range 2 {
+			before := state(nil)
+			if before.Mark == "" {
+				t.Fatal("no scan is noted that stands at the position")
+			}
+			come(earlier)
+			// As its statement leaves the row: the columns of schema 15 keep what they had.
+			state(func(s *stats.State) { s.Mark, s.Held, s.Lacking = before.Mark, before.Held, before.Lacking })
+			// And more that nobody has counted yet.
+			come(c)
+			check(t, c, sum)
+			if n, err := c.Lacking(t.Context()); err != nil || n != 0 {
+				t.Fatalf("%d scans are lacking, %v", n, err)
+			}
+			if got, want := told(), [2]int64{40, 120}; got != want {
+				t.Fatalf("the webhook wants the scans after %d, and its reader is at %d; want %d", got[0], got[1], want)
+			}
+		}
+		noDifference(t, c)
+	})
+}
+
+// Issue 12, 8: a ledger that is an older one that went on. What was told to webhooks
+// is not told again; where its events say from which journal they came, those that
+// were not counted yet are, and no other.
+func TestAnOlderLedgerThatWentOn(t *testing.T) {
+	for name, c := range map[string]struct {
+		origins, longer bool
+		scans, lacking  int64
+		told            [2]int64
+	}{
+		"longer":                        {longer: true, scans: 200, lacking: 1, told: [2]int64{40, 120}},
+		"shorter than webhooks are":     {scans: 200, lacking: 90, told: [2]int64{40, 110}},
+		"longer, filled from journals":  {origins: true, longer: true, scans: 280, told: [2]int64{40, 100}},
+		"shorter, filled from journals": {origins: true, scans: 210, told: [2]int64{40, 100}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachStore(t, func(t *testing.T, s *store.Store) {
+				events := &stream{r: rand.New(rand.NewPCG(8, 9)), now: began, users: 50}
+				log := &renewed{&memoryLog{}, "one"}
+				count := newCounter(s, log)
+				count.Unique = true
+				// A node brings events of its journal, from one position on.
+				bring := func(n int, from int64, list []stats.Event, again int) []stats.Event {
+					t.Helper()
+					for len(list) < n {
+						events.sent = nil
+						list = append(list, events.next())
+					}
+					if err := log.Append(t.Context(), list); err != nil {
+						t.Fatal(err)
+					}
+					for i := range list {
+						if c.origins {
+							e := &log.entries[len(log.entries)-len(list)+i]
+							e.From = stats.Origin{Node: "n", Position: from + int64(i), Before: from - 1, Again: i < again}
+						}
+					}
+					return list
+				}
+				state := func() (scans, lacking int64) {
+					t.Helper()
+					if err := count.CatchUp(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+					err := s.ViewStatistics(t.Context(), func(tx stats.Tx) error {
+						state, err := tx.StatisticsState(t.Context())
+						scans, lacking = state.Scans, state.Lacking
+						return err
+					})
+					if err != nil {
+						t.Fatal(err)
+					}
+					return scans, lacking
+				}
+				bring(100, 1, nil, 0)
+				older := slices.Clone(log.entries)
+				lost := bring(100, 101, nil, 0)
+				if scans, lacking := state(); scans != 200 || lacking != 0 {
+					t.Fatalf("%d scans are counted and %d are lacking", scans, lacking)
+				}
+				told := scansWebhook(t, s, 40, 120)
+				log.entries = older
+				switch {
+				case c.origins && c.longer: // in another order: what is new comes first
+					bring(80, 201, nil, 0)
+					bring(100, 101, lost, 100)
+				case c.origins:
+					bring(10, 201, nil, 0)
+				case c.longer:
+					bring(180, 0, nil, 0)
+				default:
+					bring(10, 0, nil, 0)
+				}
+				count = newCounter(s, log)
+				count.Unique = true
+				scans, lacking := state()
+				if c.origins && !c.longer {
+					if lacking != 100 {
+						t.Errorf("%d scans are lacking before they are brought again", lacking)
+					}
+					bring(100, 101, lost, 100)
+					scans, lacking = state()
+				}
+				if scans != c.scans || lacking != c.lacking {
+					t.Errorf("%d scans are counted and %d are lacking, want %d and %d", scans, lacking, c.scans, c.lacking)
+				}
+				if got := told(); got != c.told {
+					t.Errorf("the webhook wants the scans after %d, and its reader is at %d; want %d", got[0], got[1], c.told)
+				}
+			})
+		})
+	}
+}
+
 // BenchmarkQuestion asks what a page asks, of what is counted.
 func BenchmarkQuestion(b *testing.B) {
 	s, err := store.Open(b.Context(), store.Target{Dir: b.TempDir()})
@@ -821,6 +1000,79 @@ func BenchmarkQuestion(b *testing.B) {
 			for e := range log.Read(b.Context(), 0) {
 				days[fmt.Sprint(stats.DayOf(stats.HourOf(e.At), 8), e.App)]++
 			}
+		}
+	})
+}
+
+func TestTheAlarmOfACodeIsFoundWhetherSeenOrNot(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *store.Store) {
+		c := &stats.Counter{Store: s, Now: func() time.Time { return time.Unix(1_800_000_000, 0) }}
+		name := stats.CodeName{Batch: 7, Index: 3}
+		err := s.UpdateStatistics(t.Context(), func(ctx context.Context, tx stats.Tx) error {
+			_, _, err := tx.AddAlarm(ctx, stats.Alarm{Kind: stats.Copied, CodeName: name, Scan: "s", Score: 120})
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, seen := range []string{"", "eve"} {
+			if a, err := c.Alarm(t.Context(), name); err != nil || a.CodeName != name || a.SeenBy != seen {
+				t.Errorf("the alarm, seen by %q: %+v, %v", seen, a, err)
+			}
+			for _, other := range []stats.CodeName{{Batch: 7, Index: 4}, {Batch: 8, Index: 3}} {
+				if a, err := c.Alarm(t.Context(), other); !errors.Is(err, stats.ErrNoAlarm) {
+					t.Errorf("an alarm of %+v: %+v, %v", other, a, err)
+				}
+			}
+			if _, err := c.Acknowledge(t.Context(), 1, "eve"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// The newest scans are those at the end of the whole feed, each once, and nobody
+// reads the whole ledger for them. Issue 11, 6.
+func TestTheNewestScansEndTheFeed(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *store.Store) {
+		r := rand.New(rand.NewPCG(11, 6))
+		log, events := &memoryLog{gaps: r}, &stream{r: r, now: began, users: 200}
+		c := newCounter(s, log)
+		same := func(n, limit int, all []stats.Counted) {
+			t.Helper()
+			list, older, err := c.Newest(t.Context(), n, limit)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := all[max(0, len(all)-n):]
+			want = want[:min(limit, len(want))]
+			if older != (len(all) > n) || !slices.EqualFunc(list, want, func(a, b stats.Counted) bool { return a.ID == b.ID && a.Activity == b.Activity }) {
+				t.Errorf("the newest %d, at most %d: %d scans, older %v; want %d of %d", n, limit, len(list), older, len(want), len(all))
+			}
+		}
+		same(5, 5, nil)
+		for range 6 {
+			if err := log.Append(t.Context(), events.take(500)); err != nil {
+				t.Fatal(err)
+			}
+			var all []stats.Counted
+			if err := c.CatchUp(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for e, err := range c.All(t.Context(), 0) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, e)
+			}
+			for _, n := range []int{1, 2, 7, 100, 499, len(all) - 1, len(all), len(all) + 1, 100_000} {
+				same(n, 1000, all)
+				same(n, 3, all)
+			}
+		}
+		log.yielded = 0
+		if _, _, err := c.Newest(t.Context(), 10, 10); err != nil || log.yielded > 500 {
+			t.Errorf("%d of %d entries were read for the newest ten, %v", log.yielded, len(log.entries), err)
 		}
 	})
 }

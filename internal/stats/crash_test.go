@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -48,7 +49,7 @@ func (w *world) work(j *Journal) {
 	case n == 1:
 		user := UserHash{byte(w.chance.IntN(11)), 1}
 		w.erasing[user] = true
-		if _, err := j.Erase(w.t.Context(), user); err == nil {
+		if _, err := j.Erase(w.t.Context(), user, math.MaxInt64); err == nil {
 			w.erased[user] = true
 		}
 	case n < 5:
@@ -294,7 +295,7 @@ func TestAFailedFlushIsNotAcknowledged(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := collect(t, j.Read(t.Context(), 0))
-	if len(got) != 6 || got[5] != (Entry{6, anEvent(6)}) {
+	if len(got) != 6 || got[5] != (Entry{Position: 6, Event: anEvent(6)}) {
 		t.Errorf("left: %+v", got[5:])
 	}
 }

@@ -110,3 +110,23 @@ func writeWhole(d disk, name string, content []byte) error {
 // newSuffix marks a file that is being written; one that a start finds is
 // what a crash left over.
 const newSuffix = ".new"
+
+// LeastRoom is how many bytes must be free where scans and changes are written.
+const LeastRoom = 1 << 20
+
+// Room returns why LeastRoom more bytes cannot be written into a folder. They
+// are written there, and removed.
+func Room(dir string) error {
+	f, err := os.CreateTemp(dir, ".room-*")
+	if err != nil {
+		return err
+	}
+	removed := os.Remove(f.Name()) == nil // a crash leaves nothing, where a file may go that is open
+	if _, err = f.Write(make([]byte, LeastRoom)); err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); !removed {
+		err = errors.Join(err, os.Remove(f.Name()))
+	}
+	return err
+}

@@ -76,6 +76,8 @@ type Entry struct {
 	// never given out twice.
 	Position int64
 	Event
+	// From is set in a log that is shipped to and may be lost.
+	From Origin
 }
 
 // Log keeps events durably, in one order. Implementations: a journal of files
@@ -100,7 +102,8 @@ type Log interface {
 	// Forget removes events that are older than a moment, as far as they can be
 	// removed in bulk. It is what retention does.
 	Forget(ctx context.Context, before time.Time) error
-	// Erase makes every event of a user anonymous and returns how many there were.
-	Erase(ctx context.Context, user UserHash) (int64, error)
+	// Erase makes every event of a user up to a position anonymous and returns how
+	// many there were.
+	Erase(ctx context.Context, user UserHash, upTo int64) (int64, error)
 	Close() error
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -32,7 +33,7 @@ type Counted struct {
 // the zero id is before the first. At most limit, and none twice. ErrNoScan
 // where there is no such scan, ErrForgotten where it may have been one.
 func (c *Counter) Feed(ctx context.Context, after ScanID, limit int) (list []Counted, err error) {
-	if err := c.CatchUp(ctx); err != nil {
+	if err := c.CatchUpAll(ctx); err != nil {
 		return nil, err
 	}
 	position := int64(0)
@@ -52,10 +53,62 @@ func (c *Counter) Feed(ctx context.Context, after ScanID, limit int) (list []Cou
 	return list, nil
 }
 
+// Newest returns scans in the order in which they became known, beginning with
+// the n-th of the newest: at most limit, and none twice. older says that there
+// are further ones before them.
+func (c *Counter) Newest(ctx context.Context, n, limit int) (list []Counted, older bool, err error) {
+	if err := c.CatchUp(ctx); err != nil {
+		return nil, false, err
+	}
+	before, older, err := c.beforeNewest(ctx, n)
+	if err != nil {
+		return nil, false, err
+	}
+	for e, err := range c.All(ctx, before) {
+		if err != nil {
+			return nil, false, err
+		}
+		if list = append(list, e); len(list) >= limit {
+			break
+		}
+	}
+	return list, older, nil
+}
+
+// beforeNewest returns the position before the newest n scans. Some positions
+// hold a scan that came twice, or none: it looks twice as far back until n are
+// found.
+func (c *Counter) beforeNewest(ctx context.Context, n int) (position int64, older bool, err error) {
+	var state State
+	err = c.Store.ViewStatistics(ctx, func(tx Tx) (err error) {
+		state, err = tx.StatisticsState(ctx)
+		return err
+	})
+	if err != nil {
+		return 0, false, err
+	}
+	for reach := int64(n) + 1; ; reach *= 2 {
+		from := max(0, state.Position-reach)
+		var found []int64
+		for e, err := range c.once(ctx, from) {
+			if err != nil {
+				return 0, false, err
+			}
+			found = append(found, e.Position)
+		}
+		switch {
+		case len(found) > n:
+			return found[len(found)-n] - 1, true, nil
+		case from == 0:
+			return 0, false, nil
+		}
+	}
+}
+
 // Scan returns a scan: ErrNoScan where there is none, ErrForgotten where there
 // may have been one.
 func (c *Counter) Scan(ctx context.Context, id ScanID) (found Counted, err error) {
-	if err := c.CatchUp(ctx); err != nil {
+	if err := c.CatchUpAll(ctx); err != nil {
 		return found, err
 	}
 	position, err := c.find(ctx, id)
@@ -137,6 +190,21 @@ const stretchOfFeed = 100_000
 // to what is counted.
 func (c *Counter) All(ctx context.Context, after int64) iter.Seq2[Counted, error] {
 	return func(yield func(Counted, error) bool) {
+		for e, err := range c.once(ctx, after) {
+			var one Counted
+			if err == nil {
+				one, err = c.withBinding(ctx, e)
+			}
+			if !yield(one, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// once is All without what codes count for.
+func (c *Counter) once(ctx context.Context, after int64) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
 		var state State
 		var twice []int64
 		known := after // up to where twice is known
@@ -145,12 +213,12 @@ func (c *Counter) All(ctx context.Context, after int64) iter.Seq2[Counted, error
 			return err
 		})
 		if err != nil {
-			yield(Counted{}, err)
+			yield(Entry{}, err)
 			return
 		}
 		for e, err := range c.Log.Read(ctx, after) {
 			if err != nil {
-				yield(Counted{}, fmt.Errorf("reading the ledger: %w", err))
+				yield(Entry{}, fmt.Errorf("reading the ledger: %w", err))
 				return
 			}
 			if e.Position > state.Position {
@@ -163,15 +231,14 @@ func (c *Counter) All(ctx context.Context, after int64) iter.Seq2[Counted, error
 					return err
 				})
 				if err != nil {
-					yield(Counted{}, err)
+					yield(Entry{}, err)
 					return
 				}
 			}
 			if _, again := slices.BinarySearch(twice, e.Position); again {
 				continue
 			}
-			one, err := c.withBinding(ctx, e)
-			if !yield(one, err) || err != nil {
+			if !yield(e, nil) {
 				return
 			}
 		}
@@ -214,68 +281,130 @@ func (c *Counter) Forget(ctx context.Context, before time.Time) error {
 	return c.Log.Forget(ctx, before)
 }
 
-// Erase makes every scan of a user anonymous and returns how many there were.
-// Counts stay what they are: where a user was kept by a number, a number that
-// means nothing takes its place.
+// Erase makes every scan of a user that was acknowledged before anonymous and
+// returns how many there were. Counts stay what they are: where a user was kept by
+// a number, a number that means nothing takes its place. The counting, and who
+// asks for users, wait only for what came while the ledger was read.
 func (c *Counter) Erase(ctx context.Context, user UserHash) (int64, error) {
 	if user == (UserHash{}) {
 		return 0, nil
+	}
+	logs := append([]Log{c.Log}, c.Earlier...)
+	// First: what is on its way is anonymous when it arrives, and the rest is there.
+	for _, log := range logs {
+		if l, ok := log.(interface {
+			Announce(context.Context, UserHash) error
+		}); ok {
+			if err := l.Announce(ctx, user); err != nil {
+				return 0, err
+			}
+		}
 	}
 	if err := c.CatchUp(ctx); err != nil {
 		return 0, err
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.loaded {
-		return 0, errMoved
-	}
-	if err := c.settle(ctx, true); err != nil {
-		return 0, err
-	}
-	keys, names := map[UsersKey]bool{}, map[CodeName]bool{}
-	known, earlier := map[ScanID]bool{}, int64(0)
-	for n, log := range append([]Log{c.Log}, c.Earlier...) {
-		for e, err := range log.Read(ctx, 0) {
-			if err != nil {
-				return 0, fmt.Errorf("looking for the scans of a user: %w", err)
-			}
-			if e.User != user {
-				continue
-			}
-			t, err := c.tuple(ctx, &e.Event)
-			if err != nil {
-				return 0, err
-			}
-			day := DayOf(HourOf(e.At), c.state.Offset)
-			for d := range dims {
-				keys[UsersKey{day, d, t.Value(d)}] = true
-			}
-			if e.Batch != 0 {
-				names[CodeName{e.Batch, e.Index}] = true
-			}
-			if n > 0 && !known[e.ID] {
-				earlier++
-			}
-			known[e.ID] = true
+	ledger, offset, until := c.state.Ledger, c.state.Offset, c.state.Position
+	c.mu.Unlock()
+	e := &erasing{user: user, offset: offset, keys: map[UsersKey]bool{}, names: map[CodeName]bool{}, known: map[ScanID]bool{}}
+	for n, log := range logs {
+		upTo := int64(math.MaxInt64)
+		if n == 0 {
+			upTo = until
+		}
+		if err := e.read(ctx, c, log, 0, upTo, n > 0); err != nil {
+			return 0, err
 		}
 	}
-	var b [8]byte
-	if _, err := io.ReadFull(c.random(), b[:]); err != nil {
-		return 0, fmt.Errorf("drawing a number: %w", err)
+	until, err := c.forgetUser(ctx, e, ledger, until)
+	for errors.Is(err, errMoved) && ctx.Err() == nil {
+		// Another node counted on while this one read.
+		if err = c.CatchUp(ctx); err == nil {
+			until, err = c.forgetUser(ctx, e, ledger, until)
+		}
 	}
-	if err := c.replace(ctx, keys, names, user, binary.BigEndian.Uint64(b[:])); err != nil {
-		return 0, fmt.Errorf("taking a user out of the counts: %w", err)
+	if err != nil {
+		return 0, err
 	}
-	n, err := c.Log.Erase(ctx, user)
+	n, err := c.Log.Erase(ctx, user, until)
 	for _, log := range c.Earlier {
 		if err == nil {
-			_, err = log.Erase(ctx, user)
+			_, err = log.Erase(ctx, user, math.MaxInt64)
 		}
 	}
 	if err != nil {
 		return n, fmt.Errorf("making the scans of a user anonymous: %w", err)
 	}
-	return n + earlier, nil
+	return n + e.earlier, nil
+}
+
+// erasing is where a user is counted.
+type erasing struct {
+	user    UserHash
+	offset  int64
+	keys    map[UsersKey]bool
+	names   map[CodeName]bool
+	known   map[ScanID]bool
+	earlier int64 // events that are in an earlier log alone
+}
+
+// read looks for the user after a position of a log up to another.
+func (x *erasing) read(ctx context.Context, c *Counter, log Log, after, upTo int64, earlier bool) error {
+	for e, err := range log.Read(ctx, after) {
+		if err != nil {
+			return fmt.Errorf("looking for the scans of a user: %w", err)
+		}
+		if e.Position > upTo {
+			return nil
+		}
+		if e.User != x.user {
+			continue
+		}
+		t, err := c.tuple(ctx, &e.Event)
+		if err != nil {
+			return err
+		}
+		day := DayOf(HourOf(e.At), x.offset)
+		for d := range dims {
+			x.keys[UsersKey{day, d, t.Value(d)}] = true
+		}
+		if e.Batch != 0 {
+			x.names[CodeName{e.Batch, e.Index}] = true
+		}
+		if earlier && !x.known[e.ID] {
+			x.earlier++
+		}
+		x.known[e.ID] = true
+	}
+	return nil
+}
+
+// forgetUser takes a user out of everything that is counted, while nobody counts,
+// and returns up to where that is. What came after a position is read first.
+func (c *Counter) forgetUser(ctx context.Context, e *erasing, ledger string, after int64) (int64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.loaded {
+		return after, errMoved
+	}
+	if err := c.settle(ctx, true); err != nil {
+		return after, err
+	}
+	if c.state.Ledger != ledger || c.state.Offset != e.offset {
+		return 0, errors.New("the ledger or the zone of days was changed while the scans of a user were looked for: erase again")
+	}
+	until := c.state.Position
+	if err := e.read(ctx, c, c.Log, after, until, false); err != nil {
+		return 0, err
+	}
+	var b [8]byte
+	if _, err := io.ReadFull(c.random(), b[:]); err != nil {
+		return 0, fmt.Errorf("drawing a number: %w", err)
+	}
+	if err := c.replace(ctx, e.keys, e.names, e.user, binary.BigEndian.Uint64(b[:])); err != nil {
+		return 0, fmt.Errorf("taking a user out of the counts: %w", err)
+	}
+	return until, nil
 }
 
 func (c *Counter) random() io.Reader {

@@ -36,6 +36,9 @@ type JetStream struct {
 	mu      sync.Mutex
 	stream  jetstream.Stream // nil until it is there and the server's setting is known
 	created string
+	lost    map[string]bool // ids of streams that were here and are no more
+	into    string          // id of the stream that is shipped to
+	begin   int64           // where the events of the journal begin that are for a stream
 }
 
 // JetStreamOptions say where the stream is.
@@ -62,6 +65,8 @@ type JetStreamOptions struct {
 	// later is anonymous too; nil = nobody ever is.
 	Erased func(ctx context.Context, after int64) ([]Erasure, error)
 	Erase  func(ctx context.Context, user UserHash) error
+	// Taken is which events of a node's journal are counted; nil = nobody knows.
+	Taken func(ctx context.Context, node string) (*Taken, error)
 
 	// patience is how long a server may take for anything; 0 = some seconds,
 	// which a busy machine may need for nothing at all.
@@ -143,7 +148,7 @@ func OpenJetStream(o JetStreamOptions) (*JetStream, error) {
 	if o.dialer != nil {
 		options = append(options, nats.SetCustomDialer(o.dialer))
 	}
-	l := &JetStream{options: o}
+	l := &JetStream{options: o, lost: map[string]bool{}}
 	// A server that was started again may have other settings.
 	options = append(options, nats.ReconnectHandler(func(*nats.Conn) { l.forgetServer() }))
 	var err error
@@ -208,8 +213,51 @@ func (l *JetStream) ready(ctx context.Context) (jetstream.Stream, error) {
 	if c := stream.CachedInfo().Config; c.Storage != jetstream.FileStorage || c.Retention != jetstream.LimitsPolicy || c.Discard != jetstream.DiscardNew {
 		return nil, fmt.Errorf("the stream %s does not keep what it takes: it needs file storage, retention by limits, and to discard new messages when it is full", l.options.Stream)
 	}
-	l.stream, l.created = stream, stream.CachedInfo().Created.UTC().Format(time.RFC3339Nano)
+	made := createdAt(stream.CachedInfo())
+	was, err := readShipped(l.markFile())
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range []string{was.stream, l.id()} {
+		if id != "" && id != l.named(made) && (id != was.stream || was.at == l.address()) {
+			l.lost[id] = true
+		}
+	}
+	l.stream, l.created = stream, made
 	return stream, nil
+}
+
+func createdAt(info *jetstream.StreamInfo) string { return info.Created.UTC().Format(time.RFC3339Nano) }
+
+// named is the id of a stream of this name that was made at a moment.
+func (l *JetStream) named(created string) string { return l.options.Stream + " " + created }
+
+// id is that of the stream as it was last seen, "" = it never was. mu is held.
+func (l *JetStream) id() string {
+	if l.created == "" {
+		return ""
+	}
+	return l.named(l.created)
+}
+
+// address is where the stream is, without passwords.
+func (l *JetStream) address() string {
+	hosts := make([]string, 0, len(l.options.Servers))
+	for _, server := range l.options.Servers {
+		if u, err := url.Parse(server); err == nil {
+			hosts = append(hosts, u.Host)
+		}
+	}
+	slices.Sort(hosts)
+	return strings.Join(hosts, ",") + "/" + l.options.Stream
+}
+
+// Lost reports whether a ledger was the stream at this address and is no more, as
+// when the server lost its folder.
+func (l *JetStream) Lost(ledger string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost[ledger]
 }
 
 // flushes asks a server for its setting.
@@ -249,10 +297,8 @@ func (l *JetStream) ID() string {
 	_, err := l.ready(ctx)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err != nil && l.created == "" {
-		return "" // nothing can be read of it either
-	}
-	return l.options.Stream + " " + l.created
+	_ = err // nothing can be read of one that was never seen either
+	return l.id()
 }
 
 // Append implements Log.
@@ -260,29 +306,80 @@ func (l *JetStream) Append(ctx context.Context, events []Event) error {
 	if _, err := l.ready(ctx); err != nil {
 		return err
 	}
-	for some := range slices.Chunk(events, publishAtOnce) {
+	entries := make([]Entry, len(events))
+	for i := range events {
+		entries[i].Event = events[i]
+	}
+	_, err := l.append(ctx, 0, entries)
+	return err
+}
+
+// append publishes events that follow a position of a journal. It returns the last
+// sequence that was given out.
+func (l *JetStream) append(ctx context.Context, before int64, entries []Entry) (last brought, err error) {
+	for some := range slices.Chunk(entries, publishAtOnce) {
 		futures := make([]jetstream.PubAckFuture, 0, len(some))
 		for i := range some {
-			e := &some[i]
-			f, err := l.publish(e, e.ID.String())
+			some[i].From.Before = before
+			f, err := l.publish(&some[i])
 			if err != nil {
-				return err
+				return last, err
 			}
 			futures = append(futures, f)
 		}
-		if err := acknowledged(ctx, futures); err != nil {
-			return err
+		if err := acknowledged(ctx, futures, func(i int, ack *jetstream.PubAck) {
+			some[i].Position = int64(ack.Sequence)
+			if ack.Sequence >= last.sequence {
+				last = brought{ack.Sequence, some[i].ID}
+			}
+		}); err != nil {
+			l.forgetServer() // there may be no stream any more
+			return last, err
 		}
+		before = some[len(some)-1].From.Position
 	}
-	return nil
+	return last, nil
 }
 
 // publishAtOnce is how many messages are on their way together. Each is flushed
 // by itself, and all of them have to be in the time of one.
 const publishAtOnce = 250
 
-func (l *JetStream) publish(e *Event, id string) (jetstream.PubAckFuture, error) {
-	return l.send(&nats.Msg{Subject: l.subject(e.ID), Data: appendRecord(make([]byte, 0, 256), e)}, id)
+// originHeader says from which journal an event came: node, position, before, and
+// "again" where that is so. See Origin.
+const originHeader = "Qrjump-From"
+
+func (o Origin) header() string {
+	text := fmt.Sprintf("%s %d %d", o.Node, o.Position, o.Before)
+	if o.Again {
+		text += " again"
+	}
+	return text
+}
+
+// originOf reads the header; the zero value where there is none.
+func originOf(m jetstream.Msg) (o Origin) {
+	parts := strings.Fields(m.Headers().Get(originHeader))
+	if len(parts) < 3 {
+		return o
+	}
+	var err, other error
+	o.Node = parts[0]
+	o.Position, err = strconv.ParseInt(parts[1], 10, 64)
+	o.Before, other = strconv.ParseInt(parts[2], 10, 64)
+	if err != nil || other != nil {
+		return Origin{}
+	}
+	o.Again = len(parts) > 3
+	return o
+}
+
+func (l *JetStream) publish(e *Entry) (jetstream.PubAckFuture, error) {
+	m := &nats.Msg{Subject: l.subject(e.ID), Data: appendRecord(make([]byte, 0, 256), &e.Event)}
+	if e.From.Node != "" {
+		m.Header = nats.Header{originHeader: []string{e.From.header()}}
+	}
+	return l.send(m, e.ID.String())
 }
 
 func (l *JetStream) send(m *nats.Msg, id string) (jetstream.PubAckFuture, error) {
@@ -293,10 +390,12 @@ func (l *JetStream) send(m *nats.Msg, id string) (jetstream.PubAckFuture, error)
 	return f, nil
 }
 
-func acknowledged(ctx context.Context, futures []jetstream.PubAckFuture) error {
-	for _, f := range futures {
+// acknowledged waits until all messages are, and tells how each was.
+func acknowledged(ctx context.Context, futures []jetstream.PubAckFuture, at func(i int, ack *jetstream.PubAck)) error {
+	for i, f := range futures {
 		select {
-		case <-f.Ok():
+		case ack := <-f.Ok():
+			at(i, ack)
 		case err := <-f.Err():
 			return fmt.Errorf("publishing a scan: %w", err)
 		case <-ctx.Done():
@@ -308,6 +407,15 @@ func acknowledged(ctx context.Context, futures []jetstream.PubAckFuture) error {
 
 // End implements Log.
 func (l *JetStream) End(ctx context.Context) (int64, error) {
+	info, err := l.now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return int64(info.State.LastSeq), nil
+}
+
+// end is End of the stream that is known, and no other.
+func (l *JetStream) end(ctx context.Context) (int64, error) {
 	if _, err := l.ready(ctx); err != nil {
 		return 0, err
 	}
@@ -318,14 +426,42 @@ func (l *JetStream) End(ctx context.Context) (int64, error) {
 	return int64(info.State.LastSeq), nil
 }
 
+// errAnew is returned for a stream that was there and is not, or is another.
+var errAnew = errors.New("the stream was made anew, or is about to be")
+
+// now is info of the stream that there is, which may be another than before.
+func (l *JetStream) now(ctx context.Context) (info *jetstream.StreamInfo, err error) {
+	for range 2 {
+		if _, err = l.ready(ctx); err != nil {
+			return nil, err
+		}
+		if info, err = l.info(ctx); !errors.Is(err, errAnew) {
+			break
+		}
+	}
+	return info, err
+}
+
 // info asks what is in the stream, by a handle of its own: Info of one that is
 // shared writes into it.
 func (l *JetStream) info(ctx context.Context) (*jetstream.StreamInfo, error) {
 	stream, err := l.js.Stream(ctx, l.options.Stream)
 	if err != nil {
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			l.forgetServer()
+			return nil, fmt.Errorf("%w: %w", errAnew, err)
+		}
 		return nil, fmt.Errorf("asking for the end of the stream: %w", err)
 	}
-	return stream.CachedInfo(), nil
+	info := stream.CachedInfo()
+	l.mu.Lock()
+	same := l.created == createdAt(info)
+	l.mu.Unlock()
+	if !same {
+		l.forgetServer()
+		return nil, errAnew
+	}
+	return info, nil
 }
 
 // fetchAtOnce is how many messages one request asks for.
@@ -391,7 +527,7 @@ func (l *JetStream) visit(ctx context.Context, c jetstream.ConsumerConfig, upTo 
 
 // Read implements Log. A scan may come twice.
 func (l *JetStream) Read(ctx context.Context, after int64) iter.Seq2[Entry, error] {
-	end, err := l.End(ctx)
+	end, err := l.end(ctx)
 	return func(yield func(Entry, error) bool) {
 		if err == nil && after < end {
 			var in interned
@@ -419,7 +555,7 @@ func (l *JetStream) Read(ctx context.Context, after int64) iter.Seq2[Entry, erro
 					if err != nil {
 						return false, fmt.Errorf("message %d of the stream: %w", at, err)
 					}
-					left = !yield(Entry{at, e}, nil)
+					left = !yield(Entry{at, e, originOf(m)}, nil)
 					return !left, nil
 				})
 			if left {

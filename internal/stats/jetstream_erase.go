@@ -62,7 +62,7 @@ func (l *JetStream) readCopies(ctx context.Context, c *copies, end int64) error 
 			if err = errors.Join(err, wrong); err != nil {
 				return false, fmt.Errorf("message %d of the stream: %w", meta.Sequence.Stream, err)
 			}
-			c.list = append(c.list, Entry{position, e})
+			c.list = append(c.list, Entry{position, e, originOf(m)})
 			return true, nil
 		})
 	if err != nil {
@@ -94,16 +94,23 @@ func (l *JetStream) forgetCopies(ctx context.Context, stream jetstream.Stream, f
 	return nil
 }
 
+// Announce notes that a user is erased: what comes from now on is anonymous, if it
+// is from before.
+func (l *JetStream) Announce(ctx context.Context, user UserHash) error {
+	if l.options.Erase == nil {
+		return nil
+	}
+	return l.options.Erase(ctx, user)
+}
+
 // Erase implements Log. A message cannot be changed: an anonymous copy is
 // published that stands for it, then it is overwritten and removed.
-func (l *JetStream) Erase(ctx context.Context, user UserHash) (n int64, err error) {
+func (l *JetStream) Erase(ctx context.Context, user UserHash, upTo int64) (n int64, err error) {
 	if user == (UserHash{}) {
 		return 0, nil
 	}
-	if l.options.Erase != nil {
-		if err := l.options.Erase(ctx, user); err != nil {
-			return 0, err
-		}
+	if err := l.Announce(ctx, user); err != nil {
+		return 0, err
 	}
 	stream, err := l.ready(ctx)
 	if err != nil {
@@ -114,25 +121,90 @@ func (l *JetStream) Erase(ctx context.Context, user UserHash) (n int64, err erro
 		if err != nil {
 			return 0, err
 		}
+		if e.Position > upTo {
+			break
+		}
 		if e.User == user {
 			found = append(found, e)
 		}
 	}
 	for _, e := range found {
-		m := nats.NewMsg(l.copySubject())
-		m.Data = appendRecord(make([]byte, 0, 256), anonymised(&e.Event))
-		m.Header.Set(positionHeader, strconv.FormatInt(e.Position, 10))
-		f, err := l.send(m, e.ID.String()+" erased "+strconv.FormatInt(e.Position, 10))
-		if err == nil {
-			err = acknowledged(ctx, []jetstream.PubAckFuture{f})
-		}
-		if err == nil {
-			err = stream.SecureDeleteMsg(ctx, uint64(e.Position))
-		}
-		if err != nil {
-			return n, fmt.Errorf("erasing a scan in the stream: %w", err)
+		if err := l.eraseAt(ctx, stream, &e); err != nil {
+			return n, err
 		}
 		n++
 	}
 	return n, nil
+}
+
+// eraseAt puts an anonymous copy in the place of an event.
+func (l *JetStream) eraseAt(ctx context.Context, stream jetstream.Stream, e *Entry) error {
+	m := nats.NewMsg(l.copySubject())
+	m.Data = appendRecord(make([]byte, 0, 256), anonymised(&e.Event))
+	m.Header.Set(positionHeader, strconv.FormatInt(e.Position, 10))
+	if e.From.Node != "" {
+		m.Header.Set(originHeader, e.From.header())
+	}
+	f, err := l.send(m, e.ID.String()+" erased "+strconv.FormatInt(e.Position, 10))
+	if err == nil {
+		err = acknowledged(ctx, []jetstream.PubAckFuture{f}, func(int, *jetstream.PubAck) {})
+	}
+	if err == nil {
+		err = stream.SecureDeleteMsg(ctx, uint64(e.Position))
+	}
+	if err != nil {
+		return fmt.Errorf("erasing a scan in the stream: %w", err)
+	}
+	return nil
+}
+
+// anonymise takes erased users out of events, and returns those that it changed.
+func (l *JetStream) anonymise(ctx context.Context, entries []Entry) (changed []*Entry, err error) {
+	if l.options.Erased == nil {
+		return nil, nil
+	}
+	erased, err := l.options.Erased(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	upTo := map[UserHash]int64{}
+	for _, e := range erased {
+		upTo[e.User] = e.UpTo
+	}
+	for i := range entries {
+		e := &entries[i]
+		if e.User != (UserHash{}) && e.At.UnixMilli() <= upTo[e.User] {
+			e.Event = *anonymised(&e.Event)
+			changed = append(changed, e)
+		}
+	}
+	return changed, nil
+}
+
+// eraseBrought erases events that were brought, where they stand with their user: as
+// where the user was erased while they were on their way.
+func (l *JetStream) eraseBrought(ctx context.Context, brought []*Entry) error {
+	if len(brought) == 0 {
+		return nil
+	}
+	stream, err := l.ready(ctx)
+	if err != nil {
+		return err
+	}
+	for _, e := range brought {
+		m, err := stream.GetMsg(ctx, uint64(e.Position))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue // it was erased there
+		}
+		if err != nil {
+			return fmt.Errorf("erasing a scan in the stream: %w", err)
+		}
+		if is, err := decodeRecord(m.Data, new(interned)); err != nil || is.ID != e.ID || is.User == (UserHash{}) {
+			continue
+		}
+		if err := l.eraseAt(ctx, stream, e); err != nil {
+			return err
+		}
+	}
+	return nil
 }

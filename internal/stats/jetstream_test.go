@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -115,7 +116,7 @@ func TestAStreamIsALedger(t *testing.T) {
 
 	// An erased user is nowhere; each scan is there once.
 	user := UserHash{4, 1}
-	n, err := l.Erase(ctx, user)
+	n, err := l.Erase(ctx, user, math.MaxInt64)
 	if err != nil || n == 0 {
 		t.Fatal(n, err)
 	}
@@ -148,7 +149,7 @@ func TestAStreamIsALedger(t *testing.T) {
 			t.Errorf("after the erasure, scan %d is found at %d, %v", n, p, err)
 		}
 	}
-	if n, err := l.Erase(ctx, user); n != 0 || err != nil {
+	if n, err := l.Erase(ctx, user, math.MaxInt64); n != 0 || err != nil {
 		t.Errorf("erased again: %d, %v", n, err)
 	}
 	end, _ := l.End(ctx)
@@ -180,7 +181,7 @@ func TestErasedScansAreFoundByTime(t *testing.T) {
 	if err := l.Append(t.Context(), list); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := l.Erase(t.Context(), user); n != 6 || err != nil {
+	if n, err := l.Erase(t.Context(), user, math.MaxInt64); n != 6 || err != nil {
 		t.Fatal(n, err)
 	}
 	after, err := l.Before(t.Context(), time.Now().Add(-time.Hour))
@@ -317,6 +318,144 @@ func TestShippingToAStream(t *testing.T) {
 		t.Log(err)
 	}
 	wantRun(t, collect(t, l.Read(t.Context(), 0)), 0, 1, 700)
+}
+
+// A stream that is put back older, and that another node filled beyond what this one
+// had brought before this one looked, has not all of it: what stands at the place of
+// the last scan that was brought says so.
+func TestAnOlderStreamThatAnotherNodeFilled(t *testing.T) {
+	dir, older := t.TempDir(), filepath.Join(t.TempDir(), "older")
+	var moored mooring
+	var server *natsserver.Server
+	start := func() {
+		server, _ = startNATS(t, dir, true)
+		moored.lead(server)
+	}
+	stop := func() {
+		moored.at.Store(nil)
+		server.Shutdown()
+		server.WaitForShutdown()
+	}
+	node := func(name string) (*JetStream, *Journal, *Shipper) {
+		o, err := ParseEvents("nats://127.0.0.1:4222?flush=vouched")
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.dialer, o.Marks = &moored, t.TempDir()
+		o.Patiently()
+		l, err := OpenJetStream(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		j := openJournal(t, filepath.Join(o.Marks, "scans"), JournalOptions{})
+		if err := l.Begin(func() (Mark, error) { return Mark{}, nil }); err != nil {
+			t.Fatal(err)
+		}
+		return l, j, &Shipper{Journal: j, To: l, Node: name, Random: seeded(3), Now: time.Now, Log: slog.New(slog.DiscardHandler), Batch: 100}
+	}
+	bring := func(s *Shipper, from, to int64) {
+		t.Helper()
+		if err := s.Journal.Append(t.Context(), events(from, to)); err != nil {
+			t.Fatal(err)
+		}
+		// What is under way while the client connects may be given up once more.
+		for err := s.Flush(t.Context()); err != nil; err = s.Flush(t.Context()) {
+			if t.Context().Err() != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	start()
+	one, _, ship := node("one")
+	_, _, other := node("other")
+	bring(ship, 0, 100)
+	stop()
+	if err := os.CopyFS(older, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	start()
+	bring(ship, 100, 200)
+	stop()
+	if err := errors.Join(os.RemoveAll(dir), os.CopyFS(dir, os.DirFS(older))); err != nil {
+		t.Fatal(err)
+	}
+	start()
+	bring(other, 1000, 1300)
+	bring(ship, 200, 201)
+	there := map[ScanID]bool{}
+	for _, e := range collect(t, one.Read(t.Context(), 0)) {
+		there[e.ID] = true
+	}
+	missing := 0
+	for _, e := range append(events(0, 201), events(1000, 1300)...) {
+		if !there[e.ID] {
+			missing++
+		}
+	}
+	if missing > 0 {
+		t.Errorf("%d scans are not in the stream", missing)
+	}
+}
+
+// A user who is erased while scans are on their way to the stream is in none of
+// them, also where the first attempt broke off after they had come there.
+func TestAnErasureMeetsScansOnTheirWay(t *testing.T) {
+	_, address := startNATS(t, t.TempDir(), true)
+	user := UserHash{7}
+	for _, broken := range []bool{false, true} {
+		o, err := ParseEvents(fmt.Sprintf("%s&stream=S%t", address, broken))
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Marks = t.TempDir()
+		asked := 0
+		o.Erased = func(context.Context, int64) ([]Erasure, error) {
+			switch asked++; {
+			case asked == 1:
+				return nil, nil
+			case asked == 2 && broken:
+				return nil, errors.New("the database is away")
+			}
+			return []Erasure{{user, math.MaxInt64}}, nil
+		}
+		o.Patiently()
+		l, err := OpenJetStream(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		j := openJournal(t, filepath.Join(o.Marks, "scans"), JournalOptions{})
+		list := events(0, 20)
+		for i := range list {
+			if i%4 == 0 {
+				list[i].User = user
+			}
+		}
+		if err := j.Append(t.Context(), list); err != nil {
+			t.Fatal(err)
+		}
+		ship := &Shipper{Journal: j, To: l, Node: "n", Random: seeded(3), Now: time.Now, Log: slog.New(slog.DiscardHandler), Batch: 100}
+		err = ship.Flush(t.Context())
+		if broken {
+			if err == nil {
+				t.Fatal("it did not break off")
+			}
+			err = ship.Flush(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := collect(t, l.Read(t.Context(), 0))
+		if len(got) != len(list) {
+			t.Fatalf("%d scans are in the stream, want %d", len(got), len(list))
+		}
+		for i, e := range got {
+			if e.ID != list[i].ID || e.User == user {
+				t.Errorf("broken off %t: the scan %d of the user is in the stream", broken, i)
+			}
+		}
+	}
 }
 
 func TestEventsAddresses(t *testing.T) {

@@ -39,6 +39,7 @@ type Journal struct {
 	mu       sync.Mutex // the rest
 	segments []*segment // in order; while active is not nil, the last one is written to
 	next     int64      // position of the next event
+	kept     int64      // what is missing from here on was not removed by this program
 	skip     int64      // positions before next that are never given out
 	closed   bool
 	grown    chan struct{} // closed when there is more to read; nil when nobody waits
@@ -70,6 +71,7 @@ var ErrClosed = errors.New("stats: the ledger is closed")
 const (
 	segmentSuffix = ".scans"
 	ledgerFile    = "ledger"
+	keptFile      = "kept"
 )
 
 func segmentName(first int64) string { return fmt.Sprintf("%019d%s", first, segmentSuffix) }
@@ -101,6 +103,9 @@ func OpenJournal(dir string, o JournalOptions) (*Journal, error) {
 		return nil, err
 	}
 	if err := j.load(names); err != nil {
+		return nil, err
+	}
+	if err := j.loadKept(); err != nil {
 		return nil, err
 	}
 	return j, nil

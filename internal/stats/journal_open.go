@@ -81,6 +81,57 @@ func (j *Journal) load(names []string) error {
 	return nil
 }
 
+// loadKept reads from which position on everything should be here. A folder of an
+// earlier version does not say it: then it begins with what is there.
+func (j *Journal) loadKept() error {
+	first := int64(1)
+	if len(j.segments) > 0 {
+		first = j.segments[0].first - j.segments[0].skip
+	}
+	f, err := j.disk.open(j.path(keptFile))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return j.keepFrom(first)
+	case err != nil:
+		return fmt.Errorf("reading from where on scans are kept: %w", err)
+	}
+	defer f.Close()
+	text := make([]byte, 20)
+	n, _ := f.ReadAt(text, 0)
+	if _, err := fmt.Sscanf(string(text[:n]), "%d", &j.kept); err != nil {
+		return j.keepFrom(first)
+	}
+	if j.kept < first {
+		j.log.Error("scans are missing in the ledger", "in", j.dir, "from", j.kept, "before", first)
+	}
+	return nil
+}
+
+// keepFrom notes durably that what is before a position may be missing.
+func (j *Journal) keepFrom(position int64) error {
+	if err := writeWhole(j.disk, j.path(keptFile), fmt.Appendf(nil, "%d\n", position)); err != nil {
+		return fmt.Errorf("noting from where on scans are kept: %w", err)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.kept = position
+	return nil
+}
+
+// Missing is how many positions up to one are in no file, although they were given
+// out and nothing removed them. What is unreadable within a file is not among
+// them: see Damaged.
+func (j *Journal) Missing(upTo int64) (n int64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	next := j.kept
+	for _, s := range j.segments {
+		n += max(0, min(s.first-s.skip, upTo+1)-next)
+		next = max(next, s.end)
+	}
+	return n
+}
+
 // loadSegment learns what is in a file; nothing in it from the position bound
 // on counts. A file that was not sealed is written anew, so that what is read
 // from now on is what the disk holds, and not only what it was last asked to.

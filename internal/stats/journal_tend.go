@@ -38,12 +38,19 @@ func (j *Journal) forget(ctx context.Context, old func(*segment) bool) error {
 	}
 	j.mu.Lock()
 	var gone []*segment
+	kept, first := j.kept, j.kept
 	for _, s := range j.segments[:max(0, len(j.segments)-1)] {
 		if old(s) {
 			gone = append(gone, s)
+			kept = max(kept, s.end)
 		}
 	}
 	j.mu.Unlock()
+	if kept > first {
+		if err := j.keepFrom(kept); err != nil {
+			return err
+		}
+	}
 	for _, s := range gone {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -95,17 +102,17 @@ func (j *Journal) renew() (int64, error) {
 }
 
 // Erase implements Log.
-func (j *Journal) Erase(ctx context.Context, user UserHash) (int64, error) {
+func (j *Journal) Erase(ctx context.Context, user UserHash, upTo int64) (int64, error) {
 	if user == (UserHash{}) {
 		return 0, nil
 	}
-	return j.eraseAll(ctx, map[UserHash]int64{user: math.MaxInt64})
+	return j.eraseAll(ctx, map[UserHash]int64{user: math.MaxInt64}, upTo)
 }
 
 // eraseAll makes the events of users anonymous, of each up to a moment in Unix
-// milliseconds. A file with such events is written anew, at the same length, and
+// milliseconds and up to a position. A file with such events is written anew, at the same length, and
 // takes the place of the old one at once.
-func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64) (int64, error) {
+func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, position int64) (int64, error) {
 	j.tending.Lock()
 	defer j.tending.Unlock()
 	last := int64(math.MinInt64)
@@ -123,8 +130,8 @@ func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64) (int64
 	list, _ := j.views(0)
 	total := int64(0)
 	for i := range list {
-		if v := &list[i]; v.end <= next && v.minAt <= last {
-			n, err := j.eraseIn(ctx, v, users)
+		if v := &list[i]; v.end <= next && v.minAt <= last && v.first <= position {
+			n, err := j.eraseIn(ctx, v, users, position)
 			total += n
 			if err != nil {
 				return total, fmt.Errorf("erasing a user in %s: %w", v.path, err)
@@ -138,7 +145,7 @@ func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64) (int64
 	return total, nil
 }
 
-func (j *Journal) eraseIn(ctx context.Context, v *view, users map[UserHash]int64) (n int64, err error) {
+func (j *Journal) eraseIn(ctx context.Context, v *view, users map[UserHash]int64, position int64) (n int64, err error) {
 	f, err := j.disk.open(v.path)
 	if err != nil {
 		return 0, err
@@ -165,7 +172,7 @@ func (j *Journal) eraseIn(ctx context.Context, v *view, users map[UserHash]int64
 			break
 		}
 		group = group[:0]
-		for at := 0; at < len(g.records); {
+		for at, here := 0, g.first; at < len(g.records) && here <= position; here++ {
 			b, rest, err := record(g.records[at:])
 			if err != nil {
 				return 0, fmt.Errorf("at offset %d: %w", g.offset, err)

@@ -53,8 +53,10 @@ type pending struct {
 	to         int64 // position of the last event
 	scan       ScanID
 	scanAt     time.Time
-	age        int // in seconds
-	events     int // that count
+	age        int             // in seconds
+	events     int             // that count
+	again      int             // that were counted in a ledger that was lost
+	nodes      map[string]bool // whose events are among them
 	duplicates []int64
 	cells      map[cell]int32 // where in counts
 	counts     []cellCount
@@ -87,11 +89,20 @@ type missOf struct {
 }
 
 func newPending(position int64) *pending {
-	return &pending{to: position, cells: map[cell]int32{}, byCode: map[CodeName][]int32{}, misses: map[missOf]int64{}}
+	return &pending{to: position, cells: map[cell]int32{}, byCode: map[CodeName][]int32{}, misses: map[missOf]int64{}, nodes: map[string]bool{}}
 }
 
 // size is how many events there are.
-func (p *pending) size() int { return p.events + len(p.duplicates) }
+func (p *pending) size() int { return p.events + p.again + len(p.duplicates) }
+
+// origins are those of the nodes whose events were added up.
+func (p *pending) origins(all map[string]*Taken) map[string]*Taken {
+	of := make(map[string]*Taken, len(p.nodes))
+	for node := range p.nodes {
+		of[node] = all[node]
+	}
+	return of
+}
 
 // collect adds up the next events, as many as limit, and returns how many.
 func (c *Counter) collect(ctx context.Context, limit int) (n int, err error) {
@@ -123,12 +134,22 @@ func (c *Counter) take(ctx context.Context, e *Entry) error {
 		if twice {
 			p.to, p.scan, p.scanAt = e.Position, e.ID, e.At
 			p.duplicates = append(p.duplicates, e.Position)
+			c.takeFrom(e.From)
 			return nil
 		}
 	}
 	g, err := c.group(ctx, &e.Event)
 	if err != nil {
 		return err
+	}
+	if c.taken[e.From.Node].Has(e.From.Position) {
+		// It was counted in a ledger that was lost, and may be asked for here.
+		p.to, p.scan, p.scanAt = e.Position, e.ID, e.At
+		p.again++
+		c.takeFrom(e.From)
+		c.note(e)
+		c.tail.add(DayOf(hour, c.state.Offset), g, &e.Event)
+		return nil
 	}
 	if e.Kind == "" {
 		if place, missed := PlaceOf(&e.Event); missed {
@@ -140,12 +161,8 @@ func (c *Counter) take(ctx context.Context, e *Entry) error {
 	}
 	p.to, p.scan, p.scanAt = e.Position, e.ID, e.At
 	p.events++
-	if !c.Unique {
-		c.seen.note(e.ID)
-		if row, full := c.seen.full(e.Position); full {
-			p.stretches = append(p.stretches, row)
-		}
-	}
+	c.takeFrom(e.From)
+	c.note(e)
 	key := cell{hour, e.RuleID, g}
 	at, have := p.cells[key]
 	if !have {
@@ -161,6 +178,29 @@ func (c *Counter) take(ctx context.Context, e *Entry) error {
 	}
 	c.tail.add(DayOf(hour, c.state.Offset), g, &e.Event)
 	return nil
+}
+
+// note remembers that an event stands in the ledger.
+func (c *Counter) note(e *Entry) {
+	if c.Unique {
+		return
+	}
+	c.seen.note(e.ID)
+	if row, full := c.seen.full(e.Position); full {
+		c.pending.stretches = append(c.pending.stretches, row)
+	}
+}
+
+// takeFrom remembers that an event of a node's journal is counted.
+func (c *Counter) takeFrom(o Origin) {
+	if o.Node == "" {
+		return
+	}
+	if c.taken[o.Node] == nil {
+		c.taken[o.Node] = &Taken{}
+	}
+	c.taken[o.Node].Add(o)
+	c.pending.nodes[o.Node] = true
 }
 
 // place says under which place a scan that found nothing counts: the first

@@ -425,6 +425,16 @@ func (c *Counter) Alarms(ctx context.Context, after int64, open bool, limit int)
 	return list, err
 }
 
+// Alarm returns the alarm that a code raised for looking copied, acknowledged or
+// not; ErrNoAlarm where there is none.
+func (c *Counter) Alarm(ctx context.Context, name CodeName) (a Alarm, err error) {
+	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
+		a, err = tx.Alarm(ctx, Copied, name)
+		return err
+	})
+	return a, err
+}
+
 // Acknowledge notes that somebody has seen an alarm; the first one stays.
 // ErrNoAlarm where there is none.
 func (c *Counter) Acknowledge(ctx context.Context, id int64, by string) (a Alarm, err error) {

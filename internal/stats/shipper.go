@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -27,9 +28,30 @@ type Harbour interface {
 	// Ship takes the events of a node that follow one mark up to another, and
 	// notes the other, in one transaction. An event that was taken before is
 	// left out. ErrNotThere when the node's mark is not the first one.
-	Ship(ctx context.Context, node string, from, to Mark, events []Event) error
+	Ship(ctx context.Context, node string, from, to Mark, events []Entry) error
 	// Erased lists users that were erased after a moment in Unix milliseconds.
 	Erased(ctx context.Context, after int64) ([]Erasure, error)
+}
+
+// Rewinder is a Harbour that may lose what was brought there, while the database
+// knows what of it is counted.
+type Rewinder interface {
+	Harbour
+	// Whole reports whether what was shipped is still there.
+	Whole(ctx context.Context) (bool, error)
+	// Taken is which events of a node's journal are counted; nil = nobody knows.
+	Taken(ctx context.Context, node string) (*Taken, error)
+	// Rewind says from where on a journal is to be shipped that was shipped up to a
+	// mark: further back where what was shipped is there no more. Ship is right for
+	// what Rewind found.
+	Rewind(ctx context.Context, mark Mark, taken *Taken) (Rewound, error)
+}
+
+// Rewound is from where on a journal is shipped.
+type Rewound struct {
+	From  int64
+	Why   string // "" = from where it was shipped to
+	Moved bool   // what is counted is elsewhere, and need not be here
 }
 
 // Erasure is a user whose events up to a moment are anonymous.
@@ -63,11 +85,15 @@ type Shipper struct {
 
 	shipping sync.Mutex
 	mark     Mark
-	known    bool  // mark is what the harbour has
-	through  int64 // nothing that can be read is left up to here
-	erased   int64 // erasures up to this moment are done in the journal
+	known    bool   // mark is what the harbour has
+	through  int64  // nothing that can be read is left up to here
+	erased   int64  // erasures up to this moment are done in the journal
+	taken    *Taken // what was counted when the harbour was last asked; nil = nobody knows
+	leaveOut int64  // up to here, what is taken is not shipped
 
 	position atomic.Int64
+	id       atomic.Pointer[string] // Node, after it was named anew
+	gone     atomic.Int64
 	mu       sync.Mutex
 	last     error
 }
@@ -167,9 +193,11 @@ func (s *Shipper) Flush(ctx context.Context) error {
 	s.shipping.Lock()
 	defer s.shipping.Unlock()
 	end := s.Journal.end()
-	var err error
+	err := s.look(ctx)
 	for err == nil && (!s.known || max(s.mark.Position, s.through) < end) {
-		err = s.step(ctx, end)
+		if err = s.step(ctx, end); errors.Is(err, ErrNotThere) {
+			err = s.step(ctx, end) // from where it is to be shipped now
+		}
 	}
 	s.mu.Lock()
 	was := s.last
@@ -185,6 +213,22 @@ func (s *Shipper) Flush(ctx context.Context) error {
 	return err
 }
 
+// look makes sure that what was shipped is still there.
+func (s *Shipper) look(ctx context.Context) error {
+	r, ok := s.To.(Rewinder)
+	if !ok || !s.known {
+		return nil
+	}
+	whole, err := r.Whole(ctx)
+	if err != nil || !whole {
+		s.known = false
+	}
+	if err != nil {
+		return fmt.Errorf("asking whether what was shipped is still there: %w", err)
+	}
+	return nil
+}
+
 // step ships one batch.
 func (s *Shipper) step(ctx context.Context, end int64) error {
 	if !s.known {
@@ -196,19 +240,23 @@ func (s *Shipper) step(ctx context.Context, end int64) error {
 	if size <= 0 {
 		size = 5000
 	}
-	events := make([]Event, 0, min(size, int(max(0, end-s.mark.Position))))
-	to := s.mark
+	events := make([]Entry, 0, min(size, int(max(0, end-s.mark.Position))))
+	to, n := s.mark, 0
 	for e, err := range s.Journal.Read(ctx, s.mark.Position) {
 		if err != nil {
 			return err
 		}
-		events = append(events, e.Event)
+		taken := s.taken.Has(e.Position)
+		if !taken || e.Position > s.leaveOut {
+			e.From = Origin{Node: s.Node, Position: e.Position, Again: taken}
+			events = append(events, e)
+		}
 		to = Mark{e.Position, e.ID}
-		if len(events) == size {
+		if n++; n == size {
 			break
 		}
 	}
-	if len(events) == 0 { // the rest of the journal cannot be read, or there is none
+	if n == 0 { // the rest of the journal cannot be read, or there is none
 		s.through = end
 		s.position.Store(end)
 		return nil
@@ -249,12 +297,70 @@ func (s *Shipper) locate(ctx context.Context) error {
 			}
 			s.Log.WarnContext(ctx, "this journal is not the one that was shipped under its name, perhaps a copy or an older one; it gets a new name and is shipped from its beginning, and what is there already counts once", "was", s.Node, "is", node)
 			s.Node, mark = node, Mark{}
+			s.id.Store(&node)
 		}
 	}
-	s.mark, s.known = mark, true
+	if r, ok := s.To.(Rewinder); ok {
+		if mark, err = s.rewind(ctx, r, mark); err != nil {
+			return err
+		}
+	}
+	s.mark, s.known, s.through = mark, true, 0
 	s.position.Store(mark.Position)
 	return nil
 }
+
+// rewind goes back to where the harbour lacks events that were shipped.
+func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Mark) (Mark, error) {
+	taken, err := r.Taken(ctx, s.Node)
+	if err != nil {
+		return mark, fmt.Errorf("asking which scans of this node are counted: %w", err)
+	}
+	back, err := r.Rewind(ctx, mark, taken)
+	if err != nil {
+		return mark, fmt.Errorf("asking how far scans were shipped: %w", err)
+	}
+	if s.taken, s.leaveOut = taken, 0; back.Why == "" {
+		return mark, nil
+	}
+	if back.Moved {
+		s.leaveOut = mark.Position
+	}
+	was := mark
+	// The journal may have forgotten where that is, and begins later.
+	mark = Mark{}
+	oldest := was.Position + 1
+	for e, err := range s.Journal.Read(ctx, max(0, back.From-1)) {
+		if err != nil {
+			return was, err
+		}
+		if e.Position == back.From {
+			mark, oldest = Mark{e.Position, e.ID}, e.Position+1
+		} else {
+			oldest = min(oldest, e.Position)
+		}
+		break
+	}
+	if taken == nil {
+		taken = &Taken{}
+	}
+	gone := int64(0)
+	if oldest > back.From+1 {
+		gone = taken.Lacks(oldest-1) - taken.Lacks(back.From)
+	}
+	s.gone.Add(gone)
+	log, uncounted := s.Log.ErrorContext, taken.Lacks(was.Position)-gone
+	if back.Moved {
+		log = s.Log.InfoContext
+	}
+	log(ctx, back.Why+": what this node's journal has is shipped again, and counts once", "from", oldest, "up to", was.Position, "not counted yet", uncounted,
+		"in no journal and not counted", gone)
+	return mark, nil
+}
+
+// Gone is how many scans were shipped to where they are no more, are not counted,
+// and are in the journal no more either; those since the start.
+func (s *Shipper) Gone() int64 { return s.gone.Load() }
 
 // forgot reports whether a position was given out and its event removed.
 func (j *Journal) forgot(position int64) bool {
@@ -270,7 +376,7 @@ func (s *Shipper) tidy(ctx context.Context) {
 		keep = time.Hour
 	}
 	if s.ClockBelieved == nil || s.ClockBelieved() {
-		if err := s.Journal.ForgetUpTo(ctx, s.position.Load(), s.Now().Add(-keep)); err != nil && ctx.Err() == nil {
+		if err := s.Journal.ForgetUpTo(ctx, s.safe(ctx), s.Now().Add(-keep)); err != nil && ctx.Err() == nil {
 			s.Log.WarnContext(ctx, "scans that were shipped cannot be removed from the journal", "error", err)
 		}
 	}
@@ -281,13 +387,30 @@ func (s *Shipper) tidy(ctx context.Context) {
 		for _, e := range list {
 			users[e.User], last = max(e.UpTo, users[e.User]), max(e.UpTo, last)
 		}
-		if _, err = s.Journal.eraseAll(ctx, users); err == nil {
+		if _, err = s.Journal.eraseAll(ctx, users, math.MaxInt64); err == nil {
 			s.erased = last
 		}
 	}
 	if err != nil && ctx.Err() == nil {
 		s.Log.WarnContext(ctx, "a user who was erased cannot be erased in this node's journal yet", "error", err)
 	}
+}
+
+// safe is up to where the journal need not be kept: where what was shipped may be
+// lost, up to where it is counted.
+func (s *Shipper) safe(ctx context.Context) int64 {
+	r, ok := s.To.(Rewinder)
+	if !ok {
+		return s.position.Load()
+	}
+	taken, err := r.Taken(ctx, s.Node)
+	switch {
+	case err != nil:
+		return 0
+	case taken == nil:
+		return s.position.Load()
+	}
+	return min(s.position.Load(), taken.UpTo)
 }
 
 // Behind is how many events of the journal were not shipped yet.

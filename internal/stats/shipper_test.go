@@ -31,7 +31,7 @@ func (p *pier) Shipped(_ context.Context, node string) (Mark, error) {
 	return p.marks[node], nil
 }
 
-func (p *pier) Ship(_ context.Context, node string, from, to Mark, events []Event) error {
+func (p *pier) Ship(_ context.Context, node string, from, to Mark, entries []Entry) error {
 	p.Lock()
 	defer p.Unlock()
 	p.ships++
@@ -42,7 +42,9 @@ func (p *pier) Ship(_ context.Context, node string, from, to Mark, events []Even
 		return ErrNotThere
 	}
 	p.marks[node] = to
-	p.events = append(p.events, events...)
+	for _, e := range entries {
+		p.events = append(p.events, e.Event)
+	}
 	return nil
 }
 

@@ -256,11 +256,16 @@ type SeenRow struct {
 type State struct {
 	// Ledger is the id of the log, "" where it has none: positions are of it.
 	Ledger     string
-	Position   int64 // the last event that is counted
-	Scan       string
+	Position   int64  // the last event that is counted
+	Mark       string // the scan that stands there; not known where it is "" or another than Scan
+	Scan       string // the last one that was counted, of whatever ledger
 	ScanAt     time.Time
 	Scans      int64 // counted
 	Duplicates int64 // events that were there before and are not counted again
+	// Held is how many scans of this ledger are counted. Lacking is how many counted
+	// ones no ledger has any more although nothing removed them, at most: some of
+	// them may have been old enough to be forgotten.
+	Held, Lacking int64
 	// UsersPosition is how far the sketches of distinct users are: they are
 	// written less often, and who asks reads the rest from the log.
 	UsersPosition int64
@@ -287,6 +292,9 @@ type Store interface {
 type Tx interface {
 	// LockStatistics makes others who count wait until the transaction ends.
 	LockStatistics(ctx context.Context) error
+	// TakesLong lets the transaction stand still for minutes between two calls; it
+	// is not run again.
+	TakesLong(ctx context.Context) error
 	StatisticsState(ctx context.Context) (State, error)
 	PutStatisticsState(ctx context.Context, s State) error
 
@@ -317,6 +325,13 @@ type Tx interface {
 	// after a position up to another.
 	AddDuplicates(ctx context.Context, positions []int64) error
 	Duplicates(ctx context.Context, after, upTo int64) ([]int64, error)
+	// Origins returns which events of each node's journal are counted; PutOrigins
+	// stores that of some.
+	Origins(ctx context.Context) (map[string]*Taken, error)
+	PutOrigins(ctx context.Context, of map[string]*Taken) error
+	// CutPositions forgets what was noted of positions after one; a reader of the scans
+	// that is beyond an end goes back to it.
+	CutPositions(ctx context.Context, after, end int64) error
 	// ForgetPositions forgets what was noted of positions.
 	ForgetPositions(ctx context.Context) error
 	// RememberLedger notes up to where a ledger is counted that is left.
@@ -348,6 +363,8 @@ type Tx interface {
 	AddAlarm(ctx context.Context, a Alarm) (Alarm, bool, error)
 	// Alarms returns alarms after a number, oldest first.
 	Alarms(ctx context.Context, after int64, open bool, limit int) ([]Alarm, error)
+	// Alarm is the alarm of a code and a kind, ErrNoAlarm where there is none.
+	Alarm(ctx context.Context, kind string, name CodeName) (Alarm, error)
 	// Acknowledge notes who has seen an alarm; ErrNoAlarm where there is none.
 	Acknowledge(ctx context.Context, id int64, by string, at time.Time) (Alarm, error)
 

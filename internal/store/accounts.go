@@ -258,6 +258,15 @@ func (t *Tx) CutTokens(ctx context.Context, appid string, series accounts.Series
 	return err
 }
 
+// EndTokens implements accounts.Tx.
+func (t *Tx) EndTokens(ctx context.Context, appid string, at time.Time) error {
+	t.touched.Add(appid)
+	if _, err := t.exec(ctx, `UPDATE access_tokens SET cut_at = $2 WHERE appid = $1 AND (cut_at = 0 OR cut_at > $2)`, appid, millis(at)); err != nil {
+		return err
+	}
+	return t.note(ctx, ofTokens, appid, "end", nil)
+}
+
 // ForgetTokens implements accounts.Tx.
 func (t *Tx) ForgetTokens(ctx context.Context, appid string, before time.Time) error {
 	t.touched.Add(appid)

@@ -69,8 +69,8 @@ var archived = map[string]string{
 	"webhooks":              "id",
 }
 
-// transient tables are worth nothing after a second.
-var transient = []string{"limits"}
+// transient tables are worth nothing after a second, or to other nodes than these.
+var transient = []string{"limits", "scan_nodes", "scan_origins"}
 
 // formerlyArchived are tables of archives of earlier schemas.
 var formerlyArchived = []string{"rule_changes"}
@@ -99,6 +99,9 @@ func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
 		}
 	}
 	return s.view(ctx, func(tx *Tx) error {
+		if err := tx.TakesLong(ctx); err != nil {
+			return err
+		}
 		p := &Snapshot{Keys: map[string]string{}, tx: tx}
 		if err := tx.row(ctx, `SELECT MAX(version_id) FROM goose_db_version`).Scan(&p.Schema); err != nil {
 			return fmt.Errorf("reading the version of the schema: %w", err)

@@ -30,6 +30,7 @@ const (
 	ofReset     = scan.ResetChange
 	ofComponent = "component"
 	ofGrant     = "grant"
+	ofTokens    = "tokens"
 	ofDomain    = "domain"
 	ofQRCode    = "qrcode"
 	ofSeed      = "seed"

@@ -94,23 +94,43 @@ func (s *Store) Batches(ctx context.Context) iter.Seq2[codes.Batch, error] {
 	return stream(ctx, s, scanBatch, `SELECT `+batchColumns+` FROM batches ORDER BY id`)
 }
 
+// streamFirst is how many rows of a stream are read before the first is given
+// out: so long another session can begin again.
+const streamFirst = 1000
+
 // stream yields what scan makes of each row; after an error it stops.
 func stream[T any](ctx context.Context, s *Store, scan func(func(...any) error) (T, error), query string, args ...any) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
-		rows, err := s.read.QueryContext(ctx, query, args...)
+		var first []T
+		rows, err := s.query(ctx, func(rows *sql.Rows) error {
+			first = first[:0]
+			for len(first) < streamFirst && rows.Next() {
+				one, err := scan(rows.Scan)
+				if err != nil {
+					return err
+				}
+				first = append(first, one)
+			}
+			return rows.Err()
+		}, query, args...)
 		if err != nil {
-			yield(none, because(ctx, err))
+			yield(none, err)
 			return
 		}
 		defer rows.Close()
-		for rows.Next() {
-			if one, err := scan(rows.Scan); !yield(one, because(ctx, err)) || err != nil {
+		for _, one := range first {
+			if !yield(one, nil) {
+				return
+			}
+		}
+		for len(first) == streamFirst && rows.Next() {
+			if one, err := scan(rows.Scan); !yield(one, s.told(because(ctx, err))) || err != nil {
 				return
 			}
 		}
 		if err := rows.Err(); err != nil {
-			yield(none, because(ctx, err))
+			yield(none, s.told(because(ctx, err)))
 		}
 	}
 }
@@ -128,14 +148,31 @@ type bindingRecord struct {
 	WxaType      int    `json:"wxa_type,omitempty"`
 }
 
+// activationRecord is what the column of bindings holds. A version that does not
+// know the rest reads past it.
+type activationRecord struct {
+	bindingRecord
+	Renews *renewed `json:"renews,omitempty"`
+}
+
+// renewed is a range of indexes as stored.
+type renewed struct {
+	From int64 `json:"from"`
+	To   int64 `json:"to"`
+}
+
+func activationRecordOf(e codes.Event) activationRecord {
+	return activationRecord{bindingRecord: bindingRecord(e.Binding), Renews: (*renewed)(e.Renews)}
+}
+
 func scanEvent(scan func(...any) error) (e codes.Event, err error) {
 	var first, last, at, from int64
 	var set string
-	var binding bindingRecord
+	var binding activationRecord
 	if err = scan(&e.Seq, &e.Batch, &e.Did, &first, &last, &set, inJSON(&binding), &at, &from, &e.Actor, &e.RID, &e.Note); err != nil {
 		return e, err
 	}
-	e.At, e.From, e.Binding = fromMillis(at), fromMillis(from), codes.Binding(binding)
+	e.At, e.From, e.Binding, e.Renews = fromMillis(at), fromMillis(from), codes.Binding(binding.bindingRecord), (*codes.Range)(binding.Renews)
 	if e.Codes, err = codes.DecodeSet(set); err != nil {
 		return e, fmt.Errorf("event %d: %w", e.Seq, err)
 	}
@@ -159,7 +196,7 @@ func (t *Tx) AddEvent(ctx context.Context, e codes.Event) (codes.Event, error) {
 		return e, err
 	}
 	e.Seq = seq
-	binding, bounds := bindingRecord(e.Binding), e.Codes.Bounds()
+	binding, bounds := activationRecordOf(e), e.Codes.Bounds()
 	_, err = t.exec(ctx, `INSERT INTO code_events (`+eventColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
 		e.Seq, e.Batch, string(e.Did), bounds.From, bounds.To, e.Codes.Encode(), inJSON(&binding).text(), millis(e.At), millis(e.From), e.Actor, e.RID, e.Note)
 	if err != nil {
@@ -177,7 +214,7 @@ type codesRecord struct {
 }
 
 func codesRecordOf(e codes.Event) codesRecord {
-	binding, bounds := bindingRecord(e.Binding), e.Codes.Bounds()
+	binding, bounds := activationRecordOf(e), e.Codes.Bounds()
 	row := eventRow{seq: e.Seq, batch: e.Batch, did: string(e.Did), first: bounds.From, last: bounds.To, codes: e.Codes.Encode(), binding: inJSON(&binding).text(),
 		at: millis(e.At), from: millis(e.From), actor: e.Actor, rid: e.RID, note: e.Note}
 	return codesRecord{Event: e.Seq, Codes: e.Codes.Len(), Digest: row.digest()}

@@ -128,7 +128,12 @@ func (t *Tx) PutTickets(ctx context.Context, all []codes.Ticket) error {
 		for _, k := range some {
 			args = append(args, k.Hash, k.Batch, k.Index, k.OwnerID, k.AppID, k.AppUserID, millis(k.ScannedAt), millis(k.ExpiresAt))
 		}
-		_, err := t.exec(ctx, `INSERT INTO tickets (hash, batch, idx, owner_id, appid, app_user_id, scanned_at, expires_at) VALUES `+values(len(some), 8), args...)
+		n, err := t.exec(ctx, `INSERT INTO tickets AS k (hash, batch, idx, owner_id, appid, app_user_id, scanned_at, expires_at) VALUES `+values(len(some), 8)+`
+			ON CONFLICT (hash) DO UPDATE SET hash = excluded.hash
+			WHERE k.batch = excluded.batch AND k.idx = excluded.idx AND k.app_user_id = excluded.app_user_id AND k.scanned_at = excluded.scanned_at`, args...)
+		if err == nil && n != int64(len(some)) {
+			err = errors.New("another ticket with the same text is stored already")
+		}
 		return err
 	})
 }

@@ -29,6 +29,29 @@ func NewestSchema() int64 {
 	return version
 }
 
+// checkedSchema is the version of the schema; 0 = there is none. One that is
+// newer than this program's is refused. It makes nothing.
+func (s *Store) checkedSchema(ctx context.Context) (schema int64, err error) {
+	err = s.view(ctx, func(tx *Tx) error {
+		tables, err := list(ctx, tx, scanText, tx.engine.tablesQuery())
+		if err != nil || !slices.Contains(tables, "goose_db_version") {
+			return err
+		}
+		return tx.row(ctx, `SELECT COALESCE(MAX(version_id), 0) FROM goose_db_version`).Scan(&schema)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("reading the version of the schema: %w", err)
+	}
+	return schema, notNewer(schema)
+}
+
+func notNewer(schema int64) error {
+	if newest := NewestSchema(); schema > newest {
+		return fmt.Errorf("the database has schema %d, this qrjump knows %d: use a newer qrjump", schema, newest)
+	}
+	return nil
+}
+
 // migrateTo brings the schema up to a version. Many processes may do so at once.
 func (s *Store) migrateTo(ctx context.Context, want int64) error {
 	files, err := fs.Sub(migrations, "migrations")
@@ -66,8 +89,8 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 	if err != nil {
 		return fmt.Errorf("reading the version of the schema: %w", s.told(err))
 	}
-	if newest := NewestSchema(); have > newest {
-		return fmt.Errorf("the database has schema %d, this qrjump knows %d: use a newer qrjump", have, newest)
+	if err := notNewer(have); err != nil {
+		return err
 	}
 	if have > want {
 		return fmt.Errorf("the database has schema %d already, not %d: use a new one", have, want)

@@ -20,8 +20,11 @@ import (
 
 // What an operator reads of an outage, in the words that /readyz repeats.
 const (
-	readOnlyDatabase = "is read-only"
-	silentDatabase   = "does not answer"
+	readOnlyDatabase   = "is read-only"
+	silentDatabase     = "does not answer"
+	fullDatabase       = "has no room on its disk"
+	unwritableDatabase = "cannot write to its disk"
+	brokenDatabase     = "cannot be read or written"
 )
 
 // errReadOnly is what a database says of itself that was asked.
@@ -84,7 +87,7 @@ func refusal(code string) (what, do string) {
 	case "53300":
 		return "has no connection free", "raise max_connections (or the limit of the role), or give each node fewer: pool_max_conns=… in the URL"
 	case "53100", "58030":
-		return "cannot write to its disk", "make room or repair it; PostgreSQL's own log says which"
+		return unwritableDatabase, "make room or repair it; PostgreSQL's own log says which"
 	case "53200":
 		return "has no memory left", "give it more, or lower its settings for memory"
 	case "55P03":
@@ -136,11 +139,11 @@ func (e sqliteEngine) outage(err error) (where, what, do string) {
 	where = "the database in " + e.dir
 	switch fault.Code() & 0xff {
 	case sqlite3.SQLITE_FULL:
-		return where, "has no room on its disk", "make room; it goes on without a start"
+		return where, fullDatabase, "make room; it goes on without a start"
 	case sqlite3.SQLITE_READONLY:
 		return where, readOnlyDatabase, "make the folder and its files writable for this user"
 	case sqlite3.SQLITE_IOERR:
-		return where, "cannot be read or written", "look at the disk and at the system's log"
+		return where, brokenDatabase, "look at the disk and at the system's log"
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
 		return where, "is damaged", "stop, keep a copy of the folder, and restore an export"
 	}

@@ -134,31 +134,6 @@ func TestAReadOnlyDatabaseIsSaidToBeOne(t *testing.T) {
 	wantOutage(t, err, "is read-only")
 }
 
-// As when the server is stopped.
-func TestSessionsThatAreEnded(t *testing.T) {
-	target := newPostgres(t)
-	s := open(t, target)
-	s.write.SetMaxOpenConns(1)
-	var pid int
-	err := s.update(t.Context(), func(tx *Tx) error {
-		if err := tx.row(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid); err != nil {
-			return err
-		}
-		mustDo(t, admin(t, target), fmt.Sprintf(`SELECT pg_terminate_backend(%d, 600000)`, pid))
-		_, err := tx.exec(t.Context(), `SELECT 1`)
-		return err
-	})
-	out, is := errors.AsType[*errcode.Outage](err)
-	if !is || out.What != "ended the session" && out.What != "does not answer" {
-		t.Errorf("got %v", err)
-	}
-	// The next one is made on a new connection.
-	if err := s.Ping(t.Context()); err != nil {
-		t.Errorf("afterwards: %v", err)
-	}
-	addRules(t, s, aRule(t, "wxa", "https://h.example/"))
-}
-
 func TestTooManyConnections(t *testing.T) {
 	target := newPostgres(t)
 	c := admin(t, target)

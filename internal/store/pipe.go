@@ -61,9 +61,28 @@ type (
 	longKey  struct{} // the statement may say nothing for long
 )
 
-// inPipe lets a transaction that is begun with the context wait.
-func inPipe(ctx context.Context) context.Context {
-	return context.WithValue(ctx, pipeKey{}, true)
+// session is where a transaction of a pipe runs.
+type session struct {
+	pipe *pipe // nil = the connection is somebody else's
+	over bool  // what was known when it was given back
+}
+
+// ended reports whether it is known that the session is no more.
+func (s *session) ended() bool {
+	if s.pipe == nil {
+		return s.over
+	}
+	return s.pipe.Conn.Conn().IsClosed()
+}
+
+// leave ends the look at the connection: once the commit returns, the pool gives
+// it to others.
+func (s *session) leave() { s.over, s.pipe = s.ended(), nil }
+
+// inPipe lets a transaction that is begun with the context wait; on is told where
+// it runs.
+func inPipe(ctx context.Context, on *session) context.Context {
+	return context.WithValue(ctx, pipeKey{}, on)
 }
 
 // later lets a statement wait until an answer is wanted; a failure is that
@@ -112,7 +131,8 @@ func (deferred) RowsAffected() (int64, error) { return -1, nil }
 // BeginTx implements driver.ConnBeginTx.
 func (p *pipe) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, error) {
 	p.bound(context.Background())
-	if ctx.Value(pipeKey{}) == nil {
+	on, is := ctx.Value(pipeKey{}).(*session)
+	if !is {
 		return p.Conn.BeginTx(ctx, o)
 	}
 	if p.Conn.Conn().IsClosed() {
@@ -129,8 +149,8 @@ func (p *pipe) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, erro
 	if o.ReadOnly {
 		begin += " read only"
 	}
-	p.piped, p.waiting = true, []statement{{query: begin}}
-	return &pipedTx{p: p, ctx: ctx}, nil
+	p.piped, p.waiting, on.pipe = true, []statement{{query: begin}}, p
+	return &pipedTx{p: p, on: on, ctx: ctx}, nil
 }
 
 // ExecContext implements driver.ExecerContext.
@@ -233,11 +253,13 @@ func (p *pipe) send(ctx context.Context, last statement, wanted bool) (tag pgcon
 // pipedTx is a transaction whose beginning may not have been sent.
 type pipedTx struct {
 	p   *pipe
+	on  *session
 	ctx context.Context
 }
 
 // Commit implements driver.Tx.
 func (t *pipedTx) Commit() error {
+	defer t.on.leave()
 	p := t.p
 	p.bound(context.Background())
 	if p.idle() && len(p.waiting) == 1 {
@@ -247,7 +269,9 @@ func (t *pipedTx) Commit() error {
 	// Everything is answered and judged before the commit, which goes out by
 	// itself: only then it is known what an answer that is lost was to.
 	err := p.push(t.ctx)
-	if err == nil {
+	if err != nil {
+		err = &unsent{err}
+	} else {
 		var tag pgconn.CommandTag
 		if tag, err = p.Conn.Conn().Exec(t.ctx, "commit"); err == nil && tag.String() != "COMMIT" {
 			err = pgx.ErrTxCommitRollback

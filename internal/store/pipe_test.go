@@ -132,11 +132,17 @@ func TestAPublishIsFourRoundTrips(t *testing.T) {
 	update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutAccount(ctx, accounts.Account{AppID: r.Target}) })
 	r = addRules(t, s, r)[0]
 	link, _ := rules.ParseLink("https://h.example/")
+	service := false // whether the link of a service account is asked for, as a publish of its rule does
 	publish := func() {
 		err := s.UpdateRules(t.Context(), func(tx rules.Tx) error {
 			p, err := tx.Publishing(t.Context(), "wxa", link, time.UnixMilli(0))
 			if err != nil {
 				return err
+			}
+			if service {
+				if _, err := tx.Linked(t.Context(), "wxa", r.Target); err != nil {
+					return err
+				}
 			}
 			if err := tx.PutRule(t.Context(), p.Rule, someone); err != nil {
 				return err
@@ -149,6 +155,9 @@ func TestAPublishIsFourRoundTrips(t *testing.T) {
 	}
 	publish() // the statements are prepared
 	want(t, "round trips", w.count(publish), 4)
+	service = true
+	publish()
+	want(t, "round trips where a link is asked for", w.count(publish), 5)
 	want(t, "round trips of a transaction that does nothing", w.count(func() {
 		update(t, s, func(context.Context, *Tx) error { return nil })
 	}), 0)
@@ -248,7 +257,7 @@ func TestWhoIsPatientAndUntilWhen(t *testing.T) {
 	ask(t.Context(), conn)
 	patient("the next one", false)
 	for what, end := range map[string]func(*sql.Tx) error{"a commit": (*sql.Tx).Commit, "the end of a failed transaction": (*sql.Tx).Rollback} {
-		tx, err := conn.BeginTx(inPipe(t.Context()), s.engine.writeOptions())
+		tx, err := conn.BeginTx(inPipe(t.Context(), &session{}), s.engine.writeOptions())
 		if err != nil {
 			t.Fatal(err)
 		}

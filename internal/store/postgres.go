@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,15 +33,19 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	}
 	// A copy that was not flushed is not acknowledged.
 	config.RuntimeParams["synchronous_commit"] = "on"
-	config.RuntimeParams["application_name"] = "qrjump"
+	config.RuntimeParams["application_name"] = cmp.Or(config.RuntimeParams["application_name"], "qrjump")
 	// It would end a commit's wait for the replica and call that a success. The
 	// end of a call (20 s) and silence (a minute) end statements instead.
 	config.RuntimeParams["statement_timeout"] = "0"
+	lasting := ""
+	if config.RuntimeParams[idleTimeout] == "" {
+		lasting = `SET LOCAL ` + idleTimeout + ` = '` + lastingIdle + `'`
+	}
 	for name, bound := range bounds {
 		config.RuntimeParams[name] = cmp.Or(config.RuntimeParams[name], bound)
 	}
 	if t.alone { // nobody else waits
-		config.RuntimeParams["lock_timeout"], config.RuntimeParams["idle_in_transaction_session_timeout"] = "0", "0"
+		config.RuntimeParams["lock_timeout"], config.RuntimeParams[idleTimeout], lasting = "0", "0", ""
 	}
 	most, err := poolSize(config)
 	if err != nil {
@@ -52,7 +57,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	patient := &atomic.Bool{}
 	patient.Store(t.alone)
 	config.DialFunc = listening(patient)
-	engine := postgresEngine{where: whereIs(config)}
+	engine := postgresEngine{where: whereIs(config), bulk: lasting}
 	fence := &atomic.Pointer[fence]{}
 	connect := func(config *pgx.ConnConfig) *sql.DB {
 		return sql.OpenDB(pipes{stdlib.GetConnector(*config, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
@@ -87,9 +92,10 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	if readOnly {
 		return nil, errors.Join(tell(engine, errReadOnly), shut(closing))
 	}
-	return &Store{write: db, read: db, engine: engine, fence: fence, close: closing, patient: patient,
+	asked := make(chan struct{}, 1)
+	return &Store{asked: asked, write: db, read: db, engine: engine, fence: fence, close: closing, patient: patient,
 		listen: func(ctx context.Context) (scan.Bell, error) {
-			bell, err := listen(ctx, bells)
+			bell, err := listen(ctx, bells, asked)
 			return bell, tell(engine, err)
 		},
 		unbounded: func() *sql.DB {
@@ -100,14 +106,22 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 }
 
 // bounds are for what a session waits for, where the URL does not say them.
-// Nobody waits for a node for ever that died or stands still while it holds a lock.
+// Nobody waits for a node for ever that died or stands still while it holds a lock:
+// one that holds the end of the log of changes stops the changes of all nodes.
 var bounds = map[string]string{
-	"lock_timeout":                        "10s",
-	"idle_in_transaction_session_timeout": "5min",
-	"tcp_keepalives_idle":                 "30",
-	"tcp_keepalives_interval":             "10",
-	"tcp_keepalives_count":                "3",
+	"lock_timeout":            "10s",
+	idleTimeout:               "15s",
+	"tcp_keepalives_idle":     "30",
+	"tcp_keepalives_interval": "10",
+	"tcp_keepalives_count":    "3",
 }
+
+// idleTimeout is how long a session may stand still within a transaction;
+// lastingIdle is how long in one that is Tx.lasting.
+const (
+	idleTimeout = "idle_in_transaction_session_timeout"
+	lastingIdle = "5min"
+)
 
 // How many connections a node has at most: so many, unless the URL says
 // pool_max_conns, and one on which it listens. Some things need several at once.
@@ -143,14 +157,17 @@ func whereIs(config *pgx.ConnConfig) string {
 }
 
 // postgresBell is a connection of its own on which changes are told.
-type postgresBell struct{ conn *pgx.Conn }
+type postgresBell struct {
+	conn  *pgx.Conn
+	asked chan<- struct{} // has room for one ring
+}
 
-func listen(ctx context.Context, config *pgx.ConnConfig) (scan.Bell, error) {
+func listen(ctx context.Context, config *pgx.ConnConfig, asked chan<- struct{}) (scan.Bell, error) {
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to hear of changes: %w", err)
 	}
-	b := postgresBell{conn}
+	b := postgresBell{conn, asked}
 	var channel string
 	if err = conn.QueryRow(ctx, `SELECT quote_ident(`+bell+`)`).Scan(&channel); err == nil {
 		_, err = conn.Exec(ctx, `LISTEN `+channel)
@@ -164,8 +181,16 @@ func listen(ctx context.Context, config *pgx.ConnConfig) (scan.Bell, error) {
 
 // Wait implements scan.Bell.
 func (b postgresBell) Wait(ctx context.Context) error {
-	_, err := b.conn.WaitForNotification(ctx)
-	return err
+	for {
+		rung, err := b.conn.WaitForNotification(ctx)
+		if err != nil || rung.Payload != asking {
+			return err
+		}
+		select {
+		case b.asked <- struct{}{}:
+		default: // one waits already
+		}
+	}
 }
 
 // Close implements scan.Bell.
@@ -217,7 +242,10 @@ func makeBinary(ctx context.Context, t *Tx) error {
 	return err
 }
 
-type postgresEngine struct{ where string }
+type postgresEngine struct {
+	where string
+	bulk  string // lets a transaction stand still for long; "" = the URL says how long
+}
 
 func (postgresEngine) name() string { return "postgres" }
 
@@ -273,6 +301,38 @@ func (postgresEngine) viewOptions() *sql.TxOptions {
 func (postgresEngine) again(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && (e.Code == "40001" || e.Code == "40P01")
+}
+
+// lost: neither what the server refused nor what was not heard of it in time. A
+// server that cannot be reached is no session that ended, but one may be ended
+// while it begins.
+func (postgresEngine) lost(err error) bool {
+	_, connecting := errors.AsType[*pgconn.ConnectError](err)
+	if refused, is := errors.AsType[*pgconn.PgError](err); is {
+		switch refused.Code {
+		case "57P01":
+			return true
+		case "57P02", "57P05", "25P03":
+			return !connecting
+		}
+		return !connecting && strings.HasPrefix(refused.Code, "08")
+	}
+	if connecting || pgconn.Timeout(err) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	return lostConnection(err)
+}
+
+func (e postgresEngine) lasting() string { return e.bulk }
+
+// room: the function's rows are more than the memory that they may take, and go
+// to a file that the server removes at once.
+func (postgresEngine) room(ctx context.Context, tx *sql.Tx) error {
+	if _, err := tx.ExecContext(ctx, `SET LOCAL work_mem = '64kB'`); err != nil {
+		return err
+	}
+	var n int
+	return tx.QueryRowContext(ctx, `SELECT count(*) FROM generate_series(1, 50000)`).Scan(&n)
 }
 
 func (postgresEngine) readOnlyQuery() string {

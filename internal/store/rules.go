@@ -154,38 +154,70 @@ func (t *Tx) CountTargeted(ctx context.Context, target string) (n int, err error
 	return n, err
 }
 
+// What Near asks. Each looks at no more rows than it may answer, or than
+// nearLooked, however many rules there are.
+const (
+	nearUp   = `SELECT ` + ruleColumns + ` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key LIMIT $3`
+	nearDown = `SELECT ` + ruleColumns + ` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key DESC LIMIT $3`
+	// Choice: where a host has more rules of one path than this, those elsewhere
+	// may be missed. Rules of the host itself are nearer.
+	nearLooked    = 1000
+	nearElsewhere = `SELECT ` + ruleColumns + ` FROM (SELECT ` + ruleColumns + ` FROM rules WHERE link_path = $1 ORDER BY id LIMIT $4) AS on_path
+		WHERE host <> $2 ORDER BY id LIMIT $3`
+)
+
 // Near implements rules.Tx.
 func (t *Tx) Near(ctx context.Context, link rules.Link, each int) ([]rules.Rule, error) {
 	var near []rules.Rule
 	// Keys are sorted by bytes, so those that have most in common with the link
 	// stand right before and after it; once for each scheme.
-	tail := link.Key[len(link.Scheme):]
 	for _, scheme := range []string{"http", "https"} {
-		for _, side := range []string{`key >= $3 AND key < $4 ORDER BY key`, `key < $3 AND key >= $4 ORDER BY key DESC`} {
-			end := scheme + "://" // where the keys of the scheme begin
-			if strings.HasPrefix(side, "key >=") {
-				end = scheme + ":/0" // and where they end: "0" follows "/"
+		pivot := scheme + link.Key[len(link.Scheme):]
+		parts := segmentParts(scheme+"://"+link.Host, link.Segment())
+		up := make([][2]string, 0, len(parts))
+		down := make([][2]string, 0, len(parts))
+		for _, p := range parts {
+			up = append(up, [2]string{max(p[0], pivot), p[1]})
+			down = append([][2]string{{p[0], min(p[1], pivot)}}, down...)
+		}
+		for _, side := range []struct {
+			query string
+			parts [][2]string
+		}{{nearUp, up}, {nearDown, down}} {
+			left := each
+			for _, p := range side.parts {
+				if p[0] >= p[1] || left == 0 {
+					continue
+				}
+				some, err := list(ctx, t, scanRule, side.query, p[0], p[1], left)
+				if err != nil {
+					return nil, err
+				}
+				near = append(near, some...)
+				left -= len(some)
 			}
-			some, err := list(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE host = $1 AND segment = $2 AND `+side+` LIMIT $5`,
-				link.Host, link.Segment(), scheme+tail, end, each)
-			if err != nil {
-				return nil, err
-			}
-			near = append(near, some...)
 		}
 	}
-	elsewhere, err := list(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE link_path = $1 AND host <> $2 ORDER BY id LIMIT $3`,
-		link.Path(), link.Host, each)
+	elsewhere, err := list(ctx, t, scanRule, nearElsewhere, link.Path(), link.Host, each, nearLooked)
 	return append(near, elsewhere...), err
+}
+
+// segmentParts are the ranges of the keys under an origin whose path has this
+// first segment, in the order of the keys: the segment itself, what lies below
+// it, and it with parameters. Between them stand other segments, such as "/a-b"
+// between "/a" and "/a/b". No key has a control character.
+func segmentParts(origin, segment string) [3][2]string {
+	at := origin + segment
+	return [3][2]string{{at, at + "\x01"}, {at + "/", at + "0"}, {at + "?", at + "@"}}
 }
 
 // AllRules implements rules.Store.
 func (s *Store) AllRules(ctx context.Context) iter.Seq2[rules.Rule, error] {
 	return func(yield func(rules.Rule, error) bool) {
-		rows, err := s.read.QueryContext(patiently(ctx), `SELECT id, kind, owner, target, prefix, path, occupy, open_version, test_links, published,
+		rows, err := s.query(patiently(ctx), nil, `SELECT id, kind, owner, target, prefix, path, occupy, open_version, test_links, published,
 			created_at, changed_at, published_at FROM rules ORDER BY id`)
 		if err != nil {
-			yield(rules.Rule{}, because(ctx, err))
+			yield(rules.Rule{}, err)
 			return
 		}
 		defer rows.Close()
@@ -211,12 +243,12 @@ func (s *Store) AllRules(ctx context.Context) iter.Seq2[rules.Rule, error] {
 				}
 				err = errors.Join(err, readPrefix(&r, string(prefix)))
 			}
-			if !yield(r, because(ctx, err)) || err != nil {
+			if !yield(r, s.told(because(ctx, err))) || err != nil {
 				return
 			}
 		}
 		if err := rows.Err(); err != nil {
-			yield(rules.Rule{}, because(ctx, err))
+			yield(rules.Rule{}, s.told(because(ctx, err)))
 		}
 	}
 }
@@ -481,16 +513,16 @@ func (t *Tx) DeleteDomain(ctx context.Context, host string) error {
 	return t.note(ctx, ofDomain, host, "delete", nil)
 }
 
-// confirmationMemory is how long checks of verification files are kept.
-const confirmationMemory = 30 * 24 * time.Hour
-
 // PutConfirmation implements rules.Tx.
 func (t *Tx) PutConfirmation(ctx context.Context, c rules.Confirmation) error {
-	if _, err := t.exec(ctx, `DELETE FROM confirmations WHERE at < $1`, millis(c.At.Add(-confirmationMemory))); err != nil {
-		return err
-	}
 	_, err := t.exec(ctx, `INSERT INTO confirmations (rid, at, owner, prefix, url, ok, reason, steps) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 		ON CONFLICT (rid) DO NOTHING`, c.RID, millis(c.At), c.Owner, c.Prefix, c.URL, flag(c.OK), c.Reason, inJSON(&c.Steps).text())
+	return err
+}
+
+// ForgetConfirmations implements rules.Tx.
+func (t *Tx) ForgetConfirmations(ctx context.Context, before time.Time) error {
+	_, err := t.exec(ctx, `DELETE FROM confirmations WHERE at < $1`, millis(before))
 	return err
 }
 

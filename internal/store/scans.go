@@ -132,7 +132,11 @@ func (l *Scans) Append(ctx context.Context, events []stats.Event) error {
 }
 
 // Ship implements stats.Harbour.
-func (l *Scans) Ship(ctx context.Context, node string, from, to stats.Mark, events []stats.Event) error {
+func (l *Scans) Ship(ctx context.Context, node string, from, to stats.Mark, entries []stats.Entry) error {
+	events := make([]stats.Event, len(entries))
+	for i := range entries {
+		events[i] = entries[i].Event
+	}
 	return l.take(ctx, events, func(tx pgx.Tx) error {
 		mark, err := shipped(func(into ...any) error {
 			return tx.QueryRow(ctx, shippedQuery, node).Scan(into...)
@@ -446,18 +450,24 @@ func (l *Scans) Forget(ctx context.Context, before time.Time) error {
 	})
 }
 
+// Announce notes that a user is erased: what comes from now on is anonymous, if it
+// is from before.
+func (l *Scans) Announce(ctx context.Context, user stats.UserHash) error {
+	return l.s.NoteErasure(ctx, stats.Erasure{User: user, UpTo: l.now().UnixMilli()})
+}
+
 // Erase implements stats.Log. Events of the user that nodes bring later are
 // anonymous too, if they are from before.
-func (l *Scans) Erase(ctx context.Context, user stats.UserHash) (n int64, err error) {
+func (l *Scans) Erase(ctx context.Context, user stats.UserHash, upTo int64) (n int64, err error) {
 	if user == (stats.UserHash{}) {
 		return 0, nil
 	}
-	if err := l.s.NoteErasure(ctx, stats.Erasure{User: user, UpTo: l.now().UnixMilli()}); err != nil {
+	if err := l.Announce(ctx, user); err != nil {
 		return 0, err
 	}
 	hash := hex.EncodeToString(user[:])
 	err = l.s.update(ctx, func(tx *Tx) (err error) {
-		n, err = tx.exec(patiently(ctx), `UPDATE scan_events SET user_hash = '', client = '', network = '' WHERE user_hash = $1`, hash)
+		n, err = tx.exec(patiently(ctx), `UPDATE scan_events SET user_hash = '', client = '', network = '' WHERE user_hash = $1 AND seq <= $2`, hash, upTo)
 		return err
 	})
 	if err != nil {

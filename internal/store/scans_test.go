@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"path/filepath"
@@ -226,11 +227,11 @@ func TestALedgerForgetsAndErases(t *testing.T) {
 			}
 			left = append(left, e)
 		}
-		if n, err := l.Erase(ctx, user); err != nil || n != want {
+		if n, err := l.Erase(ctx, user, math.MaxInt64); err != nil || n != want {
 			t.Fatalf("erased %d, %v; want %d", n, err, want)
 		}
 		wantEvents(t, "after the erasure", eventsOf(collect(t, l.Read(ctx, 0))), left)
-		if n, err := l.Erase(ctx, user); err != nil || n != 0 {
+		if n, err := l.Erase(ctx, user, math.MaxInt64); err != nil || n != 0 {
 			t.Errorf("erased again: %d, %v", n, err)
 		}
 		end, _ := l.End(ctx)
@@ -316,7 +317,7 @@ type lossy struct {
 
 var errLost = errors.New("the connection is lost")
 
-func (h *lossy) Ship(ctx context.Context, node string, from, to stats.Mark, events []stats.Event) error {
+func (h *lossy) Ship(ctx context.Context, node string, from, to stats.Mark, events []stats.Entry) error {
 	h.ships++
 	n := h.random.IntN(3)
 	if n == 0 {
@@ -443,7 +444,7 @@ func TestWhoIsErasedIsErasedOnTheWayToo(t *testing.T) {
 	if err := j.Append(t.Context(), someScans(0, 300)); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := l.Erase(t.Context(), aScan(1).User); err != nil || n != 0 {
+	if n, err := l.Erase(t.Context(), aScan(1).User, math.MaxInt64); err != nil || n != 0 {
 		t.Fatal(n, err)
 	}
 	if err := shipper(j, l).Flush(t.Context()); err != nil {

@@ -44,7 +44,7 @@ func OpenAlone(ctx context.Context, t Target) (*Store, error) {
 		return s.update(ctx, func(tx *Tx) error { return tx.engine.lockOut(ctx, tx.tx) })
 	})
 	if err == nil {
-		err = s.migrateTo(ctx, NewestSchema())
+		err = s.checkAndMigrate(ctx, t)
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.Close())

@@ -14,6 +14,8 @@ import (
 	"github.com/gofrs/flock"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/qrjump/qrjump/internal/stats"
 )
 
 // openSQLite opens DIR/qrjump.db: one writer, WAL, every commit flushed to the
@@ -23,6 +25,7 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	own(filepath.Join(dir, "qrjump.db"))
 	// Short keys are checked by the driver, _pragma=… are not.
 	path := (&url.URL{Path: filepath.Join(dir, "qrjump.db")}).EscapedPath()
 	// Writers wait in the pool of one, in order and where a context ends the
@@ -43,6 +46,20 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 	read.SetMaxOpenConns(8)
 	read.SetMaxIdleConns(8)
 	return &Store{write: write, read: read, engine: sqliteEngine{dir}, fence: &atomic.Pointer[fence]{}, close: []func() error{read.Close, write.Close, lock.Unlock}}, nil
+}
+
+// own makes a database and its companions readable by their owner alone, whatever
+// the umask was when they were made: SQLite gives new companions the mode of the
+// database. Where the owner is another, they stay as they are.
+func own(path string) {
+	if f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600); err == nil {
+		f.Close()
+	}
+	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
+		if info, err := os.Stat(path + suffix); err == nil && info.Mode().Perm() != 0o600 {
+			os.Chmod(path+suffix, 0o600) // of what stays readable a start warns
+		}
+	}
 }
 
 // writable returns why no file can be made in a folder.
@@ -87,6 +104,16 @@ func (sqliteEngine) again(err error) bool {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	return ok && e.Code()&0xff == sqlite3.SQLITE_BUSY
 }
+
+// lost: there is no session that somebody could end.
+func (sqliteEngine) lost(error) bool { return false }
+
+// lasting: nothing ends a transaction that stands still.
+func (sqliteEngine) lasting() string { return "" }
+
+// room looks beside the database: in its own files there may be some that the
+// next change does not find.
+func (e sqliteEngine) room(context.Context, *sql.Tx) error { return stats.Room(e.dir) }
 
 // lockOut does nothing: the folder has one process.
 func (sqliteEngine) lockOut(context.Context, *sql.Tx) error { return nil }

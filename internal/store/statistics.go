@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,8 +32,8 @@ func (t *Tx) LockStatistics(ctx context.Context) error { return t.engine.lock(ct
 // StatisticsState implements stats.Tx.
 func (t *Tx) StatisticsState(ctx context.Context) (s stats.State, err error) {
 	var scanAt, forgotten, turned int64
-	err = t.row(ctx, `SELECT ledger, position, scan, scan_at, scans, duplicates, users_position, zone, forgotten, turned FROM statistics_state WHERE id = 1`).
-		Scan(&s.Ledger, &s.Position, &s.Scan, &scanAt, &s.Scans, &s.Duplicates, &s.UsersPosition, &s.Offset, &forgotten, &turned)
+	err = t.row(ctx, `SELECT ledger, position, mark, scan, scan_at, scans, duplicates, held, lacking, users_position, zone, forgotten, turned FROM statistics_state WHERE id = 1`).
+		Scan(&s.Ledger, &s.Position, &s.Mark, &s.Scan, &scanAt, &s.Scans, &s.Duplicates, &s.Held, &s.Lacking, &s.UsersPosition, &s.Offset, &forgotten, &turned)
 	if errors.Is(err, sql.ErrNoRows) {
 		return stats.State{}, nil
 	}
@@ -42,11 +43,11 @@ func (t *Tx) StatisticsState(ctx context.Context) (s stats.State, err error) {
 
 // PutStatisticsState implements stats.Tx.
 func (t *Tx) PutStatisticsState(ctx context.Context, s stats.State) error {
-	_, err := t.exec(ctx, `INSERT INTO statistics_state (id, ledger, position, scan, scan_at, scans, duplicates, users_position, zone, forgotten, turned)
-		VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-		ON CONFLICT (id) DO UPDATE SET ledger = excluded.ledger, position = excluded.position, scan = excluded.scan, scan_at = excluded.scan_at, scans = excluded.scans,
-			duplicates = excluded.duplicates, users_position = excluded.users_position, zone = excluded.zone, forgotten = excluded.forgotten, turned = excluded.turned`,
-		s.Ledger, s.Position, s.Scan, millis(s.ScanAt), s.Scans, s.Duplicates, s.UsersPosition, s.Offset, millis(s.Forgotten), millis(s.Turned))
+	_, err := t.exec(ctx, `INSERT INTO statistics_state (id, ledger, position, mark, scan, scan_at, scans, duplicates, held, lacking, users_position, zone, forgotten, turned)
+		VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+		ON CONFLICT (id) DO UPDATE SET ledger = excluded.ledger, position = excluded.position, mark = excluded.mark, scan = excluded.scan, scan_at = excluded.scan_at,
+			scans = excluded.scans, duplicates = excluded.duplicates, held = excluded.held, lacking = excluded.lacking, users_position = excluded.users_position, zone = excluded.zone, forgotten = excluded.forgotten, turned = excluded.turned`,
+		s.Ledger, s.Position, s.Mark, s.Scan, millis(s.ScanAt), s.Scans, s.Duplicates, s.Held, s.Lacking, s.UsersPosition, s.Offset, millis(s.Forgotten), millis(s.Turned))
 	return err
 }
 
@@ -338,6 +339,76 @@ func (t *Tx) ForgetPositions(ctx context.Context) error {
 	return nil
 }
 
+// Origins implements stats.Tx.
+func (t *Tx) Origins(ctx context.Context) (map[string]*stats.Taken, error) {
+	all := map[string]*stats.Taken{}
+	_, err := list(ctx, t, func(scan func(...any) error) (n struct{}, err error) {
+		var node, beyond string
+		var upTo int64
+		if err = scan(&node, &upTo, &beyond); err == nil {
+			all[node], err = stats.DecodeTaken(upTo, beyond)
+		}
+		return n, err
+	}, `SELECT node, up_to, beyond FROM scan_origins`)
+	return all, err
+}
+
+// PutOrigins implements stats.Tx.
+func (t *Tx) PutOrigins(ctx context.Context, of map[string]*stats.Taken) error {
+	for _, node := range slices.Sorted(maps.Keys(of)) {
+		beyond, err := of[node].Encode()
+		if err != nil {
+			return err
+		}
+		if _, err := t.exec(ctx, `INSERT INTO scan_origins (node, up_to, beyond) VALUES ($1, $2, $3)
+			ON CONFLICT (node) DO UPDATE SET up_to = excluded.up_to, beyond = excluded.beyond`, node, of[node].UpTo, beyond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// BeginOrigin notes that a journal's events are counted up to a position, where
+// nothing is known of the journal yet.
+func (s *Store) BeginOrigin(ctx context.Context, node string, upTo int64) error {
+	return s.update(ctx, func(tx *Tx) error {
+		_, err := tx.exec(ctx, `INSERT INTO scan_origins (node, up_to, beyond) VALUES ($1, $2, '') ON CONFLICT (node) DO NOTHING`, node, upTo)
+		return err
+	})
+}
+
+// Origin is which events of a journal are counted; none where nothing is known
+// of it.
+func (s *Store) Origin(ctx context.Context, node string) (*stats.Taken, error) {
+	var all map[string]*stats.Taken
+	err := s.view(ctx, func(tx *Tx) (err error) {
+		all, err = tx.Origins(ctx)
+		return err
+	})
+	if all[node] == nil {
+		return &stats.Taken{}, err
+	}
+	return all[node], err
+}
+
+// CutPositions implements stats.Tx.
+func (t *Tx) CutPositions(ctx context.Context, after, end int64) error {
+	for _, query := range []struct {
+		text string
+		at   int64
+	}{
+		{`DELETE FROM statistics_seen WHERE position > $1`, after},
+		{`DELETE FROM statistics_duplicates WHERE position > $1`, after},
+		{`UPDATE webhooks SET scans_from = $1 WHERE scans_from > $1`, end},
+		{`UPDATE webhook_readers SET position = $1 WHERE position > $1 AND name = '` + webhooks.ScanSource + `'`, end},
+	} {
+		if _, err := t.exec(ctx, query.text, query.at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // ForgetUsers implements stats.Tx.
 func (t *Tx) ForgetUsers(ctx context.Context) error {
 	_, err := t.exec(ctx, `DELETE FROM statistics_users`)
@@ -594,6 +665,11 @@ func (t *Tx) Alarms(ctx context.Context, after int64, open bool, limit int) ([]s
 		query += ` AND seen_at = 0`
 	}
 	return list(ctx, t, scanAlarm, query+` ORDER BY id LIMIT $2`, after, limit)
+}
+
+// Alarm implements stats.Tx.
+func (t *Tx) Alarm(ctx context.Context, kind string, name stats.CodeName) (stats.Alarm, error) {
+	return scanAlarm(t.row(ctx, `SELECT `+alarmColumns+` FROM alarms WHERE kind = $1 AND batch = $2 AND idx = $3`, kind, name.Batch, name.Index).Scan)
 }
 
 // Acknowledge implements stats.Tx.

@@ -32,9 +32,11 @@ type Store struct {
 	stream      *stats.JetStream                         // where scans are beside the table; nil = nowhere
 	scansInto   string                                   // folder for the ledger of an archive; "" = into the database
 	listen      func(context.Context) (scan.Bell, error) // nil = no other process writes
+	asked       chan struct{}                            // rings when nodes are asked for their scans; nil = nobody asks
 	unbounded   func() *sql.DB                           // connections that wait for locks for ever; nil = all do
 	patient     *atomic.Bool                             // no silence ends a connection; nil = none ever does
 	epochs      *accounts.Epochs                         // told of commits that change identities; nil = nobody remembers any
+	trouble     trouble
 }
 
 // engine is what differs between the two databases.
@@ -51,6 +53,14 @@ type engine interface {
 	viewOptions() *sql.TxOptions
 	// again reports whether a failed transaction may succeed when run again.
 	again(err error) bool
+	// lost reports whether an error is the end of a session that was open, and with
+	// it of everything that it had not begun to commit.
+	lost(err error) bool
+	// lasting lets a transaction stand still for minutes between two statements; ""
+	// = it may already.
+	lasting() string
+	// room returns an error while the database cannot write some more to its disk.
+	room(ctx context.Context, tx *sql.Tx) error
 	// outage says of an error which database is at fault, what happened to it and
 	// what to do; "" = another error.
 	outage(err error) (where, what, do string)
@@ -77,6 +87,9 @@ type Target struct {
 	URL string
 	// Dir is the data folder, which exists.
 	Dir string
+	// Check is asked of a database before its schema is brought up to date; 0 =
+	// there is none yet. Its error leaves the database as it was. nil = any will do.
+	Check func(ctx context.Context, s *Store, schema int64) error
 
 	alone bool
 }
@@ -88,10 +101,23 @@ func Open(ctx context.Context, t Target) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.migrateTo(ctx, NewestSchema()); err != nil {
+	if err := s.checkAndMigrate(ctx, t); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+func (s *Store) checkAndMigrate(ctx context.Context, t Target) error {
+	if t.Check != nil {
+		schema, err := s.checkedSchema(ctx)
+		if err == nil {
+			err = t.Check(ctx, s, schema)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return s.migrateTo(ctx, NewestSchema())
 }
 
 // connect opens the database whatever its schema.
@@ -110,17 +136,6 @@ func (s *Store) Engine() string { return s.engine.name() }
 
 // Shared reports whether other processes may write to the database.
 func (s *Store) Shared() bool { return s.listen != nil }
-
-// Ping returns nil when the database answers and takes changes, or an
-// errcode.Outage.
-func (s *Store) Ping(ctx context.Context) error {
-	var off bool
-	err := s.read.QueryRowContext(ctx, s.engine.readOnlyQuery()).Scan(&off)
-	if err == nil && off {
-		err = errReadOnly
-	}
-	return s.told(because(ctx, err))
-}
 
 // Close waits for running transactions and closes the database.
 func (s *Store) Close() error { return shut(s.close) }
@@ -146,13 +161,16 @@ type Tx struct {
 	unchained bool
 
 	touched accounts.Touched // whose identity it changes
+	once    bool             // somebody may have a part of what it gives: it is not run again
+	twice   bool             // it is the same when it is done twice
 }
 
 // attempts is how often a transaction that lost a race is run.
 const attempts = 20
 
 // update runs f in one durable transaction: when it returns nil, what f wrote
-// survives a crash. It may run f again after a conflict.
+// survives a crash. It may run f again after a conflict, or where its session
+// was ended before the commit was sent.
 func (s *Store) update(ctx context.Context, f func(*Tx) error) error {
 	if tx, ok := ctx.Value(oneKey{}).(*Tx); ok {
 		return f(tx)
@@ -167,9 +185,9 @@ type beginner interface {
 
 func (s *Store) updateOn(ctx context.Context, db beginner, f func(*Tx) error) error {
 	for n := 1; ; n++ {
-		err := s.run(ctx, db, s.engine.writeOptions(), f)
+		err := s.onLive(ctx, db, func() error { return s.run(ctx, db, s.engine.writeOptions(), f) })
 		if err == nil || n == attempts || ctx.Err() != nil || !s.engine.again(err) {
-			return s.told(err)
+			return s.trouble.note(s.told(err))
 		}
 	}
 }
@@ -184,12 +202,13 @@ func (s *Store) InOne(ctx context.Context, f func(context.Context) error) error 
 // oneKey is where a context keeps the transaction that its calls belong to.
 type oneKey struct{}
 
-// view runs f on one consistent state.
+// view runs f on one consistent state. It may run f again where its session was
+// ended.
 func (s *Store) view(ctx context.Context, f func(*Tx) error) error {
 	if tx, ok := ctx.Value(oneKey{}).(*Tx); ok {
 		return f(tx)
 	}
-	return s.told(s.run(ctx, s.read, s.engine.viewOptions(), f))
+	return s.told(s.onLive(ctx, s.read, func() error { return s.run(ctx, s.read, s.engine.viewOptions(), f) }))
 }
 
 func (s *Store) run(ctx context.Context, db beginner, options *sql.TxOptions, f func(*Tx) error) error {
@@ -201,17 +220,22 @@ func (s *Store) run(ctx context.Context, db beginner, options *sql.TxOptions, f 
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	attached := context.AfterFunc(ctx, end)
-	tx, err := db.BeginTx(inPipe(life), options)
+	var on session
+	tx, err := db.BeginTx(inPipe(life, &on), options)
 	if err != nil {
-		return because(ctx, fmt.Errorf("beginning a transaction: %w", err))
+		return &cut{error: because(ctx, fmt.Errorf("beginning a transaction: %w", err))}
 	}
 	defer tx.Rollback()
 	t := &Tx{tx: tx, engine: s.engine, keeping: s.keeping}
-	if err := f(t); err != nil {
-		return because(ctx, err)
+	if err = f(t); err == nil {
+		err = t.settle(life)
 	}
-	if err := t.settle(life); err != nil {
-		return because(ctx, err)
+	if err != nil {
+		// Where ctx ended, the session is not ours to look at.
+		if err = because(ctx, err); attached() && on.ended() && !t.once {
+			err = &cut{error: err}
+		}
+		return err
 	}
 	if !attached() {
 		return context.Cause(ctx)
@@ -221,7 +245,12 @@ func (s *Store) run(ctx context.Context, db beginner, options *sql.TxOptions, f 
 		defer s.epochs.Ended(&t.touched)
 	}
 	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("committing: %w", err)
+		_, unsent := errors.AsType[*unsent](err)
+		if err = fmt.Errorf("committing: %w", err); on.ended() && !t.once {
+			harmless := t.twice || options != nil && options.ReadOnly
+			err = &cut{err, !unsent && !harmless}
+		}
+		return err
 	}
 	return nil
 }
@@ -340,6 +369,9 @@ func (t *Tx) LockAccount(ctx context.Context, appid string) error {
 
 // LockAccounts implements accounts.Tx.
 func (t *Tx) LockAccounts(ctx context.Context) error {
+	if err := t.lasting(ctx); err != nil {
+		return err
+	}
 	return t.engine.lockPart(ctx, t.tx, allAccounts, "")
 }
 
@@ -361,8 +393,30 @@ func (t *Tx) LockOrigin(ctx context.Context, origin string) error {
 
 // LockRules implements rules.Tx.
 func (t *Tx) LockRules(ctx context.Context) error {
+	if err := t.lasting(ctx); err != nil {
+		return err
+	}
 	return t.engine.lockPart(ctx, t.tx, allRules, "")
 }
+
+// lasting lets the transaction stand still for minutes between two statements:
+// it is for bulk work, whose caller has much to add up or to hand out.
+func (t *Tx) lasting(ctx context.Context) error {
+	query := t.engine.lasting()
+	if query == "" {
+		return nil
+	}
+	return t.later(ctx, nil, query)
+}
+
+// TakesLong implements accounts.Tx and stats.Tx.
+func (t *Tx) TakesLong(ctx context.Context) error {
+	t.once = true
+	return t.lasting(ctx)
+}
+
+// MayRepeat implements codes.Tx.
+func (t *Tx) MayRepeat() { t.twice = true }
 
 // next gives out a number; numbers are in the order of commits.
 func (t *Tx) next(ctx context.Context, sequence string) (int64, error) {

@@ -178,6 +178,9 @@ func (b *Book) collectScans(ctx context.Context) (more bool, err error) {
 			break
 		}
 		to = e.Position
+		if e.From.Again {
+			continue // it was told of in the stream that was lost
+		}
 		if !slices.ContainsFunc(hooks, func(w Webhook) bool { return w.Wanted.Scan(e.Event) }) {
 			continue
 		}

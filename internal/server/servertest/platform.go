@@ -13,12 +13,11 @@ func (s *Server) Ticket(component string) string {
 	return made.Ticket
 }
 
-// ComponentToken is a new component_access_token. The secret of a platform is
-// "secret-" and its AppID.
+// ComponentToken is a new component_access_token.
 func (s *Server) ComponentToken(component string) string {
 	s.t.Helper()
 	a := s.Do("POST", "/cgi-bin/component/api_component_token",
-		fmt.Sprintf(`{"component_appid":%q,"component_appsecret":"secret-%s","component_verify_ticket":%q}`, component, component, s.Ticket(component)))
+		fmt.Sprintf(`{"component_appid":%q,"component_appsecret":%q,"component_verify_ticket":%q}`, component, s.secretOf(component), s.Ticket(component)))
 	var issued struct {
 		Token string `json:"component_access_token"`
 	}

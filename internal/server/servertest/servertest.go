@@ -11,6 +11,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -19,6 +20,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/goccy/go-yaml"
 
 	"github.com/qrjump/qrjump/internal/outbound"
 	"github.com/qrjump/qrjump/internal/server"
@@ -43,6 +46,12 @@ type Options struct {
 	// LanePatience is how long the scan listener waits for the rest of a request
 	// before net/http gets it; 0 = as it is.
 	LanePatience time.Duration
+	// NoLane makes that listener one of net/http alone, as a yardstick.
+	NoLane bool
+	// Connections is how many connections all listeners but the admin's may have,
+	// RefusedTime how long one may be idle after a refused key; 0 = as it is.
+	Connections int
+	RefusedTime time.Duration
 	// ScanListener gives the scan API a listener of its own; requests to /scan/
 	// go there.
 	ScanListener bool
@@ -172,7 +181,7 @@ func Try(t testing.TB, o Options) (*Server, error) {
 	s.chance = &chance{source: rand.NewChaCha8(seed)}
 	var err error
 	s.Server, err = server.Start(context.Background(), c, s.logs, server.Seams{
-		RealNow: s.Clock.Now, Random: s.chance, Outbound: o.Outbound, BodyTimeout: o.BodyTimeout, LanePatience: o.LanePatience, ExportWork: 4,
+		RealNow: s.Clock.Now, Random: s.chance, Outbound: o.Outbound, BodyTimeout: o.BodyTimeout, LanePatience: o.LanePatience, NoLane: o.NoLane, Connections: o.Connections, RefusedTime: o.RefusedTime, ExportWork: 4,
 	})
 	if err != nil {
 		return nil, err
@@ -343,8 +352,30 @@ func (s *Server) Advance(d time.Duration) {
 	s.Admin("PUT", "/emulator/clock", `{"advance":"`+d.String()+`"}`)
 }
 
-// Token is an account's access token, fetched at its first use. The secret of
-// an account is "secret-" and its AppID, except in the demo seed.
+// secretOf is the AppSecret of an account or a platform: the seed's, or else
+// "the-secret-of-" and its AppID.
+func (s *Server) secretOf(appid string) string {
+	seed := struct {
+		Accounts, Components []struct{ AppID, Secret string }
+	}{}
+	if err := yaml.Unmarshal([]byte(s.options.Seed), &seed); err != nil {
+		s.t.Fatal(err)
+	}
+	for _, one := range append(seed.Accounts, seed.Components...) {
+		if one.AppID == appid && one.Secret != "" {
+			return one.Secret
+		}
+	}
+	switch appid {
+	case "wxminiprogram0001":
+		return "secret0001"
+	case "wxserviceacct0001":
+		return "secret0002"
+	}
+	return "the-secret-of-" + appid
+}
+
+// Token is an account's access token, fetched at its first use.
 func (s *Server) Token(appid string) string {
 	s.t.Helper()
 	s.mu.Lock()
@@ -359,14 +390,7 @@ func (s *Server) Token(appid string) string {
 // NewToken fetches an access token.
 func (s *Server) NewToken(appid string) string {
 	s.t.Helper()
-	secret := "secret-" + appid
-	switch appid {
-	case "wxminiprogram0001":
-		secret = "secret0001"
-	case "wxserviceacct0001":
-		secret = "secret0002"
-	}
-	a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid="+appid+"&secret="+secret, "")
+	a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid="+appid+"&secret="+url.QueryEscape(s.secretOf(appid)), "")
 	var issued struct {
 		Token string `json:"access_token"`
 	}

@@ -1,0 +1,33 @@
+package main
+
+import (
+	"slices"
+	"testing"
+)
+
+// Issue 11, 6: a feature is added or taken away by its name, and no other is
+// dropped, also one that this program does not know.
+func TestChangedFeatures(t *testing.T) {
+	for _, c := range []struct{ have, change, want []string }{
+		{nil, []string{"marketcode"}, []string{"marketcode"}},
+		{nil, []string{"+marketcode", "marketcode"}, []string{"marketcode"}},
+		{[]string{"beta"}, []string{"marketcode"}, []string{"beta", "marketcode"}},
+		{[]string{"beta", "marketcode"}, nil, []string{"beta", "marketcode"}},
+		{[]string{"beta", "marketcode"}, []string{"-marketcode"}, []string{"beta"}},
+		{[]string{"beta", "marketcode"}, []string{"-beta", "+marketcode"}, []string{"marketcode"}},
+		{[]string{"beta"}, []string{"-marketcode"}, []string{"beta"}},
+	} {
+		before := slices.Clone(c.have)
+		if got, err := changedFeatures(c.have, c.change); err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%v of %v: %v, %v, want %v", c.change, c.have, got, err, c.want)
+		}
+		if !slices.Equal(c.have, before) {
+			t.Errorf("%v changed what it was given: %v", c.change, c.have)
+		}
+	}
+	for _, change := range [][]string{{"beta"}, {"+markecode"}, {"-markecode"}, {""}, {"+"}, {"+marketcode", "-marketcode"}, {"-marketcode", "marketcode"}} {
+		if got, err := changedFeatures([]string{"marketcode"}, change); err == nil {
+			t.Errorf("%q: %v", change, got)
+		}
+	}
+}

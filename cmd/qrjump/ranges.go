@@ -1,0 +1,88 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// Codes are named in one way wherever a command takes them: an index (7), both
+// ends of a range (0-4999), or all.
+
+var (
+	rangeForm  = regexp.MustCompile(`^([0-9]{1,18})(?:-([0-9]{1,18}))?$`)
+	bareNumber = regexp.MustCompile(`^[0-9]{1,18}$`)
+)
+
+// parseRanges reads what names codes. Two bare numbers are refused: many mean
+// the two ends of a range by them.
+func parseRanges(texts []string) (ranges []client.CodeRange, all bool, err error) {
+	if len(texts) == 2 && bareNumber.MatchString(texts[0]) && bareNumber.MatchString(texts[1]) {
+		return nil, false, twoNumbers(texts[0], texts[1], fmt.Sprintf("; for the two codes alone: %s-%s %s-%s", texts[0], texts[0], texts[1], texts[1]))
+	}
+	for _, text := range texts {
+		if text == "all" {
+			all = true
+			continue
+		}
+		m := rangeForm.FindStringSubmatch(text)
+		if m == nil {
+			return nil, false, misused("%q is no range: want 5, 5-9 or all", text)
+		}
+		from, _ := strconv.ParseInt(m[1], 10, 64) // 18 digits fit
+		to, _ := strconv.ParseInt(cmp.Or(m[2], m[1]), 10, 64)
+		if from > to {
+			return nil, false, misused("%s is no range: it ends before it begins", text)
+		}
+		ranges = append(ranges, client.CodeRange{From: from, To: to})
+	}
+	return ranges, all, nil
+}
+
+// parseRange is parseRanges for a command that takes one range.
+func parseRange(texts []string) (r client.CodeRange, all bool, err error) {
+	if len(texts) == 2 && bareNumber.MatchString(texts[0]) && bareNumber.MatchString(texts[1]) {
+		return r, false, twoNumbers(texts[0], texts[1], "")
+	}
+	if len(texts) != 1 {
+		return r, false, misused("%s: want one range: 0-4999, 7 or all", strings.Join(texts, " "))
+	}
+	ranges, all, err := parseRanges(texts)
+	if err == nil && !all {
+		r = ranges[0]
+	}
+	return r, all, err
+}
+
+// twoNumbers says what two bare numbers probably mean.
+func twoNumbers(first, second, otherwise string) error {
+	from, _ := strconv.ParseInt(first, 10, 64)
+	to, _ := strconv.ParseInt(second, 10, 64)
+	if from > to {
+		first, second, from, to = second, first, to, from
+	}
+	return misused("%s and %s are two numbers: for %s say %s-%s%s", first, second, countedCodes(to-from+1), first, second, otherwise)
+}
+
+// wholeOf is the range of all codes of an application of the caller's own.
+func wholeOf(s *session, wire *client.Client, id int64) (client.CodeRange, error) {
+	a, err := wire.QueryApplication(s.ctx, client.ApplicationKey{ID: id})
+	if err != nil {
+		return client.CodeRange{}, err
+	}
+	if a.Status != client.ApplicationFinished || len(a.Segments) == 0 {
+		return client.CodeRange{}, fmt.Errorf("the application is %s, not %s yet", plain(a.Status), client.ApplicationFinished)
+	}
+	return client.CodeRange{From: 0, To: a.Segments[len(a.Segments)-1].To}, nil
+}
+
+func rangeText(r client.CodeRange) string {
+	if r.From == r.To {
+		return strconv.FormatInt(r.From, 10)
+	}
+	return fmt.Sprintf("%d-%d", r.From, r.To)
+}

@@ -1,0 +1,388 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/server"
+)
+
+// The APIs that a verb calls.
+const (
+	none      = "" // it calls no server
+	wireAPI   = "wire"
+	scanAPI   = "scan"
+	adminAPI  = "admin"
+	otherTest = "another test" // it serves, or ends the program
+)
+
+// verb is a command line and what it says when it did what it was asked for.
+// $NAME in its words is replaced by what earlier ones found out.
+type verb struct {
+	path  string // as the help shows it
+	api   string
+	words string // after the path
+	in    string // standard input
+	says  string // regular expression; "" = not run against the right server
+	after func(*world)
+}
+
+// everyVerb is a story in which each verb of the command line appears.
+var everyVerb = []verb{
+	{path: "version", says: `^qrjump `},
+	{path: "help", api: otherTest},
+	{path: "licences", says: `^qrjump itself is under the Apache License 2.0\.`},
+	{path: "serve", api: otherTest},
+
+	{path: "account put", api: adminAPI, words: "shop1 --kind mini_program --secret the-secret-of-shop1 --certified --version release",
+		says: `^created shop1$`},
+	{path: "account put", api: adminAPI, words: "brand1 --kind service_account --secret the-secret-of-brand1 --certified", says: `^created brand1$`},
+	{path: "account put", api: adminAPI, words: "shop1 --name Tea", says: `^changed shop1$`},
+	{path: "account show", api: adminAPI, words: "shop1", says: `(?m)^name +Tea$`},
+	{path: "account list", api: adminAPI, says: `(?m)^shop1 .* Tea$`},
+	{path: "account list", api: adminAPI, words: "--json", says: `"appid": "shop1"`},
+	{path: "account release", api: adminAPI, words: "shop1 release trial", says: `^these versions exist: release, trial, of shop1$`},
+	{path: "account release", api: adminAPI, words: "shop1 release --json", says: `"shop1"`},
+	{path: "account member", api: adminAPI, words: "shop1 alice trial", says: `^alice is now trial of shop1$`},
+	{path: "account member", api: adminAPI, words: "shop1 alice --remove", says: `^alice is no member any more of shop1$`},
+	{path: "account link", api: adminAPI, words: "brand1 shop1", says: `^shop1 is now linked with brand1$`},
+	{path: "account link", api: adminAPI, words: "brand1 shop2 --remove"},
+	{path: "account jump", api: adminAPI, words: "shop1 off", says: `^jumping is off for shop1$`, after: func(w *world) {
+		if a, err := w.operator.Account(w.t.Context(), "shop1"); err != nil || a.JumpOpen {
+			w.t.Errorf("jumping was switched off, and is %v, %v", a.JumpOpen, err)
+		}
+	}},
+	{path: "account jump", api: adminAPI, words: "shop1 on", says: `^jumping is on for shop1$`},
+	{path: "account revoke", api: adminAPI, words: "shop1", says: `^no token is left of shop1$`},
+	{path: "account quota", api: adminAPI, words: "shop1", says: `^shop1 has 100 publishes left this month$`},
+	{path: "account notices", api: adminAPI, words: "shop1", says: `^shop1 was told nothing$`},
+	{path: "account openid", api: adminAPI, words: "brand alice", says: `^\S{28}$`, after: func(w *world) { w.found["OPENID"] = w.said }},
+	{path: "account export", api: adminAPI, words: "$OUT", says: `^exported all accounts to `},
+	{path: "account export", api: adminAPI, words: "-", says: `(?m)^\{.*shop1`},
+	{path: "account import", api: adminAPI, words: "-", in: `{"appid":"shop3","kind":"mini_program"}` + "\n",
+		says: `^imported 1 account: 1 new`},
+
+	{path: "rule add", api: wireAPI, words: "https://tea.example/t/ pages/t/t", says: `^added https://tea\.example/t/`},
+	{path: "rule add", api: wireAPI, words: "https://tea.example/u/ pages/t/t --publish", says: `^added and published`},
+	{path: "rule list", api: wireAPI, says: `(?m)^https://tea\.example/t/ `},
+	{path: "rule edit", api: wireAPI, words: "https://tea.example/t/ pages/v/v", says: `^changed https://tea\.example/t/`},
+	{path: "rule publish", api: wireAPI, words: "https://tea.example/t/", says: `^published https://tea\.example/t/; 98 publishes left`},
+	{path: "rule file", api: wireAPI, says: `(?m)^name +\S+\.txt$`},
+	{path: "rule plan", api: wireAPI, words: "$RULES", says: `https://tea\.example/w/`},
+	{path: "rule apply", api: wireAPI, words: "$RULES", says: `https://tea\.example/w/`},
+	{path: "rule delete", api: wireAPI, words: "https://tea.example/u/", says: `^deleted https://tea\.example/u/`},
+	{path: "rule history", api: adminAPI, words: "https://tea.example/u/", says: `delete +shop`, after: func(w *world) {
+		list, err := w.operator.RuleHistory(w.t.Context(), "https://tea.example/u/")
+		if err != nil || len(list) == 0 {
+			w.t.Fatal(list, err)
+		}
+		w.found["SEQ"] = fmt.Sprint(list[0].Seq)
+	}},
+	{path: "rule undo", api: adminAPI, words: "$SEQ", says: `^change \d+ is undone`},
+	{path: "rule occupiers", api: adminAPI, words: "https://tea.example/t/7", says: `^nobody forbids `},
+	{path: "rule export", api: adminAPI, words: "$OUT", says: `^exported all rules to `},
+	{path: "rule import", api: adminAPI, words: "-", in: `{"owner":"shop","prefix":"https://tea.example/i/","path":"pages/i/i"}` + "\n",
+		says: `^imported 1 rule: 1 new`},
+	{path: "rule release", api: adminAPI, words: "https://tea.example/i/ --reason sold --yes", says: `(?m)^released 1 rule; `},
+
+	{path: "batch apply", api: wireAPI, words: "10000 --isv order-1 $BRAND", says: `^application \d+`, after: func(w *world) {
+		w.found["ID"] = strings.Trim(strings.Fields(w.said)[1], ";")
+	}},
+	{path: "batch show", api: wireAPI, words: "$ID $BRAND", says: `(?m)^status +FINISH$`},
+	{path: "batch download", api: wireAPI, words: "$ID --out $OUT $BRAND", says: `^wrote 10000 codes of `},
+	{path: "batch activate", api: wireAPI, words: "$ID 0-99 $BRAND $PAGE",
+		says: `^activated 100 codes of `},
+	{path: "batch list", api: adminAPI, says: `(?m)^\d{9} +brand `},
+	{path: "batch retarget", api: adminAPI, words: "$ID 0-49 --target shop --path pages/j/j", says: `^renewed 1 activation of `},
+	{path: "batch withdraw", api: adminAPI, words: "$ID 90-99", says: `^withdrew 10 codes of `},
+	{path: "code show", api: adminAPI, words: "$ID:0", says: `(?m)^state +active$`, after: func(w *world) { w.scanCode() }},
+	{path: "code show", api: wireAPI, words: "$ID:0 $BRAND --data $EMPTY", says: ``},
+	{path: "code trade", api: wireAPI, words: "$TICKET --openid=$OPENID $BRAND", says: `(?m)^state +active with 0-99$`},
+	{path: "code freeze", api: adminAPI, words: "$ID 5-9", says: `^froze 5 codes of `},
+	{path: "code unfreeze", api: adminAPI, words: "$ID 5-9", says: `^unfroze 5 codes of `},
+	{path: "code redeem", api: adminAPI, words: "$ID 5", says: `^redeemed 1 code of `},
+	{path: "code void", api: adminAPI, words: "$ID 6 --yes", says: `^voided 1 code of `, after: func(w *world) {
+		if c, err := w.operator.LookupCode(w.t.Context(), client.CodeName{ID: w.batch(), Index: 6}); err != nil || !c.Void {
+			w.t.Errorf("the code was voided, and is %+v, %v", c, err)
+		}
+	}},
+
+	{path: "scan", api: scanAPI, words: "https://tea.example/t/7", says: `(?m)^opens +Mini Program shop, release$`},
+	{path: "scan", api: scanAPI, words: "--explain https://tea.example/t/7", says: `(?m)^opens +https://tea\.example/t/`},
+	{path: "scan", api: scanAPI, words: "-", in: "https://tea.example/t/7\nhello\n", says: `(?m)^\{.*open_mini_program.*\n\{.*show_text`},
+	{path: "scan", api: scanAPI, words: "- --explain", in: "hello\n", says: `^\{.*show_text`},
+	{path: "scan", api: adminAPI, words: "--at 2026-01-01T00:00:00Z https://tea.example/t/7", says: `(?m)^then `},
+	{path: "scan", words: "--snapshot $SNAPSHOT https://tea.example/t/7"},
+	{path: "scans", api: adminAPI, words: "--limit 0", says: `https://tea\.example/t/7`},
+	{path: "scans", api: adminAPI, words: "--follow"},
+	{path: "scans", api: adminAPI, words: "--csv --limit 0", says: `https://tea\.example/t/7`},
+	{path: "stats show", api: adminAPI, says: `SCANS`},
+	{path: "stats show", api: adminAPI, words: "--csv", says: `^scans\n\d+$`},
+	{path: "stats misses", api: adminAPI, says: `(?m)^\(no link\) +1 `},
+	{path: "stats alarms", api: adminAPI, says: `^no alarm is open$`},
+	{path: "stats alarms", api: adminAPI, words: "--acknowledge 1"},
+	{path: "stats verify", api: adminAPI, says: `(?m)^scans +4$`},
+	{path: "audit list", api: adminAPI, says: `shop1`},
+	{path: "audit verify", api: adminAPI, says: `\d+ changes`},
+
+	{path: "export", api: adminAPI, words: "$OUT --passphrase-file $PASSPHRASE", says: `^exported \d+ rows of `, after: func(w *world) {
+		w.found["ARCHIVE"] = w.found["OUT"]
+	}},
+	{path: "drill", words: "$ARCHIVE --passphrase-file $PASSPHRASE", says: `(?m)^this archive restores`},
+	{path: "import", words: "$ARCHIVE --passphrase-file $PASSPHRASE --data $RESTORED", says: `^imported \d+ rows of `},
+	{path: "master-key turn", words: "--data $RESTORED", says: `^the master key is turned`},
+}
+
+const bound = "--activity a --brand b --title t --product-code 6901234567892 --target shop --path pages/i/i"
+
+const verbsSeed = `
+accounts:
+  - {appid: shop, kind: mini_program, secret: the-secret-of-both, certified: true, versions: [release]}
+  - {appid: brand, kind: service_account, secret: the-secret-of-both, certified: true, features: [marketcode],
+     marketcode_key: 0123456789abcdef, linked: [shop]}
+settings: {verification: trust, rate_limit: 0}
+`
+
+// world is a server in production as the README starts it, each API on a
+// listener of its own.
+type world struct {
+	t        *testing.T
+	dir      string
+	addr     server.Addresses
+	operator *client.Client
+	found    map[string]string
+	said     string // by the verb before
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{t: t, dir: t.TempDir(), found: map[string]string{"BRAND": "--appid brand --secret the-secret-of-both", "PAGE": bound}}
+	for name, text := range map[string]string{"seed.yaml": verbsSeed, "passphrase.txt": "a long passphrase\n",
+		"rules.yaml": "rules:\n  - {prefix: https://tea.example/w/, path: pages/w/w}\n"} {
+		if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.found["RULES"], w.found["PASSPHRASE"] = filepath.Join(w.dir, "rules.yaml"), filepath.Join(w.dir, "passphrase.txt")
+	w.found["RESTORED"] = filepath.Join(w.dir, "restored")
+	c := server.Config{Data: filepath.Join(w.dir, "data"), Listen: "127.0.0.1:0", ScanListen: "127.0.0.1:0", AdminListen: "127.0.0.1:0",
+		Seed: filepath.Join(w.dir, "seed.yaml"), CodePrefix: "C.EXAMPLE/", LogFormat: "text"}
+	s, err := server.Start(t.Context(), c, io.Discard, server.Seams{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	w.addr = server.Addresses{Wire: s.URL, Scan: s.ScanURL, Admin: s.AdminURL}
+	token, err := os.ReadFile(filepath.Join(c.Data, "admin-token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.found["TOKEN"] = strings.TrimSpace(string(token))
+	if w.operator, err = client.New(s.AdminURL, client.Options{AdminToken: w.found["TOKEN"]}); err != nil {
+		t.Fatal(err)
+	}
+	if w.found["KEY"], err = w.operator.AddScanKey(t.Context(), client.ScanKey{Name: "app"}); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func (w *world) batch() (id int64) {
+	if _, err := fmt.Sscan(w.found["ID"], &id); err != nil {
+		w.t.Fatal(err)
+	}
+	return id
+}
+
+// scanCode scans the first code, for its ticket.
+func (w *world) scanCode() {
+	c, err := w.operator.LookupCode(w.t.Context(), client.CodeName{ID: w.batch()})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	scanner, err := client.New(w.addr.Scan, client.Options{ScanKey: w.found["KEY"]})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	d, err := scanner.Resolve(w.t.Context(), client.ScanRequest{Text: c.CodeURL, User: "alice"})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	_, w.found["TICKET"], _ = strings.Cut(d.Path, "code_ticket=")
+}
+
+// play runs one command line in this process.
+func play(t *testing.T, v verb, found map[string]string) (code int, out, errs string) {
+	t.Helper()
+	args := strings.Fields(v.path)
+	args = append(args, strings.Fields(os.Expand(v.words, func(name string) string { return found[name] }))...)
+	var stdout, stderr bytes.Buffer
+	code = run(session{ctx: t.Context(), in: strings.NewReader(v.in), out: &stdout, err: &stderr}, args)
+	return code, stdout.String(), stderr.String()
+}
+
+// environment are the variables of the command line, all others being unset.
+func environment(t *testing.T, values map[string]string) {
+	t.Helper()
+	for _, entry := range os.Environ() {
+		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "QRJUMP_") {
+			t.Setenv(name, "") // so that it is what it was afterwards
+			os.Unsetenv(name)
+		}
+	}
+	for name, value := range values {
+		t.Setenv("QRJUMP_"+name, value)
+	}
+}
+
+// leaves are the verbs of the table of commands.
+func leaves(t *testing.T) (paths []string) {
+	t.Helper()
+	var c commands
+	parser, err := newParser(session{ctx: context.Background(), out: io.Discard, err: io.Discard}, &c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, leaf := range parser.Model.Leaves(false) {
+		paths = append(paths, leaf.Path())
+	}
+	return paths
+}
+
+// Issue 11, 4: every verb of the command line is in the story above.
+func TestEveryVerbHasItsCase(t *testing.T) {
+	table := leaves(t)
+	for _, path := range table {
+		if !slices.ContainsFunc(everyVerb, func(v verb) bool { return v.path == path && (v.says != "" || v.api == otherTest) }) {
+			t.Errorf("%s is not in everyVerb", path)
+		}
+	}
+	for _, v := range everyVerb {
+		if !slices.Contains(table, v.path) {
+			t.Errorf("there is no verb %s", v.path)
+		}
+	}
+}
+
+// Issue 11, 4: the production set-up of the README. The verbs find each API by
+// the data folder, or by flags.
+func TestEveryVerbWorksWhereEachAPIHasItsListener(t *testing.T) {
+	for name, flags := range map[string]func(*world) map[string]string{
+		"by the data folder": func(w *world) map[string]string { return map[string]string{"DATA": filepath.Join(w.dir, "data")} },
+		"by the public address and the data folder": func(w *world) map[string]string {
+			return map[string]string{"SERVER": w.addr.Wire, "DATA": filepath.Join(w.dir, "data")}
+		},
+		"by flags": func(w *world) map[string]string {
+			return map[string]string{"SERVER": w.addr.Wire, "SCAN_SERVER": w.addr.Scan,
+				"ADMIN_SERVER": w.addr.Admin, "ADMIN_TOKEN": w.found["TOKEN"]}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			w := newWorld(t)
+			values := flags(w)
+			values["APPID"], values["SECRET"], values["KEY"] = "shop", "the-secret-of-both", w.found["KEY"]
+			environment(t, values)
+			for i, v := range everyVerb {
+				if v.says == "" {
+					continue
+				}
+				w.found["OUT"] = filepath.Join(w.dir, fmt.Sprint("out-", i))
+				code, out, errs := play(t, v, w.found)
+				if code != 0 || errs != "" || !regexp.MustCompile(v.says).MatchString(strings.TrimSuffix(out, "\n")) {
+					t.Fatalf("%s %s: exit %d, want 0 and %s\n%s%s", v.path, v.words, code, v.says, out, errs)
+				}
+				if w.said = strings.TrimSpace(out); v.after != nil {
+					v.after(w)
+				}
+			}
+		})
+	}
+}
+
+// Issue 11, 4: whatever answers in place of the server, no verb says that it
+// did what it was asked for.
+func TestNoVerbSaysYesWhenItIsNo(t *testing.T) {
+	t.Chdir(t.TempDir())
+	w := newWorld(t)
+	answers := func(status int, kind, body string) func() string {
+		return func() string {
+			stranger := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				if kind != "" {
+					rw.Header().Set("Content-Type", kind)
+				}
+				rw.WriteHeader(status)
+				io.WriteString(rw, body)
+			}))
+			t.Cleanup(stranger.Close)
+			return stranger.URL
+		}
+	}
+	at := func(url string) func() string { return func() string { return url } }
+	const anyAPI = "any"
+	const unknownPath = `{"errcode":40066,"errmsg":"invalid url rid: 5f87eb8a-6ee66b1b-75f60c88"}`
+	for name, test := range map[string]struct {
+		url  func() string
+		only string // verbs of this API; any = all
+	}{
+		"hello":                      {answers(200, "application/json", `{"hello":1}`), anyAPI},
+		"an empty object":            {answers(200, "application/json", `{}`), anyAPI},
+		"a list":                     {answers(200, "application/json", `[]`), anyAPI},
+		"an errcode":                 {answers(200, "application/json", unknownPath), anyAPI},
+		"a page that is not found":   {answers(404, "text/html", "<html>\n404\n</html>"), anyAPI},
+		"nobody":                     {at("http://127.0.0.1:1"), anyAPI},
+		"the public listener: admin": {at(w.addr.Wire), adminAPI}, "the public listener: scan": {at(w.addr.Wire), scanAPI},
+		"the admin listener: wire": {at(w.addr.Admin), wireAPI}, "the admin listener: scan": {at(w.addr.Admin), scanAPI},
+		"the scan listener: wire": {at(w.addr.Scan), wireAPI}, "the scan listener: admin": {at(w.addr.Scan), adminAPI},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url := test.url()
+			found := map[string]string{"ID": "500000001", "PAGE": bound, "TICKET": "t", "OPENID": "o", "SEQ": "1", "BRAND": "", "EMPTY": t.TempDir()}
+			for _, name := range []string{"RULES", "PASSPHRASE"} {
+				found[name] = w.found[name]
+			}
+			for _, caller := range []struct{ api, name, value string }{
+				{adminAPI, "ADMIN_TOKEN", w.found["TOKEN"]}, {scanAPI, "KEY", w.found["KEY"]},
+				{wireAPI, "SECRET", "the-secret-of-both"}, {wireAPI, "ACCESS_TOKEN", "theirs"}, // with one, no token is fetched before the call itself
+			} {
+				environment(t, map[string]string{"SERVER": url, "SCAN_SERVER": url, "ADMIN_SERVER": url, "APPID": "shop",
+					caller.name: caller.value})
+				for i, v := range everyVerb {
+					if v.api != caller.api || test.only != anyAPI && v.api != test.only {
+						continue
+					}
+					found["OUT"] = filepath.Join(w.dir, fmt.Sprint("never-", i))
+					code, out, errs := play(t, v, found)
+					line := strings.TrimSuffix(errs, "\n")
+					named := strings.Contains(line, url) || strings.Contains(line, "errcode 40066")
+					if code == 0 || out != "" || !strings.HasPrefix(line, "qrjump: ") || strings.Contains(line, "\n") || !named {
+						t.Errorf("%s %s: exit %d, want another and one line with %s\n%s%s", v.path, v.words, code, url, out, errs)
+					}
+					if _, err := os.Stat(found["OUT"]); err == nil {
+						t.Errorf("%s %s left a file", v.path, v.words)
+					}
+				}
+			}
+		})
+	}
+	// Nothing was done at any of the listeners.
+	list, err := w.operator.Accounts(t.Context(), "", 0)
+	if err != nil || len(list) != 2 {
+		t.Errorf("got the accounts %+v, %v, want those of the seed", list, err)
+	}
+}

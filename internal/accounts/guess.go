@@ -1,0 +1,110 @@
+package accounts
+
+import (
+	"errors"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+// GuessesPerMinute is how many wrong secrets an address may send for an account
+// within a minute. After them it gets no answer but 45011 until the minute is
+// over, also with the right one; another address is never hindered.
+const GuessesPerMinute = 20
+
+// maxGuessers is how many pairs of address and account are remembered.
+const maxGuessers = 100_000
+
+// Guesses counts wrong secrets by address and by whose they should be. The zero
+// value is ready. Choice: each node counts its own.
+type Guesses struct {
+	mu     sync.Mutex
+	minute int64
+	wrong  map[guesser]int
+}
+
+type guesser struct {
+	from netip.Prefix
+	whom string
+}
+
+// guesserOf takes a network for an address of version 6: its owner has 2^64.
+func guesserOf(ip netip.Addr, whom string) guesser {
+	ip, bits := ip.Unmap().WithZone(""), 32
+	if ip.Is6() {
+		bits = 64
+	}
+	from, _ := ip.Prefix(bits) // no address: all of them are one
+	return guesser{from, whom}
+}
+
+// TooMany reports whether an address has sent too many wrong secrets for
+// somebody in the minute that it is.
+func (g *Guesses) TooMany(ip netip.Addr, whom string, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return now.Unix()/60 == g.minute && g.wrong[guesserOf(ip, whom)] >= GuessesPerMinute
+}
+
+// Wrong notes a wrong secret.
+func (g *Guesses) Wrong(ip netip.Addr, whom string, now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if minute := now.Unix() / 60; minute != g.minute || g.wrong == nil {
+		g.minute, g.wrong = minute, map[guesser]int{}
+	}
+	key := guesserOf(ip, whom)
+	if _, known := g.wrong[key]; !known && len(g.wrong) >= maxGuessers {
+		for other := range g.wrong { // any one: it begins anew
+			delete(g.wrong, other)
+			break
+		}
+	}
+	g.wrong[key]++
+}
+
+// Clear forgets everything.
+func (g *Guesses) Clear() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.wrong = nil
+}
+
+// Guessing is the fault of a caller that sent too many wrong secrets: 45011, and
+// no proof of who it is.
+type Guessing struct{ error }
+
+// Unwrap is for errors.As.
+func (g Guessing) Unwrap() error { return g.error }
+
+// secretOf compares a secret with an account's or a platform's: 40125 for
+// another one, Guessing after too many of them.
+func (d *Directory) secretOf(appid, secret, hash string, ip netip.Addr) error {
+	now := d.realNow()
+	if d.guesses.TooMany(ip, appid, now) {
+		if d.Guessed != nil {
+			d.Guessed(appid, ip, true)
+		}
+		return Guessing{errcode.MinuteLimit.With("%d wrong secrets for %s came from this address within a minute", GuessesPerMinute, appid)}
+	}
+	fault := errcode.InvalidSecret.With("the secret is not that of %s", appid)
+	switch {
+	case len(secret) > 256:
+		fault = errcode.InvalidSecret.With("the secret is longer than 256 bytes")
+	case hash != "" && d.Key.Matches(secretPurpose(appid), secret, hash):
+		return nil
+	}
+	d.guesses.Wrong(ip, appid, now)
+	if d.Guessed != nil {
+		d.Guessed(appid, ip, false)
+	}
+	return fault
+}
+
+// IsGuessing reports whether an error is Guessing.
+func IsGuessing(err error) bool {
+	_, ok := errors.AsType[Guessing](err)
+	return ok
+}

@@ -1,0 +1,80 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+)
+
+// addressesFile is where in the data folder a running server says where it
+// listens. A server that was killed leaves it behind.
+const addressesFile = "addresses.json"
+
+// Addresses are the base URLs of a server's APIs, as they are reached from the
+// server's own machine.
+type Addresses struct {
+	Wire  string `json:"wire"`
+	Scan  string `json:"scan"`
+	Admin string `json:"admin"`
+}
+
+// ReadAddresses reads what a server wrote into its data folder; fs.ErrNotExist
+// where it stopped or never ran.
+func ReadAddresses(dir string) (Addresses, error) {
+	var a Addresses
+	file := filepath.Join(dir, addressesFile)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return a, err
+	}
+	if err := json.Unmarshal(text, &a); err != nil || a.Wire == "" || a.Scan == "" || a.Admin == "" {
+		return a, errors.New(file + " does not name the addresses of a server: remove it, or start the server again")
+	}
+	return a, nil
+}
+
+// keepAddresses writes where the server listens into the data folder. A disk
+// that takes no more is no reason not to serve.
+func (s *Server) keepAddresses() {
+	s.addresses = Addresses{Wire: reachable(s.URL), Scan: reachable(s.ScanURL), Admin: reachable(s.AdminURL)}
+	text, err := json.Marshal(s.addresses)
+	if err == nil {
+		err = replaceFile(filepath.Join(s.config.Data, addressesFile), append(text, '\n'), 0o600)
+	}
+	if err != nil {
+		s.log.Warn("the command line will not find this server by its data folder", "error", err)
+		// What an earlier server left there would lead somewhere else.
+		_ = os.Remove(filepath.Join(s.config.Data, addressesFile))
+	}
+}
+
+// forgetAddresses removes the file unless a later server wrote another.
+func (s *Server) forgetAddresses() {
+	if s.addresses == (Addresses{}) {
+		return
+	}
+	if now, err := ReadAddresses(s.config.Data); err != nil || now != s.addresses {
+		return
+	}
+	if err := os.Remove(filepath.Join(s.config.Data, addressesFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.log.Warn("the file of addresses stays behind", "error", err)
+	}
+}
+
+// reachable is a listener's base URL with an address that can be dialled: one
+// that listens everywhere is found on the loopback address.
+func reachable(base string) string {
+	u, err := url.Parse(base)
+	if err != nil {
+		return base
+	}
+	if ip := net.ParseIP(u.Hostname()); ip == nil || !ip.IsUnspecified() {
+		return base
+	}
+	u.Host = net.JoinHostPort("127.0.0.1", u.Port()) // "::" takes both families
+	return u.String()
+}

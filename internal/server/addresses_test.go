@@ -1,0 +1,160 @@
+package server_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// Issue 11, 4: a listener without an API says so, and where the API is as far
+// as a stranger may know.
+func TestACallAtTheWrongListenerIsNotFound(t *testing.T) {
+	t.Parallel()
+	var data string
+	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) {
+		c.ScanListen, c.AdminListen = "127.0.0.1:0", "127.0.0.1:0"
+		data = c.Data
+	}})
+	here, err := server.ReadAddresses(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ listener, method, path, flag string }{
+		{here.Wire, "GET", "/admin/v1/accounts", "--admin-listen"},
+		{here.Wire, "PUT", "/admin/v1/accounts/shop/jump", "--admin-listen"},
+		{here.Wire, "GET", "/admin", "--admin-listen"},
+		{here.Wire, "POST", "//admin//v1/audit/verify", "--admin-listen"},
+		{here.Wire, "GET", "/metrics", "--admin-listen"},
+		{here.Wire, "POST", "/scan/v1/resolve", "--scan-listen"},
+		{here.Wire, "GET", "/scan/", "--scan-listen"},
+		{here.Scan, "POST", "/admin/v1/audit/verify", "--admin-listen"},
+		{here.Scan, "POST", "/cgi-bin/stable_token", "--listen"},
+		{here.Scan, "GET", "/sns/jscode2session", "--listen"},
+		{here.Admin, "POST", "/scan/v1/resolve", "--scan-listen"},
+		{here.Admin, "POST", "/intp/marketcode/applycode", "--listen"},
+		{here.Admin, "GET", "/cgi-bin/nothing", "--listen"},
+		{here.Admin, "GET", "/cgi-bin", "--listen"},
+		{here.Scan, "GET", "/nothing", ""},
+		{here.Admin, "GET", "/admin/v1/nothing", ""},
+	} {
+		r, err := http.NewRequest(test.method, test.listener+test.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+servertest.AdminToken)
+		a := s.Send(r)
+		var problem struct{ Type, Title, Detail string }
+		err = json.Unmarshal([]byte(a.Body), &problem)
+		if err != nil || a.Status != http.StatusNotFound || a.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s %s%s: %d %s", test.method, test.listener, test.path, a.Status, a.Body)
+			continue
+		}
+		want := "urn:qrjump:problem:another-listener"
+		if test.flag == "" {
+			want = "urn:qrjump:problem:no-such-path"
+		}
+		if problem.Type != want || !strings.Contains(problem.Detail+" ", test.flag) {
+			t.Errorf("%s %s%s: %+v, want %s and %s", test.method, test.listener, test.path, problem, want, test.flag)
+		}
+		for _, secret := range []string{here.Wire, here.Scan, here.Admin} {
+			if _, port, _ := strings.Cut(strings.TrimPrefix(secret, "http://"), ":"); strings.Contains(a.Body, port) {
+				t.Errorf("%s: a stranger reads where another listener is: %s", test.path, a.Body)
+			}
+		}
+	}
+	// The rest of the public listener answers as the platform does.
+	for _, path := range []string{"/nothing", "/cgi-bin/nothing", "/administrator"} {
+		if a := s.Do("POST", path, ""); a.Status != http.StatusOK || !strings.Contains(a.Body, `"errcode":40066`) {
+			t.Errorf("%s: %d %s", path, a.Status, a.Body)
+		}
+	}
+}
+
+func TestAddressesOfARunningServer(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		listen, scan, admin string
+		listeners           int
+	}{
+		"all on one":               {"127.0.0.1:0", "", "", 1},
+		"each on one":              {"127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", 3},
+		"the admin API on another": {"127.0.0.1:0", "", "localhost:0", 2},
+		"everywhere":               {"0.0.0.0:0", "[::]:0", "", 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := server.Config{Data: t.TempDir(), Listen: test.listen, ScanListen: test.scan, AdminListen: test.admin, LogFormat: "text"}
+			s, err := server.Start(t.Context(), c, t.Output(), server.Seams{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			here, err := server.ReadAddresses(c.Data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			different := map[string]bool{here.Wire: true, here.Scan: true, here.Admin: true}
+			if len(different) != test.listeners {
+				t.Errorf("got %+v, want %d listeners", here, test.listeners)
+			}
+			for url, want := range map[string]int{
+				here.Wire + "/cgi-bin/token": 200, here.Scan + "/scan/v1/resolve": 405, here.Admin + "/admin/v1/accounts": 401} {
+				resp, err := http.Get(url)
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp.Body.Close()
+				if resp.StatusCode != want {
+					t.Errorf("%s: got %d, want %d", url, resp.StatusCode, want)
+				}
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+			if _, err := os.Stat(filepath.Join(c.Data, "addresses.json")); !os.IsNotExist(err) {
+				t.Errorf("after the stop: %v", err)
+			}
+		})
+	}
+}
+
+// A server that was killed leaves its addresses; the next one writes its own.
+func TestAddressesThatWereLeftBehind(t *testing.T) {
+	t.Parallel()
+	c := server.Config{Data: t.TempDir(), Listen: "127.0.0.1:0", LogFormat: "text"}
+	file := filepath.Join(c.Data, "addresses.json")
+	const dead, later = `{"wire":"http://127.0.0.1:1","scan":"http://127.0.0.1:1","admin":"http://127.0.0.1:1"}`,
+		`{"wire":"http://127.0.0.1:2","scan":"http://127.0.0.1:2","admin":"http://127.0.0.1:2"}`
+	if err := os.WriteFile(file, []byte(dead), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := server.Start(t.Context(), c, t.Output(), server.Seams{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if here, err := server.ReadAddresses(c.Data); err != nil || here != (server.Addresses{Wire: s.URL, Scan: s.URL, Admin: s.URL}) {
+		t.Errorf("got %+v, %v, want %s", here, err, s.URL)
+	}
+	// A later server's are not this one's to remove.
+	if err := os.WriteFile(file, []byte(later), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if here, err := server.ReadAddresses(c.Data); err != nil || here.Wire != "http://127.0.0.1:2" {
+		t.Errorf("got %+v, %v", here, err)
+	}
+	for _, damaged := range []string{"", "{", `{"wire":"http://127.0.0.1:2"}`} {
+		if err := os.WriteFile(file, []byte(damaged), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := server.ReadAddresses(c.Data); err == nil {
+			t.Errorf("%q was taken for addresses", damaged)
+		}
+	}
+}

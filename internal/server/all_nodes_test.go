@@ -1,0 +1,95 @@
+package server_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/store"
+)
+
+// promises are the questions that promise everything that was acknowledged before.
+var promises = []struct{ method, path string }{
+	{"GET", "/statistics?wait=true"},
+	{"GET", "/statistics/misses?wait=true"},
+	{"GET", "/scans?limit=1000"},
+	{"GET", "/scans/export"},
+	{"POST", "/statistics/recount"},
+}
+
+// Issue 12, 3: what was acknowledged on any node before a question that promises
+// everything is in its answer; where a node does not answer, the question is
+// refused and names it.
+func TestEverythingIsOfAllNodes(t *testing.T) {
+	t.Parallel()
+	for name, stream := range map[string]bool{"database": false, "stream": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, events := onPostgres(t), ""
+			if stream {
+				events = streamServer(t)
+			}
+			first := p.counting(t, events, "")
+			second := p.secondOf(t).counting(t, events, first.key)
+			nodes, total := []*counter{first, second}, int64(0)
+			for round := range 8 {
+				nodes[round%2].burst(300)
+				total += 300
+				asked := nodes[(round+1)%2]
+				when := fmt.Sprint("round ", round)
+				switch round % 4 {
+				case 0:
+					asked.counted(when, total)
+				case 1:
+					if n := asked.fed(); int64(n) != total {
+						t.Errorf("%s: %d scans in the feed, want %d", when, n, total)
+					}
+				case 2:
+					if n := strings.Count(asked.Admin("GET", "/scans/export", "").Body, "\n") - 1; int64(n) != total {
+						t.Errorf("%s: %d scans in the export, want %d", when, n, total)
+					}
+				case 3:
+					var r struct{ Scans int64 }
+					if asked.Admin("POST", "/statistics/recount", "").JSON(t, &r); r.Scans != total {
+						t.Errorf("%s: %d scans in a recount, want %d", when, r.Scans, total)
+					}
+				}
+			}
+			// One that ends in order has brought all it had.
+			second.burst(50)
+			second.Stop()
+			first.counted("with one that ended", total+50)
+
+			// One that was killed says nothing any more.
+			s, err := store.Open(t.Context(), store.Target{URL: p.database})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			if err := s.TellNode(t.Context(), stats.Node{ID: "dead", Name: "rack-7:/data"}); err != nil {
+				t.Fatal(err)
+			}
+			var all sync.WaitGroup
+			for _, q := range promises {
+				all.Go(func() {
+					a := first.Send(first.Request(q.method, "/admin/v1"+q.path, "", "Authorization: Bearer "+servertest.AdminToken))
+					if a.Status != 503 || !strings.Contains(a.Body, "node dead (rack-7:/data) does not answer") {
+						t.Errorf("%s %s beside a node that does not answer: %d %.300s", q.method, q.path, a.Status, a.Body)
+					}
+				})
+			}
+			all.Wait()
+			if a := first.Send(first.Request("GET", "/admin/v1/statistics", "", "Authorization: Bearer "+servertest.AdminToken)); a.Status != 200 {
+				t.Errorf("a question that promises nothing: %d %s", a.Status, a.Body)
+			}
+			first.Admin("DELETE", "/scan-nodes/dead", "")
+			first.counted("without it", total+50)
+			if a := first.Admin("GET", "/changes?newest=true&limit=1", ""); !strings.Contains(a.Body, "give up node") {
+				t.Errorf("no change says so: %s", a.Body)
+			}
+		})
+	}
+}

@@ -1,0 +1,264 @@
+package server_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// rawScan is a scan as it goes over a connection.
+func rawScan(key string) string {
+	if key != "" {
+		key = "Authorization: Bearer " + key + "\r\n"
+	}
+	return "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\n" + key + "Content-Length: 12\r\n\r\n" + `{"text":"x"}`
+}
+
+// asked sends a request and returns the status of its answer; 0 where the
+// connection ended.
+func asked(conn net.Conn, in *bufio.Reader, raw string) int {
+	io.WriteString(conn, raw)
+	resp, err := http.ReadResponse(in, nil)
+	if err != nil {
+		return 0
+	}
+	io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode
+}
+
+func dialURL(t *testing.T, url string) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn, bufio.NewReader(conn)
+}
+
+// TestServerOfFewFiles is no test: it is the process of TestFewFiles.
+func TestServerOfFewFiles(t *testing.T) {
+	data := os.Getenv("QRJUMP_TEST_FEW_FILES")
+	if data == "" {
+		t.Skip("it is the other process of TestFewFiles")
+	}
+	c := server.Default()
+	c.Data, c.Listen, c.AdminToken = data, "127.0.0.1:0", servertest.AdminToken
+	if os.Getenv("QRJUMP_TEST_APART") != "" {
+		c.ScanListen, c.AdminListen = "localhost:0", "127.0.0.2:0"
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	s, err := server.Start(ctx, c, os.Stderr, server.Seams{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	json.NewEncoder(os.Stdout).Encode([]string{s.URL, s.ScanURL, s.AdminURL})
+	<-ctx.Done()
+	s.Close()
+}
+
+// A process that may open 120 files goes on, its database too, while strangers
+// hold 150 connections to each listener; who showed a key before stays. Issue 12, 9.
+func TestFewFiles(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("no limit of files there")
+	}
+	for name, apart := range map[string]string{"one listener": "", "three listeners": "1"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			child := exec.Command("sh", "-c", `ulimit -n 120 && exec "$0" -test.run='^TestServerOfFewFiles$' -test.count=1`, os.Args[0])
+			child.Env = append(os.Environ(), "QRJUMP_TEST_FEW_FILES="+t.TempDir(), "QRJUMP_TEST_APART="+apart)
+			var logs strings.Builder
+			child.Stderr = &logs
+			out, err := child.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := child.Start(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				child.Process.Signal(syscall.SIGTERM)
+				if child.Wait(); t.Failed() {
+					t.Logf("the end of its log: %s", logs.String()[max(0, logs.Len()-3000):])
+				}
+			})
+			var urls []string
+			if err := json.NewDecoder(out).Decode(&urls); err != nil {
+				t.Fatal(err)
+			}
+			wire, scans, admin := urls[0], urls[1], urls[2]
+			client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
+			call := func(method, url, body string) (int, string) {
+				t.Helper()
+				r, err := http.NewRequest(method, url, strings.NewReader(body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Header.Set("Authorization", "Bearer "+servertest.AdminToken)
+				r.Header.Set("Content-Type", "application/json")
+				resp, err := client.Do(r)
+				if err != nil {
+					return 0, err.Error()
+				}
+				defer resp.Body.Close()
+				answer, _ := io.ReadAll(resp.Body)
+				return resp.StatusCode, string(answer)
+			}
+			var made struct{ Key string }
+			_, answer := call("POST", admin+"/admin/v1/scan-keys", `{"name":"app"}`)
+			if err := json.Unmarshal([]byte(answer), &made); err != nil || made.Key == "" {
+				t.Fatal(answer, err)
+			}
+			known, knownIn := dialURL(t, scans)
+			if status := asked(known, knownIn, rawScan(made.Key)); status != 200 {
+				t.Fatalf("a scan with its key: %d", status)
+			}
+			for _, url := range []string{scans, wire} {
+				for range 150 {
+					conn, in := dialURL(t, url)
+					raw := rawScan("")
+					if url == wire {
+						raw = "GET /cgi-bin/token HTTP/1.1\r\nHost: localhost\r\n\r\n"
+					}
+					// One whose place another takes at once reads no answer, but an end.
+					conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+					io.WriteString(conn, raw)
+					if resp, err := http.ReadResponse(in, nil); errors.Is(err, os.ErrDeadlineExceeded) || err == nil && resp.StatusCode != 401 && resp.StatusCode != 200 {
+						t.Fatalf("a stranger: %v %v", resp, err)
+					}
+				}
+			}
+			for _, url := range []string{wire, scans, admin} {
+				if status, answer := call("GET", url+"/readyz", ""); status != 200 {
+					t.Errorf("%s/readyz: %d %s", url, status, answer)
+				}
+			}
+			for n := range 5 {
+				if status, answer := call("PUT", fmt.Sprintf("%s/admin/v1/accounts/a%d", admin, n), `{"kind":"mini_program"}`); status != 200 {
+					t.Errorf("an account: %d %s", status, answer)
+				}
+			}
+			if status := asked(known, knownIn, rawScan(made.Key)); status != 200 {
+				t.Errorf("who showed a key before: %d", status)
+			}
+			fresh, freshIn := dialURL(t, scans)
+			if status := asked(fresh, freshIn, rawScan(made.Key)); status != 200 {
+				t.Errorf("a new connection: %d", status)
+			}
+		})
+	}
+}
+
+// Nobody who is being served loses the place, and who finds no room waits.
+func TestNoRoom(t *testing.T) {
+	t.Parallel()
+	for name, own := range map[string]bool{"shared": false, "own": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := servertest.Start(t, servertest.Options{Seed: shop, ScanListener: own, Connections: 2})
+			const line = "b\r\n{\"text\":\"x\"\r\n2\r\n}\n\r\n"
+			type stream struct {
+				net.Conn
+				answers *bufio.Reader
+			}
+			next := func(st stream) {
+				t.Helper()
+				io.WriteString(st, line)
+				if text, err := st.answers.ReadString('\n'); err != nil || !strings.Contains(text, "show_text") {
+					t.Fatalf("%q %v", text, err)
+				}
+			}
+			var streams []stream
+			for range 2 {
+				conn, in := dialURL(t, s.ScanURL)
+				io.WriteString(conn, "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"+line)
+				resp, err := http.ReadResponse(in, nil)
+				if err != nil || resp.StatusCode != 200 {
+					t.Fatal(resp, err)
+				}
+				st := stream{conn, bufio.NewReader(resp.Body)}
+				if _, err := st.answers.ReadString('\n'); err != nil {
+					t.Fatal(err)
+				}
+				streams = append(streams, st)
+			}
+			third, thirdIn := dialURL(t, s.ScanURL)
+			io.WriteString(third, rawScan(""))
+			for _, st := range streams {
+				next(st)
+			}
+			io.WriteString(streams[0], "0\r\n\r\n") // its connection is idle from now on
+			if resp, err := http.ReadResponse(thirdIn, nil); err != nil || resp.StatusCode != 200 {
+				t.Fatalf("who waited for room: %v %v", resp, err)
+			}
+			next(streams[1])
+			if more, err := streams[0].answers.ReadString('\n'); err != io.EOF {
+				t.Errorf("the first stream: %q %v", more, err)
+			}
+		})
+	}
+}
+
+// After a refused key a connection is not kept idle for long; after one that is
+// right it is again. Issue 12, 9.
+func TestARefusedKeyShortensTheWait(t *testing.T) {
+	t.Parallel()
+	for name, own := range map[string]bool{"shared": false, "own": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := servertest.Start(t, servertest.Options{Seed: shop, Guarded: true, ScanListener: own, RefusedTime: 20 * time.Millisecond})
+			var made struct{ Key string }
+			s.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &made)
+			s.Hide(made.Key)
+			for what, c := range map[string]struct {
+				url, raw string
+				want     int
+			}{
+				"no scan key":     {s.ScanURL, rawScan(""), 401},
+				"a wrong one":     {s.ScanURL, rawScan("qrs_wrong"), 401},
+				"no admin token":  {s.URL, "GET /admin/v1/settings HTTP/1.1\r\nHost: localhost\r\n\r\n", 401},
+				"no access token": {s.URL, "POST /cgi-bin/wxopen/qrcodejumpget HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}", 200},
+			} {
+				conn, in := dialURL(t, c.url)
+				if status := asked(conn, in, c.raw); status != c.want {
+					t.Errorf("%s: %d", what, status)
+				}
+				if more, err := io.ReadAll(in); len(more) > 0 || err != nil { // until the server ends it
+					t.Errorf("%s: %q %v", what, more, err)
+				}
+			}
+			// Both at once: the right key comes before the time is over.
+			conn, in := dialURL(t, s.ScanURL)
+			io.WriteString(conn, rawScan("")+rawScan(made.Key))
+			if first, second := asked(conn, in, ""), asked(conn, in, ""); first != 401 || second != 200 {
+				t.Fatal(first, second)
+			}
+			// Longer than the short wait, by another connection's.
+			other, otherIn := dialURL(t, s.ScanURL)
+			asked(other, otherIn, rawScan(""))
+			io.ReadAll(otherIn)
+			if status := asked(conn, in, rawScan(made.Key)); status != 200 {
+				t.Errorf("after the right key: %d", status)
+			}
+		})
+	}
+}

@@ -1,0 +1,70 @@
+package server
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/qrjump/qrjump/internal/api"
+)
+
+// The types of the problems that say: a call came to where it cannot be. Our
+// client tells them from a thing that is not there.
+const (
+	elsewhereType = "urn:qrjump:problem:another-listener"
+	noPathType    = "urn:qrjump:problem:no-such-path"
+)
+
+// surfaceFlags are the names of the surfaces and the flags that move them.
+var surfaceFlags = map[surface][2]string{
+	wire: {"the wire", "--listen"}, scans: {"the scan API", "--scan-listen"}, admin: {"the admin API", "--admin-listen"}}
+
+// elsewhere answers calls of a surface that another listener of this server has.
+// Whoever calls may be a stranger: the flag is named, the address is not. An
+// operator finds that in the data folder.
+func (s *Server) elsewhere(what surface) http.HandlerFunc {
+	name, flag := surfaceFlags[what][0], surfaceFlags[what][1]
+	if what == scans && s.config.ScanListen == "" || what == admin && s.config.AdminListen == "" {
+		flag = "--listen"
+	}
+	detail := fmt.Sprintf("%s is on another listener of this server, see its flag %s; its address is in %s of the server's data folder",
+		name, flag, addressesFile)
+	return func(w http.ResponseWriter, _ *http.Request) { writeNotFound(w, elsewhereType, detail) }
+}
+
+// mountElsewhere says on a listener where the rest of the server is. The wire's
+// own listener answers every other path as the platform does.
+func (s *Server) mountElsewhere(mux *http.ServeMux, what surface) {
+	paths := map[surface][]string{scans: {"/scan", "/scan/"}, admin: {"/admin", "/admin/", "/metrics"}, wire: {"/cgi-bin", "/cgi-bin/"}}
+	seen := map[string]bool{"cgi-bin": true}
+	for _, path := range api.Paths() {
+		family, _, deeper := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+		if deeper && !seen[family] {
+			seen[family] = true
+			paths[wire] = append(paths[wire], "/"+family, "/"+family+"/")
+		}
+	}
+	for other, list := range paths {
+		if what&other != 0 {
+			continue
+		}
+		for _, path := range list {
+			mux.HandleFunc(path, s.elsewhere(other))
+		}
+	}
+}
+
+func noSuchPath(w http.ResponseWriter, _ *http.Request) {
+	writeNotFound(w, noPathType, "nothing is at this path; /openapi.json lists what there is")
+}
+
+func writeNotFound(w http.ResponseWriter, kind, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusNotFound)
+	_ = json.NewEncoder(w).Encode(huma.ErrorModel{Type: kind, Title: http.StatusText(http.StatusNotFound), Status: http.StatusNotFound,
+		Detail: detail})
+}

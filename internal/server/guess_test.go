@@ -1,0 +1,90 @@
+package server_test
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// Wrong secrets are limited by address and account, and warned of; the right one
+// from another address never is. Issue 12, 10.
+func TestWrongSecretsAreLimited(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: everything, Guarded: true, Emulator: true, Config: func(c *server.Config) { c.TrustedProxy = []string{"127.0.0.0/8"} }})
+	from := func(ip string) string { return "X-Forwarded-For: " + ip }
+	token := func(ip, appid, secret string) int {
+		t.Helper()
+		a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid="+appid+"&secret="+secret, "", from(ip))
+		if found := regexp.MustCompile(`"access_token":"([^"]+)"`).FindStringSubmatch(a.Body); found != nil {
+			s.Hide(found[1])
+			return 0
+		}
+		return a.Code(t)
+	}
+	want := func(what string, got, want int) {
+		t.Helper()
+		if got != want {
+			t.Errorf("%s: %d, want %d", what, got, want)
+		}
+	}
+	for n := range accounts.GuessesPerMinute {
+		want(fmt.Sprint("guess ", n), token("203.0.113.9", "shop", fmt.Sprint("guess", n)), 40125)
+	}
+	want("one more", token("203.0.113.9", "shop", "guess"), 45011)
+	want("the right one, from there", token("203.0.113.9", "shop", "the-secret-of-shop"), 45011)
+	want("by another call", s.Do("POST", "/cgi-bin/stable_token", `{"grant_type":"client_credential","appid":"shop","secret":"the-secret-of-shop"}`, from("203.0.113.9")).Code(t), 45011)
+	want("by a clear", s.Do("POST", "/cgi-bin/clear_quota/v2?appid=shop&appsecret=the-secret-of-shop", "", from("203.0.113.9")).Code(t), 45011)
+	want("by a login", s.Do("GET", "/sns/jscode2session?grant_type=authorization_code&appid=shop&secret=the-secret-of-shop&js_code=x", "", from("203.0.113.9")).Code(t), 45011)
+	want("the right one, from elsewhere", token("203.0.113.10", "shop", "the-secret-of-shop"), 0)
+	want("another account, from there", token("203.0.113.9", "svc", "the-secret-of-svc"), 0)
+	platform := func(ip, secret string) int {
+		return s.Do("POST", "/cgi-bin/component/api_start_push_ticket", `{"component_appid":"isv","component_secret":"`+secret+`"}`, from(ip)).Code(t)
+	}
+	for range accounts.GuessesPerMinute {
+		want("a platform's", platform("2001:db8::1", "guess"), 40125)
+	}
+	want("a platform's, from the same network", platform("2001:db8::2:3", "the-secret-of-isv"), 45011)
+	want("a platform's, from elsewhere", platform("2001:db8:0:1::1", "the-secret-of-isv"), 0)
+
+	admin := func(ip, token string) int {
+		return s.Do("GET", "/admin/v1/settings", "", "Authorization: Bearer "+token, from(ip)).Status
+	}
+	for range 3 * accounts.GuessesPerMinute { // no token is no guess
+		want("no token", s.Do("GET", "/admin/v1/settings", "", from("203.0.113.11")).Status, 401)
+	}
+	want("the right token", admin("203.0.113.11", servertest.AdminToken), 200)
+	for range accounts.GuessesPerMinute {
+		want("a wrong token", admin("203.0.113.11", "guess"), 401)
+	}
+	want("a wrong token more", admin("203.0.113.11", "guess"), 429)
+	want("the right token, from there", admin("203.0.113.11", servertest.AdminToken), 429)
+	want("the right token, from elsewhere", admin("203.0.113.12", servertest.AdminToken), 200)
+
+	metrics := s.Do("GET", "/metrics", "", "Authorization: Bearer "+servertest.AdminToken).Body
+	for _, line := range []string{
+		fmt.Sprintf(`qrjump_wrong_secrets_total{answer="wrong",what="app_secret"} %d`, 2*accounts.GuessesPerMinute),
+		`qrjump_wrong_secrets_total{answer="refused",what="app_secret"} 6`,
+		fmt.Sprintf(`qrjump_wrong_secrets_total{answer="wrong",what="admin_token"} %d`, accounts.GuessesPerMinute),
+		`qrjump_wrong_secrets_total{answer="refused",what="admin_token"} 2`,
+	} {
+		if !strings.Contains(metrics, line+"\n") {
+			t.Errorf("no line %s", line)
+		}
+	}
+	if n := strings.Count(s.Log(), `level=WARN msg="a wrong AppSecret" account=shop ip=203.0.113.9`); n != accounts.GuessesPerMinute {
+		t.Errorf("%d warnings of wrong secrets of shop", n)
+	}
+	if n := strings.Count(s.Log(), `level=WARN msg="a wrong admin token" ip=203.0.113.11`); n != accounts.GuessesPerMinute {
+		t.Errorf("%d warnings of wrong admin tokens", n)
+	}
+	s.Admin("PUT", "/emulator/clock", `{"freeze":true}`)
+	s.Clock.Step(time.Minute)
+	want("a minute later, by a clock that stands still for the wire", token("203.0.113.9", "shop", "the-secret-of-shop"), 0)
+	want("the admin token a minute later", admin("203.0.113.11", servertest.AdminToken), 200)
+}

@@ -1,0 +1,148 @@
+package server_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// names are the files of a folder.
+func names(t *testing.T, dir string) (all []string) {
+	t.Helper()
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range list {
+		all = append(all, f.Name())
+	}
+	return all
+}
+
+// Issue 12, 7: where the file of the embedded database is gone and everything
+// else is there, no new one takes its place, whatever is left to tell it by.
+func TestALostDatabaseFileIsRefused(t *testing.T) {
+	t.Parallel()
+	p := onSQLite(t)
+	o := servertest.Options{Seed: brand}
+	s := p.start(t, o)
+	batch := apply(t, s, s.Token("svc"), "order-1", 10_000)
+	_, text, whole := look(t, s, batch, 7)
+	s.Stop()
+	file := filepath.Join(p.data, "qrjump.db")
+	refused := func(why string) {
+		t.Helper()
+		before := names(t, p.data)
+		_, err := p.try(t, o)
+		if err == nil || !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "qrjump.db is missing or empty") || !strings.Contains(err.Error(), "put qrjump.db back") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v", why, err)
+		}
+		if after := names(t, p.data); !slices.Equal(before, after) {
+			t.Errorf("%s: the folder had %v and has %v", why, before, after)
+		}
+	}
+	move := func(from, to string) {
+		t.Helper()
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kept := file + ".kept"
+	move(file, kept)
+	refused("it is gone")
+	refused("and the second time")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.try(t, o); err == nil || !strings.Contains(err.Error(), "is missing or empty") {
+		t.Errorf("an empty file: %v", err)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	// Folders of earlier versions know less.
+	for _, mark := range []string{"database", "clock", "rules.snapshot"} {
+		if err := os.Remove(filepath.Join(p.data, mark)); err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+		refused("without " + mark)
+	}
+	move(kept, file)
+	s = p.start(t, o)
+	if _, again, now := look(t, s, batch, 7); again != text || now != whole {
+		t.Errorf("put back, it says %s", now)
+	}
+	s.Stop()
+	// A new folder may have its secrets already.
+	fresh := onSQLite(t)
+	if err := os.MkdirAll(fresh.data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"master.key": strings.Repeat("5a", 32), "admin-token": "a-token-of-24-characters"} {
+		if err := os.WriteFile(filepath.Join(fresh.data, name), []byte(text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fresh.start(t, o).Stop()
+	fresh.start(t, o).Stop()
+}
+
+// Issue 12, 7: a folder that works with PostgreSQL makes no embedded database
+// beside it because --database was forgotten.
+func TestAForgottenAddressMakesNoEmbeddedDatabase(t *testing.T) {
+	t.Parallel()
+	p := onPostgres(t)
+	p.start(t, servertest.Options{Seed: brand}).Stop()
+	if _, err := (place{data: p.data}).try(t, servertest.Options{}); err == nil || !strings.Contains(err.Error(), "give --database") {
+		t.Errorf("%v", err)
+	}
+	p.start(t, servertest.Options{}).Stop()
+}
+
+// Issue 12, 10: the database is its owner's alone, whatever the folder is and
+// whatever the mode was that it was made with.
+func TestTheDatabaseIsReadByItsOwnerAlone(t *testing.T) {
+	t.Parallel()
+	p := onSQLite(t)
+	if err := os.Mkdir(p.data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(p.data, 0o777); err != nil { // whatever the umask is
+		t.Fatal(err)
+	}
+	private := func(when string) {
+		t.Helper()
+		found := 0
+		for _, name := range names(t, p.data) {
+			if !strings.HasPrefix(name, "qrjump.db") {
+				continue
+			}
+			found++
+			info, err := os.Stat(filepath.Join(p.data, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if info.Mode().Perm() != 0o600 {
+				t.Errorf("%s: %s is %v", when, name, info.Mode().Perm())
+			}
+		}
+		if found < 2 {
+			t.Errorf("%s: only %d files of the database in %v", when, found, names(t, p.data))
+		}
+	}
+	s := p.start(t, servertest.Options{Seed: brand})
+	private("new")
+	s.Stop()
+	if err := os.Chmod(filepath.Join(p.data, "qrjump.db"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	s = p.start(t, servertest.Options{Seed: brand})
+	private("made by an earlier version")
+	s.Stop()
+}

@@ -1,0 +1,46 @@
+package server
+
+import (
+	"crypto/rand"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/stats"
+)
+
+// Issue 12, 10: scans that could not be written make a node not ready until it is
+// known that the next can be; then it looks no more.
+func TestScansThatCannotBeWrittenAreNotReady(t *testing.T) {
+	journal, err := stats.OpenJournal(t.TempDir(), stats.JournalOptions{Random: rand.Reader})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &ledger{journal: journal, recorder: stats.NewRecorder(journal, stats.RecorderOptions{})}
+	away := filepath.Join(t.TempDir(), "away")
+	if err := l.room(away); err != nil {
+		t.Errorf("before: %v", err)
+	}
+	if err := journal.Close(); err != nil {
+		t.Fatal(err)
+	}
+	g, err := l.recorder.Enqueue(&stats.Event{At: time.UnixMilli(1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.Wait(t.Context()) == nil {
+		t.Fatal("a closed journal took a scan")
+	}
+	for range 2 {
+		if l.room(away) == nil {
+			t.Error("ready, and no scan can be written")
+		}
+	}
+	if err := l.room(t.TempDir()); err != nil {
+		t.Errorf("when there is room: %v", err)
+	}
+	if err := l.room(away); err != nil {
+		t.Errorf("it looks again although nothing failed since: %v", err)
+	}
+	_ = l.recorder.Close() // it tells of the scan once more
+}

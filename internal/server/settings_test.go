@@ -1,0 +1,57 @@
+package server_test
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/store"
+)
+
+// A null changes no setting, and one that an earlier version stored hinders no start.
+func TestANullChangesNoSetting(t *testing.T) {
+	t.Parallel()
+	data := filepath.Join(t.TempDir(), "data")
+	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop, Guarded: true, Emulator: true})
+	current := func() string { return s.Admin("GET", "/settings", "").Body }
+	var fields map[string]any
+	if err := json.Unmarshal([]byte(current()), &fields); err != nil || len(fields) < 30 {
+		t.Fatalf("%d settings: %v", len(fields), err)
+	}
+	s.Admin("PUT", "/settings", `{"verification":["vouched.example"],"rate_limit":7,"daily_limits":{"/cgi-bin/stable_token":5},"scan_durability":"soon","api_ips":["192.0.2.1"],
+		"callback_ips":["192.0.2.2"],"activation_overlap":"replace","api_hosts":["api.example.com"],"apple_app_ids":["ABCDE12345.com.example.app"],
+		"android_apps":[{"package":"com.example.app","sha256_cert_fingerprints":["14:6D:E9:83:C5:73:06:50:D8:EE:B9:95:2F:34:FC:64:16:A0:83:42:E6:1D:BE:A8:8A:04:96:B2:3F:CF:44:E5"]}]}`)
+	changed := current()
+	for name := range fields {
+		s.Admin("PUT", "/settings", `{"`+name+`":null}`)
+		if got := current(); got != changed {
+			t.Fatalf("null for %s: %s, want %s", name, got, changed)
+		}
+		fields[name] = nil
+	}
+	s.Stop()
+	// An earlier version stored what it was sent.
+	nulls, err := json.Marshal(fields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := store.Open(t.Context(), store.Target{Dir: data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.PutMeta(t.Context(), "settings", string(nulls)); err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	s = servertest.Start(t, servertest.Options{Data: data, Seed: shop, Guarded: true, Emulator: true})
+	want, err := json.Marshal(settings.Defaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.TrimSpace(current()); got != string(want) {
+		t.Errorf("after the upgrade: %s, want %s", got, want)
+	}
+}

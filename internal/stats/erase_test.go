@@ -1,0 +1,174 @@
+package stats_test
+
+import (
+	"context"
+	"iter"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/store"
+)
+
+// gatedLog tells when a user's scan is read, and goes on when it is let.
+type gatedLog struct {
+	*memoryLog
+	user    stats.UserHash
+	reached chan struct{}
+	let     chan struct{}
+}
+
+func (l *gatedLog) Read(ctx context.Context, after int64) iter.Seq2[stats.Entry, error] {
+	return func(yield func(stats.Entry, error) bool) {
+		for e, err := range l.memoryLog.Read(ctx, after) {
+			if l.reached != nil && e.User == l.user {
+				l.reached <- struct{}{}
+				<-l.let
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// watchedStore knows whether a transaction that writes is open.
+type watchedStore struct {
+	stats.Store
+	open bool
+}
+
+func (s *watchedStore) UpdateStatistics(ctx context.Context, f func(context.Context, stats.Tx) error) error {
+	return s.Store.UpdateStatistics(ctx, func(ctx context.Context, tx stats.Tx) error {
+		s.open = true
+		defer func() { s.open = false }()
+		return f(ctx, tx)
+	})
+}
+
+// farLog is a log on the other side of a network.
+type farLog struct {
+	*memoryLog
+	t     *testing.T
+	store *watchedStore
+	id    string
+}
+
+func (l *farLog) asked(what string) {
+	if l.store.open {
+		l.t.Errorf("the log is asked for %s within a transaction that writes", what)
+	}
+}
+
+func (l *farLog) ID() string {
+	l.asked("its id")
+	return l.id
+}
+
+func (l *farLog) End(ctx context.Context) (int64, error) {
+	l.asked("its end")
+	return l.memoryLog.End(ctx)
+}
+
+func (l *farLog) Find(ctx context.Context, id stats.ScanID) (int64, error) {
+	l.asked("a scan")
+	return l.memoryLog.Find(ctx, id)
+}
+
+func (l *farLog) Read(ctx context.Context, after int64) iter.Seq2[stats.Entry, error] {
+	l.asked("its scans")
+	return l.memoryLog.Read(ctx, after)
+}
+
+// Issue 12, 12: nothing waits for a network within a transaction that writes.
+func TestNoLogIsAskedWithinATransaction(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *store.Store) {
+		events := &stream{r: rand.New(rand.NewPCG(12, 13)), now: began, users: 20}
+		watched := &watchedStore{Store: s}
+		for _, id := range []string{"one", "another", "one"} { // back to where it was, which looks for a scan
+			log := &farLog{&memoryLog{}, t, watched, id}
+			if err := log.Append(t.Context(), events.take(300)); err != nil {
+				t.Fatal(err)
+			}
+			c := newCounter(watched, log)
+			if err := c.Settle(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Erase(t.Context(), stats.UserHash{1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// Issue 12, 12: while the ledger is read for a user who is erased, scans are
+// counted on and questions are answered; what comes meanwhile is counted too.
+func TestAnErasureHoldsNobodyUp(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *store.Store) {
+		events := &stream{r: rand.New(rand.NewPCG(12, 12)), now: began, users: 20}
+		log := &gatedLog{memoryLog: &memoryLog{}, let: make(chan struct{})}
+		c := newCounter(s, log)
+		more := func() {
+			t.Helper()
+			var list []stats.Event
+			for range 200 {
+				events.sent = nil
+				list = append(list, events.next())
+			}
+			for _, e := range list {
+				if log.user == (stats.UserHash{}) {
+					log.user = e.User
+				}
+			}
+			if err := log.Append(t.Context(), list); err != nil {
+				t.Fatal(err)
+			}
+		}
+		more()
+		if err := c.CatchUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		log.reached = make(chan struct{})
+		erased := make(chan error, 1)
+		go func() {
+			_, err := c.Erase(t.Context(), log.user)
+			erased <- err
+		}()
+		<-log.reached
+		reached := log.reached
+		answered := make(chan error, 1)
+		go func() {
+			_, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(1, 0, 0), What: stats.Users})
+			answered <- err
+		}()
+		select {
+		case err := <-answered:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(time.Minute):
+			t.Error("a question waits for an erasure")
+		}
+		go func() { // lets everything else be read
+			for {
+				select {
+				case log.let <- struct{}{}:
+				case <-reached:
+				case <-t.Context().Done():
+					return
+				}
+			}
+		}()
+		if err := <-erased; err != nil {
+			t.Fatal(err)
+		}
+		more()
+		if err := c.CatchUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := c.Recount(t.Context()); err != nil || r.Differences != 0 {
+			t.Errorf("%+v, %v", r, err)
+		}
+	})
+}

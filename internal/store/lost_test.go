@@ -1,0 +1,253 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+// end ends the session of a transaction, as an operator does.
+func end(t *testing.T, target Target, tx *Tx) {
+	t.Helper()
+	var pid int
+	if err := tx.row(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid); err != nil {
+		t.Fatal(err)
+	}
+	mustDo(t, admin(t, target), fmt.Sprintf(`SELECT pg_terminate_backend(%d, 600000)`, pid))
+}
+
+// Issue 12, 11: what had no effect yet is done on another session; a commit that
+// was sent is not sent again.
+func TestASessionThatIsEnded(t *testing.T) {
+	target := newPostgres(t)
+	s := open(t, target)
+	ctx := t.Context()
+	note := func(tx *Tx) error { return tx.note(ctx, ofMeta, "x", "put", nil) }
+	for name, c := range map[string]struct {
+		do   func(context.Context, func(*Tx) error) error
+		f    func(tx *Tx, end func()) error
+		runs int
+		what string // of the outage; "" = none
+	}{
+		"before a read": {s.view, func(tx *Tx, end func()) error {
+			end()
+			var n int
+			return tx.row(ctx, `SELECT 1`).Scan(&n)
+		}, 2, ""},
+		"while something is read that is handed out on the way": {s.view, func(tx *Tx, end func()) error {
+			if err := tx.TakesLong(ctx); err != nil {
+				return err
+			}
+			end()
+			var n int
+			return tx.row(ctx, `SELECT 1`).Scan(&n)
+		}, 1, "ended the session"},
+		"before a change is written": {s.update, func(tx *Tx, end func()) error {
+			end()
+			return note(tx)
+		}, 2, ""},
+		"when all is written but what goes out before the commit": {s.update, func(tx *Tx, end func()) error {
+			err := errors.Join(note(tx), tx.lockHead(ctx))
+			end()
+			return err
+		}, 2, ""},
+		"when the commit is sent": {s.update, func(tx *Tx, end func()) error {
+			err := errors.Join(note(tx), tx.writeNoted(ctx))
+			tx.moved = false // nothing is left to be said before the commit
+			end()
+			return err
+		}, 1, "ended the session"},
+		"when the commit is sent of what may be done twice": {s.update, func(tx *Tx, end func()) error {
+			tx.MayRepeat()
+			_, err := tx.exec(ctx, `UPDATE meta SET value = value`)
+			end()
+			return err
+		}, 2, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runs := 0
+			err := c.do(ctx, func(tx *Tx) error {
+				runs++
+				return c.f(tx, func() {
+					if runs == 1 {
+						end(t, target, tx)
+					}
+				})
+			})
+			if runs != c.runs {
+				t.Errorf("%d runs, want %d: %v", runs, c.runs, err)
+			}
+			out, is := errors.AsType[*errcode.Outage](err)
+			if c.what == "" && err != nil || c.what != "" && (!is || out.What != c.what && out.What != silentDatabase) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	want(t, "changes", number(t, s, `SELECT count(*) FROM changes`), 2)
+	// An error of the closure's own is none of the session's.
+	runs := 0
+	if err := s.view(ctx, func(*Tx) error { runs++; return io.EOF }); !errors.Is(err, io.EOF) || runs != 1 {
+		t.Errorf("%v after %d runs", err, runs)
+	}
+}
+
+// A stream begins again until it has given something out; from then on its end
+// is told as what it is.
+func TestAStreamThatIsCutOff(t *testing.T) {
+	target := newPostgres(t)
+	s := open(t, target)
+	ctx := t.Context()
+	for name, c := range map[string]struct {
+		cutAt     int // after so many rows were read
+		runs, got int
+		whole     bool
+	}{
+		"before the first row is given out": {10, 2, 5000, true},
+		"afterwards":                        {streamFirst + 1, 1, -1, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runs, read, got := map[int]bool{}, 0, 0
+			var err error
+			// 16 KB a row: more of them than a socket holds.
+			for _, err = range stream(ctx, s, func(row func(...any) error) (pid int, err error) {
+				var text string
+				if err = row(&pid, &text); err != nil {
+					return pid, err
+				}
+				runs[pid] = true
+				if read++; read == c.cutAt {
+					mustDo(t, admin(t, target), fmt.Sprintf(`SELECT pg_terminate_backend(%d, 600000)`, pid))
+				}
+				return pid, nil
+			}, `SELECT pg_backend_pid(), repeat('x', 16000) FROM generate_series(1, $1)`, 5000) {
+				if err == nil {
+					got++
+				}
+			}
+			_, told := errors.AsType[*errcode.Outage](err)
+			if len(runs) != c.runs || c.whole && (err != nil || got != c.got) || !c.whole && !told {
+				t.Errorf("%d rows of %d runs: %v", got, len(runs), err)
+			}
+		})
+	}
+}
+
+// Issue 12, 1: a session that stands still in a transaction is ended after 15 s,
+// in bulk work after five minutes, or as the URL says.
+func TestHowLongATransactionMayStandStill(t *testing.T) {
+	target := newPostgres(t)
+	for url, c := range map[string]struct{ usual, bulk string }{"": {"15s", "5min"}, "7s": {"7s", "7s"}} {
+		s := open(t, with(t, target, idleTimeout, url))
+		for name, one := range map[string]struct {
+			begin func(*Tx) error
+			want  string
+		}{
+			"any":                        {func(*Tx) error { return nil }, c.usual},
+			"a change of one owner":      {func(tx *Tx) error { return tx.LockOwner(t.Context(), "wxa") }, c.usual},
+			"an import of rules":         {func(tx *Tx) error { return tx.LockRules(t.Context()) }, c.bulk},
+			"an import of accounts":      {func(tx *Tx) error { return tx.LockAccounts(t.Context()) }, c.bulk},
+			"an export, a recount":       {func(tx *Tx) error { return tx.TakesLong(t.Context()) }, c.bulk},
+			"another one after all that": {func(*Tx) error { return nil }, c.usual},
+		} {
+			update(t, s, func(ctx context.Context, tx *Tx) error {
+				if err := one.begin(tx); err != nil {
+					return err
+				}
+				var got string
+				err := tx.row(ctx, `SHOW `+idleTimeout).Scan(&got)
+				want(t, name, got, one.want)
+				return err
+			})
+		}
+	}
+}
+
+// Issue 12, 1: a node whose changes fail says so until they can be made again,
+// and writes nothing for that while nothing fails.
+func TestPingKnowsThatChangesFail(t *testing.T) {
+	target := newPostgres(t)
+	s := open(t, with(t, target, "lock_timeout", "50ms"))
+	ctx := t.Context()
+	change := func() error { return s.Note(ctx, ofMeta, "x", "put", nil) }
+	if err := change(); err != nil {
+		t.Fatal(err)
+	}
+	written := func() int64 { return number(t, s, `SELECT xmin::text::bigint FROM change_head`) }
+	before := written()
+	for range 3 {
+		if err := s.Ping(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	want(t, "the last to write the head", written(), before)
+
+	stopped := admin(t, target)
+	mustDo(t, stopped, `BEGIN`)
+	mustDo(t, stopped, `SELECT 1 FROM change_head FOR UPDATE`)
+	if err := s.Ping(ctx); err != nil {
+		t.Errorf("before a change failed: %v", err)
+	}
+	for range 2 {
+		wantOutage(t, change(), "has a lock that did not become free in time")
+		wantOutage(t, s.Ping(ctx), "has a lock that did not become free in time")
+	}
+	mustDo(t, stopped, `ROLLBACK`)
+	if err := s.Ping(ctx); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+	before = written()
+	if err := s.Ping(ctx); err != nil || written() != before {
+		t.Errorf("and then: %v, or it writes on", err)
+	}
+	// A disk that was full must have more room than the change that is tried needs.
+	for _, what := range []string{fullDatabase, unwritableDatabase} {
+		s.trouble.note(&errcode.Outage{What: what, Err: io.EOF})
+		if err := s.Ping(ctx); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// The look for room writes to PostgreSQL's disk.
+func TestRoomIsLookedForOnTheDisk(t *testing.T) {
+	s := open(t, newPostgres(t))
+	err := s.view(t.Context(), func(tx *Tx) error {
+		if _, err := tx.exec(t.Context(), `SET LOCAL temp_file_limit = '64kB'`); err != nil {
+			return err
+		}
+		return s.engine.room(t.Context(), tx.tx)
+	})
+	if e, is := errors.AsType[*pgconn.PgError](err); !is || e.Code != "53400" {
+		t.Errorf("got %v: no file was written", err)
+	}
+}
+
+// The pool gives a connection to others before a commit that failed is judged. Issue 12.
+func TestAFailedCommitLooksAtNoConnectionOfOthers(t *testing.T) {
+	target := newPostgres(t)
+	target.URL += "&pool_max_conns=4"
+	s := open(t, target)
+	ctx := t.Context()
+	refused := errors.New("refused")
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			for range 50 {
+				err := s.update(ctx, func(tx *Tx) error {
+					return tx.later(ctx, func(int64) error { return refused }, `UPDATE meta SET value = value WHERE name = 'none'`)
+				})
+				if !errors.Is(err, refused) {
+					t.Errorf("a change that is judged at its commit: %v", err)
+				}
+			}
+		})
+	}
+	all.Wait()
+}

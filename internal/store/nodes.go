@@ -1,0 +1,86 @@
+package store
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/internal/stats"
+)
+
+// AskNodes implements stats.NodeStore. Nodes hear the bell, or look once a second.
+func (s *Store) AskNodes(ctx context.Context) (ask int64, err error) {
+	err = s.update(ctx, func(tx *Tx) error {
+		if err := tx.row(ctx, `UPDATE sequences SET value = value + 1 WHERE name = 'scan_ask' RETURNING value`).Scan(&ask); err != nil || !s.Shared() {
+			return err
+		}
+		_, err := tx.exec(ctx, `SELECT pg_notify(`+bell+`, $1)`, asking)
+		return err
+	})
+	return ask, err
+}
+
+// asking is what the bell says when nodes are asked for their scans.
+const asking = "scans"
+
+// Asked hears that nodes were asked; some questions are not heard.
+func (s *Store) Asked() <-chan struct{} { return s.asked }
+
+const scanNodeColumns = `node, name, told, ended, shipped, stopped, seen_at`
+
+// ScanNodes implements stats.NodeStore.
+func (s *Store) ScanNodes(ctx context.Context) (all []stats.Node, ask int64, err error) {
+	err = s.view(ctx, func(tx *Tx) error {
+		if err := tx.row(ctx, `SELECT value FROM sequences WHERE name = 'scan_ask'`).Scan(&ask); err != nil {
+			return err
+		}
+		all, err = list(ctx, tx, func(scan func(...any) error) (n stats.Node, err error) {
+			var stopped, seen int64
+			err = scan(&n.ID, &n.Name, &n.Told, &n.Ended, &n.Shipped, &stopped, &seen)
+			n.Stopped, n.SeenAt = stopped != 0, fromMillis(seen)
+			return n, err
+		}, `SELECT `+scanNodeColumns+` FROM scan_nodes ORDER BY name, node`)
+		return err
+	})
+	return all, ask, err
+}
+
+// TellNode implements stats.NodeStore.
+func (s *Store) TellNode(ctx context.Context, n stats.Node) error {
+	stopped := 0
+	if n.Stopped {
+		stopped = 1
+	}
+	return s.update(ctx, func(tx *Tx) error {
+		_, err := tx.exec(ctx, `INSERT INTO scan_nodes (`+scanNodeColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7)
+			ON CONFLICT (node) DO UPDATE SET name = excluded.name, told = excluded.told, ended = excluded.ended, shipped = excluded.shipped, stopped = excluded.stopped, seen_at = excluded.seen_at`,
+			n.ID, n.Name, n.Told, n.Ended, n.Shipped, stopped, millis(n.SeenAt))
+		return err
+	})
+}
+
+// ForgetNode implements stats.NodeStore.
+func (s *Store) ForgetNode(ctx context.Context, node string) error {
+	return s.update(ctx, func(tx *Tx) error {
+		_, err := tx.exec(ctx, `DELETE FROM scan_nodes WHERE node = $1`, node)
+		return err
+	})
+}
+
+// ForgetStopped implements stats.NodeStore.
+func (s *Store) ForgetStopped(ctx context.Context, read stats.Node) error {
+	return s.update(ctx, func(tx *Tx) error {
+		_, err := tx.exec(ctx, `DELETE FROM scan_nodes WHERE node = $1 AND stopped = 1 AND ended = $2 AND seen_at = $3`, read.ID, read.Ended, millis(read.SeenAt))
+		return err
+	})
+}
+
+// GiveUpNode implements stats.NodeStore.
+func (s *Store) GiveUpNode(ctx context.Context, node string) (there bool, err error) {
+	err = s.update(ctx, func(tx *Tx) error {
+		n, err := tx.exec(ctx, `DELETE FROM scan_nodes WHERE node = $1`, node)
+		if there = n > 0; err != nil || !there {
+			return err
+		}
+		return tx.note(ctx, "scans", node, "give up node", nil)
+	})
+	return there, err
+}

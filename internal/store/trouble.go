@@ -1,0 +1,114 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+// trouble remembers that a change failed by a fault of the database, until it is
+// known that changes can be made again.
+type trouble struct {
+	last atomic.Pointer[errcode.Outage] // nil = none
+
+	mu   sync.Mutex
+	look *look // that runs; nil = none does
+}
+
+// look is one try to make a change. All who want to know meanwhile share it.
+type look struct {
+	done chan struct{} // closed once the rest is known
+	err  error
+	cut  bool // whoever looked had no more time
+}
+
+// tried is the result of try, or of one that runs already: of the next one where
+// that was cut off.
+func (t *trouble) tried(ctx context.Context, try func() error) error {
+	for {
+		t.mu.Lock()
+		running := t.look
+		if running == nil {
+			break
+		}
+		t.mu.Unlock()
+		select {
+		case <-running.done:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		if !running.cut {
+			return running.err
+		}
+	}
+	mine := &look{done: make(chan struct{})}
+	t.look = mine
+	t.mu.Unlock()
+	defer func() {
+		t.mu.Lock()
+		t.look = nil
+		t.mu.Unlock()
+		close(mine.done)
+	}()
+	mine.err = try()
+	mine.cut = ctx.Err() != nil
+	return mine.err
+}
+
+// note remembers err if it is an outage, and returns it.
+func (t *trouble) note(err error) error {
+	if out, is := errors.AsType[*errcode.Outage](err); is {
+		t.last.Store(out)
+	}
+	return err
+}
+
+// Ping returns nil when the database answers and takes changes, or an
+// errcode.Outage. After a change that failed it makes one that changes nothing,
+// as it is the only way to know: it waits for the lock of all changes, for the
+// disk and for the replica.
+func (s *Store) Ping(ctx context.Context) error {
+	var off bool
+	err := s.onLive(ctx, s.read, func() error {
+		return single(ctx, s.read.QueryRowContext(ctx, s.engine.readOnlyQuery()).Scan(&off))
+	})
+	if err == nil && off {
+		err = errReadOnly
+	}
+	if err != nil {
+		return s.told(err)
+	}
+	last := s.trouble.last.Load()
+	if last == nil {
+		return nil
+	}
+	if err := s.trouble.tried(ctx, func() error { return s.tryChange(ctx, last) }); err != nil {
+		return last
+	}
+	s.trouble.last.CompareAndSwap(last, nil)
+	return nil
+}
+
+// tryChange makes a change that changes nothing. Where the disk was full it wants
+// more room than that takes.
+func (s *Store) tryChange(ctx context.Context, last *errcode.Outage) error {
+	if slices.Contains([]string{fullDatabase, unwritableDatabase, brokenDatabase}, last.What) {
+		tx, err := s.write.BeginTx(ctx, s.engine.writeOptions())
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback()
+		if err := s.engine.room(ctx, tx); err != nil {
+			return err
+		}
+		if err := tx.Rollback(); err != nil {
+			return err
+		}
+	}
+	_, err := s.write.ExecContext(ctx, `UPDATE change_head SET seq = seq WHERE id = 1`)
+	return err
+}
