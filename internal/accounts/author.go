@@ -14,7 +14,8 @@ type authorKey struct{}
 // By says who makes the changes that are made with the context that it returns.
 func By(ctx context.Context, a Author) context.Context { return context.WithValue(ctx, authorKey{}, a) }
 
-// AuthorOf is whom By named last; "server" where nobody was named.
+// AuthorOf is whom By named last. A context that names nobody is one of the
+// server's own parts; the edges name an author in all others.
 func AuthorOf(ctx context.Context) Author {
 	if a, ok := ctx.Value(authorKey{}).(Author); ok {
 		return a

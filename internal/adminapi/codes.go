@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -56,6 +57,11 @@ type codeEvent struct {
 }
 
 const noGTIN = "product_code is no EAN or GTIN with a right check digit"
+
+// acting is the context of changes that the operator makes in somebody's name.
+func acting(ctx context.Context, name string) context.Context {
+	return accounts.By(ctx, accounts.Author{Actor: cmp.Or(name, "admin")})
+}
 
 func showEvent(e codes.Event) codeEvent {
 	shown := codeEvent{Seq: e.Seq, Did: e.Did, Ranges: e.Codes[:min(len(e.Codes), 100)], Codes: e.Codes.Len(), At: e.At, From: e.From, Actor: e.Actor, RID: e.RID, Note: e.Note}
@@ -188,7 +194,7 @@ func (a *Admin) registerCodes(api huma.API) {
 		Changed int64  `json:"changed" doc:"how many of them this changes; the others are so already. Of a schedule: as things stand now"`
 		Warning string `json:"warning,omitempty"`
 	}
-	change := func(ctx context.Context, id int64, s CodeSelection, c codes.Change) (*answer[changeDone], error) {
+	change := func(ctx context.Context, actor string, id int64, s CodeSelection, c codes.Change) (*answer[changeDone], error) {
 		b, err := a.Codes.Memory.Know(ctx, id)
 		if err != nil {
 			return nil, a.problem(ctx, err)
@@ -198,10 +204,7 @@ func (a *Admin) registerCodes(api huma.API) {
 			return nil, a.problem(ctx, err)
 		}
 		c.Batch, c.Codes = id, set
-		if c.Actor == "" {
-			c.Actor = "admin"
-		}
-		changed, err := a.Codes.Change(ctx, c)
+		changed, err := a.Codes.Change(acting(ctx, actor), c)
 		if err != nil {
 			return nil, a.problem(ctx, err)
 		}
@@ -220,7 +223,7 @@ func (a *Admin) registerCodes(api huma.API) {
 			Note  string    `json:"note,omitempty"`
 		}
 	}) (*answer[changeDone], error) {
-		return change(ctx, in.ID, in.Body.CodeSelection, codes.Change{Did: in.Body.Did, Actor: in.Body.Actor, Note: in.Body.Note})
+		return change(ctx, in.Body.Actor, in.ID, in.Body.CodeSelection, codes.Change{Did: in.Body.Did, Note: in.Body.Note})
 	})
 	huma.Register(api, operation(http.MethodPost, "/batches/{application_id}/activations", "activateCodes", "Activate a range of codes, now or at a time"), func(ctx context.Context, in *struct {
 		BatchPath
@@ -233,11 +236,11 @@ func (a *Admin) registerCodes(api huma.API) {
 			Note    string     `json:"note,omitempty"`
 		}
 	}) (*answer[changeDone], error) {
-		c := codes.Change{Did: codes.Activate, Binding: codes.Binding(in.Body.Binding), Actor: in.Body.Actor, Note: in.Body.Note}
+		c := codes.Change{Did: codes.Activate, Binding: codes.Binding(in.Body.Binding), Note: in.Body.Note}
 		if in.Body.At != nil {
 			c.From = *in.Body.At
 		}
-		return change(ctx, in.ID, CodeSelection{Ranges: []codes.Range{{From: in.Body.From, To: in.Body.To}}}, c)
+		return change(ctx, in.Body.Actor, in.ID, CodeSelection{Ranges: []codes.Range{{From: in.Body.From, To: in.Body.To}}}, c)
 	})
 	huma.Register(api, operation(http.MethodPost, "/batches/{application_id}/withdrawals", "withdrawCodes", "Make codes not active any more, now or at a time"), func(ctx context.Context, in *struct {
 		BatchPath
@@ -248,11 +251,11 @@ func (a *Admin) registerCodes(api huma.API) {
 			Note  string     `json:"note,omitempty"`
 		}
 	}) (*answer[changeDone], error) {
-		c := codes.Change{Did: codes.Withdraw, Actor: in.Body.Actor, Note: in.Body.Note}
+		c := codes.Change{Did: codes.Withdraw, Note: in.Body.Note}
 		if in.Body.At != nil {
 			c.From = *in.Body.At
 		}
-		return change(ctx, in.ID, in.Body.CodeSelection, c)
+		return change(ctx, in.Body.Actor, in.ID, in.Body.CodeSelection, c)
 	})
 	type retargeted struct {
 		Activations int   `json:"activations" doc:"how many activations were renewed"`
@@ -270,12 +273,8 @@ func (a *Admin) registerCodes(api huma.API) {
 			Actor    string `json:"actor,omitempty"`
 		}
 	}) (*answer[retargeted], error) {
-		actor := in.Body.Actor
-		if actor == "" {
-			actor = "admin"
-		}
 		r := codes.Range{From: in.Body.From, To: in.Body.To}
-		done, err := a.Codes.Retarget(ctx, in.ID, r, in.Body.WxaAppID, in.Body.WxaPath, in.Body.WxaType, actor)
+		done, err := a.Codes.Retarget(acting(ctx, in.Body.Actor), in.ID, r, in.Body.WxaAppID, in.Body.WxaPath, in.Body.WxaType)
 		if err != nil {
 			return nil, a.problem(ctx, err)
 		}

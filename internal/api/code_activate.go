@@ -20,5 +20,5 @@ func (a *API) activateCodes(ctx context.Context, c *call, f *fields) (any, error
 	if err != nil {
 		return nil, err
 	}
-	return success, a.Codes.Activate(ctx, c.codes(), activation)
+	return success, a.Codes.Activate(ctx, c.caller, activation)
 }

@@ -41,7 +41,7 @@ func (a *API) queryApplication(ctx context.Context, c *call, f *fields) (any, er
 	if err != nil {
 		return nil, err
 	}
-	b, err := a.Codes.Query(ctx, c.codes(), key)
+	b, err := a.Codes.Query(ctx, c.caller, key)
 	if err != nil {
 		return nil, err
 	}

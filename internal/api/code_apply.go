@@ -27,6 +27,6 @@ func (a *API) applyCode(ctx context.Context, c *call, f *fields) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := a.Codes.Apply(ctx, c.codes(), application)
+	b, err := a.Codes.Apply(ctx, c.caller, application)
 	return applyCodeReply{envelope: success, ApplicationID: b.ID}, err
 }

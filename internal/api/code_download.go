@@ -85,6 +85,6 @@ func (a *API) downloadCodes(ctx context.Context, c *call, f *fields) (any, error
 	if err != nil {
 		return nil, err
 	}
-	p, key, err := a.Codes.Package(ctx, c.codes(), id, r)
+	p, key, err := a.Codes.Package(ctx, c.caller, id, r)
 	return packageReply{codes: p, key: key}, err
 }

@@ -53,7 +53,7 @@ func (a *API) queryCode(ctx context.Context, c *call, f *fields) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := a.Codes.Look(ctx, c.codes(), name)
+	found, err := a.Codes.Look(ctx, c.caller, name)
 	if err == nil && found.State.Activation == nil && s.InactiveCodeIsAnError {
 		err = errcode.CodeNotActive.With("code_index %d of application_id %d is not active", found.Index, found.Batch.ID) // not the code: this is logged
 	}

@@ -8,7 +8,7 @@ func (a *API) tradeTicket(ctx context.Context, c *call, f *fields) (any, error) 
 	if f.err != nil {
 		return nil, f.err
 	}
-	found, err := a.Codes.Exchange(ctx, c.codes(), openid, ticket)
+	found, err := a.Codes.Exchange(ctx, c.caller, openid, ticket)
 	if err != nil {
 		return nil, err
 	}

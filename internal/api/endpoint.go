@@ -148,12 +148,6 @@ type call struct {
 	proven string
 }
 
-// codes is the call as the codes see it.
-func (c *call) codes() codes.Call { return codes.Call{Caller: c.caller, RID: c.rid} }
-
-// rules is the call as the rules see it.
-func (c *call) rules() rules.Call { return rules.Call{Caller: c.caller, RID: c.rid} }
-
 func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	began, at := a.RealNow(), a.Now()
 	c := &call{rid: a.newRID(), ip: a.ClientIP(r), query: r.URL.Query()}

@@ -50,7 +50,7 @@ func (a *API) addRule(ctx context.Context, c *call, f *fields) (any, error) {
 		if len(req.draft.TestLinks) == 0 && a.Settings.Get().EmptyDebugURLKeeps {
 			req.draft.KeepLinks = true
 		}
-		return success, a.Rules.Edit(ctx, c.rules(), req.draft)
+		return success, a.Rules.Edit(ctx, c.caller, req.draft)
 	}
-	return success, a.Rules.Add(ctx, c.rules(), req.draft)
+	return success, a.Rules.Add(ctx, c.caller, req.draft)
 }

@@ -9,5 +9,5 @@ func (a *API) deleteRule(ctx context.Context, c *call, f *fields) (any, error) {
 	if err != nil || f.err != nil {
 		return nil, f.err
 	}
-	return success, a.Rules.Delete(ctx, c.rules(), prefix, appid)
+	return success, a.Rules.Delete(ctx, c.caller, prefix, appid)
 }

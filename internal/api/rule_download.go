@@ -10,7 +10,7 @@ type downloadRuleFileReply struct {
 
 // downloadRuleFile answers the caller's verification file. Contract: rules 1.6.
 func (a *API) downloadRuleFile(_ context.Context, c *call, _ *fields) (any, error) {
-	file, err := a.Rules.ConfirmFile(c.rules())
+	file, err := a.Rules.ConfirmFile(c.caller)
 	if err != nil {
 		return nil, err
 	}

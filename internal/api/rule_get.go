@@ -47,7 +47,7 @@ func (a *API) listRules(ctx context.Context, c *call, f *fields) (any, error) {
 		return nil, err
 	}
 	req.AppID = appid
-	list, err := a.Rules.List(ctx, c.rules(), req)
+	list, err := a.Rules.List(ctx, c.caller, req)
 	if err != nil {
 		return nil, err
 	}

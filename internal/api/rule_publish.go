@@ -20,5 +20,5 @@ func (a *API) publishRule(ctx context.Context, c *call, f *fields) (any, error) 
 	if err != nil {
 		return nil, err
 	}
-	return success, a.Rules.Publish(ctx, c.rules(), prefix)
+	return success, a.Rules.Publish(ctx, c.caller, prefix)
 }

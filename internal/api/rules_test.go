@@ -119,7 +119,7 @@ func TestAListIsBounded(t *testing.T) {
 				return err
 			}
 			r := rules.Rule{Kind: rules.Service, Owner: "svc", Target: "shop", Prefix: p, Path: "p", CreatedAt: servertest.Began, ChangedAt: servertest.Began}
-			if _, err := tx.AddRule(t.Context(), r, rules.Author{At: servertest.Began, Actor: "svc", Did: "add"}); err != nil {
+			if _, err := tx.AddRule(t.Context(), r, rules.Deed{At: servertest.Began, Did: "add"}); err != nil {
 				return err
 			}
 		}

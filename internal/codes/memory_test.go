@@ -214,7 +214,7 @@ func TestCallsAreAPlainArray(t *testing.T) {
 			p.advance(time.Duration(random.IntN(30_000))*time.Millisecond + time.Duration(random.IntN(1e6)))
 			h.now = p.now()
 			e := h.event(0)
-			c := codes.Change{Batch: batch.ID, Did: e.Did, Codes: e.Codes, Actor: "op"}
+			c := codes.Change{Batch: batch.ID, Did: e.Did, Codes: e.Codes}
 			if !e.From.Equal(h.now) {
 				c.From = e.From
 			}
@@ -263,7 +263,7 @@ func TestTenThousandScatteredCodesCostKilobytes(t *testing.T) {
 	if stored > 64<<10 {
 		t.Errorf("%d bytes stored", stored)
 	}
-	if _, err := p.Change(t.Context(), codes.Change{Batch: batch.ID, Did: codes.Freeze, Codes: set, Actor: "op"}); err != nil {
+	if _, err := p.Change(t.Context(), codes.Change{Batch: batch.ID, Did: codes.Freeze, Codes: set}); err != nil {
 		t.Fatal(err)
 	}
 	if got := p.Memory.Counts(batch.ID, p.now()); got.Frozen != uint64(set.Len()) {
@@ -276,7 +276,7 @@ func TestTenThousandScatteredCodesCostKilobytes(t *testing.T) {
 	// A whole batch costs next to nothing.
 	all := codes.NewSet(codes.Range{From: 0, To: batch.Count - 1})
 	before := p.Memory.Bytes(batch.ID)
-	if _, err := p.Change(t.Context(), codes.Change{Batch: batch.ID, Did: codes.Void, Codes: all, Actor: "op"}); err != nil {
+	if _, err := p.Change(t.Context(), codes.Change{Batch: batch.ID, Did: codes.Void, Codes: all}); err != nil {
 		t.Fatal(err)
 	}
 	if got := p.Memory.Counts(batch.ID, p.now()); got.Void != 20_000_000 || len(all.Encode()) > 16 || p.Memory.Bytes(batch.ID)-before > 16<<10 {
@@ -317,7 +317,7 @@ func TestACallIsInForceUnderAClockThatIsBehind(t *testing.T) {
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 9)
-	if _, err := p.Change(t.Context(), codes.Change{Batch: b.ID, Did: codes.Withdraw, Codes: one(9), Actor: "op", From: p.now().Add(time.Minute)}); err != nil {
+	if _, err := p.Change(t.Context(), codes.Change{Batch: b.ID, Did: codes.Withdraw, Codes: one(9), From: p.now().Add(time.Minute)}); err != nil {
 		t.Fatal(err)
 	}
 	p.advance(-time.Hour)

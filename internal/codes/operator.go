@@ -8,6 +8,7 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
+	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -26,7 +27,6 @@ type Change struct {
 	Codes   Set
 	Binding Binding   // Activate only
 	From    time.Time // when it takes effect; zero = at once
-	Actor   string
 	Note    string
 }
 
@@ -43,7 +43,7 @@ func (p *Press) Change(ctx context.Context, c Change) (changed int64, err error)
 		return 0, err
 	case len(c.Codes) == 0:
 		return 0, errcode.InvalidArgs.With("no codes are named")
-	case !plain(c.Note, 0, maxCodesNote) || !plain(c.Actor, 1, maxCodesNote):
+	case !plain(c.Note, 0, maxCodesNote) || !plain(accounts.AuthorOf(ctx).Actor, 1, maxCodesNote):
 		return 0, errcode.InvalidArgs.With("note and actor: want at most %d characters, none of them a control character", maxCodesNote)
 	case !c.From.IsZero() && c.Did != Activate && c.Did != Withdraw:
 		return 0, errcode.InvalidArgs.With("only an activation or a withdrawal can be scheduled, not %s", c.Did)
@@ -58,7 +58,7 @@ func (p *Press) Change(ctx context.Context, c Change) (changed int64, err error)
 			return 0, err
 		}
 	}
-	return p.record(ctx, Event{Batch: c.Batch, Did: c.Did, Codes: c.Codes, Binding: c.Binding, From: c.From, Actor: c.Actor, Note: c.Note}, p.Settings.Get().ActivationOverlap)
+	return p.record(ctx, Event{Batch: c.Batch, Did: c.Did, Codes: c.Codes, Binding: c.Binding, From: c.From, Note: c.Note}, p.Settings.Get().ActivationOverlap)
 }
 
 // checkRedeem returns a Conflict for a single code that is redeemed already,
@@ -166,12 +166,12 @@ type Retargeted struct {
 
 // Retarget opens another page for what is active in a range, and keeps what
 // the codes count for and the ranges that they were activated with.
-func (p *Press) Retarget(ctx context.Context, batch int64, r Range, appid, path string, wxaType int, actor string) (Retargeted, error) {
+func (p *Press) Retarget(ctx context.Context, batch int64, r Range, appid, path string, wxaType int) (Retargeted, error) {
 	b, err := p.Memory.Know(ctx, batch)
 	if err != nil {
 		return Retargeted{}, err
 	}
-	if !plain(actor, 1, maxCodesNote) {
+	if !plain(accounts.AuthorOf(ctx).Actor, 1, maxCodesNote) {
 		return Retargeted{}, errcode.InvalidArgs.With("actor: want at most %d characters, none of them a control character", maxCodesNote)
 	}
 	if err := b.Within(r); err != nil {
@@ -188,7 +188,7 @@ func (p *Press) Retarget(ctx context.Context, batch int64, r Range, appid, path 
 		var changed []Range
 		for _, s := range spans {
 			changed = append(changed, s.Range)
-			e := Event{Batch: batch, Did: Activate, Codes: NewSet(s.Range), Binding: s.Activation.Binding, At: at, From: at, Actor: actor, Note: "re-target"}
+			e := Event{Batch: batch, Did: Activate, Codes: NewSet(s.Range), Binding: s.Activation.Binding, At: at, From: at, Note: "re-target"}
 			if s.Activation.From.After(at) {
 				e.From = s.Activation.From
 			}

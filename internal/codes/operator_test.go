@@ -10,13 +10,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/settings"
 )
 
+// by is a context in which somebody does something.
+func by(t *testing.T, name string) context.Context {
+	return accounts.By(t.Context(), accounts.Author{Actor: name})
+}
+
 func (p *plant) change(b codes.Batch, did codes.Did, set codes.Set) error {
-	c := codes.Change{Batch: b.ID, Did: did, Codes: set, Actor: "op"}
+	c := codes.Change{Batch: b.ID, Did: did, Codes: set}
 	if did == codes.Activate {
 		c.Binding = p.binding
 	}
@@ -46,17 +52,17 @@ func TestChangesThatCannotBe(t *testing.T) {
 		{"a note of 257 characters", "note and actor", codes.Change{Did: codes.Freeze, Codes: one(1), Note: strings.Repeat("n", 257)}},
 		{"a note with a line feed", "note and actor", codes.Change{Did: codes.Freeze, Codes: one(1), Note: "a\nb"}},
 	} {
-		c.change.Batch, c.change.Actor = b.ID, "op"
+		c.change.Batch = b.ID
 		number := errcode.InvalidArgs
 		if c.name == "behind the end" {
 			number = errcode.IndexBeyond
 		}
 		wantCode(t, c.name, failure(p.Change(t.Context(), c.change)), number, c.want)
 	}
-	if _, err := p.Change(t.Context(), codes.Change{Batch: 7, Did: codes.Freeze, Codes: one(1), Actor: "op"}); !errors.Is(err, codes.ErrNoBatch) {
+	if _, err := p.Change(t.Context(), codes.Change{Batch: 7, Did: codes.Freeze, Codes: one(1)}); !errors.Is(err, codes.ErrNoBatch) {
 		t.Errorf("an unknown batch: %v", err)
 	}
-	if _, err := p.Retarget(t.Context(), 7, codes.Range{}, "shop", "p", 0, "op"); !errors.Is(err, codes.ErrNoBatch) {
+	if _, err := p.Retarget(t.Context(), 7, codes.Range{}, "shop", "p", 0); !errors.Is(err, codes.ErrNoBatch) {
 		t.Errorf("a re-target of an unknown batch: %v", err)
 	}
 }
@@ -68,7 +74,7 @@ func TestACodeIsRedeemedOnce(t *testing.T) {
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
 	errs := race(32, func(i int) error {
-		return failure(p.Change(t.Context(), codes.Change{Batch: b.ID, Did: codes.Redeem, Codes: one(7), Actor: fmt.Sprintf("till %d", i), Note: "x"}))
+		return failure(p.Change(by(t, fmt.Sprintf("till %d", i)), codes.Change{Batch: b.ID, Did: codes.Redeem, Codes: one(7), Note: "x"}))
 	})
 	winner := -1
 	for i, err := range errs {
@@ -180,7 +186,7 @@ func TestTheHistoryOfACodeIsWhole(t *testing.T) {
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 9_999)
-	if _, err := p.Change(t.Context(), codes.Change{Batch: b.ID, Did: codes.Redeem, Codes: one(5_000), Actor: "till", Note: "receipt 1"}); err != nil {
+	if _, err := p.Change(by(t, "till"), codes.Change{Batch: b.ID, Did: codes.Redeem, Codes: one(5_000), Note: "receipt 1"}); err != nil {
 		t.Fatal(err)
 	}
 	at := p.now()
@@ -191,7 +197,7 @@ func TestTheHistoryOfACodeIsWhole(t *testing.T) {
 	err := p.Store.UpdateCodes(t.Context(), func(tx codes.Tx) error {
 		for range 2_100 {
 			// One transaction instead of two thousand calls.
-			if _, err := tx.AddEvent(t.Context(), codes.Event{Batch: b.ID, Did: codes.Unfreeze, Codes: codes.NewSet(codes.Range{From: 0, To: 0}, codes.Range{From: 9_999, To: 9_999}), At: p.now(), From: p.now(), Actor: "op"}); err != nil {
+			if _, err := tx.AddEvent(t.Context(), codes.Event{Batch: b.ID, Did: codes.Unfreeze, Codes: codes.NewSet(codes.Range{From: 0, To: 0}, codes.Range{From: 9_999, To: 9_999}), At: p.now(), From: p.now()}); err != nil {
 				return err
 			}
 		}
@@ -248,7 +254,7 @@ func TestRetargetKeepsWhatTheCodesCountFor(t *testing.T) {
 	p.activate(b, 0, 99)
 	p.binding.ActivityName = "second"
 	p.activate(b, 200, 299)
-	n, err := p.Retarget(t.Context(), b.ID, codes.Range{From: 50, To: 249}, "bare", "pages/new", codes.WxaTrial, "op")
+	n, err := p.Retarget(t.Context(), b.ID, codes.Range{From: 50, To: 249}, "bare", "pages/new", codes.WxaTrial)
 	if err != nil || n != (codes.Retargeted{Activations: 2, Codes: 100}) {
 		t.Fatalf("%v, %v", n, err)
 	}
@@ -264,7 +270,7 @@ func TestRetargetKeepsWhatTheCodesCountFor(t *testing.T) {
 			t.Errorf("index %d: %s, want %s", index, got, want)
 		}
 	}
-	if _, err := p.Retarget(t.Context(), b.ID, codes.Range{From: 50, To: 249}, "nobody", "p", 0, "op"); err == nil {
+	if _, err := p.Retarget(t.Context(), b.ID, codes.Range{From: 50, To: 249}, "nobody", "p", 0); err == nil {
 		t.Error("re-targeted to an unknown Mini Program")
 	}
 }
@@ -279,7 +285,7 @@ func TestOverlapsAreRefused(t *testing.T) {
 		return p.Activate(t.Context(), p.owner, codes.Activation{Batch: b.ID, Range: codes.Range{From: from, To: to}, Binding: p.binding})
 	}
 	schedule := func(did codes.Did, from, to int64, in time.Duration) error {
-		return failure(p.Change(t.Context(), codes.Change{Batch: b.ID, Did: did, Codes: codes.NewSet(codes.Range{From: from, To: to}), Binding: p.binding, Actor: "op", From: p.now().Add(in)}))
+		return failure(p.Change(t.Context(), codes.Change{Batch: b.ID, Did: did, Codes: codes.NewSet(codes.Range{From: from, To: to}), Binding: p.binding, From: p.now().Add(in)}))
 	}
 	works := func(what string, err error) {
 		t.Helper()
@@ -354,7 +360,7 @@ func TestOverlapsAreJudgedAsIfNothingWasRetargeted(t *testing.T) {
 			}
 			clear(part)
 		case 1:
-			if _, err := p.Retarget(t.Context(), b.ID, r, "bare", fmt.Sprint("pages/", n), 0, "op"); err != nil {
+			if _, err := p.Retarget(t.Context(), b.ID, r, "bare", fmt.Sprint("pages/", n), 0); err != nil {
 				t.Fatal(err)
 			}
 		default:
@@ -449,7 +455,7 @@ func TestRetargetLeavesWithdrawnSchedulesWithdrawn(t *testing.T) {
 	later := p.now().Add(time.Hour)
 	schedule := func(did codes.Did, from, to int64, activity string) {
 		t.Helper()
-		c := codes.Change{Batch: b.ID, Did: did, Codes: codes.NewSet(codes.Range{From: from, To: to}), Actor: "op", From: later}
+		c := codes.Change{Batch: b.ID, Did: did, Codes: codes.NewSet(codes.Range{From: from, To: to}), From: later}
 		if did == codes.Activate {
 			c.Binding = p.binding
 			c.Binding.ActivityName = activity
@@ -461,7 +467,7 @@ func TestRetargetLeavesWithdrawnSchedulesWithdrawn(t *testing.T) {
 	schedule(codes.Activate, 0, 99, "first")
 	schedule(codes.Withdraw, 40, 59, "")
 	schedule(codes.Activate, 90, 109, "second")
-	if n, err := p.Retarget(t.Context(), b.ID, codes.Range{From: 0, To: 9_999}, "bare", "pages/new", codes.WxaTrial, "op"); err != nil || n.Activations != 3 {
+	if n, err := p.Retarget(t.Context(), b.ID, codes.Range{From: 0, To: 9_999}, "bare", "pages/new", codes.WxaTrial); err != nil || n.Activations != 3 {
 		t.Fatalf("%v, %v", n, err)
 	}
 	p.advance(2 * time.Hour)
@@ -476,7 +482,7 @@ func TestRetargetLeavesWithdrawnSchedulesWithdrawn(t *testing.T) {
 			t.Errorf("index %d: %q, want %q", index, got, want)
 		}
 	}
-	if _, err := p.Retarget(t.Context(), b.ID, codes.Range{From: 0, To: 9}, "bare", "p", 0, strings.Repeat("x", 257)); err == nil {
+	if _, err := p.Retarget(by(t, strings.Repeat("x", 257)), b.ID, codes.Range{From: 0, To: 9}, "bare", "p", 0); err == nil {
 		t.Error("an actor of 257 characters was taken")
 	}
 }
@@ -515,7 +521,7 @@ func TestAChangeSaysHowManyCodesItChanged(t *testing.T) {
 				before[i] = did != codes.Activate && said[did](state(i))
 			}
 		}
-		c := codes.Change{Batch: b.ID, Did: did, Codes: set, Actor: "op"}
+		c := codes.Change{Batch: b.ID, Did: did, Codes: set}
 		if did == codes.Activate {
 			c.Binding = p.binding
 		}

@@ -59,12 +59,6 @@ type Press struct {
 	ticketHash *vault.Hasher
 }
 
-// Call is one call by an account.
-type Call struct {
-	Caller accounts.Account
-	RID    string
-}
-
 // Granted returns 48001 unless the account may use codes. Contract: marketcode 1.
 func Granted(a accounts.Account) error {
 	switch {
@@ -93,8 +87,8 @@ const maxBatchID = 1<<31 - 1
 
 // Apply applies for codes. An equal isv_application_id with an equal count is the
 // same application. 40097, 45009, 48001, 80307. Contract: marketcode 3.1.
-func (p *Press) Apply(ctx context.Context, call Call, a Application) (Batch, error) {
-	if err := Granted(call.Caller); err != nil {
+func (p *Press) Apply(ctx context.Context, caller accounts.Account, a Application) (Batch, error) {
+	if err := Granted(caller); err != nil {
 		return Batch{}, err
 	}
 	if p.Closed {
@@ -106,19 +100,19 @@ func (p *Press) Apply(ctx context.Context, call Call, a Application) (Batch, err
 	}
 	var batch Batch
 	err := p.Store.UpdateCodes(ctx, func(tx Tx) error {
-		if err := tx.LockAccount(ctx, call.Caller.AppID); err != nil {
+		if err := tx.LockAccount(ctx, caller.AppID); err != nil {
 			return err
 		}
 		now := p.Now()
 		// Every call counts, a repeated one too. Contract: marketcode 1.
-		used, err := tx.AddCount(ctx, call.Caller.AppID, "/intp/marketcode/applycode", s.Day(p.countNow()))
+		used, err := tx.AddCount(ctx, caller.AppID, "/intp/marketcode/applycode", s.Day(p.countNow()))
 		if err != nil {
 			return err
 		}
 		if used > AppliesPerDay {
-			return errcode.DailyLimit.With("%s called applycode %d times today", call.Caller.AppID, AppliesPerDay)
+			return errcode.DailyLimit.With("%s called applycode %d times today", caller.AppID, AppliesPerDay)
 		}
-		batch, err = tx.BatchByISV(ctx, call.Caller.AppID, a.ISV)
+		batch, err = tx.BatchByISV(ctx, caller.AppID, a.ISV)
 		if err == nil {
 			if batch.Count != a.Count {
 				return errcode.ApplicationExists.With("isv_application_id %q is application %d with %d codes, not %d", a.ISV, batch.ID, batch.Count, a.Count)
@@ -128,7 +122,7 @@ func (p *Press) Apply(ctx context.Context, call Call, a Application) (Batch, err
 		if !errors.Is(err, ErrNoBatch) {
 			return err
 		}
-		batch = Batch{Account: call.Caller.AppID, ISV: a.ISV, Count: a.Count, Prefix: p.Prefix, Version: p.Keys.Current, Segment: s.CodeSegment, CreatedAt: now}
+		batch = Batch{Account: caller.AppID, ISV: a.ISV, Count: a.Count, Prefix: p.Prefix, Version: p.Keys.Current, Segment: s.CodeSegment, CreatedAt: now}
 		return p.giveOut(ctx, tx, &batch)
 	})
 	if err == nil {
@@ -200,8 +194,8 @@ func (p *Press) CheckKeys(ctx context.Context) error {
 
 // own returns the caller's batch: 80300 where there is none, 80301 for
 // another's. Contract: marketcode 3.2.
-func (p *Press) own(ctx context.Context, call Call, id int64) (Batch, error) {
-	return p.seen(ctx, id, func(b Batch) bool { return b.Account == call.Caller.AppID })
+func (p *Press) own(ctx context.Context, caller accounts.Account, id int64) (Batch, error) {
+	return p.seen(ctx, id, func(b Batch) bool { return b.Account == caller.AppID })
 }
 
 // seen returns a batch that may be seen, and else the errors of own.
@@ -224,8 +218,8 @@ type BatchKey struct {
 
 // Query returns an application of the caller: 40097 without an id or with two
 // that do not fit, 80300 where there is none, 80301 for another's. Contract: marketcode 3.2.
-func (p *Press) Query(ctx context.Context, call Call, key BatchKey) (Batch, error) {
-	if err := Granted(call.Caller); err != nil {
+func (p *Press) Query(ctx context.Context, caller accounts.Account, key BatchKey) (Batch, error) {
+	if err := Granted(caller); err != nil {
 		return Batch{}, err
 	}
 	if key.ID == 0 && key.ISV == "" {
@@ -234,7 +228,7 @@ func (p *Press) Query(ctx context.Context, call Call, key BatchKey) (Batch, erro
 	var byISV Batch
 	if key.ISV != "" {
 		err := p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
-			byISV, err = tx.BatchByISV(ctx, call.Caller.AppID, key.ISV)
+			byISV, err = tx.BatchByISV(ctx, caller.AppID, key.ISV)
 			return err
 		})
 		if err != nil && !errors.Is(err, ErrNoBatch) {
@@ -243,11 +237,11 @@ func (p *Press) Query(ctx context.Context, call Call, key BatchKey) (Batch, erro
 	}
 	if key.ID == 0 {
 		if byISV.ID == 0 {
-			return Batch{}, errcode.NoApplication.With("%s has no application with this isv_application_id", call.Caller.AppID)
+			return Batch{}, errcode.NoApplication.With("%s has no application with this isv_application_id", caller.AppID)
 		}
 		return byISV, nil
 	}
-	b, err := p.own(ctx, call, key.ID)
+	b, err := p.own(ctx, caller, key.ID)
 	if err != nil {
 		return Batch{}, err
 	}
@@ -272,12 +266,12 @@ func (p *Press) finished(b Batch) error {
 
 // Package returns what a download streams: a range within one segment, and the
 // account's package key. 40097, 80300, 80301, 80306, 80308, 80310, 80313. Contract: marketcode 3.3.
-func (p *Press) Package(ctx context.Context, call Call, id int64, r Range) (PackageRange, [16]byte, error) {
+func (p *Press) Package(ctx context.Context, caller accounts.Account, id int64, r Range) (PackageRange, [16]byte, error) {
 	var key [16]byte
-	if err := Granted(call.Caller); err != nil {
+	if err := Granted(caller); err != nil {
 		return PackageRange{}, key, err
 	}
-	b, err := p.own(ctx, call, id)
+	b, err := p.own(ctx, caller, id)
 	if err != nil {
 		return PackageRange{}, key, err
 	}
@@ -287,12 +281,12 @@ func (p *Press) Package(ctx context.Context, call Call, id int64, r Range) (Pack
 	if err := p.finished(b); err != nil {
 		return PackageRange{}, key, err
 	}
-	if call.Caller.MarketcodeKey == "" {
-		return PackageRange{}, key, errcode.NoPackageKey.With("service account %s has no marketcode_key: set one", call.Caller.AppID)
+	if caller.MarketcodeKey == "" {
+		return PackageRange{}, key, errcode.NoPackageKey.With("service account %s has no marketcode_key: set one", caller.AppID)
 	}
-	secret, err := p.Vault.Open("accounts/marketcode_key/"+call.Caller.AppID, call.Caller.MarketcodeKey)
+	secret, err := p.Vault.Open("accounts/marketcode_key/"+caller.AppID, caller.MarketcodeKey)
 	if err != nil || len(secret) != len(key) {
-		return PackageRange{}, key, fmt.Errorf("the package key of %s cannot be opened: %w", call.Caller.AppID, err)
+		return PackageRange{}, key, fmt.Errorf("the package key of %s cannot be opened: %w", caller.AppID, err)
 	}
 	copy(key[:], secret)
 	return PackageRange{Start: b.Start, From: uint64(r.From), To: uint64(r.To), Code: p.Keys.Code, Text: p.Keys.Text[b.Version],
@@ -309,11 +303,11 @@ type Activation struct {
 // Activate binds a range of codes, effective at once. The very same range again
 // replaces; one that overlaps another is 80302, unless a setting lets the last
 // call win, index by index. 40097, 40013, 80300, 80301, 80306, 80308. Contract: marketcode 3.4.
-func (p *Press) Activate(ctx context.Context, call Call, a Activation) error {
-	if err := Granted(call.Caller); err != nil {
+func (p *Press) Activate(ctx context.Context, caller accounts.Account, a Activation) error {
+	if err := Granted(caller); err != nil {
 		return err
 	}
-	b, err := p.own(ctx, call, a.Batch)
+	b, err := p.own(ctx, caller, a.Batch)
 	if err != nil {
 		return err
 	}
@@ -329,7 +323,7 @@ func (p *Press) Activate(ctx context.Context, call Call, a Activation) error {
 	if !ValidGTIN(a.Binding.ProductCode) {
 		p.Log.WarnContext(ctx, "product_code is no EAN or GTIN; the codes are activated all the same", "application_id", b.ID, "product_code", a.Binding.ProductCode)
 	}
-	_, err = p.record(ctx, Event{Batch: b.ID, Did: Activate, Codes: NewSet(a.Range), Binding: a.Binding, Actor: call.Caller.AppID, RID: call.RID}, p.Settings.Get().ActivationOverlap)
+	_, err = p.record(ctx, Event{Batch: b.ID, Did: Activate, Codes: NewSet(a.Range), Binding: a.Binding}, p.Settings.Get().ActivationOverlap)
 	return err
 }
 
@@ -456,11 +450,11 @@ type Found struct {
 // Look returns a code of the caller and what it is bound to. 40097 without a
 // name, 80303 for a text that names no code, 80300, 80301 and 80306 for an
 // application and an index. Contract: marketcode 3.5.
-func (p *Press) Look(ctx context.Context, call Call, name CodeName) (Found, error) {
-	if err := Granted(call.Caller); err != nil {
+func (p *Press) Look(ctx context.Context, caller accounts.Account, name CodeName) (Found, error) {
+	if err := Granted(caller); err != nil {
 		return Found{}, err
 	}
-	f, err := p.find(ctx, name, func(b Batch) bool { return b.Account == call.Caller.AppID })
+	f, err := p.find(ctx, name, func(b Batch) bool { return b.Account == caller.AppID })
 	if err != nil {
 		return Found{}, err
 	}
@@ -579,9 +573,9 @@ func (p *Press) byCode(text string) (f Found, ok bool) {
 // platform's texts. Contract: marketcode 3.6.
 // A call without a caller is let through where a setting allows it: then the
 // ticket alone names the account.
-func (p *Press) Exchange(ctx context.Context, call Call, openid, ticket string) (Found, error) {
-	anybody := call.Caller.AppID == ""
-	if err := Granted(call.Caller); err != nil && !anybody {
+func (p *Press) Exchange(ctx context.Context, caller accounts.Account, openid, ticket string) (Found, error) {
+	anybody := caller.AppID == ""
+	if err := Granted(caller); err != nil && !anybody {
 		return Found{}, err
 	}
 	if err := checkExchange(openid, ticket); err != nil {
@@ -602,7 +596,7 @@ func (p *Press) Exchange(ctx context.Context, call Call, openid, ticket string) 
 	if err != nil && !errors.Is(err, ErrNoBatch) {
 		return Found{}, err
 	}
-	if err != nil || b.Account != call.Caller.AppID && !anybody {
+	if err != nil || b.Account != caller.AppID && !anybody {
 		return Found{}, errcode.InvalidArgs.With(badTicket)
 	}
 	f := Found{Batch: b, Index: t.Index, Code: p.Code(b, t.Index), State: p.Memory.State(b.ID, t.Index, p.Now())}

@@ -28,7 +28,7 @@ type plant struct {
 	dir     string
 	desk    *codes.Desk
 	store   *store.Store
-	owner   codes.Call
+	owner   accounts.Account
 	binding codes.Binding
 	logs    *bytes.Buffer
 
@@ -82,7 +82,7 @@ func newPlant(t testing.TB) *plant {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.owner = codes.Call{Caller: svc, RID: "rid"}
+	p.owner = svc
 	return p
 }
 
@@ -153,7 +153,7 @@ func (p *plant) apply(isv string, count int64) codes.Batch {
 
 func (p *plant) activate(b codes.Batch, from, to int64) {
 	p.t.Helper()
-	if err := p.Activate(p.t.Context(), p.owner, codes.Activation{Batch: b.ID, Range: codes.Range{From: from, To: to}, Binding: p.binding}); err != nil {
+	if err := p.Activate(accounts.By(p.t.Context(), accounts.Author{Actor: p.owner.AppID, RID: "rid"}), p.owner, codes.Activation{Batch: b.ID, Range: codes.Range{From: from, To: to}, Binding: p.binding}); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -237,7 +237,7 @@ func TestOneOrderNumberMakesOneBatch(t *testing.T) {
 		t.Errorf("another count: %+v", b)
 	}
 	other := p.owner
-	other.Caller.AppID = "other"
+	other.AppID = "other"
 	if b, err := p.Apply(t.Context(), other, codes.Application{ISV: "same", Count: 10_000}); err != nil || b.ID == ids[0] {
 		t.Errorf("another account's number: %+v, %v", b, err)
 	}
@@ -269,7 +269,7 @@ func TestWhoMayHaveCodes(t *testing.T) {
 		"a subscription account": func(a *accounts.Account) { a.Kind = accounts.SubscriptionAccount },
 	} {
 		call := p.owner
-		change(&call.Caller)
+		change(&call)
 		_, err := p.Apply(t.Context(), call, codes.Application{})
 		wantCode(t, name+" applies", err, errcode.Unauthorized, "svc")
 		_, err = p.Query(t.Context(), call, codes.BatchKey{ID: b.ID})
@@ -293,7 +293,7 @@ func TestAStrangersBatchTellsNothing(t *testing.T) {
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
 	other := p.owner
-	other.Caller.AppID = "other"
+	other.AppID = "other"
 	for name, code := range map[string]codes.CodeName{
 		"by index": {ID: b.ID, HasIndex: true}, "without an index": {ID: b.ID}, "behind the end": {ID: b.ID, Index: 10_000, HasIndex: true},
 		"by code": {Code: p.Code(b, 0)}, "by text": {URL: p.Text(b, 0)}, "by text, with a wrong id": {URL: p.Text(b, 0), ID: 7},

@@ -55,7 +55,7 @@ type Tx interface {
 	// LastEvent returns when the newest event of a batch was, the zero time
 	// where there is none.
 	LastEvent(ctx context.Context, batch int64) (time.Time, error)
-	// AddEvent stores an event and gives it its number.
+	// AddEvent stores an event and gives it its number and the context's author.
 	AddEvent(ctx context.Context, e Event) (Event, error)
 	// EventsAt returns events whose bounds hold an index, newest first, of those
 	// before an event; before 0 is all.

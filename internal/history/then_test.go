@@ -314,26 +314,26 @@ func (w *world) rule() {
 		w.t.Fatal(err)
 	}
 	key := prefix.Key
-	by := rules.Author{At: w.now, Actor: owner}
+	did := rules.Deed{At: w.now}
 	have, exists := w.model.rules[key]
 	w.update(func(ctx context.Context, s *store.Store) (do func(*model), err error) {
 		err = s.UpdateRules(ctx, func(tx rules.Tx) (err error) {
 			switch {
 			case exists && w.pick(4) == 0:
-				by.Did = []string{"delete", "release"}[w.pick(2)]
+				did.Did = []string{"delete", "release"}[w.pick(2)]
 				do = func(m *model) { delete(m.rules, key) }
-				return tx.DeleteRule(ctx, have, by)
+				return tx.DeleteRule(ctx, have, did)
 			case exists:
-				by.Did = "edit"
+				did.Did = "edit"
 				have.Path, have.Published = fmt.Sprint("p", w.pick(100)), w.pick(3) > 0
 				w.testLinks(&have)
 				do = func(m *model) { m.rules[key] = have }
-				return tx.PutRule(ctx, have, by)
+				return tx.PutRule(ctx, have, did)
 			}
-			by.Did = "add"
+			did.Did = "add"
 			r := rules.Rule{Kind: kind, Owner: owner, Target: target, Prefix: prefix, Path: "p", Published: w.pick(2) == 0, OpenVersion: 1 + w.pick(3)}
 			w.testLinks(&r)
-			r, err = tx.AddRule(ctx, r, by)
+			r, err = tx.AddRule(ctx, r, did)
 			do = func(m *model) { m.rules[key] = r }
 			return err
 		})

@@ -48,16 +48,6 @@ func (b *Book) countNow() time.Time {
 	return b.CountNow()
 }
 
-// Call is one call by an account.
-type Call struct {
-	Caller accounts.Account
-	RID    string
-}
-
-func (b *Book) author(c Call, did string) Author {
-	return Author{At: b.Now(), Actor: c.Caller.AppID, RID: c.RID, Did: did}
-}
-
 // checkDraft is the part of an add or edit that needs no database, in the
 // order of the contract: ranges (40097), kind of account (85075, 48001).
 // Contract: rules 1.8.
@@ -118,8 +108,8 @@ func checkLink(ctx context.Context, tx Tx, owner accounts.Account, appid string)
 // Add adds a rule, unpublished. The order of its faults is that of
 // contract rules 1.8: 40097, 85075, 48001, 40166, 85066, 85068, 85071, 85072,
 // 85073, 85070, 85076, 85069.
-func (b *Book) Add(ctx context.Context, call Call, d Draft) error {
-	owner, s := call.Caller, b.Settings.Get()
+func (b *Book) Add(ctx context.Context, owner accounts.Account, d Draft) error {
+	s := b.Settings.Get()
 	if err := checkDraft(owner, d); err != nil {
 		return err
 	}
@@ -136,7 +126,7 @@ func (b *Book) Add(ctx context.Context, call Call, d Draft) error {
 	}
 	if rule.Kind == Ordinary {
 		record, err := b.confirm(ctx, owner, rule.Prefix, status, s)
-		record.RID, record.At = call.RID, b.Now()
+		record.RID, record.At = accounts.AuthorOf(ctx).RID, b.Now()
 		if saved := b.record(context.WithoutCancel(ctx), record); saved != nil && err == nil {
 			return saved
 		}
@@ -157,7 +147,7 @@ func (b *Book) Add(ctx context.Context, call Call, d Draft) error {
 			return err
 		}
 		rule.CreatedAt, rule.ChangedAt = b.Now(), b.Now()
-		_, err = tx.AddRule(ctx, rule, b.author(call, "add"))
+		_, err = tx.AddRule(ctx, rule, Deed{At: b.Now(), Did: "add"})
 		if errors.Is(err, ErrPrefixTaken) {
 			return errcode.PrefixOwned.With("prefix %q was added by another account meanwhile", d.Prefix)
 		}
@@ -277,8 +267,8 @@ func checkCount(ctx context.Context, tx Tx, rule Rule, s settings.Settings) erro
 
 // Edit changes a rule of the caller. 40097 for a prefix that is no rule of the
 // caller and for what may not change. Contract: rules 1.2.
-func (b *Book) Edit(ctx context.Context, call Call, d Draft) error {
-	owner, s := call.Caller, b.Settings.Get()
+func (b *Book) Edit(ctx context.Context, owner accounts.Account, d Draft) error {
+	s := b.Settings.Get()
 	if err := checkDraft(owner, d); err != nil {
 		return err
 	}
@@ -320,7 +310,7 @@ func (b *Book) Edit(ctx context.Context, call Call, d Draft) error {
 				return err
 			}
 		}
-		return tx.PutRule(ctx, rule, b.author(call, "edit"))
+		return tx.PutRule(ctx, rule, Deed{At: b.Now(), Did: "edit"})
 	})
 	return b.settle(ctx, key, err)
 }
@@ -364,8 +354,7 @@ func (b *Book) record(ctx context.Context, c Confirmation) error {
 // unknown prefix, 40166 where the service account is not linked any more, 85074
 // without a release, 886000 when the month's publishes are spent. Contract:
 // rules 1.4.
-func (b *Book) Publish(ctx context.Context, call Call, prefix string) error {
-	owner := call.Caller
+func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix string) error {
 	if err := owner.JumpRules(); err != nil {
 		return err
 	}
@@ -415,7 +404,7 @@ func (b *Book) Publish(ctx context.Context, call Call, prefix string) error {
 		if rule, err = rule.Publish(p.Target, spent, quota, now); err != nil {
 			return err
 		}
-		if err := tx.PutRule(ctx, rule, b.author(call, "publish")); err != nil {
+		if err := tx.PutRule(ctx, rule, Deed{At: b.Now(), Did: "publish"}); err != nil {
 			return err
 		}
 		return tx.AddPublish(ctx, owner.AppID, rule.Prefix.Key, counted)
@@ -426,8 +415,7 @@ func (b *Book) Publish(ctx context.Context, call Call, prefix string) error {
 // Delete removes a rule at once and frees its prefix. 40097 for an unknown
 // prefix and, of a service account, for an appid that is missing or not the
 // rule's. Contract: rules 1.5.
-func (b *Book) Delete(ctx context.Context, call Call, prefix, appid string) error {
-	owner := call.Caller
+func (b *Book) Delete(ctx context.Context, owner accounts.Account, prefix, appid string) error {
 	if err := owner.JumpRules(); err != nil {
 		return err
 	}
@@ -451,7 +439,7 @@ func (b *Book) Delete(ctx context.Context, call Call, prefix, appid string) erro
 			return errcode.InvalidArgs.With("appid is %q: the rule %q opens %s", appid, rule.Prefix.Text, rule.Target)
 		}
 		key = rule.Prefix.Key
-		return tx.DeleteRule(ctx, rule, b.author(call, "delete"))
+		return tx.DeleteRule(ctx, rule, Deed{At: b.Now(), Did: "delete"})
 	})
 	return b.settle(ctx, key, err)
 }
@@ -490,8 +478,7 @@ type Listing struct {
 // List returns rules of the caller. 40097 for what cannot be asked, 40166 for
 // a Mini Program that the service account is not linked with.
 // Contract: rules 1.3.
-func (b *Book) List(ctx context.Context, call Call, req ListRequest) (Listing, error) {
-	owner := call.Caller
+func (b *Book) List(ctx context.Context, owner accounts.Account, req ListRequest) (Listing, error) {
 	q := Query{Owner: owner.AppID}
 	switch req.Type {
 	case ListNewest:
@@ -562,8 +549,8 @@ func (b *Book) PublishesLeft(ctx context.Context, owner accounts.Account) (int, 
 
 // ConfirmFile returns the caller's verification file, the same on every call.
 // Contract: rules 1.6.
-func (b *Book) ConfirmFile(call Call) (accounts.ConfirmFile, error) {
-	return call.Caller.Confirm, call.Caller.JumpRules()
+func (b *Book) ConfirmFile(owner accounts.Account) (accounts.ConfirmFile, error) {
+	return owner.Confirm, owner.JumpRules()
 }
 
 // CheckPlanted returns the prefix of a rule for Plant, or why Plant refuses it
@@ -601,11 +588,11 @@ func (b *Book) Plant(ctx context.Context, owner accounts.Account, d Draft, publi
 			return err
 		}
 		now := b.Now()
-		by := Author{At: now, Actor: "seed", Did: "add"}
+		did := Deed{At: now, Did: "add"}
 		rule, _, err := b.admit(ctx, tx, owner, d, s)
 		exists := errors.Is(err, errcode.PrefixAdded)
 		if exists {
-			by.Did = "edit"
+			did.Did = "edit"
 			if rule, err = ownRule(ctx, tx, owner, d.Prefix); err == nil {
 				rule.Published = false
 				rule, err = rule.Edit(d, now)
@@ -619,10 +606,10 @@ func (b *Book) Plant(ctx context.Context, owner accounts.Account, d Draft, publi
 		}
 		key = rule.Prefix.Key
 		if exists {
-			return tx.PutRule(ctx, rule, by)
+			return tx.PutRule(ctx, rule, did)
 		}
 		rule.CreatedAt, rule.ChangedAt = now, now
-		_, err = tx.AddRule(ctx, rule, by)
+		_, err = tx.AddRule(ctx, rule, did)
 		return err
 	})
 	if err = b.settle(ctx, key, err); err != nil {

@@ -86,18 +86,22 @@ func (d *desk) put(a accounts.Account) {
 	d.write(func(tx accounts.Tx) error { return tx.PutAccount(d.t.Context(), a) })
 }
 
-// as is a call by an account.
-func (d *desk) as(appid string) rules.Call {
+// as is an account as it is now.
+func (d *desk) as(appid string) (a accounts.Account) {
 	d.t.Helper()
-	d.calls++
-	call := rules.Call{RID: fmt.Sprint("rid-", d.calls)}
 	if err := d.store.ViewAccounts(d.t.Context(), func(tx accounts.Tx) (err error) {
-		call.Caller, err = tx.Account(d.t.Context(), appid)
+		a, err = tx.Account(d.t.Context(), appid)
 		return err
 	}); err != nil {
 		d.t.Fatal(err)
 	}
-	return call
+	return a
+}
+
+// by is the context of a call by an account; no two of them have one request id.
+func (d *desk) by(appid string) context.Context {
+	d.calls++
+	return accounts.By(d.t.Context(), accounts.Author{Actor: appid, RID: fmt.Sprint("rid-", d.calls)})
 }
 
 func (d *desk) set(f func(*settings.Settings)) {
@@ -134,7 +138,7 @@ func withPath(path string) func(*rules.Draft) { return func(d *rules.Draft) { d.
 // added adds a rule, which must succeed.
 func (d *desk) added(appid string, draft rules.Draft) {
 	d.t.Helper()
-	if err := d.Add(d.t.Context(), d.as(appid), draft); err != nil {
+	if err := d.Add(d.by(appid), d.as(appid), draft); err != nil {
 		d.t.Fatal(err)
 	}
 }
@@ -142,7 +146,7 @@ func (d *desk) added(appid string, draft rules.Draft) {
 func (d *desk) published(appid string, draft rules.Draft) {
 	d.t.Helper()
 	d.added(appid, draft)
-	if err := d.Publish(d.t.Context(), d.as(appid), draft.Prefix); err != nil {
+	if err := d.Publish(d.by(appid), d.as(appid), draft.Prefix); err != nil {
 		d.t.Fatal(err)
 	}
 }
@@ -178,7 +182,7 @@ func (d *desk) all() (list []rules.Rule) {
 
 func (d *desk) left(appid string) int {
 	d.t.Helper()
-	n, err := d.PublishesLeft(d.t.Context(), d.as(appid).Caller)
+	n, err := d.PublishesLeft(d.t.Context(), d.as(appid))
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -428,12 +432,13 @@ func TestTheVerificationFile(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			d := newDesk(t)
 			d.serves = func(string) (string, error) { return c.serves, c.fails }
-			call := d.as("wxa")
-			err := d.Add(t.Context(), call, draft("https://h.example/sub/page?x=1"))
+			call := d.by("wxa")
+			rid := accounts.AuthorOf(call).RID
+			err := d.Add(call, d.as("wxa"), draft("https://h.example/sub/page?x=1"))
 			wantCode(t, err, c.want)
 			wantEqual(t, "fetched", d.fetched, []string{"https://h.example/sub/AbCdEfGhIj.txt"})
 			wantEqual(t, "stored", d.rule("https://h.example/sub/page?x=1") != nil, err == nil)
-			list, listErr := d.Confirmations(t.Context(), rules.ConfirmationQuery{RID: call.RID, Limit: 10})
+			list, listErr := d.Confirmations(t.Context(), rules.ConfirmationQuery{RID: rid, Limit: 10})
 			if listErr != nil || len(list) != 1 {
 				t.Fatalf("%d records, %v", len(list), listErr)
 			}
@@ -442,7 +447,7 @@ func TestTheVerificationFile(t *testing.T) {
 				t.Errorf("the record says %q, want %q in it", got.Reason, c.reason)
 			}
 			got.Reason = ""
-			wantEqual(t, "record", got, rules.Confirmation{RID: call.RID, At: noon, Owner: "wxa", Prefix: "https://h.example/sub/page?x=1", URL: d.fetched[0], OK: err == nil,
+			wantEqual(t, "record", got, rules.Confirmation{RID: rid, At: noon, Owner: "wxa", Prefix: "https://h.example/sub/page?x=1", URL: d.fetched[0], OK: err == nil,
 				Steps: []rules.FetchStep{{At: noon, Did: "asked", Detail: d.fetched[0]}}})
 		})
 	}
@@ -629,7 +634,7 @@ func TestWhatAPublishIsAnswered(t *testing.T) {
 
 func (d *desk) release(appid string, exists bool) {
 	d.t.Helper()
-	a := d.as(appid).Caller
+	a := d.as(appid)
 	a.Versions = nil
 	if exists {
 		a.Versions = []accounts.Version{accounts.Release}
@@ -799,7 +804,7 @@ func TestWhatAnOperatorPlants(t *testing.T) {
 	d.set(func(s *settings.Settings) { s.RuleLimit, s.PublishQuota = 0, 0 })
 	plant := func(appid string, given rules.Draft, published bool) error {
 		t.Helper()
-		return d.Plant(t.Context(), d.as(appid).Caller, given, published)
+		return d.Plant(t.Context(), d.as(appid), given, published)
 	}
 	wantCode(t, plant("wxa", draft("http://127.0.0.1:8080/", occupying), true), errcode.OK)
 	first := d.rule("http://127.0.0.1:8080/")
@@ -841,10 +846,10 @@ func TestWhatAnOperatorPlants(t *testing.T) {
 func TestTheHistoryOfAPrefixNamesWhoDidWhat(t *testing.T) {
 	d := newDesk(t)
 	d.published("wxa", draft("https://h.example"))
-	wantCode(t, d.Edit(t.Context(), d.as("wxa"), draft("https://h.example", occupying)), errcode.OK)
-	wantCode(t, d.Delete(t.Context(), d.as("wxa"), "https://h.example", ""), errcode.OK)
+	wantCode(t, d.Edit(d.by("wxa"), d.as("wxa"), draft("https://h.example", occupying)), errcode.OK)
+	wantCode(t, d.Delete(d.by("wxa"), d.as("wxa"), "https://h.example", ""), errcode.OK)
 	d.added("wxb", draft("https://h.example/"))
-	wantCode(t, d.Plant(t.Context(), d.as("wxb").Caller, draft("https://h.example/"), false), errcode.OK)
+	wantCode(t, d.Plant(d.by("seed"), d.as("wxb"), draft("https://h.example/"), false), errcode.OK)
 	changes, err := d.History(t.Context(), "HTTPS://H.example", 100)
 	if err != nil {
 		t.Fatal(err)
@@ -853,7 +858,7 @@ func TestTheHistoryOfAPrefixNamesWhoDidWhat(t *testing.T) {
 	for _, c := range changes {
 		got = append(got, c.Actor+" "+c.Did+" "+c.RID)
 	}
-	wantEqual(t, "history, newest first", got, []string{"seed edit ", "wxb add rid-5", "wxa delete rid-4", "wxa edit rid-3", "wxa publish rid-2", "wxa add rid-1"})
+	wantEqual(t, "history, newest first", got, []string{"seed edit rid-6", "wxb add rid-5", "wxa delete rid-4", "wxa edit rid-3", "wxa publish rid-2", "wxa add rid-1"})
 	for _, text := range []string{"x", "https://h.example/\x00"} {
 		if _, err := d.History(t.Context(), text, 1); !errors.Is(err, rules.ErrNotLink) {
 			t.Errorf("%q: %v", text, err)
@@ -996,7 +1001,7 @@ func TestATransactionThatIsRunAgainLocksAndTellsTheSame(t *testing.T) {
 		{"publish", func(d *desk) error { return d.Publish(d.t.Context(), d.as("wxa"), "https://h.example/old") }},
 		{"delete", func(d *desk) error { return d.Delete(d.t.Context(), d.as("wxa"), "https://h.example/old", "") }},
 		{"plant", func(d *desk) error {
-			return d.Plant(d.t.Context(), d.as("wxa").Caller, draft("https://h.example/new"), true)
+			return d.Plant(d.t.Context(), d.as("wxa"), draft("https://h.example/new"), true)
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -1039,7 +1044,7 @@ func TestAnUndoAsksWhoMadeTheCode(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := d.Undo(t.Context(), deleted.Seq, rules.Author{Actor: "admin"}); !errors.Is(err, want) {
+		if _, err := d.Undo(t.Context(), deleted.Seq); !errors.Is(err, want) {
 			t.Errorf("an undo on %s, which %s made: %v, want %v", text, maker, err, want)
 		}
 		if err := d.Add(t.Context(), d.as("wxs"), draft(text)); want != nil && !errors.Is(err, want) {

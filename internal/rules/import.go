@@ -240,10 +240,6 @@ func (b *Book) load(ctx context.Context, tx Tx, plan Plan, n int) (first int64, 
 		return 0, nil, err
 	}
 	now := b.Now()
-	by := accounts.AuthorOf(ctx)
-	author := func(did string) Author {
-		return Author{At: now, Actor: cmp.Or(by.Actor, "admin"), RID: by.RID, Did: did}
-	}
 	if first, err = tx.NextChange(ctx); err != nil {
 		return 0, nil, err
 	}
@@ -276,7 +272,7 @@ func (b *Book) load(ctx context.Context, tx Tx, plan Plan, n int) (first int64, 
 				if old.Published && rule.Published {
 					rule.PublishedAt = old.PublishedAt
 				}
-				if err := tx.PutRule(ctx, rule, author("edit")); err != nil {
+				if err := tx.PutRule(ctx, rule, Deed{At: now, Did: "edit"}); err != nil {
 					return 0, nil, err
 				}
 			}
@@ -284,7 +280,7 @@ func (b *Book) load(ctx context.Context, tx Tx, plan Plan, n int) (first int64, 
 				keys = append(keys, rule.Prefix.Key)
 			}
 		}
-		if err := tx.AddRules(ctx, added, author("add")); err != nil {
+		if err := tx.AddRules(ctx, added, Deed{At: now, Did: "add"}); err != nil {
 			return 0, nil, err
 		}
 	}

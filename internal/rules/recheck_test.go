@@ -71,7 +71,7 @@ func (n *night) add(owner, prefix string) {
 	}
 	n.files[p.ConfirmAddress(owner+".txt")] = "content of " + owner + "\n"
 	caller := accounts.Account{AppID: owner, Kind: accounts.MiniProgram, Subject: accounts.Company, Confirm: accounts.ConfirmFile{Name: owner + ".txt", Content: "content of " + owner}}
-	if err := n.Book.Add(n.t.Context(), rules.Call{Caller: caller, RID: "rid of " + prefix}, rules.Draft{Prefix: prefix, Path: "p", OpenVersion: 3}); err != nil {
+	if err := n.Book.Add(accounts.By(n.t.Context(), accounts.Author{Actor: caller.AppID, RID: "rid of " + prefix}), caller, rules.Draft{Prefix: prefix, Path: "p", OpenVersion: 3}); err != nil {
 		n.t.Fatal(err)
 	}
 }
@@ -190,14 +190,14 @@ func TestWhatHasNoRuleAnyMoreIsNotLookedAt(t *testing.T) {
 		t.Fatalf("%d %v", did, err)
 	}
 	shop := accounts.Account{AppID: "shop", Kind: accounts.MiniProgram, Subject: accounts.Company}
-	if err := n.Book.Delete(t.Context(), rules.Call{Caller: shop}, "https://a.example/x", ""); err != nil {
+	if err := n.Book.Delete(t.Context(), shop, "https://a.example/x", ""); err != nil {
 		t.Fatal(err)
 	}
 	n.day()
 	if got := n.day(); !slices.Equal(got, []string{"https://a.example/shop.txt", "https://b.example/tea.txt"}) {
 		t.Errorf("the other rule of the directory: %v", got)
 	}
-	if err := n.Book.Delete(t.Context(), rules.Call{Caller: shop}, "https://a.example/y", ""); err != nil {
+	if err := n.Book.Delete(t.Context(), shop, "https://a.example/y", ""); err != nil {
 		t.Fatal(err)
 	}
 	n.day()
@@ -234,11 +234,11 @@ func TestTheOtherRuleOfADirectoryIsFoundAmongMany(t *testing.T) {
 		}
 		more = append(more, rules.Rule{Kind: rules.Ordinary, Owner: "shop", Target: "shop", Prefix: p, Path: "p", OpenVersion: 3})
 	}
-	if err := n.store.UpdateRules(t.Context(), func(tx rules.Tx) error { return tx.AddRules(t.Context(), more, rules.Author{}) }); err != nil {
+	if err := n.store.UpdateRules(t.Context(), func(tx rules.Tx) error { return tx.AddRules(t.Context(), more, rules.Deed{}) }); err != nil {
 		t.Fatal(err)
 	}
 	shop := accounts.Account{AppID: "shop", Kind: accounts.MiniProgram, Subject: accounts.Company}
-	if err := n.Book.Delete(t.Context(), rules.Call{Caller: shop}, "https://a.example/x", ""); err != nil {
+	if err := n.Book.Delete(t.Context(), shop, "https://a.example/x", ""); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.store.DueNow(t.Context(), n.now); err != nil {

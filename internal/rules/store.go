@@ -54,15 +54,15 @@ type Tx interface {
 	Near(ctx context.Context, link Link, each int) ([]Rule, error)
 
 	// AddRule stores a new rule and gives it its ID; ErrPrefixTaken if the key
-	// has an owner already.
-	AddRule(ctx context.Context, r Rule, by Author) (Rule, error)
+	// has an owner already. The author of every change is the context's.
+	AddRule(ctx context.Context, r Rule, d Deed) (Rule, error)
 	// AddRules stores many new rules at once; ErrPrefixTaken if one of the keys is
 	// taken. NextChange is the number of the change that is noted next; from here
 	// on nobody else notes one.
-	AddRules(ctx context.Context, list []Rule, by Author) error
+	AddRules(ctx context.Context, list []Rule, d Deed) error
 	NextChange(ctx context.Context) (int64, error)
-	PutRule(ctx context.Context, r Rule, by Author) error
-	DeleteRule(ctx context.Context, r Rule, by Author) error
+	PutRule(ctx context.Context, r Rule, d Deed) error
+	DeleteRule(ctx context.Context, r Rule, d Deed) error
 	// Changes lists what happened to a key, newest first.
 	Changes(ctx context.Context, key string, limit int) ([]Change, error)
 	// RuleChange returns a change of a rule and the one of the same key before it
@@ -100,12 +100,10 @@ type Publishing struct {
 	Spent  int              // publishes of the owner
 }
 
-// Author is who made a change and through which call.
-type Author struct {
-	At    time.Time
-	Actor string // AppID, "seed" or "admin"
-	RID   string
-	Did   string // add, edit, publish, delete, release
+// Deed is what was done to a rule.
+type Deed struct {
+	At  time.Time
+	Did string // add, edit, publish, delete, release
 	// Reason is why an operator released it; "" for everything else.
 	Reason string
 }
@@ -113,7 +111,8 @@ type Author struct {
 // Change is one entry of a rule's history.
 type Change struct {
 	Seq int64
-	Author
+	accounts.Author
+	Deed
 	Rule Rule // after the change; for a delete or release, before it
 }
 

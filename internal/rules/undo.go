@@ -26,7 +26,9 @@ var ErrNoChange = errors.New("rules: no such change")
 // came after it, the faults of Add where a rule that was deleted has no room any
 // more. Choice: it is the operator's, so it spends no publish and gives none
 // back. It returns what it did.
-func (b *Book) Undo(ctx context.Context, seq int64, by Author) (Change, error) {
+func (b *Book) Undo(ctx context.Context, seq int64) (Change, error) {
+	by := accounts.Author{Actor: accounts.AuthorOf(ctx).Actor, RID: fmt.Sprintf("undo-%d", seq)}
+	ctx = accounts.By(ctx, by)
 	var done Change
 	err := b.Store.UpdateRules(ctx, func(tx Tx) error {
 		done = Change{}
@@ -54,24 +56,23 @@ func (b *Book) Undo(ctx context.Context, seq int64, by Author) (Change, error) {
 			return Superseded{newest[0]}
 		}
 		now := b.Now()
-		by := by
-		by.At, by.RID = now, fmt.Sprintf("undo-%d", seq)
+		did := Deed{At: now}
 		was := before.Seq > 0 && !before.Gone()
 		r := change.Rule
 		switch {
 		case !change.Gone() && !was:
-			by.Did = "delete"
-			err = tx.DeleteRule(ctx, r, by)
+			did.Did = "delete"
+			err = tx.DeleteRule(ctx, r, did)
 		case !change.Gone():
-			by.Did = "edit"
+			did.Did = "edit"
 			r = before.Rule
 			r.ID, r.ChangedAt = change.Rule.ID, now
-			err = tx.PutRule(ctx, r, by)
+			err = tx.PutRule(ctx, r, did)
 		default:
-			by.Did = "add"
-			r, err = b.bringBack(ctx, tx, r, by)
+			did.Did = "add"
+			r, err = b.bringBack(ctx, tx, r, did)
 		}
-		done = Change{Author: by, Rule: r}
+		done = Change{Author: by, Deed: did, Rule: r}
 		return err
 	})
 	return done, b.settle(ctx, done.Rule.Prefix.Key, err)
@@ -86,7 +87,7 @@ func limited(r Rule) string {
 }
 
 // bringBack adds a rule that was deleted, where there is still room for it.
-func (b *Book) bringBack(ctx context.Context, tx Tx, r Rule, by Author) (Rule, error) {
+func (b *Book) bringBack(ctx context.Context, tx Tx, r Rule, did Deed) (Rule, error) {
 	owner, err := tx.Account(ctx, r.Owner)
 	if errors.Is(err, accounts.ErrNoAccount) {
 		return r, accounts.Invalid(fmt.Sprintf("the account %s, whose rule it was, is gone", r.Owner))
@@ -109,8 +110,8 @@ func (b *Book) bringBack(ctx context.Context, tx Tx, r Rule, by Author) (Rule, e
 	if err := checkCount(ctx, tx, r, b.Settings.Get()); err != nil {
 		return r, err
 	}
-	r.ChangedAt = by.At
-	return tx.AddRule(ctx, r, by)
+	r.ChangedAt = did.At
+	return tx.AddRule(ctx, r, did)
 }
 
 // Foresee is what a rule would be after an add, a publish or a delete, without

@@ -32,8 +32,10 @@ rules:
 `
 
 // Every call that changes something leaves a change that names what, by whom
-// and through which call, and never a secret. An endpoint that is not in one of
-// the tables fails the test: say what it leaves, or why nothing.
+// and through which call, and never a secret. All that a call leaves is by one
+// author: "server" would be that of a change whose context names none. An
+// endpoint that is not in one of the tables fails the test: say what it leaves,
+// or why nothing.
 func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: everything})
@@ -98,9 +100,10 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 				"product_code":"4006381333931","wxa_appid":"shop","wxa_path":"p"}`, batch.ID))()
 		}, "codes activate svc"},
 		{"activateCodes", admin("POST", "/batches/BATCH/activations", `{"code_start":100,"code_end":109,"binding":{"activity_name":"a","product_brand":"b","product_title":"t","product_code":"4006381333931","wxa_appid":"shop","wxa_path":"p"}}`), "codes activate admin"},
-		{"retargetCodes", admin("POST", "/batches/BATCH/retarget", `{"code_start":0,"code_end":9,"wxa_appid":"shop","wxa_path":"other"}`), "codes activate admin"},
+		{"retargetCodes", admin("POST", "/batches/BATCH/retarget", `{"code_start":0,"code_end":9,"wxa_appid":"shop","wxa_path":"other","actor":"eve"}`), "codes activate eve"},
 		{"changeCodes", admin("POST", "/batches/BATCH/states", `{"did":"freeze","all":true}`), "codes freeze admin"},
-		{"withdrawCodes", admin("POST", "/batches/BATCH/withdrawals", `{"all":true}`), "codes withdraw admin"},
+		{"changeCodes", admin("POST", "/batches/BATCH/states", `{"did":"unfreeze","all":true,"actor":"till"}`), "codes unfreeze till"},
+		{"withdrawCodes", admin("POST", "/batches/BATCH/withdrawals", `{"all":true,"actor":"eve"}`), "codes withdraw eve"},
 		{"putAccount", admin("PUT", "/accounts/new", `{"kind":"mini_program","secret":"a-very-secret-word"}`), "account new add admin"},
 		{"putAccount", admin("PUT", "/accounts/new", `{"kind":"mini_program","secret":"another-secret-word"}`), "account new edit admin"},
 		{"endTokens", admin("DELETE", "/accounts/new/tokens", ``), "tokens new end admin"},
@@ -162,12 +165,16 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 		list := read()
 		found := false
 		for _, e := range list {
-			text := strings.Join(strings.Fields(e.Kind+" "+e.Key+" "+e.Did+" "+e.Actor), " ")
-			short := strings.Join(strings.Fields(e.Kind+" "+e.Did+" "+e.Actor), " ")
+			who := e.Actor
 			if e.Via != "" {
-				text += " via " + e.Via
+				who += " via " + e.Via
 			}
+			text := strings.Join(strings.Fields(e.Kind+" "+e.Key+" "+e.Did+" "+who), " ")
+			short := strings.Join(strings.Fields(e.Kind+" "+e.Did+" "+who), " ")
 			found = found || text == c.want || short == c.want
+			if reseeded := c.name == "resetEmulator" && who == "seed"; !reseeded && !strings.HasSuffix(c.want, " "+who) {
+				t.Errorf("%s: change %d (%s) is by %s, want the author of %q", c.name, e.Seq, text, who, c.want)
+			}
 			if strings.HasPrefix(c.name, "/") && e.RID == "" {
 				t.Errorf("%s: change %d does not name its call", c.name, e.Seq)
 			}

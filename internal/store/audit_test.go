@@ -77,7 +77,7 @@ func manyChanges(t *testing.T, s *Store) {
 				return err
 			}
 			for n := range int64(4) {
-				if _, err := tx.AddEvent(ctx, codes.Event{Batch: b.ID, Did: codes.Freeze, Codes: codes.NewSet(codes.Range{From: n, To: n + 3}), At: at, From: at, Actor: "admin", Note: "n"}); err != nil {
+				if _, err := tx.AddEvent(ctx, codes.Event{Batch: b.ID, Did: codes.Freeze, Codes: codes.NewSet(codes.Range{From: n, To: n + 3}), At: at, From: at, Note: "n"}); err != nil {
 					return err
 				}
 			}
@@ -87,11 +87,11 @@ func manyChanges(t *testing.T, s *Store) {
 			}
 			for i, r := range found {
 				r.Path = fmt.Sprint(i)
-				if err := tx.PutRule(ctx, r, rules.Author{At: at, Actor: "wxa", RID: "rid-2", Did: "edit"}); err != nil {
+				if err := tx.PutRule(ctx, r, rules.Deed{At: at, Did: "edit"}); err != nil {
 					return err
 				}
 			}
-			return tx.DeleteRule(ctx, found[0], rules.Author{At: at, Actor: "wxa", RID: "rid-3", Did: "delete"})
+			return tx.DeleteRule(ctx, found[0], rules.Deed{At: at, Did: "delete"})
 		})
 	})
 	if err != nil {

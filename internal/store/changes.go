@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
 )
 
@@ -104,11 +103,10 @@ type head struct {
 
 // note adds a change to what the transaction will leave in the log.
 func (t *Tx) note(ctx context.Context, kind, key, did string, detail any) error {
-	by := accounts.AuthorOf(ctx)
-	return t.noteBy(ctx, rules.Author{At: t.keeping.at(), Actor: by.Actor, RID: by.RID, Did: did}, kind, key, detail)
+	return t.noteAt(ctx, t.keeping.at(), kind, key, did, detail)
 }
 
-func (t *Tx) noteBy(ctx context.Context, by rules.Author, kind, key string, detail any) error {
+func (t *Tx) noteAt(ctx context.Context, at time.Time, kind, key, did string, detail any) error {
 	text := "{}"
 	if detail != nil {
 		b, err := json.Marshal(detail)
@@ -117,7 +115,8 @@ func (t *Tx) noteBy(ctx context.Context, by rules.Author, kind, key string, deta
 		}
 		text = string(b)
 	}
-	t.noted = append(t.noted, change{at: millis(by.At), kind: kind, key: key, actor: by.Actor, via: accounts.AuthorOf(ctx).Via, rid: by.RID, did: by.Did, detail: text})
+	by := accounts.AuthorOf(ctx)
+	t.noted = append(t.noted, change{at: millis(at), kind: kind, key: key, actor: by.Actor, via: by.Via, rid: by.RID, did: did, detail: text})
 	return nil
 }
 

@@ -12,8 +12,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
-	"github.com/qrjump/qrjump/internal/rules"
 )
 
 // UpdateCodes implements codes.Store.
@@ -195,14 +195,15 @@ func (t *Tx) AddEvent(ctx context.Context, e codes.Event) (codes.Event, error) {
 	if err != nil {
 		return e, err
 	}
-	e.Seq = seq
+	by := accounts.AuthorOf(ctx)
+	e.Seq, e.Actor, e.RID = seq, by.Actor, by.RID
 	binding, bounds := activationRecordOf(e), e.Codes.Bounds()
 	_, err = t.exec(ctx, `INSERT INTO code_events (`+eventColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
 		e.Seq, e.Batch, string(e.Did), bounds.From, bounds.To, e.Codes.Encode(), inJSON(&binding).text(), millis(e.At), millis(e.From), e.Actor, e.RID, e.Note)
 	if err != nil {
 		return e, err
 	}
-	return e, t.noteBy(ctx, rules.Author{At: e.At, Actor: e.Actor, RID: e.RID, Did: string(e.Did)}, ofCodes, strconv.FormatInt(e.Batch, 10), codesRecordOf(e))
+	return e, t.noteAt(ctx, e.At, ofCodes, strconv.FormatInt(e.Batch, 10), string(e.Did), codesRecordOf(e))
 }
 
 // codesRecord is what the log of changes has of an event: enough to see that

@@ -58,7 +58,7 @@ func addBatch(t *testing.T, s *Store, b codes.Batch) codes.Batch {
 func addEvent(t *testing.T, s *Store, e codes.Event) codes.Event {
 	t.Helper()
 	update(t, s, func(ctx context.Context, tx *Tx) (err error) {
-		e, err = tx.AddEvent(ctx, e)
+		e, err = tx.AddEvent(accounts.By(ctx, accounts.Author{Actor: e.Actor, RID: e.RID}), e)
 		return err
 	})
 	return e
@@ -300,11 +300,11 @@ func presses(t *testing.T, nodes [2]*Store) (p [2]*codes.Press) {
 	return p
 }
 
-func serviceAccount(t *testing.T, s *Store) codes.Call {
+func serviceAccount(t *testing.T, s *Store) accounts.Account {
 	t.Helper()
 	a := accounts.Account{AppID: "svc", Kind: accounts.ServiceAccount, Subject: accounts.Company, Certified: true, Features: []string{codes.Feature}, CreatedAt: at}
 	update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutAccount(ctx, a) })
-	return codes.Call{Caller: a, RID: "rid"}
+	return a
 }
 
 // More calls at once than there are connections: of one order number on two
@@ -359,7 +359,7 @@ func TestARedemptionOnTwoNodes(t *testing.T) {
 		for index := range int64(4) {
 			won := 0
 			for _, err := range race(72, func(i int) error {
-				return failure(p[i%2].Change(t.Context(), codes.Change{Batch: b.ID, Did: codes.Redeem, Codes: codes.NewSet(codes.Range{From: index, To: index}), Actor: fmt.Sprint("till ", i)}))
+				return failure(p[i%2].Change(accounts.By(t.Context(), accounts.Author{Actor: fmt.Sprint("till ", i)}), codes.Change{Batch: b.ID, Did: codes.Redeem, Codes: codes.NewSet(codes.Range{From: index, To: index})}))
 			}) {
 				if _, late := errors.AsType[codes.Conflict](err); err == nil {
 					won++
@@ -504,7 +504,7 @@ func TestABatchOfAnotherNodeIsKnown(t *testing.T) {
 				return err
 			},
 			"a change by the operator": func(b codes.Batch) error {
-				return failure(p[1].Change(t.Context(), codes.Change{Batch: b.ID, Did: codes.Freeze, Codes: codes.NewSet(codes.Range{From: 0, To: 0}), Actor: "op"}))
+				return failure(p[1].Change(t.Context(), codes.Change{Batch: b.ID, Did: codes.Freeze, Codes: codes.NewSet(codes.Range{From: 0, To: 0})}))
 			},
 		} {
 			if err := does(fresh(name)); err != nil {
@@ -518,7 +518,7 @@ func TestABatchOfAnotherNodeIsKnown(t *testing.T) {
 			if err != nil || f.State.Frozen != (n == 1) || f.State.Void {
 				t.Errorf("before %s: %+v, %v", did, f.State, err)
 			}
-			if _, err := p[0].Change(t.Context(), codes.Change{Batch: b.ID, Did: did, Codes: codes.NewSet(codes.Range{From: 3, To: 3}), Actor: "op"}); err != nil {
+			if _, err := p[0].Change(t.Context(), codes.Change{Batch: b.ID, Did: did, Codes: codes.NewSet(codes.Range{From: 3, To: 3})}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -542,7 +542,7 @@ func TestTheEventsOfACodeAreFoundByIt(t *testing.T) {
 				return err
 			}
 			for n := range int64(events) {
-				e := codes.Event{Batch: b.ID, Did: codes.Redeem, Codes: set(n%1_000, n%1_000), At: at, From: at, Actor: "till"}
+				e := codes.Event{Batch: b.ID, Did: codes.Redeem, Codes: set(n%1_000, n%1_000), At: at, From: at}
 				if n%100 == 0 {
 					e.Did, e.Codes = codes.Freeze, set(n%1_000, n%1_000+20)
 				}

@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
-const ruleChangeColumns = `seq, at, actor, rid, did, detail`
+const ruleChangeColumns = `seq, at, actor, via, rid, did, detail`
 
 // RuleChange implements rules.Tx.
 func (t *Tx) RuleChange(ctx context.Context, seq int64) (change, before rules.Change, err error) {

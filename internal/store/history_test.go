@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
@@ -48,19 +49,20 @@ func TestAPrefixThatHasAnOwnerIsTakenAndTheTransactionGoesOn(t *testing.T) {
 func TestTheHistoryOfAPrefixTellsEachChangeAsItWas(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		full := filled[rules.Rule](t)
-		by := filled[rules.Author](t)
-		did := func(what string, n int) rules.Author {
-			by := by
-			by.Did, by.At = what, at.Add(time.Duration(n)*time.Millisecond)
-			return by
+		by := filled[accounts.Author](t)
+		deed := filled[rules.Deed](t)
+		did := func(what string, n int) rules.Deed {
+			deed := deed
+			deed.Did, deed.At = what, at.Add(time.Duration(n)*time.Millisecond)
+			return deed
 		}
 		var wanted []rules.Change // newest first
-		note := func(seq int64, by rules.Author, r rules.Rule) {
-			wanted = append([]rules.Change{{Seq: seq, Author: by, Rule: r}}, wanted...)
+		note := func(seq int64, d rules.Deed, r rules.Rule) {
+			wanted = append([]rules.Change{{Seq: seq, Author: by, Deed: d, Rule: r}}, wanted...)
 		}
 		step := func(f func(ctx context.Context, tx *Tx) error) {
 			t.Helper()
-			update(t, s, f)
+			update(t, s, func(ctx context.Context, tx *Tx) error { return f(accounts.By(ctx, by), tx) })
 			view(t, s, func(ctx context.Context, tx *Tx) error {
 				got, err := tx.Changes(ctx, full.Prefix.Key, 100)
 				want(t, "history", got, wanted)

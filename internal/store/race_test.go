@@ -55,7 +55,7 @@ func miniProgram(t *testing.T, s *Store, appid string) accounts.Account {
 }
 
 func add(ctx context.Context, b *rules.Book, owner accounts.Account, rid, prefix string, occupy bool) error {
-	return b.Add(ctx, rules.Call{Caller: owner, RID: rid}, rules.Draft{Prefix: prefix, Path: "p", Occupy: occupy, OpenVersion: rules.OpenRelease})
+	return b.Add(accounts.By(ctx, accounts.Author{Actor: owner.AppID, RID: rid}), owner, rules.Draft{Prefix: prefix, Path: "p", Occupy: occupy, OpenVersion: rules.OpenRelease})
 }
 
 const rounds = 250
@@ -164,7 +164,7 @@ func TestNobodyAddsBelowARuleThatBeginsToOccupyAtTheSameMoment(t *testing.T) {
 			}
 			errs := race(2, func(i int) error {
 				if i == 0 {
-					return b[0].Edit(t.Context(), rules.Call{Caller: owners[0]}, rules.Draft{Prefix: parent, Path: "p", Occupy: true, OpenVersion: rules.OpenRelease})
+					return b[0].Edit(t.Context(), owners[0], rules.Draft{Prefix: parent, Path: "p", Occupy: true, OpenVersion: rules.OpenRelease})
 				}
 				return add(t.Context(), b[1], owners[1], fmt.Sprint("c", round), child, false)
 			})
@@ -216,7 +216,7 @@ func TestThePublishQuotaIsExactWhenManyPublishAtOnce(t *testing.T) {
 		}
 		addRules(t, nodes[0], append(list, aRule(t, other.AppID, prefix(99)))...)
 
-		errs := race(32, func(i int) error { return b[i%2].Publish(t.Context(), rules.Call{Caller: owner}, prefix(i)) })
+		errs := race(32, func(i int) error { return b[i%2].Publish(t.Context(), owner, prefix(i)) })
 		want(t, "published", succeeded(t, errs, errcode.PublishQuota), quota)
 		want(t, "rules that are live", number(t, nodes[0], `SELECT COUNT(*) FROM rules WHERE published = 1`), quota)
 		want(t, "publishes that are counted", number(t, nodes[0], `SELECT COUNT(*) FROM publishes`), quota)
@@ -225,7 +225,7 @@ func TestThePublishQuotaIsExactWhenManyPublishAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		want(t, "left", left, 0)
-		if err := b[0].Publish(t.Context(), rules.Call{Caller: other}, prefix(99)); err != nil {
+		if err := b[0].Publish(t.Context(), other, prefix(99)); err != nil {
 			t.Errorf("another account has its own quota: %v", err)
 		}
 	})
@@ -236,7 +236,7 @@ func TestOneRulePublishedByManyAtOnceSpendsOnePublish(t *testing.T) {
 		b := books(nodes, nil)
 		owner := miniProgram(t, nodes[0], "wxa")
 		addRules(t, nodes[0], aRule(t, owner.AppID, "https://h.example/"))
-		errs := race(16, func(i int) error { return b[i%2].Publish(t.Context(), rules.Call{Caller: owner}, "https://h.example/") })
+		errs := race(16, func(i int) error { return b[i%2].Publish(t.Context(), owner, "https://h.example/") })
 		want(t, "published", succeeded(t, errs, nil), 16)
 		want(t, "publishes that are counted", number(t, nodes[0], `SELECT COUNT(*) FROM publishes`), 1)
 		want(t, "changes", number(t, nodes[0], `SELECT COUNT(*) FROM changes WHERE did = 'publish'`), 1)
@@ -252,9 +252,9 @@ func TestAPublishAndADeleteAtOnceLeaveNoHalf(t *testing.T) {
 			addRules(t, nodes[0], aRule(t, owner.AppID, prefix))
 			errs := race(2, func(i int) error {
 				if i == 0 {
-					return b[0].Publish(t.Context(), rules.Call{Caller: owner}, prefix)
+					return b[0].Publish(t.Context(), owner, prefix)
 				}
-				return b[1].Delete(t.Context(), rules.Call{Caller: owner}, prefix, "")
+				return b[1].Delete(t.Context(), owner, prefix, "")
 			})
 			if errs[1] != nil || errs[0] != nil && !errors.Is(errs[0], errcode.InvalidArgs) {
 				t.Fatal(errs)

@@ -261,7 +261,7 @@ func again(s *string, b sql.RawBytes) {
 }
 
 // AddRule implements rules.Tx.
-func (t *Tx) AddRule(ctx context.Context, r rules.Rule, by rules.Author) (rules.Rule, error) {
+func (t *Tx) AddRule(ctx context.Context, r rules.Rule, d rules.Deed) (rules.Rule, error) {
 	id, err := t.nextChange(ctx)
 	if err != nil {
 		return r, err
@@ -276,12 +276,12 @@ func (t *Tx) AddRule(ctx context.Context, r rules.Rule, by rules.Author) (rules.
 	if n == 0 {
 		return r, rules.ErrPrefixTaken
 	}
-	return r, t.noteRule(ctx, r, by)
+	return r, t.noteRule(ctx, r, d)
 }
 
 // AddRules implements rules.Tx. It keeps nothing of them in memory, however many
 // come after each other.
-func (t *Tx) AddRules(ctx context.Context, all []rules.Rule, by rules.Author) error {
+func (t *Tx) AddRules(ctx context.Context, all []rules.Rule, d rules.Deed) error {
 	columns := strings.Count(ruleColumns, ",") + 1
 	for some := range slices.Chunk(all, t.engine.rowsAtOnce()) {
 		query, args := `INSERT INTO rules (`+ruleColumns+`) VALUES `, make([]any, 0, len(some)*columns)
@@ -296,7 +296,7 @@ func (t *Tx) AddRules(ctx context.Context, all []rules.Rule, by rules.Author) er
 			}
 			query += "(" + placeholders(i*columns+1, columns) + ")"
 			args = append(args, ruleArgs(&some[i])...)
-			if err := t.noteRule(ctx, some[i], by); err != nil {
+			if err := t.noteRule(ctx, some[i], d); err != nil {
 				return err
 			}
 		}
@@ -319,7 +319,7 @@ func (t *Tx) AddRules(ctx context.Context, all []rules.Rule, by rules.Author) er
 func (t *Tx) NextChange(ctx context.Context) (int64, error) { return t.nextChange(ctx) }
 
 // PutRule implements rules.Tx.
-func (t *Tx) PutRule(ctx context.Context, r rules.Rule, by rules.Author) error {
+func (t *Tx) PutRule(ctx context.Context, r rules.Rule, d rules.Deed) error {
 	err := t.later(ctx, someRule, `UPDATE rules SET target = $2, prefix = $3, path = $4, occupy = $5, open_version = $6, test_links = $7,
 		published = $8, changed_at = $9, published_at = $10 WHERE id = $1`,
 		r.ID, r.Target, r.Prefix.Text, r.Path, flag(r.Occupy), r.OpenVersion, inJSON(&r.TestLinks).text(),
@@ -327,7 +327,7 @@ func (t *Tx) PutRule(ctx context.Context, r rules.Rule, by rules.Author) error {
 	if err != nil {
 		return err
 	}
-	return t.noteRule(ctx, r, by)
+	return t.noteRule(ctx, r, d)
 }
 
 func someRule(n int64) error {
@@ -338,7 +338,7 @@ func someRule(n int64) error {
 }
 
 // DeleteRule implements rules.Tx.
-func (t *Tx) DeleteRule(ctx context.Context, r rules.Rule, by rules.Author) error {
+func (t *Tx) DeleteRule(ctx context.Context, r rules.Rule, d rules.Deed) error {
 	n, err := t.exec(ctx, `DELETE FROM rules WHERE id = $1`, r.ID)
 	if err != nil {
 		return err
@@ -346,7 +346,7 @@ func (t *Tx) DeleteRule(ctx context.Context, r rules.Rule, by rules.Author) erro
 	if n == 0 {
 		return rules.ErrNoRule
 	}
-	return t.noteRule(ctx, r, by)
+	return t.noteRule(ctx, r, d)
 }
 
 // ruleRecord is a rule in the history. Names are kept for ever.
@@ -384,10 +384,10 @@ func (r ruleRecord) rule() (rules.Rule, error) {
 		CreatedAt: fromMillis(r.CreatedAt), ChangedAt: fromMillis(r.ChangedAt), PublishedAt: fromMillis(r.PublishedAt)}, nil
 }
 
-func (t *Tx) noteRule(ctx context.Context, r rules.Rule, by rules.Author) error {
+func (t *Tx) noteRule(ctx context.Context, r rules.Rule, d rules.Deed) error {
 	record := recordOf(r)
-	record.Reason = by.Reason
-	return t.noteBy(ctx, by, ofRule, r.Prefix.Key, record)
+	record.Reason = d.Reason
+	return t.noteAt(ctx, d.At, ofRule, r.Prefix.Key, d.Did, record)
 }
 
 // Changes implements rules.Tx.
@@ -395,14 +395,14 @@ func (t *Tx) Changes(ctx context.Context, key string, limit int) ([]rules.Change
 	if err := t.writeNoted(ctx); err != nil {
 		return nil, err
 	}
-	return list(ctx, t, scanRuleChange, `SELECT seq, at, actor, rid, did, detail FROM changes
+	return list(ctx, t, scanRuleChange, `SELECT `+ruleChangeColumns+` FROM changes
 		WHERE kind = '`+ofRule+`' AND key = $1 ORDER BY seq DESC LIMIT $2`, key, limit)
 }
 
 func scanRuleChange(scan func(...any) error) (c rules.Change, err error) {
 	var at int64
 	var record ruleRecord
-	if err := scan(&c.Seq, &at, &c.Actor, &c.RID, &c.Did, inJSON(&record)); err != nil {
+	if err := scan(&c.Seq, &at, &c.Actor, &c.Via, &c.RID, &c.Did, inJSON(&record)); err != nil {
 		return c, err
 	}
 	c.At, c.Reason = fromMillis(at), record.Reason
