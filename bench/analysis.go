@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/store"
@@ -173,8 +174,8 @@ type scanMaker struct {
 	activations []int64
 }
 
-func (m scanMaker) some(n int, from, share float64) []stats.Event {
-	events := make([]stats.Event, n)
+func (m scanMaker) some(n int, from, share float64) []ledger.Event {
+	events := make([]ledger.Event, n)
 	for i := range events {
 		e := &events[i]
 		which := m.random.IntN(activities)
@@ -187,7 +188,7 @@ func (m scanMaker) some(n int, from, share float64) []stats.Event {
 			e.ID[j] = byte(m.random.Uint32())
 		}
 		user := m.random.IntN(100_000)
-		e.User = stats.UserHash{1, byte(user), byte(user >> 8), byte(user >> 16)}
+		e.User = ledger.UserHash{1, byte(user), byte(user >> 8), byte(user >> 16)}
 		e.Source, e.Client, e.Action, e.Kind, e.App, e.Version = "scan", "bench/1", "open_mini_program", "code", "wxminiprogram0001", "release"
 		if m.random.IntN(3) > 0 { // of a rule
 			e.Kind, e.RuleID, e.Text = "rule", m.random.Int64N(500)+1, "https://coffee.example/t/7?from=door"

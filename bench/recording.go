@@ -15,9 +15,9 @@ import (
 
 	"github.com/qrjump/qrjump/bench/rulegen"
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/scan"
 	"github.com/qrjump/qrjump/internal/scanapi"
-	"github.com/qrjump/qrjump/internal/stats"
 )
 
 func init() { workers["scanserver"] = scanServer }
@@ -45,14 +45,14 @@ func scanServer(ctx context.Context, args []string) error {
 			return scan.Key{Namespace: scan.DefaultNamespace}, nil
 		}}
 	if *journalDir != "" {
-		journal, err := stats.OpenJournal(*journalDir, stats.JournalOptions{Random: rand.Reader})
+		journal, err := ledger.OpenJournal(*journalDir, ledger.JournalOptions{Random: rand.Reader})
 		if err != nil {
 			return err
 		}
 		defer journal.Close()
-		recorder := stats.NewRecorder(journal, stats.RecorderOptions{})
+		recorder := ledger.NewRecorder(journal, ledger.RecorderOptions{})
 		defer recorder.Close()
-		api.Record = func(e *stats.Event) (scanapi.Durable, error) {
+		api.Record = func(e *ledger.Event) (scanapi.Durable, error) {
 			group, err := recorder.Enqueue(e)
 			if err != nil {
 				return nil, err
@@ -61,7 +61,7 @@ func scanServer(ctx context.Context, args []string) error {
 		}
 		api.Late = recorder.Late
 		// One HMAC of SHA-256, as the server's, is two of these.
-		api.UserHash = func(namespace, user string) (h stats.UserHash) {
+		api.UserHash = func(namespace, user string) (h ledger.UserHash) {
 			inner := sha256.Sum256([]byte(namespace + "\x00" + user))
 			outer := sha256.Sum256(inner[:])
 			copy(h[:], outer[:])

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/store"
@@ -51,13 +52,13 @@ const (
 
 var streamBegan = time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 
-func (s scanStream) event(n int) stats.Event {
+func (s scanStream) event(n int) ledger.Event {
 	r := rand.New(rand.NewPCG(s.seed, uint64(n)))
 	at := streamBegan.Add(time.Duration(n) * (streamDays * 24 * time.Hour / time.Duration(s.total))).Truncate(time.Millisecond)
 	if r.IntN(50) == 0 { // it arrives late
 		at = at.Add(-time.Duration(r.IntN(3*24*3600)) * time.Second)
 	}
-	e := stats.Event{At: at, Source: []string{"scan", "scan", "scan", "press", "album"}[r.IntN(5)], Action: "open_mini_program", App: fmt.Sprintf("wxapp%d", r.IntN(5)), Version: "release"}
+	e := ledger.Event{At: at, Source: []string{"scan", "scan", "scan", "press", "album"}[r.IntN(5)], Action: "open_mini_program", App: fmt.Sprintf("wxapp%d", r.IntN(5)), Version: "release"}
 	binary.BigEndian.PutUint64(e.ID[:], uint64(at.UnixMilli())<<16|r.Uint64N(1<<16))
 	binary.BigEndian.PutUint64(e.ID[8:], r.Uint64())
 	if user := s.user(r); user > 0 {
@@ -120,7 +121,7 @@ func runLedger(text string) error {
 	go l.counter.Run(ctx)
 	stream := scanStream{c.Seed, c.To}
 	for n := c.From; n < c.To; {
-		var list []stats.Event
+		var list []ledger.Event
 		for len(list) < childBatch && n < c.To {
 			list = append(list, stream.event(n))
 			if earlier, ok := stream.again(n); ok {
@@ -149,7 +150,7 @@ func runLedger(text string) error {
 // openedLedger is a journal, a store and who counts.
 type openedLedger struct {
 	store   *store.Store
-	journal *stats.Journal
+	journal *ledger.Journal
 	counter *stats.Counter
 }
 
@@ -158,7 +159,7 @@ func openLedger(ctx context.Context, dir, database string) (*openedLedger, error
 	if err != nil {
 		return nil, err
 	}
-	j, err := stats.OpenJournal(filepath.Join(dir, "scans"), stats.JournalOptions{Random: &mortal{left: 1 << 62}})
+	j, err := ledger.OpenJournal(filepath.Join(dir, "scans"), ledger.JournalOptions{Random: &mortal{left: 1 << 62}})
 	if err != nil {
 		return nil, err
 	}

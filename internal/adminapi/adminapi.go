@@ -18,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/history"
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
 	"github.com/qrjump/qrjump/internal/settings"
@@ -38,7 +39,7 @@ type Admin struct {
 	Webhooks *webhooks.Book
 	Rechecks *rules.Rechecker
 	// UserHash is what the ledger knows a user of a namespace by.
-	UserHash func(namespace, user string) stats.UserHash
+	UserHash func(namespace, user string) ledger.UserHash
 	// SaveSettings puts the fields that a JSON object names in force, and keeps
 	// them over a restart.
 	SaveSettings func(ctx context.Context, object []byte) error
@@ -54,7 +55,7 @@ type Admin struct {
 	Times    history.Times
 	Resolver scan.Resolver
 	// ScanLog is the log of scans; nil, or one that returns nil: there is none.
-	ScanLog func() stats.Log
+	ScanLog func() ledger.Log
 	Now     func() time.Time
 }
 
@@ -100,7 +101,7 @@ func (a *Admin) problem(ctx context.Context, err error) error {
 	case errors.Is(err, rules.ErrNotLink):
 		return huma.Error422UnprocessableEntity(err.Error())
 	}
-	if unreached, ok := errors.AsType[stats.Unreached](err); ok {
+	if unreached, ok := errors.AsType[ledger.Unreached](err); ok {
 		a.Log.WarnContext(ctx, "a question for all scans is refused", "error", err)
 		return huma.Error503ServiceUnavailable(unreached.Error())
 	}

@@ -14,9 +14,9 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/history"
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
-	"github.com/qrjump/qrjump/internal/stats"
 )
 
 // opened is a decision as the past shows it: no scan id, no ticket.
@@ -146,7 +146,7 @@ func (a *Admin) registerReplay(api huma.API) {
 			Days    int           `json:"days" minimum:"1" maximum:"3660" default:"7"`
 		}
 	}) (*answer[history.Replayed], error) {
-		var log stats.Log
+		var log ledger.Log
 		if a.ScanLog != nil {
 			log = a.ScanLog()
 		}

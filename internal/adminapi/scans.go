@@ -18,6 +18,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/stats"
 )
 
@@ -47,7 +48,7 @@ type scanRecord struct {
 func showScan(e *stats.Counted) scanRecord {
 	r := scanRecord{ScanID: e.ID.String(), At: e.At, Source: e.Source, Client: e.Client, Region: e.Region, Action: e.Action, Kind: e.Kind, Reason: e.Reason,
 		AppID: e.App, Version: e.Version, RuleID: e.RuleID, ApplicationID: e.Batch, Activity: e.Activity, Brand: e.Brand, Product: e.Product, Text: e.Text}
-	if e.User != (stats.UserHash{}) {
+	if e.User != (ledger.UserHash{}) {
 		r.User = hex.EncodeToString(e.User[:])
 	}
 	if e.Network.IsValid() {
@@ -64,7 +65,7 @@ func (a *Admin) scanProblem(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, stats.ErrForgotten):
 		return huma.Error404NotFound("this scan is older than what the ledger keeps: read on without after, from the oldest scan that there is")
-	case errors.Is(err, stats.ErrNoScan):
+	case errors.Is(err, ledger.ErrNoScan):
 		return huma.Error404NotFound("there is no scan with this id on this server")
 	}
 	return a.problem(ctx, err)
@@ -129,10 +130,10 @@ func (a *Admin) registerScans(api huma.API) {
 			}
 			return &answer[scanPage]{page}, nil
 		}
-		var after stats.ScanID
+		var after ledger.ScanID
 		if in.After != "" {
 			var err error
-			if after, err = stats.ParseScanID(in.After); err != nil {
+			if after, err = ledger.ParseScanID(in.After); err != nil {
 				return nil, huma.Error422UnprocessableEntity(noScanID)
 			}
 		}
@@ -150,7 +151,7 @@ func (a *Admin) registerScans(api huma.API) {
 	huma.Register(api, operation(http.MethodGet, "/scans/{scan_id}", "getScan", "Show a scan"), func(ctx context.Context, in *struct {
 		ID string `path:"scan_id" maxLength:"100"`
 	}) (*answer[scanRecord], error) {
-		id, err := stats.ParseScanID(in.ID)
+		id, err := ledger.ParseScanID(in.ID)
 		if err != nil {
 			return nil, huma.Error422UnprocessableEntity(noScanID)
 		}

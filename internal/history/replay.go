@@ -8,9 +8,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
-	"github.com/qrjump/qrjump/internal/stats"
 )
 
 // Step is one thing that a plan would do to a rule.
@@ -62,7 +62,7 @@ const (
 // Replay asks what a plan would have done to the scans of a log since a moment:
 // each of its links is decided by the rules as they are and by the rules as
 // they would be.
-func Replay(ctx context.Context, log stats.Log, live scan.Resolver, plan map[string]*rules.Rule, since time.Time) (Replayed, error) {
+func Replay(ctx context.Context, log ledger.Log, live scan.Resolver, plan map[string]*rules.Rule, since time.Time) (Replayed, error) {
 	done := Replayed{Since: since, Anonymous: true, Turns: []Turn{}}
 	live.Codes = nil // the log has no texts of codes
 	finder := scan.Planned{Live: live.Finder, Rules: plan}

@@ -4,8 +4,8 @@ import (
 	"context"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/scan"
-	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/vault"
 )
 
@@ -20,13 +20,13 @@ func BenchmarkAnswer(b *testing.B) {
 		b.Fatal(err)
 	}
 	body := []byte(`{"text":"https://shop.example/t/7?from=door","user":"u-1","source":"scan","ip":"192.0.2.7","client":"app/1.2"}`)
-	for name, record := range map[string]Ledger{"alone": nil, "recorded": func(*stats.Event) (Durable, error) { return durableNow{}, nil }} {
+	for name, record := range map[string]Ledger{"alone": nil, "recorded": func(*ledger.Event) (Durable, error) { return durableNow{}, nil }} {
 		a := fuzzedAPI(b)
 		a.Record = record
 		users := key.Hasher("scan_user")
-		a.UserHash = func(namespace, user string) stats.UserHash {
+		a.UserHash = func(namespace, user string) ledger.UserHash {
 			sum := users.Sum(namespace, "\x00", user)
-			return stats.UserHash(sum[:16])
+			return ledger.UserHash(sum[:16])
 		}
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -16,7 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/ledger"
 )
 
 // slowLedger makes scans durable when a test says so.
@@ -33,7 +33,7 @@ type slowGroup struct {
 	once  sync.Once
 }
 
-func (l *slowLedger) record(*stats.Event) (Durable, error) {
+func (l *slowLedger) record(*ledger.Event) (Durable, error) {
 	g := &slowGroup{done: make(chan struct{}), asked: make(chan struct{})}
 	l.came <- g
 	return g, nil

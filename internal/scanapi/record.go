@@ -14,13 +14,13 @@ import (
 	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/scan"
-	"github.com/qrjump/qrjump/internal/stats"
 )
 
 // Ledger keeps scans. Enqueue copies an event and never blocks; what it
 // returns waits until the event is durable.
-type Ledger func(*stats.Event) (Durable, error)
+type Ledger func(*ledger.Event) (Durable, error)
 
 // Durable is one group of events on its way to the disk.
 type Durable interface {
@@ -53,8 +53,8 @@ type scanned struct {
 	namespace string
 	in        scan.Request
 	decision  scan.Decision
-	id        stats.ScanID
-	event     stats.Event
+	id        ledger.ScanID
+	event     ledger.Event
 	receipt   *codes.Receipt
 	group     Durable
 	soon      bool  // it is answered even if the ledger does not take it
@@ -155,7 +155,7 @@ func (a *API) wait(ctx context.Context, s *scanned) {
 		return
 	}
 	if s.soon {
-		within, cancel := context.WithTimeout(ctx, stats.Window)
+		within, cancel := context.WithTimeout(ctx, ledger.Window)
 		defer cancel()
 		if err := s.group.Wait(within); err != nil {
 			a.lost(err)
@@ -179,7 +179,7 @@ func (a *API) unwritten(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
-	if errors.Is(err, stats.ErrFull) {
+	if errors.Is(err, ledger.ErrFull) {
 		return problem{http.StatusServiceUnavailable, "the ledger of scans cannot keep up: try again in a moment"}
 	}
 	a.Log.Error("a scan cannot be written into the ledger", "error", err)
@@ -191,7 +191,7 @@ func (a *API) lost(err error) {
 		return
 	}
 	cause := UnrecordedFailed
-	if errors.Is(err, stats.ErrFull) {
+	if errors.Is(err, ledger.ErrFull) {
 		cause = UnrecordedFull
 	}
 	a.Unrecorded(cause)
@@ -257,9 +257,9 @@ func (a *API) told(err error) error {
 }
 
 // eventOf is a scan as the ledger keeps it.
-func (a *API) eventOf(s *scanned) stats.Event {
+func (a *API) eventOf(s *scanned) ledger.Event {
 	d := &s.decision
-	e := stats.Event{ID: s.id, At: s.in.At.Truncate(time.Millisecond), Source: string(s.Source), Client: cleaned(s.Client), Network: network(s.IP),
+	e := ledger.Event{ID: s.id, At: s.in.At.Truncate(time.Millisecond), Source: string(s.Source), Client: cleaned(s.Client), Network: network(s.IP),
 		Action: string(d.Action), Kind: string(d.Kind), Reason: string(d.Reason), App: d.AppID, Version: string(d.Version), RuleID: d.Matched.ID}
 	if e.Source == "" {
 		e.Source = string(scan.Scan)
@@ -289,9 +289,9 @@ func (a *API) eventOf(s *scanned) stats.Event {
 	return e
 }
 
-func (a *API) hashed(s *scanned) stats.UserHash {
+func (a *API) hashed(s *scanned) ledger.UserHash {
 	if a.UserHash == nil {
-		return stats.UserHash{}
+		return ledger.UserHash{}
 	}
 	return a.UserHash(s.namespace, s.User)
 }
@@ -364,7 +364,7 @@ type chance struct {
 
 // newScanID is the millisecond of the scan and 80 random bits, so that ids
 // sort by time.
-func (a *API) newScanID(at time.Time) (id stats.ScanID) {
+func (a *API) newScanID(at time.Time) (id ledger.ScanID) {
 	ms := uint64(at.UnixMilli())
 	for i := range 6 {
 		id[i] = byte(ms >> (40 - 8*i))

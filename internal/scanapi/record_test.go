@@ -8,19 +8,19 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/scan"
-	"github.com/qrjump/qrjump/internal/stats"
 )
 
 // disk is a ledger that a test holds up or breaks.
 type disk struct {
-	events []stats.Event
+	events []ledger.Event
 	err    error         // of Record
 	wait   error         // of the group
 	held   chan struct{} // nil = durable at once
 }
 
-func (d *disk) record(e *stats.Event) (Durable, error) {
+func (d *disk) record(e *ledger.Event) (Durable, error) {
 	if d.err != nil {
 		return nil, d.err
 	}
@@ -43,7 +43,7 @@ func (d *disk) Wait(ctx context.Context) error {
 func recordedAPI(t *testing.T, d *disk) *API {
 	a := fuzzedAPI(t)
 	a.Record = d.record
-	a.UserHash = func(namespace, user string) (h stats.UserHash) {
+	a.UserHash = func(namespace, user string) (h ledger.UserHash) {
 		copy(h[:], namespace+"/"+user)
 		return h
 	}
@@ -72,14 +72,14 @@ func TestWhatTheLedgerKeeps(t *testing.T) {
 	if first.ID.Time() != at.Truncate(time.Millisecond) || first.At != at.Truncate(time.Millisecond) {
 		t.Errorf("the time: %v, of the id %v", first.At, first.ID.Time())
 	}
-	first.ID, first.At = stats.ScanID{}, time.Time{}
-	want := stats.Event{Source: "album", Client: "app/1", Action: "open_mini_program", Kind: "rule", App: "shop", Version: "release", RuleID: 1, Text: "https://shop.example/t/7"}
+	first.ID, first.At = ledger.ScanID{}, time.Time{}
+	want := ledger.Event{Source: "album", Client: "app/1", Action: "open_mini_program", Kind: "rule", App: "shop", Version: "release", RuleID: 1, Text: "https://shop.example/t/7"}
 	copy(want.User[:], "ns/u")
 	want.Network = network("192.0.2.0")
 	if first != want {
 		t.Errorf("got  %+v\nwant %+v", first, want)
 	}
-	if e := d.events[1]; e.Action != "open_url" || e.Source != "scan" || len(e.Text) > 512 || len(e.Text) < 510 || !strings.HasSuffix(e.Text, "食") || e.User != (stats.UserHash{}) || e.RuleID != 0 {
+	if e := d.events[1]; e.Action != "open_url" || e.Source != "scan" || len(e.Text) > 512 || len(e.Text) < 510 || !strings.HasSuffix(e.Text, "食") || e.User != (ledger.UserHash{}) || e.RuleID != 0 {
 		t.Errorf("a link that opens nothing: %+v", e)
 	}
 	for _, e := range d.events[2:] {
@@ -100,7 +100,7 @@ func TestWhenAnAnswerLeaves(t *testing.T) {
 	}{
 		{"durable", false, false, -1},
 		{"soon", true, false, 0},
-		{"soon, but the disk is late: within the loss window", true, true, stats.Window},
+		{"soon, but the disk is late: within the loss window", true, true, ledger.Window},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -150,9 +150,9 @@ func TestALedgerThatDoesNotTake(t *testing.T) {
 		cause  string
 		detail string
 	}{
-		{"the queue is full", disk{err: stats.ErrFull}, UnrecordedFull, "cannot keep up"},
+		{"the queue is full", disk{err: ledger.ErrFull}, UnrecordedFull, "cannot keep up"},
 		{"the disk is full", disk{wait: errors.New("no space left on device")}, UnrecordedFailed, "cannot be written"},
-		{"it is closed", disk{err: stats.ErrClosed}, UnrecordedFailed, "cannot be written"},
+		{"it is closed", disk{err: ledger.ErrClosed}, UnrecordedFailed, "cannot be written"},
 	} {
 		for _, soon := range []bool{false, true} {
 			a := recordedAPI(t, &c.d)

@@ -28,9 +28,9 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
-	"github.com/qrjump/qrjump/internal/stats"
 )
 
 // MaxRequest is how long one request may be, alone or as a line, in bytes.
@@ -55,7 +55,7 @@ type API struct {
 	// first could be lost beyond the loss window.
 	Late func() bool
 	// UserHash is what the ledger knows a user by.
-	UserHash func(namespace, user string) stats.UserHash
+	UserHash func(namespace, user string) ledger.UserHash
 	// Region says in which region an address is; nil = nobody knows.
 	Region func(netip.Addr) string
 	// Unrecorded counts scans that the ledger lost or refused, by cause.

@@ -6,8 +6,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/server/servertest"
-	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/store"
 )
 
@@ -69,7 +69,7 @@ func TestEverythingIsOfAllNodes(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			if err := s.TellNode(t.Context(), stats.Node{ID: "dead", Name: "rack-7:/data"}); err != nil {
+			if err := s.TellNode(t.Context(), ledger.Node{ID: "dead", Name: "rack-7:/data"}); err != nil {
 				t.Fatal(err)
 			}
 			var all sync.WaitGroup

@@ -22,29 +22,31 @@ var mayImport = map[string][]string{
 	"internal/codes":    {"internal/accounts", "internal/errcode", "internal/settings", "internal/vault"},
 	"internal/calls":    {"internal/errcode", "internal/settings"},
 	"internal/scan":     {"internal/accounts", "internal/codes", "internal/rules", "internal/vault"},
-	"internal/stats":    {"internal/accounts", "internal/codes", "internal/rules", "internal/scan", "internal/settings", "internal/vault"},
+	"internal/ledger":   {},
+	"internal/stream":   {"internal/ledger"},
+	"internal/stats":    {"internal/codes", "internal/ledger", "internal/settings"},
 
-	"internal/history": {"internal/accounts", "internal/codes", "internal/rules", "internal/scan", "internal/stats"},
+	"internal/history": {"internal/accounts", "internal/codes", "internal/ledger", "internal/rules", "internal/scan"},
 
-	"internal/webhooks": {"internal/accounts", "internal/stats", "internal/vault"},
+	"internal/webhooks": {"internal/accounts", "internal/ledger", "internal/vault"},
 
-	"internal/store": {"internal/errcode", "internal/accounts", "internal/codes", "internal/history", "internal/rules", "internal/scan", "internal/calls", "internal/stats", "internal/webhooks"},
+	"internal/store": {"internal/errcode", "internal/accounts", "internal/codes", "internal/history", "internal/ledger", "internal/rules", "internal/scan", "internal/calls", "internal/stats", "internal/webhooks"},
 
 	"internal/api":      {"internal/accounts", "internal/codes", "internal/errcode", "internal/rules", "internal/settings", "internal/calls"},
-	"internal/adminapi": {"internal/accounts", "internal/archive", "internal/codes", "internal/errcode", "internal/history", "internal/rules", "internal/scan", "internal/settings", "internal/stats", "internal/webhooks"},
-	"internal/scanapi":  {"internal/accounts", "internal/codes", "internal/errcode", "internal/rules", "internal/scan", "internal/stats"},
-	"internal/gateway":  {"internal/accounts", "internal/codes", "internal/rules", "internal/scan", "internal/settings", "internal/stats"},
+	"internal/adminapi": {"internal/accounts", "internal/archive", "internal/codes", "internal/errcode", "internal/history", "internal/ledger", "internal/rules", "internal/scan", "internal/settings", "internal/stats", "internal/webhooks"},
+	"internal/scanapi":  {"internal/accounts", "internal/codes", "internal/errcode", "internal/ledger", "internal/rules", "internal/scan"},
+	"internal/gateway":  {"internal/accounts", "internal/codes", "internal/rules", "internal/scan", "internal/settings"},
 	"internal/emulator": {},
 	"internal/consent":  {"internal/accounts"},
 
-	"internal/server": {"internal/accounts", "internal/adminapi", "internal/api", "internal/archive", "internal/codes", "internal/consent", "internal/emulator", "internal/errcode", "internal/gateway", "internal/history", "internal/outbound",
-		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/stats", "internal/store", "internal/calls", "internal/vault", "internal/webhooks"},
+	"internal/server": {"internal/accounts", "internal/adminapi", "internal/api", "internal/archive", "internal/codes", "internal/consent", "internal/emulator", "internal/errcode", "internal/gateway", "internal/history", "internal/ledger", "internal/outbound",
+		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/stats", "internal/store", "internal/stream", "internal/calls", "internal/vault", "internal/webhooks"},
 
 	"internal/server/servertest": {"internal/outbound", "internal/server"}, // imported by tests only
 
 	"client":     {},
 	"qrjumptest": {"internal/server"},
-	"cmd/qrjump": {"client", "internal/archive", "internal/codes", "internal/errcode", "internal/rules", "internal/scan", "internal/server", "internal/stats"},
+	"cmd/qrjump": {"client", "internal/archive", "internal/codes", "internal/errcode", "internal/rules", "internal/scan", "internal/server"},
 	"demo":       {},
 	"endurance":  {},
 

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/codes"
-	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/stream"
 )
 
 // Config is what an operator chooses before the start. Every field is a flag
@@ -72,7 +72,7 @@ func (c Config) Validate() error {
 		return err
 	}
 	if c.Events != "" {
-		if _, err := stats.ParseEvents(c.Events); err != nil {
+		if _, err := stream.Parse(c.Events); err != nil {
 			return usage("--events: %v", err)
 		}
 	}

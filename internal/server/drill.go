@@ -20,9 +20,9 @@ import (
 
 	"github.com/qrjump/qrjump/internal/archive"
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/outbound"
 	"github.com/qrjump/qrjump/internal/rules"
-	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/store"
 )
 
@@ -115,7 +115,7 @@ func compareRestored(ctx context.Context, c Config, m archive.Manifest) (same in
 	if m.Schema != store.NewestSchema() {
 		return 0, nil // Import has counted the rows; the migrations may have moved them
 	}
-	journal, err := stats.OpenJournal(c.scansDir(), stats.JournalOptions{})
+	journal, err := ledger.OpenJournal(c.scansDir(), ledger.JournalOptions{})
 	if err != nil {
 		return 0, fmt.Errorf("opening the restored ledger of scans: %w", err)
 	}

@@ -11,8 +11,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/stream"
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
@@ -35,7 +37,7 @@ func (s *Server) openScanLog(ctx context.Context) error {
 	}
 	if s.config.Database == "" {
 		l.log = l.journal
-		return stats.LeaveStream(s.config.scansDir(), func(m stats.Mark) error { return s.store.LeaveStream(ctx, l.journal.ID(), m.ID) })
+		return stream.Leave(s.config.scansDir(), func(m ledger.Mark) error { return s.store.LeaveStream(ctx, l.journal.ID(), m.ID) })
 	}
 	scans, err := s.store.OpenScans(ctx, store.ScansOptions{Random: s.random, Now: s.now, Log: s.log})
 	if err != nil {
@@ -46,11 +48,11 @@ func (s *Server) openScanLog(ctx context.Context) error {
 		return err
 	}
 	// What is in a stream that was left is counted from there.
-	if err := stats.LeaveStream(s.config.scansDir(), func(m stats.Mark) error { return scans.Skip(ctx, node, m) }); err != nil {
+	if err := stream.Leave(s.config.scansDir(), func(m ledger.Mark) error { return scans.Skip(ctx, node, m) }); err != nil {
 		return fmt.Errorf("leaving the stream of scans: %w", err)
 	}
 	l.log, l.unique = scans, true
-	l.shipper = &stats.Shipper{Journal: l.journal, To: scans, Node: node, Random: s.random, Now: s.realNow, ClockBelieved: s.wall.believed, Log: s.log}
+	l.shipper = &ledger.Shipper{Journal: l.journal, To: scans, Node: node, Random: s.random, Now: s.realNow, ClockBelieved: s.wall.believed, Log: s.log}
 	return nil
 }
 
@@ -67,7 +69,7 @@ func (s *Server) openNodes(ctx context.Context) error {
 	if err != nil {
 		folder = s.config.Data
 	}
-	nodes := &stats.Nodes{Store: s.store, Shipper: s.ledger.shipper, Name: host + ":" + folder, Asked: s.store.Asked(), Now: s.realNow, Log: s.log}
+	nodes := &ledger.Nodes{Store: s.store, Shipper: s.ledger.shipper, Name: host + ":" + folder, Asked: s.store.Asked(), Now: s.realNow, Log: s.log}
 	if err := nodes.Join(ctx); err != nil {
 		return err
 	}
@@ -78,47 +80,47 @@ func (s *Server) openNodes(ctx context.Context) error {
 // openEvents connects to the stream of --events. A server that answers and does
 // not flush is refused; one that is away is waited for while scans are answered.
 func (s *Server) openEvents(ctx context.Context) error {
-	o, err := stats.ParseEvents(s.config.Events)
+	o, err := stream.Parse(s.config.Events)
 	if err != nil {
 		return usage("--events: %v", err)
 	}
 	o.Marks, o.Erased, o.Emulated = s.config.scansDir(), s.store.Erasures, s.config.emulates()
-	o.Erase = func(ctx context.Context, user stats.UserHash) error {
-		return s.store.NoteErasure(ctx, stats.Erasure{User: user, UpTo: s.now().UnixMilli()})
+	o.Erase = func(ctx context.Context, user ledger.UserHash) error {
+		return s.store.NoteErasure(ctx, ledger.Erasure{User: user, UpTo: s.now().UnixMilli()})
 	}
 	o.Taken = s.store.Origin
-	stream, err := stats.OpenJetStream(o)
+	l, err := stream.Open(o)
 	if err != nil {
 		return fmt.Errorf("--events: %w", err)
 	}
-	s.ledger.log, s.ledger.stream = stream, stream
+	s.ledger.log, s.ledger.stream = l, l
 	node, err := s.ledger.journal.NodeID(s.random)
 	if err != nil {
 		return err
 	}
-	s.ledger.shipper = &stats.Shipper{Journal: s.ledger.journal, To: stream, Node: node, Random: s.random, Now: s.realNow, ClockBelieved: s.wall.believed, Log: s.log}
+	s.ledger.shipper = &ledger.Shipper{Journal: s.ledger.journal, To: l, Node: node, Random: s.random, Now: s.realNow, ClockBelieved: s.wall.believed, Log: s.log}
 	var scans *store.Scans
 	if s.config.Database == "" {
 		// What came before --events is in the journal alone.
 		s.ledger.shipper.Keep = time.Duration(cmp.Or(s.settings.Get().ScanDays, 36_500)) * 24 * time.Hour
 		s.ledger.earlier = s.ledger.journal
 	} else {
-		s.store.KeepScansInStream(stream)
+		s.store.KeepScansInStream(l)
 		if scans, err = s.store.OpenScans(ctx, store.ScansOptions{Random: s.random, Now: s.now, Log: s.log}); err != nil {
 			return fmt.Errorf("opening the ledger of scans: %w", err)
 		}
 		s.ledger.earlier = scans
 	}
-	err = stream.Begin(func() (stats.Mark, error) {
+	err = l.Begin(func() (ledger.Mark, error) {
 		if s.config.Database == "" {
 			if err := s.countRest(ctx, s.ledger.journal, s.ledger.journal.ID(), false); err != nil {
-				return stats.Mark{}, err
+				return ledger.Mark{}, err
 			}
 			return s.ledger.journal.Last(ctx)
 		}
 		mark, err := scans.Shipped(ctx, node)
 		if err == nil {
-			err = s.countRest(ctx, scans, scans.ID(), mark != stats.Mark{})
+			err = s.countRest(ctx, scans, scans.ID(), mark != ledger.Mark{})
 		}
 		return mark, err
 	})
@@ -130,8 +132,8 @@ func (s *Server) openEvents(ctx context.Context) error {
 	}
 	within, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	switch err := stream.Ready(within); {
-	case errors.Is(err, stats.ErrNotFlushed) && !errors.Is(err, stats.ErrNoMonitor):
+	switch err := l.Ready(within); {
+	case errors.Is(err, stream.ErrNotFlushed) && !errors.Is(err, stream.ErrNoMonitor):
 		return usage("--events: %v", err)
 	case err != nil:
 		s.log.WarnContext(ctx, "the stream of scans is away; scans are answered and wait in the journal", "error", err)
@@ -155,7 +157,7 @@ func (s *Server) beginOrigin(ctx context.Context, node string) error {
 // countRest counts what is left of a ledger before another one is counted, and
 // queues it for webhooks. shared: it is of all nodes, and this one brought scans
 // to it, perhaps when others had left it already.
-func (s *Server) countRest(ctx context.Context, log stats.Log, id string, shared bool) error {
+func (s *Server) countRest(ctx context.Context, log ledger.Log, id string, shared bool) error {
 	var state stats.State
 	var left int64
 	err := s.store.ViewStatistics(ctx, func(tx stats.Tx) (err error) {
@@ -173,7 +175,7 @@ func (s *Server) countRest(ctx context.Context, log stats.Log, id string, shared
 			return err
 		}
 	}
-	c := s.newCounter(log, log != stats.Log(s.ledger.journal), nil)
+	c := s.newCounter(log, log != ledger.Log(s.ledger.journal), nil)
 	if err := c.Settle(ctx); err != nil {
 		return fmt.Errorf("counting the scans that no stream has: %w", err)
 	}
@@ -187,7 +189,7 @@ func (s *Server) countRest(ctx context.Context, log stats.Log, id string, shared
 }
 
 // flush brings what is durable in the journal to the log of all nodes.
-func (l *ledger) flush(ctx context.Context) error {
+func (l *scanLedger) flush(ctx context.Context) error {
 	if l.shipper == nil {
 		return nil
 	}
@@ -250,7 +252,7 @@ func (s *Server) forgetOldScans(ctx context.Context) {
 }
 
 // watchJournal shows the state of this node's journal.
-func (m *metrics) watchJournal(l *ledger) {
+func (m *metrics) watchJournal(l *scanLedger) {
 	m.registry.MustRegister(
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "qrjump_scans_damaged_total", Help: "Scans in the journal that were found to be unreadable, as far as that can be told."},

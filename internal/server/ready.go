@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/errcode"
-	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/ledger"
 )
 
 // readyTime is how long GET /readyz may look.
@@ -50,15 +50,15 @@ func (s *Server) fault(ctx context.Context) string {
 
 // room returns why scans cannot be written down: the disk of the data folder is
 // full, or the last ones could not be written and nothing can now.
-func (l *ledger) room(dir string) error {
-	if free, known := stats.Free(dir); known && free < stats.LeastRoom {
-		return fmt.Errorf("the disk of %s has %d bytes left: make room, at least %d", dir, free, stats.LeastRoom)
+func (l *scanLedger) room(dir string) error {
+	if free, known := ledger.Free(dir); known && free < ledger.LeastRoom {
+		return fmt.Errorf("the disk of %s has %d bytes left: make room, at least %d", dir, free, ledger.LeastRoom)
 	}
 	lost := l.recorder.Lost()
 	if l.recorder.LastError() == nil || l.mended.Load() == lost {
 		return nil
 	}
-	if err := stats.Room(dir); err != nil {
+	if err := ledger.Room(dir); err != nil {
 		return fmt.Errorf("scans cannot be written down: %w", err)
 	}
 	l.mended.Store(lost)

@@ -10,9 +10,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/scanapi"
 	"github.com/qrjump/qrjump/internal/settings"
-	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/stream"
 )
 
 // urlOf is how a listener is reached.
@@ -37,31 +38,31 @@ func (s *Server) lane(l net.Listener) *scanapi.Lane {
 	return lane.Listen(l)
 }
 
-// ledger is where this node's scans become durable.
-type ledger struct {
-	journal  *stats.Journal
-	recorder *stats.Recorder
-	log      stats.Log        // where the scans of all nodes come together
-	unique   bool             // it never has one twice
-	shipper  *stats.Shipper   // brings them there; nil = the journal is the log
-	stream   *stats.JetStream // of --events; nil = none
-	nodes    *stats.Nodes     // the other nodes; nil = there are none
-	earlier  stats.Log        // has the scans from before --events; nil = log has all
-	mended   atomic.Int64     // of so many scans that were lost it is known that the next can be written
+// scanLedger is where this node's scans become durable.
+type scanLedger struct {
+	journal  *ledger.Journal
+	recorder *ledger.Recorder
+	log      ledger.Log      // where the scans of all nodes come together
+	unique   bool            // it never has one twice
+	shipper  *ledger.Shipper // brings them there; nil = the journal is the log
+	stream   *stream.Log     // of --events; nil = none
+	nodes    *ledger.Nodes   // the other nodes; nil = there are none
+	earlier  ledger.Log      // has the scans from before --events; nil = log has all
+	mended   atomic.Int64    // of so many scans that were lost it is known that the next can be written
 }
 
 // openLedger opens the journal in the data folder.
 func (s *Server) openLedger(ctx context.Context) error {
-	journal, err := stats.OpenJournal(s.config.scansDir(), stats.JournalOptions{Log: s.log, Random: s.random})
+	journal, err := ledger.OpenJournal(s.config.scansDir(), ledger.JournalOptions{Log: s.log, Random: s.random})
 	if err != nil {
 		return fmt.Errorf("opening the ledger of scans: %w", err)
 	}
-	s.ledger = &ledger{journal: journal, recorder: stats.NewRecorder(journal, stats.RecorderOptions{})}
+	s.ledger = &scanLedger{journal: journal, recorder: ledger.NewRecorder(journal, ledger.RecorderOptions{})}
 	s.metrics.watchLedger(s.ledger.recorder)
 	return s.openScanLog(ctx)
 }
 
-func (l *ledger) record(e *stats.Event) (scanapi.Durable, error) {
+func (l *scanLedger) record(e *ledger.Event) (scanapi.Durable, error) {
 	group, err := l.recorder.Enqueue(e)
 	if err != nil {
 		return nil, err
@@ -69,10 +70,10 @@ func (l *ledger) record(e *stats.Event) (scanapi.Durable, error) {
 	return group, nil
 }
 
-func (l *ledger) late() bool { return l.recorder.Late() }
+func (l *scanLedger) late() bool { return l.recorder.Late() }
 
 // close writes what waits.
-func (l *ledger) close() error {
+func (l *scanLedger) close() error {
 	if l == nil {
 		return nil
 	}
@@ -94,13 +95,13 @@ func (l *ledger) close() error {
 func (s *Server) soon() bool { return s.settings.Get().ScanDurability == settings.Soon }
 
 // userHash is what the ledger knows a user by. The namespace has no byte 0.
-func (s *Server) userHash(namespace, user string) stats.UserHash {
+func (s *Server) userHash(namespace, user string) ledger.UserHash {
 	sum := s.users.Sum(namespace, "\x00", user)
-	return stats.UserHash(sum[:len(stats.UserHash{})])
+	return ledger.UserHash(sum[:len(ledger.UserHash{})])
 }
 
 // watchLedger shows how the disk keeps up with the scans.
-func (m *metrics) watchLedger(r *stats.Recorder) {
+func (m *metrics) watchLedger(r *ledger.Recorder) {
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "qrjump_scans_waiting", Help: "Scans that wait to be made durable."}, func() float64 { return float64(r.Waiting()) }),

@@ -31,6 +31,7 @@ import (
 	"github.com/qrjump/qrjump/internal/emulator"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/history"
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/outbound"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
@@ -97,7 +98,7 @@ type Server struct {
 	press         *codes.Press
 	desk          *codes.Desk
 	users         *vault.Hasher // of the ledger
-	ledger        *ledger
+	ledger        *scanLedger
 	regions       *stats.Regions
 	counter       *stats.Counter
 	stopCounter   func()
@@ -696,7 +697,7 @@ func (s *Server) scanAPI() *scanapi.API {
 func (s *Server) adminAPI(h huma.API) {
 	(&adminapi.Admin{Accounts: s.accounts, Rules: s.rules, Codes: s.press, OpenIDs: s.openIDs, Keys: s.keys, Settings: s.settings, SaveSettings: s.changeSettings, Desk: s.desk, Webhooks: s.webhooks, Rechecks: s.rechecks, Export: s.export, Spool: s.config.Data, Scans: s.counter, UserHash: s.userHash, Log: s.log,
 		History: s.store, Times: history.Times{Store: s.store, Codes: s.press}, Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts, Codes: s.press},
-		ScanLog: func() stats.Log { return s.counter.Log }, Now: s.now}).Register(h)
+		ScanLog: func() ledger.Log { return s.counter.Log }, Now: s.now}).Register(h)
 	if s.config.emulates() {
 		(&emulator.Control[api.Record]{Clock: s.clock, Plan: s.plan, Calls: s.calls, RID: func(r api.Record) string { return r.RID },
 			Paths: api.Paths(), Reset: s.reset}).Register(h)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/stats"
 )
 
@@ -36,7 +37,7 @@ func (s *Server) region() func(netip.Addr) string {
 func (s *Server) openCounter() {
 	s.counter = s.newCounter(s.ledger.log, s.ledger.unique, s.ledger.flush)
 	if s.ledger.earlier != nil {
-		s.counter.Earlier = []stats.Log{s.ledger.earlier}
+		s.counter.Earlier = []ledger.Log{s.ledger.earlier}
 	}
 	s.counter.Nodes = s.ledger.nodes
 	s.metrics.watchCounter(s.counter)
@@ -45,7 +46,7 @@ func (s *Server) openCounter() {
 // beginCounter looks whether the ledger beside an embedded database is the one
 // that was counted, before the first scan comes into it.
 func (s *Server) beginCounter(ctx context.Context) error {
-	if s.ledger.log != stats.Log(s.ledger.journal) {
+	if s.ledger.log != ledger.Log(s.ledger.journal) {
 		return nil
 	}
 	return s.counter.Begin(ctx)
@@ -61,7 +62,7 @@ func (s *Server) lacking(ctx context.Context) string {
 	return fmt.Sprintf("the ledger lacks %d scans that were counted; their counts stay: put back the files of scans if you have them\n", n)
 }
 
-func (s *Server) newCounter(log stats.Log, unique bool, flush func(context.Context) error) *stats.Counter {
+func (s *Server) newCounter(log ledger.Log, unique bool, flush func(context.Context) error) *stats.Counter {
 	c := &stats.Counter{Log: log, Unique: unique, Flush: flush, Store: s.store, Settings: s.settings, Now: s.now, Logger: s.log, Random: s.random}
 	if s.regions != nil {
 		c.Places = s.regions

@@ -10,9 +10,9 @@ import (
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
 
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
-	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/store"
 )
 
@@ -159,7 +159,7 @@ func TestNodesGoToAStreamOneAfterTheOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := servertest.Began
-	late := []stats.Event{{ID: stats.ScanID{0, 1}, At: at}, {ID: stats.ScanID{0, 2}, At: at}}
+	late := []ledger.Event{{ID: ledger.ScanID{0, 1}, At: at}, {ID: ledger.ScanID{0, 2}, At: at}}
 	if err := other.Append(t.Context(), late); err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/outbound"
 	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/webhooks"
@@ -59,7 +60,7 @@ type currentLog struct{ s *Server }
 
 func (l currentLog) End(ctx context.Context) (int64, error) { return l.s.counter.Log.End(ctx) }
 
-func (l currentLog) Read(ctx context.Context, after int64) iter.Seq2[stats.Entry, error] {
+func (l currentLog) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, error] {
 	return l.s.counter.Log.Read(ctx, after)
 }
 

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/ledger"
 )
 
 var update = flag.Bool("update", false, "rewrite the tables of docs/alarms.md; read the diff")
@@ -120,7 +122,7 @@ func (c *CodeScans) scan(w *market, s sight) {
 	if s.mobile && w.r.IntN(60) == 0 {
 		city = w.city() // the carrier's gateway is elsewhere
 	}
-	e := Event{At: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(s.at)}
+	e := ledger.Event{At: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(s.at)}
 	binary.BigEndian.PutUint64(e.User[:], s.user)
 	network := byte(s.user)
 	if s.mobile {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/qrjump/qrjump/internal/ledger"
 )
 
 // CodeScans is what is known of the scans of one code.
@@ -118,7 +120,7 @@ func (c *CodeScans) count() {
 }
 
 // add counts one more scan. The events come in the order of the log.
-func (c *CodeScans) add(e *Event, day int64, hourOfDay int, at place) {
+func (c *CodeScans) add(e *ledger.Event, day int64, hourOfDay int, at place) {
 	if c.Scans == 0 {
 		c.FirstAt = e.At
 	}

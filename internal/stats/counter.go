@@ -17,6 +17,8 @@ import (
 
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/settings"
+
+	"github.com/qrjump/qrjump/internal/ledger"
 )
 
 // Counter counts what a log holds and answers questions about it. What it
@@ -24,7 +26,7 @@ import (
 // counts once whatever happens to the process. On many nodes each may count;
 // one at a time does.
 type Counter struct {
-	Log      Log
+	Log      ledger.Log
 	Store    Store
 	Settings *settings.Live // where days begin
 	Now      func() time.Time
@@ -32,7 +34,7 @@ type Counter struct {
 	Random   io.Reader // nil = the machine's
 	// Earlier are the logs of this store from before Log: nothing of them is counted
 	// any more, and an erasure reaches them.
-	Earlier []Log
+	Earlier []ledger.Log
 	// Unique: the log never has an event twice, so nobody needs to look.
 	Unique bool
 	// Places finds out where a network is; nil = nobody knows.
@@ -43,7 +45,7 @@ type Counter struct {
 	// nothing ever waits.
 	Flush func(context.Context) error
 	// Nodes brings what other nodes have; nil = there are no others.
-	Nodes *Nodes
+	Nodes *ledger.Nodes
 	// OnAlarm is told of a new alarm within the transaction that stores it.
 	OnAlarm func(context.Context, Alarm) error
 	// Events is how many events one transaction counts at most; 0 = 2,000,000.
@@ -56,7 +58,7 @@ type Counter struct {
 	state    State      // as stored
 	pending  *pending   // what came since
 	seen     *seen
-	taken    map[string]*Taken // of each node's journal
+	taken    map[string]*ledger.Taken // of each node's journal
 	groups   map[groupKey]*group
 	byID     map[int64]*group
 	places   map[int64]map[string]bool
@@ -324,7 +326,7 @@ type turn struct {
 // where the log ended a while ago: somebody else may have counted beyond it
 // since. So a log that is shorter than what is counted lacks something only if it
 // still is when asked after that was seen.
-func (c *Counter) loadState(ctx context.Context, end int64) (rows []SeenRow, taken map[string]*Taken, err error) {
+func (c *Counter) loadState(ctx context.Context, end int64) (rows []SeenRow, taken map[string]*ledger.Taken, err error) {
 	for passed := int64(-1); ; {
 		t, err := c.judge(ctx, end)
 		if err != nil {
@@ -410,7 +412,7 @@ func (c *Counter) uncounted(ctx context.Context, end int64) (upTo int64, origins
 	if !c.Unique {
 		return end, false, nil // a journal itself
 	}
-	var taken map[string]*Taken
+	var taken map[string]*ledger.Taken
 	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
 		taken, err = tx.Origins(ctx)
 		return err
@@ -549,7 +551,7 @@ func (c *Counter) another(ctx context.Context, tx Tx, left State, t turn) (State
 }
 
 func (c *Counter) fromJournal() bool {
-	_, is := c.Log.(*Journal)
+	_, is := c.Log.(*ledger.Journal)
 	return is
 }
 
@@ -586,11 +588,11 @@ func (c *Counter) countedBefore(ctx context.Context, left State, position int64,
 	if c.fromJournal() {
 		last = left.Scan
 	}
-	if id, err := ParseScanID(last); err == nil {
+	if id, err := ledger.ParseScanID(last); err == nil {
 		switch at, err := c.Log.Find(ctx, id); {
 		case err == nil:
 			position = max(position, at)
-		case !errors.Is(err, ErrNoScan):
+		case !errors.Is(err, ledger.ErrNoScan):
 			return 0, fmt.Errorf("looking for the last scan that was counted: %w", err)
 		}
 	}
@@ -795,7 +797,7 @@ func (c *Counter) saveCodes(ctx context.Context, tx Tx, names []CodeName) (map[i
 	return firsts, tx.PutCodes(ctx, changed)
 }
 
-func (c *Counter) addToCode(one *CodeScans, e *Event, offset int64) {
+func (c *Counter) addToCode(one *CodeScans, e *ledger.Event, offset int64) {
 	hour := HourOf(e.At)
 	at := place{Region: e.Region}
 	if c.Places != nil && e.Network.IsValid() {
@@ -804,7 +806,7 @@ func (c *Counter) addToCode(one *CodeScans, e *Event, offset int64) {
 	one.add(e, DayOf(hour, offset), int(((hour+offset)%24+24)%24), at)
 }
 
-func (c *Counter) alarm(ctx context.Context, tx Tx, one *CodeScans, e *Event) error {
+func (c *Counter) alarm(ctx context.Context, tx Tx, one *CodeScans, e *ledger.Event) error {
 	a, fresh, err := tx.AddAlarm(ctx, Alarm{Kind: Copied, CodeName: one.CodeName, At: e.At, Scan: e.ID.String(), Score: int64(one.Score()), Why: one.why()})
 	if err != nil || !fresh {
 		return err

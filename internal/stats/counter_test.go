@@ -21,6 +21,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/store"
@@ -30,15 +31,15 @@ import (
 // memoryLog is a log that keeps nothing. Like a journal it may hold an event
 // twice.
 type memoryLog struct {
-	stats.Log
+	ledger.Log
 	mu      sync.Mutex
-	entries []stats.Entry
+	entries []ledger.Entry
 	gaps    *rand.Rand // positions have gaps
 	reads   int
 	yielded int
 }
 
-func (l *memoryLog) Append(_ context.Context, events []stats.Event) error {
+func (l *memoryLog) Append(_ context.Context, events []ledger.Event) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	position := int64(0)
@@ -50,7 +51,7 @@ func (l *memoryLog) Append(_ context.Context, events []stats.Event) error {
 		if l.gaps != nil && l.gaps.IntN(100) == 0 {
 			position += l.gaps.Int64N(50)
 		}
-		l.entries = append(l.entries, stats.Entry{Position: position, Event: e})
+		l.entries = append(l.entries, ledger.Entry{Position: position, Event: e})
 	}
 	return nil
 }
@@ -64,13 +65,13 @@ func (l *memoryLog) End(context.Context) (int64, error) {
 	return l.entries[len(l.entries)-1].Position, nil
 }
 
-func (l *memoryLog) Read(_ context.Context, after int64) iter.Seq2[stats.Entry, error] {
-	return func(yield func(stats.Entry, error) bool) {
+func (l *memoryLog) Read(_ context.Context, after int64) iter.Seq2[ledger.Entry, error] {
+	return func(yield func(ledger.Entry, error) bool) {
 		l.mu.Lock()
 		all := l.entries
 		l.reads++
 		l.mu.Unlock()
-		at, found := slices.BinarySearchFunc(all, after, func(e stats.Entry, p int64) int { return int(e.Position - p) })
+		at, found := slices.BinarySearchFunc(all, after, func(e ledger.Entry, p int64) int { return int(e.Position - p) })
 		if found {
 			at++
 		}
@@ -85,7 +86,7 @@ func (l *memoryLog) Read(_ context.Context, after int64) iter.Seq2[stats.Entry, 
 	}
 }
 
-func (l *memoryLog) Find(_ context.Context, id stats.ScanID) (int64, error) {
+func (l *memoryLog) Find(_ context.Context, id ledger.ScanID) (int64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, e := range l.entries {
@@ -93,17 +94,17 @@ func (l *memoryLog) Find(_ context.Context, id stats.ScanID) (int64, error) {
 			return e.Position, nil
 		}
 	}
-	return 0, stats.ErrNoScan
+	return 0, ledger.ErrNoScan
 }
 
-func (l *memoryLog) Erase(_ context.Context, user stats.UserHash, upTo int64) (n int64, err error) {
+func (l *memoryLog) Erase(_ context.Context, user ledger.UserHash, upTo int64) (n int64, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.entries = slices.Clone(l.entries)
 	for i := range l.entries {
 		if l.entries[i].User == user && l.entries[i].Position <= upTo {
 			// As the real ones do.
-			l.entries[i].User, l.entries[i].Client, l.entries[i].Network = stats.UserHash{}, "", netip.Prefix{}
+			l.entries[i].User, l.entries[i].Client, l.entries[i].Network = ledger.UserHash{}, "", netip.Prefix{}
 			n++
 		}
 	}
@@ -126,7 +127,7 @@ func (l *memoryLog) Forget(_ context.Context, before time.Time) error {
 }
 
 // scanID is an id of a moment.
-func scanID(at time.Time, r *rand.Rand) (id stats.ScanID) {
+func scanID(at time.Time, r *rand.Rand) (id ledger.ScanID) {
 	binary.BigEndian.PutUint64(id[:], uint64(at.UnixMilli())<<16|r.Uint64N(1<<16))
 	binary.BigEndian.PutUint64(id[8:], r.Uint64())
 	return id
@@ -134,15 +135,15 @@ func scanID(at time.Time, r *rand.Rand) (id stats.ScanID) {
 
 var began = time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)
 
-// stream makes scans of many kinds, some of them late, some of them twice.
-type stream struct {
+// traffic makes scans of many kinds, some of them late, some of them twice.
+type traffic struct {
 	r     *rand.Rand
 	now   time.Time
-	sent  []stats.Event
+	sent  []ledger.Event
 	users int
 }
 
-func (s *stream) next() stats.Event {
+func (s *traffic) next() ledger.Event {
 	if len(s.sent) > 0 && s.r.IntN(20) == 0 { // an event that is there already
 		back := 1 + s.r.IntN(min(len(s.sent), 1+s.r.IntN(len(s.sent))))
 		return s.sent[len(s.sent)-back]
@@ -152,7 +153,7 @@ func (s *stream) next() stats.Event {
 	if s.r.IntN(10) == 0 { // late
 		at = at.Add(-time.Duration(s.r.IntN(72*3600)) * time.Second)
 	}
-	e := stats.Event{ID: scanID(at, s.r), At: at, Source: []string{"scan", "press", "album"}[s.r.IntN(3)], Action: "open_mini_program", App: fmt.Sprintf("wx%d", s.r.IntN(3))}
+	e := ledger.Event{ID: scanID(at, s.r), At: at, Source: []string{"scan", "press", "album"}[s.r.IntN(3)], Action: "open_mini_program", App: fmt.Sprintf("wx%d", s.r.IntN(3))}
 	if n := s.r.IntN(s.users); n > 0 {
 		binary.BigEndian.PutUint64(e.User[:], uint64(n))
 	}
@@ -174,7 +175,7 @@ func (s *stream) next() stats.Event {
 	return e
 }
 
-func (s *stream) take(n int) (list []stats.Event) {
+func (s *traffic) take(n int) (list []ledger.Event) {
 	for range n {
 		list = append(list, s.next())
 	}
@@ -183,22 +184,22 @@ func (s *stream) take(n int) (list []stats.Event) {
 
 // naive counts events by adding them up one by one.
 type naive struct {
-	seen     map[stats.ScanID]bool
+	seen     map[ledger.ScanID]bool
 	codes    map[stats.CodeName]int64
 	counts   map[string]stats.Count
-	users    map[string]map[stats.UserHash]bool
-	perCode  map[stats.CodeName]map[stats.UserHash]bool
+	users    map[string]map[ledger.UserHash]bool
+	perCode  map[stats.CodeName]map[ledger.UserHash]bool
 	scans    int64
 	offset   int64
 	bindings map[int64][3]string
 }
 
 func newNaive(offset int64) *naive {
-	return &naive{seen: map[stats.ScanID]bool{}, codes: map[stats.CodeName]int64{}, counts: map[string]stats.Count{}, users: map[string]map[stats.UserHash]bool{},
-		perCode: map[stats.CodeName]map[stats.UserHash]bool{}, offset: offset}
+	return &naive{seen: map[ledger.ScanID]bool{}, codes: map[stats.CodeName]int64{}, counts: map[string]stats.Count{}, users: map[string]map[ledger.UserHash]bool{},
+		perCode: map[stats.CodeName]map[ledger.UserHash]bool{}, offset: offset}
 }
 
-func (n *naive) values(e stats.Event) map[stats.Dim]string {
+func (n *naive) values(e ledger.Event) map[stats.Dim]string {
 	v := map[stats.Dim]string{stats.Total: "", stats.App: e.App, stats.Source: e.Source, stats.Region: e.Region, stats.Result: e.Action,
 		stats.Activity: n.bindings[e.Activation][0], stats.Brand: n.bindings[e.Activation][1], stats.Product: n.bindings[e.Activation][2]}
 	if e.Kind != "" {
@@ -217,7 +218,7 @@ func (n *naive) values(e stats.Event) map[stats.Dim]string {
 	return v
 }
 
-func (n *naive) add(e stats.Event) {
+func (n *naive) add(e ledger.Event) {
 	if n.seen[e.ID] {
 		return
 	}
@@ -228,9 +229,9 @@ func (n *naive) add(e stats.Event) {
 	if e.Batch != 0 {
 		if n.codes[name]++; n.codes[name] == 1 {
 			one.Firsts = 1
-			n.perCode[name] = map[stats.UserHash]bool{}
+			n.perCode[name] = map[ledger.UserHash]bool{}
 		}
-		if e.User != (stats.UserHash{}) {
+		if e.User != (ledger.UserHash{}) {
 			n.perCode[name][e.User] = true
 		}
 	}
@@ -242,9 +243,9 @@ func (n *naive) add(e stats.Event) {
 			c.Scans, c.Firsts = c.Scans+1, c.Firsts+one.Firsts
 			n.counts[key] = c
 		}
-		if key := fmt.Sprintf("day %d %s %s", day, d, value); e.User != (stats.UserHash{}) {
+		if key := fmt.Sprintf("day %d %s %s", day, d, value); e.User != (ledger.UserHash{}) {
 			if n.users[key] == nil {
-				n.users[key] = map[stats.UserHash]bool{}
+				n.users[key] = map[ledger.UserHash]bool{}
 			}
 			n.users[key][e.User] = true
 		}
@@ -304,7 +305,7 @@ func openStore(t *testing.T, target store.Target) *store.Store {
 	return s
 }
 
-func newCounter(s stats.Store, l stats.Log) *stats.Counter {
+func newCounter(s stats.Store, l ledger.Log) *stats.Counter {
 	return &stats.Counter{Log: l, Store: s, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return began }, Logger: slog.New(slog.DiscardHandler)}
 }
 
@@ -374,7 +375,7 @@ func TestCountsEqualACountOneByOne(t *testing.T) {
 			if err := s.Reset(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			log, events := &memoryLog{gaps: r}, &stream{r: r, now: began, users: 200}
+			log, events := &memoryLog{gaps: r}, &traffic{r: r, now: began, users: 200}
 			counter := func() *stats.Counter {
 				c := newCounter(s, log)
 				c.Events, c.Stretch = 1+r.IntN(300), 1+r.IntN(400)
@@ -421,7 +422,7 @@ func noDifference(t *testing.T, c *stats.Counter) {
 // it, and once, also where another node counts first or the process dies.
 func TestABusyCounterStoresLater(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *store.Store) {
-		log, events := &memoryLog{}, &stream{r: rand.New(rand.NewPCG(5, 6)), now: began, users: 50}
+		log, events := &memoryLog{}, &traffic{r: rand.New(rand.NewPCG(5, 6)), now: began, users: 50}
 		sum := newNaive(8)
 		come := func(n int) {
 			t.Helper()
@@ -494,7 +495,7 @@ func TestABusyCounterStoresLater(t *testing.T) {
 func TestErasureAndRetentionLeaveTheCounts(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *store.Store) {
 		r := rand.New(rand.NewPCG(3, 4))
-		log, events := &memoryLog{}, &stream{r: r, now: began, users: 50}
+		log, events := &memoryLog{}, &traffic{r: r, now: began, users: 50}
 		c := newCounter(s, log)
 		c.Stretch, c.Random = 100, rand.NewChaCha8([32]byte{1})
 		sum := newNaive(8)
@@ -512,7 +513,7 @@ func TestErasureAndRetentionLeaveTheCounts(t *testing.T) {
 			}
 		}
 		more()
-		var user stats.UserHash
+		var user ledger.UserHash
 		binary.BigEndian.PutUint64(user[:], 7)
 		n, err := c.Erase(t.Context(), user)
 		if err != nil || n == 0 {
@@ -545,7 +546,7 @@ func TestErasureAndRetentionLeaveTheCounts(t *testing.T) {
 func TestAnotherLedgerAddsToTheCounts(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *store.Store) {
 		for n := 1; n <= 2; n++ {
-			log, events := &memoryLog{}, &stream{r: rand.New(rand.NewPCG(uint64(n), 4)), now: began, users: 50}
+			log, events := &memoryLog{}, &traffic{r: rand.New(rand.NewPCG(uint64(n), 4)), now: began, users: 50}
 			list := events.take(300 / n)
 			if err := log.Append(t.Context(), list); err != nil {
 				t.Fatal(err)
@@ -588,7 +589,7 @@ func (l *slowEnd) End(ctx context.Context) (int64, error) {
 // ends. That is no reason to take it for another log and count all again.
 func TestACounterIsPassed(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *store.Store) {
-		log, events := &memoryLog{}, &stream{r: rand.New(rand.NewPCG(6, 7)), now: began, users: 50}
+		log, events := &memoryLog{}, &traffic{r: rand.New(rand.NewPCG(6, 7)), now: began, users: 50}
 		slow := &slowEnd{memoryLog: log}
 		one, other := newCounter(s, slow), newCounter(s, log)
 		sum := newNaive(8)
@@ -633,13 +634,13 @@ func (l *renewed) ID() string { return l.id }
 // beginning.
 func TestALogThatIsMadeAnewIsCounted(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *store.Store) {
-		events := &stream{r: rand.New(rand.NewPCG(8, 9)), now: began, users: 50}
+		events := &traffic{r: rand.New(rand.NewPCG(8, 9)), now: began, users: 50}
 		log := &renewed{&memoryLog{}, "first"}
 		c := newCounter(s, log)
 		sum := int64(0)
 		for n, id := range []string{"first", "second", "third"} {
 			log.memoryLog, log.id = &memoryLog{}, id
-			list, ids := events.take(300/(n+1)), map[stats.ScanID]bool{}
+			list, ids := events.take(300/(n+1)), map[ledger.ScanID]bool{}
 			for _, e := range list {
 				ids[e.ID] = true
 			}
@@ -660,7 +661,7 @@ func TestALogThatIsMadeAnewIsCounted(t *testing.T) {
 // other goes to a stream, meet at the same position: it is not the same place.
 func TestTheSamePositionOfAnotherLedger(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *store.Store) {
-		events := &stream{r: rand.New(rand.NewPCG(8, 9)), now: began, users: 50}
+		events := &traffic{r: rand.New(rand.NewPCG(8, 9)), now: began, users: 50}
 		one, other := newCounter(s, &renewed{&memoryLog{}, "one"}), newCounter(s, &renewed{&memoryLog{}, "other"})
 		one.Unique, other.Unique = true, true
 		sum := int64(0)
@@ -686,8 +687,8 @@ func TestTheSamePositionOfAnotherLedger(t *testing.T) {
 // lacked are counted too.
 func TestAKilledCounterOfAStreamThatIsLeft(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *store.Store) {
-		events := &stream{r: rand.New(rand.NewPCG(8, 9)), now: began, users: 5000}
-		journal, err := stats.OpenJournal(filepath.Join(t.TempDir(), "scans"), stats.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
+		events := &traffic{r: rand.New(rand.NewPCG(8, 9)), now: began, users: 5000}
+		journal, err := ledger.OpenJournal(filepath.Join(t.TempDir(), "scans"), ledger.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -695,7 +696,7 @@ func TestAKilledCounterOfAStreamThatIsLeft(t *testing.T) {
 		there := &renewed{&memoryLog{}, "there"}
 		c, sum := newCounter(s, there), newNaive(8)
 		for n := range 4 {
-			var list []stats.Event
+			var list []ledger.Event
 			for range 200 {
 				events.sent = nil // nothing comes twice
 				list = append(list, events.next())
@@ -723,14 +724,14 @@ func TestAKilledCounterOfAStreamThatIsLeft(t *testing.T) {
 // ledger is counted.
 func TestReadersTurnWithTheLedger(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *store.Store) {
-		events := &stream{r: rand.New(rand.NewPCG(8, 9)), now: began, users: 50}
-		journal, err := stats.OpenJournal(filepath.Join(t.TempDir(), "scans"), stats.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
+		events := &traffic{r: rand.New(rand.NewPCG(8, 9)), now: began, users: 50}
+		journal, err := ledger.OpenJournal(filepath.Join(t.TempDir(), "scans"), ledger.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer journal.Close()
 		there, reached := &renewed{&memoryLog{}, "there"}, int64(0)
-		fresh := func(n int) (list []stats.Event) {
+		fresh := func(n int) (list []ledger.Event) {
 			for range n {
 				events.sent = nil
 				list = append(list, events.next())
@@ -816,7 +817,7 @@ func scansWebhook(t *testing.T, s *store.Store, from, at int64) (told func() [2]
 // position: what this version noted of another position says nothing of the ledger.
 func TestAnEarlierVersionCountsInBetween(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *store.Store) {
-		events, sum := &stream{r: rand.New(rand.NewPCG(8, 9)), now: began, users: 50}, newNaive(8)
+		events, sum := &traffic{r: rand.New(rand.NewPCG(8, 9)), now: began, users: 50}, newNaive(8)
 		log := &renewed{&memoryLog{}, "one"}
 		c, earlier := newCounter(s, log), newCounter(s, log)
 		come := func(c *stats.Counter) {
@@ -883,12 +884,12 @@ func TestAnOlderLedgerThatWentOn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachStore(t, func(t *testing.T, s *store.Store) {
-				events := &stream{r: rand.New(rand.NewPCG(8, 9)), now: began, users: 50}
+				events := &traffic{r: rand.New(rand.NewPCG(8, 9)), now: began, users: 50}
 				log := &renewed{&memoryLog{}, "one"}
 				count := newCounter(s, log)
 				count.Unique = true
 				// A node brings events of its journal, from one position on.
-				bring := func(n int, from int64, list []stats.Event, again int) []stats.Event {
+				bring := func(n int, from int64, list []ledger.Event, again int) []ledger.Event {
 					t.Helper()
 					for len(list) < n {
 						events.sent = nil
@@ -900,7 +901,7 @@ func TestAnOlderLedgerThatWentOn(t *testing.T) {
 					for i := range list {
 						if c.origins {
 							e := &log.entries[len(log.entries)-len(list)+i]
-							e.From = stats.Origin{Node: "n", Position: from + int64(i), Before: from - 1, Again: i < again}
+							e.From = ledger.Origin{Node: "n", Position: from + int64(i), Before: from - 1, Again: i < again}
 						}
 					}
 					return list
@@ -967,7 +968,7 @@ func BenchmarkQuestion(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer s.Close()
-	log, events := &memoryLog{}, &stream{r: rand.New(rand.NewPCG(1, 2)), now: began, users: 100_000}
+	log, events := &memoryLog{}, &traffic{r: rand.New(rand.NewPCG(1, 2)), now: began, users: 100_000}
 	c := newCounter(s, log)
 	if err := log.Append(b.Context(), events.take(200_000)); err != nil {
 		b.Fatal(err)
@@ -1036,7 +1037,7 @@ func TestTheAlarmOfACodeIsFoundWhetherSeenOrNot(t *testing.T) {
 func TestTheNewestScansEndTheFeed(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *store.Store) {
 		r := rand.New(rand.NewPCG(11, 6))
-		log, events := &memoryLog{gaps: r}, &stream{r: r, now: began, users: 200}
+		log, events := &memoryLog{gaps: r}, &traffic{r: r, now: began, users: 200}
 		c := newCounter(s, log)
 		same := func(n, limit int, all []stats.Counted) {
 			t.Helper()

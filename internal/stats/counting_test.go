@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/store"
 )
 
@@ -22,7 +22,7 @@ import (
 //	go test ./internal/stats -run - -bench Counting -benchtime 1x
 func BenchmarkCounting(b *testing.B) {
 	const scans = 500_000
-	rule := func(e *stats.Event, id int64, user uint64) {
+	rule := func(e *ledger.Event, id int64, user uint64) {
 		e.Source, e.Client, e.Action, e.Kind, e.App, e.Version = "scan", "bench/1", "open_mini_program", "rule", "wxminiprogram0001", "release"
 		e.RuleID, e.Text = id, "https://coffee.example/t/7?from=door"
 		if user > 0 {
@@ -31,20 +31,20 @@ func BenchmarkCounting(b *testing.B) {
 	}
 	for _, one := range []struct {
 		name string
-		make func(r *rand.Rand) func(e *stats.Event)
+		make func(r *rand.Rand) func(e *ledger.Event)
 	}{
-		{"100k rules by Zipf, 2k users", func(r *rand.Rand) func(e *stats.Event) {
+		{"100k rules by Zipf, 2k users", func(r *rand.Rand) func(e *ledger.Event) {
 			zipf := rand.NewZipf(r, 1.1, 1, 99_999)
-			return func(e *stats.Event) { rule(e, int64(1+zipf.Uint64()), 1+r.Uint64N(2000)) }
+			return func(e *ledger.Event) { rule(e, int64(1+zipf.Uint64()), 1+r.Uint64N(2000)) }
 		}},
-		{"100k rules, 2k users", func(r *rand.Rand) func(e *stats.Event) {
-			return func(e *stats.Event) { rule(e, 1+r.Int64N(100_000), 1+r.Uint64N(2000)) }
+		{"100k rules, 2k users", func(r *rand.Rand) func(e *ledger.Event) {
+			return func(e *ledger.Event) { rule(e, 1+r.Int64N(100_000), 1+r.Uint64N(2000)) }
 		}},
-		{"1M rules, anonymous", func(r *rand.Rand) func(e *stats.Event) {
-			return func(e *stats.Event) { rule(e, 1+r.Int64N(1_000_000), 0) }
+		{"1M rules, anonymous", func(r *rand.Rand) func(e *ledger.Event) {
+			return func(e *ledger.Event) { rule(e, 1+r.Int64N(1_000_000), 0) }
 		}},
-		{"codes", func(r *rand.Rand) func(e *stats.Event) {
-			return func(e *stats.Event) {
+		{"codes", func(r *rand.Rand) func(e *ledger.Event) {
+			return func(e *ledger.Event) {
 				rule(e, 0, 1+r.Uint64N(100_000))
 				e.Kind, e.Batch, e.Index, e.Activation, e.Text = "code", 500_000_001, r.Int64N(1_000_000), 1+r.Int64N(50), ""
 			}
@@ -56,7 +56,7 @@ func BenchmarkCounting(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer s.Close()
-			j, err := stats.OpenJournal(filepath.Join(b.TempDir(), "scans"), stats.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
+			j, err := ledger.OpenJournal(filepath.Join(b.TempDir(), "scans"), ledger.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -67,11 +67,11 @@ func BenchmarkCounting(b *testing.B) {
 			var spent time.Duration
 			n := 0
 			for b.Loop() {
-				events := make([]stats.Event, scans/100)
+				events := make([]ledger.Event, scans/100)
 				for range 100 {
 					for i := range events {
 						now = now.Add(50 * time.Microsecond)
-						events[i] = stats.Event{ID: scanID(now, r), At: now.Truncate(time.Millisecond)}
+						events[i] = ledger.Event{ID: scanID(now, r), At: now.Truncate(time.Millisecond)}
 						next(&events[i])
 					}
 					if err := j.Append(b.Context(), events); err != nil {

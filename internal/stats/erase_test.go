@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/store"
 )
@@ -14,13 +15,13 @@ import (
 // gatedLog tells when a user's scan is read, and goes on when it is let.
 type gatedLog struct {
 	*memoryLog
-	user    stats.UserHash
+	user    ledger.UserHash
 	reached chan struct{}
 	let     chan struct{}
 }
 
-func (l *gatedLog) Read(ctx context.Context, after int64) iter.Seq2[stats.Entry, error] {
-	return func(yield func(stats.Entry, error) bool) {
+func (l *gatedLog) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, error] {
+	return func(yield func(ledger.Entry, error) bool) {
 		for e, err := range l.memoryLog.Read(ctx, after) {
 			if l.reached != nil && e.User == l.user {
 				l.reached <- struct{}{}
@@ -71,12 +72,12 @@ func (l *farLog) End(ctx context.Context) (int64, error) {
 	return l.memoryLog.End(ctx)
 }
 
-func (l *farLog) Find(ctx context.Context, id stats.ScanID) (int64, error) {
+func (l *farLog) Find(ctx context.Context, id ledger.ScanID) (int64, error) {
 	l.asked("a scan")
 	return l.memoryLog.Find(ctx, id)
 }
 
-func (l *farLog) Read(ctx context.Context, after int64) iter.Seq2[stats.Entry, error] {
+func (l *farLog) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, error] {
 	l.asked("its scans")
 	return l.memoryLog.Read(ctx, after)
 }
@@ -84,7 +85,7 @@ func (l *farLog) Read(ctx context.Context, after int64) iter.Seq2[stats.Entry, e
 // Issue 12, 12: nothing waits for a network within a transaction that writes.
 func TestNoLogIsAskedWithinATransaction(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *store.Store) {
-		events := &stream{r: rand.New(rand.NewPCG(12, 13)), now: began, users: 20}
+		events := &traffic{r: rand.New(rand.NewPCG(12, 13)), now: began, users: 20}
 		watched := &watchedStore{Store: s}
 		for _, id := range []string{"one", "another", "one"} { // back to where it was, which looks for a scan
 			log := &farLog{&memoryLog{}, t, watched, id}
@@ -95,7 +96,7 @@ func TestNoLogIsAskedWithinATransaction(t *testing.T) {
 			if err := c.Settle(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := c.Erase(t.Context(), stats.UserHash{1}); err != nil {
+			if _, err := c.Erase(t.Context(), ledger.UserHash{1}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -106,18 +107,18 @@ func TestNoLogIsAskedWithinATransaction(t *testing.T) {
 // counted on and questions are answered; what comes meanwhile is counted too.
 func TestAnErasureHoldsNobodyUp(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *store.Store) {
-		events := &stream{r: rand.New(rand.NewPCG(12, 12)), now: began, users: 20}
+		events := &traffic{r: rand.New(rand.NewPCG(12, 12)), now: began, users: 20}
 		log := &gatedLog{memoryLog: &memoryLog{}, let: make(chan struct{})}
 		c := newCounter(s, log)
 		more := func() {
 			t.Helper()
-			var list []stats.Event
+			var list []ledger.Event
 			for range 200 {
 				events.sent = nil
 				list = append(list, events.next())
 			}
 			for _, e := range list {
-				if log.user == (stats.UserHash{}) {
+				if log.user == (ledger.UserHash{}) {
 					log.user = e.User
 				}
 			}

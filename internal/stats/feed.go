@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/codes"
+
+	"github.com/qrjump/qrjump/internal/ledger"
 )
 
 // MaxFeed is the most scans that one page of the feed holds.
@@ -25,19 +27,19 @@ var ErrForgotten = errors.New("stats: the scan is older than what the ledger kee
 
 // Counted is a scan of the feed and what its code counts for.
 type Counted struct {
-	Entry
+	ledger.Entry
 	Activity, Brand, Product string
 }
 
 // Feed returns the scans after one, in the order in which they became known;
 // the zero id is before the first. At most limit, and none twice. ErrNoScan
 // where there is no such scan, ErrForgotten where it may have been one.
-func (c *Counter) Feed(ctx context.Context, after ScanID, limit int) (list []Counted, err error) {
+func (c *Counter) Feed(ctx context.Context, after ledger.ScanID, limit int) (list []Counted, err error) {
 	if err := c.CatchUpAll(ctx); err != nil {
 		return nil, err
 	}
 	position := int64(0)
-	if after != (ScanID{}) {
+	if after != (ledger.ScanID{}) {
 		if position, err = c.find(ctx, after); err != nil {
 			return nil, err
 		}
@@ -107,7 +109,7 @@ func (c *Counter) beforeNewest(ctx context.Context, n int) (position int64, olde
 
 // Scan returns a scan: ErrNoScan where there is none, ErrForgotten where there
 // may have been one.
-func (c *Counter) Scan(ctx context.Context, id ScanID) (found Counted, err error) {
+func (c *Counter) Scan(ctx context.Context, id ledger.ScanID) (found Counted, err error) {
 	if err := c.CatchUpAll(ctx); err != nil {
 		return found, err
 	}
@@ -124,10 +126,10 @@ func (c *Counter) Scan(ctx context.Context, id ScanID) (found Counted, err error
 		}
 		break
 	}
-	return found, ErrNoScan
+	return found, ledger.ErrNoScan
 }
 
-func (c *Counter) withBinding(ctx context.Context, e Entry) (Counted, error) {
+func (c *Counter) withBinding(ctx context.Context, e ledger.Entry) (Counted, error) {
 	out := Counted{Entry: e}
 	if e.Activation == 0 {
 		return out, nil
@@ -139,16 +141,16 @@ func (c *Counter) withBinding(ctx context.Context, e Entry) (Counted, error) {
 }
 
 // find returns where a scan stands first.
-func (c *Counter) find(ctx context.Context, id ScanID) (int64, error) {
+func (c *Counter) find(ctx context.Context, id ledger.ScanID) (int64, error) {
 	position, err := c.Log.Find(ctx, id)
-	if errors.Is(err, ErrNoScan) {
+	if errors.Is(err, ledger.ErrNoScan) {
 		for e, err := range c.Log.Read(ctx, 0) {
 			if err == nil && id.Time().Before(e.At) && !c.forgotten(ctx).IsZero() {
 				return 0, ErrForgotten
 			}
 			break
 		}
-		return 0, ErrNoScan
+		return 0, ledger.ErrNoScan
 	}
 	if err != nil {
 		return 0, fmt.Errorf("looking for the scan %s: %w", id, err)
@@ -170,7 +172,7 @@ func (c *Counter) find(ctx context.Context, id ScanID) (int64, error) {
 			return e.Position, nil
 		}
 	}
-	return 0, ErrNoScan
+	return 0, ledger.ErrNoScan
 }
 
 func (c *Counter) forgotten(ctx context.Context) (at time.Time) {
@@ -203,8 +205,8 @@ func (c *Counter) All(ctx context.Context, after int64) iter.Seq2[Counted, error
 }
 
 // once is All without what codes count for.
-func (c *Counter) once(ctx context.Context, after int64) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
+func (c *Counter) once(ctx context.Context, after int64) iter.Seq2[ledger.Entry, error] {
+	return func(yield func(ledger.Entry, error) bool) {
 		var state State
 		var twice []int64
 		known := after // up to where twice is known
@@ -213,12 +215,12 @@ func (c *Counter) once(ctx context.Context, after int64) iter.Seq2[Entry, error]
 			return err
 		})
 		if err != nil {
-			yield(Entry{}, err)
+			yield(ledger.Entry{}, err)
 			return
 		}
 		for e, err := range c.Log.Read(ctx, after) {
 			if err != nil {
-				yield(Entry{}, fmt.Errorf("reading the ledger: %w", err))
+				yield(ledger.Entry{}, fmt.Errorf("reading the ledger: %w", err))
 				return
 			}
 			if e.Position > state.Position {
@@ -231,7 +233,7 @@ func (c *Counter) once(ctx context.Context, after int64) iter.Seq2[Entry, error]
 					return err
 				})
 				if err != nil {
-					yield(Entry{}, err)
+					yield(ledger.Entry{}, err)
 					return
 				}
 			}
@@ -285,15 +287,15 @@ func (c *Counter) Forget(ctx context.Context, before time.Time) error {
 // returns how many there were. Counts stay what they are: where a user was kept by
 // a number, a number that means nothing takes its place. The counting, and who
 // asks for users, wait only for what came while the ledger was read.
-func (c *Counter) Erase(ctx context.Context, user UserHash) (int64, error) {
-	if user == (UserHash{}) {
+func (c *Counter) Erase(ctx context.Context, user ledger.UserHash) (int64, error) {
+	if user == (ledger.UserHash{}) {
 		return 0, nil
 	}
-	logs := append([]Log{c.Log}, c.Earlier...)
+	logs := append([]ledger.Log{c.Log}, c.Earlier...)
 	// First: what is on its way is anonymous when it arrives, and the rest is there.
 	for _, log := range logs {
 		if l, ok := log.(interface {
-			Announce(context.Context, UserHash) error
+			Announce(context.Context, ledger.UserHash) error
 		}); ok {
 			if err := l.Announce(ctx, user); err != nil {
 				return 0, err
@@ -304,9 +306,9 @@ func (c *Counter) Erase(ctx context.Context, user UserHash) (int64, error) {
 		return 0, err
 	}
 	c.mu.Lock()
-	ledger, offset, until := c.state.Ledger, c.state.Offset, c.state.Position
+	log, offset, until := c.state.Ledger, c.state.Offset, c.state.Position
 	c.mu.Unlock()
-	e := &erasing{user: user, offset: offset, keys: map[UsersKey]bool{}, names: map[CodeName]bool{}, known: map[ScanID]bool{}}
+	e := &erasing{user: user, offset: offset, keys: map[UsersKey]bool{}, names: map[CodeName]bool{}, known: map[ledger.ScanID]bool{}}
 	for n, log := range logs {
 		upTo := int64(math.MaxInt64)
 		if n == 0 {
@@ -316,11 +318,11 @@ func (c *Counter) Erase(ctx context.Context, user UserHash) (int64, error) {
 			return 0, err
 		}
 	}
-	until, err := c.forgetUser(ctx, e, ledger, until)
+	until, err := c.forgetUser(ctx, e, log, until)
 	for errors.Is(err, errMoved) && ctx.Err() == nil {
 		// Another node counted on while this one read.
 		if err = c.CatchUp(ctx); err == nil {
-			until, err = c.forgetUser(ctx, e, ledger, until)
+			until, err = c.forgetUser(ctx, e, log, until)
 		}
 	}
 	if err != nil {
@@ -340,16 +342,16 @@ func (c *Counter) Erase(ctx context.Context, user UserHash) (int64, error) {
 
 // erasing is where a user is counted.
 type erasing struct {
-	user    UserHash
+	user    ledger.UserHash
 	offset  int64
 	keys    map[UsersKey]bool
 	names   map[CodeName]bool
-	known   map[ScanID]bool
+	known   map[ledger.ScanID]bool
 	earlier int64 // events that are in an earlier log alone
 }
 
 // read looks for the user after a position of a log up to another.
-func (x *erasing) read(ctx context.Context, c *Counter, log Log, after, upTo int64, earlier bool) error {
+func (x *erasing) read(ctx context.Context, c *Counter, log ledger.Log, after, upTo int64, earlier bool) error {
 	for e, err := range log.Read(ctx, after) {
 		if err != nil {
 			return fmt.Errorf("looking for the scans of a user: %w", err)
@@ -381,7 +383,7 @@ func (x *erasing) read(ctx context.Context, c *Counter, log Log, after, upTo int
 
 // forgetUser takes a user out of everything that is counted, while nobody counts,
 // and returns up to where that is. What came after a position is read first.
-func (c *Counter) forgetUser(ctx context.Context, e *erasing, ledger string, after int64) (int64, error) {
+func (c *Counter) forgetUser(ctx context.Context, e *erasing, log string, after int64) (int64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.loaded {
@@ -390,7 +392,7 @@ func (c *Counter) forgetUser(ctx context.Context, e *erasing, ledger string, aft
 	if err := c.settle(ctx, true); err != nil {
 		return after, err
 	}
-	if c.state.Ledger != ledger || c.state.Offset != e.offset {
+	if c.state.Ledger != log || c.state.Offset != e.offset {
 		return 0, errors.New("the ledger or the zone of days was changed while the scans of a user were looked for: erase again")
 	}
 	until := c.state.Position
@@ -415,7 +417,7 @@ func (c *Counter) random() io.Reader {
 }
 
 // replace puts a number in the place of a user.
-func (c *Counter) replace(ctx context.Context, keys map[UsersKey]bool, names map[CodeName]bool, user UserHash, by uint64) error {
+func (c *Counter) replace(ctx context.Context, keys map[UsersKey]bool, names map[CodeName]bool, user ledger.UserHash, by uint64) error {
 	return c.Store.UpdateStatistics(ctx, func(ctx context.Context, tx Tx) error {
 		if err := tx.LockStatistics(ctx); err != nil {
 			return err

@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/internal/codes"
+
+	"github.com/qrjump/qrjump/internal/ledger"
 )
 
 // group is what a scan is counted by beside its rule and its time.
@@ -28,7 +30,7 @@ type groupKey struct {
 }
 
 // group returns the group of a scan.
-func (c *Counter) group(ctx context.Context, e *Event) (*group, error) {
+func (c *Counter) group(ctx context.Context, e *ledger.Event) (*group, error) {
 	key := groupKey{e.Batch, e.Activation, e.App, e.Source, e.Action, e.Kind, e.Reason, e.Region}
 	if g := c.groups[key]; g != nil {
 		return g, nil
@@ -51,7 +53,7 @@ func (c *Counter) group(ctx context.Context, e *Event) (*group, error) {
 // pending is what was added up in memory and is not stored yet.
 type pending struct {
 	to         int64 // position of the last event
-	scan       ScanID
+	scan       ledger.ScanID
 	scanAt     time.Time
 	age        int             // in seconds
 	events     int             // that count
@@ -79,7 +81,7 @@ type cellCount struct {
 
 // codeScan is a scan of a code with its cell.
 type codeScan struct {
-	Event
+	ledger.Event
 	cell int32
 }
 
@@ -96,8 +98,8 @@ func newPending(position int64) *pending {
 func (p *pending) size() int { return p.events + p.again + len(p.duplicates) }
 
 // origins are those of the nodes whose events were added up.
-func (p *pending) origins(all map[string]*Taken) map[string]*Taken {
-	of := make(map[string]*Taken, len(p.nodes))
+func (p *pending) origins(all map[string]*ledger.Taken) map[string]*ledger.Taken {
+	of := make(map[string]*ledger.Taken, len(p.nodes))
 	for node := range p.nodes {
 		of[node] = all[node]
 	}
@@ -124,7 +126,7 @@ func (c *Counter) collect(ctx context.Context, limit int) (n int, err error) {
 }
 
 // take adds one event. After an error nothing of it is added.
-func (c *Counter) take(ctx context.Context, e *Entry) error {
+func (c *Counter) take(ctx context.Context, e *ledger.Entry) error {
 	p, hour := c.pending, HourOf(e.At)
 	if !c.Unique {
 		twice, err := c.seen.has(ctx, e.ID)
@@ -181,7 +183,7 @@ func (c *Counter) take(ctx context.Context, e *Entry) error {
 }
 
 // note remembers that an event stands in the ledger.
-func (c *Counter) note(e *Entry) {
+func (c *Counter) note(e *ledger.Entry) {
 	if c.Unique {
 		return
 	}
@@ -192,12 +194,12 @@ func (c *Counter) note(e *Entry) {
 }
 
 // takeFrom remembers that an event of a node's journal is counted.
-func (c *Counter) takeFrom(o Origin) {
+func (c *Counter) takeFrom(o ledger.Origin) {
 	if o.Node == "" {
 		return
 	}
 	if c.taken[o.Node] == nil {
-		c.taken[o.Node] = &Taken{}
+		c.taken[o.Node] = &ledger.Taken{}
 	}
 	c.taken[o.Node].Add(o)
 	c.pending.nodes[o.Node] = true
@@ -297,7 +299,7 @@ func (p *pending) rows(firsts map[int32]int64, offset int64) ([]CountRow, []SumR
 
 // PlaceOf is the group of a scan that found nothing: the host and the first
 // segment of the path of its link; false for a scan that found something.
-func PlaceOf(e *Event) (string, bool) {
+func PlaceOf(e *ledger.Event) (string, bool) {
 	if e.Kind != "" || e.Batch != 0 {
 		return "", false
 	}
@@ -337,7 +339,7 @@ func clean(text string) string {
 }
 
 // tuple is what an event is counted by.
-func (c *Counter) tuple(ctx context.Context, e *Event) (Tuple, error) {
+func (c *Counter) tuple(ctx context.Context, e *ledger.Event) (Tuple, error) {
 	t := Tuple{Batch: e.Batch, Rule: e.RuleID, App: clean(e.App), Source: clean(e.Source), Result: clean(ResultOf(e)), Region: clean(e.Region)}
 	if e.Activation == 0 {
 		return t, nil

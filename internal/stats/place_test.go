@@ -1,6 +1,10 @@
 package stats
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/ledger"
+)
 
 // A place has no name and no password of who was there.
 func TestAPlaceIsAHostAndASegment(t *testing.T) {
@@ -14,7 +18,7 @@ func TestAPlaceIsAHostAndASegment(t *testing.T) {
 		"https://user:password@a.example?b": "a.example",
 		"a text":                            "(no link)",
 	} {
-		if got, ok := PlaceOf(&Event{Text: text}); !ok || got != want {
+		if got, ok := PlaceOf(&ledger.Event{Text: text}); !ok || got != want {
 			t.Errorf("of %q %q %v, want %q", text, got, ok, want)
 		}
 	}

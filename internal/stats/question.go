@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/ledger"
 )
 
 // Question is about what was counted. It is answered from the counts alone:
@@ -305,12 +307,12 @@ func (c *Counter) countUsers(ctx context.Context, u *usersAsked, state State) ([
 		}
 	})
 	if !known {
-		err = c.readTail(ctx, state, func(e *Entry) (bool, error) {
+		err = c.readTail(ctx, state, func(e *ledger.Entry) (bool, error) {
 			t, err := c.tuple(ctx, &e.Event)
 			if err != nil {
 				return false, err
 			}
-			if day, value := DayOf(HourOf(e.At), state.Offset), t.Value(u.dim); e.User != (UserHash{}) && u.mine(day, value) {
+			if day, value := DayOf(HourOf(e.At), state.Offset), t.Value(u.dim); e.User != (ledger.UserHash{}) && u.mine(day, value) {
 				err = u.change(u.key(day, value), func(all *Sketch) { all.Add(e.User) })
 			}
 			return err == nil, err

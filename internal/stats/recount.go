@@ -11,6 +11,8 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/qrjump/qrjump/internal/ledger"
 )
 
 // Recount is what a plain count of the whole ledger came to, beside what is
@@ -134,7 +136,7 @@ type recounting struct {
 }
 
 // each visits the events up to the position of the recount.
-func (n *recounting) each(ctx context.Context, visit func(*Entry) error) error {
+func (n *recounting) each(ctx context.Context, visit func(*ledger.Entry) error) error {
 	for e, err := range n.c.Log.Read(ctx, 0) {
 		if err != nil {
 			return fmt.Errorf("reading the ledger: %w", err)
@@ -154,14 +156,14 @@ func (n *recounting) each(ctx context.Context, visit func(*Entry) error) error {
 
 // findDuplicates finds the events that stand in the log before.
 func (n *recounting) findDuplicates(ctx context.Context) error {
-	ids := map[ScanID]struct{}{}
+	ids := map[ledger.ScanID]struct{}{}
 	var twice []uint64
 	// What is counted tells about how many ids there are.
 	parts := uint64(n.state.Scans/recountIDs*5/4 + 1)
 	n.firstDay, n.lastDay = math.MaxInt64, math.MinInt64
 	err := inParts(parts, func() { twice, n.r.Scans = nil, 0 }, func(part, parts uint64) error {
 		clear(ids)
-		return n.each(ctx, func(e *Entry) error {
+		return n.each(ctx, func(e *ledger.Entry) error {
 			day := DayOf(HourOf(e.At), n.state.Offset)
 			n.firstDay, n.lastDay = min(n.firstDay, day), max(n.lastDay, day)
 			if binary.BigEndian.Uint64(e.ID[8:])%parts != part {
@@ -194,7 +196,7 @@ func (n *recounting) countCodes(ctx context.Context) error {
 	return inParts(1, func() { n.firsts.Clear(); before = keep(n.r, before) }, func(part, parts uint64) error {
 		clear(codes)
 		mine := func(name CodeName) bool { return codeNumber(name)%parts == part }
-		err := n.each(ctx, func(e *Entry) error {
+		err := n.each(ctx, func(e *ledger.Entry) error {
 			name := CodeName{e.Batch, e.Index}
 			if e.Batch == 0 || !mine(name) {
 				return nil
@@ -331,7 +333,7 @@ func (n *recounting) countDays(ctx context.Context) error {
 			return days.has(DayOf(hour, 0)) && (n.state.Forgotten.IsZero() || hour >= HourOf(n.state.Forgotten)+48)
 		}
 		size := 0
-		err := n.each(ctx, func(e *Entry) error {
+		err := n.each(ctx, func(e *ledger.Entry) error {
 			hour := HourOf(e.At)
 			day := DayOf(hour, n.state.Offset)
 			if place, missed := PlaceOf(&e.Event); missed && missesMine(hour) {
@@ -362,7 +364,7 @@ func (n *recounting) countDays(ctx context.Context) error {
 			if n.firsts.Contains(uint64(e.Position)) {
 				count.Firsts++
 			}
-			if e.User != (UserHash{}) && e.Position <= n.state.UsersPosition && n.usersKnown(day) {
+			if e.User != (ledger.UserHash{}) && e.Position <= n.state.UsersPosition && n.usersKnown(day) {
 				for d := range dims {
 					key := UsersKey{day, d, t.Value(d)}
 					s := users[key]

@@ -10,6 +10,8 @@ import (
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/qrjump/qrjump/internal/ledger"
 )
 
 // seen knows which scans were counted, so that an event that stands in the log
@@ -18,7 +20,7 @@ import (
 // asked only for ids as old as those of the stretch; where a filter says yes,
 // the stretch is read again to be sure.
 type seen struct {
-	log      Log
+	log      ledger.Log
 	stretch  int // ids of a stretch
 	window   idSet
 	after    int64 // where the window begins
@@ -36,7 +38,7 @@ type seen struct {
 type stretch struct {
 	SeenRow
 	bits   []byte
-	ids    []ScanID // sorted; read from the log
+	ids    []ledger.ScanID // sorted; read from the log
 	usedAt int64
 	fresh  bool // not stored yet
 }
@@ -76,16 +78,16 @@ func (s *seen) load(ctx context.Context, rows []SeenRow, position int64) error {
 }
 
 // note takes an id in.
-func (s *seen) note(id ScanID) {
+func (s *seen) note(id ledger.ScanID) {
 	s.window.add(id)
 	ms := idMillisOf(id)
 	s.oldest, s.newest = min(s.oldest, ms), max(s.newest, ms)
 }
 
-func idMillisOf(id ScanID) int64 { return int64(binary.BigEndian.Uint64(id[:8]) >> 16) }
+func idMillisOf(id ledger.ScanID) int64 { return int64(binary.BigEndian.Uint64(id[:8]) >> 16) }
 
 // has reports whether an id stands before this place in the log.
-func (s *seen) has(ctx context.Context, id ScanID) (bool, error) {
+func (s *seen) has(ctx context.Context, id ledger.ScanID) (bool, error) {
 	if s.window.has(id) {
 		return true, nil
 	}
@@ -120,7 +122,7 @@ func (s *seen) full(position int64) (SeenRow, bool) {
 		return SeenRow{}, false
 	}
 	bits := make([]byte, max(1, s.window.n*filterBits/8))
-	s.window.each(func(id ScanID) { enter(bits, id) })
+	s.window.each(func(id ledger.ScanID) { enter(bits, id) })
 	row := SeenRow{After: s.after, Position: position, Oldest: s.oldest, Newest: s.newest}
 	s.use++
 	s.earlier = append(s.earlier, &stretch{SeenRow: row, bits: bits, usedAt: s.use, fresh: true})
@@ -134,43 +136,43 @@ func (s *seen) full(position int64) (SeenRow, bool) {
 
 // idSet is a set of ids, which are random numbers already.
 type idSet struct {
-	slots []ScanID // as many as a power of two; zero = free
+	slots []ledger.ScanID // as many as a power of two; zero = free
 	n     int
 	zero  bool // has the zero id
 }
 
-func (s *idSet) at(id *ScanID) int {
+func (s *idSet) at(id *ledger.ScanID) int {
 	h := (binary.LittleEndian.Uint64(id[8:]) ^ binary.LittleEndian.Uint64(id[:8])) * 0x9E3779B97F4A7C15
 	mask := len(s.slots) - 1
 	i := int(h>>20) & mask
-	for s.slots[i] != (ScanID{}) && s.slots[i] != *id {
+	for s.slots[i] != (ledger.ScanID{}) && s.slots[i] != *id {
 		i = (i + 1) & mask
 	}
 	return i
 }
 
-func (s *idSet) has(id ScanID) bool {
-	if id == (ScanID{}) || s.n == 0 {
-		return id == ScanID{} && s.zero
+func (s *idSet) has(id ledger.ScanID) bool {
+	if id == (ledger.ScanID{}) || s.n == 0 {
+		return id == ledger.ScanID{} && s.zero
 	}
 	return s.slots[s.at(&id)] == id
 }
 
-func (s *idSet) add(id ScanID) {
-	if id == (ScanID{}) {
+func (s *idSet) add(id ledger.ScanID) {
+	if id == (ledger.ScanID{}) {
 		if !s.zero {
 			s.zero, s.n = true, s.n+1
 		}
 		if s.slots == nil {
-			s.slots = make([]ScanID, 1024)
+			s.slots = make([]ledger.ScanID, 1024)
 		}
 		return
 	}
 	if 4*(s.n+1) > 3*len(s.slots) {
 		old := s.slots
-		s.slots = make([]ScanID, max(1024, 2*len(old)))
+		s.slots = make([]ledger.ScanID, max(1024, 2*len(old)))
 		for i := range old {
-			if old[i] != (ScanID{}) {
+			if old[i] != (ledger.ScanID{}) {
 				s.slots[s.at(&old[i])] = old[i]
 			}
 		}
@@ -181,12 +183,12 @@ func (s *idSet) add(id ScanID) {
 	}
 }
 
-func (s *idSet) each(visit func(ScanID)) {
+func (s *idSet) each(visit func(ledger.ScanID)) {
 	if s.zero {
-		visit(ScanID{})
+		visit(ledger.ScanID{})
 	}
 	for _, id := range s.slots {
-		if id != (ScanID{}) {
+		if id != (ledger.ScanID{}) {
 			visit(id)
 		}
 	}
@@ -197,7 +199,7 @@ func (s *idSet) clear() {
 	s.n, s.zero = 0, false
 }
 
-func compareIDs(a, b ScanID) int { return slices.Compare(a[:], b[:]) }
+func compareIDs(a, b ledger.ScanID) int { return slices.Compare(a[:], b[:]) }
 
 // fetch makes sure that a stretch's filter is in memory.
 func (s *seen) fetch(ctx context.Context, one *stretch) error {
@@ -236,7 +238,7 @@ func (s *seen) fetchIDs(ctx context.Context, one *stretch) error {
 	if one.ids != nil {
 		return nil
 	}
-	ids := make([]ScanID, 0, s.stretch)
+	ids := make([]ledger.ScanID, 0, s.stretch)
 	for e, err := range s.log.Read(ctx, one.After) {
 		if err != nil {
 			return fmt.Errorf("reading the scans after position %d again: %w", one.After, err)
@@ -267,7 +269,7 @@ func (s *seen) drop(most int, held func(*stretch) bool, release func(*stretch)) 
 }
 
 // probes are the bits of an id in a filter.
-func probes(bits []byte, id ScanID, visit func(at uint64) bool) bool {
+func probes(bits []byte, id ledger.ScanID, visit func(at uint64) bool) bool {
 	n := uint64(len(bits)) * 8
 	a := xxhash.Sum64(id[:])
 	b := a>>32 | a<<32 | 1
@@ -279,13 +281,13 @@ func probes(bits []byte, id ScanID, visit func(at uint64) bool) bool {
 	return true
 }
 
-func enter(bits []byte, id ScanID) {
+func enter(bits []byte, id ledger.ScanID) {
 	probes(bits, id, func(at uint64) bool {
 		bits[at/8] |= 1 << (at % 8)
 		return true
 	})
 }
 
-func maybe(bits []byte, id ScanID) bool {
+func maybe(bits []byte, id ledger.ScanID) bool {
 	return probes(bits, id, func(at uint64) bool { return bits[at/8]&(1<<(at%8)) != 0 })
 }

@@ -12,6 +12,8 @@ import (
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/qrjump/qrjump/internal/ledger"
 )
 
 // A Sketch counts how many different users it was given: exactly up to its
@@ -32,12 +34,12 @@ const (
 )
 
 // userNumber is a user in a sketch. The zero user is nobody.
-func userNumber(u UserHash) uint64 { return xxhash.Sum64(u[:]) }
+func userNumber(u ledger.UserHash) uint64 { return xxhash.Sum64(u[:]) }
 
 // Add notes a user; the zero user is nobody and changes nothing. It reports
 // whether the sketch is another one now.
-func (s *Sketch) Add(u UserHash) bool {
-	if u == (UserHash{}) {
+func (s *Sketch) Add(u ledger.UserHash) bool {
+	if u == (ledger.UserHash{}) {
 		return false
 	}
 	return s.add(userNumber(u))
@@ -126,7 +128,7 @@ func union(a, b []uint64) []uint64 {
 // Replace puts a number that means nothing in the place of a user whose data
 // are erased: the count stays. It reports whether anything changed. Registers
 // hold nobody's number.
-func (s *Sketch) Replace(u UserHash, by uint64) bool {
+func (s *Sketch) Replace(u ledger.UserHash, by uint64) bool {
 	i, have := slices.BinarySearch(s.exact, userNumber(u))
 	if !have {
 		return false

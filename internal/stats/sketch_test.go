@@ -7,10 +7,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/qrjump/qrjump/internal/ledger"
 )
 
 // user is one of many.
-func user(n uint64) (u UserHash) {
+func user(n uint64) (u ledger.UserHash) {
 	binary.BigEndian.PutUint64(u[:], n)
 	u[15] = 1 // none is the zero user
 	return u

@@ -1,3 +1,4 @@
+// Package stats counts what was scanned.
 package stats
 
 import (
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/codes"
+
+	"github.com/qrjump/qrjump/internal/ledger"
 )
 
 // Dim is something that scans are counted by. The numbers are stored: they
@@ -118,7 +121,7 @@ func number(n int64) string {
 // ResultOf is the result of a scan: its action, what it fell on, and why it
 // opened nothing, as far as there is one; such as open_mini_program/code or
 // show_message/frozen.
-func ResultOf(e *Event) string {
+func ResultOf(e *ledger.Event) string {
 	switch {
 	case e.Kind == "" && e.Reason == "":
 		return e.Action
@@ -327,8 +330,8 @@ type Tx interface {
 	Duplicates(ctx context.Context, after, upTo int64) ([]int64, error)
 	// Origins returns which events of each node's journal are counted; PutOrigins
 	// stores that of some.
-	Origins(ctx context.Context) (map[string]*Taken, error)
-	PutOrigins(ctx context.Context, of map[string]*Taken) error
+	Origins(ctx context.Context) (map[string]*ledger.Taken, error)
+	PutOrigins(ctx context.Context, of map[string]*ledger.Taken) error
 	// CutPositions forgets what was noted of positions after one; a reader of the scans
 	// that is beyond an end goes back to it.
 	CutPositions(ctx context.Context, after, end int64) error

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/ledger"
 )
 
 // readUsers reads what the sketches of users lack; where that is much, it
@@ -15,7 +17,7 @@ func (c *Counter) readUsers(ctx context.Context) error {
 	for {
 		c.tail = newTail()
 		reached := c.state.Position
-		err := c.readTail(ctx, c.state, func(e *Entry) (bool, error) {
+		err := c.readTail(ctx, c.state, func(e *ledger.Entry) (bool, error) {
 			g, err := c.group(ctx, &e.Event)
 			if err != nil {
 				return false, err
@@ -37,7 +39,7 @@ func (c *Counter) readUsers(ctx context.Context) error {
 
 // readTail visits the events that are counted and not in the sketches of
 // users yet, some of them twice, until visit returns false.
-func (c *Counter) readTail(ctx context.Context, s State, visit func(*Entry) (bool, error)) error {
+func (c *Counter) readTail(ctx context.Context, s State, visit func(*ledger.Entry) (bool, error)) error {
 	if s.UsersPosition >= s.Position {
 		return nil
 	}
@@ -78,9 +80,9 @@ func (t *tail) full() bool {
 	return t.events >= maxTail || len(t.rules)+len(t.groups) >= maxSketchesHeld || t.bytes >= maxTailBytes
 }
 
-func (t *tail) add(day int64, g *group, e *Event) {
+func (t *tail) add(day int64, g *group, e *ledger.Event) {
 	t.events++
-	if e.User == (UserHash{}) {
+	if e.User == (ledger.UserHash{}) {
 		return
 	}
 	n := userNumber(e.User)

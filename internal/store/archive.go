@@ -14,7 +14,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/ledger"
 )
 
 // archived is every table that an archive holds, with the columns that put its
@@ -270,7 +270,7 @@ type Loading struct {
 	loaded map[string]bool
 
 	scansInto string // a folder; "" = into the database
-	restoring *stats.Restoring
+	restoring *ledger.Restoring
 	days      map[int64]bool // of scans that have their partition
 }
 

@@ -8,20 +8,20 @@ import (
 	"io"
 	"slices"
 
-	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
 // journaled is what an archive takes from a journal.
 type journaled struct {
-	*stats.Journal
+	*ledger.Journal
 	upTo    int64 // the last scan
 	counted int64 // up to here its scans are counted from a stream; 0 = from the journal
 }
 
 // journaled reads up to where the scans of a journal belong to a state: up to a
 // position, and further where the state counts them or has told of them already.
-func (t *Tx) journaled(ctx context.Context, scans *stats.Journal, before int64) (*journaled, error) {
+func (t *Tx) journaled(ctx context.Context, scans *ledger.Journal, before int64) (*journaled, error) {
 	end, err := scans.End(ctx) // a position beyond it is of another journal
 	if err != nil {
 		return nil, err
@@ -36,8 +36,8 @@ func (t *Tx) journaled(ctx context.Context, scans *stats.Journal, before int64) 
 			return nil, fmt.Errorf("reading how far scans were told of: %w", err)
 		}
 		p.upTo = max(p.upTo, state.Position)
-	} else if id, err := stats.ParseScanID(state.Scan); err == nil {
-		if p.counted, err = scans.Find(ctx, id); err != nil && !errors.Is(err, stats.ErrNoScan) {
+	} else if id, err := ledger.ParseScanID(state.Scan); err == nil {
+		if p.counted, err = scans.Find(ctx, id); err != nil && !errors.Is(err, ledger.ErrNoScan) {
 			return nil, err
 		}
 	}
@@ -57,7 +57,7 @@ func newScanRows(w io.Writer) *scanRows {
 	return &scanRows{lines: lines}
 }
 
-func (r *scanRows) write(e *stats.Event, seq int64) error {
+func (r *scanRows) write(e *ledger.Event, seq int64) error {
 	type row struct {
 		Action     string `json:"action"`
 		Activation int64  `json:"activation"`
@@ -104,10 +104,17 @@ func (p *journaled) rows(ctx context.Context, w io.Writer) (int64, error) {
 	return rows.n, nil
 }
 
+// Elsewhere is a log of scans that is neither in files nor in the database.
+type Elsewhere interface {
+	ledger.Log
+	// ID is the ledger's.
+	ID() string
+}
+
 // streamed is what an archive takes from a stream: its scans stand behind those
 // of the table, as if they had been stored there.
 type streamed struct {
-	log  *stats.JetStream
+	log  Elsewhere
 	upTo int64  // what is counted of it
 	base int64  // the last number of the table
 	id   string // of the table
@@ -115,10 +122,10 @@ type streamed struct {
 
 // KeepScansInStream says that scans are in a stream: an archive has them as rows,
 // behind those that are in the table from the time before.
-func (s *Store) KeepScansInStream(log *stats.JetStream) { s.stream = log }
+func (s *Store) KeepScansInStream(log Elsewhere) { s.stream = log }
 
 // streamed reads up to where the stream is counted.
-func (t *Tx) streamed(ctx context.Context, log *stats.JetStream) (*streamed, error) {
+func (t *Tx) streamed(ctx context.Context, log Elsewhere) (*streamed, error) {
 	if _, err := log.End(ctx); err != nil {
 		return nil, fmt.Errorf("the scans are in a stream that does not answer; export again when it does: %w", err)
 	}
@@ -146,7 +153,7 @@ func (p *streamed) end() int64 { return p.base + p.upTo }
 // the table.
 func (p *streamed) rows(ctx context.Context, tx *Tx, w io.Writer) (int64, error) {
 	rows := newScanRows(w)
-	var some []stats.Entry
+	var some []ledger.Entry
 	flush := func() error {
 		if len(some) == 0 {
 			return nil
@@ -188,7 +195,7 @@ func (p *streamed) rows(ctx context.Context, tx *Tx, w io.Writer) (int64, error)
 }
 
 // knownScans are the ids of those that are in the table.
-func (t *Tx) knownScans(ctx context.Context, some []stats.Entry) (map[string]bool, error) {
+func (t *Tx) knownScans(ctx context.Context, some []ledger.Entry) (map[string]bool, error) {
 	first, last := dayOf(some[0].ID), dayOf(some[0].ID)
 	args := []any{nil, nil}
 	for i := range some {

@@ -3,10 +3,10 @@ package store
 import (
 	"context"
 
-	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/ledger"
 )
 
-// AskNodes implements stats.NodeStore. Nodes hear the bell, or look once a second.
+// AskNodes implements ledger.NodeStore. Nodes hear the bell, or look once a second.
 func (s *Store) AskNodes(ctx context.Context) (ask int64, err error) {
 	err = s.update(ctx, func(tx *Tx) error {
 		if err := tx.row(ctx, `UPDATE sequences SET value = value + 1 WHERE name = 'scan_ask' RETURNING value`).Scan(&ask); err != nil || !s.Shared() {
@@ -26,13 +26,13 @@ func (s *Store) Asked() <-chan struct{} { return s.asked }
 
 const scanNodeColumns = `node, name, told, ended, shipped, stopped, seen_at`
 
-// ScanNodes implements stats.NodeStore.
-func (s *Store) ScanNodes(ctx context.Context) (all []stats.Node, ask int64, err error) {
+// ScanNodes implements ledger.NodeStore.
+func (s *Store) ScanNodes(ctx context.Context) (all []ledger.Node, ask int64, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		if err := tx.row(ctx, `SELECT value FROM sequences WHERE name = 'scan_ask'`).Scan(&ask); err != nil {
 			return err
 		}
-		all, err = list(ctx, tx, func(scan func(...any) error) (n stats.Node, err error) {
+		all, err = list(ctx, tx, func(scan func(...any) error) (n ledger.Node, err error) {
 			var stopped, seen int64
 			err = scan(&n.ID, &n.Name, &n.Told, &n.Ended, &n.Shipped, &stopped, &seen)
 			n.Stopped, n.SeenAt = stopped != 0, fromMillis(seen)
@@ -43,8 +43,8 @@ func (s *Store) ScanNodes(ctx context.Context) (all []stats.Node, ask int64, err
 	return all, ask, err
 }
 
-// TellNode implements stats.NodeStore.
-func (s *Store) TellNode(ctx context.Context, n stats.Node) error {
+// TellNode implements ledger.NodeStore.
+func (s *Store) TellNode(ctx context.Context, n ledger.Node) error {
 	stopped := 0
 	if n.Stopped {
 		stopped = 1
@@ -57,7 +57,7 @@ func (s *Store) TellNode(ctx context.Context, n stats.Node) error {
 	})
 }
 
-// ForgetNode implements stats.NodeStore.
+// ForgetNode implements ledger.NodeStore.
 func (s *Store) ForgetNode(ctx context.Context, node string) error {
 	return s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, `DELETE FROM scan_nodes WHERE node = $1`, node)
@@ -65,15 +65,15 @@ func (s *Store) ForgetNode(ctx context.Context, node string) error {
 	})
 }
 
-// ForgetStopped implements stats.NodeStore.
-func (s *Store) ForgetStopped(ctx context.Context, read stats.Node) error {
+// ForgetStopped implements ledger.NodeStore.
+func (s *Store) ForgetStopped(ctx context.Context, read ledger.Node) error {
 	return s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, `DELETE FROM scan_nodes WHERE node = $1 AND stopped = 1 AND ended = $2 AND seen_at = $3`, read.ID, read.Ended, millis(read.SeenAt))
 		return err
 	})
 }
 
-// GiveUpNode implements stats.NodeStore.
+// GiveUpNode implements ledger.NodeStore.
 func (s *Store) GiveUpNode(ctx context.Context, node string) (there bool, err error) {
 	err = s.update(ctx, func(tx *Tx) error {
 		n, err := tx.exec(ctx, `DELETE FROM scan_nodes WHERE node = $1`, node)

@@ -19,10 +19,10 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/ledger"
 )
 
-// Scans is the ledger of scans in PostgreSQL: a stats.Log and the stats.Harbour
+// Scans is the ledger of scans in PostgreSQL: a ledger.Log and the ledger.Harbour
 // of the nodes.
 type Scans struct {
 	s    *Store
@@ -76,9 +76,9 @@ func (l *Scans) ID() string { return l.id }
 
 const scanColumns = `id, at, user_hash, source, client, network, region, action, kind, reason, app, version, rule, batch, idx, activation, link`
 
-func scanArgs(e *stats.Event) []any {
+func scanArgs(e *ledger.Event) []any {
 	user, network := "", ""
-	if e.User != (stats.UserHash{}) {
+	if e.User != (ledger.UserHash{}) {
 		user = hex.EncodeToString(e.User[:])
 	}
 	if e.Network.IsValid() {
@@ -89,7 +89,7 @@ func scanArgs(e *stats.Event) []any {
 }
 
 // scanEntry reads the position and the columns.
-func scanEntry(scan func(...any) error) (e stats.Entry, err error) {
+func scanEntry(scan func(...any) error) (e ledger.Entry, err error) {
 	var id, user, network string
 	var at int64
 	if err := scan(&e.Position, &id, &at, &user, &e.Source, &e.Client, &network, &e.Region, &e.Action, &e.Kind, &e.Reason, &e.App, &e.Version,
@@ -97,7 +97,7 @@ func scanEntry(scan func(...any) error) (e stats.Entry, err error) {
 		return e, err
 	}
 	e.At = time.UnixMilli(at).UTC()
-	if e.ID, err = stats.ParseScanID(id); err != nil {
+	if e.ID, err = ledger.ParseScanID(id); err != nil {
 		return e, fmt.Errorf("the scan at position %d has the id %q: %w", e.Position, id, err)
 	}
 	if user != "" {
@@ -114,15 +114,15 @@ func scanEntry(scan func(...any) error) (e stats.Entry, err error) {
 }
 
 // dayOf is the day of a scan, which its id says.
-func dayOf(id stats.ScanID) int64 { return id.Time().UnixMilli() / millisOfDay }
+func dayOf(id ledger.ScanID) int64 { return id.Time().UnixMilli() / millisOfDay }
 
 const millisOfDay = 24 * 60 * 60 * 1000
 
 // scansAtOnce is how many rows one statement reads or stores.
 const scansAtOnce = 5000
 
-// Append implements stats.Log.
-func (l *Scans) Append(ctx context.Context, events []stats.Event) error {
+// Append implements ledger.Log.
+func (l *Scans) Append(ctx context.Context, events []ledger.Event) error {
 	for some := range slices.Chunk(events, 4*scansAtOnce) {
 		if err := l.take(ctx, some, nil); err != nil {
 			return err
@@ -131,9 +131,9 @@ func (l *Scans) Append(ctx context.Context, events []stats.Event) error {
 	return nil
 }
 
-// Ship implements stats.Harbour.
-func (l *Scans) Ship(ctx context.Context, node string, from, to stats.Mark, entries []stats.Entry) error {
-	events := make([]stats.Event, len(entries))
+// Ship implements ledger.Harbour.
+func (l *Scans) Ship(ctx context.Context, node string, from, to ledger.Mark, entries []ledger.Entry) error {
+	events := make([]ledger.Event, len(entries))
 	for i := range entries {
 		events[i] = entries[i].Event
 	}
@@ -145,7 +145,7 @@ func (l *Scans) Ship(ctx context.Context, node string, from, to stats.Mark, entr
 			return err
 		}
 		if mark != from {
-			return stats.ErrNotThere
+			return ledger.ErrNotThere
 		}
 		_, err = tx.Exec(ctx, setNode, node, to.Position, to.ID.String())
 		return err
@@ -154,7 +154,7 @@ func (l *Scans) Ship(ctx context.Context, node string, from, to stats.Mark, entr
 
 // Skip notes that a node's journal need not be brought here up to a mark: it was
 // brought elsewhere.
-func (l *Scans) Skip(ctx context.Context, node string, to stats.Mark) error {
+func (l *Scans) Skip(ctx context.Context, node string, to ledger.Mark) error {
 	return l.s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, setNode+` WHERE ledger_nodes.position < excluded.position`, node, to.Position, to.ID.String())
 		return err
@@ -166,7 +166,7 @@ const setNode = `INSERT INTO ledger_nodes (node, position, scan) VALUES ($1, $2,
 
 const shippedQuery = `SELECT position, scan FROM ledger_nodes WHERE node = $1`
 
-func shipped(scan func(...any) error) (m stats.Mark, err error) {
+func shipped(scan func(...any) error) (m ledger.Mark, err error) {
 	var id string
 	switch err := scan(&m.Position, &id); {
 	case errors.Is(err, sql.ErrNoRows), errors.Is(err, pgx.ErrNoRows):
@@ -174,14 +174,14 @@ func shipped(scan func(...any) error) (m stats.Mark, err error) {
 	case err != nil:
 		return m, err
 	}
-	if m.ID, err = stats.ParseScanID(id); err != nil {
+	if m.ID, err = ledger.ParseScanID(id); err != nil {
 		return m, fmt.Errorf("how far a node's scans were taken cannot be read: %w", err)
 	}
 	return m, nil
 }
 
-// Shipped implements stats.Harbour.
-func (l *Scans) Shipped(ctx context.Context, node string) (m stats.Mark, err error) {
+// Shipped implements ledger.Harbour.
+func (l *Scans) Shipped(ctx context.Context, node string) (m ledger.Mark, err error) {
 	err = l.s.view(ctx, func(tx *Tx) error {
 		m, err = shipped(tx.row(ctx, shippedQuery, node).Scan)
 		return err
@@ -191,7 +191,7 @@ func (l *Scans) Shipped(ctx context.Context, node string) (m stats.Mark, err err
 
 // take stores events in one transaction; those that are there stay as they are.
 // also runs in it, after all others who store have ended.
-func (l *Scans) take(ctx context.Context, events []stats.Event, also func(pgx.Tx) error) error {
+func (l *Scans) take(ctx context.Context, events []ledger.Event, also func(pgx.Tx) error) error {
 	l.prepare(ctx, events)
 	for n := 1; ; n++ {
 		err := l.raw(ctx, func(c *pgx.Conn) error { return takeScans(ctx, c, events, also) })
@@ -212,7 +212,7 @@ func (l *Scans) raw(ctx context.Context, f func(*pgx.Conn) error) error {
 	return because(ctx, conn.Raw(func(driver any) error { return f(driver.(*pipe).Conn.Conn()) }))
 }
 
-func takeScans(ctx context.Context, c *pgx.Conn, events []stats.Event, also func(pgx.Tx) error) error {
+func takeScans(ctx context.Context, c *pgx.Conn, events []ledger.Event, also func(pgx.Tx) error) error {
 	tx, err := c.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
 	if err != nil {
 		return fmt.Errorf("beginning a transaction: %w", err)
@@ -272,7 +272,7 @@ const dayAgain = 10 * time.Minute
 
 // prepare makes the partitions of the days that events are of, and of tomorrow.
 // Where one cannot be made now, its events go to those that have none.
-func (l *Scans) prepare(ctx context.Context, events []stats.Event) {
+func (l *Scans) prepare(ctx context.Context, events []ledger.Event) {
 	now := l.now()
 	today := now.UnixMilli() / millisOfDay
 	want := map[int64]bool{today: true, today + 1: true}
@@ -333,7 +333,7 @@ func dayName(day int64) string {
 	return dayPrefix + time.UnixMilli(day*millisOfDay).UTC().Format("20060102")
 }
 
-// End implements stats.Log.
+// End implements ledger.Log.
 func (l *Scans) End(ctx context.Context) (end int64, err error) {
 	err = l.s.view(ctx, func(tx *Tx) error {
 		end, err = tx.scansEnd(ctx)
@@ -347,7 +347,7 @@ func (t *Tx) scansEnd(ctx context.Context) (end int64, err error) {
 	return end, err
 }
 
-// Before implements stats.Log. An event is at most a day older or younger than
+// Before implements ledger.Log. An event is at most a day older or younger than
 // the day of its id says.
 func (l *Scans) Before(ctx context.Context, moment time.Time) (position int64, err error) {
 	end, err := l.End(ctx)
@@ -363,18 +363,18 @@ func (l *Scans) Before(ctx context.Context, moment time.Time) (position int64, e
 	return position, nil
 }
 
-// Read implements stats.Log.
-func (l *Scans) Read(ctx context.Context, after int64) iter.Seq2[stats.Entry, error] {
+// Read implements ledger.Log.
+func (l *Scans) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, error] {
 	upTo, err := l.End(ctx)
-	return func(yield func(stats.Entry, error) bool) {
+	return func(yield func(ledger.Entry, error) bool) {
 		if err != nil {
-			yield(stats.Entry{}, fmt.Errorf("reading the ledger: %w", err))
+			yield(ledger.Entry{}, fmt.Errorf("reading the ledger: %w", err))
 			return
 		}
 		for after := after; after < upTo; {
 			page, err := l.page(ctx, after, upTo)
 			if err != nil {
-				yield(stats.Entry{}, fmt.Errorf("reading the ledger: %w", err))
+				yield(ledger.Entry{}, fmt.Errorf("reading the ledger: %w", err))
 				return
 			}
 			for i := range page {
@@ -390,7 +390,7 @@ func (l *Scans) Read(ctx context.Context, after int64) iter.Seq2[stats.Entry, er
 	}
 }
 
-func (l *Scans) page(ctx context.Context, after, upTo int64) (page []stats.Entry, err error) {
+func (l *Scans) page(ctx context.Context, after, upTo int64) (page []ledger.Entry, err error) {
 	err = l.s.view(ctx, func(tx *Tx) error {
 		page, err = list(ctx, tx, scanEntry, `SELECT seq, `+scanColumns+` FROM scan_events WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3`, after, upTo, scansAtOnce)
 		return err
@@ -398,18 +398,18 @@ func (l *Scans) page(ctx context.Context, after, upTo int64) (page []stats.Entry
 	return page, err
 }
 
-// Find implements stats.Log.
-func (l *Scans) Find(ctx context.Context, id stats.ScanID) (position int64, err error) {
+// Find implements ledger.Log.
+func (l *Scans) Find(ctx context.Context, id ledger.ScanID) (position int64, err error) {
 	err = l.s.view(ctx, func(tx *Tx) error {
 		return tx.row(ctx, `SELECT seq FROM scan_events WHERE day = $1 AND id = $2`, dayOf(id), id.String()).Scan(&position)
 	})
 	if errors.Is(err, sql.ErrNoRows) {
-		return 0, stats.ErrNoScan
+		return 0, ledger.ErrNoScan
 	}
 	return position, err
 }
 
-// Forget implements stats.Log: it drops the days before the one of a moment.
+// Forget implements ledger.Log: it drops the days before the one of a moment.
 func (l *Scans) Forget(ctx context.Context, before time.Time) error {
 	first := before.UnixMilli() / millisOfDay
 	var names []string
@@ -452,14 +452,14 @@ func (l *Scans) Forget(ctx context.Context, before time.Time) error {
 
 // Announce notes that a user is erased: what comes from now on is anonymous, if it
 // is from before.
-func (l *Scans) Announce(ctx context.Context, user stats.UserHash) error {
-	return l.s.NoteErasure(ctx, stats.Erasure{User: user, UpTo: l.now().UnixMilli()})
+func (l *Scans) Announce(ctx context.Context, user ledger.UserHash) error {
+	return l.s.NoteErasure(ctx, ledger.Erasure{User: user, UpTo: l.now().UnixMilli()})
 }
 
-// Erase implements stats.Log. Events of the user that nodes bring later are
+// Erase implements ledger.Log. Events of the user that nodes bring later are
 // anonymous too, if they are from before.
-func (l *Scans) Erase(ctx context.Context, user stats.UserHash, upTo int64) (n int64, err error) {
-	if user == (stats.UserHash{}) {
+func (l *Scans) Erase(ctx context.Context, user ledger.UserHash, upTo int64) (n int64, err error) {
+	if user == (ledger.UserHash{}) {
 		return 0, nil
 	}
 	if err := l.Announce(ctx, user); err != nil {
@@ -476,13 +476,13 @@ func (l *Scans) Erase(ctx context.Context, user stats.UserHash, upTo int64) (n i
 	return n, nil
 }
 
-// Erased implements stats.Harbour.
-func (l *Scans) Erased(ctx context.Context, after int64) ([]stats.Erasure, error) {
+// Erased implements ledger.Harbour.
+func (l *Scans) Erased(ctx context.Context, after int64) ([]ledger.Erasure, error) {
 	return l.s.Erasures(ctx, after)
 }
 
 // NoteErasure notes that a user was erased, for events that are on the way.
-func (s *Store) NoteErasure(ctx context.Context, e stats.Erasure) error {
+func (s *Store) NoteErasure(ctx context.Context, e ledger.Erasure) error {
 	err := s.update(ctx, func(tx *Tx) error {
 		// Who stores now has ended before this is known; who comes later knows.
 		if _, err := tx.exec(ctx, `UPDATE sequences SET value = value WHERE name = 'scan'`); err != nil {
@@ -500,9 +500,9 @@ func (s *Store) NoteErasure(ctx context.Context, e stats.Erasure) error {
 }
 
 // Erasures lists who was erased after a moment in Unix milliseconds.
-func (s *Store) Erasures(ctx context.Context, after int64) (all []stats.Erasure, err error) {
+func (s *Store) Erasures(ctx context.Context, after int64) (all []ledger.Erasure, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
-		all, err = list(ctx, tx, func(scan func(...any) error) (e stats.Erasure, err error) {
+		all, err = list(ctx, tx, func(scan func(...any) error) (e ledger.Erasure, err error) {
 			var hash string
 			if err = scan(&hash, &e.UpTo); err == nil {
 				_, err = hex.Decode(e.User[:], []byte(hash)[:min(len(hash), 32)])
@@ -514,12 +514,12 @@ func (s *Store) Erasures(ctx context.Context, after int64) (all []stats.Erasure,
 	return all, err
 }
 
-// Close implements stats.Log; the store stays open.
+// Close implements ledger.Log; the store stays open.
 func (l *Scans) Close() error { return nil }
 
 // KeepScansIn says in which files the scans of the embedded database are: an
 // archive has them as rows, like those of PostgreSQL.
-func (s *Store) KeepScansIn(ctx context.Context, j *stats.Journal) error {
+func (s *Store) KeepScansIn(ctx context.Context, j *ledger.Journal) error {
 	id, err := s.firstLedger(ctx, j.ID())
 	if err == nil && id != j.ID() {
 		// The folder of scans is another than the one that was there before.
@@ -545,7 +545,7 @@ func (l *Loading) readScans(ctx context.Context, r io.Reader) (n int64, err erro
 	if err := l.tx.row(ctx, `SELECT scan FROM ledger_nodes WHERE node = $1`, ledgerNode).Scan(&id); err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return 0, fmt.Errorf("reading the id of the ledger: %w", err)
 	}
-	if l.restoring, err = stats.RestoreJournal(l.scansInto, id, stats.JournalOptions{Random: rand.Reader}); errors.Is(err, stats.ErrLedgerNotEmpty) {
+	if l.restoring, err = ledger.RestoreJournal(l.scansInto, id, ledger.JournalOptions{Random: rand.Reader}); errors.Is(err, ledger.ErrNotEmpty) {
 		return 0, fmt.Errorf("%w: %w", ErrNotEmpty, err)
 	} else if err != nil {
 		return 0, err

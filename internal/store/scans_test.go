@@ -18,12 +18,12 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/ledger"
 )
 
 // aScan is the nth of a row of different scans, one a minute.
-func aScan(n int64) stats.Event {
-	e := stats.Event{At: at.Add(time.Duration(n) * time.Minute), Source: "scan", Client: fmt.Sprintf("扫码/%d \"<&>\\", n%3), Action: "open_mini_program", Kind: "code",
+func aScan(n int64) ledger.Event {
+	e := ledger.Event{At: at.Add(time.Duration(n) * time.Minute), Source: "scan", Client: fmt.Sprintf("扫码/%d \"<&>\\", n%3), Action: "open_mini_program", Kind: "code",
 		App: "wxminiprogram0001", Version: "release", Region: "CN-31", Batch: 1 + n%7, Index: n, Activation: n % 5}
 	ms := e.At.UnixMilli()
 	for i := range 6 {
@@ -33,7 +33,7 @@ func aScan(n int64) stats.Event {
 		e.ID[8+i] = byte(n >> (8 * (7 - i)))
 	}
 	if n%3 != 0 {
-		e.User = stats.UserHash{byte(n % 5), 1}
+		e.User = ledger.UserHash{byte(n % 5), 1}
 		e.Network = netip.MustParsePrefix("203.0.113.0/24")
 	}
 	if n%4 == 0 {
@@ -44,7 +44,7 @@ func aScan(n int64) stats.Event {
 	return e
 }
 
-func someScans(from, to int64) (list []stats.Event) {
+func someScans(from, to int64) (list []ledger.Event) {
 	for n := from; n < to; n++ {
 		list = append(list, aScan(n))
 	}
@@ -53,9 +53,9 @@ func someScans(from, to int64) (list []stats.Event) {
 
 func chance() *rand.ChaCha8 { return rand.NewChaCha8([32]byte{1}) }
 
-func openJournal(t *testing.T, dir string) *stats.Journal {
+func openJournal(t *testing.T, dir string) *ledger.Journal {
 	t.Helper()
-	j, err := stats.OpenJournal(dir, stats.JournalOptions{Random: chance(), SegmentSize: 10_000})
+	j, err := ledger.OpenJournal(dir, ledger.JournalOptions{Random: chance(), SegmentSize: 10_000})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,12 +73,12 @@ func openScans(t *testing.T, s *Store) *Scans {
 }
 
 // eachLog runs f on each kind of ledger.
-func eachLog(t *testing.T, f func(t *testing.T, l stats.Log)) {
+func eachLog(t *testing.T, f func(t *testing.T, l ledger.Log)) {
 	t.Run("journal", func(t *testing.T) { f(t, openJournal(t, filepath.Join(t.TempDir(), "scans"))) })
 	t.Run("postgres", func(t *testing.T) { f(t, openScans(t, open(t, newPostgres(t)))) })
 }
 
-func collect(t *testing.T, seq iter.Seq2[stats.Entry, error]) (list []stats.Entry) {
+func collect(t *testing.T, seq iter.Seq2[ledger.Entry, error]) (list []ledger.Entry) {
 	t.Helper()
 	for e, err := range seq {
 		if err != nil {
@@ -89,14 +89,14 @@ func collect(t *testing.T, seq iter.Seq2[stats.Entry, error]) (list []stats.Entr
 	return list
 }
 
-func eventsOf(list []stats.Entry) (events []stats.Event) {
+func eventsOf(list []ledger.Entry) (events []ledger.Event) {
 	for _, e := range list {
 		events = append(events, e.Event)
 	}
 	return events
 }
 
-func wantEvents(t *testing.T, what string, got, want []stats.Event) {
+func wantEvents(t *testing.T, what string, got, want []ledger.Event) {
 	t.Helper()
 	if len(got) != len(want) {
 		t.Fatalf("%s: %d events, want %d", what, len(got), len(want))
@@ -109,7 +109,7 @@ func wantEvents(t *testing.T, what string, got, want []stats.Event) {
 }
 
 func TestALedgerKeepsEventsInOneOrder(t *testing.T) {
-	eachLog(t, func(t *testing.T, l stats.Log) {
+	eachLog(t, func(t *testing.T, l ledger.Log) {
 		ctx := t.Context()
 		if end, err := l.End(ctx); err != nil || end != 0 {
 			t.Fatalf("an empty ledger ends at %d, %v", end, err)
@@ -141,7 +141,7 @@ func TestALedgerKeepsEventsInOneOrder(t *testing.T) {
 		}
 		forged := got[5].ID
 		forged[15] ^= 1
-		if _, err := l.Find(ctx, forged); !errors.Is(err, stats.ErrNoScan) {
+		if _, err := l.Find(ctx, forged); !errors.Is(err, ledger.ErrNoScan) {
 			t.Errorf("a forged id: %v", err)
 		}
 		for range l.Read(ctx, 0) {
@@ -151,18 +151,18 @@ func TestALedgerKeepsEventsInOneOrder(t *testing.T) {
 }
 
 func TestALedgerKeepsWhatItCan(t *testing.T) {
-	eachLog(t, func(t *testing.T, l stats.Log) {
+	eachLog(t, func(t *testing.T, l ledger.Log) {
 		odd := aScan(1)
 		odd.Client = "a\x00b\xff" + strings.Repeat("界", 40)
 		odd.Text = "https://h.example/" + strings.Repeat("x", 600)
 		odd.App = strings.Repeat("名", 32)
 		odd.At = odd.At.Add(123456 * time.Nanosecond)
 		odd.Network = netip.MustParsePrefix("192.0.2.77/24")
-		if err := l.Append(t.Context(), []stats.Event{odd}); err != nil {
+		if err := l.Append(t.Context(), []ledger.Event{odd}); err != nil {
 			t.Fatal(err)
 		}
 		got := collect(t, l.Read(t.Context(), 0))[0].Event
-		wantEvents(t, "odd", []stats.Event{got}, []stats.Event{odd.Kept()})
+		wantEvents(t, "odd", []ledger.Event{got}, []ledger.Event{odd.Kept()})
 		if len(got.Client) > 64 || !strings.HasPrefix(got.Client, "a b�界") || len(got.Text) != 512 || got.App != odd.App || got.Network.String() != "192.0.2.0/24" {
 			t.Errorf("kept %+v", got)
 		}
@@ -171,12 +171,12 @@ func TestALedgerKeepsWhatItCan(t *testing.T) {
 
 // Who looks for what is younger than a moment reads little of what is older.
 func TestALedgerIsReadSinceAMoment(t *testing.T) {
-	eachLog(t, func(t *testing.T, l stats.Log) {
+	eachLog(t, func(t *testing.T, l ledger.Log) {
 		ctx := t.Context()
 		if p, err := l.Before(ctx, at); err != nil || p != 0 {
 			t.Errorf("of nothing: %d, %v", p, err)
 		}
-		var all []stats.Event
+		var all []ledger.Event
 		for n := int64(0); n < 5000; n += 100 { // three and a half days
 			all = append(all, someScans(n, n+100)...)
 			if err := l.Append(ctx, all[n:]); err != nil {
@@ -188,7 +188,7 @@ func TestALedgerIsReadSinceAMoment(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var want, got []stats.Event
+			var want, got []ledger.Event
 			for _, e := range all {
 				if !e.At.Before(at.Add(since)) {
 					want = append(want, e)
@@ -209,20 +209,20 @@ func TestALedgerIsReadSinceAMoment(t *testing.T) {
 }
 
 func TestALedgerForgetsAndErases(t *testing.T) {
-	eachLog(t, func(t *testing.T, l stats.Log) {
+	eachLog(t, func(t *testing.T, l ledger.Log) {
 		ctx := t.Context()
 		for n := int64(0); n < 5000; n += 100 { // three and a half days
 			if err := l.Append(ctx, someScans(n, n+100)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		user := stats.UserHash{2, 1}
-		var left []stats.Event
+		user := ledger.UserHash{2, 1}
+		var left []ledger.Event
 		want := int64(0)
 		for n := range int64(5000) {
 			e := aScan(n)
 			if e.User == user {
-				e.User, e.Client, e.Network = stats.UserHash{}, "", netip.Prefix{}
+				e.User, e.Client, e.Network = ledger.UserHash{}, "", netip.Prefix{}
 				want++
 			}
 			left = append(left, e)
@@ -268,7 +268,7 @@ func TestALedgerForgetsAndErases(t *testing.T) {
 // Numbers are given out in the order of the commits: who reads what comes after
 // the last one seen misses nothing, while many write.
 func TestAReaderMissesNothing(t *testing.T) {
-	eachLog(t, func(t *testing.T, l stats.Log) {
+	eachLog(t, func(t *testing.T, l ledger.Log) {
 		const writers, each, size = 4, 12, 25
 		var wg sync.WaitGroup
 		for w := range int64(writers) {
@@ -284,7 +284,7 @@ func TestAReaderMissesNothing(t *testing.T) {
 		}
 		done := make(chan struct{})
 		go func() { wg.Wait(); close(done) }()
-		seen := map[stats.ScanID]bool{}
+		seen := map[ledger.ScanID]bool{}
 		after := int64(0)
 		for last := false; ; {
 			for _, e := range collect(t, l.Read(t.Context(), after)) {
@@ -310,14 +310,14 @@ func TestAReaderMissesNothing(t *testing.T) {
 
 // lossy is a harbour whose answers are lost, before or after they took.
 type lossy struct {
-	stats.Harbour
+	ledger.Harbour
 	random *rand.Rand
 	ships  int
 }
 
 var errLost = errors.New("the connection is lost")
 
-func (h *lossy) Ship(ctx context.Context, node string, from, to stats.Mark, events []stats.Entry) error {
+func (h *lossy) Ship(ctx context.Context, node string, from, to ledger.Mark, events []ledger.Entry) error {
 	h.ships++
 	n := h.random.IntN(3)
 	if n == 0 {
@@ -329,12 +329,12 @@ func (h *lossy) Ship(ctx context.Context, node string, from, to stats.Mark, even
 	return nil
 }
 
-func shipper(j *stats.Journal, to stats.Harbour) *stats.Shipper {
+func shipper(j *ledger.Journal, to ledger.Harbour) *ledger.Shipper {
 	node, err := j.NodeID(rand.NewChaCha8([32]byte{byte(j.ID()[0]), 9}))
 	if err != nil {
 		panic(err)
 	}
-	return &stats.Shipper{Journal: j, To: to, Node: node, Random: rand.NewChaCha8([32]byte{7}), Now: func() time.Time { return at }, Log: slog.New(slog.DiscardHandler), Batch: 70}
+	return &ledger.Shipper{Journal: j, To: to, Node: node, Random: rand.NewChaCha8([32]byte{7}), Now: func() time.Time { return at }, Log: slog.New(slog.DiscardHandler), Batch: 70}
 }
 
 func TestEveryScanOfAJournalIsShippedOnce(t *testing.T) {
@@ -382,7 +382,7 @@ func TestEveryScanOfAJournalIsShippedOnce(t *testing.T) {
 	}
 	twin := shipper(copied, l)
 	twin.Node = ship.Node
-	for _, one := range []*stats.Shipper{ship, twin} {
+	for _, one := range []*ledger.Shipper{ship, twin} {
 		if err := one.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -467,7 +467,7 @@ func TestAnErasureIsNotTakenBackByAnotherClock(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		user := aScan(1).User
 		for _, upTo := range []int64{1000, 900, 1000, 950} {
-			if err := s.NoteErasure(t.Context(), stats.Erasure{User: user, UpTo: upTo}); err != nil {
+			if err := s.NoteErasure(t.Context(), ledger.Erasure{User: user, UpTo: upTo}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -475,7 +475,7 @@ func TestAnErasureIsNotTakenBackByAnotherClock(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want(t, "erased", all, []stats.Erasure{{User: user, UpTo: 1000}})
+		want(t, "erased", all, []ledger.Erasure{{User: user, UpTo: 1000}})
 	})
 }
 
@@ -486,12 +486,12 @@ func TestAPartitionThatCouldNotBeMadeIsMadeLater(t *testing.T) {
 	l := openScans(t, s)
 	now := l.now()
 	l.now = func() time.Time { return now }
-	scans := func(n int64) []stats.Event {
+	scans := func(n int64) []ledger.Event {
 		e := aScan(n)
-		e.ID = stats.ScanID{}
+		e.ID = ledger.ScanID{}
 		binary.BigEndian.PutUint64(e.ID[:], uint64(now.UnixMilli())<<16)
 		binary.BigEndian.PutUint64(e.ID[8:], uint64(n))
-		return []stats.Event{e}
+		return []ledger.Event{e}
 	}
 	reading, read := make(chan struct{}), make(chan struct{})
 	done := make(chan error, 1)

@@ -15,7 +15,7 @@ import (
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
-	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/ledger"
 )
 
 // openSQLite opens DIR/qrjump.db: one writer, WAL, every commit flushed to the
@@ -113,7 +113,7 @@ func (sqliteEngine) lasting() string { return "" }
 
 // room looks beside the database: in its own files there may be some that the
 // next change does not find.
-func (e sqliteEngine) room(context.Context, *sql.Tx) error { return stats.Room(e.dir) }
+func (e sqliteEngine) room(context.Context, *sql.Tx) error { return ledger.Room(e.dir) }
 
 // lockOut does nothing: the folder has one process.
 func (sqliteEngine) lockOut(context.Context, *sql.Tx) error { return nil }

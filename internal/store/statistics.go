@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
@@ -318,7 +319,7 @@ func (t *Tx) TurnReaders(ctx context.Context, left, position int64) error {
 
 // LeaveStream notes the last scan that this server brought to the stream that
 // was counted until now: up to it the stream is counted from the journal.
-func (s *Store) LeaveStream(ctx context.Context, journal string, last stats.ScanID) error {
+func (s *Store) LeaveStream(ctx context.Context, journal string, last ledger.ScanID) error {
 	return s.update(ctx, func(tx *Tx) error {
 		state, err := tx.StatisticsState(ctx)
 		if err != nil || state.Ledger == "" || state.Ledger == journal {
@@ -340,13 +341,13 @@ func (t *Tx) ForgetPositions(ctx context.Context) error {
 }
 
 // Origins implements stats.Tx.
-func (t *Tx) Origins(ctx context.Context) (map[string]*stats.Taken, error) {
-	all := map[string]*stats.Taken{}
+func (t *Tx) Origins(ctx context.Context) (map[string]*ledger.Taken, error) {
+	all := map[string]*ledger.Taken{}
 	_, err := list(ctx, t, func(scan func(...any) error) (n struct{}, err error) {
 		var node, beyond string
 		var upTo int64
 		if err = scan(&node, &upTo, &beyond); err == nil {
-			all[node], err = stats.DecodeTaken(upTo, beyond)
+			all[node], err = ledger.DecodeTaken(upTo, beyond)
 		}
 		return n, err
 	}, `SELECT node, up_to, beyond FROM scan_origins`)
@@ -354,7 +355,7 @@ func (t *Tx) Origins(ctx context.Context) (map[string]*stats.Taken, error) {
 }
 
 // PutOrigins implements stats.Tx.
-func (t *Tx) PutOrigins(ctx context.Context, of map[string]*stats.Taken) error {
+func (t *Tx) PutOrigins(ctx context.Context, of map[string]*ledger.Taken) error {
 	for _, node := range slices.Sorted(maps.Keys(of)) {
 		beyond, err := of[node].Encode()
 		if err != nil {
@@ -379,14 +380,14 @@ func (s *Store) BeginOrigin(ctx context.Context, node string, upTo int64) error 
 
 // Origin is which events of a journal are counted; none where nothing is known
 // of it.
-func (s *Store) Origin(ctx context.Context, node string) (*stats.Taken, error) {
-	var all map[string]*stats.Taken
+func (s *Store) Origin(ctx context.Context, node string) (*ledger.Taken, error) {
+	var all map[string]*ledger.Taken
 	err := s.view(ctx, func(tx *Tx) (err error) {
 		all, err = tx.Origins(ctx)
 		return err
 	})
 	if all[node] == nil {
-		return &stats.Taken{}, err
+		return &ledger.Taken{}, err
 	}
 	return all[node], err
 }

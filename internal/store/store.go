@@ -16,9 +16,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
-	"github.com/qrjump/qrjump/internal/stats"
 )
 
 // Store is an open database.
@@ -28,8 +28,8 @@ type Store struct {
 	close       []func() error
 	fence       *atomic.Pointer[fence]
 	keeping     keeping
-	scans       *stats.Journal                           // the ledger in files; nil = in the database
-	stream      *stats.JetStream                         // where scans are beside the table; nil = nowhere
+	scans       *ledger.Journal                          // the ledger in files; nil = in the database
+	stream      Elsewhere                                // where scans are beside the table; nil = nowhere
 	scansInto   string                                   // folder for the ledger of an archive; "" = into the database
 	listen      func(context.Context) (scan.Bell, error) // nil = no other process writes
 	asked       chan struct{}                            // rings when nodes are asked for their scans; nil = nobody asks

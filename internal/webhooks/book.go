@@ -10,13 +10,13 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/vault"
 )
 
 // Scans is what is read of the ledger. See stats.Log.
 type Scans interface {
-	Read(ctx context.Context, after int64) iter.Seq2[stats.Entry, error]
+	Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, error]
 	End(ctx context.Context) (int64, error)
 }
 

@@ -21,7 +21,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/vault"
 	"github.com/qrjump/qrjump/internal/webhooks"
@@ -52,17 +52,17 @@ func (l ledgerFile) lines() (int64, error) {
 
 func (l ledgerFile) End(context.Context) (int64, error) { return l.lines() }
 
-func (l ledgerFile) Read(_ context.Context, after int64) iter.Seq2[stats.Entry, error] {
-	return func(yield func(stats.Entry, error) bool) {
+func (l ledgerFile) Read(_ context.Context, after int64) iter.Seq2[ledger.Entry, error] {
+	return func(yield func(ledger.Entry, error) bool) {
 		end, err := l.lines()
 		if err != nil {
-			yield(stats.Entry{}, err)
+			yield(ledger.Entry{}, err)
 			return
 		}
 		for n := after + 1; n <= end; n++ {
 			e := ofRule(1)
-			e.ID = stats.ScanID{14: byte(n >> 8), 15: byte(n)}
-			if !yield(stats.Entry{Position: n, Event: e}, nil) {
+			e.ID = ledger.ScanID{14: byte(n >> 8), 15: byte(n)}
+			if !yield(ledger.Entry{Position: n, Event: e}, nil) {
 				return
 			}
 		}

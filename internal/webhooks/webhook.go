@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/ledger"
 )
 
 // Webhook is one receiver.
@@ -80,7 +80,7 @@ func (w Wanted) Validate() error {
 }
 
 // Scan reports whether the receiver wants to know of a scan.
-func (w Wanted) Scan(e stats.Event) bool {
+func (w Wanted) Scan(e ledger.Event) bool {
 	if e.Batch != 0 {
 		return slices.ContainsFunc(w.Codes, func(c Codes) bool {
 			return c.Batch == e.Batch && e.Index >= c.From && (c.To < 0 || e.Index <= c.To)
@@ -214,7 +214,7 @@ type scanData struct {
 }
 
 // scanMessage is the id and the body of a scan.
-func scanMessage(e stats.Event) (id, body string, err error) {
+func scanMessage(e ledger.Event) (id, body string, err error) {
 	data := scanData{ScanID: e.ID.String(), At: e.At.UTC(), Source: e.Source, Action: e.Action, Kind: e.Kind, Reason: e.Reason, AppID: e.App,
 		Version: e.Version, RuleID: e.RuleID, ApplicationID: e.Batch, Region: e.Region, Text: e.Text}
 	if e.Batch != 0 {

@@ -19,7 +19,7 @@ import (
 	reference "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/vault"
 	"github.com/qrjump/qrjump/internal/webhooks"
@@ -30,15 +30,15 @@ var began = time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)
 // scans is a ledger in memory.
 type scans struct {
 	mu   sync.Mutex
-	list []stats.Event
+	list []ledger.Event
 }
 
-func (s *scans) add(events ...stats.Event) {
+func (s *scans) add(events ...ledger.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range events {
 		n := len(s.list) + 1
-		e.ID = stats.ScanID{14: byte(n >> 8), 15: byte(n)}
+		e.ID = ledger.ScanID{14: byte(n >> 8), 15: byte(n)}
 		s.list = append(s.list, e)
 	}
 }
@@ -49,25 +49,25 @@ func (s *scans) End(context.Context) (int64, error) {
 	return int64(len(s.list)) * 10, nil
 }
 
-func (s *scans) Read(_ context.Context, after int64) iter.Seq2[stats.Entry, error] {
+func (s *scans) Read(_ context.Context, after int64) iter.Seq2[ledger.Entry, error] {
 	s.mu.Lock()
 	list := slices.Clone(s.list)
 	s.mu.Unlock()
-	return func(yield func(stats.Entry, error) bool) {
+	return func(yield func(ledger.Entry, error) bool) {
 		for i, e := range list {
-			if p := int64(i+1) * 10; p > after && !yield(stats.Entry{Position: p, Event: e}, nil) {
+			if p := int64(i+1) * 10; p > after && !yield(ledger.Entry{Position: p, Event: e}, nil) {
 				return
 			}
 		}
 	}
 }
 
-func ofCode(batch, index int64) stats.Event {
-	return stats.Event{At: began, Source: "scan", Action: "open_mini_program", Kind: "code", Batch: batch, Index: index}
+func ofCode(batch, index int64) ledger.Event {
+	return ledger.Event{At: began, Source: "scan", Action: "open_mini_program", Kind: "code", Batch: batch, Index: index}
 }
 
-func ofRule(id int64) stats.Event {
-	return stats.Event{At: began, Source: "scan", Action: "open_mini_program", Kind: "rule", RuleID: id, App: "shop", Text: "https://coffee.example/<t>/1"}
+func ofRule(id int64) ledger.Event {
+	return ledger.Event{At: began, Source: "scan", Action: "open_mini_program", Kind: "rule", RuleID: id, App: "shop", Text: "https://coffee.example/<t>/1"}
 }
 
 // got is one message as it arrived.
@@ -201,7 +201,7 @@ func TestAReceiverIsToldOfWhatItWants(t *testing.T) {
 	const codes, rules, alarms = "https://codes.example/", "https://rules.example/", "https://alarms.example/"
 	p.add(codes, webhooks.Wanted{Codes: []webhooks.Codes{{Batch: 1, From: 5, To: 6}, {Batch: 2, From: 9, To: -1}}})
 	p.add(rules, webhooks.Wanted{Rules: []int64{3, 4}, Alarms: true})
-	p.ledger.add(ofCode(1, 4), ofCode(1, 5), ofCode(1, 6), ofCode(1, 7), ofCode(2, 8), ofCode(2, 1_000_000), ofRule(3), ofRule(5), ofRule(4), stats.Event{At: began, Action: "show_text"})
+	p.ledger.add(ofCode(1, 4), ofCode(1, 5), ofCode(1, 6), ofCode(1, 7), ofCode(2, 8), ofCode(2, 1_000_000), ofRule(3), ofRule(5), ofRule(4), ledger.Event{At: began, Action: "show_text"})
 	p.alarms = append(p.alarms, webhooks.Alarm{ID: 1, At: began, Data: map[string]int{"score": 120}})
 	p.step()
 	if got := p.events(codes); !slices.Equal(got, []string{id(4), id(5), id(8)}) {

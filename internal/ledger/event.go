@@ -1,0 +1,108 @@
+// Package ledger keeps scans durably and in order.
+package ledger
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"iter"
+	"net/netip"
+	"time"
+)
+
+// ScanID names one scan: 48 bits of its millisecond, 80 random bits, so that
+// ids sort by time and cannot be guessed.
+type ScanID [16]byte
+
+// String is the id as 32 lower-case hexadecimal digits.
+func (id ScanID) String() string { return hex.EncodeToString(id[:]) }
+
+// Time is when the scan was, to the millisecond.
+func (id ScanID) Time() time.Time {
+	var ms int64
+	for _, b := range id[:6] {
+		ms = ms<<8 | int64(b)
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
+// ErrNoScan is returned where no scan has an id.
+var ErrNoScan = errors.New("ledger: no such scan")
+
+// ParseScanID reads an id as String wrote it; ErrNoScan for any other text.
+func ParseScanID(text string) (id ScanID, err error) {
+	if len(text) != hex.EncodedLen(len(id)) {
+		return id, ErrNoScan
+	}
+	if _, err := hex.Decode(id[:], []byte(text)); err != nil || id.String() != text {
+		return ScanID{}, ErrNoScan
+	}
+	return id, nil
+}
+
+// UserHash stands for a user: a keyed hash of namespace and user id, so that
+// the log alone names nobody. The zero value is an anonymous or erased user.
+type UserHash [16]byte
+
+// Event is one scan as the ledger keeps it.
+type Event struct {
+	ID      ScanID
+	At      time.Time // to the millisecond; may be earlier than when it arrived
+	User    UserHash
+	Source  string       // scan, press or album
+	Client  string       // what the app said of itself, at most 64 bytes
+	Network netip.Prefix // /24 or /48 of the user's address; zero = unknown
+	Region  string       // from the region file, "" = unknown
+	Action  string       // of the decision: open_mini_program, open_url, show_text, show_message
+	Kind    string       // rule, test_link, service_rule, code; "" = nothing matched
+	Reason  string       // why a code opened nothing
+	App     string       // AppID that opened; "" = none
+	Version string       // release, trial, development; "" = none
+	RuleID  int64        // of the rule it fell on; 0 = none
+	Batch   int64        // application_id of the code; 0 = no code
+	Index   int64        // of the code in its batch
+	// Activation is the number of the event that bound the code; 0 = none.
+	// Activity, brand and product are read from it.
+	Activation int64
+	// Text is the link that was scanned, at most 512 bytes; never a code text
+	// and never a text that is no link.
+	Text string
+}
+
+// Entry is an event with its place in the log.
+type Entry struct {
+	// Position is where the event stands: later appended is greater. It is
+	// never given out twice.
+	Position int64
+	Event
+	// From is set in a log that is shipped to and may be lost.
+	From Origin
+}
+
+// Log keeps events durably, in one order. Implementations: a journal of files
+// beside the embedded database, a partitioned table of PostgreSQL, a JetStream
+// stream.
+type Log interface {
+	// Append stores events: when it returns nil they survive a crash and a
+	// power cut. After an error nobody knows of each whether it was stored; an
+	// event that is appended again has its old id and counts once.
+	Append(ctx context.Context, events []Event) error
+	// Read yields what was appended after a position, in order, up to what is
+	// durable when it is called. Position 0 is the beginning.
+	Read(ctx context.Context, after int64) iter.Seq2[Entry, error]
+	// Find returns the position of a scan, or ErrNoScan.
+	Find(ctx context.Context, id ScanID) (int64, error)
+	// End is the position of the last durable event, 0 = none.
+	End(ctx context.Context) (int64, error)
+	// Before returns a position up to which every event is older than a moment,
+	// by its At: who looks for younger ones reads on from there. It need not be
+	// the last such position.
+	Before(ctx context.Context, moment time.Time) (int64, error)
+	// Forget removes events that are older than a moment, as far as they can be
+	// removed in bulk. It is what retention does.
+	Forget(ctx context.Context, before time.Time) error
+	// Erase makes every event of a user up to a position anonymous and returns how
+	// many there were.
+	Erase(ctx context.Context, user UserHash, upTo int64) (int64, error)
+	Close() error
+}

@@ -1,0 +1,258 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"slices"
+	"time"
+)
+
+// Forget implements Log: it removes whole files whose newest event is older.
+func (j *Journal) Forget(ctx context.Context, before time.Time) error {
+	ms := before.UnixMilli()
+	return j.forget(ctx, func(s *segment) bool { return s.maxAt < ms })
+}
+
+// ForgetUpTo removes whole files whose events are all at a position up to one
+// and older than a moment.
+func (j *Journal) ForgetUpTo(ctx context.Context, position int64, before time.Time) error {
+	ms := before.UnixMilli()
+	return j.forget(ctx, func(s *segment) bool { return s.end-1 <= position && s.maxAt < ms && s.maxID < ms })
+}
+
+func (j *Journal) forget(ctx context.Context, old func(*segment) bool) error {
+	j.tending.Lock()
+	defer j.tending.Unlock()
+	j.mu.Lock()
+	n := len(j.segments)
+	all := n > 0 && j.segments[n-1].end > j.segments[n-1].first && old(j.segments[n-1])
+	j.mu.Unlock()
+	if all {
+		// The position must live on in a file.
+		if _, err := j.renew(); err != nil {
+			return fmt.Errorf("beginning a file of scans in %s: %w", j.dir, err)
+		}
+	}
+	j.mu.Lock()
+	var gone []*segment
+	kept, first := j.kept, j.kept
+	for _, s := range j.segments[:max(0, len(j.segments)-1)] {
+		if old(s) {
+			gone = append(gone, s)
+			kept = max(kept, s.end)
+		}
+	}
+	j.mu.Unlock()
+	if kept > first {
+		if err := j.keepFrom(kept); err != nil {
+			return err
+		}
+	}
+	for _, s := range gone {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		// What cannot be removed stays known, or an erasure would not find it.
+		if err := j.disk.remove(j.path(s.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing old scans: %w", err)
+		}
+		j.mu.Lock()
+		j.segments = slices.DeleteFunc(slices.Clone(j.segments), func(have *segment) bool { return have == s })
+		j.mu.Unlock()
+	}
+	if len(gone) > 0 {
+		return j.disk.syncDir(j.dir)
+	}
+	return nil
+}
+
+// Clear removes every event that is durable when it is called (the emulator's
+// reset). Positions go on.
+func (j *Journal) Clear(ctx context.Context) error {
+	next, err := j.renew()
+	if err != nil {
+		return fmt.Errorf("beginning a file of scans in %s: %w", j.dir, err)
+	}
+	return j.forget(ctx, func(s *segment) bool { return s.first < next })
+}
+
+// renew seals the file that is written and begins the next. It returns the
+// position at which that begins.
+func (j *Journal) renew() (int64, error) {
+	j.writing.Lock()
+	defer j.writing.Unlock()
+	j.mu.Lock()
+	closed, next := j.closed, j.next
+	j.mu.Unlock()
+	if closed {
+		return 0, ErrClosed
+	}
+	if j.active != nil {
+		if last := j.last(); last.end == last.first {
+			return next, nil
+		}
+		if err := j.seal(); err != nil {
+			return 0, err
+		}
+	}
+	return next, j.start()
+}
+
+// Erase implements Log.
+func (j *Journal) Erase(ctx context.Context, user UserHash, upTo int64) (int64, error) {
+	if user == (UserHash{}) {
+		return 0, nil
+	}
+	return j.eraseAll(ctx, map[UserHash]int64{user: math.MaxInt64}, upTo)
+}
+
+// eraseAll makes the events of users anonymous, of each up to a moment in Unix
+// milliseconds and up to a position. A file with such events is written anew, at the same length, and
+// takes the place of the old one at once.
+func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, position int64) (int64, error) {
+	j.tending.Lock()
+	defer j.tending.Unlock()
+	last := int64(math.MinInt64)
+	for _, upTo := range users {
+		last = max(last, upTo)
+	}
+	if list, _ := j.views(0); !slices.ContainsFunc(list, func(v view) bool { return v.minAt <= last }) {
+		return 0, nil // nothing is so old
+	}
+	next, err := j.renew()
+	if err != nil {
+		return 0, fmt.Errorf("beginning a file of scans in %s: %w", j.dir, err)
+	}
+	// What comes from here on goes into the new file.
+	list, _ := j.views(0)
+	total := int64(0)
+	for i := range list {
+		if v := &list[i]; v.end <= next && v.minAt <= last && v.first <= position {
+			n, err := j.eraseIn(ctx, v, users, position)
+			total += n
+			if err != nil {
+				return total, fmt.Errorf("erasing a user in %s: %w", v.path, err)
+			}
+		}
+	}
+	// Also when there was nothing: an earlier attempt may have failed just here.
+	if err := j.disk.syncDir(j.dir); err != nil {
+		return total, fmt.Errorf("erasing a user in %s: %w", j.dir, err)
+	}
+	return total, nil
+}
+
+func (j *Journal) eraseIn(ctx context.Context, v *view, users map[UserHash]int64, position int64) (n int64, err error) {
+	f, err := j.disk.open(v.path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	var to file
+	defer func() {
+		if to != nil {
+			err = errors.Join(err, to.Close(), j.disk.remove(j.path(v.name+newSuffix)))
+			n = 0
+		}
+	}()
+	g := groupReader{r: f, at: headerSize, limit: v.size, next: v.first, end: v.end}
+	var group []byte
+	for {
+		if ctx.Err() != nil {
+			return 0, context.Cause(ctx)
+		}
+		ok, err := g.scan()
+		if err != nil {
+			return 0, err
+		}
+		if !ok {
+			break
+		}
+		group = group[:0]
+		for at, here := 0, g.first; at < len(g.records) && here <= position; here++ {
+			b, rest, err := record(g.records[at:])
+			if err != nil {
+				return 0, fmt.Errorf("at offset %d: %w", g.offset, err)
+			}
+			if has, ok := recordUser(b); ok && erasedBy(users, has, b) {
+				if len(group) == 0 {
+					group = append(append(group, make([]byte, groupHeaderSize)...), g.records...)
+				}
+				end := len(group) - len(rest)
+				if err := eraseRecord(group[end-len(b) : end]); err != nil {
+					return 0, fmt.Errorf("at offset %d: %w", g.offset, err)
+				}
+				n++
+			}
+			at = len(g.records) - len(rest)
+		}
+		if len(group) == 0 {
+			continue
+		}
+		if to == nil {
+			if to, err = j.copyOf(f, v.name); err != nil {
+				return 0, err
+			}
+		}
+		sealGroup(group, g.n, g.first, g.skip)
+		if _, err := to.WriteAt(group, g.offset); err != nil {
+			return 0, err
+		}
+	}
+	for _, d := range g.damaged {
+		j.report(&v.segment, d)
+	}
+	if to == nil {
+		return 0, nil
+	}
+	if err := to.sync(); err != nil {
+		return 0, err
+	}
+	if err := to.Close(); err != nil {
+		return 0, err
+	}
+	to = nil
+	if err := j.disk.rename(j.path(v.name+newSuffix), v.path); err != nil {
+		return 0, errors.Join(err, j.disk.remove(j.path(v.name+newSuffix)))
+	}
+	return n, nil
+}
+
+// erasedBy reports whether a user's record is one that is to be anonymous.
+func erasedBy(users map[UserHash]int64, user UserHash, record []byte) bool {
+	upTo, ok := users[user]
+	if !ok || upTo == math.MaxInt64 {
+		return ok
+	}
+	var in Texts
+	e, err := DecodeRecord(record, &in)
+	return err != nil || e.At.UnixMilli() <= upTo // what cannot be read is told by eraseRecord
+}
+
+// copyOf copies a whole file beside itself.
+func (j *Journal) copyOf(from file, name string) (file, error) {
+	size, err := from.size()
+	if err != nil {
+		return nil, err
+	}
+	to, err := j.disk.create(j.path(name + newSuffix))
+	if err != nil {
+		return nil, err
+	}
+	buf := make([]byte, min(1<<20, size))
+	for at := int64(0); at < size && err == nil; {
+		var n int
+		n, err = from.ReadAt(buf[:min(int64(len(buf)), size-at)], at)
+		if n > 0 {
+			_, err = to.WriteAt(buf[:n], at)
+		}
+		at += int64(n)
+	}
+	if err != nil {
+		return nil, errors.Join(err, to.Close(), j.disk.remove(j.path(name+newSuffix)))
+	}
+	return to, nil
+}

@@ -1,0 +1,217 @@
+package ledger
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+)
+
+// Node is a process whose journal may hold scans that are not in the log of all
+// nodes yet.
+type Node struct {
+	ID      string // of its journal
+	Name    string // what an operator knows it by: host and data folder
+	Told    int64  // the last question that it answered by bringing all it had
+	Ended   int64  // the position of its last scan when it last said so
+	Shipped int64  // up to where they were brought then
+	Stopped bool   // it ended in order
+	SeenAt  time.Time
+}
+
+// NodeStore is where nodes meet. Questions are numbered.
+type NodeStore interface {
+	// AskNodes asks all nodes to bring what they have, and returns the number.
+	AskNodes(ctx context.Context) (ask int64, err error)
+	// ScanNodes returns the nodes and the last question.
+	ScanNodes(ctx context.Context) (all []Node, ask int64, err error)
+	// TellNode stores what is known of a node.
+	TellNode(ctx context.Context, n Node) error
+	// ForgetNode removes a node that owes nothing.
+	ForgetNode(ctx context.Context, node string) error
+	// ForgetStopped removes a stopped node, unless it was heard of since it was read.
+	ForgetStopped(ctx context.Context, read Node) error
+	// GiveUpNode removes a node that never comes back; false = there was none.
+	GiveUpNode(ctx context.Context, node string) (there bool, err error)
+	// Origin is which events of a node's journal are counted.
+	Origin(ctx context.Context, node string) (*Taken, error)
+}
+
+// Nodes brings the scans of all nodes into the log that they share: each answers
+// when it is asked, and a node that does not answer is named.
+type Nodes struct {
+	Store   NodeStore
+	Shipper *Shipper
+	Name    string
+	Asked   <-chan struct{}  // rings when nodes are asked; it may miss some
+	Now     func() time.Time // the real time
+	Log     *slog.Logger
+	// Wait is how long nodes are waited for; 0 = 10 s.
+	Wait time.Duration
+}
+
+// Unreached is returned where scans of some nodes may be missing.
+type Unreached []string
+
+// Error says of each node why.
+func (u Unreached) Error() string {
+	return "not every scan that was acknowledged is in the ledger: " + strings.Join(u, "; ") +
+		". Start it or wait for it; if it never comes back, its scans are lost: DELETE /admin/v1/scan-nodes/{node}"
+}
+
+// Join makes this node known, before it acknowledges its first scan.
+func (n *Nodes) Join(ctx context.Context) error {
+	err := n.tell(ctx, 0, false)
+	if err != nil {
+		return fmt.Errorf("making this node known to those who ask for its scans: %w", err)
+	}
+	return nil
+}
+
+func (n *Nodes) tell(ctx context.Context, told int64, stopped bool) error {
+	s := n.Shipper
+	return n.Store.TellNode(ctx, Node{ID: s.ID(), Name: n.Name, Told: told, Ended: s.Journal.end(), Shipped: s.position.Load(), Stopped: stopped, SeenAt: n.Now()})
+}
+
+// Run answers until ctx ends.
+func (n *Nodes) Run(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	failing := false
+	for {
+		err := n.answer(ctx)
+		if err != nil && !failing && ctx.Err() == nil {
+			n.Log.WarnContext(ctx, "who asks for everything that was scanned gets no answer from this node", "error", err)
+		}
+		failing = err != nil
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.Asked:
+		case <-tick.C:
+		}
+	}
+}
+
+// answer brings all that there is, if that was asked for.
+func (n *Nodes) answer(ctx context.Context) error {
+	all, ask, err := n.Store.ScanNodes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, one := range all {
+		if one.ID == n.Shipper.ID() && one.Told >= ask && !one.Stopped {
+			return nil
+		}
+	}
+	if err := n.Shipper.Flush(ctx); err != nil {
+		return err
+	}
+	return n.tell(ctx, ask, false)
+}
+
+// Gather brings everything that was acknowledged before it was called, on any
+// node, into the log of all nodes. Unreached.
+func (n *Nodes) Gather(ctx context.Context) error {
+	others, err := n.others(ctx)
+	if err != nil || len(others) == 0 {
+		return err
+	}
+	ask, err := n.Store.AskNodes(ctx)
+	if err != nil {
+		return fmt.Errorf("asking the other nodes for their scans: %w", err)
+	}
+	// By real time: a process waits for others.
+	end := time.NewTimer(cmp.Or(n.Wait, 10*time.Second))
+	defer end.Stop()
+	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		if others, err = n.others(ctx); err != nil {
+			return err
+		}
+		var silent Unreached
+		for _, one := range others {
+			switch {
+			case one.Stopped && one.Shipped < one.Ended:
+				silent = append(silent, fmt.Sprintf("node %s (%s) is stopped and did not bring its last %d scans", one.ID, one.Name, one.Ended-one.Shipped))
+			case !one.Stopped && one.Told < ask:
+				silent = append(silent, fmt.Sprintf("node %s (%s) does not answer; it was last heard of at %s", one.ID, one.Name, one.SeenAt.UTC().Format(time.RFC3339)))
+			}
+		}
+		if silent == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-end.C:
+			return silent
+		case <-time.After(pause):
+		}
+	}
+}
+
+// others are the nodes but this one.
+func (n *Nodes) others(ctx context.Context) (others []Node, err error) {
+	all, _, err := n.Store.ScanNodes(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("looking which nodes there are: %w", err)
+	}
+	for _, one := range all {
+		if one.ID != n.Shipper.ID() {
+			others = append(others, one)
+		}
+	}
+	return others, nil
+}
+
+// Counted makes sure that the scans of nodes that are stopped are counted, after
+// everything in the log was. A stream that was lost may have had them: then only
+// their own journals have them. Unreached.
+func (n *Nodes) Counted(ctx context.Context) error {
+	others, err := n.others(ctx)
+	if err != nil {
+		return err
+	}
+	if _, may := n.Shipper.To.(Rewinder); !may {
+		return nil
+	}
+	var behind Unreached
+	for _, one := range others {
+		if !one.Stopped {
+			continue
+		}
+		taken, err := n.Store.Origin(ctx, one.ID)
+		if err != nil {
+			return err
+		}
+		if lacks := taken.Lacks(one.Ended); lacks > 0 {
+			behind = append(behind, fmt.Sprintf("node %s (%s) is stopped, and %d of its scans were lost with the stream before they were counted", one.ID, one.Name, lacks))
+		} else if err := n.Store.ForgetStopped(ctx, one); err != nil {
+			return err
+		}
+	}
+	if behind != nil {
+		return behind
+	}
+	return nil
+}
+
+// Leave says that this node ends in order. What it did not bring is asked for
+// until it is started again.
+func (n *Nodes) Leave(ctx context.Context) error {
+	s := n.Shipper
+	if _, may := s.To.(Rewinder); !may && s.Behind() == 0 {
+		return n.Store.ForgetNode(ctx, s.ID())
+	}
+	return n.tell(ctx, 0, true)
+}
+
+// ID is the name under which the journal is shipped.
+func (s *Shipper) ID() string {
+	if id := s.id.Load(); id != nil {
+		return *id
+	}
+	return s.Node
+}

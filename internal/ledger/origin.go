@@ -1,0 +1,69 @@
+package ledger
+
+import (
+	"fmt"
+
+	"github.com/RoaringBitmap/roaring/v2/roaring64"
+)
+
+// Origin is from which journal an event came into a log that many nodes share and
+// that may be lost while the journals are not. Node "" = the log does not say.
+type Origin struct {
+	Node     string
+	Position int64 // in the node's journal
+	// Before: up to this position of the journal the log had everything when this
+	// event came into it, or need not have it.
+	Before int64
+	// Again: the event was counted in a log that was lost.
+	Again bool
+}
+
+// Taken is which events of a node's journal are counted, whatever log they were
+// counted in: all up to a position, and some behind it.
+type Taken struct {
+	UpTo   int64
+	beyond roaring64.Bitmap
+}
+
+// Has reports whether the event at a position of the journal is counted.
+func (t *Taken) Has(position int64) bool {
+	return t != nil && (position <= t.UpTo || t.beyond.Contains(uint64(position)))
+}
+
+// Add takes in an event that is counted, after everything before it in the log.
+func (t *Taken) Add(o Origin) {
+	t.beyond.Add(uint64(o.Position))
+	if o.Before > t.UpTo {
+		t.UpTo = o.Before
+		t.beyond.RemoveRange(0, uint64(t.UpTo)+1)
+	}
+}
+
+// Lacks is how many positions up to one are not counted.
+func (t *Taken) Lacks(upTo int64) int64 {
+	if upTo <= t.UpTo {
+		return 0
+	}
+	return upTo - t.UpTo - int64(t.beyond.Rank(uint64(upTo)))
+}
+
+// Encode writes what is behind UpTo as text.
+func (t *Taken) Encode() (string, error) {
+	if t.beyond.IsEmpty() {
+		return "", nil
+	}
+	t.beyond.RunOptimize()
+	return t.beyond.ToBase64()
+}
+
+// DecodeTaken reads what Encode wrote.
+func DecodeTaken(upTo int64, beyond string) (*Taken, error) {
+	t := &Taken{UpTo: upTo}
+	if beyond == "" {
+		return t, nil
+	}
+	if _, err := t.beyond.FromBase64(beyond); err != nil {
+		return nil, fmt.Errorf("which scans of a node are counted cannot be read: %w", err)
+	}
+	return t, nil
+}

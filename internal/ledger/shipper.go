@@ -1,0 +1,424 @@
+package ledger
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Mark is how far a journal was shipped: a position, and the scan that stands
+// there, so that another journal is told from this one.
+type Mark struct {
+	Position int64
+	ID       ScanID
+}
+
+// Harbour is where shippers of many nodes bring their events.
+type Harbour interface {
+	// Shipped returns how far a node's events were taken; the zero Mark = none.
+	Shipped(ctx context.Context, node string) (Mark, error)
+	// Ship takes the events of a node that follow one mark up to another, and
+	// notes the other, in one transaction. An event that was taken before is
+	// left out. ErrNotThere when the node's mark is not the first one.
+	Ship(ctx context.Context, node string, from, to Mark, events []Entry) error
+	// Erased lists users that were erased after a moment in Unix milliseconds.
+	Erased(ctx context.Context, after int64) ([]Erasure, error)
+}
+
+// Rewinder is a Harbour that may lose what was brought there, while the database
+// knows what of it is counted.
+type Rewinder interface {
+	Harbour
+	// Whole reports whether what was shipped is still there.
+	Whole(ctx context.Context) (bool, error)
+	// Taken is which events of a node's journal are counted; nil = nobody knows.
+	Taken(ctx context.Context, node string) (*Taken, error)
+	// Rewind says from where on a journal is to be shipped that was shipped up to a
+	// mark: further back where what was shipped is there no more. Ship is right for
+	// what Rewind found.
+	Rewind(ctx context.Context, mark Mark, taken *Taken) (Rewound, error)
+}
+
+// Rewound is from where on a journal is shipped.
+type Rewound struct {
+	From  int64
+	Why   string // "" = from where it was shipped to
+	Moved bool   // what is counted is elsewhere, and need not be here
+}
+
+// Erasure is a user whose events up to a moment are anonymous.
+type Erasure struct {
+	User UserHash
+	UpTo int64 // Unix ms
+}
+
+// ErrNotThere is returned by Ship when another mark is stored.
+var ErrNotThere = errors.New("ledger: this node's events were taken up to another place")
+
+// Shipper brings the events of a node's journal to the log that all nodes
+// share. What is there is removed from the journal after a while.
+type Shipper struct {
+	Journal *Journal
+	To      Harbour
+	Node    string
+	// Random names the journal anew when it turns out to be a copy of another's.
+	Random io.Reader
+	Now    func() time.Time // the real time
+	Log    *slog.Logger
+	// Keep is how long events stay in the journal after they were shipped; 0 = an hour.
+	Keep time.Duration
+	// ClockBelieved reports whether Now may remove what is old; nil = always.
+	ClockBelieved func() bool
+	// Batch is how many events are shipped at once; 0 = 5,000.
+	Batch int
+	// Pause is the least time between two batches that are not full, so that few
+	// scans make few transactions; 0 = 100 ms.
+	Pause time.Duration
+
+	shipping sync.Mutex
+	mark     Mark
+	known    bool   // mark is what the harbour has
+	through  int64  // nothing that can be read is left up to here
+	erased   int64  // erasures up to this moment are done in the journal
+	taken    *Taken // what was counted when the harbour was last asked; nil = nobody knows
+	leaveOut int64  // up to here, what is taken is not shipped
+
+	position atomic.Int64
+	id       atomic.Pointer[string] // Node, after it was named anew
+	gone     atomic.Int64
+	mu       sync.Mutex
+	last     error
+}
+
+const nodeFile = "node"
+
+// NodeID is the name under which a journal's events are shipped, made at random
+// when it is first asked for.
+func (j *Journal) NodeID(random io.Reader) (string, error) {
+	f, err := j.disk.open(j.path(nodeFile))
+	if err == nil {
+		defer f.Close()
+		text := make([]byte, 32)
+		if _, err := f.ReadAt(text, 0); err == nil {
+			return string(text), nil
+		}
+	}
+	return j.newNodeID(random)
+}
+
+func (j *Journal) newNodeID(random io.Reader) (string, error) {
+	var id [16]byte
+	if _, err := io.ReadFull(random, id[:]); err != nil {
+		return "", fmt.Errorf("making the id of this node: %w", err)
+	}
+	text := hex.EncodeToString(id[:])
+	if err := writeWhole(j.disk, filepath.Join(j.dir, nodeFile), []byte(text+"\n")); err != nil {
+		return "", fmt.Errorf("storing the id of this node: %w", err)
+	}
+	return text, nil
+}
+
+// Last is the mark of a journal's last event.
+func (j *Journal) Last(ctx context.Context) (m Mark, err error) {
+	m.Position = j.end()
+	for e, err := range j.Read(ctx, m.Position-1) {
+		if err != nil {
+			return m, err
+		}
+		m.ID = e.ID
+		break
+	}
+	return m, nil
+}
+
+// Run ships until ctx ends. What cannot be shipped stays in the journal.
+func (s *Shipper) Run(ctx context.Context) {
+	pause := s.Pause
+	if pause <= 0 {
+		pause = 100 * time.Millisecond
+	}
+	wait := time.NewTimer(0)
+	defer wait.Stop()
+	next := s.Now()
+	for delay := time.Duration(0); ; {
+		wait.Reset(delay)
+		select {
+		case <-ctx.Done():
+			return
+		case <-wait.C:
+		}
+		err := s.Flush(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			// Doubles up to five seconds, for as long as it takes.
+			delay = min(max(2*delay, pause), 5*time.Second)
+			continue
+		}
+		if now := s.Now(); !now.Before(next) {
+			next = now.Add(time.Minute)
+			s.tidy(ctx)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.Journal.Grown(s.position.Load()):
+			delay = pause
+		case <-time.After(time.Minute):
+			delay = 0
+		}
+		if closed := s.Journal.isClosed(); closed && s.Behind() == 0 {
+			return
+		}
+	}
+}
+
+func (j *Journal) isClosed() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.closed
+}
+
+// Flush ships everything that was durable when it was called.
+func (s *Shipper) Flush(ctx context.Context) error {
+	s.shipping.Lock()
+	defer s.shipping.Unlock()
+	end := s.Journal.end()
+	err := s.look(ctx)
+	for err == nil && (!s.known || max(s.mark.Position, s.through) < end) {
+		if err = s.step(ctx, end); errors.Is(err, ErrNotThere) {
+			err = s.step(ctx, end) // from where it is to be shipped now
+		}
+	}
+	s.mu.Lock()
+	was := s.last
+	s.last = err
+	s.mu.Unlock()
+	if ctx.Err() == nil && (was != nil) != (err != nil) {
+		if err != nil {
+			s.Log.WarnContext(ctx, "scans cannot be brought to where all nodes' scans are; they are safe in the journal and wait there", "error", err)
+		} else {
+			s.Log.InfoContext(ctx, "scans are brought to where all nodes' scans are again")
+		}
+	}
+	return err
+}
+
+// look makes sure that what was shipped is still there.
+func (s *Shipper) look(ctx context.Context) error {
+	r, ok := s.To.(Rewinder)
+	if !ok || !s.known {
+		return nil
+	}
+	whole, err := r.Whole(ctx)
+	if err != nil || !whole {
+		s.known = false
+	}
+	if err != nil {
+		return fmt.Errorf("asking whether what was shipped is still there: %w", err)
+	}
+	return nil
+}
+
+// step ships one batch.
+func (s *Shipper) step(ctx context.Context, end int64) error {
+	if !s.known {
+		if err := s.locate(ctx); err != nil {
+			return err
+		}
+	}
+	size := s.Batch
+	if size <= 0 {
+		size = 5000
+	}
+	events := make([]Entry, 0, min(size, int(max(0, end-s.mark.Position))))
+	to, n := s.mark, 0
+	for e, err := range s.Journal.Read(ctx, s.mark.Position) {
+		if err != nil {
+			return err
+		}
+		taken := s.taken.Has(e.Position)
+		if !taken || e.Position > s.leaveOut {
+			e.From = Origin{Node: s.Node, Position: e.Position, Again: taken}
+			events = append(events, e)
+		}
+		to = Mark{e.Position, e.ID}
+		if n++; n == size {
+			break
+		}
+	}
+	if n == 0 { // the rest of the journal cannot be read, or there is none
+		s.through = end
+		s.position.Store(end)
+		return nil
+	}
+	err := s.To.Ship(ctx, s.Node, s.mark, to, events)
+	if err != nil {
+		s.known = false // a lost answer may hide that all went well
+		return fmt.Errorf("shipping scans: %w", err)
+	}
+	s.mark = to
+	s.position.Store(to.Position)
+	return nil
+}
+
+// locate finds out how far the journal was shipped.
+func (s *Shipper) locate(ctx context.Context) error {
+	mark, err := s.To.Shipped(ctx, s.Node)
+	if err != nil {
+		return fmt.Errorf("asking how far scans were shipped: %w", err)
+	}
+	if mark.Position > 0 {
+		// The scan that stands there says whether it was this journal.
+		same := false
+		oldest := int64(0)
+		for e, err := range s.Journal.Read(ctx, mark.Position-1) {
+			if err != nil {
+				return err
+			}
+			oldest = e.Position
+			same = e.Position == mark.Position && e.ID == mark.ID
+			break
+		}
+		forgotten := oldest > mark.Position || oldest == 0 && s.Journal.end() == mark.Position
+		if !same && !(forgotten && s.Journal.forgot(mark.Position)) {
+			node, err := s.Journal.newNodeID(s.Random)
+			if err != nil {
+				return err
+			}
+			s.Log.WarnContext(ctx, "this journal is not the one that was shipped under its name, perhaps a copy or an older one; it gets a new name and is shipped from its beginning, and what is there already counts once", "was", s.Node, "is", node)
+			s.Node, mark = node, Mark{}
+			s.id.Store(&node)
+		}
+	}
+	if r, ok := s.To.(Rewinder); ok {
+		if mark, err = s.rewind(ctx, r, mark); err != nil {
+			return err
+		}
+	}
+	s.mark, s.known, s.through = mark, true, 0
+	s.position.Store(mark.Position)
+	return nil
+}
+
+// rewind goes back to where the harbour lacks events that were shipped.
+func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Mark) (Mark, error) {
+	taken, err := r.Taken(ctx, s.Node)
+	if err != nil {
+		return mark, fmt.Errorf("asking which scans of this node are counted: %w", err)
+	}
+	back, err := r.Rewind(ctx, mark, taken)
+	if err != nil {
+		return mark, fmt.Errorf("asking how far scans were shipped: %w", err)
+	}
+	if s.taken, s.leaveOut = taken, 0; back.Why == "" {
+		return mark, nil
+	}
+	if back.Moved {
+		s.leaveOut = mark.Position
+	}
+	was := mark
+	// The journal may have forgotten where that is, and begins later.
+	mark = Mark{}
+	oldest := was.Position + 1
+	for e, err := range s.Journal.Read(ctx, max(0, back.From-1)) {
+		if err != nil {
+			return was, err
+		}
+		if e.Position == back.From {
+			mark, oldest = Mark{e.Position, e.ID}, e.Position+1
+		} else {
+			oldest = min(oldest, e.Position)
+		}
+		break
+	}
+	if taken == nil {
+		taken = &Taken{}
+	}
+	gone := int64(0)
+	if oldest > back.From+1 {
+		gone = taken.Lacks(oldest-1) - taken.Lacks(back.From)
+	}
+	s.gone.Add(gone)
+	log, uncounted := s.Log.ErrorContext, taken.Lacks(was.Position)-gone
+	if back.Moved {
+		log = s.Log.InfoContext
+	}
+	log(ctx, back.Why+": what this node's journal has is shipped again, and counts once", "from", oldest, "up to", was.Position, "not counted yet", uncounted,
+		"in no journal and not counted", gone)
+	return mark, nil
+}
+
+// Gone is how many scans were shipped to where they are no more, are not counted,
+// and are in the journal no more either; those since the start.
+func (s *Shipper) Gone() int64 { return s.gone.Load() }
+
+// forgot reports whether a position was given out and its event removed.
+func (j *Journal) forgot(position int64) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.segments) > 0 && position < j.segments[0].first
+}
+
+// tidy removes what was shipped a while ago, and erases who was erased.
+func (s *Shipper) tidy(ctx context.Context) {
+	keep := s.Keep
+	if keep <= 0 {
+		keep = time.Hour
+	}
+	if s.ClockBelieved == nil || s.ClockBelieved() {
+		if err := s.Journal.ForgetUpTo(ctx, s.safe(ctx), s.Now().Add(-keep)); err != nil && ctx.Err() == nil {
+			s.Log.WarnContext(ctx, "scans that were shipped cannot be removed from the journal", "error", err)
+		}
+	}
+	list, err := s.To.Erased(ctx, s.erased)
+	if err == nil && len(list) > 0 {
+		// All in one pass: after a start they are all that ever were.
+		users, last := map[UserHash]int64{}, s.erased
+		for _, e := range list {
+			users[e.User], last = max(e.UpTo, users[e.User]), max(e.UpTo, last)
+		}
+		if _, err = s.Journal.eraseAll(ctx, users, math.MaxInt64); err == nil {
+			s.erased = last
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		s.Log.WarnContext(ctx, "a user who was erased cannot be erased in this node's journal yet", "error", err)
+	}
+}
+
+// safe is up to where the journal need not be kept: where what was shipped may be
+// lost, up to where it is counted.
+func (s *Shipper) safe(ctx context.Context) int64 {
+	r, ok := s.To.(Rewinder)
+	if !ok {
+		return s.position.Load()
+	}
+	taken, err := r.Taken(ctx, s.Node)
+	switch {
+	case err != nil:
+		return 0
+	case taken == nil:
+		return s.position.Load()
+	}
+	return min(s.position.Load(), taken.UpTo)
+}
+
+// Behind is how many events of the journal were not shipped yet.
+func (s *Shipper) Behind() int64 { return max(0, s.Journal.end()-s.position.Load()) }
+
+// LastError is why the last attempt to ship failed; nil when it succeeded.
+func (s *Shipper) LastError() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last
+}

@@ -1,0 +1,212 @@
+package stream
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/qrjump/qrjump/internal/ledger"
+)
+
+// copies are the anonymous events that stand in the stream for those that were
+// deleted, as far as a reader knows them, in order.
+type copies struct {
+	upTo int64 // of the stream
+	list []ledger.Entry
+}
+
+// copySubject is that of the anonymous copies; each names the position for which
+// it stands.
+func (l *Log) copySubject() string { return l.prefix() + "erased" }
+
+const positionHeader = "Qrjump-Position"
+
+func byPosition(e ledger.Entry, position int64) int { return cmp.Compare(e.Position, position) }
+
+// within are those of positions from one up to but without another.
+func (c *copies) within(from, to int64) []ledger.Entry {
+	i, _ := slices.BinarySearchFunc(c.list, from, byPosition)
+	k, _ := slices.BinarySearchFunc(c.list, to, byPosition)
+	return c.list[i:k]
+}
+
+// missing are the copies of positions that are missing in the stream: before one
+// was deleted its copy was there.
+func (l *Log) missing(ctx context.Context, c *copies, from, to int64) ([]ledger.Entry, error) {
+	if int64(len(c.within(from, to))) < to-from {
+		end, err := l.End(ctx)
+		if err == nil {
+			err = l.readCopies(ctx, c, end)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return c.within(from, to), nil
+}
+
+// readCopies reads on up to a sequence.
+func (l *Log) readCopies(ctx context.Context, c *copies, end int64) error {
+	if c.upTo >= end {
+		return nil
+	}
+	var in ledger.Texts
+	err := l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(c.upTo) + 1, FilterSubject: l.copySubject()}, uint64(end),
+		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
+			e, err := ledger.DecodeRecord(m.Data(), &in)
+			position, wrong := strconv.ParseInt(m.Headers().Get(positionHeader), 10, 64)
+			if err = errors.Join(err, wrong); err != nil {
+				return false, fmt.Errorf("message %d of the stream: %w", meta.Sequence.Stream, err)
+			}
+			c.list = append(c.list, ledger.Entry{Position: position, Event: e, From: originOf(m)})
+			return true, nil
+		})
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(c.list, func(a, b ledger.Entry) int { return byPosition(a, b.Position) })
+	c.upTo, c.list = end, slices.CompactFunc(c.list, func(a, b ledger.Entry) bool { return a.Position == b.Position })
+	return nil
+}
+
+// forgetCopies removes copies of events before a position.
+func (l *Log) forgetCopies(ctx context.Context, stream jetstream.Stream, first, end int64) error {
+	var old []uint64
+	err := l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubject: l.copySubject()}, uint64(end),
+		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
+			if position, err := strconv.ParseInt(m.Headers().Get(positionHeader), 10, 64); err == nil && position < first {
+				old = append(old, meta.Sequence.Stream)
+			}
+			return true, nil
+		})
+	for _, at := range old {
+		if err == nil {
+			err = stream.DeleteMsg(ctx, at)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("removing old scans from the stream: %w", err)
+	}
+	return nil
+}
+
+// Announce notes that a user is erased: what comes from now on is anonymous, if it
+// is from before.
+func (l *Log) Announce(ctx context.Context, user ledger.UserHash) error {
+	if l.options.Erase == nil {
+		return nil
+	}
+	return l.options.Erase(ctx, user)
+}
+
+// Erase implements Log. A message cannot be changed: an anonymous copy is
+// published that stands for it, then it is overwritten and removed.
+func (l *Log) Erase(ctx context.Context, user ledger.UserHash, upTo int64) (n int64, err error) {
+	if user == (ledger.UserHash{}) {
+		return 0, nil
+	}
+	if err := l.Announce(ctx, user); err != nil {
+		return 0, err
+	}
+	stream, err := l.ready(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var found []ledger.Entry
+	for e, err := range l.Read(ctx, 0) {
+		if err != nil {
+			return 0, err
+		}
+		if e.Position > upTo {
+			break
+		}
+		if e.User == user {
+			found = append(found, e)
+		}
+	}
+	for _, e := range found {
+		if err := l.eraseAt(ctx, stream, &e); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+// eraseAt puts an anonymous copy in the place of an event.
+func (l *Log) eraseAt(ctx context.Context, stream jetstream.Stream, e *ledger.Entry) error {
+	m := nats.NewMsg(l.copySubject())
+	m.Data = ledger.AppendRecord(make([]byte, 0, 256), ledger.Anonymous(&e.Event))
+	m.Header.Set(positionHeader, strconv.FormatInt(e.Position, 10))
+	if e.From.Node != "" {
+		m.Header.Set(originHeader, header(e.From))
+	}
+	f, err := l.send(m, e.ID.String()+" erased "+strconv.FormatInt(e.Position, 10))
+	if err == nil {
+		err = acknowledged(ctx, []jetstream.PubAckFuture{f}, func(int, *jetstream.PubAck) {})
+	}
+	if err == nil {
+		err = stream.SecureDeleteMsg(ctx, uint64(e.Position))
+	}
+	if err != nil {
+		return fmt.Errorf("erasing a scan in the stream: %w", err)
+	}
+	return nil
+}
+
+// anonymise takes erased users out of events, and returns those that it changed.
+func (l *Log) anonymise(ctx context.Context, entries []ledger.Entry) (changed []*ledger.Entry, err error) {
+	if l.options.Erased == nil {
+		return nil, nil
+	}
+	erased, err := l.options.Erased(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	upTo := map[ledger.UserHash]int64{}
+	for _, e := range erased {
+		upTo[e.User] = e.UpTo
+	}
+	for i := range entries {
+		e := &entries[i]
+		if e.User != (ledger.UserHash{}) && e.At.UnixMilli() <= upTo[e.User] {
+			e.Event = *ledger.Anonymous(&e.Event)
+			changed = append(changed, e)
+		}
+	}
+	return changed, nil
+}
+
+// eraseBrought erases events that were brought, where they stand with their user: as
+// where the user was erased while they were on their way.
+func (l *Log) eraseBrought(ctx context.Context, brought []*ledger.Entry) error {
+	if len(brought) == 0 {
+		return nil
+	}
+	stream, err := l.ready(ctx)
+	if err != nil {
+		return err
+	}
+	for _, e := range brought {
+		m, err := stream.GetMsg(ctx, uint64(e.Position))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue // it was erased there
+		}
+		if err != nil {
+			return fmt.Errorf("erasing a scan in the stream: %w", err)
+		}
+		if is, err := ledger.DecodeRecord(m.Data, new(ledger.Texts)); err != nil || is.ID != e.ID || is.User == (ledger.UserHash{}) {
+			continue
+		}
+		if err := l.eraseAt(ctx, stream, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,84 @@
+package stream
+
+import (
+	"fmt"
+	"io"
+	"iter"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/ledger"
+)
+
+var begin = time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
+
+// anEvent is the nth of a row of different events.
+func anEvent(n int64) ledger.Event {
+	at := begin.Add(time.Duration(n) * 10 * time.Millisecond)
+	e := ledger.Event{ID: idAt(at, n), At: at, Source: "scan", Client: "app/1.2", Action: "open_mini_program", Kind: "rule", App: "wxminiprogram0001",
+		Version: "release", RuleID: n, Text: fmt.Sprintf("https://coffee.example/t/%d", n)}
+	if n%3 != 0 {
+		e.User, e.Network = ledger.UserHash{byte(n % 11), 1}, netip.MustParsePrefix("203.0.113.0/24")
+	}
+	return e
+}
+
+func idAt(at time.Time, n int64) (id ledger.ScanID) {
+	for i := range 6 {
+		id[i] = byte(at.UnixMilli() >> (8 * (5 - i)))
+	}
+	for i := range 8 {
+		id[8+i] = byte(n >> (8 * (7 - i)))
+	}
+	return id
+}
+
+// events are the events from one to before another.
+func events(from, to int64) (list []ledger.Event) {
+	for n := from; n < to; n++ {
+		list = append(list, anEvent(n))
+	}
+	return list
+}
+
+func seeded(n uint64) io.Reader { return rand.NewChaCha8([32]byte{byte(n)}) }
+
+// openJournal opens the journal in a folder and closes it after the test.
+func openJournal(t testing.TB, dir string, o ledger.JournalOptions) *ledger.Journal {
+	t.Helper()
+	o.Random = seeded(1)
+	j, err := ledger.OpenJournal(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { j.Close() })
+	return j
+}
+
+// collect reads a log to its end.
+func collect(t testing.TB, seq iter.Seq2[ledger.Entry, error]) (list []ledger.Entry) {
+	t.Helper()
+	for e, err := range seq {
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, e)
+	}
+	return list
+}
+
+// wantRun wants the events from one to before another, at positions from one on.
+func wantRun(t testing.TB, got []ledger.Entry, from, position, to int64) {
+	t.Helper()
+	if int64(len(got)) != to-from {
+		t.Fatalf("%d events, want %d", len(got), to-from)
+	}
+	for i, e := range got {
+		e.From = ledger.Origin{}
+		if want := (ledger.Entry{Position: position + int64(i), Event: anEvent(from + int64(i))}); e != want {
+			t.Fatalf("entry %d:\n got %+v\nwant %+v", i, e, want)
+		}
+	}
+}

@@ -1,0 +1,252 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/qrjump/qrjump/internal/ledger"
+)
+
+// Ship implements Harbour. The mark is noted in this node's folder: what is
+// published again because a crash came between counts once.
+func (l *Log) Ship(ctx context.Context, _ string, from, to ledger.Mark, entries []ledger.Entry) error {
+	// With their users they may stand there from a time before, whose answer was lost.
+	before, err := l.anonymise(ctx, entries)
+	if err != nil {
+		return err
+	}
+	if _, err := l.ready(ctx); err != nil {
+		return err
+	}
+	last, err := l.append(ctx, from.Position, entries)
+	if err != nil {
+		return err
+	}
+	// The erasure of a user in the middle reaches what stood in the stream by then.
+	meanwhile, err := l.anonymise(ctx, entries)
+	if err == nil {
+		err = l.eraseBrought(ctx, append(before, meanwhile...))
+	}
+	if err != nil {
+		return err
+	}
+	// A stream that was made anew in the middle has not all of it.
+	switch there, err := l.there(ctx, last.sequence); {
+	case err != nil:
+		return err
+	case !there:
+		return ledger.ErrNotThere
+	}
+	return l.note(to, last)
+}
+
+// there reports whether the stream that is shipped to is still there, and has what
+// came into it up to a sequence.
+func (l *Log) there(ctx context.Context, last uint64) (bool, error) {
+	info, err := l.now(ctx)
+	if err != nil {
+		return false, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.into == l.id() && info.State.LastSeq >= last, nil
+}
+
+// Whole implements Rewinder.
+func (l *Log) Whole(ctx context.Context) (bool, error) {
+	was, err := readShipped(l.markFile())
+	if err != nil {
+		return false, err
+	}
+	last := was.last
+	l.mu.Lock()
+	if was.stream != l.into {
+		last = brought{}
+	}
+	l.mu.Unlock()
+	if there, err := l.there(ctx, last.sequence); err != nil || !there {
+		return false, err
+	}
+	return l.holds(ctx, last)
+}
+
+// holds reports whether the last event that was brought stands where it stood: not in
+// a stream that was put back older, which another node may have filled beyond it.
+func (l *Log) holds(ctx context.Context, last brought) (bool, error) {
+	if last.id == (ledger.ScanID{}) { // nothing, or by an earlier version
+		return true, nil
+	}
+	stream, err := l.ready(ctx)
+	if err != nil {
+		return false, err
+	}
+	m, err := stream.GetMsg(ctx, last.sequence)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return true, nil // it was erased, or forgotten for its age
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking at the last scan that was brought to the stream: %w", err)
+	}
+	return m.Header.Get(nats.MsgIdHdr) == last.id.String(), nil
+}
+
+// Taken implements Rewinder.
+func (l *Log) Taken(ctx context.Context, node string) (*ledger.Taken, error) {
+	if l.options.Taken == nil {
+		return nil, nil
+	}
+	return l.options.Taken(ctx, node)
+}
+
+// Rewind implements Rewinder.
+func (l *Log) Rewind(ctx context.Context, mark ledger.Mark, taken *ledger.Taken) (r ledger.Rewound, err error) {
+	was, err := readShipped(l.markFile())
+	if err != nil {
+		return r, err
+	}
+	info, err := l.now(ctx)
+	if err != nil {
+		return r, err
+	}
+	holds := info.State.LastSeq >= was.last.sequence
+	if holds {
+		if holds, err = l.holds(ctx, was.last); err != nil {
+			return r, err
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.into, l.begin = l.id(), was.begin
+	r.From = mark.Position
+	switch {
+	case mark != was.Mark: // of another journal: all of it is new
+	case was.stream == "": // the first time, or of an earlier version
+		was.stream, was.at = l.into, l.address()
+		return r, l.write(was)
+	case was.stream == l.into && holds:
+	case was.at == l.address() && was.begin >= 0:
+		r.From, r.Why = min(was.begin, mark.Position), "the stream lost what was in it"
+	case taken != nil:
+		// The former stream is elsewhere, and has what was counted from it.
+		r.From, r.Moved, r.Why = min(max(taken.UpTo, was.begin), mark.Position), true, "the stream is another one"
+	}
+	return r, nil
+}
+
+// brought is the last event of this node's that stands in a stream.
+type brought struct {
+	sequence uint64
+	id       ledger.ScanID // zero = not known
+}
+
+// shipped is how far this node's journal was shipped, and where.
+type shippedTo struct {
+	ledger.Mark
+	begin  int64 // where the events begin that are for a stream; -1 = not known
+	last   brought
+	stream string // its id
+	at     string // its address
+}
+
+func (l *Log) note(m ledger.Mark, last brought) error {
+	l.mu.Lock()
+	s := shippedTo{m, l.begin, last, l.into, l.address()}
+	l.mu.Unlock()
+	return l.write(s)
+}
+
+func (l *Log) write(s shippedTo) error {
+	if err := ledger.WriteFile(l.markFile(), fmt.Appendf(nil, "%d %s %d %d %q %q %s\n", s.Position, s.ID, s.begin, s.last.sequence, s.stream, s.at, s.last.id)); err != nil {
+		return fmt.Errorf("noting how far scans were shipped: %w", err)
+	}
+	return nil
+}
+
+// Begin says where the events begin that are for the stream, when this node
+// ships to it for the first time: what was counted elsewhere would count twice.
+func (l *Log) Begin(from func() (ledger.Mark, error)) error {
+	if _, err := os.Stat(l.markFile()); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	m, err := from()
+	if err != nil {
+		return err
+	}
+	return l.write(shippedTo{Mark: m, begin: m.Position})
+}
+
+func (l *Log) markFile() string { return filepath.Join(l.options.Marks, "shipped") }
+
+// Shipped implements Harbour.
+func (l *Log) Shipped(context.Context, string) (m ledger.Mark, err error) {
+	return readMark(l.markFile())
+}
+
+// LeaveStream ends what a node with its marks in a folder had with a stream:
+// left is told up to where the journal was shipped, if it was. A stream that
+// the node comes to later gets what is new then.
+func Leave(marks string, left func(ledger.Mark) error) error {
+	file := (&Log{options: Options{Marks: marks}}).markFile()
+	m, err := readMark(file)
+	if err == nil && m != (ledger.Mark{}) {
+		err = left(m)
+	}
+	if err != nil {
+		return err
+	}
+	switch err := os.Remove(file); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	// A mark that came back would bring to a stream what is counted from the journal.
+	return ledger.SyncDir(marks)
+}
+
+func readMark(file string) (m ledger.Mark, err error) {
+	s, err := readShipped(file)
+	return s.Mark, err
+}
+
+func readShipped(file string) (s shippedTo, err error) {
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	if err != nil {
+		return s, err
+	}
+	var id, last string
+	fields, err := fmt.Sscanf(string(text), "%d %s %d %d %q %q %s", &s.Position, &id, &s.begin, &s.last.sequence, &s.stream, &s.at, &last)
+	if err != nil && fields != 2 && fields != 6 {
+		return shippedTo{}, nil // all is published again, and counts once
+	}
+	switch fields { // fewer: of an earlier version
+	case 2:
+		s.begin = -1
+	case 7:
+		if s.last.id, err = ledger.ParseScanID(last); err != nil {
+			return shippedTo{}, nil
+		}
+	}
+	if s.ID, err = ledger.ParseScanID(id); err != nil {
+		return shippedTo{}, nil
+	}
+	return s, nil
+}
+
+// Erased implements Harbour.
+func (l *Log) Erased(ctx context.Context, after int64) ([]ledger.Erasure, error) {
+	if l.options.Erased == nil {
+		return nil, nil
+	}
+	return l.options.Erased(ctx, after)
+}

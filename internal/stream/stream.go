@@ -1,0 +1,665 @@
+// Package stream keeps the ledger of scans in a stream of NATS.
+package stream
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/qrjump/qrjump/internal/ledger"
+)
+
+// JetStream is a Log in a stream of NATS, and the Harbour of the nodes: a
+// position is a sequence of the stream, the id of a scan the id of its message.
+// A scan that is published again after the stream has forgotten its id stands
+// in it twice: whoever counts has to look at the ids.
+//
+// A server of NATS acknowledges a message before it is flushed to the disk,
+// unless its setting sync_interval is "always". JetStream publishes nothing
+// until it has seen that setting, or the operator vouches for it.
+type Log struct {
+	options Options
+	conn    *nats.Conn
+	js      jetstream.JetStream
+
+	mu      sync.Mutex
+	stream  jetstream.Stream // nil until it is there and the server's setting is known
+	created string
+	lost    map[string]bool // ids of streams that were here and are no more
+	into    string          // id of the stream that is shipped to
+	begin   int64           // where the events of the journal begin that are for a stream
+}
+
+// JetStreamOptions say where the stream is.
+type Options struct {
+	// Servers are nats:// or tls:// addresses, with user and password if need be.
+	Servers []string
+	// Monitors are the http addresses where the servers tell of themselves;
+	// every server that keeps the stream should be named.
+	Monitors []string
+	// Vouched: the operator says that the servers flush before they acknowledge.
+	Vouched bool
+	// Credentials is a file of NATS credentials; "" = none.
+	Credentials string
+	// Stream is the name of the stream; "" = QRJUMP_SCANS. A new one gets so
+	// many Replicas; 0 = 1.
+	Stream   string
+	Replicas int
+	// Emulated: events have the time of an emulated clock, which says nothing of
+	// when their messages came.
+	Emulated bool
+	// Marks is the folder where is noted how far this node's journal was shipped.
+	Marks string
+	// Erased and Erase list and note who was erased, so that what nodes bring
+	// later is anonymous too; nil = nobody ever is.
+	Erased func(ctx context.Context, after int64) ([]ledger.Erasure, error)
+	Erase  func(ctx context.Context, user ledger.UserHash) error
+	// Taken is which events of a node's journal are counted; nil = nobody knows.
+	Taken func(ctx context.Context, node string) (*ledger.Taken, error)
+
+	// Patience is how long a server may take for anything; 0 = some seconds,
+	// which a busy machine may need for nothing at all.
+	Patience time.Duration
+
+	dialer nats.CustomDialer // nil = the network's
+}
+
+// answerTime is how long an answer of a server is waited for.
+func (o Options) answerTime() time.Duration { return cmp.Or(o.Patience, 10*time.Second) }
+
+// ErrNotFlushed is returned while the servers acknowledge what they have not
+// flushed, or nobody can say.
+var ErrNotFlushed = errors.New("the NATS server is not known to flush before it acknowledges")
+
+// ErrNoMonitor is returned while a server's monitoring address does not answer.
+var ErrNoMonitor = errors.New("its monitoring address does not answer")
+
+// ParseEvents reads the address of --events:
+// nats://HOST:4222[,HOST:4222][?monitor=http://HOST:8222&stream=NAME&replicas=3&creds=FILE&flush=vouched].
+func Parse(text string) (o Options, err error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "nats" && u.Scheme != "tls" {
+		// The parser's error may quote the password.
+		return o, errors.New("want nats://HOST:4222?monitor=http://HOST:8222")
+	}
+	for host := range strings.SplitSeq(u.Host, ",") {
+		server := url.URL{Scheme: u.Scheme, User: u.User, Host: host}
+		o.Servers = append(o.Servers, server.String())
+	}
+	for name, values := range u.Query() {
+		value := values[len(values)-1]
+		switch name {
+		case "monitor":
+			for _, text := range values {
+				m, err := url.Parse(text)
+				if err != nil || m.Host == "" || m.Scheme != "http" && m.Scheme != "https" {
+					return o, fmt.Errorf("monitor=%s: want the address of the server's monitoring port, such as http://127.0.0.1:8222", text)
+				}
+				o.Monitors = append(o.Monitors, strings.TrimSuffix(text, "/"))
+			}
+		case "stream":
+			o.Stream = value
+		case "creds":
+			o.Credentials = value
+		case "replicas":
+			if o.Replicas, err = strconv.Atoi(value); err != nil || o.Replicas < 1 || o.Replicas > 5 {
+				return o, fmt.Errorf("replicas=%s: want 1 to 5", value)
+			}
+		case "flush":
+			if value != "vouched" {
+				return o, fmt.Errorf("flush=%s: want flush=vouched, or leave it out", value)
+			}
+			o.Vouched = true
+		default:
+			return o, fmt.Errorf("there is no parameter %s: want monitor, stream, replicas, creds or flush", name)
+		}
+	}
+	if len(o.Monitors) == 0 && !o.Vouched {
+		return o, errors.New("nobody can tell whether the server flushes before it acknowledges: set sync_interval: always there and add ?monitor=http://HOST:8222, or flush=vouched if you are sure")
+	}
+	return o, nil
+}
+
+// OpenJetStream connects in the background; a server that is away is tried again.
+func Open(o Options) (*Log, error) {
+	if o.Stream == "" {
+		o.Stream = "QRJUMP_SCANS"
+	}
+	options := []nats.Option{nats.Name("qrjump"), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second),
+		// What cannot be sent now is sent again from the journal.
+		nats.ReconnectBufSize(-1)}
+	if o.Credentials != "" {
+		options = append(options, nats.UserCredentials(o.Credentials))
+	}
+	answers := []jetstream.JetStreamOpt{jetstream.WithPublishAsyncMaxPending(2048), jetstream.WithPublishAsyncTimeout(o.answerTime())}
+	if o.Patience > 0 {
+		options, answers = append(options, nats.Timeout(o.Patience)), append(answers, jetstream.WithDefaultTimeout(o.Patience))
+	}
+	if o.dialer != nil {
+		options = append(options, nats.SetCustomDialer(o.dialer))
+	}
+	l := &Log{options: o, lost: map[string]bool{}}
+	// A server that was started again may have other settings.
+	options = append(options, nats.ReconnectHandler(func(*nats.Conn) { l.forgetServer() }))
+	var err error
+	if l.conn, err = nats.Connect(strings.Join(o.Servers, ","), options...); err != nil {
+		return nil, fmt.Errorf("connecting to NATS: %w", err)
+	}
+	if l.js, err = jetstream.New(l.conn, answers...); err != nil {
+		l.conn.Close()
+		return nil, fmt.Errorf("connecting to NATS: %w", err)
+	}
+	return l, nil
+}
+
+func (l *Log) forgetServer() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stream = nil
+}
+
+// subjects are <stream in lower case>.<minute of the id>, so that a scan is
+// found by its id without a search of everything.
+func (l *Log) subject(id ledger.ScanID) string {
+	return l.prefix() + strconv.FormatInt(id.Time().UnixMilli()/60_000, 10)
+}
+
+func (l *Log) prefix() string {
+	return strings.ReplaceAll(strings.ToLower(l.options.Stream), "_", ".") + "."
+}
+
+// Ready makes sure that the stream is there and that what it acknowledges is on
+// the disk. ErrNotFlushed.
+func (l *Log) Ready(ctx context.Context) error {
+	_, err := l.ready(ctx)
+	return err
+}
+
+func (l *Log) ready(ctx context.Context) (jetstream.Stream, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stream != nil {
+		return l.stream, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.options.answerTime())
+	defer cancel()
+	if !l.options.Vouched {
+		for _, monitor := range l.options.Monitors {
+			if err := flushes(ctx, monitor); err != nil {
+				return nil, err
+			}
+		}
+	}
+	stream, err := l.js.Stream(ctx, l.options.Stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		stream, err = l.js.CreateStream(ctx, jetstream.StreamConfig{Name: l.options.Stream, Description: "scans of qrjump", Subjects: []string{l.prefix() + "*"},
+			Storage: jetstream.FileStorage, Replicas: max(1, l.options.Replicas), Retention: jetstream.LimitsPolicy,
+			// A full stream refuses; it never drops what it has.
+			Discard: jetstream.DiscardNew, Duplicates: time.Hour})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the stream %s: %w", l.options.Stream, err)
+	}
+	if c := stream.CachedInfo().Config; c.Storage != jetstream.FileStorage || c.Retention != jetstream.LimitsPolicy || c.Discard != jetstream.DiscardNew {
+		return nil, fmt.Errorf("the stream %s does not keep what it takes: it needs file storage, retention by limits, and to discard new messages when it is full", l.options.Stream)
+	}
+	made := createdAt(stream.CachedInfo())
+	was, err := readShipped(l.markFile())
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range []string{was.stream, l.id()} {
+		if id != "" && id != l.named(made) && (id != was.stream || was.at == l.address()) {
+			l.lost[id] = true
+		}
+	}
+	l.stream, l.created = stream, made
+	return stream, nil
+}
+
+func createdAt(info *jetstream.StreamInfo) string { return info.Created.UTC().Format(time.RFC3339Nano) }
+
+// named is the id of a stream of this name that was made at a moment.
+func (l *Log) named(created string) string { return l.options.Stream + " " + created }
+
+// id is that of the stream as it was last seen, "" = it never was. mu is held.
+func (l *Log) id() string {
+	if l.created == "" {
+		return ""
+	}
+	return l.named(l.created)
+}
+
+// address is where the stream is, without passwords.
+func (l *Log) address() string {
+	hosts := make([]string, 0, len(l.options.Servers))
+	for _, server := range l.options.Servers {
+		if u, err := url.Parse(server); err == nil {
+			hosts = append(hosts, u.Host)
+		}
+	}
+	slices.Sort(hosts)
+	return strings.Join(hosts, ",") + "/" + l.options.Stream
+}
+
+// Lost reports whether a ledger was the stream at this address and is no more, as
+// when the server lost its folder.
+func (l *Log) Lost(ledger string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost[ledger]
+}
+
+// flushes asks a server for its setting.
+func flushes(ctx context.Context, monitor string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, monitor+"/varz", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	if err != nil {
+		return fmt.Errorf("%w: %w: %w", ErrNotFlushed, ErrNoMonitor, err)
+	}
+	defer resp.Body.Close()
+	var varz struct {
+		JetStream struct {
+			Config *struct {
+				SyncAlways bool `json:"sync_always"`
+			} `json:"config"`
+		} `json:"jetstream"`
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&varz); err != nil || resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%w: %s/varz does not answer like a NATS server", ErrNotFlushed, monitor)
+	}
+	switch {
+	case varz.JetStream.Config == nil:
+		return fmt.Errorf("%w: JetStream is off on %s", ErrNotFlushed, monitor)
+	case !varz.JetStream.Config.SyncAlways:
+		return fmt.Errorf("%w: set sync_interval: always in the jetstream block of the server behind %s and start it again", ErrNotFlushed, monitor)
+	}
+	return nil
+}
+
+// ID is the stream's: its name and when it was made.
+func (l *Log) ID() string {
+	ctx, cancel := context.WithTimeout(context.Background(), l.options.answerTime())
+	defer cancel()
+	_, err := l.ready(ctx)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_ = err // nothing can be read of one that was never seen either
+	return l.id()
+}
+
+// Append implements Log.
+func (l *Log) Append(ctx context.Context, events []ledger.Event) error {
+	if _, err := l.ready(ctx); err != nil {
+		return err
+	}
+	entries := make([]ledger.Entry, len(events))
+	for i := range events {
+		entries[i].Event = events[i]
+	}
+	_, err := l.append(ctx, 0, entries)
+	return err
+}
+
+// append publishes events that follow a position of a journal. It returns the last
+// sequence that was given out.
+func (l *Log) append(ctx context.Context, before int64, entries []ledger.Entry) (last brought, err error) {
+	for some := range slices.Chunk(entries, publishAtOnce) {
+		futures := make([]jetstream.PubAckFuture, 0, len(some))
+		for i := range some {
+			some[i].From.Before = before
+			f, err := l.publish(&some[i])
+			if err != nil {
+				return last, err
+			}
+			futures = append(futures, f)
+		}
+		if err := acknowledged(ctx, futures, func(i int, ack *jetstream.PubAck) {
+			some[i].Position = int64(ack.Sequence)
+			if ack.Sequence >= last.sequence {
+				last = brought{ack.Sequence, some[i].ID}
+			}
+		}); err != nil {
+			l.forgetServer() // there may be no stream any more
+			return last, err
+		}
+		before = some[len(some)-1].From.Position
+	}
+	return last, nil
+}
+
+// publishAtOnce is how many messages are on their way together. Each is flushed
+// by itself, and all of them have to be in the time of one.
+const publishAtOnce = 250
+
+// originHeader says from which journal an event came: node, position, before, and
+// "again" where that is so. See Origin.
+const originHeader = "Qrjump-From"
+
+func header(o ledger.Origin) string {
+	text := fmt.Sprintf("%s %d %d", o.Node, o.Position, o.Before)
+	if o.Again {
+		text += " again"
+	}
+	return text
+}
+
+// originOf reads the header; the zero value where there is none.
+func originOf(m jetstream.Msg) (o ledger.Origin) {
+	parts := strings.Fields(m.Headers().Get(originHeader))
+	if len(parts) < 3 {
+		return o
+	}
+	var err, other error
+	o.Node = parts[0]
+	o.Position, err = strconv.ParseInt(parts[1], 10, 64)
+	o.Before, other = strconv.ParseInt(parts[2], 10, 64)
+	if err != nil || other != nil {
+		return ledger.Origin{}
+	}
+	o.Again = len(parts) > 3
+	return o
+}
+
+func (l *Log) publish(e *ledger.Entry) (jetstream.PubAckFuture, error) {
+	m := &nats.Msg{Subject: l.subject(e.ID), Data: ledger.AppendRecord(make([]byte, 0, 256), &e.Event)}
+	if e.From.Node != "" {
+		m.Header = nats.Header{originHeader: []string{header(e.From)}}
+	}
+	return l.send(m, e.ID.String())
+}
+
+func (l *Log) send(m *nats.Msg, id string) (jetstream.PubAckFuture, error) {
+	f, err := l.js.PublishMsgAsync(m, jetstream.WithMsgID(id), jetstream.WithExpectStream(l.options.Stream))
+	if err != nil {
+		return nil, fmt.Errorf("publishing a scan: %w", err)
+	}
+	return f, nil
+}
+
+// acknowledged waits until all messages are, and tells how each was.
+func acknowledged(ctx context.Context, futures []jetstream.PubAckFuture, at func(i int, ack *jetstream.PubAck)) error {
+	for i, f := range futures {
+		select {
+		case ack := <-f.Ok():
+			at(i, ack)
+		case err := <-f.Err():
+			return fmt.Errorf("publishing a scan: %w", err)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// End implements Log.
+func (l *Log) End(ctx context.Context) (int64, error) {
+	info, err := l.now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return int64(info.State.LastSeq), nil
+}
+
+// end is End of the stream that is known, and no other.
+func (l *Log) end(ctx context.Context) (int64, error) {
+	if _, err := l.ready(ctx); err != nil {
+		return 0, err
+	}
+	info, err := l.info(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return int64(info.State.LastSeq), nil
+}
+
+// errAnew is returned for a stream that was there and is not, or is another.
+var errAnew = errors.New("the stream was made anew, or is about to be")
+
+// now is info of the stream that there is, which may be another than before.
+func (l *Log) now(ctx context.Context) (info *jetstream.StreamInfo, err error) {
+	for range 2 {
+		if _, err = l.ready(ctx); err != nil {
+			return nil, err
+		}
+		if info, err = l.info(ctx); !errors.Is(err, errAnew) {
+			break
+		}
+	}
+	return info, err
+}
+
+// info asks what is in the stream, by a handle of its own: Info of one that is
+// shared writes into it.
+func (l *Log) info(ctx context.Context) (*jetstream.StreamInfo, error) {
+	stream, err := l.js.Stream(ctx, l.options.Stream)
+	if err != nil {
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			l.forgetServer()
+			return nil, fmt.Errorf("%w: %w", errAnew, err)
+		}
+		return nil, fmt.Errorf("asking for the end of the stream: %w", err)
+	}
+	info := stream.CachedInfo()
+	l.mu.Lock()
+	same := l.created == createdAt(info)
+	l.mu.Unlock()
+	if !same {
+		l.forgetServer()
+		return nil, errAnew
+	}
+	return info, nil
+}
+
+// fetchAtOnce is how many messages one request asks for.
+const fetchAtOnce = 1000
+
+// visit calls f for the messages of a consumer up to a sequence, in order,
+// until f answers false.
+func (l *Log) visit(ctx context.Context, c jetstream.ConsumerConfig, upTo uint64, f func(jetstream.Msg, *jetstream.MsgMetadata) (bool, error)) error {
+	stream, err := l.ready(ctx)
+	if err != nil {
+		return err
+	}
+	c.AckPolicy, c.MemoryStorage, c.InactiveThreshold, c.Replicas = jetstream.AckNonePolicy, true, time.Minute, 1
+	consumer, err := stream.CreateConsumer(ctx, c)
+	if err != nil {
+		return fmt.Errorf("reading the stream: %w", err)
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		_ = stream.DeleteConsumer(ctx, consumer.CachedInfo().Name) // else it ends by itself
+	}()
+	pending := consumer.CachedInfo().NumPending
+	for expected := uint64(1); pending > 0; {
+		batch, err := consumer.Fetch(fetchAtOnce, jetstream.FetchMaxWait(l.options.answerTime()))
+		if err != nil {
+			return fmt.Errorf("reading the stream: %w", err)
+		}
+		got := 0
+		for m := range batch.Messages() {
+			got++
+			meta, err := m.Metadata()
+			if err != nil {
+				return fmt.Errorf("reading the stream: %w", err)
+			}
+			if meta.Sequence.Consumer != expected {
+				return fmt.Errorf("reading the stream: message %d came where %d was due", meta.Sequence.Consumer, expected)
+			}
+			expected++
+			pending = meta.NumPending
+			if meta.Sequence.Stream > upTo {
+				return nil
+			}
+			if goOn, err := f(m, meta); err != nil || !goOn {
+				return err
+			}
+			if meta.Sequence.Stream == upTo || pending == 0 { // a batch that is not full would be waited for
+				return nil
+			}
+		}
+		if err := batch.Error(); err != nil {
+			return fmt.Errorf("reading the stream: %w", err)
+		}
+		if got == 0 {
+			return errors.New("reading the stream: it does not answer")
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// Read implements Log. A scan may come twice.
+func (l *Log) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, error] {
+	end, err := l.end(ctx)
+	return func(yield func(ledger.Entry, error) bool) {
+		if err == nil && after < end {
+			var in ledger.Texts
+			left := false
+			next, erased := max(0, after)+1, copies{}
+			err = l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(max(0, after)) + 1}, uint64(end),
+				func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
+					at := int64(meta.Sequence.Stream)
+					if at > next {
+						list, err := l.missing(ctx, &erased, next, at)
+						if err != nil {
+							return false, err
+						}
+						for _, e := range list {
+							if left = !yield(e, nil); left {
+								return false, nil
+							}
+						}
+					}
+					next = at + 1
+					if m.Subject() == l.copySubject() {
+						return true, nil
+					}
+					e, err := ledger.DecodeRecord(m.Data(), &in)
+					if err != nil {
+						return false, fmt.Errorf("message %d of the stream: %w", at, err)
+					}
+					left = !yield(ledger.Entry{Position: at, Event: e, From: originOf(m)}, nil)
+					return !left, nil
+				})
+			if left {
+				return
+			}
+		}
+		if err != nil {
+			yield(ledger.Entry{}, err)
+		}
+	}
+}
+
+// Before implements Log: a message is younger than its event, but for what the
+// clocks of nodes differ by, and that is less than a day.
+func (l *Log) Before(ctx context.Context, moment time.Time) (position int64, err error) {
+	end, err := l.End(ctx)
+	if err != nil || end == 0 || l.options.Emulated {
+		return 0, err
+	}
+	from := moment.Add(-24 * time.Hour)
+	position = end
+	err = l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &from}, uint64(end), func(_ jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
+		position = int64(meta.Sequence.Stream) - 1
+		return false, nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	// Messages of users who were erased are gone, and what stands for them came later.
+	var erased copies
+	if err := l.readCopies(ctx, &erased, end); err != nil {
+		return 0, err
+	}
+	for i := range erased.list {
+		if e := &erased.list[i]; !e.At.Before(moment) {
+			position = min(position, e.Position-1)
+		}
+	}
+	return position, nil
+}
+
+// Find implements Log.
+func (l *Log) Find(ctx context.Context, id ledger.ScanID) (position int64, err error) {
+	end, err := l.End(ctx)
+	if err != nil {
+		return 0, err
+	}
+	err = l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubject: l.subject(id)}, uint64(end),
+		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
+			if has, ok := ledger.RecordID(m.Data()); ok && has == id {
+				position = int64(meta.Sequence.Stream)
+			}
+			return position == 0, nil
+		})
+	if err != nil || position > 0 {
+		return position, err
+	}
+	var erased copies
+	if err := l.readCopies(ctx, &erased, end); err != nil {
+		return 0, err
+	}
+	if i := slices.IndexFunc(erased.list, func(e ledger.Entry) bool { return e.ID == id }); i >= 0 {
+		return erased.list[i].Position, nil
+	}
+	return 0, ledger.ErrNoScan
+}
+
+// Forget implements Log: it removes what came into the stream before a moment.
+func (l *Log) Forget(ctx context.Context, before time.Time) error {
+	stream, err := l.ready(ctx)
+	if err != nil {
+		return err
+	}
+	info, err := l.info(ctx)
+	if err != nil {
+		return err
+	}
+	if info.State.Msgs == 0 || !info.State.FirstTime.Before(before) {
+		return nil
+	}
+	first := info.State.LastSeq + 1
+	err = l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &before}, info.State.LastSeq,
+		func(_ jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
+			first = meta.Sequence.Stream
+			return false, nil
+		})
+	if err != nil {
+		return err
+	}
+	if err := l.forgetCopies(ctx, stream, int64(first), int64(info.State.LastSeq)); err != nil {
+		return err
+	}
+	if err := stream.Purge(ctx, jetstream.WithPurgeSequence(first)); err != nil {
+		return fmt.Errorf("removing old scans from the stream: %w", err)
+	}
+	return nil
+}
+
+// Close implements Log.
+func (l *Log) Close() error {
+	l.conn.Close()
+	return nil
+}

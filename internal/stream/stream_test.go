@@ -1,0 +1,473 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	natsserver "github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/qrjump/qrjump/internal/ledger"
+)
+
+// startNATS starts a real server; always is its sync_interval: always.
+func startNATS(t *testing.T, dir string, always bool) (s *natsserver.Server, address string) {
+	t.Helper()
+	s, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: -1, HTTPHost: "127.0.0.1", HTTPPort: -1, JetStream: true, StoreDir: dir, SyncAlways: always, NoSigs: true, NoLog: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(3 * time.Minute) {
+		t.Fatal("the NATS server does not start")
+	}
+	return s, fmt.Sprintf("nats://%s?monitor=http://%s", s.Addr(), s.MonitorAddr())
+}
+
+// mooring leads a client to the server that there is at the moment, whose port
+// is another one after each start: none is free for sure twice.
+type mooring struct{ at atomic.Pointer[string] }
+
+func (m *mooring) Dial(network, _ string) (net.Conn, error) {
+	at := m.at.Load()
+	if at == nil {
+		return nil, syscall.ECONNREFUSED
+	}
+	return net.Dial(network, *at)
+}
+
+func (m *mooring) lead(s *natsserver.Server) {
+	at := s.Addr().String()
+	m.at.Store(&at)
+}
+
+func openJetStream(t *testing.T, events, marks string) *Log {
+	t.Helper()
+	o, err := Parse(events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Marks = marks
+	o.Patience = time.Hour
+	l, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+func TestAStreamIsALedger(t *testing.T) {
+	_, address := startNATS(t, t.TempDir(), true)
+	l := openJetStream(t, address, t.TempDir())
+	ctx := t.Context()
+	if end, err := l.End(ctx); err != nil || end != 0 {
+		t.Fatal(end, err)
+	}
+	for n := int64(0); n < 3000; n += 100 { // each of them is flushed by itself, and some disks are slow
+		if err := l.Append(ctx, events(n, n+100)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Append(ctx, events(0, 50)); err != nil { // within the window the stream itself sees them
+		t.Fatal(err)
+	}
+	wantRun(t, collect(t, l.Read(ctx, 0)), 0, 1, 3000)
+	wantRun(t, collect(t, l.Read(ctx, 2345)), 2345, 2346, 3000)
+	if got := collect(t, l.Read(ctx, 3000)); len(got) != 0 {
+		t.Errorf("after the end: %d", len(got))
+	}
+	for range l.Read(ctx, 0) {
+		break
+	}
+	for _, n := range []int64{0, 1, 1777, 2999} {
+		if p, err := l.Find(ctx, anEvent(n).ID); err != nil || p != n+1 {
+			t.Errorf("scan %d is found at %d, %v", n, p, err)
+		}
+	}
+	for _, forged := range []ledger.ScanID{idAt(begin, 1<<40), idAt(begin.Add(-time.Hour), 0)} { // of a minute with scans, and without
+		if _, err := l.Find(ctx, forged); !errors.Is(err, ledger.ErrNoScan) {
+			t.Errorf("a forged id: %v", err)
+		}
+	}
+	id := l.ID()
+	if other := openJetStream(t, address, t.TempDir()); id == "" || other.ID() != id {
+		t.Errorf("the ledger is %q, and %q", id, other.ID())
+	}
+
+	// Messages came now, whatever the time of their events.
+	for since, want := range map[time.Duration]int64{0: 0, 48 * time.Hour: 3000} {
+		if p, err := l.Before(ctx, time.Now().Add(since)); err != nil || p != want {
+			t.Errorf("before %s from now: %d, %v; want %d", since, p, err, want)
+		}
+	}
+
+	// An erased user is nowhere; each scan is there once.
+	user := ledger.UserHash{4, 1}
+	n, err := l.Erase(ctx, user, math.MaxInt64)
+	if err != nil || n == 0 {
+		t.Fatal(n, err)
+	}
+	seen := map[ledger.ScanID]bool{}
+	wantPosition := int64(0)
+	other := openJetStream(t, address, t.TempDir()) // also to another node
+	for _, e := range collect(t, other.Read(ctx, 0)) {
+		if wantPosition++; e.Position != wantPosition {
+			t.Fatalf("after the erasure, position %d follows %d", e.Position, wantPosition-1)
+		}
+		was := anEvent(e.RuleID)
+		if was.User == user {
+			was.User, was.Client, was.Network = ledger.UserHash{}, "", netip.Prefix{}
+		}
+		if e.Event != was || seen[e.ID] {
+			t.Fatalf("after the erasure, position %d holds %+v", e.Position, e.Event)
+		}
+		seen[e.ID] = true
+	}
+	if len(seen) != 3000 {
+		t.Errorf("%d scans", len(seen))
+	}
+	for _, after := range []int64{0, 1, 1500, 2999} {
+		if got := collect(t, l.Read(ctx, after)); len(got) != int(3000-after) || got[0].Position != after+1 {
+			t.Errorf("after %d: %d scans", after, len(got))
+		}
+	}
+	for _, n := range []int64{0, 1, 3, 4, 2999} {
+		if p, err := l.Find(ctx, anEvent(n).ID); err != nil || p != n+1 {
+			t.Errorf("after the erasure, scan %d is found at %d, %v", n, p, err)
+		}
+	}
+	if n, err := l.Erase(ctx, user, math.MaxInt64); n != 0 || err != nil {
+		t.Errorf("erased again: %d, %v", n, err)
+	}
+	end, _ := l.End(ctx)
+	if err := l.Forget(ctx, time.Now().Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if got := collect(t, l.Read(ctx, 0)); len(got) != 3000 {
+		t.Errorf("%d are left of what is young", len(got))
+	}
+	if err := l.Forget(ctx, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if got := collect(t, l.Read(ctx, 0)); len(got) != 0 {
+		t.Errorf("%d are left", len(got))
+	}
+	if now, _ := l.End(ctx); now != end {
+		t.Errorf("the end was %d and is %d", end, now)
+	}
+}
+
+// Whose messages are gone by an erasure, their scans are found by time as well.
+func TestErasedScansAreFoundByTime(t *testing.T) {
+	_, address := startNATS(t, t.TempDir(), true)
+	l := openJetStream(t, address, t.TempDir())
+	list, user := events(0, 6), ledger.UserHash{7}
+	for i := range list {
+		list[i].User, list[i].At = user, time.Now().UTC().Truncate(time.Millisecond)
+	}
+	if err := l.Append(t.Context(), list); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := l.Erase(t.Context(), user, math.MaxInt64); n != 6 || err != nil {
+		t.Fatal(n, err)
+	}
+	after, err := l.Before(t.Context(), time.Now().Add(-time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := collect(t, l.Read(t.Context(), after)); len(got) != 6 {
+		t.Errorf("%d of 6 scans stand after position %d", len(got), after)
+	}
+}
+
+// The server is asked for its setting.
+func TestNothingIsPublishedToAServerThatDoesNotFlush(t *testing.T) {
+	_, address := startNATS(t, t.TempDir(), false)
+	l := openJetStream(t, address, t.TempDir())
+	if err := l.Append(t.Context(), events(0, 1)); !errors.Is(err, ErrNotFlushed) || !strings.Contains(err.Error(), "sync_interval: always") {
+		t.Errorf("published to it: %v", err)
+	}
+	if _, err := Parse(strings.Split(address, "?")[0]); err == nil || !strings.Contains(err.Error(), "monitor=") {
+		t.Errorf("nobody vouches for it: %v", err)
+	}
+	vouched := openJetStream(t, strings.Split(address, "?")[0]+"?flush=vouched", t.TempDir())
+	if err := vouched.Append(t.Context(), events(0, 1)); err != nil {
+		t.Errorf("the operator vouches for it: %v", err)
+	}
+
+	_, address = startNATS(t, t.TempDir(), true)
+	l = openJetStream(t, address, t.TempDir())
+	if err := l.Append(t.Context(), events(0, 1)); err != nil {
+		t.Errorf("it flushes: %v", err)
+	}
+	// Who is asked has to be a NATS server with JetStream.
+	for _, monitor := range []string{"http://127.0.0.1:1", "http://" + strings.TrimPrefix(strings.Split(address, "?")[0], "nats://")} {
+		l := openJetStream(t, strings.Split(address, "?")[0]+"?monitor="+monitor, t.TempDir())
+		if err := l.Append(t.Context(), events(1, 2)); !errors.Is(err, ErrNotFlushed) {
+			t.Errorf("%s vouches for it: %v", monitor, err)
+		}
+	}
+}
+
+// TestAcknowledgedIsFlushed counts the flushes of a real server: with the
+// setting there is one for every message, and without it none.
+func TestAcknowledgedIsFlushed(t *testing.T) {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Skip("strace is not installed")
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const messages = 30
+	flushed := map[string]int{}
+	for _, setting := range []string{"always", "default"} {
+		trace := filepath.Join(t.TempDir(), "trace")
+		cmd := exec.Command(strace, "-f", "-o", trace, "-e", "trace=fsync,fdatasync", exe, "-test.run=^TestPublishSome$")
+		cmd.Env = append(os.Environ(), "STREAM_PUBLISH="+setting)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			if strings.Contains(string(out), "ptrace") {
+				t.Skip("this system does not let strace look")
+			}
+			t.Fatalf("%v: %s", err, out)
+		}
+		b, err := os.ReadFile(trace)
+		if err != nil {
+			t.Fatal(err)
+		}
+		flushed[setting] = strings.Count(string(b), "sync(")
+	}
+	if flushed["always"] < messages || flushed["default"] >= messages {
+		t.Errorf("%d messages were flushed %d times with sync_interval: always, %d times without", messages, flushed["always"], flushed["default"])
+	}
+}
+
+// TestPublishSome is what TestAcknowledgedIsFlushed looks at.
+func TestPublishSome(t *testing.T) {
+	setting := os.Getenv("STREAM_PUBLISH")
+	if setting == "" {
+		t.Skip("part of another test")
+	}
+	_, address := startNATS(t, t.TempDir(), setting == "always")
+	l := openJetStream(t, strings.Split(address, "?")[0]+"?flush=vouched", t.TempDir())
+	for n := range int64(30) {
+		if err := l.Append(t.Context(), events(n, n+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A node ships to a server that comes and goes; each scan is in the stream
+// once, or can be told by its id.
+func TestShippingToAStream(t *testing.T) {
+	dir, marks := t.TempDir(), t.TempDir()
+	server, address := startNATS(t, dir, true)
+	var moored mooring
+	moored.lead(server)
+	o, _ := Parse(address)
+	o.dialer = &moored
+	o.Patience = time.Hour
+	o.Monitors, o.Vouched, o.Marks = nil, true, marks // the monitoring port changes with a start
+	l, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	j := openJournal(t, filepath.Join(marks, "scans"), ledger.JournalOptions{})
+	ship := &ledger.Shipper{Journal: j, To: l, Node: "n", Random: seeded(3), Now: time.Now, Log: slog.New(slog.DiscardHandler), Batch: 100}
+	if err := j.Append(t.Context(), events(0, 450)); err != nil {
+		t.Fatal(err)
+	}
+	if err := ship.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	connected := l.conn.StatusChanged(nats.CONNECTED)
+	moored.at.Store(nil)
+	server.Shutdown()
+	server.WaitForShutdown()
+	if err := j.Append(t.Context(), events(450, 700)); err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	if err := ship.Flush(short); err == nil || ship.Behind() != 250 {
+		t.Errorf("shipped to nobody: %v, %d behind", err, ship.Behind())
+	}
+	cancel()
+	server, _ = startNATS(t, dir, true)
+	moored.lead(server)
+	// As after a crash between the acknowledgement and the mark.
+	os.Remove(filepath.Join(marks, "shipped"))
+	again := &ledger.Shipper{Journal: j, To: l, Node: "n", Random: seeded(3), Now: time.Now, Log: slog.New(slog.DiscardHandler), Batch: 100}
+	<-connected
+	// What is under way while the client connects may be given up once more.
+	for err := again.Flush(t.Context()); err != nil; err = again.Flush(t.Context()) {
+		t.Log(err)
+	}
+	wantRun(t, collect(t, l.Read(t.Context(), 0)), 0, 1, 700)
+}
+
+// A stream that is put back older, and that another node filled beyond what this one
+// had brought before this one looked, has not all of it: what stands at the place of
+// the last scan that was brought says so.
+func TestAnOlderStreamThatAnotherNodeFilled(t *testing.T) {
+	dir, older := t.TempDir(), filepath.Join(t.TempDir(), "older")
+	var moored mooring
+	var server *natsserver.Server
+	start := func() {
+		server, _ = startNATS(t, dir, true)
+		moored.lead(server)
+	}
+	stop := func() {
+		moored.at.Store(nil)
+		server.Shutdown()
+		server.WaitForShutdown()
+	}
+	node := func(name string) (*Log, *ledger.Journal, *ledger.Shipper) {
+		o, err := Parse("nats://127.0.0.1:4222?flush=vouched")
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.dialer, o.Marks = &moored, t.TempDir()
+		o.Patience = time.Hour
+		l, err := Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		j := openJournal(t, filepath.Join(o.Marks, "scans"), ledger.JournalOptions{})
+		if err := l.Begin(func() (ledger.Mark, error) { return ledger.Mark{}, nil }); err != nil {
+			t.Fatal(err)
+		}
+		return l, j, &ledger.Shipper{Journal: j, To: l, Node: name, Random: seeded(3), Now: time.Now, Log: slog.New(slog.DiscardHandler), Batch: 100}
+	}
+	bring := func(s *ledger.Shipper, from, to int64) {
+		t.Helper()
+		if err := s.Journal.Append(t.Context(), events(from, to)); err != nil {
+			t.Fatal(err)
+		}
+		// What is under way while the client connects may be given up once more.
+		for err := s.Flush(t.Context()); err != nil; err = s.Flush(t.Context()) {
+			if t.Context().Err() != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	start()
+	one, _, ship := node("one")
+	_, _, other := node("other")
+	bring(ship, 0, 100)
+	stop()
+	if err := os.CopyFS(older, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	start()
+	bring(ship, 100, 200)
+	stop()
+	if err := errors.Join(os.RemoveAll(dir), os.CopyFS(dir, os.DirFS(older))); err != nil {
+		t.Fatal(err)
+	}
+	start()
+	bring(other, 1000, 1300)
+	bring(ship, 200, 201)
+	there := map[ledger.ScanID]bool{}
+	for _, e := range collect(t, one.Read(t.Context(), 0)) {
+		there[e.ID] = true
+	}
+	missing := 0
+	for _, e := range append(events(0, 201), events(1000, 1300)...) {
+		if !there[e.ID] {
+			missing++
+		}
+	}
+	if missing > 0 {
+		t.Errorf("%d scans are not in the stream", missing)
+	}
+}
+
+// A user who is erased while scans are on their way to the stream is in none of
+// them, also where the first attempt broke off after they had come there.
+func TestAnErasureMeetsScansOnTheirWay(t *testing.T) {
+	_, address := startNATS(t, t.TempDir(), true)
+	user := ledger.UserHash{7}
+	for _, broken := range []bool{false, true} {
+		o, err := Parse(fmt.Sprintf("%s&stream=S%t", address, broken))
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Marks = t.TempDir()
+		asked := 0
+		o.Erased = func(context.Context, int64) ([]ledger.Erasure, error) {
+			switch asked++; {
+			case asked == 1:
+				return nil, nil
+			case asked == 2 && broken:
+				return nil, errors.New("the database is away")
+			}
+			return []ledger.Erasure{{User: user, UpTo: math.MaxInt64}}, nil
+		}
+		o.Patience = time.Hour
+		l, err := Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		j := openJournal(t, filepath.Join(o.Marks, "scans"), ledger.JournalOptions{})
+		list := events(0, 20)
+		for i := range list {
+			if i%4 == 0 {
+				list[i].User = user
+			}
+		}
+		if err := j.Append(t.Context(), list); err != nil {
+			t.Fatal(err)
+		}
+		ship := &ledger.Shipper{Journal: j, To: l, Node: "n", Random: seeded(3), Now: time.Now, Log: slog.New(slog.DiscardHandler), Batch: 100}
+		err = ship.Flush(t.Context())
+		if broken {
+			if err == nil {
+				t.Fatal("it did not break off")
+			}
+			err = ship.Flush(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := collect(t, l.Read(t.Context(), 0))
+		if len(got) != len(list) {
+			t.Fatalf("%d scans are in the stream, want %d", len(got), len(list))
+		}
+		for i, e := range got {
+			if e.ID != list[i].ID || e.User == user {
+				t.Errorf("broken off %t: the scan %d of the user is in the stream", broken, i)
+			}
+		}
+	}
+}
+
+func TestEventsAddresses(t *testing.T) {
+	o, err := Parse("tls://me:secret@a:4222,b:4222?monitor=http://a:8222/&monitor=http://b:8222&stream=S&replicas=3&creds=/f")
+	if err != nil || len(o.Servers) != 2 || o.Servers[1] != "tls://me:secret@b:4222" || len(o.Monitors) != 2 || o.Monitors[0] != "http://a:8222" || o.Stream != "S" || o.Replicas != 3 || o.Credentials != "/f" {
+		t.Errorf("%+v, %v", o, err)
+	}
+	for _, text := range []string{"", "nats://", "http://h", "nats://u:topsecret@h:1?monitor=x", "nats://h?flush=yes", "nats://h?replicas=0&flush=vouched", "nats://h?sync=1", "nats://u:topsecret@h:%"} {
+		if _, err := Parse(text); err == nil || strings.Contains(err.Error(), "topsecret") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
