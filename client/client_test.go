@@ -14,22 +14,13 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/qrjumptest"
 )
 
 // start runs a server with the demo accounts.
 func start(t *testing.T) string {
 	t.Helper()
-	s, err := server.Start(t.Context(), server.Config{Data: t.TempDir(), Listen: "127.0.0.1:0", Dev: true, LogFormat: "text"}, t.Output(), server.Seams{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s.URL
+	return qrjumptest.Start(t).URL
 }
 
 func connect(t *testing.T, url string, o client.Options) *client.Client {

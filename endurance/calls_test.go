@@ -1,7 +1,7 @@
 package endurance_test
 
 import (
-	"database/sql"
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 )
 
 // TestKillKeepsWrittenCalls kills the server between the writes of its counts
@@ -122,18 +124,7 @@ func TestKillKeepsWrittenCalls(t *testing.T) {
 func usedIn(t *testing.T, child childConfig) (n int64) {
 	t.Helper()
 	const query = `SELECT coalesce(max(used), 0) FROM counters WHERE appid = 'shop' AND what = '/cgi-bin/wxopen/qrcodejumpget'`
-	if child.Database != "" {
-		return count(t, child.Database, query)
-	}
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(child.Data, "qrjump.db")+"?mode=ro&_pragma=busy_timeout(600000)")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	if err := db.QueryRowContext(t.Context(), query).Scan(&n); err != nil {
-		t.Fatal(err)
-	}
-	return n
+	return dbtest.Number(t, cmp.Or(child.Database, "file:"+filepath.Join(child.Data, "qrjump.db")+"?mode=ro&_pragma=busy_timeout(600000)"), query)
 }
 
 // waitUntilWritten asks until no call waits to be written.

@@ -2,14 +2,13 @@ package endurance_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -18,41 +17,24 @@ import (
 	"testing"
 	"time"
 
-	natsserver "github.com/nats-io/nats-server/v2/server"
+	"github.com/qrjump/qrjump/internal/testkit/childtest"
+	"github.com/qrjump/qrjump/internal/testkit/natstest"
 )
 
-// natsVariable makes a run of this test binary a NATS server that flushes what it
-// takes. It holds a natsChild.
-const natsVariable = "QRJUMP_ENDURANCE_NATS"
-
-type natsChild struct {
-	Host, Dir string
-	Port      int
-}
-
-// runNATS serves until the parent ends.
-func runNATS(text string) error {
-	var c natsChild
-	if err := json.Unmarshal([]byte(text), &c); err != nil {
-		return err
-	}
-	o := natsserver.Options{Host: c.Host, Port: c.Port, JetStream: true, StoreDir: c.Dir, SyncAlways: true, NoSigs: true, NoLog: true}
-	n, err := natsserver.NewServer(&o)
+// serveStream is a NATS server that flushes what it takes.
+func serveStream(ctx context.Context, o natstest.Options) error {
+	n, err := natstest.Run(o)
 	if err != nil {
 		return err
 	}
-	n.Start()
-	if !n.ReadyForConnections(3 * time.Minute) {
-		return fmt.Errorf("the NATS server does not start")
-	}
 	fmt.Printf("qrjump ready %s\n", n.ClientURL())
-	_, _ = io.Copy(io.Discard, os.Stdin)
+	<-ctx.Done()
 	return nil
 }
 
 // stream is a NATS server in a process of its own, with a folder of its own.
 type stream struct {
-	natsChild
+	natstest.Options
 	t       testing.TB
 	logs    string
 	running *process
@@ -67,7 +49,7 @@ func newStream(t testing.TB) *stream {
 	}
 	defer l.Close()
 	at := l.Addr().(*net.TCPAddr)
-	s := &stream{natsChild{at.IP.String(), filepath.Join(t.TempDir(), "stream"), at.Port}, t, t.TempDir(), nil}
+	s := &stream{natstest.Options{Host: at.IP.String(), Dir: filepath.Join(t.TempDir(), "stream"), Port: at.Port}, t, t.TempDir(), nil}
 	t.Cleanup(func() {
 		if s.running != nil {
 			s.kill()
@@ -78,14 +60,8 @@ func newStream(t testing.TB) *stream {
 
 func (s *stream) start() {
 	s.t.Helper()
-	text, err := json.Marshal(s.natsChild)
-	if err != nil {
-		s.t.Fatal(err)
-	}
 	until(s.t, "the stream's server to start", func() (ready bool) {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), natsVariable+"="+string(text))
-		s.running, ready = begin(s.t, cmd, s.logs)
+		s.running, ready = begin(s.t, childtest.Command("stream", s.Options), s.logs)
 		return ready
 	})
 }

@@ -1,6 +1,7 @@
 package endurance_test
 
 import (
+	"database/sql"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -14,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 )
 
 // TestChaos: three nodes on a PostgreSQL primary with a synchronous replica.
@@ -288,7 +291,7 @@ func (s *storm) stoppedAtHead() string {
 	if s.long && s.rnd.IntN(2) == 0 {
 		what += " until its session was ended"
 		until(s.t, "the session to be ended", func() bool {
-			return count(s.t, s.cluster.database, fmt.Sprintf(`SELECT count(*) FROM pg_stat_activity WHERE pid = %d`, pid)) == 0
+			return dbtest.Number(s.t, s.cluster.database, fmt.Sprintf(`SELECT count(*) FROM pg_stat_activity WHERE pid = %d`, pid)) == 0
 		})
 	} else {
 		time.Sleep(time.Duration(s.rnd.IntN(1500)) * time.Millisecond) // real time is what is missing to a process that stands still
@@ -633,14 +636,14 @@ func (s *storm) pictures() string {
 // batches of the whole database share a code.
 func (s *storm) judgeBatches() {
 	database := s.cluster.database
-	if n := count(s.t, database, `SELECT count(*) FROM batches a JOIN batches b ON a.id < b.id AND a.start < b.start + b.codes AND b.start < a.start + a.codes`); n != 0 {
+	if n := dbtest.Number(s.t, database, `SELECT count(*) FROM batches a JOIN batches b ON a.id < b.id AND a.start < b.start + b.codes AND b.start < a.start + a.codes`); n != 0 {
 		s.t.Errorf("%d pairs of batches share codes", n)
 	}
 	stored := map[string]int64{}
-	each(s.t, database, `SELECT account || ' ' || isv, id FROM batches`, func(scan func(...any) error) error {
+	dbtest.Rows(s.t, database, `SELECT account || ' ' || isv, id FROM batches`, func(rows *sql.Rows) error {
 		var name string
 		var id int64
-		if err := scan(&name, &id); err != nil {
+		if err := rows.Scan(&name, &id); err != nil {
 			return err
 		}
 		stored[name] = id
@@ -657,10 +660,10 @@ func (s *storm) judgeBatches() {
 // that were acknowledged or got no answer, and it never changes.
 func (s *storm) judgeFirsts() {
 	stored := map[int64]string{}
-	each(s.t, s.cluster.database, fmt.Sprintf(`SELECT idx, first_scan FROM code_scans WHERE batch = %d`, s.batches["brand0 scanned"]), func(scan func(...any) error) error {
+	dbtest.Rows(s.t, s.cluster.database, fmt.Sprintf(`SELECT idx, first_scan FROM code_scans WHERE batch = %d`, s.batches["brand0 scanned"]), func(rows *sql.Rows) error {
 		var index int64
 		var id string
-		err := scan(&index, &id)
+		err := rows.Scan(&index, &id)
 		stored[index] = id
 		return err
 	})
@@ -735,9 +738,9 @@ func (s *storm) judgeLedger() {
 	missing := 0
 	until(s.t, "the scans to arrive in the ledger", func() bool {
 		times := map[string]int{}
-		each(s.t, s.cluster.database, `SELECT id FROM scan_events`, func(scan func(...any) error) error {
+		dbtest.Rows(s.t, s.cluster.database, `SELECT id FROM scan_events`, func(rows *sql.Rows) error {
 			var id string
-			err := scan(&id)
+			err := rows.Scan(&id)
 			times[id]++
 			return err
 		})

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"database/sql"
 	"encoding/hex"
 	"fmt"
 	"net/http"
@@ -16,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 )
 
 // pair is a PostgreSQL primary and its synchronous replica, started by this
@@ -32,12 +33,7 @@ const postgresScript = "../scripts/postgres.sh"
 // newPair starts a primary and a replica, which end with the test.
 func newPair(t testing.TB) *pair {
 	t.Helper()
-	if os.Getenv("TEST_POSTGRES") == "" {
-		if os.Getenv("QRJUMP_REQUIRE_POSTGRES") == "1" {
-			t.Fatal("TEST_POSTGRES is not set, and QRJUMP_REQUIRE_POSTGRES=1 wants it")
-		}
-		t.Skip("TEST_POSTGRES is not set: no PostgreSQL is wanted")
-	}
+	dbtest.Server(t)
 	// Under /tmp itself: the server's own user must get there.
 	dir, err := os.MkdirTemp("/tmp", "qrjump-pair-")
 	if err != nil {
@@ -74,7 +70,7 @@ func (p *pair) script(args ...string) string {
 // servers: a program finds the one that takes writes.
 func (p *pair) database(name string) string {
 	p.t.Helper()
-	run(p.t, p.urls[p.primary], "CREATE DATABASE "+name)
+	dbtest.Exec(p.t, p.urls[p.primary], "CREATE DATABASE "+name)
 	var hosts []string
 	var u *url.URL
 	for _, text := range p.urls {
@@ -107,7 +103,7 @@ func (p *pair) heal() {
 func quiet(t testing.TB, database string) {
 	t.Helper()
 	until(t, "the database to be quiet", func() bool {
-		return count(t, database, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+		return dbtest.Number(t, database, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
 			AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND state <> 'idle' AND query NOT LIKE 'LISTEN%'`) == 0
 	})
 }
@@ -232,23 +228,6 @@ func (c *cluster) stop() {
 	c.t.Helper()
 	for _, n := range c.nodes {
 		n.stop()
-	}
-}
-
-// onDatabase runs a statement while no node runs.
-func (c *cluster) onDatabase(query string) {
-	c.t.Helper()
-	if c.database != "" {
-		run(c.t, c.database, query)
-		return
-	}
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(c.nodes[0].config().Data, "qrjump.db"))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer db.Close()
-	if _, err := db.ExecContext(context.Background(), query); err != nil {
-		c.t.Fatalf("%s: %v", query, err)
 	}
 }
 

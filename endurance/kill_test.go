@@ -571,8 +571,8 @@ func TestKillFirstStart(t *testing.T) {
 				c.server = p
 				break
 			}
-			if !strings.Contains(p.cmd.ProcessState.String(), "killed") {
-				t.Fatalf("after %d kills: %v\n%s", kills, p.cmd.ProcessState, p.lastLog())
+			if !strings.Contains(p.ProcessState.String(), "killed") {
+				t.Fatalf("after %d kills: %v\n%s", kills, p.ProcessState, p.lastLog())
 			}
 			kills++
 			endSessions(t, database)

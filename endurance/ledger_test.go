@@ -1,19 +1,14 @@
 package endurance_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -22,13 +17,10 @@ import (
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/childtest"
 )
 
-// ledgerVariable makes a run of this test binary write scans into a ledger and
-// count them. It holds a ledgerChild.
-const ledgerVariable = "QRJUMP_ENDURANCE_LEDGER"
-
-// ledgerChild says what such a process does.
+// ledgerChild says what a process does that writes scans into a ledger and counts them.
 type ledgerChild struct {
 	Dir, Database string
 	Seed          uint64
@@ -101,17 +93,9 @@ func (s scanStream) again(n int) (int, bool) {
 // childBatch is how many scans are made durable together.
 const childBatch = 2000
 
-// runLedger writes and counts until everything is counted.
-func runLedger(text string) error {
-	var c ledgerChild
-	if err := json.Unmarshal([]byte(text), &c); err != nil {
-		return err
-	}
-	go func() {
-		io.Copy(io.Discard, os.Stdin) // ends with the parent
-		os.Exit(3)
-	}()
-	ctx, stop := context.WithCancel(context.Background())
+// writeLedger writes and counts until everything is counted.
+func writeLedger(ctx context.Context, c ledgerChild) error {
+	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	l, err := openLedger(ctx, c.Dir, c.Database)
 	if err != nil {
@@ -206,42 +190,24 @@ func TestLedgerKill(t *testing.T) {
 // acknowledged; -1 = it ends by itself. It returns how many were.
 func writeUntil(t *testing.T, c ledgerChild, killAt int) (acked int) {
 	t.Helper()
-	text, err := json.Marshal(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), ledgerVariable+"="+string(text))
-	var log strings.Builder
-	cmd.Stderr = &log
-	if _, err := cmd.StdinPipe(); err != nil { // open as long as this process lives
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	p := childtest.Start(t, childtest.Command("ledger", c))
 	acked = c.From
 	done := false
-	lines := bufio.NewScanner(stdout)
-	for lines.Scan() {
-		if done = lines.Text() == "counted"; !done {
-			if _, err := fmt.Sscan(lines.Text(), &acked); err != nil {
-				t.Fatalf("the process wrote %q", lines.Text())
+	for line, more := p.Line(); more; line, more = p.Line() {
+		if done = line == "counted"; !done {
+			if _, err := fmt.Sscan(line, &acked); err != nil {
+				t.Fatalf("the process wrote %q", line)
 			}
 		}
 		if killAt >= 0 && (acked >= killAt || done) {
-			if err := cmd.Process.Kill(); err != nil {
+			if err := p.Process.Kill(); err != nil {
 				t.Fatal(err)
 			}
 			killAt = 1 << 62 // what it wrote before it died is acknowledged too
 		}
 	}
-	if err := cmd.Wait(); err != nil && killAt < 0 || killAt < 0 && !done {
-		t.Fatalf("the process ended by itself: %v\n%s", err, log.String())
+	if err := p.Wait(); err != nil && killAt < 0 || killAt < 0 && !done {
+		t.Fatalf("the process ended by itself: %v\n%s", err, p.Log())
 	}
 	return acked
 }

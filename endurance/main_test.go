@@ -3,22 +3,18 @@ package endurance_test
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"syscall"
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/testkit/childtest"
 )
 
-// serveVariable makes a run of this test binary a server instead: a process
-// that can be killed and that needs no build step. It holds a childConfig.
-const serveVariable = "QRJUMP_ENDURANCE_SERVE"
-
+// childConfig is what a server in a process of its own runs with.
 type childConfig struct {
 	server.Config
 	// DrawsToLive is after how many draws of random bytes the process kills
@@ -34,36 +30,12 @@ type childConfig struct {
 }
 
 func TestMain(m *testing.M) {
-	if text := os.Getenv(ledgerVariable); text != "" {
-		if err := runLedger(text); err != nil {
-			fmt.Fprintln(os.Stderr, "qrjump:", err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	if text := os.Getenv(natsVariable); text != "" {
-		if err := runNATS(text); err != nil {
-			fmt.Fprintln(os.Stderr, "nats:", err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	if text := os.Getenv(serveVariable); text != "" {
-		if err := serve(text); err != nil {
-			fmt.Fprintln(os.Stderr, "qrjump:", err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
+	childtest.Roles{"server": childtest.Role(serve), "stream": childtest.Role(serveStream), "ledger": childtest.Role(writeLedger)}.Play()
 	os.Exit(m.Run())
 }
 
 // serve is what "qrjump serve" does.
-func serve(text string) error {
-	var c childConfig
-	if err := json.Unmarshal([]byte(text), &c); err != nil {
-		return err
-	}
+func serve(ctx context.Context, c childConfig) error {
 	if c.NoFiles {
 		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{}); err != nil {
 			return err
@@ -77,13 +49,6 @@ func serve(text string) error {
 		}
 		stdout = untilReady{d}
 	}
-	go func() {
-		// The parent never writes: the pipe ends with the parent.
-		io.Copy(io.Discard, os.Stdin)
-		os.Exit(3)
-	}()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second one ends it at once, as that of qrjump
 	var seams server.Seams
 	if c.DrawsToLive != 0 {
 		seams.Random = &mortal{left: c.DrawsToLive}

@@ -79,7 +79,7 @@ func TestScansOfStoppedNodes(t *testing.T) {
 		scan(other)
 		signal := func(s os.Signal) {
 			t.Helper()
-			if err := other.running.Load().cmd.Process.Signal(s); err != nil {
+			if err := other.running.Load().Process.Signal(s); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -58,8 +58,8 @@ func TestPowerCutFirstStart(t *testing.T) {
 			p.stop() // it needs fewer writes
 			continue
 		}
-		if p.cmd.ProcessState.String() != "signal: killed" {
-			t.Fatalf("%v\n%s", p.cmd.ProcessState, p.lastLog())
+		if p.ProcessState.String() != "signal: killed" {
+			t.Fatalf("%v\n%s", p.ProcessState, p.lastLog())
 		}
 		furthest = max(furthest, 2*c.child.PowerCut.Starting)
 		afterCut(t, c.child)

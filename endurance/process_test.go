@@ -1,19 +1,18 @@
 package endurance_test
 
 import (
-	"bufio"
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/childtest"
 )
 
 // lives counts processes.
@@ -26,12 +25,12 @@ var anyPort = fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(254), rand.IntN(256), 1+
 
 // process is a server in a process of its own.
 type process struct {
+	*childtest.Child
 	URL string
 	// life tells this process from all others of the test.
 	life int64
 
 	t   testing.TB
-	cmd *exec.Cmd
 	log string
 }
 
@@ -40,7 +39,7 @@ func start(t testing.TB, c childConfig) *process {
 	t.Helper()
 	p, ready := try(t, c)
 	if !ready {
-		t.Fatalf("the server did not become ready: %v\n%s", p.cmd.ProcessState, p.lastLog())
+		t.Fatalf("the server did not become ready: %v\n%s", p.ProcessState, p.lastLog())
 	}
 	return p
 }
@@ -54,78 +53,56 @@ func try(t testing.TB, c childConfig) (p *process, ready bool) {
 // tryIn is try with the log in another folder.
 func tryIn(t testing.TB, c childConfig, logs string) (p *process, ready bool) {
 	t.Helper()
-	text, err := json.Marshal(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), serveVariable+"="+string(text))
-	return begin(t, cmd, logs)
+	return begin(t, childtest.Command("server", c), logs)
 }
 
 // begin runs a program that is a server until it is ready or has ended.
 func begin(t testing.TB, cmd *exec.Cmd, logs string) (p *process, ready bool) {
-	p = &process{t: t, life: lives.Add(1), cmd: cmd, log: filepath.Join(logs, "server.log")}
+	t.Helper()
+	p = &process{t: t, life: lives.Add(1), log: filepath.Join(logs, "server.log")}
 	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	p.cmd.Stderr = log
-	if _, err := p.cmd.StdinPipe(); err != nil { // open as long as this process lives
-		t.Fatal(err)
-	}
-	stdout, err := p.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	p.URL, ready = strings.CutPrefix(strings.TrimSpace(line), "qrjump ready ")
-	if err != nil || !ready {
-		p.cmd.Wait()
-		return p, false
-	}
-	return p, true
+	cmd.Stderr = log
+	p.Child = childtest.Start(t, cmd)
+	p.URL, ready = p.Ready()
+	return p, ready
 }
 
 // kill is kill -9. It may be called from any goroutine.
 func (p *process) kill() {
-	if err := p.cmd.Process.Kill(); err != nil {
+	if err := p.Process.Kill(); err != nil {
 		p.t.Errorf("kill -9: %v", err)
 	}
 }
 
 // pause stops the process for a while, as a machine that is too busy does.
 func (p *process) pause(d time.Duration) {
-	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+	if err := p.Process.Signal(syscall.SIGSTOP); err != nil {
 		p.t.Errorf("stopping a process: %v", err)
 	}
 	time.Sleep(d) // real time is what is missing to a process that stands still
-	if err := p.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+	if err := p.Process.Signal(syscall.SIGCONT); err != nil {
 		p.t.Errorf("letting a process go on: %v", err)
 	}
 }
 
 // arm lets the planned power cut come.
 func (p *process) arm() {
-	if err := p.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+	if err := p.Process.Signal(syscall.SIGUSR1); err != nil {
 		p.t.Errorf("arming the power cut: %v", err)
 	}
 }
 
 // gone waits until the process has ended.
-func (p *process) gone() { p.cmd.Wait() }
+func (p *process) gone() { p.Wait() }
 
 // stop asks the server to end and wants exit code 0.
 func (p *process) stop() {
 	p.t.Helper()
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		p.t.Fatal(err)
-	}
-	if err := p.cmd.Wait(); err != nil {
+	if _, err := p.Stop(); err != nil {
 		p.t.Errorf("after SIGTERM: %v\n%s", err, p.lastLog())
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 )
 
 // TestRaceForQuota: 256 publishers on three nodes race for the publishes of a
@@ -79,8 +81,8 @@ settings: {rate_limit: 0, verification: trust, rule_limit: %d, publish_quota: %d
 			}
 		}
 		// The next month, without the 100 deletes and adds.
-		run(t, c.database, `DELETE FROM publishes`)
-		run(t, c.database, `UPDATE rules SET published = 0, published_at = 0`)
+		dbtest.Exec(t, c.database, `DELETE FROM publishes`)
+		dbtest.Exec(t, c.database, `UPDATE rules SET published = 0, published_at = 0`)
 	}
 	t.Logf("%d rounds in %v: %d publishers on three nodes, exactly %d published in each", rounds, time.Since(began).Round(time.Second), publishers, granted)
 }
@@ -160,7 +162,7 @@ func TestRaceForPrefix(t *testing.T) {
 		}
 		if r {
 			below++
-			order := count(t, c.database, fmt.Sprintf(`SELECT p.id - c.id FROM rules p, rules c WHERE p.prefix = '%s' AND c.prefix = '%s'`, parent, child))
+			order := dbtest.Number(t, c.database, fmt.Sprintf(`SELECT p.id - c.id FROM rules p, rules c WHERE p.prefix = '%s' AND c.prefix = '%s'`, parent, child))
 			if order < 0 {
 				t.Fatalf("round %d: a rule was added below one that was occupied before", round)
 			}

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 )
 
 // smallDisk is a file system of its own, in memory, with so many bytes.
@@ -257,9 +259,7 @@ func TestReadOnlyFolder(t *testing.T) {
 
 // TestPostgresFull: the same on PostgreSQL, whose disk is full.
 func TestPostgresFull(t *testing.T) {
-	if os.Getenv("TEST_POSTGRES") == "" {
-		t.Skip("TEST_POSTGRES is not set: no PostgreSQL is wanted")
-	}
+	dbtest.Server(t)
 	d := newSmallDisk(t, 160<<20)
 	p := &pair{t: t}
 	dir := filepath.Join(d.dir, "postgres")
@@ -328,7 +328,7 @@ func TestPostgresReadOnly(t *testing.T) {
 		t.Fatalf("before: %d", got)
 	}
 	set := func(value string) {
-		run(t, os.Getenv("TEST_POSTGRES"), `ALTER DATABASE `+databaseName(c.database)+` SET default_transaction_read_only = `+value)
+		dbtest.Exec(t, dbtest.Server(t), `ALTER DATABASE `+dbtest.Name(c.database)+` SET default_transaction_read_only = `+value)
 		endSessions(t, c.database)
 	}
 	set("on")
@@ -353,16 +353,10 @@ func TestPostgresReadOnly(t *testing.T) {
 	default:
 		t.Log(strings.TrimSpace(said))
 	}
-	run(t, os.Getenv("TEST_POSTGRES"), `ALTER DATABASE `+databaseName(c.database)+` SET default_transaction_read_only = off`)
+	dbtest.Exec(t, dbtest.Server(t), `ALTER DATABASE `+dbtest.Name(c.database)+` SET default_transaction_read_only = off`)
 	endSessions(t, c.database+"&default_transaction_read_only=off")
 	until(t, "an add to work again", func() bool { return keeper.add() == 0 })
 	keeper.has()
-}
-
-func databaseName(url string) string {
-	_, name, _ := strings.Cut(strings.TrimPrefix(url, "postgres://"), "/")
-	name, _, _ = strings.Cut(name, "?")
-	return name
 }
 
 // TestDatabaseDown: a node that finds no database does not start, and says
@@ -478,7 +472,7 @@ func TestNewerSchema(t *testing.T) {
 		n := c.nodes[0]
 		n.start()
 		n.stop()
-		c.onDatabase(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)`)
+		c.exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)`)
 		p, ready := try(t, n.config())
 		if ready {
 			t.Fatal("it started")

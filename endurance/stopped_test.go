@@ -45,15 +45,15 @@ func (p *process) signal(s syscall.Signal) {
 	p.t.Helper()
 	if s == syscall.SIGSTOP {
 		// One that stands still does not end with its parent.
-		p.t.Cleanup(func() { _ = p.cmd.Process.Signal(syscall.SIGCONT) })
+		p.t.Cleanup(func() { _ = p.Process.Signal(syscall.SIGCONT) })
 	}
-	if err := p.cmd.Process.Signal(s); err != nil {
+	if err := p.Process.Signal(s); err != nil {
 		p.t.Fatalf("%v: %v", s, err)
 	}
 	if s == syscall.SIGSTOP && runtime.GOOS == "linux" {
 		// Its threads stop one after the other: the last one may still do something.
 		until(p.t, "all threads of the process to stand still", func() bool {
-			threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+			threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.Process.Pid))
 			return len(threads) > 0 && !slices.ContainsFunc(threads, func(file string) bool {
 				text, err := os.ReadFile(file)
 				return err == nil && !bytes.Contains(text, []byte(") T "))
@@ -307,8 +307,8 @@ func TestSIGTERMIsAnnounced(t *testing.T) {
 	}
 	p.signal(syscall.SIGTERM)
 	p.gone()
-	if status, is := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !is || !status.Signaled() {
-		t.Errorf("after the second signal: %v\n%s", p.cmd.ProcessState, p.lastLog())
+	if status, is := p.ProcessState.Sys().(syscall.WaitStatus); !is || !status.Signaled() {
+		t.Errorf("after the second signal: %v\n%s", p.ProcessState, p.lastLog())
 	}
 	n.running.Store(nil)
 	n.delay = 100 * time.Millisecond

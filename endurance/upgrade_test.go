@@ -2,6 +2,7 @@ package endurance_test
 
 import (
 	"bytes"
+	"cmp"
 	"database/sql"
 	"encoding/hex"
 	"encoding/json"
@@ -26,6 +27,7 @@ import (
 	"github.com/qrjump/qrjump/internal/archive"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/vault"
 )
 
@@ -83,10 +85,10 @@ func TestTenStarts(t *testing.T) {
 	t.Logf("ten nodes on an empty database were ready after %v", time.Since(began).Round(time.Millisecond))
 	defer c.stop()
 	c.allReady()
-	if n := count(t, c.database, `SELECT count(*) FROM goose_db_version WHERE version_id > 0`); n != count(t, c.database, `SELECT count(DISTINCT version_id) FROM goose_db_version WHERE version_id > 0`) {
+	if n := dbtest.Number(t, c.database, `SELECT count(*) FROM goose_db_version WHERE version_id > 0`); n != dbtest.Number(t, c.database, `SELECT count(DISTINCT version_id) FROM goose_db_version WHERE version_id > 0`) {
 		t.Errorf("migrations ran %d times", n)
 	}
-	if n := count(t, c.database, `SELECT count(*) FROM accounts`); n != 5 {
+	if n := dbtest.Number(t, c.database, `SELECT count(*) FROM accounts`); n != 5 {
 		t.Errorf("%d accounts", n)
 	}
 	// A token of the first node opens every other one: the keys are the same.
@@ -580,40 +582,21 @@ func TestRollingUpgrade(t *testing.T) {
 // dump is every row of every table, but for what a look takes no part in.
 func (c *cluster) dump() (all []string) {
 	c.t.Helper()
-	driver, address := "pgx", c.database
 	tables := `SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename`
-	if address == "" {
-		driver, address = "sqlite", "file:"+filepath.Join(c.nodes[0].config().Data, "qrjump.db")
+	if c.database == "" {
 		tables = `SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name`
 	}
-	db, err := sql.Open(driver, address)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer db.Close()
 	texts := func(query string) (list []string) {
-		rows, err := db.Query(query)
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		defer rows.Close()
-		columns, err := rows.Columns()
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		for rows.Next() {
+		dbtest.Rows(c.t, cmp.Or(c.database, c.file()), query, func(rows *sql.Rows) error {
+			columns, err := rows.Columns()
 			row, into := make([]any, len(columns)), make([]any, len(columns))
 			for i := range row {
 				into[i] = &row[i]
 			}
-			if err := rows.Scan(into...); err != nil {
-				c.t.Fatal(err)
-			}
+			err = errors.Join(err, rows.Scan(into...))
 			list = append(list, fmt.Sprint(row...))
-		}
-		if err := rows.Err(); err != nil {
-			c.t.Fatal(err)
-		}
+			return err
+		})
 		slices.Sort(list)
 		return list
 	}
@@ -624,21 +607,15 @@ func (c *cluster) dump() (all []string) {
 	return all
 }
 
+// file is the embedded database.
+func (c *cluster) file() string {
+	return "file:" + filepath.Join(c.nodes[0].config().Data, "qrjump.db")
+}
+
 // exec changes the database behind the program.
 func (c *cluster) exec(query string) {
 	c.t.Helper()
-	driver, address := "pgx", c.database
-	if address == "" {
-		driver, address = "sqlite", "file:"+filepath.Join(c.nodes[0].config().Data, "qrjump.db")
-	}
-	db, err := sql.Open(driver, address)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer db.Close()
-	if _, err := db.Exec(query); err != nil {
-		c.t.Fatalf("%s: %v", query, err)
-	}
+	dbtest.Exec(c.t, cmp.Or(c.database, c.file()), query)
 }
 
 // Issue 12, 4: a start that is refused for its keys, its seed or a busy port leaves a database of an

@@ -1,14 +1,11 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -16,13 +13,13 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/testkit/childtest"
 )
 
 var update = flag.Bool("update", false, "rewrite what the scripts expect, and docs/reference/cli.md")
@@ -39,11 +36,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
-			end, bounded := t.Deadline()
-			if !bounded {
-				end = time.Now().Add(24 * time.Hour)
-			}
-			e.Values[runningKey{}] = &running{until: end.Add(-10 * time.Second)}
+			e.Values[runningKey{}] = &running{until: t.Deadline}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -53,56 +46,52 @@ func TestScripts(t *testing.T) {
 
 // running is the server of a script.
 type running struct {
-	cmd    *exec.Cmd
-	stdout *bufio.Reader
-	logs   bytes.Buffer
-	// until is when a server that does not start or end is killed, so that its
-	// log is shown: shortly before the test itself would end. Nothing waits for
-	// it when all is well.
-	until time.Time
+	server *childtest.Child
+	until  func() (time.Time, bool)
 }
 
-type runningKey struct{}
+// scripted is a script as the test of its server.
+type scripted struct {
+	*testscript.TestScript
+	*running
+}
 
-var readyLine = regexp.MustCompile(`^qrjump ready (https?://\S+)\n$`)
+func (s scripted) Cleanup(f func())            { s.Defer(f) }
+func (s scripted) Deadline() (time.Time, bool) { return s.until() }
+
+type runningKey struct{}
 
 // startServer is the script command "server [flags]": it starts qrjump serve
 // with these flags, waits for the ready line and sets URL, QRJUMP_SERVER and ADDR
 // (without its scheme). Without flags it is "server --dev".
 func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	r := ts.Value(runningKey{}).(*running)
-	if neg || r.cmd != nil {
+	if neg || r.server != nil {
 		ts.Fatalf("server: one at a time, and it must start")
 	}
 	if len(args) == 0 {
 		args = []string{"--dev"}
 	}
-	r.cmd = exec.Command(findQrjump(ts), append([]string{"serve", "--listen", "127.0.0.1:0", "--data", ts.MkAbs("data")}, args...)...)
-	r.cmd.Dir = ts.MkAbs(".")
-	r.cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "TMPDIR=" + ts.Getenv("TMPDIR"), "QRJUMP_SHUTDOWN_DELAY=" + cmp.Or(ts.Getenv("QRJUMP_SHUTDOWN_DELAY"), "0s")}
+	cmd := exec.Command(findQrjump(ts), append([]string{"serve", "--listen", "127.0.0.1:0", "--data", ts.MkAbs("data")}, args...)...)
+	cmd.Dir = ts.MkAbs(".")
+	cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "TMPDIR=" + ts.Getenv("TMPDIR"), "QRJUMP_SHUTDOWN_DELAY=" + cmp.Or(ts.Getenv("QRJUMP_SHUTDOWN_DELAY"), "0s")}
 	if coverage := ts.Getenv("GOCOVERDIR"); coverage != "" {
-		r.cmd.Env = append(r.cmd.Env, "GOCOVERDIR="+coverage)
+		cmd.Env = append(cmd.Env, "GOCOVERDIR="+coverage)
 	}
-	r.cmd.Stderr = &r.logs
-	stdout, err := r.cmd.StdoutPipe()
-	ts.Check(err)
-	ts.Check(r.cmd.Start())
+	server := childtest.Start(scripted{ts, r}, cmd)
+	url, ready := server.Ready()
+	if !ready {
+		ts.Fatalf("server: it ended before it was ready; its log:\n%s", server.Log())
+	}
+	r.server = server
 	ts.Defer(func() {
-		if r.cmd != nil {
+		if r.server != nil {
 			stopServer(ts, false, nil)
 		}
 	})
-	hung := time.AfterFunc(time.Until(r.until), func() { _ = r.cmd.Process.Kill() })
-	r.stdout = bufio.NewReader(stdout)
-	line, err := r.stdout.ReadString('\n')
-	hung.Stop()
-	ready := readyLine.FindStringSubmatch(line)
-	if ready == nil {
-		ts.Fatalf("server: got %q (%v), want the ready line; its log:\n%s", line, err, r.logs.String())
-	}
-	ts.Setenv("URL", ready[1])
-	ts.Setenv("QRJUMP_SERVER", ready[1])
-	_, address, _ := strings.Cut(ready[1], "://")
+	ts.Setenv("URL", url)
+	ts.Setenv("QRJUMP_SERVER", url)
+	_, address, _ := strings.Cut(url, "://")
 	ts.Setenv("ADDR", address)
 }
 
@@ -110,18 +99,13 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 // with 0 and nothing more on standard output.
 func stopServer(ts *testscript.TestScript, _ bool, _ []string) {
 	r := ts.Value(runningKey{}).(*running)
-	if r.cmd == nil {
+	server := r.server
+	if server == nil {
 		ts.Fatalf("halt: no server runs")
 	}
-	cmd := r.cmd
-	r.cmd = nil
-	hung := time.AfterFunc(time.Until(r.until), func() { _ = cmd.Process.Kill() })
-	defer hung.Stop()
-	_ = cmd.Process.Signal(syscall.SIGTERM) // one that is gone shows below
-	rest, _ := io.ReadAll(r.stdout)
-	err := cmd.Wait()
-	ts.Logf("log of the server:\n%s", r.logs.String())
-	r.logs.Reset()
+	r.server = nil
+	rest, err := server.Stop()
+	ts.Logf("log of the server:\n%s", server.Log())
 	if err != nil || len(rest) > 0 {
 		ts.Fatalf("the server ended with %v and printed %q after its ready line", err, rest)
 	}

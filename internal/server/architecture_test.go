@@ -42,15 +42,23 @@ var mayImport = map[string][]string{
 	"internal/server": {"internal/accounts", "internal/adminapi", "internal/api", "internal/archive", "internal/codes", "internal/consent", "internal/emulator", "internal/errcode", "internal/gateway", "internal/history", "internal/ledger", "internal/outbound",
 		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/stats", "internal/store", "internal/stream", "internal/calls", "internal/vault", "internal/webhooks"},
 
-	"internal/server/servertest": {"internal/outbound", "internal/server"}, // imported by tests only
-
 	"client":     {},
 	"qrjumptest": {"internal/server"},
 	"cmd/qrjump": {"client", "internal/archive", "internal/codes", "internal/errcode", "internal/rules", "internal/scan", "internal/server"},
 	"demo":       {},
 	"endurance":  {},
 
-	"endurance/powercut": {}, // imported by tests only
+	// Imported by tests only.
+	"endurance/powercut":         {},
+	"internal/server/servertest": {"internal/outbound", "internal/server"},
+	"internal/testkit/childtest": {},
+	"internal/testkit/dbtest":    {},
+	"internal/testkit/natstest":  {},
+}
+
+// testsOnly says whether a package is there for tests alone.
+func testsOnly(name string) bool {
+	return name == "endurance/powercut" || name == "internal/server/servertest" || strings.HasPrefix(name, "internal/testkit/")
 }
 
 func TestPackagesImportOnlyWhatTheMapAllows(t *testing.T) {
@@ -72,6 +80,8 @@ func TestPackagesImportOnlyWhatTheMapAllows(t *testing.T) {
 		for _, imported := range names[1:] {
 			if other, ours := strings.CutPrefix(imported, module); ours && !slices.Contains(allowed, other) {
 				t.Errorf("%s must not import %s", name, other)
+			} else if ours && testsOnly(other) {
+				t.Errorf("%s is no test, and imports %s", name, other)
 			}
 		}
 	}

@@ -3,20 +3,17 @@ package server_test
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"math/rand/v2"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +23,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 )
 
 const passphrase = "a passphrase of a test"
@@ -48,42 +46,9 @@ func (p place) config() server.Config { return server.Config{Data: p.data, Datab
 // onSQLite and onPostgres are new places.
 func onSQLite(t *testing.T) place { return place{data: filepath.Join(t.TempDir(), "data")} }
 
-var databases atomic.Int64
-
 func onPostgres(t *testing.T) place {
 	t.Helper()
-	address := os.Getenv("TEST_POSTGRES")
-	if address == "" {
-		if os.Getenv("QRJUMP_REQUIRE_POSTGRES") == "1" {
-			t.Fatal("QRJUMP_REQUIRE_POSTGRES=1, but TEST_POSTGRES names no server")
-		}
-		t.Skip("TEST_POSTGRES names no server; scripts/postgres.sh starts one")
-	}
-	name := fmt.Sprintf("server_%d_%d_%d", os.Getpid(), time.Now().UnixNano(), databases.Add(1))
-	admin := func(query string) {
-		t.Helper()
-		db, err := sql.Open("pgx", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer db.Close()
-		if _, err := db.Exec(query); err != nil {
-			t.Fatal(err)
-		}
-	}
-	admin(`CREATE DATABASE ` + name)
-	t.Cleanup(func() { admin(`DROP DATABASE ` + name + ` WITH (FORCE)`) })
-	u, err := url.Parse(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Path = "/" + name
-	// A machine that is busy with other tests is no fault.
-	q := u.Query()
-	q.Set("lock_timeout", "0")
-	q.Set("connect_timeout", "600")
-	u.RawQuery = q.Encode()
-	return place{data: filepath.Join(t.TempDir(), "data"), database: u.String()}
+	return place{data: filepath.Join(t.TempDir(), "data"), database: dbtest.Patient(t)}
 }
 
 // eachPlace runs f on both databases.
@@ -627,18 +592,11 @@ func TestWhatImportRefuses(t *testing.T) {
 // exec changes a database behind the server's back.
 func (p place) exec(t *testing.T, query string) {
 	t.Helper()
-	driver, address := "pgx", p.database
+	address := p.database
 	if address == "" {
-		driver, address = "sqlite", "file:"+filepath.Join(p.data, "qrjump.db")+"?_busy_timeout=10000"
+		address = "file:" + filepath.Join(p.data, "qrjump.db") + "?_busy_timeout=10000"
 	}
-	db, err := sql.Open(driver, address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	if _, err := db.Exec(query); err != nil {
-		t.Fatal(err)
-	}
+	dbtest.Exec(t, address, query)
 }
 
 func TestWhatTheExportCallRefuses(t *testing.T) {

@@ -10,16 +10,14 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"os/signal"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/childtest"
 )
 
 // rawScan is a scan as it goes over a connection.
@@ -52,26 +50,30 @@ func dialURL(t *testing.T, url string) (net.Conn, *bufio.Reader) {
 	return conn, bufio.NewReader(conn)
 }
 
-// TestServerOfFewFiles is no test: it is the process of TestFewFiles.
-func TestServerOfFewFiles(t *testing.T) {
-	data := os.Getenv("QRJUMP_TEST_FEW_FILES")
-	if data == "" {
-		t.Skip("it is the other process of TestFewFiles")
-	}
+// fewFiles is what the process of TestFewFiles does.
+type fewFiles struct {
+	Data  string
+	Apart bool // a listener for scans and one for operators
+}
+
+func TestMain(m *testing.M) {
+	childtest.Roles{"few files": childtest.Role(serveOfFewFiles)}.Play()
+	os.Exit(m.Run())
+}
+
+func serveOfFewFiles(ctx context.Context, o fewFiles) error {
 	c := server.Default()
-	c.Data, c.Listen, c.AdminToken = data, "127.0.0.1:0", servertest.AdminToken
-	if os.Getenv("QRJUMP_TEST_APART") != "" {
+	c.Data, c.Listen, c.AdminToken = o.Data, "127.0.0.1:0", servertest.AdminToken
+	if o.Apart {
 		c.ScanListen, c.AdminListen = "localhost:0", "127.0.0.2:0"
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
 	s, err := server.Start(ctx, c, os.Stderr, server.Seams{})
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	json.NewEncoder(os.Stdout).Encode([]string{s.URL, s.ScanURL, s.AdminURL})
 	<-ctx.Done()
-	s.Close()
+	return s.Close()
 }
 
 // A process that may open 120 files goes on, its database too, while strangers
@@ -81,28 +83,18 @@ func TestFewFiles(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("no limit of files there")
 	}
-	for name, apart := range map[string]string{"one listener": "", "three listeners": "1"} {
+	for name, apart := range map[string]bool{"one listener": false, "three listeners": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			child := exec.Command("sh", "-c", `ulimit -n 120 && exec "$0" -test.run='^TestServerOfFewFiles$' -test.count=1`, os.Args[0])
-			child.Env = append(os.Environ(), "QRJUMP_TEST_FEW_FILES="+t.TempDir(), "QRJUMP_TEST_APART="+apart)
-			var logs strings.Builder
-			child.Stderr = &logs
-			out, err := child.StdoutPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := child.Start(); err != nil {
-				t.Fatal(err)
-			}
+			child := childtest.Start(t, childtest.Command("few files", fewFiles{t.TempDir(), apart}, "sh", "-c", `ulimit -n 120 && exec "$0"`))
 			t.Cleanup(func() {
-				child.Process.Signal(syscall.SIGTERM)
-				if child.Wait(); t.Failed() {
-					t.Logf("the end of its log: %s", logs.String()[max(0, logs.Len()-3000):])
+				if _, err := child.Stop(); err != nil || t.Failed() {
+					log := child.Log()
+					t.Errorf("it ended with %v; the end of its log: %s", err, log[max(0, len(log)-3000):])
 				}
 			})
 			var urls []string
-			if err := json.NewDecoder(out).Decode(&urls); err != nil {
+			if err := json.NewDecoder(child.Out).Decode(&urls); err != nil {
 				t.Fatal(err)
 			}
 			wire, scans, admin := urls[0], urls[1], urls[2]

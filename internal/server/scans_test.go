@@ -2,14 +2,11 @@ package server_test
 
 import (
 	"crypto/tls"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/url"
-	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -18,6 +15,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 )
 
 // A thousand users scan one code at the same moment: it has one first scan, and
@@ -152,33 +150,15 @@ func TestScansWhileTheDatabaseIsAway(t *testing.T) {
 // goAway lets the database refuse everybody until the function is called.
 func (p place) goAway(t *testing.T) (back func()) {
 	t.Helper()
-	u, err := url.Parse(p.database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := strings.TrimPrefix(u.Path, "/")
-	db, err := sql.Open("pgx", os.Getenv("TEST_POSTGRES"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	exec := func(query string) {
-		if _, err := db.Exec(query); err != nil {
-			t.Error(err)
-		}
-	}
+	server, name := dbtest.Server(t), dbtest.Name(p.database)
+	exec := func(query string) { dbtest.Exec(t, server, query) }
 	exec(`ALTER DATABASE ` + name + ` ALLOW_CONNECTIONS false`)
 	// Who was on the way in holds a lock until all can see him, and ends as well.
-	for left := 1; left > 0; {
-		err := db.QueryRow(`SELECT (SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $1 AND backend_type = 'client backend')
-			+ (SELECT count(*) FROM pg_locks l JOIN pg_database d ON l.classid = 'pg_database'::regclass AND l.objid = d.oid WHERE l.locktype = 'object' AND d.datname = $1)`, name).Scan(&left)
-		if err != nil {
-			t.Fatal(err)
-		}
+	ended := fmt.Sprintf(`SELECT (SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '%[1]s' AND backend_type = 'client backend')
+		+ (SELECT count(*) FROM pg_locks l JOIN pg_database d ON l.classid = 'pg_database'::regclass AND l.objid = d.oid WHERE l.locktype = 'object' AND d.datname = '%[1]s')`, name)
+	for dbtest.Number(t, server, ended) > 0 {
 	}
-	return func() {
-		exec(`ALTER DATABASE ` + name + ` ALLOW_CONNECTIONS true`)
-		db.Close()
-	}
+	return func() { exec(`ALTER DATABASE ` + name + ` ALLOW_CONNECTIONS true`) }
 }
 
 func TestTheScanListenerSpeaksTLS(t *testing.T) {

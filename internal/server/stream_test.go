@@ -8,28 +8,18 @@ import (
 	"testing"
 	"time"
 
-	natsserver "github.com/nats-io/nats-server/v2/server"
-
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/natstest"
 )
 
 // streamServer is a NATS server that flushes what it takes; its address is for
 // --events.
 func streamServer(t *testing.T) string {
 	t.Helper()
-	n, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), SyncAlways: true, NoSigs: true, NoLog: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	n.Start()
-	t.Cleanup(func() { n.Shutdown(); n.WaitForShutdown() })
-	if !n.ReadyForConnections(3 * time.Minute) {
-		t.Fatal("the NATS server does not start")
-	}
-	return fmt.Sprintf("nats://%s?flush=vouched", n.Addr())
+	return natstest.Start(t, natstest.Options{}).Events()
 }
 
 // counter is a server whose scans are counted.

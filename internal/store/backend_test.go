@@ -2,14 +2,9 @@ package store
 
 import (
 	"context"
-	"database/sql"
-	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/testkit/childtest"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 )
 
 // The tests of this package are the conformance suite: what they say holds for
@@ -24,12 +21,8 @@ import (
 // one); the run makes a database of its own in it, each test a schema.
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if err := dropRunDatabase(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = max(code, 1)
-	}
-	os.Exit(code)
+	childtest.Roles{"open a folder": childtest.Role(openFolder)}.Play()
+	os.Exit(dbtest.Run(m))
 }
 
 // at is when most things in these tests happen, to the millisecond.
@@ -37,8 +30,7 @@ var at = time.Date(2026, 1, 31, 15, 59, 59, 123e6, time.UTC)
 
 // eachTarget runs f once for each database, on one that is empty.
 func eachTarget(t *testing.T, f func(t *testing.T, target Target)) {
-	t.Run("sqlite", func(t *testing.T) { f(t, Target{Dir: t.TempDir()}) })
-	t.Run("postgres", func(t *testing.T) { f(t, newPostgres(t)) })
+	dbtest.Each(t, dbtest.Schema, func(t *testing.T, url string) { f(t, Target{URL: url, Dir: t.TempDir()}) })
 }
 
 // eachBackend is eachTarget with the store opened.
@@ -73,89 +65,10 @@ func open(t *testing.T, target Target) *Store {
 	return s
 }
 
-var (
-	runDatabase = sync.OnceValues(makeRunDatabase)
-	runName     string
-	schemas     atomic.Int64
-)
-
-// makeRunDatabase makes the database of this run, so that runs of other
-// packages neither see its tables nor wait for its locks.
-func makeRunDatabase() (*sql.DB, error) {
-	admin, err := sql.Open("pgx", os.Getenv("TEST_POSTGRES"))
-	if err != nil {
-		return nil, err
-	}
-	defer admin.Close()
-	name := fmt.Sprintf("store_%d_%d", os.Getpid(), time.Now().UnixNano())
-	if _, err := admin.Exec(`CREATE DATABASE ` + name); err != nil {
-		return nil, err
-	}
-	runName = name
-	return sql.Open("pgx", withDatabase(os.Getenv("TEST_POSTGRES"), name, ""))
-}
-
-func dropRunDatabase() error {
-	if runName == "" {
-		return nil
-	}
-	db, err := runDatabase()
-	if err == nil {
-		err = db.Close()
-	}
-	if err != nil {
-		return err
-	}
-	admin, err := sql.Open("pgx", os.Getenv("TEST_POSTGRES"))
-	if err != nil {
-		return err
-	}
-	defer admin.Close()
-	_, err = admin.Exec(`DROP DATABASE ` + runName + ` WITH (FORCE)`)
-	return err
-}
-
-func withDatabase(address, database, schema string) string {
-	u, err := url.Parse(address)
-	if err != nil {
-		panic(err)
-	}
-	if database != "" {
-		u.Path = "/" + database
-	}
-	q := u.Query()
-	if schema != "" {
-		q.Set("search_path", schema)
-	}
-	u.RawQuery = q.Encode()
-	return u.String()
-}
-
 // newPostgres is an empty schema that is dropped after the test.
 func newPostgres(t *testing.T) Target {
 	t.Helper()
-	if os.Getenv("TEST_POSTGRES") == "" {
-		if os.Getenv("QRJUMP_REQUIRE_POSTGRES") == "1" {
-			t.Fatal("QRJUMP_REQUIRE_POSTGRES=1, but TEST_POSTGRES names no server")
-		}
-		t.Skip("TEST_POSTGRES names no server; scripts/postgres.sh starts one")
-	}
-	db, err := runDatabase()
-	if err != nil {
-		t.Fatal(err)
-	}
-	schema := fmt.Sprintf("t%d", schemas.Add(1))
-	if _, err := db.Exec(`CREATE SCHEMA ` + schema); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if _, err := db.Exec(`DROP SCHEMA ` + schema + ` CASCADE`); err != nil {
-			t.Error(err)
-		}
-	})
-	target := Target{URL: withDatabase(os.Getenv("TEST_POSTGRES"), runName, schema), Dir: t.TempDir()}
-	// A machine that is busy with other tests is no fault.
-	return with(t, with(t, target, "lock_timeout", "0"), "connect_timeout", "600")
+	return Target{URL: dbtest.Schema(t), Dir: t.TempDir()}
 }
 
 // update and view run f in a transaction that must succeed.

@@ -25,6 +25,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 )
 
 // wantOutage wants one line that says what happened, where, and what to do.
@@ -101,15 +102,7 @@ func mustDo(t *testing.T, c *pgx.Conn, query string) {
 
 // with sets a parameter of a URL.
 func with(t *testing.T, target Target, name, value string) Target {
-	t.Helper()
-	u, err := url.Parse(target.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	q := u.Query()
-	q.Set(name, value)
-	u.RawQuery = q.Encode()
-	target.URL = u.String()
+	target.URL = dbtest.With(target.URL, name, value)
 	return target
 }
 
@@ -137,7 +130,7 @@ func TestAReadOnlyDatabaseIsSaidToBeOne(t *testing.T) {
 func TestTooManyConnections(t *testing.T) {
 	target := newPostgres(t)
 	c := admin(t, target)
-	role := "few_" + runName + fmt.Sprint(os.Getpid())
+	role := "few_" + dbtest.Name(target.URL)
 	mustDo(t, c, `CREATE ROLE `+role+` LOGIN PASSWORD 'p' CONNECTION LIMIT 0`)
 	t.Cleanup(func() { mustDo(t, c, `DROP ROLE `+role) })
 	u, err := url.Parse(target.URL)

@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 )
 
 func TestADatabaseURLThatCannotBeReadKeepsItsPassword(t *testing.T) {
@@ -51,7 +53,7 @@ func TestAProcessThatMayNotChangeTheSchemaWorksOnOneThatIsUpToDate(t *testing.T)
 		t.Fatal(err)
 	}
 	schema := u.Query().Get("search_path")
-	role := "app_" + runName + schema
+	role := "app_" + dbtest.Name(target.URL) + schema
 	for _, query := range []string{
 		`CREATE ROLE ` + role + ` LOGIN PASSWORD 'p'`,
 		`GRANT USAGE ON SCHEMA ` + schema + ` TO ` + role,

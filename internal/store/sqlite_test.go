@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/childtest"
 )
 
 func TestAFolderHasOneProcess(t *testing.T) {
@@ -33,25 +35,19 @@ func TestAFolderHasOneProcess(t *testing.T) {
 	open(t, Target{Dir: dir})
 }
 
-// otherProcess makes this test binary open a folder and say what came of it.
-const otherProcess = "QRJUMP_TEST_OPEN"
+// openFolder is what another process says of a folder.
+func openFolder(ctx context.Context, dir string) error {
+	_, err := Open(ctx, Target{Dir: dir})
+	fmt.Println("opened:", err)
+	return nil
+}
 
 func TestASecondProcessOnAFolderIsRefused(t *testing.T) {
-	if dir := os.Getenv(otherProcess); dir != "" {
-		_, err := Open(t.Context(), Target{Dir: dir})
-		fmt.Println("opened:", err)
-		return
-	}
 	dir := t.TempDir()
 	open(t, Target{Dir: dir})
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$")
-	cmd.Env = append(os.Environ(), otherProcess+"="+dir)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	if line := fmt.Sprintf("opened: the data folder %s is in use by another qrjump process\n", dir); !strings.Contains(string(out), line) {
-		t.Errorf("the second process says %q, want %q", out, line)
+	said, err := childtest.Start(t, childtest.Command("open a folder", dir)).End()
+	if want := fmt.Sprintf("opened: the data folder %s is in use by another qrjump process\n", dir); said != want || err != nil {
+		t.Errorf("the second process says %q (%v), want %q", said, err, want)
 	}
 }
 

@@ -1,7 +1,6 @@
 package webhooks_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
@@ -14,7 +13,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -23,6 +21,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/childtest"
 	"github.com/qrjump/qrjump/internal/vault"
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
@@ -32,14 +31,14 @@ import (
 const haste = 3000
 
 func TestMain(m *testing.M) {
-	if folder := os.Getenv("QRJUMP_TEST_WEBHOOK_SENDER"); folder != "" {
-		if err := send(folder); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
+	childtest.Roles{"sender": childtest.Role(send)}.Play()
 	os.Exit(m.Run())
+}
+
+// sender is what the process that is killed works with.
+type sender struct {
+	Folder string
+	Since  time.Time // when its clock began
 }
 
 // ledgerFile is a ledger that another process writes: a line for each scan.
@@ -91,23 +90,14 @@ func hasty(since time.Time) func() time.Time {
 	return func() time.Time { return began.Add(time.Since(since) * haste) }
 }
 
-// send is the process that is killed. It ends with its standard input.
-func send(folder string) error {
-	ctx, stop := context.WithCancel(context.Background())
-	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		stop()
-	}()
-	s, err := store.Open(ctx, store.Target{Dir: folder})
+// send is the process that is killed.
+func send(ctx context.Context, o sender) error {
+	s, err := store.Open(ctx, store.Target{Dir: o.Folder})
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	since, err := strconv.ParseInt(os.Getenv("QRJUMP_TEST_WEBHOOK_SINCE"), 10, 64)
-	if err != nil {
-		return err
-	}
-	book, err := bookIn(s, folder, hasty(time.UnixMilli(since)))
+	book, err := bookIn(s, o.Folder, hasty(o.Since))
 	if err != nil {
 		return err
 	}
@@ -194,24 +184,12 @@ func TestEveryEventArrivesThoughTheSenderIsKilled(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	start := func() (*exec.Cmd, io.Closer) {
-		c := exec.Command(os.Args[0])
-		c.Env = append(os.Environ(), "QRJUMP_TEST_WEBHOOK_SENDER="+folder, fmt.Sprintf("QRJUMP_TEST_WEBHOOK_SINCE=%d", since.UnixMilli()))
-		in, err := c.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
+	start := func() *childtest.Child {
+		c := childtest.Start(t, childtest.Command("sender", sender{folder, since}))
+		if line, ready := c.Line(); !ready {
+			t.Fatalf("the sender did not start: %q", line)
 		}
-		out, err := c.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-			t.Fatalf("the sender did not start: %q %v", line, err)
-		}
-		return c, in
+		return c
 	}
 	// An event may fail as often as chance wants, and waits longer each time: how
 	// long the whole takes is bounded by the test alone.
@@ -223,7 +201,7 @@ func TestEveryEventArrivesThoughTheSenderIsKilled(t *testing.T) {
 		}
 	}
 	for range kills {
-		c, _ := start()
+		c := start()
 		// It is killed when it has sent so much, wherever it is then: not more
 		// than what is new, which is tried at least once.
 		mu.Lock()
@@ -238,11 +216,10 @@ func TestEveryEventArrivesThoughTheSenderIsKilled(t *testing.T) {
 		}
 		_ = c.Wait() // killed
 	}
-	c, in := start()
+	c := start()
 	wait(func() bool { return len(took) >= kills*perLife })
-	in.Close()
-	if err := c.Wait(); err != nil {
-		t.Errorf("the last sender: %v", err)
+	if _, err := c.Stop(); err != nil {
+		t.Errorf("the last sender: %v\n%s", err, c.Log())
 	}
 	mu.Lock()
 	defer mu.Unlock()

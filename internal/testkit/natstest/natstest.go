@@ -1,0 +1,72 @@
+// Package natstest starts a NATS server with JetStream for tests.
+package natstest
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// Options say how the server runs.
+type Options struct {
+	Dir      string // where its streams are
+	Lazy     bool   // without "sync_interval: always": what it acknowledges may be lost
+	Host     string // "" = 127.0.0.1
+	Port     int    // 0 = any
+	Monitors bool   // it can be asked for its settings
+}
+
+// Server is a running NATS server.
+type Server struct{ *server.Server }
+
+// Events is the server as --events takes it, with an operator who vouches for its flushes.
+func (s Server) Events() string { return fmt.Sprintf("nats://%s?flush=vouched", s.Addr()) }
+
+// Monitored is the server as --events takes it, which is asked itself whether it flushes.
+func (s Server) Monitored() string {
+	return fmt.Sprintf("nats://%s?monitor=http://%s", s.Addr(), s.MonitorAddr())
+}
+
+// End stops the server and waits for it.
+func (s Server) End() {
+	s.Shutdown()
+	s.WaitForShutdown()
+}
+
+// Start starts a server that ends with the test; "" = a folder that does so too.
+func Start(t testing.TB, o Options) Server {
+	t.Helper()
+	if o.Dir == "" {
+		o.Dir = t.TempDir()
+	}
+	s, err := Run(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.End)
+	return s
+}
+
+// Run is Start for a process of its own.
+func Run(o Options) (Server, error) {
+	options := server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: o.Dir, SyncAlways: !o.Lazy, NoSigs: true, NoLog: true}
+	if o.Host != "" {
+		options.Host, options.Port = o.Host, o.Port
+	}
+	if o.Monitors {
+		options.HTTPHost, options.HTTPPort = "127.0.0.1", -1
+	}
+	s, err := server.NewServer(&options)
+	if err != nil {
+		return Server{}, err
+	}
+	s.Start()
+	if !s.ReadyForConnections(3 * time.Minute) {
+		s.Shutdown()
+		return Server{}, errors.New("the NATS server does not start")
+	}
+	return Server{s}, nil
+}
