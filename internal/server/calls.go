@@ -26,28 +26,9 @@ func (s *Server) openBook() {
 	s.book = &calls.Book{Store: s.store, Settings: s.settings, Now: s.countNow, ClockBelieved: s.wall.believed, Log: s.log, Exact: exact, Interfaces: api.Paths()}
 }
 
-// lastWrite bounds the write of what is left when the server stops.
-const lastWrite = DrainTimeout
-
-// startBook writes counts and log until the function that it returns is
-// called, which writes the rest.
-func (s *Server) startBook() func() error {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.book.Run(ctx)
-	}()
-	return func() error {
-		cancel()
-		<-done
-		ctx, cancel := context.WithTimeout(context.Background(), lastWrite)
-		defer cancel()
-		if err := s.book.Flush(ctx); err != nil {
-			return fmt.Errorf("what is left at the end: %w", err)
-		}
-		return nil
-	}
+// countsPart writes counts of calls and their log.
+func (s *Server) countsPart() part {
+	return part{name: "counts of calls", run: func(ctx context.Context) { s.book.Run(ctx) }, stop: func(ctx context.Context) error { return s.book.Flush(ctx) }}
 }
 
 // checkLimits says which of the paths in daily_limits cannot have a limit.

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -56,22 +55,24 @@ func (s *Server) followed() {
 	}
 }
 
-// startFollowing follows until the function that it returns is called.
-func (s *Server) startFollowing() (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	if s.current.Changes == nil {
-		return cancel
-	}
-	var running sync.WaitGroup
-	running.Go(func() { s.current.Follow(ctx) })
-	running.Go(func() { s.forgetLimits(ctx) })
-	return func() {
-		cancel()
-		running.Wait()
-	}
+// followPart follows what other nodes do.
+func (s *Server) followPart() part {
+	return part{name: "changes of other nodes", run: func(ctx context.Context) {
+		if s.current.Changes != nil {
+			s.current.Follow(ctx)
+		}
+	}}
 }
 
-// forgetLimits removes what the shared limit of calls needs no more.
+// limitsPart removes what the shared limit of calls needs no more.
+func (s *Server) limitsPart() part {
+	return part{name: "shared limit of calls", run: func(ctx context.Context) {
+		if s.store.Shared() {
+			s.forgetLimits(ctx)
+		}
+	}}
+}
+
 func (s *Server) forgetLimits(ctx context.Context) {
 	for {
 		select {

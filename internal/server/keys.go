@@ -52,6 +52,37 @@ func openKeyring(ctx context.Context, c Config, s *store.Store, random io.Reader
 	return k, err
 }
 
+// keysPart opens what the database is sealed by, notes which database the folder
+// works with, and begins the log of changes.
+func (s *Server) keysPart() part {
+	return part{name: "keys", start: func(ctx context.Context) (err error) {
+		if s.ring, err = s.openKeyring(ctx, s.store); err != nil {
+			return err
+		}
+		s.warnOfReadable("master.key", "admin-token", "qrjump.db", "qrjump.db-wal")
+		if s.vault, err = s.ring.vault(ctx); err != nil {
+			return err
+		}
+		if err := keepIdentity(s.config, s.vault); err != nil {
+			return err
+		}
+		if err := s.keepChanges(ctx); err != nil {
+			return err
+		}
+		s.adminToken, s.newToken, err = adminToken(s.config, s.random)
+		return err
+	}}
+}
+
+// openKeyring opens the keys that a database has.
+func (s *Server) openKeyring(ctx context.Context, db *store.Store) (*keyring, error) {
+	ring, err := openKeyring(ctx, s.config, db, s.random)
+	if err == nil && ring.finished {
+		s.log.WarnContext(ctx, "a turn of the master key was cut off; it is finished now", "file", ring.where)
+	}
+	return ring, err
+}
+
 // The keys by their names.
 const (
 	dataKey   = "data"   // permanent: hashes what is only compared

@@ -196,40 +196,32 @@ func (l *scanLedger) flush(ctx context.Context) error {
 	return l.shipper.Flush(ctx)
 }
 
-// startLedger ships scans, and forgets old ones, until the function that it
-// returns is called.
-func (s *Server) startLedger() (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	shipped, forgot, answered := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(answered)
-		if s.ledger.nodes != nil {
-			s.ledger.nodes.Run(ctx)
-		}
-	}()
-	go func() {
-		defer close(shipped)
+// shipperPart brings scans to where those of all nodes come together. It ends
+// before the counter: it may wait for a stream or a database that is away, and
+// the last count waits for it.
+func (s *Server) shipperPart() part {
+	return part{name: "shipper of scans", run: func(ctx context.Context) {
 		if s.ledger.shipper != nil {
 			s.ledger.shipper.Run(ctx)
 		}
-	}()
-	go func() {
-		defer close(forgot)
-		s.forgetScans(ctx)
-	}()
-	return func() {
-		cancel()
-		<-shipped
-		<-forgot
-		<-answered
-	}
+	}}
 }
+
+// nodesPart answers other nodes that ask for this one's scans.
+func (s *Server) nodesPart() part {
+	return part{name: "answers to other nodes", run: func(ctx context.Context) {
+		if s.ledger.nodes != nil {
+			s.ledger.nodes.Run(ctx)
+		}
+	}}
+}
+
+// forgetPart removes scans that are older than the setting scan_days.
+func (s *Server) forgetPart() part { return part{name: "end of old scans", run: s.forgetScans} }
 
 // forgetEvery is how often old scans are looked for.
 const forgetEvery = time.Hour
 
-// forgetScans removes scans that are older than the setting scan_days, until
-// ctx ends.
 func (s *Server) forgetScans(ctx context.Context) {
 	for wait := time.Minute; ; wait = forgetEvery {
 		select {

@@ -18,20 +18,17 @@ const (
 	messageInterval = time.Second
 )
 
-// startMessenger begins to send accounts their events; the function it returns
-// ends that and waits for what is on its way.
-func (s *Server) startMessenger() (stop func()) {
-	m := accounts.NewMessenger(s.accounts, s.log, s.realNow, s.sendMessage)
-	s.rules.Queued = s.accounts.Queued
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		m.Run(ctx, messageInterval)
-	}()
-	return func() {
-		cancel()
-		<-done
+// messagesPart sends accounts their events.
+func (s *Server) messagesPart() part {
+	var m *accounts.Messenger
+	return part{
+		name: "messages",
+		start: func(context.Context) error {
+			m = accounts.NewMessenger(s.accounts, s.log, s.realNow, s.sendMessage)
+			s.rules.Queued = s.accounts.Queued
+			return nil
+		},
+		run: func(ctx context.Context) { m.Run(ctx, messageInterval) },
 	}
 }
 

@@ -21,19 +21,16 @@ const (
 	pushInterval = time.Second
 )
 
-// startPushes begins to send platforms their tickets and events. The returned
-// function stops it and waits for what is on its way.
-func (s *Server) startPushes() (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	pusher := accounts.NewPusher(s.accounts, s.log, s.realNow, s.postEvent)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		pusher.Run(ctx, pushInterval)
-	}()
-	return func() {
-		cancel()
-		<-done
+// pushesPart sends platforms their tickets and events.
+func (s *Server) pushesPart() part {
+	var p *accounts.Pusher
+	return part{
+		name: "pushes",
+		start: func(ctx context.Context) error {
+			p = accounts.NewPusher(s.accounts, s.log, s.realNow, s.postEvent)
+			return s.accounts.CompleteGrants(ctx)
+		},
+		run: func(ctx context.Context) { p.Run(ctx, pushInterval) },
 	}
 }
 

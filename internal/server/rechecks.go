@@ -13,26 +13,16 @@ import (
 // recheckInterval is how often it is looked which verification files are due.
 const recheckInterval = time.Minute
 
-// openRechecks prepares the nightly look at verification files.
-func (s *Server) openRechecks() {
+// rechecksPart looks at verification files every night.
+func (s *Server) rechecksPart() part {
+	return part{name: "rechecks", start: s.openRechecks, run: func(ctx context.Context) { s.rechecks.Run(ctx, recheckInterval) }}
+}
+
+func (s *Server) openRechecks(context.Context) error {
 	var failing atomic.Int64
 	s.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "qrjump_verification_files_failing", Help: "Verification files that were not in place when they were looked at last; their rules go on."},
 		func() float64 { return float64(failing.Load()) }))
 	s.rechecks = &rules.Rechecker{Book: s.rules, Store: s.store, Log: s.log, Failing: failing.Store, Off: func() bool { return !s.settings.Get().RecheckFiles }}
-}
-
-// startRechecks begins to look. The returned function stops it and waits for
-// what is on its way.
-func (s *Server) startRechecks() (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.rechecks.Run(ctx, recheckInterval)
-	}()
-	return func() {
-		cancel()
-		<-done
-	}
+	return nil
 }

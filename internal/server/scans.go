@@ -51,6 +51,20 @@ type scanLedger struct {
 	mended   atomic.Int64    // of so many scans that were lost it is known that the next can be written
 }
 
+// ledgerPart makes scans durable.
+func (s *Server) ledgerPart() part {
+	return part{
+		name: "ledger of scans",
+		start: func(ctx context.Context) error {
+			if err := s.openLedger(ctx); err != nil {
+				return err
+			}
+			return s.openNodes(ctx)
+		},
+		stop: func(ctx context.Context) error { return s.ledger.close(ctx) },
+	}
+}
+
 // openLedger opens the journal in the data folder.
 func (s *Server) openLedger(ctx context.Context) error {
 	journal, err := ledger.OpenJournal(s.config.scansDir(), ledger.JournalOptions{Log: s.log, Random: s.random})
@@ -73,13 +87,11 @@ func (l *scanLedger) record(e *ledger.Event) (scanapi.Durable, error) {
 func (l *scanLedger) late() bool { return l.recorder.Late() }
 
 // close writes what waits.
-func (l *scanLedger) close() error {
+func (l *scanLedger) close(ctx context.Context) error {
 	if l == nil {
 		return nil
 	}
 	err := l.recorder.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), lastWrite)
-	defer cancel()
 	// What cannot be shipped now is shipped after the next start.
 	_ = l.flush(ctx)
 	if l.nodes != nil {
@@ -116,6 +128,11 @@ func (m *metrics) watchLedger(r *ledger.Recorder) {
 type contact struct {
 	last atomic.Int64 // Unix ms
 	lost atomic.Bool
+}
+
+// contactPart looks whether the store answers.
+func (s *Server) contactPart() part {
+	return part{name: "contact with the store", run: func(ctx context.Context) { s.keepInTouch(ctx, time.Second) }}
 }
 
 // keepInTouch reads the scan keys again at every interval: keys that another

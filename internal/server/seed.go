@@ -343,6 +343,16 @@ func (f *seedFile) settingsOn(current settings.Settings) (object []byte, next se
 
 const settingsMeta = "settings"
 
+// settingsPart puts the stored settings in force, and then the seed.
+func (s *Server) settingsPart() part {
+	return part{name: "settings", start: func(ctx context.Context) error {
+		if err := s.loadSettings(ctx); err != nil {
+			return err
+		}
+		return s.applySeed(ctx, s.seed, s.now)
+	}}
+}
+
 // changeSettings puts the fields that an object names in force.
 func (s *Server) changeSettings(ctx context.Context, object []byte) error {
 	if err := s.saveSettings(ctx, object); err != nil {

@@ -12,17 +12,21 @@ import (
 	"github.com/qrjump/qrjump/internal/stats"
 )
 
-// openRegions reads the operator's region file.
-func (s *Server) openRegions() error {
-	if s.config.Regions == "" {
-		return nil
+// regionsPart reads the operator's region file.
+func (s *Server) regionsPart() part {
+	return part{
+		name: "regions",
+		start: func(context.Context) (err error) {
+			if s.config.Regions == "" {
+				return nil
+			}
+			if s.regions, err = stats.OpenRegions(s.config.Regions); err != nil {
+				return usage("--regions: %v", err)
+			}
+			return nil
+		},
+		stop: func(context.Context) error { return s.regions.Close() },
 	}
-	regions, err := stats.OpenRegions(s.config.Regions)
-	if err != nil {
-		return usage("--regions: %v", err)
-	}
-	s.regions = regions
-	return nil
 }
 
 // region says where an address is; nil where nobody knows.
@@ -33,19 +37,15 @@ func (s *Server) region() func(netip.Addr) string {
 	return s.regions.Lookup
 }
 
-// openCounter prepares the counting of what is in the ledger.
-func (s *Server) openCounter() {
+// openCounter prepares the counting, and looks whether the ledger beside an
+// embedded database is the one that was counted, before the first scan comes into it.
+func (s *Server) openCounter(ctx context.Context) error {
 	s.counter = s.newCounter(s.ledger.log, s.ledger.unique, s.ledger.flush)
 	if s.ledger.earlier != nil {
 		s.counter.Earlier = []ledger.Log{s.ledger.earlier}
 	}
 	s.counter.Nodes = s.ledger.nodes
 	s.metrics.watchCounter(s.counter)
-}
-
-// beginCounter looks whether the ledger beside an embedded database is the one
-// that was counted, before the first scan comes into it.
-func (s *Server) beginCounter(ctx context.Context) error {
 	if s.ledger.log != ledger.Log(s.ledger.journal) {
 		return nil
 	}
@@ -73,23 +73,24 @@ func (s *Server) newCounter(log ledger.Log, unique bool, flush func(context.Cont
 // lastCount is how long the end of the server waits for what is not counted yet.
 const lastCount = 2 * time.Second
 
-// startCounter counts until the function that it returns is called.
-func (s *Server) startCounter() (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.counter.Run(ctx)
-	}()
-	return func() {
-		cancel()
-		<-done
-		// A ledger that is left now may not be there at the next start.
-		within, cancel := context.WithTimeout(context.Background(), lastCount)
-		defer cancel()
-		if err := s.counter.Settle(within); err != nil {
-			s.log.InfoContext(within, "the last scans are counted after the next start", "reason", err)
-		}
+// counterPart counts what is in the ledger.
+func (s *Server) counterPart() part {
+	return part{
+		name:  "counter of scans",
+		start: s.openCounter,
+		run:   func(ctx context.Context) { s.counter.Run(ctx) },
+		stop: func(ctx context.Context) error {
+			if s.counter == nil {
+				return nil
+			}
+			// A ledger that is left now may not be there at the next start.
+			within, cancel := context.WithTimeout(ctx, lastCount)
+			defer cancel()
+			if err := s.counter.Settle(within); err != nil {
+				s.log.InfoContext(within, "the last scans are counted after the next start", "reason", err)
+			}
+			return nil
+		},
 	}
 }
 

@@ -43,6 +43,19 @@ type wallClock struct {
 	spent time.Duration // how long earlier runs found it ahead
 }
 
+// wallClockPart looks at the clock of this machine.
+func (s *Server) wallClockPart() part {
+	return part{
+		name: "clock of the machine",
+		start: func(context.Context) error {
+			s.wall = openWallClock(s.config.Data, s.realNow, s.log)
+			return nil
+		},
+		// It writes into the data folder, which ends with the server.
+		run: func(ctx context.Context) { s.wall.watch(ctx) },
+	}
+}
+
 // openWallClock reads what an earlier run saw. Without it, or when it cannot be
 // read, the clock is believed.
 func openWallClock(folder string, now func() time.Time, log *slog.Logger) *wallClock {

@@ -25,6 +25,20 @@ const (
 	webhookInterval = time.Second
 )
 
+// webhooksPart collects scans and alarms, and sends them to their receivers.
+func (s *Server) webhooksPart() part {
+	var p *webhooks.Postman
+	return part{
+		name: "webhooks",
+		start: func(context.Context) error {
+			s.openWebhooks()
+			p = s.postman()
+			return nil
+		},
+		run: func(ctx context.Context) { p.Run(ctx, webhookInterval) },
+	}
+}
+
 // openWebhooks prepares who is told of scans and alarms.
 func (s *Server) openWebhooks() {
 	s.webhooks = &webhooks.Book{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random, Log: currentLog{s}, Turned: s.counter.Turned, LastAlarm: s.store.LastAlarm,
@@ -88,9 +102,8 @@ func (s *Server) outboundNow() outbound.Client {
 	return client
 }
 
-// startWebhooks begins to collect and to send. The returned function stops it
-// and waits for what is on its way.
-func (s *Server) startWebhooks() (stop func()) {
+// postman sends webhooks through the guarded client.
+func (s *Server) postman() *webhooks.Postman {
 	sent := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "qrjump_webhook_tries_total", Help: "Tries to deliver an event to a webhook, by whether it was taken."}, []string{"result"})
 	s.metrics.registry.MustRegister(sent)
@@ -119,14 +132,5 @@ func (s *Server) startWebhooks() (stop func()) {
 		}
 		return answer.Status, err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		p.Run(ctx, webhookInterval)
-	}()
-	return func() {
-		cancel()
-		<-done
-	}
+	return p
 }

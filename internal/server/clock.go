@@ -1,0 +1,50 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/api"
+	"github.com/qrjump/qrjump/internal/emulator"
+)
+
+const clockMeta = "emulator.clock"
+
+// openClock chooses whose time counts.
+func (s *Server) openClock(ctx context.Context) error {
+	state, err := s.store.Meta(ctx, clockMeta)
+	if err != nil {
+		return fmt.Errorf("reading the emulator's clock: %w", err)
+	}
+	if !s.config.emulates() {
+		s.now = s.realNow
+		if state != "" {
+			s.log.WarnContext(ctx, "this database was used with an emulated clock; without --emulator real time counts, and what was issued under the other time may look expired or young")
+		}
+		return nil
+	}
+	s.clock = &emulator.Clock{Real: s.realNow, Save: func(state string) error {
+		return s.store.PutMeta(accounts.By(context.Background(), accounts.Author{Actor: "admin"}), clockMeta, state)
+	}}
+	if state != "" {
+		if err := s.clock.Restore(state); err != nil {
+			return fmt.Errorf("the emulator's clock as stored: %w", err)
+		}
+	}
+	s.now = s.clock.Now
+	s.plan = emulator.NewPlan(1)
+	s.calls = &emulator.Calls[api.Record]{}
+	return nil
+}
+
+// countNow is the time by whose days and months limits are counted: a clock that
+// jumped ahead begins no new ones. An emulated clock is moved to do just that.
+func (s *Server) countNow() time.Time {
+	now := s.now()
+	if s.config.emulates() {
+		return now
+	}
+	return now.Add(-s.wall.lead())
+}

@@ -1,0 +1,30 @@
+package server
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/internal/codes"
+)
+
+// openPress prepares the codes. Without a prefix of the operator's own none
+// are given out, except with --dev, where they are the platform's in form.
+func (s *Server) openPress(ctx context.Context, ring *keyring) error {
+	keys, err := ring.codes(ctx)
+	if err != nil {
+		return err
+	}
+	openIDs, err := ring.openIDs(ctx)
+	if err != nil {
+		return err
+	}
+	prefix := s.config.CodePrefix
+	if prefix == "" {
+		prefix = codes.DefaultPrefix
+	}
+	s.openIDs, s.users = openIDs, s.vault.Hasher("scan_user")
+	defer func() { s.desk = codes.NewDesk(s.press) }()
+	s.press = &codes.Press{Store: s.store, Memory: s.current.Codes, Keys: keys, Vault: s.vault, OpenIDs: openIDs, Settings: s.settings,
+		Now: s.now, CountNow: s.countNow, ClockBelieved: s.wall.believed, Random: s.random, Log: s.log, Prefix: prefix, Closed: s.config.CodePrefix == "" && !s.config.Dev,
+		Floor: s.config.CodeFloor, ByTime: !s.config.Dev, Shared: s.store.Shared(), Changed: s.current.BatchChanged}
+	return nil
+}

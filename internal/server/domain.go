@@ -1,0 +1,60 @@
+package server
+
+import (
+	"context"
+	"path/filepath"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/scan"
+)
+
+// domainPart prepares accounts, rules and codes, on the clock that counts.
+func (s *Server) domainPart() part {
+	return part{name: "accounts, rules and codes", start: s.openDomain}
+}
+
+func (s *Server) openDomain(ctx context.Context) error {
+	if err := s.openClock(ctx); err != nil {
+		return err
+	}
+	s.openBook()
+	s.current = &scan.Current{Rules: scan.NewIndex(), Accounts: scan.NewDirectory(), Codes: codes.NewMemory(s.store), RuleStore: s.store, AccountStore: s.store,
+		History: s.store, SnapshotFile: filepath.Join(s.config.Data, snapshotFile), Log: s.log}
+	s.accounts = &accounts.Directory{Store: s.store, Key: s.vault, Settings: s.settings, Now: s.now, Random: s.random, LeastSecret: s.config.leastSecret(),
+		Changed: s.current.AccountChanged, Spend: s.book.Spend, Epochs: s.store.Epochs(), ClockBelieved: s.wall.believed, CountNow: s.countNow, RealNow: s.realNow, Guessed: s.guessed}
+	s.rules = &rules.Book{Store: s.store, Settings: s.settings, Now: s.now, CountNow: s.countNow, ClockBelieved: s.wall.believed, Fetch: s.fetch,
+		Changed: s.current.RuleChanged, ManyChanged: s.current.ManyChanged}
+	if err := s.openPress(ctx, s.ring); err != nil {
+		return err
+	}
+	s.keys = &scan.Keys{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random}
+	s.followed()
+	s.metrics = newMetrics(func() float64 { return float64(s.current.Rules.Len()) }, func() float64 {
+		if s.current.Ready() != nil {
+			return 1
+		}
+		return 0
+	})
+	s.metrics.watchBook(s.book)
+	s.metrics.watchAge(s.age)
+	s.metrics.watchFollowing(s.current)
+	return nil
+}
+
+// memoryPart fills the memory that scans are answered from, and reads again what
+// could not be read.
+func (s *Server) memoryPart() part {
+	return part{
+		name: "memory of scans",
+		start: func(ctx context.Context) error {
+			if err := s.current.Load(ctx); err != nil {
+				return err
+			}
+			return s.keys.Load(ctx)
+		},
+		run: func(ctx context.Context) { s.current.Retry(ctx, time.Second) },
+	}
+}

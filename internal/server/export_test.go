@@ -1,0 +1,31 @@
+package server
+
+import (
+	"context"
+	"io"
+)
+
+// StartAround is Start where around stands for the start of every part.
+func StartAround(ctx context.Context, c Config, logs io.Writer, seams Seams, around func(ctx context.Context, part string, start func(context.Context) error) error) (*Server, error) {
+	s := newServer(c, logs, seams)
+	list := s.order()
+	for i, p := range list {
+		list[i].start = func(ctx context.Context) error {
+			return around(ctx, p.name, func(ctx context.Context) error {
+				if p.start == nil {
+					return nil
+				}
+				return p.start(ctx)
+			})
+		}
+	}
+	return s, s.parts.start(ctx, list)
+}
+
+// Parts names the parts of a server in their order.
+func Parts() (names []string) {
+	for _, p := range new(Server).order() {
+		names = append(names, p.name)
+	}
+	return names
+}

@@ -1,0 +1,183 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/scanapi"
+)
+
+// surface is what a listener serves.
+type surface int
+
+const (
+	wire surface = 1 << iota
+	scans
+	admin
+)
+
+// listenersPart serves until running requests ended, or were cut.
+func (s *Server) listenersPart() part { return part{name: "listeners", start: s.listen, stop: s.drain} }
+
+// listen opens every listener and begins to serve.
+func (s *Server) listen(ctx context.Context) error {
+	s.openRooms()
+	var requests context.Context
+	requests, s.cutRequests = context.WithCancel(context.WithoutCancel(ctx))
+	for _, on := range s.config.listeners() {
+		address, what := on.address, on.serves
+		l, err := listenOn(ctx, address)
+		if err != nil {
+			return err
+		}
+		l = s.bound(l, what)
+		h := &http.Server{
+			Handler:           s.counted(s.guarded(s.handler(what))),
+			BaseContext:       func(net.Listener) context.Context { return requests },
+			ReadHeaderTimeout: 10 * time.Second,
+			IdleTimeout:       idleTime,
+			MaxHeaderBytes:    64 << 10,
+			ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		}
+		watch(h)
+		if s.certificate != nil {
+			h.TLSConfig = tlsConfig(s.certificate)
+		}
+		s.servers = append(s.servers, h)
+		if s.URL == "" {
+			s.URL = s.urlOf(l)
+		}
+		s.log.InfoContext(ctx, "listening", "address", l.Addr().String(),
+			"wire", what&wire != 0, "scan", what&scans != 0, "admin", what&admin != 0)
+		if what&scans != 0 {
+			s.ScanURL = s.urlOf(l)
+		}
+		if what&admin != 0 {
+			s.AdminURL = s.urlOf(l)
+		}
+		var lane *scanapi.Lane
+		if what == scans && !s.noLane {
+			lane = s.lane(l)
+			h.TLSConfig = lane.TLS // handshakes are the lane's, HTTP/2 is net/http's
+			s.lanes[h] = lane
+		}
+		s.accepting.Go(func() {
+			serve := h.Serve
+			if lane != nil {
+				serve = func(net.Listener) error { return h.Serve(lane) }
+			} else if h.TLSConfig != nil {
+				serve = func(l net.Listener) error { return h.ServeTLS(l, "", "") }
+			}
+			if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
+				s.failed <- fmt.Errorf("listener %s: %w", l.Addr(), err)
+			}
+		})
+	}
+	s.keepAddresses()
+	return nil
+}
+
+// tryListeners returns an error for an address that cannot be listened on. None
+// is kept: clients would wait on it for as long as a migration takes.
+func (s *Server) tryListeners(ctx context.Context) error {
+	for _, on := range s.config.listeners() {
+		l, err := listenOn(ctx, on.address)
+		if err == nil {
+			err = l.Close()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func listenOn(ctx context.Context, address string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, usage("cannot listen on %s: %v", address, err)
+	}
+	return l, nil
+}
+
+// listener is an address and what is served there.
+type listener struct {
+	address string
+	serves  surface
+}
+
+// listeners are those of the wire and of what has an address of its own. The
+// same address twice is one listener, but each port 0 is another port.
+func (c Config) listeners() []listener {
+	list := []listener{{c.Listen, wire}}
+	for _, one := range []listener{{c.ScanListen, scans}, {c.AdminListen, admin}} {
+		i := slices.IndexFunc(list, func(l listener) bool { return l.address == one.address })
+		switch _, port, _ := net.SplitHostPort(one.address); {
+		case one.address == "":
+			list[0].serves |= one.serves
+		case i >= 0 && port != "0":
+			list[i].serves |= one.serves
+		default:
+			list = append(list, one)
+		}
+	}
+	return list
+}
+
+// counted lets a request in unless no more are to come, and knows when it left.
+func (s *Server) counted(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.requests.TryRLock() {
+			panic(http.ErrAbortHandler)
+		}
+		defer s.requests.RUnlock()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// drain takes no new connections and waits for running requests, then cuts them.
+// Each listener has the whole time: who is slow on one costs nobody on another
+// anything. No request goes on when it returns.
+func (s *Server) drain(ctx context.Context) error {
+	s.draining.Store(true)
+	s.forgetAddresses()
+	ctx, cancel := context.WithTimeout(ctx, s.drainTime)
+	defer cancel()
+	for _, h := range s.servers {
+		h.SetKeepAlivesEnabled(false) // what a lane hands over ends with its answer
+	}
+	done := make(chan error, len(s.servers))
+	for _, h := range s.servers {
+		go func() { done <- s.drainOne(ctx, h) }()
+	}
+	var errs []error
+	for range s.servers {
+		errs = append(errs, <-done)
+	}
+	s.accepting.Wait()
+	if s.cutRequests != nil {
+		s.cutRequests()
+	}
+	s.requests.Lock() // a request that was cut may not have noticed yet
+	return errors.Join(errs...)
+}
+
+func (s *Server) drainOne(ctx context.Context, h *http.Server) error {
+	if lane := s.lanes[h]; lane != nil {
+		if err := lane.Drain(ctx); err != nil {
+			s.log.Warn("scans were cut at the end of the drain", "error", err)
+		}
+	}
+	if err := h.Shutdown(ctx); err != nil {
+		// What still runs is cut: its writes are committed or not at all.
+		s.log.Warn("requests were cut at the end of the drain", "error", err)
+		return h.Close()
+	}
+	return nil
+}

@@ -1,0 +1,226 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// diary is what parts did, in order.
+type diary struct{ lines []string }
+
+func (d *diary) note(format string, args ...any) {
+	d.lines = append(d.lines, fmt.Sprintf(format, args...))
+}
+
+// part is one that writes down what is done with it.
+func (d *diary) part(name string) part {
+	return part{
+		name:  name,
+		start: func(context.Context) error { d.note("start %s", name); return nil },
+		run: func(ctx context.Context) {
+			<-ctx.Done()
+			d.note("%s ran", name)
+		},
+		stop: func(context.Context) error { d.note("stop %s", name); return nil },
+	}
+}
+
+func (d *diary) want(t *testing.T, lines ...string) {
+	t.Helper()
+	if !slices.Equal(d.lines, lines) {
+		t.Errorf("got  %q\nwant %q", d.lines, lines)
+	}
+	d.lines = nil
+}
+
+var errNo = errors.New("it cannot")
+
+func TestPartsStartInOrderAndEndInReverse(t *testing.T) {
+	t.Parallel()
+	var d diary
+	var r runner
+	bare := part{name: "bare"} // has neither start nor stop
+	if err := r.start(t.Context(), []part{d.part("a"), bare, d.part("b"), d.part("c")}); err != nil {
+		t.Fatal(err)
+	}
+	d.want(t, "start a", "start b", "start c")
+	for range 2 { // the second time there is nothing left
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+	}
+	d.want(t, "c ran", "stop c", "b ran", "stop b", "a ran", "stop a")
+}
+
+func TestPartsThatNeverStartedEnd(t *testing.T) {
+	t.Parallel()
+	if err := new(runner).stop(); err != nil {
+		t.Error(err)
+	}
+	if err := new(Server).Close(); err != nil {
+		t.Errorf("a server that never started: %v", err)
+	}
+}
+
+// A start that fails, or is given up, ends what began before it, and itself.
+func TestAStartThatFailsEndsWhatBegan(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		fail func(b *part, giveUp func())
+		want error
+		did  []string
+	}{
+		"its start fails": {func(b *part, _ func()) { b.start = func(context.Context) error { return errNo } }, errNo,
+			[]string{"start a", "stop b", "a ran", "stop a"}},
+		"its start and its end fail": {func(b *part, _ func()) {
+			b.start = func(context.Context) error { return errNo }
+			b.stop = func(context.Context) error { return errors.New("nor can it end") }
+		}, errNo, []string{"start a", "a ran", "stop a"}},
+		"the caller gives up while it starts": {func(b *part, giveUp func()) { b.start = func(context.Context) error { giveUp(); return nil } }, context.Canceled,
+			[]string{"start a", "b ran", "stop b", "a ran", "stop a"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, giveUp := context.WithCancel(t.Context())
+			defer giveUp()
+			var d diary
+			var r runner
+			b := d.part("b")
+			c.fail(&b, giveUp)
+			if err := r.start(ctx, []part{d.part("a"), b, d.part("c")}); !errors.Is(err, c.want) {
+				t.Errorf("%v, want %v", err, c.want)
+			}
+			d.want(t, c.did...)
+			if err := r.stop(); err != nil {
+				t.Error(err)
+			}
+			d.want(t)
+		})
+	}
+}
+
+// The end of a caller's context is not the end of what runs.
+func TestPartsOutliveTheContextOfTheirStart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var d diary
+		var r runner
+		if err := r.start(ctx, []part{d.part("a")}); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		synctest.Wait()
+		d.want(t, "start a")
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+		d.want(t, "a ran", "stop a")
+	})
+}
+
+// A part that does not end is named, and those before it end all the same.
+func TestAPartThatDoesNotEndIsNamed(t *testing.T) {
+	t.Parallel()
+	for name, stick := range map[string]func(b *part, forever <-chan struct{}){
+		"what it runs": func(b *part, forever <-chan struct{}) { b.run = func(context.Context) { <-forever } },
+		"its end":      func(b *part, forever <-chan struct{}) { b.stop = func(context.Context) error { <-forever; return nil } },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				forever := make(chan struct{})
+				defer close(forever)
+				var d diary
+				var r runner
+				b := part{name: "b"}
+				stick(&b, forever)
+				failing := d.part("c")
+				failing.stop = func(context.Context) error { return errNo }
+				if err := r.start(t.Context(), []part{d.part("a"), b, failing}); err != nil {
+					t.Fatal(err)
+				}
+				err := r.stop()
+				for _, want := range []string{`the part "b" did not end within 30s`, `ending the part "c": it cannot`} {
+					if err == nil || !strings.Contains(err.Error(), want) {
+						t.Errorf("%v, want %s", err, want)
+					}
+				}
+				if !errors.Is(err, errNo) || strings.Contains(err.Error(), `"a"`) {
+					t.Error(err)
+				}
+				d.want(t, "start a", "start c", "c ran", "a ran", "stop a")
+			})
+		})
+	}
+}
+
+// What a part writes at its end has a time of its own, whoever gave up before.
+func TestTheEndOfAPartHasItsOwnTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var r runner
+		p := part{name: "a", stop: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}
+		if err := r.start(ctx, []part{p}); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		if err := r.stop(); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v, want that its own time ended", err)
+		}
+	})
+}
+
+// A request that is cut at the end of the drain is over when the listeners end:
+// what stands below them ends next.
+func TestNoRequestGoesOnWhenListenersEnded(t *testing.T) {
+	t.Parallel()
+	s := &Server{log: slog.New(slog.DiscardHandler), drainTime: time.Nanosecond}
+	var requests context.Context
+	requests, s.cutRequests = context.WithCancel(t.Context())
+	asked := make(chan struct{})
+	var over atomic.Bool
+	h := &http.Server{ReadHeaderTimeout: time.Minute, BaseContext: func(net.Listener) context.Context { return requests },
+		Handler: s.counted(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			close(asked)
+			<-r.Context().Done() // its body never comes, so that nothing else tells of the end
+			for range 1000 {
+				runtime.Gosched()
+			}
+			over.Store(true)
+		}))}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.servers = []*http.Server{h}
+	s.accepting.Go(func() { _ = h.Serve(l) })
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	<-asked
+	if err := s.drain(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if !over.Load() {
+		t.Error("the listeners ended, and a request goes on")
+	}
+}

@@ -1,0 +1,43 @@
+package server
+
+import (
+	"context"
+	"errors"
+)
+
+// reset brings everything back to the seed and to real time; keys stay.
+func (s *Server) reset(ctx context.Context) error {
+	// A seed that cannot be read or stored any more must not cost what there is.
+	seed, err := readSeed(s.config)
+	if err != nil {
+		return err
+	}
+	err = s.book.Reset(func() error {
+		return s.counter.Reset(func() error {
+			err := s.store.InOne(ctx, func(ctx context.Context) error {
+				if err := s.store.Reset(ctx); err != nil {
+					return err
+				}
+				if err := s.loadSettings(ctx); err != nil {
+					return err
+				}
+				return s.applySeed(ctx, seed, s.realNow)
+			})
+			if err != nil {
+				return err
+			}
+			return s.ledger.journal.Clear(ctx)
+		})
+	})
+	if err = errors.Join(err, s.loadSettings(ctx)); err != nil {
+		return err
+	}
+	if err := s.clock.Reset(); err != nil {
+		return err
+	}
+	s.plan.Clear()
+	s.calls.Clear()
+	s.accounts.ForgetCalls()
+	s.press.Forget()
+	return s.current.Load(ctx)
+}

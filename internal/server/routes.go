@@ -1,0 +1,157 @@
+package server
+
+import (
+	"io"
+	"net/http"
+	"sync"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/qrjump/qrjump/internal/adminapi"
+	"github.com/qrjump/qrjump/internal/api"
+	"github.com/qrjump/qrjump/internal/consent"
+	"github.com/qrjump/qrjump/internal/emulator"
+	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/history"
+	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/scan"
+	"github.com/qrjump/qrjump/internal/scanapi"
+)
+
+// handler routes what one listener serves.
+func (s *Server) handler(what surface) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /readyz", s.ready)
+	document := huma.DefaultConfig("qrjump", Version)
+	document.DocsPath, document.SchemasPath, document.OpenAPIPath = "", "", ""
+	document.CreateHooks = nil // no $schema links in answers
+	document.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"admin": {Type: "http", Scheme: "bearer", Description: "the admin token"},
+		"scan":  {Type: "http", Scheme: "bearer", Description: "a scan key"},
+	}
+	// The document describes everything, whatever this listener serves of it.
+	adminMux := http.NewServeMux()
+	humaAPI := humago.New(adminMux, document)
+	scanMux := http.NewServeMux()
+	s.scanAPI().Register(scanMux, humaAPI)
+	s.adminAPI(humaAPI)
+	// Anybody may ask, and writing it takes milliseconds.
+	written := sync.OnceValues(humaAPI.OpenAPI().MarshalJSON)
+	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/openapi+json")
+		b, err := written()
+		if err != nil {
+			scanapi.WriteProblem(w, http.StatusInternalServerError, "the document cannot be written")
+			return
+		}
+		w.Write(b)
+	})
+	// A browser page of another origin must not act for the person in front of it.
+	sameOrigin := http.NewCrossOriginProtection()
+	sameOrigin.SetDenyHandler(http.HandlerFunc(refuseOrigin))
+	if what&scans != 0 {
+		mux.Handle("/scan/", sameOrigin.Handler(orProblem(scanMux)))
+	}
+	if what&admin != 0 {
+		mux.Handle("/admin/", s.adminOnly(sameOrigin.Handler(asAdmin(orProblem(adminMux)))))
+		mux.Handle("GET /metrics", s.adminOnly(s.metrics.handler()))
+	}
+	s.mountElsewhere(mux, what)
+	if what&wire != 0 {
+		agree := s.consentPage()
+		for _, path := range consent.Paths {
+			mux.Handle(path, agree)
+		}
+		mux.Handle("/", s.ownOrigin(s.wireAPI().Handler()))
+		return s.pages(mux)
+	}
+	mux.HandleFunc("/", noSuchPath)
+	return mux
+}
+
+// orProblem answers unknown paths and methods with a problem document.
+func orProblem(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h, pattern := mux.Handler(r)
+		if pattern != "" {
+			mux.ServeHTTP(w, r) // sets the path values
+			return
+		}
+		// The mux knows whether only the method is wrong.
+		probe := &statusOnly{header: http.Header{}}
+		h.ServeHTTP(probe, r)
+		if probe.status == http.StatusMethodNotAllowed {
+			w.Header().Set("Allow", probe.header.Get("Allow"))
+			scanapi.WriteProblem(w, probe.status, "this path wants "+probe.header.Get("Allow"))
+			return
+		}
+		noSuchPath(w, r)
+	})
+}
+
+type statusOnly struct {
+	header http.Header
+	status int
+}
+
+func (s *statusOnly) Header() http.Header         { return s.header }
+func (s *statusOnly) Write(b []byte) (int, error) { return len(b), nil }
+func (s *statusOnly) WriteHeader(status int)      { s.status = status }
+
+func (s *Server) wireAPI() *api.API {
+	a := &api.API{Accounts: s.accounts, Calls: s.book, Rules: s.rules, Codes: s.press, Settings: s.settings, Log: s.log, Now: s.now, RealNow: s.realNow,
+		Random: s.random, ClientIP: s.clientIP, BodyTimeout: s.bodyTime, Observe: s.metrics.observeCall, Proven: proven, Refused: refusedKey}
+	if s.store.Shared() {
+		a.Shared = s.store.Allow
+	}
+	if s.config.emulates() {
+		a.Record = s.calls.Add
+		a.Faults = func(path, appid string) api.Fault {
+			f, ok := s.plan.Next(path, appid)
+			if !ok {
+				return api.Fault{}
+			}
+			return wireFault(f)
+		}
+	}
+	return a
+}
+
+// wireFault is a fault of the plan as the wire sees it.
+func wireFault(f emulator.Fault) api.Fault {
+	fault := api.Fault{After: f.After, Delay: f.Delay, Drop: f.Drop, DropAfter: f.DropAfter}
+	if f.ErrCode == nil {
+		return fault
+	}
+	code, known := errcode.ByNumber(*f.ErrCode)
+	if !known {
+		code = &errcode.Code{Number: *f.ErrCode, Text: "injected fault", Meaning: "a fault of the emulator", Evidence: errcode.Inferred}
+	}
+	if f.ErrMsg != "" {
+		code = code.Reworded("%s", f.ErrMsg)
+	}
+	fault.Code = code
+	return fault
+}
+
+func (s *Server) scanAPI() *scanapi.API {
+	a := &scanapi.API{Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts, Codes: s.press}, Near: s.rules.Near, Codes: s.press, Desk: s.desk, Record: s.ledger.record, Soon: s.soon, Late: s.ledger.late, UserHash: s.userHash, Region: s.region(), Unrecorded: s.metrics.observeUnrecorded, Accounts: s.accounts, OpenIDs: s.openIDs,
+		Now: s.now, Random: s.random, Replay: s.config.emulates(), BodyTimeout: s.bodyTime, Log: s.log, Observe: s.metrics.observeScan, Proven: proven, Refused: refusedKey}
+	if !s.config.Dev {
+		a.Key = s.keys.Check
+	}
+	return a
+}
+
+func (s *Server) adminAPI(h huma.API) {
+	(&adminapi.Admin{Accounts: s.accounts, Rules: s.rules, Codes: s.press, OpenIDs: s.openIDs, Keys: s.keys, Settings: s.settings, SaveSettings: s.changeSettings, Desk: s.desk, Webhooks: s.webhooks, Rechecks: s.rechecks, Export: s.export, Spool: s.config.Data, Scans: s.counter, UserHash: s.userHash, Log: s.log,
+		History: s.store, Times: history.Times{Store: s.store, Codes: s.press}, Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts, Codes: s.press},
+		ScanLog: func() ledger.Log { return s.counter.Log }, Now: s.now}).Register(h)
+	if s.config.emulates() {
+		(&emulator.Control[api.Record]{Clock: s.clock, Plan: s.plan, Calls: s.calls, RID: func(r api.Record) string { return r.RID },
+			Paths: api.Paths(), Reset: s.reset}).Register(h)
+		s.platformControls().Register(h)
+	}
+}

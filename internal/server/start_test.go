@@ -1,0 +1,202 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime/pprof"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+var lives atomic.Int64
+
+// lifetime is a span of a test whose goroutines are told from those of all others by a
+// label, which a goroutine has from the one that started it.
+type lifetime string
+
+func newLife() lifetime { return lifetime(fmt.Sprintf("life-%d", lives.Add(1))) }
+
+// do lets f start goroutines of this life.
+func (l lifetime) do(f func(ctx context.Context)) {
+	pprof.Do(context.Background(), pprof.Labels("life", string(l)), f)
+}
+
+// goroutines are those of this life, alike ones together.
+func (l lifetime) goroutines(t *testing.T) (stacks []string) {
+	t.Helper()
+	var all bytes.Buffer
+	if err := pprof.Lookup("goroutine").WriteTo(&all, 1); err != nil {
+		t.Fatal(err)
+	}
+	for one := range strings.SplitSeq(all.String(), "\n\n") {
+		if strings.Contains(one, fmt.Sprintf(`"life":%q`, l)) {
+			stacks = append(stacks, one)
+		}
+	}
+	return stacks
+}
+
+// over fails the test unless every goroutine of this life ends: one that was told to
+// end may still be on its way out.
+func (l lifetime) over(t *testing.T) {
+	t.Helper()
+	var left []string
+	for began := time.Now(); time.Since(began) < time.Minute; {
+		if left = l.goroutines(t); len(left) == 0 {
+			return
+		}
+	}
+	t.Errorf("%d kinds of goroutines are left:\n%s", len(left), strings.Join(left, "\n\n"))
+}
+
+// startConfig has a listener for each API, so that all kinds of them start.
+func startConfig(t *testing.T, p place) server.Config {
+	t.Helper()
+	c := server.Default()
+	c.Data, c.Database, c.CodePrefix, c.AdminToken = p.data, p.database, "C.EXAMPLE/", servertest.AdminToken
+	c.Listen, c.ScanListen, c.AdminListen = "127.0.0.1:0", "localhost:0", "127.0.0.1:0"
+	c.Seed = filepath.Join(t.TempDir(), "seed.yaml")
+	if err := os.WriteFile(c.Seed, []byte(brand), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestGoroutinesAreToldByTheirLife(t *testing.T) {
+	t.Parallel()
+	l, other := newLife(), newLife()
+	end := make(chan struct{})
+	l.do(func(context.Context) { go func() { <-end }() })
+	if got := l.goroutines(t); len(got) != 1 || !strings.Contains(got[0], "TestGoroutinesAreToldByTheirLife") {
+		t.Errorf("one is running, and these are seen: %q", got)
+	}
+	if got := other.goroutines(t); len(got) != 0 {
+		t.Errorf("another life has %q", got)
+	}
+	close(end)
+	l.over(t)
+}
+
+// No goroutine outlives a server that was used and closed, twice.
+func TestAServerThatEndsLeavesNothing(t *testing.T) {
+	t.Parallel()
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		t.Parallel()
+		c := startConfig(t, where(t))
+		for range 2 { // the second time in a used folder
+			l := newLife()
+			var s *server.Server
+			var err error
+			l.do(func(ctx context.Context) { s, err = server.Start(ctx, c, io.Discard, server.Seams{}) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(l.goroutines(t)) < 10 {
+				t.Errorf("only %d goroutines are told from others", len(l.goroutines(t)))
+			}
+			client := http.Client{Transport: &http.Transport{}}
+			for _, call := range []struct{ url, body, token string }{
+				{s.AdminURL + "/admin/v1/scan-keys", `{"name":"app"}`, servertest.AdminToken},
+				{s.ScanURL + "/scan/v1/resolve", `{"text":"https://a.example/"}`, "none"},
+				{s.URL + "/cgi-bin/token", `{}`, ""},
+			} {
+				r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, call.url, strings.NewReader(call.body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Header.Set("Authorization", "Bearer "+call.token)
+				r.Header.Set("Content-Type", "application/json")
+				answer, err := client.Do(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				answer.Body.Close()
+			}
+			l.do(func(context.Context) {
+				for range 2 {
+					if err := s.Close(); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+			client.CloseIdleConnections()
+			l.over(t)
+		}
+	})
+}
+
+// Whichever part fails, and whenever the caller gives up: what began ends, and the
+// next start finds everything free.
+func TestAStartThatFailsAtAnyPartLeavesNothing(t *testing.T) {
+	t.Parallel()
+	errNo := errors.New("it cannot")
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		t.Parallel()
+		c := startConfig(t, where(t))
+		parts := server.Parts()
+		if len(parts) < 15 {
+			t.Errorf("only %v", parts)
+		}
+		for how, fail := range map[string]func(ctx context.Context, giveUp func(), start func(context.Context) error) error{
+			"before it began": func(context.Context, func(), func(context.Context) error) error { return errNo },
+			"half way": func(ctx context.Context, _ func(), start func(context.Context) error) error {
+				return errors.Join(start(ctx), errNo)
+			},
+			"given up": func(ctx context.Context, giveUp func(), start func(context.Context) error) error {
+				giveUp()
+				return errors.Join(start(ctx), ctx.Err())
+			},
+		} {
+			if c.Database != "" && how != "half way" {
+				continue // there a start takes its time
+			}
+			for n, failing := range parts {
+				l := newLife()
+				var s *server.Server
+				var err error
+				var began []string
+				l.do(func(ctx context.Context) {
+					ctx, giveUp := context.WithCancel(ctx)
+					defer giveUp()
+					s, err = server.StartAround(ctx, c, io.Discard, server.Seams{}, func(ctx context.Context, part string, start func(context.Context) error) error {
+						if began = append(began, part); part == failing {
+							return fail(ctx, giveUp, start)
+						}
+						return start(ctx)
+					})
+				})
+				if !errors.Is(err, errNo) && !errors.Is(err, context.Canceled) {
+					t.Errorf("%s, %s: %v", failing, how, err)
+				}
+				if !slices.Equal(began, parts[:n+1]) {
+					t.Errorf("%s, %s: %v began", failing, how, began)
+				}
+				if err := s.Close(); err != nil {
+					t.Errorf("%s, %s: closed all the same: %v", failing, how, err)
+				}
+				if l.over(t); t.Failed() {
+					t.Fatalf("%s failed %s", failing, how)
+				}
+			}
+		}
+		s, err := server.Start(t.Context(), c, io.Discard, server.Seams{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}

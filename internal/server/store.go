@@ -1,0 +1,102 @@
+package server
+
+import (
+	"context"
+	"os"
+
+	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/store"
+)
+
+// storePart opens the database of a data folder.
+func (s *Server) storePart() part {
+	return part{
+		name: "store",
+		start: func(ctx context.Context) (err error) {
+			if err := os.MkdirAll(s.config.Data, 0o700); err != nil {
+				return usage("making the data folder: %v", err)
+			}
+			if err := refuseLost(s.config); err != nil {
+				return err
+			}
+			if s.seed, err = readSeed(s.config); err != nil {
+				return err
+			}
+			if s.store, err = store.Open(ctx, store.Target{URL: s.config.Database, Dir: s.config.Data, Check: s.check}); err != nil {
+				return usageError{err}
+			}
+			return nil
+		},
+		stop: func(context.Context) error {
+			if s.store == nil {
+				return nil
+			}
+			return s.store.Close()
+		},
+	}
+}
+
+// check returns an error for a database that this server cannot work with, before
+// anything in it was changed: a program that could use it until now still can.
+// schema is as in store.Target: tables that are asked for have not changed since.
+func (s *Server) check(ctx context.Context, db *store.Store, schema int64) error {
+	// Files that cannot be read, too, refuse a start before it changes anything.
+	if err := s.openTLS(); err != nil {
+		return err
+	}
+	if err := s.tryListeners(ctx); err != nil {
+		return err
+	}
+	if err := s.checkSeed(ctx, db, schema); err != nil {
+		return err
+	}
+	if schema == 0 {
+		return refuseEmpty(s.config, true)
+	}
+	ring, err := s.openKeyring(ctx, db)
+	if err != nil || ring.fresh {
+		return err
+	}
+	if err := s.checkKeys(ctx, db, ring, schema); err != nil {
+		return err
+	}
+	return s.refuseDemo(ctx, db)
+}
+
+// checkSeed returns an error for a seed that cannot be; one that was applied
+// before is not judged again.
+func (s *Server) checkSeed(ctx context.Context, db *store.Store, schema int64) error {
+	f := s.seed
+	if f == nil {
+		return nil
+	}
+	if schema > 0 {
+		if done, err := db.Seeded(ctx, f.hash()); done || err != nil {
+			return err
+		}
+	}
+	return f.check()
+}
+
+// checkKeys returns an error unless the keys of a database open, and are those
+// that it and its codes were made with.
+func (s *Server) checkKeys(ctx context.Context, db *store.Store, ring *keyring, schema int64) error {
+	key, err := ring.hashing(ctx)
+	if err != nil {
+		return err
+	}
+	if err := checkIdentity(s.config, key); err != nil || schema < codesSchema {
+		return err
+	}
+	if batch, err := ring.anyBatch(ctx); err != nil || batch == 0 {
+		return err
+	}
+	keys, err := ring.codes(ctx) // beside batches it draws none
+	if err != nil {
+		return err
+	}
+	return (&codes.Press{Store: db, Keys: keys, Vault: key}).CheckKeys(ctx)
+}
+
+// codesSchema is the first with codes.
+const codesSchema = 2
