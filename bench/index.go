@@ -330,7 +330,7 @@ var sink uint64
 
 // measureChange publishes and takes back rules while another goroutine looks,
 // and takes the time from before the change to the first look that shows it.
-func measureChange(ctx context.Context, set *rulegen.Set, ours *index, got *indexResult) error {
+func measureChange(ctx context.Context, set *rulegen.Set, ours *ourIndex, got *indexResult) error {
 	const changes = 400
 	type change struct {
 		number int

@@ -4,16 +4,16 @@ import (
 	"path/filepath"
 
 	"github.com/qrjump/qrjump/bench/rulegen"
+	"github.com/qrjump/qrjump/internal/index"
 	"github.com/qrjump/qrjump/internal/rules"
-	"github.com/qrjump/qrjump/internal/scan"
 )
 
-// index is the server's index as this program asks it.
-type index struct{ x *scan.Index }
+// ourIndex is the server's index as this program asks it.
+type ourIndex struct{ x *index.Index }
 
 // newIndex loads every rule of a set, as a start of the server does.
-func newIndex(set *rulegen.Set) (*index, error) {
-	x := &index{scan.NewIndex()}
+func newIndex(set *rulegen.Set) (*ourIndex, error) {
+	x := &ourIndex{index.New()}
 	return x, x.x.Load(func(yield func(rules.Rule, error) bool) {
 		for r := range set.All() {
 			if !yield(ruleOf(r)) {
@@ -23,10 +23,10 @@ func newIndex(set *rulegen.Set) (*index, error) {
 	})
 }
 
-func (x *index) set(r rules.Rule) { x.x.Set(r) }
+func (x *ourIndex) set(r rules.Rule) { x.x.Set(r) }
 
 // governing is the number of the rule that opens for a text, -1 = none.
-func (x *index) governing(text string) int {
+func (x *ourIndex) governing(text string) int {
 	hit, ok := x.x.Governing(text)
 	if !ok {
 		return -1

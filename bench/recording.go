@@ -16,6 +16,7 @@ import (
 	"github.com/qrjump/qrjump/bench/rulegen"
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/live"
 	"github.com/qrjump/qrjump/internal/scan"
 	"github.com/qrjump/qrjump/internal/scanapi"
 )
@@ -35,14 +36,14 @@ func scanServer(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	directory := scan.NewDirectory()
+	directory := live.NewDirectory()
 	for i := range set.Apps() {
 		directory.Set(accounts.Account{AppID: rulegen.AppID(i), Kind: accounts.MiniProgram, Versions: []accounts.Version{accounts.Release}, JumpOpen: true}, nil)
 	}
 	api := &scanapi.API{Resolver: scan.Resolver{Finder: index.x, Accounts: directory}, Now: time.Now, Random: rand.Reader,
 		BodyTimeout: 10 * time.Second, Log: slog.New(slog.DiscardHandler),
-		Key: func(context.Context, string) (scan.Key, error) {
-			return scan.Key{Namespace: scan.DefaultNamespace}, nil
+		Key: func(context.Context, string) (accounts.ScanKey, error) {
+			return accounts.ScanKey{Namespace: accounts.DefaultNamespace}, nil
 		}}
 	if *journalDir != "" {
 		journal, err := ledger.OpenJournal(*journalDir, ledger.JournalOptions{Random: rand.Reader})

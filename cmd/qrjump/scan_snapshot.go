@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/index"
+	"github.com/qrjump/qrjump/internal/live"
 	"github.com/qrjump/qrjump/internal/scan"
 )
 
@@ -20,14 +22,14 @@ func (c *scanCommand) fromSnapshot(s *session) error {
 	if c.explains() || c.User != "" || c.At != "" {
 		return misused("--snapshot knows rules and accounts alone: --explain, --assume-published, --at and --user want a server")
 	}
-	file, err := scan.ReadSnapshot(c.Snapshot)
+	file, err := index.ReadSnapshot(c.Snapshot)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return misused("--snapshot %s: there is no such file; a server keeps one as rules.snapshot in its data folder", c.Snapshot)
 	case err != nil:
 		return fmt.Errorf("scan: %w; a server writes a new one when it stops", err)
 	}
-	resolver := file.Resolver()
+	resolver := scan.Resolver{Finder: file.Rules, Accounts: live.DirectoryOf(file.Accounts)}
 	if c.Link != "-" {
 		d, err := c.resolveFrom(resolver, c.Link)
 		if err != nil {

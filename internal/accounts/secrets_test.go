@@ -13,7 +13,6 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/errcode"
-	"github.com/qrjump/qrjump/internal/scan"
 	"github.com/qrjump/qrjump/internal/vault"
 )
 
@@ -118,7 +117,7 @@ func TestACopyOfTheDatabaseHoldsNoSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	keep("EncodingAESKey, its bytes", string(raw))
-	keys := scan.Keys{Store: w.store, Vault: w.Key, Now: w.Now, Random: rand.Reader}
+	keys := accounts.ScanKeys{Store: w.store, Vault: w.Key, Now: w.Now, Random: rand.Reader}
 	for _, name := range []string{"phone", "phone", "other"} {
 		text, err := keys.Create(ctx, name, "")
 		if err != nil {

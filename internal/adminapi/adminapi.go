@@ -33,7 +33,7 @@ type Admin struct {
 	Codes    *codes.Press
 	Desk     *codes.Desk
 	OpenIDs  *accounts.OpenIDs
-	Keys     *scan.Keys
+	Keys     *accounts.ScanKeys
 	Settings *settings.Live
 	Scans    *stats.Counter
 	Webhooks *webhooks.Book

@@ -15,6 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/history"
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/live"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
 )
@@ -93,7 +94,7 @@ func (a *Admin) registerHistory(api huma.API) {
 		// Who owns what opens now had a part in it as well.
 		names := then.Names
 		for _, appid := range []string{today.Matched.Owner, today.Matched.Target, today.AppID} {
-			if name := (history.Name{Kind: scan.AccountChange, Key: appid}); appid != "" && !contains(names, name) {
+			if name := (history.Name{Kind: live.AccountChange, Key: appid}); appid != "" && !contains(names, name) {
 				names = append(names, name)
 			}
 		}
@@ -112,7 +113,7 @@ func (a *Admin) registerHistory(api huma.API) {
 			}
 			for i := len(events) - 1; i >= 0; i-- {
 				e := events[i]
-				shown.Since = append(shown.Since, changedSince{At: e.At, Kind: scan.CodesChange, Key: strconv.FormatInt(b.ID, 10), Actor: e.Actor, RID: e.RID, Did: string(e.Did)})
+				shown.Since = append(shown.Since, changedSince{At: e.At, Kind: live.CodesChange, Key: strconv.FormatInt(b.ID, 10), Actor: e.Actor, RID: e.RID, Did: string(e.Did)})
 			}
 		}
 		slices.SortStableFunc(shown.Since, func(x, y changedSince) int { return x.At.Compare(y.At) })

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/index"
+	"github.com/qrjump/qrjump/internal/live"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
 	"github.com/qrjump/qrjump/internal/settings"
@@ -43,7 +45,7 @@ func (l someRules) HasRules(ctx context.Context, host string) (bool, error) {
 // ruled is a gateway over rules; the account "off" has jumping switched off,
 // "young" no release.
 func ruled(list []rules.Rule) *Gateway {
-	index, directory := scan.NewIndex(), scan.NewDirectory()
+	index, directory := index.New(), live.NewDirectory()
 	for _, appid := range []string{"a", "b", "c", "off", "young"} {
 		one := accounts.Account{AppID: appid, Kind: accounts.MiniProgram, JumpOpen: appid != "off", Versions: []accounts.Version{accounts.Release}}
 		if appid == "young" {

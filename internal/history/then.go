@@ -7,6 +7,8 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/index"
+	"github.com/qrjump/qrjump/internal/live"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
 )
@@ -70,13 +72,13 @@ func (p *past) rules(keys []string) error {
 		}
 	}
 	for _, key := range keys {
-		p.names = append(p.names, Name{scan.RuleChange, key})
+		p.names = append(p.names, Name{live.RuleChange, key})
 	}
 	return nil
 }
 
-func (p *past) index() *scan.Index {
-	x := scan.NewIndex()
+func (p *past) index() *index.Index {
+	x := index.New()
 	for _, r := range p.found {
 		x.Set(r)
 	}
@@ -92,7 +94,7 @@ func (p *past) Account(appid string) (accounts.Account, bool) {
 			p.err = err
 		}
 		p.accounts[appid] = then
-		p.names = append(p.names, Name{scan.AccountChange, appid})
+		p.names = append(p.names, Name{live.AccountChange, appid})
 	}
 	return then.Account, then.Known
 }
@@ -107,7 +109,7 @@ func (p *past) Linked(service, miniProgram string) bool {
 			p.err = err
 		}
 		p.links[name] = linked
-		p.names = append(p.names, Name{scan.LinkChange, name})
+		p.names = append(p.names, Name{live.LinkChange, name})
 	}
 	return linked
 }

@@ -71,19 +71,19 @@ func (m model) Matching(link rules.Link) (list []rules.Rule) {
 }
 
 // Governing implements scan.Finder. Contract: rules 2.9.
-func (m model) Governing(text string) (scan.Hit, bool) {
+func (m model) Governing(text string) (rules.Hit, bool) {
 	link, ok := rules.ParseLink(text)
 	if !ok {
-		return scan.Hit{}, false
+		return rules.Hit{}, false
 	}
 	hidden := map[string]bool{}
 	for _, r := range m.Matching(link) {
 		if r.Published && !hidden[r.Owner] {
-			return scan.Hit{Matched: scan.Matched{ID: r.ID, Kind: r.Kind, Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text}, Page: r.Path}, true
+			return rules.Hit{Matched: rules.Matched{ID: r.ID, Kind: r.Kind, Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text}, Page: r.Path}, true
 		}
 		hidden[r.Owner] = true
 	}
-	return scan.Hit{}, false
+	return rules.Hit{}, false
 }
 
 // Testing implements scan.Finder.

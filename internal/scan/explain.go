@@ -91,9 +91,9 @@ type seen struct {
 	matching []rules.Rule
 }
 
-func (s seen) Governing(string) (Hit, bool) {
+func (s seen) Governing(string) (rules.Hit, bool) {
 	rule, ok := governing(s.matching)
-	return hitOf(rule), ok
+	return rule.Hit(), ok
 }
 
 // distance orders misses: the later the text differed, the nearer the rule.
@@ -128,7 +128,7 @@ func (r Resolver) judgeMatch(d Decision, matching []rules.Rule, i int) Step {
 		return say(Opens, "It matches, is published and is the longest: it opens %s.",
 			"匹配、已发布且最长：打开 %s。", rule.Target)
 	case governed && governs.Prefix.Key == rule.Prefix.Key && d.Kind != ByTestLink:
-		switch r.blocked(hitOf(rule).Matched) {
+		switch r.blocked(rule.Hit().Matched) {
 		case NoRelease:
 			return say(NoRelease, "It governs the link, but %s has no released version: the web page opens.",
 				"此规则生效，但 %s 没有已发布的正式版：打开网页。", rule.Target)
@@ -211,13 +211,13 @@ type assumed struct {
 	Assumption
 }
 
-func (a assumed) Governing(text string) (Hit, bool) {
+func (a assumed) Governing(text string) (rules.Hit, bool) {
 	link, ok := rules.ParseLink(text)
 	if !ok {
-		return Hit{}, false
+		return rules.Hit{}, false
 	}
 	rule, ok := governing(a.Matching(link))
-	return hitOf(rule), ok
+	return rule.Hit(), ok
 }
 
 func (a assumed) Matching(link rules.Link) []rules.Rule {
@@ -240,7 +240,7 @@ func (a assumed) Testing(text string) []rules.Rule {
 		}
 	}
 	list := a.merge(a.Finder.Testing(text), extra)
-	sortTesting(list)
+	rules.SortTesting(list)
 	return list
 }
 

@@ -47,16 +47,16 @@ func (p Planned) Matching(link rules.Link) []rules.Rule {
 }
 
 // Governing implements Finder.
-func (p Planned) Governing(text string) (Hit, bool) {
+func (p Planned) Governing(text string) (rules.Hit, bool) {
 	link, ok := rules.ParseLink(text)
 	if !ok {
-		return Hit{}, false
+		return rules.Hit{}, false
 	}
 	rule, ok := governing(p.Matching(link))
 	if !ok {
-		return Hit{}, false
+		return rules.Hit{}, false
 	}
-	return hitOf(rule), true
+	return rule.Hit(), true
 }
 
 // Testing implements Finder: test links are as they are.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/index"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
 )
@@ -56,17 +57,17 @@ func (everyone) Account(appid string) (accounts.Account, bool) {
 }
 func (everyone) Linked(string, string) bool { return true }
 
-func load(t testing.TB, set []slowRule) *scan.Index {
+func load(t testing.TB, set []slowRule) *index.Index {
 	t.Helper()
-	index := scan.NewIndex()
+	x := index.New()
 	for i, r := range set {
 		p, err := rules.ParsePrefix(r.prefix, rules.Ordinary, false)
 		if err != nil {
 			t.Fatalf("the generator made a prefix that is none: %v", err)
 		}
-		index.Set(rules.Rule{ID: int64(i), Kind: rules.Ordinary, Owner: r.owner, Target: r.owner, Prefix: p, Path: "p", Published: r.published})
+		x.Set(rules.Rule{ID: int64(i), Kind: rules.Ordinary, Owner: r.owner, Target: r.owner, Prefix: p, Path: "p", Published: r.published})
 	}
-	return index
+	return x
 }
 
 func TestEveryLinkOpensWhatTheSlowMatcherSays(t *testing.T) {
@@ -121,7 +122,7 @@ func TestAWorldThatChangesOpensWhatTheSlowMatcherSays(t *testing.T) {
 	g := small{rand.New(rand.NewPCG(seed, 0))}
 	path := filepath.Join(t.TempDir(), "rules.snapshot")
 	for n := range worlds {
-		index := scan.NewIndex()
+		x := index.New()
 		world := map[string]slowRule{} // by key
 		rule := func(r slowRule) rules.Rule {
 			p, err := rules.ParsePrefix(r.prefix, rules.Ordinary, false)
@@ -135,7 +136,7 @@ func TestAWorldThatChangesOpensWhatTheSlowMatcherSays(t *testing.T) {
 			switch g.IntN(12) {
 			case 0:
 				did = "load"
-				err := index.Load(func(yield func(rules.Rule, error) bool) {
+				err := x.Load(func(yield func(rules.Rule, error) bool) {
 					for _, r := range world {
 						if !yield(rule(r), nil) {
 							return
@@ -147,18 +148,18 @@ func TestAWorldThatChangesOpensWhatTheSlowMatcherSays(t *testing.T) {
 				}
 			case 1:
 				did = "snapshot"
-				if err := index.WriteSnapshot(path, scan.Mark{Seq: int64(n)}, nil); err != nil {
+				if err := x.WriteSnapshot(path, index.Mark{Seq: int64(n)}, nil); err != nil {
 					t.Fatal(err)
 				}
-				s, err := scan.ReadSnapshot(path)
+				s, err := index.ReadSnapshot(path)
 				if err != nil {
 					t.Fatal(err)
 				}
-				index = s.Rules
+				x = s.Rules
 			case 2, 3, 4:
 				did = "remove"
 				for key := range world {
-					index.Remove(key)
+					x.Remove(key)
 					delete(world, key)
 					break
 				}
@@ -166,20 +167,28 @@ func TestAWorldThatChangesOpensWhatTheSlowMatcherSays(t *testing.T) {
 				did = "set"
 				r := slowRule{prefix: g.link(), owner: g.pick("A", "B", "C"), published: g.IntN(3) > 0}
 				world[slowKey(r.prefix)] = r
-				index.Set(rule(r))
+				x.Set(rule(r))
 			}
-			if index.Len() != len(world) {
-				t.Fatalf("seed %d, world %d, step %d (%s): %d rules, want %d", seed, n, step, did, index.Len(), len(world))
+			if x.Len() != len(world) {
+				t.Fatalf("seed %d, world %d, step %d (%s): %d rules, want %d", seed, n, step, did, x.Len(), len(world))
 			}
 			set := slices.Collect(maps.Values(world))
 			for range links {
 				text := g.link()
 				want, opens := slowOpens(set, text)
-				if got, ok := index.Governing(text); ok != opens || ok && (got.Prefix != want.prefix || got.Owner != want.owner) {
+				if got, ok := x.Governing(text); ok != opens || ok && (got.Prefix != want.prefix || got.Owner != want.owner) {
 					t.Fatalf("seed %d, world %d, step %d (%s): link %q\n rules %+v\n governed by %+v, the slow matcher says %v %+v", seed, n, step, did, text, set, got, opens, want)
 				}
 			}
 		}
+	}
+}
+
+func TestATextLongerThanALinkIsShown(t *testing.T) {
+	x := load(t, []slowRule{{prefix: "https://h.example/a/", owner: "wx1", published: true}})
+	d := scan.Resolver{Finder: x, Accounts: everyone{}}.Resolve(scan.Request{Text: "https://h.example/a/" + strings.Repeat("b/", 32<<10)})
+	if d.Action != scan.ShowText {
+		t.Errorf("it is to %s", d.Action)
 	}
 }
 
@@ -218,13 +227,13 @@ func FuzzMatch(f *testing.F) {
 			t.Fatalf("rule %q, link %q: %v, the slow matcher says %v", prefix, link, got, want)
 		}
 		// The index must find exactly what the definition matches.
-		index := scan.NewIndex()
-		index.Set(rules.Rule{ID: 1, Owner: "A", Target: "A", Prefix: p, Published: true})
+		x := index.New()
+		x.Set(rules.Rule{ID: 1, Owner: "A", Target: "A", Prefix: p, Published: true})
 		if q, err := rules.ParsePrefix(other, rules.Ordinary, true); err == nil {
-			index.Set(rules.Rule{ID: 2, Owner: "B", Target: "B", Prefix: q, Published: true})
+			x.Set(rules.Rule{ID: 2, Owner: "B", Target: "B", Prefix: q, Published: true})
 		}
 		found := false
-		for _, r := range index.Matching(l) {
+		for _, r := range x.Matching(l) {
 			found = found || r.Prefix.Key == p.Key
 			if !r.Prefix.Matches(l) {
 				t.Fatalf("the index found %q for %q, which does not match", r.Prefix.Text, link)

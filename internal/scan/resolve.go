@@ -1,6 +1,5 @@
 // Package scan answers the question of a phone: this text was scanned by this
-// user, what opens? It knows rules and accounts as values in memory; it knows
-// no SQL and no wire format.
+// user, what opens?
 package scan
 
 import (
@@ -82,11 +81,26 @@ type Decision struct {
 	Path    string // with its query
 	Scene   int
 	Kind    MatchKind
-	Matched Matched       // the rule behind Kind; zero where none opens
+	Matched rules.Matched // the rule behind Kind; zero where none opens
 	Code    codes.Scanned // of Kind ByCode
 	Reason  codes.Reason  // why a code text opens nothing
 	URL     string
 	Text    string
+}
+
+// Finder finds the rules that a scan can fall on. It is all that a resolve
+// needs to know of how rules are kept in memory.
+type Finder interface {
+	// Governing returns the rule that governs a scanned text: of those that match,
+	// per owner only the longest, without the unpublished, the longest of the
+	// rest. Contract: rules 2.9.
+	Governing(text string) (hit rules.Hit, ok bool)
+	// Matching returns the rules that match a link, longest prefix first: for
+	// a service account's code at most the one rule of that code.
+	Matching(link rules.Link) []rules.Rule
+	// Testing returns the rules that list a text as one of their test links,
+	// longest prefix first, then oldest first.
+	Testing(text string) []rules.Rule
 }
 
 // Accounts is what a resolve needs to know of accounts.
@@ -180,7 +194,7 @@ func (r Resolver) testLink(req Request) (Decision, bool) {
 		if !owner.Has(version) {
 			return Decision{}, false
 		}
-		return r.open(req, hitOf(rule), ByTestLink, version), true
+		return r.open(req, rule.Hit(), ByTestLink, version), true
 	}
 	return Decision{}, false
 }
@@ -200,7 +214,7 @@ func governing(matching []rules.Rule) (rules.Rule, bool) {
 
 // blocked says why the rule that governs a link opens nothing all the same;
 // "" = it opens. Contract: rules 2.10.
-func (r Resolver) blocked(rule Matched) Verdict {
+func (r Resolver) blocked(rule rules.Matched) Verdict {
 	for _, appid := range []string{rule.Owner, rule.Target} {
 		if a, ok := r.Accounts.Account(appid); !ok || !a.JumpOpen {
 			return OwnerSwitchedOff
@@ -215,7 +229,7 @@ func (r Resolver) blocked(rule Matched) Verdict {
 	return ""
 }
 
-func (r Resolver) open(req Request, hit Hit, kind MatchKind, version accounts.Version) Decision {
+func (r Resolver) open(req Request, hit rules.Hit, kind MatchKind, version accounts.Version) Decision {
 	scene, _ := req.Source.Scene()
 	return Decision{
 		Action:  OpenMiniProgram,

@@ -4,8 +4,8 @@ import (
 	"context"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/ledger"
-	"github.com/qrjump/qrjump/internal/scan"
 	"github.com/qrjump/qrjump/internal/vault"
 )
 
@@ -32,7 +32,7 @@ func BenchmarkAnswer(b *testing.B) {
 			b.ReportAllocs()
 			var out []byte
 			for b.Loop() {
-				if out, err = a.answer(b.Context(), scan.DefaultNamespace, body, out[:0]); err != nil {
+				if out, err = a.answer(b.Context(), accounts.DefaultNamespace, body, out[:0]); err != nil {
 					b.Fatal(err)
 				}
 			}

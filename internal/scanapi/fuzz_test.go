@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/index"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
 )
@@ -29,7 +30,7 @@ var released = []accounts.Version{accounts.Release}
 func (shop) Linked(string, string) bool { return false }
 
 func fuzzedAPI(t testing.TB) *API {
-	index := scan.NewIndex()
+	index := index.New()
 	p, err := rules.ParsePrefix("https://shop.example/t/", rules.Ordinary, false)
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +51,7 @@ func FuzzResolveBody(f *testing.F) {
 	}
 	a := fuzzedAPI(f)
 	f.Fuzz(func(t *testing.T, body []byte) {
-		answer, err := a.answer(t.Context(), scan.DefaultNamespace, body, nil)
+		answer, err := a.answer(t.Context(), accounts.DefaultNamespace, body, nil)
 		if err != nil {
 			checkProblem(t, body, err)
 			return
@@ -76,7 +77,7 @@ func FuzzExplainBody(f *testing.F) {
 	}
 	a := fuzzedAPI(f)
 	f.Fuzz(func(t *testing.T, body []byte) {
-		e, err := a.explained(httptest.NewRecorder(), httptest.NewRequest("POST", "/scan/v1/explain", bytes.NewReader(body)), scan.DefaultNamespace)
+		e, err := a.explained(httptest.NewRecorder(), httptest.NewRequest("POST", "/scan/v1/explain", bytes.NewReader(body)), accounts.DefaultNamespace)
 		if err != nil {
 			checkProblem(t, body, err)
 			return
@@ -97,7 +98,7 @@ func FuzzStream(f *testing.F) {
 		r := httptest.NewRequest("POST", "/scan/v1/resolve", bytes.NewReader(body))
 		r.Header.Set("Content-Type", "application/x-ndjson")
 		w := httptest.NewRecorder()
-		a.resolve(w, r, scan.DefaultNamespace)
+		a.resolve(w, r, accounts.DefaultNamespace)
 		want := 0
 		for line := range bytes.SplitSeq(body, []byte("\n")) {
 			if len(bytes.TrimSpace(line)) > 0 {

@@ -16,7 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/scan"
+	"github.com/qrjump/qrjump/internal/accounts"
 )
 
 // Lane is a listener in front of net/http that answers plain resolve requests
@@ -373,7 +373,7 @@ func (c *laneConn) one(first bool) (done, ok bool) {
 		return false, false
 	}
 	api := c.lane.API
-	namespace := scan.DefaultNamespace
+	namespace := accounts.DefaultNamespace
 	if c.lane.KnownHost != nil && !c.lane.KnownHost(string(h.host)) {
 		return false, false
 	}

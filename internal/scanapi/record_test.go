@@ -8,8 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/ledger"
-	"github.com/qrjump/qrjump/internal/scan"
 )
 
 // disk is a ledger that a test holds up or breaks.
@@ -159,7 +159,7 @@ func TestALedgerThatDoesNotTake(t *testing.T) {
 			a.Soon, a.Late = func() bool { return soon }, func() bool { return true }
 			var causes []string
 			a.Unrecorded = func(cause string) { causes = append(causes, cause) }
-			answer, err := a.answer(t.Context(), scan.DefaultNamespace, body, nil)
+			answer, err := a.answer(t.Context(), accounts.DefaultNamespace, body, nil)
 			if soon && (err != nil || len(answer) == 0) {
 				t.Errorf("%s, soon: %v", c.name, err)
 			}

@@ -64,7 +64,7 @@ type API struct {
 	Accounts *accounts.Directory
 	OpenIDs  *accounts.OpenIDs
 	// Key checks a scan key; nil lets everybody scan (with --dev).
-	Key    func(context.Context, string) (scan.Key, error)
+	Key    func(context.Context, string) (accounts.ScanKey, error)
 	Now    func() time.Time
 	Random io.Reader
 	// Replay lets requests say when a scan happened (emulator).
@@ -200,7 +200,7 @@ func (a *API) withKey(next func(w http.ResponseWriter, r *http.Request, namespac
 	return func(w http.ResponseWriter, r *http.Request) {
 		text, given := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if a.Key == nil {
-			next(w, r, scan.DefaultNamespace)
+			next(w, r, accounts.DefaultNamespace)
 			return
 		}
 		if !given {
@@ -211,7 +211,7 @@ func (a *API) withKey(next func(w http.ResponseWriter, r *http.Request, namespac
 		}
 		key, err := a.Key(r.Context(), text)
 		switch {
-		case errors.Is(err, scan.ErrNoKey):
+		case errors.Is(err, accounts.ErrNoScanKey):
 			a.tell(a.Refused, r)
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			WriteProblem(w, http.StatusUnauthorized, "this scan key does not exist or was ended")
@@ -409,7 +409,7 @@ func unmarshal(body []byte, into any) error {
 // of two namespaces never meet. No namespace has a slash in it, so a name with
 // one is of the namespace before the first.
 func member(namespace, user string) string {
-	if user == "" || namespace == scan.DefaultNamespace && !strings.Contains(user, "/") {
+	if user == "" || namespace == accounts.DefaultNamespace && !strings.Contains(user, "/") {
 		return user
 	}
 	return namespace + "/" + user

@@ -21,30 +21,32 @@ var mayImport = map[string][]string{
 	"internal/rules":    {"internal/accounts", "internal/errcode", "internal/settings"},
 	"internal/codes":    {"internal/accounts", "internal/errcode", "internal/settings", "internal/vault"},
 	"internal/calls":    {"internal/errcode", "internal/settings"},
-	"internal/scan":     {"internal/accounts", "internal/codes", "internal/rules", "internal/vault"},
+	"internal/scan":     {"internal/accounts", "internal/codes", "internal/rules"},
+	"internal/index":    {"internal/accounts", "internal/rules"},
+	"internal/live":     {"internal/accounts", "internal/codes", "internal/index", "internal/rules"},
 	"internal/ledger":   {},
 	"internal/stream":   {"internal/ledger"},
 	"internal/stats":    {"internal/codes", "internal/ledger", "internal/settings"},
 
-	"internal/history": {"internal/accounts", "internal/codes", "internal/ledger", "internal/rules", "internal/scan"},
+	"internal/history": {"internal/accounts", "internal/codes", "internal/index", "internal/ledger", "internal/live", "internal/rules", "internal/scan"},
 
 	"internal/webhooks": {"internal/accounts", "internal/ledger", "internal/vault"},
 
-	"internal/store": {"internal/errcode", "internal/accounts", "internal/codes", "internal/history", "internal/ledger", "internal/rules", "internal/scan", "internal/calls", "internal/stats", "internal/webhooks"},
+	"internal/store": {"internal/errcode", "internal/accounts", "internal/codes", "internal/history", "internal/ledger", "internal/live", "internal/rules", "internal/calls", "internal/stats", "internal/webhooks"},
 
 	"internal/api":      {"internal/accounts", "internal/codes", "internal/errcode", "internal/rules", "internal/settings", "internal/calls"},
-	"internal/adminapi": {"internal/accounts", "internal/archive", "internal/codes", "internal/errcode", "internal/history", "internal/ledger", "internal/rules", "internal/scan", "internal/settings", "internal/stats", "internal/webhooks"},
+	"internal/adminapi": {"internal/accounts", "internal/archive", "internal/codes", "internal/errcode", "internal/history", "internal/ledger", "internal/live", "internal/rules", "internal/scan", "internal/settings", "internal/stats", "internal/webhooks"},
 	"internal/scanapi":  {"internal/accounts", "internal/codes", "internal/errcode", "internal/ledger", "internal/rules", "internal/scan"},
 	"internal/gateway":  {"internal/accounts", "internal/codes", "internal/rules", "internal/scan", "internal/settings"},
 	"internal/emulator": {},
 	"internal/consent":  {"internal/accounts"},
 
-	"internal/server": {"internal/accounts", "internal/adminapi", "internal/api", "internal/archive", "internal/codes", "internal/consent", "internal/emulator", "internal/errcode", "internal/gateway", "internal/history", "internal/ledger", "internal/outbound",
+	"internal/server": {"internal/accounts", "internal/adminapi", "internal/api", "internal/archive", "internal/codes", "internal/consent", "internal/emulator", "internal/errcode", "internal/gateway", "internal/history", "internal/index", "internal/ledger", "internal/live", "internal/outbound",
 		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/stats", "internal/store", "internal/stream", "internal/calls", "internal/vault", "internal/webhooks"},
 
 	"client":     {},
 	"qrjumptest": {"internal/server"},
-	"cmd/qrjump": {"client", "internal/archive", "internal/codes", "internal/errcode", "internal/rules", "internal/scan", "internal/server"},
+	"cmd/qrjump": {"client", "internal/archive", "internal/codes", "internal/errcode", "internal/index", "internal/live", "internal/rules", "internal/scan", "internal/server"},
 	"demo":       {},
 	"endurance":  {},
 

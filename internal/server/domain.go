@@ -7,8 +7,9 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/index"
+	"github.com/qrjump/qrjump/internal/live"
 	"github.com/qrjump/qrjump/internal/rules"
-	"github.com/qrjump/qrjump/internal/scan"
 )
 
 // domainPart prepares accounts, rules and codes, on the clock that counts.
@@ -21,7 +22,7 @@ func (s *Server) openDomain(ctx context.Context) error {
 		return err
 	}
 	s.openBook()
-	s.current = &scan.Current{Rules: scan.NewIndex(), Accounts: scan.NewDirectory(), Codes: codes.NewMemory(s.store), RuleStore: s.store, AccountStore: s.store,
+	s.current = &live.Current{Rules: index.New(), Accounts: live.NewDirectory(), Codes: codes.NewMemory(s.store), RuleStore: s.store, AccountStore: s.store,
 		History: s.store, SnapshotFile: filepath.Join(s.config.Data, snapshotFile), Log: s.log}
 	s.accounts = &accounts.Directory{Store: s.store, Key: s.vault, Settings: s.settings, Now: s.now, Random: s.random, LeastSecret: s.config.leastSecret(),
 		Changed: s.current.AccountChanged, Spend: s.book.Spend, Epochs: s.store.Epochs(), ClockBelieved: s.wall.believed, CountNow: s.countNow, RealNow: s.realNow, Guessed: s.guessed}
@@ -30,7 +31,7 @@ func (s *Server) openDomain(ctx context.Context) error {
 	if err := s.openPress(ctx, s.ring); err != nil {
 		return err
 	}
-	s.keys = &scan.Keys{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random}
+	s.keys = &accounts.ScanKeys{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random}
 	s.followed()
 	s.metrics = newMetrics(func() float64 { return float64(s.current.Rules.Len()) }, func() float64 {
 		if s.current.Ready() != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/scan"
+	"github.com/qrjump/qrjump/internal/live"
 )
 
 // changePurpose is what the keyed hashes of the log of changes are for.
@@ -30,7 +30,7 @@ func (s *Server) keepChanges(ctx context.Context) error {
 func (s *Server) followed() {
 	s.current.Now = s.realNow
 	s.current.On = map[string]func(context.Context, string) error{
-		scan.MetaChange: func(ctx context.Context, name string) error {
+		live.MetaChange: func(ctx context.Context, name string) error {
 			if name == clockMeta || name == "" {
 				if err := s.followClock(ctx); err != nil {
 					return err
@@ -48,7 +48,7 @@ func (s *Server) followed() {
 			}
 			return nil
 		},
-		scan.ScanKeyChange: func(ctx context.Context, _ string) error { return s.keys.Load(ctx) },
+		live.ScanKeyChange: func(ctx context.Context, _ string) error { return s.keys.Load(ctx) },
 	}
 	if s.store.Shared() {
 		s.current.Changes = s.store
@@ -95,7 +95,7 @@ func (s *Server) followClock(ctx context.Context) error {
 }
 
 // watchFollowing shows how far this node is behind.
-func (m *metrics) watchFollowing(c *scan.Current) {
+func (m *metrics) watchFollowing(c *live.Current) {
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "qrjump_follow_lag_seconds", Help: "How long ago this node last held every committed change in memory."},

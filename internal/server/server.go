@@ -19,9 +19,9 @@ import (
 	"github.com/qrjump/qrjump/internal/calls"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/emulator"
+	"github.com/qrjump/qrjump/internal/live"
 	"github.com/qrjump/qrjump/internal/outbound"
 	"github.com/qrjump/qrjump/internal/rules"
-	"github.com/qrjump/qrjump/internal/scan"
 	"github.com/qrjump/qrjump/internal/scanapi"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/stats"
@@ -92,8 +92,8 @@ type Server struct {
 	lanes        map[*http.Server]*scanapi.Lane
 	contact      contact
 	openIDs      *accounts.OpenIDs
-	keys         *scan.Keys
-	current      *scan.Current
+	keys         *accounts.ScanKeys
+	current      *live.Current
 	clock        *emulator.Clock
 	wall         *wallClock
 	plan         *emulator.Plan

@@ -15,7 +15,6 @@ import (
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/history"
 	"github.com/qrjump/qrjump/internal/rules"
-	"github.com/qrjump/qrjump/internal/scan"
 )
 
 func verify(t *testing.T, s *Store) history.Checked {
@@ -41,7 +40,7 @@ func manyChanges(t *testing.T, s *Store) {
 		if err := s.PutSeeded(ctx, "seed", at); err != nil {
 			return err
 		}
-		if err := s.PutScanKey(ctx, scan.Key{Hash: "h", Name: "app", Namespace: "n"}); err != nil {
+		if err := s.PutScanKey(ctx, accounts.ScanKey{Hash: "h", Name: "app", Namespace: "n"}); err != nil {
 			return err
 		}
 		return s.update(ctx, func(tx *Tx) error {

@@ -14,19 +14,19 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/scan"
+	"github.com/qrjump/qrjump/internal/live"
 )
 
 // What a change is of. Names are kept for ever.
 const (
-	ofRule      = scan.RuleChange
-	ofAccount   = scan.AccountChange
-	ofLink      = scan.LinkChange
-	ofBatch     = scan.BatchChange
-	ofCodes     = scan.CodesChange
-	ofMeta      = scan.MetaChange
-	ofScanKey   = scan.ScanKeyChange
-	ofReset     = scan.ResetChange
+	ofRule      = live.RuleChange
+	ofAccount   = live.AccountChange
+	ofLink      = live.LinkChange
+	ofBatch     = live.BatchChange
+	ofCodes     = live.CodesChange
+	ofMeta      = live.MetaChange
+	ofScanKey   = live.ScanKeyChange
+	ofReset     = live.ResetChange
 	ofComponent = "component"
 	ofGrant     = "grant"
 	ofTokens    = "tokens"
@@ -279,10 +279,10 @@ var nowRule = func() string {
 	return b.String()
 }()
 
-// ChangesFrom implements scan.ChangeLog.
-func (s *Store) ChangesFrom(ctx context.Context, from int64, limit int) ([]scan.Change, error) {
+// ChangesFrom implements live.ChangeLog.
+func (s *Store) ChangesFrom(ctx context.Context, from int64, limit int) ([]live.Change, error) {
 	// The rules come along as they are now: one question, one moment.
-	rows := stream(ctx, s, func(row func(...any) error) (c scan.Change, err error) {
+	rows := stream(ctx, s, func(row func(...any) error) (c live.Change, err error) {
 		var stored bool
 		var unread error
 		r, err := scanRule(func(into ...any) error {
@@ -296,7 +296,7 @@ func (s *Store) ChangesFrom(ctx context.Context, from int64, limit int) ([]scan.
 		return c, err
 	}, `SELECT c.seq, c.hash, c.kind, c.key, CASE WHEN r.id IS NULL THEN 0 ELSE 1 END, `+nowRule+`
 		FROM changes c LEFT JOIN rules r ON c.kind = '`+ofRule+`' AND r.key = c.key WHERE c.seq >= $1 ORDER BY c.seq LIMIT $2`, from, limit)
-	var list []scan.Change
+	var list []live.Change
 	for c, err := range rows {
 		if err != nil {
 			return nil, fmt.Errorf("reading what changed: %w", err)
@@ -306,8 +306,8 @@ func (s *Store) ChangesFrom(ctx context.Context, from int64, limit int) ([]scan.
 	return list, nil
 }
 
-// Listen implements scan.ChangeLog.
-func (s *Store) Listen(ctx context.Context) (scan.Bell, error) {
+// Listen implements live.ChangeLog.
+func (s *Store) Listen(ctx context.Context) (live.Bell, error) {
 	if s.listen == nil {
 		return nil, errors.New("no other process writes to this database")
 	}

@@ -14,14 +14,15 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/index"
+	"github.com/qrjump/qrjump/internal/live"
 	"github.com/qrjump/qrjump/internal/rules"
-	"github.com/qrjump/qrjump/internal/scan"
 )
 
 // follower is a node that only answers scans.
-func follower(t *testing.T, s *Store) *scan.Current {
+func follower(t *testing.T, s *Store) *live.Current {
 	t.Helper()
-	c := &scan.Current{Rules: scan.NewIndex(), Accounts: scan.NewDirectory(), Codes: codes.NewMemory(s), RuleStore: s, AccountStore: s,
+	c := &live.Current{Rules: index.New(), Accounts: live.NewDirectory(), Codes: codes.NewMemory(s), RuleStore: s, AccountStore: s,
 		Log: slog.New(slog.DiscardHandler), Changes: s, On: map[string]func(context.Context, string) error{}}
 	if err := c.Load(t.Context()); err != nil {
 		t.Fatal(err)
@@ -30,7 +31,7 @@ func follower(t *testing.T, s *Store) *scan.Current {
 }
 
 // pathOf is the page that a link of a rule opens as a node knows it; "" = none.
-func pathOf(c *scan.Current, text string) string {
+func pathOf(c *live.Current, text string) string {
 	link, _ := rules.ParseLink(text)
 	for _, r := range c.Rules.Matching(link) {
 		return r.Path
@@ -51,7 +52,7 @@ func storedPath(t *testing.T, s *Store, key string) (path string) {
 	return path
 }
 
-func catchUp(t *testing.T, c *scan.Current) {
+func catchUp(t *testing.T, c *live.Current) {
 	t.Helper()
 	if err := c.CatchUp(t.Context()); err != nil {
 		t.Fatal(err)
@@ -191,14 +192,14 @@ func TestFollowersNeitherSkipNorRepeat(t *testing.T) {
 	var follow sync.WaitGroup
 	defer follow.Wait()
 	defer stop()
-	var followers [2]*scan.Current
+	var followers [2]*live.Current
 	ended := [2]chan struct{}{make(chan struct{}), make(chan struct{})}
 	var log lockedBuffer
 	for i := range nodes {
 		c := follower(t, nodes[i])
 		c.Log = slog.New(slog.NewTextHandler(&log, nil))
 		followers[i] = c
-		c.On[scan.MetaChange] = func(_ context.Context, name string) error {
+		c.On[live.MetaChange] = func(_ context.Context, name string) error {
 			if name == "end" {
 				close(ended[i])
 			}
@@ -316,11 +317,11 @@ func TestANodeThatCannotFollowSaysSo(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	now = now.Add(scan.FollowLimit + time.Second)
+	now = now.Add(live.FollowLimit + time.Second)
 	if err := c.CatchUp(t.Context()); err == nil {
 		t.Error("followed a closed store")
 	}
-	want(t, "age", c.Age(), scan.FollowLimit+time.Second)
+	want(t, "age", c.Age(), live.FollowLimit+time.Second)
 	if err := c.Ready(); err == nil || !strings.Contains(err.Error(), "6s ago") {
 		t.Errorf("ready: %v", err)
 	}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/rules"
-	"github.com/qrjump/qrjump/internal/scan"
 )
 
 func TestRulesAtTakesThousandsOfKeys(t *testing.T) {
@@ -213,7 +212,7 @@ func TestATextThatNoDatabaseHoldsIsNotThere(t *testing.T) {
 					if _, err := tx.Token(ctx, text); err != accounts.ErrNoToken {
 						t.Errorf("token: %v", err)
 					}
-					if _, err := s.ScanKey(ctx, text); err != scan.ErrNoKey {
+					if _, err := s.ScanKey(ctx, text); err != accounts.ErrNoScanKey {
 						t.Errorf("scan key: %v", err)
 					}
 					found, err := tx.RulesAt(ctx, []string{text, "https://h.example/", text})

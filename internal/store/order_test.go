@@ -10,7 +10,6 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/rules"
-	"github.com/qrjump/qrjump/internal/scan"
 )
 
 // mixed are texts that languages sort in another way than bytes do: letters of
@@ -85,7 +84,7 @@ func TestListsThatTextDecidesAreByItsBytes(t *testing.T) {
 			return tx.PutComponent(ctx, c)
 		})
 		for i, text := range shuffled(mixed) {
-			if err := s.PutScanKey(t.Context(), scan.Key{Hash: text, Name: fmt.Sprint(i), CreatedAt: at}); err != nil {
+			if err := s.PutScanKey(t.Context(), accounts.ScanKey{Hash: text, Name: fmt.Sprint(i), CreatedAt: at}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -114,7 +113,7 @@ func TestListsThatTextDecidesAreByItsBytes(t *testing.T) {
 			want(t, "links of one moment", links, byBytes(mixed))
 			want(t, "domains", textsOf(domains, func(d rules.Domain) string { return d.Host }), byBytes(mixed))
 			want(t, "confirmations of one moment", textsOf(confirmations, func(c rules.Confirmation) string { return c.RID }), byBytes(mixed))
-			want(t, "scan keys of one moment", textsOf(keys, func(k scan.Key) string { return k.Hash }), byBytes(mixed))
+			want(t, "scan keys of one moment", textsOf(keys, func(k accounts.ScanKey) string { return k.Hash }), byBytes(mixed))
 			return nil
 		})
 	})

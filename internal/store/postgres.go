@@ -19,7 +19,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 
-	"github.com/qrjump/qrjump/internal/scan"
+	"github.com/qrjump/qrjump/internal/live"
 )
 
 // oldestPostgres is the first server version that is supported.
@@ -94,7 +94,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	}
 	asked := make(chan struct{}, 1)
 	return &Store{asked: asked, write: db, read: db, engine: engine, fence: fence, close: closing, patient: patient,
-		listen: func(ctx context.Context) (scan.Bell, error) {
+		listen: func(ctx context.Context) (live.Bell, error) {
 			bell, err := listen(ctx, bells, asked)
 			return bell, tell(engine, err)
 		},
@@ -162,7 +162,7 @@ type postgresBell struct {
 	asked chan<- struct{} // has room for one ring
 }
 
-func listen(ctx context.Context, config *pgx.ConnConfig, asked chan<- struct{}) (scan.Bell, error) {
+func listen(ctx context.Context, config *pgx.ConnConfig, asked chan<- struct{}) (live.Bell, error) {
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to hear of changes: %w", err)
@@ -179,7 +179,7 @@ func listen(ctx context.Context, config *pgx.ConnConfig, asked chan<- struct{}) 
 	return b, nil
 }
 
-// Wait implements scan.Bell.
+// Wait implements live.Bell.
 func (b postgresBell) Wait(ctx context.Context) error {
 	for {
 		rung, err := b.conn.WaitForNotification(ctx)
@@ -193,7 +193,7 @@ func (b postgresBell) Wait(ctx context.Context) error {
 	}
 }
 
-// Close implements scan.Bell.
+// Close implements live.Bell.
 func (b postgresBell) Close() {
 	// The server learns of the end from the connection itself.
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)

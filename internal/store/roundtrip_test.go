@@ -11,7 +11,6 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/rules"
-	"github.com/qrjump/qrjump/internal/scan"
 )
 
 func TestAnAccountComesBackAsItWas(t *testing.T) {
@@ -439,8 +438,8 @@ func TestAConfirmationComesBackAsItWas(t *testing.T) {
 func TestAScanKeyComesBackAsItWas(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()
-		k := filled[scan.Key](t)
-		put := func(k scan.Key) {
+		k := filled[accounts.ScanKey](t)
+		put := func(k accounts.ScanKey) {
 			t.Helper()
 			if err := s.PutScanKey(ctx, k); err != nil {
 				t.Fatal(err)
@@ -455,23 +454,23 @@ func TestAScanKeyComesBackAsItWas(t *testing.T) {
 		second := k
 		second.Hash, second.CreatedAt, second.Namespace = "another", k.CreatedAt.Add(time.Second), "n"
 		put(second)
-		if _, err := s.ScanKey(ctx, k.Hash); !errors.Is(err, scan.ErrNoKey) {
+		if _, err := s.ScanKey(ctx, k.Hash); !errors.Is(err, accounts.ErrNoScanKey) {
 			t.Errorf("the text that the name had before: %v", err)
 		}
-		first := scan.Key{Hash: "z", Name: "first", Namespace: "n", CreatedAt: at.Add(-time.Hour)}
+		first := accounts.ScanKey{Hash: "z", Name: "first", Namespace: "n", CreatedAt: at.Add(-time.Hour)}
 		put(first)
 		got, err := s.ScanKeys(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want(t, "keys, oldest first", got, []scan.Key{first, second})
+		want(t, "keys, oldest first", got, []accounts.ScanKey{first, second})
 		if err := s.DeleteScanKey(ctx, second.Name); err != nil {
 			t.Fatal(err)
 		}
 		if got, err = s.ScanKeys(ctx); err != nil {
 			t.Fatal(err)
 		}
-		want(t, "keys after the delete", got, []scan.Key{first})
+		want(t, "keys after the delete", got, []accounts.ScanKey{first})
 	})
 }
 

@@ -17,8 +17,8 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/live"
 	"github.com/qrjump/qrjump/internal/rules"
-	"github.com/qrjump/qrjump/internal/scan"
 )
 
 // Store is an open database.
@@ -31,7 +31,7 @@ type Store struct {
 	scans       *ledger.Journal                          // the ledger in files; nil = in the database
 	stream      Elsewhere                                // where scans are beside the table; nil = nowhere
 	scansInto   string                                   // folder for the ledger of an archive; "" = into the database
-	listen      func(context.Context) (scan.Bell, error) // nil = no other process writes
+	listen      func(context.Context) (live.Bell, error) // nil = no other process writes
 	asked       chan struct{}                            // rings when nodes are asked for their scans; nil = nobody asks
 	unbounded   func() *sql.DB                           // connections that wait for locks for ever; nil = all do
 	patient     *atomic.Bool                             // no silence ends a connection; nil = none ever does

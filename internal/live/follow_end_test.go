@@ -1,4 +1,4 @@
-package scan
+package live
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/index"
 )
 
 // silentLog is a log of changes in which nothing happens.
@@ -33,7 +35,7 @@ func (l *silentLog) Close() {
 func TestFollowEndsWithItsConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &silentLog{}
-		c := &Current{Changes: log, Log: slog.New(slog.DiscardHandler), Now: time.Now, Rules: NewIndex(), Accounts: NewDirectory()}
+		c := &Current{Changes: log, Log: slog.New(slog.DiscardHandler), Now: time.Now, Rules: index.New(), Accounts: NewDirectory()}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {

@@ -1,4 +1,4 @@
-package scan
+package live
 
 import (
 	"cmp"
@@ -6,13 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/index"
 )
 
 // When a snapshot is written.
@@ -44,9 +42,9 @@ func (c *Current) restore(ctx context.Context) (at position, ok bool) {
 		return at, false
 	}
 	c.restored = true
-	c.tidySnapshots()
+	index.TidySnapshots(c.SnapshotFile)
 	began := c.now()
-	s, err := ReadSnapshot(c.SnapshotFile)
+	s, err := index.ReadSnapshot(c.SnapshotFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return at, false
@@ -59,21 +57,10 @@ func (c *Current) restore(ctx context.Context) (at position, ok bool) {
 		c.Log.InfoContext(ctx, "the snapshot of the rules is not of this store as it is now; they are read from the store, which takes longer", "file", c.SnapshotFile, "why", err)
 		return at, false
 	}
-	c.Rules.adopt(s.Rules)
+	c.Rules.Adopt(s.Rules)
 	c.saved.Store(c.Rules.Changes())
 	c.Log.InfoContext(ctx, "rules read from the snapshot", "file", c.SnapshotFile, "rules", c.Rules.Len(), "seq", at.seq, "took", c.now().Sub(began))
 	return at, true
-}
-
-// tidySnapshots removes what a crash left of a snapshot that was being written.
-func (c *Current) tidySnapshots() {
-	dir, name := filepath.Split(c.SnapshotFile)
-	entries, _ := os.ReadDir(cmp.Or(dir, "."))
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), name+newSnapshot) {
-			_ = os.Remove(filepath.Join(dir, e.Name()))
-		}
-	}
 }
 
 // fits returns an error unless a position lies in the store's history, not far
@@ -157,7 +144,7 @@ func (c *Current) SaveSnapshot(ctx context.Context) error {
 	if at.seq == 0 {
 		return nil
 	}
-	if err := c.Rules.WriteSnapshot(c.SnapshotFile, Mark{Seq: at.seq, Identity: at.hash}, c.Accounts.snapshot()); err != nil {
+	if err := c.Rules.WriteSnapshot(c.SnapshotFile, index.Mark{Seq: at.seq, Identity: at.hash}, c.Accounts.snapshot()); err != nil {
 		return err
 	}
 	c.saved.Store(changes)
@@ -195,8 +182,8 @@ func (c *Current) LastSnapshot(ctx context.Context) error {
 }
 
 // snapshot is what decisions need of every account, in the order of AppIDs.
-func (d *Directory) snapshot() []SnapshotAccount {
-	list := []SnapshotAccount{}
+func (d *Directory) snapshot() []index.SnapshotAccount {
+	list := []index.SnapshotAccount{}
 	for i := range d.shelves {
 		m := d.shelves[i].Load()
 		if m == nil {
@@ -204,24 +191,19 @@ func (d *Directory) snapshot() []SnapshotAccount {
 		}
 		for _, found := range *m {
 			a := found.account
-			list = append(list, SnapshotAccount{AppID: a.AppID, Kind: a.Kind, JumpOpen: a.JumpOpen, Versions: a.Versions, Linked: found.links})
+			list = append(list, index.SnapshotAccount{AppID: a.AppID, Kind: a.Kind, JumpOpen: a.JumpOpen, Versions: a.Versions, Linked: found.links})
 		}
 	}
-	slices.SortFunc(list, func(a, b SnapshotAccount) int {
-		if a.AppID < b.AppID {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(list, func(a, b index.SnapshotAccount) int { return cmp.Compare(a.AppID, b.AppID) })
 	return list
 }
 
-// Resolver decides scans from what the file holds. It knows no codes, and no
-// members of accounts: nobody has test links.
-func (s *Snapshot) Resolver() Resolver {
+// DirectoryOf is what a snapshot file holds of accounts. It knows no members:
+// nobody has test links.
+func DirectoryOf(list []index.SnapshotAccount) *Directory {
 	d := NewDirectory()
-	for _, a := range s.Accounts {
+	for _, a := range list {
 		d.Set(accounts.Account{AppID: a.AppID, Kind: a.Kind, JumpOpen: a.JumpOpen, Versions: a.Versions}, a.Linked)
 	}
-	return Resolver{Finder: s.Rules, Accounts: d}
+	return d
 }

@@ -1,4 +1,4 @@
-package scan
+package index
 
 import (
 	"math/rand/v2"
@@ -32,7 +32,7 @@ func TestAGlanceSeesWhatTheSearchFinds(t *testing.T) {
 	}
 	glances, hits, searches := 0, 0, 0
 	for world := range 400 {
-		x := NewIndex()
+		x := New()
 		for i := range 30 {
 			p, ok := rules.StoredPrefix(text())
 			if !ok {
@@ -47,7 +47,7 @@ func TestAGlanceSeesWhatTheSearchFinds(t *testing.T) {
 		c := x.state.Load()
 		for range 200 {
 			link := text()
-			var seen Hit
+			var seen rules.Hit
 			ok, done := c.glance(link, x, &seen)
 			if !done {
 				searches++

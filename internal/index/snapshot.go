@@ -1,8 +1,9 @@
-package scan
+package index
 
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"unsafe"
 
 	"github.com/qrjump/qrjump/internal/accounts"
@@ -155,6 +157,17 @@ func (x *Index) WriteSnapshot(path string, mark Mark, list []SnapshotAccount) (e
 		dir.Close()
 	}
 	return nil
+}
+
+// TidySnapshots removes what a crash left of a snapshot that was being written.
+func TidySnapshots(path string) {
+	dir, name := filepath.Split(path)
+	entries, _ := os.ReadDir(cmp.Or(dir, "."))
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), name+newSnapshot) {
+			_ = os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
 }
 
 // partWriter writes the parts of a file and notes their lengths and sums.

@@ -1,4 +1,4 @@
-package scan
+package accounts
 
 import (
 	"context"
@@ -15,21 +15,21 @@ import (
 // shelf is a store of keys that counts what it is asked, and may be away.
 type shelf struct {
 	mu    sync.Mutex
-	keys  []Key
+	keys  []ScanKey
 	reads int
 	away  error
 }
 
-func (s *shelf) ScanKey(context.Context, string) (Key, error) { panic("a check asks no store") }
+func (s *shelf) ScanKey(context.Context, string) (ScanKey, error) { panic("a check asks no store") }
 
-func (s *shelf) ScanKeys(context.Context) ([]Key, error) {
+func (s *shelf) ScanKeys(context.Context) ([]ScanKey, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reads++
 	return slices.Clone(s.keys), s.away
 }
 
-func (s *shelf) PutScanKey(ctx context.Context, k Key) error {
+func (s *shelf) PutScanKey(ctx context.Context, k ScanKey) error {
 	_ = s.DeleteScanKey(ctx, k.Name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -40,17 +40,17 @@ func (s *shelf) PutScanKey(ctx context.Context, k Key) error {
 func (s *shelf) DeleteScanKey(_ context.Context, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.keys = slices.DeleteFunc(s.keys, func(k Key) bool { return k.Name == name })
+	s.keys = slices.DeleteFunc(s.keys, func(k ScanKey) bool { return k.Name == name })
 	return nil
 }
 
-func newKeys(t *testing.T, s *shelf) *Keys {
+func newKeys(t *testing.T, s *shelf) *ScanKeys {
 	t.Helper()
 	key, err := vault.NewKey(make([]byte, vault.KeySize))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Keys{Store: s, Vault: key, Now: time.Now, Random: rand.Reader}
+	return &ScanKeys{Store: s, Vault: key, Now: time.Now, Random: rand.Reader}
 }
 
 func TestKeysAreCheckedInMemory(t *testing.T) {
@@ -60,10 +60,10 @@ func TestKeysAreCheckedInMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opens := func(k *Keys, text, namespace string) {
+	opens := func(k *ScanKeys, text, namespace string) {
 		t.Helper()
 		got, err := k.Check(t.Context(), text)
-		if namespace == "" && !errors.Is(err, ErrNoKey) || namespace != "" && (err != nil || got.Namespace != namespace) {
+		if namespace == "" && !errors.Is(err, ErrNoScanKey) || namespace != "" && (err != nil || got.Namespace != namespace) {
 			t.Errorf("got %+v %v, want %q", got, err, namespace)
 		}
 	}
@@ -133,7 +133,7 @@ func TestAKeyThatEndedOpensNothing(t *testing.T) {
 		if err := k.Delete(t.Context(), "app"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := k.Check(t.Context(), text); !errors.Is(err, ErrNoKey) {
+		if _, err := k.Check(t.Context(), text); !errors.Is(err, ErrNoScanKey) {
 			t.Fatal("a key that ended:", err)
 		}
 	}

@@ -1,7 +1,8 @@
-package scan
+// Package index finds the rules that a link falls on among very many, in little
+// more memory than their texts take.
+package index
 
 import (
-	"cmp"
 	"iter"
 	"runtime"
 	"slices"
@@ -10,40 +11,6 @@ import (
 
 	"github.com/qrjump/qrjump/internal/rules"
 )
-
-// Finder finds the rules that a scan can fall on. It is all that a resolve
-// needs to know of how rules are kept in memory.
-type Finder interface {
-	// Governing returns the rule that governs a scanned text: of those that match,
-	// per owner only the longest, without the unpublished, the longest of the
-	// rest. Contract: rules 2.9.
-	Governing(text string) (hit Hit, ok bool)
-	// Matching returns the rules that match a link, longest prefix first: for
-	// a service account's code at most the one rule of that code.
-	Matching(link rules.Link) []rules.Rule
-	// Testing returns the rules that list a text as one of their test links,
-	// longest prefix first, then oldest first.
-	Testing(text string) []rules.Rule
-}
-
-// Matched is what is known of the rule behind a decision.
-type Matched struct {
-	ID            int64
-	Kind          rules.Kind
-	Owner, Target string
-	Prefix        string // as it was added
-}
-
-// Hit is a rule that governs a link, with the page that it opens.
-type Hit struct {
-	Matched
-	Page string
-}
-
-// hitOf is the hit of a whole rule.
-func hitOf(r rules.Rule) Hit {
-	return Hit{Matched: Matched{ID: r.ID, Kind: r.Kind, Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text}, Page: r.Path}
-}
 
 // Index keeps every rule in memory, in little more than the bytes of their
 // texts. A look-up takes no lock and allocates nothing. A change is visible to
@@ -73,8 +40,8 @@ type Index struct {
 	careless bool
 }
 
-// NewIndex is empty.
-func NewIndex() *Index {
+// New is empty.
+func New() *Index {
 	x := &Index{}
 	x.replace(newCore(0))
 	return x
@@ -111,7 +78,7 @@ func (x *Index) set(r rules.Rule) {
 	if at == 0 || c.wasteful() {
 		c = x.renew(c)
 		if at, hash = c.add(&r, &x.version); at == 0 {
-			panic("scan: more rules than an index can hold") // 1 TiB of them
+			panic("index: more rules than an index can hold") // 1 TiB of them
 		}
 	}
 	c.ruleTable.room(hash, &x.version)
@@ -197,7 +164,7 @@ func (c *core) wasteful() bool { return c.texts.bytes > 2*c.grownAt+64<<20 }
 func (x *Index) renew(c *core) *core {
 	fresh, err := build(c.all())
 	if err != nil {
-		panic("scan: " + err.Error()) // they fitted before
+		panic("index: " + err.Error()) // they fitted before
 	}
 	x.replace(fresh)
 	return fresh
@@ -206,8 +173,8 @@ func (x *Index) renew(c *core) *core {
 // Changes is how many changes were made since the index was made.
 func (x *Index) Changes() uint64 { return x.changes.Load() }
 
-// adopt takes over the rules of an index that nobody else uses.
-func (x *Index) adopt(other *Index) {
+// Adopt takes over the rules of an index that nobody else uses.
+func (x *Index) Adopt(other *Index) {
 	x.writing.Lock()
 	defer x.writing.Unlock()
 	x.changes.Add(1)
@@ -247,8 +214,8 @@ func (x *Index) step(name string) {
 	}
 }
 
-// Governing implements Finder.
-func (x *Index) Governing(text string) (hit Hit, ok bool) {
+// Governing implements scan.Finder.
+func (x *Index) Governing(text string) (hit rules.Hit, ok bool) {
 	for range patience {
 		before := x.version.Load()
 		if before&1 != 0 {
@@ -263,7 +230,7 @@ func (x *Index) Governing(text string) (hit Hit, ok bool) {
 		if x.version.Load() == before || x.careless {
 			return hit, ok
 		}
-		hit = Hit{}
+		hit = rules.Hit{}
 	}
 	x.writing.Lock()
 	defer x.writing.Unlock()
@@ -271,7 +238,7 @@ func (x *Index) Governing(text string) (hit Hit, ok bool) {
 }
 
 // search finds what governs any text; glance is for those that come often.
-func (c *core) search(text string, x *Index) (hit Hit, ok bool) {
+func (c *core) search(text string, x *Index) (hit rules.Hit, ok bool) {
 	link, ok := rules.ParseLink(text)
 	if !ok {
 		return hit, false
@@ -279,7 +246,7 @@ func (c *core) search(text string, x *Index) (hit Hit, ok bool) {
 	return c.governing(&link, x)
 }
 
-func (c *core) governing(link *rules.Link, x *Index) (hit Hit, ok bool) {
+func (c *core) governing(link *rules.Link, x *Index) (hit rules.Hit, ok bool) {
 	var buf [window]place
 	l, found := c.begin(link, buf[:0])
 	var near [window]reached
@@ -336,7 +303,7 @@ func (h *hiding) has(owner address) bool {
 	return ok
 }
 
-// Matching implements Finder. A rule of it has no times.
+// Matching implements scan.Finder. A rule of it has no times.
 func (x *Index) Matching(link rules.Link) []rules.Rule {
 	for range patience {
 		before := x.version.Load()
@@ -367,7 +334,7 @@ func (c *core) matching(link *rules.Link) (list []rules.Rule) {
 	return list
 }
 
-// Testing implements Finder. A rule of it has no times.
+// Testing implements scan.Finder. A rule of it has no times.
 func (x *Index) Testing(text string) []rules.Rule {
 	for range patience {
 		c := x.state.Load()
@@ -399,12 +366,6 @@ func (c *core) testing(text string) (found []rules.Rule) {
 			}
 		}
 	}
-	sortTesting(found)
+	rules.SortTesting(found)
 	return found
-}
-
-func sortTesting(list []rules.Rule) {
-	slices.SortFunc(list, func(a, b rules.Rule) int {
-		return cmp.Or(cmp.Compare(len(b.Prefix.Key), len(a.Prefix.Key)), cmp.Compare(a.ID, b.ID))
-	})
 }

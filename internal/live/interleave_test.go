@@ -1,4 +1,4 @@
-package scan
+package live
 
 import (
 	"context"
@@ -20,7 +20,9 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/index"
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/scan"
 )
 
 // What is tested here is how Current follows a store: once a change was
@@ -170,7 +172,7 @@ type protocol struct {
 
 // follow is the protocol of this package.
 func follow(store *fakeStore) *protocol {
-	c := &Current{Rules: NewIndex(), Accounts: NewDirectory(), RuleStore: store, AccountStore: store, Log: slog.New(slog.DiscardHandler)}
+	c := &Current{Rules: index.New(), Accounts: NewDirectory(), RuleStore: store, AccountStore: store, Log: slog.New(slog.DiscardHandler)}
 	if err := c.Load(context.Background()); err != nil {
 		panic(err)
 	}
@@ -218,8 +220,8 @@ func (p *protocol) see(thing int) (version int, ok bool) {
 		a, found := p.Accounts.Account(names[thing])
 		text, ok = a.Name, found
 	} else {
-		d := Resolver{Finder: p.Rules, Accounts: p.Accounts}.Resolve(Request{Text: names[thing]})
-		ok = d.Action == OpenMiniProgram
+		d := scan.Resolver{Finder: p.Rules, Accounts: p.Accounts}.Resolve(scan.Request{Text: names[thing]})
+		ok = d.Action == scan.OpenMiniProgram
 		text, _, _ = strings.Cut(d.Path, "?")
 	}
 	version, _ = strconv.Atoi(text)

@@ -1,4 +1,4 @@
-package scan
+package index
 
 import (
 	"bytes"
@@ -109,11 +109,11 @@ func read(file []byte) (*Snapshot, error) {
 }
 
 func TestASnapshotAnswersLikeItsIndex(t *testing.T) {
-	built := NewIndex()
+	built := New()
 	if err := built.Load(each(someRules(t))); err != nil {
 		t.Fatal(err)
 	}
-	written := NewIndex()
+	written := New()
 	for _, r := range someRules(t) {
 		written.Set(aRuleOf(t, r.ID+1, r.Prefix.Text)) // what will be overwritten
 	}
@@ -140,11 +140,11 @@ func TestASnapshotAnswersLikeItsIndex(t *testing.T) {
 		built.Remove(gone.Prefix.Key)
 		sameIndex(t, s.Rules, built, append(someLinks, "https://h.example/gone"))
 	}
-	empty, err := read(snapshotOf(t, NewIndex()))
+	empty, err := read(snapshotOf(t, New()))
 	if err != nil || empty.Rules.Len() != 0 {
 		t.Fatalf("an empty index: %v", err)
 	}
-	sameIndex(t, empty.Rules, NewIndex(), someLinks)
+	sameIndex(t, empty.Rules, New(), someLinks)
 	empty.Rules.Set(gone)
 }
 
@@ -160,7 +160,7 @@ func (f slowly) Write(b []byte) (int, error) {
 }
 
 func TestASnapshotIsOneMomentWhateverChangesMeanwhile(t *testing.T) {
-	x := NewIndex()
+	x := New()
 	list := someRules(t)
 	if err := x.Load(each(list[:4])); err != nil {
 		t.Fatal(err)
@@ -170,7 +170,7 @@ func TestASnapshotIsOneMomentWhateverChangesMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	want := NewIndex()
+	want := New()
 	if err := want.Load(each(list[2:])); err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +212,7 @@ func TestASnapshotIsOneMomentWhateverChangesMeanwhile(t *testing.T) {
 }
 
 func TestADamagedSnapshotIsRefused(t *testing.T) {
-	x := NewIndex()
+	x := New()
 	if err := x.Load(each(someRules(t))); err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +246,7 @@ func TestADamagedSnapshotIsRefused(t *testing.T) {
 }
 
 func TestASnapshotTakesTheOldOnesPlaceOnlyWhenItIsWhole(t *testing.T) {
-	x := NewIndex()
+	x := New()
 	x.Set(aRuleOf(t, 1, "https://h.example/a/"))
 	path := filepath.Join(t.TempDir(), "rules.snapshot")
 	if err := x.WriteSnapshot(path, Mark{1, "one"}, nil); err != nil {
@@ -273,7 +273,7 @@ func TestASnapshotTakesTheOldOnesPlaceOnlyWhenItIsWhole(t *testing.T) {
 
 // FuzzSnapshot: whatever a file holds, it is refused or answers.
 func FuzzSnapshot(f *testing.F) {
-	x := NewIndex()
+	x := New()
 	f.Add(snapshotOf(f, x))
 	if err := x.Load(each(someRules(f))); err != nil {
 		f.Fatal(err)

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package scan
+package index
 
 func wantHuge([]byte) {}
 

@@ -1,4 +1,6 @@
-package scan
+// Package live keeps what scans are answered from in memory equal to the store,
+// whichever node changes it.
+package live
 
 import (
 	"context"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/index"
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
@@ -22,7 +25,7 @@ import (
 // reads that thing again and keeps what it read. Reads are in one line, so the
 // last of them sees the last commit, whatever order the changes came in.
 type Current struct {
-	Rules    *Index
+	Rules    *index.Index
 	Accounts *Directory
 	Codes    *codes.Memory // nil = no codes
 

@@ -1,4 +1,4 @@
-package scan
+package live
 
 import (
 	"hash/maphash"
@@ -92,7 +92,7 @@ func (d *Directory) Clear() {
 	}
 }
 
-// Account implements Accounts.
+// Account implements scan.Accounts.
 func (d *Directory) Account(appid string) (accounts.Account, bool) {
 	if found := d.find(appid); found != nil {
 		return found.account, true
@@ -100,7 +100,7 @@ func (d *Directory) Account(appid string) (accounts.Account, bool) {
 	return accounts.Account{}, false
 }
 
-// Linked implements Accounts.
+// Linked implements scan.Accounts.
 func (d *Directory) Linked(service, miniProgram string) bool {
 	found := d.find(service)
 	return found != nil && slices.Contains(found.links, miniProgram)

@@ -1,4 +1,4 @@
-package scan_test
+package index_test
 
 import (
 	"encoding/binary"
@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/index"
 	"github.com/qrjump/qrjump/internal/rules"
-	"github.com/qrjump/qrjump/internal/scan"
 )
 
 // The layouts that were tried for the index, side by side with one probe of a
@@ -181,7 +181,7 @@ func BenchmarkLayouts(b *testing.B) {
 	b.Logf("%d rules, prefixes of %.1f bytes", n, float64(text)/float64(n))
 	var one map[string]uint32
 	var flat *packed
-	index := scan.NewIndex()
+	x := index.New()
 	grown("Go map", func() {
 		one = make(map[string]uint32, n)
 		for i := range n {
@@ -190,11 +190,11 @@ func BenchmarkLayouts(b *testing.B) {
 	})
 	grown("packed, places", func() { flat = newPacked(w) })
 	grown("index", func() {
-		if err := index.Load(w.rules()); err != nil {
+		if err := x.Load(w.rules()); err != nil {
 			b.Fatal(err)
 		}
 	})
-	b.Logf("%-22s %6.1f by its own account", "index", float64(index.Bytes())/float64(n))
+	b.Logf("%-22s %6.1f by its own account", "index", float64(x.Bytes())/float64(n))
 	var sink, hits int
 	layouts := []struct {
 		name string
@@ -220,7 +220,7 @@ func BenchmarkLayouts(b *testing.B) {
 			if !ok {
 				return
 			}
-			if hit, ok := index.Governing(l.Text); ok {
+			if hit, ok := x.Governing(l.Text); ok {
 				sink += int(hit.ID) + len(hit.Owner)
 				hits++
 			}
@@ -272,8 +272,8 @@ func BenchmarkLayouts(b *testing.B) {
 func BenchmarkGoverning(b *testing.B) {
 	for _, n := range []int{10_000, 1_000_000} {
 		w := newWorld(n)
-		index := scan.NewIndex()
-		if err := index.Load(w.rules()); err != nil {
+		x := index.New()
+		if err := x.Load(w.rules()); err != nil {
 			b.Fatal(err)
 		}
 		links := w.links(1<<18, false)
@@ -281,14 +281,14 @@ func BenchmarkGoverning(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				if l, ok := rules.ParseLink(links[i&(1<<18-1)]); ok {
-					index.Governing(l.Text)
+					x.Governing(l.Text)
 				}
 			}
 		})
 		b.Run(strconv.Itoa(n)+"/same", func(b *testing.B) {
 			for i := 0; b.Loop(); i++ {
 				if l, ok := rules.ParseLink(links[i&1023]); ok {
-					index.Governing(l.Text)
+					x.Governing(l.Text)
 				}
 			}
 		})
@@ -317,12 +317,12 @@ func BenchmarkStart(b *testing.B) {
 		for range w.rules() {
 		}
 	})
-	x := scan.NewIndex()
+	x := index.New()
 	timed("making and loading them", func() { must(x.Load(w.rules())) })
-	timed("writing the snapshot", func() { must(x.WriteSnapshot(path, scan.Mark{}, nil)) })
+	timed("writing the snapshot", func() { must(x.WriteSnapshot(path, index.Mark{}, nil)) })
 	for range 3 {
 		timed("reading it", func() {
-			s, err := scan.ReadSnapshot(path)
+			s, err := index.ReadSnapshot(path)
 			must(err)
 			x = s.Rules
 		})

@@ -1,4 +1,4 @@
-package scan
+package accounts
 
 import (
 	"context"
@@ -18,64 +18,64 @@ import (
 // DefaultNamespace is the namespace of users where nobody named another.
 const DefaultNamespace = "default"
 
-// Key lets one app scan. User ids of two namespaces never meet.
-type Key struct {
+// ScanKey lets one app scan. User ids of two namespaces never meet.
+type ScanKey struct {
 	Hash      string
 	Name      string
 	Namespace string
 	CreatedAt time.Time
 }
 
-// ErrNoKey is returned for a text that is no scan key.
-var ErrNoKey = errors.New("scan: no such key")
+// ErrNoScanKey is returned for a text that is no scan key.
+var ErrNoScanKey = errors.New("accounts: no such scan key")
 
-// KeyStore keeps scan keys.
-type KeyStore interface {
-	// ScanKey returns ErrNoKey where no key has the hash.
-	ScanKey(ctx context.Context, hash string) (Key, error)
-	ScanKeys(ctx context.Context) ([]Key, error)
+// ScanKeyStore keeps scan keys.
+type ScanKeyStore interface {
+	// ScanKey returns ErrNoScanKey where no key has the hash.
+	ScanKey(ctx context.Context, hash string) (ScanKey, error)
+	ScanKeys(ctx context.Context) ([]ScanKey, error)
 	// PutScanKey replaces the key of the same name.
-	PutScanKey(ctx context.Context, k Key) error
+	PutScanKey(ctx context.Context, k ScanKey) error
 	DeleteScanKey(ctx context.Context, name string) error
 }
 
-// Keys gives out and checks scan keys. They are checked in memory: Load fills
+// ScanKeys gives out and checks scan keys. They are checked in memory: Load fills
 // it, every change made here is in it before it is acknowledged, and changes
 // of other nodes are seen at the next Load.
-type Keys struct {
-	Store  KeyStore
+type ScanKeys struct {
+	Store  ScanKeyStore
 	Vault  *vault.Key
 	Now    func() time.Time
 	Random io.Reader
 
 	reading sync.Mutex // reads are in one line: the last sees the last commit
-	known   atomic.Pointer[knownKeys]
+	known   atomic.Pointer[knownScanKeys]
 }
 
-const keyPurpose = "scan_key"
+const scanKeyPurpose = "scan_key"
 
-// knownKeys are the keys of one moment.
-type knownKeys struct {
-	by map[string]Key // by hash
+// knownScanKeys are the keys of one moment.
+type knownScanKeys struct {
+	by map[string]ScanKey // by hash
 	// seen are texts that were checked, by a hash that only this process can
 	// make, so that a check costs no HMAC and its time tells nothing of a text.
 	salt [16]byte
-	seen sync.Map // [32]byte -> *Key
+	seen sync.Map // [32]byte -> *ScanKey
 }
 
 // Load reads the keys again. After an error those known before stay.
-func (k *Keys) Load(ctx context.Context) error {
+func (k *ScanKeys) Load(ctx context.Context) error {
 	k.reading.Lock()
 	defer k.reading.Unlock()
 	return k.load(ctx)
 }
 
-func (k *Keys) load(ctx context.Context) error {
+func (k *ScanKeys) load(ctx context.Context) error {
 	all, err := k.Store.ScanKeys(ctx)
 	if err != nil {
 		return fmt.Errorf("reading the scan keys: %w", err)
 	}
-	by := make(map[string]Key, len(all))
+	by := make(map[string]ScanKey, len(all))
 	for _, key := range all {
 		by[key.Hash] = key
 	}
@@ -85,8 +85,8 @@ func (k *Keys) load(ctx context.Context) error {
 	return k.put(by)
 }
 
-func (k *Keys) put(by map[string]Key) error {
-	next := &knownKeys{by: by}
+func (k *ScanKeys) put(by map[string]ScanKey) error {
+	next := &knownScanKeys{by: by}
 	if _, err := io.ReadFull(k.Random, next.salt[:]); err != nil {
 		return fmt.Errorf("drawing a salt: %w", err)
 	}
@@ -96,7 +96,7 @@ func (k *Keys) put(by map[string]Key) error {
 
 // Create makes a key and returns its text, which is not kept. A key of the
 // same name ends.
-func (k *Keys) Create(ctx context.Context, name, namespace string) (string, error) {
+func (k *ScanKeys) Create(ctx context.Context, name, namespace string) (string, error) {
 	if namespace == "" {
 		namespace = DefaultNamespace
 	}
@@ -105,17 +105,17 @@ func (k *Keys) Create(ctx context.Context, name, namespace string) (string, erro
 		return "", fmt.Errorf("drawing a scan key: %w", err)
 	}
 	text := "qrs_" + base64.RawURLEncoding.EncodeToString(raw[:])
-	key := Key{Hash: k.Vault.Hash(keyPurpose, text), Name: name, Namespace: namespace, CreatedAt: k.Now()}
+	key := ScanKey{Hash: k.Vault.Hash(scanKeyPurpose, text), Name: name, Namespace: namespace, CreatedAt: k.Now()}
 	return text, k.change(ctx, name, func(ctx context.Context) error { return k.Store.PutScanKey(ctx, key) })
 }
 
 // Delete ends a key at once.
-func (k *Keys) Delete(ctx context.Context, name string) error {
+func (k *ScanKeys) Delete(ctx context.Context, name string) error {
 	return k.change(ctx, name, func(ctx context.Context) error { return k.Store.DeleteScanKey(ctx, name) })
 }
 
 // change changes the key of a name in the store and in memory.
-func (k *Keys) change(ctx context.Context, name string, change func(context.Context) error) error {
+func (k *ScanKeys) change(ctx context.Context, name string, change func(context.Context) error) error {
 	k.reading.Lock()
 	defer k.reading.Unlock()
 	if err := change(ctx); err != nil {
@@ -127,7 +127,7 @@ func (k *Keys) change(ctx context.Context, name string, change func(context.Cont
 		// not open anything until then.
 		if was := k.known.Load(); was != nil {
 			left := maps.Clone(was.by)
-			maps.DeleteFunc(left, func(_ string, key Key) bool { return key.Name == name })
+			maps.DeleteFunc(left, func(_ string, key ScanKey) bool { return key.Name == name })
 			return errors.Join(err, k.put(left))
 		}
 		return err
@@ -135,16 +135,16 @@ func (k *Keys) change(ctx context.Context, name string, change func(context.Cont
 	return nil
 }
 
-// Check returns the key behind a text, or ErrNoKey. It asks the store only as
+// Check returns the key behind a text, or ErrNoScanKey. It asks the store only as
 // long as nothing was loaded.
-func (k *Keys) Check(ctx context.Context, text string) (Key, error) {
+func (k *ScanKeys) Check(ctx context.Context, text string) (ScanKey, error) {
 	if len(text) > 256 {
-		return Key{}, ErrNoKey
+		return ScanKey{}, ErrNoScanKey
 	}
 	known := k.known.Load()
 	if known == nil {
 		if err := k.Load(ctx); err != nil {
-			return Key{}, err
+			return ScanKey{}, err
 		}
 		known = k.known.Load()
 	}
@@ -152,11 +152,11 @@ func (k *Keys) Check(ctx context.Context, text string) (Key, error) {
 	copy(salted[:], known.salt[:])
 	sum := sha256.Sum256(salted[:16+copy(salted[16:], text)])
 	if key, ok := known.seen.Load(sum); ok {
-		return *key.(*Key), nil
+		return *key.(*ScanKey), nil
 	}
-	key, ok := known.by[k.Vault.Hash(keyPurpose, text)]
+	key, ok := known.by[k.Vault.Hash(scanKeyPurpose, text)]
 	if !ok {
-		return Key{}, ErrNoKey // never remembered: strangers could fill the memory
+		return ScanKey{}, ErrNoScanKey // never remembered: strangers could fill the memory
 	}
 	known.seen.Store(sum, &key)
 	return key, nil

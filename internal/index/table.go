@@ -1,4 +1,4 @@
-package scan
+package index
 
 import (
 	"math/bits"
