@@ -42,7 +42,7 @@ func (s *Server) export(ctx context.Context, w io.Writer, passphrase string) err
 			keys[name] = secret
 		}
 		m, err := archive.Write(ctx, w, archive.Contents{Tables: p, Keys: keys, Schema: p.Schema, Engine: s.store.Engine(),
-			Program: "qrjump " + Version, CreatedAt: s.realNow(), Passphrase: passphrase, Work: s.exportWork})
+			Program: "qrjump " + Version, CreatedAt: s.realNow(), Passphrase: passphrase, Work: s.seams.ExportWork})
 		if err == nil {
 			s.log.InfoContext(ctx, "everything was exported", "rows", m.Rows(), "schema", m.Schema)
 			done = m

@@ -12,6 +12,13 @@ import (
 
 const clockMeta = "emulator.clock"
 
+// emulation is what the emulator has beside the platform; nil without it.
+type emulation struct {
+	clock *emulator.Clock
+	plan  *emulator.Plan
+	calls *emulator.Calls[api.Record]
+}
+
 // openClock chooses whose time counts.
 func (s *Server) openClock(ctx context.Context) error {
 	state, err := s.store.Meta(ctx, clockMeta)

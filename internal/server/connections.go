@@ -251,7 +251,7 @@ func (s *Server) openRooms() {
 	}
 	files := openFiles()
 	public, admin := shares(files, apart)
-	public = cmp.Or(s.connections, public)
+	public = cmp.Or(s.seams.Connections, public)
 	s.rooms = map[bool]*room{false: newRoom(public), true: newRoom(admin)}
 	if files < 1024 {
 		s.log.Warn("this process may open few files: raise the limit (ulimit -n, LimitNOFILE) for more connections", "files", files, "connections", public+admin)
@@ -268,5 +268,5 @@ func (s *Server) openRooms() {
 
 // bound puts a listener's connections into the room of its kind.
 func (s *Server) bound(l net.Listener, what surface) net.Listener {
-	return &bounded{Listener: l, room: s.rooms[what == admin], refused: cmp.Or(s.refusedTime, refusedTime), closed: make(chan struct{})}
+	return &bounded{Listener: l, room: s.rooms[what == admin], refused: cmp.Or(s.seams.RefusedTime, refusedTime), closed: make(chan struct{})}
 }

@@ -6,11 +6,24 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/calls"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/index"
 	"github.com/qrjump/qrjump/internal/live"
 	"github.com/qrjump/qrjump/internal/rules"
 )
+
+// domain is what knows the business.
+type domain struct {
+	accounts *accounts.Directory
+	rules    *rules.Book
+	press    *codes.Press
+	desk     *codes.Desk
+	book     *calls.Book
+	keys     *accounts.ScanKeys
+	current  *live.Current
+	contact  contact
+}
 
 // domainPart prepares accounts, rules and codes, on the clock that counts.
 func (s *Server) domainPart() part {

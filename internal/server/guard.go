@@ -48,7 +48,7 @@ func (s *Server) logPanics(next http.Handler) http.Handler {
 func (s *Server) timelyBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != 0 {
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.bodyTime))
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.seams.BodyTimeout))
 		}
 		// Nobody keeps an answer in memory by not reading it. What streams moves
 		// this on with every piece.

@@ -52,6 +52,16 @@ func openKeyring(ctx context.Context, c Config, s *store.Store, random io.Reader
 	return k, err
 }
 
+// secrets are the keys of this database, and who may administer it.
+type secrets struct {
+	ring       *keyring
+	vault      *vault.Key
+	openIDs    *accounts.OpenIDs
+	adminToken string
+	newToken   bool             // this start made it
+	guesses    accounts.Guesses // of the admin token
+}
+
 // keysPart opens what the database is sealed by, notes which database the folder
 // works with, and begins the log of changes.
 func (s *Server) keysPart() part {

@@ -7,7 +7,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/scanapi"
@@ -21,6 +24,23 @@ const (
 	scans
 	admin
 )
+
+// serving is what the listeners share.
+type serving struct {
+	certificate certificate    // nil = plain HTTP
+	proxies     []netip.Prefix // that are trusted
+	rooms       map[bool]*room // true = the admin listener's
+	servers     []*http.Server
+	lanes       map[*http.Server]*scanapi.Lane
+	addresses   Addresses // as they stand in the data folder; zero: they do not
+	failed      chan error
+
+	draining    atomic.Bool
+	drainTime   time.Duration
+	accepting   sync.WaitGroup     // the servers
+	requests    sync.RWMutex       // read-locked by each; locked for good when there are to be no more
+	cutRequests context.CancelFunc // ends what those that run wait for
+}
 
 // listenersPart serves until running requests ended, or were cut.
 func (s *Server) listenersPart() part { return part{name: "listeners", start: s.listen, stop: s.drain} }
@@ -62,7 +82,7 @@ func (s *Server) listen(ctx context.Context) error {
 			s.AdminURL = s.urlOf(l)
 		}
 		var lane *scanapi.Lane
-		if what == scans && !s.noLane {
+		if what == scans && !s.seams.NoLane {
 			lane = s.lane(l)
 			h.TLSConfig = lane.TLS // handshakes are the lane's, HTTP/2 is net/http's
 			s.lanes[h] = lane

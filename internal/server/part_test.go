@@ -188,7 +188,7 @@ func TestTheEndOfAPartHasItsOwnTime(t *testing.T) {
 // what stands below them ends next.
 func TestNoRequestGoesOnWhenListenersEnded(t *testing.T) {
 	t.Parallel()
-	s := &Server{log: slog.New(slog.DiscardHandler), drainTime: time.Nanosecond}
+	s := &Server{log: slog.New(slog.DiscardHandler), serving: serving{drainTime: time.Nanosecond}}
 	var requests context.Context
 	requests, s.cutRequests = context.WithCancel(t.Context())
 	asked := make(chan struct{})

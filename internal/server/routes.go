@@ -102,7 +102,7 @@ func (s *statusOnly) WriteHeader(status int)      { s.status = status }
 
 func (s *Server) wireAPI() *api.API {
 	a := &api.API{Accounts: s.accounts, Calls: s.book, Rules: s.rules, Codes: s.press, Settings: s.settings, Log: s.log, Now: s.now, RealNow: s.realNow,
-		Random: s.random, ClientIP: s.clientIP, BodyTimeout: s.bodyTime, Observe: s.metrics.observeCall, Proven: proven, Refused: refusedKey}
+		Random: s.random, ClientIP: s.clientIP, BodyTimeout: s.seams.BodyTimeout, Observe: s.metrics.observeCall, Proven: proven, Refused: refusedKey}
 	if s.store.Shared() {
 		a.Shared = s.store.Allow
 	}
@@ -138,7 +138,7 @@ func wireFault(f emulator.Fault) api.Fault {
 
 func (s *Server) scanAPI() *scanapi.API {
 	a := &scanapi.API{Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts, Codes: s.press}, Near: s.rules.Near, Codes: s.press, Desk: s.desk, Record: s.ledger.record, Soon: s.soon, Late: s.ledger.late, UserHash: s.userHash, Region: s.region(), Unrecorded: s.metrics.observeUnrecorded, Accounts: s.accounts, OpenIDs: s.openIDs,
-		Now: s.now, Random: s.random, Replay: s.config.emulates(), BodyTimeout: s.bodyTime, Log: s.log, Observe: s.metrics.observeScan, Proven: proven, Refused: refusedKey}
+		Now: s.now, Random: s.random, Replay: s.config.emulates(), BodyTimeout: s.seams.BodyTimeout, Log: s.log, Observe: s.metrics.observeScan, Proven: proven, Refused: refusedKey}
 	if !s.config.Dev {
 		a.Key = s.keys.Check
 	}

@@ -13,7 +13,9 @@ import (
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/scanapi"
 	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/stream"
+	"github.com/qrjump/qrjump/internal/vault"
 )
 
 // urlOf is how a listener is reached.
@@ -27,7 +29,7 @@ func (s *Server) urlOf(l net.Listener) string {
 // lane is the listener of scans alone: what it does not answer itself goes to
 // net/http.
 func (s *Server) lane(l net.Listener) *scanapi.Lane {
-	lane := &scanapi.Lane{API: s.scanAPI(), AnswerTime: answerTime, IdleTime: idleTime, Patience: s.lanePatience, Answered: s.metrics.lane.Inc, Handed: s.metrics.handed.Inc}
+	lane := &scanapi.Lane{API: s.scanAPI(), AnswerTime: answerTime, IdleTime: idleTime, Patience: s.seams.LanePatience, Answered: s.metrics.lane.Inc, Handed: s.metrics.handed.Inc}
 	if s.config.Dev {
 		lane.KnownHost = s.knownName
 	}
@@ -36,6 +38,14 @@ func (s *Server) lane(l net.Listener) *scanapi.Lane {
 		lane.TLS.NextProtos = []string{"h2", "http/1.1"}
 	}
 	return lane.Listen(l)
+}
+
+// scanning is what scans are kept in, and counted.
+type scanning struct {
+	ledger  *scanLedger
+	users   *vault.Hasher // of the ledger
+	regions *stats.Regions
+	counter *stats.Counter
 }
 
 // scanLedger is where this node's scans become durable.

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -299,7 +298,7 @@ const demoMeta = "demo"
 
 // refuseDemo keeps a database with the demo accounts away from strangers.
 func (s *Server) refuseDemo(ctx context.Context, db *store.Store) error {
-	if s.config.emulates() || s.demo {
+	if s.config.emulates() || s.seams.Demo {
 		return nil
 	}
 	demo, err := db.Meta(ctx, demoMeta)
@@ -339,83 +338,4 @@ func (f *seedFile) settingsOn(current settings.Settings) (object []byte, next se
 		return nil, current, usage("seed %s, line %d: %v", f.name, f.line("$.settings"), err)
 	}
 	return object, next, nil
-}
-
-const settingsMeta = "settings"
-
-// settingsPart puts the stored settings in force, and then the seed.
-func (s *Server) settingsPart() part {
-	return part{name: "settings", start: func(ctx context.Context) error {
-		if err := s.loadSettings(ctx); err != nil {
-			return err
-		}
-		return s.applySeed(ctx, s.seed, s.now)
-	}}
-}
-
-// changeSettings puts the fields that an object names in force.
-func (s *Server) changeSettings(ctx context.Context, object []byte) error {
-	if err := s.saveSettings(ctx, object); err != nil {
-		return err
-	}
-	return s.loadSettings(ctx)
-}
-
-// saveSettings keeps the fields that an object names over a restart. Fields
-// that nobody ever named follow the defaults of the next version.
-func (s *Server) saveSettings(ctx context.Context, object []byte) error {
-	if err := checkLimits(object); err != nil {
-		return err
-	}
-	return s.store.InOne(ctx, func(ctx context.Context) error {
-		// Another node may change another field meanwhile.
-		if err := s.store.Lock(ctx, "settings"); err != nil {
-			return err
-		}
-		return s.mergeSettings(ctx, object)
-	})
-}
-
-func (s *Server) mergeSettings(ctx context.Context, object []byte) error {
-	kept, given := map[string]json.RawMessage{}, map[string]json.RawMessage{}
-	text, err := s.store.Meta(ctx, settingsMeta)
-	if err == nil && text != "" {
-		err = json.Unmarshal([]byte(text), &kept)
-	}
-	if err == nil {
-		err = json.Unmarshal(object, &given)
-	}
-	if err != nil {
-		return fmt.Errorf("keeping the settings: %w", err)
-	}
-	for name, value := range given {
-		if string(value) == "null" { // it changes nothing
-			continue
-		}
-		kept[strings.ToLower(name)] = value // encoding/json takes RATE_LIMIT for rate_limit
-	}
-	merged, err := json.Marshal(kept)
-	if err != nil {
-		return err
-	}
-	return s.store.PutMeta(ctx, settingsMeta, string(merged))
-}
-
-// loadSettings puts in force what was kept.
-func (s *Server) loadSettings(ctx context.Context) error {
-	s.loading.Lock()
-	defer s.loading.Unlock()
-	base := settings.Defaults()
-	base.AllowPrivateHosts = s.config.Dev
-	text, err := s.store.Meta(ctx, settingsMeta)
-	if err != nil {
-		return fmt.Errorf("reading the settings: %w", err)
-	}
-	if text != "" {
-		if base, err = settings.Merge(base, []byte(text)); err != nil {
-			return fmt.Errorf("the stored %w", err)
-		}
-	}
-	s.settings.Set(base)
-	return nil
 }

@@ -10,23 +10,13 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/api"
-	"github.com/qrjump/qrjump/internal/calls"
-	"github.com/qrjump/qrjump/internal/codes"
-	"github.com/qrjump/qrjump/internal/emulator"
-	"github.com/qrjump/qrjump/internal/live"
 	"github.com/qrjump/qrjump/internal/outbound"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scanapi"
 	"github.com/qrjump/qrjump/internal/settings"
-	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/store"
-	"github.com/qrjump/qrjump/internal/vault"
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
@@ -60,61 +50,24 @@ type Seams struct {
 	Demo bool
 }
 
-// Server is a running server.
+// Server is a running server. What its parts share stands in the files of the parts.
 type Server struct {
-	config       Config
-	log          *slog.Logger
-	now          func() time.Time
-	realNow      func() time.Time
-	bodyTime     time.Duration
-	lanePatience time.Duration
-	noLane       bool
-	connections  int
-	refusedTime  time.Duration
-	rooms        map[bool]*room // true = the admin listener's
-	random       io.Reader
-	store        *store.Store
-	ring         *keyring
-	exportWork   int
-	demo         bool
-	vault        *vault.Key
-	settings     *settings.Live
-	seed         *seedFile  // nil = none
-	loading      sync.Mutex // one reader of the stored settings at a time
-	accounts     *accounts.Directory
-	rules        *rules.Book
-	press        *codes.Press
-	desk         *codes.Desk
-	users        *vault.Hasher // of the ledger
-	ledger       *scanLedger
-	regions      *stats.Regions
-	counter      *stats.Counter
-	lanes        map[*http.Server]*scanapi.Lane
-	contact      contact
-	openIDs      *accounts.OpenIDs
-	keys         *accounts.ScanKeys
-	current      *live.Current
-	clock        *emulator.Clock
-	wall         *wallClock
-	plan         *emulator.Plan
-	calls        *emulator.Calls[api.Record]
-	metrics      *metrics
-	outbound     outbound.Client
-	adminToken   string
-	guesses      accounts.Guesses // of the admin token
-	newToken     bool
-	certificate  certificate
-	proxies      []netip.Prefix
-	draining     atomic.Bool
-	drainTime    time.Duration
-	servers      []*http.Server
-	accepting    sync.WaitGroup     // the servers
-	requests     sync.RWMutex       // read-locked by each; locked for good when there are to be no more
-	cutRequests  context.CancelFunc // ends what those that run wait for
-	failed       chan error
-	webhooks     *webhooks.Book
-	rechecks     *rules.Rechecker
-	book         *calls.Book
+	config  Config
+	seams   Seams
+	log     *slog.Logger
+	metrics *metrics
+	parts   runner
+	world
+	store *store.Store
+	secrets
+	wall *wallClock
+	emulation
+	domain
+	chosen
+	scanning
+	webhooks *webhooks.Book
+	rechecks *rules.Rechecker
+	serving
 
 	// URL is where the wire is served.
 	URL string
@@ -122,10 +75,14 @@ type Server struct {
 	ScanURL string
 	// AdminURL is where the admin API and metrics are served.
 	AdminURL string
+}
 
-	addresses Addresses // as they stand in the data folder; zero: they do not
-
-	parts runner
+// world is what tests put in the place of time, chance and other servers.
+type world struct {
+	now      func() time.Time // the emulated clock, where there is one
+	realNow  func() time.Time
+	random   io.Reader
+	outbound outbound.Client
 }
 
 // Start opens the store, loads the rules and listens. The server runs until
@@ -142,18 +99,17 @@ func Start(ctx context.Context, c Config, logs io.Writer, seams Seams) (*Server,
 }
 
 func newServer(c Config, logs io.Writer, seams Seams) *Server {
-	s := &Server{config: c, log: newLogger(logs, c.LogFormat), realNow: seams.RealNow, random: seams.Random, drainTime: DrainTimeout,
-		settings: settings.NewLive(settings.Defaults()), outbound: outboundClient(seams.Outbound), lanes: map[*http.Server]*scanapi.Lane{}, failed: make(chan error, 8)}
+	s := &Server{config: c, seams: seams, log: newLogger(logs, c.LogFormat), world: world{realNow: seams.RealNow, random: seams.Random, outbound: outboundClient(seams.Outbound)}}
 	if s.realNow == nil {
 		s.realNow = time.Now
 	}
 	s.now = s.realNow // until openClock has chosen
-	s.bodyTime = cmp.Or(seams.BodyTimeout, 10*time.Second)
-	s.connections, s.refusedTime = seams.Connections, seams.RefusedTime
-	s.lanePatience, s.noLane, s.exportWork, s.demo = seams.LanePatience, seams.NoLane, seams.ExportWork, seams.Demo
 	if s.random == nil {
 		s.random = rand.Reader
 	}
+	s.seams.BodyTimeout = cmp.Or(seams.BodyTimeout, 10*time.Second)
+	s.settings = settings.NewLive(settings.Defaults())
+	s.drainTime, s.lanes, s.failed = DrainTimeout, map[*http.Server]*scanapi.Lane{}, make(chan error, 8)
 	for _, text := range c.TrustedProxy {
 		s.proxies = append(s.proxies, netip.MustParsePrefix(text)) // checked by Validate
 	}

@@ -1,0 +1,97 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/qrjump/qrjump/internal/settings"
+)
+
+// chosen is what the seed and operators choose.
+type chosen struct {
+	seed     *seedFile // nil = none
+	settings *settings.Live
+	loading  sync.Mutex // one reader of the stored settings at a time
+}
+
+const settingsMeta = "settings"
+
+// settingsPart puts the stored settings in force, and then the seed.
+func (s *Server) settingsPart() part {
+	return part{name: "settings", start: func(ctx context.Context) error {
+		if err := s.loadSettings(ctx); err != nil {
+			return err
+		}
+		return s.applySeed(ctx, s.seed, s.now)
+	}}
+}
+
+// changeSettings puts the fields that an object names in force.
+func (s *Server) changeSettings(ctx context.Context, object []byte) error {
+	if err := s.saveSettings(ctx, object); err != nil {
+		return err
+	}
+	return s.loadSettings(ctx)
+}
+
+// saveSettings keeps the fields that an object names over a restart. Fields
+// that nobody ever named follow the defaults of the next version.
+func (s *Server) saveSettings(ctx context.Context, object []byte) error {
+	if err := checkLimits(object); err != nil {
+		return err
+	}
+	return s.store.InOne(ctx, func(ctx context.Context) error {
+		// Another node may change another field meanwhile.
+		if err := s.store.Lock(ctx, "settings"); err != nil {
+			return err
+		}
+		return s.mergeSettings(ctx, object)
+	})
+}
+
+func (s *Server) mergeSettings(ctx context.Context, object []byte) error {
+	kept, given := map[string]json.RawMessage{}, map[string]json.RawMessage{}
+	text, err := s.store.Meta(ctx, settingsMeta)
+	if err == nil && text != "" {
+		err = json.Unmarshal([]byte(text), &kept)
+	}
+	if err == nil {
+		err = json.Unmarshal(object, &given)
+	}
+	if err != nil {
+		return fmt.Errorf("keeping the settings: %w", err)
+	}
+	for name, value := range given {
+		if string(value) == "null" { // it changes nothing
+			continue
+		}
+		kept[strings.ToLower(name)] = value // encoding/json takes RATE_LIMIT for rate_limit
+	}
+	merged, err := json.Marshal(kept)
+	if err != nil {
+		return err
+	}
+	return s.store.PutMeta(ctx, settingsMeta, string(merged))
+}
+
+// loadSettings puts in force what was kept.
+func (s *Server) loadSettings(ctx context.Context) error {
+	s.loading.Lock()
+	defer s.loading.Unlock()
+	base := settings.Defaults()
+	base.AllowPrivateHosts = s.config.Dev
+	text, err := s.store.Meta(ctx, settingsMeta)
+	if err != nil {
+		return fmt.Errorf("reading the settings: %w", err)
+	}
+	if text != "" {
+		if base, err = settings.Merge(base, []byte(text)); err != nil {
+			return fmt.Errorf("the stored %w", err)
+		}
+	}
+	s.settings.Set(base)
+	return nil
+}
