@@ -13,15 +13,6 @@ import (
 	"github.com/qrjump/qrjump/internal/scan"
 )
 
-// Step is one thing that a plan would do to a rule.
-type Step struct {
-	Do    string // add, publish or delete
-	Owner string
-	Draft rules.Draft // add: the rule; else only its prefix
-	// Published: an added rule is published as well.
-	Published bool
-}
-
 // What a link opens, in one line.
 type outcome string
 
@@ -65,7 +56,7 @@ const (
 func Replay(ctx context.Context, log ledger.Log, live scan.Resolver, plan map[string]*rules.Rule, since time.Time) (Replayed, error) {
 	done := Replayed{Since: since, Anonymous: true, Turns: []Turn{}}
 	live.Codes = nil // the log has no texts of codes
-	finder := scan.Planned{Live: live.Finder, Rules: plan}
+	finder := scan.Overlay{Under: live.Finder, Rules: plan}
 	then := live
 	then.Finder = finder
 	type turn struct{ before, after outcome }

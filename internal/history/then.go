@@ -7,7 +7,6 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
-	"github.com/qrjump/qrjump/internal/index"
 	"github.com/qrjump/qrjump/internal/live"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
@@ -30,13 +29,13 @@ type Answer struct {
 // Resolve decides a scan as it was decided at req.At: with the last change of
 // each thing that is dated up to then. It has no effect.
 func (t Times) Resolve(ctx context.Context, req scan.Request) (Answer, error) {
-	p := &past{ctx: ctx, store: t.Store, at: req.At, accounts: map[string]Then{}, links: map[string]bool{}}
+	p := &past{ctx: ctx, store: t.Store, at: req.At, found: map[string]*rules.Rule{}, accounts: map[string]Then{}, links: map[string]bool{}}
 	if link, ok := rules.ParseLink(req.Text); ok && rules.PlainText(req.Text) {
 		if err := p.rules(link.Ends()); err != nil {
 			return Answer{}, err
 		}
 	}
-	r := scan.Resolver{Finder: p.index(), Accounts: p}
+	r := scan.Resolver{Finder: scan.Overlay{Rules: p.found}, Accounts: p}
 	if t.Codes != nil {
 		r.Codes = pastCodes{p, t.Codes}
 	}
@@ -52,7 +51,7 @@ type past struct {
 	ctx      context.Context
 	store    Store
 	at       time.Time
-	found    []rules.Rule
+	found    map[string]*rules.Rule
 	accounts map[string]Then
 	links    map[string]bool
 	names    []Name
@@ -68,21 +67,13 @@ func (p *past) rules(keys []string) error {
 	}
 	for _, c := range changes {
 		if !c.Gone() {
-			p.found = append(p.found, c.Rule)
+			p.found[c.Rule.Prefix.Key] = &c.Rule
 		}
 	}
 	for _, key := range keys {
 		p.names = append(p.names, Name{live.RuleChange, key})
 	}
 	return nil
-}
-
-func (p *past) index() *index.Index {
-	x := index.New()
-	for _, r := range p.found {
-		x.Set(r)
-	}
-	return x
 }
 
 // Account implements scan.Accounts.

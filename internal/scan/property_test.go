@@ -184,6 +184,80 @@ func TestAWorldThatChangesOpensWhatTheSlowMatcherSays(t *testing.T) {
 	}
 }
 
+// What explains with assumed rules, tries a plan and looks into the past is
+// one overlay: it answers as if the rules existed, test links included.
+func TestAnOverlayAnswersAsIfItsRulesExisted(t *testing.T) {
+	const seed, worlds, links = 20173, 400, 30
+	g := small{rand.New(rand.NewPCG(seed, 0))}
+	people := members{everyone{}}
+	tested := 0
+	for n := range worlds {
+		stored, want := index.New(), map[string]rules.Rule{}
+		changed := map[string]*rules.Rule{}
+		var texts []string
+		for i := range 3 + g.IntN(6) {
+			p, err := rules.ParsePrefix(g.link(), rules.Ordinary, false)
+			if err != nil {
+				continue
+			}
+			owner := g.pick("A", "B", "C")
+			r := rules.Rule{ID: int64(i + 1), Kind: rules.Ordinary, Owner: owner, Target: owner, Prefix: p, Path: fmt.Sprint("p", i), OpenVersion: 1 + g.IntN(3), Published: g.IntN(3) > 0}
+			if g.IntN(2) == 0 {
+				r.TestLinks = []string{p.Key + g.pick("", "/", "x")}
+				texts = append(texts, r.TestLinks...)
+			}
+			_, there := want[p.Key]
+			switch {
+			case !there && g.IntN(2) == 0:
+				stored.Set(r)
+			case there && g.IntN(4) == 0:
+				changed[p.Key] = nil
+				delete(want, p.Key)
+				continue
+			default:
+				changed[p.Key] = &r
+			}
+			want[p.Key] = r
+		}
+		all, alone := index.New(), map[string]*rules.Rule{}
+		for key, r := range want {
+			all.Set(r)
+			alone[key] = &r
+		}
+		for name, overlay := range map[string]scan.Overlay{"over what is stored": {Under: stored, Rules: changed}, "over nothing": {Rules: alone}} {
+			for range links {
+				text := g.link()
+				if len(texts) > 0 && g.IntN(3) == 0 {
+					text = g.pick(texts...)
+				}
+				for _, user := range []string{"", "dev"} {
+					req := scan.Request{Text: text, User: user, At: time.Unix(0, 0)}
+					want := scan.Resolver{Finder: all, Accounts: people}.Resolve(req)
+					r := scan.Resolver{Finder: overlay, Accounts: people}
+					if got, why := r.Resolve(req), r.Explain(req, nil); got != want || why.Decision != want {
+						t.Fatalf("seed %d, world %d, %s: %q by %q\ngot  %+v\nsaid %+v\nwant %+v", seed, n, name, text, user, got, why.Decision, want)
+					}
+					if want.Kind == scan.ByTestLink {
+						tested++
+					}
+				}
+			}
+		}
+	}
+	if tested < worlds {
+		t.Fatalf("only %d scans fell on test links", tested)
+	}
+}
+
+// members are accounts that one developer may test.
+type members struct{ everyone }
+
+func (m members) Account(appid string) (accounts.Account, bool) {
+	a, ok := m.everyone.Account(appid)
+	a.Members = map[string]accounts.Role{"dev": accounts.Developer}
+	return a, ok
+}
+
 func TestATextLongerThanALinkIsShown(t *testing.T) {
 	x := load(t, []slowRule{{prefix: "https://h.example/a/", owner: "wx1", published: true}})
 	d := scan.Resolver{Finder: x, Accounts: everyone{}}.Resolve(scan.Request{Text: "https://h.example/a/" + strings.Repeat("b/", 32<<10)})

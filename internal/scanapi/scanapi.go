@@ -655,7 +655,7 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 		near = assumption.Near(link, near)
 	}
 	resolver := a.Resolver
-	resolver.Finder = scan.Assume(resolver.Finder, assumption)
+	resolver.Finder = assumption
 	e := resolver.Explain(in, near)
 	if replaced(body, in.Text) {
 		e = scan.Explanation{Decision: scan.Decision{Action: scan.ShowText, Text: in.Text}} // as in one
@@ -673,8 +673,8 @@ const explainTime = 20 * time.Second
 // maxAssumed is how many rules an explain may assume.
 const maxAssumed = 1000
 
-func (a *API) assumption(req explainRequest) (scan.Assumption, error) {
-	assumption := scan.Assumption{AllPublished: req.AssumePublished}
+func (a *API) assumption(req explainRequest) (scan.Overlay, error) {
+	assumption := scan.Overlay{Under: a.Resolver.Finder, Rules: map[string]*rules.Rule{}, AllPublished: req.AssumePublished}
 	if len(req.Assume) > maxAssumed {
 		return assumption, problem{http.StatusUnprocessableEntity, fmt.Sprintf("assume has %d rules: at most %d", len(req.Assume), maxAssumed)}
 	}
@@ -683,7 +683,7 @@ func (a *API) assumption(req explainRequest) (scan.Assumption, error) {
 		if !ok {
 			return assumption, problem{http.StatusUnprocessableEntity, fmt.Sprintf("assume %d: there is no account %.40q", i, one.Owner)}
 		}
-		rule := rules.Rule{Kind: rules.Ordinary, Owner: one.Owner, Target: one.Owner, Path: one.Path, Occupy: one.Occupy,
+		rule := &rules.Rule{Kind: rules.Ordinary, Owner: one.Owner, Target: one.Owner, Path: one.Path, Occupy: one.Occupy,
 			OpenVersion: one.OpenVersion, TestLinks: one.TestLinks, Published: one.Published == nil || *one.Published}
 		if rule.OpenVersion == 0 {
 			rule.OpenVersion = rules.OpenRelease
@@ -698,7 +698,9 @@ func (a *API) assumption(req explainRequest) (scan.Assumption, error) {
 		if rule.Prefix, err = rules.ParsePrefix(one.Prefix, rule.Kind, true); err != nil {
 			return assumption, problem{http.StatusUnprocessableEntity, fmt.Sprintf("assume %d: %v", i, err)}
 		}
-		assumption.Rules = append(assumption.Rules, rule)
+		if _, twice := assumption.Rules[rule.Prefix.Key]; !twice {
+			assumption.Rules[rule.Prefix.Key] = rule
+		}
 	}
 	return assumption, nil
 }

@@ -28,7 +28,7 @@ var mayImport = map[string][]string{
 	"internal/stream":   {"internal/ledger"},
 	"internal/stats":    {"internal/codes", "internal/ledger", "internal/settings"},
 
-	"internal/history": {"internal/accounts", "internal/codes", "internal/index", "internal/ledger", "internal/live", "internal/rules", "internal/scan"},
+	"internal/history": {"internal/accounts", "internal/codes", "internal/ledger", "internal/live", "internal/rules", "internal/scan"},
 
 	"internal/webhooks": {"internal/accounts", "internal/ledger", "internal/vault"},
 
