@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/outbox"
 )
 
 // Contract: rules 3.2.
@@ -295,7 +296,7 @@ func (d *Directory) tell(ctx context.Context, tx Tx, c Component, infoType, appi
 			element{name: "AuthorizationCodeExpiredTime", text: strconv.FormatInt(now.Add(AuthCodeLife).Unix(), 10)},
 			element{name: "PreAuthCode", text: preAuthCode, secret: true})
 	}
-	return d.addPush(ctx, tx, Push{Component: c.AppID, InfoType: infoType, AppID: appid, URL: c.EventURL, CreatedAt: now}, elements)
+	return d.addPush(ctx, tx, outbox.Row{Receiver: c.AppID, Event: infoType, AppID: appid, URL: c.EventURL, CreatedAt: now}, elements)
 }
 
 // Withdraw takes back everything that an account granted a component; the

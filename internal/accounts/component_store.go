@@ -51,20 +51,6 @@ type ComponentTx interface {
 	// ForgetGrantCodes removes codes that expired before a time.
 	ForgetGrantCodes(ctx context.Context, before time.Time) error
 
-	// NextPush gives out the number of a push.
-	NextPush(ctx context.Context) (int64, error)
-	AddPush(ctx context.Context, p Push) error
-	// SavePush stores what became of a push, unless its NextAt is no longer what
-	// it was: then somebody else has it.
-	SavePush(ctx context.Context, p Push, was time.Time) (saved bool, err error)
-	// Pushes lists the pushes of a component, newest first.
-	Pushes(ctx context.Context, component string, limit int) ([]Push, error)
-	// DuePushes lists what a component must be sent by a time, oldest first.
-	DuePushes(ctx context.Context, component string, now time.Time, limit int) ([]Push, error)
-	// WaitingPushes lists the unfinished pushes of a type.
-	WaitingPushes(ctx context.Context, component, infoType string) ([]Push, error)
-	// PushesDue lists the components that must be sent something by a time.
-	PushesDue(ctx context.Context, now time.Time, limit int) ([]string, error)
 	// ForgetPushes removes finished pushes but for the newest.
 	ForgetPushes(ctx context.Context, component string, keep int) error
 }

@@ -2,57 +2,30 @@ package accounts
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/outbound"
+	"github.com/qrjump/qrjump/internal/outbox"
 )
-
-// Message is an event that waits to be sent to an account's message URL.
-type Message struct {
-	ID        int64
-	Account   string
-	Body      string // XML
-	CreatedAt time.Time
-	Tries     int
-	DueAt     time.Time
-}
-
-// MessageTries is how often an event is sent until it is given up.
-const MessageTries = 5
 
 // MaxMessages is how many events wait for one account at most. Above it the
 // oldest are given up: a receiver that is gone, or slower than its codes are
 // scanned, must not fill the disk.
 const MaxMessages = 100_000
 
-// messageLease is how long an event that is being sent belongs to one sender.
-const messageLease = time.Minute
-
-// ErrNoMessage is a sentinel of the store; never for callers of the wire.
-var ErrNoMessage = errors.New("accounts: no such message")
-
-// MessageTx is what a transaction keeps of followers and of events for accounts.
+// MessageTx is what a transaction keeps of followers.
 type MessageTx interface {
 	Follower(ctx context.Context, account, openid string) (bool, error)
 	// AddFollower reports whether the user is a new one.
 	AddFollower(ctx context.Context, account, openid string, since time.Time) (added bool, err error)
-
-	// AddMessage stores an event and gives it its ID.
-	AddMessage(ctx context.Context, m Message) error
-	// NextMessage returns the oldest event of an account that is due, or
-	// ErrNoMessage.
-	NextMessage(ctx context.Context, account string, now time.Time) (Message, error)
-	// PostponeMessage stores the tries and the next time of an event.
-	PostponeMessage(ctx context.Context, m Message) error
-	DropMessage(ctx context.Context, id int64) error
-	// MoreMessages reports whether more than so many events of an account wait.
-	MoreMessages(ctx context.Context, account string, than int) (bool, error)
-	// DropOldMessages removes an account's oldest events but for so many.
-	DropOldMessages(ctx context.Context, account string, keep int) (int, error)
-	// MessagesDue lists accounts that have events to be sent.
-	MessagesDue(ctx context.Context, now time.Time, limit int) ([]string, error)
 }
 
 // CodeOf returns the code that a scanned text is the content of; ok is false
@@ -108,7 +81,7 @@ func (d *Directory) ScannedCode(ctx context.Context, text string, openID func(ac
 		if err != nil || account.MessageURL == "" {
 			return err
 		}
-		return tx.AddMessage(ctx, Message{Account: account.AppID, Body: scanEvent(account, q, user, added, at), CreatedAt: at, DueAt: d.Now()})
+		return QueueMessage(ctx, tx, account.AppID, scanEvent(account, q, user, added, at), at, d.Now())
 	})
 	if err == nil && d.Queued != nil {
 		d.Queued()
@@ -128,108 +101,52 @@ func scanEvent(a Account, q QRCode, openid string, isNew bool, at time.Time) str
 	}, false)
 }
 
-// MessagesDue lists at most limit accounts that have events to be sent now.
-func (d *Directory) MessagesDue(ctx context.Context, limit int) ([]string, error) {
-	var list []string
-	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
-		list, err = tx.MessagesDue(ctx, d.Now(), limit)
-		return err
-	})
-	return list, err
+// QueueMessage stores an event for an account, to be sent from a moment on.
+func QueueMessage(ctx context.Context, tx outbox.Adder, account, event string, at, due time.Time) error {
+	return tx.AddRows(ctx, outbox.Messages, []outbox.Row{{Receiver: account, Body: event, CreatedAt: at, NextAt: due}})
 }
 
-// GiveUpMessages gives up an account's oldest events but for so many, and
-// returns how many those were.
-func (d *Directory) GiveUpMessages(ctx context.Context, account string, keep int) (int, error) {
-	more := false
-	// Nearly always there are not: that must not wait for the one writer.
-	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
-		more, err = tx.MoreMessages(ctx, account, keep)
-		return err
-	})
-	if err != nil || !more {
-		return 0, err
+// MessagePolicy is how accounts are sent their events: in their order, five times
+// until one is given up.
+func (d *Directory) MessagePolicy() outbox.Policy {
+	return outbox.Policy{Kind: outbox.Messages, Batch: 1, Lease: sendLease, Most: MaxMessages, Again: backOff(5),
+		Open: func(ctx context.Context, account string) (func(*outbox.Row) (outbound.Request, error), error) {
+			var a Account
+			err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
+				if a, err = tx.Account(ctx, account); errors.Is(err, ErrNoAccount) {
+					return nil
+				}
+				return err
+			})
+			return func(r *outbox.Row) (outbound.Request, error) {
+				if a.MessageURL == "" {
+					return outbound.Request{}, outbox.Useless("the account has no message URL any more")
+				}
+				query, err := messageQuery(d.Random, d.realNow())
+				return postXML(a.MessageURL, query, []byte(r.Body)), err
+			}, err
+		},
+		// Any answer with status 200 takes it: what the platform would do with its body, a
+		// reply to the user, nobody would see here.
+		Judge: func(_ *outbox.Row, a outbound.Answer, err error) string {
+			switch {
+			case err != nil:
+				return err.Error()
+			case a.Status != http.StatusOK:
+				return fmt.Sprintf("the answer's status is %d, not 200", a.Status)
+			}
+			return ""
+		},
 	}
-	n := 0
-	err = d.Store.UpdateAccounts(ctx, func(tx Tx) (err error) {
-		n, err = tx.DropOldMessages(ctx, account, keep)
-		return err
-	})
-	return n, err
 }
 
-// Unsent is an event that could not be sent this time.
-type Unsent struct {
-	Message
-	GaveUp bool
-	Cause  error
-}
-
-func (u *Unsent) Error() string {
-	return fmt.Sprintf("event %d of %s, try %d: %v", u.ID, u.Account, u.Tries, u.Cause)
-}
-
-// Unwrap returns what went wrong.
-func (u *Unsent) Unwrap() error { return u.Cause }
-
-// SendMessage sends the oldest event of an account that is due. sent is false
-// where there is none. An *Unsent says that it will be tried again, or no
-// more. An event may come twice: after a crash nobody knows whether it came.
-func (d *Directory) SendMessage(ctx context.Context, account string, send func(ctx context.Context, address string, body []byte) error) (sent bool, err error) {
-	var m Message
-	var claimed time.Time
-	address := ""
-	err = d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-		address = ""
-		if err := tx.LockAccount(ctx, account); err != nil {
-			return err
-		}
-		claimed = d.Now()
-		var err error
-		if m, err = tx.NextMessage(ctx, account, claimed); err != nil {
-			return err
-		}
-		a, err := tx.Account(ctx, account)
-		if err != nil && !errors.Is(err, ErrNoAccount) {
-			return err
-		}
-		if a.MessageURL == "" {
-			return tx.DropMessage(ctx, m.ID) // nobody wants it any more
-		}
-		address = a.MessageURL
-		m.Tries++
-		m.DueAt = claimed.Add(messageLease)
-		return tx.PostponeMessage(ctx, m)
-	})
-	switch {
-	case errors.Is(err, ErrNoMessage):
-		return false, nil
-	case err != nil:
-		return false, err
-	case address == "":
-		return true, nil
+// messageQuery is what a receiver checks. Choice: an account has no message
+// token here, so the signature is over an empty one.
+func messageQuery(random io.Reader, now time.Time) (url.Values, error) {
+	var raw [4]byte
+	if _, err := io.ReadFull(random, raw[:]); err != nil {
+		return nil, fmt.Errorf("drawing a nonce: %w", err)
 	}
-	err = send(ctx, address, []byte(m.Body))
-	// What became of it is noted even while the server stops. The next try is
-	// counted from the beginning of this one, however the clock moved meanwhile.
-	settle := context.WithoutCancel(ctx)
-	wait, more := backOff(m.Tries)
-	failed := &Unsent{Message: m, GaveUp: m.Tries >= MessageTries || !more, Cause: err}
-	failed.DueAt = claimed.Add(wait)
-	if err != nil && ctx.Err() != nil {
-		failed.GaveUp, failed.Tries, failed.DueAt = false, m.Tries-1, claimed
-	}
-	saved := d.Store.UpdateAccounts(settle, func(tx Tx) error {
-		if err == nil || failed.GaveUp {
-			return tx.DropMessage(settle, m.ID)
-		}
-		return tx.PostponeMessage(settle, failed.Message)
-	})
-	switch {
-	case saved != nil:
-		return true, saved
-	case err != nil:
-		return true, failed
-	}
-	return true, nil
+	timestamp, nonce := strconv.FormatInt(now.Unix(), 10), strconv.FormatUint(uint64(binary.BigEndian.Uint32(raw[:])), 10)
+	return url.Values{"signature": {signature("", timestamp, nonce)}, "timestamp": {timestamp}, "nonce": {nonce}}, nil
 }

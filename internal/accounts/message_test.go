@@ -4,93 +4,136 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/outbound"
+	"github.com/qrjump/qrjump/internal/outbox"
 )
 
-// An event is sent five times; its last failure is told as such.
+// service registers a service account with a message URL, and returns a code of it.
+func (w *world) service(address string) accounts.QRCode {
+	w.t.Helper()
+	a := accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount, Certified: true, MessageURL: address}
+	if err := w.Put(w.t.Context(), accounts.Registration{Account: a}); err != nil {
+		w.t.Fatal(err)
+	}
+	return must[accounts.QRCode](w.t)(w.CreateQRCode(w.t.Context(), a, accounts.QRDraft{Action: accounts.QRTextForEver, Text: new("x")}))
+}
+
+// scanned is a scan of a code by a user.
+func (w *world) scanned(q accounts.QRCode, user string) {
+	w.t.Helper()
+	if err := w.ScannedCode(w.t.Context(), q.URL(), func(string) string { return user }, w.Now()); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// events are those that wait, newest first.
+func (w *world) events() (list []outbox.Row) {
+	w.t.Helper()
+	err := w.store.ViewOutbox(w.t.Context(), func(tx outbox.Tx) (err error) {
+		list, err = tx.Rows(w.t.Context(), outbox.Messages, outbox.Query{Limit: 1000})
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return list
+}
+
+// An event is sent five times, later and later, and then given up.
 func TestAnEventIsGivenUpAfterItsLastTry(t *testing.T) {
 	w := newWorld(t)
-	put := func(address string) {
-		t.Helper()
-		err := w.Put(t.Context(), accounts.Registration{Account: accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount, Certified: true, MessageURL: address}})
-		if err != nil {
-			t.Fatal(err)
+	q := w.service("http://h.example/?a=b")
+	w.scanned(q, "o1")
+	sends, answer := 0, func() (int, error) { return 0, errors.New("refused") }
+	s := sender(w, w.MessagePolicy(), func(_ context.Context, r outbound.Request) (outbound.Answer, error) {
+		sends++
+		if !strings.HasPrefix(r.URL, "http://h.example/?a=b&") || !strings.Contains(string(r.Body), q.Ticket) {
+			t.Errorf("sent to %s: %s", r.URL, r.Body)
 		}
+		status, err := answer()
+		return outbound.Answer{Status: status}, err
+	})
+	for n, pause := range []time.Duration{5 * time.Second, 15 * time.Second, 30 * time.Second, time.Minute} {
+		s.Once(t.Context())
+		same(t, "sends", sends, n+1)
+		same(t, "attempts", w.events()[0].Attempts, n+1)
+		same(t, "the next", w.events()[0].NextAt.Sub(w.Now()), pause)
+		w.set(w.Now().Add(pause - time.Millisecond))
+		s.Once(t.Context())
+		same(t, "sends before it is due", sends, n+1)
+		w.set(w.Now().Add(time.Millisecond))
 	}
-	put("http://h.example/")
-	q, err := w.CreateQRCode(t.Context(), accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount, Certified: true},
-		accounts.QRDraft{Action: accounts.QRTextForEver, Text: new("x")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	scan := func() {
-		t.Helper()
-		if err := w.ScannedCode(t.Context(), q.URL(), func(string) string { return "o1" }, begin); err != nil {
-			t.Fatal(err)
-		}
-	}
-	scan()
-	refused := errors.New("refused")
-	sends := 0
-	try := func(ctx context.Context, result error) (bool, *accounts.Unsent) {
-		t.Helper()
-		sent, err := w.SendMessage(ctx, "wxs", func(_ context.Context, address string, body []byte) error {
-			sends++
-			if address != "http://h.example/" || !strings.Contains(string(body), q.Ticket) {
-				t.Errorf("sent to %s: %s", address, body)
-			}
-			return result
-		})
-		failed, _ := errors.AsType[*accounts.Unsent](err)
-		if err != nil && failed == nil {
-			t.Fatal(err)
-		}
-		return sent, failed
-	}
-	for n := 1; n <= accounts.MessageTries; n++ {
-		sent, failed := try(t.Context(), refused)
-		if !sent || failed == nil || failed.Tries != n || failed.GaveUp != (n == accounts.MessageTries) || !errors.Is(failed, refused) {
-			t.Fatalf("try %d: %t, %v", n, sent, failed)
-		}
-		if sent, _ := try(t.Context(), nil); sent {
-			t.Fatalf("after try %d the next came at once", n)
-		}
-		w.mu.Lock()
-		w.now = w.now.Add(time.Hour)
-		w.mu.Unlock()
-	}
-	if sent, _ := try(t.Context(), nil); sent || sends != accounts.MessageTries {
-		t.Errorf("%d sends", sends)
-	}
+	s.Once(t.Context())
+	same(t, "sends", sends, 5)
+	same(t, "waiting", len(w.events()), 0)
 
 	// A stop of the server is no failure of the receiver.
-	scan()
+	w.scanned(q, "o1")
 	stopping, stop := context.WithCancel(t.Context())
-	if _, err := w.SendMessage(stopping, "wxs", func(context.Context, string, []byte) error { stop(); return refused }); err == nil {
-		t.Error("an interrupted send is no error")
-	}
-	if _, failed := try(t.Context(), refused); failed == nil || failed.Tries != 1 {
-		t.Errorf("after a stop: %v", failed)
-	}
+	answer = func() (int, error) { stop(); return 0, stopping.Err() }
+	s.Once(stopping)
+	same(t, "attempts after a stop", w.events()[0].Attempts, 0)
+	answer = func() (int, error) { return 500, nil }
+	s.Once(t.Context())
+	same(t, "attempts after another", w.events()[0].Attempts, 1)
 
 	// What nobody wants any more is dropped.
-	scan()
-	put("")
-	for range 2 {
-		w.mu.Lock()
-		w.now = w.now.Add(time.Hour)
-		w.mu.Unlock()
-		try(t.Context(), errors.New("it was sent"))
-	}
-	if due, err := w.MessagesDue(t.Context(), 10); err != nil || len(due) != 0 {
-		t.Errorf("due: %v, %v", due, err)
-	}
+	w.service("")
+	w.set(w.Now().Add(time.Hour))
+	s.Once(t.Context())
+	same(t, "sends", sends, 7)
+	same(t, "waiting", len(w.events()), 0)
+}
+
+// The events of an account arrive in their order: those behind one that was not
+// taken wait, on every node, and other accounts do not.
+func TestEventsArriveInTheirOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.Now = time.Now
+		q := w.service("http://h.example/")
+		var mu sync.Mutex
+		var took []string
+		busy, failures := 0, 0
+		ctx, stop := context.WithCancel(t.Context())
+		var nodes sync.WaitGroup
+		for range 3 {
+			s := sender(w, w.MessagePolicy(), func(_ context.Context, r outbound.Request) (outbound.Answer, error) {
+				mu.Lock()
+				if busy++; busy > 1 {
+					t.Error("two are on their way")
+				}
+				mu.Unlock()
+				time.Sleep(700 * time.Millisecond)
+				mu.Lock()
+				defer mu.Unlock()
+				busy--
+				if failures++; failures%4 == 0 {
+					return outbound.Answer{Status: 500}, nil
+				}
+				_, user, _ := strings.Cut(string(r.Body), "<FromUserName><![CDATA[")
+				took = append(took, user[:3])
+				return outbound.Answer{Status: 200}, nil
+			})
+			nodes.Go(func() { s.Run(ctx, time.Second) })
+		}
+		var want []string
+		for n := range 30 {
+			want = append(want, fmt.Sprintf("o%02d", n))
+			w.scanned(q, want[n])
+		}
+		time.Sleep(10 * time.Minute)
+		stop()
+		nodes.Wait()
+		same(t, "order", strings.Join(took, " "), strings.Join(want, " "))
+	})
 }
 
 // A message URL that is gone keeps no more than so many events waiting.
@@ -98,30 +141,24 @@ func TestEventsThatNobodyTakesDoNotPileUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.Now = time.Now
-		service := accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount, Certified: true, MessageURL: "http://gone.example/"}
-		if err := w.Put(t.Context(), accounts.Registration{Account: service}); err != nil {
-			t.Fatal(err)
-		}
-		q := must[accounts.QRCode](t)(w.CreateQRCode(t.Context(), service, accounts.QRDraft{Action: accounts.QRTextForEver, Text: new("x")}))
-		m := accounts.NewMessenger(w.Directory, slog.New(slog.NewTextHandler(t.Output(), nil)), time.Now, func(context.Context, string, []byte) error {
+		q := w.service("http://gone.example/")
+		s := sender(w, w.MessagePolicy(), func(context.Context, outbound.Request) (outbound.Answer, error) {
 			time.Sleep(5 * time.Second)
-			return errors.New("timeout")
+			return outbound.Answer{}, errors.New("timeout")
 		})
-		m.Most = 10
+		s.Most = 10
 		ctx, stop := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { defer close(done); m.Run(ctx, time.Second) }()
+		var node sync.WaitGroup
+		node.Go(func() { s.Run(ctx, time.Second) })
 		for n := range 100 {
-			if err := w.ScannedCode(t.Context(), q.URL(), func(string) string { return fmt.Sprint("o", n) }, time.Now()); err != nil {
-				t.Fatal(err)
-			}
+			w.scanned(q, fmt.Sprint("o", n))
 			time.Sleep(100 * time.Millisecond)
 		}
-		time.Sleep(6 * time.Second)
+		time.Sleep(time.Minute)
 		synctest.Wait()
-		same(t, "given up later than by the messenger", must[int](t)(w.GiveUpMessages(t.Context(), "wxs", 10)), 0)
-		same(t, "kept", must[int](t)(w.GiveUpMessages(t.Context(), "wxs", 0)) > 5, true)
+		same(t, "at most ten wait", len(w.events()) <= 10, true)
+		same(t, "some wait", len(w.events()) > 5, true)
 		stop()
-		<-done
+		node.Wait()
 	})
 }

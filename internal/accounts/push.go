@@ -2,30 +2,15 @@ package accounts
 
 import (
 	"context"
-	"fmt"
+	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
-)
 
-// Push is one message to a platform's event URL: to send, or sent.
-type Push struct {
-	ID        int64
-	Component string
-	InfoType  string
-	AppID     string // the account that it is about; "" for a ticket
-	URL       string
-	Sealed    string // the message; "" once nothing more will be sent
-	Shown     string // the message without its secrets
-	CreatedAt time.Time
-	Attempts  int
-	NextAt    time.Time // zero = nothing more is sent
-	Delivered bool
-	SentAt    time.Time // the last attempt
-	Status    int       // the HTTP status of its answer; 0 = there was none
-	Answer    string
-	Fault     string
-}
+	"github.com/qrjump/qrjump/internal/outbound"
+	"github.com/qrjump/qrjump/internal/outbox"
+)
 
 // The messages that a platform gets. Contract: rules 3.2.
 const (
@@ -63,43 +48,39 @@ func message(elements []element, hide bool) string {
 	return b.String()
 }
 
-// header is what every message begins with.
-func (p Push) header() []element {
-	return []element{{name: "AppId", text: p.Component}, {name: "CreateTime", text: strconv.FormatInt(p.CreatedAt.Unix(), 10)},
-		{name: "InfoType", text: p.InfoType}}
+// header is what every message to a platform begins with.
+func header(r outbox.Row) []element {
+	return []element{{name: "AppId", text: r.Receiver}, {name: "CreateTime", text: strconv.FormatInt(r.CreatedAt.Unix(), 10)},
+		{name: "InfoType", text: r.Event}}
 }
 
 // addPush puts a message on its way. Contract: clients: its length is ours to
 // choose, and padding of at most 16 bytes is right for every reader.
-func (d *Directory) addPush(ctx context.Context, tx Tx, p Push, elements []element) error {
-	elements = append(p.header(), elements...)
+func (d *Directory) addPush(ctx context.Context, tx Tx, r outbox.Row, elements []element) (err error) {
+	elements = append(header(r), elements...)
 	text := message(elements, false)
-	if spare := (Envelope{AppID: p.Component}).spare(len(text)); spare > 0 {
+	if spare := (Envelope{AppID: r.Receiver}).spare(len(text)); spare > 0 {
 		// White space between elements means nothing.
 		text = strings.TrimSuffix(text, "</xml>") + strings.Repeat("\n", spare) + "</xml>"
 	}
-	id, err := tx.NextPush(ctx)
-	if err != nil {
+	if r.ID, err = tx.NewRowID(ctx, outbox.Pushes); err != nil {
 		return err
 	}
-	p.ID, p.NextAt = id, p.CreatedAt
-	p.Sealed, p.Shown = d.Key.Seal(pushPlace(id), []byte(text)), message(elements, true)
-	if err := tx.AddPush(ctx, p); err != nil {
+	r.NextAt, r.Body, r.Shown = r.CreatedAt, d.Key.Seal(pushPlace(r.ID), []byte(text)), message(elements, true)
+	if err := tx.AddRows(ctx, outbox.Pushes, []outbox.Row{r}); err != nil {
 		return err
 	}
-	return tx.ForgetPushes(ctx, p.Component, keptPushes)
+	return tx.ForgetPushes(ctx, r.Receiver, keptPushes)
 }
 
 // Pushes lists what was and will be sent to a platform, newest first.
 // ErrNoComponent.
-func (d *Directory) Pushes(ctx context.Context, component string, limit int) ([]Push, error) {
-	var list []Push
-	err := d.Store.ViewAccounts(ctx, func(tx Tx) error {
+func (d *Directory) Pushes(ctx context.Context, component string, limit int) (list []outbox.Row, err error) {
+	err = d.Store.ViewAccounts(ctx, func(tx Tx) error {
 		if _, err := tx.ComponentAlone(ctx, component); err != nil {
 			return err
 		}
-		var err error
-		list, err = tx.Pushes(ctx, component, limit)
+		list, err = tx.Rows(ctx, outbox.Pushes, outbox.Query{Receiver: component, Limit: limit})
 		return err
 	})
 	return list, err
@@ -112,22 +93,100 @@ func (d *Directory) wakePusher() {
 	}
 }
 
-// backOff is how long after an attempt the next one comes. A ticket is
-// replaced by the next one before the longer waits.
-func backOff(attempts int) (wait time.Duration, more bool) {
-	waits := []time.Duration{5 * time.Second, 15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute,
-		15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour}
-	if attempts > len(waits) {
-		return 0, false
+// PushPolicy is how platforms are sent what waits for them. A message is closed
+// at the moment of sending.
+func (d *Directory) PushPolicy() outbox.Policy {
+	return outbox.Policy{Kind: outbox.Pushes, Batch: 1, Lease: sendLease, Again: backOff(13),
+		Before: func(ctx context.Context) (bool, error) { return false, d.PushTickets(ctx) },
+		Open:   d.openEventURL,
+		// Contract: rules 3.2: it is delivered when the answer is the word success.
+		Judge: func(r *outbox.Row, a outbound.Answer, err error) string {
+			r.Answer = keep(a.Body)
+			switch {
+			case err != nil:
+				return err.Error()
+			case a.Status != http.StatusOK:
+				return "the answer's status is not 200"
+			case strings.TrimSpace(string(a.Body)) != "success":
+				return "the answer is not the text success"
+			}
+			return ""
+		},
 	}
-	return waits[attempts-1], true
 }
 
-// open returns the message of a push.
-func (d *Directory) openPush(p Push) ([]byte, error) {
-	text, err := d.Key.Open(pushPlace(p.ID), p.Sealed)
+func (d *Directory) openEventURL(ctx context.Context, component string) (func(*outbox.Row) (outbound.Request, error), error) {
+	var c Component
+	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
+		c, err = tx.ComponentAlone(ctx, component)
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("push %d of %s: %w", p.ID, p.Component, err)
+		return nil, err
 	}
-	return text, nil
+	token, err := d.Key.Open("components/message_token/"+component, c.MessageToken)
+	if err != nil {
+		return nil, err
+	}
+	key, err := d.Key.Open("components/encoding_aes_key/"+component, c.EncodingAESKey)
+	if err != nil {
+		return nil, err
+	}
+	return func(r *outbox.Row) (outbound.Request, error) {
+		text, err := d.Key.Open(pushPlace(r.ID), r.Body)
+		switch {
+		case c.EventURL == "":
+			return outbound.Request{}, outbox.Useless("the platform has no event URL any more")
+		case err != nil:
+			return outbound.Request{}, outbox.Useless("it cannot be opened any more")
+		}
+		sealed, err := Envelope{AppID: component, Token: string(token), AESKey: string(key)}.Seal(d.Random, d.realNow(), text)
+		r.URL = c.EventURL
+		request := postXML(c.EventURL, sealed.Query, sealed.Body)
+		request.MaxBody = 4 << 10
+		request.Header.Set("User-Agent", "Mozilla/4.0") // the platform's own
+		return request, err
+	}, nil
+}
+
+// sendLease is how long a row that is being sent belongs to one node.
+const sendLease = time.Minute
+
+// backOff is how long after an attempt the next one comes, for so many attempts.
+// A ticket is replaced by the next one before the longer waits.
+func backOff(most int) func(r outbox.Row, began, ended time.Time) time.Time {
+	return func(r outbox.Row, began, _ time.Time) time.Time {
+		if r.Attempts >= most {
+			return time.Time{}
+		}
+		return began.Add([]time.Duration{5 * time.Second, 15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute,
+			15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour}[r.Attempts-1])
+	}
+}
+
+// postXML is a message to a receiver, which has five seconds to answer.
+func postXML(address string, query url.Values, body []byte) outbound.Request {
+	address, _, _ = strings.Cut(address, "#")
+	mark := "?"
+	if strings.Contains(address, "?") {
+		mark = "&"
+	}
+	return outbound.Request{Method: http.MethodPost, URL: address + mark + query.Encode(), Body: body,
+		Header: http.Header{"Content-Type": {"text/xml"}}, Timeout: 5 * time.Second}
+}
+
+// marks begin the texts that let somebody in.
+var marks = []string{"ticket@@@", preAuthMark, authMark, refreshMark}
+
+// keep is what is kept of an answer: printable, bounded, and without what a
+// receiver may have sent back of the message.
+func keep(answer []byte) string {
+	const maxAnswer = 512
+	text := strings.ToValidUTF8(strings.ReplaceAll(string(answer[:min(len(answer), maxAnswer)]), "\x00", ""), "")
+	for _, mark := range marks {
+		if i := strings.Index(text, mark); i >= 0 {
+			text = text[:i] + "[masked]"
+		}
+	}
+	return text
 }

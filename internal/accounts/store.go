@@ -3,6 +3,8 @@ package accounts
 import (
 	"context"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/outbox"
 )
 
 // Store is what a Directory needs to keep.
@@ -36,6 +38,7 @@ type Tx interface {
 	MessageTx
 	NoticeTx
 	ComponentTx
+	outbox.Tx // pushes and messages
 
 	// Component returns ErrNoComponent where there is none.
 	Component(ctx context.Context, appid string) (Component, error)

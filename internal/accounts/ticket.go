@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/outbox"
 )
 
 // Contract: rules 3.2.
@@ -53,11 +54,11 @@ const ticketLength = 80
 // newTicket makes a verify ticket. Its length is such that the padding of its
 // message is at most 16 bytes. Contract: clients.
 func (d *Directory) newTicket(ctx context.Context, tx Tx, c Component, now time.Time) (string, error) {
-	p := Push{Component: c.AppID, InfoType: TicketPush, URL: c.EventURL, CreatedAt: now}
+	r := outbox.Row{Receiver: c.AppID, Event: TicketPush, URL: c.EventURL, CreatedAt: now}
 	body := func(ticket string) []element {
 		return []element{{name: "ComponentVerifyTicket", text: ticket, secret: true}}
 	}
-	sample := message(append(p.header(), body("ticket@@@"+strings.Repeat("x", ticketLength))...), false)
+	sample := message(append(header(r), body("ticket@@@"+strings.Repeat("x", ticketLength))...), false)
 	text, err := newTicketText(d.Random, ticketLength+Envelope{AppID: c.AppID}.spare(len(sample)))
 	if err != nil {
 		return "", err
@@ -74,21 +75,21 @@ func (d *Directory) newTicket(ctx context.Context, tx Tx, c Component, now time.
 		return text, nil
 	}
 	// An earlier ticket that did not get through is of no use any more.
-	late, err := tx.WaitingPushes(ctx, c.AppID, TicketPush)
+	late, err := tx.Rows(ctx, outbox.Pushes, outbox.Query{Receiver: c.AppID, Event: TicketPush, State: outbox.Waiting, Limit: keptPushes})
 	if err != nil {
 		return "", err
 	}
 	for _, old := range late {
 		was := old.NextAt
-		old.NextAt, old.Sealed = time.Time{}, ""
+		old.NextAt = time.Time{}
 		if old.Fault == "" {
 			old.Fault = "a newer ticket was made before this one was sent"
 		}
-		if _, err := tx.SavePush(ctx, old, was); err != nil {
+		if _, err := tx.SaveRow(ctx, outbox.Pushes, old, was); err != nil {
 			return "", err
 		}
 	}
-	return text, d.addPush(ctx, tx, p, body(text))
+	return text, d.addPush(ctx, tx, r, body(text))
 }
 
 // PushTickets makes a ticket for every platform whose last one is ten minutes

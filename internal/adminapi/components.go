@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/outbox"
 )
 
 // component is a third-party platform as an operator sees it: no secret, no
@@ -153,8 +154,8 @@ func (a *Admin) registerComponents(api huma.API) {
 		}
 		shown := pushList{Pushes: []push{}}
 		for _, p := range list {
-			shown.Pushes = append(shown.Pushes, push{ID: p.ID, InfoType: p.InfoType, AppID: p.AppID, CreatedAt: p.CreatedAt, URL: p.URL, Message: p.Shown,
-				Attempts: p.Attempts, Delivered: p.Delivered, SentAt: optional(p.SentAt), NextAt: optional(p.NextAt), Status: p.Status, Answer: p.Answer, Fault: p.Fault})
+			shown.Pushes = append(shown.Pushes, push{ID: p.ID, InfoType: p.Event, AppID: p.AppID, CreatedAt: p.CreatedAt, URL: p.URL, Message: p.Shown,
+				Attempts: p.Attempts, Delivered: p.State() == outbox.Delivered, SentAt: optional(p.SentAt), NextAt: optional(p.NextAt), Status: p.Status, Answer: p.Answer, Fault: p.Fault})
 		}
 		return &answer[pushList]{shown}, nil
 	})

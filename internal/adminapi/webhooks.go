@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/qrjump/qrjump/internal/outbox"
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
@@ -77,8 +79,9 @@ type delivery struct {
 	DeliveredAt *time.Time      `json:"delivered_at,omitempty"`
 }
 
-func showDelivery(d webhooks.Delivery) delivery {
-	shown := delivery{ID: d.ID, Webhook: d.Webhook, Event: d.Event, State: d.State(), Body: json.RawMessage(d.Body), CreatedAt: d.CreatedAt,
+func showDelivery(d outbox.Row) delivery {
+	webhook, _ := strconv.ParseInt(d.Receiver, 10, 64)
+	shown := delivery{ID: d.ID, Webhook: webhook, Event: d.Event, State: d.State(), Body: json.RawMessage(d.Body), CreatedAt: d.CreatedAt,
 		Attempts: d.Attempts, Status: d.Status, Fault: d.Fault}
 	for _, m := range []struct {
 		from time.Time
@@ -175,7 +178,11 @@ func (a *Admin) registerWebhooks(api huma.API) {
 		Before  int64  `query:"before" minimum:"0" doc:"only deliveries with a smaller id"`
 		Limit   int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 	}) (*answer[deliveryList], error) {
-		list, err := a.Webhooks.Deliveries(ctx, webhooks.Query{Webhook: in.Webhook, State: in.State, Before: in.Before, Limit: in.Limit})
+		q := outbox.Query{State: in.State, Before: in.Before, Limit: in.Limit}
+		if in.Webhook != 0 {
+			q.Receiver = strconv.FormatInt(in.Webhook, 10)
+		}
+		list, err := a.Webhooks.Deliveries(ctx, q)
 		if err != nil {
 			return nil, a.webhookProblem(ctx, err)
 		}

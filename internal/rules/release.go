@@ -105,7 +105,7 @@ func (b *Book) release(ctx context.Context, r Rule, reason string) (gone bool, e
 			return err
 		case owner.MessageURL != "":
 			told = true
-			if err := tx.AddMessage(ctx, accounts.Message{Account: r.Owner, Body: notice.Event(owner), CreatedAt: at, DueAt: at}); err != nil {
+			if err := accounts.QueueMessage(ctx, tx, r.Owner, notice.Event(owner), at, at); err != nil {
 				return err
 			}
 		}

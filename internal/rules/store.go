@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/outbox"
 )
 
 // Store is what a Book needs to keep.
@@ -83,9 +84,9 @@ type Tx interface {
 	PutDomain(ctx context.Context, d Domain) error
 	DeleteDomain(ctx context.Context, host string) error
 
-	// AddNotice is as in accounts.NoticeTx, AddMessage as in accounts.MessageTx.
+	// AddNotice is as in accounts.NoticeTx.
 	AddNotice(ctx context.Context, n accounts.Notice) error
-	AddMessage(ctx context.Context, m accounts.Message) error
+	outbox.Adder
 
 	PutConfirmation(ctx context.Context, c Confirmation) error
 	// ForgetConfirmations removes those from before a moment.

@@ -15,10 +15,11 @@ var mayImport = map[string][]string{
 	"internal/vault":    {},
 	"internal/settings": {},
 	"internal/outbound": {},
+	"internal/outbox":   {"internal/outbound"},
 	"internal/archive":  {},
 
-	"internal/accounts": {"internal/errcode", "internal/settings", "internal/vault"},
-	"internal/rules":    {"internal/accounts", "internal/errcode", "internal/settings"},
+	"internal/accounts": {"internal/errcode", "internal/outbound", "internal/outbox", "internal/settings", "internal/vault"},
+	"internal/rules":    {"internal/accounts", "internal/errcode", "internal/outbox", "internal/settings"},
 	"internal/codes":    {"internal/accounts", "internal/errcode", "internal/settings", "internal/vault"},
 	"internal/calls":    {"internal/errcode", "internal/settings"},
 	"internal/scan":     {"internal/accounts", "internal/codes", "internal/rules"},
@@ -30,18 +31,18 @@ var mayImport = map[string][]string{
 
 	"internal/history": {"internal/accounts", "internal/codes", "internal/ledger", "internal/live", "internal/rules", "internal/scan"},
 
-	"internal/webhooks": {"internal/accounts", "internal/ledger", "internal/vault"},
+	"internal/webhooks": {"internal/accounts", "internal/ledger", "internal/outbound", "internal/outbox", "internal/vault"},
 
-	"internal/store": {"internal/errcode", "internal/accounts", "internal/codes", "internal/history", "internal/ledger", "internal/live", "internal/rules", "internal/calls", "internal/stats", "internal/webhooks"},
+	"internal/store": {"internal/errcode", "internal/accounts", "internal/codes", "internal/history", "internal/ledger", "internal/live", "internal/outbox", "internal/rules", "internal/calls", "internal/stats", "internal/webhooks"},
 
 	"internal/api":      {"internal/accounts", "internal/codes", "internal/errcode", "internal/rules", "internal/settings", "internal/calls"},
-	"internal/adminapi": {"internal/accounts", "internal/archive", "internal/codes", "internal/errcode", "internal/history", "internal/ledger", "internal/live", "internal/rules", "internal/scan", "internal/settings", "internal/stats", "internal/webhooks"},
+	"internal/adminapi": {"internal/accounts", "internal/archive", "internal/codes", "internal/errcode", "internal/history", "internal/ledger", "internal/live", "internal/outbox", "internal/rules", "internal/scan", "internal/settings", "internal/stats", "internal/webhooks"},
 	"internal/scanapi":  {"internal/accounts", "internal/codes", "internal/errcode", "internal/ledger", "internal/rules", "internal/scan"},
 	"internal/gateway":  {"internal/accounts", "internal/codes", "internal/rules", "internal/scan", "internal/settings"},
 	"internal/emulator": {},
 	"internal/consent":  {"internal/accounts"},
 
-	"internal/server": {"internal/accounts", "internal/adminapi", "internal/api", "internal/archive", "internal/codes", "internal/consent", "internal/emulator", "internal/errcode", "internal/gateway", "internal/history", "internal/index", "internal/ledger", "internal/live", "internal/outbound",
+	"internal/server": {"internal/accounts", "internal/adminapi", "internal/api", "internal/archive", "internal/codes", "internal/consent", "internal/emulator", "internal/errcode", "internal/gateway", "internal/history", "internal/index", "internal/ledger", "internal/live", "internal/outbound", "internal/outbox",
 		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/stats", "internal/store", "internal/stream", "internal/calls", "internal/vault", "internal/webhooks"},
 
 	"client":     {},

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/qrjump/qrjump/internal/calls"
+	"github.com/qrjump/qrjump/internal/outbox"
 	"github.com/qrjump/qrjump/internal/scan"
 	"github.com/qrjump/qrjump/internal/scanapi"
 )
@@ -26,6 +27,7 @@ type metrics struct {
 	lost     *prometheus.CounterVec
 
 	guesses *prometheus.CounterVec
+	sends   *prometheus.CounterVec
 
 	lane, handed prometheus.Counter
 }
@@ -59,15 +61,27 @@ func newMetrics(rules func() float64, behind func() float64) *metrics {
 			m.guesses.WithLabelValues(what, answer)
 		}
 	}
+	m.sends = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "qrjump_outbox_tries_total", Help: "Attempts to send what waits for platforms (pushes), accounts (messages) and webhooks (deliveries), by whether it was taken."},
+		[]string{"outbox", "result"})
 	m.lane = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "qrjump_scan_lane_answers_total", Help: "Scans that the lane of the scan listener answered; the others cost twice as much."})
 	m.handed = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "qrjump_scan_lane_handed_total", Help: "Connections of the scan listener that went to net/http, because a request on them was not plain."})
-	m.registry.MustRegister(m.calls, m.seconds, m.scans, m.confirms, m.lost, m.guesses, m.lane, m.handed,
+	m.registry.MustRegister(m.calls, m.seconds, m.scans, m.confirms, m.lost, m.guesses, m.sends, m.lane, m.handed,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_rules", Help: "Rules that scans are answered from."}, rules),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_index_behind", Help: "1 while committed changes are not yet seen by scans."}, behind))
 	return m
+}
+
+// tried counts an attempt to send a row of the outbox.
+func (m *metrics) tried(kind outbox.Kind, taken bool) {
+	result := "failed"
+	if taken {
+		result = "delivered"
+	}
+	m.sends.WithLabelValues(string(kind), result).Inc()
 }
 
 // watchBook shows how the log of calls keeps up.

@@ -275,7 +275,7 @@ func TestAFailedPushIsThereForALook(t *testing.T) {
 		t.Errorf("the repeated message is another: %+v, %+v", first, again)
 	}
 	s.Hide(first.ComponentVerifyTicket)
-	if !strings.Contains(s.Log(), "a push was not accepted") {
+	if !strings.Contains(s.Log(), "a receiver did not take what it was sent") {
 		t.Error("the log does not tell")
 	}
 }

@@ -4,46 +4,13 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/consent"
 	"github.com/qrjump/qrjump/internal/emulator"
-	"github.com/qrjump/qrjump/internal/outbound"
 )
-
-const (
-	// pushTimeout is how long a platform may take to answer a push.
-	pushTimeout = 5 * time.Second
-	// pushInterval is how often it is looked for what is due, by real time.
-	pushInterval = time.Second
-)
-
-// pushesPart sends platforms their tickets and events.
-func (s *Server) pushesPart() part {
-	var p *accounts.Pusher
-	return part{
-		name: "pushes",
-		start: func(ctx context.Context) error {
-			p = accounts.NewPusher(s.accounts, s.log, s.realNow, s.postEvent)
-			return s.accounts.CompleteGrants(ctx)
-		},
-		run: func(ctx context.Context) { p.Run(ctx, pushInterval) },
-	}
-}
-
-// postEvent posts to an event URL through the guarded client.
-func (s *Server) postEvent(ctx context.Context, url string, body []byte) (int, []byte, error) {
-	client := s.outbound
-	client.AllowPrivate = s.settings.Get().AllowPrivateHosts
-	client.Now = s.now
-	client.UserAgent = "Mozilla/4.0" // the platform's own
-	answer, _, err := client.Do(ctx, outbound.Request{Method: http.MethodPost, URL: url, Body: body,
-		Header: http.Header{"Content-Type": {"text/xml"}}, Timeout: pushTimeout, MaxBody: 4 << 10})
-	return answer.Status, answer.Body, err
-}
 
 // consentPage is the authorisation page: without --dev the admin token agrees.
 func (s *Server) consentPage() http.Handler {

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"net/http"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/ledger"
@@ -16,28 +13,6 @@ import (
 	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
-
-const (
-	// webhookTimeout is how long a receiver may take to answer.
-	webhookTimeout = 15 * time.Second
-	// webhookInterval is how often it is looked for what happened and what is
-	// due, by real time.
-	webhookInterval = time.Second
-)
-
-// webhooksPart collects scans and alarms, and sends them to their receivers.
-func (s *Server) webhooksPart() part {
-	var p *webhooks.Postman
-	return part{
-		name: "webhooks",
-		start: func(context.Context) error {
-			s.openWebhooks()
-			p = s.postman()
-			return nil
-		},
-		run: func(ctx context.Context) { p.Run(ctx, webhookInterval) },
-	}
-}
 
 // openWebhooks prepares who is told of scans and alarms.
 func (s *Server) openWebhooks() {
@@ -54,7 +29,8 @@ func (s *Server) openWebhooks() {
 			}
 			return told, nil
 		},
-		Check: s.checkWebhook}
+		Check: s.checkWebhook, RealNow: s.realNow, ClockBelieved: s.wall.believed,
+		Life: func() time.Duration { return time.Duration(s.settings.Get().WebhookDays) * 24 * time.Hour }}
 }
 
 // toldAlarm is an alarm as receivers read it.
@@ -100,37 +76,4 @@ func (s *Server) outboundNow() outbound.Client {
 	client.AllowPrivate = s.settings.Get().AllowPrivateHosts
 	client.Now = s.now
 	return client
-}
-
-// postman sends webhooks through the guarded client.
-func (s *Server) postman() *webhooks.Postman {
-	sent := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "qrjump_webhook_tries_total", Help: "Tries to deliver an event to a webhook, by whether it was taken."}, []string{"result"})
-	s.metrics.registry.MustRegister(sent)
-	p := webhooks.NewPostman(s.webhooks, s.log)
-	p.RealNow = s.realNow
-	p.Life = func() time.Duration { return time.Duration(s.settings.Get().WebhookDays) * 24 * time.Hour }
-	p.ClockBelieved = s.wall.believed
-	p.Sent = func(delivered bool) {
-		result := "failed"
-		if delivered {
-			result = "delivered"
-		}
-		sent.WithLabelValues(result).Inc()
-	}
-	p.Send = func(ctx context.Context, url string, header http.Header, body []byte) (int, error) {
-		client := s.outboundNow()
-		client.UserAgent = "qrjump (webhook)"
-		answer, _, err := client.Do(ctx, outbound.Request{Method: http.MethodPost, URL: url, Header: header, Body: body, Timeout: webhookTimeout, MaxBody: 64 << 10})
-		// The status says whether it was taken. A body that is too long, packed or
-		// broken off changes nothing of that.
-		if took := answer.Status/100 == 2 || answer.Status == http.StatusGone; took {
-			return answer.Status, nil
-		}
-		if e, ok := errors.AsType[*outbound.Error](err); ok {
-			return answer.Status, fmt.Errorf("%s (%s)", e.Detail, e.Reason)
-		}
-		return answer.Status, err
-	}
-	return p
 }

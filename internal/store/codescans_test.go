@@ -59,7 +59,7 @@ func TestAUserIsErasedByOpenIDs(t *testing.T) {
 				for _, user := range []string{mine(account), "another"} {
 					_, follows := tx.AddFollower(ctx, account, user, at)
 					err = errors.Join(err, follows, tx.PutLogin(ctx, codes.Login{Hash: account + user, AppID: account, OpenID: user, ExpiresAt: at}),
-						tx.AddMessage(ctx, accounts.Message{Account: account, Body: "<FromUserName><![CDATA[" + user + "]]>", CreatedAt: at, DueAt: at}))
+						accounts.QueueMessage(ctx, tx, account, "<FromUserName><![CDATA["+user+"]]>", at, at))
 				}
 			}
 			return err

@@ -190,59 +190,6 @@ func (t *Tx) ForgetGrantCodes(ctx context.Context, before time.Time) error {
 	return err
 }
 
-const pushColumns = `id, component, info_type, appid, url, sealed, shown, created_at, attempts, next_at, delivered, sent_at, status, answer, fault`
-
-func pushArgs(p *accounts.Push) []any {
-	return []any{p.ID, p.Component, p.InfoType, p.AppID, p.URL, p.Sealed, p.Shown, millis(p.CreatedAt), p.Attempts, millis(p.NextAt),
-		flag(p.Delivered), millis(p.SentAt), p.Status, p.Answer, p.Fault}
-}
-
-func scanPush(scan func(...any) error) (p accounts.Push, err error) {
-	var created, next, sent int64
-	err = scan(&p.ID, &p.Component, &p.InfoType, &p.AppID, &p.URL, &p.Sealed, &p.Shown, &created, &p.Attempts, &next,
-		&p.Delivered, &sent, &p.Status, &p.Answer, &p.Fault)
-	p.CreatedAt, p.NextAt, p.SentAt = fromMillis(created), fromMillis(next), fromMillis(sent)
-	return p, err
-}
-
-// NextPush implements accounts.Tx.
-func (t *Tx) NextPush(ctx context.Context) (int64, error) { return t.next(ctx, "push") }
-
-// AddPush implements accounts.Tx.
-func (t *Tx) AddPush(ctx context.Context, p accounts.Push) error {
-	_, err := t.exec(ctx, `INSERT INTO pushes (`+pushColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`, pushArgs(&p)...)
-	return err
-}
-
-// SavePush implements accounts.Tx.
-func (t *Tx) SavePush(ctx context.Context, p accounts.Push, was time.Time) (bool, error) {
-	n, err := t.exec(ctx, `UPDATE pushes SET url = $1, sealed = $2, attempts = $3, next_at = $4, delivered = $5, sent_at = $6, status = $7,
-			answer = $8, fault = $9 WHERE id = $10 AND next_at = $11`,
-		p.URL, p.Sealed, p.Attempts, millis(p.NextAt), flag(p.Delivered), millis(p.SentAt), p.Status, p.Answer, p.Fault, p.ID, millis(was))
-	return n == 1, err
-}
-
-// Pushes implements accounts.Tx.
-func (t *Tx) Pushes(ctx context.Context, component string, limit int) ([]accounts.Push, error) {
-	return list(ctx, t, scanPush, `SELECT `+pushColumns+` FROM pushes WHERE component = $1 ORDER BY id DESC LIMIT $2`, component, limit)
-}
-
-// DuePushes implements accounts.Tx.
-func (t *Tx) DuePushes(ctx context.Context, component string, now time.Time, limit int) ([]accounts.Push, error) {
-	return list(ctx, t, scanPush, `SELECT `+pushColumns+` FROM pushes WHERE component = $1 AND next_at > 0 AND next_at <= $2
-		ORDER BY id LIMIT $3`, component, millis(now), limit)
-}
-
-// WaitingPushes implements accounts.Tx.
-func (t *Tx) WaitingPushes(ctx context.Context, component, infoType string) ([]accounts.Push, error) {
-	return list(ctx, t, scanPush, `SELECT `+pushColumns+` FROM pushes WHERE component = $1 AND info_type = $2 AND next_at > 0 ORDER BY id`, component, infoType)
-}
-
-// PushesDue implements accounts.Tx.
-func (t *Tx) PushesDue(ctx context.Context, now time.Time, limit int) ([]string, error) {
-	return list(ctx, t, scanText, `SELECT DISTINCT component FROM pushes WHERE next_at > 0 AND next_at <= $1 ORDER BY component LIMIT $2`, millis(now), limit)
-}
-
 // ForgetPushes implements accounts.Tx.
 func (t *Tx) ForgetPushes(ctx context.Context, component string, keep int) error {
 	_, err := t.exec(ctx, `DELETE FROM pushes WHERE component = $1 AND next_at = 0 AND id <=

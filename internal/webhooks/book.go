@@ -11,10 +11,11 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/outbox"
 	"github.com/qrjump/qrjump/internal/vault"
 )
 
-// Scans is what is read of the ledger. See stats.Log.
+// Scans is what is read of the ledger. See ledger.Log.
 type Scans interface {
 	Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, error]
 	End(ctx context.Context) (int64, error)
@@ -47,11 +48,13 @@ type Book struct {
 	Check func(ctx context.Context, url string) error
 	// Wake is told that something may be due.
 	Wake func()
-	// GaveUp is told how many deliveries of a webhook were given up because too
-	// many waited; nil = nobody is.
-	GaveUp func(webhook int64, n int)
-
-	maxWaiting int // 0 = MaxWaiting
+	// RealNow is the time in a signature, which receivers compare with theirs.
+	RealNow func() time.Time
+	// Life is how long a delivery is tried.
+	Life func() time.Duration
+	// ClockBelieved reports whether what is old may be given up and removed;
+	// nil = always.
+	ClockBelieved func() bool
 }
 
 // secretBytes is how long a secret is: the specification wants 24 to 64.
@@ -61,7 +64,10 @@ const secretBytes = 32
 const secretMark = "whsec_"
 
 // secretPlace is where a webhook's secret is sealed.
-func secretPlace(id int64) string { return "webhooks/secret/" + strconv.FormatInt(id, 10) }
+func secretPlace(id int64) string { return "webhooks/secret/" + number(id) }
+
+// number is a webhook as a receiver of the outbox.
+func number(id int64) string { return strconv.FormatInt(id, 10) }
 
 // Add makes a webhook and returns the text of its secret, which is shown this
 // once. It is told of what happens from now on.
@@ -179,9 +185,9 @@ func (b *Book) Delete(ctx context.Context, id int64) error {
 }
 
 // Deliveries lists deliveries, newest first.
-func (b *Book) Deliveries(ctx context.Context, q Query) (list []Delivery, err error) {
+func (b *Book) Deliveries(ctx context.Context, q outbox.Query) (list []outbox.Row, err error) {
 	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
-		list, err = tx.Deliveries(ctx, q)
+		list, err = tx.Rows(ctx, outbox.Deliveries, q)
 		return err
 	})
 	return list, err
@@ -189,16 +195,21 @@ func (b *Book) Deliveries(ctx context.Context, q Query) (list []Delivery, err er
 
 // Replay sends a delivery again, whatever became of it, with the same event
 // id. ErrNoDelivery.
-func (b *Book) Replay(ctx context.Context, id int64) (d Delivery, err error) {
+func (b *Book) Replay(ctx context.Context, id int64) (d outbox.Row, err error) {
 	err = b.Store.UpdateWebhooks(ctx, func(tx Tx) (err error) {
-		if d, err = tx.Delivery(ctx, id); err != nil {
+		list, err := tx.Rows(ctx, outbox.Deliveries, outbox.Query{ID: id, Limit: 1})
+		if err != nil {
 			return err
 		}
+		if len(list) == 0 {
+			return ErrNoDelivery
+		}
+		d = list[0]
 		was := d.NextAt
 		d.Attempts, d.NextAt, d.DeliveredAt, d.Fault = 0, b.Now(), time.Time{}, ""
 		// It lives as long as a new one.
 		d.CreatedAt = b.Now()
-		ok, err := tx.SaveDelivery(ctx, d, was)
+		ok, err := tx.SaveRow(ctx, outbox.Deliveries, d, was)
 		if err == nil && !ok {
 			err = fmt.Errorf("webhooks: delivery %d changed meanwhile", id)
 		}
@@ -223,7 +234,7 @@ func (b *Book) SendTest(ctx context.Context, id int64) error {
 		if _, err := tx.Webhook(ctx, id); err != nil {
 			return err
 		}
-		return tx.AddDeliveries(ctx, []Delivery{{Webhook: id, Event: fmt.Sprintf("test_%x", raw), Body: body, CreatedAt: now, NextAt: now}})
+		return tx.AddRows(ctx, outbox.Deliveries, []outbox.Row{{Receiver: number(id), Event: fmt.Sprintf("test_%x", raw), Body: body, CreatedAt: now, NextAt: now}})
 	})
 	b.wake()
 	return err

@@ -1,11 +1,12 @@
 package webhooks
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strconv"
+
+	"github.com/qrjump/qrjump/internal/outbox"
 )
 
 // The sources of events, by which their positions are kept: the ledger and the
@@ -32,9 +33,8 @@ func (b *Book) Collect(ctx context.Context) (more bool, err error) {
 
 // queued is an event that is to be queued for some.
 type queued struct {
-	delivery Delivery
-	position int64
-	wants    func(Webhook) bool
+	event, body string
+	wants       func(Webhook) bool
 }
 
 // put queues events and moves a position, for the webhooks that are there in
@@ -45,9 +45,7 @@ func (b *Book) put(ctx context.Context, source string, from, to int64, events []
 		return nil
 	}
 	now := b.Now()
-	gaveUp := map[int64]int{}
 	err := b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
-		clear(gaveUp)
 		ok, err := tx.Advance(ctx, source, from, to)
 		if err != nil || !ok {
 			return err // another node was faster, and queued them
@@ -57,39 +55,21 @@ func (b *Book) put(ctx context.Context, source string, from, to int64, events []
 			return err
 		}
 		for _, w := range hooks {
-			var list []Delivery
+			var list []outbox.Row
 			for _, e := range events {
 				if !w.Enabled || !e.wants(w) {
 					continue
 				}
-				d := e.delivery
-				d.Webhook, d.CreatedAt, d.NextAt = w.ID, now, now
-				list = append(list, d)
+				list = append(list, outbox.Row{Receiver: number(w.ID), Event: e.event, Body: e.body, CreatedAt: now, NextAt: now})
 			}
-			if len(list) == 0 {
-				continue
-			}
-			if err := tx.AddDeliveries(ctx, list); err != nil {
+			if err := tx.AddRows(ctx, outbox.Deliveries, list); err != nil {
 				return err
-			}
-			keep := cmp.Or(b.maxWaiting, MaxWaiting)
-			n, err := tx.GiveUpOldest(ctx, w.ID, keep, fmt.Sprintf("more than %d events waited, and it was among the oldest", keep))
-			if err != nil {
-				return err
-			}
-			if n > 0 {
-				gaveUp[w.ID] = n
 			}
 		}
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("queueing %s for webhooks: %w", source, err)
-	}
-	if b.GaveUp != nil {
-		for id, n := range gaveUp {
-			b.GaveUp(id, n)
-		}
 	}
 	return nil
 }
@@ -188,8 +168,7 @@ func (b *Book) collectScans(ctx context.Context) (more bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		events = append(events, queued{delivery: Delivery{Event: id, Body: body}, position: e.Position,
-			wants: func(w Webhook) bool { return e.Position > w.ScansFrom && w.Wanted.Scan(e.Event) }})
+		events = append(events, queued{id, body, func(w Webhook) bool { return e.Position > w.ScansFrom && w.Wanted.Scan(e.Event) }})
 	}
 	return more, b.put(ctx, ScanSource, from, to, events)
 }
@@ -225,8 +204,7 @@ func (b *Book) collectAlarms(ctx context.Context) (more bool, err error) {
 			return false, err
 		}
 		to = a.ID
-		events = append(events, queued{delivery: Delivery{Event: "alarm_" + strconv.FormatInt(a.ID, 10), Body: body}, position: a.ID,
-			wants: func(w Webhook) bool { return a.ID > w.AlarmsFrom && w.Wanted.Alarms }})
+		events = append(events, queued{"alarm_" + strconv.FormatInt(a.ID, 10), body, func(w Webhook) bool { return a.ID > w.AlarmsFrom && w.Wanted.Alarms }})
 	}
 	return len(list) == collected, b.put(ctx, alarmSource, from, to, events)
 }

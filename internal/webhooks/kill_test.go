@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/outbound"
+	"github.com/qrjump/qrjump/internal/outbox"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/childtest"
 	"github.com/qrjump/qrjump/internal/vault"
@@ -101,21 +103,22 @@ func send(ctx context.Context, o sender) error {
 	if err != nil {
 		return err
 	}
-	p := webhooks.NewPostman(book, slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	p.RealNow, p.Life = time.Now, func() time.Duration { return 10_000 * time.Hour }
+	book.RealNow, book.Life = time.Now, func() time.Duration { return 10_000 * time.Hour }
+	p := outbox.New(book.Policy(), s, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	p.Now, p.RealNow = book.Now, time.Now
 	client := http.Client{Timeout: 150 * time.Millisecond}
-	p.Send = func(ctx context.Context, url string, header http.Header, body []byte) (int, error) {
-		r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	p.Post = func(ctx context.Context, request outbound.Request) (outbound.Answer, error) {
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, request.URL, bytes.NewReader(request.Body))
 		if err != nil {
-			return 0, err
+			return outbound.Answer{}, err
 		}
-		r.Header = header
+		r.Header = request.Header
 		answer, err := client.Do(r)
 		if err != nil {
-			return 0, err
+			return outbound.Answer{}, err
 		}
 		answer.Body.Close()
-		return answer.StatusCode, nil
+		return outbound.Answer{Status: answer.StatusCode}, nil
 	}
 	fmt.Println("ready")
 	p.Run(ctx, 5*time.Millisecond)

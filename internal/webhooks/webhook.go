@@ -1,8 +1,6 @@
-// Package webhooks tells others of scans and alarms: who wants to know of
-// what, what is to be sent, and what became of it. What is to be sent stands
-// in the store before anything is sent, so that nothing is lost over a crash;
-// what was sent may be sent again, and the receiver knows it by its id.
-// It knows no SQL and no HTTP.
+// Package webhooks knows which receivers want to hear of which scans and alarms,
+// in which words. What they are told stands in the outbox before anything is
+// sent; it may be sent again, and the receiver knows it by its id.
 package webhooks
 
 import (
@@ -15,6 +13,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/outbox"
 )
 
 // Webhook is one receiver.
@@ -89,35 +88,6 @@ func (w Wanted) Scan(e ledger.Event) bool {
 	return e.RuleID != 0 && slices.Contains(w.Rules, e.RuleID)
 }
 
-// Delivery is one event for one receiver.
-type Delivery struct {
-	ID      int64
-	Webhook int64
-	// Event names what happened: the same for every try and every receiver.
-	Event     string
-	Body      string
-	CreatedAt time.Time
-	Attempts  int
-	NextAt    time.Time // zero = nothing more is sent
-	SentAt    time.Time // the last try
-	Status    int       // the HTTP status of its answer; 0 = there was none
-	Fault     string
-	// DeliveredAt is when the receiver took it; zero with a zero NextAt = it
-	// was given up.
-	DeliveredAt time.Time
-}
-
-// State is waiting, delivered or dead.
-func (d Delivery) State() string {
-	switch {
-	case !d.DeliveredAt.IsZero():
-		return "delivered"
-	case d.NextAt.IsZero():
-		return "dead"
-	}
-	return "waiting"
-}
-
 // Sentinels of the store and of Book.
 var (
 	ErrNoWebhook  = errors.New("webhooks: no such webhook")
@@ -150,35 +120,12 @@ type Tx interface {
 	// Advance moves a position; false = another reader moved it meanwhile.
 	Advance(ctx context.Context, source string, from, to int64) (bool, error)
 
-	// AddDeliveries queues deliveries and gives them ids in their order; one of
-	// the same event for the same webhook is left as it is.
-	AddDeliveries(ctx context.Context, list []Delivery) error
-	// GiveUpOldest gives up the oldest deliveries of a webhook that wait, so
-	// that at most keep are left, for a reason, and returns how many.
-	GiveUpOldest(ctx context.Context, webhook int64, keep int, fault string) (int, error)
-	// Due are the webhooks that have deliveries due.
-	Due(ctx context.Context, now time.Time, limit int) ([]int64, error)
-	// DueOf are the deliveries of a webhook that are due, oldest first.
-	DueOf(ctx context.Context, webhook int64, now time.Time, limit int) ([]Delivery, error)
-	// SaveDelivery stores a delivery whose NextAt was the given one; false =
-	// somebody else has it.
-	SaveDelivery(ctx context.Context, d Delivery, was time.Time) (bool, error)
-	// Delivery returns ErrNoDelivery where there is none.
-	Delivery(ctx context.Context, id int64) (Delivery, error)
-	Deliveries(ctx context.Context, q Query) ([]Delivery, error)
+	outbox.Tx // deliveries
 	// CountForgettable counts what ForgetDeliveries would remove, up to one.
 	CountForgettable(ctx context.Context, before time.Time) (int, error)
 	// ForgetDeliveries removes at most limit that were made before a moment
 	// and wait for nothing.
 	ForgetDeliveries(ctx context.Context, before time.Time, limit int) (int, error)
-}
-
-// Query selects deliveries, newest first.
-type Query struct {
-	Webhook int64  // 0 = any
-	State   string // "" = any
-	Before  int64  // only ids below; 0 = all
-	Limit   int
 }
 
 // message is what a receiver reads. It follows the Standard Webhooks

@@ -20,6 +20,8 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/outbound"
+	"github.com/qrjump/qrjump/internal/outbox"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/vault"
 	"github.com/qrjump/qrjump/internal/webhooks"
@@ -77,8 +79,9 @@ type got struct {
 
 // post is an office with a receiver behind it.
 type post struct {
-	*webhooks.Postman
+	*outbox.Sender
 	t      *testing.T
+	db     *store.Store
 	ledger *scans
 	book   *webhooks.Book
 	now    time.Time
@@ -101,14 +104,15 @@ func open(t *testing.T) *post {
 	return office(t, s, &scans{})
 }
 
-func office(t *testing.T, s webhooks.Store, ledger *scans) *post {
+func office(t *testing.T, s *store.Store, ledger *scans) *post {
 	t.Helper()
 	key, err := vault.NewKey(bytes.Repeat([]byte{7}, 32))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &post{t: t, ledger: ledger, now: began, answer: func(got) (int, error) { return 204, nil }, secret: map[string]string{}}
+	p := &post{t: t, db: s, ledger: ledger, now: began, answer: func(got) (int, error) { return 204, nil }, secret: map[string]string{}}
 	p.book = &webhooks.Book{Store: s, Vault: key, Now: func() time.Time { return p.now }, Random: rand.Reader, Log: p.ledger,
+		Life: func() time.Duration { return 72 * time.Hour },
 		Check: func(_ context.Context, url string) error {
 			if strings.Contains(url, "10.0.0.1") {
 				return accounts.Invalid("the address is inside the network")
@@ -125,19 +129,21 @@ func office(t *testing.T, s webhooks.Store, ledger *scans) *post {
 		},
 		LastAlarm: func(context.Context) (int64, error) { return int64(len(p.alarms)), nil },
 	}
-	p.Postman = webhooks.NewPostman(p.book, slog.New(slog.NewTextHandler(&p.logs, nil)))
+	p.Sender = outbox.New(p.book.Policy(), s, slog.New(slog.NewTextHandler(&p.logs, nil)))
+	p.Now = p.book.Now
 	// The reference library compares the moment of sending with the real one, and
 	// lets it be minutes old. It stands still: a hand ends after half a minute.
 	real := time.Now()
 	p.RealNow = func() time.Time { return real }
-	p.Life = func() time.Duration { return 72 * time.Hour }
-	p.Send = func(ctx context.Context, url string, header http.Header, body []byte) (int, error) {
-		p.verify(url, header, body)
+	p.book.RealNow = p.RealNow
+	p.Post = func(_ context.Context, r outbound.Request) (outbound.Answer, error) {
+		p.verify(r.URL, r.Header, r.Body)
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		m := got{url, header.Get("webhook-id"), string(body)}
+		m := got{r.URL, r.Header.Get("webhook-id"), string(r.Body)}
 		p.came = append(p.came, m)
-		return p.answer(m)
+		status, err := p.answer(m)
+		return outbound.Answer{Status: status}, err
 	}
 	return p
 }
@@ -179,7 +185,7 @@ func (p *post) add(url string, w webhooks.Wanted) webhooks.Webhook {
 // step makes rounds until nothing is due.
 func (p *post) step() {
 	for range 20 {
-		p.Step(p.t.Context())
+		p.Once(p.t.Context())
 	}
 }
 
@@ -244,7 +250,7 @@ func TestWhatIsNotTakenIsTriedAgain(t *testing.T) {
 		if len(p.came) != n+1 {
 			t.Fatalf("%d tries at once", len(p.came)-n)
 		}
-		list, err := p.book.Deliveries(t.Context(), webhooks.Query{Limit: 10})
+		list, err := p.book.Deliveries(t.Context(), outbox.Query{Limit: 10})
 		if err != nil || len(list) != 1 || list[0].State() != "waiting" || list[0].Attempts != n+1 || list[0].Fault == "" || strings.Contains(list[0].Fault, "\n") {
 			t.Fatalf("%+v %v", list, err)
 		}
@@ -267,7 +273,7 @@ func TestWhatIsNotTakenIsTriedAgain(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	// The operator sends it again.
-	list, err := p.book.Deliveries(t.Context(), webhooks.Query{Webhook: hook.ID, State: "delivered", Limit: 10})
+	list, err := p.book.Deliveries(t.Context(), outbox.Query{Receiver: fmt.Sprint(hook.ID), State: "delivered", Limit: 10})
 	if err != nil || len(list) != 1 {
 		t.Fatalf("%+v %v", list, err)
 	}
@@ -290,16 +296,16 @@ func TestADeliveryThatNobodyTakesDies(t *testing.T) {
 	p.ledger.add(ofRule(1))
 	p.answer = func(got) (int, error) { return 503, nil }
 	for range 200 {
-		p.Step(t.Context())
+		p.Once(t.Context())
 		p.now = p.now.Add(30 * time.Minute)
 	}
-	list, err := p.book.Deliveries(t.Context(), webhooks.Query{State: "dead", Limit: 10})
+	list, err := p.book.Deliveries(t.Context(), outbox.Query{State: "dead", Limit: 10})
 	if err != nil || len(list) != 1 || list[0].Attempts != len(p.came) || len(p.came) < 8 || len(p.came) > 10 {
 		t.Fatalf("%d tries, %+v %v", len(p.came), list, err)
 	}
 	p.now = p.now.Add(7 * 24 * time.Hour)
-	p.Step(t.Context())
-	if list, err = p.book.Deliveries(t.Context(), webhooks.Query{Limit: 10}); err != nil || len(list) != 0 {
+	p.Once(t.Context())
+	if list, err = p.book.Deliveries(t.Context(), outbox.Query{Limit: 10}); err != nil || len(list) != 0 {
 		t.Errorf("still there: %+v %v", list, err)
 	}
 }
@@ -319,7 +325,7 @@ func TestAReceiverThatIsAwayIsNotAskedForEverything(t *testing.T) {
 		}
 		return 200, nil
 	}
-	p.Step(t.Context())
+	p.Once(t.Context())
 	if n := len(p.events(down)); n != 3 {
 		t.Errorf("%d tries of the one that is away", n)
 	}
@@ -434,7 +440,7 @@ func (s *passed) End(ctx context.Context) (int64, error) {
 func TestACollectorIsPassed(t *testing.T) {
 	t.Parallel()
 	other := open(t)
-	one := office(t, other.book.Store, other.ledger)
+	one := office(t, other.db, other.ledger)
 	one.secret = other.secret
 	one.book.Log = &passed{other.ledger, func() {
 		other.ledger.add(ofRule(1), ofRule(1))
@@ -460,8 +466,8 @@ func TestTheEndOfTheServerIsNoFailure(t *testing.T) {
 		stop()
 		return 0, ctx.Err()
 	}
-	p.Step(ctx)
-	list, err := p.book.Deliveries(t.Context(), webhooks.Query{Limit: 10})
+	p.Once(ctx)
+	list, err := p.book.Deliveries(t.Context(), outbox.Query{Limit: 10})
 	if err != nil || len(list) != 2 {
 		t.Fatalf("%+v %v", list, err)
 	}
@@ -489,7 +495,7 @@ func TestSlowReceiversLeaveATurnToOthers(t *testing.T) {
 	}
 	p.answer = func(got) (int, error) { return 503, nil }
 	for range 3 {
-		p.Step(t.Context())
+		p.Once(t.Context())
 	}
 	for n := range receivers {
 		if url := fmt.Sprintf("https://%02d.example/", n); len(p.events(url)) == 0 {
@@ -507,7 +513,7 @@ func queued(t *testing.T, url string) *post {
 		p.ledger.add(ofRule(1))
 	}
 	p.answer = func(got) (int, error) { return 503, nil }
-	p.Step(t.Context())
+	p.Once(t.Context())
 	return p
 }
 
@@ -524,10 +530,10 @@ func TestWhatHadNoTurnInItsTimeIsGivenUp(t *testing.T) {
 	if got := p.events(url)[tried:]; len(got) != 1 || got[0] != id(121) {
 		t.Errorf("sent %v", got)
 	}
-	if list, err := p.book.Deliveries(t.Context(), webhooks.Query{State: "waiting", Limit: 1000}); err != nil || len(list) != 0 {
+	if list, err := p.book.Deliveries(t.Context(), outbox.Query{State: "waiting", Limit: 1000}); err != nil || len(list) != 0 {
 		t.Errorf("%d wait, %v", len(list), err)
 	}
-	if !strings.Contains(p.logs.String(), "events=50") {
+	if !strings.Contains(p.logs.String(), "rows=120") {
 		t.Error(p.logs.String())
 	}
 }
@@ -537,13 +543,13 @@ func TestWhatHadNoTurnInItsTimeIsGivenUp(t *testing.T) {
 func TestAClockThatIsNotBelievedEndsNoEvent(t *testing.T) {
 	t.Parallel()
 	p := queued(t, "https://a.example/")
-	p.ClockBelieved = func() bool { return false }
+	p.book.ClockBelieved = func() bool { return false }
 	p.now = p.now.Add(365 * 24 * time.Hour)
 	p.step()
 	p.answer = func(got) (int, error) { return 204, nil }
 	p.now = p.now.Add(24 * time.Hour)
 	p.step()
-	if list, err := p.book.Deliveries(t.Context(), webhooks.Query{State: "delivered", Limit: 1000}); err != nil || len(list) != 120 {
+	if list, err := p.book.Deliveries(t.Context(), outbox.Query{State: "delivered", Limit: 1000}); err != nil || len(list) != 120 {
 		t.Errorf("%d were delivered, %v", len(list), err)
 	}
 	if strings.Contains(p.logs.String(), "given up") {
@@ -559,13 +565,13 @@ func TestARepairedClockPutsNoEventOffForYears(t *testing.T) {
 	p.add("https://a.example/", webhooks.Wanted{Rules: []int64{1}})
 	p.ledger.add(ofRule(1))
 	p.answer = func(got) (int, error) { return 503, nil }
-	p.ClockBelieved = func() bool { return false }
+	p.book.ClockBelieved = func() bool { return false }
 	p.now = p.now.AddDate(10, 0, 0)
 	p.step()
 	p.answer = func(got) (int, error) { return 204, nil }
 	p.now = p.now.AddDate(-10, 0, 0)
 	p.step()
-	if list, err := p.book.Deliveries(t.Context(), webhooks.Query{State: "delivered", Limit: 10}); err != nil || len(list) != 1 {
+	if list, err := p.book.Deliveries(t.Context(), outbox.Query{State: "delivered", Limit: 10}); err != nil || len(list) != 1 {
 		t.Errorf("%d were delivered, %v", len(list), err)
 	}
 }
@@ -575,7 +581,7 @@ func TestARepairedClockPutsNoEventOffForYears(t *testing.T) {
 func TestTooManyWaitingAreGivenUp(t *testing.T) {
 	t.Parallel()
 	p := open(t)
-	p.book.SetMaxWaiting(20)
+	p.Most = 20
 	real := time.Now()
 	p.RealNow = func() time.Time { return real }
 	p.answer = func(got) (int, error) { return 500, nil }
@@ -584,7 +590,7 @@ func TestTooManyWaitingAreGivenUp(t *testing.T) {
 		for range events {
 			p.ledger.add(ofRule(3))
 		}
-		p.Step(t.Context())
+		p.Once(t.Context())
 	}
 	round(20)
 	if strings.Contains(p.logs.String(), "given up") {
@@ -593,7 +599,7 @@ func TestTooManyWaitingAreGivenUp(t *testing.T) {
 	round(7)
 	round(2)
 	for state, want := range map[string]int{"waiting": 20, "dead": 9} {
-		list, err := p.book.Deliveries(t.Context(), webhooks.Query{State: state, Limit: 100})
+		list, err := p.book.Deliveries(t.Context(), outbox.Query{State: state, Limit: 100})
 		if err != nil || len(list) != want {
 			t.Errorf("%d are %s, want %d: %v", len(list), state, want, err)
 		}
@@ -603,33 +609,32 @@ func TestTooManyWaitingAreGivenUp(t *testing.T) {
 	}
 	said := func(want string, n int) {
 		t.Helper()
-		if got := strings.Count(p.logs.String(), "were given up"); got != n || !strings.Contains(p.logs.String(), want) {
+		if got := strings.Count(p.logs.String(), "was given up"); got != n || !strings.Contains(p.logs.String(), want) {
 			t.Errorf("said %d times, not %q: %s", got, want, p.logs.String())
 		}
 	}
-	said("webhook=1 events=7", 1)
+	said("receiver=1 rows=7", 1)
 	real = real.Add(time.Minute)
 	round(0)
-	said("webhook=1 events=2", 2)
+	said("receiver=1 rows=2", 2)
 }
 
 func TestWhatArrivedWhileItWasGivenUpIsDelivered(t *testing.T) {
 	t.Parallel()
 	p := open(t)
-	p.book.SetMaxWaiting(2)
+	other := office(t, p.db, p.ledger)
+	p.Most, other.Most, other.secret = 2, 2, p.secret
 	p.add("https://slow.example/", webhooks.Wanted{Rules: []int64{3}})
 	p.ledger.add(ofRule(3), ofRule(3))
 	p.answer = func(m got) (int, error) {
 		if m.id == id(1) {
 			p.ledger.add(ofRule(3), ofRule(3))
-			if _, err := p.book.Collect(t.Context()); err != nil {
-				t.Error(err)
-			}
+			other.Once(t.Context())
 		}
 		return 204, nil
 	}
 	p.step()
-	list, err := p.book.Deliveries(t.Context(), webhooks.Query{State: "delivered", Limit: 100})
+	list, err := p.book.Deliveries(t.Context(), outbox.Query{State: "delivered", Limit: 100})
 	if err != nil || len(list) != 4 {
 		t.Errorf("%+v %v", list, err)
 	}

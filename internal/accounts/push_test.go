@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/outbound"
+	"github.com/qrjump/qrjump/internal/outbox"
 )
 
 // opened undoes an envelope step by step as the contract says, and returns the
@@ -106,19 +108,26 @@ type receiver struct {
 	err    error
 }
 
+// sender is what sends rows of a world.
+func sender(w *world, p outbox.Policy, post func(context.Context, outbound.Request) (outbound.Answer, error)) *outbox.Sender {
+	s := outbox.New(p, w.store, slog.New(slog.NewTextHandler(w.t.Output(), nil)))
+	s.Post, s.Now, s.RealNow = post, w.Now, time.Now
+	return s
+}
+
 // startPusher runs a pusher in a bubble, where the clock is the bubble's.
 func startPusher(t *testing.T, interval time.Duration) *receiver {
 	r := &receiver{world: newWorld(t), status: 200, answer: "success"}
 	r.Now = time.Now
 	ctx, stop := context.WithCancel(t.Context())
-	p := accounts.NewPusher(r.Directory, slog.New(slog.NewTextHandler(t.Output(), nil)), time.Now, func(_ context.Context, address string, body []byte) (int, []byte, error) {
-		u, err := url.Parse(address)
+	p := sender(r.world, r.PushPolicy(), func(_ context.Context, request outbound.Request) (outbound.Answer, error) {
+		u, err := url.Parse(request.URL)
 		if err != nil {
 			t.Fatal(err)
 		}
 		s := sent{at: time.Now(), query: u.Query(), fields: map[string]string{}}
 		appid := strings.Trim(u.Path, "/")
-		s.message, s.padding = opened(t, appid, s.query, body)
+		s.message, s.padding = opened(t, appid, s.query, request.Body)
 		var inner struct {
 			Elements []struct {
 				XMLName xml.Name
@@ -136,8 +145,9 @@ func startPusher(t *testing.T, interval time.Duration) *receiver {
 		r.mutex.Lock()
 		defer r.mutex.Unlock()
 		r.got = append(r.got, s)
-		return r.status, []byte(r.answer), r.err
+		return outbound.Answer{Status: r.status, Body: []byte(r.answer)}, r.err
 	})
+	r.Wake = p.Wake
 	done := make(chan struct{})
 	go func() { defer close(done); p.Run(ctx, interval) }()
 	t.Cleanup(func() { stop(); <-done })
@@ -291,11 +301,11 @@ func TestAPushThatFailsIsRepeatedLaterAndLater(t *testing.T) {
 			r.answers(200, " \r\nsuccess\n", nil)
 			same(t, "after 30 s", events(32*time.Second), 1)
 			same(t, "once it was answered", events(5*time.Minute), 0)
-			list := must[[]accounts.Push](t)(r.Pushes(t.Context(), "wxc", 100))
-			i := slices.IndexFunc(list, func(p accounts.Push) bool { return p.InfoType == accounts.AuthorizedPush })
+			list := must[[]outbox.Row](t)(r.Pushes(t.Context(), "wxc", 100))
+			i := slices.IndexFunc(list, func(p outbox.Row) bool { return p.Event == accounts.AuthorizedPush })
 			p := list[i]
 			same(t, "attempts", p.Attempts, 4)
-			if !p.Delivered || !p.NextAt.IsZero() || p.Sealed != "" || p.Fault != "" || p.Status != 200 {
+			if p.State() != outbox.Delivered || !p.NextAt.IsZero() || p.Body != "" || p.Fault != "" || p.Status != 200 {
 				t.Errorf("got %+v", p)
 			}
 			for _, secret := range []string{"queryauthcode@@@", "preauthcode@@@", "ticket@@@"} {
@@ -324,7 +334,7 @@ func TestAPushIsGivenUpInTheEnd(t *testing.T) {
 		r.answers(200, "success", nil)
 		got = strings.Count(types(r.take(40*time.Hour)), "authorized")
 		same(t, "after that", got, 0)
-		list := must[[]accounts.Push](t)(r.Pushes(t.Context(), "wxc", 1000))
+		list := must[[]outbox.Row](t)(r.Pushes(t.Context(), "wxc", 1000))
 		if len(list) > 202 {
 			t.Errorf("%d pushes are kept", len(list))
 		}
@@ -337,7 +347,7 @@ func TestAnAnswerThatRepeatsTheMessageIsNotKept(t *testing.T) {
 		r.answers(200, "got \x00\xff ticket@@@abc", nil)
 		r.platform("wxc", "http://isv.example/wxc")
 		r.take(time.Second)
-		p := must[[]accounts.Push](t)(r.Pushes(t.Context(), "wxc", 1))[0]
+		p := must[[]outbox.Row](t)(r.Pushes(t.Context(), "wxc", 1))[0]
 		same(t, "answer", p.Answer, "got  [masked]")
 	})
 }
@@ -369,7 +379,7 @@ func TestWithoutAnAddressNothingIsSent(t *testing.T) {
 			t.Fatal(err)
 		}
 		same(t, "pushes", len(r.take(time.Hour)), 0)
-		same(t, "records", len(must[[]accounts.Push](t)(r.Pushes(t.Context(), "wxc", 10))), 0)
+		same(t, "records", len(must[[]outbox.Row](t)(r.Pushes(t.Context(), "wxc", 10))), 0)
 	})
 }
 
@@ -381,7 +391,7 @@ func TestAPushThatIsOnItsWayIsNotSentByAnotherNode(t *testing.T) {
 		w.platform("wxc", "http://isv.example/wxc")
 		var mutex sync.Mutex
 		begun, answered := 0, 0
-		send := func(context.Context, string, []byte) (int, []byte, error) {
+		send := func(context.Context, outbound.Request) (outbound.Answer, error) {
 			mutex.Lock()
 			begun++
 			mutex.Unlock()
@@ -389,12 +399,12 @@ func TestAPushThatIsOnItsWayIsNotSentByAnotherNode(t *testing.T) {
 			mutex.Lock()
 			defer mutex.Unlock()
 			answered++
-			return 200, []byte("success"), nil
+			return outbound.Answer{Status: 200, Body: []byte("success")}, nil
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		var nodes sync.WaitGroup
 		for range 2 {
-			p := accounts.NewPusher(w.Directory, slog.New(slog.NewTextHandler(t.Output(), nil)), time.Now, send)
+			p := sender(w, w.PushPolicy(), send)
 			nodes.Go(func() { p.Run(ctx, time.Second) })
 		}
 		time.Sleep(5 * time.Minute)
@@ -404,8 +414,8 @@ func TestAPushThatIsOnItsWayIsNotSentByAnotherNode(t *testing.T) {
 			t.Errorf("it was sent %d times, answered %d times", begun, answered)
 		}
 		mutex.Unlock()
-		p := must[[]accounts.Push](t)(w.Pushes(t.Context(), "wxc", 1))[0]
-		if !p.Delivered || p.Attempts != 1 || p.Sealed != "" {
+		p := must[[]outbox.Row](t)(w.Pushes(t.Context(), "wxc", 1))[0]
+		if p.State() != outbox.Delivered || p.Attempts != 1 || p.Body != "" {
 			t.Errorf("got %+v", p)
 		}
 		stop()

@@ -1,0 +1,144 @@
+// Package outbox sends rows that wait to their receivers, each by one node at a
+// time, until they are answered or given up. Decision 26.
+package outbox
+
+import (
+	"context"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/outbound"
+)
+
+// Kind is one table of rows.
+type Kind string
+
+// The kinds of rows.
+const (
+	Pushes     Kind = "pushes"     // tickets and events for third-party platforms
+	Messages   Kind = "messages"   // events for accounts
+	Deliveries Kind = "deliveries" // scans and alarms for webhooks
+)
+
+// Row is one message for one receiver.
+type Row struct {
+	ID        int64
+	Receiver  string // the AppID of a platform or an account, the number of a webhook
+	Event     string // what it tells of
+	Body      string // what is sent, or what that is made of
+	CreatedAt time.Time
+	Attempts  int
+	NextAt    time.Time // zero = nothing more is sent
+	SentAt    time.Time // the last attempt
+	Status    int       // the HTTP status of its answer; 0 = there was none
+	Fault     string    // why the last attempt failed
+	// DeliveredAt is when the receiver took it; zero with a zero NextAt = it was
+	// given up.
+	DeliveredAt time.Time
+
+	// Only pushes keep what follows.
+	AppID  string // the account that it is about
+	URL    string // where it was sent
+	Shown  string // the message without its secrets
+	Answer string
+}
+
+// The states of a row.
+const (
+	Waiting   = "waiting"
+	Delivered = "delivered"
+	Dead      = "dead"
+)
+
+// State is Waiting, Delivered or Dead.
+func (r Row) State() string {
+	switch {
+	case !r.DeliveredAt.IsZero():
+		return Delivered
+	case r.NextAt.IsZero():
+		return Dead
+	}
+	return Waiting
+}
+
+// Query selects rows.
+type Query struct {
+	ID       int64  // 0 = any
+	Receiver string // "" = any
+	Event    string // "" = any
+	State    string // "" = any
+	Before   int64  // only ids below; 0 = all
+	Limit    int
+}
+
+// Store is what must be kept.
+type Store interface {
+	// UpdateOutbox runs f in one transaction. It may run f again after a conflict,
+	// so f must not keep state between runs.
+	UpdateOutbox(ctx context.Context, f func(Tx) error) error
+	// ViewOutbox runs f on a consistent state that f does not change.
+	ViewOutbox(ctx context.Context, f func(Tx) error) error
+}
+
+// Adder is what a transaction that tells somebody of itself needs.
+type Adder interface {
+	// AddRows stores rows and gives ids, in their order, to those that have none. A
+	// receiver gets a delivery of the same event once.
+	AddRows(ctx context.Context, kind Kind, rows []Row) error
+}
+
+// Tx is one transaction on rows.
+type Tx interface {
+	Adder
+	// NewRowID gives out an id.
+	NewRowID(ctx context.Context, kind Kind) (int64, error)
+	// Rows lists rows, newest first.
+	Rows(ctx context.Context, kind Kind, q Query) ([]Row, error)
+	// Receivers lists who has a row that is due.
+	Receivers(ctx context.Context, kind Kind, now time.Time, limit int) ([]string, error)
+	// ClaimRows makes the oldest rows of a receiver that are due the caller's until
+	// a moment, and returns them, oldest first. Of messages it is the oldest that
+	// waits, or none while that one is not due.
+	ClaimRows(ctx context.Context, kind Kind, receiver string, now, until time.Time, limit int) ([]Row, error)
+	// SaveRow stores what became of a row whose NextAt was the given one. It reports
+	// false where that has changed: another has it, or had it. What was given up
+	// meanwhile can still turn out to be delivered.
+	SaveRow(ctx context.Context, kind Kind, r Row, was time.Time) (bool, error)
+	// GiveUpRows gives up the oldest rows of a receiver that wait, so that so many
+	// are left, and returns how many it gave up.
+	GiveUpRows(ctx context.Context, kind Kind, receiver string, keep int, fault string) (int, error)
+}
+
+// Farthest is beyond what any attempt is put off for: a row that is due later
+// was put off by a clock that was ahead, and is due now.
+const Farthest = 48 * time.Hour
+
+// Useless says why a row need not be sent any more.
+type Useless string
+
+func (u Useless) Error() string { return string(u) }
+
+// Policy is what one kind of rows has of its own.
+type Policy struct {
+	Kind Kind
+	// Batch is how many rows one claim takes, and Lease for how long.
+	Batch int
+	Lease time.Duration
+	// Most is how many rows wait for one receiver: of more the oldest are given up;
+	// 0 = any number.
+	Most int
+	// Before is done before each look for what is due, and reports whether there is
+	// more of it to do at once; nil = nothing is.
+	Before func(ctx context.Context) (more bool, err error)
+	// Open prepares sending to a receiver. What it returns makes the request of a
+	// row at the moment of sending; a Useless row is given up. nil = the receiver
+	// gets nothing for now.
+	Open func(ctx context.Context, receiver string) (seal func(*Row) (outbound.Request, error), err error)
+	// Judge says why an answer does not take a row; "" = it does.
+	Judge func(r *Row, a outbound.Answer, err error) (fault string)
+	// Again is when a row is tried again whose last attempt failed; zero = it is
+	// given up.
+	Again func(r Row, began, ended time.Time) time.Time
+	// Gone is told that a receiver answered 410 to a row; nil = that is a failure as
+	// any other.
+	Gone func(ctx context.Context, r Row) error
+}

@@ -1,0 +1,302 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/outbound"
+)
+
+const (
+	// maxReceivers is how many receivers are sent to at once.
+	maxReceivers = 64
+	// handTime is how long one hand sends to a receiver until others have a turn.
+	// It is shorter than any lease: what is not sent by then is put back.
+	handTime = 30 * time.Second
+	// patience is how many failures in a row end a hand: the receiver is away.
+	patience = 3
+	// sayAgain is how often it is said that rows were given up unanswered.
+	sayAgain = time.Minute
+)
+
+// Sender sends the rows of one kind. It keeps nothing that a restart could
+// lose: what must be sent stands in the store, so that a crash, another node or
+// a clock that was moved change nothing but when.
+type Sender struct {
+	Policy
+	Store Store
+	// Post sends a request.
+	Post func(context.Context, outbound.Request) (outbound.Answer, error)
+	Now  func() time.Time
+	// RealNow measures how long a hand has had its rows.
+	RealNow func() time.Time
+	// Tried is told of every attempt; nil = nobody is.
+	Tried func(kind Kind, taken bool)
+	Log   *slog.Logger
+
+	awake chan struct{}
+	wait  sync.WaitGroup
+	mu    sync.Mutex
+	busy  map[string]bool // receivers
+	last  string          // the receiver that was started last
+	given map[string]givenUp
+}
+
+// givenUp is how many rows were given up unanswered since that was last said.
+type givenUp struct {
+	n    int
+	why  string
+	said time.Time
+}
+
+// New returns a sender; Post and the clocks are set by the caller.
+func New(p Policy, s Store, log *slog.Logger) *Sender {
+	return &Sender{Policy: p, Store: s, Log: log, awake: make(chan struct{}, 1), busy: map[string]bool{}, given: map[string]givenUp{}}
+}
+
+// Wake makes the next look begin at once.
+func (s *Sender) Wake() {
+	select {
+	case s.awake <- struct{}{}:
+	default: // it is awake
+	}
+}
+
+// Run sends until ctx ends, and returns when nothing is on its way any more.
+// What is due is asked of the server's clock, which may jump; it is looked at
+// every interval of real time.
+func (s *Sender) Run(ctx context.Context, interval time.Duration) {
+	defer s.wait.Wait()
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		s.round(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-s.awake:
+		}
+	}
+}
+
+// Once looks once, and returns when all that it began to send is answered.
+func (s *Sender) Once(ctx context.Context) {
+	s.round(ctx)
+	s.wait.Wait()
+}
+
+// round looks once, and begins to send to whom something is due.
+func (s *Sender) round(ctx context.Context) {
+	if s.Before != nil {
+		more, err := s.Before(ctx)
+		s.logFault(ctx, "what is to be sent could not be prepared; it is tried again", err)
+		if more {
+			s.Wake()
+		}
+	}
+	s.sayGivenUp(ctx)
+	var due []string
+	err := s.Store.ViewOutbox(ctx, func(tx Tx) (err error) {
+		due, err = tx.Receivers(ctx, s.Kind, s.Now(), 1000)
+		return err
+	})
+	s.logFault(ctx, "what is due could not be read", err)
+	// The next after the one that was started last is the first: receivers that
+	// are slow must not keep the others from ever having a turn.
+	slices.Sort(due)
+	first, _ := slices.BinarySearch(due, s.last+"\x00")
+	for i := range due {
+		s.start(ctx, due[(first+i)%len(due)])
+	}
+}
+
+// logFault logs an error that is not the end of ctx.
+func (s *Sender) logFault(ctx context.Context, what string, err error, more ...any) {
+	if err != nil && ctx.Err() == nil {
+		s.Log.ErrorContext(ctx, what, append([]any{"outbox", s.Kind, "error", err}, more...)...)
+	}
+}
+
+// start begins a hand for a receiver unless it has one or all hands are busy.
+func (s *Sender) start(ctx context.Context, receiver string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.busy[receiver] || len(s.busy) >= maxReceivers {
+		return
+	}
+	s.busy[receiver], s.last = true, receiver
+	s.wait.Go(func() {
+		again := s.hand(ctx, receiver)
+		s.mu.Lock()
+		delete(s.busy, receiver)
+		s.mu.Unlock()
+		if again {
+			s.Wake()
+		}
+	})
+}
+
+// hand sends a receiver what is due to it, for some time or until it seems to be
+// away, and reports whether something may have come meanwhile.
+func (s *Sender) hand(ctx context.Context, receiver string) (again bool) {
+	began, failures := s.RealNow(), 0
+	for ctx.Err() == nil {
+		n, more, err := s.batch(ctx, receiver, &failures)
+		if err != nil {
+			s.logFault(ctx, "rows could not be sent or their result not be stored; some may be sent again", err, "receiver", receiver)
+			return false
+		}
+		if n == 0 || !more {
+			return again && more
+		}
+		if again = true; s.RealNow().Sub(began) > handTime {
+			return true
+		}
+	}
+	return false
+}
+
+// batch claims some rows, sends them in order, and stores what came back. more
+// is false where the receiver gets nothing else for now.
+func (s *Sender) batch(ctx context.Context, receiver string, failures *int) (n int, more bool, err error) {
+	began, now := s.RealNow(), s.Now()
+	until := now.Add(s.Lease)
+	var rows []Row
+	gaveUp, why := 0, fmt.Sprintf("more than %d waited, and it was among the oldest", s.Most)
+	err = s.Store.UpdateOutbox(ctx, func(tx Tx) (err error) {
+		if gaveUp = 0; s.Most > 0 {
+			if gaveUp, err = tx.GiveUpRows(ctx, s.Kind, receiver, s.Most, why); err != nil {
+				return err
+			}
+		}
+		rows, err = tx.ClaimRows(ctx, s.Kind, receiver, now, until, s.Batch)
+		return err
+	})
+	if err != nil {
+		return 0, false, err
+	}
+	s.gaveUp(receiver, gaveUp, why)
+	if len(rows) == 0 {
+		return 0, true, nil
+	}
+	// Where this fails, the rows are due again when the lease ends.
+	seal, err := s.Open(ctx, receiver)
+	if err != nil {
+		return 0, false, err
+	}
+	more = seal != nil
+	for i := range rows {
+		if !more || ctx.Err() != nil || *failures == patience || s.RealNow().Sub(began) > handTime {
+			rows[i].NextAt, more = now, false // due as before
+			continue
+		}
+		more = s.send(ctx, seal, &rows[i], failures)
+	}
+	// They were sent: that is worth noting even while the server stops.
+	ctx = context.WithoutCancel(ctx)
+	return len(rows), more, s.Store.UpdateOutbox(ctx, func(tx Tx) error {
+		for _, r := range rows {
+			// Another node has what this one was too slow with.
+			if _, err := tx.SaveRow(ctx, s.Kind, r, until); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// send sends one row and decides what becomes of it; more is false where its
+// receiver wants nothing else.
+func (s *Sender) send(ctx context.Context, seal func(*Row) (outbound.Request, error), r *Row, failures *int) (more bool) {
+	request, err := seal(r)
+	if useless, ok := errors.AsType[Useless](err); ok {
+		r.NextAt, r.Fault = time.Time{}, string(useless)
+		s.gaveUp(r.Receiver, 1, r.Fault)
+		return true
+	}
+	if err != nil { // it is due again when its lease ends
+		s.logFault(ctx, "a row could not be prepared for sending", err, "receiver", r.Receiver, "row", r.ID)
+		return false
+	}
+	began := s.Now()
+	answer, err := s.Post(ctx, request)
+	ended := s.Now()
+	if refused, ok := errors.AsType[*outbound.Error](err); ok {
+		err = fmt.Errorf("%s (%s)", refused.Detail, refused.Reason)
+	}
+	fault := oneLine(s.Judge(r, answer, err))
+	if fault != "" && ctx.Err() != nil {
+		r.NextAt = began // cut off by the end of this server: no failure of the receiver
+		return false
+	}
+	r.Attempts++
+	r.SentAt, r.Status, r.Fault = began, answer.Status, fault
+	if s.Tried != nil {
+		s.Tried(s.Kind, fault == "")
+	}
+	if fault == "" {
+		r.NextAt, r.DeliveredAt, *failures = time.Time{}, ended, 0
+		return true
+	}
+	*failures++
+	r.NextAt = s.Again(*r, began, ended)
+	s.Log.WarnContext(ctx, "a receiver did not take what it was sent", "outbox", s.Kind, "receiver", r.Receiver, "row", r.ID, "event", r.Event,
+		"attempt", r.Attempts, "status", r.Status, "reason", r.Fault, "again", !r.NextAt.IsZero())
+	if s.Gone != nil && answer.Status == http.StatusGone {
+		s.Log.WarnContext(ctx, "a receiver answered 410 and is switched off: enable it when it is back", "outbox", s.Kind, "receiver", r.Receiver)
+		s.logFault(ctx, "it could not be switched off", s.Gone(context.WithoutCancel(ctx), *r), "receiver", r.Receiver)
+		return false
+	}
+	return true
+}
+
+func (s *Sender) gaveUp(receiver string, n int, why string) {
+	if n == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	one := s.given[receiver]
+	one.n, one.why = one.n+n, why
+	s.given[receiver] = one
+}
+
+// sayGivenUp says what was given up without an answer, once a minute for each
+// receiver.
+func (s *Sender) sayGivenUp(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.RealNow()
+	for receiver, one := range s.given {
+		if passed := now.Sub(one.said); passed >= 0 && passed < sayAgain {
+			continue
+		}
+		if one.n == 0 {
+			delete(s.given, receiver)
+			continue
+		}
+		s.Log.WarnContext(ctx, "what waited for a receiver was given up: it is away, does not take it, or not fast enough",
+			"outbox", s.Kind, "receiver", receiver, "rows", one.n, "reason", one.why)
+		s.given[receiver] = givenUp{said: now}
+	}
+}
+
+// oneLine is a bounded line of a fault.
+func oneLine(fault string) string {
+	line := strings.Join(strings.Fields(strings.ToValidUTF8(fault, "")), " ")
+	line = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, line)
+	return strings.ToValidUTF8(line[:min(len(line), 300)], "")
+}

@@ -1,0 +1,62 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/outbound"
+	"github.com/qrjump/qrjump/internal/outbox"
+)
+
+// outboxInterval is how often it is looked for what is due, by real time.
+const outboxInterval = time.Second
+
+// webhooksPart sends webhooks the scans and alarms that they want to hear of.
+func (s *Server) webhooksPart() part {
+	return s.outboxPart("webhooks", func(context.Context) (outbox.Policy, *func(), error) {
+		s.openWebhooks()
+		return s.webhooks.Policy(), &s.webhooks.Wake, nil
+	})
+}
+
+// messagesPart sends accounts their events.
+func (s *Server) messagesPart() part {
+	return s.outboxPart("messages", func(context.Context) (outbox.Policy, *func(), error) {
+		s.rules.Queued = func() { s.accounts.Queued() }
+		return s.accounts.MessagePolicy(), &s.accounts.Queued, nil
+	})
+}
+
+// pushesPart sends platforms their tickets and events.
+func (s *Server) pushesPart() part {
+	return s.outboxPart("pushes", func(ctx context.Context) (outbox.Policy, *func(), error) {
+		return s.accounts.PushPolicy(), &s.accounts.Wake, s.accounts.CompleteGrants(ctx)
+	})
+}
+
+// outboxPart sends the rows of one kind. open says how, and where it is written
+// down what wakes the sender.
+func (s *Server) outboxPart(name string, open func(context.Context) (outbox.Policy, *func(), error)) part {
+	var o *outbox.Sender
+	return part{
+		name: name,
+		start: func(ctx context.Context) error {
+			policy, wake, err := open(ctx)
+			if err != nil {
+				return err
+			}
+			o = outbox.New(policy, s.store, s.log)
+			o.Post, o.Now, o.RealNow, o.Tried = s.post, s.now, s.realNow, s.metrics.tried
+			*wake = o.Wake
+			return nil
+		},
+		run: func(ctx context.Context) { o.Run(ctx, outboxInterval) },
+	}
+}
+
+// post sends a request through the guarded client.
+func (s *Server) post(ctx context.Context, r outbound.Request) (outbound.Answer, error) {
+	client := s.outboundNow()
+	answer, _, err := client.Do(ctx, r)
+	return answer, err
+}

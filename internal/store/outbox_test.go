@@ -1,0 +1,371 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/outbox"
+	"github.com/qrjump/qrjump/internal/webhooks"
+)
+
+var kinds = []outbox.Kind{outbox.Pushes, outbox.Messages, outbox.Deliveries}
+
+// addRows adds rows of a kind, and the webhooks that are their receivers.
+func addRows(t *testing.T, s *Store, kind outbox.Kind, rows ...outbox.Row) {
+	t.Helper()
+	update(t, s, func(ctx context.Context, tx *Tx) error {
+		for id := range int64(10) {
+			if err := tx.PutWebhook(ctx, webhooks.Webhook{ID: id, URL: "x", Enabled: true}); err != nil {
+				return err
+			}
+		}
+		return tx.AddRows(ctx, kind, rows)
+	})
+}
+
+func boxRows(t *testing.T, s *Store, kind outbox.Kind, q outbox.Query) (list []outbox.Row) {
+	t.Helper()
+	q.Limit = 1000
+	view(t, s, func(ctx context.Context, tx *Tx) (err error) {
+		list, err = tx.Rows(ctx, kind, q)
+		return err
+	})
+	return list
+}
+
+// claim claims rows for a minute from a moment after at on.
+func claim(t *testing.T, s *Store, kind outbox.Kind, receiver string, after time.Duration, limit int) (rows []outbox.Row, until time.Time) {
+	t.Helper()
+	until = at.Add(after + time.Minute)
+	update(t, s, func(ctx context.Context, tx *Tx) (err error) {
+		rows, err = tx.ClaimRows(ctx, kind, receiver, at.Add(after), until, limit)
+		return err
+	})
+	return rows, until
+}
+
+func receivers(t *testing.T, s *Store, kind outbox.Kind, after time.Duration) (list []string) {
+	t.Helper()
+	view(t, s, func(ctx context.Context, tx *Tx) (err error) {
+		list, err = tx.Receivers(ctx, kind, at.Add(after), 100)
+		return err
+	})
+	return list
+}
+
+func save(t *testing.T, s *Store, kind outbox.Kind, r outbox.Row, was time.Time) (saved bool) {
+	t.Helper()
+	update(t, s, func(ctx context.Context, tx *Tx) (err error) {
+		saved, err = tx.SaveRow(ctx, kind, r, was)
+		return err
+	})
+	return saved
+}
+
+func ids(rows []outbox.Row) (list []int64) {
+	for _, r := range rows {
+		list = append(list, r.ID)
+	}
+	return list
+}
+
+func TestARowComesBackAsItWas(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		for _, kind := range kinds {
+			full := filled[outbox.Row](t)
+			full.Receiver, full.CreatedAt, full.NextAt, full.SentAt, full.DeliveredAt = "7", at, at.Add(time.Second), at.Add(2*time.Second), at.Add(2*time.Second)
+			switch kind {
+			case outbox.Messages:
+				full = outbox.Row{ID: full.ID, Receiver: full.Receiver, Body: full.Body, CreatedAt: full.CreatedAt, Attempts: full.Attempts, NextAt: full.NextAt}
+			case outbox.Deliveries:
+				full.AppID, full.URL, full.Shown, full.Answer = "", "", "", ""
+			}
+			zero := outbox.Row{ID: 1 << 40, Receiver: "7"}
+			addRows(t, s, kind, full, zero)
+			want(t, "newest first", boxRows(t, s, kind, outbox.Query{Receiver: "7"}), []outbox.Row{zero, full})
+			want(t, "by its id", boxRows(t, s, kind, outbox.Query{ID: full.ID}), []outbox.Row{full})
+			want(t, "below it", boxRows(t, s, kind, outbox.Query{Before: full.ID}), []outbox.Row{})
+			changed := full
+			changed.Attempts, changed.NextAt = 9, at.Add(time.Hour)
+			if kind != outbox.Messages {
+				want(t, "by its event", boxRows(t, s, kind, outbox.Query{Event: full.Event}), []outbox.Row{full})
+				changed.SentAt, changed.Status, changed.Fault, changed.DeliveredAt = at.Add(time.Minute), 99, "another fault", time.Time{}
+			}
+			if kind == outbox.Pushes {
+				changed.URL, changed.Answer = "another", "another"
+			}
+			for _, c := range []struct {
+				was  time.Time
+				want bool
+			}{{at, false}, {full.NextAt, true}, {full.NextAt, false}} {
+				want(t, "saved", save(t, s, kind, changed, c.was), c.want)
+			}
+			want(t, "changed", boxRows(t, s, kind, outbox.Query{ID: full.ID}), []outbox.Row{changed})
+		}
+	})
+}
+
+// What is over is kept for a look, without what is secret, or is removed.
+func TestWhatIsOver(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		for kind, left := range map[outbox.Kind]string{outbox.Pushes: "", outbox.Messages: "removed", outbox.Deliveries: "body"} {
+			addRows(t, s, kind, outbox.Row{Receiver: "7", Event: "e", Body: "body", CreatedAt: at, NextAt: at})
+			rows, until := claim(t, s, kind, "7", 0, 1)
+			r := rows[0]
+			r.NextAt, r.SentAt, r.DeliveredAt = time.Time{}, at, at
+			want(t, "saved", save(t, s, kind, r, until), true)
+			list := boxRows(t, s, kind, outbox.Query{})
+			if len(list) == 0 {
+				list = []outbox.Row{{Body: "removed"}}
+			} else {
+				want(t, "state", list[0].State(), outbox.Delivered)
+			}
+			want(t, string(kind), list[0].Body, left)
+		}
+	})
+}
+
+func TestRowsAreDueByTime(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		for _, kind := range []outbox.Kind{outbox.Pushes, outbox.Deliveries} {
+			var rows []outbox.Row
+			for i := range 10 {
+				r := outbox.Row{ID: int64(i + 1), Receiver: "3", Event: fmt.Sprint("e", i)}
+				if i%3 == 0 {
+					r.NextAt = at.Add(time.Duration(9-i) * time.Second)
+				}
+				rows = append(rows, r)
+			}
+			// The last was put off by a clock that was ahead.
+			addRows(t, s, kind, append(rows, outbox.Row{ID: 100, Receiver: "4", NextAt: at}, outbox.Row{ID: 101, Receiver: "5", NextAt: at.AddDate(1, 0, 0)})...)
+			for d, wanted := range map[time.Duration][]string{-time.Millisecond: {"5"}, 0: {"3", "4", "5"}} {
+				want(t, fmt.Sprint("due at ", d), receivers(t, s, kind, d), wanted)
+			}
+			for _, c := range []struct {
+				after  time.Duration
+				wanted []int64
+			}{{-time.Millisecond, nil}, {0, []int64{10}}, {6 * time.Second, []int64{4, 7}}, {8 * time.Second, nil}, {time.Minute, []int64{1, 10}}, {time.Minute, nil}} {
+				got, _ := claim(t, s, kind, "3", c.after, 10)
+				wantSame(t, fmt.Sprint(kind, " claimed at ", c.after), ids(got), c.wanted)
+			}
+			got, _ := claim(t, s, kind, "5", 0, 10)
+			want(t, "from a clock that was ahead", ids(got), []int64{101})
+			want(t, "waiting", ids(boxRows(t, s, kind, outbox.Query{Receiver: "3", State: outbox.Waiting})), []int64{10, 7, 4, 1})
+			want(t, "dead", len(boxRows(t, s, kind, outbox.Query{Receiver: "3", State: outbox.Dead})), 6)
+		}
+		// The newest stay, and what waits.
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.ForgetPushes(ctx, "3", 3) })
+		want(t, "left", ids(boxRows(t, s, outbox.Pushes, outbox.Query{Receiver: "3"})), []int64{10, 9, 8, 7, 4, 1})
+		// A webhook that is switched off gets nothing.
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutWebhook(ctx, webhooks.Webhook{ID: 3, URL: "x"}) })
+		want(t, "without it", receivers(t, s, outbox.Deliveries, time.Hour), []string{"4", "5"})
+	})
+}
+
+// A message waits for the older ones of its account, also while one of them is
+// put off or on its way.
+func TestMessagesHaveTheirTurnInOrder(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		message := func(account, body string, after time.Duration) outbox.Row {
+			return outbox.Row{Receiver: account, Body: body, CreatedAt: at, NextAt: at.Add(after)}
+		}
+		addRows(t, nodes[0], outbox.Messages, message("wxa", "first", 0), message("wxa", "second", 0), message("wxb", "of another", time.Second))
+		want(t, "accounts", receivers(t, nodes[1], outbox.Messages, 0), []string{"wxa"})
+		first, until := claim(t, nodes[0], outbox.Messages, "wxa", 0, 10)
+		want(t, "the first alone", []string{first[0].Body, fmt.Sprint(len(first))}, []string{"first", "1"})
+		nobody := func(what string, after time.Duration) {
+			t.Helper()
+			got, _ := claim(t, nodes[1], outbox.Messages, "wxa", after, 10)
+			wantSame(t, what, ids(got), nil)
+			want(t, what, receivers(t, nodes[1], outbox.Messages, after), []string{"wxb"})
+		}
+		nobody("while it is on its way", time.Minute-time.Millisecond)
+		put := first[0]
+		put.Attempts, put.NextAt = 1, at.Add(time.Hour)
+		want(t, "put off", save(t, nodes[0], outbox.Messages, put, until), true)
+		nobody("while it is put off", time.Hour-time.Millisecond)
+		again, until := claim(t, nodes[1], outbox.Messages, "wxa", time.Hour, 10)
+		want(t, "again", again[0].Attempts, 1)
+		again[0].NextAt = time.Time{}
+		want(t, "taken", save(t, nodes[1], outbox.Messages, again[0], until), true)
+		second, _ := claim(t, nodes[0], outbox.Messages, "wxa", time.Hour, 10)
+		want(t, "then", second[0].Body, "second")
+		update(t, nodes[0], func(ctx context.Context, tx *Tx) error { return tx.DeleteAccount(ctx, "wxa") })
+		want(t, "left", len(boxRows(t, nodes[0], outbox.Messages, outbox.Query{})), 1)
+	})
+}
+
+// However many nodes ask, a row is one node's, and of messages one at a time.
+func TestARowIsClaimedOnce(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		for _, kind := range kinds {
+			var rows []outbox.Row
+			for n := range 40 {
+				rows = append(rows, outbox.Row{Receiver: "7", Event: fmt.Sprint("e", n), CreatedAt: at, NextAt: at})
+			}
+			addRows(t, nodes[0], kind, rows...)
+			var claimed [8][]int64
+			for i, err := range race(8, func(i int) error {
+				return nodes[i%2].update(t.Context(), func(tx *Tx) error {
+					got, err := tx.ClaimRows(t.Context(), kind, "7", at, at.Add(time.Minute), 10)
+					claimed[i] = ids(got)
+					return err
+				})
+			}) {
+				if err != nil {
+					t.Errorf("%d: %v", i, err)
+				}
+			}
+			all := slices.Concat(claimed[:]...)
+			slices.Sort(all)
+			if kind == outbox.Messages {
+				want(t, "messages", len(all), 1)
+			} else if n := len(slices.Compact(slices.Clone(all))); n != len(all) || n == 0 {
+				t.Errorf("%s: claimed twice: %v", kind, all)
+			}
+		}
+	})
+}
+
+// A node that was stopped while another took its rows over changes nothing, but
+// that a row was delivered which was given up meanwhile.
+func TestANodeThatIsTooLateSavesNothing(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		for _, kind := range kinds {
+			addRows(t, nodes[0], kind, outbox.Row{Receiver: "7", Event: "e", CreatedAt: at, NextAt: at})
+			late, lateUntil := claim(t, nodes[0], kind, "7", 0, 1)
+			now, until := claim(t, nodes[1], kind, "7", time.Minute, 1)
+			failed, delivered := late[0], late[0]
+			failed.NextAt, failed.Fault = time.Time{}, "the node was stopped"
+			delivered.NextAt, delivered.SentAt, delivered.DeliveredAt = time.Time{}, at, at
+			want(t, "over another's lease", save(t, nodes[0], kind, failed, lateUntil), false)
+			want(t, "over another's lease", save(t, nodes[0], kind, delivered, lateUntil), false)
+			now[0].NextAt, now[0].Fault = time.Time{}, "given up"
+			want(t, "the result", save(t, nodes[1], kind, now[0], until), true)
+			want(t, "over another's result", save(t, nodes[0], kind, failed, lateUntil), false)
+			kept := kind != outbox.Messages
+			want(t, "delivered all the same", save(t, nodes[0], kind, delivered, lateUntil), kept)
+			delivered.Status = 9
+			want(t, "over what was delivered", save(t, nodes[0], kind, delivered, lateUntil), false)
+			if list := boxRows(t, nodes[0], kind, outbox.Query{}); kept {
+				want(t, "state", list[0].State(), outbox.Delivered)
+			}
+		}
+	})
+}
+
+func TestTheOldestRowsAreGivenUp(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		for _, kind := range kinds {
+			var rows []outbox.Row
+			for n := range 300 {
+				rows = append(rows, outbox.Row{Receiver: fmt.Sprint(1 + n%2), Event: fmt.Sprint("e", n), Body: "{}", CreatedAt: at, NextAt: at})
+			}
+			addRows(t, s, kind, rows...)
+			for _, c := range []struct{ keep, gaveUp int }{{300, 0}, {150, 0}, {140, 10}, {140, 0}} {
+				update(t, s, func(ctx context.Context, tx *Tx) error {
+					n, err := tx.GiveUpRows(ctx, kind, "1", c.keep, "too many")
+					want(t, fmt.Sprint(kind, " given up above ", c.keep), n, c.gaveUp)
+					return err
+				})
+			}
+			want(t, "of the other", len(boxRows(t, s, kind, outbox.Query{Receiver: "2", State: outbox.Waiting})), 150)
+			left := boxRows(t, s, kind, outbox.Query{Receiver: "1", State: outbox.Waiting})
+			want(t, "left", []any{len(left), left[139].ID}, []any{140, int64(21)})
+			if kind == outbox.Messages {
+				continue
+			}
+			dead := boxRows(t, s, kind, outbox.Query{State: outbox.Dead})
+			want(t, "dead", []any{len(dead), dead[0].ID, dead[0].Receiver, dead[0].Fault}, []any{10, int64(19), "1", "too many"})
+		}
+	})
+}
+
+// A look at what is due reads what waits alone, however much was sent before.
+// (Issue 14: an enabled webhook read all its deliveries every second.)
+func TestALookReadsNothingThatWasSent(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		for _, kind := range kinds {
+			var rows []outbox.Row
+			for n := range 3000 {
+				r := outbox.Row{Receiver: "7", Event: fmt.Sprint("e", n), CreatedAt: at, SentAt: at, DeliveredAt: at}
+				if kind == outbox.Messages || n >= 2990 { // of messages nothing is kept
+					r.NextAt = at.Add(time.Hour)
+				}
+				rows = append(rows, r)
+			}
+			addRows(t, s, kind, rows...)
+			if s.Engine() == "sqlite" {
+				indexes := map[outbox.Kind]string{outbox.Pushes: "pushes_due pushes_of", outbox.Messages: "messages_of", outbox.Deliveries: "deliveries_due deliveries_turn"}[kind]
+				for _, query := range []string{receiversQuery(kind), claimQuery(rowTables[kind])} {
+					plan := plans(t, s, query, 1, 2, 3, 4, 5)
+					for _, step := range plan {
+						// Each look at the table is a search of what waits, or of one row, by an index.
+						words := strings.Fields(step)
+						index := slices.Index(words, "INDEX") + 1
+						found := index > 0 && strings.Contains(indexes, words[index]) || strings.Contains(step, "sqlite_autoindex_"+string(kind)+"_1 (id=?)")
+						if slices.Contains(words, string(kind)) && !found || strings.Contains(step, "TEMP B-TREE") {
+							t.Errorf("%s: %s:\n%s", kind, step, strings.Join(plan, "\n"))
+						}
+					}
+				}
+				continue
+			}
+			if _, err := s.write.ExecContext(t.Context(), `ANALYZE `+string(kind)); err != nil {
+				t.Fatal(err)
+			}
+			var text string
+			if err := s.read.QueryRowContext(t.Context(), `EXPLAIN (ANALYZE, FORMAT JSON) `+receiversQuery(kind), at.UnixMilli(), at.Add(outbox.Farthest).UnixMilli(), 10).Scan(&text); err != nil {
+				t.Fatal(err)
+			}
+			var plan []struct{ Plan node }
+			if err := json.Unmarshal([]byte(text), &plan); err != nil {
+				t.Fatal(err)
+			}
+			if n := plan[0].Plan.read(); n > 20 {
+				t.Errorf("%s: %v rows were read:\n%s", kind, n, text)
+			}
+		}
+	})
+}
+
+// node is a part of a plan of PostgreSQL.
+type node struct {
+	Rows    float64 `json:"Actual Rows"`
+	Loops   float64 `json:"Actual Loops"`
+	Removed float64 `json:"Rows Removed by Filter"`
+	Plans   []node
+}
+
+// read is how many rows all parts have read.
+func (n node) read() float64 {
+	all := (n.Rows + n.Removed) * n.Loops
+	for _, p := range n.Plans {
+		all += p.read()
+	}
+	return all
+}
+
+// plans is how SQLite goes about a query.
+func plans(t *testing.T, s *Store, query string, args ...any) (list []string) {
+	t.Helper()
+	rows, err := s.read.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id, parent, unused int
+		var detail string
+		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, detail)
+	}
+	return list
+}

@@ -1,0 +1,164 @@
+package webhooks
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/outbound"
+	"github.com/qrjump/qrjump/internal/outbox"
+)
+
+const (
+	// kept is how long what waits for nothing is kept for a look, beside the
+	// time that deliveries live.
+	kept = 7 * 24 * time.Hour
+	// forgetStep is how many deliveries are forgotten in one transaction.
+	forgetStep = 1000
+)
+
+// Policy is how webhooks are sent what waits for them.
+func (b *Book) Policy() outbox.Policy {
+	return outbox.Policy{Kind: outbox.Deliveries, Batch: 50, Lease: 2 * time.Minute, Most: MaxWaiting, Open: b.open, Again: b.again, Gone: b.switchOff,
+		Before: func(ctx context.Context) (bool, error) {
+			collected, err := b.Collect(ctx)
+			forgot, err2 := b.forget(ctx)
+			return collected || forgot, errors.Join(err, err2)
+		},
+		// The status says whether it was taken. A body that is too long, packed or broken
+		// off changes nothing of that.
+		Judge: func(_ *outbox.Row, a outbound.Answer, err error) string {
+			switch {
+			case a.Status/100 == 2:
+				return ""
+			case err != nil && a.Status != http.StatusGone:
+				return err.Error()
+			}
+			return fmt.Sprintf("the answer's status is %d, not 2xx", a.Status)
+		},
+	}
+}
+
+// forget removes what is old, a little at a time.
+func (b *Book) forget(ctx context.Context) (more bool, err error) {
+	// A look is cheap, a transaction that writes is not.
+	before, old := b.Now().Add(-kept-b.life()), 0
+	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
+		old, err = tx.CountForgettable(ctx, before)
+		return err
+	})
+	if err != nil || old == 0 {
+		return false, err
+	}
+	err = b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
+		n, err := tx.ForgetDeliveries(ctx, before, forgetStep)
+		more = n == forgetStep
+		return err
+	})
+	return more, err
+}
+
+// life is Life where the clock may be believed, and else longer than any clock
+// is ahead.
+func (b *Book) life() time.Duration {
+	if b.ClockBelieved != nil && !b.ClockBelieved() {
+		return 200 * 365 * 24 * time.Hour
+	}
+	return b.Life()
+}
+
+// open prepares sending to a webhook. What had no turn in all its time is given
+// up: behind a receiver that stays away a queue would grow for ever.
+func (b *Book) open(ctx context.Context, receiver string) (func(*outbox.Row) (outbound.Request, error), error) {
+	id, err := strconv.ParseInt(receiver, 10, 64)
+	if err != nil {
+		return nil, err
+	}
+	var w Webhook
+	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
+		w, err = tx.Webhook(ctx, id)
+		return err
+	})
+	if errors.Is(err, ErrNoWebhook) || err == nil && !w.Enabled {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	secret, err := b.Vault.Open(secretPlace(id), w.Secret)
+	if err != nil {
+		return nil, fmt.Errorf("the secret of webhook %d cannot be opened: %w", id, err)
+	}
+	return func(r *outbox.Row) (outbound.Request, error) {
+		if b.Now().Sub(r.CreatedAt) > b.life()+kept {
+			return outbound.Request{}, outbox.Useless("its time was over before its turn came")
+		}
+		r.URL = w.URL
+		return outbound.Request{Method: http.MethodPost, URL: w.URL, Header: signed(r.Event, b.RealNow(), []byte(r.Body), secret), Body: []byte(r.Body),
+			Timeout: 15 * time.Second, MaxBody: 64 << 10}, nil
+	}, nil
+}
+
+// switchOff switches a webhook off whose receiver answered 410, unless it was
+// removed or moved meanwhile.
+func (b *Book) switchOff(ctx context.Context, r outbox.Row) error {
+	return b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
+		id, err := strconv.ParseInt(r.Receiver, 10, 64)
+		if err != nil {
+			return err
+		}
+		w, err := tx.Webhook(ctx, id)
+		if errors.Is(err, ErrNoWebhook) || err == nil && w.URL != r.URL {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		w.Enabled = false
+		return tx.PutWebhook(ctx, w)
+	})
+}
+
+// pauses are how long is waited after each failed try, then the last again.
+// They are those that the specification proposes.
+var pauses = []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour, 10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour}
+
+// again is when a delivery is tried again: up to a fifth of the pause sooner or
+// later, so that receivers that were away are not all asked at once.
+func (b *Book) again(r outbox.Row, _, ended time.Time) time.Time {
+	pause := pauses[min(r.Attempts, len(pauses))-1]
+	var raw [4]byte
+	if _, err := io.ReadFull(b.Random, raw[:]); err == nil {
+		share := float64(binary.BigEndian.Uint32(raw[:])) / (1 << 32)
+		pause = time.Duration(float64(pause) * (0.8 + 0.4*share))
+	}
+	if next := ended.Add(pause); !next.After(r.CreatedAt.Add(b.life())) {
+		return next
+	}
+	return time.Time{}
+}
+
+// signed is the header of a message: its id, the moment of sending, and what
+// only a holder of the secret can make of both and the body. (Standard Webhooks
+// 1.0.)
+func signed(id string, now time.Time, body, secret []byte) http.Header {
+	timestamp := strconv.FormatInt(now.Unix(), 10)
+	mac := hmac.New(sha256.New, secret)
+	mac.Write([]byte(id + "." + timestamp + "."))
+	mac.Write(body)
+	return http.Header{
+		"Content-Type":      {"application/json"},
+		"User-Agent":        {"qrjump (webhook)"},
+		"Webhook-Id":        {id},
+		"Webhook-Timestamp": {timestamp},
+		"Webhook-Signature": {"v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))},
+	}
+}
