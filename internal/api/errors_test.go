@@ -904,6 +904,9 @@ func TestOnlyTheJumpRulesHaveALimitASecondByDefault(t *testing.T) {
 }
 
 func TestMinuteLimit(t *testing.T) {
+	if testing.Short() {
+		t.Skip("ten thousand calls, one after the other")
+	}
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	a := s.Do("POST", stablePath, stable("shop"))

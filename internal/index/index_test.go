@@ -56,6 +56,9 @@ var (
 // each of two owners and published or not, against every link, compared with
 // what rules.Prefix.Matches and the contract's sentence on owners say.
 func TestEveryWorldOfThreeRules(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a table, read by one goroutine")
+	}
 	if len(worldPrefixes) != 40 {
 		t.Fatalf("%d prefixes", len(worldPrefixes))
 	}
@@ -265,6 +268,9 @@ func TestOfARuleThatComesTwiceTheLaterCounts(t *testing.T) {
 
 // TestChurnTakesNoMemory: rules come and go for ever; what is dead is given back.
 func TestChurnTakesNoMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a table, read by one goroutine")
+	}
 	x := New()
 	const many = 20_000
 	for i := range many {
@@ -300,6 +306,9 @@ func (x *Index) ruleAt(t *testing.T, i int) bool {
 // TestAChangeCostsTheSameHoweverManyRules: nothing that is copied for a change
 // grows with the table.
 func TestAChangeCostsTheSameHoweverManyRules(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a table, read by one goroutine")
+	}
 	const many = 300_000
 	x := New()
 	err := x.Load(func(yield func(rules.Rule, error) bool) {

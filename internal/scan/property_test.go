@@ -71,7 +71,10 @@ func load(t testing.TB, set []slowRule) *index.Index {
 }
 
 func TestEveryLinkOpensWhatTheSlowMatcherSays(t *testing.T) {
-	const sets, links = 12_000, 20 // 240,000 cases
+	sets, links := 12_000, 20 // 240,000 cases
+	if testing.Short() {
+		sets = 600
+	}
 	const seed = 20171
 	g := small{rand.New(rand.NewPCG(seed, 0))}
 	opened := 0
@@ -117,7 +120,10 @@ func TestEveryLinkOpensWhatTheSlowMatcherSays(t *testing.T) {
 // go one by one, all at once, and through a file; after each step links are
 // compared with the slow matcher.
 func TestAWorldThatChangesOpensWhatTheSlowMatcherSays(t *testing.T) {
-	const worlds, steps, links = 60, 60, 8
+	worlds, steps, links := 60, 60, 8
+	if testing.Short() {
+		worlds = 6
+	}
 	const seed = 20172
 	g := small{rand.New(rand.NewPCG(seed, 0))}
 	path := filepath.Join(t.TempDir(), "rules.snapshot")

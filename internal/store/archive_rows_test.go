@@ -24,6 +24,9 @@ func manySeeds(n int) []string {
 func linesOf(rows []string) string { return strings.Join(rows, "\n") + "\n" }
 
 func TestABrokenRowOfManyIsNamedAndLeavesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a table, read by one goroutine")
+	}
 	eachBackend(t, func(t *testing.T, s *Store) {
 		empty := rowsOf(t, s)
 		all := maps.Clone(empty)

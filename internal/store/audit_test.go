@@ -127,6 +127,9 @@ func trials(t *testing.T, s *Store) int {
 // One byte of any column of any row: of the log, of the row that names the last
 // change, and of the events of codes.
 func TestAnAlteredByteOfTheLogShows(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a table, read by one goroutine")
+	}
 	eachBackend(t, func(t *testing.T, s *Store) {
 		s.KeepChanges(nil, func(text string) string { return keeping{}.hash("a key" + text) })
 		manyChanges(t, s)
@@ -213,6 +216,9 @@ func alter(random *rand.Rand, old string, number bool) string {
 }
 
 func TestRowsThatAreGoneSwappedOrAddedShow(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a table, read by one goroutine")
+	}
 	eachBackend(t, func(t *testing.T, s *Store) {
 		manyChanges(t, s)
 		last := verify(t, s).Seq
@@ -300,6 +306,9 @@ func TestAChainThatWasMadeWithoutTheKeyShows(t *testing.T) {
 }
 
 func TestALogOfAnEarlierVersionIsChained(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a table, read by one goroutine")
+	}
 	eachTarget(t, func(t *testing.T, target Target) {
 		s, err := connect(t.Context(), target)
 		if err != nil {

@@ -531,6 +531,9 @@ func TestABatchOfAnotherNodeIsKnown(t *testing.T) {
 // A second redemption asks who was first, in a transaction that others wait for:
 // what it reads must not grow with all that was ever redeemed of the batch.
 func TestTheEventsOfACodeAreFoundByIt(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a table, read by one goroutine")
+	}
 	eachBackend(t, func(t *testing.T, s *Store) {
 		const events = 3_000
 		set := func(from, to int64) codes.Set { return codes.NewSet(codes.Range{From: from, To: to}) }

@@ -38,6 +38,9 @@ func nearAsItWas(ctx context.Context, t *Tx, link rules.Link, each int) ([]rules
 
 // The rules near a link are those that they were, in their order.
 func TestNearIsWhatItWasOnRandomRules(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a table, read by one goroutine")
+	}
 	eachBackend(t, func(t *testing.T, s *Store) {
 		r := rand.New(rand.NewPCG(12, 6))
 		pick := func(of ...string) string { return of[r.IntN(len(of))] }
@@ -105,6 +108,9 @@ func idsOf(list []rules.Rule) []int64 {
 // a path has: PostgreSQL counts the rows that it looked at, SQLite says that an
 // index leads to them in their order. Issue 12, 6.
 func TestNearLooksAtFewRows(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a table, read by one goroutine")
+	}
 	eachBackend(t, func(t *testing.T, s *Store) {
 		const rulesThere = 12_000
 		var all []rules.Rule
