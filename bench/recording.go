@@ -73,7 +73,9 @@ func scanServer(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	lane := (&scanapi.Lane{API: api, AnswerTime: time.Minute, IdleTime: time.Minute}).Listen(l)
+	lane := api.Lane(time.Second)
+	lane.AnswerTime, lane.IdleTime = time.Minute, time.Minute
+	lane.Listen(l)
 	defer lane.Close()
 	failed := make(chan error, 1)
 	go func() { failed <- (&http.Server{}).Serve(lane) }()

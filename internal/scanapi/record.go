@@ -26,11 +26,8 @@ type Ledger func(*ledger.Event) (Durable, error)
 type Durable interface {
 	// Wait returns nil once the group is durable.
 	Wait(ctx context.Context) error
-}
-
-// teller is a Durable that need not be waited for: it calls f, which must not
-// block, with what Wait would return; false if that is known already.
-type teller interface {
+	// Then calls f, which must not block, with what Wait would return; false if
+	// that is known already.
 	Then(f func(error)) bool
 }
 
@@ -50,6 +47,7 @@ const (
 // scanned is one scan on its way through: decided, kept, written down.
 type scanned struct {
 	asked
+	api       *API
 	namespace string
 	in        scan.Request
 	decision  scan.Decision
@@ -206,6 +204,7 @@ func (a *API) answer(ctx context.Context, namespace string, body, to []byte) ([]
 // scan of a code has waited already.
 func (a *API) begin(ctx context.Context, namespace string, body []byte) *scanned {
 	s := scans.Get().(*scanned)
+	s.api = a
 	if s.err = a.decide(s, namespace, body); s.err != nil {
 		return s
 	}

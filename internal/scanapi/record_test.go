@@ -28,6 +28,8 @@ func (d *disk) record(e *ledger.Event) (Durable, error) {
 	return d, nil
 }
 
+func (*disk) Then(func(error)) bool { return false }
+
 func (d *disk) Wait(ctx context.Context) error {
 	if d.held == nil {
 		return d.wait

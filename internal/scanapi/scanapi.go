@@ -33,6 +33,8 @@ import (
 	"github.com/qrjump/qrjump/internal/scan"
 )
 
+const resolvePath = "/scan/v1/resolve"
+
 // MaxRequest is how long one request may be, alone or as a line, in bytes.
 const MaxRequest = 16 << 10
 
@@ -171,11 +173,11 @@ func (p problem) document() []byte {
 
 // Register mounts the calls and describes them in the API document.
 func (a *API) Register(mux *http.ServeMux, api huma.API) {
-	mux.HandleFunc("POST /scan/v1/resolve", a.withKey(a.resolve))
+	mux.HandleFunc("POST "+resolvePath, a.withKey(a.resolve))
 	mux.HandleFunc("POST /scan/v1/explain", a.withKey(a.explain))
 	mux.HandleFunc("POST /scan/v1/login", a.withKey(a.login))
 	describe[loginRequest, loginAnswer](api, "/scan/v1/login", "login", "A js_code by which a Mini Program's server learns the user's openid")
-	describe[request, decision](api, "/scan/v1/resolve", "resolve", "What does a scanned text open? With application/x-ndjson one request a line, one answer a line")
+	describe[request, decision](api, resolvePath, "resolve", "What does a scanned text open? With application/x-ndjson one request a line, one answer a line")
 	describe[explainRequest, explanation](api, "/scan/v1/explain", "explain", "The same decision with the rules that were near; records nothing")
 }
 

@@ -17,6 +17,7 @@ var mayImport = map[string][]string{
 	"internal/outbound": {},
 	"internal/outbox":   {"internal/outbound"},
 	"internal/archive":  {},
+	"internal/lane":     {},
 
 	"internal/accounts": {"internal/errcode", "internal/outbound", "internal/outbox", "internal/settings", "internal/vault"},
 	"internal/rules":    {"internal/accounts", "internal/errcode", "internal/outbox", "internal/settings"},
@@ -37,12 +38,12 @@ var mayImport = map[string][]string{
 
 	"internal/api":      {"internal/accounts", "internal/codes", "internal/errcode", "internal/rules", "internal/settings", "internal/calls"},
 	"internal/adminapi": {"internal/accounts", "internal/archive", "internal/codes", "internal/errcode", "internal/history", "internal/ledger", "internal/live", "internal/outbox", "internal/rules", "internal/scan", "internal/settings", "internal/stats", "internal/webhooks"},
-	"internal/scanapi":  {"internal/accounts", "internal/codes", "internal/errcode", "internal/ledger", "internal/rules", "internal/scan"},
+	"internal/scanapi":  {"internal/accounts", "internal/codes", "internal/errcode", "internal/lane", "internal/ledger", "internal/rules", "internal/scan"},
 	"internal/gateway":  {"internal/accounts", "internal/codes", "internal/rules", "internal/scan", "internal/settings"},
 	"internal/emulator": {},
 	"internal/consent":  {"internal/accounts"},
 
-	"internal/server": {"internal/accounts", "internal/adminapi", "internal/api", "internal/archive", "internal/codes", "internal/consent", "internal/emulator", "internal/errcode", "internal/gateway", "internal/history", "internal/index", "internal/ledger", "internal/live", "internal/outbound", "internal/outbox",
+	"internal/server": {"internal/accounts", "internal/adminapi", "internal/api", "internal/archive", "internal/codes", "internal/consent", "internal/emulator", "internal/errcode", "internal/gateway", "internal/history", "internal/index", "internal/lane", "internal/ledger", "internal/live", "internal/outbound", "internal/outbox",
 		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/stats", "internal/store", "internal/stream", "internal/calls", "internal/vault", "internal/webhooks"},
 
 	"client":     {},

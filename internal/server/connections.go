@@ -181,10 +181,10 @@ func (c *connection) cut(t time.Time) time.Time {
 	return t
 }
 
-// Asks implements scanapi.Watched.
+// Asks implements lane.Watched.
 func (c *connection) Asks(now bool) { c.asks.Store(now) }
 
-// Proven implements scanapi.Watched.
+// Proven implements lane.Watched.
 func (c *connection) Proven() {
 	c.refused.Store(false)
 	if c.known.Swap(true) {

@@ -13,7 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/scanapi"
+	"github.com/qrjump/qrjump/internal/lane"
 )
 
 // surface is what a listener serves.
@@ -31,7 +31,7 @@ type serving struct {
 	proxies     []netip.Prefix // that are trusted
 	rooms       map[bool]*room // true = the admin listener's
 	servers     []*http.Server
-	lanes       map[*http.Server]*scanapi.Lane
+	lanes       map[*http.Server]*lane.Lane
 	addresses   Addresses // as they stand in the data folder; zero: they do not
 	failed      chan error
 
@@ -81,7 +81,7 @@ func (s *Server) listen(ctx context.Context) error {
 		if what&admin != 0 {
 			s.AdminURL = s.urlOf(l)
 		}
-		var lane *scanapi.Lane
+		var lane *lane.Lane
 		if what == scans && !s.seams.NoLane {
 			lane = s.lane(l)
 			h.TLSConfig = lane.TLS // handshakes are the lane's, HTTP/2 is net/http's

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/qrjump/qrjump/internal/lane"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/scanapi"
 	"github.com/qrjump/qrjump/internal/settings"
@@ -28,8 +30,9 @@ func (s *Server) urlOf(l net.Listener) string {
 
 // lane is the listener of scans alone: what it does not answer itself goes to
 // net/http.
-func (s *Server) lane(l net.Listener) *scanapi.Lane {
-	lane := &scanapi.Lane{API: s.scanAPI(), AnswerTime: answerTime, IdleTime: idleTime, Patience: s.seams.LanePatience, Answered: s.metrics.lane.Inc, Handed: s.metrics.handed.Inc}
+func (s *Server) lane(l net.Listener) *lane.Lane {
+	lane := s.scanAPI().Lane(cmp.Or(s.seams.LanePatience, time.Second))
+	lane.AnswerTime, lane.IdleTime, lane.Answered, lane.Handed = answerTime, idleTime, s.metrics.lane.Inc, s.metrics.handed.Inc
 	if s.config.Dev {
 		lane.KnownHost = s.knownName
 	}

@@ -12,9 +12,9 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/lane"
 	"github.com/qrjump/qrjump/internal/outbound"
 	"github.com/qrjump/qrjump/internal/rules"
-	"github.com/qrjump/qrjump/internal/scanapi"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/webhooks"
@@ -109,7 +109,7 @@ func newServer(c Config, logs io.Writer, seams Seams) *Server {
 	}
 	s.seams.BodyTimeout = cmp.Or(seams.BodyTimeout, 10*time.Second)
 	s.settings = settings.NewLive(settings.Defaults())
-	s.drainTime, s.lanes, s.failed = DrainTimeout, map[*http.Server]*scanapi.Lane{}, make(chan error, 8)
+	s.drainTime, s.lanes, s.failed = DrainTimeout, map[*http.Server]*lane.Lane{}, make(chan error, 8)
 	for _, text := range c.TrustedProxy {
 		s.proxies = append(s.proxies, netip.MustParsePrefix(text)) // checked by Validate
 	}

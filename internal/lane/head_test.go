@@ -1,4 +1,4 @@
-package scanapi
+package lane
 
 import (
 	"bufio"
@@ -17,16 +17,17 @@ func FuzzHead(f *testing.F) {
 		f.Add([]byte(strings.Replace(plain, "User-Agent: x\r\n", other, 1)))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		h, v := readHead(b)
-		if v != isPlain {
+		l := &Lane{MaxBody: 16 << 10, Streams: "ndjson", requestLine: "POST /scan/v1/resolve HTTP/1.1\r\n"}
+		h, ok := l.readHead(b)
+		if !ok || h.size == 0 {
 			return
 		}
 		if got := h.size; got <= 0 || got > len(b) || !bytes.HasSuffix(b[:got], []byte("\r\n\r\n")) {
 			t.Fatalf("%q: the head ends at %d", b, got)
 		}
 		for _, cut := range []int{h.size - 1, h.size / 2, 1} {
-			if _, v := readHead(b[:cut]); v != unfinished {
-				t.Fatalf("%q: cut at %d it is %d", b, cut, v)
+			if part, ok := l.readHead(b[:cut]); !ok || part.size > 0 {
+				t.Fatalf("%q: cut at %d it is %v, %t", b, cut, part, ok)
 			}
 		}
 		r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(b)))
@@ -34,7 +35,7 @@ func FuzzHead(f *testing.F) {
 			t.Fatalf("%q: %v", b, err)
 		}
 		key, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		if r.Method != "POST" || r.RequestURI != resolvePath || r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.Host != string(h.host) || r.ContentLength != int64(h.length) ||
+		if r.Method != "POST" || r.RequestURI != "/scan/v1/resolve" || r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.Host != string(h.host) || r.ContentLength != int64(h.length) ||
 			len(r.TransferEncoding) > 0 || len(r.Trailer) > 0 || r.Close != h.last || key != string(h.key) ||
 			len(r.Header["Authorization"]) > 1 || len(r.Header["Content-Length"]) > 1 || r.Header.Get("Expect")+r.Header.Get("Origin")+r.Header.Get("Sec-Fetch-Site")+r.Header.Get("Upgrade") != "" {
 			t.Fatalf("%q:\nwe  %+v\nnet %+v", b, h, r)

@@ -1,0 +1,278 @@
+package lane
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// firstTime is how long a new connection may take to its first byte, and to
+	// the end of its TLS handshake.
+	firstTime = 10 * time.Second
+	// patience is Lane.Patience where nobody says otherwise.
+	patience = time.Second
+	// grace is how long a drain looks whether a request arrived just now.
+	grace = 5 * time.Millisecond
+	// buffer holds a head and what most bodies need.
+	buffer = 4 << 10
+	// maxHead is how long a plain head may be.
+	maxHead = 4 << 10
+	// maxBlank is how many bytes of empty lines may stand before a request.
+	maxBlank = 4
+	// coarse is how exact the long deadlines are: moving one costs as much as
+	// reading a request.
+	coarse = 10 * time.Second
+)
+
+// conn is one connection on the lane.
+type conn struct {
+	lane    *Lane
+	conn    net.Conn
+	watched Watched
+	proven  bool        // and that it is
+	handed  bool        // it is net/http's
+	idle    atomic.Bool // it waits for the first byte of a request
+
+	in   []byte // in[r:w] was read and not used
+	r, w int
+
+	// free holds a token while no answer is under way. The holder of the token
+	// uses what follows: the connection's goroutine, or the one that sends an
+	// answer later.
+	free     chan struct{}
+	out, doc []byte
+	answer   Answer           // leaves later
+	holds    func(error)      // c.known; made once
+	direct   func([]byte) int // nil where answers are waited for
+	second   int64            // of date, which answers carry
+	date     []byte
+
+	readUntil, writeUntil time.Time // the deadlines as they are set
+}
+
+func newConn(l *Lane, inner net.Conn) *conn {
+	c := &conn{lane: l, conn: inner, free: make(chan struct{}, 1)}
+	c.free <- struct{}{}
+	c.watched, _ = inner.(Watched)
+	if l.TLS != nil {
+		c.conn = tls.Server(inner, l.TLS)
+	} else {
+		c.direct, c.holds = directly(inner), c.known
+	}
+	return c
+}
+
+func (c *conn) serve() {
+	defer func() {
+		c.failed(recover())
+		if !c.handed {
+			_ = c.conn.Close()
+		}
+	}()
+	if secure, ok := c.conn.(*tls.Conn); ok {
+		_ = secure.SetDeadline(time.Now().Add(firstTime))
+		err := secure.HandshakeContext(c.lane.life)
+		_, noTLS := errors.AsType[tls.RecordHeaderError](err)
+		if err != nil && !noTLS {
+			return
+		}
+		_ = secure.SetDeadline(time.Time{})
+		if noTLS || secure.ConnectionState().NegotiatedProtocol == "h2" {
+			c.handed = true
+			c.lane.hand(secure)
+			return
+		}
+	}
+	c.in = make([]byte, buffer)
+	for first := true; ; first = false {
+		switch c.one(first) {
+		case gone:
+			return
+		case foreign:
+			c.hand()
+			return
+		}
+	}
+}
+
+// hand gives the connection to net/http, with the request that was begun.
+func (c *conn) hand() {
+	_ = c.conn.SetDeadline(time.Time{})
+	other := &replayed{Conn: c.conn, all: io.MultiReader(bytes.NewReader(c.in[c.r:c.w]), c.conn), closed: func() {}}
+	if c.lane.draining.Load() {
+		// net/http, once it is shut down, takes no request that it has not read.
+		c.lane.late.Add(1)
+		other.closed = sync.OnceFunc(c.lane.late.Done)
+	}
+	c.handed = true
+	c.lane.hand(other)
+}
+
+// failed tells of a panic; nil = there was none.
+func (c *conn) failed(fault any) {
+	if fault != nil {
+		c.lane.Log.Error("a request failed inside the server", "path", c.lane.Path, "panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
+	}
+}
+
+func (c *conn) asks(now bool) {
+	if c.watched != nil {
+		c.watched.Asks(now)
+	}
+}
+
+// The states of what was read.
+type state int
+
+const (
+	plain   state = iota // a whole plain request is there
+	foreign              // it is not plain, or not there in time: net/http's
+	gone                 // nothing more comes, or is to come
+)
+
+// one answers the next request, and says what the connection is then.
+func (c *conn) one(first bool) state {
+	h, state := c.await(first)
+	select {
+	case <-c.free: // the answer before has left
+	default:
+		select { // Done is every connection's: most requests do not touch it
+		case <-c.free:
+		case <-c.lane.life.Done():
+			return gone
+		}
+	}
+	if state != plain {
+		return state
+	}
+	l, who := c.lane, ""
+	if l.KnownHost != nil && !l.KnownHost(string(h.host)) {
+		return foreign
+	}
+	if l.Key != nil {
+		var ok bool
+		if who, ok = l.Key(l.life, string(h.key)); !ok || len(h.key) == 0 {
+			return foreign
+		}
+		if !c.proven && c.watched != nil {
+			c.watched.Proven()
+		}
+		c.proven = true
+	}
+	c.asks(true)
+	a := l.Begin(l.life, who, c.in[c.r+h.size:c.r+h.size+h.length])
+	c.r += h.size + h.length
+	if l.Answered != nil {
+		l.Answered()
+	}
+	closing := h.last || l.draining.Load()
+	if !closing && c.later(a) {
+		return plain
+	}
+	err := c.reply(a, closing)
+	c.left()
+	if err != nil || closing {
+		return gone
+	}
+	return plain
+}
+
+// await reads until a whole request is there.
+func (c *conn) await(first bool) (h head, _ state) {
+	begun := false // and its time runs
+	last := false  // nothing more is waited for
+	blank := 0     // bytes of empty lines that were skipped
+	if len(c.in) > 4*buffer && c.r == c.w {
+		c.in, c.r, c.w = make([]byte, buffer), 0, 0
+	}
+	for {
+		// As net/http: some old clients send an empty line behind a body.
+		for !first && c.r < c.w && blank < maxBlank && (c.in[c.r] == '\r' || c.in[c.r] == '\n') {
+			c.r++
+			blank++
+		}
+		if here := c.w - c.r; here > 0 {
+			var ok bool
+			h, ok = c.lane.readHead(c.in[c.r:c.w])
+			switch {
+			case !ok && !first && blank+here < maxBlank:
+				// Fewer bytes before the end of a connection are no request, as in net/http.
+			case !ok || h.size == 0 && here > maxHead:
+				return h, foreign
+			case h.size > 0 && here >= h.size+h.length:
+				return h, plain
+			}
+			if !begun {
+				begun = true
+				c.readBy(cmp.Or(c.lane.Patience, patience), 0)
+			}
+		} else {
+			h, c.r, c.w = head{}, 0, 0
+			if first {
+				c.readBy(firstTime, coarse)
+			} else {
+				c.readBy(c.lane.IdleTime, coarse)
+			}
+			c.idle.Store(true)
+			if len(c.free) > 0 {
+				c.asks(false)
+			}
+			if c.lane.draining.Load() {
+				// A request that arrived already is still answered.
+				c.readBy(grace, 0)
+				last = true
+			}
+		}
+		c.room(h.size + h.length)
+		n, err := c.conn.Read(c.in[c.w:])
+		c.idle.Store(false)
+		c.w += n
+		late := errors.Is(err, os.ErrDeadlineExceeded)
+		switch {
+		case n > 0 || err == nil:
+		case !first && err == io.EOF && blank+c.w-c.r < maxBlank:
+			return h, gone
+		case c.r < c.w && (err == io.EOF || late):
+			return h, foreign
+		case c.r == c.w && !last && c.lane.draining.Load() && late:
+			// Woken by Drain.
+		default:
+			return h, gone
+		}
+	}
+}
+
+// readBy sets the time by which the next bytes must be there, unless what is set
+// is within exact of it.
+func (c *conn) readBy(within, exact time.Duration) {
+	until := time.Now().Add(within)
+	if ahead := until.Sub(c.readUntil); ahead > exact || ahead < 0 || exact == 0 {
+		c.readUntil = until
+		_ = c.conn.SetReadDeadline(until)
+	}
+}
+
+// room makes place for more of a request, of which so much is needed in all.
+func (c *conn) room(need int) {
+	if c.w < len(c.in) && c.r+need <= len(c.in) {
+		return
+	}
+	if c.r > 0 {
+		c.r, c.w = 0, copy(c.in, c.in[c.r:c.w])
+	}
+	if need = max(need, c.w+1); need > len(c.in) {
+		grown := make([]byte, max(need, 2*len(c.in)))
+		copy(grown, c.in[:c.w])
+		c.in = grown
+	}
+}
