@@ -15,17 +15,17 @@ type Account struct {
 	Name         string            `json:"name"`
 	Subject      string            `json:"subject"` // company, personal, media, government or other
 	Certified    bool              `json:"certified"`
-	Versions     []string          `json:"versions"`  // of release, trial, development: which exist
-	JumpOpen     bool              `json:"jump_open"` // false: none of its rules opens anything
+	Versions     []string          `json:"versions"` // of release, trial, development: which exist
+	JumpOpen     bool              `json:"jump_open" doc:"false switches all its rules off"`
 	Features     []string          `json:"features"`
-	Members      map[string]string `json:"members"` // user -> admin, developer or trial
+	Members      map[string]string `json:"members" doc:"user to role"` // admin, developer or trial
 	MessageURL   string            `json:"message_url"`
-	URLScheme    string            `json:"url_scheme"`   // template of the address that opens it from a browser
-	IPAllowlist  []string          `json:"ip_allowlist"` // ranges; empty = any address may fetch tokens
-	Linked       []string          `json:"linked"`       // service accounts: Mini Programs
+	URLScheme    string            `json:"url_scheme" doc:"template of the address that opens the Mini Program from a browser"`
+	IPAllowlist  []string          `json:"ip_allowlist" doc:"ranges that may fetch tokens; empty = any"`
+	Linked       []string          `json:"linked" doc:"Mini Programs that a service account is linked with"`
 	SecretFrozen bool              `json:"secret_frozen"`
 	CreatedAt    time.Time         `json:"created_at"`
-	ConfirmFile  ConfirmFile       `json:"confirm_file"`
+	ConfirmFile  ConfirmFile       `json:"confirm_file" doc:"the verification file"`
 }
 
 // AccountPut is what an account shall be. Secrets that are empty stay.
@@ -63,12 +63,15 @@ func accountPath(appid string, rest ...string) string {
 	return strings.Join(parts, "/")
 }
 
+// AccountList is a page of accounts.
+type AccountList struct {
+	Accounts []Account `json:"accounts"`
+}
+
 // Accounts lists at most limit accounts by AppID, the first after the given
 // one; 0 = as many as the server likes to give.
 func (c *Client) Accounts(ctx context.Context, after string, limit int) ([]Account, error) {
-	var reply struct {
-		Accounts []Account `json:"accounts"`
-	}
+	var reply AccountList
 	err := c.admin(ctx, http.MethodGet, with("accounts", map[string]string{"after": after, "limit": limitText(limit)}), nil, &reply)
 	return reply.Accounts, err
 }
@@ -131,11 +134,14 @@ func (c *Client) Unlink(ctx context.Context, service, miniProgram string) error 
 	return c.changeAccount(ctx, http.MethodDelete, service, nil, "links", miniProgram)
 }
 
+// Quota is what an account has left.
+type Quota struct {
+	PublishesLeft int `json:"publishes_left" doc:"of this calendar month"`
+}
+
 // PublishesLeft is how many publishes an account has left this month.
 func (c *Client) PublishesLeft(ctx context.Context, appid string) (int, error) {
-	var reply struct {
-		PublishesLeft int `json:"publishes_left"`
-	}
+	var reply Quota
 	err := c.admin(ctx, http.MethodGet, accountPath(appid, "quota"), nil, &reply)
 	return reply.PublishesLeft, err
 }

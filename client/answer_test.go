@@ -330,7 +330,7 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 		`{"changes":[{"seq":1}]}`: `(changes[0].at is missing in {"changes":[{"seq":1}]})`,
 		`{"changes":[]}`:          "",
 		`{"changes":null}`:        "",
-		`{"changes":{}}`:          "(json: cannot unmarshal object into Go struct field .changes of type []client.RuleChange in {",
+		`{"changes":{}}`:          "(json: cannot unmarshal object into Go struct field RuleChanges.changes of type []client.RuleChange in {",
 		`{"changes":[],"errcode":40066,"errmsg":"invalid url"}`:                                          "(errcode 40066 invalid url)",
 		`{"changes":[{"seq":1,"at":"2026-01-15T10:00:00Z","actor":"a","did":"add","rule":{"id":null}}]}`: "(changes[0].rule.id is missing",
 		`{"changes":[]`: `(no JSON object: {"changes":[])`,

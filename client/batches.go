@@ -17,12 +17,12 @@ type Batch struct {
 	Status    string    `json:"status"`
 	Prefix    string    `json:"prefix"`
 	Version   string    `json:"version"`
-	Segment   int64     `json:"segment"`    // codes of one download
-	QRVersion int       `json:"qr_version"` // the smallest that holds a code text at level Q
+	Segment   int64     `json:"segment"` // codes of one download
+	QRVersion int       `json:"qr_version" doc:"the smallest QR version that holds a code text at level Q"`
 	CreatedAt time.Time `json:"created_at"`
-	Frozen    int64     `json:"frozen"`
-	Void      int64     `json:"void"`
-	Redeemed  int64     `json:"redeemed"`
+	Frozen    int64     `json:"frozen" minimum:"0"`
+	Void      int64     `json:"void" minimum:"0"`
+	Redeemed  int64     `json:"redeemed" minimum:"0"`
 }
 
 // BatchQuery says which applications the operator wants to see.
@@ -32,15 +32,18 @@ type BatchQuery struct {
 	Limit   int    // 0 = as many as the server likes to give
 }
 
+// BatchList is a page of applications.
+type BatchList struct {
+	Batches []Batch `json:"batches"`
+}
+
 // Batches lists applications of all accounts, oldest first.
 func (c *Client) Batches(ctx context.Context, q BatchQuery) ([]Batch, error) {
 	var after string
 	if q.After > 0 {
 		after = strconv.FormatInt(q.After, 10)
 	}
-	var reply struct {
-		Batches []Batch `json:"batches"`
-	}
+	var reply BatchList
 	err := c.admin(ctx, http.MethodGet, with("batches", map[string]string{"account": q.Account, "after": after, "limit": limitText(q.Limit)}), nil, &reply)
 	return reply.Batches, err
 }
@@ -63,9 +66,9 @@ func batchPath(id int64, what string) string {
 // CodeSelection names codes of a batch; what is named in several ways counts
 // once.
 type CodeSelection struct {
-	All    bool        `json:"all,omitempty"`
-	Ranges []CodeRange `json:"ranges,omitempty"`
-	Codes  []string    `json:"codes,omitempty"` // original codes or code texts
+	All    bool        `json:"all,omitempty" doc:"the whole batch"`
+	Ranges []CodeRange `json:"ranges,omitempty" maxItems:"100000"`
+	Codes  []string    `json:"codes,omitempty" maxItems:"100000" doc:"original codes or code texts"`
 }
 
 // What an operator may do to codes.
@@ -80,16 +83,15 @@ const (
 // history. An empty Actor is "admin".
 type CodeChange struct {
 	CodeSelection
-	Actor string `json:"actor,omitempty"`
+	Actor string `json:"actor,omitempty" doc:"who did it, for the history; left out: admin"`
 	Note  string `json:"note,omitempty"`
 }
 
 // CodesChanged is how far a change went.
 type CodesChanged struct {
-	Codes int64 `json:"codes"` // that were named
-	// Changed is how many of those it changed: the others were so before. Of a
-	// schedule: as things stand now. nil = an older server, which does not say.
-	Changed *int64 `json:"changed"`
+	Codes int64 `json:"codes" doc:"how many codes were named"`
+	// Changed is nil where the server is older and does not say.
+	Changed *int64 `json:"changed" nullable:"false" doc:"how many of them this changes; the others are so already. Of a schedule: as things stand now"`
 }
 
 // ChangeCodes freezes, unfreezes, voids or redeems codes. Of several codes of
@@ -115,7 +117,7 @@ func (c *Client) WithdrawCodes(ctx context.Context, id int64, at time.Time, chan
 // CodesRetargeted is how far a re-target went.
 type CodesRetargeted struct {
 	CodesChanged `answer:"optional"` // changed are those that are active, now or by a schedule
-	Activations  int                 `json:"activations"` // that were renewed
+	Activations  int                 `json:"activations" doc:"how many activations were renewed"`
 }
 
 // RetargetCodes opens another page for what is active in a range. wxaType is as
@@ -143,18 +145,18 @@ type StoredCode struct {
 	Void          bool        `json:"void"`
 	Redeemed      bool        `json:"redeemed"`
 	Activation    *CodeEvent  `json:"activation,omitempty"` // that governs it; nil = not active
-	History       []CodeEvent `json:"history"`              // newest first
+	History       []CodeEvent `json:"history" doc:"what happened to it, newest first"`
 }
 
 // CodeEvent is one thing that happened to codes.
 type CodeEvent struct {
 	Seq     int64        `json:"seq"`
 	Did     string       `json:"did"` // activate, withdraw, or one of the four changes
-	Ranges  []CodeRange  `json:"ranges"`
-	Codes   int64        `json:"codes"` // how many
+	Ranges  []CodeRange  `json:"ranges" doc:"at most 100 are shown"`
+	Codes   int64        `json:"codes" doc:"how many"`
 	Binding *CodeBinding `json:"binding,omitempty"`
 	At      time.Time    `json:"at"`
-	From    time.Time    `json:"from"` // when it takes effect
+	From    time.Time    `json:"from" doc:"when it takes effect"`
 	Actor   string       `json:"actor"`
 	RID     string       `json:"rid,omitempty"`
 	Note    string       `json:"note,omitempty"`
@@ -168,12 +170,15 @@ func (c *Client) LookupCode(ctx context.Context, name CodeName) (StoredCode, err
 	return found, err
 }
 
+// OpenID is by what an account knows a user.
+type OpenID struct {
+	OpenID string `json:"openid"`
+}
+
 // OpenID returns the openid of a user under an account. namespace is that of
 // the scan key by which the user scans, "" = default.
 func (c *Client) OpenID(ctx context.Context, appid, user, namespace string) (string, error) {
-	var reply struct {
-		OpenID string `json:"openid"`
-	}
+	var reply OpenID
 	err := c.admin(ctx, http.MethodGet, with("users/"+url.PathEscape(user)+"/openid", map[string]string{"appid": appid, "namespace": namespace}), nil, &reply)
 	return reply.OpenID, err
 }

@@ -178,7 +178,7 @@ func TestHostsAreTrustedAndDenied(t *testing.T) {
 	if err := c.SetDomain(ctx, "bad.example", "denied"); err != nil {
 		t.Fatal(err)
 	}
-	if list, err := c.Domains(ctx); err != nil || len(list) != 1 || list[0] != (client.Domain{Host: "bad.example", Status: "denied"}) {
+	if list, err := c.Domains(ctx); err != nil || len(list) != 1 || list[0].Host != "bad.example" || list[0].Status != "denied" || list[0].At.IsZero() {
 		t.Errorf("got the hosts %+v, %v", list, err)
 	}
 	if err := c.ForgetDomain(ctx, "bad.example"); err != nil {

@@ -46,7 +46,7 @@ type CodeBinding struct {
 	ProductCode  string `json:"product_code"` // meant to be an EAN
 	WxaAppID     string `json:"wxa_appid"`    // Mini Program that opens
 	WxaPath      string `json:"wxa_path"`
-	WxaType      int    `json:"wxa_type" answer:"optional"` // 0 release, 1 development, 2 trial
+	WxaType      int    `json:"wxa_type,omitempty" answer:"optional" minimum:"0" maximum:"2"` // 0 release, 1 development, 2 trial
 }
 
 // CodeName names one code: by its text, its nine characters, or application

@@ -83,41 +83,45 @@ func (c *Client) UndoRuleChange(ctx context.Context, seq int64) (RuleChange, err
 // Past is what a text opened at a moment.
 type Past struct {
 	At    time.Time      `json:"at"`
-	Then  PastDecision   `json:"then"`
-	Now   PastDecision   `json:"now"`
-	Since []ChangedSince `json:"since"`
+	Then  PastDecision   `json:"then" doc:"what it opened at that moment"`
+	Now   PastDecision   `json:"now" doc:"what it opens now"`
+	Since []ChangedSince `json:"since" doc:"what changed since then of all that the answer depends on, at most 100, oldest first"`
 	// Raw is the whole answer.
 	Raw json.RawMessage `json:"-"`
 }
 
-// PastDecision is a decision without a scan.
+// PastDecision is a decision as the past shows it: no scan id, no ticket.
 type PastDecision struct {
-	Action  string `json:"action"`
-	AppID   string `json:"appid" answer:"optional"`
-	Version string `json:"version" answer:"optional"`
-	Path    string `json:"path" answer:"optional"`
-	Scene   int    `json:"scene" answer:"optional"`
-	URL     string `json:"url" answer:"optional"`
-	Text    string `json:"text" answer:"optional"`
-	Reason  string `json:"reason" answer:"optional"`
-	Matched *struct {
-		Kind          string `json:"kind"`
-		Prefix        string `json:"prefix" answer:"optional"`
-		Owner         string `json:"owner" answer:"optional"`
-		ApplicationID int64  `json:"application_id" answer:"optional"`
-		CodeIndex     *int64 `json:"code_index"`
-	} `json:"matched"`
+	Action  string     `json:"action"`
+	AppID   string     `json:"appid,omitempty"`
+	Version string     `json:"version,omitempty"`
+	Path    string     `json:"path,omitempty"`
+	Scene   int        `json:"scene,omitempty"`
+	URL     string     `json:"url,omitempty"`
+	Text    string     `json:"text,omitempty"`
+	Reason  string     `json:"reason,omitempty"`
+	Matched *PastMatch `json:"matched,omitempty"`
 }
 
-// ChangedSince is a change that came after that moment.
+// PastMatch is on what it fell.
+type PastMatch struct {
+	Kind          string `json:"kind"`
+	Prefix        string `json:"prefix,omitempty"`
+	Owner         string `json:"owner,omitempty"`
+	ApplicationID int64  `json:"application_id,omitempty"`
+	CodeIndex     *int64 `json:"code_index,omitempty"`
+}
+
+// ChangedSince is a change between a moment and now.
 type ChangedSince struct {
 	At    time.Time `json:"at"`
 	Kind  string    `json:"kind"`
 	Key   string    `json:"key"`
 	Actor string    `json:"actor"`
-	RID   string    `json:"rid" answer:"optional"`
+	Via   string    `json:"via,omitempty"`
+	RID   string    `json:"rid,omitempty"`
 	Did   string    `json:"did"`
-	Seq   int64     `json:"seq" answer:"optional"`
+	Seq   int64     `json:"seq,omitempty" doc:"of the change; a rule's can be undone by it"`
 }
 
 // ResolveThen asks what a scan opened at a past moment, and what changed since.

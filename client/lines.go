@@ -28,11 +28,11 @@ func (c *Client) exportLines(ctx context.Context, what string, w io.Writer) erro
 
 // Imported says what an import did, or with a dry run would do.
 type Imported struct {
-	Lines     int  `json:"lines"` // that are not empty
+	Lines     int  `json:"lines" doc:"that are not empty"`
 	Added     int  `json:"added"`
 	Changed   int  `json:"changed"`
-	Unchanged int  `json:"unchanged"` // were there already, exactly so
-	DryRun    bool `json:"dry_run"`   // nothing was stored
+	Unchanged int  `json:"unchanged" doc:"were there already, exactly so"`
+	DryRun    bool `json:"dry_run" doc:"nothing was stored"`
 }
 
 // ImportRules loads lines such as ExportRules writes, of at most 16 KiB each: all

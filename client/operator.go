@@ -7,12 +7,19 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"time"
 )
 
 // Domain is what the operator says of a host.
 type Domain struct {
-	Host   string `json:"host"`
-	Status string `json:"status"` // trusted, denied or no_icp
+	Host   string    `json:"host"`
+	Status string    `json:"status"` // trusted, denied or no_icp
+	At     time.Time `json:"at"`     // when it was said
+}
+
+// DomainList are the hosts that the operator said something of.
+type DomainList struct {
+	Domains []Domain `json:"domains"`
 }
 
 // Domains lists the hosts that the operator said something of.
@@ -22,9 +29,7 @@ func (c *Client) Domains(ctx context.Context) ([]Domain, error) {
 
 // domains makes a call that answers all hosts.
 func (c *Client) domains(ctx context.Context, method, path string, body any) ([]Domain, error) {
-	var reply struct {
-		Domains []Domain `json:"domains"`
-	}
+	var reply DomainList
 	err := c.admin(ctx, method, path, body, &reply)
 	return reply.Domains, err
 }

@@ -10,19 +10,24 @@ import (
 
 // StoredRule is a rule of any owner, as the operator sees it.
 type StoredRule struct {
-	ID          int64      `json:"id"`
+	ID          int64      `json:"id" doc:"order of being added"`
 	Kind        string     `json:"kind"` // rule or service_rule
 	Owner       string     `json:"owner"`
-	Target      string     `json:"target"` // Mini Program that opens
+	Target      string     `json:"target" doc:"the Mini Program that opens"`
 	Prefix      string     `json:"prefix"`
 	Path        string     `json:"path"`
 	Occupy      bool       `json:"occupy"`
-	OpenVersion int        `json:"open_version" answer:"optional"`
+	OpenVersion int        `json:"open_version,omitempty" answer:"optional"`
 	TestLinks   []string   `json:"test_links"`
 	Published   bool       `json:"published"`
 	CreatedAt   time.Time  `json:"created_at"`
 	ChangedAt   time.Time  `json:"changed_at"`
-	PublishedAt *time.Time `json:"published_at"` // nil = never
+	PublishedAt *time.Time `json:"published_at,omitempty" answer:"optional"` // nil = never
+}
+
+// StoredRuleList is a page of rules.
+type StoredRuleList struct {
+	Rules []StoredRule `json:"rules"`
 }
 
 // StoredRuleQuery says which rules the operator wants to see.
@@ -47,9 +52,7 @@ func (c *Client) Occupiers(ctx context.Context, prefix string) ([]StoredRule, er
 }
 
 func (c *Client) storedRules(ctx context.Context, path string) ([]StoredRule, error) {
-	var reply struct {
-		Rules []StoredRule `json:"rules"`
-	}
+	var reply StoredRuleList
 	err := c.admin(ctx, http.MethodGet, path, nil, &reply)
 	return reply.Rules, err
 }
@@ -58,19 +61,22 @@ func (c *Client) storedRules(ctx context.Context, path string) ([]StoredRule, er
 type RuleChange struct {
 	Seq   int64      `json:"seq"`
 	At    time.Time  `json:"at"`
-	Actor string     `json:"actor"`                 // AppID, or "seed"
-	RID   string     `json:"rid" answer:"optional"` // request id of the call; "" where no call did it
-	Did   string     `json:"did"`                   // add, edit, publish, delete, release
-	Rule  StoredRule `json:"rule"`                  // as it was after the change, or before a delete or release
+	Actor string     `json:"actor" doc:"AppID, seed or admin"`
+	RID   string     `json:"rid,omitempty" answer:"optional"` // request id of the call; "" where no call did it
+	Did   string     `json:"did" doc:"add, edit, publish, delete or release"`
+	Rule  StoredRule `json:"rule" doc:"after the change; for a delete or release, before it"`
 	// Reason is why an operator released it.
-	Reason string `json:"reason" answer:"optional"`
+	Reason string `json:"reason,omitempty" answer:"optional" doc:"of a release"`
+}
+
+// RuleChanges are changes of rules.
+type RuleChanges struct {
+	Changes []RuleChange `json:"changes"`
 }
 
 // RuleHistory lists what happened to a prefix, whoever had it.
 func (c *Client) RuleHistory(ctx context.Context, prefix string) ([]RuleChange, error) {
-	var reply struct {
-		Changes []RuleChange `json:"changes"`
-	}
+	var reply RuleChanges
 	err := c.admin(ctx, http.MethodGet, with("rules/history", map[string]string{"prefix": prefix}), nil, &reply)
 	return reply.Changes, err
 }
@@ -79,17 +85,20 @@ func (c *Client) RuleHistory(ctx context.Context, prefix string) ([]RuleChange, 
 // domain changed hands.
 type Release struct {
 	Prefix string `json:"prefix"`
-	Below  bool   `json:"below,omitempty"`          // also every rule that begins with it; it ends in / then
-	Reason string `json:"reason" answer:"optional"` // for the audit log and the old owners
+	Below  bool   `json:"below,omitempty" doc:"also every rule that begins with the prefix, which ends in / then"`
+	Reason string `json:"reason" answer:"optional" doc:"for the audit log and the old owners; at most 500 bytes"`
+}
+
+// Released is what was taken away.
+type Released struct {
+	Released []StoredRule `json:"released" doc:"as they were"`
+	More     bool         `json:"more" doc:"there are others left: call again"`
 }
 
 // ReleasePrefix deletes rules without their owners and returns them. more says
 // that there are others left: call it again.
 func (c *Client) ReleasePrefix(ctx context.Context, r Release) (released []StoredRule, more bool, err error) {
-	var reply struct {
-		Released []StoredRule `json:"released"`
-		More     bool         `json:"more"`
-	}
+	var reply Released
 	err = c.long(ctx, http.MethodPost, "prefixes/release", r, &reply)
 	return reply.Released, reply.More, err
 }
@@ -98,16 +107,19 @@ func (c *Client) ReleasePrefix(ctx context.Context, r Release) (released []Store
 type Notice struct {
 	ID     int64     `json:"id"`
 	At     time.Time `json:"at"`
-	Kind   string    `json:"kind"` // prefix_released
+	Kind   string    `json:"kind" doc:"prefix_released: a rule was taken away"`
 	Prefix string    `json:"prefix"`
 	Reason string    `json:"reason"`
 }
 
+// NoticeList is what an account was told.
+type NoticeList struct {
+	Notices []Notice `json:"notices"`
+}
+
 // Notices lists what an account was told, newest first.
 func (c *Client) Notices(ctx context.Context, appid string) ([]Notice, error) {
-	var reply struct {
-		Notices []Notice `json:"notices"`
-	}
+	var reply NoticeList
 	err := c.admin(ctx, http.MethodGet, "accounts/"+url.PathEscape(appid)+"/notices", nil, &reply)
 	return reply.Notices, err
 }
@@ -129,7 +141,12 @@ type ConfirmationStep struct {
 	At     time.Time `json:"at"`
 	Did    string    `json:"did"`
 	Detail string    `json:"detail"`
-	Failed bool      `json:"failed" answer:"optional"`
+	Failed bool      `json:"failed,omitempty" answer:"optional"`
+}
+
+// ConfirmationList are checks of verification files.
+type ConfirmationList struct {
+	Confirmations []Confirmation `json:"confirmations"`
 }
 
 // ConfirmationQuery says which checks to list, the newest first.
@@ -140,9 +157,7 @@ type ConfirmationQuery struct {
 
 // Confirmations lists checks of verification files: why an add answered 85069.
 func (c *Client) Confirmations(ctx context.Context, q ConfirmationQuery) ([]Confirmation, error) {
-	var reply struct {
-		Confirmations []Confirmation `json:"confirmations"`
-	}
+	var reply ConfirmationList
 	err := c.admin(ctx, http.MethodGet, with("confirmations", map[string]string{"rid": q.RID, "owner": q.Owner, "limit": limitText(q.Limit)}), nil, &reply)
 	return reply.Confirmations, err
 }

@@ -18,23 +18,23 @@ import (
 type RecordedScan struct {
 	ScanID        string    `json:"scan_id"`
 	At            time.Time `json:"at"`
-	User          string    `json:"user" answer:"optional"` // a keyed hash; "" = anonymous or erased
+	User          string    `json:"user,omitempty" doc:"a keyed hash of namespace and user; left out where the scan was anonymous or its user was erased"`
 	Source        string    `json:"source"`
-	Client        string    `json:"client" answer:"optional"`
-	Network       string    `json:"network" answer:"optional"`
-	Region        string    `json:"region" answer:"optional"`
+	Client        string    `json:"client,omitempty" doc:"what the app said of itself"`
+	Network       string    `json:"network,omitempty" doc:"/24 or /48 of the address"`
+	Region        string    `json:"region,omitempty"`
 	Action        string    `json:"action"`
-	Kind          string    `json:"kind" answer:"optional"`
-	Reason        string    `json:"reason" answer:"optional"`
-	AppID         string    `json:"appid" answer:"optional"`
-	Version       string    `json:"version" answer:"optional"`
-	RuleID        int64     `json:"rule_id" answer:"optional"`
-	ApplicationID int64     `json:"application_id" answer:"optional"`
-	CodeIndex     *int64    `json:"code_index"` // nil = the scan was of no code
-	Activity      string    `json:"activity" answer:"optional"`
-	Brand         string    `json:"brand" answer:"optional"`
-	Product       string    `json:"product" answer:"optional"`
-	Text          string    `json:"text" answer:"optional"`
+	Kind          string    `json:"kind,omitempty" doc:"on what it fell: rule, test_link, service_rule or code"`
+	Reason        string    `json:"reason,omitempty" doc:"why a code opened nothing"`
+	AppID         string    `json:"appid,omitempty"`
+	Version       string    `json:"version,omitempty"`
+	RuleID        int64     `json:"rule_id,omitempty"`
+	ApplicationID int64     `json:"application_id,omitempty"`
+	CodeIndex     *int64    `json:"code_index,omitempty"` // nil = the scan was of no code
+	Activity      string    `json:"activity,omitempty"`
+	Brand         string    `json:"brand,omitempty"`
+	Product       string    `json:"product,omitempty"`
+	Text          string    `json:"text,omitempty" doc:"the link; never a code"`
 
 	// Raw is the scan as the server wrote it.
 	Raw json.RawMessage `json:"-"`
@@ -53,9 +53,10 @@ func (s *RecordedScan) UnmarshalJSON(b []byte) error {
 // ScanPage is a page of the feed.
 type ScanPage struct {
 	Scans []RecordedScan `json:"scans"`
-	Next  string         `json:"next"`  // what to give as after the next time
-	More  bool           `json:"more"`  // there may be further ones already
-	Older *bool          `json:"older"` // there are further ones before them; nil = an older server, which does not say
+	Next  string         `json:"next" doc:"what to give as after the next time"`
+	More  bool           `json:"more" doc:"there are further ones already"`
+	// Older is nil where the server is older and does not say.
+	Older *bool `json:"older" nullable:"false" doc:"there are further ones before them"`
 }
 
 // Scans returns the scans after one, in the order in which they became known;
@@ -124,12 +125,15 @@ func (c *Client) ExportScans(ctx context.Context, format, from, to string, w io.
 	return c.pour(ctx, request{method: http.MethodGet, path: "/admin/v1/scans/export", query: query, bearer: c.options.AdminToken}, kind, w)
 }
 
+// Erased is what an erasure did.
+type Erased struct {
+	Scans int64 `json:"scans" doc:"how many were made anonymous"`
+}
+
 // EraseUser makes every scan of a user anonymous and returns how many there
 // were. Namespace "" is the default one.
 func (c *Client) EraseUser(ctx context.Context, namespace, user string) (scans int64, err error) {
-	var reply struct {
-		Scans int64 `json:"scans"`
-	}
+	var reply Erased
 	err = c.long(ctx, http.MethodDelete, with("users/"+url.PathEscape(user)+"/scans", map[string]string{"namespace": namespace}), nil, &reply)
 	return reply.Scans, err
 }
@@ -145,13 +149,13 @@ func (c *Client) long(ctx context.Context, method, path string, body, reply any)
 // CodeScans is what is known of the scans of a code.
 type CodeScans struct {
 	Scans    int64      `json:"scans"`
-	Users    int64      `json:"users"`
-	FirstAt  *time.Time `json:"first_at"`
-	LastAt   *time.Time `json:"last_at"`
-	Networks int        `json:"networks"`
-	Regions  int        `json:"regions"`
-	Trips    int        `json:"trips"`
-	Score    int        `json:"score"` // from 100 on it looks as if it was copied
+	Users    int64      `json:"users" doc:"different ones, within 1 %"`
+	FirstAt  *time.Time `json:"first_at,omitempty" answer:"optional"`
+	LastAt   *time.Time `json:"last_at,omitempty" answer:"optional"`
+	Networks int        `json:"networks" doc:"different ones, at most 64 are told apart"`
+	Regions  int        `json:"regions" doc:"different ones, at most 32 are told apart"`
+	Trips    int        `json:"trips" doc:"how often it was in two places with too little time between them"`
+	Score    int        `json:"score" doc:"from 100 on it looks as if it was copied"`
 }
 
 // CodeScans returns what is known of the scans of a code.
@@ -210,34 +214,39 @@ func (c *Client) Statistics(ctx context.Context, q StatisticsQuery) (Statistics,
 
 // Miss is a place that was scanned and had nothing.
 type Miss struct {
-	Place string `json:"place"` // host and first path segment; * = all that a day had no room for
+	Place string `json:"place" doc:"host and first path segment; * is all that a day had no room for"`
 	Scans int64  `json:"scans"`
+}
+
+// MissList is what was scanned and had nothing.
+type MissList struct {
+	Places []Miss `json:"places"`
 }
 
 // Misses returns what was scanned and found nothing, the most scanned first.
 func (c *Client) Misses(ctx context.Context, from, to string, limit int) ([]Miss, error) {
-	var reply struct {
-		Places []Miss `json:"places"`
-	}
+	var reply MissList
 	err := c.admin(ctx, http.MethodGet, with("statistics/misses", map[string]string{"from": from, "to": to, "limit": limitText(limit), "wait": "true"}), nil, &reply)
 	return reply.Places, err
 }
 
+// Difference is a number that a recount does not find again.
+type Difference struct {
+	What      string `json:"what"`
+	Counted   int64  `json:"counted"`
+	Recounted int64  `json:"recounted"`
+}
+
 // Recount is what counting the whole ledger again came to.
 type Recount struct {
-	Scans      int64 `json:"scans"`
-	Duplicates int64 `json:"duplicates"`
-	// Lacking are those counted and gone from the ledger although nothing removed
-	// them; nil = an older server, which does not look for them.
-	Lacking     *int64 `json:"lacking,omitempty"`
-	Compared    int64  `json:"compared"`
-	Differences int64  `json:"differences"`
-	Shown       []struct {
-		What      string `json:"what"`
-		Counted   int64  `json:"counted"`
-		Recounted int64  `json:"recounted"`
-	} `json:"shown"`
-	Since *time.Time `json:"since,omitempty"` // only days from then on were compared
+	Scans      int64 `json:"scans" doc:"in the ledger"`
+	Duplicates int64 `json:"duplicates" doc:"events that stand in it a second time and do not count"`
+	// Lacking is nil where the server is older and does not look for them.
+	Lacking     *int64       `json:"lacking,omitempty" required:"true" doc:"scans that are counted and gone from the ledger although nothing removed them, as with a file of it that is lost; if there are any, they are one difference"`
+	Compared    int64        `json:"compared" doc:"how many numbers were compared"`
+	Differences int64        `json:"differences"`
+	Shown       []Difference `json:"shown" doc:"at most 100 of them"`
+	Since       *time.Time   `json:"since,omitempty" doc:"only days from then on were compared, because older scans are gone from the ledger"`
 }
 
 // Recount lets the server count its whole ledger again and compare. It lasts

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 	"text/tabwriter"
 )
@@ -36,7 +37,57 @@ func (o outputFlags) print(s *session, v any, readable func(io.Writer)) error {
 	e := json.NewEncoder(s.out)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	return e.Encode(v)
+	return e.Encode(complete(v))
+}
+
+// complete is v with the fields that a server may leave out, so that a program
+// finds them empty.
+func complete(v any) any {
+	if object, ok := v.(map[string]any); ok {
+		for name, one := range object {
+			object[name] = complete(one)
+		}
+		return object
+	}
+	t := reflect.TypeOf(v)
+	if t == nil || outspoken(t) == t {
+		return v
+	}
+	text, err := json.Marshal(v)
+	into := reflect.New(outspoken(t))
+	if err != nil || json.Unmarshal(text, into.Interface()) != nil {
+		return v
+	}
+	return into.Elem().Interface()
+}
+
+// outspoken is a type whose fields that say answer:"optional" are written though
+// they are empty.
+func outspoken(t reflect.Type) reflect.Type {
+	switch {
+	case t.Kind() == reflect.Pointer:
+		return reflect.PointerTo(outspoken(t.Elem()))
+	case t.Kind() == reflect.Slice && t.Name() == "":
+		return reflect.SliceOf(outspoken(t.Elem()))
+	case t.Kind() != reflect.Struct || t.Implements(reflect.TypeFor[json.Marshaler]()):
+		return t
+	}
+	var fields []reflect.StructField
+	changed := false
+	for f := range t.Fields() {
+		if of := f; !f.Anonymous {
+			f.Type = outspoken(f.Type)
+			if f.Tag.Get("answer") == "optional" {
+				f.Tag = reflect.StructTag(strings.Replace(string(f.Tag), ",omitempty", "", 1))
+			}
+			changed = changed || f.Type != of.Type || f.Tag != of.Tag
+		}
+		fields = append(fields, f)
+	}
+	if !changed {
+		return t
+	}
+	return reflect.StructOf(fields)
 }
 
 // printTable writes rows under a header in columns.

@@ -2,41 +2,17 @@ package adminapi
 
 import (
 	"context"
+	"errors"
 	"maps"
-	"net/http"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
-
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/errcode"
 )
 
-// account is an account as an operator sees it: no secret, no hash of one.
-type account struct {
-	AppID        string                   `json:"appid"`
-	Kind         accounts.Kind            `json:"kind"`
-	Name         string                   `json:"name"`
-	Subject      accounts.Subject         `json:"subject"`
-	Certified    bool                     `json:"certified"`
-	Versions     []accounts.Version       `json:"versions"`
-	JumpOpen     bool                     `json:"jump_open" doc:"false switches all its rules off"`
-	Features     []string                 `json:"features"`
-	Members      map[string]accounts.Role `json:"members" doc:"user to role"`
-	MessageURL   string                   `json:"message_url"`
-	URLScheme    string                   `json:"url_scheme" doc:"template of the address that opens the Mini Program from a browser"`
-	IPAllowlist  []string                 `json:"ip_allowlist" doc:"ranges that may fetch tokens; empty = any"`
-	Linked       []string                 `json:"linked" doc:"Mini Programs that a service account is linked with"`
-	SecretFrozen bool                     `json:"secret_frozen"`
-	CreatedAt    time.Time                `json:"created_at"`
-	ConfirmFile  confirmFile              `json:"confirm_file" doc:"the verification file"`
-}
-
-type confirmFile struct {
-	Name    string `json:"name"`
-	Content string `json:"content"`
-}
-
-// accountInput is what an operator may say of an account.
+// accountInput is what an operator may say of an account; client.AccountPut cannot
+// leave jump_open out.
 type accountInput struct {
 	Kind          accounts.Kind            `json:"kind" enum:"mini_program,service_account,subscription_account"`
 	Name          string                   `json:"name,omitempty"`
@@ -45,186 +21,228 @@ type accountInput struct {
 	Certified     bool                     `json:"certified,omitempty"`
 	Versions      []accounts.Version       `json:"versions,omitempty"`
 	JumpOpen      *bool                    `json:"jump_open,omitempty" doc:"left out: true"`
-	Features      []string                 `json:"features,omitempty"`
 	Members       map[string]accounts.Role `json:"members,omitempty"`
+	Features      []string                 `json:"features,omitempty"`
+	MarketcodeKey string                   `json:"marketcode_key,omitempty" doc:"16 characters; left out: the stored one stays"`
+	Linked        []string                 `json:"linked,omitempty" doc:"links to add"`
 	MessageURL    string                   `json:"message_url,omitempty"`
 	URLScheme     string                   `json:"url_scheme,omitempty" doc:"the scan page sends a browser to this address: an app's scheme, with {appid}, {path} and {query}"`
 	IPAllowlist   []string                 `json:"ip_allowlist,omitempty"`
-	MarketcodeKey string                   `json:"marketcode_key,omitempty" doc:"16 characters; left out: the stored one stays"`
-	Linked        []string                 `json:"linked,omitempty" doc:"links to add"`
 	SecretFrozen  bool                     `json:"secret_frozen,omitempty"`
 }
 
-// AppIDPath is exported because huma sees no embedded field that is not.
+func (in accountInput) registration(appid string) accounts.Registration {
+	return accounts.Registration{Secret: in.Secret, MarketcodeKey: in.MarketcodeKey, Linked: in.Linked, Account: accounts.Account{
+		AppID: appid, Kind: in.Kind, Name: in.Name, Subject: in.Subject, Certified: in.Certified, Versions: in.Versions,
+		JumpOpen: in.JumpOpen == nil || *in.JumpOpen, Members: in.Members, Features: in.Features, MessageURL: in.MessageURL,
+		URLScheme: in.URLScheme, IPAllowlist: in.IPAllowlist, SecretFrozen: in.SecretFrozen}}
+}
+
+// AppIDPath is exported because huma sees no embedded field that is not; so are
+// its like.
 type AppIDPath struct {
 	AppID string `path:"appid" maxLength:"128"`
 }
 
-func (a *Admin) show(ctx context.Context, one accounts.Account) (account, error) {
-	shown := account{AppID: one.AppID, Kind: one.Kind, Name: one.Name, Subject: one.Subject, Certified: one.Certified,
-		Versions: append([]accounts.Version{}, one.Versions...), JumpOpen: one.JumpOpen, Features: append([]string{}, one.Features...),
-		Members: map[string]accounts.Role{}, MessageURL: one.MessageURL, URLScheme: one.URLScheme, IPAllowlist: append([]string{}, one.IPAllowlist...),
-		SecretFrozen: one.SecretFrozen, CreatedAt: one.CreatedAt, ConfirmFile: confirmFile{one.Confirm.Name, one.Confirm.Content}}
-	maps.Copy(shown.Members, one.Members)
-	var err error
-	shown.Linked, err = a.Accounts.Links(ctx, one.AppID)
+// showAccount shows no secret and no hash of one.
+func (a *Admin) showAccount(ctx context.Context, one accounts.Account) (client.Account, error) {
+	members := map[string]string{}
+	for user, role := range one.Members {
+		members[user] = string(role)
+	}
+	linked, err := a.Accounts.Links(ctx, one.AppID)
+	return client.Account{AppID: one.AppID, Kind: string(one.Kind), Name: one.Name, Subject: string(one.Subject), Certified: one.Certified,
+		Versions: words[string](one.Versions), JumpOpen: one.JumpOpen, Features: words[string](one.Features), Members: members,
+		MessageURL: one.MessageURL, URLScheme: one.URLScheme, IPAllowlist: words[string](one.IPAllowlist), Linked: linked,
+		SecretFrozen: one.SecretFrozen, CreatedAt: one.CreatedAt, ConfirmFile: client.ConfirmFile(one.Confirm)}, err
+}
+
+// account answers an account as it is, after what was done to it.
+func (a *Admin) account(ctx context.Context, appid string, err error) (client.Account, error) {
+	if err != nil {
+		return client.Account{}, err
+	}
+	one, err := a.Accounts.Get(ctx, appid)
+	if err != nil {
+		return client.Account{}, err
+	}
+	return a.showAccount(ctx, one)
+}
+
+// changeAccount changes one account and answers it.
+func (a *Admin) changeAccount(ctx context.Context, appid string, f func(*accounts.Account) error) (client.Account, error) {
+	one, err := a.Accounts.Change(ctx, appid, f)
+	if err != nil {
+		return client.Account{}, err
+	}
+	return a.showAccount(ctx, one)
+}
+
+func (a *Admin) listAccounts(ctx context.Context, in *struct {
+	After string `query:"after" doc:"only accounts after this AppID"`
+	Page
+}) (client.AccountList, error) {
+	page, err := a.Accounts.List(ctx, in.After, in.Limit)
+	shown := client.AccountList{Accounts: []client.Account{}}
+	for _, one := range page {
+		var view client.Account
+		if view, err = a.showAccount(ctx, one); err != nil {
+			break
+		}
+		shown.Accounts = append(shown.Accounts, view)
+	}
 	return shown, err
 }
 
-func (a *Admin) shown(ctx context.Context, one accounts.Account, err error) (*answer[account], error) {
-	if err != nil {
-		return nil, a.problem(ctx, err)
-	}
-	view, err := a.show(ctx, one)
-	if err != nil {
-		return nil, a.problem(ctx, err)
-	}
-	return &answer[account]{view}, nil
+func (a *Admin) getAccount(ctx context.Context, in *AppIDPath) (client.Account, error) {
+	return a.account(ctx, in.AppID, nil)
 }
 
-// change changes one account and answers it.
-func (a *Admin) change(ctx context.Context, appid string, f func(*accounts.Account) error) (*answer[account], error) {
-	one, err := a.Accounts.Change(ctx, appid, f)
-	return a.shown(ctx, one, err)
+func (a *Admin) putAccount(ctx context.Context, in *struct {
+	AppIDPath
+	Body accountInput
+}) (client.Account, error) {
+	return a.account(ctx, in.AppID, a.Accounts.Put(ctx, in.Body.registration(in.AppID)))
 }
 
-func (a *Admin) registerAccounts(api huma.API) {
-	type accountList struct {
-		Accounts []account `json:"accounts"`
+func (a *Admin) setVersions(ctx context.Context, in *struct {
+	AppIDPath
+	Body struct {
+		Versions []accounts.Version `json:"versions"`
 	}
-	huma.Register(api, operation(http.MethodGet, "/accounts", "listAccounts", "List accounts by AppID"), func(ctx context.Context, in *struct {
-		After string `query:"after" doc:"only accounts after this AppID"`
-		Limit int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
-	}) (*answer[accountList], error) {
-		page, err := a.Accounts.List(ctx, in.After, in.Limit)
-		if err != nil {
-			return nil, a.problem(ctx, err)
-		}
-		shown := accountList{Accounts: []account{}}
-		for _, one := range page {
-			view, err := a.show(ctx, one)
-			if err != nil {
-				return nil, a.problem(ctx, err)
-			}
-			shown.Accounts = append(shown.Accounts, view)
-		}
-		return &answer[accountList]{shown}, nil
+}) (client.Account, error) {
+	return a.changeAccount(ctx, in.AppID, func(one *accounts.Account) error {
+		one.Versions = in.Body.Versions
+		return nil
 	})
+}
 
-	huma.Register(api, operation(http.MethodGet, "/accounts/{appid}", "getAccount", "Show an account"), func(ctx context.Context, in *AppIDPath) (*answer[account], error) {
-		one, err := a.Accounts.Get(ctx, in.AppID)
-		return a.shown(ctx, one, err)
-	})
-
-	huma.Register(api, operation(http.MethodPut, "/accounts/{appid}", "putAccount", "Create or replace an account"), func(ctx context.Context, in *struct {
-		AppIDPath
-		Body accountInput
-	}) (*answer[account], error) {
-		b := in.Body
-		r := accounts.Registration{Secret: b.Secret, MarketcodeKey: b.MarketcodeKey, Linked: b.Linked, Account: accounts.Account{
-			AppID: in.AppID, Kind: b.Kind, Name: b.Name, Subject: b.Subject, Certified: b.Certified, Versions: b.Versions,
-			JumpOpen: b.JumpOpen == nil || *b.JumpOpen, Features: b.Features, Members: b.Members, MessageURL: b.MessageURL, URLScheme: b.URLScheme,
-			IPAllowlist: b.IPAllowlist, SecretFrozen: b.SecretFrozen,
-		}}
-		if err := a.Accounts.Put(ctx, r); err != nil {
-			return nil, a.problem(ctx, err)
-		}
-		one, err := a.Accounts.Get(ctx, in.AppID)
-		return a.shown(ctx, one, err)
-	})
-
-	huma.Register(api, operation(http.MethodPut, "/accounts/{appid}/versions", "setVersions", "Say which versions of a Mini Program exist"), func(ctx context.Context, in *struct {
-		AppIDPath
-		Body struct {
-			Versions []accounts.Version `json:"versions"`
-		}
-	}) (*answer[account], error) {
-		return a.change(ctx, in.AppID, func(one *accounts.Account) error {
-			one.Versions = in.Body.Versions
-			return nil
-		})
-	})
-
-	huma.Register(api, operation(http.MethodPut, "/accounts/{appid}/jump", "setJump", "Switch all rules of an account on or off"), func(ctx context.Context, in *struct {
-		AppIDPath
-		Body struct {
-			Open bool `json:"open"`
-		}
-	}) (*answer[account], error) {
-		return a.change(ctx, in.AppID, func(one *accounts.Account) error {
-			one.JumpOpen = in.Body.Open
-			return nil
-		})
-	})
-
-	huma.Register(api, operation(http.MethodDelete, "/accounts/{appid}/tokens", "endTokens", "End all access tokens of an account at once, also those with which platforms call for it"), func(ctx context.Context, in *AppIDPath) (*answer[account], error) {
-		if err := a.Accounts.EndTokens(ctx, in.AppID); err != nil {
-			return nil, a.problem(ctx, err)
-		}
-		one, err := a.Accounts.Get(ctx, in.AppID)
-		return a.shown(ctx, one, err)
-	})
-
-	type MemberPath struct {
-		AppIDPath
-		User string `path:"user" maxLength:"512"`
+func (a *Admin) setJump(ctx context.Context, in *struct {
+	AppIDPath
+	Body struct {
+		Open bool `json:"open"`
 	}
-	huma.Register(api, operation(http.MethodPut, "/accounts/{appid}/members/{user}", "putMember", "Give a user a role"), func(ctx context.Context, in *struct {
-		MemberPath
-		Body struct {
-			Role accounts.Role `json:"role" enum:"admin,developer,trial"`
-		}
-	}) (*answer[account], error) {
-		return a.change(ctx, in.AppID, func(one *accounts.Account) error {
-			members := maps.Clone(one.Members)
-			if members == nil {
-				members = map[string]accounts.Role{}
-			}
-			members[in.User] = in.Body.Role
-			one.Members = members
-			return nil
-		})
+}) (client.Account, error) {
+	return a.changeAccount(ctx, in.AppID, func(one *accounts.Account) error {
+		one.JumpOpen = in.Body.Open
+		return nil
 	})
-	huma.Register(api, operation(http.MethodDelete, "/accounts/{appid}/members/{user}", "deleteMember", "Take a user's role away"), func(ctx context.Context, in *MemberPath) (*answer[account], error) {
-		return a.change(ctx, in.AppID, func(one *accounts.Account) error {
-			members := maps.Clone(one.Members)
-			delete(members, in.User)
-			one.Members = members
-			return nil
-		})
-	})
+}
 
-	type LinkPath struct {
-		AppIDPath
-		MiniProgram string `path:"mini_program" maxLength:"128"`
-	}
-	huma.Register(api, operation(http.MethodPut, "/accounts/{appid}/links/{mini_program}", "putLink", "Link a service account with a Mini Program"), func(ctx context.Context, in *LinkPath) (*answer[account], error) {
-		if err := a.Accounts.Link(ctx, in.AppID, in.MiniProgram); err != nil {
-			return nil, a.problem(ctx, err)
-		}
-		one, err := a.Accounts.Get(ctx, in.AppID)
-		return a.shown(ctx, one, err)
-	})
-	huma.Register(api, operation(http.MethodDelete, "/accounts/{appid}/links/{mini_program}", "deleteLink", "End a link"), func(ctx context.Context, in *LinkPath) (*answer[account], error) {
-		if err := a.Accounts.Unlink(ctx, in.AppID, in.MiniProgram); err != nil {
-			return nil, a.problem(ctx, err)
-		}
-		one, err := a.Accounts.Get(ctx, in.AppID)
-		return a.shown(ctx, one, err)
-	})
+func (a *Admin) endTokens(ctx context.Context, in *AppIDPath) (client.Account, error) {
+	return a.account(ctx, in.AppID, a.Accounts.EndTokens(ctx, in.AppID))
+}
 
-	type quota struct {
-		PublishesLeft int `json:"publishes_left" doc:"of this calendar month"`
-	}
-	huma.Register(api, operation(http.MethodGet, "/accounts/{appid}/quota", "getQuota", "How many publishes are left this month"), func(ctx context.Context, in *AppIDPath) (*answer[quota], error) {
-		one, err := a.Accounts.Get(ctx, in.AppID)
-		if err != nil {
-			return nil, a.problem(ctx, err)
+type MemberPath struct {
+	AppIDPath
+	User string `path:"user" maxLength:"512"`
+}
+
+// setMember gives a user a role, "" = none.
+func (a *Admin) setMember(ctx context.Context, at MemberPath, role accounts.Role) (client.Account, error) {
+	return a.changeAccount(ctx, at.AppID, func(one *accounts.Account) error {
+		members := map[string]accounts.Role{}
+		maps.Copy(members, one.Members)
+		if members[at.User] = role; role == "" {
+			delete(members, at.User)
 		}
-		left, err := a.Rules.PublishesLeft(ctx, one)
-		if err != nil {
-			return nil, a.problem(ctx, err)
-		}
-		return &answer[quota]{quota{left}}, nil
+		one.Members = members
+		return nil
 	})
+}
+
+func (a *Admin) putMember(ctx context.Context, in *struct {
+	MemberPath
+	Body struct {
+		Role accounts.Role `json:"role" enum:"admin,developer,trial"`
+	}
+}) (client.Account, error) {
+	return a.setMember(ctx, in.MemberPath, in.Body.Role)
+}
+
+func (a *Admin) deleteMember(ctx context.Context, in *MemberPath) (client.Account, error) {
+	return a.setMember(ctx, *in, "")
+}
+
+func (a *Admin) getQuota(ctx context.Context, in *AppIDPath) (client.Quota, error) {
+	one, err := a.Accounts.Get(ctx, in.AppID)
+	if err != nil {
+		return client.Quota{}, err
+	}
+	left, err := a.Rules.PublishesLeft(ctx, one)
+	return client.Quota{PublishesLeft: left}, err
+}
+
+func (a *Admin) getOpenID(ctx context.Context, in *struct {
+	User      string `path:"user" maxLength:"512"`
+	AppID     string `query:"appid" required:"true"`
+	Namespace string `query:"namespace" default:"default"`
+}) (client.OpenID, error) {
+	if _, err := a.Accounts.Get(ctx, in.AppID); err != nil {
+		return client.OpenID{}, err
+	}
+	return client.OpenID{OpenID: a.OpenIDs.OpenID(in.Namespace, in.AppID, in.User)}, nil
+}
+
+func (a *Admin) listNotices(ctx context.Context, in *struct {
+	AppIDPath
+	Page
+}) (client.NoticeList, error) {
+	list, err := a.Accounts.Notices(ctx, in.AppID, in.Limit)
+	return client.NoticeList{Notices: each(list, func(n accounts.Notice) client.Notice {
+		return client.Notice{ID: n.ID, At: n.At, Kind: string(n.Kind), Prefix: n.Prefix, Reason: n.Reason}
+	})}, err
+}
+
+type LinkPath struct {
+	AppIDPath
+	MiniProgram string `path:"mini_program" maxLength:"128"`
+}
+
+func (a *Admin) putLink(ctx context.Context, in *LinkPath) (client.Account, error) {
+	return a.account(ctx, in.AppID, a.Accounts.Link(ctx, in.AppID, in.MiniProgram))
+}
+
+func (a *Admin) deleteLink(ctx context.Context, in *LinkPath) (client.Account, error) {
+	return a.account(ctx, in.AppID, a.Accounts.Unlink(ctx, in.AppID, in.MiniProgram))
+}
+
+// link is a link as an operator sees it.
+type link struct {
+	MiniProgram string    `json:"mini_program"`
+	Name        string    `json:"name" doc:"of the Mini Program"`
+	Status      int       `json:"status" doc:"1 linked, 2 waiting for the Mini Program's administrator, 3 refused, 12 waiting for the account's administrator"`
+	Unlinking   bool      `json:"unlinking" doc:"the end of the link waits for the account's administrator"`
+	NotifyUsers bool      `json:"notify_users"`
+	ShowProfile bool      `json:"show_profile"`
+	CreatedAt   time.Time `json:"created_at"`
+}
+
+type linkList struct {
+	Links []link `json:"links"`
+}
+
+func (a *Admin) listLinks(ctx context.Context, in *AppIDPath) (linkList, error) {
+	list, err := a.Accounts.LinkedPrograms(ctx, in.AppID)
+	return linkList{Links: each(list, func(l accounts.LinkedProgram) link {
+		return link{MiniProgram: l.MiniProgram, Name: l.Program.Name, Status: int(l.Status), Unlinking: l.Unlinking,
+			NotifyUsers: l.NotifyUsers, ShowProfile: l.ShowProfile, CreatedAt: l.CreatedAt}
+	})}, err
+}
+
+func (a *Admin) confirmLink(ctx context.Context, in *struct {
+	LinkPath
+	Body struct {
+		Side  accounts.Side `json:"side" enum:"account,mini_program"`
+		Agree bool          `json:"agree"`
+	}
+}) (linkList, error) {
+	err := a.Accounts.ConfirmLink(ctx, in.AppID, in.MiniProgram, in.Body.Side, in.Body.Agree)
+	if errors.Is(err, errcode.InvalidAppID) {
+		err = accounts.ErrNoAccount
+	}
+	if err != nil {
+		return linkList{}, err
+	}
+	return a.listLinks(ctx, &in.AppIDPath)
 }

@@ -1,15 +1,16 @@
-// Package adminapi is the operator's API under /admin/v1. It translates JSON
-// and problem documents (RFC 9457); what a call means is decided in the domain
-// packages. Who may call is decided by the server before it gets here.
+// Package adminapi is the operator's API under /admin/v1: each line of its table
+// is a function between the JSON of package client and the domain packages.
 package adminapi
 
 import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -57,49 +58,44 @@ type Admin struct {
 	// ScanLog is the log of scans; nil, or one that returns nil: there is none.
 	ScanLog func() ledger.Log
 	Now     func() time.Time
+
+	changing sync.Mutex // held while settings change
 }
 
-// Register adds every operation to the API and its document.
-func (a *Admin) Register(api huma.API) {
-	a.registerAccounts(api)
-	a.registerComponents(api)
-	a.registerLinks(api)
-	a.registerRules(api)
-	a.registerChanges(api)
-	a.registerHistory(api)
-	a.registerRelease(api)
-	a.registerDomains(api)
-	a.registerSettings(api)
-	a.registerKeys(api)
-	a.registerCodes(api)
-	a.registerUsers(api)
-	a.registerBackup(api)
-	a.registerLines(api)
-	a.registerWebhooks(api)
-	a.registerRechecks(api)
-	a.registerScans(api)
-	a.registerStatistics(api)
-	a.registerAlarms(api)
+// told are errors that say what is wrong, with the status and text of their
+// answer.
+var told = []struct {
+	err    error
+	status int
+	text   string // "" = the error's own
+}{
+	{accounts.ErrNoAccount, http.StatusNotFound, "there is no account with this appid"},
+	{accounts.ErrNoComponent, http.StatusNotFound, "there is no third-party platform with this appid"},
+	{accounts.ErrNoGrant, http.StatusNotFound, "the account did not authorise this platform"},
+	{codes.ErrNoBatch, http.StatusNotFound, "there is no application with this id"},
+	{rules.ErrNoRule, http.StatusNotFound, "there is no rule with this prefix"},
+	{rules.ErrNoChange, http.StatusNotFound, "no change of a rule has this number; qrjump rule history PREFIX lists them"},
+	{rules.ErrNotLink, http.StatusUnprocessableEntity, ""},
+	{stats.ErrForgotten, http.StatusNotFound, "this scan is older than what the ledger keeps: read on without after, from the oldest scan that there is"},
+	{ledger.ErrNoScan, http.StatusNotFound, "there is no scan with this id on this server"},
+	{stats.ErrNoAlarm, http.StatusNotFound, "there is no alarm with this id"},
+	{webhooks.ErrNoWebhook, http.StatusNotFound, "there is no webhook with this id"},
+	{webhooks.ErrNoDelivery, http.StatusNotFound, "there is no delivery with this id"},
 }
 
-// problem turns an error of the domain into a problem document. What nobody
-// foresaw is logged whole and told as an internal error.
-func (a *Admin) problem(ctx context.Context, err error) error {
-	switch {
-	case err == nil:
+// Problem turns an error of the domain into a problem document (RFC 9457). An
+// error that nobody foresaw is logged whole and told as an internal one.
+func (a *Admin) Problem(ctx context.Context, err error) error {
+	if err == nil {
 		return nil
-	case errors.Is(err, accounts.ErrNoAccount):
-		return huma.Error404NotFound("there is no account with this appid")
-	case errors.Is(err, accounts.ErrNoComponent):
-		return huma.Error404NotFound("there is no third-party platform with this appid")
-	case errors.Is(err, accounts.ErrNoGrant):
-		return huma.Error404NotFound("the account did not authorise this platform")
-	case errors.Is(err, codes.ErrNoBatch):
-		return huma.Error404NotFound("there is no application with this id")
-	case errors.Is(err, rules.ErrNoRule):
-		return huma.Error404NotFound("there is no rule with this prefix")
-	case errors.Is(err, rules.ErrNotLink):
-		return huma.Error422UnprocessableEntity(err.Error())
+	}
+	if known, ok := errors.AsType[huma.StatusError](err); ok {
+		return known
+	}
+	for _, t := range told {
+		if errors.Is(err, t.err) {
+			return huma.NewError(t.status, cmp.Or(t.text, err.Error()))
+		}
 	}
 	if unreached, ok := errors.AsType[ledger.Unreached](err); ok {
 		a.Log.WarnContext(ctx, "a question for all scans is refused", "error", err)
@@ -108,8 +104,17 @@ func (a *Admin) problem(ctx context.Context, err error) error {
 	if invalid, ok := errors.AsType[accounts.Invalid](err); ok {
 		return huma.Error422UnprocessableEntity(string(invalid))
 	}
+	if bad, ok := errors.AsType[stats.BadQuestion](err); ok {
+		return huma.Error422UnprocessableEntity(string(bad))
+	}
 	if conflict, ok := errors.AsType[codes.Conflict](err); ok {
 		return huma.Error409Conflict(string(conflict))
+	}
+	if taken, ok := errors.AsType[accounts.Taken](err); ok {
+		return huma.Error409Conflict(taken.Error() + `: say "move": true to take it away from there`)
+	}
+	if superseded, ok := errors.AsType[rules.Superseded](err); ok {
+		return huma.Error409Conflict(superseded.Error() + ": undo that first")
 	}
 	code, detail := errcode.Of(err)
 	switch code {
@@ -128,24 +133,38 @@ func (a *Admin) problem(ctx context.Context, err error) error {
 	return huma.Error500InternalServerError("the call failed inside the server: its log says why")
 }
 
-// refuse answers with the problem of a stream that has not begun.
-func (a *Admin) refuse(api huma.API, hctx huma.Context, err error) {
-	problem, status := a.problem(hctx.Context(), err), http.StatusInternalServerError
-	if known, ok := errors.AsType[huma.StatusError](problem); ok {
-		status = known.GetStatus()
-	}
-	_ = huma.WriteErr(api, hctx, status, problem.Error())
+// refused is an answer of 422, for what no type of the domain says.
+func refused(format string, args ...any) error {
+	return huma.Error422UnprocessableEntity(fmt.Sprintf(format, args...))
 }
 
-// answer is a JSON body.
-type answer[T any] struct{ Body T }
+// Page says how much of a list is wanted. It is exported, like all that stands in
+// other inputs, because huma sees no embedded field that is not.
+type Page struct {
+	Limit int `query:"limit" default:"100" minimum:"1" maximum:"1000"`
+}
 
-// operation describes one call for the API document.
-func operation(method, path, id, summary string) huma.Operation {
-	op := huma.Operation{Method: method, Path: "/admin/v1" + path, OperationID: id, Summary: summary, Tags: []string{"admin"},
-		Security: []map[string][]string{{"admin": {}}}, MaxBodyBytes: 1 << 20, BodyReadTimeout: 10 * time.Second}
-	if method == http.MethodPut || method == http.MethodDelete {
-		op.DefaultStatus = http.StatusOK
+// none is a call that takes nothing.
+type none struct{}
+
+// each is what is shown of a list, [] where there is none.
+func each[T, U any](list []T, show func(T) U) []U {
+	shown := make([]U, 0, len(list))
+	for _, one := range list {
+		shown = append(shown, show(one))
 	}
-	return op
+	return shown
+}
+
+// words are texts of another type; an empty list stays a list.
+func words[To, From ~string](list []From) []To {
+	return each(list, func(t From) To { return To(t) })
+}
+
+// optional is a moment that may not have been.
+func optional(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
 }

@@ -3,17 +3,14 @@ package adminapi
 import (
 	"cmp"
 	"context"
-	"errors"
-	"net/http"
 	"strconv"
 	"time"
-
-	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/qrjump/qrjump/internal/stats"
 )
 
-// alarm is what the scans of a code gave rise to.
+// alarm is what the scans of a code gave rise to. client.Alarm passes on what was
+// known of the code, whatever a later server says.
 type alarm struct {
 	ID             int64      `json:"id"`
 	Kind           string     `json:"kind"`
@@ -27,49 +24,34 @@ type alarm struct {
 	AcknowledgedBy string     `json:"acknowledged_by,omitempty"`
 }
 
-func showAlarm(a stats.Alarm) alarm {
-	shown := alarm{ID: a.ID, Kind: a.Kind, ApplicationID: a.Batch, CodeIndex: a.Index, At: a.At, ScanID: a.Scan, Score: a.Score, Why: a.Why, AcknowledgedBy: a.SeenBy}
-	if !a.SeenAt.IsZero() {
-		shown.AcknowledgedAt = &a.SeenAt
-	}
-	return shown
+type alarmList struct {
+	Alarms []alarm `json:"alarms"`
 }
 
-func (a *Admin) registerAlarms(api huma.API) {
-	type alarmList struct {
-		Alarms []alarm `json:"alarms"`
+func showAlarm(a stats.Alarm) alarm {
+	return alarm{ID: a.ID, Kind: a.Kind, ApplicationID: a.Batch, CodeIndex: a.Index, At: a.At, ScanID: a.Scan, Score: a.Score, Why: a.Why,
+		AcknowledgedAt: optional(a.SeenAt), AcknowledgedBy: a.SeenBy}
+}
+
+func (a *Admin) listAlarms(ctx context.Context, in *struct {
+	After int64 `query:"after" minimum:"0" doc:"only alarms after this id"`
+	Open  bool  `query:"open" doc:"only those that nobody acknowledged"`
+	Page
+}) (alarmList, error) {
+	list, err := a.Scans.Alarms(ctx, in.After, in.Open, in.Limit)
+	return alarmList{each(list, showAlarm)}, err
+}
+
+func (a *Admin) acknowledgeAlarm(ctx context.Context, in *struct {
+	ID   int64 `path:"id" minimum:"1"`
+	Body struct {
+		Actor string `json:"actor,omitempty" maxLength:"128" doc:"who; left out: admin"`
 	}
-	huma.Register(api, operation(http.MethodGet, "/alarms", "listAlarms", "Codes that look as if they were copied, oldest alarm first"), func(ctx context.Context, in *struct {
-		After int64 `query:"after" minimum:"0" doc:"only alarms after this id"`
-		Open  bool  `query:"open" doc:"only those that nobody acknowledged"`
-		Limit int   `query:"limit" default:"100" minimum:"1" maximum:"1000"`
-	}) (*answer[alarmList], error) {
-		list, err := a.Scans.Alarms(ctx, in.After, in.Open, in.Limit)
-		if err != nil {
-			return nil, a.problem(ctx, err)
-		}
-		shown := alarmList{Alarms: []alarm{}}
-		for _, one := range list {
-			shown.Alarms = append(shown.Alarms, showAlarm(one))
-		}
-		return &answer[alarmList]{shown}, nil
-	})
-	huma.Register(api, operation(http.MethodPost, "/alarms/{id}/acknowledge", "acknowledgeAlarm", "Note that somebody has seen an alarm; the first one stays"), func(ctx context.Context, in *struct {
-		ID   int64 `path:"id" minimum:"1"`
-		Body struct {
-			Actor string `json:"actor,omitempty" maxLength:"128" doc:"who; left out: admin"`
-		}
-	}) (*answer[alarm], error) {
-		found, err := a.Scans.Acknowledge(ctx, in.ID, cmp.Or(in.Body.Actor, "admin"))
-		if errors.Is(err, stats.ErrNoAlarm) {
-			return nil, huma.Error404NotFound("there is no alarm with this id")
-		}
-		if err != nil {
-			return nil, a.problem(ctx, err)
-		}
-		if err := a.History.Note(ctx, "alarm", strconv.FormatInt(in.ID, 10), "acknowledge", map[string]string{"actor": cmp.Or(in.Body.Actor, "admin")}); err != nil {
-			return nil, a.problem(ctx, err)
-		}
-		return &answer[alarm]{showAlarm(found)}, nil
-	})
+}) (alarm, error) {
+	actor := cmp.Or(in.Body.Actor, "admin")
+	found, err := a.Scans.Acknowledge(ctx, in.ID, actor)
+	if err == nil {
+		err = a.History.Note(ctx, "alarm", strconv.FormatInt(in.ID, 10), "acknowledge", map[string]string{"actor": actor})
+	}
+	return showAlarm(found), err
 }

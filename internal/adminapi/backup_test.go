@@ -17,16 +17,25 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/operations"
 )
+
+// served is the API for a caller who may do everything.
+func served(a *Admin) http.Handler {
+	mux := http.NewServeMux()
+	operations.Mount(humago.New(mux, huma.DefaultConfig("", "")), "admin", a.Log, a.Problem, a.Operations())
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mux.ServeHTTP(w, r.WithContext(operations.As(r.Context(), operations.Admin)))
+	})
+}
 
 // An export that cannot begin because the database is away says so, as every
 // other call does.
 func TestAnExportSaysThatTheDatabaseIsAway(t *testing.T) {
 	t.Parallel()
-	mux := http.NewServeMux()
-	(&Admin{Log: slog.New(slog.DiscardHandler), Export: func(context.Context, io.Writer, string) error {
+	mux := served(&Admin{Log: slog.New(slog.DiscardHandler), Export: func(context.Context, io.Writer, string) error {
 		return fmt.Errorf("reading: %w", &errcode.Outage{What: "does not answer"})
-	}}).registerBackup(humago.New(mux, huma.DefaultConfig("", "")))
+	}})
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest("POST", "/admin/v1/export", strings.NewReader(`{"passphrase":"correct horse battery"}`))
 	r.Header.Set("Content-Type", "application/json")
@@ -76,9 +85,8 @@ func TestAnExportHasAnEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				mux := http.NewServeMux()
 				var logs strings.Builder
-				(&Admin{Log: slog.New(slog.NewTextHandler(&logs, nil)), Export: func(_ context.Context, w io.Writer, _ string) error {
+				mux := served(&Admin{Log: slog.New(slog.NewTextHandler(&logs, nil)), Export: func(_ context.Context, w io.Writer, _ string) error {
 					for range all {
 						time.Sleep(10 * time.Second) // what the server itself takes is no fault of the client
 						if _, err := w.Write(make([]byte, piece)); err != nil {
@@ -86,7 +94,7 @@ func TestAnExportHasAnEnd(t *testing.T) {
 						}
 					}
 					return nil
-				}}).registerBackup(humago.New(mux, huma.DefaultConfig("", "")))
+				}})
 				w := &dripping{ResponseRecorder: httptest.NewRecorder(), each: c.each}
 				r := httptest.NewRequest("POST", "/admin/v1/export", strings.NewReader(`{"passphrase":"correct horse battery"}`))
 				r.Header.Set("Content-Type", "application/json")

@@ -3,10 +3,7 @@ package adminapi
 import (
 	"context"
 	"errors"
-	"net/http"
 	"time"
-
-	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/outbox"
@@ -56,145 +53,113 @@ type push struct {
 	Fault     string     `json:"fault,omitempty" doc:"why it was not delivered"`
 }
 
-// ComponentPath is exported because huma sees no embedded field that is not.
 type ComponentPath struct {
 	Component string `path:"component" maxLength:"128"`
 }
 
+func showGrant(g accounts.Authorization) authorization {
+	return authorization{g.Account.AppID, append([]int{}, g.Sets...), g.GrantedAt}
+}
+
 func (a *Admin) showComponent(ctx context.Context, one accounts.Component) (component, error) {
-	shown := component{AppID: one.AppID, EventURL: one.EventURL, IPAllowlist: append([]string{}, one.IPAllowlist...),
-		RedirectHosts: append([]string{}, one.RedirectHosts...), CreatedAt: one.CreatedAt, Authorizations: []authorization{}}
 	total, page, err := a.Accounts.Authorizations(ctx, one.AppID, 0, accounts.ListLimit)
-	shown.Total = total
-	for _, g := range page {
-		shown.Authorizations = append(shown.Authorizations, authorization{g.Account.AppID, append([]int{}, g.Sets...), g.GrantedAt})
+	return component{AppID: one.AppID, EventURL: one.EventURL, IPAllowlist: words[string](one.IPAllowlist), RedirectHosts: words[string](one.RedirectHosts),
+		CreatedAt: one.CreatedAt, Total: total, Authorizations: each(page, showGrant)}, err
+}
+
+type componentList struct {
+	Components []component `json:"components"`
+}
+
+func (a *Admin) listComponents(ctx context.Context, in *struct {
+	After string `query:"after" doc:"only platforms after this AppID"`
+	Page
+}) (componentList, error) {
+	page, err := a.Accounts.ListComponents(ctx, in.After, in.Limit)
+	shown := componentList{Components: []component{}}
+	for _, one := range page {
+		var view component
+		if view, err = a.showComponent(ctx, one); err != nil {
+			break
+		}
+		shown.Components = append(shown.Components, view)
 	}
 	return shown, err
 }
 
-func (a *Admin) getComponent(ctx context.Context, appid string) (*answer[component], error) {
-	one, err := a.Accounts.GetComponent(ctx, appid)
+func (a *Admin) getComponent(ctx context.Context, in *ComponentPath) (component, error) {
+	one, err := a.Accounts.GetComponent(ctx, in.Component)
 	if err != nil {
-		return nil, a.problem(ctx, err)
+		return component{}, err
 	}
-	shown, err := a.showComponent(ctx, one)
-	if err != nil {
-		return nil, a.problem(ctx, err)
-	}
-	return &answer[component]{shown}, nil
+	return a.showComponent(ctx, one)
 }
 
-func optional(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
+func (a *Admin) putComponent(ctx context.Context, in *struct {
+	ComponentPath
+	Body componentInput
+}) (component, error) {
+	b := in.Body
+	one, err := a.Accounts.GetComponent(ctx, in.Component)
+	if err != nil && !errors.Is(err, accounts.ErrNoComponent) {
+		return component{}, err
 	}
-	return &t
+	one = accounts.Component{AppID: in.Component, EventURL: one.EventURL, IPAllowlist: one.IPAllowlist, RedirectHosts: one.RedirectHosts}
+	if b.EventURL != nil {
+		one.EventURL = *b.EventURL
+	}
+	// An empty list is said, an absent one is not.
+	if b.IPAllowlist != nil {
+		one.IPAllowlist = b.IPAllowlist
+	}
+	if b.RedirectHosts != nil {
+		one.RedirectHosts = b.RedirectHosts
+	}
+	if err := a.Accounts.PutComponent(ctx, one, b.Secret, b.MessageToken, b.EncodingAESKey); err != nil {
+		return component{}, err
+	}
+	return a.getComponent(ctx, &in.ComponentPath)
 }
 
-func (a *Admin) registerComponents(api huma.API) {
-	type componentList struct {
-		Components []component `json:"components"`
-	}
-	huma.Register(api, operation(http.MethodGet, "/components", "listComponents", "List third-party platforms by AppID"), func(ctx context.Context, in *struct {
-		After string `query:"after" doc:"only platforms after this AppID"`
-		Limit int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
-	}) (*answer[componentList], error) {
-		page, err := a.Accounts.ListComponents(ctx, in.After, in.Limit)
-		if err != nil {
-			return nil, a.problem(ctx, err)
-		}
-		shown := componentList{Components: []component{}}
-		for _, one := range page {
-			view, err := a.showComponent(ctx, one)
-			if err != nil {
-				return nil, a.problem(ctx, err)
-			}
-			shown.Components = append(shown.Components, view)
-		}
-		return &answer[componentList]{shown}, nil
-	})
-	huma.Register(api, operation(http.MethodGet, "/components/{component}", "getComponent", "One third-party platform and who authorised it"), func(ctx context.Context, in *ComponentPath) (*answer[component], error) {
-		return a.getComponent(ctx, in.Component)
-	})
-	huma.Register(api, operation(http.MethodPut, "/components/{component}", "putComponent", "Create or change a third-party platform; its authorisations stay"), func(ctx context.Context, in *struct {
-		ComponentPath
-		Body componentInput
-	}) (*answer[component], error) {
-		b := in.Body
-		one, err := a.Accounts.GetComponent(ctx, in.Component)
-		if err != nil && !errors.Is(err, accounts.ErrNoComponent) {
-			return nil, a.problem(ctx, err)
-		}
-		one = accounts.Component{AppID: in.Component, EventURL: one.EventURL, IPAllowlist: one.IPAllowlist, RedirectHosts: one.RedirectHosts}
-		if b.EventURL != nil {
-			one.EventURL = *b.EventURL
-		}
-		// An empty list is said, an absent one is not.
-		if b.IPAllowlist != nil {
-			one.IPAllowlist = b.IPAllowlist
-		}
-		if b.RedirectHosts != nil {
-			one.RedirectHosts = b.RedirectHosts
-		}
-		if err := a.Accounts.PutComponent(ctx, one, b.Secret, b.MessageToken, b.EncodingAESKey); err != nil {
-			return nil, a.problem(ctx, err)
-		}
-		return a.getComponent(ctx, in.Component)
-	})
-	type pushList struct {
-		Pushes []push `json:"pushes"`
-	}
-	huma.Register(api, operation(http.MethodGet, "/components/{component}/pushes", "listPushes", "What was sent to a platform's event URL, and answered, newest first; tickets and codes are masked"), func(ctx context.Context, in *struct {
-		ComponentPath
-		Limit int `query:"limit" default:"50" minimum:"1" maximum:"1000"`
-	}) (*answer[pushList], error) {
-		list, err := a.Accounts.Pushes(ctx, in.Component, in.Limit)
-		if err != nil {
-			return nil, a.problem(ctx, err)
-		}
-		shown := pushList{Pushes: []push{}}
-		for _, p := range list {
-			shown.Pushes = append(shown.Pushes, push{ID: p.ID, InfoType: p.Event, AppID: p.AppID, CreatedAt: p.CreatedAt, URL: p.URL, Message: p.Shown,
-				Attempts: p.Attempts, Delivered: p.State() == outbox.Delivered, SentAt: optional(p.SentAt), NextAt: optional(p.NextAt), Status: p.Status, Answer: p.Answer, Fault: p.Fault})
-		}
-		return &answer[pushList]{shown}, nil
-	})
+type pushList struct {
+	Pushes []push `json:"pushes"`
+}
 
-	type AuthorizationPath struct {
-		ComponentPath
-		AppIDPath
-	}
-	type withdrawn struct {
-		Withdrawn bool `json:"withdrawn"`
-	}
-	withdraw := func(ctx context.Context, in *AuthorizationPath) (*answer[withdrawn], error) {
-		if err := a.Accounts.Withdraw(ctx, in.Component, in.AppID); err != nil {
-			return nil, a.problem(ctx, err)
-		}
-		return &answer[withdrawn]{withdrawn{true}}, nil
-	}
-	huma.Register(api, operation(http.MethodDelete, "/components/{component}/authorizations/{appid}", "withdrawAuthorization",
-		"An account takes back what it granted a platform: its tokens end at once"), withdraw)
-	huma.Register(api, operation(http.MethodDelete, "/accounts/{appid}/authorizations/{component}", "withdrawFromAccount",
-		"The same, by the account's side"), withdraw)
+func (a *Admin) listPushes(ctx context.Context, in *struct {
+	ComponentPath
+	Limit int `query:"limit" default:"50" minimum:"1" maximum:"1000"`
+}) (pushList, error) {
+	list, err := a.Accounts.Pushes(ctx, in.Component, in.Limit)
+	return pushList{each(list, func(p outbox.Row) push {
+		return push{ID: p.ID, InfoType: p.Event, AppID: p.AppID, CreatedAt: p.CreatedAt, URL: p.URL, Message: p.Shown,
+			Attempts: p.Attempts, Delivered: p.State() == outbox.Delivered, SentAt: optional(p.SentAt), NextAt: optional(p.NextAt), Status: p.Status, Answer: p.Answer, Fault: p.Fault}
+	})}, err
+}
 
-	type holding struct {
-		Component      string    `json:"component"`
-		PermissionSets []int     `json:"permission_sets"`
-		GrantedAt      time.Time `json:"granted_at"`
-	}
-	type holdings struct {
-		Authorizations []holding `json:"authorizations"`
-	}
-	huma.Register(api, operation(http.MethodGet, "/accounts/{appid}/authorizations", "listHolders", "Which platforms an account authorised"), func(ctx context.Context, in *AppIDPath) (*answer[holdings], error) {
-		list, err := a.Accounts.GrantsBy(ctx, in.AppID)
-		if err != nil {
-			return nil, a.problem(ctx, err)
-		}
-		shown := holdings{Authorizations: []holding{}}
-		for _, h := range list {
-			shown.Authorizations = append(shown.Authorizations, holding{h.Component, append([]int{}, h.Grant.PermissionSets...), h.Grant.GrantedAt})
-		}
-		return &answer[holdings]{shown}, nil
-	})
+type withdrawn struct {
+	Withdrawn bool `json:"withdrawn"`
+}
+
+func (a *Admin) withdrawAuthorization(ctx context.Context, in *struct {
+	ComponentPath
+	AppIDPath
+}) (withdrawn, error) {
+	return withdrawn{true}, a.Accounts.Withdraw(ctx, in.Component, in.AppID)
+}
+
+type holding struct {
+	Component      string    `json:"component"`
+	PermissionSets []int     `json:"permission_sets"`
+	GrantedAt      time.Time `json:"granted_at"`
+}
+
+type holdings struct {
+	Authorizations []holding `json:"authorizations"`
+}
+
+func (a *Admin) listHolders(ctx context.Context, in *AppIDPath) (holdings, error) {
+	list, err := a.Accounts.GrantsBy(ctx, in.AppID)
+	return holdings{each(list, func(h accounts.Holder) holding {
+		return holding{h.Component, append([]int{}, h.Grant.PermissionSets...), h.Grant.GrantedAt}
+	})}, err
 }

@@ -12,16 +12,14 @@ import (
 	"mime"
 	"net/http"
 	"os"
-	"reflect"
 	"strings"
-	"sync"
-	"time"
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
@@ -32,6 +30,11 @@ const (
 )
 
 const ndjson = "application/x-ndjson"
+
+// What an import takes and answers, for the API's document.
+const linesStored = "everything is stored, or with dry_run could be"
+
+var linesTaken = fmt.Sprintf("lines of at most %d KiB, %d GiB in all", maxLine>>10, maxImport>>30)
 
 // ruleLine is a rule as a seed says it.
 type ruleLine struct {
@@ -65,33 +68,17 @@ func (l *ruleLine) planned(line int) rules.Planned {
 
 // accountLine is an account as a seed says it. Secrets come in and never go out.
 type accountLine struct {
-	AppID         string                   `json:"appid"`
-	Kind          accounts.Kind            `json:"kind"`
-	Name          string                   `json:"name,omitempty"`
-	Subject       accounts.Subject         `json:"subject,omitempty"`
-	Secret        string                   `json:"secret,omitempty"`
-	Certified     bool                     `json:"certified,omitempty"`
-	Versions      []accounts.Version       `json:"versions,omitempty"`
-	JumpOpen      *bool                    `json:"jump_open,omitempty"`
-	Members       map[string]accounts.Role `json:"members,omitempty"`
-	Features      []string                 `json:"features,omitempty"`
-	MarketcodeKey string                   `json:"marketcode_key,omitempty"`
-	Linked        []string                 `json:"linked,omitempty"`
-	MessageURL    string                   `json:"message_url,omitempty"`
-	URLScheme     string                   `json:"url_scheme,omitempty"`
-	IPAllowlist   []string                 `json:"ip_allowlist,omitempty"`
-	SecretFrozen  bool                     `json:"secret_frozen,omitempty"`
+	AppID string `json:"appid"`
+	accountInput
 }
 
 func lineOfAccount(a accounts.Account, linked []string) accountLine {
-	return accountLine{AppID: a.AppID, Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions, JumpOpen: &a.JumpOpen,
-		Members: a.Members, Features: a.Features, Linked: linked, MessageURL: a.MessageURL, URLScheme: a.URLScheme, IPAllowlist: a.IPAllowlist, SecretFrozen: a.SecretFrozen}
+	return accountLine{a.AppID, accountInput{Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions, JumpOpen: &a.JumpOpen,
+		Members: a.Members, Features: a.Features, Linked: linked, MessageURL: a.MessageURL, URLScheme: a.URLScheme, IPAllowlist: a.IPAllowlist, SecretFrozen: a.SecretFrozen}}
 }
 
 func (l *accountLine) planned(line int) accounts.Planned {
-	return accounts.Planned{Line: line, Registration: accounts.Registration{Secret: l.Secret, MarketcodeKey: l.MarketcodeKey, Linked: l.Linked, Account: accounts.Account{
-		AppID: l.AppID, Kind: l.Kind, Name: l.Name, Subject: l.Subject, Certified: l.Certified, Versions: l.Versions, JumpOpen: l.JumpOpen == nil || *l.JumpOpen,
-		Members: l.Members, Features: l.Features, MessageURL: l.MessageURL, URLScheme: l.URLScheme, IPAllowlist: l.IPAllowlist, SecretFrozen: l.SecretFrozen}}}
+	return accounts.Planned{Line: line, Registration: l.registration(l.AppID)}
 }
 
 // line is one line of a text, without its end.
@@ -187,8 +174,25 @@ func strictly(text []byte, into any) error {
 	return nil
 }
 
-func (a *Admin) registerLines(api huma.API) {
-	exportLines(a, api, "rules", "exportRules", "All rules, a JSON object a line as in a seed, oldest first, as they are at one moment", func(ctx context.Context, write func(any) error) error {
+// written is an export, a JSON object a line.
+func written(what string, each func(context.Context, func(any) error) error) (operations.File, error) {
+	return operations.File{Name: what + ".ndjson", Type: ndjson, Write: func(ctx context.Context, w io.Writer) error {
+		b := bufio.NewWriterSize(w, 64<<10)
+		e := json.NewEncoder(b)
+		e.SetEscapeHTML(false)
+		err := each(ctx, e.Encode)
+		if err == nil {
+			err = b.Flush()
+		}
+		if err != nil {
+			return fmt.Errorf("exporting %s: %w", what, err)
+		}
+		return nil
+	}}, nil
+}
+
+func (a *Admin) exportRules(context.Context, *none) (operations.File, error) {
+	return written("rules", func(ctx context.Context, write func(any) error) error {
 		for r, err := range a.Rules.Store.AllRules(ctx) {
 			if err == nil {
 				err = write(lineOfRule(r))
@@ -199,149 +203,60 @@ func (a *Admin) registerLines(api huma.API) {
 		}
 		return nil
 	})
-	exportLines(a, api, "accounts", "exportAccounts", "All accounts without their secrets, a JSON object a line as in a seed, as they are at one moment", func(ctx context.Context, write func(any) error) error {
+}
+
+func (a *Admin) exportAccounts(context.Context, *none) (operations.File, error) {
+	return written("accounts", func(ctx context.Context, write func(any) error) error {
 		return a.Accounts.Each(ctx, func(one accounts.Account, linked []string) error { return write(lineOfAccount(one, linked)) })
 	})
-	importLines(a, api, "rules", "importRules", "Load rules, a JSON object a line as in a seed: all of them or, naming the lines that are wrong, none", func(ctx context.Context, text io.ReadSeeker, dry bool) (accounts.Imported, error) {
-		return a.Rules.Import(ctx, plan(text, (*ruleLine).planned, func(n int, err error) rules.Planned { return rules.Planned{Line: n, Fault: err} }), dry)
-	})
-	importLines(a, api, "accounts", "importAccounts", "Load accounts, a JSON object a line as in a seed: all of them or, naming the lines that are wrong, none", func(ctx context.Context, text io.ReadSeeker, dry bool) (accounts.Imported, error) {
-		return a.Accounts.Import(ctx, plan(text, (*accountLine).planned, func(n int, err error) accounts.Planned { return accounts.Planned{Line: n, Fault: err} }), dry)
-	})
 }
 
-func linesSchema() map[string]*huma.MediaType {
-	return map[string]*huma.MediaType{ndjson: {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}
+// importInput is a text that an import loads.
+type importInput struct {
+	operations.Arriving
+	DryRun bool `query:"dry_run" doc:"only check"`
 }
 
-func exportLines(a *Admin, api huma.API, what, id, summary string, each func(context.Context, func(any) error) error) {
-	op := operation(http.MethodGet, "/export/"+what, id, summary)
-	op.Responses = map[string]*huma.Response{"200": {Description: "the lines", Content: linesSchema()}}
-	var running sync.Mutex // one at a time: each holds a connection while its client reads
-	huma.Register(api, op, func(context.Context, *struct{}) (*huma.StreamResponse, error) {
-		return &huma.StreamResponse{Body: func(hctx huma.Context) {
-			if !running.TryLock() {
-				_ = huma.WriteErr(api, hctx, http.StatusConflict, "another export of "+what+" is running: wait for its end")
-				return
-			}
-			defer running.Unlock()
-			r, w := humago.Unwrap(hctx)
-			out := &lineFile{pacer: newPacer(w), name: what}
-			b := bufio.NewWriterSize(out, 64<<10)
-			e := json.NewEncoder(b)
-			e.SetEscapeHTML(false)
-			err := each(r.Context(), e.Encode)
-			if err == nil {
-				err = b.Flush()
-			}
-			if err == nil && !out.began {
-				_, err = out.Write(nil)
-			}
-			out.end()
-			switch {
-			case err == nil:
-			case out.began:
-				a.Log.ErrorContext(r.Context(), "an export of "+what+" broke off", "error", err)
-				panic(http.ErrAbortHandler) // so that the client sees it
-			default:
-				a.refuse(api, hctx, fmt.Errorf("exporting %s: %w", what, err))
-			}
-		}}, nil
+func (a *Admin) importRules(ctx context.Context, in *importInput) (client.Imported, error) {
+	return a.load(ctx, "rules", in, func(text io.ReadSeeker) (accounts.Imported, error) {
+		return a.Rules.Import(ctx, plan(text, (*ruleLine).planned, func(n int, err error) rules.Planned { return rules.Planned{Line: n, Fault: err} }), in.DryRun)
 	})
 }
 
-// lineFile is an export on its way: nothing is sent before its first byte.
-type lineFile struct {
-	pacer
-	name  string
-	began bool
+func (a *Admin) importAccounts(ctx context.Context, in *importInput) (client.Imported, error) {
+	return a.load(ctx, "accounts", in, func(text io.ReadSeeker) (accounts.Imported, error) {
+		return a.Accounts.Import(ctx, plan(text, (*accountLine).planned, func(n int, err error) accounts.Planned { return accounts.Planned{Line: n, Fault: err} }), in.DryRun)
+	})
 }
 
-func (f *lineFile) Write(b []byte) (int, error) {
-	if !f.began {
-		f.began = true
-		f.w.Header().Set("Content-Type", ndjson)
-		f.w.Header().Set("Content-Disposition", `attachment; filename="`+f.name+`.ndjson"`)
-		f.w.Header().Set("X-Content-Type-Options", "nosniff")
-		f.w.Header().Set("Cache-Control", "no-store")
+// load keeps a text on the disk and loads it: its lines are read more than once,
+// and no transaction waits for a client.
+func (a *Admin) load(ctx context.Context, what string, in *importInput, load func(io.ReadSeeker) (accounts.Imported, error)) (client.Imported, error) {
+	defer in.Answering()
+	if kind, _, _ := mime.ParseMediaType(in.Header().Get("Content-Type")); kind != ndjson {
+		return client.Imported{}, huma.Error415UnsupportedMediaType("want Content-Type: " + ndjson)
 	}
-	return f.write(b)
+	text, err := a.spool(in)
+	if tooLong, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return client.Imported{}, huma.NewError(http.StatusRequestEntityTooLarge, fmt.Sprintf("longer than %d GiB: bring it in several files", tooLong.Limit>>30))
+	}
+	if err != nil {
+		a.Log.WarnContext(ctx, "an import of "+what+" did not arrive whole; nothing was loaded", "error", err)
+		return client.Imported{}, huma.Error400BadRequest("the lines did not arrive whole; nothing was loaded")
+	}
+	defer text.Close()
+	done, err := load(text)
+	if faults, ok := errors.AsType[accounts.Faults](err); ok {
+		named := each(faults, func(f accounts.Fault) error {
+			return &huma.ErrorDetail{Location: fmt.Sprintf("line %d", f.Line), Message: f.Why}
+		})
+		return client.Imported{}, huma.Error422UnprocessableEntity("nothing was loaded", named...)
+	}
+	return client.Imported{Lines: done.Lines, Added: done.Added, Changed: done.Changed, Unchanged: done.Unchanged, DryRun: in.DryRun}, err
 }
 
-// importReport says what an import did.
-type importReport struct {
-	Lines     int  `json:"lines" doc:"that are not empty"`
-	Added     int  `json:"added"`
-	Changed   int  `json:"changed"`
-	Unchanged int  `json:"unchanged" doc:"were there already, exactly so"`
-	DryRun    bool `json:"dry_run" doc:"nothing was stored"`
-}
-
-func importLines(a *Admin, api huma.API, what, id, summary string, load func(ctx context.Context, text io.ReadSeeker, dry bool) (accounts.Imported, error)) {
-	op := operation(http.MethodPost, "/import/"+what, id, summary)
-	op.RequestBody = &huma.RequestBody{Required: true, Description: fmt.Sprintf("lines of at most %d KiB, %d GiB in all", maxLine>>10, maxImport>>30), Content: linesSchema()}
-	schema := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[importReport](), true, "")
-	op.Responses = map[string]*huma.Response{"200": {Description: "everything is stored, or with dry_run could be", Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}}
-	var running sync.Mutex // one at a time: each may take much of the disk
-	huma.Register(api, op, func(_ context.Context, in *struct {
-		DryRun bool `query:"dry_run" doc:"only check"`
-	}) (*huma.StreamResponse, error) {
-		return &huma.StreamResponse{Body: func(hctx huma.Context) {
-			r, w := humago.Unwrap(hctx)
-			control := http.NewResponseController(w)
-			refuse := func(status int, detail string, faults ...error) {
-				_ = control.SetWriteDeadline(time.Now().Add(pieceTimeout))
-				_ = huma.WriteErr(api, hctx, status, detail, faults...)
-			}
-			if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != ndjson {
-				refuse(http.StatusUnsupportedMediaType, "want Content-Type: "+ndjson)
-				return
-			}
-			if !running.TryLock() {
-				refuse(http.StatusConflict, "another import of "+what+" is running: wait for its end")
-				return
-			}
-			defer running.Unlock()
-			_ = control.SetWriteDeadline(time.Time{})
-			text, err := a.spool(r.Body, control)
-			if err != nil {
-				if tooLong, ok := errors.AsType[*http.MaxBytesError](err); ok {
-					refuse(http.StatusRequestEntityTooLarge, fmt.Sprintf("longer than %d GiB: bring it in several files", tooLong.Limit>>30))
-					return
-				}
-				a.Log.WarnContext(r.Context(), "an import of "+what+" did not arrive whole; nothing was loaded", "error", err)
-				refuse(http.StatusBadRequest, "the lines did not arrive whole; nothing was loaded")
-				return
-			}
-			defer text.Close()
-			done, err := load(r.Context(), text, in.DryRun)
-			if faults, ok := errors.AsType[accounts.Faults](err); ok {
-				named := make([]error, len(faults))
-				for i, f := range faults {
-					named[i] = &huma.ErrorDetail{Location: fmt.Sprintf("line %d", f.Line), Message: f.Why}
-				}
-				refuse(http.StatusUnprocessableEntity, "nothing was loaded", named...)
-				return
-			}
-			if err != nil {
-				problem := a.problem(r.Context(), err)
-				status := http.StatusInternalServerError
-				if known, ok := errors.AsType[huma.StatusError](problem); ok {
-					status = known.GetStatus()
-				}
-				refuse(status, problem.Error())
-				return
-			}
-			_ = control.SetWriteDeadline(time.Now().Add(pieceTimeout))
-			w.Header().Set("Content-Type", "application/json")
-			_ = json.NewEncoder(w).Encode(importReport{done.Lines, done.Added, done.Changed, done.Unchanged, in.DryRun}) // a client that is gone reads nothing
-		}}, nil
-	})
-}
-
-// spool keeps a body on the disk: its lines are read more than once, and no
-// transaction waits for a client.
-func (a *Admin) spool(body io.Reader, control *http.ResponseController) (*spooled, error) {
+// spool keeps a body on the disk.
+func (a *Admin) spool(body *importInput) (*spooled, error) {
 	f, err := os.CreateTemp(a.Spool, ".import-*") // 0600
 	if err != nil {
 		return nil, err
@@ -349,8 +264,8 @@ func (a *Admin) spool(body io.Reader, control *http.ResponseController) (*spoole
 	s := &spooled{File: f}
 	// Without a name nothing stays behind, whatever happens; not every system can.
 	s.nameless = os.Remove(f.Name()) == nil
-	n, err := io.Copy(f, io.LimitReader(&timely{body, control}, maxImport+1))
-	_ = control.SetReadDeadline(time.Time{})
+	n, err := io.Copy(f, io.LimitReader(body, maxImport+1))
+	body.Arrived()
 	if err == nil && n > maxImport {
 		err = &http.MaxBytesError{Limit: maxImport}
 	}
@@ -372,15 +287,4 @@ func (s *spooled) Close() error {
 		err = errors.Join(err, os.Remove(s.Name()))
 	}
 	return err
-}
-
-// timely gives each piece of a body its own time.
-type timely struct {
-	r       io.Reader
-	control *http.ResponseController
-}
-
-func (t *timely) Read(b []byte) (int, error) {
-	_ = t.control.SetReadDeadline(time.Now().Add(pieceTimeout))
-	return t.r.Read(b)
 }

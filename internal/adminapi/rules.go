@@ -2,133 +2,133 @@ package adminapi
 
 import (
 	"context"
-	"net/http"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
-
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
-// rule is a rule as an operator sees it.
-type rule struct {
-	ID          int64      `json:"id" doc:"order of being added"`
-	Kind        rules.Kind `json:"kind"`
-	Owner       string     `json:"owner"`
-	Target      string     `json:"target" doc:"the Mini Program that opens"`
-	Prefix      string     `json:"prefix"`
-	Path        string     `json:"path"`
-	Occupy      bool       `json:"occupy"`
-	OpenVersion int        `json:"open_version,omitempty"`
-	TestLinks   []string   `json:"test_links"`
-	Published   bool       `json:"published"`
-	CreatedAt   time.Time  `json:"created_at"`
-	ChangedAt   time.Time  `json:"changed_at"`
-	PublishedAt *time.Time `json:"published_at,omitempty"`
+func showRule(r rules.Rule) client.StoredRule {
+	return client.StoredRule{ID: r.ID, Kind: string(r.Kind), Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text, Path: r.Path, Occupy: r.Occupy,
+		OpenVersion: r.OpenVersion, TestLinks: words[string](r.TestLinks), Published: r.Published,
+		CreatedAt: r.CreatedAt, ChangedAt: r.ChangedAt, PublishedAt: optional(r.PublishedAt)}
 }
 
-func showRule(r rules.Rule) rule {
-	shown := rule{ID: r.ID, Kind: r.Kind, Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text, Path: r.Path, Occupy: r.Occupy,
-		OpenVersion: r.OpenVersion, TestLinks: append([]string{}, r.TestLinks...), Published: r.Published,
-		CreatedAt: r.CreatedAt, ChangedAt: r.ChangedAt}
-	if !r.PublishedAt.IsZero() {
-		shown.PublishedAt = &r.PublishedAt
+func showRuleChange(c rules.Change) client.RuleChange {
+	return client.RuleChange{Seq: c.Seq, At: c.At, Actor: c.Actor, RID: c.RID, Did: c.Did, Rule: showRule(c.Rule), Reason: c.Reason}
+}
+
+func (a *Admin) listRules(ctx context.Context, in *struct {
+	Owner  string `query:"owner"`
+	Target string `query:"target"`
+	After  int64  `query:"after" doc:"only rules after this id" minimum:"0"`
+	Page
+}) (client.StoredRuleList, error) {
+	list, err := a.Rules.Find(ctx, rules.Query{Owner: in.Owner, Target: in.Target, AfterID: in.After, Limit: in.Limit})
+	return client.StoredRuleList{Rules: each(list, showRule)}, err
+}
+
+func (a *Admin) ruleHistory(ctx context.Context, in *struct {
+	Prefix string `query:"prefix" required:"true"`
+	Page
+}) (client.RuleChanges, error) {
+	list, err := a.Rules.History(ctx, in.Prefix, in.Limit)
+	return client.RuleChanges{Changes: each(list, showRuleChange)}, err
+}
+
+func (a *Admin) ruleOccupiers(ctx context.Context, in *struct {
+	Prefix string `query:"prefix" required:"true"`
+}) (client.StoredRuleList, error) {
+	list, err := a.Rules.Occupiers(ctx, in.Prefix)
+	return client.StoredRuleList{Rules: each(list, showRule)}, err
+}
+
+func (a *Admin) releasePrefix(ctx context.Context, in *struct{ Body client.Release }) (client.Released, error) {
+	list, more, err := a.Rules.Release(ctx, rules.ReleaseRequest(in.Body))
+	return client.Released{Released: each(list, showRule), More: more}, err
+}
+
+func (a *Admin) listConfirmations(ctx context.Context, in *struct {
+	RID   string `query:"rid" doc:"the request id of the call"`
+	Owner string `query:"owner"`
+	Page
+}) (client.ConfirmationList, error) {
+	list, err := a.Rules.Confirmations(ctx, rules.ConfirmationQuery{RID: in.RID, Owner: in.Owner, Limit: in.Limit})
+	return client.ConfirmationList{Confirmations: each(list, func(c rules.Confirmation) client.Confirmation {
+		return client.Confirmation{RID: c.RID, At: c.At, Owner: c.Owner, Prefix: c.Prefix, URL: c.URL, OK: c.OK, Reason: c.Reason,
+			Steps: each(c.Steps, func(s rules.FetchStep) client.ConfirmationStep { return client.ConfirmationStep(s) })}
+	})}, err
+}
+
+// recheck is the latest look at a verification file.
+type recheck struct {
+	Owner     string     `json:"owner"`
+	Directory string     `json:"directory"`
+	Prefix    string     `json:"prefix" doc:"of one of the rules there"`
+	CheckedAt time.Time  `json:"checked_at"`
+	OK        bool       `json:"ok"`
+	Reason    string     `json:"reason"`
+	Since     *time.Time `json:"failing_since,omitempty"`
+	NextAt    time.Time  `json:"next_at"`
+}
+
+type recheckList struct {
+	Rechecks []recheck `json:"rechecks"`
+}
+
+func (a *Admin) listRechecks(ctx context.Context, in *struct {
+	Owner          string `query:"owner"`
+	Failing        bool   `query:"failing" doc:"only files that are not in place"`
+	AfterOwner     string `query:"after_owner" doc:"with after_directory: the last one of the page before"`
+	AfterDirectory string `query:"after_directory"`
+	Page
+}) (recheckList, error) {
+	list, err := a.Rechecks.Store.Rechecks(ctx, rules.RecheckQuery{Owner: in.Owner, Failing: in.Failing, AfterOwner: in.AfterOwner, AfterDirectory: in.AfterDirectory, Limit: in.Limit})
+	return recheckList{each(list, func(r rules.Recheck) recheck {
+		return recheck{Owner: r.Owner, Directory: r.Directory, Prefix: r.Prefix, CheckedAt: r.CheckedAt, OK: r.OK, Reason: r.Reason, Since: optional(r.Since), NextAt: r.NextAt}
+	})}, err
+}
+
+type looked struct {
+	Files int   `json:"files" doc:"how many were looked at in this call; the rest follows in the background"`
+	Bad   int64 `json:"failing" doc:"how many of all are not in place"`
+}
+
+func (a *Admin) recheckNow(ctx context.Context, _ *none) (done looked, err error) {
+	if done.Files, err = a.Rechecks.LookNow(ctx, 50); err == nil {
+		done.Bad, err = a.Rechecks.Store.CountFailing(ctx)
 	}
-	return shown
+	return done, err
 }
 
-type ruleList struct {
-	Rules []rule `json:"rules"`
+func (a *Admin) listDomains(ctx context.Context, _ *none) (client.DomainList, error) {
+	list, err := a.Rules.Domains(ctx)
+	return client.DomainList{Domains: each(list, func(d rules.Domain) client.Domain {
+		return client.Domain{Host: d.Host, Status: string(d.Status), At: d.At}
+	})}, err
 }
 
-func showRules(list []rules.Rule) *answer[ruleList] {
-	shown := ruleList{Rules: []rule{}}
-	for _, r := range list {
-		shown.Rules = append(shown.Rules, showRule(r))
+// setDomain says something of a host, "" = nothing, and answers all hosts.
+func (a *Admin) setDomain(ctx context.Context, host string, status rules.DomainStatus) (client.DomainList, error) {
+	if err := a.Rules.SetDomain(ctx, host, status); err != nil {
+		return client.DomainList{}, err
 	}
-	return &answer[ruleList]{shown}
+	return a.listDomains(ctx, nil)
 }
 
-type ruleChange struct {
-	Seq    int64     `json:"seq"`
-	At     time.Time `json:"at"`
-	Actor  string    `json:"actor" doc:"AppID, seed or admin"`
-	RID    string    `json:"rid,omitempty"`
-	Did    string    `json:"did" doc:"add, edit, publish, delete or release"`
-	Rule   rule      `json:"rule" doc:"after the change; for a delete or release, before it"`
-	Reason string    `json:"reason,omitempty" doc:"of a release"`
+type HostPath struct {
+	Host string `path:"host" maxLength:"300"`
 }
 
-type confirmation struct {
-	RID    string            `json:"rid"`
-	At     time.Time         `json:"at"`
-	Owner  string            `json:"owner"`
-	Prefix string            `json:"prefix"`
-	URL    string            `json:"url"`
-	OK     bool              `json:"ok"`
-	Reason string            `json:"reason"`
-	Steps  []rules.FetchStep `json:"steps"`
-}
-
-func (a *Admin) registerRules(api huma.API) {
-	huma.Register(api, operation(http.MethodGet, "/rules", "listRules", "List rules of all owners, oldest first"), func(ctx context.Context, in *struct {
-		Owner  string `query:"owner"`
-		Target string `query:"target"`
-		After  int64  `query:"after" doc:"only rules after this id" minimum:"0"`
-		Limit  int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
-	}) (*answer[ruleList], error) {
-		list, err := a.Rules.Find(ctx, rules.Query{Owner: in.Owner, Target: in.Target, AfterID: in.After, Limit: in.Limit})
-		if err != nil {
-			return nil, a.problem(ctx, err)
-		}
-		return showRules(list), nil
-	})
-
-	type history struct {
-		Changes []ruleChange `json:"changes"`
+func (a *Admin) putDomain(ctx context.Context, in *struct {
+	HostPath
+	Body struct {
+		Status rules.DomainStatus `json:"status" enum:"trusted,denied,no_icp"`
 	}
-	huma.Register(api, operation(http.MethodGet, "/rules/history", "ruleHistory", "What happened to a prefix, newest first"), func(ctx context.Context, in *struct {
-		Prefix string `query:"prefix" required:"true"`
-		Limit  int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
-	}) (*answer[history], error) {
-		changes, err := a.Rules.History(ctx, in.Prefix, in.Limit)
-		if err != nil {
-			return nil, a.problem(ctx, err)
-		}
-		shown := history{Changes: []ruleChange{}}
-		for _, c := range changes {
-			shown.Changes = append(shown.Changes, ruleChange{Seq: c.Seq, At: c.At, Actor: c.Actor, RID: c.RID, Did: c.Did, Rule: showRule(c.Rule), Reason: c.Reason})
-		}
-		return &answer[history]{shown}, nil
-	})
+}) (client.DomainList, error) {
+	return a.setDomain(ctx, in.Host, in.Body.Status)
+}
 
-	huma.Register(api, operation(http.MethodGet, "/rules/occupiers", "ruleOccupiers", "Which rules forbid a prefix to others"), func(ctx context.Context, in *struct {
-		Prefix string `query:"prefix" required:"true"`
-	}) (*answer[ruleList], error) {
-		list, err := a.Rules.Occupiers(ctx, in.Prefix)
-		if err != nil {
-			return nil, a.problem(ctx, err)
-		}
-		return showRules(list), nil
-	})
-
-	type confirmations struct {
-		Confirmations []confirmation `json:"confirmations"`
-	}
-	huma.Register(api, operation(http.MethodGet, "/confirmations", "listConfirmations", "Checks of verification files, newest first: why a check failed"), func(ctx context.Context, in *struct {
-		RID   string `query:"rid" doc:"the request id of the call"`
-		Owner string `query:"owner"`
-		Limit int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
-	}) (*answer[confirmations], error) {
-		list, err := a.Rules.Confirmations(ctx, rules.ConfirmationQuery{RID: in.RID, Owner: in.Owner, Limit: in.Limit})
-		if err != nil {
-			return nil, a.problem(ctx, err)
-		}
-		shown := confirmations{Confirmations: []confirmation{}}
-		for _, c := range list {
-			shown.Confirmations = append(shown.Confirmations, confirmation{RID: c.RID, At: c.At, Owner: c.Owner, Prefix: c.Prefix, URL: c.URL,
-				OK: c.OK, Reason: c.Reason, Steps: append([]rules.FetchStep{}, c.Steps...)})
-		}
-		return &answer[confirmations]{shown}, nil
-	})
+func (a *Admin) deleteDomain(ctx context.Context, in *HostPath) (client.DomainList, error) {
+	return a.setDomain(ctx, in.Host, "")
 }

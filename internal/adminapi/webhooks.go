@@ -3,13 +3,10 @@ package adminapi
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"net/http"
 	"strconv"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
-
+	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/outbox"
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
@@ -40,27 +37,24 @@ type WebhookInput struct {
 }
 
 func (in WebhookInput) wanted() webhooks.Wanted {
-	w := webhooks.Wanted{Codes: []webhooks.Codes{}, Rules: append([]int64{}, in.Rules...), Alarms: in.Alarms}
-	for _, c := range in.Codes {
+	return webhooks.Wanted{Rules: append([]int64{}, in.Rules...), Alarms: in.Alarms, Codes: each(in.Codes, func(c webhookCodes) webhooks.Codes {
 		one := webhooks.Codes{Batch: c.ApplicationID, From: c.From, To: -1}
 		if c.To != nil {
 			one.To = *c.To
 		}
-		w.Codes = append(w.Codes, one)
-	}
-	return w
+		return one
+	})}
 }
 
 func showWebhook(w webhooks.Webhook) webhook {
-	shown := webhook{ID: w.ID, URL: w.URL, Codes: []webhookCodes{}, Rules: append([]int64{}, w.Wanted.Rules...), Alarms: w.Wanted.Alarms, Enabled: w.Enabled, CreatedAt: w.CreatedAt}
-	for _, c := range w.Wanted.Codes {
-		one := webhookCodes{ApplicationID: c.Batch, From: c.From}
-		if c.To >= 0 {
-			one.To = &c.To
-		}
-		shown.Codes = append(shown.Codes, one)
-	}
-	return shown
+	return webhook{ID: w.ID, URL: w.URL, Rules: append([]int64{}, w.Wanted.Rules...), Alarms: w.Wanted.Alarms, Enabled: w.Enabled, CreatedAt: w.CreatedAt,
+		Codes: each(w.Wanted.Codes, func(c webhooks.Codes) webhookCodes {
+			one := webhookCodes{ApplicationID: c.Batch, From: c.From}
+			if c.To >= 0 {
+				one.To = &c.To
+			}
+			return one
+		})}
 }
 
 // delivery is what became of an event for a webhook.
@@ -81,123 +75,80 @@ type delivery struct {
 
 func showDelivery(d outbox.Row) delivery {
 	webhook, _ := strconv.ParseInt(d.Receiver, 10, 64)
-	shown := delivery{ID: d.ID, Webhook: webhook, Event: d.Event, State: d.State(), Body: json.RawMessage(d.Body), CreatedAt: d.CreatedAt,
-		Attempts: d.Attempts, Status: d.Status, Fault: d.Fault}
-	for _, m := range []struct {
-		from time.Time
-		to   **time.Time
-	}{{d.NextAt, &shown.NextAt}, {d.SentAt, &shown.SentAt}, {d.DeliveredAt, &shown.DeliveredAt}} {
-		if !m.from.IsZero() {
-			*m.to = &m.from
-		}
-	}
-	return shown
+	return delivery{ID: d.ID, Webhook: webhook, Event: d.Event, State: d.State(), Body: json.RawMessage(d.Body), CreatedAt: d.CreatedAt,
+		Attempts: d.Attempts, NextAt: optional(d.NextAt), SentAt: optional(d.SentAt), Status: d.Status, Fault: d.Fault, DeliveredAt: optional(d.DeliveredAt)}
 }
 
-// webhookProblem is problem for what concerns webhooks.
-func (a *Admin) webhookProblem(ctx context.Context, err error) error {
-	switch {
-	case errors.Is(err, webhooks.ErrNoWebhook):
-		return huma.Error404NotFound("there is no webhook with this id")
-	case errors.Is(err, webhooks.ErrNoDelivery):
-		return huma.Error404NotFound("there is no delivery with this id")
-	}
-	return a.problem(ctx, err)
-}
-
-// WebhookPath is exported because huma sees no embedded field that is not.
 type WebhookPath struct {
 	ID int64 `path:"id" minimum:"1"`
 }
 
-func (a *Admin) registerWebhooks(api huma.API) {
-	type webhookList struct {
-		Webhooks []webhook `json:"webhooks"`
+type webhookList struct {
+	Webhooks []webhook `json:"webhooks"`
+}
+
+func (a *Admin) listWebhooks(ctx context.Context, _ *none) (webhookList, error) {
+	list, err := a.Webhooks.List(ctx)
+	return webhookList{each(list, showWebhook)}, err
+}
+
+type createdWebhook struct {
+	Webhook webhook `json:"webhook"`
+	Secret  string  `json:"secret" doc:"shown this once: by it the receiver checks the signature, see the Standard Webhooks specification"`
+}
+
+func (a *Admin) createWebhook(ctx context.Context, in *struct{ Body WebhookInput }) (createdWebhook, error) {
+	w, secret, err := a.Webhooks.Add(ctx, in.Body.URL, in.Body.wanted())
+	return createdWebhook{showWebhook(w), secret}, err
+}
+
+func (a *Admin) putWebhook(ctx context.Context, in *struct {
+	WebhookPath
+	Body struct {
+		WebhookInput
+		Enabled *bool `json:"enabled,omitempty" doc:"left out: as it is"`
 	}
-	huma.Register(api, operation(http.MethodGet, "/webhooks", "listWebhooks", "Who is told of scans and alarms, without the secrets"), func(ctx context.Context, _ *struct{}) (*answer[webhookList], error) {
-		list, err := a.Webhooks.List(ctx)
-		if err != nil {
-			return nil, a.webhookProblem(ctx, err)
+}) (webhook, error) {
+	w, err := a.Webhooks.Change(ctx, in.ID, func(w *webhooks.Webhook) error {
+		w.URL, w.Wanted = in.Body.URL, in.Body.wanted()
+		if in.Body.Enabled != nil {
+			w.Enabled = *in.Body.Enabled
 		}
-		shown := webhookList{Webhooks: []webhook{}}
-		for _, w := range list {
-			shown.Webhooks = append(shown.Webhooks, showWebhook(w))
-		}
-		return &answer[webhookList]{shown}, nil
+		return nil
 	})
+	return showWebhook(w), err
+}
 
-	type createdWebhook struct {
-		Webhook webhook `json:"webhook"`
-		Secret  string  `json:"secret" doc:"shown this once: by it the receiver checks the signature, see the Standard Webhooks specification"`
+func (a *Admin) deleteWebhook(ctx context.Context, in *WebhookPath) (webhookList, error) {
+	if err := a.Webhooks.Delete(ctx, in.ID); err != nil {
+		return webhookList{}, err
 	}
-	huma.Register(api, operation(http.MethodPost, "/webhooks", "createWebhook", "Tell somebody of scans of chosen codes and rules, and of alarms, from now on"), func(ctx context.Context, in *struct {
-		Body WebhookInput
-	}) (*answer[createdWebhook], error) {
-		w, secret, err := a.Webhooks.Add(ctx, in.Body.URL, in.Body.wanted())
-		if err != nil {
-			return nil, a.webhookProblem(ctx, err)
-		}
-		return &answer[createdWebhook]{createdWebhook{showWebhook(w), secret}}, nil
-	})
+	return a.listWebhooks(ctx, nil)
+}
 
-	huma.Register(api, operation(http.MethodPut, "/webhooks/{id}", "putWebhook", "Change what a webhook is told, where it is, or whether it is on; what waits for it stays"), func(ctx context.Context, in *struct {
-		WebhookPath
-		Body struct {
-			WebhookInput
-			Enabled *bool `json:"enabled,omitempty" doc:"left out: as it is"`
-		}
-	}) (*answer[webhook], error) {
-		w, err := a.Webhooks.Change(ctx, in.ID, func(w *webhooks.Webhook) error {
-			input := in.Body.WebhookInput
-			w.URL, w.Wanted = input.URL, input.wanted()
-			if in.Body.Enabled != nil {
-				w.Enabled = *in.Body.Enabled
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, a.webhookProblem(ctx, err)
-		}
-		return &answer[webhook]{showWebhook(w)}, nil
-	})
+func (a *Admin) testWebhook(ctx context.Context, in *WebhookPath) (operations.Nothing, error) {
+	return operations.Nothing{}, a.Webhooks.SendTest(ctx, in.ID)
+}
 
-	huma.Register(api, operation(http.MethodDelete, "/webhooks/{id}", "deleteWebhook", "Remove a webhook and what waits for it"), func(ctx context.Context, in *WebhookPath) (*struct{}, error) {
-		return nil, a.webhookProblem(ctx, a.Webhooks.Delete(ctx, in.ID))
-	})
+type deliveryList struct {
+	Deliveries []delivery `json:"deliveries"`
+}
 
-	huma.Register(api, operation(http.MethodPost, "/webhooks/{id}/test", "testWebhook", "Send a message that tells of nothing"), func(ctx context.Context, in *WebhookPath) (*struct{}, error) {
-		return nil, a.webhookProblem(ctx, a.Webhooks.SendTest(ctx, in.ID))
-	})
-
-	type deliveryList struct {
-		Deliveries []delivery `json:"deliveries"`
+func (a *Admin) listDeliveries(ctx context.Context, in *struct {
+	Webhook int64  `query:"webhook" minimum:"0"`
+	State   string `query:"state" enum:"waiting,delivered,dead"`
+	Before  int64  `query:"before" minimum:"0" doc:"only deliveries with a smaller id"`
+	Page
+}) (deliveryList, error) {
+	q := outbox.Query{State: in.State, Before: in.Before, Limit: in.Limit}
+	if in.Webhook != 0 {
+		q.Receiver = strconv.FormatInt(in.Webhook, 10)
 	}
-	huma.Register(api, operation(http.MethodGet, "/deliveries", "listDeliveries", "What was sent to webhooks and what became of it, newest first"), func(ctx context.Context, in *struct {
-		Webhook int64  `query:"webhook" minimum:"0"`
-		State   string `query:"state" enum:"waiting,delivered,dead"`
-		Before  int64  `query:"before" minimum:"0" doc:"only deliveries with a smaller id"`
-		Limit   int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
-	}) (*answer[deliveryList], error) {
-		q := outbox.Query{State: in.State, Before: in.Before, Limit: in.Limit}
-		if in.Webhook != 0 {
-			q.Receiver = strconv.FormatInt(in.Webhook, 10)
-		}
-		list, err := a.Webhooks.Deliveries(ctx, q)
-		if err != nil {
-			return nil, a.webhookProblem(ctx, err)
-		}
-		shown := deliveryList{Deliveries: []delivery{}}
-		for _, d := range list {
-			shown.Deliveries = append(shown.Deliveries, showDelivery(d))
-		}
-		return &answer[deliveryList]{shown}, nil
-	})
+	list, err := a.Webhooks.Deliveries(ctx, q)
+	return deliveryList{each(list, showDelivery)}, err
+}
 
-	huma.Register(api, operation(http.MethodPost, "/deliveries/{id}/replay", "replayDelivery", "Send something again, whatever became of it, with the same event id"), func(ctx context.Context, in *WebhookPath) (*answer[delivery], error) {
-		d, err := a.Webhooks.Replay(ctx, in.ID)
-		if err != nil {
-			return nil, a.webhookProblem(ctx, err)
-		}
-		return &answer[delivery]{showDelivery(d)}, nil
-	})
+func (a *Admin) replayDelivery(ctx context.Context, in *WebhookPath) (delivery, error) {
+	d, err := a.Webhooks.Replay(ctx, in.ID)
+	return showDelivery(d), err
 }

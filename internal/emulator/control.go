@@ -2,11 +2,12 @@ package emulator
 
 import (
 	"context"
-	"net/http"
 	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	o "github.com/qrjump/qrjump/internal/operations"
 )
 
 // Control is the emulator's part of the admin API.
@@ -19,10 +20,9 @@ type Control[Call any] struct {
 	// Paths are the endpoints that a fault can name.
 	Paths []string
 	// Reset brings the whole server back to its seed and to real time.
-	Reset func(context.Context) error
+	Reset     func(context.Context) error
+	Platforms Platforms
 }
-
-type answer[T any] struct{ Body T }
 
 type clockView struct {
 	Now    time.Time `json:"now"`
@@ -63,110 +63,113 @@ func viewFault(f Fault) faultView {
 	return v
 }
 
-func operation(method, path, id, summary string) huma.Operation {
-	return huma.Operation{Method: method, Path: "/admin/v1/emulator" + path, OperationID: id, Summary: summary, Tags: []string{"emulator"},
-		Security: []map[string][]string{{"admin": {}}}, DefaultStatus: http.StatusOK}
+// Operations are the emulator's lines of the API.
+func (c *Control[Call]) Operations() []o.Operation {
+	return append([]o.Operation{
+		o.Get("/emulator/clock", "getClock", o.Viewer, c.getClock, "The time of the server"),
+		o.Put("/emulator/clock", "moveClock", o.Operator, c.moveClock, "Set, move, stop or start the clock; never back"),
+		o.Get("/emulator/faults", "listFaults", o.Viewer, c.listFaults, "The faults in force"),
+		o.Post("/emulator/faults", "addFault", o.Operator, c.addFault, "Make calls of an endpoint go wrong"),
+		o.Delete("/emulator/faults", "clearFaults", o.Operator, c.clearFaults, "Drop every fault, or the one with an id"),
+		o.Post("/emulator/reset", "resetEmulator", o.Admin, c.reset, "Back to the seed and to real time; keys stay"),
+		o.Get("/emulator/calls", "listCalls", o.Viewer, c.listCalls, "The last calls with request and answer, newest first; secrets are masked"),
+	}, c.Platforms.operations()...)
 }
 
-// Register adds the emulator's operations to the API and its document.
-func (c *Control[Call]) Register(api huma.API) {
-	c.registerClock(api)
-	c.registerFaults(api)
+// none is a call that takes nothing.
+type none struct{}
 
-	type resetDone struct {
-		Reset bool `json:"reset"`
-	}
-	huma.Register(api, operation(http.MethodPost, "/reset", "resetEmulator", "Back to the seed and to real time; keys stay"), func(ctx context.Context, _ *struct{}) (*answer[resetDone], error) {
-		// Half a reset would be worse than one nobody waits for.
-		if err := c.Reset(context.WithoutCancel(ctx)); err != nil {
-			return nil, huma.Error500InternalServerError("the reset failed: " + err.Error())
-		}
-		return &answer[resetDone]{resetDone{true}}, nil
-	})
-
-	type callList struct {
-		Calls []Call `json:"calls"`
-	}
-	huma.Register(api, operation(http.MethodGet, "/calls", "listCalls", "The last calls with request and answer, newest first; secrets are masked"), func(_ context.Context, in *struct {
-		RID   string `query:"rid" doc:"only the call with this request id"`
-		Limit int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
-	}) (*answer[callList], error) {
-		return &answer[callList]{callList{c.Calls.Last(in.Limit, func(one Call) bool { return in.RID == "" || c.RID(one) == in.RID })}}, nil
-	})
+type resetDone struct {
+	Reset bool `json:"reset"`
 }
 
-func (c *Control[Call]) registerClock(api huma.API) {
-	view := func() *answer[clockView] { return &answer[clockView]{clockView{c.Clock.Now(), c.Clock.Frozen()}} }
-	huma.Register(api, operation(http.MethodGet, "/clock", "getClock", "The time of the server"), func(context.Context, *struct{}) (*answer[clockView], error) {
-		return view(), nil
-	})
-	huma.Register(api, operation(http.MethodPut, "/clock", "moveClock", "Set, move, stop or start the clock; never back"), func(_ context.Context, in *struct{ Body moveInput }) (*answer[clockView], error) {
-		m := Move{Now: in.Body.Now, Freeze: in.Body.Freeze}
-		if in.Body.Advance != "" {
-			var err error
-			if m.Advance, err = time.ParseDuration(in.Body.Advance); err != nil {
-				return nil, huma.Error422UnprocessableEntity("advance: want a duration such as 36h or 90s")
-			}
-		}
-		if m.Now == nil && in.Body.Advance == "" && m.Freeze == nil {
-			return nil, huma.Error422UnprocessableEntity("say now, advance or freeze")
-		}
-		if err := c.Clock.Apply(m); err != nil {
-			return nil, huma.Error409Conflict(err.Error())
-		}
-		return view(), nil
-	})
+func (c *Control[Call]) reset(ctx context.Context, _ *none) (resetDone, error) {
+	// Half a reset would be worse than one nobody waits for.
+	if err := c.Reset(context.WithoutCancel(ctx)); err != nil {
+		return resetDone{}, huma.Error500InternalServerError("the reset failed: " + err.Error())
+	}
+	return resetDone{true}, nil
 }
 
-func (c *Control[Call]) registerFaults(api huma.API) {
-	type faultList struct {
-		Faults []faultView `json:"faults"`
+type callList[Call any] struct {
+	Calls []Call `json:"calls"`
+}
+
+func (c *Control[Call]) listCalls(_ context.Context, in *struct {
+	RID   string `query:"rid" doc:"only the call with this request id"`
+	Limit int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
+}) (callList[Call], error) {
+	return callList[Call]{c.Calls.Last(in.Limit, func(one Call) bool { return in.RID == "" || c.RID(one) == in.RID })}, nil
+}
+
+func (c *Control[Call]) getClock(context.Context, *none) (clockView, error) {
+	return clockView{c.Clock.Now(), c.Clock.Frozen()}, nil
+}
+
+func (c *Control[Call]) moveClock(ctx context.Context, in *struct{ Body moveInput }) (clockView, error) {
+	m := Move{Now: in.Body.Now, Freeze: in.Body.Freeze}
+	if in.Body.Advance != "" {
+		var err error
+		if m.Advance, err = time.ParseDuration(in.Body.Advance); err != nil {
+			return clockView{}, huma.Error422UnprocessableEntity("advance: want a duration such as 36h or 90s")
+		}
 	}
-	view := func() *answer[faultList] {
-		shown := faultList{Faults: []faultView{}}
-		for _, f := range c.Plan.List() {
-			shown.Faults = append(shown.Faults, viewFault(f))
-		}
-		return &answer[faultList]{shown}
+	if m.Now == nil && in.Body.Advance == "" && m.Freeze == nil {
+		return clockView{}, huma.Error422UnprocessableEntity("say now, advance or freeze")
 	}
-	huma.Register(api, operation(http.MethodGet, "/faults", "listFaults", "The faults in force"), func(context.Context, *struct{}) (*answer[faultList], error) {
-		return view(), nil
-	})
-	huma.Register(api, operation(http.MethodPost, "/faults", "addFault", "Make calls of an endpoint go wrong"), func(_ context.Context, in *struct{ Body faultInput }) (*answer[faultView], error) {
-		b := in.Body
-		if !slices.Contains(c.Paths, b.Path) {
-			return nil, huma.Error422UnprocessableEntity("path: there is no endpoint at " + b.Path)
+	if err := c.Clock.Apply(m); err != nil {
+		return clockView{}, huma.Error409Conflict(err.Error())
+	}
+	return c.getClock(ctx, nil)
+}
+
+type faultList struct {
+	Faults []faultView `json:"faults"`
+}
+
+func (c *Control[Call]) listFaults(context.Context, *none) (faultList, error) {
+	shown := faultList{[]faultView{}}
+	for _, f := range c.Plan.List() {
+		shown.Faults = append(shown.Faults, viewFault(f))
+	}
+	return shown, nil
+}
+
+func (c *Control[Call]) addFault(_ context.Context, in *struct{ Body faultInput }) (faultView, error) {
+	b := in.Body
+	if !slices.Contains(c.Paths, b.Path) {
+		return faultView{}, huma.Error422UnprocessableEntity("path: there is no endpoint at " + b.Path)
+	}
+	f := Fault{Path: b.Path, AppID: b.AppID, ErrCode: b.ErrCode, ErrMsg: b.ErrMsg, After: b.After, Probability: 1, Drop: b.Drop, DropAfter: b.DropAfter}
+	if b.Probability != nil {
+		f.Probability = *b.Probability
+	}
+	if b.Times != nil {
+		f.Times = *b.Times
+	}
+	if b.Delay != "" {
+		var err error
+		if f.Delay, err = time.ParseDuration(b.Delay); err != nil {
+			return faultView{}, huma.Error422UnprocessableEntity("delay: want a duration such as 3s")
 		}
-		f := Fault{Path: b.Path, AppID: b.AppID, ErrCode: b.ErrCode, ErrMsg: b.ErrMsg, After: b.After, Probability: 1, Drop: b.Drop, DropAfter: b.DropAfter}
-		if b.Probability != nil {
-			f.Probability = *b.Probability
-		}
-		if b.Times != nil {
-			f.Times = *b.Times
-		}
-		if b.Delay != "" {
-			var err error
-			if f.Delay, err = time.ParseDuration(b.Delay); err != nil {
-				return nil, huma.Error422UnprocessableEntity("delay: want a duration such as 3s")
-			}
-		}
-		added, err := c.Plan.Add(f)
-		if err != nil {
-			return nil, huma.Error422UnprocessableEntity(err.Error())
-		}
-		return &answer[faultView]{viewFault(added)}, nil
-	})
-	huma.Register(api, operation(http.MethodDelete, "/faults", "clearFaults", "Drop every fault, or the one with an id"), func(_ context.Context, in *struct {
-		ID   int    `query:"id" minimum:"0" doc:"left out: all"`
-		Seed uint64 `query:"seed" doc:"begins another sequence of chances; left out: the same again"`
-	}) (*answer[faultList], error) {
-		if in.Seed != 0 {
-			c.Plan.Reseed(in.Seed)
-		} else if in.ID == 0 {
-			c.Plan.Clear()
-		} else if !c.Plan.Remove(in.ID) {
-			return nil, huma.Error404NotFound("there is no fault with this id")
-		}
-		return view(), nil
-	})
+	}
+	added, err := c.Plan.Add(f)
+	if err != nil {
+		return faultView{}, huma.Error422UnprocessableEntity(err.Error())
+	}
+	return viewFault(added), nil
+}
+
+func (c *Control[Call]) clearFaults(ctx context.Context, in *struct {
+	ID   int    `query:"id" minimum:"0" doc:"left out: all"`
+	Seed uint64 `query:"seed" doc:"begins another sequence of chances; left out: the same again"`
+}) (faultList, error) {
+	if in.Seed != 0 {
+		c.Plan.Reseed(in.Seed)
+	} else if in.ID == 0 {
+		c.Plan.Clear()
+	} else if !c.Plan.Remove(in.ID) {
+		return faultList{}, huma.Error404NotFound("there is no fault with this id")
+	}
+	return c.listFaults(ctx, nil)
 }

@@ -2,9 +2,8 @@ package emulator
 
 import (
 	"context"
-	"net/http"
 
-	"github.com/danielgtaylor/huma/v2"
+	o "github.com/qrjump/qrjump/internal/operations"
 )
 
 // Agreed is what a person agreed to, without a page.
@@ -16,8 +15,7 @@ type Agreed struct {
 	Move           bool   `json:"move,omitempty" doc:"true takes exclusive sets away from the platform that has them"`
 }
 
-// Platforms is the emulator's part of third-party platforms. Its functions
-// return errors of huma.
+// Platforms is the emulator's part of third-party platforms.
 type Platforms struct {
 	// Authorize agrees and returns the authorization_code.
 	Authorize func(context.Context, Agreed) (string, error)
@@ -25,30 +23,31 @@ type Platforms struct {
 	Ticket func(ctx context.Context, component string) (string, error)
 }
 
-// Register adds the operations to the API and its document.
-func (p Platforms) Register(api huma.API) {
-	type agreedView struct {
-		AuthCode string `json:"auth_code"`
+func (p Platforms) operations() []o.Operation {
+	return []o.Operation{
+		o.Post("/emulator/authorize", "authorize", o.Operator, p.authorize, "A person agrees to what a third-party platform asks"),
+		o.Post("/emulator/ticket", "makeTicket", o.Operator, p.makeTicket, "A verify ticket for a third-party platform, for tests without an event URL"),
 	}
-	huma.Register(api, operation(http.MethodPost, "/authorize", "authorize", "A person agrees to what a third-party platform asks"), func(ctx context.Context, in *struct{ Body Agreed }) (*answer[agreedView], error) {
-		code, err := p.Authorize(ctx, in.Body)
-		if err != nil {
-			return nil, err
-		}
-		return &answer[agreedView]{agreedView{code}}, nil
-	})
-	type ticketView struct {
-		Ticket string `json:"component_verify_ticket"`
+}
+
+type agreedView struct {
+	AuthCode string `json:"auth_code"`
+}
+
+func (p Platforms) authorize(ctx context.Context, in *struct{ Body Agreed }) (agreedView, error) {
+	code, err := p.Authorize(ctx, in.Body)
+	return agreedView{code}, err
+}
+
+type ticketView struct {
+	Ticket string `json:"component_verify_ticket"`
+}
+
+func (p Platforms) makeTicket(ctx context.Context, in *struct {
+	Body struct {
+		Component string `json:"component"`
 	}
-	huma.Register(api, operation(http.MethodPost, "/ticket", "makeTicket", "A verify ticket for a third-party platform, for tests without an event URL"), func(ctx context.Context, in *struct {
-		Body struct {
-			Component string `json:"component"`
-		}
-	}) (*answer[ticketView], error) {
-		text, err := p.Ticket(ctx, in.Body.Component)
-		if err != nil {
-			return nil, err
-		}
-		return &answer[ticketView]{ticketView{text}}, nil
-	})
+}) (ticketView, error) {
+	text, err := p.Ticket(ctx, in.Body.Component)
+	return ticketView{text}, err
 }

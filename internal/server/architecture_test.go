@@ -11,13 +11,14 @@ import (
 // not here, or an arrow that is not, is a decision: change this map and
 // docs/architecture.md with it.
 var mayImport = map[string][]string{
-	"internal/errcode":  {},
-	"internal/vault":    {},
-	"internal/settings": {},
-	"internal/outbound": {},
-	"internal/outbox":   {"internal/outbound"},
-	"internal/archive":  {},
-	"internal/lane":     {},
+	"internal/errcode":    {},
+	"internal/vault":      {},
+	"internal/settings":   {},
+	"internal/outbound":   {},
+	"internal/outbox":     {"internal/outbound"},
+	"internal/archive":    {},
+	"internal/operations": {},
+	"internal/lane":       {},
 
 	"internal/accounts": {"internal/errcode", "internal/outbound", "internal/outbox", "internal/settings", "internal/vault"},
 	"internal/rules":    {"internal/accounts", "internal/errcode", "internal/outbox", "internal/settings"},
@@ -37,14 +38,14 @@ var mayImport = map[string][]string{
 	"internal/store": {"internal/errcode", "internal/accounts", "internal/codes", "internal/history", "internal/ledger", "internal/live", "internal/outbox", "internal/rules", "internal/calls", "internal/stats", "internal/webhooks"},
 
 	"internal/api":      {"internal/accounts", "internal/codes", "internal/errcode", "internal/rules", "internal/settings", "internal/calls"},
-	"internal/adminapi": {"internal/accounts", "internal/archive", "internal/codes", "internal/errcode", "internal/history", "internal/ledger", "internal/live", "internal/outbox", "internal/rules", "internal/scan", "internal/settings", "internal/stats", "internal/webhooks"},
+	"internal/adminapi": {"internal/accounts", "internal/archive", "internal/codes", "internal/errcode", "internal/history", "internal/ledger", "internal/live", "internal/outbox", "internal/rules", "internal/scan", "internal/settings", "internal/stats", "internal/webhooks", "client", "internal/operations"},
 	"internal/scanapi":  {"internal/accounts", "internal/codes", "internal/errcode", "internal/lane", "internal/ledger", "internal/rules", "internal/scan"},
 	"internal/gateway":  {"internal/accounts", "internal/codes", "internal/rules", "internal/scan", "internal/settings"},
-	"internal/emulator": {},
+	"internal/emulator": {"internal/operations"},
 	"internal/consent":  {"internal/accounts"},
 
 	"internal/server": {"internal/accounts", "internal/adminapi", "internal/api", "internal/archive", "internal/codes", "internal/consent", "internal/emulator", "internal/errcode", "internal/gateway", "internal/history", "internal/index", "internal/lane", "internal/ledger", "internal/live", "internal/outbound", "internal/outbox",
-		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/stats", "internal/store", "internal/stream", "internal/calls", "internal/vault", "internal/webhooks"},
+		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/stats", "internal/store", "internal/stream", "internal/calls", "internal/vault", "internal/webhooks", "internal/operations"},
 
 	"client":     {},
 	"qrjumptest": {"internal/server"},

@@ -15,6 +15,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/api"
 	"github.com/qrjump/qrjump/internal/gateway"
+	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/scanapi"
 )
 
@@ -177,9 +178,12 @@ func refuseOrigin(w http.ResponseWriter, _ *http.Request) {
 	scanapi.WriteProblem(w, http.StatusForbidden, "a browser sends this from a page of another origin: calls come from programs, or from a page of this server")
 }
 
-// adminOnly lets requests with the admin token through. With --dev none is
-// needed, but a wrong one is still wrong.
-func (s *Server) adminOnly(next http.Handler) http.Handler {
+// adminOnly lets requests with the admin token through, as those of an admin. With
+// --dev none is needed, but a wrong one is still wrong.
+func (s *Server) adminOnly(then http.Handler) http.Handler {
+	next := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		then.ServeHTTP(w, r.WithContext(operations.As(r.Context(), operations.Admin)))
+	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := r.Header.Get("Authorization")
 		if header == "" && s.config.Dev {

@@ -15,6 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/history"
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/scan"
 	"github.com/qrjump/qrjump/internal/scanapi"
 )
@@ -56,7 +57,7 @@ func (s *Server) handler(what surface) http.Handler {
 	}
 	if what&admin != 0 {
 		mux.Handle("/admin/", s.adminOnly(sameOrigin.Handler(asAdmin(orProblem(adminMux)))))
-		mux.Handle("GET /metrics", s.adminOnly(s.metrics.handler()))
+		mux.Handle("GET /metrics", s.adminOnly(operations.Only(operations.Viewer, s.metrics.handler())))
 	}
 	s.mountElsewhere(mux, what)
 	if what&wire != 0 {
@@ -146,12 +147,13 @@ func (s *Server) scanAPI() *scanapi.API {
 }
 
 func (s *Server) adminAPI(h huma.API) {
-	(&adminapi.Admin{Accounts: s.accounts, Rules: s.rules, Codes: s.press, OpenIDs: s.openIDs, Keys: s.keys, Settings: s.settings, SaveSettings: s.changeSettings, Desk: s.desk, Webhooks: s.webhooks, Rechecks: s.rechecks, Export: s.export, Spool: s.config.Data, Scans: s.counter, UserHash: s.userHash, Log: s.log,
+	a := &adminapi.Admin{Accounts: s.accounts, Rules: s.rules, Codes: s.press, OpenIDs: s.openIDs, Keys: s.keys, Settings: s.settings, SaveSettings: s.changeSettings, Desk: s.desk, Webhooks: s.webhooks, Rechecks: s.rechecks, Export: s.export, Spool: s.config.Data, Scans: s.counter, UserHash: s.userHash, Log: s.log,
 		History: s.store, Times: history.Times{Store: s.store, Codes: s.press}, Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts, Codes: s.press},
-		ScanLog: func() ledger.Log { return s.counter.Log }, Now: s.now}).Register(h)
+		ScanLog: func() ledger.Log { return s.counter.Log }, Now: s.now}
+	operations.Mount(h, "admin", s.log, a.Problem, a.Operations())
 	if s.config.emulates() {
-		(&emulator.Control[api.Record]{Clock: s.clock, Plan: s.plan, Calls: s.calls, RID: func(r api.Record) string { return r.RID },
-			Paths: api.Paths(), Reset: s.reset}).Register(h)
-		s.platformControls().Register(h)
+		control := &emulator.Control[api.Record]{Clock: s.clock, Plan: s.plan, Calls: s.calls, RID: func(r api.Record) string { return r.RID },
+			Paths: api.Paths(), Reset: s.reset, Platforms: s.platformControls()}
+		operations.Mount(h, "emulator", s.log, a.Problem, control.Operations())
 	}
 }

@@ -1,0 +1,152 @@
+// Package operations knows what an operation of the admin API is: a line of a
+// table and a function.
+package operations
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+)
+
+// Base is where the paths of all operations begin.
+const Base = "/admin/v1"
+
+// Operation is one line of a table.
+type Operation struct {
+	Method, Path, ID, Summary string
+	Least                     Role // who may call it
+
+	described huma.Operation // what only some of them say
+	patient   bool
+	busy      string // the answer while it runs already; "" = it may run twice at once
+	mount     func(edge, huma.Operation)
+}
+
+// edge is what a mounted operation works with.
+type edge struct {
+	api     huma.API
+	log     *slog.Logger
+	problem func(context.Context, error) error
+	busy    string
+	running *sync.Mutex
+}
+
+// Nothing is the answer of an operation that has nothing to tell: 204.
+type Nothing struct{}
+
+// answer is a JSON body.
+type answer[T any] struct{ Body T }
+
+// Get, Post, Put and Delete make a line of a table. In says what the caller gives
+// (see huma), Out is the JSON that is answered, Nothing or a File.
+func Get[In, Out any](path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Operation {
+	return line(http.MethodGet, path, id, least, f, summary)
+}
+
+func Post[In, Out any](path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Operation {
+	return line(http.MethodPost, path, id, least, f, summary)
+}
+
+func Put[In, Out any](path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Operation {
+	return line(http.MethodPut, path, id, least, f, summary)
+}
+
+func Delete[In, Out any](path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Operation {
+	return line(http.MethodDelete, path, id, least, f, summary)
+}
+
+func line[In, Out any](method, path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Operation {
+	return Operation{Method: method, Path: path, ID: id, Summary: summary, Least: least, mount: func(e edge, h huma.Operation) {
+		switch f := any(f).(type) {
+		case func(context.Context, *In) (Nothing, error):
+			h.DefaultStatus = http.StatusNoContent
+			huma.Register(e.api, h, func(ctx context.Context, in *In) (*struct{}, error) {
+				_, err := f(ctx, in)
+				return nil, e.problem(ctx, err)
+			})
+		case func(context.Context, *In) (File, error):
+			huma.Register(e.api, h, func(ctx context.Context, in *In) (*huma.StreamResponse, error) {
+				file, err := f(ctx, in)
+				return &huma.StreamResponse{Body: func(hctx huma.Context) { e.send(hctx, file) }}, e.problem(ctx, err)
+			})
+		case func(context.Context, *In) (Out, error):
+			huma.Register(e.api, h, func(ctx context.Context, in *In) (*answer[Out], error) {
+				if !e.begin() {
+					return nil, huma.Error409Conflict(e.busy)
+				}
+				defer e.end()
+				out, err := f(ctx, in)
+				return &answer[Out]{out}, e.problem(ctx, err)
+			})
+		}
+	}}
+}
+
+// begin reports whether an operation may run now; end says that it is over.
+func (e edge) begin() bool { return e.busy == "" || e.running.TryLock() }
+
+func (e edge) end() {
+	if e.busy != "" {
+		e.running.Unlock()
+	}
+}
+
+// Alone lets an operation run once at a time; others are answered 409.
+func (o Operation) Alone(busy string) Operation { o.busy = busy; return o }
+
+// Patient lets an answer take as long as there is much to do.
+func (o Operation) Patient() Operation { o.patient = true; return o }
+
+// More adds sentences to the summary.
+func (o Operation) More(text string) Operation { o.described.Description = text; return o }
+
+// Takes says what the body is, where no type does.
+func (o Operation) Takes(kind, description string) Operation {
+	o.described.RequestBody = &huma.RequestBody{Required: true, Description: description, Content: binary(kind)}
+	return o
+}
+
+// Answers says what the answer is; kinds are the types of a File.
+func (o Operation) Answers(description string, kinds ...string) Operation {
+	o.described.Responses = map[string]*huma.Response{"200": {Description: description, Content: binary(kinds...)}}
+	return o
+}
+
+func binary(kinds ...string) map[string]*huma.MediaType {
+	var content map[string]*huma.MediaType
+	for _, kind := range kinds {
+		if content == nil {
+			content = map[string]*huma.MediaType{}
+		}
+		content[kind] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}
+	}
+	return content
+}
+
+// Mount serves a table and describes it in the API's document. An error that a
+// function returns is answered as problem says.
+func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Context, error) error, table []Operation) {
+	for _, o := range table {
+		h := o.described
+		h.Method, h.Path, h.OperationID, h.Summary, h.Tags = o.Method, Base+o.Path, o.ID, o.Summary, []string{tag}
+		h.Security, h.MaxBodyBytes, h.BodyReadTimeout = []map[string][]string{{"admin": {}}}, 1<<20, 10*time.Second
+		h.DefaultStatus = http.StatusOK
+		h.Middlewares = huma.Middlewares{func(hctx huma.Context, next func(huma.Context)) {
+			if refused := Authorise(hctx.Context(), o.Least); refused != nil {
+				_ = huma.WriteErr(api, hctx, refused.GetStatus(), refused.Error())
+				return
+			}
+			if o.patient {
+				_, w := humago.Unwrap(hctx)
+				_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
+			}
+			next(hctx)
+		}}
+		o.mount(edge{api: api, log: log, problem: problem, busy: o.busy, running: &sync.Mutex{}}, h)
+	}
+}

@@ -1,0 +1,201 @@
+package server_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/adminapi"
+	"github.com/qrjump/qrjump/internal/api"
+	"github.com/qrjump/qrjump/internal/emulator"
+	"github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// allOperations are the tables of the admin API in their order.
+func allOperations() []operations.Operation {
+	return append((&adminapi.Admin{}).Operations(), (&emulator.Control[api.Record]{}).Operations()...)
+}
+
+var roles = []operations.Role{operations.Viewer, operations.Marketer, operations.Rules, operations.Operator, operations.Admin}
+
+// notInClient says why the Go client has no method for an operation.
+var notInClient = map[string]string{
+	"listLinks": "wxamplinkget shows the links that count", "confirmLink": "only tests answer for an administrator; they post it",
+	"listComponents": platformsByHand, "getComponent": platformsByHand, "putComponent": platformsByHand, "listPushes": platformsByHand,
+	"withdrawAuthorization": platformsByHand, "withdrawFromAccount": platformsByHand, "listHolders": platformsByHand,
+	"listRechecks": "read by monitoring", "recheckNow": "read by monitoring",
+	"replayPlan":     "part of rule plans, which are no Go API yet",
+	"listCodeEvents": "LookupCode has the history of a code", "activateCodes": "ActivateCodes calls the wire",
+	"listScanNodes": nodesByHand, "forgetScanNode": nodesByHand,
+	"listWebhooks": webhooksByHand, "createWebhook": webhooksByHand, "putWebhook": webhooksByHand, "deleteWebhook": webhooksByHand, "testWebhook": webhooksByHand,
+	"listDeliveries": webhooksByHand, "replayDelivery": webhooksByHand,
+	"listFaults": "who makes faults knows them", "listCalls": "for people", "authorize": platformsByHand, "makeTicket": platformsByHand,
+}
+
+const (
+	platformsByHand = "a platform is set up once, by hand"
+	webhooksByHand  = "a webhook is set up once, by hand"
+	nodesByHand     = "a node is given up by hand"
+)
+
+// TestOperationsAreWhole walks the table: each line has a name, a summary and a
+// role, stands in the document, and is called by the Go client or says why not.
+func TestOperationsAreWhole(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Emulator: true})
+	var document struct {
+		Paths map[string]map[string]struct {
+			OperationID, Summary string
+			Responses            map[string]struct{ Content map[string]any }
+		}
+	}
+	s.Do("GET", "/openapi.json", "").JSON(t, &document)
+	called := clientCalls(t)
+	seen := map[string]bool{}
+	for _, o := range allOperations() {
+		documented := document.Paths[operations.Base+o.Path][strings.ToLower(o.Method)]
+		switch {
+		case o.ID == "" || o.Summary == "" || seen[o.ID]:
+			t.Errorf("%s %s has the name %q, which must be its own, and the summary %q", o.Method, o.Path, o.ID, o.Summary)
+		case !slices.Contains(roles, o.Least):
+			t.Errorf("%s says %q of who may call it", o.ID, o.Least)
+		case documented.OperationID != o.ID || documented.Summary != o.Summary:
+			t.Errorf("%s stands in openapi.json as %s: %s", o.ID, documented.OperationID, documented.Summary)
+		case o.Method == "DELETE" && documented.Responses["200"].Content["application/json"] == nil:
+			t.Errorf("%s answers no JSON: what is deleted is answered by what is left", o.ID)
+		case (called[o.ID] == "") == (notInClient[o.ID] == ""):
+			t.Errorf("%s: the client calls it by %q, and the reason why it does not is %q", o.ID, called[o.ID], notInClient[o.ID])
+		}
+		seen[o.ID] = true
+		delete(document.Paths[operations.Base+o.Path], strings.ToLower(o.Method))
+	}
+	for path, left := range document.Paths {
+		if strings.HasPrefix(path, operations.Base) && len(left) > 0 {
+			t.Errorf("%s is in openapi.json and in no table: %v", path, left)
+		}
+	}
+	for id := range notInClient {
+		if !seen[id] {
+			t.Errorf("there is no operation %s", id)
+		}
+	}
+}
+
+// recorded notes the calls that a client makes, and answers none.
+type recorded struct{ calls []*http.Request }
+
+func (r *recorded) RoundTrip(req *http.Request) (*http.Response, error) {
+	r.calls = append(r.calls, req)
+	return &http.Response{StatusCode: 500, Body: io.NopCloser(strings.NewReader("")), Header: http.Header{}, Request: req}, nil
+}
+
+// clientCalls are the methods of the Go client by the operations that they call:
+// each is called with made-up values.
+func clientCalls(t *testing.T) map[string]string {
+	sent := &recorded{}
+	c, err := client.New("http://127.0.0.1:1", client.Options{HTTP: &http.Client{Transport: sent}, AccessToken: "t"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux, names := http.NewServeMux(), map[string]string{}
+	for _, o := range allOperations() {
+		pattern := o.Method + " " + operations.Base + o.Path
+		names[pattern] = o.ID
+		mux.Handle(pattern, http.NotFoundHandler())
+	}
+	found := map[string]string{}
+	for method := range reflect.TypeOf(c).Methods() {
+		kind := method.Func.Type()
+		if kind.NumIn() < 2 || kind.Out(0).Kind() == reflect.Func {
+			continue
+		}
+		in := []reflect.Value{reflect.ValueOf(c), reflect.ValueOf(t.Context())}
+		for i := 2; i < kind.NumIn(); i++ {
+			v := reflect.New(kind.In(i)).Elem()
+			switch v.Kind() {
+			case reflect.String:
+				v.SetString("x")
+			case reflect.Int, reflect.Int64:
+				v.SetInt(1)
+			case reflect.Interface:
+				if file := reflect.ValueOf(struct {
+					io.Reader
+					io.Writer
+				}{strings.NewReader(""), io.Discard}); file.Type().Implements(v.Type()) {
+					v.Set(file)
+				}
+			}
+			in = append(in, v)
+		}
+		sent.calls = nil
+		method.Func.Call(in)
+		for _, call := range sent.calls[:min(1, len(sent.calls))] { // what follows helps the first
+			if _, pattern := mux.Handler(call); pattern != "" {
+				found[names[pattern]] = strings.TrimPrefix(found[names[pattern]]+", "+method.Name, ", ")
+			}
+		}
+	}
+	return found
+}
+
+// Who may call is held by the one function that every operation goes through: no
+// call reaches a function whose role the caller's does not cover.
+func TestNoRoleMayDoMoreThanTheTableSays(t *testing.T) {
+	t.Parallel()
+	mux := http.NewServeMux()
+	operations.Mount(humago.New(mux, huma.DefaultConfig("", "")), "admin", nil, (&adminapi.Admin{}).Problem, allOperations())
+	for _, o := range allOperations() {
+		path := regexp.MustCompile(`\{[^}]*\}`).ReplaceAllString(o.Path, "1")
+		for _, role := range append(roles, "", "king") {
+			if role.Covers(o.Least) {
+				continue
+			}
+			r := httptest.NewRequest(o.Method, operations.Base+path, strings.NewReader("{}"))
+			if role != "" {
+				r = r.WithContext(operations.As(r.Context(), role))
+			}
+			w := httptest.NewRecorder()
+			if mux.ServeHTTP(w, r); w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), string(o.Least)) {
+				t.Errorf("%s as %q: %d %s", o.ID, role, w.Code, w.Body)
+			}
+		}
+	}
+	var covers []string
+	for _, role := range append(roles, "", "king") {
+		var may []string
+		for _, least := range append(roles, "") {
+			if role.Covers(least) {
+				may = append(may, string(least))
+			}
+		}
+		covers = append(covers, fmt.Sprintf("%s%q", role, may))
+	}
+	want := `[viewer["viewer"] marketer["viewer" "marketer"] rules["viewer" "rules"] operator["viewer" "marketer" "rules" "operator"] ` +
+		`admin["viewer" "marketer" "rules" "operator" "admin"] [] king[]]`
+	if got := fmt.Sprint(covers); got != want {
+		t.Errorf("got %s", got)
+	}
+}
+
+// operationsPage is docs/reference/admin.md.
+func operationsPage(t *testing.T) string {
+	called := clientCalls(t)
+	var b strings.Builder
+	b.WriteString("# The admin API\n\nPrinted from `internal/adminapi/operations.go` and `internal/emulator/control.go` by `make update`; `/openapi.json` has the fields.\n*Who may* is the least role: viewer < marketer, rules < operator < admin. The admin token is an admin. *Go* is the method of package `client`.\n" +
+		"What is below `/admin/v1/emulator` is there with `--dev` and `--emulator` only. A refusal is a problem document (RFC 9457).\n\n| method | path below `/admin/v1` | name | who may | Go | does |\n| --- | --- | --- | --- | --- | --- |\n")
+	for _, o := range allOperations() {
+		fmt.Fprintf(&b, "| %s | `%s` | %s | %s | %s | %s |\n", o.Method, o.Path, o.ID, o.Least, called[o.ID], o.Summary)
+	}
+	return b.String()
+}
