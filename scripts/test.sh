@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 command -v go >/dev/null || { echo "install Go first: https://go.dev/dl" >&2; exit 1; }
 
 all=(deps check unit+conformance race compat demo-codes)
-read -ra race_packages <<<"${RACE_PACKAGES:-./internal/index ./internal/live ./internal/scan ./internal/api ./internal/store ./internal/accounts ./internal/calls ./internal/emulator ./internal/consent ./internal/webhooks ./internal/stats ./internal/ledger ./internal/stream ./internal/scanapi}"
+read -ra race_packages <<<"${RACE_PACKAGES:-./internal/index ./internal/live ./internal/scan ./internal/api ./internal/store ./internal/accounts ./internal/calls ./internal/emulator ./internal/consent ./internal/webhooks ./internal/stats ./internal/ledger ./internal/stream ./internal/scanapi ./internal/lane}"
 read -ra test_flags <<<"${TEST_FLAGS:--count=1 -timeout 60m -vet=off}" # check has vetted all
 
 child=
