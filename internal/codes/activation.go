@@ -159,12 +159,17 @@ func (c *coverage) cover(r Range, by *Event) {
 // follow puts an event in force that activates codes or withdraws them.
 func (c *coverage) follow(e *Event) {
 	for _, r := range e.Codes {
-		switch e.Did {
-		case Activate:
-			c.cover(r, e)
-		case Withdraw:
-			c.cover(r, nil)
-		}
+		c.does(e, r)
+	}
+}
+
+// does is the part of batchMemory.does that can be scheduled.
+func (c *coverage) does(e *Event, r Range) {
+	switch e.Did {
+	case Activate:
+		c.cover(r, e)
+	case Withdraw:
+		c.cover(r, nil)
 	}
 }
 

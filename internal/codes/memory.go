@@ -120,8 +120,7 @@ func (m *Memory) add(b Batch) {
 	if m.batches[b.ID] != nil {
 		return
 	}
-	one := &batchMemory{Batch: b}
-	one.clear()
+	one := newBatchMemory(b)
 	m.batches[b.ID] = one
 	i, _ := slices.BinarySearchFunc(m.byStart, b.Start, func(have *batchMemory, start uint64) int { return cmp.Compare(have.Start, start) })
 	m.byStart = slices.Insert(m.byStart, i, one)
@@ -302,28 +301,42 @@ func (b *batchMemory) apply(e *Event) {
 	// Ranges become runs by themselves; looking for more of them after every
 	// event would take a millisecond each time.
 	for _, r := range e.Codes {
-		from, to := uint64(r.From), uint64(r.To)+1
-		whole := r.From == 0 && r.To == b.Count-1
-		switch e.Did {
-		case Activate:
-			b.active.cover(r, &kept)
-		case Withdraw:
-			b.active.cover(r, nil)
-		case Freeze, Unfreeze:
-			switch {
-			case whole:
-				b.allFrozen = e.Did == Freeze
-			case e.Did == Freeze:
-				b.frozen.AddRange(from, to)
-			default:
-				b.frozen.RemoveRange(from, to)
-			}
-		case Void:
-			b.void.AddRange(from, to)
-		case Redeem:
-			b.redeemed.AddRange(from, to)
-		}
+		b.does(&kept, r)
 	}
+}
+
+// does is what an event does to a range of its codes.
+func (b *batchMemory) does(e *Event, r Range) {
+	from, to := uint64(r.From), uint64(r.To)+1
+	switch e.Did {
+	case Activate, Withdraw:
+		b.active.does(e, r)
+	case Freeze, Unfreeze:
+		switch {
+		case r.From == 0 && r.To == b.Count-1:
+			b.allFrozen = e.Did == Freeze
+		case e.Did == Freeze:
+			b.frozen.AddRange(from, to)
+		default:
+			b.frozen.RemoveRange(from, to)
+		}
+	case Void:
+		b.void.AddRange(from, to)
+	case Redeem:
+		b.redeemed.AddRange(from, to)
+	}
+}
+
+// state is what is true of a code.
+func (b *batchMemory) state(index int64) State {
+	i := uint32(index)
+	return State{Activation: b.active.at(index), Frozen: b.allFrozen || b.frozen.Contains(i), Void: b.void.Contains(i), Redeemed: b.redeemed.Contains(i)}
+}
+
+func newBatchMemory(b Batch) *batchMemory {
+	one := &batchMemory{Batch: b}
+	one.clear()
+	return one
 }
 
 // Find returns the batch that holds a counter and the index in it.
@@ -379,8 +392,7 @@ func (m *Memory) State(batch, index int64, now time.Time) State {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.until(now)
-	i := uint32(index)
-	return State{Activation: b.active.at(index), Frozen: b.allFrozen || b.frozen.Contains(i), Void: b.void.Contains(i), Redeemed: b.redeemed.Contains(i)}
+	return b.state(index)
 }
 
 // Counts is how many codes of a batch are in each state.

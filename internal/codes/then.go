@@ -35,8 +35,7 @@ func (p *Press) ScanThen(ctx context.Context, text, user string, at time.Time, a
 	return s, true, nil
 }
 
-// StateThen is what was true of a code at a past moment. Of a batch's whole
-// freeze and of single ones it keeps apart what Memory keeps apart.
+// StateThen is what was true of a code at a past moment.
 func (p *Press) StateThen(ctx context.Context, b Batch, index int64, at time.Time) (State, error) {
 	var events []Event
 	err := p.Store.ViewCodes(ctx, func(tx Tx) error {
@@ -52,29 +51,12 @@ func (p *Press) StateThen(ctx context.Context, b Batch, index int64, at time.Tim
 		return State{}, err
 	}
 	slices.SortFunc(events, func(a, b Event) int { return cmp.Or(a.From.Compare(b.From), cmp.Compare(a.Seq, b.Seq)) })
-	var s State
-	var all, own bool
+	then := newBatchMemory(b)
 	for _, e := range events {
-		whole := slices.ContainsFunc(e.Codes, func(r Range) bool { return r.From == 0 && r.To == b.Count-1 })
-		switch e.Did {
-		case Activate:
-			s.Activation = &e
-		case Withdraw:
-			s.Activation = nil
-		case Freeze, Unfreeze:
-			if whole {
-				all = e.Did == Freeze
-			} else {
-				own = e.Did == Freeze
-			}
-		case Void:
-			s.Void = true
-		case Redeem:
-			s.Redeemed = true
-		}
+		at := slices.IndexFunc(e.Codes, func(r Range) bool { return r.From <= index && index <= r.To })
+		then.does(&e, e.Codes[at])
 	}
-	s.Frozen = all || own
-	return s, nil
+	return then.state(index), nil
 }
 
 // EventsAfter lists what happened to a code after a moment, newest first.
