@@ -226,7 +226,7 @@ func (t *Tx) Token(ctx context.Context, hash string) (accounts.Token, error) {
 
 // Bearer implements accounts.Tx.
 func (t *Tx) Bearer(ctx context.Context, hash string) (k accounts.Token, a accounts.Account, err error) {
-	row := t.row(alone(ctx), `SELECT `+qualified("t", tokenColumns)+`, `+qualified("a", accountColumns)+`
+	row := t.alone(ctx, `SELECT `+qualified("t", tokenColumns)+`, `+qualified("a", accountColumns)+`
 		FROM access_tokens t JOIN accounts a ON a.appid = t.appid WHERE t.hash = $1 AND t.component = '' AND t.series <> $2`, hash, string(accounts.Platform))
 	k, err = scanToken(func(token ...any) (err error) {
 		a, err = scanAccount(func(account ...any) error { return row.Scan(slices.Concat(token, account)...) })

@@ -162,7 +162,21 @@ func (p *Snapshot) WriteRows(ctx context.Context, table string, w io.Writer) (n 
 	case table == "ledger_nodes" && p.stream != nil:
 		from, args = nodesCounted, []any{counted + p.stream.id, p.stream.end()}
 	}
-	rows, err := p.tx.tx.QueryContext(patiently(ctx), `SELECT `+strings.Join(columns, ", ")+` FROM `+from+` ORDER BY `+order, args...)
+	err = p.tx.patiently(func() (err error) {
+		n, err = p.tx.writeRows(ctx, w, table, columns, `SELECT `+strings.Join(columns, ", ")+` FROM `+from+` ORDER BY `+order, args)
+		return err
+	})
+	if err == nil && table == "scan_events" && p.stream != nil {
+		var more int64
+		more, err = p.stream.rows(ctx, p.tx, w)
+		n += more
+	}
+	return n, err
+}
+
+// writeRows writes the rows of a query as lines.
+func (t *Tx) writeRows(ctx context.Context, w io.Writer, table string, columns []string, query string, args []any) (n int64, err error) {
+	rows, err := t.query(ctx, query, args...)
 	if err != nil {
 		return 0, fmt.Errorf("reading %s: %w", table, err)
 	}
@@ -191,10 +205,6 @@ func (p *Snapshot) WriteRows(ctx context.Context, table string, w io.Writer) (n 
 	}
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return n, fmt.Errorf("reading %s: %w", table, err)
-	}
-	if table == "scan_events" && p.stream != nil {
-		more, err := p.stream.rows(ctx, p.tx, w)
-		return n + more, err
 	}
 	return n, nil
 }
@@ -229,7 +239,7 @@ func appendJSON(line *bytes.Buffer, value any) error {
 // columns lists the columns of a table by name: databases that came to their
 // schema on different ways may have them in different orders.
 func (t *Tx) columns(ctx context.Context, table string) ([]string, error) {
-	rows, err := t.tx.QueryContext(ctx, `SELECT * FROM `+table+` WHERE 1 = 0`)
+	rows, err := t.query(ctx, `SELECT * FROM `+table+` WHERE 1 = 0`)
 	if err != nil {
 		return nil, fmt.Errorf("looking at %s: %w", table, err)
 	}
@@ -291,7 +301,7 @@ func (s *Store) Load(ctx context.Context, f func(*Loading) error) error {
 
 func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Loading) error) error {
 	return s.updateOn(ctx, conn, func(tx *Tx) error {
-		if err := tx.engine.lockOut(ctx, tx.tx); err != nil {
+		if err := tx.engine.lockOut(ctx, tx); err != nil {
 			return err
 		}
 		tables, err := list(ctx, tx, scanText, tx.engine.tablesQuery())
@@ -368,7 +378,7 @@ func (l *Loading) ReadRows(ctx context.Context, table string, r io.Reader) (n in
 	case "change_head":
 		query += ` ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, hash = excluded.hash`
 	}
-	insert, err := l.tx.tx.PrepareContext(ctx, query)
+	insert, err := l.tx.prepare(ctx, query)
 	if err != nil {
 		return 0, fmt.Errorf("preparing to fill %s: %w", table, err)
 	}

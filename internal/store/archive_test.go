@@ -86,7 +86,7 @@ func fillAll(t *testing.T, s *Store) {
 			if err != nil {
 				return err
 			}
-			rows, err := tx.tx.QueryContext(ctx, `SELECT `+strings.Join(columns, ", ")+` FROM `+table)
+			rows, err := tx.query(ctx, `SELECT `+strings.Join(columns, ", ")+` FROM `+table)
 			if err != nil {
 				return err
 			}

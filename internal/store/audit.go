@@ -62,10 +62,10 @@ func entries(found []change) []history.Entry {
 // VerifyChanges implements history.Store.
 func (s *Store) VerifyChanges(ctx context.Context) (history.Checked, error) {
 	var done history.Checked
-	ctx = patiently(ctx) // what is missing shows after everything else was looked at
 	err := s.view(ctx, func(tx *Tx) error {
 		v := verification{tx: tx}
-		err := v.run(ctx)
+		// What is missing shows after everything else was looked at.
+		err := tx.patiently(func() error { return v.run(ctx) })
 		done = v.Checked
 		fault, found := errors.AsType[history.Fault](err)
 		if found {
@@ -254,7 +254,7 @@ func (v *verification) gone(ctx context.Context, kind, table, key string) error 
 // compare goes through a table beside the last change of each row. same says
 // whether the row is what the change made of it.
 func (v *verification) compare(ctx context.Context, kind, table, key, columns string, same func(scan func(...any) error) (name string, seq int64, same bool, err error)) error {
-	rows, err := v.tx.tx.QueryContext(ctx, `SELECT COALESCE(c.seq, 0), COALESCE(c.did, ''), COALESCE(c.detail, ''), `+columns+lastOf(kind, table, key))
+	rows, err := v.tx.query(ctx, `SELECT COALESCE(c.seq, 0), COALESCE(c.did, ''), COALESCE(c.detail, ''), `+columns+lastOf(kind, table, key))
 	if err != nil {
 		return err
 	}

@@ -100,7 +100,7 @@ func (t *Tx) AddCalls(ctx context.Context, calls []calls.Call) (int64, error) {
 // addCallsAlone stores calls one by one, for a database that is not asked over
 // a network: it spends more on the numbers of many arguments than on rows.
 func (t *Tx) addCallsAlone(ctx context.Context, seq int64, calls []calls.Call) error {
-	one, err := t.tx.PrepareContext(ctx, `INSERT INTO calls (seq, `+callColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (rid) DO NOTHING`)
+	one, err := t.prepare(ctx, `INSERT INTO calls (seq, `+callColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (rid) DO NOTHING`)
 	if err != nil {
 		return err
 	}

@@ -221,7 +221,7 @@ func (t *Tx) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := t.engine.settle(ctx, t.tx, *t.head, query, storable(args)); err != nil {
+	if err := t.engine.settle(ctx, t, *t.head, query, args); err != nil {
 		return fmt.Errorf("writing down the last change: %w", err)
 	}
 	return nil

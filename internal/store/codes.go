@@ -28,7 +28,7 @@ func (s *Store) ViewCodes(ctx context.Context, f func(codes.Tx) error) error {
 
 // LockBatch implements codes.Tx.
 func (t *Tx) LockBatch(ctx context.Context, id int64) error {
-	return t.engine.lock(ctx, t.tx, fmt.Sprintf("batch %d", id))
+	return t.lock(ctx, fmt.Sprintf("batch %d", id), "")
 }
 
 const batchColumns = `id, account, isv, codes, start, prefix, version, segment, first_code, first_text, created_at`

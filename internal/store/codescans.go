@@ -78,7 +78,7 @@ func (t *Tx) EraseFirstScans(ctx context.Context, user string) error {
 func (t *Tx) EraseOpenIDs(ctx context.Context, openID func(account string) string) error {
 	// Tickets are many, and no index knows whose they are: they are read once.
 	mine, of := []any{}, map[string]string{}
-	rows, err := t.tx.QueryContext(ctx, `SELECT hash, appid, app_user_id FROM tickets`)
+	rows, err := t.query(ctx, `SELECT hash, appid, app_user_id FROM tickets`)
 	if err != nil {
 		return err
 	}

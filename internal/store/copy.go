@@ -56,7 +56,7 @@ func (l *Loading) copyRows(ctx context.Context, rows *rowReader) error {
 			return row, nil
 		}}
 		err := l.conn.Raw(func(driver any) error {
-			_, err := driver.(*pipe).Conn.Conn().PgConn().CopyFrom(ctx, source, into)
+			_, err := pgxOf(driver).PgConn().CopyFrom(ctx, source, into)
 			return err
 		})
 		if broken := source.end(); err != nil || broken != nil {
@@ -73,7 +73,7 @@ func (l *Loading) copyRows(ctx context.Context, rows *rowReader) error {
 
 // kinds are the types of columns, TEXT or INT8.
 func (t *Tx) kinds(ctx context.Context, table string, columns []string) ([]string, error) {
-	rows, err := t.tx.QueryContext(ctx, `SELECT `+strings.Join(columns, ", ")+` FROM `+table+` WHERE 1 = 0`)
+	rows, err := t.query(ctx, `SELECT `+strings.Join(columns, ", ")+` FROM `+table+` WHERE 1 = 0`)
 	if err != nil {
 		return nil, fmt.Errorf("looking at %s: %w", table, err)
 	}

@@ -42,7 +42,7 @@ func (s *Store) ForgetLimits(ctx context.Context) error {
 // unlog makes the table of limits one that no call waits for the disk for.
 func (t *Tx) unlog(ctx context.Context) error {
 	// One process at a time; who finds it done needs no right to do it.
-	if err := t.engine.lock(ctx, t.tx, "limits unlogged"); err != nil {
+	if err := t.lock(ctx, "limits unlogged", ""); err != nil {
 		return err
 	}
 	var logged bool

@@ -222,7 +222,7 @@ func TestRoomIsLookedForOnTheDisk(t *testing.T) {
 		if _, err := tx.exec(t.Context(), `SET LOCAL temp_file_limit = '64kB'`); err != nil {
 			return err
 		}
-		return s.engine.room(t.Context(), tx.tx)
+		return s.engine.room(t.Context(), tx)
 	})
 	if e, is := errors.AsType[*pgconn.PgError](err); !is || e.Code != "53400" {
 		t.Errorf("got %v: no file was written", err)

@@ -10,7 +10,7 @@ import (
 // Lock makes whoever locks the same name wait until the transaction of ctx
 // ends, which InOne began.
 func (s *Store) Lock(ctx context.Context, name string) error {
-	return s.update(ctx, func(tx *Tx) error { return tx.engine.lock(ctx, tx.tx, "server "+name) })
+	return s.update(ctx, func(tx *Tx) error { return tx.lock(ctx, "server "+name, "") })
 }
 
 // Meta returns a named value of the server; "" where there is none.

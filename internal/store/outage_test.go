@@ -167,7 +167,8 @@ func TestALockIsNotWaitedForForEver(t *testing.T) {
 	wantOutage(t, s.update(t.Context(), func(tx *Tx) error { return tx.LockAccount(t.Context(), "wxa") }), "has a lock that did not become free in time")
 	// Also one that was not waited for at once.
 	wantOutage(t, s.update(t.Context(), func(tx *Tx) error {
-		if err := tx.engine.lock(later(t.Context(), nil), tx.tx, "account wxa"); err != nil {
+		query, args := tx.engine.lock(allAccounts, "account wxa")
+		if err := tx.later(t.Context(), nil, query, args...); err != nil {
 			return err
 		}
 		_, err := tx.Rule(t.Context(), "x")

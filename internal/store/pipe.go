@@ -4,45 +4,26 @@ import (
 	"context"
 	"crypto/tls"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
+	"reflect"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// pipes makes connections to PostgreSQL that do not wait for an answer that
-// nobody needs yet: what a transaction has to say is kept and goes out with the
-// first statement whose answer is wanted, in one round trip. The server runs it
-// one after the other, in this order, as if it had come piece by piece.
-type pipes struct{ driver.Connector }
-
-// Connect implements driver.Connector.
-func (p pipes) Connect(ctx context.Context) (driver.Conn, error) {
-	c, err := p.Connector.Connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	conn := c.(*stdlib.Conn)
-	line := conn.Conn().PgConn().Conn()
-	if secure, is := line.(*tls.Conn); is {
-		line = secure.NetConn()
-	}
-	below, _ := line.(*impatient)
-	return &pipe{Conn: conn, line: below}, nil
-}
-
-// pipe is one connection. What it adds holds for a transaction of a Store, whose
-// context says so (inPipe); all else is as it was. A statement that was made
-// with Prepare does not push what waits: who prepares queues nothing after it.
+// pipe is the connection to PostgreSQL that one transaction runs on, and what the
+// transaction has said that needs no answer yet, its beginning first: it goes out
+// with the first statement whose answer is wanted, in one round trip. The server
+// runs it one after the other, in this order, as if it had come piece by piece.
 type pipe struct {
-	*stdlib.Conn
-	piped   bool        // a transaction is open that may wait
-	waiting []statement // of it, not sent yet
-	line    *impatient  // what is below it; nil = no silence ends a statement
+	conn    *sql.Conn // nil = the transaction is over
+	pooled  bool      // conn came out of the pool for it
+	pg      *pgx.Conn // what conn is
+	line    *impatient
+	life    context.Context // of the transaction
+	waiting []statement
 }
 
 // statement is one that waits.
@@ -53,300 +34,320 @@ type statement struct {
 	check func(rows int64) error
 }
 
-type (
-	pipeKey  struct{} // the context is of a transaction that may wait
-	laterKey struct{} // the statement may wait; the value is its check
-	withKey  struct{} // the query's few rows come with what waited
-	aloneKey struct{} // the query needs no transaction
-	longKey  struct{} // the statement may say nothing for long
-)
+// newPipe takes a connection and sends nothing.
+func newPipe(ctx context.Context, db beginner, begin string) (*pipe, error) {
+	p := &pipe{life: ctx, waiting: []statement{{query: begin}}}
+	var err error
+	switch db := db.(type) {
+	case *sql.Conn:
+		p.conn = db
+	case *sql.DB:
+		p.pooled = true
+		if p.conn, err = db.Conn(ctx); err != nil {
+			return nil, err
+		}
+	}
+	err = p.conn.Raw(func(driver any) error {
+		p.pg = pgxOf(driver)
+		return nil
+	})
+	if err != nil {
+		return nil, errors.Join(err, p.release())
+	}
+	p.line = lineOf(p.pg)
+	return p, nil
+}
 
-// session is where a transaction of a pipe runs.
-type session struct {
-	pipe *pipe // nil = the connection is somebody else's
-	over bool  // what was known when it was given back
+// pgxOf is the connection behind one of database/sql.
+func pgxOf(driver any) *pgx.Conn { return driver.(*stdlib.Conn).Conn() }
+
+// lineOf is what is below a connection; nil = no silence ends a statement.
+func lineOf(c *pgx.Conn) *impatient {
+	line := c.PgConn().Conn()
+	if secure, is := line.(*tls.Conn); is {
+		line = secure.NetConn()
+	}
+	below, _ := line.(*impatient)
+	return below
 }
 
 // ended reports whether it is known that the session is no more.
-func (s *session) ended() bool {
-	if s.pipe == nil {
-		return s.over
+func (p *pipe) ended() bool { return p != nil && p.pg.IsClosed() }
+
+// over is the error of a statement that comes too late.
+func (p *pipe) over() error {
+	if p != nil && p.life.Err() != nil {
+		return sql.ErrTxDone
 	}
-	return s.pipe.Conn.Conn().IsClosed()
+	return nil
 }
 
-// leave ends the look at the connection: once the commit returns, the pool gives
-// it to others.
-func (s *session) leave() { s.over, s.pipe = s.ended(), nil }
+// unbegun reports whether the server knows of nothing that was said.
+func (p *pipe) unbegun() bool { return p.idle() && len(p.waiting) == 1 }
 
-// inPipe lets a transaction that is begun with the context wait; on is told where
-// it runs.
-func inPipe(ctx context.Context, on *session) context.Context {
-	return context.WithValue(ctx, pipeKey{}, on)
-}
+// idle reports whether the server knows of no transaction.
+func (p *pipe) idle() bool { return p.pg.PgConn().TxStatus() == 'I' }
 
-// later lets a statement wait until an answer is wanted; a failure is that
-// one's. check may be nil.
-func later(ctx context.Context, check func(rows int64) error) context.Context {
-	return context.WithValue(ctx, laterKey{}, check)
-}
-
-// together lets a query that has few rows, of numbers and texts alone, go out
-// together with what waits.
-func together(ctx context.Context) context.Context {
-	return context.WithValue(ctx, withKey{}, true)
-}
-
-// alone lets a query go out by itself if the transaction was not begun yet, and
-// begin none: it sees the state of this moment, not that of the transaction.
-func alone(ctx context.Context) context.Context {
-	return context.WithValue(ctx, aloneKey{}, true)
-}
-
-// patiently lets a statement read and sort as long as there is much, without a
-// word: no silence ends it.
-func patiently(ctx context.Context) context.Context {
-	return context.WithValue(ctx, longKey{}, true)
-}
-
-// bound bounds the silence of what is sent next, unless it is sent patiently.
-func (p *pipe) bound(ctx context.Context) {
-	if p.line != nil {
-		p.line.waits.Store(ctx.Value(longKey{}) != nil)
-	}
-}
-
-// ResetSession implements driver.SessionResetter.
-func (p *pipe) ResetSession(ctx context.Context) error {
-	p.bound(ctx)
-	return p.Conn.ResetSession(ctx)
-}
-
-// deferred is the result of a statement that waits.
-type deferred struct{}
-
-func (deferred) LastInsertId() (int64, error) { return 0, errors.ErrUnsupported }
-func (deferred) RowsAffected() (int64, error) { return -1, nil }
-
-// BeginTx implements driver.ConnBeginTx.
-func (p *pipe) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, error) {
-	p.bound(context.Background())
-	on, is := ctx.Value(pipeKey{}).(*session)
-	if !is {
-		return p.Conn.BeginTx(ctx, o)
-	}
-	if p.Conn.Conn().IsClosed() {
-		return nil, driver.ErrBadConn
-	}
-	begin := "begin isolation level read committed"
-	switch sql.IsolationLevel(o.Isolation) {
-	case sql.LevelReadCommitted:
-	case sql.LevelRepeatableRead:
-		begin = "begin isolation level repeatable read"
-	default:
-		return nil, fmt.Errorf("no transaction of a pipe is %v", sql.IsolationLevel(o.Isolation))
-	}
-	if o.ReadOnly {
-		begin += " read only"
-	}
-	p.piped, p.waiting, on.pipe = true, []statement{{query: begin}}, p
-	return &pipedTx{p: p, on: on, ctx: ctx}, nil
-}
-
-// ExecContext implements driver.ExecerContext.
-func (p *pipe) ExecContext(ctx context.Context, query string, named []driver.NamedValue) (driver.Result, error) {
-	check, may := ctx.Value(laterKey{}).(func(int64) error)
-	if may && p.piped {
-		p.waiting = append(p.waiting, statement{query, plain(named), check})
-		return deferred{}, nil
-	}
-	p.bound(ctx)
-	if len(p.waiting) == 0 {
-		return p.Conn.ExecContext(ctx, query, named)
-	}
-	tag, _, err := p.send(ctx, statement{query: query, args: plain(named)}, false)
-	return driver.RowsAffected(tag.RowsAffected()), err
-}
-
-// QueryContext implements driver.QueryerContext.
-func (p *pipe) QueryContext(ctx context.Context, query string, named []driver.NamedValue) (driver.Rows, error) {
-	p.bound(ctx)
-	if len(p.waiting) > 0 && ctx.Value(withKey{}) != nil {
-		_, rows, err := p.send(ctx, statement{query: query, args: plain(named)}, true)
-		if err != nil {
-			return nil, err
-		}
-		return rows, nil
-	}
-	if len(p.waiting) == 1 && p.idle() && ctx.Value(aloneKey{}) != nil {
-		return p.Conn.QueryContext(ctx, query, named) // what waits is the beginning
-	}
-	if err := p.push(ctx); err != nil {
-		return nil, err
-	}
-	return p.Conn.QueryContext(ctx, query, named)
-}
-
-// PrepareContext implements driver.ConnPrepareContext.
-func (p *pipe) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	p.bound(ctx)
-	if err := p.push(ctx); err != nil {
-		return nil, err
-	}
-	return p.Conn.PrepareContext(ctx, query)
-}
-
-func plain(named []driver.NamedValue) []any {
-	args := make([]any, len(named))
-	for i, v := range named {
-		args[i] = v.Value
-	}
-	return args
-}
-
-// push sends what waits.
+// push sends what waits; without a pipe nothing does.
 func (p *pipe) push(ctx context.Context) error {
-	n := len(p.waiting)
-	if n == 0 {
-		return nil
+	if err := p.over(); err != nil || p == nil || len(p.waiting) == 0 {
+		return err
 	}
-	last := p.waiting[n-1]
-	p.waiting = p.waiting[:n-1]
-	_, _, err := p.send(ctx, last, false)
+	last := len(p.waiting) - 1
+	one := p.waiting[last]
+	p.waiting = p.waiting[:last]
+	_, err := p.send(ctx, one, nil)
 	return err
 }
 
-// send sends what waits and one statement more, and returns what that one did,
-// or the rows it has. After a failure the server does nothing that follows.
-func (p *pipe) send(ctx context.Context, last statement, wanted bool) (tag pgconn.CommandTag, rows *fewRows, err error) {
+// send sends what waits and one statement more, and returns what that one did.
+// Its first row is put into values, unless that is nil. After a failure the server
+// does nothing that follows.
+func (p *pipe) send(ctx context.Context, last statement, values *[]any) (tag pgconn.CommandTag, err error) {
 	all := append(p.waiting, last)
 	p.waiting = nil
 	var b pgx.Batch
 	for _, s := range all {
 		b.Queue(s.query, s.args...)
 	}
-	results := p.Conn.Conn().SendBatch(ctx, &b)
-	defer func() {
-		if closed := results.Close(); err == nil {
-			err = closed
-		}
-	}()
-	for i, s := range all {
-		if wanted && i == len(all)-1 {
-			found, err := results.Query()
-			if err != nil {
-				return tag, nil, err
+	err = p.conn.Raw(func(any) (err error) {
+		results := p.pg.SendBatch(ctx, &b)
+		defer func() {
+			if closed := results.Close(); err == nil {
+				err = closed
 			}
-			rows, err = gather(found)
-			return tag, rows, err
+		}()
+		for i, s := range all {
+			if values != nil && i == len(all)-1 {
+				*values, err = firstRow(results)
+				return err
+			}
+			if tag, err = results.Exec(); err == nil && s.check != nil {
+				err = s.check(tag.RowsAffected())
+			}
+			if err != nil {
+				return err
+			}
 		}
-		if tag, err = results.Exec(); err == nil && s.check != nil {
-			err = s.check(tag.RowsAffected())
-		}
-		if err != nil {
-			return tag, nil, err
-		}
+		return nil
+	})
+	return tag, err
+}
+
+func firstRow(results pgx.BatchResults) (values []any, err error) {
+	found, err := results.Query()
+	if err != nil {
+		return nil, err
 	}
-	return tag, nil, nil
+	defer found.Close()
+	if found.Next() {
+		if values, err = found.Values(); err != nil {
+			return nil, err
+		}
+	} else if found.Err() == nil {
+		err = sql.ErrNoRows
+	}
+	found.Close()
+	return values, errors.Join(found.Err(), err)
 }
 
-// pipedTx is a transaction whose beginning may not have been sent.
-type pipedTx struct {
-	p   *pipe
-	on  *session
-	ctx context.Context
-}
-
-// Commit implements driver.Tx.
-func (t *pipedTx) Commit() error {
-	defer t.on.leave()
-	p := t.p
-	p.bound(context.Background())
-	if p.idle() && len(p.waiting) == 1 {
-		p.piped, p.waiting = false, nil // nothing was asked or said
+// Commit ends the transaction.
+func (p *pipe) Commit() error {
+	if p.unbegun() {
+		p.waiting = nil // nothing was asked or said
 		return nil
 	}
 	// Everything is answered and judged before the commit, which goes out by
 	// itself: only then it is known what an answer that is lost was to.
-	err := p.push(t.ctx)
-	if err != nil {
-		err = &unsent{err}
-	} else {
-		var tag pgconn.CommandTag
-		if tag, err = p.Conn.Conn().Exec(t.ctx, "commit"); err == nil && tag.String() != "COMMIT" {
+	if err := p.push(p.life); err != nil {
+		return &unsent{err}
+	}
+	return p.say("commit", "COMMIT")
+}
+
+func (p *pipe) say(query, answer string) error {
+	return p.conn.Raw(func(any) error {
+		tag, err := p.pg.Exec(p.life, query)
+		if err == nil && tag.String() != answer {
 			err = pgx.ErrTxCommitRollback
 		}
-	}
-	if err != nil {
-		return errors.Join(err, t.Rollback())
-	}
-	p.piped = false
-	return nil
+		return err
+	})
 }
 
-// Rollback implements driver.Tx.
-func (t *pipedTx) Rollback() error {
-	p := t.p
-	p.bound(context.Background())
-	p.piped, p.waiting = false, nil
-	if p.idle() || p.Conn.Conn().IsClosed() {
+// Rollback gives the connection back, after it has undone what was not committed.
+func (p *pipe) Rollback() error {
+	if p.conn == nil {
 		return nil
 	}
-	if _, err := p.Conn.Conn().Exec(t.ctx, "rollback"); err != nil {
-		// Nobody knows in which state it is.
-		return errors.Join(err, p.Conn.Conn().Close(t.ctx))
+	p.waiting = nil
+	var err error
+	if !p.pg.IsClosed() && !p.idle() {
+		if err = p.say("rollback", "ROLLBACK"); err != nil {
+			// Nobody knows in which state it is.
+			err = errors.Join(err, p.conn.Raw(func(any) error { return p.pg.Close(p.life) }))
+		}
+	}
+	return errors.Join(err, p.release())
+}
+
+func (p *pipe) release() (err error) {
+	if p.pooled {
+		err = p.conn.Close()
+	}
+	p.conn = nil
+	return err
+}
+
+// What a Tx says goes through the methods below. On SQLite nothing waits.
+
+// row is one row of an answer.
+type row interface{ Scan(into ...any) error }
+
+type failed struct{ error }
+
+func (f failed) Scan(...any) error { return f.error }
+
+func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	args = storable(args)
+	if err := t.pipe.over(); err != nil {
+		return 0, err
+	}
+	if t.pipe != nil && len(t.pipe.waiting) > 0 {
+		tag, err := t.pipe.send(ctx, statement{query: query, args: args}, nil)
+		return tag.RowsAffected(), err
+	}
+	result, err := t.sql.ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+// later is exec of a statement whose answer nobody waits for: check (nil =
+// none) judges how many rows it changed, and if that or the statement fails, so
+// does the next one whose answer is wanted, or the commit.
+func (t *Tx) later(ctx context.Context, check func(rows int64) error, query string, args ...any) error {
+	if t.pipe != nil {
+		t.pipe.waiting = append(t.pipe.waiting, statement{query, storable(args), check})
+		return t.pipe.over()
+	}
+	n, err := t.exec(ctx, query, args...)
+	if err != nil || check == nil {
+		return err
+	}
+	return check(n)
+}
+
+// row asks for one row.
+func (t *Tx) row(ctx context.Context, query string, args ...any) row {
+	if err := t.pipe.push(ctx); err != nil {
+		return failed{err}
+	}
+	return t.sql.QueryRowContext(ctx, query, storable(args)...)
+}
+
+// few is row where all columns are numbers and texts: the question goes out
+// together with what waits.
+func (t *Tx) few(ctx context.Context, query string, args ...any) row {
+	if t.pipe == nil || len(t.pipe.waiting) == 0 || t.pipe.over() != nil {
+		return t.row(ctx, query, args...)
+	}
+	var values fewValues
+	if _, err := t.pipe.send(ctx, statement{query: query, args: storable(args)}, (*[]any)(&values)); err != nil {
+		return failed{err}
+	}
+	return values
+}
+
+// alone is row that begins no transaction if none was begun yet: it sees the state
+// of this moment, not that of the transaction.
+func (t *Tx) alone(ctx context.Context, query string, args ...any) row {
+	if t.pipe != nil && t.pipe.unbegun() && t.pipe.over() == nil {
+		return t.sql.QueryRowContext(ctx, query, storable(args)...)
+	}
+	return t.row(ctx, query, args...)
+}
+
+// rows are those of a query. They end with the transaction.
+type rows struct {
+	*sql.Rows
+	stop func() bool
+}
+
+// Close gives the connection free.
+func (r *rows) Close() error {
+	r.stop()
+	return r.Rows.Close()
+}
+
+func (t *Tx) query(ctx context.Context, query string, args ...any) (*rows, error) {
+	if err := t.pipe.push(ctx); err != nil {
+		return nil, err
+	}
+	found, err := t.sql.QueryContext(ctx, query, storable(args)...)
+	if err != nil {
+		return nil, err
+	}
+	stop := func() bool { return true }
+	if t.pipe != nil {
+		stop = context.AfterFunc(t.pipe.life, func() { _ = found.Close() })
+	}
+	return &rows{found, stop}, nil
+}
+
+// prepare prepares a statement; what is said later does not go out with it.
+func (t *Tx) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
+	if err := t.pipe.push(ctx); err != nil {
+		return nil, err
+	}
+	made, err := t.sql.PrepareContext(ctx, query)
+	if err == nil && t.pipe != nil {
+		context.AfterFunc(t.pipe.life, func() { _ = made.Close() })
+	}
+	return made, err
+}
+
+// patiently lets what f asks read and sort as long as there is much, without a
+// word: no silence ends it.
+func (t *Tx) patiently(f func() error) error {
+	if t.pipe != nil && t.pipe.line != nil {
+		t.pipe.line.waits.Store(true)
+		defer t.pipe.line.waits.Store(false)
+	}
+	return f()
+}
+
+// fewValues are a row that came with others' answers: texts and numbers.
+type fewValues []any
+
+// Scan does what (*sql.Row).Scan does.
+func (v fewValues) Scan(into ...any) error {
+	if len(into) != len(v) {
+		return fmt.Errorf("%d columns for %d variables", len(v), len(into))
+	}
+	for i := range v {
+		if err := setTo(into[i], v[i]); err != nil {
+			return fmt.Errorf("column %d: %w", i, err)
+		}
 	}
 	return nil
 }
 
-// idle reports whether the server knows of no transaction.
-func (p *pipe) idle() bool { return p.Conn.Conn().PgConn().TxStatus() == 'I' }
-
-// fewRows are the rows of a query, all read.
-type fewRows struct {
-	columns []string
-	rows    [][]driver.Value
-}
-
-func gather(found pgx.Rows) (*fewRows, error) {
-	defer found.Close()
-	few := &fewRows{}
-	for _, f := range found.FieldDescriptions() {
-		few.columns = append(few.columns, f.Name)
+func setTo(into, value any) error {
+	if own, is := into.(sql.Scanner); is {
+		return own.Scan(value)
 	}
-	for found.Next() {
-		values, err := found.Values()
-		if err != nil {
-			return nil, err
-		}
-		row := make([]driver.Value, len(values))
-		for i, v := range values {
-			switch v := v.(type) {
-			case nil, int64, string, bool:
-				row[i] = v
-			case int32:
-				row[i] = int64(v)
-			default:
-				return nil, fmt.Errorf("column %s is a %T, which no pipe carries", few.columns[i], v)
-			}
-		}
-		few.rows = append(few.rows, row)
+	variable, found := reflect.ValueOf(into).Elem(), reflect.ValueOf(value)
+	switch {
+	case found.Kind() == reflect.String && variable.Kind() == reflect.String:
+		variable.SetString(found.String())
+	case found.CanInt() && variable.CanInt() && !variable.OverflowInt(found.Int()):
+		variable.SetInt(found.Int())
+	case found.CanInt() && variable.Kind() == reflect.Bool && found.Int()&^1 == 0:
+		variable.SetBool(found.Int() == 1)
+	default:
+		return fmt.Errorf("a %T is no %s", value, variable.Type())
 	}
-	return few, found.Err()
-}
-
-// Columns implements driver.Rows.
-func (r *fewRows) Columns() []string { return r.columns }
-
-// Close implements driver.Rows.
-func (r *fewRows) Close() error { return nil }
-
-// Next implements driver.Rows.
-func (r *fewRows) Next(into []driver.Value) error {
-	if len(r.rows) == 0 {
-		return io.EOF
-	}
-	copy(into, r.rows[0])
-	r.rows = r.rows[1:]
 	return nil
 }

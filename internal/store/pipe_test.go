@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"errors"
 	"net"
 	"net/url"
@@ -223,53 +222,38 @@ func TestWhatWaitsAndFails(t *testing.T) {
 	}
 }
 
-// No silence ends a statement that may read long; the next one is bounded again.
+// No silence ends a statement that may read long; the next one is bounded again,
+// and so are the end of its transaction and the next transaction of its connection.
 func TestWhoIsPatientAndUntilWhen(t *testing.T) {
 	s := open(t, newPostgres(t))
 	s.write.SetMaxOpenConns(1)
-	conn, err := s.write.Conn(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	patient := func(what string, wanted bool) {
-		t.Helper()
-		if err := conn.Raw(func(driver any) error {
-			want(t, what, driver.(*pipe).line.waits.Load(), wanted)
-			return nil
-		}); err != nil {
+	ctx, failed := t.Context(), errors.New("no")
+	for what, ends := range map[string]error{"a commit": nil, "the end of a failed transaction": failed} {
+		var line *impatient
+		err := s.update(ctx, func(tx *Tx) error {
+			line = tx.pipe.line
+			patient := func(what string, wanted bool) {
+				t.Helper()
+				want(t, what, line.waits.Load(), wanted)
+			}
+			patient("at first", false)
+			var one int
+			err := tx.patiently(func() error {
+				err := tx.row(ctx, `SELECT 1`).Scan(&one)
+				patient("a question", true)
+				return err
+			})
+			patient("after it", false)
+			if tx.patiently(func() error { return failed }) != failed {
+				t.Error("a failure is gone")
+			}
+			patient("after one that failed", false)
+			return errors.Join(err, ends)
+		})
+		if !errors.Is(err, ends) {
 			t.Fatal(err)
 		}
-	}
-	long := patiently(t.Context())
-	var one int
-	ask := func(ctx context.Context, q interface {
-		QueryRowContext(context.Context, string, ...any) *sql.Row
-	}) {
-		t.Helper()
-		if err := q.QueryRowContext(ctx, `SELECT 1`).Scan(&one); err != nil {
-			t.Fatal(err)
-		}
-	}
-	patient("at first", false)
-	ask(long, conn)
-	patient("a question", true)
-	ask(t.Context(), conn)
-	patient("the next one", false)
-	for what, end := range map[string]func(*sql.Tx) error{"a commit": (*sql.Tx).Commit, "the end of a failed transaction": (*sql.Tx).Rollback} {
-		tx, err := conn.BeginTx(inPipe(t.Context(), &session{}), s.engine.writeOptions())
-		if err != nil {
-			t.Fatal(err)
-		}
-		ask(t.Context(), tx)
-		if _, err := tx.ExecContext(long, `DELETE FROM publishes`); err != nil {
-			t.Fatal(err)
-		}
-		patient("a statement", true)
-		if err := end(tx); err != nil {
-			t.Fatal(err)
-		}
-		patient(what, false)
+		want(t, what, line.waits.Load(), false)
 	}
 }
 

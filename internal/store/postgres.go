@@ -60,12 +60,12 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	engine := postgresEngine{where: whereIs(config), bulk: lasting}
 	fence := &atomic.Pointer[fence]{}
 	connect := func(config *pgx.ConnConfig) *sql.DB {
-		return sql.OpenDB(pipes{stdlib.GetConnector(*config, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
+		return sql.OpenDB(stdlib.GetConnector(*config, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
 			if t.alone {
 				return nil
 			}
 			return enter(ctx, c, fence.Load())
-		}))})
+		})))
 	}
 	var db *sql.DB
 	closing := []func() error{func() error { return db.Close() }}
@@ -231,7 +231,7 @@ func enter(ctx context.Context, c *pgx.Conn, known *fence) error {
 // makeBinary makes the collation "binary", which SQLite has built in.
 func makeBinary(ctx context.Context, t *Tx) error {
 	// One process at a time; and who finds it needs no right to make it.
-	if err := t.engine.lock(ctx, t.tx, "collation binary"); err != nil {
+	if err := t.lock(ctx, "collation binary", ""); err != nil {
 		return err
 	}
 	var missing bool
@@ -249,13 +249,6 @@ type postgresEngine struct {
 
 func (postgresEngine) name() string { return "postgres" }
 
-// lock takes an advisory lock until the transaction ends. Two texts with the
-// same hash only wait for each other.
-func (postgresEngine) lock(ctx context.Context, tx *sql.Tx, text string) error {
-	_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock($1)", lockNumber(text))
-	return err
-}
-
 func lockNumber(text string) int64 {
 	h := fnv.New64a()
 	h.Write([]byte(text))
@@ -264,18 +257,18 @@ func lockNumber(text string) int64 {
 
 func (postgresEngine) rowsAtOnce() int { return 200 }
 
-// lockPart: whoever locks a part shares the lock of the whole.
-func (e postgresEngine) lockPart(ctx context.Context, tx *sql.Tx, whole, part string) error {
+// lock takes advisory locks until the transaction ends: whoever locks a part shares
+// the lock of the whole. Two texts with the same hash only wait for each other.
+func (postgresEngine) lock(whole, part string) (query string, args []any) {
 	if part == "" {
-		return e.lock(ctx, tx, whole)
+		return "SELECT pg_advisory_xact_lock($1)", []any{lockNumber(whole)}
 	}
-	_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock_shared($1), pg_advisory_xact_lock($2)", lockNumber(whole), lockNumber(part))
-	return err
+	return "SELECT pg_advisory_xact_lock_shared($1), pg_advisory_xact_lock($2)", []any{lockNumber(whole), lockNumber(part)}
 }
 
-func (postgresEngine) lockOut(ctx context.Context, tx *sql.Tx) error {
+func (postgresEngine) lockOut(ctx context.Context, t *Tx) error {
 	var alone bool
-	if err := tx.QueryRowContext(ctx, `SELECT pg_try_advisory_xact_lock(`+users+`)`).Scan(&alone); err != nil {
+	if err := t.row(ctx, `SELECT pg_try_advisory_xact_lock(`+users+`)`).Scan(&alone); err != nil {
 		return err
 	}
 	if !alone {
@@ -287,14 +280,18 @@ func (postgresEngine) lockOut(ctx context.Context, tx *sql.Tx) error {
 // overwrite: what PostgreSQL keeps of old rows is for its VACUUM to remove.
 func (postgresEngine) overwrite(context.Context, *sql.DB) error { return nil }
 
-// writeOptions: each statement sees the latest commit; what must not change
+// begin: each statement of a change sees the latest commit; what must not change
 // between two statements is locked first.
-func (postgresEngine) writeOptions() *sql.TxOptions {
-	return &sql.TxOptions{Isolation: sql.LevelReadCommitted}
-}
-
-func (postgresEngine) viewOptions() *sql.TxOptions {
-	return &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
+func (postgresEngine) begin(ctx context.Context, db beginner, t *Tx) error {
+	begin := "begin isolation level read committed"
+	if t.looks {
+		begin = "begin isolation level repeatable read read only"
+	}
+	p, err := newPipe(ctx, db, begin)
+	if err == nil {
+		t.sql, t.end, t.pipe = p.conn, p, p
+	}
+	return err
 }
 
 // again: serialization failure and deadlock.
@@ -327,12 +324,12 @@ func (e postgresEngine) lasting() string { return e.bulk }
 
 // room: the function's rows are more than the memory that they may take, and go
 // to a file that the server removes at once.
-func (postgresEngine) room(ctx context.Context, tx *sql.Tx) error {
-	if _, err := tx.ExecContext(ctx, `SET LOCAL work_mem = '64kB'`); err != nil {
+func (postgresEngine) room(ctx context.Context, t *Tx) error {
+	if _, err := t.exec(ctx, `SET LOCAL work_mem = '64kB'`); err != nil {
 		return err
 	}
 	var n int
-	return tx.QueryRowContext(ctx, `SELECT count(*) FROM generate_series(1, 50000)`).Scan(&n)
+	return t.row(ctx, `SELECT count(*) FROM generate_series(1, 50000)`).Scan(&n)
 }
 
 func (postgresEngine) readOnlyQuery() string {
@@ -353,7 +350,7 @@ const bell = `'qrjump_' || md5(coalesce(current_schema(), ''))`
 // settle does it all in one statement, because everybody waits for the head, and
 // rings the bell: who follows hears it when the transaction is committed, and
 // not before.
-func (postgresEngine) settle(ctx context.Context, tx *sql.Tx, h head, insert string, args []any) error {
+func (postgresEngine) settle(ctx context.Context, t *Tx, h head, insert string, args []any) error {
 	n := len(args)
 	query := fmt.Sprintf(`WITH head AS (UPDATE change_head SET seq = $%d, hash = $%d WHERE id = 1)`, n+1, n+2)
 	if insert != "" {
@@ -361,6 +358,5 @@ func (postgresEngine) settle(ctx context.Context, tx *sql.Tx, h head, insert str
 	}
 	query += fmt.Sprintf(` SELECT pg_notify(`+bell+`, $%d)`, n+3)
 	// Its answer is looked at before the commit.
-	_, err := tx.ExecContext(later(ctx, nil), query, append(args, h.seq, h.hash, strconv.FormatInt(h.seq, 10))...)
-	return err
+	return t.later(ctx, nil, query, append(args, h.seq, h.hash, strconv.FormatInt(h.seq, 10))...)
 }

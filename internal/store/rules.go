@@ -214,43 +214,59 @@ func segmentParts(origin, segment string) [3][2]string {
 // AllRules implements rules.Store.
 func (s *Store) AllRules(ctx context.Context) iter.Seq2[rules.Rule, error] {
 	return func(yield func(rules.Rule, error) bool) {
-		rows, err := s.query(patiently(ctx), nil, `SELECT id, kind, owner, target, prefix, path, occupy, open_version, test_links, published,
-			created_at, changed_at, published_at FROM rules ORDER BY id`)
-		if err != nil {
+		stopped := false
+		err := s.view(ctx, func(tx *Tx) error {
+			return tx.patiently(func() (err error) {
+				stopped, err = tx.allRules(ctx, yield)
+				return err
+			})
+		})
+		if err != nil && !stopped {
 			yield(rules.Rule{}, err)
-			return
-		}
-		defer rows.Close()
-		// Ten million of them: what is the same as in the row before is not
-		// copied again.
-		var last rules.Rule
-		var kind, owner, target, prefix, path, links sql.RawBytes
-		for rows.Next() {
-			r := last
-			var created, changed, published int64
-			err := rows.Scan(&r.ID, &kind, &owner, &target, &prefix, &path, &r.Occupy, &r.OpenVersion, &links, &r.Published, &created, &changed, &published)
-			if err == nil {
-				again((*string)(&r.Kind), kind)
-				again(&r.Owner, owner)
-				again(&r.Target, target)
-				again(&r.Path, path)
-				last = r
-				r.CreatedAt, r.ChangedAt, r.PublishedAt = fromMillis(created), fromMillis(changed), fromMillis(published)
-				if text := string(links); text != "[]" && text != "null" {
-					err = inJSON(&r.TestLinks).Scan(text)
-				} else if text == "[]" {
-					r.TestLinks = []string{}
-				}
-				err = errors.Join(err, readPrefix(&r, string(prefix)))
-			}
-			if !yield(r, s.told(because(ctx, err))) || err != nil {
-				return
-			}
-		}
-		if err := rows.Err(); err != nil {
-			yield(rules.Rule{}, s.told(because(ctx, err)))
 		}
 	}
+}
+
+// allRules says whether yield wanted no more.
+func (t *Tx) allRules(ctx context.Context, yield func(rules.Rule, error) bool) (stopped bool, err error) {
+	rows, err := t.query(ctx, `SELECT id, kind, owner, target, prefix, path, occupy, open_version, test_links, published,
+		created_at, changed_at, published_at FROM rules ORDER BY id`)
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	// Ten million of them: what is the same as in the row before is not
+	// copied again.
+	var last rules.Rule
+	var kind, owner, target, prefix, path, links sql.RawBytes
+	for rows.Next() {
+		t.once = true
+		r := last
+		var created, changed, published int64
+		if err := rows.Scan(&r.ID, &kind, &owner, &target, &prefix, &path, &r.Occupy, &r.OpenVersion, &links, &r.Published, &created, &changed, &published); err != nil {
+			return false, err
+		}
+		again((*string)(&r.Kind), kind)
+		again(&r.Owner, owner)
+		again(&r.Target, target)
+		again(&r.Path, path)
+		last = r
+		r.CreatedAt, r.ChangedAt, r.PublishedAt = fromMillis(created), fromMillis(changed), fromMillis(published)
+		if text := string(links); text == "[]" {
+			r.TestLinks = []string{}
+		} else if text != "null" {
+			if err := inJSON(&r.TestLinks).Scan(text); err != nil {
+				return false, err
+			}
+		}
+		if err := readPrefix(&r, string(prefix)); err != nil {
+			return false, err
+		}
+		if !yield(r, nil) {
+			return true, nil
+		}
+	}
+	return false, rows.Err()
 }
 
 // again sets a text unless it is the same already.
@@ -420,9 +436,13 @@ func (t *Tx) PublishesSince(ctx context.Context, owner string, since time.Time) 
 func (t *Tx) Publishing(ctx context.Context, owner string, link rules.Link, since time.Time) (p rules.Publishing, err error) {
 	// The locks go out with the question. It sees what was committed when it
 	// begins, which is when it has them.
-	key, wait := link.Key, later(ctx, nil)
-	if err := errors.Join(t.LockOwner(wait, owner), t.LockOrigin(wait, link.Origin())); err != nil {
-		return p, err
+	key := link.Key
+	for _, part := range []string{ownerPart(owner), originPart(link.Origin())} {
+		if query, args := t.engine.lock(allRules, part); query != "" {
+			if err := t.later(ctx, nil, query, args...); err != nil {
+				return p, err
+			}
+		}
 	}
 	const spent = `(SELECT COUNT(*) FROM publishes WHERE owner = $2 AND at >= $3)`
 	row := t.few(ctx, `SELECT `+qualified("r", ruleColumns)+`, `+qualified("a", accountColumns)+`, `+spent+`

@@ -209,7 +209,7 @@ func (l *Scans) raw(ctx context.Context, f func(*pgx.Conn) error) error {
 		return because(ctx, err)
 	}
 	defer conn.Close()
-	return because(ctx, conn.Raw(func(driver any) error { return f(driver.(*pipe).Conn.Conn()) }))
+	return because(ctx, conn.Raw(func(driver any) error { return f(pgxOf(driver)) }))
 }
 
 func takeScans(ctx context.Context, c *pgx.Conn, events []ledger.Event, also func(pgx.Tx) error) error {
@@ -316,7 +316,7 @@ func (l *Scans) prepare(ctx context.Context, events []ledger.Event) {
 // makeDay makes the partition of a day if there is none.
 func (t *Tx) makeDay(ctx context.Context, day int64) error {
 	// Two nodes that make it at once would fail each other.
-	if err := t.engine.lock(ctx, t.tx, "scan days"); err != nil {
+	if err := t.lock(ctx, "scan days", ""); err != nil {
 		return err
 	}
 	var missing bool
@@ -442,10 +442,14 @@ func (l *Scans) Forget(ctx context.Context, before time.Time) error {
 	}
 	l.mu.Unlock()
 	return l.s.update(ctx, func(tx *Tx) error {
-		if _, err := tx.exec(patiently(ctx), `DELETE FROM scan_events_other WHERE day < $1`, first); err != nil {
+		err := tx.patiently(func() error {
+			_, err := tx.exec(ctx, `DELETE FROM scan_events_other WHERE day < $1`, first)
+			return err
+		})
+		if err != nil {
 			return err
 		}
-		_, err := tx.exec(ctx, `DELETE FROM ledger_erasures WHERE up_to < $1`, before.UnixMilli())
+		_, err = tx.exec(ctx, `DELETE FROM ledger_erasures WHERE up_to < $1`, before.UnixMilli())
 		return err
 	})
 }
@@ -467,8 +471,10 @@ func (l *Scans) Erase(ctx context.Context, user ledger.UserHash, upTo int64) (n 
 	}
 	hash := hex.EncodeToString(user[:])
 	err = l.s.update(ctx, func(tx *Tx) (err error) {
-		n, err = tx.exec(patiently(ctx), `UPDATE scan_events SET user_hash = '', client = '', network = '' WHERE user_hash = $1 AND seq <= $2`, hash, upTo)
-		return err
+		return tx.patiently(func() error {
+			n, err = tx.exec(ctx, `UPDATE scan_events SET user_hash = '', client = '', network = '' WHERE user_hash = $1 AND seq <= $2`, hash, upTo)
+			return err
+		})
 	})
 	if err != nil {
 		return 0, fmt.Errorf("erasing a user: %w", err)

@@ -41,7 +41,7 @@ func OpenAlone(ctx context.Context, t Target) (*Store, error) {
 		return nil, err
 	}
 	err = onceFree(ctx, func() error {
-		return s.update(ctx, func(tx *Tx) error { return tx.engine.lockOut(ctx, tx.tx) })
+		return s.update(ctx, func(tx *Tx) error { return tx.engine.lockOut(ctx, tx) })
 	})
 	if err == nil {
 		err = s.checkAndMigrate(ctx, t)
@@ -78,7 +78,7 @@ func (s *Store) Reseal(ctx context.Context, key func(name, sealed string) (strin
 	}
 	err = s.update(ctx, func(tx *Tx) error {
 		n = 0
-		if err := tx.engine.lockOut(ctx, tx.tx); err != nil {
+		if err := tx.engine.lockOut(ctx, tx); err != nil {
 			return err
 		}
 		for _, c := range sealed {

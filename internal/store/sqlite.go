@@ -88,17 +88,19 @@ type sqliteEngine struct{ dir string }
 
 func (sqliteEngine) name() string { return "sqlite" }
 
-// lock does nothing: an immediate transaction is alone.
-func (sqliteEngine) lock(context.Context, *sql.Tx, string) error { return nil }
+// lock: an immediate transaction is alone.
+func (sqliteEngine) lock(string, string) (query string, args []any) { return "", nil }
 
-func (sqliteEngine) lockPart(context.Context, *sql.Tx, string, string) error { return nil }
+func (sqliteEngine) begin(ctx context.Context, db beginner, t *Tx) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err == nil {
+		t.sql, t.end = tx, tx
+	}
+	return err
+}
 
 // rowsAtOnce: the driver looks at all arguments for each of them.
 func (sqliteEngine) rowsAtOnce() int { return 8 }
-
-func (sqliteEngine) writeOptions() *sql.TxOptions { return nil }
-
-func (sqliteEngine) viewOptions() *sql.TxOptions { return nil }
 
 func (sqliteEngine) again(err error) bool {
 	e, ok := errors.AsType[*sqlite.Error](err)
@@ -113,10 +115,10 @@ func (sqliteEngine) lasting() string { return "" }
 
 // room looks beside the database: in its own files there may be some that the
 // next change does not find.
-func (e sqliteEngine) room(context.Context, *sql.Tx) error { return ledger.Room(e.dir) }
+func (e sqliteEngine) room(context.Context, *Tx) error { return ledger.Room(e.dir) }
 
 // lockOut does nothing: the folder has one process.
-func (sqliteEngine) lockOut(context.Context, *sql.Tx) error { return nil }
+func (sqliteEngine) lockOut(context.Context, *Tx) error { return nil }
 
 // overwrite: the file keeps no old texts in its free space, and its log is
 // taken in when the database is closed.
@@ -136,12 +138,12 @@ func (sqliteEngine) tablesQuery() string {
 func (sqliteEngine) headQuery() string { return `SELECT seq, hash FROM change_head WHERE id = 1` }
 
 // settle tells nobody: the folder has one process.
-func (sqliteEngine) settle(ctx context.Context, tx *sql.Tx, h head, insert string, args []any) error {
+func (sqliteEngine) settle(ctx context.Context, t *Tx, h head, insert string, args []any) error {
 	if insert != "" {
-		if _, err := tx.ExecContext(ctx, insert, args...); err != nil {
+		if _, err := t.exec(ctx, insert, args...); err != nil {
 			return err
 		}
 	}
-	_, err := tx.ExecContext(ctx, `UPDATE change_head SET seq = $1, hash = $2 WHERE id = 1`, h.seq, h.hash)
+	_, err := t.exec(ctx, `UPDATE change_head SET seq = $1, hash = $2 WHERE id = 1`, h.seq, h.hash)
 	return err
 }

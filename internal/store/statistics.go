@@ -28,7 +28,7 @@ func (s *Store) ViewStatistics(ctx context.Context, f func(stats.Tx) error) erro
 }
 
 // LockStatistics implements stats.Tx.
-func (t *Tx) LockStatistics(ctx context.Context) error { return t.engine.lock(ctx, t.tx, "statistics") }
+func (t *Tx) LockStatistics(ctx context.Context) error { return t.lock(ctx, "statistics", "") }
 
 // StatisticsState implements stats.Tx.
 func (t *Tx) StatisticsState(ctx context.Context) (s stats.State, err error) {
@@ -94,12 +94,15 @@ func (t *Tx) insertMany(ctx context.Context, head, tail string, columns, rows in
 			i++
 		}
 		if n < most {
-			_, err := t.tx.ExecContext(ctx, head+` VALUES `+t.rowMarks(n, columns)+tail, args...)
+			if err := t.pipe.push(ctx); err != nil {
+				return err
+			}
+			_, err := t.sql.ExecContext(ctx, head+` VALUES `+t.rowMarks(n, columns)+tail, args...)
 			return err
 		}
 		if full == nil {
 			var err error
-			if full, err = t.tx.PrepareContext(ctx, head+` VALUES `+t.rowMarks(n, columns)+tail); err != nil {
+			if full, err = t.prepare(ctx, head+` VALUES `+t.rowMarks(n, columns)+tail); err != nil {
 				return err
 			}
 			defer full.Close()
@@ -431,7 +434,11 @@ func (t *Tx) TurnDays(ctx context.Context, offset int64) error {
 		{`INSERT INTO statistics_sums (per, dim, at, value, scans, firsts)
 			SELECT 1, dim, ` + day + `, value, SUM(scans), SUM(firsts) FROM statistics_sums WHERE per = 0 GROUP BY dim, ` + day + `, value`, []any{offset}},
 	} {
-		if _, err := t.exec(patiently(ctx), query.text, query.args...); err != nil {
+		err := t.patiently(func() error {
+			_, err := t.exec(ctx, query.text, query.args...)
+			return err
+		})
+		if err != nil {
 			return fmt.Errorf("counting the days again: %w", err)
 		}
 	}
@@ -693,21 +700,23 @@ func (t *Tx) Binding(ctx context.Context, activation int64) (codes.Binding, erro
 
 // each calls yield with what scan makes of each row.
 func each[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), yield func(T) error, query string, args ...any) error {
-	rows, err := t.tx.QueryContext(patiently(ctx), query, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		one, err := scan(rows.Scan)
+	return t.patiently(func() error {
+		rows, err := t.query(ctx, query, args...)
 		if err != nil {
 			return err
 		}
-		if err := yield(one); err != nil {
-			return err
+		defer rows.Close()
+		for rows.Next() {
+			one, err := scan(rows.Scan)
+			if err == nil {
+				err = yield(one)
+			}
+			if err != nil {
+				return err
+			}
 		}
-	}
-	return rows.Err()
+		return rows.Err()
+	})
 }
 
 // AllTuples implements stats.Tx.

@@ -43,14 +43,11 @@ type Store struct {
 type engine interface {
 	// name is "sqlite" or "postgres".
 	name() string
-	// lock makes transactions that lock the same text wait for each other.
-	lock(ctx context.Context, tx *sql.Tx, text string) error
-	// lockPart is lock for a part of something; "" makes all who lock a part of it
-	// wait, and waits for them.
-	lockPart(ctx context.Context, tx *sql.Tx, whole, part string) error
-	// writeOptions and viewOptions say how transactions begin.
-	writeOptions() *sql.TxOptions
-	viewOptions() *sql.TxOptions
+	// lock is the statement that makes transactions wait for each other which lock the
+	// same part of something; "" is all of it. "" = they do anyway.
+	lock(whole, part string) (query string, args []any)
+	// begin begins the transaction of a Tx.
+	begin(ctx context.Context, db beginner, t *Tx) error
 	// again reports whether a failed transaction may succeed when run again.
 	again(err error) bool
 	// lost reports whether an error is the end of a session that was open, and with
@@ -60,12 +57,12 @@ type engine interface {
 	// = it may already.
 	lasting() string
 	// room returns an error while the database cannot write some more to its disk.
-	room(ctx context.Context, tx *sql.Tx) error
+	room(ctx context.Context, t *Tx) error
 	// outage says of an error which database is at fault, what happened to it and
 	// what to do; "" = another error.
 	outage(err error) (where, what, do string)
 	// lockOut keeps every other process out until the transaction ends. ErrInUse.
-	lockOut(ctx context.Context, tx *sql.Tx) error
+	lockOut(ctx context.Context, t *Tx) error
 	// overwrite makes the database wipe, where it can, what is replaced from now on.
 	overwrite(ctx context.Context, db *sql.DB) error
 	// readOnlyQuery asks whether changes are refused.
@@ -78,7 +75,7 @@ type engine interface {
 	headQuery() string
 	// settle does what is left of storing changes ("" = nothing), stores which is
 	// the last, and tells who follows them, with the commit.
-	settle(ctx context.Context, tx *sql.Tx, h head, insert string, args []any) error
+	settle(ctx context.Context, t *Tx, h head, insert string, args []any) error
 }
 
 // Target says which database to open.
@@ -150,7 +147,13 @@ func shut(all []func() error) error {
 
 // Tx is one transaction. It implements the Tx of every domain package.
 type Tx struct {
-	tx      *sql.Tx
+	sql statements
+	end interface {
+		Commit() error
+		Rollback() error
+	}
+	pipe *pipe // what sql is on PostgreSQL; nil = nothing waits
+
 	engine  engine
 	keeping keeping
 
@@ -163,6 +166,15 @@ type Tx struct {
 	touched accounts.Touched // whose identity it changes
 	once    bool             // somebody may have a part of what it gives: it is not run again
 	twice   bool             // it is the same when it is done twice
+	looks   bool             // it changes nothing
+}
+
+// statements run in a transaction.
+type statements interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
 }
 
 // attempts is how often a transaction that lost a race is run.
@@ -185,7 +197,7 @@ type beginner interface {
 
 func (s *Store) updateOn(ctx context.Context, db beginner, f func(*Tx) error) error {
 	for n := 1; ; n++ {
-		err := s.onLive(ctx, db, func() error { return s.run(ctx, db, s.engine.writeOptions(), f) })
+		err := s.onLive(ctx, db, func() error { return s.run(ctx, db, false, f) })
 		if err == nil || n == attempts || ctx.Err() != nil || !s.engine.again(err) {
 			return s.trouble.note(s.told(err))
 		}
@@ -208,10 +220,10 @@ func (s *Store) view(ctx context.Context, f func(*Tx) error) error {
 	if tx, ok := ctx.Value(oneKey{}).(*Tx); ok {
 		return f(tx)
 	}
-	return s.told(s.onLive(ctx, s.read, func() error { return s.run(ctx, s.read, s.engine.viewOptions(), f) }))
+	return s.told(s.onLive(ctx, s.read, func() error { return s.run(ctx, s.read, true, f) }))
 }
 
-func (s *Store) run(ctx context.Context, db beginner, options *sql.TxOptions, f func(*Tx) error) error {
+func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -220,19 +232,18 @@ func (s *Store) run(ctx context.Context, db beginner, options *sql.TxOptions, f 
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	attached := context.AfterFunc(ctx, end)
-	var on session
-	tx, err := db.BeginTx(inPipe(life, &on), options)
+	t := &Tx{engine: s.engine, keeping: s.keeping, looks: looks}
+	err := s.engine.begin(life, db, t)
 	if err != nil {
 		return &cut{error: because(ctx, fmt.Errorf("beginning a transaction: %w", err))}
 	}
-	defer tx.Rollback()
-	t := &Tx{tx: tx, engine: s.engine, keeping: s.keeping}
+	defer t.end.Rollback()
 	if err = f(t); err == nil {
 		err = t.settle(life)
 	}
 	if err != nil {
 		// Where ctx ended, the session is not ours to look at.
-		if err = because(ctx, err); attached() && on.ended() && !t.once {
+		if err = because(ctx, err); attached() && t.pipe.ended() && !t.once {
 			err = &cut{error: err}
 		}
 		return err
@@ -244,11 +255,10 @@ func (s *Store) run(ctx context.Context, db beginner, options *sql.TxOptions, f 
 		s.epochs.Committing(&t.touched)
 		defer s.epochs.Ended(&t.touched)
 	}
-	if err := tx.Commit(); err != nil {
+	if err := t.end.Commit(); err != nil {
 		_, unsent := errors.AsType[*unsent](err)
-		if err = fmt.Errorf("committing: %w", err); on.ended() && !t.once {
-			harmless := t.twice || options != nil && options.ReadOnly
-			err = &cut{err, !unsent && !harmless}
+		if err = fmt.Errorf("committing: %w", err); t.pipe.ended() && !t.once {
+			err = &cut{err, !unsent && !t.twice && !t.looks}
 		}
 		return err
 	}
@@ -312,41 +322,9 @@ func storable(args []any) []any {
 	return args
 }
 
-func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	result, err := t.tx.ExecContext(ctx, query, storable(args)...)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
-// later is exec of a statement whose answer nobody waits for: check (nil =
-// none) judges how many rows it changed, and if that or the statement fails, so
-// does the next one whose answer is wanted, or the commit.
-func (t *Tx) later(ctx context.Context, check func(rows int64) error, query string, args ...any) error {
-	result, err := t.tx.ExecContext(later(ctx, check), query, storable(args)...)
-	if err != nil {
-		return err
-	}
-	n, err := result.RowsAffected()
-	if err != nil || n < 0 || check == nil {
-		return err
-	}
-	return check(n)
-}
-
-// few is row where all columns are numbers and texts.
-func (t *Tx) few(ctx context.Context, query string, args ...any) *sql.Row {
-	return t.row(together(ctx), query, args...)
-}
-
-func (t *Tx) row(ctx context.Context, query string, args ...any) *sql.Row {
-	return t.tx.QueryRowContext(ctx, query, storable(args)...)
-}
-
 // list runs a query and collects what scan makes of each row.
 func list[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), query string, args ...any) ([]T, error) {
-	rows, err := t.tx.QueryContext(ctx, query, storable(args)...)
+	rows, err := t.query(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -364,7 +342,7 @@ func list[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, e
 
 // LockAccount implements accounts.Tx.
 func (t *Tx) LockAccount(ctx context.Context, appid string) error {
-	return t.engine.lockPart(ctx, t.tx, allAccounts, "account "+appid)
+	return t.lock(ctx, allAccounts, "account "+appid)
 }
 
 // LockAccounts implements accounts.Tx.
@@ -372,7 +350,17 @@ func (t *Tx) LockAccounts(ctx context.Context) error {
 	if err := t.lasting(ctx); err != nil {
 		return err
 	}
-	return t.engine.lockPart(ctx, t.tx, allAccounts, "")
+	return t.lock(ctx, allAccounts, "")
+}
+
+// lock makes transactions that lock the same part of something wait for each other;
+// "" makes all who lock a part of it wait, and waits for them.
+func (t *Tx) lock(ctx context.Context, whole, part string) error {
+	if query, args := t.engine.lock(whole, part); query != "" {
+		_, err := t.exec(ctx, query, args...)
+		return err
+	}
+	return nil
 }
 
 // What there are parts of to lock.
@@ -381,14 +369,17 @@ const (
 	allAccounts = "all accounts"
 )
 
+func ownerPart(appid string) string   { return "owner " + appid }
+func originPart(origin string) string { return "origin " + origin }
+
 // LockOwner implements rules.Tx.
 func (t *Tx) LockOwner(ctx context.Context, appid string) error {
-	return t.engine.lockPart(ctx, t.tx, allRules, "owner "+appid)
+	return t.lock(ctx, allRules, ownerPart(appid))
 }
 
 // LockOrigin implements rules.Tx.
 func (t *Tx) LockOrigin(ctx context.Context, origin string) error {
-	return t.engine.lockPart(ctx, t.tx, allRules, "origin "+origin)
+	return t.lock(ctx, allRules, originPart(origin))
 }
 
 // LockRules implements rules.Tx.
@@ -396,7 +387,7 @@ func (t *Tx) LockRules(ctx context.Context) error {
 	if err := t.lasting(ctx); err != nil {
 		return err
 	}
-	return t.engine.lockPart(ctx, t.tx, allRules, "")
+	return t.lock(ctx, allRules, "")
 }
 
 // lasting lets the transaction stand still for minutes between two statements:

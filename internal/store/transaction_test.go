@@ -174,7 +174,7 @@ func TestACallerWhoGoesAwayIsAnsweredWhy(t *testing.T) {
 			})
 		}},
 		"a statement that was prepared": {"statement is closed", func(ctx context.Context, leave func(), tx *Tx) error {
-			prepared, err := tx.tx.PrepareContext(ctx, `SELECT 1`)
+			prepared, err := tx.prepare(ctx, `SELECT 1`)
 			if err != nil {
 				return err
 			}
@@ -187,7 +187,7 @@ func TestACallerWhoGoesAwayIsAnsweredWhy(t *testing.T) {
 			})
 		}},
 		"rows": {"Rows are closed", func(ctx context.Context, leave func(), tx *Tx) error {
-			rows, err := tx.tx.QueryContext(ctx, `SELECT 1`)
+			rows, err := tx.query(ctx, `SELECT 1`)
 			if err != nil {
 				return err
 			}

@@ -97,15 +97,14 @@ func (s *Store) Ping(ctx context.Context) error {
 // more room than that takes.
 func (s *Store) tryChange(ctx context.Context, last *errcode.Outage) error {
 	if slices.Contains([]string{fullDatabase, unwritableDatabase, brokenDatabase}, last.What) {
-		tx, err := s.write.BeginTx(ctx, s.engine.writeOptions())
-		if err != nil {
-			return err
-		}
-		defer tx.Rollback()
-		if err := s.engine.room(ctx, tx); err != nil {
-			return err
-		}
-		if err := tx.Rollback(); err != nil {
+		enough := errors.New("there is room")
+		err := s.run(ctx, s.write, false, func(tx *Tx) error {
+			if err := s.engine.room(ctx, tx); err != nil {
+				return err
+			}
+			return enough // for a change that is not made
+		})
+		if !errors.Is(err, enough) {
 			return err
 		}
 	}
