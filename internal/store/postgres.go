@@ -38,14 +38,17 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	// end of a call (20 s) and silence (a minute) end statements instead.
 	config.RuntimeParams["statement_timeout"] = "0"
 	lasting := ""
-	if config.RuntimeParams[idleTimeout] == "" {
-		lasting = `SET LOCAL ` + idleTimeout + ` = '` + lastingIdle + `'`
+	for _, name := range []string{idleTimeout, unheardTimeout} {
+		if config.RuntimeParams[name] == "" {
+			lasting += `, set_config('` + name + `', '` + lastingIdle + `', true)`
+		}
 	}
+	lasting = strings.Replace(lasting, ",", "SELECT", 1)
 	for name, bound := range bounds {
 		config.RuntimeParams[name] = cmp.Or(config.RuntimeParams[name], bound)
 	}
 	if t.alone { // nobody else waits
-		config.RuntimeParams["lock_timeout"], config.RuntimeParams[idleTimeout], lasting = "0", "0", ""
+		config.RuntimeParams["lock_timeout"], config.RuntimeParams[idleTimeout], config.RuntimeParams[unheardTimeout], lasting = "0", "0", "0", ""
 	}
 	most, err := poolSize(config)
 	if err != nil {
@@ -111,16 +114,19 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 var bounds = map[string]string{
 	"lock_timeout":            "10s",
 	idleTimeout:               "15s",
+	unheardTimeout:            "60s",
 	"tcp_keepalives_idle":     "30",
 	"tcp_keepalives_interval": "10",
 	"tcp_keepalives_count":    "3",
 }
 
-// idleTimeout is how long a session may stand still within a transaction;
-// lastingIdle is how long in one that is Tx.lasting.
+// idleTimeout is how long a session may stand still within a transaction, and
+// unheardTimeout how long it may take nothing of an answer that was sent; lastingIdle
+// is how long both are in a transaction that is Tx.lasting.
 const (
-	idleTimeout = "idle_in_transaction_session_timeout"
-	lastingIdle = "5min"
+	idleTimeout    = "idle_in_transaction_session_timeout"
+	unheardTimeout = "tcp_user_timeout"
+	lastingIdle    = "5min"
 )
 
 // How many connections a node has at most: so many, unless the URL says
