@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,64 +15,6 @@ import (
 
 	"github.com/qrjump/qrjump/internal/ledger"
 )
-
-// archived is every table that an archive holds, with the columns that put its
-// rows in one order only. What is left out: vault_keys, which an archive keeps
-// under its passphrase, what is transient, and goose's own table.
-var archived = map[string]string{
-	"access_tokens":         "hash",
-	"accounts":              "appid",
-	"alarms":                "id",
-	"batches":               "id",
-	"calls":                 "seq",
-	"change_head":           "id",
-	"changes":               "seq",
-	"code_counts":           "batch, idx",
-	"code_events":           "seq",
-	"code_scans":            "batch, idx",
-	"component_codes":       "hash",
-	"component_tickets":     "component, hash",
-	"components":            "appid",
-	"confirmations":         "rid",
-	"counters":              "appid, what, day",
-	"deliveries":            "id",
-	"domains":               "host",
-	"followers":             "account, openid",
-	"grants":                "component, appid",
-	"ledger_erasures":       "user_hash",
-	"ledger_nodes":          "node",
-	"links":                 "service, mini_program",
-	"logins":                "hash",
-	"messages":              "id",
-	"meta":                  "name",
-	"notices":               "id",
-	"publishes":             "owner, key, at",
-	"qrcodes":               "code",
-	"pushes":                "id",
-	"rechecks":              "owner, directory",
-	"rules":                 "id",
-	"scan_events":           "seq",
-	"scan_keys":             "hash",
-	"seeds":                 "hash",
-	"sequences":             "name",
-	"statistics_counts":     "per, at, rule, tuple",
-	"statistics_duplicates": "position",
-	"statistics_misses":     "hour, place",
-	"statistics_seen":       "after_pos",
-	"statistics_state":      "id",
-	"statistics_sums":       "per, dim, at, value",
-	"statistics_tuples":     "id",
-	"statistics_users":      "dim, day, value",
-	"tickets":               "hash",
-	"webhook_readers":       "name",
-	"webhooks":              "id",
-}
-
-// transient tables are worth nothing after a second, or to other nodes than these.
-var transient = []string{"limits", "scan_nodes", "scan_origins"}
-
-// formerlyArchived are tables of archives of earlier schemas.
-var formerlyArchived = []string{"rule_changes"}
 
 // Snapshot is the whole database at one moment.
 type Snapshot struct {
@@ -134,12 +75,19 @@ func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
 }
 
 // Tables lists the tables of an archive in their order.
-func (p *Snapshot) Tables() []string { return slices.Sorted(maps.Keys(archived)) }
+func (p *Snapshot) Tables() (names []string) {
+	for _, t := range schema {
+		if t.order != "" {
+			names = append(names, t.name)
+		}
+	}
+	return names
+}
 
 // WriteRows writes the rows of a table as lines of JSON, equal states as equal
 // bytes whatever the database, and returns how many there are.
 func (p *Snapshot) WriteRows(ctx context.Context, table string, w io.Writer) (n int64, err error) {
-	order, ok := archived[table]
+	known, ok := tableOf(table)
 	if !ok {
 		return 0, fmt.Errorf("no table %q is in an archive", table)
 	}
@@ -163,7 +111,7 @@ func (p *Snapshot) WriteRows(ctx context.Context, table string, w io.Writer) (n 
 		from, args = nodesCounted, []any{counted + p.stream.id, p.stream.end()}
 	}
 	err = p.tx.patiently(func() (err error) {
-		n, err = p.tx.writeRows(ctx, w, table, columns, `SELECT `+strings.Join(columns, ", ")+` FROM `+from+` ORDER BY `+order, args)
+		n, err = p.tx.writeRows(ctx, w, table, columns, `SELECT `+strings.Join(columns, ", ")+` FROM `+from+` ORDER BY `+known.order, args)
 		return err
 	})
 	if err == nil && table == "scan_events" && p.stream != nil {
@@ -311,11 +259,11 @@ func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Loading) err
 		slices.Sort(tables)
 		// An earlier schema has fewer; and there may be some of other programs.
 		tables = slices.DeleteFunc(tables, func(name string) bool {
-			return archived[name] == "" && !slices.Contains(formerlyArchived, name) && name != "vault_keys"
+			_, known := tableOf(name)
+			return !known && !slices.Contains(formerly, name) && name != "vault_keys"
 		})
 		for _, name := range tables {
-			// A new database begins with its numbers.
-			if name == "sequences" || name == "change_head" {
+			if known, _ := tableOf(name); known.begun {
 				continue
 			}
 			var one int
@@ -363,20 +311,18 @@ func (l *Loading) ReadRows(ctx context.Context, table string, r io.Reader) (n in
 		return 0, err
 	}
 	rows := newRowReader(table, columns, r)
-	if l.conn != nil && table != "sequences" && table != "change_head" {
+	known, _ := tableOf(table)
+	if l.conn != nil && !known.begun {
 		err := l.copyRows(ctx, rows)
 		return rows.n, err
 	}
-	query := `INSERT INTO ` + table + ` (` + strings.Join(columns, ", ") + `) VALUES (`
-	for i := range columns {
-		query += ", $" + strconv.Itoa(i+1)
-	}
-	query = strings.Replace(query, "(, ", "(", 1) + `)`
-	switch table {
-	case "sequences":
-		query += ` ON CONFLICT (name) DO UPDATE SET value = excluded.value`
-	case "change_head":
-		query += ` ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, hash = excluded.hash`
+	query := `INSERT INTO ` + table + ` (` + strings.Join(columns, ", ") + `) VALUES (` + placeholders(1, len(columns)) + `)`
+	if known.begun {
+		var set []string
+		for _, c := range columns {
+			set = append(set, c+` = excluded.`+c)
+		}
+		query += ` ON CONFLICT (` + known.order + `) DO UPDATE SET ` + strings.Join(set, ", ")
 	}
 	insert, err := l.tx.prepare(ctx, query)
 	if err != nil {

@@ -75,47 +75,42 @@ func (t *Tx) EraseFirstScans(ctx context.Context, user string) error {
 }
 
 // EraseOpenIDs implements codes.Tx.
-func (t *Tx) EraseOpenIDs(ctx context.Context, openID func(account string) string) error {
-	// Tickets are many, and no index knows whose they are: they are read once.
-	mine, of := []any{}, map[string]string{}
-	rows, err := t.query(ctx, `SELECT hash, appid, app_user_id FROM tickets`)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var hash, app, user string
-		if err := rows.Scan(&hash, &app, &user); err != nil {
-			return err
-		}
-		if of[app] == "" {
-			of[app] = openID(app)
-		}
-		if user == of[app] {
-			mine = append(mine, hash)
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	for some := range slices.Chunk(mine, chunk) {
-		if _, err := t.exec(ctx, `DELETE FROM tickets WHERE hash IN (`+placeholders(1, len(some))+`)`, some...); err != nil {
-			return err
-		}
-	}
-	for _, kept := range []struct{ accounts, erase string }{
-		{`SELECT DISTINCT appid FROM logins`, `DELETE FROM logins WHERE appid = $1 AND openid = $2`},
-		{`SELECT DISTINCT account FROM followers`, `DELETE FROM followers WHERE account = $1 AND openid = $2`},
-		{`SELECT DISTINCT account FROM messages`, `DELETE FROM messages WHERE account = $1 AND REPLACE(body, $2, '') <> body`},
-	} {
-		accounts, err := list(ctx, t, scanText, kept.accounts)
-		if err != nil {
-			return err
-		}
-		for _, account := range accounts {
-			if _, err := t.exec(ctx, kept.erase, account, openID(account)); err != nil {
+func (t *Tx) EraseOpenIDs(ctx context.Context, openIDOf func(account string) string) error {
+	for _, table := range schema {
+		for _, of := range table.users {
+			if of.account == "" {
+				continue
+			}
+			held, err := list(ctx, t, scanText, `SELECT DISTINCT `+of.account+` FROM `+table.name)
+			if err != nil {
 				return err
 			}
+			if err := t.eraseOpenIDs(ctx, table.name, of, held, openIDOf); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// eraseOpenIDs removes the rows with the openids that one user has with accounts.
+func (t *Tx) eraseOpenIDs(ctx context.Context, table string, of userColumn, held []string, openIDOf func(account string) string) error {
+	if of.is == openIDText {
+		for _, account := range held {
+			if _, err := t.exec(ctx, `DELETE FROM `+table+` WHERE `+of.account+` = $1 AND REPLACE(`+of.name+`, $2, '') <> `+of.name, account, openIDOf(account)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	// Tickets are many, and no index knows whose they are: one walk is for many accounts.
+	for some := range slices.Chunk(held, chunk) {
+		var args []any
+		for _, account := range some {
+			args = append(args, account, openIDOf(account))
+		}
+		if _, err := t.exec(ctx, `DELETE FROM `+table+` WHERE (`+of.account+`, `+of.name+`) IN (VALUES `+values(len(some), 2)+`)`, args...); err != nil {
+			return err
 		}
 	}
 	return nil

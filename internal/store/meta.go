@@ -84,11 +84,11 @@ func (s *Store) PutSeeded(ctx context.Context, hash string, at time.Time) error 
 func (s *Store) Reset(ctx context.Context) error {
 	return s.update(ctx, func(tx *Tx) error {
 		tx.touched.AddAll()
-		for _, table := range []string{"accounts", "links", "components", "grants", "access_tokens", "component_tickets", "component_codes", "pushes", "counters", "rules",
-			"changes", "publishes", "domains", "confirmations", "batches", "code_events", "code_scans", "tickets", "logins", "qrcodes", "followers", "messages", "notices", "calls", "limits", "seeds", "meta",
-			"webhooks", "webhook_readers", "deliveries", "rechecks", "scan_events", "ledger_erasures",
-			"statistics_state", "statistics_tuples", "statistics_counts", "statistics_sums", "statistics_users", "statistics_misses", "statistics_seen", "statistics_duplicates", "code_counts", "alarms"} {
-			if _, err := tx.exec(ctx, `DELETE FROM `+table); err != nil {
+		for _, table := range schema {
+			if table.kept {
+				continue
+			}
+			if _, err := tx.exec(ctx, `DELETE FROM `+table.name); err != nil {
 				return err
 			}
 		}

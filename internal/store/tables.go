@@ -1,0 +1,108 @@
+package store
+
+import (
+	"slices"
+	"strings"
+)
+
+// table is what an export, an import, the emulator's reset and the erasure of a user
+// have to know of a table. docs/handbook.md shows the list.
+type table struct {
+	name string
+	// order are the columns that put its rows in one order only in an export; "" = no
+	// export has it.
+	order string
+	// kept: a reset of the emulator leaves it as it is. Others are emptied.
+	kept bool
+	// begun: a new database has rows in it, in whose place those of an import come.
+	begun bool
+	// users are the columns that can say something of a user.
+	users []userColumn
+}
+
+// userColumn is a column that can say something of a user.
+type userColumn struct {
+	name string
+	is   whatOfUsers
+	// account is the column with the account whose openid it is.
+	account string
+}
+
+// whatOfUsers is what a column holds, and what an erasure does to it.
+type whatOfUsers string
+
+const (
+	openID     whatOfUsers = "an openid: the row is removed"
+	openIDText whatOfUsers = "a text with an openid: the row is removed"
+	userHash   whatOfUsers = "the user's hash: emptied"
+	erasedHash whatOfUsers = "the hash of an erased user, so that scans that come later are made anonymous"
+	noUser     whatOfUsers = "no user: a number, a flag, a sketch, a scan without its user"
+	testers    whatOfUsers = "people of the account"
+	aged       whatOfUsers = "texts of calls: removed after their seven days"
+)
+
+// schema is every table, in the order of an export, but goose's own.
+var schema = []table{
+	{name: "access_tokens", order: "hash"},
+	{name: "accounts", order: "appid", users: []userColumn{{name: "members", is: testers}}},
+	{name: "alarms", order: "id"},
+	{name: "batches", order: "id"},
+	{name: "calls", order: "seq", users: []userColumn{{name: "query", is: aged}, {name: "request", is: aged}, {name: "response", is: aged}}},
+	{name: "change_head", order: "id", kept: true, begun: true}, // numbers go on, so whoever follows the log sees that all is new
+	{name: "changes", order: "seq"},
+	{name: "code_counts", order: "batch, idx", users: []userColumn{{name: "users", is: noUser}, {name: "state", is: noUser}}},
+	{name: "code_events", order: "seq"},
+	{name: "code_scans", order: "batch, idx", users: []userColumn{{name: "first_user", is: userHash}}},
+	{name: "component_codes", order: "hash"},
+	{name: "component_tickets", order: "component, hash"},
+	{name: "components", order: "appid"},
+	{name: "confirmations", order: "rid"},
+	{name: "counters", order: "appid, what, day"},
+	{name: "deliveries", order: "id", users: []userColumn{{name: "body", is: noUser}}},
+	{name: "domains", order: "host"},
+	{name: "followers", order: "account, openid", users: []userColumn{{name: "openid", is: openID, account: "account"}}},
+	{name: "grants", order: "component, appid"},
+	{name: "ledger_erasures", order: "user_hash", users: []userColumn{{name: "user_hash", is: erasedHash}}},
+	{name: "ledger_nodes", order: "node", kept: true}, // what a journal holds of before a reset must not be counted again
+	{name: "limits"}, // is worth nothing after a second
+	{name: "links", order: "service, mini_program", users: []userColumn{{name: "notify_users", is: noUser}}},
+	{name: "logins", order: "hash", users: []userColumn{{name: "openid", is: openID, account: "appid"}}},
+	{name: "messages", order: "id", users: []userColumn{{name: "body", is: openIDText, account: "account"}}},
+	{name: "meta", order: "name"},
+	{name: "notices", order: "id"},
+	{name: "publishes", order: "owner, key, at"},
+	{name: "pushes", order: "id"},
+	{name: "qrcodes", order: "code"},
+	{name: "rechecks", order: "owner, directory"},
+	{name: "rules", order: "id"},
+	{name: "scan_events", order: "seq", users: []userColumn{{name: "user_hash", is: userHash}}},
+	{name: "scan_keys", order: "hash", kept: true},
+	{name: "scan_nodes", kept: true},   // of these nodes alone
+	{name: "scan_origins", kept: true}, // of these nodes alone
+	{name: "seeds", order: "hash"},
+	{name: "sequences", order: "name", kept: true, begun: true},
+	{name: "statistics_counts", order: "per, at, rule, tuple"},
+	{name: "statistics_duplicates", order: "position"},
+	{name: "statistics_misses", order: "hour, place"},
+	{name: "statistics_seen", order: "after_pos"},
+	{name: "statistics_state", order: "id", users: []userColumn{{name: "users_position", is: noUser}}},
+	{name: "statistics_sums", order: "per, dim, at, value"},
+	{name: "statistics_tuples", order: "id"},
+	{name: "statistics_users", order: "dim, day, value", users: []userColumn{{name: "users", is: noUser}, {name: "sketch", is: noUser}}},
+	{name: "tickets", order: "hash", users: []userColumn{{name: "app_user_id", is: openID, account: "appid"}}},
+	{name: "vault_keys", kept: true}, // an export keeps them under its passphrase
+	{name: "webhook_readers", order: "name"},
+	{name: "webhooks", order: "id"},
+}
+
+// formerly are tables of exports of earlier schemas.
+var formerly = []string{"rule_changes"}
+
+// tableOf finds a table; false = there is none of that name in an export.
+func tableOf(name string) (table, bool) {
+	i, found := slices.BinarySearchFunc(schema, name, func(t table, name string) int { return strings.Compare(t.name, name) })
+	if !found || schema[i].order == "" {
+		return table{}, false
+	}
+	return schema[i], true
+}
