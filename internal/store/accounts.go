@@ -10,36 +10,21 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 )
 
-const accountColumns = `appid, kind, name, subject, certified, versions, jump_open, features, members, message_url,
-	ip_allowlist, secret_hash, secret_frozen, marketcode_key, confirm_name, confirm_content, created_at, url_scheme`
-
-func accountArgs(a *accounts.Account) []any {
-	return []any{a.AppID, string(a.Kind), a.Name, string(a.Subject), flag(a.Certified), inJSON(&a.Versions).text(), flag(a.JumpOpen),
-		inJSON(&a.Features).text(), inJSON(&a.Members).text(), a.MessageURL, inJSON(&a.IPAllowlist).text(), a.SecretHash,
-		flag(a.SecretFrozen), a.MarketcodeKey, a.Confirm.Name, a.Confirm.Content, millis(a.CreatedAt), a.URLScheme}
-}
-
-func scanAccount(scan func(...any) error) (a accounts.Account, err error) {
-	var created int64
-	err = scan(&a.AppID, &a.Kind, &a.Name, &a.Subject, &a.Certified, inJSON(&a.Versions), &a.JumpOpen,
-		inJSON(&a.Features), inJSON(&a.Members), &a.MessageURL, inJSON(&a.IPAllowlist), &a.SecretHash,
-		&a.SecretFrozen, &a.MarketcodeKey, &a.Confirm.Name, &a.Confirm.Content, &created, &a.URLScheme)
-	a.CreatedAt = fromMillis(created)
-	return a, err
-}
+var accountRows = noun[accounts.Account]{table: "accounts", key: "appid", none: accounts.ErrNoAccount, fields: func(a *accounts.Account) []field {
+	return []field{{"appid", &a.AppID}, {"kind", &a.Kind}, {"name", &a.Name}, {"subject", &a.Subject}, {"certified", &a.Certified}, {"versions", inJSON(&a.Versions)},
+		{"jump_open", &a.JumpOpen}, {"features", inJSON(&a.Features)}, {"members", inJSON(&a.Members)}, {"message_url", &a.MessageURL},
+		{"ip_allowlist", inJSON(&a.IPAllowlist)}, {"secret_hash", &a.SecretHash}, {"secret_frozen", &a.SecretFrozen}, {"marketcode_key", &a.MarketcodeKey},
+		{"confirm_name", &a.Confirm.Name}, {"confirm_content", &a.Confirm.Content}, {"created_at", moment{&a.CreatedAt}}, {"url_scheme", &a.URLScheme}}
+}}.rows()
 
 // Account implements accounts.Tx and rules.Tx.
 func (t *Tx) Account(ctx context.Context, appid string) (accounts.Account, error) {
-	a, err := scanAccount(t.few(ctx, `SELECT `+accountColumns+` FROM accounts WHERE appid = $1`, appid).Scan)
-	if errors.Is(err, sql.ErrNoRows) {
-		return a, accounts.ErrNoAccount
-	}
-	return a, err
+	return accountRows.few(ctx, t, `appid = $1`, appid)
 }
 
 // Accounts implements accounts.Tx.
 func (t *Tx) Accounts(ctx context.Context, after string, limit int) ([]accounts.Account, error) {
-	return list(ctx, t, scanAccount, `SELECT `+accountColumns+` FROM accounts WHERE appid > $1 ORDER BY appid LIMIT $2`, after, limit)
+	return accountRows.all(ctx, t, `WHERE appid > $1 ORDER BY appid LIMIT $2`, after, limit)
 }
 
 // PutAccount implements accounts.Tx.
@@ -56,15 +41,7 @@ func (t *Tx) PutAccount(ctx context.Context, a accounts.Account) error {
 	if err := t.note(ctx, ofAccount, a.AppID, did, accountRecordOf(old, a)); err != nil {
 		return err
 	}
-	_, err = t.exec(ctx, `INSERT INTO accounts (`+accountColumns+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
-		ON CONFLICT (appid) DO UPDATE SET kind = excluded.kind, name = excluded.name, subject = excluded.subject,
-			certified = excluded.certified, versions = excluded.versions, jump_open = excluded.jump_open,
-			features = excluded.features, members = excluded.members, message_url = excluded.message_url,
-			ip_allowlist = excluded.ip_allowlist, secret_hash = excluded.secret_hash, secret_frozen = excluded.secret_frozen,
-			marketcode_key = excluded.marketcode_key, confirm_name = excluded.confirm_name,
-			confirm_content = excluded.confirm_content, created_at = excluded.created_at, url_scheme = excluded.url_scheme`, accountArgs(&a)...)
-	return err
+	return accountRows.put(ctx, t, a)
 }
 
 // accountRecord is an account in the log of changes, without its secrets.
@@ -96,7 +73,7 @@ func accountRecordOf(old, a accounts.Account) accountRecord {
 // DeleteAccount implements accounts.Tx.
 func (t *Tx) DeleteAccount(ctx context.Context, appid string) error {
 	t.touched.Add(appid)
-	links, err := list(ctx, t, scanLink, `DELETE FROM links WHERE service = $1 OR mini_program = $1 RETURNING `+linkColumns, appid)
+	links, err := list(ctx, t, linkRows.scan, `DELETE FROM links WHERE service = $1 OR mini_program = $1 RETURNING `+linkRows.columns, appid)
 	if err != nil {
 		return err
 	}
@@ -176,7 +153,7 @@ func (t *Tx) Component(ctx context.Context, appid string) (accounts.Component, e
 	if err != nil {
 		return c, err
 	}
-	c.Grants, err = list(ctx, t, scanGrant, `SELECT `+grantColumns+` FROM grants WHERE component = $1 ORDER BY appid`, appid)
+	c.Grants, err = grantRows.all(ctx, t, `WHERE component = $1 ORDER BY appid`, appid)
 	return c, err
 }
 
@@ -207,47 +184,36 @@ func (t *Tx) PutComponent(ctx context.Context, c accounts.Component) error {
 	return nil
 }
 
-const tokenColumns = `hash, appid, component, series, sealed, forced, issued_at, expires_at, cut_at`
-
-func scanToken(scan func(...any) error) (t accounts.Token, err error) {
-	var issued, expires, cut int64
-	err = scan(&t.Hash, &t.AppID, &t.Component, &t.Series, &t.Sealed, &t.Forced, &issued, &expires, &cut)
-	t.IssuedAt, t.ExpiresAt, t.CutAt = fromMillis(issued), fromMillis(expires), fromMillis(cut)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = accounts.ErrNoToken
-	}
-	return t, err
-}
+var tokenRows = noun[accounts.Token]{table: "access_tokens", none: accounts.ErrNoToken, fields: func(k *accounts.Token) []field {
+	return []field{{"hash", &k.Hash}, {"appid", &k.AppID}, {"component", &k.Component}, {"series", &k.Series}, {"sealed", &k.Sealed}, {"forced", &k.Forced},
+		{"issued_at", moment{&k.IssuedAt}}, {"expires_at", moment{&k.ExpiresAt}}, {"cut_at", moment{&k.CutAt}}}
+}}.rows()
 
 // Token implements accounts.Tx.
 func (t *Tx) Token(ctx context.Context, hash string) (accounts.Token, error) {
-	return scanToken(t.few(ctx, `SELECT `+tokenColumns+` FROM access_tokens WHERE hash = $1`, hash).Scan)
+	return tokenRows.few(ctx, t, `hash = $1`, hash)
 }
 
 // Bearer implements accounts.Tx.
 func (t *Tx) Bearer(ctx context.Context, hash string) (k accounts.Token, a accounts.Account, err error) {
-	row := t.alone(ctx, `SELECT `+qualified("t", tokenColumns)+`, `+qualified("a", accountColumns)+`
+	row := t.alone(ctx, `SELECT `+qualified("t", tokenRows.columns)+`, `+qualified("a", accountRows.columns)+`
 		FROM access_tokens t JOIN accounts a ON a.appid = t.appid WHERE t.hash = $1 AND t.component = '' AND t.series <> $2`, hash, string(accounts.Platform))
-	k, err = scanToken(func(token ...any) (err error) {
-		a, err = scanAccount(func(account ...any) error { return row.Scan(slices.Concat(token, account)...) })
-		return err
-	})
+	if err = row.Scan(slices.Concat(tokenRows.into(&k), accountRows.into(&a))...); errors.Is(err, sql.ErrNoRows) {
+		err = accounts.ErrNoToken
+	}
 	return k, a, err
 }
 
 // LatestToken implements accounts.Tx.
 func (t *Tx) LatestToken(ctx context.Context, appid string, series accounts.Series) (accounts.Token, error) {
 	// A token that was not replaced is the latest, whatever the clock did.
-	return scanToken(t.row(ctx, `SELECT `+tokenColumns+` FROM access_tokens WHERE appid = $1 AND series = $2
-		ORDER BY CASE WHEN cut_at = 0 THEN 0 ELSE 1 END, issued_at DESC LIMIT 1`, appid, string(series)).Scan)
+	return tokenRows.one(ctx, t, `appid = $1 AND series = $2 ORDER BY CASE WHEN cut_at = 0 THEN 0 ELSE 1 END, issued_at DESC LIMIT 1`, appid, string(series))
 }
 
 // PutToken implements accounts.Tx.
 func (t *Tx) PutToken(ctx context.Context, k accounts.Token) error {
 	t.touched.Add(k.AppID)
-	_, err := t.exec(ctx, `INSERT INTO access_tokens (`+tokenColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		k.Hash, k.AppID, k.Component, string(k.Series), k.Sealed, flag(k.Forced), millis(k.IssuedAt), millis(k.ExpiresAt), millis(k.CutAt))
-	return err
+	return tokenRows.add(ctx, t, k)
 }
 
 // CutTokens implements accounts.Tx.

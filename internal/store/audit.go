@@ -295,11 +295,11 @@ func (v *verification) rules(ctx context.Context) error {
 }
 
 func (v *verification) accounts(ctx context.Context) error {
-	columns := "x." + strings.Join(strings.Fields(strings.ReplaceAll(accountColumns, ",", " ")), ", x.")
+	columns := "x." + strings.Join(strings.Fields(strings.ReplaceAll(accountRows.columns, ",", " ")), ", x.")
 	err := v.compare(ctx, ofAccount, "accounts", "appid", columns, func(scan func(...any) error) (string, int64, bool, error) {
 		var seq int64
 		var did, detail string
-		a, err := scanAccount(func(into ...any) error { return scan(append([]any{&seq, &did, &detail}, into...)...) })
+		a, err := accountRows.scan(func(into ...any) error { return scan(append([]any{&seq, &did, &detail}, into...)...) })
 		if err != nil {
 			return "", 0, false, err
 		}

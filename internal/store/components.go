@@ -9,21 +9,14 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 )
 
-const componentColumns = `appid, secret_hash, message_token, encoding_aes_key, event_url, ip_allowlist, redirect_hosts, created_at`
-
-func scanComponent(scan func(...any) error) (c accounts.Component, err error) {
-	var created int64
-	err = scan(&c.AppID, &c.SecretHash, &c.MessageToken, &c.EncodingAESKey, &c.EventURL, inJSON(&c.IPAllowlist), inJSON(&c.RedirectHosts), &created)
-	c.CreatedAt = fromMillis(created)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = accounts.ErrNoComponent
-	}
-	return c, err
-}
+var componentRows = noun[accounts.Component]{table: "components", key: "appid", none: accounts.ErrNoComponent, fields: func(c *accounts.Component) []field {
+	return []field{{"appid", &c.AppID}, {"secret_hash", &c.SecretHash}, {"message_token", &c.MessageToken}, {"encoding_aes_key", &c.EncodingAESKey},
+		{"event_url", &c.EventURL}, {"ip_allowlist", inJSON(&c.IPAllowlist)}, {"redirect_hosts", inJSON(&c.RedirectHosts)}, {"created_at", moment{&c.CreatedAt}}}
+}}.rows()
 
 // ComponentAlone implements accounts.Tx.
 func (t *Tx) ComponentAlone(ctx context.Context, appid string) (accounts.Component, error) {
-	return scanComponent(t.row(ctx, `SELECT `+componentColumns+` FROM components WHERE appid = $1`, appid).Scan)
+	return componentRows.one(ctx, t, `appid = $1`, appid)
 }
 
 // PutComponentAlone implements accounts.Tx.
@@ -37,12 +30,7 @@ func (t *Tx) PutComponentAlone(ctx context.Context, c accounts.Component) error 
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(ctx, `INSERT INTO components (`+componentColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-		ON CONFLICT (appid) DO UPDATE SET secret_hash = excluded.secret_hash, message_token = excluded.message_token,
-			encoding_aes_key = excluded.encoding_aes_key, event_url = excluded.event_url, ip_allowlist = excluded.ip_allowlist,
-			redirect_hosts = excluded.redirect_hosts`,
-		c.AppID, c.SecretHash, c.MessageToken, c.EncodingAESKey, c.EventURL, inJSON(&c.IPAllowlist).text(), inJSON(&c.RedirectHosts).text(), millis(c.CreatedAt))
-	if err != nil {
+	if err := componentRows.put(ctx, t, c, "created_at"); err != nil {
 		return err
 	}
 	return t.note(ctx, ofComponent, c.AppID, did, map[string]any{"event_url": c.EventURL, "ip_allowlist": c.IPAllowlist, "redirect_hosts": c.RedirectHosts,
@@ -51,34 +39,27 @@ func (t *Tx) PutComponentAlone(ctx context.Context, c accounts.Component) error 
 
 // Components implements accounts.Tx.
 func (t *Tx) Components(ctx context.Context, after string, limit int) ([]accounts.Component, error) {
-	return list(ctx, t, scanComponent, `SELECT `+componentColumns+` FROM components WHERE appid > $1 ORDER BY appid LIMIT $2`, after, limit)
+	return componentRows.all(ctx, t, `WHERE appid > $1 ORDER BY appid LIMIT $2`, after, limit)
 }
 
-const grantColumns = `appid, permission_sets, refresh_token, granted_at`
-
-func grantArgs(component string, g *accounts.Grant) []any {
-	return []any{component, g.AppID, inJSON(&g.PermissionSets).text(), g.RefreshToken, millis(g.GrantedAt)}
-}
-
-func scanGrant(scan func(...any) error) (g accounts.Grant, err error) {
-	var granted int64
-	err = scan(&g.AppID, inJSON(&g.PermissionSets), &g.RefreshToken, &granted)
-	g.GrantedAt = fromMillis(granted)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = accounts.ErrNoGrant
-	}
-	return g, err
-}
+// grantRows are the grants of components; a Holder says which one's.
+var (
+	grantRows = noun[accounts.Grant]{table: "grants", none: accounts.ErrNoGrant, fields: func(g *accounts.Grant) []field {
+		return []field{{"appid", &g.AppID}, {"permission_sets", inJSON(&g.PermissionSets)}, {"refresh_token", &g.RefreshToken}, {"granted_at", moment{&g.GrantedAt}}}
+	}}.rows()
+	holderRows = noun[accounts.Holder]{table: "grants", key: "component, appid", fields: func(h *accounts.Holder) []field {
+		return append(grantRows.fields(&h.Grant), field{"component", &h.Component})
+	}}.rows()
+)
 
 // Grant implements accounts.Tx.
 func (t *Tx) Grant(ctx context.Context, component, appid string) (accounts.Grant, error) {
-	return scanGrant(t.row(ctx, `SELECT `+grantColumns+` FROM grants WHERE component = $1 AND appid = $2`, component, appid).Scan)
+	return grantRows.one(ctx, t, `component = $1 AND appid = $2`, component, appid)
 }
 
 // Grants implements accounts.Tx.
 func (t *Tx) Grants(ctx context.Context, component string, offset, limit int) ([]accounts.Grant, error) {
-	return list(ctx, t, scanGrant, `SELECT `+grantColumns+` FROM grants WHERE component = $1
-		ORDER BY granted_at, appid LIMIT $2 OFFSET $3`, component, limit, offset)
+	return grantRows.all(ctx, t, `WHERE component = $1 ORDER BY granted_at, appid LIMIT $2 OFFSET $3`, component, limit, offset)
 }
 
 // CountGrants implements accounts.Tx.
@@ -89,19 +70,13 @@ func (t *Tx) CountGrants(ctx context.Context, component string) (n int, err erro
 
 // Holders implements accounts.Tx.
 func (t *Tx) Holders(ctx context.Context, appid string) ([]accounts.Holder, error) {
-	return list(ctx, t, func(scan func(...any) error) (h accounts.Holder, err error) {
-		h.Grant, err = scanGrant(func(into ...any) error { return scan(append([]any{&h.Component}, into...)...) })
-		return h, err
-	}, `SELECT component, `+grantColumns+` FROM grants WHERE appid = $1 ORDER BY component`, appid)
+	return holderRows.all(ctx, t, `WHERE appid = $1 ORDER BY component`, appid)
 }
 
 // PutGrant implements accounts.Tx.
 func (t *Tx) PutGrant(ctx context.Context, component string, g accounts.Grant) error {
 	t.touched.Add(g.AppID)
-	_, err := t.exec(ctx, `INSERT INTO grants (component, `+grantColumns+`) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (component, appid) DO UPDATE SET permission_sets = excluded.permission_sets,
-			refresh_token = excluded.refresh_token, granted_at = excluded.granted_at`, grantArgs(component, &g)...)
-	if err != nil {
+	if err := holderRows.put(ctx, t, accounts.Holder{Component: component, Grant: g}); err != nil {
 		return err
 	}
 	return t.note(ctx, ofGrant, linkKey(component, g.AppID), "put", map[string]any{"permission_sets": g.PermissionSets})
@@ -163,25 +138,18 @@ func (t *Tx) TicketsDue(ctx context.Context, after, until time.Time, limit int) 
 		ORDER BY appid LIMIT $3`, millis(after), millis(until), limit)
 }
 
+var grantCodeRows = noun[accounts.GrantCode]{table: "component_codes", key: "hash", none: accounts.ErrNoCode, fields: func(c *accounts.GrantCode) []field {
+	return []field{{"hash", &c.Hash}, {"kind", &c.Kind}, {"component", &c.Component}, {"appid", &c.AppID}, {"expires_at", moment{&c.ExpiresAt}}, {"used_at", moment{&c.UsedAt}}}
+}}.rows()
+
 // GrantCode implements accounts.Tx.
 func (t *Tx) GrantCode(ctx context.Context, hash string) (accounts.GrantCode, error) {
-	c := accounts.GrantCode{Hash: hash}
-	var expires, used int64
-	err := t.row(ctx, `SELECT kind, component, appid, expires_at, used_at FROM component_codes WHERE hash = $1`, hash).
-		Scan(&c.Kind, &c.Component, &c.AppID, &expires, &used)
-	c.ExpiresAt, c.UsedAt = fromMillis(expires), fromMillis(used)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = accounts.ErrNoCode
-	}
-	return c, err
+	return grantCodeRows.one(ctx, t, `hash = $1`, hash)
 }
 
 // PutGrantCode implements accounts.Tx.
 func (t *Tx) PutGrantCode(ctx context.Context, c accounts.GrantCode) error {
-	_, err := t.exec(ctx, `INSERT INTO component_codes (hash, kind, component, appid, expires_at, used_at) VALUES ($1, $2, $3, $4, $5, $6)
-		ON CONFLICT (hash) DO UPDATE SET used_at = excluded.used_at`,
-		c.Hash, string(c.Kind), c.Component, c.AppID, millis(c.ExpiresAt), millis(c.UsedAt))
-	return err
+	return grantCodeRows.put(ctx, t, c, "kind", "component", "appid", "expires_at")
 }
 
 // ForgetGrantCodes implements accounts.Tx.

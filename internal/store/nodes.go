@@ -24,7 +24,9 @@ const asking = "scans"
 // Asked hears that nodes were asked; some questions are not heard.
 func (s *Store) Asked() <-chan struct{} { return s.asked }
 
-const scanNodeColumns = `node, name, told, ended, shipped, stopped, seen_at`
+var scanNodeRows = noun[ledger.Node]{table: "scan_nodes", key: "node", fields: func(n *ledger.Node) []field {
+	return []field{{"node", &n.ID}, {"name", &n.Name}, {"told", &n.Told}, {"ended", &n.Ended}, {"shipped", &n.Shipped}, {"stopped", &n.Stopped}, {"seen_at", moment{&n.SeenAt}}}
+}}.rows()
 
 // ScanNodes implements ledger.NodeStore.
 func (s *Store) ScanNodes(ctx context.Context) (all []ledger.Node, ask int64, err error) {
@@ -32,12 +34,7 @@ func (s *Store) ScanNodes(ctx context.Context) (all []ledger.Node, ask int64, er
 		if err := tx.row(ctx, `SELECT value FROM sequences WHERE name = 'scan_ask'`).Scan(&ask); err != nil {
 			return err
 		}
-		all, err = list(ctx, tx, func(scan func(...any) error) (n ledger.Node, err error) {
-			var stopped, seen int64
-			err = scan(&n.ID, &n.Name, &n.Told, &n.Ended, &n.Shipped, &stopped, &seen)
-			n.Stopped, n.SeenAt = stopped != 0, fromMillis(seen)
-			return n, err
-		}, `SELECT `+scanNodeColumns+` FROM scan_nodes ORDER BY name, node`)
+		all, err = scanNodeRows.all(ctx, tx, `ORDER BY name, node`)
 		return err
 	})
 	return all, ask, err
@@ -45,16 +42,7 @@ func (s *Store) ScanNodes(ctx context.Context) (all []ledger.Node, ask int64, er
 
 // TellNode implements ledger.NodeStore.
 func (s *Store) TellNode(ctx context.Context, n ledger.Node) error {
-	stopped := 0
-	if n.Stopped {
-		stopped = 1
-	}
-	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `INSERT INTO scan_nodes (`+scanNodeColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7)
-			ON CONFLICT (node) DO UPDATE SET name = excluded.name, told = excluded.told, ended = excluded.ended, shipped = excluded.shipped, stopped = excluded.stopped, seen_at = excluded.seen_at`,
-			n.ID, n.Name, n.Told, n.Ended, n.Shipped, stopped, millis(n.SeenAt))
-		return err
-	})
+	return s.update(ctx, func(tx *Tx) error { return scanNodeRows.put(ctx, tx, n) })
 }
 
 // ForgetNode implements ledger.NodeStore.

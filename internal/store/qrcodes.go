@@ -2,43 +2,29 @@ package store
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
 )
 
-const qrcodeColumns = `code, ticket, account, action, scene, created_at, expires_at`
-
-func qrcodeArgs(q accounts.QRCode) []any {
-	return []any{q.Code, q.Ticket, q.Account, string(q.Action), q.Scene, millis(q.CreatedAt), millis(q.ExpiresAt)}
-}
-
-func scanQRCode(scan func(...any) error) (q accounts.QRCode, err error) {
-	var created, expires int64
-	err = scan(&q.Code, &q.Ticket, &q.Account, &q.Action, &q.Scene, &created, &expires)
-	q.CreatedAt, q.ExpiresAt = fromMillis(created), fromMillis(expires)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = accounts.ErrNoQRCode
-	}
-	return q, err
-}
+var qrcodeRows = noun[accounts.QRCode]{table: "qrcodes", none: accounts.ErrNoQRCode, fields: func(q *accounts.QRCode) []field {
+	return []field{{"code", &q.Code}, {"ticket", &q.Ticket}, {"account", &q.Account}, {"action", &q.Action}, {"scene", &q.Scene},
+		{"created_at", moment{&q.CreatedAt}}, {"expires_at", moment{&q.ExpiresAt}}}
+}}.rows()
 
 // QRCode implements accounts.QRCodeTx.
 func (t *Tx) QRCode(ctx context.Context, code string) (accounts.QRCode, error) {
-	return scanQRCode(t.row(ctx, `SELECT `+qrcodeColumns+` FROM qrcodes WHERE code = $1`, code).Scan)
+	return qrcodeRows.one(ctx, t, `code = $1`, code)
 }
 
 // QRCodeByTicket implements accounts.QRCodeTx.
 func (t *Tx) QRCodeByTicket(ctx context.Context, ticket string) (accounts.QRCode, error) {
-	return scanQRCode(t.row(ctx, `SELECT `+qrcodeColumns+` FROM qrcodes WHERE ticket = $1`, ticket).Scan)
+	return qrcodeRows.one(ctx, t, `ticket = $1`, ticket)
 }
 
 // PermanentQRCode implements accounts.QRCodeTx.
 func (t *Tx) PermanentQRCode(ctx context.Context, account string, action accounts.QRAction, scene string) (accounts.QRCode, error) {
-	return scanQRCode(t.row(ctx, `SELECT `+qrcodeColumns+` FROM qrcodes WHERE account = $1 AND action = $2 AND scene = $3 AND expires_at = 0`,
-		account, string(action), scene).Scan)
+	return qrcodeRows.one(ctx, t, `account = $1 AND action = $2 AND scene = $3 AND expires_at = 0`, account, string(action), scene)
 }
 
 // CountPermanentQRCodes implements accounts.QRCodeTx.
@@ -50,8 +36,7 @@ func (t *Tx) CountPermanentQRCodes(ctx context.Context, account string) (int, er
 
 // AddQRCode implements accounts.QRCodeTx.
 func (t *Tx) AddQRCode(ctx context.Context, q accounts.QRCode) error {
-	_, err := t.exec(ctx, `INSERT INTO qrcodes (`+qrcodeColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7)`, qrcodeArgs(q)...)
-	if err != nil || !q.Permanent() {
+	if err := qrcodeRows.add(ctx, t, q); err != nil || !q.Permanent() {
 		return err // what expires in a moment is no state of the server
 	}
 	return t.note(ctx, ofQRCode, q.Code, "add", map[string]any{"account": q.Account, "action": q.Action, "scene": q.Scene})

@@ -9,18 +9,10 @@ import (
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
-const recheckColumns = `owner, directory, prefix, checked_at, ok, reason, since, next_at`
-
-func recheckArgs(r *rules.Recheck) []any {
-	return []any{r.Owner, r.Directory, r.Prefix, millis(r.CheckedAt), flag(r.OK), r.Reason, millis(r.Since), millis(r.NextAt)}
-}
-
-func scanRecheck(scan func(...any) error) (r rules.Recheck, err error) {
-	var checked, since, next int64
-	err = scan(&r.Owner, &r.Directory, &r.Prefix, &checked, &r.OK, &r.Reason, &since, &next)
-	r.CheckedAt, r.Since, r.NextAt = fromMillis(checked), fromMillis(since), fromMillis(next)
-	return r, err
-}
+var recheckRows = noun[rules.Recheck]{table: "rechecks", key: "owner, directory", fields: func(r *rules.Recheck) []field {
+	return []field{{"owner", &r.Owner}, {"directory", &r.Directory}, {"prefix", &r.Prefix}, {"checked_at", moment{&r.CheckedAt}}, {"ok", &r.OK},
+		{"reason", &r.Reason}, {"since", moment{&r.Since}}, {"next_at", moment{&r.NextAt}}}
+}}.rows()
 
 // AddRechecks implements rules.RecheckStore.
 func (s *Store) AddRechecks(ctx context.Context, list []rules.Recheck) error {
@@ -59,8 +51,8 @@ func (s *Store) AddRechecks(ctx context.Context, list []rules.Recheck) error {
 		return err
 	}
 	return s.update(ctx, func(tx *Tx) error {
-		return tx.insertMany(ctx, `INSERT INTO rechecks (`+recheckColumns+`)`, ` ON CONFLICT (owner, directory) DO NOTHING`, 8, len(fresh), func(i int, args []any) []any {
-			return append(args, recheckArgs(&fresh[i])...)
+		return tx.insertMany(ctx, `INSERT INTO rechecks (`+recheckRows.columns+`)`, ` ON CONFLICT (owner, directory) DO NOTHING`, 8, len(fresh), func(i int, args []any) []any {
+			return append(args, recheckRows.args(&fresh[i])...)
 		})
 	})
 }
@@ -69,7 +61,7 @@ func (s *Store) AddRechecks(ctx context.Context, list []rules.Recheck) error {
 func (s *Store) TakeRechecks(ctx context.Context, now, again time.Time, limit int) (taken []rules.Recheck, err error) {
 	due := []rules.Recheck{}
 	err = s.view(ctx, func(tx *Tx) (err error) {
-		due, err = list(ctx, tx, scanRecheck, `SELECT `+recheckColumns+` FROM rechecks WHERE next_at <= $1 ORDER BY next_at, owner, directory LIMIT $2`, millis(now), limit)
+		due, err = recheckRows.all(ctx, tx, `WHERE next_at <= $1 ORDER BY next_at, owner, directory LIMIT $2`, millis(now), limit)
 		return err
 	})
 	if err != nil || len(due) == 0 {
@@ -94,7 +86,7 @@ func (s *Store) TakeRechecks(ctx context.Context, now, again time.Time, limit in
 // SaveRecheck implements rules.RecheckStore.
 func (s *Store) SaveRecheck(ctx context.Context, r rules.Recheck) error {
 	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `UPDATE rechecks SET prefix = $3, checked_at = $4, ok = $5, reason = $6, since = $7, next_at = $8 WHERE owner = $1 AND directory = $2`, recheckArgs(&r)...)
+		_, err := tx.exec(ctx, `UPDATE rechecks SET prefix = $3, checked_at = $4, ok = $5, reason = $6, since = $7, next_at = $8 WHERE owner = $1 AND directory = $2`, recheckRows.args(&r)...)
 		return err
 	})
 }
@@ -126,7 +118,7 @@ func (s *Store) Rechecks(ctx context.Context, q rules.RecheckQuery) (found []rul
 		where = append(where, "since > 0")
 	}
 	err = s.view(ctx, func(tx *Tx) (err error) {
-		found, err = list(ctx, tx, scanRecheck, `SELECT `+recheckColumns+` FROM rechecks`+conditions(where)+` ORDER BY owner, directory LIMIT $1`, args...)
+		found, err = recheckRows.all(ctx, tx, conditions(where)+` ORDER BY owner, directory LIMIT $1`, args...)
 		return err
 	})
 	return found, err

@@ -445,11 +445,10 @@ func (t *Tx) Publishing(ctx context.Context, owner string, link rules.Link, sinc
 		}
 	}
 	const spent = `(SELECT COUNT(*) FROM publishes WHERE owner = $2 AND at >= $3)`
-	row := t.few(ctx, `SELECT `+qualified("r", ruleColumns)+`, `+qualified("a", accountColumns)+`, `+spent+`
+	row := t.few(ctx, `SELECT `+qualified("r", ruleColumns)+`, `+qualified("a", accountRows.columns)+`, `+spent+`
 		FROM rules r JOIN accounts a ON a.appid = r.target WHERE r.key = $1`, key, owner, millis(since))
-	p.Rule, err = scanRule(func(rule ...any) (err error) {
-		p.Target, err = scanAccount(func(account ...any) error { return row.Scan(slices.Concat(rule, account, []any{&p.Spent})...) })
-		return err
+	p.Rule, err = scanRule(func(rule ...any) error {
+		return row.Scan(slices.Concat(rule, accountRows.into(&p.Target), []any{&p.Spent})...)
 	})
 	if !errors.Is(err, rules.ErrNoRule) {
 		return p, err

@@ -2,26 +2,18 @@ package store
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 
 	"github.com/qrjump/qrjump/internal/accounts"
 )
 
-func scanScanKey(row func(...any) error) (k accounts.ScanKey, err error) {
-	var created int64
-	err = row(&k.Hash, &k.Name, &k.Namespace, &created)
-	k.CreatedAt = fromMillis(created)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = accounts.ErrNoScanKey
-	}
-	return k, err
-}
+var scanKeyRows = noun[accounts.ScanKey]{table: "scan_keys", key: "name", none: accounts.ErrNoScanKey, fields: func(k *accounts.ScanKey) []field {
+	return []field{{"hash", &k.Hash}, {"name", &k.Name}, {"namespace", &k.Namespace}, {"created_at", moment{&k.CreatedAt}}}
+}}.rows()
 
 // ScanKey implements accounts.ScanKeyStore.
 func (s *Store) ScanKey(ctx context.Context, hash string) (k accounts.ScanKey, err error) {
 	err = s.view(ctx, func(tx *Tx) (err error) {
-		k, err = scanScanKey(tx.row(ctx, `SELECT hash, name, namespace, created_at FROM scan_keys WHERE hash = $1`, hash).Scan)
+		k, err = scanKeyRows.one(ctx, tx, `hash = $1`, hash)
 		return err
 	})
 	return k, err
@@ -30,7 +22,7 @@ func (s *Store) ScanKey(ctx context.Context, hash string) (k accounts.ScanKey, e
 // ScanKeys implements accounts.ScanKeyStore.
 func (s *Store) ScanKeys(ctx context.Context) (keys []accounts.ScanKey, err error) {
 	err = s.view(ctx, func(tx *Tx) (err error) {
-		keys, err = list(ctx, tx, scanScanKey, `SELECT hash, name, namespace, created_at FROM scan_keys ORDER BY created_at, hash`)
+		keys, err = scanKeyRows.all(ctx, tx, `ORDER BY created_at, hash`)
 		return err
 	})
 	return keys, err
@@ -39,10 +31,7 @@ func (s *Store) ScanKeys(ctx context.Context) (keys []accounts.ScanKey, err erro
 // PutScanKey implements accounts.ScanKeyStore.
 func (s *Store) PutScanKey(ctx context.Context, k accounts.ScanKey) error {
 	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `INSERT INTO scan_keys (hash, name, namespace, created_at) VALUES ($1, $2, $3, $4)
-			ON CONFLICT (name) DO UPDATE SET hash = excluded.hash, namespace = excluded.namespace, created_at = excluded.created_at`,
-			k.Hash, k.Name, k.Namespace, millis(k.CreatedAt))
-		if err != nil {
+		if err := scanKeyRows.put(ctx, tx, k); err != nil {
 			return err
 		}
 		return tx.note(ctx, ofScanKey, k.Name, "put", map[string]any{"namespace": k.Namespace})

@@ -638,17 +638,10 @@ func (t *Tx) Misses(ctx context.Context, from, to int64, limit int) ([]stats.Mis
 		ORDER BY scans DESC, place LIMIT $3`, from, to, limit)
 }
 
-const alarmColumns = `id, kind, batch, idx, at, scan, score, why, seen_at, seen_by`
-
-func scanAlarm(scan func(...any) error) (a stats.Alarm, err error) {
-	var at, seen int64
-	err = scan(&a.ID, &a.Kind, &a.Batch, &a.Index, &at, &a.Scan, &a.Score, inJSON(&a.Why), &seen, &a.SeenBy)
-	if errors.Is(err, sql.ErrNoRows) {
-		return a, stats.ErrNoAlarm
-	}
-	a.At, a.SeenAt = fromMillis(at), fromMillis(seen)
-	return a, err
-}
+var alarmRows = noun[stats.Alarm]{table: "alarms", none: stats.ErrNoAlarm, fields: func(a *stats.Alarm) []field {
+	return []field{{"id", &a.ID}, {"kind", &a.Kind}, {"batch", &a.Batch}, {"idx", &a.Index}, {"at", moment{&a.At}}, {"scan", &a.Scan}, {"score", &a.Score},
+		{"why", inJSON(&a.Why)}, {"seen_at", moment{&a.SeenAt}}, {"seen_by", &a.SeenBy}}
+}}.rows()
 
 // AddAlarm implements stats.Tx.
 func (t *Tx) AddAlarm(ctx context.Context, a stats.Alarm) (stats.Alarm, bool, error) {
@@ -661,23 +654,22 @@ func (t *Tx) AddAlarm(ctx context.Context, a stats.Alarm) (stats.Alarm, bool, er
 		return a, false, err
 	}
 	a.ID = id
-	_, err = t.exec(ctx, `INSERT INTO alarms (`+alarmColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-		a.ID, a.Kind, a.Batch, a.Index, millis(a.At), a.Scan, a.Score, inJSON(&a.Why).text(), millis(a.SeenAt), a.SeenBy)
+	err = alarmRows.add(ctx, t, a)
 	return a, err == nil, err
 }
 
 // Alarms implements stats.Tx.
 func (t *Tx) Alarms(ctx context.Context, after int64, open bool, limit int) ([]stats.Alarm, error) {
-	query := `SELECT ` + alarmColumns + ` FROM alarms WHERE id > $1`
+	where := `WHERE id > $1`
 	if open {
-		query += ` AND seen_at = 0`
+		where += ` AND seen_at = 0`
 	}
-	return list(ctx, t, scanAlarm, query+` ORDER BY id LIMIT $2`, after, limit)
+	return alarmRows.all(ctx, t, where+` ORDER BY id LIMIT $2`, after, limit)
 }
 
 // Alarm implements stats.Tx.
 func (t *Tx) Alarm(ctx context.Context, kind string, name stats.CodeName) (stats.Alarm, error) {
-	return scanAlarm(t.row(ctx, `SELECT `+alarmColumns+` FROM alarms WHERE kind = $1 AND batch = $2 AND idx = $3`, kind, name.Batch, name.Index).Scan)
+	return alarmRows.one(ctx, t, `kind = $1 AND batch = $2 AND idx = $3`, kind, name.Batch, name.Index)
 }
 
 // Acknowledge implements stats.Tx.
@@ -685,7 +677,7 @@ func (t *Tx) Acknowledge(ctx context.Context, id int64, by string, at time.Time)
 	if _, err := t.exec(ctx, `UPDATE alarms SET seen_at = $2, seen_by = $3 WHERE id = $1 AND seen_at = 0`, id, millis(at), by); err != nil {
 		return stats.Alarm{}, err
 	}
-	return scanAlarm(t.row(ctx, `SELECT `+alarmColumns+` FROM alarms WHERE id = $1`, id).Scan)
+	return alarmRows.one(ctx, t, `id = $1`, id)
 }
 
 // Binding implements stats.Tx.

@@ -27,30 +27,17 @@ func (s *Store) LastAlarm(ctx context.Context) (last int64, err error) {
 	return last, err
 }
 
-const webhookColumns = `id, url, secret, wanted, enabled, scans_from, alarms_from, created_at`
-
-func webhookArgs(w *webhooks.Webhook) []any {
-	return []any{w.ID, w.URL, w.Secret, inJSON(&w.Wanted).text(), flag(w.Enabled), w.ScansFrom, w.AlarmsFrom, millis(w.CreatedAt)}
-}
-
-func scanWebhook(scan func(...any) error) (w webhooks.Webhook, err error) {
-	var created int64
-	err = scan(&w.ID, &w.URL, &w.Secret, inJSON(&w.Wanted), &w.Enabled, &w.ScansFrom, &w.AlarmsFrom, &created)
-	w.CreatedAt = fromMillis(created)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = webhooks.ErrNoWebhook
-	}
-	return w, err
-}
+var webhookRows = noun[webhooks.Webhook]{table: "webhooks", key: "id", none: webhooks.ErrNoWebhook, fields: func(w *webhooks.Webhook) []field {
+	return []field{{"id", &w.ID}, {"url", &w.URL}, {"secret", &w.Secret}, {"wanted", inJSON(&w.Wanted)}, {"enabled", &w.Enabled},
+		{"scans_from", &w.ScansFrom}, {"alarms_from", &w.AlarmsFrom}, {"created_at", moment{&w.CreatedAt}}}
+}}.rows()
 
 // NewWebhookID implements webhooks.Tx.
 func (t *Tx) NewWebhookID(ctx context.Context) (int64, error) { return t.next(ctx, "webhook") }
 
 // PutWebhook implements webhooks.Tx.
 func (t *Tx) PutWebhook(ctx context.Context, w webhooks.Webhook) error {
-	if _, err := t.exec(ctx, `INSERT INTO webhooks (`+webhookColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-		ON CONFLICT (id) DO UPDATE SET url = excluded.url, secret = excluded.secret, wanted = excluded.wanted, enabled = excluded.enabled,
-			scans_from = excluded.scans_from, alarms_from = excluded.alarms_from, created_at = excluded.created_at`, webhookArgs(&w)...); err != nil {
+	if err := webhookRows.put(ctx, t, w); err != nil {
 		return err
 	}
 	// Its path and query may let somebody in at the receiver's.
@@ -63,12 +50,12 @@ func (t *Tx) PutWebhook(ctx context.Context, w webhooks.Webhook) error {
 
 // Webhook implements webhooks.Tx.
 func (t *Tx) Webhook(ctx context.Context, id int64) (webhooks.Webhook, error) {
-	return scanWebhook(t.row(ctx, `SELECT `+webhookColumns+` FROM webhooks WHERE id = $1`, id).Scan)
+	return webhookRows.one(ctx, t, `id = $1`, id)
 }
 
 // Webhooks implements webhooks.Tx.
 func (t *Tx) Webhooks(ctx context.Context) ([]webhooks.Webhook, error) {
-	return list(ctx, t, scanWebhook, `SELECT `+webhookColumns+` FROM webhooks ORDER BY id`)
+	return webhookRows.all(ctx, t, `ORDER BY id`)
 }
 
 // DeleteWebhook implements webhooks.Tx.

@@ -1,0 +1,139 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+)
+
+// noun is a table whose rows are values of T: which column holds what stands once.
+type noun[T any] struct {
+	table string
+	key   string // its columns, as in ON CONFLICT
+	// fields are the columns of a row, each with the variable that holds its value.
+	fields func(*T) []field
+	none   error // where one row is asked for, and there is none; nil = sql.ErrNoRows
+
+	columns string // all of them; rows fills it in
+}
+
+// rows makes a noun whole.
+func (n noun[T]) rows() noun[T] {
+	var names []string
+	for _, f := range n.fields(new(T)) {
+		names = append(names, f.column)
+	}
+	n.columns = strings.Join(names, ", ")
+	return n
+}
+
+// field is a column and its variable: a pointer to a text, a number or a flag, a
+// moment, or inJSON.
+type field struct {
+	column string
+	at     any
+}
+
+// args are the values of a row in the order of its columns.
+func (n noun[T]) args(v *T) []any {
+	all := n.into(v)
+	for i, at := range all {
+		all[i] = stored(at)
+	}
+	return all
+}
+
+// stored is what a column keeps of a variable.
+func stored(at any) any {
+	switch at := at.(type) {
+	case moment:
+		return millis(*at.t)
+	case interface{ text() string }:
+		return at.text()
+	}
+	switch v := reflect.ValueOf(at).Elem(); v.Kind() {
+	case reflect.String:
+		return v.String()
+	case reflect.Bool:
+		return flag(v.Bool())
+	default:
+		return v.Int()
+	}
+}
+
+// into are the variables of a row in the order of its columns.
+func (n noun[T]) into(v *T) []any {
+	fields := n.fields(v)
+	all := make([]any, len(fields))
+	for i, f := range fields {
+		all[i] = f.at
+	}
+	return all
+}
+
+// scan reads a row.
+func (n noun[T]) scan(scan func(...any) error) (v T, err error) {
+	if err = scan(n.into(&v)...); errors.Is(err, sql.ErrNoRows) && n.none != nil {
+		err = n.none
+	}
+	return v, err
+}
+
+func (n noun[T]) query(rest string) string {
+	return `SELECT ` + n.columns + ` FROM ` + n.table + ` ` + rest
+}
+
+// one reads the row that where finds.
+func (n noun[T]) one(ctx context.Context, t *Tx, where string, args ...any) (T, error) {
+	return n.scan(t.row(ctx, n.query(`WHERE `+where), args...).Scan)
+}
+
+// few is one, asked together with what waits.
+func (n noun[T]) few(ctx context.Context, t *Tx, where string, args ...any) (T, error) {
+	return n.scan(t.few(ctx, n.query(`WHERE `+where), args...).Scan)
+}
+
+// all reads rows; rest is what follows FROM table.
+func (n noun[T]) all(ctx context.Context, t *Tx, rest string, args ...any) ([]T, error) {
+	return list(ctx, t, n.scan, n.query(rest), args...)
+}
+
+// add stores a new row.
+func (n noun[T]) add(ctx context.Context, t *Tx, v T) error { return n.insert(ctx, t, v, ``) }
+
+// put stores a row in place of the one with the same key, in which the columns of
+// kept stay as they were.
+func (n noun[T]) put(ctx context.Context, t *Tx, v T, kept ...string) error {
+	kept = append(kept, strings.Split(n.key, ", ")...)
+	var set []string
+	for _, f := range n.fields(new(T)) {
+		if !slices.Contains(kept, f.column) {
+			set = append(set, f.column+` = excluded.`+f.column)
+		}
+	}
+	return n.insert(ctx, t, v, ` ON CONFLICT (`+n.key+`) DO UPDATE SET `+strings.Join(set, ", "))
+}
+
+func (n noun[T]) insert(ctx context.Context, t *Tx, v T, tail string) error {
+	args := n.args(&v)
+	_, err := t.exec(ctx, `INSERT INTO `+n.table+` (`+n.columns+`) VALUES (`+placeholders(1, len(args))+`)`+tail, args...)
+	return err
+}
+
+// moment is a column that holds a time.
+type moment struct{ t *time.Time }
+
+// Scan implements sql.Scanner.
+func (m moment) Scan(src any) error {
+	ms, is := src.(int64)
+	if !is {
+		return fmt.Errorf("a time is stored as %T", src)
+	}
+	*m.t = fromMillis(ms)
+	return nil
+}
