@@ -4,8 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/calls"
@@ -63,10 +61,6 @@ func (t *Tx) Call(ctx context.Context, rid string) (calls.Call, error) {
 	return c, err
 }
 
-// callsAtOnce is how many rows one statement stores: far below the number of
-// arguments that either database takes.
-const callsAtOnce = 100
-
 // AddCalls implements calls.Tx.
 func (t *Tx) AddCalls(ctx context.Context, calls []calls.Call) (int64, error) {
 	var newest int64
@@ -75,43 +69,9 @@ func (t *Tx) AddCalls(ctx context.Context, calls []calls.Call) (int64, error) {
 		return 0, err
 	}
 	seq := newest - int64(len(calls))
-	if t.engine.name() == "sqlite" {
-		return newest, t.addCallsAlone(ctx, seq, calls)
-	}
-	for len(calls) > 0 {
-		some := calls[:min(len(calls), callsAtOnce)]
-		calls = calls[len(some):]
-		var rows []string
-		var args []any
-		for i := range some {
-			seq++
-			args = append(append(args, seq), callArgs(&some[i])...)
-			n := len(args)
-			rows = append(rows, fmt.Sprintf("($%d, $%d, $%d, $%d, $%d, $%d, $%d, $%d, $%d, $%d)", n-9, n-8, n-7, n-6, n-5, n-4, n-3, n-2, n-1, n))
-		}
-		_, err := t.exec(ctx, `INSERT INTO calls (seq, `+callColumns+`) VALUES `+strings.Join(rows, ", ")+` ON CONFLICT (rid) DO NOTHING`, args...)
-		if err != nil {
-			return 0, err
-		}
-	}
-	return newest, nil
-}
-
-// addCallsAlone stores calls one by one, for a database that is not asked over
-// a network: it spends more on the numbers of many arguments than on rows.
-func (t *Tx) addCallsAlone(ctx context.Context, seq int64, calls []calls.Call) error {
-	one, err := t.prepare(ctx, `INSERT INTO calls (seq, `+callColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (rid) DO NOTHING`)
-	if err != nil {
-		return err
-	}
-	defer one.Close()
-	for i := range calls {
-		seq++
-		if _, err := one.ExecContext(ctx, storable(append([]any{seq}, callArgs(&calls[i])...))...); err != nil {
-			return err
-		}
-	}
-	return nil
+	return newest, t.insertMany(ctx, `INSERT INTO calls (seq, `+callColumns+`)`, ` ON CONFLICT (rid) DO NOTHING`, 10, len(calls), func(i int, args []any) []any {
+		return append(append(args, seq+int64(i)+1), storable(callArgs(&calls[i]))...)
+	})
 }
 
 // ForgetCalls implements calls.Tx.

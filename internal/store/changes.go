@@ -180,12 +180,8 @@ func (t *Tx) insertsBut(ctx context.Context, rows []change) (query string, args 
 			}
 		}
 		n := min(most, len(rows))
-		query, args = `INSERT INTO changes (`+changeColumns+`) VALUES `, make([]any, 0, n*columns)
+		query, args = `INSERT INTO changes (`+changeColumns+`) VALUES `+values(n, columns), make([]any, 0, n*columns)
 		for i := range n {
-			if i > 0 {
-				query += ", "
-			}
-			query += "(" + placeholders(i*columns+1, columns) + ")"
 			args = append(args, rows[i].args()...)
 		}
 		rows = rows[n:]

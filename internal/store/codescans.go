@@ -5,43 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/qrjump/qrjump/internal/codes"
 )
-
-// values is "($1, $2), ($3, $4)" for so many rows of so many columns.
-func values(rows, columns int) string {
-	var b strings.Builder
-	for n := range rows * columns {
-		switch {
-		case n == 0:
-			b.WriteString("($")
-		case n%columns == 0:
-			b.WriteString("), ($")
-		default:
-			b.WriteString(", $")
-		}
-		b.WriteString(strconv.Itoa(n + 1))
-	}
-	b.WriteByte(')')
-	return b.String()
-}
-
-// inPieces hands out all in pieces of powers of two, at most 128: so few
-// statements differ that the database keeps every one of them prepared.
-func inPieces[T any](all []T, f func([]T) error) error {
-	for size := 128; len(all) > 0; size /= 2 {
-		for len(all) >= size {
-			if err := f(all[:size]); err != nil {
-				return err
-			}
-			all = all[size:]
-		}
-	}
-	return nil
-}
 
 // AddFirstScans implements codes.Tx.
 func (t *Tx) AddFirstScans(ctx context.Context, all []codes.FirstScan) error {

@@ -300,23 +300,19 @@ func (t *Tx) AddRule(ctx context.Context, r rules.Rule, d rules.Deed) (rules.Rul
 func (t *Tx) AddRules(ctx context.Context, all []rules.Rule, d rules.Deed) error {
 	columns := strings.Count(ruleColumns, ",") + 1
 	for some := range slices.Chunk(all, t.engine.rowsAtOnce()) {
-		query, args := `INSERT INTO rules (`+ruleColumns+`) VALUES `, make([]any, 0, len(some)*columns)
+		args := make([]any, 0, len(some)*columns)
 		next, err := t.nextChange(ctx)
 		if err != nil {
 			return err
 		}
 		for i := range some {
 			some[i].ID = next + int64(i)
-			if i > 0 {
-				query += ", "
-			}
-			query += "(" + placeholders(i*columns+1, columns) + ")"
 			args = append(args, ruleArgs(&some[i])...)
 			if err := t.noteRule(ctx, some[i], d); err != nil {
 				return err
 			}
 		}
-		n, err := t.exec(ctx, query+` ON CONFLICT (key) DO NOTHING`, args...)
+		n, err := t.exec(ctx, `INSERT INTO rules (`+ruleColumns+`) VALUES `+values(len(some), columns)+` ON CONFLICT (key) DO NOTHING`, args...)
 		if err != nil {
 			return fmt.Errorf("storing rules: %w", err)
 		}

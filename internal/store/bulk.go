@@ -1,0 +1,102 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"strconv"
+	"strings"
+)
+
+// argumentsAtOnce is how many arguments a statement of many rows has at most:
+// below what either database takes.
+func (t *Tx) argumentsAtOnce() int {
+	if t.engine.name() == "sqlite" {
+		return 800
+	}
+	return 8000
+}
+
+// marks are n placeholders for arguments from a number on. The SQLite driver
+// looks for the name of each among those of all, which takes longer than the
+// rest: there they have none.
+func (t *Tx) marks(first, n int) string {
+	if t.engine.name() == "sqlite" {
+		return strings.Repeat("?, ", n-1) + "?"
+	}
+	return placeholders(first, n)
+}
+
+// rowMarks are the placeholders of so many rows, of arguments from the first on.
+func (t *Tx) rowMarks(rows, columns int) string {
+	if t.engine.name() != "sqlite" {
+		return values(rows, columns)
+	}
+	one := "(" + t.marks(1, columns) + ")"
+	return strings.Repeat(one+", ", rows-1) + one
+}
+
+// insertMany stores rows of so many columns, as many as possible in each
+// statement. head is INSERT INTO … (columns), tail what follows the values.
+func (t *Tx) insertMany(ctx context.Context, head, tail string, columns, rows int, row func(i int, args []any) []any) error {
+	most := t.argumentsAtOnce() / columns
+	var full *sql.Stmt
+	var args []any
+	for i := 0; i < rows; {
+		n := min(most, rows-i)
+		args = args[:0]
+		for range n {
+			args = row(i, args)
+			i++
+		}
+		if n < most {
+			if err := t.pipe.push(ctx); err != nil {
+				return err
+			}
+			_, err := t.sql.ExecContext(ctx, head+` VALUES `+t.rowMarks(n, columns)+tail, args...)
+			return err
+		}
+		if full == nil {
+			var err error
+			if full, err = t.prepare(ctx, head+` VALUES `+t.rowMarks(n, columns)+tail); err != nil {
+				return err
+			}
+			defer full.Close()
+		}
+		if _, err := full.ExecContext(ctx, args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// values is "($1, $2), ($3, $4)" for so many rows of so many columns.
+func values(rows, columns int) string {
+	var b strings.Builder
+	for n := range rows * columns {
+		switch {
+		case n == 0:
+			b.WriteString("($")
+		case n%columns == 0:
+			b.WriteString("), ($")
+		default:
+			b.WriteString(", $")
+		}
+		b.WriteString(strconv.Itoa(n + 1))
+	}
+	b.WriteByte(')')
+	return b.String()
+}
+
+// inPieces hands out all in pieces of powers of two, at most 128: so few
+// statements differ that the database keeps every one of them prepared.
+func inPieces[T any](all []T, f func([]T) error) error {
+	for size := 128; len(all) > 0; size /= 2 {
+		for len(all) >= size {
+			if err := f(all[:size]); err != nil {
+				return err
+			}
+			all = all[size:]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,202 @@
+package store
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/stats"
+)
+
+// dimColumns are the columns of statistics_tuples by dimension.
+var dimColumns = map[stats.Dim]string{stats.Activity: "activity", stats.Brand: "brand", stats.Product: "product", stats.Batch: "batch",
+	stats.App: "app", stats.Source: "source", stats.Result: "result", stats.Region: "region"}
+
+func scanAnswer(scan func(...any) error) (a stats.Answer, err error) {
+	err = scan(&a.At, &a.Value, &a.Scans, &a.Firsts)
+	return a, err
+}
+
+// ordered is how the rows of a query are cut.
+func ordered(q stats.Query) string {
+	largest := "scans"
+	if q.What == stats.Firsts {
+		largest = "firsts"
+	}
+	return ` ORDER BY at, ` + largest + ` DESC, value LIMIT ` + strconv.Itoa(q.Limit) + ` OFFSET ` + strconv.Itoa(q.Offset)
+}
+
+// bind adds an argument and returns its placeholder.
+func bind(args *[]any, value any) string {
+	*args = append(*args, value)
+	return "$" + strconv.Itoa(len(*args))
+}
+
+// Sums implements stats.Tx.
+func (t *Tx) Sums(ctx context.Context, q stats.Query) ([]stats.Answer, error) {
+	dim, _ := q.Alone()
+	var args []any
+	var parts []string
+	for _, span := range q.Spans {
+		part := `SELECT at, value, scans, firsts FROM statistics_sums WHERE per = ` + bind(&args, int64(span.Per)) + ` AND dim = ` + bind(&args, int64(dim)) +
+			` AND at >= ` + bind(&args, span.From) + ` AND at < ` + bind(&args, span.To)
+		if value, filtered := q.Filter[dim]; filtered {
+			part += ` AND value = ` + bind(&args, value)
+		}
+		parts = append(parts, part)
+	}
+	return t.answers(ctx, q, nil, parts, args)
+}
+
+// fewTuples is up to how many combinations are looked up one by one in each
+// hour or day, instead of reading all of them.
+const fewTuples = 200
+
+// Tuples implements stats.Tx.
+func (t *Tx) Tuples(ctx context.Context, q stats.Query) ([]stats.Answer, error) {
+	var args, matched []any
+	var where []string // of the combinations; the same with its own arguments: match
+	var match []string
+	rule, ofRule := q.Filter[stats.Rule]
+	ruleNumber := int64(0) // of all rules
+	if ofRule {
+		n, ok := numberOf(rule)
+		if !ok {
+			return []stats.Answer{}, nil
+		}
+		ruleNumber = n
+	}
+	for dim, wanted := range q.Filter {
+		var value any = wanted
+		switch dim {
+		case stats.Rule:
+			continue
+		case stats.Batch:
+			n, ok := numberOf(wanted)
+			if !ok {
+				return []stats.Answer{}, nil
+			}
+			value = n
+		}
+		where = append(where, ` AND u.`+dimColumns[dim]+` = `+bind(&args, value))
+		match = append(match, `u.`+dimColumns[dim]+` = `+bind(&matched, value))
+	}
+	of, value, joined := int64(stats.PerHourOfAll), `''`, len(where) > 0
+	if ofRule || q.Group == stats.Rule {
+		of = int64(stats.PerHour)
+	}
+	switch q.Group {
+	case stats.Total:
+	case stats.Rule:
+		value = numberText(`c.rule`)
+	case stats.Batch:
+		value, joined = numberText(`u.batch`), true
+	default:
+		value, joined = `u.`+dimColumns[q.Group], true
+	}
+	few := ofRule
+	if !few && len(where) > 0 && q.Group != stats.Rule {
+		var n int
+		if err := t.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 AS one FROM statistics_tuples u WHERE `+strings.Join(match, ` AND `)+` LIMIT `+strconv.Itoa(fewTuples+1)+`) AS found`, matched...).Scan(&n); err != nil {
+			return nil, err
+		}
+		few = n <= fewTuples
+	}
+	var with, parts []string
+	for i, span := range q.Spans {
+		per, from, to := bind(&args, of+int64(span.Per)), bind(&args, span.From), bind(&args, span.To)
+		part := `SELECT c.at AS at, ` + value + ` AS value, c.scans AS scans, c.firsts AS firsts FROM `
+		if !few {
+			part += `statistics_counts c`
+			if joined {
+				part += ` JOIN statistics_tuples u ON u.id = c.tuple`
+			}
+			parts = append(parts, part+` WHERE c.per = `+per+` AND c.at >= `+from+` AND c.at < `+to+strings.Join(where, ``))
+			continue
+		}
+		// Hours or days that there are, then in each only what is asked for. In
+		// SQLite, CROSS JOIN keeps this order.
+		ats := `ats` + strconv.Itoa(i)
+		with = append(with, ats+`(at) AS (SELECT MIN(at) FROM statistics_counts WHERE per = `+per+` AND at >= `+from+` AND at < `+to+`
+			UNION ALL SELECT (SELECT MIN(n.at) FROM statistics_counts n WHERE n.per = `+per+` AND n.at > `+ats+`.at AND n.at < `+to+`) FROM `+ats+` WHERE `+ats+`.at IS NOT NULL)`)
+		switch {
+		case ofRule && joined:
+			part += ats + ` CROSS JOIN statistics_counts c CROSS JOIN statistics_tuples u`
+		case ofRule:
+			part += ats + ` CROSS JOIN statistics_counts c`
+		default:
+			part += `statistics_tuples u CROSS JOIN ` + ats + ` CROSS JOIN statistics_counts c`
+		}
+		part += ` WHERE c.per = ` + per + ` AND c.at = ` + ats + `.at AND c.rule = ` + bind(&args, ruleNumber)
+		if joined {
+			part += ` AND c.tuple = u.id`
+		}
+		parts = append(parts, part+strings.Join(where, ``))
+	}
+	return t.answers(ctx, q, with, parts, args)
+}
+
+// numberOf reads the value of a dimension that is a number; false for a text
+// that is the value of nothing.
+func numberOf(value string) (int64, bool) {
+	if value == "" {
+		return 0, true
+	}
+	n, err := strconv.ParseInt(value, 10, 64)
+	return n, err == nil
+}
+
+// numberText is such a value of a column.
+func numberText(column string) string {
+	return `CASE ` + column + ` WHEN 0 THEN '' ELSE CAST(` + column + ` AS TEXT) END`
+}
+
+// answers adds up the parts of a query.
+func (t *Tx) answers(ctx context.Context, q stats.Query, with, parts []string, args []any) ([]stats.Answer, error) {
+	at, value := `0`, `''`
+	var groups []string
+	if q.ByAt {
+		at = `at`
+		groups = append(groups, at)
+	}
+	if q.Group != stats.Total {
+		value = `value`
+		groups = append(groups, value)
+	}
+	query := `SELECT ` + at + ` AS at, ` + value + ` AS value, CAST(SUM(scans) AS BIGINT) AS scans, CAST(SUM(firsts) AS BIGINT) AS firsts FROM (` + strings.Join(parts, ` UNION ALL `) + `) AS parts`
+	if len(groups) > 0 {
+		query += ` GROUP BY ` + strings.Join(groups, ", ")
+	} else {
+		query += ` HAVING COUNT(*) > 0`
+	}
+	// A value without first scans is no answer.
+	query = `SELECT at, value, scans, firsts FROM (` + query + `) AS found`
+	if q.What == stats.Firsts {
+		query += ` WHERE firsts > 0`
+	}
+	if len(with) > 0 {
+		query = `WITH RECURSIVE ` + strings.Join(with, `, `) + ` ` + query
+	}
+	return list(ctx, t, scanAnswer, query+ordered(q), args...)
+}
+
+// UsersOf implements stats.Tx.
+func (t *Tx) UsersOf(ctx context.Context, q stats.Query, yield func(stats.UsersRow) error) error {
+	dim, _ := q.Alone()
+	days := q.Spans[0]
+	args := []any{int64(dim), days.From, days.To}
+	query := `SELECT ` + usersColumns + ` FROM statistics_users WHERE dim = $1 AND day >= $2 AND day < $3`
+	if value, filtered := q.Filter[dim]; filtered {
+		query += ` AND value = ` + bind(&args, value)
+	}
+	return each(ctx, t, scanUsers, yield, query, args...)
+}
+
+// Misses implements stats.Tx.
+func (t *Tx) Misses(ctx context.Context, from, to int64, limit int) ([]stats.MissRow, error) {
+	return list(ctx, t, func(scan func(...any) error) (r stats.MissRow, err error) {
+		err = scan(&r.Place, &r.Scans)
+		return r, err
+	}, `SELECT place, scans FROM (SELECT place, CAST(SUM(scans) AS BIGINT) AS scans FROM statistics_misses WHERE hour >= $1 AND hour < $2 GROUP BY place) AS found
+		ORDER BY scans DESC, place LIMIT $3`, from, to, limit)
+}
