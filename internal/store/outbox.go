@@ -21,67 +21,55 @@ func (s *Store) ViewOutbox(ctx context.Context, f func(outbox.Tx) error) error {
 	return s.view(ctx, func(tx *Tx) error { return f(tx) })
 }
 
-// rowColumns are the columns of the tables of rows in the order of outbox.Row:
-// their names in pushes, messages and deliveries, what stands for one that a
-// table has not, and whether an attempt changes it.
-var rowColumns = []struct {
-	names  [3]string
-	lack   string
-	change bool
-}{
-	{[3]string{"id", "id", "id"}, "", false},
-	{[3]string{"component", "account", "webhook"}, "", false},
-	{[3]string{"info_type", "", "event"}, "''", false},
-	{[3]string{"sealed", "body", "body"}, "", false},
-	{[3]string{"created_at", "created_at", "created_at"}, "", true},
-	{[3]string{"attempts", "tries", "attempts"}, "", true},
-	{[3]string{"next_at", "due_at", "next_at"}, "", true}, // 0 = nothing more is sent
-	{[3]string{"sent_at", "", "sent_at"}, "0", true},
-	{[3]string{"status", "", "status"}, "0", true},
-	{[3]string{"fault", "", "fault"}, "''", true},
-	{[3]string{"delivered", "", "delivered_at"}, "0", true}, // of pushes 0 or 1
-	{[3]string{"appid", "", ""}, "''", false},
-	{[3]string{"url", "", ""}, "''", true},
-	{[3]string{"shown", "", ""}, "''", false},
-	{[3]string{"answer", "", ""}, "''", true},
-}
-
-func rowArgs(kind outbox.Kind, r *outbox.Row) []any {
-	delivered := millis(r.DeliveredAt)
-	if kind == outbox.Pushes {
-		delivered = flag(delivered != 0)
-	}
-	return []any{r.ID, r.Receiver, r.Event, r.Body, millis(r.CreatedAt), r.Attempts, millis(r.NextAt), millis(r.SentAt), r.Status, r.Fault, delivered,
-		r.AppID, r.URL, r.Shown, r.Answer}
-}
-
-func scanOutboxRow(scan func(...any) error) (r outbox.Row, err error) {
-	var created, next, sent, delivered int64
-	err = scan(&r.ID, &r.Receiver, &r.Event, &r.Body, &created, &r.Attempts, &next, &sent, &r.Status, &r.Fault, &delivered,
-		&r.AppID, &r.URL, &r.Shown, &r.Answer)
-	r.CreatedAt, r.NextAt, r.SentAt, r.DeliveredAt = fromMillis(created), fromMillis(next), fromMillis(sent), fromMillis(delivered)
-	return r, err
-}
-
-// rowTable is one of the tables of rows.
+// rowTable is one of the tables of rows. They have one shape, and statements are
+// written in words that stand for their names.
 type rowTable struct {
-	kind     outbox.Kind
-	at       int // which of the names in rowColumns
+	words    *strings.Replacer
 	sequence string
 	insert   string // ends a statement that adds
 	inOrder  bool   // a receiver's oldest row that waits has its turn alone
 	removed  bool   // a row of which nothing more is sent is removed
 	emptied  string // what such a row loses otherwise
+	took     string // when it was delivered
 	due      string // of a receiver r: it has a row whose turn it is
 }
 
 var rowTables = map[outbox.Kind]rowTable{
-	outbox.Pushes: {kind: outbox.Pushes, at: 0, sequence: "push", emptied: `, sealed = ''`, due: anyDue},
-	outbox.Messages: {kind: outbox.Messages, at: 1, sequence: "message", inOrder: true, removed: true,
-		due: `(SELECT {next} FROM {rows} WHERE {receiver} = r.receiver AND {next} > 0 ORDER BY id LIMIT 1) NOT BETWEEN $1 AND $2`},
-	outbox.Deliveries: {kind: outbox.Deliveries, at: 2, sequence: "delivery", insert: ` ON CONFLICT (webhook, event) DO NOTHING`,
-		due: `EXISTS (SELECT 1 FROM webhooks w WHERE w.id = r.receiver AND w.enabled = 1) AND ` + anyDue},
+	outbox.Pushes: {sequence: "push", emptied: `, sealed = ''`, took: `delivered * sent_at`, due: anyDue,
+		words: strings.NewReplacer("{rows}", "pushes", "{receiver}", "component", "{event}", "info_type", "{body}", "sealed",
+			"{attempts}", "attempts", "{next}", "next_at", "{delivered}", "delivered")}, // 0 or 1
+	outbox.Messages: {sequence: "message", inOrder: true, removed: true, took: `delivered_at`,
+		due: `(SELECT {next} FROM {rows} WHERE {receiver} = r.receiver AND {next} > 0 ORDER BY id LIMIT 1) NOT BETWEEN $1 AND $2`,
+		words: strings.NewReplacer("{rows}", "messages", "{receiver}", "account", "{event}", "event", "{body}", "body",
+			"{attempts}", "tries", "{next}", "due_at", "{delivered}", "delivered_at")},
+	outbox.Deliveries: {sequence: "delivery", insert: ` ON CONFLICT (webhook, event) DO NOTHING`, took: `delivered_at`,
+		due: `EXISTS (SELECT 1 FROM webhooks w WHERE w.id = r.receiver AND w.enabled = 1) AND ` + anyDue,
+		words: strings.NewReplacer("{rows}", "deliveries", "{receiver}", "webhook", "{event}", "event", "{body}", "body",
+			"{attempts}", "attempts", "{next}", "next_at", "{delivered}", "delivered_at")},
 }
+
+const rowColumns = `id, {receiver}, {event}, {body}, appid, shown, created_at, {attempts}, {next}, sent_at, status, fault, {delivered}, url, answer`
+
+// rowArgs are the values of rowColumns; those from the seventh on change.
+func rowArgs(kind outbox.Kind, r outbox.Row) []any {
+	delivered := millis(r.DeliveredAt)
+	if kind == outbox.Pushes {
+		delivered = flag(delivered != 0)
+	}
+	return []any{r.ID, r.Receiver, r.Event, r.Body, r.AppID, r.Shown, millis(r.CreatedAt), r.Attempts, millis(r.NextAt), millis(r.SentAt), r.Status, r.Fault,
+		delivered, r.URL, r.Answer}
+}
+
+func scanOutboxRow(scan func(...any) error) (r outbox.Row, err error) {
+	var created, next, sent, delivered int64
+	err = scan(&r.ID, &r.Receiver, &r.Event, &r.Body, &r.AppID, &r.Shown, &created, &r.Attempts, &next, &sent, &r.Status, &r.Fault,
+		&delivered, &r.URL, &r.Answer)
+	r.CreatedAt, r.NextAt, r.SentAt, r.DeliveredAt = fromMillis(created), fromMillis(next), fromMillis(sent), fromMillis(delivered)
+	return r, err
+}
+
+// reads is what is read of a row.
+func (k rowTable) reads() string { return strings.Replace(rowColumns, "{delivered}", k.took, 1) }
 
 // A row is due that lies not between a moment after now and one that no row is
 // put off to. The first and the last by their times tell it of all.
@@ -90,37 +78,6 @@ const anyDue = `((SELECT {next} FROM {rows} WHERE {receiver} = r.receiver AND {n
 
 func between(now time.Time) (from, to int64) {
 	return millis(now) + 1, millis(now.Add(outbox.Farthest))
-}
-
-// sql is a statement in the words of the table.
-func (k rowTable) sql(query string) string {
-	return strings.NewReplacer("{rows}", string(k.kind), "{receiver}", rowColumns[1].names[k.at], "{next}", rowColumns[6].names[k.at]).Replace(query)
-}
-
-// reads is what is read of a row.
-func (k rowTable) reads() string {
-	var list []string
-	for _, c := range rowColumns {
-		switch name := c.names[k.at]; name {
-		case "delivered":
-			list = append(list, "delivered * sent_at")
-		default:
-			list = append(list, cmp.Or(name, c.lack))
-		}
-	}
-	return strings.Join(list, ", ")
-}
-
-// args are the columns that the table has, or those of them that an attempt may
-// change, and their values.
-func (k rowTable) args(r outbox.Row, changes bool) (names []string, args []any) {
-	all := rowArgs(k.kind, &r)
-	for i, c := range rowColumns {
-		if name := c.names[k.at]; name != "" && (c.change || !changes) {
-			names, args = append(names, name), append(args, all[i])
-		}
-	}
-	return names, args
 }
 
 // NewRowID implements outbox.Tx.
@@ -144,17 +101,15 @@ func (t *Tx) AddRows(ctx context.Context, kind outbox.Kind, rows []outbox.Row) e
 		}
 	}
 	return inPieces(rows, func(some []outbox.Row) error {
-		var names []string
 		var args []any
 		for _, r := range some {
 			if r.ID == 0 {
 				id++
 				r.ID = id
 			}
-			columns, more := k.args(r, false)
-			names, args = columns, append(args, more...)
+			args = append(args, rowArgs(kind, r)...)
 		}
-		_, err := t.exec(ctx, k.sql(`INSERT INTO {rows} (`)+strings.Join(names, ", ")+`) VALUES `+values(len(some), len(names))+k.insert, args...)
+		_, err := t.exec(ctx, k.words.Replace(`INSERT INTO {rows} (`+rowColumns+`) VALUES `+values(len(some), len(args)/len(some))+k.insert), args...)
 		return err
 	})
 }
@@ -171,16 +126,12 @@ func (t *Tx) Rows(ctx context.Context, kind outbox.Kind, q outbox.Query) ([]outb
 	}
 	filter(q.ID != 0, "id =", q.ID)
 	filter(q.Receiver != "", "{receiver} =", q.Receiver)
-	filter(q.Event != "", rowColumns[2].names[k.at]+" =", q.Event)
+	filter(q.Event != "", "{event} =", q.Event)
 	filter(q.Before != 0, "id <", q.Before)
-	if delivered := rowColumns[10].names[k.at]; q.State == outbox.Waiting {
-		where = append(where, "{next} > 0")
-	} else if q.State == outbox.Delivered {
-		where = append(where, delivered+" > 0")
-	} else if q.State == outbox.Dead {
-		where = append(where, "{next} = 0", delivered+" = 0")
+	if state, is := map[string]string{outbox.Waiting: "{next} > 0", outbox.Delivered: "{delivered} > 0", outbox.Dead: "{next} = 0 AND {delivered} = 0"}[q.State]; is {
+		where = append(where, state)
 	}
-	return list(ctx, t, scanOutboxRow, k.sql(`SELECT `+k.reads()+` FROM {rows}`+conditions(where)+` ORDER BY id DESC LIMIT $1`), args...)
+	return list(ctx, t, scanOutboxRow, k.words.Replace(`SELECT `+k.reads()+` FROM {rows}`+conditions(where)+` ORDER BY id DESC LIMIT $1`), args...)
 }
 
 // Receivers implements outbox.Tx. It goes from one receiver with rows that wait
@@ -192,7 +143,7 @@ func (t *Tx) Receivers(ctx context.Context, kind outbox.Kind, now time.Time, lim
 
 func receiversQuery(kind outbox.Kind) string {
 	k := rowTables[kind]
-	return k.sql(`WITH RECURSIVE r (receiver) AS (
+	return k.words.Replace(`WITH RECURSIVE r (receiver) AS (
 		SELECT * FROM (SELECT {receiver} FROM {rows} WHERE {next} > 0 ORDER BY {receiver} LIMIT 1) AS first
 		UNION ALL SELECT (SELECT {receiver} FROM {rows} WHERE {next} > 0 AND {receiver} > r.receiver ORDER BY {receiver} LIMIT 1) FROM r WHERE r.receiver IS NOT NULL)
 		SELECT receiver FROM r WHERE receiver IS NOT NULL AND ` + k.due + ` LIMIT $3`)
@@ -218,30 +169,25 @@ func claimQuery(k rowTable) string {
 	if k.inOrder {
 		turn = ""
 	}
-	return k.sql(`UPDATE {rows} SET {next} = $2 WHERE id IN (SELECT id FROM {rows} WHERE {receiver} = $1 AND id > 0 AND {next} > 0` + turn + ` ORDER BY id LIMIT $5)
+	return k.words.Replace(`UPDATE {rows} SET {next} = $2 WHERE id IN (SELECT id FROM {rows} WHERE {receiver} = $1 AND id > 0 AND {next} > 0` + turn + ` ORDER BY id LIMIT $5)
 		AND {next} > 0 AND {next} NOT BETWEEN $3 AND $4 RETURNING ` + k.reads())
 }
 
 // SaveRow implements outbox.Tx.
 func (t *Tx) SaveRow(ctx context.Context, kind outbox.Kind, r outbox.Row, was time.Time) (bool, error) {
-	k, args := rowTables[kind], []any{r.ID, millis(was)}
-	query := `UPDATE {rows} SET `
-	names, changed := k.args(r, true)
-	for i, name := range names {
-		query += fmt.Sprintf("%s = $%d, ", name, i+3)
-	}
-	query = strings.TrimSuffix(query, ", ")
-	where := ` WHERE id = $1 AND {next} = $2`
-	switch over := r.NextAt.IsZero(); {
-	case over && k.removed:
-		query, changed = `DELETE FROM {rows}`, nil
-	case over:
+	k, over := rowTables[kind], r.NextAt.IsZero()
+	query, args := `UPDATE {rows} SET created_at = $3, {attempts} = $4, {next} = $5, sent_at = $6, status = $7, fault = $8, {delivered} = $9, url = $10, answer = $11`,
+		append([]any{r.ID, millis(was)}, rowArgs(kind, r)[6:]...)
+	if over && k.removed {
+		query, args = `DELETE FROM {rows}`, args[:2]
+	} else if over {
 		query += k.emptied
 	}
-	if delivered := rowColumns[10].names[k.at]; !r.DeliveredAt.IsZero() && !k.removed {
-		where = ` WHERE id = $1 AND ({next} = $2 OR {next} = 0 AND ` + delivered + ` = 0)`
+	where := ` WHERE id = $1 AND {next} = $2`
+	if !r.DeliveredAt.IsZero() {
+		where = ` WHERE id = $1 AND ({next} = $2 OR {next} = 0 AND {delivered} = 0)`
 	}
-	n, err := t.exec(ctx, k.sql(query+where), append(args, changed...)...)
+	n, err := t.exec(ctx, k.words.Replace(query+where), args...)
 	return n == 1, err
 }
 
@@ -251,7 +197,7 @@ func (t *Tx) GiveUpRows(ctx context.Context, kind outbox.Kind, receiver string, 
 	const waiting = `SELECT id FROM {rows} WHERE {receiver} = $1 AND {next} > 0 ORDER BY id`
 	// Numbers tell cheaply that there cannot be too many, which is the rule.
 	var span int64
-	err := t.row(ctx, k.sql(`SELECT COALESCE((`+waiting+` DESC LIMIT 1) - (`+waiting+` LIMIT 1) + 1, 0)`), receiver).Scan(&span)
+	err := t.row(ctx, k.words.Replace(`SELECT COALESCE((`+waiting+` DESC LIMIT 1) - (`+waiting+` LIMIT 1) + 1, 0)`), receiver).Scan(&span)
 	if err != nil || span <= int64(keep) {
 		return 0, err
 	}
@@ -259,6 +205,6 @@ func (t *Tx) GiveUpRows(ctx context.Context, kind outbox.Kind, receiver string, 
 	if k.removed {
 		query, args = `DELETE FROM {rows}`, args[:2]
 	}
-	n, err := t.exec(ctx, k.sql(query+` WHERE {receiver} = $1 AND {next} > 0 AND id <= COALESCE((`+waiting+` DESC LIMIT 1 OFFSET $2), 0)`), args...)
+	n, err := t.exec(ctx, k.words.Replace(query+` WHERE {receiver} = $1 AND {next} > 0 AND id <= COALESCE((`+waiting+` DESC LIMIT 1 OFFSET $2), 0)`), args...)
 	return int(n), err
 }
