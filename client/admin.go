@@ -59,7 +59,7 @@ func (c *Client) ours(ctx context.Context, k call, reply any) (json.RawMessage, 
 	if err != nil {
 		return nil, err
 	}
-	if err := c.take(k.method, k.path, a, reply); err != nil {
+	if err := c.readAnswer(k.method, k.path, a, reply); err != nil {
 		return nil, err
 	}
 	return a.body, nil

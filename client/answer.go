@@ -67,9 +67,9 @@ func (c *Client) refused(method, path string, a answer) error {
 	return p
 }
 
-// take reads an answer of success of the scan or the admin API into reply, a
+// readAnswer reads an answer of success of the scan or the admin API into reply, a
 // pointer to a struct: no call of ours is believed without its answer.
-func (c *Client) take(method, path string, a answer, reply any) error {
+func (c *Client) readAnswer(method, path string, a answer, reply any) error {
 	if a.status/100 != 2 {
 		return c.refused(method, path, a)
 	}

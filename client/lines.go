@@ -70,5 +70,5 @@ func (c *Client) importLines(ctx context.Context, what string, lines io.Reader, 
 	if err != nil {
 		return done, &Unreachable{URL: c.baseOf(r.path), Err: fmt.Errorf("the answer broke off: %w", withoutAddress(err))}
 	}
-	return done, c.take(r.method, r.path, answer{status: resp.StatusCode, header: resp.Header, body: body}, &done)
+	return done, c.readAnswer(r.method, r.path, answer{status: resp.StatusCode, header: resp.Header, body: body}, &done)
 }

@@ -105,13 +105,13 @@ type RuleDraft struct {
 }
 
 // AddRule adds a rule, unpublished.
-func (c *Client) AddRule(ctx context.Context, d RuleDraft) error { return c.putRule(ctx, d, 0) }
+func (c *Client) AddRule(ctx context.Context, d RuleDraft) error { return c.saveRule(ctx, d, 0) }
 
 // EditRule changes a rule. The page of a published rule cannot change, nor can
 // anything of a published service-account rule: delete and add it.
-func (c *Client) EditRule(ctx context.Context, d RuleDraft) error { return c.putRule(ctx, d, 1) }
+func (c *Client) EditRule(ctx context.Context, d RuleDraft) error { return c.saveRule(ctx, d, 1) }
 
-func (c *Client) putRule(ctx context.Context, d RuleDraft, isEdit int) error {
+func (c *Client) saveRule(ctx context.Context, d RuleDraft, isEdit int) error {
 	body := map[string]any{"prefix": d.Prefix, "path": d.Path, "is_edit": isEdit}
 	if d.AppID != "" {
 		body["appid"] = d.AppID

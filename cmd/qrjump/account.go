@@ -118,8 +118,8 @@ type accountPut struct {
 // features are those that can be granted.
 var features = []string{codes.Feature}
 
-// changedFeatures adds and takes away. What an account has stays unless it is
-// named, also what this program does not know.
+// changedFeatures adds and removes. A feature that is not named stays, also one
+// that this program does not know.
 func changedFeatures(have, changes []string) ([]string, error) {
 	have = slices.Clone(have)
 	did := map[string]bool{}

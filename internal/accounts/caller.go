@@ -60,7 +60,7 @@ func (d *Directory) Identify(ctx context.Context, text string) (Caller, error) {
 		d.identities.drop(hash)
 		return i.caller, err
 	}
-	d.identities.put(&began, hash, &i)
+	d.identities.remember(&began, hash, &i)
 	return i.caller, nil
 }
 

@@ -496,7 +496,7 @@ func (d *Directory) stableToken(ctx context.Context, appid string, force bool, c
 		if err != nil {
 			return err
 		}
-		if t.Check(now) != nil || !keepStable(t, now, force) {
+		if t.Check(now) != nil || !mayKeepStable(t, now, force) {
 			return nil
 		}
 		text, err := d.Key.Open("access_tokens/"+t.Hash, t.Sealed)
@@ -543,8 +543,8 @@ func (d *Directory) stableToken(ctx context.Context, appid string, force bool, c
 	return issued, err
 }
 
-// keepStable decides whether a working stable token is answered again.
-func keepStable(t Token, now time.Time, force bool) bool {
+// mayKeepStable decides whether a working stable token is answered again.
+func mayKeepStable(t Token, now time.Time, force bool) bool {
 	if force {
 		return t.Forced && now.Sub(t.IssuedAt) < ForceInterval
 	}

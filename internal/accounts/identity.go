@@ -12,7 +12,7 @@ import (
 // Epochs tells whether what a caller's identity was read from can have changed
 // since: the rows of an account, its tokens and its grants, and of a platform.
 // The one store of a process moves it around every commit that changes such
-// rows. AppIDs share 256 epochs, so that it takes no memory; who shares one is
+// rows. AppIDs share 256 epochs, so that it takes no memory; an account that shares one is
 // read again once too often. The zero value is ready.
 type Epochs struct {
 	// The lower half counts the commits under way, the upper half those that
@@ -89,8 +89,8 @@ func (r *identities) get(e *Epochs, hash [sha256.Size]byte) (*identity, bool) {
 	return i, e.of[epochOf(i.account)].Load() == i.accountAt && e.of[epochOf(i.platform)].Load() == i.platformAt
 }
 
-// put remembers what was read from the store after began was taken.
-func (r *identities) put(began *[256]uint64, hash [sha256.Size]byte, i *identity) {
+// remember remembers what was read from the store after began was taken.
+func (r *identities) remember(began *[256]uint64, hash [sha256.Size]byte, i *identity) {
 	i.accountAt, i.platformAt = began[epochOf(i.account)], began[epochOf(i.platform)]
 	if uint32(i.accountAt) != 0 || uint32(i.platformAt) != 0 {
 		return // a commit was under way

@@ -73,7 +73,7 @@ func (a *Admin) selected(ctx context.Context, b codes.Batch, s client.CodeSelect
 func (a *Admin) showBatch(b codes.Batch) client.Batch {
 	now := a.Codes.Now()
 	counts := a.Codes.Memory.Counts(b.ID, now)
-	return client.Batch{ID: b.ID, Account: b.Account, ISV: b.ISV, Count: b.Count, Status: string(b.Status(now, a.Codes.Takes())), Prefix: b.Prefix,
+	return client.Batch{ID: b.ID, Account: b.Account, ISV: b.ISV, Count: b.Count, Status: string(b.Status(now, a.Codes.TimeToFinish())), Prefix: b.Prefix,
 		Version: string(b.Version), Segment: b.Segment, QRVersion: codes.QRVersion(b.Prefix), CreatedAt: b.CreatedAt,
 		Frozen: int64(counts.Frozen), Void: int64(counts.Void), Redeemed: int64(counts.Redeemed)}
 }

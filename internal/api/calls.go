@@ -25,9 +25,8 @@ func (c *call) author() accounts.Author {
 	return by
 }
 
-// bySecret notes whose call it is where a secret stands for a token, given what
-// came of it. Who gives a wrong secret is nobody: neither counts nor log are
-// theirs to fill.
+// bySecret remembers whose call it is where a secret stands for a token, given the
+// outcome. A caller with a wrong secret has no name: it fills neither counts nor log.
 func (c *call) bySecret(appid string, err error) {
 	if accounts.IsGuessing(err) {
 		return

@@ -45,7 +45,7 @@ func (a *API) queryApplication(ctx context.Context, c *call, f *fields) (any, er
 	if err != nil {
 		return nil, err
 	}
-	now, takes := a.Now(), a.Codes.Takes()
+	now, takes := a.Now(), a.Codes.TimeToFinish()
 	reply := applicationReply{envelope: success, Status: b.Status(now, takes), ApplicationID: b.ID, ISVApplicationID: b.ISV,
 		CodeGenerateList: []segmentReply{}, CreateTime: b.CreatedAt.Unix(), UpdateTime: b.UpdatedAt(now, takes).Unix()}
 	for _, r := range b.Ready(now, takes) {

@@ -1,5 +1,5 @@
 // Package api translates the platform's wire: paths, tokens, lenient JSON in,
-// envelopes and request ids out. What a call means is decided in the domain
+// envelopes and request ids out. The meaning of a call is decided in the domain
 // packages.
 package api
 
@@ -209,8 +209,8 @@ const storeTime = 20 * time.Second
 // run does what all endpoints share, in this order: method, token, limits of
 // calls, body, injected fault, the endpoint itself.
 func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (any, Fault, error) {
-	// The store may hang: no call waits for it for ever. What a fault delays is
-	// not counted.
+	// The store may hang: no call waits for it for ever. The delay of an injected
+	// fault is not counted.
 	ctx, end := context.WithTimeout(r.Context(), storeTime)
 	defer end()
 	s := a.Settings.Get()

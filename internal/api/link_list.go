@@ -43,8 +43,8 @@ func bit(b bool) int {
 }
 
 // listLinks lists the Mini Programs that the calling service account is linked
-// with, or will be. What there is none of here (pictures, mail addresses,
-// payment, a nearby list) is empty or 0. Contract: rules 3.4.
+// with, or will be. Fields of things that this server has not (pictures, mail addresses,
+// payment, a nearby list) are empty or 0. Contract: rules 3.4.
 func (a *API) listLinks(ctx context.Context, c *call, _ *fields) (any, error) {
 	if err := a.mayCallLinks(c); err != nil {
 		return nil, err

@@ -108,15 +108,15 @@ func drawQRCode(w io.Writer, text string) error {
 		if err != nil {
 			return fmt.Errorf("drawing a QR code: %w", err)
 		}
-		if m := centred(code); reads(m, text) {
+		if m := centred(code); readable(m, text) {
 			return jpeg.Encode(w, m, &jpeg.Options{Quality: 90})
 		}
 	}
 	return fmt.Errorf("no QR code of %q can be read", text)
 }
 
-// reads reports whether a reader finds a text in a picture.
-func reads(m image.Image, text string) bool {
+// readable reports whether a reader finds a text in a picture.
+func readable(m image.Image, text string) bool {
 	bitmap, err := gozxing.NewBinaryBitmapFromImage(m)
 	if err != nil {
 		return false

@@ -137,7 +137,7 @@ func LoggedPath(path string) string {
 	return shown.String()
 }
 
-// maskPath is a path as it may be shown: who writes "&" for "?" has the query
+// maskPath is a path as it may be shown: a caller that writes "&" for "?" has the query
 // in it.
 func maskPath(path string) string {
 	if !strings.Contains(path, "=") {

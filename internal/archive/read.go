@@ -98,7 +98,7 @@ func (a *Archive) readManifest() error {
 }
 
 // EachTable hands out the rows of every table, and checks each when f has read
-// what it wants of it. What f was given may be kept only when EachTable returns
+// what it wants of it. A caller keeps the rows only where EachTable returns
 // nil: the file may have changed since it was opened.
 func (a *Archive) EachTable(f func(table string, rows io.Reader) error) error {
 	members, end, err := a.unpack()

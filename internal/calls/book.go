@@ -77,8 +77,8 @@ type Book struct {
 	calls queue
 }
 
-// Run writes every Window, and sooner when much is waiting, until ctx ends. What
-// is then left is for Flush.
+// Run writes every Window, and sooner when much is waiting, until ctx ends. Calls
+// that are left then are for Flush.
 func (b *Book) Run(ctx context.Context) {
 	tick := time.NewTicker(Window)
 	defer tick.Stop()

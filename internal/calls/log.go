@@ -55,8 +55,8 @@ func (q *queue) forget() {
 	q.waiting = nil
 }
 
-// take removes the n oldest.
-func (q *queue) take(n int) {
+// removeOldest removes the n oldest.
+func (q *queue) removeOldest(n int) {
 	clear(q.waiting[:n])
 	q.waiting = q.waiting[n:]
 	q.first += int64(n)
@@ -75,7 +75,7 @@ func (b *Book) Record(c Call) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.waiting) == waitingMax {
-		q.take(1)
+		q.removeOldest(1)
 		q.dropped++
 	}
 	q.waiting = append(q.waiting, c)
@@ -139,7 +139,7 @@ func (b *Book) flushCalls(ctx context.Context) error {
 		}
 		q.mu.Lock()
 		// Some may have been dropped meanwhile.
-		q.take(int(max(0, end-q.first)))
+		q.removeOldest(int(max(0, end-q.first)))
 		q.mu.Unlock()
 	}
 }

@@ -21,8 +21,8 @@ const (
 	AppliesPerDay = 1000
 )
 
-// Batch is one application for codes; its codes are numbered from 0. What is
-// printed of it is fixed when it is applied for.
+// Batch is one application for codes; its codes are numbered from 0. Its print
+// is fixed when it is applied for.
 type Batch struct {
 	ID      int64  // application_id, below 2^31
 	Account string // the service account that applied
@@ -52,25 +52,25 @@ const (
 // Status is computed, not stored: codes need no work, so an application is
 // finished at once unless a setting lets it take a while, as on the platform;
 // then a clock that is behind that of the call has no say.
-func (b Batch) Status(now time.Time, takes time.Duration) Status {
+func (b Batch) Status(now time.Time, whole time.Duration) Status {
 	switch passed := now.Sub(b.CreatedAt); {
-	case takes <= 0 || passed >= takes:
+	case whole <= 0 || passed >= whole:
 		return Finish
-	case passed < takes/4:
+	case passed < whole/4:
 		return Init
 	}
 	return Processing
 }
 
 // UpdatedAt is when the status last changed.
-func (b Batch) UpdatedAt(now time.Time, takes time.Duration) time.Time {
-	switch b.Status(now, takes) {
+func (b Batch) UpdatedAt(now time.Time, whole time.Duration) time.Time {
+	switch b.Status(now, whole) {
 	case Init:
 		return b.CreatedAt
 	case Processing:
-		return b.CreatedAt.Add(takes / 4)
+		return b.CreatedAt.Add(whole / 4)
 	}
-	return b.CreatedAt.Add(takes)
+	return b.CreatedAt.Add(whole)
 }
 
 // Range is a run of indexes, both ends included.
@@ -90,14 +90,14 @@ func (b Batch) Segments() []Range {
 
 // Ready lists the segments that are made at a moment: as an application goes
 // on there are more of them. Contract: marketcode 3.1.
-func (b Batch) Ready(now time.Time, takes time.Duration) []Range {
+func (b Batch) Ready(now time.Time, whole time.Duration) []Range {
 	all := b.Segments()
-	switch b.Status(now, takes) {
+	switch b.Status(now, whole) {
 	case Init:
 		return nil
 	case Processing:
-		begun := takes / 4
-		made := float64(now.Sub(b.CreatedAt)-begun) / float64(takes-begun)
+		begun := whole / 4
+		made := float64(now.Sub(b.CreatedAt)-begun) / float64(whole-begun)
 		return all[:int(made*float64(len(all)))]
 	}
 	return all

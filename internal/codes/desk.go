@@ -44,7 +44,7 @@ const (
 	// deskGroup is how many scans one transaction writes at most: one flush of
 	// the disk serves all of them.
 	deskGroup = 256
-	// deskQueue is how many scans may wait; who comes then waits for a place.
+	// deskQueue is how many scans may wait; a later one waits for a place.
 	deskQueue = 4096
 	// deskWrite is how long one transaction may take.
 	deskWrite = 10 * time.Second
@@ -144,7 +144,7 @@ func (d *Desk) write() {
 			if r.err = err; err != nil {
 				r.text = ""
 			} else if r.ticket != nil {
-				d.press.recent.put(*r.ticket)
+				d.press.recent.remember(*r.ticket)
 			}
 			close(r.done)
 			<-d.places

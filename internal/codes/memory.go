@@ -61,7 +61,7 @@ func NewMemory(s Store) *Memory {
 	return &Memory{Store: s, batches: map[int64]*batchMemory{}}
 }
 
-// Load fills the memory from the store. What was known before answers until
+// Load fills the memory from the store. The batches of before answer until
 // all is read.
 func (m *Memory) Load(ctx context.Context) error {
 	m.reading.Lock()
@@ -86,14 +86,14 @@ func (m *Memory) Load(ctx context.Context) error {
 			}
 			b = fresh.batch(e.Batch)
 		}
-		if !b.read(e) {
+		if !b.enqueue(e) {
 			broken[b.ID] = b
 		}
 	}
 	// Times of a batch do not go back; where they do, all of it is needed at once.
 	for id, b := range broken {
 		b.clear()
-		if err := fresh.readOn(ctx, b); err != nil {
+		if err := fresh.catchUp(ctx, b); err != nil {
 			return fmt.Errorf("loading what happened to codes of %d: %w", id, err)
 		}
 	}
@@ -151,19 +151,19 @@ func (m *Memory) Changed(ctx context.Context, id int64) error {
 			return err
 		}
 	}
-	return m.readOn(ctx, m.batch(id))
+	return m.catchUp(ctx, m.batch(id))
 }
 
-// ReadOn takes in what happened to a batch since it was read last.
-func (m *Memory) ReadOn(ctx context.Context, id int64) error {
+// CatchUp reads the events of a batch since it was read last.
+func (m *Memory) CatchUp(ctx context.Context, id int64) error {
 	b := m.batch(id)
 	if b == nil {
 		return nil
 	}
-	return m.readOn(ctx, b)
+	return m.catchUp(ctx, b)
 }
 
-func (m *Memory) readOn(ctx context.Context, b *batchMemory) error {
+func (m *Memory) catchUp(ctx context.Context, b *batchMemory) error {
 	return b.catchUp(func(after int64) ([]Event, error) {
 		var list []Event
 		for e, err := range m.Store.Events(ctx, b.ID, after) {
@@ -192,7 +192,7 @@ func (m *Memory) Know(ctx context.Context, id int64) (Batch, error) {
 	if b == nil { // everything was read again meanwhile, from a moment before it
 		return Batch{}, fmt.Errorf("application %d is not in memory yet", id)
 	}
-	return b.Batch, m.readOn(ctx, b)
+	return b.Batch, m.catchUp(ctx, b)
 }
 
 // follow is Changed within a transaction that holds the batch's lock: it takes
@@ -213,17 +213,17 @@ func (b *batchMemory) catchUp(eventsAfter func(int64) ([]Event, error)) error {
 	b.mu.Unlock()
 	for {
 		list, err := eventsAfter(after)
-		if err != nil || b.take(list, after == 0) {
+		if err != nil || b.enqueueAll(list, after == 0) {
 			return err
 		}
 		after = 0
 	}
 }
 
-// take takes events in. It returns false when it needs all of them: one took
-// effect before one that is in force already, because a schedule came due
-// while it was committed, or two nodes have two clocks.
-func (b *batchMemory) take(list []Event, all bool) bool {
+// enqueueAll lets events wait until they take effect. It returns false when it needs
+// all of them: one took effect before one that is in force already, because a schedule
+// came due while it was committed, or two nodes have two clocks.
+func (b *batchMemory) enqueueAll(list []Event, all bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if all && b.seq > 0 {
@@ -235,7 +235,7 @@ func (b *batchMemory) take(list []Event, all bool) bool {
 	b.whole = all
 	defer func() { b.whole = false }()
 	for _, e := range list {
-		if !b.read(e) {
+		if !b.enqueue(e) {
 			return false
 		}
 	}
@@ -253,9 +253,9 @@ func (b *batchMemory) clear() {
 	b.frozen, b.void, b.redeemed = roaring.New(), roaring.New(), roaring.New()
 }
 
-// read takes an event in: it waits until it takes effect. It returns false for
-// one that comes too late for that.
-func (b *batchMemory) read(e Event) bool {
+// enqueue lets an event wait until it takes effect. It returns false for one that
+// comes too late for that.
+func (b *batchMemory) enqueue(e Event) bool {
 	if e.Seq <= b.seq {
 		return true
 	}
@@ -270,8 +270,8 @@ func (b *batchMemory) read(e Event) bool {
 		return cmp.Or(a.From.Compare(c.From), cmp.Compare(a.Seq, c.Seq))
 	})
 	b.waiting = slices.Insert(b.waiting, i, e)
-	// Nobody may ever ask for a code of this batch. What no later event can come
-	// before is put in force then, so that memory holds what governs and not all
+	// Nobody may ever ask for a code of this batch. Events that no later one can
+	// precede are put in force then, so that memory holds the present and not all
 	// that ever happened.
 	if !b.whole && len(b.waiting) >= max(mostWaiting, 2*b.later) {
 		b.until(b.called)

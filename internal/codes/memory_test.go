@@ -346,8 +346,8 @@ func TestACallIsInForceUnderAClockThatIsBehind(t *testing.T) {
 	if _, conflict := errors.AsType[codes.Conflict](p.change(b, codes.Redeem, one(0))); !conflict {
 		t.Error("a frozen code was redeemed")
 	}
-	if got, err := p.Query(t.Context(), p.owner, codes.BatchKey{ID: b.ID}); err != nil || got.Status(p.now(), p.Takes()) != codes.Finish {
-		t.Errorf("%s, %v: an application that was finished is not any more", got.Status(p.now(), p.Takes()), err)
+	if got, err := p.Query(t.Context(), p.owner, codes.BatchKey{ID: b.ID}); err != nil || got.Status(p.now(), p.TimeToFinish()) != codes.Finish {
+		t.Errorf("%s, %v: an application that was finished is not any more", got.Status(p.now(), p.TimeToFinish()), err)
 	}
 }
 

@@ -74,9 +74,9 @@ func newFF1(secret []byte, radix, length, tweak byte) (ff1, error) {
 // Format prints every key as [secret].
 func (ff1) Format(s fmt.State, _ rune) { io.WriteString(s, "[secret]") }
 
-// put writes the second block of the PRF, given as two numbers, before its
+// fill writes the second block of the PRF, given as two numbers, before its
 // encryption.
-func (f *ff1) put(b *block, hi, lo uint64) {
+func (f *ff1) fill(b *block, hi, lo uint64) {
 	binary.BigEndian.PutUint64(b[:8], f.hi^hi)
 	binary.BigEndian.PutUint64(b[8:], f.lo^lo)
 }
@@ -102,9 +102,9 @@ func NewCodeKey(secret []byte) (*CodeKey, error) {
 	return &CodeKey{f}, nil
 }
 
-// put writes the block of a round: round number, then the half in 4 bytes.
-func (k *CodeKey) put(b *block, round int, half uint64) {
-	k.ff1.put(b, 0, uint64(round)<<32^half)
+// fill writes the block of a round: round number, then the half in 4 bytes.
+func (k *CodeKey) fill(b *block, round int, half uint64) {
+	k.ff1.fill(b, 0, uint64(round)<<32^half)
 }
 
 // even and odd read the answer of a round: 8 bytes, modulo 36⁴ in the even
@@ -119,10 +119,10 @@ func (k *CodeKey) Code(c uint64) (code [CodeLength]byte) {
 	q := blocks.Get().(*block)
 	a, b := c/pow36x5, c%pow36x5
 	for i := 0; i < rounds; i += 2 {
-		k.put(q, i, b)
+		k.fill(q, i, b)
 		k.aes.Encrypt(q[:], q[:])
 		a = (a + q.even()) % pow36x4
-		k.put(q, i+1, a)
+		k.fill(q, i+1, a)
 		k.aes.Encrypt(q[:], q[:])
 		b = (b + q.odd()) % pow36x5
 	}
@@ -141,10 +141,10 @@ func (k *CodeKey) Counter(code [CodeLength]byte) (c uint64, ok bool) {
 	}
 	q := blocks.Get().(*block)
 	for i := rounds - 2; i >= 0; i -= 2 {
-		k.put(q, i+1, a)
+		k.fill(q, i+1, a)
 		k.aes.Encrypt(q[:], q[:])
 		b = (b + pow36x5 - q.odd()) % pow36x5
-		k.put(q, i, b)
+		k.fill(q, i, b)
 		k.aes.Encrypt(q[:], q[:])
 		a = (a + pow36x4 - q.even()) % pow36x4
 	}
@@ -168,10 +168,10 @@ func NewTextKey(secret []byte) (*TextKey, error) {
 	return &TextKey{f}, nil
 }
 
-// put writes the block of a round: tweak, round number, then the half in 6
+// fill writes the block of a round: tweak, round number, then the half in 6
 // bytes.
-func (k *TextKey) put(b *block, version byte, round int, half uint64) {
-	k.ff1.put(b, uint64(version)<<56, uint64(round)<<48^half)
+func (k *TextKey) fill(b *block, version byte, round int, half uint64) {
+	k.ff1.fill(b, uint64(version)<<56, uint64(round)<<48^half)
 }
 
 // wide reads the answer of a round: 12 bytes modulo 38⁹.
@@ -187,10 +187,10 @@ func (k *TextKey) Text(c uint64, version byte) (symbols [SymbolsLength]byte) {
 	q := blocks.Get().(*block)
 	a, b := uint64(0), c
 	for i := 0; i < rounds; i += 2 {
-		k.put(q, version, i, b)
+		k.fill(q, version, i, b)
 		k.aes.Encrypt(q[:], q[:])
 		a = (a + q.wide()) % pow38x9
-		k.put(q, version, i+1, a)
+		k.fill(q, version, i+1, a)
 		k.aes.Encrypt(q[:], q[:])
 		b = (b + q.wide()) % pow38x9
 	}
@@ -210,10 +210,10 @@ func (k *TextKey) Counter(symbols [SymbolsLength]byte, version byte) (c uint64, 
 	}
 	q := blocks.Get().(*block)
 	for i := rounds - 2; i >= 0; i -= 2 {
-		k.put(q, version, i+1, a)
+		k.fill(q, version, i+1, a)
 		k.aes.Encrypt(q[:], q[:])
 		b = (b + pow38x9 - q.wide()) % pow38x9
-		k.put(q, version, i, b)
+		k.fill(q, version, i, b)
 		k.aes.Encrypt(q[:], q[:])
 		a = (a + pow38x9 - q.wide()) % pow38x9
 	}
@@ -269,8 +269,8 @@ func (s *burst) run(code *CodeKey, text *TextKey, version byte, c uint64, n int)
 // be forwarded to the 16-byte load of the cipher.
 func (s *burst) encrypt(code *CodeKey, text *TextKey, version byte, round int, c, t *[lanes]uint64, n int) {
 	for j := range n {
-		code.put(&s.codes[j], round, c[j])
-		text.put(&s.texts[j], version, round, t[j])
+		code.fill(&s.codes[j], round, c[j])
+		text.fill(&s.texts[j], version, round, t[j])
 	}
 	for j := range n {
 		code.aes.Encrypt(s.codes[j][:], s.codes[j][:])

@@ -251,14 +251,14 @@ func (p *Press) Query(ctx context.Context, caller accounts.Account, key BatchKey
 	return b, nil
 }
 
-// Takes is how long an application takes until FINISH.
-func (p *Press) Takes() time.Duration {
+// TimeToFinish is how long an application takes until FINISH.
+func (p *Press) TimeToFinish() time.Duration {
 	return time.Duration(p.Settings.Get().CodeSeconds) * time.Second
 }
 
 // finished returns 80308 while an application is not FINISH.
 func (p *Press) finished(b Batch) error {
-	if b.Status(p.Now(), p.Takes()) != Finish {
+	if b.Status(p.Now(), p.TimeToFinish()) != Finish {
 		return errcode.NotFinished.With("application %d is not FINISH", b.ID)
 	}
 	return nil
@@ -470,7 +470,7 @@ func (p *Press) Afresh(ctx context.Context, f Found) (Found, error) {
 	if !p.Shared {
 		return f, nil
 	}
-	if err := p.Memory.ReadOn(ctx, f.Batch.ID); err != nil {
+	if err := p.Memory.CatchUp(ctx, f.Batch.ID); err != nil {
 		return Found{}, err
 	}
 	f.State = p.Memory.State(f.Batch.ID, f.Index, p.Now())
@@ -643,7 +643,7 @@ func (p *Press) ticket(ctx context.Context, hash [sha256.Size]byte) (t Ticket, e
 		return err
 	})
 	if err == nil {
-		p.recent.put(t)
+		p.recent.remember(t)
 	}
 	return t, err
 }

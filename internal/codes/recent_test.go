@@ -24,8 +24,8 @@ func TestRecentTickets(t *testing.T) {
 	const more = 1000
 	for i := range recentTickets + more {
 		ticket, _ := nth(i)
-		r.put(ticket)
-		r.put(ticket) // twice is once
+		r.remember(ticket)
+		r.remember(ticket) // twice is once
 	}
 	if len(r.ring) != recentTickets || len(r.at) != recentTickets || len(r.apps) != 3 {
 		t.Errorf("%d rows, %d hashes, %d apps", len(r.ring), len(r.at), len(r.apps))
@@ -48,7 +48,7 @@ func TestRecentTickets(t *testing.T) {
 	}
 	other := last
 	other.Hash, other.Index = hex.EncodeToString(alike[:]), 42
-	r.put(other)
+	r.remember(other)
 	if got, ok := r.get(alike); !ok || got.Index != 42 {
 		t.Errorf("%+v %t", got, ok)
 	}
@@ -57,9 +57,9 @@ func TestRecentTickets(t *testing.T) {
 	}
 	odd := last
 	odd.Hash = "no hash"
-	r.put(odd)
+	r.remember(odd)
 	odd.Hash, odd.OwnerID = hex.EncodeToString(alike[:]), "short"
-	r.put(odd)
+	r.remember(odd)
 	r.clear()
 	if _, ok := r.get(alike); ok {
 		t.Error("it is there after a clear")

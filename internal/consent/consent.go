@@ -137,7 +137,7 @@ func (p *Page) serve(w http.ResponseWriter, r *http.Request) {
 		show(w, http.StatusMethodNotAllowed, "", view{Fault: words{"The page wants GET or POST.", "此页面仅支持 GET 或 POST。"}})
 		return
 	}
-	asked, err := p.read(r.Context(), r.URL.Query())
+	asked, err := p.check(r.Context(), r.URL.Query())
 	if err != nil {
 		p.fail(w, r, err)
 		return
@@ -162,8 +162,8 @@ func (p *Page) fail(w http.ResponseWriter, r *http.Request, err error) {
 	show(w, status, "", view{Fault: fault})
 }
 
-// read checks everything that the address says.
-func (p *Page) read(ctx context.Context, q url.Values) (request, error) {
+// check judges everything that the address says.
+func (p *Page) check(ctx context.Context, q url.Values) (request, error) {
 	var asked request
 	var err error
 	asked.component, err = p.Accounts.GetComponent(ctx, q.Get("component_appid"))

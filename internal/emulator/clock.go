@@ -125,8 +125,8 @@ func (c *Clock) Reset() error {
 	return c.set(clockState{}, false)
 }
 
-// set saves a state and puts it in force. What was shown while it was saved is
-// not shown again, unless the clock may go back.
+// set saves a state and puts it in force. A time that was shown while it was saved is
+// shown again only where the clock may go back.
 func (c *Clock) set(s clockState, forward bool) error {
 	if c.Save != nil {
 		text, err := json.Marshal(s)

@@ -61,7 +61,7 @@ var (
 	PathNotFound     = define(76021, "cgi_path not found, please check", "no interface has this path; it begins with / and names no host", Page)
 	PathNotPermitted = define(76022, "could not use this cgi_path, no permission", "the caller cannot use the interface, or its quota is not shown, as of all of /sns/", Page)
 
-	// Contract: marketcode 7. What cannot happen here is there to be injected.
+	// Contract: marketcode 7. Codes that cannot happen here are there to be injected.
 	NoApplication      = define(80300, "申请单不存在", "there is no such application", Seen)
 	NotOwnApplication  = define(80301, "申请单不属于该账号", "the application is another account's", Seen)
 	ActivationOverlaps = define(80302, "激活号段有重叠", "the range overlaps codes that are active by another range", Page)
@@ -89,7 +89,7 @@ var (
 	ICPFailed         = define(85076, "check ICP fail", "the host's ICP record did not pass", Seen)
 	RuleDamaged       = define(85095, "data exception", "the rule's data is damaged: delete it and add it again", Inferred)
 
-	// Contract: rules 3.4. What cannot happen here is there to be injected.
+	// Contract: rules 3.4. Codes that cannot happen here are there to be injected.
 	BindLimit     = define(1003, "bind limit", "a binding limit of the platform: only as an injected fault, our limits are 89007 and 89009", Inferred)
 	BindLimitToo  = define(1005, "", "another binding limit of the platform, whose text is empty: only as an injected fault, our limits are 89007 and 89009", Seen)
 	LinkQuota     = define(89007, "wxa quota limit", "the service account is linked with as many Mini Programs as the operator allows", Page)

@@ -31,7 +31,7 @@ import (
 // rules count), fragments (a rule with "#" is left out, and a fragment after a
 // path is not looked at), and a "?" or "$(" in the text of a rule, which
 // become "any one character". Android knows parameters only one by one and in
-// any order. What cannot be said opens the app rather than the browser: the
+// any order. A rule that neither format can express opens the app rather than the browser: the
 // app asks what to do with the link and may find that it is none.
 const (
 	applePath   = "/.well-known/apple-app-site-association"

@@ -219,7 +219,7 @@ const lengthOfOne = 100
 // within charges the caller's address so many pages, and shows the page that
 // asks for patience where it asked too often.
 func (g *Gateway) within(w http.ResponseWriter, r *http.Request, what string, pages, perMinute int) bool {
-	wait := g.limits.take(what, g.ClientIP(r), pages, perMinute, g.RealNow())
+	wait := g.limits.draw(what, g.ClientIP(r), pages, perMinute, g.RealNow())
 	if wait == 0 {
 		return true
 	}
@@ -245,7 +245,7 @@ func (g *Gateway) landing(w http.ResponseWriter, r *http.Request, text string, d
 	}
 	v.Title = words{v.App, v.App}
 	if len(text) <= maxDrawn {
-		if !g.hands.take(r.Context()) {
+		if !g.hands.acquire(r.Context()) {
 			return // nobody is there any more
 		}
 		v.QR = g.picture(text)
@@ -255,7 +255,7 @@ func (g *Gateway) landing(w http.ResponseWriter, r *http.Request, text string, d
 
 // picture draws with a hand that was taken; "" = there is no code of the text.
 func (g *Gateway) picture(text string) template.URL {
-	defer g.hands.give()
+	defer g.hands.release()
 	draw := g.draw
 	if draw == nil {
 		draw = drawLink
@@ -265,8 +265,8 @@ func (g *Gateway) picture(text string) template.URL {
 }
 
 // launchAddress is the Mini Program's address for a page, where the operator
-// set a template. What the scan brought is percent-encoded whole, and the
-// scheme is the template's: nobody is sent to where a link says.
+// set a template. The link of the scan is percent-encoded whole, and the
+// scheme is the template's: a link sends no visitor to an address of its own.
 func launchAddress(app accounts.Account, page string) (string, bool) {
 	if app.URLScheme == "" || app.ValidURLScheme() != nil {
 		return "", false

@@ -193,20 +193,20 @@ func TestALimitRefillsEvenlyAndKnowsNetworks(t *testing.T) {
 	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	now := began
 	spend := func(ip netip.Addr) (n int) {
-		for ; n < 1000 && l.take("x", ip, 1, 30, now) == 0; n++ {
+		for ; n < 1000 && l.draw("x", ip, 1, 30, now) == 0; n++ {
 		}
 		return n
 	}
 	if n := spend(a); n != 30 {
 		t.Errorf("%d at once", n)
 	}
-	if wait := l.take("x", a, 1, 30, now); wait != 2*time.Second {
+	if wait := l.draw("x", a, 1, 30, now); wait != 2*time.Second {
 		t.Errorf("wait %v", wait)
 	}
 	if n := spend(b); n != 30 {
 		t.Errorf("another address: %d", n)
 	}
-	if l.take("y", a, 1, 30, now) != 0 || l.take("x", a, 1, 0, now) != 0 {
+	if l.draw("y", a, 1, 30, now) != 0 || l.draw("x", a, 1, 0, now) != 0 {
 		t.Error("another kind of page, or no limit, is not limited")
 	}
 	now = now.Add(10 * time.Second)
@@ -230,7 +230,7 @@ func TestALimitRefillsEvenlyAndKnowsNetworks(t *testing.T) {
 	}
 	// Nobody can fill the memory.
 	for i := range 3 * maxBuckets {
-		l.take("x", netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 1, 30, now)
+		l.draw("x", netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 1, 30, now)
 	}
 	if n := len(l.young) + len(l.old); n > 2*maxBuckets {
 		t.Errorf("%d buckets", n)

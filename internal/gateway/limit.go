@@ -29,10 +29,10 @@ type bucket struct {
 // maxBuckets is how many addresses a generation holds: some 20 MiB in all.
 const maxBuckets = 100_000
 
-// take takes tokens and returns 0, or takes none and returns how long to wait
+// draw removes tokens and returns 0, or removes none and returns how long to wait
 // for them; more than a minute's worth are never asked for. A limit of 0 is
 // none. Of IPv6 a caller has a /64 at least, so that is an address.
-func (l *limits) take(what string, ip netip.Addr, tokens, perMinute int, now time.Time) (wait time.Duration) {
+func (l *limits) draw(what string, ip netip.Addr, tokens, perMinute int, now time.Time) (wait time.Duration) {
 	if perMinute <= 0 {
 		return 0
 	}
@@ -52,7 +52,7 @@ func (l *limits) take(what string, ip netip.Addr, tokens, perMinute int, now tim
 			b = bucket{full, now}
 		}
 	}
-	// A clock that went back refills nothing and takes nothing.
+	// A clock that went back refills nothing and removes nothing.
 	if passed := now.Sub(b.at); passed > 0 {
 		b.tokens = min(full, b.tokens+full*passed.Minutes())
 	}

@@ -30,8 +30,8 @@ type hands struct {
 	free chan struct{}
 }
 
-// take waits for a free hand; false where the caller went away meanwhile.
-func (h *hands) take(ctx context.Context) bool {
+// acquire waits for a free hand; false where the caller went away meanwhile.
+func (h *hands) acquire(ctx context.Context) bool {
 	h.once.Do(func() { h.free = make(chan struct{}, maxDrawing) })
 	select {
 	case h.free <- struct{}{}:
@@ -41,8 +41,8 @@ func (h *hands) take(ctx context.Context) bool {
 	}
 }
 
-// give frees a hand that was taken.
-func (h *hands) give() { <-h.free }
+// release frees a hand that was acquired.
+func (h *hands) release() { <-h.free }
 
 // quiet is how many modules stay white around a QR code.
 const quiet = 4

@@ -179,7 +179,7 @@ func (a *arena) leave() (n int, ok bool) {
 	return 0, false
 }
 
-// drop gives a chunk back. Who still reads in it keeps it alive.
+// drop gives a chunk back. A reader that is still in it holds it alive.
 func (a *arena) drop(n int) {
 	a.dir[n>>pageBits].Load()[n&(1<<pageBits-1)].Store(nil)
 	use := &a.chunks[n]
@@ -275,7 +275,7 @@ func address5(b []byte) address {
 	return address(binary.LittleEndian.Uint32(b)) | address(b[4])<<32
 }
 
-func putAddress(b []byte, at address) []byte {
+func appendAddress(b []byte, at address) []byte {
 	return append(b, byte(at), byte(at>>8), byte(at>>16), byte(at>>24), byte(at>>32))
 }
 
@@ -362,18 +362,18 @@ func encodeRule(b []byte, r *rules.Rule, tail string, host, owner, target, page 
 	set(flagTarget, target != owner)
 	text := r.Prefix.Text != r.Prefix.Key
 	set(flagExtra, text || len(r.TestLinks) > 0)
-	b = putAddress(b, host)
+	b = appendAddress(b, host)
 	b = append(b, flags)
 	idLen := (bits.Len64(uint64(r.ID)|1) + 7) / 8
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(tail)|(idLen-1)<<12))
-	b = append(putAddress(b, owner), byte(min(len(r.Owner), 255)))
-	b = append(putAddress(b, page), byte(min(len(r.Path), 255)))
+	b = append(appendAddress(b, owner), byte(min(len(r.Owner), 255)))
+	b = append(appendAddress(b, page), byte(min(len(r.Path), 255)))
 	b = append(b, tail...)
 	for i := range idLen {
 		b = append(b, byte(r.ID>>(8*i)))
 	}
 	if target != owner {
-		b = putAddress(b, target)
+		b = appendAddress(b, target)
 	}
 	if flags&flagExtra != 0 {
 		if text {

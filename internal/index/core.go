@@ -24,7 +24,7 @@ type core struct {
 	textTable table // of the writer alone
 	ruleTable table
 
-	// Test links are few: who builds a page has them, not who prints codes.
+	// Test links are few: an author of pages has them, a printer of codes has none.
 	testCount atomic.Int64
 	testMu    sync.RWMutex
 	tests     map[string][]string // test link -> keys of the rules that list it
@@ -147,7 +147,7 @@ func (c *core) further(l *look, p place, n uint64, first *bucket) (record, addre
 	return record{}, 0
 }
 
-// fits compares a record with the link up to an end. What the hash promises is
+// fits compares a record with the link up to an end. The promise of the hash is
 // judged again in full: this is rules.Prefix.Matches for a rule whose key ends
 // there.
 func (l *look) fits(r record, end int) bool {
@@ -223,7 +223,7 @@ func (c *core) intern(s string) address {
 	at := c.texts.append(appendText(nil, s))
 	if at != 0 {
 		c.textTable.room(hash, &c.unseen)
-		c.textTable.put(hash, at)
+		c.textTable.insert(hash, at)
 	}
 	return at
 }
@@ -448,7 +448,7 @@ func (t *table) fill(sorted *[parts][]entry, c *core) {
 				b.swap(i, e.at)
 				continue
 			}
-			t.put(e.hash, e.at)
+			t.insert(e.hash, e.at)
 		}
 		sorted[part] = nil
 	}

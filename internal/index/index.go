@@ -92,7 +92,7 @@ func (x *Index) set(r rules.Rule) {
 		if b != nil {
 			b.swap(slot, at)
 		} else {
-			c.ruleTable.put(hash, at)
+			c.ruleTable.insert(hash, at)
 		}
 	})
 	x.buried(c, before)

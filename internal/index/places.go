@@ -14,8 +14,7 @@ type place struct {
 	end  int
 }
 
-// Constants of the mixing, odd and without a pattern. What a caller cannot know
-// is the seed.
+// Constants of the mixing, odd and without a pattern. The seed alone is secret.
 const (
 	mixBlock  = 0xa0761d6478bd642f
 	mixEnd    = 0xe7037ed1a0b428db

@@ -129,7 +129,7 @@ type fileRule struct {
 
 // WriteSnapshot writes the index into a file, as it is at one moment of the
 // call: into a new file beside it that takes its place when it is on the disk.
-// Changes go on meanwhile. mark must be of a moment before the call; who reads
+// Changes go on meanwhile. mark must be of a moment before the call; a node that reads
 // the file reads again what changed since.
 func (x *Index) WriteSnapshot(path string, mark Mark, list []SnapshotAccount) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+newSnapshot+"*")
@@ -619,7 +619,7 @@ func (c *core) recallTexts() {
 			text := c.texts.text(at)
 			hash := hashText(c.seed, 0, text)
 			c.textTable.room(hash, &c.unseen)
-			c.textTable.put(hash, at)
+			c.textTable.insert(hash, at)
 			from += 2 + len(text)
 		}
 	}

@@ -120,7 +120,7 @@ func (t *table) room(hash uint64, version *atomic.Uint64) {
 	first := newBuckets(grown)
 	for b := range t.live(s) {
 		for i, tag := range b.tags() {
-			put(first, grown, tag, b[i])
+			insertSlot(first, grown, tag, b[i])
 		}
 	}
 	*use = segmentUse{used: use.used}
@@ -192,16 +192,16 @@ func (t *table) place(i int, n uint64, from *blocks) *bucket {
 	return first
 }
 
-// put adds an entry that is not there; room was called before.
-func (t *table) put(hash uint64, a address) {
+// insert adds an entry that is not there; room was called before.
+func (t *table) insert(hash uint64, a address) {
 	i := hash >> (64 - t.bits)
 	s := &t.segments[i]
-	put(s.buckets.Load(), s.n.Load(), tagOf(hash), uint64(a)<<24|partOf(hash))
+	insertSlot(s.buckets.Load(), s.n.Load(), tagOf(hash), uint64(a)<<24|partOf(hash))
 	t.use[i].used++
 	t.n++
 }
 
-func put(first *bucket, n, tag, slot uint64) {
+func insertSlot(first *bucket, n, tag, slot uint64) {
 	for at := home(slot&0xffffff, n); ; {
 		b := bucketAt(first, at)
 		tags := b[0]

@@ -27,7 +27,7 @@ func (t *trip) resolve(ctx context.Context, to target) ([]netip.Addr, error) {
 		if len(addrs) == 0 {
 			return nil, t.lose(ctx, "resolve", NotResolved, errors.New("no address for "+to.host))
 		}
-		t.note("resolve", "%s is %s", to.host, list(addrs))
+		t.pass("resolve", "%s is %s", to.host, list(addrs))
 	}
 	for _, addr := range addrs {
 		if why := forbidden(addr, t.client.AllowPrivate); why != "" {

@@ -17,12 +17,12 @@ func (t *trip) connect(ctx context.Context, to target, addrs []netip.Addr) (net.
 	var last error
 	for i, addr := range candidates(addrs) {
 		if i > 0 {
-			t.note("connect", "%v; trying the next address", last)
+			t.pass("connect", "%v; trying the next address", last)
 		}
 		at := netip.AddrPortFrom(addr, to.port)
 		conn, err := t.client.dial(ctx, at)
 		if err == nil {
-			t.note("connect", "connected to %s", at)
+			t.pass("connect", "connected to %s", at)
 			return conn, nil
 		}
 		last = fmt.Errorf("%s: %w", at, err)
@@ -87,7 +87,7 @@ func (t *trip) secure(ctx context.Context, conn net.Conn, to target) (net.Conn, 
 		return nil, t.lose(ctx, "tls", TLSFailed, err)
 	}
 	state := secured.ConnectionState()
-	t.note("tls", "%s, certificate for %s valid until %s", tls.VersionName(state.Version),
+	t.pass("tls", "%s, certificate for %s valid until %s", tls.VersionName(state.Version),
 		to.host, state.PeerCertificates[0].NotAfter.UTC().Format(time.DateOnly))
 	return secured, nil
 }

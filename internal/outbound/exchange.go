@@ -26,7 +26,7 @@ func (t *trip) exchange(ctx context.Context, conn net.Conn, to target, req Reque
 	if err := out.Write(conn); err != nil {
 		return Answer{}, t.lose(ctx, "send", SendFailed, err)
 	}
-	t.note("send", "%s with a body of %d bytes", out.Method, len(req.Body))
+	t.pass("send", "%s with a body of %d bytes", out.Method, len(req.Body))
 
 	bounded := &io.LimitedReader{R: conn, N: maxHeader}
 	resp, err := readAnswer(bufio.NewReader(bounded), out)
@@ -89,7 +89,7 @@ func readAnswer(r *bufio.Reader, out *http.Request) (*http.Response, error) {
 // judge decides by status and header whether the body is worth reading. It
 // returns Redirected or Encoded.
 func (t *trip) judge(resp *http.Response) error {
-	t.note("answer", "status %d", resp.StatusCode)
+	t.pass("answer", "status %d", resp.StatusCode)
 	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
 		// Contract: rules 2.7, a redirect is a failure, http to https included.
 		to := "nowhere"
@@ -126,6 +126,6 @@ func (t *trip) body(ctx context.Context, resp *http.Response, req Request) ([]by
 	case err != nil:
 		return nil, t.lose(ctx, "body", ReadFailed, err)
 	}
-	t.note("body", "%d bytes", len(body))
+	t.pass("body", "%d bytes", len(body))
 	return body, nil
 }

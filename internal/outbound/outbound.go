@@ -173,8 +173,8 @@ func (t *trip) run(ctx context.Context, req Request) (Answer, error) {
 	return t.exchange(ctx, stream, to, req)
 }
 
-// note records a step that went well.
-func (t *trip) note(did, format string, args ...any) {
+// pass records a step that went well.
+func (t *trip) pass(did, format string, args ...any) {
 	t.record(Step{Did: did, Detail: oneLine(fmt.Sprintf(format, args...))})
 }
 

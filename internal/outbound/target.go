@@ -72,7 +72,7 @@ func (t *trip) aim(req Request) (target, error) {
 		}
 	}
 	to.tidy()
-	t.note("url", "%s %s://%s%s", req.Method, to.scheme, to.url.Host, to.url.EscapedPath())
+	t.pass("url", "%s %s://%s%s", req.Method, to.scheme, to.url.Host, to.url.EscapedPath())
 	return to, nil
 }
 

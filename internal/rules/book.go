@@ -153,7 +153,7 @@ func (b *Book) Add(ctx context.Context, owner accounts.Account, d Draft) error {
 		}
 		return err
 	})
-	return b.settle(ctx, key, err)
+	return b.awaitMemory(ctx, key, err)
 }
 
 // limitHolder is the account whose number of rules an add raises.
@@ -312,7 +312,7 @@ func (b *Book) Edit(ctx context.Context, owner accounts.Account, d Draft) error 
 		}
 		return tx.PutRule(ctx, rule, Deed{At: b.Now(), Did: "edit"})
 	})
-	return b.settle(ctx, key, err)
+	return b.awaitMemory(ctx, key, err)
 }
 
 // ownRule returns the caller's rule with a prefix; 40097 where there is none,
@@ -409,7 +409,7 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 		}
 		return tx.AddPublish(ctx, owner.AppID, rule.Prefix.Key, counted)
 	})
-	return b.settle(ctx, key, err)
+	return b.awaitMemory(ctx, key, err)
 }
 
 // Delete removes a rule at once and frees its prefix. 40097 for an unknown
@@ -441,7 +441,7 @@ func (b *Book) Delete(ctx context.Context, owner accounts.Account, prefix, appid
 		key = rule.Prefix.Key
 		return tx.DeleteRule(ctx, rule, Deed{At: b.Now(), Did: "delete"})
 	})
-	return b.settle(ctx, key, err)
+	return b.awaitMemory(ctx, key, err)
 }
 
 // The ways to list rules. Contract: rules 1.3.
@@ -612,7 +612,7 @@ func (b *Book) Plant(ctx context.Context, owner accounts.Account, d Draft, publi
 		_, err = tx.AddRule(ctx, rule, did)
 		return err
 	})
-	if err = b.settle(ctx, key, err); err != nil {
+	if err = b.awaitMemory(ctx, key, err); err != nil {
 		return fmt.Errorf("rule %q of %s: %w", d.Prefix, owner.AppID, err)
 	}
 	return nil
@@ -639,10 +639,10 @@ func (b *Book) Occupiers(ctx context.Context, prefix string) ([]Rule, error) {
 	return list, err
 }
 
-// settle tells Changed of the key that a transaction was about; "" = of none.
+// awaitMemory waits until the memory has the rule of the key that a transaction was about; "" = of none.
 // An error that was not decided here may hide a commit whose answer was lost:
 // what is stored is looked at then, too.
-func (b *Book) settle(ctx context.Context, key string, err error) error {
+func (b *Book) awaitMemory(ctx context.Context, key string, err error) error {
 	if _, decided := errors.AsType[*errcode.Code](err); key != "" && !decided && b.Changed != nil {
 		// The change is committed: it must show even if the caller went away.
 		b.Changed(context.WithoutCancel(ctx), key)

@@ -30,7 +30,7 @@ type FetchStep struct {
 type Fetch func(ctx context.Context, url string, allowPrivate bool) (body []byte, steps []FetchStep, err error)
 
 // confirm checks that the owner controls the directory of a prefix: nil, or
-// 85069 with the reason. What was done is in the returned record.
+// 85069 with the reason. The returned record says what was done.
 // Contract: rules 2.7.
 func (b *Book) confirm(ctx context.Context, owner accounts.Account, p Prefix, status DomainStatus, s settings.Settings) (Confirmation, error) {
 	c := Confirmation{Owner: owner.AppID, Prefix: p.Text, URL: p.ConfirmAddress(owner.Confirm.Name)}

@@ -23,8 +23,8 @@ const (
 	// importCache bounds what is remembered of accounts and links while lines
 	// are checked.
 	importCache = 10_000
-	// toldSingly is up to how many changed rules Changed is told of each.
-	toldSingly = 1000
+	// singlyUpTo is up to how many changed rules Changed is told of each.
+	singlyUpTo = 1000
 )
 
 // Planned is one line of an import.
@@ -78,7 +78,7 @@ func (b *Book) Import(ctx context.Context, plan Plan, dry bool) (done accounts.I
 	if _, refused := errors.AsType[accounts.Faults](err); refused {
 		return done, err
 	}
-	// As in settle: an error may hide a commit.
+	// As in awaitMemory: an error may hide a commit.
 	ctx = context.WithoutCancel(ctx)
 	switch {
 	case first == 0:
@@ -276,7 +276,7 @@ func (b *Book) load(ctx context.Context, tx Tx, plan Plan, n int) (first int64, 
 					return 0, nil, err
 				}
 			}
-			if n <= toldSingly {
+			if n <= singlyUpTo {
 				keys = append(keys, rule.Prefix.Key)
 			}
 		}

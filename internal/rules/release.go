@@ -30,8 +30,8 @@ type ReleaseRequest struct {
 // hands: the prefix is free at once. Each rule is a transaction of its own, in
 // which the log of changes gets the reason and the old owner a notice and, if
 // it has a message URL, an event. The publishes that were spent stay spent. It
-// returns the rules as they were; more says that there are others left. What is
-// gone already when it begins is not an error; ErrNoRule when nothing was there.
+// returns the rules as they were; more says that there are others left. A rule
+// that is gone already when it begins is no error; ErrNoRule when nothing was there.
 func (b *Book) Release(ctx context.Context, req ReleaseRequest) (released []Rule, more bool, err error) {
 	link, ok := ParseLink(req.Prefix)
 	switch {
@@ -115,5 +115,5 @@ func (b *Book) release(ctx context.Context, r Rule, reason string) (gone bool, e
 	if err == nil && told && b.Queued != nil {
 		b.Queued()
 	}
-	return gone, b.settle(ctx, key, err)
+	return gone, b.awaitMemory(ctx, key, err)
 }

@@ -75,7 +75,7 @@ func (b *Book) Undo(ctx context.Context, seq int64) (Change, error) {
 		done = Change{Author: by, Deed: did, Rule: r}
 		return err
 	})
-	return done, b.settle(ctx, done.Rule.Prefix.Key, err)
+	return done, b.awaitMemory(ctx, done.Rule.Prefix.Key, err)
 }
 
 // limited is the account whose rules an add of this one would raise.

@@ -137,7 +137,7 @@ func (c *Child) Signal(s os.Signal) {
 	}
 }
 
-// Stop asks for an end. What comes on standard output until then is returned, with how the process ended.
+// Stop asks for an end. It returns the standard output until then, with how the process ended.
 func (c *Child) Stop() (rest string, err error) {
 	_ = c.Process.Signal(syscall.SIGTERM) // one that is gone shows by its end
 	return c.End()
