@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	// FieldSide is the side of the dot matrix field in modules.
+	// fieldSide is the side of the dot matrix field in modules.
 	// Contract: marketcode 4.2.
-	FieldSide = 19
-	// FieldLength is how many characters a dot matrix has.
-	FieldLength = FieldSide * FieldSide
+	fieldSide = 19
+	// fieldLength is how many characters a dot matrix has.
+	fieldLength = fieldSide * fieldSide
 
 	// symbolSide is the side of the smallest ECC 200 symbol with room for nine
 	// codewords (it has twelve), without a quiet zone.
@@ -79,26 +79,19 @@ var spread = func() (t [256]uint64) {
 	return t
 }()
 
-// Matrix returns the dot matrix of an original code: 19×19 characters row by
-// row, 0 = white, 1 = black. It is an ECC 200 Data Matrix of 16×16 modules
-// with its top left module at row 1, column 1, and its quiet zone around it.
-// It panics for a text that ParseCode refuses.
-// Contract: marketcode 4.2, 5.4; design 8, 9.
-func Matrix(code [CodeLength]byte) (field [FieldLength]byte) {
-	blank(&field)
-	draw(&field, &code)
-	return field
-}
-
-// blank makes a field white.
-func blank(field *[FieldLength]byte) {
+// blank makes a field white: a field is the dot matrix of an original code, 19×19
+// characters row by row, 0 = white, 1 = black.
+func blank(field *[fieldLength]byte) {
 	for i := range field {
 		field[i] = '0'
 	}
 }
 
-// draw writes the symbol of a code into a field; the quiet zone stays.
-func draw(field *[FieldLength]byte, code *[CodeLength]byte) {
+// draw writes the symbol of a code into a field: an ECC 200 Data Matrix of 16×16
+// modules with its top left module at row 1, column 1; the quiet zone stays. It
+// panics for a text that ParseCode refuses.
+// Contract: marketcode 4.2, 5.4; design 8, 9.
+func draw(field *[fieldLength]byte, code *[CodeLength]byte) {
 	table := placed()
 	var m modules
 	for place, char := range code {
@@ -107,14 +100,14 @@ func draw(field *[FieldLength]byte, code *[CodeLength]byte) {
 			m[i] ^= t[i]
 		}
 	}
-	at := symbolTop*FieldSide + symbolTop
+	at := symbolTop*fieldSide + symbolTop
 	for _, rows := range m {
 		for range 4 {
 			row := field[at : at+symbolSide]
 			binary.NativeEndian.PutUint64(row[:8], spread[rows>>56])
 			binary.NativeEndian.PutUint64(row[8:], spread[rows>>48&0xff])
 			rows <<= 16
-			at += FieldSide
+			at += fieldSide
 		}
 	}
 }

@@ -48,7 +48,7 @@ func TestAMatrixIsReadByAnotherDecoder(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, char := range field {
-			x, y := i%FieldSide-symbolTop, i/FieldSide-symbolTop
+			x, y := i%fieldSide-symbolTop, i/fieldSide-symbolTop
 			inside := x >= 0 && y >= 0 && x < symbolSide && y < symbolSide
 			switch {
 			case char == '1' && inside:
@@ -69,10 +69,10 @@ func TestAPictureOfAMatrixIsRead(t *testing.T) {
 	const scale = 8
 	for _, code := range matrixCodes(100) {
 		field := Matrix(code)
-		picture := image.NewGray(image.Rect(0, 0, FieldSide*scale, FieldSide*scale))
-		for y := range FieldSide * scale {
-			for x := range FieldSide * scale {
-				picture.SetGray(x, y, color.Gray{Y: 255 * ('1' - field[y/scale*FieldSide+x/scale])})
+		picture := image.NewGray(image.Rect(0, 0, fieldSide*scale, fieldSide*scale))
+		for y := range fieldSide * scale {
+			for x := range fieldSide * scale {
+				picture.SetGray(x, y, color.Gray{Y: 255 * ('1' - field[y/scale*fieldSide+x/scale])})
 			}
 		}
 		bitmap, err := gozxing.NewBinaryBitmapFromImage(picture)
@@ -107,7 +107,7 @@ func TestAMatrixIsThatOfTheLibrary(t *testing.T) {
 		for y := range symbolSide {
 			for x := range symbolSide {
 				r, _, _, _ := want.At(x, y).RGBA()
-				if black := field[(y+1)*FieldSide+x+1] == '1'; black != (r == 0) {
+				if black := field[(y+1)*fieldSide+x+1] == '1'; black != (r == 0) {
 					t.Fatalf("%s: module %d, %d: black is %v", code, x, y, black)
 				}
 			}
@@ -121,11 +121,11 @@ func TestAMatrixIsThatOfTheLibrary(t *testing.T) {
 // One module more or less would shift every row that a factory cuts into 19.
 func TestTheSymbolStandsAtRowOneColumnOne(t *testing.T) {
 	field := Matrix([CodeLength]byte([]byte("044GZ0J10")))
-	rows := make([]string, FieldSide)
+	rows := make([]string, fieldSide)
 	for i := range rows {
-		rows[i] = string(field[i*FieldSide : (i+1)*FieldSide])
+		rows[i] = string(field[i*fieldSide : (i+1)*fieldSide])
 	}
-	white := strings.Repeat("0", FieldSide)
+	white := strings.Repeat("0", fieldSide)
 	for _, i := range []int{0, 17, 18} {
 		if rows[i] != white {
 			t.Errorf("row %d is %s", i, rows[i])

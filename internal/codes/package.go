@@ -19,7 +19,7 @@ const (
 	// the package has 32 KiB.
 	pieceSize = 24 << 10
 	// rowSize is the length of a row in bytes without its prefix and its index.
-	rowSize = FieldLength + 1 + CodeLength + 1 + 1 + TailLength + 1
+	rowSize = fieldLength + 1 + CodeLength + 1 + 1 + TailLength + 1
 	// longestRow leaves room for any prefix and any index.
 	longestRow = rowSize + MaxPrefix + 20
 )
@@ -49,9 +49,9 @@ func (p PackageRange) check() error {
 	return p.Printed.Check()
 }
 
-// RowsSize returns the exact length in bytes of what WriteRows writes, for a
+// rowsSize returns the exact length in bytes of what WriteRows writes, for a
 // range that it does write.
-func RowsSize(p PackageRange) int64 {
+func rowsSize(p PackageRange) int64 {
 	count := int64(p.To - p.From + 1)
 	size := count * int64(rowSize+len(p.Printed.Prefix)+1)
 	// Each power of ten gives the indexes from there on one more digit.
@@ -64,7 +64,7 @@ func RowsSize(p PackageRange) int64 {
 // PackageSize returns the exact length in bytes of what WritePackage writes,
 // for a Content-Length.
 func PackageSize(p PackageRange) int64 {
-	encrypted := (RowsSize(p)/aes.BlockSize + 1) * aes.BlockSize
+	encrypted := (rowsSize(p)/aes.BlockSize + 1) * aes.BlockSize
 	return (encrypted + 2) / 3 * 4
 }
 
@@ -80,7 +80,7 @@ func WriteRows(ctx context.Context, w io.Writer, p PackageRange) error {
 	var (
 		s     = new(burst)
 		piece = make([]byte, 0, pieceSize+longestRow)
-		field [FieldLength]byte
+		field [fieldLength]byte
 	)
 	blank(&field)
 	// To is below Space, far from where an index would wrap.

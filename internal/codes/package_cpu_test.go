@@ -19,7 +19,7 @@ import (
 func BenchmarkSegment(b *testing.B) {
 	p := testRange(b, 0, 49_999)
 	c, _ := aes.NewCipher(testPackageKey[:])
-	plain := make([]byte, RowsSize(p)/16*16)
+	plain := make([]byte, rowsSize(p)/16*16)
 	took := func(f func()) (cpu, wall float64) {
 		var before, after syscall.Rusage
 		start := time.Now()

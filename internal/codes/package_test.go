@@ -77,7 +77,7 @@ func opened(t testing.TB, text []byte) []byte {
 func TestTheCipherAnswersAsTheSyntheticVectors(t *testing.T) {
 	var two strings.Builder
 	for i := range 2 {
-		for j := range FieldLength {
+		for j := range fieldLength {
 			black := (7*j+3)%5 < 2
 			if i == 1 {
 				black = (11*j+1)%7 < 3
@@ -173,8 +173,8 @@ func TestTheSizeIsKnownInAdvance(t *testing.T) {
 			p.Printed.Prefix = prefix
 			rows, text := rowsOf(t, p), packageOf(t, p)
 			aligned = aligned || len(rows)%16 == 0
-			if int64(len(rows)) != RowsSize(p) {
-				t.Errorf("%d to %d under %s: %d bytes of rows, announced %d", p.From, p.To, prefix, len(rows), RowsSize(p))
+			if int64(len(rows)) != rowsSize(p) {
+				t.Errorf("%d to %d under %s: %d bytes of rows, announced %d", p.From, p.To, prefix, len(rows), rowsSize(p))
 			}
 			if int64(len(text)) != PackageSize(p) {
 				t.Errorf("%d to %d under %s: %d characters, announced %d", p.From, p.To, prefix, len(text), PackageSize(p))
@@ -186,8 +186,8 @@ func TestTheSizeIsKnownInAdvance(t *testing.T) {
 	}
 	// Far too large to be made: the sum over all indexes, 0 to 9, 10 to 99, ...
 	p := testRange(t, 0, 19_999_999)
-	if want := int64(20_000_000*402 + 10 + 90*2 + 900*3 + 9_000*4 + 90_000*5 + 900_000*6 + 9_000_000*7 + 10_000_000*8); RowsSize(p) != want {
-		t.Errorf("20 million rows: %d bytes, want %d", RowsSize(p), want)
+	if want := int64(20_000_000*402 + 10 + 90*2 + 900*3 + 9_000*4 + 90_000*5 + 900_000*6 + 9_000_000*7 + 10_000_000*8); rowsSize(p) != want {
+		t.Errorf("20 million rows: %d bytes, want %d", rowsSize(p), want)
 	}
 }
 

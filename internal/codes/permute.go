@@ -23,9 +23,9 @@ const (
 	KeySize = 32
 	// CodeLength is the length of an original code in characters.
 	CodeLength = 9
-	// SymbolsLength is how many characters of a code text follow its version
+	// symbolsLength is how many characters of a code text follow its version
 	// character.
-	SymbolsLength = 18
+	symbolsLength = 18
 
 	pow36x4 = 36 * 36 * 36 * 36
 	pow36x5 = pow36x4 * 36
@@ -161,7 +161,7 @@ type TextKey struct{ ff1 }
 // NewTextKey takes KeySize random bytes, not those of a CodeKey. An error
 // means another length.
 func NewTextKey(secret []byte) (*TextKey, error) {
-	f, err := newFF1(secret, 38, SymbolsLength, 1)
+	f, err := newFF1(secret, 38, symbolsLength, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +182,7 @@ func (b *block) wide() uint64 {
 
 // Text returns the 18 symbols of counter c under a version character. It
 // panics if c is not below Space.
-func (k *TextKey) Text(c uint64, version byte) (symbols [SymbolsLength]byte) {
+func (k *TextKey) Text(c uint64, version byte) (symbols [symbolsLength]byte) {
 	mustFit(c)
 	q := blocks.Get().(*block)
 	a, b := uint64(0), c
@@ -203,7 +203,7 @@ func (k *TextKey) Text(c uint64, version byte) (symbols [SymbolsLength]byte) {
 // false for symbols that this key never made under it: a made-up text passes
 // with probability 38⁻⁹, about 2⁻⁴⁷. Whether a batch holds the counter is for
 // others to say.
-func (k *TextKey) Counter(symbols [SymbolsLength]byte, version byte) (c uint64, ok bool) {
+func (k *TextKey) Counter(symbols [symbolsLength]byte, version byte) (c uint64, ok bool) {
 	a, b, ok := readSymbols(&symbols)
 	if !ok {
 		return 0, false
@@ -279,7 +279,7 @@ func (s *burst) encrypt(code *CodeKey, text *TextKey, version byte, round int, c
 }
 
 // lane returns what run computed for counter c + j.
-func (s *burst) lane(j int) (code [CodeLength]byte, symbols [SymbolsLength]byte) {
+func (s *burst) lane(j int) (code [CodeLength]byte, symbols [symbolsLength]byte) {
 	writeCode(&code, s.codeA[j], s.codeB[j])
 	writeSymbols(&symbols, s.symbolA[j], s.symbolB[j])
 	return code, symbols
@@ -309,14 +309,14 @@ func readCode(code *[CodeLength]byte) (a, b uint64, ok bool) {
 }
 
 // writeSymbols prints the halves of a code text: 9 characters each.
-func writeSymbols(symbols *[SymbolsLength]byte, a, b uint64) {
+func writeSymbols(symbols *[symbolsLength]byte, a, b uint64) {
 	for i := 8; i >= 0; i-- {
 		symbols[i], a = Alphabet[a%38], a/38
 		symbols[i+9], b = Alphabet[b%38], b/38
 	}
 }
 
-func readSymbols(symbols *[SymbolsLength]byte) (a, b uint64, ok bool) {
+func readSymbols(symbols *[symbolsLength]byte) (a, b uint64, ok bool) {
 	worst := uint8(0)
 	for i := range 9 {
 		u, v := values[symbols[i]], values[symbols[i+9]]

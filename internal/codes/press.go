@@ -668,7 +668,7 @@ func (p *Press) Login(ctx context.Context, appid, namespace, user string) (strin
 				return err
 			}
 		}
-		return tx.PutLogin(ctx, Login{Hash: p.Vault.Hash(loginPurpose, text), AppID: appid, OpenID: p.OpenIDs.OpenID(namespace, appid, user), ExpiresAt: now.Add(LoginLife)})
+		return tx.PutLogin(ctx, Login{Hash: p.Vault.Hash(loginPurpose, text), AppID: appid, OpenID: p.OpenIDs.OpenID(namespace, appid, user), ExpiresAt: now.Add(loginLife)})
 	})
 }
 

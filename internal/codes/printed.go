@@ -12,7 +12,7 @@ const (
 	DefaultPrefix = "P.URL.CN/"
 	// TailLength is how many characters of a code text follow its prefix: the
 	// version character and the symbols.
-	TailLength = 1 + SymbolsLength
+	TailLength = 1 + symbolsLength
 	// MaxPrefix is how long a prefix may be in characters, so that a code text
 	// has at most the 128 that codeactivequery's code_url takes.
 	// Contract: marketcode 3.5.
@@ -27,10 +27,6 @@ type Printed struct {
 	// Version names the TextKey: one character of Alphabet.
 	Version byte
 }
-
-// DefaultPrinted prints texts of 28 characters, which fit QR version 2 at
-// level Q. Contract: marketcode 4.2, 5.3.
-func DefaultPrinted() Printed { return Printed{Prefix: DefaultPrefix, Version: FirstVersion} }
 
 // Check returns what is wrong with the prefix or the version character.
 func (p Printed) Check() error {
@@ -117,7 +113,7 @@ func QRVersion(prefix string) int {
 // nothing of whether a key made it.
 type CodeText struct {
 	Printed
-	Symbols [SymbolsLength]byte
+	Symbols [symbolsLength]byte
 }
 
 // String returns the text as it is printed.
@@ -129,11 +125,11 @@ func (t CodeText) String() string {
 }
 
 var (
-	// ErrNoPrefix is returned by ParseText for a text under no known prefix.
-	ErrNoPrefix = errors.New("codes: the text has no known prefix")
-	// ErrNoText is returned by ParseText for a text under a known prefix that
+	// errNoPrefix is returned by ParseText for a text under no known prefix.
+	errNoPrefix = errors.New("codes: the text has no known prefix")
+	// errNoText is returned by ParseText for a text under a known prefix that
 	// does not have the form of a code text.
-	ErrNoText = errors.New("codes: the text is under a known prefix but is no code text")
+	errNoText = errors.New("codes: the text is under a known prefix but is no code text")
 )
 
 // ParseText cuts a text that a camera, a browser or a caller gave, in any of
@@ -141,9 +137,9 @@ var (
 // percent-escapes ("%24" for "$"). Nothing else may surround it and nothing is
 // cleaned: "/../" inside is refused. The prefixes are those that CheckPrefix
 // takes: the current one, former ones, those of batches.
-// ErrNoPrefix, ErrNoText. Contract: marketcode 3.5, 11.1.
+// errNoPrefix, errNoText. Contract: marketcode 3.5, 11.1.
 func ParseText(text string, prefixes []string) (CodeText, error) {
-	err := ErrNoPrefix
+	err := errNoPrefix
 	bare := cutScheme(text)
 	for _, prefix := range prefixes {
 		known := cutScheme(prefix)
@@ -155,7 +151,7 @@ func ParseText(text string, prefixes []string) (CodeText, error) {
 			t.Prefix = prefix
 			return t, nil
 		}
-		err = ErrNoText
+		err = errNoText
 	}
 	return CodeText{}, err
 }
@@ -185,7 +181,7 @@ func parseTail(rest string) (t CodeText, ok bool) {
 	if n != TailLength {
 		return CodeText{}, false
 	}
-	t.Version, t.Symbols = tail[0], [SymbolsLength]byte(tail[1:])
+	t.Version, t.Symbols = tail[0], [symbolsLength]byte(tail[1:])
 	return t, true
 }
 

@@ -41,37 +41,37 @@ func TestWhatIsNoCodeTextIsRefused(t *testing.T) {
 		name, text string
 		want       error
 	}{
-		{"nothing", "", ErrNoPrefix},
-		{"a scheme", "http://", ErrNoPrefix},
-		{"another host", "HTTP://P.URL.CM/0AAAAAAAAAAAAAAAAAA", ErrNoPrefix},
-		{"two schemes", "http://http://P.URL.CN/0AAAAAAAAAAAAAAAAAA", ErrNoPrefix},
-		{"another scheme", "ftp://P.URL.CN/0AAAAAAAAAAAAAAAAAA", ErrNoPrefix},
-		{"a space before it", " P.URL.CN/0AAAAAAAAAAAAAAAAAA", ErrNoPrefix},
-		{"a letter that only Unicode folds", "P.URL.CN\u017f/0AAAAAAAAAAAAAAAAAA", ErrNoPrefix},
-		{"the prefix alone", "P.URL.CN/", ErrNoText},
-		{"one character less", "P.URL.CN/0AAAAAAAAAAAAAAAAA", ErrNoText},
-		{"one character more", "P.URL.CN/0AAAAAAAAAAAAAAAAAAA", ErrNoText},
-		{"a space after it", "P.URL.CN/0AAAAAAAAAAAAAAAAAA ", ErrNoText},
-		{"a line end after it", "P.URL.CN/0AAAAAAAAAAAAAAAAAA\n", ErrNoText},
-		{"a query", "P.URL.CN/0AAAAAAAAAAAAAAAAAA?x=1", ErrNoText},
-		{"a fragment", "P.URL.CN/0AAAAAAAAAAAAAAAAAA#", ErrNoText},
-		{"/../ in the middle", "P.URL.CN/X/../0AAAAAAAAAAAAAAAAAA", ErrNoText},
-		{"/../ in the right length", "P.URL.CN/0AAAAAAAAAAAAAA/../", ErrNoText},
-		{"/../ escaped", "P.URL.CN/0AAAAAAAAAAAAAA%2F%2E%2E%2F", ErrNoText},
-		{"/./", "P.URL.CN/./0AAAAAAAAAAAAAAAAAA", ErrNoText},
-		{"//", "P.URL.CN//0AAAAAAAAAAAAAAAAAA", ErrNoText},
-		{"an escape of an escape", "P.URL.CN/0%2524AAAAAAAAAAAAAAAAA", ErrNoText},
-		{"half an escape", "P.URL.CN/0AAAAAAAAAAAAAAAAA%2", ErrNoText},
-		{"an escape that is none", "P.URL.CN/0AAAAAAAAAAAAAAAAA%G0", ErrNoText},
-		{"an escaped NUL", "P.URL.CN/0AAAAAAAAAAAAAAAAA%00", ErrNoText},
-		{"a symbol of foreign codes", "P.URL.CN/0U.JYJXP3HJI2C98A9O", ErrNoText},
-		{"the prefix with an escape", "P.URL.CN%2F0AAAAAAAAAAAAAAAAAA", ErrNoPrefix},
+		{"nothing", "", errNoPrefix},
+		{"a scheme", "http://", errNoPrefix},
+		{"another host", "HTTP://P.URL.CM/0AAAAAAAAAAAAAAAAAA", errNoPrefix},
+		{"two schemes", "http://http://P.URL.CN/0AAAAAAAAAAAAAAAAAA", errNoPrefix},
+		{"another scheme", "ftp://P.URL.CN/0AAAAAAAAAAAAAAAAAA", errNoPrefix},
+		{"a space before it", " P.URL.CN/0AAAAAAAAAAAAAAAAAA", errNoPrefix},
+		{"a letter that only Unicode folds", "P.URL.CN\u017f/0AAAAAAAAAAAAAAAAAA", errNoPrefix},
+		{"the prefix alone", "P.URL.CN/", errNoText},
+		{"one character less", "P.URL.CN/0AAAAAAAAAAAAAAAAA", errNoText},
+		{"one character more", "P.URL.CN/0AAAAAAAAAAAAAAAAAAA", errNoText},
+		{"a space after it", "P.URL.CN/0AAAAAAAAAAAAAAAAAA ", errNoText},
+		{"a line end after it", "P.URL.CN/0AAAAAAAAAAAAAAAAAA\n", errNoText},
+		{"a query", "P.URL.CN/0AAAAAAAAAAAAAAAAAA?x=1", errNoText},
+		{"a fragment", "P.URL.CN/0AAAAAAAAAAAAAAAAAA#", errNoText},
+		{"/../ in the middle", "P.URL.CN/X/../0AAAAAAAAAAAAAAAAAA", errNoText},
+		{"/../ in the right length", "P.URL.CN/0AAAAAAAAAAAAAA/../", errNoText},
+		{"/../ escaped", "P.URL.CN/0AAAAAAAAAAAAAA%2F%2E%2E%2F", errNoText},
+		{"/./", "P.URL.CN/./0AAAAAAAAAAAAAAAAAA", errNoText},
+		{"//", "P.URL.CN//0AAAAAAAAAAAAAAAAAA", errNoText},
+		{"an escape of an escape", "P.URL.CN/0%2524AAAAAAAAAAAAAAAAA", errNoText},
+		{"half an escape", "P.URL.CN/0AAAAAAAAAAAAAAAAA%2", errNoText},
+		{"an escape that is none", "P.URL.CN/0AAAAAAAAAAAAAAAAA%G0", errNoText},
+		{"an escaped NUL", "P.URL.CN/0AAAAAAAAAAAAAAAAA%00", errNoText},
+		{"a symbol of foreign codes", "P.URL.CN/0U.JYJXP3HJI2C98A9O", errNoText},
+		{"the prefix with an escape", "P.URL.CN%2F0AAAAAAAAAAAAAAAAAA", errNoPrefix},
 	} {
 		if got, err := ParseText(test.text, prefixes); !errors.Is(err, test.want) {
 			t.Errorf("%s: %q is read as %q %v", test.name, test.text, got, err)
 		}
 	}
-	if _, err := ParseText("P.URL.CN/0AAAAAAAAAAAAAAAAAA", nil); !errors.Is(err, ErrNoPrefix) {
+	if _, err := ParseText("P.URL.CN/0AAAAAAAAAAAAAAAAAA", nil); !errors.Is(err, errNoPrefix) {
 		t.Errorf("without prefixes: %v", err)
 	}
 }
@@ -189,7 +189,7 @@ func FuzzParseText(f *testing.F) {
 		prefixes := []string{DefaultPrefix, prefix}
 		got, err := ParseText(text, prefixes)
 		if err != nil {
-			if !errors.Is(err, ErrNoPrefix) && !errors.Is(err, ErrNoText) {
+			if !errors.Is(err, errNoPrefix) && !errors.Is(err, errNoText) {
 				t.Fatalf("%q is refused with %v", text, err)
 			}
 			return

@@ -65,7 +65,7 @@ func (p *Press) decide(s *Scanned, user string, account func(appid string) (acco
 
 // unknown tells a code text that nobody made from another text.
 func (p *Press) unknown(text string, prefixes []string) (s Scanned, ok bool) {
-	if _, err := ParseText(text, prefixes); err == nil || errors.Is(err, ErrNoText) && platformText(text, prefixes) {
+	if _, err := ParseText(text, prefixes); err == nil || errors.Is(err, errNoText) && platformText(text, prefixes) {
 		return Scanned{Reason: UnknownCode}, true
 	}
 	// The bare nine characters are no secret, so they prove nothing.

@@ -13,11 +13,11 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
-// LoginLife is how long a js_code can be traded.
-const LoginLife = 5 * time.Minute
+// loginLife is how long a js_code can be traded.
+const loginLife = 5 * time.Minute
 
-// MaxTicket is how long a code_ticket may be, in bytes. Contract: marketcode 3.6.
-const MaxTicket = 256
+// maxTicket is how long a code_ticket may be, in bytes. Contract: marketcode 3.6.
+const maxTicket = 256
 
 // Ticket is the proof that one user scanned one code, as stored: the text
 // itself only as a keyed hash.
@@ -56,7 +56,7 @@ func checkExchange(openid, ticket string) error {
 	switch {
 	case !openIDShaped(openid):
 		return errcode.InvalidArgs.With(badOpenID)
-	case ticket == "" || len(ticket) > MaxTicket:
+	case ticket == "" || len(ticket) > maxTicket:
 		return errcode.InvalidArgs.With(badTicket)
 	}
 	return nil
@@ -83,7 +83,7 @@ type Login struct {
 
 // works reports whether the js_code can be traded at a moment.
 func (l Login) works(now time.Time) bool {
-	return now.Before(l.ExpiresAt) && !accounts.FromTheFuture(l.ExpiresAt.Add(-LoginLife), now)
+	return now.Before(l.ExpiresAt) && !accounts.FromTheFuture(l.ExpiresAt.Add(-loginLife), now)
 }
 
 // newTicketText is 128 random bits, 32 lower-case hexadecimal digits.

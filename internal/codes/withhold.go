@@ -46,7 +46,7 @@ func (p *Press) Withhold(text string) string {
 		if tried++; tried > maxTried {
 			return text[:at[0]]
 		}
-		if counter, ok := key.Counter([SymbolsLength]byte(tail[1:]), tail[0]); ok {
+		if counter, ok := key.Counter([symbolsLength]byte(tail[1:]), tail[0]); ok {
 			if _, _, made := p.Memory.Find(counter); made {
 				return text[:at[0]]
 			}

@@ -39,9 +39,6 @@ var dimNames = [dims]string{"total", "activity", "brand", "product", "batch", "r
 // String is the name of the dimension.
 func (d Dim) String() string { return dimNames[d] }
 
-// Dims are the dimensions by name, without Total.
-func Dims() []string { return dimNames[1:] }
-
 // AllDims are the dimensions, Total first.
 func AllDims() (all []Dim) {
 	for d := range dims {
