@@ -1,45 +1,45 @@
 package ledger
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/childtest"
 )
 
 // TestMain makes this binary the recorder that TestKilled kills.
 func TestMain(m *testing.M) {
-	if dir := os.Getenv("LEDGER_RECORD_INTO"); dir != "" {
-		recordForEver(dir)
-	}
+	childtest.Roles{"recorder": childtest.Role(recordForEver)}.Play()
 	os.Exit(m.Run())
 }
 
+// recording says into which folder a process records, and from which number on.
+type recording struct {
+	Dir   string
+	First int64
+}
+
 // recordForEver records scans of eight clients and prints each once it is durable.
-func recordForEver(dir string) {
-	first, err := strconv.ParseInt(os.Getenv("LEDGER_RECORD_FROM"), 10, 64)
+func recordForEver(ctx context.Context, o recording) error {
+	j, err := OpenJournal(o.Dir, JournalOptions{Random: seeded(1), SegmentSize: 8000})
 	if err != nil {
-		panic(err)
-	}
-	j, err := OpenJournal(dir, JournalOptions{Random: seeded(1), SegmentSize: 8000})
-	if err != nil {
-		panic(err)
+		return err
 	}
 	r := NewRecorder(j, RecorderOptions{})
 	var out sync.Mutex
 	var wg sync.WaitGroup
 	for c := range int64(8) {
 		wg.Go(func() {
-			for n := first + c; ; n += 8 {
+			for n := o.First + c; ; n += 8 {
 				e := anEvent(n)
 				g, err := r.Enqueue(&e)
 				if err == nil {
-					err = g.Wait(context.Background())
+					err = g.Wait(ctx)
 				}
 				if err != nil {
 					panic(err)
@@ -51,42 +51,33 @@ func recordForEver(dir string) {
 		})
 	}
 	wg.Wait()
+	return nil
 }
 
 // TestKilled kills a process that records scans, at any instant: what it
 // acknowledged is there once, whole, and positions go on. JOURNAL_KILLS chooses
 // how often.
 func TestKilled(t *testing.T) {
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := filepath.Join(t.TempDir(), "scans")
 	acked := map[int64]bool{}
 	given := map[int64]int64{}
 	first := int64(0)
 	for round := range rounds(t, "JOURNAL_KILLS", 30) {
-		cmd := exec.Command(exe)
-		cmd.Env = append(os.Environ(), "LEDGER_RECORD_INTO="+dir, fmt.Sprint("LEDGER_RECORD_FROM=", first))
-		cmd.Stderr = os.Stderr
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		lines := bufio.NewScanner(out)
-		for n := 0; lines.Scan(); n++ {
-			if number, err := strconv.ParseInt(lines.Text(), 10, 64); err == nil { // the last line may be cut
-				acked[number] = true
-				first = max(first, number+8)
+		p := childtest.Start(t, childtest.Command("recorder", recording{dir, first}))
+		n := 0
+		for line, more := p.Line(); more; line, more = p.Line() {
+			number, err := strconv.ParseInt(line, 10, 64)
+			if err != nil {
+				t.Fatalf("it says %q", line)
 			}
+			acked[number] = true
+			first = max(first, number+8)
 			if n == 37*round%301 {
-				cmd.Process.Kill()
+				p.Process.Kill()
 			}
+			n++
 		}
-		cmd.Wait()
+		p.Wait()
 		j, err := OpenJournal(dir, JournalOptions{SegmentSize: 8000})
 		if err != nil {
 			t.Fatal(err)

@@ -2,7 +2,6 @@ package stats_test
 
 import (
 	"context"
-	"database/sql"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,12 +9,10 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,6 +22,7 @@ import (
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
@@ -252,43 +250,10 @@ func (n *naive) add(e ledger.Event) {
 	}
 }
 
-var (
-	postgres     = sync.OnceValues(func() (*sql.DB, error) { return sql.Open("pgx", os.Getenv("TEST_POSTGRES")) })
-	schemaNumber atomic.Int64
-)
+func TestMain(m *testing.M) { os.Exit(dbtest.Run(m)) }
 
 func eachStore(t *testing.T, f func(t *testing.T, s *store.Store)) {
-	t.Run("sqlite", func(t *testing.T) { f(t, openStore(t, store.Target{Dir: t.TempDir()})) })
-	t.Run("postgres", func(t *testing.T) {
-		address := os.Getenv("TEST_POSTGRES")
-		if address == "" {
-			if os.Getenv("QRJUMP_REQUIRE_POSTGRES") == "1" {
-				t.Fatal("QRJUMP_REQUIRE_POSTGRES=1, but TEST_POSTGRES names no server")
-			}
-			t.Skip("TEST_POSTGRES names no server; scripts/postgres.sh starts one")
-		}
-		db, err := postgres()
-		if err != nil {
-			t.Fatal(err)
-		}
-		schema := fmt.Sprintf("stats_%d_%d", os.Getpid(), schemaNumber.Add(1))
-		if _, err := db.Exec(`CREATE SCHEMA ` + schema); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if _, err := db.Exec(`DROP SCHEMA ` + schema + ` CASCADE`); err != nil {
-				t.Error(err)
-			}
-		})
-		u, err := url.Parse(address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		q := u.Query()
-		q.Set("search_path", schema)
-		u.RawQuery = q.Encode()
-		f(t, openStore(t, store.Target{URL: u.String()}))
-	})
+	dbtest.Each(t, dbtest.Schema, func(t *testing.T, url string) { f(t, openStore(t, store.Target{URL: url, Dir: t.TempDir()})) })
 }
 
 func openStore(t *testing.T, target store.Target) *store.Store {

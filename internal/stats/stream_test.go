@@ -6,27 +6,17 @@ import (
 	"testing"
 	"time"
 
-	natsserver "github.com/nats-io/nats-server/v2/server"
-
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/stream"
+	"github.com/qrjump/qrjump/internal/testkit/natstest"
 )
 
 // A message of a stream cannot be changed, and still an erasure there is what it
 // is in a journal: every scan stays in its place, and what is counted is what a
 // recount finds, for a counter that begins anew too.
 func TestAnErasureInAStreamLeavesTheCounts(t *testing.T) {
-	server, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), SyncAlways: true, NoSigs: true, NoLog: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	server.Start()
-	defer func() { server.Shutdown(); server.WaitForShutdown() }()
-	if !server.ReadyForConnections(3 * time.Minute) {
-		t.Fatal("the NATS server does not start")
-	}
-	o, err := stream.Parse(fmt.Sprintf("nats://%s?flush=vouched", server.Addr()))
+	o, err := stream.Parse(natstest.Start(t, natstest.Options{}).Events())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,12 +10,15 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 )
 
-var accountRows = noun[accounts.Account]{table: "accounts", key: "appid", none: accounts.ErrNoAccount, fields: func(a *accounts.Account) []field {
-	return []field{{"appid", &a.AppID}, {"kind", &a.Kind}, {"name", &a.Name}, {"subject", &a.Subject}, {"certified", &a.Certified}, {"versions", inJSON(&a.Versions)},
-		{"jump_open", &a.JumpOpen}, {"features", inJSON(&a.Features)}, {"members", inJSON(&a.Members)}, {"message_url", &a.MessageURL},
-		{"ip_allowlist", inJSON(&a.IPAllowlist)}, {"secret_hash", &a.SecretHash}, {"secret_frozen", &a.SecretFrozen}, {"marketcode_key", &a.MarketcodeKey},
-		{"confirm_name", &a.Confirm.Name}, {"confirm_content", &a.Confirm.Content}, {"created_at", moment{&a.CreatedAt}}, {"url_scheme", &a.URLScheme}}
-}}.rows()
+var accountRows = noun[accounts.Account]{table: "accounts", key: "appid", none: accounts.ErrNoAccount,
+	fields: func(a *accounts.Account) []field {
+		return []field{{"appid", &a.AppID}, {"kind", &a.Kind}, {"name", &a.Name}, {"subject", &a.Subject}, {"certified", &a.Certified},
+			{"versions", inJSON(&a.Versions)}, {"jump_open", &a.JumpOpen}, {"features", inJSON(&a.Features)},
+			{"members", inJSON(&a.Members)}, {"message_url", &a.MessageURL}, {"ip_allowlist", inJSON(&a.IPAllowlist)},
+			{"secret_hash", &a.SecretHash}, {"secret_frozen", &a.SecretFrozen}, {"marketcode_key", &a.MarketcodeKey},
+			{"confirm_name", &a.Confirm.Name}, {"confirm_content", &a.Confirm.Content}, {"created_at", moment{&a.CreatedAt}},
+			{"url_scheme", &a.URLScheme}}
+	}}.rows()
 
 // Account implements accounts.Tx and rules.Tx.
 func (t *Tx) Account(ctx context.Context, appid string) (accounts.Account, error) {
@@ -185,8 +188,8 @@ func (t *Tx) PutComponent(ctx context.Context, c accounts.Component) error {
 }
 
 var tokenRows = noun[accounts.Token]{table: "access_tokens", none: accounts.ErrNoToken, fields: func(k *accounts.Token) []field {
-	return []field{{"hash", &k.Hash}, {"appid", &k.AppID}, {"component", &k.Component}, {"series", &k.Series}, {"sealed", &k.Sealed}, {"forced", &k.Forced},
-		{"issued_at", moment{&k.IssuedAt}}, {"expires_at", moment{&k.ExpiresAt}}, {"cut_at", moment{&k.CutAt}}}
+	return []field{{"hash", &k.Hash}, {"appid", &k.AppID}, {"component", &k.Component}, {"series", &k.Series}, {"sealed", &k.Sealed},
+		{"forced", &k.Forced}, {"issued_at", moment{&k.IssuedAt}}, {"expires_at", moment{&k.ExpiresAt}}, {"cut_at", moment{&k.CutAt}}}
 }}.rows()
 
 // Token implements accounts.Tx.

@@ -8,8 +8,8 @@ import (
 )
 
 var alarmRows = noun[stats.Alarm]{table: "alarms", none: stats.ErrNoAlarm, fields: func(a *stats.Alarm) []field {
-	return []field{{"id", &a.ID}, {"kind", &a.Kind}, {"batch", &a.Batch}, {"idx", &a.Index}, {"at", moment{&a.At}}, {"scan", &a.Scan}, {"score", &a.Score},
-		{"why", inJSON(&a.Why)}, {"seen_at", moment{&a.SeenAt}}, {"seen_by", &a.SeenBy}}
+	return []field{{"id", &a.ID}, {"kind", &a.Kind}, {"batch", &a.Batch}, {"idx", &a.Index}, {"at", moment{&a.At}}, {"scan", &a.Scan},
+		{"score", &a.Score}, {"why", inJSON(&a.Why)}, {"seen_at", moment{&a.SeenAt}}, {"seen_by", &a.SeenBy}}
 }}.rows()
 
 // AddAlarm implements stats.Tx.

@@ -69,7 +69,8 @@ func (t *Tx) AddCalls(ctx context.Context, calls []calls.Call) (int64, error) {
 		return 0, err
 	}
 	seq := newest - int64(len(calls))
-	return newest, t.insertMany(ctx, `INSERT INTO calls (seq, `+callColumns+`)`, ` ON CONFLICT (rid) DO NOTHING`, 10, len(calls), func(i int, args []any) []any {
+	into, unless := `INSERT INTO calls (seq, `+callColumns+`)`, ` ON CONFLICT (rid) DO NOTHING`
+	return newest, t.insertMany(ctx, into, unless, 10, len(calls), func(i int, args []any) []any {
 		return append(append(args, seq+int64(i)+1), storable(callArgs(&calls[i]))...)
 	})
 }

@@ -62,8 +62,9 @@ func (t *Tx) EraseOpenIDs(ctx context.Context, openIDOf func(account string) str
 // eraseOpenIDs removes the rows with the openids that one user has with accounts.
 func (t *Tx) eraseOpenIDs(ctx context.Context, table string, of userColumn, held []string, openIDOf func(account string) string) error {
 	if of.is == openIDText {
+		query := `DELETE FROM ` + table + ` WHERE ` + of.account + ` = $1 AND REPLACE(` + of.name + `, $2, '') <> ` + of.name
 		for _, account := range held {
-			if _, err := t.exec(ctx, `DELETE FROM `+table+` WHERE `+of.account+` = $1 AND REPLACE(`+of.name+`, $2, '') <> `+of.name, account, openIDOf(account)); err != nil {
+			if _, err := t.exec(ctx, query, account, openIDOf(account)); err != nil {
 				return err
 			}
 		}
@@ -75,7 +76,8 @@ func (t *Tx) eraseOpenIDs(ctx context.Context, table string, of userColumn, held
 		for _, account := range some {
 			args = append(args, account, openIDOf(account))
 		}
-		if _, err := t.exec(ctx, `DELETE FROM `+table+` WHERE (`+of.account+`, `+of.name+`) IN (VALUES `+values(len(some), 2)+`)`, args...); err != nil {
+		query := `DELETE FROM ` + table + ` WHERE (` + of.account + `, ` + of.name + `) IN (VALUES ` + values(len(some), 2) + `)`
+		if _, err := t.exec(ctx, query, args...); err != nil {
 			return err
 		}
 	}

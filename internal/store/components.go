@@ -9,10 +9,12 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 )
 
-var componentRows = noun[accounts.Component]{table: "components", key: "appid", none: accounts.ErrNoComponent, fields: func(c *accounts.Component) []field {
-	return []field{{"appid", &c.AppID}, {"secret_hash", &c.SecretHash}, {"message_token", &c.MessageToken}, {"encoding_aes_key", &c.EncodingAESKey},
-		{"event_url", &c.EventURL}, {"ip_allowlist", inJSON(&c.IPAllowlist)}, {"redirect_hosts", inJSON(&c.RedirectHosts)}, {"created_at", moment{&c.CreatedAt}}}
-}}.rows()
+var componentRows = noun[accounts.Component]{table: "components", key: "appid", none: accounts.ErrNoComponent,
+	fields: func(c *accounts.Component) []field {
+		return []field{{"appid", &c.AppID}, {"secret_hash", &c.SecretHash}, {"message_token", &c.MessageToken},
+			{"encoding_aes_key", &c.EncodingAESKey}, {"event_url", &c.EventURL}, {"ip_allowlist", inJSON(&c.IPAllowlist)},
+			{"redirect_hosts", inJSON(&c.RedirectHosts)}, {"created_at", moment{&c.CreatedAt}}}
+	}}.rows()
 
 // ComponentAlone implements accounts.Tx.
 func (t *Tx) ComponentAlone(ctx context.Context, appid string) (accounts.Component, error) {
@@ -45,7 +47,8 @@ func (t *Tx) Components(ctx context.Context, after string, limit int) ([]account
 // grantRows are the grants of components; a Holder says which one's.
 var (
 	grantRows = noun[accounts.Grant]{table: "grants", none: accounts.ErrNoGrant, fields: func(g *accounts.Grant) []field {
-		return []field{{"appid", &g.AppID}, {"permission_sets", inJSON(&g.PermissionSets)}, {"refresh_token", &g.RefreshToken}, {"granted_at", moment{&g.GrantedAt}}}
+		return []field{{"appid", &g.AppID}, {"permission_sets", inJSON(&g.PermissionSets)}, {"refresh_token", &g.RefreshToken},
+			{"granted_at", moment{&g.GrantedAt}}}
 	}}.rows()
 	holderRows = noun[accounts.Holder]{table: "grants", key: "component, appid", fields: func(h *accounts.Holder) []field {
 		return append(grantRows.fields(&h.Grant), field{"component", &h.Component})
@@ -138,9 +141,11 @@ func (t *Tx) TicketsDue(ctx context.Context, after, until time.Time, limit int) 
 		ORDER BY appid LIMIT $3`, millis(after), millis(until), limit)
 }
 
-var grantCodeRows = noun[accounts.GrantCode]{table: "component_codes", key: "hash", none: accounts.ErrNoCode, fields: func(c *accounts.GrantCode) []field {
-	return []field{{"hash", &c.Hash}, {"kind", &c.Kind}, {"component", &c.Component}, {"appid", &c.AppID}, {"expires_at", moment{&c.ExpiresAt}}, {"used_at", moment{&c.UsedAt}}}
-}}.rows()
+var grantCodeRows = noun[accounts.GrantCode]{table: "component_codes", key: "hash", none: accounts.ErrNoCode,
+	fields: func(c *accounts.GrantCode) []field {
+		return []field{{"hash", &c.Hash}, {"kind", &c.Kind}, {"component", &c.Component}, {"appid", &c.AppID},
+			{"expires_at", moment{&c.ExpiresAt}}, {"used_at", moment{&c.UsedAt}}}
+	}}.rows()
 
 // GrantCode implements accounts.Tx.
 func (t *Tx) GrantCode(ctx context.Context, hash string) (accounts.GrantCode, error) {

@@ -25,7 +25,8 @@ const asking = "scans"
 func (s *Store) Asked() <-chan struct{} { return s.asked }
 
 var scanNodeRows = noun[ledger.Node]{table: "scan_nodes", key: "node", fields: func(n *ledger.Node) []field {
-	return []field{{"node", &n.ID}, {"name", &n.Name}, {"told", &n.Told}, {"ended", &n.Ended}, {"shipped", &n.Shipped}, {"stopped", &n.Stopped}, {"seen_at", moment{&n.SeenAt}}}
+	return []field{{"node", &n.ID}, {"name", &n.Name}, {"told", &n.Told}, {"ended", &n.Ended}, {"shipped", &n.Shipped},
+		{"stopped", &n.Stopped}, {"seen_at", moment{&n.SeenAt}}}
 }}.rows()
 
 // ScanNodes implements ledger.NodeStore.

@@ -7,7 +7,8 @@ import (
 )
 
 var noticeRows = noun[accounts.Notice]{table: "notices", fields: func(n *accounts.Notice) []field {
-	return []field{{"id", &n.ID}, {"account", &n.Account}, {"at", moment{&n.At}}, {"kind", &n.Kind}, {"prefix", &n.Prefix}, {"reason", &n.Reason}}
+	return []field{{"id", &n.ID}, {"account", &n.Account}, {"at", moment{&n.At}}, {"kind", &n.Kind}, {"prefix", &n.Prefix},
+		{"reason", &n.Reason}}
 }}.rows()
 
 // AddNotice implements accounts.NoticeTx.

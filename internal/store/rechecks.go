@@ -10,8 +10,8 @@ import (
 )
 
 var recheckRows = noun[rules.Recheck]{table: "rechecks", key: "owner, directory", fields: func(r *rules.Recheck) []field {
-	return []field{{"owner", &r.Owner}, {"directory", &r.Directory}, {"prefix", &r.Prefix}, {"checked_at", moment{&r.CheckedAt}}, {"ok", &r.OK},
-		{"reason", &r.Reason}, {"since", moment{&r.Since}}, {"next_at", moment{&r.NextAt}}}
+	return []field{{"owner", &r.Owner}, {"directory", &r.Directory}, {"prefix", &r.Prefix}, {"checked_at", moment{&r.CheckedAt}},
+		{"ok", &r.OK}, {"reason", &r.Reason}, {"since", moment{&r.Since}}, {"next_at", moment{&r.NextAt}}}
 }}.rows()
 
 // AddRechecks implements rules.RecheckStore.

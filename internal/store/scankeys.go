@@ -6,9 +6,10 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 )
 
-var scanKeyRows = noun[accounts.ScanKey]{table: "scan_keys", key: "name", none: accounts.ErrNoScanKey, fields: func(k *accounts.ScanKey) []field {
-	return []field{{"hash", &k.Hash}, {"name", &k.Name}, {"namespace", &k.Namespace}, {"created_at", moment{&k.CreatedAt}}}
-}}.rows()
+var scanKeyRows = noun[accounts.ScanKey]{table: "scan_keys", key: "name", none: accounts.ErrNoScanKey,
+	fields: func(k *accounts.ScanKey) []field {
+		return []field{{"hash", &k.Hash}, {"name", &k.Name}, {"namespace", &k.Namespace}, {"created_at", moment{&k.CreatedAt}}}
+	}}.rows()
 
 // ScanKey implements accounts.ScanKeyStore.
 func (s *Store) ScanKey(ctx context.Context, hash string) (k accounts.ScanKey, err error) {

@@ -27,10 +27,11 @@ func (s *Store) LastAlarm(ctx context.Context) (last int64, err error) {
 	return last, err
 }
 
-var webhookRows = noun[webhooks.Webhook]{table: "webhooks", key: "id", none: webhooks.ErrNoWebhook, fields: func(w *webhooks.Webhook) []field {
-	return []field{{"id", &w.ID}, {"url", &w.URL}, {"secret", &w.Secret}, {"wanted", inJSON(&w.Wanted)}, {"enabled", &w.Enabled},
-		{"scans_from", &w.ScansFrom}, {"alarms_from", &w.AlarmsFrom}, {"created_at", moment{&w.CreatedAt}}}
-}}.rows()
+var webhookRows = noun[webhooks.Webhook]{table: "webhooks", key: "id", none: webhooks.ErrNoWebhook,
+	fields: func(w *webhooks.Webhook) []field {
+		return []field{{"id", &w.ID}, {"url", &w.URL}, {"secret", &w.Secret}, {"wanted", inJSON(&w.Wanted)}, {"enabled", &w.Enabled},
+			{"scans_from", &w.ScansFrom}, {"alarms_from", &w.AlarmsFrom}, {"created_at", moment{&w.CreatedAt}}}
+	}}.rows()
 
 // NewWebhookID implements webhooks.Tx.
 func (t *Tx) NewWebhookID(ctx context.Context) (int64, error) { return t.next(ctx, "webhook") }

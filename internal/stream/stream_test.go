@@ -17,25 +17,18 @@ import (
 	"testing"
 	"time"
 
-	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/testkit/childtest"
+	"github.com/qrjump/qrjump/internal/testkit/natstest"
 )
 
 // startNATS starts a real server; always is its sync_interval: always.
-func startNATS(t *testing.T, dir string, always bool) (s *natsserver.Server, address string) {
+func startNATS(t *testing.T, dir string, always bool) (s natstest.Server, address string) {
 	t.Helper()
-	s, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: -1, HTTPHost: "127.0.0.1", HTTPPort: -1, JetStream: true, StoreDir: dir, SyncAlways: always, NoSigs: true, NoLog: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(3 * time.Minute) {
-		t.Fatal("the NATS server does not start")
-	}
-	return s, fmt.Sprintf("nats://%s?monitor=http://%s", s.Addr(), s.MonitorAddr())
+	s = natstest.Start(t, natstest.Options{Dir: dir, Lazy: !always, Monitors: true})
+	return s, s.Monitored()
 }
 
 // mooring leads a client to the server that there is at the moment, whose port
@@ -50,7 +43,7 @@ func (m *mooring) Dial(network, _ string) (net.Conn, error) {
 	return net.Dial(network, *at)
 }
 
-func (m *mooring) lead(s *natsserver.Server) {
+func (m *mooring) lead(s natstest.Server) {
 	at := s.Addr().String()
 	m.at.Store(&at)
 }
@@ -231,21 +224,16 @@ func TestAcknowledgedIsFlushed(t *testing.T) {
 	if err != nil {
 		t.Skip("strace is not installed")
 	}
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	const messages = 30
 	flushed := map[string]int{}
-	for _, setting := range []string{"always", "default"} {
+	for setting, lazy := range map[string]bool{"always": false, "default": true} {
 		trace := filepath.Join(t.TempDir(), "trace")
-		cmd := exec.Command(strace, "-f", "-o", trace, "-e", "trace=fsync,fdatasync", exe, "-test.run=^TestPublishSome$")
-		cmd.Env = append(os.Environ(), "STREAM_PUBLISH="+setting)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			if strings.Contains(string(out), "ptrace") {
+		p := childtest.Start(t, childtest.Command("publisher", publisher{lazy, t.TempDir()}, strace, "-f", "-o", trace, "-e", "trace=fsync,fdatasync"))
+		if _, err := p.End(); err != nil {
+			if strings.Contains(p.Log(), "ptrace") {
 				t.Skip("this system does not let strace look")
 			}
-			t.Fatalf("%v: %s", err, out)
+			t.Fatalf("%v: %s", err, p.Log())
 		}
 		b, err := os.ReadFile(trace)
 		if err != nil {
@@ -258,19 +246,39 @@ func TestAcknowledgedIsFlushed(t *testing.T) {
 	}
 }
 
-// TestPublishSome is what TestAcknowledgedIsFlushed looks at.
-func TestPublishSome(t *testing.T) {
-	setting := os.Getenv("STREAM_PUBLISH")
-	if setting == "" {
-		t.Skip("part of another test")
+// publisher is what TestAcknowledgedIsFlushed looks at.
+type publisher struct {
+	Lazy bool
+	Dir  string
+}
+
+func TestMain(m *testing.M) {
+	childtest.Roles{"publisher": childtest.Role(publishSome)}.Play()
+	os.Exit(m.Run())
+}
+
+func publishSome(ctx context.Context, p publisher) error {
+	server, err := natstest.Run(natstest.Options{Dir: filepath.Join(p.Dir, "stream"), Lazy: p.Lazy})
+	if err != nil {
+		return err
 	}
-	_, address := startNATS(t, t.TempDir(), setting == "always")
-	l := openJetStream(t, strings.Split(address, "?")[0]+"?flush=vouched", t.TempDir())
+	defer server.End()
+	o, err := Parse(server.Events())
+	if err != nil {
+		return err
+	}
+	o.Marks, o.Patience = p.Dir, time.Hour
+	l, err := Open(o)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
 	for n := range int64(30) {
-		if err := l.Append(t.Context(), events(n, n+1)); err != nil {
-			t.Fatal(err)
+		if err := l.Append(ctx, events(n, n+1)); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // A node ships to a server that comes and goes; each scan is in the stream
@@ -299,8 +307,7 @@ func TestShippingToAStream(t *testing.T) {
 	}
 	connected := l.conn.StatusChanged(nats.CONNECTED)
 	moored.at.Store(nil)
-	server.Shutdown()
-	server.WaitForShutdown()
+	server.End()
 	if err := j.Append(t.Context(), events(450, 700)); err != nil {
 		t.Fatal(err)
 	}
@@ -328,15 +335,14 @@ func TestShippingToAStream(t *testing.T) {
 func TestAnOlderStreamThatAnotherNodeFilled(t *testing.T) {
 	dir, older := t.TempDir(), filepath.Join(t.TempDir(), "older")
 	var moored mooring
-	var server *natsserver.Server
+	var server natstest.Server
 	start := func() {
 		server, _ = startNATS(t, dir, true)
 		moored.lead(server)
 	}
 	stop := func() {
 		moored.at.Store(nil)
-		server.Shutdown()
-		server.WaitForShutdown()
+		server.End()
 	}
 	node := func(name string) (*Log, *ledger.Journal, *ledger.Shipper) {
 		o, err := Parse("nats://127.0.0.1:4222?flush=vouched")
