@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/spelling"
 )
 
 // accountInput is what an operator may say of an account; client.AccountPut cannot
@@ -102,7 +105,27 @@ func (a *Admin) putAccount(ctx context.Context, in *struct {
 	AppIDPath
 	Body accountInput
 }) (client.Account, error) {
+	if err := a.knownFeatures(ctx, in.AppID, in.Body.Features); err != nil {
+		return client.Account{}, err
+	}
 	return a.account(ctx, in.AppID, a.Accounts.Put(ctx, in.Body.registration(in.AppID)))
+}
+
+// knownFeatures refuses a feature that does not exist, unless the account has it: a
+// later version may have granted it.
+func (a *Admin) knownFeatures(ctx context.Context, appid string, wanted []string) error {
+	known := []string{codes.Feature}
+	if one, err := a.Accounts.Get(ctx, appid); err == nil {
+		known = append(known, one.Features...)
+	} else if !errors.Is(err, accounts.ErrNoAccount) {
+		return err
+	}
+	for _, name := range wanted {
+		if !slices.Contains(known, name) {
+			return refused("features: there is no %.60q%s", name, spelling.DidYouMean(name, known...))
+		}
+	}
+	return nil
 }
 
 func (a *Admin) setVersions(ctx context.Context, in *struct {

@@ -13,6 +13,7 @@ const shop = `
 accounts:
   - {appid: shop, kind: mini_program, name: Shop, secret: the-secret-of-shop, versions: [release], members: {ann: admin}}
   - {appid: rival, kind: mini_program, secret: the-secret-of-rival, versions: [release]}
+  - {appid: odd, kind: mini_program, features: [later]}
   - {appid: svc, kind: service_account, secret: the-secret-of-svc, certified: true, linked: [shop]}
 components:
   - {appid: isv, secret: the-secret-of-isv, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE}
@@ -44,7 +45,7 @@ func TestAccounts(t *testing.T) {
 		{"GET", "/accounts", "", 200, `"appid":"rival"`},
 		{"GET", "/accounts?after=shop", "", 200, `{"accounts":[{"appid":"svc"`},
 		{"GET", "/accounts?after=svc", "", 200, `{"accounts":[]}`},
-		{"GET", "/accounts?limit=1", "", 200, `"appid":"rival"`},
+		{"GET", "/accounts?limit=1", "", 200, `"appid":"odd"`},
 		{"GET", "/accounts?limit=0", "", 422, "limit"},
 		{"GET", "/accounts?limit=1001", "", 422, "limit"},
 		{"GET", "/accounts/shop", "", 200, `"members":{"ann":"admin"}`},
@@ -63,6 +64,9 @@ func TestAccounts(t *testing.T) {
 		{"PUT", "/accounts/x", `{"kind":"mini_program","linked":["shop"]}`, 422, "linked"},
 		{"PUT", "/accounts/x", `{"kind":"mini_program","unknown":1}`, 422, "unknown"},
 		{"PUT", "/accounts/x", `{"kind":"mini_program","name":"a\u0000"}`, 422, "name"},
+		{"PUT", "/accounts/x", `{"kind":"mini_program","features":["marketcodes"]}`, 422, "did you mean marketcode?"},
+		{"PUT", "/accounts/odd", `{"kind":"mini_program","features":["later","marketcode"]}`, 200, `"features":["later","marketcode"]`},
+		{"PUT", "/accounts/odd", `{"kind":"mini_program","features":["later","colour"]}`, 422, `there is no \"colour\""`},
 		{"PUT", "/accounts/x", `{"kind":`, 400, ""},
 		{"PUT", "/accounts/x", `[]`, 422, ""},
 		{"PUT", "/accounts/a%20b", `{"kind":"mini_program"}`, 422, "spaces"},
@@ -135,7 +139,9 @@ func TestSettings(t *testing.T) {
 		{`{"rate_limit":99999999999}`, 422, "rate_limit"},
 		{`{"token_daily_limit":0}`, 422, "token_daily_limit"},
 		{`{"utc_offset_hours":15}`, 422, "utc_offset_hours"},
-		{`{"rate_limi":5}`, 422, "rate_limi"},
+		{`{"rate_limi":5}`, 422, `there is no \"rate_limi\": did you mean rate_limit?`},
+		{`{"colour":5}`, 422, `there is no \"colour\""`},
+		{`{"daily_limits":{"/cgi-bin/stabel_token":5}}`, 422, "did you mean /cgi-bin/stable_token?"},
 		{`{"rate_limit":4,"rate_limi":5}`, 422, "rate_limi"},
 		{`null`, 422, "object"},
 		{`[]`, 422, "object"},

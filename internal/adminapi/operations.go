@@ -109,7 +109,7 @@ func (a *Admin) Operations() []o.Operation {
 			"Send something again, whatever became of it, with the same event id"),
 
 		o.Get("/settings", "getSettings", o.Viewer, a.getSettings, "The settings in force"),
-		o.Put("/settings", "putSettings", o.Admin, a.putSettings, "Change settings: fields that are left out stay"),
+		o.Put("/settings", "putSettings", o.Admin, a.putSettings, "Change settings: fields that are left out stay").Wants(settingsChange),
 		o.Get("/scan-keys", "listScanKeys", o.Operator, a.listScanKeys, "Keys of apps that scan, without the keys themselves"),
 		o.Post("/scan-keys", "createScanKey", o.Admin, a.createScanKey, "Make a key for an app; one of the same name is replaced"),
 		o.Delete("/scan-keys/{name}", "deleteScanKey", o.Admin, a.deleteScanKey, "End a key at once; the keys that are left"),

@@ -3,28 +3,81 @@ package adminapi
 import (
 	"context"
 	"encoding/json"
+	"reflect"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/settings"
 )
 
-func (a *Admin) getSettings(context.Context, *none) (any, error) { return a.Settings.Get(), nil }
+// settingsNow are the settings in force, as an answer.
+type settingsNow settings.Settings
+
+// Schema describes the settings from their table.
+func (settingsNow) Schema(r huma.Registry) *huma.Schema {
+	s := &huma.Schema{Type: huma.TypeObject, Properties: map[string]*huma.Schema{}, AdditionalProperties: false}
+	for _, f := range settings.Table {
+		s.Properties[f.Name] = SettingSchema(r, f)
+		s.Required = append(s.Required, f.Name)
+	}
+	return s
+}
+
+// settingsChange describes a change: settings.Merge says what is wrong with one,
+// better than a schema would.
+func settingsChange(r huma.Registry) *huma.Schema {
+	s := settingsNow{}.Schema(r)
+	s.Required = nil
+	return s
+}
+
+// SettingSchema describes one setting.
+func SettingSchema(r huma.Registry, f settings.Field) *huma.Schema {
+	s := &huma.Schema{Type: huma.TypeArray, Description: f.Meaning}
+	switch f.Of(settings.Defaults()).(type) {
+	case bool:
+		s.Type = huma.TypeBoolean
+	case int, int64:
+		least, most := float64(f.Min), float64(f.Max)
+		s.Type, s.Format, s.Minimum, s.Maximum = huma.TypeInteger, "int64", &least, &most
+	case settings.Limits:
+		s.Type, s.AdditionalProperties = huma.TypeObject, &huma.Schema{Type: huma.TypeInteger}
+	case settings.Verification:
+		s.Type = ""
+		s.OneOf = []*huma.Schema{{Type: huma.TypeString, Enum: []any{"fetch", "trust"}}, {Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeString}}}
+	case settings.AndroidApps:
+		s.Items = r.Schema(reflect.TypeFor[settings.AndroidApp](), true, "")
+	case settings.Addresses, settings.Hosts, settings.AppleAppIDs:
+		s.Items = &huma.Schema{Type: huma.TypeString}
+	default:
+		s.Type = huma.TypeString
+		for _, word := range f.Words {
+			s.Enum = append(s.Enum, word)
+		}
+	}
+	return s
+}
+
+func (a *Admin) getSettings(context.Context, *none) (settingsNow, error) {
+	return settingsNow(a.Settings.Get()), nil
+}
 
 func (a *Admin) putSettings(ctx context.Context, in *struct {
 	Body json.RawMessage `contentType:"application/json"`
-}) (any, error) {
+}) (settingsNow, error) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(in.Body, &object); err != nil || object == nil {
-		return nil, refused("settings: want a JSON object")
+		return settingsNow{}, refused("settings: want a JSON object")
 	}
 	if _, err := settings.Merge(a.Settings.Get(), in.Body); err != nil {
-		return nil, refused("%v", err)
+		return settingsNow{}, refused("%v", err)
 	}
 	err := a.SaveSettings(ctx, in.Body)
-	return a.Settings.Get(), err
+	return settingsNow(a.Settings.Get()), err
 }
 
 // scanKey is a scan key without the key itself; client.ScanKey is also what asks

@@ -22,6 +22,7 @@ type Operation struct {
 	Least                     Role // who may call it
 
 	described huma.Operation // what only some of them say
+	wants     func(huma.Registry) *huma.Schema
 	patient   bool
 	busy      string // the answer while it runs already; "" = it may run twice at once
 	mount     func(edge, huma.Operation)
@@ -102,6 +103,13 @@ func (o Operation) Alone(busy string) Operation { o.busy = busy; return o }
 // Patient lets an answer take as long as there is much to do.
 func (o Operation) Patient() Operation { o.patient = true; return o }
 
+// Wants says in the document what the body of a Put is; the function itself says
+// what is wrong with it.
+func (o Operation) Wants(schema func(huma.Registry) *huma.Schema) Operation {
+	o.wants = schema
+	return o
+}
+
 // More adds sentences to the summary.
 func (o Operation) More(text string) Operation { o.described.Description = text; return o }
 
@@ -148,5 +156,8 @@ func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Cont
 			next(hctx)
 		}}
 		o.mount(edge{api: api, log: log, problem: problem, busy: o.busy, running: &sync.Mutex{}}, h)
+		if o.wants != nil {
+			api.OpenAPI().Paths[h.Path].Put.RequestBody.Content["application/json"].Schema = o.wants(api.OpenAPI().Components.Schemas)
+		}
 	}
 }

@@ -13,7 +13,8 @@ import (
 var mayImport = map[string][]string{
 	"internal/errcode":    {},
 	"internal/vault":      {},
-	"internal/settings":   {},
+	"internal/settings":   {"internal/spelling"},
+	"internal/spelling":   {},
 	"internal/outbound":   {},
 	"internal/outbox":     {"internal/outbound"},
 	"internal/archive":    {},
@@ -38,14 +39,14 @@ var mayImport = map[string][]string{
 	"internal/store": {"internal/errcode", "internal/accounts", "internal/codes", "internal/history", "internal/ledger", "internal/live", "internal/outbox", "internal/rules", "internal/calls", "internal/stats", "internal/webhooks"},
 
 	"internal/api":      {"internal/accounts", "internal/codes", "internal/errcode", "internal/rules", "internal/settings", "internal/calls"},
-	"internal/adminapi": {"internal/accounts", "internal/archive", "internal/codes", "internal/errcode", "internal/history", "internal/ledger", "internal/live", "internal/outbox", "internal/rules", "internal/scan", "internal/settings", "internal/stats", "internal/webhooks", "client", "internal/operations"},
+	"internal/adminapi": {"internal/accounts", "internal/archive", "internal/codes", "internal/errcode", "internal/history", "internal/ledger", "internal/live", "internal/outbox", "internal/rules", "internal/scan", "internal/settings", "internal/stats", "internal/webhooks", "client", "internal/operations", "internal/spelling"},
 	"internal/scanapi":  {"internal/accounts", "internal/codes", "internal/errcode", "internal/lane", "internal/ledger", "internal/rules", "internal/scan"},
 	"internal/gateway":  {"internal/accounts", "internal/codes", "internal/rules", "internal/scan", "internal/settings"},
 	"internal/emulator": {"internal/operations"},
 	"internal/consent":  {"internal/accounts"},
 
 	"internal/server": {"internal/accounts", "internal/adminapi", "internal/api", "internal/archive", "internal/codes", "internal/consent", "internal/emulator", "internal/errcode", "internal/gateway", "internal/history", "internal/index", "internal/lane", "internal/ledger", "internal/live", "internal/outbound", "internal/outbox",
-		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/stats", "internal/store", "internal/stream", "internal/calls", "internal/vault", "internal/webhooks", "internal/operations"},
+		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/stats", "internal/store", "internal/stream", "internal/calls", "internal/vault", "internal/webhooks", "internal/operations", "internal/spelling"},
 
 	"client":     {},
 	"qrjumptest": {"internal/server"},

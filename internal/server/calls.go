@@ -11,6 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/calls"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/spelling"
 )
 
 // exact are the interfaces whose calls are counted in the transactions that
@@ -46,7 +47,7 @@ func checkLimits(object []byte) error {
 		case exact[path] != nil:
 			return accounts.Invalid(fmt.Sprintf("settings: daily_limits: the limit of %s is token_daily_limit", path))
 		case !slices.Contains(api.Paths(), path):
-			return accounts.Invalid(fmt.Sprintf("settings: daily_limits: no interface has the path %s", path))
+			return accounts.Invalid(fmt.Sprintf("settings: daily_limits: no interface has the path %s%s", path, spelling.DidYouMean(path, api.Paths()...)))
 		}
 	}
 	return nil

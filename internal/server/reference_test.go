@@ -1,22 +1,30 @@
 package server_test
 
 import (
+	"cmp"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/qrjump/qrjump/internal/adminapi"
 	"github.com/qrjump/qrjump/internal/api"
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/settings"
 )
 
 var update = flag.Bool("update", false, "rewrite docs/reference")
 
 // TestReferenceIsFresh holds docs/reference to the tables in the code.
 func TestReferenceIsFresh(t *testing.T) {
-	for name, text := range map[string]string{"errors.md": errorsPage(), "endpoints.md": endpointsPage(), "admin.md": operationsPage(t)} {
+	for name, text := range map[string]string{"errors.md": errorsPage(), "endpoints.md": endpointsPage(), "admin.md": operationsPage(t),
+		"settings.md": settingsPage(t)} {
 		path := filepath.Join("..", "..", "docs", "reference", name)
 		if *update {
 			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -43,6 +51,41 @@ func errorsPage() string {
 			text = "(empty)"
 		}
 		fmt.Fprintf(&b, "| %d | %s | %s | %s |\n", c.Number, text, c.Meaning, c.Evidence)
+	}
+	return b.String()
+}
+
+// settingsPage is docs/reference/settings.md.
+func settingsPage(t *testing.T) string {
+	var b strings.Builder
+	b.WriteString("# Settings\n\nPrinted from `internal/settings/table.go` by `make update`. A seed names them under `settings:`, `PUT /admin/v1/settings` and `Client.SetSettings` change them,\n" +
+		"those that are not named stay. Who changes them is in the audit log. A change counts " + settings.AtOnce + ", where nothing else is said.\n\n" +
+		"| name | type | default | limits | what it is |\n| --- | --- | --- | --- | --- |\n")
+	kind := reflect.TypeFor[settings.Settings]()
+	if len(settings.Table) != kind.NumField() {
+		t.Errorf("%d settings and %d lines of the table", kind.NumField(), len(settings.Table))
+	}
+	for i, f := range settings.Table {
+		if name := kind.Field(min(i, kind.NumField()-1)).Tag.Get("json"); f.Name != name || f.Meaning == "" {
+			t.Errorf("the setting %s is %q in the table and means %q", name, f.Name, f.Meaning)
+		}
+		schema := adminapi.SettingSchema(huma.NewMapRegistry("#/", huma.DefaultSchemaNamer), f)
+		limits := f.Limits
+		if schema.Type == huma.TypeInteger {
+			limits = strings.TrimSuffix(fmt.Sprintf("%d to %d, %s", f.Min, f.Max, limits), ", ")
+		}
+		if f.Words != nil {
+			limits = strings.Join(f.Words, " or ")
+		}
+		means := f.Meaning
+		if f.Effect != "" {
+			means += ". Counts " + f.Effect
+		}
+		fallback, err := json.Marshal(f.Of(settings.Defaults()))
+		if err != nil {
+			t.Error(err)
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | `%s` | %s | %s |\n", f.Name, cmp.Or(schema.Type, "string or array"), fallback, limits, means)
 	}
 	return b.String()
 }

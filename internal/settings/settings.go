@@ -4,7 +4,6 @@ package settings
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -73,58 +72,58 @@ func (v Verification) Trusts(host string) bool {
 	return v.Mode == Trust || v.Mode == TrustHosts && slices.Contains(v.Hosts, host)
 }
 
-// Settings are the values in force.
+// Settings are the values in force; Table says what each means.
 type Settings struct {
 	Verification        Verification `json:"verification"`
-	RateLimit           int          `json:"rate_limit"`            // calls a second per account and interface of the jump rules; 0 = off
-	OtherRateLimit      int          `json:"other_rate_limit"`      // the same for every other interface that wants an account's token; 0 = off
-	RateLimitPerNode    bool         `json:"rate_limit_per_node"`   // several nodes: each counts its own calls, which spares a question to the database
-	ServiceMinuteLimit  int          `json:"service_minute_limit"`  // calls a minute per service account and interface, by the server's clock, on each node; 0 = off
-	AllowPrivateHosts   bool         `json:"allow_private_hosts"`   // ports, IP addresses and private addresses in rules
-	RefuseNewerDomains  bool         `json:"refuse_newer_domains"`  // no new prefix under .ink, .media, .plus or .run
-	PublishQuota        int          `json:"publish_quota"`         // publishes a calendar month for each Mini Program
-	ServicePublishQuota int          `json:"service_publish_quota"` // the same for service-account rules; 0 = not limited
-	RuleLimit           int          `json:"rule_limit"`            // living rules of a Mini Program
-	ServiceRuleLimit    int          `json:"service_rule_limit"`    // living service-account rules of a target Mini Program
-	TokenDailyLimit     int          `json:"token_daily_limit"`     // /cgi-bin/token calls a day and account
-	UTCOffsetHours      int          `json:"utc_offset_hours"`      // where days and months begin
+	RateLimit           int          `json:"rate_limit"`
+	OtherRateLimit      int          `json:"other_rate_limit"`
+	RateLimitPerNode    bool         `json:"rate_limit_per_node"`
+	ServiceMinuteLimit  int          `json:"service_minute_limit"`
+	AllowPrivateHosts   bool         `json:"allow_private_hosts"`
+	RefuseNewerDomains  bool         `json:"refuse_newer_domains"`
+	PublishQuota        int          `json:"publish_quota"`
+	ServicePublishQuota int          `json:"service_publish_quota"`
+	RuleLimit           int          `json:"rule_limit"`
+	ServiceRuleLimit    int          `json:"service_rule_limit"`
+	TokenDailyLimit     int          `json:"token_daily_limit"`
+	UTCOffsetHours      int          `json:"utc_offset_hours"`
 
-	DailyLimits    Limits     `json:"daily_limits"`    // calls a day and account, by path; others 500,000
-	ScanDays       int        `json:"scan_days"`       // days that the events of scans are kept; what they count stays; 0 = for ever
-	ScanDurability Durability `json:"scan_durability"` // durable: a scan is answered once it is on the disk; soon: one that fell on no code up to a second earlier
+	DailyLimits    Limits     `json:"daily_limits"`
+	ScanDays       int        `json:"scan_days"`
+	ScanDurability Durability `json:"scan_durability"`
 
-	RIDLogRows  int       `json:"rid_log_rows"` // calls that openapi/rid/get can find, beside the seven days; 0 = no log
-	APIIPs      Addresses `json:"api_ips"`      // what get_api_domain_ip answers; none = where the call arrived
-	CallbackIPs Addresses `json:"callback_ips"` // what getcallbackip answers; none = where the call arrived
+	RIDLogRows  int       `json:"rid_log_rows"`
+	APIIPs      Addresses `json:"api_ips"`
+	CallbackIPs Addresses `json:"callback_ips"`
 
-	RulesByGet         bool `json:"rules_by_get"`          // qrcodejumpget also by GET, which one client believes in
-	StrictEmptyBody    bool `json:"strict_empty_body"`     // an empty body is 44002 on every call, as documented
-	EmptyDebugURLKeeps bool `json:"empty_debug_url_keeps"` // an edit with "debug_url": [] keeps the test links, for a client that always sends it
+	RulesByGet         bool `json:"rules_by_get"`
+	StrictEmptyBody    bool `json:"strict_empty_body"`
+	EmptyDebugURLKeeps bool `json:"empty_debug_url_keeps"`
 
-	HoldLinks       bool `json:"hold_links"`         // links and their ends wait for the administrators
-	LinksByOwnToken bool `json:"links_by_own_token"` // the link calls also with the account's own token, not a platform's only
-	LinkLimit       int  `json:"link_limit"`         // Mini Programs that a service account is linked with; 0 = not limited
-	LinkedLimit     int  `json:"linked_limit"`       // service accounts that a Mini Program is linked with; 0 = not limited
-	QRCodeLimit     int  `json:"qrcode_limit"`       // permanent parametric codes of a service account
-	PictureLimit    int  `json:"picture_limit"`      // showqrcode pictures a second for one address; 0 = off
+	HoldLinks       bool `json:"hold_links"`
+	LinksByOwnToken bool `json:"links_by_own_token"`
+	LinkLimit       int  `json:"link_limit"`
+	LinkedLimit     int  `json:"linked_limit"`
+	QRCodeLimit     int  `json:"qrcode_limit"`
+	PictureLimit    int  `json:"picture_limit"`
 
-	CodeCountMax          int64   `json:"code_count_max"`            // codes of one application
-	CodeSegment           int64   `json:"code_segment"`              // codes of one download; batches keep what they began with
-	CodeSeconds           int     `json:"code_seconds"`              // how long an application takes until FINISH
-	ActivationOverlap     Overlap `json:"activation_overlap"`        // refuse a range that overlaps another one, or replace, code by code
-	RequireLink           bool    `json:"require_link"`              // wxa_appid must be linked with the service account
-	TicketMinutes         int     `json:"ticket_minutes"`            // how long a code_ticket can be traded
-	TicketWithoutToken    bool    `json:"ticket_without_token"`      // tickettocode without an access_token: the ticket names the account
-	MissingIndexIsZero    bool    `json:"missing_index_is_zero"`     // codeactivequery: a client that drops an index of 0 means 0
-	InactiveCodeIsAnError bool    `json:"inactive_code_is_an_error"` // codeactivequery of a code that is not active: 80304, or what is known of it
+	CodeCountMax          int64   `json:"code_count_max"`
+	CodeSegment           int64   `json:"code_segment"`
+	CodeSeconds           int     `json:"code_seconds"`
+	ActivationOverlap     Overlap `json:"activation_overlap"`
+	RequireLink           bool    `json:"require_link"`
+	TicketMinutes         int     `json:"ticket_minutes"`
+	TicketWithoutToken    bool    `json:"ticket_without_token"`
+	MissingIndexIsZero    bool    `json:"missing_index_is_zero"`
+	InactiveCodeIsAnError bool    `json:"inactive_code_is_an_error"`
 
-	APIHosts    Hosts       `json:"api_hosts"`     // hosts of the API, with their port if it is not the usual one; none = the API's paths are served under every host
-	PageLimit   int         `json:"page_limit"`    // pages of codes a minute for one address, ten times as many of Mini Programs (each 100 bytes of a link count); 0 = off
-	AppleAppIDs AppleAppIDs `json:"apple_app_ids"` // the operator's own apps in apple-app-site-association
-	AndroidApps AndroidApps `json:"android_apps"`  // the same in assetlinks.json
+	APIHosts    Hosts       `json:"api_hosts"`
+	PageLimit   int         `json:"page_limit"`
+	AppleAppIDs AppleAppIDs `json:"apple_app_ids"`
+	AndroidApps AndroidApps `json:"android_apps"`
 
-	WebhookDays  int  `json:"webhook_days"`  // how long an event is tried on a webhook, in days
-	RecheckFiles bool `json:"recheck_files"` // look at verification files again once a day
+	WebhookDays  int  `json:"webhook_days"`
+	RecheckFiles bool `json:"recheck_files"`
 }
 
 // Durability says when a scan is answered.
@@ -206,58 +205,12 @@ func Defaults() Settings {
 	}
 }
 
-// Validate returns what is wrong with the values, naming the field.
-func (s Settings) Validate() error {
-	for _, f := range []struct {
-		name     string
-		value    int64
-		min, max int64
-	}{
-		{"rate_limit", int64(s.RateLimit), 0, 1_000_000},
-		{"other_rate_limit", int64(s.OtherRateLimit), 0, 1_000_000},
-		{"service_minute_limit", int64(s.ServiceMinuteLimit), 0, 1_000_000},
-		{"publish_quota", int64(s.PublishQuota), 0, 1_000_000},
-		{"service_publish_quota", int64(s.ServicePublishQuota), 0, 1_000_000},
-		{"rule_limit", int64(s.RuleLimit), 0, 10_000_000},
-		{"service_rule_limit", int64(s.ServiceRuleLimit), 0, 10_000_000},
-		{"token_daily_limit", int64(s.TokenDailyLimit), 1, 1_000_000},
-		{"utc_offset_hours", int64(s.UTCOffsetHours), -12, 14},
-		{"rid_log_rows", int64(s.RIDLogRows), 0, 100_000_000},
-		{"link_limit", int64(s.LinkLimit), 0, 1_000_000},
-		{"linked_limit", int64(s.LinkedLimit), 0, 1_000_000},
-		{"qrcode_limit", int64(s.QRCodeLimit), 0, 10_000_000},
-		{"picture_limit", int64(s.PictureLimit), 0, 1_000_000},
-		{"code_count_max", s.CodeCountMax, 10_000, 2_000_000_000},
-		{"code_segment", s.CodeSegment, 10_000, 50_000},
-		{"code_seconds", int64(s.CodeSeconds), 0, 86_400},
-		{"ticket_minutes", int64(s.TicketMinutes), 1, 7 * 24 * 60},
-		{"scan_days", int64(s.ScanDays), 0, 36_500},
-		{"page_limit", int64(s.PageLimit), 0, 1_000_000},
-		{"webhook_days", int64(s.WebhookDays), 1, 30},
-	} {
-		if f.value < f.min || f.value > f.max {
-			return fmt.Errorf("settings: %s is %d: want %d to %d", f.name, f.value, f.min, f.max)
-		}
-	}
-	if err := cmp.Or(s.DailyLimits.validate("daily_limits"), s.APIIPs.validate("api_ips"), s.CallbackIPs.validate("callback_ips"),
-		s.APIHosts.validate(), s.AppleAppIDs.validate(), s.AndroidApps.validate()); err != nil {
-		return err
-	}
-	if s.CodeSegment%10_000 != 0 {
-		return fmt.Errorf("settings: code_segment is %d: want a multiple of 10000", s.CodeSegment)
-	}
-	if s.ScanDurability != Durable && s.ScanDurability != Soon {
-		return fmt.Errorf("settings: scan_durability is %q: want durable or soon", s.ScanDurability)
-	}
-	if s.ActivationOverlap != Replace && s.ActivationOverlap != Refuse {
-		return fmt.Errorf("settings: activation_overlap is %q: want refuse or replace", s.ActivationOverlap)
-	}
-	return nil
-}
-
 // Merge returns s with the fields that a JSON object names; null keeps one as it
 // is. A field that does not exist or a value that cannot be is an error that names it.
 func Merge(s Settings, object []byte) (Settings, error) {
+	if err := unknown(object); err != nil {
+		return s, err
+	}
 	d := json.NewDecoder(bytes.NewReader(object))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&s); err != nil {
