@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"github.com/prometheus/client_golang/prometheus"
 	"io"
 )
 
@@ -29,3 +30,6 @@ func Parts() (names []string) {
 	}
 	return names
 }
+
+// Registered are the metrics that this server registered.
+func (s *Server) Registered() *prometheus.Registry { return s.metrics.registry }

@@ -5,17 +5,23 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/qrjump/qrjump/internal/adminapi"
 	"github.com/qrjump/qrjump/internal/api"
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/settings"
 )
 
@@ -24,7 +30,7 @@ var update = flag.Bool("update", false, "rewrite docs/reference")
 // TestReferenceIsFresh holds docs/reference to the tables in the code.
 func TestReferenceIsFresh(t *testing.T) {
 	for name, text := range map[string]string{"errors.md": errorsPage(), "endpoints.md": endpointsPage(), "admin.md": operationsPage(t),
-		"settings.md": settingsPage(t)} {
+		"settings.md": settingsPage(t), "metrics.md": metricsPage(t)} {
 		path := filepath.Join("..", "..", "docs", "reference", name)
 		if *update {
 			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -51,6 +57,64 @@ func errorsPage() string {
 			text = "(empty)"
 		}
 		fmt.Fprintf(&b, "| %d | %s | %s | %s |\n", c.Number, text, c.Meaning, c.Evidence)
+	}
+	return b.String()
+}
+
+var described = regexp.MustCompile(`fqName: "(\w+)", help: (".*?"), (?:unit: "[^"]*", )?constLabels: \{(?:(\w+)=.*)?\}, variableLabels: \{(.*)\}\}$`)
+
+// metricsPage is docs/reference/metrics.md: what a server registers, which is what
+// it shows.
+func metricsPage(t *testing.T) string {
+	s := servertest.Start(t, servertest.Options{Emulator: true})
+	s.Do("GET", "/cgi-bin/token", "")
+	kinds := map[string]string{}
+	for line := range strings.Lines(s.Do("GET", "/metrics", "").Body) {
+		if of, ok := strings.CutPrefix(line, "# TYPE "); ok {
+			name, kind, _ := strings.Cut(strings.TrimSpace(of), " ")
+			kinds[name] = kind
+		}
+	}
+	lines := map[string]string{}
+	found := make(chan *prometheus.Desc)
+	go func() {
+		s.Registered().Describe(found)
+		close(found)
+	}()
+	for d := range found {
+		is := described.FindStringSubmatch(d.String())
+		if is == nil {
+			t.Errorf("cannot read %s", d)
+			continue
+		}
+		name := is[1]
+		kind := kinds[name]
+		delete(kinds, name)
+		if kind == "" && strings.HasSuffix(name, "_total") {
+			kind = "counter" // of nothing yet
+		}
+		if !strings.HasPrefix(name, "qrjump_") || lines[name] != "" {
+			continue
+		}
+		help, err := strconv.Unquote(is[2])
+		if err != nil || kind == "" {
+			t.Errorf("%s has the type %q: %v; make this test's server show it", name, kind, err)
+		}
+		unit := ""
+		if strings.HasSuffix(name, "_seconds") {
+			unit = "seconds"
+		}
+		lines[name] = fmt.Sprintf("| `%s` | %s | %s | %s | %s |\n", name, kind, strings.ReplaceAll(strings.Trim(is[3]+","+is[4], ","), ",", ", "), unit, help)
+	}
+	for name := range kinds {
+		t.Errorf("%s is shown and was registered by nobody", name)
+	}
+	var b strings.Builder
+	b.WriteString("# Metrics\n\nPrinted from what a server registers by `make update`. `GET /metrics` on the admin listener, with the admin token, shows them in the format of Prometheus, and beside\n" +
+		"them those of the Go runtime (`go_…`) and of the process (`process_…`). A counter ends in `_total` and counts what its line says; labels have a bounded number of values.\n\n" +
+		"| name | type | labels | unit | what it says |\n| --- | --- | --- | --- | --- |\n")
+	for _, name := range slices.Sorted(maps.Keys(lines)) {
+		b.WriteString(lines[name])
 	}
 	return b.String()
 }
