@@ -358,3 +358,59 @@ func plans(t *testing.T, s *Store, query string, args ...any) (list []string) {
 	}
 	return list
 }
+
+// What waits in a database of the version before is sent, and beside a node of
+// that version, which goes on with its own statements, each row has one sender.
+func TestANodeOfTheVersionBeforeSharesTheRows(t *testing.T) {
+	type old struct{ add, due, claim string }
+	olds := map[outbox.Kind]old{
+		outbox.Pushes: {`INSERT INTO pushes (id, component, info_type, appid, url, sealed, shown, created_at, attempts, next_at, delivered, sent_at, status, answer, fault)
+				VALUES ($1, '7', 'x', '', '', 'body', '', $2, 0, $2, 0, 0, 0, '', '')`,
+			`SELECT COUNT(*) FROM pushes WHERE component = '7' AND next_at > 0 AND next_at <= $1`,
+			`UPDATE pushes SET attempts = attempts + 1, next_at = $2 WHERE id = $1 AND next_at = $3`},
+		outbox.Messages: {`INSERT INTO messages (id, account, body, created_at, tries, due_at) VALUES ($1, '7', 'body', $2, 0, $2)`,
+			`SELECT COUNT(*) FROM messages WHERE account = '7' AND due_at <= $1`,
+			`UPDATE messages SET tries = tries + 1, due_at = $2 WHERE id = $1 AND due_at = $3`},
+		outbox.Deliveries: {`INSERT INTO deliveries (id, webhook, event, body, created_at, attempts, next_at, sent_at, status, fault, delivered_at)
+				VALUES (CAST($1 AS BIGINT), 7, CASE CAST($1 AS BIGINT) WHEN 1 THEN 'e' ELSE 'f' END, 'body', $2, 0, $2, 0, 0, '', 0)`,
+			`SELECT COUNT(*) FROM deliveries WHERE webhook = 7 AND next_at > 0 AND next_at <= $1`,
+			`UPDATE deliveries SET next_at = $2 WHERE id = $1 AND next_at = $3`},
+	}
+	eachTarget(t, func(t *testing.T, target Target) {
+		s, err := connect(t.Context(), target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		if err := s.migrateTo(t.Context(), 18); err != nil {
+			t.Fatal(err)
+		}
+		exec := func(query string, args ...any) {
+			t.Helper()
+			if _, err := s.write.ExecContext(t.Context(), query, args...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, o := range olds {
+			exec(o.add, 1, at.UnixMilli())
+		}
+		if err := s.migrateTo(t.Context(), NewestSchema()); err != nil {
+			t.Fatal(err)
+		}
+		lease := at.Add(time.Minute)
+		for kind, o := range olds {
+			addRows(t, s, kind) // its webhook
+			exec(o.claim, 1, lease.UnixMilli(), at.UnixMilli())
+			rows, _ := claim(t, s, kind, "7", 0, 1)
+			wantSame(t, "claimed beside the other", ids(rows), nil)
+			rows, until := claim(t, s, kind, "7", time.Minute, 1)
+			want(t, "when its lease is over", []any{ids(rows), rows[0].Body}, []any{[]int64{1}, "body"})
+			want(t, "due to the other", number(t, s, o.due, lease.UnixMilli()), 0)
+			rows[0].NextAt = time.Time{}
+			want(t, "saved", save(t, s, kind, rows[0], until), true)
+			exec(o.add, 2, at.UnixMilli())
+			rows, _ = claim(t, s, kind, "7", 0, 1)
+			want(t, "what the other adds", ids(rows), []int64{2})
+		}
+	})
+}
