@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -31,6 +32,9 @@ type Memory struct {
 	byStart []*batchMemory // by their first counter
 	// prefixes are those of all batches: what was printed once stays known.
 	prefixes []string
+	// began is the last event of each batch that another memory knew when this one
+	// was begun beside it.
+	began map[int64]int64
 }
 
 // batchMemory is one batch. Its own lock keeps batches from waiting for each
@@ -38,7 +42,12 @@ type Memory struct {
 type batchMemory struct {
 	Batch
 
-	mu      sync.Mutex
+	mu sync.Mutex
+	happened
+}
+
+// happened is what is known of what happened to a batch.
+type happened struct {
 	seq     int64 // the last event read
 	active  coverage
 	waiting []Event   // read, not yet in force: by when they take effect
@@ -61,30 +70,40 @@ func NewMemory(s Store) *Memory {
 	return &Memory{Store: s, batches: map[int64]*batchMemory{}}
 }
 
-// Load fills the memory from the store. The batches of before answer until
-// all is read.
+// Beside is an empty memory that can be filled while this one answers and
+// follows, and then adopted.
+func (m *Memory) Beside() *Memory {
+	fresh := NewMemory(m.Store)
+	fresh.began = map[int64]int64{}
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for id, b := range m.batches {
+		fresh.began[id] = b.last()
+	}
+	return fresh
+}
+
+// Load reads everything into an empty memory.
 func (m *Memory) Load(ctx context.Context) error {
 	m.reading.Lock()
 	defer m.reading.Unlock()
-	fresh := NewMemory(m.Store)
 	for b, err := range m.Store.Batches(ctx) {
 		if err != nil {
 			return fmt.Errorf("loading batches: %w", err)
 		}
-		fresh.add(b)
+		m.add(b)
 	}
 	broken := map[int64]*batchMemory{}
 	for e, err := range m.Store.Events(ctx, 0, 0) {
 		if err != nil {
 			return fmt.Errorf("loading what happened to codes: %w", err)
 		}
-		b := fresh.batch(e.Batch)
+		b := m.batch(e.Batch)
 		if b == nil {
 			// Another node made the batch after the list was read.
-			if err := fresh.addStored(ctx, e.Batch); err != nil {
+			if b, err = m.addStored(ctx, e.Batch); err != nil {
 				return fmt.Errorf("event %d is of the batch %d: %w", e.Seq, e.Batch, err)
 			}
-			b = fresh.batch(e.Batch)
 		}
 		if !b.enqueue(e) {
 			broken[b.ID] = b
@@ -93,32 +112,84 @@ func (m *Memory) Load(ctx context.Context) error {
 	// Times of a batch do not go back; where they do, all of it is needed at once.
 	for id, b := range broken {
 		b.clear()
-		if err := fresh.catchUp(ctx, b); err != nil {
+		if err := m.catchUp(ctx, b); err != nil {
 			return fmt.Errorf("loading what happened to codes of %d: %w", id, err)
 		}
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.batches, m.byStart, m.prefixes = fresh.batches, fresh.byStart, fresh.prefixes
 	return nil
 }
 
+// Adopt takes over what a memory knows that was filled beside this one. Batch by
+// batch that is one moment: a transaction that made this memory exact for its
+// batch finds it exact after that too. It returns false where this memory
+// followed something meanwhile that the other does not know yet: then it wants
+// to follow, and to be adopted again.
+func (m *Memory) Adopt(fresh *Memory) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	whole := true
+	for id, b := range m.batches {
+		_, before := fresh.began[id]
+		switch f := fresh.batches[id]; {
+		case f == nil && before, f != nil && f.Batch != b.Batch: // it is gone, or was made anew
+			delete(m.batches, id)
+		case f == nil || f != b && !b.adopt(f, fresh.began[id]):
+			whole = false
+		default:
+			fresh.batches[id] = b // from here on it is one
+		}
+	}
+	for id, f := range fresh.batches {
+		if m.batches[id] == nil {
+			m.batches[id] = f
+		}
+	}
+	m.byStart = slices.SortedFunc(maps.Values(m.batches), func(a, b *batchMemory) int { return cmp.Compare(a.Start, b.Start) })
+	m.prefixes = slices.Clone(fresh.prefixes)
+	for _, b := range m.byStart {
+		if !slices.Contains(m.prefixes, b.Prefix) {
+			m.prefixes = append(m.prefixes, b.Prefix)
+		}
+	}
+	return whole
+}
+
+// adopt takes over what is known of the same batch, unless this was read on
+// since it was at began and knows more.
+func (b *batchMemory) adopt(f *batchMemory, began int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.seq > f.seq && b.seq != began {
+		return false
+	}
+	b.happened = f.happened
+	return true
+}
+
+// last is the last event that was read.
+func (b *batchMemory) last() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.seq
+}
+
 // addStored adds a batch from the store: ErrNoBatch where there is none.
-func (m *Memory) addStored(ctx context.Context, id int64) error {
-	return m.Store.ViewCodes(ctx, func(tx Tx) error {
+func (m *Memory) addStored(ctx context.Context, id int64) (one *batchMemory, err error) {
+	err = m.Store.ViewCodes(ctx, func(tx Tx) error {
 		b, err := tx.Batch(ctx, id)
 		if err == nil {
-			m.add(b)
+			one = m.add(b)
 		}
 		return err
 	})
+	return one, err
 }
 
-func (m *Memory) add(b Batch) {
+func (m *Memory) add(b Batch) *batchMemory {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.batches[b.ID] != nil {
-		return
+	if have := m.batches[b.ID]; have != nil {
+		return have
 	}
 	one := newBatchMemory(b)
 	m.batches[b.ID] = one
@@ -127,6 +198,7 @@ func (m *Memory) add(b Batch) {
 	if !slices.Contains(m.prefixes, b.Prefix) {
 		m.prefixes = append(slices.Clone(m.prefixes), b.Prefix)
 	}
+	return one
 }
 
 // Prefixes are the prefixes of all batches and the current one; "" = none is
@@ -144,14 +216,16 @@ func (m *Memory) Prefixes(current string) []string {
 func (m *Memory) Changed(ctx context.Context, id int64) error {
 	m.reading.Lock()
 	defer m.reading.Unlock()
-	if m.batch(id) == nil {
-		if err := m.addStored(ctx, id); errors.Is(err, ErrNoBatch) {
+	b := m.batch(id)
+	if b == nil {
+		var err error
+		if b, err = m.addStored(ctx, id); errors.Is(err, ErrNoBatch) {
 			return nil
 		} else if err != nil {
 			return err
 		}
 	}
-	return m.catchUp(ctx, m.batch(id))
+	return m.catchUp(ctx, b)
 }
 
 // CatchUp reads the events of a batch since it was read last.
@@ -185,12 +259,9 @@ func (m *Memory) Know(ctx context.Context, id int64) (Batch, error) {
 	if id <= 0 || id > maxBatchID {
 		return Batch{}, ErrNoBatch
 	}
-	if err := m.addStored(ctx, id); err != nil {
+	b, err := m.addStored(ctx, id)
+	if err != nil {
 		return Batch{}, err
-	}
-	b := m.batch(id)
-	if b == nil { // everything was read again meanwhile, from a moment before it
-		return Batch{}, fmt.Errorf("application %d is not in memory yet", id)
 	}
 	return b.Batch, m.catchUp(ctx, b)
 }
@@ -199,8 +270,7 @@ func (m *Memory) Know(ctx context.Context, id int64) (Batch, error) {
 // no second connection, of which there may be none left, and waits for no
 // other reader.
 func (m *Memory) follow(ctx context.Context, tx Tx, b Batch) error {
-	m.add(b)
-	return m.batch(b.ID).catchUp(func(after int64) ([]Event, error) { return tx.EventsAfter(ctx, b.ID, after) })
+	return m.add(b).catchUp(func(after int64) ([]Event, error) { return tx.EventsAfter(ctx, b.ID, after) })
 }
 
 // catchUp reads the events after the last that was read. Numbers are in the

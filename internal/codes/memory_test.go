@@ -160,6 +160,7 @@ func TestMemoryIsAPlainArray(t *testing.T) {
 		histories = 300
 	}
 	random := rand.New(rand.NewPCG(11, 2))
+	adopted := map[string]int{}
 	for n := range histories {
 		h := &history{random, time.Date(2026, 1, 15, 2, 0, 0, n, time.UTC)}
 		j := &journal{batch: codes.Batch{ID: 1, Count: indexes}}
@@ -167,7 +168,23 @@ func TestMemoryIsAPlainArray(t *testing.T) {
 		if err := m.Load(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		var beside *codes.Memory // all is read again
 		for seq := range 1 + random.IntN(25) {
+			if random.IntN(6) == 0 {
+				beside = m.Beside()
+				if err := beside.Load(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			} else if beside != nil && random.IntN(3) == 0 {
+				for !m.Adopt(beside) {
+					adopted["after more"]++
+					if err := beside.Changed(t.Context(), 1); err != nil {
+						t.Fatal(err)
+					}
+				}
+				adopted["in all"]++
+				beside = nil
+			}
 			h.now = h.now.Add(time.Duration(random.IntN(30)) * time.Second)
 			e := h.event(int64(seq + 1))
 			if random.IntN(4) == 0 {
@@ -193,6 +210,9 @@ func TestMemoryIsAPlainArray(t *testing.T) {
 			t.Fatal(err)
 		}
 		checkAll(t, fmt.Sprintf("history %d read again", n), again, 1, j.events, h.now)
+	}
+	if adopted["in all"] < histories/4 || adopted["after more"] < histories/40 {
+		t.Errorf("what was read again was adopted %v times", adopted)
 	}
 }
 

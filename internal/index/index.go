@@ -181,14 +181,6 @@ func (x *Index) Adopt(other *Index) {
 	x.replace(other.state.Load())
 }
 
-// Clear forgets every rule.
-func (x *Index) Clear() {
-	x.writing.Lock()
-	defer x.writing.Unlock()
-	x.changes.Add(1)
-	x.replace(newCore(0))
-}
-
 // Load replaces every rule by those of a stream, of two with one key by the
 // later one. Until it returns look-ups see the rules of before; after an error,
 // which is the stream's, they still do.

@@ -203,7 +203,7 @@ func TestASnapshotIsOneMomentWhateverChangesMeanwhile(t *testing.T) {
 	x.midway = func(step string) {
 		if step == "segment copied" {
 			x.midway = nil
-			x.Clear()
+			_ = x.Load(each(nil))
 		}
 	}
 	if err := x.writeSnapshot(f, Mark{1, "h"}, nil); err == nil {
@@ -252,7 +252,7 @@ func TestASnapshotTakesTheOldOnesPlaceOnlyWhenItIsWhole(t *testing.T) {
 	if err := x.WriteSnapshot(path, Mark{1, "one"}, nil); err != nil {
 		t.Fatal(err)
 	}
-	x.midway = func(string) { x.midway = nil; x.Clear() }
+	x.midway = func(string) { x.midway = nil; _ = x.Load(each(nil)) }
 	if err := x.WriteSnapshot(path, Mark{2, "two"}, nil); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("a snapshot that cannot be taken: %v", err)
 	}

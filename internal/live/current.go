@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,7 +32,8 @@ type Current struct {
 	AccountStore accounts.Store
 	Log          *slog.Logger
 
-	// Changes is the log that Follow follows; nil where no other process writes.
+	// Changes is the log that Follow follows; nil where no other process writes:
+	// then History is set.
 	Changes ChangeLog
 	// History is the same log where nobody else writes: snapshots hang on it.
 	History ChangeLog
@@ -45,90 +45,26 @@ type Current struct {
 	// Now is real time, for the age of the memory; nil = time.Now.
 	Now func() time.Time
 
-	reading  sync.Mutex
-	mu       sync.Mutex
-	missed   map[string]missed // what could not be read again yet, by its name
-	loaded   bool
-	followed position
-	checked  time.Time     // at this moment the memory had all up to followed
-	silent   bool          // the log cannot be read, and that was said
-	restored bool          // the snapshot file was tried
-	saved    atomic.Uint64 // Rules.Changes of what the snapshot file holds
+	reading   sync.Mutex // the line of all that is read into the memory
+	reloading sync.Mutex // one reads everything at a time; taken before reading
+	mu        sync.Mutex
+	missed    map[string]missed // what could not be read again yet, by its name
+	loaded    bool
+	swaps     uint64 // how often everything was put in place of what there was
+	followed  position
+	checked   time.Time     // at this moment the memory had all up to followed
+	silent    bool          // the log cannot be read, and that was said
+	restored  bool          // the snapshot file was tried
+	saved     atomic.Uint64 // Rules.Changes of what the snapshot file holds
+	// midway is called before a reload gets into the line; tests force interleavings
+	// by it.
+	midway func(context.Context)
 }
 
 // missed is something that could not be read again yet.
 type missed struct {
-	read  func(context.Context) error
+	again func(context.Context) error
 	since time.Time
-}
-
-// Load fills the memory from the store. What fails is tried again by Retry.
-func (c *Current) Load(ctx context.Context) error {
-	c.mu.Lock()
-	c.loaded = false
-	c.mu.Unlock()
-	return c.follow(ctx, "everything", c.load)
-}
-
-func (c *Current) load(ctx context.Context) error {
-	began := c.now()
-	var at position
-	if log := c.log(); log != nil {
-		// What is committed from here on is followed, even if it is read below.
-		var err error
-		if at.seq, at.hash, err = log.ChangeHead(ctx); err != nil {
-			return fmt.Errorf("reading the log of changes: %w", err)
-		}
-	}
-	for _, kind := range slices.Sorted(maps.Keys(c.On)) {
-		if err := c.On[kind](ctx, ""); err != nil {
-			return err
-		}
-	}
-	// What was known before answers until all is read: a node that reads all
-	// again is stale, and never empty.
-	known := map[string]bool{}
-	for after := ""; ; {
-		var page []accounts.Account
-		err := c.AccountStore.ViewAccounts(ctx, func(tx accounts.Tx) (err error) {
-			if page, err = tx.Accounts(ctx, after, 1000); err != nil {
-				return err
-			}
-			for _, a := range page {
-				var links []string
-				// A Mini Program is only the other end of links.
-				if a.Kind != accounts.MiniProgram {
-					if links, err = tx.Links(ctx, a.AppID); err != nil {
-						return err
-					}
-				}
-				known[a.AppID] = true
-				c.Accounts.Set(a, links)
-			}
-			return nil
-		})
-		if err != nil {
-			return fmt.Errorf("loading accounts: %w", err)
-		}
-		if len(page) == 0 {
-			break
-		}
-		after = page[len(page)-1].AppID
-	}
-	c.Accounts.keep(known)
-	if c.Codes != nil {
-		if err := c.Codes.Load(ctx); err != nil {
-			return err
-		}
-	}
-	if err := c.loadRules(ctx); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.loaded, c.followed, c.checked = true, at, began
-	clear(c.missed)
-	return nil
 }
 
 // RuleChanged reads the rule with a key again.
@@ -151,15 +87,22 @@ func (c *Current) RuleChanged(ctx context.Context, key string) {
 
 // ManyChanged reads about n rules again that were noted from a change on.
 func (c *Current) ManyChanged(ctx context.Context, first int64, n int) {
-	_ = c.follow(ctx, "many rules", func(ctx context.Context) error {
+	again := func(ctx context.Context) error {
 		// One by one costs more than all at once, where it is most of them.
-		if c.log() != nil && n < c.Rules.Len() {
-			if ok, err := c.rulesSince(ctx, position{seq: first - 1}); ok || err != nil {
+		if n < c.Rules.Len() {
+			if ok, err := c.rulesSince(ctx, c.Rules, &c.reading, position{seq: first - 1}); ok || err != nil {
 				return err
 			}
 		}
-		return c.loadRules(ctx)
-	})
+		return c.readBeside(ctx, false)
+	}
+	var note func(ctx context.Context) error
+	note = func(ctx context.Context) error {
+		err := again(ctx)
+		c.note(fmt.Sprintf("the rules since change %d", first), note, err)
+		return err
+	}
+	_ = note(ctx)
 }
 
 // BatchChanged reads what is new of a batch of codes.
@@ -169,14 +112,14 @@ func (c *Current) BatchChanged(ctx context.Context, id int64) {
 
 // AccountChanged reads an account and its links again.
 func (c *Current) AccountChanged(ctx context.Context, appid string) {
-	_ = c.follow(ctx, "account "+appid, func(ctx context.Context) error { return c.readAccount(ctx, appid) })
+	_ = c.follow(ctx, "account "+appid, func(ctx context.Context) error { return c.readAccount(ctx, c.Accounts, appid) })
 }
 
-func (c *Current) readAccount(ctx context.Context, appid string) error {
+func (c *Current) readAccount(ctx context.Context, into *Directory, appid string) error {
 	return c.AccountStore.ViewAccounts(ctx, func(tx accounts.Tx) error {
 		a, err := tx.Account(ctx, appid)
 		if errors.Is(err, accounts.ErrNoAccount) {
-			c.Accounts.Remove(appid)
+			into.Remove(appid)
 			return nil
 		}
 		if err != nil {
@@ -186,22 +129,28 @@ func (c *Current) readAccount(ctx context.Context, appid string) error {
 		if err != nil {
 			return err
 		}
-		c.Accounts.Set(a, links)
+		into.Set(a, links)
 		return nil
 	})
 }
 
-// follow reads once; what cannot be read now is read by Retry, and until then
-// Ready says that the memory is behind.
+// follow reads once, in the line of all reads; what cannot be read now is read
+// by Retry, and until then Ready says that the memory is behind.
 func (c *Current) follow(ctx context.Context, what string, read func(context.Context) error) error {
 	c.reading.Lock()
 	defer c.reading.Unlock()
 	err := read(ctx)
+	c.note(what, func(ctx context.Context) error { return c.follow(ctx, what, read) }, err)
+	return err
+}
+
+// note keeps what could not be read, until it was.
+func (c *Current) note(what string, again func(context.Context) error, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil {
 		delete(c.missed, what)
-		return nil
+		return
 	}
 	c.Log.Error("a committed change cannot be read back; scans may show the state before it until the store answers", "what", what, "error", err)
 	if c.missed == nil {
@@ -211,8 +160,7 @@ func (c *Current) follow(ctx context.Context, what string, read func(context.Con
 	if since.IsZero() {
 		since = c.now()
 	}
-	c.missed[what] = missed{read, since}
-	return err
+	c.missed[what] = missed{again, since}
 }
 
 // Retry reads again what could not be read, every interval until ctx ends.
@@ -223,9 +171,9 @@ func (c *Current) Retry(ctx context.Context, interval time.Duration) {
 			return
 		case <-time.After(interval):
 		}
-		for what, m := range c.behind() {
+		for _, m := range c.behind() {
 			if ctx.Err() == nil {
-				_ = c.follow(ctx, what, m.read) // noted and logged
+				_ = m.again(ctx) // noted and logged
 			}
 		}
 	}

@@ -68,27 +68,15 @@ func (d *Directory) Remove(appid string) {
 	d.change(appid, func(m map[string]*listed) { delete(m, appid) })
 }
 
-// keep forgets every account that is not among those named.
-func (d *Directory) keep(named map[string]bool) {
-	d.writing.Lock()
-	defer d.writing.Unlock()
-	for i := range d.shelves {
-		m := d.shelves[i].Load()
-		if m == nil {
-			continue
-		}
-		next := maps.Clone(*m)
-		maps.DeleteFunc(next, func(appid string, _ *listed) bool { return !named[appid] })
-		d.shelves[i].Store(&next)
-	}
-}
+// beside is an empty one whose accounts this one can adopt.
+func (d *Directory) beside() *Directory { return &Directory{seed: d.seed} }
 
-// Clear forgets every account.
-func (d *Directory) Clear() {
+// adopt takes the accounts of another over, which nobody else uses.
+func (d *Directory) adopt(other *Directory) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	for i := range d.shelves {
-		d.shelves[i].Store(nil)
+		d.shelves[i].Store(other.shelves[i].Load())
 	}
 }
 

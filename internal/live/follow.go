@@ -3,11 +3,13 @@ package live
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/index"
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
@@ -150,43 +152,57 @@ func (c *Current) CatchUp(ctx context.Context) error {
 // keeps is never older than what another reader kept.
 func (c *Current) catchUp(ctx context.Context) (more bool, err error) {
 	c.reading.Lock()
-	defer c.reading.Unlock()
-	began, at := c.now(), c.at()
+	began, at, swaps := c.now(), c.at(), c.swapped()
+	more, another, err := c.page(ctx, c.living(), &at)
+	if err == nil && !another {
+		c.mu.Lock()
+		c.followed = at
+		if !more {
+			c.checked = began
+		}
+		if c.silent {
+			c.silent = false
+			c.Log.InfoContext(ctx, "changes of other nodes are followed again", "seq", at.seq)
+		}
+		c.mu.Unlock()
+	}
+	c.reading.Unlock()
+	if another {
+		return false, c.reload(ctx, func() bool { return c.swapped() == swaps })
+	}
+	return more, err
+}
+
+// page reads one page of the log behind a position into a memory. another: what
+// was followed ends there, and all has to be read again.
+func (c *Current) page(ctx context.Context, into memory, at *position) (more, another bool, err error) {
 	// The entry that was read last comes again: it proves that this is still the
 	// log that was followed.
 	list, err := c.log().ChangesFrom(ctx, at.seq, followPage)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	if at.seq > 0 {
 		if len(list) == 0 || list[0].Seq != at.seq || list[0].Hash != at.hash {
 			c.Log.WarnContext(ctx, "the log of changes is another than the one that was followed (a reset, or a database that lost its last commits): everything is read again", "seq", at.seq)
-			return false, c.load(ctx)
+			return false, true, nil
 		}
 		list = list[1:]
 	}
-	if err := c.take(ctx, list); err != nil {
-		return false, err
+	if slices.ContainsFunc(list, func(change Change) bool { return change.Kind == ResetChange }) {
+		return false, true, nil
+	}
+	if err := c.take(ctx, into, list); err != nil {
+		return false, false, err
 	}
 	if n := len(list); n > 0 {
-		at = position{list[n-1].Seq, list[n-1].Hash}
+		*at = position{list[n-1].Seq, list[n-1].Hash}
 	}
-	more = len(list) >= followPage-1
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.followed = at
-	if !more {
-		c.checked = began
-	}
-	if c.silent {
-		c.silent = false
-		c.Log.InfoContext(ctx, "changes of other nodes are followed again", "seq", at.seq)
-	}
-	return more, nil
+	return len(list) >= followPage-1, false, nil
 }
 
 // take reads again what the entries name, each thing once.
-func (c *Current) take(ctx context.Context, list []Change) error {
+func (c *Current) take(ctx context.Context, into memory, list []Change) error {
 	seen := map[string]bool{}
 	for _, change := range list {
 		key := change.Key
@@ -204,37 +220,40 @@ func (c *Current) take(ctx context.Context, list []Change) error {
 			continue
 		}
 		seen[kind+" "+key] = true
-		if err := c.takeOne(ctx, kind, key, change.Rule); err != nil {
+		if err := c.takeOne(ctx, into, kind, key, change.Rule); err != nil {
 			return fmt.Errorf("following change %d of %s %.120s: %w", change.Seq, change.Kind, change.Key, err)
 		}
 	}
 	return nil
 }
 
-func (c *Current) takeOne(ctx context.Context, kind, key string, rule *rules.Rule) error {
-	switch kind {
-	case RuleChange:
-		if rule == nil {
-			c.Rules.Remove(key)
-		} else {
-			c.Rules.Set(*rule)
-		}
-	case AccountChange:
-		return c.readAccount(ctx, key)
-	case BatchChange:
+func (c *Current) takeOne(ctx context.Context, into memory, kind, key string, rule *rules.Rule) error {
+	switch {
+	case kind == RuleChange:
+		setRule(into.rules, key, rule)
+	case into.accounts == nil:
+		// Of rules alone.
+	case kind == AccountChange:
+		return c.readAccount(ctx, into.accounts, key)
+	case kind == BatchChange:
 		id, err := strconv.ParseInt(key, 10, 64)
-		if err != nil || c.Codes == nil {
+		if err != nil || into.codes == nil {
 			return err
 		}
-		return c.Codes.Changed(ctx, id)
-	case ResetChange:
-		return c.load(ctx)
-	default:
-		if f := c.On[kind]; f != nil {
-			return f(ctx, key)
-		}
+		return into.codes.Changed(ctx, id)
+	case c.On[kind] != nil:
+		return c.On[kind](ctx, key)
 	}
 	return nil
+}
+
+// setRule keeps a rule as it is now; nil = there is none.
+func setRule(into *index.Index, key string, rule *rules.Rule) {
+	if rule == nil {
+		into.Remove(key)
+	} else {
+		into.Set(*rule)
+	}
 }
 
 func (c *Current) at() position {

@@ -77,10 +77,11 @@ func (s state) account() (accounts.Account, error) {
 	return accounts.Account{AppID: names[anAccount], Name: strconv.Itoa(s[anAccount])}, nil
 }
 
-// fakeStore is a store that keeps nothing but a state.
+// fakeStore is a store that keeps nothing but a state and the log of changes.
 type fakeStore struct {
 	mu  sync.Mutex
 	now state
+	log []int // the things that changed
 	// step is called within a view: before its state is taken, after that,
 	// and before it ends. An error is the view's.
 	step func(ctx context.Context, name string) error
@@ -91,6 +92,7 @@ func (f *fakeStore) commit(thing int) (version int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.now[thing]++
+	f.log = append(f.log, thing)
 	return f.now[thing]
 }
 
@@ -114,6 +116,43 @@ func (f *fakeStore) view(ctx context.Context, read func(state) error) error {
 	return f.step(ctx, "end")
 }
 
+func (f *fakeStore) ChangeHead(context.Context) (int64, string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return int64(len(f.log)), hashOf(len(f.log)), nil
+}
+
+func hashOf(seq int) string {
+	if seq == 0 {
+		return ""
+	}
+	return strconv.Itoa(seq)
+}
+
+func (f *fakeStore) ChangesFrom(ctx context.Context, from int64, _ int) (list []Change, err error) {
+	err = f.view(ctx, func(s state) error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		n := 0 // entries at the moment of the view
+		for _, version := range s {
+			n += version
+		}
+		for i := max(from, 1); int(i) <= n; i++ {
+			change := Change{Seq: i, Hash: hashOf(int(i)), Kind: RuleChange, Key: names[f.log[i-1]]}
+			if f.log[i-1] == anAccount {
+				change.Kind = AccountChange
+			} else if r, err := s.rule(f.log[i-1]); err == nil {
+				change.Rule = &r
+			}
+			list = append(list, change)
+		}
+		return nil
+	})
+	return list, err
+}
+
+func (*fakeStore) Listen(context.Context) (Bell, error) { return nil, errStore }
+
 type rulesTx struct {
 	rules.Tx
 	state
@@ -129,12 +168,22 @@ type accountsTx struct {
 }
 
 func (tx accountsTx) Account(context.Context, string) (accounts.Account, error) { return tx.account() }
-func (accountsTx) Links(context.Context, string) ([]string, error)              { return nil, nil }
-func (tx accountsTx) Accounts(_ context.Context, after string, _ int) ([]accounts.Account, error) {
-	if a, err := tx.account(); err == nil && after == "" {
-		return []accounts.Account{a}, nil
+func (accountsTx) Links(_ context.Context, appid string) ([]string, error) {
+	if appid == "owner" {
+		return []string{appid}, nil
 	}
 	return nil, nil
+}
+func (tx accountsTx) Accounts(_ context.Context, after string, _ int) (list []accounts.Account, err error) {
+	if after != "" {
+		return nil, nil
+	}
+	// Whose rules these are; never changed.
+	list = []accounts.Account{{AppID: "owner", Versions: []accounts.Version{accounts.Release}, JumpOpen: true}}
+	if a, err := tx.account(); err == nil {
+		list = append(list, a)
+	}
+	return list, nil
 }
 
 func (f *fakeStore) ViewRules(ctx context.Context, read func(rules.Tx) error) error {
@@ -145,13 +194,18 @@ func (f *fakeStore) ViewAccounts(ctx context.Context, read func(accounts.Tx) err
 	return f.view(ctx, func(s state) error { return read(accountsTx{state: s}) })
 }
 
-func (f *fakeStore) AllRules(context.Context) iter.Seq2[rules.Rule, error] {
+func (f *fakeStore) AllRules(ctx context.Context) iter.Seq2[rules.Rule, error] {
 	return func(yield func(rules.Rule, error) bool) {
-		s := f.latest()
-		for thing := range things {
-			if r, err := s.rule(thing); thing != anAccount && err == nil && !yield(r, nil) {
-				return
+		err := f.view(ctx, func(s state) error {
+			for thing := range things {
+				if r, err := s.rule(thing); thing != anAccount && err == nil && !yield(r, nil) {
+					return nil
+				}
 			}
+			return nil
+		})
+		if err != nil {
+			yield(rules.Rule{}, err)
 		}
 	}
 }
@@ -163,6 +217,7 @@ func (*fakeStore) UpdateAccounts(context.Context, func(accounts.Tx) error) error
 type protocol struct {
 	*Current // what scans see; its own way unless a field below says otherwise
 	changed  func(ctx context.Context, thing int)
+	reload   func(ctx context.Context) error
 	// again is what Retry does: one call for each missed change.
 	again func() []func(context.Context)
 	ready func() error
@@ -172,13 +227,17 @@ type protocol struct {
 
 // follow is the protocol of this package.
 func follow(store *fakeStore) *protocol {
-	c := &Current{Rules: index.New(), Accounts: NewDirectory(), RuleStore: store, AccountStore: store, Log: slog.New(slog.DiscardHandler)}
+	c := &Current{Rules: index.New(), Accounts: NewDirectory(), RuleStore: store, AccountStore: store, History: store, Log: slog.New(slog.DiscardHandler)}
 	if err := c.Load(context.Background()); err != nil {
 		panic(err)
 	}
-	// Whose rules these are; never changed.
-	c.Accounts.Set(accounts.Account{AppID: "owner", Versions: []accounts.Version{accounts.Release}, JumpOpen: true}, []string{"owner"})
-	p := &protocol{Current: c, ready: c.Ready}
+	c.midway = func(ctx context.Context) {
+		if a, ok := ctx.Value(actorKey{}).(*actor); ok {
+			a.pause("tell")
+			a.beside = false
+		}
+	}
+	p := &protocol{Current: c, ready: c.Ready, reload: c.Load}
 	p.changed = func(ctx context.Context, thing int) {
 		if thing == anAccount {
 			c.AccountChanged(ctx, names[thing])
@@ -189,7 +248,14 @@ func follow(store *fakeStore) *protocol {
 	p.again = func() (calls []func(context.Context)) {
 		behind := c.behind()
 		for _, what := range slices.Sorted(maps.Keys(behind)) {
-			calls = append(calls, func(ctx context.Context) { _ = c.follow(ctx, what, behind[what].read) })
+			calls = append(calls, func(ctx context.Context) {
+				if a, ok := ctx.Value(actorKey{}).(*actor); ok {
+					if a.beside = what == "everything"; !a.beside {
+						a.pause("tell")
+					}
+				}
+				_ = behind[what].again(ctx)
+			})
 		}
 		return calls
 	}
@@ -279,11 +345,15 @@ type actor struct {
 	resume chan struct{}
 	// What a writer committed last.
 	thing, version int
+	beside         bool // it reads outside the line
 }
 
 type actorKey struct{}
 
 func (a *actor) pause(step string) error {
+	if a.beside && step != "tell" {
+		step = "beside " + step
+	}
 	a.step, a.fault = step, nil
 	a.parked <- a
 	<-a.resume
@@ -308,9 +378,15 @@ func (a *actor) write(ctx context.Context, changes []int) {
 func (a *actor) retry(ctx context.Context) {
 	a.pause("retry")
 	for _, again := range a.protocol.again() {
-		a.pause("tell")
 		again(ctx)
 	}
+}
+
+// reload reads everything again, beside the line up to its end.
+func (a *actor) reload(ctx context.Context) {
+	a.pause("reload")
+	a.beside = true
+	_ = a.protocol.reload(ctx)
 }
 
 // begin starts an actor, up to its first step.
@@ -345,6 +421,9 @@ func play(seed uint64, under func(*fakeStore) *protocol) (wrong string, trace []
 		s.begin(func(a *actor, ctx context.Context) { a.write(ctx, changes) })
 	}
 	s.begin((*actor).retry)
+	if s.rnd.IntN(2) == 0 {
+		s.begin((*actor).reload)
+	}
 	for len(s.actors) > 0 {
 		s.next()
 		if wrong == "" { // after a fault the rest only ends
@@ -368,7 +447,7 @@ func (s *schedule) next() {
 	}
 	a := free[s.rnd.IntN(len(free))]
 	holder, knocks := a.following(), a.step == "tell" && held && !s.protocol.crowded
-	if holder && s.rnd.IntN(12) == 0 {
+	if (holder || a.beside) && s.rnd.IntN(12) == 0 {
 		a.fault = errStore
 	}
 	s.trace = append(s.trace, step{a.name, a.step, a.fault != nil})
@@ -531,6 +610,35 @@ func TestInterleavingsFindFaults(t *testing.T) {
 			}
 			return p
 		},
+		"what was read beside takes the place of the living as it is": func(store *fakeStore) *protocol {
+			p := follow(store)
+			p.reload = func(ctx context.Context) error {
+				fresh := index.New()
+				if err := fresh.Load(store.AllRules(ctx)); err != nil {
+					return err
+				}
+				p.midway(ctx)
+				p.reading.Lock()
+				defer p.reading.Unlock()
+				return store.view(ctx, func(state) error { p.Rules.Adopt(fresh); return nil })
+			}
+			return p
+		},
+		"what was read beside follows the log before its turn comes": func(store *fakeStore) *protocol {
+			p := follow(store)
+			p.reload = func(ctx context.Context) error {
+				fresh := memory{rules: index.New()}
+				var at position
+				if _, _, err := p.page(context.Background(), fresh, &at); err != nil {
+					return err
+				}
+				p.midway(ctx)
+				p.reading.Lock()
+				defer p.reading.Unlock()
+				return store.view(ctx, func(state) error { p.Rules.Adopt(fresh.rules); return nil })
+			}
+			return p
+		},
 		"a change is only read by the next retry": func(store *fakeStore) *protocol {
 			p := follow(store)
 			p.changed = func(context.Context, int) {}
@@ -583,6 +691,13 @@ func TestFollowAtOnce(t *testing.T) {
 			}
 		})
 	}
+	reading.Go(func() {
+		for !stop.Load() {
+			if err := p.reload(context.Background()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 	for range readers {
 		reading.Go(func() {
 			for !stop.Load() && !t.Failed() {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
@@ -26,7 +27,7 @@ const (
 	snapshotStale = 500_000
 )
 
-// log is where the changes of the store can be read, nil = nowhere.
+// log is where the changes of the store can be read.
 func (c *Current) log() ChangeLog {
 	if c.Changes != nil {
 		return c.Changes
@@ -34,11 +35,11 @@ func (c *Current) log() ChangeLog {
 	return c.History
 }
 
-// restore fills the index from the snapshot file, once, and returns the position
+// restore reads the rules from the snapshot file, once, and returns the position
 // up to which it holds everything. ok is false where there is no usable file;
 // then one line in the log says why.
-func (c *Current) restore(ctx context.Context) (at position, ok bool) {
-	if c.SnapshotFile == "" || c.restored || c.log() == nil {
+func (c *Current) restore(ctx context.Context, into *memory) (at position, ok bool) {
+	if c.SnapshotFile == "" || c.restored {
 		return at, false
 	}
 	c.restored = true
@@ -57,9 +58,9 @@ func (c *Current) restore(ctx context.Context) (at position, ok bool) {
 		c.Log.InfoContext(ctx, "the snapshot of the rules is not of this store as it is now; they are read from the store, which takes longer", "file", c.SnapshotFile, "why", err)
 		return at, false
 	}
-	c.Rules.Adopt(s.Rules)
-	c.saved.Store(c.Rules.Changes())
-	c.Log.InfoContext(ctx, "rules read from the snapshot", "file", c.SnapshotFile, "rules", c.Rules.Len(), "seq", at.seq, "took", c.now().Sub(began))
+	held := s.Rules.Changes()
+	into.rules, into.file = s.Rules, &held
+	c.Log.InfoContext(ctx, "rules read from the snapshot", "file", c.SnapshotFile, "rules", s.Rules.Len(), "seq", at.seq, "took", c.now().Sub(began))
 	return at, true
 }
 
@@ -82,10 +83,13 @@ func (c *Current) fits(ctx context.Context, at position) error {
 	return nil
 }
 
-// rulesSince brings rules from a position to the end of the log. ok is false
-// where that cannot be done change by change.
-func (c *Current) rulesSince(ctx context.Context, at position) (ok bool, err error) {
-	for {
+// rulesSince brings rules from a position to the end of the log, page by page in
+// the line of who else reads into them. ok is false where that cannot be done
+// change by change.
+func (c *Current) rulesSince(ctx context.Context, into *index.Index, line sync.Locker, at position) (ok bool, err error) {
+	page := func() (more bool, err error) {
+		line.Lock()
+		defer line.Unlock()
 		list, err := c.log().ChangesFrom(ctx, at.seq+1, followPage)
 		if err != nil {
 			return false, err
@@ -95,33 +99,33 @@ func (c *Current) rulesSince(ctx context.Context, at position) (ok bool, err err
 			case ResetChange:
 				return false, nil
 			case RuleChange:
-				if change.Rule == nil {
-					c.Rules.Remove(change.Key)
-				} else {
-					c.Rules.Set(*change.Rule)
-				}
+				setRule(into, change.Key, change.Rule)
 			}
 			at.seq = change.Seq
 		}
-		if len(list) < followPage {
-			return true, nil
-		}
+		ok = len(list) < followPage
+		return !ok, nil
 	}
+	for more := true; more && err == nil; {
+		more, err = page()
+	}
+	return ok, err
 }
 
-// loadRules fills the index from the snapshot and what changed since, or from
+// readRules reads all rules, from the snapshot and what changed since, or from
 // the store.
-func (c *Current) loadRules(ctx context.Context) error {
-	if from, ok := c.restore(ctx); ok {
-		ok, err := c.rulesSince(ctx, from)
+func (c *Current) readRules(ctx context.Context, into *memory) error {
+	if from, ok := c.restore(ctx, into); ok {
+		ok, err := c.rulesSince(ctx, into.rules, &sync.Mutex{}, from)
 		if err != nil {
 			return fmt.Errorf("reading the rules changed since the snapshot: %w", err)
 		}
 		if ok {
 			return nil
 		}
+		into.file = nil
 	}
-	if err := c.Rules.Load(c.RuleStore.AllRules(ctx)); err != nil {
+	if err := into.rules.Load(c.RuleStore.AllRules(ctx)); err != nil {
 		return fmt.Errorf("loading rules: %w", err)
 	}
 	return nil
@@ -133,7 +137,7 @@ func (c *Current) unsaved() uint64 { return c.Rules.Changes() - c.saved.Load() }
 // SaveSnapshot writes the snapshot file. It does nothing where there is none to
 // be kept, or before the first change of a store.
 func (c *Current) SaveSnapshot(ctx context.Context) error {
-	if c.SnapshotFile == "" || c.log() == nil {
+	if c.SnapshotFile == "" {
 		return nil
 	}
 	// Everything up to this position is in the index before it is copied.

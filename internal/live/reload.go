@@ -1,0 +1,178 @@
+package live
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/index"
+)
+
+// memory is what scans are answered from: the living one, or one that is read
+// beside it.
+type memory struct {
+	rules    *index.Index
+	accounts *Directory    // nil = rules alone
+	codes    *codes.Memory // nil = no codes
+	// file is rules.Changes of what the snapshot file holds; nil = it was not read.
+	file *uint64
+}
+
+func (c *Current) living() memory {
+	return memory{rules: c.Rules, accounts: c.Accounts, codes: c.Codes}
+}
+
+// swapped is how often everything was put in place of what there was.
+func (c *Current) swapped() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.swaps
+}
+
+// Load fills the memory from the store. What fails is tried again by Retry.
+func (c *Current) Load(ctx context.Context) error {
+	c.mu.Lock()
+	c.loaded = false
+	c.mu.Unlock()
+	return c.reload(ctx, func() bool { return true })
+}
+
+// reload reads everything again, if that is still wanted when its turn comes.
+func (c *Current) reload(ctx context.Context, wanted func() bool) error {
+	c.reloading.Lock()
+	defer c.reloading.Unlock()
+	if !wanted() {
+		return nil
+	}
+	err := c.beside(ctx, true)
+	if err != nil {
+		c.note("everything", func(ctx context.Context) error { return c.reload(ctx, wanted) }, err)
+	}
+	return err
+}
+
+// readBeside is beside in turn.
+func (c *Current) readBeside(ctx context.Context, all bool) error {
+	c.reloading.Lock()
+	defer c.reloading.Unlock()
+	return c.beside(ctx, all)
+}
+
+// beside reads all there is, or all rules, into a memory beside the living one,
+// which answers and follows changes meanwhile. What it followed is in the log of
+// changes: the other follows the log to its end before it takes the place of the
+// living, and nobody reads into either at that moment.
+func (c *Current) beside(ctx context.Context, all bool) error {
+	for {
+		done, err := c.once(ctx, all)
+		if done || err != nil {
+			return err
+		}
+	}
+}
+
+// swapTries is how often a memory is tried before it is read anew: one try fails
+// when a change is committed and read at its moment.
+const swapTries = 100
+
+// once reports done = false where all has to be read anew: the log became another
+// meanwhile.
+func (c *Current) once(ctx context.Context, all bool) (done bool, err error) {
+	var at position
+	// What is committed from here on is followed, even if it is read below.
+	if at.seq, at.hash, err = c.log().ChangeHead(ctx); err != nil {
+		return false, fmt.Errorf("reading the log of changes: %w", err)
+	}
+	fresh := memory{rules: index.New()}
+	if all {
+		for _, kind := range slices.Sorted(maps.Keys(c.On)) {
+			if err := c.On[kind](ctx, ""); err != nil {
+				return false, err
+			}
+		}
+		fresh.accounts = c.Accounts.beside()
+		if err := c.readAccounts(ctx, fresh.accounts); err != nil {
+			return false, fmt.Errorf("loading accounts: %w", err)
+		}
+		if c.Codes != nil {
+			fresh.codes = c.Codes.Beside()
+			if err := fresh.codes.Load(ctx); err != nil {
+				return false, err
+			}
+		}
+	}
+	err = c.readRules(ctx, &fresh)
+	for tries := 0; err == nil && !done && tries < swapTries; {
+		var more, another bool
+		if more, another, err = c.page(ctx, fresh, &at); err == nil && !more && !another {
+			done, another, err = c.swap(ctx, fresh, &at)
+			tries++
+		}
+		if another {
+			break
+		}
+	}
+	return done, err
+}
+
+// swap puts a memory in place of the living one, if it can be brought to the end
+// of the log by one more page.
+func (c *Current) swap(ctx context.Context, fresh memory, at *position) (done, another bool, err error) {
+	if c.midway != nil {
+		c.midway(ctx)
+	}
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	began := c.now()
+	more, another, err := c.page(ctx, fresh, at)
+	if more || another || err != nil {
+		return false, another, err
+	}
+	if fresh.codes != nil && !c.Codes.Adopt(fresh.codes) {
+		return false, false, nil
+	}
+	c.Rules.Adopt(fresh.rules)
+	if fresh.file != nil {
+		c.saved.Store(c.Rules.Changes() - (fresh.rules.Changes() - *fresh.file))
+	}
+	if fresh.accounts == nil {
+		return true, false, nil
+	}
+	c.Accounts.adopt(fresh.accounts)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.loaded, c.followed, c.checked = true, *at, began
+	c.swaps++
+	clear(c.missed)
+	return true, false, nil
+}
+
+// readAccounts reads all accounts with their links.
+func (c *Current) readAccounts(ctx context.Context, into *Directory) error {
+	for after := ""; ; {
+		var page []accounts.Account
+		err := c.AccountStore.ViewAccounts(ctx, func(tx accounts.Tx) (err error) {
+			if page, err = tx.Accounts(ctx, after, 1000); err != nil {
+				return err
+			}
+			for _, a := range page {
+				var links []string
+				// A Mini Program is only the other end of links.
+				if a.Kind != accounts.MiniProgram {
+					if links, err = tx.Links(ctx, a.AppID); err != nil {
+						return err
+					}
+				}
+				into.Set(a, links)
+			}
+			return nil
+		})
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		after = page[len(page)-1].AppID
+	}
+}

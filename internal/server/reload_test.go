@@ -1,0 +1,80 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// Issue 13, 4: while everything is read again, changes on that node are
+// acknowledged, a scan after them sees them, and they are there after the end.
+func TestNobodyWaitsForAReload(t *testing.T) {
+	t.Parallel()
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		p := where(t)
+		w := brew(t, servertest.Options{Data: p.data, Config: func(c *server.Config) { c.Database = p.database }})
+		id := w.apply("held", 10_000)
+		w.OK("shop", "add", `{"prefix":"https://old.example/","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":3}`)
+		w.OK("shop", "add", `{"prefix":"https://gone.example/","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":3}`)
+		w.OK("shop", "publish", `{"prefix":"https://gone.example/"}`)
+		first := w.code(id, 0)
+		tokens := map[string]string{"shop": w.Token("shop"), "brand": w.Token("brand")}
+
+		// A reload that has read all but the end of the rules.
+		held, release := make(chan struct{}), make(chan struct{})
+		reload := server.HoldReload(w.Server.Server, sync.OnceFunc(func() { close(held); <-release }))
+		ended := make(chan error, 1)
+		letGo := sync.OnceFunc(func() { close(release) })
+		t.Cleanup(letGo)
+		go func() { ended <- reload(context.Background()) }()
+		<-held
+
+		call := func(appid, path, body string) {
+			t.Helper()
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			a, err := w.TrySend(w.Request(http.MethodPost, path+"?access_token="+tokens[appid], body).WithContext(ctx))
+			if err != nil {
+				t.Fatalf("%s waits for the reload: %v", path, err)
+			}
+			if a.Code(t) != 0 {
+				t.Fatalf("%s: %s", path, a.Body)
+			}
+		}
+		look := func(when string) {
+			t.Helper()
+			for _, c := range []struct{ text, want string }{
+				{"https://old.example/1", "shop release p?q=https%3A%2F%2Fold.example%2F1&scancode_time=1768442400 1011 rule"},
+				{"https://new.example/1", "shop release p?q=https%3A%2F%2Fnew.example%2F1&scancode_time=1768442400 1011 rule"},
+				{"https://gone.example/1", "open_url"},
+				{first.CodeURL, "shop release pages/index/index?code_ticket=T 1124 code"},
+			} {
+				if got := w.ask("resolve", "u", c.text).short(); got != c.want {
+					t.Errorf("%s %s: %s, want %s", when, c.text, got, c.want)
+				}
+			}
+		}
+		call("shop", "/cgi-bin/wxopen/qrcodejumppublish", `{"prefix":"https://old.example/"}`)
+		call("shop", "/cgi-bin/wxopen/qrcodejumpadd", `{"prefix":"https://new.example/","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":3}`)
+		call("shop", "/cgi-bin/wxopen/qrcodejumppublish", `{"prefix":"https://new.example/"}`)
+		call("shop", "/cgi-bin/wxopen/qrcodejumpdelete", `{"prefix":"https://gone.example/"}`)
+		call("brand", "/intp/marketcode/codeactive", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":9,"activity_name":"a","product_brand":"b","product_title":"t","product_code":"6901234567892","wxa_appid":"shop","wxa_path":"pages/index/index"}`, id))
+		look("during the reload")
+		select {
+		case err := <-ended:
+			t.Fatalf("the reload was not held: %v", err)
+		default:
+		}
+		letGo()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		look("after the reload")
+	})
+}
