@@ -44,7 +44,7 @@ func (b *bench) analysis(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	counter := &stats.Counter{Log: log, Store: s, Settings: settings.NewLive(settings.Defaults()), Now: time.Now, Logger: slog.New(slog.DiscardHandler), Random: rand.Reader, Unique: true}
+	counter := &stats.Counter{Log: log, Store: s, Settings: settings.NewLive(settings.Defaults()), Now: time.Now, Logger: slog.New(slog.DiscardHandler), Random: rand.Reader}
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package endurance_test
 import (
 	"bytes"
 	"cmp"
+	"crypto/rand"
 	"database/sql"
 	"encoding/hex"
 	"encoding/json"
@@ -25,6 +26,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/archive"
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
@@ -414,7 +416,7 @@ func (c *cluster) loadOld(old oldArchive) {
 	}
 	defer s.Close()
 	if c.database == "" {
-		s.ScansInto(filepath.Join(dir, "scans"))
+		s.ScansInto(ledger.RestoreInto(filepath.Join(dir, "scans"), rand.Reader))
 	}
 	if err := s.Load(ctx, func(l *store.Loading) error {
 		for _, name := range slices.Sorted(maps.Keys(keys)) {

@@ -114,7 +114,7 @@ func (a *Admin) listMisses(ctx context.Context, in *struct {
 
 func (a *Admin) recountStatistics(ctx context.Context, _ *none) (client.Recount, error) {
 	r, err := a.Scans.Recount(ctx)
-	return client.Recount{Scans: r.Scans, Duplicates: r.Duplicates, Lacking: &r.Lacking, Compared: r.Compared, Differences: r.Differences,
+	return client.Recount{Scans: r.Scans, Lacking: &r.Lacking, Compared: r.Compared, Differences: r.Differences,
 		Shown: each(r.Shown, func(d stats.Difference) client.Difference { return client.Difference(d) }), Since: optional(r.Since)}, err
 }
 

@@ -79,28 +79,36 @@ type Entry struct {
 	From Origin
 }
 
-// Log keeps events durably, in one order. Implementations: a journal of files
-// beside the embedded database, a partitioned table of PostgreSQL, a JetStream
-// stream.
+// Log keeps events durably, in one order, each once. Implementations: a journal
+// of files beside the embedded database, a partitioned table of PostgreSQL, a
+// JetStream stream.
 type Log interface {
-	// Append stores events: when it returns nil they survive a crash and a
-	// power cut. After an error nobody knows of each whether it was stored; an
-	// event that is appended again has its old id and counts once.
-	Append(ctx context.Context, events []Event) error
+	// ID is the log's: positions mean something in it alone. "" = it was not seen
+	// yet. Nobody is asked for it.
+	ID() string
+	// Lost reports whether a log that stood here before this one is nowhere any more.
+	Lost(id string) bool
+	// Missing is how many events up to a position are gone although nothing removed
+	// them, as when a file is.
+	Missing(upTo int64) int64
 	// Read yields what was appended after a position, in order, up to what is
-	// durable when it is called. Position 0 is the beginning.
+	// durable when it is called, and no id at two positions. Position 0 is the
+	// beginning.
 	Read(ctx context.Context, after int64) iter.Seq2[Entry, error]
 	// Find returns the position of a scan, or ErrNoScan.
 	Find(ctx context.Context, id ScanID) (int64, error)
 	// End is the position of the last durable event, 0 = none.
 	End(ctx context.Context) (int64, error)
 	// Before returns a position up to which every event is older than a moment,
-	// by its At: who looks for younger ones reads on from there. It need not be
+	// by its At: a reader that looks for younger ones reads on from there. It need not be
 	// the last such position.
 	Before(ctx context.Context, moment time.Time) (int64, error)
 	// Forget removes events that are older than a moment, as far as they can be
 	// removed in bulk. It is what retention does.
 	Forget(ctx context.Context, before time.Time) error
+	// Announce notes that a user is erased: events from before that come later are
+	// anonymous too.
+	Announce(ctx context.Context, user UserHash) error
 	// Erase makes every event of a user up to a position anonymous and returns how
 	// many there were.
 	Erase(ctx context.Context, user UserHash, upTo int64) (int64, error)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -273,7 +274,11 @@ func (j *Journal) write(groups ...*batch) error {
 	return nil
 }
 
-// Append implements Log.
+// Lost implements Log: a journal whose folder was replaced. A stream, which can be
+// gone back to, has a space in its id.
+func (j *Journal) Lost(id string) bool { return id != "" && !strings.Contains(id, " ") }
+
+// Append makes events durable without a recorder.
 func (j *Journal) Append(ctx context.Context, events []Event) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,6 +52,11 @@ func RestoreJournal(dir, ledger string, o JournalOptions) (*Restoring, error) {
 	r := &Restoring{dir: dir, journal: j, at: 1}
 	r.batch.reset()
 	return r, nil
+}
+
+// RestoreInto returns what begins to fill a journal in a folder, given its id.
+func RestoreInto(dir string, random io.Reader) func(id string) (*Restoring, error) {
+	return func(id string) (*Restoring, error) { return RestoreJournal(dir, id, JournalOptions{Random: random}) }
 }
 
 // emptied makes sure that no events are in a folder of scans; and if it is to

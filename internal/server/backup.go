@@ -12,6 +12,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/archive"
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/store"
 )
 
@@ -100,7 +101,7 @@ func Import(ctx context.Context, c Config, file string, passphrase func() (strin
 	}
 	defer s.Close()
 	if c.Database == "" {
-		s.ScansInto(c.scansDir())
+		s.ScansInto(ledger.RestoreInto(c.scansDir(), rand.Reader))
 	}
 	err = s.Load(ctx, func(l *store.Loading) error {
 		// Only here it is known that the database has no keys of its own.

@@ -51,7 +51,7 @@ func (s *Server) openScanLog(ctx context.Context) error {
 	if err := stream.Leave(s.config.scansDir(), func(m ledger.Mark) error { return scans.Skip(ctx, node, m) }); err != nil {
 		return fmt.Errorf("leaving the stream of scans: %w", err)
 	}
-	l.log, l.unique = scans, true
+	l.log = scans
 	l.shipper = &ledger.Shipper{Journal: l.journal, To: scans, Node: node, Random: s.random, Now: s.realNow, ClockBelieved: s.wall.believed, Log: s.log}
 	return nil
 }
@@ -105,7 +105,7 @@ func (s *Server) openEvents(ctx context.Context) error {
 		s.ledger.shipper.Keep = time.Duration(cmp.Or(s.settings.Get().ScanDays, 36_500)) * 24 * time.Hour
 		s.ledger.earlier = s.ledger.journal
 	} else {
-		s.store.KeepScansInStream(l)
+		s.store.KeepScansElsewhere(l)
 		if scans, err = s.store.OpenScans(ctx, store.ScansOptions{Random: s.random, Now: s.now, Log: s.log}); err != nil {
 			return fmt.Errorf("opening the ledger of scans: %w", err)
 		}
@@ -175,7 +175,7 @@ func (s *Server) countRest(ctx context.Context, log ledger.Log, id string, share
 			return err
 		}
 	}
-	c := s.newCounter(log, log != ledger.Log(s.ledger.journal), nil)
+	c := s.newCounter(log, nil)
 	if err := c.Settle(ctx); err != nil {
 		return fmt.Errorf("counting the scans that no stream has: %w", err)
 	}

@@ -56,7 +56,6 @@ type scanLedger struct {
 	journal  *ledger.Journal
 	recorder *ledger.Recorder
 	log      ledger.Log      // where the scans of all nodes come together
-	unique   bool            // it never has one twice
 	shipper  *ledger.Shipper // brings them there; nil = the journal is the log
 	stream   *stream.Log     // of --events; nil = none
 	nodes    *ledger.Nodes   // the other nodes; nil = there are none

@@ -40,7 +40,7 @@ func (s *Server) region() func(netip.Addr) string {
 // openCounter prepares the counting, and looks whether the ledger beside an
 // embedded database is the one that was counted, before the first scan comes into it.
 func (s *Server) openCounter(ctx context.Context) error {
-	s.counter = s.newCounter(s.ledger.log, s.ledger.unique, s.ledger.flush)
+	s.counter = s.newCounter(s.ledger.log, s.ledger.flush)
 	if s.ledger.earlier != nil {
 		s.counter.Earlier = []ledger.Log{s.ledger.earlier}
 	}
@@ -62,8 +62,8 @@ func (s *Server) lacking(ctx context.Context) string {
 	return fmt.Sprintf("the ledger lacks %d scans that were counted; their counts stay: put back the files of scans if you have them\n", n)
 }
 
-func (s *Server) newCounter(log ledger.Log, unique bool, flush func(context.Context) error) *stats.Counter {
-	c := &stats.Counter{Log: log, Unique: unique, Flush: flush, Store: s.store, Settings: s.settings, Now: s.now, Logger: s.log, Random: s.random}
+func (s *Server) newCounter(log ledger.Log, flush func(context.Context) error) *stats.Counter {
+	c := &stats.Counter{Log: log, Alone: log == ledger.Log(s.ledger.journal), Flush: flush, Store: s.store, Settings: s.settings, Now: s.now, Logger: s.log, Random: s.random}
 	if s.regions != nil {
 		c.Places = s.regions
 	}

@@ -32,7 +32,7 @@ type Counted struct {
 }
 
 // Feed returns the scans after one, in the order in which they became known;
-// the zero id is before the first. At most limit, and none twice. ErrNoScan
+// the zero id is before the first. At most limit. ErrNoScan
 // where there is no such scan, ErrForgotten where it may have been one.
 func (c *Counter) Feed(ctx context.Context, after ledger.ScanID, limit int) (list []Counted, err error) {
 	if err := c.CatchUpAll(ctx); err != nil {
@@ -56,7 +56,7 @@ func (c *Counter) Feed(ctx context.Context, after ledger.ScanID, limit int) (lis
 }
 
 // Newest returns scans in the order in which they became known, beginning with
-// the n-th of the newest: at most limit, and none twice. older says that there
+// the n-th of the newest: at most limit. older says that there
 // are further ones before them.
 func (c *Counter) Newest(ctx context.Context, n, limit int) (list []Counted, older bool, err error) {
 	if err := c.CatchUp(ctx); err != nil {
@@ -78,21 +78,16 @@ func (c *Counter) Newest(ctx context.Context, n, limit int) (list []Counted, old
 }
 
 // beforeNewest returns the position before the newest n scans. Some positions
-// hold a scan that came twice, or none: it looks twice as far back until n are
-// found.
+// hold none: it looks twice as far back until n are found.
 func (c *Counter) beforeNewest(ctx context.Context, n int) (position int64, older bool, err error) {
-	var state State
-	err = c.Store.ViewStatistics(ctx, func(tx Tx) (err error) {
-		state, err = tx.StatisticsState(ctx)
-		return err
-	})
+	state, err := c.stored(ctx)
 	if err != nil {
 		return 0, false, err
 	}
 	for reach := int64(n) + 1; ; reach *= 2 {
 		from := max(0, state.Position-reach)
 		var found []int64
-		for e, err := range c.once(ctx, from) {
+		for e, err := range c.upToCounted(ctx, from) {
 			if err != nil {
 				return 0, false, err
 			}
@@ -140,7 +135,7 @@ func (c *Counter) withBinding(ctx context.Context, e ledger.Entry) (Counted, err
 	return out, err
 }
 
-// find returns where a scan stands first.
+// find returns where a scan stands.
 func (c *Counter) find(ctx context.Context, id ledger.ScanID) (int64, error) {
 	position, err := c.Log.Find(ctx, id)
 	if errors.Is(err, ledger.ErrNoScan) {
@@ -155,44 +150,19 @@ func (c *Counter) find(ctx context.Context, id ledger.ScanID) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("looking for the scan %s: %w", id, err)
 	}
-	again := false
-	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
-		twice, err := tx.Duplicates(ctx, position-1, position)
-		again = len(twice) > 0
-		return err
-	})
-	if err != nil || !again {
-		return position, err
-	}
-	for e, err := range c.Log.Read(ctx, 0) {
-		if err != nil {
-			return 0, fmt.Errorf("looking for the scan %s: %w", id, err)
-		}
-		if e.ID == id {
-			return e.Position, nil
-		}
-	}
-	return 0, ledger.ErrNoScan
+	return position, nil
 }
 
-func (c *Counter) forgotten(ctx context.Context) (at time.Time) {
-	_ = c.Store.ViewStatistics(ctx, func(tx Tx) error {
-		s, err := tx.StatisticsState(ctx)
-		at = s.Forgotten
-		return err
-	})
-	return at
+func (c *Counter) forgotten(ctx context.Context) time.Time {
+	state, _ := c.stored(ctx)
+	return state.Forgotten
 }
 
-// stretchOfFeed is over how many positions it is asked at once which events
-// came twice.
-const stretchOfFeed = 100_000
-
-// All yields every scan after a position once, in the order of the ledger, up
-// to what is counted.
+// All yields every scan after a position, in the order of the ledger, up to what is
+// counted.
 func (c *Counter) All(ctx context.Context, after int64) iter.Seq2[Counted, error] {
 	return func(yield func(Counted, error) bool) {
-		for e, err := range c.once(ctx, after) {
+		for e, err := range c.upToCounted(ctx, after) {
 			var one Counted
 			if err == nil {
 				one, err = c.withBinding(ctx, e)
@@ -204,43 +174,21 @@ func (c *Counter) All(ctx context.Context, after int64) iter.Seq2[Counted, error
 	}
 }
 
-// once is All without what codes count for.
-func (c *Counter) once(ctx context.Context, after int64) iter.Seq2[ledger.Entry, error] {
+// upToCounted is All without what codes count for.
+func (c *Counter) upToCounted(ctx context.Context, after int64) iter.Seq2[ledger.Entry, error] {
 	return func(yield func(ledger.Entry, error) bool) {
-		var state State
-		var twice []int64
-		known := after // up to where twice is known
-		err := c.Store.ViewStatistics(ctx, func(tx Tx) (err error) {
-			state, err = tx.StatisticsState(ctx)
-			return err
-		})
+		state, err := c.stored(ctx)
 		if err != nil {
 			yield(ledger.Entry{}, err)
 			return
 		}
 		for e, err := range c.Log.Read(ctx, after) {
 			if err != nil {
-				yield(ledger.Entry{}, fmt.Errorf("reading the ledger: %w", err))
+				err = fmt.Errorf("reading the ledger: %w", err)
+			} else if e.Position > state.Position {
 				return
 			}
-			if e.Position > state.Position {
-				return
-			}
-			if e.Position > known && !c.Unique {
-				known = e.Position + stretchOfFeed
-				err := c.Store.ViewStatistics(ctx, func(tx Tx) (err error) {
-					twice, err = tx.Duplicates(ctx, e.Position-1, known)
-					return err
-				})
-				if err != nil {
-					yield(ledger.Entry{}, err)
-					return
-				}
-			}
-			if _, again := slices.BinarySearch(twice, e.Position); again {
-				continue
-			}
-			if !yield(e, nil) {
+			if !yield(e, err) || err != nil {
 				return
 			}
 		}
@@ -263,16 +211,11 @@ func (c *Counter) Forget(ctx context.Context, before time.Time) error {
 	if err := c.CatchUp(ctx); err != nil {
 		return err
 	}
-	err := c.Store.UpdateStatistics(ctx, func(ctx context.Context, tx Tx) error {
-		if err := tx.LockStatistics(ctx); err != nil {
-			return err
+	_, err := c.change(ctx, func(_ context.Context, _ Tx, s *State) error {
+		if s.Forgotten.Before(before) {
+			s.Forgotten = before
 		}
-		s, err := tx.StatisticsState(ctx)
-		if err != nil || !s.Forgotten.Before(before) {
-			return err
-		}
-		s.Forgotten = before
-		return errors.Join(tx.ForgetSeen(ctx, before), tx.PutStatisticsState(ctx, s))
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("noting that scans are forgotten: %w", err)
@@ -294,12 +237,8 @@ func (c *Counter) Erase(ctx context.Context, user ledger.UserHash) (int64, error
 	logs := append([]ledger.Log{c.Log}, c.Earlier...)
 	// First: what is on its way is anonymous when it arrives, and the rest is there.
 	for _, log := range logs {
-		if l, ok := log.(interface {
-			Announce(context.Context, ledger.UserHash) error
-		}); ok {
-			if err := l.Announce(ctx, user); err != nil {
-				return 0, err
-			}
+		if err := log.Announce(ctx, user); err != nil {
+			return 0, err
 		}
 	}
 	if err := c.CatchUp(ctx); err != nil {
@@ -418,10 +357,7 @@ func (c *Counter) random() io.Reader {
 
 // replace puts a number in the place of a user.
 func (c *Counter) replace(ctx context.Context, keys map[UsersKey]bool, names map[CodeName]bool, user ledger.UserHash, by uint64) error {
-	return c.Store.UpdateStatistics(ctx, func(ctx context.Context, tx Tx) error {
-		if err := tx.LockStatistics(ctx); err != nil {
-			return err
-		}
+	_, err := c.change(ctx, func(ctx context.Context, tx Tx, _ *State) error {
 		for some := range slices.Chunk(slices.SortedFunc(maps.Keys(keys), UsersKey.Compare), usersAtOnce) {
 			have, err := tx.UsersRows(ctx, some)
 			if err != nil {
@@ -467,4 +403,5 @@ func (c *Counter) replace(ctx context.Context, keys map[UsersKey]bool, names map
 		}
 		return nil
 	})
+	return err
 }

@@ -52,20 +52,18 @@ func (c *Counter) group(ctx context.Context, e *ledger.Event) (*group, error) {
 
 // pending is what was added up in memory and is not stored yet.
 type pending struct {
-	to         int64 // position of the last event
-	scan       ledger.ScanID
-	scanAt     time.Time
-	age        int             // in seconds
-	events     int             // that count
-	again      int             // that were counted in a ledger that was lost
-	nodes      map[string]bool // whose events are among them
-	duplicates []int64
-	cells      map[cell]int32 // where in counts
-	counts     []cellCount
-	codes      []codeScan
-	byCode     map[CodeName][]int32 // where in codes
-	misses     map[missOf]int64
-	stretches  []SeenRow
+	to     int64 // position of the last event
+	scan   ledger.ScanID
+	scanAt time.Time
+	age    int             // in seconds
+	events int             // that count
+	again  int             // that were counted in a ledger that was lost
+	nodes  map[string]bool // whose events are among them
+	cells  map[cell]int32  // where in counts
+	counts []cellCount
+	codes  []codeScan
+	byCode map[CodeName][]int32 // where in codes
+	misses map[missOf]int64
 }
 
 // cell is what a stored number counts: an hour, a rule and all else.
@@ -95,7 +93,7 @@ func newPending(position int64) *pending {
 }
 
 // size is how many events there are.
-func (p *pending) size() int { return p.events + p.again + len(p.duplicates) }
+func (p *pending) size() int { return p.events + p.again }
 
 // origins are those of the nodes whose events were added up.
 func (p *pending) origins(all map[string]*ledger.Taken) map[string]*ledger.Taken {
@@ -128,18 +126,6 @@ func (c *Counter) collect(ctx context.Context, limit int) (n int, err error) {
 // take adds one event. After an error nothing of it is added.
 func (c *Counter) take(ctx context.Context, e *ledger.Entry) error {
 	p, hour := c.pending, HourOf(e.At)
-	if !c.Unique {
-		twice, err := c.seen.has(ctx, e.ID)
-		if err != nil {
-			return err
-		}
-		if twice {
-			p.to, p.scan, p.scanAt = e.Position, e.ID, e.At
-			p.duplicates = append(p.duplicates, e.Position)
-			c.takeFrom(e.From)
-			return nil
-		}
-	}
 	g, err := c.group(ctx, &e.Event)
 	if err != nil {
 		return err
@@ -149,7 +135,6 @@ func (c *Counter) take(ctx context.Context, e *ledger.Entry) error {
 		p.to, p.scan, p.scanAt = e.Position, e.ID, e.At
 		p.again++
 		c.takeFrom(e.From)
-		c.note(e)
 		c.tail.add(DayOf(hour, c.state.Offset), g, &e.Event)
 		return nil
 	}
@@ -164,7 +149,6 @@ func (c *Counter) take(ctx context.Context, e *ledger.Entry) error {
 	p.to, p.scan, p.scanAt = e.Position, e.ID, e.At
 	p.events++
 	c.takeFrom(e.From)
-	c.note(e)
 	key := cell{hour, e.RuleID, g}
 	at, have := p.cells[key]
 	if !have {
@@ -180,17 +164,6 @@ func (c *Counter) take(ctx context.Context, e *ledger.Entry) error {
 	}
 	c.tail.add(DayOf(hour, c.state.Offset), g, &e.Event)
 	return nil
-}
-
-// note remembers that an event stands in the ledger.
-func (c *Counter) note(e *ledger.Entry) {
-	if c.Unique {
-		return
-	}
-	c.seen.note(e.ID)
-	if row, full := c.seen.full(e.Position); full {
-		c.pending.stretches = append(c.pending.stretches, row)
-	}
 }
 
 // takeFrom remembers that an event of a node's journal is counted.
@@ -213,11 +186,7 @@ func (c *Counter) place(ctx context.Context, day int64, name string) (string, er
 		if len(c.places) >= maxPlaceDays && len(c.pending.misses) == 0 {
 			clear(c.places)
 		}
-		var list []string
-		err := c.Store.ViewStatistics(ctx, func(tx Tx) (err error) {
-			list, err = tx.Places(ctx, day*24, day*24+24, maxPlaces+1)
-			return err
-		})
+		list, err := view(ctx, c, func(tx Tx) ([]string, error) { return tx.Places(ctx, day*24, day*24+24, maxPlaces+1) })
 		if err != nil {
 			return "", fmt.Errorf("reading what was scanned and found nothing: %w", err)
 		}
@@ -360,10 +329,7 @@ func (c *Counter) binding(ctx context.Context, activation int64) (b codes.Bindin
 	if b, ok := c.bindings.known[activation]; ok {
 		return b, nil
 	}
-	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
-		b, err = tx.Binding(ctx, activation)
-		return err
-	})
+	b, err = view(ctx, c, func(tx Tx) (codes.Binding, error) { return tx.Binding(ctx, activation) })
 	if errors.Is(err, ErrNoActivation) {
 		return codes.Binding{}, nil
 	}

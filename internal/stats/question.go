@@ -353,11 +353,7 @@ func (c *Counter) join(ctx context.Context, u *usersAsked) error {
 	both := slices.SortedFunc(maps.Keys(u.users), UsersKey.Compare)
 	both = slices.DeleteFunc(both, func(k UsersKey) bool { _, stored := u.counts[k]; return !stored })
 	for some := range slices.Chunk(both, usersAtOnce) {
-		var have map[UsersKey]UsersRow
-		err := c.Store.ViewStatistics(ctx, func(tx Tx) (err error) {
-			have, err = tx.UsersRows(ctx, some)
-			return err
-		})
+		have, err := view(ctx, c, func(tx Tx) (map[UsersKey]UsersRow, error) { return tx.UsersRows(ctx, some) })
 		if err != nil {
 			return err
 		}
@@ -389,55 +385,38 @@ func (c *Counter) visitTail(state State, dim Dim, visit func(day int64, value st
 
 // Misses is which places were scanned and had nothing, the most scanned first,
 // from the hour that holds from up to the end of the one before to.
-func (c *Counter) Misses(ctx context.Context, from, to time.Time, limit int) (list []MissRow, err error) {
+func (c *Counter) Misses(ctx context.Context, from, to time.Time, limit int) ([]MissRow, error) {
 	if !from.Before(to) {
 		return nil, BadQuestion("from must be before to")
 	}
-	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
-		list, err = tx.Misses(ctx, HourOf(from), HourOf(to.Add(-time.Millisecond))+1, limit)
-		return err
+	return view(ctx, c, func(tx Tx) ([]MissRow, error) {
+		return tx.Misses(ctx, HourOf(from), HourOf(to.Add(-time.Millisecond))+1, limit)
 	})
-	return list, err
 }
 
 // Code is what is known of the scans of a code; the zero value but for its name
 // where there were none.
 func (c *Counter) Code(ctx context.Context, name CodeName) (*CodeScans, error) {
-	one := &CodeScans{CodeName: name}
-	err := c.Store.ViewStatistics(ctx, func(tx Tx) error {
-		have, err := tx.Codes(ctx, []CodeName{name})
-		if err != nil {
-			return err
-		}
-		if row, ok := have[name]; ok {
-			one, err = readCode(row)
-		}
-		return err
-	})
-	return one, err
+	have, err := view(ctx, c, func(tx Tx) (map[CodeName]CodeRow, error) { return tx.Codes(ctx, []CodeName{name}) })
+	if row, ok := have[name]; ok && err == nil {
+		return readCode(row)
+	}
+	return &CodeScans{CodeName: name}, err
 }
 
 // Alarms returns alarms after a number, oldest first; open ones only where
 // that is wanted.
-func (c *Counter) Alarms(ctx context.Context, after int64, open bool, limit int) (list []Alarm, err error) {
-	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
-		list, err = tx.Alarms(ctx, after, open, limit)
-		return err
-	})
-	return list, err
+func (c *Counter) Alarms(ctx context.Context, after int64, open bool, limit int) ([]Alarm, error) {
+	return view(ctx, c, func(tx Tx) ([]Alarm, error) { return tx.Alarms(ctx, after, open, limit) })
 }
 
 // Alarm returns the alarm that a code raised for looking copied, acknowledged or
 // not; ErrNoAlarm where there is none.
-func (c *Counter) Alarm(ctx context.Context, name CodeName) (a Alarm, err error) {
-	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
-		a, err = tx.Alarm(ctx, Copied, name)
-		return err
-	})
-	return a, err
+func (c *Counter) Alarm(ctx context.Context, name CodeName) (Alarm, error) {
+	return view(ctx, c, func(tx Tx) (Alarm, error) { return tx.Alarm(ctx, Copied, name) })
 }
 
-// Acknowledge notes that somebody has seen an alarm; the first one stays.
+// Acknowledge notes who has seen an alarm; the first one stays.
 // ErrNoAlarm where there is none.
 func (c *Counter) Acknowledge(ctx context.Context, id int64, by string) (a Alarm, err error) {
 	err = c.Store.UpdateStatistics(ctx, func(ctx context.Context, tx Tx) error {

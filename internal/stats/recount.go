@@ -18,10 +18,9 @@ import (
 // Recount is what a plain count of the whole ledger came to, beside what is
 // counted.
 type Recount struct {
-	Position   int64 // up to which both counted
-	Scans      int64
-	Duplicates int64
-	Compared   int64 // numbers that were compared
+	Position int64 // up to which both counted
+	Scans    int64
+	Compared int64 // numbers that were compared
 	// Lacking is how many scans are counted and not in the ledger, although nothing
 	// removed them; where there are any, they are one difference. See Counter.Lacking.
 	Lacking int64
@@ -55,7 +54,6 @@ func (r *Recount) compare(counted, recounted int64, what func() string) {
 // The bounds of what a recount holds in memory: for more it reads the ledger
 // more than once.
 const (
-	recountIDs   = 1_000_000
 	recountCodes = 100_000
 	recountBytes = 256 << 20 // of days, about
 )
@@ -65,8 +63,8 @@ var errOverflow = errors.New("stats: more parts are needed")
 
 // inParts runs pass for each of so many parts; where one is too large, it
 // begins anew with twice as many. begin is called before each beginning.
-func inParts(parts uint64, begin func(), pass func(part, parts uint64) error) error {
-	for ; ; parts *= 2 {
+func inParts(begin func(), pass func(part, parts uint64) error) error {
+	for parts := uint64(1); ; parts *= 2 {
 		begin()
 		err := error(nil)
 		for part := uint64(0); part < parts && err == nil; part++ {
@@ -102,7 +100,7 @@ func (c *Counter) Recount(ctx context.Context) (r Recount, err error) {
 			n.days = func(day int64) bool { return day < n.since }
 			r.Since = PerDay.Start(n.since, state.Offset)
 		}
-		for _, phase := range []func(context.Context) error{n.findDuplicates, n.countCodes, n.countDays, n.countSums} {
+		for _, phase := range []func(context.Context) error{n.countScans, n.countCodes, n.countDays, n.countSums} {
 			if err := phase(ctx); err != nil {
 				return err
 			}
@@ -111,7 +109,6 @@ func (c *Counter) Recount(ctx context.Context) (r Recount, err error) {
 		r.compare(r.Lacking, 0, func() string { return "counted scans that the ledger lacks" })
 		if state.Forgotten.IsZero() {
 			r.compare(state.Scans, r.Scans, func() string { return "scans" })
-			r.compare(state.Duplicates, r.Duplicates, func() string { return "events that came twice" })
 		}
 		return nil
 	})
@@ -131,7 +128,6 @@ type recounting struct {
 	// firstDay and lastDay are those of the events.
 	firstDay, lastDay int64
 
-	twice  roaring64.Bitmap // positions of events that are there before
 	firsts roaring64.Bitmap // positions of the first scans of codes
 }
 
@@ -144,9 +140,6 @@ func (n *recounting) each(ctx context.Context, visit func(*ledger.Entry) error) 
 		if e.Position > n.state.Position {
 			return nil
 		}
-		if n.twice.Contains(uint64(e.Position)) {
-			continue
-		}
 		if err := visit(&e); err != nil {
 			return err
 		}
@@ -154,36 +147,15 @@ func (n *recounting) each(ctx context.Context, visit func(*ledger.Entry) error) 
 	return nil
 }
 
-// findDuplicates finds the events that stand in the log before.
-func (n *recounting) findDuplicates(ctx context.Context) error {
-	ids := map[ledger.ScanID]struct{}{}
-	var twice []uint64
-	// What is counted tells about how many ids there are.
-	parts := uint64(n.state.Scans/recountIDs*5/4 + 1)
+// countScans counts the scans and finds their first and last day.
+func (n *recounting) countScans(ctx context.Context) error {
 	n.firstDay, n.lastDay = math.MaxInt64, math.MinInt64
-	err := inParts(parts, func() { twice, n.r.Scans = nil, 0 }, func(part, parts uint64) error {
-		clear(ids)
-		return n.each(ctx, func(e *ledger.Entry) error {
-			day := DayOf(HourOf(e.At), n.state.Offset)
-			n.firstDay, n.lastDay = min(n.firstDay, day), max(n.lastDay, day)
-			if binary.BigEndian.Uint64(e.ID[8:])%parts != part {
-				return nil
-			}
-			if _, have := ids[e.ID]; have {
-				twice = append(twice, uint64(e.Position))
-				return nil
-			}
-			if len(ids) >= recountIDs {
-				return errOverflow
-			}
-			ids[e.ID] = struct{}{}
-			n.r.Scans++
-			return nil
-		})
+	return n.each(ctx, func(e *ledger.Entry) error {
+		day := DayOf(HourOf(e.At), n.state.Offset)
+		n.firstDay, n.lastDay = min(n.firstDay, day), max(n.lastDay, day)
+		n.r.Scans++
+		return nil
 	})
-	n.twice.AddMany(twice)
-	n.r.Duplicates = int64(len(twice))
-	return err
 }
 
 // countCodes counts the scans of each code and notes its first one.
@@ -193,7 +165,7 @@ func (n *recounting) countCodes(ctx context.Context) error {
 	}
 	codes := map[CodeName]*CodeScans{}
 	var before Recount
-	return inParts(1, func() { n.firsts.Clear(); before = keep(n.r, before) }, func(part, parts uint64) error {
+	return inParts(func() { n.firsts.Clear(); before = keep(n.r, before) }, func(part, parts uint64) error {
 		clear(codes)
 		mine := func(name CodeName) bool { return codeNumber(name)%parts == part }
 		err := n.each(ctx, func(e *ledger.Entry) error {
@@ -320,7 +292,7 @@ func (n *recounting) countDays(ctx context.Context) error {
 	misses := map[missOf]int64{}
 	places, kept := map[missOf]bool{}, map[int64]int{}
 	var before Recount
-	return inParts(1, func() { before = keep(n.r, before) }, func(part, parts uint64) error {
+	return inParts(func() { before = keep(n.r, before) }, func(part, parts uint64) error {
 		clear(hours)
 		clear(users)
 		clear(misses)
@@ -485,7 +457,7 @@ func (n *recounting) countSums(ctx context.Context) error {
 	}
 	sums := map[key]Count{}
 	var before Recount
-	return inParts(1, func() { before = keep(n.r, before) }, func(part, parts uint64) error {
+	return inParts(func() { before = keep(n.r, before) }, func(part, parts uint64) error {
 		clear(sums)
 		days, smallest := n.part(part, parts)
 		mine := func(day int64) bool { return days.has(day) && !n.days(day) }

@@ -244,24 +244,15 @@ type CodeRow struct {
 	State   string // the rest, see CodeScans
 }
 
-// SeenRow is a stretch of the log whose scans are counted, and a filter that
-// knows their ids.
-type SeenRow struct {
-	After, Position int64 // the stretch: after the one, up to the other
-	Oldest, Newest  int64 // milliseconds in its ids
-	Filter          string
-}
-
 // State is how far the counting is.
 type State struct {
 	// Ledger is the id of the log, "" where it has none: positions are of it.
-	Ledger     string
-	Position   int64  // the last event that is counted
-	Mark       string // the scan that stands there; not known where it is "" or another than Scan
-	Scan       string // the last one that was counted, of whatever ledger
-	ScanAt     time.Time
-	Scans      int64 // counted
-	Duplicates int64 // events that were there before and are not counted again
+	Ledger   string
+	Position int64  // the last event that is counted
+	Mark     string // the scan that stands there; not known where it is "" or another than Scan
+	Scan     string // the last one that was counted, of whatever ledger
+	ScanAt   time.Time
+	Scans    int64 // counted
 	// Held is how many scans of this ledger are counted. Lacking is how many counted
 	// ones no ledger has any more although nothing removed them, at most: some of
 	// them may have been old enough to be forgotten.
@@ -315,25 +306,12 @@ type Tx interface {
 	// limit.
 	Places(ctx context.Context, from, to int64, limit int) ([]string, error)
 	AddMisses(ctx context.Context, rows []MissRow) error
-	// Seen returns the stretches without their filters.
-	Seen(ctx context.Context) ([]SeenRow, error)
-	SeenFilter(ctx context.Context, after int64) (string, error)
-	AddSeen(ctx context.Context, row SeenRow) error
-	// ForgetSeen removes stretches whose scans are all older than a moment.
-	ForgetSeen(ctx context.Context, before time.Time) error
-	// AddDuplicates notes events that are not counted; Duplicates returns those
-	// after a position up to another.
-	AddDuplicates(ctx context.Context, positions []int64) error
-	Duplicates(ctx context.Context, after, upTo int64) ([]int64, error)
 	// Origins returns which events of each node's journal are counted; PutOrigins
 	// stores that of some.
 	Origins(ctx context.Context) (map[string]*ledger.Taken, error)
 	PutOrigins(ctx context.Context, of map[string]*ledger.Taken) error
-	// CutPositions forgets what was noted of positions after one; a reader of the scans
-	// that is beyond an end goes back to it.
-	CutPositions(ctx context.Context, after, end int64) error
-	// ForgetPositions forgets what was noted of positions.
-	ForgetPositions(ctx context.Context) error
+	// CutReaders moves readers of the scans that are beyond an end back to it.
+	CutReaders(ctx context.Context, end int64) error
 	// RememberLedger notes up to where a ledger is counted that is left.
 	RememberLedger(ctx context.Context, ledger string, position int64) error
 	// RecallLedger returns it, 0 = it was never left; and the last scan of it that

@@ -154,23 +154,12 @@ func (c *Counter) fold(ctx context.Context, need bool) error {
 func (c *Counter) foldUpTo(ctx context.Context, position int64) error {
 	sketches := c.tail.sketches()
 	keys := slices.SortedFunc(maps.Keys(sketches), UsersKey.Compare)
-	var state State
-	err := c.Store.UpdateStatistics(ctx, func(ctx context.Context, tx Tx) error {
-		if err := tx.LockStatistics(ctx); err != nil {
-			return err
-		}
-		var err error
-		if state, err = tx.StatisticsState(ctx); err != nil {
-			return err
-		}
-		if state.Ledger != c.state.Ledger || state.Position != c.state.Position || state.UsersPosition != c.state.UsersPosition {
+	state, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
+		if s.Ledger != c.state.Ledger || s.Position != c.state.Position || s.UsersPosition != c.state.UsersPosition {
 			return errMoved
 		}
-		state.UsersPosition = position
-		if err := c.mergeUsers(ctx, tx, keys, sketches); err != nil {
-			return err
-		}
-		return tx.PutStatisticsState(ctx, state)
+		s.UsersPosition = position
+		return c.mergeUsers(ctx, tx, keys, sketches)
 	})
 	if err != nil {
 		c.loaded = c.loaded && !errors.Is(err, errMoved)

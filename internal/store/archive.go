@@ -24,18 +24,17 @@ type Snapshot struct {
 	Keys map[string]string
 
 	tx      *Tx
-	journal *journaled // where the scans are; nil = in a table
-	stream  *streamed  // where newer ones are; nil = there is none
+	outside *outside // where scans are that are not in the table; nil = nowhere
 }
 
 // Snapshot runs f on one consistent state, while others write on.
 func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
 	// Of every scan up to here the first scan of its code is in the state that
-	// follows: it was stored before the scan came into the journal.
+	// follows: it was stored before the scan came into the log beside it.
 	before := int64(0)
-	if s.scans != nil {
+	if s.beside != nil {
 		var err error
-		if before, err = s.scans.End(ctx); err != nil {
+		if before, err = s.beside.End(ctx); err != nil {
 			return err
 		}
 	}
@@ -61,13 +60,7 @@ func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
 		for _, k := range keys {
 			p.Keys[k[0]] = k[1]
 		}
-		switch {
-		case s.scans != nil:
-			p.journal, err = tx.journaled(ctx, s.scans, before)
-		case s.stream != nil:
-			p.stream, err = tx.streamed(ctx, s.stream)
-		}
-		if err != nil {
+		if p.outside, err = tx.outside(ctx, s, before); err != nil {
 			return err
 		}
 		return f(p)
@@ -91,32 +84,24 @@ func (p *Snapshot) WriteRows(ctx context.Context, table string, w io.Writer) (n 
 	if !ok {
 		return 0, fmt.Errorf("no table %q is in an archive", table)
 	}
-	if table == "scan_events" && p.journal != nil {
-		return p.journal.rows(ctx, w)
-	}
 	columns, err := p.tx.columns(ctx, table)
 	if err != nil {
 		return 0, err
 	}
 	from, args := table, []any(nil)
 	switch {
-	case table == "sequences" && p.journal != nil:
-		// The journal counts by itself.
-		from, args = sequencesUpTo, []any{p.journal.upTo}
-	case table == "sequences" && p.stream != nil:
-		from, args = sequencesUpTo, []any{p.stream.end()}
-	case table == "ledger_nodes" && p.journal != nil && p.journal.counted > 0:
-		from, args = nodesCounted, []any{counted + p.journal.ID(), p.journal.counted}
-	case table == "ledger_nodes" && p.stream != nil:
-		from, args = nodesCounted, []any{counted + p.stream.id, p.stream.end()}
+	case table == "sequences" && p.outside != nil:
+		from, args = sequencesUpTo, []any{p.outside.base + p.outside.upTo}
+	case table == "ledgers" && p.outside != nil && p.outside.counted > 0:
+		from, args = hereCounted, []any{p.outside.counted}
 	}
 	err = p.tx.patiently(func() (err error) {
 		n, err = p.tx.writeRows(ctx, w, table, columns, `SELECT `+strings.Join(columns, ", ")+` FROM `+from+` ORDER BY `+known.order, args)
 		return err
 	})
-	if err == nil && table == "scan_events" && p.stream != nil {
+	if err == nil && table == "scan_events" && p.outside != nil {
 		var more int64
-		more, err = p.stream.rows(ctx, p.tx, w)
+		more, err = p.outside.rows(ctx, w)
 		n += more
 	}
 	return n, err
@@ -157,9 +142,9 @@ func (t *Tx) writeRows(ctx context.Context, w io.Writer, table string, columns [
 	return n, nil
 }
 
-// nodesCounted are ledger_nodes where it is noted that scans of the archive are
+// hereCounted are ledgers where it is noted that the scans of the archive are
 // counted, though from a stream.
-const nodesCounted = `(SELECT node, position, scan FROM ledger_nodes WHERE node <> $1 UNION ALL SELECT CAST($1 AS TEXT) COLLATE "binary", CAST($2 AS BIGINT), '') AS l`
+const hereCounted = `(SELECT id, here, CASE WHEN here = 1 THEN CAST($1 AS BIGINT) ELSE position END AS position, last FROM ledgers) AS l`
 
 // sequencesUpTo are the sequences with another number of the last scan.
 const sequencesUpTo = `(SELECT name, CASE WHEN name = 'scan' THEN CAST($1 AS BIGINT) ELSE value END AS value FROM sequences) AS s`
@@ -227,7 +212,7 @@ type Loading struct {
 	tables []string
 	loaded map[string]bool
 
-	scansInto string // a folder; "" = into the database
+	scansInto func(id string) (*ledger.Restoring, error) // nil = into the database
 	restoring *ledger.Restoring
 	days      map[int64]bool // of scans that have their partition
 }
@@ -303,7 +288,7 @@ func (l *Loading) ReadRows(ctx context.Context, table string, r io.Reader) (n in
 		return 0, fmt.Errorf("the archive has a table %q, which has no place in the database", table)
 	}
 	l.loaded[table] = true
-	if table == "scan_events" && l.scansInto != "" {
+	if table == "scan_events" && l.scansInto != nil {
 		return l.readScans(ctx, r)
 	}
 	columns, err := l.tx.columns(ctx, table)

@@ -6,43 +6,89 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
-// journaled is what an archive takes from a journal.
-type journaled struct {
-	*ledger.Journal
+// outside is what an archive takes from a log of scans that is not in the database:
+// its scans stand behind those of the table, as if they had been stored there.
+type outside struct {
+	log     ledger.Log
+	base    int64 // the last number of the table
 	upTo    int64 // the last scan
-	counted int64 // up to here its scans are counted from a stream; 0 = from the journal
+	counted int64 // up to here the rows are counted, though from another log; 0 = from this one
 }
 
-// journaled reads up to where the scans of a journal belong to a state: up to a
-// position, and further where the state counts them or has told of them already.
-func (t *Tx) journaled(ctx context.Context, scans *ledger.Journal, before int64) (*journaled, error) {
-	end, err := scans.End(ctx) // a position beyond it is of another journal
+// KeepScansIn says in which log beside it the scans of the embedded database are: an
+// archive has them as rows, like those of PostgreSQL.
+func (s *Store) KeepScansIn(ctx context.Context, beside ledger.Log) error {
+	err := s.update(ctx, func(tx *Tx) error {
+		// The log may be another than the one that was there before.
+		if _, err := tx.exec(ctx, `UPDATE ledgers SET here = 0 WHERE here = 1 AND id <> $1`, beside.ID()); err != nil {
+			return err
+		}
+		_, err := tx.exec(ctx, `INSERT INTO ledgers (id, here, position, last) VALUES ($1, 1, 0, '') ON CONFLICT (id) DO UPDATE SET here = 1`, beside.ID())
+		return err
+	})
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("noting the id of the ledger: %w", err)
 	}
-	p := &journaled{Journal: scans}
+	s.beside = beside
+	return nil
+}
+
+// KeepScansElsewhere says that scans are in a log for all nodes: an archive has what
+// is counted of it as rows, behind those that are in the table from the time before.
+func (s *Store) KeepScansElsewhere(log ledger.Log) { s.elsewhere = log }
+
+// outside reads up to where the scans of a log beside the database belong to a state:
+// up to a position, and further where the state counts them or has told of them
+// already; or up to where a log elsewhere is counted.
+func (t *Tx) outside(ctx context.Context, s *Store, before int64) (*outside, error) {
 	state, err := t.StatisticsState(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading how far scans are counted: %w", err)
 	}
-	if state.Ledger == scans.ID() || state.Ledger == "" {
-		if err := t.row(ctx, `SELECT COALESCE(MAX(position), 0) FROM webhook_readers WHERE name = $1`, webhooks.ScanSource).Scan(&p.upTo); err != nil {
+	switch {
+	case s.beside != nil:
+		return t.besideUpTo(ctx, s.beside, state, before)
+	case s.elsewhere == nil:
+		return nil, nil
+	}
+	o := &outside{log: s.elsewhere}
+	if _, err := o.log.End(ctx); err != nil {
+		return nil, fmt.Errorf("the scans are in a stream that does not answer; export again when it does: %w", err)
+	}
+	if state.Ledger == o.log.ID() {
+		o.upTo = state.Position
+	}
+	if o.base, err = t.scansEnd(ctx); err != nil {
+		return nil, fmt.Errorf("reading the number of the last scan: %w", err)
+	}
+	o.counted = o.base + o.upTo
+	return o, nil
+}
+
+func (t *Tx) besideUpTo(ctx context.Context, log ledger.Log, state stats.State, before int64) (*outside, error) {
+	end, err := log.End(ctx) // a position beyond it is of another log
+	if err != nil {
+		return nil, err
+	}
+	o := &outside{log: log}
+	if state.Ledger == log.ID() || state.Ledger == "" {
+		if err := t.row(ctx, `SELECT COALESCE(MAX(position), 0) FROM webhook_readers WHERE name = $1`, webhooks.ScanSource).Scan(&o.upTo); err != nil {
 			return nil, fmt.Errorf("reading how far scans were told of: %w", err)
 		}
-		p.upTo = max(p.upTo, state.Position)
+		o.upTo = max(o.upTo, state.Position)
 	} else if id, err := ledger.ParseScanID(state.Scan); err == nil {
-		if p.counted, err = scans.Find(ctx, id); err != nil && !errors.Is(err, ledger.ErrNoScan) {
+		if o.counted, err = log.Find(ctx, id); err != nil && !errors.Is(err, ledger.ErrNoScan) {
 			return nil, err
 		}
 	}
-	p.upTo = min(max(before, p.upTo, p.counted), end)
-	return p, nil
+	o.upTo = min(max(before, o.upTo, o.counted), end)
+	return o, nil
 }
 
 // scanRows writes scans as rows of scan_events.
@@ -87,127 +133,19 @@ func (r *scanRows) write(e *ledger.Event, seq int64) error {
 		Source: e.Source, UserHash: user, Version: e.Version})
 }
 
-// rows writes the journal as the rows of scan_events.
-func (p *journaled) rows(ctx context.Context, w io.Writer) (int64, error) {
+// rows writes the scans as rows of scan_events.
+func (o *outside) rows(ctx context.Context, w io.Writer) (int64, error) {
 	rows := newScanRows(w)
-	for e, err := range p.Read(ctx, 0) {
+	for e, err := range o.log.Read(ctx, 0) {
 		if err != nil {
-			return rows.n, err
+			return rows.n, fmt.Errorf("reading the ledger of scans: %w", err)
 		}
-		if e.Position > p.upTo {
+		if e.Position > o.upTo {
 			break
 		}
-		if err := rows.write(&e.Event, e.Position); err != nil {
+		if err := rows.write(&e.Event, o.base+e.Position); err != nil {
 			return rows.n, err
 		}
 	}
 	return rows.n, nil
-}
-
-// Elsewhere is a log of scans that is neither in files nor in the database.
-type Elsewhere interface {
-	ledger.Log
-	// ID is the ledger's.
-	ID() string
-}
-
-// streamed is what an archive takes from a stream: its scans stand behind those
-// of the table, as if they had been stored there.
-type streamed struct {
-	log  Elsewhere
-	upTo int64  // what is counted of it
-	base int64  // the last number of the table
-	id   string // of the table
-}
-
-// KeepScansInStream says that scans are in a stream: an archive has them as rows,
-// behind those that are in the table from the time before.
-func (s *Store) KeepScansInStream(log Elsewhere) { s.stream = log }
-
-// streamed reads up to where the stream is counted.
-func (t *Tx) streamed(ctx context.Context, log Elsewhere) (*streamed, error) {
-	if _, err := log.End(ctx); err != nil {
-		return nil, fmt.Errorf("the scans are in a stream that does not answer; export again when it does: %w", err)
-	}
-	p := &streamed{log: log}
-	state, err := t.StatisticsState(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("reading how far scans are counted: %w", err)
-	}
-	if state.Ledger == log.ID() {
-		p.upTo = state.Position
-	}
-	if p.base, err = t.scansEnd(ctx); err != nil {
-		return nil, fmt.Errorf("reading the number of the last scan: %w", err)
-	}
-	if err := t.row(ctx, `SELECT scan FROM ledger_nodes WHERE node = $1`, ledgerNode).Scan(&p.id); err != nil {
-		return nil, fmt.Errorf("reading the id of the ledger: %w", err)
-	}
-	return p, nil
-}
-
-// end is the number of the last scan of the archive.
-func (p *streamed) end() int64 { return p.base + p.upTo }
-
-// rows writes what is counted of the stream: each scan once, and none that is in
-// the table.
-func (p *streamed) rows(ctx context.Context, tx *Tx, w io.Writer) (int64, error) {
-	rows := newScanRows(w)
-	var some []ledger.Entry
-	flush := func() error {
-		if len(some) == 0 {
-			return nil
-		}
-		twice, err := tx.Duplicates(ctx, some[0].Position-1, some[len(some)-1].Position)
-		if err != nil {
-			return err
-		}
-		known, err := tx.knownScans(ctx, some)
-		if err != nil {
-			return err
-		}
-		for i := range some {
-			e := &some[i]
-			if _, again := slices.BinarySearch(twice, e.Position); again || known[e.ID.String()] {
-				continue
-			}
-			if err := rows.write(&e.Event, p.base+e.Position); err != nil {
-				return err
-			}
-		}
-		some = some[:0]
-		return nil
-	}
-	for e, err := range p.log.Read(ctx, 0) {
-		if err != nil {
-			return rows.n, fmt.Errorf("reading the stream of scans: %w", err)
-		}
-		if e.Position > p.upTo {
-			break
-		}
-		if some = append(some, e); len(some) == scansAtOnce {
-			if err := flush(); err != nil {
-				return rows.n, err
-			}
-		}
-	}
-	return rows.n, flush()
-}
-
-// knownScans are the ids of those that are in the table.
-func (t *Tx) knownScans(ctx context.Context, some []ledger.Entry) (map[string]bool, error) {
-	first, last := dayOf(some[0].ID), dayOf(some[0].ID)
-	args := []any{nil, nil}
-	for i := range some {
-		day := dayOf(some[i].ID)
-		first, last = min(first, day), max(last, day)
-		args = append(args, some[i].ID.String())
-	}
-	args[0], args[1] = first, last
-	ids, err := list(ctx, t, scanText, `SELECT id FROM scan_events WHERE day >= $1 AND day <= $2 AND id IN (`+placeholders(3, len(some))+`)`, args...)
-	known := make(map[string]bool, len(ids))
-	for _, id := range ids {
-		known[id] = true
-	}
-	return known, err
 }

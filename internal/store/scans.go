@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"crypto/rand"
 	"database/sql"
 	"encoding/hex"
 	"errors"
@@ -57,22 +56,41 @@ func (s *Store) OpenScans(ctx context.Context, o ScansOptions) (*Scans, error) {
 	return l, nil
 }
 
-// ledgerNode is the row that keeps the ledger's id.
-const ledgerNode = "ledger"
-
 // firstLedger returns the id of the ledger, storing one if there is none.
-func (s *Store) firstLedger(ctx context.Context, id string) (string, error) {
-	err := s.update(ctx, func(tx *Tx) error {
-		if _, err := tx.exec(ctx, `INSERT INTO ledger_nodes (node, position, scan) VALUES ($1, 0, $2) ON CONFLICT (node) DO NOTHING`, ledgerNode, id); err != nil {
+func (s *Store) firstLedger(ctx context.Context, id string) (first string, err error) {
+	err = s.update(ctx, func(tx *Tx) error {
+		// Two nodes that store one at once would have two.
+		if err := tx.lock(ctx, "ledger", ""); err != nil {
 			return err
 		}
-		return tx.row(ctx, `SELECT scan FROM ledger_nodes WHERE node = $1`, ledgerNode).Scan(&id)
+		first = id
+		n, err := tx.exec(ctx, `INSERT INTO ledgers (id, here, position, last) SELECT CAST($1 AS TEXT), 1, 0, '' WHERE NOT EXISTS (SELECT 1 FROM ledgers WHERE here = 1)`, id)
+		if err != nil || n > 0 {
+			return err
+		}
+		first, err = tx.ledgerHere(ctx)
+		return err
 	})
+	return first, err
+}
+
+// ledgerHere is the id of the ledger in the database, or in the files beside it; ""
+// where there was none yet.
+func (t *Tx) ledgerHere(ctx context.Context) (id string, err error) {
+	if err = t.row(ctx, `SELECT id FROM ledgers WHERE here = 1`).Scan(&id); errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
 	return id, err
 }
 
-// ID is the ledger's: positions mean something in it alone.
+// ID implements ledger.Log.
 func (l *Scans) ID() string { return l.id }
+
+// Lost implements ledger.Log: a table does not stand in the place of another.
+func (l *Scans) Lost(string) bool { return false }
+
+// Missing implements ledger.Log.
+func (l *Scans) Missing(int64) int64 { return 0 }
 
 const scanColumns = `id, at, user_hash, source, client, network, region, action, kind, reason, app, version, rule, batch, idx, activation, link`
 
@@ -121,7 +139,7 @@ const millisOfDay = 24 * 60 * 60 * 1000
 // scansAtOnce is how many rows one statement reads or stores.
 const scansAtOnce = 5000
 
-// Append implements ledger.Log.
+// Append stores events of no node.
 func (l *Scans) Append(ctx context.Context, events []ledger.Event) error {
 	for some := range slices.Chunk(events, 4*scansAtOnce) {
 		if err := l.take(ctx, some, nil); err != nil {
@@ -454,8 +472,7 @@ func (l *Scans) Forget(ctx context.Context, before time.Time) error {
 	})
 }
 
-// Announce notes that a user is erased: what comes from now on is anonymous, if it
-// is from before.
+// Announce implements ledger.Log.
 func (l *Scans) Announce(ctx context.Context, user ledger.UserHash) error {
 	return l.s.NoteErasure(ctx, ledger.Erasure{User: user, UpTo: l.now().UnixMilli()})
 }
@@ -523,35 +540,26 @@ func (s *Store) Erasures(ctx context.Context, after int64) (all []ledger.Erasure
 // Close implements ledger.Log; the store stays open.
 func (l *Scans) Close() error { return nil }
 
-// KeepScansIn says in which files the scans of the embedded database are: an
-// archive has them as rows, like those of PostgreSQL.
-func (s *Store) KeepScansIn(ctx context.Context, j *ledger.Journal) error {
-	id, err := s.firstLedger(ctx, j.ID())
-	if err == nil && id != j.ID() {
-		// The folder of scans is another than the one that was there before.
-		err = s.update(ctx, func(tx *Tx) error {
-			_, err := tx.exec(ctx, `UPDATE ledger_nodes SET scan = $1 WHERE node = $2`, j.ID(), ledgerNode)
-			return err
-		})
-	}
-	if err != nil {
-		return fmt.Errorf("noting the id of the ledger: %w", err)
-	}
-	s.scans = j
-	return nil
-}
+// ScansInto says where Load shall put the scans of an archive beside the database: begin
+// gets the id of their ledger.
+func (s *Store) ScansInto(begin func(id string) (*ledger.Restoring, error)) { s.scansInto = begin }
 
-// ScansInto says where Load shall put the scans of an archive: into the files
-// of a folder, as the embedded database has them.
-func (s *Store) ScansInto(dir string) { s.scansInto = dir }
+// ledgerHere is Tx.ledgerHere, also in a schema before 21.
+func (l *Loading) ledgerHere(ctx context.Context) (id string, err error) {
+	if slices.Contains(l.tables, "ledgers") {
+		return l.tx.ledgerHere(ctx)
+	}
+	err = l.tx.row(ctx, `SELECT COALESCE(MAX(scan), '') FROM ledger_nodes WHERE node = 'ledger'`).Scan(&id)
+	return id, err
+}
 
 // readScans takes the rows of scan_events into files.
 func (l *Loading) readScans(ctx context.Context, r io.Reader) (n int64, err error) {
-	var id string
-	if err := l.tx.row(ctx, `SELECT scan FROM ledger_nodes WHERE node = $1`, ledgerNode).Scan(&id); err != nil && !errors.Is(err, sql.ErrNoRows) {
+	id, err := l.ledgerHere(ctx)
+	if err != nil {
 		return 0, fmt.Errorf("reading the id of the ledger: %w", err)
 	}
-	if l.restoring, err = ledger.RestoreJournal(l.scansInto, id, ledger.JournalOptions{Random: rand.Reader}); errors.Is(err, ledger.ErrNotEmpty) {
+	if l.restoring, err = l.scansInto(id); errors.Is(err, ledger.ErrNotEmpty) {
 		return 0, fmt.Errorf("%w: %w", ErrNotEmpty, err)
 	} else if err != nil {
 		return 0, err

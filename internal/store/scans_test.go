@@ -72,8 +72,14 @@ func openScans(t *testing.T, s *Store) *Scans {
 	return l
 }
 
+// appended is a log that needs no shipper.
+type appended interface {
+	ledger.Log
+	Append(ctx context.Context, events []ledger.Event) error
+}
+
 // eachLog runs f on each kind of ledger.
-func eachLog(t *testing.T, f func(t *testing.T, l ledger.Log)) {
+func eachLog(t *testing.T, f func(t *testing.T, l appended)) {
 	t.Run("journal", func(t *testing.T) { f(t, openJournal(t, filepath.Join(t.TempDir(), "scans"))) })
 	t.Run("postgres", func(t *testing.T) { f(t, openScans(t, open(t, newPostgres(t)))) })
 }
@@ -109,7 +115,7 @@ func wantEvents(t *testing.T, what string, got, want []ledger.Event) {
 }
 
 func TestALedgerKeepsEventsInOneOrder(t *testing.T) {
-	eachLog(t, func(t *testing.T, l ledger.Log) {
+	eachLog(t, func(t *testing.T, l appended) {
 		ctx := t.Context()
 		if end, err := l.End(ctx); err != nil || end != 0 {
 			t.Fatalf("an empty ledger ends at %d, %v", end, err)
@@ -151,7 +157,7 @@ func TestALedgerKeepsEventsInOneOrder(t *testing.T) {
 }
 
 func TestALedgerKeepsWhatItCan(t *testing.T) {
-	eachLog(t, func(t *testing.T, l ledger.Log) {
+	eachLog(t, func(t *testing.T, l appended) {
 		odd := aScan(1)
 		odd.Client = "a\x00b\xff" + strings.Repeat("界", 40)
 		odd.Text = "https://h.example/" + strings.Repeat("x", 600)
@@ -171,7 +177,7 @@ func TestALedgerKeepsWhatItCan(t *testing.T) {
 
 // Who looks for what is younger than a moment reads little of what is older.
 func TestALedgerIsReadSinceAMoment(t *testing.T) {
-	eachLog(t, func(t *testing.T, l ledger.Log) {
+	eachLog(t, func(t *testing.T, l appended) {
 		ctx := t.Context()
 		if p, err := l.Before(ctx, at); err != nil || p != 0 {
 			t.Errorf("of nothing: %d, %v", p, err)
@@ -209,7 +215,7 @@ func TestALedgerIsReadSinceAMoment(t *testing.T) {
 }
 
 func TestALedgerForgetsAndErases(t *testing.T) {
-	eachLog(t, func(t *testing.T, l ledger.Log) {
+	eachLog(t, func(t *testing.T, l appended) {
 		ctx := t.Context()
 		for n := int64(0); n < 5000; n += 100 { // three and a half days
 			if err := l.Append(ctx, someScans(n, n+100)); err != nil {
@@ -268,7 +274,7 @@ func TestALedgerForgetsAndErases(t *testing.T) {
 // Numbers are given out in the order of the commits: who reads what comes after
 // the last one seen misses nothing, while many write.
 func TestAReaderMissesNothing(t *testing.T) {
-	eachLog(t, func(t *testing.T, l ledger.Log) {
+	eachLog(t, func(t *testing.T, l appended) {
 		const writers, each, size = 4, 12, 25
 		var wg sync.WaitGroup
 		for w := range int64(writers) {
@@ -548,7 +554,7 @@ func TestScansGoThroughArchives(t *testing.T) {
 
 	dir := t.TempDir()
 	sqlite := open(t, Target{Dir: dir})
-	sqlite.ScansInto(filepath.Join(dir, "scans"))
+	sqlite.ScansInto(ledger.RestoreInto(filepath.Join(dir, "scans"), chance()))
 	if err := load(t, sqlite, first); err != nil {
 		t.Fatal(err)
 	}
@@ -573,11 +579,11 @@ func TestScansGoThroughArchives(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(t, "rows of the table", rowsOf(t, again), second)
-	ledger := openScans(t, again)
-	if err := ledger.Append(t.Context(), someScans(5000, 5001)); err != nil {
+	table := openScans(t, again)
+	if err := table.Append(t.Context(), someScans(5000, 5001)); err != nil {
 		t.Fatal(err)
 	}
-	wantEvents(t, "all", eventsOf(collect(t, ledger.Read(t.Context(), 0))), append(append(someScans(0, 3000), someScans(4000, 4100)...), someScans(5000, 5001)...))
+	wantEvents(t, "all", eventsOf(collect(t, table.Read(t.Context(), 0))), append(append(someScans(0, 3000), someScans(4000, 4100)...), someScans(5000, 5001)...))
 
 	// Not over scans that are there.
 	dir2 := t.TempDir()
@@ -587,7 +593,7 @@ func TestScansGoThroughArchives(t *testing.T) {
 	}
 	full.Close()
 	other := open(t, Target{Dir: dir2})
-	other.ScansInto(filepath.Join(dir2, "scans"))
+	other.ScansInto(ledger.RestoreInto(filepath.Join(dir2, "scans"), chance()))
 	if err := load(t, other, first); !errors.Is(err, ErrNotEmpty) {
 		t.Errorf("imported over scans: %v", err)
 	}
@@ -595,7 +601,7 @@ func TestScansGoThroughArchives(t *testing.T) {
 	broken["scan_events"] = strings.Replace(broken["scan_events"], `"id":"0`, `"id":"x`, 1)
 	dir3 := t.TempDir()
 	third := open(t, Target{Dir: dir3})
-	third.ScansInto(filepath.Join(dir3, "scans"))
+	third.ScansInto(ledger.RestoreInto(filepath.Join(dir3, "scans"), chance()))
 	if err := load(t, third, broken); err == nil || !strings.Contains(err.Error(), "row 1 of scan_events") {
 		t.Errorf("a broken id: %v", err)
 	}

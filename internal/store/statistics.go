@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/ledger"
@@ -31,8 +30,8 @@ func (t *Tx) LockStatistics(ctx context.Context) error { return t.lock(ctx, "sta
 // StatisticsState implements stats.Tx.
 func (t *Tx) StatisticsState(ctx context.Context) (s stats.State, err error) {
 	var scanAt, forgotten, turned int64
-	err = t.row(ctx, `SELECT ledger, position, mark, scan, scan_at, scans, duplicates, held, lacking, users_position, zone, forgotten, turned FROM statistics_state WHERE id = 1`).
-		Scan(&s.Ledger, &s.Position, &s.Mark, &s.Scan, &scanAt, &s.Scans, &s.Duplicates, &s.Held, &s.Lacking, &s.UsersPosition, &s.Offset, &forgotten, &turned)
+	err = t.row(ctx, `SELECT ledger, position, mark, scan, scan_at, scans, held, lacking, users_position, zone, forgotten, turned FROM statistics_state WHERE id = 1`).
+		Scan(&s.Ledger, &s.Position, &s.Mark, &s.Scan, &scanAt, &s.Scans, &s.Held, &s.Lacking, &s.UsersPosition, &s.Offset, &forgotten, &turned)
 	if errors.Is(err, sql.ErrNoRows) {
 		return stats.State{}, nil
 	}
@@ -42,11 +41,11 @@ func (t *Tx) StatisticsState(ctx context.Context) (s stats.State, err error) {
 
 // PutStatisticsState implements stats.Tx.
 func (t *Tx) PutStatisticsState(ctx context.Context, s stats.State) error {
-	_, err := t.exec(ctx, `INSERT INTO statistics_state (id, ledger, position, mark, scan, scan_at, scans, duplicates, held, lacking, users_position, zone, forgotten, turned)
-		VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+	_, err := t.exec(ctx, `INSERT INTO statistics_state (id, ledger, position, mark, scan, scan_at, scans, held, lacking, users_position, zone, forgotten, turned)
+		VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 		ON CONFLICT (id) DO UPDATE SET ledger = excluded.ledger, position = excluded.position, mark = excluded.mark, scan = excluded.scan, scan_at = excluded.scan_at,
-			scans = excluded.scans, duplicates = excluded.duplicates, held = excluded.held, lacking = excluded.lacking, users_position = excluded.users_position, zone = excluded.zone, forgotten = excluded.forgotten, turned = excluded.turned`,
-		s.Ledger, s.Position, s.Mark, s.Scan, millis(s.ScanAt), s.Scans, s.Duplicates, s.Held, s.Lacking, s.UsersPosition, s.Offset, millis(s.Forgotten), millis(s.Turned))
+			scans = excluded.scans, held = excluded.held, lacking = excluded.lacking, users_position = excluded.users_position, zone = excluded.zone, forgotten = excluded.forgotten, turned = excluded.turned`,
+		s.Ledger, s.Position, s.Mark, s.Scan, millis(s.ScanAt), s.Scans, s.Held, s.Lacking, s.UsersPosition, s.Offset, millis(s.Forgotten), millis(s.Turned))
 	return err
 }
 
@@ -187,57 +186,15 @@ func (t *Tx) AddMisses(ctx context.Context, rows []stats.MissRow) error {
 		})
 }
 
-// Seen implements stats.Tx.
-func (t *Tx) Seen(ctx context.Context) ([]stats.SeenRow, error) {
-	return list(ctx, t, func(scan func(...any) error) (r stats.SeenRow, err error) {
-		err = scan(&r.After, &r.Position, &r.Oldest, &r.Newest)
-		return r, err
-	}, `SELECT after_pos, position, oldest, newest FROM statistics_seen ORDER BY after_pos`)
-}
-
-// SeenFilter implements stats.Tx.
-func (t *Tx) SeenFilter(ctx context.Context, after int64) (filter string, err error) {
-	err = t.row(ctx, `SELECT filter FROM statistics_seen WHERE after_pos = $1`, after).Scan(&filter)
-	return filter, err
-}
-
-// AddSeen implements stats.Tx.
-func (t *Tx) AddSeen(ctx context.Context, r stats.SeenRow) error {
-	_, err := t.exec(ctx, `INSERT INTO statistics_seen (after_pos, position, oldest, newest, filter) VALUES ($1, $2, $3, $4, $5)`, r.After, r.Position, r.Oldest, r.Newest, r.Filter)
-	return err
-}
-
-// ForgetSeen implements stats.Tx.
-func (t *Tx) ForgetSeen(ctx context.Context, before time.Time) error {
-	_, err := t.exec(ctx, `DELETE FROM statistics_seen WHERE newest < $1`, millis(before))
-	return err
-}
-
-// AddDuplicates implements stats.Tx.
-func (t *Tx) AddDuplicates(ctx context.Context, positions []int64) error {
-	return t.insertMany(ctx, `INSERT INTO statistics_duplicates (position)`, ``, 1, len(positions), func(i int, args []any) []any { return append(args, positions[i]) })
-}
-
-// Duplicates implements stats.Tx.
-func (t *Tx) Duplicates(ctx context.Context, after, upTo int64) ([]int64, error) {
-	return list(ctx, t, func(scan func(...any) error) (n int64, err error) {
-		err = scan(&n)
-		return n, err
-	}, `SELECT position FROM statistics_duplicates WHERE position > $1 AND position <= $2 ORDER BY position`, after, upTo)
-}
-
-// counted is before the id of a ledger that was left, in ledger_nodes.
-const counted = "counted "
-
 // RememberLedger implements stats.Tx.
 func (t *Tx) RememberLedger(ctx context.Context, ledger string, position int64) error {
-	_, err := t.exec(ctx, `INSERT INTO ledger_nodes (node, position, scan) VALUES ($1, $2, '') ON CONFLICT (node) DO UPDATE SET position = excluded.position`, counted+ledger, position)
+	_, err := t.exec(ctx, `INSERT INTO ledgers (id, here, position, last) VALUES ($1, 0, $2, '') ON CONFLICT (id) DO UPDATE SET position = excluded.position`, ledger, position)
 	return err
 }
 
 // RecallLedger implements stats.Tx.
 func (t *Tx) RecallLedger(ctx context.Context, ledger string) (position int64, last string, err error) {
-	err = t.row(ctx, `SELECT position, scan FROM ledger_nodes WHERE node = $1`, counted+ledger).Scan(&position, &last)
+	err = t.row(ctx, `SELECT position, last FROM ledgers WHERE id = $1`, ledger).Scan(&position, &last)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = nil
 	}
@@ -264,19 +221,10 @@ func (s *Store) LeaveStream(ctx context.Context, journal string, last ledger.Sca
 		if err != nil || state.Ledger == "" || state.Ledger == journal {
 			return err
 		}
-		_, err = tx.exec(ctx, setNode, counted+state.Ledger, state.Position, last.String())
+		_, err = tx.exec(ctx, `INSERT INTO ledgers (id, here, position, last) VALUES ($1, 0, $2, $3)
+			ON CONFLICT (id) DO UPDATE SET position = excluded.position, last = excluded.last`, state.Ledger, state.Position, last.String())
 		return err
 	})
-}
-
-// ForgetPositions implements stats.Tx.
-func (t *Tx) ForgetPositions(ctx context.Context) error {
-	for _, table := range []string{"statistics_seen", "statistics_duplicates"} {
-		if _, err := t.exec(ctx, `DELETE FROM `+table); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Origins implements stats.Tx.
@@ -331,22 +279,13 @@ func (s *Store) Origin(ctx context.Context, node string) (*ledger.Taken, error) 
 	return all[node], err
 }
 
-// CutPositions implements stats.Tx.
-func (t *Tx) CutPositions(ctx context.Context, after, end int64) error {
-	for _, query := range []struct {
-		text string
-		at   int64
-	}{
-		{`DELETE FROM statistics_seen WHERE position > $1`, after},
-		{`DELETE FROM statistics_duplicates WHERE position > $1`, after},
-		{`UPDATE webhooks SET scans_from = $1 WHERE scans_from > $1`, end},
-		{`UPDATE webhook_readers SET position = $1 WHERE position > $1 AND name = '` + webhooks.ScanSource + `'`, end},
-	} {
-		if _, err := t.exec(ctx, query.text, query.at); err != nil {
-			return err
-		}
+// CutReaders implements stats.Tx.
+func (t *Tx) CutReaders(ctx context.Context, end int64) error {
+	if _, err := t.exec(ctx, `UPDATE webhooks SET scans_from = $1 WHERE scans_from > $1`, end); err != nil {
+		return err
 	}
-	return nil
+	_, err := t.exec(ctx, `UPDATE webhook_readers SET position = $1 WHERE position > $1 AND name = $2`, end, webhooks.ScanSource)
+	return err
 }
 
 // ForgetUsers implements stats.Tx.

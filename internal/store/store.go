@@ -28,14 +28,14 @@ type Store struct {
 	close       []func() error
 	fence       *atomic.Pointer[fence]
 	keeping     keeping
-	scans       *ledger.Journal                          // the ledger in files; nil = in the database
-	stream      Elsewhere                                // where scans are beside the table; nil = nowhere
-	scansInto   string                                   // folder for the ledger of an archive; "" = into the database
-	listen      func(context.Context) (live.Bell, error) // nil = no other process writes
-	asked       chan struct{}                            // rings when nodes are asked for their scans; nil = nobody asks
-	unbounded   func() *sql.DB                           // connections that wait for locks for ever; nil = all do
-	patient     *atomic.Bool                             // no silence ends a connection; nil = none ever does
-	epochs      *accounts.Epochs                         // told of commits that change identities; nil = nobody remembers any
+	beside      ledger.Log                                 // has the scans of an embedded database; nil = the database has them
+	elsewhere   ledger.Log                                 // has scans beside the table; nil = there is none
+	scansInto   func(id string) (*ledger.Restoring, error) // begins the ledger of an archive; nil = into the database
+	listen      func(context.Context) (live.Bell, error)   // nil = no other process writes
+	asked       chan struct{}                              // rings when nodes are asked for their scans; nil = nobody asks
+	unbounded   func() *sql.DB                             // connections that wait for locks for ever; nil = all do
+	patient     *atomic.Bool                               // no silence ends a connection; nil = none ever does
+	epochs      *accounts.Epochs                           // told of commits that change identities; nil = nobody remembers any
 	trouble     trouble
 }
 

@@ -64,6 +64,7 @@ var schema = []table{
 	{name: "grants", order: "component, appid"},
 	{name: "ledger_erasures", order: "user_hash", users: []userColumn{{name: "user_hash", is: erasedHash}}},
 	{name: "ledger_nodes", order: "node", kept: true}, // what a journal holds of before a reset must not be counted again
+	{name: "ledgers", order: "id", kept: true},        // as ledger_nodes
 	{name: "limits"}, // is worth nothing after a second
 	{name: "links", order: "service, mini_program", users: []userColumn{{name: "notify_users", is: noUser}}},
 	{name: "logins", order: "hash", users: []userColumn{{name: "openid", is: openID, account: "appid"}}},
@@ -82,9 +83,7 @@ var schema = []table{
 	{name: "seeds", order: "hash"},
 	{name: "sequences", order: "name", kept: true, begun: true},
 	{name: "statistics_counts", order: "per, at, rule, tuple"},
-	{name: "statistics_duplicates", order: "position"},
 	{name: "statistics_misses", order: "hour, place"},
-	{name: "statistics_seen", order: "after_pos"},
 	{name: "statistics_state", order: "id", users: []userColumn{{name: "users_position", is: noUser}}},
 	{name: "statistics_sums", order: "per, dim, at, value"},
 	{name: "statistics_tuples", order: "id"},
@@ -96,7 +95,7 @@ var schema = []table{
 }
 
 // formerly are tables of exports of earlier schemas.
-var formerly = []string{"rule_changes"}
+var formerly = []string{"rule_changes", "statistics_duplicates", "statistics_seen"}
 
 // tableOf finds a table; false = there is none of that name in an export.
 func tableOf(name string) (table, bool) {

@@ -96,8 +96,7 @@ func (l *Log) forgetCopies(ctx context.Context, stream jetstream.Stream, first, 
 	return nil
 }
 
-// Announce notes that a user is erased: what comes from now on is anonymous, if it
-// is from before.
+// Announce implements ledger.Log.
 func (l *Log) Announce(ctx context.Context, user ledger.UserHash) error {
 	if l.options.Erase == nil {
 		return nil
@@ -105,7 +104,7 @@ func (l *Log) Announce(ctx context.Context, user ledger.UserHash) error {
 	return l.options.Erase(ctx, user)
 }
 
-// Erase implements Log. A message cannot be changed: an anonymous copy is
+// Erase implements ledger.Log. A message cannot be changed: an anonymous copy is
 // published that stands for it, then it is overwritten and removed.
 func (l *Log) Erase(ctx context.Context, user ledger.UserHash, upTo int64) (n int64, err error) {
 	if user == (ledger.UserHash{}) {
@@ -119,7 +118,7 @@ func (l *Log) Erase(ctx context.Context, user ledger.UserHash, upTo int64) (n in
 		return 0, err
 	}
 	var found []ledger.Entry
-	for e, err := range l.Read(ctx, 0) {
+	for e, err := range l.read(ctx, 0, false) {
 		if err != nil {
 			return 0, err
 		}

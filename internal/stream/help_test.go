@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"iter"
@@ -41,6 +42,19 @@ func events(from, to int64) (list []ledger.Event) {
 		list = append(list, anEvent(n))
 	}
 	return list
+}
+
+// Append publishes events of no journal.
+func (l *Log) Append(ctx context.Context, events []ledger.Event) error {
+	if err := l.Ready(ctx); err != nil {
+		return err
+	}
+	entries := make([]ledger.Entry, len(events))
+	for i := range events {
+		entries[i].Event = events[i]
+	}
+	_, err := l.append(ctx, 0, entries)
+	return err
 }
 
 func seeded(n uint64) io.Reader { return rand.NewChaCha8([32]byte{byte(n)}) }

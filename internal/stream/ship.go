@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/ledger"
 )
 
-// Ship implements Harbour. The mark is noted in this node's folder: what is
+// Ship implements ledger.Harbour. The mark is noted in this node's folder: what is
 // published again because a crash came between counts once.
 func (l *Log) Ship(ctx context.Context, _ string, from, to ledger.Mark, entries []ledger.Entry) error {
 	// With their users they may stand there from a time before, whose answer was lost.
@@ -59,7 +59,7 @@ func (l *Log) there(ctx context.Context, last uint64) (bool, error) {
 	return l.into == l.id() && info.State.LastSeq >= last, nil
 }
 
-// Whole implements Rewinder.
+// Whole implements ledger.Rewinder.
 func (l *Log) Whole(ctx context.Context) (bool, error) {
 	was, err := readShipped(l.markFile())
 	if err != nil {
@@ -97,7 +97,7 @@ func (l *Log) holds(ctx context.Context, last brought) (bool, error) {
 	return m.Header.Get(nats.MsgIdHdr) == last.id.String(), nil
 }
 
-// Taken implements Rewinder.
+// Taken implements ledger.Rewinder.
 func (l *Log) Taken(ctx context.Context, node string) (*ledger.Taken, error) {
 	if l.options.Taken == nil {
 		return nil, nil
@@ -105,7 +105,7 @@ func (l *Log) Taken(ctx context.Context, node string) (*ledger.Taken, error) {
 	return l.options.Taken(ctx, node)
 }
 
-// Rewind implements Rewinder.
+// Rewind implements ledger.Rewinder.
 func (l *Log) Rewind(ctx context.Context, mark ledger.Mark, taken *ledger.Taken) (r ledger.Rewound, err error) {
 	was, err := readShipped(l.markFile())
 	if err != nil {
@@ -184,7 +184,7 @@ func (l *Log) Begin(from func() (ledger.Mark, error)) error {
 
 func (l *Log) markFile() string { return filepath.Join(l.options.Marks, "shipped") }
 
-// Shipped implements Harbour.
+// Shipped implements ledger.Harbour.
 func (l *Log) Shipped(context.Context, string) (m ledger.Mark, err error) {
 	return readMark(l.markFile())
 }
@@ -243,7 +243,7 @@ func readShipped(file string) (s shippedTo, err error) {
 	return s, nil
 }
 
-// Erased implements Harbour.
+// Erased implements ledger.Harbour.
 func (l *Log) Erased(ctx context.Context, after int64) ([]ledger.Erasure, error) {
 	if l.options.Erased == nil {
 		return nil, nil

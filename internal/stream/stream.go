@@ -26,7 +26,7 @@ import (
 // JetStream is a Log in a stream of NATS, and the Harbour of the nodes: a
 // position is a sequence of the stream, the id of a scan the id of its message.
 // A scan that is published again after the stream has forgotten its id stands
-// in it twice: whoever counts has to look at the ids.
+// in it twice, and is read once: see repeats.
 //
 // A server of NATS acknowledges a message before it is flushed to the disk,
 // unless its setting sync_interval is "always". JetStream publishes nothing
@@ -39,6 +39,7 @@ type Log struct {
 	mu      sync.Mutex
 	stream  jetstream.Stream // nil until it is there and the server's setting is known
 	created string
+	window  time.Duration   // for so long the stream itself knows a message that comes again
 	lost    map[string]bool // ids of streams that were here and are no more
 	into    string          // id of the stream that is shipped to
 	begin   int64           // where the events of the journal begin that are for a stream
@@ -227,7 +228,7 @@ func (l *Log) ready(ctx context.Context) (jetstream.Stream, error) {
 			l.lost[id] = true
 		}
 	}
-	l.stream, l.created = stream, made
+	l.stream, l.created, l.window = stream, made, stream.CachedInfo().Config.Duplicates
 	return stream, nil
 }
 
@@ -256,13 +257,16 @@ func (l *Log) address() string {
 	return strings.Join(hosts, ",") + "/" + l.options.Stream
 }
 
-// Lost reports whether a ledger was the stream at this address and is no more, as
-// when the server lost its folder.
-func (l *Log) Lost(ledger string) bool {
+// Lost implements ledger.Log: a stream was at this address and is no more, as when
+// the server lost its folder.
+func (l *Log) Lost(id string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.lost[ledger]
+	return l.lost[id]
 }
+
+// Missing implements ledger.Log: what a stream loses is seen by its id or its end.
+func (l *Log) Missing(int64) int64 { return 0 }
 
 // flushes asks a server for its setting.
 func flushes(ctx context.Context, monitor string) error {
@@ -294,28 +298,11 @@ func flushes(ctx context.Context, monitor string) error {
 	return nil
 }
 
-// ID is the stream's: its name and when it was made.
+// ID is the stream's: its name and when it was made, "" before it was seen.
 func (l *Log) ID() string {
-	ctx, cancel := context.WithTimeout(context.Background(), l.options.answerTime())
-	defer cancel()
-	_, err := l.ready(ctx)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_ = err // nothing can be read of one that was never seen either
 	return l.id()
-}
-
-// Append implements Log.
-func (l *Log) Append(ctx context.Context, events []ledger.Event) error {
-	if _, err := l.ready(ctx); err != nil {
-		return err
-	}
-	entries := make([]ledger.Entry, len(events))
-	for i := range events {
-		entries[i].Event = events[i]
-	}
-	_, err := l.append(ctx, 0, entries)
-	return err
 }
 
 // append publishes events that follow a position of a journal. It returns the last
@@ -409,7 +396,7 @@ func acknowledged(ctx context.Context, futures []jetstream.PubAckFuture, at func
 	return nil
 }
 
-// End implements Log.
+// End implements ledger.Log.
 func (l *Log) End(ctx context.Context) (int64, error) {
 	info, err := l.now(ctx)
 	if err != nil {
@@ -529,15 +516,29 @@ func (l *Log) visit(ctx context.Context, c jetstream.ConsumerConfig, upTo uint64
 	return nil
 }
 
-// Read implements Log. A scan may come twice.
+// Read implements ledger.Log.
 func (l *Log) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, error] {
+	return l.read(ctx, after, true)
+}
+
+// read yields what stands after a position; once: without repeats.
+func (l *Log) read(ctx context.Context, after int64, once bool) iter.Seq2[ledger.Entry, error] {
 	end, err := l.end(ctx)
 	return func(yield func(ledger.Entry, error) bool) {
+		left := false
 		if err == nil && after < end {
 			var in ledger.Texts
-			left := false
-			next, erased := max(0, after)+1, copies{}
-			err = l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(max(0, after)) + 1}, uint64(end),
+			next, erased, known := max(0, after)+1, copies{}, repeats{}
+			give := func(e ledger.Entry, late bool) (bool, error) {
+				if once && late {
+					if first, err := l.first(ctx, e.ID, end, &erased, &known); err != nil || first < e.Position {
+						return err == nil, err
+					}
+				}
+				left = !yield(e, nil)
+				return !left, nil
+			}
+			err = l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(next)}, uint64(end),
 				func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
 					at := int64(meta.Sequence.Stream)
 					if at > next {
@@ -546,8 +547,8 @@ func (l *Log) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, err
 							return false, err
 						}
 						for _, e := range list {
-							if left = !yield(e, nil); left {
-								return false, nil
+							if more, err := give(e, true); !more {
+								return false, err
 							}
 						}
 					}
@@ -559,20 +560,16 @@ func (l *Log) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, err
 					if err != nil {
 						return false, fmt.Errorf("message %d of the stream: %w", at, err)
 					}
-					left = !yield(ledger.Entry{Position: at, Event: e, From: originOf(m)}, nil)
-					return !left, nil
+					return give(ledger.Entry{Position: at, Event: e, From: originOf(m)}, l.late(e.ID, meta))
 				})
-			if left {
-				return
-			}
 		}
-		if err != nil {
+		if err != nil && !left {
 			yield(ledger.Entry{}, err)
 		}
 	}
 }
 
-// Before implements Log: a message is younger than its event, but for what the
+// Before implements ledger.Log: a message is younger than its event, but for what the
 // clocks of nodes differ by, and that is less than a day.
 func (l *Log) Before(ctx context.Context, moment time.Time) (position int64, err error) {
 	end, err := l.End(ctx)
@@ -601,33 +598,20 @@ func (l *Log) Before(ctx context.Context, moment time.Time) (position int64, err
 	return position, nil
 }
 
-// Find implements Log.
-func (l *Log) Find(ctx context.Context, id ledger.ScanID) (position int64, err error) {
+// Find implements ledger.Log.
+func (l *Log) Find(ctx context.Context, id ledger.ScanID) (int64, error) {
 	end, err := l.End(ctx)
 	if err != nil {
 		return 0, err
 	}
-	err = l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubject: l.subject(id)}, uint64(end),
-		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
-			if has, ok := ledger.RecordID(m.Data()); ok && has == id {
-				position = int64(meta.Sequence.Stream)
-			}
-			return position == 0, nil
-		})
-	if err != nil || position > 0 {
-		return position, err
+	position, err := l.first(ctx, id, end, &copies{}, &repeats{})
+	if err == nil && position == 0 {
+		err = ledger.ErrNoScan
 	}
-	var erased copies
-	if err := l.readCopies(ctx, &erased, end); err != nil {
-		return 0, err
-	}
-	if i := slices.IndexFunc(erased.list, func(e ledger.Entry) bool { return e.ID == id }); i >= 0 {
-		return erased.list[i].Position, nil
-	}
-	return 0, ledger.ErrNoScan
+	return position, err
 }
 
-// Forget implements Log: it removes what came into the stream before a moment.
+// Forget implements ledger.Log: it removes what came into the stream before a moment.
 func (l *Log) Forget(ctx context.Context, before time.Time) error {
 	stream, err := l.ready(ctx)
 	if err != nil {
@@ -658,7 +642,7 @@ func (l *Log) Forget(ctx context.Context, before time.Time) error {
 	return nil
 }
 
-// Close implements Log.
+// Close implements ledger.Log.
 func (l *Log) Close() error {
 	l.conn.Close()
 	return nil

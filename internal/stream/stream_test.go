@@ -48,7 +48,7 @@ func (m *mooring) lead(s natstest.Server) {
 	m.at.Store(&at)
 }
 
-func openJetStream(t *testing.T, events, marks string) *Log {
+func openLog(t *testing.T, events, marks string) *Log {
 	t.Helper()
 	o, err := Parse(events)
 	if err != nil {
@@ -66,7 +66,7 @@ func openJetStream(t *testing.T, events, marks string) *Log {
 
 func TestAStreamIsALedger(t *testing.T) {
 	_, address := startNATS(t, t.TempDir(), true)
-	l := openJetStream(t, address, t.TempDir())
+	l := openLog(t, address, t.TempDir())
 	ctx := t.Context()
 	if end, err := l.End(ctx); err != nil || end != 0 {
 		t.Fatal(end, err)
@@ -97,8 +97,8 @@ func TestAStreamIsALedger(t *testing.T) {
 			t.Errorf("a forged id: %v", err)
 		}
 	}
-	id := l.ID()
-	if other := openJetStream(t, address, t.TempDir()); id == "" || other.ID() != id {
+	id, other := l.ID(), openLog(t, address, t.TempDir())
+	if _, err := other.End(ctx); err != nil || id == "" || other.ID() != id {
 		t.Errorf("the ledger is %q, and %q", id, other.ID())
 	}
 
@@ -117,7 +117,6 @@ func TestAStreamIsALedger(t *testing.T) {
 	}
 	seen := map[ledger.ScanID]bool{}
 	wantPosition := int64(0)
-	other := openJetStream(t, address, t.TempDir()) // also to another node
 	for _, e := range collect(t, other.Read(ctx, 0)) {
 		if wantPosition++; e.Position != wantPosition {
 			t.Fatalf("after the erasure, position %d follows %d", e.Position, wantPosition-1)
@@ -168,7 +167,7 @@ func TestAStreamIsALedger(t *testing.T) {
 // Whose messages are gone by an erasure, their scans are found by time as well.
 func TestErasedScansAreFoundByTime(t *testing.T) {
 	_, address := startNATS(t, t.TempDir(), true)
-	l := openJetStream(t, address, t.TempDir())
+	l := openLog(t, address, t.TempDir())
 	list, user := events(0, 6), ledger.UserHash{7}
 	for i := range list {
 		list[i].User, list[i].At = user, time.Now().UTC().Truncate(time.Millisecond)
@@ -188,29 +187,88 @@ func TestErasedScansAreFoundByTime(t *testing.T) {
 	}
 }
 
+// A message that comes again after the stream has forgotten its id is read once,
+// from wherever a reader begins, and an erasure reaches both.
+func TestAScanThatIsPublishedAgainIsReadOnce(t *testing.T) {
+	_, address := startNATS(t, t.TempDir(), true)
+	l, ctx := openLog(t, address, t.TempDir()), t.Context()
+	again := func(from, to int64) {
+		t.Helper()
+		for _, e := range events(from, to) {
+			// Without an id, as the stream does not know it any more.
+			if _, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: l.subject(e.ID), Data: ledger.AppendRecord(nil, &e)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	come := func(from, to int64) {
+		t.Helper()
+		if err := l.Append(ctx, events(from, to)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	come(0, 100)
+	again(60, 100)
+	come(100, 150)
+	again(90, 120)
+	wantOnce := func() {
+		t.Helper()
+		for _, after := range []int64{0, 99, 100, 120, 140, 200} {
+			got, next := collect(t, l.Read(ctx, after)), min(after, 100)
+			if after > 140 {
+				next = after - 40
+			}
+			if len(got) != int(max(0, 150-next)) {
+				t.Errorf("after %d: %d scans, want %d", after, len(got), 150-next)
+			}
+			for i, e := range got {
+				if want := next + int64(i); e.RuleID != want {
+					t.Fatalf("after %d: scan %d where %d is due", after, e.RuleID, want)
+				}
+			}
+		}
+		for n, want := range map[int64]int64{0: 1, 60: 61, 99: 100, 100: 141, 149: 190} {
+			if p, err := l.Find(ctx, anEvent(n).ID); err != nil || p != want {
+				t.Errorf("scan %d is found at %d, %v; want %d", n, p, err, want)
+			}
+		}
+	}
+	wantOnce()
+	user := anEvent(92).User // stands there three times
+	if _, err := l.Erase(ctx, user, math.MaxInt64); err != nil {
+		t.Fatal(err)
+	}
+	wantOnce()
+	for e, err := range l.read(ctx, 0, false) {
+		if err != nil || e.User == user {
+			t.Fatalf("position %d has the user who is erased: %v", e.Position, err)
+		}
+	}
+}
+
 // The server is asked for its setting.
 func TestNothingIsPublishedToAServerThatDoesNotFlush(t *testing.T) {
 	_, address := startNATS(t, t.TempDir(), false)
-	l := openJetStream(t, address, t.TempDir())
+	l := openLog(t, address, t.TempDir())
 	if err := l.Append(t.Context(), events(0, 1)); !errors.Is(err, ErrNotFlushed) || !strings.Contains(err.Error(), "sync_interval: always") {
 		t.Errorf("published to it: %v", err)
 	}
 	if _, err := Parse(strings.Split(address, "?")[0]); err == nil || !strings.Contains(err.Error(), "monitor=") {
 		t.Errorf("nobody vouches for it: %v", err)
 	}
-	vouched := openJetStream(t, strings.Split(address, "?")[0]+"?flush=vouched", t.TempDir())
+	vouched := openLog(t, strings.Split(address, "?")[0]+"?flush=vouched", t.TempDir())
 	if err := vouched.Append(t.Context(), events(0, 1)); err != nil {
 		t.Errorf("the operator vouches for it: %v", err)
 	}
 
 	_, address = startNATS(t, t.TempDir(), true)
-	l = openJetStream(t, address, t.TempDir())
+	l = openLog(t, address, t.TempDir())
 	if err := l.Append(t.Context(), events(0, 1)); err != nil {
 		t.Errorf("it flushes: %v", err)
 	}
 	// Who is asked has to be a NATS server with JetStream.
 	for _, monitor := range []string{"http://127.0.0.1:1", "http://" + strings.TrimPrefix(strings.Split(address, "?")[0], "nats://")} {
-		l := openJetStream(t, strings.Split(address, "?")[0]+"?monitor="+monitor, t.TempDir())
+		l := openLog(t, strings.Split(address, "?")[0]+"?monitor="+monitor, t.TempDir())
 		if err := l.Append(t.Context(), events(1, 2)); !errors.Is(err, ErrNotFlushed) {
 			t.Errorf("%s vouches for it: %v", monitor, err)
 		}

@@ -1,0 +1,307 @@
+package stats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/qrjump/qrjump/internal/ledger"
+)
+
+// load reads the state where it is not known, and begins anew where the store
+// speaks of another log.
+func (c *Counter) load(ctx context.Context, end int64) error {
+	if c.loaded {
+		// Another node may have counted on; the zone may have changed; and a stream
+		// may have been made anew.
+		if int64(c.Settings.Get().UTCOffsetHours) == c.state.Offset && c.Log.ID() == c.state.Ledger {
+			return nil
+		}
+	}
+	taken, err := c.loadState(ctx, end)
+	if err != nil {
+		return fmt.Errorf("reading how far scans are counted: %w", err)
+	}
+	c.taken, c.pending = taken, newPending(c.state.Position)
+	c.groups, c.byID, c.places = map[groupKey]*group{}, map[int64]*group{}, map[int64]map[string]bool{}
+	err = c.readUsers(ctx)
+	c.loaded = err == nil
+	return err
+}
+
+// errChanged says that the state is another than the one that was judged.
+var errChanged = errors.New("stats: somebody else counted meanwhile")
+
+// turn is what was found out of a state and the log before the state is changed:
+// nothing asks the log within a transaction.
+type turn struct {
+	ledger   string
+	state    State // as it was
+	other    bool  // another ledger was counted until now
+	cut      int64 // the ledger is the same and ends here, or is another from somewhere on; -1 = neither
+	strange  bool  // the scan at the position is not the one that was counted there
+	origins  bool  // its events say from which journal they came: that tells where to go on
+	position int64 // up to where the other ledger is counted
+}
+
+// loadState reads the state and which scans of each node are counted. end is
+// where the log ended a while ago: somebody else may have counted beyond it
+// since. So a log that is shorter than what is counted lacks something only if it
+// still is when asked after that was seen.
+func (c *Counter) loadState(ctx context.Context, end int64) (taken map[string]*ledger.Taken, err error) {
+	for passed := int64(-1); ; {
+		t, err := c.judge(ctx, end)
+		if err != nil {
+			return nil, err
+		}
+		if t.cut >= 0 && !t.strange && t.state.Position != passed {
+			passed = t.state.Position
+			if end, err = c.Log.End(ctx); err != nil {
+				return nil, fmt.Errorf("looking for the end of the ledger: %w", err)
+			}
+			continue
+		}
+		if t.cut >= 0 {
+			if t.cut, t.origins, err = c.uncounted(ctx, t.cut); err != nil {
+				return nil, err
+			}
+		}
+		state, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) (err error) {
+			if taken, err = tx.Origins(ctx); err != nil {
+				return err
+			}
+			return c.turn(ctx, tx, s, t)
+		})
+		if errors.Is(err, errChanged) {
+			continue
+		}
+		if err == nil {
+			c.state = state
+			c.tellOfTurn(ctx, t)
+		}
+		return taken, err
+	}
+}
+
+// judge compares the state with the log.
+func (c *Counter) judge(ctx context.Context, end int64) (t turn, err error) {
+	if t.ledger, t.cut = c.Log.ID(), -1; t.ledger == "" {
+		return t, errors.New("the ledger was not seen yet")
+	}
+	var recalled int64
+	var last string
+	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
+		if t.state, err = tx.StatisticsState(ctx); err != nil {
+			return err
+		}
+		recalled, last, err = tx.RecallLedger(ctx, t.ledger)
+		return err
+	})
+	if err != nil {
+		return t, err
+	}
+	switch {
+	case t.state.Ledger != t.ledger:
+		// Nothing may be counted of the one that is left, and yet of this one before.
+		if t.other = t.state.Position > 0 || t.state.Ledger != ""; t.other {
+			t.position, err = c.countedBefore(ctx, t.state, recalled, last)
+		}
+	case end < t.state.Position:
+		t.cut = end
+	case t.state.Mark != "" && t.state.Mark == t.state.Scan:
+		// A version that knows no mark counted last where it is not the scan.
+		if t.strange, err = c.strange(ctx, t.state); t.strange {
+			t.cut = end
+		}
+	}
+	return t, err
+}
+
+// strange reports whether another scan stands where the last counted one stood:
+// the ledger is an older one that went on.
+func (c *Counter) strange(ctx context.Context, state State) (bool, error) {
+	for e, err := range c.Log.Read(ctx, state.Position-1) {
+		if err != nil {
+			return false, fmt.Errorf("looking at the last scan that was counted: %w", err)
+		}
+		return e.Position == state.Position && e.ID.String() != state.Mark, nil
+	}
+	return false, nil
+}
+
+// uncounted is up to where everything is counted that a ledger has up to its end,
+// by the journals from which its events came; the end where they do not say.
+func (c *Counter) uncounted(ctx context.Context, end int64) (upTo int64, origins bool, err error) {
+	taken, err := view(ctx, c, func(tx Tx) (map[string]*ledger.Taken, error) { return tx.Origins(ctx) })
+	if err != nil || len(taken) == 0 {
+		return end, false, err
+	}
+	for e, err := range c.Log.Read(ctx, 0) {
+		if err != nil {
+			return end, false, fmt.Errorf("looking for the first scan that is not counted: %w", err)
+		}
+		if e.Position > end {
+			break
+		}
+		if e.From.Node == "" {
+			continue // of an earlier version
+		}
+		if origins = true; !taken[e.From.Node].Has(e.From.Position) {
+			return e.Position - 1, true, nil
+		}
+	}
+	return end, origins, nil
+}
+
+// turn brings the state to what was found out.
+func (c *Counter) turn(ctx context.Context, tx Tx, s *State, t turn) error {
+	if (t.other || t.cut >= 0 || s.Ledger != t.ledger) && *s != t.state {
+		return errChanged
+	}
+	err := c.turnDays(ctx, tx, s)
+	switch {
+	case err != nil:
+	case t.other:
+		err = c.another(ctx, tx, s, t)
+	case t.cut >= 0:
+		err = c.cut(ctx, tx, s, t)
+	}
+	s.Ledger = t.ledger
+	return err
+}
+
+// turnDays counts the days again where the zone is another one.
+func (c *Counter) turnDays(ctx context.Context, tx Tx, state *State) error {
+	offset := int64(c.Settings.Get().UTCOffsetHours)
+	if state.Offset == offset {
+		return nil
+	}
+	state.Offset = offset
+	if state.Scans == 0 {
+		return nil
+	}
+	if err := tx.TurnDays(ctx, offset); err != nil {
+		return err
+	}
+	if !state.Forgotten.IsZero() {
+		state.Turned = c.Now()
+		return nil
+	}
+	// Users are counted again, where their scans are still there.
+	state.UsersPosition = 0
+	return tx.ForgetUsers(ctx)
+}
+
+// cut goes on behind what is counted of a ledger that lacks scans which were
+// counted: none of it is counted again.
+func (c *Counter) cut(ctx context.Context, tx Tx, s *State, t turn) error {
+	lost := max(s.Position-t.cut, 1)
+	if t.origins { // nothing is lost for sure
+		lost = max(s.Position-t.cut, 0)
+	}
+	s.Position, s.UsersPosition, s.Mark = t.cut, min(s.UsersPosition, t.cut), ""
+	s.Held, s.Lacking, s.Forgotten = max(0, s.Held-lost), s.Lacking+lost, c.Now()
+	return tx.CutReaders(ctx, t.cut)
+}
+
+// another turns from the ledger that was counted to another one.
+func (c *Counter) another(ctx context.Context, tx Tx, s *State, t turn) error {
+	left := *s
+	s.Position, s.UsersPosition, s.Mark, s.Held = t.position, t.position, "", 0
+	if s.Scans > 0 {
+		s.Forgotten = c.Now()
+	}
+	if c.Log.Lost(left.Ledger) {
+		s.Lacking += left.Held
+	}
+	read := int64(0)
+	if c.Alone {
+		// The scans whose users are not in the sketches stand here as well, as close
+		// together at least. A user who is added twice changes nothing.
+		s.UsersPosition, read = max(0, s.Position-(left.Position-left.UsersPosition)), left.Position
+	}
+	if left.Ledger != "" {
+		if err := tx.RememberLedger(ctx, left.Ledger, left.Position); err != nil {
+			return err
+		}
+	}
+	if err := tx.TurnReaders(ctx, read, s.Position); err != nil {
+		return fmt.Errorf("turning readers of scans to another ledger: %w", err)
+	}
+	return nil
+}
+
+// tellOfTurn logs what the ledger lacks.
+func (c *Counter) tellOfTurn(ctx context.Context, t turn) {
+	switch {
+	case t.strange:
+		c.Logger.ErrorContext(ctx, "the ledger is not the one whose scans were counted, but an older one that went on: what it has is not counted again, and what it lacks stays counted",
+			"position", t.state.Position, "scan counted", t.state.Mark, "counted scans lacking in all, at least", c.state.Lacking)
+	case t.cut >= 0:
+		c.Logger.ErrorContext(ctx, "the ledger lacks scans that were counted, as an older or a cut one does: what it has is not counted again, and what it lacks stays counted",
+			"lacking", c.state.Lacking-t.state.Lacking, "goes on behind", t.cut, "counted up to", t.state.Position, "counted scans lacking in all", c.state.Lacking)
+	case t.other && c.state.Lacking > t.state.Lacking:
+		c.Logger.ErrorContext(ctx, "the ledger that was counted is gone, and another one is in its place: its scans stay counted",
+			"was", t.state.Ledger, "is", t.ledger, "counted scans lacking in all, at most", c.state.Lacking)
+	}
+}
+
+// countedBefore is up to where a ledger is counted that is turned to: to its
+// beginning after an import without scans, but further where it was counted
+// before, or where the scans that were counted came from it, as those of a
+// stream came from the journal.
+func (c *Counter) countedBefore(ctx context.Context, left State, position int64, last string) (int64, error) {
+	if c.Alone {
+		last = left.Scan
+	}
+	if id, err := ledger.ParseScanID(last); err == nil {
+		switch at, err := c.Log.Find(ctx, id); {
+		case err == nil:
+			position = max(position, at)
+		case !errors.Is(err, ledger.ErrNoScan):
+			return 0, fmt.Errorf("looking for the last scan that was counted: %w", err)
+		}
+	}
+	return position, nil
+}
+
+// Begin compares what is counted with the ledger before anything new comes into
+// it, so that an older or a cut one is seen to be shorter.
+func (c *Counter) Begin(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	end, err := c.Log.End(ctx)
+	if err != nil {
+		return fmt.Errorf("looking for the end of the ledger: %w", err)
+	}
+	if _, err := c.loadState(ctx, end); err != nil {
+		return fmt.Errorf("reading how far scans are counted: %w", err)
+	}
+	if n := c.missing(c.state); n > 0 {
+		c.Logger.ErrorContext(ctx, "the ledger lacks scans that were counted, as when a file of it is gone: they stay counted", "lacking", n)
+	}
+	return nil
+}
+
+// missing is how many counted scans the files of a ledger lack at the moment.
+func (c *Counter) missing(state State) int64 {
+	if state.Ledger != c.Log.ID() {
+		return 0
+	}
+	return c.Log.Missing(state.Position)
+}
+
+// Lacking is how many counted scans the ledger lacks although nothing removed
+// them: those of an older or a cut ledger, of a file that is gone, of a stream
+// that was lost and that no journal had any more.
+func (c *Counter) Lacking(ctx context.Context) (int64, error) {
+	state, err := c.stored(ctx)
+	return state.Lacking + c.missing(state), err
+}
+
+// Turned reports whether positions in the store are of this log: not yet, where
+// another ledger was counted until now.
+func (c *Counter) Turned(ctx context.Context) (bool, error) {
+	state, err := c.stored(ctx)
+	return state.Ledger == c.Log.ID(), err
+}

@@ -1,0 +1,74 @@
+package stream
+
+import (
+	"context"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/qrjump/qrjump/internal/ledger"
+)
+
+// repeats are the places of scans that came late, as far as a reader knows them.
+//
+// A node that ends after a message was acknowledged and before that was noted
+// publishes the message again. Within its window the stream leaves the second one
+// out. After it the second one is much later than the scan, and the subject of a
+// message is the minute of its scan: so a reader that meets a late message looks
+// whether the scan stands before it in that minute. Nothing has to be remembered.
+type repeats struct {
+	minutes map[string]map[ledger.ScanID]int64 // where each scan of a subject stands first
+	scans   int
+}
+
+// maxRepeats bounds how many scans a reader remembers.
+const maxRepeats = 500_000
+
+// late reports whether a message came so long after its scan, or before it by a
+// clock that is wrong, that it may be a repeat.
+func (l *Log) late(id ledger.ScanID, meta *jetstream.MsgMetadata) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.options.Emulated || meta.Timestamp.Sub(id.Time()).Abs() > min(l.window, time.Hour)/2
+}
+
+// first is the position where a scan stands first, up to a sequence; 0 = nowhere.
+func (l *Log) first(ctx context.Context, id ledger.ScanID, end int64, erased *copies, known *repeats) (int64, error) {
+	if err := l.readCopies(ctx, erased, end); err != nil {
+		return 0, err
+	}
+	minute, err := l.minute(ctx, l.subject(id), end, known)
+	if err != nil {
+		return 0, err
+	}
+	first := minute[id]
+	for i := range erased.list {
+		if e := &erased.list[i]; e.ID == id && (first == 0 || e.Position < first) {
+			return e.Position, nil
+		}
+	}
+	return first, nil
+}
+
+// minute is where each scan of a subject stands first.
+func (l *Log) minute(ctx context.Context, subject string, end int64, known *repeats) (map[ledger.ScanID]int64, error) {
+	if minute, ok := known.minutes[subject]; ok {
+		return minute, nil
+	}
+	if known.minutes == nil || known.scans > maxRepeats {
+		*known = repeats{minutes: map[string]map[ledger.ScanID]int64{}}
+	}
+	minute := map[ledger.ScanID]int64{}
+	err := l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubject: subject}, uint64(end),
+		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
+			if id, ok := ledger.RecordID(m.Data()); ok && minute[id] == 0 {
+				minute[id] = int64(meta.Sequence.Stream)
+			}
+			return true, nil
+		})
+	if err != nil {
+		return nil, err
+	}
+	known.minutes[subject], known.scans = minute, known.scans+len(minute)
+	return minute, nil
+}
