@@ -71,7 +71,7 @@ type CodeSelection struct {
 	Codes  []string    `json:"codes,omitempty" maxItems:"100000" doc:"original codes or code texts"`
 }
 
-// What an operator may do to codes.
+// The deeds of an operator on codes.
 const (
 	Freeze   = "freeze"
 	Unfreeze = "unfreeze"

@@ -6,7 +6,7 @@
 // ends within Options.Timeout and reads a bounded answer; redirects are not
 // followed, so a credential goes to the host of the base URL and nowhere else.
 //
-// What can go wrong has a type: *WireError for an errcode of the wire,
+// Each failure has a type: *WireError for an errcode of the wire,
 // *Problem for a refusal of the scan and admin APIs, *Unreachable when no
 // answer came, *WrongServer when what answered is not the API that was called.
 package client

@@ -246,7 +246,7 @@ func TestAStreamAnswersInOrderWhileItIsRead(t *testing.T) {
 	if !slices.Equal(actions, []string{client.OpenMiniProgram, client.ShowText, client.OpenURL}) || asked != 3 {
 		t.Errorf("got %v for %d requests", actions, asked)
 	}
-	// Who stops reading ends the call.
+	// A caller that stops reading ends the call.
 	for range c.ResolveStream(t.Context(), requests) {
 		break
 	}

@@ -582,7 +582,7 @@ func (s *storm) noteCode(index int64, d decision) {
 func (s *storm) judge(owners []string) {
 	for _, owner := range owners {
 		for _, n := range s.cluster.nodes {
-			// What every node says in the end belongs to the history too.
+			// The last answer of every node belongs to the history too.
 			admin := n.admin()
 			token, err := admin.stableToken(owner)
 			admin.check(err)

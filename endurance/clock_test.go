@@ -101,7 +101,7 @@ var jumps = []time.Duration{25 * time.Hour, 400 * 24 * time.Hour}
 
 // jumped: the wall clock of a node jumps ahead, while it runs or while it is down.
 // It scans, logs in and issues tokens; then it is repaired, by a step back or
-// with a restart. What other nodes gave out before, is good; what it gave out
+// with a restart. A code that other nodes gave out before is good; what it gave out
 // itself while it was ahead has ended.
 func (s *storm) jumped() (what string) {
 	n, other := s.victim(), s.victim()
@@ -138,7 +138,7 @@ func (s *storm) jumped() (what string) {
 	}
 	how := [2]bool{s.rnd.IntN(2) == 0, s.rnd.IntN(2) == 0}
 	move(ahead, how[0])
-	// Whoever lost a call with the process goes on: the node works, its clock is wrong.
+	// A client that lost a call with the process goes on: the node works, its clock is wrong.
 	s.raging.Store(false)
 	for i := range late {
 		late[i] = s.give(n)

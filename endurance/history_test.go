@@ -15,7 +15,7 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// What three nodes promise together, as two models that porcupine checks a
+// The common promises of three nodes, as two models that porcupine checks a
 // history against (docs/decisions/0019):
 //
 //   - books: add, publish, delete, get and the quota of an owner are

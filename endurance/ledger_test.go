@@ -302,7 +302,7 @@ func compareLedger(t *testing.T, dir, database string, stream scanStream) {
 				exact++
 			}
 		}
-		// What a sketch says depends on its users alone. 1 % is five standard errors
+		// The answer of a sketch depends on its users alone. 1 % is five standard errors
 		// at these numbers: one run in 50,000 misses it.
 		sketch := sketches[row.At].Count()
 		if off := row.Users - exact; row.Users != sketch || 100*max(off, -off) > exact {

@@ -147,7 +147,7 @@ func (p *pgProxy) serve(client net.Conn) {
 		buffer := make([]byte, 64<<10)
 		for {
 			n, err := server.Read(buffer)
-			// What PostgreSQL answers now, it answers to the commit.
+			// PostgreSQL's next answer is that to the commit.
 			if err != nil || lost.Load() {
 				return
 			}

@@ -72,7 +72,7 @@ func holdAtHead(t testing.TB, database, table string, begin func()) (node, pid i
 	does(t, one, `BEGIN`)
 	does(t, one, `LOCK TABLE `+table+` IN SHARE MODE`)
 	begin()
-	// A lock of the row shows as one of its table. Who still waits for the row does
+	// A lock of the row shows as one of its table. A session that still waits for the row does
 	// not wait for the other table yet.
 	until(t, "a session of a node to hold the head", func() bool {
 		err := one.QueryRow(context.Background(), `SELECT replace(s.application_name, 'node', '')::int, pid FROM pg_locks waits JOIN pg_locks holds USING (pid) JOIN pg_stat_activity s USING (pid)

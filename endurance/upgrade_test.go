@@ -425,7 +425,7 @@ func (c *cluster) loadOld(old oldArchive) {
 			}
 		}
 		return a.EachTable(func(table string, rows io.Reader) error {
-			_, err := l.ReadRows(ctx, table, rows)
+			_, err := l.LoadRows(ctx, table, rows)
 			return err
 		})
 	}); err != nil {

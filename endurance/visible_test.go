@@ -188,7 +188,7 @@ func TestOverlappingOwners(t *testing.T) {
 				t.Fatalf("race %d: %s won, but a scan %v", n, winner.account, d)
 			}
 			third.check(winner.drop(host+"/same/", host+"/same/1"))
-			// What was freed is free at once.
+			// A freed prefix is free at once.
 			taken, err := loser.take(host+"/same/", host+"/same/1", false)
 			if err != nil || !taken {
 				t.Fatalf("race %d: %s could not have what %s gave up: %v", n, loser.account, winner.account, err)

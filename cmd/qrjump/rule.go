@@ -126,7 +126,7 @@ func confirmFailed(ctx context.Context, server serverFlags, admin adminFlags, er
 	if newErr != nil {
 		return err
 	}
-	// What this call finds is extra; if it fails, the error stands as it is.
+	// The answer of this call is extra; if it fails, the error stands as it is.
 	list, listErr := operator.Confirmations(ctx, client.ConfirmationQuery{RID: w.RID, Limit: 1})
 	if listErr != nil || len(list) == 0 {
 		return err

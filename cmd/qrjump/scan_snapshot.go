@@ -16,8 +16,8 @@ import (
 )
 
 // fromSnapshot scans links with the rules of a snapshot file and no server. The
-// file knows accounts, links between them and rules; it knows no codes, and no
-// people, so nobody meets a test link.
+// file knows accounts, links between them and rules; it knows neither codes nor
+// people, so test links stay closed.
 func (c *scanCommand) fromSnapshot(s *session) error {
 	if c.explains() || c.User != "" || c.At != "" {
 		return misused("--snapshot knows rules and accounts alone: --explain, --assume-published, --at and --user want a server")

@@ -61,7 +61,7 @@ func (c *scansCommand) list(s *session, operator *client.Client, limit int) erro
 	after, printed := c.After, 0
 	switch {
 	case c.After == "" && c.Follow:
-		// What comes from now on is what comes after the newest; where there is none
+		// New scans are those after the newest; where there is none
 		// yet, everything.
 		if page, err = operator.NewestScans(s.ctx, 1); err == nil {
 			after, page = page.Next, client.ScanPage{More: true}

@@ -206,7 +206,7 @@ func (d *Directory) Agree(ctx context.Context, a Agreement) (Issued, error) {
 		if err := tx.PutGrant(ctx, a.Component, grant); err != nil {
 			return err
 		}
-		return d.tell(ctx, tx, c, did, a.AppID, now, text, a.PreAuthCode)
+		return d.pushGrant(ctx, tx, c, did, a.AppID, now, text, a.PreAuthCode)
 	})
 	if err == nil {
 		d.wakePusher()
@@ -265,7 +265,7 @@ func (d *Directory) makeRoom(ctx context.Context, tx Tx, a Agreement, holders []
 		if err != nil {
 			return err
 		}
-		if err := d.tell(ctx, tx, other, UpdatedPush, a.AppID, now, code, ""); err != nil {
+		if err := d.pushGrant(ctx, tx, other, UpdatedPush, a.AppID, now, code, ""); err != nil {
 			return err
 		}
 	}
@@ -285,8 +285,8 @@ func (d *Directory) newGrant(component, appid string, sets []int, now time.Time)
 	return Grant{AppID: appid, PermissionSets: ordered(sets), RefreshToken: d.Key.Seal(refreshPlace(component, appid), []byte(text)), GrantedAt: now}, nil
 }
 
-// tell pushes an event of authorisation. Contract: rules 3.2.
-func (d *Directory) tell(ctx context.Context, tx Tx, c Component, infoType, appid string, now time.Time, code, preAuthCode string) error {
+// pushGrant pushes an event of authorisation. Contract: rules 3.2.
+func (d *Directory) pushGrant(ctx context.Context, tx Tx, c Component, infoType, appid string, now time.Time, code, preAuthCode string) error {
 	if c.EventURL == "" {
 		return nil
 	}
@@ -329,7 +329,7 @@ func (d *Directory) withdraw(ctx context.Context, tx Tx, component, appid string
 	if err != nil {
 		return err
 	}
-	return d.tell(ctx, tx, c, UnauthorizedPush, appid, now, "", "")
+	return d.pushGrant(ctx, tx, c, UnauthorizedPush, appid, now, "", "")
 }
 
 // Authorization is what a component learns of a grant.

@@ -22,12 +22,12 @@ type Directory struct {
 	Settings *settings.Live
 	Now      func() time.Time
 	Random   io.Reader
-	// Changed is told after an account or one of its links changed, before the
+	// Changed is called after an account or one of its links changed, before the
 	// change is acknowledged.
 	Changed func(ctx context.Context, appid string)
-	// Wake is told that something waits to be pushed to a platform.
+	// Wake is called when something waits to be pushed to a platform.
 	Wake func()
-	// Queued is told that an event waits to be sent to an account.
+	// Queued is called when an event waits to be sent to an account.
 	Queued func()
 
 	// Spend counts a call that has passed its secret: 45009 above the day's limit
@@ -51,7 +51,7 @@ type Directory struct {
 	// and may be given again.
 	LeastSecret int
 
-	// Guessed is told of every wrong secret, and of every call that is refused
+	// Guessed is called for every wrong secret, and for every call that is refused
 	// after too many of them; nil = nobody is.
 	Guessed func(appid string, ip netip.Addr, refused bool)
 
@@ -87,7 +87,7 @@ type Registration struct {
 	Linked        []string
 }
 
-// Put creates or replaces an account. What is permanent (verification file,
+// Put creates or replaces an account. The permanent fields (verification file,
 // day of creation) and secrets that are not given stay. Faults are ordinary
 // errors in one line.
 func (d *Directory) Put(ctx context.Context, r Registration) error {
@@ -235,7 +235,7 @@ func (d *Directory) Change(ctx context.Context, appid string, f func(*Account) e
 }
 
 // endBySecret ends the tokens of an account that gets a new AppSecret: somebody
-// else may know the old one. What platforms hold was not got with it.
+// else may know the old one. Tokens of platforms were not got with it.
 func (d *Directory) endBySecret(ctx context.Context, tx Tx, old, a Account) error {
 	if old.SecretHash == a.SecretHash {
 		return nil

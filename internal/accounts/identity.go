@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 )
 
-// Epochs tells whether what a caller's identity was read from can have changed
+// Epochs says whether what a caller's identity was read from can have changed
 // since: the rows of an account, its tokens and its grants, and of a platform.
 // The one store of a process moves it around every commit that changes such
 // rows. AppIDs share 256 epochs, so that it takes no memory; an account that shares one is

@@ -150,7 +150,7 @@ func TestWhatIsRememberedIsWhatIsStored(t *testing.T) {
 	}
 }
 
-// Whoever calls after a change was acknowledged meets it: eight callers never
+// A call after a change was acknowledged meets it: eight callers never
 // rest while one token after another is ended.
 func TestNoTokenPassesAfterItsEndWasAcknowledged(t *testing.T) {
 	w := newWorld(t)
@@ -221,7 +221,7 @@ func TestNoTokenPassesAfterItsEndWasAcknowledged(t *testing.T) {
 	callers.Wait()
 }
 
-// What is read while a change is being stored is not remembered.
+// An identity that is read while a change is being stored is not remembered.
 func TestWhatIsReadDuringAChangeIsNotRemembered(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()

@@ -277,7 +277,7 @@ func sameAccount(a, b Account) bool {
 // moment.
 func (d *Directory) Each(ctx context.Context, f func(a Account, linked []string) error) error {
 	return d.Store.ViewAccounts(ctx, func(tx Tx) error {
-		if err := tx.TakesLong(ctx); err != nil {
+		if err := tx.RunsLong(ctx); err != nil {
 			return err
 		}
 		for after := ""; ; {

@@ -11,7 +11,7 @@ const maxURLScheme = 512
 
 var (
 	urlScheme = regexp.MustCompile(`^([a-z][a-z0-9+.-]{1,31}):[!-~]+$`)
-	// What a browser runs, fetches, shows as a page of its own or lets choose
+	// Schemes that a browser runs, fetches, shows as a page of its own or lets choose
 	// another address is no app.
 	notApps = []string{"http", "https", "javascript", "vbscript", "data", "file", "blob", "filesystem", "about", "view-source",
 		"ftp", "ws", "wss", "intent", "content", "chrome", "jar", "mailto", "tel", "sms"}

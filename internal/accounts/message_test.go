@@ -84,7 +84,7 @@ func TestAnEventIsGivenUpAfterItsLastTry(t *testing.T) {
 	s.Once(t.Context())
 	same(t, "attempts after another", w.events()[0].Attempts, 1)
 
-	// What nobody wants any more is dropped.
+	// Messages that nobody wants any more are dropped.
 	w.service("")
 	w.set(w.Now().Add(time.Hour))
 	s.Once(t.Context())

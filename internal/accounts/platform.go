@@ -71,7 +71,7 @@ func (d *Directory) PutComponent(ctx context.Context, c Component, secret, messa
 		if c.Grants == nil {
 			return tx.PutComponentAlone(ctx, sealed)
 		}
-		// What is not granted any more ends at once, and is told.
+		// A set that is granted no longer ends at once, and its platform gets a push.
 		for _, appid := range before {
 			if slices.ContainsFunc(c.Grants, func(g Grant) bool { return g.AppID == appid }) {
 				continue

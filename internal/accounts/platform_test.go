@@ -362,7 +362,7 @@ func TestAnOperatorChangesAPlatform(t *testing.T) {
 	if !strings.HasPrefix(before.RefreshToken, "refreshtoken@@@") {
 		t.Errorf("a seeded grant has the refresh token %q", before.RefreshToken)
 	}
-	// What is not said stays.
+	// Fields that are not named stay.
 	if err := w.PutComponent(ctx, accounts.Component{AppID: "wxc", RedirectHosts: []string{"isv.example", "isv.example:8443"}}, "", "", ""); err != nil {
 		t.Fatal(err)
 	}

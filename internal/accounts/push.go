@@ -101,7 +101,7 @@ func (d *Directory) PushPolicy() outbox.Policy {
 		Open:   d.openEventURL,
 		// Contract: rules 3.2: it is delivered when the answer is the word success.
 		Judge: func(r *outbox.Row, a outbound.Answer, err error) string {
-			r.Answer = keep(a.Body)
+			r.Answer = keptAnswer(a.Body)
 			switch {
 			case err != nil:
 				return err.Error()
@@ -178,9 +178,9 @@ func postXML(address string, query url.Values, body []byte) outbound.Request {
 // marks begin the texts that let somebody in.
 var marks = []string{"ticket@@@", preAuthMark, authMark, refreshMark}
 
-// keep is what is kept of an answer: printable, bounded, and without what a
+// keptAnswer is what is kept of an answer: printable, bounded, and without what a
 // receiver may have sent back of the message.
-func keep(answer []byte) string {
+func keptAnswer(answer []byte) string {
 	const maxAnswer = 512
 	text := strings.ToValidUTF8(strings.ReplaceAll(string(answer[:min(len(answer), maxAnswer)]), "\x00", ""), "")
 	for _, mark := range marks {

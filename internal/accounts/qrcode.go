@@ -199,7 +199,7 @@ func (d *Directory) CreateQRCode(ctx context.Context, caller Account, draft QRDr
 		made, err = tx.PermanentQRCode(ctx, caller.AppID, fresh.Action, fresh.Scene)
 		return err
 	}
-	// What there is already must not wait for the one writer.
+	// A code that is there already must not wait for the one writer.
 	if err := d.Store.ViewAccounts(ctx, have); !errors.Is(err, ErrNoQRCode) {
 		return made, err
 	}

@@ -82,10 +82,10 @@ func (k *ScanKeys) load(ctx context.Context) error {
 	if was := k.known.Load(); was != nil && maps.Equal(was.by, by) {
 		return nil
 	}
-	return k.put(by)
+	return k.swap(by)
 }
 
-func (k *ScanKeys) put(by map[string]ScanKey) error {
+func (k *ScanKeys) swap(by map[string]ScanKey) error {
 	next := &knownScanKeys{by: by}
 	if _, err := io.ReadFull(k.Random, next.salt[:]); err != nil {
 		return fmt.Errorf("drawing a salt: %w", err)
@@ -123,12 +123,12 @@ func (k *ScanKeys) change(ctx context.Context, name string, change func(context.
 	}
 	// The change is committed, even if the caller went away.
 	if err := k.load(context.WithoutCancel(ctx)); err != nil {
-		// What cannot be read now is read by the next Load; a key that ended must
+		// Keys that cannot be read now are read by the next Load; a key that ended must
 		// not open anything until then.
 		if was := k.known.Load(); was != nil {
 			left := maps.Clone(was.by)
 			maps.DeleteFunc(left, func(_ string, key ScanKey) bool { return key.Name == name })
-			return errors.Join(err, k.put(left))
+			return errors.Join(err, k.swap(left))
 		}
 		return err
 	}

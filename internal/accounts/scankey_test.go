@@ -109,7 +109,7 @@ func TestKeysAreCheckedInMemory(t *testing.T) {
 	opens(one, third, DefaultNamespace)
 }
 
-// Whoever checks while keys come and go never opens with one that ended before.
+// A check while keys come and go never opens with one that ended before.
 func TestAKeyThatEndedOpensNothing(t *testing.T) {
 	s := &shelf{}
 	k := newKeys(t, s)

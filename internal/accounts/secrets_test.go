@@ -80,7 +80,7 @@ func TestACopyOfTheDatabaseHoldsNoSecret(t *testing.T) {
 	secrets := map[string]string{"data key": string(dataKey), "master key": string(masterKey)}
 	keep := func(name, text string) {
 		secrets[name] = text
-		// What a token or key is drawn from would do as well.
+		// The source of a token or key would do as well.
 		if _, drawn, ok := strings.Cut(text, "_"); ok {
 			if raw, err := base64.RawURLEncoding.DecodeString(drawn); err == nil {
 				secrets[name+", drawn"] = string(raw)

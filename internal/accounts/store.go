@@ -22,9 +22,9 @@ type Tx interface {
 	LockAccount(ctx context.Context, appid string) error
 	// LockAccounts makes all of them wait, and waits for all of them. It comes first.
 	LockAccounts(ctx context.Context) error
-	// TakesLong comes first where what is read is handed out on the way: the
+	// RunsLong comes first where what is read is handed out on the way: the
 	// transaction may stand still for minutes, and is not run again.
-	TakesLong(ctx context.Context) error
+	RunsLong(ctx context.Context) error
 	// Account returns ErrNoAccount where there is none.
 	Account(ctx context.Context, appid string) (Account, error)
 	// Accounts lists by AppID, the first after the given one, at most limit.

@@ -367,7 +367,7 @@ func TestTenThousandStableCallsAMinute(t *testing.T) {
 		w.stable(other, false)
 		w.plain(c)
 	})
-	// Who gives a wrong secret spends nobody's calls, and is told of the secret.
+	// A caller with a wrong secret spends nobody's calls, and hears of the secret.
 	wrong := c
 	wrong.Secret = "x"
 	_, err := w.StableToken(t.Context(), wrong, false)

@@ -62,9 +62,9 @@ type Admin struct {
 	changing sync.Mutex // held while settings change
 }
 
-// told are errors that say what is wrong, with the status and text of their
+// explained are errors that say what is wrong, with the status and text of their
 // answer.
-var told = []struct {
+var explained = []struct {
 	err    error
 	status int
 	text   string // "" = the error's own
@@ -84,7 +84,7 @@ var told = []struct {
 }
 
 // Problem turns an error of the domain into a problem document (RFC 9457). An
-// error that nobody foresaw is logged whole and told as an internal one.
+// error that nobody foresaw is logged whole and answered as an internal one.
 func (a *Admin) Problem(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -92,7 +92,7 @@ func (a *Admin) Problem(ctx context.Context, err error) error {
 	if known, ok := errors.AsType[huma.StatusError](err); ok {
 		return known
 	}
-	for _, t := range told {
+	for _, t := range explained {
 		if errors.Is(err, t.err) {
 			return huma.NewError(t.status, cmp.Or(t.text, err.Error()))
 		}

@@ -151,7 +151,7 @@ func TestTheLedgerHoldsNoCode(t *testing.T) {
 	}
 }
 
-// Whatever an app says of itself, no spreadsheet takes it for a formula.
+// No spreadsheet reads an app's name of itself as a formula.
 func TestNoCellOfAnExportIsAFormula(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: cafe})

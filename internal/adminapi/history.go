@@ -49,7 +49,7 @@ func (a *Admin) resolveThen(ctx context.Context, in *struct {
 	}
 	req.At = now
 	today := a.Resolver.Resolve(req)
-	// Who owns what opens now had a part in it as well.
+	// The owner of the rule that opens now had a part in it as well.
 	names := then.Names
 	for _, appid := range []string{today.Matched.Owner, today.Matched.Target, today.AppID} {
 		if name := (history.Name{Kind: live.AccountChange, Key: appid}); appid != "" && !slices.Contains(names, name) {

@@ -59,7 +59,7 @@ func TestAPlanIsReplayedOnTheScansOfTheLastDays(t *testing.T) {
 	}
 }
 
-// What changed since a moment comes in the order of time, whatever it was.
+// Changes since a moment come in the order of time, of every kind.
 func TestWhatChangedSinceIsInOrder(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: cafe})

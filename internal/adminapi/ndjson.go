@@ -31,7 +31,7 @@ const (
 
 const ndjson = "application/x-ndjson"
 
-// What an import takes and answers, for the API's document.
+// Request and answer of an import, for the API's document.
 const linesStored = "everything is stored, or with dry_run could be"
 
 var linesTaken = fmt.Sprintf("lines of at most %d KiB, %d GiB in all", maxLine>>10, maxImport>>30)

@@ -29,7 +29,7 @@ func ruleOf(owner, prefix string) string {
 
 func rulesNow(s *servertest.Server) string { return s.Admin("GET", "/export/rules", "").Body }
 
-// Whatever is wrong with a line, its number is named, and nothing is loaded.
+// The number of a wrong line is named, and nothing is loaded.
 func TestImportNamesWrongLinesAndLoadsNothing(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
@@ -138,7 +138,7 @@ func TestImportIsSeenByScans(t *testing.T) {
 	if a := s.Admin("GET", "/rules/history?prefix=https://big.example/", ""); !strings.Contains(a.Body, `"actor":"admin","did":"add"`) {
 		t.Errorf("history: %s", a.Body)
 	}
-	// What comes out goes in again and changes nothing, not even the log.
+	// An export goes in again and changes nothing, not even the log.
 	head := s.Admin("GET", "/changes?limit=1", "").Body
 	if bring(s, "rules", rulesNow(s)).JSON(t, &got); got.Added+got.Changed != 0 || got.Unchanged == 0 {
 		t.Errorf("again: %+v", got)

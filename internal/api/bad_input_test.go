@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
 
-// Whatever comes in, an answer goes out, nothing of it is shown to anybody, and
+// Any input gets an answer, nothing of it is shown to anybody, and
 // the next call works. The end of every test looks for secrets in the log.
 func TestBadInput(t *testing.T) {
 	t.Parallel()

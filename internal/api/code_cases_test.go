@@ -478,7 +478,7 @@ func TestARetargetKeepsTheRangeOfItsActivation(t *testing.T) {
 	works(t, s, "brand", "codeactive", binding(id, 1_000, 1_099))
 	active(1_015, "pages/index/index 1000..1099")
 
-	// What was activated anew inside a withdrawal is another range's, and stays so.
+	// A code that was activated anew inside a withdrawal is another range's, and stays so.
 	operator("withdrawals", `{"ranges":[{"from":1010,"to":1019}]}`)
 	works(t, s, "brand", "codeactive", binding(id, 1_010, 1_014))
 	retarget(1_000, 1_099)
@@ -737,7 +737,7 @@ func TestFaultsOfEveryCodeCall(t *testing.T) {
 			refused(t, call+" with 10 MB", a, 47001, "") // or refused unread
 		}
 		for _, appid := range []string{"nofeature", "uncertified", "sub", "shop"} {
-			// Whatever the body is; the method and the token come first. Contract: marketcode 1.
+			// With any body: the method and the token come first. Contract: marketcode 1.
 			for _, sent := range []string{body, "", "{", "{}", "[]", `{"application_id":[],"code_count":[],"openid":7}`} {
 				refused(t, call+" as "+appid+" with "+sent, codeCall(s, appid, call, sent), 48001, "")
 			}

@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
 
-// What deployed clients send. Contract: marketcode 9.
+// The calls of deployed clients. Contract: marketcode 9.
 func TestHabitsOfClients(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})

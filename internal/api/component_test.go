@@ -179,7 +179,7 @@ func TestEveryErrorCodeOfAPlatform(t *testing.T) {
 		{40097, "invalid args", "an offset below 0", func() servertest.Answer { return call("api_get_authorizer_list", me+`,"offset":-1,"count":1`) }},
 		{40097, "invalid args", "a count that is a list", func() servertest.Answer { return call("api_get_authorizer_list", me+`,"offset":0,"count":[]`) }},
 
-		// What a platform may not do for an account is no fault of its token.
+		// A missing right of a platform is no fault of its token.
 		{48001, "api unauthorized", "a platform's own token on an account's endpoint", func() servertest.Answer { return s.Do("POST", downloadPath+"?access_token="+token, "{}") }},
 	}
 	for name, fields := range tokenCalls {

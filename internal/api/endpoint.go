@@ -43,14 +43,14 @@ type API struct {
 	BodyTimeout time.Duration
 	// Faults says what goes wrong with a call on purpose; nil outside the emulator.
 	Faults func(path, appid string) Fault
-	// Record is told of every call with its secrets masked; nil = nobody.
+	// Record is called for every call with its secrets masked; nil = nobody.
 	Record func(Record)
 	// Shared counts the calls of a second over all nodes, as limiter does for one
 	// (up to SharedMost of them); nil = there is one node.
 	Shared func(ctx context.Context, key string, limit int) (bool, error)
 	// Observe counts calls; path is an endpoint's, or "" for an unknown one.
 	Observe func(path string, errcode int, d time.Duration)
-	// Proven is told of a call that showed a token or secret, Refused of one that
+	// Proven is called for a call that showed a token or secret, Refused for one that
 	// showed none and failed, with the request's context; nil = nobody is.
 	Proven, Refused func(context.Context)
 
@@ -343,7 +343,7 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 	}
 	f, err := parseFields(body)
 	if err != nil && strings.HasPrefix(e.path, "/cgi-bin/component/") {
-		// Whatever else is sent names no platform. Contract: rules 3.2.
+		// Any other token names no platform. Contract: rules 3.2.
 		return nil, errcode.ComponentMissing.With("%v", err)
 	}
 	if err == nil && e.needs&queryToo != 0 {

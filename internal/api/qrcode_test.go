@@ -339,7 +339,7 @@ func TestAScanWithoutARuleTellsTheAccount(t *testing.T) {
 	scanBy(s, "u-3", number.URL)
 	wantEvent(t, s, r, "u-3", "subscribe", "qrscene_123", number.Ticket)
 
-	// Who followed while nobody was told is no new follower later.
+	// A user that followed unnoticed is no new follower later.
 	tell(s, "")
 	scanBy(s, "u-4", number.URL)
 	tell(s, r.URL)
@@ -369,7 +369,7 @@ func TestAnEventIsSentAgainUntilItIsTaken(t *testing.T) {
 	wantEvent(t, s, r, "u-1", "SCAN", "1", made.Ticket)
 }
 
-// What was scanned is durable before the app hears of it.
+// A scan is durable before the app hears of it.
 func TestAnEventSurvivesARestart(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t, always(200))

@@ -284,7 +284,7 @@ func atOnce(t *testing.T, s *servertest.Server, clients, times int, method, path
 	return codes
 }
 
-// What a server counted and logged is there after it stopped and started.
+// The counts and the log of a server are there after it stopped and started.
 func TestCountsAndLogOutliveAStop(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()

@@ -164,7 +164,7 @@ func maskBody(body []byte) string {
 func maskAny(body []byte) string {
 	var v any
 	if json.Unmarshal(body, &v) != nil {
-		// What is not kept is not looked at: a stranger's megabyte takes long.
+		// A part that is not recorded is not looked at: a stranger's megabyte takes long.
 		return cut(hiddenPair.ReplaceAllString(string(body[:min(len(body), maxRecorded+1)]), "${1}"+masked), maxRecorded)
 	}
 	var shown strings.Builder

@@ -40,7 +40,7 @@ func TestNamesThatAreHidden(t *testing.T) {
 	}
 }
 
-// What is no JSON, and a path in which "&" stands for "?", hide no less.
+// A body that is no JSON, and a path in which "&" stands for "?", hide no less.
 func TestMaskOfWhatIsMalformed(t *testing.T) {
 	for _, name := range hidden {
 		if name == "buffer" {

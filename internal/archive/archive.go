@@ -26,7 +26,7 @@ const Format = 1
 // MinPassphrase is how short a passphrase may be, in characters.
 const MinPassphrase = 12
 
-// What an archive can be refused for.
+// The reasons to refuse an archive.
 var (
 	ErrDamaged    = errors.New("the archive is damaged or cut off")
 	ErrNewer      = errors.New("the archive was made by a newer qrjump")

@@ -141,7 +141,7 @@ func TestTwoArchivesOfOneStateDifferInWhatIsRandomAlone(t *testing.T) {
 	}
 }
 
-// Who has no passphrase can make new sums, but not for the sealed list.
+// A stranger without the passphrase can make new sums, but not for the sealed list.
 func TestOtherTablesBesideTheSameKeysAreRefused(t *testing.T) {
 	one, other := write(t, contents(some)), contents(tables{"accounts": `{"appid":"mine"}` + "\n"})
 	a, err := open(one)

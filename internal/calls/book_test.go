@@ -321,7 +321,7 @@ func TestRunWritesWithinTheWindow(t *testing.T) {
 	})
 }
 
-// What a database refuses must not keep the other calls from the log.
+// A call that a database refuses must not hold the other calls from the log.
 func TestATextThatNoDatabaseTakes(t *testing.T) {
 	b, m := newBook()
 	b.Record(calls.Call{RID: rid(1), Request: "a\x00b\xff", Response: string(make([]byte, 2*calls.MaxText)), Query: "\xed\xa0\x80"})

@@ -231,7 +231,7 @@ func (b *Book) Clear(ctx context.Context, appid, path string) error {
 	}
 	s, now, m := b.Settings.Get(), b.Now(), &b.meter
 	today, month := s.Day(now), s.Day(s.MonthStart(now))
-	// What was counted before the clear must not be written after it.
+	// A call that was counted before the clear must not be written after it.
 	m.writing.Lock()
 	defer m.writing.Unlock()
 	err := b.Store.UpdateCalls(ctx, func(tx Tx) error {

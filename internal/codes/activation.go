@@ -98,7 +98,7 @@ func (e *Event) Activated() Range {
 // Did is what an event did.
 type Did string
 
-// What can happen to codes.
+// The events of codes.
 const (
 	Activate Did = "activate"
 	Withdraw Did = "withdraw" // the codes are not active any more

@@ -159,7 +159,7 @@ func TestATicketThatWasNotWritten(t *testing.T) {
 	}
 }
 
-// Who finds the queue full waits for a place as long as its caller does.
+// A scan that finds the queue full waits for a place as long as its caller does.
 func TestAFullDesk(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)

@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
-// What an operator may do to codes, whoever owns them. Faults are the rows of
+// The deeds of an operator on codes of any owner. Faults are the rows of
 // the wire with a detail, or a Conflict.
 
 // Conflict is a change that the state of a code does not allow, in one line.
@@ -180,7 +180,7 @@ func (p *Press) Retarget(ctx context.Context, batch int64, r Range, appid, path 
 	const most = 1000
 	var done Retargeted
 	err = p.inBatch(ctx, batch, func(tx Tx, b Batch, at time.Time) error {
-		// What is scheduled would bring the old page back, so it changes too.
+		// A scheduled event would bring the old page back, so it changes too.
 		spans := append(p.Memory.Active(batch, r, at), p.Memory.Waiting(batch, r, at)...)
 		if n := len(spans); n > most {
 			return errcode.InvalidArgs.With("%d activations govern this range: re-target at most %d at once", n, most)

@@ -179,7 +179,7 @@ func TestABatchIsFrozenApartFromItsCodes(t *testing.T) {
 	}
 }
 
-// Scattered sets have bounds that hold nearly every code. Who redeemed is found
+// Scattered sets have bounds that hold nearly every code. A redeemed code is found
 // behind any number of them, and the history misses nothing.
 func TestTheHistoryOfACodeIsWhole(t *testing.T) {
 	t.Parallel()
@@ -275,7 +275,7 @@ func TestRetargetKeepsWhatTheCodesCountFor(t *testing.T) {
 	}
 }
 
-// What is active is not covered by another range, now or by a schedule; the very
+// An active code is not covered by another range, now or by a schedule; the very
 // same range replaces. Issue 11, 2.
 func TestOverlapsAreRefused(t *testing.T) {
 	t.Parallel()
@@ -311,7 +311,7 @@ func TestOverlapsAreRefused(t *testing.T) {
 	works("the same range before its schedule", activate(300, 300))
 	p.advance(2 * time.Hour)
 	refused("after the schedule", activate(290, 310), "code 300 is active with 300 to 300")
-	// What is withdrawn by the time that it takes effect is in nobody's way.
+	// A schedule that is withdrawn before it takes effect is in nobody's way.
 	refused("a schedule over what stays active", schedule(codes.Activate, 250, 350, time.Hour), "code 300 is active")
 	works("a scheduled end", schedule(codes.Withdraw, 300, 300, time.Hour))
 	refused("a schedule before that end", schedule(codes.Activate, 250, 350, time.Minute), "code 300 is active")
@@ -445,7 +445,7 @@ func TestActivationsAtOnce(t *testing.T) {
 	checkAll(t, "read again", again, b.ID, events, p.now())
 }
 
-// Who withdraws what is scheduled at its very moment takes it back, and a
+// An operator that withdraws a schedule at its very moment takes it back, and a
 // re-target does not bring it again.
 func TestRetargetLeavesWithdrawnSchedulesWithdrawn(t *testing.T) {
 	t.Parallel()
@@ -487,7 +487,7 @@ func TestRetargetLeavesWithdrawnSchedulesWithdrawn(t *testing.T) {
 	}
 }
 
-// What was asked and what changed are two numbers, as the plain states before and
+// The codes asked for and the codes changed are two numbers, as the plain states before and
 // after say. Issue 11, 5.
 func TestAChangeSaysHowManyCodesItChanged(t *testing.T) {
 	t.Parallel()

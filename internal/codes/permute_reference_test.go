@@ -9,7 +9,7 @@ import (
 )
 
 // ff1Reference is FF1 as NIST SP 800-38G writes it (algorithms 7 and 8), step
-// by step with big integers, for every radix up to 65536. What is fast is
+// by step with big integers, for every radix up to 65536. The fast way is
 // tested against it, and it against NIST's own samples.
 type ff1Reference struct {
 	key, tweak []byte

@@ -51,7 +51,7 @@ type Press struct {
 	// Shared says that other processes write to the store: then a call looks at
 	// what they did before it says what is true of a code.
 	Shared bool
-	// Changed is told after a batch changed, before the change is acknowledged.
+	// Changed is called after a batch changed, before the change is acknowledged.
 	Changed func(ctx context.Context, batch int64)
 
 	recent     tickets
@@ -134,7 +134,7 @@ func (p *Press) Apply(ctx context.Context, caller accounts.Account, a Applicatio
 // giveOut takes a block of counters for a batch and stores it, in the batch's
 // own transaction.
 func (p *Press) giveOut(ctx context.Context, tx Tx, b *Batch) error {
-	counter, err := tx.TakeCounters(ctx)
+	counter, err := tx.DrawCounters(ctx)
 	if err != nil {
 		return err
 	}

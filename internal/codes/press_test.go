@@ -380,7 +380,7 @@ func TestALoginIsTradedOnce(t *testing.T) {
 	}
 }
 
-// What expired is forgotten a day later, not before: an old ticket and a made
+// An expired ticket is forgotten a day later, not before: an old ticket and a made
 // up one answer the same.
 func TestOldTicketsAreForgotten(t *testing.T) {
 	t.Parallel()

@@ -134,7 +134,7 @@ func TestTheStateOfAScannedCode(t *testing.T) {
 	}
 }
 
-// What was printed once stays known, under the prefix it was printed with.
+// A text that was printed once stays known, under the prefix it was printed with.
 func TestFormerPrefixesStay(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)

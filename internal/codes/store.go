@@ -47,9 +47,9 @@ type Tx interface {
 	BatchByISV(ctx context.Context, account, isv string) (Batch, error)
 	// AddBatch stores a batch and gives it its ID.
 	AddBatch(ctx context.Context, b Batch) (Batch, error)
-	// TakeCounters returns the stored counter, the first that was never given
+	// DrawCounters returns the stored counter, the first that was never given
 	// out, and locks it until the transaction ends; SetCounters moves it on.
-	TakeCounters(ctx context.Context) (uint64, error)
+	DrawCounters(ctx context.Context) (uint64, error)
 	SetCounters(ctx context.Context, next uint64) error
 
 	// LastEvent returns when the newest event of a batch was, the zero time

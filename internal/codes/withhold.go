@@ -42,7 +42,7 @@ func (p *Press) Withhold(text string) string {
 		if key == nil {
 			continue
 		}
-		// Who fills a link with what might be codes loses the rest of it.
+		// A link that is filled with seeming codes loses the rest of its text.
 		if tried++; tried > maxTried {
 			return text[:at[0]]
 		}

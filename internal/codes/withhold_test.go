@@ -7,7 +7,7 @@ import (
 	"github.com/qrjump/qrjump/internal/codes"
 )
 
-// What is written down of a link holds no code that was made.
+// The text of a link in the ledger holds no code that was made.
 func TestACodeIsWithheldFromALink(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)

@@ -221,7 +221,7 @@ func TestTheExclusiveSetMovesOnlyIfThePersonSaysSo(t *testing.T) {
 	}
 }
 
-// What a stranger can do: nothing. Contract: design 8.
+// A stranger can do nothing. Contract: design 8.
 func TestWithoutDevOnlyTheAdminTokenAgrees(t *testing.T) {
 	t.Parallel()
 	w := start(t, servertest.Options{Guarded: true, Emulator: true})

@@ -27,7 +27,7 @@ import (
 // owner"; so every rule becomes one line, longest first, that says what
 // happens where no longer rule matches.
 //
-// What the grammar cannot say: schemes (the files are for https, so only its
+// The grammar cannot say these: schemes (the files are for https, so only its
 // rules count), fragments (a rule with "#" is left out, and a fragment after a
 // path is not looked at), and a "?" or "$(" in the text of a rule, which
 // become "any one character". Android knows parameters only one by one and in
@@ -218,8 +218,7 @@ func (g *Gateway) components(host string, list []rules.Rule) []component {
 	slices.SortFunc(sorted, func(a, b rules.Prefix) int {
 		return cmp.Or(cmp.Compare(len(b.Key), len(a.Key)), cmp.Compare(a.Key, b.Key))
 	})
-	// What happens to one link that a rule matches and no longer one happens to
-	// all of them.
+	// All links whose longest rule is the same open the same: one is asked for all.
 	opened := map[string]bool{}
 	for _, p := range sorted {
 		opened[p.Key] = opens(g.Resolve(scan.Request{Text: sample(p), At: g.Now()}))

@@ -130,7 +130,7 @@ func wanted(components []map[string]any, link string) bool {
 	return false
 }
 
-// Whatever the rules are, the file opens what a scan opens.
+// The file opens what a scan opens, under any rules.
 func TestTheFileOpensWhatTheRulesOpen(t *testing.T) {
 	t.Parallel()
 	const sets, links = 3000, 40
@@ -356,7 +356,7 @@ func (l *awayRules) HasRules(ctx context.Context, host string) (bool, error) {
 	return l.someRules.HasRules(ctx, host)
 }
 
-// Whoever keeps the files for telephones takes a 404 for "no links", and what
+// A cache of the files for telephones understands a 404 as "no links", and what
 // the API says for a file: while the rules cannot be read they get the file as
 // it was, or are asked to come again.
 func TestAnOutageIsNoEmptyFile(t *testing.T) {
@@ -400,7 +400,7 @@ func (l askedHosts) HasRules(ctx context.Context, host string) (bool, error) {
 	return l.someRules.HasRules(ctx, host)
 }
 
-// Who makes up hosts is asked for patience before the database is asked, and
+// A caller that makes up hosts is asked for patience before the database is asked, and
 // pushes no host that has rules out of memory.
 func TestMadeUpHostsAreLimitedAndDisplaceNoOther(t *testing.T) {
 	t.Parallel()

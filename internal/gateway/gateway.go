@@ -56,7 +56,7 @@ type Gateway struct {
 	Copied func(ctx context.Context, batch, index int64) (bool, error)
 	// Redeemed is when a code was redeemed first; it is asked of redeemed ones only.
 	Redeemed func(ctx context.Context, batch, index int64) (time.Time, error)
-	// Observe is told of every page that was shown.
+	// Observe is called for every page that was shown.
 	Observe func(Page)
 	Log     *slog.Logger
 
@@ -188,7 +188,7 @@ func isCode(d scan.Decision) bool { return d.Kind == scan.ByCode || d.Reason != 
 func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, text string, d scan.Decision) {
 	perMinute := g.Settings.Get().PageLimit
 	if opens(d) {
-		// What a link opens is no secret, but drawing its code is work, and more of it
+		// The page of a link is no secret, but drawing its code is work, and more of it
 		// for a longer link.
 		if !g.within(w, r, "landing", (len(text)+lengthOfOne-1)/lengthOfOne, perMinute*landingsPerCode) {
 			return
@@ -196,8 +196,8 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, text string, d 
 		g.landing(w, r, text, d)
 		return
 	}
-	// A code that nobody made and a text that is no code are one page at one
-	// price, so that walking tells nothing.
+	// A made-up code and any other text are one page at one price, so that
+	// walking tells nothing.
 	if !g.within(w, r, "code", 1, perMinute) {
 		return
 	}
@@ -335,7 +335,7 @@ func (g *Gateway) checked(ctx context.Context, s codes.Scanned) checked {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	batch, index, zone := s.Batch.ID, s.Index, g.Settings.Get().Zone()
-	// What warns a buyer is asked first, and last what may take longest.
+	// Warnings for a buyer are asked first, and the slowest question last.
 	if g.First != nil && g.Checks != nil && g.Copied != nil {
 		if err := g.count(ctx, &c, batch, index, zone); err != nil {
 			g.Log.WarnContext(ctx, "a page could not tell how often a code was checked; it says so", "batch", batch, "index", index, "error", err)

@@ -470,7 +470,7 @@ func TestNothingHostileIsEchoed(t *testing.T) {
 	p := open(t, servertest.Options{})
 	p.Admin("PUT", "/settings", `{"page_limit":0}`)
 	evil := `"><script>alert(1)</script><img src=x onerror=alert(1)>`
-	// What no browser sends, past the client's own checks.
+	// Requests that no browser sends, past the client's own checks.
 	for what, request := range map[string]string{
 		"raw brackets":         "GET /t/" + strings.ReplaceAll(evil, " ", "%20") + " HTTP/1.1\r\nHost: coffee.example\r\n",
 		"in the parameters":    "GET /t/1?" + strings.ReplaceAll(evil, " ", "+") + " HTTP/1.1\r\nHost: coffee.example\r\n",

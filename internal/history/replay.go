@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/scan"
 )
 
-// What a link opens, in one line.
+// The page that a link opens, in one line.
 type outcome string
 
 func outcomeOf(d scan.Decision) outcome {

@@ -48,7 +48,7 @@ func gather(pieces [][]byte) {
 		for i++; i < len(list) && list[i].from == one.from+one.length; i++ {
 			one.length += list[i].length
 		}
-		// What stands beside it in the same large pages comes along.
+		// Neighbours in the same large pages come along.
 		from := one.from &^ (hugePage - 1)
 		to := (one.from + one.length + hugePage - 1) &^ (hugePage - 1)
 		advise(from, to, adviseGather)

@@ -494,7 +494,7 @@ func TestALookUpNeverSeesHalfOfTwoChanges(t *testing.T) {
 		h.x.careless = of.careless
 		takenBack, reusers := ruleUnpublished, 0
 		if !of.searched {
-			// What is there and not published a glance leaves to the search. A slot that
+			// A glance leaves unpublished rules to the search. A slot that
 			// is free keeps what it had until another rule takes it: one of these does.
 			takenBack, reusers = ruleAbsent, 20_000
 		}

@@ -2,9 +2,9 @@
 //
 // A request is plain when it asks for the lane's one path with a head in a small, strict subset of HTTP/1.1 (head.go). With the
 // first that is not, the connection goes to net/http with every byte that was read of that request, for the rest of its life: so
-// all that is not plain has one definition, and none of it is here. What an answer says is the caller's (Begin, Answer).
+// all that is not plain has one definition, and none of it is here. The text of an answer is the caller's (Begin, Answer).
 //
-// What can go wrong, what becomes of it, and the test that shows it:
+// Its failures, their outcome, and the test that shows it:
 //
 //   - a request that stops in the middle, or comes slower than Patience: net/http goes on with it, and has its own times for heads
 //     and bodies (TestPieces, TestHalfARequestIsHandedOver)

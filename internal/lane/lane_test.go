@@ -258,7 +258,7 @@ func TestAClientThatDoesNotRead(t *testing.T) {
 	wantAnswer(t, in, 200, "b")
 }
 
-// What was begun ends also where nobody waits for the answer any more.
+// A scan that was begun ends also where nobody waits for the answer any more.
 func TestAClientThatLeaves(t *testing.T) {
 	t.Parallel()
 	lane, came, dial := slowly(t)

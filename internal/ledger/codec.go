@@ -7,7 +7,6 @@ import (
 	"math"
 	"net/netip"
 	"strings"
-	"time"
 	"unicode/utf8"
 )
 
@@ -24,7 +23,7 @@ import (
 //	numbers  rule, batch, index, activation: signed varints
 //	zeros    as many as an erasure left over
 //
-// What stands at a fixed place (id, flags, user) is read without the rest.
+// The fields at a fixed place (id, flags, user) are read without the rest.
 const recordVersion = 1
 
 const (
@@ -34,10 +33,10 @@ const (
 	knownFlags = flagUser | flagNetwork | flagIPv6
 )
 
-// Longest texts of an event in bytes. What is longer is cut when it is kept.
+// Longest texts of an event in bytes. A longer one is cut when the event is kept.
 const (
-	maxClient = 64
-	maxText   = 512
+	MaxClient = 64
+	MaxText   = 512
 	maxApp    = 128 // 32 characters
 	maxWord   = 64
 	// maxRecord is more than any record has.
@@ -70,7 +69,7 @@ func appendText(b []byte, s string, limit int) []byte {
 	if s == "" {
 		return append(b, 1)
 	}
-	if s = fit(s, limit); len(s) <= len("open_mini_program") {
+	if s = Fit(s, limit); len(s) <= len("open_mini_program") {
 		if n, ok := wordNumbers[s]; ok {
 			return binary.AppendUvarint(b, n<<1|1)
 		}
@@ -81,13 +80,13 @@ func appendText(b []byte, s string, limit int) []byte {
 
 // appendFree writes a text that is hardly ever a word of the list.
 func appendFree(b []byte, s string, limit int) []byte {
-	s = fit(s, limit)
+	s = Fit(s, limit)
 	b = binary.AppendUvarint(b, uint64(len(s))<<1)
 	return append(b, s...)
 }
 
-// fit makes a text one that every store can hold, and cuts it at a character.
-func fit(s string, limit int) string {
+// Fit makes a text one that every store can hold, and cuts it at a character.
+func Fit(s string, limit int) string {
 	if len(s) > limit {
 		n := limit
 		for n > limit-utf8.UTFMax && !utf8.RuneStart(s[n]) {
@@ -96,7 +95,7 @@ func fit(s string, limit int) string {
 		s = s[:n]
 	}
 	if !utf8.ValidString(s) {
-		s = fit(strings.ToValidUTF8(s, "�"), limit)
+		s = Fit(strings.ToValidUTF8(s, "�"), limit)
 	}
 	if strings.IndexByte(s, 0) >= 0 {
 		s = strings.ReplaceAll(s, "\x00", " ")
@@ -109,16 +108,16 @@ func fit(s string, limit int) string {
 // millisecond.
 func (e *Event) Kept() Event {
 	kept := *e
-	kept.At = time.UnixMilli(e.At.UnixMilli()).UTC()
+	kept.At = atMillis(e.At.UnixMilli())
 	if e.Network.IsValid() {
 		kept.Network = e.Network.Masked()
 	}
 	for _, t := range []struct {
 		text  *string
 		limit int
-	}{{&kept.Source, maxWord}, {&kept.Client, maxClient}, {&kept.Region, maxWord}, {&kept.Action, maxWord}, {&kept.Kind, maxWord}, {&kept.Reason, maxWord},
-		{&kept.App, maxApp}, {&kept.Version, maxWord}, {&kept.Text, maxText}} {
-		*t.text = fit(*t.text, t.limit)
+	}{{&kept.Source, maxWord}, {&kept.Client, MaxClient}, {&kept.Region, maxWord}, {&kept.Action, maxWord}, {&kept.Kind, maxWord}, {&kept.Reason, maxWord},
+		{&kept.App, maxApp}, {&kept.Version, maxWord}, {&kept.Text, MaxText}} {
+		*t.text = Fit(*t.text, t.limit)
 	}
 	return kept
 }
@@ -153,10 +152,10 @@ func AppendRecord(b []byte, e *Event) []byte {
 	b = appendText(b, e.Kind, maxWord)
 	b = appendText(b, e.Reason, maxWord)
 	b = appendText(b, e.Version, maxWord)
-	b = appendFree(b, e.Client, maxClient)
+	b = appendFree(b, e.Client, MaxClient)
 	b = appendFree(b, e.Region, maxWord)
 	b = appendFree(b, e.App, maxApp)
-	b = appendFree(b, e.Text, maxText)
+	b = appendFree(b, e.Text, MaxText)
 	if flags&flagNetwork != 0 {
 		bits := network.Bits()
 		b = append(b, byte(bits))
@@ -217,7 +216,7 @@ type recordReader struct {
 	bad bool
 }
 
-func (r *recordReader) take(n int) []byte {
+func (r *recordReader) next(n int) []byte {
 	if r.bad || n < 0 || n > len(r.b) {
 		r.bad = true
 		return nil
@@ -228,7 +227,7 @@ func (r *recordReader) take(n int) []byte {
 }
 
 func (r *recordReader) byte() byte {
-	if b := r.take(1); b != nil {
+	if b := r.next(1); b != nil {
 		return b[0]
 	}
 	return 0
@@ -240,7 +239,7 @@ func (r *recordReader) number() int64 {
 		r.bad = true
 		return 0
 	}
-	r.take(n)
+	r.next(n)
 	return v
 }
 
@@ -251,7 +250,7 @@ func (r *recordReader) text(in *Texts, limit int) string {
 		r.bad = true
 		return ""
 	}
-	r.take(n)
+	r.next(n)
 	if v&1 == 1 {
 		if v>>1 >= uint64(len(words)) {
 			r.bad = true
@@ -263,12 +262,12 @@ func (r *recordReader) text(in *Texts, limit int) string {
 		r.bad = true
 		return ""
 	}
-	b := r.take(int(v >> 1))
+	b := r.next(int(v >> 1))
 	if !utf8.Valid(b) || bytes.IndexByte(b, 0) >= 0 {
 		r.bad = true
 		return ""
 	}
-	if limit == maxText {
+	if limit == MaxText {
 		return string(b)
 	}
 	return in.text(b)
@@ -291,32 +290,32 @@ func DecodeRecord(b []byte, in *Texts) (e Event, err error) {
 		return Event{}, errRecord
 	}
 	if flags&flagUser != 0 {
-		copy(e.User[:], r.take(len(e.User)))
+		copy(e.User[:], r.next(len(e.User)))
 		r.bad = r.bad || e.User == (UserHash{})
 	}
 	after := r.number()
 	r.bad = r.bad || after > math.MaxInt64>>1 || after < math.MinInt64>>1
-	e.At = time.UnixMilli(idMillis(&e.ID) + after).UTC()
+	e.At = atMillis(idMillis(&e.ID) + after)
 	e.Source = r.text(in, maxWord)
 	e.Action = r.text(in, maxWord)
 	e.Kind = r.text(in, maxWord)
 	e.Reason = r.text(in, maxWord)
 	e.Version = r.text(in, maxWord)
-	e.Client = r.text(in, maxClient)
+	e.Client = r.text(in, MaxClient)
 	e.Region = r.text(in, maxWord)
 	e.App = r.text(in, maxApp)
-	e.Text = r.text(in, maxText)
+	e.Text = r.text(in, MaxText)
 	if flags&flagNetwork != 0 {
 		var whole [16]byte
 		bits := int(r.byte())
 		var address netip.Addr
 		if flags&flagIPv6 == 0 {
 			r.bad = r.bad || bits > 32
-			copy(whole[:4], r.take(min((bits+7)/8, 4)))
+			copy(whole[:4], r.next(min((bits+7)/8, 4)))
 			address = netip.AddrFrom4([4]byte(whole[:4]))
 		} else {
 			r.bad = r.bad || bits > 128
-			copy(whole[:], r.take(min((bits+7)/8, 16)))
+			copy(whole[:], r.next(min((bits+7)/8, 16)))
 			address = netip.AddrFrom16(whole)
 		}
 		if e.Network, err = address.Prefix(min(bits, address.BitLen())); err != nil {

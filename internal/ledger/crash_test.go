@@ -39,7 +39,7 @@ func (w *world) open() (*Journal, error) {
 	return OpenJournal("scans", JournalOptions{disk: w.disk, Random: seeded(1), SegmentSize: 3000, Log: slog.New(slog.NewTextHandler(w.logs, nil))})
 }
 
-// work does something to a journal. What fails is fine; what lies is not.
+// work does something to a journal. A call that fails is fine; one that lies is not.
 func (w *world) work(j *Journal) {
 	switch n := w.chance.IntN(40); {
 	case n == 0:

@@ -23,8 +23,11 @@ func (id ScanID) Time() time.Time {
 	for _, b := range id[:6] {
 		ms = ms<<8 | int64(b)
 	}
-	return time.UnixMilli(ms).UTC()
+	return atMillis(ms)
 }
+
+// atMillis is a time in Unix milliseconds, as it is kept.
+func atMillis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 
 // ErrNoScan is returned where no scan has an id.
 var ErrNoScan = errors.New("ledger: no such scan")
@@ -64,8 +67,8 @@ type Event struct {
 	// Activation is the number of the event that bound the code; 0 = none.
 	// Activity, brand and product are read from it.
 	Activation int64
-	// Text is the link that was scanned, at most 512 bytes; never a code text
-	// and never a text that is no link.
+	// Text is the link that was scanned, at most 512 bytes; always a link, never
+	// a code text.
 	Text string
 }
 

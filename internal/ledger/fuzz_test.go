@@ -13,7 +13,7 @@ import (
 	"unicode/utf8"
 )
 
-// What decoding takes, encoding writes again as something equal; nothing makes
+// Encoding writes every decoded record again as an equal one; nothing makes
 // it panic.
 func FuzzRecord(f *testing.F) {
 	for n := range int64(20) {
@@ -52,7 +52,7 @@ func FuzzRecord(f *testing.F) {
 	})
 }
 
-// Whatever an app sends as texts, the record holds the event as it is kept.
+// The record holds the event as it is kept, for any texts of an app.
 func FuzzTexts(f *testing.F) {
 	f.Add("app/1", "https://h.example/", "scan", uint64(1))
 	f.Add("\xff\x00", strings.Repeat("界", 300), "\x00", uint64(1<<63))

@@ -78,7 +78,7 @@ const (
 func segmentName(first int64) string { return fmt.Sprintf("%019d%s", first, segmentSuffix) }
 
 // OpenJournal opens the journal in a folder, which it makes when it is not
-// there. What a crash left at the end of the last file is cut off.
+// there. The torn end that a crash left in the last file is cut off.
 func OpenJournal(dir string, o JournalOptions) (*Journal, error) {
 	j := &Journal{dir: dir, disk: o.disk, log: o.Log, segmentSize: o.SegmentSize, next: 1, reported: map[damageAt]bool{}}
 	if j.disk == nil {
@@ -255,7 +255,7 @@ func (j *Journal) write(groups ...*batch) error {
 	at, position = s.size, first
 	for _, b := range groups {
 		position += b.skip
-		s.note(at, at+int64(len(b.buf)), position, b.n, b.span)
+		s.addGroup(at, at+int64(len(b.buf)), position, b.n, b.span)
 		at += int64(len(b.buf))
 		position += int64(b.n)
 	}

@@ -119,7 +119,7 @@ func (j *Journal) keepFrom(position int64) error {
 }
 
 // Missing is how many positions up to one are in no file, although they were given
-// out and nothing removed them. What is unreadable within a file is not among
+// out and nothing removed them. Unreadable places within a file are not among
 // them: see Damaged.
 func (j *Journal) Missing(upTo int64) (n int64) {
 	j.mu.Lock()
@@ -175,7 +175,7 @@ func (j *Journal) loadSegment(s *segment, bound int64) error {
 		if err != nil {
 			return fmt.Errorf("at offset %d: %w", g.offset, err)
 		}
-		s.note(g.offset, g.at, g.first, g.n, times)
+		s.addGroup(g.offset, g.at, g.first, g.n, times)
 	}
 	for _, d := range g.damaged {
 		if d.offset < s.size {
@@ -185,7 +185,7 @@ func (j *Journal) loadSegment(s *segment, bound int64) error {
 		}
 	}
 	if err := j.rewrite(s, f); err != nil {
-		// The disk may be full. What is there is read as it is, and the next start tries again.
+		// The disk may be full. The file is read as it is, and the next start tries again.
 		j.log.Warn("a file of scans that was not closed cannot be written anew", "file", j.path(s.name), "error", err)
 		if err := errors.Join(f.sync()); err != nil {
 			return err

@@ -40,7 +40,7 @@ func (j *Journal) Before(_ context.Context, moment time.Time) (position int64, e
 	return position, nil
 }
 
-// Read implements Log. What is damaged is reported and left out.
+// Read implements Log. Damaged records are reported and left out.
 func (j *Journal) Read(ctx context.Context, after int64) iter.Seq2[Entry, error] {
 	upTo := j.end()
 	return func(yield func(Entry, error) bool) {

@@ -55,7 +55,7 @@ func (j *Journal) forget(ctx context.Context, old func(*segment) bool) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		// What cannot be removed stays known, or an erasure would not find it.
+		// A file that cannot be removed stays known, or an erasure would miss it.
 		if err := j.disk.remove(j.path(s.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("removing old scans: %w", err)
 		}
@@ -130,7 +130,7 @@ func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, positi
 	if err != nil {
 		return 0, fmt.Errorf("beginning a file of scans in %s: %w", j.dir, err)
 	}
-	// What comes from here on goes into the new file.
+	// Groups from here on go into the new file.
 	list, _ := j.views(0)
 	total := int64(0)
 	for i := range list {

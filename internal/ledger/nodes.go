@@ -12,13 +12,13 @@ import (
 // Node is a process whose journal may hold scans that are not in the log of all
 // nodes yet.
 type Node struct {
-	ID      string // of its journal
-	Name    string // what an operator knows it by: host and data folder
-	Told    int64  // the last question that it answered by bringing all it had
-	Ended   int64  // the position of its last scan when it last said so
-	Shipped int64  // up to where they were brought then
-	Stopped bool   // it ended in order
-	SeenAt  time.Time
+	ID       string // of its journal
+	Name     string // what an operator knows it by: host and data folder
+	Answered int64  // the last question that it answered by bringing all it had
+	Ended    int64  // the position of its last scan when it last said so
+	Shipped  int64  // up to where they were brought then
+	Stopped  bool   // it ended in order
+	SeenAt   time.Time
 }
 
 // NodeStore is where nodes meet. Questions are numbered.
@@ -27,8 +27,8 @@ type NodeStore interface {
 	AskNodes(ctx context.Context) (ask int64, err error)
 	// ScanNodes returns the nodes and the last question.
 	ScanNodes(ctx context.Context) (all []Node, ask int64, err error)
-	// TellNode stores what is known of a node.
-	TellNode(ctx context.Context, n Node) error
+	// PutNode stores what is known of a node.
+	PutNode(ctx context.Context, n Node) error
 	// ForgetNode removes a node that owes nothing.
 	ForgetNode(ctx context.Context, node string) error
 	// ForgetStopped removes a stopped node, unless it was heard of since it was read.
@@ -63,16 +63,16 @@ func (u Unreached) Error() string {
 
 // Join makes this node known, before it acknowledges its first scan.
 func (n *Nodes) Join(ctx context.Context) error {
-	err := n.tell(ctx, 0, false)
+	err := n.put(ctx, 0, false)
 	if err != nil {
 		return fmt.Errorf("making this node known to those who ask for its scans: %w", err)
 	}
 	return nil
 }
 
-func (n *Nodes) tell(ctx context.Context, told int64, stopped bool) error {
+func (n *Nodes) put(ctx context.Context, answered int64, stopped bool) error {
 	s := n.Shipper
-	return n.Store.TellNode(ctx, Node{ID: s.ID(), Name: n.Name, Told: told, Ended: s.Journal.end(), Shipped: s.position.Load(), Stopped: stopped, SeenAt: n.Now()})
+	return n.Store.PutNode(ctx, Node{ID: s.ID(), Name: n.Name, Answered: answered, Ended: s.Journal.end(), Shipped: s.position.Load(), Stopped: stopped, SeenAt: n.Now()})
 }
 
 // Run answers until ctx ends.
@@ -102,14 +102,14 @@ func (n *Nodes) answer(ctx context.Context) error {
 		return err
 	}
 	for _, one := range all {
-		if one.ID == n.Shipper.ID() && one.Told >= ask && !one.Stopped {
+		if one.ID == n.Shipper.ID() && one.Answered >= ask && !one.Stopped {
 			return nil
 		}
 	}
 	if err := n.Shipper.Flush(ctx); err != nil {
 		return err
 	}
-	return n.tell(ctx, ask, false)
+	return n.put(ctx, ask, false)
 }
 
 // Gather brings everything that was acknowledged before it was called, on any
@@ -135,7 +135,7 @@ func (n *Nodes) Gather(ctx context.Context) error {
 			switch {
 			case one.Stopped && one.Shipped < one.Ended:
 				silent = append(silent, fmt.Sprintf("node %s (%s) is stopped and did not bring its last %d scans", one.ID, one.Name, one.Ended-one.Shipped))
-			case !one.Stopped && one.Told < ask:
+			case !one.Stopped && one.Answered < ask:
 				silent = append(silent, fmt.Sprintf("node %s (%s) does not answer; it was last heard of at %s", one.ID, one.Name, one.SeenAt.UTC().Format(time.RFC3339)))
 			}
 		}
@@ -198,14 +198,14 @@ func (n *Nodes) Counted(ctx context.Context) error {
 	return nil
 }
 
-// Leave says that this node ends in order. What it did not bring is asked for
+// Leave says that this node ends in order. Events that it still has are asked for
 // until it is started again.
 func (n *Nodes) Leave(ctx context.Context) error {
 	s := n.Shipper
 	if _, may := s.To.(Rewinder); !may && s.Behind() == 0 {
 		return n.Store.ForgetNode(ctx, s.ID())
 	}
-	return n.tell(ctx, 0, true)
+	return n.put(ctx, 0, true)
 }
 
 // ID is the name under which the journal is shipped.

@@ -10,7 +10,7 @@ import (
 )
 
 // Window is the most that is lost in a power cut of what was answered before it
-// was durable. Who answers so asks Late first.
+// was durable. A caller that answers so asks Late first.
 const Window = time.Second
 
 // ErrFull is returned by Enqueue while the disk is too far behind.
@@ -206,7 +206,7 @@ func (r *Recorder) run() {
 	defer pause.Stop()
 	for range r.wake {
 		for {
-			g := r.take(pause)
+			g := r.nextGroup(pause)
 			if g == nil {
 				break
 			}
@@ -233,7 +233,7 @@ func (r *Recorder) run() {
 			then := g.then
 			r.mu.Unlock()
 			close(g.done)
-			tell(then, g.err)
+			callAll(then, g.err)
 			if n > 1 {
 				// Those who waited have the next scans ready: let them in first.
 				runtime.Gosched()
@@ -248,11 +248,11 @@ func (r *Recorder) run() {
 	}
 }
 
-// share is how many are told by one goroutine.
+// share is how many one goroutine calls.
 const share = 128
 
-// tell calls what waits for a group.
-func tell(then []func(error), err error) {
+// callAll gives the result of a group to all that wait for it.
+func callAll(then []func(error), err error) {
 	for len(then) > 0 {
 		some := then[:min(share, len(then))]
 		then = then[len(some):]
@@ -264,8 +264,8 @@ func tell(then []func(error), err error) {
 	}
 }
 
-// take takes the open group, when it is time for it; nil where there is none.
-func (r *Recorder) take(pause *time.Timer) *Group {
+// nextGroup closes the open group, when it is time for it; nil where there is none.
+func (r *Recorder) nextGroup(pause *time.Timer) *Group {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	g := r.open
@@ -331,7 +331,7 @@ func (r *Recorder) Waiting() int64 { return r.waiting.Load() }
 // Dropped is how many events were not taken because too many waited.
 func (r *Recorder) Dropped() int64 { return r.dropped.Load() }
 
-// Lost is how many events were taken and could not be written; who waited for
+// Lost is how many events were enqueued and could not be written; a caller that waited for
 // them got the error.
 func (r *Recorder) Lost() int64 { return r.lost.Load() }
 

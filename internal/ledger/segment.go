@@ -147,14 +147,14 @@ type segment struct {
 	size   int64  // offset after its last group
 	sealed bool   // it has a footer
 	span
-	// Of a sealed one the blocks stand in the footer. What is in this list
+	// Of a sealed one the blocks stand in the footer. A block of this list
 	// never changes, so that readers may share it; tail is the one that grows.
 	blocks []block
 	tail   block
 }
 
-// note takes in a group of n events that ends at the offset end.
-func (s *segment) note(offset, end, first int64, n int, times span) {
+// addGroup adds a group of n events that ends at the offset end.
+func (s *segment) addGroup(offset, end, first int64, n int, times span) {
 	if s.tail.offset > 0 && offset-s.tail.offset >= blockSize {
 		s.blocks = append(s.blocks, s.tail)
 		s.tail = block{}

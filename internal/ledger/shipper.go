@@ -64,7 +64,7 @@ type Erasure struct {
 var ErrNotThere = errors.New("ledger: this node's events were taken up to another place")
 
 // Shipper brings the events of a node's journal to the log that all nodes
-// share. What is there is removed from the journal after a while.
+// share. Events that are there are removed from the journal after a while.
 type Shipper struct {
 	Journal *Journal
 	To      Harbour
@@ -139,7 +139,7 @@ func (j *Journal) Last(ctx context.Context) (m Mark, err error) {
 	return m, nil
 }
 
-// Run ships until ctx ends. What cannot be shipped stays in the journal.
+// Run ships until ctx ends. Events that cannot be shipped stay in the journal.
 func (s *Shipper) Run(ctx context.Context) {
 	pause := s.Pause
 	if pause <= 0 {
@@ -358,8 +358,8 @@ func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Mark) (Mark, erro
 	return mark, nil
 }
 
-// Gone is how many scans were shipped to where they are no more, are not counted,
-// and are in the journal no more either; those since the start.
+// Gone is how many scans were shipped, lost there before they were counted, and
+// had left the journal already; those since the start.
 func (s *Shipper) Gone() int64 { return s.gone.Load() }
 
 // forgot reports whether a position was given out and its event removed.

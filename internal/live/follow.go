@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
-// What a change is of, as far as memory depends on it.
+// The kinds of changes that memory depends on.
 const (
 	RuleChange    = "rule"     // key: the rule's
 	AccountChange = "account"  // key: the AppID
@@ -192,7 +192,7 @@ func (c *Current) page(ctx context.Context, into memory, at *position) (more, an
 	if slices.ContainsFunc(list, func(change Change) bool { return change.Kind == ResetChange }) {
 		return false, true, nil
 	}
-	if err := c.take(ctx, into, list); err != nil {
+	if err := c.applyAll(ctx, into, list); err != nil {
 		return false, false, err
 	}
 	if n := len(list); n > 0 {
@@ -201,8 +201,8 @@ func (c *Current) page(ctx context.Context, into memory, at *position) (more, an
 	return len(list) >= followPage-1, false, nil
 }
 
-// take reads again what the entries name, each thing once.
-func (c *Current) take(ctx context.Context, into memory, list []Change) error {
+// applyAll reads again what the entries name, each thing once.
+func (c *Current) applyAll(ctx context.Context, into memory, list []Change) error {
 	seen := map[string]bool{}
 	for _, change := range list {
 		key := change.Key
@@ -220,14 +220,14 @@ func (c *Current) take(ctx context.Context, into memory, list []Change) error {
 			continue
 		}
 		seen[kind+" "+key] = true
-		if err := c.takeOne(ctx, into, kind, key, change.Rule); err != nil {
+		if err := c.apply(ctx, into, kind, key, change.Rule); err != nil {
 			return fmt.Errorf("following change %d of %s %.120s: %w", change.Seq, change.Kind, change.Key, err)
 		}
 	}
 	return nil
 }
 
-func (c *Current) takeOne(ctx context.Context, into memory, kind, key string, rule *rules.Rule) error {
+func (c *Current) apply(ctx context.Context, into memory, kind, key string, rule *rules.Rule) error {
 	switch {
 	case kind == RuleChange:
 		setRule(into.rules, key, rule)

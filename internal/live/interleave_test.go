@@ -25,7 +25,7 @@ import (
 	"github.com/qrjump/qrjump/internal/scan"
 )
 
-// What is tested here is how Current follows a store: once a change was
+// These tests are of how Current follows a store: once a change was
 // acknowledged (committed, and RuleChanged returned) nobody sees an older
 // state unless Ready says so, and once somebody saw a state nobody sees an
 // older one. The store is a fake whose commits are atomic, so that 100,000
@@ -343,7 +343,7 @@ type actor struct {
 	step   string
 	fault  error // of the step, when it goes on
 	resume chan struct{}
-	// What a writer committed last.
+	// The last commit of a writer.
 	thing, version int
 	beside         bool // it reads outside the line
 }

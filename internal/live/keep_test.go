@@ -104,7 +104,7 @@ func (s *keptStore) AllRules(context.Context) iter.Seq2[rules.Rule, error] {
 	}
 }
 
-// What a crash left of a snapshot that was being written is removed by the next
+// The part of a snapshot that a crash left is removed by the next
 // start: many crashes would fill the disk.
 func TestAStartRemovesHalfSnapshots(t *testing.T) {
 	s := &keptStore{now: map[string]rules.Rule{}}

@@ -82,7 +82,7 @@ const swapTries = 100
 // meanwhile.
 func (c *Current) once(ctx context.Context, all bool) (done bool, err error) {
 	var at position
-	// What is committed from here on is followed, even if it is read below.
+	// A change from here on is followed, even if it is read below.
 	if at.seq, at.hash, err = c.log().ChangeHead(ctx); err != nil {
 		return false, fmt.Errorf("reading the log of changes: %w", err)
 	}

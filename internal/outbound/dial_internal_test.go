@@ -81,7 +81,7 @@ func TestTheTableOfBlocks(t *testing.T) {
 	}
 }
 
-// What the standard library calls special must be refused here as well.
+// Addresses that the standard library calls special must be refused here as well.
 func FuzzForbidden(f *testing.F) {
 	for _, b := range blocks {
 		f.Add(b.prefix.Addr().AsSlice())

@@ -532,7 +532,7 @@ func (anyName) LookupNetIP(context.Context, string, string) ([]netip.Addr, error
 	return []netip.Addr{netip.MustParseAddr(public)}, nil
 }
 
-// Whatever the URL: a dial goes to the one address of the one name, on port 80
+// For every URL a dial goes to the one address of the one name, on port 80
 // or 443, and the steps stay fit to print.
 func FuzzURL(f *testing.F) {
 	for _, row := range urls {

@@ -128,7 +128,7 @@ func (t *trip) literal(host string) (netip.Addr, error) {
 	return addr, nil
 }
 
-// spellsAddress tells whether any common reader takes the host for an address:
+// spellsAddress reports whether any common reader takes the host for an address:
 // everything with a colon, and everything whose last label is a number in
 // decimal, octal or hexadecimal, such as 127.1, 0177.0.0.1 or 0x7f000001.
 // No top-level domain is a number.

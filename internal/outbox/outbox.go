@@ -100,7 +100,7 @@ type Tx interface {
 	// waits, or none while that one is not due.
 	ClaimRows(ctx context.Context, kind Kind, receiver string, now, until time.Time, limit int) ([]Row, error)
 	// SaveRow stores what became of a row whose NextAt was the given one. It reports
-	// false where that has changed: another has it, or had it. What was given up
+	// false where that has changed: another has it, or had it. A row that was given up
 	// meanwhile can still turn out to be delivered.
 	SaveRow(ctx context.Context, kind Kind, r Row, was time.Time) (bool, error)
 	// GiveUpRows gives up the oldest rows of a receiver that wait, so that so many
@@ -129,7 +129,7 @@ type Policy struct {
 	// Before is done before each look for what is due, and reports whether there is
 	// more of it to do at once; nil = nothing is.
 	Before func(ctx context.Context) (more bool, err error)
-	// Open prepares sending to a receiver. What it returns makes the request of a
+	// Open prepares sending to a receiver. The function that it returns makes the request of a
 	// row at the moment of sending; a Useless row is given up. nil = the receiver
 	// gets nothing for now.
 	Open func(ctx context.Context, receiver string) (seal func(*Row) (outbound.Request, error), err error)
@@ -138,7 +138,7 @@ type Policy struct {
 	// Again is when a row is tried again whose last attempt failed; zero = it is
 	// given up.
 	Again func(r Row, began, ended time.Time) time.Time
-	// Gone is told that a receiver answered 410 to a row; nil = that is a failure as
+	// Gone is called when a receiver answered 410 to a row; nil = that is a failure as
 	// any other.
 	Gone func(ctx context.Context, r Row) error
 }

@@ -37,7 +37,7 @@ type Sender struct {
 	Now  func() time.Time
 	// RealNow measures how long a hand has had its rows.
 	RealNow func() time.Time
-	// Tried is told of every attempt; nil = nobody is.
+	// Tried is called for every attempt; nil = nobody is.
 	Tried func(kind Kind, taken bool)
 	Log   *slog.Logger
 
@@ -70,7 +70,7 @@ func (s *Sender) Wake() {
 }
 
 // Run sends until ctx ends, and returns when nothing is on its way any more.
-// What is due is asked of the server's clock, which may jump; it is looked at
+// The server's clock, which may jump, says which rows are due; it looks for them
 // every interval of real time.
 func (s *Sender) Run(ctx context.Context, interval time.Duration) {
 	defer s.wait.Wait()

@@ -29,12 +29,12 @@ type Book struct {
 	// ClockBelieved reports whether Now may remove what is old; nil = always.
 	ClockBelieved func() bool
 	Fetch         Fetch
-	// Changed is told after a rule changed, before the change is acknowledged.
+	// Changed is called after a rule changed, before the change is acknowledged.
 	Changed func(ctx context.Context, key string)
-	// ManyChanged is told instead that about n rules changed, all of them noted
+	// ManyChanged is called instead when about n rules changed, all of them noted
 	// from a change on.
 	ManyChanged func(ctx context.Context, first int64, n int)
-	// Queued is told that an event waits to be sent to an account.
+	// Queued is called when an event waits to be sent to an account.
 	Queued func()
 
 	nearOnce sync.Once

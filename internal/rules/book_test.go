@@ -490,7 +490,7 @@ func TestWhoseHostsNeedNoVerificationFile(t *testing.T) {
 	}
 }
 
-// What changed while the file was fetched counts.
+// A change while the file was fetched counts.
 func TestAPrefixThatIsTakenWhileTheFileIsFetched(t *testing.T) {
 	d := newDesk(t)
 	first := true

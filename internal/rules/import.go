@@ -23,7 +23,7 @@ const (
 	// importCache bounds what is remembered of accounts and links while lines
 	// are checked.
 	importCache = 10_000
-	// singlyUpTo is up to how many changed rules Changed is told of each.
+	// singlyUpTo is up to how many changed rules Changed is called for each.
 	singlyUpTo = 1000
 )
 
@@ -51,7 +51,7 @@ type Plan func() iter.Seq2[Planned, error]
 // It is one transaction. Meanwhile nobody else changes rules, and while it
 // writes nobody changes anything.
 func (b *Book) Import(ctx context.Context, plan Plan, dry bool) (done accounts.Imported, err error) {
-	// What is wrong with the lines themselves costs no transaction.
+	// A fault of the lines themselves costs no transaction.
 	faults, last, err := checkLines(plan)
 	if err != nil {
 		return done, err

@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 )
 
-// What an operator may look at and set, across owners.
+// Questions and settings of an operator, across owners.
 
 // Find returns rules of any owner, oldest first.
 func (b *Book) Find(ctx context.Context, q Query) ([]Rule, error) {

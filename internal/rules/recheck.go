@@ -35,9 +35,9 @@ type Recheck struct {
 type RecheckStore interface {
 	// AddRechecks adds directories that are not known yet.
 	AddRechecks(ctx context.Context, list []Recheck) error
-	// TakeRechecks returns rechecks that are due, the longest due first, and
+	// ClaimRechecks returns rechecks that are due, the longest due first, and
 	// makes them due again at a later time, so that nobody else takes them.
-	TakeRechecks(ctx context.Context, now, again time.Time, limit int) ([]Recheck, error)
+	ClaimRechecks(ctx context.Context, now, again time.Time, limit int) ([]Recheck, error)
 	SaveRecheck(ctx context.Context, r Recheck) error
 	DeleteRecheck(ctx context.Context, owner, directory string) error
 	// DueNow makes the file of every directory due.
@@ -64,7 +64,7 @@ type Rechecker struct {
 	Log   *slog.Logger
 	// Off says that the operator wants no rechecks; nil = on.
 	Off func() bool
-	// Failing is told how many files are not in place.
+	// Failing is called with how many files are not in place.
 	Failing func(int64)
 }
 
@@ -118,7 +118,7 @@ func (r *Rechecker) Look(ctx context.Context, limit int) (n int, err error) {
 	if err := r.Store.AddRechecks(ctx, []Recheck{{NextAt: now}}); err != nil {
 		return 0, err
 	}
-	due, err := r.Store.TakeRechecks(ctx, now, now.Add(recheckLease), limit)
+	due, err := r.Store.ClaimRechecks(ctx, now, now.Add(recheckLease), limit)
 	if err != nil {
 		return 0, err
 	}
@@ -166,7 +166,7 @@ func (r *Rechecker) LookNow(ctx context.Context, limit int) (n int, err error) {
 // them in pages, and where nobody waits for it, it rests between them: there
 // may be ten million.
 func (r *Rechecker) plan(ctx context.Context, planned Recheck, now time.Time, hurry bool) error {
-	// Who adds rules chooses these texts, so no sum that can be foreseen tells
+	// The author of a rule chooses these texts, so no sum that can be foreseen tells
 	// whether one was seen: of two of one sum the second would not be looked at.
 	seed := maphash.MakeSeed()
 	seen := map[uint64]bool{}

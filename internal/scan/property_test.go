@@ -103,7 +103,7 @@ func TestEveryLinkOpensWhatTheSlowMatcherSays(t *testing.T) {
 			if opens {
 				opened++
 			}
-			// What the explanation says must be the same decision.
+			// The explanation must give the same decision.
 			e := resolver.Explain(scan.Request{Text: link, At: time.Unix(0, 0)}, nil)
 			if e.Action != got.Action || opens && (len(e.Steps) == 0 || countVerdict(e, scan.Opens) != 1) {
 				t.Fatalf("seed %d, set %d: link %q: explained as %+v", seed, n, link, e)

@@ -57,7 +57,7 @@ func (s Source) Scene() (scene int, ok bool) {
 // MatchKind says on what a scan fell.
 type MatchKind string
 
-// What a scan can fall on.
+// The things that a scan can fall on.
 const (
 	ByRule     MatchKind = MatchKind(rules.Ordinary)
 	ByTestLink MatchKind = "test_link"

@@ -95,7 +95,7 @@ func TestTheLaneAnswersPlainRequests(t *testing.T) {
 	}
 }
 
-// What is slow goes to net/http, which bounds it: an answer 408, then the end.
+// A slow request goes to net/http, which bounds it: an answer 408, then the end.
 func TestSlowBodies(t *testing.T) {
 	onBoth(t, func(t *testing.T, own bool) {
 		s := servertest.Start(t, servertest.Options{Seed: scanTown, ScanListener: own, BodyTimeout: 50 * time.Millisecond})
@@ -238,10 +238,10 @@ func begun(t *testing.T, conn net.Conn, beginning string) (answers *bufio.Reader
 	return answers
 }
 
-// What is not plain is still answered while the server stops.
+// A request that is not plain is still answered while the server stops.
 func TestADrainHandsOver(t *testing.T) {
 	t.Parallel()
-	// What is handed over before the drain begins is net/http's alone, which drops
+	// A connection that is handed over before the drain begins is net/http's alone, which drops
 	// half a head when it is shut down.
 	s := servertest.Start(t, servertest.Options{Seed: scanTown, ScanListener: true, LanePatience: time.Hour, BodyTimeout: time.Hour})
 	idle, half := dial(t, s), dial(t, s)

@@ -212,7 +212,7 @@ func asked() map[string]string {
 	}
 }
 
-// Whatever is sent, both listeners answer the same.
+// Both listeners answer every request the same.
 func TestBothListenersAnswerTheSame(t *testing.T) {
 	t.Parallel()
 	shared := servertest.Start(t, servertest.Options{Seed: scanTown})

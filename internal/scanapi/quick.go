@@ -8,7 +8,7 @@ import (
 	"github.com/qrjump/qrjump/internal/scan"
 )
 
-// What stands here reads and writes the JSON of a resolve without reflection.
+// These functions read and write the JSON of a resolve without reflection.
 // encoding/json is the definition: what quick does not read it reads, and
 // fuzzing holds the two against each other.
 

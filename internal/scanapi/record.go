@@ -31,12 +31,8 @@ type Durable interface {
 	Then(f func(error)) bool
 }
 
-const (
-	maxClient = 64  // bytes of what an app says of itself
-	maxText   = 512 // bytes of a link in the ledger
-	// deskTime is how long a scan of a code may wait for the store.
-	deskTime = 10 * time.Second
-)
+// deskTime is how long a scan of a code may wait for the store.
+const deskTime = 10 * time.Second
 
 // The causes of qrjump_scans_unrecorded_total.
 const (
@@ -69,7 +65,7 @@ func (a *API) decide(s *scanned, namespace string, body []byte) error {
 		return err
 	}
 	s.asked, s.namespace = q, namespace
-	if s.in, err = a.read(namespace, q); err != nil {
+	if s.in, err = a.requestOf(namespace, q); err != nil {
 		return err
 	}
 	s.decision = a.Resolver.Resolve(s.in)
@@ -87,9 +83,9 @@ func (s *scanned) ofCode() bool {
 	return d.Code.Batch.ID != 0 && d.Reason != codes.SerialOnly
 }
 
-// keep hands the scan of a code to the desk, and tells a service account of a
-// scan of its parametric code. What it began, written waits for.
-func (a *API) keep(ctx context.Context, s *scanned) {
+// visit hands the scan of a code to the desk, and a scan of a
+// parametric code to its service account. record waits for the desk.
+func (a *API) visit(ctx context.Context, s *scanned) {
 	d := &s.decision
 	switch {
 	case s.ofCode():
@@ -110,8 +106,8 @@ func (a *API) keep(ctx context.Context, s *scanned) {
 	}
 }
 
-// note waits for the desk, then puts the scan into the ledger's queue.
-func (a *API) note(ctx context.Context, s *scanned) {
+// record waits for the desk, then hands the scan into the ledger's queue.
+func (a *API) record(ctx context.Context, s *scanned) {
 	if s.receipt != nil {
 		ticket, err := s.receipt.Wait(ctx)
 		if err != nil {
@@ -141,8 +137,8 @@ func (a *API) note(ctx context.Context, s *scanned) {
 	}
 }
 
-// settle waits until the scan is durable, as far as it must be.
-func (a *API) settle(ctx context.Context, s *scanned) error {
+// await waits until the scan is durable, as far as it must be.
+func (a *API) await(ctx context.Context, s *scanned) error {
 	a.wait(ctx, s)
 	a.observe(s)
 	return s.err
@@ -214,8 +210,8 @@ func (a *API) begin(ctx context.Context, namespace string, body []byte) *scanned
 		defer cancel()
 		ctx = within
 	}
-	if a.keep(ctx, s); s.err == nil {
-		a.note(ctx, s)
+	if a.visit(ctx, s); s.err == nil {
+		a.record(ctx, s)
 	}
 	if code {
 		a.wait(ctx, s)
@@ -225,8 +221,8 @@ func (a *API) begin(ctx context.Context, namespace string, body []byte) *scanned
 
 func (a *API) finish(ctx context.Context, s *scanned, to []byte) ([]byte, error) {
 	defer s.release()
-	if err := a.settle(ctx, s); err != nil {
-		return to, a.told(err)
+	if err := a.await(ctx, s); err != nil {
+		return to, a.deskProblem(err)
 	}
 	return s.append(to), nil
 }
@@ -243,8 +239,8 @@ func (s *scanned) append(to []byte) []byte {
 	return appendDecision(to, string(id[:]), &s.decision)
 }
 
-// told makes a problem of what the desk answers when the store is away.
-func (a *API) told(err error) error {
+// deskProblem makes a problem of what the desk answers when the store is away.
+func (a *API) deskProblem(err error) error {
 	switch {
 	case errors.Is(err, codes.ErrDeskBusy):
 		return problem{http.StatusServiceUnavailable, "scans of codes cannot be written as fast as they come: try again in a moment"}
@@ -283,7 +279,7 @@ func (a *API) eventOf(s *scanned) ledger.Event {
 		if a.Codes != nil {
 			e.Text = a.Codes.Withhold(e.Text) // a code with something around it
 		}
-		e.Text = shortened(e.Text, maxText)
+		e.Text = ledger.Fit(e.Text, ledger.MaxText)
 	}
 	return e
 }
@@ -325,30 +321,19 @@ func cleaned(client string) string {
 		}
 	}
 	if clean {
-		return shortened(client, maxClient)
+		return ledger.Fit(client, ledger.MaxClient)
 	}
-	out := make([]byte, 0, maxClient)
+	out := make([]byte, 0, ledger.MaxClient)
 	for _, r := range client {
 		if !unicode.IsPrint(r) || r == utf8.RuneError {
 			r = ' '
 		}
-		if len(out)+utf8.RuneLen(r) > maxClient {
+		if len(out)+utf8.RuneLen(r) > ledger.MaxClient {
 			break
 		}
 		out = utf8.AppendRune(out, r)
 	}
 	return string(out)
-}
-
-// shortened cuts a text at a letter.
-func shortened(text string, most int) string {
-	if len(text) <= most {
-		return text
-	}
-	for most > 0 && !utf8.RuneStart(text[most]) {
-		most--
-	}
-	return text[:most]
 }
 
 // chances are random bytes that were drawn in one piece: asking the kernel for

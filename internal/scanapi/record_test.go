@@ -143,7 +143,7 @@ func TestWhenAnAnswerLeaves(t *testing.T) {
 	}
 }
 
-// What the ledger does not take is refused, or with soon answered and counted.
+// A scan that the ledger rejects is refused, or with soon answered and counted.
 func TestALedgerThatDoesNotTake(t *testing.T) {
 	body := []byte(`{"text":"https://shop.example/t/7"}`)
 	for _, c := range []struct {

@@ -62,7 +62,7 @@ type API struct {
 	Region func(netip.Addr) string
 	// Unrecorded counts scans that the ledger lost or refused, by cause.
 	Unrecorded func(cause string)
-	// Accounts is told of scans of parametric codes, by openid.
+	// Accounts hears of scans of parametric codes, by openid.
 	Accounts *accounts.Directory
 	OpenIDs  *accounts.OpenIDs
 	// Key checks a scan key; nil lets everybody scan (with --dev).
@@ -75,7 +75,7 @@ type API struct {
 	BodyTimeout time.Duration
 	Log         *slog.Logger
 	Observe     func(scan.Action)
-	// Proven and Refused are told what became of the key of a request, with its
+	// Proven and Refused are called with what became of the key of a request, with its
 	// context; nil = nobody is.
 	Proven, Refused func(context.Context)
 }
@@ -206,7 +206,7 @@ func (a *API) withKey(next func(w http.ResponseWriter, r *http.Request, namespac
 			return
 		}
 		if !given {
-			a.tell(a.Refused, r)
+			a.report(a.Refused, r)
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			WriteProblem(w, http.StatusUnauthorized, "send a scan key: Authorization: Bearer …; the admin API makes one (POST /admin/v1/scan-keys)")
 			return
@@ -214,20 +214,20 @@ func (a *API) withKey(next func(w http.ResponseWriter, r *http.Request, namespac
 		key, err := a.Key(r.Context(), text)
 		switch {
 		case errors.Is(err, accounts.ErrNoScanKey):
-			a.tell(a.Refused, r)
+			a.report(a.Refused, r)
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			WriteProblem(w, http.StatusUnauthorized, "this scan key does not exist or was ended")
 		case err != nil:
 			a.Log.ErrorContext(r.Context(), "checking a scan key failed", "error", err)
 			WriteProblem(w, http.StatusServiceUnavailable, "the scan key cannot be checked now")
 		default:
-			a.tell(a.Proven, r)
+			a.report(a.Proven, r)
 			next(w, r, key.Namespace)
 		}
 	}
 }
 
-func (a *API) tell(of func(context.Context), r *http.Request) {
+func (a *API) report(of func(context.Context), r *http.Request) {
 	if of != nil {
 		of(r.Context())
 	}
@@ -419,7 +419,7 @@ func member(namespace, user string) string {
 
 const notUnicode = "user is no Unicode: half of a surrogate pair, or bytes that are not UTF-8"
 
-func (a *API) read(namespace string, req asked) (scan.Request, error) {
+func (a *API) requestOf(namespace string, req asked) (scan.Request, error) {
 	in := scan.Request{User: member(namespace, req.User), Source: req.Source, At: a.Now()}
 	if !req.hasText {
 		return in, problem{http.StatusUnprocessableEntity, "text is missing: say what the camera read"}
@@ -573,21 +573,21 @@ func (a *API) answerLines(ctx context.Context, group []scanned, out []byte) []by
 	}
 	for i := range group {
 		if group[i].err == nil {
-			a.keep(within, &group[i])
+			a.visit(within, &group[i])
 		}
 	}
 	for i := range group {
 		if group[i].err == nil {
-			a.note(within, &group[i])
+			a.record(within, &group[i])
 		}
 	}
 	for i := range group {
 		s := &group[i]
 		if s.err == nil {
-			_ = a.settle(within, s)
+			_ = a.await(within, s)
 		}
 		if s.err != nil {
-			out = append(appendString(append(out, `{"error":`...), a.problemOf(a.told(s.err)).detail), '}', '\n')
+			out = append(appendString(append(out, `{"error":`...), a.problemOf(a.deskProblem(s.err)).detail), '}', '\n')
 			continue
 		}
 		out = s.append(out)
@@ -635,7 +635,7 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 	if req.Text != nil {
 		q.text, q.hasText = *req.Text, true
 	}
-	in, err := a.read(namespace, q)
+	in, err := a.requestOf(namespace, q)
 	if err != nil {
 		return explanation{}, err
 	}

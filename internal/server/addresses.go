@@ -37,8 +37,8 @@ func ReadAddresses(dir string) (Addresses, error) {
 	return a, nil
 }
 
-// keepAddresses writes where the server listens into the data folder. A disk
-// that takes no more is no reason not to serve.
+// keepAddresses writes where the server listens into the data folder. A server
+// with a full disk still serves.
 func (s *Server) keepAddresses() {
 	s.addresses = Addresses{Wire: reachable(s.URL), Scan: reachable(s.ScanURL), Admin: reachable(s.AdminURL)}
 	text, err := json.Marshal(s.addresses)
@@ -47,7 +47,7 @@ func (s *Server) keepAddresses() {
 	}
 	if err != nil {
 		s.log.Warn("the command line will not find this server by its data folder", "error", err)
-		// What an earlier server left there would lead somewhere else.
+		// The file of an earlier server would lead somewhere else.
 		_ = os.Remove(filepath.Join(s.config.Data, addressesFile))
 	}
 }

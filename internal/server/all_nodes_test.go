@@ -69,7 +69,7 @@ func TestEverythingIsOfAllNodes(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			if err := s.TellNode(t.Context(), ledger.Node{ID: "dead", Name: "rack-7:/data"}); err != nil {
+			if err := s.PutNode(t.Context(), ledger.Node{ID: "dead", Name: "rack-7:/data"}); err != nil {
 				t.Fatal(err)
 			}
 			var all sync.WaitGroup

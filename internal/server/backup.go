@@ -22,14 +22,14 @@ func (s *Server) export(ctx context.Context, w io.Writer, passphrase string) err
 	if err := s.book.Flush(ctx); err != nil {
 		return err
 	}
-	// What another node has is in no archive.
+	// Scans that another node has are in no archive.
 	if s.counter.Nodes != nil {
 		if err := s.counter.Nodes.Gather(ctx); err != nil {
 			return err
 		}
 	}
-	// What is not counted yet is counted where the archive is restored.
-	if err := s.counter.Settle(ctx); err != nil && ctx.Err() == nil {
+	// Scans that are not counted yet are counted where the archive is restored.
+	if err := s.counter.CatchUpAndSave(ctx); err != nil && ctx.Err() == nil {
 		s.log.WarnContext(ctx, "the export goes on with scans that are not counted yet", "error", err)
 	}
 	var done archive.Manifest
@@ -115,7 +115,7 @@ func Import(ctx context.Context, c Config, file string, passphrase func() (strin
 			}
 		}
 		return a.EachTable(func(table string, rows io.Reader) error {
-			_, err := l.ReadRows(ctx, table, rows)
+			_, err := l.LoadRows(ctx, table, rows)
 			return err
 		})
 	})

@@ -404,7 +404,7 @@ func TestARestoredOlderBackupIssuesNoCodeTwice(t *testing.T) {
 			old.Clock.Step(10 * time.Second)
 			apply(t, old, token, fmt.Sprint("after-", i), 50_000)
 		}
-		// What the old one gave out, 150,000 codes, is 15 seconds of the clock.
+		// The 150,000 codes that the old one gave out are 15 seconds of the clock.
 		p := where(t)
 		p.restore(t, backup)
 		restored := p.start(t, servertest.Options{})
@@ -422,7 +422,7 @@ func TestARestoredOlderBackupIssuesNoCodeTwice(t *testing.T) {
 	})
 }
 
-// Who gave out more than 10,000 a second says how many with --code-floor.
+// An operator that gave out more than 10,000 a second says how many with --code-floor.
 func TestTheCodeFloorKeepsARestoredBackupApart(t *testing.T) {
 	t.Parallel()
 	old := onSQLite(t).start(t, servertest.Options{Seed: brand})
@@ -616,7 +616,7 @@ func TestWhatTheExportCallRefuses(t *testing.T) {
 	if a := s.Do("POST", "/admin/v1/export", `{"passphrase":"`+passphrase+`"}`, "Content-Type: application/json"); a.Status != 401 {
 		t.Errorf("a stranger got %d", a.Status)
 	}
-	// What cannot be read is told before anything is sent.
+	// An unreadable file is reported before anything is sent.
 	p := onSQLite(t)
 	s = p.start(t, servertest.Options{Seed: brand})
 	p.exec(t, `DROP TABLE seeds`)

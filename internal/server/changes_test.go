@@ -186,7 +186,7 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 			t.Errorf("%s: want %q in %v", c.name, c.want, list)
 		}
 	}
-	// What changes nothing, or what is counted, issued and used up at a high rate.
+	// Calls that change nothing, or that count, issue and use up at a high rate.
 	none := strings.Fields(`/cgi-bin/token /cgi-bin/stable_token /cgi-bin/clear_quota /cgi-bin/clear_quota/v2 /cgi-bin/component/clear_quota/v2
 		/cgi-bin/openapi/quota/get /cgi-bin/openapi/quota/clear /cgi-bin/openapi/rid/get /cgi-bin/get_api_domain_ip /cgi-bin/getcallbackip
 		/cgi-bin/wxopen/qrcodejumpget /cgi-bin/wxopen/qrcodejumpdownload /cgi-bin/wxopen/wxamplinkget /cgi-bin/showqrcode

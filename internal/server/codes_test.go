@@ -212,7 +212,7 @@ func TestScansOfCodes(t *testing.T) {
 			t.Errorf("%s: %s, want the rule", other, d.short())
 		}
 	}
-	// What matched names the batch and the index, never the code.
+	// The match names the batch and the index, never the code.
 	a := w.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u"}`, text(7)))
 	if !strings.Contains(a.Body, fmt.Sprintf(`"matched":{"kind":"code","application_id":%d,"code_index":7}`, id)) || strings.Contains(a.Body, w.code(id, 7).Code) {
 		t.Errorf("%s", a.Body)
@@ -391,7 +391,7 @@ func TestStatesOfCodes(t *testing.T) {
 	check("all frozen", map[int64]string{0: frozen, 5: frozen, 9_999: frozen})
 	do(`{"did":"void","ranges":[{"from":7,"to":8}],"note":"stolen","actor":"Wang"}`, 2)
 	do(`{"did":"unfreeze","all":true}`, 10_000)
-	// What was frozen code by code stays so when the batch's own freeze ends.
+	// A code that was frozen by itself stays so when the batch's own freeze ends.
 	check("void is for ever", map[int64]string{6: opens, 7: void, 8: void, 9: opens, 12: frozen, 9_999: frozen})
 	var batch struct{ Frozen, Void, Redeemed uint64 }
 	if w.Admin("GET", fmt.Sprintf("/batches/%d", id), "").JSON(t, &batch); batch.Frozen != 19 || batch.Void != 2 {

@@ -28,7 +28,7 @@ const (
 
 // shares says how many connections a process that may open so many files takes:
 // on the admin listener, where that is one of its own, and on all others
-// together. What is left is for databases, the ledger and calls to others.
+// together. The rest is for databases, the ledger and calls to others.
 func shares(files int, apart bool) (public, admin int) {
 	all := max(files-min(max(64, files/8), 1024), fewestConnections)
 	if !apart {

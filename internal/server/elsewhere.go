@@ -23,7 +23,7 @@ var surfaceFlags = map[surface][2]string{
 	wire: {"the wire", "--listen"}, scans: {"the scan API", "--scan-listen"}, admin: {"the admin API", "--admin-listen"}}
 
 // elsewhere answers calls of a surface that another listener of this server has.
-// Whoever calls may be a stranger: the flag is named, the address is not. An
+// The caller may be a stranger: the flag is named, the address is not. An
 // operator finds that in the data folder.
 func (s *Server) elsewhere(what surface) http.HandlerFunc {
 	name, flag := surfaceFlags[what][0], surfaceFlags[what][1]

@@ -25,8 +25,8 @@ func (s *Server) keepChanges(ctx context.Context) error {
 	return s.store.BeginChain(ctx)
 }
 
-// followed makes the memory follow what other nodes do. What is not rules,
-// accounts or codes is read again here.
+// followed makes the memory follow what other nodes do. All but rules,
+// accounts and codes is read again here.
 func (s *Server) followed() {
 	s.current.Now = s.realNow
 	s.current.On = map[string]func(context.Context, string) error{

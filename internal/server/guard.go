@@ -51,7 +51,7 @@ func (s *Server) timelyBody(next http.Handler) http.Handler {
 		if r.ContentLength != 0 {
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.seams.BodyTimeout))
 		}
-		// Nobody keeps an answer in memory by not reading it. What streams moves
+		// A client that stops reading does not hold an answer in memory. A stream moves
 		// this on with every piece.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTime))
 		next.ServeHTTP(w, r)
@@ -77,7 +77,7 @@ const idleTime = 2 * time.Minute
 
 // singleSlashes makes "//cgi-bin/x" the path that was meant, before a router
 // sees it: net/http would answer 307, and not every client library sends its
-// body again. What is escaped is part of a name: a user may be called "x/" or
+// body again. An escaped slash is part of a name: a user may be called "x/" or
 // "..", and is not the user "x".
 func singleSlashes(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -86,7 +86,7 @@ func singleSlashes(next http.Handler) http.Handler {
 			for strings.Contains(path, "//") {
 				path = strings.ReplaceAll(path, "//", "/")
 			}
-			// What came unescaped once comes unescaped again.
+			// A text that came unescaped once comes unescaped again.
 			if plain, err := url.PathUnescape(path); err == nil {
 				r.URL.Path, r.URL.RawPath = plain, path
 			}

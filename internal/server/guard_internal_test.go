@@ -47,7 +47,7 @@ func started(t *testing.T) *Server {
 	return s
 }
 
-// Who closes the connection after a call gets an answer too when the call was
+// A client that closes the connection after a call gets an answer too when the call was
 // refused before its body came.
 func TestARefusalReachesWhoClosesTheConnection(t *testing.T) {
 	t.Parallel()
@@ -91,7 +91,7 @@ func TestReadySaysStopping(t *testing.T) {
 	}
 }
 
-// What is escaped is part of a name; what is not is tidied up here, and not by
+// An escaped slash is part of a name; a plain one is tidied up here, and not by
 // a redirect.
 func TestPathsAreTidiedUpAsTheyWereWritten(t *testing.T) {
 	for sent, want := range map[string]string{

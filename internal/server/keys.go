@@ -20,9 +20,9 @@ import (
 	"github.com/qrjump/qrjump/internal/vault"
 )
 
-// keyring opens the keys that are kept in the database, each sealed by the
-// master key, which is not in the database: a copy of the database alone lets
-// nobody in, and turning the master key changes neither a hash nor a code.
+// keyring opens the keys that are kept in the database, each sealed by the master
+// key, which is not in the database: a copy of the database alone lets nobody in,
+// and hashes and codes stay when the master key turns.
 type keyring struct {
 	store  *store.Store
 	random io.Reader

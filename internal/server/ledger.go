@@ -47,7 +47,7 @@ func (s *Server) openScanLog(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// What is in a stream that was left is counted from there.
+	// Scans in a stream that was left are counted from there.
 	if err := stream.Leave(s.config.scansDir(), func(m ledger.Mark) error { return scans.Skip(ctx, node, m) }); err != nil {
 		return fmt.Errorf("leaving the stream of scans: %w", err)
 	}
@@ -86,7 +86,7 @@ func (s *Server) openEvents(ctx context.Context) error {
 	}
 	o.Marks, o.Erased, o.Emulated = s.config.scansDir(), s.store.Erasures, s.config.emulates()
 	o.Erase = func(ctx context.Context, user ledger.UserHash) error {
-		return s.store.NoteErasure(ctx, ledger.Erasure{User: user, UpTo: s.now().UnixMilli()})
+		return s.store.AddErasure(ctx, ledger.Erasure{User: user, UpTo: s.now().UnixMilli()})
 	}
 	o.Taken = s.store.Origin
 	l, err := stream.Open(o)
@@ -101,7 +101,7 @@ func (s *Server) openEvents(ctx context.Context) error {
 	s.ledger.shipper = &ledger.Shipper{Journal: s.ledger.journal, To: l, Node: node, Random: s.random, Now: s.realNow, ClockBelieved: s.wall.believed, Log: s.log}
 	var scans *store.Scans
 	if s.config.Database == "" {
-		// What came before --events is in the journal alone.
+		// Scans from before --events are in the journal alone.
 		s.ledger.shipper.Keep = time.Duration(cmp.Or(s.settings.Get().ScanDays, 36_500)) * 24 * time.Hour
 		s.ledger.earlier = s.ledger.journal
 	} else {
@@ -176,7 +176,7 @@ func (s *Server) countRest(ctx context.Context, log ledger.Log, id string, share
 		}
 	}
 	c := s.newCounter(log, nil)
-	if err := c.Settle(ctx); err != nil {
+	if err := c.CatchUpAndSave(ctx); err != nil {
 		return fmt.Errorf("counting the scans that no stream has: %w", err)
 	}
 	book := &webhooks.Book{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random, Log: log, Turned: c.Turned}

@@ -162,7 +162,7 @@ func (s *Server) counted(next http.Handler) http.Handler {
 }
 
 // drain takes no new connections and waits for running requests, then cuts them.
-// Each listener has the whole time: who is slow on one costs nobody on another
+// Each listener has the whole time: a client that is slow on one costs nobody on another
 // anything. No request goes on when it returns.
 func (s *Server) drain(ctx context.Context) error {
 	s.draining.Store(true)
@@ -195,7 +195,7 @@ func (s *Server) drainOne(ctx context.Context, h *http.Server) error {
 		}
 	}
 	if err := h.Shutdown(ctx); err != nil {
-		// What still runs is cut: its writes are committed or not at all.
+		// A request that still runs is cut: its writes are committed or not at all.
 		s.log.Warn("requests were cut at the end of the drain", "error", err)
 		return h.Close()
 	}

@@ -98,7 +98,7 @@ func TestALostStream(t *testing.T) {
 				c.Stop() // or is started again
 				c = p.counting(t, events, c.key)
 			}
-			// What is under way while the stream goes is refused, and never short.
+			// A scan that is under way while the stream goes is refused, and never short.
 			for a := c.wait(); a.Status != 200; a = c.wait() {
 				if a.Status < 500 {
 					t.Fatalf("%d %s", a.Status, a.Body)

@@ -41,7 +41,7 @@ func eventually(t *testing.T, what string, right func() bool) {
 	}
 }
 
-// What one node does the other knows: rules, accounts, codes, settings, scan
+// The other node knows all that one does: rules, accounts, codes, settings, scan
 // keys, the clock; and a reset.
 func TestTwoNodesOnOneDatabase(t *testing.T) {
 	t.Parallel()
@@ -190,7 +190,7 @@ func TestAnEmptyDatabaseIsToldFromALostOne(t *testing.T) {
 	if _, err := mixed.try(t, servertest.Options{}); err == nil || !strings.Contains(err.Error(), "the database is another") {
 		t.Fatalf("another's: %v", err)
 	}
-	// What was meant goes on.
+	// The calls that were meant go on.
 	if err := os.Remove(filepath.Join(lost.data, "database")); err != nil {
 		t.Fatal(err)
 	}

@@ -149,7 +149,7 @@ func clientCalls(t *testing.T) map[string]string {
 	return found
 }
 
-// Who may call is held by the one function that every operation goes through: no
+// The right to call is held by the one function that every operation goes through: no
 // call reaches a function whose role the caller's does not cover.
 func TestNoRoleMayDoMoreThanTheTableSays(t *testing.T) {
 	t.Parallel()

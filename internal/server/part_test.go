@@ -167,7 +167,7 @@ func TestAPartThatDoesNotEndIsNamed(t *testing.T) {
 	}
 }
 
-// What a part writes at its end has a time of its own, whoever gave up before.
+// The last write of a part has a time of its own, whoever gave up before.
 func TestTheEndOfAPartHasItsOwnTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -195,7 +195,7 @@ func TestTheWholeDance(t *testing.T) {
 		t.Error(a.Body)
 	}
 
-	// What the platform learns of the account.
+	// The platform's knowledge of the account.
 	a = s.Component(token, "api_get_authorizer_info", `{"component_appid":"isv","authorizer_appid":"shop"}`)
 	want := `{"authorizer_info":{"nick_name":"Shop","head_img":"","service_type_info":{"id":0},"verify_type_info":{"id":0},"user_name":"`
 	if !strings.HasPrefix(a.Body, want) || !strings.Contains(a.Body, `"MiniProgramInfo":{"network":{"RequestDomain":[]`) ||
@@ -239,7 +239,7 @@ func TestTheWholeDance(t *testing.T) {
 		t.Error(a.Body)
 	}
 
-	// What was sent and answered can be looked at, and lets nobody in.
+	// Pushes and their answers can be looked at, and lets nobody in.
 	a = s.Admin("GET", "/components/isv/pushes?limit=1000", "")
 	for _, want := range []string{`"info_type":"unauthorized"`, `"info_type":"component_verify_ticket"`, `"delivered":true`, `[masked]`, `"status":200`, `success\n`} {
 		if !strings.Contains(a.Body, want) {

@@ -104,7 +104,7 @@ func (l *scanLedger) close(ctx context.Context) error {
 		return nil
 	}
 	err := l.recorder.Close()
-	// What cannot be shipped now is shipped after the next start.
+	// Scans that cannot be shipped now are shipped after the next start.
 	_ = l.flush(ctx)
 	if l.nodes != nil {
 		_ = l.nodes.Leave(ctx) // else it is asked, and does not answer
@@ -144,13 +144,13 @@ type contact struct {
 
 // contactPart looks whether the store answers.
 func (s *Server) contactPart() part {
-	return part{name: "contact with the store", run: func(ctx context.Context) { s.keepInTouch(ctx, time.Second) }}
+	return part{name: "contact with the store", run: func(ctx context.Context) { s.stayInTouch(ctx, time.Second) }}
 }
 
-// keepInTouch reads the scan keys again at every interval: keys that another
+// stayInTouch reads the scan keys again at every interval: keys that another
 // node made or ended count here from then on. That the store answers is seen by
 // the way.
-func (s *Server) keepInTouch(ctx context.Context, interval time.Duration) {
+func (s *Server) stayInTouch(ctx context.Context, interval time.Duration) {
 	s.contact.last.Store(s.realNow().UnixMilli())
 	tick := time.NewTicker(interval)
 	defer tick.Stop()

@@ -153,7 +153,7 @@ func (p place) goAway(t *testing.T) (back func()) {
 	server, name := dbtest.Server(t), dbtest.Name(p.database)
 	exec := func(query string) { dbtest.Exec(t, server, query) }
 	exec(`ALTER DATABASE ` + name + ` ALLOW_CONNECTIONS false`)
-	// Who was on the way in holds a lock until all can see him, and ends as well.
+	// A caller that was on the way in holds a lock until all can see it, and ends as well.
 	ended := fmt.Sprintf(`SELECT (SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '%[1]s' AND backend_type = 'client backend')
 		+ (SELECT count(*) FROM pg_locks l JOIN pg_database d ON l.classid = 'pg_database'::regclass AND l.objid = d.oid WHERE l.locktype = 'object' AND d.datname = '%[1]s')`, name)
 	for dbtest.Number(t, server, ended) > 0 {

@@ -50,7 +50,7 @@ type Seams struct {
 	Demo bool
 }
 
-// Server is a running server. What its parts share stands in the files of the parts.
+// Server is a running server. Things that its parts share stand in the files of the parts.
 type Server struct {
 	config  Config
 	seams   Seams

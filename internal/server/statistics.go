@@ -86,7 +86,7 @@ func (s *Server) counterPart() part {
 			// A ledger that is left now may not be there at the next start.
 			within, cancel := context.WithTimeout(ctx, lastCount)
 			defer cancel()
-			if err := s.counter.Settle(within); err != nil {
+			if err := s.counter.CatchUpAndSave(within); err != nil {
 				s.log.InfoContext(within, "the last scans are counted after the next start", "reason", err)
 			}
 			return nil

@@ -89,7 +89,7 @@ func TestAServerGoesToAStreamAndComesBack(t *testing.T) {
 			c.scan(3 + n)
 			total += int64(3 + n)
 			c.counted(when+", after scans", total)
-			// What is not counted before the end is counted after the next start.
+			// A scan that is not counted before the end is counted after the next start.
 			c.scan(2)
 			total += 2
 			c.Stop()
@@ -120,7 +120,7 @@ func TestAServerLeavesAStreamThatIsEmpty(t *testing.T) {
 	})
 }
 
-// Nodes go to a stream one after the other. What one brought to the database
+// Nodes go to a stream one after the other. The scans that one brought to the database
 // last, before it was killed, counts although others count the stream already.
 func TestNodesGoToAStreamOneAfterTheOther(t *testing.T) {
 	t.Parallel()
@@ -161,7 +161,7 @@ func TestNodesGoToAStreamOneAfterTheOther(t *testing.T) {
 	next.counted("and from both", 14)
 }
 
-// Who is erased beside a stream is in no scan of the time before it either, and
+// A user that is erased beside a stream is in no scan of the time before it either, and
 // in no archive from that moment on.
 func TestAnErasureBesideAStream(t *testing.T) {
 	t.Parallel()

@@ -66,7 +66,7 @@ func openLocalCA(data string, now func() time.Time) (*localCA, error) {
 	if err != nil {
 		return nil, usage("the authority of --tls-dev cannot be used (%v): delete the folder %s, and trust the ca.pem that the next start makes", err, ca.dir)
 	}
-	// What cannot be read, or is another authority's, is made anew.
+	// A file that cannot be read, or is another authority's, is made anew.
 	if text, err := os.ReadFile(ca.leafFile()); err == nil {
 		if leaf, err := tls.X509KeyPair(text, text); err == nil && leaf.Leaf.CheckSignatureFrom(ca.cert) == nil {
 			ca.leaf = &leaf

@@ -147,7 +147,7 @@ func TestAFixedAddressIsServed(t *testing.T) {
 	}
 }
 
-// Who trusts the authority hands over these names and no others, even if its
+// A client that trusts the authority hands over these names and no others, even if its
 // key falls into other hands.
 func TestTheLocalAuthorityIsConstrained(t *testing.T) {
 	t.Parallel()

@@ -26,7 +26,7 @@ type Turn struct {
 	NewKeyFile string // holds the new master key; "" = a random one
 	Random     io.Reader
 	Now        func() time.Time // dates the turn in the log of changes
-	// Reached is told of every step; its error ends the turn there, as a crash would.
+	// Reached is called for every step; its error ends the turn there, as a crash would.
 	Reached func(step string) error
 }
 

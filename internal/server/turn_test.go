@@ -274,7 +274,7 @@ func TestTheNewKeyOfAFile(t *testing.T) {
 	if err != nil || done.File != "" || done.Finished {
 		t.Fatalf("%+v %v", done, err)
 	}
-	// Whoever does not know whether it came so far asks once more.
+	// An operator that does not know how far it came asks once more.
 	if done, err = (server.Turn{Config: env, NewKeyFile: file}).Run(t.Context()); err != nil || !done.Finished || done.File != "" {
 		t.Errorf("again: %+v %v", done, err)
 	}

@@ -71,8 +71,8 @@ func openWallClock(folder string, now func() time.Time, log *slog.Logger) *wallC
 	return c
 }
 
-// believed reports whether what is old by this clock may be destroyed. Whoever
-// removes reads the time first and asks then: a jump in between is no danger.
+// believed reports whether what is old by this clock may be destroyed. A caller
+// that removes reads the time first and asks then: a jump in between is no danger.
 func (c *wallClock) believed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -83,8 +83,8 @@ func (c *wallClock) believed() bool {
 }
 
 // lead is how far the clock is ahead of the time that it would show without its
-// jump; 0 where it is believed. What is given out once a day or a month is
-// counted by that time, so that a jump gives nobody a second share. It writes
+// jump; 0 where it is believed. Shares of a day or a month are
+// counted by that time, so that a jump gives nobody a second one. It writes
 // nothing: calls ask for it.
 func (c *wallClock) lead() time.Duration {
 	c.mu.Lock()

@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
-// openWebhooks prepares who is told of scans and alarms.
+// openWebhooks prepares the receivers of scans and alarms.
 func (s *Server) openWebhooks() {
 	s.webhooks = &webhooks.Book{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random, Log: currentLog{s}, Turned: s.counter.Turned, LastAlarm: s.store.LastAlarm,
 		Alarms: func(ctx context.Context, after int64, limit int) ([]webhooks.Alarm, error) {
@@ -22,19 +22,19 @@ func (s *Server) openWebhooks() {
 			if err != nil {
 				return nil, err
 			}
-			told := make([]webhooks.Alarm, len(list))
+			alarms := make([]webhooks.Alarm, len(list))
 			for i, a := range list {
-				told[i] = webhooks.Alarm{ID: a.ID, At: a.At, Data: toldAlarm{ID: a.ID, Kind: a.Kind, ApplicationID: a.Batch, CodeIndex: a.Index,
+				alarms[i] = webhooks.Alarm{ID: a.ID, At: a.At, Data: alarmData{ID: a.ID, Kind: a.Kind, ApplicationID: a.Batch, CodeIndex: a.Index,
 					At: a.At.UTC(), ScanID: a.Scan, Score: a.Score, Why: a.Why}}
 			}
-			return told, nil
+			return alarms, nil
 		},
 		Check: s.checkWebhook, RealNow: s.realNow, ClockBelieved: s.wall.believed,
 		Life: func() time.Duration { return time.Duration(s.settings.Get().WebhookDays) * 24 * time.Hour }}
 }
 
-// toldAlarm is an alarm as receivers read it.
-type toldAlarm struct {
+// alarmData is an alarm as receivers read it.
+type alarmData struct {
 	ID            int64     `json:"id"`
 	Kind          string    `json:"kind"`
 	ApplicationID int64     `json:"application_id"`

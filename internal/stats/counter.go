@@ -17,8 +17,8 @@ import (
 	"github.com/qrjump/qrjump/internal/ledger"
 )
 
-// Counter counts what a log holds and answers questions about it. What it
-// counts and how far it is are stored in one transaction, so that every event
+// Counter counts what a log holds and answers questions about it. Its counts
+// and its position are stored in one transaction, so that every event
 // counts once whatever happens to the process. On many nodes each may count;
 // one at a time does.
 type Counter struct {
@@ -43,7 +43,7 @@ type Counter struct {
 	Flush func(context.Context) error
 	// Nodes brings what other nodes have; nil = there are no others.
 	Nodes *ledger.Nodes
-	// OnAlarm is told of a new alarm within the transaction that stores it.
+	// OnAlarm is called with a new alarm within the transaction that stores it.
 	OnAlarm func(context.Context, Alarm) error
 	// Events is how many events one transaction counts at most; 0 = 2,000,000.
 	Events int
@@ -68,7 +68,7 @@ type Counter struct {
 }
 
 const (
-	// What is added up in memory is stored when it is maxEvents events, has
+	// The sums in memory are stored when they hold maxEvents events,
 	// maxCells different rows or maxCodeScans scans of codes (about 60 MiB).
 	maxEvents    = 2_000_000
 	maxCells     = 100_000
@@ -113,7 +113,7 @@ func (c *Counter) Run(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, errMoved):
-			// Whoever counts goes on; look again later, not at once.
+			// The node that counts goes on; look again later, not at once.
 			for range 3 {
 				select {
 				case <-ctx.Done():
@@ -166,7 +166,7 @@ func (c *Counter) addUp(ctx context.Context) error {
 			return nil
 		}
 	}
-	return c.settle(ctx, false)
+	return c.saveAll(ctx, false)
 }
 
 // slice adds up some events; more: there are further ones.
@@ -183,7 +183,7 @@ func (c *Counter) slice(ctx context.Context, end int64) (n int, more bool, err e
 		return n, false, err
 	}
 	if c.full() {
-		err = c.settle(ctx, false)
+		err = c.saveAll(ctx, false)
 	}
 	return n, n > 0 && c.pending.to < end, err
 }
@@ -204,7 +204,7 @@ func (c *Counter) CatchUp(ctx context.Context) error {
 		if err == nil && !more {
 			c.mu.Lock()
 			if c.loaded {
-				err = c.settle(ctx, false)
+				err = c.saveAll(ctx, false)
 			} else {
 				err = errMoved
 			}
@@ -234,9 +234,9 @@ func (c *Counter) CatchUpAll(ctx context.Context) error {
 	return c.Nodes.Counted(ctx)
 }
 
-// Settle counts everything that was durable when it was called and stores all
+// CatchUpAndSave counts everything that was durable when it was called and stores all
 // of it, the users too: a copy of the store then has what a restart would show.
-func (c *Counter) Settle(ctx context.Context) error {
+func (c *Counter) CatchUpAndSave(ctx context.Context) error {
 	if err := c.CatchUp(ctx); err != nil {
 		return err
 	}
@@ -245,11 +245,11 @@ func (c *Counter) Settle(ctx context.Context) error {
 	if !c.loaded {
 		return nil // another node counts
 	}
-	return c.settle(ctx, true)
+	return c.saveAll(ctx, true)
 }
 
-// settle stores what was added up, and the users too where that is due.
-func (c *Counter) settle(ctx context.Context, users bool) error {
+// saveAll stores what was added up, and the users too where that is due.
+func (c *Counter) saveAll(ctx context.Context, users bool) error {
 	if c.pending.size() > 0 {
 		if err := c.save(ctx); err != nil {
 			return err

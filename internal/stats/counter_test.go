@@ -684,7 +684,7 @@ func TestAKilledCounterOfAStreamThatIsLeft(t *testing.T) {
 	})
 }
 
-// Who reads the scans one after the other goes on at the same scan, whatever
+// A reader of one scan after the other goes on at the same scan, whatever
 // ledger is counted.
 func TestReadersTurnWithTheLedger(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *store.Store) {

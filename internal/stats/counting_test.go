@@ -84,7 +84,7 @@ func BenchmarkCounting(b *testing.B) {
 				if err := c.CatchUp(b.Context()); err != nil {
 					b.Fatal(err)
 				}
-				if err := c.Settle(b.Context()); err != nil {
+				if err := c.CatchUpAndSave(b.Context()); err != nil {
 					b.Fatal(err)
 				}
 				spent += cpuTime(b) - before

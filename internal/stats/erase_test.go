@@ -93,7 +93,7 @@ func TestNoLogIsAskedWithinATransaction(t *testing.T) {
 				t.Fatal(err)
 			}
 			c := newCounter(watched, log)
-			if err := c.Settle(t.Context()); err != nil {
+			if err := c.CatchUpAndSave(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := c.Erase(t.Context(), ledger.UserHash{1}); err != nil {

@@ -205,9 +205,9 @@ func (c *Counter) Since(ctx context.Context, moment time.Time) iter.Seq2[Counted
 }
 
 // Forget removes scans that are older than a moment from the ledger, as far as
-// they can be removed in bulk. What they count stays.
+// they can be removed in bulk. Their counts stay.
 func (c *Counter) Forget(ctx context.Context, before time.Time) error {
-	// What is not counted yet must not go.
+	// A scan that is not counted yet must stay.
 	if err := c.CatchUp(ctx); err != nil {
 		return err
 	}
@@ -321,14 +321,14 @@ func (x *erasing) read(ctx context.Context, c *Counter, log ledger.Log, after, u
 }
 
 // forgetUser takes a user out of everything that is counted, while nobody counts,
-// and returns up to where that is. What came after a position is read first.
+// and returns up to where that is. Scans after a position are read first.
 func (c *Counter) forgetUser(ctx context.Context, e *erasing, log string, after int64) (int64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.loaded {
 		return after, errMoved
 	}
-	if err := c.settle(ctx, true); err != nil {
+	if err := c.saveAll(ctx, true); err != nil {
 		return after, err
 	}
 	if c.state.Ledger != log || c.state.Offset != e.offset {

@@ -110,7 +110,7 @@ func (c *Counter) collect(ctx context.Context, limit int) (n int, err error) {
 		if err != nil {
 			return n, fmt.Errorf("reading the ledger after position %d: %w", c.pending.to, err)
 		}
-		if err := c.take(ctx, &e); err != nil {
+		if err := c.count(ctx, &e); err != nil {
 			return n, err
 		}
 		if n++; n >= limit || c.full() {
@@ -123,8 +123,8 @@ func (c *Counter) collect(ctx context.Context, limit int) (n int, err error) {
 	return n, nil
 }
 
-// take adds one event. After an error nothing of it is added.
-func (c *Counter) take(ctx context.Context, e *ledger.Entry) error {
+// count adds up one event. After an error nothing of it is added.
+func (c *Counter) count(ctx context.Context, e *ledger.Entry) error {
 	p, hour := c.pending, HourOf(e.At)
 	g, err := c.group(ctx, &e.Event)
 	if err != nil {
@@ -134,7 +134,7 @@ func (c *Counter) take(ctx context.Context, e *ledger.Entry) error {
 		// It was counted in a ledger that was lost, and may be asked for here.
 		p.to, p.scan, p.scanAt = e.Position, e.ID, e.At
 		p.again++
-		c.takeFrom(e.From)
+		c.countedFrom(e.From)
 		c.tail.add(DayOf(hour, c.state.Offset), g, &e.Event)
 		return nil
 	}
@@ -148,7 +148,7 @@ func (c *Counter) take(ctx context.Context, e *ledger.Entry) error {
 	}
 	p.to, p.scan, p.scanAt = e.Position, e.ID, e.At
 	p.events++
-	c.takeFrom(e.From)
+	c.countedFrom(e.From)
 	key := cell{hour, e.RuleID, g}
 	at, have := p.cells[key]
 	if !have {
@@ -166,8 +166,8 @@ func (c *Counter) take(ctx context.Context, e *ledger.Entry) error {
 	return nil
 }
 
-// takeFrom remembers that an event of a node's journal is counted.
-func (c *Counter) takeFrom(o ledger.Origin) {
+// countedFrom remembers that an event of a node's journal is counted.
+func (c *Counter) countedFrom(o ledger.Origin) {
 	if o.Node == "" {
 		return
 	}

@@ -35,10 +35,10 @@ const (
 	ByDay   By = "day"
 )
 
-// What says what is counted.
+// What is the thing that is counted.
 type What string
 
-// What can be counted.
+// The things that can be counted.
 const (
 	Scans  What = "scans"
 	Firsts What = "first" // scans that were the first of their code

@@ -85,7 +85,7 @@ func (c *Counter) Recount(ctx context.Context) (r Recount, err error) {
 	}
 	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
 		r = Recount{}
-		if err := tx.TakesLong(ctx); err != nil {
+		if err := tx.RunsLong(ctx); err != nil {
 			return err
 		}
 		state, err := tx.StatisticsState(ctx)
@@ -165,7 +165,7 @@ func (n *recounting) countCodes(ctx context.Context) error {
 	}
 	codes := map[CodeName]*CodeScans{}
 	var before Recount
-	return inParts(func() { n.firsts.Clear(); before = keep(n.r, before) }, func(part, parts uint64) error {
+	return inParts(func() { n.firsts.Clear(); before = beginAgain(n.r, before) }, func(part, parts uint64) error {
 		clear(codes)
 		mine := func(name CodeName) bool { return codeNumber(name)%parts == part }
 		err := n.each(ctx, func(e *ledger.Entry) error {
@@ -201,8 +201,8 @@ func (n *recounting) countCodes(ctx context.Context) error {
 	})
 }
 
-// keep begins the comparisons of a phase again.
-func keep(r *Recount, before Recount) Recount {
+// beginAgain begins the comparisons of a phase again.
+func beginAgain(r *Recount, before Recount) Recount {
 	if before.Position == 0 {
 		return *r
 	}
@@ -292,7 +292,7 @@ func (n *recounting) countDays(ctx context.Context) error {
 	misses := map[missOf]int64{}
 	places, kept := map[missOf]bool{}, map[int64]int{}
 	var before Recount
-	return inParts(func() { before = keep(n.r, before) }, func(part, parts uint64) error {
+	return inParts(func() { before = beginAgain(n.r, before) }, func(part, parts uint64) error {
 		clear(hours)
 		clear(users)
 		clear(misses)
@@ -457,7 +457,7 @@ func (n *recounting) countSums(ctx context.Context) error {
 	}
 	sums := map[key]Count{}
 	var before Recount
-	return inParts(func() { before = keep(n.r, before) }, func(part, parts uint64) error {
+	return inParts(func() { before = beginAgain(n.r, before) }, func(part, parts uint64) error {
 		clear(sums)
 		days, smallest := n.part(part, parts)
 		mine := func(day int64) bool { return days.has(day) && !n.days(day) }

@@ -81,7 +81,7 @@ func (c *Counter) save(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
-		// What is known by heart is ahead of what is stored.
+		// The memory is ahead of the store.
 		c.loaded = false
 		return err
 	}

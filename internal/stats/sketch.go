@@ -17,7 +17,7 @@ import (
 )
 
 // A Sketch counts how many different users it was given: exactly up to its
-// limit, then within 1 % (three standard errors are 0.9 %). What it holds
+// limit, then within 1 % (three standard errors are 0.9 %). Its content
 // depends on the set of users alone, not on their order or on how sketches
 // were merged, so that a recount gives equal bytes. The zero value is empty.
 type Sketch struct {
@@ -54,12 +54,12 @@ func (s *Sketch) add(n uint64) bool {
 		return false
 	}
 	s.exact = slices.Insert(s.exact, i, n)
-	s.settle()
+	s.compact()
 	return true
 }
 
-// settle changes to registers when there are too many to keep one by one.
-func (s *Sketch) settle() {
+// compact changes to registers when there are too many to keep one by one.
+func (s *Sketch) compact() {
 	if len(s.exact) <= sketchExact {
 		return
 	}
@@ -90,7 +90,7 @@ func (s *Sketch) Merge(o Sketch) {
 	case o.registers == nil:
 		if s.registers == nil {
 			s.exact = union(s.exact, o.exact)
-			s.settle()
+			s.compact()
 			return
 		}
 		for _, n := range o.exact {

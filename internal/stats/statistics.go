@@ -149,8 +149,8 @@ func floorDiv(a, b int64) int64 {
 // Per is how long a row counts: an hour or a day. The numbers are stored.
 type Per int64
 
-// The lengths. What is counted over all rules together is kept beside what is
-// counted for each: its rows have rule 0.
+// The lengths. The sums over all rules stand beside those of each: their
+// rows have rule 0.
 const (
 	PerHour Per = iota
 	PerDay
@@ -283,9 +283,9 @@ type Store interface {
 type Tx interface {
 	// LockStatistics makes others who count wait until the transaction ends.
 	LockStatistics(ctx context.Context) error
-	// TakesLong lets the transaction stand still for minutes between two calls; it
+	// RunsLong lets the transaction stand still for minutes between two calls; it
 	// is not run again.
-	TakesLong(ctx context.Context) error
+	RunsLong(ctx context.Context) error
 	StatisticsState(ctx context.Context) (State, error)
 	PutStatisticsState(ctx context.Context, s State) error
 

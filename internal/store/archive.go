@@ -39,7 +39,7 @@ func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
 		}
 	}
 	return s.view(ctx, func(tx *Tx) error {
-		if err := tx.TakesLong(ctx); err != nil {
+		if err := tx.RunsLong(ctx); err != nil {
 			return err
 		}
 		p := &Snapshot{Keys: map[string]string{}, tx: tx}
@@ -282,14 +282,14 @@ func (l *Loading) Key(ctx context.Context, name, sealed string) error {
 	return err
 }
 
-// ReadRows stores the rows that WriteRows wrote and returns how many there were.
-func (l *Loading) ReadRows(ctx context.Context, table string, r io.Reader) (n int64, err error) {
+// LoadRows stores the rows that WriteRows wrote and returns how many there were.
+func (l *Loading) LoadRows(ctx context.Context, table string, r io.Reader) (n int64, err error) {
 	if !slices.Contains(l.tables, table) || l.loaded[table] {
 		return 0, fmt.Errorf("the archive has a table %q, which has no place in the database", table)
 	}
 	l.loaded[table] = true
 	if table == "scan_events" && l.scansInto != nil {
-		return l.readScans(ctx, r)
+		return l.loadScans(ctx, r)
 	}
 	columns, err := l.tx.columns(ctx, table)
 	if err != nil {

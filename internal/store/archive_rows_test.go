@@ -165,7 +165,7 @@ func TestALoadEndsWithItsContext(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		err := loadInto(ctx, s, func(l *Loading) error {
-			_, err := l.ReadRows(ctx, "seeds", &ending{rows: manySeeds(20_000), end: cancel})
+			_, err := l.LoadRows(ctx, "seeds", &ending{rows: manySeeds(20_000), end: cancel})
 			return err
 		})
 		if !errors.Is(err, context.Canceled) {
@@ -232,7 +232,7 @@ func FuzzARowOfAnArchive(f *testing.F) {
 	})
 }
 
-// What WriteRows writes is read the fast way, whatever the texts.
+// Rows of WriteRows are read the fast way, with any texts.
 func TestWrittenRowsAreReadTheFastWay(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		fillAll(t, s)

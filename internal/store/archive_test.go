@@ -46,7 +46,7 @@ func load(t *testing.T, s *Store, all map[string]string) error {
 	t.Helper()
 	return loadInto(t.Context(), s, func(l *Loading) error {
 		for _, table := range slices.Sorted(maps.Keys(all)) {
-			n, err := l.ReadRows(t.Context(), table, strings.NewReader(all[table]))
+			n, err := l.LoadRows(t.Context(), table, strings.NewReader(all[table]))
 			if err != nil {
 				return err
 			}
@@ -260,7 +260,7 @@ func TestASchemaIsNotTakenBack(t *testing.T) {
 	})
 }
 
-// What is written meanwhile is in a snapshot as a whole or not at all.
+// A change that is written meanwhile is in a snapshot as a whole or not at all.
 func TestASnapshotIsOneMoment(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		var writers sync.WaitGroup

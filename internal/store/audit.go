@@ -64,7 +64,7 @@ func (s *Store) VerifyChanges(ctx context.Context) (history.Checked, error) {
 	var done history.Checked
 	err := s.view(ctx, func(tx *Tx) error {
 		v := verification{tx: tx}
-		// What is missing shows after everything else was looked at.
+		// A missing entry shows after everything else was looked at.
 		err := tx.patiently(func() error { return v.run(ctx) })
 		done = v.Checked
 		fault, found := errors.AsType[history.Fault](err)

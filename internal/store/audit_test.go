@@ -272,7 +272,7 @@ func TestRowsThatAreGoneSwappedOrAddedShow(t *testing.T) {
 	})
 }
 
-// Whoever has only the database cannot chain it anew.
+// A thief of the database alone cannot chain it anew.
 func TestAChainThatWasMadeWithoutTheKeyShows(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		s.KeepChanges(nil, func(text string) string { return keeping{}.hash("a key" + text) })

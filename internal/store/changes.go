@@ -17,7 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/live"
 )
 
-// What a change is of. Names are kept for ever.
+// The subjects of changes. Names are kept for ever.
 const (
 	ofRule      = live.RuleChange
 	ofAccount   = live.AccountChange
@@ -46,7 +46,7 @@ type keeping struct {
 
 // KeepChanges says by which clock changes are dated and which keyed hash chains
 // them: whoever has only the database cannot make a chain anew. Without it they
-// have no time and a hash without a key. To be called before anything is written.
+// have time 0 and a plain hash. To be called before anything is written.
 func (s *Store) KeepChanges(now func() time.Time, sign func(text string) string) {
 	s.keeping = keeping{now, sign}
 }
@@ -206,9 +206,9 @@ func (t *Tx) writeNoted(ctx context.Context) error {
 	return nil
 }
 
-// settle is the last thing before a commit: the log is complete, and whoever
-// follows it will hear of it with the commit.
-func (t *Tx) settle(ctx context.Context) error {
+// writeNotes is the last thing before a commit: the log is complete, and a node
+// that follows it hears of it with the commit.
+func (t *Tx) writeNotes(ctx context.Context) error {
 	rows, err := t.chainNoted(ctx)
 	if err != nil || !t.moved {
 		return err
@@ -217,7 +217,7 @@ func (t *Tx) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := t.engine.settle(ctx, t, *t.head, query, args); err != nil {
+	if err := t.engine.writeLast(ctx, t, *t.head, query, args); err != nil {
 		return fmt.Errorf("writing down the last change: %w", err)
 	}
 	return nil

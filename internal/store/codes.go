@@ -75,8 +75,8 @@ func (t *Tx) AddBatch(ctx context.Context, b codes.Batch) (codes.Batch, error) {
 		"start": b.Start, "prefix": b.Prefix, "version": string(b.Version), "segment": b.Segment})
 }
 
-// TakeCounters implements codes.Tx.
-func (t *Tx) TakeCounters(ctx context.Context) (uint64, error) {
+// DrawCounters implements codes.Tx.
+func (t *Tx) DrawCounters(ctx context.Context) (uint64, error) {
 	var n int64
 	// An update that changes nothing locks the row until the commit.
 	err := t.row(ctx, `UPDATE sequences SET value = value WHERE name = 'code_counter' RETURNING value`).Scan(&n)
@@ -125,12 +125,12 @@ func stream[T any](ctx context.Context, s *Store, scan func(func(...any) error) 
 			}
 		}
 		for len(first) == streamFirst && rows.Next() {
-			if one, err := scan(rows.Scan); !yield(one, s.told(because(ctx, err))) || err != nil {
+			if one, err := scan(rows.Scan); !yield(one, s.outage(because(ctx, err))) || err != nil {
 				return
 			}
 		}
 		if err := rows.Err(); err != nil {
-			yield(none, s.told(because(ctx, err)))
+			yield(none, s.outage(because(ctx, err)))
 		}
 	}
 }

@@ -250,7 +250,7 @@ func TestACounterComesBackAfterAFailure(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		take := func(n uint64, fail bool) (start uint64) {
 			err := s.UpdateCodes(t.Context(), func(tx codes.Tx) (err error) {
-				if start, err = tx.TakeCounters(t.Context()); err != nil {
+				if start, err = tx.DrawCounters(t.Context()); err != nil {
 					return err
 				}
 				if err := tx.SetCounters(t.Context(), start+n); err != nil {
@@ -469,7 +469,7 @@ func TestOneOfOverlappingActivationsWins(t *testing.T) {
 	})
 }
 
-// What one node acknowledged, a call on another knows at once, whether that
+// A call on one node knows at once all that another acknowledged, whether that
 // node has followed or not: clients apply through one and go on through
 // another.
 func TestABatchOfAnotherNodeIsKnown(t *testing.T) {

@@ -41,7 +41,7 @@ func TestAFirstScanIsWrittenOnce(t *testing.T) {
 	})
 }
 
-// What is kept by the openids of a user goes, and what others have stays.
+// Rows with the openids of a user go, and those of others stay.
 func TestAUserIsErasedByOpenIDs(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		mine := func(account string) string { return "o_" + account + spice }

@@ -181,7 +181,7 @@ func (c *copySource) end() error {
 	return c.err
 }
 
-// appendCopy appends a row. What no text of PostgreSQL can be is NULL, as it is
+// appendCopy appends a row. A text that PostgreSQL cannot hold is NULL, as it is
 // for storable.
 func appendCopy(b []byte, row []any) []byte {
 	for i, value := range row {

@@ -206,7 +206,7 @@ func TestFollowersNeitherSkipNorRepeat(t *testing.T) {
 			return nil
 		}
 		follow.Go(func() { c.Follow(ctx) })
-		// Whoever scans looks all the time.
+		// A node with scans looks all the time.
 		follow.Go(func() {
 			var last [keys]int
 			for ctx.Err() == nil {

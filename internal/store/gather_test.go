@@ -29,7 +29,7 @@ func TestANodeThatStartsAgainIsNotForgotten(t *testing.T) {
 		ctx := t.Context()
 		tell := func(stopped bool, ended int64) {
 			t.Helper()
-			if err := s.TellNode(ctx, ledger.Node{ID: "two", Name: "b:/data", Ended: ended, Stopped: stopped, SeenAt: at}); err != nil {
+			if err := s.PutNode(ctx, ledger.Node{ID: "two", Name: "b:/data", Ended: ended, Stopped: stopped, SeenAt: at}); err != nil {
 				t.Fatal(err)
 			}
 		}

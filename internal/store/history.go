@@ -65,7 +65,7 @@ func (s *Store) RulesThen(ctx context.Context, keys []string, at time.Time) ([]r
 func (t *Tx) then(ctx context.Context, kind, key string, at time.Time) (c change, found bool, err error) {
 	c, err = scanChange(t.row(ctx, `SELECT `+changeColumns+` FROM changes WHERE kind = $1 AND key = $2 AND at <= $3 ORDER BY seq DESC LIMIT 1`, kind, key, millis(at)).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
-		// What was there before the log began was noted at its beginning.
+		// Rows from before the log began were noted at its beginning.
 		c, err = scanChange(t.row(ctx, `SELECT `+changeColumns+` FROM changes WHERE kind = $1 AND key = $2 AND did = 'found' ORDER BY seq LIMIT 1`, kind, key).Scan)
 	}
 	if errors.Is(err, sql.ErrNoRows) {

@@ -25,7 +25,7 @@ func (s *Store) Allow(ctx context.Context, key string, limit int) (bool, error) 
 	// Choice: where a session was ended, the call may count twice within its second.
 	err := s.onLive(ctx, s.write, func() error { return single(ctx, s.write.QueryRowContext(ctx, query, key, limit).Scan(&ok)) })
 	if err != nil {
-		return false, fmt.Errorf("counting the calls of a second: %w", s.told(err))
+		return false, fmt.Errorf("counting the calls of a second: %w", s.outage(err))
 	}
 	return ok == 1, nil
 }
@@ -41,7 +41,7 @@ func (s *Store) ForgetLimits(ctx context.Context) error {
 
 // unlog makes the table of limits one that no call waits for the disk for.
 func (t *Tx) unlog(ctx context.Context) error {
-	// One process at a time; who finds it done needs no right to do it.
+	// One process at a time; one that finds it done needs no right to do it.
 	if err := t.lock(ctx, "limits unlogged", ""); err != nil {
 		return err
 	}

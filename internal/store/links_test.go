@@ -85,7 +85,7 @@ func TestOnlyALinkThatIsDoneCounts(t *testing.T) {
 	})
 }
 
-// What was linked before links had states stays linked.
+// Accounts that were linked before links had states stay linked.
 func TestLinksOfAnEarlierSchemaAreDone(t *testing.T) {
 	eachTarget(t, func(t *testing.T, target Target) {
 		s, err := connect(t.Context(), target)

@@ -71,7 +71,7 @@ func TestAllRulesStreamOldestFirst(t *testing.T) {
 		}
 		want(t, "rules of the moment when the stream began", got, list)
 
-		// Who stops early leaves no connection behind: there are at most 32.
+		// A reader that stops early leaves no connection behind: there are at most 32.
 		for range 64 {
 			for _, err := range s.AllRules(t.Context()) {
 				if err != nil {

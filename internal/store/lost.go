@@ -52,7 +52,7 @@ func (s *Store) query(ctx context.Context, first func(*sql.Rows) error, query st
 		}
 		return single(ctx, err)
 	})
-	return rows, s.told(err)
+	return rows, s.outage(err)
 }
 
 // single is the error of a statement outside of a transaction.

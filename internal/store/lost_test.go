@@ -44,7 +44,7 @@ func TestASessionThatIsEnded(t *testing.T) {
 			return tx.row(ctx, `SELECT 1`).Scan(&n)
 		}, 2, ""},
 		"while something is read that is handed out on the way": {s.view, func(tx *Tx, end func()) error {
-			if err := tx.TakesLong(ctx); err != nil {
+			if err := tx.RunsLong(ctx); err != nil {
 				return err
 			}
 			end()
@@ -156,7 +156,7 @@ func TestHowLongATransactionMayStandStill(t *testing.T) {
 			"a change of one owner":      {func(tx *Tx) error { return tx.LockOwner(t.Context(), "wxa") }, c.usual, "60000"},
 			"an import of rules":         {func(tx *Tx) error { return tx.LockRules(t.Context()) }, c.bulk, "300000"},
 			"an import of accounts":      {func(tx *Tx) error { return tx.LockAccounts(t.Context()) }, c.bulk, "300000"},
-			"an export, a recount":       {func(tx *Tx) error { return tx.TakesLong(t.Context()) }, c.bulk, "300000"},
+			"an export, a recount":       {func(tx *Tx) error { return tx.RunsLong(t.Context()) }, c.bulk, "300000"},
 			"another one after all that": {func(*Tx) error { return nil }, c.usual, "60000"},
 		} {
 			update(t, s, func(ctx context.Context, tx *Tx) error {
@@ -215,7 +215,7 @@ func TestPingKnowsThatChangesFail(t *testing.T) {
 	}
 	// A disk that was full must have more room than the change that is tried needs.
 	for _, what := range []string{fullDatabase, unwritableDatabase} {
-		s.trouble.note(&errcode.Outage{What: what, Err: io.EOF})
+		s.trouble.remember(&errcode.Outage{What: what, Err: io.EOF})
 		if err := s.Ping(ctx); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}

@@ -87,7 +87,7 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 	}
 	have, err := p.GetDBVersion(ctx)
 	if err != nil {
-		return fmt.Errorf("reading the version of the schema: %w", s.told(err))
+		return fmt.Errorf("reading the version of the schema: %w", s.outage(err))
 	}
 	if err := notNewer(have); err != nil {
 		return err
@@ -96,7 +96,7 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 		return fmt.Errorf("the database has schema %d already, not %d: use a new one", have, want)
 	}
 	if _, err := p.UpTo(ctx, want); err != nil {
-		return fmt.Errorf("migrating the database: %w", s.told(err))
+		return fmt.Errorf("migrating the database: %w", s.outage(err))
 	}
 	if s.engine.name() == "postgres" && want >= 10 {
 		if err := s.update(ctx, func(tx *Tx) error { return tx.unlog(ctx) }); err != nil {

@@ -104,7 +104,7 @@ func idsOf(list []rules.Rule) []int64 {
 	return ids
 }
 
-// What Near asks is bounded by what it answers, however many rules a segment or
+// Near asks no more than in proportion to its answer, however many rules a segment or
 // a path has: PostgreSQL counts the rows that it looked at, SQLite says that an
 // index leads to them in their order. Issue 12, 6.
 func TestNearLooksAtFewRows(t *testing.T) {

@@ -25,7 +25,7 @@ const asking = "scans"
 func (s *Store) Asked() <-chan struct{} { return s.asked }
 
 var scanNodeRows = noun[ledger.Node]{table: "scan_nodes", key: "node", fields: func(n *ledger.Node) []field {
-	return []field{{"node", &n.ID}, {"name", &n.Name}, {"told", &n.Told}, {"ended", &n.Ended}, {"shipped", &n.Shipped},
+	return []field{{"node", &n.ID}, {"name", &n.Name}, {"told", &n.Answered}, {"ended", &n.Ended}, {"shipped", &n.Shipped},
 		{"stopped", &n.Stopped}, {"seen_at", moment{&n.SeenAt}}}
 }}.rows()
 
@@ -41,8 +41,8 @@ func (s *Store) ScanNodes(ctx context.Context) (all []ledger.Node, ask int64, er
 	return all, ask, err
 }
 
-// TellNode implements ledger.NodeStore.
-func (s *Store) TellNode(ctx context.Context, n ledger.Node) error {
+// PutNode implements ledger.NodeStore.
+func (s *Store) PutNode(ctx context.Context, n ledger.Node) error {
 	return s.update(ctx, func(tx *Tx) error { return scanNodeRows.put(ctx, tx, n) })
 }
 

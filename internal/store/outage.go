@@ -18,7 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
-// What an operator reads of an outage, in the words that /readyz repeats.
+// The texts that an operator reads of an outage, in the words that /readyz repeats.
 const (
 	readOnlyDatabase   = "is read-only"
 	silentDatabase     = "does not answer"
@@ -30,11 +30,11 @@ const (
 // errReadOnly is what a database says of itself that was asked.
 var errReadOnly = errors.New("changes are refused")
 
-// told says of an error whether the database is at fault, and what to do then.
+// outage says of an error whether the database is at fault, and what to do then.
 // All other errors come back as they are.
-func (s *Store) told(err error) error { return tell(s.engine, err) }
+func (s *Store) outage(err error) error { return outageOf(s.engine, err) }
 
-func tell(e engine, err error) error {
+func outageOf(e engine, err error) error {
 	if err == nil {
 		return nil
 	}

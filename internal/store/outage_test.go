@@ -52,7 +52,7 @@ func TestOutagesByTheirCodes(t *testing.T) {
 		"3D000": "does not exist", "08006": "broke off the connection", "25P03": "ended a session that was idle",
 	} {
 		t.Run(code, func(t *testing.T) {
-			wantOutage(t, tell(e, fmt.Errorf("committing: %w", &pgconn.PgError{Code: code, Message: "two\nlines"})), what)
+			wantOutage(t, outageOf(e, fmt.Errorf("committing: %w", &pgconn.PgError{Code: code, Message: "two\nlines"})), what)
 		})
 	}
 	for name, c := range map[string]struct {
@@ -65,7 +65,7 @@ func TestOutagesByTheirCodes(t *testing.T) {
 		"a replica":                   {fmt.Errorf("connecting: %w", pgconn.ErrReadOnlyConnection), "is read-only"},
 		"a stranger":                  {&tls.CertificateVerificationError{Err: errors.New("unknown")}, "has a certificate that is not trusted"},
 	} {
-		t.Run(name, func(t *testing.T) { wantOutage(t, tell(e, c.err), c.what) })
+		t.Run(name, func(t *testing.T) { wantOutage(t, outageOf(e, c.err), c.what) })
 	}
 	for name, err := range map[string]error{
 		"a conflict":             &pgconn.PgError{Code: "40001"},
@@ -75,7 +75,7 @@ func TestOutagesByTheirCodes(t *testing.T) {
 		"a decision":             errcode.InvalidArgs.With("x"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := tell(e, err); got != err {
+			if got := outageOf(e, err); got != err {
 				t.Errorf("got %v", got)
 			}
 		})

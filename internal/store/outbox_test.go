@@ -99,7 +99,7 @@ func TestARowComesBackAsItWas(t *testing.T) {
 	})
 }
 
-// What is over is kept for a look, without what is secret, or is removed.
+// A row that is over is kept for a look, without its secrets, or is removed.
 func TestWhatIsOver(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		for kind, left := range map[outbox.Kind]string{outbox.Pushes: "", outbox.Messages: "removed", outbox.Deliveries: "body"} {

@@ -199,7 +199,7 @@ func (p *pipe) release() (err error) {
 	return err
 }
 
-// What a Tx says goes through the methods below. On SQLite nothing waits.
+// The statements of a Tx go through the methods below. On SQLite nothing waits.
 
 // row is one row of an answer.
 type row interface{ Scan(into ...any) error }

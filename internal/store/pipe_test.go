@@ -121,7 +121,7 @@ func (w *wire) count(f func()) int {
 	return w.trips - before
 }
 
-// What a publish waits for: the locks with the read behind them, the changes
+// A publish waits for these: the locks with the read behind them, the changes
 // with the head of the log, the entry, the commit.
 func TestAPublishIsFourRoundTrips(t *testing.T) {
 	w := newWire(t, newPostgres(t))
@@ -257,7 +257,7 @@ func TestWhoIsPatientAndUntilWhen(t *testing.T) {
 	}
 }
 
-// What a connection waits with does not come out in the next transaction.
+// Statements that a connection holds back do not come out in the next transaction.
 func TestAFailedTransactionLeavesNothingBehind(t *testing.T) {
 	s := open(t, newPostgres(t))
 	s.write.SetMaxOpenConns(1)

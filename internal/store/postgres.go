@@ -87,19 +87,19 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	var version int
 	var readOnly bool
 	if err := db.QueryRowContext(ctx, "SELECT current_setting('server_version_num')::int, current_setting('transaction_read_only')::bool").Scan(&version, &readOnly); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening the database: %w", tell(engine, err)), shut(closing))
+		return nil, errors.Join(fmt.Errorf("opening the database: %w", outageOf(engine, err)), shut(closing))
 	}
 	if version < oldestPostgres {
 		return nil, errors.Join(fmt.Errorf("database %s is PostgreSQL %d: 15 or later is needed", engine.where, version/10000), shut(closing))
 	}
 	if readOnly {
-		return nil, errors.Join(tell(engine, errReadOnly), shut(closing))
+		return nil, errors.Join(outageOf(engine, errReadOnly), shut(closing))
 	}
 	asked := make(chan struct{}, 1)
 	return &Store{asked: asked, write: db, read: db, engine: engine, fence: fence, close: closing, patient: patient,
 		listen: func(ctx context.Context) (live.Bell, error) {
 			bell, err := listen(ctx, bells, asked)
-			return bell, tell(engine, err)
+			return bell, outageOf(engine, err)
 		},
 		unbounded: func() *sql.DB {
 			config := config.Copy()
@@ -211,8 +211,8 @@ func (b postgresBell) Close() {
 // shares, one for each schema of a database.
 const users = `hashtextextended('qrjump uses ' || coalesce(current_schema(), ''), 0)`
 
-// enter lets a new connection in: not while somebody works alone, and not into
-// a database whose keys are no longer those that this process knows.
+// enter lets a new connection in: never while somebody works alone, or with other
+// keys than this process knows.
 func enter(ctx context.Context, c *pgx.Conn, known *fence) error {
 	var free bool
 	if err := c.QueryRow(ctx, `SELECT pg_try_advisory_lock_shared(`+users+`)`).Scan(&free); err != nil {
@@ -306,9 +306,9 @@ func (postgresEngine) again(err error) bool {
 	return ok && (e.Code == "40001" || e.Code == "40P01")
 }
 
-// lost: neither what the server refused nor what was not heard of it in time. A
-// server that cannot be reached is no session that ended, but one may be ended
-// while it begins.
+// lost: all but refusals of the server and answers that came too late. A server
+// that cannot be reached is no session that ended, but one may be ended while it
+// begins.
 func (postgresEngine) lost(err error) bool {
 	_, connecting := errors.AsType[*pgconn.ConnectError](err)
 	if refused, is := errors.AsType[*pgconn.PgError](err); is {
@@ -353,10 +353,10 @@ func (postgresEngine) headQuery() string {
 // bell is the channel on which the nodes of a schema are told of changes.
 const bell = `'qrjump_' || md5(coalesce(current_schema(), ''))`
 
-// settle does it all in one statement, because everybody waits for the head, and
-// rings the bell: who follows hears it when the transaction is committed, and
+// writeLast does it all in one statement, because everybody waits for the head, and
+// rings the bell: a node that follows hears it when the transaction is committed, and
 // not before.
-func (postgresEngine) settle(ctx context.Context, t *Tx, h head, insert string, args []any) error {
+func (postgresEngine) writeLast(ctx context.Context, t *Tx, h head, insert string, args []any) error {
 	n := len(args)
 	query := fmt.Sprintf(`WITH head AS (UPDATE change_head SET seq = $%d, hash = $%d WHERE id = 1)`, n+1, n+2)
 	if insert != "" {

@@ -121,7 +121,7 @@ func TestNobodyAddsBelowARuleThatOccupiesAtTheSameMoment(t *testing.T) {
 		for round := range rounds {
 			parent, child := fmt.Sprintf("https://h.example/%d/", round), fmt.Sprintf("https://h.example/%d/child", round)
 			errs := race(2, func(i int) error {
-				// Who is first changes with the round.
+				// The first one changes with the round.
 				if (i+round)%2 == 0 {
 					return add(t.Context(), b[i], owners[0], fmt.Sprint("p", round), parent, true)
 				}

@@ -57,8 +57,8 @@ func (s *Store) AddRechecks(ctx context.Context, list []rules.Recheck) error {
 	})
 }
 
-// TakeRechecks implements rules.RecheckStore.
-func (s *Store) TakeRechecks(ctx context.Context, now, again time.Time, limit int) (taken []rules.Recheck, err error) {
+// ClaimRechecks implements rules.RecheckStore.
+func (s *Store) ClaimRechecks(ctx context.Context, now, again time.Time, limit int) (taken []rules.Recheck, err error) {
 	due := []rules.Recheck{}
 	err = s.view(ctx, func(tx *Tx) (err error) {
 		due, err = recheckRows.all(ctx, tx, `WHERE next_at <= $1 ORDER BY next_at, owner, directory LIMIT $2`, millis(now), limit)

@@ -34,17 +34,17 @@ func TestARecheckHasOneHand(t *testing.T) {
 		if n, err := s.CountFailing(ctx); err != nil || n != 1 {
 			t.Errorf("%d failing: %v", n, err)
 		}
-		taken, err := s.TakeRechecks(ctx, at, at.Add(time.Hour), 10)
+		taken, err := s.ClaimRechecks(ctx, at, at.Add(time.Hour), 10)
 		if err != nil || len(taken) != 2 {
 			t.Fatalf("%v %v", taken, err)
 		}
-		if again, err := nodes[1].TakeRechecks(ctx, at, at.Add(time.Hour), 10); err != nil || len(again) != 0 {
+		if again, err := nodes[1].ClaimRechecks(ctx, at, at.Add(time.Hour), 10); err != nil || len(again) != 0 {
 			t.Errorf("taken twice: %v %v", again, err)
 		}
 		if err := s.DueNow(ctx, at); err != nil {
 			t.Fatal(err)
 		}
-		if taken, err = s.TakeRechecks(ctx, at, at.Add(time.Hour), 10); err != nil || len(taken) != 2 || taken[0].Owner != "a" || taken[1].Owner != "shop" {
+		if taken, err = s.ClaimRechecks(ctx, at, at.Add(time.Hour), 10); err != nil || len(taken) != 2 || taken[0].Owner != "a" || taken[1].Owner != "shop" {
 			t.Errorf("due now: %v %v", taken, err)
 		}
 		changed := full
@@ -85,7 +85,7 @@ func TestManyRechecks(t *testing.T) {
 			at   time.Time
 			want int
 		}{{now, 1500}, {now.Add(time.Hour), 1000}} {
-			taken, err := s.TakeRechecks(ctx, due.at, now.Add(2*time.Hour), 5000)
+			taken, err := s.ClaimRechecks(ctx, due.at, now.Add(2*time.Hour), 5000)
 			if err != nil || len(taken) != due.want {
 				t.Errorf("at %v %d are due, not %d (%v)", due.at, len(taken), due.want, err)
 			}

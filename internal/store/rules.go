@@ -154,7 +154,7 @@ func (t *Tx) CountTargeted(ctx context.Context, target string) (n int, err error
 	return n, err
 }
 
-// What Near asks. Each looks at no more rows than it may answer, or than
+// The questions of Near. Each looks at no more rows than it may answer, or than
 // nearLooked, however many rules there are.
 const (
 	nearUp   = `SELECT ` + ruleColumns + ` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key LIMIT $3`

@@ -142,7 +142,7 @@ const scansAtOnce = 5000
 // Append stores events of no node.
 func (l *Scans) Append(ctx context.Context, events []ledger.Event) error {
 	for some := range slices.Chunk(events, 4*scansAtOnce) {
-		if err := l.take(ctx, some, nil); err != nil {
+		if err := l.insert(ctx, some, nil); err != nil {
 			return err
 		}
 	}
@@ -155,7 +155,7 @@ func (l *Scans) Ship(ctx context.Context, node string, from, to ledger.Mark, ent
 	for i := range entries {
 		events[i] = entries[i].Event
 	}
-	return l.take(ctx, events, func(tx pgx.Tx) error {
+	return l.insert(ctx, events, func(tx pgx.Tx) error {
 		mark, err := shipped(func(into ...any) error {
 			return tx.QueryRow(ctx, shippedQuery, node).Scan(into...)
 		})
@@ -207,12 +207,12 @@ func (l *Scans) Shipped(ctx context.Context, node string) (m ledger.Mark, err er
 	return m, err
 }
 
-// take stores events in one transaction; those that are there stay as they are.
+// insert stores events in one transaction; those that are there stay as they are.
 // also runs in it, after all others who store have ended.
-func (l *Scans) take(ctx context.Context, events []ledger.Event, also func(pgx.Tx) error) error {
+func (l *Scans) insert(ctx context.Context, events []ledger.Event, also func(pgx.Tx) error) error {
 	l.prepare(ctx, events)
 	for n := 1; ; n++ {
-		err := l.raw(ctx, func(c *pgx.Conn) error { return takeScans(ctx, c, events, also) })
+		err := l.raw(ctx, func(c *pgx.Conn) error { return insertScans(ctx, c, events, also) })
 		if err == nil || n == attempts || ctx.Err() != nil || !l.s.engine.again(err) {
 			return err
 		}
@@ -230,7 +230,7 @@ func (l *Scans) raw(ctx context.Context, f func(*pgx.Conn) error) error {
 	return because(ctx, conn.Raw(func(driver any) error { return f(pgxOf(driver)) }))
 }
 
-func takeScans(ctx context.Context, c *pgx.Conn, events []ledger.Event, also func(pgx.Tx) error) error {
+func insertScans(ctx context.Context, c *pgx.Conn, events []ledger.Event, also func(pgx.Tx) error) error {
 	tx, err := c.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
 	if err != nil {
 		return fmt.Errorf("beginning a transaction: %w", err)
@@ -252,7 +252,7 @@ func takeScans(ctx context.Context, c *pgx.Conn, events []ledger.Event, also fun
 	if err != nil {
 		return fmt.Errorf("copying scans: %w", err)
 	}
-	// From here on one at a time, in the order of the commits: who reads what
+	// From here on one at a time, in the order of the commits: a reader of what
 	// comes after a number misses nothing.
 	var last int64
 	if err := tx.QueryRow(ctx, `UPDATE sequences SET value = value + $1 WHERE name = 'scan' RETURNING value`, len(events)).Scan(&last); err != nil {
@@ -277,8 +277,8 @@ func takeScans(ctx context.Context, c *pgx.Conn, events []ledger.Event, also fun
 	return nil
 }
 
-// Days that get a partition of their own: years of our era. What else an id
-// says, its scan lies with the others that have none.
+// Days that get a partition of their own: years of our era. A scan of any other
+// day lies with the others that have none.
 const (
 	firstDay = 10_000 // 1997
 	lastDay  = 60_000 // 2134
@@ -441,7 +441,7 @@ func (l *Scans) Forget(ctx context.Context, before time.Time) error {
 	}
 	for _, name := range names {
 		err := l.s.update(ctx, func(tx *Tx) error {
-			// Who reads or stores must not wait for long behind this.
+			// A reader or writer must not wait for long behind this.
 			if _, err := tx.exec(ctx, `SET LOCAL lock_timeout = '2s'`); err != nil {
 				return err
 			}
@@ -474,7 +474,7 @@ func (l *Scans) Forget(ctx context.Context, before time.Time) error {
 
 // Announce implements ledger.Log.
 func (l *Scans) Announce(ctx context.Context, user ledger.UserHash) error {
-	return l.s.NoteErasure(ctx, ledger.Erasure{User: user, UpTo: l.now().UnixMilli()})
+	return l.s.AddErasure(ctx, ledger.Erasure{User: user, UpTo: l.now().UnixMilli()})
 }
 
 // Erase implements ledger.Log. Events of the user that nodes bring later are
@@ -504,10 +504,10 @@ func (l *Scans) Erased(ctx context.Context, after int64) ([]ledger.Erasure, erro
 	return l.s.Erasures(ctx, after)
 }
 
-// NoteErasure notes that a user was erased, for events that are on the way.
-func (s *Store) NoteErasure(ctx context.Context, e ledger.Erasure) error {
+// AddErasure stores that a user was erased, for events that are on the way.
+func (s *Store) AddErasure(ctx context.Context, e ledger.Erasure) error {
 	err := s.update(ctx, func(tx *Tx) error {
-		// Who stores now has ended before this is known; who comes later knows.
+		// A transaction that stores scans now ends before this is known; a later one knows it.
 		if _, err := tx.exec(ctx, `UPDATE sequences SET value = value WHERE name = 'scan'`); err != nil {
 			return err
 		}
@@ -553,8 +553,8 @@ func (l *Loading) ledgerHere(ctx context.Context) (id string, err error) {
 	return id, err
 }
 
-// readScans takes the rows of scan_events into files.
-func (l *Loading) readScans(ctx context.Context, r io.Reader) (n int64, err error) {
+// loadScans writes the rows of scan_events into files.
+func (l *Loading) loadScans(ctx context.Context, r io.Reader) (n int64, err error) {
 	id, err := l.ledgerHere(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("reading the id of the ledger: %w", err)

@@ -175,7 +175,7 @@ func TestALedgerKeepsWhatItCan(t *testing.T) {
 	})
 }
 
-// Who looks for what is younger than a moment reads little of what is older.
+// A reader of scans after a moment reads few older ones.
 func TestALedgerIsReadSinceAMoment(t *testing.T) {
 	eachLog(t, func(t *testing.T, l appended) {
 		ctx := t.Context()
@@ -413,7 +413,7 @@ func TestWhoStoresScansAndGoesAwayIsAnsweredWhy(t *testing.T) {
 	gone := errors.New("the node stops")
 	for name, f := range map[string]func(ctx context.Context, leave func()) error{
 		"in the middle": func(ctx context.Context, leave func()) error {
-			return l.take(ctx, someScans(0, 10), func(pgx.Tx) error {
+			return l.insert(ctx, someScans(0, 10), func(pgx.Tx) error {
 				leave()
 				return nil
 			})
@@ -473,7 +473,7 @@ func TestAnErasureIsNotTakenBackByAnotherClock(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		user := aScan(1).User
 		for _, upTo := range []int64{1000, 900, 1000, 950} {
-			if err := s.NoteErasure(t.Context(), ledger.Erasure{User: user, UpTo: upTo}); err != nil {
+			if err := s.AddErasure(t.Context(), ledger.Erasure{User: user, UpTo: upTo}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -531,7 +531,7 @@ func TestAPartitionThatCouldNotBeMadeIsMadeLater(t *testing.T) {
 	if err := l.Append(t.Context(), scans(3)); err != nil {
 		t.Fatal(err)
 	}
-	// What came today lies elsewhere by now.
+	// The scans of today lie elsewhere by now.
 	want(t, "partitions then", made(), []string{dayName(now.UnixMilli()/millisOfDay + 1)})
 	want(t, "scans", number(t, s, `SELECT COUNT(*) FROM scan_events`), 3)
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 )
 
-// Whoever seals something new must say so in the list, or a turn of the master
+// An author that seals something new must say so in the list, or a turn of the master
 // key would leave it sealed by a key that is gone.
 func TestEverySealedPlaceIsOnTheList(t *testing.T) {
 	known := map[string]bool{"vault_keys/": true}

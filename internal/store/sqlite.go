@@ -137,8 +137,8 @@ func (sqliteEngine) tablesQuery() string {
 // headQuery needs no lock: an immediate transaction is alone.
 func (sqliteEngine) headQuery() string { return `SELECT seq, hash FROM change_head WHERE id = 1` }
 
-// settle tells nobody: the folder has one process.
-func (sqliteEngine) settle(ctx context.Context, t *Tx, h head, insert string, args []any) error {
+// writeLast calls nobody: the folder has one process.
+func (sqliteEngine) writeLast(ctx context.Context, t *Tx, h head, insert string, args []any) error {
 	if insert != "" {
 		if _, err := t.exec(ctx, insert, args...); err != nil {
 			return err

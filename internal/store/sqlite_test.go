@@ -125,7 +125,7 @@ func TestConnectionsToSQLiteAreSetUpAsDecided(t *testing.T) {
 
 func TestTheWriterIsReplacedWithAllItsSettings(t *testing.T) {
 	s := open(t, Target{Dir: t.TempDir()})
-	// What database/sql does with a connection that broke.
+	// The life of a broken connection in database/sql.
 	c, err := s.write.Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -73,9 +73,9 @@ type engine interface {
 	tablesQuery() string
 	// headQuery reads the last change and locks it until the transaction ends.
 	headQuery() string
-	// settle does what is left of storing changes ("" = nothing), stores which is
+	// writeLast does what is left of storing changes ("" = nothing), stores which is
 	// the last, and tells who follows them, with the commit.
-	settle(ctx context.Context, t *Tx, h head, insert string, args []any) error
+	writeLast(ctx context.Context, t *Tx, h head, insert string, args []any) error
 }
 
 // Target says which database to open.
@@ -199,7 +199,7 @@ func (s *Store) updateOn(ctx context.Context, db beginner, f func(*Tx) error) er
 	for n := 1; ; n++ {
 		err := s.onLive(ctx, db, func() error { return s.run(ctx, db, false, f) })
 		if err == nil || n == attempts || ctx.Err() != nil || !s.engine.again(err) {
-			return s.trouble.note(s.told(err))
+			return s.trouble.remember(s.outage(err))
 		}
 	}
 }
@@ -220,7 +220,7 @@ func (s *Store) view(ctx context.Context, f func(*Tx) error) error {
 	if tx, ok := ctx.Value(oneKey{}).(*Tx); ok {
 		return f(tx)
 	}
-	return s.told(s.onLive(ctx, s.read, func() error { return s.run(ctx, s.read, true, f) }))
+	return s.outage(s.onLive(ctx, s.read, func() error { return s.run(ctx, s.read, true, f) }))
 }
 
 func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) error) error {
@@ -239,7 +239,7 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 	}
 	defer t.end.Rollback()
 	if err = f(t); err == nil {
-		err = t.settle(life)
+		err = t.writeNotes(life)
 	}
 	if err != nil {
 		// Where ctx ended, the session is not ours to look at.
@@ -265,7 +265,7 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 	return nil
 }
 
-// because puts why ctx ended, if it did, before a failure. What it ended fails
+// because puts why ctx ended, if it did, before a failure. A call that it ended fails
 // in many words: a transaction that is done, a statement that is closed, a
 // connection that is.
 func because(ctx context.Context, err error) error {
@@ -363,7 +363,7 @@ func (t *Tx) lock(ctx context.Context, whole, part string) error {
 	return nil
 }
 
-// What there are parts of to lock.
+// The things that have parts to lock.
 const (
 	allRules    = "all rules"
 	allAccounts = "all accounts"
@@ -400,8 +400,8 @@ func (t *Tx) lasting(ctx context.Context) error {
 	return t.later(ctx, nil, query)
 }
 
-// TakesLong implements accounts.Tx and stats.Tx.
-func (t *Tx) TakesLong(ctx context.Context) error {
+// RunsLong implements accounts.Tx and stats.Tx.
+func (t *Tx) RunsLong(ctx context.Context) error {
 	t.once = true
 	return t.lasting(ctx)
 }

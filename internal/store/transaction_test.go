@@ -150,7 +150,7 @@ func TestACallerWhoGoesAwayBeforehandDoesNothing(t *testing.T) {
 	})
 }
 
-// What ends with its caller fails in the words of whatever notices first. Why the
+// A call that ends with its caller fails in the words of the first part that notices. Why the
 // caller went away is part of the answer whichever that is.
 func TestACallerWhoGoesAwayIsAnsweredWhy(t *testing.T) {
 	gone := errors.New("the caller is gone")

@@ -59,8 +59,8 @@ func (t *trouble) tried(ctx context.Context, try func() error) error {
 	return mine.err
 }
 
-// note remembers err if it is an outage, and returns it.
-func (t *trouble) note(err error) error {
+// remember stores err if it is an outage, and returns it.
+func (t *trouble) remember(err error) error {
 	if out, is := errors.AsType[*errcode.Outage](err); is {
 		t.last.Store(out)
 	}
@@ -80,7 +80,7 @@ func (s *Store) Ping(ctx context.Context) error {
 		err = errReadOnly
 	}
 	if err != nil {
-		return s.told(err)
+		return s.outage(err)
 	}
 	last := s.trouble.last.Load()
 	if last == nil {

@@ -44,7 +44,7 @@ func (l *Log) Ship(ctx context.Context, _ string, from, to ledger.Mark, entries 
 	case !there:
 		return ledger.ErrNotThere
 	}
-	return l.note(to, last)
+	return l.keepMark(to, last)
 }
 
 // there reports whether the stream that is shipped to is still there, and has what
@@ -155,7 +155,7 @@ type shippedTo struct {
 	at     string // its address
 }
 
-func (l *Log) note(m ledger.Mark, last brought) error {
+func (l *Log) keepMark(m ledger.Mark, last brought) error {
 	l.mu.Lock()
 	s := shippedTo{m, l.begin, last, l.into, l.address()}
 	l.mu.Unlock()

@@ -141,7 +141,7 @@ func Open(o Options) (*Log, error) {
 		o.Stream = "QRJUMP_SCANS"
 	}
 	options := []nats.Option{nats.Name("qrjump"), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second),
-		// What cannot be sent now is sent again from the journal.
+		// A batch that cannot be sent now is sent again from the journal.
 		nats.ReconnectBufSize(-1)}
 	if o.Credentials != "" {
 		options = append(options, nats.UserCredentials(o.Credentials))

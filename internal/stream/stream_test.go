@@ -266,7 +266,7 @@ func TestNothingIsPublishedToAServerThatDoesNotFlush(t *testing.T) {
 	if err := l.Append(t.Context(), events(0, 1)); err != nil {
 		t.Errorf("it flushes: %v", err)
 	}
-	// Who is asked has to be a NATS server with JetStream.
+	// The server that is asked has to be a NATS server with JetStream.
 	for _, monitor := range []string{"http://127.0.0.1:1", "http://" + strings.TrimPrefix(strings.Split(address, "?")[0], "nats://")} {
 		l := openLog(t, strings.Split(address, "?")[0]+"?monitor="+monitor, t.TempDir())
 		if err := l.Append(t.Context(), events(1, 2)); !errors.Is(err, ErrNotFlushed) {
@@ -380,7 +380,7 @@ func TestShippingToAStream(t *testing.T) {
 	os.Remove(filepath.Join(marks, "shipped"))
 	again := &ledger.Shipper{Journal: j, To: l, Node: "n", Random: seeded(3), Now: time.Now, Log: slog.New(slog.DiscardHandler), Batch: 100}
 	<-connected
-	// What is under way while the client connects may be given up once more.
+	// A batch that is under way while the client connects may be given up once more.
 	for err := again.Flush(t.Context()); err != nil; err = again.Flush(t.Context()) {
 		t.Log(err)
 	}
@@ -425,7 +425,7 @@ func TestAnOlderStreamThatAnotherNodeFilled(t *testing.T) {
 		if err := s.Journal.Append(t.Context(), events(from, to)); err != nil {
 			t.Fatal(err)
 		}
-		// What is under way while the client connects may be given up once more.
+		// A batch that is under way while the client connects may be given up once more.
 		for err := s.Flush(t.Context()); err != nil; err = s.Flush(t.Context()) {
 			if t.Context().Err() != nil {
 				t.Fatal(err)

@@ -46,7 +46,7 @@ type Book struct {
 	LastAlarm func(ctx context.Context) (int64, error)
 	// Check says whether an address may be sent to.
 	Check func(ctx context.Context, url string) error
-	// Wake is told that something may be due.
+	// Wake is called when something may be due.
 	Wake func()
 	// RealNow is the time in a signature, which receivers compare with theirs.
 	RealNow func() time.Time
@@ -90,7 +90,7 @@ func (b *Book) Add(ctx context.Context, url string, wanted Wanted) (w Webhook, s
 		return w, "", err
 	}
 	err = b.Store.UpdateWebhooks(ctx, func(tx Tx) (err error) {
-		// The number first: who comes at the same time waits for it, and then
+		// The number first: a call at the same time waits for it, and then
 		// counts this one too.
 		if w.ID, err = tx.NewWebhookID(ctx); err != nil {
 			return err
@@ -219,7 +219,7 @@ func (b *Book) Replay(ctx context.Context, id int64) (d outbox.Row, err error) {
 	return d, err
 }
 
-// SendTest queues a message that tells of nothing. ErrNoWebhook.
+// SendTest queues a message without a scan or an alarm. ErrNoWebhook.
 func (b *Book) SendTest(ctx context.Context, id int64) error {
 	var raw [8]byte
 	if _, err := io.ReadFull(b.Random, raw[:]); err != nil {

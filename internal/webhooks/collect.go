@@ -37,10 +37,10 @@ type queued struct {
 	wants       func(Webhook) bool
 }
 
-// put queues events and moves a position, for the webhooks that are there in
+// queue adds events to the outbox and moves a position, for the webhooks that are there in
 // that transaction: one that was added meanwhile misses nothing, because it
 // wants only what comes after what there was when it was added.
-func (b *Book) put(ctx context.Context, source string, from, to int64, events []queued) error {
+func (b *Book) queue(ctx context.Context, source string, from, to int64, events []queued) error {
 	if from == to {
 		return nil
 	}
@@ -145,7 +145,7 @@ func (b *Book) collectScans(ctx context.Context) (more bool, err error) {
 		return false, b.restart(ctx, ScanSource, from, end)
 	case len(hooks) == 0:
 		// Nobody wants to know of what there was until now.
-		return false, b.put(ctx, ScanSource, from, end, nil)
+		return false, b.queue(ctx, ScanSource, from, end, nil)
 	}
 	to, n := from, 0
 	var events []queued
@@ -170,7 +170,7 @@ func (b *Book) collectScans(ctx context.Context) (more bool, err error) {
 		}
 		events = append(events, queued{id, body, func(w Webhook) bool { return e.Position > w.ScansFrom && w.Wanted.Scan(e.Event) }})
 	}
-	return more, b.put(ctx, ScanSource, from, to, events)
+	return more, b.queue(ctx, ScanSource, from, to, events)
 }
 
 func (b *Book) collectAlarms(ctx context.Context) (more bool, err error) {
@@ -206,5 +206,5 @@ func (b *Book) collectAlarms(ctx context.Context) (more bool, err error) {
 		to = a.ID
 		events = append(events, queued{"alarm_" + strconv.FormatInt(a.ID, 10), body, func(w Webhook) bool { return a.ID > w.AlarmsFrom && w.Wanted.Alarms }})
 	}
-	return len(list) == collected, b.put(ctx, alarmSource, from, to, events)
+	return len(list) == collected, b.queue(ctx, alarmSource, from, to, events)
 }

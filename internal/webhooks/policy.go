@@ -75,7 +75,7 @@ func (b *Book) life() time.Duration {
 	return b.Life()
 }
 
-// open prepares sending to a webhook. What had no turn in all its time is given
+// open prepares sending to a webhook. A delivery that had no turn in all its time is given
 // up: behind a receiver that stays away a queue would grow for ever.
 func (b *Book) open(ctx context.Context, receiver string) (func(*outbox.Row) (outbound.Request, error), error) {
 	id, err := strconv.ParseInt(receiver, 10, 64)

@@ -1,5 +1,5 @@
 // Package webhooks knows which receivers want to hear of which scans and alarms,
-// in which words. What they are told stands in the outbox before anything is
+// in which words. Each delivery stands in the outbox before anything is
 // sent; it may be sent again, and the receiver knows it by its id.
 package webhooks
 

@@ -557,7 +557,7 @@ func TestAClockThatIsNotBelievedEndsNoEvent(t *testing.T) {
 	}
 }
 
-// What was put off by a clock that was years ahead is sent when it is repaired,
+// A delivery that was put off by a clock that was years ahead is sent when it is repaired,
 // and not in years.
 func TestARepairedClockPutsNoEventOffForYears(t *testing.T) {
 	t.Parallel()
