@@ -115,7 +115,7 @@ func clientCalls(t *testing.T) map[string]string {
 		mux.Handle(pattern, http.NotFoundHandler())
 	}
 	found := map[string]string{}
-	for method := range reflect.TypeOf(c).Methods() {
+	for method := range reflect.TypeFor[*client.Client]().Methods() {
 		kind := method.Func.Type()
 		if kind.NumIn() < 2 || kind.Out(0).Kind() == reflect.Func {
 			continue
