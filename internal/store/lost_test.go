@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/rules"
 )
 
 // end ends the session of a transaction, as an operator does.
@@ -152,11 +153,15 @@ func TestHowLongATransactionMayStandStill(t *testing.T) {
 			begin         func(*Tx) error
 			want, unheard string
 		}{
-			"any":                        {func(*Tx) error { return nil }, c.usual, "60000"},
-			"a change of one owner":      {func(tx *Tx) error { return tx.LockOwner(t.Context(), "wxa") }, c.usual, "60000"},
-			"an import of rules":         {func(tx *Tx) error { return tx.LockRules(t.Context()) }, c.bulk, "300000"},
-			"an import of accounts":      {func(tx *Tx) error { return tx.LockAccounts(t.Context()) }, c.bulk, "300000"},
-			"an export, a recount":       {func(tx *Tx) error { return tx.RunsLong(t.Context()) }, c.bulk, "300000"},
+			"any":                   {func(*Tx) error { return nil }, c.usual, "60000"},
+			"a change of one owner": {func(tx *Tx) error { return tx.LockOwner(t.Context(), "wxa") }, c.usual, "60000"},
+			"an import of rules":    {func(tx *Tx) error { return tx.LockRules(t.Context()) }, c.bulk, "300000"},
+			"an import of accounts": {func(tx *Tx) error { return tx.LockAccounts(t.Context()) }, c.bulk, "300000"},
+			"an export, a recount":  {func(tx *Tx) error { return tx.RunsLong(t.Context()) }, c.bulk, "300000"},
+			"all rules": {func(tx *Tx) error {
+				_, err := tx.allRules(t.Context(), func(rules.Rule, error) bool { return true })
+				return err
+			}, c.bulk, "300000"},
 			"another one after all that": {func(*Tx) error { return nil }, c.usual, "60000"},
 		} {
 			update(t, s, func(ctx context.Context, tx *Tx) error {

@@ -227,8 +227,12 @@ func (s *Store) AllRules(ctx context.Context) iter.Seq2[rules.Rule, error] {
 	}
 }
 
-// allRules says whether yield wanted no more.
+// allRules says whether yield wanted no more. It may take minutes: the rest of an
+// answer lies here long after the server has sent it.
 func (t *Tx) allRules(ctx context.Context, yield func(rules.Rule, error) bool) (stopped bool, err error) {
+	if err := t.lasting(ctx); err != nil {
+		return false, err
+	}
 	rows, err := t.query(ctx, `SELECT id, kind, owner, target, prefix, path, occupy, open_version, test_links, published,
 		created_at, changed_at, published_at FROM rules ORDER BY id`)
 	if err != nil {
