@@ -144,7 +144,7 @@ type call struct {
 	// component is the platform that calls for itself or for caller; "" where
 	// an account calls with a token of its own.
 	component string
-	// proven is who gave the right secret where the endpoint wants no token.
+	// proven is the account that gave its right secret where the endpoint wants no token.
 	proven string
 }
 
@@ -207,7 +207,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 const storeTime = 20 * time.Second
 
 // run does what all endpoints share, in this order: method, token, limits of
-// calls, body, injected fault, the endpoint itself.
+// calls a second, a minute and a day, body, injected fault, the endpoint itself.
 func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (any, Fault, error) {
 	// The store may hang: no call waits for it for ever. The delay of an injected
 	// fault is not counted.
@@ -237,8 +237,8 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 			return nil, Fault{}, err
 		}
 	}
-	if who := c.account(); who != "" {
-		if err := a.Calls.Spend(ctx, who, e.path); err != nil {
+	if appid := c.account(); appid != "" {
+		if err := a.Calls.Spend(ctx, appid, e.path); err != nil {
 			return nil, Fault{}, err
 		}
 	}

@@ -86,8 +86,8 @@ type Event struct {
 	Note   string
 }
 
-// Activated is the range of the call that activated codes: what overlaps are
-// judged by, and what later answers call code_start and code_end.
+// Activated is the range of the call that activated codes: overlaps are judged by
+// it, and later answers show it as code_start and code_end.
 func (e *Event) Activated() Range {
 	if e.Renews != nil {
 		return *e.Renews
@@ -156,8 +156,8 @@ func (c *coverage) cover(r Range, by *Event) {
 	c.spans.Set(r.From, span{r.To, by})
 }
 
-// follow puts an event in force that activates codes or withdraws them.
-func (c *coverage) follow(e *Event) {
+// apply puts an event in force that activates codes or withdraws them.
+func (c *coverage) apply(e *Event) {
 	for _, r := range e.Codes {
 		c.does(e, r)
 	}

@@ -56,8 +56,8 @@ const (
 	forgetAtOnce = 4 * deskGroup
 )
 
-// Desk writes scans of codes down before they are answered: the first scan of
-// a code and the ticket of its user. Scans that come while a transaction runs
+// Desk stores scans of codes before they are answered: the first scan of a code
+// and the ticket of its user. Scans that come while a transaction runs
 // share the next one.
 type Desk struct {
 	press  *Press

@@ -266,9 +266,9 @@ func (m *Memory) Know(ctx context.Context, id int64) (Batch, error) {
 	return b.Batch, m.catchUp(ctx, b)
 }
 
-// follow is Changed within a transaction that holds the batch's lock: it stays on
+// changedIn is Changed within a transaction that holds the batch's lock: it stays on
 // its one connection, as that may be the last, and waits for no other reader.
-func (m *Memory) follow(ctx context.Context, tx Tx, b Batch) error {
+func (m *Memory) changedIn(ctx context.Context, tx Tx, b Batch) error {
 	return m.add(b).catchUp(func(after int64) ([]Event, error) { return tx.EventsAfter(ctx, b.ID, after) })
 }
 

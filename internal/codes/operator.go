@@ -58,7 +58,7 @@ func (p *Press) Change(ctx context.Context, c Change) (changed int64, err error)
 			return 0, err
 		}
 	}
-	return p.record(ctx, Event{Batch: c.Batch, Did: c.Did, Codes: c.Codes, Binding: c.Binding, From: c.From, Note: c.Note}, p.Settings.Get().ActivationOverlap)
+	return p.addEvent(ctx, Event{Batch: c.Batch, Did: c.Did, Codes: c.Codes, Binding: c.Binding, From: c.From, Note: c.Note}, p.Settings.Get().ActivationOverlap)
 }
 
 // checkRedeem returns a Conflict for a single code that is redeemed already,
@@ -244,7 +244,7 @@ func (m *Memory) ActiveFrom(batch int64, r Range, now, at time.Time) []ActiveRan
 	for _, e := range b.waiting {
 		if e.Did == Activate && e.From.After(at) {
 			var later coverage
-			later.follow(&e)
+			later.apply(&e)
 			list = append(list, later.within(r)...)
 		}
 	}
@@ -263,7 +263,7 @@ func (b *batchMemory) activeAt(now, at time.Time) *coverage {
 		if e.From.After(at) {
 			break // they stand by when they take effect
 		}
-		then.follow(&e)
+		then.apply(&e)
 	}
 	return then
 }
@@ -328,7 +328,7 @@ func (m *Memory) Waiting(batch int64, r Range, now time.Time) []ActiveRange {
 		}
 		var then coverage
 		for _, e := range events[:n] {
-			then.follow(&e)
+			then.apply(&e)
 		}
 		list = append(list, then.within(r)...)
 		events = events[n:]

@@ -126,7 +126,7 @@ func (p *Press) Apply(ctx context.Context, caller accounts.Account, a Applicatio
 		return p.giveOut(ctx, tx, &batch)
 	})
 	if err == nil {
-		p.changed(ctx, batch.ID)
+		p.awaitMemory(ctx, batch.ID)
 	}
 	return batch, err
 }
@@ -198,7 +198,7 @@ func (p *Press) own(ctx context.Context, caller accounts.Account, id int64) (Bat
 	return p.seen(ctx, id, func(b Batch) bool { return b.Account == caller.AppID })
 }
 
-// seen returns a batch that may be seen, and else the errors of own.
+// seen returns a batch that the caller may see; else the errors of own.
 func (p *Press) seen(ctx context.Context, id int64, may func(Batch) bool) (Batch, error) {
 	b, err := p.Memory.Know(ctx, id)
 	switch {
@@ -323,14 +323,14 @@ func (p *Press) Activate(ctx context.Context, caller accounts.Account, a Activat
 	if !ValidGTIN(a.Binding.ProductCode) {
 		p.Log.WarnContext(ctx, "product_code is no EAN or GTIN; the codes are activated all the same", "application_id", b.ID, "product_code", a.Binding.ProductCode)
 	}
-	_, err = p.record(ctx, Event{Batch: b.ID, Did: Activate, Codes: NewSet(a.Range), Binding: a.Binding}, p.Settings.Get().ActivationOverlap)
+	_, err = p.addEvent(ctx, Event{Batch: b.ID, Did: Activate, Codes: NewSet(a.Range), Binding: a.Binding}, p.Settings.Get().ActivationOverlap)
 	return err
 }
 
-// record stores an event of a batch. From is when it takes effect; the zero
+// addEvent stores an event of a batch. From is when it takes effect; the zero
 // time is at once. overlap says whether it may activate what is active. It
 // returns how many codes the event changes.
-func (p *Press) record(ctx context.Context, e Event, overlap settings.Overlap) (changed int64, err error) {
+func (p *Press) addEvent(ctx context.Context, e Event, overlap settings.Overlap) (changed int64, err error) {
 	s, from := p.Settings.Get(), e.From
 	err = p.inBatch(ctx, e.Batch, func(tx Tx, b Batch, at time.Time) error {
 		if e.Did == Activate {
@@ -369,7 +369,7 @@ func (p *Press) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, at
 		if err != nil {
 			return err
 		}
-		last, err := tx.LastEvent(ctx, id)
+		last, err := tx.LastEventAt(ctx, id)
 		if err != nil {
 			return err
 		}
@@ -381,13 +381,13 @@ func (p *Press) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, at
 		}
 		// Under the lock all earlier events are committed: after this the memory
 		// is exact for the batch.
-		if err := p.Memory.follow(ctx, tx, b); err != nil {
+		if err := p.Memory.changedIn(ctx, tx, b); err != nil {
 			return err
 		}
 		return f(tx, b, at)
 	})
 	// An error may hide a commit whose answer was lost.
-	p.changed(ctx, id)
+	p.awaitMemory(ctx, id)
 	return err
 }
 
@@ -613,7 +613,7 @@ const (
 
 // How long a ticket and a js_code are kept after their end: until then an old
 // ticket and a made up one answer the same. A clock is believed up to a day ahead:
-// what still lives is not touched by one.
+// by it no ticket is removed that still lives.
 const (
 	ticketGrace = 24 * time.Hour
 	loginGrace  = 24 * time.Hour
@@ -695,7 +695,8 @@ func (p *Press) Trade(ctx context.Context, appid, code string) (openid string, e
 	return openid, err
 }
 
-func (p *Press) changed(ctx context.Context, batch int64) {
+// awaitMemory waits until the memory has what a transaction did to a batch.
+func (p *Press) awaitMemory(ctx context.Context, batch int64) {
 	if p.Changed != nil {
 		// The change is committed: it must show even if the caller went away.
 		p.Changed(context.WithoutCancel(ctx), batch)

@@ -52,9 +52,9 @@ type Tx interface {
 	DrawCounters(ctx context.Context) (uint64, error)
 	SetCounters(ctx context.Context, next uint64) error
 
-	// LastEvent returns when the newest event of a batch was, the zero time
+	// LastEventAt returns when the newest event of a batch was, the zero time
 	// where there is none.
-	LastEvent(ctx context.Context, batch int64) (time.Time, error)
+	LastEventAt(ctx context.Context, batch int64) (time.Time, error)
 	// AddEvent stores an event and gives it its number and the context's author.
 	AddEvent(ctx context.Context, e Event) (Event, error)
 	// EventsAt returns events whose bounds hold an index, newest first, of those

@@ -32,8 +32,9 @@ func (c *conn) later(a Answer) bool {
 	return a.Then(c.holds)
 }
 
-// known sends the answer that waited. It does not block: what the client does
-// not take at once, and what went wrong, has a goroutine of its own.
+// known sends the answer that waited. It does not block: the rest of an
+// answer that the client does not take at once, and a failure, have a goroutine of
+// their own.
 func (c *conn) known(err error) {
 	n := 0
 	if err == nil {
@@ -46,7 +47,8 @@ func (c *conn) known(err error) {
 	}
 }
 
-// finish ends what known began with n bytes, and gives the token back.
+// finish ends the answer of which known sent n bytes, and frees the connection for
+// the next one.
 func (c *conn) finish(err error, n int) {
 	defer func() {
 		if fault := recover(); fault != nil || err != nil {
@@ -88,8 +90,8 @@ func (c *conn) compose(status int, kind string, closing bool) {
 	}
 }
 
-// left gives the token back, and what a large answer needed: that must not be
-// held for ever.
+// left frees the connection for the next answer, and the memory that a large one
+// needed: no connection may hold that for ever.
 func (c *conn) left() {
 	if cap(c.out) > 4*buffer {
 		c.out, c.doc = nil, nil

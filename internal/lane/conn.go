@@ -46,9 +46,8 @@ type conn struct {
 	in   []byte // in[r:w] was read and not used
 	r, w int
 
-	// free holds a token while no answer is under way. The holder of the token
-	// uses what follows: the connection's goroutine, or the one that sends an
-	// answer later.
+	// free is full while no answer is under way. The goroutine that empties it uses
+	// the fields below: the connection's own, or the one that sends an answer later.
 	free     chan struct{}
 	out, doc []byte
 	answer   Answer           // leaves later

@@ -235,7 +235,7 @@ func (r *Recorder) run() {
 			close(g.done)
 			callAll(then, g.err)
 			if n > 1 {
-				// Those who waited have the next scans ready: let them in first.
+				// The callers that waited have the next scans ready: let them in first.
 				runtime.Gosched()
 			}
 		}

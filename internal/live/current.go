@@ -69,7 +69,7 @@ type missed struct {
 
 // RuleChanged reads the rule with a key again.
 func (c *Current) RuleChanged(ctx context.Context, key string) {
-	_ = c.follow(ctx, "rule "+key, func(ctx context.Context) error {
+	_ = c.readAgain(ctx, "rule "+key, func(ctx context.Context) error {
 		return c.RuleStore.ViewRules(ctx, func(tx rules.Tx) error {
 			r, err := tx.Rule(ctx, key)
 			if errors.Is(err, rules.ErrNoRule) {
@@ -107,12 +107,12 @@ func (c *Current) ManyChanged(ctx context.Context, first int64, n int) {
 
 // BatchChanged reads what is new of a batch of codes.
 func (c *Current) BatchChanged(ctx context.Context, id int64) {
-	_ = c.follow(ctx, fmt.Sprintf("batch %d", id), func(ctx context.Context) error { return c.Codes.Changed(ctx, id) })
+	_ = c.readAgain(ctx, fmt.Sprintf("batch %d", id), func(ctx context.Context) error { return c.Codes.Changed(ctx, id) })
 }
 
 // AccountChanged reads an account and its links again.
 func (c *Current) AccountChanged(ctx context.Context, appid string) {
-	_ = c.follow(ctx, "account "+appid, func(ctx context.Context) error { return c.readAccount(ctx, c.Accounts, appid) })
+	_ = c.readAgain(ctx, "account "+appid, func(ctx context.Context) error { return c.readAccount(ctx, c.Accounts, appid) })
 }
 
 func (c *Current) readAccount(ctx context.Context, into *Directory, appid string) error {
@@ -134,13 +134,13 @@ func (c *Current) readAccount(ctx context.Context, into *Directory, appid string
 	})
 }
 
-// follow reads once, in the line of all reads; what cannot be read now is read
-// by Retry, and until then Ready says that the memory is behind.
-func (c *Current) follow(ctx context.Context, what string, read func(context.Context) error) error {
+// readAgain reads one thing, in the line of all reads. Where that fails Retry does
+// it later, and until then Ready says that the memory is behind.
+func (c *Current) readAgain(ctx context.Context, what string, read func(context.Context) error) error {
 	c.reading.Lock()
 	defer c.reading.Unlock()
 	err := read(ctx)
-	c.note(what, func(ctx context.Context) error { return c.follow(ctx, what, read) }, err)
+	c.note(what, func(ctx context.Context) error { return c.readAgain(ctx, what, read) }, err)
 	return err
 }
 

@@ -84,7 +84,7 @@ func (c *Current) fits(ctx context.Context, at position) error {
 }
 
 // rulesSince brings rules from a position to the end of the log, page by page in
-// the line of who else reads into them. ok is false where that cannot be done
+// the line of all others that read into them. ok is false where that cannot be done
 // change by change.
 func (c *Current) rulesSince(ctx context.Context, into *index.Index, line sync.Locker, at position) (ok bool, err error) {
 	page := func() (more bool, err error) {

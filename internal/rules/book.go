@@ -127,8 +127,8 @@ func (b *Book) Add(ctx context.Context, owner accounts.Account, d Draft) error {
 	if rule.Kind == Ordinary {
 		record, err := b.confirm(ctx, owner, rule.Prefix, status, s)
 		record.RID, record.At = accounts.AuthorOf(ctx).RID, b.Now()
-		if saved := b.record(context.WithoutCancel(ctx), record); saved != nil && err == nil {
-			return saved
+		if failed := b.keep(context.WithoutCancel(ctx), record); failed != nil && err == nil {
+			return failed
 		}
 		if err != nil {
 			return err
@@ -337,8 +337,8 @@ func ownedBy(owner accounts.Account, prefix string, rule Rule, err error) (Rule,
 // confirmationMemory is how long checks of verification files are kept.
 const confirmationMemory = 30 * 24 * time.Hour
 
-// record keeps a check of a verification file, and removes what is old.
-func (b *Book) record(ctx context.Context, c Confirmation) error {
+// keep stores a check of a verification file, and removes those that are old.
+func (b *Book) keep(ctx context.Context, c Confirmation) error {
 	forget := b.ClockBelieved == nil || b.ClockBelieved()
 	return b.Store.UpdateRules(ctx, func(tx Tx) error {
 		if forget {

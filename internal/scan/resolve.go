@@ -153,7 +153,7 @@ func (r Resolver) Resolve(req Request) Decision {
 	return Decision{Action: OpenURL, URL: req.Text}
 }
 
-// openCode is the decision on a code; its ticket is made by who records it.
+// openCode is the decision on a code; the desk of codes makes its ticket.
 func openCode(req Request, s codes.Scanned) Decision {
 	if s.Reason != "" {
 		return Decision{Action: ShowMessage, Reason: s.Reason, Code: s}

@@ -18,8 +18,8 @@ import (
 	"github.com/qrjump/qrjump/internal/scan"
 )
 
-// Ledger keeps scans. Enqueue copies an event and never blocks; what it
-// returns waits until the event is durable.
+// Ledger copies a scan into the queue of the ledger (package ledger, Recorder.Enqueue)
+// and never blocks. The Durable that it returns waits until the scan is on the disk.
 type Ledger func(*ledger.Event) (Durable, error)
 
 // Durable is one group of events on its way to the disk.
@@ -131,7 +131,7 @@ func (a *API) record(ctx context.Context, s *scanned) {
 		s.group = group
 	case err == nil:
 	case s.soon:
-		a.lost(err)
+		a.countLost(err)
 	default:
 		s.err = a.unwritten(err)
 	}
@@ -152,7 +152,7 @@ func (a *API) wait(ctx context.Context, s *scanned) {
 		within, cancel := context.WithTimeout(ctx, ledger.Window)
 		defer cancel()
 		if err := s.group.Wait(within); err != nil {
-			a.lost(err)
+			a.countLost(err)
 		}
 	} else if err := s.group.Wait(ctx); err != nil {
 		s.err = a.unwritten(err)
@@ -169,7 +169,7 @@ func (a *API) observe(s *scanned) {
 // unwritten is the answer to a scan that the ledger did not take: nothing is
 // acknowledged that is not durable.
 func (a *API) unwritten(err error) error {
-	a.lost(err)
+	a.countLost(err)
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -180,7 +180,8 @@ func (a *API) unwritten(err error) error {
 	return problem{http.StatusServiceUnavailable, "the ledger of scans cannot be written: try again in a moment"}
 }
 
-func (a *API) lost(err error) {
+// countLost counts a scan that the ledger did not take or could not write.
+func (a *API) countLost(err error) {
 	if a.Unrecorded == nil {
 		return
 	}
@@ -191,7 +192,7 @@ func (a *API) lost(err error) {
 	a.Unrecorded(cause)
 }
 
-// answer decides, keeps and writes down one scan and appends the answer.
+// answer decides one scan, records it and appends the answer.
 func (a *API) answer(ctx context.Context, namespace string, body, to []byte) ([]byte, error) {
 	return a.finish(ctx, a.begin(ctx, namespace, body), to)
 }

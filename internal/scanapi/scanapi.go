@@ -1,6 +1,5 @@
-// Package scanapi is the API of apps that scan: /scan/v1/resolve and
-// /scan/v1/explain. It translates JSON, NDJSON and problem documents; what
-// opens is decided in package scan.
+// Package scanapi is the API of apps that scan, under /scan/v1: it translates what
+// they say, and package scan decides what opens.
 package scanapi
 
 import (

@@ -121,8 +121,8 @@ func (t *Tx) noteAt(ctx context.Context, at time.Time, kind, key, did string, de
 }
 
 // lockHead makes every other writer of changes wait until this transaction
-// ends. It comes last of all locks, so that they wait for a moment only; who
-// needs the number of a change earlier asks nextChange.
+// ends. It comes last of all locks, so that they wait for a moment only; an add
+// of a rule, whose number is that of its change, asks nextChange for it earlier.
 func (t *Tx) lockHead(ctx context.Context) error {
 	if t.head != nil {
 		return nil
@@ -189,8 +189,8 @@ func (t *Tx) insertsBut(ctx context.Context, rows []change) (query string, args 
 	return query, args, nil
 }
 
-// writeNoted stores what was noted so far, for who reads it in the same
-// transaction.
+// writeNoted stores what was noted so far, for statements of the same transaction
+// that read it.
 func (t *Tx) writeNoted(ctx context.Context) error {
 	rows, err := t.chainNoted(ctx)
 	if err != nil {

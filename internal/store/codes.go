@@ -179,8 +179,8 @@ func scanEvent(scan func(...any) error) (e codes.Event, err error) {
 	return e, nil
 }
 
-// LastEvent implements codes.Tx.
-func (t *Tx) LastEvent(ctx context.Context, batch int64) (time.Time, error) {
+// LastEventAt implements codes.Tx.
+func (t *Tx) LastEventAt(ctx context.Context, batch int64) (time.Time, error) {
 	var at int64
 	err := t.row(ctx, `SELECT at FROM code_events WHERE batch = $1 ORDER BY seq DESC LIMIT 1`, batch).Scan(&at)
 	if errors.Is(err, sql.ErrNoRows) {

@@ -161,7 +161,7 @@ func TestAnEventComesBackAsItWas(t *testing.T) {
 				wantSame(t, fmt.Sprintf("at %d before %d", c.index, c.before), got, c.want)
 			}
 			for batch, last := range map[int64]time.Time{b.ID: second.At, b.ID + 1: third.At, 7: {}} {
-				got, err := tx.LastEvent(ctx, batch)
+				got, err := tx.LastEventAt(ctx, batch)
 				if err != nil || !got.Equal(last) {
 					t.Errorf("the last event of %d was %s, want %s: %v", batch, got, last, err)
 				}

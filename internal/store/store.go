@@ -1,6 +1,5 @@
-// Package store keeps everything that must survive the process, in SQLite or
-// PostgreSQL, behind the interfaces that the domain packages declare. It is
-// the only place with SQL. Nothing in it reads the clock but what dates changes.
+// Package store keeps the rows that must survive the process: all SQL, for SQLite or
+// PostgreSQL, behind the interfaces that the domain packages declare.
 package store
 
 import (
@@ -74,7 +73,7 @@ type engine interface {
 	// headQuery reads the last change and locks it until the transaction ends.
 	headQuery() string
 	// writeLast does what is left of storing changes ("" = nothing), stores which is
-	// the last, and tells who follows them, with the commit.
+	// the last, and rings the bell of nodes that follow them, with the commit.
 	writeLast(ctx context.Context, t *Tx, h head, insert string, args []any) error
 }
 
@@ -354,7 +353,7 @@ func (t *Tx) LockAccounts(ctx context.Context) error {
 }
 
 // lock makes transactions that lock the same part of something wait for each other;
-// "" makes all who lock a part of it wait, and waits for them.
+// "" makes all transactions that lock a part of it wait, and waits for them.
 func (t *Tx) lock(ctx context.Context, whole, part string) error {
 	if query, args := t.engine.lock(whole, part); query != "" {
 		_, err := t.exec(ctx, query, args...)
