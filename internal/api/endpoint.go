@@ -1,6 +1,5 @@
 // Package api translates the platform's wire: paths, tokens, lenient JSON in,
-// envelopes and request ids out. The meaning of a call is decided in the domain
-// packages.
+// envelopes, request ids out.
 package api
 
 import (

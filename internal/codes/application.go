@@ -1,7 +1,7 @@
-// Package codes knows one item, one code: applications for codes, the codes
-// themselves, the package for the printer, activations, what happens to single
-// codes, and tickets. A code is arithmetic, not a row: what is stored is one
-// row a batch and one a call. It knows no SQL, no wire format and no phone.
+// Package codes knows one item, one code: applications, the arithmetic of codes,
+// activations, tickets.
+//
+// A code is computed, never stored: the store has one row a batch, one a call.
 package codes
 
 import (

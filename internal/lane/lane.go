@@ -1,4 +1,4 @@
-// Package lane answers plain HTTP/1.1 requests on a listener of its own and hands every other connection to net/http.
+// Package lane answers plain HTTP/1.1 requests on a listener that net/http serves in all other cases.
 //
 // A request is plain when it asks for the lane's one path with a head in a small, strict subset of HTTP/1.1 (head.go). With the
 // first that is not, the connection goes to net/http with every byte that was read of that request, for the rest of its life: so

@@ -1,6 +1,5 @@
-// Package rules knows jump rules: what a prefix is and what it matches, the
-// life of a rule, who occupies what, and how many publishes a month are left.
-// It knows no SQL, no wire format and no phone.
+// Package rules knows jump rules: what a prefix matches, the life of a rule,
+// occupation, quota.
 package rules
 
 import (
