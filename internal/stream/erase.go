@@ -48,7 +48,7 @@ func (l *Log) missing(ctx context.Context, c *copies, from, to int64) ([]ledger.
 			return nil, err
 		}
 	}
-	return c.within(from, to), nil
+	return slices.Clone(c.within(from, to)), nil // the list grows while they are given
 }
 
 // readCopies reads on up to a sequence.

@@ -34,10 +34,7 @@ func (l *Log) late(id ledger.ScanID, meta *jetstream.MsgMetadata) bool {
 
 // first is the position where a scan stands first, up to a sequence; 0 = nowhere.
 func (l *Log) first(ctx context.Context, id ledger.ScanID, end int64, erased *copies, known *repeats) (int64, error) {
-	if err := l.readCopies(ctx, erased, end); err != nil {
-		return 0, err
-	}
-	minute, err := l.minute(ctx, l.subject(id), end, known)
+	minute, err := l.minute(ctx, l.subject(id), end, erased, known)
 	if err != nil {
 		return 0, err
 	}
@@ -50,8 +47,9 @@ func (l *Log) first(ctx context.Context, id ledger.ScanID, end int64, erased *co
 	return first, nil
 }
 
-// minute is where each scan of a subject stands first.
-func (l *Log) minute(ctx context.Context, subject string, end int64, known *repeats) (map[ledger.ScanID]int64, error) {
+// minute is where each scan of a subject stands first. A message that an erasure
+// deletes meanwhile has its copy by then, and copies are read after the messages.
+func (l *Log) minute(ctx context.Context, subject string, end int64, erased *copies, known *repeats) (map[ledger.ScanID]int64, error) {
 	if minute, ok := known.minutes[subject]; ok {
 		return minute, nil
 	}
@@ -66,6 +64,13 @@ func (l *Log) minute(ctx context.Context, subject string, end int64, known *repe
 			}
 			return true, nil
 		})
+	if err != nil {
+		return nil, err
+	}
+	now, err := l.End(ctx)
+	if err == nil {
+		err = l.readCopies(ctx, erased, now)
+	}
 	if err != nil {
 		return nil, err
 	}

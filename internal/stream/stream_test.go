@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -243,6 +244,36 @@ func TestAScanThatIsPublishedAgainIsReadOnce(t *testing.T) {
 		if err != nil || e.User == user {
 			t.Fatalf("position %d has the user who is erased: %v", e.Position, err)
 		}
+	}
+}
+
+// A scan whose user is erased while a reader has its message in hand is read all
+// the same, and once.
+func TestAnErasureMeetsAReader(t *testing.T) {
+	_, address := startNATS(t, t.TempDir(), true)
+	l := openLog(t, address, t.TempDir())
+	user := ledger.UserHash{7}
+	list := events(0, 3)
+	for i := range list {
+		at := begin.Add(time.Duration(i) * time.Hour) // a subject for each
+		list[i].ID, list[i].At, list[i].User = idAt(at, int64(i)), at, user
+	}
+	if err := l.Append(t.Context(), list); err != nil {
+		t.Fatal(err)
+	}
+	var got []int64
+	for e, err := range l.Read(t.Context(), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got = append(got, e.Position); len(got) == 1 {
+			if n, err := l.Erase(t.Context(), user, math.MaxInt64); n != 3 || err != nil {
+				t.Fatal(n, err)
+			}
+		}
+	}
+	if !slices.Equal(got, []int64{1, 2, 3}) {
+		t.Errorf("a reader gets the positions %d, want 1, 2 and 3", got)
 	}
 }
 
