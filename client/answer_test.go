@@ -401,7 +401,8 @@ func TestAnOlderServerIsNoStranger(t *testing.T) {
 			_, err = c.WithdrawCodes(t.Context(), 1, time.Time{}, client.CodeChange{})
 		case "retarget":
 			var n client.CodesRetargeted
-			if n, err = c.RetargetCodes(t.Context(), 1, client.CodeRange{From: 3, To: 9}, "x", "x", 0, ""); n.Codes != 7 || n.Changed != nil {
+			if n, err = c.RetargetCodes(t.Context(), 1, client.CodeRange{From: 3, To: 9}, "x", "x", 0, ""); n.Codes != 7 ||
+				n.Changed != nil {
 				t.Errorf("retarget: %+v", n)
 			}
 		case "recount":

@@ -44,7 +44,8 @@ func (c *Client) Batches(ctx context.Context, q BatchQuery) ([]Batch, error) {
 		after = strconv.FormatInt(q.After, 10)
 	}
 	var reply BatchList
-	err := c.admin(ctx, http.MethodGet, with("batches", map[string]string{"account": q.Account, "after": after, "limit": limitText(q.Limit)}), nil, &reply)
+	err := c.admin(ctx, http.MethodGet, with("batches",
+		map[string]string{"account": q.Account, "after": after, "limit": limitText(q.Limit)}), nil, &reply)
 	return reply.Batches, err
 }
 
@@ -122,7 +123,8 @@ type CodesRetargeted struct {
 
 // RetargetCodes opens another page for what is active in a range. wxaType is as
 // in CodeBinding.
-func (c *Client) RetargetCodes(ctx context.Context, id int64, r CodeRange, appid, page string, wxaType int, actor string) (done CodesRetargeted, err error) {
+func (c *Client) RetargetCodes(ctx context.Context, id int64, r CodeRange, appid, page string, wxaType int,
+	actor string) (done CodesRetargeted, err error) {
 	body := map[string]any{"code_start": r.From, "code_end": r.To, "wxa_appid": appid, "wxa_path": page, "wxa_type": wxaType}
 	if actor != "" {
 		body["actor"] = actor
@@ -179,6 +181,7 @@ type OpenID struct {
 // the scan key by which the user scans, "" = default.
 func (c *Client) OpenID(ctx context.Context, appid, user, namespace string) (string, error) {
 	var reply OpenID
-	err := c.admin(ctx, http.MethodGet, with("users/"+url.PathEscape(user)+"/openid", map[string]string{"appid": appid, "namespace": namespace}), nil, &reply)
+	err := c.admin(ctx, http.MethodGet, with("users/"+url.PathEscape(user)+"/openid",
+		map[string]string{"appid": appid, "namespace": namespace}), nil, &reply)
 	return reply.OpenID, err
 }

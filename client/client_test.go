@@ -80,7 +80,8 @@ func TestARuleFromAddToDelete(t *testing.T) {
 
 	d, err := c.Resolve(ctx, client.ScanRequest{Text: link, User: "u"})
 	check("resolve", err)
-	if d.Action != client.OpenMiniProgram || d.AppID != shop.AppID || d.Matched == nil || d.Matched.Prefix != prefix || d.ScanID == "" || len(d.Raw) == 0 {
+	if d.Action != client.OpenMiniProgram || d.AppID != shop.AppID || d.Matched == nil || d.Matched.Prefix != prefix || d.ScanID == "" ||
+		len(d.Raw) == 0 {
 		t.Errorf("got the decision %+v", d)
 	}
 	e, err := c.Explain(ctx, client.ExplainRequest{ScanRequest: client.ScanRequest{Text: link}})
@@ -110,7 +111,8 @@ func TestARuleFromAddToDelete(t *testing.T) {
 func equal(a, b client.Rule) bool {
 	same := slices.Equal(a.TestLinks, b.TestLinks)
 	a.TestLinks, b.TestLinks = nil, nil
-	return same && a.Prefix == b.Prefix && a.Path == b.Path && a.Published == b.Published && a.Occupy == b.Occupy && a.OpenVersion == b.OpenVersion
+	return same && a.Prefix == b.Prefix && a.Path == b.Path && a.Published == b.Published && a.Occupy == b.Occupy &&
+		a.OpenVersion == b.OpenVersion
 }
 
 func TestRefusalsHaveTypes(t *testing.T) {
@@ -178,7 +180,8 @@ func TestHostsAreTrustedAndDenied(t *testing.T) {
 	if err := c.SetDomain(ctx, "bad.example", "denied"); err != nil {
 		t.Fatal(err)
 	}
-	if list, err := c.Domains(ctx); err != nil || len(list) != 1 || list[0].Host != "bad.example" || list[0].Status != "denied" || list[0].At.IsZero() {
+	if list, err := c.Domains(ctx); err != nil || len(list) != 1 || list[0].Host != "bad.example" || list[0].Status != "denied" ||
+		list[0].At.IsZero() {
 		t.Errorf("got the hosts %+v, %v", list, err)
 	}
 	if err := c.ForgetDomain(ctx, "bad.example"); err != nil {
@@ -309,13 +312,15 @@ func TestARefusedTokenIsRenewedOnce(t *testing.T) {
 		if err := c.PublishRule(t.Context(), "p"); err != nil || s.calls.Load() != 5 {
 			t.Errorf("%s: got %v after %d calls, want the token kept", code, err, s.calls.Load())
 		}
-		s = &stub{answers: []func(*http.Request) (int, string){says(200, okToken), says(200, `{"errcode":`+code+`,"errmsg":"no"}`), says(200, okToken), says(200, `{"errcode":`+code+`,"errmsg":"no"}`)}}
+		s = &stub{answers: []func(*http.Request) (int, string){says(200, okToken), says(200, `{"errcode":`+code+`,"errmsg":"no"}`),
+			says(200, okToken), says(200, `{"errcode":`+code+`,"errmsg":"no"}`)}}
 		o.HTTP = &http.Client{Transport: s}
 		if err := connect(t, "http://x", o).PublishRule(t.Context(), "p"); err == nil || s.calls.Load() != 4 {
 			t.Errorf("%s: got %v after %d calls, want the refusal after 4", code, err, s.calls.Load())
 		}
 		s = &stub{answers: []func(*http.Request) (int, string){says(200, `{"errcode":`+code+`,"errmsg":"no"}`)}}
-		if err := connect(t, "http://x", client.Options{AccessToken: "theirs", HTTP: &http.Client{Transport: s}}).PublishRule(t.Context(), "p"); err == nil || s.calls.Load() != 1 {
+		if err := connect(t, "http://x", client.Options{AccessToken: "theirs", HTTP: &http.Client{Transport: s}}).PublishRule(t.Context(),
+			"p"); err == nil || s.calls.Load() != 1 {
 			t.Errorf("%s: got %v after %d calls, want a token of somebody else left alone", code, err, s.calls.Load())
 		}
 	}
@@ -323,7 +328,8 @@ func TestARefusedTokenIsRenewedOnce(t *testing.T) {
 
 func TestTooFrequentIsWaitedOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &stub{answers: []func(*http.Request) (int, string){says(200, `{"errcode":44990,"errmsg":"slow"}`), says(200, `{"errcode":44990,"errmsg":"slow"}`), says(200, `{"errcode":0,"errmsg":"ok"}`)}}
+		s := &stub{answers: []func(*http.Request) (int, string){says(200, `{"errcode":44990,"errmsg":"slow"}`),
+			says(200, `{"errcode":44990,"errmsg":"slow"}`), says(200, `{"errcode":0,"errmsg":"ok"}`)}}
 		c := connect(t, "http://x", client.Options{AccessToken: "t", RateRetries: 2, HTTP: &http.Client{Transport: s}})
 		began := time.Now()
 		if err := c.PublishRule(t.Context(), "p"); err != nil || time.Since(began) != 2*time.Second {
@@ -393,21 +399,26 @@ func TestWhatThePlatformAnswersIsUnderstood(t *testing.T) {
 		message string
 		rid     string
 	}{
-		"a blank message":         {`{"errcode":85076,"errmsg":" rid: 5f87eb8a-6ee66b1b-75f60c88"}`, "", "5f87eb8a-6ee66b1b-75f60c88"},
-		"a comma before the rid":  {`{"errcode":48001,"errmsg":"api unauthorized, rid: 614e959d-00000000-00000001"}`, "api unauthorized", "614e959d-00000000-00000001"},
-		"the old hint":            {`{"errcode":40001,"errmsg":"invalid credential hint: [SVVrfa0627vr22]"}`, "invalid credential hint: [SVVrfa0627vr22]", ""},
-		"no request id":           {`{"errcode":-1,"errmsg":"system error"}`, "system error", ""},
-		"a rid that is none":      {`{"errcode":-1,"errmsg":"system error rid: x"}`, "system error rid: x", ""},
-		"text that has its colon": {`{"errcode":40164,"errmsg":"invalid ip 1.2.3.4, not in whitelist rid: 614e959d-00000000-00000001"}`, "invalid ip 1.2.3.4, not in whitelist", "614e959d-00000000-00000001"},
+		"a blank message": {`{"errcode":85076,"errmsg":" rid: 5f87eb8a-6ee66b1b-75f60c88"}`, "", "5f87eb8a-6ee66b1b-75f60c88"},
+		"a comma before the rid": {`{"errcode":48001,"errmsg":"api unauthorized, rid: 614e959d-00000000-00000001"}`, "api unauthorized",
+			"614e959d-00000000-00000001"},
+		"the old hint": {`{"errcode":40001,"errmsg":"invalid credential hint: [SVVrfa0627vr22]"}`,
+			"invalid credential hint: [SVVrfa0627vr22]", ""},
+		"no request id":      {`{"errcode":-1,"errmsg":"system error"}`, "system error", ""},
+		"a rid that is none": {`{"errcode":-1,"errmsg":"system error rid: x"}`, "system error rid: x", ""},
+		"text that has its colon": {`{"errcode":40164,"errmsg":"invalid ip 1.2.3.4, not in whitelist rid: 614e959d-00000000-00000001"}`,
+			"invalid ip 1.2.3.4, not in whitelist", "614e959d-00000000-00000001"},
 	} {
-		c := connect(t, client.Platform, client.Options{AccessToken: "t", HTTP: &http.Client{Transport: &stub{answers: []func(*http.Request) (int, string){says(200, test.answer)}}}})
+		c := connect(t, client.Platform, client.Options{AccessToken: "t",
+			HTTP: &http.Client{Transport: &stub{answers: []func(*http.Request) (int, string){says(200, test.answer)}}}})
 		w, ok := errors.AsType[*client.WireError](c.PublishRule(t.Context(), "p"))
 		if !ok || w.Message != test.message || w.RID != test.rid {
 			t.Errorf("%s: got %+v", name, w)
 		}
 	}
 	for _, answer := range []string{"<html>bad gateway", `[]`, ``} {
-		c := connect(t, client.Platform, client.Options{AccessToken: "t", HTTP: &http.Client{Transport: &stub{answers: []func(*http.Request) (int, string){says(200, answer)}}}})
+		c := connect(t, client.Platform, client.Options{AccessToken: "t",
+			HTTP: &http.Client{Transport: &stub{answers: []func(*http.Request) (int, string){says(200, answer)}}}})
 		if err := c.PublishRule(t.Context(), "p"); err == nil {
 			t.Errorf("%q was taken for an answer of the wire", answer)
 		}
@@ -416,7 +427,8 @@ func TestWhatThePlatformAnswersIsUnderstood(t *testing.T) {
 
 func TestManyRulesAreListedByPages(t *testing.T) {
 	page := func(n int) string {
-		return `{"errcode":0,"errmsg":"ok","total_count":250,"qrcodejump_open":1,"qrcodejump_pub_quota":100,"rule_list":[` + strings.TrimSuffix(strings.Repeat(`{"prefix":"p","path":"x","state":2},`, n), ",") + `]}`
+		return `{"errcode":0,"errmsg":"ok","total_count":250,"qrcodejump_open":1,"qrcodejump_pub_quota":100,"rule_list":[` +
+			strings.TrimSuffix(strings.Repeat(`{"prefix":"p","path":"x","state":2},`, n), ",") + `]}`
 	}
 	s := &stub{answers: []func(*http.Request) (int, string){says(200, page(100)), says(200, page(200)), says(200, page(50))}}
 	c := connect(t, "http://x", client.Options{AccessToken: "t", HTTP: &http.Client{Transport: s}})

@@ -34,7 +34,8 @@ func TestCodesFromTheApplicationToTheTicket(t *testing.T) {
 	check("apply", err)
 	a, err := c.QueryApplication(ctx, client.ApplicationKey{ISV: "order-1"})
 	check("query", err)
-	if a.ID != id || a.Status != client.ApplicationFinished || len(a.Segments) != 1 || a.Segments[0] != (client.CodeRange{From: 0, To: 9999}) || a.CreatedAt.IsZero() {
+	if a.ID != id || a.Status != client.ApplicationFinished || len(a.Segments) != 1 ||
+		a.Segments[0] != (client.CodeRange{From: 0, To: 9999}) || a.CreatedAt.IsZero() {
 		t.Errorf("got the application %+v", a)
 	}
 	pkg, err := c.DownloadCodes(ctx, id, client.CodeRange{From: 7, To: 8})
@@ -50,7 +51,8 @@ func TestCodesFromTheApplicationToTheTicket(t *testing.T) {
 	}
 	row := strings.Fields(lines[0]) // matrix, code, index, text
 
-	binding := client.CodeBinding{ActivityName: "a", ProductBrand: "b", ProductTitle: "t", ProductCode: "6901234567892", WxaAppID: "wxminiprogram0001", WxaPath: "pages/i/i"}
+	binding := client.CodeBinding{ActivityName: "a", ProductBrand: "b", ProductTitle: "t", ProductCode: "6901234567892",
+		WxaAppID: "wxminiprogram0001", WxaPath: "pages/i/i"}
 	check("activate", c.ActivateCodes(ctx, id, client.CodeRange{From: 0, To: 9}, binding))
 	for _, name := range []client.CodeName{{URL: row[3]}, {Code: row[1]}, {ID: id, Index: 7}} {
 		b, err := c.QueryCode(ctx, name)
@@ -70,7 +72,8 @@ func TestCodesFromTheApplicationToTheTicket(t *testing.T) {
 	refused("an overlap", c.ActivateCodes(ctx, id, client.CodeRange{From: 9, To: 10}, binding), 80302, "激活号段有重叠")
 	check("the very same range", c.ActivateCodes(ctx, id, client.CodeRange{From: 0, To: 9}, binding))
 	check("settings", c.SetSettings(ctx, map[string]any{"inactive_code_is_an_error": false}))
-	if b, err := c.QueryCode(ctx, client.CodeName{ID: id, Index: 10}); err != nil || b.Code == "" || b.Binding != nil || b.Activated != nil {
+	if b, err := c.QueryCode(ctx, client.CodeName{ID: id, Index: 10}); err != nil || b.Code == "" || b.Binding != nil ||
+		b.Activated != nil {
 		t.Errorf("a code that is not active: %+v, %v", b, err)
 	}
 	d, err := c.Resolve(ctx, client.ScanRequest{Text: row[3], User: "u"})
@@ -84,7 +87,8 @@ func TestCodesFromTheApplicationToTheTicket(t *testing.T) {
 		t.Errorf("the ticket is worth %+v", b)
 	}
 
-	change := client.CodeChange{CodeSelection: client.CodeSelection{Ranges: []client.CodeRange{{From: 7, To: 7}}, Codes: []string{row[1]}}, Actor: "till", Note: "n"}
+	change := client.CodeChange{CodeSelection: client.CodeSelection{Ranges: []client.CodeRange{{From: 7, To: 7}}, Codes: []string{row[1]}},
+		Actor: "till", Note: "n"}
 	if n, err := c.ChangeCodes(ctx, id, client.Redeem, change); !changed(n, 1, 1) || err != nil {
 		t.Errorf("redeem: %v, %v", n, err)
 	}
@@ -97,10 +101,12 @@ func TestCodesFromTheApplicationToTheTicket(t *testing.T) {
 	if n, err := c.ChangeCodes(ctx, id, client.Redeem, change); !changed(n, 3, 2) || err != nil {
 		t.Errorf("redeem: %v, %v", n, err)
 	}
-	if n, err := c.RetargetCodes(ctx, id, client.CodeRange{From: 0, To: 99}, "wxminiprogram0001", "pages/j/j", 0, "dora"); n.Activations != 1 || !changed(n.CodesChanged, 100, 10) || err != nil {
+	if n, err := c.RetargetCodes(ctx, id, client.CodeRange{From: 0, To: 99}, "wxminiprogram0001", "pages/j/j", 0,
+		"dora"); n.Activations != 1 || !changed(n.CodesChanged, 100, 10) || err != nil {
 		t.Errorf("retarget: %v, %v", n, err)
 	}
-	if n, err := c.WithdrawCodes(ctx, id, time.Now().Add(time.Hour), client.CodeChange{CodeSelection: client.CodeSelection{All: true}}); !changed(n, 10_000, 10) || err != nil {
+	if n, err := c.WithdrawCodes(ctx, id, time.Now().Add(time.Hour),
+		client.CodeChange{CodeSelection: client.CodeSelection{All: true}}); !changed(n, 10_000, 10) || err != nil {
 		t.Errorf("withdraw: %v, %v", n, err)
 	}
 	found, err := c.LookupCode(ctx, client.CodeName{Code: row[1]})
@@ -109,7 +115,8 @@ func TestCodesFromTheApplicationToTheTicket(t *testing.T) {
 	for _, e := range found.History {
 		did = append(did, e.Did+" by "+e.Actor)
 	}
-	if got := strings.Join(did, ", "); got != "withdraw by admin, activate by dora, redeem by admin, redeem by till, activate by "+brand.AppID+", activate by "+brand.AppID ||
+	if got := strings.Join(did, ", "); got != "withdraw by admin, activate by dora, redeem by admin, redeem by till, activate by "+
+		brand.AppID+", activate by "+brand.AppID ||
 		!found.Redeemed || !found.Active || found.Activation == nil || found.Activation.Binding.WxaPath != "pages/j/j" {
 		t.Errorf("got %s of %+v", got, found)
 	}
@@ -147,12 +154,13 @@ func packages(t *testing.T, answers ...string) *client.Client {
 func TestAPackageComesInAnySpellingOfJSON(t *testing.T) {
 	long := strings.Repeat("QUJD", 100_000)
 	for name, c := range map[string]struct{ answer, want, fault string }{
-		"as we send it":           {answer: `{"errcode":0,"errmsg":"ok","buffer":"QUJD"}`, want: "QUJD"},
-		"spaces, another order":   {answer: " {\n \"buffer\" : \"QUJD\" , \"errcode\" : 0 , \"more\": [1,{}]}\n", want: "QUJD"},
-		"escapes":                 {answer: `{"more":{"a":[]},"buffer":"Q\/\u002B\u003d\nA"}`, want: "Q/+=\nA"},
-		"long":                    {answer: `{"buffer":"` + long + `"}`, want: long},
-		"empty":                   {answer: `{"buffer":""}`},
-		"an error":                {answer: `{"errcode":80309,"errmsg":"expired, ... hint: [a][b] rid: 00000000-00000000-00000000"}`, fault: "errcode 80309 expired (rid "},
+		"as we send it":         {answer: `{"errcode":0,"errmsg":"ok","buffer":"QUJD"}`, want: "QUJD"},
+		"spaces, another order": {answer: " {\n \"buffer\" : \"QUJD\" , \"errcode\" : 0 , \"more\": [1,{}]}\n", want: "QUJD"},
+		"escapes":               {answer: `{"more":{"a":[]},"buffer":"Q\/\u002B\u003d\nA"}`, want: "Q/+=\nA"},
+		"long":                  {answer: `{"buffer":"` + long + `"}`, want: long},
+		"empty":                 {answer: `{"buffer":""}`},
+		"an error": {answer: `{"errcode":80309,"errmsg":"expired, ... hint: [a][b] rid: 00000000-00000000-00000000"}`,
+			fault: "errcode 80309 expired (rid "},
 		"an error and a text":     {answer: `{"errcode":80309,"errmsg":"expired","buffer":""}`, fault: "errcode 80309 expired"},
 		"an error at the end":     {answer: `{"buffer":"QUJD","errcode":80309,"errmsg":"expired"}`, fault: "errcode 80309 expired"},
 		"no text":                 {answer: `{"errcode":0,"errmsg":"ok"}`, fault: "does not answer like the wire"},

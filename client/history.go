@@ -134,7 +134,8 @@ func (c *Client) ResolveThen(ctx context.Context, r ScanRequest, at time.Time) (
 		query.Set("source", r.Source)
 	}
 	var past Past
-	raw, err := c.ours(ctx, call{method: http.MethodGet, path: "/admin/v1/history/resolve", query: query, bearer: c.options.AdminToken}, &past)
+	raw, err := c.ours(ctx, call{method: http.MethodGet, path: "/admin/v1/history/resolve", query: query, bearer: c.options.AdminToken},
+		&past)
 	past.Raw = raw
 	return past, err
 }

@@ -43,7 +43,8 @@ func (c *Client) StoredRules(ctx context.Context, q StoredRuleQuery) ([]StoredRu
 	if q.After > 0 {
 		after = strconv.FormatInt(q.After, 10)
 	}
-	return c.storedRules(ctx, with("rules", map[string]string{"owner": q.Owner, "target": q.Target, "after": after, "limit": limitText(q.Limit)}))
+	return c.storedRules(ctx, with("rules", map[string]string{"owner": q.Owner, "target": q.Target, "after": after,
+		"limit": limitText(q.Limit)}))
 }
 
 // Occupiers lists the rules that forbid other accounts a prefix.
@@ -158,6 +159,7 @@ type ConfirmationQuery struct {
 // Confirmations lists checks of verification files: why an add answered 85069.
 func (c *Client) Confirmations(ctx context.Context, q ConfirmationQuery) ([]Confirmation, error) {
 	var reply ConfirmationList
-	err := c.admin(ctx, http.MethodGet, with("confirmations", map[string]string{"rid": q.RID, "owner": q.Owner, "limit": limitText(q.Limit)}), nil, &reply)
+	err := c.admin(ctx, http.MethodGet, with("confirmations",
+		map[string]string{"rid": q.RID, "owner": q.Owner, "limit": limitText(q.Limit)}), nil, &reply)
 	return reply.Confirmations, err
 }

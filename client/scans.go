@@ -134,7 +134,8 @@ type Erased struct {
 // were. Namespace "" is the default one.
 func (c *Client) EraseUser(ctx context.Context, namespace, user string) (scans int64, err error) {
 	var reply Erased
-	err = c.long(ctx, http.MethodDelete, with("users/"+url.PathEscape(user)+"/scans", map[string]string{"namespace": namespace}), nil, &reply)
+	err = c.long(ctx, http.MethodDelete, with("users/"+url.PathEscape(user)+"/scans", map[string]string{"namespace": namespace}), nil,
+		&reply)
 	return reply.Scans, err
 }
 
@@ -202,7 +203,8 @@ type StatisticsRow struct {
 
 // Statistics asks how often was scanned.
 func (c *Client) Statistics(ctx context.Context, q StatisticsQuery) (Statistics, error) {
-	query := map[string]string{"from": q.From, "to": q.To, "by": q.By, "group": q.Group, "count": q.Count, "limit": limitText(q.Limit), "offset": limitText(q.Offset)}
+	query := map[string]string{"from": q.From, "to": q.To, "by": q.By, "group": q.Group, "count": q.Count, "limit": limitText(q.Limit),
+		"offset": limitText(q.Offset)}
 	maps.Copy(query, q.Filter)
 	if q.Wait {
 		query["wait"] = "true"
@@ -226,7 +228,8 @@ type MissList struct {
 // Misses returns what was scanned and found nothing, the most scanned first.
 func (c *Client) Misses(ctx context.Context, from, to string, limit int) ([]Miss, error) {
 	var reply MissList
-	err := c.admin(ctx, http.MethodGet, with("statistics/misses", map[string]string{"from": from, "to": to, "limit": limitText(limit), "wait": "true"}), nil, &reply)
+	err := c.admin(ctx, http.MethodGet, with("statistics/misses",
+		map[string]string{"from": from, "to": to, "limit": limitText(limit), "wait": "true"}), nil, &reply)
 	return reply.Places, err
 }
 

@@ -182,7 +182,8 @@ func (d *demo) play() error {
 	if err := d.scan("8. the same scan: the Mini Program opens", link, "open_mini_program"); err != nil {
 		return err
 	}
-	if err := d.post("9. why does a link without its last slash not open?", "/scan/v1/explain", map[string]any{"text": strings.TrimSuffix(prefix, "/")}, nil); err != nil {
+	if err := d.post("9. why does a link without its last slash not open?", "/scan/v1/explain",
+		map[string]any{"text": strings.TrimSuffix(prefix, "/")}, nil); err != nil {
 		return err
 	}
 	if err := d.wire("10. the rules and what is left of the month's publishes", "qrcodejumpget", map[string]any{}, 0, nil); err != nil {

@@ -24,7 +24,8 @@ func TestKillKeepsWrittenCalls(t *testing.T) {
 		var child childConfig
 		child.Data, child.Database, child.Listen, child.LogFormat = filepath.Join(dir, "data"), database, anyPort, "text"
 		child.Emulator, child.AdminToken, child.Seed = true, adminToken, filepath.Join(dir, "seed.yaml")
-		seed := fmt.Sprintf("accounts: [{appid: shop, kind: mini_program, secret: %q, versions: [release]}]\nsettings: {rate_limit: 0}\n", secretOf("shop"))
+		seed := fmt.Sprintf("accounts: [{appid: shop, kind: mini_program, secret: %q, versions: [release]}]\nsettings: {rate_limit: 0}\n",
+			secretOf("shop"))
 		if err := os.WriteFile(child.Seed, []byte(seed), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -89,7 +90,8 @@ func TestKillKeepsWrittenCalls(t *testing.T) {
 			wire = must{connect(t, s.URL, ""), t}
 			token = wire.token("shop")
 			var quota struct{ Quota struct{ Used int } }
-			wire.check(wire.do(http.MethodPost, "/cgi-bin/openapi/quota/get?access_token="+token, map[string]any{"cgi_path": "/cgi-bin/wxopen/qrcodejumpget"}, &quota))
+			wire.check(wire.do(http.MethodPost, "/cgi-bin/openapi/quota/get?access_token="+token,
+				map[string]any{"cgi_path": "/cgi-bin/wxopen/qrcodejumpget"}, &quota))
 			if quota.Quota.Used < written || quota.Quota.Used > made {
 				t.Fatalf("round %d: %d calls are counted: %d were written and %d made", round, quota.Quota.Used, written, made)
 			}
@@ -113,7 +115,8 @@ func TestKillKeepsWrittenCalls(t *testing.T) {
 					t.Fatalf("round %d: %s: %d", round, rid, code)
 				}
 			}
-			t.Logf("round %d: %d counted of %d to %d, %d of %d in the log", round, quota.Quota.Used, written, made, len(kept)+found, len(kept)+len(unsure))
+			t.Logf("round %d: %d counted of %d to %d, %d of %d in the log", round, quota.Quota.Used, written, made, len(kept)+found,
+				len(kept)+len(unsure))
 			made = quota.Quota.Used
 		}
 		s.stop()
@@ -124,7 +127,8 @@ func TestKillKeepsWrittenCalls(t *testing.T) {
 func usedIn(t *testing.T, child childConfig) (n int64) {
 	t.Helper()
 	const query = `SELECT coalesce(max(used), 0) FROM counters WHERE appid = 'shop' AND what = '/cgi-bin/wxopen/qrcodejumpget'`
-	return dbtest.Number(t, cmp.Or(child.Database, "file:"+filepath.Join(child.Data, "qrjump.db")+"?mode=ro&_pragma=busy_timeout(600000)"), query)
+	return dbtest.Number(t, cmp.Or(child.Database, "file:"+filepath.Join(child.Data, "qrjump.db")+"?mode=ro&_pragma=busy_timeout(600000)"),
+		query)
 }
 
 // waitUntilWritten asks until no call waits to be written.
@@ -145,7 +149,8 @@ func waitUntilWritten(t *testing.T, base string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(string(b), "\nqrjump_call_log_dropped_total 0\n") && strings.Contains(string(b), "\nqrjump_call_log_waiting 0\n") {
+		if strings.Contains(string(b), "\nqrjump_call_log_dropped_total 0\n") &&
+			strings.Contains(string(b), "\nqrjump_call_log_waiting 0\n") {
 			return
 		}
 	}

@@ -119,7 +119,8 @@ func TestChaosStream(t *testing.T) {
 		s.round()
 	}
 	s.cluster.stop()
-	t.Logf("%d rounds: the stream lost its folder %d times and was killed %d times, nodes were killed %d times, a clock jumped ahead %d times",
+	t.Logf(
+		"%d rounds: the stream lost its folder %d times and was killed %d times, nodes were killed %d times, a clock jumped ahead %d times",
 		s.rounds, s.losses, s.streamKills, s.nodeKills, s.jumps)
 	t.Logf("%d scans acknowledged, %d sent without an answer, %d in the feed", len(s.acked), s.unsure.Load(), s.fed)
 }

@@ -51,9 +51,11 @@ func TestChaos(t *testing.T) {
 	}
 	s.last()
 	s.cluster.stop()
-	t.Logf("%d rounds: nodes killed %d times, the primary %d times; nodes stood still %d times, and %d times while all changes waited for them; all sessions were ended %d times, a clock jumped ahead %d times",
+	t.Logf(
+		"%d rounds: nodes killed %d times, the primary %d times; nodes stood still %d times, and %d times while all changes waited for them; all sessions were ended %d times, a clock jumped ahead %d times",
 		s.rounds, s.nodesKilled, s.primariesKilled, s.stops, s.heads, s.sessions, s.jumps)
-	t.Logf("%d calls of %d owners compared (%d without an answer), %d batches of codes, %d tickets, %d first scans, %d scans in the ledger", s.compared, len(s.kept), s.lost, len(s.batches), len(s.tickets), len(s.firsts), len(s.ledger))
+	t.Logf("%d calls of %d owners compared (%d without an answer), %d batches of codes, %d tickets, %d first scans, %d scans in the ledger",
+		s.compared, len(s.kept), s.lost, len(s.batches), len(s.tickets), len(s.firsts), len(s.ledger))
 	t.Logf("slowest answer to a write %v", s.slowest.Round(time.Millisecond))
 }
 
@@ -120,7 +122,8 @@ func (s *storm) seed(length time.Duration) string {
 		fmt.Fprintf(&b, "  - {appid: owner%d, kind: mini_program, secret: %q, versions: [release]}\n", n, secretOf(fmt.Sprint("owner", n)))
 	}
 	for n := range s.seeded {
-		fmt.Fprintf(&b, "  - {appid: brand%d, kind: service_account, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef, secret: %q, linked: [owner0]}\n",
+		fmt.Fprintf(&b,
+			"  - {appid: brand%d, kind: service_account, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef, secret: %q, linked: [owner0]}\n",
 			n, secretOf(fmt.Sprint("brand", n)))
 	}
 	fmt.Fprintf(&b, "settings: {rate_limit: 900, verification: trust, publish_quota: %d}\n", chaosQuota)
@@ -146,8 +149,9 @@ func (s *storm) prepare() {
 	s.batches["brand0 scanned"] = applied.ApplicationID
 	var active reply
 	admin.check(admin.do(http.MethodPost, "/intp/marketcode/codeactive?access_token="+url.QueryEscape(token), map[string]any{
-		"application_id": applied.ApplicationID, "code_start": 0, "code_end": 9999, "activity_name": "a", "product_brand": "b", "product_title": "c",
-		"product_code": "d", "wxa_appid": "owner0", "wxa_path": "pages/index"}, &active))
+		"application_id": applied.ApplicationID, "code_start": 0, "code_end": 9999, "activity_name": "a", "product_brand": "b",
+		"product_title": "c",
+		"product_code":  "d", "wxa_appid": "owner0", "wxa_path": "pages/index"}, &active))
 	if applied.ErrCode != 0 || active.ErrCode != 0 {
 		s.t.Fatalf("codes to scan: %+v %+v", applied, active)
 	}
@@ -155,7 +159,8 @@ func (s *storm) prepare() {
 		var found struct {
 			CodeURL string `json:"code_url"`
 		}
-		admin.check(admin.do(http.MethodPost, "/admin/v1/codes/lookup", map[string]any{"application_id": applied.ApplicationID, "code_index": index}, &found))
+		admin.check(admin.do(http.MethodPost, "/admin/v1/codes/lookup",
+			map[string]any{"application_id": applied.ApplicationID, "code_index": index}, &found))
 		s.texts = append(s.texts, found.CodeURL)
 	}
 	for _, n := range s.cluster.nodes[1:] {
@@ -636,7 +641,8 @@ func (s *storm) pictures() string {
 // batches of the whole database share a code.
 func (s *storm) judgeBatches() {
 	database := s.cluster.database
-	if n := dbtest.Number(s.t, database, `SELECT count(*) FROM batches a JOIN batches b ON a.id < b.id AND a.start < b.start + b.codes AND b.start < a.start + a.codes`); n != 0 {
+	if n := dbtest.Number(s.t, database,
+		`SELECT count(*) FROM batches a JOIN batches b ON a.id < b.id AND a.start < b.start + b.codes AND b.start < a.start + a.codes`); n != 0 {
 		s.t.Errorf("%d pairs of batches share codes", n)
 	}
 	stored := map[string]int64{}
@@ -660,7 +666,8 @@ func (s *storm) judgeBatches() {
 // that were acknowledged or got no answer, and it never changes.
 func (s *storm) judgeFirsts() {
 	stored := map[int64]string{}
-	dbtest.Rows(s.t, s.cluster.database, fmt.Sprintf(`SELECT idx, first_scan FROM code_scans WHERE batch = %d`, s.batches["brand0 scanned"]), func(rows *sql.Rows) error {
+	dbtest.Rows(s.t, s.cluster.database, fmt.Sprintf(`SELECT idx, first_scan FROM code_scans WHERE batch = %d`,
+		s.batches["brand0 scanned"]), func(rows *sql.Rows) error {
 		var index int64
 		var id string
 		err := rows.Scan(&index, &id)

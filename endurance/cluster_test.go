@@ -177,7 +177,8 @@ func newCluster(t testing.TB, database, seed string, nodes int) *cluster {
 
 func (n *node) config() childConfig {
 	var child childConfig
-	child.Data, child.Database, child.Listen, child.LogFormat = filepath.Join(n.dir, fmt.Sprintf("node%d", n.number), "data"), n.database, anyPort, "text"
+	child.Data, child.Database, child.Listen, child.LogFormat = filepath.Join(n.dir, fmt.Sprintf("node%d", n.number), "data"), n.database,
+		anyPort, "text"
 	child.AdminToken, child.Seed, child.MasterKey, child.CodePrefix = adminToken, n.seed, n.master, "C.EXAMPLE/"
 	if n.database != "" {
 		child.Database += fmt.Sprintf("&application_name=node%d", n.number)

@@ -142,7 +142,8 @@ func (c *connection) wire(call, token string, body any) (reply, error) {
 // token fetches a token of /cgi-bin/token.
 func (c *connection) token(appid string) (string, error) {
 	var r reply
-	err := c.do(http.MethodGet, "/cgi-bin/token?grant_type=client_credential&appid="+appid+"&secret="+url.QueryEscape(c.secretOf(appid)), nil, &r)
+	err := c.do(http.MethodGet, "/cgi-bin/token?grant_type=client_credential&appid="+appid+"&secret="+url.QueryEscape(c.secretOf(appid)),
+		nil, &r)
 	if err == nil && r.AccessToken == "" {
 		err = fmt.Errorf("token of %s: %d %s", appid, r.ErrCode, r.ErrMsg)
 	}
@@ -152,7 +153,8 @@ func (c *connection) token(appid string) (string, error) {
 // stableToken fetches a token of /cgi-bin/stable_token.
 func (c *connection) stableToken(appid string) (string, error) {
 	var r reply
-	err := c.do(http.MethodPost, "/cgi-bin/stable_token", map[string]any{"grant_type": "client_credential", "appid": appid, "secret": c.secretOf(appid)}, &r)
+	err := c.do(http.MethodPost, "/cgi-bin/stable_token",
+		map[string]any{"grant_type": "client_credential", "appid": appid, "secret": c.secretOf(appid)}, &r)
 	if err == nil && r.AccessToken == "" {
 		err = fmt.Errorf("stable token of %s: %d %s", appid, r.ErrCode, r.ErrMsg)
 	}

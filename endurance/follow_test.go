@@ -65,7 +65,8 @@ settings: {rate_limit: 0, verification: trust}
 		slices.Sort(list)
 		return list[int(part*float64(len(list)-1)+0.5)].Round(10 * time.Microsecond)
 	}
-	t.Logf("publish on a node until another opens the rule: median %v, p99 %v; insert + trigger NOTIFY: median %v, p99 %v; %d of each in turn",
+	t.Logf(
+		"publish on a node until another opens the rule: median %v, p99 %v; insert + trigger NOTIFY: median %v, p99 %v; %d of each in turn",
 		at(ours, 0.5), at(ours, 0.99), at(theirs, 0.5), at(theirs, 0.99), times)
 }
 

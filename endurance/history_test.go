@@ -277,7 +277,8 @@ var views = porcupine.Model{
 	},
 	Equal: func(a, b any) bool {
 		x, y := a.(viewState), b.(viewState)
-		return x.rule == y.rule && slices.Equal(x.shown, y.shown) && slices.Equal(x.acknowledged, y.acknowledged) && slices.Equal(x.nodes, y.nodes)
+		return x.rule == y.rule && slices.Equal(x.shown, y.shown) && slices.Equal(x.acknowledged, y.acknowledged) &&
+			slices.Equal(x.nodes, y.nodes)
 	},
 	DescribeOperation: func(input, _ any) string { return input.(entry).String() },
 	DescribeState: func(state any) string {
@@ -362,7 +363,8 @@ func TestCheckerFindsBugs(t *testing.T) {
 		return func(e *entry) { e.rules[0], e.left = r, chaosQuota-spent }
 	}
 	seen := func(write entry) entry {
-		return entry{call: write.call, back: write.back, did: "seen", owner: write.owner, prefix: write.prefix, life: write.life, id: write.id}
+		return entry{call: write.call, back: write.back, did: "seen", owner: write.owner, prefix: write.prefix, life: write.life,
+			id: write.id}
 	}
 	// Two nodes, 1 and 2; node 2 starts again as 3.
 	right := func() []entry {
@@ -378,7 +380,8 @@ func TestCheckerFindsBugs(t *testing.T) {
 		list = append(list, seen(list[11]), e("scan", 2, shows("")), e("scan", 1, shows("a")), e("start", 3, nil), e("scan", 3, shows("")),
 			e("add", 3, page("b")), e("publish", 3, nil))
 		list[18].code, list[18].back = lost, never
-		return append(list, e("scan", 1, shows("")), e("scan", 1, shows("b")), e("scan", 3, shows("")), e("get", 1, holds(2, ruleState{true, true, "b"})),
+		return append(list, e("scan", 1, shows("")), e("scan", 1, shows("b")), e("scan", 3, shows("")),
+			e("get", 1, holds(2, ruleState{true, true, "b"})),
 			e("publish", 1, nil), e("delete", 1, nil), e("publish", 1, func(e *entry) { e.code = noSuchRule }))
 	}
 	judge := func(entries []entry) []string {

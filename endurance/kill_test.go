@@ -175,7 +175,8 @@ func (c *chaos) run(another func(round int) bool) {
 	}
 	c.check()
 	c.server.stop()
-	c.t.Logf("%d rounds: %d writes acknowledged, all there; %d were under way at a kill, %d of them took effect; %d times a spent quota was exact",
+	c.t.Logf(
+		"%d rounds: %d writes acknowledged, all there; %d were under way at a kill, %d of them took effect; %d times a spent quota was exact",
 		rounds, c.acked.Load(), c.underway, c.landed, c.spent)
 }
 
@@ -481,7 +482,8 @@ func (c *chaos) checkHistory(admin must, w *writer, r *ruleModel) {
 		target = w.account
 	}
 	if !reflect.DeepEqual(got, want) || last.Owner != w.account || last.Target != target {
-		c.t.Errorf("%s: the last change left %+v of %s for %s, want %+v of %s for %s", r.prefix, got, last.Owner, last.Target, want, w.account, target)
+		c.t.Errorf("%s: the last change left %+v of %s for %s, want %+v of %s for %s", r.prefix, got, last.Owner, last.Target, want,
+			w.account, target)
 	}
 }
 

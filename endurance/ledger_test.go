@@ -51,7 +51,8 @@ func (s scanStream) event(n int) ledger.Event {
 	if r.IntN(50) == 0 { // it arrives late
 		at = at.Add(-time.Duration(r.IntN(3*24*3600)) * time.Second)
 	}
-	e := ledger.Event{At: at, Source: []string{"scan", "scan", "scan", "press", "album"}[r.IntN(5)], Action: "open_mini_program", App: fmt.Sprintf("wxapp%d", r.IntN(5)), Version: "release"}
+	e := ledger.Event{At: at, Source: []string{"scan", "scan", "scan", "press", "album"}[r.IntN(5)], Action: "open_mini_program",
+		App: fmt.Sprintf("wxapp%d", r.IntN(5)), Version: "release"}
 	binary.BigEndian.PutUint64(e.ID[:], uint64(at.UnixMilli())<<16|r.Uint64N(1<<16))
 	binary.BigEndian.PutUint64(e.ID[8:], r.Uint64())
 	if user := s.user(r); user > 0 {
@@ -136,7 +137,8 @@ func openLedger(ctx context.Context, dir, database string) (*openedLedger, error
 	if err != nil {
 		return nil, err
 	}
-	return &openedLedger{s, j, &stats.Counter{Log: j, Alone: true, Store: s, Settings: settings.NewLive(settings.Defaults()), Now: time.Now, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}}, nil
+	return &openedLedger{s, j, &stats.Counter{Log: j, Alone: true, Store: s, Settings: settings.NewLive(settings.Defaults()), Now: time.Now,
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}}, nil
 }
 
 func (l *openedLedger) close() {
@@ -212,8 +214,10 @@ func plantActivations(t *testing.T, dir, database string) {
 	err = s.UpdateCodes(t.Context(), func(tx codes.Tx) error {
 		for n := range int64(streamActive) {
 			from := n * streamCodes / streamActive
-			e, err := tx.AddEvent(t.Context(), codes.Event{Batch: streamBatch, Did: codes.Activate, Codes: codes.NewSet(codes.Range{From: from, To: from + 1}), At: streamBegan, From: streamBegan,
-				Binding: codes.Binding{ActivityName: activityOf(n + 1), ProductBrand: fmt.Sprint("brand ", n%7), ProductCode: fmt.Sprint(6900000000000 + n%11), WxaAppID: "wxapp0", WxaPath: "p"}})
+			e, err := tx.AddEvent(t.Context(), codes.Event{Batch: streamBatch, Did: codes.Activate,
+				Codes: codes.NewSet(codes.Range{From: from, To: from + 1}), At: streamBegan, From: streamBegan,
+				Binding: codes.Binding{ActivityName: activityOf(n + 1), ProductBrand: fmt.Sprint("brand ", n%7),
+					ProductCode: fmt.Sprint(6900000000000 + n%11), WxaAppID: "wxapp0", WxaPath: "p"}})
 			if err != nil || e.Seq != n+1 {
 				return fmt.Errorf("activation %d has number %d: %w", n, e.Seq, err)
 			}
@@ -268,7 +272,8 @@ func compareLedger(t *testing.T, dir, database string, stream scanStream) {
 	from, to := streamBegan.AddDate(0, 0, -10), streamBegan.AddDate(0, 0, streamDays+10)
 	got := 0
 	for offset := 0; ; offset += stats.MaxAnswers {
-		a, err := l.counter.Ask(t.Context(), stats.Question{From: from, To: to, By: stats.ByDay, Group: stats.Activity, What: stats.Scans, Limit: stats.MaxAnswers, Offset: offset})
+		a, err := l.counter.Ask(t.Context(), stats.Question{From: from, To: to, By: stats.ByDay, Group: stats.Activity, What: stats.Scans,
+			Limit: stats.MaxAnswers, Offset: offset})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -42,7 +42,8 @@ func TestScansOfStoppedNodes(t *testing.T) {
 			return resp.StatusCode, string(text)
 		}
 		var made struct{ Key string }
-		if status, text := call(asked, "POST", "/admin/v1/scan-keys", `{"name":"app"}`, adminToken); json.Unmarshal([]byte(text), &made) != nil || made.Key == "" {
+		if status, text := call(asked, "POST", "/admin/v1/scan-keys", `{"name":"app"}`, adminToken); json.Unmarshal([]byte(text),
+			&made) != nil || made.Key == "" {
 			t.Fatal(status, text)
 		}
 		total := 0

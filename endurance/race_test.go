@@ -76,7 +76,8 @@ settings: {rate_limit: 0, verification: trust, rule_limit: %d, publish_quota: %d
 			t.Fatalf("round %d: %d published, %d refused: want %d and %d", round, won, lost, granted, publishers-granted)
 		}
 		for _, one := range clients[:3] { // one on each node
-			if left := one.ok("qrcodejumpget", token, map[string]any{"get_type": 2, "page_num": 1, "page_size": 1}).QRCodeJumpPubQuota; left != 0 {
+			if left := one.ok("qrcodejumpget", token,
+				map[string]any{"get_type": 2, "page_num": 1, "page_size": 1}).QRCodeJumpPubQuota; left != 0 {
 				t.Fatalf("round %d: %d publishes left", round, left)
 			}
 		}
@@ -84,7 +85,8 @@ settings: {rate_limit: 0, verification: trust, rule_limit: %d, publish_quota: %d
 		dbtest.Exec(t, c.database, `DELETE FROM publishes`)
 		dbtest.Exec(t, c.database, `UPDATE rules SET published = 0, published_at = 0`)
 	}
-	t.Logf("%d rounds in %v: %d publishers on three nodes, exactly %d published in each", rounds, time.Since(began).Round(time.Second), publishers, granted)
+	t.Logf("%d rounds in %v: %d publishers on three nodes, exactly %d published in each", rounds, time.Since(began).Round(time.Second),
+		publishers, granted)
 }
 
 // TestRaceForPrefix: two owners on two nodes race for one prefix, for a prefix
@@ -162,7 +164,8 @@ func TestRaceForPrefix(t *testing.T) {
 		}
 		if r {
 			below++
-			order := dbtest.Number(t, c.database, fmt.Sprintf(`SELECT p.id - c.id FROM rules p, rules c WHERE p.prefix = '%s' AND c.prefix = '%s'`, parent, child))
+			order := dbtest.Number(t, c.database, fmt.Sprintf(
+				`SELECT p.id - c.id FROM rules p, rules c WHERE p.prefix = '%s' AND c.prefix = '%s'`, parent, child))
 			if order < 0 {
 				t.Fatalf("round %d: a rule was added below one that was occupied before", round)
 			}
@@ -175,5 +178,6 @@ func TestRaceForPrefix(t *testing.T) {
 		drop(left, inside)
 		drop(left, parent)
 	}
-	t.Logf("%d rounds in %v: left won %d, right %d; below before it was occupied %d times", rounds, time.Since(began).Round(time.Second), wins[true], wins[false], below)
+	t.Logf("%d rounds in %v: left won %d, right %d; below before it was occupied %d times", rounds, time.Since(began).Round(time.Second),
+		wins[true], wins[false], below)
 }

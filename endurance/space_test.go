@@ -447,7 +447,8 @@ func TestDatabaseSilent(t *testing.T) {
 		if got != -1 {
 			t.Errorf("an add without a database is answered %d", got)
 		}
-		t.Logf("ten scans took %v, /readyz said so after %v, an add was answered -1 after %v", scanned.Round(time.Millisecond), said.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
+		t.Logf("ten scans took %v, /readyz said so after %v, an add was answered -1 after %v", scanned.Round(time.Millisecond),
+			said.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
 	case <-time.After(2 * time.Minute):
 		t.Error("an add without a database is not answered in two minutes")
 	}

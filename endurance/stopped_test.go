@@ -129,7 +129,8 @@ func TestANodeThatStandsStillWithTheHead(t *testing.T) {
 			c.nodes[0].running.Load().signal(syscall.SIGCONT)
 			got := <-answer
 			there := false
-			for _, r := range keeper.ok("qrcodejumpget", keeper.token, map[string]any{"get_type": 2, "page_num": 1, "page_size": 200}).RuleList {
+			for _, r := range keeper.ok("qrcodejumpget", keeper.token,
+				map[string]any{"get_type": 2, "page_num": 1, "page_size": 200}).RuleList {
 				there = there || r.Prefix == prefix
 			}
 			if got != 0 && got != -1 || there != (got == 0) {
@@ -211,11 +212,13 @@ func TestSessionsAreEndedUnderLoad(t *testing.T) {
 	var applied struct {
 		ApplicationID int64 `json:"application_id"`
 	}
-	admin.check(admin.do(http.MethodPost, "/intp/marketcode/applycode?access_token="+url.QueryEscape(brand), map[string]any{"code_count": 10_000, "isv_application_id": "load"}, &applied))
+	admin.check(admin.do(http.MethodPost, "/intp/marketcode/applycode?access_token="+url.QueryEscape(brand),
+		map[string]any{"code_count": 10_000, "isv_application_id": "load"}, &applied))
 	var active reply
 	admin.check(admin.do(http.MethodPost, "/intp/marketcode/codeactive?access_token="+url.QueryEscape(brand), map[string]any{
-		"application_id": applied.ApplicationID, "code_start": 0, "code_end": 9999, "activity_name": "a", "product_brand": "b", "product_title": "c",
-		"product_code": "d", "wxa_appid": "shop", "wxa_path": "pages/index"}, &active))
+		"application_id": applied.ApplicationID, "code_start": 0, "code_end": 9999, "activity_name": "a", "product_brand": "b",
+		"product_title": "c",
+		"product_code":  "d", "wxa_appid": "shop", "wxa_path": "pages/index"}, &active))
 	var found struct {
 		CodeURL string `json:"code_url"`
 	}
@@ -266,7 +269,8 @@ func TestSessionsAreEndedUnderLoad(t *testing.T) {
 	one := operator(t, database)
 	for range 60 {
 		before := [3]int64{asked[0].Load(), asked[1].Load(), asked[2].Load()}
-		does(t, one, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+		does(t, one,
+			`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
 		until(t, "some calls of each kind", func() bool {
 			for kind := range asked {
 				if asked[kind].Load() < before[kind]+5 && !t.Failed() {
@@ -278,7 +282,8 @@ func TestSessionsAreEndedUnderLoad(t *testing.T) {
 	}
 	over.Store(true)
 	all.Wait()
-	t.Logf("%d reads, %d scans of codes, %d look-ups while all sessions were ended 60 times", asked[0].Load(), asked[1].Load(), asked[2].Load())
+	t.Logf("%d reads, %d scans of codes, %d look-ups while all sessions were ended 60 times", asked[0].Load(), asked[1].Load(),
+		asked[2].Load())
 	c.stop()
 }
 

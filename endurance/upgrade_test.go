@@ -87,7 +87,8 @@ func TestTenStarts(t *testing.T) {
 	t.Logf("ten nodes on an empty database were ready after %v", time.Since(began).Round(time.Millisecond))
 	defer c.stop()
 	c.allReady()
-	if n := dbtest.Number(t, c.database, `SELECT count(*) FROM goose_db_version WHERE version_id > 0`); n != dbtest.Number(t, c.database, `SELECT count(DISTINCT version_id) FROM goose_db_version WHERE version_id > 0`) {
+	if n := dbtest.Number(t, c.database, `SELECT count(*) FROM goose_db_version WHERE version_id > 0`); n != dbtest.Number(t, c.database,
+		`SELECT count(DISTINCT version_id) FROM goose_db_version WHERE version_id > 0`) {
 		t.Errorf("migrations ran %d times", n)
 	}
 	if n := dbtest.Number(t, c.database, `SELECT count(*) FROM accounts`); n != 5 {
@@ -122,8 +123,9 @@ const oldPassphrase = "a passphrase of the tests"
 // story does a little of everything on a server and returns what came of it.
 func story(m must) facts {
 	m.setClock(m.now().Add(time.Second), true) // so that tokens and tickets live as long as the archive
-	f := facts{Now: m.now(), Tokens: map[string]string{}, Rules: map[string][]ruleView{}, Left: map[string]int{}, History: map[string][]string{},
-		Scans: map[string]string{}, Codes: map[string]json.Number{}, Tickets: map[string]string{}}
+	f := facts{Now: m.now(), Tokens: map[string]string{}, Rules: map[string][]ruleView{}, Left: map[string]int{},
+		History: map[string][]string{},
+		Scans:   map[string]string{}, Codes: map[string]json.Number{}, Tickets: map[string]string{}}
 	var key struct{ Key string }
 	m.check(m.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "story"}, &key))
 	f.ScanKey = key.Key
@@ -155,8 +157,9 @@ func story(m must) facts {
 		map[string]any{"code_count": 10_000, "isv_application_id": "story"}, &applied))
 	var active reply
 	m.check(m.do(http.MethodPost, "/intp/marketcode/codeactive?access_token="+url.QueryEscape(f.Tokens["service0"]), map[string]any{
-		"application_id": applied.ApplicationID, "code_start": 0, "code_end": 4999, "activity_name": "a", "product_brand": "b", "product_title": "c",
-		"product_code": "d", "wxa_appid": "mini0", "wxa_path": "pages/code"}, &active))
+		"application_id": applied.ApplicationID, "code_start": 0, "code_end": 4999, "activity_name": "a", "product_brand": "b",
+		"product_title": "c",
+		"product_code":  "d", "wxa_appid": "mini0", "wxa_path": "pages/code"}, &active))
 	if applied.ErrCode != 0 || active.ErrCode != 0 {
 		m.t.Fatalf("codes: %+v %+v", applied, active)
 	}
@@ -165,7 +168,8 @@ func story(m must) facts {
 			CodeURL string      `json:"code_url"`
 			Index   json.Number `json:"code_index"`
 		}
-		m.check(m.do(http.MethodPost, "/admin/v1/codes/lookup", map[string]any{"application_id": applied.ApplicationID, "code_index": index}, &found))
+		m.check(m.do(http.MethodPost, "/admin/v1/codes/lookup",
+			map[string]any{"application_id": applied.ApplicationID, "code_index": index}, &found))
 		f.Codes[found.CodeURL] = found.Index
 		if index < 5000 {
 			var d decision
@@ -210,7 +214,8 @@ func (m must) look(f *facts) {
 // holds compares a server with the story.
 func (f facts) holds(t *testing.T, m must) {
 	t.Helper()
-	got := facts{Now: f.Now, Tokens: f.Tokens, Rules: map[string][]ruleView{}, Left: map[string]int{}, History: map[string][]string{}, Scans: map[string]string{},
+	got := facts{Now: f.Now, Tokens: f.Tokens, Rules: map[string][]ruleView{}, Left: map[string]int{}, History: map[string][]string{},
+		Scans: map[string]string{},
 		Codes: map[string]json.Number{}, Tickets: map[string]string{}, ScanKey: f.ScanKey}
 	m.look(&got)
 	for text := range f.Codes {
@@ -332,7 +337,8 @@ func TestMakeOldArchive(t *testing.T) {
 }
 
 // chaosSeedWithCodes lets the first service account have codes.
-var chaosSeedWithCodes = strings.Replace(chaosSeed, "service_account, certified: true", "service_account, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef", 1)
+var chaosSeedWithCodes = strings.Replace(chaosSeed, "service_account, certified: true",
+	"service_account, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef", 1)
 
 // TestOldSchema: three nodes start, one after the other, on a database with
 // an earlier schema and data of the program of that time, while clients
@@ -546,7 +552,8 @@ func (u *upgrade) check() {
 			}
 		}
 	}
-	u.t.Logf("%d writes acknowledged during the upgrade, %d without an answer or answered -1; the longest time without one was %v", u.acks.Load(), u.refused.Load(), u.pause.Round(time.Millisecond))
+	u.t.Logf("%d writes acknowledged during the upgrade, %d without an answer or answered -1; the longest time without one was %v",
+		u.acks.Load(), u.refused.Load(), u.pause.Round(time.Millisecond))
 }
 
 // TestRollingUpgrade replaces three nodes of the previous program by new ones,

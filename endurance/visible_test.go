@@ -74,7 +74,8 @@ func disturb(t *testing.T, base string) (end func() string) {
 				for _, call := range []struct {
 					name string
 					body any
-				}{{"qrcodejumpadd", add(prefix, "pages/noise")}, {"qrcodejumppublish", prefixOnly(prefix)}, {"qrcodejumpdelete", prefixOnly(prefix)}} {
+				}{{"qrcodejumpadd", add(prefix, "pages/noise")}, {"qrcodejumppublish", prefixOnly(prefix)},
+					{"qrcodejumpdelete", prefixOnly(prefix)}} {
 					got, err := writer.wire(call.name, token, call.body)
 					if err != nil || got.ErrCode != 0 {
 						t.Errorf("%s %s: %d %s %v", call.name, prefix, got.ErrCode, got.ErrMsg, err)

@@ -44,7 +44,8 @@ func (c *accountList) Run(s *session) error {
 	return c.print(s, map[string]any{"accounts": all}, func(w io.Writer) {
 		rows := [][]string{}
 		for _, a := range all {
-			rows = append(rows, []string{a.AppID, a.Kind, a.Subject, yesNo(a.Certified), orDash(strings.Join(a.Versions, " ")), onOff(a.JumpOpen), a.Name})
+			rows = append(rows, []string{a.AppID, a.Kind, a.Subject, yesNo(a.Certified), orDash(strings.Join(a.Versions, " ")),
+				onOff(a.JumpOpen), a.Name})
 		}
 		printTable(w, []string{"APPID", "KIND", "SUBJECT", "CERTIFIED", "VERSIONS", "JUMP", "NAME"}, rows)
 	})

@@ -25,7 +25,8 @@ func TestChangedFeatures(t *testing.T) {
 			t.Errorf("%v changed what it was given: %v", c.change, c.have)
 		}
 	}
-	for _, change := range [][]string{{"beta"}, {"+markecode"}, {"-markecode"}, {""}, {"+"}, {"+marketcode", "-marketcode"}, {"-marketcode", "marketcode"}} {
+	for _, change := range [][]string{{"beta"}, {"+markecode"}, {"-markecode"}, {""}, {"+"}, {"+marketcode", "-marketcode"},
+		{"-marketcode", "marketcode"}} {
 		if got, err := changedFeatures([]string{"marketcode"}, change); err == nil {
 			t.Errorf("%q: %v", change, got)
 		}

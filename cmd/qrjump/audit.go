@@ -41,7 +41,8 @@ func (c *auditVerify) Run(s *session) error {
 		default:
 			fmt.Fprintf(w, "%s verified, %d to %d: nothing was altered\n", counted(int(done.Changes), "change"), done.First, done.Seq)
 		}
-		fmt.Fprintf(w, "hash of change %d: %s\nkeep it elsewhere: it shows later that nothing before it was altered or taken away\n", done.Seq, done.Hash)
+		fmt.Fprintf(w, "hash of change %d: %s\nkeep it elsewhere: it shows later that nothing before it was altered or taken away\n",
+			done.Seq, done.Hash)
 	})
 	if err == nil && done.Fault != nil {
 		err = errAltered
@@ -79,7 +80,8 @@ func (c *auditList) Run(s *session) error {
 			if e.Via != "" {
 				by += " via " + e.Via
 			}
-			rows = append(rows, []string{strconv.FormatInt(e.Seq, 10), e.At.Format(time.RFC3339), e.Kind, e.Did, plain(e.Key), by, orDash(e.RID)})
+			rows = append(rows, []string{strconv.FormatInt(e.Seq, 10), e.At.Format(time.RFC3339), e.Kind, e.Did, plain(e.Key), by,
+				orDash(e.RID)})
 		}
 		printTable(w, []string{"SEQ", "AT", "KIND", "DID", "WHICH", "BY", "RID"}, rows)
 	})

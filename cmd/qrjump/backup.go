@@ -129,7 +129,8 @@ func (c *exportCommand) Run(s *session) error {
 		_ = d.Sync() // not every system can
 		d.Close()
 	}
-	_, err = fmt.Fprintf(s.out, "exported %s of %s to %s, %s\n", counted(int(m.Rows()), "row"), counted(len(m.Tables()), "table"), c.File, counted(int(size), "byte"))
+	_, err = fmt.Fprintf(s.out, "exported %s of %s to %s, %s\n", counted(int(m.Rows()), "row"), counted(len(m.Tables()), "table"), c.File,
+		counted(int(size), "byte"))
 	return err
 }
 
@@ -158,9 +159,10 @@ type importCommand struct {
 
 // Run fills an empty database.
 func (c *importCommand) Run(s *session) error {
-	m, err := server.Import(s.ctx, server.Config{Data: c.Data, Database: c.Database, MasterKey: os.Getenv("QRJUMP_MASTER_KEY")}, c.File, func() (string, error) {
-		return c.passphrase(s, false)
-	})
+	m, err := server.Import(s.ctx, server.Config{Data: c.Data, Database: c.Database, MasterKey: os.Getenv("QRJUMP_MASTER_KEY")}, c.File,
+		func() (string, error) {
+			return c.passphrase(s, false)
+		})
 	if err != nil {
 		return failed("import", c.File, err)
 	}
@@ -168,7 +170,8 @@ func (c *importCommand) Run(s *session) error {
 		m.CreatedAt.Format("2006-01-02 15:04:05 MST"), plain(m.Program))
 	for _, table := range m.Tables() {
 		if table.Name == "tables/batches.ndjson" && table.Rows > 0 {
-			fmt.Fprintf(s.out, "if the old server gave out codes after that, add their number to %d and serve with that --code-floor: without it, more than 10,000 of them a second would be given out again\n",
+			fmt.Fprintf(s.out,
+				"if the old server gave out codes after that, add their number to %d and serve with that --code-floor: without it, more than 10,000 of them a second would be given out again\n",
 				server.CodeFloorAt(time.Now()))
 		}
 	}

@@ -46,7 +46,8 @@ func aboutCodes(did string, err error) error {
 	case errcode.NoApplication.Number, errcode.NotOwnApplication.Number:
 		return advised{error: happened, next: "this account has no such application; the operator sees all: qrjump batch list"}
 	case errcode.Unauthorized.Number:
-		return advised{error: happened, next: "codes want a certified service account with the feature marketcode, and a server without --dev its --code-prefix"}
+		return advised{error: happened,
+			next: "codes want a certified service account with the feature marketcode, and a server without --dev its --code-prefix"}
 	}
 	if next := codeAdvice[w.Code]; next != "" {
 		return advised{error: happened, next: next}
@@ -256,7 +257,8 @@ func (c *batchRetarget) Run(s *session) error {
 	if err != nil {
 		return aboutBatch("retarget "+rangeText(r)+" of", c.ID, err)
 	}
-	return c.print(s, map[string]any{"application_id": c.ID, "did": "retarget", "activations": done.Activations, "codes": done.Codes, "changed": done.Changed}, func(w io.Writer) {
+	return c.print(s, map[string]any{"application_id": c.ID, "did": "retarget", "activations": done.Activations, "codes": done.Codes,
+		"changed": done.Changed}, func(w io.Writer) {
 		if done.Activations == 0 {
 			fmt.Fprintf(w, "nothing is active in %s of %d\n", rangeText(r), c.ID)
 			return
@@ -268,6 +270,7 @@ func (c *batchRetarget) Run(s *session) error {
 		case *done.Changed != done.Codes:
 			opens = fmt.Sprintf("%d of %s open", *done.Changed, countedCodes(done.Codes))
 		}
-		fmt.Fprintf(w, "renewed %s of %d: %s %s of %s\n", counted(done.Activations, "activation"), c.ID, opens, plain(c.Path), plain(c.Target))
+		fmt.Fprintf(w, "renewed %s of %d: %s %s of %s\n", counted(done.Activations, "activation"), c.ID, opens, plain(c.Path),
+			plain(c.Target))
 	})
 }

@@ -69,7 +69,8 @@ func (c *batchDownload) Run(s *session) error {
 		return err
 	}
 	if !folder && !c.Plain && len(pieces) > 1 {
-		return misused("the codes come in %d packages, each encrypted by itself: give --out a folder (%s/), or decrypt them into one file with --plain", len(pieces), strings.TrimRight(c.Out, "/"))
+		return misused(
+			"the codes come in %d packages, each encrypted by itself: give --out a folder (%s/), or decrypt them into one file with --plain", len(pieces), strings.TrimRight(c.Out, "/"))
 	}
 	total := pieces[len(pieces)-1].To - pieces[0].From + 1
 	d := download{session: s, wire: wire, id: c.ID, key: key, bar: newBar(s, total)}
@@ -164,7 +165,8 @@ func (c *batchDownload) folder() (bool, error) {
 // pieces are the parts of segments that were asked for.
 func (c *batchDownload) pieces(a client.Application, want client.CodeRange) ([]client.CodeRange, error) {
 	if a.Status != client.ApplicationFinished || len(a.Segments) == 0 {
-		return nil, fmt.Errorf("download %d: the application is %s, not %s yet: ask again with: qrjump batch show %d", a.ID, plain(a.Status), client.ApplicationFinished, a.ID)
+		return nil, fmt.Errorf("download %d: the application is %s, not %s yet: ask again with: qrjump batch show %d", a.ID,
+			plain(a.Status), client.ApplicationFinished, a.ID)
 	}
 	last := a.Segments[len(a.Segments)-1].To
 	if want.To == math.MaxInt64 {

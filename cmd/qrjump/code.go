@@ -108,7 +108,8 @@ func printCode(w io.Writer, c client.StoredCode) {
 		if !e.From.Equal(e.At) {
 			from = e.From.Format(time.RFC3339)
 		}
-		rows = append(rows, []string{e.At.Format(time.RFC3339), e.Did, strconv.FormatInt(e.Codes, 10), e.Actor, from, orDash(e.Note), orDash(e.RID)})
+		rows = append(rows, []string{e.At.Format(time.RFC3339), e.Did, strconv.FormatInt(e.Codes, 10), e.Actor, from, orDash(e.Note),
+			orDash(e.RID)})
 	}
 	printTable(w, []string{"AT", "DID", "CODES", "BY", "FROM", "NOTE", "RID"}, rows)
 }
@@ -127,7 +128,8 @@ func boundFields(b *client.CodeBinding) [][2]string {
 	if b == nil {
 		return nil
 	}
-	return [][2]string{{"opens", "Mini Program " + b.WxaAppID + ", " + wxaTypeName(b.WxaType)}, {"page", b.WxaPath}, {"activity", b.ActivityName},
+	return [][2]string{{"opens", "Mini Program " + b.WxaAppID + ", " + wxaTypeName(b.WxaType)}, {"page", b.WxaPath},
+		{"activity", b.ActivityName},
 		{"brand", b.ProductBrand}, {"title", b.ProductTitle}, {"product", b.ProductCode}}
 }
 
@@ -202,18 +204,22 @@ func (c *selectedCodes) codes(s *session) ([]string, error) {
 }
 
 // pastTense is how a change is told.
-var pastTense = map[string]string{client.Freeze: "froze", client.Unfreeze: "unfroze", client.Void: "voided", client.Redeem: "redeemed", "withdraw": "withdrew"}
+var pastTense = map[string]string{client.Freeze: "froze", client.Unfreeze: "unfroze", client.Void: "voided", client.Redeem: "redeemed",
+	"withdraw": "withdrew"}
 
-var participle = map[string]string{client.Freeze: "frozen", client.Unfreeze: "unfrozen", client.Void: "voided", client.Redeem: "redeemed", "withdraw": "withdrawn"}
+var participle = map[string]string{client.Freeze: "frozen", client.Unfreeze: "unfrozen", client.Void: "voided", client.Redeem: "redeemed",
+	"withdraw": "withdrawn"}
 
 // before says how it was with codes that a change left as they were.
 var before = map[string]string{
-	client.Freeze: "were frozen before", client.Void: "were void before", client.Redeem: "had been redeemed before", "withdraw": "were not active",
+	client.Freeze: "were frozen before", client.Void: "were void before", client.Redeem: "had been redeemed before",
+	"withdraw":      "were not active",
 	client.Unfreeze: "were not frozen or stay so: a frozen batch is unfrozen with all, and codes that were frozen by themselves by naming them",
 }
 
 // change makes a change to what was named.
-func (c *selectedCodes) change(s *session, o operator, did string, do func(*client.Client, client.CodeChange) (client.CodesChanged, error)) error {
+func (c *selectedCodes) change(s *session, o operator, did string,
+	do func(*client.Client, client.CodeChange) (client.CodesChanged, error)) error {
 	parts, err := c.selections(s)
 	if err != nil {
 		return err
@@ -229,7 +235,8 @@ func (c *selectedCodes) change(s *session, o operator, did string, do func(*clie
 		if err != nil {
 			err = aboutBatch(did+" codes of", c.ID, err)
 			if i > 0 {
-				return advised{error: err, next: fmt.Sprintf("%s of the %s before it were %s", changedCodes(done), countedCodes(done.Codes), participle[did])}
+				return advised{error: err, next: fmt.Sprintf("%s of the %s before it were %s", changedCodes(done), countedCodes(done.Codes),
+					participle[did])}
 			}
 			return err
 		}
@@ -245,9 +252,11 @@ func (c *selectedCodes) change(s *session, o operator, did string, do func(*clie
 	case done.Changed == nil:
 		said += "; this server is older and does not say how many of them were so before"
 	case *done.Changed != done.Codes:
-		said = fmt.Sprintf("%s %d of %s of %d; the other %d %s", pastTense[did], *done.Changed, countedCodes(done.Codes), c.ID, done.Codes-*done.Changed, before[did])
+		said = fmt.Sprintf("%s %d of %s of %d; the other %d %s", pastTense[did], *done.Changed, countedCodes(done.Codes), c.ID,
+			done.Codes-*done.Changed, before[did])
 	}
-	err = o.print(s, map[string]any{"application_id": c.ID, "did": did, "codes": done.Codes, "changed": done.Changed}, func(w io.Writer) { fmt.Fprintln(w, said) })
+	err = o.print(s, map[string]any{"application_id": c.ID, "did": did, "codes": done.Codes, "changed": done.Changed},
+		func(w io.Writer) { fmt.Fprintln(w, said) })
 	if err != nil || did != client.Redeem {
 		return err
 	}
@@ -256,7 +265,8 @@ func (c *selectedCodes) change(s *session, o operator, did string, do func(*clie
 	case done.Changed == nil && done.Codes > 1: // of one that was redeemed before, every server says so
 		return errors.New("this server is older and does not say whether all were redeemed by this: look at each: qrjump code show")
 	case done.Changed != nil && *done.Changed < done.Codes:
-		return fmt.Errorf("not all were redeemed by this: %d of %s of %d %s", done.Codes-*done.Changed, countedCodes(done.Codes), c.ID, before[did])
+		return fmt.Errorf("not all were redeemed by this: %d of %s of %d %s", done.Codes-*done.Changed, countedCodes(done.Codes), c.ID,
+			before[did])
 	}
 	return err
 }

@@ -24,10 +24,13 @@ func (c *drillCommand) Run(s *session) error {
 
 func printDrill(w io.Writer, file string, r server.DrillReport) {
 	rows := [][]string{
-		{"archive", fmt.Sprintf("%s, exported at %s by %s from %s, schema %d", plain(file), r.CreatedAt.Format("2006-01-02 15:04:05 MST"), plain(r.Program), plain(r.Engine), r.Schema)},
-		{"restored", fmt.Sprintf("%s of %s in %v, %s", counted(int(r.Rows), "row"), counted(r.Tables, "table"), r.Restored.Round(1e6), r.Compared())},
+		{"archive", fmt.Sprintf("%s, exported at %s by %s from %s, schema %d", plain(file), r.CreatedAt.Format("2006-01-02 15:04:05 MST"),
+			plain(r.Program), plain(r.Engine), r.Schema)},
+		{"restored", fmt.Sprintf("%s of %s in %v, %s", counted(int(r.Rows), "row"), counted(r.Tables, "table"), r.Restored.Round(1e6),
+			r.Compared())},
 		{"started", fmt.Sprintf("ready after %v: every key opens", r.Started.Round(1e6))},
-		{"rules", fmt.Sprintf("%d of %s published; %d scans of them open, %d do not and say why", r.Published, counted(r.Rules, "rule"), r.Opened, r.Explained)},
+		{"rules", fmt.Sprintf("%d of %s published; %d scans of them open, %d do not and say why", r.Published, counted(r.Rules, "rule"),
+			r.Opened, r.Explained)},
 		{"codes", fmt.Sprintf("%s: %d codes of them made, read and found again", counted(r.Batches, "batch"), r.Codes)},
 	}
 	printTable(w, []string{"STEP", "FOUND"}, rows)

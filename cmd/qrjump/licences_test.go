@@ -21,7 +21,8 @@ func TestLicencesOfAllThatIsInTheProgram(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the file is made on Linux; other systems need other modules")
 	}
-	out, err := exec.Command("go", "list", "-deps", "-f", `{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}`, ".").Output()
+	out, err := exec.Command("go", "list", "-deps", "-f", `{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}`,
+		".").Output()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,7 +59,8 @@ type linesImport struct {
 	DryRun bool   `help:"Only check."`
 }
 
-func (c *linesImport) load(s *session, noun string, load func(*client.Client, context.Context, io.Reader, bool) (client.Imported, error)) error {
+func (c *linesImport) load(s *session, noun string,
+	load func(*client.Client, context.Context, io.Reader, bool) (client.Imported, error)) error {
 	cl, err := c.client()
 	if err != nil {
 		return err
@@ -88,7 +89,8 @@ func (c *linesImport) load(s *session, noun string, load func(*client.Client, co
 		if c.DryRun {
 			did = "would import"
 		}
-		fmt.Fprintf(w, "%s %s: %d new, %d changed, %d as before\n", did, counted(done.Lines, noun), done.Added, done.Changed, done.Unchanged)
+		fmt.Fprintf(w, "%s %s: %d new, %d changed, %d as before\n", did, counted(done.Lines, noun), done.Added, done.Changed,
+			done.Unchanged)
 	})
 }
 

@@ -25,7 +25,8 @@ func (c *masterKeyTurn) Run(s *session) error {
 	if done.Finished {
 		fmt.Fprintln(s.out, "a turn of the master key was cut off after it had sealed everything anew; it is finished")
 	} else {
-		fmt.Fprintf(s.out, "the master key is turned: %s and %s are sealed anew\n", counted(done.Keys, "key"), counted(done.Secrets, "other secret"))
+		fmt.Fprintf(s.out, "the master key is turned: %s and %s are sealed anew\n", counted(done.Keys, "key"),
+			counted(done.Secrets, "other secret"))
 	}
 	switch {
 	case done.File == "":

@@ -17,7 +17,8 @@ func TestJSONHasWhatAServerLeavesOut(t *testing.T) {
 		print      any
 		want, none []string
 	}{
-		{map[string]any{"changes": changes}, []string{`"seq": 1`, `"rid": ""`, `"reason": ""`, `"open_version": 0`, `"published_at": null`, `"prefix": "https://a.example/"`}, nil},
+		{map[string]any{"changes": changes}, []string{`"seq": 1`, `"rid": ""`, `"reason": ""`, `"open_version": 0`, `"published_at": null`,
+			`"prefix": "https://a.example/"`}, nil},
 		{code, []string{`"code": "abcdefghi"`, `"wxa_type": 0`, `"wxa_path": "p"`}, []string{"note", "warning", "rid"}},
 		{client.CodeScans{Scans: 0}, []string{`"first_at": null`, `"last_at": null`}, nil},
 		{map[string]any{"nothing": nil}, []string{`"nothing": null`}, nil},

@@ -22,7 +22,8 @@ var (
 // the two ends of a range by them.
 func parseRanges(texts []string) (ranges []client.CodeRange, all bool, err error) {
 	if len(texts) == 2 && bareNumber.MatchString(texts[0]) && bareNumber.MatchString(texts[1]) {
-		return nil, false, twoNumbers(texts[0], texts[1], fmt.Sprintf("; for the two codes alone: %s-%s %s-%s", texts[0], texts[0], texts[1], texts[1]))
+		return nil, false, twoNumbers(texts[0], texts[1],
+			fmt.Sprintf("; for the two codes alone: %s-%s %s-%s", texts[0], texts[0], texts[1], texts[1]))
 	}
 	for _, text := range texts {
 		if text == "all" {

@@ -38,14 +38,16 @@ func TestCommandsPageIsFresh(t *testing.T) {
 
 func commandsPage(model *kong.Application) string {
 	var b strings.Builder
-	b.WriteString("# Commands\n\nPrinted from `cmd/qrjump` by `make update`. Exit codes: 0 it worked, 1 it failed, 2 it was asked for wrongly.\n")
+	b.WriteString(
+		"# Commands\n\nPrinted from `cmd/qrjump` by `make update`. Exit codes: 0 it worked, 1 it failed, 2 it was asked for wrongly.\n")
 	group := ""
 	for _, verb := range model.Leaves(true) {
 		if verb.Group.Title != group {
 			group = verb.Group.Title
 			fmt.Fprintf(&b, "\n## %s\n", group)
 		}
-		fmt.Fprintf(&b, "\n### `qrjump %s`\n\n%s\n\n```sh\n%s\n```\n", strings.TrimPrefix(verb.Summary(), "qrjump "), verb.Help, verb.Tag.Get("example"))
+		fmt.Fprintf(&b, "\n### `qrjump %s`\n\n%s\n\n```sh\n%s\n```\n", strings.TrimPrefix(verb.Summary(), "qrjump "), verb.Help,
+			verb.Tag.Get("example"))
 		var rows []string
 		for _, p := range verb.Positional {
 			rows = append(rows, fmt.Sprintf("| `%s` | | | %s |", p.Summary(), inTable(p.Help)))
@@ -67,7 +69,8 @@ func commandsPage(model *kong.Application) string {
 			}
 		}
 		if len(rows) > 0 {
-			b.WriteString("\n| argument or flag | environment | default | meaning |\n| --- | --- | --- | --- |\n" + strings.Join(rows, "\n") + "\n")
+			b.WriteString("\n| argument or flag | environment | default | meaning |\n| --- | --- | --- | --- |\n" +
+				strings.Join(rows, "\n") + "\n")
 		}
 	}
 	return b.String()

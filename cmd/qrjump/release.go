@@ -19,7 +19,8 @@ type ruleRelease struct {
 // Run takes rules away from their owners.
 func (c *ruleRelease) Run(s *session) error {
 	if !c.Yes {
-		return misused("release takes rules away from their owners at once: say --yes as well; qrjump rule history %s shows whose it is", plain(c.Prefix))
+		return misused("release takes rules away from their owners at once: say --yes as well; qrjump rule history %s shows whose it is",
+			plain(c.Prefix))
 	}
 	qrjump, err := c.client()
 	if err != nil {

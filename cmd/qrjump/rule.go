@@ -35,7 +35,8 @@ func (c *ruleList) Run(s *session) error {
 		if len(list.Rules) > 0 {
 			rows := [][]string{}
 			for _, r := range list.Rules {
-				rows = append(rows, []string{r.Prefix, state(r.Published), r.Path, testRange(r.OpenVersion), orDash(occupies(r)), orDash(strings.Join(r.TestLinks, " "))})
+				rows = append(rows, []string{r.Prefix, state(r.Published), r.Path, testRange(r.OpenVersion), orDash(occupies(r)),
+					orDash(strings.Join(r.TestLinks, " "))})
 			}
 			printTable(w, []string{"PREFIX", "STATE", "PAGE", "TESTS OPEN", "OCCUPIES", "TEST LINKS"}, rows)
 		}
@@ -178,7 +179,8 @@ func (c *ruleEdit) Run(s *session) error {
 	}
 	err = wire.EditRule(s.ctx, d)
 	if w, ok := errors.AsType[*client.WireError](err); ok && w.Code == errcode.InvalidArgs.Number && old.Published {
-		return advised{error: failed("edit", c.Prefix, err), next: "the page of a published rule is fixed: delete the rule and add it again"}
+		return advised{error: failed("edit", c.Prefix, err),
+			next: "the page of a published rule is fixed: delete the rule and add it again"}
 	}
 	if err != nil {
 		return failed("edit", c.Prefix, err)
@@ -315,7 +317,8 @@ func (c *ruleHistory) Run(s *session) error {
 		}
 		rows := [][]string{}
 		for _, h := range changes {
-			rows = append(rows, []string{strconv.FormatInt(h.Seq, 10), h.At.Format(time.RFC3339), h.Did, h.Actor, state(h.Rule.Published), h.Rule.Target, h.Rule.Path, orDash(h.RID)})
+			rows = append(rows, []string{strconv.FormatInt(h.Seq, 10), h.At.Format(time.RFC3339), h.Did, h.Actor, state(h.Rule.Published),
+				h.Rule.Target, h.Rule.Path, orDash(h.RID)})
 		}
 		printTable(w, []string{"SEQ", "AT", "DID", "BY", "STATE", "OPENS", "PAGE", "RID"}, rows)
 	})

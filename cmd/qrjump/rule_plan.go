@@ -247,7 +247,8 @@ func decide(wanted []wantedRule, have []storedRule, prune bool) []step {
 	if prune {
 		for _, h := range have {
 			if _, left := stored[h.parsed.Key]; left {
-				steps = append(steps, step{Do: "delete", Prefix: h.Prefix, Why: "it is not in the file", target: h.target, Live: h.Published})
+				steps = append(steps, step{Do: "delete", Prefix: h.Prefix, Why: "it is not in the file", target: h.target,
+					Live: h.Published})
 			}
 		}
 	}
@@ -337,7 +338,8 @@ func (w *wantedRule) differences(h storedRule) []string {
 	say("occupy", h.Occupy, d.Occupy)
 	say("open_version", h.OpenVersion, d.OpenVersion)
 	if w.TestLinks != nil && !slices.Equal(h.TestLinks, *w.TestLinks) {
-		list = append(list, fmt.Sprintf("test_links: %s -> %s", orDash(strings.Join(h.TestLinks, " ")), orDash(strings.Join(*w.TestLinks, " "))))
+		list = append(list, fmt.Sprintf("test_links: %s -> %s", orDash(strings.Join(h.TestLinks, " ")),
+			orDash(strings.Join(*w.TestLinks, " "))))
 	}
 	return list
 }
@@ -373,7 +375,8 @@ func (p *planFlags) make(s *session) (plan, *client.Client, error) {
 // show prints the plan for people.
 func (p plan) show(w io.Writer) {
 	if len(p.Steps) == 0 {
-		fmt.Fprintf(w, "nothing to do: %s as the file says, %s left this month\n", counted(p.Rules, "rule"), counted(p.PublishesLeft, "publish"))
+		fmt.Fprintf(w, "nothing to do: %s as the file says, %s left this month\n", counted(p.Rules, "rule"),
+			counted(p.PublishesLeft, "publish"))
 		return
 	}
 	rows := [][]string{}
@@ -488,7 +491,8 @@ func (c *ruleApply) apply(s *session, wire *client.Client, steps []step) error {
 		if err != nil {
 			next, details := remedy(err)
 			next = strings.TrimPrefix(next+"; "+soFar(steps[:i], one.Prefix), "; ")
-			return advised{error: fmt.Errorf("step %d of %d, %s %s: %w", i+1, len(steps), one.Do, one.Prefix, err), next: next, details: details}
+			return advised{error: fmt.Errorf("step %d of %d, %s %s: %w", i+1, len(steps), one.Do, one.Prefix, err), next: next,
+				details: details}
 		}
 		one.Done = true
 	}

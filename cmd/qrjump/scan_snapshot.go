@@ -55,7 +55,8 @@ func (c *scanCommand) fromSnapshot(s *session) error {
 // resolveFrom answers in the form of the scan API.
 func (c *scanCommand) resolveFrom(r scan.Resolver, link string) (client.Decision, error) {
 	d := r.Resolve(scan.Request{Text: link, Source: scan.Source(c.Source), At: time.Now()})
-	shown := client.Decision{Action: string(d.Action), AppID: d.AppID, Version: string(d.Version), Path: d.Path, Scene: d.Scene, URL: d.URL, Text: d.Text}
+	shown := client.Decision{Action: string(d.Action), AppID: d.AppID, Version: string(d.Version), Path: d.Path, Scene: d.Scene, URL: d.URL,
+		Text: d.Text}
 	if d.Kind != "" {
 		shown.Matched = &client.Matched{Kind: string(d.Kind), Prefix: d.Matched.Prefix}
 	}

@@ -156,13 +156,15 @@ type scanCSV struct {
 func (c *scanCSV) print(s client.RecordedScan) error {
 	if !c.began {
 		c.began = true
-		err := c.w.Write([]string{"scan_id", "at", "user", "source", "client", "network", "region", "action", "kind", "reason", "appid", "version", "rule_id", "application_id", "code_index",
+		err := c.w.Write([]string{"scan_id", "at", "user", "source", "client", "network", "region", "action", "kind", "reason", "appid",
+			"version", "rule_id", "application_id", "code_index",
 			"activity", "brand", "product", "text"})
 		if err != nil {
 			return err
 		}
 	}
-	row := []string{s.ScanID, s.At.UTC().Format(time.RFC3339Nano), s.User, s.Source, s.Client, s.Network, s.Region, s.Action, s.Kind, s.Reason, s.AppID, s.Version, numberOrNone(s.RuleID), "", "",
+	row := []string{s.ScanID, s.At.UTC().Format(time.RFC3339Nano), s.User, s.Source, s.Client, s.Network, s.Region, s.Action, s.Kind,
+		s.Reason, s.AppID, s.Version, numberOrNone(s.RuleID), "", "",
 		s.Activity, s.Brand, s.Product, s.Text}
 	if s.CodeIndex != nil {
 		row[13], row[14] = strconv.FormatInt(s.ApplicationID, 10), strconv.FormatInt(*s.CodeIndex, 10)
@@ -218,7 +220,8 @@ func (t *scanTable) print(s client.RecordedScan) error {
 	if s.CodeIndex != nil {
 		what = fmt.Sprintf("code %d:%d", s.ApplicationID, *s.CodeIndex)
 	}
-	_, err := fmt.Fprint(t.w, strings.TrimRight(plain(fmt.Sprintf(strings.TrimSuffix(form, "\n"), s.At.UTC().Format(time.RFC3339), s.ScanID, opened, orDash(s.AppID), what)), " ")+"\n")
+	_, err := fmt.Fprint(t.w, strings.TrimRight(plain(fmt.Sprintf(strings.TrimSuffix(form, "\n"), s.At.UTC().Format(time.RFC3339), s.ScanID,
+		opened, orDash(s.AppID), what)), " ")+"\n")
 	return err
 }
 

@@ -45,7 +45,8 @@ func (c *statsShow) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	found, err := operator.Statistics(s.ctx, client.StatisticsQuery{From: c.From, To: c.To, By: c.By, Group: c.Group, Count: c.Count, Filter: c.Filter, Limit: c.Limit, Wait: true})
+	found, err := operator.Statistics(s.ctx, client.StatisticsQuery{From: c.From, To: c.To, By: c.By, Group: c.Group, Count: c.Count,
+		Filter: c.Filter, Limit: c.Limit, Wait: true})
 	if err != nil {
 		return fmt.Errorf("stats: %w", err)
 	}
@@ -137,7 +138,8 @@ func (c *statsShow) table(w io.Writer, found client.Statistics) {
 		fmt.Fprintf(w, "… and more: --limit %d\n", min(1000, 10*c.Limit))
 	}
 	if at := found.Counted.At; at != nil {
-		fmt.Fprintf(w, "\ncounted: %s scans up to %s\n", grouped(found.Counted.Scans), at.In(found.From.Location()).Format("2006-01-02 15:04:05"))
+		fmt.Fprintf(w, "\ncounted: %s scans up to %s\n", grouped(found.Counted.Scans),
+			at.In(found.From.Location()).Format("2006-01-02 15:04:05"))
 	}
 }
 
@@ -224,9 +226,11 @@ func (c *statsVerify) Run(s *session) error {
 		if r.Lacking != nil {
 			lacking = grouped(*r.Lacking)
 		}
-		fields := [][2]string{{"scans", grouped(r.Scans)}, {"came twice", grouped(r.Duplicates)}, {"lacking", lacking}, {"compared", grouped(r.Compared) + " numbers"}, {"differences", grouped(r.Differences)}}
+		fields := [][2]string{{"scans", grouped(r.Scans)}, {"came twice", grouped(r.Duplicates)}, {"lacking", lacking},
+			{"compared", grouped(r.Compared) + " numbers"}, {"differences", grouped(r.Differences)}}
 		if r.Since != nil {
-			fields = append(fields, [2]string{"since", r.Since.Format("2006-01-02 15:04:05Z07:00") + "; what is older is no longer in the ledger"})
+			fields = append(fields, [2]string{"since", r.Since.Format("2006-01-02 15:04:05Z07:00") +
+				"; what is older is no longer in the ledger"})
 		}
 		printFields(w, fields...)
 		for _, d := range r.Shown {
@@ -270,7 +274,9 @@ func (c *statsAlarms) Run(s *session) error {
 		}
 		rows := [][]string{}
 		for _, a := range list {
-			rows = append(rows, []string{strconv.FormatInt(a.ID, 10), a.At.UTC().Format("2006-01-02 15:04"), fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex), strconv.FormatInt(a.Score, 10), string(a.Why), orDash(a.AcknowledgedBy)})
+			rows = append(rows, []string{strconv.FormatInt(a.ID, 10), a.At.UTC().Format("2006-01-02 15:04"),
+				fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex), strconv.FormatInt(a.Score, 10), string(a.Why),
+				orDash(a.AcknowledgedBy)})
 		}
 		printTable(w, []string{"ID", "AT", "CODE", "SCORE", "WHY", "SEEN BY"}, rows)
 	})

@@ -47,7 +47,8 @@ var everyVerb = []verb{
 
 	{path: "account put", api: adminAPI, words: "shop1 --kind mini_program --secret the-secret-of-shop1 --certified --version release",
 		says: `^created shop1$`},
-	{path: "account put", api: adminAPI, words: "brand1 --kind service_account --secret the-secret-of-brand1 --certified", says: `^created brand1$`},
+	{path: "account put", api: adminAPI, words: "brand1 --kind service_account --secret the-secret-of-brand1 --certified",
+		says: `^created brand1$`},
 	{path: "account put", api: adminAPI, words: "shop1 --name Tea", says: `^changed shop1$`},
 	{path: "account show", api: adminAPI, words: "shop1", says: `(?m)^name +Tea$`},
 	{path: "account list", api: adminAPI, says: `(?m)^shop1 .* Tea$`},
@@ -352,13 +353,15 @@ func TestNoVerbSaysYesWhenItIsNo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			url := test.url()
-			found := map[string]string{"ID": "500000001", "PAGE": bound, "TICKET": "t", "OPENID": "o", "SEQ": "1", "BRAND": "", "EMPTY": t.TempDir()}
+			found := map[string]string{"ID": "500000001", "PAGE": bound, "TICKET": "t", "OPENID": "o", "SEQ": "1", "BRAND": "",
+				"EMPTY": t.TempDir()}
 			for _, name := range []string{"RULES", "PASSPHRASE"} {
 				found[name] = w.found[name]
 			}
 			for _, caller := range []struct{ api, name, value string }{
 				{adminAPI, "ADMIN_TOKEN", w.found["TOKEN"]}, {scanAPI, "KEY", w.found["KEY"]},
-				{wireAPI, "SECRET", "the-secret-of-both"}, {wireAPI, "ACCESS_TOKEN", "theirs"}, // with one, no token is fetched before the call itself
+				// with one, no token is fetched before the call itself
+				{wireAPI, "SECRET", "the-secret-of-both"}, {wireAPI, "ACCESS_TOKEN", "theirs"},
 			} {
 				environment(t, map[string]string{"SERVER": url, "SCAN_SERVER": url, "ADMIN_SERVER": url, "APPID": "shop",
 					caller.name: caller.value})

@@ -180,7 +180,8 @@ func (d *Directory) Agree(ctx context.Context, a Agreement) (Issued, error) {
 		if err := d.makeRoom(ctx, tx, a, holders, now); err != nil {
 			return err
 		}
-		if text, err = d.newCode(ctx, tx, GrantCode{Kind: AuthCode, Component: a.Component, AppID: a.AppID, ExpiresAt: now.Add(AuthCodeLife)}, authMark); err != nil {
+		if text, err = d.newCode(ctx, tx, GrantCode{Kind: AuthCode, Component: a.Component, AppID: a.AppID,
+			ExpiresAt: now.Add(AuthCodeLife)}, authMark); err != nil {
 			return err
 		}
 		code.UsedAt = now
@@ -261,7 +262,8 @@ func (d *Directory) makeRoom(ctx context.Context, tx Tx, a Agreement, holders []
 		if err != nil {
 			return err
 		}
-		code, err := d.newCode(ctx, tx, GrantCode{Kind: AuthCode, Component: h.Component, AppID: a.AppID, ExpiresAt: now.Add(AuthCodeLife)}, authMark)
+		code, err := d.newCode(ctx, tx, GrantCode{Kind: AuthCode, Component: h.Component, AppID: a.AppID, ExpiresAt: now.Add(AuthCodeLife)},
+			authMark)
 		if err != nil {
 			return err
 		}
@@ -282,11 +284,13 @@ func (d *Directory) newGrant(component, appid string, sets []int, now time.Time)
 	if err != nil {
 		return Grant{}, err
 	}
-	return Grant{AppID: appid, PermissionSets: ordered(sets), RefreshToken: d.Key.Seal(refreshPlace(component, appid), []byte(text)), GrantedAt: now}, nil
+	return Grant{AppID: appid, PermissionSets: ordered(sets), RefreshToken: d.Key.Seal(refreshPlace(component, appid), []byte(text)),
+		GrantedAt: now}, nil
 }
 
 // pushGrant pushes an event of authorisation. Contract: rules 3.2.
-func (d *Directory) pushGrant(ctx context.Context, tx Tx, c Component, infoType, appid string, now time.Time, code, preAuthCode string) error {
+func (d *Directory) pushGrant(ctx context.Context, tx Tx, c Component, infoType, appid string, now time.Time, code,
+	preAuthCode string) error {
 	if c.EventURL == "" {
 		return nil
 	}
@@ -380,7 +384,8 @@ func (d *Directory) RefreshAuthorizerToken(ctx context.Context, component, appid
 
 // authorize issues an authorizer_access_token where first and check agree; the
 // one before works five minutes more.
-func (d *Directory) authorize(ctx context.Context, component, appid string, first func(Tx, time.Time) error, check func(Authorization) error) (Authorization, error) {
+func (d *Directory) authorize(ctx context.Context, component, appid string, first func(Tx, time.Time) error,
+	check func(Authorization) error) (Authorization, error) {
 	var a Authorization
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		for _, one := range []string{appid, component} {
@@ -471,7 +476,8 @@ func (d *Directory) Authorizations(ctx context.Context, component string, offset
 			if err != nil {
 				return err
 			}
-			page = append(page, Authorization{Account: Account{AppID: g.AppID}, Sets: g.PermissionSets, RefreshToken: refresh, GrantedAt: g.GrantedAt})
+			page = append(page, Authorization{Account: Account{AppID: g.AppID}, Sets: g.PermissionSets, RefreshToken: refresh,
+				GrantedAt: g.GrantedAt})
 		}
 		return nil
 	})

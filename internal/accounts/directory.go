@@ -177,7 +177,8 @@ func (d *Directory) newSecret(of, appid, secret, stored string) (hash string, er
 	if hash = d.Key.Hash(secretPurpose(appid), secret); hash == stored || n >= d.LeastSecret {
 		return hash, nil
 	}
-	return "", invalidf("%s %s: secret has %d characters: without --dev it needs %d at least; openssl rand -hex 16 makes one", of, appid, n, d.LeastSecret)
+	return "", invalidf("%s %s: secret has %d characters: without --dev it needs %d at least; openssl rand -hex 16 makes one", of, appid, n,
+		d.LeastSecret)
 }
 
 // merged is the account that a registration makes, with what stays of the one
@@ -481,7 +482,8 @@ func (d *Directory) OperatorToken(ctx context.Context, appid string) (Issued, er
 	return d.stableToken(ctx, appid, false, check, func(time.Time) error { return nil })
 }
 
-func (d *Directory) stableToken(ctx context.Context, appid string, force bool, check func(Tx) error, spend func(now time.Time) error) (Issued, error) {
+func (d *Directory) stableToken(ctx context.Context, appid string, force bool, check func(Tx) error,
+	spend func(now time.Time) error) (Issued, error) {
 	var issued Issued
 	found := false
 	current := func(tx Tx, now time.Time) error {

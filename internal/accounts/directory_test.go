@@ -52,11 +52,12 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w := &world{t: t, store: s, dir: dir, now: begin}
-	w.Directory = &accounts.Directory{Store: s, Epochs: s.Epochs(), Key: key, Settings: settings.NewLive(settings.Defaults()), Random: rand.Reader, Now: func() time.Time {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return w.now
-	}}
+	w.Directory = &accounts.Directory{Store: s, Epochs: s.Epochs(), Key: key, Settings: settings.NewLive(settings.Defaults()),
+		Random: rand.Reader, Now: func() time.Time {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.now
+		}}
 	return w
 }
 
@@ -84,7 +85,8 @@ func (w *world) mini(appid string) accounts.Credentials {
 }
 
 func credentials(appid string) accounts.Credentials {
-	return accounts.Credentials{GrantType: "client_credential", AppID: appid, Secret: "secret of " + appid, IP: netip.MustParseAddr("203.0.113.1")}
+	return accounts.Credentials{GrantType: "client_credential", AppID: appid, Secret: "secret of " + appid,
+		IP: netip.MustParseAddr("203.0.113.1")}
 }
 
 // plain and stable fetch a token, which must succeed.
@@ -142,7 +144,8 @@ func TestAnAccountKeepsWhatIsPermanent(t *testing.T) {
 	}
 	same(t, "subject that nobody named", first.Subject, accounts.Company)
 	same(t, "day of creation", first.CreatedAt, begin)
-	if name, content := first.Confirm.Name, first.Confirm.Content; len(name) != 14 || !strings.HasSuffix(name, ".txt") || len(content) != 32 {
+	if name, content := first.Confirm.Name, first.Confirm.Content; len(name) != 14 || !strings.HasSuffix(name, ".txt") ||
+		len(content) != 32 {
 		t.Errorf("verification file: %q with %q", name, content)
 	}
 	w.set(begin.Add(time.Hour))
@@ -182,18 +185,30 @@ func TestWhatCannotBeAnAccountIsRefused(t *testing.T) {
 		{"an AppID with NUL", accounts.Registration{Account: accounts.Account{AppID: "a\x00"}}, "appid"},
 		{"an AppID of 33 characters", accounts.Registration{Account: accounts.Account{AppID: strings.Repeat("x", 33)}}, "appid"},
 		{"no kind", accounts.Registration{Account: accounts.Account{AppID: "wxa"}}, "kind"},
-		{"an unknown subject", accounts.Registration{Account: accounts.Account{AppID: "wxa", Kind: accounts.MiniProgram, Subject: "x"}}, "subject"},
-		{"an unknown version", accounts.Registration{Account: accounts.Account{AppID: "wxa", Kind: accounts.MiniProgram, Versions: []accounts.Version{"x"}}}, "versions"},
-		{"an unknown role", accounts.Registration{Account: accounts.Account{AppID: "wxa", Kind: accounts.MiniProgram, Members: map[string]accounts.Role{"u": "x"}}}, "members"},
-		{"an address for a range", accounts.Registration{Account: accounts.Account{AppID: "wxa", Kind: accounts.MiniProgram, IPAllowlist: []string{"10.0.0.1"}}}, "ip_allowlist"},
-		{"a message URL without host", accounts.Registration{Account: accounts.Account{AppID: "wxa", Kind: accounts.MiniProgram, MessageURL: "http:/x"}}, "address"},
-		{"a short marketcode key", accounts.Registration{Account: accounts.Account{AppID: "wxa", Kind: accounts.MiniProgram}, MarketcodeKey: "short"}, "marketcode_key"},
-		{"a secret of 257 bytes", accounts.Registration{Account: accounts.Account{AppID: "wxa", Kind: accounts.MiniProgram}, Secret: strings.Repeat("x", 257)}, "secret"},
-		{"another kind than before", accounts.Registration{Account: accounts.Account{AppID: "wxmini", Kind: accounts.ServiceAccount}}, "kind cannot change"},
-		{"the AppID of a component", accounts.Registration{Account: accounts.Account{AppID: "wxcomponent", Kind: accounts.MiniProgram}}, "component's"},
-		{"links of a Mini Program", accounts.Registration{Account: accounts.Account{AppID: "wxa", Kind: accounts.MiniProgram}, Linked: []string{"wxmini"}}, "linked"},
-		{"a link with nobody", accounts.Registration{Account: accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount}, Linked: []string{"wxnobody"}}, "no account wxnobody"},
-		{"a link with a service account", accounts.Registration{Account: accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount}, Linked: []string{"wxservice"}}, "not a mini_program"},
+		{"an unknown subject", accounts.Registration{Account: accounts.Account{AppID: "wxa", Kind: accounts.MiniProgram, Subject: "x"}},
+			"subject"},
+		{"an unknown version", accounts.Registration{Account: accounts.Account{AppID: "wxa", Kind: accounts.MiniProgram,
+			Versions: []accounts.Version{"x"}}}, "versions"},
+		{"an unknown role", accounts.Registration{Account: accounts.Account{AppID: "wxa", Kind: accounts.MiniProgram,
+			Members: map[string]accounts.Role{"u": "x"}}}, "members"},
+		{"an address for a range", accounts.Registration{Account: accounts.Account{AppID: "wxa", Kind: accounts.MiniProgram,
+			IPAllowlist: []string{"10.0.0.1"}}}, "ip_allowlist"},
+		{"a message URL without host", accounts.Registration{Account: accounts.Account{AppID: "wxa", Kind: accounts.MiniProgram,
+			MessageURL: "http:/x"}}, "address"},
+		{"a short marketcode key", accounts.Registration{Account: accounts.Account{AppID: "wxa", Kind: accounts.MiniProgram},
+			MarketcodeKey: "short"}, "marketcode_key"},
+		{"a secret of 257 bytes", accounts.Registration{Account: accounts.Account{AppID: "wxa", Kind: accounts.MiniProgram},
+			Secret: strings.Repeat("x", 257)}, "secret"},
+		{"another kind than before", accounts.Registration{Account: accounts.Account{AppID: "wxmini", Kind: accounts.ServiceAccount}},
+			"kind cannot change"},
+		{"the AppID of a component", accounts.Registration{Account: accounts.Account{AppID: "wxcomponent", Kind: accounts.MiniProgram}},
+			"component's"},
+		{"links of a Mini Program", accounts.Registration{Account: accounts.Account{AppID: "wxa", Kind: accounts.MiniProgram},
+			Linked: []string{"wxmini"}}, "linked"},
+		{"a link with nobody", accounts.Registration{Account: accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount},
+			Linked: []string{"wxnobody"}}, "no account wxnobody"},
+		{"a link with a service account", accounts.Registration{Account: accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount},
+			Linked: []string{"wxservice"}}, "not a mini_program"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before, err := w.List(t.Context(), "", 100)
@@ -229,9 +244,12 @@ func TestWhatCannotBeAComponentIsRefused(t *testing.T) {
 		{"a key of 42 characters", accounts.Component{AppID: "wxc"}, aesKey[1:], "encoding_aes_key"},
 		{"a key of 44 characters", accounts.Component{AppID: "wxc"}, aesKey + "E", "encoding_aes_key"},
 		{"a key that is no Base64", accounts.Component{AppID: "wxc"}, "-" + aesKey[1:], "encoding_aes_key"},
-		{"a grant of nobody", accounts.Component{AppID: "wxc", Grants: []accounts.Grant{{AppID: "wxnobody"}}}, aesKey, "no account wxnobody"},
-		{"a permission set 0", accounts.Component{AppID: "wxc", Grants: []accounts.Grant{{AppID: "wxmini", PermissionSets: []int{18, 0}}}}, aesKey, "permission_sets"},
-		{"a redirect host with a path", accounts.Component{AppID: "wxc", RedirectHosts: []string{"isv.example/x"}}, aesKey, "redirect_hosts"},
+		{"a grant of nobody", accounts.Component{AppID: "wxc", Grants: []accounts.Grant{{AppID: "wxnobody"}}}, aesKey,
+			"no account wxnobody"},
+		{"a permission set 0", accounts.Component{AppID: "wxc", Grants: []accounts.Grant{{AppID: "wxmini", PermissionSets: []int{18, 0}}}},
+			aesKey, "permission_sets"},
+		{"a redirect host with a path", accounts.Component{AppID: "wxc", RedirectHosts: []string{"isv.example/x"}}, aesKey,
+			"redirect_hosts"},
 		{"an address for a range", accounts.Component{AppID: "wxc", IPAllowlist: []string{"10.0.0.1"}}, aesKey, "ip_allowlist"},
 		{"an event URL of another scheme", accounts.Component{AppID: "wxc", EventURL: "ftp://h/"}, aesKey, "address"},
 	} {
@@ -278,7 +296,8 @@ func TestChangeSavesWhatItsFunctionMadeOrNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused := errors.New("refused")
-	if _, err := w.Change(t.Context(), "wxa", func(a *accounts.Account) error { a.Name = "newer"; return refused }); !errors.Is(err, refused) {
+	if _, err := w.Change(t.Context(), "wxa", func(a *accounts.Account) error { a.Name = "newer"; return refused }); !errors.Is(err,
+		refused) {
 		t.Errorf("a function that fails: %v", err)
 	}
 	if _, err := w.Change(t.Context(), "wxa", func(a *accounts.Account) error { a.Name = "\x00"; return nil }); err == nil {
@@ -367,10 +386,14 @@ func TestWhoMayHaveJumpRules(t *testing.T) {
 	}{
 		{"a company's Mini Program may", accounts.Account{Kind: accounts.MiniProgram, Subject: accounts.Company}, errcode.OK},
 		{"a government's Mini Program may", accounts.Account{Kind: accounts.MiniProgram, Subject: accounts.Government}, errcode.OK},
-		{"a personal Mini Program may not", accounts.Account{Kind: accounts.MiniProgram, Subject: accounts.Personal, Certified: true}, errcode.PersonalSubject},
-		{"a certified service account may", accounts.Account{Kind: accounts.ServiceAccount, Subject: accounts.Company, Certified: true}, errcode.OK},
-		{"a service account that is not certified may not", accounts.Account{Kind: accounts.ServiceAccount, Subject: accounts.Company}, errcode.Unauthorized},
-		{"a subscription account may not", accounts.Account{Kind: accounts.SubscriptionAccount, Subject: accounts.Company, Certified: true}, errcode.Unauthorized},
+		{"a personal Mini Program may not", accounts.Account{Kind: accounts.MiniProgram, Subject: accounts.Personal, Certified: true},
+			errcode.PersonalSubject},
+		{"a certified service account may", accounts.Account{Kind: accounts.ServiceAccount, Subject: accounts.Company, Certified: true},
+			errcode.OK},
+		{"a service account that is not certified may not", accounts.Account{Kind: accounts.ServiceAccount, Subject: accounts.Company},
+			errcode.Unauthorized},
+		{"a subscription account may not", accounts.Account{Kind: accounts.SubscriptionAccount, Subject: accounts.Company, Certified: true},
+			errcode.Unauthorized},
 	} {
 		t.Run(c.name, func(t *testing.T) { same(t, "code", code(c.account.JumpRules()), c.want.Number) })
 	}

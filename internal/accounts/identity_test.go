@@ -100,11 +100,13 @@ func TestWhatIsRememberedIsWhatIsStored(t *testing.T) {
 					return err
 				}},
 				{"a platform is changed", func() error {
-					return w.PutComponent(ctx, accounts.Component{AppID: pick(platforms), IPAllowlist: []string{fmt.Sprintf("10.%d.0.0/16", random.IntN(200))}}, "", "tok", aesKey)
+					return w.PutComponent(ctx, accounts.Component{AppID: pick(platforms),
+						IPAllowlist: []string{fmt.Sprintf("10.%d.0.0/16", random.IntN(200))}}, "", "tok", aesKey)
 				}},
 				{"an account is deleted", func() error {
 					app := pick(apps)
-					if err := w.Store.UpdateAccounts(ctx, func(tx accounts.Tx) error { return tx.DeleteAccount(ctx, app) }); err != nil || random.IntN(2) == 0 {
+					if err := w.Store.UpdateAccounts(ctx, func(tx accounts.Tx) error { return tx.DeleteAccount(ctx, app) }); err != nil ||
+						random.IntN(2) == 0 {
 						return err
 					}
 					w.mini(app)
@@ -257,8 +259,10 @@ func TestMoreTokensThanAreRemembered(t *testing.T) {
 
 func FuzzTheShapeOfATokenIsThatOfTheContract(f *testing.F) {
 	shape := regexp.MustCompile(`^[0-9]{1,10}_[0-9A-Za-z_-]{64,500}$`)
-	for _, text := range []string{"1_" + strings.Repeat("a", 64), "1_" + strings.Repeat("_", 500), "_" + strings.Repeat("a", 64), "12345678901_" + strings.Repeat("a", 64),
-		"1" + strings.Repeat("a", 64), "1_" + strings.Repeat("a", 63), "1_" + strings.Repeat("a", 64) + "\n", "1_" + strings.Repeat("a", 501), "1_" + strings.Repeat("é", 64), ""} {
+	for _, text := range []string{"1_" + strings.Repeat("a", 64), "1_" + strings.Repeat("_", 500), "_" + strings.Repeat("a", 64),
+		"12345678901_" + strings.Repeat("a", 64),
+		"1" + strings.Repeat("a", 64), "1_" + strings.Repeat("a", 63), "1_" + strings.Repeat("a", 64) + "\n", "1_" +
+			strings.Repeat("a", 501), "1_" + strings.Repeat("é", 64), ""} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

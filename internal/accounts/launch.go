@@ -33,7 +33,8 @@ func (a Account) ValidURLScheme() error {
 	case len(a.URLScheme) > maxURLScheme:
 		return fault("longer than 512 bytes")
 	case m == nil || strings.ContainsAny(a.URLScheme, "\"<>\\^`|"):
-		return fault("want the scheme of an app in lower case, such as myapp://open?appid={appid}&path={path}&query={query}, without spaces")
+		return fault(
+			"want the scheme of an app in lower case, such as myapp://open?appid={appid}&path={path}&query={query}, without spaces")
 	case slices.Contains(notApps, m[1]):
 		return fault("the scheme " + m[1] + " is not an app's")
 	}

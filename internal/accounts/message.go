@@ -96,7 +96,8 @@ func scanEvent(a Account, q QRCode, openid string, isNew bool, at time.Time) str
 		event, key = "subscribe", "qrscene_"+q.Scene
 	}
 	return message([]element{
-		{name: "ToUserName", text: a.UserName()}, {name: "FromUserName", text: openid}, {name: "CreateTime", text: strconv.FormatInt(at.Unix(), 10)},
+		{name: "ToUserName", text: a.UserName()}, {name: "FromUserName", text: openid},
+		{name: "CreateTime", text: strconv.FormatInt(at.Unix(), 10)},
 		{name: "MsgType", text: "event"}, {name: "Event", text: event}, {name: "EventKey", text: key}, {name: "Ticket", text: q.Ticket},
 	}, false)
 }

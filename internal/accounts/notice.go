@@ -34,8 +34,10 @@ type NoticeTx interface {
 // platform has no such event; its form is that of the others.
 func (n Notice) Event(a Account) string {
 	return message([]element{
-		{name: "ToUserName", text: a.UserName()}, {name: "FromUserName", text: "qrjump"}, {name: "CreateTime", text: strconv.FormatInt(n.At.Unix(), 10)},
-		{name: "MsgType", text: "event"}, {name: "Event", text: "qrcodejump_" + string(n.Kind)}, {name: "Prefix", text: n.Prefix}, {name: "Reason", text: n.Reason},
+		{name: "ToUserName", text: a.UserName()}, {name: "FromUserName", text: "qrjump"},
+		{name: "CreateTime", text: strconv.FormatInt(n.At.Unix(), 10)},
+		{name: "MsgType", text: "event"}, {name: "Event", text: "qrcodejump_" + string(n.Kind)}, {name: "Prefix", text: n.Prefix},
+		{name: "Reason", text: n.Reason},
 	}, false)
 }
 

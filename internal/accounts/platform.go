@@ -50,7 +50,8 @@ func (d *Directory) PutComponent(ctx context.Context, c Component, secret, messa
 		case err != nil:
 			return err
 		default:
-			sealed.CreatedAt, sealed.SecretHash, sealed.MessageToken, sealed.EncodingAESKey = old.CreatedAt, old.SecretHash, old.MessageToken, old.EncodingAESKey
+			sealed.CreatedAt, sealed.SecretHash, sealed.MessageToken, sealed.EncodingAESKey = old.CreatedAt, old.SecretHash,
+				old.MessageToken, old.EncodingAESKey
 		}
 		if sealed.SecretHash, err = d.newSecret("component", c.AppID, secret, sealed.SecretHash); err != nil {
 			return err

@@ -48,7 +48,8 @@ func (w *world) agreed(component, appid string, sets ...int) string {
 func (w *world) agree(component, appid string, move bool, sets ...int) (string, error) {
 	w.t.Helper()
 	pre := must[accounts.Issued](w.t)(w.CreatePreAuthCode(w.t.Context(), component))
-	code, err := w.Agree(w.t.Context(), accounts.Agreement{Component: component, PreAuthCode: pre.Text, AppID: appid, Sets: sets, Move: move})
+	code, err := w.Agree(w.t.Context(), accounts.Agreement{Component: component, PreAuthCode: pre.Text, AppID: appid, Sets: sets,
+		Move: move})
 	return code.Text, err
 }
 
@@ -310,7 +311,8 @@ func TestAnExclusiveSetIsWithOnePlatform(t *testing.T) {
 	}
 	same(t, "what is left of the second", len(w.setsOf("wxd", "wxa")), 0)
 	// An operator cannot give it twice either.
-	err = w.PutComponent(t.Context(), accounts.Component{AppID: "wxd", Grants: []accounts.Grant{{AppID: "wxa", PermissionSets: []int{18}}}}, "", "", "")
+	err = w.PutComponent(t.Context(), accounts.Component{AppID: "wxd", Grants: []accounts.Grant{{AppID: "wxa", PermissionSets: []int{18}}}},
+		"", "", "")
 	if err == nil || !strings.Contains(err.Error(), "exclusive") {
 		t.Errorf("got %v", err)
 	}
@@ -363,7 +365,8 @@ func TestAnOperatorChangesAPlatform(t *testing.T) {
 		t.Errorf("a seeded grant has the refresh token %q", before.RefreshToken)
 	}
 	// Fields that are not named stay.
-	if err := w.PutComponent(ctx, accounts.Component{AppID: "wxc", RedirectHosts: []string{"isv.example", "isv.example:8443"}}, "", "", ""); err != nil {
+	if err := w.PutComponent(ctx, accounts.Component{AppID: "wxc", RedirectHosts: []string{"isv.example", "isv.example:8443"}}, "", "",
+		""); err != nil {
 		t.Fatal(err)
 	}
 	same(t, "refresh token", must[accounts.Authorization](t)(w.Authorization(ctx, "wxc", "wxa")).RefreshToken, before.RefreshToken)

@@ -244,7 +244,8 @@ func TestEventsTellWhatHappened(t *testing.T) {
 		r.platform("wxd", "http://isv.example/wxd")
 		r.take(2 * time.Second)
 		pre := must[accounts.Issued](t)(r.CreatePreAuthCode(t.Context(), "wxc"))
-		code := must[accounts.Issued](t)(r.Agree(t.Context(), accounts.Agreement{Component: "wxc", PreAuthCode: pre.Text, AppID: "wxa", Sets: []int{18, 33}}))
+		code := must[accounts.Issued](t)(r.Agree(t.Context(),
+			accounts.Agreement{Component: "wxc", PreAuthCode: pre.Text, AppID: "wxa", Sets: []int{18, 33}}))
 		got := r.take(0)
 		same(t, "events", types(got), "authorized")
 		f := got[0].fields
@@ -287,7 +288,8 @@ func TestAPushThatFailsIsRepeatedLaterAndLater(t *testing.T) {
 			status int
 			answer string
 			err    error
-		}{{500, "success", nil}, {200, "", nil}, {200, "fail", nil}, {200, "successful", nil}, {204, "", nil}, {0, "", errors.New("nobody listens")}} {
+		}{{500, "success", nil}, {200, "", nil}, {200, "fail", nil}, {200, "successful", nil}, {204, "", nil},
+			{0, "", errors.New("nobody listens")}} {
 			r.answers(fault.status, fault.answer, fault.err)
 			r.agreed("wxc", "wxa", 33)
 			events := func(d time.Duration) int {

@@ -42,7 +42,8 @@ func TestSpellingsAreFoundWhereTheyStand(t *testing.T) {
 	secret := []byte("a secret to find")
 	for before := range 4 {
 		for after := range 4 {
-			hay := []byte(base64.StdEncoding.EncodeToString(bytes.Join([][]byte{bytes.Repeat([]byte("<"), before), secret, bytes.Repeat([]byte(">"), after)}, nil)))
+			hay := []byte(base64.StdEncoding.EncodeToString(bytes.Join([][]byte{bytes.Repeat([]byte("<"), before), secret,
+				bytes.Repeat([]byte(">"), after)}, nil)))
 			found := false
 			for _, needle := range spellings(secret) {
 				found = found || bytes.Contains(hay, needle)
@@ -89,7 +90,8 @@ func TestACopyOfTheDatabaseHoldsNoSecret(t *testing.T) {
 	}
 	for _, appid := range []string{"wxa", "wxb"} {
 		secret, marketcode := "AppSecret-of-"+appid+"-is-this", "0123456789abcd"+appid[1:]
-		w.put(accounts.Registration{Account: accounts.Account{AppID: appid, Name: "this name is no secret"}, Secret: secret, MarketcodeKey: marketcode})
+		w.put(accounts.Registration{Account: accounts.Account{AppID: appid, Name: "this name is no secret"}, Secret: secret,
+			MarketcodeKey: marketcode})
 		keep("secret of "+appid, secret)
 		keep("marketcode key of "+appid, marketcode)
 		c := credentials(appid)
@@ -168,7 +170,8 @@ func (w *world) swap(table, column, key, a, b string) {
 	defer db.Close()
 	var values [2]string
 	for i, row := range []string{b, a} {
-		if err := db.QueryRowContext(w.t.Context(), `SELECT `+column+` FROM `+table+` WHERE `+key+` = $1`, row).Scan(&values[i]); err != nil {
+		if err := db.QueryRowContext(w.t.Context(), `SELECT `+column+` FROM `+table+` WHERE `+key+` = $1`,
+			row).Scan(&values[i]); err != nil {
 			w.t.Fatal(err)
 		}
 	}

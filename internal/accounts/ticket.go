@@ -68,7 +68,8 @@ func (d *Directory) newTicket(ctx context.Context, tx Tx, c Component, now time.
 			return "", err
 		}
 	}
-	if err := tx.PutVerifyTicket(ctx, VerifyTicket{Component: c.AppID, Hash: d.Key.Hash(ticketPurpose(c.AppID), text), IssuedAt: now}); err != nil {
+	if err := tx.PutVerifyTicket(ctx, VerifyTicket{Component: c.AppID, Hash: d.Key.Hash(ticketPurpose(c.AppID), text),
+		IssuedAt: now}); err != nil {
 		return "", err
 	}
 	if c.EventURL == "" {

@@ -73,7 +73,8 @@ func (t Token) Check(now time.Time) error {
 	case replaced && !now.Before(t.CutAt):
 		return errcode.InvalidCredential.With("the token of %s was replaced", t.AppID)
 	case FromTheFuture(t.IssuedAt, now):
-		return errcode.TokenExpired.With("the token of %s was issued at %s, by a clock that was ahead", t.AppID, t.IssuedAt.Format(time.RFC3339))
+		return errcode.TokenExpired.With("the token of %s was issued at %s, by a clock that was ahead", t.AppID,
+			t.IssuedAt.Format(time.RFC3339))
 	case !now.Before(t.ExpiresAt):
 		return errcode.TokenExpired.With("the token of %s expired at %s", t.AppID, t.ExpiresAt.Format(time.RFC3339))
 	}

@@ -242,7 +242,8 @@ func TestAForcedRefreshEndsTheTokenAtOnce(t *testing.T) {
 			return
 		}
 		w.set(forced.Add(since))
-		same(t, fmt.Sprint("forced again after ", since), w.stable(c, true), accounts.Issued{Text: first.Text, ExpiresIn: int((accounts.TokenLife - since) / time.Second)})
+		same(t, fmt.Sprint("forced again after ", since), w.stable(c, true),
+			accounts.Issued{Text: first.Text, ExpiresIn: int((accounts.TokenLife - since) / time.Second)})
 		w.wantAnswer("the forced token", first.Text, works)
 	})
 	w.set(forced.Add(accounts.ForceInterval))
@@ -425,7 +426,8 @@ func TestTheOperatorGetsTheStableTokenWithoutTheSecret(t *testing.T) {
 // Contract: rules 3.1. From line to line one fault is mended.
 func TestTheOrderOfFaultsOfATokenCall(t *testing.T) {
 	w := newWorld(t)
-	w.put(accounts.Registration{Account: accounts.Account{AppID: "wxa", SecretFrozen: true, IPAllowlist: []string{"10.0.0.0/8"}}, Secret: "right"})
+	w.put(accounts.Registration{Account: accounts.Account{AppID: "wxa", SecretFrozen: true, IPAllowlist: []string{"10.0.0.0/8"}},
+		Secret: "right"})
 	if err := w.PutComponent(t.Context(), accounts.Component{AppID: "wxc"}, "right", "t", aesKey); err != nil {
 		t.Fatal(err)
 	}
@@ -444,12 +446,15 @@ func TestTheOrderOfFaultsOfATokenCall(t *testing.T) {
 		{"an AppID of nobody, and nothing else", accounts.Credentials{AppID: "wxnobody", IP: outside}, nil, 40013, ""},
 		{"an AppID of nobody", accounts.Credentials{GrantType: cc, AppID: "wxnobody", Secret: long, IP: outside}, nil, 40013, ""},
 		{"an AppID in another case", accounts.Credentials{GrantType: cc, AppID: "WXA", Secret: "right", IP: inside}, nil, 40013, ""},
-		{"an AppID that no database holds", accounts.Credentials{GrantType: cc, AppID: "wxa\x00", Secret: "right", IP: inside}, nil, 40013, ""},
+		{"an AppID that no database holds", accounts.Credentials{GrantType: cc, AppID: "wxa\x00", Secret: "right", IP: inside}, nil, 40013,
+			""},
 		{"an AppID that is no text", accounts.Credentials{GrantType: cc, AppID: "wxa\xff", Secret: "right", IP: inside}, nil, 40013, ""},
 		{"the AppID of a component", accounts.Credentials{AppID: "wxc", Secret: long, IP: outside}, nil, 61024, ""},
 		{"an AppID, and nothing else", accounts.Credentials{AppID: "wxa", IP: outside}, nil, 40002, ""},
-		{"another grant_type", accounts.Credentials{GrantType: "authorization_code", AppID: "wxa", Secret: "wrong", IP: outside}, nil, 40002, ""},
-		{"the grant_type in capitals", accounts.Credentials{GrantType: "CLIENT_CREDENTIAL", AppID: "wxa", Secret: "right", IP: inside}, nil, 40002, ""},
+		{"another grant_type", accounts.Credentials{GrantType: "authorization_code", AppID: "wxa", Secret: "wrong", IP: outside}, nil,
+			40002, ""},
+		{"the grant_type in capitals", accounts.Credentials{GrantType: "CLIENT_CREDENTIAL", AppID: "wxa", Secret: "right", IP: inside}, nil,
+			40002, ""},
 		{"no secret", accounts.Credentials{GrantType: cc, AppID: "wxa", IP: outside}, nil, 41004, ""},
 		{"a secret that cannot be one", accounts.Credentials{GrantType: cc, AppID: "wxa", Secret: long, IP: outside}, nil, 40125, ""},
 		{"a wrong secret", accounts.Credentials{GrantType: cc, AppID: "wxa", Secret: "wrong", IP: outside}, nil, 40125, ""},

@@ -50,7 +50,9 @@ func TestAccounts(t *testing.T) {
 		{"GET", "/accounts?limit=1001", "", 422, "limit"},
 		{"GET", "/accounts/shop", "", 200, `"members":{"ann":"admin"}`},
 		{"GET", "/accounts/nobody", "", 404, "no account"},
-		{"PUT", "/accounts/new", `{"kind":"mini_program","name":"New","secret":"the-secret-of-new","versions":["trial"],"ip_allowlist":["127.0.0.1/32"]}`, 200, `"jump_open":true`},
+		{"PUT", "/accounts/new",
+			`{"kind":"mini_program","name":"New","secret":"the-secret-of-new","versions":["trial"],"ip_allowlist":["127.0.0.1/32"]}`, 200,
+			`"jump_open":true`},
 		{"PUT", "/accounts/new", `{"kind":"mini_program","name":"Newer","versions":["release"]}`, 200, `"name":"Newer"`},
 		{"PUT", "/accounts/new", `{"kind":"service_account"}`, 422, "cannot change"},
 		{"PUT", "/accounts/isv", `{"kind":"mini_program"}`, 422, "component"},
@@ -212,7 +214,8 @@ func TestScanKeys(t *testing.T) {
 		Keys []struct{ Name, Namespace, Key string }
 	}
 	s.Admin("GET", "/scan-keys", "").JSON(t, &list)
-	if got := fmt.Sprint(list.Keys); len(list.Keys) != 2 || !strings.Contains(got, "{app default }") || !strings.Contains(got, "{app-2 ns }") {
+	if got := fmt.Sprint(list.Keys); len(list.Keys) != 2 || !strings.Contains(got, "{app default }") ||
+		!strings.Contains(got, "{app-2 ns }") {
 		t.Errorf("got %s", got)
 	}
 	for range 2 { // ending a key that is not there changes nothing
@@ -267,7 +270,8 @@ func TestRules(t *testing.T) {
 		if a.Status == 200 {
 			var ends []string
 			for _, r := range list.Rules {
-				ends = append(ends, strings.NewReplacer("https://shop.example/", "", "http://weixin.qq.com/", "", "https://", "").Replace(r.Prefix))
+				ends = append(ends, strings.NewReplacer("https://shop.example/", "", "http://weixin.qq.com/", "", "https://",
+					"").Replace(r.Prefix))
 			}
 			got = strings.Join(ends, " ")
 		}

@@ -86,15 +86,16 @@ func TestAnExportHasAnEnd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var logs strings.Builder
-				mux := served(&Admin{Log: slog.New(slog.NewTextHandler(&logs, nil)), Export: func(_ context.Context, w io.Writer, _ string) error {
-					for range all {
-						time.Sleep(10 * time.Second) // what the server itself takes is no fault of the client
-						if _, err := w.Write(make([]byte, piece)); err != nil {
-							return err
+				mux := served(&Admin{Log: slog.New(slog.NewTextHandler(&logs, nil)),
+					Export: func(_ context.Context, w io.Writer, _ string) error {
+						for range all {
+							time.Sleep(10 * time.Second) // what the server itself takes is no fault of the client
+							if _, err := w.Write(make([]byte, piece)); err != nil {
+								return err
+							}
 						}
-					}
-					return nil
-				}})
+						return nil
+					}})
 				w := &dripping{ResponseRecorder: httptest.NewRecorder(), each: c.each}
 				r := httptest.NewRequest("POST", "/admin/v1/export", strings.NewReader(`{"passphrase":"correct horse battery"}`))
 				r.Header.Set("Content-Type", "application/json")

@@ -23,7 +23,8 @@ func (a *Admin) listChanges(ctx context.Context, in *struct {
 	if in.Key != "" && in.Kind == "" {
 		return changeList{}, refused("key: say of what kind, for example kind=rule")
 	}
-	list, err := a.History.Entries(ctx, history.Query{After: in.After, Before: in.Before, Newest: in.Newest, Kind: in.Kind, Key: in.Key, Actor: in.Actor, Limit: in.Limit})
+	list, err := a.History.Entries(ctx, history.Query{After: in.After, Before: in.Before, Newest: in.Newest, Kind: in.Kind, Key: in.Key,
+		Actor: in.Actor, Limit: in.Limit})
 	return changeList{append([]history.Entry{}, list...)}, err
 }
 

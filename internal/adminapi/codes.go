@@ -21,8 +21,9 @@ func acting(ctx context.Context, name string) context.Context {
 }
 
 func showEvent(e codes.Event) client.CodeEvent {
-	shown := client.CodeEvent{Seq: e.Seq, Did: string(e.Did), Ranges: each(e.Codes[:min(len(e.Codes), 100)], func(r codes.Range) client.CodeRange { return client.CodeRange(r) }),
-		Codes: e.Codes.Len(), At: e.At, From: e.From, Actor: e.Actor, RID: e.RID, Note: e.Note}
+	shown := client.CodeEvent{Seq: e.Seq, Did: string(e.Did),
+		Ranges: each(e.Codes[:min(len(e.Codes), 100)], func(r codes.Range) client.CodeRange { return client.CodeRange(r) }),
+		Codes:  e.Codes.Len(), At: e.At, From: e.From, Actor: e.Actor, RID: e.RID, Note: e.Note}
 	if e.Did == codes.Activate {
 		b := client.CodeBinding(e.Binding)
 		shown.Binding = &b
@@ -73,7 +74,8 @@ func (a *Admin) selected(ctx context.Context, b codes.Batch, s client.CodeSelect
 func (a *Admin) showBatch(b codes.Batch) client.Batch {
 	now := a.Codes.Now()
 	counts := a.Codes.Memory.Counts(b.ID, now)
-	return client.Batch{ID: b.ID, Account: b.Account, ISV: b.ISV, Count: b.Count, Status: string(b.Status(now, a.Codes.TimeToFinish())), Prefix: b.Prefix,
+	return client.Batch{ID: b.ID, Account: b.Account, ISV: b.ISV, Count: b.Count, Status: string(b.Status(now, a.Codes.TimeToFinish())),
+		Prefix:  b.Prefix,
 		Version: string(b.Version), Segment: b.Segment, QRVersion: codes.QRVersion(b.Prefix), CreatedAt: b.CreatedAt,
 		Frozen: int64(counts.Frozen), Void: int64(counts.Void), Redeemed: int64(counts.Redeemed)}
 }
@@ -240,7 +242,8 @@ func (a *Admin) lookupCode(ctx context.Context, in *struct {
 	}
 	history, err := a.Codes.History(ctx, f.Batch.ID, f.Index)
 	shown := client.StoredCode{ApplicationID: f.Batch.ID, CodeIndex: f.Index, Code: f.Code, CodeURL: a.Codes.Text(f.Batch, f.Index),
-		Active: f.State.Activation != nil, Frozen: f.State.Frozen, Void: f.State.Void, Redeemed: f.State.Redeemed, History: each(history, showEvent)}
+		Active: f.State.Activation != nil, Frozen: f.State.Frozen, Void: f.State.Void, Redeemed: f.State.Redeemed,
+		History: each(history, showEvent)}
 	if f.State.Activation != nil {
 		e := showEvent(*f.State.Activation)
 		shown.Activation = &e
@@ -263,7 +266,8 @@ func (a *Admin) getCodeScans(ctx context.Context, in *struct {
 	if err != nil {
 		return client.CodeScans{}, err
 	}
-	shown := client.CodeScans{Scans: c.Scans, Users: c.Users.Count(), Networks: c.Networks, Regions: c.Regions, Trips: c.Trips, Score: c.Score()}
+	shown := client.CodeScans{Scans: c.Scans, Users: c.Users.Count(), Networks: c.Networks, Regions: c.Regions, Trips: c.Trips,
+		Score: c.Score()}
 	if c.Scans > 0 {
 		shown.FirstAt, shown.LastAt = &c.FirstAt, &c.LastAt
 	}

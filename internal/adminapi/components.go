@@ -63,8 +63,9 @@ func showGrant(g accounts.Authorization) authorization {
 
 func (a *Admin) showComponent(ctx context.Context, one accounts.Component) (component, error) {
 	total, page, err := a.Accounts.Authorizations(ctx, one.AppID, 0, accounts.ListLimit)
-	return component{AppID: one.AppID, EventURL: one.EventURL, IPAllowlist: words[string](one.IPAllowlist), RedirectHosts: words[string](one.RedirectHosts),
-		CreatedAt: one.CreatedAt, Total: total, Authorizations: each(page, showGrant)}, err
+	return component{AppID: one.AppID, EventURL: one.EventURL, IPAllowlist: words[string](one.IPAllowlist),
+		RedirectHosts: words[string](one.RedirectHosts),
+		CreatedAt:     one.CreatedAt, Total: total, Authorizations: each(page, showGrant)}, err
 }
 
 type componentList struct {
@@ -132,7 +133,8 @@ func (a *Admin) listPushes(ctx context.Context, in *struct {
 	list, err := a.Accounts.Pushes(ctx, in.Component, in.Limit)
 	return pushList{each(list, func(p outbox.Row) push {
 		return push{ID: p.ID, InfoType: p.Event, AppID: p.AppID, CreatedAt: p.CreatedAt, URL: p.URL, Message: p.Shown,
-			Attempts: p.Attempts, Delivered: p.State() == outbox.Delivered, SentAt: optional(p.SentAt), NextAt: optional(p.NextAt), Status: p.Status, Answer: p.Answer, Fault: p.Fault}
+			Attempts: p.Attempts, Delivered: p.State() == outbox.Delivered, SentAt: optional(p.SentAt), NextAt: optional(p.NextAt),
+			Status: p.Status, Answer: p.Answer, Fault: p.Fault}
 	})}, err
 }
 

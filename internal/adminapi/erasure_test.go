@@ -74,10 +74,12 @@ func TestAnErasedUserIsInNoTable(t *testing.T) {
 func TestAnErasedUserIsInNoTableByAnOpenID(t *testing.T) {
 	t.Parallel()
 	// Nobody listens there, so that events wait.
-	seed := strings.NewReplacer("rate_limit: 0", "rate_limit: 0, allow_private_hosts: true", "marketcode_key:", `message_url: "http://127.0.0.1:1/", marketcode_key:`).Replace(cafe)
+	seed := strings.NewReplacer("rate_limit: 0", "rate_limit: 0, allow_private_hosts: true", "marketcode_key:",
+		`message_url: "http://127.0.0.1:1/", marketcode_key:`).Replace(cafe)
 	s := servertest.Start(t, servertest.Options{Seed: seed})
 	var made struct{ URL string }
-	s.Do("POST", "/cgi-bin/qrcode/create?access_token="+s.Token("maker"), `{"action_name":"QR_LIMIT_SCENE","action_info":{"scene":{"scene_id":7}}}`).JSON(t, &made)
+	s.Do("POST", "/cgi-bin/qrcode/create?access_token="+s.Token("maker"),
+		`{"action_name":"QR_LIMIT_SCENE","action_info":{"scene":{"scene_id":7}}}`).JSON(t, &made)
 	code, link := codeText(t, s, aBatch(t, s), 1), made.URL
 	for _, user := range []string{"u", "other"} {
 		scanAs(t, s, user, code)
@@ -137,7 +139,8 @@ func TestTheLedgerHoldsNoCode(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: cafe})
 	text := codeText(t, s, aBatch(t, s), 1)
 	tail := text[strings.LastIndexByte(text, '/')+1:]
-	for _, link := range []string{"https://" + text + "?from=scan", "https://" + text + "/", "https://" + text + "/a/b", "https://" + text + " ", "https://cafe.example/t/" + tail} {
+	for _, link := range []string{"https://" + text + "?from=scan", "https://" + text + "/", "https://" + text + "/a/b", "https://" + text +
+		" ", "https://cafe.example/t/" + tail} {
 		scanAs(t, s, "u", link)
 	}
 	call(t, s, "GET", "/statistics?wait=true", "")

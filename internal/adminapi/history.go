@@ -19,7 +19,8 @@ import (
 )
 
 func showPast(d scan.Decision) client.PastDecision {
-	o := client.PastDecision{Action: string(d.Action), AppID: d.AppID, Version: string(d.Version), Path: d.Path, Scene: d.Scene, URL: d.URL, Text: d.Text, Reason: string(d.Reason)}
+	o := client.PastDecision{Action: string(d.Action), AppID: d.AppID, Version: string(d.Version), Path: d.Path, Scene: d.Scene, URL: d.URL,
+		Text: d.Text, Reason: string(d.Reason)}
 	switch {
 	case d.Code.Batch.ID != 0:
 		o.Matched = &client.PastMatch{Kind: string(scan.ByCode), ApplicationID: d.Code.Batch.ID, CodeIndex: &d.Code.Index}
@@ -40,7 +41,8 @@ func (a *Admin) resolveThen(ctx context.Context, in *struct {
 }) (past client.Past, err error) {
 	now := a.Now()
 	if in.At.After(now) {
-		return past, refused("at: %s is not past, the server's clock shows %s", in.At.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+		return past, refused("at: %s is not past, the server's clock shows %s", in.At.UTC().Format(time.RFC3339),
+			now.UTC().Format(time.RFC3339))
 	}
 	req := scan.Request{Text: in.Text, User: in.User, Source: in.Source, At: in.At}
 	then, err := a.Times.Resolve(ctx, req)
@@ -60,16 +62,18 @@ func (a *Admin) resolveThen(ctx context.Context, in *struct {
 	if err != nil {
 		return past, err
 	}
-	past = client.Past{At: in.At, Then: showPast(then.Decision), Now: showPast(today), Since: each(list, func(e history.Entry) client.ChangedSince {
-		return client.ChangedSince{At: e.At, Kind: e.Kind, Key: e.Key, Actor: e.Actor, Via: e.Via, RID: e.RID, Did: e.Did, Seq: e.Seq}
-	})}
+	past = client.Past{At: in.At, Then: showPast(then.Decision), Now: showPast(today),
+		Since: each(list, func(e history.Entry) client.ChangedSince {
+			return client.ChangedSince{At: e.At, Kind: e.Kind, Key: e.Key, Actor: e.Actor, Via: e.Via, RID: e.RID, Did: e.Did, Seq: e.Seq}
+		})}
 	if b := today.Code.Batch; b.ID != 0 {
 		events, err := a.Codes.EventsAfter(ctx, b.ID, today.Code.Index, in.At)
 		if err != nil {
 			return past, err
 		}
 		for _, e := range slices.Backward(events) {
-			past.Since = append(past.Since, client.ChangedSince{At: e.At, Kind: live.CodesChange, Key: strconv.FormatInt(b.ID, 10), Actor: e.Actor, RID: e.RID, Did: string(e.Did)})
+			past.Since = append(past.Since, client.ChangedSince{At: e.At, Kind: live.CodesChange, Key: strconv.FormatInt(b.ID, 10),
+				Actor: e.Actor, RID: e.RID, Did: string(e.Did)})
 		}
 	}
 	slices.SortStableFunc(past.Since, func(x, y client.ChangedSince) int { return x.At.Compare(y.At) })

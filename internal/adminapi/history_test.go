@@ -15,7 +15,8 @@ func TestAPlanIsReplayedOnTheScansOfTheLastDays(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	s.OK("shop", "add", `{"prefix":"https://shop.example/","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":3}`)
 	s.OK("shop", "publish", `{"prefix":"https://shop.example/"}`)
-	for _, link := range []string{"https://shop.example/a/1", "https://shop.example/a/1", "https://shop.example/b", "https://other.example/", "no link"} {
+	for _, link := range []string{"https://shop.example/a/1", "https://shop.example/a/1", "https://shop.example/b",
+		"https://other.example/", "no link"} {
 		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q}`, link))
 	}
 	before := s.Admin("GET", "/changes?newest=true&limit=1", "").Body
@@ -48,10 +49,14 @@ func TestAPlanIsReplayedOnTheScansOfTheLastDays(t *testing.T) {
 			t.Errorf("%s:\ngot  %s\nwant %s\n%s", c.plan, text.String(), c.want, a.Body)
 		}
 	}
-	if a := call(t, s, "POST", "/rules/plan/replay", `{"days":1,"changes":[{"do":"delete","owner":"shop","prefix":"https://nothing.example/"}]}`); a.Status != 422 || !strings.Contains(a.Body, "changes[0]") {
+	if a := call(t, s, "POST", "/rules/plan/replay",
+		`{"days":1,"changes":[{"do":"delete","owner":"shop","prefix":"https://nothing.example/"}]}`); a.Status != 422 ||
+		!strings.Contains(a.Body, "changes[0]") {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
-	if a := call(t, s, "POST", "/rules/plan/replay", `{"days":1,"changes":[{"do":"delete","owner":"who","prefix":"https://shop.example/"}]}`); a.Status != 422 || !strings.Contains(a.Body, "changes[0]: there is no account who") {
+	if a := call(t, s, "POST", "/rules/plan/replay",
+		`{"days":1,"changes":[{"do":"delete","owner":"who","prefix":"https://shop.example/"}]}`); a.Status != 422 ||
+		!strings.Contains(a.Body, "changes[0]: there is no account who") {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
 	if after := s.Admin("GET", "/changes?newest=true&limit=1", "").Body; after != before {

@@ -59,7 +59,8 @@ func lineOfRule(r rules.Rule) ruleLine {
 }
 
 func (l *ruleLine) planned(line int) rules.Planned {
-	d := rules.Draft{Prefix: l.Prefix, Path: l.Path, AppID: l.AppID, Occupy: l.Occupy, OpenVersion: rules.OpenRelease, TestLinks: l.TestLinks}
+	d := rules.Draft{Prefix: l.Prefix, Path: l.Path, AppID: l.AppID, Occupy: l.Occupy, OpenVersion: rules.OpenRelease,
+		TestLinks: l.TestLinks}
 	if l.OpenVersion != nil {
 		d.OpenVersion = *l.OpenVersion
 	}
@@ -73,8 +74,10 @@ type accountLine struct {
 }
 
 func lineOfAccount(a accounts.Account, linked []string) accountLine {
-	return accountLine{a.AppID, accountInput{Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions, JumpOpen: &a.JumpOpen,
-		Members: a.Members, Features: a.Features, Linked: linked, MessageURL: a.MessageURL, URLScheme: a.URLScheme, IPAllowlist: a.IPAllowlist, SecretFrozen: a.SecretFrozen}}
+	return accountLine{a.AppID, accountInput{Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions,
+		JumpOpen: &a.JumpOpen,
+		Members:  a.Members, Features: a.Features, Linked: linked, MessageURL: a.MessageURL, URLScheme: a.URLScheme,
+		IPAllowlist: a.IPAllowlist, SecretFrozen: a.SecretFrozen}}
 }
 
 func (l *accountLine) planned(line int) accounts.Planned {
@@ -219,26 +222,30 @@ type importInput struct {
 
 func (a *Admin) importRules(ctx context.Context, in *importInput) (client.Imported, error) {
 	return a.load(ctx, "rules", in, func(text io.ReadSeeker) (accounts.Imported, error) {
-		return a.Rules.Import(ctx, plan(text, (*ruleLine).planned, func(n int, err error) rules.Planned { return rules.Planned{Line: n, Fault: err} }), in.DryRun)
+		return a.Rules.Import(ctx, plan(text, (*ruleLine).planned,
+			func(n int, err error) rules.Planned { return rules.Planned{Line: n, Fault: err} }), in.DryRun)
 	})
 }
 
 func (a *Admin) importAccounts(ctx context.Context, in *importInput) (client.Imported, error) {
 	return a.load(ctx, "accounts", in, func(text io.ReadSeeker) (accounts.Imported, error) {
-		return a.Accounts.Import(ctx, plan(text, (*accountLine).planned, func(n int, err error) accounts.Planned { return accounts.Planned{Line: n, Fault: err} }), in.DryRun)
+		return a.Accounts.Import(ctx, plan(text, (*accountLine).planned,
+			func(n int, err error) accounts.Planned { return accounts.Planned{Line: n, Fault: err} }), in.DryRun)
 	})
 }
 
 // load keeps a text on the disk and loads it: its lines are read more than once,
 // and no transaction waits for a client.
-func (a *Admin) load(ctx context.Context, what string, in *importInput, load func(io.ReadSeeker) (accounts.Imported, error)) (client.Imported, error) {
+func (a *Admin) load(ctx context.Context, what string, in *importInput,
+	load func(io.ReadSeeker) (accounts.Imported, error)) (client.Imported, error) {
 	defer in.Answering()
 	if kind, _, _ := mime.ParseMediaType(in.Header().Get("Content-Type")); kind != ndjson {
 		return client.Imported{}, huma.Error415UnsupportedMediaType("want Content-Type: " + ndjson)
 	}
 	text, err := a.spool(in)
 	if tooLong, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return client.Imported{}, huma.NewError(http.StatusRequestEntityTooLarge, fmt.Sprintf("longer than %d GiB: bring it in several files", tooLong.Limit>>30))
+		return client.Imported{}, huma.NewError(http.StatusRequestEntityTooLarge,
+			fmt.Sprintf("longer than %d GiB: bring it in several files", tooLong.Limit>>30))
 	}
 	if err != nil {
 		a.Log.WarnContext(ctx, "an import of "+what+" did not arrive whole; nothing was loaded", "error", err)

@@ -40,25 +40,28 @@ func TestImportNamesWrongLinesAndLoadsNothing(t *testing.T) {
 	before := rulesNow(s)
 	first, last := ruleOf("shop", "https://first.example/"), ruleOf("shop", "https://last.example/")
 	for name, c := range map[string]struct{ line, want string }{
-		"no JSON":                     {`shop,https://x.example/`, "want a JSON object"},
-		"cut":                         {`{"owner":"shop","prefix":"https://x.exa`, "ends in the middle"},
-		"two objects":                 {ruleOf("shop", "https://x.example/") + ruleOf("shop", "https://y.example/"), "more than one"},
-		"a list":                      {"[" + ruleOf("shop", "https://x.example/") + "]", "want a JSON object"},
-		"unknown field":               {`{"owner":"shop","prefix":"https://x.example/","page":"p"}`, `unknown field "page"`},
-		"another type":                {`{"owner":"shop","prefix":"https://x.example/","path":"p","published":"yes"}`, "published cannot be a JSON string"},
-		"1 MiB":                       {ruleOf("shop", "https://x.example/"+strings.Repeat("x", 1<<20)), "longer than 16 KiB"},
-		"invalid UTF-8":               {"{\"owner\":\"shop\",\"prefix\":\"https://x.example/\",\"path\":\"\xff\"}", "not UTF-8"},
-		"a control character":         {`{"owner":"shop","prefix":"https://x.example/","path":"a\u0000"}`, "path"},
-		"no owner":                    {`{"prefix":"https://x.example/","path":"p"}`, "owner is missing"},
-		"no prefix":                   {`{"owner":"shop","path":"p"}`, "prefix is missing"},
-		"no page":                     {`{"owner":"shop","prefix":"https://x.example/"}`, "path: want a page of 1 to"},
-		"unknown owner":               {ruleOf("nobody", "https://x.example/"), `there is no account "nobody"`},
-		"no link":                     {ruleOf("shop", "x.example/"), "want http:// or https://"},
-		"a wildcard":                  {ruleOf("shop", "https://x.example/*"), "no *"},
-		"of a service account":        {ruleOf("shop", "http://weixin.qq.com/q/x"), "only a service account"},
-		"a version that is none":      {`{"owner":"shop","prefix":"https://x.example/","path":"p","open_version":4}`, "open_version is 4"},
-		"a test link elsewhere":       {`{"owner":"shop","prefix":"https://x.example/","path":"p","test_links":["https://y.example/"]}`, "does not match"},
-		"another Mini Program":        {`{"owner":"shop","prefix":"https://x.example/","path":"p","appid":"rival"}`, "only a service account"},
+		"no JSON":       {`shop,https://x.example/`, "want a JSON object"},
+		"cut":           {`{"owner":"shop","prefix":"https://x.exa`, "ends in the middle"},
+		"two objects":   {ruleOf("shop", "https://x.example/") + ruleOf("shop", "https://y.example/"), "more than one"},
+		"a list":        {"[" + ruleOf("shop", "https://x.example/") + "]", "want a JSON object"},
+		"unknown field": {`{"owner":"shop","prefix":"https://x.example/","page":"p"}`, `unknown field "page"`},
+		"another type": {`{"owner":"shop","prefix":"https://x.example/","path":"p","published":"yes"}`,
+			"published cannot be a JSON string"},
+		"1 MiB":                  {ruleOf("shop", "https://x.example/"+strings.Repeat("x", 1<<20)), "longer than 16 KiB"},
+		"invalid UTF-8":          {"{\"owner\":\"shop\",\"prefix\":\"https://x.example/\",\"path\":\"\xff\"}", "not UTF-8"},
+		"a control character":    {`{"owner":"shop","prefix":"https://x.example/","path":"a\u0000"}`, "path"},
+		"no owner":               {`{"prefix":"https://x.example/","path":"p"}`, "owner is missing"},
+		"no prefix":              {`{"owner":"shop","path":"p"}`, "prefix is missing"},
+		"no page":                {`{"owner":"shop","prefix":"https://x.example/"}`, "path: want a page of 1 to"},
+		"unknown owner":          {ruleOf("nobody", "https://x.example/"), `there is no account "nobody"`},
+		"no link":                {ruleOf("shop", "x.example/"), "want http:// or https://"},
+		"a wildcard":             {ruleOf("shop", "https://x.example/*"), "no *"},
+		"of a service account":   {ruleOf("shop", "http://weixin.qq.com/q/x"), "only a service account"},
+		"a version that is none": {`{"owner":"shop","prefix":"https://x.example/","path":"p","open_version":4}`, "open_version is 4"},
+		"a test link elsewhere": {`{"owner":"shop","prefix":"https://x.example/","path":"p","test_links":["https://y.example/"]}`,
+			"does not match"},
+		"another Mini Program": {`{"owner":"shop","prefix":"https://x.example/","path":"p","appid":"rival"}`,
+			"only a service account"},
 		"denied":                      {ruleOf("shop", "https://denied.example/"), "the operator denies"},
 		"another's":                   {ruleOf("rival", "https://held.example/"), "belongs to shop"},
 		"occupied by another":         {ruleOf("rival", "https://held.example/a/b"), "shop occupies"},
@@ -74,7 +77,8 @@ func TestImportNamesWrongLinesAndLoadsNothing(t *testing.T) {
 		var got brought
 		a := bring(s, "rules", text)
 		a.JSON(t, &got)
-		if a.Status != 422 || len(got.Errors) != 1 || got.Errors[0].Location != "line 3" || !strings.Contains(got.Errors[0].Message, c.want) {
+		if a.Status != 422 || len(got.Errors) != 1 || got.Errors[0].Location != "line 3" ||
+			!strings.Contains(got.Errors[0].Message, c.want) {
 			t.Errorf("%s: %d %+v, want %q", name, a.Status, got, c.want)
 		}
 		if dry := bring(s, "rules?dry_run=true", text); dry.Status != a.Status || dry.Body != a.Body {
@@ -187,7 +191,9 @@ func TestImportOfABodyThatBreaksOff(t *testing.T) {
 	}
 	defer conn.Close()
 	line := ruleOf("shop", "https://half.example/") + "\n"
-	fmt.Fprintf(conn, "POST /admin/v1/import/rules HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-ndjson\r\nContent-Length: %d\r\n\r\n%s", u.Host, 2*len(line), line)
+	fmt.Fprintf(conn,
+		"POST /admin/v1/import/rules HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-ndjson\r\nContent-Length: %d\r\n\r\n%s", u.Host,
+		2*len(line), line)
 	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +229,8 @@ func TestAccountsAsLines(t *testing.T) {
 		t.Errorf("again: %+v", got)
 	}
 	changed := strings.ReplaceAll(out, `"jump_open":true`, `"jump_open":false`)
-	if bring(s, "accounts?dry_run=true", changed).JSON(t, &got); got.Changed != got.Lines || s.Admin("GET", "/export/accounts", "").Body != out {
+	if bring(s, "accounts?dry_run=true", changed).JSON(t, &got); got.Changed != got.Lines ||
+		s.Admin("GET", "/export/accounts", "").Body != out {
 		t.Errorf("dry: %+v", got)
 	}
 	if bring(s, "accounts", changed).JSON(t, &got); got.Changed != got.Lines || s.Admin("GET", "/export/accounts", "").Body != changed {
@@ -248,7 +255,8 @@ func TestAccountsAsLines(t *testing.T) {
 			}
 			continue
 		}
-		if a.Status != 422 || len(got.Errors) != 1 || got.Errors[0].Location != "line 2" || !strings.Contains(got.Errors[0].Message, c.want) {
+		if a.Status != 422 || len(got.Errors) != 1 || got.Errors[0].Location != "line 2" ||
+			!strings.Contains(got.Errors[0].Message, c.want) {
 			t.Errorf("%s: %d %s", c.line, a.Status, a.Body)
 		}
 	}

@@ -44,10 +44,12 @@ func (a *Admin) Operations() []o.Operation {
 		o.Get("/rules/occupiers", "ruleOccupiers", o.Viewer, a.ruleOccupiers, "Which rules forbid a prefix to others"),
 		o.Post("/rules/changes/{seq}/undo", "undoRuleChange", o.Rules, a.undoRuleChange,
 			"Restore what was before a change of a rule, where nothing came after it").
-			More("An undo is a change of its own, can be undone like any other, and spends no publish and gives none back. 409 names what came after the change."),
+			More(
+				"An undo is a change of its own, can be undone like any other, and spends no publish and gives none back. 409 names what came after the change."),
 		o.Post("/rules/plan/replay", "replayPlan", o.Rules, a.replayPlan,
 			"What would a planned change have done to the scans of the last days?").Patient().
-			More("Nothing is changed. Every link that was scanned is decided by the rules as they are now and by the rules as they would be."),
+			More(
+				"Nothing is changed. Every link that was scanned is decided by the rules as they are now and by the rules as they would be."),
 		o.Post("/prefixes/release", "releasePrefix", o.Operator, a.releasePrefix,
 			"Take rules away from their owners, because the domain changed hands. Publishes that were spent stay spent; the old owners are told").Patient(),
 		o.Get("/confirmations", "listConfirmations", o.Viewer, a.listConfirmations,
@@ -78,7 +80,8 @@ func (a *Admin) Operations() []o.Operation {
 
 		o.Get("/scans", "listScans", o.Marketer, a.listScans, "Scans in the order in which they became known; each once"),
 		o.Get("/scans/{scan_id}", "getScan", o.Marketer, a.getScan, "Show a scan"),
-		o.Get("/scans/export", "exportScans", o.Marketer, a.exportScans, "Scans of a time as a file, in the order in which they became known").
+		o.Get("/scans/export", "exportScans", o.Marketer, a.exportScans,
+			"Scans of a time as a file, in the order in which they became known").
 			Answers("the scans", "text/csv", parquetType),
 		o.Get("/scan-nodes", "listScanNodes", o.Operator, a.listScanNodes,
 			"The nodes whose journals may hold scans that are not in the ledger; none with an embedded database"),
@@ -104,7 +107,8 @@ func (a *Admin) Operations() []o.Operation {
 		o.Delete("/webhooks/{id}", "deleteWebhook", o.Operator, a.deleteWebhook,
 			"Remove a webhook and what waits for it; the webhooks that are left"),
 		o.Post("/webhooks/{id}/test", "testWebhook", o.Operator, a.testWebhook, "Send a message that tells of nothing"),
-		o.Get("/deliveries", "listDeliveries", o.Operator, a.listDeliveries, "What was sent to webhooks and what became of it, newest first"),
+		o.Get("/deliveries", "listDeliveries", o.Operator, a.listDeliveries,
+			"What was sent to webhooks and what became of it, newest first"),
 		o.Post("/deliveries/{id}/replay", "replayDelivery", o.Operator, a.replayDelivery,
 			"Send something again, whatever became of it, with the same event id"),
 

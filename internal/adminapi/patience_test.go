@@ -26,7 +26,8 @@ func TestACallThatLastsHasNoDeadline(t *testing.T) {
 	t.Parallel()
 	api, a := humago.New(http.NewServeMux(), huma.DefaultConfig("", "")), &Admin{}
 	operations.Mount(api, "admin", nil, a.Problem, a.Operations())
-	for id, want := range map[string]bool{"replayPlan": true, "verifyAudit": true, "releasePrefix": true, "eraseUser": true, "recountStatistics": true, "putAccount": false} {
+	for id, want := range map[string]bool{"replayPlan": true, "verifyAudit": true, "releasePrefix": true, "eraseUser": true,
+		"recountStatistics": true, "putAccount": false} {
 		var op *huma.Operation
 		for _, path := range api.OpenAPI().Paths {
 			for _, one := range []*huma.Operation{path.Post, path.Delete, path.Put} {

@@ -61,15 +61,18 @@ func TestRelease(t *testing.T) {
 	if a := wire("rival", "qrcodejumpadd", rule("https://sold.example/t/")); !strings.Contains(a, `"errcode":0`) {
 		t.Errorf("the new owner: %s", a)
 	}
-	if a := wire("shop", "qrcodejumpget", "{}"); !strings.Contains(a, "https://sold.example0/") || strings.Contains(a, "https://sold.example/") || !strings.Contains(a, `"qrcodejump_pub_quota":97`) {
+	if a := wire("shop", "qrcodejumpget", "{}"); !strings.Contains(a, "https://sold.example0/") ||
+		strings.Contains(a, "https://sold.example/") || !strings.Contains(a, `"qrcodejump_pub_quota":97`) {
 		t.Errorf("the old owner: %s", a)
 	}
 
 	// Written down, and told.
-	if a := call(t, s, "GET", "/rules/history?prefix=https://sold.example/t/", "").Body; !strings.Contains(a, `"actor":"admin","did":"release"`) || !strings.Contains(a, `"reason":"sold 已转让"`) {
+	if a := call(t, s, "GET", "/rules/history?prefix=https://sold.example/t/", "").Body; !strings.Contains(a,
+		`"actor":"admin","did":"release"`) || !strings.Contains(a, `"reason":"sold 已转让"`) {
 		t.Errorf("the history: %s", a)
 	}
-	if a := call(t, s, "GET", "/accounts/shop/notices", "").Body; strings.Count(a, `"kind":"prefix_released"`) != 2 || !strings.Contains(a, `"prefix":"https://sold.example/t/","reason":"sold 已转让"`) {
+	if a := call(t, s, "GET", "/accounts/shop/notices", "").Body; strings.Count(a, `"kind":"prefix_released"`) != 2 ||
+		!strings.Contains(a, `"prefix":"https://sold.example/t/","reason":"sold 已转让"`) {
 		t.Errorf("the notices: %s", a)
 	}
 	if a := call(t, s, "GET", "/accounts/rival/notices", "").Body; !strings.Contains(a, `{"notices":[]}`) {
@@ -78,7 +81,8 @@ func TestRelease(t *testing.T) {
 	for _, prefix := range []string{"https://sold.example/", "https://sold.example/t/"} {
 		select {
 		case event := <-told:
-			if !strings.Contains(event, "<Event><![CDATA[qrcodejump_prefix_released]]></Event><Prefix><![CDATA["+prefix+"]]></Prefix><Reason><![CDATA[sold") {
+			if !strings.Contains(event, "<Event><![CDATA[qrcodejump_prefix_released]]></Event><Prefix><![CDATA["+prefix+
+				"]]></Prefix><Reason><![CDATA[sold") {
 				t.Errorf("the event of %s: %s", prefix, event)
 			}
 		case <-time.After(time.Minute):

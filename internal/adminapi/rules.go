@@ -9,7 +9,8 @@ import (
 )
 
 func showRule(r rules.Rule) client.StoredRule {
-	return client.StoredRule{ID: r.ID, Kind: string(r.Kind), Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text, Path: r.Path, Occupy: r.Occupy,
+	return client.StoredRule{ID: r.ID, Kind: string(r.Kind), Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text, Path: r.Path,
+		Occupy:      r.Occupy,
 		OpenVersion: r.OpenVersion, TestLinks: words[string](r.TestLinks), Published: r.Published,
 		CreatedAt: r.CreatedAt, ChangedAt: r.ChangedAt, PublishedAt: optional(r.PublishedAt)}
 }
@@ -83,9 +84,11 @@ func (a *Admin) listRechecks(ctx context.Context, in *struct {
 	AfterDirectory string `query:"after_directory"`
 	Page
 }) (recheckList, error) {
-	list, err := a.Rechecks.Store.Rechecks(ctx, rules.RecheckQuery{Owner: in.Owner, Failing: in.Failing, AfterOwner: in.AfterOwner, AfterDirectory: in.AfterDirectory, Limit: in.Limit})
+	list, err := a.Rechecks.Store.Rechecks(ctx, rules.RecheckQuery{Owner: in.Owner, Failing: in.Failing, AfterOwner: in.AfterOwner,
+		AfterDirectory: in.AfterDirectory, Limit: in.Limit})
 	return recheckList{each(list, func(r rules.Recheck) recheck {
-		return recheck{Owner: r.Owner, Directory: r.Directory, Prefix: r.Prefix, CheckedAt: r.CheckedAt, OK: r.OK, Reason: r.Reason, Since: optional(r.Since), NextAt: r.NextAt}
+		return recheck{Owner: r.Owner, Directory: r.Directory, Prefix: r.Prefix, CheckedAt: r.CheckedAt, OK: r.OK, Reason: r.Reason,
+			Since: optional(r.Since), NextAt: r.NextAt}
 	})}, err
 }
 

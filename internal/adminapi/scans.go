@@ -22,8 +22,10 @@ import (
 )
 
 func showScan(e *stats.Counted) client.RecordedScan {
-	r := client.RecordedScan{ScanID: e.ID.String(), At: e.At, Source: e.Source, Client: e.Client, Region: e.Region, Action: e.Action, Kind: e.Kind, Reason: e.Reason,
-		AppID: e.App, Version: e.Version, RuleID: e.RuleID, ApplicationID: e.Batch, Activity: e.Activity, Brand: e.Brand, Product: e.Product, Text: e.Text}
+	r := client.RecordedScan{ScanID: e.ID.String(), At: e.At, Source: e.Source, Client: e.Client, Region: e.Region, Action: e.Action,
+		Kind: e.Kind, Reason: e.Reason,
+		AppID: e.App, Version: e.Version, RuleID: e.RuleID, ApplicationID: e.Batch, Activity: e.Activity, Brand: e.Brand,
+		Product: e.Product, Text: e.Text}
 	if e.User != (ledger.UserHash{}) {
 		r.User = hex.EncodeToString(e.User[:])
 	}
@@ -93,7 +95,8 @@ func (a *Admin) listScans(ctx context.Context, in *struct {
 		}
 		list, err = a.Scans.Feed(ctx, after, in.Limit)
 	}
-	page := client.ScanPage{Scans: make([]client.RecordedScan, 0, len(list)), Next: in.After, More: more && len(list) == in.Limit, Older: &older}
+	page := client.ScanPage{Scans: make([]client.RecordedScan, 0, len(list)), Next: in.After, More: more && len(list) == in.Limit,
+		Older: &older}
 	for i := range list {
 		page.Scans = append(page.Scans, showScan(&list[i]))
 		page.Next = page.Scans[i].ScanID
@@ -158,7 +161,8 @@ func (a *Admin) eraseUser(ctx context.Context, in *struct {
 	hash := a.UserHash(in.Namespace, in.User)
 	n, err := a.Scans.Erase(ctx, hash)
 	if err == nil {
-		err = a.Desk.Erase(ctx, hex.EncodeToString(hash[:]), func(account string) string { return a.OpenIDs.OpenID(in.Namespace, account, in.User) })
+		err = a.Desk.Erase(ctx, hex.EncodeToString(hash[:]),
+			func(account string) string { return a.OpenIDs.OpenID(in.Namespace, account, in.User) })
 	}
 	// Whose scans they were is not told: it would undo the erasure.
 	if err == nil {
@@ -190,7 +194,8 @@ type scanRow struct {
 	Text          string    `parquet:"text"`
 }
 
-var scanHeader = []string{"scan_id", "at", "user", "source", "client", "network", "region", "action", "kind", "reason", "appid", "version", "rule_id", "application_id", "code_index",
+var scanHeader = []string{"scan_id", "at", "user", "source", "client", "network", "region", "action", "kind", "reason", "appid", "version",
+	"rule_id", "application_id", "code_index",
 	"activity", "brand", "product", "text"}
 
 // rowsAtOnce bounds a row group, and so the memory of an export.
@@ -220,7 +225,8 @@ func cell(text string) string {
 
 func (s *csvSink) add(e *stats.Counted) error {
 	r := showScan(e)
-	row := []string{r.ScanID, r.At.UTC().Format("2006-01-02T15:04:05.000Z"), r.User, r.Source, r.Client, r.Network, r.Region, r.Action, r.Kind, r.Reason, r.AppID, r.Version,
+	row := []string{r.ScanID, r.At.UTC().Format("2006-01-02T15:04:05.000Z"), r.User, r.Source, r.Client, r.Network, r.Region, r.Action,
+		r.Kind, r.Reason, r.AppID, r.Version,
 		"", "", "", r.Activity, r.Brand, r.Product, r.Text}
 	for i, text := range row {
 		row[i] = cell(text)
@@ -250,9 +256,11 @@ func newParquetSink(w io.Writer) *parquetSink {
 
 func (s *parquetSink) add(e *stats.Counted) error {
 	r := showScan(e)
-	s.rows = append(s.rows, scanRow{ScanID: r.ScanID, At: r.At, User: r.User, Source: r.Source, Client: r.Client, Network: r.Network, Region: r.Region, Action: r.Action,
-		Kind: r.Kind, Reason: r.Reason, AppID: r.AppID, Version: r.Version, RuleID: r.RuleID, ApplicationID: r.ApplicationID, CodeIndex: e.Index,
-		Activity: r.Activity, Brand: r.Brand, Product: r.Product, Text: r.Text})
+	s.rows = append(s.rows, scanRow{ScanID: r.ScanID, At: r.At, User: r.User, Source: r.Source, Client: r.Client, Network: r.Network,
+		Region: r.Region, Action: r.Action,
+		Kind: r.Kind, Reason: r.Reason, AppID: r.AppID, Version: r.Version, RuleID: r.RuleID, ApplicationID: r.ApplicationID,
+		CodeIndex: e.Index,
+		Activity:  r.Activity, Brand: r.Brand, Product: r.Product, Text: r.Text})
 	if len(s.rows) < rowsAtOnce {
 		return nil
 	}

@@ -107,7 +107,8 @@ func TestTheFeedGivesEveryScanOnceInOrder(t *testing.T) {
 			got = append(got, page.Scans...)
 		}
 		tail := want[max(0, len(want)-n):]
-		if page.Older == nil || *page.Older != (n < len(want)) || !slices.EqualFunc(got, tail, func(a fedScan, id string) bool { return a.ID == id }) {
+		if page.Older == nil || *page.Older != (n < len(want)) ||
+			!slices.EqualFunc(got, tail, func(a fedScan, id string) bool { return a.ID == id }) {
 			t.Errorf("the newest %d: %d scans, want %d: %s", n, len(got), len(tail), a.Body)
 		}
 	}
@@ -176,7 +177,8 @@ func TestStatisticsAreFreshWhenAsked(t *testing.T) {
 			}
 		}
 		call(t, s, "GET", "/statistics?wait=true&group=result", "").JSON(t, &a)
-		if len(a.Rows) != 2 || a.Rows[0].Scans != n || a.Rows[0].Value != "open_mini_program/rule" || a.Counted.ScanID != last || a.Counted.Scans != 2*n {
+		if len(a.Rows) != 2 || a.Rows[0].Scans != n || a.Rows[0].Value != "open_mini_program/rule" || a.Counted.ScanID != last ||
+			a.Counted.Scans != 2*n {
 			t.Errorf("%d: %+v", n, a)
 		}
 		call(t, s, "GET", "/statistics?count=users", "").JSON(t, &a)
@@ -184,13 +186,15 @@ func TestStatisticsAreFreshWhenAsked(t *testing.T) {
 			t.Errorf("users: %+v", a)
 		}
 	}
-	if a := call(t, s, "GET", "/statistics?by=day&from=2026-01-15&to=2026-01-15&app=cafe&source=scan", ""); !strings.Contains(a.Body, `"rows":[{"at":"2026-01-15T00:00:00+08:00","value":"","scans":3,"first":0}]`) {
+	if a := call(t, s, "GET", "/statistics?by=day&from=2026-01-15&to=2026-01-15&app=cafe&source=scan", ""); !strings.Contains(a.Body,
+		`"rows":[{"at":"2026-01-15T00:00:00+08:00","value":"","scans":3,"first":0}]`) {
 		t.Error(a.Body)
 	}
 	if a := call(t, s, "GET", "/statistics/misses", ""); !strings.Contains(a.Body, `{"places":[{"place":"nobody.example/x","scans":3}]}`) {
 		t.Error(a.Body)
 	}
-	if a := call(t, s, "POST", "/statistics/recount", ""); !strings.Contains(a.Body, `"scans":6`) || !strings.Contains(a.Body, `"differences":0`) {
+	if a := call(t, s, "POST", "/statistics/recount", ""); !strings.Contains(a.Body, `"scans":6`) ||
+		!strings.Contains(a.Body, `"differences":0`) {
 		t.Error(a.Body)
 	}
 	// A reset leaves neither counts nor scans.
@@ -270,7 +274,8 @@ func aBatch(t *testing.T, s *servertest.Server) int64 {
 	var made struct {
 		ID int64 `json:"application_id"`
 	}
-	s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("maker"), `{"code_count":10000,"isv_application_id":"order"}`).JSON(t, &made)
+	s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("maker"), `{"code_count":10000,"isv_application_id":"order"}`).JSON(t,
+		&made)
 	if made.ID == 0 {
 		t.Fatal("no application")
 	}
@@ -296,14 +301,16 @@ func TestACopiedCodeRaisesOneAlarm(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: cafe})
 	batch := aBatch(t, s)
-	for path, want := range map[string]int{fmt.Sprintf("/batches/%d/codes/9999/scans", batch): 200, fmt.Sprintf("/batches/%d/codes/10000/scans", batch): 422, "/batches/7/codes/0/scans": 404} {
+	for path, want := range map[string]int{fmt.Sprintf("/batches/%d/codes/9999/scans", batch): 200,
+		fmt.Sprintf("/batches/%d/codes/10000/scans", batch): 422, "/batches/7/codes/0/scans": 404} {
 		if a := call(t, s, "GET", path, ""); a.Status != want {
 			t.Errorf("%s: %d %s", path, a.Status, a.Body)
 		}
 	}
 	scan := func(index int64, user int) {
 		t.Helper()
-		body, err := json.Marshal(map[string]any{"text": codeText(t, s, batch, index), "user": fmt.Sprint("u", user), "ip": fmt.Sprintf("10.%d.0.1", user)})
+		body, err := json.Marshal(map[string]any{"text": codeText(t, s, batch, index), "user": fmt.Sprint("u", user),
+			"ip": fmt.Sprintf("10.%d.0.1", user)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -318,17 +325,21 @@ func TestACopiedCodeRaisesOneAlarm(t *testing.T) {
 	for user := range 40 { // one that is everywhere
 		scan(2, user)
 	}
-	if a := call(t, s, "GET", "/statistics?wait=true&group=activity&count=first&brand=Tea", ""); !strings.Contains(a.Body, `"rows":[{"value":"Spring","scans":44,"first":2}]`) {
+	if a := call(t, s, "GET", "/statistics?wait=true&group=activity&count=first&brand=Tea", ""); !strings.Contains(a.Body,
+		`"rows":[{"value":"Spring","scans":44,"first":2}]`) {
 		t.Error(a.Body)
 	}
-	if a := call(t, s, "GET", "/statistics?group=product", ""); !strings.Contains(a.Body, `{"value":"6901234567892","scans":44,"first":2}`) {
+	if a := call(t, s, "GET", "/statistics?group=product", ""); !strings.Contains(a.Body,
+		`{"value":"6901234567892","scans":44,"first":2}`) {
 		t.Error(a.Body)
 	}
-	if a := call(t, s, "GET", fmt.Sprintf("/batches/%d/codes/1/scans", batch), ""); !strings.Contains(a.Body, `"scans":4,"users":2,"first_at":"2026-01-15T02:00:00Z"`) {
+	if a := call(t, s, "GET", fmt.Sprintf("/batches/%d/codes/1/scans", batch), ""); !strings.Contains(a.Body,
+		`"scans":4,"users":2,"first_at":"2026-01-15T02:00:00Z"`) {
 		t.Error(a.Body)
 	}
 	for range 2 { // it stays one
-		if a := call(t, s, "GET", "/alarms?open=true", ""); strings.Count(a.Body, `"kind":"copied_code"`) != 1 || !strings.Contains(a.Body, `"code_index":2`) {
+		if a := call(t, s, "GET", "/alarms?open=true", ""); strings.Count(a.Body, `"kind":"copied_code"`) != 1 ||
+			!strings.Contains(a.Body, `"code_index":2`) {
 			t.Error(a.Body)
 		}
 		scan(2, 99)
@@ -365,7 +376,8 @@ func TestAnEmulatedClockThatJumpsLosesNoScan(t *testing.T) {
 	}
 	// Another zone turns the days, and nothing else.
 	call(t, s, "PUT", "/settings", `{"utc_offset_hours":-11}`)
-	if a := call(t, s, "GET", "/statistics?wait=true&from=2026-01-01&by=day", ""); strings.Count(a.Body, `"scans":1,`) != 5 || !strings.Contains(a.Body, `"at":"2026-01-14T00:00:00-11:00"`) {
+	if a := call(t, s, "GET", "/statistics?wait=true&from=2026-01-01&by=day", ""); strings.Count(a.Body, `"scans":1,`) != 5 ||
+		!strings.Contains(a.Body, `"at":"2026-01-14T00:00:00-11:00"`) {
 		t.Error(a.Body)
 	}
 	if a := call(t, s, "POST", "/statistics/recount", ""); !strings.Contains(a.Body, `"differences":0`) {

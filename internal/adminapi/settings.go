@@ -46,7 +46,8 @@ func SettingSchema(r huma.Registry, f settings.Field) *huma.Schema {
 		s.Type, s.AdditionalProperties = huma.TypeObject, &huma.Schema{Type: huma.TypeInteger}
 	case settings.Verification:
 		s.Type = ""
-		s.OneOf = []*huma.Schema{{Type: huma.TypeString, Enum: []any{"fetch", "trust"}}, {Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeString}}}
+		s.OneOf = []*huma.Schema{{Type: huma.TypeString, Enum: []any{"fetch", "trust"}},
+			{Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeString}}}
 	case settings.AndroidApps:
 		s.Items = r.Schema(reflect.TypeFor[settings.AndroidApp](), true, "")
 	case settings.Addresses, settings.Hosts, settings.AppleAppIDs:

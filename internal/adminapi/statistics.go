@@ -23,7 +23,8 @@ type StatisticsFilter struct {
 
 func (f StatisticsFilter) dims() map[stats.Dim]string {
 	all := map[stats.Dim]string{}
-	for d, value := range map[stats.Dim]string{stats.Activity: f.Activity, stats.Brand: f.Brand, stats.Product: f.Product, stats.Batch: f.Batch, stats.Rule: f.Rule,
+	for d, value := range map[stats.Dim]string{stats.Activity: f.Activity, stats.Brand: f.Brand, stats.Product: f.Product,
+		stats.Batch: f.Batch, stats.Rule: f.Rule,
 		stats.App: f.App, stats.Source: f.Source, stats.Result: f.Result, stats.Region: f.Region} {
 		switch value {
 		case "":
@@ -89,7 +90,8 @@ func (a *Admin) askStatistics(ctx context.Context, in *struct {
 	if err != nil {
 		return statisticsAnswer{}, err
 	}
-	q := stats.Question{From: from, To: to, By: stats.By(in.By), Filter: in.dims(), What: stats.What(in.Count), Limit: in.Limit, Offset: in.Offset}
+	q := stats.Question{From: from, To: to, By: stats.By(in.By), Filter: in.dims(), What: stats.What(in.Count), Limit: in.Limit,
+		Offset: in.Offset}
 	if in.Group != "" {
 		q.Group, _ = stats.ParseDim(in.Group)
 	}
@@ -109,7 +111,8 @@ func (a *Admin) listMisses(ctx context.Context, in *struct {
 		return client.MissList{}, err
 	}
 	list, err := a.Scans.Misses(ctx, from, to, in.Limit)
-	return client.MissList{Places: each(list, func(m stats.MissRow) client.Miss { return client.Miss{Place: m.Place, Scans: m.Scans} })}, err
+	return client.MissList{Places: each(list, func(m stats.MissRow) client.Miss { return client.Miss{Place: m.Place, Scans: m.Scans} })},
+		err
 }
 
 func (a *Admin) recountStatistics(ctx context.Context, _ *none) (client.Recount, error) {
@@ -120,7 +123,8 @@ func (a *Admin) recountStatistics(ctx context.Context, _ *none) (client.Recount,
 
 func showAnswers(q stats.Question, found stats.Answers) statisticsAnswer {
 	zone := time.FixedZone("", int(found.Offset)*3600)
-	shown := statisticsAnswer{From: found.From.In(zone), To: found.To.In(zone), Rows: make([]statisticsRow, 0, len(found.Rows)), More: found.More,
+	shown := statisticsAnswer{From: found.From.In(zone), To: found.To.In(zone), Rows: make([]statisticsRow, 0, len(found.Rows)),
+		More:    found.More,
 		Counted: countedUpTo{ScanID: found.Scan, At: optional(found.ScanAt), Scans: found.Scans}}
 	for _, r := range found.Rows {
 		row := statisticsRow{Value: r.Value}

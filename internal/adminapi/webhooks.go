@@ -37,17 +37,19 @@ type WebhookInput struct {
 }
 
 func (in WebhookInput) wanted() webhooks.Wanted {
-	return webhooks.Wanted{Rules: append([]int64{}, in.Rules...), Alarms: in.Alarms, Codes: each(in.Codes, func(c webhookCodes) webhooks.Codes {
-		one := webhooks.Codes{Batch: c.ApplicationID, From: c.From, To: -1}
-		if c.To != nil {
-			one.To = *c.To
-		}
-		return one
-	})}
+	return webhooks.Wanted{Rules: append([]int64{}, in.Rules...), Alarms: in.Alarms,
+		Codes: each(in.Codes, func(c webhookCodes) webhooks.Codes {
+			one := webhooks.Codes{Batch: c.ApplicationID, From: c.From, To: -1}
+			if c.To != nil {
+				one.To = *c.To
+			}
+			return one
+		})}
 }
 
 func showWebhook(w webhooks.Webhook) webhook {
-	return webhook{ID: w.ID, URL: w.URL, Rules: append([]int64{}, w.Wanted.Rules...), Alarms: w.Wanted.Alarms, Enabled: w.Enabled, CreatedAt: w.CreatedAt,
+	return webhook{ID: w.ID, URL: w.URL, Rules: append([]int64{}, w.Wanted.Rules...), Alarms: w.Wanted.Alarms, Enabled: w.Enabled,
+		CreatedAt: w.CreatedAt,
 		Codes: each(w.Wanted.Codes, func(c webhooks.Codes) webhookCodes {
 			one := webhookCodes{ApplicationID: c.Batch, From: c.From}
 			if c.To >= 0 {
@@ -76,7 +78,8 @@ type delivery struct {
 func showDelivery(d outbox.Row) delivery {
 	webhook, _ := strconv.ParseInt(d.Receiver, 10, 64)
 	return delivery{ID: d.ID, Webhook: webhook, Event: d.Event, State: d.State(), Body: json.RawMessage(d.Body), CreatedAt: d.CreatedAt,
-		Attempts: d.Attempts, NextAt: optional(d.NextAt), SentAt: optional(d.SentAt), Status: d.Status, Fault: d.Fault, DeliveredAt: optional(d.DeliveredAt)}
+		Attempts: d.Attempts, NextAt: optional(d.NextAt), SentAt: optional(d.SentAt), Status: d.Status, Fault: d.Fault,
+		DeliveredAt: optional(d.DeliveredAt)}
 }
 
 type WebhookPath struct {

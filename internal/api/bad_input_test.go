@@ -28,9 +28,11 @@ func TestBadInput(t *testing.T) {
 		`{"prefix":"` + strings.Repeat("x", 1<<20-20) + `"}`, strings.Repeat(" ", 1<<20) + "{}",
 		`{"prefix":"https://a.example/` + strings.Repeat("%00", 300) + `","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":1}`,
 		`{"prefix":"https://a.example/\u202e","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":1}`,
-		`{'secret':'` + secret + `'}`, `{"secret":"` + secret, `{"secret":["` + secret + `"]}`, `{"secret":{"a":"` + secret + `"}}`, `{"appid":"isv","secret":"` + secret + `\u0000"}`,
+		`{'secret':'` + secret + `'}`, `{"secret":"` + secret, `{"secret":["` + secret + `"]}`, `{"secret":{"a":"` + secret + `"}}`,
+		`{"appid":"isv","secret":"` + secret + `\u0000"}`,
 		`<xml><secret>` + secret + `</secret></xml>`, `grant_type=client_credential&secret=` + secret, `["` + secret + `"]`, secret,
-		`{"\u0073ecret":"` + secret + `"}`, `{"SECRET":"` + secret + `","access_token":"` + tokens + `"}`, `{"x":[{"js_code":"` + secret + `"}]}`,
+		`{"\u0073ecret":"` + secret + `"}`, `{"SECRET":"` + secret + `","access_token":"` + tokens + `"}`, `{"x":[{"js_code":"` + secret +
+			`"}]}`,
 		`{"grant_type":"client_credential","appid":"shop","secret":"` + secret + `"}`,
 	} {
 		for _, path := range []string{addPath, getPath, publishPath, deletePath, downloadPath, stablePath, tokenPath, "/cgi-bin/nothing"} {
@@ -57,14 +59,16 @@ func TestBadInput(t *testing.T) {
 		// Under no name that is known, a secret is hidden only where one belongs.
 		unnamed := strings.HasPrefix(body, "<xml>") || strings.HasPrefix(body, "[") || body == secret
 		for _, c := range calls.Calls {
-			if shown := c.URL + c.Request + c.Detail; strings.Contains(shown, secret) && (!unnamed || !strings.HasPrefix(c.URL, "/cgi-bin/wxopen/")) || strings.Contains(shown, tokens) {
+			if shown := c.URL + c.Request + c.Detail; strings.Contains(shown, secret) &&
+				(!unnamed || !strings.HasPrefix(c.URL, "/cgi-bin/wxopen/")) || strings.Contains(shown, tokens) {
 				t.Errorf("the emulator's calls show a secret: %.300s", shown)
 			}
 		}
 		s.Admin("POST", "/emulator/reset", "")
 		tokens = s.NewToken("shop")
 	}
-	for _, query := range []string{"?access_token=%00", "?access_token=%ff", "?access_token=1_%00" + strings.Repeat("x", 64), "?access_token=" + strings.Repeat("1", 30_000), "?%zz", "?a;b"} {
+	for _, query := range []string{"?access_token=%00", "?access_token=%ff", "?access_token=1_%00" + strings.Repeat("x", 64),
+		"?access_token=" + strings.Repeat("1", 30_000), "?%zz", "?a;b"} {
 		if a := s.Do("POST", getPath+query, "{}"); a.Code(t) == 0 || a.Code(t) == -1 {
 			t.Errorf("%.60s: %s", query, a.Body)
 		}

@@ -65,7 +65,8 @@ func TestApplyCode(t *testing.T) {
 		t.Errorf("application %d", got.ApplicationID)
 	}
 	refused(t, "another count", codeCall(s, "brand", "applycode", `{"code_count":50000,"isv_application_id":"testid124"}`), 80307, "")
-	if got := works(t, s, "brand", "applycodequery", `{"isv_application_id":"testid124"}`); !slices.Equal(got.CodeGenerateList, []segment{{0, 9_999}}) {
+	if got := works(t, s, "brand", "applycodequery", `{"isv_application_id":"testid124"}`); !slices.Equal(got.CodeGenerateList,
+		[]segment{{0, 9_999}}) {
 		t.Errorf("a second count changed the application: %+v", got)
 	}
 	if !strings.Contains(s.Log(), "is application 500000001 with 10000 codes, not 50000") {
@@ -86,7 +87,8 @@ func TestApplyCodeQuery(t *testing.T) {
 	id := applied(t, s, "brand", "order-1", 110_000)
 	second := applied(t, s, "brand", "order-2", 10_000)
 	theirs := applied(t, s, "rival", "theirs", 10_000)
-	want := told{ErrMsg: "ok", Status: "FINISH", ApplicationID: id, ISVApplicationID: "order-1", CreateTime: servertest.Began.Unix(), UpdateTime: servertest.Began.Unix(),
+	want := told{ErrMsg: "ok", Status: "FINISH", ApplicationID: id, ISVApplicationID: "order-1", CreateTime: servertest.Began.Unix(),
+		UpdateTime:       servertest.Began.Unix(),
 		CodeGenerateList: []segment{{0, 49_999}, {50_000, 99_999}, {100_000, 109_999}}}
 	for name, body := range map[string]string{
 		"application_id":    `{"application_id":500000001}`,
@@ -104,7 +106,8 @@ func TestApplyCodeQuery(t *testing.T) {
 		"a count beside it": `{"code_count":10000,"isv_application_id":"order-1"}`,
 	} {
 		got := works(t, s, "brand", "applycodequery", body)
-		for _, field := range []string{"errcode", "errmsg", "status", "application_id", "isv_application_id", "code_generate_list", "create_time", "update_time"} {
+		for _, field := range []string{"errcode", "errmsg", "status", "application_id", "isv_application_id", "code_generate_list",
+			"create_time", "update_time"} {
 			if !got.Fields[field] || len(got.Fields) != 8 {
 				t.Errorf("%s: %s is missing in %v", name, field, got.Fields)
 			}
@@ -130,7 +133,8 @@ func TestApplyCodeQuery(t *testing.T) {
 		{"a stranger's order number", `{"isv_application_id":"theirs"}`, 80300, ""},
 		{"unknown", `{"application_id":7}`, 80300, ""},
 		{"an unknown order number", `{"isv_application_id":"order-9"}`, 80300, ""},
-		{"two that do not fit", fmt.Sprintf(`{"application_id":%d,"isv_application_id":"order-1"}`, second), 40097, "isv_application_id belongs to another application than application_id"},
+		{"two that do not fit", fmt.Sprintf(`{"application_id":%d,"isv_application_id":"order-1"}`, second), 40097,
+			"isv_application_id belongs to another application than application_id"},
 		{"a stranger's beside an own", fmt.Sprintf(`{"application_id":%d,"isv_application_id":"order-1"}`, theirs), 80301, ""},
 	} {
 		refused(t, c.name, codeCall(s, "brand", "applycodequery", c.body), c.number, c.detail)
@@ -198,7 +202,8 @@ func decrypted(t *testing.T, key, buffer string) (plain []byte) {
 
 func download(t testing.TB, s *servertest.Server, id, from, to int64) string {
 	t.Helper()
-	return works(t, s, "brand", "applycodedownload", fmt.Sprintf(`{"application_id":%d,"code_start":%d,"code_end":%d}`, id, from, to)).Buffer
+	return works(t, s, "brand", "applycodedownload",
+		fmt.Sprintf(`{"application_id":%d,"code_start":%d,"code_end":%d}`, id, from, to)).Buffer
 }
 
 // Contract: marketcode 3.3, 4, 11.1.
@@ -229,7 +234,8 @@ func TestApplyCodeDownload(t *testing.T) {
 	} {
 		refused(t, c.name, codeCall(s, "brand", "applycodedownload", c.body), c.number, c.detail)
 	}
-	refused(t, "an account without a package key", codeCall(s, "keyless", "applycodedownload", `{"application_id":500000003,"code_start":0,"code_end":1}`), 80313, "")
+	refused(t, "an account without a package key",
+		codeCall(s, "keyless", "applycodedownload", `{"application_id":500000003,"code_start":0,"code_end":1}`), 80313, "")
 
 	var rows []string
 	for _, r := range []segment{{0, 49_999}, {50_000, 59_999}} {
@@ -245,7 +251,8 @@ func TestApplyCodeDownload(t *testing.T) {
 	seen := map[string]bool{}
 	for i, row := range rows {
 		column := strings.Split(row, " ")
-		if len(column) != 4 || len(column[0]) != 361 || strings.Trim(column[0], "01") != "" || len(column[1]) != 9 || column[2] != fmt.Sprint(i) || len(column[3]) != 28 || !strings.HasPrefix(column[3], "P.URL.CN/0") {
+		if len(column) != 4 || len(column[0]) != 361 || strings.Trim(column[0], "01") != "" || len(column[1]) != 9 ||
+			column[2] != fmt.Sprint(i) || len(column[3]) != 28 || !strings.HasPrefix(column[3], "P.URL.CN/0") {
 			t.Fatalf("row %d is %q", i, row)
 		}
 		if seen[column[1]] || seen[column[3]] {
@@ -272,7 +279,8 @@ func TestApplyCodeDownload(t *testing.T) {
 			continue
 		}
 		buffer := download(t, s, id, 0, n-1)
-		if sealed, err := base64.StdEncoding.DecodeString(buffer); err != nil || len(sealed) != len(want)+16 || string(decrypted(t, key, buffer)) != want {
+		if sealed, err := base64.StdEncoding.DecodeString(buffer); err != nil || len(sealed) != len(want)+16 ||
+			string(decrypted(t, key, buffer)) != want {
 			t.Errorf("%d rows of %d bytes: %d bytes sealed, %v", n, len(want), len(sealed), err)
 		}
 		break
@@ -296,16 +304,19 @@ func TestApplyCodeDownload(t *testing.T) {
 	// A smaller segment is for new batches; the old one keeps its own.
 	s.Admin("PUT", "/settings", `{"code_segment":10000}`)
 	small := applied(t, s, "brand", "small", 30_000)
-	if got := works(t, s, "brand", "applycodequery", `{"isv_application_id":"small"}`).CodeGenerateList; !slices.Equal(got, []segment{{0, 9_999}, {10_000, 19_999}, {20_000, 29_999}}) {
+	if got := works(t, s, "brand", "applycodequery", `{"isv_application_id":"small"}`).CodeGenerateList; !slices.Equal(got,
+		[]segment{{0, 9_999}, {10_000, 19_999}, {20_000, 29_999}}) {
 		t.Errorf("%v", got)
 	}
-	if got := works(t, s, "brand", "applycodequery", `{"isv_application_id":"x"}`).CodeGenerateList; !slices.Equal(got, []segment{{0, 49_999}, {50_000, 59_999}}) {
+	if got := works(t, s, "brand", "applycodequery", `{"isv_application_id":"x"}`).CodeGenerateList; !slices.Equal(got,
+		[]segment{{0, 49_999}, {50_000, 59_999}}) {
 		t.Errorf("%v", got)
 	}
 	if n := strings.Count(string(decrypted(t, key, download(t, s, small, 10_000, 19_999))), "\n"); n != 10_000 {
 		t.Errorf("%d rows", n)
 	}
-	refused(t, "across two small segments", codeCall(s, "brand", "applycodedownload", fmt.Sprintf(`{"application_id":%d,"code_start":9999,"code_end":10000}`, small)), 80310, "")
+	refused(t, "across two small segments", codeCall(s, "brand", "applycodedownload",
+		fmt.Sprintf(`{"application_id":%d,"code_start":9999,"code_end":10000}`, small)), 80310, "")
 	download(t, s, id, 9_999, 10_000)
 }
 
@@ -348,7 +359,8 @@ func TestCodeActive(t *testing.T) {
 		{"no wxa_appid", binding(id, 0, 0, `"wxa_appid":""`), 40097, "wxa_appid is missing"},
 		{"a malformed wxa_appid", binding(id, 0, 0, `"wxa_appid":"wx 1"`), 40013, ""},
 		{"a wxa_appid of 33 characters", binding(id, 0, 0, `"wxa_appid":"`+strings.Repeat("w", 33)+`"`), 40013, ""},
-		{"an unknown wxa_appid", binding(id, 0, 0, `"wxa_appid":"wx3sxjifjwojfsffef"`), 40097, `wxa_appid "wx3sxjifjwojfsffef" is not a Mini Program`},
+		{"an unknown wxa_appid", binding(id, 0, 0, `"wxa_appid":"wx3sxjifjwojfsffef"`), 40097,
+			`wxa_appid "wx3sxjifjwojfsffef" is not a Mini Program`},
 		{"a service account as wxa_appid", binding(id, 0, 0, `"wxa_appid":"brand"`), 40097, `wxa_appid "brand" is not a Mini Program`},
 	} {
 		refused(t, c.name, codeCall(s, "brand", "codeactive", c.body), c.number, c.detail)
@@ -359,10 +371,12 @@ func TestCodeActive(t *testing.T) {
 	}
 	none := func(what string, index int64) {
 		t.Helper()
-		refused(t, what, codeCall(s, "brand", "codeactivequery", fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, id, index)), 80304, "")
+		refused(t, what, codeCall(s, "brand", "codeactivequery", fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, id, index)), 80304,
+			"")
 	}
 	none("a refused call activates nothing", 0)
-	for wxaType, want := range map[string]int{`"wxa_type":0`: 0, `"wxa_type":1`: 1, `"wxa_type":2`: 2, `"wxa_type":null`: 0, `"wxa_type":"1"`: 1, `"wxa_type":""`: 0, `"wxa_type":2.0`: 2} {
+	for wxaType, want := range map[string]int{`"wxa_type":0`: 0, `"wxa_type":1`: 1, `"wxa_type":2`: 2, `"wxa_type":null`: 0,
+		`"wxa_type":"1"`: 1, `"wxa_type":""`: 0, `"wxa_type":2.0`: 2} {
 		works(t, s, "brand", "codeactive", binding(id, 0, 0, wxaType))
 		if got := look(0); got.WxaType != want || !got.Fields["wxa_type"] {
 			t.Errorf("%s: %+v", wxaType, got)
@@ -373,13 +387,16 @@ func TestCodeActive(t *testing.T) {
 	if _, code := printed(t, s, id, 0); got.Code != code {
 		t.Errorf("the code is %s, not %s", got.Code, code)
 	}
-	for _, field := range []string{"errcode", "errmsg", "code", "application_id", "isv_application_id", "activity_name", "product_brand", "product_title", "product_code", "wxa_appid", "wxa_path", "wxa_type", "code_start", "code_end"} {
+	for _, field := range []string{"errcode", "errmsg", "code", "application_id", "isv_application_id", "activity_name", "product_brand",
+		"product_title", "product_code", "wxa_appid", "wxa_path", "wxa_type", "code_start", "code_end"} {
 		if !got.Fields[field] || len(got.Fields) != 14 {
 			t.Errorf("%s is missing in %v", field, got.Fields)
 		}
 	}
 	got.Fields, got.Code = nil, ""
-	if want := (told{ErrMsg: "ok", ApplicationID: id, ISVApplicationID: "x", ActivityName: "test_name", ProductBrand: "test_brand", ProductTitle: "test_title", ProductCode: "test_code", WxaAppID: "shop", WxaPath: "pages/index/index"}); fmt.Sprint(got) != fmt.Sprint(want) {
+	if want := (told{ErrMsg: "ok", ApplicationID: id, ISVApplicationID: "x", ActivityName: "test_name", ProductBrand: "test_brand",
+		ProductTitle: "test_title", ProductCode: "test_code", WxaAppID: "shop",
+		WxaPath: "pages/index/index"}); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%+v", got)
 	}
 	none("its neighbour", 1)
@@ -420,7 +437,8 @@ func TestAnOverlapIsRefused(t *testing.T) {
 		refused(t, fmt.Sprint(r), activate(r.CodeStart, r.CodeEnd), 80302, "")
 	}
 	active(100, "test_name 100..199")
-	refused(t, "its neighbours are not active", codeCall(s, "brand", "codeactivequery", fmt.Sprintf(`{"application_id":%d,"code_index":200}`, id)), 80304, "")
+	refused(t, "its neighbours are not active", codeCall(s, "brand", "codeactivequery",
+		fmt.Sprintf(`{"application_id":%d,"code_index":200}`, id)), 80304, "")
 	works(t, s, "brand", "codeactive", binding(id, 0, 99))
 	works(t, s, "brand", "codeactive", binding(id, 200, 9_999))
 	// A shop that sends its ranges again at each edit.
@@ -510,7 +528,8 @@ func TestThreeOverlappingActivations(t *testing.T) {
 		}
 	}
 	for index, want := range map[int64]string{
-		0: "call 1 0..200", 99: "call 1 0..200", 100: "call 2 100..300", 149: "call 2 100..300", 150: "call 3 150..250", 200: "call 3 150..250", 201: "call 3 150..250",
+		0: "call 1 0..200", 99: "call 1 0..200", 100: "call 2 100..300", 149: "call 2 100..300", 150: "call 3 150..250",
+		200: "call 3 150..250", 201: "call 3 150..250",
 		250: "call 3 150..250", 251: "call 2 100..300", 300: "call 2 100..300", 301: "", 9_999: "",
 	} {
 		check(index, want)
@@ -539,11 +558,16 @@ func TestCodeActiveQuery(t *testing.T) {
 	theirText, theirCode := printed(t, s, theirs, 7)
 	byText := func(text string) string { return fmt.Sprintf(`{"code_url":%s}`, quoted(text)) }
 	for name, body := range map[string]string{
-		"the text": byText(text), "in lower case": byText(strings.ToLower(text)), "http": byText("http://" + text), "https": byText("https://" + text), "HTTP, as scanned in an app": byText("HTTP://" + text),
-		"escapes": byText(strings.ReplaceAll(dollar, "$", "%24")), "an escaped letter": byText(text[:20] + fmt.Sprintf("%%%02x", text[20]) + text[21:]),
-		"the code": fmt.Sprintf(`{"code":%q}`, code), "the code in lower case": fmt.Sprintf(`{"code":%q}`, strings.ToLower(code)), "a code with leading zeros": fmt.Sprintf(`{"code":%q}`, zero),
-		"application and index": fmt.Sprintf(`{"application_id":%d,"code_index":7}`, id), "as strings": fmt.Sprintf(`{"application_id":"%d","code_index":"7"}`, id),
-		"index 0": fmt.Sprintf(`{"application_id":%d,"code_index":0}`, id), "index \"0\"": fmt.Sprintf(`{"application_id":%d,"code_index":"0"}`, id),
+		"the text": byText(text), "in lower case": byText(strings.ToLower(text)), "http": byText("http://" + text),
+		"https": byText("https://" + text), "HTTP, as scanned in an app": byText("HTTP://" + text),
+		"escapes":           byText(strings.ReplaceAll(dollar, "$", "%24")),
+		"an escaped letter": byText(text[:20] + fmt.Sprintf("%%%02x", text[20]) + text[21:]),
+		"the code":          fmt.Sprintf(`{"code":%q}`, code), "the code in lower case": fmt.Sprintf(`{"code":%q}`, strings.ToLower(code)),
+		"a code with leading zeros":    fmt.Sprintf(`{"code":%q}`, zero),
+		"application and index":        fmt.Sprintf(`{"application_id":%d,"code_index":7}`, id),
+		"as strings":                   fmt.Sprintf(`{"application_id":"%d","code_index":"7"}`, id),
+		"index 0":                      fmt.Sprintf(`{"application_id":%d,"code_index":0}`, id),
+		"index \"0\"":                  fmt.Sprintf(`{"application_id":%d,"code_index":"0"}`, id),
 		"the text, with all else null": fmt.Sprintf(`{"application_id":null,"code_index":null,"code_url":%q,"code":null}`, text),
 		"the code, with all else null": fmt.Sprintf(`{"application_id":null,"code_index":null,"code_url":null,"code":%q}`, code),
 		"the index, the others null":   fmt.Sprintf(`{"application_id":%d,"code_index":7,"code_url":null,"code":null}`, id),
@@ -551,7 +575,8 @@ func TestCodeActiveQuery(t *testing.T) {
 		"the text before the code":     fmt.Sprintf(`{"code_url":%q,"code":"ZZZZZZZZZ"}`, text),
 		"the code before the index":    fmt.Sprintf(`{"application_id":%d,"code_index":9999,"code":%q}`, id, code),
 	} {
-		if got := works(t, s, "brand", "codeactivequery", body); got.ApplicationID != id || got.ActivityName != "test_name" || got.CodeStart != 0 || got.CodeEnd != 200 || len(got.Fields) != 14 {
+		if got := works(t, s, "brand", "codeactivequery", body); got.ApplicationID != id || got.ActivityName != "test_name" ||
+			got.CodeStart != 0 || got.CodeEnd != 200 || len(got.Fields) != 14 {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
@@ -576,7 +601,8 @@ func TestCodeActiveQuery(t *testing.T) {
 		{"a stranger's text", byText(theirText), 80301, ""},
 		{"a stranger's code", fmt.Sprintf(`{"code":%q}`, theirCode), 80301, ""},
 		{"an unknown application", `{"application_id":7,"code_index":7}`, 80300, ""},
-		{"another application beside the text", fmt.Sprintf(`{"application_id":%d,"code_url":%q}`, second, text), 40097, fmt.Sprintf("application_id %d is not that of the code", second)},
+		{"another application beside the text", fmt.Sprintf(`{"application_id":%d,"code_url":%q}`, second, text), 40097,
+			fmt.Sprintf("application_id %d is not that of the code", second)},
 		{"/../ inside", byText("http://P.URL.CN/x/../" + text[9:]), 80303, ""},
 		{"/./ inside", byText("P.URL.CN/./" + text[9:]), 80303, ""},
 		{"a query behind it", byText(text + "?a=1"), 80303, ""},
@@ -602,7 +628,8 @@ func TestCodeActiveQuery(t *testing.T) {
 	}
 	// Options. Contract: marketcode 3.5, 11.1 (omitempty drops an index of 0).
 	s.Admin("PUT", "/settings", `{"missing_index_is_zero":true}`)
-	if got, want := works(t, s, "brand", "codeactivequery", fmt.Sprintf(`{"application_id":%d}`, id)), works(t, s, "brand", "codeactivequery", fmt.Sprintf(`{"application_id":%d,"code_index":0}`, id)); got.Code != want.Code {
+	if got, want := works(t, s, "brand", "codeactivequery", fmt.Sprintf(`{"application_id":%d}`, id)),
+		works(t, s, "brand", "codeactivequery", fmt.Sprintf(`{"application_id":%d,"code_index":0}`, id)); got.Code != want.Code {
 		t.Errorf("%+v, want index 0: %+v", got, want)
 	}
 	refused(t, "nothing, with the option", codeCall(s, "brand", "codeactivequery", `{}`), 40097, "one of them must be given")
@@ -641,7 +668,8 @@ func TestTicketToCode(t *testing.T) {
 	for range 2 { // as often as the user likes
 		for _, appid := range []string{"brand", "shop"} {
 			got := works(t, s, "brand", "tickettocode", trade(openid(t, s, "alice", appid), alice))
-			if got.Code != code || got.ApplicationID != id || got.ISVApplicationID != "x" || got.CodeEnd != 200 || got.WxaAppID != "shop" || len(got.Fields) != 14 {
+			if got.Code != code || got.ApplicationID != id || got.ISVApplicationID != "x" || got.CodeEnd != 200 || got.WxaAppID != "shop" ||
+				len(got.Fields) != 14 {
 				t.Errorf("%s: %+v", appid, got)
 			}
 		}
@@ -669,14 +697,18 @@ func TestTicketToCode(t *testing.T) {
 	} {
 		refused(t, c.name, codeCall(s, c.as, "tickettocode", trade(c.openid, c.ticket)), c.number, c.detail)
 	}
-	refused(t, "a number as openid", codeCall(s, "brand", "tickettocode", `{"openid":7,"code_ticket":"a"}`), 40097, "openid: want a string, got 7")
-	refused(t, "a number as ticket", codeCall(s, "brand", "tickettocode", `{"openid":"oiV2luCau8Cx0TMOy9lvZSLqRcKc","code_ticket":12345678}`), 40097, "code_ticket: want a string")
-	refused(t, "NUL", codeCall(s, "brand", "tickettocode", `{"openid":"oiV2luCau8Cx0TMOy9lvZSLqRcKc","code_ticket":"a\u0000"}`), 40097, "code_ticket: want a string without NUL")
+	refused(t, "a number as openid", codeCall(s, "brand", "tickettocode", `{"openid":7,"code_ticket":"a"}`), 40097,
+		"openid: want a string, got 7")
+	refused(t, "a number as ticket", codeCall(s, "brand", "tickettocode",
+		`{"openid":"oiV2luCau8Cx0TMOy9lvZSLqRcKc","code_ticket":12345678}`), 40097, "code_ticket: want a string")
+	refused(t, "NUL", codeCall(s, "brand", "tickettocode", `{"openid":"oiV2luCau8Cx0TMOy9lvZSLqRcKc","code_ticket":"a\u0000"}`), 40097,
+		"code_ticket: want a string without NUL")
 
 	mine := trade(openid(t, s, "alice", "brand"), alice)
 	// After a re-activation: the activation of now.
 	works(t, s, "brand", "codeactive", binding(id, 7, 7, `"activity_name":"second","wxa_appid":"far","wxa_path":"pages/far"`))
-	if got := works(t, s, "brand", "tickettocode", mine); got.ActivityName != "second" || got.WxaAppID != "far" || got.CodeStart != 7 || got.CodeEnd != 7 || got.Code != code {
+	if got := works(t, s, "brand", "tickettocode", mine); got.ActivityName != "second" || got.WxaAppID != "far" || got.CodeStart != 7 ||
+		got.CodeEnd != 7 || got.Code != code {
 		t.Errorf("after a re-activation: %+v", got)
 	}
 	works(t, s, "brand", "tickettocode", trade(openid(t, s, "alice", "shop"), alice)) // the program that the scan opened
@@ -718,8 +750,10 @@ func TestFaultsOfEveryCodeCall(t *testing.T) {
 	s.Advance(36 * time.Hour) // the time of a hint is the server's, not the world's
 	s.NewToken("brand")
 	for call, body := range map[string]string{
-		"applycode": `{"code_count":10000,"isv_application_id":"y"}`, "applycodequery": fmt.Sprintf(`{"application_id":%d}`, id), "applycodedownload": fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":0}`, id),
-		"codeactive": binding(id, 0, 0), "codeactivequery": fmt.Sprintf(`{"application_id":%d,"code_index":0}`, id), "tickettocode": trade(openid(t, s, "u", "brand"), "a"),
+		"applycode": `{"code_count":10000,"isv_application_id":"y"}`, "applycodequery": fmt.Sprintf(`{"application_id":%d}`, id),
+		"applycodedownload": fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":0}`, id),
+		"codeactive":        binding(id, 0, 0), "codeactivequery": fmt.Sprintf(`{"application_id":%d,"code_index":0}`, id),
+		"tickettocode": trade(openid(t, s, "u", "brand"), "a"),
 	} {
 		path := codeFamily + call
 		refused(t, call+" GET", s.Do("GET", path+"?access_token="+s.Token("brand"), ""), 43002, "")
@@ -733,7 +767,8 @@ func TestFaultsOfEveryCodeCall(t *testing.T) {
 		for _, broken := range []string{`[]`, `[` + body + `]`, `null`, `7`, `"x"`, `{`, `{'a':1}`, body + body, `{"a":"` + "\xff" + `"}`} {
 			refused(t, call+" with "+broken, codeCall(s, "brand", call, broken), 47001, "")
 		}
-		if a, err := s.TrySend(s.Request("POST", path+"?access_token="+s.Token("brand"), `{"isv_application_id":"`+strings.Repeat("x", 10<<20)+`"}`)); err == nil {
+		if a, err := s.TrySend(s.Request("POST", path+"?access_token="+s.Token("brand"), `{"isv_application_id":"`+
+			strings.Repeat("x", 10<<20)+`"}`)); err == nil {
 			refused(t, call+" with 10 MB", a, 47001, "") // or refused unread
 		}
 		for _, appid := range []string{"nofeature", "uncertified", "sub", "shop"} {
@@ -769,7 +804,8 @@ func TestAThousandAppliesADay(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: factory})
 	body := `{"code_count":10000,"isv_application_id":"order"}`
 	applied(t, s, "brand", "other", 10_000)
-	refused(t, "what is refused does not count", codeCall(s, "brand", "applycode", `{"code_count":1,"isv_application_id":"order"}`), 40097, "code_count")
+	refused(t, "what is refused does not count", codeCall(s, "brand", "applycode", `{"code_count":1,"isv_application_id":"order"}`), 40097,
+		"code_count")
 	for range 999 { // the same one counts too: it is calls that are limited
 		works(t, s, "brand", "applycode", body)
 	}
@@ -791,14 +827,16 @@ func TestSettingsOfCodes(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: factory})
 	s.Admin("PUT", "/settings", `{"code_count_max":200000000}`)
 	id := applied(t, s, "brand", "x", 200_000_000)
-	refused(t, "more", codeCall(s, "brand", "applycode", `{"code_count":200010000,"isv_application_id":"y"}`), 40097, "from 10000 to 200000000")
+	refused(t, "more", codeCall(s, "brand", "applycode", `{"code_count":200010000,"isv_application_id":"y"}`), 40097,
+		"from 10000 to 200000000")
 	got := works(t, s, "brand", "applycodequery", `{"isv_application_id":"x"}`)
 	if n := len(got.CodeGenerateList); n != 4_000 || got.CodeGenerateList[n-1] != (segment{199_950_000, 199_999_999}) {
 		t.Errorf("%d segments", n)
 	}
 	works(t, s, "brand", "codeactive", binding(id, 0, 199_999_999))
 	text, code := printed(t, s, id, 199_999_999)
-	if got := works(t, s, "brand", "codeactivequery", fmt.Sprintf(`{"code_url":%q}`, text)); got.Code != code || got.CodeEnd != 199_999_999 {
+	if got := works(t, s, "brand", "codeactivequery", fmt.Sprintf(`{"code_url":%q}`, text)); got.Code != code ||
+		got.CodeEnd != 199_999_999 {
 		t.Errorf("%+v", got)
 	}
 	refused(t, "an overlap, by default", codeCall(s, "brand", "codeactive", binding(id, 0, 9)), 80302, "")
@@ -811,11 +849,14 @@ func TestSettingsOfCodes(t *testing.T) {
 	}
 	s.Admin("PUT", "/settings", `{"activation_overlap":"replace","require_link":true}`)
 	works(t, s, "brand", "codeactive", binding(id, 0, 0))
-	refused(t, "no link", codeCall(s, "brand", "codeactive", binding(id, 0, 0, `"wxa_appid":"far"`)), 40097, `wxa_appid "far" is not linked with brand`)
+	refused(t, "no link", codeCall(s, "brand", "codeactive", binding(id, 0, 0, `"wxa_appid":"far"`)), 40097,
+		`wxa_appid "far" is not linked with brand`)
 	s.Admin("PUT", "/settings", `{"require_link":false}`)
 	works(t, s, "brand", "codeactive", binding(id, 0, 0, `"wxa_appid":"far"`))
-	for _, bad := range []string{`{"code_segment":15000}`, `{"code_segment":60000}`, `{"code_count_max":1}`, `{"activation_overlap":"maybe"}`, `{"activation_overlap":7}`, `{"ticket_minutes":0}`, `{"code_seconds":-1}`} {
-		if a := s.Do("PUT", "/admin/v1/settings", bad, "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json"); a.Status != 422 {
+	for _, bad := range []string{`{"code_segment":15000}`, `{"code_segment":60000}`, `{"code_count_max":1}`,
+		`{"activation_overlap":"maybe"}`, `{"activation_overlap":7}`, `{"ticket_minutes":0}`, `{"code_seconds":-1}`} {
+		if a := s.Do("PUT", "/admin/v1/settings", bad, "Authorization: Bearer "+servertest.AdminToken,
+			"Content-Type: application/json"); a.Status != 422 {
 			t.Errorf("%s: %d", bad, a.Status)
 		}
 	}

@@ -19,19 +19,25 @@ func TestHabitsOfClients(t *testing.T) {
 	text, code := printed(t, s, id, 7)
 
 	t.Run("K7: numbers as strings, both ids, every segment again at each edit", func(t *testing.T) {
-		if got := works(t, s, "brand", "applycodequery", fmt.Sprintf(`{"application_id":"%d","isv_application_id":"order"}`, id)); got.Status != "FINISH" || got.ApplicationID != id || got.ApplicationID >= 1<<31 {
+		if got := works(t, s, "brand", "applycodequery",
+			fmt.Sprintf(`{"application_id":"%d","isv_application_id":"order"}`, id)); got.Status != "FINISH" || got.ApplicationID != id ||
+			got.ApplicationID >= 1<<31 {
 			t.Errorf("%+v", got)
 		}
 		for edit := range 3 {
 			for _, r := range []segment{{0, 49_999}, {50_000, 99_999}} {
-				works(t, s, "brand", "codeactive", fmt.Sprintf(`{"application_id":"%d","activity_name":"edit %d","product_brand":"b","product_title":"t","product_code":"1","wxa_appid":"shop","wxa_path":"pages/index","wxa_type":0,"code_start":"%d","code_end":"%d"}`,
-					id, edit, r.CodeStart, r.CodeEnd))
+				works(t, s, "brand", "codeactive",
+					fmt.Sprintf(
+						`{"application_id":"%d","activity_name":"edit %d","product_brand":"b","product_title":"t","product_code":"1","wxa_appid":"shop","wxa_path":"pages/index","wxa_type":0,"code_start":"%d","code_end":"%d"}`,
+						id, edit, r.CodeStart, r.CodeEnd))
 			}
 		}
-		if got := works(t, s, "brand", "codeactivequery", fmt.Sprintf(`{"application_id":"%d","code":%q}`, id, code)); got.ActivityName != "edit 2" || got.CodeEnd != 49_999 {
+		if got := works(t, s, "brand", "codeactivequery",
+			fmt.Sprintf(`{"application_id":"%d","code":%q}`, id, code)); got.ActivityName != "edit 2" || got.CodeEnd != 49_999 {
 			t.Errorf("%+v", got)
 		}
-		if got := works(t, s, "brand", "applycodedownload", fmt.Sprintf(`{"application_id":"%d","code_start":"0","code_end":"1"}`, id)); got.Buffer == "" {
+		if got := works(t, s, "brand", "applycodedownload",
+			fmt.Sprintf(`{"application_id":"%d","code_start":"0","code_end":"1"}`, id)); got.Buffer == "" {
 			t.Errorf("%+v", got)
 		}
 	})
@@ -42,34 +48,44 @@ func TestHabitsOfClients(t *testing.T) {
 		works(t, s, "brand", "codeactive", binding(id, 0, 49_999, `"wxa_type":null`))
 	})
 	t.Run("K14: tickettocode to the path of codeactivequery", func(t *testing.T) {
-		refused(t, "openid and ticket", codeCall(s, "brand", "codeactivequery", trade(openid(t, s, "u", "brand"), "6cb4bc95e1f1abc97034cbe8fd484989")), 40097, "one of them must be given")
+		refused(t, "openid and ticket", codeCall(s, "brand", "codeactivequery",
+			trade(openid(t, s, "u", "brand"), "6cb4bc95e1f1abc97034cbe8fd484989")), 40097, "one of them must be given")
 	})
 	t.Run("K15: a count instead of an id", func(t *testing.T) {
 		if got := works(t, s, "brand", "applycodequery", `{"code_count":100000,"isv_application_id":"order"}`); got.ApplicationID != id {
 			t.Errorf("%+v", got)
 		}
-		refused(t, "the count alone", codeCall(s, "brand", "applycodequery", `{"code_count":100000}`), 40097, "application_id and isv_application_id are both missing")
+		refused(t, "the count alone", codeCall(s, "brand", "applycodequery", `{"code_count":100000}`), 40097,
+			"application_id and isv_application_id are both missing")
 	})
 	t.Run("K1: index, a query by codeactive, a download without an id", func(t *testing.T) {
-		refused(t, "index", codeCall(s, "brand", "codeactivequery", fmt.Sprintf(`{"application_id":%d,"index":7}`, id)), 40097, "code_index is missing")
-		refused(t, "posted to codeactive", codeCall(s, "brand", "codeactive", fmt.Sprintf(`{"application_id":%d,"index":7}`, id)), 40097, "code_start and code_end must both be given")
-		refused(t, "no application_id", codeCall(s, "brand", "applycodedownload", `{"code_start":0,"code_end":49999}`), 40097, "application_id is missing")
+		refused(t, "index", codeCall(s, "brand", "codeactivequery", fmt.Sprintf(`{"application_id":%d,"index":7}`, id)), 40097,
+			"code_index is missing")
+		refused(t, "posted to codeactive", codeCall(s, "brand", "codeactive", fmt.Sprintf(`{"application_id":%d,"index":7}`, id)), 40097,
+			"code_start and code_end must both be given")
+		refused(t, "no application_id", codeCall(s, "brand", "applycodedownload", `{"code_start":0,"code_end":49999}`), 40097,
+			"application_id is missing")
 	})
 	t.Run("K12: GET and no token", func(t *testing.T) {
 		refused(t, "GET", s.Do("GET", applyPath+"?code_count=10000&isv_application_id=x", ""), 43002, "")
 		refused(t, "POST", s.Do("POST", applyPath, `{"code_count":10000,"isv_application_id":"x"}`), 41001, "")
 	})
 	t.Run("K11: an index of 0 that its encoder drops", func(t *testing.T) {
-		refused(t, "application_id alone", codeCall(s, "brand", "codeactivequery", fmt.Sprintf(`{"application_id":%d}`, id)), 40097, "code_index is missing")
+		refused(t, "application_id alone", codeCall(s, "brand", "codeactivequery", fmt.Sprintf(`{"application_id":%d}`, id)), 40097,
+			"code_index is missing")
 	})
 	t.Run("K9: invented fields do not matter", func(t *testing.T) {
-		works(t, s, "brand", "applycode", `{"code_count":10000,"isv_application_id":"rust","apply_count":5,"codeType":"QR","active_status":[]}`)
-		refused(t, "and are no substitute", codeCall(s, "brand", "applycode", `{"apply_count":10000,"isvApplicationId":"rust"}`), 40097, "code_count is missing")
+		works(t, s, "brand", "applycode",
+			`{"code_count":10000,"isv_application_id":"rust","apply_count":5,"codeType":"QR","active_status":[]}`)
+		refused(t, "and are no substitute", codeCall(s, "brand", "applycode", `{"apply_count":10000,"isvApplicationId":"rust"}`), 40097,
+			"code_count is missing")
 	})
 	t.Run("other spellings of the request", func(t *testing.T) {
 		body := fmt.Sprintf(`{"application_id":%d}`, id)
-		for _, kind := range []string{"application/json", "application/json; charset=utf-8", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""} {
-			if a := s.Do("POST", codeFamily+"applycodequery?access_token="+s.Token("brand"), "\n"+body+"\r\n", "Content-Type: "+kind); a.Code(t) != 0 {
+		for _, kind := range []string{"application/json", "application/json; charset=utf-8", "text/plain",
+			"application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""} {
+			if a := s.Do("POST", codeFamily+"applycodequery?access_token="+s.Token("brand"), "\n"+body+"\r\n", "Content-Type: "+
+				kind); a.Code(t) != 0 {
 				t.Errorf("%q: %s", kind, a.Body)
 			}
 		}
@@ -84,10 +100,13 @@ func TestHabitsOfClients(t *testing.T) {
 		}
 		works(t, s, "brand", "tickettocode", mine)
 		refused(t, "a token that is wrong is not the same as none", s.Do("POST", tradePath+"?access_token=T", mine), 40001, "")
-		refused(t, "another user", s.Do("POST", tradePath, trade(openid(t, s, "bob", "brand"), ticketOf(t, s, "alice", text))), 40097, "无效的code_ticket或与openid不对应")
-		refused(t, "a made-up ticket", s.Do("POST", tradePath, trade(openid(t, s, "alice", "brand"), "6cb4bc95e1f1abc97034cbe8fd484989")), 40097, "无效的code_ticket或与openid不对应")
+		refused(t, "another user", s.Do("POST", tradePath, trade(openid(t, s, "bob", "brand"), ticketOf(t, s, "alice", text))), 40097,
+			"无效的code_ticket或与openid不对应")
+		refused(t, "a made-up ticket", s.Do("POST", tradePath, trade(openid(t, s, "alice", "brand"), "6cb4bc95e1f1abc97034cbe8fd484989")),
+			40097, "无效的code_ticket或与openid不对应")
 		refused(t, "nothing", s.Do("POST", tradePath, "{}"), 40097, "openid invalid")
-		refused(t, "the other calls want one all the same", s.Do("POST", codeFamily+"codeactivequery", fmt.Sprintf(`{"code":%q}`, code)), 41001, "")
+		refused(t, "the other calls want one all the same", s.Do("POST", codeFamily+"codeactivequery", fmt.Sprintf(`{"code":%q}`, code)),
+			41001, "")
 		s.Admin("PUT", "/settings", `{"ticket_without_token":false}`)
 		refused(t, "switched off again", s.Do("POST", tradePath, mine), 41001, "")
 	})
@@ -126,7 +145,8 @@ func TestJSCodeToSession(t *testing.T) {
 		{"no secret", "grant_type=authorization_code&appid=shop&js_code=" + code, 41004},
 		{"an unknown appid", "grant_type=authorization_code&appid=nobody&secret=secret-shop&js_code=" + code, 40013},
 		{"another secret", "grant_type=authorization_code&appid=shop&secret=secret-far&js_code=" + code, 40125},
-		{"a secret of 257 bytes", "grant_type=authorization_code&appid=shop&secret=" + strings.Repeat("s", 257) + "&js_code=" + code, 40125},
+		{"a secret of 257 bytes", "grant_type=authorization_code&appid=shop&secret=" + strings.Repeat("s", 257) + "&js_code=" + code,
+			40125},
 		{"no js_code", "grant_type=authorization_code&appid=shop&secret=secret-shop", 41008},
 		{"an empty js_code", "grant_type=authorization_code&appid=shop&secret=secret-shop&js_code=", 41008},
 		{"a made-up js_code", "grant_type=authorization_code&appid=shop&secret=secret-shop&js_code=" + strings.Repeat("x", 32), 40029},
@@ -182,8 +202,10 @@ func TestJSCodeToSession(t *testing.T) {
 		t.Errorf("%d trades won", won)
 	}
 	for body, status := range map[string]int{
-		`{"user":"","appid":"shop"}`: 422, `{"appid":"shop"}`: 422, `{"user":"` + strings.Repeat("u", 513) + `","appid":"shop"}`: 422, `{"user":"u"}`: 422,
-		`{"user":"u","appid":"brand"}`: 422, `{"user":"u","appid":"nobody"}`: 422, `[]`: 400, `{}{}`: 400, `x`: 400, ``: 400, `{"user":7,"appid":"shop"}`: 400,
+		`{"user":"","appid":"shop"}`: 422, `{"appid":"shop"}`: 422, `{"user":"` + strings.Repeat("u", 513) + `","appid":"shop"}`: 422,
+		`{"user":"u"}`:                 422,
+		`{"user":"u","appid":"brand"}`: 422, `{"user":"u","appid":"nobody"}`: 422, `[]`: 400, `{}{}`: 400, `x`: 400, ``: 400,
+		`{"user":7,"appid":"shop"}`: 400,
 	} {
 		if a := s.Do("POST", "/scan/v1/login", body); a.Status != status || a.Header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%.60s: %d %s, want %d", body, a.Status, a.Body, status)
@@ -201,7 +223,8 @@ func TestFromAScanToTheBrandsServer(t *testing.T) {
 	text, code := printed(t, s, id, 4_711)
 	got := scanned(t, s, "alice", "http://"+text)
 	page, ticket, _ := strings.Cut(got.Path, "&code_ticket=")
-	if got.AppID != "shop" || got.Version != "release" || page != "pages/index?from=code" || got.Scene != 1124 || got.Matched.Kind != "code" || got.Matched.ApplicationID != id || got.Matched.CodeIndex != 4_711 {
+	if got.AppID != "shop" || got.Version != "release" || page != "pages/index?from=code" || got.Scene != 1124 ||
+		got.Matched.Kind != "code" || got.Matched.ApplicationID != id || got.Matched.CodeIndex != 4_711 {
 		t.Fatalf("%+v", got)
 	}
 	s.Hide(ticket)

@@ -37,8 +37,10 @@ components:
 	}
 	theirs := applied(t, s, "rival", "x", 10_000)
 	bodies := map[string]string{
-		"applycodequery": fmt.Sprintf(`{"application_id":%d}`, id), "applycodedownload": fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":0}`, id), "codeactive": binding(id, 0, 9),
-		"codeactivequery": fmt.Sprintf(`{"application_id":%d,"code_index":0}`, id), "applycode": `{"code_count":10000,"isv_application_id":"x"}`,
+		"applycodequery":    fmt.Sprintf(`{"application_id":%d}`, id),
+		"applycodedownload": fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":0}`, id), "codeactive": binding(id, 0, 9),
+		"codeactivequery": fmt.Sprintf(`{"application_id":%d,"code_index":0}`, id),
+		"applycode":       `{"code_count":10000,"isv_application_id":"x"}`,
 	}
 	// In this order: a code that is not activated yet cannot be asked for.
 	for _, name := range []string{"applycode", "applycodequery", "applycodedownload", "codeactive", "codeactivequery"} {

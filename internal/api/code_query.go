@@ -55,7 +55,8 @@ func (a *API) queryCode(ctx context.Context, c *call, f *fields) (any, error) {
 	}
 	found, err := a.Codes.Look(ctx, c.caller, name)
 	if err == nil && found.State.Activation == nil && s.InactiveCodeIsAnError {
-		err = errcode.CodeNotActive.With("code_index %d of application_id %d is not active", found.Index, found.Batch.ID) // not the code: this is logged
+		// not the code: this is logged
+		err = errcode.CodeNotActive.With("code_index %d of application_id %d is not active", found.Index, found.Batch.ID)
 	}
 	if err != nil {
 		return nil, err

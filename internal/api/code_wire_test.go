@@ -97,16 +97,19 @@ func works(t testing.TB, s *servertest.Server, appid, call, body string) told {
 // hinted is the text of an error of this family: its base, a detail, a hint of
 // 10 to 14 characters and the time at the platform, the request id.
 // Contract: marketcode 1.1.
-var hinted = regexp.MustCompile(`^(.*?), (.*)\.\.\. hint: \[([0-9A-Za-z]{10,14})\]\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\] rid: ([0-9a-f]{8})-([0-9a-f]{8})-([0-9a-f]{8})$`)
+var hinted = regexp.MustCompile(
+	`^(.*?), (.*)\.\.\. hint: \[([0-9A-Za-z]{10,14})\]\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\] rid: ([0-9a-f]{8})-([0-9a-f]{8})-([0-9a-f]{8})$`)
 
 var baseTexts = map[int]string{
-	40097: "invalid args", 80300: "申请单不存在", 80301: "申请单不属于该账号", 80302: "激活号段有重叠", 80303: "码格式错误", 80304: "该码未激活", 80305: "激活失败", 80306: "码索引超出申请范围",
+	40097: "invalid args", 80300: "申请单不存在", 80301: "申请单不属于该账号", 80302: "激活号段有重叠", 80303: "码格式错误", 80304: "该码未激活", 80305: "激活失败",
+	80306: "码索引超出申请范围",
 	80307: "申请已存在", 80308: "子任务未完成", 80309: "子任务文件过期", 80310: "子任务不存在", 80311: "获取文件失败", 80312: "加密数据失败", 80313: "加密数据密钥不存在，请联系接口人申请",
 }
 
 var otherTexts = map[int]string{
 	-1: "system error", 40001: badToken, 40013: "invalid appid", 40029: "invalid code,", 40163: "code been used,",
-	41001: "access_token missing", 41008: "missing code,", 42001: "access_token expired", 43002: "require POST method", 44002: "empty post data", 44990: "reach max api second frequence limit",
+	41001: "access_token missing", 41008: "missing code,", 42001: "access_token expired", 43002: "require POST method",
+	44002: "empty post data", 44990: "reach max api second frequence limit",
 	45009: dayQuota, 47001: "data format error", 48001: "api unauthorized", 61007: "api is unauthorized to component",
 }
 
@@ -146,7 +149,9 @@ func refused(t testing.TB, what string, a servertest.Answer, number int, detail 
 
 // binding is the body of an activation; extra fields come last and win.
 func binding(id int64, from, to any, extra ...string) string {
-	fields := append([]string{fmt.Sprintf(`"application_id":%d,"code_start":%v,"code_end":%v,"activity_name":"test_name","product_brand":"test_brand","product_title":"test_title","product_code":"test_code","wxa_appid":"shop","wxa_path":"pages/index/index"`, id, from, to)}, extra...)
+	fields := append(
+		[]string{fmt.Sprintf(
+			`"application_id":%d,"code_start":%v,"code_end":%v,"activity_name":"test_name","product_brand":"test_brand","product_title":"test_title","product_code":"test_code","wxa_appid":"shop","wxa_path":"pages/index/index"`, id, from, to)}, extra...)
 	return "{" + strings.Join(fields, ",") + "}"
 }
 

@@ -33,7 +33,8 @@ func (e endpoint) under(s sets) endpoint {
 
 // behalf are the codes of every endpoint that takes an account's token: a
 // platform may be the one who calls, and a setting limits service accounts.
-var behalf = []*errcode.Code{errcode.MinuteLimit, errcode.Unauthorized, errcode.NotAuthorizing, errcode.ComponentIP, errcode.InvalidComponent, errcode.NotComponentSet}
+var behalf = []*errcode.Code{errcode.MinuteLimit, errcode.Unauthorized, errcode.NotAuthorizing, errcode.ComponentIP,
+	errcode.InvalidComponent, errcode.NotComponentSet}
 
 // authenticate finds whose token is in the query, and whether a platform that
 // calls for the account may. Contract: rules 1.8, the order of checks.

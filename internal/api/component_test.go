@@ -75,19 +75,22 @@ func TestEveryErrorCodeOfAPlatform(t *testing.T) {
 		{41018, "missing component_appid", "no component_appid", func() servertest.Answer { return trade(`,"component_appid":""`) }},
 		{41018, "missing component_appid", "no JSON", func() servertest.Answer { return s.Do("POST", family+"api_component_token", "{'") }},
 		{41018, "missing component_appid", "a form", func() servertest.Answer {
-			return s.Do("POST", family+"api_component_token", "component_appid=isv&component_appsecret=secret-isv&component_verify_ticket="+ticket)
+			return s.Do("POST", family+"api_component_token", "component_appid=isv&component_appsecret=secret-isv&component_verify_ticket="+
+				ticket)
 		}},
 		{41018, "missing component_appid", "a form for a ticket", func() servertest.Answer {
 			return s.Do("POST", family+"api_start_push_ticket", "component_appid=isv&component_secret=secret-isv")
 		}},
-		{61006, "component ticket is invalid", "a ticket that is null", func() servertest.Answer { return trade(`,"component_verify_ticket":null`) }},
+		{61006, "component ticket is invalid", "a ticket that is null",
+			func() servertest.Answer { return trade(`,"component_verify_ticket":null`) }},
 		{44002, "empty post data", "no body", func() servertest.Answer { return s.Do("POST", family+"api_component_token", "") }},
 		{43002, "require POST method", "GET", func() servertest.Answer { return s.Do("GET", family+"api_component_token", "") }},
 		{45009, "reach max api daily quota limit", "the day's calls are used up", func() servertest.Answer {
 			s.Admin("PUT", "/settings", `{"token_daily_limit":1}`)
 			return trade("")
 		}},
-		{61004, "access clientip is not registered requestIP: 127.0.0.1", "a strange address for a token", func() servertest.Answer { fence(); return trade("") }},
+		{61004, "access clientip is not registered requestIP: 127.0.0.1", "a strange address for a token",
+			func() servertest.Answer { fence(); return trade("") }},
 		{61004, "access clientip is not registered requestIP: 127.0.0.1", "a strange address for a ticket", func() servertest.Answer {
 			fence()
 			return s.Do("POST", family+"api_start_push_ticket", `{"component_appid":"isv","component_secret":"secret-isv"}`)
@@ -96,8 +99,10 @@ func TestEveryErrorCodeOfAPlatform(t *testing.T) {
 			fence()
 			return s.Do("POST", getPath+"?access_token="+shopToken, "{}")
 		}},
-		{61005, "component ticket is expired", "a ticket after twelve hours", func() servertest.Answer { s.Advance(12 * time.Hour); return trade("") }},
-		{61006, "component ticket is invalid", "a made-up ticket", func() servertest.Answer { return trade(`,"component_verify_ticket":"ticket@@@x"`) }},
+		{61005, "component ticket is expired", "a ticket after twelve hours",
+			func() servertest.Answer { s.Advance(12 * time.Hour); return trade("") }},
+		{61006, "component ticket is invalid", "a made-up ticket",
+			func() servertest.Answer { return trade(`,"component_verify_ticket":"ticket@@@x"`) }},
 		{61006, "component ticket is invalid", "another platform's ticket", func() servertest.Answer {
 			return trade(`,"component_verify_ticket":"` + s.Ticket("isv2") + `"`)
 		}},
@@ -114,13 +119,17 @@ func TestEveryErrorCodeOfAPlatform(t *testing.T) {
 			return trade(`,"component_appsecret":"x","component_verify_ticket":null`)
 		}},
 		{61011, "invalid component", "an account", func() servertest.Answer { return trade(`,"component_appid":"shop"`) }},
-		{61011, "invalid component", "another platform", func() servertest.Answer { return call("api_create_preauthcode", `"component_appid":"isv2"`) }},
-		{61011, "invalid component", "an account as the platform", func() servertest.Answer { return call("api_create_preauthcode", `"component_appid":"shop"`) }},
-		{40013, "invalid appid", "nobody as the platform", func() servertest.Answer { return call("api_create_preauthcode", `"component_appid":"nobody"`) }},
+		{61011, "invalid component", "another platform",
+			func() servertest.Answer { return call("api_create_preauthcode", `"component_appid":"isv2"`) }},
+		{61011, "invalid component", "an account as the platform",
+			func() servertest.Answer { return call("api_create_preauthcode", `"component_appid":"shop"`) }},
+		{40013, "invalid appid", "nobody as the platform",
+			func() servertest.Answer { return call("api_create_preauthcode", `"component_appid":"nobody"`) }},
 		{41018, "missing component_appid", "no platform named", func() servertest.Answer { return call("api_create_preauthcode", ``) }},
-		{61024, "must use api(api_component_token) to get token for component acct", "an account's call for a token", func() servertest.Answer {
-			return s.Do("GET", tokenPath+"?grant_type=client_credential&appid=isv&secret=secret-isv", "")
-		}},
+		{61024, "must use api(api_component_token) to get token for component acct", "an account's call for a token",
+			func() servertest.Answer {
+				return s.Do("GET", tokenPath+"?grant_type=client_credential&appid=isv&secret=secret-isv", "")
+			}},
 		{61009, "code is invalid", "a made-up code", func() servertest.Answer {
 			return call("api_query_auth", me+`,"authorization_code":"queryauthcode@@@x"`)
 		}},
@@ -140,7 +149,8 @@ func TestEveryErrorCodeOfAPlatform(t *testing.T) {
 			return call("api_query_auth", body)
 		}},
 		{40097, "invalid args", "no code", func() servertest.Answer { return call("api_query_auth", me) }},
-		{61003, "component is not authorized by this account", "info of a stranger", func() servertest.Answer { return call("api_get_authorizer_info", info("rival")) }},
+		{61003, "component is not authorized by this account", "info of a stranger",
+			func() servertest.Answer { return call("api_get_authorizer_info", info("rival")) }},
 		{61003, "component is not authorized by this account", "a token for a stranger", func() servertest.Answer {
 			return call("api_authorizer_token", info("rival")+`,"authorizer_refresh_token":"`+shopRefresh+`"`)
 		}},
@@ -161,7 +171,8 @@ func TestEveryErrorCodeOfAPlatform(t *testing.T) {
 		{61023, "refresh_token is invalid", "a made-up refresh token", func() servertest.Answer {
 			return call("api_authorizer_token", info("svc")+`,"authorizer_refresh_token":"x"`)
 		}},
-		{61023, "refresh_token is invalid", "no refresh token", func() servertest.Answer { return call("api_authorizer_token", info("svc")) }},
+		{61023, "refresh_token is invalid", "no refresh token",
+			func() servertest.Answer { return call("api_authorizer_token", info("svc")) }},
 		{61023, "refresh_token is invalid", "a refresh token that is null", func() servertest.Answer {
 			return call("api_authorizer_token", info("shop")+`,"authorizer_refresh_token":null`)
 		}},
@@ -175,17 +186,22 @@ func TestEveryErrorCodeOfAPlatform(t *testing.T) {
 		{40097, "invalid args", "no account to refresh for", func() servertest.Answer {
 			return call("api_authorizer_token", me+`,"authorizer_refresh_token":"`+shopRefresh+`"`)
 		}},
-		{40170, "args count exceed count limit", "501 accounts at once", func() servertest.Answer { return call("api_get_authorizer_list", me+`,"offset":0,"count":501`) }},
-		{40097, "invalid args", "an offset below 0", func() servertest.Answer { return call("api_get_authorizer_list", me+`,"offset":-1,"count":1`) }},
-		{40097, "invalid args", "a count that is a list", func() servertest.Answer { return call("api_get_authorizer_list", me+`,"offset":0,"count":[]`) }},
+		{40170, "args count exceed count limit", "501 accounts at once",
+			func() servertest.Answer { return call("api_get_authorizer_list", me+`,"offset":0,"count":501`) }},
+		{40097, "invalid args", "an offset below 0",
+			func() servertest.Answer { return call("api_get_authorizer_list", me+`,"offset":-1,"count":1`) }},
+		{40097, "invalid args", "a count that is a list",
+			func() servertest.Answer { return call("api_get_authorizer_list", me+`,"offset":0,"count":[]`) }},
 
 		// A missing right of a platform is no fault of its token.
-		{48001, "api unauthorized", "a platform's own token on an account's endpoint", func() servertest.Answer { return s.Do("POST", downloadPath+"?access_token="+token, "{}") }},
+		{48001, "api unauthorized", "a platform's own token on an account's endpoint",
+			func() servertest.Answer { return s.Do("POST", downloadPath+"?access_token="+token, "{}") }},
 	}
 	for name, fields := range tokenCalls {
 		body := "{" + me + fields + "}"
 		rows = append(rows,
-			row{41001, "access_token missing", name + " without a token", func() servertest.Answer { return s.Do("POST", family+name, body) }},
+			row{41001, "access_token missing", name + " without a token",
+				func() servertest.Answer { return s.Do("POST", family+name, body) }},
 			row{40001, badToken, name + " with a text that is no token", func() servertest.Answer { return s.Component("T", name, body) }},
 			row{40001, badToken, name + " with a token that nobody issued", func() servertest.Answer {
 				return s.Component("109_"+strings.Repeat("x", 128), name, body)
@@ -199,12 +215,17 @@ func TestEveryErrorCodeOfAPlatform(t *testing.T) {
 				s.Advance(2 * time.Hour)
 				return s.Component(token, name, body)
 			}},
-			row{61004, "access clientip is not registered requestIP: 127.0.0.1", name + " from a strange address", func() servertest.Answer { fence(); return s.Component(token, name, body) }},
-			row{61014, "must use component token for component api", name + " with an account's own token", func() servertest.Answer { return s.Component(s.Token("shop"), name, body) }},
-			row{61014, "must use component token for component api", name + " with an authorizer's token", func() servertest.Answer { return s.Component(shopToken, name, body) }},
-			row{41018, "missing component_appid", name + " with a list", func() servertest.Answer { return s.Component(token, name, "[]") }},
+			row{61004, "access clientip is not registered requestIP: 127.0.0.1", name + " from a strange address",
+				func() servertest.Answer { fence(); return s.Component(token, name, body) }},
+			row{61014, "must use component token for component api", name + " with an account's own token",
+				func() servertest.Answer { return s.Component(s.Token("shop"), name, body) }},
+			row{61014, "must use component token for component api", name + " with an authorizer's token",
+				func() servertest.Answer { return s.Component(shopToken, name, body) }},
+			row{41018, "missing component_appid", name + " with a list",
+				func() servertest.Answer { return s.Component(token, name, "[]") }},
 			row{44002, "empty post data", name + " without a body", func() servertest.Answer { return s.Component(token, name, "") }},
-			row{40097, "invalid args", name + " with a list for component_appid", func() servertest.Answer { return s.Component(token, name, `{"component_appid":[]}`) }},
+			row{40097, "invalid args", name + " with a list for component_appid",
+				func() servertest.Answer { return s.Component(token, name, `{"component_appid":[]}`) }},
 			row{-1, "system error", name + " with a fault", func() servertest.Answer {
 				s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":-1,"times":1,"appid":"isv"}`, family+name))
 				return s.Component(token, name, body)
@@ -232,7 +253,8 @@ func TestPermissionSetsOpenTheirFamilies(t *testing.T) {
 	const codes = "/intp/marketcode/"
 	families := map[string][]string{
 		"rules": {addPath, getPath, publishPath, deletePath, downloadPath},
-		"codes": {codes + "applycode", codes + "applycodequery", codes + "applycodedownload", codes + "codeactive", codes + "codeactivequery", codes + "tickettocode"},
+		"codes": {codes + "applycode", codes + "applycodequery", codes + "applycodedownload", codes + "codeactive", codes +
+			"codeactivequery", codes + "tickettocode"},
 	}
 	is := func(appid, path, body string, want int) {
 		t.Helper()

@@ -225,7 +225,8 @@ func TestWhatTheFileMustBe(t *testing.T) {
 				t.Fatal(a.Body)
 			}
 			record := confirmed(t, s, "owner=shop&limit=1").Confirmations[0]
-			if !record.OK || record.Prefix != prefix || record.URL != fmt.Sprintf("%s/%d/%s", host.URL, n, f.Name) || len(record.Steps) == 0 {
+			if !record.OK || record.Prefix != prefix || record.URL != fmt.Sprintf("%s/%d/%s", host.URL, n, f.Name) ||
+				len(record.Steps) == 0 {
 				t.Errorf("the record of a check that passed: %+v", record)
 			}
 		})
@@ -289,12 +290,13 @@ func TestHostsThatAreNotAsked(t *testing.T) {
 		{"a private address", "address_refused", []string{"10.1.2.3"}, nil},
 		{"the address of cloud metadata", "address_refused", []string{"169.254.169.254"}, nil},
 		{"a loopback address mapped to version 6", "address_refused", []string{"::ffff:127.0.0.1"}, nil},
-		{"another answer after the check", "connect_failed", []string{"93.184.216.34", "127.0.0.1"}, func(ctx context.Context, network, address string) (net.Conn, error) {
-			if address != "93.184.216.34:80" {
-				return nil, errors.New("dialled what was not checked: " + address)
-			}
-			return nil, errors.New("nobody there")
-		}},
+		{"another answer after the check", "connect_failed", []string{"93.184.216.34", "127.0.0.1"},
+			func(ctx context.Context, network, address string) (net.Conn, error) {
+				if address != "93.184.216.34:80" {
+					return nil, errors.New("dialled what was not checked: " + address)
+				}
+				return nil, errors.New("nobody there")
+			}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -17,8 +17,10 @@ func (a *API) endpoints() []endpoint {
 			errcode.InvalidSecret, errcode.MinuteLimit, errcode.InvalidIP, errcode.SecretFrozen, errcode.ClearLimit),
 		post("/cgi-bin/component/clear_quota/v2", queryToo, a.clearByPlatform, append(platformCodes, errcode.ClearLimit)...),
 		post("/cgi-bin/openapi/quota/get", token|eitherToken, a.getQuota, errcode.PathNotFound, errcode.PathNotPermitted),
-		post("/cgi-bin/openapi/quota/clear", token|eitherToken, a.clearPath, errcode.PathNotFound, errcode.PathNotPermitted, errcode.ClearLimit),
-		post("/cgi-bin/openapi/rid/get", token|eitherToken, a.getRID, errcode.RIDNotFound, errcode.RIDInvalid, errcode.RIDForbidden, errcode.RIDTooOld),
+		post("/cgi-bin/openapi/quota/clear", token|eitherToken, a.clearPath, errcode.PathNotFound, errcode.PathNotPermitted,
+			errcode.ClearLimit),
+		post("/cgi-bin/openapi/rid/get", token|eitherToken, a.getRID, errcode.RIDNotFound, errcode.RIDInvalid, errcode.RIDForbidden,
+			errcode.RIDTooOld),
 		getOrPost("/cgi-bin/get_api_domain_ip", token|eitherToken, a.apiIPs),
 		getOrPost("/cgi-bin/getcallbackip", token|eitherToken, a.callbackIPs),
 
@@ -29,26 +31,34 @@ func (a *API) endpoints() []endpoint {
 		post("/cgi-bin/wxopen/qrcodejumpget", token|emptyBody|listing, a.listRules,
 			errcode.InvalidArgs, errcode.PersonalSubject, errcode.Unauthorized, errcode.InvalidWeappAppID).under(ruleSets),
 		post("/cgi-bin/wxopen/qrcodejumppublish", token, a.publishRule,
-			errcode.InvalidArgs, errcode.PersonalSubject, errcode.Unauthorized, errcode.InvalidWeappAppID, errcode.NotReleased, errcode.PublishQuota).under(ruleSets),
+			errcode.InvalidArgs, errcode.PersonalSubject, errcode.Unauthorized, errcode.InvalidWeappAppID, errcode.NotReleased,
+			errcode.PublishQuota).under(ruleSets),
 		post("/cgi-bin/wxopen/qrcodejumpdelete", token, a.deleteRule,
 			errcode.InvalidArgs, errcode.PersonalSubject, errcode.Unauthorized).under(ruleSets),
 		post("/cgi-bin/wxopen/qrcodejumpdownload", token|emptyBody, a.downloadRuleFile,
 			errcode.PersonalSubject, errcode.Unauthorized).under(ruleSets),
 
 		post("/cgi-bin/wxopen/wxamplink", token, a.askLink,
-			append(linkFaults, errcode.Unauthorized, errcode.InvalidAppID, errcode.LinkQuota, errcode.LinkLimit, errcode.LinkSent, errcode.HasLinked)...).under(only(accounts.Linking)),
+			append(linkFaults, errcode.Unauthorized, errcode.InvalidAppID, errcode.LinkQuota, errcode.LinkLimit, errcode.LinkSent,
+				errcode.HasLinked)...).under(only(accounts.Linking)),
 		post("/cgi-bin/wxopen/wxamplinkget", token|emptyBody, a.listLinks, errcode.Unauthorized).under(only(accounts.Linking)),
 		post("/cgi-bin/wxopen/wxampunlink", token, a.endLink,
 			append(linkFaults, errcode.Unauthorized, errcode.InvalidAppID, errcode.UnlinkSent)...).under(only(accounts.Linking)),
 		post("/cgi-bin/qrcode/create", token, a.createQRCode,
-			errcode.InvalidActionName, errcode.InvalidActionInfo, errcode.QRCodeLimit, errcode.Unauthorized).under(only(accounts.AccountService)),
+			errcode.InvalidActionName, errcode.InvalidActionInfo, errcode.QRCodeLimit,
+			errcode.Unauthorized).under(only(accounts.AccountService)),
 		get("/cgi-bin/showqrcode", a.showQRCode),
 
-		post("/intp/marketcode/applycode", token, a.applyCode, errcode.Unauthorized, errcode.ApplicationExists, errcode.DailyLimit).ofCodes(),
-		post("/intp/marketcode/applycodequery", token, a.queryApplication, errcode.Unauthorized, errcode.NoApplication, errcode.NotOwnApplication).ofCodes(),
-		post("/intp/marketcode/applycodedownload", token, a.downloadCodes, errcode.Unauthorized, errcode.NoApplication, errcode.NotOwnApplication, errcode.IndexBeyond,
-			errcode.NotFinished, errcode.SegmentExpired, errcode.NoSegment, errcode.FileFailed, errcode.EncryptionFailed, errcode.NoPackageKey).ofCodes(),
-		post("/intp/marketcode/codeactive", token, a.activateCodes, errcode.Unauthorized, errcode.NoApplication, errcode.NotOwnApplication, errcode.InvalidAppID,
+		post("/intp/marketcode/applycode", token, a.applyCode, errcode.Unauthorized, errcode.ApplicationExists,
+			errcode.DailyLimit).ofCodes(),
+		post("/intp/marketcode/applycodequery", token, a.queryApplication, errcode.Unauthorized, errcode.NoApplication,
+			errcode.NotOwnApplication).ofCodes(),
+		post("/intp/marketcode/applycodedownload", token, a.downloadCodes, errcode.Unauthorized, errcode.NoApplication,
+			errcode.NotOwnApplication, errcode.IndexBeyond,
+			errcode.NotFinished, errcode.SegmentExpired, errcode.NoSegment, errcode.FileFailed, errcode.EncryptionFailed,
+			errcode.NoPackageKey).ofCodes(),
+		post("/intp/marketcode/codeactive", token, a.activateCodes, errcode.Unauthorized, errcode.NoApplication, errcode.NotOwnApplication,
+			errcode.InvalidAppID,
 			errcode.ActivationOverlaps, errcode.ActivationFailed, errcode.IndexBeyond, errcode.NotFinished).ofCodes(),
 		post("/intp/marketcode/codeactivequery", token, a.queryCode, errcode.Unauthorized, errcode.NoApplication, errcode.NotOwnApplication,
 			errcode.CodeMalformed, errcode.CodeNotActive, errcode.IndexBeyond).ofCodes(),
@@ -65,7 +75,8 @@ func (a *API) endpoints() []endpoint {
 		post("/cgi-bin/component/api_get_authorizer_info", platform, a.authorizerInfo, append(onPlatform, errcode.NotAuthorizing)...),
 		post("/cgi-bin/component/api_get_authorizer_list", platform, a.authorizerList, append(onPlatform, errcode.TooManyListed)...),
 
-		getOrPost("/sns/jscode2session", makes, a.tradeLogin, append(credentialCodes, errcode.LoginCodeMissing, errcode.InvalidLoginCode, errcode.LoginCodeUsed)...),
+		getOrPost("/sns/jscode2session", makes, a.tradeLogin,
+			append(credentialCodes, errcode.LoginCodeMissing, errcode.InvalidLoginCode, errcode.LoginCodeUsed)...),
 	}
 }
 
@@ -91,7 +102,8 @@ var credentialCodes = []*errcode.Code{
 var (
 	platformCodes = []*errcode.Code{errcode.ComponentMissing, errcode.SecretMissing, errcode.InvalidAppID, errcode.InvalidSecret,
 		errcode.InvalidComponent, errcode.ComponentIP, errcode.MinuteLimit}
-	onPlatform = []*errcode.Code{errcode.ComponentMissing, errcode.InvalidAppID, errcode.InvalidComponent, errcode.ComponentIP, errcode.WantsComponent}
+	onPlatform = []*errcode.Code{errcode.ComponentMissing, errcode.InvalidAppID, errcode.InvalidComponent, errcode.ComponentIP,
+		errcode.WantsComponent}
 )
 
 // Paths are the paths of all endpoints.

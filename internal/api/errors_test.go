@@ -61,7 +61,8 @@ func quoted(s string) string {
 
 // rule is the body of an add of an ordinary rule; extra fields come last and win.
 func rule(prefix string, extra ...string) string {
-	fields := append([]string{`"prefix":` + quoted(prefix) + `,"path":"pages/index/index","is_edit":0,"permit_sub_rule":1,"open_version":3`}, extra...)
+	fields := append([]string{`"prefix":` + quoted(prefix) +
+		`,"path":"pages/index/index","is_edit":0,"permit_sub_rule":1,"open_version":3`}, extra...)
 	return "{" + strings.Join(fields, ",") + "}"
 }
 
@@ -172,7 +173,8 @@ func errorRows() []errorRow {
 	for _, e := range ends {
 		row(0, "ok", e.path, "a call that works", after(as("shop", e.path, e.body), have))
 		row(-1, "system error", e.path, "a fault of the emulator", after(as("shop", e.path, e.body), fault(e.path, -1)))
-		row(886001, "system busy, please retry", e.path, "a fault of the emulator", after(as("shop", e.path, e.body), fault(e.path, 886001)))
+		row(886001, "system busy, please retry", e.path, "a fault of the emulator",
+			after(as("shop", e.path, e.body), fault(e.path, 886001)))
 		row(40001, badToken, e.path, "a token that nobody issued",
 			post(e.path+"?access_token=109_"+strings.Repeat("x", 128), e.body))
 		row(40001, badToken, e.path, "a text that is no token", post(e.path+"?access_token=T", e.body))
@@ -198,13 +200,17 @@ func errorRows() []errorRow {
 		if e.path != getPath && e.path != downloadPath {
 			row(44002, "empty post data", e.path, "no body", as("shop", e.path, ""))
 			row(44002, "empty post data", e.path, "white space", as("shop", e.path, " \r\n\t"))
-			row(40097, "invalid args", e.path, "no prefix", as("shop", e.path, `{"path":"p","is_edit":0,"permit_sub_rule":1,"open_version":1}`))
-			row(40097, "invalid args", e.path, "NUL in the prefix", as("shop", e.path, `{"prefix":"https://shop.example/\u0000","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":1}`))
-			row(40097, "invalid args", e.path, "a prefix that is a number", as("shop", e.path, `{"prefix":7,"path":"p","is_edit":0,"permit_sub_rule":1,"open_version":1}`))
+			row(40097, "invalid args", e.path, "no prefix",
+				as("shop", e.path, `{"path":"p","is_edit":0,"permit_sub_rule":1,"open_version":1}`))
+			row(40097, "invalid args", e.path, "NUL in the prefix",
+				as("shop", e.path, `{"prefix":"https://shop.example/\u0000","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":1}`))
+			row(40097, "invalid args", e.path, "a prefix that is a number",
+				as("shop", e.path, `{"prefix":7,"path":"p","is_edit":0,"permit_sub_rule":1,"open_version":1}`))
 		}
 		if e.path == publishPath || e.path == deletePath {
 			row(40097, "invalid args", e.path, "an unknown prefix", as("shop", e.path, prefix("https://shop.example/none/")))
-			row(40097, "invalid args", e.path, "another account's prefix", after(as("rival", e.path, prefix("https://shop.example/have/")), have))
+			row(40097, "invalid args", e.path, "another account's prefix",
+				after(as("rival", e.path, prefix("https://shop.example/have/")), have))
 			row(40097, "invalid args", e.path, "a prefix that is no link", as("shop", e.path, prefix("shop")))
 		}
 	}
@@ -214,9 +220,10 @@ func errorRows() []errorRow {
 	}
 	for name, body := range map[string]string{
 		"an array": `[]`, "a string": `"x"`, "a number": `7`, "null": `null`, "truncated": `{"prefix":"https`, "trailing garbage": `{}x`,
-		"two objects": `{}{}`, "invalid UTF-8": "{\"prefix\":\"\xff\"}", "a comma too many": `{"a":1,}`, "NUL in the clear": "{\"prefix\":\"a\x00\"}",
-		"nested too deep": strings.Repeat(`{"a":`, 20_000) + "1" + strings.Repeat("}", 20_000),
-		"above 1 MiB":     `{"prefix":"` + strings.Repeat("x", 1<<20) + `"}`,
+		"two objects": `{}{}`, "invalid UTF-8": "{\"prefix\":\"\xff\"}", "a comma too many": `{"a":1,}`,
+		"NUL in the clear": "{\"prefix\":\"a\x00\"}",
+		"nested too deep":  strings.Repeat(`{"a":`, 20_000) + "1" + strings.Repeat("}", 20_000),
+		"above 1 MiB":      `{"prefix":"` + strings.Repeat("x", 1<<20) + `"}`,
 	} {
 		row(47001, "data format error", addPath, name, as("shop", addPath, body))
 	}
@@ -256,23 +263,30 @@ func errorRows() []errorRow {
 		"open_version above 2^64":                     rule("https://shop.example/", `"open_version":99999999999999999999`),
 		"open_version one":                            rule("https://shop.example/", `"open_version":"one"`),
 		"open_version {}":                             rule("https://shop.example/", `"open_version":{}`),
-		"six test links":                              rule("https://shop.example/", `"debug_url":["https://shop.example/1","https://shop.example/2","https://shop.example/3","https://shop.example/4","https://shop.example/5","https://shop.example/6"]`),
-		"a test link that is null":                    rule("https://shop.example/", `"debug_url":[null]`),
-		"a test link that is a number":                rule("https://shop.example/", `"debug_url":[1]`),
-		"test links that are an object":               rule("https://shop.example/", `"debug_url":{}`),
-		"an edit of an unknown prefix":                rule("https://shop.example/none/", `"is_edit":1`),
+		"six test links": rule("https://shop.example/",
+			`"debug_url":["https://shop.example/1","https://shop.example/2","https://shop.example/3","https://shop.example/4","https://shop.example/5","https://shop.example/6"]`),
+		"a test link that is null":      rule("https://shop.example/", `"debug_url":[null]`),
+		"a test link that is a number":  rule("https://shop.example/", `"debug_url":[1]`),
+		"test links that are an object": rule("https://shop.example/", `"debug_url":{}`),
+		"an edit of an unknown prefix":  rule("https://shop.example/none/", `"is_edit":1`),
 	} {
 		row(40097, "invalid args", addPath, name, as("shop", addPath, body))
 	}
-	row(40097, "invalid args", addPath, "an edit of another account's prefix", after(as("rival", addPath, rule("https://shop.example/have/", `"is_edit":1`)), have))
+	row(40097, "invalid args", addPath, "an edit of another account's prefix",
+		after(as("rival", addPath, rule("https://shop.example/have/", `"is_edit":1`)), have))
 	row(40097, "invalid args", addPath, "another path for a published rule",
-		after(as("shop", addPath, rule("https://shop.example/have/", `"is_edit":1,"path":"pages/other"`)), have, as("shop", publishPath, prefix("https://shop.example/have/"))))
-	row(40097, "invalid args", addPath, "an edit that blanks the path", after(as("shop", addPath, rule("https://shop.example/have/", `"is_edit":1,"path":" "`)), have))
+		after(as("shop", addPath, rule("https://shop.example/have/", `"is_edit":1,"path":"pages/other"`)), have,
+			as("shop", publishPath, prefix("https://shop.example/have/"))))
+	row(40097, "invalid args", addPath, "an edit that blanks the path",
+		after(as("shop", addPath, rule("https://shop.example/have/", `"is_edit":1,"path":" "`)), have))
 	row(40097, "invalid args", addPath, "a blank path of a service account", as("svc", addPath, code(q+"a", "shop", `"path":" "`)))
-	row(40097, "invalid args", addPath, "a service-account rule without appid", as("svc", addPath, `{"prefix":"`+q+`a","path":"p","is_edit":0}`))
-	row(40097, "invalid args", addPath, "a service-account rule with appid 0", as("svc", addPath, `{"prefix":"`+q+`a","appid":0,"path":"p","is_edit":0}`))
+	row(40097, "invalid args", addPath, "a service-account rule without appid",
+		as("svc", addPath, `{"prefix":"`+q+`a","path":"p","is_edit":0}`))
+	row(40097, "invalid args", addPath, "a service-account rule with appid 0",
+		as("svc", addPath, `{"prefix":"`+q+`a","appid":0,"path":"p","is_edit":0}`))
 	row(40097, "invalid args", addPath, "an edit of a published service-account rule",
-		after(as("svc", addPath, code(q+"a", "shop", `"is_edit":1`)), as("svc", addPath, code(q+"a", "shop")), as("svc", publishPath, prefix(q+"a"))))
+		after(as("svc", addPath, code(q+"a", "shop", `"is_edit":1`)), as("svc", addPath, code(q+"a", "shop")),
+			as("svc", publishPath, prefix(q+"a"))))
 	row(40097, "invalid args", deletePath, "a service-account rule without appid",
 		after(as("svc", deletePath, prefix(q+"a")), as("svc", addPath, code(q+"a", "shop"))))
 	row(40097, "invalid args", deletePath, "another appid than the rule's",
@@ -296,7 +310,8 @@ func errorRows() []errorRow {
 
 	// Accounts and links.
 	for name, appid := range map[string]string{
-		"no account": "nobody", "malformed": "not an appid at all, and far too long to be one", "a service account": "svc2", "not linked": "third",
+		"no account": "nobody", "malformed": "not an appid at all, and far too long to be one", "a service account": "svc2",
+		"not linked": "third",
 	} {
 		row(40166, "invalid weapp appid", addPath, name, as("svc", addPath, code(q+"a", appid)))
 		row(40166, "invalid weapp appid", getPath, name, as("svc", getPath, fmt.Sprintf(`{"appid":%q}`, appid)))
@@ -314,47 +329,66 @@ func errorRows() []errorRow {
 		row(85066, "illegal prefix", addPath, name, as("shop", addPath, rule(p)))
 	}
 	for name, p := range map[string]string{
-		"a port": "https://shop.example:8443/", "an address": "https://192.0.2.1/", "an address of version 6": "https://[2001:db8::1]/", "one label": "https://localhost/",
+		"a port": "https://shop.example:8443/", "an address": "https://192.0.2.1/", "an address of version 6": "https://[2001:db8::1]/",
+		"one label": "https://localhost/",
 	} {
 		row(85066, "illegal prefix", addPath, name+", private hosts not allowed",
 			after(as("shop", addPath, rule(p)), set("/settings", `{"allow_private_hosts":false}`)))
 	}
 	for name, p := range map[string]string{
-		"an ordinary prefix": "https://shop.example/", "/r/ instead of /q/": "http://weixin.qq.com/r/a", "https": "https://weixin.qq.com/q/a",
+		"an ordinary prefix": "https://shop.example/", "/r/ instead of /q/": "http://weixin.qq.com/r/a",
+		"https":   "https://weixin.qq.com/q/a",
 		"no code": q, "a path below": q + "a/b", "parameters": q + "a?b",
 	} {
 		row(85066, "illegal prefix", addPath, "of a service account: "+name, as("svc", addPath, code(p, "shop")))
 	}
 	for name, link := range map[string]string{
-		"another host": "https://other.example/have/1", "above": "https://shop.example/", "another scheme": "http://shop.example/have/", "no link": "x",
+		"another host": "https://other.example/have/1", "above": "https://shop.example/", "another scheme": "http://shop.example/have/",
+		"no link":             "x",
 		"a control character": "https://shop.example/have/\x02", "above 4 KiB": "https://shop.example/have/" + strings.Repeat("x", 4096),
 	} {
-		row(85068, "test url is not the sub prefix", addPath, name, as("shop", addPath, rule("https://shop.example/have/", `"debug_url":["https://shop.example/have/1",`+quoted(link)+`]`)))
+		row(85068, "test url is not the sub prefix", addPath, name,
+			as("shop", addPath, rule("https://shop.example/have/", `"debug_url":["https://shop.example/have/1",`+quoted(link)+`]`)))
 	}
-	row(85068, "test url is not the sub prefix", addPath, "on an edit", after(as("shop", addPath, rule("https://shop.example/have/", `"is_edit":1,"debug_url":["https://x.example/"]`)), have))
+	row(85068, "test url is not the sub prefix", addPath, "on an edit",
+		after(as("shop", addPath, rule("https://shop.example/have/", `"is_edit":1,"debug_url":["https://x.example/"]`)), have))
 	row(85071, "prefix has been added", addPath, "the same again", after(have, have))
-	row(85071, "prefix has been added", addPath, "the same host in capitals", after(as("shop", addPath, rule("HTTPS://SHOP.example/have/")), have))
-	row(85071, "prefix has been added", addPath, "a host with and without a slash", after(as("shop", addPath, rule("https://shop.example/")), as("shop", addPath, rule("https://shop.example"))))
-	row(85071, "prefix has been added", addPath, "a code again", after(as("svc", addPath, code(q+"a", "rival")), as("svc", addPath, code(q+"a", "shop"))))
-	row(85072, "prefix owned by other", addPath, "the same prefix of another, not occupied", after(as("rival", addPath, rule("https://shop.example/have/")), have))
-	row(85072, "prefix owned by other", addPath, "a code of another service account", after(as("svc2", addPath, code(q+"a", "shop")), as("svc", addPath, code(q+"a", "shop"))))
-	row(85072, "prefix owned by other", addPath, "below what another occupies", after(as("shop", addPath, rule("https://shop.example/up/a")), occupied))
+	row(85071, "prefix has been added", addPath, "the same host in capitals",
+		after(as("shop", addPath, rule("HTTPS://SHOP.example/have/")), have))
+	row(85071, "prefix has been added", addPath, "a host with and without a slash",
+		after(as("shop", addPath, rule("https://shop.example/")), as("shop", addPath, rule("https://shop.example"))))
+	row(85071, "prefix has been added", addPath, "a code again",
+		after(as("svc", addPath, code(q+"a", "rival")), as("svc", addPath, code(q+"a", "shop"))))
+	row(85072, "prefix owned by other", addPath, "the same prefix of another, not occupied",
+		after(as("rival", addPath, rule("https://shop.example/have/")), have))
+	row(85072, "prefix owned by other", addPath, "a code of another service account",
+		after(as("svc2", addPath, code(q+"a", "shop")), as("svc", addPath, code(q+"a", "shop"))))
+	row(85072, "prefix owned by other", addPath, "below what another occupies",
+		after(as("shop", addPath, rule("https://shop.example/up/a")), occupied))
 	row(85072, "prefix owned by other", addPath, "parameters that begin with occupied ones",
-		after(as("shop", addPath, rule("https://wx.qq.com/mp?id=1234")), as("rival", addPath, rule("https://wx.qq.com/mp?id=123", `"permit_sub_rule":2`))))
+		after(as("shop", addPath, rule("https://wx.qq.com/mp?id=1234")),
+			as("rival", addPath, rule("https://wx.qq.com/mp?id=123", `"permit_sub_rule":2`))))
 	row(85072, "prefix owned by other", addPath, "an occupier above a nearer rule that does not occupy",
 		after(as("shop", addPath, rule("https://shop.example/up/b/c")), as("third", addPath, rule("https://shop.example/up/b/")), occupied))
 	row(85072, "prefix owned by other", addPath, "an occupier above an own nearer rule",
 		after(as("shop", addPath, rule("https://shop.example/up/b/c")), as("shop", addPath, rule("https://shop.example/up/b/")), occupied))
-	row(85073, "prefix reach limit", addPath, "one rule above the limit", after(as("shop", addPath, rule("https://shop.example/2")), set("/settings", `{"rule_limit":1}`), have))
-	row(85073, "prefix reach limit", addPath, "one code above the limit", after(as("svc2", addPath, code(q+"b", "shop")), set("/settings", `{"service_rule_limit":1}`), as("svc", addPath, code(q+"a", "shop"))))
+	row(85073, "prefix reach limit", addPath, "one rule above the limit",
+		after(as("shop", addPath, rule("https://shop.example/2")), set("/settings", `{"rule_limit":1}`), have))
+	row(85073, "prefix reach limit", addPath, "one code above the limit",
+		after(as("svc2", addPath, code(q+"b", "shop")), set("/settings", `{"service_rule_limit":1}`),
+			as("svc", addPath, code(q+"a", "shop"))))
 	row(85070, "url in blacklist", addPath, "a denied host", after(have, set("/domains/shop.example", `{"status":"denied"}`)))
-	row(85070, "url in blacklist", addPath, "below a denied host", after(as("shop", addPath, rule("https://a.b.shop.example/")), set("/domains/shop.example", `{"status":"denied"}`)))
+	row(85070, "url in blacklist", addPath, "below a denied host",
+		after(as("shop", addPath, rule("https://a.b.shop.example/")), set("/domains/shop.example", `{"status":"denied"}`)))
 	row(85076, "check ICP fail", addPath, "a host without a record", after(have, set("/domains/shop.example", `{"status":"no_icp"}`)))
-	row(85069, "check confirm file fail", addPath, "nobody listens", after(as("shop", addPath, rule("http://127.0.0.1:1/a/")), set("/settings", `{"verification":"fetch"}`)))
+	row(85069, "check confirm file fail", addPath, "nobody listens",
+		after(as("shop", addPath, rule("http://127.0.0.1:1/a/")), set("/settings", `{"verification":"fetch"}`)))
 
 	// Publishing.
-	row(85074, "not published", publishPath, "no release", after(as("draft", publishPath, prefix("https://draft.example/")), as("draft", addPath, rule("https://draft.example/"))))
-	row(85074, "not published", publishPath, "a code whose target has no release", after(as("svc", publishPath, prefix(q+"a")), as("svc", addPath, code(q+"a", "draft"))))
+	row(85074, "not published", publishPath, "no release",
+		after(as("draft", publishPath, prefix("https://draft.example/")), as("draft", addPath, rule("https://draft.example/"))))
+	row(85074, "not published", publishPath, "a code whose target has no release",
+		after(as("svc", publishPath, prefix(q+"a")), as("svc", addPath, code(q+"a", "draft"))))
 	// Issue 11, 2: of accounts and addresses that the platform has measures against.
 	row(48004, "api forbidden for irregularities, view detail on mp.weixin.qq.com", getPath, "a fault of the emulator",
 		after(as("shop", getPath, "{}"), fault(getPath, 48004)))
@@ -362,14 +396,17 @@ func errorRows() []errorRow {
 	for number, text := range map[int]string{50002: "user limited", 89503: "此次调用需要管理员确认，请耐心等候",
 		89506: "该IP调用求请求已被公众号管理员拒绝，请24小时后再试，建议调用前与管理员沟通确认",
 		89507: "该IP调用求请求已被公众号管理员拒绝，请1小时后再试，建议调用前与管理员沟通确认"} {
-		row(number, text, tokenPath, "a fault of the emulator", after(fetch("client_credential", "shop", "secret-shop"), fault(tokenPath, number)))
+		row(number, text, tokenPath, "a fault of the emulator",
+			after(fetch("client_credential", "shop", "secret-shop"), fault(tokenPath, number)))
 		row(number, text, stablePath, "a fault of the emulator", after(post(stablePath, stable("shop")), fault(stablePath, number)))
 	}
 	row(40166, "invalid weapp appid", publishPath, "a code whose target is not linked any more",
 		after(as("svc", publishPath, prefix(q+"a")), as("svc", addPath, code(q+"a", "shop")), unlink("svc", "shop")))
 	row(40166, "invalid weapp appid", publishPath, "again, after its target was unlinked",
-		after(as("svc", publishPath, prefix(q+"a")), as("svc", addPath, code(q+"a", "shop")), as("svc", publishPath, prefix(q+"a")), unlink("svc", "shop")))
-	row(85095, "data exception", publishPath, "a fault of the emulator", after(as("shop", publishPath, prefix("https://shop.example/have/")), have, fault(publishPath, 85095)))
+		after(as("svc", publishPath, prefix(q+"a")), as("svc", addPath, code(q+"a", "shop")), as("svc", publishPath, prefix(q+"a")),
+			unlink("svc", "shop")))
+	row(85095, "data exception", publishPath, "a fault of the emulator",
+		after(as("shop", publishPath, prefix("https://shop.example/have/")), have, fault(publishPath, 85095)))
 	row(886000, "beyond publish count this month", publishPath, "the month's publishes are spent",
 		after(as("shop", publishPath, prefix("https://shop.example/2")), have, as("shop", addPath, rule("https://shop.example/2")),
 			set("/settings", `{"publish_quota":1}`), as("shop", publishPath, prefix("https://shop.example/have/"))))
@@ -384,8 +421,10 @@ func errorRows() []errorRow {
 	row(40013, "invalid appid", tokenPath, "an unknown appid", fetch("client_credential", "nobody", "secret-shop"))
 	row(40125, "invalid appsecret", tokenPath, "a secret of 257 bytes", fetch("client_credential", "shop", strings.Repeat("s", 257)))
 	row(40125, "invalid appsecret", tokenPath, "another secret", fetch("client_credential", "shop", "secret-rival"))
-	row(61024, "must use api(api_component_token) to get token for component acct", tokenPath, "a component", fetch("client_credential", "isv", "secret-isv"))
-	row(40164, "invalid ip 127.0.0.1 ipv6 ::ffff:127.0.0.1, not in whitelist", tokenPath, "an address that is not on the list", fetch("client_credential", "fenced", "secret-fenced"))
+	row(61024, "must use api(api_component_token) to get token for component acct", tokenPath, "a component",
+		fetch("client_credential", "isv", "secret-isv"))
+	row(40164, "invalid ip 127.0.0.1 ipv6 ::ffff:127.0.0.1, not in whitelist", tokenPath, "an address that is not on the list",
+		fetch("client_credential", "fenced", "secret-fenced"))
 	row(40243, "appsecret has been frozen", tokenPath, "a frozen secret",
 		after(fetch("client_credential", "shop", "secret-shop"), set("/accounts/shop", `{"kind":"mini_program","secret_frozen":true}`)))
 	row(45009, dayQuota, tokenPath, "one call above the day's", after(fetch("client_credential", "shop", "secret-shop"),
@@ -394,24 +433,33 @@ func errorRows() []errorRow {
 	row(41002, "appid missing", stablePath, "no appid", post(stablePath, `{"grant_type":"client_credential","secret":"secret-shop"}`))
 	row(41004, "appsecret missing", stablePath, "no secret", post(stablePath, `{"grant_type":"client_credential","appid":"shop"}`))
 	row(40013, "invalid appid", stablePath, "an unknown appid", post(stablePath, stable("nobody")))
-	row(40125, "invalid appsecret", stablePath, "a secret of 257 bytes", post(stablePath, `{"grant_type":"client_credential","appid":"shop","secret":"`+strings.Repeat("s", 257)+`"}`))
-	row(40125, "invalid appsecret", stablePath, "another secret", post(stablePath, `{"grant_type":"client_credential","appid":"shop","secret":"secret-rival"}`))
-	row(61024, "must use api(api_component_token) to get token for component acct", stablePath, "a component", post(stablePath, stable("isv")))
-	row(40164, "invalid ip 127.0.0.1 ipv6 ::ffff:127.0.0.1, not in whitelist", stablePath, "an address that is not on the list", post(stablePath, stable("fenced")))
-	row(40097, "invalid args", stablePath, "a secret that is a list", post(stablePath, `{"grant_type":"client_credential","appid":"shop","secret":["secret-shop"]}`))
-	row(40097, "invalid args", stablePath, "force_refresh maybe", post(stablePath, `{"grant_type":"client_credential","appid":"shop","secret":"secret-shop","force_refresh":"maybe"}`))
+	row(40125, "invalid appsecret", stablePath, "a secret of 257 bytes",
+		post(stablePath, `{"grant_type":"client_credential","appid":"shop","secret":"`+strings.Repeat("s", 257)+`"}`))
+	row(40125, "invalid appsecret", stablePath, "another secret",
+		post(stablePath, `{"grant_type":"client_credential","appid":"shop","secret":"secret-rival"}`))
+	row(61024, "must use api(api_component_token) to get token for component acct", stablePath, "a component",
+		post(stablePath, stable("isv")))
+	row(40164, "invalid ip 127.0.0.1 ipv6 ::ffff:127.0.0.1, not in whitelist", stablePath, "an address that is not on the list",
+		post(stablePath, stable("fenced")))
+	row(40097, "invalid args", stablePath, "a secret that is a list",
+		post(stablePath, `{"grant_type":"client_credential","appid":"shop","secret":["secret-shop"]}`))
+	row(40097, "invalid args", stablePath, "force_refresh maybe",
+		post(stablePath, `{"grant_type":"client_credential","appid":"shop","secret":"secret-shop","force_refresh":"maybe"}`))
 	row(43002, "require POST method", stablePath, "GET", get(stablePath+"?grant_type=client_credential&appid=shop&secret=secret-shop"))
 	row(44002, "empty post data", stablePath, "no body", post(stablePath, ""))
-	row(47001, "data format error", stablePath, "single quotes", post(stablePath, `{'grant_type':'client_credential','appid':'shop','secret':'secret-shop'}`))
-	row(45009, "reach max api daily quota limit", stablePath, "the 21st forced refresh of a day", func(s *servertest.Server) (a servertest.Answer) {
-		for range 21 {
-			s.Advance(30 * time.Second)
-			a = s.Do("POST", stablePath, strings.Replace(stable("shop"), "{", `{"force_refresh":true,`, 1))
-		}
-		return a
-	})
+	row(47001, "data format error", stablePath, "single quotes",
+		post(stablePath, `{'grant_type':'client_credential','appid':'shop','secret':'secret-shop'}`))
+	row(45009, "reach max api daily quota limit", stablePath, "the 21st forced refresh of a day",
+		func(s *servertest.Server) (a servertest.Answer) {
+			for range 21 {
+				s.Advance(30 * time.Second)
+				a = s.Do("POST", stablePath, strings.Replace(stable("shop"), "{", `{"force_refresh":true,`, 1))
+			}
+			return a
+		})
 
-	row(40029, "invalid code,", sessionPath, "a js_code that nobody made", get(sessionPath+"?grant_type=authorization_code&appid=shop&secret=secret-shop&js_code=x"))
+	row(40029, "invalid code,", sessionPath, "a js_code that nobody made",
+		get(sessionPath+"?grant_type=authorization_code&appid=shop&secret=secret-shop&js_code=x"))
 	row(41008, "missing code,", sessionPath, "no js_code", get(sessionPath+"?grant_type=authorization_code&appid=shop&secret=secret-shop"))
 	row(40163, "code been used,", sessionPath, "a js_code for the second time", func(s *servertest.Server) (a servertest.Answer) {
 		var made struct {
@@ -428,7 +476,8 @@ func errorRows() []errorRow {
 		row(45009, dayQuota, e.path, "one call above the day's",
 			after(many(2, as("shop", e.path, e.body)), have, set("/settings", fmt.Sprintf(`{"daily_limits":{%q:1}}`, e.path))))
 	}
-	const clearPath, clearSecretPath, clearPlatformPath = "/cgi-bin/clear_quota", "/cgi-bin/clear_quota/v2", "/cgi-bin/component/clear_quota/v2"
+	const clearPath, clearSecretPath, clearPlatformPath = "/cgi-bin/clear_quota", "/cgi-bin/clear_quota/v2",
+		"/cgi-bin/component/clear_quota/v2"
 	const quotaPath, clearOnePath, ridPath = "/cgi-bin/openapi/quota/get", "/cgi-bin/openapi/quota/clear", "/cgi-bin/openapi/rid/get"
 	row(45009, "reach max api daily quota limit", stablePath, "one call above the day's",
 		after(many(2, post(stablePath, stable("shop"))), set("/settings", fmt.Sprintf(`{"daily_limits":{%q:1}}`, stablePath))))
@@ -441,17 +490,22 @@ func errorRows() []errorRow {
 	row(43002, "require POST method", clearPath, "GET", get(clearPath+"?access_token=T"))
 	row(0, "ok", clearSecretPath, "all in the query, no body", post(clearSecretPath+"?appid=shop&appsecret=secret-shop", ""))
 	row(40125, "invalid appsecret", clearSecretPath, "another secret", post(clearSecretPath+"?appid=shop&appsecret=wrong", ""))
-	row(40125, "invalid appsecret", clearSecretPath, "a secret of 257 bytes", post(clearSecretPath+"?appid=shop&appsecret="+strings.Repeat("s", 257), ""))
+	row(40125, "invalid appsecret", clearSecretPath, "a secret of 257 bytes",
+		post(clearSecretPath+"?appid=shop&appsecret="+strings.Repeat("s", 257), ""))
 	row(40013, "invalid appid", clearSecretPath, "a component", post(clearSecretPath+"?appid=isv&appsecret=secret-isv", ""))
 	row(40013, "invalid appid", clearSecretPath, "nobody", post(clearSecretPath, `{"appid":"nobody","appsecret":"secret-shop"}`))
-	row(40164, "invalid ip 127.0.0.1 ipv6 ::ffff:127.0.0.1, not in whitelist", clearSecretPath, "an address that is not on the list", post(clearSecretPath+"?appid=fenced&appsecret=secret-fenced", ""))
+	row(40164, "invalid ip 127.0.0.1 ipv6 ::ffff:127.0.0.1, not in whitelist", clearSecretPath, "an address that is not on the list",
+		post(clearSecretPath+"?appid=fenced&appsecret=secret-fenced", ""))
 	row(41002, "appid missing", clearSecretPath, "nothing at all", post(clearSecretPath, ""))
 	row(41004, "appsecret missing", clearSecretPath, "no secret", post(clearSecretPath, `{"appid":"shop"}`))
 	row(47001, "data format error", clearSecretPath, "a form", post(clearSecretPath, "appid=shop&appsecret=secret-shop"))
-	row(40097, "invalid args", clearSecretPath, "a secret that is a list", post(clearSecretPath, `{"appid":"shop","appsecret":["secret-shop"]}`))
+	row(40097, "invalid args", clearSecretPath, "a secret that is a list",
+		post(clearSecretPath, `{"appid":"shop","appsecret":["secret-shop"]}`))
 	row(0, "ok", clearPlatformPath, "a platform for itself", post(clearPlatformPath, `{"component_appid":"isv","appsecret":"secret-isv"}`))
-	row(40013, "invalid appid", clearPlatformPath, "an account that did not authorise", post(clearPlatformPath, `{"appid":"shop","component_appid":"isv","appsecret":"secret-isv"}`))
-	row(40125, "invalid appsecret", clearPlatformPath, "another secret", post(clearPlatformPath, `{"component_appid":"isv","appsecret":"wrong"}`))
+	row(40013, "invalid appid", clearPlatformPath, "an account that did not authorise",
+		post(clearPlatformPath, `{"appid":"shop","component_appid":"isv","appsecret":"secret-isv"}`))
+	row(40125, "invalid appsecret", clearPlatformPath, "another secret",
+		post(clearPlatformPath, `{"component_appid":"isv","appsecret":"wrong"}`))
 	for _, clear := range []struct {
 		path string
 		how  how
@@ -468,15 +522,21 @@ func errorRows() []errorRow {
 		row(40097, "invalid args", path, "no cgi_path", as("shop", path, `{}`))
 		row(40097, "invalid args", path, "a cgi_path that is a number", as("shop", path, `{"cgi_path":1}`))
 		for name, cgi := range map[string]string{
-			"no such interface": "/cgi-bin/nothing", "no leading slash": "cgi-bin/token", "with the host": "https://api.weixin.qq.com/cgi-bin/token",
-			"with a query": "/cgi-bin/token?a=b", "in capitals": "/CGI-BIN/token", "two slashes": "//cgi-bin/token", "a slash at the end": "/cgi-bin/token/", "sns without a slash": "sns/jscode2session",
+			"no such interface": "/cgi-bin/nothing", "no leading slash": "cgi-bin/token",
+			"with the host": "https://api.weixin.qq.com/cgi-bin/token",
+			"with a query":  "/cgi-bin/token?a=b", "in capitals": "/CGI-BIN/token", "two slashes": "//cgi-bin/token",
+			"a slash at the end": "/cgi-bin/token/", "sns without a slash": "sns/jscode2session",
 		} {
 			row(76021, "cgi_path not found, please check", path, name, as("shop", path, fmt.Sprintf(`{"cgi_path":%q}`, cgi)))
 		}
-		row(76022, "could not use this cgi_path, no permission", path, "below /sns/", as("shop", path, `{"cgi_path":"/sns/jscode2session"}`))
-		row(76022, "could not use this cgi_path, no permission", path, "nothing below /sns/", as("shop", path, `{"cgi_path":"/sns/nothing"}`))
-		row(76022, "could not use this cgi_path, no permission", path, "a platform's interface", as("shop", path, `{"cgi_path":"/cgi-bin/component/api_query_auth"}`))
-		row(76022, "could not use this cgi_path, no permission", path, "rules of a subscription account", as("sub", path, `{"cgi_path":"/cgi-bin/wxopen/qrcodejumpget"}`))
+		row(76022, "could not use this cgi_path, no permission", path, "below /sns/",
+			as("shop", path, `{"cgi_path":"/sns/jscode2session"}`))
+		row(76022, "could not use this cgi_path, no permission", path, "nothing below /sns/",
+			as("shop", path, `{"cgi_path":"/sns/nothing"}`))
+		row(76022, "could not use this cgi_path, no permission", path, "a platform's interface",
+			as("shop", path, `{"cgi_path":"/cgi-bin/component/api_query_auth"}`))
+		row(76022, "could not use this cgi_path, no permission", path, "rules of a subscription account",
+			as("sub", path, `{"cgi_path":"/cgi-bin/wxopen/qrcodejumpget"}`))
 	}
 	// A call that is refused, whose request id is then asked for by somebody,
 	// some time later.
@@ -499,14 +559,17 @@ func errorRows() []errorRow {
 	})
 	row(76004, "rid time is error", ridPath, "of 2021", as("shop", ridPath, `{"rid":"61725984-6126f6f9-040f19c4"}`))
 	for name, rid := range map[string]string{
-		"empty": "", "capitals": "61725984-6126F6F9-040F19C4", "too short": "61725984-6126f6f9-040f19c", "too long": "61725984-6126f6f9-040f19c44", "no hexadecimal digits": "6172598g-6126f6f9-040f19c4",
-		"no dashes": "61725984a6126f6f9a040f19c4", "with its word": "rid: 61725984-6126f6f9-040f19c4", "NUL": "61725984-6126f6f9-040f19c\x00",
+		"empty": "", "capitals": "61725984-6126F6F9-040F19C4", "too short": "61725984-6126f6f9-040f19c",
+		"too long": "61725984-6126f6f9-040f19c44", "no hexadecimal digits": "6172598g-6126f6f9-040f19c4",
+		"no dashes": "61725984a6126f6f9a040f19c4", "with its word": "rid: 61725984-6126f6f9-040f19c4",
+		"NUL": "61725984-6126f6f9-040f19c\x00",
 	} {
 		want := 76002
 		if name == "NUL" {
 			want = 40097
 		}
-		row(want, map[int]string{76002: "rid is error", 40097: "invalid args"}[want], ridPath, name, as("shop", ridPath, fmt.Sprintf(`{"rid":%s}`, quoted(rid))))
+		row(want, map[int]string{76002: "rid is error", 40097: "invalid args"}[want], ridPath, name,
+			as("shop", ridPath, fmt.Sprintf(`{"rid":%s}`, quoted(rid))))
 	}
 
 	row(40066, "invalid url", "/cgi-bin/nothing", "no endpoint", post("/cgi-bin/nothing?access_token=T", "{}"))
@@ -610,7 +673,8 @@ func TestTheEarlierFaultWins(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	bad := rule("https://shop.example/have/", `"debug_url":["https://x.example/"]`)
 	occupied := as("rival", addPath, rule("https://shop.example/", `"permit_sub_rule":2`))
-	full, denied, noICP := set("/settings", `{"rule_limit":0}`), set("/domains/shop.example", `{"status":"denied"}`), set("/domains/shop.example", `{"status":"no_icp"}`)
+	full, denied, noICP := set("/settings", `{"rule_limit":0}`), set("/domains/shop.example", `{"status":"denied"}`),
+		set("/domains/shop.example", `{"status":"no_icp"}`)
 	check := set("/settings", `{"verification":"fetch"}`)
 	for _, c := range []struct {
 		name string
@@ -624,7 +688,8 @@ func TestTheEarlierFaultWins(t *testing.T) {
 		{"JSON before required fields", 47001, as("shop", addPath, `{"path":"p"`)},
 		{"an empty body before required fields", 44002, as("shop", addPath, "")},
 		{"required fields before the kind of account: subscription", 40097, as("sub", addPath, `{"prefix":"https://shop.example/"}`)},
-		{"required fields before the kind of account: personal", 40097, as("person", addPath, rule("https://shop.example/", `"open_version":9`))},
+		{"required fields before the kind of account: personal", 40097,
+			as("person", addPath, rule("https://shop.example/", `"open_version":9`))},
 		{"required fields before certification", 40097, as("plain", addPath, `{"prefix":"`+q+`a","path":"p","is_edit":0}`)},
 		{"a wrong type before the kind of account", 40097, as("person", publishPath, `{"prefix":[]}`)},
 		{"ranges of a list before the kind of account", 40097, as("person", getPath, `{"get_type":9}`)},
@@ -645,8 +710,10 @@ func TestTheEarlierFaultWins(t *testing.T) {
 		{"a denied host before the file", 85070, after(have, check, denied)},
 		{"ICP before the file", 85076, after(have, check, noICP)},
 		{"an unknown rule before the release", 40097, as("draft", publishPath, prefix("https://draft.example/"))},
-		{"the release before the quota", 85074, after(as("shop", publishPath, prefix("https://shop.example/2")), have, as("shop", addPath, rule("https://shop.example/2")),
-			set("/settings", `{"publish_quota":1}`), as("shop", publishPath, prefix("https://shop.example/have/")), set("/accounts/shop/versions", `{"versions":["trial"]}`))},
+		{"the release before the quota", 85074, after(as("shop", publishPath, prefix("https://shop.example/2")), have,
+			as("shop", addPath, rule("https://shop.example/2")),
+			set("/settings", `{"publish_quota":1}`), as("shop", publishPath, prefix("https://shop.example/have/")),
+			set("/accounts/shop/versions", `{"versions":["trial"]}`))},
 		{"an edit: the prefix before the rule", 85066, as("shop", addPath, rule("ftp://x", `"is_edit":1`))},
 		{"a missing appid before grant_type", 41002, fetch("x", "", "")},
 		{"an unknown appid before grant_type", 40013, get(tokenPath + "?appid=nobody&secret=s")},
@@ -735,8 +802,10 @@ func TestOnlyFaultsAnswerThese(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})
 	shop := s.Token("shop")
-	for _, text := range []string{"2", "undefined", strings.Repeat("0", 40), "ACCESS_TOKEN", shop[:60], shop + "x", shop + "%20", "109_" + strings.Repeat("x", 128)} {
-		for _, path := range []string{addPath, tradePath, "/cgi-bin/get_api_domain_ip", "/cgi-bin/clear_quota", family + "api_create_preauthcode"} {
+	for _, text := range []string{"2", "undefined", strings.Repeat("0", 40), "ACCESS_TOKEN", shop[:60], shop + "x", shop + "%20", "109_" +
+		strings.Repeat("x", 128)} {
+		for _, path := range []string{addPath, tradePath, "/cgi-bin/get_api_domain_ip", "/cgi-bin/clear_quota", family +
+			"api_create_preauthcode"} {
 			checkText(t, s.Do("POST", path+"?access_token="+text, "{}"), 40001, badToken)
 		}
 	}
@@ -762,7 +831,8 @@ func TestWhereTheAdviceStands(t *testing.T) {
 	}{
 		{tokenPath, errcode.StableTokenAdvice, fetch("client_credential", "shop", "secret-shop")},
 		{getPath, errcode.StableTokenAdvice, as("shop", getPath, "{}")},
-		{"/intp/marketcode/applycodequery", errcode.StableTokenAdvice, as("svc", "/intp/marketcode/applycodequery", `{"application_id":1}`)},
+		{"/intp/marketcode/applycodequery", errcode.StableTokenAdvice,
+			as("svc", "/intp/marketcode/applycodequery", `{"application_id":1}`)},
 		{stablePath, "", post(stablePath, stable("shop"))},
 		{family + "api_start_push_ticket", "", post(family+"api_start_push_ticket", secret)},
 		{sessionPath, ",", get(sessionPath + "?grant_type=authorization_code&appid=shop&secret=secret-shop&js_code=x")},
@@ -770,7 +840,8 @@ func TestWhereTheAdviceStands(t *testing.T) {
 		checkText(t, after(c.call, fault(c.path, 40001))(s), 40001, dead+c.behind)
 		checkText(t, after(c.call, fault(c.path, 45009))(s), 45009, spent+c.behind)
 	}
-	if errcode.InvalidCredential.Text+errcode.StableTokenAdvice != badToken || errcode.DailyLimit.Text+errcode.StableTokenAdvice != dayQuota {
+	if errcode.InvalidCredential.Text+errcode.StableTokenAdvice != badToken || errcode.DailyLimit.Text+
+		errcode.StableTokenAdvice != dayQuota {
 		t.Error("the texts are not those that were met live")
 	}
 }
@@ -836,12 +907,14 @@ func TestPrefixesUnderNewerTopLevelDomainsAreASetting(t *testing.T) {
 		wants(link, 85066)
 	}
 	wants("https://x.ink:8443/", 85066)
-	for _, link := range []string{"https://ink.example/", "https://x.inks/", "https://x.trunk/", "https://x.example/a.ink", "https://x.ink.example/"} {
+	for _, link := range []string{"https://ink.example/", "https://x.inks/", "https://x.trunk/", "https://x.example/a.ink",
+		"https://x.ink.example/"} {
 		wants(link, 0)
 	}
 	// Rules that exist stay, and can be published and edited.
 	wants("https://seed.ink/", 85066)
-	for _, call := range []how{as("shop", addPath, rule("https://seed.ink/", `"is_edit":1`)), as("shop", publishPath, prefix("https://seed.ink/"))} {
+	for _, call := range []how{as("shop", addPath, rule("https://seed.ink/", `"is_edit":1`)),
+		as("shop", publishPath, prefix("https://seed.ink/"))} {
 		if a := call(s); a.Code(t) != 0 {
 			t.Errorf("a rule from before: %s", a.Body)
 		}

@@ -13,10 +13,12 @@ import (
 // with a reason.
 
 var bodies = []string{
-	`{}`, `null`, `[]`, `{"prefix":"https://h.example/t/","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":1,"debug_url":["https://h.example/t/1"]}`,
+	`{}`, `null`, `[]`,
+	`{"prefix":"https://h.example/t/","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":1,"debug_url":["https://h.example/t/1"]}`,
 	`{"prefix":"x","path":"p","is_edit":"0","permit_sub_rule":"2","open_version":"3","debug_url":"https://h.example"}`,
 	`{"get_type":2,"page_num":1,"page_size":"200","prefix_list":null}`, `{"get_type":1,"prefix_list":["a",null]}`, `{"appid":1}`, `{'a':1}`,
-	`{"grant_type":"client_credential","appid":"a","secret":"b","force_refresh":"true"}`, "\xff", `{"is_edit":1e4}`, `{"is_edit":-0}`, `{"prefix":"a","prefix":"b"}`,
+	`{"grant_type":"client_credential","appid":"a","secret":"b","force_refresh":"true"}`, "\xff", `{"is_edit":1e4}`, `{"is_edit":-0}`,
+	`{"prefix":"a","prefix":"b"}`,
 }
 
 func fuzzDecoder(f *testing.F, read func(*fields) error) {
@@ -43,7 +45,8 @@ func fuzzDecoder(f *testing.F, read func(*fields) error) {
 func FuzzDecodeAdd(f *testing.F) {
 	fuzzDecoder(f, func(fs *fields) error {
 		req, err := readAddRule(fs, accounts.MiniProgram)
-		if err == nil && (req.draft.Prefix == "" || !utf8.ValidString(req.draft.Prefix) || req.draft.KeepLinks && req.draft.TestLinks != nil) {
+		if err == nil && (req.draft.Prefix == "" || !utf8.ValidString(req.draft.Prefix) || req.draft.KeepLinks &&
+			req.draft.TestLinks != nil) {
 			panic("a draft that cannot be")
 		}
 		return err

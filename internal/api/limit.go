@@ -48,7 +48,8 @@ func (e endpoint) perSecond(s settings.Settings) int {
 // 1.9, marketcode 1. Choice: a quota, so it follows the server's clock; each
 // node counts its own calls.
 func (a *API) limitMinute(caller accounts.Account, path string, s settings.Settings) error {
-	if s.ServiceMinuteLimit == 0 || caller.Kind != accounts.ServiceAccount || a.minutes.allow(caller.AppID+" "+path, s.ServiceMinuteLimit, a.Now()) {
+	if s.ServiceMinuteLimit == 0 || caller.Kind != accounts.ServiceAccount ||
+		a.minutes.allow(caller.AppID+" "+path, s.ServiceMinuteLimit, a.Now()) {
 		return nil
 	}
 	return errcode.MinuteLimit.With("%s called %s more than %d times this minute", caller.AppID, path, s.ServiceMinuteLimit)

@@ -11,7 +11,8 @@ import (
 // own, unless the operator lets it. Contract: rules 3.4.
 func (a *API) mayCallLinks(c *call) error {
 	if c.component == "" && !a.Settings.Get().LinksByOwnToken {
-		return errcode.Unauthorized.With("only a third-party platform may call this for %s; the setting links_by_own_token lets accounts themselves", c.caller.AppID)
+		return errcode.Unauthorized.With(
+			"only a third-party platform may call this for %s; the setting links_by_own_token lets accounts themselves", c.caller.AppID)
 	}
 	return nil
 }

@@ -53,12 +53,14 @@ func linkRows() []errorRow {
 		}
 		row(44002, "empty post data", e.path, "no body", as("svc", e.path, ""))
 		row(40097, "invalid args", e.path, "no appid", after(as("svc", e.path, `{"notify_users":1,"show_profile":1}`), byThemselves))
-		row(40097, "invalid args", e.path, "an appid that is a number", after(as("svc", e.path, `{"appid":7,"notify_users":1,"show_profile":1}`), byThemselves))
+		row(40097, "invalid args", e.path, "an appid that is a number",
+			after(as("svc", e.path, `{"appid":7,"notify_users":1,"show_profile":1}`), byThemselves))
 		row(40013, "invalid appid", e.path, "nobody's appid", after(as("svc", e.path, askFor("nobody")), byThemselves))
 		row(40013, "invalid appid", e.path, "a service account's appid", after(as("svc", e.path, askFor("svc2")), byThemselves))
 		row(40013, "invalid appid", e.path, "its own appid", after(as("svc", e.path, askFor("svc")), byThemselves))
 		for code, text := range map[int]string{
-			1003: "bind limit", 1005: "", 89008: "overseas account can not link", 89011: "can not unlink nearby wxa", 89012: "can not unlink store or mall",
+			1003: "bind limit", 1005: "", 89008: "overseas account can not link", 89011: "can not unlink nearby wxa",
+			89012: "can not unlink store or mall",
 			89013: "wxa is banned", 89016: "reach same realname quota", 89017: "reach different realname quota",
 		} {
 			row(code, text, e.path, "a fault of the emulator", after(as("svc", e.path, askFor("third")), byThemselves, fault(e.path, code)))
@@ -66,21 +68,28 @@ func linkRows() []errorRow {
 	}
 	// Contract: clients 17: with neither flag, one client means the opposite.
 	row(40097, "invalid args", linkPath, "neither notify_users nor show_profile", after(as("svc", linkPath, only("third")), byThemselves))
-	row(40097, "invalid args", linkPath, "both null", after(as("svc", linkPath, `{"appid":"third","notify_users":null,"show_profile":""}`), byThemselves))
+	row(40097, "invalid args", linkPath, "both null",
+		after(as("svc", linkPath, `{"appid":"third","notify_users":null,"show_profile":""}`), byThemselves))
 	for _, flag := range []string{`2`, `"yes"`, `[1]`, `-1`, `{}`} {
-		row(40097, "invalid args", linkPath, "notify_users "+flag, after(as("svc", linkPath, `{"appid":"third","notify_users":`+flag+`,"show_profile":1}`), byThemselves))
+		row(40097, "invalid args", linkPath, "notify_users "+flag,
+			after(as("svc", linkPath, `{"appid":"third","notify_users":`+flag+`,"show_profile":1}`), byThemselves))
 	}
 	row(89015, "has linked wxa", linkPath, "a link that is there", after(as("svc", linkPath, askFor("shop")), byThemselves))
-	row(89010, "link message has sent", linkPath, "a link that waits for the account", after(as("svc", linkPath, askFor("third")), held, as("svc", linkPath, askFor("third"))))
+	row(89010, "link message has sent", linkPath, "a link that waits for the account",
+		after(as("svc", linkPath, askFor("third")), held, as("svc", linkPath, askFor("third"))))
 	row(89010, "link message has sent", linkPath, "a link that waits for the Mini Program",
 		after(as("svc", linkPath, askFor("third")), held, as("svc", linkPath, askFor("third")), confirm("svc", "third", "account", true)))
-	row(89018, "unlink message has sent", unlinkPath, "an end that waits", after(as("svc", unlinkPath, only("shop")), held, as("svc", unlinkPath, only("shop"))))
-	row(89007, "wxa quota limit", linkPath, "as many Mini Programs as allowed", after(as("svc", linkPath, askFor("third")), byThemselves, set("/settings", `{"link_limit":4}`)))
+	row(89018, "unlink message has sent", unlinkPath, "an end that waits",
+		after(as("svc", unlinkPath, only("shop")), held, as("svc", unlinkPath, only("shop"))))
+	row(89007, "wxa quota limit", linkPath, "as many Mini Programs as allowed",
+		after(as("svc", linkPath, askFor("third")), byThemselves, set("/settings", `{"link_limit":4}`)))
 	row(89009, "wxa reach link limit", linkPath, "as many service accounts as allowed",
 		after(as("svc2", linkPath, askFor("rival")), byThemselves, set("/settings", `{"linked_limit":1}`)))
-	row(40166, "invalid weapp appid", addPath, "a link that waits", after(as("svc", addPath, code(q+"x", "third")), held, as("svc", linkPath, askFor("third"))))
+	row(40166, "invalid weapp appid", addPath, "a link that waits",
+		after(as("svc", addPath, code(q+"x", "third")), held, as("svc", linkPath, askFor("third"))))
 	row(40166, "invalid weapp appid", addPath, "a link that was refused",
-		after(as("svc", addPath, code(q+"x", "third")), held, as("svc", linkPath, askFor("third")), confirm("svc", "third", "account", false)))
+		after(as("svc", addPath, code(q+"x", "third")), held, as("svc", linkPath, askFor("third")),
+			confirm("svc", "third", "account", false)))
 	return rows
 }
 
@@ -139,7 +148,8 @@ func TestALinkIsHeldUntilBothAdministratorsAgree(t *testing.T) {
 	mustLink(t, s, held, as("svc", linkPath, askFor("third")))
 	wantState(t, s, "third", 12)
 	// The Mini Program's administrator is asked after the account's.
-	a := s.Do("POST", "/admin/v1/accounts/svc/links/third/confirm", `{"side":"mini_program","agree":true}`, "Content-Type: application/json")
+	a := s.Do("POST", "/admin/v1/accounts/svc/links/third/confirm", `{"side":"mini_program","agree":true}`,
+		"Content-Type: application/json")
 	if a.Status != 422 {
 		t.Errorf("the wrong side: %d %s", a.Status, a.Body)
 	}
@@ -171,7 +181,8 @@ func TestALinkIsHeldUntilBothAdministratorsAgree(t *testing.T) {
 	}
 
 	// Refused, asked for again, and withdrawn.
-	mustLink(t, s, as("svc", linkPath, askFor("third")), confirm("svc", "third", "account", true), confirm("svc", "third", "mini_program", false))
+	mustLink(t, s, as("svc", linkPath, askFor("third")), confirm("svc", "third", "account", true),
+		confirm("svc", "third", "mini_program", false))
 	wantState(t, s, "third", 3)
 	mustLink(t, s, as("svc", linkPath, askFor("third")))
 	wantState(t, s, "third", 12)
@@ -223,8 +234,10 @@ settings: {links_by_own_token: true, rate_limit: 0}
 		return []any{map[string]any{"id": 1., "status": certified, "name": "微信认证"}, map[string]any{"id": 2., "status": 0., "name": "微信支付"}}
 	}
 	item := func(appid, name string, selected, released, certified float64) map[string]any {
-		return map[string]any{"status": 1., "appid": appid, "source": "SOURCE_NORMAL", "nickname": name, "selected": selected, "nearby_display_status": 0.,
-			"released": released, "headimg_url": "", "func_infos": abilities(certified), "func_info": abilities(certified), "copy_verify_status": 0., "email": ""}
+		return map[string]any{"status": 1., "appid": appid, "source": "SOURCE_NORMAL", "nickname": name, "selected": selected,
+			"nearby_display_status": 0.,
+			"released":              released, "headimg_url": "", "func_infos": abilities(certified), "func_info": abilities(certified),
+			"copy_verify_status": 0., "email": ""}
 	}
 	var got struct {
 		Wxopens struct{ Items []map[string]any }
@@ -239,7 +252,8 @@ settings: {links_by_own_token: true, rate_limit: 0}
 		names[name] = true
 		delete(i, "username")
 	}
-	if want := []map[string]any{item("mini", "Coffee", 0, 1, 1), item("young", "Tea", 1, 0, 0)}; !reflect.DeepEqual(got.Wxopens.Items, want) {
+	if want := []map[string]any{item("mini", "Coffee", 0, 1, 1), item("young", "Tea", 1, 0, 0)}; !reflect.DeepEqual(got.Wxopens.Items,
+		want) {
 		t.Errorf("got  %v\nwant %v", got.Wxopens.Items, want)
 	}
 }
@@ -257,14 +271,16 @@ func TestTheOperatorSeesLinksInAnyState(t *testing.T) {
 		}
 	}
 	s.Admin("GET", "/accounts/svc2/links", "").JSON(t, &got)
-	if len(got.Links) != 2 || got.Links[0].Status != 1 || !got.Links[0].Unlinking || got.Links[1].Status != 12 || !got.Links[1].ShowProfile {
+	if len(got.Links) != 2 || got.Links[0].Status != 1 || !got.Links[0].Unlinking || got.Links[1].Status != 12 ||
+		!got.Links[1].ShowProfile {
 		t.Errorf("got %+v", got.Links)
 	}
 	var one struct{ Linked []string }
 	if s.Admin("GET", "/accounts/svc2", "").JSON(t, &one); !reflect.DeepEqual(one.Linked, []string{"shop"}) {
 		t.Errorf("linked: %v", one.Linked)
 	}
-	for path, want := range map[string]int{"/nobody/links": 404, "/svc2/links/nobody/confirm": 404, "/svc2/links/rival/confirm": 422, "/svc2/links/third/confirm": 422} {
+	for path, want := range map[string]int{"/nobody/links": 404, "/svc2/links/nobody/confirm": 404, "/svc2/links/rival/confirm": 422,
+		"/svc2/links/third/confirm": 422} {
 		method, body := "POST", `{"side":"both","agree":true}`
 		switch path {
 		case "/nobody/links":

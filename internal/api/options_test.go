@@ -10,7 +10,8 @@ import (
 func TestOptionsForSingleClients(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
-	s.OK("shop", "add", `{"prefix":"https://shop.example/a","path":"p","permit_sub_rule":1,"open_version":1,"is_edit":0,"debug_url":["https://shop.example/a?1"]}`)
+	s.OK("shop", "add",
+		`{"prefix":"https://shop.example/a","path":"p","permit_sub_rule":1,"open_version":1,"is_edit":0,"debug_url":["https://shop.example/a?1"]}`)
 	get := func() int {
 		return s.Do("GET", "/cgi-bin/wxopen/qrcodejumpget?get_type=0&access_token="+s.Token("shop"), "").Code(t)
 	}

@@ -72,7 +72,8 @@ func qrcodeRows() []errorRow {
 	row(40097, args, "action_name a number", as("svc", createPath, `{"action_name":7}`))
 	row(45029, "qrcode count out of limit", "one permanent code too many",
 		after(as("svc", createPath, wanted("QR_LIMIT_SCENE", `"scene_id":3`, "")), set("/settings", `{"qrcode_limit":2}`),
-			as("svc", createPath, wanted("QR_LIMIT_SCENE", `"scene_id":1`, "")), as("svc", createPath, wanted("QR_LIMIT_STR_SCENE", `"scene_str":"1"`, ""))))
+			as("svc", createPath, wanted("QR_LIMIT_SCENE", `"scene_id":1`, "")),
+			as("svc", createPath, wanted("QR_LIMIT_STR_SCENE", `"scene_str":"1"`, ""))))
 	row(48001, "api unauthorized", "a Mini Program", as("shop", createPath, good))
 	row(48001, "api unauthorized", "a service account that is not certified", as("plain", createPath, good))
 	row(48001, "api unauthorized", "a subscription account", as("sub", createPath, good))
@@ -80,7 +81,8 @@ func qrcodeRows() []errorRow {
 	row(43002, "require POST method", "GET", get(createPath+"?access_token=T"))
 	row(44002, "empty post data", "no body", as("svc", createPath, ""))
 	row(47001, "data format error", "a list", as("svc", createPath, "[]"))
-	row(44990, "reach max api second frequence limit", "the sixth call within a second", after(many(6, as("svc", createPath, good)), set("/settings", `{"other_rate_limit":5}`)))
+	row(44990, "reach max api second frequence limit", "the sixth call within a second",
+		after(many(6, as("svc", createPath, good)), set("/settings", `{"other_rate_limit":5}`)))
 	return rows
 }
 
@@ -181,7 +183,9 @@ func TestParametricCodesOfAllFourKinds(t *testing.T) {
 
 func TestPicturesArePublicAndEndWithTheirCode(t *testing.T) {
 	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: "accounts: [{appid: svc, kind: service_account, secret: the-secret-of-svc, certified: true}]", Guarded: true, Emulator: true})
+	s := servertest.Start(t,
+		servertest.Options{Seed: "accounts: [{appid: svc, kind: service_account, secret: the-secret-of-svc, certified: true}]",
+			Guarded: true, Emulator: true})
 	short := create(t, s, "svc", wanted("QR_STR_SCENE", `"scene_str":"x"`, `,"expire_seconds":60`))
 	forEver := create(t, s, "svc", wanted("QR_LIMIT_STR_SCENE", `"scene_str":"x"`, ""))
 	show := func(ticket, host string) servertest.Answer {
@@ -190,7 +194,8 @@ func TestPicturesArePublicAndEndWithTheirCode(t *testing.T) {
 	}
 	// Contract: clients 15, showqrcode: another host name, encoded or not.
 	for _, ticket := range []string{short.Ticket, url.QueryEscape(short.Ticket)} {
-		if a := show(ticket, "mp.weixin.qq.com"); a.Status != 200 || read(t, a.Body) != short.URL || a.Header.Get("Cache-Control") != "public, max-age=60" {
+		if a := show(ticket, "mp.weixin.qq.com"); a.Status != 200 || read(t, a.Body) != short.URL ||
+			a.Header.Get("Cache-Control") != "public, max-age=60" {
 			t.Errorf("%s: %d %v", ticket, a.Status, a.Header)
 		}
 	}
@@ -272,8 +277,9 @@ func scanBy(s *servertest.Server, user, text string) servertest.Answer {
 	return s.Do("POST", "/scan/v1/resolve", `{"user":`+quoted(user)+`,"text":`+quoted(text)+`}`)
 }
 
-var eventShape = regexp.MustCompile(`^<xml><ToUserName><!\[CDATA\[(gh_[0-9a-f]{12})\]\]></ToUserName><FromUserName><!\[CDATA\[(o[0-9A-Za-z_-]{27})\]\]></FromUserName>` +
-	`<CreateTime>([0-9]+)</CreateTime><MsgType><!\[CDATA\[event\]\]></MsgType><Event><!\[CDATA\[(.*)\]\]></Event><EventKey><!\[CDATA\[(.*)\]\]></EventKey><Ticket><!\[CDATA\[(.*)\]\]></Ticket></xml>$`)
+var eventShape = regexp.MustCompile(
+	`^<xml><ToUserName><!\[CDATA\[(gh_[0-9a-f]{12})\]\]></ToUserName><FromUserName><!\[CDATA\[(o[0-9A-Za-z_-]{27})\]\]></FromUserName>` +
+		`<CreateTime>([0-9]+)</CreateTime><MsgType><!\[CDATA\[event\]\]></MsgType><Event><!\[CDATA\[(.*)\]\]></Event><EventKey><!\[CDATA\[(.*)\]\]></EventKey><Ticket><!\[CDATA\[(.*)\]\]></Ticket></xml>$`)
 
 // wantEvent takes the next event and compares it.
 func wantEvent(t *testing.T, s *servertest.Server, r *receiver, user, event, key, ticket string) {
@@ -404,7 +410,8 @@ func TestARuleOnAParametricCode(t *testing.T) {
 	create(t, s, "svc", wanted("QR_STR_SCENE", `"scene_str":"y"`, "")) // forgets what expired long ago
 	var d struct{ Action, AppID, Path string }
 	scanBy(s, "u-1", made.URL).JSON(t, &d)
-	if want := "pages/index/index?q=" + url.QueryEscape(made.URL); d.Action != "open_mini_program" || d.AppID != "shop" || !strings.HasPrefix(d.Path, want) {
+	if want := "pages/index/index?q=" + url.QueryEscape(made.URL); d.Action != "open_mini_program" || d.AppID != "shop" ||
+		!strings.HasPrefix(d.Path, want) {
 		t.Errorf("got %+v, want %s…", d, want)
 	}
 }

@@ -359,14 +359,17 @@ func TestSettingsOfQuotas(t *testing.T) {
 	}
 	// A map is replaced, not mixed; null changes nothing.
 	put(fmt.Sprintf(`{"daily_limits":{%q:5}}`, getPath))
-	if a := put(fmt.Sprintf(`{"daily_limits":{%q:6}}`, addPath)); strings.Contains(a.Body, getPath) || !strings.Contains(a.Body, `"`+addPath+`":6`) {
+	if a := put(fmt.Sprintf(`{"daily_limits":{%q:6}}`, addPath)); strings.Contains(a.Body, getPath) ||
+		!strings.Contains(a.Body, `"`+addPath+`":6`) {
 		t.Errorf("%s", a.Body)
 	}
-	if a := put(`{"daily_limits":null,"api_ips":null}`); !strings.Contains(a.Body, `"`+addPath+`":6`) || !strings.Contains(a.Body, `"api_ips":[]`) {
+	if a := put(`{"daily_limits":null,"api_ips":null}`); !strings.Contains(a.Body, `"`+addPath+`":6`) ||
+		!strings.Contains(a.Body, `"api_ips":[]`) {
 		t.Errorf("%s", a.Body)
 	}
 	bad := strings.Replace(town, "rate_limit: 0", `rate_limit: 0, daily_limits: {"/cgi-bin/nothing": 5}`, 1)
-	if _, err := servertest.Try(t, servertest.Options{Seed: bad}); err == nil || !strings.Contains(err.Error(), "line ") || !strings.Contains(err.Error(), "/cgi-bin/nothing") {
+	if _, err := servertest.Try(t, servertest.Options{Seed: bad}); err == nil || !strings.Contains(err.Error(), "line ") ||
+		!strings.Contains(err.Error(), "/cgi-bin/nothing") {
 		t.Errorf("a seed: %v", err)
 	}
 }

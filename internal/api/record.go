@@ -57,8 +57,10 @@ func isHidden(name string) bool {
 // knownNames says of the names that most calls have whether they are hidden.
 var knownNames = func() map[string]bool {
 	names := map[string]bool{}
-	for _, name := range append(slices.Clone(hidden), "errcode", "errmsg", "openid", "appid", "access_token", "application_id", "path", "prefix", "rid",
-		"code_start", "code_end", "isv_application_id", "wxa_appid", "wxa_path", "wxa_type", "activity_name", "product_brand", "product_title", "product_code") {
+	for _, name := range append(slices.Clone(hidden), "errcode", "errmsg", "openid", "appid", "access_token", "application_id", "path",
+		"prefix", "rid",
+		"code_start", "code_end", "isv_application_id", "wxa_appid", "wxa_path", "wxa_type", "activity_name", "product_brand",
+		"product_title", "product_code") {
 		names[name] = isHiddenName(name)
 	}
 	return names
@@ -66,10 +68,12 @@ var knownNames = func() map[string]bool {
 
 func isHiddenName(name string) bool {
 	name = strings.ToLower(name)
-	return slices.Contains(hidden, name) || strings.Contains(name, "secret") || strings.Contains(name, "token") || strings.Contains(name, "ticket")
+	return slices.Contains(hidden, name) || strings.Contains(name, "secret") || strings.Contains(name, "token") ||
+		strings.Contains(name, "ticket")
 }
 
-func newRecord(at time.Time, r *http.Request, e endpoint, c *call, answer []byte, code *errcode.Code, detail string, took time.Duration) Record {
+func newRecord(at time.Time, r *http.Request, e endpoint, c *call, answer []byte, code *errcode.Code, detail string,
+	took time.Duration) Record {
 	var request string
 	var object map[string]any
 	if e.needs&token == 0 && len(c.body) > 0 && json.Unmarshal(c.body, &object) != nil {
@@ -147,7 +151,8 @@ func maskPath(path string) string {
 }
 
 // hiddenPair finds hidden values in a text that is not JSON as a whole.
-var hiddenPair = regexp.MustCompile(`(?i)(["']?[a-z_]*(?:secret|token|ticket|code|key)[a-z_]*["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|[^,&}\s]+)`)
+var hiddenPair = regexp.MustCompile(
+	`(?i)(["']?[a-z_]*(?:secret|token|ticket|code|key)[a-z_]*["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|[^,&}\s]+)`)
 
 // maskBody hides secrets wherever they stand in a JSON body.
 func maskBody(body []byte) string {

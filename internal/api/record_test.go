@@ -13,7 +13,8 @@ func TestMaskOfALongAnswer(t *testing.T) {
 	padding := strings.Repeat("x", maxRecorded/2)
 	for _, name := range hidden {
 		for _, before := range []string{"", padding, strings.Repeat("x", maxRecorded-40-len(name)), strings.Repeat("x", maxRecorded-20)} {
-			body := `{"errcode":0,"before":"` + before + `","` + name + `":"` + secret + `\"` + secret + `","after":"` + padding + padding + padding + padding + `"}`
+			body := `{"errcode":0,"before":"` + before + `","` + name + `":"` + secret + `\"` + secret + `","after":"` + padding + padding +
+				padding + padding + `"}`
 			if !json.Valid([]byte(body)) || len(body) <= 2*maxRecorded {
 				t.Fatalf("the test is wrong: %d bytes", len(body))
 			}
@@ -30,7 +31,8 @@ func TestMaskOfALongAnswer(t *testing.T) {
 
 func TestNamesThatAreHidden(t *testing.T) {
 	for name, want := range map[string]bool{
-		"secret": true, "AppSecret": true, "component_appsecret": true, "access_token": true, "some_new_token": true, "code_ticket": true, "TICKET": true,
+		"secret": true, "AppSecret": true, "component_appsecret": true, "access_token": true, "some_new_token": true, "code_ticket": true,
+		"TICKET":  true,
 		"js_code": true, "auth_code": true, "session_key": true, "code": true, "code_url": true, "buffer": true,
 		"openid": false, "appid": false, "errcode": false, "prefix": false, "code_index": false, "rid": false, "scene_str": false,
 	} {
@@ -46,7 +48,8 @@ func TestMaskOfWhatIsMalformed(t *testing.T) {
 		if name == "buffer" {
 			continue // an answer's only
 		}
-		for _, body := range []string{`{"x":1,"` + name + `":"S3CRET",}`, `{'` + name + `': 'S3CRET'}`, name + `=S3CRET&x=1`, `{"` + name + `":"S3CRET`} {
+		for _, body := range []string{`{"x":1,"` + name + `":"S3CRET",}`, `{'` + name + `': 'S3CRET'}`, name + `=S3CRET&x=1`, `{"` + name +
+			`":"S3CRET`} {
 			if shown := maskBody([]byte(body)); strings.Contains(shown, "S3CRET") {
 				t.Errorf("%s is shown as %s", body, shown)
 			}
@@ -88,7 +91,10 @@ func TestNoSecretOfAPathIsLogged(t *testing.T) {
 }
 
 func BenchmarkRecord(b *testing.B) {
-	body, answer := []byte(`{"prefix":"https://shop.example/t/","path":"pages/index/index","is_edit":0,"permit_sub_rule":1,"open_version":3}`), []byte(`{"errcode":0,"errmsg":"ok"}`)
+	body,
+		answer := []byte(
+		`{"prefix":"https://shop.example/t/","path":"pages/index/index","is_edit":0,"permit_sub_rule":1,"open_version":3}`),
+		[]byte(`{"errcode":0,"errmsg":"ok"}`)
 	for b.Loop() {
 		maskBody(body)
 		maskAnswer(answer)

@@ -42,20 +42,25 @@ func TestACallIsFoundByItsRequestID(t *testing.T) {
 	t.Parallel()
 	for name, guarded := range map[string]bool{"with the emulator": false, "without": true} {
 		t.Run(name, func(t *testing.T) {
-			s := servertest.Start(t, servertest.Options{Seed: strings.ReplaceAll(town, "secret: secret-", "secret: the-secret-of-"), Guarded: guarded, Config: func(c *server.Config) { c.TrustedProxy = []string{"127.0.0.0/8"} }})
+			s := servertest.Start(t, servertest.Options{Seed: strings.ReplaceAll(town, "secret: secret-", "secret: the-secret-of-"),
+				Guarded: guarded, Config: func(c *server.Config) { c.TrustedProxy = []string{"127.0.0.0/8"} }})
 			token := s.Token("shop")
-			r := s.Request("POST", publishPath+"?access_token="+token+"&x=%E6%89%AB", `{"prefix":"https://shop.example/<none>/&"}`, "X-Forwarded-For: 203.0.113.9")
+			r := s.Request("POST", publishPath+"?access_token="+token+"&x=%E6%89%AB", `{"prefix":"https://shop.example/<none>/&"}`,
+				"X-Forwarded-For: 203.0.113.9")
 			a := s.Send(r)
 			rid := ridOf(a)
 			got := asked(t, s, token, rid).Request
-			if got.InvokeTime != servertest.Began.Unix() || got.CostInMS != 0 || got.ClientIP != "203.0.113.9" || got.ResponseBody != a.Body ||
-				got.RequestBody != `{"prefix":"https://shop.example/<none>/&"}` || got.RequestURL != "access_token=%5Bmasked%5D&x=%E6%89%AB" {
+			if got.InvokeTime != servertest.Began.Unix() || got.CostInMS != 0 || got.ClientIP != "203.0.113.9" ||
+				got.ResponseBody != a.Body ||
+				got.RequestBody != `{"prefix":"https://shop.example/<none>/&"}` ||
+				got.RequestURL != "access_token=%5Bmasked%5D&x=%E6%89%AB" {
 				t.Errorf("%s: %+v", rid, got)
 			}
 			// The call that asked is in the log too, and shows no more.
 			other := s.Do("POST", ridOfCall+"?access_token="+s.Token("rival"), fmt.Sprintf(`{"rid":%q}`, rid))
 			checkText(t, other, 76003, "could not query this rid,no permission")
-			if again := asked(t, s, s.Token("rival"), ridOf(other)).Request; !strings.Contains(again.RequestBody, rid) || strings.Contains(again.ResponseBody, "shop.example") {
+			if again := asked(t, s, s.Token("rival"), ridOf(other)).Request; !strings.Contains(again.RequestBody, rid) ||
+				strings.Contains(again.ResponseBody, "shop.example") {
 				t.Errorf("what the other saw: %+v", again)
 			}
 		})
@@ -72,7 +77,8 @@ func TestWhoseCallIsIt(t *testing.T) {
 	s.NewToken("shop")
 	limited := fetch("client_credential", "shop", "secret-shop")(s)
 	checkText(t, limited, 45009, dayQuota)
-	if got := asked(t, s, s.Token("shop"), ridOf(limited)).Request; strings.Contains(got.RequestURL, "secret-shop") || !strings.Contains(got.RequestURL, "appid=shop") {
+	if got := asked(t, s, s.Token("shop"), ridOf(limited)).Request; strings.Contains(got.RequestURL, "secret-shop") ||
+		!strings.Contains(got.RequestURL, "appid=shop") {
 		t.Errorf("%+v", got)
 	}
 	wrong := fetch("client_credential", "shop", "wrong-secret")(s)
@@ -124,14 +130,16 @@ func TestCallsOfAPlatform(t *testing.T) {
 			t.Errorf("%s: %s, want %d", c.name, a.Body, c.want)
 		}
 	}
-	for path, token := range map[string]string{"/cgi-bin/get_api_domain_ip?component_access_token=": platform, "/cgi-bin/get_api_domain_ip?access_token=": shop, "/cgi-bin/getcallbackip?access_token=": platform} {
+	for path, token := range map[string]string{"/cgi-bin/get_api_domain_ip?component_access_token=": platform,
+		"/cgi-bin/get_api_domain_ip?access_token=": shop, "/cgi-bin/getcallbackip?access_token=": platform} {
 		if a := s.Do("GET", path+token, ""); a.Body != `{"ip_list":["127.0.0.1"]}` {
 			t.Errorf("%s: %s", path, a.Body)
 		}
 	}
 	// A clear for an account uses the account's ten, whoever makes it.
 	clearFor := func(appid string) servertest.Answer {
-		return s.Do("POST", "/cgi-bin/component/clear_quota/v2", fmt.Sprintf(`{"appid":%q,"component_appid":"isv","appsecret":"secret-isv"}`, appid))
+		return s.Do("POST", "/cgi-bin/component/clear_quota/v2",
+			fmt.Sprintf(`{"appid":%q,"component_appid":"isv","appsecret":"secret-isv"}`, appid))
 	}
 	for range 5 {
 		if a := clearFor("shop"); a.Code(t) != 0 {
@@ -142,14 +150,16 @@ func TestCallsOfAPlatform(t *testing.T) {
 		}
 	}
 	for name, a := range map[string]servertest.Answer{
-		"for shop": clearFor("shop"), "as shop, by the platform": s.Do("POST", clearQuota+"?access_token="+shop, `{"appid":"shop"}`), "as shop": as("shop", clearQuota, `{"appid":"shop"}`)(s),
+		"for shop": clearFor("shop"), "as shop, by the platform": s.Do("POST", clearQuota+"?access_token="+shop, `{"appid":"shop"}`),
+		"as shop": as("shop", clearQuota, `{"appid":"shop"}`)(s),
 	} {
 		if a.Code(t) != 48006 {
 			t.Errorf("the eleventh, %s: %s", name, a.Body)
 		}
 	}
 	for name, a := range map[string]servertest.Answer{
-		"for another account": clearFor("svc"), "for itself": clearFor(""), "for itself by token": s.Do("POST", clearQuota+"?access_token="+platform, `{"appid":"isv"}`),
+		"for another account": clearFor("svc"), "for itself": clearFor(""),
+		"for itself by token": s.Do("POST", clearQuota+"?access_token="+platform, `{"appid":"isv"}`),
 	} {
 		if a.Code(t) != 0 {
 			t.Errorf("%s: %s", name, a.Body)
@@ -205,7 +215,8 @@ func TestNothingThatLetsAnybodyInIsStored(t *testing.T) {
 		}
 	}
 	hide(s.Token("shop"), s.Token("svc"))
-	stable := tokenOf(t, s.Do("POST", stablePath, `{"grant_type":"client_credential","appid":"shop","secret":"secret-shop","force_refresh":true}`))
+	stable := tokenOf(t,
+		s.Do("POST", stablePath, `{"grant_type":"client_credential","appid":"shop","secret":"secret-shop","force_refresh":true}`))
 	hide(stable)
 	s.Do("POST", "/cgi-bin/clear_quota/v2?appid=shop&appsecret=secret-shop", "")
 	s.Do("POST", "/cgi-bin/clear_quota/v2", `{"appid":"shop","appsecret":"secret-shop"}`)
@@ -230,7 +241,8 @@ func TestNothingThatLetsAnybodyInIsStored(t *testing.T) {
 		t.Fatalf("no authorisation: %s", a.Body)
 	}
 	hide(granted.Info.Access, granted.Info.Refresh)
-	refreshed := s.Component(platform, "api_authorizer_token", fmt.Sprintf(`{"component_appid":"isv","authorizer_appid":"shop","authorizer_refresh_token":%q}`, granted.Info.Refresh))
+	refreshed := s.Component(platform, "api_authorizer_token",
+		fmt.Sprintf(`{"component_appid":"isv","authorizer_appid":"shop","authorizer_refresh_token":%q}`, granted.Info.Refresh))
 	var fresh struct {
 		Access string `json:"authorizer_access_token"`
 	}
@@ -294,8 +306,10 @@ func TestNothingThatLetsAnybodyInIsStored(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{
-		tokenPath, stablePath, clearBySecret, "/cgi-bin/component/clear_quota/v2", sessionPath, getPath, tradePath, codeFamily + "codeactivequery", codeFamily + "applycodedownload",
-		family + "api_start_push_ticket", family + "api_component_token", family + "api_create_preauthcode", family + "api_query_auth", family + "api_authorizer_token",
+		tokenPath, stablePath, clearBySecret, "/cgi-bin/component/clear_quota/v2", sessionPath, getPath, tradePath, codeFamily +
+			"codeactivequery", codeFamily + "applycodedownload",
+		family + "api_start_push_ticket", family + "api_component_token", family + "api_create_preauthcode", family + "api_query_auth",
+		family + "api_authorizer_token",
 	} {
 		if paths[path] == 0 {
 			t.Errorf("no call of %s is in the log: %v", path, paths)

@@ -67,11 +67,13 @@ func TestLists(t *testing.T) {
 		{"get_type 0", "shop", `{"get_type":0}`, "4 3 2 1 0", 5},
 		{"pages do not count without get_type 2", "shop", `{"page_num":1,"page_size":1}`, "4 3 2 1 0", 5},
 		{"a Mini Program's appid does not count", "shop", `{"appid":"rival"}`, "4 3 2 1 0", 5},
-		{"whole prefixes, not what they begin with", "shop", `{"get_type":1,"prefix_list":["https://shop.example/","https://shop.example/3"]}`, "3", 5},
+		{"whole prefixes, not what they begin with", "shop",
+			`{"get_type":1,"prefix_list":["https://shop.example/","https://shop.example/3"]}`, "3", 5},
 		{"scheme and host in capitals", "shop", `{"get_type":1,"prefix_list":["HTTPS://SHOP.EXAMPLE/3"]}`, "3", 5},
 		{"a prefix twice", "shop", `{"get_type":1,"prefix_list":["https://shop.example/3","https://shop.example/3"]}`, "3", 5},
 		{"another owner's prefix", "shop", `{"get_type":1,"prefix_list":["https://rival.example/x","no link",""]}`, "", 5},
-		{"200 prefixes", "shop", `{"get_type":1,"prefix_list":["` + strings.Repeat(`https://shop.example/none","`, 199) + `https://shop.example/0"]}`, "0", 5},
+		{"200 prefixes", "shop", `{"get_type":1,"prefix_list":["` + strings.Repeat(`https://shop.example/none","`, 199) +
+			`https://shop.example/0"]}`, "0", 5},
 		{"pages are oldest first", "shop", `{"get_type":2,"page_num":1,"page_size":2}`, "0 1", 5},
 		{"the second page", "shop", `{"get_type":2,"page_num":2,"page_size":2}`, "2 3", 5},
 		{"the last page", "shop", `{"get_type":2,"page_num":3,"page_size":2}`, "4", 5},
@@ -118,7 +120,8 @@ func TestAListIsBounded(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			r := rules.Rule{Kind: rules.Service, Owner: "svc", Target: "shop", Prefix: p, Path: "p", CreatedAt: servertest.Began, ChangedAt: servertest.Began}
+			r := rules.Rule{Kind: rules.Service, Owner: "svc", Target: "shop", Prefix: p, Path: "p", CreatedAt: servertest.Began,
+				ChangedAt: servertest.Began}
 			if _, err := tx.AddRule(t.Context(), r, rules.Deed{At: servertest.Began, Did: "add"}); err != nil {
 				return err
 			}
@@ -165,7 +168,8 @@ func TestEdits(t *testing.T) {
 		{"published: links stay", true, `"debug_url":null`, "pages/index/index 1 3 2"},
 		{"published: another page", true, `"path":"pages/new","open_version":1`, ""},
 		{"published: the page with a slash", true, `"path":"/pages/index/index"`, ""},
-		{"six links", false, `"debug_url":["https://shop.example/e/1","https://shop.example/e/1","https://shop.example/e/1","https://shop.example/e/1","https://shop.example/e/1","https://shop.example/e/1"]`, ""},
+		{"six links", false,
+			`"debug_url":["https://shop.example/e/1","https://shop.example/e/1","https://shop.example/e/1","https://shop.example/e/1","https://shop.example/e/1","https://shop.example/e/1"]`, ""},
 		{"no page", false, `"path":""`, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -298,8 +302,10 @@ func TestPrefixesThatAreFine(t *testing.T) {
 	s.Admin("PUT", "/settings", `{"allow_private_hosts":false}`)
 	longest := "https://shop.example/" + strings.Repeat("x", 1024-len("https://shop.example/"))
 	for _, p := range []string{
-		"http://wx.qq.com", "https://a.example/%E9%A3%9F%E5%A0%82", "https://b.example/?r=1&", "https://c.example/sub/dist/index.html#/params",
-		"HTTP://D.example/X", "https://e.example/a//b", longest, "https://xn--fiqs8s.example/", "https://weixin.qq.com/qrcodejump", "https://f.example/a?b=c?d#e",
+		"http://wx.qq.com", "https://a.example/%E9%A3%9F%E5%A0%82", "https://b.example/?r=1&",
+		"https://c.example/sub/dist/index.html#/params",
+		"HTTP://D.example/X", "https://e.example/a//b", longest, "https://xn--fiqs8s.example/", "https://weixin.qq.com/qrcodejump",
+		"https://f.example/a?b=c?d#e",
 	} {
 		s.OK("shop", "add", rule(p))
 		if l := list(t, s, "shop", ""); l.RuleList[0].Prefix != p {

@@ -43,11 +43,13 @@ func (s tables) WriteRows(_ context.Context, table string, w io.Writer) (int64, 
 }
 
 func contents(s tables) archive.Contents {
-	return archive.Contents{Tables: s, Keys: map[string][]byte{"code": {1, 2, 3}, "data": {4}}, Schema: 7, Engine: "sqlite", Program: "qrjump test",
+	return archive.Contents{Tables: s, Keys: map[string][]byte{"code": {1, 2, 3}, "data": {4}}, Schema: 7, Engine: "sqlite",
+		Program:   "qrjump test",
 		CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Passphrase: passphrase, Work: 4}
 }
 
-var some = tables{"accounts": `{"appid":"wx1"}` + "\n" + `{"appid":"wx2"}` + "\n", "empty": "", "rules": strings.Repeat(`{"id":1}`+"\n", 3000)}
+var some = tables{"accounts": `{"appid":"wx1"}` + "\n" + `{"appid":"wx2"}` + "\n", "empty": "",
+	"rules": strings.Repeat(`{"id":1}`+"\n", 3000)}
 
 func write(t *testing.T, c archive.Contents) []byte {
 	t.Helper()
@@ -82,7 +84,8 @@ func TestWhatGoesInComesOut(t *testing.T) {
 	if diff := cmp.Diff(contents(nil).Keys, keys); err != nil || diff != "" {
 		t.Error(err, diff)
 	}
-	if m := a.Manifest; m.Schema != 7 || m.Engine != "sqlite" || m.Rows() != 3002 || len(m.Tables()) != 3 || !m.CreatedAt.Equal(contents(nil).CreatedAt) {
+	if m := a.Manifest; m.Schema != 7 || m.Engine != "sqlite" || m.Rows() != 3002 || len(m.Tables()) != 3 ||
+		!m.CreatedAt.Equal(contents(nil).CreatedAt) {
 		t.Errorf("got %+v", m)
 	}
 	for _, wrong := range []string{"", "Twelve chars", passphrase + " "} {
@@ -179,7 +182,8 @@ func TestAnErrorOfTheSourceWritesNothing(t *testing.T) {
 }
 
 func TestPassphrases(t *testing.T) {
-	for word, ok := range map[string]bool{"": false, "eleven char": false, passphrase: true, "十二个字才够长了吧真够了": true, "十二个字": false, "\xff\xfe123456789012": false} {
+	for word, ok := range map[string]bool{"": false, "eleven char": false, passphrase: true, "十二个字才够长了吧真够了": true, "十二个字": false,
+		"\xff\xfe123456789012": false} {
 		if err := archive.CheckPassphrase(word); (err == nil) != ok {
 			t.Errorf("%q: %v", word, err)
 		}

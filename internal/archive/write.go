@@ -77,7 +77,8 @@ func Write(ctx context.Context, w io.Writer, c Contents) (Manifest, error) {
 	}
 	out := tar.NewWriter(packed)
 	put := func(member Member, content func(io.Writer) error) error {
-		if err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: member.Name, Size: member.Size, Mode: 0o600, ModTime: time.Unix(0, 0)}); err != nil {
+		if err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: member.Name, Size: member.Size, Mode: 0o600,
+			ModTime: time.Unix(0, 0)}); err != nil {
 			return fmt.Errorf("writing %s: %w", member.Name, err)
 		}
 		if err := content(out); err != nil {

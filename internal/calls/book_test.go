@@ -92,7 +92,8 @@ var now = time.Date(2026, 1, 15, 10, 0, 0, 0, time.FixedZone("", 8*3600))
 
 func newBook() (*calls.Book, *memory) {
 	m := &memory{counts: map[string]int{}}
-	return &calls.Book{Store: m, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return now }, Log: slog.New(slog.DiscardHandler), Interfaces: []string{"/a", "/b"}}, m
+	return &calls.Book{Store: m, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return now },
+		Log: slog.New(slog.DiscardHandler), Interfaces: []string{"/a", "/b"}}, m
 }
 
 func rid(n int) string { return fmt.Sprintf("%08x-%08x-00000000", now.Unix(), n) }
@@ -344,7 +345,8 @@ func TestTheSevenDaysOfARequestID(t *testing.T) {
 		since time.Duration
 		want  error
 	}{
-		{0, nil}, {calls.Kept - time.Second, nil}, {calls.Kept, nil}, {calls.Kept + 1, errcode.RIDTooOld}, {calls.Kept + time.Second, errcode.RIDTooOld}, {-time.Hour, nil},
+		{0, nil}, {calls.Kept - time.Second, nil}, {calls.Kept, nil}, {calls.Kept + 1, errcode.RIDTooOld},
+		{calls.Kept + time.Second, errcode.RIDTooOld}, {-time.Hour, nil},
 	} {
 		at = now.Add(c.since)
 		if _, err := b.Find(t.Context(), "wxa", rid(1)); !errors.Is(err, c.want) {
@@ -367,7 +369,8 @@ func BenchmarkSpend(b *testing.B) {
 
 func BenchmarkRecord(b *testing.B) {
 	book, _ := newBook()
-	c := calls.Call{RID: rid(1), Account: "wxa", Path: "/cgi-bin/wxopen/qrcodejumpadd", Query: "access_token=%5Bmasked%5D", Request: `{"prefix":"https://shop.example/t/"}`, Response: `{"errcode":0,"errmsg":"ok"}`}
+	c := calls.Call{RID: rid(1), Account: "wxa", Path: "/cgi-bin/wxopen/qrcodejumpadd", Query: "access_token=%5Bmasked%5D",
+		Request: `{"prefix":"https://shop.example/t/"}`, Response: `{"errcode":0,"errmsg":"ok"}`}
 	for b.Loop() {
 		book.Record(c)
 	}

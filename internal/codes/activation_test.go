@@ -63,7 +63,8 @@ func TestCoverageIsAPlainArray(t *testing.T) {
 // Contract: marketcode 3.4.
 func TestBindings(t *testing.T) {
 	t.Parallel()
-	good := Binding{ActivityName: "a", ProductBrand: "b", ProductTitle: "t", ProductCode: "test_code", WxaAppID: "wx3sxjifjwojfsffef", WxaPath: "pages/index/index"}
+	good := Binding{ActivityName: "a", ProductBrand: "b", ProductTitle: "t", ProductCode: "test_code", WxaAppID: "wx3sxjifjwojfsffef",
+		WxaPath: "pages/index/index"}
 	long := strings.Repeat("名", 128)
 	for _, c := range []struct {
 		name   string
@@ -73,9 +74,11 @@ func TestBindings(t *testing.T) {
 	}{
 		{"the sample", func(*Binding) {}, errcode.OK, ""},
 		{"128 characters everywhere", func(b *Binding) {
-			b.ActivityName, b.ProductBrand, b.ProductTitle, b.ProductCode, b.WxaPath, b.WxaAppID = long, long, long, long, long, strings.Repeat("w", 32)
+			b.ActivityName, b.ProductBrand, b.ProductTitle, b.ProductCode, b.WxaPath, b.WxaAppID = long, long, long, long, long,
+				strings.Repeat("w", 32)
 		}, errcode.OK, ""},
-		{"no activity_name", func(b *Binding) { b.ActivityName = "" }, errcode.InvalidArgs, "activity_name invalid: want 1 to 128 characters"},
+		{"no activity_name", func(b *Binding) { b.ActivityName = "" }, errcode.InvalidArgs,
+			"activity_name invalid: want 1 to 128 characters"},
 		{"no product_brand", func(b *Binding) { b.ProductBrand = "" }, errcode.InvalidArgs, "product_brand"},
 		{"no product_title", func(b *Binding) { b.ProductTitle = "" }, errcode.InvalidArgs, "product_title"},
 		{"no product_code", func(b *Binding) { b.ProductCode = "" }, errcode.InvalidArgs, "product_code"},
@@ -101,8 +104,10 @@ func TestBindings(t *testing.T) {
 		want    string
 	}{
 		{WxaRelease, "", "release true"}, {WxaRelease, accounts.Developer, "release true"},
-		{WxaDevelopment, "", "development false"}, {WxaDevelopment, accounts.Developer, "development true"}, {WxaDevelopment, accounts.TrialUser, "development false"},
-		{WxaTrial, "", "trial false"}, {WxaTrial, accounts.TrialUser, "trial true"}, {WxaTrial, accounts.Developer, "trial true"}, {WxaTrial, accounts.Admin, "trial true"},
+		{WxaDevelopment, "", "development false"}, {WxaDevelopment, accounts.Developer, "development true"},
+		{WxaDevelopment, accounts.TrialUser, "development false"},
+		{WxaTrial, "", "trial false"}, {WxaTrial, accounts.TrialUser, "trial true"}, {WxaTrial, accounts.Developer, "trial true"},
+		{WxaTrial, accounts.Admin, "trial true"},
 	} {
 		v, allowed := Binding{WxaType: c.wxaType}.Version(c.role)
 		if got := fmt.Sprint(v, " ", allowed); got != c.want {

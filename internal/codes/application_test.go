@@ -30,7 +30,8 @@ func TestWhatCanBeAppliedFor(t *testing.T) {
 		{"one more", Application{"x", 10_001}, 20_000_000, "code_count invalid"},
 		{"a step above", Application{"x", 20_010_000}, 20_000_000, "code_count invalid"},
 		{"128 characters", Application{strings.Repeat("号", 128), 10_000}, 20_000_000, ""},
-		{"129 characters", Application{strings.Repeat("a", 129), 10_000}, 20_000_000, "isv_application_id invalid: want 1 to 128 characters"},
+		{"129 characters", Application{strings.Repeat("a", 129), 10_000}, 20_000_000,
+			"isv_application_id invalid: want 1 to 128 characters"},
 		{"no id", Application{"", 10_000}, 20_000_000, "isv_application_id"},
 		{"a control character", Application{"a\nb", 10_000}, 20_000_000, "isv_application_id"},
 	} {
@@ -55,11 +56,13 @@ func TestAnApplicationGoesOnWithTime(t *testing.T) {
 		update time.Duration
 	}{
 		{0, Init, 0, 0}, {10*time.Second - 1, Init, 0, 0},
-		{10 * time.Second, Processing, 0, 10 * time.Second}, {25 * time.Second, Processing, 4, 10 * time.Second}, {40*time.Second - 1, Processing, 8, 10 * time.Second},
+		{10 * time.Second, Processing, 0, 10 * time.Second}, {25 * time.Second, Processing, 4, 10 * time.Second},
+		{40*time.Second - 1, Processing, 8, 10 * time.Second},
 		{40 * time.Second, Finish, 9, 40 * time.Second}, {time.Hour, Finish, 9, 40 * time.Second},
 	} {
 		now := began.Add(c.after)
-		if got, list := b.Status(now, takes), b.Ready(now, takes); got != c.status || len(list) != c.ready || !slices.Equal(list, b.Segments()[:c.ready]) {
+		if got, list := b.Status(now, takes), b.Ready(now, takes); got != c.status || len(list) != c.ready ||
+			!slices.Equal(list, b.Segments()[:c.ready]) {
 			t.Errorf("after %s: %s with %d segments, want %s with %d", c.after, got, len(list), c.status, c.ready)
 		}
 		if got := b.UpdatedAt(now, takes); !got.Equal(began.Add(c.update)) {

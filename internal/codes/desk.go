@@ -98,7 +98,8 @@ func (r *Receipt) Wait(ctx context.Context) (ticket string, err error) {
 // Visit takes a scan. It waits only where the queue is full, until ctx ends:
 // ErrDeskBusy.
 func (d *Desk) Visit(ctx context.Context, v Visit) (*Receipt, error) {
-	r := &Receipt{first: FirstScan{Batch: v.Found.Batch.ID, Index: v.Found.Index, At: v.At, Scan: v.Scan, User: v.UserHash}, done: make(chan struct{})}
+	r := &Receipt{first: FirstScan{Batch: v.Found.Batch.ID, Index: v.Found.Index, At: v.At, Scan: v.Scan, User: v.UserHash},
+		done: make(chan struct{})}
 	if v.User != "" {
 		t, text, err := d.press.newTicket(v.Found, v.Namespace, v.User)
 		if err != nil {

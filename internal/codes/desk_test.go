@@ -56,7 +56,8 @@ func TestTheFirstScanOfACodeIsKept(t *testing.T) {
 		t.Fatal(ok, err)
 	}
 	began := p.now()
-	for n, scan := range []codes.Visit{{Scan: "first", UserHash: "aa", User: "u", Namespace: "default"}, {Scan: "second", UserHash: "bb"}, {Scan: "third"}} {
+	for n, scan := range []codes.Visit{{Scan: "first", UserHash: "aa", User: "u", Namespace: "default"}, {Scan: "second", UserHash: "bb"},
+		{Scan: "third"}} {
 		scan.Found, scan.At = p.found(b, 3), p.now()
 		r, err := p.desk.Visit(t.Context(), scan)
 		if err != nil {
@@ -99,7 +100,8 @@ func TestScansOfCodesShareATransaction(t *testing.T) {
 	p.activate(b, 0, 999)
 	h := p.hold()
 	visit := func(n int) *codes.Receipt {
-		r, err := p.desk.Visit(t.Context(), codes.Visit{Found: p.found(b, int64(n%100)), Scan: fmt.Sprint(n), At: p.now(), User: fmt.Sprint(n), Namespace: "default"})
+		r, err := p.desk.Visit(t.Context(), codes.Visit{Found: p.found(b, int64(n%100)), Scan: fmt.Sprint(n), At: p.now(),
+			User: fmt.Sprint(n), Namespace: "default"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +155,8 @@ func TestATicketThatWasNotWritten(t *testing.T) {
 		<-h.begun
 		h.let <- lost
 		ticket, err := r.Wait(t.Context())
-		if lost != nil && (ticket != "" || !errors.Is(err, codes.ErrDesk) || !errors.Is(err, fault)) || lost == nil && (ticket == "" || err != nil) {
+		if lost != nil && (ticket != "" || !errors.Is(err, codes.ErrDesk) || !errors.Is(err, fault)) || lost == nil &&
+			(ticket == "" || err != nil) {
 			t.Errorf("%v: %q %v", lost, ticket, err)
 		}
 	}

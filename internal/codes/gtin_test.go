@@ -9,7 +9,8 @@ import (
 // GS1 General Specifications, 7.9: the samples are from GS1's own pages.
 func TestGTINsHaveARightCheckDigit(t *testing.T) {
 	t.Parallel()
-	for _, good := range []string{"6901234567892", "4006381333931", "5901234123457", "036000291452", "614141000036", "96385074", "73513537", "10614141000415", "00012345600012"} {
+	for _, good := range []string{"6901234567892", "4006381333931", "5901234123457", "036000291452", "614141000036", "96385074", "73513537",
+		"10614141000415", "00012345600012"} {
 		if !ValidGTIN(good) {
 			t.Errorf("%s is refused", good)
 		}
@@ -22,7 +23,8 @@ func TestGTINsHaveARightCheckDigit(t *testing.T) {
 			}
 		}
 	}
-	for _, bad := range []string{"", "test_code", "690123456789", "69012345678920", "6901234567893", "６９０１２３４５６７８９２", "690123456789 ", "+901234567892", strings.Repeat("0", 9)} {
+	for _, bad := range []string{"", "test_code", "690123456789", "69012345678920", "6901234567893", "６９０１２３４５６７８９２", "690123456789 ",
+		"+901234567892", strings.Repeat("0", 9)} {
 		if ValidGTIN(bad) {
 			t.Errorf("%q is accepted", bad)
 		}

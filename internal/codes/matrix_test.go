@@ -17,7 +17,8 @@ import (
 // random codes, always the same.
 func matrixCodes(n int) [][CodeLength]byte {
 	var codes [][CodeLength]byte
-	for _, s := range []string{"000000000", "999999999", "123456789", "AAAAAAAAA", "ZZZZZZZZZ", "ABCDEFGHI", "A1B2C3D4E", "1A2B3C4D5", "12ABCDE34", "ABCD00000", "00000ABCD", "0A00A000A"} {
+	for _, s := range []string{"000000000", "999999999", "123456789", "AAAAAAAAA", "ZZZZZZZZZ", "ABCDEFGHI", "A1B2C3D4E", "1A2B3C4D5",
+		"12ABCDE34", "ABCD00000", "00000ABCD", "0A00A000A"} {
 		codes = append(codes, [CodeLength]byte([]byte(s)))
 	}
 	random := rand.New(rand.NewPCG(3, 4))

@@ -399,7 +399,8 @@ func (b *batchMemory) does(e *Event, r Range) {
 // state is what is true of a code.
 func (b *batchMemory) state(index int64) State {
 	i := uint32(index)
-	return State{Activation: b.active.at(index), Frozen: b.allFrozen || b.frozen.Contains(i), Void: b.void.Contains(i), Redeemed: b.redeemed.Contains(i)}
+	return State{Activation: b.active.at(index), Frozen: b.allFrozen || b.frozen.Contains(i), Void: b.void.Contains(i),
+		Redeemed: b.redeemed.Contains(i)}
 }
 
 func newBatchMemory(b Batch) *batchMemory {

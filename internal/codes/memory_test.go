@@ -132,7 +132,8 @@ func (h *history) event(seq int64) codes.Event {
 	from := h.random.Int64N(indexes)
 	set := codes.NewSet(codes.Range{From: from, To: from + h.random.Int64N(indexes-from)})
 	if h.random.IntN(3) == 0 { // short ones cut
-		set = codes.NewSet(codes.Range{From: from, To: min(from+h.random.Int64N(4), indexes-1)}, codes.Range{From: indexes - 1 - from, To: indexes - 1 - from})
+		set = codes.NewSet(codes.Range{From: from, To: min(from+h.random.Int64N(4), indexes-1)},
+			codes.Range{From: indexes - 1 - from, To: indexes - 1 - from})
 	}
 	e := codes.Event{Seq: seq, Batch: 1, Codes: set, At: h.now, From: h.now, Binding: codes.Binding{ActivityName: fmt.Sprint(seq)}}
 	switch n := h.random.IntN(20); {
@@ -299,7 +300,8 @@ func TestTenThousandScatteredCodesCostKilobytes(t *testing.T) {
 	if _, err := p.Change(t.Context(), codes.Change{Batch: batch.ID, Did: codes.Void, Codes: all}); err != nil {
 		t.Fatal(err)
 	}
-	if got := p.Memory.Counts(batch.ID, p.now()); got.Void != 20_000_000 || len(all.Encode()) > 16 || p.Memory.Bytes(batch.ID)-before > 16<<10 {
+	if got := p.Memory.Counts(batch.ID, p.now()); got.Void != 20_000_000 || len(all.Encode()) > 16 ||
+		p.Memory.Bytes(batch.ID)-before > 16<<10 {
 		t.Errorf("%d void, %d bytes stored, %d more in memory", got.Void, len(all.Encode()), p.Memory.Bytes(batch.ID)-before)
 	}
 }
@@ -321,7 +323,8 @@ func TestACounterIsFoundInItsBatch(t *testing.T) {
 		index int64
 	}{
 		0: {}, 499_999: {}, 500_000: {first.ID, 0}, 509_999: {first.ID, 9_999}, 510_000: {}, 899_999: {},
-		900_000: {second.ID, 0}, 919_999: {second.ID, 19_999}, 920_000: {third.ID, 0}, 929_999: {third.ID, 9_999}, 930_000: {}, codes.Space - 1: {}, 1<<64 - 1: {},
+		900_000: {second.ID, 0}, 919_999: {second.ID, 19_999}, 920_000: {third.ID, 0}, 929_999: {third.ID, 9_999}, 930_000: {},
+		codes.Space - 1: {}, 1<<64 - 1: {},
 	} {
 		b, index, ok := p.Memory.Find(counter)
 		if ok != (want.batch != 0) || b.ID != want.batch || index != want.index {
@@ -337,7 +340,8 @@ func TestACallIsInForceUnderAClockThatIsBehind(t *testing.T) {
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 9)
-	if _, err := p.Change(t.Context(), codes.Change{Batch: b.ID, Did: codes.Withdraw, Codes: one(9), From: p.now().Add(time.Minute)}); err != nil {
+	if _, err := p.Change(t.Context(), codes.Change{Batch: b.ID, Did: codes.Withdraw, Codes: one(9),
+		From: p.now().Add(time.Minute)}); err != nil {
 		t.Fatal(err)
 	}
 	p.advance(-time.Hour)
@@ -366,7 +370,8 @@ func TestACallIsInForceUnderAClockThatIsBehind(t *testing.T) {
 	if _, conflict := errors.AsType[codes.Conflict](p.change(b, codes.Redeem, one(0))); !conflict {
 		t.Error("a frozen code was redeemed")
 	}
-	if got, err := p.Query(t.Context(), p.owner, codes.BatchKey{ID: b.ID}); err != nil || got.Status(p.now(), p.TimeToFinish()) != codes.Finish {
+	if got, err := p.Query(t.Context(), p.owner, codes.BatchKey{ID: b.ID}); err != nil ||
+		got.Status(p.now(), p.TimeToFinish()) != codes.Finish {
 		t.Errorf("%s, %v: an application that was finished is not any more", got.Status(p.now(), p.TimeToFinish()), err)
 	}
 }

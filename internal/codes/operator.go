@@ -58,7 +58,8 @@ func (p *Press) Change(ctx context.Context, c Change) (changed int64, err error)
 			return 0, err
 		}
 	}
-	return p.addEvent(ctx, Event{Batch: c.Batch, Did: c.Did, Codes: c.Codes, Binding: c.Binding, From: c.From, Note: c.Note}, p.Settings.Get().ActivationOverlap)
+	return p.addEvent(ctx, Event{Batch: c.Batch, Did: c.Did, Codes: c.Codes, Binding: c.Binding, From: c.From, Note: c.Note},
+		p.Settings.Get().ActivationOverlap)
 }
 
 // checkRedeem returns a Conflict for a single code that is redeemed already,
@@ -188,7 +189,8 @@ func (p *Press) Retarget(ctx context.Context, batch int64, r Range, appid, path 
 		var changed []Range
 		for _, s := range spans {
 			changed = append(changed, s.Range)
-			e := Event{Batch: batch, Did: Activate, Codes: NewSet(s.Range), Binding: s.Activation.Binding, At: at, From: at, Note: "re-target"}
+			e := Event{Batch: batch, Did: Activate, Codes: NewSet(s.Range), Binding: s.Activation.Binding, At: at, From: at,
+				Note: "re-target"}
 			if s.Activation.From.After(at) {
 				e.From = s.Activation.From
 			}

@@ -44,9 +44,11 @@ func TestChangesThatCannotBe(t *testing.T) {
 		change     codes.Change
 	}{
 		{"no codes", "no codes are named", codes.Change{Did: codes.Freeze}},
-		{"behind the end", "code_end 10000: the application has the indexes 0 to 9999", codes.Change{Did: codes.Freeze, Codes: one(10_000)}},
+		{"behind the end", "code_end 10000: the application has the indexes 0 to 9999",
+			codes.Change{Did: codes.Freeze, Codes: one(10_000)}},
 		{"before the beginning", "an index is 0 or more", codes.Change{Did: codes.Freeze, Codes: codes.Set{{From: -1, To: 4}}}},
-		{"a scheduled freeze", "only an activation or a withdrawal can be scheduled, not freeze", codes.Change{Did: codes.Freeze, Codes: one(1), From: later}},
+		{"a scheduled freeze", "only an activation or a withdrawal can be scheduled, not freeze",
+			codes.Change{Did: codes.Freeze, Codes: one(1), From: later}},
 		{"a schedule in the past", "is in the past", codes.Change{Did: codes.Withdraw, Codes: one(1), From: p.now().Add(-time.Second)}},
 		{"an activation of nothing", "activity_name invalid", codes.Change{Did: codes.Activate, Codes: one(1)}},
 		{"a note of 257 characters", "note and actor", codes.Change{Did: codes.Freeze, Codes: one(1), Note: strings.Repeat("n", 257)}},
@@ -117,7 +119,8 @@ func TestFrozenAndVoidCodesAreNotRedeemed(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
-	for _, err := range []error{p.change(b, codes.Freeze, codes.NewSet(codes.Range{From: 10, To: 19})), p.change(b, codes.Void, one(30)), p.change(b, codes.Freeze, one(30))} {
+	for _, err := range []error{p.change(b, codes.Freeze, codes.NewSet(codes.Range{From: 10, To: 19})), p.change(b, codes.Void, one(30)),
+		p.change(b, codes.Freeze, one(30))} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,12 +135,14 @@ func TestFrozenAndVoidCodesAreNotRedeemed(t *testing.T) {
 		{codes.NewSet(codes.Range{From: 0, To: 9}, codes.Range{From: 20, To: 29}, codes.Range{From: 31, To: 9_999}), ""},
 	} {
 		err := p.change(b, codes.Redeem, c.set)
-		if conflict, ok := errors.AsType[codes.Conflict](err); c.want != "" && (!ok || string(conflict) != c.want) || c.want == "" && err != nil {
+		if conflict, ok := errors.AsType[codes.Conflict](err); c.want != "" && (!ok || string(conflict) != c.want) || c.want == "" &&
+			err != nil {
 			t.Errorf("%v: %v, want %q", c.set, err, c.want)
 		}
 	}
 	// Unfrozen it can be; void is for ever.
-	for _, err := range []error{p.change(b, codes.Unfreeze, codes.NewSet(codes.Range{From: 1, To: 9_999})), p.change(b, codes.Redeem, one(10))} {
+	for _, err := range []error{p.change(b, codes.Unfreeze, codes.NewSet(codes.Range{From: 1, To: 9_999})),
+		p.change(b, codes.Redeem, one(10))} {
 		if err != nil {
 			t.Error(err)
 		}
@@ -197,7 +202,9 @@ func TestTheHistoryOfACodeIsWhole(t *testing.T) {
 	err := p.Store.UpdateCodes(t.Context(), func(tx codes.Tx) error {
 		for range 2_100 {
 			// One transaction instead of two thousand calls.
-			if _, err := tx.AddEvent(t.Context(), codes.Event{Batch: b.ID, Did: codes.Unfreeze, Codes: codes.NewSet(codes.Range{From: 0, To: 0}, codes.Range{From: 9_999, To: 9_999}), At: p.now(), From: p.now()}); err != nil {
+			if _, err := tx.AddEvent(t.Context(), codes.Event{Batch: b.ID, Did: codes.Unfreeze,
+				Codes: codes.NewSet(codes.Range{From: 0, To: 0}, codes.Range{From: 9_999, To: 9_999}), At: p.now(),
+				From: p.now()}); err != nil {
 				return err
 			}
 		}
@@ -206,7 +213,8 @@ func TestTheHistoryOfACodeIsWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.change(b, codes.Redeem, one(5_000)); err == nil || err.Error() != "code 5000 was redeemed by till at "+at.Format(time.RFC3339) {
+	if err := p.change(b, codes.Redeem, one(5_000)); err == nil || err.Error() != "code 5000 was redeemed by till at "+
+		at.Format(time.RFC3339) {
 		t.Errorf("%v", err)
 	}
 	// A public page asks too, and reads a bounded number of them.
@@ -216,7 +224,8 @@ func TestTheHistoryOfACodeIsWhole(t *testing.T) {
 		t.Errorf("a page read %d rows and says %s, %v", rows, got, err)
 	}
 	list, err := p.History(t.Context(), b.ID, 5_000)
-	if err != nil || len(list) != 2 || list[0].Did != codes.Redeem || list[0].Actor != "till" || list[0].Note != "receipt 1" || !list[0].At.Equal(at) ||
+	if err != nil || len(list) != 2 || list[0].Did != codes.Redeem || list[0].Actor != "till" || list[0].Note != "receipt 1" ||
+		!list[0].At.Equal(at) ||
 		list[1].Did != codes.Activate || list[1].Actor != "svc" || list[1].RID != "rid" {
 		t.Errorf("%+v, %v", list, err)
 	}
@@ -259,8 +268,10 @@ func TestRetargetKeepsWhatTheCodesCountFor(t *testing.T) {
 		t.Fatalf("%v, %v", n, err)
 	}
 	for index, want := range map[int64]string{
-		0: "a shop pages/index/index 0", 49: "a shop pages/index/index 0", 50: "a bare pages/new 2", 99: "a bare pages/new 2", 100: "", 199: "",
-		200: "second bare pages/new 2", 249: "second bare pages/new 2", 250: "second shop pages/index/index 0", 299: "second shop pages/index/index 0", 300: "",
+		0: "a shop pages/index/index 0", 49: "a shop pages/index/index 0", 50: "a bare pages/new 2", 99: "a bare pages/new 2", 100: "",
+		199: "",
+		200: "second bare pages/new 2", 249: "second bare pages/new 2", 250: "second shop pages/index/index 0",
+		299: "second shop pages/index/index 0", 300: "",
 	} {
 		got := ""
 		if by := p.Memory.State(b.ID, index, p.now()).Activation; by != nil {
@@ -285,7 +296,8 @@ func TestOverlapsAreRefused(t *testing.T) {
 		return p.Activate(t.Context(), p.owner, codes.Activation{Batch: b.ID, Range: codes.Range{From: from, To: to}, Binding: p.binding})
 	}
 	schedule := func(did codes.Did, from, to int64, in time.Duration) error {
-		return failure(p.Change(t.Context(), codes.Change{Batch: b.ID, Did: did, Codes: codes.NewSet(codes.Range{From: from, To: to}), Binding: p.binding, From: p.now().Add(in)}))
+		return failure(p.Change(t.Context(), codes.Change{Batch: b.ID, Did: did, Codes: codes.NewSet(codes.Range{From: from, To: to}),
+			Binding: p.binding, From: p.now().Add(in)}))
 	}
 	works := func(what string, err error) {
 		t.Helper()
@@ -392,7 +404,8 @@ func TestOverlapsAreJudgedAsIfNothingWasRetargeted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for where, s := range map[string]codes.State{"memory": p.Memory.State(b.ID, int64(i), p.now()), "read again": reread.State(b.ID, int64(i), p.now()), "then": then} {
+		for where, s := range map[string]codes.State{"memory": p.Memory.State(b.ID, int64(i), p.now()),
+			"read again": reread.State(b.ID, int64(i), p.now()), "then": then} {
 			got := nothing
 			if s.Activation != nil {
 				got = s.Activation.Activated()
@@ -467,11 +480,13 @@ func TestRetargetLeavesWithdrawnSchedulesWithdrawn(t *testing.T) {
 	schedule(codes.Activate, 0, 99, "first")
 	schedule(codes.Withdraw, 40, 59, "")
 	schedule(codes.Activate, 90, 109, "second")
-	if n, err := p.Retarget(t.Context(), b.ID, codes.Range{From: 0, To: 9_999}, "bare", "pages/new", codes.WxaTrial); err != nil || n.Activations != 3 {
+	if n, err := p.Retarget(t.Context(), b.ID, codes.Range{From: 0, To: 9_999}, "bare", "pages/new", codes.WxaTrial); err != nil ||
+		n.Activations != 3 {
 		t.Fatalf("%v, %v", n, err)
 	}
 	p.advance(2 * time.Hour)
-	for index, want := range map[int64]string{0: "first", 39: "first", 40: "", 59: "", 60: "first", 89: "first", 90: "second", 109: "second", 110: ""} {
+	for index, want := range map[int64]string{0: "first", 39: "first", 40: "", 59: "", 60: "first", 89: "first", 90: "second",
+		109: "second", 110: ""} {
 		got := ""
 		if by := p.Memory.State(b.ID, index, p.now()).Activation; by != nil {
 			if got = by.Binding.ActivityName; by.Binding.WxaAppID != "bare" {

@@ -154,7 +154,8 @@ func TestAPackageOpensToItsRows(t *testing.T) {
 		}
 		for line := range bytes.Lines(want) {
 			columns := strings.Split(strings.TrimSuffix(string(line), "\n"), " ")
-			if len(columns) != 4 || len(columns[0]) != 361 || len(columns[1]) != 9 || columns[3][:len(p.Printed.Prefix)] != p.Printed.Prefix {
+			if len(columns) != 4 || len(columns[0]) != 361 || len(columns[1]) != 9 ||
+				columns[3][:len(p.Printed.Prefix)] != p.Printed.Prefix {
 				t.Fatalf("a row is %q", line)
 			}
 		}
@@ -162,7 +163,8 @@ func TestAPackageOpensToItsRows(t *testing.T) {
 }
 
 func TestTheSizeIsKnownInAdvance(t *testing.T) {
-	ranges := [][2]uint64{{0, 0}, {0, 9}, {0, 10}, {9, 9}, {9, 10}, {10, 10}, {99, 100}, {100, 100}, {0, 999}, {5, 1234}, {9_999, 10_000}, {0, 14_999}, {49_999, 50_000}, {99_990, 100_010}, {19_999_999, 19_999_999}, {9_999_990, 10_000_007}}
+	ranges := [][2]uint64{{0, 0}, {0, 9}, {0, 10}, {9, 9}, {9, 10}, {10, 10}, {99, 100}, {100, 100}, {0, 999}, {5, 1234}, {9_999, 10_000},
+		{0, 14_999}, {49_999, 50_000}, {99_990, 100_010}, {19_999_999, 19_999_999}, {9_999_990, 10_000_007}}
 	for i := range uint64(60) { // every remainder of the block size and of Base64
 		ranges = append(ranges, [2]uint64{i * 7, i*7 + i})
 	}
@@ -186,7 +188,8 @@ func TestTheSizeIsKnownInAdvance(t *testing.T) {
 	}
 	// Far too large to be made: the sum over all indexes, 0 to 9, 10 to 99, ...
 	p := testRange(t, 0, 19_999_999)
-	if want := int64(20_000_000*402 + 10 + 90*2 + 900*3 + 9_000*4 + 90_000*5 + 900_000*6 + 9_000_000*7 + 10_000_000*8); rowsSize(p) != want {
+	if want := int64(20_000_000*402 + 10 + 90*2 + 900*3 + 9_000*4 + 90_000*5 + 900_000*6 + 9_000_000*7 +
+		10_000_000*8); rowsSize(p) != want {
 		t.Errorf("20 million rows: %d bytes, want %d", rowsSize(p), want)
 	}
 }

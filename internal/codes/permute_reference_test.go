@@ -154,7 +154,8 @@ func TestTheReferenceAnswersAsNISTsSamples(t *testing.T) {
 }
 
 func TestTheReferenceIsAPermutationOfEverySmallSpace(t *testing.T) {
-	for _, space := range []struct{ radix, length, texts int }{{2, 11, 1 << 11}, {4, 5, 1 << 10}, {6, 4, 1296}, {65536, 2, 0}, {26, 7, 0}, {64, 13, 0}} {
+	for _, space := range []struct{ radix, length, texts int }{{2, 11, 1 << 11}, {4, 5, 1 << 10}, {6, 4, 1296}, {65536, 2, 0}, {26, 7, 0},
+		{64, 13, 0}} {
 		f := ff1Reference{key: make([]byte, 32), tweak: []byte("0"), radix: space.radix}
 		seen := make(map[string]bool)
 		for i := range max(space.texts, 300) {

@@ -92,7 +92,8 @@ func (p *Press) Apply(ctx context.Context, caller accounts.Account, a Applicatio
 		return Batch{}, err
 	}
 	if p.Closed {
-		return Batch{}, errcode.Unauthorized.With("no codes are given out until --code-prefix names a prefix of your own: %s is read by Weixin only", DefaultPrefix)
+		return Batch{}, errcode.Unauthorized.With(
+			"no codes are given out until --code-prefix names a prefix of your own: %s is read by Weixin only", DefaultPrefix)
 	}
 	s := p.Settings.Get()
 	if err := a.check(s.CodeCountMax); err != nil {
@@ -115,14 +116,16 @@ func (p *Press) Apply(ctx context.Context, caller accounts.Account, a Applicatio
 		batch, err = tx.BatchByISV(ctx, caller.AppID, a.ISV)
 		if err == nil {
 			if batch.Count != a.Count {
-				return errcode.ApplicationExists.With("isv_application_id %q is application %d with %d codes, not %d", a.ISV, batch.ID, batch.Count, a.Count)
+				return errcode.ApplicationExists.With("isv_application_id %q is application %d with %d codes, not %d", a.ISV, batch.ID,
+					batch.Count, a.Count)
 			}
 			return nil
 		}
 		if !errors.Is(err, ErrNoBatch) {
 			return err
 		}
-		batch = Batch{Account: caller.AppID, ISV: a.ISV, Count: a.Count, Prefix: p.Prefix, Version: p.Keys.Current, Segment: s.CodeSegment, CreatedAt: now}
+		batch = Batch{Account: caller.AppID, ISV: a.ISV, Count: a.Count, Prefix: p.Prefix, Version: p.Keys.Current, Segment: s.CodeSegment,
+			CreatedAt: now}
 		return p.giveOut(ctx, tx, &batch)
 	})
 	if err == nil {
@@ -186,7 +189,8 @@ func (p *Press) CheckKeys(ctx context.Context) error {
 			return fmt.Errorf("application %d was printed with version %q, whose key is missing", b.ID, string(b.Version))
 		}
 		if !p.isProof(b.FirstCode, p.Code(b, 0)) || !p.isProof(b.FirstText, p.Text(b, 0)) {
-			return fmt.Errorf("application %d was made with other code keys than those of this database: put the right ones back, printed codes depend on them", b.ID)
+			return fmt.Errorf(
+				"application %d was made with other code keys than those of this database: put the right ones back, printed codes depend on them", b.ID)
 		}
 	}
 	return nil
@@ -321,9 +325,11 @@ func (p *Press) Activate(ctx context.Context, caller accounts.Account, a Activat
 		return err
 	}
 	if !ValidGTIN(a.Binding.ProductCode) {
-		p.Log.WarnContext(ctx, "product_code is no EAN or GTIN; the codes are activated all the same", "application_id", b.ID, "product_code", a.Binding.ProductCode)
+		p.Log.WarnContext(ctx, "product_code is no EAN or GTIN; the codes are activated all the same", "application_id", b.ID,
+			"product_code", a.Binding.ProductCode)
 	}
-	_, err = p.addEvent(ctx, Event{Batch: b.ID, Did: Activate, Codes: NewSet(a.Range), Binding: a.Binding}, p.Settings.Get().ActivationOverlap)
+	_, err = p.addEvent(ctx, Event{Batch: b.ID, Did: Activate, Codes: NewSet(a.Range), Binding: a.Binding},
+		p.Settings.Get().ActivationOverlap)
 	return err
 }
 
@@ -406,7 +412,8 @@ func (p *Press) checkOverlap(e Event) error {
 		if have.Activation.From.After(e.At) {
 			when = "to be activated by a schedule"
 		}
-		return errcode.ActivationOverlaps.With("code_start %d, code_end %d: code %d is %s with %d to %d", r.From, r.To, have.From, when, other.From, other.To)
+		return errcode.ActivationOverlaps.With("code_start %d, code_end %d: code %d is %s with %d to %d", r.From, r.To, have.From, when,
+			other.From, other.To)
 	}
 	return nil
 }
@@ -627,8 +634,9 @@ func (p *Press) newTicket(f Found, namespace, user string) (t Ticket, text strin
 	}
 	now, app := p.Now(), f.State.Activation.Binding.WxaAppID
 	life := time.Duration(p.Settings.Get().TicketMinutes) * time.Minute
-	return Ticket{Hash: p.Vault.Hash(ticketPurpose, text), Batch: f.Batch.ID, Index: f.Index, OwnerID: p.OpenIDs.OpenID(namespace, f.Batch.Account, user),
-		AppID: app, AppUserID: p.OpenIDs.OpenID(namespace, app, user), ScannedAt: now, ExpiresAt: now.Add(life)}, text, nil
+	return Ticket{Hash: p.Vault.Hash(ticketPurpose, text), Batch: f.Batch.ID, Index: f.Index,
+		OwnerID: p.OpenIDs.OpenID(namespace, f.Batch.Account, user),
+		AppID:   app, AppUserID: p.OpenIDs.OpenID(namespace, app, user), ScannedAt: now, ExpiresAt: now.Add(life)}, text, nil
 }
 
 // ticket returns a ticket by its hash: from memory, where this node made or
@@ -668,7 +676,8 @@ func (p *Press) Login(ctx context.Context, appid, namespace, user string) (strin
 				return err
 			}
 		}
-		return tx.PutLogin(ctx, Login{Hash: p.Vault.Hash(loginPurpose, text), AppID: appid, OpenID: p.OpenIDs.OpenID(namespace, appid, user), ExpiresAt: now.Add(loginLife)})
+		return tx.PutLogin(ctx, Login{Hash: p.Vault.Hash(loginPurpose, text), AppID: appid,
+			OpenID: p.OpenIDs.OpenID(namespace, appid, user), ExpiresAt: now.Add(loginLife)})
 	})
 }
 

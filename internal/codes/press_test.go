@@ -66,10 +66,12 @@ func (r *lockedReader) Read(b []byte) (int, error) {
 func newPlant(t testing.TB) *plant {
 	t.Helper()
 	p := &plant{t: t, dir: t.TempDir(), at: time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC), logs: &bytes.Buffer{},
-		binding: codes.Binding{ActivityName: "a", ProductBrand: "b", ProductTitle: "t", ProductCode: "6901234567892", WxaAppID: "shop", WxaPath: "pages/index/index"}}
+		binding: codes.Binding{ActivityName: "a", ProductBrand: "b", ProductTitle: "t", ProductCode: "6901234567892", WxaAppID: "shop",
+			WxaPath: "pages/index/index"}}
 	p.open()
 	t.Cleanup(func() { p.close() })
-	svc := accounts.Account{AppID: "svc", Kind: accounts.ServiceAccount, Subject: accounts.Company, Certified: true, Features: []string{codes.Feature}, JumpOpen: true, CreatedAt: p.at}
+	svc := accounts.Account{AppID: "svc", Kind: accounts.ServiceAccount, Subject: accounts.Company, Certified: true,
+		Features: []string{codes.Feature}, JumpOpen: true, CreatedAt: p.at}
 	shop := accounts.Account{AppID: "shop", Kind: accounts.MiniProgram, Subject: accounts.Company, JumpOpen: true, CreatedAt: p.at,
 		Versions: []accounts.Version{accounts.Release, accounts.Trial, accounts.Development},
 		Members:  map[string]accounts.Role{"dev": accounts.Developer, "tri": accounts.TrialUser, "adm": accounts.Admin}}
@@ -77,7 +79,8 @@ func newPlant(t testing.TB) *plant {
 	other := svc
 	other.AppID = "other"
 	err := p.store.UpdateAccounts(t.Context(), func(tx accounts.Tx) error {
-		return errors.Join(tx.PutAccount(t.Context(), svc), tx.PutAccount(t.Context(), shop), tx.PutAccount(t.Context(), bare), tx.PutAccount(t.Context(), other))
+		return errors.Join(tx.PutAccount(t.Context(), svc), tx.PutAccount(t.Context(), shop), tx.PutAccount(t.Context(), bare),
+			tx.PutAccount(t.Context(), other))
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +156,8 @@ func (p *plant) apply(isv string, count int64) codes.Batch {
 
 func (p *plant) activate(b codes.Batch, from, to int64) {
 	p.t.Helper()
-	if err := p.Activate(accounts.By(p.t.Context(), accounts.Author{Actor: p.owner.AppID, RID: "rid"}), p.owner, codes.Activation{Batch: b.ID, Range: codes.Range{From: from, To: to}, Binding: p.binding}); err != nil {
+	if err := p.Activate(accounts.By(p.t.Context(), accounts.Author{Actor: p.owner.AppID, RID: "rid"}), p.owner,
+		codes.Activation{Batch: b.ID, Range: codes.Range{From: from, To: to}, Binding: p.binding}); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -248,7 +252,8 @@ func TestTheNineCharactersEnd(t *testing.T) {
 	p := newPlant(t)
 	p.Floor = codes.Space - 15_000
 	last := p.apply("last", 10_000)
-	if _, err := p.Apply(t.Context(), p.owner, codes.Application{ISV: "too much", Count: 10_000}); err == nil || !strings.Contains(err.Error(), "used up") {
+	if _, err := p.Apply(t.Context(), p.owner, codes.Application{ISV: "too much", Count: 10_000}); err == nil ||
+		!strings.Contains(err.Error(), "used up") {
 		t.Errorf("%v", err)
 	}
 	if f, err := p.Find(t.Context(), codes.CodeName{URL: p.Text(last, 9_999)}); err != nil || f.Index != 9_999 {
@@ -332,7 +337,8 @@ func TestWhatWasAcknowledgedSurvivesAReopening(t *testing.T) {
 	}
 	for _, openid := range []string{p.OpenIDs.OpenID("default", "svc", "u-1"), p.OpenIDs.OpenID("default", "shop", "u-1")} {
 		got, err := p.Exchange(t.Context(), p.owner, openid, ticket)
-		if err != nil || got.Code != f.Code || got.State.Activation.Binding != p.binding || got.State.Activation.Codes.Bounds() != (codes.Range{From: 0, To: 200}) {
+		if err != nil || got.Code != f.Code || got.State.Activation.Binding != p.binding ||
+			got.State.Activation.Codes.Bounds() != (codes.Range{From: 0, To: 200}) {
 			t.Errorf("%+v, %v", got, err)
 		}
 	}
@@ -441,7 +447,8 @@ func TestManyOldTicketsAreForgottenLittleByLittle(t *testing.T) {
 	}
 	old := make([]codes.Ticket, 2_500)
 	for i := range old {
-		old[i] = codes.Ticket{Hash: fmt.Sprintf("%064x", i), Batch: b.ID, OwnerID: "o", AppID: "shop", AppUserID: "u", ScannedAt: p.now(), ExpiresAt: p.now()}
+		old[i] = codes.Ticket{Hash: fmt.Sprintf("%064x", i), Batch: b.ID, OwnerID: "o", AppID: "shop", AppUserID: "u", ScannedAt: p.now(),
+			ExpiresAt: p.now()}
 	}
 	if err := p.Store.UpdateCodes(t.Context(), func(tx codes.Tx) error { return tx.PutTickets(t.Context(), old) }); err != nil {
 		t.Fatal(err)

@@ -95,7 +95,8 @@ func TestAPrintedTextIsReadAndDecoded(t *testing.T) {
 }
 
 func TestPrefixesThatCannotBePrintedAreRefused(t *testing.T) {
-	for _, good := range []string{DefaultPrefix, "A/", "HTTP://CBG.PUB/G/", "HTTPS://QR.EXAMPLE/C-", "QR.EXAMPLE/A.B/", "127.0.0.1:8080/", "LOCALHOST/$*+:/",
+	for _, good := range []string{DefaultPrefix, "A/", "HTTP://CBG.PUB/G/", "HTTPS://QR.EXAMPLE/C-", "QR.EXAMPLE/A.B/", "127.0.0.1:8080/",
+		"LOCALHOST/$*+:/",
 		"A/" + strings.Repeat("B", MaxPrefix-2)} {
 		if err := CheckPrefix(good); err != nil {
 			t.Errorf("%q: %v", good, err)
@@ -169,7 +170,8 @@ func TestNineCharactersAreRecognised(t *testing.T) {
 			t.Errorf("%q is read as %s %v", text, code, ok)
 		}
 	}
-	for _, text := range []string{"", "00000000", "0000000000", "00000000a", "044GZ*J10", "$00000000", "00000000-", "0000 0000", "0000\n0000", "\u00e40000000"} {
+	for _, text := range []string{"", "00000000", "0000000000", "00000000a", "044GZ*J10", "$00000000", "00000000-", "0000 0000",
+		"0000\n0000", "\u00e40000000"} {
 		if code, ok := ParseCode(text); ok {
 			t.Errorf("%q is read as %s", text, code)
 		}
@@ -177,7 +179,8 @@ func TestNineCharactersAreRecognised(t *testing.T) {
 }
 
 func FuzzParseText(f *testing.F) {
-	for _, s := range []string{"P.URL.CN/0$-JYJXP3HJI2C98A9O", "https://p.url.cn/0%24-jyjxp3hji2c98a9o", "HTTP://CBG.PUB/G/0AAAAAAAAAAAAAAAAAA", "P.URL.CN/0AAAAAAAAAAAAAA/../",
+	for _, s := range []string{"P.URL.CN/0$-JYJXP3HJI2C98A9O", "https://p.url.cn/0%24-jyjxp3hji2c98a9o",
+		"HTTP://CBG.PUB/G/0AAAAAAAAAAAAAAAAAA", "P.URL.CN/0AAAAAAAAAAAAAA/../",
 		"P.URL.CN/%", "http://", "P.URL.CN/0%2524AAAAAAAAAAAAAAAAA", "p.url.cn/%30%30%30%30%30%30%30%30%30%30%30%30%30%30%30%30%30%30%30"} {
 		f.Add(s, "P.URL.CN/")
 		f.Add(s, "HTTP://CBG.PUB/G/")
@@ -201,7 +204,8 @@ func FuzzParseText(f *testing.F) {
 		if len(printed) != len(got.Prefix)+TailLength || len(printed) > 128 {
 			t.Fatalf("%q is printed as %q, %d characters", text, printed, len(printed))
 		}
-		if again, err := ParseText(printed, prefixes); err != nil || again.String() != printed || again.Symbols != got.Symbols || again.Version != got.Version {
+		if again, err := ParseText(printed, prefixes); err != nil || again.String() != printed || again.Symbols != got.Symbols ||
+			again.Version != got.Version {
 			t.Fatalf("%q is printed as %q and then read as %q %v", text, printed, again, err)
 		}
 		if again, err := ParseText("https://"+strings.ToLower(cutScheme(printed)), prefixes); err != nil || again.Symbols != got.Symbols {
@@ -212,7 +216,8 @@ func FuzzParseText(f *testing.F) {
 
 func BenchmarkParseText(b *testing.B) {
 	prefixes := []string{DefaultPrefix, "QR.BRAND.EXAMPLE/", "HTTP://CBG.PUB/G/"}
-	for name, text := range map[string]string{"a code": "http://P.URL.CN/0$-JYJXP3HJI2C98A9O", "a link": "https://coffee.example/t/7?from=door"} {
+	for name, text := range map[string]string{"a code": "http://P.URL.CN/0$-JYJXP3HJI2C98A9O",
+		"a link": "https://coffee.example/t/7?from=door"} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -18,7 +18,8 @@ func TestRecentTickets(t *testing.T) {
 		hash := sha256.Sum256(fmt.Append(nil, i))
 		user := fmt.Sprintf("o%027d", i)
 		at := time.UnixMilli(int64(1_800_000_000_000 + i)).UTC()
-		return Ticket{Hash: hex.EncodeToString(hash[:]), Batch: int64(i % 7), Index: int64(i), OwnerID: user, AppID: fmt.Sprint("wx", i%3), AppUserID: "p" + user[1:],
+		return Ticket{Hash: hex.EncodeToString(hash[:]), Batch: int64(i % 7), Index: int64(i), OwnerID: user, AppID: fmt.Sprint("wx", i%3),
+			AppUserID: "p" + user[1:],
 			ScannedAt: at, ExpiresAt: at.Add(time.Hour)}, hash
 	}
 	const more = 1000

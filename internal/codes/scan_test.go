@@ -56,19 +56,25 @@ func TestWhatAScannedTextIs(t *testing.T) {
 	const opens = "shop release pages/index/index"
 	tail := strings.TrimPrefix(text, codes.DefaultPrefix)
 	for _, c := range []struct{ text, want string }{
-		{text, opens}, {strings.ToLower(text), opens}, {"http://" + text, opens}, {"https://" + text, opens}, {"HTTPS://" + text, opens}, {"hTtP://p.url.cn/" + strings.ToLower(tail), opens},
+		{text, opens}, {strings.ToLower(text), opens}, {"http://" + text, opens}, {"https://" + text, opens}, {"HTTPS://" + text, opens},
+		{"hTtP://p.url.cn/" + strings.ToLower(tail), opens},
 		{strings.ReplaceAll(dollar, "$", "%24"), opens}, {codes.DefaultPrefix + fmt.Sprintf("%%%02x", tail[0]) + tail[1:], opens},
 
 		{p.Text(b, 100), "not_active"}, {"https://" + p.Text(b, 9_999), "not_active"},
 		{swapped(text, 20), "unknown_code"}, {swapped(text, 27), "unknown_code"}, {codes.DefaultPrefix + "1" + tail[1:], "unknown_code"},
 		{codes.DefaultPrefix + strings.Repeat("0", 19), "unknown_code"},
 
-		{text + "?a=1", "another text"}, {text + "/", "another text"}, {text + "#", "another text"}, {" " + text, "another text"}, {text + "\n", "another text"}, {text[1:], "another text"},
-		{text[:27], "another text"}, {text + "0", "another text"}, {"http://http://" + text, "another text"}, {"ftp://" + text, "another text"},
-		{"http://p.url.cn/x/../" + tail, "another text"}, {"P.URL.CN//" + tail, "another text"}, {"P.URL.CN/./" + tail, "another text"}, {"P.URL.CN:443/" + tail, "another text"}, {"me@" + text, "another text"},
+		{text + "?a=1", "another text"}, {text + "/", "another text"}, {text + "#", "another text"}, {" " + text, "another text"},
+		{text + "\n", "another text"}, {text[1:], "another text"},
+		{text[:27], "another text"}, {text + "0", "another text"}, {"http://http://" + text, "another text"},
+		{"ftp://" + text, "another text"},
+		{"http://p.url.cn/x/../" + tail, "another text"}, {"P.URL.CN//" + tail, "another text"}, {"P.URL.CN/./" + tail, "another text"},
+		{"P.URL.CN:443/" + tail, "another text"}, {"me@" + text, "another text"},
 		{codes.DefaultPrefix, "another text"}, {"", "another text"}, {"hello", "another text"}, {"https://shop.example/", "another text"},
-		{codes.DefaultPrefix + strings.Repeat("%24", 18), "another text"}, {codes.DefaultPrefix + "%2", "another text"}, {codes.DefaultPrefix + strings.Repeat("%00", 19), "another text"},
-		{codes.DefaultPrefix + "0_an_ordinary_page_", "another text"}, {codes.DefaultPrefix + "0" + strings.Repeat("é", 9), "another text"}, {codes.DefaultPrefix + strings.Repeat("ſ", 9) + "0", "another text"},
+		{codes.DefaultPrefix + strings.Repeat("%24", 18), "another text"}, {codes.DefaultPrefix + "%2", "another text"},
+		{codes.DefaultPrefix + strings.Repeat("%00", 19), "another text"},
+		{codes.DefaultPrefix + "0_an_ordinary_page_", "another text"}, {codes.DefaultPrefix + "0" + strings.Repeat("é", 9), "another text"},
+		{codes.DefaultPrefix + strings.Repeat("ſ", 9) + "0", "another text"},
 
 		{p.Code(b, 7), "serial_only"}, {strings.ToLower(p.Code(b, 7)), "serial_only"}, {p.Code(b, 5_000), "serial_only"},
 		{p.Code(b, 7) + " ", "another text"}, {"044GZ*J10", "another text"}, {"someword", "another text"},
@@ -79,8 +85,10 @@ func TestWhatAScannedTextIs(t *testing.T) {
 	}
 	// The public samples of the platform's own texts: the same prefix, symbols
 	// that ours never have.
-	for _, sample := range []string{"0P$M%LZ4LHSVSDCR2L2", "0U.JYJXP3HJI2C98A9O", "0Q%L$BP4-J:G3I%BLV:", "0FQR/LZ6/0HD0Q7Y3-*", "0P$N*4B91XDA.N4X4E6", "0P$9HBPIHQ6QDO0FSF.", "0V/L$O*CBI/WJATNX+Y", "0+:IXDRUT/GF21DR$XA", "0ALL$V2QCNVRHYPO:K3"} {
-		for _, spelling := range []string{"P.URL.CN/" + sample, "http://P.URL.CN/" + sample, "https://p.url.cn/" + strings.ToLower(sample), "http://p.url.cn/" + strings.NewReplacer("%", "%25", "$", "%24", ":", "%3A", "/", "%2f").Replace(sample)} {
+	for _, sample := range []string{"0P$M%LZ4LHSVSDCR2L2", "0U.JYJXP3HJI2C98A9O", "0Q%L$BP4-J:G3I%BLV:", "0FQR/LZ6/0HD0Q7Y3-*",
+		"0P$N*4B91XDA.N4X4E6", "0P$9HBPIHQ6QDO0FSF.", "0V/L$O*CBI/WJATNX+Y", "0+:IXDRUT/GF21DR$XA", "0ALL$V2QCNVRHYPO:K3"} {
+		for _, spelling := range []string{"P.URL.CN/" + sample, "http://P.URL.CN/" + sample, "https://p.url.cn/" + strings.ToLower(sample),
+			"http://p.url.cn/" + strings.NewReplacer("%", "%25", "$", "%24", ":", "%3A", "/", "%2f").Replace(sample)} {
 			if got := p.scan(spelling, "u-1"); got != "unknown_code" {
 				t.Errorf("%s: %s", spelling, got)
 			}
@@ -104,8 +112,10 @@ func TestTheStateOfAScannedCode(t *testing.T) {
 		want  string
 	}{
 		{0, "", "shop release pages/index?from=code"}, {0, "u", "shop release pages/index?from=code"},
-		{10, "", "no_release"}, {10, "u", "no_release"}, {10, "tri", "no_release"}, {10, "adm", "no_release"}, {10, "dev", "shop development pages/index?from=code"},
-		{20, "u", "no_release"}, {20, "tri", "shop trial pages/index?from=code"}, {20, "adm", "shop trial pages/index?from=code"}, {20, "dev", "shop trial pages/index?from=code"},
+		{10, "", "no_release"}, {10, "u", "no_release"}, {10, "tri", "no_release"}, {10, "adm", "no_release"},
+		{10, "dev", "shop development pages/index?from=code"},
+		{20, "u", "no_release"}, {20, "tri", "shop trial pages/index?from=code"}, {20, "adm", "shop trial pages/index?from=code"},
+		{20, "dev", "shop trial pages/index?from=code"},
 		{30, "u", "no_release"}, {40, "u", "not_active"},
 	} {
 		if got := p.scan(p.Text(b, c.index), c.user); got != c.want {
@@ -116,7 +126,8 @@ func TestTheStateOfAScannedCode(t *testing.T) {
 		did  codes.Did
 		want string
 	}{
-		{codes.Freeze, "frozen"}, {codes.Unfreeze, "shop release pages/index?from=code"}, {codes.Redeem, "shop release pages/index?from=code"}, {codes.Withdraw, "not_active"},
+		{codes.Freeze, "frozen"}, {codes.Unfreeze, "shop release pages/index?from=code"},
+		{codes.Redeem, "shop release pages/index?from=code"}, {codes.Withdraw, "not_active"},
 		{codes.Freeze, "frozen"}, {codes.Void, "void"}, {codes.Unfreeze, "void"}, {codes.Activate, "void"},
 	} {
 		if err := p.change(b, c.did, one(5)); err != nil {
@@ -196,8 +207,10 @@ func FuzzScanCode(f *testing.F) {
 	p.activate(young, 10, 10)
 	prefixes := []string{codes.DefaultPrefix, p.Prefix}
 	for _, text := range []string{
-		p.Text(old, 0), p.Text(old, 9_999), p.Text(young, 10), strings.ToLower(p.Text(young, 11)), p.Code(old, 7), swapped(p.Text(old, 1), 15), "https://" + p.Text(old, 5),
-		"P.URL.CN/0P$M%LZ4LHSVSDCR2L2", "http://p.url.cn/%30%24%25%2f%2e%2e", "P.URL.CN/../" + p.Text(old, 0), "\xff", "P.URL.CN/\x00", "https://shop.example/", p.Text(old, 3) + "?x",
+		p.Text(old, 0), p.Text(old, 9_999), p.Text(young, 10), strings.ToLower(p.Text(young, 11)), p.Code(old, 7),
+		swapped(p.Text(old, 1), 15), "https://" + p.Text(old, 5),
+		"P.URL.CN/0P$M%LZ4LHSVSDCR2L2", "http://p.url.cn/%30%24%25%2f%2e%2e", "P.URL.CN/../" + p.Text(old, 0), "\xff", "P.URL.CN/\x00",
+		"https://shop.example/", p.Text(old, 3) + "?x",
 	} {
 		f.Add(text, "dev")
 	}

@@ -47,7 +47,8 @@ func TestASetHoldsWhatItsRangesHold(t *testing.T) {
 			}
 		}
 		if len(s) > 0 {
-			if b := s.Bounds(); !holds[b.From] || !holds[b.To] || slices.Contains(holds[:b.From], true) || slices.Contains(holds[b.To+1:], true) {
+			if b := s.Bounds(); !holds[b.From] || !holds[b.To] || slices.Contains(holds[:b.From], true) ||
+				slices.Contains(holds[b.To+1:], true) {
 				t.Fatalf("%v: the bounds are %v", list, b)
 			}
 		}
@@ -61,7 +62,8 @@ func TestASetHoldsWhatItsRangesHold(t *testing.T) {
 func TestTheEdgesOfASet(t *testing.T) {
 	t.Parallel()
 	const last = 1_999_999_999
-	for _, list := range [][]Range{{}, {{0, 0}}, {{0, last}}, {{last, last}}, {{0, 0}, {2, 2}, {last, last}}, {{5, 9}, {0, 4}}, {{0, last}, {3, 4}}} {
+	for _, list := range [][]Range{{}, {{0, 0}}, {{0, last}}, {{last, last}}, {{0, 0}, {2, 2}, {last, last}}, {{5, 9}, {0, 4}},
+		{{0, last}, {3, 4}}} {
 		s := NewSet(list...)
 		back, err := DecodeSet(s.Encode())
 		if err != nil || !slices.Equal(back, s) {

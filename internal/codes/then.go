@@ -11,7 +11,8 @@ import (
 
 // ScanThen is Scan at a past moment: with the codes that were known then, and
 // what was in force of what had been called by then.
-func (p *Press) ScanThen(ctx context.Context, text, user string, at time.Time, account func(appid string) (accounts.Account, bool)) (s Scanned, ok bool, err error) {
+func (p *Press) ScanThen(ctx context.Context, text, user string, at time.Time,
+	account func(appid string) (accounts.Account, bool)) (s Scanned, ok bool, err error) {
 	prefixes := p.prefixes()
 	if len(prefixes) == 0 {
 		return s, false, nil

@@ -128,7 +128,8 @@ func (r *tickets) get(hash [sha256.Size]byte) (Ticket, bool) {
 		return Ticket{}, false
 	}
 	row := &r.ring[at]
-	return Ticket{Hash: hex.EncodeToString(hash[:]), Batch: row.batch, Index: row.index, OwnerID: string(row.owner[:]), AppID: r.apps[row.app],
+	return Ticket{Hash: hex.EncodeToString(hash[:]), Batch: row.batch, Index: row.index, OwnerID: string(row.owner[:]),
+		AppID:     r.apps[row.app],
 		AppUserID: string(row.user[:]), ScannedAt: time.UnixMilli(row.scanned).UTC(), ExpiresAt: time.UnixMilli(row.expires).UTC()}, true
 }
 

@@ -15,7 +15,8 @@ func TestACodeIsWithheldFromALink(t *testing.T) {
 	text := p.Text(b, 7)
 	prefix, tail := text[:len(text)-codes.TailLength], text[len(text)-codes.TailLength:]
 	for before, afters := range map[string][]string{
-		"https://" + prefix:                                   {"", "?from=scan", "/", "#a", " ", ".html", "&x", "0", "-", strings.Repeat("x", 600)},
+		"https://" + prefix: {"", "?from=scan", "/", "#a", " ", ".html", "&x", "0", "-",
+			strings.Repeat("x", 600)},
 		"https://www." + prefix:                               {""},
 		"http://u:p@p.url.cn:8080//":                          {""},
 		"https://a.example/r?u=" + "HTTPS:":                   {"&x"},
@@ -23,7 +24,8 @@ func TestACodeIsWithheldFromALink(t *testing.T) {
 		"https://a.example/" + strings.Repeat("食", 200) + "/": {""},
 	} {
 		for _, after := range afters {
-			for _, spelled := range []string{tail, strings.ToLower(tail), tail[:3] + "%" + hexOf(tail[3]) + tail[4:], "%" + hexOf(tail[0]) + tail[1:]} {
+			for _, spelled := range []string{tail, strings.ToLower(tail), tail[:3] + "%" + hexOf(tail[3]) + tail[4:], "%" + hexOf(tail[0]) +
+				tail[1:]} {
 				if got := p.Withhold(before + spelled + after); got != before {
 					t.Errorf("of %q %q", before+spelled+after, got)
 				}
@@ -32,7 +34,8 @@ func TestACodeIsWithheldFromALink(t *testing.T) {
 	}
 	forged := []byte(tail)
 	forged[9] = "AB"[map[bool]int{true: 1}[forged[9] == 'A']]
-	for _, link := range []string{"", "https://coffee.example/t/1", "https://" + prefix, "https://" + prefix + string(forged), "https://" + prefix + tail[1:] + "?" + tail[:1], "https://a.example/" + strings.Repeat("z", 4000), "%", "%0", strings.Repeat("%3", 60)} {
+	for _, link := range []string{"", "https://coffee.example/t/1", "https://" + prefix, "https://" + prefix + string(forged), "https://" +
+		prefix + tail[1:] + "?" + tail[:1], "https://a.example/" + strings.Repeat("z", 4000), "%", "%0", strings.Repeat("%3", 60)} {
 		if got := p.Withhold(link); got != link {
 			t.Errorf("of %q %q: there is no code in it", link, got)
 		}

@@ -176,7 +176,8 @@ func (p *Page) check(ctx context.Context, q url.Values) (request, error) {
 	// Before the code: a wrong address must not tell whether a code is good.
 	var ok bool
 	if asked.back, ok = backTo(asked.component.RedirectHosts, q.Get("redirect_uri")); !ok {
-		return asked, refused{words{"redirect_uri does not lead to a host that the platform registered.", "redirect_uri 的域名与第三方平台登记的授权发起页域名不一致。"}}
+		return asked, refused{words{"redirect_uri does not lead to a host that the platform registered.",
+			"redirect_uri 的域名与第三方平台登记的授权发起页域名不一致。"}}
 	}
 	asked.preAuthCode = q.Get("pre_auth_code")
 	if err := p.Accounts.CheckPreAuthCode(ctx, asked.component.AppID, asked.preAuthCode); err != nil {
@@ -193,7 +194,8 @@ func (p *Page) check(ctx context.Context, q url.Values) (request, error) {
 	case "", "3", "4", "5", "6", "8":
 		asked.kinds = append(official, accounts.MiniProgram)
 	default:
-		return asked, refused{words{"auth_type must be 1 (official accounts), 2 (Mini Programs) or 3 (both).", "auth_type 须为 1（公众号）、2（小程序）或 3（两者）。"}}
+		return asked, refused{words{"auth_type must be 1 (official accounts), 2 (Mini Programs) or 3 (both).",
+			"auth_type 须为 1（公众号）、2（小程序）或 3（两者）。"}}
 	}
 	asked.only = q.Get("biz_appid")
 	asked.sets = accounts.AskedByDefault
@@ -202,7 +204,8 @@ func (p *Page) check(ctx context.Context, q url.Values) (request, error) {
 		for id := range strings.SplitSeq(list, "|") {
 			n, err := strconv.Atoi(id)
 			if err != nil || accounts.ValidSets([]int{n}) != nil {
-				return asked, refused{words{"category_id_list must be numbers of permission sets with | between them.", "category_id_list 须为以 | 分隔的权限集 id。"}}
+				return asked, refused{words{"category_id_list must be numbers of permission sets with | between them.",
+					"category_id_list 须为以 | 分隔的权限集 id。"}}
 			}
 			asked.sets = append(asked.sets, n)
 		}
@@ -244,7 +247,8 @@ func (p *Page) ask(w http.ResponseWriter, r *http.Request, asked request, v view
 	v.AskToken = p.Admin != nil
 	for _, id := range asked.sets {
 		english, chinese := accounts.SetName(id)
-		v.Sets = append(v.Sets, set{ID: id, Name: words{english, chinese}, Checked: slices.Contains(checked, id), Exclusive: accounts.Exclusive(id)})
+		v.Sets = append(v.Sets, set{ID: id, Name: words{english, chinese}, Checked: slices.Contains(checked, id),
+			Exclusive: accounts.Exclusive(id)})
 	}
 	if p.Admin != nil {
 		v.TypeAppID = true
@@ -279,7 +283,8 @@ func (p *Page) choices(ctx context.Context, asked request, chosen string) (list 
 		for _, a := range accountPage {
 			after = a.AppID
 			if slices.Contains(asked.kinds, a.Kind) && (asked.only == "" || asked.only == a.AppID) && len(list) < maxShown {
-				list = append(list, choice{AppID: a.AppID, Name: a.Name, Kind: kindNames[a.Kind], Checked: a.AppID == chosen || asked.only == a.AppID})
+				list = append(list, choice{AppID: a.AppID, Name: a.Name, Kind: kindNames[a.Kind], Checked: a.AppID == chosen ||
+					asked.only == a.AppID})
 			}
 		}
 	}
@@ -304,7 +309,8 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked request) {
 		show(w, http.StatusOK, "", view{Done: words{"You refused. Nothing was granted, and you can close this page.", "您已拒绝授权，可关闭此页面。"}})
 		return
 	}
-	agreed := accounts.Agreement{Component: asked.component.AppID, PreAuthCode: asked.preAuthCode, AppID: strings.TrimSpace(form.Get("appid")), Move: form.Get("move") == "1"}
+	agreed := accounts.Agreement{Component: asked.component.AppID, PreAuthCode: asked.preAuthCode,
+		AppID: strings.TrimSpace(form.Get("appid")), Move: form.Get("move") == "1"}
 	for _, text := range form["set"] {
 		// Only what the platform asked for.
 		if id, err := strconv.Atoi(text); err == nil && slices.Contains(asked.sets, id) {
@@ -318,7 +324,8 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked request) {
 		return
 	}
 	account, err := p.Accounts.Get(r.Context(), agreed.AppID)
-	if errors.Is(err, accounts.ErrNoAccount) || err == nil && (!slices.Contains(asked.kinds, account.Kind) || asked.only != "" && asked.only != account.AppID) {
+	if errors.Is(err, accounts.ErrNoAccount) || err == nil &&
+		(!slices.Contains(asked.kinds, account.Kind) || asked.only != "" && asked.only != account.AppID) {
 		again.Notice = words{"Choose an account that the platform asks for.", "请选择可授权的帐号。"}
 		p.ask(w, r, asked, again, agreed.Sets)
 		return
@@ -342,7 +349,8 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked request) {
 		p.fail(w, r, err)
 		return
 	}
-	p.Log.InfoContext(r.Context(), "an account authorised a platform", "account", agreed.AppID, "component", agreed.Component, "permission_sets", agreed.Sets)
+	p.Log.InfoContext(r.Context(), "an account authorised a platform", "account", agreed.AppID, "component", agreed.Component,
+		"permission_sets", agreed.Sets)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Referrer-Policy", "no-referrer")
 	w.Header().Set("Location", withCode(asked.back, code))

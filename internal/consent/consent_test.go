@@ -39,7 +39,8 @@ func start(t *testing.T, o servertest.Options) *world {
 }
 
 func address(code, redirect, more string) string {
-	return "/cgi-bin/componentloginpage?" + url.Values{"component_appid": {"isv"}, "pre_auth_code": {code}, "redirect_uri": {redirect}}.Encode() + more
+	return "/cgi-bin/componentloginpage?" + url.Values{"component_appid": {"isv"}, "pre_auth_code": {code},
+		"redirect_uri": {redirect}}.Encode() + more
 }
 
 func (w *world) page(redirect, more string) string {
@@ -49,7 +50,8 @@ func (w *world) page(redirect, more string) string {
 
 func (w *world) submit(path string, form url.Values, header ...string) servertest.Answer {
 	w.t.Helper()
-	return w.Do("POST", path, form.Encode(), append([]string{"Content-Type: application/x-www-form-urlencoded", "Sec-Fetch-Site: same-origin"}, header...)...)
+	return w.Do("POST", path, form.Encode(), append([]string{"Content-Type: application/x-www-form-urlencoded",
+		"Sec-Fetch-Site: same-origin"}, header...)...)
 }
 
 func agree(appid string, sets ...string) url.Values {
@@ -59,7 +61,8 @@ func agree(appid string, sets ...string) url.Values {
 // isError checks an error page: no redirect, in both languages.
 func (w *world) isError(what string, a servertest.Answer, status int) {
 	w.t.Helper()
-	if a.Status != status || a.Header.Get("Location") != "" || !strings.Contains(a.Body, "No authorisation") || !regexp.MustCompile(`\p{Han}`).MatchString(a.Body) {
+	if a.Status != status || a.Header.Get("Location") != "" || !strings.Contains(a.Body, "No authorisation") ||
+		!regexp.MustCompile(`\p{Han}`).MatchString(a.Body) {
 		w.t.Errorf("%s: %d, Location %q, %.600s", what, a.Status, a.Header.Get("Location"), a.Body)
 	}
 }
@@ -68,7 +71,8 @@ func TestThePageSaysWhoAsksForWhat(t *testing.T) {
 	t.Parallel()
 	w := start(t, servertest.Options{})
 	a := w.Do("GET", w.page(back, "&auth_type=3"), "")
-	for _, want := range []string{`<code>isv</code>`, `<code>isv.example</code>`, `value="shop"`, `value="svc"`, "&lt;b&gt;Shop &amp; Co&lt;/b&gt;",
+	for _, want := range []string{`<code>isv</code>`, `<code>isv.example</code>`, `value="shop"`, `value="svc"`,
+		"&lt;b&gt;Shop &amp; Co&lt;/b&gt;",
 		`name="set" value="3" checked`, `name="set" value="18" checked`, `value="33"`, `value="46"`, "one platform only", "Agree", "拒绝"} {
 		if !strings.Contains(a.Body, want) {
 			t.Errorf("the page does not say %s: %s", want, a.Body)
@@ -114,7 +118,8 @@ func TestAgreeingSendsBackWithACode(t *testing.T) {
 	w := start(t, servertest.Options{})
 	path := w.page(back+"#here", "&auth_type=3")
 	a := w.submit(path, agree("shop", "18", "33"))
-	m := regexp.MustCompile(`^https://isv\.example/back\?state=7&auth_code=([^&]+)&expires_in=600#here$`).FindStringSubmatch(a.Header.Get("Location"))
+	m := regexp.MustCompile(`^https://isv\.example/back\?state=7&auth_code=([^&]+)&expires_in=600#here$`).FindStringSubmatch(
+		a.Header.Get("Location"))
 	if a.Status != http.StatusSeeOther || m == nil {
 		t.Fatalf("%d %q %s", a.Status, a.Header.Get("Location"), a.Body)
 	}
@@ -124,7 +129,8 @@ func TestAgreeingSendsBackWithACode(t *testing.T) {
 	}
 	w.Hide(code)
 	got := w.Component(w.token, "api_query_auth", fmt.Sprintf(`{"component_appid":"isv","authorization_code":%q}`, code))
-	if !strings.Contains(got.Body, `"authorizer_appid":"shop"`) || !strings.Contains(got.Body, `"func_info":[{"funcscope_category":{"id":18}},{"funcscope_category":{"id":33}}]`) {
+	if !strings.Contains(got.Body, `"authorizer_appid":"shop"`) ||
+		!strings.Contains(got.Body, `"func_info":[{"funcscope_category":{"id":18}},{"funcscope_category":{"id":33}}]`) {
 		t.Errorf("got %s", got.Body)
 	}
 	w.isError("the same page again", w.submit(path, agree("shop", "18")), 400)
@@ -132,7 +138,8 @@ func TestAgreeingSendsBackWithACode(t *testing.T) {
 
 	// A code of somebody else in the address does not stay there.
 	a = w.submit(w.page("http://isv.example?auth_code=evil&x=1", ""), agree("shop", "33"))
-	if got := a.Header.Get("Location"); strings.Contains(got, "evil") || !strings.HasPrefix(got, "http://isv.example/?x=1&auth_code=queryauthcode") {
+	if got := a.Header.Get("Location"); strings.Contains(got, "evil") ||
+		!strings.HasPrefix(got, "http://isv.example/?x=1&auth_code=queryauthcode") {
 		t.Errorf("Location %q", got)
 	}
 }
@@ -152,7 +159,8 @@ func TestThePageIsWhereLibrariesLookForIt(t *testing.T) {
 				form := agree("shop", "33")
 				form.Set("admin_token", servertest.AdminToken)
 				a := w.submit(link, form, "Host: "+host)
-				if got := a.Header.Get("Location"); a.Status != http.StatusSeeOther || !strings.HasPrefix(got, back+"&auth_code=queryauthcode") {
+				if got := a.Header.Get("Location"); a.Status != http.StatusSeeOther ||
+					!strings.HasPrefix(got, back+"&auth_code=queryauthcode") {
 					t.Errorf("guarded %v, agreed on %s%s: %d %q %.300s", guarded, host, path, a.Status, got, a.Body)
 				}
 			}
@@ -199,11 +207,13 @@ func TestTheExclusiveSetMovesOnlyIfThePersonSaysSo(t *testing.T) {
 	w.Authorize(w.ComponentToken("isv2"), "isv2", "shop", "[18]")
 	path := w.page(back, "")
 	a := w.submit(path, agree("shop", "18"))
-	if a.Status != http.StatusUnprocessableEntity || !strings.Contains(a.Body, "<code>isv2</code> has it") || !strings.Contains(a.Body, `name="move"`) {
+	if a.Status != http.StatusUnprocessableEntity || !strings.Contains(a.Body, "<code>isv2</code> has it") ||
+		!strings.Contains(a.Body, `name="move"`) {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}
-	b := w.Do("POST", "/admin/v1/emulator/authorize", fmt.Sprintf(`{"component":"isv","pre_auth_code":%q,"appid":"shop","permission_sets":[18]}`,
-		w.PreAuthCode(w.token, "isv")), "Content-Type: application/json")
+	b := w.Do("POST", "/admin/v1/emulator/authorize",
+		fmt.Sprintf(`{"component":"isv","pre_auth_code":%q,"appid":"shop","permission_sets":[18]}`,
+			w.PreAuthCode(w.token, "isv")), "Content-Type: application/json")
 	if b.Status != http.StatusConflict || !strings.Contains(b.Body, "isv2 has it") {
 		t.Errorf("the emulator: %d %s", b.Status, b.Body)
 	}
@@ -227,7 +237,8 @@ func TestWithoutDevOnlyTheAdminTokenAgrees(t *testing.T) {
 	w := start(t, servertest.Options{Guarded: true, Emulator: true})
 	path := w.page(back, "&auth_type=3")
 	a := w.Do("GET", path, "")
-	if strings.Contains(a.Body, "shop") || strings.Contains(a.Body, "Shop") || !strings.Contains(a.Body, `type="password" id="admin_token"`) {
+	if strings.Contains(a.Body, "shop") || strings.Contains(a.Body, "Shop") ||
+		!strings.Contains(a.Body, `type="password" id="admin_token"`) {
 		t.Errorf("a stranger sees %s", a.Body)
 	}
 	for _, token := range []string{"", "x", servertest.AdminToken + " "} {
@@ -268,15 +279,23 @@ func TestNobodyIsSentElsewhere(t *testing.T) {
 	w := start(t, servertest.Options{})
 	code := w.PreAuthCode(w.token, "isv")
 	for _, redirect := range []string{
-		"", "isv.example", "/back", "//isv.example/back", "///isv.example/", "https:isv.example", "https:/isv.example/", "https:///isv.example/",
+		"", "isv.example", "/back", "//isv.example/back", "///isv.example/", "https:isv.example", "https:/isv.example/",
+		"https:///isv.example/",
 		"javascript:alert(1)", "javascript://isv.example/%0aalert(1)", "data:text/html,x", "ftp://isv.example/", "HTTPS+x://isv.example/",
-		"https://evil.example/", "https://sub.isv.example/", "https://isv.example.evil.example/", "https://evilisv.example/", "https://isv.example./",
-		"https://isv.example:444/", "https://isv.example:80/", "http://isv.example:443/", "https://isv.example:/x", "https://isv.example:8443x/", "https://127.0.0.1:9000/",
-		"https://isv.example@evil.example/", "https://evil.example@isv.example/", "https://isv.example:x@evil.example/", "https://@isv.example/",
-		`https://isv.example\@evil.example/`, `https://evil.example\.isv.example/`, `https:\\isv.example/`, `https://evil.example\isv.example`, `\\isv.example`,
-		"https://evil.example/isv.example", "https://evil.example?isv.example", "https://evil.example#isv.example", "https://evil.example#@isv.example/",
-		"https://isv.example%2eevil.example/", "https://isv.example%40evil.example/", "https://isv%2eexample/", "https://isv.example%00.evil.example/",
-		"https://ısv.example/", "https://isv。example/", "https://[::1]/", "https://2130706433/", "https://isv.example\r\nSet-Cookie: a=b", "https://isv.example/\tx",
+		"https://evil.example/", "https://sub.isv.example/", "https://isv.example.evil.example/", "https://evilisv.example/",
+		"https://isv.example./",
+		"https://isv.example:444/", "https://isv.example:80/", "http://isv.example:443/", "https://isv.example:/x",
+		"https://isv.example:8443x/", "https://127.0.0.1:9000/",
+		"https://isv.example@evil.example/", "https://evil.example@isv.example/", "https://isv.example:x@evil.example/",
+		"https://@isv.example/",
+		`https://isv.example\@evil.example/`, `https://evil.example\.isv.example/`, `https:\\isv.example/`,
+		`https://evil.example\isv.example`, `\\isv.example`,
+		"https://evil.example/isv.example", "https://evil.example?isv.example", "https://evil.example#isv.example",
+		"https://evil.example#@isv.example/",
+		"https://isv.example%2eevil.example/", "https://isv.example%40evil.example/", "https://isv%2eexample/",
+		"https://isv.example%00.evil.example/",
+		"https://ısv.example/", "https://isv。example/", "https://[::1]/", "https://2130706433/", "https://isv.example\r\nSet-Cookie: a=b",
+		"https://isv.example/\tx",
 		" https://isv.example/", "https://isv.example/ ", "https://isv.example/\x00", "https://" + strings.Repeat("a", 3000) + ".example/",
 	} {
 		path := address(code, redirect, "")
@@ -284,8 +303,10 @@ func TestNobodyIsSentElsewhere(t *testing.T) {
 		w.isError("POST "+redirect, w.submit(path, agree("shop", "33")), 400)
 	}
 	for redirect, want := range map[string]string{
-		"https://isv.example": "https://isv.example/?", "HTTPS://ISV.example/Back": "https://isv.example/Back?", "http://isv.example:80/": "http://isv.example/?",
-		"https://isv.example:443/x": "https://isv.example/x?", "https://isv.example:8443/x": "https://isv.example:8443/x?", "http://127.0.0.1/": "http://127.0.0.1/?",
+		"https://isv.example": "https://isv.example/?", "HTTPS://ISV.example/Back": "https://isv.example/Back?",
+		"http://isv.example:80/":    "http://isv.example/?",
+		"https://isv.example:443/x": "https://isv.example/x?", "https://isv.example:8443/x": "https://isv.example:8443/x?",
+		"http://127.0.0.1/": "http://127.0.0.1/?",
 		"https://isv.example/a?u=https://evil.example/@x": "https://isv.example/a?u=https://evil.example/@x&",
 		"https://isv.example//evil.example/":              "https://isv.example//evil.example/?",
 	} {
@@ -296,9 +317,11 @@ func TestNobodyIsSentElsewhere(t *testing.T) {
 	}
 
 	for name, path := range map[string]string{
-		"no address at all":        "/cgi-bin/componentloginpage",
-		"an unknown platform":      "/cgi-bin/componentloginpage?component_appid=nobody&pre_auth_code=" + code + "&redirect_uri=" + url.QueryEscape(back),
-		"a platform without hosts": "/cgi-bin/componentloginpage?component_appid=isv2&pre_auth_code=" + code + "&redirect_uri=" + url.QueryEscape(back),
+		"no address at all": "/cgi-bin/componentloginpage",
+		"an unknown platform": "/cgi-bin/componentloginpage?component_appid=nobody&pre_auth_code=" + code + "&redirect_uri=" +
+			url.QueryEscape(back),
+		"a platform without hosts": "/cgi-bin/componentloginpage?component_appid=isv2&pre_auth_code=" + code + "&redirect_uri=" +
+			url.QueryEscape(back),
 		"no code":                  address("", back, ""),
 		"a made-up code":           address("preauthcode@@@x", back, ""),
 		"a type there is not":      address(code, back, "&auth_type=9"),

@@ -101,7 +101,8 @@ func (c *Clock) Apply(m Move) error {
 	}
 	switch {
 	case then.Before(now):
-		return fmt.Errorf("the clock shows %s and cannot go back to %s: reset the emulator instead", now.UTC().Format(time.RFC3339), then.UTC().Format(time.RFC3339))
+		return fmt.Errorf("the clock shows %s and cannot go back to %s: reset the emulator instead", now.UTC().Format(time.RFC3339),
+			then.UTC().Format(time.RFC3339))
 	case then.After(latest):
 		return fmt.Errorf("%s is after %s", then.UTC().Format(time.RFC3339), latest.Format(time.RFC3339))
 	}

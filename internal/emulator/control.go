@@ -72,7 +72,8 @@ func (c *Control[Call]) Operations() []o.Operation {
 		o.Post("/emulator/faults", "addFault", o.Operator, c.addFault, "Make calls of an endpoint go wrong"),
 		o.Delete("/emulator/faults", "clearFaults", o.Operator, c.clearFaults, "Drop every fault, or the one with an id"),
 		o.Post("/emulator/reset", "resetEmulator", o.Admin, c.reset, "Back to the seed and to real time; keys stay"),
-		o.Get("/emulator/calls", "listCalls", o.Viewer, c.listCalls, "The last calls with request and answer, newest first; secrets are masked"),
+		o.Get("/emulator/calls", "listCalls", o.Viewer, c.listCalls,
+			"The last calls with request and answer, newest first; secrets are masked"),
 	}, c.Platforms.operations()...)
 }
 
@@ -140,7 +141,8 @@ func (c *Control[Call]) addFault(_ context.Context, in *struct{ Body faultInput 
 	if !slices.Contains(c.Paths, b.Path) {
 		return faultView{}, huma.Error422UnprocessableEntity("path: there is no endpoint at " + b.Path)
 	}
-	f := Fault{Path: b.Path, AppID: b.AppID, ErrCode: b.ErrCode, ErrMsg: b.ErrMsg, After: b.After, Probability: 1, Drop: b.Drop, DropAfter: b.DropAfter}
+	f := Fault{Path: b.Path, AppID: b.AppID, ErrCode: b.ErrCode, ErrMsg: b.ErrMsg, After: b.After, Probability: 1, Drop: b.Drop,
+		DropAfter: b.DropAfter}
 	if b.Probability != nil {
 		f.Probability = *b.Probability
 	}

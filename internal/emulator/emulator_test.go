@@ -86,12 +86,14 @@ func TestClock(t *testing.T) {
 		t.Errorf("a request id of another time: %s", rid)
 	}
 
-	for _, body := range []string{`{"now":"2026-03-01T00:00:00+08:00"}`, `{"advance":"-1ns"}`, `{"now":"1970-01-01T00:00:00Z"}`, `{"now":"2106-01-01T00:00:01Z"}`, `{"advance":"2562047h"}`} {
+	for _, body := range []string{`{"now":"2026-03-01T00:00:00+08:00"}`, `{"advance":"-1ns"}`, `{"now":"1970-01-01T00:00:00Z"}`,
+		`{"now":"2106-01-01T00:00:01Z"}`, `{"advance":"2562047h"}`} {
 		if a := call(s, "PUT", "/clock", body); a.Status != http.StatusConflict {
 			t.Errorf("%s: %d %s", body, a.Status, a.Body)
 		}
 	}
-	for _, body := range []string{`{}`, `{"advance":"tomorrow"}`, `{"advance":36}`, `{"now":"noon"}`, `{"freeze":"yes"}`, `{"advanc":"1h"}`} {
+	for _, body := range []string{`{}`, `{"advance":"tomorrow"}`, `{"advance":36}`, `{"now":"noon"}`, `{"freeze":"yes"}`,
+		`{"advanc":"1h"}`} {
 		if a := call(s, "PUT", "/clock", body); a.Status != http.StatusUnprocessableEntity {
 			t.Errorf("%s: %d %s", body, a.Status, a.Body)
 		}
@@ -274,7 +276,8 @@ func TestFaults(t *testing.T) {
 		rules(1)
 		var calls struct{ Calls []struct{ Detail string } }
 		call(s, "GET", "/calls?limit=2", "").JSON(t, &calls)
-		if got := calls.Calls[1].Detail; !strings.HasPrefix(got, "injected by a fault; without it the call was refused: 40097 invalid args") {
+		if got := calls.Calls[1].Detail; !strings.HasPrefix(got,
+			"injected by a fault; without it the call was refused: 40097 invalid args") {
 			t.Errorf("on record: %q", got)
 		}
 	})
@@ -282,7 +285,8 @@ func TestFaults(t *testing.T) {
 		s.Renew(t)
 		old := s.Token("shop")
 		fault(t, s, `{"path":"/cgi-bin/token","errcode":-1,"after":true,"times":1}`)
-		if a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop", ""); a.Code(t) != -1 || strings.Contains(a.Body, "expires_in") {
+		if a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop", ""); a.Code(t) != -1 ||
+			strings.Contains(a.Body, "expires_in") {
 			t.Errorf("got %s", a.Body)
 		}
 		s.Advance(5 * time.Minute)
@@ -296,10 +300,14 @@ func TestFaults(t *testing.T) {
 		s.Renew(t)
 		for _, body := range []string{
 			`{"path":"` + get + `"}`, `{"path":"/cgi-bin/nothing","errcode":-1}`, `{"errcode":-1}`, `{"path":"` + get + `","errcode":0}`,
-			`{"path":"` + get + `","errcode":-1,"times":0}`, `{"path":"` + get + `","errcode":-1,"times":-1}`, `{"path":"` + get + `","errcode":-1,"probability":1.1}`,
-			`{"path":"` + get + `","errcode":-1,"probability":-0.1}`, `{"path":"` + get + `","delay":"soon"}`, `{"path":"` + get + `","delay":"-1s"}`,
-			`{"path":"` + get + `","delay":"61s"}`, `{"path":"` + get + `","errcode":-1,"drop":true}`, `{"path":"` + get + `","errcode":"-1"}`, `{"path":"` + get + `","errcod":-1}`,
-			`{"path":"` + get + `","after":true}`, `{"path":"` + get + `","after":true,"delay":"1s"}`, `{"path":"` + get + `","after":true,"drop":true}`,
+			`{"path":"` + get + `","errcode":-1,"times":0}`, `{"path":"` + get + `","errcode":-1,"times":-1}`, `{"path":"` + get +
+				`","errcode":-1,"probability":1.1}`,
+			`{"path":"` + get + `","errcode":-1,"probability":-0.1}`, `{"path":"` + get + `","delay":"soon"}`, `{"path":"` + get +
+				`","delay":"-1s"}`,
+			`{"path":"` + get + `","delay":"61s"}`, `{"path":"` + get + `","errcode":-1,"drop":true}`, `{"path":"` + get +
+				`","errcode":"-1"}`, `{"path":"` + get + `","errcod":-1}`,
+			`{"path":"` + get + `","after":true}`, `{"path":"` + get + `","after":true,"delay":"1s"}`, `{"path":"` + get +
+				`","after":true,"drop":true}`,
 			`{"path":"` + get + `","after":true,"drop_after":true}`, `{"path":"` + get + `","errcode":-1,"after":true,"drop_after":true}`,
 			`{"path":"` + get + `","errcode":0,"after":true}`, `{"path":"` + get + `","errcode":-1,"after":"yes"}`,
 		} {
@@ -319,7 +327,8 @@ func TestFaultsAreListedAndTakenBack(t *testing.T) {
 	fault(t, s, `{"path":"`+get+`","errcode":-1,"times":3}`)
 	fault(t, s, `{"path":"`+add+`","delay":"1500ms","appid":"shop"}`)
 	s.Rule("shop", "get", "")
-	want := `{"faults":[{"id":1,"path":"` + get + `","errcode":-1,"times":3,"probability":1,"fired":1},{"id":2,"path":"` + add + `","appid":"shop","probability":1,"fired":0,"delay":"1.5s"}]}` + "\n"
+	want := `{"faults":[{"id":1,"path":"` + get + `","errcode":-1,"times":3,"probability":1,"fired":1},{"id":2,"path":"` + add +
+		`","appid":"shop","probability":1,"fired":0,"delay":"1.5s"}]}` + "\n"
 	if a := call(s, "GET", "/faults", ""); a.Body != want {
 		t.Errorf("got  %swant %s", a.Body, want)
 	}
@@ -355,7 +364,8 @@ func TestReset(t *testing.T) {
 		t.Errorf("a token from before the reset: %s", a.Body)
 	}
 	s.NewToken("shop")
-	if a := s.OK("shop", "get", ""); !strings.Contains(a.Body, `"prefix":"https://shop.example/t/","path":"p","state":2`) || !strings.Contains(a.Body, `"qrcodejump_pub_quota":100,"total_count":1`) {
+	if a := s.OK("shop", "get", ""); !strings.Contains(a.Body, `"prefix":"https://shop.example/t/","path":"p","state":2`) ||
+		!strings.Contains(a.Body, `"qrcodejump_pub_quota":100,"total_count":1`) {
 		t.Errorf("rules after the reset: %s", a.Body)
 	}
 	if a := s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/t/7"}`); !strings.Contains(a.Body, "open_mini_program") {
@@ -364,7 +374,8 @@ func TestReset(t *testing.T) {
 	if a := s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/new/7"}`); !strings.Contains(a.Body, "open_url") {
 		t.Errorf("a scan of what was added: %s", a.Body)
 	}
-	for path, want := range map[string]string{"/settings": `"rule_limit":100`, "/domains": `"domains":[]`, "/emulator/faults": `"faults":[]`, "/scan-keys": `"name":"app"`} {
+	for path, want := range map[string]string{"/settings": `"rule_limit":100`, "/domains": `"domains":[]`,
+		"/emulator/faults": `"faults":[]`, "/scan-keys": `"name":"app"`} {
 		if a := s.Admin("GET", path, ""); !strings.Contains(a.Body, want) {
 			t.Errorf("%s: %s, want %s", path, a.Body, want)
 		}
@@ -408,7 +419,8 @@ func TestCalls(t *testing.T) {
 	}
 	last := calls.Calls[0]
 	if last.RID != a.RID(t) || last.Account != "shop" || last.IP != "127.0.0.1" || last.Method != "POST" || last.ErrCode != 40097 ||
-		last.URL != "/cgi-bin/wxopen/qrcodejumppublish?access_token=%5Bmasked%5D" || last.Answer != a.Body || !strings.Contains(last.Detail, "none.example") {
+		last.URL != "/cgi-bin/wxopen/qrcodejumppublish?access_token=%5Bmasked%5D" || last.Answer != a.Body ||
+		!strings.Contains(last.Detail, "none.example") {
 		t.Errorf("the last call: %+v", last)
 	}
 	for n, want := range []string{`{"prefix":"https://none.example/","x":"`, `"secret":"[masked]"`} {
@@ -416,7 +428,8 @@ func TestCalls(t *testing.T) {
 			t.Errorf("call %d: %s, want %s", n, calls.Calls[n].Request, want)
 		}
 	}
-	if !strings.Contains(calls.Calls[1].Answer, `"access_token":"[masked]"`) || !strings.Contains(calls.Calls[2].URL, "secret=%5Bmasked%5D") {
+	if !strings.Contains(calls.Calls[1].Answer, `"access_token":"[masked]"`) ||
+		!strings.Contains(calls.Calls[2].URL, "secret=%5Bmasked%5D") {
 		t.Errorf("not masked: %+v", calls.Calls)
 	}
 	for _, secret := range []string{token, "the-secret-of-shop"} {

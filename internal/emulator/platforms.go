@@ -26,7 +26,8 @@ type Platforms struct {
 func (p Platforms) operations() []o.Operation {
 	return []o.Operation{
 		o.Post("/emulator/authorize", "authorize", o.Operator, p.authorize, "A person agrees to what a third-party platform asks"),
-		o.Post("/emulator/ticket", "makeTicket", o.Operator, p.makeTicket, "A verify ticket for a third-party platform, for tests without an event URL"),
+		o.Post("/emulator/ticket", "makeTicket", o.Operator, p.makeTicket,
+			"A verify ticket for a third-party platform, for tests without an event URL"),
 	}
 }
 

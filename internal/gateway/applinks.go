@@ -185,7 +185,8 @@ func (g *Gateway) makeLinks(ctx context.Context, host, file string) ([]byte, err
 		var statements []statement
 		for _, app := range s.AndroidApps {
 			statements = append(statements, statement{Relation: []string{all},
-				Target:     map[string]any{"namespace": "android_app", "package_name": app.Package, "sha256_cert_fingerprints": app.Fingerprints},
+				Target: map[string]any{"namespace": "android_app", "package_name": app.Package,
+					"sha256_cert_fingerprints": app.Fingerprints},
 				Extensions: map[string]any{all: map[string]any{"dynamic_app_link_components": forAndroid(lines)}}})
 		}
 		whole = statements
@@ -279,7 +280,8 @@ func (g *Gateway) codeLines(host string) (lines []component) {
 		}
 		if name, path, _ := strings.Cut(strings.ToLower(rest), "/"); name == host {
 			folded := false
-			lines = append(lines, component{Path: strings.ReplaceAll("/"+path, "*", "?") + strings.Repeat("?", codes.TailLength), CaseSensitive: &folded})
+			lines = append(lines, component{Path: strings.ReplaceAll("/"+path, "*", "?") + strings.Repeat("?", codes.TailLength),
+				CaseSensitive: &folded})
 		}
 	}
 	return lines

@@ -47,7 +47,8 @@ func (l someRules) HasRules(ctx context.Context, host string) (bool, error) {
 func ruled(list []rules.Rule) *Gateway {
 	index, directory := index.New(), live.NewDirectory()
 	for _, appid := range []string{"a", "b", "c", "off", "young"} {
-		one := accounts.Account{AppID: appid, Kind: accounts.MiniProgram, JumpOpen: appid != "off", Versions: []accounts.Version{accounts.Release}}
+		one := accounts.Account{AppID: appid, Kind: accounts.MiniProgram, JumpOpen: appid != "off",
+			Versions: []accounts.Version{accounts.Release}}
 		if appid == "young" {
 			one.Versions = nil
 		}
@@ -207,9 +208,12 @@ func describe(list []rules.Rule) string {
 func TestAnUnpublishedLongerRuleIsExcludedFirst(t *testing.T) {
 	t.Parallel()
 	g := ruled([]rules.Rule{
-		rule(t, 1, "a", "https://h.example/", true), rule(t, 2, "a", "https://h.example/draft/", false), rule(t, 3, "a", "https://h.example/draft/old", true),
-		rule(t, 4, "b", "https://h.example/draft/b/", true), rule(t, 5, "b", "https://h.example/shop?id=1&k=2", true), rule(t, 6, "a", "https://h.example/s/$(lang)/", false),
-		rule(t, 7, "off", "https://h.example/off/", true), rule(t, 8, "a", "https://h.example/x#y", false), rule(t, 9, "a", "http://h.example/draft/http", true),
+		rule(t, 1, "a", "https://h.example/", true), rule(t, 2, "a", "https://h.example/draft/", false),
+		rule(t, 3, "a", "https://h.example/draft/old", true),
+		rule(t, 4, "b", "https://h.example/draft/b/", true), rule(t, 5, "b", "https://h.example/shop?id=1&k=2", true),
+		rule(t, 6, "a", "https://h.example/s/$(lang)/", false),
+		rule(t, 7, "off", "https://h.example/off/", true), rule(t, 8, "a", "https://h.example/x#y", false),
+		rule(t, 9, "a", "http://h.example/draft/http", true),
 	})
 	w := g.file(t, "h.example", applePath)
 	want := `{"applinks":{"details":[{"appIDs":["ABCDE12345.com.example.app"],"components":[` +
@@ -218,7 +222,8 @@ func TestAnUnpublishedLongerRuleIsExcludedFirst(t *testing.T) {
 		t.Errorf("got  %swant %s", w.Body, want)
 	}
 	h := w.Header()
-	if w.Code != 200 || h.Get("Content-Type") != "application/json" || h.Get("Cache-Control") != "public, max-age=300" || h.Get("ETag") == "" || h.Get("Location") != "" {
+	if w.Code != 200 || h.Get("Content-Type") != "application/json" || h.Get("Cache-Control") != "public, max-age=300" ||
+		h.Get("ETag") == "" || h.Get("Location") != "" {
 		t.Errorf("%d %v", w.Code, h)
 	}
 	if again := g.file(t, "h.example", applePath, "If-None-Match", `"x", W/`+h.Get("ETag")); again.Code != 304 || again.Body.Len() != 0 {
@@ -234,7 +239,8 @@ func TestAndroidGetsParametersOneByOne(t *testing.T) {
 	})
 	w := g.file(t, "h.example", androidPath)
 	want := `[{"relation":["delegate_permission/common.handle_all_urls"],"target":{"namespace":"android_app","package_name":"com.example.app","sha256_cert_fingerprints":["` +
-		strings.Repeat("AB:", 31) + `AB"]},"relation_extensions":{"delegate_permission/common.handle_all_urls":{"dynamic_app_link_components":[` +
+		strings.Repeat("AB:", 31) +
+		`AB"]},"relation_extensions":{"delegate_permission/common.handle_all_urls":{"dynamic_app_link_components":[` +
 		`{"/":"/shop","?":{"id":"1","k":"2*"}},{"/":"/other"},{"/":"/p/*"}]}}}]` + "\n"
 	if w.Code != 200 || w.Body.String() != want {
 		t.Errorf("%d\ngot  %swant %s", w.Code, w.Body, want)
@@ -244,7 +250,8 @@ func TestAndroidGetsParametersOneByOne(t *testing.T) {
 func TestTheCodesOfAHostOpenTheApp(t *testing.T) {
 	t.Parallel()
 	w := ruled(nil).file(t, "q.example", applePath)
-	if want := `"components":[{"/":"/x/???????????????????","caseSensitive":false}]`; w.Code != 200 || !strings.Contains(w.Body.String(), want) {
+	if want := `"components":[{"/":"/x/???????????????????","caseSensitive":false}]`; w.Code != 200 ||
+		!strings.Contains(w.Body.String(), want) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
@@ -291,7 +298,8 @@ func TestNoLineSaysTheSameTwice(t *testing.T) {
 	if err := json.Unmarshal(ruled(list).file(t, "h.example", applePath).Body.Bytes(), &file); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(file.AppLinks.Details[0].Components); n != 11 || !slices.Equal(file.AppLinks.Details[0].AppIDs, []string{"ABCDE12345.com.example.app"}) {
+	if n := len(file.AppLinks.Details[0].Components); n != 11 ||
+		!slices.Equal(file.AppLinks.Details[0].AppIDs, []string{"ABCDE12345.com.example.app"}) {
 		t.Errorf("%d lines", n)
 	}
 }

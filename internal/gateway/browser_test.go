@@ -52,11 +52,14 @@ func browse(t *testing.T, p place) context.Context {
 	// A helper of the browser may outlive it for a moment and still write there, so
 	// it is no folder of the test, which has to go.
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
-	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(program), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
+	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(program), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.NoFirstRun,
 		chromedp.NoDefaultBrowserCheck, chromedp.UserDataDir(folder), chromedp.WSURLReadTimeout(3 * time.Minute),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("disable-sync", true), chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("disable-extensions", true),
-		chromedp.Flag("disable-features", "HttpsUpgrades,HttpsFirstBalancedModeAutoEnable,Translate,OptimizationHints,MediaRouter,NetworkTimeServiceQuerying"),
+		chromedp.Flag("disable-features",
+			"HttpsUpgrades,HttpsFirstBalancedModeAutoEnable,Translate,OptimizationHints,MediaRouter,NetworkTimeServiceQuerying"),
 		chromedp.Flag("no-proxy-server", true), chromedp.Flag("host-resolver-rules", "MAP * "+strings.TrimPrefix(p.URL, "http://"))}
 	ctx, stop := chromedp.NewExecAllocator(context.Background(), options...) // the test's ends before the browser is closed
 	t.Cleanup(stop)
@@ -101,7 +104,8 @@ func TestInChromium(t *testing.T) {
 	for i, did := range map[int]string{2: "freeze", 3: "void", 5: "redeem"} {
 		p.Admin("POST", fmt.Sprintf("/batches/%d/states", batch), fmt.Sprintf(`{"did":%q,"ranges":[{"from":%d,"to":%d}]}`, did, i, i))
 	}
-	p.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":"https://q.example%s","user":"u"}`, codes[1]), "Authorization: Bearer "+p.scanKey())
+	p.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":"https://q.example%s","user":"u"}`, codes[1]), "Authorization: Bearer "+
+		p.scanKey())
 	folder := os.Getenv("PAGES_DIR")
 	if folder == "" {
 		folder = t.TempDir()
@@ -117,8 +121,10 @@ func TestInChromium(t *testing.T) {
 		chinese   string
 		link      string // what the QR code must hold
 	}{
-		{name: "landing", url: "http://coffee.example/t/7?from=door", english: "This link opens a Mini Program.", chinese: "此链接将打开小程序。", link: "http://coffee.example/t/7?from=door"},
-		{name: "landing-long", url: "http://coffee.example" + long, english: "How to open it", chinese: "打开方式", link: "http://coffee.example" + long},
+		{name: "landing", url: "http://coffee.example/t/7?from=door", english: "This link opens a Mini Program.", chinese: "此链接将打开小程序。",
+			link: "http://coffee.example/t/7?from=door"},
+		{name: "landing-long", url: "http://coffee.example" + long, english: "How to open it", chinese: "打开方式",
+			link: "http://coffee.example" + long},
 		{name: "code-active", url: "http://q.example" + codes[1], english: "A genuine code", chinese: "正品验证码"},
 		{name: "code-not-active", url: "http://q.example" + codes[0], english: "This code is not active", chinese: "此码尚未激活"},
 		{name: "code-frozen", url: "http://q.example" + codes[2], english: "This code is on hold", chinese: "此码已冻结"},
@@ -132,8 +138,11 @@ func TestInChromium(t *testing.T) {
 				for _, scheme := range []string{"light", "dark"} {
 					name := fmt.Sprintf("%s-%s-%d-%s", c.name, language[:2], width, scheme)
 					t.Run(name, func(t *testing.T) {
-						call(t, ctx, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": language}})
-						call(t, ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+						call(t, ctx, network.SetExtraHTTPHeaders,
+							network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": language}})
+						call(t, ctx, emulation.SetEmulatedMedia,
+							emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme",
+								Value: scheme}}})
 						run(t, ctx, chromedp.EmulateViewport(width, 900))
 						call(t, ctx, cdppage.SetBypassCSP, cdppage.SetBypassCSPParams{Enabled: false})
 						v := visit(t, ctx, c.url)
@@ -146,7 +155,8 @@ func TestInChromium(t *testing.T) {
 							}
 						}
 						for _, message := range v.console {
-							if !c.fails || !strings.Contains(message, "Failed to load resource: the server responded with a status of 404") {
+							if !c.fails || !strings.Contains(message,
+								"Failed to load resource: the server responded with a status of 404") {
 								t.Errorf("console: %s", message)
 							}
 						}

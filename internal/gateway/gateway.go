@@ -102,7 +102,8 @@ func (g *Gateway) Around(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 		case len(named) > 0:
 			g.serve(w, r, host, nil)
-		case family[firstSegment(r.URL.Path)], slices.Contains(g.APIPages, r.URL.Path), r.Method != http.MethodGet && r.Method != http.MethodHead:
+		case family[firstSegment(r.URL.Path)], slices.Contains(g.APIPages, r.URL.Path), r.Method != http.MethodGet &&
+			r.Method != http.MethodHead:
 			next.ServeHTTP(w, r)
 		default:
 			g.serve(w, r, host, next)
@@ -272,7 +273,8 @@ func launchAddress(app accounts.Account, page string) (string, bool) {
 		return "", false
 	}
 	path, query, _ := strings.Cut(page, "?")
-	return strings.NewReplacer("{appid}", encoded(app.AppID), "{path}", encoded(path), "{query}", encoded(query)).Replace(app.URLScheme), true
+	return strings.NewReplacer("{appid}", encoded(app.AppID), "{path}", encoded(path), "{query}", encoded(query)).Replace(app.URLScheme),
+		true
 }
 
 // encoded is a text as one value of a query or one segment of a path.
@@ -338,13 +340,15 @@ func (g *Gateway) checked(ctx context.Context, s codes.Scanned) checked {
 	// Warnings for a buyer are asked first, and the slowest question last.
 	if g.First != nil && g.Checks != nil && g.Copied != nil {
 		if err := g.count(ctx, &c, batch, index, zone); err != nil {
-			g.Log.WarnContext(ctx, "a page could not tell how often a code was checked; it says so", "batch", batch, "index", index, "error", err)
+			g.Log.WarnContext(ctx, "a page could not tell how often a code was checked; it says so", "batch", batch, "index", index,
+				"error", err)
 		}
 	}
 	if c.Redeemed && g.Redeemed != nil {
 		at, err := g.Redeemed(ctx, batch, index)
 		if err != nil {
-			g.Log.WarnContext(ctx, "a page could not tell when a code was redeemed; it says so", "batch", batch, "index", index, "error", err)
+			g.Log.WarnContext(ctx, "a page could not tell when a code was redeemed; it says so", "batch", batch, "index", index, "error",
+				err)
 		} else if !at.IsZero() {
 			c.RedeemedAt = at.In(zone)
 		}

@@ -27,8 +27,9 @@ var began = time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)
 func scanned() *Gateway {
 	return &Gateway{
 		Resolve: func(scan.Request) scan.Decision {
-			return scan.Decision{Action: scan.OpenMiniProgram, Kind: scan.ByCode, Code: codes.Scanned{Found: codes.Found{Batch: codes.Batch{ID: 7}, Index: 3, Code: "ABCDEF123",
-				State: codes.State{Activation: &codes.Event{Binding: codes.Binding{ProductBrand: "Brew"}}}}}}
+			return scan.Decision{Action: scan.OpenMiniProgram, Kind: scan.ByCode,
+				Code: codes.Scanned{Found: codes.Found{Batch: codes.Batch{ID: 7}, Index: 3, Code: "ABCDEF123",
+					State: codes.State{Activation: &codes.Event{Binding: codes.Binding{ProductBrand: "Brew"}}}}}}
 		},
 		Account:  func(string) (accounts.Account, bool) { return accounts.Account{}, false },
 		Prefixes: func() []string { return []string{"HTTPS://Q.EXAMPLE/"} },
@@ -106,7 +107,8 @@ func TestOnlyAnActiveCodeThatNothingSpeaksAgainstIsGenuine(t *testing.T) {
 		{name: "an alarm and redeemed", copied: true, redeemed: began, class: "copied", says: "15 January 2026, 10:00"},
 		{name: "nobody can tell of alarms", checks: away, class: "unsure", says: "try again in a minute"},
 		{name: "redeemed, and nobody can tell of alarms", redeemed: began, checks: away, class: "redeemed", says: "15 January 2026, 10:00"},
-		{name: "redeemed, and nobody can tell when", redeemed: began, redeems: away, class: "redeemed", says: "<dt>Redeemed at</dt><dd>not available at the moment</dd>"},
+		{name: "redeemed, and nobody can tell when", redeemed: began, redeems: away, class: "redeemed",
+			says: "<dt>Redeemed at</dt><dd>not available at the moment</dd>"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := scanned()
@@ -165,7 +167,8 @@ func TestAnAlarmDoesNotWaitForTheDateOfARedemption(t *testing.T) {
 					<-ctx.Done()
 					return time.Time{}, ctx.Err()
 				}
-				for _, want := range []string{`<h1 class="` + c.class + `">`, c.says, "<dt>Redeemed at</dt><dd>not available at the moment</dd>"} {
+				for _, want := range []string{`<h1 class="` + c.class + `">`, c.says,
+					"<dt>Redeemed at</dt><dd>not available at the moment</dd>"} {
 					if body := g.body(t, "en"); !strings.Contains(body, want) {
 						t.Errorf("the page does not say %q: %s", want, body)
 					}
@@ -178,8 +181,10 @@ func TestAnAlarmDoesNotWaitForTheDateOfARedemption(t *testing.T) {
 func TestTheLanguageIsTheOneThatTheBrowserPrefers(t *testing.T) {
 	t.Parallel()
 	for header, chinese := range map[string]bool{
-		"": false, "zh": true, "zh-CN,zh;q=0.9,en;q=0.8": true, "ZH-hant-TW": true, "en-US,en;q=0.9,zh;q=0.8": false, "en;q=0.1, zh;q=0.2": true,
-		"fr-FR, de": false, "fr, zh;q=0.1": true, "*": false, "zh;q=0": false, "zh;q=x": false, "zh;Q=0.1, en": false, "zh;\tq=0.1,en": false, "zh;q=NaN": false, "zh;q=2, en;q=0.1": false, "zhx": false, ";;;,,,": false,
+		"": false, "zh": true, "zh-CN,zh;q=0.9,en;q=0.8": true, "ZH-hant-TW": true, "en-US,en;q=0.9,zh;q=0.8": false,
+		"en;q=0.1, zh;q=0.2": true,
+		"fr-FR, de":          false, "fr, zh;q=0.1": true, "*": false, "zh;q=0": false, "zh;q=x": false, "zh;Q=0.1, en": false,
+		"zh;\tq=0.1,en": false, "zh;q=NaN": false, "zh;q=2, en;q=0.1": false, "zhx": false, ";;;,,,": false,
 	} {
 		if got := wantsChinese(header); got != chinese {
 			t.Errorf("%q: %v", header, got)
@@ -266,7 +271,8 @@ func TestNoPictureIsDrawnOfALongLink(t *testing.T) {
 	for _, c := range []struct{ length, drawn int }{{30, 1}, {500, 1}, {501, 0}, {2800, 0}, {4096, 0}} {
 		drawn = 0
 		body := g.look(t.Context(), c.length).Body.String()
-		if drawn != c.drawn || strings.Contains(body, "<img") != (c.drawn == 1) || strings.Contains(body, "too long for a QR code") != (c.drawn == 0) {
+		if drawn != c.drawn || strings.Contains(body, "<img") != (c.drawn == 1) ||
+			strings.Contains(body, "too long for a QR code") != (c.drawn == 0) {
 			t.Errorf("%d bytes: %d pictures drawn, want %d: %.900s", c.length, drawn, c.drawn, body)
 		}
 	}
@@ -315,7 +321,8 @@ func TestAtMostTwoPicturesAreDrawnAtOnce(t *testing.T) {
 func TestALandingPageIsChargedByTheLengthOfItsLink(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ limit, length, pages int }{
-		{30, 100, 300}, {30, 101, 150}, {30, 500, 60}, {30, 1000, 30}, {30, 2800, 10}, {30, 4096, 7}, {1, 30, 10}, {1, 4096, 1}, {0, 4096, 1000},
+		{30, 100, 300}, {30, 101, 150}, {30, 500, 60}, {30, 1000, 30}, {30, 2800, 10}, {30, 4096, 7}, {1, 30, 10}, {1, 4096, 1},
+		{0, 4096, 1000},
 	} {
 		g := links(func(string) (template.URL, bool) { return "", false })
 		s := settings.Defaults()
@@ -344,8 +351,11 @@ func TestALandingPageIsChargedByTheLengthOfItsLink(t *testing.T) {
 func TestOnlyNamesOfOthersArePageHosts(t *testing.T) {
 	t.Parallel()
 	for header, want := range map[string]string{
-		"Coffee.Example": "coffee.example", "coffee.example:80": "coffee.example", "coffee.example:8080": "coffee.example:8080", "coffee.example:443": "coffee.example:443",
-		"localhost": "", "localhost:8080": "", "x.localhost": "", "127.0.0.1": "", "127.0.0.1:80": "", "[::1]:80": "", "::1": "", "": "", "api.weixin.qq.com": "", "open.weixin.qq.com:443": "", "HK.api.weixin.qq.com": "",
+		"Coffee.Example": "coffee.example", "coffee.example:80": "coffee.example", "coffee.example:8080": "coffee.example:8080",
+		"coffee.example:443": "coffee.example:443",
+		"localhost":          "", "localhost:8080": "", "x.localhost": "", "127.0.0.1": "", "127.0.0.1:80": "", "[::1]:80": "", "::1": "",
+		"":                  "",
+		"api.weixin.qq.com": "", "open.weixin.qq.com:443": "", "HK.api.weixin.qq.com": "",
 		"a b": "", "a/b": "", "<script>": "", "é.example": "", "a%00": "", strings.Repeat("a", 300): "",
 	} {
 		got, ok := pageHost(header, "http")
@@ -383,7 +393,8 @@ func FuzzPages(f *testing.F) {
 		r.Header.Set("Accept-Language", language)
 		g.Account = func(string) (accounts.Account, bool) { return accounts.Account{Name: name}, true }
 		g.answer(w, r, text, g.Resolve(scan.Request{}))
-		if got := fmt.Sprint(w.Code, strings.Count(w.Body.String(), "<script"), strings.Count(w.Body.String(), "<style>"), strings.Count(w.Body.String(), "</main>")); got != "200 0 1 1" {
+		if got := fmt.Sprint(w.Code, strings.Count(w.Body.String(), "<script"), strings.Count(w.Body.String(), "<style>"),
+			strings.Count(w.Body.String(), "</main>")); got != "200 0 1 1" {
 			t.Errorf("%q %q: %s: %s", text, name, got, w.Body)
 		}
 	})

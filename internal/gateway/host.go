@@ -25,7 +25,8 @@ type Hosts interface {
 // PlatformNames are the names under which client libraries know the platform,
 // those of its other sites included: a library that is redirected below HTTP
 // keeps them. They are never a brand's.
-var PlatformNames = []string{"api.weixin.qq.com", "api2.weixin.qq.com", "sh.api.weixin.qq.com", "sz.api.weixin.qq.com", "hk.api.weixin.qq.com",
+var PlatformNames = []string{"api.weixin.qq.com", "api2.weixin.qq.com", "sh.api.weixin.qq.com", "sz.api.weixin.qq.com",
+	"hk.api.weixin.qq.com",
 	"mp.weixin.qq.com", "open.weixin.qq.com"}
 
 // pageHost is the Host of a request as rules write it; ok is false for one
@@ -117,7 +118,8 @@ func (g *Gateway) known(w http.ResponseWriter, r *http.Request, host string) (kn
 	}
 	known, err := g.Rules.HasRules(r.Context(), host)
 	if err != nil {
-		g.Log.WarnContext(r.Context(), "whether a host has rules could not be read; the API answers instead of a page", "host", host, "error", err)
+		g.Log.WarnContext(r.Context(), "whether a host has rules could not be read; the API answers instead of a page", "host", host,
+			"error", err)
 		if file := r.URL.Path; !was && (file == applePath || file == androidPath) {
 			g.away(w, r) // whoever asks for one keeps what the API would say
 			return false, true

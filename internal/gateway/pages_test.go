@@ -68,7 +68,8 @@ func (p place) codes(n int) (batch int64, paths []string) {
 	var made struct {
 		ID int64 `json:"application_id"`
 	}
-	p.Do("POST", "/intp/marketcode/applycode?access_token="+p.Token("brand"), `{"code_count":10000,"isv_application_id":"one"}`).JSON(p.t, &made)
+	p.Do("POST", "/intp/marketcode/applycode?access_token="+p.Token("brand"), `{"code_count":10000,"isv_application_id":"one"}`).JSON(p.t,
+		&made)
 	for i := range n {
 		var c struct {
 			URL string `json:"code_url"`
@@ -105,9 +106,11 @@ func (p place) isPage(what string, a servertest.Answer, status int) {
 		p.t.Fatalf("%s: no style", what)
 	}
 	sum := sha256.Sum256([]byte(style[1]))
-	want := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; img-src data: 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
-	for name, value := range map[string]string{"Content-Security-Policy": want, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
-		"Cache-Control": "no-store", "Vary": "Accept-Language"} {
+	want := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
+		"'; img-src data: 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+	for name, value := range map[string]string{"Content-Security-Policy": want, "X-Content-Type-Options": "nosniff",
+		"Referrer-Policy": "no-referrer",
+		"Cache-Control":   "no-store", "Vary": "Accept-Language"} {
 		if got := a.Header.Get(name); got != value {
 			p.t.Errorf("%s: %s is %q, want %q", what, name, got, value)
 		}
@@ -159,27 +162,32 @@ func TestALinkOfARuleShowsHowToOpenItsMiniProgram(t *testing.T) {
 	if got := qrText(t, a.Body); got != "http://coffee.example/t/7?from=door&x=%3Cb%3E" {
 		t.Errorf("the QR code is of %q", got)
 	}
-	for _, want := range []string{`<html lang="en">`, "&lt;script&gt;alert(1)&lt;/script&gt; &amp; Co</h1>", "http://coffee.example/t/7?from=door&amp;x=%3Cb%3E", "This link opens a Mini Program"} {
+	for _, want := range []string{`<html lang="en">`, "&lt;script&gt;alert(1)&lt;/script&gt; &amp; Co</h1>",
+		"http://coffee.example/t/7?from=door&amp;x=%3Cb%3E", "This link opens a Mini Program"} {
 		if !strings.Contains(a.Body, want) {
 			t.Errorf("the page does not say %s: %s", want, a.Body)
 		}
 	}
 	a = p.get("Coffee.Example:80", "/t/7", "Accept-Language: fr, zh-TW;q=0.8, en;q=0.7")
 	p.isPage("chinese", a, 200)
-	if got := qrText(t, a.Body); got != "http://coffee.example/t/7" || !strings.Contains(a.Body, `<html lang="zh-CN">`) || !strings.Contains(a.Body, "扫一扫") {
+	if got := qrText(t, a.Body); got != "http://coffee.example/t/7" || !strings.Contains(a.Body, `<html lang="zh-CN">`) ||
+		!strings.Contains(a.Body, "扫一扫") {
 		t.Errorf("%q %s", got, a.Body)
 	}
 	head := p.Do("HEAD", "/t/7", "", "Host: coffee.example")
-	if head.Status != 200 || head.Body != "" || head.Header.Get("Content-Length") == "0" || head.Header.Get("Content-Security-Policy") == "" {
+	if head.Status != 200 || head.Body != "" || head.Header.Get("Content-Length") == "0" ||
+		head.Header.Get("Content-Security-Policy") == "" {
 		t.Errorf("HEAD: %+v", head)
 	}
 	for _, path := range []string{"/", "/draft/1", "/other", "/t"} {
 		p.isPage(path, p.get("coffee.example", path), 404)
 	}
 	// Nothing was scanned.
-	if m := p.Do("GET", "/metrics", "", "Authorization: Bearer "+servertest.AdminToken); regexp.MustCompile(`qrjump_scans_(total\{[^}]*\}|recorded_total) [1-9]`).MatchString(m.Body) {
+	if m := p.Do("GET", "/metrics", "", "Authorization: Bearer "+
+		servertest.AdminToken); regexp.MustCompile(`qrjump_scans_(total\{[^}]*\}|recorded_total) [1-9]`).MatchString(m.Body) {
 		t.Errorf("looking was counted as scanning: %s", m.Body)
-	} else if !strings.Contains(m.Body, `qrjump_page_views_total{page="landing"} 3`) || !strings.Contains(m.Body, `qrjump_page_views_total{page="not_found"} 4`) {
+	} else if !strings.Contains(m.Body, `qrjump_page_views_total{page="landing"} 3`) ||
+		!strings.Contains(m.Body, `qrjump_page_views_total{page="not_found"} 4`) {
 		t.Errorf("the views are not counted: %s", m.Body)
 	}
 }
@@ -188,14 +196,16 @@ func TestAMiniProgramWithASchemeIsOpened(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
 	a := p.get("tea.example", "/a?b=c&d=javascript:alert(1)")
-	if want := regexp.MustCompile(`^teaapp://open\?app=tea&page=pages%2Ftea&query=x%3D1%26q%3Dhttp%253A%252F%252Ftea\.example%252Fa%253Fb%253Dc%2526d%253Djavascript%253Aalert\(1\)%26scancode_time%3D\d+$`); a.Status != 302 ||
+	if want := regexp.MustCompile(
+		`^teaapp://open\?app=tea&page=pages%2Ftea&query=x%3D1%26q%3Dhttp%253A%252F%252Ftea\.example%252Fa%253Fb%253Dc%2526d%253Djavascript%253Aalert\(1\)%26scancode_time%3D\d+$`); a.Status != 302 ||
 		!want.MatchString(strings.NewReplacer("%28", "(", "%29", ")", "%2528", "(", "%2529", ")").Replace(a.Header.Get("Location"))) {
 		t.Errorf("%d %q", a.Status, a.Header.Get("Location"))
 	}
 	if a.Header.Get("Cache-Control") != "no-store" || a.Header.Get("Referrer-Policy") != "no-referrer" {
 		t.Errorf("headers %v", a.Header)
 	}
-	for _, bad := range []string{"https://evil.example/{path}", "javascript:alert(1)", "data:text/html,{path}", "JavaScript:alert(1)", "intent://x#Intent;end", "tea app:x", "//evil.example", "noscheme",
+	for _, bad := range []string{"https://evil.example/{path}", "javascript:alert(1)", "data:text/html,{path}", "JavaScript:alert(1)",
+		"intent://x#Intent;end", "tea app:x", "//evil.example", "noscheme",
 		"tea://{host}", "tea://{", "{path}://x", "tea:", "téa://x", "tea://<b>", "tea://x\ny", "tea:" + strings.Repeat("x", 600)} {
 		body := fmt.Sprintf(`{"kind":"mini_program","versions":["release"],"url_scheme":%q}`, bad)
 		a := p.Do("PUT", "/admin/v1/accounts/tea", body, "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json")
@@ -239,7 +249,8 @@ func TestWhoseHostItIsDecidesWhoAnswers(t *testing.T) {
 	// The operator says which hosts are the API's: everything else is pages.
 	p.Admin("PUT", "/settings", `{"api_hosts":["Api.Example"],"page_limit":0}`)
 	p.isPage("a path of the API on a brand's host", p.get("coffee.example", "/cgi-bin/t/7"), 200)
-	p.isPage("the API on a brand's host", p.get("coffee.example", "/admin/v1/accounts", "Authorization: Bearer "+servertest.AdminToken), 404)
+	p.isPage("the API on a brand's host", p.get("coffee.example", "/admin/v1/accounts", "Authorization: Bearer "+servertest.AdminToken),
+		404)
 	p.isPage("an unknown host", p.get("other.example", "/t/7"), 404)
 	p.isPage("a post", p.Do("POST", "/t/7", "{}", "Host: coffee.example"), 405)
 	if a := p.get("api.example", "/t/7"); !apiSays(a) {
@@ -248,7 +259,8 @@ func TestWhoseHostItIsDecidesWhoAnswers(t *testing.T) {
 	if a := p.Do("GET", "/t/7", ""); !apiSays(a) {
 		t.Errorf("this machine: %s", a.Body)
 	}
-	if a := p.Do("PUT", "/admin/v1/settings", `{"api_hosts":["a b"]}`, "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json"); a.Status != 422 {
+	if a := p.Do("PUT", "/admin/v1/settings", `{"api_hosts":["a b"]}`, "Authorization: Bearer "+servertest.AdminToken,
+		"Content-Type: application/json"); a.Status != 422 {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
 }
@@ -302,12 +314,15 @@ func TestACodeShowsItsState(t *testing.T) {
 	if !strings.Contains(active.Body, "尚未被应用查询过") {
 		t.Errorf("before any scan: %s", active.Body)
 	}
-	scanned := p.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":"https://q.example%s","user":"u"}`, paths[1]), "Authorization: Bearer "+p.scanKey())
+	scanned := p.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":"https://q.example%s","user":"u"}`, paths[1]),
+		"Authorization: Bearer "+p.scanKey())
 	if !strings.Contains(scanned.Body, "open_mini_program") {
 		t.Fatal(scanned.Body)
 	}
 	for range 3 {
-		if a := p.get("q.example", paths[1]); !strings.Contains(a.Body, "<time datetime=\"2026-01-15T10:00:00&#43;08:00\">15 January 2026, 10:00 (UTC&#43;08:00)</time>") || !strings.Contains(a.Body, "<dd>Checked once</dd>") {
+		if a := p.get("q.example", paths[1]); !strings.Contains(a.Body,
+			"<time datetime=\"2026-01-15T10:00:00&#43;08:00\">15 January 2026, 10:00 (UTC&#43;08:00)</time>") ||
+			!strings.Contains(a.Body, "<dd>Checked once</dd>") {
 			t.Errorf("after one scan: %s", a.Body)
 		}
 	}
@@ -341,7 +356,8 @@ func (p place) copied(path string) {
 	p.t.Helper()
 	key := p.scanKey()
 	for user := range 40 {
-		p.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":"https://q.example%s","user":"u%d"}`, path, user), "Authorization: Bearer "+key)
+		p.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":"https://q.example%s","user":"u%d"}`, path, user), "Authorization: Bearer "+
+			key)
 	}
 	p.Admin("GET", "/statistics?wait=true", "")
 }
@@ -413,8 +429,10 @@ func TestWalkingTheCodesTellsNothing(t *testing.T) {
 	_, paths := p.codes(1)
 	unknown := p.get("q.example", "/A000000000000000000")
 	p.isPage("unknown", unknown, 404)
-	for what, path := range map[string]string{"another": "/B111111111111111111", "malformed": "/x", "too short": paths[0][:len(paths[0])-1], "nothing": "/",
-		"the bare code's length": "/ABCDEF123", "hostile": "/%3Cscript%3Ealert(1)%3C/script%3E", "invalid": "/%ff%00", "dots": "/../../etc/passwd"} {
+	for what, path := range map[string]string{"another": "/B111111111111111111", "malformed": "/x", "too short": paths[0][:len(paths[0])-1],
+		"nothing":                "/",
+		"the bare code's length": "/ABCDEF123", "hostile": "/%3Cscript%3Ealert(1)%3C/script%3E", "invalid": "/%ff%00",
+		"dots": "/../../etc/passwd"} {
 		a := p.get("q.example", path)
 		a.Header.Del("Date")
 		unknown.Header.Del("Date")
@@ -472,9 +490,10 @@ func TestNothingHostileIsEchoed(t *testing.T) {
 	evil := `"><script>alert(1)</script><img src=x onerror=alert(1)>`
 	// Requests that no browser sends, past the client's own checks.
 	for what, request := range map[string]string{
-		"raw brackets":         "GET /t/" + strings.ReplaceAll(evil, " ", "%20") + " HTTP/1.1\r\nHost: coffee.example\r\n",
-		"in the parameters":    "GET /t/1?" + strings.ReplaceAll(evil, " ", "+") + " HTTP/1.1\r\nHost: coffee.example\r\n",
-		"user agent":           "GET /t/1 HTTP/1.1\r\nHost: coffee.example\r\nUser-Agent: " + evil + "\r\nReferer: " + evil + "\r\nAccept-Language: " + evil + "\r\nX-Forwarded-Host: " + evil + "\r\n",
+		"raw brackets":      "GET /t/" + strings.ReplaceAll(evil, " ", "%20") + " HTTP/1.1\r\nHost: coffee.example\r\n",
+		"in the parameters": "GET /t/1?" + strings.ReplaceAll(evil, " ", "+") + " HTTP/1.1\r\nHost: coffee.example\r\n",
+		"user agent": "GET /t/1 HTTP/1.1\r\nHost: coffee.example\r\nUser-Agent: " + evil + "\r\nReferer: " + evil +
+			"\r\nAccept-Language: " + evil + "\r\nX-Forwarded-Host: " + evil + "\r\n",
 		"a host of odd bytes":  "GET /t/1 HTTP/1.1\r\nHost: coffee.example\xff\x01<script>\r\n",
 		"a host of script":     "GET /t/1 HTTP/1.1\r\nHost: <script>alert(1)</script>\r\n",
 		"an absolute line":     "GET http://coffee.example/t/%3Cscript%3E HTTP/1.1\r\nHost: evil.example\r\n",
@@ -487,13 +506,15 @@ func TestNothingHostileIsEchoed(t *testing.T) {
 	} {
 		answer := p.raw(request + "Connection: close\r\n\r\n")
 		head, body, _ := strings.Cut(answer, "\r\n\r\n")
-		if strings.Contains(body, "<script>alert") || strings.Contains(body, "<img src=x") || strings.Contains(head, "\r\nSet-Cookie") || strings.Contains(head, "alert(1)") {
+		if strings.Contains(body, "<script>alert") || strings.Contains(body, "<img src=x") || strings.Contains(head, "\r\nSet-Cookie") ||
+			strings.Contains(head, "alert(1)") {
 			t.Errorf("%s: echoed: %s", what, answer)
 		}
 		if !strings.HasPrefix(answer, "HTTP/1.") || strings.Contains(answer[:min(15, len(answer))], " 5") {
 			t.Errorf("%s: %.300s", what, answer)
 		}
-		if location := regexp.MustCompile(`(?m)^Location: (.*)$`).FindStringSubmatch(head); location != nil && !strings.HasPrefix(location[1], "teaapp://open?app=tea&") {
+		if location := regexp.MustCompile(`(?m)^Location: (.*)$`).FindStringSubmatch(head); location != nil &&
+			!strings.HasPrefix(location[1], "teaapp://open?app=tea&") {
 			t.Errorf("%s: sent to %s", what, location[1])
 		}
 	}

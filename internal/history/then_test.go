@@ -79,7 +79,8 @@ func (m model) Governing(text string) (rules.Hit, bool) {
 	hidden := map[string]bool{}
 	for _, r := range m.Matching(link) {
 		if r.Published && !hidden[r.Owner] {
-			return rules.Hit{Matched: rules.Matched{ID: r.ID, Kind: r.Kind, Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text}, Page: r.Path}, true
+			return rules.Hit{Matched: rules.Matched{ID: r.ID, Kind: r.Kind, Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text},
+				Page: r.Path}, true
 		}
 		hidden[r.Owner] = true
 	}
@@ -155,8 +156,10 @@ func newWorld(t *testing.T, target store.Target, seed uint64) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.press = &codes.Press{Store: s, Memory: codes.NewMemory(s), Keys: codes.Keys{Code: code, Text: map[byte]*codes.TextKey{codes.FirstVersion: text}, Current: codes.FirstVersion},
-		Vault: key, OpenIDs: accounts.NewOpenIDs(secret(4)), Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return w.now },
+	w.press = &codes.Press{Store: s, Memory: codes.NewMemory(s),
+		Keys:  codes.Keys{Code: code, Text: map[byte]*codes.TextKey{codes.FirstVersion: text}, Current: codes.FirstVersion},
+		Vault: key, OpenIDs: accounts.NewOpenIDs(secret(4)), Settings: settings.NewLive(settings.Defaults()),
+		Now:    func() time.Time { return w.now },
 		Random: zeros{}, Log: slog.New(slog.DiscardHandler), Prefix: "https://c.example/"}
 	return w
 }
@@ -307,7 +310,8 @@ func (w *world) rule() {
 	owner := programs[w.pick(3)]
 	target := owner
 	if w.pick(5) == 0 {
-		kind, text, owner, target = rules.Service, fmt.Sprint("http://weixin.qq.com/q/", w.pick(3)), services[w.pick(2)], programs[w.pick(3)]
+		kind, text, owner, target = rules.Service, fmt.Sprint("http://weixin.qq.com/q/", w.pick(3)), services[w.pick(2)],
+			programs[w.pick(3)]
 	}
 	prefix, err := rules.ParsePrefix(text, kind, true)
 	if err != nil {
@@ -331,7 +335,8 @@ func (w *world) rule() {
 				return tx.PutRule(ctx, have, did)
 			}
 			did.Did = "add"
-			r := rules.Rule{Kind: kind, Owner: owner, Target: target, Prefix: prefix, Path: "p", Published: w.pick(2) == 0, OpenVersion: 1 + w.pick(3)}
+			r := rules.Rule{Kind: kind, Owner: owner, Target: target, Prefix: prefix, Path: "p", Published: w.pick(2) == 0, OpenVersion: 1 +
+				w.pick(3)}
 			w.testLinks(&r)
 			r, err = tx.AddRule(ctx, r, did)
 			do = func(m *model) { m.rules[key] = r }
@@ -352,7 +357,8 @@ func (w *world) codes() {
 	if len(w.batch) < 3 && w.pick(4) == 0 || len(w.batch) == 0 {
 		w.update(func(ctx context.Context, s *store.Store) (func(*model), error) {
 			err := s.UpdateCodes(ctx, func(tx codes.Tx) error {
-				b, err := tx.AddBatch(ctx, codes.Batch{Account: "wxs", ISV: strconv.Itoa(len(w.batch)), Count: 10, Start: uint64(1000 * (1 + len(w.batch))), Prefix: w.press.Prefix,
+				b, err := tx.AddBatch(ctx, codes.Batch{Account: "wxs", ISV: strconv.Itoa(len(w.batch)), Count: 10,
+					Start: uint64(1000 * (1 + len(w.batch))), Prefix: w.press.Prefix,
 					Version: codes.FirstVersion, Segment: 10000, CreatedAt: w.now})
 				w.batch = append(w.batch, b)
 				return err
@@ -362,7 +368,8 @@ func (w *world) codes() {
 		return
 	}
 	b := w.batch[w.pick(len(w.batch))]
-	e := codes.Event{Batch: b.ID, Did: []codes.Did{codes.Activate, codes.Activate, codes.Withdraw, codes.Freeze, codes.Unfreeze, codes.Void, codes.Redeem}[w.pick(7)], At: w.now, From: w.now, Actor: "admin"}
+	e := codes.Event{Batch: b.ID, Did: []codes.Did{codes.Activate, codes.Activate, codes.Withdraw, codes.Freeze, codes.Unfreeze, codes.Void,
+		codes.Redeem}[w.pick(7)], At: w.now, From: w.now, Actor: "admin"}
 	from := int64(w.pick(6))
 	e.Codes = codes.NewSet(codes.Range{From: from, To: from + int64(w.pick(4))})
 	if w.pick(4) == 0 {
@@ -372,7 +379,8 @@ func (w *world) codes() {
 		e.Did = codes.Unfreeze
 	}
 	if e.Did == codes.Activate {
-		e.Binding = codes.Binding{ActivityName: "a", WxaAppID: programs[w.pick(3)], WxaPath: fmt.Sprint("c", w.pick(100)), WxaType: w.pick(3)}
+		e.Binding = codes.Binding{ActivityName: "a", WxaAppID: programs[w.pick(3)], WxaPath: fmt.Sprint("c", w.pick(100)),
+			WxaType: w.pick(3)}
 		if w.pick(3) == 0 {
 			e.From = w.now.Add(time.Duration(w.pick(60000)) * time.Millisecond)
 		}
@@ -495,8 +503,10 @@ func theSame(t *testing.T, target store.Target, n int) {
 		}
 	}
 	t.Logf("%d questions, %v", n, seen)
-	for _, kind := range []string{"open_mini_program rule ", "open_mini_program service_rule ", "open_mini_program test_link ", "open_mini_program code ", "open_url  ", "show_text  ",
-		"show_message  frozen", "show_message  not_active", "show_message  no_release", "show_message  unknown_code", "show_message  void"} {
+	for _, kind := range []string{"open_mini_program rule ", "open_mini_program service_rule ", "open_mini_program test_link ",
+		"open_mini_program code ", "open_url  ", "show_text  ",
+		"show_message  frozen", "show_message  not_active", "show_message  no_release", "show_message  unknown_code",
+		"show_message  void"} {
 		if seen[kind] == 0 {
 			t.Errorf("nothing was ever %q: the test says nothing of it", kind)
 		}

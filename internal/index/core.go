@@ -168,7 +168,8 @@ func (l *look) fits(r record, end int) bool {
 // are parts of the link and of the arena: nothing is copied.
 func (c *core) matched(r record, key string, end int) rules.Hit {
 	id, target, extra := r.rest()
-	h := rules.Hit{Matched: rules.Matched{ID: id, Kind: r.kind(), Owner: c.texts.textOf(r.owner(), r.b[13])}, Page: c.texts.textOf(r.page(), r.b[19])}
+	h := rules.Hit{Matched: rules.Matched{ID: id, Kind: r.kind(), Owner: c.texts.textOf(r.owner(), r.b[13])},
+		Page: c.texts.textOf(r.page(), r.b[19])}
 	h.Target = h.Owner
 	if target != r.owner() {
 		h.Target = c.texts.text(target)

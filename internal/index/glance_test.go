@@ -38,7 +38,8 @@ func TestAGlanceSeesWhatTheSearchFinds(t *testing.T) {
 			if !ok {
 				continue
 			}
-			r := rules.Rule{ID: rng.Int64() >> rng.IntN(63), Kind: rules.Ordinary, Owner: pick("A", "B"), Prefix: p, Path: "p", Published: rng.IntN(4) > 0}
+			r := rules.Rule{ID: rng.Int64() >> rng.IntN(63), Kind: rules.Ordinary, Owner: pick("A", "B"), Prefix: p, Path: "p",
+				Published: rng.IntN(4) > 0}
 			if r.Target = r.Owner; i%9 == 0 {
 				r.Target = "C"
 			}
@@ -58,7 +59,8 @@ func TestAGlanceSeesWhatTheSearchFinds(t *testing.T) {
 				hits++
 			}
 			if hit, found := c.search(link, x); found != ok || hit != seen {
-				t.Fatalf("seed %d, world %d: link %q: a glance sees %v %+v, the search finds %v %+v", seed, world, link, ok, seen, found, hit)
+				t.Fatalf("seed %d, world %d: link %q: a glance sees %v %+v, the search finds %v %+v", seed, world, link, ok, seen, found,
+					hit)
 			}
 		}
 	}

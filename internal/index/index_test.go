@@ -29,16 +29,23 @@ func linkOf(t testing.TB, text string) rules.Link {
 // The small world: forty prefixes and every link of their alphabet.
 var (
 	worldPrefixes = []string{
-		"https://h.example", "https://h.example/", "https://h.example/?", "https://h.example?a", "https://h.example/a", "https://h.example/a/", "https://h.example/a?",
-		"https://h.example/a?a", "https://h.example/a?a=", "https://h.example/a?ab", "https://h.example/a/?", "https://h.example/a/?a", "https://h.example/a/a",
-		"https://h.example/a/a/", "https://h.example/a/a?", "https://h.example/a/a?a", "https://h.example/a/a/?a=", "https://h.example/a/b", "https://h.example/a/b/",
-		"https://h.example/a//", "https://h.example//", "https://h.example//a", "https://h.example//a/", "https://h.example/ab", "https://h.example/ab/", "https://h.example/ab?a",
-		"https://h.example/a/a/a", "https://h.example/a/a/a/", "https://h.example/a#", "https://h.example/a#/", "https://h.example#/", "https://h.example#a",
-		"https://h.example/a?a?", "https://h.example/a?a/", "http://h.example/a/", "http://h.example/a", "https://g.example/a/", "https://g.example",
+		"https://h.example", "https://h.example/", "https://h.example/?", "https://h.example?a", "https://h.example/a",
+		"https://h.example/a/", "https://h.example/a?",
+		"https://h.example/a?a", "https://h.example/a?a=", "https://h.example/a?ab", "https://h.example/a/?", "https://h.example/a/?a",
+		"https://h.example/a/a",
+		"https://h.example/a/a/", "https://h.example/a/a?", "https://h.example/a/a?a", "https://h.example/a/a/?a=", "https://h.example/a/b",
+		"https://h.example/a/b/",
+		"https://h.example/a//", "https://h.example//", "https://h.example//a", "https://h.example//a/", "https://h.example/ab",
+		"https://h.example/ab/", "https://h.example/ab?a",
+		"https://h.example/a/a/a", "https://h.example/a/a/a/", "https://h.example/a#", "https://h.example/a#/", "https://h.example#/",
+		"https://h.example#a",
+		"https://h.example/a?a?", "https://h.example/a?a/", "http://h.example/a/", "http://h.example/a", "https://g.example/a/",
+		"https://g.example",
 		"http://weixin.qq.com/q/a", "http://weixin.qq.com/a/",
 	}
 	worldLinks = func() (list []string) {
-		for _, path := range []string{"", "/", "/a", "/a/", "/ab", "/ab/a", "/a/a", "/a/a/", "/a/a/a", "/a/a/a/b", "/a/b", "/a/b/a", "/a//", "/a//b", "//", "//a", "//a/b", "/a#", "/a#/a", "#/", "#/a", "#a", "/b"} {
+		for _, path := range []string{"", "/", "/a", "/a/", "/ab", "/ab/a", "/a/a", "/a/a/", "/a/a/a", "/a/a/a/b", "/a/b", "/a/b/a", "/a//",
+			"/a//b", "//", "//a", "//a/b", "/a#", "/a#/a", "#/", "#/a", "#a", "/b"} {
 			for _, query := range []string{"", "?", "?a", "?a=b", "?ab", "?a?", "?a/", "?b"} {
 				list = append(list, "https://h.example"+path+query)
 			}
@@ -127,7 +134,8 @@ func TestEveryWorldOfThreeRules(t *testing.T) {
 			}
 			for variant := range 4 {
 				c := chosen{p, variant >> 1, variant & 1}
-				x.Set(rules.Rule{ID: int64(p), Kind: rules.Ordinary, Owner: owners[c.owner], Target: owners[c.owner], Prefix: prefixes[p], Path: "p", Published: c.published == 1})
+				x.Set(rules.Rule{ID: int64(p), Kind: rules.Ordinary, Owner: owners[c.owner], Target: owners[c.owner], Prefix: prefixes[p],
+					Path: "p", Published: c.published == 1})
 				set = append(set, c)
 				grow(p+1, more-1)
 				set = set[:len(set)-1]
@@ -151,7 +159,8 @@ func TestALookUpAllocatesNothing(t *testing.T) {
 	if err := x.Load(each(someRules(t))); err != nil {
 		t.Fatal(err)
 	}
-	for _, text := range []string{"https://h.example/a/x", "https://h.example/a/b?id=12", "https://h.example/a/b/c", "https://h.example/zzz", "https://nobody.example/a",
+	for _, text := range []string{"https://h.example/a/x", "https://h.example/a/b?id=12", "https://h.example/a/b/c",
+		"https://h.example/zzz", "https://nobody.example/a",
 		"http://weixin.qq.com/q/02AAAAAAAAAAAAAA", "http://a-host-whose-name-is-longer-than-a-line.example/x", "https://g.example/?x=1"} {
 		hits := 0
 		if n := testing.AllocsPerRun(100, func() {

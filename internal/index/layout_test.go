@@ -94,7 +94,8 @@ func (w *world) rules() iter.Seq2[rules.Rule, error] {
 		for i := range w.n {
 			p, _ := rules.StoredPrefix(w.prefix(i))
 			owner := fmt.Sprintf("wx%016x", i/100)
-			if !yield(rules.Rule{ID: int64(i + 1), Kind: rules.Ordinary, Owner: owner, Target: owner, Prefix: p, Path: "pages/index/p" + strconv.Itoa(i%20), Published: i%20 != 0}, nil) {
+			if !yield(rules.Rule{ID: int64(i + 1), Kind: rules.Ordinary, Owner: owner, Target: owner, Prefix: p, Path: "pages/index/p" +
+				strconv.Itoa(i%20), Published: i%20 != 0}, nil) {
 				return
 			}
 		}
@@ -260,7 +261,8 @@ func BenchmarkLayouts(b *testing.B) {
 				}
 				slices.Sort(ratios)
 				slices.Sort(taken[i])
-				b.Logf("%-22s min %.2f median %.2f max %.2f, %.0f ns, %d rounds", layout.name, ratios[0], ratios[len(ratios)/2], ratios[len(ratios)-1], taken[i][len(ratios)/2], len(ratios))
+				b.Logf("%-22s min %.2f median %.2f max %.2f, %.0f ns, %d rounds", layout.name, ratios[0], ratios[len(ratios)/2],
+					ratios[len(ratios)-1], taken[i][len(ratios)/2], len(ratios))
 			}
 		})
 	}

@@ -486,7 +486,8 @@ func readSnapshot(in io.Reader, size int64) (*Snapshot, error) {
 		return nil, damaged("its tables have no possible size")
 	}
 	c := &core{seed: image.Seed, textTable: newTable(0), tests: map[string][]string{}}
-	c.ruleTable = table{segments: make([]segment, 1<<image.Bits), use: make([]segmentUse, 1<<image.Bits), bits: image.Bits, n: image.Rules, bytes: (16 + 8) << image.Bits}
+	c.ruleTable = table{segments: make([]segment, 1<<image.Bits), use: make([]segmentUse, 1<<image.Bits), bits: image.Bits, n: image.Rules,
+		bytes: (16 + 8) << image.Bits}
 	var cut blocks
 	err = part(func(r *partReader) error {
 		last := -1

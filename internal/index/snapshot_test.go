@@ -27,8 +27,9 @@ func aRuleOf(t testing.TB, id int64, prefix string, tests ...string) rules.Rule 
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := rules.Rule{ID: id, Kind: kind, Owner: fmt.Sprintf("owner%d", id%3), Prefix: p, Path: fmt.Sprintf("pages/p%d", id%5), OpenVersion: int(id % 4),
-		Occupy: id%4 == 0, Published: id%2 == 1, TestLinks: tests}
+	r := rules.Rule{ID: id, Kind: kind, Owner: fmt.Sprintf("owner%d", id%3), Prefix: p, Path: fmt.Sprintf("pages/p%d", id%5),
+		OpenVersion: int(id % 4),
+		Occupy:      id%4 == 0, Published: id%2 == 1, TestLinks: tests}
 	if r.Target = r.Owner; kind == rules.Service {
 		r.Target = "target"
 	}
@@ -50,8 +51,10 @@ func someRules(t testing.TB) []rules.Rule {
 }
 
 var someLinks = []string{
-	"https://h.example/a/x", "https://h.example/a/b", "https://h.example/a/b?id=1", "https://h.example", "https://h.example/?q", "https://g.example?x=12",
-	"http://weixin.qq.com/q/02AAAAAAAAAAAAAA", "http://a-host-whose-name-is-longer-than-a-line.example/x", "https://a-host-whose-name-is-longer-than-a-line.example/x",
+	"https://h.example/a/x", "https://h.example/a/b", "https://h.example/a/b?id=1", "https://h.example", "https://h.example/?q",
+	"https://g.example?x=12",
+	"http://weixin.qq.com/q/02AAAAAAAAAAAAAA", "http://a-host-whose-name-is-longer-than-a-line.example/x",
+	"https://a-host-whose-name-is-longer-than-a-line.example/x",
 	"http://h.example/a/b", "https://other.example/", "https://h.example/a", "http://weixin.qq.com/q/02AAAAAAAAAAAAAB",
 }
 
@@ -219,7 +222,8 @@ func TestADamagedSnapshotIsRefused(t *testing.T) {
 	file := snapshotOf(t, x)
 	t.Logf("%d bytes", len(file))
 	refused := func(what string, file []byte) {
-		if _, err := read(file); !errors.Is(err, ErrSnapshotDamaged) && !errors.Is(err, ErrSnapshotFormat) || strings.Contains(err.Error(), "\n") {
+		if _, err := read(file); !errors.Is(err, ErrSnapshotDamaged) && !errors.Is(err, ErrSnapshotFormat) ||
+			strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

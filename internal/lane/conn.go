@@ -120,7 +120,8 @@ func (c *conn) hand() {
 // failed tells of a panic; nil = there was none.
 func (c *conn) failed(fault any) {
 	if fault != nil {
-		c.lane.Log.Error("a request failed inside the server", "path", c.lane.Path, "panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
+		c.lane.Log.Error("a request failed inside the server", "path", c.lane.Path, "panic", fmt.Sprint(fault), "stack",
+			string(debug.Stack()))
 	}
 }
 

@@ -24,7 +24,8 @@ func directly(conn net.Conn) func(b []byte) int {
 	var n uintptr
 	write := func(fd uintptr) bool {
 		var fault syscall.Errno
-		if n, _, fault = syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b))); fault != 0 {
+		if n, _, fault = syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(unsafe.SliceData(b))),
+			uintptr(len(b))); fault != 0 {
 			n = 0 // what fails here fails again where it is waited for
 		}
 		return true

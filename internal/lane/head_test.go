@@ -13,7 +13,9 @@ import (
 func FuzzHead(f *testing.F) {
 	const plain = "POST /scan/v1/resolve HTTP/1.1\r\nHost: a.example:8080\r\nUser-Agent: x\r\nAuthorization: Bearer qrs_x\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: 12\r\n\r\n"
 	f.Add([]byte(plain))
-	for _, other := range []string{"Content-Length: 12\r\n", "Transfer-Encoding: chunked\r\n", "Host: b\r\n", "Expect: 100-continue\r\n", " folded\r\n", "X : a\r\n", "Authorization: Bearer y\r\n", "Connection: upgrade\r\n", "x\n", "Content-Length:\t5\r\n", "Content-Type: a/NDJSON\r\n", "Origin: x\r\n"} {
+	for _, other := range []string{"Content-Length: 12\r\n", "Transfer-Encoding: chunked\r\n", "Host: b\r\n", "Expect: 100-continue\r\n",
+		" folded\r\n", "X : a\r\n", "Authorization: Bearer y\r\n", "Connection: upgrade\r\n", "x\n", "Content-Length:\t5\r\n",
+		"Content-Type: a/NDJSON\r\n", "Origin: x\r\n"} {
 		f.Add([]byte(strings.Replace(plain, "User-Agent: x\r\n", other, 1)))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -35,9 +37,11 @@ func FuzzHead(f *testing.F) {
 			t.Fatalf("%q: %v", b, err)
 		}
 		key, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		if r.Method != "POST" || r.RequestURI != "/scan/v1/resolve" || r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.Host != string(h.host) || r.ContentLength != int64(h.length) ||
+		if r.Method != "POST" || r.RequestURI != "/scan/v1/resolve" || r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.Host != string(h.host) ||
+			r.ContentLength != int64(h.length) ||
 			len(r.TransferEncoding) > 0 || len(r.Trailer) > 0 || r.Close != h.last || key != string(h.key) ||
-			len(r.Header["Authorization"]) > 1 || len(r.Header["Content-Length"]) > 1 || r.Header.Get("Expect")+r.Header.Get("Origin")+r.Header.Get("Sec-Fetch-Site")+r.Header.Get("Upgrade") != "" {
+			len(r.Header["Authorization"]) > 1 || len(r.Header["Content-Length"]) > 1 || r.Header.Get("Expect")+r.Header.Get("Origin")+
+			r.Header.Get("Sec-Fetch-Site")+r.Header.Get("Upgrade") != "" {
 			t.Fatalf("%q:\nwe  %+v\nnet %+v", b, h, r)
 		}
 	})

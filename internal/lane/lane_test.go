@@ -89,7 +89,8 @@ func (e echo) Wait(_ context.Context, to []byte) ([]byte, string, int) {
 
 // echoing is a lane that says again what it is told.
 func echoing() *Lane {
-	return &Lane{Path: "/say", MaxBody: 64, Streams: "ndjson", AnswerTime: time.Minute, IdleTime: time.Minute, Log: slog.New(slog.DiscardHandler),
+	return &Lane{Path: "/say", MaxBody: 64, Streams: "ndjson", AnswerTime: time.Minute, IdleTime: time.Minute,
+		Log:   slog.New(slog.DiscardHandler),
 		Begin: func(_ context.Context, _ string, body []byte) Answer { return echo(body) }}
 }
 
@@ -357,10 +358,11 @@ func TestPieces(t *testing.T) {
 
 // served lets net/http answer what is not the lane's with what it read of it.
 func served(t *testing.T, l net.Listener) {
-	h := &http.Server{ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		fmt.Fprintf(w, "%s %s of %d bytes: %.9s", r.Proto, r.Method, len(body), body)
-	})}
+	h := &http.Server{ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			fmt.Fprintf(w, "%s %s of %d bytes: %.9s", r.Proto, r.Method, len(body), body)
+		})}
 	go h.Serve(l)
 	t.Cleanup(func() { h.Close() })
 }
@@ -395,12 +397,13 @@ func TestWhatIsNotPlainIsHandedOver(t *testing.T) {
 	with := func(old, new string) string { return strings.Replace(right, old, new, 1) }
 	long := strings.Replace(say(strings.Repeat("x", 65)), "\r\n", "\r\nAuthorization: Bearer right\r\n", 1)
 	for name, c := range map[string]struct{ request, want string }{
-		"a plain request":   {right, "abc"},
-		"another method":    {"GET /say HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 GET of 0 bytes: "},
-		"another path":      {with("/say", "/sing"), "HTTP/1.1 POST of 3 bytes: abc"},
-		"a long body":       {long, "HTTP/1.1 POST of 65 bytes: xxxxxxxxx"},
-		"a long head":       {with("\r\n", "\r\nX-A: "+strings.Repeat("a", 10*maxHead)+"\r\n"), "HTTP/1.1 POST of 3 bytes: abc"},
-		"chunks":            {with("Content-Length: 3\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"), "HTTP/1.1 POST of 3 bytes: abc"},
+		"a plain request": {right, "abc"},
+		"another method":  {"GET /say HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 GET of 0 bytes: "},
+		"another path":    {with("/say", "/sing"), "HTTP/1.1 POST of 3 bytes: abc"},
+		"a long body":     {long, "HTTP/1.1 POST of 65 bytes: xxxxxxxxx"},
+		"a long head":     {with("\r\n", "\r\nX-A: "+strings.Repeat("a", 10*maxHead)+"\r\n"), "HTTP/1.1 POST of 3 bytes: abc"},
+		"chunks": {with("Content-Length: 3\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
+			"HTTP/1.1 POST of 3 bytes: abc"},
 		"a stream":          {with("\r\n", "\r\nContent-Type: application/x-NDJSON\r\n"), "HTTP/1.1 POST of 3 bytes: abc"},
 		"another host":      {with("localhost", "elsewhere"), "HTTP/1.1 POST of 3 bytes: abc"},
 		"a key that is not": {with("right", "wrong"), "HTTP/1.1 POST of 3 bytes: abc"},
@@ -430,7 +433,8 @@ func TestTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lane.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{certificate}, PrivateKey: key}}, NextProtos: []string{"h2", "http/1.1"}}
+	lane.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{certificate}, PrivateKey: key}},
+		NextProtos: []string{"h2", "http/1.1"}}
 	dial := listening(t, lane)
 	served(t, lane)
 	secure := func(protocol string) *tls.Conn {

@@ -115,7 +115,8 @@ func (e *Event) Kept() Event {
 	for _, t := range []struct {
 		text  *string
 		limit int
-	}{{&kept.Source, maxWord}, {&kept.Client, MaxClient}, {&kept.Region, maxWord}, {&kept.Action, maxWord}, {&kept.Kind, maxWord}, {&kept.Reason, maxWord},
+	}{{&kept.Source, maxWord}, {&kept.Client, MaxClient}, {&kept.Region, maxWord}, {&kept.Action, maxWord}, {&kept.Kind, maxWord},
+		{&kept.Reason, maxWord},
 		{&kept.App, maxApp}, {&kept.Version, maxWord}, {&kept.Text, MaxText}} {
 		*t.text = Fit(*t.text, t.limit)
 	}

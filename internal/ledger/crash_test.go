@@ -36,7 +36,8 @@ func newWorld(t *testing.T, what string, chance *rand.Rand) *world {
 }
 
 func (w *world) open() (*Journal, error) {
-	return OpenJournal("scans", JournalOptions{disk: w.disk, Random: seeded(1), SegmentSize: 3000, Log: slog.New(slog.NewTextHandler(w.logs, nil))})
+	return OpenJournal("scans", JournalOptions{disk: w.disk, Random: seeded(1), SegmentSize: 3000,
+		Log: slog.New(slog.NewTextHandler(w.logs, nil))})
 }
 
 // work does something to a journal. A call that fails is fine; one that lies is not.
@@ -103,7 +104,8 @@ func (w *world) look(j *Journal, sure bool) {
 		last = e.Position
 		w.give(e.Position, e.ID)
 		have[e.Position] = true
-		n := int64(e.ID[8])<<56 | int64(e.ID[9])<<48 | int64(e.ID[10])<<40 | int64(e.ID[11])<<32 | int64(e.ID[12])<<24 | int64(e.ID[13])<<16 | int64(e.ID[14])<<8 | int64(e.ID[15])
+		n := int64(e.ID[8])<<56 | int64(e.ID[9])<<48 | int64(e.ID[10])<<40 | int64(e.ID[11])<<32 | int64(e.ID[12])<<24 | int64(
+			e.ID[13])<<16 | int64(e.ID[14])<<8 | int64(e.ID[15])
 		want := anEvent(n)
 		if e.User == (UserHash{}) || w.erased[e.User] {
 			if w.erased[want.User] || w.erasing[want.User] || want.User == (UserHash{}) {

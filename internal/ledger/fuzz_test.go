@@ -70,7 +70,9 @@ func FuzzTexts(f *testing.F) {
 		if err != nil || got != e.Kept() {
 			t.Fatalf("got %+v, %v; want %+v", got, err, e.Kept())
 		}
-		if !utf8.ValidString(got.Text) || strings.ContainsRune(got.Text, 0) || !strings.HasPrefix(strings.ToValidUTF8(text, "�"), strings.ReplaceAll(got.Text, " ", " ")) && !strings.Contains(text, "\x00") && utf8.ValidString(text) {
+		if !utf8.ValidString(got.Text) || strings.ContainsRune(got.Text, 0) ||
+			!strings.HasPrefix(strings.ToValidUTF8(text, "�"), strings.ReplaceAll(got.Text, " ", " ")) && !strings.Contains(text, "\x00") &&
+				utf8.ValidString(text) {
 			t.Fatalf("%q is kept as %q", text, got.Text)
 		}
 	})

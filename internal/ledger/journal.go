@@ -125,7 +125,8 @@ func (j *Journal) report(s *segment, d damage) {
 	j.mu.Unlock()
 	if !known {
 		j.damaged.Add(max(1, d.lost))
-		j.log.Error("a file of scans is damaged; what stands behind it is read on", "file", j.path(s.name), "offset", d.offset, "bytes", d.length, "scans lost", d.lost)
+		j.log.Error("a file of scans is damaged; what stands behind it is read on", "file", j.path(s.name), "offset", d.offset, "bytes",
+			d.length, "scans lost", d.lost)
 	}
 }
 

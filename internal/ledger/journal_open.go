@@ -24,7 +24,8 @@ func (j *Journal) identify(names []string, random io.Reader) error {
 				return nil
 			}
 		}
-		return fmt.Errorf("the file %s is damaged: put back the one of this folder, or remove it to take the id from the files of scans", j.path(ledgerFile))
+		return fmt.Errorf("the file %s is damaged: put back the one of this folder, or remove it to take the id from the files of scans",
+			j.path(ledgerFile))
 	}
 	found := false
 	for _, name := range names {
@@ -74,7 +75,8 @@ func (j *Journal) load(names []string) error {
 			return fmt.Errorf("the file of scans %s: %w", j.path(s.name), err)
 		}
 		if i > 0 && j.next < s.first-s.skip {
-			j.log.Error("scans are missing in the ledger", "after file", j.path(j.segments[i-1].name), "from", j.next, "before", s.first-s.skip)
+			j.log.Error("scans are missing in the ledger", "after file", j.path(j.segments[i-1].name), "from", j.next, "before",
+				s.first-s.skip)
 		}
 		j.next = s.end
 	}
@@ -181,7 +183,8 @@ func (j *Journal) loadSegment(s *segment, bound int64) error {
 		if d.offset < s.size {
 			j.report(s, d)
 		} else if d.length > 0 && bound == 0 && !allZero(f, d) {
-			j.log.Warn("the end of a file of scans was not written whole and is cut off; nothing of it was acknowledged", "file", j.path(s.name), "offset", d.offset, "bytes", d.length)
+			j.log.Warn("the end of a file of scans was not written whole and is cut off; nothing of it was acknowledged", "file",
+				j.path(s.name), "offset", d.offset, "bytes", d.length)
 		}
 	}
 	if err := j.rewrite(s, f); err != nil {

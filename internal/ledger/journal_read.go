@@ -64,7 +64,8 @@ func (j *Journal) Read(ctx context.Context, after int64) iter.Seq2[Entry, error]
 	}
 }
 
-func (j *Journal) readSegment(ctx context.Context, v *view, after, upTo int64, in *Texts, buf *[]byte, yield func(Entry, error) bool) (bool, error) {
+func (j *Journal) readSegment(ctx context.Context, v *view, after, upTo int64, in *Texts, buf *[]byte, yield func(Entry, error) bool) (bool,
+	error) {
 	f, err := j.disk.open(v.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil // forgotten meanwhile

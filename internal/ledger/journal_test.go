@@ -208,7 +208,8 @@ func TestADamagedMiddleIsReportedAndWhatIsBehindItIsRead(t *testing.T) {
 			}
 		}
 		collect(t, j.Read(t.Context(), 0))
-		if j.Damaged() != 10 || strings.Count(logs.String(), "is damaged") != 1 || !strings.Contains(logs.String(), name) || !strings.Contains(logs.String(), "offset=") {
+		if j.Damaged() != 10 || strings.Count(logs.String(), "is damaged") != 1 || !strings.Contains(logs.String(), name) ||
+			!strings.Contains(logs.String(), "offset=") {
 			t.Errorf("sealed %v: %d lost; log: %s", sealed, j.Damaged(), logs.String())
 		}
 	}

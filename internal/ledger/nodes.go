@@ -72,7 +72,8 @@ func (n *Nodes) Join(ctx context.Context) error {
 
 func (n *Nodes) put(ctx context.Context, answered int64, stopped bool) error {
 	s := n.Shipper
-	return n.Store.PutNode(ctx, Node{ID: s.ID(), Name: n.Name, Answered: answered, Ended: s.Journal.end(), Shipped: s.position.Load(), Stopped: stopped, SeenAt: n.Now()})
+	return n.Store.PutNode(ctx, Node{ID: s.ID(), Name: n.Name, Answered: answered, Ended: s.Journal.end(), Shipped: s.position.Load(),
+		Stopped: stopped, SeenAt: n.Now()})
 }
 
 // Run answers until ctx ends.
@@ -134,9 +135,11 @@ func (n *Nodes) Gather(ctx context.Context) error {
 		for _, one := range others {
 			switch {
 			case one.Stopped && one.Shipped < one.Ended:
-				silent = append(silent, fmt.Sprintf("node %s (%s) is stopped and did not bring its last %d scans", one.ID, one.Name, one.Ended-one.Shipped))
+				silent = append(silent, fmt.Sprintf("node %s (%s) is stopped and did not bring its last %d scans", one.ID, one.Name,
+					one.Ended-one.Shipped))
 			case !one.Stopped && one.Answered < ask:
-				silent = append(silent, fmt.Sprintf("node %s (%s) does not answer; it was last heard of at %s", one.ID, one.Name, one.SeenAt.UTC().Format(time.RFC3339)))
+				silent = append(silent, fmt.Sprintf("node %s (%s) does not answer; it was last heard of at %s", one.ID, one.Name,
+					one.SeenAt.UTC().Format(time.RFC3339)))
 			}
 		}
 		if silent == nil {
@@ -187,7 +190,9 @@ func (n *Nodes) Counted(ctx context.Context) error {
 			return err
 		}
 		if lacks := taken.Lacks(one.Ended); lacks > 0 {
-			behind = append(behind, fmt.Sprintf("node %s (%s) is stopped, and %d of its scans were lost with the stream before they were counted", one.ID, one.Name, lacks))
+			behind = append(behind,
+				fmt.Sprintf("node %s (%s) is stopped, and %d of its scans were lost with the stream before they were counted", one.ID,
+					one.Name, lacks))
 		} else if err := n.Store.ForgetStopped(ctx, one); err != nil {
 			return err
 		}

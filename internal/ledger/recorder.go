@@ -85,7 +85,8 @@ type RecorderOptions struct {
 
 // NewRecorder starts a recorder; it runs until Close. The journal stays open.
 func NewRecorder(j *Journal, o RecorderOptions) *Recorder {
-	r := &Recorder{journal: j, now: o.Now, maxBytes: o.MaxBytes, maxCount: o.MaxCount, spare: &batch{}, wake: make(chan struct{}, 1), done: make(chan struct{}), patience: gather}
+	r := &Recorder{journal: j, now: o.Now, maxBytes: o.MaxBytes, maxCount: o.MaxCount, spare: &batch{}, wake: make(chan struct{}, 1),
+		done: make(chan struct{}), patience: gather}
 	if r.now == nil {
 		r.now = time.Now
 	}

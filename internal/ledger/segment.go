@@ -209,7 +209,8 @@ func (s *segment) readFooter(f file) bool {
 		return false
 	}
 	length := int64(binary.LittleEndian.Uint32(sum[8:]))
-	if string(sum[64:]) != footerMagic || binary.LittleEndian.Uint32(sum) != footerMark || length > min(maxFooter, size-headerSize-summarySize) {
+	if string(sum[64:]) != footerMagic || binary.LittleEndian.Uint32(sum) != footerMark ||
+		length > min(maxFooter, size-headerSize-summarySize) {
 		return false
 	}
 	b := make([]byte, length)
@@ -244,7 +245,8 @@ func (s *segment) readFooter(f file) bool {
 	if len(blocks) != int(n) {
 		return false
 	}
-	s.end, s.size, s.span, s.blocks, s.tail, s.sealed = values[0], values[1], span{values[2], values[3], values[4], values[5]}, blocks, block{}, true
+	s.end, s.size, s.span, s.blocks, s.tail, s.sealed = values[0], values[1], span{values[2], values[3], values[4], values[5]}, blocks,
+		block{}, true
 	return true
 }
 
@@ -310,7 +312,8 @@ func (g *groupReader) try(at int64) (bool, error) {
 	length := int64(binary.LittleEndian.Uint32(b[8:]))
 	n := int64(binary.LittleEndian.Uint32(b[12:]))
 	first, skip := int64(binary.LittleEndian.Uint64(b[16:])), int64(binary.LittleEndian.Uint64(b[24:]))
-	if length > maxGroup || length > g.limit-at-groupHeaderSize || n == 0 || n > length || first < g.next || first > math.MaxInt64-n || skip < 0 || skip > first {
+	if length > maxGroup || length > g.limit-at-groupHeaderSize || n == 0 || n > length || first < g.next || first > math.MaxInt64-n ||
+		skip < 0 || skip > first {
 		return false, nil
 	}
 	if b, err = g.bytes(at, groupHeaderSize+int(length)); err != nil || int64(len(b)) < groupHeaderSize+length {

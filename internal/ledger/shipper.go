@@ -205,7 +205,8 @@ func (s *Shipper) Flush(ctx context.Context) error {
 	s.mu.Unlock()
 	if ctx.Err() == nil && (was != nil) != (err != nil) {
 		if err != nil {
-			s.Log.WarnContext(ctx, "scans cannot be brought to where all nodes' scans are; they are safe in the journal and wait there", "error", err)
+			s.Log.WarnContext(ctx, "scans cannot be brought to where all nodes' scans are; they are safe in the journal and wait there",
+				"error", err)
 		} else {
 			s.Log.InfoContext(ctx, "scans are brought to where all nodes' scans are again")
 		}
@@ -295,7 +296,8 @@ func (s *Shipper) locate(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			s.Log.WarnContext(ctx, "this journal is not the one that was shipped under its name, perhaps a copy or an older one; it gets a new name and is shipped from its beginning, and what is there already counts once", "was", s.Node, "is", node)
+			s.Log.WarnContext(ctx,
+				"this journal is not the one that was shipped under its name, perhaps a copy or an older one; it gets a new name and is shipped from its beginning, and what is there already counts once", "was", s.Node, "is", node)
 			s.Node, mark = node, Mark{}
 			s.id.Store(&node)
 		}
@@ -353,7 +355,8 @@ func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Mark) (Mark, erro
 	if back.Moved {
 		log = s.Log.InfoContext
 	}
-	log(ctx, back.Why+": what this node's journal has is shipped again, and counts once", "from", oldest, "up to", was.Position, "not counted yet", uncounted,
+	log(ctx, back.Why+": what this node's journal has is shipped again, and counts once", "from", oldest, "up to", was.Position,
+		"not counted yet", uncounted,
 		"in no journal and not counted", gone)
 	return mark, nil
 }

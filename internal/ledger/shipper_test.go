@@ -69,7 +69,8 @@ func TestAShipperRuns(t *testing.T) {
 		}
 		var logs strings.Builder
 		p := &pier{marks: map[string]Mark{}}
-		s := &Shipper{Journal: j, To: p, Node: "n", Random: seeded(2), Now: time.Now, Log: slog.New(slog.NewTextHandler(&logs, nil)), Batch: 10}
+		s := &Shipper{Journal: j, To: p, Node: "n", Random: seeded(2), Now: time.Now, Log: slog.New(slog.NewTextHandler(&logs, nil)),
+			Batch: 10}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		defer func() { <-done }()

@@ -152,7 +152,8 @@ func (c *Current) note(what string, again func(context.Context) error, err error
 		delete(c.missed, what)
 		return
 	}
-	c.Log.Error("a committed change cannot be read back; scans may show the state before it until the store answers", "what", what, "error", err)
+	c.Log.Error("a committed change cannot be read back; scans may show the state before it until the store answers", "what", what, "error",
+		err)
 	if c.missed == nil {
 		c.missed = map[string]missed{}
 	}

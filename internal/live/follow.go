@@ -101,7 +101,8 @@ func (c *Current) notFollowing(ctx context.Context, err error) {
 	c.silent = true
 	c.mu.Unlock()
 	if first {
-		c.Log.ErrorContext(ctx, "changes of other nodes cannot be followed; scans are answered from what is known, until the store answers again", "error", err)
+		c.Log.ErrorContext(ctx,
+			"changes of other nodes cannot be followed; scans are answered from what is known, until the store answers again", "error", err)
 	}
 }
 
@@ -129,7 +130,8 @@ func (c *Current) listen(ctx context.Context, rung chan<- struct{}) {
 		if ctx.Err() != nil {
 			return
 		}
-		c.Log.WarnContext(ctx, "the connection that tells of changes is lost; until it is back they are looked for once a second", "error", err)
+		c.Log.WarnContext(ctx, "the connection that tells of changes is lost; until it is back they are looked for once a second", "error",
+			err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
@@ -184,7 +186,8 @@ func (c *Current) page(ctx context.Context, into memory, at *position) (more, an
 	}
 	if at.seq > 0 {
 		if len(list) == 0 || list[0].Seq != at.seq || list[0].Hash != at.hash {
-			c.Log.WarnContext(ctx, "the log of changes is another than the one that was followed (a reset, or a database that lost its last commits): everything is read again", "seq", at.seq)
+			c.Log.WarnContext(ctx,
+				"the log of changes is another than the one that was followed (a reset, or a database that lost its last commits): everything is read again", "seq", at.seq)
 			return false, true, nil
 		}
 		list = list[1:]

@@ -66,7 +66,8 @@ func (s state) rule(thing int) (rules.Rule, error) {
 	if thing == aServiceRule {
 		kind = rules.Service
 	}
-	return rules.Rule{ID: 1, Kind: kind, Owner: "owner", Target: "owner", Prefix: prefixes[thing], Path: strconv.Itoa(s[thing]), Published: true}, nil
+	return rules.Rule{ID: 1, Kind: kind, Owner: "owner", Target: "owner", Prefix: prefixes[thing], Path: strconv.Itoa(s[thing]),
+		Published: true}, nil
 }
 
 // account is a version of the account; the version is its name.
@@ -227,7 +228,8 @@ type protocol struct {
 
 // follow is the protocol of this package.
 func follow(store *fakeStore) *protocol {
-	c := &Current{Rules: index.New(), Accounts: NewDirectory(), RuleStore: store, AccountStore: store, History: store, Log: slog.New(slog.DiscardHandler)}
+	c := &Current{Rules: index.New(), Accounts: NewDirectory(), RuleStore: store, AccountStore: store, History: store,
+		Log: slog.New(slog.DiscardHandler)}
 	if err := c.Load(context.Background()); err != nil {
 		panic(err)
 	}
@@ -492,7 +494,8 @@ func (s *schedule) look() string {
 		case older:
 			return fmt.Sprintf("%s: version %d (there: %v) after version %d", names[thing], version, ok, w.seen)
 		case behind && ready:
-			return fmt.Sprintf("%s: version %d (there: %v) after %d was acknowledged, and Ready says nothing", names[thing], version, ok, w.acknowledged)
+			return fmt.Sprintf("%s: version %d (there: %v) after %d was acknowledged, and Ready says nothing", names[thing], version, ok,
+				w.acknowledged)
 		}
 		w.seen = now
 	}

@@ -55,12 +55,15 @@ func (c *Current) restore(ctx context.Context, into *memory) (at position, ok bo
 	}
 	at = position{s.Seq, s.Identity}
 	if err := c.fits(ctx, at); err != nil {
-		c.Log.InfoContext(ctx, "the snapshot of the rules is not of this store as it is now; they are read from the store, which takes longer", "file", c.SnapshotFile, "why", err)
+		c.Log.InfoContext(ctx,
+			"the snapshot of the rules is not of this store as it is now; they are read from the store, which takes longer", "file",
+			c.SnapshotFile, "why", err)
 		return at, false
 	}
 	held := s.Rules.Changes()
 	into.rules, into.file = s.Rules, &held
-	c.Log.InfoContext(ctx, "rules read from the snapshot", "file", c.SnapshotFile, "rules", s.Rules.Len(), "seq", at.seq, "took", c.now().Sub(began))
+	c.Log.InfoContext(ctx, "rules read from the snapshot", "file", c.SnapshotFile, "rules", s.Rules.Len(), "seq", at.seq, "took",
+		c.now().Sub(began))
 	return at, true
 }
 
@@ -195,7 +198,8 @@ func (d *Directory) snapshot() []index.SnapshotAccount {
 		}
 		for _, found := range *m {
 			a := found.account
-			list = append(list, index.SnapshotAccount{AppID: a.AppID, Kind: a.Kind, JumpOpen: a.JumpOpen, Versions: a.Versions, Linked: found.links})
+			list = append(list, index.SnapshotAccount{AppID: a.AppID, Kind: a.Kind, JumpOpen: a.JumpOpen, Versions: a.Versions,
+				Linked: found.links})
 		}
 	}
 	slices.SortFunc(list, func(a, b index.SnapshotAccount) int { return cmp.Compare(a.AppID, b.AppID) })

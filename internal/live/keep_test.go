@@ -24,7 +24,8 @@ func aKeptRule(t testing.TB, id int64, prefix string, tests ...string) rules.Rul
 	if err != nil {
 		t.Fatal(err)
 	}
-	return rules.Rule{ID: id, Kind: rules.Ordinary, Owner: "owner", Target: "owner", Prefix: p, Path: "pages/p", OpenVersion: 1, Published: true, TestLinks: tests}
+	return rules.Rule{ID: id, Kind: rules.Ordinary, Owner: "owner", Target: "owner", Prefix: p, Path: "pages/p", OpenVersion: 1,
+		Published: true, TestLinks: tests}
 }
 
 func someRules(t testing.TB) []rules.Rule {
@@ -38,7 +39,8 @@ func someRules(t testing.TB) []rules.Rule {
 // opens is what some links fall on.
 func opens(t testing.TB, c *Current) (found []rules.Rule) {
 	t.Helper()
-	for _, text := range []string{"https://h.example/a/x", "https://h.example/a/b", "https://h.example/a/b?t=1", "https://h.example", "https://h.example/new"} {
+	for _, text := range []string{"https://h.example/a/x", "https://h.example/a/b", "https://h.example/a/b?t=1", "https://h.example",
+		"https://h.example/new"} {
 		link, ok := rules.ParseLink(text)
 		if !ok {
 			t.Fatal(text)
@@ -116,7 +118,8 @@ func TestAStartRemovesHalfSnapshots(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c := &Current{Rules: index.New(), Accounts: NewDirectory(), RuleStore: s, AccountStore: nobody{}, History: s, SnapshotFile: file, Log: slog.New(slog.DiscardHandler)}
+	c := &Current{Rules: index.New(), Accounts: NewDirectory(), RuleStore: s, AccountStore: nobody{}, History: s, SnapshotFile: file,
+		Log: slog.New(slog.DiscardHandler)}
 	if err := errors.Join(c.Load(t.Context()), c.LastSnapshot(t.Context())); err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +158,8 @@ func TestAStartReadsTheSnapshotAndWhatChangedSince(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "rules.snapshot")
 			var log bytes.Buffer
 			start := func() *Current {
-				c := &Current{Rules: index.New(), Accounts: NewDirectory(), RuleStore: s, AccountStore: nobody{}, History: s, SnapshotFile: file, Log: slog.New(slog.NewTextHandler(&log, nil))}
+				c := &Current{Rules: index.New(), Accounts: NewDirectory(), RuleStore: s, AccountStore: nobody{}, History: s,
+					SnapshotFile: file, Log: slog.New(slog.NewTextHandler(&log, nil))}
 				if err := c.Load(t.Context()); err != nil {
 					t.Fatal(err)
 				}

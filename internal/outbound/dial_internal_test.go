@@ -18,11 +18,14 @@ func TestTheSocketIsCheckedOnceMore(t *testing.T) {
 	}{
 		{name: "the address that was checked", network: "tcp4", address: "93.184.216.34:80", checked: "93.184.216.34:80"},
 		{name: "the same in IPv6", network: "tcp6", address: "[2606:4700::1]:443", checked: "[2606:4700::1]:443"},
-		{name: "a mapped address is dialed as IPv4", network: "tcp4", address: "127.0.0.1:80", checked: "[::ffff:127.0.0.1]:80", allowPrivate: true},
-		{name: "another address", network: "tcp4", address: "93.184.216.35:80", checked: "93.184.216.34:80", says: "but 93.184.216.34:80 was checked"},
+		{name: "a mapped address is dialed as IPv4", network: "tcp4", address: "127.0.0.1:80", checked: "[::ffff:127.0.0.1]:80",
+			allowPrivate: true},
+		{name: "another address", network: "tcp4", address: "93.184.216.35:80", checked: "93.184.216.34:80",
+			says: "but 93.184.216.34:80 was checked"},
 		{name: "another port", network: "tcp4", address: "93.184.216.34:81", checked: "93.184.216.34:80", says: "was checked"},
 		{name: "a special address", network: "tcp4", address: "127.0.0.1:80", checked: "127.0.0.1:80", says: "refused at dial: Loopback"},
-		{name: "a closed address in spite of AllowPrivate", network: "tcp4", address: "169.254.169.254:80", checked: "169.254.169.254:80", allowPrivate: true, says: "Link Local"},
+		{name: "a closed address in spite of AllowPrivate", network: "tcp4", address: "169.254.169.254:80", checked: "169.254.169.254:80",
+			allowPrivate: true, says: "Link Local"},
 		{name: "a name", network: "tcp4", address: "localhost:80", checked: "127.0.0.1:80", says: "no address"},
 		{name: "another protocol", network: "udp4", address: "93.184.216.34:80", checked: "93.184.216.34:80", says: "udp4"},
 	} {

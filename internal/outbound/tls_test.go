@@ -102,7 +102,8 @@ func TestTLS(t *testing.T) {
 		{name: "TLS 1.2", roots: ca.pool,
 			config: &tls.Config{Certificates: []tls.Certificate{good}, MaxVersion: tls.VersionTLS12}, tlsSteps: "TLS 1.2, "},
 		{name: "TLS 1.1", roots: ca.pool,
-			config: &tls.Config{Certificates: []tls.Certificate{good}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, says: "protocol version"},
+			config: &tls.Config{Certificates: []tls.Certificate{good}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11},
+			says:   "protocol version"},
 		{name: "a wrong name", roots: ca.pool,
 			config: &tls.Config{Certificates: []tls.Certificate{ca.issue(t, certificate{names: []string{"other.example"}, around: now})}},
 			says:   "certificate is valid for other.example, not h.example"},
@@ -110,8 +111,9 @@ func TestTLS(t *testing.T) {
 			config: &tls.Config{Certificates: []tls.Certificate{ca.issue(t, certificate{ips: []net.IP{net.ParseIP(public)}, around: now})}},
 			says:   "h.example"},
 		{name: "an expired certificate", roots: ca.pool,
-			config: &tls.Config{Certificates: []tls.Certificate{ca.issue(t, certificate{names: []string{"h.example"}, around: now.AddDate(0, 0, -1)})}},
-			says:   "expired"},
+			config: &tls.Config{Certificates: []tls.Certificate{ca.issue(t,
+				certificate{names: []string{"h.example"}, around: now.AddDate(0, 0, -1)})}},
+			says: "expired"},
 		{name: "another authority", roots: newAuthority(t).pool,
 			config: &tls.Config{Certificates: []tls.Certificate{good}}, says: "unknown authority"},
 		{name: "an authority that the system does not know", roots: nil,
@@ -123,7 +125,10 @@ func TestTLS(t *testing.T) {
 				asked = hello.ServerName
 				return nil, nil
 			}
-			server := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { io.WriteString(rw, r.Host) }))
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter,
+				r *http.Request) {
+				io.WriteString(rw, r.Host)
+			}))
 			server.Config.ErrorLog = log.New(io.Discard, "", 0)
 			server.Listener = tls.NewListener(server.Listener, c.config)
 			server.Start()
@@ -160,7 +165,8 @@ func TestTLSOnAPlainPort(t *testing.T) {
 
 func TestAddressesInCertificates(t *testing.T) {
 	ca := newAuthority(t)
-	config := &tls.Config{Certificates: []tls.Certificate{ca.issue(t, certificate{ips: []net.IP{net.ParseIP("127.0.0.1")}, around: time.Now()})}}
+	config := &tls.Config{Certificates: []tls.Certificate{ca.issue(t,
+		certificate{ips: []net.IP{net.ParseIP("127.0.0.1")}, around: time.Now()})}}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	server.Listener = tls.NewListener(server.Listener, config)
 	server.Start()

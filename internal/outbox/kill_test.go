@@ -50,7 +50,8 @@ func node(ctx context.Context, o orders) error {
 	if err != nil {
 		return err
 	}
-	d := &accounts.Directory{Store: s, Key: key, Settings: settings.NewLive(settings.Defaults()), Random: rand.Reader, Now: clock(o.Clock).now}
+	d := &accounts.Directory{Store: s, Key: key, Settings: settings.NewLive(settings.Defaults()), Random: rand.Reader,
+		Now: clock(o.Clock).now}
 	b := outbox.New(d.MessagePolicy(), s, slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	b.Now, b.RealNow = d.Now, time.Now
 	b.Post = func(ctx context.Context, request outbound.Request) (outbound.Answer, error) {
@@ -113,7 +114,8 @@ func queue(t *testing.T, target store.Target, receiver string, events int) {
 	}
 	defer s.Close()
 	err = s.UpdateAccounts(t.Context(), func(tx accounts.Tx) error {
-		if err := tx.PutAccount(t.Context(), accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount, MessageURL: receiver}); err != nil {
+		if err := tx.PutAccount(t.Context(), accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount,
+			MessageURL: receiver}); err != nil {
 			return err
 		}
 		for n := range events {

@@ -248,10 +248,12 @@ func (s *Sender) send(ctx context.Context, seal func(*Row) (outbound.Request, er
 	}
 	*failures++
 	r.NextAt = s.Again(*r, began, ended)
-	s.Log.WarnContext(ctx, "a receiver did not take what it was sent", "outbox", s.Kind, "receiver", r.Receiver, "row", r.ID, "event", r.Event,
+	s.Log.WarnContext(ctx, "a receiver did not take what it was sent", "outbox", s.Kind, "receiver", r.Receiver, "row", r.ID, "event",
+		r.Event,
 		"attempt", r.Attempts, "status", r.Status, "reason", r.Fault, "again", !r.NextAt.IsZero())
 	if s.Gone != nil && answer.Status == http.StatusGone {
-		s.Log.WarnContext(ctx, "a receiver answered 410 and is switched off: enable it when it is back", "outbox", s.Kind, "receiver", r.Receiver)
+		s.Log.WarnContext(ctx, "a receiver answered 410 and is switched off: enable it when it is back", "outbox", s.Kind, "receiver",
+			r.Receiver)
 		s.logFault(ctx, "it could not be switched off", s.Gone(context.WithoutCancel(ctx), *r), "receiver", r.Receiver)
 		return false
 	}

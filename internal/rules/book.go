@@ -180,7 +180,8 @@ func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft
 	rule.Prefix = p
 	if rule.Kind == Ordinary {
 		if s.RefuseNewerDomains && p.underNewerDomain() {
-			return Rule{}, "", errcode.IllegalPrefix.With("prefix %.120q: the setting refuse_newer_domains refuses its top-level domain, as the platform did", d.Prefix)
+			return Rule{}, "", errcode.IllegalPrefix.With(
+				"prefix %.120q: the setting refuse_newer_domains refuses its top-level domain, as the platform did", d.Prefix)
 		}
 		rule.Occupy, rule.OpenVersion, rule.TestLinks = d.Occupy, d.OpenVersion, d.TestLinks
 		if err := checkTestLinks(p, d.TestLinks); err != nil {
@@ -495,7 +496,8 @@ func (b *Book) List(ctx context.Context, owner accounts.Account, req ListRequest
 		}
 	case ListPage:
 		if req.Page < 1 || req.PageSize < 1 || req.PageSize > maxPage {
-			return Listing{}, errcode.InvalidArgs.With("page_num %d, page_size %d: want 1 or more, and 1 to %d", req.Page, req.PageSize, maxPage)
+			return Listing{}, errcode.InvalidArgs.With("page_num %d, page_size %d: want 1 or more, and 1 to %d", req.Page, req.PageSize,
+				maxPage)
 		}
 		// A page this far holds nothing; the product must not wrap round.
 		q.Offset, q.Limit = min(req.Page-1, 1<<40)*req.PageSize, req.PageSize

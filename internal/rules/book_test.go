@@ -196,7 +196,8 @@ func TestTheOrderOfFaultsOfAnAdd(t *testing.T) {
 	d.added("wxa", draft("https://full.example/mine"))
 	d.added("wxb", draft("https://full.example/", occupying))
 	d.added("wxb", draft("https://full.example/theirs"))
-	for host, status := range map[string]rules.DomainStatus{"full.example": rules.Denied, "denied.example": rules.Denied, "noicp.example": rules.NoICP} {
+	for host, status := range map[string]rules.DomainStatus{"full.example": rules.Denied, "denied.example": rules.Denied,
+		"noicp.example": rules.NoICP} {
 		if err := d.SetDomain(t.Context(), host, status); err != nil {
 			t.Fatal(err)
 		}
@@ -212,7 +213,8 @@ func TestTheOrderOfFaultsOfAnAdd(t *testing.T) {
 		before       func()
 	}{
 		{"a page that cannot be, of a personal Mini Program", "wxpersonal", draft(bad, withPath("")), errcode.InvalidArgs, nil},
-		{"six test links, of a subscription account", "wxsubscription", draft(bad, withLinks("1", "2", "3", "4", "5", "6")), errcode.InvalidArgs, nil},
+		{"six test links, of a subscription account", "wxsubscription", draft(bad, withLinks("1", "2", "3", "4", "5", "6")),
+			errcode.InvalidArgs, nil},
 		{"no Mini Program, of a service account without certificate", "wxuncertified", draft(bad), errcode.InvalidArgs, nil},
 		{"a personal Mini Program", "wxpersonal", draft(bad), errcode.PersonalSubject, nil},
 		{"a subscription account", "wxsubscription", draft(bad), errcode.Unauthorized, nil},
@@ -227,7 +229,8 @@ func TestTheOrderOfFaultsOfAnAdd(t *testing.T) {
 		{"a prefix of another", "wxa", draft("https://full.example/theirs"), errcode.PrefixOwned, nil},
 		{"below what another occupies", "wxa", draft("https://full.example/new"), errcode.PrefixOwned, nil},
 		{"too many rules", "wxa", draft("https://denied.example/"), errcode.PrefixLimit, nil},
-		{"a denied host", "wxa", draft("https://denied.example/"), errcode.PrefixDenied, func() { d.set(func(s *settings.Settings) { s.RuleLimit = 2 }) }},
+		{"a denied host", "wxa", draft("https://denied.example/"), errcode.PrefixDenied,
+			func() { d.set(func(s *settings.Settings) { s.RuleLimit = 2 }) }},
 		{"a host below a denied one", "wxa", draft("https://a.denied.example/"), errcode.PrefixDenied, nil},
 		{"a host without ICP record", "wxa", draft("https://noicp.example/"), errcode.ICPFailed, nil},
 		{"no verification file", "wxa", draft("https://free.example/"), errcode.ConfirmFileFailed, func() {
@@ -235,7 +238,8 @@ func TestTheOrderOfFaultsOfAnAdd(t *testing.T) {
 				t.Errorf("%v was fetched while something else was wrong", d.fetched)
 			}
 		}},
-		{"nothing wrong", "wxa", draft("https://free.example/"), errcode.OK, func() { d.serves = func(string) (string, error) { return confirmText, nil } }},
+		{"nothing wrong", "wxa", draft("https://free.example/"), errcode.OK,
+			func() { d.serves = func(string) (string, error) { return confirmText, nil } }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.before != nil {
@@ -280,8 +284,10 @@ func TestWhatARuleMaySay(t *testing.T) {
 		{"a service-account rule that opens a service account", "wxs", opening("wxs2"), errcode.InvalidWeappAppID},
 		{"a service-account rule that opens nobody", "wxs", opening("wxnobody"), errcode.InvalidWeappAppID},
 		{"a service-account rule that opens what no database holds", "wxs", opening("wxa\x00"), errcode.InvalidWeappAppID},
-		{"a service-account rule does not mind the test range", "wxs", func(d *rules.Draft) { d.AppID, d.OpenVersion = "wxa", 0 }, errcode.OK},
-		{"a service-account rule does not mind test links", "wxs", func(d *rules.Draft) { d.AppID, d.TestLinks = "wxa", make([]string, 9) }, errcode.OK},
+		{"a service-account rule does not mind the test range", "wxs", func(d *rules.Draft) { d.AppID, d.OpenVersion = "wxa", 0 },
+			errcode.OK},
+		{"a service-account rule does not mind test links", "wxs", func(d *rules.Draft) { d.AppID, d.TestLinks = "wxa", make([]string, 9) },
+			errcode.OK},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			prefix := fmt.Sprintf("https://h%d.example/", i)
@@ -327,29 +333,47 @@ func TestWhoMaySetARuleWhere(t *testing.T) {
 		next    set
 		want    *errcode.Code
 	}{
-		{"one's own prefix again", []set{{"wxa", "https://h.example/a", false}}, set{"wxa", "https://h.example/a", false}, errcode.PrefixAdded},
-		{"one's own prefix again, occupied", []set{{"wxa", "https://h.example/a", true}}, set{"wxa", "https://h.example/a", true}, errcode.PrefixAdded},
-		{"one's own prefix in other letters", []set{{"wxa", "https://h.example/a", false}}, set{"wxa", "HTTPS://H.EXAMPLE/a", false}, errcode.PrefixAdded},
-		{"one's own host with and without /", []set{{"wxa", "https://h.example", false}}, set{"wxa", "https://h.example/", false}, errcode.PrefixAdded},
-		{"another's host with and without /", []set{{"wxb", "https://h.example/", false}}, set{"wxa", "https://h.example", false}, errcode.PrefixOwned},
-		{"the same path in other letters", []set{{"wxa", "https://h.example/a", false}}, set{"wxa", "https://h.example/A", false}, errcode.OK},
+		{"one's own prefix again", []set{{"wxa", "https://h.example/a", false}}, set{"wxa", "https://h.example/a", false},
+			errcode.PrefixAdded},
+		{"one's own prefix again, occupied", []set{{"wxa", "https://h.example/a", true}}, set{"wxa", "https://h.example/a", true},
+			errcode.PrefixAdded},
+		{"one's own prefix in other letters", []set{{"wxa", "https://h.example/a", false}}, set{"wxa", "HTTPS://H.EXAMPLE/a", false},
+			errcode.PrefixAdded},
+		{"one's own host with and without /", []set{{"wxa", "https://h.example", false}}, set{"wxa", "https://h.example/", false},
+			errcode.PrefixAdded},
+		{"another's host with and without /", []set{{"wxb", "https://h.example/", false}}, set{"wxa", "https://h.example", false},
+			errcode.PrefixOwned},
+		{"the same path in other letters", []set{{"wxa", "https://h.example/a", false}}, set{"wxa", "https://h.example/A", false},
+			errcode.OK},
 		{"another scheme", []set{{"wxb", "https://h.example/a", true}}, set{"wxa", "http://h.example/a", false}, errcode.OK},
 		{"another host", []set{{"wxb", "https://h.example/a", true}}, set{"wxa", "https://i.example/a", false}, errcode.OK},
 		{"below one's own", []set{{"wxa", "https://h.example/a/", true}}, set{"wxa", "https://h.example/a/b", false}, errcode.OK},
 		{"above one's own", []set{{"wxa", "https://h.example/a/b", true}}, set{"wxa", "https://h.example/a/", true}, errcode.OK},
-		{"another's prefix, not occupied", []set{{"wxb", "https://h.example/a", false}}, set{"wxa", "https://h.example/a", false}, errcode.PrefixOwned},
-		{"below another's that is not occupied", []set{{"wxb", "https://h.example/a/", false}}, set{"wxa", "https://h.example/a/b", false}, errcode.OK},
-		{"below another's that is occupied", []set{{"wxb", "https://h.example/a/", true}}, set{"wxa", "https://h.example/a/b", false}, errcode.PrefixOwned},
-		{"far below another's that is occupied", []set{{"wxb", "https://h.example/a/", true}}, set{"wxa", "https://h.example/a/b/c/?d=1", false}, errcode.PrefixOwned},
-		{"the official example", []set{{"wxb", "https://wx.qq.com/mp?id=123", true}}, set{"wxa", "https://wx.qq.com/mp?id=1234", false}, errcode.PrefixOwned},
-		{"beside the official example", []set{{"wxb", "https://wx.qq.com/mp?id=123", true}}, set{"wxa", "https://wx.qq.com/mp?id=12", false}, errcode.OK},
-		{"parameters of another's occupied path", []set{{"wxb", "https://h.example/a", true}}, set{"wxa", "https://h.example/a?x=1", false}, errcode.PrefixOwned},
+		{"another's prefix, not occupied", []set{{"wxb", "https://h.example/a", false}}, set{"wxa", "https://h.example/a", false},
+			errcode.PrefixOwned},
+		{"below another's that is not occupied", []set{{"wxb", "https://h.example/a/", false}}, set{"wxa", "https://h.example/a/b", false},
+			errcode.OK},
+		{"below another's that is occupied", []set{{"wxb", "https://h.example/a/", true}}, set{"wxa", "https://h.example/a/b", false},
+			errcode.PrefixOwned},
+		{"far below another's that is occupied", []set{{"wxb", "https://h.example/a/", true}},
+			set{"wxa", "https://h.example/a/b/c/?d=1", false}, errcode.PrefixOwned},
+		{"the official example", []set{{"wxb", "https://wx.qq.com/mp?id=123", true}}, set{"wxa", "https://wx.qq.com/mp?id=1234", false},
+			errcode.PrefixOwned},
+		{"beside the official example", []set{{"wxb", "https://wx.qq.com/mp?id=123", true}},
+			set{"wxa", "https://wx.qq.com/mp?id=12", false}, errcode.OK},
+		{"parameters of another's occupied path", []set{{"wxb", "https://h.example/a", true}}, set{"wxa", "https://h.example/a?x=1", false},
+			errcode.PrefixOwned},
 		{"what only begins alike", []set{{"wxb", "https://h.example/a", true}}, set{"wxa", "https://h.example/ab", false}, errcode.OK},
-		{"below what is no sub-path rule", []set{{"wxb", "https://h.example/a", true}}, set{"wxa", "https://h.example/a/b", false}, errcode.OK},
-		{"below a host that is no sub-path rule", []set{{"wxb", "https://h.example", true}}, set{"wxa", "https://h.example/a", false}, errcode.OK},
-		{"below a host that is one", []set{{"wxb", "https://h.example/", true}}, set{"wxa", "https://h.example/a", false}, errcode.PrefixOwned},
-		{"above what another occupies", []set{{"wxb", "https://h.example/a/b/", true}}, set{"wxa", "https://h.example/a/", false}, errcode.OK},
-		{"occupying above what another has", []set{{"wxb", "https://h.example/a/b/", false}}, set{"wxa", "https://h.example/a/", true}, errcode.OK},
+		{"below what is no sub-path rule", []set{{"wxb", "https://h.example/a", true}}, set{"wxa", "https://h.example/a/b", false},
+			errcode.OK},
+		{"below a host that is no sub-path rule", []set{{"wxb", "https://h.example", true}}, set{"wxa", "https://h.example/a", false},
+			errcode.OK},
+		{"below a host that is one", []set{{"wxb", "https://h.example/", true}}, set{"wxa", "https://h.example/a", false},
+			errcode.PrefixOwned},
+		{"above what another occupies", []set{{"wxb", "https://h.example/a/b/", true}}, set{"wxa", "https://h.example/a/", false},
+			errcode.OK},
+		{"occupying above what another has", []set{{"wxb", "https://h.example/a/b/", false}}, set{"wxa", "https://h.example/a/", true},
+			errcode.OK},
 		{"any foreign occupier above forbids", []set{{"wxb", "https://h.example/a/b/", false}, {"wxc", "https://h.example/a/", true}},
 			set{"wxb", "https://h.example/a/b/c", false}, errcode.PrefixOwned},
 		{"one's own occupier between does not help", []set{{"wxa", "https://h.example/a/b/", true}, {"wxb", "https://h.example/a/", true}},
@@ -365,7 +389,8 @@ func TestWhoMaySetARuleWhere(t *testing.T) {
 			for _, s := range c.earlier {
 				d.added(s.owner, draft(s.prefix, func(d *rules.Draft) { d.Occupy = s.occupy }))
 			}
-			err := d.Add(t.Context(), d.as(c.next.owner), draft(c.next.prefix, opening("wxa"), func(d *rules.Draft) { d.Occupy = c.next.occupy }))
+			err := d.Add(t.Context(), d.as(c.next.owner),
+				draft(c.next.prefix, opening("wxa"), func(d *rules.Draft) { d.Occupy = c.next.occupy }))
 			wantCode(t, err, c.want)
 			wantEqual(t, "rules", len(d.all()), len(c.earlier)+map[bool]int{true: 1}[err == nil])
 		})
@@ -447,7 +472,8 @@ func TestTheVerificationFile(t *testing.T) {
 				t.Errorf("the record says %q, want %q in it", got.Reason, c.reason)
 			}
 			got.Reason = ""
-			wantEqual(t, "record", got, rules.Confirmation{RID: rid, At: noon, Owner: "wxa", Prefix: "https://h.example/sub/page?x=1", URL: d.fetched[0], OK: err == nil,
+			wantEqual(t, "record", got, rules.Confirmation{RID: rid, At: noon, Owner: "wxa", Prefix: "https://h.example/sub/page?x=1",
+				URL: d.fetched[0], OK: err == nil,
 				Steps: []rules.FetchStep{{At: noon, Did: "asked", Detail: d.fetched[0]}}})
 		})
 	}
@@ -462,12 +488,18 @@ func TestWhoseHostsNeedNoVerificationFile(t *testing.T) {
 	}{
 		{"any host is asked", "https://h.example/", settings.Verification{Mode: settings.Fetch}, "", true},
 		{"the operator vouches for every host", "https://h.example/", settings.Verification{Mode: settings.Trust}, "", false},
-		{"the operator vouches for the host", "https://H.example/", settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"h.example"}}, "", false},
-		{"the operator vouches for another host", "https://h.example/", settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"i.example"}}, "", true},
-		{"a host below is another host", "https://a.h.example/", settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"h.example"}}, "", true},
-		{"a host is meant on every port", "https://h.example:8443/", settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"h.example"}}, "", false},
-		{"a host with a port is meant on that port", "https://h.example:8443/", settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"h.example:8443"}}, "", false},
-		{"a host with a port is not meant on another", "https://h.example/", settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"h.example:8443"}}, "", true},
+		{"the operator vouches for the host", "https://H.example/",
+			settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"h.example"}}, "", false},
+		{"the operator vouches for another host", "https://h.example/",
+			settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"i.example"}}, "", true},
+		{"a host below is another host", "https://a.h.example/",
+			settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"h.example"}}, "", true},
+		{"a host is meant on every port", "https://h.example:8443/",
+			settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"h.example"}}, "", false},
+		{"a host with a port is meant on that port", "https://h.example:8443/",
+			settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"h.example:8443"}}, "", false},
+		{"a host with a port is not meant on another", "https://h.example/",
+			settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"h.example:8443"}}, "", true},
 		{"the operator marked the host", "https://h.example/", settings.Verification{Mode: settings.Fetch}, "h.example", false},
 		{"the operator marked the host above", "https://a.h.example/", settings.Verification{Mode: settings.Fetch}, "h.example", true},
 		{"a code of a service account", code + "AAA", settings.Verification{Mode: settings.Fetch}, "", false},
@@ -520,7 +552,8 @@ func TestWhatAnEditIsAnswered(t *testing.T) {
 		{"a rule of another", "wxb", draft("https://h.example/draft"), errcode.InvalidArgs},
 		{"an illegal prefix", "wxa", draft("https://h.example/*"), errcode.IllegalPrefix},
 		{"a test link that is below", "wxa", draft("https://h.example/live", withLinks("https://h.example/live?x=1")), errcode.OK},
-		{"a test link that is not below", "wxa", draft("https://h.example/live", withLinks("https://h.example/draft")), errcode.TestLinkNotBelow},
+		{"a test link that is not below", "wxa", draft("https://h.example/live", withLinks("https://h.example/draft")),
+			errcode.TestLinkNotBelow},
 		{"six test links", "wxa", draft("https://h.example/live", withLinks(make([]string, 6)...)), errcode.InvalidArgs},
 		{"by a personal Mini Program", "wxpersonal", draft("https://h.example/draft"), errcode.PersonalSubject},
 		{"an unpublished service-account rule", "wxs", draft(code+"draft", opening("wxb"), withPath("other")), errcode.OK},
@@ -568,7 +601,8 @@ func TestWhatAPublishIsAnswered(t *testing.T) {
 		{"a rule of one's own", "wxa", "https://h.example/a", nil, errcode.OK, 1},
 		{"by another spelling", "wxa", "HTTPS://H.EXAMPLE/a", nil, errcode.OK, 1},
 		{"a published rule again, for nothing", "wxa", "https://h.example/live", nil, errcode.OK, 0},
-		{"a published rule again when the quota is spent", "wxa", "https://h.example/live", func(d *desk) { d.set(func(s *settings.Settings) { s.PublishQuota = 1 }) }, errcode.OK, 0},
+		{"a published rule again when the quota is spent", "wxa", "https://h.example/live",
+			func(d *desk) { d.set(func(s *settings.Settings) { s.PublishQuota = 1 }) }, errcode.OK, 0},
 		{"a prefix that is nobody's", "wxa", "https://h.example/nobody", nil, errcode.InvalidArgs, 0},
 		{"a rule of another", "wxb", "https://h.example/a", nil, errcode.InvalidArgs, 0},
 		{"a text that is no link", "wxa", "a", nil, errcode.InvalidArgs, 0},
@@ -577,14 +611,18 @@ func TestWhatAPublishIsAnswered(t *testing.T) {
 		{"a Mini Program without release", "wxa", "https://h.example/a", func(d *desk) { d.release("wxa", false) }, errcode.NotReleased, 0},
 		{"a Mini Program without release when the quota is spent", "wxa", "https://h.example/a",
 			func(d *desk) { d.release("wxa", false); d.set(func(s *settings.Settings) { s.PublishQuota = 1 }) }, errcode.NotReleased, 0},
-		{"the quota is spent", "wxa", "https://h.example/a", func(d *desk) { d.set(func(s *settings.Settings) { s.PublishQuota = 1 }) }, errcode.PublishQuota, 0},
-		{"the operator allows no publishes", "wxa", "https://h.example/a", func(d *desk) { d.set(func(s *settings.Settings) { s.PublishQuota = 0 }) }, errcode.PublishQuota, 0},
+		{"the quota is spent", "wxa", "https://h.example/a", func(d *desk) { d.set(func(s *settings.Settings) { s.PublishQuota = 1 }) },
+			errcode.PublishQuota, 0},
+		{"the operator allows no publishes", "wxa", "https://h.example/a",
+			func(d *desk) { d.set(func(s *settings.Settings) { s.PublishQuota = 0 }) }, errcode.PublishQuota, 0},
 		{"a personal Mini Program", "wxpersonal", "https://h.example/a", nil, errcode.PersonalSubject, 0},
 		{"a service account without certificate", "wxuncertified", code + "a", nil, errcode.Unauthorized, 0},
 		{"a service-account rule", "wxs", code + "a", nil, errcode.OK, 1},
-		{"a service-account rule whose Mini Program has no release", "wxs", code + "a", func(d *desk) { d.release("wxa", false) }, errcode.NotReleased, 0},
+		{"a service-account rule whose Mini Program has no release", "wxs", code + "a", func(d *desk) { d.release("wxa", false) },
+			errcode.NotReleased, 0},
 		{"a service-account rule whose Mini Program is gone", "wxs", code + "a",
-			func(d *desk) { d.write(func(tx accounts.Tx) error { return tx.DeleteAccount(d.t.Context(), "wxa") }) }, errcode.InvalidWeappAppID, 0},
+			func(d *desk) { d.write(func(tx accounts.Tx) error { return tx.DeleteAccount(d.t.Context(), "wxa") }) },
+			errcode.InvalidWeappAppID, 0},
 		{"a service-account rule whose Mini Program is not linked any more", "wxs", code + "a", unlinked, errcode.InvalidWeappAppID, 0},
 		{"a service-account rule whose Mini Program is neither linked nor released", "wxs", code + "a",
 			func(d *desk) { d.release("wxa", false); unlinked(d) }, errcode.InvalidWeappAppID, 0},
@@ -760,7 +798,8 @@ func TestWhatAListIsAnswered(t *testing.T) {
 	}{
 		{"the newest", "wxa", rules.ListRequest{}, errcode.OK, h(4, 3, 2, 1, 0), 5},
 		{"an appid means nothing for a Mini Program", "wxa", rules.ListRequest{AppID: "wxb"}, errcode.OK, h(4, 3, 2, 1, 0), 5},
-		{"by prefix", "wxa", rules.ListRequest{Type: rules.ListPrefixes, Prefixes: []string{"HTTPS://h.example/1", "https://h.example/b", "x", "https://h.example/9", "https://h.example/\x00"}},
+		{"by prefix", "wxa", rules.ListRequest{Type: rules.ListPrefixes,
+			Prefixes: []string{"HTTPS://h.example/1", "https://h.example/b", "x", "https://h.example/9", "https://h.example/\x00"}},
 			errcode.OK, h(1), 5},
 		{"by 200 prefixes", "wxa", rules.ListRequest{Type: rules.ListPrefixes, Prefixes: prefixes(200)}, errcode.OK, h(0, 1, 2, 3, 4), 5},
 		{"by nothing that is a link", "wxa", rules.ListRequest{Type: rules.ListPrefixes, Prefixes: []string{"x"}}, errcode.OK, nil, 5},
@@ -813,7 +852,8 @@ func TestWhatAnOperatorPlants(t *testing.T) {
 	d.now = later
 	wantCode(t, plant("wxa", draft("http://127.0.0.1:8080/", withPath("other"), withLinks("http://127.0.0.1:8080/1")), false), errcode.OK)
 	want := *first
-	want.Path, want.Occupy, want.TestLinks, want.Published, want.ChangedAt = "other", false, []string{"http://127.0.0.1:8080/1"}, false, later
+	want.Path, want.Occupy, want.TestLinks, want.Published, want.ChangedAt = "other", false, []string{"http://127.0.0.1:8080/1"}, false,
+		later
 	wantEqual(t, "planted again", *d.rule("http://127.0.0.1:8080/"), want)
 	wantCode(t, plant("wxs", draft(code+"a"), true), errcode.OK)
 	wantCode(t, plant("wxs", draft(code+"a", opening("wxb")), true), errcode.OK)
@@ -858,7 +898,8 @@ func TestTheHistoryOfAPrefixNamesWhoDidWhat(t *testing.T) {
 	for _, c := range changes {
 		got = append(got, c.Actor+" "+c.Did+" "+c.RID)
 	}
-	wantEqual(t, "history, newest first", got, []string{"seed edit rid-6", "wxb add rid-5", "wxa delete rid-4", "wxa edit rid-3", "wxa publish rid-2", "wxa add rid-1"})
+	wantEqual(t, "history, newest first", got, []string{"seed edit rid-6", "wxb add rid-5", "wxa delete rid-4", "wxa edit rid-3",
+		"wxa publish rid-2", "wxa add rid-1"})
 	for _, text := range []string{"x", "https://h.example/\x00"} {
 		if _, err := d.History(t.Context(), text, 1); !errors.Is(err, rules.ErrNotLink) {
 			t.Errorf("%q: %v", text, err)
@@ -1034,7 +1075,8 @@ func TestAnUndoAsksWhoMadeTheCode(t *testing.T) {
 		}
 		name := strings.TrimPrefix(text, code)
 		d.write(func(tx accounts.Tx) error {
-			return tx.AddQRCode(t.Context(), accounts.QRCode{Code: name, Ticket: name, Account: maker, Action: accounts.QRTextForEver, Scene: name, CreatedAt: noon})
+			return tx.AddQRCode(t.Context(), accounts.QRCode{Code: name, Ticket: name, Account: maker, Action: accounts.QRTextForEver,
+				Scene: name, CreatedAt: noon})
 		})
 		var deleted rules.Change
 		if err := d.store.ViewRules(t.Context(), func(tx rules.Tx) error {

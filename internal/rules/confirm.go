@@ -32,7 +32,8 @@ type Fetch func(ctx context.Context, url string, allowPrivate bool) (body []byte
 // confirm checks that the owner controls the directory of a prefix: nil, or
 // 85069 with the reason. The returned record says what was done.
 // Contract: rules 2.7.
-func (b *Book) confirm(ctx context.Context, owner accounts.Account, p Prefix, status DomainStatus, s settings.Settings) (Confirmation, error) {
+func (b *Book) confirm(ctx context.Context, owner accounts.Account, p Prefix, status DomainStatus, s settings.Settings) (Confirmation,
+	error) {
 	c := Confirmation{Owner: owner.AppID, Prefix: p.Text, URL: p.ConfirmAddress(owner.Confirm.Name)}
 	// Choice: a host that is listed without a port is trusted on every port.
 	name, _, _ := strings.Cut(p.Host, ":")

@@ -11,8 +11,10 @@ import (
 
 // FuzzParsePrefix holds the parser to what everything else relies on.
 func FuzzParsePrefix(f *testing.F) {
-	for _, s := range []string{"https://coffee.example/t/", "HTTPS://H.Example", "https://h.example?x=1", "https://h.example#x", "https://h.example#/x", "http://weixin.qq.com/q/02AA",
-		"https://1.2.3.4/", "https://[::1]:80/a", "https://u@h.example/", "https://h.example:443/", "https://h.example./", "ftp://h.example/", "https://a_b.example/*"} {
+	for _, s := range []string{"https://coffee.example/t/", "HTTPS://H.Example", "https://h.example?x=1", "https://h.example#x",
+		"https://h.example#/x", "http://weixin.qq.com/q/02AA",
+		"https://1.2.3.4/", "https://[::1]:80/a", "https://u@h.example/", "https://h.example:443/", "https://h.example./",
+		"ftp://h.example/", "https://a_b.example/*"} {
 		f.Add(s, false)
 	}
 	f.Fuzz(func(t *testing.T, text string, private bool) {
@@ -46,7 +48,8 @@ func FuzzParsePrefix(f *testing.F) {
 				t.Fatalf("%q: host %q was taken", text, p.Host)
 			}
 			address := p.ConfirmAddress("FILE.txt")
-			if !strings.HasPrefix(address, p.Origin()+"/") || strings.ContainsAny(address, "?#") || !strings.HasSuffix(address, "/FILE.txt") {
+			if !strings.HasPrefix(address, p.Origin()+"/") || strings.ContainsAny(address, "?#") ||
+				!strings.HasSuffix(address, "/FILE.txt") {
 				t.Fatalf("%q: the verification file would be asked at %q", text, address)
 			}
 		}

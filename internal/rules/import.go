@@ -132,7 +132,8 @@ func checkLines(plan Plan) (faults accounts.Faults, last int, err error) {
 			continue
 		}
 		// The first of many is enough.
-		if faults = append(faults, accounts.Fault{Line: int(marks[i].line), Why: fmt.Sprintf("the same prefix is on line %d", marks[first].line)}); len(faults) >= 1000 {
+		if faults = append(faults, accounts.Fault{Line: int(marks[i].line),
+			Why: fmt.Sprintf("the same prefix is on line %d", marks[first].line)}); len(faults) >= 1000 {
 			faults = faults.First()
 		}
 	}
@@ -289,8 +290,10 @@ func (b *Book) load(ctx context.Context, tx Tx, plan Plan, n int) (first int64, 
 
 // same reports whether a line asks for what is stored.
 func same(r, stored Rule) bool {
-	return r.Kind == stored.Kind && r.Owner == stored.Owner && r.Target == stored.Target && r.Prefix.Text == stored.Prefix.Text && r.Path == stored.Path &&
-		r.Occupy == stored.Occupy && r.OpenVersion == stored.OpenVersion && r.Published == stored.Published && slices.Equal(r.TestLinks, stored.TestLinks)
+	return r.Kind == stored.Kind && r.Owner == stored.Owner && r.Target == stored.Target && r.Prefix.Text == stored.Prefix.Text &&
+		r.Path == stored.Path &&
+		r.Occupy == stored.Occupy && r.OpenVersion == stored.OpenVersion && r.Published == stored.Published &&
+		slices.Equal(r.TestLinks, stored.TestLinks)
 }
 
 // importCheck judges lines within one transaction.
@@ -354,7 +357,8 @@ func (c *importCheck) rule(ctx context.Context, p *Planned, above map[string]Rul
 		case end == key:
 			return rule, nil, errcode.PrefixOwned.With("prefix %q belongs to %s", r.Prefix.Text, r.Owner)
 		case r.Occupy && r.Prefix.Matches(rule.Prefix.Link):
-			return rule, nil, errcode.PrefixOwned.With("prefix %q: %s occupies what lies below %q", rule.Prefix.Text, r.Owner, r.Prefix.Text)
+			return rule, nil, errcode.PrefixOwned.With("prefix %q: %s occupies what lies below %q", rule.Prefix.Text, r.Owner,
+				r.Prefix.Text)
 		}
 	}
 	if err := checkMaker(ctx, c.tx, rule); err != nil {

@@ -297,7 +297,8 @@ func (r *Rechecker) look(ctx context.Context, one Recheck) error {
 		if one.Since.IsZero() {
 			one.Since = now
 		}
-		r.Log.WarnContext(ctx, "a verification file is not in place any more; its rules go on, but its owner may have lost the host", "owner", one.Owner,
+		r.Log.WarnContext(ctx, "a verification file is not in place any more; its rules go on, but its owner may have lost the host",
+			"owner", one.Owner,
 			"url", found.URL, "since", one.Since.UTC().Format(time.RFC3339), "reason", found.Reason)
 	}
 	return r.Store.SaveRecheck(ctx, one)

@@ -52,10 +52,12 @@ func nightfall(t *testing.T) *night {
 			}
 			return []byte(text), nil, nil
 		}}
-	n.Rechecker = &rules.Rechecker{Book: book, Store: s, Log: slog.New(slog.NewTextHandler(&n.logs, nil)), Failing: func(bad int64) { n.bad = bad }}
+	n.Rechecker = &rules.Rechecker{Book: book, Store: s, Log: slog.New(slog.NewTextHandler(&n.logs, nil)),
+		Failing: func(bad int64) { n.bad = bad }}
 	for _, appid := range []string{"shop", "tea"} {
-		one := accounts.Account{AppID: appid, Kind: accounts.MiniProgram, Subject: accounts.Company, JumpOpen: true, Versions: []accounts.Version{accounts.Release},
-			Confirm: accounts.ConfirmFile{Name: appid + ".txt", Content: "content of " + appid}}
+		one := accounts.Account{AppID: appid, Kind: accounts.MiniProgram, Subject: accounts.Company, JumpOpen: true,
+			Versions: []accounts.Version{accounts.Release},
+			Confirm:  accounts.ConfirmFile{Name: appid + ".txt", Content: "content of " + appid}}
 		if err := s.UpdateAccounts(t.Context(), func(tx accounts.Tx) error { return tx.PutAccount(t.Context(), one) }); err != nil {
 			t.Fatal(err)
 		}
@@ -70,8 +72,10 @@ func (n *night) add(owner, prefix string) {
 		n.t.Fatal(err)
 	}
 	n.files[p.ConfirmAddress(owner+".txt")] = "content of " + owner + "\n"
-	caller := accounts.Account{AppID: owner, Kind: accounts.MiniProgram, Subject: accounts.Company, Confirm: accounts.ConfirmFile{Name: owner + ".txt", Content: "content of " + owner}}
-	if err := n.Book.Add(accounts.By(n.t.Context(), accounts.Author{Actor: caller.AppID, RID: "rid of " + prefix}), caller, rules.Draft{Prefix: prefix, Path: "p", OpenVersion: 3}); err != nil {
+	caller := accounts.Account{AppID: owner, Kind: accounts.MiniProgram, Subject: accounts.Company,
+		Confirm: accounts.ConfirmFile{Name: owner + ".txt", Content: "content of " + owner}}
+	if err := n.Book.Add(accounts.By(n.t.Context(), accounts.Author{Actor: caller.AppID, RID: "rid of " + prefix}), caller,
+		rules.Draft{Prefix: prefix, Path: "p", OpenVersion: 3}); err != nil {
 		n.t.Fatal(err)
 	}
 }
@@ -148,7 +152,8 @@ func TestAFileThatIsGoneWarnsAndChangesNothing(t *testing.T) {
 	before := n.rules()
 	n.day()
 	found := n.list(true)
-	if len(found) != 2 || found[0].OK || !strings.Contains(found[0].Reason, "404") || !strings.Contains(found[1].Reason, `the answer is "another content"`) || found[0].Directory != "https://a.example/x/" {
+	if len(found) != 2 || found[0].OK || !strings.Contains(found[0].Reason, "404") ||
+		!strings.Contains(found[1].Reason, `the answer is "another content"`) || found[0].Directory != "https://a.example/x/" {
 		t.Fatalf("%+v", found)
 	}
 	since := found[0].Since
@@ -234,7 +239,10 @@ func TestTheOtherRuleOfADirectoryIsFoundAmongMany(t *testing.T) {
 		}
 		more = append(more, rules.Rule{Kind: rules.Ordinary, Owner: "shop", Target: "shop", Prefix: p, Path: "p", OpenVersion: 3})
 	}
-	if err := n.store.UpdateRules(t.Context(), func(tx rules.Tx) error { return tx.AddRules(t.Context(), more, rules.Deed{}) }); err != nil {
+	if err := n.store.UpdateRules(t.Context(), func(tx rules.Tx) error {
+		return tx.AddRules(t.Context(), more,
+			rules.Deed{})
+	}); err != nil {
 		t.Fatal(err)
 	}
 	shop := accounts.Account{AppID: "shop", Kind: accounts.MiniProgram, Subject: accounts.Company}

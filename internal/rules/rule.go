@@ -91,7 +91,8 @@ func checkTestLinks(p Prefix, links []string) error {
 func (r Rule) Edit(d Draft, now time.Time) (Rule, error) {
 	if r.Published {
 		if r.Kind == Service {
-			return Rule{}, errcode.InvalidArgs.With("a published service-account rule cannot be edited: delete %q and add it again", r.Prefix.Text)
+			return Rule{}, errcode.InvalidArgs.With("a published service-account rule cannot be edited: delete %q and add it again",
+				r.Prefix.Text)
 		}
 		if d.Path != r.Path {
 			return Rule{}, errcode.InvalidArgs.With("the page of a published rule cannot change: delete %q and add it again", r.Prefix.Text)

@@ -31,12 +31,14 @@ var (
 )
 
 func ordinaryRule(published bool) rules.Rule {
-	return rules.Rule{ID: 7, Kind: rules.Ordinary, Owner: "wxa", Target: "wxa", Path: "pages/index", Occupy: true, OpenVersion: rules.OpenTrial,
-		TestLinks: []string{"https://h.example/1"}, Published: published, CreatedAt: noon, ChangedAt: noon, PublishedAt: noon}
+	return rules.Rule{ID: 7, Kind: rules.Ordinary, Owner: "wxa", Target: "wxa", Path: "pages/index", Occupy: true,
+		OpenVersion: rules.OpenTrial,
+		TestLinks:   []string{"https://h.example/1"}, Published: published, CreatedAt: noon, ChangedAt: noon, PublishedAt: noon}
 }
 
 func serviceRule(published bool) rules.Rule {
-	return rules.Rule{ID: 7, Kind: rules.Service, Owner: "wxs", Target: "wxa", Path: "pages/index", Published: published, CreatedAt: noon, ChangedAt: noon}
+	return rules.Rule{ID: 7, Kind: rules.Service, Owner: "wxs", Target: "wxa", Path: "pages/index", Published: published, CreatedAt: noon,
+		ChangedAt: noon}
 }
 
 // Contract: rules 1.2.
@@ -58,17 +60,21 @@ func TestWhatAnEditMayChange(t *testing.T) {
 			func(r *rules.Rule) {
 				r.Occupy, r.OpenVersion, r.TestLinks = false, rules.OpenDevelopment, []string{"https://h.example/2"}
 			}},
-		{"the page of a published rule may not change", ordinaryRule(true), rules.Draft{Path: "pages/other", Occupy: true, OpenVersion: rules.OpenTrial, KeepLinks: true}, nil},
+		{"the page of a published rule may not change", ordinaryRule(true),
+			rules.Draft{Path: "pages/other", Occupy: true, OpenVersion: rules.OpenTrial, KeepLinks: true}, nil},
 		{"nothing changes and that is fine", ordinaryRule(true), same, func(*rules.Rule) {}},
 		{"test links that nobody speaks of stay", ordinaryRule(false), same, func(*rules.Rule) {}},
-		{"no test links clear them", ordinaryRule(true), rules.Draft{Path: "pages/index", Occupy: true, OpenVersion: rules.OpenTrial, TestLinks: []string{}},
+		{"no test links clear them", ordinaryRule(true),
+			rules.Draft{Path: "pages/index", Occupy: true, OpenVersion: rules.OpenTrial, TestLinks: []string{}},
 			func(r *rules.Rule) { r.TestLinks = []string{} }},
 		{"page and Mini Program of an unpublished service-account rule", serviceRule(false), rules.Draft{Path: "pages/other", AppID: "wxb"},
 			func(r *rules.Rule) { r.Path, r.Target = "pages/other", "wxb" }},
 		{"what a service-account rule does not have is left alone", serviceRule(false),
-			rules.Draft{Path: "pages/index", AppID: "wxa", Occupy: true, OpenVersion: rules.OpenTrial, TestLinks: []string{"https://h.example/1"}}, func(*rules.Rule) {}},
+			rules.Draft{Path: "pages/index", AppID: "wxa", Occupy: true, OpenVersion: rules.OpenTrial,
+				TestLinks: []string{"https://h.example/1"}}, func(*rules.Rule) {}},
 		{"a published service-account rule may not change", serviceRule(true), rules.Draft{Path: "pages/other", AppID: "wxa"}, nil},
-		{"a published service-account rule may not even stay as it is", serviceRule(true), rules.Draft{Path: "pages/index", AppID: "wxa"}, nil},
+		{"a published service-account rule may not even stay as it is", serviceRule(true), rules.Draft{Path: "pages/index", AppID: "wxa"},
+			nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := c.rule.Edit(c.d, later)
@@ -110,7 +116,8 @@ func TestWhenARuleMayBePublished(t *testing.T) {
 		{"nor after the quota was lowered", released, 50, 10, errcode.PublishQuota},
 		{"a quota of 0 is spent before the first publish", released, 0, 0, errcode.PublishQuota},
 		{"a negative quota is no limit", released, 1 << 30, -1, errcode.OK},
-		{"a program without release may not", accounts.Account{Versions: []accounts.Version{accounts.Trial, accounts.Development}}, 0, 100, errcode.NotReleased},
+		{"a program without release may not", accounts.Account{Versions: []accounts.Version{accounts.Trial, accounts.Development}}, 0, 100,
+			errcode.NotReleased},
 		{"a program without any version may not", accounts.Account{}, 0, 0, errcode.NotReleased},
 		{"no release comes before no quota", accounts.Account{}, 100, 100, errcode.NotReleased},
 	} {

@@ -16,7 +16,8 @@ func (c Change) Gone() bool { return c.Did == "delete" || c.Did == "release" }
 type Superseded struct{ By Change }
 
 func (s Superseded) Error() string {
-	return fmt.Sprintf("change %d by %s at %s (%s) came after it", s.By.Seq, s.By.Actor, s.By.At.UTC().Format("2006-01-02T15:04:05Z"), s.By.Did)
+	return fmt.Sprintf("change %d by %s at %s (%s) came after it", s.By.Seq, s.By.Actor, s.By.At.UTC().Format("2006-01-02T15:04:05Z"),
+		s.By.Did)
 }
 
 // ErrNoChange is returned for a number that no change of a rule has.

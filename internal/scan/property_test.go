@@ -22,7 +22,8 @@ type small struct{ *rand.Rand }
 func (g small) pick(from ...string) string { return from[g.IntN(len(from))] }
 
 func (g small) origin() string {
-	return g.pick("http", "https", "https", "https", "HTTPS") + "://" + g.pick("h.example", "h.example", "h.example", "H.Example", "g.example")
+	return g.pick("http", "https", "https", "https", "HTTPS") + "://" +
+		g.pick("h.example", "h.example", "h.example", "H.Example", "g.example")
 }
 
 func (g small) path() string {
@@ -98,7 +99,8 @@ func TestEveryLinkOpensWhatTheSlowMatcherSays(t *testing.T) {
 			want, opens := slowOpens(set, link)
 			got := resolver.Resolve(scan.Request{Text: link, At: time.Unix(0, 0)})
 			if opens != (got.Action == scan.OpenMiniProgram) || opens && got.Matched.Prefix != want.prefix {
-				t.Fatalf("seed %d, set %d: link %q\n rules %+v\n opens %q (%s), the slow matcher says %v %q", seed, n, link, set, got.Matched.Prefix, got.Action, opens, want.prefix)
+				t.Fatalf("seed %d, set %d: link %q\n rules %+v\n opens %q (%s), the slow matcher says %v %q", seed, n, link, set,
+					got.Matched.Prefix, got.Action, opens, want.prefix)
 			}
 			if opens {
 				opened++
@@ -183,7 +185,8 @@ func TestAWorldThatChangesOpensWhatTheSlowMatcherSays(t *testing.T) {
 				text := g.link()
 				want, opens := slowOpens(set, text)
 				if got, ok := x.Governing(text); ok != opens || ok && (got.Prefix != want.prefix || got.Owner != want.owner) {
-					t.Fatalf("seed %d, world %d, step %d (%s): link %q\n rules %+v\n governed by %+v, the slow matcher says %v %+v", seed, n, step, did, text, set, got, opens, want)
+					t.Fatalf("seed %d, world %d, step %d (%s): link %q\n rules %+v\n governed by %+v, the slow matcher says %v %+v", seed,
+						n, step, did, text, set, got, opens, want)
 				}
 			}
 		}
@@ -207,7 +210,8 @@ func TestAnOverlayAnswersAsIfItsRulesExisted(t *testing.T) {
 				continue
 			}
 			owner := g.pick("A", "B", "C")
-			r := rules.Rule{ID: int64(i + 1), Kind: rules.Ordinary, Owner: owner, Target: owner, Prefix: p, Path: fmt.Sprint("p", i), OpenVersion: 1 + g.IntN(3), Published: g.IntN(3) > 0}
+			r := rules.Rule{ID: int64(i + 1), Kind: rules.Ordinary, Owner: owner, Target: owner, Prefix: p, Path: fmt.Sprint("p", i),
+				OpenVersion: 1 + g.IntN(3), Published: g.IntN(3) > 0}
 			if g.IntN(2) == 0 {
 				r.TestLinks = []string{p.Key + g.pick("", "/", "x")}
 				texts = append(texts, r.TestLinks...)
@@ -230,7 +234,8 @@ func TestAnOverlayAnswersAsIfItsRulesExisted(t *testing.T) {
 			all.Set(r)
 			alone[key] = &r
 		}
-		for name, overlay := range map[string]scan.Overlay{"over what is stored": {Under: stored, Rules: changed}, "over nothing": {Rules: alone}} {
+		for name, overlay := range map[string]scan.Overlay{"over what is stored": {Under: stored, Rules: changed},
+			"over nothing": {Rules: alone}} {
 			for range links {
 				text := g.link()
 				if len(texts) > 0 && g.IntN(3) == 0 {
@@ -241,7 +246,8 @@ func TestAnOverlayAnswersAsIfItsRulesExisted(t *testing.T) {
 					want := scan.Resolver{Finder: all, Accounts: people}.Resolve(req)
 					r := scan.Resolver{Finder: overlay, Accounts: people}
 					if got, why := r.Resolve(req), r.Explain(req, nil); got != want || why.Decision != want {
-						t.Fatalf("seed %d, world %d, %s: %q by %q\ngot  %+v\nsaid %+v\nwant %+v", seed, n, name, text, user, got, why.Decision, want)
+						t.Fatalf("seed %d, world %d, %s: %q by %q\ngot  %+v\nsaid %+v\nwant %+v", seed, n, name, text, user, got,
+							why.Decision, want)
 					}
 					if want.Kind == scan.ByTestLink {
 						tested++
@@ -284,8 +290,10 @@ func countVerdict(e scan.Explanation, v scan.Verdict) (n int) {
 // FuzzMatch compares the definition with the slow matcher on any texts.
 func FuzzMatch(f *testing.F) {
 	for _, pair := range [][2]string{
-		{"https://www.qq.com/a/", "https://www.qq.com/a/b"}, {"https://h.example", "https://h.example?x"}, {"https://h.example/?", "https://h.example"},
-		{"http://weixin.qq.com/q/AB", "HTTP://WEIXIN.QQ.COM/q/AB"}, {"https://h.example#x", "https://h.example"}, {"https://h.example/a?b?c", "https://h.example/a?b?cd"},
+		{"https://www.qq.com/a/", "https://www.qq.com/a/b"}, {"https://h.example", "https://h.example?x"},
+		{"https://h.example/?", "https://h.example"},
+		{"http://weixin.qq.com/q/AB", "HTTP://WEIXIN.QQ.COM/q/AB"}, {"https://h.example#x", "https://h.example"},
+		{"https://h.example/a?b?c", "https://h.example/a?b?cd"},
 	} {
 		f.Add(pair[0], pair[1], "https://h.example/a/")
 	}
@@ -327,7 +335,8 @@ func FuzzMatch(f *testing.F) {
 
 // FuzzResolve takes any text that a camera can bring.
 func FuzzResolve(f *testing.F) {
-	for _, s := range []string{"", "hello", "https://h.example/a/1?q=2", "https://", "http://weixin.qq.com/q/AB", "\x00", "https://h.example/\xff", strings.Repeat("https://h.example/", 300)} {
+	for _, s := range []string{"", "hello", "https://h.example/a/1?q=2", "https://", "http://weixin.qq.com/q/AB", "\x00",
+		"https://h.example/\xff", strings.Repeat("https://h.example/", 300)} {
 		f.Add(s)
 	}
 	set := []slowRule{{"https://h.example/a/", "A", true}, {"https://h.example/a/b", "A", false}, {"https://h.example", "B", true}}

@@ -158,7 +158,8 @@ func openCode(req Request, s codes.Scanned) Decision {
 	if s.Reason != "" {
 		return Decision{Action: ShowMessage, Reason: s.Reason, Code: s}
 	}
-	return Decision{Action: OpenMiniProgram, AppID: s.AppID, Version: s.Version, Path: s.Path, Scene: req.Source.CodeScene(), Kind: ByCode, Code: s}
+	return Decision{Action: OpenMiniProgram, AppID: s.AppID, Version: s.Version, Path: s.Path, Scene: req.Source.CodeScene(), Kind: ByCode,
+		Code: s}
 }
 
 // WithTicket adds a ticket to the page of a code. Contract: marketcode 6.1.

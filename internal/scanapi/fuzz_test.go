@@ -36,12 +36,15 @@ func fuzzedAPI(t testing.TB) *API {
 		t.Fatal(err)
 	}
 	index.Set(rules.Rule{ID: 1, Kind: rules.Ordinary, Owner: "shop", Target: "shop", Prefix: p, Path: "p", OpenVersion: 3, Published: true})
-	return &API{Resolver: scan.Resolver{Finder: index, Accounts: shop{}}, Now: time.Now, Random: rand.Reader, BodyTimeout: time.Minute, Log: slog.New(slog.DiscardHandler),
+	return &API{Resolver: scan.Resolver{Finder: index, Accounts: shop{}}, Now: time.Now, Random: rand.Reader, BodyTimeout: time.Minute,
+		Log:  slog.New(slog.DiscardHandler),
 		Near: func(context.Context, rules.Link) ([]rules.Rule, error) { return nil, nil }}
 }
 
-var requests = []string{`{"text":"https://shop.example/t/7"}`, `{"text":5}`, `[]`, ``, `{"text":"a","source":"album","at":"2026-01-01T00:00:00Z"}`, `{"text":"\ud800"}`,
-	"{\"text\":\"\xff\"}", `{"text":"x","ip":"zz"}`, `{"text":"https://a.example/","assume":[{"owner":"shop","prefix":"https://a.example/","open_version":7}]}`, `{"text":"a"}{}`}
+var requests = []string{`{"text":"https://shop.example/t/7"}`, `{"text":5}`, `[]`, ``,
+	`{"text":"a","source":"album","at":"2026-01-01T00:00:00Z"}`, `{"text":"\ud800"}`,
+	"{\"text\":\"\xff\"}", `{"text":"x","ip":"zz"}`,
+	`{"text":"https://a.example/","assume":[{"owner":"shop","prefix":"https://a.example/","open_version":7}]}`, `{"text":"a"}{}`}
 
 // FuzzResolveBody takes any body: a decision, or a problem that teaches and
 // shows nothing of Go.
@@ -77,7 +80,8 @@ func FuzzExplainBody(f *testing.F) {
 	}
 	a := fuzzedAPI(f)
 	f.Fuzz(func(t *testing.T, body []byte) {
-		e, err := a.explained(httptest.NewRecorder(), httptest.NewRequest("POST", "/scan/v1/explain", bytes.NewReader(body)), accounts.DefaultNamespace)
+		e, err := a.explained(httptest.NewRecorder(), httptest.NewRequest("POST", "/scan/v1/explain", bytes.NewReader(body)),
+			accounts.DefaultNamespace)
 		if err != nil {
 			checkProblem(t, body, err)
 			return

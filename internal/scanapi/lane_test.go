@@ -20,7 +20,8 @@ import (
 // counter is a counter of /metrics.
 func counter(t *testing.T, s *servertest.Server, name string) string {
 	t.Helper()
-	found := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (\S+)$`).FindStringSubmatch(s.Do("GET", "/metrics", "", "Authorization: Bearer "+servertest.AdminToken).Body)
+	found := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) +
+		` (\S+)$`).FindStringSubmatch(s.Do("GET", "/metrics", "", "Authorization: Bearer "+servertest.AdminToken).Body)
 	if found == nil {
 		t.Fatalf("no counter %s", name)
 	}
@@ -78,7 +79,9 @@ func TestTheLaneAnswersPlainRequests(t *testing.T) {
 	conn := dial(t, s)
 	in := bufio.NewReader(conn)
 	for n := range 4 {
-		if _, err := io.WriteString(conn, "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\nUser-Agent: app/1\r\nAccept: */*\r\nContent-Type: application/json\r\nContent-Length: 35\r\n\r\n"+`{"text":"https://shop.example/t/7"}`); err != nil {
+		if _,
+			err := io.WriteString(conn,
+			"POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\nUser-Agent: app/1\r\nAccept: */*\r\nContent-Type: application/json\r\nContent-Length: 35\r\n\r\n"+`{"text":"https://shop.example/t/7"}`); err != nil {
 			t.Fatal(err)
 		}
 		resp, err := http.ReadResponse(in, nil)
@@ -86,11 +89,13 @@ func TestTheLaneAnswersPlainRequests(t *testing.T) {
 			t.Fatal(n, err)
 		}
 		answer, err := io.ReadAll(resp.Body)
-		if err != nil || resp.StatusCode != 200 || !strings.Contains(string(answer), `"appid":"shop"`) || resp.Header.Get("Content-Type") != "application/json" || resp.Header.Get("Cache-Control") != "no-store" {
+		if err != nil || resp.StatusCode != 200 || !strings.Contains(string(answer), `"appid":"shop"`) ||
+			resp.Header.Get("Content-Type") != "application/json" || resp.Header.Get("Cache-Control") != "no-store" {
 			t.Fatalf("%d: %d %v %s %v", n, resp.StatusCode, resp.Header, answer, err)
 		}
 	}
-	if answered, handed := counter(t, s, "qrjump_scan_lane_answers_total"), counter(t, s, "qrjump_scan_lane_handed_total"); answered != "4" || handed != "0" {
+	if answered, handed := counter(t, s, "qrjump_scan_lane_answers_total"),
+		counter(t, s, "qrjump_scan_lane_handed_total"); answered != "4" || handed != "0" {
 		t.Errorf("answered %s, handed %s", answered, handed)
 	}
 }
@@ -114,7 +119,8 @@ func TestAStreamThatStandsStillEndsItsConnection(t *testing.T) {
 	const (
 		line     = `{"text":"1"}` + "\n"
 		half     = `{"text":"2`
-		smuggled = "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 203.0.113.9\r\nContent-Length: 12\r\n\r\n" + `{"text":"x"}`
+		smuggled = "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 203.0.113.9\r\nContent-Length: 12\r\n\r\n" +
+			`{"text":"x"}`
 	)
 	length := func(sent string) (string, string) {
 		return fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(sent)+len(smuggled), sent), smuggled

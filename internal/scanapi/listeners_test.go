@@ -20,7 +20,8 @@ const shopScan = `{"text":"https://shop.example/t/7"}`
 
 // post is a scan with more lines in its head.
 func post(body string, lines ...string) string {
-	return "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\n" + strings.Join(append(lines, ""), "\r\n") + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(body), body)
+	return "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\n" + strings.Join(append(lines, ""), "\r\n") +
+		fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(body), body)
 }
 
 // bare is a scan whose head has only these lines.
@@ -41,7 +42,8 @@ func asked() map[string]string {
 		"another connection header": post(shop, "Connection: keep-alive, x") + post(shop),
 		"names in capitals":         strings.Replace(post(shop), "Content-Length", "CONTENT-LENGTH", 1),
 		"no length":                 "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\n\r\n",
-		"chunks":                    "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n" + `{"text":"https:/` + "\r\n12\r\n" + `/shop.example/t/7"` + "\r\n1\r\n}\r\n0\r\n\r\n",
+		"chunks": "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n" +
+			`{"text":"https:/` + "\r\n12\r\n" + `/shop.example/t/7"` + "\r\n1\r\n}\r\n0\r\n\r\n",
 		"chunks and a length":       "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
 		"broken chunks":             "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
 		"two lengths":               post(shop, "Content-Length: 3"),
@@ -104,32 +106,44 @@ func asked() map[string]string {
 		"half a line":               "POST /scan",
 		"half a head":               "POST /scan/v1/resolve HTTP/1.1\r\nHost: local",
 		// Lengths and codings together.
-		"chunks, then a length":                  bare("2\r\n{}\r\n0\r\n\r\n"+post(shop), "Host: localhost", "Transfer-Encoding: chunked", "Content-Length: 12"),
-		"a length that covers a request":         bare(post(shop), "Host: localhost", fmt.Sprintf("Content-Length: %d", len(post(shop)))),
-		"a length, a request in the chunks":      bare("0\r\n\r\n"+post(shop), "Host: localhost", "Content-Length: 5", "Transfer-Encoding: chunked"),
-		"chunks in capitals":                     bare("2\r\n{}\r\n0\r\n\r\n", "Host: localhost", "Transfer-Encoding: CHUNKED"),
-		"chunks with a space before the colon":   bare("2\r\n{}\r\n0\r\n\r\n", "Host: localhost", "Transfer-Encoding : chunked", "Content-Length: 2"),
-		"chunks behind a tab":                    bare("2\r\n{}\r\n0\r\n\r\n", "Host: localhost", "Transfer-Encoding:\tchunked"),
-		"chunks on a folded line":                bare("2\r\n{}\r\n0\r\n\r\n", "Host: localhost", "Transfer-Encoding:\r\n chunked"),
-		"chunks twice":                           bare("2\r\n{}\r\n0\r\n\r\n", "Host: localhost", "Transfer-Encoding: chunked", "Transfer-Encoding: chunked"),
-		"chunks and identity":                    bare("2\r\n{}\r\n0\r\n\r\n", "Host: localhost", "Transfer-Encoding: chunked", "Transfer-Encoding: identity"),
-		"chunks in a list":                       bare("2\r\n{}\r\n0\r\n\r\n", "Host: localhost", "Transfer-Encoding: gzip, chunked"),
-		"identity and a length":                  bare("{}", "Host: localhost", "Transfer-Encoding: identity", "Content-Length: 2"),
-		"an unknown coding and a length":         bare("{}", "Host: localhost", "Transfer-Encoding: xchunked", "Content-Length: 2"),
-		"an empty coding and a length":           bare("{}", "Host: localhost", "Transfer-Encoding:", "Content-Length: 2"),
-		"a coding with a control character":      bare("{}", "Host: localhost", "Transfer-Encoding: \x0bchunked", "Content-Length: 2"),
-		"a coding's name with a byte":            bare("{}", "Host: localhost", "Transfer\x00-Encoding: chunked", "Content-Length: 2"),
-		"chunks with an extension":               bare("2;a=b\r\n{}\r\n0;c\r\n\r\n"+post(shop), "Host: localhost", "Transfer-Encoding: chunked"),
-		"chunks with a quoted extension":         bare("2;a=\"\r\n{}\r\n0\r\n\r\n"+post(shop), "Host: localhost", "Transfer-Encoding: chunked"),
-		"chunks with bare newlines":              bare("2\n{}\n0\n\n"+post(shop), "Host: localhost", "Transfer-Encoding: chunked"),
-		"chunks with a sign":                     bare("+2\r\n{}\r\n0\r\n\r\n"+post(shop), "Host: localhost", "Transfer-Encoding: chunked"),
-		"chunks with 0x":                         bare("0x2\r\n{}\r\n0\r\n\r\n"+post(shop), "Host: localhost", "Transfer-Encoding: chunked"),
-		"chunks with zeros":                      bare("0000000000000002\r\n{}\r\n000\r\n\r\n"+post(shop), "Host: localhost", "Transfer-Encoding: chunked"),
-		"a chunk of 2^64 and 2":                  bare("10000000000000002\r\n{}\r\n0\r\n\r\n", "Host: localhost", "Transfer-Encoding: chunked"),
-		"a chunk that is longer":                 bare("2\r\n{} \r\n0\r\n\r\n", "Host: localhost", "Transfer-Encoding: chunked"),
-		"chunks without an end":                  bare("2\r\n{}\r\n", "Host: localhost", "Transfer-Encoding: chunked"),
-		"chunks with a trailer":                  bare("2\r\n{}\r\n0\r\nContent-Length: 3\r\n\r\n"+post(shop), "Host: localhost", "Trailer: Content-Length", "Transfer-Encoding: chunked"),
-		"chunks in HTTP/1.0":                     strings.Replace(bare("2\r\n{}\r\n0\r\n\r\n"+post(shop), "Host: localhost", "Transfer-Encoding: chunked"), "HTTP/1.1", "HTTP/1.0", 1),
+		"chunks, then a length": bare("2\r\n{}\r\n0\r\n\r\n"+post(shop), "Host: localhost", "Transfer-Encoding: chunked",
+			"Content-Length: 12"),
+		"a length that covers a request": bare(post(shop), "Host: localhost", fmt.Sprintf("Content-Length: %d", len(post(shop)))),
+		"a length, a request in the chunks": bare("0\r\n\r\n"+post(shop), "Host: localhost", "Content-Length: 5",
+			"Transfer-Encoding: chunked"),
+		"chunks in capitals": bare("2\r\n{}\r\n0\r\n\r\n", "Host: localhost", "Transfer-Encoding: CHUNKED"),
+		"chunks with a space before the colon": bare("2\r\n{}\r\n0\r\n\r\n", "Host: localhost", "Transfer-Encoding : chunked",
+			"Content-Length: 2"),
+		"chunks behind a tab":     bare("2\r\n{}\r\n0\r\n\r\n", "Host: localhost", "Transfer-Encoding:\tchunked"),
+		"chunks on a folded line": bare("2\r\n{}\r\n0\r\n\r\n", "Host: localhost", "Transfer-Encoding:\r\n chunked"),
+		"chunks twice": bare("2\r\n{}\r\n0\r\n\r\n", "Host: localhost", "Transfer-Encoding: chunked",
+			"Transfer-Encoding: chunked"),
+		"chunks and identity": bare("2\r\n{}\r\n0\r\n\r\n", "Host: localhost", "Transfer-Encoding: chunked",
+			"Transfer-Encoding: identity"),
+		"chunks in a list":                  bare("2\r\n{}\r\n0\r\n\r\n", "Host: localhost", "Transfer-Encoding: gzip, chunked"),
+		"identity and a length":             bare("{}", "Host: localhost", "Transfer-Encoding: identity", "Content-Length: 2"),
+		"an unknown coding and a length":    bare("{}", "Host: localhost", "Transfer-Encoding: xchunked", "Content-Length: 2"),
+		"an empty coding and a length":      bare("{}", "Host: localhost", "Transfer-Encoding:", "Content-Length: 2"),
+		"a coding with a control character": bare("{}", "Host: localhost", "Transfer-Encoding: \x0bchunked", "Content-Length: 2"),
+		"a coding's name with a byte":       bare("{}", "Host: localhost", "Transfer\x00-Encoding: chunked", "Content-Length: 2"),
+		"chunks with an extension": bare("2;a=b\r\n{}\r\n0;c\r\n\r\n"+post(shop), "Host: localhost",
+			"Transfer-Encoding: chunked"),
+		"chunks with a quoted extension": bare("2;a=\"\r\n{}\r\n0\r\n\r\n"+post(shop), "Host: localhost",
+			"Transfer-Encoding: chunked"),
+		"chunks with bare newlines": bare("2\n{}\n0\n\n"+post(shop), "Host: localhost", "Transfer-Encoding: chunked"),
+		"chunks with a sign":        bare("+2\r\n{}\r\n0\r\n\r\n"+post(shop), "Host: localhost", "Transfer-Encoding: chunked"),
+		"chunks with 0x": bare("0x2\r\n{}\r\n0\r\n\r\n"+post(shop), "Host: localhost",
+			"Transfer-Encoding: chunked"),
+		"chunks with zeros": bare("0000000000000002\r\n{}\r\n000\r\n\r\n"+post(shop), "Host: localhost",
+			"Transfer-Encoding: chunked"),
+		"a chunk of 2^64 and 2": bare("10000000000000002\r\n{}\r\n0\r\n\r\n", "Host: localhost",
+			"Transfer-Encoding: chunked"),
+		"a chunk that is longer": bare("2\r\n{} \r\n0\r\n\r\n", "Host: localhost", "Transfer-Encoding: chunked"),
+		"chunks without an end":  bare("2\r\n{}\r\n", "Host: localhost", "Transfer-Encoding: chunked"),
+		"chunks with a trailer": bare("2\r\n{}\r\n0\r\nContent-Length: 3\r\n\r\n"+post(shop), "Host: localhost",
+			"Trailer: Content-Length", "Transfer-Encoding: chunked"),
+		"chunks in HTTP/1.0": strings.Replace(bare("2\r\n{}\r\n0\r\n\r\n"+post(shop), "Host: localhost",
+			"Transfer-Encoding: chunked"), "HTTP/1.1", "HTTP/1.0", 1),
 		"two lengths in one line":                bare("{}", "Host: localhost", "Content-Length: 2, 2"),
 		"two other lengths in one line":          bare("{}", "Host: localhost", "Content-Length: 2, 3"),
 		"equal lengths, spelled otherwise":       bare("{}", "Host: localhost", "Content-Length: 2", "Content-Length: 02"),
@@ -192,23 +206,27 @@ func asked() map[string]string {
 		"close in a list":             post(shop, "Connection: x, close") + post(shop),
 		"CLOSE":                       post(shop, "Connection: CLOSE") + post(shop),
 		"an empty connection":         post(shop, "Connection:") + post(shop),
-		"an upgrade to HTTP/2":        post(shop, "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA"),
-		"expects in capitals":         post(shop, "Expect: 100-CONTINUE") + post(shop),
-		"expects and no body":         bare("", "Host: localhost", "Expect: 100-continue", "Content-Length: 0"),
-		"expects, in chunks":          bare("2\r\n{}\r\n0\r\n\r\n", "Host: localhost", "Expect: 100-continue", "Transfer-Encoding: chunked") + post(shop),
-		"TE":                          post(shop, "TE: trailers"),
-		"an empty host":               bare("{}", "Host:", "Content-Length: 2"),
-		"a host with a space":         bare("{}", "Host: local host", "Content-Length: 2"),
-		"a host with a user":          bare("{}", "Host: a@localhost", "Content-Length: 2"),
-		"a host in capitals":          bare("{}", "Host: LOCALHOST", "Content-Length: 2"),
-		"a host that is forwarded":    post(shop, "X-Forwarded-Host: evil.example", "X-HTTP-Method-Override: GET"),
+		"an upgrade to HTTP/2": post(shop, "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c",
+			"HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA"),
+		"expects in capitals": post(shop, "Expect: 100-CONTINUE") + post(shop),
+		"expects and no body": bare("", "Host: localhost", "Expect: 100-continue", "Content-Length: 0"),
+		"expects, in chunks": bare("2\r\n{}\r\n0\r\n\r\n", "Host: localhost", "Expect: 100-continue",
+			"Transfer-Encoding: chunked") + post(shop),
+		"TE":                       post(shop, "TE: trailers"),
+		"an empty host":            bare("{}", "Host:", "Content-Length: 2"),
+		"a host with a space":      bare("{}", "Host: local host", "Content-Length: 2"),
+		"a host with a user":       bare("{}", "Host: a@localhost", "Content-Length: 2"),
+		"a host in capitals":       bare("{}", "Host: LOCALHOST", "Content-Length: 2"),
+		"a host that is forwarded": post(shop, "X-Forwarded-Host: evil.example", "X-HTTP-Method-Override: GET"),
 		// Streams.
-		"NDJSON in chunks":               bare("c\r\n{\"text\":\"x\"}\r\n0\r\n\r\n"+post(shop), "Host: localhost", "Content-Type: application/x-ndjson", "Transfer-Encoding: chunked"),
+		"NDJSON in chunks": bare("c\r\n{\"text\":\"x\"}\r\n0\r\n\r\n"+post(shop), "Host: localhost",
+			"Content-Type: application/x-ndjson", "Transfer-Encoding: chunked"),
 		"NDJSON that breaks off":         bare(shop+"\n{", "Host: localhost", "Content-Type: application/x-ndjson", "Content-Length: 99"),
 		"NDJSON that breaks off at once": bare("", "Host: localhost", "Content-Type: application/x-ndjson", "Content-Length: 99"),
-		"NDJSON in broken chunks":        bare("c\r\n{\"text\":\"x\"}zz0\r\n\r\n"+post(shop), "Host: localhost", "Content-Type: application/x-ndjson", "Transfer-Encoding: chunked"),
-		"NDJSON, then a scan":            post(shop+"\n", "Content-Type: application/x-ndjson") + post(shop),
-		"NDJSON of nothing":              post("", "Content-Type: application/x-ndjson") + post(shop),
+		"NDJSON in broken chunks": bare("c\r\n{\"text\":\"x\"}zz0\r\n\r\n"+post(shop), "Host: localhost",
+			"Content-Type: application/x-ndjson", "Transfer-Encoding: chunked"),
+		"NDJSON, then a scan": post(shop+"\n", "Content-Type: application/x-ndjson") + post(shop),
+		"NDJSON of nothing":   post("", "Content-Type: application/x-ndjson") + post(shop),
 	}
 }
 
@@ -282,7 +300,8 @@ func TestBothListenersAnswerTheSameWhateverChanceMakes(t *testing.T) {
 					on, with = guarded, [2]string{bareKey, laneKey}
 				}
 				ask := func() (want, got string) {
-					return told(t, on.bare, strings.ReplaceAll(raw, stands, with[0])), told(t, on.lane, strings.ReplaceAll(raw, stands, with[1]))
+					return told(t, on.bare, strings.ReplaceAll(raw, stands, with[0])),
+						told(t, on.lane, strings.ReplaceAll(raw, stands, with[1]))
 				}
 				want, got := ask()
 				// A connection that is closed with something unread can take an answer with it.
@@ -303,9 +322,12 @@ func TestBothListenersAnswerTheSameWhateverChanceMakes(t *testing.T) {
 }
 
 // pieces are what a request is disturbed with.
-var pieces = []string{"\r\n", "\n", "\r", " ", "\t", ":", ",", ";", "0", "\x00", "\x7f", "\xff", "{}", "\r\n\r\n", "POST ", " HTTP/1.1", " HTTP/1.0", "2\r\n{}\r\n0\r\n\r\n",
-	"Content-Length: 2\r\n", "Content-Length: 0\r\n", "Transfer-Encoding: chunked\r\n", "Connection: close\r\n", "Connection: keep-alive\r\n", "Host: localhost\r\n", "Host: evil.example\r\n",
-	"Expect: 100-continue\r\n", "Upgrade: h2c\r\n", "Origin: https://evil.example\r\n", "Sec-Fetch-Site: cross-site\r\n", "Content-Type: application/x-ndjson\r\n", "Authorization: Bearer x\r\n", "X-A: b\r\n", " folded\r\n"}
+var pieces = []string{"\r\n", "\n", "\r", " ", "\t", ":", ",", ";", "0", "\x00", "\x7f", "\xff", "{}", "\r\n\r\n", "POST ", " HTTP/1.1",
+	" HTTP/1.0", "2\r\n{}\r\n0\r\n\r\n",
+	"Content-Length: 2\r\n", "Content-Length: 0\r\n", "Transfer-Encoding: chunked\r\n", "Connection: close\r\n",
+	"Connection: keep-alive\r\n", "Host: localhost\r\n", "Host: evil.example\r\n",
+	"Expect: 100-continue\r\n", "Upgrade: h2c\r\n", "Origin: https://evil.example\r\n", "Sec-Fetch-Site: cross-site\r\n",
+	"Content-Type: application/x-ndjson\r\n", "Authorization: Bearer x\r\n", "X-A: b\r\n", " folded\r\n"}
 
 // mutated is a request, or two behind each other, with a few disturbances.
 func mutated(r *rand.Rand, bases []string) string {

@@ -30,10 +30,14 @@ var plainRequests = []string{
 }
 
 var otherRequests = []string{
-	`{}`, `{"Text":"a"}`, `{"text":"a","text":"b"}`, `{"text":null}`, `{"text":7}`, `{"text":"a"}x`, `{"text":"a"}{}`, `{"text":"a",}`, `{,}`, `{"text":"a" "user":"b"}`,
-	`{"text":"\ud83d\ude00"}`, `{"text":"\ud800"}`, `{"text":"\x"}`, `{"text":"\u12"}`, `{"text":"\u+123"}`, `{"text":"` + "\x01" + `"}`, "{\"text\":\"\xff\"}", `{"text":"a","more":{}}`,
-	`{"text":"a","at":"2026-01-01T00:00:00Z"}`, `{"te\u0078t":"a"}`, `{"text":"a`, `{"text`, `{`, ``, `[]`, `{"text":"a"]`, "\ufeff{\"text\":\"a\"}", `{"text":"\uFFFD\ud800"}`, "{\"user\":\"\xff\",\"text\":\"a\"}",
-	`{"text":"a","user":"\ud800"}`, `{"text":"\ufffd","user":"\ud800"}`, `{"text":"a","user":"\ufffd"}`, `{"text":"a","user":"\ud83d\ude00\uFFFD"}`,
+	`{}`, `{"Text":"a"}`, `{"text":"a","text":"b"}`, `{"text":null}`, `{"text":7}`, `{"text":"a"}x`, `{"text":"a"}{}`, `{"text":"a",}`,
+	`{,}`, `{"text":"a" "user":"b"}`,
+	`{"text":"\ud83d\ude00"}`, `{"text":"\ud800"}`, `{"text":"\x"}`, `{"text":"\u12"}`, `{"text":"\u+123"}`, `{"text":"` + "\x01" + `"}`,
+	"{\"text\":\"\xff\"}", `{"text":"a","more":{}}`,
+	`{"text":"a","at":"2026-01-01T00:00:00Z"}`, `{"te\u0078t":"a"}`, `{"text":"a`, `{"text`, `{`, ``, `[]`, `{"text":"a"]`,
+	"\ufeff{\"text\":\"a\"}", `{"text":"\uFFFD\ud800"}`, "{\"user\":\"\xff\",\"text\":\"a\"}",
+	`{"text":"a","user":"\ud800"}`, `{"text":"\ufffd","user":"\ud800"}`, `{"text":"a","user":"\ufffd"}`,
+	`{"text":"a","user":"\ud83d\ude00\uFFFD"}`,
 }
 
 func TestPlainRequestsAreReadQuickly(t *testing.T) {
@@ -71,8 +75,10 @@ func FuzzAppendDecision(f *testing.F) {
 	f.Add("open_url", "", "", "", 0, "", "", int64(0), int64(0), "", "https://x.example/?a=1&b=<2>", "")
 	f.Add("show_text", "", "", "", 0, "", "", int64(0), int64(0), "", "", "a\"\\\b\f\n\r\t\x00\x1f\x7f\u2028\u2029食\U0001F600\xff\xc3(")
 	f.Add("show_message", "", "", "", 0, "", "", int64(500000001), int64(9), "void", "", "")
-	f.Fuzz(func(t *testing.T, action, appid, version, path string, scene int, kind, prefix string, batch, index int64, reason, url, text string) {
-		d := scan.Decision{Action: scan.Action(action), AppID: appid, Path: path, Scene: scene, Kind: scan.MatchKind(kind), Reason: codes.Reason(reason), URL: url, Text: text}
+	f.Fuzz(func(t *testing.T, action, appid, version, path string, scene int, kind, prefix string, batch, index int64, reason, url,
+		text string) {
+		d := scan.Decision{Action: scan.Action(action), AppID: appid, Path: path, Scene: scene, Kind: scan.MatchKind(kind),
+			Reason: codes.Reason(reason), URL: url, Text: text}
 		d.Version = fuzzedVersion(version)
 		setPrefix(&d, prefix)
 		d.Code.Batch.ID, d.Code.Index = batch, index
@@ -110,7 +116,8 @@ func TestClientsAreCleaned(t *testing.T) {
 
 func TestNetworks(t *testing.T) {
 	for in, want := range map[string]string{
-		"": "invalid Prefix", "192.0.2.77": "192.0.2.0/24", "::ffff:192.0.2.77": "192.0.2.0/24", "2001:db8:1:2::3": "2001:db8:1::/48", "fe80::1%eth0": "fe80::/48", "x": "invalid Prefix",
+		"": "invalid Prefix", "192.0.2.77": "192.0.2.0/24", "::ffff:192.0.2.77": "192.0.2.0/24", "2001:db8:1:2::3": "2001:db8:1::/48",
+		"fe80::1%eth0": "fe80::/48", "x": "invalid Prefix",
 	} {
 		if got := network(in).String(); got != want {
 			t.Errorf("%q: got %s, want %s", in, got, want)

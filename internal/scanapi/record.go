@@ -255,8 +255,10 @@ func (a *API) deskProblem(err error) error {
 // eventOf is a scan as the ledger keeps it.
 func (a *API) eventOf(s *scanned) ledger.Event {
 	d := &s.decision
-	e := ledger.Event{ID: s.id, At: s.in.At.Truncate(time.Millisecond), Source: string(s.Source), Client: cleaned(s.Client), Network: network(s.IP),
-		Action: string(d.Action), Kind: string(d.Kind), Reason: string(d.Reason), App: d.AppID, Version: string(d.Version), RuleID: d.Matched.ID}
+	e := ledger.Event{ID: s.id, At: s.in.At.Truncate(time.Millisecond), Source: string(s.Source), Client: cleaned(s.Client),
+		Network: network(s.IP),
+		Action:  string(d.Action), Kind: string(d.Kind), Reason: string(d.Reason), App: d.AppID, Version: string(d.Version),
+		RuleID: d.Matched.ID}
 	if e.Source == "" {
 		e.Source = string(scan.Scan)
 	}

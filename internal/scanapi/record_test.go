@@ -75,13 +75,15 @@ func TestWhatTheLedgerKeeps(t *testing.T) {
 		t.Errorf("the time: %v, of the id %v", first.At, first.ID.Time())
 	}
 	first.ID, first.At = ledger.ScanID{}, time.Time{}
-	want := ledger.Event{Source: "album", Client: "app/1", Action: "open_mini_program", Kind: "rule", App: "shop", Version: "release", RuleID: 1, Text: "https://shop.example/t/7"}
+	want := ledger.Event{Source: "album", Client: "app/1", Action: "open_mini_program", Kind: "rule", App: "shop", Version: "release",
+		RuleID: 1, Text: "https://shop.example/t/7"}
 	copy(want.User[:], "ns/u")
 	want.Network = network("192.0.2.0")
 	if first != want {
 		t.Errorf("got  %+v\nwant %+v", first, want)
 	}
-	if e := d.events[1]; e.Action != "open_url" || e.Source != "scan" || len(e.Text) > 512 || len(e.Text) < 510 || !strings.HasSuffix(e.Text, "食") || e.User != (ledger.UserHash{}) || e.RuleID != 0 {
+	if e := d.events[1]; e.Action != "open_url" || e.Source != "scan" || len(e.Text) > 512 || len(e.Text) < 510 ||
+		!strings.HasSuffix(e.Text, "食") || e.User != (ledger.UserHash{}) || e.RuleID != 0 {
 		t.Errorf("a link that opens nothing: %+v", e)
 	}
 	for _, e := range d.events[2:] {
@@ -167,7 +169,8 @@ func TestALedgerThatDoesNotTake(t *testing.T) {
 			}
 			if !soon {
 				p, ok := errors.AsType[problem](err)
-				if !ok || p.status != 503 || !strings.Contains(p.detail, c.detail) || !strings.Contains(p.detail, "try again") || len(answer) > 0 {
+				if !ok || p.status != 503 || !strings.Contains(p.detail, c.detail) || !strings.Contains(p.detail, "try again") ||
+					len(answer) > 0 {
 					t.Errorf("%s: %s %v", c.name, answer, err)
 				}
 			}

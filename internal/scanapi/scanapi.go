@@ -175,9 +175,12 @@ func (a *API) Register(mux *http.ServeMux, api huma.API) {
 	mux.HandleFunc("POST "+resolvePath, a.withKey(a.resolve))
 	mux.HandleFunc("POST /scan/v1/explain", a.withKey(a.explain))
 	mux.HandleFunc("POST /scan/v1/login", a.withKey(a.login))
-	describe[loginRequest, loginAnswer](api, "/scan/v1/login", "login", "A js_code by which a Mini Program's server learns the user's openid")
-	describe[request, decision](api, resolvePath, "resolve", "What does a scanned text open? With application/x-ndjson one request a line, one answer a line")
-	describe[explainRequest, explanation](api, "/scan/v1/explain", "explain", "The same decision with the rules that were near; records nothing")
+	describe[loginRequest, loginAnswer](api, "/scan/v1/login", "login",
+		"A js_code by which a Mini Program's server learns the user's openid")
+	describe[request, decision](api, resolvePath, "resolve",
+		"What does a scanned text open? With application/x-ndjson one request a line, one answer a line")
+	describe[explainRequest, explanation](api, "/scan/v1/explain", "explain",
+		"The same decision with the rules that were near; records nothing")
 }
 
 func describe[In, Out any](api huma.API, path, id, summary string) {
@@ -190,8 +193,10 @@ func describe[In, Out any](api huma.API, path, id, summary string) {
 		Security:    []map[string][]string{{"scan": {}}},
 		RequestBody: &huma.RequestBody{Required: true, Content: body(reflect.TypeFor[In]())},
 		Responses: map[string]*huma.Response{
-			"200":     {Description: "the decision", Content: body(reflect.TypeFor[Out]())},
-			"default": {Description: "a problem (RFC 9457)", Content: map[string]*huma.MediaType{"application/problem+json": {Schema: registry.Schema(reflect.TypeFor[huma.ErrorModel](), true, "problem")}}},
+			"200": {Description: "the decision", Content: body(reflect.TypeFor[Out]())},
+			"default": {Description: "a problem (RFC 9457)",
+				Content: map[string]*huma.MediaType{"application/problem+json": {Schema: registry.Schema(reflect.TypeFor[huma.ErrorModel](),
+					true, "problem")}}},
 		},
 	})
 }
@@ -207,7 +212,8 @@ func (a *API) withKey(next func(w http.ResponseWriter, r *http.Request, namespac
 		if !given {
 			a.report(a.Refused, r)
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			WriteProblem(w, http.StatusUnauthorized, "send a scan key: Authorization: Bearer …; the admin API makes one (POST /admin/v1/scan-keys)")
+			WriteProblem(w, http.StatusUnauthorized,
+				"send a scan key: Authorization: Bearer …; the admin API makes one (POST /admin/v1/scan-keys)")
 			return
 		}
 		key, err := a.Key(r.Context(), text)
@@ -272,7 +278,8 @@ func (a *API) problemOf(err error) problem {
 }
 
 func (a *API) readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
-	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(a.BodyTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(a.BodyTimeout)); err != nil &&
+		!errors.Is(err, http.ErrNotSupported) {
 		return nil, err
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
@@ -663,7 +670,8 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 	}
 	shown := explanation{decision: show(e.Decision), Steps: []step{}}
 	for _, s := range e.Steps {
-		shown.Steps = append(shown.Steps, step{Prefix: s.Rule.Prefix.Text, Owner: s.Rule.Owner, Verdict: s.Verdict, English: s.English, Chinese: s.Chinese})
+		shown.Steps = append(shown.Steps, step{Prefix: s.Rule.Prefix.Text, Owner: s.Rule.Owner, Verdict: s.Verdict, English: s.English,
+			Chinese: s.Chinese})
 	}
 	return shown, nil
 }
@@ -677,7 +685,8 @@ const maxAssumed = 1000
 func (a *API) assumption(req explainRequest) (scan.Overlay, error) {
 	assumption := scan.Overlay{Under: a.Resolver.Finder, Rules: map[string]*rules.Rule{}, AllPublished: req.AssumePublished}
 	if len(req.Assume) > maxAssumed {
-		return assumption, problem{http.StatusUnprocessableEntity, fmt.Sprintf("assume has %d rules: at most %d", len(req.Assume), maxAssumed)}
+		return assumption, problem{http.StatusUnprocessableEntity,
+			fmt.Sprintf("assume has %d rules: at most %d", len(req.Assume), maxAssumed)}
 	}
 	for i, one := range req.Assume {
 		owner, ok := a.Resolver.Accounts.Account(one.Owner)
@@ -690,7 +699,8 @@ func (a *API) assumption(req explainRequest) (scan.Overlay, error) {
 			rule.OpenVersion = rules.OpenRelease
 		}
 		if rule.OpenVersion < rules.OpenDevelopment || rule.OpenVersion > rules.OpenRelease || len(rule.TestLinks) > rules.MaxTestLinks {
-			return assumption, problem{http.StatusUnprocessableEntity, fmt.Sprintf("assume %d: want open_version 1, 2 or 3 and at most %d test links", i, rules.MaxTestLinks)}
+			return assumption, problem{http.StatusUnprocessableEntity,
+				fmt.Sprintf("assume %d: want open_version 1, 2 or 3 and at most %d test links", i, rules.MaxTestLinks)}
 		}
 		if owner.Kind == accounts.ServiceAccount {
 			rule.Kind, rule.Target = rules.Service, one.AppID

@@ -171,7 +171,8 @@ func testWhatOpens(t *testing.T, own bool) {
 	}
 
 	t.Run("invalid UTF-8", func(t *testing.T) {
-		for _, body := range []string{"{\"text\":\"https://shop.example/t/\xff\"}", "{\"text\":\"https://shop.example/t/7\",\"client\":\"\xff\"}"} {
+		for _, body := range []string{"{\"text\":\"https://shop.example/t/\xff\"}",
+			"{\"text\":\"https://shop.example/t/7\",\"client\":\"\xff\"}"} {
 			if d := ask(t, s, "resolve", body); d.short() != "show_text" {
 				t.Errorf("%q: %s", body, d.short())
 			}
@@ -220,11 +221,14 @@ func TestWhatTheMiniProgramGets(t *testing.T) { onBoth(t, testWhatTheMiniProgram
 func testWhatTheMiniProgramGets(t *testing.T, own bool) {
 	s := servertest.Start(t, servertest.Options{ScanListener: own, Seed: scanTown})
 	for _, c := range []struct{ body, path string }{
-		{`{"text":"https://shop.example/t/7?a=1&b=2 c"}`, "pages/t?q=https%3A%2F%2Fshop.example%2Ft%2F7%3Fa%3D1%26b%3D2%20c&scancode_time=1768442400"},
+		{`{"text":"https://shop.example/t/7?a=1&b=2 c"}`,
+			"pages/t?q=https%3A%2F%2Fshop.example%2Ft%2F7%3Fa%3D1%26b%3D2%20c&scancode_time=1768442400"},
 		{`{"text":"https://shop.example/q?x"}`, "pages/q?from=code&q=https%3A%2F%2Fshop.example%2Fq%3Fx&scancode_time=1768442400"},
-		{`{"text":"https://shop.example/t/食-_.!~*'()%41"}`, "pages/t?q=https%3A%2F%2Fshop.example%2Ft%2F%E9%A3%9F-_.!~*'()%2541&scancode_time=1768442400"},
+		{`{"text":"https://shop.example/t/食-_.!~*'()%41"}`,
+			"pages/t?q=https%3A%2F%2Fshop.example%2Ft%2F%E9%A3%9F-_.!~*'()%2541&scancode_time=1768442400"},
 		{`{"text":"http://weixin.qq.com/q/shop"}`, "pages/svc?q=http%3A%2F%2Fweixin.qq.com%2Fq%2Fshop&scancode_time=1768442400"},
-		{`{"text":"https://shop.example/t/7","at":"2026-01-01T00:00:00Z"}`, "pages/t?q=https%3A%2F%2Fshop.example%2Ft%2F7&scancode_time=1767225600"},
+		{`{"text":"https://shop.example/t/7","at":"2026-01-01T00:00:00Z"}`,
+			"pages/t?q=https%3A%2F%2Fshop.example%2Ft%2F7&scancode_time=1767225600"},
 	} {
 		if d := ask(t, s, "resolve", c.body); d.Path != c.path || d.Scene != 1011 {
 			t.Errorf("%s\ngot  %s %d\nwant %s 1011", c.body, d.Path, d.Scene, c.path)
@@ -247,7 +251,8 @@ func TestProblems(t *testing.T) { onBoth(t, testProblems) }
 func testProblems(t *testing.T, own bool) {
 	s := servertest.Start(t, servertest.Options{ScanListener: own, Seed: scanTown})
 	assume := func(n int) string {
-		return `{"text":"x","assume":[` + strings.Repeat(`{"owner":"shop","prefix":"https://x.example/"},`, n-1) + `{"owner":"shop","prefix":"https://x.example/"}]}`
+		return `{"text":"x","assume":[` + strings.Repeat(`{"owner":"shop","prefix":"https://x.example/"},`, n-1) +
+			`{"owner":"shop","prefix":"https://x.example/"}]}`
 	}
 	for _, c := range []struct {
 		name, method, call, body string
@@ -277,7 +282,8 @@ func testProblems(t *testing.T, own bool) {
 		{"explain without text", "POST", "explain", `{}`, 422},
 		{"assume an unknown owner", "POST", "explain", `{"text":"x","assume":[{"owner":"nobody","prefix":"https://x.example/"}]}`, 422},
 		{"assume no prefix", "POST", "explain", `{"text":"x","assume":[{"owner":"shop","prefix":"x"}]}`, 422},
-		{"assume a code for a Mini Program", "POST", "explain", `{"text":"x","assume":[{"owner":"shop","prefix":"http://weixin.qq.com/q/a"}]}`, 422},
+		{"assume a code for a Mini Program", "POST", "explain",
+			`{"text":"x","assume":[{"owner":"shop","prefix":"http://weixin.qq.com/q/a"}]}`, 422},
 		{"assume 1,001 rules", "POST", "explain", assume(1001), 422},
 		{"GET", "GET", "resolve", "", 405},
 		{"an unknown call", "POST", "login2", "{}", 404},
@@ -301,7 +307,8 @@ func testProblems(t *testing.T, own bool) {
 	if a := s.Do("GET", "/scan/v1/resolve", ""); a.Header.Get("Allow") != "POST" {
 		t.Errorf("Allow is %q", a.Header.Get("Allow"))
 	}
-	if a := s.Do("POST", "/scan/v1/resolve", `{"text":"x"}`, "Origin: https://evil.example", "Sec-Fetch-Site: cross-site"); a.Status != 403 {
+	if a := s.Do("POST", "/scan/v1/resolve", `{"text":"x"}`, "Origin: https://evil.example",
+		"Sec-Fetch-Site: cross-site"); a.Status != 403 {
 		t.Errorf("a page of another origin: %d %s", a.Status, a.Body)
 	}
 }
@@ -391,7 +398,8 @@ func testStream(t *testing.T, own bool) {
 		{"nothing", "", ""},
 		{"empty lines", "\n\n" + text + "\n \t\n\r\n" + text + "\n\n", "show_text|show_text"},
 		{"CRLF", text + "\r\n" + text + "\r\n", "show_text|show_text"},
-		{"a bad line goes on", "{\n" + text + "\n[]\n{\"text\":7}\nnull\n{\"source\":\"nfc\",\"text\":\"\"}\n" + shop, "error|show_text|error|error|error|error|shop release rule"},
+		{"a bad line goes on", "{\n" + text + "\n[]\n{\"text\":7}\nnull\n{\"source\":\"nfc\",\"text\":\"\"}\n" + shop,
+			"error|show_text|error|error|error|error|shop release rule"},
 		{"exactly 16 KiB", sized(16<<10) + "\n" + text, "show_text|show_text"},
 		{"exactly 16 KiB, CRLF", sized(16<<10) + "\r\n" + text, "show_text|show_text"},
 		{"exactly 16 KiB at the end", sized(16 << 10), "show_text"},
@@ -401,7 +409,8 @@ func testStream(t *testing.T, own bool) {
 		{"much more", sized(100<<10) + "\n" + text, "error|show_text"},
 		{"much more at the end", text + "\n" + sized(100<<10), "show_text|error"},
 		{"invalid UTF-8", "{\"text\":\"https://shop.example/t/\xff\"}\n" + text, "show_text|show_text"},
-		{"a thousand lines", strings.Repeat(shop+"\n"+text+"\n", 500), strings.TrimSuffix(strings.Repeat("shop release rule|show_text|", 500), "|")},
+		{"a thousand lines", strings.Repeat(shop+"\n"+text+"\n", 500),
+			strings.TrimSuffix(strings.Repeat("shop release rule|show_text|", 500), "|")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a := s.Do("POST", "/scan/v1/resolve", c.body, "Content-Type: application/x-ndjson; charset=utf-8")
@@ -508,14 +517,27 @@ func testAssumptions(t *testing.T, own bool) {
 		{"as if published: what hid opens", `{"text":"https://both.example/a/x","assume_published":true}`, "shop release rule"},
 		{"as if published: a code", `{"text":"http://weixin.qq.com/q/new","assume_published":true}`, "shop release service_rule"},
 		{"as if published: no release stays", `{"text":"https://draft.example/x","assume_published":true}`, "open_url"},
-		{"a rule that is not there", `{"text":"https://new.example/1","assume":[{"owner":"rival","prefix":"https://new.example/","path":"p"}]}`, "rival release rule"},
-		{"not published", `{"text":"https://new.example/1","assume":[{"owner":"rival","prefix":"https://new.example/","published":false}]}`, "open_url"},
-		{"not published, as if published", `{"text":"https://new.example/1","assume":[{"owner":"rival","prefix":"https://new.example/","published":false}],"assume_published":true}`, "rival release rule"},
-		{"in place of a stored one", `{"text":"https://shop.example/t/7","assume":[{"owner":"shop","prefix":"https://shop.example/t/","published":false}]}`, "open_url"},
-		{"a longer one of another", `{"text":"https://shop.example/t/7","assume":[{"owner":"rival","prefix":"https://shop.example/t/7","path":"p"}]}`, "rival release rule"},
-		{"a code", `{"text":"http://weixin.qq.com/q/x","assume":[{"owner":"svc","prefix":"http://weixin.qq.com/q/x","appid":"shop","path":"p"}]}`, "shop release service_rule"},
-		{"a code for one that is not linked", `{"text":"http://weixin.qq.com/q/x","assume":[{"owner":"svc","prefix":"http://weixin.qq.com/q/x","appid":"rival","path":"p"}]}`, "open_url"},
-		{"a test link", `{"text":"https://new.example/1","user":"dev","assume":[{"owner":"shop","prefix":"https://new.example/","path":"p","published":false,"open_version":1,"test_links":["https://new.example/1"]}]}`, "shop development test_link"},
+		{"a rule that is not there",
+			`{"text":"https://new.example/1","assume":[{"owner":"rival","prefix":"https://new.example/","path":"p"}]}`,
+			"rival release rule"},
+		{"not published", `{"text":"https://new.example/1","assume":[{"owner":"rival","prefix":"https://new.example/","published":false}]}`,
+			"open_url"},
+		{"not published, as if published",
+			`{"text":"https://new.example/1","assume":[{"owner":"rival","prefix":"https://new.example/","published":false}],"assume_published":true}`, "rival release rule"},
+		{"in place of a stored one",
+			`{"text":"https://shop.example/t/7","assume":[{"owner":"shop","prefix":"https://shop.example/t/","published":false}]}`,
+			"open_url"},
+		{"a longer one of another",
+			`{"text":"https://shop.example/t/7","assume":[{"owner":"rival","prefix":"https://shop.example/t/7","path":"p"}]}`,
+			"rival release rule"},
+		{"a code",
+			`{"text":"http://weixin.qq.com/q/x","assume":[{"owner":"svc","prefix":"http://weixin.qq.com/q/x","appid":"shop","path":"p"}]}`,
+			"shop release service_rule"},
+		{"a code for one that is not linked",
+			`{"text":"http://weixin.qq.com/q/x","assume":[{"owner":"svc","prefix":"http://weixin.qq.com/q/x","appid":"rival","path":"p"}]}`,
+			"open_url"},
+		{"a test link",
+			`{"text":"https://new.example/1","user":"dev","assume":[{"owner":"shop","prefix":"https://new.example/","path":"p","published":false,"open_version":1,"test_links":["https://new.example/1"]}]}`, "shop development test_link"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if e := ask(t, s, "explain", c.body); e.short() != c.want {

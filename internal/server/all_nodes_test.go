@@ -82,7 +82,8 @@ func TestEverythingIsOfAllNodes(t *testing.T) {
 				})
 			}
 			all.Wait()
-			if a := first.Send(first.Request("GET", "/admin/v1/statistics", "", "Authorization: Bearer "+servertest.AdminToken)); a.Status != 200 {
+			if a := first.Send(first.Request("GET", "/admin/v1/statistics", "", "Authorization: Bearer "+
+				servertest.AdminToken)); a.Status != 200 {
 				t.Errorf("a question that promises nothing: %d %s", a.Status, a.Body)
 			}
 			first.Admin("DELETE", "/scan-nodes/dead", "")

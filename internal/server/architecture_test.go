@@ -37,23 +37,32 @@ var mayImport = map[string][]string{
 
 	"internal/webhooks": {"internal/accounts", "internal/ledger", "internal/outbound", "internal/outbox", "internal/vault"},
 
-	"internal/store": {"internal/errcode", "internal/accounts", "internal/codes", "internal/history", "internal/ledger", "internal/live", "internal/outbox", "internal/rules", "internal/calls", "internal/stats", "internal/webhooks"},
+	"internal/store": {"internal/errcode", "internal/accounts", "internal/codes", "internal/history", "internal/ledger", "internal/live",
+		"internal/outbox", "internal/rules", "internal/calls", "internal/stats", "internal/webhooks"},
 
-	"internal/api":      {"internal/accounts", "internal/codes", "internal/errcode", "internal/rules", "internal/settings", "internal/calls"},
-	"internal/adminapi": {"internal/accounts", "internal/archive", "internal/codes", "internal/errcode", "internal/history", "internal/ledger", "internal/live", "internal/outbox", "internal/rules", "internal/scan", "internal/settings", "internal/stats", "internal/webhooks", "client", "internal/operations", "internal/spelling"},
-	"internal/scanapi":  {"internal/accounts", "internal/codes", "internal/errcode", "internal/lane", "internal/ledger", "internal/rules", "internal/scan"},
+	"internal/api": {"internal/accounts", "internal/codes", "internal/errcode", "internal/rules", "internal/settings",
+		"internal/calls"},
+	"internal/adminapi": {"internal/accounts", "internal/archive", "internal/codes", "internal/errcode", "internal/history",
+		"internal/ledger", "internal/live", "internal/outbox", "internal/rules", "internal/scan", "internal/settings", "internal/stats",
+		"internal/webhooks", "client", "internal/operations", "internal/spelling"},
+	"internal/scanapi": {"internal/accounts", "internal/codes", "internal/errcode", "internal/lane", "internal/ledger", "internal/rules",
+		"internal/scan"},
 	"internal/gateway":  {"internal/accounts", "internal/codes", "internal/rules", "internal/scan", "internal/settings"},
 	"internal/emulator": {"internal/operations"},
 	"internal/consent":  {"internal/accounts"},
 
-	"internal/server": {"internal/accounts", "internal/adminapi", "internal/api", "internal/archive", "internal/codes", "internal/consent", "internal/emulator", "internal/errcode", "internal/gateway", "internal/history", "internal/index", "internal/lane", "internal/ledger", "internal/live", "internal/outbound", "internal/outbox",
-		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/stats", "internal/store", "internal/stream", "internal/calls", "internal/vault", "internal/webhooks", "internal/operations", "internal/spelling"},
+	"internal/server": {"internal/accounts", "internal/adminapi", "internal/api", "internal/archive", "internal/codes", "internal/consent",
+		"internal/emulator", "internal/errcode", "internal/gateway", "internal/history", "internal/index", "internal/lane",
+		"internal/ledger", "internal/live", "internal/outbound", "internal/outbox",
+		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/stats", "internal/store", "internal/stream",
+		"internal/calls", "internal/vault", "internal/webhooks", "internal/operations", "internal/spelling"},
 
 	"client":     {},
 	"qrjumptest": {"internal/server"},
-	"cmd/qrjump": {"client", "internal/archive", "internal/codes", "internal/errcode", "internal/index", "internal/live", "internal/rules", "internal/scan", "internal/server"},
-	"demo":       {},
-	"endurance":  {},
+	"cmd/qrjump": {"client", "internal/archive", "internal/codes", "internal/errcode", "internal/index", "internal/live", "internal/rules",
+		"internal/scan", "internal/server"},
+	"demo":      {},
+	"endurance": {},
 
 	// Imported by tests only.
 	"endurance/powercut":         {},

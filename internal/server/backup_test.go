@@ -154,7 +154,8 @@ type life struct {
 
 func (l life) scan(t *testing.T, s *servertest.Server, text string) servertest.Answer {
 	t.Helper()
-	return s.Do("POST", "/scan/v1/resolve", `{"text":"`+text+`","user":"bob"}`, "Authorization: Bearer "+l.scanKey, "Content-Type: application/json")
+	return s.Do("POST", "/scan/v1/resolve", `{"text":"`+text+`","user":"bob"}`, "Authorization: Bearer "+l.scanKey,
+		"Content-Type: application/json")
 }
 
 func codesCall(t *testing.T, s *servertest.Server, token, call, body string) servertest.Answer {
@@ -197,7 +198,8 @@ var indexes = []int{0, 1, 7, 8, 9, 10, 11, 9_999, 12_345, 19_999}
 func live(t *testing.T, s *servertest.Server) (l life) {
 	t.Helper()
 	l.token = s.Token("svc")
-	s.OK("shop", "add", `{"prefix":"https://shop.example/t/","path":"pages/t/t","permit_sub_rule":1,"open_version":3,"is_edit":0,"debug_url":["https://shop.example/t/x"]}`)
+	s.OK("shop", "add",
+		`{"prefix":"https://shop.example/t/","path":"pages/t/t","permit_sub_rule":1,"open_version":3,"is_edit":0,"debug_url":["https://shop.example/t/x"]}`)
 	s.OK("shop", "publish", `{"prefix":"https://shop.example/t/"}`)
 	s.OK("shop", "add", `{"prefix":"https://gone.example/t/","path":"p","permit_sub_rule":1,"open_version":3,"is_edit":0}`)
 	s.OK("shop", "delete", `{"prefix":"https://gone.example/t/"}`)
@@ -212,10 +214,13 @@ func live(t *testing.T, s *servertest.Server) (l life) {
 	l.stable = stableToken(t, s)
 
 	l.batch = apply(t, s, l.token, "order-1", 20_000)
-	if a := codesCall(t, s, l.token, "codeactive", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":9999,"activity_name":"a","product_brand":"b","product_title":"t","product_code":"6901234567892","wxa_appid":"shop","wxa_path":"pages/code/code"}`, l.batch)); a.Code(t) != 0 {
+	if a := codesCall(t, s, l.token, "codeactive",
+		fmt.Sprintf(
+			`{"application_id":%d,"code_start":0,"code_end":9999,"activity_name":"a","product_brand":"b","product_title":"t","product_code":"6901234567892","wxa_appid":"shop","wxa_path":"pages/code/code"}`, l.batch)); a.Code(t) != 0 {
 		t.Fatal(a.Body)
 	}
-	for _, state := range []string{`{"did":"freeze","ranges":[{"from":8,"to":9}],"note":"lost"}`, `{"did":"void","ranges":[{"from":10,"to":10}]}`, `{"did":"redeem","ranges":[{"from":11,"to":11}],"actor":"till 4"}`} {
+	for _, state := range []string{`{"did":"freeze","ranges":[{"from":8,"to":9}],"note":"lost"}`,
+		`{"did":"void","ranges":[{"from":10,"to":10}]}`, `{"did":"redeem","ranges":[{"from":11,"to":11}],"actor":"till 4"}`} {
 		s.Admin("POST", fmt.Sprintf("/batches/%d/states", l.batch), state)
 	}
 	for _, i := range indexes {
@@ -223,7 +228,8 @@ func live(t *testing.T, s *servertest.Server) (l life) {
 		l.codes = append(l.codes, whole)
 		l.decisions = append(l.decisions, decided(t, l.scan(t, s, text)))
 	}
-	for _, text := range []string{"https://shop.example/t/7", "http://weixin.qq.com/q/02AAAAAAAAAAAAAA", "https://gone.example/t/1", "https://shop.example/t/x"} {
+	for _, text := range []string{"https://shop.example/t/7", "http://weixin.qq.com/q/02AAAAAAAAAAAAAA", "https://gone.example/t/1",
+		"https://shop.example/t/x"} {
 		l.decisions = append(l.decisions, decided(t, l.scan(t, s, text)))
 	}
 	_, text, _ := look(t, s, l.batch, 7)
@@ -236,12 +242,14 @@ func live(t *testing.T, s *servertest.Server) (l life) {
 	var login struct {
 		Code string `json:"js_code"`
 	}
-	s.Do("POST", "/scan/v1/login", `{"user":"bob","appid":"shop"}`, "Authorization: Bearer "+l.scanKey, "Content-Type: application/json").JSON(t, &login)
+	s.Do("POST", "/scan/v1/login", `{"user":"bob","appid":"shop"}`, "Authorization: Bearer "+l.scanKey,
+		"Content-Type: application/json").JSON(t, &login)
 	l.jsCode = login.Code
 	var openid struct{ OpenID string }
 	s.Admin("GET", "/users/bob/openid?appid=shop&namespace=phones", "").JSON(t, &openid)
 	l.openid = openid.OpenID
-	l.segment = codesCall(t, s, l.token, "applycodedownload", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":499}`, l.batch)).Body
+	l.segment = codesCall(t, s, l.token, "applycodedownload",
+		fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":499}`, l.batch)).Body
 	return l
 }
 
@@ -250,7 +258,8 @@ func stableToken(t *testing.T, s *servertest.Server) string {
 	var issued struct {
 		Token string `json:"access_token"`
 	}
-	s.Do("POST", "/cgi-bin/stable_token", `{"grant_type":"client_credential","appid":"shop","secret":"the-secret-of-shop"}`, "Content-Type: application/json").JSON(t, &issued)
+	s.Do("POST", "/cgi-bin/stable_token", `{"grant_type":"client_credential","appid":"shop","secret":"the-secret-of-shop"}`,
+		"Content-Type: application/json").JSON(t, &issued)
 	if issued.Token == "" {
 		t.Fatal("no stable token")
 	}
@@ -286,19 +295,22 @@ func (l life) goesOn(t *testing.T, s *servertest.Server) {
 			t.Errorf("code %d opens %s, opened %s", i, got, l.decisions[n])
 		}
 	}
-	for n, text := range []string{"https://shop.example/t/7", "http://weixin.qq.com/q/02AAAAAAAAAAAAAA", "https://gone.example/t/1", "https://shop.example/t/x"} {
+	for n, text := range []string{"https://shop.example/t/7", "http://weixin.qq.com/q/02AAAAAAAAAAAAAA", "https://gone.example/t/1",
+		"https://shop.example/t/x"} {
 		if got, want := decided(t, l.scan(t, s, text)), l.decisions[len(indexes)+n]; got != want {
 			t.Errorf("%s opens %s, opened %s", text, got, want)
 		}
 	}
-	if got := codesCall(t, s, l.token, "applycodedownload", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":499}`, l.batch)).Body; got != l.segment {
+	if got := codesCall(t, s, l.token, "applycodedownload",
+		fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":499}`, l.batch)).Body; got != l.segment {
 		t.Errorf("the package is another: %.200s", got)
 	}
 	if got := stableToken(t, s); got != l.stable {
 		t.Error("the stable token is another")
 	}
 	code, _, _ := look(t, s, l.batch, 7)
-	if a := codesCall(t, s, l.token, "tickettocode", `{"openid":"`+l.openid+`","code_ticket":"`+l.ticket+`"}`); a.Code(t) != 0 || !strings.Contains(a.Body, code) {
+	if a := codesCall(t, s, l.token, "tickettocode", `{"openid":"`+l.openid+`","code_ticket":"`+l.ticket+`"}`); a.Code(t) != 0 ||
+		!strings.Contains(a.Body, code) {
 		t.Errorf("the ticket: %s", a.Body)
 	}
 	trade := "/sns/jscode2session?grant_type=authorization_code&appid=shop&secret=the-secret-of-shop&js_code=" + l.jsCode
@@ -348,7 +360,8 @@ func TestEverythingSurvivesTheWayThroughBothDatabases(t *testing.T) {
 				t.Error(diff)
 			}
 		}
-		for _, table := range []string{"access_tokens", "accounts", "batches", "change_head", "changes", "code_events", "components", "counters", "domains", "grants", "links",
+		for _, table := range []string{"access_tokens", "accounts", "batches", "change_head", "changes", "code_events", "components",
+			"counters", "domains", "grants", "links",
 			"logins", "meta", "publishes", "rules", "scan_keys", "seeds", "sequences", "tickets"} {
 			if want[table] == "" {
 				t.Errorf("%s is empty: the test shows nothing of it", table)
@@ -468,7 +481,8 @@ func TestAnExportWhileEverythingChanges(t *testing.T) {
 				default:
 				}
 				// Not by t.Fatal: this is another goroutine.
-				r := s.Request("POST", "/intp/marketcode/applycode?access_token="+token, fmt.Sprintf(`{"code_count":10000,"isv_application_id":"n%d"}`, n))
+				r := s.Request("POST", "/intp/marketcode/applycode?access_token="+token,
+					fmt.Sprintf(`{"code_count":10000,"isv_application_id":"n%d"}`, n))
 				a, err := s.TrySend(r)
 				if err != nil || !strings.Contains(a.Body, `"errcode":0`) && !strings.Contains(a.Body, "45009") {
 					t.Errorf("applying: %v %s", err, a.Body)
@@ -508,7 +522,8 @@ func TestWhatImportRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	made := func(change func(*archive.Contents)) string {
-		keep := archive.Contents{Tables: rowsIn(t, file), Keys: maps.Clone(keys), Schema: from.Manifest.Schema, Engine: "sqlite", Program: "test", Passphrase: passphrase, Work: 4}
+		keep := archive.Contents{Tables: rowsIn(t, file), Keys: maps.Clone(keys), Schema: from.Manifest.Schema, Engine: "sqlite",
+			Program: "test", Passphrase: passphrase, Work: 4}
 		change(&keep)
 		var b bytes.Buffer
 		if _, err := archive.Write(t.Context(), &b, keep); err != nil {
@@ -547,15 +562,18 @@ func TestWhatImportRefuses(t *testing.T) {
 			{"no file", file + ".not", empty, passphrase, "no such file", os.ErrNotExist},
 			{"a damaged one", damaged, empty, passphrase, "damaged", archive.ErrDamaged},
 			{"another passphrase", file, empty, "another passphrase", "passphrase", archive.ErrPassphrase},
-			{"a newer schema", made(func(c *archive.Contents) { c.Schema = store.NewestSchema() + 1 }), empty, passphrase, "newer", archive.ErrNewer},
+			{"a newer schema", made(func(c *archive.Contents) { c.Schema = store.NewestSchema() + 1 }), empty, passphrase, "newer",
+				archive.ErrNewer},
 			{"no keys", made(func(c *archive.Contents) { delete(c.Keys, "code") }), empty, passphrase, `no key "code"`, nil},
-			{"a row that cannot be", made(func(c *archive.Contents) { c.Tables.(rows)["tickets"] = `{"hash":1}` + "\n" }), empty, passphrase, "tickets", nil},
+			{"a row that cannot be", made(func(c *archive.Contents) { c.Tables.(rows)["tickets"] = `{"hash":1}` + "\n" }), empty,
+				passphrase, "tickets", nil},
 			{"a table too few", made(func(c *archive.Contents) { delete(c.Tables.(rows), "tickets") }), empty, passphrase, "tickets", nil},
 			{"a server that runs", file, busy, passphrase, "in use", nil},
 			{"a full database", file, full, passphrase, "not empty", store.ErrNotEmpty},
 		} {
 			_, err := server.Import(t.Context(), c.to.config(), c.file, say(c.passphrase))
-			if err == nil || c.is != nil && !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+			if err == nil || c.is != nil && !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.want) ||
+				strings.Contains(err.Error(), "\n") {
 				t.Errorf("%s: %v", c.name, err)
 			}
 		}
@@ -571,7 +589,8 @@ func TestWhatImportRefuses(t *testing.T) {
 			for _, name := range []string{"code", "text.0"} {
 				p := where(t)
 				p.restore(t, made(func(c *archive.Contents) { c.Keys[name] = bytes.Repeat([]byte{7}, 32) }))
-				if _, err := p.try(t, servertest.Options{}); err == nil || !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "other code keys") {
+				if _, err := p.try(t, servertest.Options{}); err == nil || !errors.Is(err, server.ErrUsage) ||
+					!strings.Contains(err.Error(), "other code keys") {
 					t.Errorf("%s: %v", name, err)
 				}
 			}
@@ -581,7 +600,8 @@ func TestWhatImportRefuses(t *testing.T) {
 				p := where(t)
 				p.restore(t, file)
 				p.exec(t, `DELETE FROM vault_keys WHERE name = '`+name+`'`)
-				if _, err := p.try(t, servertest.Options{}); err == nil || !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), strconv.Quote(name)) {
+				if _, err := p.try(t, servertest.Options{}); err == nil || !errors.Is(err, server.ErrUsage) ||
+					!strings.Contains(err.Error(), strconv.Quote(name)) {
 					t.Errorf("%s: %v", name, err)
 				}
 			}
@@ -620,8 +640,10 @@ func TestWhatTheExportCallRefuses(t *testing.T) {
 	p := onSQLite(t)
 	s = p.start(t, servertest.Options{Seed: brand})
 	p.exec(t, `DROP TABLE seeds`)
-	a := s.Do("POST", "/admin/v1/export", `{"passphrase":"`+passphrase+`"}`, "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json")
-	if a.Status != 500 || a.Header.Get("Content-Type") != "application/problem+json" || strings.Contains(a.Body, "seeds") || !strings.Contains(s.Log(), "looking at seeds") {
+	a := s.Do("POST", "/admin/v1/export", `{"passphrase":"`+passphrase+`"}`, "Authorization: Bearer "+servertest.AdminToken,
+		"Content-Type: application/json")
+	if a.Status != 500 || a.Header.Get("Content-Type") != "application/problem+json" || strings.Contains(a.Body, "seeds") ||
+		!strings.Contains(s.Log(), "looking at seeds") {
 		t.Errorf("without a table: %d %v %s", a.Status, a.Header, a.Body)
 	}
 }
@@ -637,7 +659,8 @@ func TestAnArchiveShowsNoSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	for table, text := range rowsIn(t, file) {
-		for _, secret := range []string{"the-secret-of-shop", "the-secret-of-svc", "the-secret-of-isv", "a-16-byte-secret", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE", l.token, l.stable, l.scanKey, l.ticket, l.jsCode, passphrase} {
+		for _, secret := range []string{"the-secret-of-shop", "the-secret-of-svc", "the-secret-of-isv", "a-16-byte-secret",
+			"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE", l.token, l.stable, l.scanKey, l.ticket, l.jsCode, passphrase} {
 			if strings.Contains(text, secret) {
 				t.Errorf("%s shows %q", table, secret)
 			}

@@ -24,12 +24,14 @@ var exact = map[string]func(settings.Settings) int{
 
 // openBook prepares the counts and the log of calls.
 func (s *Server) openBook() {
-	s.book = &calls.Book{Store: s.store, Settings: s.settings, Now: s.countNow, ClockBelieved: s.wall.believed, Log: s.log, Exact: exact, Interfaces: api.Paths()}
+	s.book = &calls.Book{Store: s.store, Settings: s.settings, Now: s.countNow, ClockBelieved: s.wall.believed, Log: s.log, Exact: exact,
+		Interfaces: api.Paths()}
 }
 
 // countsPart writes counts of calls and their log.
 func (s *Server) countsPart() part {
-	return part{name: "counts of calls", run: func(ctx context.Context) { s.book.Run(ctx) }, stop: func(ctx context.Context) error { return s.book.Flush(ctx) }}
+	return part{name: "counts of calls", run: func(ctx context.Context) { s.book.Run(ctx) },
+		stop: func(ctx context.Context) error { return s.book.Flush(ctx) }}
 }
 
 // checkLimits says which of the paths in daily_limits cannot have a limit.
@@ -47,7 +49,8 @@ func checkLimits(object []byte) error {
 		case exact[path] != nil:
 			return accounts.Invalid(fmt.Sprintf("settings: daily_limits: the limit of %s is token_daily_limit", path))
 		case !slices.Contains(api.Paths(), path):
-			return accounts.Invalid(fmt.Sprintf("settings: daily_limits: no interface has the path %s%s", path, spelling.DidYouMean(path, api.Paths()...)))
+			return accounts.Invalid(fmt.Sprintf("settings: daily_limits: no interface has the path %s%s", path,
+				spelling.DidYouMean(path, api.Paths()...)))
 		}
 	}
 	return nil

@@ -80,15 +80,22 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 		do   func() servertest.Answer
 		want string // kind, key, did, actor
 	}{
-		{"/cgi-bin/wxopen/qrcodejumpadd", wire(token, "/cgi-bin/wxopen/qrcodejumpadd", fmt.Sprintf(rule, 0)), "rule https://shop.example/a/ add shop"},
-		{"/cgi-bin/wxopen/qrcodejumpadd", wire(authorizer, "/cgi-bin/wxopen/qrcodejumpadd", fmt.Sprintf(rule, 1)), "rule https://shop.example/a/ edit shop via isv"},
-		{"/cgi-bin/wxopen/qrcodejumppublish", wire(token, "/cgi-bin/wxopen/qrcodejumppublish", `{"prefix":"https://shop.example/a/"}`), "rule https://shop.example/a/ publish shop"},
-		{"undoRuleChange", func() servertest.Answer { return s.Admin("POST", fmt.Sprintf("/rules/changes/%d/undo", last), "") }, "rule https://shop.example/a/ edit admin"},
-		{"/cgi-bin/wxopen/qrcodejumpdelete", wire(token, "/cgi-bin/wxopen/qrcodejumpdelete", `{"prefix":"https://shop.example/a/"}`), "rule https://shop.example/a/ delete shop"},
-		{"releasePrefix", admin("POST", "/prefixes/release", `{"prefix":"https://shop.example/seeded/","reason":"sold"}`), "rule https://shop.example/seeded/ release admin"},
+		{"/cgi-bin/wxopen/qrcodejumpadd", wire(token, "/cgi-bin/wxopen/qrcodejumpadd", fmt.Sprintf(rule, 0)),
+			"rule https://shop.example/a/ add shop"},
+		{"/cgi-bin/wxopen/qrcodejumpadd", wire(authorizer, "/cgi-bin/wxopen/qrcodejumpadd", fmt.Sprintf(rule, 1)),
+			"rule https://shop.example/a/ edit shop via isv"},
+		{"/cgi-bin/wxopen/qrcodejumppublish", wire(token, "/cgi-bin/wxopen/qrcodejumppublish", `{"prefix":"https://shop.example/a/"}`),
+			"rule https://shop.example/a/ publish shop"},
+		{"undoRuleChange", func() servertest.Answer { return s.Admin("POST", fmt.Sprintf("/rules/changes/%d/undo", last), "") },
+			"rule https://shop.example/a/ edit admin"},
+		{"/cgi-bin/wxopen/qrcodejumpdelete", wire(token, "/cgi-bin/wxopen/qrcodejumpdelete", `{"prefix":"https://shop.example/a/"}`),
+			"rule https://shop.example/a/ delete shop"},
+		{"releasePrefix", admin("POST", "/prefixes/release", `{"prefix":"https://shop.example/seeded/","reason":"sold"}`),
+			"rule https://shop.example/seeded/ release admin"},
 		{"/cgi-bin/qrcode/create", func() servertest.Answer {
 			scene++
-			return wire(service, "/cgi-bin/qrcode/create", fmt.Sprintf(`{"action_name":"QR_LIMIT_SCENE","action_info":{"scene":{"scene_id":%d}}}`, scene))()
+			return wire(service, "/cgi-bin/qrcode/create",
+				fmt.Sprintf(`{"action_name":"QR_LIMIT_SCENE","action_info":{"scene":{"scene_id":%d}}}`, scene))()
 		}, "qrcode add svc"},
 		{"/intp/marketcode/applycode", func() servertest.Answer {
 			a := wire(service, "/intp/marketcode/applycode", `{"code_count":10000,"isv_application_id":"order"}`)()
@@ -99,8 +106,10 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 			return wire(service, "/intp/marketcode/codeactive", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":99,"activity_name":"a","product_brand":"b","product_title":"t",
 				"product_code":"4006381333931","wxa_appid":"shop","wxa_path":"p"}`, batch.ID))()
 		}, "codes activate svc"},
-		{"activateCodes", admin("POST", "/batches/BATCH/activations", `{"code_start":100,"code_end":109,"binding":{"activity_name":"a","product_brand":"b","product_title":"t","product_code":"4006381333931","wxa_appid":"shop","wxa_path":"p"}}`), "codes activate admin"},
-		{"retargetCodes", admin("POST", "/batches/BATCH/retarget", `{"code_start":0,"code_end":9,"wxa_appid":"shop","wxa_path":"other","actor":"eve"}`), "codes activate eve"},
+		{"activateCodes", admin("POST", "/batches/BATCH/activations",
+			`{"code_start":100,"code_end":109,"binding":{"activity_name":"a","product_brand":"b","product_title":"t","product_code":"4006381333931","wxa_appid":"shop","wxa_path":"p"}}`), "codes activate admin"},
+		{"retargetCodes", admin("POST", "/batches/BATCH/retarget",
+			`{"code_start":0,"code_end":9,"wxa_appid":"shop","wxa_path":"other","actor":"eve"}`), "codes activate eve"},
 		{"changeCodes", admin("POST", "/batches/BATCH/states", `{"did":"freeze","all":true}`), "codes freeze admin"},
 		{"changeCodes", admin("POST", "/batches/BATCH/states", `{"did":"unfreeze","all":true,"actor":"till"}`), "codes unfreeze till"},
 		{"withdrawCodes", admin("POST", "/batches/BATCH/withdrawals", `{"all":true,"actor":"eve"}`), "codes withdraw eve"},
@@ -114,7 +123,8 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 		{"putLink", admin("PUT", "/accounts/svc/links/new", ``), "link svc new put admin"},
 		{"deleteLink", admin("DELETE", "/accounts/svc/links/new", ``), "link svc new delete admin"},
 		{"putSettings", admin("PUT", "/settings", `{"hold_links":true,"links_by_own_token":true}`), "meta settings put admin"},
-		{"/cgi-bin/wxopen/wxamplink", wire(service, "/cgi-bin/wxopen/wxamplink", `{"appid":"new","notify_users":0,"show_profile":0}`), "link svc new put svc"},
+		{"/cgi-bin/wxopen/wxamplink", wire(service, "/cgi-bin/wxopen/wxamplink", `{"appid":"new","notify_users":0,"show_profile":0}`),
+			"link svc new put svc"},
 		{"confirmLink", admin("POST", "/accounts/svc/links/new/confirm", `{"side":"account","agree":true}`), "link svc new put admin"},
 		{"/cgi-bin/wxopen/wxampunlink", wire(service, "/cgi-bin/wxopen/wxampunlink", `{"appid":"new"}`), "link svc new delete svc"},
 		{"putDomain", admin("PUT", "/domains/h.example", `{"status":"denied"}`), "domain h.example put admin"},
@@ -134,7 +144,8 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 			s.Hide(made.Secret)
 			return a
 		}, "webhook 1 put admin"},
-		{"putWebhook", admin("PUT", "/webhooks/1", `{"url":"https://receiver.example/","alarms":true,"enabled":false}`), "webhook 1 put admin"},
+		{"putWebhook", admin("PUT", "/webhooks/1", `{"url":"https://receiver.example/","alarms":true,"enabled":false}`),
+			"webhook 1 put admin"},
 		{"deleteWebhook", admin("DELETE", "/webhooks/1", ``), "webhook 1 delete admin"},
 		{"withdrawAuthorization", admin("DELETE", "/components/isv/authorizations/shop", ``), "grant isv shop delete admin"},
 		{"authorize", func() servertest.Answer {
@@ -145,10 +156,12 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 		{"putComponent", admin("PUT", "/components/isv", `{"redirect_hosts":["isv.example"]}`), "component isv edit admin"},
 		{"eraseUser", admin("DELETE", "/users/u/scans", ``), "scans erase admin"},
 		{"importRules", func() servertest.Answer {
-			return s.Send(s.Request("POST", "/admin/v1/import/rules", `{"owner":"shop","prefix":"https://shop.example/brought/","path":"p"}`, "Content-Type: application/x-ndjson"))
+			return s.Send(s.Request("POST", "/admin/v1/import/rules",
+				`{"owner":"shop","prefix":"https://shop.example/brought/","path":"p"}`, "Content-Type: application/x-ndjson"))
 		}, "rule https://shop.example/brought/ add admin"},
 		{"importAccounts", func() servertest.Answer {
-			return s.Send(s.Request("POST", "/admin/v1/import/accounts", `{"appid":"brought","kind":"mini_program","secret":"a-very-secret-word"}`, "Content-Type: application/x-ndjson"))
+			return s.Send(s.Request("POST", "/admin/v1/import/accounts",
+				`{"appid":"brought","kind":"mini_program","secret":"a-very-secret-word"}`, "Content-Type: application/x-ndjson"))
 		}, "account brought add admin"},
 		{"exportEverything", admin("POST", "/export", `{"passphrase":"a passphrase of a test"}`), "export export admin"},
 		{"moveClock", admin("PUT", "/emulator/clock", `{"advance":"1h"}`), "meta emulator.clock put admin"},

@@ -28,7 +28,8 @@ func (s *Server) openClock(ctx context.Context) error {
 	if !s.config.emulates() {
 		s.now = s.realNow
 		if state != "" {
-			s.log.WarnContext(ctx, "this database was used with an emulated clock; without --emulator real time counts, and what was issued under the other time may look expired or young")
+			s.log.WarnContext(ctx,
+				"this database was used with an emulated clock; without --emulator real time counts, and what was issued under the other time may look expired or young")
 		}
 		return nil
 	}

@@ -25,7 +25,8 @@ func TestTheClockMovesWhileOthersWrite(t *testing.T) {
 					return
 				default:
 				}
-				if a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop", ""); a.Status != 200 {
+				if a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop",
+					""); a.Status != 200 {
 					t.Errorf("a token: %d %s", a.Status, a.Body)
 					return
 				}
@@ -89,13 +90,15 @@ func TestASeedTakesAGrantAway(t *testing.T) {
 	var token struct {
 		Text string `json:"component_access_token"`
 	}
-	post("/cgi-bin/component/api_component_token", fmt.Sprintf(`{"component_appid":"isv","component_appsecret":"isv-secret-1","component_verify_ticket":%q}`, ticket.Ticket), &token)
+	post("/cgi-bin/component/api_component_token",
+		fmt.Sprintf(`{"component_appid":"isv","component_appsecret":"isv-secret-1","component_verify_ticket":%q}`, ticket.Ticket), &token)
 	var list struct {
 		List []struct {
 			Refresh string `json:"refresh_token"`
 		}
 	}
-	post("/cgi-bin/component/api_get_authorizer_list?component_access_token="+token.Text, `{"component_appid":"isv","offset":0,"count":10}`, &list)
+	post("/cgi-bin/component/api_get_authorizer_list?component_access_token="+token.Text, `{"component_appid":"isv","offset":0,"count":10}`,
+		&list)
 	if len(list.List) != 1 {
 		t.Fatalf("authorisations: %+v (token %q)", list, token.Text)
 	}

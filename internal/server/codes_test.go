@@ -63,7 +63,9 @@ func (w works) apply(isv string, count int64) (id int64) {
 
 func (w works) activate(id, from, to int64, extra ...string) {
 	w.t.Helper()
-	fields := append([]string{fmt.Sprintf(`"application_id":%d,"code_start":%d,"code_end":%d,"activity_name":"a","product_brand":"b","product_title":"t","product_code":"6901234567892","wxa_appid":"shop","wxa_path":"pages/index/index"`, id, from, to)}, extra...)
+	fields := append(
+		[]string{fmt.Sprintf(
+			`"application_id":%d,"code_start":%d,"code_end":%d,"activity_name":"a","product_brand":"b","product_title":"t","product_code":"6901234567892","wxa_appid":"shop","wxa_path":"pages/index/index"`, id, from, to)}, extra...)
 	w.call("codeactive", "{"+strings.Join(fields, ",")+"}", nil)
 }
 
@@ -94,7 +96,8 @@ func (w works) code(id, index int64) (c oneCode) {
 // states changes codes of a batch; the answer is for the caller to judge.
 func (w works) states(id int64, body string) servertest.Answer {
 	w.t.Helper()
-	return w.Do("POST", fmt.Sprintf("/admin/v1/batches/%d/states", id), body, "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json")
+	return w.Do("POST", fmt.Sprintf("/admin/v1/batches/%d/states", id), body, "Authorization: Bearer "+servertest.AdminToken,
+		"Content-Type: application/json")
 }
 
 type decision struct {
@@ -149,7 +152,8 @@ func (w works) askFrom(call, user, text, source string, header ...string) (d dec
 func (w works) trade(openid, ticket string) servertest.Answer {
 	w.t.Helper()
 	w.Hide(ticket)
-	return w.Do("POST", "/intp/marketcode/tickettocode?access_token="+w.Token("brand"), fmt.Sprintf(`{"openid":%q,"code_ticket":%q}`, openid, ticket))
+	return w.Do("POST", "/intp/marketcode/tickettocode?access_token="+w.Token("brand"),
+		fmt.Sprintf(`{"openid":%q,"code_ticket":%q}`, openid, ticket))
 }
 
 func (w works) openid(namespace, appid, user string) string {
@@ -164,27 +168,35 @@ func TestScansOfCodes(t *testing.T) {
 	t.Parallel()
 	w := brew(t, servertest.Options{})
 	id := w.apply("x", 10_000)
-	for i, binding := range []string{`"wxa_type":0`, `"wxa_path":"/pages/index/index"`, `"wxa_path":"pages/index?from=code"`, `"wxa_type":1`, `"wxa_type":2`, `"wxa_appid":"bare"`} {
+	for i, binding := range []string{`"wxa_type":0`, `"wxa_path":"/pages/index/index"`, `"wxa_path":"pages/index?from=code"`,
+		`"wxa_type":1`, `"wxa_type":2`, `"wxa_appid":"bare"`} {
 		w.activate(id, int64(i*10), int64(i*10+9), binding)
 	}
 	text := func(index int64) string { return w.code(id, index).CodeURL }
 	const opens = "shop release pages/index/index?code_ticket=T 1124 code"
 	for _, c := range []struct{ name, user, source, text, want string }{
 		{"as printed", "u", "", text(0), opens}, {"scan", "u", "scan", text(0), opens},
-		{"press", "u", "press", text(0), strings.Replace(opens, "1124", "1125", 1)}, {"album", "u", "album", text(0), strings.Replace(opens, "1124", "1126", 1)},
+		{"press", "u", "press", text(0), strings.Replace(opens, "1124", "1125", 1)},
+		{"album", "u", "album", text(0), strings.Replace(opens, "1124", "1126", 1)},
 		{"http", "u", "", "http://" + text(0), opens}, {"https in lower case", "u", "", "https://" + strings.ToLower(text(0)), opens},
 		{"an escape", "u", "", text(0)[:15] + fmt.Sprintf("%%%X", text(0)[15]) + text(0)[16:], opens},
 		{"nobody: no ticket", "", "", text(0), "shop release pages/index/index 1124 code"},
 		{"a leading slash is dropped", "u", "", text(10), opens},
-		{"a query goes on", "u", "", text(20), "shop release pages/index?from=code&code_ticket=T 1124 code"}, {"a query, nobody", "", "", text(20), "shop release pages/index?from=code 1124 code"},
+		{"a query goes on", "u", "", text(20), "shop release pages/index?from=code&code_ticket=T 1124 code"},
+		{"a query, nobody", "", "", text(20), "shop release pages/index?from=code 1124 code"},
 		{"development for a developer", "dev", "", text(30), "shop development pages/index/index?code_ticket=T 1124 code"},
-		{"development for a tester", "tri", "", text(30), "show_message no_release"}, {"development for anybody", "u", "", text(30), "show_message no_release"}, {"development for nobody", "", "", text(30), "show_message no_release"},
-		{"trial for a tester", "tri", "", text(40), "shop trial pages/index/index?code_ticket=T 1124 code"}, {"trial for an administrator", "adm", "", text(40), "shop trial pages/index/index?code_ticket=T 1124 code"},
+		{"development for a tester", "tri", "", text(30), "show_message no_release"},
+		{"development for anybody", "u", "", text(30), "show_message no_release"},
+		{"development for nobody", "", "", text(30), "show_message no_release"},
+		{"trial for a tester", "tri", "", text(40), "shop trial pages/index/index?code_ticket=T 1124 code"},
+		{"trial for an administrator", "adm", "", text(40), "shop trial pages/index/index?code_ticket=T 1124 code"},
 		{"trial for anybody", "u", "", text(40), "show_message no_release"},
 		{"no release", "u", "", text(50), "show_message no_release"}, {"not active", "u", "", text(60), "show_message not_active"},
-		{"forged", "u", "", text(0)[:20] + "AAAAAAAA", "show_message unknown_code"}, {"of the platform", "u", "", "P.URL.CN/0P$M%LZ4LHSVSDCR2L2", "show_message unknown_code"},
+		{"forged", "u", "", text(0)[:20] + "AAAAAAAA", "show_message unknown_code"},
+		{"of the platform", "u", "", "P.URL.CN/0P$M%LZ4LHSVSDCR2L2", "show_message unknown_code"},
 		{"of the platform, as an app reads it", "u", "", "http://P.URL.CN/0FQR/LZ6/0HD0Q7Y3-*", "show_message unknown_code"},
-		{"nine characters", "u", "", w.code(id, 0).Code, "show_message serial_only"}, {"nine characters of a code that is not active", "u", "", w.code(id, 60).Code, "show_message serial_only"},
+		{"nine characters", "u", "", w.code(id, 0).Code, "show_message serial_only"},
+		{"nine characters of a code that is not active", "u", "", w.code(id, 60).Code, "show_message serial_only"},
 		{"nine other characters", "u", "", "044GZ*J10", "show_text"},
 		// A complete code text wins over a rule, even when it is invalid; any
 		// other text under the prefix is the rule's.
@@ -195,7 +207,9 @@ func TestScansOfCodes(t *testing.T) {
 		if got := d.short(); got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
-		if strings.HasPrefix(c.want, "show_message") && (d.Message == "" || !regexp.MustCompile(`[a-z]+.*\p{Han}`).MatchString(d.Message) || d.Matched != nil || d.Path != "" || d.AppID != "") {
+		if strings.HasPrefix(c.want, "show_message") &&
+			(d.Message == "" || !regexp.MustCompile(`[a-z]+.*\p{Han}`).MatchString(d.Message) || d.Matched != nil || d.Path != "" ||
+				d.AppID != "") {
 			t.Errorf("%s: %+v", c.name, d)
 		}
 		if (d.ticket() != "") != (c.user != "" && d.Action == "open_mini_program") {
@@ -203,18 +217,21 @@ func TestScansOfCodes(t *testing.T) {
 		}
 		// explain decides the same, and makes no ticket.
 		e := w.askFrom("explain", c.user, c.text, c.source)
-		if want := strings.NewReplacer("?code_ticket=T", "", "&code_ticket=T", "").Replace(c.want); e.short() != want || e.ticket() != "" || e.ScanID != "" {
+		if want := strings.NewReplacer("?code_ticket=T", "", "&code_ticket=T", "").Replace(c.want); e.short() != want || e.ticket() != "" ||
+			e.ScanID != "" {
 			t.Errorf("%s: explained as %s, want %s", c.name, e.short(), want)
 		}
 	}
-	for _, other := range []string{"https://p.url.cn/0" + text(0)[9:], "https://p.url.cn/x/../" + text(0)[9:], "https://p.url.cn/", "https://p.url.cn/" + text(0)[9:] + "?a=1"} {
+	for _, other := range []string{"https://p.url.cn/0" + text(0)[9:], "https://p.url.cn/x/../" + text(0)[9:], "https://p.url.cn/",
+		"https://p.url.cn/" + text(0)[9:] + "?a=1"} {
 		if d := w.ask("resolve", "u", other); d.Matched == nil || d.Matched.Kind != "rule" {
 			t.Errorf("%s: %s, want the rule", other, d.short())
 		}
 	}
 	// The match names the batch and the index, never the code.
 	a := w.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u"}`, text(7)))
-	if !strings.Contains(a.Body, fmt.Sprintf(`"matched":{"kind":"code","application_id":%d,"code_index":7}`, id)) || strings.Contains(a.Body, w.code(id, 7).Code) {
+	if !strings.Contains(a.Body, fmt.Sprintf(`"matched":{"kind":"code","application_id":%d,"code_index":7}`, id)) ||
+		strings.Contains(a.Body, w.code(id, 7).Code) {
 		t.Errorf("%s", a.Body)
 	}
 	if a := w.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u"}`, text(0))); !strings.Contains(a.Body, `"code_index":0`) {
@@ -239,12 +256,15 @@ func TestScansOfCodesInAStream(t *testing.T) {
 	w.activate(id, 0, 9)
 	text, code := w.code(id, 3).CodeURL, w.code(id, 3)
 	lines := []string{
-		fmt.Sprintf(`{"text":%q,"user":"alice"}`, text), `nonsense`, fmt.Sprintf(`{"text":%q}`, text), fmt.Sprintf(`{"text":%q,"user":"bob","source":"album"}`, text),
-		fmt.Sprintf(`{"text":%q,"user":"bob"}`, code.Code), `{"text":"https://example.com/"}`, fmt.Sprintf(`{"text":%q,"user":"x"}`, w.code(id, 10).CodeURL),
+		fmt.Sprintf(`{"text":%q,"user":"alice"}`, text), `nonsense`, fmt.Sprintf(`{"text":%q}`, text),
+		fmt.Sprintf(`{"text":%q,"user":"bob","source":"album"}`, text),
+		fmt.Sprintf(`{"text":%q,"user":"bob"}`, code.Code), `{"text":"https://example.com/"}`,
+		fmt.Sprintf(`{"text":%q,"user":"x"}`, w.code(id, 10).CodeURL),
 	}
 	a := w.Do("POST", "/scan/v1/resolve", strings.Join(lines, "\n"), "Content-Type: application/x-ndjson")
 	const opens = "shop release pages/index/index?code_ticket=T 1124 code"
-	want := []string{opens, "", strings.Replace(opens, "?code_ticket=T", "", 1), strings.Replace(opens, "1124", "1126", 1), "show_message serial_only", "open_url", "show_message not_active"}
+	want := []string{opens, "", strings.Replace(opens, "?code_ticket=T", "", 1), strings.Replace(opens, "1124", "1126", 1),
+		"show_message serial_only", "open_url", "show_message not_active"}
 	got := strings.Split(strings.TrimSpace(a.Body), "\n")
 	if len(got) != len(want) {
 		t.Fatalf("%d answers: %s", len(got), a.Body)
@@ -328,7 +348,8 @@ func TestNamespacesNeverMeet(t *testing.T) {
 		}
 		a.JSON(t, &made)
 		w.Hide(made.JSCode)
-		if a := w.Do("GET", "/sns/jscode2session?grant_type=authorization_code&appid=shop&secret=the-secret-of-shop&js_code="+made.JSCode, ""); !strings.Contains(a.Body, w.openid(namespace, "shop", "u-1")) {
+		if a := w.Do("GET", "/sns/jscode2session?grant_type=authorization_code&appid=shop&secret=the-secret-of-shop&js_code="+made.JSCode,
+			""); !strings.Contains(a.Body, w.openid(namespace, "shop", "u-1")) {
 			t.Errorf("%s: %s", namespace, a.Body)
 		}
 	}
@@ -350,7 +371,8 @@ func TestNamespacesNeverMeet(t *testing.T) {
 	}
 	for _, header := range []string{"X: y", "Authorization: Bearer qrs_nothing", "Authorization: Bearer "} {
 		for _, call := range []string{"resolve", "login"} {
-			if a := w.Do("POST", "/scan/v1/"+call, `{"user":"u-1","appid":"shop","text":"x"}`, header); a.Status != http.StatusUnauthorized {
+			if a := w.Do("POST", "/scan/v1/"+call, `{"user":"u-1","appid":"shop","text":"x"}`,
+				header); a.Status != http.StatusUnauthorized {
 				t.Errorf("%s with %q: %d", call, header, a.Status)
 			}
 		}
@@ -385,7 +407,8 @@ func TestStatesOfCodes(t *testing.T) {
 	check("one frozen", map[int64]string{4: opens, 5: frozen, 6: opens})
 	do(`{"did":"freeze","ranges":[{"from":10,"to":19},{"from":15,"to":29},{"from":9999,"to":9999}]}`, 21)
 	check("ranges frozen", map[int64]string{9: opens, 10: frozen, 29: frozen, 30: opens, 9_999: frozen})
-	do(fmt.Sprintf(`{"did":"unfreeze","codes":[%q,%q,%q]}`, w.code(id, 5).Code, strings.ToLower(w.code(id, 10).CodeURL), "http://"+w.code(id, 11).CodeURL), 3)
+	do(fmt.Sprintf(`{"did":"unfreeze","codes":[%q,%q,%q]}`, w.code(id, 5).Code, strings.ToLower(w.code(id, 10).CodeURL), "http://"+
+		w.code(id, 11).CodeURL), 3)
 	check("by their texts", map[int64]string{5: opens, 10: opens, 11: opens, 12: frozen})
 	do(`{"did":"freeze","all":true}`, 10_000)
 	check("all frozen", map[int64]string{0: frozen, 5: frozen, 9_999: frozen})
@@ -416,9 +439,12 @@ func TestStatesOfCodes(t *testing.T) {
 		status int
 		want   string
 	}{
-		{`{"did":"freeze"}`, 422, "no codes are named"}, {`{"did":"freeze","ranges":[{"from":9,"to":8}]}`, 422, "code_start 9 is after code_end 8"},
-		{`{"did":"freeze","ranges":[{"from":0,"to":10000}]}`, 422, "code_end 10000"}, {`{"did":"activate","all":true}`, 422, ""}, {`{"did":"freeze","codes":["P.URL.CN/0AAAAAAAAAAAAAAAAAA"]}`, 422, "code_url invalid"},
-		{fmt.Sprintf(`{"did":"freeze","codes":[%q]}`, w.code(other, 0).Code), 422, "application"}, {`{"did":"freeze","codes":[""]}`, 422, ""},
+		{`{"did":"freeze"}`, 422, "no codes are named"},
+		{`{"did":"freeze","ranges":[{"from":9,"to":8}]}`, 422, "code_start 9 is after code_end 8"},
+		{`{"did":"freeze","ranges":[{"from":0,"to":10000}]}`, 422, "code_end 10000"}, {`{"did":"activate","all":true}`, 422, ""},
+		{`{"did":"freeze","codes":["P.URL.CN/0AAAAAAAAAAAAAAAAAA"]}`, 422, "code_url invalid"},
+		{fmt.Sprintf(`{"did":"freeze","codes":[%q]}`, w.code(other, 0).Code), 422, "application"},
+		{`{"did":"freeze","codes":[""]}`, 422, ""},
 		{`{"did":"redeem","ranges":[{"from":7,"to":7}]}`, 409, "code 7 is void and cannot be redeemed"},
 	} {
 		if a := w.states(id, c.body); a.Status != c.status || !strings.Contains(a.Body, c.want) {
@@ -435,9 +461,12 @@ func TestStatesOfCodes(t *testing.T) {
 	if len(c.History) != 4 || !c.Void || c.Frozen || !c.Active {
 		t.Fatalf("%+v", c)
 	}
-	for i, want := range []oneEvent{{Did: "unfreeze", Actor: "admin", Codes: 10_000}, {Did: "void", Actor: "Wang", Note: "stolen", Codes: 2}, {Did: "freeze", Actor: "admin", Codes: 10_000}, {Did: "activate", Actor: "brand", Codes: 10_000}} {
+	for i, want := range []oneEvent{{Did: "unfreeze", Actor: "admin", Codes: 10_000},
+		{Did: "void", Actor: "Wang", Note: "stolen", Codes: 2}, {Did: "freeze", Actor: "admin", Codes: 10_000},
+		{Did: "activate", Actor: "brand", Codes: 10_000}} {
 		got := c.History[i]
-		if got.Did != want.Did || got.Actor != want.Actor || got.Note != want.Note || got.Codes != want.Codes || !got.At.Equal(servertest.Began) || (got.RID == "") == (got.Actor == "brand") {
+		if got.Did != want.Did || got.Actor != want.Actor || got.Note != want.Note || got.Codes != want.Codes ||
+			!got.At.Equal(servertest.Began) || (got.RID == "") == (got.Actor == "brand") {
 			t.Errorf("event %d: %+v, want %+v", i, got, want)
 		}
 	}
@@ -467,7 +496,8 @@ func TestACodeIsRedeemedOnceOverHTTP(t *testing.T) {
 		}
 	}
 	for i, a := range answers {
-		if i != winner && (a.Status != http.StatusConflict || !strings.Contains(a.Body, fmt.Sprintf("code 3 was redeemed by till %d at 2026-01-15T02:00:00Z", winner))) {
+		if i != winner && (a.Status != http.StatusConflict ||
+			!strings.Contains(a.Body, fmt.Sprintf("code 3 was redeemed by till %d at 2026-01-15T02:00:00Z", winner))) {
 			t.Errorf("%d %s", a.Status, a.Body)
 		}
 	}
@@ -497,7 +527,9 @@ func TestScheduledActivations(t *testing.T) {
 	}
 	w.Admin("POST", path+"activations", fmt.Sprintf(`{"code_start":5,"code_end":9,"at":%q,`+binding+`}`, at(2*time.Hour), "second"))
 	w.Admin("POST", path+"withdrawals", fmt.Sprintf(`{"ranges":[{"from":9,"to":9}],"at":%q}`, at(3*time.Hour)))
-	if a := w.Do("POST", "/admin/v1"+path+"activations", fmt.Sprintf(`{"code_start":0,"code_end":9,"at":%q,`+binding+`}`, at(-time.Second), "x"), "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json"); a.Status != 422 || !strings.Contains(a.Body, "is in the past") {
+	if a := w.Do("POST", "/admin/v1"+path+"activations",
+		fmt.Sprintf(`{"code_start":0,"code_end":9,"at":%q,`+binding+`}`, at(-time.Second), "x"), "Authorization: Bearer "+
+			servertest.AdminToken, "Content-Type: application/json"); a.Status != 422 || !strings.Contains(a.Body, "is in the past") {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
 	texts := map[int64]string{}
@@ -549,8 +581,11 @@ func TestCodesSurviveARestart(t *testing.T) {
 		t.Errorf("%s", text)
 	}
 	for spelling, want := range map[string]string{
-		old.CodeURL: opens, "http://" + old.CodeURL: opens, text: opens, strings.ToLower(text): opens, strings.TrimPrefix(text, "HTTPS://"): opens,
-		w.code(id, 4).CodeURL: "show_message frozen", "https://b.example/c/0" + strings.Repeat("A", 18): "show_message unknown_code", old.CodeURL[:20] + "AAAAAAAA": "show_message unknown_code",
+		old.CodeURL: opens, "http://" + old.CodeURL: opens, text: opens, strings.ToLower(text): opens,
+		strings.TrimPrefix(text, "HTTPS://"): opens,
+		w.code(id, 4).CodeURL:                "show_message frozen", "https://b.example/c/0" +
+			strings.Repeat("A", 18): "show_message unknown_code",
+		old.CodeURL[:20] + "AAAAAAAA": "show_message unknown_code",
 	} {
 		if got := w.ask("resolve", "", spelling).short(); got != want {
 			t.Errorf("%s: %s, want %s", spelling, got, want)
@@ -576,7 +611,8 @@ func TestCodesSurviveARestart(t *testing.T) {
 		}
 	}
 	w.activate(young, 10, 19)
-	if a := w.Do("POST", "/intp/marketcode/applycode?access_token="+w.Token("brand"), `{"code_count":10000,"isv_application_id":"new"}`); a.Code(t) != 48001 {
+	if a := w.Do("POST", "/intp/marketcode/applycode?access_token="+w.Token("brand"),
+		`{"code_count":10000,"isv_application_id":"new"}`); a.Code(t) != 48001 {
 		t.Errorf("%s", a.Body)
 	}
 }
@@ -590,7 +626,8 @@ func TestNoCodesWithoutAPrefix(t *testing.T) {
 	if a.Code(t) != 48001 || strings.Contains(a.Body, "prefix") {
 		t.Errorf("%s", a.Body)
 	}
-	if log := w.Log(); !regexp.MustCompile(`errcode=48001 .*no codes are given out until --code-prefix names a prefix of your own: P\.URL\.CN/ is read by Weixin only`).MatchString(log) {
+	if log := w.Log(); !regexp.MustCompile(
+		`errcode=48001 .*no codes are given out until --code-prefix names a prefix of your own: P\.URL\.CN/ is read by Weixin only`).MatchString(log) {
 		t.Error("the log does not say why")
 	}
 	var made struct{ Key string }
@@ -602,7 +639,8 @@ func TestNoCodesWithoutAPrefix(t *testing.T) {
 		t.Errorf("%s", d.short())
 	}
 	w.Stop()
-	for prefix, want := range map[string]string{"b.example/": "upper case", "B.EXAMPLE": "want a", "B.EXAMPLE/%24": "allowed", "B.EXAMPLE//": "cleaned away"} {
+	for prefix, want := range map[string]string{"b.example/": "upper case", "B.EXAMPLE": "want a", "B.EXAMPLE/%24": "allowed",
+		"B.EXAMPLE//": "cleaned away"} {
 		_, err := servertest.Try(t, servertest.Options{Seed: brewery, Config: func(c *server.Config) { c.CodePrefix = prefix }})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", prefix, err)

@@ -85,10 +85,12 @@ func (c Config) Validate() error {
 			return usage("%s %q: want HOST:PORT, for example 127.0.0.1:8080", flag, address)
 		}
 		if c.emulates() && !c.DevPublic && !loopback(host) {
-			return usage("%s %s can be reached by strangers, and --dev and --emulator let everybody do everything: listen on 127.0.0.1, or add --dev-public if you mean it", flag, address)
+			return usage(
+				"%s %s can be reached by strangers, and --dev and --emulator let everybody do everything: listen on 127.0.0.1, or add --dev-public if you mean it", flag, address)
 		}
 		if c.TLSDev && !c.DevPublic && !loopback(host) {
-			return usage("%s %s can be reached by strangers, and --tls-dev is for development: listen on 127.0.0.1, or add --dev-public if you mean it", flag, address)
+			return usage(
+				"%s %s can be reached by strangers, and --tls-dev is for development: listen on 127.0.0.1, or add --dev-public if you mean it", flag, address)
 		}
 	}
 	for _, name := range c.DevHost {

@@ -254,19 +254,23 @@ func (s *Server) openRooms() {
 	public = cmp.Or(s.seams.Connections, public)
 	s.rooms = map[bool]*room{false: newRoom(public), true: newRoom(admin)}
 	if files < 1024 {
-		s.log.Warn("this process may open few files: raise the limit (ulimit -n, LimitNOFILE) for more connections", "files", files, "connections", public+admin)
+		s.log.Warn("this process may open few files: raise the limit (ulimit -n, LimitNOFILE) for more connections", "files", files,
+			"connections", public+admin)
 	}
 	for apart, name := range map[bool]string{false: "public", true: "admin"} {
 		r, labels := s.rooms[apart], prometheus.Labels{"listener": name}
 		s.metrics.registry.MustRegister(
-			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_connections", Help: "Open connections: on the admin listener, where it is one of its own, and on all others.", ConstLabels: labels},
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_connections",
+				Help: "Open connections: on the admin listener, where it is one of its own, and on all others.", ConstLabels: labels},
 				func() float64 { return float64(r.open()) }),
-			prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "qrjump_connections_cut_total", Help: "Idle connections that were closed to make room for new ones.", ConstLabels: labels},
+			prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "qrjump_connections_cut_total",
+				Help: "Idle connections that were closed to make room for new ones.", ConstLabels: labels},
 				func() float64 { return float64(r.cut.Load()) }))
 	}
 }
 
 // bound puts a listener's connections into the room of its kind.
 func (s *Server) bound(l net.Listener, what surface) net.Listener {
-	return &bounded{Listener: l, room: s.rooms[what == admin], refused: cmp.Or(s.seams.RefusedTime, refusedTime), closed: make(chan struct{})}
+	return &bounded{Listener: l, room: s.rooms[what == admin], refused: cmp.Or(s.seams.RefusedTime, refusedTime),
+		closed: make(chan struct{})}
 }

@@ -86,7 +86,8 @@ func TestFewFiles(t *testing.T) {
 	for name, apart := range map[string]bool{"one listener": false, "three listeners": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			child := childtest.Start(t, childtest.Command("few files", fewFiles{t.TempDir(), apart}, "sh", "-c", `ulimit -n 120 && exec "$0"`))
+			child := childtest.Start(t, childtest.Command("few files", fewFiles{t.TempDir(), apart}, "sh", "-c",
+				`ulimit -n 120 && exec "$0"`))
 			t.Cleanup(func() {
 				if _, err := child.Stop(); err != nil || t.Failed() {
 					log := child.Log()
@@ -134,7 +135,8 @@ func TestFewFiles(t *testing.T) {
 					// One whose place another takes at once reads no answer, but an end.
 					conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 					io.WriteString(conn, raw)
-					if resp, err := http.ReadResponse(in, nil); errors.Is(err, os.ErrDeadlineExceeded) || err == nil && resp.StatusCode != 401 && resp.StatusCode != 200 {
+					if resp, err := http.ReadResponse(in, nil); errors.Is(err, os.ErrDeadlineExceeded) || err == nil &&
+						resp.StatusCode != 401 && resp.StatusCode != 200 {
 						t.Fatalf("a stranger: %v %v", resp, err)
 					}
 				}
@@ -145,7 +147,8 @@ func TestFewFiles(t *testing.T) {
 				}
 			}
 			for n := range 5 {
-				if status, answer := call("PUT", fmt.Sprintf("%s/admin/v1/accounts/a%d", admin, n), `{"kind":"mini_program"}`); status != 200 {
+				if status, answer := call("PUT", fmt.Sprintf("%s/admin/v1/accounts/a%d", admin, n),
+					`{"kind":"mini_program"}`); status != 200 {
 					t.Errorf("an account: %d %s", status, answer)
 				}
 			}
@@ -182,7 +185,8 @@ func TestNoRoom(t *testing.T) {
 			var streams []stream
 			for range 2 {
 				conn, in := dialURL(t, s.ScanURL)
-				io.WriteString(conn, "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"+line)
+				io.WriteString(conn,
+					"POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"+line)
 				resp, err := http.ReadResponse(in, nil)
 				if err != nil || resp.StatusCode != 200 {
 					t.Fatal(resp, err)
@@ -225,10 +229,11 @@ func TestARefusedKeyShortensTheWait(t *testing.T) {
 				url, raw string
 				want     int
 			}{
-				"no scan key":     {s.ScanURL, rawScan(""), 401},
-				"a wrong one":     {s.ScanURL, rawScan("qrs_wrong"), 401},
-				"no admin token":  {s.URL, "GET /admin/v1/settings HTTP/1.1\r\nHost: localhost\r\n\r\n", 401},
-				"no access token": {s.URL, "POST /cgi-bin/wxopen/qrcodejumpget HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}", 200},
+				"no scan key":    {s.ScanURL, rawScan(""), 401},
+				"a wrong one":    {s.ScanURL, rawScan("qrs_wrong"), 401},
+				"no admin token": {s.URL, "GET /admin/v1/settings HTTP/1.1\r\nHost: localhost\r\n\r\n", 401},
+				"no access token": {s.URL, "POST /cgi-bin/wxopen/qrcodejumpget HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}",
+					200},
 			} {
 				conn, in := dialURL(t, c.url)
 				if status := asked(conn, in, c.raw); status != c.want {

@@ -35,11 +35,15 @@ func (s *Server) openDomain(ctx context.Context) error {
 		return err
 	}
 	s.openBook()
-	s.current = &live.Current{Rules: index.New(), Accounts: live.NewDirectory(), Codes: codes.NewMemory(s.store), RuleStore: s.store, AccountStore: s.store,
-		History: s.store, SnapshotFile: filepath.Join(s.config.Data, snapshotFile), Log: s.log}
-	s.accounts = &accounts.Directory{Store: s.store, Key: s.vault, Settings: s.settings, Now: s.now, Random: s.random, LeastSecret: s.config.leastSecret(),
-		Changed: s.current.AccountChanged, Spend: s.book.Spend, Epochs: s.store.Epochs(), ClockBelieved: s.wall.believed, CountNow: s.countNow, RealNow: s.realNow, Guessed: s.guessed}
-	s.rules = &rules.Book{Store: s.store, Settings: s.settings, Now: s.now, CountNow: s.countNow, ClockBelieved: s.wall.believed, Fetch: s.fetch,
+	s.current = &live.Current{Rules: index.New(), Accounts: live.NewDirectory(), Codes: codes.NewMemory(s.store), RuleStore: s.store,
+		AccountStore: s.store,
+		History:      s.store, SnapshotFile: filepath.Join(s.config.Data, snapshotFile), Log: s.log}
+	s.accounts = &accounts.Directory{Store: s.store, Key: s.vault, Settings: s.settings, Now: s.now, Random: s.random,
+		LeastSecret: s.config.leastSecret(),
+		Changed:     s.current.AccountChanged, Spend: s.book.Spend, Epochs: s.store.Epochs(), ClockBelieved: s.wall.believed,
+		CountNow: s.countNow, RealNow: s.realNow, Guessed: s.guessed}
+	s.rules = &rules.Book{Store: s.store, Settings: s.settings, Now: s.now, CountNow: s.countNow, ClockBelieved: s.wall.believed,
+		Fetch:   s.fetch,
 		Changed: s.current.RuleChanged, ManyChanged: s.current.ManyChanged}
 	if err := s.openPress(ctx, s.ring); err != nil {
 		return err

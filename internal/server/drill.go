@@ -180,7 +180,8 @@ func (d *drill) do(ctx context.Context, method, path string, body, into any) err
 // be near in the explanation, with a verdict about its state.
 func (d *drill) scanRules(ctx context.Context, r *DrillReport) error {
 	var key struct{ Key string }
-	if err := d.do(ctx, http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "drill-" + strings.ToLower(rand.Text())[:8]}, &key); err != nil {
+	if err := d.do(ctx, http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "drill-" + strings.ToLower(rand.Text())[:8]},
+		&key); err != nil {
 		return fmt.Errorf("making a scan key: %w", err)
 	}
 	scans := drill{server: d.server, token: key.Key}

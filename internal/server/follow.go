@@ -101,7 +101,8 @@ func (m *metrics) watchFollowing(c *live.Current) {
 			Name: "qrjump_follow_lag_seconds", Help: "How long ago this node last held every committed change in memory."},
 			func() float64 { return c.Age().Seconds() }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "qrjump_follow_lag_changes", Help: "Committed changes that this node has not followed yet; -1 while the store cannot be asked."},
+			Name: "qrjump_follow_lag_changes",
+			Help: "Committed changes that this node has not followed yet; -1 while the store cannot be asked."},
 			func() float64 {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 				defer cancel()

@@ -130,7 +130,8 @@ func (s *Server) knownName(text string) bool {
 	}
 	host = strings.ToLower(strings.Trim(host, "[]"))
 	// By host.docker.internal a container reaches the machine that it runs on.
-	if slices.Contains(gateway.PlatformNames, host) || host == "host.docker.internal" || loopback(host) || strings.HasSuffix(host, ".localhost") {
+	if slices.Contains(gateway.PlatformNames, host) || host == "host.docker.internal" || loopback(host) ||
+		strings.HasSuffix(host, ".localhost") {
 		return true
 	}
 	if s.config.DevPublic {
@@ -175,7 +176,8 @@ func foreignPage(r *http.Request) bool {
 
 // refuseOrigin is the answer to such a page.
 func refuseOrigin(w http.ResponseWriter, _ *http.Request) {
-	scanapi.WriteProblem(w, http.StatusForbidden, "a browser sends this from a page of another origin: calls come from programs, or from a page of this server")
+	scanapi.WriteProblem(w, http.StatusForbidden,
+		"a browser sends this from a page of another origin: calls come from programs, or from a page of this server")
 }
 
 // adminOnly lets requests with the admin token through, as those of an admin. With
@@ -206,7 +208,8 @@ func (s *Server) adminOnly(then http.Handler) http.Handler {
 			}
 			refusedKey(r.Context())
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			scanapi.WriteProblem(w, http.StatusUnauthorized, "send the admin token: Authorization: Bearer …; it is in the file admin-token of the data folder unless --admin-token named another")
+			scanapi.WriteProblem(w, http.StatusUnauthorized,
+				"send the admin token: Authorization: Bearer …; it is in the file admin-token of the data folder unless --admin-token named another")
 			return
 		}
 		proven(r.Context())

@@ -58,7 +58,9 @@ func TestARefusalReachesWhoClosesTheConnection(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = fmt.Fprintf(conn, "POST /cgi-bin/wxopen/qrcodejumpadd?access_token=x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n", len(body))
+		_,
+			err = fmt.Fprintf(conn,
+			"POST /cgi-bin/wxopen/qrcodejumpadd?access_token=x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n", len(body))
 		for sent := 0; err == nil && sent < len(body); sent += 1000 {
 			runtime.Gosched()
 			_, err = conn.Write(body[sent : sent+1000])

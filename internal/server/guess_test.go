@@ -16,7 +16,8 @@ import (
 // from another address never is. Issue 12, 10.
 func TestWrongSecretsAreLimited(t *testing.T) {
 	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: everything, Guarded: true, Emulator: true, Config: func(c *server.Config) { c.TrustedProxy = []string{"127.0.0.0/8"} }})
+	s := servertest.Start(t, servertest.Options{Seed: everything, Guarded: true, Emulator: true,
+		Config: func(c *server.Config) { c.TrustedProxy = []string{"127.0.0.0/8"} }})
 	from := func(ip string) string { return "X-Forwarded-For: " + ip }
 	token := func(ip, appid, secret string) int {
 		t.Helper()
@@ -38,13 +39,17 @@ func TestWrongSecretsAreLimited(t *testing.T) {
 	}
 	want("one more", token("203.0.113.9", "shop", "guess"), 45011)
 	want("the right one, from there", token("203.0.113.9", "shop", "the-secret-of-shop"), 45011)
-	want("by another call", s.Do("POST", "/cgi-bin/stable_token", `{"grant_type":"client_credential","appid":"shop","secret":"the-secret-of-shop"}`, from("203.0.113.9")).Code(t), 45011)
-	want("by a clear", s.Do("POST", "/cgi-bin/clear_quota/v2?appid=shop&appsecret=the-secret-of-shop", "", from("203.0.113.9")).Code(t), 45011)
-	want("by a login", s.Do("GET", "/sns/jscode2session?grant_type=authorization_code&appid=shop&secret=the-secret-of-shop&js_code=x", "", from("203.0.113.9")).Code(t), 45011)
+	want("by another call", s.Do("POST", "/cgi-bin/stable_token",
+		`{"grant_type":"client_credential","appid":"shop","secret":"the-secret-of-shop"}`, from("203.0.113.9")).Code(t), 45011)
+	want("by a clear", s.Do("POST", "/cgi-bin/clear_quota/v2?appid=shop&appsecret=the-secret-of-shop", "", from("203.0.113.9")).Code(t),
+		45011)
+	want("by a login", s.Do("GET", "/sns/jscode2session?grant_type=authorization_code&appid=shop&secret=the-secret-of-shop&js_code=x", "",
+		from("203.0.113.9")).Code(t), 45011)
 	want("the right one, from elsewhere", token("203.0.113.10", "shop", "the-secret-of-shop"), 0)
 	want("another account, from there", token("203.0.113.9", "svc", "the-secret-of-svc"), 0)
 	platform := func(ip, secret string) int {
-		return s.Do("POST", "/cgi-bin/component/api_start_push_ticket", `{"component_appid":"isv","component_secret":"`+secret+`"}`, from(ip)).Code(t)
+		return s.Do("POST", "/cgi-bin/component/api_start_push_ticket", `{"component_appid":"isv","component_secret":"`+secret+`"}`,
+			from(ip)).Code(t)
 	}
 	for range accounts.GuessesPerMinute {
 		want("a platform's", platform("2001:db8::1", "guess"), 40125)

@@ -47,10 +47,12 @@ func refuseEmpty(c Config, empty bool) error {
 	case trace == "":
 		return nil
 	case c.Database == "":
-		return usage("%s is missing or empty, but %s worked with a database (%s is there), and a new one would know none of its codes: put qrjump.db back with qrjump.db-wal, "+
-			"restore an export into another folder (qrjump import), give --database if it was PostgreSQL, or choose another --data for a new one", filepath.Join(c.Data, "qrjump.db"), c.Data, trace)
+		return usage(
+			"%s is missing or empty, but %s worked with a database (%s is there), and a new one would know none of its codes: put qrjump.db back with qrjump.db-wal, "+
+				"restore an export into another folder (qrjump import), give --database if it was PostgreSQL, or choose another --data for a new one", filepath.Join(c.Data, "qrjump.db"), c.Data, trace)
 	}
-	return usage("the database is empty, but %s worked with one that was not: give its address with --database, restore it with qrjump import, or remove %s if a new one is meant",
+	return usage(
+		"the database is empty, but %s worked with one that was not: give its address with --database, restore it with qrjump import, or remove %s if a new one is meant",
 		c.Data, identityFile(c.Data))
 }
 
@@ -87,7 +89,9 @@ func checkIdentity(c Config, key *vault.Key) error {
 	case err != nil:
 		return usage("reading which database %s worked with: %v", c.Data, err)
 	case strings.TrimSpace(string(text)) != identity(key):
-		return usage("the database is another than the one that %s worked with: give its address with --database, or remove %s if this one is meant", c.Data, identityFile(c.Data))
+		return usage(
+			"the database is another than the one that %s worked with: give its address with --database, or remove %s if this one is meant",
+			c.Data, identityFile(c.Data))
 	}
 	return nil
 }

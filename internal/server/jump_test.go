@@ -43,7 +43,8 @@ func (a app) trades(t *testing.T, user, ticket, code string) (byTicket, byCode i
 	t.Helper()
 	var openid struct{ OpenID string }
 	a.Admin("GET", "/users/"+user+"/openid?appid=shop", "").JSON(t, &openid)
-	byTicket = codesCall(t, a.Server, a.Token("svc"), "tickettocode", fmt.Sprintf(`{"openid":%q,"code_ticket":%q}`, openid.OpenID, ticket)).Code(t)
+	byTicket = codesCall(t, a.Server, a.Token("svc"), "tickettocode",
+		fmt.Sprintf(`{"openid":%q,"code_ticket":%q}`, openid.OpenID, ticket)).Code(t)
 	byCode = a.Do("GET", "/sns/jscode2session?grant_type=authorization_code&appid=shop&secret=the-secret-of-shop&js_code="+code, "").Code(t)
 	return byTicket, byCode
 }
@@ -65,7 +66,9 @@ func TestAJumpOfOneNodesClockTakesNothingFromOthers(t *testing.T) {
 		one.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &made)
 		one.key = made.Key
 		batch := apply(t, one.Server, one.Token("svc"), "order-1", 10_000)
-		if a := codesCall(t, one.Server, one.Token("svc"), "codeactive", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":9999,"activity_name":"a","product_brand":"b","product_title":"t","product_code":"6901234567892","wxa_appid":"shop","wxa_path":"p"}`, batch)); a.Code(t) != 0 {
+		if a := codesCall(t, one.Server, one.Token("svc"), "codeactive",
+			fmt.Sprintf(
+				`{"application_id":%d,"code_start":0,"code_end":9999,"activity_name":"a","product_brand":"b","product_title":"t","product_code":"6901234567892","wxa_appid":"shop","wxa_path":"p"}`, batch)); a.Code(t) != 0 {
 			t.Fatal(a.Body)
 		}
 		_, text, _ := look(t, one.Server, batch, 7)
@@ -148,7 +151,8 @@ func TestAJumpByAYearGivesNoLimitsOutAgain(t *testing.T) {
 			var issued struct {
 				Token string `json:"access_token"`
 			}
-			s.Do("POST", "/cgi-bin/stable_token", `{"grant_type":"client_credential","appid":"shop","secret":"the-secret-of-shop"}`).JSON(t, &issued)
+			s.Do("POST", "/cgi-bin/stable_token", `{"grant_type":"client_credential","appid":"shop","secret":"the-secret-of-shop"}`).JSON(t,
+				&issued)
 			s.Hide(issued.Token)
 			wire := func(call, body string) int {
 				return s.Do("POST", call+"?access_token="+issued.Token, body).Code(t)
@@ -159,7 +163,8 @@ func TestAJumpByAYearGivesNoLimitsOutAgain(t *testing.T) {
 			if code := s.Do("POST", clear, "").Code(t); code != 48006 {
 				t.Errorf("%s: an eleventh clear: %d", when, code)
 			}
-			if code := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=svc&secret=the-secret-of-svc", "").Code(t); code != 45009 {
+			if code := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=svc&secret=the-secret-of-svc",
+				"").Code(t); code != 45009 {
 				t.Errorf("%s: a token above the day's: %d", when, code)
 			}
 			if code := wire("/cgi-bin/wxopen/qrcodejumppublish", `{"prefix":"https://b.example/"}`); code != 886000 {

@@ -131,7 +131,9 @@ func (k *keyring) secret(ctx context.Context, name string) ([]byte, error) {
 	}
 	secret, err := k.master.Open(place(name), sealed)
 	if err != nil {
-		return nil, usage("the master key (%s) is not the one that this database's keys are sealed by; if it was turned, the new one belongs there", k.where)
+		return nil,
+			usage("the master key (%s) is not the one that this database's keys are sealed by; if it was turned, the new one belongs there",
+				k.where)
 	}
 	if name == sealKey {
 		k.store.Fence(name, sealed)
@@ -187,7 +189,10 @@ func (k *keyring) codes(ctx context.Context) (codes.Keys, error) {
 			return codes.Keys{}, fmt.Errorf("reading the key %s: %w", name, err)
 		}
 		if sealed == "" {
-			return codes.Keys{}, usage("the database has codes (application %d) but not the key %q that they were made with: put the keys back from an export", batch, name)
+			return codes.Keys{},
+				usage(
+					"the database has codes (application %d) but not the key %q that they were made with: put the keys back from an export",
+					batch, name)
 		}
 	}
 	codeSecret, err := k.secret(ctx, codeKey)
@@ -284,7 +289,8 @@ func (c Config) checkAdminToken(token, where string) error {
 	if token == "" || len(token) >= c.leastSecret() {
 		return nil
 	}
-	return usage("the admin token (%s) has %d characters: without --dev it needs %d at least; openssl rand -hex 24 makes one", where, len(token), c.leastSecret())
+	return usage("the admin token (%s) has %d characters: without --dev it needs %d at least; openssl rand -hex 24 makes one", where,
+		len(token), c.leastSecret())
 }
 
 // adminToken returns the token of the admin API, made at the first start.
@@ -323,7 +329,8 @@ func (s *Server) warnOfReadable(names ...string) {
 	for _, name := range names {
 		path := filepath.Join(s.config.Data, name)
 		if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
-			s.log.Warn("a secret file can be read by others than its owner: chmod 600 it", "file", path, "mode", info.Mode().Perm().String())
+			s.log.Warn("a secret file can be read by others than its owner: chmod 600 it", "file", path, "mode",
+				info.Mode().Perm().String())
 		}
 	}
 }

@@ -52,7 +52,8 @@ func (s *Server) openScanLog(ctx context.Context) error {
 		return fmt.Errorf("leaving the stream of scans: %w", err)
 	}
 	l.log = scans
-	l.shipper = &ledger.Shipper{Journal: l.journal, To: scans, Node: node, Random: s.random, Now: s.realNow, ClockBelieved: s.wall.believed, Log: s.log}
+	l.shipper = &ledger.Shipper{Journal: l.journal, To: scans, Node: node, Random: s.random, Now: s.realNow, ClockBelieved: s.wall.believed,
+		Log: s.log}
 	return nil
 }
 
@@ -69,7 +70,8 @@ func (s *Server) openNodes(ctx context.Context) error {
 	if err != nil {
 		folder = s.config.Data
 	}
-	nodes := &ledger.Nodes{Store: s.store, Shipper: s.ledger.shipper, Name: host + ":" + folder, Asked: s.store.Asked(), Now: s.realNow, Log: s.log}
+	nodes := &ledger.Nodes{Store: s.store, Shipper: s.ledger.shipper, Name: host + ":" + folder, Asked: s.store.Asked(), Now: s.realNow,
+		Log: s.log}
 	if err := nodes.Join(ctx); err != nil {
 		return err
 	}
@@ -98,7 +100,8 @@ func (s *Server) openEvents(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.ledger.shipper = &ledger.Shipper{Journal: s.ledger.journal, To: l, Node: node, Random: s.random, Now: s.realNow, ClockBelieved: s.wall.believed, Log: s.log}
+	s.ledger.shipper = &ledger.Shipper{Journal: s.ledger.journal, To: l, Node: node, Random: s.random, Now: s.realNow,
+		ClockBelieved: s.wall.believed, Log: s.log}
 	var scans *store.Scans
 	if s.config.Database == "" {
 		// Scans from before --events are in the journal alone.
@@ -258,7 +261,8 @@ func (m *metrics) watchJournal(l *scanLedger) {
 				return float64(l.shipper.Behind())
 			}),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "qrjump_scans_gone_total", Help: "Scans that were brought to a stream that lost them, are not counted, and are in this node's journal no more either."},
+			Name: "qrjump_scans_gone_total",
+			Help: "Scans that were brought to a stream that lost them, are not counted, and are in this node's journal no more either."},
 			func() float64 {
 				if l.shipper == nil {
 					return 0

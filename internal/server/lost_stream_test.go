@@ -15,7 +15,8 @@ import (
 // burst makes scans in one request.
 func (c *counter) burst(n int) {
 	c.t.Helper()
-	a := c.Send(c.Request("POST", "/scan/v1/resolve", strings.Repeat(`{"text":"https://nowhere.example/"}`+"\n", n), "Authorization: Bearer "+c.key, "Content-Type: application/x-ndjson"))
+	a := c.Send(c.Request("POST", "/scan/v1/resolve", strings.Repeat(`{"text":"https://nowhere.example/"}`+"\n", n),
+		"Authorization: Bearer "+c.key, "Content-Type: application/x-ndjson"))
 	if got := strings.Count(a.Body, `"scan_id":"`); a.Status != 200 || got != n {
 		c.t.Fatalf("%d: %d scans of %d were acknowledged", a.Status, got, n)
 	}

@@ -40,7 +40,8 @@ func TestALostDatabaseFileIsRefused(t *testing.T) {
 		t.Helper()
 		before := names(t, p.data)
 		_, err := p.try(t, o)
-		if err == nil || !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "qrjump.db is missing or empty") || !strings.Contains(err.Error(), "put qrjump.db back") || strings.Contains(err.Error(), "\n") {
+		if err == nil || !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "qrjump.db is missing or empty") ||
+			!strings.Contains(err.Error(), "put qrjump.db back") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v", why, err)
 		}
 		if after := names(t, p.data); !slices.Equal(before, after) {

@@ -50,28 +50,34 @@ func newMetrics(rules func() float64, behind func() float64) *metrics {
 		m.opened[action] = m.scans.WithLabelValues(string(action))
 	}
 	m.lost = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "qrjump_scans_unrecorded_total", Help: "Scans that the ledger did not take, by cause. With scan_durability durable they were refused, with soon they were answered."}, []string{"cause"})
+		Name: "qrjump_scans_unrecorded_total",
+		Help: "Scans that the ledger did not take, by cause. With scan_durability durable they were refused, with soon they were answered."}, []string{"cause"})
 	for _, cause := range []string{scanapi.UnrecordedFull, scanapi.UnrecordedFailed} {
 		m.lost.WithLabelValues(cause)
 	}
 	m.guesses = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "qrjump_wrong_secrets_total", Help: "Wrong admin tokens and AppSecrets (wrong), and calls that were refused after too many of them (refused)."}, []string{"what", "answer"})
+		Name: "qrjump_wrong_secrets_total",
+		Help: "Wrong admin tokens and AppSecrets (wrong), and calls that were refused after too many of them (refused)."},
+		[]string{"what", "answer"})
 	for _, what := range []string{"admin_token", "app_secret"} {
 		for _, answer := range []string{"wrong", "refused"} {
 			m.guesses.WithLabelValues(what, answer)
 		}
 	}
 	m.sends = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "qrjump_outbox_tries_total", Help: "Attempts to send what waits for platforms (pushes), accounts (messages) and webhooks (deliveries), by whether it was taken."},
+		Name: "qrjump_outbox_tries_total",
+		Help: "Attempts to send what waits for platforms (pushes), accounts (messages) and webhooks (deliveries), by whether it was taken."},
 		[]string{"outbox", "result"})
 	m.lane = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "qrjump_scan_lane_answers_total", Help: "Scans that the lane of the scan listener answered; the others cost twice as much."})
 	m.handed = prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "qrjump_scan_lane_handed_total", Help: "Connections of the scan listener that went to net/http, because a request on them was not plain."})
+		Name: "qrjump_scan_lane_handed_total",
+		Help: "Connections of the scan listener that went to net/http, because a request on them was not plain."})
 	m.registry.MustRegister(m.calls, m.seconds, m.scans, m.confirms, m.lost, m.guesses, m.sends, m.lane, m.handed,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_rules", Help: "Rules that scans are answered from."}, rules),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_index_behind", Help: "1 while committed changes are not yet seen by scans."}, behind))
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_index_behind",
+			Help: "1 while committed changes are not yet seen by scans."}, behind))
 	return m
 }
 
@@ -114,6 +120,7 @@ func (m *metrics) observeUnrecorded(cause string) { m.lost.WithLabelValues(cause
 // watchAge shows how old the memory may be that scans are answered from.
 func (m *metrics) watchAge(age func() time.Duration) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "qrjump_index_age_seconds", Help: "How old the memory may be that scans are answered from: 0 while the store answers, else the seconds since it last did."},
+		Name: "qrjump_index_age_seconds",
+		Help: "How old the memory may be that scans are answered from: 0 while the store answers, else the seconds since it last did."},
 		func() float64 { return age().Seconds() }))
 }

@@ -127,7 +127,8 @@ func TestTwoNodesOnOneDatabase(t *testing.T) {
 	}
 	one.Admin("POST", "/emulator/reset", "")
 	eventually(t, "the reset", func() bool {
-		return strings.Contains(two.Admin("GET", "/settings", "").Body, `"publish_quota":100`) && !strings.Contains(two.Admin("GET", "/emulator/clock", "").Body, "2027") &&
+		return strings.Contains(two.Admin("GET", "/settings", "").Body, `"publish_quota":100`) &&
+			!strings.Contains(two.Admin("GET", "/emulator/clock", "").Body, "2027") &&
 			strings.Contains(two.Admin("GET", "/accounts/shop", "").Body, `"jump_open":true`)
 	})
 }
@@ -141,7 +142,8 @@ func TestTenNodesStartAtOnce(t *testing.T) {
 	nodes := make([]*servertest.Server, 10)
 	for i := range nodes {
 		all.Go(func() {
-			nodes[i] = place{data: filepath.Join(t.TempDir(), "data"), database: p.database}.start(t, servertest.Options{Seed: brand, Config: func(c *server.Config) { c.MasterKey = key }})
+			nodes[i] = place{data: filepath.Join(t.TempDir(), "data"), database: p.database}.start(t,
+				servertest.Options{Seed: brand, Config: func(c *server.Config) { c.MasterKey = key }})
 		})
 	}
 	all.Wait()
@@ -168,14 +170,16 @@ func TestAnEmptyDatabaseIsToldFromALostOne(t *testing.T) {
 	p.start(t, servertest.Options{Seed: brand}).Stop()
 	lost := place{data: p.data, database: onPostgres(t).database}
 	for range 2 {
-		if _, err := lost.try(t, servertest.Options{}); err == nil || !strings.Contains(err.Error(), "the database is empty, but") || strings.Contains(err.Error(), "\n") {
+		if _, err := lost.try(t, servertest.Options{}); err == nil || !strings.Contains(err.Error(), "the database is empty, but") ||
+			strings.Contains(err.Error(), "\n") {
 			t.Fatalf("an empty one: %v", err)
 		}
 	}
 	other := onPostgres(t)
 	other.start(t, servertest.Options{}).Stop()
 	mixed := place{data: filepath.Join(t.TempDir(), "data"), database: p.database}
-	for from, to := range map[string]string{filepath.Join(other.data, "database"): "database", filepath.Join(p.data, "master.key"): "master.key"} {
+	for from, to := range map[string]string{filepath.Join(other.data, "database"): "database",
+		filepath.Join(p.data, "master.key"): "master.key"} {
 		b, err := os.ReadFile(from)
 		if err == nil {
 			err = os.MkdirAll(mixed.data, 0o700)
@@ -214,7 +218,9 @@ func TestCodesThroughAnyNode(t *testing.T) {
 		s.Hide(token)
 	}
 	active := func(s *servertest.Server, id int64) servertest.Answer {
-		return codesCall(t, s, token, "codeactive", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":9,"activity_name":"a","product_brand":"b","product_title":"t","product_code":"1","wxa_appid":"shop","wxa_path":"p"}`, id))
+		return codesCall(t, s, token, "codeactive",
+			fmt.Sprintf(
+				`{"application_id":%d,"code_start":0,"code_end":9,"activity_name":"a","product_brand":"b","product_title":"t","product_code":"1","wxa_appid":"shop","wxa_path":"p"}`, id))
 	}
 	var id int64
 	for n := range 20 {
@@ -223,13 +229,15 @@ func TestCodesThroughAnyNode(t *testing.T) {
 			here, there = two, one
 		}
 		id = apply(t, here, token, fmt.Sprint("order-", n), 10_000)
-		if a := codesCall(t, there, token, "applycodequery", fmt.Sprintf(`{"application_id":%d}`, id)); a.Code(t) != 0 || !strings.Contains(a.Body, `"FINISH"`) {
+		if a := codesCall(t, there, token, "applycodequery", fmt.Sprintf(`{"application_id":%d}`, id)); a.Code(t) != 0 ||
+			!strings.Contains(a.Body, `"FINISH"`) {
 			t.Fatalf("applycodequery on the other node: %s", a.Body)
 		}
 		if a := active(there, id); a.Code(t) != 0 {
 			t.Fatalf("codeactive on the other node: %s", a.Body)
 		}
-		if a := codesCall(t, here, token, "codeactivequery", fmt.Sprintf(`{"application_id":%d,"code_index":9}`, id)); !strings.Contains(a.Body, `"wxa_path":"p"`) {
+		if a := codesCall(t, here, token, "codeactivequery",
+			fmt.Sprintf(`{"application_id":%d,"code_index":9}`, id)); !strings.Contains(a.Body, `"wxa_path":"p"`) {
 			t.Fatalf("codeactivequery: %s", a.Body)
 		}
 		here.Admin("POST", fmt.Sprintf("/batches/%d/states", id), `{"did":"freeze","ranges":[{"from":9,"to":9}]}`)
@@ -240,7 +248,8 @@ func TestCodesThroughAnyNode(t *testing.T) {
 	_, text, _ := look(t, one, id, 3)
 	ticket := ""
 	eventually(t, "a scan", func() bool {
-		a := one.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"bob"}`, text), "Authorization: Bearer "+made.Key, "Content-Type: application/json")
+		a := one.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"bob"}`, text), "Authorization: Bearer "+made.Key,
+			"Content-Type: application/json")
 		_, ticket, _ = strings.Cut(a.Body, "code_ticket=")
 		ticket, _, _ = strings.Cut(ticket, `"`)
 		return ticket != ""

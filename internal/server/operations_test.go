@@ -38,7 +38,8 @@ var notInClient = map[string]string{
 	"replayPlan":     "part of rule plans, which are no Go API yet",
 	"listCodeEvents": "LookupCode has the history of a code", "activateCodes": "ActivateCodes calls the wire",
 	"listScanNodes": nodesByHand, "forgetScanNode": nodesByHand,
-	"listWebhooks": webhooksByHand, "createWebhook": webhooksByHand, "putWebhook": webhooksByHand, "deleteWebhook": webhooksByHand, "testWebhook": webhooksByHand,
+	"listWebhooks": webhooksByHand, "createWebhook": webhooksByHand, "putWebhook": webhooksByHand, "deleteWebhook": webhooksByHand,
+	"testWebhook":    webhooksByHand,
 	"listDeliveries": webhooksByHand, "replayDelivery": webhooksByHand,
 	"listFaults": "who makes faults knows them", "listCalls": "for people", "authorize": platformsByHand, "makeTicket": platformsByHand,
 }
@@ -192,8 +193,9 @@ func TestNoRoleMayDoMoreThanTheTableSays(t *testing.T) {
 func operationsPage(t *testing.T) string {
 	called := clientCalls(t)
 	var b strings.Builder
-	b.WriteString("# The admin API\n\nPrinted from `internal/adminapi/operations.go` and `internal/emulator/control.go` by `make update`; `/openapi.json` has the fields.\n*Who may* is the least role: viewer < marketer, rules < operator < admin. The admin token is an admin. *Go* is the method of package `client`.\n" +
-		"What is below `/admin/v1/emulator` is there with `--dev` and `--emulator` only. A refusal is a problem document (RFC 9457).\n\n| method | path below `/admin/v1` | name | who may | Go | does |\n| --- | --- | --- | --- | --- | --- |\n")
+	b.WriteString(
+		"# The admin API\n\nPrinted from `internal/adminapi/operations.go` and `internal/emulator/control.go` by `make update`; `/openapi.json` has the fields.\n*Who may* is the least role: viewer < marketer, rules < operator < admin. The admin token is an admin. *Go* is the method of package `client`.\n" +
+			"What is below `/admin/v1/emulator` is there with `--dev` and `--emulator` only. A refusal is a problem document (RFC 9457).\n\n| method | path below `/admin/v1` | name | who may | Go | does |\n| --- | --- | --- | --- | --- | --- |\n")
 	for _, o := range allOperations() {
 		fmt.Fprintf(&b, "| %s | `%s` | %s | %s | %s | %s |\n", o.Method, o.Path, o.ID, o.Least, called[o.ID], o.Summary)
 	}

@@ -88,7 +88,10 @@ func TestAStartThatFailsEndsWhatBegan(t *testing.T) {
 			b.start = func(context.Context) error { return errNo }
 			b.stop = func(context.Context) error { return errors.New("nor can it end") }
 		}, errNo, []string{"start a", "a ran", "stop a"}},
-		"the caller gives up while it starts": {func(b *part, giveUp func()) { b.start = func(context.Context) error { giveUp(); return nil } }, context.Canceled,
+		"the caller gives up while it starts": {func(b *part,
+			giveUp func()) {
+			b.start = func(context.Context) error { giveUp(); return nil }
+		}, context.Canceled,
 			[]string{"start a", "b ran", "stop b", "a ran", "stop a"}},
 	} {
 		t.Run(name, func(t *testing.T) {

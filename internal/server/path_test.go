@@ -12,7 +12,8 @@ func TestNoSecretOfAPathIsInTheLog(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop}) // its end looks for secrets in the log
 	token := s.Token("shop")
-	for _, path := range []string{"/cgi-bin/wxopen/qrcodejumpget/" + token, "/cgi-bin/" + token, "/cgi-bin/token/client_credential/shop/the-secret-of-shop", "/cgi-bin/gettoken/the-secret-of-shop"} {
+	for _, path := range []string{"/cgi-bin/wxopen/qrcodejumpget/" + token, "/cgi-bin/" + token,
+		"/cgi-bin/token/client_credential/shop/the-secret-of-shop", "/cgi-bin/gettoken/the-secret-of-shop"} {
 		if a := s.Do("POST", path, "{}"); a.Code(t) == 0 {
 			t.Errorf("%s: %s", path, a.Body)
 		}

@@ -121,7 +121,8 @@ func TestTheWholeDance(t *testing.T) {
 	if e.AppId != "isv" || e.CreateTime != servertest.Began.Unix() || !strings.HasPrefix(e.ComponentVerifyTicket, "ticket@@@") {
 		t.Errorf("got %+v", e)
 	}
-	if a := s.Do("POST", "/cgi-bin/component/api_start_push_ticket", `{"component_appid":"isv","component_secret":"the-secret-of-isv"}`); a.Body != `{"errcode":0,"errmsg":"ok"}` {
+	if a := s.Do("POST", "/cgi-bin/component/api_start_push_ticket",
+		`{"component_appid":"isv","component_secret":"the-secret-of-isv"}`); a.Body != `{"errcode":0,"errmsg":"ok"}` {
 		t.Errorf("got %s", a.Body)
 	}
 	ticket := secret(p.next("component_verify_ticket").ComponentVerifyTicket)
@@ -131,7 +132,8 @@ func TestTheWholeDance(t *testing.T) {
 	s.Advance(100 * 24 * time.Hour)
 	last := secret(p.next("component_verify_ticket").ComponentVerifyTicket)
 	body := func(ticket string) string {
-		return fmt.Sprintf(`{"component_appid":"isv","component_appsecret":"the-secret-of-isv","component_verify_ticket":%q,"appid":"isv","neededText":""}`, ticket)
+		return fmt.Sprintf(
+			`{"component_appid":"isv","component_appsecret":"the-secret-of-isv","component_verify_ticket":%q,"appid":"isv","neededText":""}`, ticket)
 	}
 	if a := s.Do("POST", "/cgi-bin/component/api_component_token", body(ticket)); a.Code(t) != 61006 && a.Code(t) != 61005 {
 		t.Errorf("a ticket of long ago: %s", a.Body)
@@ -157,7 +159,8 @@ func TestTheWholeDance(t *testing.T) {
 	if a := s.Do("GET", page, "", "Host: mp.weixin.qq.com"); a.Status != 200 || !strings.Contains(a.Body, `value="shop"`) {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}
-	a = s.Do("POST", page, "decision=agree&appid=shop&set=18&set=33", "Content-Type: application/x-www-form-urlencoded", "Sec-Fetch-Site: same-origin")
+	a = s.Do("POST", page, "decision=agree&appid=shop&set=18&set=33", "Content-Type: application/x-www-form-urlencoded",
+		"Sec-Fetch-Site: same-origin")
 	there, err := url.Parse(a.Header.Get("Location"))
 	if a.Status != 303 || err != nil || there.Host != "isv.example" || there.Query().Get("expires_in") != "600" {
 		t.Fatalf("%d %q", a.Status, a.Header.Get("Location"))
@@ -188,7 +191,8 @@ func TestTheWholeDance(t *testing.T) {
 	call := func(token, name, body string) servertest.Answer {
 		return s.Do("POST", "/cgi-bin/wxopen/"+name+"?access_token="+token, body)
 	}
-	if a := call(got.Info.Token, "qrcodejumpadd", `{"prefix":"https://shop.example/t/","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":1}`); a.Code(t) != 0 {
+	if a := call(got.Info.Token, "qrcodejumpadd",
+		`{"prefix":"https://shop.example/t/","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":1}`); a.Code(t) != 0 {
 		t.Error(a.Body)
 	}
 	if a := call(got.Info.Token, "qrcodejumppublish", `{"prefix":"https://shop.example/t/"}`); a.Code(t) != 0 {
@@ -199,7 +203,8 @@ func TestTheWholeDance(t *testing.T) {
 	a = s.Component(token, "api_get_authorizer_info", `{"component_appid":"isv","authorizer_appid":"shop"}`)
 	want := `{"authorizer_info":{"nick_name":"Shop","head_img":"","service_type_info":{"id":0},"verify_type_info":{"id":0},"user_name":"`
 	if !strings.HasPrefix(a.Body, want) || !strings.Contains(a.Body, `"MiniProgramInfo":{"network":{"RequestDomain":[]`) ||
-		strings.Contains(a.Body, "basic_config") || strings.Contains(a.Body, "access_token") || !strings.Contains(a.Body, got.Info.Refresh) {
+		strings.Contains(a.Body, "basic_config") || strings.Contains(a.Body, "access_token") ||
+		!strings.Contains(a.Body, got.Info.Refresh) {
 		t.Errorf("got %s", a.Body)
 	}
 	a = s.Component(token, "api_get_authorizer_info", `{"component_appid":"isv","authorizer_appid":"svc"}`)
@@ -241,13 +246,15 @@ func TestTheWholeDance(t *testing.T) {
 
 	// Pushes and their answers can be looked at, and lets nobody in.
 	a = s.Admin("GET", "/components/isv/pushes?limit=1000", "")
-	for _, want := range []string{`"info_type":"unauthorized"`, `"info_type":"component_verify_ticket"`, `"delivered":true`, `[masked]`, `"status":200`, `success\n`} {
+	for _, want := range []string{`"info_type":"unauthorized"`, `"info_type":"component_verify_ticket"`, `"delivered":true`, `[masked]`,
+		`"status":200`, `success\n`} {
 		if !strings.Contains(a.Body, want) {
 			t.Errorf("no %s in %s", want, a.Body)
 		}
 	}
 	calls := s.Admin("GET", "/emulator/calls?limit=1000", "").Body
-	for _, mark := range []string{"ticket@@@", "preauthcode@@@", "queryauthcode@@@", "refreshtoken@@@", got.Info.Token, token, "the-secret-of-isv"} {
+	for _, mark := range []string{"ticket@@@", "preauthcode@@@", "queryauthcode@@@", "refreshtoken@@@", got.Info.Token, token,
+		"the-secret-of-isv"} {
 		if strings.Contains(a.Body, mark) || strings.Contains(calls, mark) || strings.Contains(s.Log(), mark) {
 			t.Errorf("%s is shown", mark)
 		}

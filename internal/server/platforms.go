@@ -25,7 +25,8 @@ func (s *Server) platformControls() emulator.Platforms {
 			if a.PermissionSets == nil {
 				a.PermissionSets = accounts.AskedByDefault
 			}
-			code, err := s.accounts.Agree(ctx, accounts.Agreement{Component: a.Component, PreAuthCode: a.PreAuthCode, AppID: a.AppID, Sets: a.PermissionSets, Move: a.Move})
+			code, err := s.accounts.Agree(ctx, accounts.Agreement{Component: a.Component, PreAuthCode: a.PreAuthCode, AppID: a.AppID,
+				Sets: a.PermissionSets, Move: a.Move})
 			return code.Text, err
 		},
 		Ticket: func(ctx context.Context, component string) (string, error) {

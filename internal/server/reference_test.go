@@ -50,7 +50,8 @@ func TestReferenceIsFresh(t *testing.T) {
 
 func errorsPage() string {
 	var b strings.Builder
-	b.WriteString("# Error codes\n\nPrinted from `internal/errcode/codes.go` by `make update`. Every answer is HTTP 200; `errmsg` is the text, a space and `rid: ` with\nthe request id; under `/sns/` a comma stands before that space. Behind 40001 and 45009 the calls that take a token, and `/cgi-bin/token`, add\n`" + errcode.StableTokenAdvice + "`.\n*How we know*: seen = quoted from a live answer, page = documented only, inferred = our choice.\n\n| errcode | errmsg | meaning | how we know |\n| --- | --- | --- | --- |\n")
+	b.WriteString(
+		"# Error codes\n\nPrinted from `internal/errcode/codes.go` by `make update`. Every answer is HTTP 200; `errmsg` is the text, a space and `rid: ` with\nthe request id; under `/sns/` a comma stands before that space. Behind 40001 and 45009 the calls that take a token, and `/cgi-bin/token`, add\n`" + errcode.StableTokenAdvice + "`.\n*How we know*: seen = quoted from a live answer, page = documented only, inferred = our choice.\n\n| errcode | errmsg | meaning | how we know |\n| --- | --- | --- | --- |\n")
 	for _, c := range errcode.All() {
 		text := "`" + c.Text + "`"
 		if c.Text == "" {
@@ -61,7 +62,8 @@ func errorsPage() string {
 	return b.String()
 }
 
-var described = regexp.MustCompile(`fqName: "(\w+)", help: (".*?"), (?:unit: "[^"]*", )?constLabels: \{(?:(\w+)=.*)?\}, variableLabels: \{(.*)\}\}$`)
+var described = regexp.MustCompile(
+	`fqName: "(\w+)", help: (".*?"), (?:unit: "[^"]*", )?constLabels: \{(?:(\w+)=.*)?\}, variableLabels: \{(.*)\}\}$`)
 
 // metricsPage is docs/reference/metrics.md: what a server registers, which is what
 // it shows.
@@ -104,15 +106,17 @@ func metricsPage(t *testing.T) string {
 		if strings.HasSuffix(name, "_seconds") {
 			unit = "seconds"
 		}
-		lines[name] = fmt.Sprintf("| `%s` | %s | %s | %s | %s |\n", name, kind, strings.ReplaceAll(strings.Trim(is[3]+","+is[4], ","), ",", ", "), unit, help)
+		lines[name] = fmt.Sprintf("| `%s` | %s | %s | %s | %s |\n", name, kind,
+			strings.ReplaceAll(strings.Trim(is[3]+","+is[4], ","), ",", ", "), unit, help)
 	}
 	for name := range kinds {
 		t.Errorf("%s is shown and was registered by nobody", name)
 	}
 	var b strings.Builder
-	b.WriteString("# Metrics\n\nPrinted from what a server registers by `make update`. `GET /metrics` on the admin listener, with the admin token, shows them in the format of Prometheus, and beside\n" +
-		"them those of the Go runtime (`go_…`) and of the process (`process_…`). A counter ends in `_total` and counts what its line says; labels have a bounded number of values.\n\n" +
-		"| name | type | labels | unit | what it says |\n| --- | --- | --- | --- | --- |\n")
+	b.WriteString(
+		"# Metrics\n\nPrinted from what a server registers by `make update`. `GET /metrics` on the admin listener, with the admin token, shows them in the format of Prometheus, and beside\n" +
+			"them those of the Go runtime (`go_…`) and of the process (`process_…`). A counter ends in `_total` and counts what its line says; labels have a bounded number of values.\n\n" +
+			"| name | type | labels | unit | what it says |\n| --- | --- | --- | --- | --- |\n")
 	for _, name := range slices.Sorted(maps.Keys(lines)) {
 		b.WriteString(lines[name])
 	}
@@ -122,9 +126,11 @@ func metricsPage(t *testing.T) string {
 // settingsPage is docs/reference/settings.md.
 func settingsPage(t *testing.T) string {
 	var b strings.Builder
-	b.WriteString("# Settings\n\nPrinted from `internal/settings/table.go` by `make update`. A seed names them under `settings:`, `PUT /admin/v1/settings` and `Client.SetSettings` change them,\n" +
-		"those that are not named stay. Who changes them is in the audit log. A change counts " + settings.AtOnce + ", where nothing else is said.\n\n" +
-		"| name | type | default | limits | what it is |\n| --- | --- | --- | --- | --- |\n")
+	b.WriteString(
+		"# Settings\n\nPrinted from `internal/settings/table.go` by `make update`. A seed names them under `settings:`, `PUT /admin/v1/settings` and `Client.SetSettings` change them,\n" +
+			"those that are not named stay. Who changes them is in the audit log. A change counts " + settings.AtOnce +
+			", where nothing else is said.\n\n" +
+			"| name | type | default | limits | what it is |\n| --- | --- | --- | --- | --- |\n")
 	kind := reflect.TypeFor[settings.Settings]()
 	if len(settings.Table) != kind.NumField() {
 		t.Errorf("%d settings and %d lines of the table", kind.NumField(), len(settings.Table))
@@ -156,7 +162,8 @@ func settingsPage(t *testing.T) string {
 
 func endpointsPage() string {
 	var b strings.Builder
-	b.WriteString("# Endpoints of the wire\n\nPrinted from `internal/api/endpoints.go` by `make update`. Each can also answer the codes that all share: -1, 40001, 40097, 41001,\n42001, 43002, 44002, 44990, 45009, 47001; one that takes an account's token also 48001, 61003, 61004, 61007 and 61011,\nwhere a third-party platform calls for the account, and 45011 where the setting `service_minute_limit` is on; an unknown path answers 40066.\n\n| method | path | token | its own codes |\n| --- | --- | --- | --- |\n")
+	b.WriteString(
+		"# Endpoints of the wire\n\nPrinted from `internal/api/endpoints.go` by `make update`. Each can also answer the codes that all share: -1, 40001, 40097, 41001,\n42001, 43002, 44002, 44990, 45009, 47001; one that takes an account's token also 48001, 61003, 61004, 61007 and 61011,\nwhere a third-party platform calls for the account, and 45011 where the setting `service_minute_limit` is on; an unknown path answers 40066.\n\n| method | path | token | its own codes |\n| --- | --- | --- | --- |\n")
 	for _, e := range api.Describe() {
 		token := "no"
 		if e.Token {

@@ -102,8 +102,10 @@ func (s *statusOnly) Write(b []byte) (int, error) { return len(b), nil }
 func (s *statusOnly) WriteHeader(status int)      { s.status = status }
 
 func (s *Server) wireAPI() *api.API {
-	a := &api.API{Accounts: s.accounts, Calls: s.book, Rules: s.rules, Codes: s.press, Settings: s.settings, Log: s.log, Now: s.now, RealNow: s.realNow,
-		Random: s.random, ClientIP: s.clientIP, BodyTimeout: s.seams.BodyTimeout, Observe: s.metrics.observeCall, Proven: proven, Refused: refusedKey}
+	a := &api.API{Accounts: s.accounts, Calls: s.book, Rules: s.rules, Codes: s.press, Settings: s.settings, Log: s.log, Now: s.now,
+		RealNow: s.realNow,
+		Random:  s.random, ClientIP: s.clientIP, BodyTimeout: s.seams.BodyTimeout, Observe: s.metrics.observeCall, Proven: proven,
+		Refused: refusedKey}
 	if s.store.Shared() {
 		a.Shared = s.store.Allow
 	}
@@ -138,8 +140,11 @@ func wireFault(f emulator.Fault) api.Fault {
 }
 
 func (s *Server) scanAPI() *scanapi.API {
-	a := &scanapi.API{Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts, Codes: s.press}, Near: s.rules.Near, Codes: s.press, Desk: s.desk, Record: s.ledger.record, Soon: s.soon, Late: s.ledger.late, UserHash: s.userHash, Region: s.region(), Unrecorded: s.metrics.observeUnrecorded, Accounts: s.accounts, OpenIDs: s.openIDs,
-		Now: s.now, Random: s.random, Replay: s.config.emulates(), BodyTimeout: s.seams.BodyTimeout, Log: s.log, Observe: s.metrics.observeScan, Proven: proven, Refused: refusedKey}
+	a := &scanapi.API{Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts, Codes: s.press}, Near: s.rules.Near,
+		Codes: s.press, Desk: s.desk, Record: s.ledger.record, Soon: s.soon, Late: s.ledger.late, UserHash: s.userHash, Region: s.region(),
+		Unrecorded: s.metrics.observeUnrecorded, Accounts: s.accounts, OpenIDs: s.openIDs,
+		Now: s.now, Random: s.random, Replay: s.config.emulates(), BodyTimeout: s.seams.BodyTimeout, Log: s.log,
+		Observe: s.metrics.observeScan, Proven: proven, Refused: refusedKey}
 	if !s.config.Dev {
 		a.Key = s.keys.Check
 	}
@@ -147,12 +152,16 @@ func (s *Server) scanAPI() *scanapi.API {
 }
 
 func (s *Server) adminAPI(h huma.API) {
-	a := &adminapi.Admin{Accounts: s.accounts, Rules: s.rules, Codes: s.press, OpenIDs: s.openIDs, Keys: s.keys, Settings: s.settings, SaveSettings: s.changeSettings, Desk: s.desk, Webhooks: s.webhooks, Rechecks: s.rechecks, Export: s.export, Spool: s.config.Data, Scans: s.counter, UserHash: s.userHash, Log: s.log,
-		History: s.store, Times: history.Times{Store: s.store, Codes: s.press}, Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts, Codes: s.press},
-		ScanLog: func() ledger.Log { return s.counter.Log }, Now: s.now}
+	a := &adminapi.Admin{Accounts: s.accounts, Rules: s.rules, Codes: s.press, OpenIDs: s.openIDs, Keys: s.keys, Settings: s.settings,
+		SaveSettings: s.changeSettings, Desk: s.desk, Webhooks: s.webhooks, Rechecks: s.rechecks, Export: s.export, Spool: s.config.Data,
+		Scans: s.counter, UserHash: s.userHash, Log: s.log,
+		History: s.store, Times: history.Times{Store: s.store, Codes: s.press},
+		Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts, Codes: s.press},
+		ScanLog:  func() ledger.Log { return s.counter.Log }, Now: s.now}
 	operations.Mount(h, "admin", s.log, a.Problem, a.Operations())
 	if s.config.emulates() {
-		control := &emulator.Control[api.Record]{Clock: s.clock, Plan: s.plan, Calls: s.calls, RID: func(r api.Record) string { return r.RID },
+		control := &emulator.Control[api.Record]{Clock: s.clock, Plan: s.plan, Calls: s.calls,
+			RID:   func(r api.Record) string { return r.RID },
 			Paths: api.Paths(), Reset: s.reset, Platforms: s.platformControls()}
 		operations.Mount(h, "emulator", s.log, a.Problem, control.Operations())
 	}

@@ -47,7 +47,8 @@ func Run(ctx context.Context, c Config, stdout, stderr io.Writer) error {
 // calls, so that a balancer sends no new ones by the time the listeners close.
 func (s *Server) announce(end <-chan time.Time) (err error) {
 	s.draining.Store(true)
-	s.log.Info("stopping: /readyz says so, and soon running requests are drained; a second signal ends at once", "delay", s.config.ShutdownDelay)
+	s.log.Info("stopping: /readyz says so, and soon running requests are drained; a second signal ends at once", "delay",
+		s.config.ShutdownDelay)
 	select {
 	case <-end:
 	case err = <-s.Failed():
@@ -91,7 +92,8 @@ func (s *Server) trust(w io.Writer) {
 	fmt.Fprintf(w, "\n  An SDK with a fixed address comes here when this line is in /etc/hosts:\n")
 	fmt.Fprintf(w, "    %s %s\n", host, strings.Join(gateway.PlatformNames, " "))
 	fmt.Fprintf(w, "  and the client trusts %s\n", ca)
-	fmt.Fprintf(w, "    one program:  SSL_CERT_FILE=%s (Go, OpenSSL, Python's ssl), NODE_EXTRA_CA_CERTS=… (Node.js), REQUESTS_CA_BUNDLE=… (requests)\n", ca)
+	fmt.Fprintf(w,
+		"    one program:  SSL_CERT_FILE=%s (Go, OpenSSL, Python's ssl), NODE_EXTRA_CA_CERTS=… (Node.js), REQUESTS_CA_BUNDLE=… (requests)\n", ca)
 	fmt.Fprintf(w, "    the machine:  cp %s /usr/local/share/ca-certificates/qrjump.crt && update-ca-certificates (Debian)\n", ca)
 	if port != "443" {
 		fmt.Fprintf(w, "  It will use port 443: start with --listen %s\n", net.JoinHostPort(host, "443"))
@@ -125,7 +127,8 @@ func (s *Server) tour(ctx context.Context, w io.Writer) {
 		}
 		fmt.Fprintf(w, "\n  Paste, as %s (%s):\n", a.AppID, a.Name)
 		wire("qrcodejumpget", `{}`)
-		wire("qrcodejumpadd", `{"prefix":"https://tour.example/t/","path":"pages/index/index","permit_sub_rule":1,"open_version":3,"is_edit":0}`)
+		wire("qrcodejumpadd",
+			`{"prefix":"https://tour.example/t/","path":"pages/index/index","permit_sub_rule":1,"open_version":3,"is_edit":0}`)
 		wire("qrcodejumppublish", `{"prefix":"https://tour.example/t/"}`)
 		fmt.Fprintf(w, "  %s %s/scan/v1/resolve -d '{\"text\":\"https://tour.example/t/7\"}'\n", s.curl(), s.URL)
 		fmt.Fprintf(w, "  %s %s/scan/v1/explain -d '{\"text\":\"https://tour.example/t\"}'\n", s.curl(), s.URL)

@@ -130,9 +130,11 @@ func (m *metrics) watchLedger(r *ledger.Recorder) {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "qrjump_scans_waiting", Help: "Scans that wait to be made durable."}, func() float64 { return float64(r.Waiting()) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "qrjump_scans_recorded_total", Help: "Scans that were made durable in the ledger."}, func() float64 { return float64(r.Recorded()) }),
+			Name: "qrjump_scans_recorded_total", Help: "Scans that were made durable in the ledger."},
+			func() float64 { return float64(r.Recorded()) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "qrjump_scan_flushes_total", Help: "How often the disk was written to for scans: recorded scans by flushes is how many shared one."},
+			Name: "qrjump_scan_flushes_total",
+			Help: "How often the disk was written to for scans: recorded scans by flushes is how many shared one."},
 			func() float64 { return float64(r.Flushes()) }))
 }
 
@@ -170,7 +172,8 @@ func (s *Server) stayInTouch(ctx context.Context, interval time.Duration) {
 				s.log.Info("the store answers again")
 			}
 		case ctx.Err() == nil && !s.contact.lost.Swap(true):
-			s.log.Error("the store does not answer; scans of rules are answered from memory, changes and scans of codes are not taken", "error", err)
+			s.log.Error("the store does not answer; scans of rules are answered from memory, changes and scans of codes are not taken",
+				"error", err)
 		}
 	}
 }

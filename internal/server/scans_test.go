@@ -40,7 +40,8 @@ func TestAThousandUsersScanOneCode(t *testing.T) {
 				client := http.Client{Transport: &http.Transport{}}
 				defer client.CloseIdleConnections()
 				<-begin // and connect then: a connection that says nothing is not kept for long
-				resp, err := client.Post(w.ScanURL+"/scan/v1/resolve", "application/json", strings.NewReader(strings.Replace(string(body), "%d", fmt.Sprint("user", n), 1)))
+				resp, err := client.Post(w.ScanURL+"/scan/v1/resolve", "application/json",
+					strings.NewReader(strings.Replace(string(body), "%d", fmt.Sprint("user", n), 1)))
 				if err != nil {
 					t.Error(err)
 					return
@@ -164,12 +165,15 @@ func (p place) goAway(t *testing.T) (back func()) {
 func TestTheScanListenerSpeaksTLS(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
-	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop, ScanListener: true, Config: func(c *server.Config) { c.TLSDev = true }})
+	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop, ScanListener: true,
+		Config: func(c *server.Config) { c.TLSDev = true }})
 	for _, h2 := range []bool{false, true} {
-		client := http.Client{Transport: &http.Transport{ForceAttemptHTTP2: h2, TLSClientConfig: &tls.Config{RootCAs: authority(t, server.CAFile(data)), Time: s.Clock.Now}}}
+		client := http.Client{Transport: &http.Transport{ForceAttemptHTTP2: h2,
+			TLSClientConfig: &tls.Config{RootCAs: authority(t, server.CAFile(data)), Time: s.Clock.Now}}}
 		defer client.CloseIdleConnections()
 		for range 3 {
-			resp, err := client.Post(s.ScanURL+"/scan/v1/resolve", "application/json", strings.NewReader(`{"text":"https://shop.example/t/7"}`))
+			resp, err := client.Post(s.ScanURL+"/scan/v1/resolve", "application/json",
+				strings.NewReader(`{"text":"https://shop.example/t/7"}`))
 			if err != nil {
 				t.Fatal(err)
 			}

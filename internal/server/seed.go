@@ -164,7 +164,8 @@ func (f *seedFile) registration(i int) accounts.Registration {
 	a := f.Accounts[i]
 	return accounts.Registration{Secret: a.Secret, MarketcodeKey: a.MarketcodeKey, Account: accounts.Account{
 		AppID: a.AppID, Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions,
-		JumpOpen: a.JumpOpen == nil || *a.JumpOpen, Features: a.Features, Members: a.Members, MessageURL: a.MessageURL, URLScheme: a.URLScheme, IPAllowlist: a.IPAllowlist,
+		JumpOpen: a.JumpOpen == nil || *a.JumpOpen, Features: a.Features, Members: a.Members, MessageURL: a.MessageURL,
+		URLScheme: a.URLScheme, IPAllowlist: a.IPAllowlist,
 	}}
 }
 
@@ -183,7 +184,8 @@ func (f *seedFile) component(i int) accounts.Component {
 
 func (f *seedFile) draft(i int) rules.Draft {
 	r := f.Rules[i]
-	draft := rules.Draft{Prefix: r.Prefix, Path: r.Path, AppID: r.AppID, Occupy: r.Occupy, OpenVersion: rules.OpenRelease, TestLinks: r.TestLinks}
+	draft := rules.Draft{Prefix: r.Prefix, Path: r.Path, AppID: r.AppID, Occupy: r.Occupy, OpenVersion: rules.OpenRelease,
+		TestLinks: r.TestLinks}
 	if r.OpenVersion != nil {
 		draft.OpenVersion = *r.OpenVersion
 	}
@@ -248,7 +250,8 @@ func (s *Server) plantSeed(ctx context.Context, f *seedFile, now func() time.Tim
 		return err
 	}
 	// Memory is loaded when all is stored, so nobody is told of the parts.
-	directory := &accounts.Directory{Store: s.store, Key: s.vault, Settings: settings.NewLive(next), Now: now, Random: s.random, LeastSecret: s.config.leastSecret()}
+	directory := &accounts.Directory{Store: s.store, Key: s.vault, Settings: settings.NewLive(next), Now: now, Random: s.random,
+		LeastSecret: s.config.leastSecret()}
 	book := &rules.Book{Store: s.store, Settings: settings.NewLive(next), Now: now}
 	// Links name accounts that may stand further down, so they come last.
 	for i := range f.Accounts {
@@ -288,7 +291,8 @@ func (s *Server) plantSeed(ctx context.Context, f *seedFile, now func() time.Tim
 			return err
 		}
 	}
-	s.log.InfoContext(ctx, "seed applied", "seed", f.name, "accounts", len(f.Accounts), "components", len(f.Components), "rules", len(f.Rules))
+	s.log.InfoContext(ctx, "seed applied", "seed", f.name, "accounts", len(f.Accounts), "components", len(f.Components), "rules",
+		len(f.Rules))
 	return nil
 }
 
@@ -306,7 +310,8 @@ func (s *Server) refuseDemo(ctx context.Context, db *store.Store) error {
 		return fmt.Errorf("reading whether this is a demo: %w", err)
 	}
 	if demo != "" {
-		return usage("the database in %s was made by serve --dev and holds the demo accounts, whose secrets everybody knows: start it with --dev, or choose another --data for production", s.config.Data)
+		return usage(
+			"the database in %s was made by serve --dev and holds the demo accounts, whose secrets everybody knows: start it with --dev, or choose another --data for production", s.config.Data)
 	}
 	return nil
 }

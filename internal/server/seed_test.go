@@ -58,13 +58,17 @@ func TestSeedsThatCannotBe(t *testing.T) {
 		{"an unknown role", account + "  - appid: b\n    kind: mini_program\n    members: {u: king}\n", "line 3"},
 		{"a link with nobody", account + "  - {appid: s, kind: service_account, linked: [nobody]}\n", "line 3"},
 		{"a component's key", account + "components:\n  - {appid: c, secret: s, encoding_aes_key: short}\n", "line 4"},
-		{"a component for nobody", account + "components:\n  - {appid: c, secret: s, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE, authorizations: [{appid: x, permission_sets: [3]}]}\n", "line 4"},
+		{"a component for nobody", account +
+			"components:\n  - {appid: c, secret: s, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE, authorizations: [{appid: x, permission_sets: [3]}]}\n", "line 4"},
 		{"a rule of nobody", account + "rules:\n  - {owner: x, prefix: \"https://a.example/\", path: p}\n", "line 4"},
-		{"a prefix that is none", account + "rules:\n  - {owner: a, prefix: \"https://a.example/\", path: p}\n\n  # a comment\n  - owner: a\n    prefix: ftp://a\n    path: p\n", "line 7"},
+		{"a prefix that is none", account +
+			"rules:\n  - {owner: a, prefix: \"https://a.example/\", path: p}\n\n  # a comment\n  - owner: a\n    prefix: ftp://a\n    path: p\n", "line 7"},
 		{"a rule without path", account + "rules:\n  - {owner: a, prefix: \"https://a.example/\"}\n", "line 4"},
 		{"an unknown test range", account + "rules:\n  - {owner: a, prefix: \"https://a.example/\", path: p, open_version: 0}\n", "line 4"},
-		{"a test link beside the rule", account + "rules:\n  - {owner: a, prefix: \"https://a.example/\", path: p, test_links: [\"https://b.example/\"]}\n", "line 4"},
-		{"a prefix of another", account + "  - {appid: b, kind: mini_program}\nrules:\n  - {owner: a, prefix: \"https://a.example/\", path: p}\n  - {owner: b, prefix: \"https://a.example\", path: p}\n", "line 6"},
+		{"a test link beside the rule", account +
+			"rules:\n  - {owner: a, prefix: \"https://a.example/\", path: p, test_links: [\"https://b.example/\"]}\n", "line 4"},
+		{"a prefix of another", account +
+			"  - {appid: b, kind: mini_program}\nrules:\n  - {owner: a, prefix: \"https://a.example/\", path: p}\n  - {owner: b, prefix: \"https://a.example\", path: p}\n", "line 6"},
 		{"an unknown setting", account + "settings:\n  rate_limi: 5\n", "line 4"},
 		{"a setting out of range", account + "settings: {rate_limit: -1}\n", "line 3"},
 		{"a setting of another type", account + "settings:\n  verification: maybe\n", "line 4"},
@@ -72,7 +76,8 @@ func TestSeedsThatCannotBe(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			_, err := servertest.Try(t, servertest.Options{Seed: c.seed})
-			if !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "seed.yaml, "+c.want+":") || strings.Contains(err.Error(), "\n") {
+			if !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "seed.yaml, "+c.want+":") ||
+				strings.Contains(err.Error(), "\n") {
 				t.Errorf("got %v, want one line with %q", err, c.want)
 			}
 		})
@@ -110,7 +115,8 @@ func TestARefusedSeedLeavesNothing(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	bad := "accounts:\n  - {appid: left, kind: mini_program, secret: s}\nsettings: {verification: trust, rate_limit: 0}\nrules:\n  - {owner: left, prefix: nonsense, path: p}\n"
-	if _, err := servertest.Try(t, servertest.Options{Data: data, Seed: bad}); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "line 5") {
+	if _, err := servertest.Try(t, servertest.Options{Data: data, Seed: bad}); !errors.Is(err, server.ErrUsage) ||
+		!strings.Contains(err.Error(), "line 5") {
 		t.Fatalf("want a refusal that names line 5, got %v", err)
 	}
 	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop})
@@ -158,7 +164,8 @@ func TestShortAppSecrets(t *testing.T) {
 	platform := func(secret string) string {
 		return "components:\n  - {appid: isv, secret: " + secret + ", message_token: tok, encoding_aes_key: " + platformKey + "}\n"
 	}
-	for seed, where := range map[string]string{account("fifteen-letters"): "line 3: account near: ", platform("fifteen-letters"): "line 2: component isv: "} {
+	for seed, where := range map[string]string{account("fifteen-letters"): "line 3: account near: ",
+		platform("fifteen-letters"): "line 2: component isv: "} {
 		_, err := servertest.Try(t, servertest.Options{Seed: seed, Guarded: true, Emulator: true})
 		if !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), where+why) {
 			t.Errorf("%v, want %s%s", err, where, why)
@@ -174,7 +181,8 @@ func TestShortAppSecrets(t *testing.T) {
 	seed = account("short-as-can-be") + platform("stored-platform") + "# one line more\n"
 	s = servertest.Start(t, servertest.Options{Data: data, Seed: seed, Guarded: true, Emulator: true})
 	bring := func(kind, secret, query string) *http.Request {
-		return s.Request("POST", "/admin/v1/import/accounts"+query, `{"appid":"`+kind+`","kind":"mini_program","secret":"`+secret+`"}`, "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/x-ndjson")
+		return s.Request("POST", "/admin/v1/import/accounts"+query, `{"appid":"`+kind+`","kind":"mini_program","secret":"`+secret+`"}`,
+			"Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/x-ndjson")
 	}
 	put := func(path, body string) *http.Request {
 		return s.Request("PUT", "/admin/v1"+path, body, "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json")
@@ -200,9 +208,13 @@ func TestShortAppSecrets(t *testing.T) {
 		{"a new account", "account new: " + why, func(secret string) *http.Request {
 			return put("/accounts/new", `{"kind":"mini_program","secret":"`+secret+`"}`)
 		}},
-		{"a platform", "component isv: " + why, func(secret string) *http.Request { return put("/components/isv", `{"secret":"`+secret+`"}`) }},
+		{"a platform", "component isv: " + why, func(secret string) *http.Request {
+			return put("/components/isv", `{"secret":"`+secret+
+				`"}`)
+		}},
 		{"an import", "account brought: " + why, func(secret string) *http.Request { return bring("brought", secret, "") }},
-		{"an import that only checks", "account dry: " + why, func(secret string) *http.Request { return bring("dry", secret, "?dry_run=true") }},
+		{"an import that only checks", "account dry: " + why,
+			func(secret string) *http.Request { return bring("dry", secret, "?dry_run=true") }},
 	} {
 		if a := s.Send(c.call("fifteen-letters")); a.Status != 422 || !strings.Contains(a.Body, c.want) {
 			t.Errorf("%s: %d %s, want %s", c.name, a.Status, a.Body, c.want)

@@ -99,7 +99,8 @@ func Start(ctx context.Context, c Config, logs io.Writer, seams Seams) (*Server,
 }
 
 func newServer(c Config, logs io.Writer, seams Seams) *Server {
-	s := &Server{config: c, seams: seams, log: newLogger(logs, c.LogFormat), world: world{realNow: seams.RealNow, random: seams.Random, outbound: outboundClient(seams.Outbound)}}
+	s := &Server{config: c, seams: seams, log: newLogger(logs, c.LogFormat),
+		world: world{realNow: seams.RealNow, random: seams.Random, outbound: outboundClient(seams.Outbound)}}
 	if s.realNow == nil {
 		s.realNow = time.Now
 	}

@@ -42,7 +42,8 @@ func TestStrangers(t *testing.T) {
 		{"POST", "/scan/v1/resolve", 401}, {"POST", "/scan/v1/explain", 401},
 		{"POST", "/cgi-bin/wxopen/qrcodejumpget", 200}, // with errcode 41001
 	} {
-		for _, header := range []string{"", "Authorization: Bearer ", "Authorization: Bearer wrong", "Authorization: Basic " + servertest.AdminToken, "Authorization: " + servertest.AdminToken} {
+		for _, header := range []string{"", "Authorization: Bearer ", "Authorization: Bearer wrong", "Authorization: Basic " +
+			servertest.AdminToken, "Authorization: " + servertest.AdminToken} {
 			var send []string
 			if header != "" {
 				send = []string{header}
@@ -51,7 +52,8 @@ func TestStrangers(t *testing.T) {
 			if a.Status != c.want {
 				t.Errorf("%s %s with %q: %d %s, want %d", c.method, c.path, header, a.Status, a.Body, c.want)
 			}
-			if a.Status == 401 && (a.Header.Get("WWW-Authenticate") != "Bearer" || a.Header.Get("Content-Type") != "application/problem+json") {
+			if a.Status == 401 && (a.Header.Get("WWW-Authenticate") != "Bearer" ||
+				a.Header.Get("Content-Type") != "application/problem+json") {
 				t.Errorf("%s: %v", c.path, a.Header)
 			}
 		}
@@ -124,7 +126,8 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 		{"GET", "/cgi-bin/token", []string{"Sec-Fetch-Site: same-site", "Sec-Fetch-Mode: no-cors"}, 403},
 		{"GET", "/cgi-bin/token", []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate"}, 200},
 		{"GET", "/cgi-bin/token", []string{"Sec-Fetch-Site: none"}, 200},
-		{"GET", "/cgi-bin/showqrcode", []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: no-cors"}, 404}, // a picture in somebody's page
+		// a picture in somebody's page
+		{"GET", "/cgi-bin/showqrcode", []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: no-cors"}, 404},
 		{"GET", "/any/path", []string{"Origin: https://evil.example"}, 403},
 	} {
 		body := ""
@@ -218,7 +221,8 @@ func TestListeners(t *testing.T) {
 		c.ScanListen, c.AdminListen = "localhost:0", "127.0.0.2:0"
 	}})
 	address := map[string]string{}
-	for _, m := range regexp.MustCompile(`msg=listening address=(\S+) wire=(\S+) scan=(\S+) admin=(\S+)`).FindAllStringSubmatch(s.Log(), -1) {
+	for _, m := range regexp.MustCompile(`msg=listening address=(\S+) wire=(\S+) scan=(\S+) admin=(\S+)`).FindAllStringSubmatch(s.Log(),
+		-1) {
 		for i, what := range []string{"wire", "scan", "admin"} {
 			if m[i+2] == "true" {
 				address[what] = "http://" + m[1]
@@ -228,7 +232,8 @@ func TestListeners(t *testing.T) {
 	if len(address) != 3 || address["wire"] != s.URL {
 		t.Fatalf("listening at %v", address)
 	}
-	for path, where := range map[string]string{"POST /scan/v1/resolve": "scan", "GET /admin/v1/settings": "admin", "GET /metrics": "admin", "GET /cgi-bin/token": "wire"} {
+	for path, where := range map[string]string{"POST /scan/v1/resolve": "scan", "GET /admin/v1/settings": "admin", "GET /metrics": "admin",
+		"GET /cgi-bin/token": "wire"} {
 		method, path, _ := strings.Cut(path, " ")
 		for what, url := range address {
 			r, err := http.NewRequest(method, url+path, strings.NewReader(`{"text":"x"}`))
@@ -306,7 +311,8 @@ func TestForwardedFor(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := servertest.Start(t, servertest.Options{Seed: fenced, Config: func(config *server.Config) { config.TrustedProxy = c.proxies }})
+			s := servertest.Start(t, servertest.Options{Seed: fenced,
+				Config: func(config *server.Config) { config.TrustedProxy = c.proxies }})
 			r := s.Request("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop", "")
 			if c.header != "" {
 				r.Header.Set("X-Forwarded-For", c.header)

@@ -170,12 +170,13 @@ func TestAStartThatFailsAtAnyPartLeavesNothing(t *testing.T) {
 				l.do(func(ctx context.Context) {
 					ctx, giveUp := context.WithCancel(ctx)
 					defer giveUp()
-					s, err = server.StartAround(ctx, c, io.Discard, server.Seams{}, func(ctx context.Context, part string, start func(context.Context) error) error {
-						if began = append(began, part); part == failing {
-							return fail(ctx, giveUp, start)
-						}
-						return start(ctx)
-					})
+					s, err = server.StartAround(ctx, c, io.Discard, server.Seams{},
+						func(ctx context.Context, part string, start func(context.Context) error) error {
+							if began = append(began, part); part == failing {
+								return fail(ctx, giveUp, start)
+							}
+							return start(ctx)
+						})
 				})
 				if !errors.Is(err, errNo) && !errors.Is(err, context.Canceled) {
 					t.Errorf("%s, %s: %v", failing, how, err)

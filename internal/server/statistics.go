@@ -63,7 +63,8 @@ func (s *Server) lacking(ctx context.Context) string {
 }
 
 func (s *Server) newCounter(log ledger.Log, flush func(context.Context) error) *stats.Counter {
-	c := &stats.Counter{Log: log, Alone: log == ledger.Log(s.ledger.journal), Flush: flush, Store: s.store, Settings: s.settings, Now: s.now, Logger: s.log, Random: s.random}
+	c := &stats.Counter{Log: log, Alone: log == ledger.Log(s.ledger.journal), Flush: flush, Store: s.store, Settings: s.settings,
+		Now: s.now, Logger: s.log, Random: s.random}
 	if s.regions != nil {
 		c.Places = s.regions
 	}
@@ -101,7 +102,8 @@ func (m *metrics) watchCounter(c *stats.Counter) {
 			Name: "qrjump_scans_counted_total", Help: "Events of the ledger that this process has counted since it started."},
 			func() float64 { return float64(c.Counted()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "qrjump_scans_lacking", Help: "Scans that are counted and gone from the ledger although nothing removed them, at most; -1 while the store cannot be asked."},
+			Name: "qrjump_scans_lacking",
+			Help: "Scans that are counted and gone from the ledger although nothing removed them, at most; -1 while the store cannot be asked."},
 			func() float64 {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 				defer cancel()

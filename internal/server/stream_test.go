@@ -171,7 +171,8 @@ func TestAnErasureBesideAStream(t *testing.T) {
 		scan := func() {
 			t.Helper()
 			for _, user := range []string{"bob", "eve"} {
-				if a := c.Send(c.Request("POST", "/scan/v1/resolve", `{"text":"https://nowhere.example/","user":"`+user+`"}`, "Authorization: Bearer "+c.key)); a.Status != 200 {
+				if a := c.Send(c.Request("POST", "/scan/v1/resolve", `{"text":"https://nowhere.example/","user":"`+user+`"}`,
+					"Authorization: Bearer "+c.key)); a.Status != 200 {
 					t.Fatalf("%d %s", a.Status, a.Body)
 				}
 			}

@@ -61,10 +61,13 @@ func openLocalCA(data string, now func() time.Time) (*localCA, error) {
 	}
 	err := ca.read(CAFile(data), filepath.Join(ca.dir, "ca.key"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, usage("%s is there, its key is not: delete the folder %s, and trust the ca.pem that the next start makes", CAFile(data), ca.dir)
+		return nil, usage("%s is there, its key is not: delete the folder %s, and trust the ca.pem that the next start makes", CAFile(data),
+			ca.dir)
 	}
 	if err != nil {
-		return nil, usage("the authority of --tls-dev cannot be used (%v): delete the folder %s, and trust the ca.pem that the next start makes", err, ca.dir)
+		return nil,
+			usage("the authority of --tls-dev cannot be used (%v): delete the folder %s, and trust the ca.pem that the next start makes",
+				err, ca.dir)
 	}
 	// A file that cannot be read, or is another authority's, is made anew.
 	if text, err := os.ReadFile(ca.leafFile()); err == nil {

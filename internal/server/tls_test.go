@@ -387,7 +387,8 @@ func TestCertificatesThatCannotBe(t *testing.T) {
 		{"a folder", "--tls-key", func(c *server.Config) { c.TLSCert, c.TLSKey = file("a.pem"), dir }},
 		{"another's key", "no pair", func(c *server.Config) { c.TLSCert, c.TLSKey = file("a.pem"), file("b.key") }},
 		{"swapped", "no pair", func(c *server.Config) { c.TLSCert, c.TLSKey = file("a.key"), file("a.pem") }},
-		{"the local authority for strangers", "--tls-dev is for development", func(c *server.Config) { c.Dev, c.TLSDev, c.Listen = false, true, "0.0.0.0:0" }},
+		{"the local authority for strangers", "--tls-dev is for development",
+			func(c *server.Config) { c.Dev, c.TLSDev, c.Listen = false, true, "0.0.0.0:0" }},
 		{"its scan API for strangers", "--scan-listen", func(c *server.Config) { c.Dev, c.TLSDev, c.ScanListen = false, true, ":0" }},
 		{"a folder that cannot be", "--tls-dev", func(c *server.Config) {
 			c.TLSDev, c.Data = true, filepath.Join(dir, "data")
@@ -416,7 +417,8 @@ func TestACertificateThatHasEnded(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	ownPair(t, cert, key, "old.example")
-	s, err := servertest.Try(t, servertest.Options{Seed: shop, Began: servertest.Began.Add(2 * time.Hour), Config: func(c *server.Config) { c.TLSCert, c.TLSKey = cert, key }})
+	s, err := servertest.Try(t, servertest.Options{Seed: shop, Began: servertest.Began.Add(2 * time.Hour),
+		Config: func(c *server.Config) { c.TLSCert, c.TLSKey = cert, key }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,9 +54,12 @@ func TestTokensThatAreEnded(t *testing.T) {
 		t.Errorf("the stable token of the new secret: %d, the same %v", code(again), again == kept)
 	}
 	kept = stable("the-secret-of-shop-2")
-	s.Send(s.Request("POST", "/admin/v1/import/accounts?dry_run=true", `{"appid":"shop","kind":"mini_program","secret":"the-secret-of-shop-3"}`, "Content-Type: application/x-ndjson"))
+	s.Send(s.Request("POST", "/admin/v1/import/accounts?dry_run=true",
+		`{"appid":"shop","kind":"mini_program","secret":"the-secret-of-shop-3"}`, "Content-Type: application/x-ndjson"))
 	check("an import that only checks", map[string]int{"first": 40001, "plain": 40001})
-	s.Send(s.Request("POST", "/admin/v1/import/accounts", `{"appid":"shop","kind":"mini_program","versions":["release"],"secret":"the-secret-of-shop-3"}`, "Content-Type: application/x-ndjson"))
+	s.Send(s.Request("POST", "/admin/v1/import/accounts",
+		`{"appid":"shop","kind":"mini_program","versions":["release"],"secret":"the-secret-of-shop-3"}`,
+		"Content-Type: application/x-ndjson"))
 	s.Hide("the-secret-of-shop-3")
 	check("a new secret by an import", map[string]int{"first": 40001, "plain": 40001, "stable": 40001})
 	kept = stable("the-secret-of-shop-3")

@@ -65,8 +65,10 @@ func (t Turn) Run(ctx context.Context) (Turned, error) {
 	}
 	inEnvironment := t.Config.MasterKey != ""
 	if inEnvironment && t.NewKeyFile == "" {
-		return done, usage("the master key is in QRJUMP_MASTER_KEY, so the new one cannot be put in its place: write it to a file (openssl rand -hex 32), " +
-			"name that with --new-key-file, and put it into QRJUMP_MASTER_KEY afterwards")
+		return done,
+			usage(
+				"the master key is in QRJUMP_MASTER_KEY, so the new one cannot be put in its place: write it to a file (openssl rand -hex 32), " +
+					"name that with --new-key-file, and put it into QRJUMP_MASTER_KEY afterwards")
 	}
 	text, err := t.newText()
 	if err != nil {

@@ -53,7 +53,8 @@ func (l life) works(t *testing.T, s *servertest.Server) {
 	if got := decided(t, l.scan(t, s, text)); got != l.decisions[0] {
 		t.Errorf("code 0 opens %s, opened %s", got, l.decisions[0])
 	}
-	if got := codesCall(t, s, l.token, "applycodedownload", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":499}`, l.batch)).Body; got != l.segment {
+	if got := codesCall(t, s, l.token, "applycodedownload",
+		fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":499}`, l.batch)).Body; got != l.segment {
 		t.Errorf("the package is another: %.200s", got)
 	}
 	if a := s.Admin("GET", "/users/bob/openid?appid=shop&namespace=phones", ""); !strings.Contains(a.Body, l.openid) {
@@ -71,7 +72,8 @@ func TestTurningTheMasterKeyChangesNothingElse(t *testing.T) {
 		l := live(t, s)
 		before := rowsIn(t, exported(t, s))
 
-		if _, err := (server.Turn{Config: p.config()}).Run(t.Context()); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "in use") {
+		if _, err := (server.Turn{Config: p.config()}).Run(t.Context()); !errors.Is(err, server.ErrUsage) ||
+			!strings.Contains(err.Error(), "in use") {
 			t.Fatalf("while a server runs: %v", err)
 		}
 		s.Stop()
@@ -104,7 +106,8 @@ func TestTurningTheMasterKeyChangesNothingElse(t *testing.T) {
 			"is not the one":    {},
 			"QRJUMP_MASTER_KEY": {Config: func(c *server.Config) { c.MasterKey = string(old) }},
 		} {
-			if _, err := p.try(t, o); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "\n") {
+			if _, err := p.try(t, o); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), name) ||
+				strings.Contains(err.Error(), "\n") {
 				t.Errorf("with the old key: %v, want one line with %q", err, name)
 			}
 		}
@@ -128,7 +131,8 @@ func TestTurningTheMasterKeyChangesNothingElse(t *testing.T) {
 				t.Errorf("nothing in %s was sealed anew", table)
 			}
 		}
-		for _, table := range []string{"batches", "code_events", "links", "rules", "publishes", "scan_keys", "seeds", "tickets", "logins", "domains", "meta"} {
+		for _, table := range []string{"batches", "code_events", "links", "rules", "publishes", "scan_keys", "seeds", "tickets", "logins",
+			"domains", "meta"} {
 			if changed[table] {
 				t.Errorf("%s changed", table)
 			}
@@ -243,9 +247,11 @@ func TestTheNewKeyOfAFile(t *testing.T) {
 	}
 	turn := server.Turn{Config: p.config(), NewKeyFile: file}
 	old := content(t, p.master())
-	for text, want := range map[string]string{"": "64 hexadecimal digits", "hello": "64 hexadecimal digits", string(old): "is the master key already"} {
+	for text, want := range map[string]string{"": "64 hexadecimal digits", "hello": "64 hexadecimal digits",
+		string(old): "is the master key already"} {
 		write(text)
-		if _, err := turn.Run(t.Context()); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+		if _, err := turn.Run(t.Context()); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), want) ||
+			strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q: %v, want one line with %q", text, err, want)
 		}
 	}
@@ -265,7 +271,8 @@ func TestTheNewKeyOfAFile(t *testing.T) {
 	if err := os.Remove(p.master()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (server.Turn{Config: env}).Run(t.Context()); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "--new-key-file") {
+	if _, err := (server.Turn{Config: env}).Run(t.Context()); !errors.Is(err, server.ErrUsage) ||
+		!strings.Contains(err.Error(), "--new-key-file") {
 		t.Errorf("without a file: %v", err)
 	}
 	next := strings.Repeat("a5", 32)

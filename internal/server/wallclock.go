@@ -60,7 +60,8 @@ func (s *Server) wallClockPart() part {
 // read, the clock is believed.
 func openWallClock(folder string, now func() time.Time, log *slog.Logger) *wallClock {
 	start := time.Now()
-	c := &wallClock{file: filepath.Join(folder, "clock"), now: now, elapsed: func() time.Duration { return time.Since(start) }, log: log, kept: -clockKept}
+	c := &wallClock{file: filepath.Join(folder, "clock"), now: now, elapsed: func() time.Duration { return time.Since(start) }, log: log,
+		kept: -clockKept}
 	if b, err := os.ReadFile(c.file); err == nil {
 		text, spent, _ := strings.Cut(strings.TrimSpace(string(b)), " ")
 		if seen, err := time.Parse(time.RFC3339, text); err == nil {
@@ -110,7 +111,8 @@ func (c *wallClock) judge(running time.Duration) (believed bool, ahead time.Dura
 	case running-c.since < clockLead:
 		return false, lead - c.spent
 	default:
-		c.log.Info("this machine's clock was ahead for a day and is believed: what is old is removed again", "clock", now.UTC().Format(time.RFC3339))
+		c.log.Info("this machine's clock was ahead for a day and is believed: what is old is removed again", "clock",
+			now.UTC().Format(time.RFC3339))
 	}
 	if c.ahead || c.spent > 0 {
 		c.ahead, c.spent = false, 0

@@ -161,7 +161,8 @@ func TestAJumpOfTheClockRemovesNoScans(t *testing.T) {
 	for _, look := range []struct {
 		jump, running time.Duration
 		want          string
-	}{{0, 0, "200"}, {10 * year, time.Hour, "200"}, {10 * year, 2 * time.Hour, "200"}, {0, 3 * time.Hour, "200"}, {10 * year, 4 * time.Hour, "200"}, {10 * year, 29 * time.Hour, "404"}} {
+	}{{0, 0, "200"}, {10 * year, time.Hour, "200"}, {10 * year, 2 * time.Hour, "200"}, {0, 3 * time.Hour, "200"},
+		{10 * year, 4 * time.Hour, "200"}, {10 * year, 29 * time.Hour, "404"}} {
 		ahead.Store(int64(look.jump + look.running))
 		running.Store(int64(look.running))
 		s.forgetOldScans(t.Context())

@@ -16,7 +16,8 @@ import (
 
 // openWebhooks prepares the receivers of scans and alarms.
 func (s *Server) openWebhooks() {
-	s.webhooks = &webhooks.Book{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random, Log: currentLog{s}, Turned: s.counter.Turned, LastAlarm: s.store.LastAlarm,
+	s.webhooks = &webhooks.Book{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random, Log: currentLog{s}, Turned: s.counter.Turned,
+		LastAlarm: s.store.LastAlarm,
 		Alarms: func(ctx context.Context, after int64, limit int) ([]webhooks.Alarm, error) {
 			list, err := s.counter.Alarms(ctx, after, false, limit)
 			if err != nil {
@@ -24,8 +25,9 @@ func (s *Server) openWebhooks() {
 			}
 			alarms := make([]webhooks.Alarm, len(list))
 			for i, a := range list {
-				alarms[i] = webhooks.Alarm{ID: a.ID, At: a.At, Data: alarmData{ID: a.ID, Kind: a.Kind, ApplicationID: a.Batch, CodeIndex: a.Index,
-					At: a.At.UTC(), ScanID: a.Scan, Score: a.Score, Why: a.Why}}
+				alarms[i] = webhooks.Alarm{ID: a.ID, At: a.At,
+					Data: alarmData{ID: a.ID, Kind: a.Kind, ApplicationID: a.Batch, CodeIndex: a.Index,
+						At: a.At.UTC(), ScanID: a.Scan, Score: a.Score, Why: a.Why}}
 			}
 			return alarms, nil
 		},

@@ -47,7 +47,8 @@ func TestScansReachAWebhook(t *testing.T) {
 		Webhook struct{ ID int64 }
 		Secret  string
 	}
-	w.Admin("POST", "/webhooks", fmt.Sprintf(`{"url":%q,"codes":[{"application_id":%d,"from":5,"to":6}],"rules":[%d]}`, receiver.URL+"/hook?token=t0ken", id, list.Rules[0].ID)).JSON(t, &made)
+	w.Admin("POST", "/webhooks", fmt.Sprintf(`{"url":%q,"codes":[{"application_id":%d,"from":5,"to":6}],"rules":[%d]}`, receiver.URL+
+		"/hook?token=t0ken", id, list.Rules[0].ID)).JSON(t, &made)
 	w.Hide(made.Secret)
 	w.Hide("t0ken")
 	verifier, err := reference.NewWebhook(made.Secret)
@@ -104,11 +105,13 @@ func TestScansReachAWebhook(t *testing.T) {
 	w.Admin("POST", fmt.Sprintf("/deliveries/%d/replay", deliveries.Deliveries[0].ID), "")
 	<-came
 	w.Admin("PUT", fmt.Sprintf("/webhooks/%d", made.Webhook.ID), fmt.Sprintf(`{"url":%q,"alarms":true,"enabled":false}`, receiver.URL))
-	if a := w.Admin("GET", "/webhooks", ""); !strings.Contains(a.Body, `"alarms":true,"enabled":false`) || strings.Contains(a.Body, made.Secret) {
+	if a := w.Admin("GET", "/webhooks", ""); !strings.Contains(a.Body, `"alarms":true,"enabled":false`) ||
+		strings.Contains(a.Body, made.Secret) {
 		t.Errorf("%s", a.Body)
 	}
 	w.Admin("DELETE", fmt.Sprintf("/webhooks/%d", made.Webhook.ID), "")
-	if a := w.Do("DELETE", fmt.Sprintf("/admin/v1/webhooks/%d", made.Webhook.ID), "", "Authorization: Bearer "+servertest.AdminToken); a.Status != 404 {
+	if a := w.Do("DELETE", fmt.Sprintf("/admin/v1/webhooks/%d", made.Webhook.ID), "", "Authorization: Bearer "+
+		servertest.AdminToken); a.Status != 404 {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
 }
@@ -118,9 +121,11 @@ func TestAWebhookStaysOutOfTheNetwork(t *testing.T) {
 	t.Parallel()
 	w := brew(t, servertest.Options{})
 	w.Admin("PUT", "/settings", `{"allow_private_hosts":false}`) // --dev has it on
-	for _, url := range []string{"http://127.0.0.1/", "http://10.1.2.3/", "http://[::1]/", "http://169.254.169.254/latest/meta-data", "http://2130706433/", "http://localhost/", "http://hook.example:8080/",
+	for _, url := range []string{"http://127.0.0.1/", "http://10.1.2.3/", "http://[::1]/", "http://169.254.169.254/latest/meta-data",
+		"http://2130706433/", "http://localhost/", "http://hook.example:8080/",
 		"ftp://hook.example/", "//hook.example", "http://user:pass@hook.example/", "", "http://a b/", "file:///etc/passwd"} {
-		a := w.Do("POST", "/admin/v1/webhooks", fmt.Sprintf(`{"url":%q,"alarms":true}`, url), "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json")
+		a := w.Do("POST", "/admin/v1/webhooks", fmt.Sprintf(`{"url":%q,"alarms":true}`, url), "Authorization: Bearer "+
+			servertest.AdminToken, "Content-Type: application/json")
 		if a.Status != 422 || !strings.Contains(a.Body, "url") {
 			t.Errorf("%q: %d %s", url, a.Status, a.Body)
 		}
@@ -128,8 +133,10 @@ func TestAWebhookStaysOutOfTheNetwork(t *testing.T) {
 			t.Errorf("%q: the advice does not help: %s", url, a.Body)
 		}
 	}
-	for _, body := range []string{`{"url":"https://hook.example/"}`, `{"url":"https://hook.example/","rules":[0]}`, `{"url":"https://hook.example/","codes":[{"application_id":1,"from":5,"to":4}]}`} {
-		if a := w.Do("POST", "/admin/v1/webhooks", body, "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json"); a.Status != 422 {
+	for _, body := range []string{`{"url":"https://hook.example/"}`, `{"url":"https://hook.example/","rules":[0]}`,
+		`{"url":"https://hook.example/","codes":[{"application_id":1,"from":5,"to":4}]}`} {
+		if a := w.Do("POST", "/admin/v1/webhooks", body, "Authorization: Bearer "+servertest.AdminToken,
+			"Content-Type: application/json"); a.Status != 422 {
 			t.Errorf("%s: %d %s", body, a.Status, a.Body)
 		}
 	}
@@ -143,7 +150,8 @@ func TestTheFilesOfRulesAreLookedAtAgain(t *testing.T) {
 	if looked.Files != 1 || looked.Failing != 0 {
 		t.Errorf("%+v", looked)
 	}
-	if a := w.Admin("GET", "/rechecks?owner=shop", ""); !strings.Contains(a.Body, `"directory":"https://p.url.cn/"`) || !strings.Contains(a.Body, `"reason":"the operator vouches for p.url.cn"`) {
+	if a := w.Admin("GET", "/rechecks?owner=shop", ""); !strings.Contains(a.Body, `"directory":"https://p.url.cn/"`) ||
+		!strings.Contains(a.Body, `"reason":"the operator vouches for p.url.cn"`) {
 		t.Errorf("%s", a.Body)
 	}
 	if a := w.Admin("GET", "/rechecks?failing=true", ""); !strings.Contains(a.Body, `"rechecks":[]`) {

@@ -42,7 +42,8 @@ func (h Hosts) validate() error {
 	}
 	for _, name := range h {
 		if !hostName.MatchString(name) {
-			return fmt.Errorf("settings: api_hosts has %.60q: want a host such as api.example.com, with a port where it is not the usual one", name)
+			return fmt.Errorf(
+				"settings: api_hosts has %.60q: want a host such as api.example.com, with a port where it is not the usual one", name)
 		}
 	}
 	return nil
@@ -73,7 +74,8 @@ func (a AppleAppIDs) validate() error {
 	}
 	for _, id := range a {
 		if !appleAppID.MatchString(id) {
-			return fmt.Errorf("settings: apple_app_ids has %.60q: want ten characters, a dot and the bundle identifier, such as ABCDE12345.com.example.app", id)
+			return fmt.Errorf(
+				"settings: apple_app_ids has %.60q: want ten characters, a dot and the bundle identifier, such as ABCDE12345.com.example.app", id)
 		}
 	}
 	return nil
@@ -124,7 +126,8 @@ func (a AndroidApps) validate() error {
 		}
 		for _, text := range app.Fingerprints {
 			if !androidFingerprint.MatchString(text) {
-				return fmt.Errorf("settings: android_apps: %s has the fingerprint %.100q: want 32 bytes such as 14:6D:E9:…", app.Package, text)
+				return fmt.Errorf("settings: android_apps: %s has the fingerprint %.100q: want 32 bytes such as 14:6D:E9:…", app.Package,
+					text)
 			}
 		}
 	}

@@ -28,8 +28,9 @@ const AtOnce = "at once; on other nodes within a second"
 
 // Table has every setting, in the order of Settings.
 var Table = []Field{
-	{Name: "verification", Meaning: "how control of a rule's directory is proven: fetch asks the host for the file, trust vouches for all hosts, " +
-		"a list for those hosts", Limits: "fetch, trust or a list of hosts"},
+	{Name: "verification",
+		Meaning: "how control of a rule's directory is proven: fetch asks the host for the file, trust vouches for all hosts, " +
+			"a list for those hosts", Limits: "fetch, trust or a list of hosts"},
 	{Name: "rate_limit", Max: 1_000_000, Meaning: "calls a second per account and interface of the jump rules; 0 = off"},
 	{Name: "other_rate_limit", Max: 1_000_000, Meaning: "the same for every other interface that wants an account's token; 0 = off"},
 	{Name: "rate_limit_per_node", Meaning: "several nodes: each counts its own calls, which spares a question to the database"},
@@ -44,7 +45,8 @@ var Table = []Field{
 	{Name: "token_daily_limit", Min: 1, Max: 1_000_000, Meaning: "/cgi-bin/token calls a day and account"},
 	{Name: "utc_offset_hours", Min: -12, Max: 14, Meaning: "where days and months begin"},
 
-	{Name: "daily_limits", Meaning: "calls a day and account, by path; others 500,000", Limits: "at most 1000 paths of the wire, each 1 to 1000000000"},
+	{Name: "daily_limits", Meaning: "calls a day and account, by path; others 500,000",
+		Limits: "at most 1000 paths of the wire, each 1 to 1000000000"},
 	{Name: "scan_days", Max: 36_500, Meaning: "days that the events of scans are kept; what they count stays; 0 = for ever",
 		Effect: AtOnce + "; for what a node keeps beside a stream: at its next start"},
 	{Name: "scan_durability", Words: []string{string(Durable), string(Soon)},
@@ -52,7 +54,8 @@ var Table = []Field{
 
 	{Name: "rid_log_rows", Max: 100_000_000, Meaning: "calls that openapi/rid/get can find, beside the seven days; 0 = no log"},
 	{Name: "api_ips", Meaning: "what get_api_domain_ip answers; none = where the call arrived", Limits: "at most 256 addresses and ranges"},
-	{Name: "callback_ips", Meaning: "what getcallbackip answers; none = where the call arrived", Limits: "at most 256 addresses and ranges"},
+	{Name: "callback_ips", Meaning: "what getcallbackip answers; none = where the call arrived",
+		Limits: "at most 256 addresses and ranges"},
 
 	{Name: "rules_by_get", Meaning: "qrcodejumpget also by GET, which one client believes in"},
 	{Name: "strict_empty_body", Meaning: "an empty body is 44002 on every call, as documented"},

@@ -158,7 +158,8 @@ func TestAlarmsOnCodesWhoseTruthIsKnown(t *testing.T) {
 			from, to int
 			codes    int
 		}{
-			{"honest: one item", 1, 1, 200_000}, {"copied: 2 items", 2, 2, 5_000}, {"copied: 3 to 5", 3, 5, 5_000}, {"copied: 6 to 10", 6, 10, 5_000},
+			{"honest: one item", 1, 1, 200_000}, {"copied: 2 items", 2, 2, 5_000}, {"copied: 3 to 5", 3, 5, 5_000},
+			{"copied: 6 to 10", 6, 10, 5_000},
 			{"copied: 11 to 20", 11, 20, 5_000}, {"copied: 21 to 50", 21, 50, 5_000}, {"copied: 51 to 200", 51, 200, 2_000},
 		} {
 			alarms := 0

@@ -74,12 +74,15 @@ type codeState struct {
 
 // row is what is stored.
 func (c *CodeScans) row() CodeRow {
-	state, err := json.Marshal(codeState{Users: textUnlessEmpty(&c.Users), Networks: numbersText(c.networks), Regions: numbersText(c.regions), Days: numbersText(c.days),
-		Hours: c.hours, Trips: c.Trips, Region: c.there.Region, Known: c.there.Known, Lat: c.there.Lat, Lon: c.there.Lon, At: c.thereAt, By: c.thereBy, Erased: c.Erased})
+	state, err := json.Marshal(codeState{Users: textUnlessEmpty(&c.Users), Networks: numbersText(c.networks),
+		Regions: numbersText(c.regions), Days: numbersText(c.days),
+		Hours: c.hours, Trips: c.Trips, Region: c.there.Region, Known: c.there.Known, Lat: c.there.Lat, Lon: c.there.Lon, At: c.thereAt,
+		By: c.thereBy, Erased: c.Erased})
 	if err != nil {
 		panic(err) // texts and finite numbers
 	}
-	return CodeRow{CodeName: c.CodeName, Scans: c.Scans, Users: c.Users.Count(), FirstAt: c.FirstAt, LastAt: c.LastAt, Score: int64(c.Score()), State: string(state)}
+	return CodeRow{CodeName: c.CodeName, Scans: c.Scans, Users: c.Users.Count(), FirstAt: c.FirstAt, LastAt: c.LastAt,
+		Score: int64(c.Score()), State: string(state)}
 }
 
 func textUnlessEmpty(s *Sketch) string {

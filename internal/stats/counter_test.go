@@ -152,7 +152,8 @@ func (s *traffic) next() ledger.Event {
 	if s.r.IntN(10) == 0 { // late
 		at = at.Add(-time.Duration(s.r.IntN(72*3600)) * time.Second)
 	}
-	e := ledger.Event{ID: scanID(at, s.r), At: at, Source: []string{"scan", "press", "album"}[s.r.IntN(3)], Action: "open_mini_program", App: fmt.Sprintf("wx%d", s.r.IntN(3))}
+	e := ledger.Event{ID: scanID(at, s.r), At: at, Source: []string{"scan", "press", "album"}[s.r.IntN(3)], Action: "open_mini_program",
+		App: fmt.Sprintf("wx%d", s.r.IntN(3))}
 	if n := s.r.IntN(s.users); n > 0 {
 		binary.BigEndian.PutUint64(e.User[:], uint64(n))
 	}
@@ -194,7 +195,8 @@ type naive struct {
 }
 
 func newNaive(offset int64) *naive {
-	return &naive{seen: map[ledger.ScanID]bool{}, codes: map[stats.CodeName]int64{}, counts: map[string]stats.Count{}, users: map[string]map[ledger.UserHash]bool{},
+	return &naive{seen: map[ledger.ScanID]bool{}, codes: map[stats.CodeName]int64{}, counts: map[string]stats.Count{},
+		users:   map[string]map[ledger.UserHash]bool{},
 		perCode: map[stats.CodeName]map[ledger.UserHash]bool{}, offset: offset}
 }
 
@@ -273,7 +275,8 @@ func openStore(t *testing.T, target store.Target) *store.Store {
 
 func newCounter(s stats.Store, l ledger.Log) *stats.Counter {
 	_, journal := l.(*ledger.Journal)
-	return &stats.Counter{Log: l, Alone: journal, Store: s, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return began }, Logger: slog.New(slog.DiscardHandler)}
+	return &stats.Counter{Log: l, Alone: journal, Store: s, Settings: settings.NewLive(settings.Defaults()),
+		Now: func() time.Time { return began }, Logger: slog.New(slog.DiscardHandler)}
 }
 
 // check compares everything that is counted with a count one by one.
@@ -1007,7 +1010,8 @@ func TestTheNewestScansEndTheFeed(t *testing.T) {
 			}
 			want := all[max(0, len(all)-n):]
 			want = want[:min(limit, len(want))]
-			if older != (len(all) > n) || !slices.EqualFunc(list, want, func(a, b stats.Counted) bool { return a.ID == b.ID && a.Activity == b.Activity }) {
+			if older != (len(all) > n) || !slices.EqualFunc(list, want,
+				func(a, b stats.Counted) bool { return a.ID == b.ID && a.Activity == b.Activity }) {
 				t.Errorf("the newest %d, at most %d: %d scans, older %v; want %d of %d", n, limit, len(list), older, len(want), len(all))
 			}
 		}

@@ -23,7 +23,8 @@ import (
 func BenchmarkCounting(b *testing.B) {
 	const scans = 500_000
 	rule := func(e *ledger.Event, id int64, user uint64) {
-		e.Source, e.Client, e.Action, e.Kind, e.App, e.Version = "scan", "bench/1", "open_mini_program", "rule", "wxminiprogram0001", "release"
+		e.Source, e.Client, e.Action, e.Kind, e.App, e.Version = "scan", "bench/1", "open_mini_program", "rule", "wxminiprogram0001",
+			"release"
 		e.RuleID, e.Text = id, "https://coffee.example/t/7?from=door"
 		if user > 0 {
 			binary.BigEndian.PutUint64(e.User[:], user)

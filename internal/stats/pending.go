@@ -89,7 +89,8 @@ type missOf struct {
 }
 
 func newPending(position int64) *pending {
-	return &pending{to: position, cells: map[cell]int32{}, byCode: map[CodeName][]int32{}, misses: map[missOf]int64{}, nodes: map[string]bool{}}
+	return &pending{to: position, cells: map[cell]int32{}, byCode: map[CodeName][]int32{}, misses: map[missOf]int64{},
+		nodes: map[string]bool{}}
 }
 
 // size is how many events there are.
@@ -309,7 +310,8 @@ func clean(text string) string {
 
 // tuple is what an event is counted by.
 func (c *Counter) tuple(ctx context.Context, e *ledger.Event) (Tuple, error) {
-	t := Tuple{Batch: e.Batch, Rule: e.RuleID, App: clean(e.App), Source: clean(e.Source), Result: clean(ResultOf(e)), Region: clean(e.Region)}
+	t := Tuple{Batch: e.Batch, Rule: e.RuleID, App: clean(e.App), Source: clean(e.Source), Result: clean(ResultOf(e)),
+		Region: clean(e.Region)}
 	if e.Activation == 0 {
 		return t, nil
 	}

@@ -142,7 +142,9 @@ func (q Question) query(offset int64) (Query, error) {
 			return Query{}, BadQuestion("distinct users are counted by day: ask with by=day, or without by")
 		}
 		if _, ok := out.Alone(); !ok {
-			return Query{}, BadQuestion("distinct users are counted for one dimension at a time: ask with one filter, or with a group and no filter of another dimension")
+			return Query{},
+				BadQuestion(
+					"distinct users are counted for one dimension at a time: ask with one filter, or with a group and no filter of another dimension")
 		}
 		out.Spans = []Span{{PerDay, firstDay, lastDay}}
 		return out, nil

@@ -367,7 +367,8 @@ func (n *recounting) countDays(ctx context.Context) error {
 		err = n.tx.AllMisses(ctx, Span{PerHour, days.from * 24, days.to * 24}, func(row MissRow) error {
 			key := missOf{row.Hour, row.Place}
 			if missesMine(row.Hour) {
-				n.r.compare(row.Scans, misses[key], func() string { return fmt.Sprintf("scans that found nothing in hour %d at %q", key.hour, key.place) })
+				n.r.compare(row.Scans, misses[key],
+					func() string { return fmt.Sprintf("scans that found nothing in hour %d at %q", key.hour, key.place) })
 				delete(misses, key)
 			}
 			return nil
@@ -389,7 +390,8 @@ func (n *recounting) compareTuples(ctx context.Context, hours map[hourOf]*Count,
 	for h, count := range hours {
 		day, ofAll := DayOf(h.hour, n.state.Offset), h.Tuple
 		ofAll.Rule = 0
-		for _, k := range [...]key{{PerHour, h.hour, h.Tuple}, {PerDay, day, h.Tuple}, {PerHourOfAll, h.hour, ofAll}, {PerDayOfAll, day, ofAll}} {
+		for _, k := range [...]key{{PerHour, h.hour, h.Tuple}, {PerDay, day, h.Tuple}, {PerHourOfAll, h.hour, ofAll},
+			{PerDayOfAll, day, ofAll}} {
 			sum := want[k]
 			sum.add(*count)
 			want[k] = sum

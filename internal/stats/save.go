@@ -167,11 +167,13 @@ func (c *Counter) addToCode(one *CodeScans, e *ledger.Event, offset int64) {
 }
 
 func (c *Counter) alarm(ctx context.Context, tx Tx, one *CodeScans, e *ledger.Event) error {
-	a, fresh, err := tx.AddAlarm(ctx, Alarm{Kind: Copied, CodeName: one.CodeName, At: e.At, Scan: e.ID.String(), Score: int64(one.Score()), Why: one.why()})
+	a, fresh, err := tx.AddAlarm(ctx, Alarm{Kind: Copied, CodeName: one.CodeName, At: e.At, Scan: e.ID.String(), Score: int64(one.Score()),
+		Why: one.why()})
 	if err != nil || !fresh {
 		return err
 	}
-	c.Logger.WarnContext(ctx, "a code looks as if it was copied", "application_id", a.Batch, "code_index", a.Index, "score", a.Score, "alarm", a.ID)
+	c.Logger.WarnContext(ctx, "a code looks as if it was copied", "application_id", a.Batch, "code_index", a.Index, "score", a.Score,
+		"alarm", a.ID)
 	if c.OnAlarm == nil {
 		return nil
 	}

@@ -101,7 +101,8 @@ func TestAStreamIsCountedOnce(t *testing.T) {
 	}
 	noDifference(t, c)
 	again(events.sent[150:250]) // also of the user who is erased
-	if n, err := c.Erase(t.Context(), user); err != nil || n > 0 && !slices.ContainsFunc(events.sent[150:250], func(e ledger.Event) bool { return e.User == user }) {
+	if n, err := c.Erase(t.Context(), user); err != nil || n > 0 &&
+		!slices.ContainsFunc(events.sent[150:250], func(e ledger.Event) bool { return e.User == user }) {
 		t.Fatalf("%d scans were erased: %v", n, err)
 	}
 	come()

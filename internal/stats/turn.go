@@ -235,11 +235,14 @@ func (c *Counter) another(ctx context.Context, tx Tx, s *State, t turn) error {
 func (c *Counter) tellOfTurn(ctx context.Context, t turn) {
 	switch {
 	case t.strange:
-		c.Logger.ErrorContext(ctx, "the ledger is not the one whose scans were counted, but an older one that went on: what it has is not counted again, and what it lacks stays counted",
+		c.Logger.ErrorContext(ctx,
+			"the ledger is not the one whose scans were counted, but an older one that went on: what it has is not counted again, and what it lacks stays counted",
 			"position", t.state.Position, "scan counted", t.state.Mark, "counted scans lacking in all, at least", c.state.Lacking)
 	case t.cut >= 0:
-		c.Logger.ErrorContext(ctx, "the ledger lacks scans that were counted, as an older or a cut one does: what it has is not counted again, and what it lacks stays counted",
-			"lacking", c.state.Lacking-t.state.Lacking, "goes on behind", t.cut, "counted up to", t.state.Position, "counted scans lacking in all", c.state.Lacking)
+		c.Logger.ErrorContext(ctx,
+			"the ledger lacks scans that were counted, as an older or a cut one does: what it has is not counted again, and what it lacks stays counted",
+			"lacking", c.state.Lacking-t.state.Lacking, "goes on behind", t.cut, "counted up to", t.state.Position,
+			"counted scans lacking in all", c.state.Lacking)
 	case t.other && c.state.Lacking > t.state.Lacking:
 		c.Logger.ErrorContext(ctx, "the ledger that was counted is gone, and another one is in its place: its scans stay counted",
 			"was", t.state.Ledger, "is", t.ledger, "counted scans lacking in all, at most", c.state.Lacking)
@@ -278,7 +281,8 @@ func (c *Counter) Begin(ctx context.Context) error {
 		return fmt.Errorf("reading how far scans are counted: %w", err)
 	}
 	if n := c.missing(c.state); n > 0 {
-		c.Logger.ErrorContext(ctx, "the ledger lacks scans that were counted, as when a file of it is gone: they stay counted", "lacking", n)
+		c.Logger.ErrorContext(ctx, "the ledger lacks scans that were counted, as when a file of it is gone: they stay counted", "lacking",
+			n)
 	}
 	return nil
 }

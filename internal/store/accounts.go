@@ -69,14 +69,16 @@ type accountRecord struct {
 
 func accountRecordOf(old, a accounts.Account) accountRecord {
 	return accountRecord{Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions, JumpOpen: a.JumpOpen,
-		Features: a.Features, Members: a.Members, MessageURL: a.MessageURL, URLScheme: a.URLScheme, IPAllowlist: a.IPAllowlist, SecretFrozen: a.SecretFrozen,
-		NewSecret: a.SecretHash != old.SecretHash, NewPackageKey: a.MarketcodeKey != old.MarketcodeKey, CreatedAt: millis(a.CreatedAt)}
+		Features: a.Features, Members: a.Members, MessageURL: a.MessageURL, URLScheme: a.URLScheme, IPAllowlist: a.IPAllowlist,
+		SecretFrozen: a.SecretFrozen,
+		NewSecret:    a.SecretHash != old.SecretHash, NewPackageKey: a.MarketcodeKey != old.MarketcodeKey, CreatedAt: millis(a.CreatedAt)}
 }
 
 // DeleteAccount implements accounts.Tx.
 func (t *Tx) DeleteAccount(ctx context.Context, appid string) error {
 	t.touched.Add(appid)
-	links, err := list(ctx, t, linkRows.scan, `DELETE FROM links WHERE service = $1 OR mini_program = $1 RETURNING `+linkRows.columns, appid)
+	links, err := list(ctx, t, linkRows.scan, `DELETE FROM links WHERE service = $1 OR mini_program = $1 RETURNING `+linkRows.columns,
+		appid)
 	if err != nil {
 		return err
 	}
@@ -112,7 +114,8 @@ func (t *Tx) Linked(ctx context.Context, service, miniProgram string) (bool, err
 
 // Links implements accounts.Tx.
 func (t *Tx) Links(ctx context.Context, service string) ([]string, error) {
-	return list(ctx, t, scanText, `SELECT mini_program FROM links WHERE service = $1 AND status = 1 ORDER BY created_at, mini_program`, service)
+	return list(ctx, t, scanText, `SELECT mini_program FROM links WHERE service = $1 AND status = 1 ORDER BY created_at, mini_program`,
+		service)
 }
 
 func scanText(scan func(...any) error) (s string, err error) {
@@ -210,7 +213,8 @@ func (t *Tx) Bearer(ctx context.Context, hash string) (k accounts.Token, a accou
 // LatestToken implements accounts.Tx.
 func (t *Tx) LatestToken(ctx context.Context, appid string, series accounts.Series) (accounts.Token, error) {
 	// A token that was not replaced is the latest, whatever the clock did.
-	return tokenRows.one(ctx, t, `appid = $1 AND series = $2 ORDER BY CASE WHEN cut_at = 0 THEN 0 ELSE 1 END, issued_at DESC LIMIT 1`, appid, string(series))
+	return tokenRows.one(ctx, t, `appid = $1 AND series = $2 ORDER BY CASE WHEN cut_at = 0 THEN 0 ELSE 1 END, issued_at DESC LIMIT 1`,
+		appid, string(series))
 }
 
 // PutToken implements accounts.Tx.
@@ -230,7 +234,8 @@ func (t *Tx) CutTokens(ctx context.Context, appid string, series accounts.Series
 // EndTokens implements accounts.Tx.
 func (t *Tx) EndTokens(ctx context.Context, appid string, at time.Time) error {
 	t.touched.Add(appid)
-	if _, err := t.exec(ctx, `UPDATE access_tokens SET cut_at = $2 WHERE appid = $1 AND (cut_at = 0 OR cut_at > $2)`, appid, millis(at)); err != nil {
+	if _, err := t.exec(ctx, `UPDATE access_tokens SET cut_at = $2 WHERE appid = $1 AND (cut_at = 0 OR cut_at > $2)`, appid,
+		millis(at)); err != nil {
 		return err
 	}
 	return t.note(ctx, ofTokens, appid, "end", nil)

@@ -15,7 +15,8 @@ var alarmRows = noun[stats.Alarm]{table: "alarms", none: stats.ErrNoAlarm, field
 // AddAlarm implements stats.Tx.
 func (t *Tx) AddAlarm(ctx context.Context, a stats.Alarm) (stats.Alarm, bool, error) {
 	var n int
-	if err := t.row(ctx, `SELECT COUNT(*) FROM alarms WHERE kind = $1 AND batch = $2 AND idx = $3`, a.Kind, a.Batch, a.Index).Scan(&n); err != nil || n > 0 {
+	if err := t.row(ctx, `SELECT COUNT(*) FROM alarms WHERE kind = $1 AND batch = $2 AND idx = $3`, a.Kind, a.Batch,
+		a.Index).Scan(&n); err != nil || n > 0 {
 		return a, false, err
 	}
 	id, err := t.next(ctx, "alarm")

@@ -79,7 +79,8 @@ func TestPostgreSQLTakesNoValueOfTheWrongKind(t *testing.T) {
 func TestEveryTextComesBack(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		all := rowsOf(t, s)
-		texts := []string{"", `\.`, `\N`, `\\`, "\r", "\n", "\t", "\r\n", "a\tb\\tc", `"`, "NULL", "\u007f", "\u0001", "扫码😀", "\u2028", "\uFFFD", "<&>"}
+		texts := []string{"", `\.`, `\N`, `\\`, "\r", "\n", "\t", "\r\n", "a\tb\\tc", `"`, "NULL", "\u007f", "\u0001", "扫码😀", "\u2028",
+			"\uFFFD", "<&>"}
 		for _, n := range []int{copyText - 1, copyText, 1 << 16, 1 << 18} {
 			texts = append(texts, strings.Repeat("x", n), strings.Repeat("\\\n扫", n))
 		}
@@ -138,7 +139,8 @@ func TestScansOfManyDaysAreLoaded(t *testing.T) {
 			rows = append(rows, scanRow(t, s, []int64{20_000, 20_001, 20_000, 20_002, 1}[n/3%5], n+1))
 		}
 		all["scan_events"] = linesOf(rows)
-		for name, broken := range map[string]string{"no JSON": "{", "a row that there is": rows[40], "a first one of its day": `{"day":20005}`} {
+		for name, broken := range map[string]string{"no JSON": "{", "a row that there is": rows[40],
+			"a first one of its day": `{"day":20005}`} {
 			some := slices.Clone(rows)
 			some[41] = broken
 			all["scan_events"] = linesOf(some)
@@ -212,9 +214,12 @@ func TestCopyLine(t *testing.T) {
 
 // The fast way to read a row knows no other rows than the simple one.
 func FuzzARowOfAnArchive(f *testing.F) {
-	for _, line := range []string{`{"at":1,"hash":"a"}` + "\n", `{"at":-9223372036854775808,"hash":"\"\\\u2028\ud800"}`, `{"at":-0,"hash":""}`, `{"at":01,"hash":""}`,
-		`{"at":-,"hash":"a"}`, `{"at":1,"hash":"a"} `, `{"hash":"a","at":1}`, `{"at":1,"at":2,"hash":"a"}`, `{"at":1e2,"hash":"a"}`, "{\"at\":1,\"hash\":\"\xff\"}",
-		"{\"at\":1,\"hash\":\"\t\"}", `{"at":1,"hash":"\`, `{"at":1,"hash":"\x"}`, `{"at":1,"hash":"a"}}`, `{"at":1,"hash":"扫`, `{"at":`, ``, `null`} {
+	for _, line := range []string{`{"at":1,"hash":"a"}` + "\n", `{"at":-9223372036854775808,"hash":"\"\\\u2028\ud800"}`,
+		`{"at":-0,"hash":""}`, `{"at":01,"hash":""}`,
+		`{"at":-,"hash":"a"}`, `{"at":1,"hash":"a"} `, `{"hash":"a","at":1}`, `{"at":1,"at":2,"hash":"a"}`, `{"at":1e2,"hash":"a"}`,
+		"{\"at\":1,\"hash\":\"\xff\"}",
+		"{\"at\":1,\"hash\":\"\t\"}", `{"at":1,"hash":"\`, `{"at":1,"hash":"\x"}`, `{"at":1,"hash":"a"}}`, `{"at":1,"hash":"扫`, `{"at":`,
+		``, `null`} {
 		f.Add([]byte(line))
 	}
 	columns := []string{"at", "hash"}
@@ -256,7 +261,8 @@ func TestWrittenRowsAreReadTheFastWay(t *testing.T) {
 
 func BenchmarkReadARow(b *testing.B) {
 	columns := []string{"changed_at", "created_at", "host", "id", "key", "kind", "test_links"}
-	line := []byte(`{"changed_at":1769875199123,"created_at":1769875199123,"host":"shop.example.com","id":7,"key":"https://shop.example.com/goods/7/item?id=","kind":"ordinary","test_links":"[\"https://shop.example.com/1\"]"}` + "\n")
+	line := []byte(
+		`{"changed_at":1769875199123,"created_at":1769875199123,"host":"shop.example.com","id":7,"key":"https://shop.example.com/goods/7/item?id=","kind":"ordinary","test_links":"[\"https://shop.example.com/1\"]"}` + "\n")
 	b.Run("fast", func(b *testing.B) {
 		r := newRowReader("rules", columns, nil)
 		for b.Loop() {

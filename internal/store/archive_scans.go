@@ -29,7 +29,9 @@ func (s *Store) KeepScansIn(ctx context.Context, beside ledger.Log) error {
 		if _, err := tx.exec(ctx, `UPDATE ledgers SET here = 0 WHERE here = 1 AND id <> $1`, beside.ID()); err != nil {
 			return err
 		}
-		_, err := tx.exec(ctx, `INSERT INTO ledgers (id, here, position, last) VALUES ($1, 1, 0, '') ON CONFLICT (id) DO UPDATE SET here = 1`, beside.ID())
+		_,
+			err := tx.exec(ctx,
+			`INSERT INTO ledgers (id, here, position, last) VALUES ($1, 1, 0, '') ON CONFLICT (id) DO UPDATE SET here = 1`, beside.ID())
 		return err
 	})
 	if err != nil {
@@ -78,7 +80,8 @@ func (t *Tx) besideUpTo(ctx context.Context, log ledger.Log, state stats.State, 
 	}
 	o := &outside{log: log}
 	if state.Ledger == log.ID() || state.Ledger == "" {
-		if err := t.row(ctx, `SELECT COALESCE(MAX(position), 0) FROM webhook_readers WHERE name = $1`, webhooks.ScanSource).Scan(&o.upTo); err != nil {
+		if err := t.row(ctx, `SELECT COALESCE(MAX(position), 0) FROM webhook_readers WHERE name = $1`,
+			webhooks.ScanSource).Scan(&o.upTo); err != nil {
 			return nil, fmt.Errorf("reading how far scans were told of: %w", err)
 		}
 		o.upTo = max(o.upTo, state.Position)
@@ -128,8 +131,10 @@ func (r *scanRows) write(e *ledger.Event, seq int64) error {
 	args := scanArgs(e)
 	user, network := args[2].(string), args[5].(string)
 	r.n++
-	return r.lines.Encode(row{Action: e.Action, Activation: e.Activation, App: e.App, At: e.At.UnixMilli(), Batch: e.Batch, Client: e.Client, Day: dayOf(e.ID),
-		ID: e.ID.String(), Idx: e.Index, Kind: e.Kind, Link: e.Text, Network: network, Reason: e.Reason, Region: e.Region, Rule: e.RuleID, Seq: seq,
+	return r.lines.Encode(row{Action: e.Action, Activation: e.Activation, App: e.App, At: e.At.UnixMilli(), Batch: e.Batch,
+		Client: e.Client, Day: dayOf(e.ID),
+		ID: e.ID.String(), Idx: e.Index, Kind: e.Kind, Link: e.Text, Network: network, Reason: e.Reason, Region: e.Region, Rule: e.RuleID,
+		Seq:    seq,
 		Source: e.Source, UserHash: user, Version: e.Version})
 }
 

@@ -101,7 +101,8 @@ func fillAll(t *testing.T, s *Store) {
 						args[i] = []int64{int64(f.n), math.MaxInt64 - int64(f.n), math.MinInt64 + int64(f.n)}[n]
 					}
 				}
-				if _, err := tx.exec(ctx, `INSERT INTO `+table+` (`+strings.Join(columns, ", ")+`) VALUES (`+strings.Join(places, ", ")+`)`, args...); err != nil {
+				if _, err := tx.exec(ctx, `INSERT INTO `+table+` (`+strings.Join(columns, ", ")+`) VALUES (`+strings.Join(places, ", ")+`)`,
+					args...); err != nil {
 					return fmt.Errorf("%s: %w", table, err)
 				}
 			}
@@ -239,7 +240,8 @@ func TestAnArchiveOfAnEarlierSchema(t *testing.T) {
 		}
 		s = open(t, target)
 		got := rowsOf(t, s)
-		if !strings.Contains(got["change_head"], `"seq":77}`) || !strings.Contains(got["sequences"], `"application"`) || got["seeds"] != all["seeds"] {
+		if !strings.Contains(got["change_head"], `"seq":77}`) || !strings.Contains(got["sequences"], `"application"`) ||
+			got["seeds"] != all["seeds"] {
 			t.Errorf("got %v", got)
 		}
 	})
@@ -293,7 +295,8 @@ func TestASnapshotIsOneMoment(t *testing.T) {
 		for range 10 {
 			all := rowsOf(t, nodes[0])
 			n := strings.Count(all["rules"], "\n")
-			if changes := strings.Count(all["changes"], "\n"); changes != n || !strings.Contains(all["change_head"], fmt.Sprintf(`"seq":%d}`, n)) {
+			if changes := strings.Count(all["changes"], "\n"); changes != n ||
+				!strings.Contains(all["change_head"], fmt.Sprintf(`"seq":%d}`, n)) {
 				t.Errorf("%d rules, %d changes, %s", n, changes, all["change_head"])
 			}
 		}

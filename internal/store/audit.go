@@ -44,7 +44,8 @@ func (s *Store) Entries(ctx context.Context, q history.Query) ([]history.Entry, 
 	args = append(args, q.Limit)
 	var found []change
 	err := s.view(ctx, func(tx *Tx) (err error) {
-		found, err = list(ctx, tx, scanChange, `SELECT `+changeColumns+` FROM changes`+conditions(where)+order+fmt.Sprintf(` LIMIT $%d`, len(args)), args...)
+		found, err = list(ctx, tx, scanChange, `SELECT `+changeColumns+` FROM changes`+conditions(where)+order+
+			fmt.Sprintf(` LIMIT $%d`, len(args)), args...)
 		return err
 	})
 	return entries(found), err
@@ -53,7 +54,8 @@ func (s *Store) Entries(ctx context.Context, q history.Query) ([]history.Entry, 
 func entries(found []change) []history.Entry {
 	list := make([]history.Entry, len(found))
 	for i, c := range found {
-		list[i] = history.Entry{Seq: c.seq, At: fromMillis(c.at), Kind: c.kind, Key: c.key, Actor: c.actor, Via: c.via, RID: c.rid, Did: c.did,
+		list[i] = history.Entry{Seq: c.seq, At: fromMillis(c.at), Kind: c.kind, Key: c.key, Actor: c.actor, Via: c.via, RID: c.rid,
+			Did:    c.did,
 			Detail: json.RawMessage(c.detail), Hash: c.hash}
 	}
 	return list
@@ -103,7 +105,8 @@ func (v *verification) run(ctx context.Context) error {
 		return err
 	}
 	for {
-		page, err := list(ctx, v.tx, scanChange, `SELECT `+changeColumns+` FROM changes WHERE seq > $1 ORDER BY seq LIMIT $2`, v.Seq, verifyPage)
+		page, err := list(ctx, v.tx, scanChange, `SELECT `+changeColumns+` FROM changes WHERE seq > $1 ORDER BY seq LIMIT $2`, v.Seq,
+			verifyPage)
 		if err != nil {
 			return err
 		}
@@ -187,7 +190,8 @@ func (v *verification) codes(ctx context.Context, page []change) error {
 		if err := json.Unmarshal([]byte(c.detail), &record); err != nil {
 			return faultAt(c.seq, "its detail cannot be read")
 		}
-		found, err := list(ctx, v.tx, scanEventRow, `SELECT `+eventColumns+` FROM code_events WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT 1`, v.events, record.Event)
+		found, err := list(ctx, v.tx, scanEventRow, `SELECT `+eventColumns+
+			` FROM code_events WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT 1`, v.events, record.Event)
 		if err != nil {
 			return err
 		}
@@ -203,7 +207,8 @@ func (v *verification) codes(ctx context.Context, page []change) error {
 func (t *Tx) eventsDigest(ctx context.Context, until int64) (string, error) {
 	h := sha256.New()
 	for after := int64(0); ; {
-		page, err := list(ctx, t, scanEventRow, `SELECT `+eventColumns+` FROM code_events WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT 1000`, after, until)
+		page, err := list(ctx, t, scanEventRow, `SELECT `+eventColumns+
+			` FROM code_events WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT 1000`, after, until)
 		if err != nil || len(page) == 0 {
 			return hex.EncodeToString(h.Sum(nil)), err
 		}
@@ -253,8 +258,10 @@ func (v *verification) gone(ctx context.Context, kind, table, key string) error 
 
 // compare goes through a table beside the last change of each row. same says
 // whether the row is what the change made of it.
-func (v *verification) compare(ctx context.Context, kind, table, key, columns string, same func(scan func(...any) error) (name string, seq int64, same bool, err error)) error {
-	rows, err := v.tx.query(ctx, `SELECT COALESCE(c.seq, 0), COALESCE(c.did, ''), COALESCE(c.detail, ''), `+columns+lastOf(kind, table, key))
+func (v *verification) compare(ctx context.Context, kind, table, key, columns string,
+	same func(scan func(...any) error) (name string, seq int64, same bool, err error)) error {
+	rows, err := v.tx.query(ctx, `SELECT COALESCE(c.seq, 0), COALESCE(c.did, ''), COALESCE(c.detail, ''), `+columns+
+		lastOf(kind, table, key))
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,8 @@ func manyChanges(t *testing.T, s *Store) {
 				func() error { return tx.PutDomain(ctx, rules.Domain{Host: "h", Status: rules.Denied}) },
 				func() error { return tx.DeleteDomain(ctx, "h") },
 				func() error {
-					return tx.AddQRCode(ctx, accounts.QRCode{Code: "02x", Ticket: "t", Account: "wxs", Action: accounts.QRTextForEver, Scene: "s"})
+					return tx.AddQRCode(ctx, accounts.QRCode{Code: "02x", Ticket: "t", Account: "wxs", Action: accounts.QRTextForEver,
+						Scene: "s"})
 				},
 			} {
 				if err := f(); err != nil {
@@ -76,7 +77,8 @@ func manyChanges(t *testing.T, s *Store) {
 				return err
 			}
 			for n := range int64(4) {
-				if _, err := tx.AddEvent(ctx, codes.Event{Batch: b.ID, Did: codes.Freeze, Codes: codes.NewSet(codes.Range{From: n, To: n + 3}), At: at, From: at, Note: "n"}); err != nil {
+				if _, err := tx.AddEvent(ctx, codes.Event{Batch: b.ID, Did: codes.Freeze,
+					Codes: codes.NewSet(codes.Range{From: n, To: n + 3}), At: at, From: at, Note: "n"}); err != nil {
 					return err
 				}
 			}
@@ -137,7 +139,8 @@ func TestAnAlteredByteOfTheLogShows(t *testing.T) {
 			t.Fatalf("%+v %v", done, done.Fault)
 		}
 		random := rand.New(rand.NewPCG(uint64(at.Unix()), 1))
-		tables := []struct{ table, key string }{{"changes", "seq"}, {"changes", "seq"}, {"changes", "seq"}, {"changes", "seq"}, {"change_head", "id"}, {"code_events", "seq"}}
+		tables := []struct{ table, key string }{{"changes", "seq"}, {"changes", "seq"}, {"changes", "seq"}, {"changes", "seq"},
+			{"change_head", "id"}, {"code_events", "seq"}}
 		found := 0
 		for n := 0; found < trials(t, s); n++ {
 			where := tables[random.IntN(len(tables))]
@@ -232,15 +235,20 @@ func TestRowsThatAreGoneSwappedOrAddedShow(t *testing.T) {
 			"a row is gone":         {[]string{`DELETE FROM changes WHERE seq = 7`}, "change 7: it is gone"},
 			"the first is gone":     {[]string{`DELETE FROM changes WHERE seq = 1`}, "change 2: it is not the first of a log"},
 			"the beginning is gone": {[]string{`DELETE FROM changes WHERE seq < 9`}, "change 9: it is not the first of a log"},
-			"the last is gone":      {[]string{`DELETE FROM changes WHERE seq = (SELECT seq FROM change_head)`}, fmt.Sprintf("change %d: it is gone", last)},
-			"the end is gone":       {[]string{`DELETE FROM changes WHERE seq > 9`}, "change 10: it is gone"},
-			"the end is gone and the head says so without its hash": {[]string{`DELETE FROM changes WHERE seq > 9`, `UPDATE change_head SET seq = 9`}, "change 9: it is not the last"},
-			"all is gone":     {[]string{`DELETE FROM changes`}, "change 1: it is gone"},
-			"no head":         {[]string{`DELETE FROM change_head`}, "the row that names the last change is gone"},
-			"two are swapped": {[]string{`UPDATE changes SET seq = 1000 WHERE seq = 5`, `UPDATE changes SET seq = 5 WHERE seq = 6`, `UPDATE changes SET seq = 6 WHERE seq = 1000`}, "change 5: it, or its place"},
+			"the last is gone": {[]string{`DELETE FROM changes WHERE seq = (SELECT seq FROM change_head)`},
+				fmt.Sprintf("change %d: it is gone", last)},
+			"the end is gone": {[]string{`DELETE FROM changes WHERE seq > 9`}, "change 10: it is gone"},
+			"the end is gone and the head says so without its hash": {[]string{`DELETE FROM changes WHERE seq > 9`,
+				`UPDATE change_head SET seq = 9`}, "change 9: it is not the last"},
+			"all is gone": {[]string{`DELETE FROM changes`}, "change 1: it is gone"},
+			"no head":     {[]string{`DELETE FROM change_head`}, "the row that names the last change is gone"},
+			"two are swapped": {[]string{`UPDATE changes SET seq = 1000 WHERE seq = 5`, `UPDATE changes SET seq = 5 WHERE seq = 6`,
+				`UPDATE changes SET seq = 6 WHERE seq = 1000`}, "change 5: it, or its place"},
 			"one is repeated": {[]string{copied("(SELECT seq + 1 FROM change_head)") + `5`}, "it, or its place"},
-			"a rule":          {[]string{`UPDATE rules SET path = 'evil' WHERE key = 'https://h2.example/'`}, "change 3: the rule https://h2.example/ is another"},
-			"a rule is gone":  {[]string{`DELETE FROM rules WHERE key = 'https://h2.example/'`}, "change 3: the rule https://h2.example/ is gone"},
+			"a rule": {[]string{`UPDATE rules SET path = 'evil' WHERE key = 'https://h2.example/'`},
+				"change 3: the rule https://h2.example/ is another"},
+			"a rule is gone": {[]string{`DELETE FROM rules WHERE key = 'https://h2.example/'`},
+				"change 3: the rule https://h2.example/ is gone"},
 			"a rule is new": {[]string{`INSERT INTO rules SELECT 999, 'https://new.example/', kind, owner, target, 'https://new.example/', path, occupy, open_version, test_links, published,
 				created_at, changed_at, published_at, host, segment, link_path FROM rules WHERE key = 'https://h2.example/'`}, "the rule https://new.example/ is not in the log"},
 			"an account":          {[]string{`UPDATE accounts SET certified = 1 WHERE appid = 'wxs'`}, "the account wxs is another"},
@@ -324,12 +332,16 @@ func TestALogOfAnEarlierVersionIsChained(t *testing.T) {
 		}
 		// A reset has taken the first six.
 		for n := 7; n < 507; n++ {
-			direct(t, s, `INSERT INTO rule_changes (seq, at, actor, rid, did, key, owner, rule) VALUES ($1, $2, 'wxa', 'rid', 'add', $3, 'wxa', $4)`,
-				n, 1000+n, fmt.Sprintf("https://h%d.example/", n), fmt.Sprintf(`{"id":%d,"kind":"ordinary","owner":"wxa","target":"wxa","prefix":"https://h%d.example/","path":"p","occupy":false,"open_version":3,"test_links":null,"published":false,"created_at":1,"changed_at":1,"published_at":0}`, n, n))
+			direct(t, s,
+				`INSERT INTO rule_changes (seq, at, actor, rid, did, key, owner, rule) VALUES ($1, $2, 'wxa', 'rid', 'add', $3, 'wxa', $4)`,
+				n, 1000+n, fmt.Sprintf("https://h%d.example/", n),
+				fmt.Sprintf(
+					`{"id":%d,"kind":"ordinary","owner":"wxa","target":"wxa","prefix":"https://h%d.example/","path":"p","occupy":false,"open_version":3,"test_links":null,"published":false,"created_at":1,"changed_at":1,"published_at":0}`, n, n))
 			direct(t, s, `INSERT INTO rules (id, key, kind, owner, target, prefix, path, occupy, open_version, test_links, published, created_at, changed_at, published_at, host, segment, link_path)
 				VALUES ($1, $2, 'ordinary', 'wxa', 'wxa', $2, 'p', 0, 3, 'null', 0, 1, 1, 0, 'h', 's', 'l')`, n, fmt.Sprintf("https://h%d.example/", n))
 		}
-		direct(t, s, `INSERT INTO code_events (seq, batch, did, first_idx, last_idx, codes, binding, at, from_at, actor, rid, note) VALUES (1, 2, 'freeze', 0, 0, $1, '{}', 1, 1, 'a', '', '')`,
+		direct(t, s,
+			`INSERT INTO code_events (seq, batch, did, first_idx, last_idx, codes, binding, at, from_at, actor, rid, note) VALUES (1, 2, 'freeze', 0, 0, $1, '{}', 1, 1, 'a', '', '')`,
 			codes.NewSet(codes.Range{From: 0, To: 0}).Encode())
 		direct(t, s, `UPDATE sequences SET value = 506 WHERE name = 'change'`)
 		direct(t, s, `INSERT INTO accounts (appid, kind, name, subject, certified, versions, jump_open, features, members, message_url, ip_allowlist, secret_hash, secret_frozen, marketcode_key, confirm_name, confirm_content, created_at)
@@ -349,7 +361,8 @@ func TestALogOfAnEarlierVersionIsChained(t *testing.T) {
 		addRules(t, s, aRule(t, "wxa", "https://new.example/"))
 		done := verify(t, s)
 		want(t, "verified", done, history.Checked{Changes: 503, First: 7, Seq: 509, Hash: done.Hash})
-		for _, q := range []string{`DELETE FROM changes WHERE seq = 7`, `UPDATE code_events SET note = 'x'`, `DELETE FROM changes WHERE seq < 507`} {
+		for _, q := range []string{`DELETE FROM changes WHERE seq = 7`, `UPDATE code_events SET note = 'x'`,
+			`DELETE FROM changes WHERE seq < 507`} {
 			direct(t, s, q)
 			if done := verify(t, s); done.Fault == nil {
 				t.Error(q, "does not show")

@@ -16,8 +16,10 @@ import (
 
 // aBook is the book of calls of one process on a store.
 func aBook(s *Store) *calls.Book {
-	return &calls.Book{Store: s, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return at }, Log: slog.New(slog.DiscardHandler),
-		Interfaces: []string{"/a", "/b", "/exact"}, Exact: map[string]func(settings.Settings) int{"/exact": func(settings.Settings) int { return 7 }}}
+	return &calls.Book{Store: s, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return at },
+		Log:        slog.New(slog.DiscardHandler),
+		Interfaces: []string{"/a", "/b", "/exact"},
+		Exact:      map[string]func(settings.Settings) int{"/exact": func(settings.Settings) int { return 7 }}}
 }
 
 func aRID(n int) string { return fmt.Sprintf("%08x-%08x-%08x", at.Unix(), n, 0) }

@@ -89,7 +89,8 @@ func scanChange(scan func(...any) error) (c change, err error) {
 func (c *change) text(before string) string {
 	var b strings.Builder
 	b.WriteString("change v1")
-	for _, part := range []string{before, strconv.FormatInt(c.seq, 10), strconv.FormatInt(c.at, 10), c.kind, c.key, c.actor, c.via, c.rid, c.did, c.detail} {
+	for _, part := range []string{before, strconv.FormatInt(c.seq, 10), strconv.FormatInt(c.at, 10), c.kind, c.key, c.actor, c.via, c.rid,
+		c.did, c.detail} {
 		fmt.Fprintf(&b, "|%d:%s", len(part), part)
 	}
 	return b.String()
@@ -116,7 +117,8 @@ func (t *Tx) noteAt(ctx context.Context, at time.Time, kind, key, did string, de
 		text = string(b)
 	}
 	by := accounts.AuthorOf(ctx)
-	t.noted = append(t.noted, change{at: millis(at), kind: kind, key: key, actor: by.Actor, via: by.Via, rid: by.RID, did: did, detail: text})
+	t.noted = append(t.noted, change{at: millis(at), kind: kind, key: key, actor: by.Actor, via: by.Via, rid: by.RID, did: did,
+		detail: text})
 	return nil
 }
 
@@ -152,7 +154,8 @@ func (t *Tx) chainNoted(ctx context.Context) ([]change, error) {
 		return nil, err
 	}
 	if t.head.hash == "" && t.head.seq > 0 && !t.unchained && t.noted[0].kind != ofReset {
-		return nil, errors.New("the log of changes was moved here from an earlier version and is not chained yet: the start of a server does it")
+		return nil,
+			errors.New("the log of changes was moved here from an earlier version and is not chained yet: the start of a server does it")
 	}
 	rows := t.noted
 	t.noted = nil
@@ -339,7 +342,8 @@ func (s *Store) BeginChain(ctx context.Context) error {
 			}
 			after = page[len(page)-1].seq
 			args = append(args, page[0].seq, after)
-			if _, err := tx.exec(ctx, fmt.Sprintf(`UPDATE changes SET hash = CASE seq%s END WHERE seq >= $%d AND seq <= $%d`, cases.String(), len(args)-1, len(args)), args...); err != nil {
+			if _, err := tx.exec(ctx, fmt.Sprintf(`UPDATE changes SET hash = CASE seq%s END WHERE seq >= $%d AND seq <= $%d`,
+				cases.String(), len(args)-1, len(args)), args...); err != nil {
 				return fmt.Errorf("chaining what was there: %w", err)
 			}
 			rows += len(page)

@@ -67,7 +67,8 @@ func (t *Tx) AddBatch(ctx context.Context, b codes.Batch) (codes.Batch, error) {
 	}
 	b.ID = id
 	_, err = t.exec(ctx, `INSERT INTO batches (`+batchColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-		b.ID, b.Account, b.ISV, b.Count, int64(b.Start), b.Prefix, string(b.Version), b.Segment, b.FirstCode, b.FirstText, millis(b.CreatedAt))
+		b.ID, b.Account, b.ISV, b.Count, int64(b.Start), b.Prefix, string(b.Version), b.Segment, b.FirstCode, b.FirstText,
+		millis(b.CreatedAt))
 	if err != nil {
 		return b, err
 	}
@@ -172,7 +173,8 @@ func scanEvent(scan func(...any) error) (e codes.Event, err error) {
 	if err = scan(&e.Seq, &e.Batch, &e.Did, &first, &last, &set, inJSON(&binding), &at, &from, &e.Actor, &e.RID, &e.Note); err != nil {
 		return e, err
 	}
-	e.At, e.From, e.Binding, e.Renews = fromMillis(at), fromMillis(from), codes.Binding(binding.bindingRecord), (*codes.Range)(binding.Renews)
+	e.At, e.From, e.Binding, e.Renews = fromMillis(at), fromMillis(from), codes.Binding(binding.bindingRecord),
+		(*codes.Range)(binding.Renews)
 	if e.Codes, err = codes.DecodeSet(set); err != nil {
 		return e, fmt.Errorf("event %d: %w", e.Seq, err)
 	}
@@ -199,7 +201,8 @@ func (t *Tx) AddEvent(ctx context.Context, e codes.Event) (codes.Event, error) {
 	e.Seq, e.Actor, e.RID = seq, by.Actor, by.RID
 	binding, bounds := activationRecordOf(e), e.Codes.Bounds()
 	_, err = t.exec(ctx, `INSERT INTO code_events (`+eventColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-		e.Seq, e.Batch, string(e.Did), bounds.From, bounds.To, e.Codes.Encode(), inJSON(&binding).text(), millis(e.At), millis(e.From), e.Actor, e.RID, e.Note)
+		e.Seq, e.Batch, string(e.Did), bounds.From, bounds.To, e.Codes.Encode(), inJSON(&binding).text(), millis(e.At), millis(e.From),
+		e.Actor, e.RID, e.Note)
 	if err != nil {
 		return e, err
 	}
@@ -216,8 +219,9 @@ type codesRecord struct {
 
 func codesRecordOf(e codes.Event) codesRecord {
 	binding, bounds := activationRecordOf(e), e.Codes.Bounds()
-	row := eventRow{seq: e.Seq, batch: e.Batch, did: string(e.Did), first: bounds.From, last: bounds.To, codes: e.Codes.Encode(), binding: inJSON(&binding).text(),
-		at: millis(e.At), from: millis(e.From), actor: e.Actor, rid: e.RID, note: e.Note}
+	row := eventRow{seq: e.Seq, batch: e.Batch, did: string(e.Did), first: bounds.From, last: bounds.To, codes: e.Codes.Encode(),
+		binding: inJSON(&binding).text(),
+		at:      millis(e.At), from: millis(e.From), actor: e.Actor, rid: e.RID, note: e.Note}
 	return codesRecord{Event: e.Seq, Codes: e.Codes.Len(), Digest: row.digest()}
 }
 
@@ -288,7 +292,9 @@ func (t *Tx) Ticket(ctx context.Context, hash string) (k codes.Ticket, err error
 
 // ForgetTickets implements codes.Tx.
 func (t *Tx) ForgetTickets(ctx context.Context, before time.Time, most int) (int64, error) {
-	return t.exec(ctx, `DELETE FROM tickets WHERE hash IN (SELECT hash FROM tickets WHERE expires_at < $1 ORDER BY expires_at, hash LIMIT $2)`, millis(before), most)
+	return t.exec(ctx,
+		`DELETE FROM tickets WHERE hash IN (SELECT hash FROM tickets WHERE expires_at < $1 ORDER BY expires_at, hash LIMIT $2)`,
+		millis(before), most)
 }
 
 // PutLogin implements codes.Tx.
@@ -312,5 +318,7 @@ func (t *Tx) Login(ctx context.Context, hash string) (l codes.Login, err error) 
 
 // ForgetLogins implements codes.Tx.
 func (t *Tx) ForgetLogins(ctx context.Context, before time.Time, most int) (int64, error) {
-	return t.exec(ctx, `DELETE FROM logins WHERE hash IN (SELECT hash FROM logins WHERE expires_at < $1 ORDER BY expires_at, hash LIMIT $2)`, millis(before), most)
+	return t.exec(ctx,
+		`DELETE FROM logins WHERE hash IN (SELECT hash FROM logins WHERE expires_at < $1 ORDER BY expires_at, hash LIMIT $2)`,
+		millis(before), most)
 }

@@ -21,15 +21,19 @@ import (
 
 // full is a batch in which no field is empty.
 func fullBatch() codes.Batch {
-	return codes.Batch{Account: "svc" + spice, ISV: "isv" + spice, Count: 2_000_000_000, Start: codes.Space - 1, Prefix: "HTTPS://B.EXAMPLE/$/", Version: '$',
+	return codes.Batch{Account: "svc" + spice, ISV: "isv" + spice, Count: 2_000_000_000, Start: codes.Space - 1,
+		Prefix: "HTTPS://B.EXAMPLE/$/", Version: '$',
 		Segment: 50_000, FirstCode: "0123456$-", FirstText: "text" + spice, CreatedAt: at}
 }
 
 func fullEvent(batch int64) codes.Event {
-	return codes.Event{Batch: batch, Did: codes.Activate, Codes: codes.NewSet(codes.Range{From: 0, To: 7}, codes.Range{From: 1_999_999_998, To: 1_999_999_999}), At: at, From: at.Add(1001 * time.Millisecond),
-		Binding: codes.Binding{ActivityName: "a" + spice, ProductBrand: "b" + spice, ProductTitle: "t" + spice, ProductCode: "c" + spice, WxaAppID: "wx" + spice, WxaPath: "p" + spice, WxaType: 2},
-		Renews:  &codes.Range{From: 0, To: 1_999_999_999},
-		Actor:   "actor" + spice, RID: "rid" + spice, Note: "note" + spice}
+	return codes.Event{Batch: batch, Did: codes.Activate,
+		Codes: codes.NewSet(codes.Range{From: 0, To: 7}, codes.Range{From: 1_999_999_998, To: 1_999_999_999}), At: at,
+		From: at.Add(1001 * time.Millisecond),
+		Binding: codes.Binding{ActivityName: "a" + spice, ProductBrand: "b" + spice, ProductTitle: "t" + spice, ProductCode: "c" + spice,
+			WxaAppID: "wx" + spice, WxaPath: "p" + spice, WxaType: 2},
+		Renews: &codes.Range{From: 0, To: 1_999_999_999},
+		Actor:  "actor" + spice, RID: "rid" + spice, Note: "note" + spice}
 }
 
 // noField fails the test for a field that is empty: a column that nobody filled
@@ -89,7 +93,8 @@ func TestABatchComesBackAsItWas(t *testing.T) {
 			if _, err := tx.Batch(ctx, 7); !errors.Is(err, codes.ErrNoBatch) {
 				t.Errorf("no such batch: %v", err)
 			}
-			for _, key := range [][2]string{{"other", "x"}, {"x", b.ISV}, {"OTHER", b.ISV}, {"other", strings.ToUpper(b.ISV)}, {"other", "a\x00"}} {
+			for _, key := range [][2]string{{"other", "x"}, {"x", b.ISV}, {"OTHER", b.ISV}, {"other", strings.ToUpper(b.ISV)},
+				{"other", "a\x00"}} {
 				if _, err := tx.BatchByISV(ctx, key[0], key[1]); !errors.Is(err, codes.ErrNoBatch) {
 					t.Errorf("%q: %v", key, err)
 				}
@@ -105,10 +110,15 @@ func TestABatchComesBackAsItWas(t *testing.T) {
 		}
 		want(t, "all", list, []codes.Batch{first, second})
 		// An order number makes one batch, and a block belongs to one.
-		for name, change := range map[string]func(*codes.Batch){"the same number": func(b *codes.Batch) { b.Start = 99 }, "the same block": func(b *codes.Batch) { b.ISV = "y" }} {
+		for name, change := range map[string]func(*codes.Batch){"the same number": func(b *codes.Batch) { b.Start = 99 },
+			"the same block": func(b *codes.Batch) { b.ISV = "y" }} {
 			b := second
 			change(&b)
-			if err := s.UpdateCodes(t.Context(), func(tx codes.Tx) error { _, err := tx.AddBatch(t.Context(), b); return err }); err == nil {
+			if err := s.UpdateCodes(t.Context(), func(tx codes.Tx) error {
+				_,
+					err := tx.AddBatch(t.Context(), b)
+				return err
+			}); err == nil {
 				t.Errorf("%s: stored twice", name)
 			}
 		}
@@ -121,8 +131,10 @@ func TestAnEventComesBackAsItWas(t *testing.T) {
 		b := addBatch(t, s, fullBatch())
 		first := addEvent(t, s, fullEvent(b.ID))
 		noField(t, reflect.ValueOf(first), "event")
-		second := addEvent(t, s, codes.Event{Batch: b.ID, Did: codes.Freeze, Codes: codes.NewSet(codes.Range{From: 3, To: 3}), At: at.Add(time.Second), From: at.Add(time.Second), Actor: "op"})
-		third := addEvent(t, s, codes.Event{Batch: b.ID + 1, Did: codes.Void, Codes: codes.NewSet(codes.Range{From: 0, To: 9}), At: at, From: at, Actor: "op"})
+		second := addEvent(t, s, codes.Event{Batch: b.ID, Did: codes.Freeze, Codes: codes.NewSet(codes.Range{From: 3, To: 3}),
+			At: at.Add(time.Second), From: at.Add(time.Second), Actor: "op"})
+		third := addEvent(t, s, codes.Event{Batch: b.ID + 1, Did: codes.Void, Codes: codes.NewSet(codes.Range{From: 0, To: 9}), At: at,
+			From: at, Actor: "op"})
 		read := func(batch, after int64) (list []codes.Event) {
 			for e, err := range s.Events(t.Context(), batch, after) {
 				if err != nil {
@@ -151,7 +163,8 @@ func TestAnEventComesBackAsItWas(t *testing.T) {
 				limit         int
 				want          []codes.Event
 			}{
-				{3, 0, 9, []codes.Event{second, first}}, {3, 0, 1, []codes.Event{second}}, {3, second.Seq, 9, []codes.Event{first}}, {3, first.Seq, 9, nil},
+				{3, 0, 9, []codes.Event{second, first}}, {3, 0, 1, []codes.Event{second}}, {3, second.Seq, 9, []codes.Event{first}},
+				{3, first.Seq, 9, nil},
 				{4, 0, 9, []codes.Event{first}}, {1_999_999_999, 0, 9, []codes.Event{first}}, {2_000_000_000, 0, 9, nil},
 			} {
 				got, err := tx.EventsAt(ctx, b.ID, c.index, c.before, c.limit)
@@ -289,8 +302,10 @@ func presses(t *testing.T, nodes [2]*Store) (p [2]*codes.Press) {
 		t.Fatal(err)
 	}
 	for i, s := range nodes {
-		p[i] = &codes.Press{Store: s, Vault: key, Memory: codes.NewMemory(s), Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return at }, Log: slog.New(slog.DiscardHandler),
-			Keys: codes.Keys{Code: code, Text: map[byte]*codes.TextKey{codes.FirstVersion: text}, Current: codes.FirstVersion}, Prefix: codes.DefaultPrefix}
+		p[i] = &codes.Press{Store: s, Vault: key, Memory: codes.NewMemory(s), Settings: settings.NewLive(settings.Defaults()),
+			Now: func() time.Time { return at }, Log: slog.New(slog.DiscardHandler),
+			Keys:   codes.Keys{Code: code, Text: map[byte]*codes.TextKey{codes.FirstVersion: text}, Current: codes.FirstVersion},
+			Prefix: codes.DefaultPrefix}
 		p[i].Changed = func(ctx context.Context, id int64) {
 			if err := p[i].Memory.Changed(ctx, id); err != nil {
 				t.Error(err)
@@ -302,7 +317,8 @@ func presses(t *testing.T, nodes [2]*Store) (p [2]*codes.Press) {
 
 func serviceAccount(t *testing.T, s *Store) accounts.Account {
 	t.Helper()
-	a := accounts.Account{AppID: "svc", Kind: accounts.ServiceAccount, Subject: accounts.Company, Certified: true, Features: []string{codes.Feature}, CreatedAt: at}
+	a := accounts.Account{AppID: "svc", Kind: accounts.ServiceAccount, Subject: accounts.Company, Certified: true,
+		Features: []string{codes.Feature}, CreatedAt: at}
 	update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutAccount(ctx, a) })
 	return a
 }
@@ -359,7 +375,8 @@ func TestARedemptionOnTwoNodes(t *testing.T) {
 		for index := range int64(4) {
 			won := 0
 			for _, err := range race(72, func(i int) error {
-				return failure(p[i%2].Change(accounts.By(t.Context(), accounts.Author{Actor: fmt.Sprint("till ", i)}), codes.Change{Batch: b.ID, Did: codes.Redeem, Codes: codes.NewSet(codes.Range{From: index, To: index})}))
+				return failure(p[i%2].Change(accounts.By(t.Context(), accounts.Author{Actor: fmt.Sprint("till ", i)}),
+					codes.Change{Batch: b.ID, Did: codes.Redeem, Codes: codes.NewSet(codes.Range{From: index, To: index})}))
 			}) {
 				if _, late := errors.AsType[codes.Conflict](err); err == nil {
 					won++
@@ -392,8 +409,9 @@ func TestActivationsOnTwoNodes(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, err := range race(80, func(i int) error {
-			return p[i%2].Activate(t.Context(), call, codes.Activation{Batch: b.ID, Range: codes.Range{From: int64(i), To: int64(i + 40)}, Binding: codes.Binding{
-				ActivityName: fmt.Sprint(i), ProductBrand: "b", ProductTitle: "t", ProductCode: "c", WxaAppID: "shop", WxaPath: "p"}})
+			return p[i%2].Activate(t.Context(), call,
+				codes.Activation{Batch: b.ID, Range: codes.Range{From: int64(i), To: int64(i + 40)}, Binding: codes.Binding{
+					ActivityName: fmt.Sprint(i), ProductBrand: "b", ProductTitle: "t", ProductCode: "c", WxaAppID: "shop", WxaPath: "p"}})
 		}) {
 			if err != nil {
 				t.Fatal(err)
@@ -445,8 +463,10 @@ func TestOneOfOverlappingActivationsWins(t *testing.T) {
 			won := 0
 			for i, err := range race(calls, func(i int) error {
 				// All hold the middle of the round's thousand, no two are the same range.
-				return p[i%2].Activate(t.Context(), call, codes.Activation{Batch: b.ID, Range: codes.Range{From: 1000*round + int64(i), To: 1000*round + 500 + int64(i)},
-					Binding: codes.Binding{ActivityName: "a", ProductBrand: "b", ProductTitle: "t", ProductCode: "c", WxaAppID: "shop", WxaPath: "p"}})
+				return p[i%2].Activate(t.Context(), call,
+					codes.Activation{Batch: b.ID, Range: codes.Range{From: 1000*round + int64(i), To: 1000*round + 500 + int64(i)},
+						Binding: codes.Binding{ActivityName: "a", ProductBrand: "b", ProductTitle: "t", ProductCode: "c", WxaAppID: "shop",
+							WxaPath: "p"}})
 			}) {
 				if err == nil {
 					won++
@@ -462,7 +482,8 @@ func TestOneOfOverlappingActivationsWins(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := p[1].Activate(t.Context(), call, codes.Activation{Batch: b.ID, Range: e.Codes.Bounds(), Binding: e.Binding}); err != nil {
+			if err := p[1].Activate(t.Context(), call,
+				codes.Activation{Batch: b.ID, Range: e.Codes.Bounds(), Binding: e.Binding}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -494,7 +515,8 @@ func TestABatchOfAnotherNodeIsKnown(t *testing.T) {
 				return err
 			},
 			"codeactive": func(b codes.Batch) error {
-				return p[1].Activate(t.Context(), call, codes.Activation{Batch: b.ID, Range: codes.Range{From: 10, To: 14}, Binding: binding})
+				return p[1].Activate(t.Context(), call,
+					codes.Activation{Batch: b.ID, Range: codes.Range{From: 10, To: 14}, Binding: binding})
 			},
 			"codeactivequery": func(b codes.Batch) error {
 				f, err := p[1].Look(t.Context(), call, codes.CodeName{ID: b.ID, HasIndex: true})
@@ -504,7 +526,8 @@ func TestABatchOfAnotherNodeIsKnown(t *testing.T) {
 				return err
 			},
 			"a change by the operator": func(b codes.Batch) error {
-				return failure(p[1].Change(t.Context(), codes.Change{Batch: b.ID, Did: codes.Freeze, Codes: codes.NewSet(codes.Range{From: 0, To: 0})}))
+				return failure(p[1].Change(t.Context(),
+					codes.Change{Batch: b.ID, Did: codes.Freeze, Codes: codes.NewSet(codes.Range{From: 0, To: 0})}))
 			},
 		} {
 			if err := does(fresh(name)); err != nil {
@@ -518,7 +541,8 @@ func TestABatchOfAnotherNodeIsKnown(t *testing.T) {
 			if err != nil || f.State.Frozen != (n == 1) || f.State.Void {
 				t.Errorf("before %s: %+v, %v", did, f.State, err)
 			}
-			if _, err := p[0].Change(t.Context(), codes.Change{Batch: b.ID, Did: did, Codes: codes.NewSet(codes.Range{From: 3, To: 3})}); err != nil {
+			if _, err := p[0].Change(t.Context(), codes.Change{Batch: b.ID, Did: did,
+				Codes: codes.NewSet(codes.Range{From: 3, To: 3})}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -58,7 +58,8 @@ func TestAUserIsErasedByOpenIDs(t *testing.T) {
 			for _, account := range []string{"app1", "svc" + spice} {
 				for _, user := range []string{mine(account), "another"} {
 					_, follows := tx.AddFollower(ctx, account, user, at)
-					err = errors.Join(err, follows, tx.PutLogin(ctx, codes.Login{Hash: account + user, AppID: account, OpenID: user, ExpiresAt: at}),
+					err = errors.Join(err, follows,
+						tx.PutLogin(ctx, codes.Login{Hash: account + user, AppID: account, OpenID: user, ExpiresAt: at}),
 						accounts.QueueMessage(ctx, tx, account, "<FromUserName><![CDATA["+user+"]]>", at, at))
 				}
 			}
@@ -89,7 +90,8 @@ func TestManyFirstScansAndTickets(t *testing.T) {
 			var tickets []codes.Ticket
 			for i := range n {
 				firsts = append(firsts, codes.FirstScan{Batch: int64(n), Index: int64(i), At: at, Scan: "s", User: "u"})
-				tickets = append(tickets, codes.Ticket{Hash: fmt.Sprint(n, "-", i), Batch: int64(n), Index: int64(i), OwnerID: "o", AppID: "a", AppUserID: "p", ScannedAt: at, ExpiresAt: at.Add(time.Duration(i))})
+				tickets = append(tickets, codes.Ticket{Hash: fmt.Sprint(n, "-", i), Batch: int64(n), Index: int64(i), OwnerID: "o",
+					AppID: "a", AppUserID: "p", ScannedAt: at, ExpiresAt: at.Add(time.Duration(i))})
 			}
 			update(t, s, func(ctx context.Context, tx *Tx) error {
 				return errors.Join(tx.AddFirstScans(ctx, firsts), tx.PutTickets(ctx, tickets))
@@ -118,9 +120,11 @@ func TestFirstScansOfTwoNodes(t *testing.T) {
 					for round := range rounds {
 						var group []codes.FirstScan
 						for i := range size {
-							group = append(group, codes.FirstScan{Batch: int64(round), Index: int64(i), At: at, Scan: fmt.Sprintf("node %d writer %d", n, writer)})
+							group = append(group, codes.FirstScan{Batch: int64(round), Index: int64(i), At: at,
+								Scan: fmt.Sprintf("node %d writer %d", n, writer)})
 						}
-						if err := node.UpdateCodes(t.Context(), func(tx codes.Tx) error { return tx.AddFirstScans(t.Context(), group) }); err != nil {
+						if err := node.UpdateCodes(t.Context(),
+							func(tx codes.Tx) error { return tx.AddFirstScans(t.Context(), group) }); err != nil {
 							t.Error(err)
 						}
 					}

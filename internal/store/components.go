@@ -35,8 +35,10 @@ func (t *Tx) PutComponentAlone(ctx context.Context, c accounts.Component) error 
 	if err := componentRows.put(ctx, t, c, "created_at"); err != nil {
 		return err
 	}
-	return t.note(ctx, ofComponent, c.AppID, did, map[string]any{"event_url": c.EventURL, "ip_allowlist": c.IPAllowlist, "redirect_hosts": c.RedirectHosts,
-		"new_secret": c.SecretHash != old.SecretHash, "new_message_token": c.MessageToken != old.MessageToken, "new_encoding_aes_key": c.EncodingAESKey != old.EncodingAESKey})
+	return t.note(ctx, ofComponent, c.AppID, did, map[string]any{"event_url": c.EventURL, "ip_allowlist": c.IPAllowlist,
+		"redirect_hosts": c.RedirectHosts,
+		"new_secret":     c.SecretHash != old.SecretHash, "new_message_token": c.MessageToken != old.MessageToken,
+		"new_encoding_aes_key": c.EncodingAESKey != old.EncodingAESKey})
 }
 
 // Components implements accounts.Tx.
@@ -98,7 +100,9 @@ func (t *Tx) DeleteGrant(ctx context.Context, component, appid string) error {
 // CutAuthorizerTokens implements accounts.Tx.
 func (t *Tx) CutAuthorizerTokens(ctx context.Context, component, appid string, at time.Time) error {
 	t.touched.Add(appid)
-	_, err := t.exec(ctx, `UPDATE access_tokens SET cut_at = $3 WHERE appid = $1 AND component = $2 AND (cut_at = 0 OR cut_at > $3) AND expires_at > $3`,
+	_,
+		err := t.exec(ctx,
+		`UPDATE access_tokens SET cut_at = $3 WHERE appid = $1 AND component = $2 AND (cut_at = 0 OR cut_at > $3) AND expires_at > $3`,
 		appid, component, millis(at))
 	return err
 }
@@ -117,7 +121,8 @@ func (t *Tx) VerifyTicket(ctx context.Context, component, hash string) (accounts
 
 // PutVerifyTicket implements accounts.Tx.
 func (t *Tx) PutVerifyTicket(ctx context.Context, k accounts.VerifyTicket) error {
-	_, err := t.exec(ctx, `INSERT INTO component_tickets (component, hash, issued_at) VALUES ($1, $2, $3)`, k.Component, k.Hash, millis(k.IssuedAt))
+	_, err := t.exec(ctx, `INSERT INTO component_tickets (component, hash, issued_at) VALUES ($1, $2, $3)`, k.Component, k.Hash,
+		millis(k.IssuedAt))
 	return err
 }
 

@@ -118,8 +118,10 @@ func TestTokensOfAPlatformAreCutByAccount(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			for _, k := range []accounts.Token{
-				{Hash: "own", AppID: "wxa", Series: accounts.Plain}, {Hash: "c", AppID: "wxa", Component: "wxc", Series: accounts.Authorizer},
-				{Hash: "d", AppID: "wxa", Component: "wxd", Series: accounts.Authorizer}, {Hash: "b", AppID: "wxb", Component: "wxc", Series: accounts.Authorizer},
+				{Hash: "own", AppID: "wxa", Series: accounts.Plain},
+				{Hash: "c", AppID: "wxa", Component: "wxc", Series: accounts.Authorizer},
+				{Hash: "d", AppID: "wxa", Component: "wxd", Series: accounts.Authorizer},
+				{Hash: "b", AppID: "wxb", Component: "wxc", Series: accounts.Authorizer},
 			} {
 				k.IssuedAt, k.ExpiresAt = at, at.Add(time.Hour)
 				if err := tx.PutToken(ctx, k); err != nil {
@@ -149,7 +151,8 @@ func directories(t *testing.T, nodes [2]*Store) (d [2]*accounts.Directory) {
 		t.Fatal(err)
 	}
 	for i, s := range nodes {
-		d[i] = &accounts.Directory{Store: s, Key: key, Settings: settings.NewLive(settings.Defaults()), Random: rand.Reader, Now: func() time.Time { return at }}
+		d[i] = &accounts.Directory{Store: s, Key: key, Settings: settings.NewLive(settings.Defaults()), Random: rand.Reader,
+			Now: func() time.Time { return at }}
 	}
 	return d
 }
@@ -164,7 +167,8 @@ func TestTwoPlatformsOnTwoNodesRaceForTheExclusiveSet(t *testing.T) {
 		miniProgram(t, nodes[0], "wxa")
 		names := [2]string{"wxc", "wxd"}
 		for _, name := range names {
-			if err := d[0].PutComponent(ctx, accounts.Component{AppID: name, EventURL: "http://isv.example/"}, "s", "tok", someKey); err != nil {
+			if err := d[0].PutComponent(ctx, accounts.Component{AppID: name, EventURL: "http://isv.example/"}, "s", "tok",
+				someKey); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -180,7 +184,8 @@ func TestTwoPlatformsOnTwoNodesRaceForTheExclusiveSet(t *testing.T) {
 			// In odd rounds the person takes it along.
 			move := round%2 == 1
 			errs := race(2, func(i int) error {
-				_, err := d[i].Agree(ctx, accounts.Agreement{Component: names[i], PreAuthCode: pre[i], AppID: "wxa", Sets: []int{18}, Move: move})
+				_, err := d[i].Agree(ctx, accounts.Agreement{Component: names[i], PreAuthCode: pre[i], AppID: "wxa", Sets: []int{18},
+					Move: move})
 				return err
 			})
 			var have []string
@@ -279,7 +284,8 @@ func TestTwoNodesMakeOneTicket(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		d := directories(t, nodes)
 		for i := range 20 {
-			if err := d[0].PutComponent(t.Context(), accounts.Component{AppID: fmt.Sprintf("wx%02d", i), EventURL: "http://isv.example/"}, "s", "tok", someKey); err != nil {
+			if err := d[0].PutComponent(t.Context(), accounts.Component{AppID: fmt.Sprintf("wx%02d", i), EventURL: "http://isv.example/"},
+				"s", "tok", someKey); err != nil {
 				t.Fatal(err)
 			}
 		}

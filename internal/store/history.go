@@ -63,10 +63,12 @@ func (s *Store) RulesThen(ctx context.Context, keys []string, at time.Time) ([]r
 
 // then is the last change of something up to a moment.
 func (t *Tx) then(ctx context.Context, kind, key string, at time.Time) (c change, found bool, err error) {
-	c, err = scanChange(t.row(ctx, `SELECT `+changeColumns+` FROM changes WHERE kind = $1 AND key = $2 AND at <= $3 ORDER BY seq DESC LIMIT 1`, kind, key, millis(at)).Scan)
+	c, err = scanChange(t.row(ctx, `SELECT `+changeColumns+
+		` FROM changes WHERE kind = $1 AND key = $2 AND at <= $3 ORDER BY seq DESC LIMIT 1`, kind, key, millis(at)).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		// Rows from before the log began were noted at its beginning.
-		c, err = scanChange(t.row(ctx, `SELECT `+changeColumns+` FROM changes WHERE kind = $1 AND key = $2 AND did = 'found' ORDER BY seq LIMIT 1`, kind, key).Scan)
+		c, err = scanChange(t.row(ctx, `SELECT `+changeColumns+
+			` FROM changes WHERE kind = $1 AND key = $2 AND did = 'found' ORDER BY seq LIMIT 1`, kind, key).Scan)
 	}
 	if errors.Is(err, sql.ErrNoRows) {
 		return change{}, false, nil
@@ -90,8 +92,10 @@ func (s *Store) AccountThen(ctx context.Context, appid string, at time.Time) (th
 		if err := json.Unmarshal([]byte(c.detail), &r); err != nil {
 			return fmt.Errorf("change %d: %w", c.seq, err)
 		}
-		then.Account = accounts.Account{AppID: appid, Kind: r.Kind, Name: r.Name, Subject: r.Subject, Certified: r.Certified, Versions: r.Versions, JumpOpen: r.JumpOpen,
-			Features: r.Features, Members: r.Members, MessageURL: r.MessageURL, IPAllowlist: r.IPAllowlist, SecretFrozen: r.SecretFrozen, CreatedAt: fromMillis(r.CreatedAt)}
+		then.Account = accounts.Account{AppID: appid, Kind: r.Kind, Name: r.Name, Subject: r.Subject, Certified: r.Certified,
+			Versions: r.Versions, JumpOpen: r.JumpOpen,
+			Features: r.Features, Members: r.Members, MessageURL: r.MessageURL, IPAllowlist: r.IPAllowlist, SecretFrozen: r.SecretFrozen,
+			CreatedAt: fromMillis(r.CreatedAt)}
 		// Found at the beginning of the log: how long it was there it says itself.
 		then.Known = c.did != "found" || !then.Account.CreatedAt.After(at)
 		return nil
@@ -133,7 +137,8 @@ func (s *Store) ChangesAfter(ctx context.Context, of []history.Name, at time.Tim
 				args = append(args, name.Kind, name.Key)
 				names = append(names, fmt.Sprintf("(kind = $%d AND key = $%d)", len(args)-1, len(args)))
 			}
-			some, err := list(ctx, tx, scanChange, `SELECT `+changeColumns+` FROM changes WHERE at > $1 AND (`+strings.Join(names, " OR ")+`) ORDER BY seq LIMIT $2`, args...)
+			some, err := list(ctx, tx, scanChange, `SELECT `+changeColumns+` FROM changes WHERE at > $1 AND (`+strings.Join(names, " OR ")+
+				`) ORDER BY seq LIMIT $2`, args...)
 			if err != nil {
 				return err
 			}

@@ -14,7 +14,8 @@ import (
 func TestAPrefixThatHasAnOwnerIsTakenAndTheTransactionGoesOn(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		first := addRules(t, s, aRule(t, "wxa", "https://h.example"))[0]
-		for name, text := range map[string]string{"the same text": "https://h.example", "another text of the same key": "HTTPS://H.Example/"} {
+		for name, text := range map[string]string{"the same text": "https://h.example",
+			"another text of the same key": "HTTPS://H.Example/"} {
 			t.Run(name, func(t *testing.T) {
 				other := fmt.Sprintf("https://%d.example/", len(text))
 				update(t, s, func(ctx context.Context, tx *Tx) error {

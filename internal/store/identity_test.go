@@ -15,7 +15,8 @@ import (
 // caller would be remembered who is none any more. What runs while no server
 // does, and so cannot be remembered, is named here.
 func TestWhatChangesAnIdentitySaysSo(t *testing.T) {
-	changes := regexp.MustCompile(`(?i)(INSERT INTO|UPDATE|DELETE FROM) (accounts|access_tokens|grants|components)\b|\b(account|token|grant|holder|component)Rows\.(add|put)\b`)
+	changes := regexp.MustCompile(
+		`(?i)(INSERT INTO|UPDATE|DELETE FROM) (accounts|access_tokens|grants|components)\b|\b(account|token|grant|holder|component)Rows\.(add|put)\b`)
 	files := token.NewFileSet()
 	names, err := filepath.Glob("*.go")
 	if err != nil {

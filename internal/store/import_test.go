@@ -126,7 +126,8 @@ func TestImportOfRules(t *testing.T) {
 // adds them, and the log is whole.
 func TestChangedRulesAreWrittenDownWithTheirBatch(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
-		list := addRules(t, s, aRule(t, "wxa", "https://h.example/1"), aRule(t, "wxa", "https://h.example/2"), aRule(t, "wxa", "https://h.example/3"))
+		list := addRules(t, s, aRule(t, "wxa", "https://h.example/1"), aRule(t, "wxa", "https://h.example/2"),
+			aRule(t, "wxa", "https://h.example/3"))
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			for n := range 4 {
 				for _, r := range list {

@@ -14,7 +14,8 @@ func TestALimitHoldsOverAllNodes(t *testing.T) {
 	const limit, callers, each = 5, 8, 40
 	want(t, "persistence", texts(t, nodes[0], `SELECT relpersistence::text FROM pg_class WHERE oid = 'limits'::regclass`), []string{"u"})
 	direct(t, nodes[0], `CREATE TABLE allowed (at BIGINT NOT NULL)`)
-	direct(t, nodes[0], `CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF NEW.ok = 1 THEN INSERT INTO allowed VALUES (NEW.at); END IF; RETURN NEW; END'`)
+	direct(t, nodes[0],
+		`CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF NEW.ok = 1 THEN INSERT INTO allowed VALUES (NEW.at); END IF; RETURN NEW; END'`)
 	direct(t, nodes[0], `CREATE TRIGGER note AFTER INSERT OR UPDATE ON limits FOR EACH ROW EXECUTE FUNCTION note()`)
 	var mu sync.Mutex
 	passed := 0

@@ -41,7 +41,8 @@ func TestOnlyALinkThatIsDoneCounts(t *testing.T) {
 		states := []accounts.LinkStatus{accounts.LinkDone, accounts.LinkAwaitsMiniProgram, accounts.LinkRefused, accounts.LinkAwaitsAccount}
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			for i, status := range states {
-				l := accounts.Link{Service: "wxs", MiniProgram: fmt.Sprintf("wx%d", status), Status: status, CreatedAt: at.Add(time.Duration(i) * time.Second)}
+				l := accounts.Link{Service: "wxs", MiniProgram: fmt.Sprintf("wx%d", status), Status: status,
+					CreatedAt: at.Add(time.Duration(i) * time.Second)}
 				if err := tx.SaveLink(ctx, l); err != nil {
 					return err
 				}
@@ -79,7 +80,8 @@ func TestOnlyALinkThatIsDoneCounts(t *testing.T) {
 		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutLink(ctx, "wxs", "wx3", at.Add(time.Hour)) })
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			l, err := tx.Link(ctx, "wxs", "wx3")
-			want(t, "link", l, accounts.Link{Service: "wxs", MiniProgram: "wx3", Status: accounts.LinkDone, CreatedAt: at.Add(2 * time.Second)})
+			want(t, "link", l, accounts.Link{Service: "wxs", MiniProgram: "wx3", Status: accounts.LinkDone,
+				CreatedAt: at.Add(2 * time.Second)})
 			return err
 		})
 	})
@@ -95,7 +97,8 @@ func TestLinksOfAnEarlierSchemaAreDone(t *testing.T) {
 		if err := s.migrateTo(t.Context(), 3); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.write.ExecContext(t.Context(), `INSERT INTO links (service, mini_program, created_at) VALUES ('wxs', 'wxm', 1)`); err != nil {
+		if _, err := s.write.ExecContext(t.Context(),
+			`INSERT INTO links (service, mini_program, created_at) VALUES ('wxs', 'wxm', 1)`); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Close(); err != nil {

@@ -96,7 +96,8 @@ func TestAllRulesStreamOldestFirst(t *testing.T) {
 
 func TestARuleThatCannotBeReadEndsTheStreamWithItsNumber(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
-		addRules(t, s, aRule(t, "wxa", "https://h.example/1"), aRule(t, "wxa", "https://h.example/2"), aRule(t, "wxa", "https://h.example/3"))
+		addRules(t, s, aRule(t, "wxa", "https://h.example/1"), aRule(t, "wxa", "https://h.example/2"),
+			aRule(t, "wxa", "https://h.example/3"))
 		if _, err := s.write.ExecContext(t.Context(), `UPDATE rules SET prefix = 'damaged' WHERE id = 2`); err != nil {
 			t.Fatal(err)
 		}
@@ -127,15 +128,18 @@ func TestTheLongestEntryOfAHostCounts(t *testing.T) {
 		{"denied does not cover what lies above", entries{"a.shop.example": rules.Denied}, "shop.example", ""},
 		{"without ICP record, below", entries{"shop.example": rules.NoICP}, "a.shop.example", rules.NoICP},
 		{"the longer entry wins", entries{"example": rules.Denied, "shop.example": rules.NoICP}, "a.shop.example", rules.NoICP},
-		{"the longer entry wins the other way round", entries{"example": rules.NoICP, "shop.example": rules.Denied}, "a.shop.example", rules.Denied},
+		{"the longer entry wins the other way round", entries{"example": rules.NoICP, "shop.example": rules.Denied}, "a.shop.example",
+			rules.Denied},
 		{"trusted counts for the very host", entries{"shop.example": rules.Trusted}, "shop.example", rules.Trusted},
 		{"trusted does not count below", entries{"shop.example": rules.Trusted}, "a.shop.example", ""},
 		{"trusted below denied", entries{"example": rules.Denied, "shop.example": rules.Trusted}, "shop.example", rules.Trusted},
-		{"below a trusted host that lies below a denied one", entries{"example": rules.Denied, "shop.example": rules.Trusted}, "a.shop.example", rules.Denied},
+		{"below a trusted host that lies below a denied one", entries{"example": rules.Denied, "shop.example": rules.Trusted},
+			"a.shop.example", rules.Denied},
 		{"a port of a denied host is denied", entries{"shop.example": rules.Denied}, "shop.example:8080", rules.Denied},
 		{"a port below a denied host is denied", entries{"example": rules.Denied}, "shop.example:8080", rules.Denied},
 		{"an entry with a port is for that port", entries{"shop.example:8080": rules.Denied}, "shop.example:8081", ""},
-		{"an entry with a port is longer than one without", entries{"shop.example:8080": rules.Trusted, "shop.example": rules.Denied}, "shop.example:8080", rules.Trusted},
+		{"an entry with a port is longer than one without", entries{"shop.example:8080": rules.Trusted, "shop.example": rules.Denied},
+			"shop.example:8080", rules.Trusted},
 		{"a trusted host is not trusted on other ports", entries{"shop.example": rules.Trusted}, "shop.example:8080", ""},
 		{"one label", entries{"localhost": rules.Denied}, "localhost:1", rules.Denied},
 		{"an address", entries{"127.0.0.1": rules.Denied}, "127.0.0.1", rules.Denied},
@@ -194,7 +198,8 @@ func TestNearIsWhatHasMostInCommonThenTheSamePathElsewhere(t *testing.T) {
 }
 
 func TestATextThatNoDatabaseHoldsIsNotThere(t *testing.T) {
-	for name, text := range map[string]string{"NUL": "https://h.example/\x00", "invalid UTF-8": "https://h.example/\xff", "cut UTF-8": "https://h.example/\xe6\x89"} {
+	for name, text := range map[string]string{"NUL": "https://h.example/\x00", "invalid UTF-8": "https://h.example/\xff",
+		"cut UTF-8": "https://h.example/\xe6\x89"} {
 		t.Run(name, func(t *testing.T) {
 			eachBackend(t, func(t *testing.T, s *Store) {
 				list := addRules(t, s, aRule(t, "wxa", "https://h.example/"))

@@ -52,7 +52,8 @@ func (s *Store) SealedKey(ctx context.Context, name string) (sealed string, err 
 // processes that start at once, all get the same.
 func (s *Store) FirstSealedKey(ctx context.Context, name, first string) (sealed string, err error) {
 	err = s.update(ctx, func(tx *Tx) error {
-		if _, err := tx.exec(ctx, `INSERT INTO vault_keys (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`, name, first); err != nil {
+		if _, err := tx.exec(ctx, `INSERT INTO vault_keys (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`, name,
+			first); err != nil {
 			return err
 		}
 		return tx.row(ctx, `SELECT sealed FROM vault_keys WHERE name = $1`, name).Scan(&sealed)

@@ -9,7 +9,8 @@ import (
 // AskNodes implements ledger.NodeStore. Nodes hear the bell, or look once a second.
 func (s *Store) AskNodes(ctx context.Context) (ask int64, err error) {
 	err = s.update(ctx, func(tx *Tx) error {
-		if err := tx.row(ctx, `UPDATE sequences SET value = value + 1 WHERE name = 'scan_ask' RETURNING value`).Scan(&ask); err != nil || !s.Shared() {
+		if err := tx.row(ctx, `UPDATE sequences SET value = value + 1 WHERE name = 'scan_ask' RETURNING value`).Scan(&ask); err != nil ||
+			!s.Shared() {
 			return err
 		}
 		_, err := tx.exec(ctx, `SELECT pg_notify(`+bell+`, $1)`, asking)
@@ -57,7 +58,8 @@ func (s *Store) ForgetNode(ctx context.Context, node string) error {
 // ForgetStopped implements ledger.NodeStore.
 func (s *Store) ForgetStopped(ctx context.Context, read ledger.Node) error {
 	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `DELETE FROM scan_nodes WHERE node = $1 AND stopped = 1 AND ended = $2 AND seen_at = $3`, read.ID, read.Ended, millis(read.SeenAt))
+		_, err := tx.exec(ctx, `DELETE FROM scan_nodes WHERE node = $1 AND stopped = 1 AND ended = $2 AND seen_at = $3`, read.ID,
+			read.Ended, millis(read.SeenAt))
 		return err
 	})
 }

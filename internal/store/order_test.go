@@ -14,7 +14,8 @@ import (
 
 // mixed are texts that languages sort in another way than bytes do: letters of
 // both cases, digits, "_" before "-" before ".", other scripts.
-var mixed = []string{"A", "B", "Z", "a", "a b", "a!", "a-", "a-b", "a.", "a1", "a10", "a2", "a_", "a_b", "aa", "aB", "ab", "b", "é", "e", "E", "ß", "ss",
+var mixed = []string{"A", "B", "Z", "a", "a b", "a!", "a-", "a-b", "a.", "a1", "a10", "a2", "a_", "a_b", "aa", "aB", "ab", "b", "é", "e",
+	"E", "ß", "ss",
 	"wx", "wx-1", "WX-1", "wx_1", "wx1", "WX1", "Ä", "ö", "扫", "码", "1", "10", "2", "~", "-", "_", "'", "😀", "\uFFFD"}
 
 func byBytes(texts []string) []string { return slices.Sorted(slices.Values(texts)) }
@@ -112,7 +113,8 @@ func TestListsThatTextDecidesAreByItsBytes(t *testing.T) {
 			want(t, "grants", textsOf(c.Grants, func(g accounts.Grant) string { return g.AppID }), byBytes(mixed))
 			want(t, "links of one moment", links, byBytes(mixed))
 			want(t, "domains", textsOf(domains, func(d rules.Domain) string { return d.Host }), byBytes(mixed))
-			want(t, "confirmations of one moment", textsOf(confirmations, func(c rules.Confirmation) string { return c.RID }), byBytes(mixed))
+			want(t, "confirmations of one moment", textsOf(confirmations, func(c rules.Confirmation) string { return c.RID }),
+				byBytes(mixed))
 			want(t, "scan keys of one moment", textsOf(keys, func(k accounts.ScanKey) string { return k.Hash }), byBytes(mixed))
 			return nil
 		})

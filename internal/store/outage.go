@@ -65,7 +65,8 @@ func (e postgresEngine) outage(err error) (where, what, do string) {
 	case errors.Is(err, context.DeadlineExceeded):
 		return where, "did not answer in time", "look for what it waits for: a lock, its disk, a replica that has to confirm commits"
 	case untrusted(err):
-		return where, "has a certificate that is not trusted", "sslrootcert=FILE in the URL names who signed it, and sslmode=verify-full wants the name of the host in it"
+		return where, "has a certificate that is not trusted",
+			"sslrootcert=FILE in the URL names who signed it, and sslmode=verify-full wants the name of the host in it"
 	case lostConnection(err):
 		return where, silentDatabase, "see that it runs and can be reached from here; nodes go on by themselves when it is back"
 	}
@@ -75,7 +76,8 @@ func (e postgresEngine) outage(err error) (where, what, do string) {
 func refusal(code string) (what, do string) {
 	switch code {
 	case "25006":
-		return readOnlyDatabase, "it is a replica, or set so: name the primary too and add target_session_attrs=read-write, or end default_transaction_read_only"
+		return readOnlyDatabase,
+			"it is a replica, or set so: name the primary too and add target_session_attrs=read-write, or end default_transaction_read_only"
 	case "57P01":
 		return "ended the session", "it is being stopped, or an administrator ended it; nodes go on by themselves when it answers"
 	case "57P02":
@@ -83,17 +85,21 @@ func refusal(code string) (what, do string) {
 	case "57P03":
 		return "takes no connections yet", "it is starting, recovering or stopping; nodes go on by themselves when it answers"
 	case "25P03", "57P05":
-		return "ended a session that was idle", "a node stood still in the middle of a transaction (a paused machine?); it goes on by itself"
+		return "ended a session that was idle",
+			"a node stood still in the middle of a transaction (a paused machine?); it goes on by itself"
 	case "53300":
-		return "has no connection free", "raise max_connections (or the limit of the role), or give each node fewer: pool_max_conns=… in the URL"
+		return "has no connection free",
+			"raise max_connections (or the limit of the role), or give each node fewer: pool_max_conns=… in the URL"
 	case "53100", "58030":
 		return unwritableDatabase, "make room or repair it; PostgreSQL's own log says which"
 	case "53200":
 		return "has no memory left", "give it more, or lower its settings for memory"
 	case "55P03":
-		return "has a lock that did not become free in time", "look for a long transaction in pg_stat_activity and end it; lock_timeout=… in the URL sets how long is waited"
+		return "has a lock that did not become free in time",
+			"look for a long transaction in pg_stat_activity and end it; lock_timeout=… in the URL sets how long is waited"
 	case "57014":
-		return "cancelled a statement", "somebody called pg_cancel_backend, or a timeout is set for the role or the database: qrjump needs statement_timeout 0"
+		return "cancelled a statement",
+			"somebody called pg_cancel_backend, or a timeout is set for the role or the database: qrjump needs statement_timeout 0"
 	case "28000", "28P01":
 		return "does not let qrjump in", "check user and password of the URL and pg_hba.conf"
 	case "3D000":
@@ -117,7 +123,8 @@ func lostConnection(err error) bool {
 	if _, is := errors.AsType[net.Error](err); is {
 		return true
 	}
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, net.ErrClosed) ||
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrBadConn) ||
+		errors.Is(err, net.ErrClosed) ||
 		errors.Is(err, os.ErrDeadlineExceeded) || pgconn.SafeToRetry(err)
 }
 

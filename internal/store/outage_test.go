@@ -35,7 +35,8 @@ func wantOutage(t *testing.T, err error, what string) {
 	if !is || out.What != what {
 		t.Fatalf("got %v, want an outage that %s", err, what)
 	}
-	if text := err.Error(); out.Do == "" || !strings.Contains(out.Where, ":") || strings.Contains(text, "\n") || !strings.Contains(text, out.Do) {
+	if text := err.Error(); out.Do == "" || !strings.Contains(out.Where, ":") || strings.Contains(text, "\n") ||
+		!strings.Contains(text, out.Do) {
 		t.Errorf("it says %q", text)
 	}
 	if code, detail := errcode.Of(err); code != errcode.SystemError || detail != "" {
@@ -47,7 +48,8 @@ func TestOutagesByTheirCodes(t *testing.T) {
 	e := postgresEngine{where: "db:5432/q"}
 	for code, what := range map[string]string{
 		"25006": "is read-only", "53100": "cannot write to its disk", "58030": "cannot write to its disk", "53200": "has no memory left",
-		"53300": "has no connection free", "57P01": "ended the session", "57P02": "crashed and ended all sessions", "57P03": "takes no connections yet",
+		"53300": "has no connection free", "57P01": "ended the session", "57P02": "crashed and ended all sessions",
+		"57P03": "takes no connections yet",
 		"55P03": "has a lock that did not become free in time", "57014": "cancelled a statement", "28P01": "does not let qrjump in",
 		"3D000": "does not exist", "08006": "broke off the connection", "25P03": "ended a session that was idle",
 	} {
@@ -63,7 +65,8 @@ func TestOutagesByTheirCodes(t *testing.T) {
 		"nothing listens":             {&net.OpError{Op: "dial", Err: errors.New("connection refused")}, "does not answer"},
 		"a call that took too long":   {context.DeadlineExceeded, "did not answer in time"},
 		"a replica":                   {fmt.Errorf("connecting: %w", pgconn.ErrReadOnlyConnection), "is read-only"},
-		"a stranger":                  {&tls.CertificateVerificationError{Err: errors.New("unknown")}, "has a certificate that is not trusted"},
+		"a stranger": {&tls.CertificateVerificationError{Err: errors.New("unknown")},
+			"has a certificate that is not trusted"},
 	} {
 		t.Run(name, func(t *testing.T) { wantOutage(t, outageOf(e, c.err), c.what) })
 	}
@@ -164,7 +167,8 @@ func TestALockIsNotWaitedForForEver(t *testing.T) {
 		})
 	}()
 	<-held
-	wantOutage(t, s.update(t.Context(), func(tx *Tx) error { return tx.LockAccount(t.Context(), "wxa") }), "has a lock that did not become free in time")
+	wantOutage(t, s.update(t.Context(), func(tx *Tx) error { return tx.LockAccount(t.Context(), "wxa") }),
+		"has a lock that did not become free in time")
 	// Also one that was not waited for at once.
 	wantOutage(t, s.update(t.Context(), func(tx *Tx) error {
 		query, args := tx.engine.lock(allAccounts, "account wxa")
@@ -185,7 +189,8 @@ func TestHowManyConnections(t *testing.T) {
 	want(t, "without a word", open(t, target).write.Stats().MaxOpenConnections, 32)
 	want(t, "as the URL says", open(t, with(t, target, "pool_max_conns", "7")).write.Stats().MaxOpenConnections, 7)
 	for _, text := range []string{"3", "1001", "many", "-1"} {
-		if _, err := Open(t.Context(), with(t, target, "pool_max_conns", text)); err == nil || !strings.Contains(err.Error(), "pool_max_conns") {
+		if _, err := Open(t.Context(), with(t, target, "pool_max_conns", text)); err == nil ||
+			!strings.Contains(err.Error(), "pool_max_conns") {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
@@ -222,7 +227,8 @@ func withTLS(t *testing.T, target Target) (tlsTarget Target, authority string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "db.example"}, DNSNames: []string{"db.example"},
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "db.example"},
+		DNSNames:  []string{"db.example"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {

@@ -56,7 +56,8 @@ func rowArgs(kind outbox.Kind, r outbox.Row) []any {
 	if kind == outbox.Pushes {
 		delivered = flag(delivered != 0)
 	}
-	return []any{r.ID, r.Receiver, r.Event, r.Body, r.AppID, r.Shown, millis(r.CreatedAt), r.Attempts, millis(r.NextAt), millis(r.SentAt), r.Status, r.Fault,
+	return []any{r.ID, r.Receiver, r.Event, r.Body, r.AppID, r.Shown, millis(r.CreatedAt), r.Attempts, millis(r.NextAt), millis(r.SentAt),
+		r.Status, r.Fault,
 		delivered, r.URL, r.Answer}
 }
 
@@ -96,7 +97,8 @@ func (t *Tx) AddRows(ctx context.Context, kind outbox.Kind, rows []outbox.Row) e
 	}
 	var id int64
 	if without > 0 {
-		if err := t.row(ctx, `UPDATE sequences SET value = value + $1 WHERE name = $2 RETURNING value - $1`, without, k.sequence).Scan(&id); err != nil {
+		if err := t.row(ctx, `UPDATE sequences SET value = value + $1 WHERE name = $2 RETURNING value - $1`, without,
+			k.sequence).Scan(&id); err != nil {
 			return err
 		}
 	}
@@ -109,7 +111,8 @@ func (t *Tx) AddRows(ctx context.Context, kind outbox.Kind, rows []outbox.Row) e
 			}
 			args = append(args, rowArgs(kind, r)...)
 		}
-		_, err := t.exec(ctx, k.words.Replace(`INSERT INTO {rows} (`+rowColumns+`) VALUES `+values(len(some), len(args)/len(some))+k.insert), args...)
+		_, err := t.exec(ctx, k.words.Replace(`INSERT INTO {rows} (`+rowColumns+`) VALUES `+values(len(some), len(args)/len(some))+
+			k.insert), args...)
 		return err
 	})
 }
@@ -128,10 +131,12 @@ func (t *Tx) Rows(ctx context.Context, kind outbox.Kind, q outbox.Query) ([]outb
 	filter(q.Receiver != "", "{receiver} =", q.Receiver)
 	filter(q.Event != "", "{event} =", q.Event)
 	filter(q.Before != 0, "id <", q.Before)
-	if state, is := map[string]string{outbox.Waiting: "{next} > 0", outbox.Delivered: "{delivered} > 0", outbox.Dead: "{next} = 0 AND {delivered} = 0"}[q.State]; is {
+	if state, is := map[string]string{outbox.Waiting: "{next} > 0", outbox.Delivered: "{delivered} > 0",
+		outbox.Dead: "{next} = 0 AND {delivered} = 0"}[q.State]; is {
 		where = append(where, state)
 	}
-	return list(ctx, t, scanOutboxRow, k.words.Replace(`SELECT `+k.reads()+` FROM {rows}`+conditions(where)+` ORDER BY id DESC LIMIT $1`), args...)
+	return list(ctx, t, scanOutboxRow, k.words.Replace(`SELECT `+k.reads()+` FROM {rows}`+conditions(where)+` ORDER BY id DESC LIMIT $1`),
+		args...)
 }
 
 // Receivers implements outbox.Tx. It goes from one receiver with rows that wait
@@ -176,7 +181,8 @@ func claimQuery(k rowTable) string {
 // SaveRow implements outbox.Tx.
 func (t *Tx) SaveRow(ctx context.Context, kind outbox.Kind, r outbox.Row, was time.Time) (bool, error) {
 	k, over := rowTables[kind], r.NextAt.IsZero()
-	query, args := `UPDATE {rows} SET created_at = $3, {attempts} = $4, {next} = $5, sent_at = $6, status = $7, fault = $8, {delivered} = $9, url = $10, answer = $11`,
+	query,
+		args := `UPDATE {rows} SET created_at = $3, {attempts} = $4, {next} = $5, sent_at = $6, status = $7, fault = $8, {delivered} = $9, url = $10, answer = $11`,
 		append([]any{r.ID, millis(was)}, rowArgs(kind, r)[6:]...)
 	if over && k.removed {
 		query, args = `DELETE FROM {rows}`, args[:2]
@@ -205,6 +211,7 @@ func (t *Tx) GiveUpRows(ctx context.Context, kind outbox.Kind, receiver string, 
 	if k.removed {
 		query, args = `DELETE FROM {rows}`, args[:2]
 	}
-	n, err := t.exec(ctx, k.words.Replace(query+` WHERE {receiver} = $1 AND {next} > 0 AND id <= COALESCE((`+waiting+` DESC LIMIT 1 OFFSET $2), 0)`), args...)
+	n, err := t.exec(ctx, k.words.Replace(query+` WHERE {receiver} = $1 AND {next} > 0 AND id <= COALESCE((`+waiting+
+		` DESC LIMIT 1 OFFSET $2), 0)`), args...)
 	return int(n), err
 }

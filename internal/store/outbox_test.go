@@ -78,7 +78,8 @@ func TestARowComesBackAsItWas(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		for _, kind := range kinds {
 			full := filled[outbox.Row](t)
-			full.Receiver, full.CreatedAt, full.NextAt, full.SentAt, full.DeliveredAt = "7", at, at.Add(time.Second), at.Add(2*time.Second), at.Add(2*time.Second)
+			full.Receiver, full.CreatedAt, full.NextAt, full.SentAt, full.DeliveredAt = "7", at, at.Add(time.Second), at.Add(2*time.Second),
+				at.Add(2*time.Second)
 			zero := outbox.Row{ID: 1 << 40, Receiver: "7"}
 			addRows(t, s, kind, full, zero)
 			want(t, "newest first", boxRows(t, s, kind, outbox.Query{Receiver: "7"}), []outbox.Row{zero, full})
@@ -86,7 +87,8 @@ func TestARowComesBackAsItWas(t *testing.T) {
 			want(t, "below it", boxRows(t, s, kind, outbox.Query{Before: full.ID}), []outbox.Row{})
 			want(t, "by its event", boxRows(t, s, kind, outbox.Query{Event: full.Event}), []outbox.Row{full})
 			changed := full
-			changed.CreatedAt, changed.Attempts, changed.NextAt, changed.SentAt, changed.DeliveredAt = at.Add(time.Hour), 9, at.Add(time.Hour), at.Add(time.Minute), time.Time{}
+			changed.CreatedAt, changed.Attempts, changed.NextAt, changed.SentAt, changed.DeliveredAt = at.Add(time.Hour), 9,
+				at.Add(time.Hour), at.Add(time.Minute), time.Time{}
 			changed.Status, changed.Fault, changed.URL, changed.Answer = 99, "another fault", "another address", "another answer"
 			for _, c := range []struct {
 				was  time.Time
@@ -131,14 +133,16 @@ func TestRowsAreDueByTime(t *testing.T) {
 				rows = append(rows, r)
 			}
 			// The last was put off by a clock that was ahead.
-			addRows(t, s, kind, append(rows, outbox.Row{ID: 100, Receiver: "4", NextAt: at}, outbox.Row{ID: 101, Receiver: "5", NextAt: at.AddDate(1, 0, 0)})...)
+			addRows(t, s, kind, append(rows, outbox.Row{ID: 100, Receiver: "4", NextAt: at},
+				outbox.Row{ID: 101, Receiver: "5", NextAt: at.AddDate(1, 0, 0)})...)
 			for d, wanted := range map[time.Duration][]string{-time.Millisecond: {"5"}, 0: {"3", "4", "5"}} {
 				want(t, fmt.Sprint("due at ", d), receivers(t, s, kind, d), wanted)
 			}
 			for _, c := range []struct {
 				after  time.Duration
 				wanted []int64
-			}{{-time.Millisecond, nil}, {0, []int64{10}}, {6 * time.Second, []int64{4, 7}}, {8 * time.Second, nil}, {time.Minute, []int64{1, 10}}, {time.Minute, nil}} {
+			}{{-time.Millisecond, nil}, {0, []int64{10}}, {6 * time.Second, []int64{4, 7}}, {8 * time.Second, nil},
+				{time.Minute, []int64{1, 10}}, {time.Minute, nil}} {
 				got, _ := claim(t, s, kind, "3", c.after, 10)
 				wantSame(t, fmt.Sprint(kind, " claimed at ", c.after), ids(got), c.wanted)
 			}
@@ -163,7 +167,8 @@ func TestMessagesHaveTheirTurnInOrder(t *testing.T) {
 		message := func(account, body string, after time.Duration) outbox.Row {
 			return outbox.Row{Receiver: account, Body: body, CreatedAt: at, NextAt: at.Add(after)}
 		}
-		addRows(t, nodes[0], outbox.Messages, message("wxa", "first", 0), message("wxa", "second", 0), message("wxb", "of another", time.Second))
+		addRows(t, nodes[0], outbox.Messages, message("wxa", "first", 0), message("wxa", "second", 0),
+			message("wxb", "of another", time.Second))
 		want(t, "accounts", receivers(t, nodes[1], outbox.Messages, 0), []string{"wxa"})
 		first, until := claim(t, nodes[0], outbox.Messages, "wxa", 0, 10)
 		want(t, "the first alone", []string{first[0].Body, fmt.Sprint(len(first))}, []string{"first", "1"})
@@ -253,7 +258,8 @@ func TestTheOldestRowsAreGivenUp(t *testing.T) {
 		for _, kind := range kinds {
 			var rows []outbox.Row
 			for n := range 300 {
-				rows = append(rows, outbox.Row{Receiver: fmt.Sprint(1 + n%2), Event: fmt.Sprint("e", n), Body: "{}", CreatedAt: at, NextAt: at})
+				rows = append(rows, outbox.Row{Receiver: fmt.Sprint(1 + n%2), Event: fmt.Sprint("e", n), Body: "{}", CreatedAt: at,
+					NextAt: at})
 			}
 			addRows(t, s, kind, rows...)
 			for _, c := range []struct{ keep, gaveUp int }{{300, 0}, {150, 0}, {140, 10}, {140, 0}} {
@@ -290,14 +296,16 @@ func TestALookReadsNothingThatWasSent(t *testing.T) {
 			}
 			addRows(t, s, kind, rows...)
 			if s.Engine() == "sqlite" {
-				indexes := map[outbox.Kind]string{outbox.Pushes: "pushes_due pushes_of", outbox.Messages: "messages_of", outbox.Deliveries: "deliveries_due deliveries_turn"}[kind]
+				indexes := map[outbox.Kind]string{outbox.Pushes: "pushes_due pushes_of", outbox.Messages: "messages_of",
+					outbox.Deliveries: "deliveries_due deliveries_turn"}[kind]
 				for _, query := range []string{receiversQuery(kind), claimQuery(rowTables[kind])} {
 					plan := plans(t, s, query, 1, 2, 3, 4, 5)
 					for _, step := range plan {
 						// Each look at the table is a search of what waits, or of one row, by an index.
 						words := strings.Fields(step)
 						index := slices.Index(words, "INDEX") + 1
-						found := index > 0 && strings.Contains(indexes, words[index]) || strings.Contains(step, "sqlite_autoindex_"+string(kind)+"_1 (id=?)")
+						found := index > 0 && strings.Contains(indexes, words[index]) ||
+							strings.Contains(step, "sqlite_autoindex_"+string(kind)+"_1 (id=?)")
 						if slices.Contains(words, string(kind)) && !found || strings.Contains(step, "TEMP B-TREE") {
 							t.Errorf("%s: %s:\n%s", kind, step, strings.Join(plan, "\n"))
 						}
@@ -309,7 +317,8 @@ func TestALookReadsNothingThatWasSent(t *testing.T) {
 				t.Fatal(err)
 			}
 			var text string
-			if err := s.read.QueryRowContext(t.Context(), `EXPLAIN (ANALYZE, FORMAT JSON) `+receiversQuery(kind), at.UnixMilli(), at.Add(outbox.Farthest).UnixMilli(), 10).Scan(&text); err != nil {
+			if err := s.read.QueryRowContext(t.Context(), `EXPLAIN (ANALYZE, FORMAT JSON) `+receiversQuery(kind), at.UnixMilli(),
+				at.Add(outbox.Farthest).UnixMilli(), 10).Scan(&text); err != nil {
 				t.Fatal(err)
 			}
 			var plan []struct{ Plan node }

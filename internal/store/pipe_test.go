@@ -184,7 +184,10 @@ func TestWhatWaitsAndFails(t *testing.T) {
 	}
 	for name, f := range map[string]func(tx *Tx) error{
 		"a statement that cannot be": func(tx *Tx) error { return tx.later(ctx, nil, `INSERT INTO publishes (owner) VALUES ('x')`) },
-		"one that changes no row":    func(tx *Tx) error { return tx.later(ctx, some, `UPDATE publishes SET at = 2 WHERE owner = 'nobody'`) },
+		"one that changes no row": func(tx *Tx) error {
+			return tx.later(ctx, some,
+				`UPDATE publishes SET at = 2 WHERE owner = 'nobody'`)
+		},
 		"one before a question": func(tx *Tx) error {
 			if err := tx.later(ctx, some, `UPDATE publishes SET at = 2 WHERE owner = 'nobody'`); err != nil {
 				return err

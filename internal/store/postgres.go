@@ -48,7 +48,8 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 		config.RuntimeParams[name] = cmp.Or(config.RuntimeParams[name], bound)
 	}
 	if t.alone { // nobody else waits
-		config.RuntimeParams["lock_timeout"], config.RuntimeParams[idleTimeout], config.RuntimeParams[unheardTimeout], lasting = "0", "0", "0", ""
+		config.RuntimeParams["lock_timeout"], config.RuntimeParams[idleTimeout], config.RuntimeParams[unheardTimeout], lasting = "0", "0",
+			"0", ""
 	}
 	most, err := poolSize(config)
 	if err != nil {
@@ -86,11 +87,14 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	db.SetConnMaxIdleTime(5 * time.Minute)
 	var version int
 	var readOnly bool
-	if err := db.QueryRowContext(ctx, "SELECT current_setting('server_version_num')::int, current_setting('transaction_read_only')::bool").Scan(&version, &readOnly); err != nil {
+	if err := db.QueryRowContext(ctx,
+		"SELECT current_setting('server_version_num')::int, current_setting('transaction_read_only')::bool").Scan(&version,
+		&readOnly); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the database: %w", outageOf(engine, err)), shut(closing))
 	}
 	if version < oldestPostgres {
-		return nil, errors.Join(fmt.Errorf("database %s is PostgreSQL %d: 15 or later is needed", engine.where, version/10000), shut(closing))
+		return nil, errors.Join(fmt.Errorf("database %s is PostgreSQL %d: 15 or later is needed", engine.where, version/10000),
+			shut(closing))
 	}
 	if readOnly {
 		return nil, errors.Join(outageOf(engine, errReadOnly), shut(closing))

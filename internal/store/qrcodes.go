@@ -46,7 +46,10 @@ func (t *Tx) AddQRCode(ctx context.Context, q accounts.QRCode) error {
 func (t *Tx) ForgetQRCodes(ctx context.Context, account string, before time.Time) error {
 	// More than one call adds, so that all go in the end, and not so many that
 	// others wait long.
-	_, err := t.exec(ctx, `DELETE FROM qrcodes WHERE code IN (SELECT code FROM qrcodes WHERE account = $1 AND expires_at > 0 AND expires_at < $2 LIMIT 100)`, account, millis(before))
+	_,
+		err := t.exec(ctx,
+		`DELETE FROM qrcodes WHERE code IN (SELECT code FROM qrcodes WHERE account = $1 AND expires_at > 0 AND expires_at < $2 LIMIT 100)`,
+		account, millis(before))
 	return err
 }
 

@@ -61,7 +61,8 @@ func TestAParametricCodeComesBackAsItWas(t *testing.T) {
 func TestExpiredCodesAreForgottenByAccount(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		code := func(name, account string, ends time.Time) accounts.QRCode {
-			return accounts.QRCode{Code: name, Ticket: name, Account: account, Action: accounts.QRText, Scene: "same", CreatedAt: at, ExpiresAt: ends}
+			return accounts.QRCode{Code: name, Ticket: name, Account: account, Action: accounts.QRText, Scene: "same", CreatedAt: at,
+				ExpiresAt: ends}
 		}
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			for _, q := range []accounts.QRCode{
@@ -88,14 +89,16 @@ func TestPermanentCodesAreMadeOnceAndCounted(t *testing.T) {
 					return err
 				}
 				scene := fmt.Sprint(i / 4)
-				if _, err := tx.PermanentQRCode(t.Context(), "wxs", accounts.QRNumberForEver, scene); !errors.Is(err, accounts.ErrNoQRCode) {
+				if _, err := tx.PermanentQRCode(t.Context(), "wxs", accounts.QRNumberForEver, scene); !errors.Is(err,
+					accounts.ErrNoQRCode) {
 					return err
 				}
 				if n, err := tx.CountPermanentQRCodes(t.Context(), "wxs"); err != nil || n >= 3 {
 					return err
 				}
 				name := fmt.Sprint("code ", i)
-				return tx.AddQRCode(t.Context(), accounts.QRCode{Code: name, Ticket: name, Account: "wxs", Action: accounts.QRNumberForEver, Scene: scene, CreatedAt: at})
+				return tx.AddQRCode(t.Context(), accounts.QRCode{Code: name, Ticket: name, Account: "wxs", Action: accounts.QRNumberForEver,
+					Scene: scene, CreatedAt: at})
 			})
 		})
 		for _, err := range errs {

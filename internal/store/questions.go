@@ -38,7 +38,8 @@ func (t *Tx) Sums(ctx context.Context, q stats.Query) ([]stats.Answer, error) {
 	var args []any
 	var parts []string
 	for _, span := range q.Spans {
-		part := `SELECT at, value, scans, firsts FROM statistics_sums WHERE per = ` + bind(&args, int64(span.Per)) + ` AND dim = ` + bind(&args, int64(dim)) +
+		part := `SELECT at, value, scans, firsts FROM statistics_sums WHERE per = ` + bind(&args, int64(span.Per)) + ` AND dim = ` +
+			bind(&args, int64(dim)) +
 			` AND at >= ` + bind(&args, span.From) + ` AND at < ` + bind(&args, span.To)
 		if value, filtered := q.Filter[dim]; filtered {
 			part += ` AND value = ` + bind(&args, value)
@@ -97,7 +98,8 @@ func (t *Tx) Tuples(ctx context.Context, q stats.Query) ([]stats.Answer, error) 
 	few := ofRule
 	if !few && len(where) > 0 && q.Group != stats.Rule {
 		var n int
-		if err := t.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 AS one FROM statistics_tuples u WHERE `+strings.Join(match, ` AND `)+` LIMIT `+strconv.Itoa(fewTuples+1)+`) AS found`, matched...).Scan(&n); err != nil {
+		if err := t.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 AS one FROM statistics_tuples u WHERE `+strings.Join(match, ` AND `)+` LIMIT `+
+			strconv.Itoa(fewTuples+1)+`) AS found`, matched...).Scan(&n); err != nil {
 			return nil, err
 		}
 		few = n <= fewTuples
@@ -163,7 +165,9 @@ func (t *Tx) answers(ctx context.Context, q stats.Query, with, parts []string, a
 		value = `value`
 		groups = append(groups, value)
 	}
-	query := `SELECT ` + at + ` AS at, ` + value + ` AS value, CAST(SUM(scans) AS BIGINT) AS scans, CAST(SUM(firsts) AS BIGINT) AS firsts FROM (` + strings.Join(parts, ` UNION ALL `) + `) AS parts`
+	query := `SELECT ` + at + ` AS at, ` + value +
+		` AS value, CAST(SUM(scans) AS BIGINT) AS scans, CAST(SUM(firsts) AS BIGINT) AS firsts FROM (` +
+		strings.Join(parts, ` UNION ALL `) + `) AS parts`
 	if len(groups) > 0 {
 		query += ` GROUP BY ` + strings.Join(groups, ", ")
 	} else {

@@ -55,7 +55,8 @@ func miniProgram(t *testing.T, s *Store, appid string) accounts.Account {
 }
 
 func add(ctx context.Context, b *rules.Book, owner accounts.Account, rid, prefix string, occupy bool) error {
-	return b.Add(accounts.By(ctx, accounts.Author{Actor: owner.AppID, RID: rid}), owner, rules.Draft{Prefix: prefix, Path: "p", Occupy: occupy, OpenVersion: rules.OpenRelease})
+	return b.Add(accounts.By(ctx, accounts.Author{Actor: owner.AppID, RID: rid}), owner,
+		rules.Draft{Prefix: prefix, Path: "p", Occupy: occupy, OpenVersion: rules.OpenRelease})
 }
 
 const rounds = 250
@@ -164,7 +165,8 @@ func TestNobodyAddsBelowARuleThatBeginsToOccupyAtTheSameMoment(t *testing.T) {
 			}
 			errs := race(2, func(i int) error {
 				if i == 0 {
-					return b[0].Edit(t.Context(), owners[0], rules.Draft{Prefix: parent, Path: "p", Occupy: true, OpenVersion: rules.OpenRelease})
+					return b[0].Edit(t.Context(), owners[0],
+						rules.Draft{Prefix: parent, Path: "p", Occupy: true, OpenVersion: rules.OpenRelease})
 				}
 				return add(t.Context(), b[1], owners[1], fmt.Sprint("c", round), child, false)
 			})

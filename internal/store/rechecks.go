@@ -51,9 +51,10 @@ func (s *Store) AddRechecks(ctx context.Context, list []rules.Recheck) error {
 		return err
 	}
 	return s.update(ctx, func(tx *Tx) error {
-		return tx.insertMany(ctx, `INSERT INTO rechecks (`+recheckRows.columns+`)`, ` ON CONFLICT (owner, directory) DO NOTHING`, 8, len(fresh), func(i int, args []any) []any {
-			return append(args, recheckRows.args(&fresh[i])...)
-		})
+		return tx.insertMany(ctx, `INSERT INTO rechecks (`+recheckRows.columns+`)`, ` ON CONFLICT (owner, directory) DO NOTHING`, 8,
+			len(fresh), func(i int, args []any) []any {
+				return append(args, recheckRows.args(&fresh[i])...)
+			})
 	})
 }
 
@@ -70,7 +71,8 @@ func (s *Store) ClaimRechecks(ctx context.Context, now, again time.Time, limit i
 	err = s.update(ctx, func(tx *Tx) error {
 		taken = nil
 		for _, r := range due {
-			n, err := tx.exec(ctx, `UPDATE rechecks SET next_at = $1 WHERE owner = $2 AND directory = $3 AND next_at = $4`, millis(again), r.Owner, r.Directory, millis(r.NextAt))
+			n, err := tx.exec(ctx, `UPDATE rechecks SET next_at = $1 WHERE owner = $2 AND directory = $3 AND next_at = $4`, millis(again),
+				r.Owner, r.Directory, millis(r.NextAt))
 			if err != nil {
 				return err
 			}
@@ -86,7 +88,9 @@ func (s *Store) ClaimRechecks(ctx context.Context, now, again time.Time, limit i
 // SaveRecheck implements rules.RecheckStore.
 func (s *Store) SaveRecheck(ctx context.Context, r rules.Recheck) error {
 	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `UPDATE rechecks SET prefix = $3, checked_at = $4, ok = $5, reason = $6, since = $7, next_at = $8 WHERE owner = $1 AND directory = $2`, recheckRows.args(&r)...)
+		_,
+			err := tx.exec(ctx,
+			`UPDATE rechecks SET prefix = $3, checked_at = $4, ok = $5, reason = $6, since = $7, next_at = $8 WHERE owner = $1 AND directory = $2`, recheckRows.args(&r)...)
 		return err
 	})
 }
@@ -109,7 +113,8 @@ func (s *Store) DueNow(ctx context.Context, now time.Time) error {
 
 // Rechecks implements rules.RecheckStore.
 func (s *Store) Rechecks(ctx context.Context, q rules.RecheckQuery) (found []rules.Recheck, err error) {
-	where, args := []string{"(owner, directory) > ($2, $3)", "checked_at > 0", "owner <> ''"}, []any{q.Limit, q.AfterOwner, q.AfterDirectory}
+	where, args := []string{"(owner, directory) > ($2, $3)", "checked_at > 0", "owner <> ''"},
+		[]any{q.Limit, q.AfterOwner, q.AfterDirectory}
 	if q.Owner != "" {
 		args = append(args, q.Owner)
 		where = append(where, fmt.Sprintf("owner = $%d", len(args)))

@@ -11,7 +11,8 @@ import (
 func TestARecheckHasOneHand(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		ctx, s := t.Context(), nodes[0]
-		full := rules.Recheck{Owner: "shop", Directory: "https://h.example/" + spice, Prefix: "p" + spice, CheckedAt: at, OK: true, Reason: spice, Since: at.Add(time.Hour), NextAt: at.Add(2 * time.Hour)}
+		full := rules.Recheck{Owner: "shop", Directory: "https://h.example/" + spice, Prefix: "p" + spice, CheckedAt: at, OK: true,
+			Reason: spice, Since: at.Add(time.Hour), NextAt: at.Add(2 * time.Hour)}
 		list := []rules.Recheck{{NextAt: at}, full, {Owner: "a", Directory: "z", NextAt: at, CheckedAt: at}}
 		for range 2 {
 			if err := s.AddRechecks(ctx, list); err != nil {
@@ -28,7 +29,8 @@ func TestARecheckHasOneHand(t *testing.T) {
 			t.Fatal(err)
 		}
 		want(t, "recheck", found, []rules.Recheck{full})
-		if found, err = s.Rechecks(ctx, rules.RecheckQuery{AfterOwner: "a", AfterDirectory: "z", Limit: 10}); err != nil || len(found) != 1 {
+		if found, err = s.Rechecks(ctx, rules.RecheckQuery{AfterOwner: "a", AfterDirectory: "z", Limit: 10}); err != nil ||
+			len(found) != 1 {
 			t.Errorf("the next page: %v %v", found, err)
 		}
 		if n, err := s.CountFailing(ctx); err != nil || n != 1 {
@@ -44,11 +46,13 @@ func TestARecheckHasOneHand(t *testing.T) {
 		if err := s.DueNow(ctx, at); err != nil {
 			t.Fatal(err)
 		}
-		if taken, err = s.ClaimRechecks(ctx, at, at.Add(time.Hour), 10); err != nil || len(taken) != 2 || taken[0].Owner != "a" || taken[1].Owner != "shop" {
+		if taken, err = s.ClaimRechecks(ctx, at, at.Add(time.Hour), 10); err != nil || len(taken) != 2 || taken[0].Owner != "a" ||
+			taken[1].Owner != "shop" {
 			t.Errorf("due now: %v %v", taken, err)
 		}
 		changed := full
-		changed.Prefix, changed.CheckedAt, changed.OK, changed.Reason, changed.Since, changed.NextAt = "q", at.Add(time.Minute), false, "r", time.Time{}, at.Add(time.Minute)
+		changed.Prefix, changed.CheckedAt, changed.OK, changed.Reason, changed.Since, changed.NextAt = "q", at.Add(time.Minute), false, "r",
+			time.Time{}, at.Add(time.Minute)
 		if err := s.SaveRecheck(ctx, changed); err != nil {
 			t.Fatal(err)
 		}
@@ -71,7 +75,8 @@ func TestManyRechecks(t *testing.T) {
 		ctx, now := t.Context(), time.UnixMilli(1_800_000_000_000)
 		many := func(from, to int, next time.Time) (list []rules.Recheck) {
 			for i := from; i < to; i++ {
-				list = append(list, rules.Recheck{Owner: fmt.Sprint("owner", i%7), Directory: fmt.Sprintf("https://h.example/%d/", i), OK: true, NextAt: next})
+				list = append(list, rules.Recheck{Owner: fmt.Sprint("owner", i%7), Directory: fmt.Sprintf("https://h.example/%d/", i),
+					OK: true, NextAt: next})
 			}
 			return list
 		}

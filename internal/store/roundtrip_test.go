@@ -53,7 +53,8 @@ func TestADeletedAccountTakesWhatIsItsOwn(t *testing.T) {
 				if err := tx.PutAccount(ctx, accounts.Account{AppID: appid}); err != nil {
 					return err
 				}
-				token := accounts.Token{Hash: "hash of " + appid, AppID: appid, Series: accounts.Plain, IssuedAt: at, ExpiresAt: at.Add(time.Hour)}
+				token := accounts.Token{Hash: "hash of " + appid, AppID: appid, Series: accounts.Plain, IssuedAt: at,
+					ExpiresAt: at.Add(time.Hour)}
 				if err := tx.PutToken(ctx, token); err != nil {
 					return err
 				}
@@ -192,7 +193,8 @@ func TestATokenComesBackAsItWas(t *testing.T) {
 func TestTokensAreCutAndForgottenByAccountAndSeries(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		token := func(hash, appid string, series accounts.Series, issued time.Duration) accounts.Token {
-			return accounts.Token{Hash: hash, AppID: appid, Series: series, IssuedAt: at.Add(issued), ExpiresAt: at.Add(issued + accounts.TokenLife)}
+			return accounts.Token{Hash: hash, AppID: appid, Series: series, IssuedAt: at.Add(issued),
+				ExpiresAt: at.Add(issued + accounts.TokenLife)}
 		}
 		all := []accounts.Token{
 			token("old", "wxa", accounts.Plain, 0),
@@ -306,12 +308,14 @@ func TestARuleComesBackAsItWas(t *testing.T) {
 	host := strings.Repeat("a123456789.", 22) + "example"
 	eachBackend(t, func(t *testing.T, s *Store) {
 		full := filled[rules.Rule](t)
-		list := []rules.Rule{full, emptied(full, true), emptied(full, false), {Kind: rules.Ordinary}, {Kind: rules.Service, Owner: "wxs", Target: "wxm"}}
+		list := []rules.Rule{full, emptied(full, true), emptied(full, false), {Kind: rules.Ordinary},
+			{Kind: rules.Service, Owner: "wxs", Target: "wxm"}}
 		list[1].Prefix = prefixOf(t, "https://nil.example", rules.Ordinary)
 		list[2].Prefix = prefixOf(t, "https://empty.example/%E6%89%AB?a='b'&c=$1;--", rules.Ordinary)
 		list[3].Prefix = prefixOf(t, longest("https://h.example/"), rules.Ordinary)
 		list[4].Prefix = prefixOf(t, longest("http://weixin.qq.com/q/"), rules.Service)
-		for _, text := range []string{longest("https://" + host + "/"), longest("https://h.example?"), "http://[::1]:8080/x/", "https://h.example#" + noise(100),
+		for _, text := range []string{longest("https://" + host + "/"), longest("https://h.example?"), "http://[::1]:8080/x/",
+			"https://h.example#" + noise(100),
 			"https://h.example/x", "https://h.example/X", "https://h.example/x/", "http://h.example/x"} {
 			list = append(list, aRule(t, "wxa", text))
 		}
@@ -341,7 +345,8 @@ func TestAChangedRuleComesBackAsItWas(t *testing.T) {
 		plain := addRules(t, s, aRule(t, "wxa", "https://h.example/"), aRule(t, "wxa", "https://h.example/other"))
 		changed := filled[rules.Rule](t)
 		// These belong to the rule for life.
-		changed.ID, changed.Owner, changed.Kind, changed.Prefix, changed.CreatedAt = plain[0].ID, plain[0].Owner, plain[0].Kind, plain[0].Prefix, plain[0].CreatedAt
+		changed.ID, changed.Owner, changed.Kind, changed.Prefix, changed.CreatedAt = plain[0].ID, plain[0].Owner, plain[0].Kind,
+			plain[0].Prefix, plain[0].CreatedAt
 		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutRule(ctx, changed, someone) })
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			got, err := tx.Rule(ctx, changed.Prefix.Key)

@@ -247,7 +247,8 @@ func (t *Tx) allRules(ctx context.Context, yield func(rules.Rule, error) bool) (
 		t.once = true
 		r := last
 		var created, changed, published int64
-		if err := rows.Scan(&r.ID, &kind, &owner, &target, &prefix, &path, &r.Occupy, &r.OpenVersion, &links, &r.Published, &created, &changed, &published); err != nil {
+		if err := rows.Scan(&r.ID, &kind, &owner, &target, &prefix, &path, &r.Occupy, &r.OpenVersion, &links, &r.Published, &created,
+			&changed, &published); err != nil {
 			return false, err
 		}
 		again((*string)(&r.Kind), kind)
@@ -316,7 +317,8 @@ func (t *Tx) AddRules(ctx context.Context, all []rules.Rule, d rules.Deed) error
 				return err
 			}
 		}
-		n, err := t.exec(ctx, `INSERT INTO rules (`+ruleColumns+`) VALUES `+values(len(some), columns)+` ON CONFLICT (key) DO NOTHING`, args...)
+		n, err := t.exec(ctx, `INSERT INTO rules (`+ruleColumns+`) VALUES `+values(len(some), columns)+` ON CONFLICT (key) DO NOTHING`,
+			args...)
 		if err != nil {
 			return fmt.Errorf("storing rules: %w", err)
 		}

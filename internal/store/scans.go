@@ -64,7 +64,9 @@ func (s *Store) firstLedger(ctx context.Context, id string) (first string, err e
 			return err
 		}
 		first = id
-		n, err := tx.exec(ctx, `INSERT INTO ledgers (id, here, position, last) SELECT CAST($1 AS TEXT), 1, 0, '' WHERE NOT EXISTS (SELECT 1 FROM ledgers WHERE here = 1)`, id)
+		n,
+			err := tx.exec(ctx,
+			`INSERT INTO ledgers (id, here, position, last) SELECT CAST($1 AS TEXT), 1, 0, '' WHERE NOT EXISTS (SELECT 1 FROM ledgers WHERE here = 1)`, id)
 		if err != nil || n > 0 {
 			return err
 		}
@@ -110,7 +112,8 @@ func scanArgs(e *ledger.Event) []any {
 func scanEntry(scan func(...any) error) (e ledger.Entry, err error) {
 	var id, user, network string
 	var at int64
-	if err := scan(&e.Position, &id, &at, &user, &e.Source, &e.Client, &network, &e.Region, &e.Action, &e.Kind, &e.Reason, &e.App, &e.Version,
+	if err := scan(&e.Position, &id, &at, &user, &e.Source, &e.Client, &network, &e.Region, &e.Action, &e.Kind, &e.Reason, &e.App,
+		&e.Version,
 		&e.RuleID, &e.Batch, &e.Index, &e.Activation, &e.Text); err != nil {
 		return e, err
 	}
@@ -255,7 +258,8 @@ func insertScans(ctx context.Context, c *pgx.Conn, events []ledger.Event, also f
 	// From here on one at a time, in the order of the commits: a reader of what
 	// comes after a number misses nothing.
 	var last int64
-	if err := tx.QueryRow(ctx, `UPDATE sequences SET value = value + $1 WHERE name = 'scan' RETURNING value`, len(events)).Scan(&last); err != nil {
+	if err := tx.QueryRow(ctx, `UPDATE sequences SET value = value + $1 WHERE name = 'scan' RETURNING value`,
+		len(events)).Scan(&last); err != nil {
 		return fmt.Errorf("numbering scans: %w", err)
 	}
 	if also != nil {
@@ -326,7 +330,8 @@ func (l *Scans) prepare(ctx context.Context, events []ledger.Event) {
 			case refused.Code != "23514": // then scans of the day lie there already
 				l.days[day] = now.Add(dayAgain)
 			}
-			l.log.WarnContext(ctx, "no partition can be made for the scans of a day; they lie in the one for all others", "day", dayName(day), "error", err)
+			l.log.WarnContext(ctx, "no partition can be made for the scans of a day; they lie in the one for all others", "day",
+				dayName(day), "error", err)
 		}
 	}
 }
@@ -373,7 +378,8 @@ func (l *Scans) Before(ctx context.Context, moment time.Time) (position int64, e
 		return 0, err
 	}
 	err = l.s.view(ctx, func(tx *Tx) error {
-		return tx.row(ctx, `SELECT COALESCE(MIN(seq) - 1, $1) FROM scan_events WHERE day >= $2`, end, moment.UnixMilli()/millisOfDay-1).Scan(&position)
+		return tx.row(ctx, `SELECT COALESCE(MIN(seq) - 1, $1) FROM scan_events WHERE day >= $2`, end,
+			moment.UnixMilli()/millisOfDay-1).Scan(&position)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("looking for the scans since %s: %w", moment.UTC().Format(time.RFC3339), err)
@@ -410,7 +416,8 @@ func (l *Scans) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, e
 
 func (l *Scans) page(ctx context.Context, after, upTo int64) (page []ledger.Entry, err error) {
 	err = l.s.view(ctx, func(tx *Tx) error {
-		page, err = list(ctx, tx, scanEntry, `SELECT seq, `+scanColumns+` FROM scan_events WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3`, after, upTo, scansAtOnce)
+		page, err = list(ctx, tx, scanEntry, `SELECT seq, `+scanColumns+
+			` FROM scan_events WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3`, after, upTo, scansAtOnce)
 		return err
 	})
 	return page, err
@@ -489,7 +496,8 @@ func (l *Scans) Erase(ctx context.Context, user ledger.UserHash, upTo int64) (n 
 	hash := hex.EncodeToString(user[:])
 	err = l.s.update(ctx, func(tx *Tx) (err error) {
 		return tx.patiently(func() error {
-			n, err = tx.exec(ctx, `UPDATE scan_events SET user_hash = '', client = '', network = '' WHERE user_hash = $1 AND seq <= $2`, hash, upTo)
+			n, err = tx.exec(ctx, `UPDATE scan_events SET user_hash = '', client = '', network = '' WHERE user_hash = $1 AND seq <= $2`,
+				hash, upTo)
 			return err
 		})
 	})

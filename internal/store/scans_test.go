@@ -23,7 +23,8 @@ import (
 
 // aScan is the nth of a row of different scans, one a minute.
 func aScan(n int64) ledger.Event {
-	e := ledger.Event{At: at.Add(time.Duration(n) * time.Minute), Source: "scan", Client: fmt.Sprintf("扫码/%d \"<&>\\", n%3), Action: "open_mini_program", Kind: "code",
+	e := ledger.Event{At: at.Add(time.Duration(n) * time.Minute), Source: "scan", Client: fmt.Sprintf("扫码/%d \"<&>\\", n%3),
+		Action: "open_mini_program", Kind: "code",
 		App: "wxminiprogram0001", Version: "release", Region: "CN-31", Batch: 1 + n%7, Index: n, Activation: n % 5}
 	ms := e.At.UnixMilli()
 	for i := range 6 {
@@ -65,7 +66,8 @@ func openJournal(t *testing.T, dir string) *ledger.Journal {
 
 func openScans(t *testing.T, s *Store) *Scans {
 	t.Helper()
-	l, err := s.OpenScans(t.Context(), ScansOptions{Random: chance(), Now: func() time.Time { return at.Add(30 * 24 * time.Hour) }, Log: slog.New(slog.DiscardHandler)})
+	l, err := s.OpenScans(t.Context(), ScansOptions{Random: chance(), Now: func() time.Time { return at.Add(30 * 24 * time.Hour) },
+		Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +171,8 @@ func TestALedgerKeepsWhatItCan(t *testing.T) {
 		}
 		got := collect(t, l.Read(t.Context(), 0))[0].Event
 		wantEvents(t, "odd", []ledger.Event{got}, []ledger.Event{odd.Kept()})
-		if len(got.Client) > 64 || !strings.HasPrefix(got.Client, "a b�界") || len(got.Text) != 512 || got.App != odd.App || got.Network.String() != "192.0.2.0/24" {
+		if len(got.Client) > 64 || !strings.HasPrefix(got.Client, "a b�界") || len(got.Text) != 512 || got.App != odd.App ||
+			got.Network.String() != "192.0.2.0/24" {
 			t.Errorf("kept %+v", got)
 		}
 	})
@@ -340,7 +343,8 @@ func shipper(j *ledger.Journal, to ledger.Harbour) *ledger.Shipper {
 	if err != nil {
 		panic(err)
 	}
-	return &ledger.Shipper{Journal: j, To: to, Node: node, Random: rand.NewChaCha8([32]byte{7}), Now: func() time.Time { return at }, Log: slog.New(slog.DiscardHandler), Batch: 70}
+	return &ledger.Shipper{Journal: j, To: to, Node: node, Random: rand.NewChaCha8([32]byte{7}), Now: func() time.Time { return at },
+		Log: slog.New(slog.DiscardHandler), Batch: 70}
 }
 
 func TestEveryScanOfAJournalIsShippedOnce(t *testing.T) {
@@ -519,7 +523,8 @@ func TestAPartitionThatCouldNotBeMadeIsMadeLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	made := func() []string {
-		return texts(t, s, `SELECT relname::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relispartition AND relkind = 'r' AND relname LIKE 'scan_events_d%'`)
+		return texts(t, s,
+			`SELECT relname::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relispartition AND relkind = 'r' AND relname LIKE 'scan_events_d%'`)
 	}
 	want(t, "partitions while somebody reads", len(made()), 0)
 	now = now.Add(time.Minute)
@@ -583,7 +588,8 @@ func TestScansGoThroughArchives(t *testing.T) {
 	if err := table.Append(t.Context(), someScans(5000, 5001)); err != nil {
 		t.Fatal(err)
 	}
-	wantEvents(t, "all", eventsOf(collect(t, table.Read(t.Context(), 0))), append(append(someScans(0, 3000), someScans(4000, 4100)...), someScans(5000, 5001)...))
+	wantEvents(t, "all", eventsOf(collect(t, table.Read(t.Context(), 0))),
+		append(append(someScans(0, 3000), someScans(4000, 4100)...), someScans(5000, 5001)...))
 
 	// Not over scans that are there.
 	dir2 := t.TempDir()

@@ -32,7 +32,8 @@ func describe(t *testing.T, s *Store) []string {
 	columns := texts(t, s, `SELECT table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable || ' ' || COALESCE(column_default, '') || ' ' || COALESCE(collation_name, '')
 		FROM information_schema.columns WHERE table_schema = current_schema() ORDER BY 1`)
 	// The definitions name the schema, which each test has its own of.
-	indexes := texts(t, s, `SELECT replace(indexdef, current_schema() || '.', '') FROM pg_indexes WHERE schemaname = current_schema() ORDER BY 1`)
+	indexes := texts(t, s,
+		`SELECT replace(indexdef, current_schema() || '.', '') FROM pg_indexes WHERE schemaname = current_schema() ORDER BY 1`)
 	constraints := texts(t, s, `SELECT conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint
 		WHERE connamespace = current_schema()::regnamespace ORDER BY 1`)
 	return slices.Concat(columns, indexes, constraints)
@@ -136,7 +137,8 @@ func TestANewerSchemaIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		latest := newest(t)
-		if _, err := s.write.ExecContext(t.Context(), `INSERT INTO goose_db_version (version_id, is_applied) VALUES ($1, $2)`, latest+1, true); err != nil {
+		if _, err := s.write.ExecContext(t.Context(), `INSERT INTO goose_db_version (version_id, is_applied) VALUES ($1, $2)`, latest+1,
+			true); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Close(); err != nil {
@@ -147,7 +149,8 @@ func TestANewerSchemaIsRefused(t *testing.T) {
 			if err == nil {
 				t.Fatal("a newer schema was opened")
 			}
-			want(t, "error", err.Error(), fmt.Sprintf("the database has schema %d, this qrjump knows %d: use a newer qrjump", latest+1, latest))
+			want(t, "error", err.Error(), fmt.Sprintf("the database has schema %d, this qrjump knows %d: use a newer qrjump", latest+1,
+				latest))
 		}
 	})
 }

@@ -72,7 +72,8 @@ func onceFree(ctx context.Context, f func() error) error {
 // keeps what comes back, all in one transaction, in which nobody else uses the
 // database. It returns how many texts the columns had. ErrInUse. It may run
 // both functions again after a conflict.
-func (s *Store) Reseal(ctx context.Context, key func(name, sealed string) (string, error), column func(place, sealed string) (string, error)) (n int, err error) {
+func (s *Store) Reseal(ctx context.Context, key func(name, sealed string) (string, error),
+	column func(place, sealed string) (string, error)) (n int, err error) {
 	if err := s.engine.overwrite(ctx, s.write); err != nil {
 		return 0, fmt.Errorf("asking the database to forget: %w", err)
 	}
@@ -140,7 +141,8 @@ func (t *Tx) reseal(ctx context.Context, table, column string, keys []string, an
 				return err
 			}
 			args[0] = text
-			if _, err := t.exec(ctx, fmt.Sprintf(`UPDATE %s SET %s = $1 WHERE %s`, table, column, strings.Join(where, " AND ")), args...); err != nil {
+			if _, err := t.exec(ctx, fmt.Sprintf(`UPDATE %s SET %s = $1 WHERE %s`, table, column, strings.Join(where, " AND ")),
+				args...); err != nil {
 				return err
 			}
 		}

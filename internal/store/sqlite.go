@@ -30,7 +30,8 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 	path := (&url.URL{Path: filepath.Join(dir, "qrjump.db")}).EscapedPath()
 	// Writers wait in the pool of one, in order and where a context ends the
 	// wait, not inside SQLite.
-	write, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate&_busy_timeout=10000&_journal_mode=WAL&_synchronous=FULL&_foreign_keys=1")
+	write, err := sql.Open("sqlite", "file:"+path+
+		"?_txlock=immediate&_busy_timeout=10000&_journal_mode=WAL&_synchronous=FULL&_foreign_keys=1")
 	if err != nil {
 		return nil, errors.Join(err, lock.Unlock())
 	}
@@ -45,7 +46,8 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 	}
 	read.SetMaxOpenConns(8)
 	read.SetMaxIdleConns(8)
-	return &Store{write: write, read: read, engine: sqliteEngine{dir}, fence: &atomic.Pointer[fence]{}, close: []func() error{read.Close, write.Close, lock.Unlock}}, nil
+	return &Store{write: write, read: read, engine: sqliteEngine{dir}, fence: &atomic.Pointer[fence]{},
+		close: []func() error{read.Close, write.Close, lock.Unlock}}, nil
 }
 
 // own makes a database and its companions readable by their owner alone, whatever

@@ -30,8 +30,10 @@ func (t *Tx) LockStatistics(ctx context.Context) error { return t.lock(ctx, "sta
 // StatisticsState implements stats.Tx.
 func (t *Tx) StatisticsState(ctx context.Context) (s stats.State, err error) {
 	var scanAt, forgotten, turned int64
-	err = t.row(ctx, `SELECT ledger, position, mark, scan, scan_at, scans, held, lacking, users_position, zone, forgotten, turned FROM statistics_state WHERE id = 1`).
-		Scan(&s.Ledger, &s.Position, &s.Mark, &s.Scan, &scanAt, &s.Scans, &s.Held, &s.Lacking, &s.UsersPosition, &s.Offset, &forgotten, &turned)
+	err = t.row(ctx,
+		`SELECT ledger, position, mark, scan, scan_at, scans, held, lacking, users_position, zone, forgotten, turned FROM statistics_state WHERE id = 1`).
+		Scan(&s.Ledger, &s.Position, &s.Mark, &s.Scan, &scanAt, &s.Scans, &s.Held, &s.Lacking, &s.UsersPosition, &s.Offset, &forgotten,
+			&turned)
 	if errors.Is(err, sql.ErrNoRows) {
 		return stats.State{}, nil
 	}
@@ -45,7 +47,8 @@ func (t *Tx) PutStatisticsState(ctx context.Context, s stats.State) error {
 		VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 		ON CONFLICT (id) DO UPDATE SET ledger = excluded.ledger, position = excluded.position, mark = excluded.mark, scan = excluded.scan, scan_at = excluded.scan_at,
 			scans = excluded.scans, held = excluded.held, lacking = excluded.lacking, users_position = excluded.users_position, zone = excluded.zone, forgotten = excluded.forgotten, turned = excluded.turned`,
-		s.Ledger, s.Position, s.Mark, s.Scan, millis(s.ScanAt), s.Scans, s.Held, s.Lacking, s.UsersPosition, s.Offset, millis(s.Forgotten), millis(s.Turned))
+		s.Ledger, s.Position, s.Mark, s.Scan, millis(s.ScanAt), s.Scans, s.Held, s.Lacking, s.UsersPosition, s.Offset, millis(s.Forgotten),
+		millis(s.Turned))
 	return err
 }
 
@@ -62,9 +65,10 @@ func tupleInto(t *stats.Tuple) []any {
 
 // NameTuples implements stats.Tx.
 func (t *Tx) NameTuples(ctx context.Context, list []stats.Tuple) error {
-	return t.insertMany(ctx, `INSERT INTO statistics_tuples (id, `+tupleColumns+`)`, ` ON CONFLICT (id) DO NOTHING`, 9, len(list), func(i int, args []any) []any {
-		return tupleArgs(append(args, list[i].ID()), &list[i])
-	})
+	return t.insertMany(ctx, `INSERT INTO statistics_tuples (id, `+tupleColumns+`)`, ` ON CONFLICT (id) DO NOTHING`, 9, len(list),
+		func(i int, args []any) []any {
+			return tupleArgs(append(args, list[i].ID()), &list[i])
+		})
 }
 
 // AddScanCounts implements stats.Tx.
@@ -105,7 +109,8 @@ func (t *Tx) Codes(ctx context.Context, names []stats.CodeName) (map[stats.CodeN
 	all := make(map[stats.CodeName]stats.CodeRow, len(names))
 	for batch, of := range indexes {
 		for some := range slices.Chunk(of, t.argumentsAtOnce()/2) {
-			found, err := list(ctx, t, scanCodeCount, `SELECT `+codeCountColumns+` FROM code_counts WHERE batch = $1 AND idx IN (`+t.marks(2, len(some))+`)`,
+			found, err := list(ctx, t, scanCodeCount, `SELECT `+codeCountColumns+` FROM code_counts WHERE batch = $1 AND idx IN (`+
+				t.marks(2, len(some))+`)`,
 				append([]any{batch}, some...)...)
 			if err != nil {
 				return nil, err
@@ -150,7 +155,8 @@ func (t *Tx) UsersRows(ctx context.Context, keys []stats.UsersKey) (map[stats.Us
 	all := make(map[stats.UsersKey]stats.UsersRow, len(keys))
 	for g, of := range grouped {
 		for some := range slices.Chunk(of, t.argumentsAtOnce()/2) {
-			found, err := list(ctx, t, scanUsers, `SELECT `+usersColumns+` FROM statistics_users WHERE dim = $1 AND day = $2 AND value IN (`+t.marks(3, len(some))+`)`,
+			found, err := list(ctx, t, scanUsers, `SELECT `+usersColumns+
+				` FROM statistics_users WHERE dim = $1 AND day = $2 AND value IN (`+t.marks(3, len(some))+`)`,
 				append([]any{int64(g.dim), g.day}, some...)...)
 			if err != nil {
 				return nil, err
@@ -175,20 +181,25 @@ func (t *Tx) PutUsers(ctx context.Context, rows []stats.UsersRow) error {
 
 // Places implements stats.Tx.
 func (t *Tx) Places(ctx context.Context, from, to int64, limit int) ([]string, error) {
-	return list(ctx, t, scanText, `SELECT DISTINCT place FROM statistics_misses WHERE hour >= $1 AND hour < $2 ORDER BY place LIMIT $3`, from, to, limit)
+	return list(ctx, t, scanText, `SELECT DISTINCT place FROM statistics_misses WHERE hour >= $1 AND hour < $2 ORDER BY place LIMIT $3`,
+		from, to, limit)
 }
 
 // AddMisses implements stats.Tx.
 func (t *Tx) AddMisses(ctx context.Context, rows []stats.MissRow) error {
 	return t.insertMany(ctx, `INSERT INTO statistics_misses (hour, place, scans)`,
-		` ON CONFLICT (hour, place) DO UPDATE SET scans = statistics_misses.scans + excluded.scans`, 3, len(rows), func(i int, args []any) []any {
+		` ON CONFLICT (hour, place) DO UPDATE SET scans = statistics_misses.scans + excluded.scans`, 3, len(rows),
+		func(i int, args []any) []any {
 			return append(args, rows[i].Hour, rows[i].Place, rows[i].Scans)
 		})
 }
 
 // RememberLedger implements stats.Tx.
 func (t *Tx) RememberLedger(ctx context.Context, ledger string, position int64) error {
-	_, err := t.exec(ctx, `INSERT INTO ledgers (id, here, position, last) VALUES ($1, 0, $2, '') ON CONFLICT (id) DO UPDATE SET position = excluded.position`, ledger, position)
+	_,
+		err := t.exec(ctx,
+		`INSERT INTO ledgers (id, here, position, last) VALUES ($1, 0, $2, '') ON CONFLICT (id) DO UPDATE SET position = excluded.position`,
+		ledger, position)
 	return err
 }
 
@@ -209,7 +220,8 @@ func (t *Tx) TurnReaders(ctx context.Context, left, position int64) error {
 	if _, err := t.exec(ctx, `UPDATE webhooks SET scans_from = `+turned(`scans_from`), left, position); err != nil {
 		return err
 	}
-	_, err := t.exec(ctx, `UPDATE webhook_readers SET position = `+turned(`position`)+` WHERE name = $3`, left, position, webhooks.ScanSource)
+	_, err := t.exec(ctx, `UPDATE webhook_readers SET position = `+turned(`position`)+` WHERE name = $3`, left, position,
+		webhooks.ScanSource)
 	return err
 }
 
@@ -260,7 +272,8 @@ func (t *Tx) PutOrigins(ctx context.Context, of map[string]*ledger.Taken) error 
 // nothing is known of the journal yet.
 func (s *Store) BeginOrigin(ctx context.Context, node string, upTo int64) error {
 	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `INSERT INTO scan_origins (node, up_to, beyond) VALUES ($1, $2, '') ON CONFLICT (node) DO NOTHING`, node, upTo)
+		_, err := tx.exec(ctx, `INSERT INTO scan_origins (node, up_to, beyond) VALUES ($1, $2, '') ON CONFLICT (node) DO NOTHING`, node,
+			upTo)
 		return err
 	})
 }
@@ -331,7 +344,8 @@ func (t *Tx) Binding(ctx context.Context, activation int64) (codes.Binding, erro
 }
 
 // each calls yield with what scan makes of each row.
-func each[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), yield func(T) error, query string, args ...any) error {
+func each[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), yield func(T) error, query string,
+	args ...any) error {
 	return t.patiently(func() error {
 		rows, err := t.query(ctx, query, args...)
 		if err != nil {

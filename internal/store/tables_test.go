@@ -78,7 +78,8 @@ func TestAnErasedUserIsInNoTable(t *testing.T) {
 					}
 					names, values = append(names, name), append(values, is)
 				}
-				if _, err := s.write.ExecContext(ctx, `INSERT INTO `+table.name+` (`+strings.Join(names, ", ")+`) VALUES (`+strings.Join(values, ", ")+`)`); err != nil {
+				if _, err := s.write.ExecContext(ctx, `INSERT INTO `+table.name+` (`+strings.Join(names, ", ")+`) VALUES (`+
+					strings.Join(values, ", ")+`)`); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -87,14 +88,17 @@ func TestAnErasedUserIsInNoTable(t *testing.T) {
 			for _, table := range schema {
 				for _, c := range columnsOf(t, s, table.name) {
 					name, kind, _ := strings.Cut(c, " ")
-					if strings.EqualFold(kind, "text") && number(t, s, `SELECT COUNT(*) FROM `+table.name+` WHERE REPLACE(REPLACE(`+name+`, $1, ''), $2, '') <> `+name, mine, hash) > 0 {
+					if strings.EqualFold(kind, "text") &&
+						number(t, s, `SELECT COUNT(*) FROM `+table.name+` WHERE REPLACE(REPLACE(`+name+`, $1, ''), $2, '') <> `+name, mine,
+							hash) > 0 {
 						where = append(where, table.name+"."+name)
 					}
 				}
 			}
 			return where
 		}
-		want(t, "before", found(), []string{"code_scans.first_user", "followers.openid", "logins.openid", "messages.body", "scan_events.user_hash", "tickets.app_user_id"})
+		want(t, "before", found(), []string{"code_scans.first_user", "followers.openid", "logins.openid", "messages.body",
+			"scan_events.user_hash", "tickets.app_user_id"})
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			if err := tx.EraseFirstScans(ctx, hash); err != nil {
 				return err

@@ -46,7 +46,8 @@ func (t *Tx) PutWebhook(ctx context.Context, w webhooks.Webhook) error {
 	if u, err := url.Parse(w.URL); err == nil && u.Host != "" {
 		address = u.Scheme + "://" + u.Host
 	}
-	return t.note(ctx, ofWebhook, strconv.FormatInt(w.ID, 10), "put", map[string]any{"url": address, "wanted": w.Wanted, "enabled": w.Enabled})
+	return t.note(ctx, ofWebhook, strconv.FormatInt(w.ID, 10), "put",
+		map[string]any{"url": address, "wanted": w.Wanted, "enabled": w.Enabled})
 }
 
 // Webhook implements webhooks.Tx.
@@ -81,7 +82,8 @@ func (t *Tx) Position(ctx context.Context, source string) (position int64, err e
 
 // Advance implements webhooks.Tx.
 func (t *Tx) Advance(ctx context.Context, source string, from, to int64) (bool, error) {
-	if _, err := t.exec(ctx, `INSERT INTO webhook_readers (name, position) VALUES ($1, 0) ON CONFLICT (name) DO NOTHING`, source); err != nil {
+	if _, err := t.exec(ctx, `INSERT INTO webhook_readers (name, position) VALUES ($1, 0) ON CONFLICT (name) DO NOTHING`,
+		source); err != nil {
 		return false, err
 	}
 	n, err := t.exec(ctx, `UPDATE webhook_readers SET position = $3 WHERE name = $1 AND position = $2`, source, from, to)
@@ -90,13 +92,16 @@ func (t *Tx) Advance(ctx context.Context, source string, from, to int64) (bool, 
 
 // CountForgettable implements webhooks.Tx.
 func (t *Tx) CountForgettable(ctx context.Context, before time.Time) (n int, err error) {
-	err = t.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 AS one FROM deliveries WHERE next_at = 0 AND created_at < $1 LIMIT 1) AS found`, millis(before)).Scan(&n)
+	err = t.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 AS one FROM deliveries WHERE next_at = 0 AND created_at < $1 LIMIT 1) AS found`,
+		millis(before)).Scan(&n)
 	return n, err
 }
 
 // ForgetDeliveries implements webhooks.Tx.
 func (t *Tx) ForgetDeliveries(ctx context.Context, before time.Time, limit int) (int, error) {
-	n, err := t.exec(ctx, `DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE next_at = 0 AND created_at < $1 ORDER BY created_at LIMIT $2)`,
+	n,
+		err := t.exec(ctx,
+		`DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE next_at = 0 AND created_at < $1 ORDER BY created_at LIMIT $2)`,
 		millis(before), limit)
 	return int(n), err
 }

@@ -16,8 +16,9 @@ import (
 
 func TestAWebhookAndItsDeliveriesComeBackAsTheyWere(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
-		full := webhooks.Webhook{ID: 7, URL: "https://a.example/?x=" + spice, Secret: "sealed", Enabled: true, ScansFrom: 3, AlarmsFrom: 4, CreatedAt: at,
-			Wanted: webhooks.Wanted{Codes: []webhooks.Codes{{Batch: 1, From: 2, To: -1}}, Rules: []int64{1 << 40}, Alarms: true}}
+		full := webhooks.Webhook{ID: 7, URL: "https://a.example/?x=" + spice, Secret: "sealed", Enabled: true, ScansFrom: 3, AlarmsFrom: 4,
+			CreatedAt: at,
+			Wanted:    webhooks.Wanted{Codes: []webhooks.Codes{{Batch: 1, From: 2, To: -1}}, Rules: []int64{1 << 40}, Alarms: true}}
 		zero := webhooks.Webhook{ID: 7}
 		for _, w := range []webhooks.Webhook{zero, full, zero, full} {
 			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutWebhook(ctx, w) })
@@ -28,7 +29,8 @@ func TestAWebhookAndItsDeliveriesComeBackAsTheyWere(t *testing.T) {
 			})
 		}
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			return tx.AddRows(ctx, outbox.Deliveries, []outbox.Row{{Receiver: "7", Event: "e", CreatedAt: at}, {Receiver: "8", Event: "e", CreatedAt: at}})
+			return tx.AddRows(ctx, outbox.Deliveries,
+				[]outbox.Row{{Receiver: "7", Event: "e", CreatedAt: at}, {Receiver: "8", Event: "e", CreatedAt: at}})
 		})
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			n, err := tx.CountForgettable(ctx, at)
@@ -74,7 +76,9 @@ func TestAnEventIsQueuedOnce(t *testing.T) {
 								return err
 							}
 							for n := position; n < position+3; n++ {
-								if err := tx.AddRows(t.Context(), outbox.Deliveries, []outbox.Row{{Receiver: "1", Event: fmt.Sprint("e", n), Body: "{}", CreatedAt: at, NextAt: at}}); err != nil {
+								if err := tx.AddRows(t.Context(), outbox.Deliveries,
+									[]outbox.Row{{Receiver: "1", Event: fmt.Sprint("e", n), Body: "{}", CreatedAt: at,
+										NextAt: at}}); err != nil {
 									return err
 								}
 							}
@@ -114,12 +118,14 @@ func TestAnEventIsQueuedOnce(t *testing.T) {
 func TestTheAuditLogHasNoPathOfAWebhook(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			return tx.PutWebhook(ctx, webhooks.Webhook{ID: 7, URL: "https://me:word@hooks.example:8443/services/T0/hidden?key=hidden#hidden"})
+			return tx.PutWebhook(ctx, webhooks.Webhook{ID: 7,
+				URL: "https://me:word@hooks.example:8443/services/T0/hidden?key=hidden#hidden"})
 		})
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			var detail string
 			err := tx.row(ctx, `SELECT detail FROM changes ORDER BY seq DESC LIMIT 1`).Scan(&detail)
-			if !strings.Contains(detail, `"https://hooks.example:8443"`) || strings.Contains(detail, "hidden") || strings.Contains(detail, "word") {
+			if !strings.Contains(detail, `"https://hooks.example:8443"`) || strings.Contains(detail, "hidden") ||
+				strings.Contains(detail, "word") {
 				t.Errorf("%s", detail)
 			}
 			return err

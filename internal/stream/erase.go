@@ -57,7 +57,8 @@ func (l *Log) readCopies(ctx context.Context, c *copies, end int64) error {
 		return nil
 	}
 	var in ledger.Texts
-	err := l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(c.upTo) + 1, FilterSubject: l.copySubject()}, uint64(end),
+	err := l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(c.upTo) + 1,
+		FilterSubject: l.copySubject()}, uint64(end),
 		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
 			e, err := ledger.DecodeRecord(m.Data(), &in)
 			position, wrong := strconv.ParseInt(m.Headers().Get(positionHeader), 10, 64)

@@ -18,7 +18,8 @@ var begin = time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
 // anEvent is the nth of a row of different events.
 func anEvent(n int64) ledger.Event {
 	at := begin.Add(time.Duration(n) * 10 * time.Millisecond)
-	e := ledger.Event{ID: idAt(at, n), At: at, Source: "scan", Client: "app/1.2", Action: "open_mini_program", Kind: "rule", App: "wxminiprogram0001",
+	e := ledger.Event{ID: idAt(at, n), At: at, Source: "scan", Client: "app/1.2", Action: "open_mini_program", Kind: "rule",
+		App:     "wxminiprogram0001",
 		Version: "release", RuleID: n, Text: fmt.Sprintf("https://coffee.example/t/%d", n)}
 	if n%3 != 0 {
 		e.User, e.Network = ledger.UserHash{byte(n % 11), 1}, netip.MustParsePrefix("203.0.113.0/24")

@@ -163,7 +163,8 @@ func (l *Log) keepMark(m ledger.Mark, last brought) error {
 }
 
 func (l *Log) write(s shippedTo) error {
-	if err := ledger.WriteFile(l.markFile(), fmt.Appendf(nil, "%d %s %d %d %q %q %s\n", s.Position, s.ID, s.begin, s.last.sequence, s.stream, s.at, s.last.id)); err != nil {
+	if err := ledger.WriteFile(l.markFile(), fmt.Appendf(nil, "%d %s %d %d %q %q %s\n", s.Position, s.ID, s.begin, s.last.sequence,
+		s.stream, s.at, s.last.id)); err != nil {
 		return fmt.Errorf("noting how far scans were shipped: %w", err)
 	}
 	return nil

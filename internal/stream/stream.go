@@ -108,7 +108,8 @@ func Parse(text string) (o Options, err error) {
 			for _, text := range values {
 				m, err := url.Parse(text)
 				if err != nil || m.Host == "" || m.Scheme != "http" && m.Scheme != "https" {
-					return o, fmt.Errorf("monitor=%s: want the address of the server's monitoring port, such as http://127.0.0.1:8222", text)
+					return o, fmt.Errorf("monitor=%s: want the address of the server's monitoring port, such as http://127.0.0.1:8222",
+						text)
 				}
 				o.Monitors = append(o.Monitors, strings.TrimSuffix(text, "/"))
 			}
@@ -130,7 +131,9 @@ func Parse(text string) (o Options, err error) {
 		}
 	}
 	if len(o.Monitors) == 0 && !o.Vouched {
-		return o, errors.New("nobody can tell whether the server flushes before it acknowledges: set sync_interval: always there and add ?monitor=http://HOST:8222, or flush=vouched if you are sure")
+		return o,
+			errors.New(
+				"nobody can tell whether the server flushes before it acknowledges: set sync_interval: always there and add ?monitor=http://HOST:8222, or flush=vouched if you are sure")
 	}
 	return o, nil
 }
@@ -207,16 +210,20 @@ func (l *Log) ready(ctx context.Context) (jetstream.Stream, error) {
 	}
 	stream, err := l.js.Stream(ctx, l.options.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		stream, err = l.js.CreateStream(ctx, jetstream.StreamConfig{Name: l.options.Stream, Description: "scans of qrjump", Subjects: []string{l.prefix() + "*"},
-			Storage: jetstream.FileStorage, Replicas: max(1, l.options.Replicas), Retention: jetstream.LimitsPolicy,
+		stream, err = l.js.CreateStream(ctx, jetstream.StreamConfig{Name: l.options.Stream, Description: "scans of qrjump",
+			Subjects: []string{l.prefix() + "*"},
+			Storage:  jetstream.FileStorage, Replicas: max(1, l.options.Replicas), Retention: jetstream.LimitsPolicy,
 			// A full stream refuses; it never drops what it has.
 			Discard: jetstream.DiscardNew, Duplicates: time.Hour})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the stream %s: %w", l.options.Stream, err)
 	}
-	if c := stream.CachedInfo().Config; c.Storage != jetstream.FileStorage || c.Retention != jetstream.LimitsPolicy || c.Discard != jetstream.DiscardNew {
-		return nil, fmt.Errorf("the stream %s does not keep what it takes: it needs file storage, retention by limits, and to discard new messages when it is full", l.options.Stream)
+	if c := stream.CachedInfo().Config; c.Storage != jetstream.FileStorage || c.Retention != jetstream.LimitsPolicy ||
+		c.Discard != jetstream.DiscardNew {
+		return nil,
+			fmt.Errorf(
+				"the stream %s does not keep what it takes: it needs file storage, retention by limits, and to discard new messages when it is full", l.options.Stream)
 	}
 	made := createdAt(stream.CachedInfo())
 	was, err := readShipped(l.markFile())
@@ -293,7 +300,8 @@ func flushes(ctx context.Context, monitor string) error {
 	case varz.JetStream.Config == nil:
 		return fmt.Errorf("%w: JetStream is off on %s", ErrNotFlushed, monitor)
 	case !varz.JetStream.Config.SyncAlways:
-		return fmt.Errorf("%w: set sync_interval: always in the jetstream block of the server behind %s and start it again", ErrNotFlushed, monitor)
+		return fmt.Errorf("%w: set sync_interval: always in the jetstream block of the server behind %s and start it again", ErrNotFlushed,
+			monitor)
 	}
 	return nil
 }
@@ -460,7 +468,8 @@ const fetchAtOnce = 1000
 
 // visit calls f for the messages of a consumer up to a sequence, in order,
 // until f answers false.
-func (l *Log) visit(ctx context.Context, c jetstream.ConsumerConfig, upTo uint64, f func(jetstream.Msg, *jetstream.MsgMetadata) (bool, error)) error {
+func (l *Log) visit(ctx context.Context, c jetstream.ConsumerConfig, upTo uint64,
+	f func(jetstream.Msg, *jetstream.MsgMetadata) (bool, error)) error {
 	stream, err := l.ready(ctx)
 	if err != nil {
 		return err
@@ -538,7 +547,8 @@ func (l *Log) read(ctx context.Context, after int64, once bool) iter.Seq2[ledger
 				left = !yield(e, nil)
 				return !left, nil
 			}
-			err = l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(next)}, uint64(end),
+			err = l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(next)},
+				uint64(end),
 				func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
 					at := int64(meta.Sequence.Stream)
 					if at > next {
@@ -578,10 +588,11 @@ func (l *Log) Before(ctx context.Context, moment time.Time) (position int64, err
 	}
 	from := moment.Add(-24 * time.Hour)
 	position = end
-	err = l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &from}, uint64(end), func(_ jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
-		position = int64(meta.Sequence.Stream) - 1
-		return false, nil
-	})
+	err = l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &from}, uint64(end),
+		func(_ jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
+			position = int64(meta.Sequence.Stream) - 1
+			return false, nil
+		})
 	if err != nil {
 		return 0, err
 	}
@@ -625,7 +636,8 @@ func (l *Log) Forget(ctx context.Context, before time.Time) error {
 		return nil
 	}
 	first := info.State.LastSeq + 1
-	err = l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &before}, info.State.LastSeq,
+	err = l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &before},
+		info.State.LastSeq,
 		func(_ jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
 			first = meta.Sequence.Stream
 			return false, nil

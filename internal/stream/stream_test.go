@@ -281,7 +281,8 @@ func TestAnErasureMeetsAReader(t *testing.T) {
 func TestNothingIsPublishedToAServerThatDoesNotFlush(t *testing.T) {
 	_, address := startNATS(t, t.TempDir(), false)
 	l := openLog(t, address, t.TempDir())
-	if err := l.Append(t.Context(), events(0, 1)); !errors.Is(err, ErrNotFlushed) || !strings.Contains(err.Error(), "sync_interval: always") {
+	if err := l.Append(t.Context(), events(0, 1)); !errors.Is(err, ErrNotFlushed) ||
+		!strings.Contains(err.Error(), "sync_interval: always") {
 		t.Errorf("published to it: %v", err)
 	}
 	if _, err := Parse(strings.Split(address, "?")[0]); err == nil || !strings.Contains(err.Error(), "monitor=") {
@@ -317,7 +318,8 @@ func TestAcknowledgedIsFlushed(t *testing.T) {
 	flushed := map[string]int{}
 	for setting, lazy := range map[string]bool{"always": false, "default": true} {
 		trace := filepath.Join(t.TempDir(), "trace")
-		p := childtest.Start(t, childtest.Command("publisher", publisher{lazy, t.TempDir()}, strace, "-f", "-o", trace, "-e", "trace=fsync,fdatasync"))
+		p := childtest.Start(t, childtest.Command("publisher", publisher{lazy, t.TempDir()}, strace, "-f", "-o", trace, "-e",
+			"trace=fsync,fdatasync"))
 		if _, err := p.End(); err != nil {
 			if strings.Contains(p.Log(), "ptrace") {
 				t.Skip("this system does not let strace look")
@@ -331,7 +333,8 @@ func TestAcknowledgedIsFlushed(t *testing.T) {
 		flushed[setting] = strings.Count(string(b), "sync(")
 	}
 	if flushed["always"] < messages || flushed["default"] >= messages {
-		t.Errorf("%d messages were flushed %d times with sync_interval: always, %d times without", messages, flushed["always"], flushed["default"])
+		t.Errorf("%d messages were flushed %d times with sync_interval: always, %d times without", messages, flushed["always"],
+			flushed["default"])
 	}
 }
 
@@ -449,7 +452,8 @@ func TestAnOlderStreamThatAnotherNodeFilled(t *testing.T) {
 		if err := l.Begin(func() (ledger.Mark, error) { return ledger.Mark{}, nil }); err != nil {
 			t.Fatal(err)
 		}
-		return l, j, &ledger.Shipper{Journal: j, To: l, Node: name, Random: seeded(3), Now: time.Now, Log: slog.New(slog.DiscardHandler), Batch: 100}
+		return l, j, &ledger.Shipper{Journal: j, To: l, Node: name, Random: seeded(3), Now: time.Now, Log: slog.New(slog.DiscardHandler),
+			Batch: 100}
 	}
 	bring := func(s *ledger.Shipper, from, to int64) {
 		t.Helper()
@@ -532,7 +536,8 @@ func TestAnErasureMeetsScansOnTheirWay(t *testing.T) {
 		if err := j.Append(t.Context(), list); err != nil {
 			t.Fatal(err)
 		}
-		ship := &ledger.Shipper{Journal: j, To: l, Node: "n", Random: seeded(3), Now: time.Now, Log: slog.New(slog.DiscardHandler), Batch: 100}
+		ship := &ledger.Shipper{Journal: j, To: l, Node: "n", Random: seeded(3), Now: time.Now, Log: slog.New(slog.DiscardHandler),
+			Batch: 100}
 		err = ship.Flush(t.Context())
 		if broken {
 			if err == nil {
@@ -557,10 +562,12 @@ func TestAnErasureMeetsScansOnTheirWay(t *testing.T) {
 
 func TestEventsAddresses(t *testing.T) {
 	o, err := Parse("tls://me:secret@a:4222,b:4222?monitor=http://a:8222/&monitor=http://b:8222&stream=S&replicas=3&creds=/f")
-	if err != nil || len(o.Servers) != 2 || o.Servers[1] != "tls://me:secret@b:4222" || len(o.Monitors) != 2 || o.Monitors[0] != "http://a:8222" || o.Stream != "S" || o.Replicas != 3 || o.Credentials != "/f" {
+	if err != nil || len(o.Servers) != 2 || o.Servers[1] != "tls://me:secret@b:4222" || len(o.Monitors) != 2 ||
+		o.Monitors[0] != "http://a:8222" || o.Stream != "S" || o.Replicas != 3 || o.Credentials != "/f" {
 		t.Errorf("%+v, %v", o, err)
 	}
-	for _, text := range []string{"", "nats://", "http://h", "nats://u:topsecret@h:1?monitor=x", "nats://h?flush=yes", "nats://h?replicas=0&flush=vouched", "nats://h?sync=1", "nats://u:topsecret@h:%"} {
+	for _, text := range []string{"", "nats://", "http://h", "nats://u:topsecret@h:1?monitor=x", "nats://h?flush=yes",
+		"nats://h?replicas=0&flush=vouched", "nats://h?sync=1", "nats://u:topsecret@h:%"} {
 		if _, err := Parse(text); err == nil || strings.Contains(err.Error(), "topsecret") {
 			t.Errorf("%q: %v", text, err)
 		}

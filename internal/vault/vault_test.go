@@ -89,8 +89,10 @@ func TestHMACGivesTheVectorsOfRFC4231(t *testing.T) {
 		{bytes.Repeat([]byte{0xaa}, 20), strings.Repeat("\xdd", 50), "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe"},
 		{counting(1, 25), strings.Repeat("\xcd", 50), "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b"},
 		{bytes.Repeat([]byte{0x0c}, 20), "Test With Truncation", "a3b6167473100ee06e0c796c2955552b"},
-		{bytes.Repeat([]byte{0xaa}, 131), "Test Using Larger Than Block-Size Key - Hash Key First", "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"},
-		{bytes.Repeat([]byte{0xaa}, 131), "This is a test using a larger than block-size key and a larger than block-size data. The key needs to be hashed before being used by the HMAC algorithm.",
+		{bytes.Repeat([]byte{0xaa}, 131), "Test Using Larger Than Block-Size Key - Hash Key First",
+			"60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"},
+		{bytes.Repeat([]byte{0xaa}, 131),
+			"This is a test using a larger than block-size key and a larger than block-size data. The key needs to be hashed before being used by the HMAC algorithm.",
 			"9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2"},
 	} {
 		t.Run("case "+strconv.Itoa(n+1), func(t *testing.T) {
@@ -149,7 +151,8 @@ func derived(secret []byte, info string) []byte {
 func TestAHashIsThePublishedHMACUnderThePublishedHKDF(t *testing.T) {
 	secret := counting(0x40, KeySize)
 	k := newKey(t, secret)
-	for _, c := range [][2]string{{"appsecret/wxa", "secret0001"}, {"", ""}, {"access_token", strings.Repeat("x", 200)}, {"扫码", "\x00\xff"}} {
+	for _, c := range [][2]string{{"appsecret/wxa", "secret0001"}, {"", ""}, {"access_token", strings.Repeat("x", 200)},
+		{"扫码", "\x00\xff"}} {
 		text := strconv.Itoa(len(c[0])) + ":" + c[0] + c[1]
 		want := hex.EncodeToString(macByHand(derived(secret, "qrjump hash v1"), []byte(text)))
 		if got := k.Hash(c[0], c[1]); got != want {
@@ -197,7 +200,8 @@ func TestOpenTakesTheVectorsOfGCM(t *testing.T) {
 	)
 	for _, v := range []struct{ name, key, nonce, plain, place, sealed, tag string }{
 		{"case 13", strings.Repeat("0", 64), strings.Repeat("0", 24), "", "", "", "530f8afbc74536b9a963b4f1c4cb738b"},
-		{"case 14", strings.Repeat("0", 64), strings.Repeat("0", 24), strings.Repeat("0", 32), "", "cea7403d4d606b6e074ec5d3baf39d18", "d0d1c8a799996bf0265b98b5d48ab919"},
+		{"case 14", strings.Repeat("0", 64), strings.Repeat("0", 24), strings.Repeat("0", 32), "", "cea7403d4d606b6e074ec5d3baf39d18",
+			"d0d1c8a799996bf0265b98b5d48ab919"},
 		{"case 15", key, nonce, plain, "", sealed, "b094dac5d93471bdec1a502270e3cc6c"},
 		{"case 16", key, nonce, plain[:120], "feedfacedeadbeeffeedfacedeadbeefabaddad2", sealed[:120], "76fc6ece0f4e1768cddf8853bb2d551b"},
 	} {

@@ -234,7 +234,8 @@ func (b *Book) SendTest(ctx context.Context, id int64) error {
 		if _, err := tx.Webhook(ctx, id); err != nil {
 			return err
 		}
-		return tx.AddRows(ctx, outbox.Deliveries, []outbox.Row{{Receiver: number(id), Event: fmt.Sprintf("test_%x", raw), Body: body, CreatedAt: now, NextAt: now}})
+		return tx.AddRows(ctx, outbox.Deliveries, []outbox.Row{{Receiver: number(id), Event: fmt.Sprintf("test_%x", raw), Body: body,
+			CreatedAt: now, NextAt: now}})
 	})
 	b.wake()
 	return err

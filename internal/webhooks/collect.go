@@ -85,7 +85,8 @@ func (b *Book) since(ctx context.Context, source string) (hooks []Webhook, posit
 		return err
 	})
 	hooks = slices.DeleteFunc(hooks, func(w Webhook) bool {
-		return !w.Enabled || source == alarmSource && !w.Wanted.Alarms || source == ScanSource && len(w.Wanted.Codes) == 0 && len(w.Wanted.Rules) == 0
+		return !w.Enabled || source == alarmSource && !w.Wanted.Alarms || source == ScanSource && len(w.Wanted.Codes) == 0 &&
+			len(w.Wanted.Rules) == 0
 	})
 	return hooks, position, err
 }
@@ -204,7 +205,8 @@ func (b *Book) collectAlarms(ctx context.Context) (more bool, err error) {
 			return false, err
 		}
 		to = a.ID
-		events = append(events, queued{"alarm_" + strconv.FormatInt(a.ID, 10), body, func(w Webhook) bool { return a.ID > w.AlarmsFrom && w.Wanted.Alarms }})
+		events = append(events, queued{"alarm_" + strconv.FormatInt(a.ID, 10), body,
+			func(w Webhook) bool { return a.ID > w.AlarmsFrom && w.Wanted.Alarms }})
 	}
 	return len(list) == collected, b.queue(ctx, alarmSource, from, to, events)
 }

@@ -27,7 +27,8 @@ const (
 
 // Policy is how webhooks are sent what waits for them.
 func (b *Book) Policy() outbox.Policy {
-	return outbox.Policy{Kind: outbox.Deliveries, Batch: 50, Lease: 2 * time.Minute, Most: MaxWaiting, Open: b.open, Again: b.again, Gone: b.switchOff,
+	return outbox.Policy{Kind: outbox.Deliveries, Batch: 50, Lease: 2 * time.Minute, Most: MaxWaiting, Open: b.open, Again: b.again,
+		Gone: b.switchOff,
 		Before: func(ctx context.Context) (bool, error) {
 			collected, err := b.Collect(ctx)
 			forgot, err2 := b.forget(ctx)
@@ -102,7 +103,8 @@ func (b *Book) open(ctx context.Context, receiver string) (func(*outbox.Row) (ou
 			return outbound.Request{}, outbox.Useless("its time was over before its turn came")
 		}
 		r.URL = w.URL
-		return outbound.Request{Method: http.MethodPost, URL: w.URL, Header: signed(r.Event, b.RealNow(), []byte(r.Body), secret), Body: []byte(r.Body),
+		return outbound.Request{Method: http.MethodPost, URL: w.URL, Header: signed(r.Event, b.RealNow(), []byte(r.Body), secret),
+			Body:    []byte(r.Body),
 			Timeout: 15 * time.Second, MaxBody: 64 << 10}, nil
 	}, nil
 }
@@ -129,7 +131,8 @@ func (b *Book) switchOff(ctx context.Context, r outbox.Row) error {
 
 // pauses are how long is waited after each failed try, then the last again.
 // They are those that the specification proposes.
-var pauses = []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour, 10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour}
+var pauses = []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour, 10 * time.Hour,
+	14 * time.Hour, 20 * time.Hour, 24 * time.Hour}
 
 // again is when a delivery is tried again: up to a fifth of the pause sooner or
 // later, so that receivers that were away are not all asked at once.

@@ -67,7 +67,9 @@ func (w Wanted) Validate() error {
 	}
 	for _, c := range w.Codes {
 		if c.Batch <= 0 || c.From < 0 || c.To < -1 || c.To >= 0 && c.To < c.From {
-			return accounts.Invalid(fmt.Sprintf("codes: application_id %d, from %d, to %d: want a range of an application, to -1 for its end", c.Batch, c.From, c.To))
+			return accounts.Invalid(
+				fmt.Sprintf("codes: application_id %d, from %d, to %d: want a range of an application, to -1 for its end", c.Batch, c.From,
+					c.To))
 		}
 	}
 	for _, id := range w.Rules {
@@ -162,7 +164,8 @@ type scanData struct {
 
 // scanMessage is the id and the body of a scan.
 func scanMessage(e ledger.Event) (id, body string, err error) {
-	data := scanData{ScanID: e.ID.String(), At: e.At.UTC(), Source: e.Source, Action: e.Action, Kind: e.Kind, Reason: e.Reason, AppID: e.App,
+	data := scanData{ScanID: e.ID.String(), At: e.At.UTC(), Source: e.Source, Action: e.Action, Kind: e.Kind, Reason: e.Reason,
+		AppID:   e.App,
 		Version: e.Version, RuleID: e.RuleID, ApplicationID: e.Batch, Region: e.Region, Text: e.Text}
 	if e.Batch != 0 {
 		data.CodeIndex = &e.Index

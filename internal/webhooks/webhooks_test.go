@@ -69,7 +69,8 @@ func ofCode(batch, index int64) ledger.Event {
 }
 
 func ofRule(id int64) ledger.Event {
-	return ledger.Event{At: began, Source: "scan", Action: "open_mini_program", Kind: "rule", RuleID: id, App: "shop", Text: "https://coffee.example/<t>/1"}
+	return ledger.Event{At: began, Source: "scan", Action: "open_mini_program", Kind: "rule", RuleID: id, App: "shop",
+		Text: "https://coffee.example/<t>/1"}
 }
 
 // got is one message as it arrived.
@@ -207,7 +208,8 @@ func TestAReceiverIsToldOfWhatItWants(t *testing.T) {
 	const codes, rules, alarms = "https://codes.example/", "https://rules.example/", "https://alarms.example/"
 	p.add(codes, webhooks.Wanted{Codes: []webhooks.Codes{{Batch: 1, From: 5, To: 6}, {Batch: 2, From: 9, To: -1}}})
 	p.add(rules, webhooks.Wanted{Rules: []int64{3, 4}, Alarms: true})
-	p.ledger.add(ofCode(1, 4), ofCode(1, 5), ofCode(1, 6), ofCode(1, 7), ofCode(2, 8), ofCode(2, 1_000_000), ofRule(3), ofRule(5), ofRule(4), ledger.Event{At: began, Action: "show_text"})
+	p.ledger.add(ofCode(1, 4), ofCode(1, 5), ofCode(1, 6), ofCode(1, 7), ofCode(2, 8), ofCode(2, 1_000_000), ofRule(3), ofRule(5),
+		ofRule(4), ledger.Event{At: began, Action: "show_text"})
 	p.alarms = append(p.alarms, webhooks.Alarm{ID: 1, At: began, Data: map[string]int{"score": 120}})
 	p.step()
 	if got := p.events(codes); !slices.Equal(got, []string{id(4), id(5), id(8)}) {
@@ -251,7 +253,8 @@ func TestWhatIsNotTakenIsTriedAgain(t *testing.T) {
 			t.Fatalf("%d tries at once", len(p.came)-n)
 		}
 		list, err := p.book.Deliveries(t.Context(), outbox.Query{Limit: 10})
-		if err != nil || len(list) != 1 || list[0].State() != "waiting" || list[0].Attempts != n+1 || list[0].Fault == "" || strings.Contains(list[0].Fault, "\n") {
+		if err != nil || len(list) != 1 || list[0].State() != "waiting" || list[0].Attempts != n+1 || list[0].Fault == "" ||
+			strings.Contains(list[0].Fault, "\n") {
 			t.Fatalf("%+v %v", list, err)
 		}
 		pause := list[0].NextAt.Sub(p.now)
@@ -381,7 +384,8 @@ func TestOnlyWhatCanBeIsTaken(t *testing.T) {
 		}
 	}
 	hook := p.add("https://a.example/", one)
-	if _, err := p.book.Change(t.Context(), hook.ID, func(w *webhooks.Webhook) error { w.URL = "http://10.0.0.1/"; return nil }); err == nil {
+	if _, err := p.book.Change(t.Context(), hook.ID,
+		func(w *webhooks.Webhook) error { w.URL = "http://10.0.0.1/"; return nil }); err == nil {
 		t.Error("an address inside the network was taken")
 	}
 	if err := p.book.SendTest(t.Context(), hook.ID); err != nil {

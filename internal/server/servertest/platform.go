@@ -17,7 +17,8 @@ func (s *Server) Ticket(component string) string {
 func (s *Server) ComponentToken(component string) string {
 	s.t.Helper()
 	a := s.Do("POST", "/cgi-bin/component/api_component_token",
-		fmt.Sprintf(`{"component_appid":%q,"component_appsecret":%q,"component_verify_ticket":%q}`, component, s.secretOf(component), s.Ticket(component)))
+		fmt.Sprintf(`{"component_appid":%q,"component_appsecret":%q,"component_verify_ticket":%q}`, component, s.secretOf(component),
+			s.Ticket(component)))
 	var issued struct {
 		Token string `json:"component_access_token"`
 	}
@@ -70,9 +71,11 @@ func (s *Server) AuthorizerToken(token, component, appid string) (access, refres
 			Refresh string `json:"authorizer_refresh_token"`
 		} `json:"authorization_info"`
 	}
-	s.Component(token, "api_get_authorizer_info", fmt.Sprintf(`{"component_appid":%q,"authorizer_appid":%q}`, component, appid)).JSON(s.t, &info)
-	a := s.Component(token, "api_authorizer_token", fmt.Sprintf(`{"component_appid":%q,"authorizer_appid":%q,"authorizer_refresh_token":%q}`,
-		component, appid, info.Authorization.Refresh))
+	s.Component(token, "api_get_authorizer_info", fmt.Sprintf(`{"component_appid":%q,"authorizer_appid":%q}`, component, appid)).JSON(s.t,
+		&info)
+	a := s.Component(token, "api_authorizer_token",
+		fmt.Sprintf(`{"component_appid":%q,"authorizer_appid":%q,"authorizer_refresh_token":%q}`,
+			component, appid, info.Authorization.Refresh))
 	var issued struct {
 		Token string `json:"authorizer_access_token"`
 	}

@@ -170,7 +170,8 @@ func Try(t testing.TB, o Options) (*Server, error) {
 		o.Began = Began
 	}
 	s := &Server{Clock: &Clock{now: o.Began}, t: t, options: o, logs: &log{}, tokens: map[string]string{}}
-	s.secrets = []string{AdminToken, "secret0001", "secret0002", "secret0003", "0123456789abcdef", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}
+	s.secrets = []string{AdminToken, "secret0001", "secret0002", "secret0003", "0123456789abcdef",
+		"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}
 	for _, found := range regexp.MustCompile(`(?:secret|marketcode_key|aes_key): *([^,}\s]+)`).FindAllStringSubmatch(o.Seed, -1) {
 		s.secrets = append(s.secrets, found[1])
 	}
@@ -181,7 +182,8 @@ func Try(t testing.TB, o Options) (*Server, error) {
 	s.chance = &chance{source: rand.NewChaCha8(seed)}
 	var err error
 	s.Server, err = server.Start(context.Background(), c, s.logs, server.Seams{
-		RealNow: s.Clock.Now, Random: s.chance, Outbound: o.Outbound, BodyTimeout: o.BodyTimeout, LanePatience: o.LanePatience, NoLane: o.NoLane, Connections: o.Connections, RefusedTime: o.RefusedTime, ExportWork: 4,
+		RealNow: s.Clock.Now, Random: s.chance, Outbound: o.Outbound, BodyTimeout: o.BodyTimeout, LanePatience: o.LanePatience,
+		NoLane: o.NoLane, Connections: o.Connections, RefusedTime: o.RefusedTime, ExportWork: 4,
 	})
 	if err != nil {
 		return nil, err
