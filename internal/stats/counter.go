@@ -45,6 +45,9 @@ type Counter struct {
 	Nodes *ledger.Nodes
 	// OnAlarm is called with a new alarm within the transaction that stores it.
 	OnAlarm func(context.Context, Alarm) error
+	// Scratch is the folder where a recount keeps notes that do not fit in memory; "" =
+	// the system's for such files.
+	Scratch string
 	// Events is how many events one transaction counts at most; 0 = 2,000,000.
 	Events int
 
@@ -59,7 +62,8 @@ type Counter struct {
 	tail     *tail // users since state.UsersPosition
 	foldedAt time.Time
 
-	counted atomic.Int64
+	counted   atomic.Int64
+	notesHeld int // bytes of a recount's notes in memory; 0 = recountNotes
 
 	bindings struct {
 		sync.Mutex

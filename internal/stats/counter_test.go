@@ -22,6 +22,7 @@ import (
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/childtest"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
@@ -253,7 +254,10 @@ func (n *naive) add(e ledger.Event) {
 	}
 }
 
-func TestMain(m *testing.M) { os.Exit(dbtest.Run(m)) }
+func TestMain(m *testing.M) {
+	childtest.Roles{"recount": childtest.Role(recountForEver)}.Play()
+	os.Exit(dbtest.Run(m))
+}
 
 func eachStore(t *testing.T, f func(t *testing.T, s *store.Store)) {
 	dbtest.Each(t, dbtest.Schema, func(t *testing.T, url string) { f(t, openStore(t, store.Target{URL: url, Dir: t.TempDir()})) })

@@ -355,5 +355,6 @@ type Tx interface {
 	AllSums(ctx context.Context, of []Span, yield func(SumRow) error) error
 	AllUsers(ctx context.Context, days Span, yield func(UsersRow) error) error
 	AllMisses(ctx context.Context, hours Span, yield func(MissRow) error) error
-	AllCodes(ctx context.Context, yield func(CodeRow) error) error
+	// AllCodes is of the codes from one up to but without another.
+	AllCodes(ctx context.Context, from, to CodeName, yield func(CodeRow) error) error
 }

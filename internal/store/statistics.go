@@ -399,7 +399,14 @@ func (t *Tx) AllSums(ctx context.Context, of []stats.Span, yield func(stats.SumR
 
 // AllUsers implements stats.Tx.
 func (t *Tx) AllUsers(ctx context.Context, days stats.Span, yield func(stats.UsersRow) error) error {
-	return each(ctx, t, scanUsers, yield, `SELECT `+usersColumns+` FROM statistics_users WHERE day >= $1 AND day < $2`, days.From, days.To)
+	for _, dim := range stats.AllDims() { // the key begins with it
+		err := each(ctx, t, scanUsers, yield, `SELECT `+usersColumns+` FROM statistics_users WHERE dim = $1 AND day >= $2 AND day < $3`,
+			int64(dim), days.From, days.To)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // AllMisses implements stats.Tx.
@@ -411,6 +418,8 @@ func (t *Tx) AllMisses(ctx context.Context, hours stats.Span, yield func(stats.M
 }
 
 // AllCodes implements stats.Tx.
-func (t *Tx) AllCodes(ctx context.Context, yield func(stats.CodeRow) error) error {
-	return each(ctx, t, scanCodeCount, yield, `SELECT `+codeCountColumns+` FROM code_counts`)
+func (t *Tx) AllCodes(ctx context.Context, from, to stats.CodeName, yield func(stats.CodeRow) error) error {
+	return each(ctx, t, scanCodeCount, yield, `SELECT `+codeCountColumns+
+		` FROM code_counts WHERE (batch, idx) >= ($1, $2) AND (batch, idx) < ($3, $4)`,
+		from.Batch, from.Index, to.Batch, to.Index)
 }

@@ -1,0 +1,169 @@
+package stats
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"github.com/qrjump/qrjump/internal/ledger"
+)
+
+// noteCode notes under its code what is known of the scans of codes.
+func (n *recounting) noteCode(e *ledger.Entry) error {
+	to := n.notes.open(drawer{ofCodes, e.Batch, floorDiv(e.Index, codesInDrawer)})
+	n.note = ledger.AppendRecord(n.note[:0], &ledger.Event{At: e.At, User: e.User, Network: e.Network, Region: e.Region, Batch: e.Batch,
+		Index: e.Index})
+	before := len(to.fresh)
+	to.fresh = append(binary.AppendUvarint(to.fresh, uint64(len(n.note))), n.note...)
+	return n.notes.added(to, len(to.fresh)-before)
+}
+
+// codeOf is the first code of a drawer.
+func codeOf(d drawer) CodeName {
+	if d.a == math.MinInt64 || d.a == math.MaxInt64 {
+		return CodeName{d.a, d.a}
+	}
+	return CodeName{d.a, d.b * codesInDrawer}
+}
+
+// compareCodes compares what is known of the scans of codes, some of them at a time.
+func (n *recounting) compareCodes(ctx context.Context) error {
+	return n.inParts(ofCodes, func(from, to drawer) error {
+		return n.compareWith(ctx, func(tx Tx, state State) error {
+			if !state.Forgotten.IsZero() {
+				return nil // of a code, the first scans may be gone
+			}
+			codes := map[CodeName]*CodeScans{}
+			for _, parts := range n.within(from, to) {
+				for part, err := range parts {
+					if err == nil {
+						err = n.addCodes(codes, part, state.Offset)
+					}
+					if err != nil {
+						return err
+					}
+				}
+			}
+			err := tx.AllCodes(ctx, codeOf(from), codeOf(to), func(row CodeRow) error { return n.compareCode(row, codes) })
+			for name, one := range codes {
+				n.r.compare(0, one.Scans, func() string {
+					return fmt.Sprintf("scans of code %d of application %d", name.Index,
+						name.Batch)
+				})
+			}
+			return err
+		})
+	})
+}
+
+// addCodes counts the notes of a part of a drawer.
+func (n *recounting) addCodes(codes map[CodeName]*CodeScans, part []byte, offset int64) error {
+	r, known := notesReader{b: part}, ledger.Texts{}
+	for len(r.b) > 0 {
+		e, err := ledger.DecodeRecord(r.next(r.uvarint()), &known)
+		if err != nil || r.bad {
+			return errNotes
+		}
+		name := CodeName{e.Batch, e.Index}
+		if codes[name] == nil {
+			codes[name] = &CodeScans{CodeName: name}
+		}
+		n.c.addToCode(codes[name], &e, offset)
+	}
+	return nil
+}
+
+func (n *recounting) compareCode(row CodeRow, codes map[CodeName]*CodeScans) error {
+	counted, err := readCode(row)
+	if err != nil {
+		return err
+	}
+	one := codes[row.CodeName]
+	if one == nil {
+		one = &CodeScans{}
+	}
+	delete(codes, row.CodeName)
+	of := func(what string) func() string {
+		return func() string { return fmt.Sprintf("%s of code %d of application %d", what, row.Index, row.Batch) }
+	}
+	n.r.compare(row.Scans, one.Scans, of("scans"))
+	n.r.compareUsers(row.Users, one.Users.Count(), int64(counted.Erased), of("users"))
+	n.r.compare(row.FirstAt.UnixMilli(), one.FirstAt.UnixMilli(), of("first scan"))
+	n.r.compare(row.LastAt.UnixMilli(), one.LastAt.UnixMilli(), of("last scan"))
+	networks := int64(one.Networks)
+	if counted.Erased > 0 {
+		// An erased user's networks are gone from the log, and stay counted.
+		networks = max(networks, int64(counted.Networks))
+	}
+	n.r.compare(int64(counted.Networks), networks, of("networks"))
+	n.r.compare(int64(counted.Regions), int64(one.Regions), of("regions"))
+	return nil
+}
+
+// noteMiss notes under its day of UTC a scan that found nothing.
+func (n *recounting) noteMiss(hour int64, place string) error {
+	day := DayOf(hour, 0)
+	to := n.notes.open(drawer{of: ofMisses, a: day})
+	before := len(to.fresh)
+	b := append(to.fresh, byte(hour-24*day))
+	to.fresh = append(binary.AppendUvarint(b, uint64(len(place))), place...)
+	return n.notes.added(to, len(to.fresh)-before)
+}
+
+// compareMisses compares the scans that found nothing, some days of UTC at a time:
+// which places are kept apart is decided by these.
+func (n *recounting) compareMisses(ctx context.Context) error {
+	return n.inParts(ofMisses, func(first, last drawer) error {
+		return n.compareWith(ctx, func(tx Tx, state State) error {
+			since := int64(math.MinInt64)
+			if !state.Forgotten.IsZero() {
+				since = DayOf(HourOf(state.Forgotten)+48+23, 0)
+			}
+			from, to := daysOf(first, last, since)
+			if from >= to {
+				return nil
+			}
+			misses, apart := map[missOf]int64{}, map[missOf]bool{}
+			for name, parts := range n.within(first, last) {
+				if name.a < from {
+					continue
+				}
+				kept := 0
+				for part, err := range parts {
+					r := notesReader{b: part}
+					for err == nil && len(r.b) > 0 {
+						hour := name.a*24 + int64(r.next(1)[0])
+						place := string(r.next(r.uvarint()))
+						// The first ones of a day of UTC are kept apart.
+						if first := (missOf{name.a, place}); !apart[first] && kept < maxPlaces {
+							apart[first] = true
+							kept++
+						} else if !apart[first] {
+							place = OtherPlaces
+						}
+						if misses[missOf{hour, place}]++; r.bad {
+							err = errNotes
+						}
+					}
+					if err != nil {
+						return err
+					}
+				}
+			}
+			what := func(key missOf) func() string {
+				return func() string { return fmt.Sprintf("scans that found nothing in hour %d at %q", key.hour, key.place) }
+			}
+			err := tx.AllMisses(ctx, Span{PerHour, from * 24, to * 24}, func(row MissRow) error {
+				key := missOf{row.Hour, row.Place}
+				n.r.compare(row.Scans, misses[key], what(key))
+				delete(misses, key)
+				return nil
+			})
+			for key, scans := range misses {
+				n.r.compare(0, scans, what(key))
+			}
+			return err
+		})
+	})
+}

@@ -1,0 +1,382 @@
+package stats
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/ledger"
+)
+
+// dayNotes is what the fresh notes of a day have said so far: each combination of
+// values is written out once between two moves into the file.
+type dayNotes struct {
+	began  int
+	last   int64 // position
+	tuples map[Tuple]uint64
+}
+
+// Marks of a note of a day, beside the hour.
+const (
+	hourOfNote = 1<<5 - 1
+	firstOfOne = 1 << 5 // the first scan of a code
+	userOfNote = 1 << 6 // a user follows
+)
+
+// noteScan notes under its day what a scan is counted by.
+func (n *recounting) noteScan(ctx context.Context, e *ledger.Entry, first bool) error {
+	t, err := n.c.tuple(ctx, &e.Event)
+	if err != nil {
+		return err
+	}
+	t.Rule = 0
+	hour := HourOf(e.At)
+	day := DayOf(hour, n.began.Offset)
+	name := drawer{of: ofDays, a: day}
+	to, known := n.notes.open(name), n.drawers[name]
+	if known == nil || known.began != to.began {
+		if known = (&dayNotes{began: to.began, tuples: map[Tuple]uint64{}}); n.drawers == nil {
+			n.drawers = map[drawer]*dayNotes{}
+		}
+		n.drawers[name] = known
+	}
+	before := len(to.fresh)
+	b := binary.AppendUvarint(to.fresh, uint64(e.Position-known.last))
+	known.last = e.Position
+	at, have := known.tuples[t]
+	if !have {
+		at = uint64(len(known.tuples))
+		known.tuples[t] = at
+	}
+	if b = binary.AppendUvarint(b, at); !have {
+		b = binary.AppendVarint(b, t.Batch)
+		for _, text := range [...]string{t.Activity, t.Brand, t.Product, t.App, t.Source, t.Result, t.Region} {
+			b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
+		}
+	}
+	marks := byte(hour + n.began.Offset - 24*day)
+	if first {
+		marks |= firstOfOne
+	}
+	if e.User != (ledger.UserHash{}) {
+		marks |= userOfNote
+	}
+	b = binary.AppendVarint(append(b, marks), e.RuleID)
+	if marks&userOfNote != 0 {
+		b = binary.BigEndian.AppendUint64(b, userNumber(e.User))
+	}
+	to.fresh = b
+	return n.notes.added(to, len(b)-before)
+}
+
+// dayNote is what noteScan noted.
+type dayNote struct {
+	position int64
+	Tuple    // Rule is 0
+	hour     int64
+	rule     int64
+	user     uint64
+	hasUser  bool
+	first    bool
+}
+
+// errNotes says that notes are not what was written.
+var errNotes = errors.New("stats: notes in a file were altered")
+
+// notesReader takes notes apart; the first thing that is wrong stays.
+type notesReader struct {
+	b   []byte
+	bad bool
+}
+
+func (r *notesReader) next(n uint64) []byte {
+	if r.bad || n > uint64(len(r.b)) {
+		r.bad = true
+		return make([]byte, min(n, 8))
+	}
+	b := r.b[:n]
+	r.b = r.b[n:]
+	return b
+}
+
+func (r *notesReader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	r.next(uint64(max(n, 0)))
+	r.bad = r.bad || n <= 0
+	return v
+}
+
+func (r *notesReader) varint() int64 {
+	v, n := binary.Varint(r.b)
+	r.next(uint64(max(n, 0)))
+	r.bad = r.bad || n <= 0
+	return v
+}
+
+// readDay calls visit with the notes of a part of a day's drawer.
+func readDay(part []byte, day, offset int64, visit func(*dayNote)) error {
+	r := notesReader{b: part}
+	var tuples []Tuple
+	var note dayNote
+	for len(r.b) > 0 {
+		note.position += int64(r.uvarint())
+		at := r.uvarint()
+		if at == uint64(len(tuples)) {
+			t := Tuple{Batch: r.varint()}
+			for _, text := range [...]*string{&t.Activity, &t.Brand, &t.Product, &t.App, &t.Source, &t.Result, &t.Region} {
+				*text = string(r.next(r.uvarint()))
+			}
+			tuples = append(tuples, t)
+		}
+		marks := r.next(1)[0]
+		note.rule = r.varint()
+		if note.hasUser = marks&userOfNote != 0; note.hasUser {
+			note.user = binary.BigEndian.Uint64(r.next(8))
+		}
+		if r.bad || at >= uint64(len(tuples)) {
+			return errNotes
+		}
+		note.Tuple, note.hour, note.first = tuples[at], 24*day-offset+int64(marks&hourOfNote), marks&firstOfOne != 0
+		visit(&note)
+	}
+	return nil
+}
+
+// spans are the hours and the days of a stretch of days, then those of all rules.
+func spans(from, to, offset int64) []Span {
+	hours := Span{PerHour, from*24 - offset, to*24 - offset}
+	return []Span{hours, {PerDay, from, to}, {PerHourOfAll, hours.From, hours.To}, {PerDayOfAll, from, to}}
+}
+
+// never is a day before or after all others.
+const never = 1 << 40
+
+// daysOf are the days of a part of drawers that are whole.
+func daysOf(from, to drawer, since int64) (int64, int64) {
+	return max(from.a, since, -never), min(to.a, never)
+}
+
+// daysCount is what a part of the days counts.
+type daysCount struct {
+	numbers map[Tuple]int32
+	counts  map[daysKey]Count
+	users   map[UsersKey]*Sketch
+	groups  map[groupOf]*[dims]*Sketch // the same sketches
+	rules   map[ruleDay]*Sketch        // the same sketches
+}
+
+type daysKey struct {
+	per   Per
+	at    int64
+	rule  int64
+	tuple int32 // its number; -1 = in no event
+}
+
+type groupOf struct {
+	day   int64
+	tuple int32
+}
+
+// number is that of a combination of values.
+func (d *daysCount) number(t Tuple, add bool) int32 {
+	t.Rule = 0
+	at, have := d.numbers[t]
+	switch {
+	case have:
+	case add:
+		at = int32(len(d.numbers))
+		d.numbers[t] = at
+	default:
+		at = -1
+	}
+	return at
+}
+
+func (d *daysCount) sketch(k UsersKey) *Sketch {
+	if d.users[k] == nil {
+		d.users[k] = &Sketch{}
+	}
+	return d.users[k]
+}
+
+// add counts one scan, and its user where that is to be.
+func (d *daysCount) add(day int64, note *dayNote, user bool) {
+	at := d.number(note.Tuple, true)
+	one := Count{Scans: 1}
+	if note.first {
+		one.Firsts = 1
+	}
+	for _, k := range [...]daysKey{{PerHour, note.hour, note.rule, at}, {PerDay, day, note.rule, at}, {PerHourOfAll, note.hour, 0, at},
+		{PerDayOfAll, day, 0, at}} {
+		sum := d.counts[k]
+		sum.add(one)
+		d.counts[k] = sum
+	}
+	if !user {
+		return
+	}
+	of := d.groups[groupOf{day, at}]
+	if of == nil {
+		of = new([dims]*Sketch)
+		for dim := range dims {
+			if dim != Rule {
+				of[dim] = d.sketch(UsersKey{day, dim, note.Value(dim)})
+			}
+		}
+		d.groups[groupOf{day, at}] = of
+	}
+	rule := d.rules[ruleDay{day, note.rule}]
+	if rule == nil {
+		rule = d.sketch(UsersKey{day, Rule, number(note.rule)})
+		d.rules[ruleDay{day, note.rule}] = rule
+	}
+	for dim, s := range of {
+		if Dim(dim) == Rule {
+			s = rule
+		}
+		s.add(note.user)
+	}
+}
+
+// compareDays compares combinations, sums and users, some days at a time.
+func (n *recounting) compareDays(ctx context.Context) error {
+	return n.inParts(ofDays, func(first, last drawer) error {
+		return n.compareWith(ctx, func(tx Tx, state State) error {
+			from, to := daysOf(first, last, n.since(state))
+			if from >= to {
+				return nil
+			}
+			d := daysCount{numbers: map[Tuple]int32{}, counts: map[daysKey]Count{}, users: map[UsersKey]*Sketch{},
+				groups: map[groupOf]*[dims]*Sketch{}, rules: map[ruleDay]*Sketch{}}
+			for name, parts := range n.within(first, last) {
+				if name.a < from {
+					continue
+				}
+				known := usersKnown(state, name.a)
+				for part, err := range parts {
+					if err == nil {
+						err = readDay(part, name.a, state.Offset, func(note *dayNote) {
+							d.add(name.a, note, note.hasUser && known && note.position <= state.UsersPosition)
+						})
+					}
+					if err != nil {
+						return err
+					}
+				}
+			}
+			if err := n.compareTuples(ctx, tx, state, &d, from, to); err != nil {
+				return err
+			}
+			return n.compareSketches(ctx, tx, state, d.users, from, to)
+		})
+	})
+}
+
+// compareTuples compares the combinations of a stretch of days with the ledger, and
+// their sums with them.
+func (n *recounting) compareTuples(ctx context.Context, tx Tx, state State, d *daysCount, from, to int64) error {
+	compare := func(per Per, at int64, t Tuple, counted, recounted Count) {
+		what := func(what string) func() string {
+			return func() string {
+				return fmt.Sprintf("%s of %s, %+v", what, per.Start(at, state.Offset).Format(time.RFC3339), t)
+			}
+		}
+		n.r.compare(counted.Scans, recounted.Scans, what("scans"))
+		if state.Forgotten.IsZero() {
+			n.r.compare(counted.Firsts, recounted.Firsts, what("first scans"))
+		}
+	}
+	sums := sumsCount{}
+	err := tx.AllTuples(ctx, spans(from, to, state.Offset), func(row TupleRow) error {
+		if row.Per == PerHour {
+			sums.add(&row, DayOf(row.At, state.Offset))
+		}
+		k := daysKey{row.Per, row.At, row.Rule, d.number(row.Tuple, false)}
+		compare(row.Per, row.At, row.Tuple, row.Count, d.counts[k])
+		delete(d.counts, k)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if len(d.counts) > 0 {
+		named := make([]Tuple, len(d.numbers))
+		for t, at := range d.numbers {
+			named[at] = t
+		}
+		for k, count := range d.counts {
+			t := named[k.tuple]
+			t.Rule = k.rule
+			compare(k.per, k.at, t, Count{}, count)
+		}
+	}
+	return n.compareSums(ctx, tx, state, sums, from, to)
+}
+
+// sumsCount adds up the hours' combinations.
+type sumsCount map[sumKey]Count
+
+type sumKey struct {
+	per   Per
+	dim   Dim
+	at    int64
+	value string
+}
+
+func (s sumsCount) add(row *TupleRow, day int64) {
+	for d := range dims {
+		if d == Rule {
+			continue
+		}
+		value := row.Value(d)
+		for _, k := range [...]sumKey{{PerHour, d, row.At, value}, {PerDay, d, day, value}} {
+			sum := s[k]
+			sum.add(row.Count)
+			s[k] = sum
+		}
+	}
+}
+
+func (n *recounting) compareSums(ctx context.Context, tx Tx, state State, sums sumsCount, from, to int64) error {
+	compare := func(k sumKey, counted, added Count) {
+		what := func() string {
+			return fmt.Sprintf("sum of %s, %s %q", k.per.Start(k.at, state.Offset).Format(time.RFC3339), k.dim, k.value)
+		}
+		n.r.compare(counted.Scans, added.Scans, what)
+		n.r.compare(counted.Firsts, added.Firsts, what)
+	}
+	err := tx.AllSums(ctx, spans(from, to, state.Offset)[:2], func(row SumRow) error {
+		k := sumKey{row.Per, row.Dim, row.At, row.Value}
+		compare(k, row.Count, sums[k])
+		delete(sums, k)
+		return nil
+	})
+	for k, count := range sums {
+		compare(k, Count{}, count)
+	}
+	return err
+}
+
+func (n *recounting) compareSketches(ctx context.Context, tx Tx, state State, users map[UsersKey]*Sketch, from, to int64) error {
+	what := func(k UsersKey) func() string {
+		return func() string { return fmt.Sprintf("users of day %d, %s %q", k.Day, k.Dim, k.Value) }
+	}
+	err := tx.AllUsers(ctx, Span{PerDay, from, to}, func(row UsersRow) error {
+		if !usersKnown(state, row.Day) {
+			return nil
+		}
+		counted := int64(0)
+		if s := users[row.UsersKey]; s != nil {
+			counted = s.Count()
+		}
+		n.r.compareUsers(row.Users, counted, row.Erased, what(row.UsersKey))
+		delete(users, row.UsersKey)
+		return nil
+	})
+	for k, s := range users {
+		n.r.compare(0, s.Count(), what(k))
+	}
+	return err
+}

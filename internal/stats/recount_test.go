@@ -1,0 +1,264 @@
+package stats_test
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/childtest"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+)
+
+// lookingStore knows whether a transaction that reads is open, and calls before first.
+type lookingStore struct {
+	stats.Store
+	before func()
+	open   int
+}
+
+func (s *lookingStore) ViewStatistics(ctx context.Context, f func(stats.Tx) error) error {
+	if s.before != nil {
+		s.before()
+	}
+	return s.Store.ViewStatistics(ctx, func(tx stats.Tx) error {
+		s.open++
+		defer func() { s.open-- }()
+		return f(tx)
+	})
+}
+
+// onceLog is a log that is read outside of transactions.
+type onceLog struct {
+	*memoryLog
+	t     *testing.T
+	store *lookingStore
+}
+
+func (l *onceLog) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, error] {
+	if l.store.open > 0 {
+		l.t.Error("the ledger is read while a transaction stands still")
+	}
+	return l.memoryLog.Read(ctx, after)
+}
+
+// Issue 14: a recount reads the ledger once, however much it holds in memory, and no
+// transaction lasts as long as that.
+func TestARecountReadsTheLedgerOnce(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *store.Store) {
+		for _, held := range []int{0, 1, 1000} {
+			if err := s.Reset(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			looking := &lookingStore{Store: s}
+			log := &onceLog{&memoryLog{gaps: rand.New(rand.NewPCG(1, 2))}, t, looking}
+			events := &traffic{r: rand.New(rand.NewPCG(14, 1)), now: began, users: 300}
+			if err := log.Append(t.Context(), events.take(3000)); err != nil {
+				t.Fatal(err)
+			}
+			c := newCounter(looking, log)
+			c.Scratch = t.TempDir()
+			c.HoldNotes(held)
+			if err := c.CatchUpAndSave(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			log.reads, log.yielded = 0, 0
+			r, err := c.Recount(t.Context())
+			if err != nil || r.Differences > 0 || r.Scans != 3000 || r.Compared < 1000 {
+				t.Errorf("held %d: %+v, %v", held, r, err)
+			}
+			if log.yielded != 3000 {
+				t.Errorf("held %d: %d scans were read of 3000, in %d passes", held, log.yielded, log.reads)
+			}
+		}
+	})
+}
+
+// Issue 14: what is counted while a recount runs is in what it compares.
+func TestScansAreCountedWhileARecountRuns(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *store.Store) {
+		log, events := &memoryLog{}, &traffic{r: rand.New(rand.NewPCG(14, 2)), now: began, users: 100}
+		other := newCounter(s, log)
+		came, views := 0, 0
+		more := func() {
+			if views++; views%2 == 1 || views > 60 {
+				return // a recount gets on when nothing is counted for a moment
+			}
+			came += 20
+			if err := log.Append(t.Context(), events.take(20)); err != nil {
+				t.Error(err)
+			}
+			if err := other.CatchUpAndSave(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+		more()
+		more()
+		c := newCounter(&lookingStore{Store: s, before: more}, log)
+		c.HoldNotes(500)
+		r, err := c.Recount(t.Context())
+		if err != nil || r.Differences > 0 || r.Compared == 0 {
+			t.Errorf("%+v, %v", r, err)
+		}
+		if r.Scans != int64(came) || came < 100 {
+			t.Errorf("%d of %d scans were compared", r.Scans, came)
+		}
+	})
+}
+
+// A recount finds what is counted and in no scan, and what is not as the scans say.
+func TestARecountFindsWhatDiffers(t *testing.T) {
+	for what, alter := range map[string]func(context.Context, stats.Tx) error{
+		"scans": func(ctx context.Context, tx stats.Tx) error {
+			t := stats.Tuple{App: "wx of nobody"}
+			if err := tx.NameTuples(ctx, []stats.Tuple{t}); err != nil {
+				return err
+			}
+			return tx.AddScanCounts(ctx, []stats.CountRow{{Per: stats.PerDayOfAll, At: 1, Tuple: t.ID(), Count: stats.Count{Scans: 1}}})
+		},
+		"a sum": func(ctx context.Context, tx stats.Tx) error {
+			return tx.AddSums(ctx, []stats.SumRow{{Per: stats.PerHour, Dim: stats.App, At: 1 << 21, Value: "wx",
+				Count: stats.Count{Scans: 1}}})
+		},
+		"a place": func(ctx context.Context, tx stats.Tx) error {
+			return tx.AddMisses(ctx, []stats.MissRow{{Hour: 7, Place: "nowhere.example/", Scans: 1}})
+		},
+		"users": func(ctx context.Context, tx stats.Tx) error {
+			return tx.PutUsers(ctx, []stats.UsersRow{{UsersKey: stats.UsersKey{Day: 1 << 20, Dim: stats.Source, Value: "scan"}, Users: 1}})
+		},
+		"a code": func(ctx context.Context, tx stats.Tx) error {
+			return tx.PutCodes(ctx, []stats.CodeRow{{CodeName: stats.CodeName{Batch: 600_000_000, Index: 1 << 40}, Scans: 1, State: "{}"}})
+		},
+		"another code": func(ctx context.Context, tx stats.Tx) error {
+			return tx.PutCodes(ctx, []stats.CodeRow{{CodeName: stats.CodeName{Batch: 1}, Scans: 1, State: "{}"}})
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			eachStore(t, func(t *testing.T, s *store.Store) {
+				log, events := &memoryLog{}, &traffic{r: rand.New(rand.NewPCG(14, 3)), now: began, users: 10}
+				if err := log.Append(t.Context(), events.take(200)); err != nil {
+					t.Fatal(err)
+				}
+				c := newCounter(s, log)
+				if err := c.CatchUpAndSave(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				noDifference(t, c)
+				if err := s.UpdateStatistics(t.Context(), alter); err != nil {
+					t.Fatal(err)
+				}
+				if r, err := c.Recount(t.Context()); err != nil || r.Differences == 0 || len(r.Shown) == 0 || r.Shown[0].Counted != 1 {
+					t.Errorf("%+v, %v", r, err)
+				}
+			})
+		})
+	}
+	log, events := &memoryLog{}, &traffic{r: rand.New(rand.NewPCG(14, 4)), now: began, users: 10}
+	eachStore(t, func(t *testing.T, s *store.Store) {
+		if err := log.Append(t.Context(), events.take(200)); err != nil {
+			t.Fatal(err)
+		}
+		c := newCounter(s, log)
+		if err := c.CatchUpAndSave(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		log.entries[0].App = "wx of another" // the ledger says otherwise
+		if r, err := c.Recount(t.Context()); err != nil || r.Differences == 0 {
+			t.Errorf("%+v, %v", r, err)
+		}
+	})
+}
+
+// recounting says of which ledger a process recounts, for ever.
+type recounting struct{ Dir, URL string }
+
+func recountForEver(ctx context.Context, o recounting) error {
+	s, err := store.Open(ctx, store.Target{URL: o.URL, Dir: o.Dir})
+	if err != nil {
+		return err
+	}
+	j, err := ledger.OpenJournal(filepath.Join(o.Dir, "scans"), ledger.JournalOptions{})
+	if err != nil {
+		return err
+	}
+	c := &stats.Counter{Log: j, Alone: true, Store: s, Settings: settings.NewLive(settings.Defaults()),
+		Now:    func() time.Time { return began },
+		Logger: slog.New(slog.DiscardHandler), Scratch: filepath.Join(o.Dir, "scratch")}
+	c.HoldNotes(1000)
+	for {
+		fmt.Println("begun")
+		if r, err := c.Recount(ctx); err != nil || r.Differences > 0 {
+			return fmt.Errorf("%+v: %w", r, err)
+		}
+	}
+}
+
+// Issue 14: a recount that is killed on its way leaves nothing, and the next one finds
+// no difference.
+func TestAKilledRecountLeavesNothing(t *testing.T) {
+	dbtest.Each(t, dbtest.Schema, func(t *testing.T, url string) {
+		dir := t.TempDir()
+		if err := os.Mkdir(filepath.Join(dir, "scratch"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		chance := rand.New(rand.NewPCG(14, 5))
+		events := &traffic{r: rand.New(rand.NewPCG(14, 6)), now: began, users: 100}
+		for round := range 3 {
+			func() {
+				s, err := store.Open(t.Context(), store.Target{URL: url, Dir: dir})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer s.Close()
+				j, err := ledger.OpenJournal(filepath.Join(dir, "scans"),
+					ledger.JournalOptions{Random: rand.NewChaCha8([32]byte{1}), SegmentSize: 20_000})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer j.Close()
+				if err := j.Append(t.Context(), events.take(700)); err != nil {
+					t.Fatal(err)
+				}
+				c := newCounter(s, j)
+				if err := c.CatchUpAndSave(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if r, err := c.Recount(t.Context()); err != nil || r.Differences > 0 || r.Scans != int64(700*(round+1)) {
+					t.Errorf("round %d: %+v, %v", round, r, err)
+				}
+			}()
+			p := childtest.Start(t, childtest.Command("recount", recounting{dir, url}))
+			kill := chance.IntN(3)
+			for n := 0; ; n++ {
+				if _, more := p.Line(); !more {
+					break
+				}
+				if n == kill {
+					p.Process.Kill()
+				}
+			}
+			p.Wait()
+			if text := p.Log(); text != "" {
+				t.Errorf("round %d: %s", round, text)
+			}
+			left, err := os.ReadDir(filepath.Join(dir, "scratch"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, file := range left { // it was killed before it took the name
+				if info, err := file.Info(); err != nil || info.Size() > 0 {
+					t.Errorf("round %d: it left %v, %v", round, info, err)
+				}
+			}
+		}
+	})
+}
