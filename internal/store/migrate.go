@@ -107,7 +107,7 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 }
 
 // withLinesFor shows the lines of migrations that are for one database alone,
-// such as "-- postgres: …": others take them for comments.
+// such as "-- postgres: …", and hides those that are for the other.
 type withLinesFor struct {
 	fs.FS
 	engine string
@@ -127,7 +127,14 @@ func (f withLinesFor) Open(name string) (fs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &migration{Reader: strings.NewReader(strings.ReplaceAll(string(text), "\n-- "+f.engine+": ", "\n")), info: info}, nil
+	var b strings.Builder
+	for line := range strings.Lines(string(text)) {
+		own, is := strings.CutPrefix(line, "-- "+f.engine+": ")
+		if is || !strings.HasPrefix(line, "-- sqlite: ") && !strings.HasPrefix(line, "-- postgres: ") {
+			b.WriteString(own)
+		}
+	}
+	return &migration{Reader: strings.NewReader(b.String()), info: info}, nil
 }
 
 // migration is the text of a migration as a file.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -106,14 +107,22 @@ func (t *Tx) List(ctx context.Context, q rules.Query) ([]rules.Rule, int, error)
 	if q.Target != "" {
 		filter("target = ?", q.Target)
 	}
-	total := 0
-	if !q.NoTotal {
-		if err := t.row(ctx, `SELECT COUNT(*) FROM rules`+conditions(where), args...).Scan(&total); err != nil {
-			return nil, 0, err
-		}
+	if q.Owner != "" && opened(q) != "" {
+		where = append(where, "kind = '"+string(rules.Service)+"'") // they have an index
+	}
+	total, err := t.total(ctx, where, args, q)
+	if err != nil {
+		return nil, 0, err
 	}
 	if q.AfterID > 0 {
 		filter("id > ?", q.AfterID)
+	} else if q.Owner != "" && q.Offset > 0 && !q.Newest && q.Keys == nil {
+		first, before, err := t.pieceAt(ctx, q)
+		if err != nil {
+			return nil, 0, err
+		}
+		filter("id >= ?", first)
+		q.Offset -= before
 	}
 	if q.Keys != nil {
 		if len(q.Keys) == 0 {
@@ -142,16 +151,61 @@ func conditions(where []string) string {
 	return " WHERE " + strings.Join(where, " AND ")
 }
 
-// CountOwned implements rules.Tx.
-func (t *Tx) CountOwned(ctx context.Context, owner string) (n int, err error) {
-	err = t.row(ctx, `SELECT COUNT(*) FROM rules WHERE owner = $1`, owner).Scan(&n)
+// total is how many rules a list is taken from.
+func (t *Tx) total(ctx context.Context, where []string, args []any, q rules.Query) (n int, err error) {
+	switch {
+	case q.NoTotal:
+	case q.Owner != "":
+		n, err = t.counted(ctx, q.Owner, opened(q))
+	default:
+		err = t.row(ctx, `SELECT COUNT(*) FROM rules`+conditions(where), args...).Scan(&n)
+	}
 	return n, err
 }
 
-// CountTargeted implements rules.Tx.
-func (t *Tx) CountTargeted(ctx context.Context, target string) (n int, err error) {
-	err = t.row(ctx, `SELECT COUNT(*) FROM rules WHERE target = $1 AND kind = $2`, target, string(rules.Service)).Scan(&n)
+// opened is what rule_counts and rule_pieces have as the target of an owner's list:
+// "" where it is of all that the owner has.
+func opened(q rules.Query) string {
+	if q.Target == q.Owner {
+		return ""
+	}
+	return q.Target
+}
+
+// counted reads a row that the triggers of 00022_counted.sql keep.
+func (t *Tx) counted(ctx context.Context, owner, target string) (n int, err error) {
+	err = t.few(ctx, `SELECT n FROM rule_counts WHERE owner = $1 AND target = $2`, owner, target).Scan(&n)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	}
 	return n, err
+}
+
+// CountOwned implements rules.Tx.
+func (t *Tx) CountOwned(ctx context.Context, owner string) (int, error) {
+	return t.counted(ctx, owner, "")
+}
+
+// CountTargeted implements rules.Tx.
+func (t *Tx) CountTargeted(ctx context.Context, target string) (int, error) {
+	return t.counted(ctx, "", target)
+}
+
+// pieceAt finds the piece of an owner's rules with the one that stands at an offset:
+// the id that it begins with, and how many rules stand before it. It reads a row for
+// about 1,024 rules before the page.
+func (t *Tx) pieceAt(ctx context.Context, q rules.Query) (first int64, before int, err error) {
+	pieces, err := t.query(ctx, `SELECT first, n FROM rule_pieces WHERE owner = $1 AND target = $2 ORDER BY first`, q.Owner, opened(q))
+	if err != nil {
+		return 0, 0, err
+	}
+	defer pieces.Close()
+	for n := 0; pieces.Next(); before += n {
+		if err := pieces.Scan(&first, &n); err != nil || before+n > q.Offset {
+			return first, before, err
+		}
+	}
+	return math.MaxInt64, q.Offset, pieces.Err()
 }
 
 // The questions of Near. Each looks at no more rows than it may answer, or than
@@ -338,6 +392,11 @@ func (t *Tx) NextChange(ctx context.Context) (int64, error) { return t.nextChang
 
 // PutRule implements rules.Tx.
 func (t *Tx) PutRule(ctx context.Context, r rules.Rule, d rules.Deed) error {
+	if r.Kind == rules.Service && !r.Published { // it may have another target now, which is counted
+		if err := t.lockHead(ctx); err != nil {
+			return err
+		}
+	}
 	err := t.later(ctx, someRule, `UPDATE rules SET target = $2, prefix = $3, path = $4, occupy = $5, open_version = $6, test_links = $7,
 		published = $8, changed_at = $9, published_at = $10 WHERE id = $1`,
 		r.ID, r.Target, r.Prefix.Text, r.Path, flag(r.Occupy), r.OpenVersion, inJSON(&r.TestLinks).text(),
@@ -357,6 +416,10 @@ func someRule(n int64) error {
 
 // DeleteRule implements rules.Tx.
 func (t *Tx) DeleteRule(ctx context.Context, r rules.Rule, d rules.Deed) error {
+	// As an add does: the rows that count rules come after the head.
+	if err := t.lockHead(ctx); err != nil {
+		return err
+	}
 	n, err := t.exec(ctx, `DELETE FROM rules WHERE id = $1`, r.ID)
 	if err != nil {
 		return err
@@ -428,9 +491,21 @@ func scanRuleChange(scan func(...any) error) (c rules.Change, err error) {
 	return c, err
 }
 
+// spentSince counts the publishes of the owner $2 since the moment $3, which is in the
+// hour before $4: whole hours from their rows, the rest one by one. A month begins with
+// an hour, and has no rest.
+const spentSince = `(SELECT CAST(COALESCE(SUM(n), 0) AS BIGINT) FROM publish_counts WHERE owner = $2 AND hour >= $4)
+	+ (SELECT COUNT(*) FROM publishes WHERE owner = $2 AND at >= $3 AND at < $4 * 3600000)`
+
+// nextHour is the first hour since 1970 that begins at a moment or later.
+func nextHour(t time.Time) int64 {
+	const hour = int64(time.Hour / time.Millisecond)
+	return (millis(t) + hour - 1) / hour
+}
+
 // PublishesSince implements rules.Tx.
 func (t *Tx) PublishesSince(ctx context.Context, owner string, since time.Time) (n int, err error) {
-	err = t.row(ctx, `SELECT COUNT(*) FROM publishes WHERE owner = $1 AND at >= $2`, owner, millis(since)).Scan(&n)
+	err = t.row(ctx, `SELECT `+spentSince+` WHERE $1 = 1`, 1, owner, millis(since), nextHour(since)).Scan(&n)
 	return n, err
 }
 
@@ -446,9 +521,8 @@ func (t *Tx) Publishing(ctx context.Context, owner string, link rules.Link, sinc
 			}
 		}
 	}
-	const spent = `(SELECT COUNT(*) FROM publishes WHERE owner = $2 AND at >= $3)`
-	row := t.few(ctx, `SELECT `+qualified("r", ruleColumns)+`, `+qualified("a", accountRows.columns)+`, `+spent+`
-		FROM rules r JOIN accounts a ON a.appid = r.target WHERE r.key = $1`, key, owner, millis(since))
+	row := t.few(ctx, `SELECT `+qualified("r", ruleColumns)+`, `+qualified("a", accountRows.columns)+`, `+spentSince+`
+		FROM rules r JOIN accounts a ON a.appid = r.target WHERE r.key = $1`, key, owner, millis(since), nextHour(since))
 	p.Rule, err = scanRule(func(rule ...any) error {
 		return row.Scan(slices.Concat(rule, accountRows.into(&p.Target), []any{&p.Spent})...)
 	})

@@ -72,10 +72,13 @@ var schema = []table{
 	{name: "messages", order: "id", users: []userColumn{{name: "body", is: openIDText, account: "account"}}},
 	{name: "meta", order: "name"},
 	{name: "notices", order: "id"},
+	{name: "publish_counts"}, // made anew by what counts them
 	{name: "publishes", order: "owner, key, at"},
 	{name: "pushes", order: "id"},
 	{name: "qrcodes", order: "code"},
 	{name: "rechecks", order: "owner, directory"},
+	{name: "rule_counts"}, // as publish_counts
+	{name: "rule_pieces"}, // as publish_counts
 	{name: "rules", order: "id"},
 	{name: "scan_events", order: "seq", users: []userColumn{{name: "user_hash", is: userHash}}},
 	{name: "scan_keys", order: "hash", kept: true},

@@ -1,0 +1,61 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+// What counts rules and publishes is kept by triggers, with the change itself
+// (migrations/00022_counted.sql), and read in rules.go.
+
+// countedRules and countedPublishes are what rule_counts and publish_counts say.
+const (
+	countedRules = `SELECT owner, '' AS target, COUNT(*) AS n FROM rules GROUP BY owner
+		UNION ALL SELECT owner, target, COUNT(*) FROM rules WHERE kind = 'service_rule' GROUP BY owner, target
+		UNION ALL SELECT '', target, COUNT(*) FROM rules WHERE kind = 'service_rule' GROUP BY target`
+	countedPublishes = `SELECT owner, CAST(at / 3600000 AS TEXT) AS hour, COUNT(*) AS n FROM publishes GROUP BY owner, at / 3600000`
+)
+
+// wrongPieces finds pieces of an owner's rules with another number of them than they
+// say; of is which of the owner's rules a piece is of.
+func wrongPieces(pieces, of string) string {
+	return `SELECT owner, target, n FROM (SELECT owner, target, first, n,
+			LEAD(first, 1, CAST(9223372036854775807 AS BIGINT)) OVER (PARTITION BY owner, target ORDER BY first) AS next
+			FROM rule_pieces WHERE ` + pieces + `) AS p
+		WHERE n <> (SELECT COUNT(*) FROM rules AS r WHERE r.owner = p.owner AND r.id >= p.first AND r.id < p.next` + of + `)`
+}
+
+// CheckCounts counts row by row what is counted, and returns an error where something
+// else is kept.
+func (p *Snapshot) CheckCounts(ctx context.Context) error {
+	missed := func(all, some string) string {
+		return `SELECT * FROM (` + all + `) AS a EXCEPT SELECT * FROM (` + some + `) AS s`
+	}
+	const (
+		rulesKept     = `SELECT owner, target, n FROM rule_counts`
+		publishesKept = `SELECT owner, CAST(hour AS TEXT) AS hour, n FROM publish_counts`
+		inPieces      = `SELECT owner, target, CAST(SUM(n) AS BIGINT) AS n FROM rule_pieces GROUP BY owner, target`
+		ofOwners      = rulesKept + ` WHERE owner <> ''`
+	)
+	for _, query := range []string{
+		missed(countedRules, rulesKept), missed(rulesKept, countedRules),
+		missed(countedPublishes, publishesKept), missed(publishesKept, countedPublishes),
+		missed(ofOwners, inPieces), missed(inPieces, ofOwners),
+		wrongPieces(`target = ''`, ``), wrongPieces(`target <> ''`, ` AND r.target = p.target AND r.kind = 'service_rule'`),
+	} {
+		var owner, of string
+		var n int64
+		err := p.tx.patiently(func() error { return p.tx.row(ctx, query+` LIMIT 1`).Scan(&owner, &of, &n) })
+		switch {
+		case err == nil:
+			return fmt.Errorf("what is counted of %s is not what is there: %s, %s", strconv.Quote(owner), strconv.Quote(of),
+				strconv.FormatInt(n, 10))
+		case !errors.Is(err, sql.ErrNoRows):
+			return fmt.Errorf("counting what is counted: %w", err)
+		}
+	}
+	return nil
+}

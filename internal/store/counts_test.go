@@ -1,0 +1,389 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+// wantCounted holds what is counted against the rows.
+func wantCounted(t *testing.T, s *Store, when string) {
+	t.Helper()
+	if err := s.Snapshot(t.Context(), func(p *Snapshot) error { return p.CheckCounts(t.Context()) }); err != nil {
+		t.Errorf("%s: %v", when, err)
+	}
+}
+
+// aServiceRule is a rule of a service account that says little.
+func aServiceRule(t *testing.T, owner, target, prefix string) rules.Rule {
+	t.Helper()
+	return rules.Rule{Kind: rules.Service, Owner: owner, Target: target, Prefix: prefixOf(t, prefix, rules.Service), Path: "p",
+		CreatedAt: at, ChangedAt: at}
+}
+
+// someRules are n rules of an ordinary owner, and as many of a service account for
+// every third Mini Program.
+func someRules(t *testing.T, n int) (list []rules.Rule) {
+	t.Helper()
+	for i := range n {
+		list = append(list, aRule(t, "wxa", fmt.Sprintf("https://a.example/%06d", i)),
+			aServiceRule(t, "wxs", fmt.Sprintf("wxm%d", i%3), fmt.Sprintf("http://weixin.qq.com/q/%06d", i)))
+	}
+	return list
+}
+
+// importMany stores many rules at once.
+func importMany(t *testing.T, s *Store, list []rules.Rule) {
+	t.Helper()
+	update(t, s, func(ctx context.Context, tx *Tx) error { return tx.AddRules(ctx, slices.Clone(list), someone) })
+}
+
+// allPages are an owner's rules page by page, and their total.
+func allPages(t *testing.T, s *Store, q rules.Query, size int) (ids []int64) {
+	t.Helper()
+	for q.Limit, q.Offset = size, 0; ; q.Offset += size {
+		var page []rules.Rule
+		var total int
+		view(t, s, func(ctx context.Context, tx *Tx) (err error) {
+			page, total, err = tx.List(ctx, q)
+			return err
+		})
+		for _, r := range page {
+			ids = append(ids, r.ID)
+		}
+		if len(page) < size {
+			want(t, "total", total, len(ids))
+			return ids
+		}
+	}
+}
+
+func TestWhatIsCountedIsWhatIsThere(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		wantCounted(t, s, "empty")
+		importMany(t, s, someRules(t, 2500))
+		wantCounted(t, s, "after an import")
+		list := addRules(t, s, aRule(t, "wxb", "https://b.example/"), aRule(t, "wxa", "https://a.example/x"),
+			aServiceRule(t, "wxs", "wxm0", "http://weixin.qq.com/q/x"))
+		wantCounted(t, s, "after adds")
+		first := list[0].ID - 5000
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			// The whole of a piece, and some of all others.
+			rows, err := scanAll(ctx, tx, `WHERE id < $1 OR id % 7 = 0`, first+2100)
+			for _, r := range rows {
+				if err := tx.DeleteRule(ctx, r, someone); err != nil {
+					return err
+				}
+			}
+			return err
+		})
+		wantCounted(t, s, "after deletes")
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			rows, err := scanAll(ctx, tx, `WHERE owner = $1 AND id % 5 = 0`, "wxs")
+			for _, r := range rows {
+				r.Target = "wxm1"
+				if err := tx.PutRule(ctx, r, someone); err != nil {
+					return err
+				}
+			}
+			return err
+		})
+		wantCounted(t, s, "after edits")
+		addRules(t, s, aRule(t, "wxa", "https://a.example/y"), aServiceRule(t, "wxs", "wxm0", "http://weixin.qq.com/q/y"))
+		wantCounted(t, s, "after another add")
+		for _, q := range []rules.Query{{Owner: "wxa"}, {Owner: "wxa", Target: "wxa"}, {Owner: "wxs"}, {Owner: "wxs", Target: "wxm0"},
+			{Owner: "wxs", Target: "wxm1"}, {Owner: "wxb"}, {Owner: "wxnobody"}} {
+			ids := numbers(t, s, fmt.Sprintf(`SELECT id FROM rules WHERE owner = '%s' AND ('%s' = '' OR target = '%[2]s') ORDER BY id`,
+				q.Owner,
+				q.Target))
+			want(t, fmt.Sprintf("pages of %+v", q), allPages(t, s, q, 199), ids)
+		}
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			owned, err := tx.CountOwned(ctx, "wxs")
+			want(t, "owned", int64(owned), number(t, s, `SELECT COUNT(*) FROM rules WHERE owner = 'wxs'`))
+			if err != nil {
+				return err
+			}
+			targeted, err := tx.CountTargeted(ctx, "wxm1")
+			want(t, "targeted", int64(targeted), number(t, s, `SELECT COUNT(*) FROM rules WHERE target = 'wxm1'`))
+			return err
+		})
+		if err := s.Reset(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wantCounted(t, s, "after a reset")
+		want(t, "rows that count", number(t, s, `SELECT (SELECT COUNT(*) FROM rule_counts) + (SELECT COUNT(*) FROM rule_pieces)`), 0)
+	})
+}
+
+// scanAll reads the rules that where finds.
+func scanAll(ctx context.Context, t *Tx, where string, args ...any) ([]rules.Rule, error) {
+	return list(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules `+where, args...)
+}
+
+// A wrong count is believed: nobody looks at the rules.
+func TestNobodyCountsRulesOneByOne(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		importMany(t, s, someRules(t, 1500))
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			if err := tx.AddPublish(ctx, "wxa", "k", at); err != nil {
+				return err
+			}
+			for _, query := range []string{`UPDATE rule_counts SET n = n + 1000000`, `UPDATE publish_counts SET n = n + 1000000`,
+				`UPDATE rule_pieces SET n = n + 1000000 WHERE first = (SELECT MIN(first) FROM rule_pieces)`} {
+				if _, err := tx.exec(ctx, query); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			owned, err := tx.CountOwned(ctx, "wxa")
+			if want(t, "owned", owned, 1_001_500); err != nil {
+				return err
+			}
+			targeted, err := tx.CountTargeted(ctx, "wxm0")
+			if want(t, "targeted", targeted, 1_000_500); err != nil {
+				return err
+			}
+			_, total, err := tx.List(ctx, rules.Query{Owner: "wxs", Target: "wxm0", Limit: 1})
+			if want(t, "total", total, 1_000_500); err != nil {
+				return err
+			}
+			spent, err := tx.PublishesSince(ctx, "wxa", at.Truncate(time.Hour))
+			if want(t, "publishes", spent, 1_000_001); err != nil {
+				return err
+			}
+			found, err := tx.Publishing(ctx, "wxa", prefixOf(t, "https://a.example/000001", rules.Ordinary).Link, at.Truncate(time.Hour))
+			if want(t, "publishes beside a rule", found.Spent, 1_000_001); err != nil && !errors.Is(err, rules.ErrNoRule) {
+				return err
+			}
+			// The second piece begins at a million and some.
+			page, _, err := tx.List(ctx, rules.Query{Owner: "wxa", Offset: 1_001_024, Limit: 1, NoTotal: true})
+			if len(page) != 1 || page[0].Prefix.Text != "https://a.example/001024" {
+				t.Errorf("a page after a million rules that are said to be in the first piece: %+v", page)
+			}
+			return err
+		})
+	})
+}
+
+func TestAPageReadsNoMoreRowsOfManyRules(t *testing.T) {
+	if testing.Short() {
+		t.Skip("reads plans, which are the same in every run")
+	}
+	s := open(t, newPostgres(t))
+	looked := func(of string) (rows int64) {
+		t.Helper()
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			for _, q := range []rules.Query{{Owner: "wxs", Limit: 200}, {Owner: "wxs", Target: "wxm0", Limit: 200},
+				{Owner: "wxs", Limit: 200, Offset: 200}} {
+				if _, _, err := tx.List(ctx, q); err != nil {
+					return err
+				}
+			}
+			if _, err := tx.CountOwned(ctx, "wxs"); err != nil {
+				return err
+			}
+			if _, err := tx.CountTargeted(ctx, "wxm0"); err != nil {
+				return err
+			}
+			if _, err := tx.PublishesSince(ctx, "wxs", at.Add(-time.Hour)); err != nil {
+				return err
+			}
+			return tx.row(ctx, `SELECT COALESCE(SUM(seq_tup_read + COALESCE(idx_tup_fetch, 0)), 0)::bigint FROM pg_stat_xact_user_tables
+				WHERE schemaname = current_schema()`).Scan(&rows)
+		})
+		t.Log(of, rows)
+		return rows
+	}
+	list := someRules(t, 6000)
+	fill := func(some []rules.Rule) {
+		importMany(t, s, some)
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			for i := range some {
+				if err := tx.AddPublish(ctx, "wxs", "k", at.Add(-time.Duration(i)*time.Millisecond)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if _, err := s.write.ExecContext(t.Context(), `ANALYZE`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fill(list[:1200])
+	few := looked("of 600 rules")
+	fill(list[1200:])
+	if many := looked("of 6,000 rules"); many > few+60 {
+		t.Errorf("%d rows of 600 rules, %d of 6,000", few, many)
+	}
+}
+
+// A database that was filled past the product has ids far from those of its changes.
+func TestIDsThatAreNotTheHighestAreCounted(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		importMany(t, s, someRules(t, 2000))
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			_, err := tx.exec(ctx, `UPDATE rule_pieces SET first = first + 1000000`)
+			if err == nil {
+				_, err = tx.exec(ctx, `UPDATE rules SET id = id + 1000000`)
+			}
+			return err
+		})
+		wantCounted(t, s, "moved")
+		for i := range 5 {
+			addRules(t, s, aRule(t, "wxa", fmt.Sprint("https://c.example/", i)),
+				aServiceRule(t, "wxs", "wxm0", fmt.Sprint("http://weixin.qq.com/q/c", i)))
+		}
+		wantCounted(t, s, "after adds")
+		ids := numbers(t, s, `SELECT id FROM rules WHERE owner = 'wxa' ORDER BY id`)
+		want(t, "pages", allPages(t, s, rules.Query{Owner: "wxa"}, 100), ids)
+	})
+}
+
+func TestRulesOfBeforeAreCounted(t *testing.T) {
+	eachTarget(t, func(t *testing.T, target Target) {
+		s, err := connect(t.Context(), target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const before = 21
+		if err := s.migrateTo(t.Context(), before); err != nil {
+			t.Fatal(err)
+		}
+		importMany(t, s, someRules(t, 1100))
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			for i := range 50 {
+				if err := tx.AddPublish(ctx, "wxa", "k", at.Add(time.Duration(i)*20*time.Minute)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, target)
+		wantCounted(t, s, "after the migration")
+		want(t, "pieces", number(t, s, `SELECT COUNT(*) FROM rule_pieces`), 7)
+		addRules(t, s, aRule(t, "wxa", "https://a.example/more"))
+		wantCounted(t, s, "after an add")
+		for _, since := range []time.Time{at, at.Truncate(time.Hour), at.Add(time.Minute), at.Add(30 * time.Minute),
+			at.Add(time.Hour * 24)} {
+			view(t, s, func(ctx context.Context, tx *Tx) error {
+				n, err := tx.PublishesSince(ctx, "wxa", since)
+				want(t, "publishes since "+since.String(), int64(n),
+					number(t, s, `SELECT COUNT(*) FROM publishes WHERE at >= $1`, millis(since)))
+				return err
+			})
+		}
+	})
+}
+
+func TestCountsAreExactWhenManyChangeAtOnce(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		b := books(nodes, nil)
+		owner := miniProgram(t, nodes[0], "wxa")
+		errs := race(8, func(i int) error {
+			for n := range 12 {
+				prefix := fmt.Sprintf("https://h%d.example/%d", i, n)
+				if err := add(t.Context(), b[i%2], owner, "r", prefix, false); err != nil {
+					return err
+				}
+				if n%3 == 0 {
+					if err := b[(i+1)%2].Delete(t.Context(), owner, prefix, ""); err != nil {
+						return err
+					}
+				} else if err := b[i%2].Publish(t.Context(), owner, prefix); err != nil && !errors.Is(err, errcode.PublishQuota) {
+					return err
+				}
+			}
+			return nil
+		})
+		if err := errors.Join(errs...); err != nil {
+			t.Fatal(err)
+		}
+		wantCounted(t, nodes[1], "after all")
+		want(t, "rules", number(t, nodes[0], `SELECT n FROM rule_counts WHERE owner = 'wxa' AND target = ''`), 8*8)
+	})
+}
+
+// Service accounts that share a Mini Program lock different things.
+func TestRulesOfServiceAccountsAreCountedWhenManyChangeAtOnce(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		errs := race(8, func(i int) error {
+			for n := range 10 {
+				rule := aServiceRule(t, fmt.Sprintf("wxs%d", i%2), fmt.Sprintf("wxm%d", i/4),
+					fmt.Sprintf("http://weixin.qq.com/q/%d-%d", i, n))
+				err := nodes[i%2].update(t.Context(), func(tx *Tx) (err error) {
+					rule, err = tx.AddRule(t.Context(), rule, someone)
+					return err
+				})
+				if err != nil {
+					return err
+				}
+				err = nodes[(i+1)%2].update(t.Context(), func(tx *Tx) error {
+					if n%2 == 0 {
+						return tx.DeleteRule(t.Context(), rule, someone)
+					}
+					other := rule
+					other.Target = "wxm" + strings.Repeat("x", n%4)
+					return tx.PutRule(t.Context(), other, someone)
+				})
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err := errors.Join(errs...); err != nil {
+			t.Fatal(err)
+		}
+		wantCounted(t, nodes[0], "after all")
+	})
+}
+
+func TestAnArchiveCountsItsRules(t *testing.T) {
+	eachTarget(t, func(t *testing.T, target Target) {
+		s := open(t, Target{Dir: t.TempDir()})
+		importMany(t, s, someRules(t, 1100))
+		into := open(t, target)
+		if err := load(t, into, rowsOf(t, s)); err != nil {
+			t.Fatal(err)
+		}
+		wantCounted(t, into, "after an archive was loaded")
+		want(t, "rules", number(t, into, `SELECT COALESCE(SUM(n), 0) FROM rule_counts WHERE target = ''`), 2200)
+	})
+}
+
+func TestAWrongCountIsFound(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		for _, wrong := range []string{`UPDATE rule_counts SET n = n + 1 WHERE owner = 'wxa'`, `DELETE FROM rule_counts WHERE owner = ''`,
+			`UPDATE rule_pieces SET n = n + 1 WHERE target = 'wxm1'`, `UPDATE publish_counts SET n = 5`,
+			`INSERT INTO rule_counts (owner, target, n) VALUES ('wxnobody', '', 1)`,
+			`INSERT INTO publish_counts (owner, hour, n) VALUES ('wxnobody', 1, 1)`, `DELETE FROM rule_pieces WHERE target = ''`,
+			`UPDATE rule_pieces SET first = first + 3 WHERE target = ''`} {
+			if err := s.Reset(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			importMany(t, s, someRules(t, 10))
+			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.AddPublish(ctx, "wxa", "k", at) })
+			wantCounted(t, s, "before")
+			update(t, s, func(ctx context.Context, tx *Tx) error {
+				_, err := tx.exec(ctx, wrong)
+				return err
+			})
+			if err := s.Snapshot(t.Context(), func(p *Snapshot) error { return p.CheckCounts(t.Context()) }); err == nil {
+				t.Errorf("not found: %s", wrong)
+			}
+		}
+	})
+}
