@@ -1,6 +1,6 @@
 # Every target is a short form of a command that also works without make.
 .DEFAULT_GOAL := help
-.PHONY: bench-alarms help build demo demo-codes test check race fuzz chaos bench bench-sqlite compat pages update
+.PHONY: bench-alarms grown help build demo demo-codes test check race fuzz chaos bench bench-sqlite compat pages update
 
 FUZZTIME ?= 20s
 BENCH ?= all
@@ -8,6 +8,7 @@ BENCH_SCALE ?= 1
 BENCH_ROUNDS ?= 7
 PAGES_DIR ?= $(CURDIR)/pages
 CHAOS_MINUTES ?= 8
+GROWN ?= 1
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +43,9 @@ chaos: ## kill nodes, databases, streams and power, move clocks, race, upgrade; 
 bench: ## side by side with the peers, into docs/benchmarks.md (BENCH=index,http BENCH_SCALE=0.1 for a quick look)
 	scripts/install-bench-deps.sh
 	cd bench && go run . -sections $(BENCH) -scale $(BENCH_SCALE) -rounds $(BENCH_ROUNDS) $(if $(BENCH_DIR),-dir $(BENCH_DIR))
+
+grown: ## a year of a large brand at three sizes, and what each thing costs there (GROWN=0.01 in minutes, GROWN_FLAGS)
+	cd bench && go run . -sections grown -grown $(GROWN) $(if $(BENCH_DIR),-dir $(BENCH_DIR)) $(GROWN_FLAGS)
 
 bench-sqlite: ## the SQLite drivers against each other
 	cd bench && go run ./sqlitedrivers

@@ -39,7 +39,11 @@ var sections = []section{
 	{"tickets", "Ticket exchange", (*bench).tickets},
 	{"analysis", "Analysis of scans", (*bench).analysis},
 	{"propagation", "Propagation between nodes", (*bench).propagation},
+	{"grown", "A year of a large brand", (*bench).grown},
 }
+
+// byName is true of a section that "all" leaves out: make grown.
+func (s section) byName() bool { return s.name == "grown" }
 
 // bench is one run.
 type bench struct {
@@ -50,6 +54,9 @@ type bench struct {
 	repo   string
 	server string // the qrjump program
 	out    *Section
+	last   *Section // of an earlier run; nil = there was none
+
+	grownPart grownPart
 }
 
 func main() {
@@ -85,6 +92,11 @@ func run(ctx context.Context) error {
 	flag.StringVar(&b.dir, "dir", filepath.Join(os.TempDir(), "qrjump-bench"), "folder for databases that are kept between runs")
 	flag.StringVar(&out, "out", "", "folder for benchmarks.md and benchmarks/ (default ../docs, with -scale below 1 the kept folder)")
 	flag.StringVar(&b.server, "server", "", "a qrjump that is built already")
+	flag.Float64Var(&b.grownPart.factor, "grown", 1, "section grown: the share of a year of a large brand; below 1 it is written to the kept folder unless -out says where")
+	flag.StringVar(&b.grownPart.before, "before", "", "section grown: another qrjump, measured beside ours on a copy of the same folder")
+	flag.BoolVar(&b.grownPart.fillOnly, "fill", false, "section grown: only make the folders, which are kept")
+	flag.BoolVar(&b.grownPart.postgres, "postgres", false, "section grown: on PostgreSQL, at a tenth of the size")
+	flag.DurationVar(&b.grownPart.longest, "longest", time.Hour, "section grown: a row that will take longer at a size, going by the size before, is left out there")
 	report := flag.Bool("report", false, "only write the page from the results again")
 	flag.Parse()
 	var err error
@@ -96,7 +108,7 @@ func run(ctx context.Context) error {
 	}
 	if out == "" {
 		out = filepath.Join(b.repo, "docs")
-		if b.scale != 1 {
+		if b.scale != 1 || which == "grown" && b.grownPart.factor < 1 {
 			out = b.dir
 		}
 	}
@@ -132,12 +144,13 @@ func run(ctx context.Context) error {
 	}
 	var failed error
 	for _, s := range sections {
-		if which != "all" && !slices.Contains(wanted, s.name) {
+		if which == "all" && s.byName() || which != "all" && !slices.Contains(wanted, s.name) {
 			continue
 		}
 		fmt.Printf("\n== %s: %s\n", s.name, s.title)
 		began := time.Now()
 		b.out = &Section{Machine: machine(), Scale: b.scale, Rounds: b.rounds, Date: began.UTC().Format(time.DateOnly)}
+		b.last = all[s.name]
 		err := s.run(b, ctx)
 		switch {
 		case errors.Is(err, errMissing):

@@ -92,6 +92,7 @@ func writeReport(out string, all map[string]*Section) error {
 			}
 			say("")
 		}
+		growthTable(&page, r.Growth)
 		for _, m := range r.Missing {
 			say("%s\n", asMissing(m))
 		}

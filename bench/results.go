@@ -26,6 +26,7 @@ type Section struct {
 	Checks []string `json:",omitempty"`
 	Rows   []Row    `json:",omitempty"`
 	Series []Series `json:",omitempty"`
+	Growth []Growth `json:",omitempty"`
 	Notes  []string `json:",omitempty"`
 	// Missing says what was not measured, and why.
 	Missing []string `json:",omitempty"`
