@@ -31,7 +31,6 @@ type Index struct {
 	snapshots sync.Mutex // one is written at a time
 
 	changed map[string]struct{} // keys changed since a snapshot began; nil = none is being written: then no chunk is dropped
-	changes atomic.Uint64       // since the index was made
 
 	// midway is called between the steps of a look-up and of a change; tests
 	// force interleavings by it.
@@ -126,7 +125,6 @@ func (x *Index) change(c *core, key string, before, now []string, do func()) {
 	x.version.Add(1)
 	do()
 	x.version.Add(1)
-	x.changes.Add(1)
 	if x.changed != nil {
 		x.changed[key] = struct{}{}
 	}
@@ -170,14 +168,10 @@ func (x *Index) renew(c *core) *core {
 	return fresh
 }
 
-// Changes is how many changes were made since the index was made.
-func (x *Index) Changes() uint64 { return x.changes.Load() }
-
 // Adopt takes over the rules of an index that nobody else uses.
 func (x *Index) Adopt(other *Index) {
 	x.writing.Lock()
 	defer x.writing.Unlock()
-	x.changes.Add(1)
 	x.replace(other.state.Load())
 }
 
@@ -191,7 +185,6 @@ func (x *Index) Load(list iter.Seq2[rules.Rule, error]) error {
 	if err != nil {
 		return err
 	}
-	x.changes.Add(1)
 	x.replace(c)
 	return nil
 }

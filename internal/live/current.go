@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"maps"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
@@ -52,10 +51,11 @@ type Current struct {
 	loaded    bool
 	swaps     uint64 // how often everything was put in place of what there was
 	followed  position
-	checked   time.Time     // at this moment the memory had all up to followed
-	silent    bool          // the log cannot be read, and that was said
-	restored  bool          // the snapshot file was tried
-	saved     atomic.Uint64 // Rules.Changes of what the snapshot file holds
+	checked   time.Time // at this moment the memory had all up to followed
+	silent    bool      // the log cannot be read, and that was said
+	restored  bool      // the snapshot file was tried
+	kept      position  // up to here the snapshot file has every rule; 0 = there is none of this log
+	ruled     position  // up to here the memory has every rule, if not more; of who holds reading
 	// midway is called before a reload gets into the line; tests force interleavings
 	// by it.
 	midway func(context.Context)
@@ -90,7 +90,7 @@ func (c *Current) ManyChanged(ctx context.Context, first int64, n int) {
 	again := func(ctx context.Context) error {
 		// One by one costs more than all at once, where it is most of them.
 		if n < c.Rules.Len() {
-			if ok, err := c.rulesSince(ctx, c.Rules, &c.reading, position{seq: first - 1}); ok || err != nil {
+			if another, err := c.followRules(ctx, c.Rules, &c.reading, &c.ruled); !another || err != nil {
 				return err
 			}
 		}

@@ -157,6 +157,9 @@ func (c *Current) catchUp(ctx context.Context) (more bool, err error) {
 	began, at, swaps := c.now(), c.at(), c.swapped()
 	more, another, err := c.page(ctx, c.living(), &at)
 	if err == nil && !another {
+		if at.seq > c.ruled.seq {
+			c.ruled = at
+		}
 		c.mu.Lock()
 		c.followed = at
 		if !more {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -14,17 +15,19 @@ import (
 	"github.com/qrjump/qrjump/internal/index"
 )
 
-// When a snapshot is written.
+// When a snapshot is written. Decision 32.
 const (
 	// snapshotPause is the least time between two; a large one waits twenty
 	// times as long as it took to write.
 	snapshotPause = 30 * time.Second
-	// snapshotBehind is how many changes a start reads again without being much
-	// slower for it; a stop leaves that many to it.
-	snapshotBehind = 10_000
-	// snapshotStale is with how many changes since then a snapshot is not worth
-	// reading.
-	snapshotStale = 500_000
+	// changeShare is how many bytes each change pays for the next file, which is
+	// due when the changes that the last one lacks have paid for as many bytes.
+	changeShare = 8192
+	// smallSnapshot is how many bytes are written for any change.
+	smallSnapshot = 64 << 10
+	// A change that is read again costs a start as much as four rules that are read
+	// all at once; this many cost it little in any case.
+	changeCost, fewChanges = 4, 10_000
 )
 
 // log is where the changes of the store can be read.
@@ -54,22 +57,21 @@ func (c *Current) restore(ctx context.Context, into *memory) (at position, ok bo
 		return at, false
 	}
 	at = position{s.Seq, s.Identity}
-	if err := c.fits(ctx, at); err != nil {
+	if err := c.fits(ctx, at, s.Rules.Len()); err != nil {
 		c.Log.InfoContext(ctx,
 			"the snapshot of the rules is not of this store as it is now; they are read from the store, which takes longer", "file",
 			c.SnapshotFile, "why", err)
 		return at, false
 	}
-	held := s.Rules.Changes()
-	into.rules, into.file = s.Rules, &held
+	into.rules, into.kept = s.Rules, at
 	c.Log.InfoContext(ctx, "rules read from the snapshot", "file", c.SnapshotFile, "rules", s.Rules.Len(), "seq", at.seq, "took",
 		c.now().Sub(began))
 	return at, true
 }
 
-// fits returns an error unless a position lies in the store's history, not far
-// from its end.
-func (c *Current) fits(ctx context.Context, at position) error {
+// fits returns an error unless a position lies in the store's history, so near its
+// end that some rules and what changed since are read sooner than all rules.
+func (c *Current) fits(ctx context.Context, at position, rules int) error {
 	head, _, err := c.log().ChangeHead(ctx)
 	if err != nil {
 		return err
@@ -80,53 +82,39 @@ func (c *Current) fits(ctx context.Context, at position) error {
 		return err
 	case at.seq == 0 || len(list) == 0 || list[0].Seq != at.seq || list[0].Hash != at.hash:
 		return errors.New("it is of another history")
-	case head-at.seq > snapshotStale:
+	case head-at.seq > fewChanges+int64(rules/changeCost):
 		return fmt.Errorf("%d changes were made since", head-at.seq)
 	}
 	return nil
 }
 
-// rulesSince brings rules from a position to the end of the log, page by page in
-// the line of all others that read into them. ok is false where that cannot be done
-// change by change.
-func (c *Current) rulesSince(ctx context.Context, into *index.Index, line sync.Locker, at position) (ok bool, err error) {
-	page := func() (more bool, err error) {
+// followRules brings rules from a position to the end of the log, page by page in
+// the line of all others that read into them, and moves the position with them.
+// another: that cannot be done change by change.
+func (c *Current) followRules(ctx context.Context, into *index.Index, line sync.Locker, at *position) (another bool, err error) {
+	page := func() (more bool) {
 		line.Lock()
 		defer line.Unlock()
-		list, err := c.log().ChangesFrom(ctx, at.seq+1, followPage)
-		if err != nil {
-			return false, err
-		}
-		for _, change := range list {
-			switch change.Kind {
-			case ResetChange:
-				return false, nil
-			case RuleChange:
-				setRule(into, change.Key, change.Rule)
-			}
-			at.seq = change.Seq
-		}
-		ok = len(list) < followPage
-		return !ok, nil
+		more, another, err = c.page(ctx, memory{rules: into}, at)
+		return more && !another && err == nil
 	}
-	for more := true; more && err == nil; {
-		more, err = page()
+	for page() {
 	}
-	return ok, err
+	return another, err
 }
 
 // readRules reads all rules, from the snapshot and what changed since, or from
 // the store.
 func (c *Current) readRules(ctx context.Context, into *memory) error {
 	if from, ok := c.restore(ctx, into); ok {
-		ok, err := c.rulesSince(ctx, into.rules, &sync.Mutex{}, from)
+		another, err := c.followRules(ctx, into.rules, &sync.Mutex{}, &from)
 		if err != nil {
 			return fmt.Errorf("reading the rules changed since the snapshot: %w", err)
 		}
-		if ok {
+		if !another {
 			return nil
 		}
-		into.file = nil
+		into.kept = position{}
 	}
 	if err := into.rules.Load(c.RuleStore.AllRules(ctx)); err != nil {
 		return fmt.Errorf("loading rules: %w", err)
@@ -134,42 +122,70 @@ func (c *Current) readRules(ctx context.Context, into *memory) error {
 	return nil
 }
 
-// unsaved is how many changes the snapshot file does not hold.
-func (c *Current) unsaved() uint64 { return c.Rules.Changes() - c.saved.Load() }
-
-// SaveSnapshot writes the snapshot file. It does nothing where there is none to
-// be kept, or before the first change of a store.
+// SaveSnapshot writes the snapshot file when it is due. It does nothing where there
+// is none to be kept, or before the first change of a store.
 func (c *Current) SaveSnapshot(ctx context.Context) error {
 	if c.SnapshotFile == "" {
 		return nil
 	}
-	// Everything up to this position is in the index before it is copied.
-	if err := c.CatchUp(ctx); err != nil {
+	at, err := c.rulesToTheEnd(ctx)
+	if err != nil {
 		return fmt.Errorf("writing the snapshot of the rules: %w", err)
 	}
-	at, changes := c.at(), c.Rules.Changes()
-	if at.seq == 0 {
+	if !c.due(at) {
 		return nil
 	}
 	if err := c.Rules.WriteSnapshot(c.SnapshotFile, index.Mark{Seq: at.seq, Identity: at.hash}, c.Accounts.snapshot()); err != nil {
 		return err
 	}
-	c.saved.Store(changes)
+	c.keep(at)
 	return nil
 }
 
-// KeepSnapshot writes the snapshot file when rules changed, seldom enough to cost
+// rulesToTheEnd returns a position up to which the memory has every rule, which was
+// the end of the log a moment ago.
+func (c *Current) rulesToTheEnd(ctx context.Context) (at position, err error) {
+	another, err := c.followRules(ctx, c.Rules, &c.reading, &c.ruled)
+	if another && err == nil {
+		c.keep(position{}) // the file is of the log that was
+		err = c.readBeside(ctx, false)
+	}
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	return c.ruled, err
+}
+
+// keep notes up to where the snapshot file has every rule; 0 = there is no file of
+// this log.
+func (c *Current) keep(to position) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.kept = to
+}
+
+// due reports whether a file of the rules at a position is worth its bytes: so
+// that a year of changes writes no more than changeShare bytes for each, however
+// many rules there are.
+func (c *Current) due(at position) bool {
+	c.mu.Lock()
+	kept := c.kept
+	c.mu.Unlock()
+	there, err := os.Stat(c.SnapshotFile)
+	if kept.seq == 0 || err != nil {
+		return at.seq > 0
+	}
+	behind := at.seq - kept.seq
+	return behind > 0 && there.Size() <= smallSnapshot+changeShare*behind
+}
+
+// KeepSnapshot writes the snapshot file when enough changed, seldom enough to cost
 // little, until ctx ends.
 func (c *Current) KeepSnapshot(ctx context.Context) {
-	pause := time.Duration(0)
-	for {
+	for pause := time.Second; ; {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(max(pause, time.Second)):
-		}
-		if c.unsaved() == 0 {
-			continue
+		case <-time.After(pause):
 		}
 		began := time.Now()
 		if err := c.SaveSnapshot(ctx); err != nil && ctx.Err() == nil {
@@ -177,15 +193,6 @@ func (c *Current) KeepSnapshot(ctx context.Context) {
 		}
 		pause = max(snapshotPause, 20*time.Since(began))
 	}
-}
-
-// LastSnapshot writes the file at a clean stop, unless the one that there is is
-// nearly as good.
-func (c *Current) LastSnapshot(ctx context.Context) error {
-	if n := c.unsaved(); n == 0 || n < snapshotBehind && c.Rules.Len() > 10*snapshotBehind && c.saved.Load() > 0 {
-		return nil
-	}
-	return c.SaveSnapshot(ctx)
 }
 
 // snapshot is what decisions need of every account, in the order of AppIDs.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"log/slog"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/index"
@@ -56,6 +59,79 @@ type keptStore struct {
 	now     map[string]rules.Rule
 	changes []Change
 	loads   int
+	read    int // entries of the log
+}
+
+// kept is a node of a store whose snapshot file is in a folder.
+func (s *keptStore) node(t testing.TB, file string) *Current {
+	t.Helper()
+	c := &Current{Rules: index.New(), Accounts: NewDirectory(), RuleStore: s, AccountStore: nobody{}, History: s, SnapshotFile: file,
+		Log: slog.New(slog.DiscardHandler)}
+	if err := c.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// manyRules adds rules of their own numbers.
+func (s *keptStore) manyRules(t testing.TB, n int) {
+	t.Helper()
+	for range n {
+		id := int64(len(s.changes) + 1)
+		s.commit(RuleChange, aKeptRule(t, id, fmt.Sprintf("https://h.example/many/%d/", id)), false)
+	}
+}
+
+// change changes one of the rules and tells a node.
+func (s *keptStore) change(t testing.TB, c *Current) {
+	t.Helper()
+	for key, r := range s.now {
+		r.Path = "pages/" + strconv.Itoa(len(s.changes)%2)
+		s.commit(RuleChange, r, false)
+		c.RuleChanged(t.Context(), key)
+		return
+	}
+}
+
+func (s *keptStore) ViewRules(_ context.Context, read func(rules.Tx) error) error {
+	return read(keptTx{of: s})
+}
+
+type keptTx struct {
+	rules.Tx
+	of *keptStore
+}
+
+func (tx keptTx) Rule(_ context.Context, key string) (rules.Rule, error) {
+	r, ok := tx.of.now[key]
+	if !ok {
+		return r, rules.ErrNoRule
+	}
+	return r, nil
+}
+
+// sameRules fails unless a node has exactly the rules of its store.
+func (s *keptStore) sameRules(t testing.TB, c *Current) {
+	t.Helper()
+	if c.Rules.Len() != len(s.now) {
+		t.Errorf("%d rules, the store has %d", c.Rules.Len(), len(s.now))
+	}
+	for key, r := range s.now {
+		link, _ := rules.ParseLink(r.Prefix.Text)
+		if got := c.Rules.Matching(link); len(got) == 0 || got[0].Prefix.Key != key || got[0].Path != r.Path {
+			t.Fatalf("%s: %+v, the store has %+v", key, got, r)
+		}
+	}
+}
+
+// upTo is the change up to which a file has every rule.
+func upTo(t testing.TB, file string) int64 {
+	t.Helper()
+	s, err := index.ReadSnapshot(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Seq
 }
 
 func (s *keptStore) commit(kind string, r rules.Rule, gone bool) {
@@ -75,14 +151,17 @@ func (s *keptStore) ChangeHead(context.Context) (int64, string, error) {
 }
 
 func (s *keptStore) ChangesFrom(_ context.Context, from int64, limit int) (list []Change, err error) {
-	for _, c := range s.changes {
-		if c.Seq >= from && len(list) < limit {
-			if r, ok := s.now[c.Key]; ok && c.Kind == RuleChange {
-				c.Rule = &r
-			}
-			list = append(list, c)
-		}
+	from = max(from, 1)
+	if int(from) > len(s.changes) {
+		return nil, nil
 	}
+	for _, c := range s.changes[from-1 : min(int(from)-1+limit, len(s.changes))] {
+		if r, ok := s.now[c.Key]; ok && c.Kind == RuleChange {
+			c.Rule = &r
+		}
+		list = append(list, c)
+	}
+	s.read += len(list)
 	return list, nil
 }
 
@@ -120,7 +199,7 @@ func TestAStartRemovesHalfSnapshots(t *testing.T) {
 	}
 	c := &Current{Rules: index.New(), Accounts: NewDirectory(), RuleStore: s, AccountStore: nobody{}, History: s, SnapshotFile: file,
 		Log: slog.New(slog.DiscardHandler)}
-	if err := errors.Join(c.Load(t.Context()), c.LastSnapshot(t.Context())); err != nil {
+	if err := errors.Join(c.Load(t.Context()), c.SaveSnapshot(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	if names, _ := filepath.Glob(dir + "/*"); strings.Join(names, " ") != file+" "+file+".mine" {
@@ -148,6 +227,16 @@ func TestAStartReadsTheSnapshotAndWhatChangedSince(t *testing.T) {
 			b[len(b)-3] ^= 1
 			os.WriteFile(file, b, 0o600)
 		}, 1, "refused"},
+		"it is of another format": {func(_ *keptStore, file string) {
+			b, _ := os.ReadFile(file)
+			b[8]--
+			os.WriteFile(file, b, 0o600)
+		}, 1, "another version"},
+		"so much changed since that all rules are read sooner": {func(s *keptStore, _ string) {
+			for range 10_001 {
+				s.commit(RuleChange, aKeptRule(t, 1, "https://h.example/a/"), false)
+			}
+		}, 1, "10001 changes were made since"},
 		"there is none": {func(_ *keptStore, file string) { os.Remove(file) }, 1, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -165,7 +254,7 @@ func TestAStartReadsTheSnapshotAndWhatChangedSince(t *testing.T) {
 				}
 				return c
 			}
-			if err := start().LastSnapshot(t.Context()); err != nil {
+			if err := start().SaveSnapshot(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			c.change(s, file)
@@ -185,4 +274,176 @@ func TestAStartReadsTheSnapshotAndWhatChangedSince(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Issue 14: what is written of snapshots grows with the changes, not with the
+// rules: one changed rule of a million wrote 120 MB.
+func TestASnapshotIsPaidForByChanges(t *testing.T) {
+	for _, n := range []int{20, 2_000, 20_000} {
+		t.Run(fmt.Sprint(n, " rules"), func(t *testing.T) {
+			s := &keptStore{now: map[string]rules.Rule{}}
+			s.manyRules(t, n)
+			file := filepath.Join(t.TempDir(), "rules.snapshot")
+			c := s.node(t, file)
+			save := func() (size int64, written bool) {
+				before, _ := os.Stat(file)
+				if err := c.SaveSnapshot(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				after, err := os.Stat(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return after.Size(), before == nil || !os.SameFile(before, after)
+			}
+			size, written := save()
+			if !written {
+				t.Fatal("the first file is not written")
+			}
+			for s.read = 0; s.read < 3; {
+				if _, written := save(); written || s.read > 3 {
+					t.Fatalf("nothing changed: written %v, and %d entries of the log read", written, s.read)
+				}
+			}
+			// What one change costs, whatever else there is.
+			const small, share = 64 << 10, 8192
+			paid, files, large := int64(small), 0, int64(0)
+			changes := min(5*n, 1500)
+			for range changes {
+				s.change(t, c)
+				paid += share
+				if size, written = save(); !written {
+					large = max(large, size)
+					continue
+				}
+				// The next file may be a little longer than the last, which tells when.
+				if files++; size > paid+paid/8 {
+					t.Errorf("a file of %d bytes for what paid %d", size, paid)
+				}
+				paid = small
+			}
+			if files == 0 || n == 20 && files != changes {
+				t.Errorf("%d files", files)
+			}
+			if n == 20_000 && (files > 16 || large <= small) {
+				t.Errorf("%d files of %d bytes for %d changes", files, size, changes)
+			}
+			s.loads = 0
+			next := s.node(t, file)
+			s.sameRules(t, next)
+			// The start pays as well: what it finds lacking is not forgotten.
+			lacks := int64(len(s.changes)) - upTo(t, file)
+			if s.loads != 0 || next.kept.seq+lacks != next.ruled.seq {
+				t.Errorf("%d loads; the file has all up to %d, %d are lacking, the memory has %d", s.loads, next.kept.seq, lacks,
+					next.ruled.seq)
+			}
+		})
+	}
+}
+
+// Issue 14: a stop soon after an import left no file, where rules were read beside
+// the living ones.
+func TestAStopAfterAnImportKeepsItsRules(t *testing.T) {
+	for name, n := range map[string]struct{ there, imported int }{"of most rules": {10, 100_001}, "of some rules": {20_000, 1_000}} {
+		t.Run(name, func(t *testing.T) {
+			s := &keptStore{now: map[string]rules.Rule{}}
+			s.manyRules(t, n.there)
+			file := filepath.Join(t.TempDir(), "rules.snapshot")
+			c := s.node(t, file)
+			if err := c.SaveSnapshot(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			s.manyRules(t, n.imported)
+			c.ManyChanged(t.Context(), int64(n.there+1), n.imported)
+			s.read = 0
+			if err := c.SaveSnapshot(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			// The import was read when it ended: a stop does not read it again.
+			if at := upTo(t, file); at != int64(len(s.changes)) || s.read > 1 {
+				t.Errorf("the file has all up to %d of %d, for which %d entries of the log were read", at, len(s.changes), s.read)
+			}
+			s.loads = 0
+			if next := s.node(t, file); s.loads != 0 || next.Rules.Len() != len(s.now) {
+				t.Errorf("the next start read the store %d times and has %d rules", s.loads, next.Rules.Len())
+			}
+		})
+	}
+}
+
+// A file that somebody removed, or that is of a log which is no more, is written
+// again, whatever changed.
+func TestASnapshotThatIsGoneIsWrittenAgain(t *testing.T) {
+	s := &keptStore{now: map[string]rules.Rule{}}
+	s.manyRules(t, 2000)
+	file := filepath.Join(t.TempDir(), "rules.snapshot")
+	c := s.node(t, file)
+	for what, happens := range map[string]func(){
+		"it was removed": func() { os.Remove(file) },
+		"the store lost its last commits": func() {
+			for _, lost := range s.changes[1990:] {
+				delete(s.now, lost.Key)
+			}
+			s.changes = s.changes[:1990]
+		},
+		"the store went on as another": func() {
+			for i := range s.changes {
+				s.changes[i].Hash += "'"
+			}
+			s.commit(RuleChange, aKeptRule(t, 1, "https://h.example/another/"), false)
+		},
+	} {
+		if err := c.SaveSnapshot(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		happens()
+		if err := c.SaveSnapshot(t.Context()); err != nil {
+			t.Fatal(what, err)
+		}
+		s.sameRules(t, c)
+		s.loads = 0
+		if next := s.node(t, file); s.loads != 0 || next.kept.seq != int64(len(s.changes)) {
+			t.Errorf("%s: the next start read the store %d times, the file has all up to %d of %d", what, s.loads, next.kept.seq,
+				len(s.changes))
+		}
+		s.manyRules(t, 100)
+		c.ManyChanged(t.Context(), int64(len(s.changes)-99), 100)
+	}
+}
+
+// Snapshots keep their distance from each other, and end with the server.
+func TestKeepSnapshotPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &keptStore{now: map[string]rules.Rule{}}
+		s.manyRules(t, 3)
+		file := filepath.Join(t.TempDir(), "rules.snapshot")
+		c := s.node(t, file)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			c.KeepSnapshot(ctx)
+		}()
+		for seconds, want := range []int64{-1, 3, 3, 3} {
+			time.Sleep(900 * time.Millisecond)
+			if got := int64(-1); seconds > 0 {
+				if got = upTo(t, file); got != want {
+					t.Errorf("after %d seconds it has all up to %d, want %d", seconds, got, want)
+				}
+			} else if _, err := os.Stat(file); err == nil {
+				t.Error("written at once")
+			}
+			if seconds == 1 {
+				s.change(t, c)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		time.Sleep(28 * time.Second)
+		synctest.Wait()
+		if got := upTo(t, file); got != 4 {
+			t.Errorf("after half a minute it has all up to %d", got)
+		}
+		cancel()
+		<-ended
+	})
 }

@@ -17,8 +17,8 @@ type memory struct {
 	rules    *index.Index
 	accounts *Directory    // nil = rules alone
 	codes    *codes.Memory // nil = no codes
-	// file is rules.Changes of what the snapshot file holds; nil = it was not read.
-	file *uint64
+	// kept is up to where the snapshot file has every rule; 0 = it was not read.
+	kept position
 }
 
 func (c *Current) living() memory {
@@ -135,16 +135,14 @@ func (c *Current) swap(ctx context.Context, fresh memory, at *position) (done, a
 		return false, false, nil
 	}
 	c.Rules.Adopt(fresh.rules)
-	if fresh.file != nil {
-		c.saved.Store(c.Rules.Changes() - (fresh.rules.Changes() - *fresh.file))
-	}
+	c.ruled = *at
 	if fresh.accounts == nil {
 		return true, false, nil
 	}
 	c.Accounts.adopt(fresh.accounts)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.loaded, c.followed, c.checked = true, *at, began
+	c.loaded, c.followed, c.checked, c.kept = true, *at, began, fresh.kept
 	c.swaps++
 	clear(c.missed)
 	return true, false, nil

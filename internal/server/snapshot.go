@@ -14,7 +14,7 @@ func (s *Server) snapshotsPart() part {
 		name: "snapshots of the rules",
 		run:  func(ctx context.Context) { s.current.KeepSnapshot(ctx) },
 		stop: func(ctx context.Context) error {
-			if err := s.current.LastSnapshot(ctx); err != nil {
+			if err := s.current.SaveSnapshot(ctx); err != nil {
 				s.log.Warn("the next start will be slower", "error", err)
 			}
 			return nil

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -45,12 +46,11 @@ func (s *Store) RulesThen(ctx context.Context, keys []string, at time.Time) ([]r
 		found = nil
 		for left := keys; len(left) > 0; {
 			n := min(chunk, len(left))
-			args := []any{millis(at)}
+			args := make([]any, 0, n+1)
 			for _, key := range left[:n] {
 				args = append(args, key)
 			}
-			some, err := list(ctx, tx, scanRuleChange, `SELECT `+ruleChangeColumns+` FROM changes WHERE seq IN
-				(SELECT MAX(seq) FROM changes WHERE kind = '`+ofRule+`' AND key IN (`+placeholders(2, n)+`) AND at <= $1 GROUP BY key)`, args...)
+			some, err := list(ctx, tx, scanRuleChange, rulesThen(n), append(args, millis(at))...)
 			if err != nil {
 				return err
 			}
@@ -59,6 +59,15 @@ func (s *Store) RulesThen(ctx context.Context, keys []string, at time.Time) ([]r
 		return nil
 	})
 	return found, err
+}
+
+// rulesThen asks for the last change of each of n keys up to a moment, which is the
+// last argument. It looks at the changes of these keys since then, newest first, and
+// at none that are older.
+func rulesThen(n int) string {
+	return `SELECT ` + ruleChangeColumns + ` FROM changes WHERE seq IN (SELECT (SELECT c.seq FROM changes c WHERE c.kind = '` + ofRule +
+		`' AND c.key = asked.column1 AND c.at <= $` + strconv.Itoa(n+1) + ` ORDER BY c.seq DESC LIMIT 1) FROM (VALUES ` + values(n, 1) +
+		`) AS asked)`
 }
 
 // then is the last change of something up to a moment.

@@ -1,0 +1,119 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+// rulesThenAsItWas finds the last change of each key up to a moment by looking at
+// all of them: what RulesThen did before issue 14.
+func rulesThenAsItWas(ctx context.Context, t *Tx, keys []string, at time.Time) ([]rules.Change, error) {
+	args := []any{millis(at)}
+	for _, key := range keys {
+		args = append(args, key)
+	}
+	return list(ctx, t, scanRuleChange, `SELECT `+ruleChangeColumns+` FROM changes WHERE seq IN (SELECT MAX(seq) FROM changes
+		WHERE kind = 'rule' AND key IN (`+placeholders(2, len(keys))+`) AND at <= $1 GROUP BY key)`, args...)
+}
+
+// historyOf notes changes of rules, each at a time of its own.
+func historyOf(t *testing.T, s *Store, keys []string, times []int64) {
+	t.Helper()
+	update(t, s, func(ctx context.Context, tx *Tx) error {
+		for i, moment := range times {
+			key := keys[i%len(keys)]
+			record := ruleRecord{Kind: rules.Ordinary, Owner: "wxa", Target: "wxa", Prefix: key, Path: fmt.Sprint(i), OpenVersion: 3}
+			if err := tx.noteAt(ctx, time.UnixMilli(moment), ofRule, key, "change", record); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// The walk from the newest change of a key finds what all of them told, also under
+// clocks that were set back and forth.
+func TestTheRulesOfAMomentAreWhatAllChangesTell(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		r := rand.New(rand.NewPCG(14, 5))
+		keys := []string{"https://h.example/", "https://h.example/a/", "https://h.example/a/b", "https://i.example/"}
+		var times []int64
+		clock := int64(1_000_000)
+		for range 400 {
+			times = append(times, clock)
+			if clock += r.Int64N(50); r.IntN(20) == 0 {
+				clock += r.Int64N(10_000) - 5_000
+			}
+		}
+		historyOf(t, s, keys, times)
+		bySeq := func(a, b rules.Change) int { return int(a.Seq - b.Seq) }
+		found := 0
+		for range 300 {
+			asked := append(slices.Clone(keys[:1+r.IntN(len(keys))]), "https://nobody.example/")
+			at := time.UnixMilli(times[r.IntN(len(times))] + r.Int64N(3) - 1)
+			got, err := s.RulesThen(t.Context(), asked, at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var wanted []rules.Change
+			view(t, s, func(ctx context.Context, tx *Tx) (err error) {
+				wanted, err = rulesThenAsItWas(ctx, tx, asked, at)
+				return err
+			})
+			slices.SortFunc(got, bySeq)
+			slices.SortFunc(wanted, bySeq)
+			wantSame(t, fmt.Sprint(asked, " at ", at), got, wanted)
+			found += len(got)
+		}
+		if found < 300 {
+			t.Errorf("%d changes found", found)
+		}
+	})
+}
+
+// Issue 14: what a text opened a moment ago costs no more for a rule that was changed
+// often.
+func TestTheRulesOfAMomentAreFoundByFewRows(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		// PostgreSQL goes by how many different keys there are.
+		var others []string
+		for i := range 1000 {
+			others = append(others, fmt.Sprintf("https://%d.example/", i))
+		}
+		historyOf(t, s, others, make([]int64, len(others)))
+		const often = 3_000
+		times := make([]int64, often)
+		for i := range times {
+			times[i] = int64(1000 + i)
+		}
+		historyOf(t, s, []string{"https://h.example/a/", "https://h.example/"}, times)
+		query, args := rulesThen(3), []any{"https://h.example/a/", "https://h.example/", "https://nobody.example/", 1000 + often - 4}
+		if s.Engine() == "postgres" {
+			if _, err := s.write.ExecContext(t.Context(), `ANALYZE changes`); err != nil {
+				t.Fatal(err)
+			}
+			// Two or three of each key are newer or what is sought, which is read again.
+			if looked := rowsLooked(t, s.read, query, args); looked > 10 {
+				t.Errorf("it looks at %v rows", looked)
+			}
+			return
+		}
+		walks := false
+		for _, step := range stepsOf(t, s.read, query, args) {
+			if strings.Contains(step, "SCAN c") || strings.Contains(step, "TEMP B-TREE") {
+				t.Error(step)
+			}
+			walks = walks || strings.Contains(step, "SEARCH c USING INDEX changes_of (kind=? AND key=?)")
+		}
+		if !walks {
+			t.Error("no index leads to the changes of a key, newest first")
+		}
+	})
+}
