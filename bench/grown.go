@@ -42,6 +42,7 @@ type cost struct{ value, wall float64 }
 type grownPart struct {
 	factor   float64
 	before   string // a qrjump that is measured beside ours; "" = none
+	program  string // the name of ours in the table, "" = none
 	fillOnly bool
 	postgres bool
 	// longest is how long a row may take at a size, going by the size before.
@@ -55,7 +56,7 @@ func (b *bench) grown(ctx context.Context) error {
 	client.Timeout = 0 // a recount takes what it takes
 	defer func() { client.Timeout = patience }()
 	b.out.Rounds = 1
-	b.keepOtherEngine()
+	b.keepOthers()
 	if b.grownPart.postgres {
 		if err := b.grownOnPostgres(ctx); err != nil {
 			return fmt.Errorf("on PostgreSQL: %w", err)
@@ -87,21 +88,23 @@ func (b *bench) grown(ctx context.Context) error {
 	return nil
 }
 
-// keepOtherEngine takes over what an earlier run measured on the other database.
-func (b *bench) keepOtherEngine() {
+// keepOthers takes over what an earlier run measured on the other database or of
+// other programs.
+func (b *bench) keepOthers() {
 	if b.last == nil {
 		return
 	}
 	for _, g := range b.last.Growth {
-		if (g.Engine == onThePostgres) != b.grownPart.postgres {
-			b.out.Growth = append(b.out.Growth, g)
+		own := g.Program == b.grownPart.program
+		if b.grownPart.before != "" {
+			own = g.Program == "before" || g.Program == "now"
 		}
-	}
-	for _, n := range b.last.Notes {
-		if strings.HasPrefix(n, onThePostgres) != b.grownPart.postgres {
-			b.out.Notes = append(b.out.Notes, n)
+		if own && (g.Engine == onThePostgres) == b.grownPart.postgres {
+			continue
 		}
+		b.out.Growth = append(b.out.Growth, g)
 	}
+	b.out.Notes = append(b.out.Notes, b.last.Notes...)
 }
 
 const onThePostgres = "PostgreSQL"
@@ -173,7 +176,7 @@ func onPostgres(ctx context.Context, address, statement string) error {
 // eachProgram runs f for the other program, if there is one, and for ours.
 func (b *bench) eachProgram(f func(with *bench, program string) error) error {
 	if b.grownPart.before == "" {
-		return f(b, "")
+		return f(b, b.grownPart.program)
 	}
 	with := *b
 	with.server = b.grownPart.before
@@ -186,13 +189,17 @@ func (b *bench) eachProgram(f func(with *bench, program string) error) error {
 func saysIndented(format string, args ...any) { fmt.Printf("      "+format+"\n", args...) }
 
 func (b *bench) saysGrown(engine string, g *grown) {
-	b.note(
+	said := fmt.Sprintf(
 		"%s, %g: %s scans over %d days, %d of them of codes; %d activities, %d links, %d users; %d rules of %d accounts; "+
 			"%d batches with %d activations and %d withdrawn or frozen ranges; %d changes of rules. "+
 			"Made in %.0f s: accounts %.0f, rules %.0f, changes and ranges %.0f, ledger %.0f, counting %.0f.",
 		engine, g.Factor, sizeName(g.Scans), g.Days, g.OfCodes, g.Activities, g.Links, g.Users, g.Rules, g.Accounts, g.Batches,
 		g.Activations, g.Ranges, g.Changes,
 		sum(g.Spent), g.Spent["accounts"], g.Spent["rules"], g.Spent["changes"], g.Spent["ledger"], g.Spent["counting"])
+	// A folder is kept, and so is what was said of it.
+	if !slices.Contains(b.out.Notes, said) {
+		b.note("%s", said)
+	}
 }
 
 func sum(of map[string]float64) (all float64) {

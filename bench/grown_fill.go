@@ -508,15 +508,7 @@ func (m *grownMaker) make(e *ledger.Event, number int) {
 	}
 	random = m.random.Uint64()
 	e.ID[14], e.ID[15] = byte(random), byte(random>>8)
-	place := random >> 16 // of the user, whose network is mostly the same
-	if number%m.apart == 0 && number/m.apart < grownErased*scansOfUser {
-		e.User = f.users[number/m.apart%grownErased]
-	} else {
-		user := m.user.Uint64()
-		e.User = ledger.UserHash{1, byte(user), byte(user >> 8), byte(user >> 16), byte(user >> 24)}
-		place = user * 2654435761
-	}
-	e.Network = m.networks[place%4096]
+	user := m.user.Uint64()
 	// What is printed hangs in one region.
 	region := func(of int) string { return m.regions[of%len(m.regions)] }
 	switch draw := m.random.IntN(100); {
@@ -532,12 +524,20 @@ func (m *grownMaker) make(e *ledger.Event, number int) {
 		a := &b.Activations[which[1]]
 		e.Action, e.Kind, e.App, e.Version = "open_mini_program", "code", "wxminiprogram0001", "release"
 		e.Batch, e.Activation, e.Index, e.Region = b.ID, a.Seq, a.From+m.random.Int64N(a.To-a.From+1), region(which[1])
+		// A code is mostly scanned by its buyer.
+		user = (uint64(e.Batch)<<32 | uint64(e.Index)) * 0x9e3779b97f4a7c15 >> 20 % uint64(f.Users)
 	default:
 		of := m.link.Uint64()
 		l := &f.Scanned[of]
 		e.Action, e.Kind, e.App, e.Version, e.RuleID, e.Text = "open_mini_program", "rule", l.Owner, "release", l.Rule, l.Text
 		e.Region = region(int(of))
 	}
+	if number%m.apart == 0 && number/m.apart < grownErased*scansOfUser {
+		e.User = f.users[number/m.apart%grownErased]
+	} else {
+		e.User = ledger.UserHash{1, byte(user), byte(user >> 8), byte(user >> 16), byte(user >> 24)}
+	}
+	e.Network = m.networks[user*2654435761%4096]
 }
 
 // count starts the server again, with the right time, and waits until everything
@@ -547,14 +547,24 @@ func (f *filling) count(ctx context.Context) error {
 	if err := f.start(ctx); err != nil {
 		return err
 	}
-	var told struct {
-		Counted struct{ Scans int64 }
-	}
-	if err := f.admin(ctx, http.MethodGet, "/statistics?wait=true", nil, &told); err != nil {
-		return err
-	}
-	if told.Counted.Scans != f.allScans() {
-		return fmt.Errorf("%d scans were written and %d are counted", f.allScans(), told.Counted.Scans)
+	// An answer may take a minute or two, the counting of a large ledger longer.
+	for counted, failures := int64(-1), 0; counted < f.allScans(); {
+		var told struct {
+			Counted struct{ Scans int64 }
+		}
+		_ = f.admin(ctx, http.MethodGet, "/statistics?wait=true", nil, nil)
+		if err := f.admin(ctx, http.MethodGet, "/statistics", nil, &told); err != nil {
+			return err
+		}
+		if failures++; told.Counted.Scans > counted {
+			counted, failures = told.Counted.Scans, 0
+		}
+		if failures == 10 || counted > f.allScans() {
+			return fmt.Errorf("%d scans were written and %d are counted", f.allScans(), counted)
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 	}
 	if err := f.close(); err != nil {
 		return err

@@ -92,11 +92,14 @@ func run(ctx context.Context) error {
 	flag.StringVar(&b.dir, "dir", filepath.Join(os.TempDir(), "qrjump-bench"), "folder for databases that are kept between runs")
 	flag.StringVar(&out, "out", "", "folder for benchmarks.md and benchmarks/ (default ../docs, with -scale below 1 the kept folder)")
 	flag.StringVar(&b.server, "server", "", "a qrjump that is built already")
-	flag.Float64Var(&b.grownPart.factor, "grown", 1, "section grown: the share of a year of a large brand; below 1 it is written to the kept folder unless -out says where")
+	flag.Float64Var(&b.grownPart.factor, "grown", 1,
+		"section grown: the share of a year of a large brand; below 1 it is written to the kept folder unless -out says where")
 	flag.StringVar(&b.grownPart.before, "before", "", "section grown: another qrjump, measured beside ours on a copy of the same folder")
+	flag.StringVar(&b.grownPart.program, "program", "", "section grown: the name of this qrjump in the table; rows of other names stay")
 	flag.BoolVar(&b.grownPart.fillOnly, "fill", false, "section grown: only make the folders, which are kept")
 	flag.BoolVar(&b.grownPart.postgres, "postgres", false, "section grown: on PostgreSQL, at a tenth of the size")
-	flag.DurationVar(&b.grownPart.longest, "longest", time.Hour, "section grown: a row that will take longer at a size, going by the size before, is left out there")
+	flag.DurationVar(&b.grownPart.longest, "longest", time.Hour,
+		"section grown: a row that will take longer at a size, going by the size before, is left out there")
 	report := flag.Bool("report", false, "only write the page from the results again")
 	flag.Parse()
 	var err error
