@@ -33,6 +33,9 @@ type Directory struct {
 	// Spend counts a call that has passed its secret: 45009 above the day's limit
 	// of the interface. nil = nobody counts.
 	Spend func(ctx context.Context, appid, path string) error
+	// Minutes counts a call of a key in the minute of now and reports whether it is one
+	// of at most limit. nil = nobody counts.
+	Minutes func(ctx context.Context, key string, limit int, now time.Time) (bool, error)
 
 	// Epochs are those of the Store: what a working token led to is remembered
 	// until they say that it may have changed. nil = every call asks the Store.
@@ -56,7 +59,6 @@ type Directory struct {
 	Guessed func(appid string, ip netip.Addr, refused bool)
 
 	guesses    Guesses
-	stable     stableCalls
 	identities identities
 	hasherOnce sync.Once
 	hasher     *vault.Hasher // of tokens
@@ -464,8 +466,17 @@ func (d *Directory) issue(ctx context.Context, tx Tx, t Token, now, cut time.Tim
 func (d *Directory) StableToken(ctx context.Context, c Credentials, force bool) (Issued, error) {
 	check := func(tx Tx) error { return d.check(ctx, tx, c) }
 	return d.stableToken(ctx, c.AppID, force, check, func(now time.Time) error {
-		if err := d.stable.add(c.AppID, now); err != nil || d.Spend == nil {
-			return err
+		if d.Minutes != nil {
+			allowed, err := d.Minutes(ctx, c.AppID+" /cgi-bin/stable_token", StablePerMinute, now)
+			if err != nil {
+				return err
+			}
+			if !allowed {
+				return errcode.MinuteLimit.With("%s made %d stable_token calls this minute", c.AppID, StablePerMinute)
+			}
+		}
+		if d.Spend == nil {
+			return nil
 		}
 		return d.Spend(ctx, c.AppID, "/cgi-bin/stable_token")
 	})
@@ -555,47 +566,8 @@ func mayKeepStable(t Token, now time.Time, force bool) bool {
 	return t.Left(now) > int(TokenOverlap/time.Second)
 }
 
-// stableCalls counts the stable_token calls of a minute in memory: the limit
-// guards this process, and a durable count would cost a write for each answer
-// that is otherwise only read.
-type stableCalls struct {
-	mu    sync.Mutex
-	calls map[string]*stableCount
-}
-
-type stableCount struct {
-	minute   int64
-	inMinute int
-}
-
-// ForgetCalls starts the counts in memory again (the emulator's reset).
-func (d *Directory) ForgetCalls() {
-	d.guesses.Clear()
-	d.stable.mu.Lock()
-	defer d.stable.mu.Unlock()
-	d.stable.calls = nil
-}
-
-func (s *stableCalls) add(appid string, now time.Time) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.calls == nil {
-		s.calls = map[string]*stableCount{}
-	}
-	c := s.calls[appid]
-	if c == nil {
-		c = &stableCount{}
-		s.calls[appid] = c
-	}
-	if minute := now.Unix() / 60; c.minute != minute {
-		c.minute, c.inMinute = minute, 0
-	}
-	if c.inMinute >= StablePerMinute {
-		return errcode.MinuteLimit.With("%s made %d stable_token calls this minute", appid, StablePerMinute)
-	}
-	c.inMinute++
-	return nil
-}
+// ForgetGuesses starts the counts of wrong secrets again (the emulator's reset).
+func (d *Directory) ForgetGuesses() { d.guesses.Clear() }
 
 // changed is called whatever the transaction answered: an error may hide a
 // commit whose answer was lost, and reading again what did not change is

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/calls"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/store"
@@ -53,7 +54,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w := &world{t: t, store: s, dir: dir, now: begin}
 	w.Directory = &accounts.Directory{Store: s, Epochs: s.Epochs(), Key: key, Settings: settings.NewLive(settings.Defaults()),
-		Random: rand.Reader, Now: func() time.Time {
+		Minutes: new(calls.Minutes).Allow, Random: rand.Reader, Now: func() time.Time {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			return w.now

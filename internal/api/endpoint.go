@@ -55,7 +55,6 @@ type API struct {
 
 	limiter  limiter
 	pictures limiter
-	minutes  minutes
 	table    map[string]endpoint
 }
 
@@ -227,7 +226,7 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 		if err := a.limit(ctx, c.account(), e, s); err != nil {
 			return nil, Fault{}, err
 		}
-		if err := a.limitMinute(c.caller, e.path, s); err != nil {
+		if err := a.limitMinute(ctx, c.caller, e.path, s); err != nil {
 			return nil, Fault{}, err
 		}
 	}

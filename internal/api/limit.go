@@ -45,36 +45,16 @@ func (e endpoint) perSecond(s settings.Settings) int {
 
 // limitMinute returns 45011 for a call above the limit of calls a minute of a
 // service account and an interface, where a setting has one. Contract: rules
-// 1.9, marketcode 1. Choice: a quota, so it follows the server's clock; each
-// node counts its own calls.
-func (a *API) limitMinute(caller accounts.Account, path string, s settings.Settings) error {
-	if s.ServiceMinuteLimit == 0 || caller.Kind != accounts.ServiceAccount ||
-		a.minutes.allow(caller.AppID+" "+path, s.ServiceMinuteLimit, a.Now()) {
+// 1.9, marketcode 1. Choice: a quota, so it follows the server's clock.
+func (a *API) limitMinute(ctx context.Context, caller accounts.Account, path string, s settings.Settings) error {
+	if s.ServiceMinuteLimit == 0 || caller.Kind != accounts.ServiceAccount {
 		return nil
 	}
-	return errcode.MinuteLimit.With("%s called %s more than %d times this minute", caller.AppID, path, s.ServiceMinuteLimit)
-}
-
-// minutes counts the calls of a key in the minute that it is.
-type minutes struct {
-	mu     sync.Mutex
-	minute int64
-	calls  map[string]int
-}
-
-// allow notes a call and reports whether it is within the limit. A refused call
-// counts for nothing.
-func (m *minutes) allow(key string, limit int, now time.Time) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if minute := now.Unix() / 60; minute != m.minute || m.calls == nil {
-		m.minute, m.calls = minute, map[string]int{}
+	allowed, err := a.Calls.Minutes.Allow(ctx, caller.AppID+" "+path, s.ServiceMinuteLimit, a.Now())
+	if err == nil && !allowed {
+		err = errcode.MinuteLimit.With("%s called %s more than %d times this minute", caller.AppID, path, s.ServiceMinuteLimit)
 	}
-	if m.calls[key] >= limit {
-		return false
-	}
-	m.calls[key]++
-	return true
+	return err
 }
 
 // limiter allows at most n calls of a key within any second. It remembers the

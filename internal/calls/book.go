@@ -72,6 +72,8 @@ type Book struct {
 	Exact map[string]func(settings.Settings) int
 	// Interfaces are the paths that a clear sets to 0.
 	Interfaces []string
+	// Minutes counts calls of a minute.
+	Minutes Minutes
 
 	meter meter
 	calls queue

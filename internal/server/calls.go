@@ -26,6 +26,14 @@ var exact = map[string]func(settings.Settings) int{
 func (s *Server) openBook() {
 	s.book = &calls.Book{Store: s.store, Settings: s.settings, Now: s.countNow, ClockBelieved: s.wall.believed, Log: s.log, Exact: exact,
 		Interfaces: api.Paths()}
+	if s.store.Shared() {
+		s.book.Minutes.Shared = func(ctx context.Context, key string, limit int) (bool, error) {
+			if s.settings.Get().RateLimitPerNode {
+				return true, nil
+			}
+			return s.store.AllowTimes(ctx, key, limit)
+		}
+	}
 }
 
 // countsPart writes counts of calls and their log.

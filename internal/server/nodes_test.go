@@ -120,6 +120,21 @@ func TestTwoNodesOnOneDatabase(t *testing.T) {
 	eventually(t, "the clock", func() bool {
 		return strings.Contains(two.Admin("GET", "/emulator/clock", "").Body, "2027-01-01T00:00:00Z")
 	})
+	// So does that of calls a minute, by the clock that stands still.
+	one.Admin("PUT", "/settings", `{"service_minute_limit":5,"rate_limit":0}`)
+	eventually(t, "the limit a minute", func() bool {
+		return strings.Contains(two.Admin("GET", "/settings", "").Body, `"service_minute_limit":5,`)
+	})
+	token, passed = one.Token("svc"), 0
+	for n := range 20 {
+		s := []*servertest.Server{one, two}[n%2]
+		if s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+token, "{}").Code(t) == 0 {
+			passed++
+		}
+	}
+	if passed != 5 {
+		t.Errorf("%d calls of the minute passed, want 5", passed)
+	}
 	var verified struct{ Fault any }
 	two.Admin("POST", "/audit/verify", "").JSON(t, &verified)
 	if verified.Fault != nil {

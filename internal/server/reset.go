@@ -37,7 +37,8 @@ func (s *Server) reset(ctx context.Context) error {
 	}
 	s.plan.Clear()
 	s.calls.Clear()
-	s.accounts.ForgetCalls()
+	s.accounts.ForgetGuesses()
+	s.book.Minutes.Forget()
 	s.press.Forget()
 	return s.current.Load(ctx)
 }

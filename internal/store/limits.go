@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -28,6 +30,23 @@ func (s *Store) Allow(ctx context.Context, key string, limit int) (bool, error) 
 		return false, fmt.Errorf("counting the calls of a second: %w", s.outage(err))
 	}
 	return ok == 1, nil
+}
+
+// AllowTimes notes a call of a key, which names the while that it is for, and reports
+// whether it is one of at most limit, counted over all nodes. A refused call counts for
+// nothing. Only for a Shared store. A while is a minute at most: see ForgetLimits.
+func (s *Store) AllowTimes(ctx context.Context, key string, limit int) (bool, error) {
+	const query = `INSERT INTO limits AS l (key, times, at, ok) VALUES ($1, '{}', ` + microseconds + `, 1)
+		ON CONFLICT (key) DO UPDATE SET (at, ok) = (excluded.at, l.ok + 1) WHERE l.ok < $2 RETURNING ok`
+	var n int
+	err := s.onLive(ctx, s.write, func() error { return single(ctx, s.write.QueryRowContext(ctx, query, key, limit).Scan(&n)) })
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("counting the calls of a minute: %w", s.outage(err))
+	}
+	return true, nil
 }
 
 const microseconds = `(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint`

@@ -2,6 +2,7 @@ package store
 
 import (
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -53,6 +54,31 @@ func TestALimitHoldsOverAllNodes(t *testing.T) {
 		if ok, err := nodes[i%2].Allow(t.Context(), "wxa /cgi-bin/x", limit); err != nil || !ok {
 			t.Errorf("a second later: %v %v", ok, err)
 		}
+	}
+}
+
+// Many callers on two nodes: exactly the limit of a while is allowed, and the next while
+// begins anew.
+func TestTimesOfAWhileAreCountedOverAllNodes(t *testing.T) {
+	target := newPostgres(t)
+	nodes := [2]*Store{open(t, target), open(t, target)}
+	const limit = 50
+	for _, while := range []string{"minute 1", "minute 2"} {
+		var passed atomic.Int64
+		errs := race(8, func(i int) error {
+			for range limit {
+				ok, err := nodes[i%2].AllowTimes(t.Context(), while, limit)
+				if err != nil {
+					return err
+				}
+				if ok {
+					passed.Add(1)
+				}
+			}
+			return nil
+		})
+		succeeded(t, errs, nil)
+		want(t, while, passed.Load(), limit)
 	}
 }
 
