@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,6 +46,7 @@ type grownPart struct {
 	program  string // the name of ours in the table, "" = none
 	fillOnly bool
 	postgres bool
+	rows     *regexp.Regexp // only these, with the starts; nil = all
 	// longest is how long a row may take at a size, going by the size before.
 	longest time.Duration
 }
@@ -99,7 +101,7 @@ func (b *bench) keepOthers() {
 		if b.grownPart.before != "" {
 			own = g.Program == "before" || g.Program == "now"
 		}
-		if own && (g.Engine == onThePostgres) == b.grownPart.postgres {
+		if own && b.grownPart.wants(g.What) && (g.Engine == onThePostgres) == b.grownPart.postgres {
 			continue
 		}
 		b.out.Growth = append(b.out.Growth, g)
@@ -310,6 +312,10 @@ func (b *bench) measureGrown(ctx context.Context, s *grownServer) error {
 	fmt.Printf("   measuring %s %s at %g\n", s.engine, s.program, s.g.Factor)
 	defer func() { s.stop() }()
 	for _, p := range probes {
+		wanted := b.grownPart.wants(p.what)
+		if !wanted && p.what != startOfAll {
+			continue
+		}
 		c, err := cost{}, b.tooLong(s, p)
 		if err == nil {
 			c, err = p.do(s, ctx)
@@ -327,10 +333,14 @@ func (b *bench) measureGrown(ctx context.Context, s *grownServer) error {
 				why = "failed: " + why
 			}
 		}
-		b.grew(s, p, c, why)
+		if wanted {
+			b.grew(s, p, c, why)
+		}
 	}
 	return nil
 }
+
+func (p *grownPart) wants(what string) bool { return p.rows == nil || p.rows.MatchString(what) }
 
 // tooLong foretells from the sizes before that a row takes longer than it may.
 func (b *bench) tooLong(s *grownServer, p probe) error {

@@ -35,6 +35,9 @@ const (
 	withCombined = "combinations of what scans have in common, an hour"
 )
 
+// startOfAll is the row that starts the server which the later ones ask.
+const startOfAll = "start from the snapshot"
+
 // probes are the rows of the table of growth, in the order in which they are
 // measured: those that change something last.
 var probes = []probe{
@@ -51,7 +54,7 @@ var probes = []probe{
 	{"import of accounts, an account, when the folder was filled (time passed)", withNothing, "µs",
 		filled("accounts", func(g *grown) float64 { return float64(g.Accounts) })},
 	{"start from the store", withRules, "", (*grownServer).startFromStore},
-	{"start from the snapshot", withRules, "", (*grownServer).startFromSnapshot},
+	{startOfAll, withRules, "", (*grownServer).startFromSnapshot},
 	{"resident memory after the start", withRules, "MiB", func(s *grownServer, _ context.Context) (cost, error) {
 		return cost{value: memory(s.pid(), "VmRSS") / (1 << 20)}, nil
 	}},
@@ -277,7 +280,17 @@ func (s *grownServer) startFromSnapshot(ctx context.Context) (cost, error) {
 	if len(snapshotFiles(s.data)) == 0 {
 		return c, notMeasured("the server wrote no snapshot")
 	}
-	return c, s.admin(ctx, http.MethodPut, "/settings", `{"rate_limit":0,"other_rate_limit":0}`, nil)
+	if err := s.admin(ctx, http.MethodPut, "/settings", `{"rate_limit":0,"other_rate_limit":0}`, nil); err != nil {
+		return c, err
+	}
+	// A node on PostgreSQL says for a while that it is not sure of all scans.
+	for range 30 {
+		if err = s.admin(ctx, http.MethodGet, "/scans?limit=1", nil, nil); err == nil {
+			break
+		}
+		time.Sleep(time.Second)
+	}
+	return c, err
 }
 
 // idle is the processor time of a second in which nobody calls.
@@ -475,12 +488,14 @@ func (s *grownServer) retention(ctx context.Context) (cost, error) {
 	if _, err := s.start(ctx); err != nil {
 		return cost{}, err
 	}
+	// The first scans of the feed are those of the known users, which are young.
 	oldest := func() (string, error) {
 		var told struct{ Scans []struct{ At string } }
-		if err := s.admin(ctx, http.MethodGet, "/scans?limit=1", nil, &told); err != nil || len(told.Scans) == 0 {
+		err := s.admin(ctx, http.MethodGet, fmt.Sprintf("/scans?limit=%d", grownErased+1), nil, &told)
+		if err != nil || len(told.Scans) == 0 {
 			return "", err
 		}
-		return told.Scans[0].At, nil
+		return told.Scans[len(told.Scans)-1].At, nil
 	}
 	first, err := oldest()
 	if err != nil {

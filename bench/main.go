@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -96,6 +97,10 @@ func run(ctx context.Context) error {
 		"section grown: the share of a year of a large brand; below 1 it is written to the kept folder unless -out says where")
 	flag.StringVar(&b.grownPart.before, "before", "", "section grown: another qrjump, measured beside ours on a copy of the same folder")
 	flag.StringVar(&b.grownPart.program, "program", "", "section grown: the name of this qrjump in the table; rows of other names stay")
+	flag.Func("rows", "section grown: only rows whose name has this expression; the others stay", func(text string) (err error) {
+		b.grownPart.rows, err = regexp.Compile(text)
+		return err
+	})
 	flag.BoolVar(&b.grownPart.fillOnly, "fill", false, "section grown: only make the folders, which are kept")
 	flag.BoolVar(&b.grownPart.postgres, "postgres", false, "section grown: on PostgreSQL, at a tenth of the size")
 	flag.DurationVar(&b.grownPart.longest, "longest", time.Hour,
