@@ -110,7 +110,7 @@ var probes = []probe{
 	{"audit log: the newest", withAnswer, "", asks(always("/changes?newest=true"))},
 	{"audit log: from the middle", withAnswer, "",
 		asks(func(s *grownServer) string { return fmt.Sprintf("/changes?after=%d", (s.g.Rules+s.g.Changes)/2) })},
-	{"audit log: of one rule", withAnswer, "", asks(func(s *grownServer) string {
+	{"audit log: of one account", withAnswer, "", asks(func(s *grownServer) string {
 		return "/changes?newest=true&kind=account&key=" +
 			s.owner()
 	})},
