@@ -328,7 +328,9 @@ func (b *bench) measureGrown(ctx context.Context, s *grownServer) error {
 		}
 		why := ""
 		if err != nil {
-			why = oneLine(err.Error())
+			if why = oneLine(err.Error()); len(why) > 200 {
+				why = why[:200] + "…"
+			}
 			if _, chosen := errors.AsType[notHere](err); !chosen {
 				why = "failed: " + why
 			}

@@ -467,9 +467,6 @@ func (s *grownServer) stopAfterChange(ctx context.Context) (cost, error) {
 	if err != nil {
 		return cost{}, err
 	}
-	if err := s.admin(ctx, http.MethodPut, "/settings", `{"scan_days":200}`, nil); err != nil {
-		return cost{}, err
-	}
 	before, err := cpu(s.pid())
 	if err != nil {
 		return cost{}, err
@@ -484,6 +481,14 @@ func (s *grownServer) stopAfterChange(ctx context.Context) (cost, error) {
 // retention is what the removal of old scans costs that begins a minute after the
 // start.
 func (s *grownServer) retention(ctx context.Context) (cost, error) {
+	if s.qrjump == nil {
+		if _, err := s.start(ctx); err != nil {
+			return cost{}, err
+		}
+	}
+	if err := s.admin(ctx, http.MethodPut, "/settings", fmt.Sprintf(`{"scan_days":%d}`, s.g.Days/2), nil); err != nil {
+		return cost{}, err
+	}
 	s.stop()
 	if _, err := s.start(ctx); err != nil {
 		return cost{}, err
