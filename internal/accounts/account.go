@@ -13,6 +13,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -111,16 +112,17 @@ func (a Account) JumpRules() error {
 	switch a.Kind {
 	case MiniProgram:
 		if a.Subject == Personal {
-			return errcode.PersonalSubject.With("%s is a personal Mini Program", a.AppID)
+			return errcode.PersonalSubject.With(behaviour.CallerPersonal, "%s is a personal Mini Program", a.AppID)
 		}
 		return nil
 	case ServiceAccount:
 		if !a.Certified {
-			return errcode.Unauthorized.With("service account %s is not certified", a.AppID)
+			return errcode.Unauthorized.With(behaviour.CallerUncertified, "service account %s is not certified", a.AppID)
 		}
 		return nil
 	}
-	return errcode.Unauthorized.With("%s is a %s: only Mini Programs and service accounts have jump rules", a.AppID, a.Kind)
+	return errcode.Unauthorized.With(behaviour.CallerKind, "%s is a %s: only Mini Programs and service accounts have jump rules", a.AppID,
+		a.Kind)
 }
 
 // Validate says which field cannot be, in one line.

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/outbox"
 )
@@ -196,7 +197,7 @@ func (d *Directory) Agree(ctx context.Context, a Agreement) (Issued, error) {
 		case err != nil:
 			return err
 		case slices.Equal(ordered(old.PermissionSets), a.Sets):
-			// Choice: nothing changed, so the platform is not told and its
+			// Choice(consent.same): nothing changed, so the platform is not told and its
 			// refresh token stays.
 			return nil
 		}
@@ -352,10 +353,11 @@ func (d *Directory) TradeAuthCode(ctx context.Context, component, text string) (
 	find := func(tx Tx) (err error) {
 		code, err = d.code(ctx, tx, component, AuthCode, text)
 		if errors.Is(err, ErrNoCode) {
-			return errcode.GrantCodeInvalid.With("no such authorization_code was given to %s", component)
+			return errcode.GrantCodeInvalid.With(behaviour.ComponentCodeUnknown, "no such authorization_code was given to %s", component)
 		}
 		if err == nil && !code.live(d.Now()) {
-			return errcode.GrantCodeExpired.With("the authorization_code for %s was used, or its ten minutes are over", code.AppID)
+			return errcode.GrantCodeExpired.With(behaviour.ComponentCodeUsed,
+				"the authorization_code for %s was used, or its ten minutes are over", code.AppID)
 		}
 		return err
 	}
@@ -376,7 +378,7 @@ func (d *Directory) TradeAuthCode(ctx context.Context, component, text string) (
 func (d *Directory) RefreshAuthorizerToken(ctx context.Context, component, appid, refresh string) (Authorization, error) {
 	return d.authorize(ctx, component, appid, func(Tx, time.Time) error { return nil }, func(a Authorization) error {
 		if subtle.ConstantTimeCompare([]byte(refresh), []byte(a.RefreshToken)) != 1 {
-			return errcode.InvalidRefresh.With("not the refresh token of %s for %s", appid, component)
+			return errcode.InvalidRefresh.With(behaviour.ComponentRefresh, "not the refresh token of %s for %s", appid, component)
 		}
 		return nil
 	})
@@ -418,14 +420,14 @@ func (d *Directory) authorize(ctx context.Context, component, appid string, firs
 func (d *Directory) authorization(ctx context.Context, tx Tx, component, appid string) (Authorization, error) {
 	account, err := tx.Account(ctx, appid)
 	if errors.Is(err, ErrNoAccount) {
-		return Authorization{}, errcode.InvalidAppID.With("no account has the AppID %q", appid)
+		return Authorization{}, errcode.InvalidAppID.With(behaviour.ComponentAccountUnknown, "no account has the AppID %q", appid)
 	}
 	if err != nil {
 		return Authorization{}, err
 	}
 	g, err := tx.Grant(ctx, component, appid)
 	if errors.Is(err, ErrNoGrant) {
-		return Authorization{}, errcode.NotAuthorizing.With("%s did not authorise %s", appid, component)
+		return Authorization{}, errcode.NotAuthorizing.With(behaviour.ComponentAccountStranger, "%s did not authorise %s", appid, component)
 	}
 	if err != nil {
 		return Authorization{}, err
@@ -457,9 +459,9 @@ func (d *Directory) Authorization(ctx context.Context, component, appid string) 
 func (d *Directory) Authorizations(ctx context.Context, component string, offset, count int) (total int, page []Authorization, err error) {
 	switch {
 	case count > ListLimit:
-		return 0, nil, errcode.TooManyListed.With("count is %d: at most %d", count, ListLimit)
+		return 0, nil, errcode.TooManyListed.With(behaviour.ComponentListCount, "count is %d: at most %d", count, ListLimit)
 	case offset < 0 || count < 0:
-		return 0, nil, errcode.InvalidArgs.With("offset is %d and count %d: want none below 0", offset, count)
+		return 0, nil, errcode.InvalidArgs.With(behaviour.ComponentListRange, "offset is %d and count %d: want none below 0", offset, count)
 	}
 	err = d.Store.ViewAccounts(ctx, func(tx Tx) error {
 		var err error

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -34,7 +35,7 @@ func (c Caller) Granted(set int) error {
 	if c.Component == "" || set == 0 || slices.Contains(c.sets, set) {
 		return nil
 	}
-	return errcode.NotComponentSet.With("%s did not grant %s permission set %d", c.AppID, c.Component, set)
+	return errcode.NotComponentSet.With(behaviour.CallerSetMissing, "%s did not grant %s permission set %d", c.AppID, c.Component, set)
 }
 
 // Identify returns whose token a text is: 40001 for one that is unknown or was
@@ -42,7 +43,7 @@ func (c Caller) Granted(set int) error {
 // withdrew what it had granted. Contract: rules 3.6.
 func (d *Directory) Identify(ctx context.Context, text string) (Caller, error) {
 	if !tokenShaped(text) {
-		return Caller{}, errcode.InvalidCredential.With("the text has not the shape of a token")
+		return Caller{}, errcode.InvalidCredential.With(behaviour.CallerTokenText, "the text has not the shape of a token")
 	}
 	d.hasherOnce.Do(func() { d.hasher = d.Key.Hasher(tokenPurpose) })
 	hash := d.hasher.Sum(text)
@@ -81,7 +82,7 @@ func (d *Directory) identify(ctx context.Context, hash [sha256.Size]byte) (ident
 		}
 		t, err = tx.Token(ctx, hex.EncodeToString(hash[:]))
 		if errors.Is(err, ErrNoToken) {
-			return errcode.InvalidCredential.With("no such token")
+			return errcode.InvalidCredential.With(behaviour.CallerTokenUnknown, "no such token")
 		}
 		if err != nil {
 			return err
@@ -102,7 +103,7 @@ func (d *Directory) identify(ctx context.Context, hash [sha256.Size]byte) (ident
 		}
 		caller.Account, err = tx.Account(ctx, t.AppID)
 		if errors.Is(err, ErrNoAccount) {
-			return errcode.InvalidCredential.With("account %s is gone", t.AppID)
+			return errcode.InvalidCredential.With(behaviour.CallerTokenUnknown, "account %s is gone", t.AppID)
 		}
 		return err
 	})
@@ -113,7 +114,7 @@ func (d *Directory) identify(ctx context.Context, hash [sha256.Size]byte) (ident
 func (d *Directory) platform(ctx context.Context, tx Tx, t Token, caller *Caller) error {
 	c, err := tx.ComponentAlone(ctx, caller.Component)
 	if errors.Is(err, ErrNoComponent) {
-		return errcode.InvalidComponent.With("the platform %s is gone", caller.Component)
+		return errcode.InvalidComponent.With(behaviour.CallerPlatformOther, "the platform %s is gone", caller.Component)
 	}
 	if err != nil {
 		return err
@@ -125,7 +126,7 @@ func (d *Directory) platform(ctx context.Context, tx Tx, t Token, caller *Caller
 	g, err := tx.Grant(ctx, t.Component, t.AppID)
 	if errors.Is(err, ErrNoGrant) {
 		// A refresh cures nothing here, so it is no fault of the token.
-		return errcode.NotAuthorizing.With("%s withdrew what it granted %s", t.AppID, t.Component)
+		return errcode.NotAuthorizing.With(behaviour.CallerWithdrawn, "%s withdrew what it granted %s", t.AppID, t.Component)
 	}
 	caller.sets = g.PermissionSets
 	return err
@@ -136,7 +137,8 @@ func (d *Directory) platform(ctx context.Context, tx Tx, t Token, caller *Caller
 func (d *Directory) Authenticate(ctx context.Context, text string) (Caller, error) {
 	caller, err := d.Identify(ctx, text)
 	if err == nil && caller.AppID == "" {
-		return Caller{}, errcode.Unauthorized.With("the token is the platform %s's own, not an account's", caller.Component)
+		return Caller{}, errcode.Unauthorized.With(behaviour.CallerWantsAccount, "the token is the platform %s's own, not an account's",
+			caller.Component)
 	}
 	return caller, err
 }
@@ -146,7 +148,7 @@ func (d *Directory) Authenticate(ctx context.Context, text string) (Caller, erro
 func (d *Directory) AuthenticatePlatform(ctx context.Context, text string) (Caller, error) {
 	caller, err := d.Identify(ctx, text)
 	if err == nil && caller.AppID != "" {
-		return Caller{}, errcode.WantsComponent.With("the token is that of the account %s", caller.AppID)
+		return Caller{}, errcode.WantsComponent.With(behaviour.CallerWantsPlatform, "the token is that of the account %s", caller.AppID)
 	}
 	return caller, err
 }
@@ -158,7 +160,7 @@ func (d *Directory) OwnComponent(ctx context.Context, caller Caller, named strin
 	case caller.Component:
 		return nil
 	case "":
-		return errcode.ComponentMissing
+		return errcode.ComponentMissing.By(behaviour.CallerPlatformMissing)
 	}
 	return d.Store.ViewAccounts(ctx, func(tx Tx) error {
 		if _, err := tx.ComponentAlone(ctx, named); errors.Is(err, ErrNoComponent) {
@@ -166,6 +168,7 @@ func (d *Directory) OwnComponent(ctx context.Context, caller Caller, named strin
 		} else if err != nil {
 			return err
 		}
-		return errcode.InvalidComponent.With("component_appid is %s, the token is that of %s", named, caller.Component)
+		return errcode.InvalidComponent.With(behaviour.CallerPlatformOther, "component_appid is %s, the token is that of %s", named,
+			caller.Component)
 	})
 }

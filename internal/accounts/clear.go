@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -17,7 +18,7 @@ func (d *Directory) CheckPlatform(ctx context.Context, c PlatformCredentials, ta
 		}
 		_, err := tx.Grant(ctx, c.AppID, target)
 		if errors.Is(err, ErrNoGrant) {
-			return errcode.InvalidAppID.With("%.40q did not authorise the platform %s", target, c.AppID)
+			return errcode.InvalidAppID.With(behaviour.QuotaStranger, "%.40q did not authorise the platform %s", target, c.AppID)
 		}
 		return err
 	})

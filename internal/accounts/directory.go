@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/vault"
@@ -366,24 +367,24 @@ func (d *Directory) check(ctx context.Context, tx Tx, c Credentials) error {
 
 func (d *Directory) checkGrant(ctx context.Context, tx Tx, c Credentials, grant string) error {
 	if c.AppID == "" {
-		return errcode.AppIDMissing
+		return errcode.AppIDMissing.By(behaviour.TokenAppIDMissing)
 	}
 	a, err := tx.Account(ctx, c.AppID)
 	if errors.Is(err, ErrNoAccount) {
 		if _, err := tx.Component(ctx, c.AppID); err == nil {
-			return errcode.ComponentToken
+			return errcode.ComponentToken.By(behaviour.TokenAppIDPlatform)
 		} else if !errors.Is(err, ErrNoComponent) {
 			return err
 		}
-		return errcode.InvalidAppID.With("no account has the AppID %q", c.AppID)
+		return errcode.InvalidAppID.With(behaviour.TokenAppIDUnknown, "no account has the AppID %q", c.AppID)
 	}
 	switch {
 	case err != nil:
 		return err
 	case c.GrantType != grant:
-		return errcode.InvalidGrantType.With("grant_type is %q, not %s", c.GrantType, grant)
+		return errcode.InvalidGrantType.With(behaviour.TokenGrant, "grant_type is %q, not %s", c.GrantType, grant)
 	case c.Secret == "":
-		return errcode.SecretMissing
+		return errcode.SecretMissing.By(behaviour.TokenSecretMissing)
 	}
 	// 40001 would make callers fetch tokens for ever. Contract: rules 3.1.
 	if err := d.secretOf(c.AppID, c.Secret, a.SecretHash, c.IP); err != nil {
@@ -391,9 +392,9 @@ func (d *Directory) checkGrant(ctx context.Context, tx Tx, c Credentials, grant 
 	}
 	switch {
 	case a.SecretFrozen:
-		return errcode.SecretFrozen.With("the secret of %s is frozen", c.AppID)
+		return errcode.SecretFrozen.With(behaviour.TokenSecretFrozen, "the secret of %s is frozen", c.AppID)
 	case !allowed(c.IP, a.IPAllowlist):
-		return errcode.InvalidIP.Addressed(c.IP).With("not in ip_allowlist of %s", c.AppID)
+		return errcode.InvalidIP.Addressed(c.IP).With(behaviour.TokenAddress, "not in ip_allowlist of %s", c.AppID)
 	}
 	return nil
 }
@@ -428,7 +429,7 @@ func (d *Directory) IssueToken(ctx context.Context, c Credentials) (Issued, erro
 			return err
 		}
 		if used > s.TokenDailyLimit {
-			return errcode.DailyLimit.With("%s fetched %d tokens today", c.AppID, s.TokenDailyLimit)
+			return errcode.DailyLimit.With(behaviour.TokenDay, "%s fetched %d tokens today", c.AppID, s.TokenDailyLimit)
 		}
 		issued, err = d.issue(ctx, tx, Token{AppID: c.AppID, Series: Plain}, now, now.Add(TokenOverlap))
 		return err
@@ -472,7 +473,8 @@ func (d *Directory) StableToken(ctx context.Context, c Credentials, force bool) 
 				return err
 			}
 			if !allowed {
-				return errcode.MinuteLimit.With("%s made %d stable_token calls this minute", c.AppID, StablePerMinute)
+				return errcode.MinuteLimit.With(behaviour.TokenStableMinute, "%s made %d stable_token calls this minute", c.AppID,
+					StablePerMinute)
 			}
 		}
 		if d.Spend == nil {
@@ -546,7 +548,7 @@ func (d *Directory) stableToken(ctx context.Context, appid string, force bool, c
 				return err
 			}
 			if used > ForcedPerDay {
-				return errcode.DailyLimit.With("%s forced %d refreshes today", appid, ForcedPerDay)
+				return errcode.DailyLimit.With(behaviour.TokenStableDay, "%s forced %d refreshes today", appid, ForcedPerDay)
 			}
 		}
 		var err error
@@ -558,10 +560,10 @@ func (d *Directory) stableToken(ctx context.Context, appid string, force bool, c
 
 // mayKeepStable decides whether a working stable token is answered again.
 func mayKeepStable(t Token, now time.Time, force bool) bool {
-	if force {
+	if force { // Inferred(token.stable.soon)
 		return t.Forced && now.Sub(t.IssuedAt) < ForceInterval
 	}
-	// Choice: at exactly five minutes the new token comes, so that expires_in
+	// Choice(token.stable.border): at exactly five minutes the new token comes, so that expires_in
 	// is always above 300 (one client takes 300 off and keeps 0 for ever).
 	return t.Left(now) > int(TokenOverlap/time.Second)
 }

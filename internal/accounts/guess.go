@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -18,7 +19,7 @@ const GuessesPerMinute = 20
 const maxGuessers = 100_000
 
 // Guesses counts wrong secrets by address and by whose they should be. The zero
-// value is ready. Choice: each node counts its own.
+// value is ready. Choice(token.secret.guessing): each node counts its own.
 type Guesses struct {
 	mu     sync.Mutex
 	minute int64
@@ -87,12 +88,13 @@ func (d *Directory) secretOf(appid, secret, hash string, ip netip.Addr) error {
 		if d.Guessed != nil {
 			d.Guessed(appid, ip, true)
 		}
-		return Guessing{errcode.MinuteLimit.With("%d wrong secrets for %s came from this address within a minute", GuessesPerMinute, appid)}
+		return Guessing{errcode.MinuteLimit.With(behaviour.TokenSecretGuessing,
+			"%d wrong secrets for %s came from this address within a minute", GuessesPerMinute, appid)}
 	}
-	fault := errcode.InvalidSecret.With("the secret is not that of %s", appid)
+	fault := errcode.InvalidSecret.With(behaviour.TokenSecretWrong, "the secret is not that of %s", appid)
 	switch {
 	case len(secret) > 256:
-		fault = errcode.InvalidSecret.With("the secret is longer than 256 bytes")
+		fault = errcode.InvalidSecret.With(behaviour.TokenSecretWrong, "the secret is longer than 256 bytes")
 	case hash != "" && d.Key.Matches(secretPurpose(appid), secret, hash):
 		return nil
 	}

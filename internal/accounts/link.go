@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -76,11 +77,11 @@ type LinkTx interface {
 func (l Link) Ask(hold bool, now time.Time) (Link, error) {
 	switch l.Status {
 	case LinkDone:
-		return l, errcode.HasLinked.With("%s is linked with %s", l.Service, l.MiniProgram)
+		return l, errcode.HasLinked.With(behaviour.LinkDone, "%s is linked with %s", l.Service, l.MiniProgram)
 	case LinkAwaitsAccount, LinkAwaitsMiniProgram:
-		return l, errcode.LinkSent.With("the link of %s with %s waits to be confirmed", l.Service, l.MiniProgram)
+		return l, errcode.LinkSent.With(behaviour.LinkAsked, "the link of %s with %s waits to be confirmed", l.Service, l.MiniProgram)
 	}
-	l.Status, l.CreatedAt = LinkDone, now
+	l.Status, l.CreatedAt = LinkDone, now // Choice(link.at_once)
 	if hold {
 		l.Status = LinkAwaitsAccount
 	}
@@ -94,7 +95,8 @@ func (l Link) Ask(hold bool, now time.Time) (Link, error) {
 func (l Link) End(hold bool) (next Link, over bool, err error) {
 	switch {
 	case l.Unlinking:
-		return l, false, errcode.UnlinkSent.With("the end of the link of %s with %s waits to be confirmed", l.Service, l.MiniProgram)
+		return l, false, errcode.UnlinkSent.With(behaviour.LinkEndAsked, "the end of the link of %s with %s waits to be confirmed",
+			l.Service, l.MiniProgram)
 	case l.Status != LinkDone || !hold:
 		return l, true, nil
 	}
@@ -104,7 +106,7 @@ func (l Link) End(hold bool) (next Link, over bool, err error) {
 
 // Confirm decides the answer of one side's administrator; over reports that
 // the link goes. It is Invalid where nothing waits for this side.
-// Choice: 3 is also the state after the account's own administrator refused.
+// Choice(link.refused): 3 is also the state after the account's own administrator refused.
 func (l Link) Confirm(side Side, agree bool) (next Link, over bool, err error) {
 	switch {
 	case l.Unlinking && side == AccountSide:
@@ -126,10 +128,11 @@ func (l Link) Confirm(side Side, agree bool) (next Link, over bool, err error) {
 // MayLink returns 48001 for an account that has no links of its own.
 func (a Account) MayLink() error {
 	if a.Kind != ServiceAccount {
-		return errcode.Unauthorized.With("%s is a %s: only a service account is linked with Mini Programs", a.AppID, a.Kind)
+		return errcode.Unauthorized.With(behaviour.LinkKind, "%s is a %s: only a service account is linked with Mini Programs", a.AppID,
+			a.Kind)
 	}
 	if !a.Certified {
-		return errcode.Unauthorized.With("service account %s is not certified", a.AppID)
+		return errcode.Unauthorized.With(behaviour.CallerUncertified, "service account %s is not certified", a.AppID)
 	}
 	return nil
 }
@@ -179,7 +182,11 @@ func limitLinks(ctx context.Context, tx Tx, l Link, counted bool, ofAccount, ofP
 		appid string
 		limit int
 		code  *errcode.Code
-	}{{l.Service, ofAccount, errcode.LinkQuota}, {l.MiniProgram, ofProgram, errcode.LinkLimit}} {
+		row   behaviour.Row
+	}{
+		{l.Service, ofAccount, errcode.LinkQuota, behaviour.LinkLimitAccount},
+		{l.MiniProgram, ofProgram, errcode.LinkLimit, behaviour.LinkLimitProgram},
+	} {
 		if side.limit == 0 {
 			continue
 		}
@@ -188,7 +195,7 @@ func limitLinks(ctx context.Context, tx Tx, l Link, counted bool, ofAccount, ofP
 			return err
 		}
 		if n >= side.limit {
-			return side.code.With("%s has %d links: at most %d", side.appid, n, side.limit)
+			return side.code.With(side.row, "%s has %d links: at most %d", side.appid, n, side.limit)
 		}
 	}
 	return nil
@@ -207,13 +214,13 @@ func (d *Directory) linkToChange(ctx context.Context, tx Tx, service, miniProgra
 	}
 	program, err := tx.Account(ctx, miniProgram)
 	if errors.Is(err, ErrNoAccount) {
-		return l, errcode.InvalidAppID.With("there is no account %q", miniProgram)
+		return l, errcode.InvalidAppID.With(behaviour.LinkAppIDUnknown, "there is no account %q", miniProgram)
 	}
 	if err != nil {
 		return l, err
 	}
 	if program.Kind != MiniProgram {
-		return l, errcode.InvalidAppID.With("%s is a %s, not a Mini Program", miniProgram, program.Kind)
+		return l, errcode.InvalidAppID.With(behaviour.LinkAppIDUnknown, "%s is a %s, not a Mini Program", miniProgram, program.Kind)
 	}
 	found, err := tx.Link(ctx, service, miniProgram)
 	if errors.Is(err, ErrNoLink) {
@@ -224,7 +231,7 @@ func (d *Directory) linkToChange(ctx context.Context, tx Tx, service, miniProgra
 
 // EndLink ends the link of a service account with a Mini Program, at once or,
 // by setting, when the account's administrator agreed. 48001, 40013, 89018.
-// Choice: ending one that is not there is fine, because a call that was
+// Ending one that is not there is fine, because a call that was
 // repeated must not fail. Contract: rules 3.4, clients 12.
 func (d *Directory) EndLink(ctx context.Context, service Account, miniProgram string) error {
 	if err := service.MayLink(); err != nil {
@@ -232,6 +239,7 @@ func (d *Directory) EndLink(ctx context.Context, service Account, miniProgram st
 	}
 	return d.changeLink(ctx, service.AppID, miniProgram, func(l Link) (Link, bool, error) {
 		if l.Status == 0 {
+			behaviour.Note(ctx, behaviour.LinkEndAbsent)
 			return l, true, nil
 		}
 		return l.End(d.Settings.Get().HoldLinks)

@@ -37,6 +37,7 @@ func TestAskingForALink(t *testing.T) {
 	}
 }
 
+// Behaviour(link.refused).
 func TestConfirmingALink(t *testing.T) {
 	const nothing = LinkStatus(-1)
 	for _, c := range []struct {

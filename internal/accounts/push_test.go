@@ -236,6 +236,7 @@ func TestThePaddingIsRightForBothBlockSizes(t *testing.T) {
 	})
 }
 
+// Behaviour(consent.same).
 func TestEventsTellWhatHappened(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := startPusher(t, time.Second)

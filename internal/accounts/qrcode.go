@@ -13,6 +13,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -100,19 +101,20 @@ func (d QRDraft) code(now time.Time) (QRCode, error) {
 		limit = maxNumberForEver
 	case QRText, QRTextForEver:
 	default:
-		return q, errcode.InvalidActionName.With("action_name is %.40q", string(d.Action))
+		return q, errcode.InvalidActionName.With(behaviour.QRCodeAction, "action_name is %.40q", string(d.Action))
 	}
 	switch {
 	case limit > 0 && d.ID == nil:
-		return q, errcode.InvalidActionInfo.With("%s wants action_info.scene.scene_id", d.Action)
+		return q, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo, "%s wants action_info.scene.scene_id", d.Action)
 	case limit > 0 && (*d.ID < 1 || *d.ID > limit):
-		return q, errcode.InvalidActionInfo.With("scene_id is %d: want 1 to %d", *d.ID, limit)
+		return q, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo, "scene_id is %d: want 1 to %d", *d.ID, limit)
 	case limit > 0:
 		q.Scene = strconv.Itoa(*d.ID)
 	case d.Text == nil:
-		return q, errcode.InvalidActionInfo.With("%s wants action_info.scene.scene_str", d.Action)
+		return q, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo, "%s wants action_info.scene.scene_str", d.Action)
 	case !sceneText(*d.Text):
-		return q, errcode.InvalidActionInfo.With("scene_str: want 1 to %d characters, none of them a control character", maxSceneText)
+		return q, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo,
+			"scene_str: want 1 to %d characters, none of them a control character", maxSceneText)
 	default:
 		q.Scene = *d.Text
 	}
@@ -121,10 +123,10 @@ func (d QRDraft) code(now time.Time) (QRCode, error) {
 	}
 	life := DefaultQRLife
 	if d.Life != nil {
-		// Choice: outside the range is an error, because a code that lives
+		// Choice(qrcode.life): outside the range is an error, because a code that lives
 		// shorter than its maker believes is found out by its users.
 		if most := int(MaxQRLife / time.Second); *d.Life < 1 || *d.Life > most {
-			return q, errcode.InvalidArgs.With("expire_seconds is %d: want 1 to %d", *d.Life, most)
+			return q, errcode.InvalidArgs.With(behaviour.QRCodeLife, "expire_seconds is %d: want 1 to %d", *d.Life, most)
 		}
 		life = time.Duration(*d.Life) * time.Second
 	}
@@ -153,7 +155,7 @@ func (q *QRCode) draw(random io.Reader) error {
 }
 
 // ticket has the form of the platform's tickets: a head, the URL, two times.
-// Choice: Base64 for URLs without padding, so that clients that do not encode
+// Choice(qrcode.ticket): Base64 for URLs without padding, so that clients that do not encode
 // it (clients, showqrcode) send what they got.
 func (q QRCode) ticket(nonce [4]byte) string {
 	b := append([]byte{0x81, 0x01}, nonce[:]...)
@@ -170,14 +172,14 @@ func (q QRCode) ticket(nonce [4]byte) string {
 // CreateQRCode makes a parametric code. A permanent one that there is already
 // comes back as it is. 40052, 40053, 40097; 48001 for anything but a certified
 // service account; 45029 above the limit of permanent codes.
-// Contract: rules 3.5. Choice: 45029 has been seen from this call.
+// Contract: rules 3.5. Seen(qrcode.limit): 45029 comes from this call.
 func (d *Directory) CreateQRCode(ctx context.Context, caller Account, draft QRDraft) (QRCode, error) {
 	fresh, err := draft.code(d.Now())
 	if err != nil {
 		return QRCode{}, err
 	}
 	if caller.Kind != ServiceAccount || !caller.Certified {
-		return QRCode{}, errcode.Unauthorized.With("%s is not a certified service account", caller.AppID)
+		return QRCode{}, errcode.Unauthorized.With(behaviour.QRCodeAccount, "%s is not a certified service account", caller.AppID)
 	}
 	fresh.Account = caller.AppID
 	if err := fresh.draw(d.Random); err != nil {
@@ -215,7 +217,7 @@ func (d *Directory) CreateQRCode(ctx context.Context, caller Account, draft QRDr
 			return err
 		}
 		if limit := d.Settings.Get().QRCodeLimit; n >= limit {
-			return errcode.QRCodeLimit.With("%s has %d permanent codes: at most %d", caller.AppID, n, limit)
+			return errcode.QRCodeLimit.With(behaviour.QRCodeLimit, "%s has %d permanent codes: at most %d", caller.AppID, n, limit)
 		}
 		made = fresh
 		return tx.AddQRCode(ctx, fresh)

@@ -65,6 +65,7 @@ func TestDraftsOfParametricCodes(t *testing.T) {
 }
 
 // Contract: rules 3.5, the sample; clients: some send a ticket encoded, some not.
+// Behaviour(qrcode.ticket).
 func TestTicketsOfParametricCodes(t *testing.T) {
 	q := QRCode{CreatedAt: time.Unix(1_700_000_000, 0), ExpiresAt: time.Unix(1_700_000_030, 0)}
 	if err := q.draw(bytes.NewReader(bytes.Repeat([]byte{0xfb}, 19))); err != nil {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/outbox"
 )
@@ -32,7 +33,8 @@ type VerifyTicket struct {
 // Check returns 61005 once the ticket is older than twelve hours.
 func (t VerifyTicket) Check(now time.Time) error {
 	if !now.Before(t.IssuedAt.Add(TicketLife)) || FromTheFuture(t.IssuedAt, now) {
-		return errcode.TicketExpired.With("the ticket of %s is of %s", t.Component, t.IssuedAt.Format(time.RFC3339))
+		return errcode.TicketExpired.With(behaviour.ComponentTicketExpired, "the ticket of %s is of %s", t.Component,
+			t.IssuedAt.Format(time.RFC3339))
 	}
 	return nil
 }
@@ -175,7 +177,7 @@ type PlatformCredentials struct {
 // Contract: rules 3.2.
 func (d *Directory) checkPlatform(ctx context.Context, tx Tx, c PlatformCredentials) (Component, error) {
 	if c.AppID == "" {
-		return Component{}, errcode.ComponentMissing
+		return Component{}, errcode.ComponentMissing.By(behaviour.CallerPlatformMissing)
 	}
 	p, err := tx.ComponentAlone(ctx, c.AppID)
 	if errors.Is(err, ErrNoComponent) {
@@ -185,7 +187,7 @@ func (d *Directory) checkPlatform(ctx context.Context, tx Tx, c PlatformCredenti
 	case err != nil:
 		return Component{}, err
 	case c.Secret == "":
-		return Component{}, errcode.SecretMissing
+		return Component{}, errcode.SecretMissing.By(behaviour.TokenSecretMissing)
 	}
 	if err := d.secretOf(c.AppID, c.Secret, p.SecretHash, c.IP); err != nil {
 		return Component{}, err
@@ -197,17 +199,17 @@ func (d *Directory) checkPlatform(ctx context.Context, tx Tx, c PlatformCredenti
 // account's, else 40013.
 func noPlatform(ctx context.Context, tx Tx, appid string) error {
 	if _, err := tx.Account(ctx, appid); err == nil {
-		return errcode.InvalidComponent.With("%s is an account, not a platform", appid)
+		return errcode.InvalidComponent.With(behaviour.CallerPlatformAccount, "%s is an account, not a platform", appid)
 	} else if !errors.Is(err, ErrNoAccount) {
 		return err
 	}
-	return errcode.InvalidAppID.With("no platform has the AppID %q", appid)
+	return errcode.InvalidAppID.With(behaviour.CallerPlatformUnknown, "no platform has the AppID %q", appid)
 }
 
 // reachedFrom returns 61004 for an address that is not on the platform's list.
 func (c Component) reachedFrom(ip netip.Addr) error {
 	if !allowed(ip, c.IPAllowlist) {
-		return errcode.ComponentIP.Addressed(ip).With("not in ip_allowlist of %s", c.AppID)
+		return errcode.ComponentIP.Addressed(ip).With(behaviour.CallerAddress, "not in ip_allowlist of %s", c.AppID)
 	}
 	return nil
 }
@@ -223,7 +225,7 @@ func (d *Directory) PlatformToken(ctx context.Context, c PlatformCredentials, ti
 		}
 		t, err := tx.VerifyTicket(ctx, c.AppID, d.Key.Hash(ticketPurpose(c.AppID), ticket))
 		if errors.Is(err, ErrNoTicket) {
-			return errcode.TicketInvalid.With("no such ticket was made for %s", c.AppID)
+			return errcode.TicketInvalid.With(behaviour.ComponentTicketUnknown, "no such ticket was made for %s", c.AppID)
 		}
 		if err != nil {
 			return err
@@ -246,7 +248,7 @@ func (d *Directory) PlatformToken(ctx context.Context, c PlatformCredentials, ti
 			return err
 		}
 		if used > s.TokenDailyLimit {
-			return errcode.DailyLimit.With("%s fetched %d tokens today", c.AppID, s.TokenDailyLimit)
+			return errcode.DailyLimit.With(behaviour.ComponentDay, "%s fetched %d tokens today", c.AppID, s.TokenDailyLimit)
 		}
 		issued, err = d.issue(ctx, tx, Token{AppID: c.AppID, Series: Platform}, now, now.Add(TokenOverlap))
 		return err

@@ -172,6 +172,7 @@ func TestATokenOfAnAccountThatIsGoneIsUnknown(t *testing.T) {
 }
 
 // Contract: rules 3.1: the same token until five minutes before its end.
+// Behaviour(token.stable.border).
 func TestAStableTokenStaysUntilFiveMinutesBeforeItsEnd(t *testing.T) {
 	const renewed = accounts.TokenLife - accounts.TokenOverlap
 	w := newWorld(t)
@@ -225,6 +226,7 @@ func TestAStableTokenThatNobodyAskedForInTimeIsReplaced(t *testing.T) {
 
 // Contract: rules 3.1: two force calls must be at least 30 s apart, otherwise
 // the current token comes; the previous token dies at once.
+// Behaviour(token.stable.soon).
 func TestAForcedRefreshEndsTheTokenAtOnce(t *testing.T) {
 	w := newWorld(t)
 	c := w.mini("wxa")

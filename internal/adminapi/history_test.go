@@ -85,6 +85,7 @@ func TestWhatChangedSinceIsInOrder(t *testing.T) {
 	}
 }
 
+// Behaviour(rules.undo).
 func TestAnUndoRestoresWhatWasBefore(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})

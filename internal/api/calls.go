@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/calls"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
@@ -62,7 +63,7 @@ func (a *API) spendBySecret(ctx context.Context, c *call, appid, path string, er
 // notAccount makes 40013 of 61024, which speaks of tokens.
 func notAccount(err error) error {
 	if errors.Is(err, errcode.ComponentToken) {
-		return errcode.InvalidAppID.With("the AppID is a third-party platform's")
+		return errcode.InvalidAppID.With(behaviour.QuotaPlatform, "the AppID is a third-party platform's")
 	}
 	return err
 }

@@ -18,6 +18,7 @@ import (
 )
 
 // Contract: marketcode 3.1, 11.1.
+// Behaviour(wire.field.unknown).
 func TestApplyCode(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
@@ -81,6 +82,7 @@ func TestApplyCode(t *testing.T) {
 }
 
 // Contract: marketcode 3.2, 11.1.
+// Behaviour(wire.field.null).
 func TestApplyCodeQuery(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
@@ -207,6 +209,7 @@ func download(t testing.TB, s *servertest.Server, id, from, to int64) string {
 }
 
 // Contract: marketcode 3.3, 4, 11.1.
+// Behaviour(codes.range.part) Behaviour(codes.separator).
 func TestApplyCodeDownload(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
@@ -417,6 +420,7 @@ func TestCodeActive(t *testing.T) {
 
 // Contract: marketcode 3.4: an overlap is refused unless it is the very same
 // range; issue 11, 2.
+// Behaviour(codes.activate.again).
 func TestAnOverlapIsRefused(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
@@ -743,6 +747,7 @@ func TestTicketToCode(t *testing.T) {
 }
 
 // Contract: marketcode 7, 11.1: what every call of the family answers.
+// Behaviour(codes.gate).
 func TestFaultsOfEveryCodeCall(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})

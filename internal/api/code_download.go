@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
@@ -60,7 +61,7 @@ func (f *fields) span() codes.Range {
 	from, givenFrom := f.number("code_start")
 	to, givenTo := f.number("code_end")
 	if f.err == nil && !(givenFrom && givenTo) {
-		f.err = errcode.InvalidArgs.With("code_start and code_end must both be given")
+		f.err = errcode.InvalidArgs.With(behaviour.CodesRangeMissing, "code_start and code_end must both be given")
 	}
 	return codes.Range{From: int64(from), To: int64(to)}
 }
@@ -69,7 +70,7 @@ func (f *fields) span() codes.Range {
 func (f *fields) wantBatchID() int64 {
 	id := f.batchID()
 	if f.err == nil && id == 0 {
-		f.err = errcode.InvalidArgs.With("application_id is missing")
+		f.err = errcode.InvalidArgs.With(behaviour.CodesApplicationMissing, "application_id is missing")
 	}
 	return id
 }

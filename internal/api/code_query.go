@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
@@ -43,6 +44,9 @@ func readCodeName(f *fields, missingIsZero bool) (codes.CodeName, error) {
 	name := codes.CodeName{URL: f.text("code_url"), Code: f.textOrNumber("code"), ID: f.batchID()}
 	index, given := f.number("code_index")
 	name.Index, name.HasIndex = int64(index), given || missingIsZero
+	if missingIsZero && !given && name.ID != 0 {
+		f.notes.Add(behaviour.CodesQueryIndex)
+	}
 	return name, f.err
 }
 
@@ -56,10 +60,14 @@ func (a *API) queryCode(ctx context.Context, c *call, f *fields) (any, error) {
 	found, err := a.Codes.Look(ctx, c.caller, name)
 	if err == nil && found.State.Activation == nil && s.InactiveCodeIsAnError {
 		// not the code: this is logged
-		err = errcode.CodeNotActive.With("code_index %d of application_id %d is not active", found.Index, found.Batch.ID)
+		err = errcode.CodeNotActive.With(behaviour.CodesQueryInactive, "code_index %d of application_id %d is not active", found.Index,
+			found.Batch.ID)
 	}
 	if err != nil {
 		return nil, err
+	}
+	if found.State.Activation == nil {
+		behaviour.Note(ctx, behaviour.CodesQueryBare)
 	}
 	return showCode(found), nil
 }

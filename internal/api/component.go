@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -44,7 +45,7 @@ func (a *API) authenticate(ctx context.Context, e endpoint, c *call) error {
 		text = c.query.Get("component_access_token")
 	}
 	if text == "" {
-		return errcode.TokenMissing.With("no access_token in the query")
+		return errcode.TokenMissing.With(behaviour.CallerTokenMissing, "no access_token in the query")
 	}
 	identify := a.Accounts.Authenticate
 	if e.needs&eitherToken != 0 {
@@ -72,7 +73,7 @@ func (a *API) authenticatePlatform(ctx context.Context, c *call) error {
 		text = c.query.Get("component_access_token")
 	}
 	if text == "" {
-		return errcode.TokenMissing.With("no component_access_token in the query")
+		return errcode.TokenMissing.With(behaviour.CallerTokenMissing, "no component_access_token in the query")
 	}
 	caller, err := a.Accounts.AuthenticatePlatform(ctx, text)
 	if err != nil {

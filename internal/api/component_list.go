@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/behaviour"
 )
 
 type authorizer struct {
@@ -18,11 +19,12 @@ type authorizerListReply struct {
 }
 
 // authorizerList lists the accounts that authorised a platform. Contract:
-// rules 3.2. Choice: an absent count is the most there may be.
+// rules 3.2.
 func (a *API) authorizerList(ctx context.Context, c *call, f *fields) (any, error) {
 	offset, _ := f.number("offset")
 	count, given := f.number("count")
 	if !given {
+		f.notes.Add(behaviour.ComponentListDefault)
 		count = accounts.ListLimit
 	}
 	if f.err != nil {

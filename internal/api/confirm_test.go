@@ -114,6 +114,7 @@ func confirmed(t *testing.T, s *servertest.Server, query string) (c confirmation
 }
 
 // Contract: rules 2.7: the last sub-directory named in the URL.
+// Behaviour(rules.confirm.fragment).
 func TestWhereTheFileMustBe(t *testing.T) {
 	t.Parallel()
 	o := &owner{}
@@ -155,6 +156,7 @@ func TestWhereTheFileMustBe(t *testing.T) {
 }
 
 // Contract: rules 2.7: exactly the content and nothing else, no redirect.
+// Behaviour(rules.confirm.trim).
 func TestWhatTheFileMustBe(t *testing.T) {
 	t.Parallel()
 	o := &owner{ended: make(chan struct{})}

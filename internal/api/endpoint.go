@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/calls"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/errcode"
@@ -115,6 +116,7 @@ func get(path string, f func(context.Context, *call, *fields) (any, error), code
 
 // ofCodes makes an endpoint one of one item, one code: an account without the
 // feature gets 48001, whatever its body is. Contract: marketcode 1.
+// Inferred(codes.gate): 48001 has no hint, so it is the gate that speaks.
 func (e endpoint) ofCodes() endpoint {
 	e.may = codes.Granted
 	return e.under(only(accounts.OneItemOneCode))
@@ -144,6 +146,9 @@ type call struct {
 	component string
 	// proven is the account that gave its right secret where the endpoint wants no token.
 	proven string
+	// notes are the rows that decided without a refusal: what it was lenient about
+	// and what nobody wrote down.
+	notes behaviour.Notes
 }
 
 func (a *API) serve(w http.ResponseWriter, r *http.Request) {
@@ -152,11 +157,12 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	e, known := a.table[r.URL.Path]
 	var reply any
 	var fault Fault
-	err := error(errcode.InvalidURL.With("no endpoint at this path"))
+	err := error(errcode.InvalidURL.With(behaviour.WirePathUnknown, "no endpoint at this path"))
 	if known {
 		reply, fault, err = a.run(w, r, e, c)
 	}
 	code, detail := errcode.Of(err)
+	c.notes.Add(errcode.RowOf(err))
 	detail = cut(detail, maxDetail) // it may quote the caller
 	var body []byte
 	stream, streams := reply.(streamed)
@@ -194,7 +200,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	if streams {
 		return
 	}
-	// The word is "encoding" on the platform, not "charset".
+	// Seen(wire.answer.type): the word is "encoding" on the platform, not "charset".
 	w.Header().Set("Content-Type", "application/json; encoding=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Write(body)
@@ -209,17 +215,25 @@ const storeTime = 20 * time.Second
 func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (any, Fault, error) {
 	// The store may hang: no call waits for it for ever. The delay of an injected
 	// fault is not counted.
-	ctx, end := context.WithTimeout(r.Context(), storeTime)
+	noting := behaviour.Noting(r.Context(), &c.notes)
+	ctx, end := context.WithTimeout(noting, storeTime)
 	defer end()
 	s := a.Settings.Get()
 	if e.needs&listing != 0 && s.RulesByGet && r.Method == http.MethodGet {
+		c.notes.Add(behaviour.RulesGetByGET)
 		e.needs |= anyMethod
 	}
 	asks := r.Method == http.MethodPost || e.needs&anyMethod != 0 && (r.Method == http.MethodGet || e.needs&makes == 0)
 	if !asks {
-		return nil, Fault{}, errcode.RequirePost.With("got %.16s", r.Method)
+		row := behaviour.WireMethodProbe
+		if r.Method == http.MethodGet {
+			row = behaviour.WireMethodPost
+		}
+		return nil, Fault{}, errcode.RequirePost.With(row, "got %.16s", r.Method)
 	}
-	if e.needs&token != 0 && !(e.needs&ticketOnly != 0 && s.TicketWithoutToken && c.query.Get("access_token") == "") {
+	if e.needs&ticketOnly != 0 && s.TicketWithoutToken && c.query.Get("access_token") == "" {
+		c.notes.Add(behaviour.CodesTicketToken)
+	} else if e.needs&token != 0 {
 		if err := a.authenticate(ctx, e, c); err != nil {
 			return nil, Fault{}, err
 		}
@@ -244,6 +258,7 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 	if err != nil {
 		return nil, Fault{}, err
 	}
+	f.notes = &c.notes
 	fault := a.fault(e, c, f)
 	if fault.Delay > 0 {
 		select {
@@ -251,17 +266,17 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 		case <-r.Context().Done():
 			return nil, Fault{Drop: true}, r.Context().Err()
 		}
-		ctx, end = context.WithTimeout(r.Context(), storeTime)
+		ctx, end = context.WithTimeout(noting, storeTime)
 		defer end()
 	}
 	if fault.Code != nil {
 		fault.Code = fault.Code.Addressed(c.ip)
 	}
 	if fault.Code != nil && !fault.After {
-		return nil, fault, fault.Code.With(injected)
+		return nil, fault, fault.Code.With(behaviour.WireFault, injected)
 	}
 	if fault.Drop {
-		return nil, fault, errcode.SystemError.With("dropped by a fault")
+		return nil, fault, errcode.SystemError.With(behaviour.WireFault, "dropped by a fault")
 	}
 	reply, err := a.do(ctx, e, c, f)
 	if fault.Code == nil {
@@ -270,11 +285,12 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 	refused, detail := errcode.Of(err)
 	switch {
 	case err == nil:
-		return nil, fault, fault.Code.With(injected + " after the call was done")
+		return nil, fault, fault.Code.With(behaviour.WireFault, injected+" after the call was done")
 	case refused == errcode.SystemError && detail == "":
 		return nil, fault, err // a fault of ours, which the log tells of
 	}
-	return nil, fault, fault.Code.With(injected+"; without it the call was refused: %d %s, %s", refused.Number, refused.Text, detail)
+	return nil, fault, fault.Code.With(behaviour.WireFault, injected+"; without it the call was refused: %d %s, %s", refused.Number,
+		refused.Text, detail)
 }
 
 // injected begins the detail of an error that a fault makes.
@@ -322,31 +338,35 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
-		return nil, errcode.DataFormat.With("the body is longer than %d bytes", MaxBody)
+		return nil, errcode.DataFormat.With(behaviour.WireBodyLong, "the body is longer than %d bytes", MaxBody)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		w.Header().Set("Connection", "close")
-		return nil, errcode.DataFormat.With("the body did not arrive within %s", a.BodyTimeout)
+		return nil, errcode.DataFormat.With(behaviour.WireBodySlow, "the body did not arrive within %s", a.BodyTimeout)
 	}
 	if err != nil {
-		return nil, errcode.DataFormat.With("the body broke off: %v", err)
+		return nil, errcode.DataFormat.With(behaviour.WireBodyBroken, "the body broke off: %v", err)
 	}
 	_ = control.SetReadDeadline(time.Time{})
 	c.body = body
 	if strings.TrimSpace(string(body)) == "" {
 		if e.needs&queryToo == 0 && (e.needs&emptyBody == 0 || a.Settings.Get().StrictEmptyBody) {
-			return nil, errcode.EmptyPostData.With("the body is empty: want a JSON object")
+			return nil, errcode.EmptyPostData.With(behaviour.WireBodyEmpty, "the body is empty: want a JSON object")
+		}
+		if e.needs&emptyBody != 0 {
+			c.notes.Add(behaviour.WireBodyEmptyAccepted)
 		}
 		body = []byte("{}")
 	}
 	f, err := parseFields(body)
 	if err != nil && strings.HasPrefix(e.path, "/cgi-bin/component/") {
 		// Any other token names no platform. Contract: rules 3.2.
-		return nil, errcode.ComponentMissing.With("%v", err)
+		return nil, errcode.ComponentMissing.With(behaviour.WireBodyComponent, "%v", err)
 	}
 	if err == nil && e.needs&queryToo != 0 {
 		for name, value := range queryFields(c.query).raw {
 			if f.absent(name) {
+				c.notes.Add(behaviour.QuotaInQuery)
 				f.raw[name] = value
 			}
 		}
@@ -369,6 +389,9 @@ func (a *API) log(r *http.Request, e endpoint, c *call, code *errcode.Code, deta
 	}
 	if detail != "" {
 		attrs = append(attrs, slog.String("detail", detail))
+	}
+	if rows := c.notes.Rows(); rows != nil {
+		attrs = append(attrs, slog.Any("behaviours", rows))
 	}
 	switch {
 	case code == errcode.SystemError && detail == "":

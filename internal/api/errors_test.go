@@ -820,6 +820,7 @@ func TestOnlyFaultsAnswerThese(t *testing.T) {
 
 // The advice to use stable_token stands behind 40001 and 45009 on the calls
 // that take or make an ordinary token, and nowhere else. Contract: rules 3.6.
+// Behaviour(wire.answer.advice) Behaviour(wire.answer.no_advice).
 func TestWhereTheAdviceStands(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -12,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -19,26 +21,33 @@ import (
 // numbers may be strings, a list may be one string, null and "" count as
 // absent, unknown fields do not matter. The first field of a type that no
 // leniency covers makes the call 40097. Contract: rules 0, clients 3, 4.
+//
+// Seen(wire.field.unknown): a live edit carried fields that no page names.
 type fields struct {
-	raw map[string]json.RawMessage
-	err error
+	raw   map[string]json.RawMessage
+	err   error
+	notes *behaviour.Notes // of the call; nil = nobody's
 }
 
 // parseFields reads a JSON object: 47001 for anything else.
 func parseFields(body []byte) (*fields, error) {
 	if !utf8.Valid(body) {
-		return nil, errcode.DataFormat.With("the body is not UTF-8")
+		return nil, errcode.DataFormat.With(behaviour.WireBodyNoUTF, "the body is not UTF-8")
 	}
 	f := &fields{}
 	d := json.NewDecoder(bytes.NewReader(body))
 	if err := d.Decode(&f.raw); err != nil {
-		return nil, errcode.DataFormat.With("the body is not a JSON object: %v", err)
+		row := behaviour.WireBodyNotJSON
+		if _, is := errors.AsType[*json.UnmarshalTypeError](err); is {
+			row = behaviour.WireBodyNotObject
+		}
+		return nil, errcode.DataFormat.With(row, "the body is not a JSON object: %v", err)
 	}
 	if f.raw == nil {
-		return nil, errcode.DataFormat.With("the body is null, not a JSON object")
+		return nil, errcode.DataFormat.With(behaviour.WireBodyNotObject, "the body is null, not a JSON object")
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return nil, errcode.DataFormat.With("the body goes on after the JSON object")
+		return nil, errcode.DataFormat.With(behaviour.WireBodyTrailing, "the body goes on after the JSON object")
 	}
 	return f, nil
 }
@@ -56,7 +65,7 @@ func queryFields(query url.Values) *fields {
 	return f
 }
 
-func (f *fields) wrong(name, want string) {
+func (f *fields) wrong(row behaviour.Row, name, want string) {
 	if f.err != nil {
 		return
 	}
@@ -64,7 +73,7 @@ func (f *fields) wrong(name, want string) {
 	if !isHidden(name) {
 		got = fmt.Sprintf("%.60s", f.raw[name])
 	}
-	f.err = errcode.InvalidArgs.With("%s: want %s, got %s", name, want, got)
+	f.err = errcode.InvalidArgs.With(row, "%s: want %s, got %s", name, want, got)
 }
 
 // peek returns a text field without judging it.
@@ -73,6 +82,7 @@ func (f *fields) peek(name string) (s string, ok bool) {
 }
 
 // absent reports whether a field is not there or says nothing.
+// Choice(wire.field.null): clients send null and "" for what they do not mean.
 func (f *fields) absent(name string) bool {
 	switch strings.TrimSpace(string(f.raw[name])) {
 	case "", "null", `""`:
@@ -88,10 +98,10 @@ func (f *fields) text(name string) string {
 	}
 	var s string
 	if json.Unmarshal(f.raw[name], &s) != nil {
-		f.wrong(name, "a string")
+		f.wrong(behaviour.WireFieldType, name, "a string")
 	}
 	if strings.Contains(s, "\x00") {
-		f.wrong(name, "a string without NUL") // no database keeps one
+		f.wrong(behaviour.WireFieldNUL, name, "a string without NUL") // no database keeps one
 		return ""
 	}
 	return s
@@ -115,9 +125,10 @@ func (f *fields) number(name string) (n int, ok bool) {
 	var s string
 	if json.Unmarshal(f.raw[name], &s) == nil {
 		if literal = strings.TrimSpace(s); !decimal(literal) {
-			f.wrong(name, "a whole number")
+			f.wrong(behaviour.WireNumberForm, name, "a whole number")
 			return 0, false
 		}
+		f.notes.Add(behaviour.WireNumberText)
 	}
 	if n, err := strconv.Atoi(literal); err == nil {
 		return n, true
@@ -125,9 +136,10 @@ func (f *fields) number(name string) (n int, ok bool) {
 	// 1.0 and 1e4 are whole numbers too; above 2^53 a float is not exact.
 	x, err := strconv.ParseFloat(literal, 64)
 	if err != nil || x != math.Trunc(x) || math.Abs(x) > 1<<53 {
-		f.wrong(name, "a whole number")
+		f.wrong(behaviour.WireFieldType, name, "a whole number")
 		return 0, false
 	}
+	f.notes.Add(behaviour.WireNumberFloat)
 	return int(x), true
 }
 
@@ -156,13 +168,14 @@ func (f *fields) flag(name string) bool {
 		return b
 	}
 	literal := strings.Trim(string(f.raw[name]), `" `)
+	f.notes.Add(behaviour.WireFlagWord)
 	switch literal {
 	case "1", "true":
 		return true
 	case "0", "false":
 		return false
 	}
-	f.wrong(name, "true or false")
+	f.wrong(behaviour.WireFieldType, name, "true or false")
 	return false
 }
 
@@ -174,17 +187,18 @@ func (f *fields) texts(name string) (list []string, given bool) {
 	}
 	var one string
 	if json.Unmarshal(f.raw[name], &one) == nil {
+		f.notes.Add(behaviour.WireListText)
 		return []string{one}, true
 	}
 	var many []*string
 	if json.Unmarshal(f.raw[name], &many) != nil {
-		f.wrong(name, "a list of strings")
+		f.wrong(behaviour.WireFieldType, name, "a list of strings")
 		return nil, false
 	}
 	list = []string{}
 	for _, s := range many {
 		if s == nil {
-			f.wrong(name, "a list of strings")
+			f.wrong(behaviour.WireFieldType, name, "a list of strings")
 			return nil, false
 		}
 		list = append(list, *s)
@@ -200,6 +214,7 @@ func (f *fields) textOrNumber(name string) string {
 	}
 	var n json.Number
 	if raw := f.raw[name]; raw[0] != '"' && json.Unmarshal(raw, &n) == nil {
+		f.notes.Add(behaviour.WireTextNumber)
 		return n.String()
 	}
 	return f.text(name)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/settings"
 )
@@ -28,13 +29,17 @@ func (a *API) limit(ctx context.Context, account string, e endpoint, s settings.
 		allowed = a.limiter.allow(key, perSecond, a.RealNow())
 	}
 	if !allowed {
-		return errcode.TooFrequent.With("%s called %s more than %d times within a second", account, e.path, perSecond)
+		row := behaviour.WireRateOther
+		if e.sets == ruleSets {
+			row = behaviour.WireRateRules
+		}
+		return errcode.TooFrequent.With(row, "%s called %s more than %d times within a second", account, e.path, perSecond)
 	}
 	return nil
 }
 
 // perSecond is how many calls a second an account may make to an interface that
-// wants its token; 0 = no limit. Choice: the pages name a limit for the jump
+// wants its token; 0 = no limit. Choice(wire.rate.other): the pages name a limit for the jump
 // rules, and what is called once a scan must stand a shop's pace.
 func (e endpoint) perSecond(s settings.Settings) int {
 	if e.sets == ruleSets {
@@ -45,14 +50,15 @@ func (e endpoint) perSecond(s settings.Settings) int {
 
 // limitMinute returns 45011 for a call above the limit of calls a minute of a
 // service account and an interface, where a setting has one. Contract: rules
-// 1.9, marketcode 1. Choice: a quota, so it follows the server's clock.
+// 1.9, marketcode 1. Choice(wire.rate.minute): a quota, so it follows the server's clock.
 func (a *API) limitMinute(ctx context.Context, caller accounts.Account, path string, s settings.Settings) error {
 	if s.ServiceMinuteLimit == 0 || caller.Kind != accounts.ServiceAccount {
 		return nil
 	}
 	allowed, err := a.Calls.Minutes.Allow(ctx, caller.AppID+" "+path, s.ServiceMinuteLimit, a.Now())
 	if err == nil && !allowed {
-		err = errcode.MinuteLimit.With("%s called %s more than %d times this minute", caller.AppID, path, s.ServiceMinuteLimit)
+		err = errcode.MinuteLimit.With(behaviour.WireRateMinute, "%s called %s more than %d times this minute", caller.AppID, path,
+			s.ServiceMinuteLimit)
 	}
 	return err
 }

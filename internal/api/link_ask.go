@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -11,7 +12,7 @@ import (
 // own, unless the operator lets it. Contract: rules 3.4.
 func (a *API) mayCallLinks(c *call) error {
 	if c.component == "" && !a.Settings.Get().LinksByOwnToken {
-		return errcode.Unauthorized.With(
+		return errcode.Unauthorized.With(behaviour.LinkOwnToken,
 			"only a third-party platform may call this for %s; the setting links_by_own_token lets accounts themselves", c.caller.AppID)
 	}
 	return nil
@@ -22,10 +23,10 @@ func readLinkRequest(f *fields) (accounts.LinkRequest, error) {
 	switch {
 	case f.err != nil:
 	case r.MiniProgram == "":
-		f.err = errcode.InvalidArgs.With("appid is missing")
+		f.err = errcode.InvalidArgs.With(behaviour.LinkAppIDMissing, "appid is missing")
 	case f.absent("notify_users") && f.absent("show_profile"):
 		// Contract: clients 17: with neither, one client means the opposite.
-		f.err = errcode.InvalidArgs.With("neither notify_users nor show_profile is given")
+		f.err = errcode.InvalidArgs.With(behaviour.LinkFlagsMissing, "neither notify_users nor show_profile is given")
 	}
 	return r, f.err
 }

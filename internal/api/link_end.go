@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -14,7 +15,7 @@ func (a *API) endLink(ctx context.Context, c *call, f *fields) (any, error) {
 	}
 	appid := f.text("appid")
 	if f.err == nil && appid == "" {
-		f.err = errcode.InvalidArgs.With("appid is missing")
+		f.err = errcode.InvalidArgs.With(behaviour.LinkAppIDMissing, "appid is missing")
 	}
 	if f.err != nil {
 		return nil, f.err

@@ -195,6 +195,7 @@ func TestALinkIsHeldUntilBothAdministratorsAgree(t *testing.T) {
 	wantState(t, s, "third", 1)
 }
 
+// Behaviour(link.at_once).
 func TestALinkIsDoneAtOnceByDefault(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
@@ -219,6 +220,7 @@ func TestALinkIsDoneAtOnceByDefault(t *testing.T) {
 }
 
 // Contract: rules 3.4, clients: func_info beside func_infos.
+// Behaviour(message.user_name).
 func TestTheListOfLinksTellsEverything(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: `

@@ -16,6 +16,7 @@ var anyRID = regexp.MustCompile(`rid: [0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}`)
 // well enough to make it here. Ours are the same to the letter, but for the
 // request id and the address. Contract: README, Seen. What was answered before
 // 2023 without the advice, and is answered with it since, stands in the newer form.
+// Behaviour(wire.answer.comma) Behaviour(wire.answer.rid).
 func TestOurTextsAreThoseOfLiveAnswers(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -25,7 +26,7 @@ func (a *API) tradeLogin(ctx context.Context, c *call, f *fields) (any, error) {
 		return nil, err
 	}
 	if code == "" {
-		return nil, errcode.LoginCodeMissing
+		return nil, errcode.LoginCodeMissing.By(behaviour.LoginCodeMissing)
 	}
 	openid, err := a.Codes.Trade(ctx, credentials.AppID, code)
 	if err != nil {

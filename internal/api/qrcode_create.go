@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -41,11 +42,11 @@ func readQRDraft(f *fields) (accounts.QRDraft, error) {
 	}
 	info := f.object("action_info")
 	if info == nil {
-		return d, errcode.InvalidActionInfo.With("action_info is not an object")
+		return d, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo, "action_info is not an object")
 	}
 	scene := info.object("scene")
 	if scene == nil {
-		return d, errcode.InvalidActionInfo.With("action_info.scene is not an object")
+		return d, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo, "action_info.scene is not an object")
 	}
 	// Only the scene that goes with the action counts: the other one may be
 	// there with any value.
@@ -61,7 +62,7 @@ func readQRDraft(f *fields) (accounts.QRDraft, error) {
 	}
 	if scene.err != nil {
 		_, detail := errcode.Of(scene.err)
-		return d, errcode.InvalidActionInfo.With("action_info.scene: %s", detail)
+		return d, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo, "action_info.scene: %s", detail)
 	}
 	return d, nil
 }

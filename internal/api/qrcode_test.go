@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"crypto/sha1"
 	"encoding/json"
 	"fmt"
 	"image/jpeg"
@@ -9,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -224,6 +226,7 @@ func TestPicturesArePublicAndEndWithTheirCode(t *testing.T) {
 	}
 }
 
+// Behaviour(qrcode.show.rate).
 func TestPicturesAreLimitedByAddress(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
@@ -282,6 +285,7 @@ var eventShape = regexp.MustCompile(
 		`<CreateTime>([0-9]+)</CreateTime><MsgType><!\[CDATA\[event\]\]></MsgType><Event><!\[CDATA\[(.*)\]\]></Event><EventKey><!\[CDATA\[(.*)\]\]></EventKey><Ticket><!\[CDATA\[(.*)\]\]></Ticket></xml>$`)
 
 // wantEvent takes the next event and compares it.
+// Behaviour(message.signature).
 func wantEvent(t *testing.T, s *servertest.Server, r *receiver, user, event, key, ticket string) {
 	t.Helper()
 	var m message
@@ -299,12 +303,15 @@ func wantEvent(t *testing.T, s *servertest.Server, r *receiver, user, event, key
 	if got[2] != known.OpenID || got[4] != event || got[5] != key || got[6] != ticket {
 		t.Errorf("got %q\nwant %s %s %s %s", got[1:], known.OpenID, event, key, ticket)
 	}
-	if m.query.Get("signature") == "" || m.query.Get("timestamp") == "" || m.query.Get("nonce") == "" {
+	parts := []string{"", m.query.Get("timestamp"), m.query.Get("nonce")}
+	slices.Sort(parts)
+	if want := fmt.Sprintf("%x", sha1.Sum([]byte(strings.Join(parts, "")))); m.query.Get("signature") != want || parts[1] == "" {
 		t.Errorf("the query is %v", m.query)
 	}
 }
 
 // Contract: rules 3.5: subscribe for a new follower, SCAN for an old one.
+// Behaviour(qrcode.event).
 func TestAScanWithoutARuleTellsTheAccount(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
@@ -391,7 +398,7 @@ func TestAnEventSurvivesARestart(t *testing.T) {
 	wantEvent(t, s, r, "u-1", "subscribe", "qrscene_1", made.Ticket)
 }
 
-// Contract: rules 3.5: url is what prefix must be. Choice: a rule outlives its
+// Contract: rules 3.5: url is what prefix must be. Behaviour(qrcode.outlived): a rule outlives its
 // temporary code.
 func TestARuleOnAParametricCode(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -14,7 +15,7 @@ func (a *API) clearQuota(ctx context.Context, c *call, f *fields) (any, error) {
 		return nil, f.err
 	}
 	if appid != c.account() {
-		return nil, errcode.InvalidAppID.With("appid is %.40q, the token is that of %s", appid, c.account())
+		return nil, errcode.InvalidAppID.With(behaviour.QuotaAppID, "appid is %.40q, the token is that of %s", appid, c.account())
 	}
 	return success, a.Calls.Clear(ctx, c.account(), "")
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -63,16 +64,16 @@ func (a *API) quotaPath(c *call, f *fields) (endpoint, error) {
 	case f.err != nil:
 		return endpoint{}, f.err
 	case path == "":
-		return endpoint{}, errcode.InvalidArgs.With("cgi_path is missing")
+		return endpoint{}, errcode.InvalidArgs.With(behaviour.QuotaPathMissing, "cgi_path is missing")
 	case strings.HasPrefix(path, "/") && strings.Contains(path, "/sns/"):
-		return endpoint{}, errcode.PathNotPermitted.With("%.80q: quotas of /sns/ are not shown", path)
+		return endpoint{}, errcode.PathNotPermitted.With(behaviour.QuotaPathSNS, "%.80q: quotas of /sns/ are not shown", path)
 	}
 	e, known := a.table[path]
 	if !known {
-		return endpoint{}, errcode.PathNotFound.With("no interface has the path %.80q", path)
+		return endpoint{}, errcode.PathNotFound.With(behaviour.QuotaPathUnknown, "no interface has the path %.80q", path)
 	}
 	if err := visible(c, e); err != nil {
-		return endpoint{}, errcode.PathNotPermitted.With("%s: %v", path, err)
+		return endpoint{}, errcode.PathNotPermitted.With(behaviour.QuotaPathNotYours, "%s: %v", path, err)
 	}
 	return e, nil
 }
@@ -82,9 +83,9 @@ func visible(c *call, e endpoint) error {
 	ofPlatforms := strings.HasPrefix(e.path, "/cgi-bin/component/")
 	switch {
 	case c.caller.AppID == "" && !ofPlatforms && e.needs&eitherToken == 0:
-		return errcode.Unauthorized.With("it wants an account's token, and the caller is a platform")
+		return errcode.Unauthorized.With(behaviour.QuotaPathNotYours, "it wants an account's token, and the caller is a platform")
 	case c.caller.AppID != "" && ofPlatforms:
-		return errcode.WantsComponent.With("it is for platforms")
+		return errcode.WantsComponent.With(behaviour.QuotaPathNotYours, "it is for platforms")
 	case c.caller.AppID != "" && e.sets == ruleSets:
 		return c.caller.JumpRules()
 	}

@@ -41,8 +41,9 @@ func (a *API) encodeReply(e endpoint, reply any, code *errcode.Code, detail, rid
 			text += errcode.StableTokenAdvice
 		}
 		if strings.HasPrefix(e.path, "/sns/") {
-			text += "," // Contract: rules 0
+			text += "," // Seen(wire.answer.comma)
 		}
+		// Seen(wire.answer.rid): one space stands before it.
 		reply = envelope{ErrCode: code.Number, ErrMsg: text + " rid: " + rid}
 	}
 	var b bytes.Buffer
@@ -55,7 +56,7 @@ func (a *API) encodeReply(e endpoint, reply any, code *errcode.Code, detail, rid
 }
 
 // newRID makes a request id: the second of the call and 64 random bits.
-// Contract: rules 0.
+// Inferred(wire.answer.rid_time): eight live ones fit. Contract: rules 0.
 func (a *API) newRID() string {
 	var raw [8]byte
 	if _, err := io.ReadFull(a.Random, raw[:]); err != nil {
@@ -66,7 +67,8 @@ func (a *API) newRID() string {
 
 // advises reports whether an error sends the caller to stable_token: those that
 // say that a token is of no use or too many were fetched, on the calls that take
-// or make one. Contract: rules 3.6.
+// or make one. Contract: rules 3.6. Seen(wire.answer.advice). Choice(wire.answer.no_advice): not
+// on the other calls with a secret, where nobody could follow it.
 func (e endpoint) advises(code *errcode.Code) bool {
 	return (code == errcode.InvalidCredential || code == errcode.DailyLimit) &&
 		(e.needs&(token|platform) != 0 || e.path == "/cgi-bin/token")
@@ -77,7 +79,7 @@ func (e endpoint) advises(code *errcode.Code) bool {
 func (e endpoint) hints() bool { return strings.HasPrefix(e.path, "/intp/marketcode/") }
 
 // hint is what the code family puts before the request id: a token and the
-// time at the platform. Contract: marketcode 1.1.
+// time at the platform. Seen(wire.answer.hint). Contract: marketcode 1.1.
 func (a *API) hint() string {
 	var raw [8]byte
 	if _, err := io.ReadFull(a.Random, raw[:]); err != nil {

@@ -3,13 +3,14 @@ package api
 import (
 	"context"
 
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
 func readPrefix(f *fields) (string, error) {
 	prefix := f.text("prefix")
 	if f.err == nil && prefix == "" {
-		f.err = errcode.InvalidArgs.With("prefix is missing")
+		f.err = errcode.InvalidArgs.With(behaviour.RulesPrefixMissing, "prefix is missing")
 	}
 	return prefix, f.err
 }

@@ -47,6 +47,7 @@ func list(t *testing.T, s *servertest.Server, appid, body string) listed {
 }
 
 // Contract: rules 1.3.
+// Behaviour(rules.get.order) Behaviour(rules.get.whole) Behaviour(rules.get.own).
 func TestLists(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -150,19 +151,19 @@ func (b *Book) flushCalls(ctx context.Context) error {
 func (b *Book) Find(ctx context.Context, account, rid string) (Call, error) {
 	at, ok := ridTime(rid)
 	if !ok {
-		return Call{}, errcode.RIDInvalid.With("%.40q has not the form of a request id", rid)
+		return Call{}, errcode.RIDInvalid.With(behaviour.RIDForm, "%.40q has not the form of a request id", rid)
 	}
 	if b.Now().Sub(at) > Kept {
-		return Call{}, errcode.RIDTooOld.With("%s is of %s", rid, at.UTC().Format(time.RFC3339))
+		return Call{}, errcode.RIDTooOld.With(behaviour.RIDOld, "%s is of %s", rid, at.UTC().Format(time.RFC3339))
 	}
 	c, err := b.find(ctx, rid)
 	switch {
 	case errors.Is(err, ErrNoCall):
-		return Call{}, errcode.RIDNotFound.With("no call of a known account has the request id %s", rid)
+		return Call{}, errcode.RIDNotFound.With(behaviour.RIDUnknown, "no call of a known account has the request id %s", rid)
 	case err != nil:
 		return Call{}, err
 	case c.Account != account:
-		return Call{}, errcode.RIDForbidden.With("%s is a call of %s, not of %s", rid, c.Account, account)
+		return Call{}, errcode.RIDForbidden.With(behaviour.RIDOther, "%s is a call of %s, not of %s", rid, c.Account, account)
 	}
 	return c, nil
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -92,7 +93,7 @@ func (b *Book) Spend(ctx context.Context, appid, path string) error {
 		}
 		m.mu.Unlock()
 		if looked {
-			return errcode.DailyLimit.With("%s called %s %d times today", appid, path, limit)
+			return errcode.DailyLimit.With(behaviour.WireRateDay, "%s called %s %d times today", appid, path, limit)
 		}
 		if _, err := b.look(ctx, k); err != nil {
 			return err
@@ -240,7 +241,7 @@ func (b *Book) Clear(ctx context.Context, appid, path string) error {
 			return err
 		}
 		if n > ClearsPerMonth {
-			return errcode.ClearLimit.With("%s was cleared %d times this month", appid, ClearsPerMonth)
+			return errcode.ClearLimit.With(behaviour.QuotaClears, "%s was cleared %d times this month", appid, ClearsPerMonth)
 		}
 		for _, p := range paths {
 			if err := tx.ClearCount(ctx, appid, p, today); err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/tidwall/btree"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -39,18 +40,19 @@ func (b Binding) check() error {
 		{"product_code", b.ProductCode}, {"wxa_path", b.WxaPath},
 	} {
 		if !plain(f.value, 1, 128) {
-			return errcode.InvalidArgs.With("%s invalid: want 1 to 128 characters", f.name)
+			return errcode.InvalidArgs.With(behaviour.CodesActivateText, "%s invalid: want 1 to 128 characters", f.name)
 		}
 	}
 	switch {
 	case strings.TrimSpace(b.WxaPath) == "":
-		return errcode.InvalidArgs.With("wxa_path invalid: it is blank, and names no page") // rules 6, number 28
+		// rules 6, number 28
+		return errcode.InvalidArgs.With(behaviour.CodesActivatePage, "wxa_path invalid: it is blank, and names no page")
 	case b.WxaAppID == "":
-		return errcode.InvalidArgs.With("wxa_appid is missing")
+		return errcode.InvalidArgs.With(behaviour.CodesActivateAppIDMissing, "wxa_appid is missing")
 	case !wxaAppID.MatchString(b.WxaAppID):
-		return errcode.InvalidAppID.With("wxa_appid %.40q is no AppID", b.WxaAppID)
+		return errcode.InvalidAppID.With(behaviour.CodesActivateAppIDForm, "wxa_appid %.40q is no AppID", b.WxaAppID)
 	case b.WxaType < WxaRelease || b.WxaType > WxaTrial:
-		return errcode.InvalidArgs.With("wxa_type is %d: want 0, 1 or 2", b.WxaType)
+		return errcode.InvalidArgs.With(behaviour.CodesActivateType, "wxa_type is %d: want 0, 1 or 2", b.WxaType)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -104,13 +105,14 @@ func (b Batch) Ready(now time.Time, whole time.Duration) []Range {
 }
 
 // InSegment returns 40097 or 80306 as Within does, and 80310 unless the range
-// lies within one segment.
+// lies within one segment. Choice(codes.range.part): a part of it will do.
 func (b Batch) InSegment(r Range) error {
 	if err := b.Within(r); err != nil {
 		return err
 	}
 	if r.From/b.Segment != r.To/b.Segment {
-		return errcode.NoSegment.With("code_start %d and code_end %d lie in two segments of %d codes", r.From, r.To, b.Segment)
+		return errcode.NoSegment.With(behaviour.CodesRangeSegments, "code_start %d and code_end %d lie in two segments of %d codes", r.From,
+			r.To, b.Segment)
 	}
 	return nil
 }
@@ -120,11 +122,11 @@ func (b Batch) InSegment(r Range) error {
 func (b Batch) Within(r Range) error {
 	switch {
 	case r.From < 0 || r.To < 0:
-		return errcode.InvalidArgs.With("code_start %d, code_end %d: an index is 0 or more", r.From, r.To)
+		return errcode.InvalidArgs.With(behaviour.CodesRangeOrder, "code_start %d, code_end %d: an index is 0 or more", r.From, r.To)
 	case r.From > r.To:
-		return errcode.InvalidArgs.With("code_start %d is after code_end %d", r.From, r.To)
+		return errcode.InvalidArgs.With(behaviour.CodesRangeOrder, "code_start %d is after code_end %d", r.From, r.To)
 	case r.To >= b.Count:
-		return errcode.IndexBeyond.With("code_end %d: the application has the indexes 0 to %d", r.To, b.Count-1)
+		return errcode.IndexBeyond.With(behaviour.CodesRangeBeyond, "code_end %d: the application has the indexes 0 to %d", r.To, b.Count-1)
 	}
 	return nil
 }
@@ -139,9 +141,10 @@ type Application struct {
 func (a Application) check(most int64) error {
 	switch {
 	case a.Count < countStep || a.Count > most || a.Count%countStep != 0:
-		return errcode.InvalidArgs.With("code_count invalid: %d is not a multiple of %d from %d to %d", a.Count, countStep, countStep, most)
+		return errcode.InvalidArgs.With(behaviour.CodesApplyCount, "code_count invalid: %d is not a multiple of %d from %d to %d", a.Count,
+			countStep, countStep, most)
 	case !plain(a.ISV, 1, maxISV):
-		return errcode.InvalidArgs.With("isv_application_id invalid: want 1 to %d characters", maxISV)
+		return errcode.InvalidArgs.With(behaviour.CodesApplyOrder, "isv_application_id invalid: want 1 to %d characters", maxISV)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -42,13 +43,14 @@ func (p *Press) Change(ctx context.Context, c Change) (changed int64, err error)
 	case err != nil:
 		return 0, err
 	case len(c.Codes) == 0:
-		return 0, errcode.InvalidArgs.With("no codes are named")
+		return 0, errcode.InvalidArgs.With(behaviour.None, "no codes are named")
 	case !plain(c.Note, 0, maxCodesNote) || !plain(accounts.AuthorOf(ctx).Actor, 1, maxCodesNote):
-		return 0, errcode.InvalidArgs.With("note and actor: want at most %d characters, none of them a control character", maxCodesNote)
+		return 0, errcode.InvalidArgs.With(behaviour.None, "note and actor: want at most %d characters, none of them a control character",
+			maxCodesNote)
 	case !c.From.IsZero() && c.Did != Activate && c.Did != Withdraw:
-		return 0, errcode.InvalidArgs.With("only an activation or a withdrawal can be scheduled, not %s", c.Did)
+		return 0, errcode.InvalidArgs.With(behaviour.None, "only an activation or a withdrawal can be scheduled, not %s", c.Did)
 	case !c.From.IsZero() && c.From.Before(p.Now()):
-		return 0, errcode.InvalidArgs.With("%s is in the past", c.From.Format(time.RFC3339))
+		return 0, errcode.InvalidArgs.With(behaviour.None, "%s is in the past", c.From.Format(time.RFC3339))
 	}
 	if err := b.Within(c.Codes.Bounds()); err != nil {
 		return 0, err
@@ -173,7 +175,8 @@ func (p *Press) Retarget(ctx context.Context, batch int64, r Range, appid, path 
 		return Retargeted{}, err
 	}
 	if !plain(accounts.AuthorOf(ctx).Actor, 1, maxCodesNote) {
-		return Retargeted{}, errcode.InvalidArgs.With("actor: want at most %d characters, none of them a control character", maxCodesNote)
+		return Retargeted{}, errcode.InvalidArgs.With(behaviour.None, "actor: want at most %d characters, none of them a control character",
+			maxCodesNote)
 	}
 	if err := b.Within(r); err != nil {
 		return Retargeted{}, err
@@ -184,7 +187,7 @@ func (p *Press) Retarget(ctx context.Context, batch int64, r Range, appid, path 
 		// A scheduled event would bring the old page back, so it changes too.
 		spans := append(p.Memory.Active(batch, r, at), p.Memory.Waiting(batch, r, at)...)
 		if n := len(spans); n > most {
-			return errcode.InvalidArgs.With("%d activations govern this range: re-target at most %d at once", n, most)
+			return errcode.InvalidArgs.With(behaviour.None, "%d activations govern this range: re-target at most %d at once", n, most)
 		}
 		var changed []Range
 		for _, s := range spans {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/vault"
@@ -63,11 +64,11 @@ type Press struct {
 func Granted(a accounts.Account) error {
 	switch {
 	case a.Kind != accounts.ServiceAccount:
-		return errcode.Unauthorized.With("%s is a %s: codes belong to service accounts", a.AppID, a.Kind)
+		return errcode.Unauthorized.With(behaviour.CodesKind, "%s is a %s: codes belong to service accounts", a.AppID, a.Kind)
 	case !a.Certified:
-		return errcode.Unauthorized.With("service account %s is not certified", a.AppID)
+		return errcode.Unauthorized.With(behaviour.CallerUncertified, "service account %s is not certified", a.AppID)
 	case !slices.Contains(a.Features, Feature):
-		return errcode.Unauthorized.With("service account %s was not granted the feature %s", a.AppID, Feature)
+		return errcode.Unauthorized.With(behaviour.CodesGrant, "service account %s was not granted the feature %s", a.AppID, Feature)
 	}
 	return nil
 }
@@ -92,7 +93,7 @@ func (p *Press) Apply(ctx context.Context, caller accounts.Account, a Applicatio
 		return Batch{}, err
 	}
 	if p.Closed {
-		return Batch{}, errcode.Unauthorized.With(
+		return Batch{}, errcode.Unauthorized.With(behaviour.CodesPrefix,
 			"no codes are given out until --code-prefix names a prefix of your own: %s is read by Weixin only", DefaultPrefix)
 	}
 	s := p.Settings.Get()
@@ -111,14 +112,16 @@ func (p *Press) Apply(ctx context.Context, caller accounts.Account, a Applicatio
 			return err
 		}
 		if used > AppliesPerDay {
-			return errcode.DailyLimit.With("%s called applycode %d times today", caller.AppID, AppliesPerDay)
+			return errcode.DailyLimit.With(behaviour.CodesApplyDay, "%s called applycode %d times today", caller.AppID, AppliesPerDay)
 		}
 		batch, err = tx.BatchByISV(ctx, caller.AppID, a.ISV)
 		if err == nil {
 			if batch.Count != a.Count {
-				return errcode.ApplicationExists.With("isv_application_id %q is application %d with %d codes, not %d", a.ISV, batch.ID,
+				return errcode.ApplicationExists.With(behaviour.CodesApplyOther,
+					"isv_application_id %q is application %d with %d codes, not %d", a.ISV, batch.ID,
 					batch.Count, a.Count)
 			}
+			behaviour.Note(ctx, behaviour.CodesApplyAgain)
 			return nil
 		}
 		if !errors.Is(err, ErrNoBatch) {
@@ -207,9 +210,9 @@ func (p *Press) seen(ctx context.Context, id int64, may func(Batch) bool) (Batch
 	b, err := p.Memory.Know(ctx, id)
 	switch {
 	case errors.Is(err, ErrNoBatch):
-		return Batch{}, errcode.NoApplication.With("there is no application %d", id)
+		return Batch{}, errcode.NoApplication.With(behaviour.CodesApplicationUnknown, "there is no application %d", id)
 	case err == nil && !may(b):
-		return Batch{}, errcode.NotOwnApplication.With("application %d is another account's", id)
+		return Batch{}, errcode.NotOwnApplication.With(behaviour.CodesApplicationOther, "application %d is another account's", id)
 	}
 	return b, err
 }
@@ -227,7 +230,8 @@ func (p *Press) Query(ctx context.Context, caller accounts.Account, key BatchKey
 		return Batch{}, err
 	}
 	if key.ID == 0 && key.ISV == "" {
-		return Batch{}, errcode.InvalidArgs.With("application_id and isv_application_id are both missing")
+		return Batch{}, errcode.InvalidArgs.With(behaviour.CodesApplicationMissing,
+			"application_id and isv_application_id are both missing")
 	}
 	var byISV Batch
 	if key.ISV != "" {
@@ -241,7 +245,8 @@ func (p *Press) Query(ctx context.Context, caller accounts.Account, key BatchKey
 	}
 	if key.ID == 0 {
 		if byISV.ID == 0 {
-			return Batch{}, errcode.NoApplication.With("%s has no application with this isv_application_id", caller.AppID)
+			return Batch{}, errcode.NoApplication.With(behaviour.CodesApplicationUnknown,
+				"%s has no application with this isv_application_id", caller.AppID)
 		}
 		return byISV, nil
 	}
@@ -250,7 +255,8 @@ func (p *Press) Query(ctx context.Context, caller accounts.Account, key BatchKey
 		return Batch{}, err
 	}
 	if byISV.ID != 0 && byISV.ID != b.ID {
-		return Batch{}, errcode.InvalidArgs.With("isv_application_id belongs to another application than application_id")
+		return Batch{}, errcode.InvalidArgs.With(behaviour.CodesApplicationTwo,
+			"isv_application_id belongs to another application than application_id")
 	}
 	return b, nil
 }
@@ -263,7 +269,7 @@ func (p *Press) TimeToFinish() time.Duration {
 // finished returns 80308 while an application is not FINISH.
 func (p *Press) finished(b Batch) error {
 	if b.Status(p.Now(), p.TimeToFinish()) != Finish {
-		return errcode.NotFinished.With("application %d is not FINISH", b.ID)
+		return errcode.NotFinished.With(behaviour.CodesUnfinished, "application %d is not FINISH", b.ID)
 	}
 	return nil
 }
@@ -286,7 +292,8 @@ func (p *Press) Package(ctx context.Context, caller accounts.Account, id int64, 
 		return PackageRange{}, key, err
 	}
 	if caller.MarketcodeKey == "" {
-		return PackageRange{}, key, errcode.NoPackageKey.With("service account %s has no marketcode_key: set one", caller.AppID)
+		return PackageRange{}, key, errcode.NoPackageKey.With(behaviour.CodesKeyMissing,
+			"service account %s has no marketcode_key: set one", caller.AppID)
 	}
 	secret, err := p.Vault.Open("accounts/marketcode_key/"+caller.AppID, caller.MarketcodeKey)
 	if err != nil || len(secret) != len(key) {
@@ -405,14 +412,15 @@ func (p *Press) checkOverlap(e Event) error {
 	r := e.Codes.Bounds()
 	for _, have := range p.Memory.ActiveFrom(e.Batch, r, e.At, e.From) {
 		other := have.Activation.Activated()
-		if other == r {
+		if other == r { // Choice(codes.activate.again): deployed clients do so on each edit
 			continue
 		}
 		when := "active"
 		if have.Activation.From.After(e.At) {
 			when = "to be activated by a schedule"
 		}
-		return errcode.ActivationOverlaps.With("code_start %d, code_end %d: code %d is %s with %d to %d", r.From, r.To, have.From, when,
+		return errcode.ActivationOverlaps.With(behaviour.CodesActivateOverlap, "code_start %d, code_end %d: code %d is %s with %d to %d",
+			r.From, r.To, have.From, when,
 			other.From, other.To)
 	}
 	return nil
@@ -421,7 +429,7 @@ func (p *Press) checkOverlap(e Event) error {
 func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.Settings) error {
 	target, err := tx.Account(ctx, bind.WxaAppID)
 	if errors.Is(err, accounts.ErrNoAccount) || err == nil && target.Kind != accounts.MiniProgram {
-		return errcode.InvalidArgs.With("wxa_appid %q is not a Mini Program", bind.WxaAppID)
+		return errcode.InvalidArgs.With(behaviour.CodesActivateAppIDUnknown, "wxa_appid %q is not a Mini Program", bind.WxaAppID)
 	}
 	if err != nil {
 		return err
@@ -431,7 +439,7 @@ func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.
 	}
 	linked, err := tx.Linked(ctx, b.Account, bind.WxaAppID)
 	if err == nil && !linked {
-		return errcode.InvalidArgs.With("wxa_appid %q is not linked with %s", bind.WxaAppID, b.Account)
+		return errcode.InvalidArgs.With(behaviour.CodesActivateUnlinked, "wxa_appid %q is not linked with %s", bind.WxaAppID, b.Account)
 	}
 	return err
 }
@@ -466,7 +474,7 @@ func (p *Press) Look(ctx context.Context, caller accounts.Account, name CodeName
 		return Found{}, err
 	}
 	if name.ID != 0 && name.ID != f.Batch.ID {
-		return Found{}, errcode.InvalidArgs.With("application_id %d is not that of the code", name.ID)
+		return Found{}, errcode.InvalidArgs.With(behaviour.CodesApplicationTwo, "application_id %d is not that of the code", name.ID)
 	}
 	return p.Afresh(ctx, f)
 }
@@ -498,12 +506,12 @@ func (p *Press) find(ctx context.Context, name CodeName, seen func(Batch) bool) 
 	case name.URL != "":
 		var ok bool
 		if f, ok = p.byText(name.URL); !ok {
-			return f, errcode.CodeMalformed.With("code_url invalid: it is no code text of this server")
+			return f, errcode.CodeMalformed.With(behaviour.CodesQueryText, "code_url invalid: it is no code text of this server")
 		}
 	case name.Code != "":
 		var ok bool
 		if f, ok = p.byCode(name.Code); !ok {
-			return f, errcode.CodeMalformed.With("code invalid: it is no code of this server")
+			return f, errcode.CodeMalformed.With(behaviour.CodesQueryText, "code invalid: it is no code of this server")
 		}
 	case name.ID != 0:
 		b, err := p.seen(ctx, name.ID, seen)
@@ -511,20 +519,22 @@ func (p *Press) find(ctx context.Context, name CodeName, seen func(Batch) bool) 
 			return f, err
 		}
 		if !name.HasIndex {
-			return f, errcode.InvalidArgs.With("code_index is missing: application_id alone names no code")
+			return f, errcode.InvalidArgs.With(behaviour.CodesQueryIndex, "code_index is missing: application_id alone names no code")
 		}
 		if name.Index < 0 {
-			return f, errcode.InvalidArgs.With("code_index %d: an index is 0 or more", name.Index)
+			return f, errcode.InvalidArgs.With(behaviour.CodesRangeOrder, "code_index %d: an index is 0 or more", name.Index)
 		}
 		if name.Index >= b.Count {
-			return f, errcode.IndexBeyond.With("code_index %d: the application has the indexes 0 to %d", name.Index, b.Count-1)
+			return f, errcode.IndexBeyond.With(behaviour.CodesRangeBeyond, "code_index %d: the application has the indexes 0 to %d",
+				name.Index, b.Count-1)
 		}
 		f.Batch, f.Index = b, name.Index
 	default:
-		return f, errcode.InvalidArgs.With("application_id with code_index, code or code_url: one of them must be given")
+		return f, errcode.InvalidArgs.With(behaviour.CodesQueryName,
+			"application_id with code_index, code or code_url: one of them must be given")
 	}
 	if !seen(f.Batch) {
-		return Found{}, errcode.NotOwnApplication.With("the code is another account's")
+		return Found{}, errcode.NotOwnApplication.With(behaviour.CodesApplicationOther, "the code is another account's")
 	}
 	f.Code = p.Code(f.Batch, f.Index)
 	f.State = p.Memory.State(f.Batch.ID, f.Index, p.Now())
@@ -591,7 +601,7 @@ func (p *Press) Exchange(ctx context.Context, caller accounts.Account, openid, t
 	p.hashing.Do(func() { p.ticketHash = p.Vault.Hasher(ticketPurpose) })
 	t, err := p.ticket(ctx, p.ticketHash.Sum(ticket))
 	if errors.Is(err, ErrNoTicket) {
-		return Found{}, errcode.InvalidArgs.With(badTicket)
+		return Found{}, errcode.InvalidArgs.With(behaviour.CodesTicketBad, badTicket)
 	}
 	if err != nil {
 		return Found{}, err
@@ -604,11 +614,11 @@ func (p *Press) Exchange(ctx context.Context, caller accounts.Account, openid, t
 		return Found{}, err
 	}
 	if err != nil || b.Account != caller.AppID && !anybody {
-		return Found{}, errcode.InvalidArgs.With(badTicket)
+		return Found{}, errcode.InvalidArgs.With(behaviour.CodesTicketOther, badTicket)
 	}
 	f := Found{Batch: b, Index: t.Index, Code: p.Code(b, t.Index), State: p.Memory.State(b.ID, t.Index, p.Now())}
 	if f.State.Frozen || f.State.Void || f.State.Activation == nil {
-		return Found{}, errcode.InvalidArgs.With(badTicket)
+		return Found{}, errcode.InvalidArgs.With(behaviour.CodesTicketState, badTicket)
 	}
 	return f, nil
 }
@@ -692,11 +702,11 @@ func (p *Press) Trade(ctx context.Context, appid, code string) (openid string, e
 		l, err := tx.Login(ctx, p.Vault.Hash(loginPurpose, code))
 		switch {
 		case errors.Is(err, ErrNoLogin) || err == nil && (l.AppID != appid || !l.works(p.Now())):
-			return errcode.InvalidLoginCode.With("the js_code is unknown, expired, or another account's")
+			return errcode.InvalidLoginCode.With(behaviour.LoginCodeUnknown, "the js_code is unknown, expired, or another account's")
 		case err != nil:
 			return err
 		case l.Used:
-			return errcode.LoginCodeUsed.With("the js_code was traded already")
+			return errcode.LoginCodeUsed.With(behaviour.LoginCodeUsed, "the js_code was traded already")
 		}
 		l.Used, openid = true, l.OpenID
 		return tx.PutLogin(ctx, l)

@@ -64,7 +64,7 @@ func allOf(s, set string) bool { return strings.Trim(s, set) == "" }
 // at most MaxPrefix characters. One lower-case letter would make the QR code
 // two versions larger. Contract: marketcode 5.2, 5.3, 5.4.
 //
-// Choice: no "%", which would make the text an escape of something else; no
+// Choice(codes.text): no "%", which would make the text an escape of something else; no
 // "//", "/./" or "/../", which what stands between a browser and the server
 // would clean away; and at least one "/", so that the code is not read as a
 // part of the host's name.

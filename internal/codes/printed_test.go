@@ -94,6 +94,7 @@ func TestAPrintedTextIsReadAndDecoded(t *testing.T) {
 	}
 }
 
+// Behaviour(codes.text).
 func TestPrefixesThatCannotBePrintedAreRefused(t *testing.T) {
 	for _, good := range []string{DefaultPrefix, "A/", "HTTP://CBG.PUB/G/", "HTTPS://QR.EXAMPLE/C-", "QR.EXAMPLE/A.B/", "127.0.0.1:8080/",
 		"LOCALHOST/$*+:/",

@@ -49,7 +49,7 @@ func (p *Press) Scan(text, user string, account func(appid string) (accounts.Acc
 	return s, true
 }
 
-// decide says what a code opens in its state.
+// decide says what a code opens in its state. Choice(scan.code.state): a message, not a page.
 func (p *Press) decide(s *Scanned, user string, account func(appid string) (accounts.Account, bool)) {
 	switch {
 	case s.State.Void:
@@ -63,12 +63,12 @@ func (p *Press) decide(s *Scanned, user string, account func(appid string) (acco
 	}
 }
 
-// unknown tells a code text that nobody made from another text.
+// unknown tells a code text that nobody made from another text. Choice(scan.code.unknown).
 func (p *Press) unknown(text string, prefixes []string) (s Scanned, ok bool) {
 	if _, err := ParseText(text, prefixes); err == nil || errors.Is(err, errNoText) && platformText(text, prefixes) {
 		return Scanned{Reason: UnknownCode}, true
 	}
-	// The bare nine characters are no secret, so they prove nothing.
+	// Choice(scan.code.serial): the bare nine characters are no secret, so they prove nothing.
 	if f, found := p.byCode(text); found {
 		return Scanned{Found: f, Reason: SerialOnly}, true
 	}
@@ -103,6 +103,7 @@ func platformText(text string, prefixes []string) bool {
 }
 
 // target decides whether the bound Mini Program can be opened by the user.
+// Inferred(scan.code.version).
 func (p *Press) target(s *Scanned, user string, account func(string) (accounts.Account, bool)) {
 	bind := s.State.Activation.Binding
 	app, known := account(bind.WxaAppID)

@@ -43,6 +43,7 @@ func swapped(text string, i int) string {
 }
 
 // Contract: marketcode 3.5, 5.2, 6.2.
+// Behaviour(scan.code.unknown) Behaviour(scan.code.serial).
 func TestWhatAScannedTextIs(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
@@ -96,6 +97,7 @@ func TestWhatAScannedTextIs(t *testing.T) {
 	}
 }
 
+// Behaviour(scan.code.state) Behaviour(scan.code.version).
 func TestTheStateOfAScannedCode(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -55,9 +56,9 @@ func openIDShaped(s string) bool {
 func checkExchange(openid, ticket string) error {
 	switch {
 	case !openIDShaped(openid):
-		return errcode.InvalidArgs.With(badOpenID)
+		return errcode.InvalidArgs.With(behaviour.CodesTicketOpenID, badOpenID)
 	case ticket == "" || len(ticket) > maxTicket:
-		return errcode.InvalidArgs.With(badTicket)
+		return errcode.InvalidArgs.With(behaviour.CodesTicketBad, badTicket)
 	}
 	return nil
 }
@@ -66,8 +67,11 @@ func checkExchange(openid, ticket string) error {
 // scanned, under the service account or the Mini Program, as often as he likes
 // until it expires. Contract: marketcode 3.6.
 func (t Ticket) For(openid string, now time.Time) error {
-	if !now.Before(t.ExpiresAt) || accounts.FromTheFuture(t.ScannedAt, now) || openid != t.OwnerID && openid != t.AppUserID {
-		return errcode.InvalidArgs.With(badTicket)
+	if !now.Before(t.ExpiresAt) || accounts.FromTheFuture(t.ScannedAt, now) {
+		return errcode.InvalidArgs.With(behaviour.CodesTicketOver, badTicket)
+	}
+	if openid != t.OwnerID && openid != t.AppUserID {
+		return errcode.InvalidArgs.With(behaviour.CodesTicketBad, badTicket)
 	}
 	return nil
 }

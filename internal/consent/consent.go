@@ -189,7 +189,7 @@ func (p *Page) check(ctx context.Context, q url.Values) (request, error) {
 		asked.kinds = official
 	case "2":
 		asked.kinds = []accounts.Kind{accounts.MiniProgram}
-	// Choice: what 4, 5 and 8 tell apart on the platform is not documented; all
+	// Choice(consent.kinds): what 4, 5 and 8 tell apart on the platform is not documented; all
 	// of them may choose.
 	case "", "3", "4", "5", "6", "8":
 		asked.kinds = append(official, accounts.MiniProgram)

@@ -67,6 +67,7 @@ func (w *world) isError(what string, a servertest.Answer, status int) {
 	}
 }
 
+// Behaviour(consent.kinds).
 func TestThePageSaysWhoAsksForWhat(t *testing.T) {
 	t.Parallel()
 	w := start(t, servertest.Options{})
@@ -96,6 +97,7 @@ func TestThePageSaysWhoAsksForWhat(t *testing.T) {
 	}
 	// Which accounts.
 	for more, want := range map[string]string{"&auth_type=1": "svc", "&auth_type=2": "shop", "": "shop svc", "&auth_type=6": "shop svc",
+		"&auth_type=4": "shop svc", "&auth_type=5": "shop svc", "&auth_type=8": "shop svc",
 		"&auth_type=3&biz_appid=svc": "svc", "&biz_appid=shop&auth_type=2": "shop"} {
 		a := w.Do("GET", w.page(back, more), "")
 		var list []string

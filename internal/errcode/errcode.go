@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+
+	"github.com/qrjump/qrjump/internal/behaviour"
 )
 
 // Evidence says how we know a code's text.
@@ -16,7 +18,7 @@ const (
 	Seen Evidence = "seen"
 	// Page: documented, never quoted from a live answer.
 	Page Evidence = "page"
-	// Inferred: our choice where every source is silent.
+	// Inferred texts are our choice where every source is silent.
 	Inferred Evidence = "inferred"
 )
 
@@ -31,12 +33,15 @@ type Code struct {
 // Error makes a code an error, so that a decision returns the row itself.
 func (c *Code) Error() string { return fmt.Sprintf("%d %s", c.Number, c.Text) }
 
-// With returns the code with a detail that says which thing and why. The
-// detail goes to the log and to the record of the call; whether it is also
-// shown on the wire is a property of the endpoint's family.
-func (c *Code) With(format string, args ...any) error {
-	return &Detailed{Code: c, Detail: fmt.Sprintf(format, args...)}
+// With returns the code with the row that decided, and a detail that says which
+// thing and why. Both go to the log and to the record of the call; whether the
+// detail is also shown on the wire is a property of the endpoint's family.
+func (c *Code) With(row behaviour.Row, format string, args ...any) error {
+	return &Detailed{Code: c, Row: row, Detail: fmt.Sprintf(format, args...)}
 }
+
+// By is With for a row that says all that there is to say.
+func (c *Code) By(row behaviour.Row) error { return &Detailed{Code: c, Row: row} }
 
 // Reworded returns the code with another text on the wire, for the few texts
 // that quote the caller.
@@ -65,13 +70,19 @@ func (c *Code) Is(target error) bool {
 	return ok && other.Number == c.Number
 }
 
-// Detailed is a code with what exactly was wrong.
+// Detailed is a code with the behaviour that it is part of and what exactly was wrong.
 type Detailed struct {
 	Code   *Code
+	Row    behaviour.Row
 	Detail string
 }
 
-func (d *Detailed) Error() string { return d.Code.Error() + ": " + d.Detail }
+func (d *Detailed) Error() string {
+	if d.Detail == "" {
+		return d.Code.Error()
+	}
+	return d.Code.Error() + ": " + d.Detail
+}
 
 // Unwrap makes errors.Is find the row.
 func (d *Detailed) Unwrap() error { return d.Code }
@@ -89,6 +100,14 @@ func Of(err error) (*Code, string) {
 		return c, ""
 	}
 	return SystemError, ""
+}
+
+// RowOf is the row of the refusal that err carries; 0 = none.
+func RowOf(err error) behaviour.Row {
+	if d, ok := errors.AsType[*Detailed](err); ok {
+		return d.Row
+	}
+	return 0
 }
 
 // All is every code in the order of codes.go.

@@ -277,6 +277,7 @@ func TestAddressesOfANameThatMayBeReached(t *testing.T) {
 	}
 }
 
+// Behaviour(outbound.address.mixed).
 func TestOneSpecialAddressSpoilsTheAnswer(t *testing.T) {
 	c := newCanary(t)
 	for _, answer := range [][]string{
@@ -421,6 +422,7 @@ var urls = []struct {
 	{"http://[h.example]/", badURL, ""},
 }
 
+// Behaviour(outbound.host.ascii) Behaviour(outbound.host.literal).
 func TestURLsThatAreRefused(t *testing.T) {
 	c := newCanary(t)
 	for _, row := range urls {

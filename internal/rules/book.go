@@ -11,11 +11,12 @@ import (
 	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/settings"
 )
 
-// MaxPath is how long a page with its query may be, in bytes. Choice: the
+// MaxPath is how long a page with its query may be, in bytes. Choice(rules.add.path): the
 // platform names no limit.
 const MaxPath = 1024
 
@@ -54,18 +55,20 @@ func (b *Book) countNow() time.Time {
 func checkDraft(owner accounts.Account, d Draft) error {
 	// Contract: rules 6, number 28: a blank page cannot exist.
 	if strings.TrimSpace(d.Path) == "" || len(d.Path) > MaxPath || !utf8.ValidString(d.Path) || containsControl(d.Path) {
-		return errcode.InvalidArgs.With("path: want a page of 1 to %d bytes, not blank, without control characters", MaxPath)
+		return errcode.InvalidArgs.With(behaviour.RulesPath, "path: want a page of 1 to %d bytes, not blank, without control characters",
+			MaxPath)
 	}
 	if kindFor(owner) == Service {
 		if d.AppID == "" {
-			return errcode.InvalidArgs.With("appid: a service-account rule names the Mini Program to open")
+			return errcode.InvalidArgs.With(behaviour.RulesTargetMissing, "appid: a service-account rule names the Mini Program to open")
 		}
 	} else {
 		if d.OpenVersion < OpenDevelopment || d.OpenVersion > OpenRelease {
-			return errcode.InvalidArgs.With("open_version is %d: want 1, 2 or 3", d.OpenVersion)
+			return errcode.InvalidArgs.With(behaviour.RulesOpenVersion, "open_version is %d: want 1, 2 or 3", d.OpenVersion)
 		}
 		if len(d.TestLinks) > MaxTestLinks {
-			return errcode.InvalidArgs.With("debug_url has %d test links: at most %d", len(d.TestLinks), MaxTestLinks)
+			return errcode.InvalidArgs.With(behaviour.RulesTestLinksMany, "debug_url has %d test links: at most %d", len(d.TestLinks),
+				MaxTestLinks)
 		}
 	}
 	return owner.JumpRules()
@@ -86,21 +89,21 @@ func checkTarget(ctx context.Context, tx Tx, owner accounts.Account, appid strin
 	target, err := tx.Account(ctx, appid)
 	switch {
 	case errors.Is(err, accounts.ErrNoAccount) || err == nil && target.Kind != accounts.MiniProgram:
-		return errcode.InvalidWeappAppID.With("appid %q is not a Mini Program", appid)
+		return errcode.InvalidWeappAppID.With(behaviour.RulesTargetUnknown, "appid %q is not a Mini Program", appid)
 	case err != nil:
 		return err
 	}
-	if err := checkLink(ctx, tx, owner, appid); err != nil {
+	if err := checkLink(ctx, tx, owner, appid, behaviour.RulesTargetUnlinked); err != nil {
 		return err
 	}
 	return target.JumpRules()
 }
 
-// checkLink returns 40166 unless the service account is linked with appid.
-func checkLink(ctx context.Context, tx Tx, owner accounts.Account, appid string) error {
+// checkLink returns 40166, as a row says, unless the service account is linked with appid.
+func checkLink(ctx context.Context, tx Tx, owner accounts.Account, appid string, row behaviour.Row) error {
 	linked, err := tx.Linked(ctx, owner.AppID, appid)
 	if err == nil && !linked {
-		return errcode.InvalidWeappAppID.With("%s is not linked with %s", owner.AppID, appid)
+		return errcode.InvalidWeappAppID.With(row, "%s is not linked with %s", owner.AppID, appid)
 	}
 	return err
 }
@@ -149,7 +152,7 @@ func (b *Book) Add(ctx context.Context, owner accounts.Account, d Draft) error {
 		rule.CreatedAt, rule.ChangedAt = b.Now(), b.Now()
 		_, err = tx.AddRule(ctx, rule, Deed{At: b.Now(), Did: "add"})
 		if errors.Is(err, ErrPrefixTaken) {
-			return errcode.PrefixOwned.With("prefix %q was added by another account meanwhile", d.Prefix)
+			return errcode.PrefixOwned.With(behaviour.RulesAddOwned, "prefix %q was added by another account meanwhile", d.Prefix)
 		}
 		return err
 	})
@@ -179,8 +182,14 @@ func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft
 	}
 	rule.Prefix = p
 	if rule.Kind == Ordinary {
+		if row, _ := p.hostFault(false); row != 0 {
+			behaviour.Note(ctx, behaviour.RulesPrefixPrivate)
+		}
+		if p.underNewerDomain() && !s.RefuseNewerDomains {
+			behaviour.Note(ctx, behaviour.RulesPrefixNewerTaken)
+		}
 		if s.RefuseNewerDomains && p.underNewerDomain() {
-			return Rule{}, "", errcode.IllegalPrefix.With(
+			return Rule{}, "", errcode.IllegalPrefix.With(behaviour.RulesPrefixNewer,
 				"prefix %.120q: the setting refuse_newer_domains refuses its top-level domain, as the platform did", d.Prefix)
 		}
 		rule.Occupy, rule.OpenVersion, rule.TestLinks = d.Occupy, d.OpenVersion, d.TestLinks
@@ -205,9 +214,12 @@ func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft
 	case err != nil:
 		return Rule{}, "", err
 	case status == Denied:
-		return Rule{}, "", errcode.PrefixDenied.With("the operator denies rules on %s", p.Host)
+		return Rule{}, "", errcode.PrefixDenied.With(behaviour.RulesAddDenied, "the operator denies rules on %s", p.Host)
 	case status == NoICP:
-		return Rule{}, "", errcode.ICPFailed.With("the operator has no ICP record for %s", p.Host)
+		return Rule{}, "", errcode.ICPFailed.With(behaviour.RulesAddICP, "the operator has no ICP record for %s", p.Host)
+	}
+	if status == "" {
+		behaviour.Note(ctx, behaviour.RulesAddICPUnasked)
 	}
 	return rule, status, nil
 }
@@ -223,18 +235,18 @@ func checkOwners(ctx context.Context, tx Tx, rule Rule) error {
 	for _, r := range above {
 		switch {
 		case r.Prefix.Key == rule.Prefix.Key && r.Owner == rule.Owner:
-			return errcode.PrefixAdded.With("prefix %q is a rule of %s already", r.Prefix.Text, r.Owner)
+			return errcode.PrefixAdded.With(behaviour.RulesAddOwn, "prefix %q is a rule of %s already", r.Prefix.Text, r.Owner)
 		case r.Owner == rule.Owner:
 		case r.Prefix.Key == rule.Prefix.Key:
-			taken = errcode.PrefixOwned.With("prefix %q belongs to another account", r.Prefix.Text)
+			taken = errcode.PrefixOwned.With(behaviour.RulesAddOwned, "prefix %q belongs to another account", r.Prefix.Text)
 		case r.Occupy && r.Prefix.Matches(rule.Prefix.Link):
-			taken = errcode.PrefixOwned.With("another account occupies what lies below %q", r.Prefix.Text)
+			taken = errcode.PrefixOwned.With(behaviour.RulesAddOccupied, "another account occupies what lies below %q", r.Prefix.Text)
 		}
 	}
 	return taken
 }
 
-// checkMaker returns 85072 for the code of another service account. Choice: a
+// checkMaker returns 85072 for the code of another service account. Choice(rules.add.maker): a
 // code that was made elsewhere, as by the platform itself, is anybody's.
 func checkMaker(ctx context.Context, tx Tx, rule Rule) error {
 	code, isCode := accounts.CodeOf(rule.Prefix.Key)
@@ -243,7 +255,7 @@ func checkMaker(ctx context.Context, tx Tx, rule Rule) error {
 	}
 	q, err := tx.QRCode(ctx, code)
 	if err == nil && q.Account != rule.Owner {
-		return errcode.PrefixOwned.With("prefix %q is a code of another account", rule.Prefix.Text)
+		return errcode.PrefixOwned.With(behaviour.RulesAddMaker, "prefix %q is a code of another account", rule.Prefix.Text)
 	}
 	if errors.Is(err, accounts.ErrNoQRCode) {
 		return nil
@@ -261,7 +273,7 @@ func checkCount(ctx context.Context, tx Tx, rule Rule, s settings.Settings) erro
 		return err
 	}
 	if n >= limit {
-		return errcode.PrefixLimit.With("%s has %d rules, the limit is %d", rule.Target, n, limit)
+		return errcode.PrefixLimit.With(behaviour.RulesAddLimit, "%s has %d rules, the limit is %d", rule.Target, n, limit)
 	}
 	return nil
 }
@@ -296,6 +308,7 @@ func (b *Book) Edit(ctx context.Context, owner accounts.Account, d Draft) error 
 		if err != nil {
 			return err
 		}
+		behaviour.Note(ctx, behaviour.RulesEditUnchecked)
 		if rule.Kind == Ordinary {
 			// The stored form decides what the rule matches.
 			if err := checkTestLinks(rule.Prefix, d.TestLinks); err != nil {
@@ -321,7 +334,7 @@ func (b *Book) Edit(ctx context.Context, owner accounts.Account, d Draft) error 
 func ownRule(ctx context.Context, tx Tx, owner accounts.Account, prefix string) (Rule, error) {
 	link, ok := ParseLink(prefix)
 	if !ok {
-		return Rule{}, errcode.InvalidArgs.With("prefix %.120q is not a link", prefix)
+		return Rule{}, errcode.InvalidArgs.With(behaviour.RulesPrefixUnknown, "prefix %.120q is not a link", prefix)
 	}
 	rule, err := tx.Rule(ctx, link.Key)
 	return ownedBy(owner, prefix, rule, err)
@@ -330,7 +343,7 @@ func ownRule(ctx context.Context, tx Tx, owner accounts.Account, prefix string) 
 // ownedBy is what was read of a prefix if it is the caller's rule, else 40097.
 func ownedBy(owner accounts.Account, prefix string, rule Rule, err error) (Rule, error) {
 	if errors.Is(err, ErrNoRule) || err == nil && rule.Owner != owner.AppID {
-		return Rule{}, errcode.InvalidArgs.With("%s has no rule with the prefix %.120q", owner.AppID, prefix)
+		return Rule{}, errcode.InvalidArgs.With(behaviour.RulesPrefixUnknown, "%s has no rule with the prefix %.120q", owner.AppID, prefix)
 	}
 	return rule, err
 }
@@ -361,13 +374,13 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 	}
 	link, ok := ParseLink(prefix)
 	if !ok {
-		return errcode.InvalidArgs.With("prefix %.120q is not a link", prefix)
+		return errcode.InvalidArgs.With(behaviour.RulesPrefixUnknown, "prefix %.120q is not a link", prefix)
 	}
 	var key string
 	err := b.Store.UpdateRules(ctx, func(tx Tx) error {
 		key = ""
 		s := b.Settings.Get()
-		since := s.MonthStart(b.countNow())
+		since := s.MonthStart(b.countNow()) // Choice(rules.publish.month)
 		// Edits and deletes of this rule wait for the origin.
 		p, err := tx.Publishing(ctx, owner.AppID, link, since)
 		rule, err := ownedBy(owner, prefix, p.Rule, err)
@@ -376,7 +389,7 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 		}
 		if rule.Kind == Service {
 			// Also of a published one: no scan opens it.
-			if err := checkLink(ctx, tx, owner, rule.Target); err != nil {
+			if err := checkLink(ctx, tx, owner, rule.Target, behaviour.RulesPublishUnlinked); err != nil {
 				return err
 			}
 		}
@@ -384,10 +397,11 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 		// a scan after this answer must.
 		key = rule.Prefix.Key
 		if rule.Published {
+			behaviour.Note(ctx, behaviour.RulesPublishAgain)
 			return nil
 		}
 		if p.Target.AppID == "" {
-			return errcode.NotReleased.With("%s is gone", rule.Target)
+			return errcode.NotReleased.With(behaviour.RulesPublishUnreleased, "%s is gone", rule.Target)
 		}
 		// The locks may have taken their time, and it is another month.
 		now, counted, spent := b.Now(), b.countNow(), p.Spent
@@ -399,6 +413,7 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 		quota := s.PublishQuota
 		if rule.Kind == Service {
 			if quota = s.ServicePublishQuota; quota == 0 {
+				behaviour.Note(ctx, behaviour.RulesPublishService)
 				quota = -1
 			}
 		}
@@ -422,7 +437,7 @@ func (b *Book) Delete(ctx context.Context, owner accounts.Account, prefix, appid
 	}
 	link, ok := ParseLink(prefix)
 	if !ok {
-		return errcode.InvalidArgs.With("prefix %.120q is not a link", prefix)
+		return errcode.InvalidArgs.With(behaviour.RulesPrefixUnknown, "prefix %.120q is not a link", prefix)
 	}
 	var key string
 	err := b.Store.UpdateRules(ctx, func(tx Tx) error {
@@ -437,7 +452,8 @@ func (b *Book) Delete(ctx context.Context, owner accounts.Account, prefix, appid
 			return err
 		}
 		if rule.Kind == Service && appid != rule.Target {
-			return errcode.InvalidArgs.With("appid is %q: the rule %q opens %s", appid, rule.Prefix.Text, rule.Target)
+			return errcode.InvalidArgs.With(behaviour.RulesDeleteTarget, "appid is %q: the rule %q opens %s", appid, rule.Prefix.Text,
+				rule.Target)
 		}
 		key = rule.Prefix.Key
 		return tx.DeleteRule(ctx, rule, Deed{At: b.Now(), Did: "delete"})
@@ -480,15 +496,16 @@ type Listing struct {
 // a Mini Program that the service account is not linked with.
 // Contract: rules 1.3.
 func (b *Book) List(ctx context.Context, owner accounts.Account, req ListRequest) (Listing, error) {
-	q := Query{Owner: owner.AppID}
+	q := Query{Owner: owner.AppID} // Inferred(rules.get.own): not those that others made for it
 	switch req.Type {
-	case ListNewest:
+	case ListNewest: // Inferred(rules.get.order)
 		q.Newest, q.Limit = true, maxNewest
 	case ListPrefixes:
 		if len(req.Prefixes) < 1 || len(req.Prefixes) > maxPrefixes {
-			return Listing{}, errcode.InvalidArgs.With("prefix_list has %d entries: want 1 to %d", len(req.Prefixes), maxPrefixes)
+			return Listing{}, errcode.InvalidArgs.With(behaviour.RulesGetPrefixes, "prefix_list has %d entries: want 1 to %d",
+				len(req.Prefixes), maxPrefixes)
 		}
-		q.Limit, q.Keys = maxPrefixes, []string{}
+		q.Limit, q.Keys = maxPrefixes, []string{} // Inferred(rules.get.whole)
 		for _, p := range req.Prefixes {
 			if link, ok := ParseLink(p); ok && PlainText(p) {
 				q.Keys = append(q.Keys, link.Key)
@@ -496,18 +513,22 @@ func (b *Book) List(ctx context.Context, owner accounts.Account, req ListRequest
 		}
 	case ListPage:
 		if req.Page < 1 || req.PageSize < 1 || req.PageSize > maxPage {
-			return Listing{}, errcode.InvalidArgs.With("page_num %d, page_size %d: want 1 or more, and 1 to %d", req.Page, req.PageSize,
+			return Listing{}, errcode.InvalidArgs.With(behaviour.RulesGetPage, "page_num %d, page_size %d: want 1 or more, and 1 to %d",
+				req.Page, req.PageSize,
 				maxPage)
 		}
 		// A page this far holds nothing; the product must not wrap round.
 		q.Offset, q.Limit = min(req.Page-1, 1<<40)*req.PageSize, req.PageSize
 	default:
-		return Listing{}, errcode.InvalidArgs.With("get_type is %d: want 0, 1 or 2", req.Type)
+		return Listing{}, errcode.InvalidArgs.With(behaviour.RulesGetType, "get_type is %d: want 0, 1 or 2", req.Type)
 	}
 	if err := owner.JumpRules(); err != nil {
 		return Listing{}, err
 	}
 	listing := Listing{Open: owner.JumpOpen}
+	if kindFor(owner) == Service && req.AppID == "" {
+		behaviour.Note(ctx, behaviour.RulesGetAll)
+	}
 	err := b.Store.ViewRules(ctx, func(tx Tx) error {
 		if kindFor(owner) == Service && req.AppID != "" {
 			if err := checkTarget(ctx, tx, owner, req.AppID); err != nil {
@@ -625,7 +646,7 @@ func (b *Book) Plant(ctx context.Context, owner accounts.Account, d Draft, publi
 func (b *Book) Occupiers(ctx context.Context, prefix string) ([]Rule, error) {
 	link, ok := ParseLink(prefix)
 	if !ok || !PlainText(prefix) {
-		return nil, errcode.IllegalPrefix.With("prefix %.120q is not an http or https link", prefix)
+		return nil, errcode.IllegalPrefix.With(behaviour.RulesPrefixScheme, "prefix %.120q is not an http or https link", prefix)
 	}
 	var list []Rule
 	err := b.Store.ViewRules(ctx, func(tx Tx) error {

@@ -479,6 +479,7 @@ func TestTheVerificationFile(t *testing.T) {
 	}
 }
 
+// Behaviour(rules.confirm.any_port).
 func TestWhoseHostsNeedNoVerificationFile(t *testing.T) {
 	for _, c := range []struct {
 		name, prefix string
@@ -681,6 +682,7 @@ func (d *desk) release(appid string, exists bool) {
 }
 
 // Contract: rules 6, 5: the calendar month at +08:00.
+// Behaviour(rules.publish.month).
 func TestTheQuotaBeginsAnewWithTheMonth(t *testing.T) {
 	d := newDesk(t)
 	d.set(func(s *settings.Settings) { s.PublishQuota = 2 })

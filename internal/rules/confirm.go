@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/settings"
 )
@@ -35,15 +36,16 @@ type Fetch func(ctx context.Context, url string, allowPrivate bool) (body []byte
 func (b *Book) confirm(ctx context.Context, owner accounts.Account, p Prefix, status DomainStatus, s settings.Settings) (Confirmation,
 	error) {
 	c := Confirmation{Owner: owner.AppID, Prefix: p.Text, URL: p.ConfirmAddress(owner.Confirm.Name)}
-	// Choice: a host that is listed without a port is trusted on every port.
+	// Choice(rules.confirm.any_port): a host that is listed without a port is trusted on every port.
 	name, _, _ := strings.Cut(p.Host, ":")
 	if status == Trusted || s.Verification.Trusts(p.Host) || s.Verification.Trusts(name) {
 		c.OK, c.Reason = true, "the operator vouches for "+p.Host
+		behaviour.Note(ctx, behaviour.RulesConfirmVouched)
 		return c, nil
 	}
 	body, steps, err := b.Fetch(ctx, c.URL, s.AllowPrivateHosts)
 	c.Steps = steps
-	switch got := strings.TrimSpace(string(body)); {
+	switch got := strings.TrimSpace(string(body)); { // Choice(rules.confirm.trim)
 	case err != nil:
 		c.Reason = err.Error()
 	case got != owner.Confirm.Content:
@@ -52,5 +54,5 @@ func (b *Book) confirm(ctx context.Context, owner accounts.Account, p Prefix, st
 		c.OK, c.Reason = true, "the file is in place"
 		return c, nil
 	}
-	return c, errcode.ConfirmFileFailed.With("%s: %s", c.URL, c.Reason)
+	return c, errcode.ConfirmFileFailed.With(behaviour.RulesConfirm, "%s: %s", c.URL, c.Reason)
 }

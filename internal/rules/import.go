@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -355,9 +356,10 @@ func (c *importCheck) rule(ctx context.Context, p *Planned, above map[string]Rul
 		switch {
 		case !ok || r.Owner == rule.Owner:
 		case end == key:
-			return rule, nil, errcode.PrefixOwned.With("prefix %q belongs to %s", r.Prefix.Text, r.Owner)
+			return rule, nil, errcode.PrefixOwned.With(behaviour.RulesAddOwned, "prefix %q belongs to %s", r.Prefix.Text, r.Owner)
 		case r.Occupy && r.Prefix.Matches(rule.Prefix.Link):
-			return rule, nil, errcode.PrefixOwned.With("prefix %q: %s occupies what lies below %q", rule.Prefix.Text, r.Owner,
+			return rule, nil, errcode.PrefixOwned.With(behaviour.RulesAddOccupied, "prefix %q: %s occupies what lies below %q",
+				rule.Prefix.Text, r.Owner,
 				r.Prefix.Text)
 		}
 	}
@@ -369,9 +371,9 @@ func (c *importCheck) rule(ctx context.Context, p *Planned, above map[string]Rul
 		case err != nil:
 			return rule, nil, err
 		case status == Denied:
-			return rule, nil, errcode.PrefixDenied.With("the operator denies rules on %s", rule.Prefix.Host)
+			return rule, nil, errcode.PrefixDenied.With(behaviour.RulesAddDenied, "the operator denies rules on %s", rule.Prefix.Host)
 		case status == NoICP:
-			return rule, nil, errcode.ICPFailed.With("the operator has no ICP record for %s", rule.Prefix.Host)
+			return rule, nil, errcode.ICPFailed.With(behaviour.RulesAddICP, "the operator has no ICP record for %s", rule.Prefix.Host)
 		}
 	}
 	return rule, nil, nil
@@ -381,7 +383,7 @@ func (c *importCheck) rule(ctx context.Context, p *Planned, above map[string]Rul
 func (c *importCheck) draft(ctx context.Context, p *Planned) (Rule, error) {
 	owner, err := c.account(ctx, p.Owner)
 	if errors.Is(err, accounts.ErrNoAccount) {
-		return Rule{}, errcode.InvalidArgs.With("there is no account %.120q", p.Owner)
+		return Rule{}, errcode.InvalidArgs.With(behaviour.None, "there is no account %.120q", p.Owner)
 	}
 	if err != nil {
 		return Rule{}, err
@@ -398,13 +400,13 @@ func (c *importCheck) draft(ctx context.Context, p *Planned) (Rule, error) {
 	}
 	if rule.Kind == Service {
 		if d.Occupy || len(d.TestLinks) > 0 {
-			return Rule{}, errcode.InvalidArgs.With("occupy and test_links are not for a service account's rule")
+			return Rule{}, errcode.InvalidArgs.With(behaviour.None, "occupy and test_links are not for a service account's rule")
 		}
 		rule.Target = d.AppID
 		return rule, c.target(ctx, owner, d.AppID)
 	}
 	if d.AppID != "" && d.AppID != owner.AppID {
-		return Rule{}, errcode.InvalidArgs.With("appid: only a service account's rule opens another Mini Program")
+		return Rule{}, errcode.InvalidArgs.With(behaviour.None, "appid: only a service account's rule opens another Mini Program")
 	}
 	rule.Occupy, rule.OpenVersion, rule.TestLinks = d.Occupy, d.OpenVersion, d.TestLinks
 	return rule, checkTestLinks(rule.Prefix, d.TestLinks)

@@ -7,10 +7,11 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
-// MaxPrefix is how long a prefix may be, in bytes. Choice: the platform names
+// MaxPrefix is how long a prefix may be, in bytes. Choice(rules.prefix.long): the platform names
 // no limit.
 const MaxPrefix = 1024
 
@@ -212,33 +213,34 @@ var localHost = regexp.MustCompile(`^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[
 // wrong. allowPrivate permits ports, IP addresses and one-label hosts.
 // Contract: rules 2.5.
 func ParsePrefix(text string, kind Kind, allowPrivate bool) (Prefix, error) {
-	fault := func(why string) (Prefix, error) {
-		return Prefix{}, errcode.IllegalPrefix.With("prefix %.120q: %s", text, why)
+	fault := func(row behaviour.Row, why string) (Prefix, error) {
+		return Prefix{}, errcode.IllegalPrefix.With(row, "prefix %.120q: %s", text, why)
 	}
 	if len(text) > MaxPrefix {
-		return fault("longer than 1024 bytes")
+		return fault(behaviour.RulesPrefixLong, "longer than 1024 bytes")
 	}
 	if strings.ContainsFunc(text, notURL) {
-		return fault("only ASCII characters of a URL are allowed, and no *; other letters must be percent-encoded")
+		return fault(behaviour.RulesPrefixCharacters,
+			"only ASCII characters of a URL are allowed, and no *; other letters must be percent-encoded")
 	}
 	link, ok := ParseLink(text)
 	if !ok {
-		return fault("want http:// or https:// and a host")
+		return fault(behaviour.RulesPrefixScheme, "want http:// or https:// and a host")
 	}
 	// "https://h" has the key "https://h/" but is no sub-path rule: the text decides.
 	p := Prefix{Link: link, Sub: strings.HasSuffix(text, "/") && !link.HasQuery()}
 	if kind == Service {
 		code := strings.TrimPrefix(link.Key, serviceStart)
 		if !link.IsService() || code == "" || strings.ContainsAny(code, "/?#") {
-			return fault("a service account's prefix is " + serviceStart + " and the code of one of its QR codes")
+			return fault(behaviour.RulesPrefixService, "a service account's prefix is "+serviceStart+" and the code of one of its QR codes")
 		}
 		return p, nil
 	}
 	if link.IsService() {
-		return fault("only a service account has rules under " + serviceStart)
+		return fault(behaviour.RulesPrefixKind, "only a service account has rules under "+serviceStart)
 	}
-	if why := p.hostFault(allowPrivate); why != "" {
-		return fault(why)
+	if row, why := p.hostFault(allowPrivate); why != "" {
+		return fault(row, why)
 	}
 	return p, nil
 }
@@ -255,22 +257,22 @@ func StoredPrefix(text string) (p Prefix, ok bool) {
 }
 
 // hostFault says why a host cannot be a rule's; "" = it can.
-func (p Prefix) hostFault(allowPrivate bool) string {
+func (p Prefix) hostFault(allowPrivate bool) (row behaviour.Row, why string) {
 	switch address := isAddress(p.Host); {
 	case strings.Contains(p.Host, "@"):
-		return "user information is not allowed"
+		return behaviour.RulesPrefixHost, "user information is not allowed"
 	case len(p.Host) > 253:
-		return "the host is longer than 253 bytes"
+		return behaviour.RulesPrefixHost, "the host is longer than 253 bytes"
 	case allowPrivate && (address || localHost.MatchString(p.Host)):
-		return ""
+		return 0, ""
 	case address:
-		return "an IP address is not allowed as host"
+		return behaviour.RulesPrefixHost, "an IP address is not allowed as host"
 	case strings.Contains(p.Host, ":"):
-		return "a port is not allowed"
+		return behaviour.RulesPrefixPort, "a port is not allowed"
 	case !publicHost.MatchString(p.Host):
-		return "the host is not a public name"
+		return behaviour.RulesPrefixHost, "the host is not a public name"
 	}
-	return ""
+	return 0, ""
 }
 
 // newerDomains are the top-level domains that the platform's calls refused while
@@ -307,15 +309,16 @@ func notURL(r rune) bool {
 // it. Contract: rules 2.1, 2.10.
 func (p Prefix) Matches(l Link) bool {
 	switch {
-	case p.IsService() || l.IsService():
+	case p.IsService() || l.IsService(): // Inferred(scan.match.service)
 		return p.Key == l.Key
-	case p.Origin() != l.Origin():
+	case p.Origin() != l.Origin(): // Page(scan.match.origin)
 		return false
-	case p.HasQuery():
+	case p.HasQuery(): // Page(scan.match.query)
 		return p.Path() == l.Path() && strings.HasPrefix(l.Query(), p.Query())
-	case p.Path() == l.Path():
+	case p.Path() == l.Path(): // Page(scan.match.path)
 		return true
 	}
+	// Page(scan.match.below)
 	return p.Sub && strings.HasPrefix(l.Path(), p.Path())
 }
 
@@ -327,6 +330,6 @@ func (p Prefix) ConfirmAddress(fileName string) string {
 	if !strings.HasPrefix(dir, "/") { // "https://h#x", "https://h#/x"
 		dir = "/" + dir
 	}
-	// Contract: rules 2.5: "#" is ordinary text, so it must reach the server.
+	// Choice(rules.confirm.fragment): "#" is ordinary text, so it must reach the server.
 	return p.Origin() + strings.ReplaceAll(dir, "#", "%23") + fileName
 }

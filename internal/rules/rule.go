@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -80,7 +81,7 @@ func checkTestLinks(p Prefix, links []string) error {
 	for _, text := range links {
 		link, ok := ParseLink(text)
 		if !ok || !PlainText(text) || !p.Matches(link) {
-			return errcode.TestLinkNotBelow.With("test link %.120q does not match the prefix %q", text, p.Text)
+			return errcode.TestLinkNotBelow.With(behaviour.RulesTestLink, "test link %.120q does not match the prefix %q", text, p.Text)
 		}
 	}
 	return nil
@@ -91,11 +92,13 @@ func checkTestLinks(p Prefix, links []string) error {
 func (r Rule) Edit(d Draft, now time.Time) (Rule, error) {
 	if r.Published {
 		if r.Kind == Service {
-			return Rule{}, errcode.InvalidArgs.With("a published service-account rule cannot be edited: delete %q and add it again",
+			return Rule{}, errcode.InvalidArgs.With(behaviour.RulesEditService,
+				"a published service-account rule cannot be edited: delete %q and add it again",
 				r.Prefix.Text)
 		}
 		if d.Path != r.Path {
-			return Rule{}, errcode.InvalidArgs.With("the page of a published rule cannot change: delete %q and add it again", r.Prefix.Text)
+			return Rule{}, errcode.InvalidArgs.With(behaviour.RulesEditPage,
+				"the page of a published rule cannot change: delete %q and add it again", r.Prefix.Text)
 		}
 	}
 	r.Path, r.ChangedAt = d.Path, now
@@ -116,9 +119,9 @@ func (r Rule) Edit(d Draft, now time.Time) (Rule, error) {
 func (r Rule) Publish(target accounts.Account, spent, quota int, now time.Time) (Rule, error) {
 	switch {
 	case !target.Has(accounts.Release):
-		return Rule{}, errcode.NotReleased.With("%s has no released version", target.AppID)
+		return Rule{}, errcode.NotReleased.With(behaviour.RulesPublishUnreleased, "%s has no released version", target.AppID)
 	case quota >= 0 && spent >= quota:
-		return Rule{}, errcode.PublishQuota.With("%s published %d times this month", r.Owner, spent)
+		return Rule{}, errcode.PublishQuota.With(behaviour.RulesPublishQuota, "%s published %d times this month", r.Owner, spent)
 	}
 	r.Published, r.ChangedAt, r.PublishedAt = true, now, now
 	return r, nil

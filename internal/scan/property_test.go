@@ -270,6 +270,7 @@ func (m members) Account(appid string) (accounts.Account, bool) {
 	return a, ok
 }
 
+// Behaviour(scan.plain).
 func TestATextLongerThanALinkIsShown(t *testing.T) {
 	x := load(t, []slowRule{{prefix: "https://h.example/a/", owner: "wx1", published: true}})
 	d := scan.Resolver{Finder: x, Accounts: everyone{}}.Resolve(scan.Request{Text: "https://h.example/a/" + strings.Repeat("b/", 32<<10)})

@@ -34,14 +34,14 @@ const (
 	Album Source = "album"
 )
 
-// CodeScene is the Scene of a code: 1124, 1125, 1126. Contract: marketcode 6.1.
+// CodeScene is the Scene of a code: 1124, 1125, 1126. Seen(scan.code.scene). Contract: marketcode 6.1.
 func (s Source) CodeScene() int {
 	scene, _ := s.Scene()
 	return scene - 1011 + 1124
 }
 
 // Scene is the number by which a Mini Program learns how it was opened: 1011,
-// 1012, 1013; ok is false for an unknown source. Contract: rules 2.8.
+// 1012, 1013; ok is false for an unknown source. Page(scan.scene). Contract: rules 2.8.
 func (s Source) Scene() (scene int, ok bool) {
 	switch s {
 	case Scan, "":
@@ -126,10 +126,10 @@ type Resolver struct {
 
 // Resolve decides one scan. It has no effect. Contract: rules 2.9.
 func (r Resolver) Resolve(req Request) Decision {
-	if !rules.PlainText(req.Text) {
+	if !rules.PlainText(req.Text) { // Choice(scan.plain)
 		return Decision{Action: ShowText, Text: req.Text}
 	}
-	// A complete code text wins over a rule, even when it is invalid.
+	// Choice(scan.code.first): a complete code text wins over a rule, even when it is invalid.
 	// Contract: rules 2.10.
 	if r.Codes != nil {
 		if s, ok := r.Codes.Scan(req.Text, req.User, r.Accounts.Account); ok {
@@ -176,7 +176,7 @@ func (d Decision) WithTicket(ticket string) Decision {
 // longest prefix, then the oldest rule. Where the wanted version does not
 // exist ordinary matching goes on. Contract: rules 2.6, 2.10.
 func (r Resolver) testLink(req Request) (Decision, bool) {
-	if req.User == "" {
+	if req.User == "" { // Choice(scan.test.anonymous)
 		return Decision{}, false
 	}
 	for _, rule := range r.Finder.Testing(req.Text) {
@@ -189,7 +189,7 @@ func (r Resolver) testLink(req Request) (Decision, bool) {
 			continue
 		}
 		version, ok := rule.TestVersion(role)
-		if !ok {
+		if !ok { // Choice(scan.test.role)
 			continue
 		}
 		if !owner.Has(version) {
@@ -205,7 +205,8 @@ func (r Resolver) testLink(req Request) (Decision, bool) {
 // the rest. Contract: rules 2.9.
 func governing(matching []rules.Rule) (rules.Rule, bool) {
 	for i, rule := range matching {
-		// The owner's own longer rule, unpublished, hides this one.
+		// Page(scan.order): the owner's own longer rule, unpublished, hides this one.
+		// Choice(scan.order.others): that of another owner does not.
 		if rule.Published && !slices.ContainsFunc(matching[:i], func(longer rules.Rule) bool { return longer.Owner == rule.Owner }) {
 			return rule, true
 		}
@@ -214,7 +215,9 @@ func governing(matching []rules.Rule) (rules.Rule, bool) {
 }
 
 // blocked says why the rule that governs a link opens nothing all the same;
-// "" = it opens. Contract: rules 2.10.
+// "" = it opens. Choice(scan.blocked): no other owner's shorter rule opens instead.
+// Choice(qrcode.outlived): nothing here asks whether a temporary code has ended.
+// Contract: rules 2.10.
 func (r Resolver) blocked(rule rules.Matched) Verdict {
 	for _, appid := range []string{rule.Owner, rule.Target} {
 		if a, ok := r.Accounts.Account(appid); !ok || !a.JumpOpen {
@@ -248,7 +251,7 @@ func (r Resolver) open(req Request, hit rules.Hit, kind MatchKind, version accou
 func launchPath(page, text string, at time.Time) string {
 	var b strings.Builder
 	b.Grow(len(page) + 3*len(text) + 32)
-	// Choice: a leading slash, which no sample has, is dropped; a page with a
+	// Choice(scan.page): a leading slash, which no sample has, is dropped; a page with a
 	// query of its own keeps it.
 	page = strings.TrimPrefix(page, "/")
 	b.WriteString(page)
@@ -264,7 +267,7 @@ func launchPath(page, text string, at time.Time) string {
 	return b.String()
 }
 
-// encodeComponent encodes like encodeURIComponent of ECMAScript, which leaves
+// encodeComponent encodes like encodeURIComponent of ECMAScript (Seen(scan.encoding)), which leaves
 // more characters alone than url.QueryEscape.
 func encodeComponent(b *strings.Builder, s string) {
 	const hex = "0123456789ABCDEF"

@@ -99,7 +99,7 @@ func (a *API) visit(ctx context.Context, s *scanned) {
 		}
 		s.receipt, s.err = a.Desk.Visit(ctx, visit)
 	case d.Action == scan.OpenURL && s.User != "":
-		// Choice: also where a rule matches that opens nothing now (its Mini
+		// Choice(qrcode.event): also where a rule matches that opens nothing now (its Mini
 		// Program has no release, or the link ended): the user sees the account.
 		openID := func(account string) string { return a.OpenIDs.OpenID(s.namespace, account, s.User) }
 		s.err = a.Accounts.ScannedCode(ctx, s.in.Text, openID, s.in.At)

@@ -94,6 +94,8 @@ func asJSON(t *testing.T, v any) string {
 // Contract: rules 2.6, 2.9, 2.10; explain decides as resolve does.
 func TestWhatOpens(t *testing.T) { onBoth(t, testWhatOpens) }
 
+// Behaviour(scan.order.others) Behaviour(scan.blocked) Behaviour(scan.test.role)
+// Behaviour(scan.test.anonymous).
 func testWhatOpens(t *testing.T, own bool) {
 	s := servertest.Start(t, servertest.Options{ScanListener: own, Seed: scanTown})
 	for _, c := range []struct{ name, user, text, want string }{
@@ -218,6 +220,7 @@ func testWhatOpens(t *testing.T, own bool) {
 // Contract: rules 2.8.
 func TestWhatTheMiniProgramGets(t *testing.T) { onBoth(t, testWhatTheMiniProgramGets) }
 
+// Behaviour(scan.page) Behaviour(scan.encoding) Behaviour(scan.scene).
 func testWhatTheMiniProgramGets(t *testing.T, own bool) {
 	s := servertest.Start(t, servertest.Options{ScanListener: own, Seed: scanTown})
 	for _, c := range []struct{ body, path string }{

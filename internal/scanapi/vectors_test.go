@@ -22,6 +22,8 @@ type vector struct {
 	Why  string
 }
 
+// Behaviour(scan.match.path) Behaviour(scan.match.below) Behaviour(scan.match.query)
+// Behaviour(scan.match.origin) Behaviour(scan.match.service) Behaviour(scan.order).
 func TestMatchingVectorsThroughHTTP(t *testing.T) {
 	raw, err := os.ReadFile("../../docs/contract/match-vectors.json")
 	if err != nil {

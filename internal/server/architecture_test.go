@@ -12,7 +12,8 @@ import (
 // not here, or an arrow that is not, is a decision: change this map and
 // docs/architecture.md with it.
 var mayImport = map[string][]string{
-	"internal/errcode":    {},
+	"internal/behaviour":  {},
+	"internal/errcode":    {"internal/behaviour"},
 	"internal/vault":      {},
 	"internal/settings":   {"internal/spelling"},
 	"internal/spelling":   {},
@@ -22,16 +23,17 @@ var mayImport = map[string][]string{
 	"internal/operations": {},
 	"internal/lane":       {},
 
-	"internal/accounts": {"internal/errcode", "internal/outbound", "internal/outbox", "internal/settings", "internal/vault"},
-	"internal/rules":    {"internal/accounts", "internal/errcode", "internal/outbox", "internal/settings"},
-	"internal/codes":    {"internal/accounts", "internal/errcode", "internal/settings", "internal/vault"},
-	"internal/calls":    {"internal/errcode", "internal/settings"},
-	"internal/scan":     {"internal/accounts", "internal/codes", "internal/rules"},
-	"internal/index":    {"internal/accounts", "internal/rules"},
-	"internal/live":     {"internal/accounts", "internal/codes", "internal/index", "internal/rules"},
-	"internal/ledger":   {},
-	"internal/stream":   {"internal/ledger"},
-	"internal/stats":    {"internal/codes", "internal/ledger", "internal/settings"},
+	"internal/accounts": {"internal/behaviour", "internal/errcode", "internal/outbound", "internal/outbox", "internal/settings",
+		"internal/vault"},
+	"internal/rules":  {"internal/behaviour", "internal/accounts", "internal/errcode", "internal/outbox", "internal/settings"},
+	"internal/codes":  {"internal/behaviour", "internal/accounts", "internal/errcode", "internal/settings", "internal/vault"},
+	"internal/calls":  {"internal/behaviour", "internal/errcode", "internal/settings"},
+	"internal/scan":   {"internal/accounts", "internal/codes", "internal/rules"},
+	"internal/index":  {"internal/accounts", "internal/rules"},
+	"internal/live":   {"internal/accounts", "internal/codes", "internal/index", "internal/rules"},
+	"internal/ledger": {},
+	"internal/stream": {"internal/ledger"},
+	"internal/stats":  {"internal/codes", "internal/ledger", "internal/settings"},
 
 	"internal/history": {"internal/accounts", "internal/codes", "internal/ledger", "internal/live", "internal/rules", "internal/scan"},
 
@@ -40,9 +42,10 @@ var mayImport = map[string][]string{
 	"internal/store": {"internal/errcode", "internal/accounts", "internal/codes", "internal/history", "internal/ledger", "internal/live",
 		"internal/outbox", "internal/rules", "internal/calls", "internal/stats", "internal/webhooks"},
 
-	"internal/api": {"internal/accounts", "internal/codes", "internal/errcode", "internal/rules", "internal/settings",
+	"internal/api": {"internal/behaviour", "internal/accounts", "internal/codes", "internal/errcode", "internal/rules", "internal/settings",
 		"internal/calls"},
-	"internal/adminapi": {"internal/accounts", "internal/archive", "internal/codes", "internal/errcode", "internal/history",
+	"internal/adminapi": {"internal/behaviour", "internal/accounts", "internal/archive", "internal/codes", "internal/errcode",
+		"internal/history",
 		"internal/ledger", "internal/live", "internal/outbox", "internal/rules", "internal/scan", "internal/settings", "internal/stats",
 		"internal/webhooks", "client", "internal/operations", "internal/spelling"},
 	"internal/scanapi": {"internal/accounts", "internal/codes", "internal/errcode", "internal/lane", "internal/ledger", "internal/rules",
@@ -70,6 +73,7 @@ var mayImport = map[string][]string{
 	"internal/testkit/childtest": {},
 	"internal/testkit/dbtest":    {},
 	"internal/testkit/natstest":  {},
+	"internal/testkit/rowtest":   {"internal/behaviour"},
 }
 
 // testsOnly says whether a package is there for tests alone.

@@ -164,6 +164,7 @@ func (w works) openid(namespace, appid, user string) string {
 }
 
 // Contract: marketcode 6; rules 2.10.
+// Behaviour(scan.code.scene) Behaviour(scan.code.first).
 func TestScansOfCodes(t *testing.T) {
 	t.Parallel()
 	w := brew(t, servertest.Options{})

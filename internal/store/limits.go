@@ -24,7 +24,7 @@ func (s *Store) Allow(ctx context.Context, key string, limit int) (bool, error) 
 				FROM (SELECT ` + microseconds + ` AS now OFFSET 0) c OFFSET 0) r)
 		RETURNING ok`
 	var ok int
-	// Choice: where a session was ended, the call may count twice within its second.
+	// Where a session was ended, the call may count twice within its second.
 	err := s.onLive(ctx, s.write, func() error { return single(ctx, s.write.QueryRowContext(ctx, query, key, limit).Scan(&ok)) })
 	if err != nil {
 		return false, fmt.Errorf("counting the calls of a second: %w", s.outage(err))

@@ -75,7 +75,7 @@ func TestOutagesByTheirCodes(t *testing.T) {
 		"a row that there is":    &pgconn.PgError{Code: "23505"},
 		"a fault of the program": &pgconn.PgError{Code: "42601"},
 		"the caller went away":   context.Canceled,
-		"a decision":             errcode.InvalidArgs.With("x"),
+		"a decision":             errcode.InvalidArgs.With(0, "x"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := outageOf(e, err); got != err {

@@ -213,7 +213,7 @@ func (t *Tx) pieceAt(ctx context.Context, q rules.Query) (first int64, before in
 const (
 	nearUp   = `SELECT ` + ruleColumns + ` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key LIMIT $3`
 	nearDown = `SELECT ` + ruleColumns + ` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key DESC LIMIT $3`
-	// Choice: where a host has more rules of one path than this, those elsewhere
+	// Where a host has more rules of one path than this, those elsewhere
 	// may be missed. Rules of the host itself are nearer.
 	nearLooked    = 1000
 	nearElsewhere = `SELECT ` + ruleColumns + ` FROM (SELECT ` + ruleColumns + ` FROM rules WHERE link_path = $1 ORDER BY id LIMIT $4) AS on_path

@@ -230,11 +230,47 @@ func (s *Server) Hide(secret string) {
 	s.secrets = append(s.secrets, secret)
 }
 
+// reached are the rows of the table of behaviours that calls of this process's
+// servers met.
+var reached sync.Map
+
+// Reached reports whether a call of any server so far met a row.
+func Reached(id string) bool {
+	_, met := reached.Load(id)
+	return met
+}
+
+var (
+	refusal = regexp.MustCompile(` errcode=[1-9][0-9]* `)
+	rows    = regexp.MustCompile(` behaviours="?\[([a-z_. ]+)\]`)
+)
+
+// everyRefusalHasARow fails the test if a call was refused by no row of the table
+// of behaviours, and notes those that were met.
+func (s *Server) everyRefusalHasARow(text string) {
+	for line := range strings.Lines(text) {
+		if !strings.Contains(line, " msg=call ") {
+			continue
+		}
+		found := rows.FindStringSubmatch(line)
+		if found == nil {
+			if refusal.MatchString(line) {
+				s.t.Errorf("no row of the table of behaviours refused this: %s", line)
+			}
+			continue
+		}
+		for id := range strings.FieldsSeq(found[1]) {
+			reached.Store(id, true)
+		}
+	}
+}
+
 // NothingLeaked fails the test if a secret or token stands in the log, or an
 // endpoint answered a code that its line does not name.
 func (s *Server) NothingLeaked() {
 	s.t.Helper()
 	text := s.Log()
+	s.everyRefusalHasARow(text)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, secret := range s.secrets {

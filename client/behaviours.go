@@ -1,0 +1,31 @@
+package client
+
+import (
+	"context"
+	"net/http"
+)
+
+// Behaviour is something that the server does where the platform might differ.
+type Behaviour struct {
+	ID      string `json:"id"`               // never changes
+	Mark    string `json:"mark"`             // seen, page, inferred or choice
+	Section string `json:"section"`          // of the contract
+	English string `json:"en"`               // what the server does
+	Chinese string `json:"zh"`               // the same
+	Source  string `json:"source,omitempty"` // the evidence
+	Date    string `json:"date,omitempty"`   // of the newest evidence: a day, a month or a year
+	Old     bool   `json:"old,omitempty"`    // it is older than three years
+}
+
+// BehaviourList is the table of behaviours.
+type BehaviourList struct {
+	Behaviours []Behaviour `json:"behaviours"`
+}
+
+// Behaviours lists what the server does where the platform might differ, and how
+// sure each line is.
+func (c *Client) Behaviours(ctx context.Context) ([]Behaviour, error) {
+	var reply BehaviourList
+	err := c.admin(ctx, http.MethodGet, "behaviours", nil, &reply)
+	return reply.Behaviours, err
+}

@@ -1,0 +1,17 @@
+package adminapi
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/behaviour"
+)
+
+func (a *Admin) listBehaviours(context.Context, *none) (client.BehaviourList, error) {
+	list, now := client.BehaviourList{}, a.Now()
+	for _, b := range behaviour.All() {
+		list.Behaviours = append(list.Behaviours, client.Behaviour{ID: b.ID, Mark: string(b.Mark), Section: b.Section, English: b.English,
+			Chinese: b.Chinese, Source: b.Source, Date: b.Date, Old: b.Stale(now)})
+	}
+	return list, nil
+}

@@ -1,0 +1,127 @@
+package behaviour_test
+
+import (
+	"context"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/behaviour"
+	"github.com/qrjump/qrjump/internal/testkit/rowtest"
+)
+
+// Each row is whole: a name of its own, a sentence in both languages, a section
+// that the contract has, and evidence as its mark wants.
+func TestRowsAreWhole(t *testing.T) {
+	t.Parallel()
+	contract := map[string]string{}
+	for _, name := range []string{"rules", "marketcode", "clients"} {
+		text, err := os.ReadFile("../../docs/contract/" + name + ".md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		contract[name] = string(text)
+	}
+	form, date := regexp.MustCompile(`^[a-z]+(\.[a-z_]+)+$`), regexp.MustCompile(`^20\d\d(-\d\d(-\d\d)?)?$`)
+	seen := map[string]bool{}
+	for _, b := range behaviour.All() {
+		document, number, _ := strings.Cut(b.Section, " ")
+		heading := regexp.MustCompile(`(?m)^(#+ ` + regexp.QuoteMeta(number) + `\.? |\| ` + regexp.QuoteMeta(number) + ` \|)`)
+		switch {
+		case !form.MatchString(b.ID) || seen[b.ID]:
+			t.Errorf("%q is no name, or another row's", b.ID)
+		case !slices.Contains(behaviour.Marks, b.Mark):
+			t.Errorf("%s has the mark %q", b.ID, b.Mark)
+		case !strings.HasSuffix(b.English, ".") || !strings.HasSuffix(b.Chinese, "。"):
+			t.Errorf("%s: want a sentence in each language", b.ID)
+		case !heading.MatchString(contract[document]):
+			t.Errorf("%s: the contract has no section %q", b.ID, b.Section)
+		case (b.Source == "") != (b.Mark == behaviour.Choice):
+			t.Errorf("%s is a %s by the evidence %q", b.ID, b.Mark, b.Source)
+		case date.MatchString(b.Date) != (b.Mark == behaviour.Seen || b.Mark == behaviour.Page):
+			t.Errorf("%s is %s on the date %q", b.ID, b.Mark, b.Date)
+		}
+		seen[b.ID] = true
+		if row, ok := behaviour.ByID(b.ID); !ok || row.String() != b.ID || row.Get() != b {
+			t.Errorf("%s is not found by its id", b.ID)
+		}
+	}
+	if row, ok := behaviour.ByID("rules.nothing"); ok {
+		t.Errorf("found %s", row)
+	}
+}
+
+// Every choice and inference in the code names its row, every row is named by a
+// decision point, and a row that only a comment names is named by a test.
+func TestEveryRowHasADecisionPoint(t *testing.T) {
+	t.Parallel()
+	named, err := rowtest.Read("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fault := range named.Faults {
+		t.Error(fault)
+	}
+	for _, b := range behaviour.All() {
+		switch {
+		case named.Recorded[b.ID] != "":
+		case named.Said[b.ID] == "":
+			t.Errorf("no decision point names %s", b.ID)
+		case named.Tested[b.ID] == "":
+			t.Errorf("no test says Behaviour(%s), which %s decides", b.ID, named.Said[b.ID])
+		}
+	}
+}
+
+// A call's notes have each row once, in the order of the table, whoever adds.
+func TestNotes(t *testing.T) {
+	t.Parallel()
+	var n behaviour.Notes
+	if n.Rows() != nil {
+		t.Errorf("nothing noted: %v", n.Rows())
+	}
+	ctx := behaviour.Noting(t.Context(), &n)
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			behaviour.Note(ctx, behaviour.WireNumberText)
+			behaviour.Note(ctx, behaviour.CodesKind)
+			n.Add(0)
+		})
+	}
+	all.Wait()
+	if got, want := n.Rows(), []behaviour.Row{behaviour.CodesKind, behaviour.WireNumberText}; !slices.Equal(got, want) {
+		t.Errorf("noted %v, want %v", got, want)
+	}
+	behaviour.Note(context.Background(), behaviour.CodesKind)
+	(*behaviour.Notes)(nil).Add(behaviour.CodesKind)
+}
+
+// A call that meets nothing of note pays for no memory.
+func TestNotingCostsNoMemory(t *testing.T) {
+	var n behaviour.Notes
+	ctx := behaviour.Noting(t.Context(), &n)
+	if allocated := testing.AllocsPerRun(100, func() {
+		behaviour.Note(ctx, behaviour.WireNumberText)
+		n.Add(behaviour.CodesKind)
+	}); allocated != 0 {
+		t.Errorf("a note allocates %v times", allocated)
+	}
+}
+
+func TestMarksHaveAnOrderAndAnAge(t *testing.T) {
+	t.Parallel()
+	if !behaviour.Seen.Surer(behaviour.Page) || behaviour.Choice.Surer(behaviour.Inferred) || !behaviour.Page.Surer(behaviour.Page) {
+		t.Error("the marks are out of order")
+	}
+	at := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	for date, want := range map[string]bool{"": false, "2023-03-01": false, "2023-02-28": true, "2023": true, "2024": false} {
+		if got := (behaviour.Behaviour{Date: date}).Stale(at); got != want {
+			t.Errorf("evidence of %q is old: %v", date, got)
+		}
+	}
+}
