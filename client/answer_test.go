@@ -34,6 +34,7 @@ var everyCall = map[string]func(ctx, *api) error{
 	"RemoveMember":  func(ctx ctx, c *api) error { return c.RemoveMember(ctx, "x", "x") },
 	"Link":          func(ctx ctx, c *api) error { return c.Link(ctx, "x", "x") },
 	"Unlink":        func(ctx ctx, c *api) error { return c.Unlink(ctx, "x", "x") },
+	"Behaviours":    only(func(ctx ctx, c *api) (any, error) { return c.Behaviours(ctx) }),
 	"EndTokens":     func(ctx ctx, c *api) error { return c.EndTokens(ctx, "x") },
 	"PublishesLeft": only(func(ctx ctx, c *api) (any, error) { return c.PublishesLeft(ctx, "x") }),
 	"Batches":       only(func(ctx ctx, c *api) (any, error) { return c.Batches(ctx, client.BatchQuery{}) }),

@@ -125,7 +125,7 @@ var (
 		"A component_appid of another platform than the token's is answered with 61011.", "component_appid 与 token 所属平台不符时返回 61011。")
 	CallerPersonal = page("caller.personal", "rules 1.8", "G3 add page",
 		"A personal Mini Program on a jump-rule call is answered with 85075.", "个人主体小程序调用跳转规则接口时返回 85075。")
-	CallerKind = choice("caller.kind", "rules 1",
+	CallerKind = seen("caller.kind", "rules 1.8", live, "2022-04-02",
 		"A jump-rule call for an account that is neither a Mini Program nor a service account is answered with 48001.",
 		"既非小程序也非服务号的帐号调用跳转规则接口返回 48001。")
 	CallerUncertified = choice("caller.uncertified", "rules 1",
