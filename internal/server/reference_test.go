@@ -30,7 +30,8 @@ var update = flag.Bool("update", false, "rewrite docs/reference")
 // TestReferenceIsFresh holds docs/reference to the tables in the code.
 func TestReferenceIsFresh(t *testing.T) {
 	for name, text := range map[string]string{"errors.md": errorsPage(), "endpoints.md": endpointsPage(), "admin.md": operationsPage(t),
-		"settings.md": settingsPage(t), "metrics.md": metricsPage(t), "behaviours.md": behavioursPage()} {
+		"settings.md": settingsPage(t), "metrics.md": metricsPage(t), "behaviours.md": behavioursPage(), "coverage.md": coveragePage(t),
+		"../what-this-is-not.md": whatThisIsNot()} {
 		path := filepath.Join("..", "..", "docs", "reference", name)
 		if *update {
 			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
