@@ -16,7 +16,7 @@ import (
 // Hosts are the rules by host.
 type Hosts interface {
 	// RulesOfHost returns the ordinary rules under a host, for http and https,
-	// longest prefix first: at most limit.
+	// longest prefix first; of more than limit any so many.
 	RulesOfHost(ctx context.Context, host string, limit int) ([]rules.Rule, error)
 	// HasRules reports whether there is any.
 	HasRules(ctx context.Context, host string) (bool, error)

@@ -234,22 +234,8 @@ func ruleThere(ctx context.Context, tx Tx, one Recheck, p Prefix) (Prefix, error
 	if err != nil && !errors.Is(err, ErrNoRule) {
 		return p, err
 	}
-	const page = 1000
-	for q := (Query{Owner: one.Owner, Limit: page, NoTotal: true}); ; {
-		own, _, err := tx.List(ctx, q)
-		if err != nil {
-			return p, err
-		}
-		for _, rule := range own {
-			if rule.Kind == Ordinary && rule.Prefix.ConfirmAddress("") == one.Directory {
-				return rule.Prefix, nil
-			}
-		}
-		if len(own) < page {
-			return p, ErrNoRule
-		}
-		q.AfterID = own[page-1].ID
-	}
+	rule, err = tx.RuleIn(ctx, one.Owner, one.Directory)
+	return rule.Prefix, err
 }
 
 // look looks at one file.

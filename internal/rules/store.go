@@ -42,6 +42,9 @@ type Tx interface {
 	// RulesBelow returns the rules whose keys begin with a text, which ends in
 	// "/", in the order of the keys.
 	RulesBelow(ctx context.Context, key string, limit int) ([]Rule, error)
+	// RuleIn returns an ordinary rule of an owner whose verification file must be in a
+	// directory, or ErrNoRule.
+	RuleIn(ctx context.Context, owner, directory string) (Rule, error)
 	// List returns rules and how many there are in all.
 	List(ctx context.Context, q Query) (list []Rule, total int, err error)
 	// CountOwned counts an owner's rules, CountTargeted the service-account

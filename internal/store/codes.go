@@ -10,6 +10,7 @@ import (
 	"iter"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
@@ -252,31 +253,89 @@ func (t *Tx) EventsAt(ctx context.Context, batch, index, before int64, limit int
 	if before == 0 {
 		before = math.MaxInt64
 	}
-	return list(ctx, t, scanEvent, eventsAt, batch, before, index, limit)
+	args := []any{batch, before, index, limit}
+	for level := range eventLevels {
+		args = append(args, eventBlock(index, level))
+	}
+	return list(ctx, t, scanEvent, eventsAt, args...)
 }
 
-// eventsAt looks at events of one code and at wider ones apart: each has an
-// index, and neither reads the other's.
-const eventsAt = `SELECT ` + eventColumns + ` FROM (
-	SELECT * FROM (SELECT ` + eventColumns + ` FROM code_events WHERE batch = $1 AND last_idx = first_idx AND first_idx = $3 AND seq < $2 ORDER BY seq DESC LIMIT $4) AS single
-	UNION ALL
-	SELECT * FROM (SELECT ` + eventColumns + ` FROM code_events WHERE batch = $1 AND last_idx > first_idx AND first_idx <= $3 AND last_idx >= $3 AND seq < $2 ORDER BY seq DESC LIMIT $4) AS wide
-	) AS near ORDER BY seq DESC LIMIT $4`
+// eventLevels are the sizes of blocks in eventBlocks: 1, 16, 256, … and one for all codes
+// of a batch.
+const eventLevels = 9
 
-const eventsAfter = `SELECT ` + eventColumns + ` FROM code_events WHERE batch = $1 AND seq > $2 ORDER BY seq`
+// eventBlocks is the smallest block that holds all codes of an event, as migration 23
+// has it in an index. Of ranges that do not overlap at most 15 are in one block and in
+// no smaller one.
+const eventBlocks = `CASE
+	WHEN first_idx = last_idx THEN first_idx * 16
+	WHEN first_idx >> 4 = last_idx >> 4 THEN (first_idx >> 4) * 16 + 1
+	WHEN first_idx >> 8 = last_idx >> 8 THEN (first_idx >> 8) * 16 + 2
+	WHEN first_idx >> 12 = last_idx >> 12 THEN (first_idx >> 12) * 16 + 3
+	WHEN first_idx >> 16 = last_idx >> 16 THEN (first_idx >> 16) * 16 + 4
+	WHEN first_idx >> 20 = last_idx >> 20 THEN (first_idx >> 20) * 16 + 5
+	WHEN first_idx >> 24 = last_idx >> 24 THEN (first_idx >> 24) * 16 + 6
+	WHEN first_idx >> 28 = last_idx >> 28 THEN (first_idx >> 28) * 16 + 7
+	ELSE 8 END`
+
+// eventBlock is the block of a size that holds a code.
+func eventBlock(index int64, level int) int64 {
+	if level == eventLevels-1 {
+		return int64(level)
+	}
+	return index>>(4*level)*16 + int64(level)
+}
+
+// eventsAt looks at the events of each block around a code apart: each has its place
+// in an index, and none reads another's.
+var eventsAt = func() string {
+	var parts []string
+	for level := range eventLevels {
+		parts = append(parts, fmt.Sprintf(`SELECT * FROM (SELECT `+eventColumns+` FROM code_events WHERE batch = $1 AND (`+eventBlocks+`) = $%d
+			AND first_idx <= $3 AND last_idx >= $3 AND seq < $2 ORDER BY seq DESC LIMIT $4) AS level%d`, 5+level, level))
+	}
+	return `SELECT ` + eventColumns + ` FROM (` + strings.Join(parts, ` UNION ALL `) + `) AS near ORDER BY seq DESC LIMIT $4`
+}()
 
 // EventsAfter implements codes.Tx.
 func (t *Tx) EventsAfter(ctx context.Context, batch, after int64) ([]codes.Event, error) {
-	return list(ctx, t, scanEvent, eventsAfter, batch, after)
+	return list(ctx, t, scanEvent, `SELECT `+eventColumns+` FROM code_events WHERE batch = $1 AND seq > $2 ORDER BY seq`, batch, after)
 }
 
-// Events implements codes.Store.
+// Events implements codes.Store. It reads page by page, the first a small one:
+// PostgreSQL sends all that a statement finds, also where nobody reads on.
 func (s *Store) Events(ctx context.Context, batch, after int64) iter.Seq2[codes.Event, error] {
-	if batch == 0 {
-		return stream(ctx, s, scanEvent, `SELECT `+eventColumns+` FROM code_events WHERE seq > $1 ORDER BY seq`, after)
+	return func(yield func(codes.Event, error) bool) {
+		for page := 100; ; page = eventsAtOnce {
+			var found []codes.Event
+			err := s.view(ctx, func(tx *Tx) (err error) {
+				if batch == 0 {
+					found, err = list(ctx, tx, scanEvent, `SELECT `+eventColumns+` FROM code_events WHERE seq > $1 ORDER BY seq LIMIT $2`,
+						after, page)
+				} else {
+					found, err = list(ctx, tx, scanEvent, `SELECT `+eventColumns+` FROM code_events WHERE batch = $1 AND seq > $2
+						ORDER BY seq LIMIT $3`, batch, after, page)
+				}
+				return err
+			})
+			if err != nil {
+				yield(codes.Event{}, err)
+				return
+			}
+			for _, e := range found {
+				if after = e.Seq; !yield(e, nil) {
+					return
+				}
+			}
+			if len(found) < page {
+				return
+			}
+		}
 	}
-	return stream(ctx, s, scanEvent, eventsAfter, batch, after)
 }
+
+// eventsAtOnce is how many events are in memory at a time.
+const eventsAtOnce = 1000
 
 // Ticket implements codes.Tx.
 func (t *Tx) Ticket(ctx context.Context, hash string) (k codes.Ticket, err error) {

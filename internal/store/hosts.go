@@ -1,7 +1,9 @@
 package store
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"github.com/qrjump/qrjump/internal/rules"
 )
@@ -9,9 +11,12 @@ import (
 // RulesOfHost implements gateway.Hosts.
 func (s *Store) RulesOfHost(ctx context.Context, host string, limit int) (found []rules.Rule, err error) {
 	err = s.view(ctx, func(tx *Tx) (err error) {
-		found, err = list(ctx, tx, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE host = $1 AND kind = $2
-			ORDER BY LENGTH(key) DESC, id LIMIT $3`, host, string(rules.Ordinary), limit)
+		found, err = list(ctx, tx, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE host = $1 AND kind = $2 LIMIT $3`, host,
+			string(rules.Ordinary), limit)
 		return err
+	})
+	slices.SortFunc(found, func(a, b rules.Rule) int {
+		return cmp.Or(cmp.Compare(len(b.Prefix.Key), len(a.Prefix.Key)), cmp.Compare(a.ID, b.ID))
 	})
 	return found, err
 }

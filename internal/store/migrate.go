@@ -68,7 +68,7 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 	}
 	dialect := goose.DialectSQLite3
 	options := []goose.ProviderOption{goose.WithLogger(goose.NopLogger())}
-	files = withLinesFor{files, s.engine.name()}
+	lines := []string{s.engine.name()}
 	if s.engine.name() == "postgres" {
 		dialect = goose.DialectPostgres
 		if err := s.update(ctx, func(tx *Tx) error { return makeBinary(ctx, tx) }); err != nil {
@@ -80,8 +80,15 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 			return err
 		}
 		options = append(options, goose.WithSessionLocker(locker))
+		schema, err := s.checkedSchema(ctx)
+		if err != nil {
+			return err
+		}
+		if schema > 0 {
+			lines = append(lines, inUse)
+		}
 	}
-	p, err := goose.NewProvider(dialect, db, files, options...)
+	p, err := goose.NewProvider(dialect, db, withLinesFor{files, lines}, options...)
 	if err != nil {
 		return fmt.Errorf("reading the migrations: %w", err)
 	}
@@ -107,11 +114,15 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 }
 
 // withLinesFor shows the lines of migrations that are for one database alone,
-// such as "-- postgres: …", and hides those that are for the other.
+// such as "-- postgres: …", and hides those that are for the other. Those of inUse are
+// for a schema that has tables already, in which other nodes may write meanwhile: a
+// migration that has some runs there in no transaction.
 type withLinesFor struct {
 	fs.FS
-	engine string
+	lines []string
 }
+
+const inUse = "postgres in use"
 
 func (f withLinesFor) Open(name string) (fs.File, error) {
 	file, err := f.FS.Open(name)
@@ -129,10 +140,16 @@ func (f withLinesFor) Open(name string) (fs.File, error) {
 	}
 	var b strings.Builder
 	for line := range strings.Lines(string(text)) {
-		own, is := strings.CutPrefix(line, "-- "+f.engine+": ")
-		if is || !strings.HasPrefix(line, "-- sqlite: ") && !strings.HasPrefix(line, "-- postgres: ") {
+		of, own, is := strings.Cut(strings.TrimPrefix(line, "-- "), ": ")
+		switch {
+		case !is || !slices.Contains([]string{"sqlite", "postgres", inUse}, of):
+			b.WriteString(line)
+		case slices.Contains(f.lines, of):
 			b.WriteString(own)
 		}
+	}
+	if slices.Contains(f.lines, inUse) && strings.Contains(string(text), "\n-- "+inUse+": ") {
+		b.WriteString("-- +goose NO TRANSACTION\n")
 	}
 	return &migration{Reader: strings.NewReader(b.String()), info: info}, nil
 }

@@ -135,7 +135,13 @@ func (t *Tx) Rows(ctx context.Context, kind outbox.Kind, q outbox.Query) ([]outb
 		outbox.Dead: "{next} = 0 AND {delivered} = 0"}[q.State]; is {
 		where = append(where, state)
 	}
-	return list(ctx, t, scanOutboxRow, k.words.Replace(`SELECT `+k.reads()+` FROM {rows}`+conditions(where)+` ORDER BY id DESC LIMIT $1`),
+	order := ` ORDER BY id DESC`
+	if q.ID == 0 && q.Receiver == "" && q.State == outbox.Waiting {
+		// The plus makes the database sort these few: by their order it would read all
+		// that was delivered since the last of them.
+		order = ` ORDER BY +id DESC`
+	}
+	return list(ctx, t, scanOutboxRow, k.words.Replace(`SELECT `+k.reads()+` FROM {rows}`+conditions(where)+order+` LIMIT $1`),
 		args...)
 }
 

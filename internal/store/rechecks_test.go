@@ -1,7 +1,9 @@
 package store
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -93,6 +95,44 @@ func TestManyRechecks(t *testing.T) {
 			taken, err := s.ClaimRechecks(ctx, due.at, now.Add(2*time.Hour), 5000)
 			if err != nil || len(taken) != due.want {
 				t.Errorf("at %v %d are due, not %d (%v)", due.at, len(taken), due.want, err)
+			}
+		}
+	})
+}
+
+// Of each directory that a rule's verification file must be in, the rules of an owner
+// there are found, and no others.
+func TestRuleInFindsWhatTheDirectoryOfAFileSays(t *testing.T) {
+	var all []rules.Rule
+	for _, scheme := range []string{"http", "https"} {
+		for _, host := range []string{"h.example", "i.example:81"} {
+			for n, path := range []string{"", "/", "/x", "?/a", "#x", "#/x", "/#/x", "/%23/x", "/%#23/x", "/a/x", "/a/?y=/b/", "/a/b/x",
+				"//x",
+				"/a//", "/ab/", "/A/x"} {
+				all = append(all, aRule(t, []string{"wxa", "wxb"}[n%2], scheme+"://"+host+path))
+			}
+		}
+	}
+	seen := map[string]bool{}
+	all = slices.DeleteFunc(all, func(r rules.Rule) bool {
+		again := seen[r.Prefix.Key]
+		seen[r.Prefix.Key] = true
+		return again
+	})
+	eachBackend(t, func(t *testing.T, s *Store) {
+		addRules(t, s, all...)
+		for _, owner := range []string{"wxa", "wxb", "wxc"} {
+			for _, r := range append(slices.Clone(all), aRule(t, "wxa", "https://h.example/a/b/c/"),
+				aRule(t, "wxa", "https://j.example/x")) {
+				directory := r.Prefix.ConfirmAddress("")
+				there := func(r rules.Rule) bool { return r.Owner == owner && r.Prefix.ConfirmAddress("") == directory }
+				view(t, s, func(ctx context.Context, tx *Tx) error {
+					found, err := tx.RuleIn(ctx, owner, directory)
+					if is := slices.ContainsFunc(all, there); is != (err == nil) || is && !there(found) || !is && err != rules.ErrNoRule {
+						t.Errorf("%s in %s: %q, %v", owner, directory, found.Prefix.Text, err)
+					}
+					return nil
+				})
 			}
 		}
 	})

@@ -81,6 +81,25 @@ func (t *Tx) RulesBelow(ctx context.Context, key string, limit int) ([]rules.Rul
 	return list(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key LIMIT $3`, key, end, limit)
 }
 
+// ruleDirectory is the directory of a rule's path, as migration 23 has it in an index:
+// a "#" of the path is a "%23" of the directory.
+const ruleDirectory = `REPLACE(RTRIM(link_path, REPLACE(link_path, '/', '')), '%23', '#')`
+
+// RuleIn implements rules.Tx.
+func (t *Tx) RuleIn(ctx context.Context, owner, directory string) (rules.Rule, error) {
+	link, ok := rules.ParseLink(directory)
+	if !ok {
+		return rules.Rule{}, rules.ErrNoRule
+	}
+	path := strings.ReplaceAll(link.Path(), "%23", "#")
+	bare := path
+	if path == "/" || strings.HasPrefix(path, "/#") {
+		bare = path[1:] // "#" may follow the host directly
+	}
+	return scanRule(t.row(ctx, `SELECT `+ruleColumns+` FROM rules WHERE host = $1 AND owner = $2 AND `+ruleDirectory+` IN ($3, $4)
+		AND SUBSTR(key, 1, 5) = $5 AND kind = $6 LIMIT 1`, link.Host, owner, path, bare, (link.Scheme + ":")[:5], string(rules.Ordinary)).Scan)
+}
+
 // placeholders is "$first, …", n of them.
 func placeholders(first, n int) string {
 	var b strings.Builder
@@ -623,11 +642,18 @@ func (t *Tx) ForgetConfirmations(ctx context.Context, before time.Time) error {
 
 // Confirmations implements rules.Tx.
 func (t *Tx) Confirmations(ctx context.Context, q rules.ConfirmationQuery) ([]rules.Confirmation, error) {
+	where, args := []string{}, []any{q.Limit}
+	if q.RID != "" {
+		where = append(where, `rid = `+bind(&args, q.RID))
+	}
+	if q.Owner != "" {
+		where = append(where, `owner = `+bind(&args, q.Owner))
+	}
 	return list(ctx, t, func(scan func(...any) error) (c rules.Confirmation, err error) {
 		var at int64
 		err = scan(&c.RID, &at, &c.Owner, &c.Prefix, &c.URL, &c.OK, &c.Reason, inJSON(&c.Steps))
 		c.At = fromMillis(at)
 		return c, err
-	}, `SELECT rid, at, owner, prefix, url, ok, reason, steps FROM confirmations
-		WHERE (rid = $1 OR $1 = '') AND (owner = $2 OR $2 = '') ORDER BY at DESC, rid LIMIT $3`, q.RID, q.Owner, q.Limit)
+	}, `SELECT rid, at, owner, prefix, url, ok, reason, steps FROM confirmations`+conditions(where)+` ORDER BY at DESC, rid LIMIT $1`,
+		args...)
 }

@@ -1,0 +1,306 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	goflag "flag"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"modernc.org/sqlite"
+
+	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/history"
+	"github.com/qrjump/qrjump/internal/outbox"
+	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+)
+
+// grownSizes are how many rows the tables have of which TestWhatIsAskedOften asks. To
+// measure: go test ./internal/store -run WhatIsAskedOften -v -grown 1000,10000,100000
+var grownSizes = goflag.String("grown", "1000,10000", "how many rows the tables have, the fewest first")
+
+// grownRows fills the tables that grow for years with $1 rows: what is asked for is
+// among the oldest, the rarest, or at the end of an order that no primary key has.
+var grownRows = []string{
+	// Of the log of changes the first 20 are of another kind and actor.
+	`INSERT INTO changes (seq, at, kind, key, actor, via, rid, did, detail, hash)
+		SELECT n, n, CASE WHEN n <= 20 THEN 'account' ELSE 'rule' END, 'k' || CAST(n AS TEXT), CASE WHEN n <= 20 THEN 'admin' ELSE 'wxa' END,
+			'', '', 'edit', '{}', 'h' FROM g`,
+	`UPDATE change_head SET seq = $1, hash = 'h'`,
+	// Each rule has a directory of its own, under one host.
+	`INSERT INTO rules (id, key, kind, owner, target, prefix, path, occupy, open_version, test_links, published, created_at, changed_at,
+			published_at, host, segment, link_path)
+		SELECT n, 'https://h.example/d/' || CAST(n AS TEXT) || '/x', CASE WHEN n = 7 THEN 'service_rule' ELSE 'rule' END, 'wxa',
+			CASE WHEN n % 2 = 0 THEN 'wxt' ELSE 'wxa' END, 'https://h.example/d/' || CAST(n AS TEXT) || '/x', 'p', 0, 1, 'null', 1, 1, 1, 1,
+			'h.example', '/d', '/d/' || CAST(n AS TEXT) || '/x' FROM g`,
+	// A file is missing of the last of its owners alone.
+	`INSERT INTO rechecks (owner, directory, prefix, checked_at, ok, reason, since, next_at)
+		SELECT CASE WHEN n > $1 - 20 THEN 'wxz' ELSE 'wxa' END, 'https://h.example/d/' || CAST(n AS TEXT) || '/', 'https://h.example/d/x', 1, 1,
+			'', CASE WHEN n > $1 - 20 THEN 1 ELSE 0 END, 9000000000000 FROM g`,
+	`INSERT INTO confirmations (rid, at, owner, prefix, url, ok, reason, steps)
+		SELECT 'r' || CAST(n AS TEXT), n, CASE WHEN n <= 20 THEN 'wxo' ELSE 'wxa' END, 'p', 'u', 1, '', 'null' FROM g`,
+	// Two webhooks have a half each; all but 40 were delivered, which are dead or wait until later.
+	`INSERT INTO webhooks (id, url, secret, wanted, enabled, scans_from, alarms_from, created_at)
+		SELECT n, 'https://hook.example', 's', '{"alarms":true}', 1, 0, 0, 1 FROM g WHERE n <= 2`,
+	`INSERT INTO deliveries (id, webhook, event, body, created_at, attempts, next_at, sent_at, status, fault, delivered_at)
+		SELECT n, 1 + n % 2, 'e' || CAST(n AS TEXT), '{}', 1700000000000 + n, 1, CASE WHEN n <= 20 THEN 1769788800000 + 3600000 ELSE 0 END, 1,
+			200, '', CASE WHEN n > 40 THEN 1 ELSE 0 END FROM g`,
+}
+
+const series = `WITH RECURSIVE g (n) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT n + 1 FROM g WHERE n < $1) `
+
+// grow fills an empty database.
+func grow(t *testing.T, s *Store, n int64) {
+	t.Helper()
+	for _, query := range grownRows {
+		if into, from, of := strings.Cut(query, "\n"); of && strings.Contains(query, "FROM g") {
+			query = into + "\n" + from
+			at := strings.Index(query, "SELECT")
+			query = query[:at] + series + query[at:]
+		}
+		if _, err := s.write.ExecContext(t.Context(), query, n); err != nil {
+			t.Fatalf("%s: %v", query, err)
+		}
+	}
+	// Activations stand side by side, ten codes each.
+	update(t, s, func(ctx context.Context, tx *Tx) error {
+		return tx.insertMany(ctx, `INSERT INTO code_events (`+eventColumns+`)`, ``, 12, int(n), func(i int, args []any) []any {
+			r := codes.Range{From: 10 * int64(i), To: 10*int64(i) + 9}
+			return append(args, i+1, 1, "activate", r.From, r.To, codes.NewSet(r).Encode(), `{}`, i, i, "a", "", "")
+		})
+	})
+	if s.Engine() != "postgres" {
+		return // nobody makes statistics for SQLite
+	}
+	for _, table := range schema {
+		if table.name == "scan_events" {
+			continue
+		}
+		// What the server's own hands read would be counted with what is asked.
+		for _, query := range []string{`ALTER TABLE ` + table.name + ` SET (autovacuum_enabled = off)`, `VACUUM ANALYZE ` + table.name} {
+			if _, err := s.write.ExecContext(t.Context(), query); err != nil {
+				t.Fatalf("%s: %v", query, err)
+			}
+		}
+	}
+}
+
+// read is how many rows and pages a database has read for anybody since it was opened.
+type read struct{ rows, pages int64 }
+
+// reads tells it. The store has one connection of each sort.
+func reads(t *testing.T, s *Store) (r read) {
+	t.Helper()
+	if s.Engine() == "sqlite" {
+		for _, db := range []*sql.DB{s.read, s.write} {
+			conn, err := db.Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = conn.Raw(func(driver any) error {
+				for _, of := range []sqlite.DBStatusOp{sqlite.DBStatusCacheHit, sqlite.DBStatusCacheMiss} {
+					n, _, err := driver.(sqlite.DBStatus).Status(of, false)
+					if err != nil {
+						return err
+					}
+					r.pages += int64(n)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn.Close()
+		}
+		return r
+	}
+	if _, err := s.read.ExecContext(t.Context(), `SELECT pg_stat_force_next_flush()`); err != nil {
+		t.Fatal(err)
+	}
+	r.pages = number(t, s, `SELECT SUM(heap_blks_hit + heap_blks_read + COALESCE(idx_blks_hit + idx_blks_read, 0) + COALESCE(toast_blks_hit + toast_blks_read, 0))::bigint
+		FROM pg_statio_user_tables WHERE schemaname = current_schema()`)
+	r.rows = number(t, s, `SELECT (SELECT SUM(seq_tup_read)::bigint FROM pg_stat_user_tables WHERE schemaname = current_schema())
+		+ (SELECT SUM(idx_tup_read)::bigint FROM pg_stat_user_indexes WHERE schemaname = current_schema())`)
+	return r
+}
+
+// grownAsks are what is asked often, by those that ask it.
+var grownAsks = []struct {
+	name string
+	ask  func(ctx context.Context, s *Store, n int64) (found int, err error)
+	want int
+}{
+	{"a second of a webhook in which nothing is due", func(ctx context.Context, s *Store, n int64) (int, error) {
+		now := time.UnixMilli(1769788800000)
+		err := s.view(ctx, func(tx *Tx) error {
+			due, err := tx.Receivers(ctx, outbox.Deliveries, now, 1000)
+			if err != nil || len(due) > 0 {
+				return fmt.Errorf("due: %v %w", due, err)
+			}
+			if _, err = tx.CountForgettable(ctx, time.UnixMilli(1700000000000)); err != nil {
+				return err
+			}
+			_, err = tx.Webhooks(ctx)
+			return err
+		})
+		if err == nil {
+			_, err = s.LastAlarm(ctx)
+		}
+		return 0, err
+	}, 0},
+	{"deliveries of a webhook", deliveriesOf(outbox.Query{Receiver: "2", Limit: 100}), 100},
+	{"deliveries of a webhook, dead", deliveriesOf(outbox.Query{Receiver: "2", State: outbox.Dead, Limit: 100}), 10},
+	{"deliveries of a webhook, waiting", deliveriesOf(outbox.Query{Receiver: "2", State: outbox.Waiting, Limit: 100}), 10},
+	{"deliveries that are dead", deliveriesOf(outbox.Query{State: outbox.Dead, Limit: 100}), 20},
+	{"deliveries that wait", deliveriesOf(outbox.Query{State: outbox.Waiting, Limit: 100}), 20},
+	{"the audit log by kind", entriesOf(history.Query{Kind: "account", Limit: 100}), 20},
+	{"the audit log by kind, newest", entriesOf(history.Query{Kind: "account", Newest: true, Limit: 100}), 20},
+	{"the audit log by actor", entriesOf(history.Query{Actor: "admin", Limit: 100}), 20},
+	{"the audit log by actor, newest", entriesOf(history.Query{Actor: "admin", Newest: true, Limit: 100}), 20},
+	{"the audit log by the kind of most", entriesOf(history.Query{Kind: "rule", Newest: true, Limit: 100}), 100},
+	{"rules by target", listOf(rules.Query{Target: "wxt", NoTotal: true, Limit: 100}), 100},
+	{"rules by target, newest", listOf(rules.Query{Target: "wxt", NoTotal: true, Newest: true, Limit: 100}), 100},
+	{"rules of service accounts that open a program", func(ctx context.Context, s *Store, _ int64) (found int, err error) {
+		err = s.view(ctx, func(tx *Tx) error {
+			found, err = tx.CountTargeted(ctx, "wxa")
+			return err
+		})
+		return found, err
+	}, 1},
+	{"rules of a host, too many for a file of links", func(ctx context.Context, s *Store, _ int64) (int, error) {
+		found, err := s.RulesOfHost(ctx, "h.example", 100)
+		return len(found), err
+	}, 100},
+	{"failing rechecks", func(ctx context.Context, s *Store, _ int64) (int, error) {
+		found, err := s.Rechecks(ctx, rules.RecheckQuery{Failing: true, Limit: 100})
+		return len(found), err
+	}, 20},
+	{"a recheck of a file whose rule is gone", recheckGone("https://h.example/d/gone/", "https://h.example/d/gone/x"), 1},
+	{"a recheck of a file above all rules", recheckGone("https://h.example/", "https://h.example/gone"), 1},
+	{"confirmations by rid", confirmationsOf(rules.ConfirmationQuery{RID: "r7", Limit: 100}), 1},
+	{"confirmations by owner", confirmationsOf(rules.ConfirmationQuery{Owner: "wxo", Limit: 100}), 20},
+	{"what happened to a code", func(ctx context.Context, s *Store, n int64) (found int, err error) {
+		err = s.view(ctx, func(tx *Tx) error {
+			list, err := tx.EventsAt(ctx, 1, 10*(n/3)+5, 0, 1000)
+			found = len(list)
+			return err
+		})
+		return found, err
+	}, 1},
+	{"the first events of a batch", func(ctx context.Context, s *Store, _ int64) (found int, err error) {
+		for _, err := range s.Events(ctx, 1, 0) {
+			if found++; err != nil || found == 100 {
+				return found, err
+			}
+		}
+		return found, nil
+	}, 100},
+}
+
+func deliveriesOf(q outbox.Query) func(context.Context, *Store, int64) (int, error) {
+	return func(ctx context.Context, s *Store, _ int64) (found int, err error) {
+		err = s.view(ctx, func(tx *Tx) error {
+			list, err := tx.Rows(ctx, outbox.Deliveries, q)
+			found = len(list)
+			return err
+		})
+		return found, err
+	}
+}
+
+func entriesOf(q history.Query) func(context.Context, *Store, int64) (int, error) {
+	return func(ctx context.Context, s *Store, _ int64) (int, error) {
+		list, err := s.Entries(ctx, q)
+		return len(list), err
+	}
+}
+
+func listOf(q rules.Query) func(context.Context, *Store, int64) (int, error) {
+	return func(ctx context.Context, s *Store, _ int64) (found int, err error) {
+		err = s.view(ctx, func(tx *Tx) error {
+			list, _, err := tx.List(ctx, q)
+			found = len(list)
+			return err
+		})
+		return found, err
+	}
+}
+
+func confirmationsOf(q rules.ConfirmationQuery) func(context.Context, *Store, int64) (int, error) {
+	return func(ctx context.Context, s *Store, _ int64) (found int, err error) {
+		err = s.view(ctx, func(tx *Tx) error {
+			list, err := tx.Confirmations(ctx, q)
+			found = len(list)
+			return err
+		})
+		return found, err
+	}
+}
+
+// recheckGone looks at a file whose rule was deleted, and finds no other in its place.
+func recheckGone(directory, prefix string) func(context.Context, *Store, int64) (int, error) {
+	return func(ctx context.Context, s *Store, _ int64) (int, error) {
+		// The row without an owner is not due, so that no rule is looked at for new directories.
+		err := s.AddRechecks(ctx, []rules.Recheck{{Owner: "wxa", Directory: directory, Prefix: prefix, NextAt: at},
+			{NextAt: at.Add(time.Hour)}})
+		if err != nil {
+			return 0, err
+		}
+		r := rules.Rechecker{Store: s, Log: slog.New(slog.DiscardHandler), Book: &rules.Book{Store: s, Now: func() time.Time { return at }}}
+		return r.Look(ctx, 1)
+	}
+}
+
+// What is asked often reads no more of tables that have grown: each statement is asked
+// as its callers ask it, of tables with ten times the rows of before, and the rows
+// and the pages that the database read are counted. (Issue 14.)
+func TestWhatIsAskedOftenReadsNoMoreOfTablesThatHaveGrown(t *testing.T) {
+	var sizes []int64
+	for size := range strings.SplitSeq(*grownSizes, ",") {
+		n, err := strconv.ParseInt(size, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sizes = append(sizes, n)
+	}
+	dbtest.Each(t, dbtest.Schema, func(t *testing.T, url string) {
+		costs := make([][]read, len(grownAsks))
+		for _, size := range sizes {
+			target := Target{URL: url, Dir: t.TempDir()}
+			if url != "" && size != sizes[0] {
+				target = newPostgres(t)
+			}
+			s := open(t, target)
+			s.read.SetMaxOpenConns(1)
+			grow(t, s, size)
+			for i, of := range grownAsks {
+				ask := func() {
+					found, err := of.ask(t.Context(), s, size)
+					if err != nil || found != of.want {
+						t.Errorf("%s of %d rows: found %d, want %d: %v", of.name, size, found, of.want, err)
+					}
+				}
+				ask() // the first reads the schema, too
+				before, began := reads(t, s), time.Now()
+				ask()
+				took, after := time.Since(began), reads(t, s)
+				costs[i] = append(costs[i], read{after.rows - before.rows, after.pages - before.pages})
+				t.Logf("| %s | %s | %d | %d rows | %d pages | %.3f ms |", s.Engine(), of.name, size, costs[i][len(costs[i])-1].rows,
+					costs[i][len(costs[i])-1].pages, float64(took.Microseconds())/1000)
+			}
+		}
+		for i, of := range grownAsks {
+			first, last := costs[i][0], costs[i][len(sizes)-1]
+			// A tree of ten times the rows is a page higher, and a plan may be another.
+			if last.rows > 2*first.rows+50 || last.pages > 2*first.pages+50 {
+				t.Errorf("%s: of %d rows %d rows and %d pages were read, of %d rows %d rows and %d pages", of.name, sizes[0], first.rows,
+					first.pages, sizes[len(sizes)-1], last.rows, last.pages)
+			}
+		}
+	})
+}
