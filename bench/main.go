@@ -40,6 +40,7 @@ var sections = []section{
 	{"tickets", "Ticket exchange", (*bench).tickets},
 	{"analysis", "Analysis of scans", (*bench).analysis},
 	{"propagation", "Propagation between nodes", (*bench).propagation},
+	{"nodes", "Ten nodes on one database", (*bench).nodes},
 	{"grown", "A year of a large brand", (*bench).grown},
 }
 
