@@ -50,7 +50,7 @@ func (w *world) work(j *Journal) {
 	case n == 1:
 		user := UserHash{byte(w.chance.IntN(11)), 1}
 		w.erasing[user] = true
-		if _, err := j.Erase(w.t.Context(), user, math.MaxInt64); err == nil {
+		if _, err := j.Erase(w.t.Context(), Users{user: true}, math.MaxInt64); err == nil {
 			w.erased[user] = true
 		}
 	case n < 5:

@@ -98,6 +98,8 @@ type Log interface {
 	// durable when it is called, and no id at two positions. Position 0 is the
 	// beginning.
 	Read(ctx context.Context, after int64) iter.Seq2[Entry, error]
+	// Of is Read of the events of some users.
+	Of(ctx context.Context, users Users, after int64) iter.Seq2[Entry, error]
 	// Find returns the position of a scan, or ErrNoScan.
 	Find(ctx context.Context, id ScanID) (int64, error)
 	// End is the position of the last durable event, 0 = none.
@@ -112,8 +114,8 @@ type Log interface {
 	// Announce notes that a user is erased: events from before that come later are
 	// anonymous too.
 	Announce(ctx context.Context, user UserHash) error
-	// Erase makes every event of a user up to a position anonymous and returns how
+	// Erase makes every event of some users up to a position anonymous and returns how
 	// many there were.
-	Erase(ctx context.Context, user UserHash, upTo int64) (int64, error)
+	Erase(ctx context.Context, users Users, upTo int64) (int64, error)
 	Close() error
 }

@@ -32,9 +32,11 @@ type Journal struct {
 
 	// writing is held while a group is written, or what is written to changes.
 	writing sync.Mutex
-	active  file // of the last segment; nil until there is one to write to
+	active  file        // of the last segment; nil until there is one to write to
+	users   *userFilter // of the last segment, while active is not nil
 
-	// tending is held by what removes or rewrites files.
+	// tending is held by what removes or rewrites files, of an erasure for one file at
+	// a time.
 	tending sync.Mutex
 
 	mu       sync.Mutex // the rest
@@ -165,7 +167,7 @@ func (j *Journal) start() error {
 	if err := j.disk.syncDir(j.dir); err != nil {
 		return errors.Join(err, f.Close())
 	}
-	j.active = f
+	j.active, j.users = f, newUserFilter(j.segmentSize)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.skip = 0
@@ -214,6 +216,9 @@ func (j *Journal) seal() error {
 	j.mu.Lock()
 	s.sealed, s.blocks, s.tail = true, nil, block{}
 	j.mu.Unlock()
+	if err == nil {
+		j.keepUsers(s, j.users)
+	}
 	return err
 }
 
@@ -251,6 +256,9 @@ func (j *Journal) write(groups ...*batch) error {
 	if err := j.active.sync(); err != nil {
 		j.abandon()
 		return fmt.Errorf("flushing scans to %s: %w", j.path(s.name), err)
+	}
+	for _, b := range groups {
+		j.users.addRecords(b.buf[groupHeaderSize:])
 	}
 	j.mu.Lock()
 	at, position = s.size, first

@@ -31,7 +31,7 @@ func (j *Journal) identify(names []string, random io.Reader) error {
 	for _, name := range names {
 		if strings.HasSuffix(name, segmentSuffix) && !found {
 			if f, err := j.disk.open(j.path(name)); err == nil {
-				j.id, _, _, err = readHeader(f)
+				j.id, _, err = readHeader(f)
 				found = err == nil
 				f.Close()
 			}
@@ -55,6 +55,12 @@ func (j *Journal) identify(names []string, random io.Reader) error {
 func (j *Journal) load(names []string) error {
 	for _, name := range names {
 		if strings.HasSuffix(name, newSuffix) {
+			if err := j.disk.remove(j.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("removing what a crash left over: %w", err)
+			}
+			continue
+		}
+		if of, is := strings.CutSuffix(name, usersSuffix); is && !slices.Contains(names, of+segmentSuffix) {
 			if err := j.disk.remove(j.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return fmt.Errorf("removing what a crash left over: %w", err)
 			}
@@ -143,17 +149,17 @@ func (j *Journal) loadSegment(s *segment, bound int64) error {
 		return err
 	}
 	defer func() { f.Close() }()
-	switch ledger, first, skip, err := readHeader(f); {
+	switch ledger, head, err := readHeader(f); {
 	case errors.Is(err, errHeader):
 		j.report(s, damage{offset: 0, length: headerSize})
 	case err != nil:
 		return err
 	case ledger != j.id:
 		return fmt.Errorf("it belongs to the ledger %x, this folder to %x: move it away", ledger, j.id)
-	case first != s.first:
-		return fmt.Errorf("it begins at %d, its name says %d: move it away", first, s.first)
+	case head.first != s.first:
+		return fmt.Errorf("it begins at %d, its name says %d: move it away", head.first, s.first)
 	default:
-		s.skip = skip
+		s.skip, s.edition = head.skip, head.edition
 	}
 	if s.readFooter(f) && (bound == 0 || s.end <= bound) {
 		s.blocks = nil // read again where they are needed
@@ -164,6 +170,7 @@ func (j *Journal) loadSegment(s *segment, bound int64) error {
 		return err
 	}
 	*s = segment{name: s.name, first: s.first, skip: s.skip, end: s.first, size: headerSize, span: noSpan}
+	users, whole := newUserFilter(size), true
 	g := groupReader{r: f, at: headerSize, limit: max(size, headerSize), next: s.first}
 	for {
 		ok, err := g.scan()
@@ -178,9 +185,11 @@ func (j *Journal) loadSegment(s *segment, bound int64) error {
 			return fmt.Errorf("at offset %d: %w", g.offset, err)
 		}
 		s.addGroup(g.offset, g.at, g.first, g.n, times)
+		users.addRecords(g.records)
 	}
 	for _, d := range g.damaged {
 		if d.offset < s.size {
+			whole = false
 			j.report(s, d)
 		} else if d.length > 0 && bound == 0 && !allZero(f, d) {
 			j.log.Warn("the end of a file of scans was not written whole and is cut off; nothing of it was acknowledged", "file",
@@ -193,6 +202,8 @@ func (j *Journal) loadSegment(s *segment, bound int64) error {
 		if err := errors.Join(f.sync()); err != nil {
 			return err
 		}
+	} else if whole {
+		j.keepUsers(s, users)
 	}
 	return nil
 }

@@ -42,9 +42,22 @@ func (j *Journal) Before(_ context.Context, moment time.Time) (position int64, e
 
 // Read implements Log. Damaged records are reported and left out.
 func (j *Journal) Read(ctx context.Context, after int64) iter.Seq2[Entry, error] {
+	return j.read(ctx, after, nil)
+}
+
+// Of implements Log: it reads the files that may hold one of the users.
+func (j *Journal) Of(ctx context.Context, users Users, after int64) iter.Seq2[Entry, error] {
+	return j.read(ctx, after, users)
+}
+
+// read is Read, of some users alone where users is not nil.
+func (j *Journal) read(ctx context.Context, after int64, users Users) iter.Seq2[Entry, error] {
 	upTo := j.end()
 	return func(yield func(Entry, error) bool) {
 		list, _ := j.views(after)
+		if users != nil {
+			list = j.maySegments(list, users)
+		}
 		var in Texts
 		buf := []byte(nil)
 		for i := range list {
@@ -52,7 +65,7 @@ func (j *Journal) Read(ctx context.Context, after int64) iter.Seq2[Entry, error]
 			if v.first > upTo {
 				return
 			}
-			goOn, err := j.readSegment(ctx, v, after, upTo, &in, &buf, yield)
+			goOn, err := j.readSegment(ctx, v, after, upTo, users, &in, &buf, yield)
 			if err != nil {
 				yield(Entry{}, fmt.Errorf("reading scans from %s: %w", v.path, err))
 				return
@@ -64,8 +77,8 @@ func (j *Journal) Read(ctx context.Context, after int64) iter.Seq2[Entry, error]
 	}
 }
 
-func (j *Journal) readSegment(ctx context.Context, v *view, after, upTo int64, in *Texts, buf *[]byte, yield func(Entry, error) bool) (bool,
-	error) {
+func (j *Journal) readSegment(ctx context.Context, v *view, after, upTo int64, users Users, in *Texts, buf *[]byte,
+	yield func(Entry, error) bool) (bool, error) {
 	f, err := j.disk.open(v.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil // forgotten meanwhile
@@ -113,6 +126,11 @@ func (j *Journal) readSegment(ctx context.Context, v *view, after, upTo int64, i
 			}
 			if position > upTo {
 				return false, nil
+			}
+			if users != nil {
+				if user, ok := recordUser(b); !ok || !users[user] {
+					continue
+				}
 			}
 			e, err := DecodeRecord(b, in)
 			if err != nil {

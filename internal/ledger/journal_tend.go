@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -59,6 +60,9 @@ func (j *Journal) forget(ctx context.Context, old func(*segment) bool) error {
 		if err := j.disk.remove(j.path(s.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("removing old scans: %w", err)
 		}
+		if err := j.removeUsers(s.name); err != nil {
+			return fmt.Errorf("removing old scans: %w", err)
+		}
 		j.mu.Lock()
 		j.segments = slices.DeleteFunc(slices.Clone(j.segments), func(have *segment) bool { return have == s })
 		j.mu.Unlock()
@@ -90,15 +94,20 @@ func (j *Journal) renew() (int64, error) {
 	if closed {
 		return 0, ErrClosed
 	}
+	return next, j.turn()
+}
+
+// turn is renew, while writing is held.
+func (j *Journal) turn() error {
 	if j.active != nil {
 		if last := j.last(); last.end == last.first {
-			return next, nil
+			return nil
 		}
 		if err := j.seal(); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	return next, j.start()
+	return j.start()
 }
 
 // Announce implements Log: what comes later comes from this process, which knows
@@ -106,19 +115,22 @@ func (j *Journal) renew() (int64, error) {
 func (j *Journal) Announce(context.Context, UserHash) error { return nil }
 
 // Erase implements Log.
-func (j *Journal) Erase(ctx context.Context, user UserHash, upTo int64) (int64, error) {
-	if user == (UserHash{}) {
-		return 0, nil
+func (j *Journal) Erase(ctx context.Context, users Users, upTo int64) (int64, error) {
+	until := map[UserHash]int64{}
+	for user := range users {
+		until[user] = math.MaxInt64
 	}
-	return j.eraseAll(ctx, map[UserHash]int64{user: math.MaxInt64}, upTo)
+	return j.eraseAll(ctx, until, upTo)
 }
 
 // eraseAll makes the events of users anonymous, of each up to a moment in Unix
 // milliseconds and up to a position. A file with such events is written anew, at the same length, and
-// takes the place of the old one at once.
+// takes the place of the old one at once. Nobody else who tends to the files waits for
+// longer than one of them.
 func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, position int64) (int64, error) {
-	j.tending.Lock()
-	defer j.tending.Unlock()
+	if delete(users, UserHash{}); len(users) == 0 {
+		return 0, nil
+	}
 	last := int64(math.MinInt64)
 	for _, upTo := range users {
 		last = max(last, upTo)
@@ -126,16 +138,21 @@ func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, positi
 	if list, _ := j.views(0); !slices.ContainsFunc(list, func(v view) bool { return v.minAt <= last }) {
 		return 0, nil // nothing is so old
 	}
-	next, err := j.renew()
+	of := usersOf(users)
+	next, err := j.leave(of)
 	if err != nil {
 		return 0, fmt.Errorf("beginning a file of scans in %s: %w", j.dir, err)
 	}
-	// Groups from here on go into the new file.
+	// Groups of these users from here on go into another file.
 	list, _ := j.views(0)
 	total := int64(0)
 	for i := range list {
 		if v := &list[i]; v.end <= next && v.minAt <= last && v.first <= position {
-			n, err := j.eraseIn(ctx, v, users, position)
+			may, known := j.mayHold(&v.segment, of)
+			if !may {
+				continue
+			}
+			n, err := j.eraseSegment(ctx, v, users, position, !known)
 			total += n
 			if err != nil {
 				return total, fmt.Errorf("erasing a user in %s: %w", v.path, err)
@@ -149,10 +166,63 @@ func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, positi
 	return total, nil
 }
 
-func (j *Journal) eraseIn(ctx context.Context, v *view, users map[UserHash]int64, position int64) (n int64, err error) {
-	f, err := j.disk.open(v.path)
+// leave makes sure that no event of some users is in the file that is written: it is
+// sealed, unless they have none in it. It returns the position before which all of
+// theirs are.
+func (j *Journal) leave(users Users) (int64, error) {
+	j.writing.Lock()
+	defer j.writing.Unlock()
+	j.mu.Lock()
+	closed, next := j.closed, j.next
+	j.mu.Unlock()
+	switch last := j.last(); {
+	case closed:
+		return 0, ErrClosed
+	case j.active != nil && !j.users.mayHold(users):
+		return last.first, nil
+	}
+	return next, j.turn()
+}
+
+// eraseSegment erases in one file, while nobody else tends to it. note: which users
+// are left is noted also where none of the others is found.
+func (j *Journal) eraseSegment(ctx context.Context, v *view, users map[UserHash]int64, position int64, note bool) (int64, error) {
+	j.tending.Lock()
+	defer j.tending.Unlock()
+	// As it is now: it may have been written anew, or removed.
+	j.mu.Lock()
+	at := slices.IndexFunc(j.segments, func(s *segment) bool { return s.name == v.name && s.end == v.end })
+	if at < 0 {
+		j.mu.Unlock()
+		return 0, nil
+	}
+	s := j.segments[at]
+	v.segment = *s
+	j.mu.Unlock()
+	left := newUserFilter(v.size)
+	n, whole, err := j.eraseIn(ctx, v, users, position, left)
 	if err != nil {
 		return 0, err
+	}
+	if n > 0 {
+		j.mu.Lock()
+		s.edition++
+		v.edition = s.edition
+		j.mu.Unlock()
+	}
+	if whole && v.sealed && (n > 0 || note) {
+		j.keepUsers(&v.segment, left)
+	}
+	return n, nil
+}
+
+// eraseIn writes a file anew if it holds events of users who are erased, and fills a
+// filter with the users that it holds then; whole: there is nothing else in it.
+func (j *Journal) eraseIn(ctx context.Context, v *view, users map[UserHash]int64, position int64, left *userFilter) (n int64, whole bool,
+	err error) {
+	f, err := j.disk.open(v.path)
+	if err != nil {
+		return 0, false, err
 	}
 	defer f.Close()
 	var to file
@@ -166,11 +236,11 @@ func (j *Journal) eraseIn(ctx context.Context, v *view, users map[UserHash]int64
 	var group []byte
 	for {
 		if ctx.Err() != nil {
-			return 0, context.Cause(ctx)
+			return 0, false, context.Cause(ctx)
 		}
 		ok, err := g.scan()
 		if err != nil {
-			return 0, err
+			return 0, false, err
 		}
 		if !ok {
 			break
@@ -179,7 +249,7 @@ func (j *Journal) eraseIn(ctx context.Context, v *view, users map[UserHash]int64
 		for at, here := 0, g.first; at < len(g.records) && here <= position; here++ {
 			b, rest, err := record(g.records[at:])
 			if err != nil {
-				return 0, fmt.Errorf("at offset %d: %w", g.offset, err)
+				return 0, false, fmt.Errorf("at offset %d: %w", g.offset, err)
 			}
 			if has, ok := recordUser(b); ok && erasedBy(users, has, b) {
 				if len(group) == 0 {
@@ -187,42 +257,48 @@ func (j *Journal) eraseIn(ctx context.Context, v *view, users map[UserHash]int64
 				}
 				end := len(group) - len(rest)
 				if err := eraseRecord(group[end-len(b) : end]); err != nil {
-					return 0, fmt.Errorf("at offset %d: %w", g.offset, err)
+					return 0, false, fmt.Errorf("at offset %d: %w", g.offset, err)
 				}
 				n++
 			}
 			at = len(g.records) - len(rest)
 		}
 		if len(group) == 0 {
+			left.addRecords(g.records)
 			continue
 		}
+		left.addRecords(group[groupHeaderSize:])
 		if to == nil {
 			if to, err = j.copyOf(f, v.name); err != nil {
-				return 0, err
+				return 0, false, err
 			}
 		}
 		sealGroup(group, g.n, g.first, g.skip)
 		if _, err := to.WriteAt(group, g.offset); err != nil {
-			return 0, err
+			return 0, false, err
 		}
 	}
 	for _, d := range g.damaged {
 		j.report(&v.segment, d)
 	}
+	whole = len(g.damaged) == 0
 	if to == nil {
-		return 0, nil
+		return 0, whole, nil
+	}
+	if _, err := to.WriteAt(binary.LittleEndian.AppendUint64(nil, uint64(v.edition+1)), editionAt); err != nil {
+		return 0, false, err
 	}
 	if err := to.sync(); err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	if err := to.Close(); err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	to = nil
 	if err := j.disk.rename(j.path(v.name+newSuffix), v.path); err != nil {
-		return 0, errors.Join(err, j.disk.remove(j.path(v.name+newSuffix)))
+		return 0, false, errors.Join(err, j.disk.remove(j.path(v.name+newSuffix)))
 	}
-	return n, nil
+	return n, whole, nil
 }
 
 // erasedBy reports whether a user's record is one that is to be anonymous.

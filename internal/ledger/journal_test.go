@@ -268,7 +268,7 @@ func TestEraseMakesAUserAnonymousEverywhere(t *testing.T) {
 			want++
 		}
 	}
-	if n, err := j.Erase(t.Context(), user, math.MaxInt64); err != nil || n != want {
+	if n, err := j.Erase(t.Context(), Users{user: true}, math.MaxInt64); err != nil || n != want {
 		t.Fatalf("erased %d, %v; want %d", n, err, want)
 	}
 	check := func() {
@@ -288,7 +288,7 @@ func TestEraseMakesAUserAnonymousEverywhere(t *testing.T) {
 		}
 	}
 	check()
-	if n, err := j.Erase(t.Context(), user, math.MaxInt64); err != nil || n != 0 {
+	if n, err := j.Erase(t.Context(), Users{user: true}, math.MaxInt64); err != nil || n != 0 {
 		t.Errorf("erased again: %d, %v", n, err)
 	}
 	j.Close()

@@ -12,9 +12,9 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/childtest"
 )
 
-// TestMain makes this binary the recorder that TestKilled kills.
+// TestMain makes this binary the processes that tests kill.
 func TestMain(m *testing.M) {
-	childtest.Roles{"recorder": childtest.Role(recordForEver)}.Play()
+	childtest.Roles{"recorder": childtest.Role(recordForEver), "eraser": childtest.Role(eraseForEver)}.Play()
 	os.Exit(m.Run())
 }
 

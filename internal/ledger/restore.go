@@ -81,7 +81,8 @@ func emptied(dir string, remove bool) error {
 		return nil
 	}
 	for _, name := range names {
-		if strings.HasSuffix(name, segmentSuffix) || name == ledgerFile || name == keptFile || name == nodeFile {
+		ours := strings.HasSuffix(name, segmentSuffix) || strings.HasSuffix(name, usersSuffix)
+		if ours || name == ledgerFile || name == keptFile || name == nodeFile {
 			if err := os.Remove(filepath.Join(dir, name)); err != nil {
 				return fmt.Errorf("removing an empty ledger: %w", err)
 			}

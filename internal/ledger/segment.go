@@ -15,7 +15,8 @@ import (
 //
 //	header   8 bytes magic, 4 version, 4 checksum of the 32 bytes after it,
 //	         16 ledger, 8 first position, 8 how many positions before it were
-//	         never given out; zeros up to 64 bytes
+//	         never given out, 8 edition: how often it was written anew for an
+//	         erasure; zeros up to 64 bytes
 //	groups   4 bytes mark, 4 checksum of all that follows in it,
 //	         4 length of the records, 4 how many, 8 first position, 8 as above;
 //	         records, each with its length as a varint before it
@@ -117,19 +118,24 @@ func segmentHeader(ledger [16]byte, first, skip int64) []byte {
 // errHeader is returned for a file that does not begin like a segment.
 var errHeader = errors.New("it does not begin like a file of scans")
 
-func readHeader(r io.ReaderAt) (ledger [16]byte, first, skip int64, err error) {
+// editionAt is where the edition stands in the header. The checksum is older.
+const editionAt = 48
+
+func readHeader(r io.ReaderAt) (ledger [16]byte, s segment, err error) {
 	b := make([]byte, headerSize)
 	if _, err := r.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
-		return ledger, 0, 0, err
+		return ledger, s, err
 	}
 	if string(b[:8]) != segmentMagic || binary.LittleEndian.Uint32(b[12:]) != crc32.Checksum(b[16:48], castagnoli) {
-		return ledger, 0, 0, errHeader
+		return ledger, s, errHeader
 	}
 	if v := binary.LittleEndian.Uint32(b[8:]); v != segmentVersion {
-		return ledger, 0, 0, fmt.Errorf("its format is %d, this qrjump knows %d: use a newer qrjump", v, segmentVersion)
+		return ledger, s, fmt.Errorf("its format is %d, this qrjump knows %d: use a newer qrjump", v, segmentVersion)
 	}
 	copy(ledger[:], b[16:])
-	return ledger, int64(binary.LittleEndian.Uint64(b[32:])), int64(binary.LittleEndian.Uint64(b[40:])), nil
+	s.first, s.skip = int64(binary.LittleEndian.Uint64(b[32:])), int64(binary.LittleEndian.Uint64(b[40:]))
+	s.edition = int64(binary.LittleEndian.Uint64(b[editionAt:]))
+	return ledger, s, nil
 }
 
 // block is where a stretch of a segment begins and which times lie in it.
@@ -146,6 +152,8 @@ type segment struct {
 	end    int64  // position after its last one
 	size   int64  // offset after its last group
 	sealed bool   // it has a footer
+	// edition is how often it was written anew for an erasure.
+	edition int64
 	span
 	// Of a sealed one the blocks stand in the footer. A block of this list
 	// never changes, so that readers may share it; tail is the one that grows.

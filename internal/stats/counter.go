@@ -63,6 +63,7 @@ type Counter struct {
 	foldedAt time.Time
 
 	counted   atomic.Int64
+	erasures  erasures
 	notesHeld int // bytes of a recount's notes in memory; 0 = recountNotes
 
 	bindings struct {

@@ -90,6 +90,21 @@ func (l *memoryLog) Read(_ context.Context, after int64) iter.Seq2[ledger.Entry,
 	}
 }
 
+func (l *memoryLog) Of(ctx context.Context, users ledger.Users, after int64) iter.Seq2[ledger.Entry, error] {
+	return of(l.Read(ctx, after), users)
+}
+
+// of is what a log yields of some users.
+func of(all iter.Seq2[ledger.Entry, error], users ledger.Users) iter.Seq2[ledger.Entry, error] {
+	return func(yield func(ledger.Entry, error) bool) {
+		for e, err := range all {
+			if users[e.User] && !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
 func (l *memoryLog) Find(_ context.Context, id ledger.ScanID) (int64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -101,12 +116,12 @@ func (l *memoryLog) Find(_ context.Context, id ledger.ScanID) (int64, error) {
 	return 0, ledger.ErrNoScan
 }
 
-func (l *memoryLog) Erase(_ context.Context, user ledger.UserHash, upTo int64) (n int64, err error) {
+func (l *memoryLog) Erase(_ context.Context, users ledger.Users, upTo int64) (n int64, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.entries = slices.Clone(l.entries)
 	for i := range l.entries {
-		if l.entries[i].User == user && l.entries[i].Position <= upTo {
+		if users[l.entries[i].User] && l.entries[i].Position <= upTo {
 			// As the real ones do.
 			l.entries[i].User, l.entries[i].Client, l.entries[i].Network = ledger.UserHash{}, "", netip.Prefix{}
 			n++

@@ -2,6 +2,7 @@ package stats_test
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"math/rand/v2"
 	"testing"
@@ -32,6 +33,10 @@ func (l *gatedLog) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry
 			}
 		}
 	}
+}
+
+func (l *gatedLog) Of(ctx context.Context, users ledger.Users, after int64) iter.Seq2[ledger.Entry, error] {
+	return of(l.Read(ctx, after), users)
 }
 
 // watchedStore knows whether a transaction that writes is open.
@@ -80,6 +85,11 @@ func (l *farLog) Find(ctx context.Context, id ledger.ScanID) (int64, error) {
 func (l *farLog) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, error] {
 	l.asked("its scans")
 	return l.memoryLog.Read(ctx, after)
+}
+
+func (l *farLog) Of(ctx context.Context, users ledger.Users, after int64) iter.Seq2[ledger.Entry, error] {
+	l.asked("a user's scans")
+	return l.memoryLog.Of(ctx, users, after)
 }
 
 // Issue 12, 12: nothing waits for a network within a transaction that writes.
@@ -169,6 +179,79 @@ func TestAnErasureHoldsNobodyUp(t *testing.T) {
 		}
 		if r, err := c.Recount(t.Context()); err != nil || r.Differences != 0 {
 			t.Errorf("%+v, %v", r, err)
+		}
+	})
+}
+
+// Issue 14: users whose erasures wait for another are erased in one pass.
+func TestErasuresThatWaitAreOnePass(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *store.Store) {
+		events := &traffic{r: rand.New(rand.NewPCG(14, 7)), now: began, users: 20}
+		log := &gatedLog{memoryLog: &memoryLog{}, let: make(chan struct{})}
+		if err := log.Append(t.Context(), events.take(300)); err != nil {
+			t.Fatal(err)
+		}
+		want := map[ledger.UserHash]int64{}
+		for _, e := range events.sent {
+			if e.User != (ledger.UserHash{}) {
+				want[e.User]++
+				log.user = e.User
+			}
+		}
+		c := newCounter(s, log)
+		if err := c.CatchUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		erase := func(ctx context.Context, user ledger.UserHash, ended chan<- error) {
+			n, err := c.Erase(ctx, user)
+			if err == nil && n != want[user] {
+				err = fmt.Errorf("%d scans were erased, want %d", n, want[user])
+			}
+			ended <- err
+		}
+		log.reached = make(chan struct{})
+		leaving, leave := context.WithCancel(t.Context())
+		first, given := make(chan error, 1), make(chan error, 1)
+		go erase(t.Context(), log.user, first)
+		<-log.reached // it is held up in its pass
+		reached, others := log.reached, make(chan error, len(want))
+		go erase(leaving, ledger.UserHash{1}, given)
+		for user := range want {
+			if user != log.user {
+				go erase(t.Context(), user, others)
+			}
+		}
+		c.AwaitErasures(len(want))
+		leave()
+		if err := <-given; err == nil {
+			t.Error("a caller who left was told of an erasure")
+		}
+		go func() { // lets everything else be read
+			for {
+				select {
+				case log.let <- struct{}{}:
+				case <-reached:
+				case <-t.Context().Done():
+					return
+				}
+			}
+		}()
+		if err := <-first; err != nil {
+			t.Error(err)
+		}
+		for range len(want) - 1 {
+			if err := <-others; err != nil {
+				t.Error(err)
+			}
+		}
+		if log.reads > 4 { // counting, two passes, and what came meanwhile
+			t.Errorf("the ledger was read %d times for %d users", log.reads, len(want))
+		}
+		noDifference(t, c)
+		for _, e := range log.entries {
+			if e.User != (ledger.UserHash{}) {
+				t.Errorf("%v is still there", e.User)
+			}
 		}
 	})
 }

@@ -2,6 +2,7 @@ package stats
 
 import (
 	"context"
+	"runtime"
 )
 
 // AddUp is what Run does once a second.
@@ -9,3 +10,12 @@ func (c *Counter) AddUp(ctx context.Context) error { return c.addUp(ctx) }
 
 // HoldNotes makes a recount move its notes into the file when so many bytes came.
 func (c *Counter) HoldNotes(bytes int) { c.notesHeld = bytes }
+
+// AwaitErasures returns once so many erasures wait.
+func (c *Counter) AwaitErasures(n int) {
+	for waiting := 0; waiting < n; runtime.Gosched() {
+		c.erasures.mu.Lock()
+		waiting = len(c.erasures.waiting)
+		c.erasures.mu.Unlock()
+	}
+}

@@ -162,8 +162,8 @@ func TestARecountFindsWhatDiffers(t *testing.T) {
 			})
 		})
 	}
-	log, events := &memoryLog{}, &traffic{r: rand.New(rand.NewPCG(14, 4)), now: began, users: 10}
 	eachStore(t, func(t *testing.T, s *store.Store) {
+		log, events := &memoryLog{}, &traffic{r: rand.New(rand.NewPCG(14, 4)), now: began, users: 10}
 		if err := log.Append(t.Context(), events.take(200)); err != nil {
 			t.Fatal(err)
 		}

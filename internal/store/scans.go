@@ -416,11 +416,59 @@ func (l *Scans) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, e
 
 func (l *Scans) page(ctx context.Context, after, upTo int64) (page []ledger.Entry, err error) {
 	err = l.s.view(ctx, func(tx *Tx) error {
-		page, err = list(ctx, tx, scanEntry, `SELECT seq, `+scanColumns+
-			` FROM scan_events WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3`, after, upTo, scansAtOnce)
+		page, err = tx.scansOf(ctx, nil, after, upTo)
 		return err
 	})
 	return page, err
+}
+
+// scansOf reads a page of events, of some users alone where there are any.
+func (t *Tx) scansOf(ctx context.Context, users []any, after, upTo int64) ([]ledger.Entry, error) {
+	of := ""
+	if len(users) > 0 {
+		of = ` AND user_hash IN (` + t.marks(4, len(users)) + `)`
+	}
+	return list(ctx, t, scanEntry, `SELECT seq, `+scanColumns+` FROM scan_events WHERE seq > $1 AND seq <= $2`+of+` ORDER BY seq LIMIT $3`,
+		append([]any{after, upTo, scansAtOnce}, users...)...)
+}
+
+// usersArgs are users as they are stored.
+func usersArgs(users ledger.Users) (args []any) {
+	for user := range users {
+		if user != (ledger.UserHash{}) {
+			args = append(args, hex.EncodeToString(user[:]))
+		}
+	}
+	return args
+}
+
+// Of implements ledger.Log: the database looks through its table once.
+func (l *Scans) Of(ctx context.Context, users ledger.Users, after int64) iter.Seq2[ledger.Entry, error] {
+	upTo, err := l.End(ctx)
+	return func(yield func(ledger.Entry, error) bool) {
+		of := usersArgs(users)
+		for after := after; err == nil && len(of) > 0 && after < upTo; {
+			var page []ledger.Entry
+			err = l.s.view(ctx, func(tx *Tx) error {
+				return tx.patiently(func() (err error) {
+					page, err = tx.scansOf(ctx, of, after, upTo)
+					return err
+				})
+			})
+			for i := range page {
+				if err == nil && !yield(page[i], nil) {
+					return
+				}
+			}
+			if len(page) < scansAtOnce {
+				break
+			}
+			after = page[len(page)-1].Position
+		}
+		if err != nil {
+			yield(ledger.Entry{}, fmt.Errorf("reading the ledger: %w", err))
+		}
+	}
 }
 
 // Find implements ledger.Log.
@@ -486,18 +534,20 @@ func (l *Scans) Announce(ctx context.Context, user ledger.UserHash) error {
 
 // Erase implements ledger.Log. Events of the user that nodes bring later are
 // anonymous too, if they are from before.
-func (l *Scans) Erase(ctx context.Context, user ledger.UserHash, upTo int64) (n int64, err error) {
-	if user == (ledger.UserHash{}) {
+func (l *Scans) Erase(ctx context.Context, users ledger.Users, upTo int64) (n int64, err error) {
+	of := usersArgs(users)
+	if len(of) == 0 {
 		return 0, nil
 	}
-	if err := l.Announce(ctx, user); err != nil {
-		return 0, err
+	for user := range users {
+		if err := l.Announce(ctx, user); err != nil {
+			return 0, err
+		}
 	}
-	hash := hex.EncodeToString(user[:])
 	err = l.s.update(ctx, func(tx *Tx) (err error) {
 		return tx.patiently(func() error {
-			n, err = tx.exec(ctx, `UPDATE scan_events SET user_hash = '', client = '', network = '' WHERE user_hash = $1 AND seq <= $2`,
-				hash, upTo)
+			n, err = tx.exec(ctx, `UPDATE scan_events SET user_hash = '', client = '', network = '' WHERE seq <= $1 AND user_hash IN (`+
+				tx.marks(2, len(of))+`)`, append([]any{upTo}, of...)...)
 			return err
 		})
 	})

@@ -236,11 +236,11 @@ func TestALedgerForgetsAndErases(t *testing.T) {
 			}
 			left = append(left, e)
 		}
-		if n, err := l.Erase(ctx, user, math.MaxInt64); err != nil || n != want {
+		if n, err := l.Erase(ctx, ledger.Users{user: true}, math.MaxInt64); err != nil || n != want {
 			t.Fatalf("erased %d, %v; want %d", n, err, want)
 		}
 		wantEvents(t, "after the erasure", eventsOf(collect(t, l.Read(ctx, 0))), left)
-		if n, err := l.Erase(ctx, user, math.MaxInt64); err != nil || n != 0 {
+		if n, err := l.Erase(ctx, ledger.Users{user: true}, math.MaxInt64); err != nil || n != 0 {
 			t.Errorf("erased again: %d, %v", n, err)
 		}
 		end, _ := l.End(ctx)
@@ -454,7 +454,7 @@ func TestWhoIsErasedIsErasedOnTheWayToo(t *testing.T) {
 	if err := j.Append(t.Context(), someScans(0, 300)); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := l.Erase(t.Context(), aScan(1).User, math.MaxInt64); err != nil || n != 0 {
+	if n, err := l.Erase(t.Context(), ledger.Users{aScan(1).User: true}, math.MaxInt64); err != nil || n != 0 {
 		t.Fatal(n, err)
 	}
 	if err := shipper(j, l).Flush(t.Context()); err != nil {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -105,14 +107,28 @@ func (l *Log) Announce(ctx context.Context, user ledger.UserHash) error {
 	return l.options.Erase(ctx, user)
 }
 
+// Of implements ledger.Log: a stream is read as a whole.
+func (l *Log) Of(ctx context.Context, users ledger.Users, after int64) iter.Seq2[ledger.Entry, error] {
+	return func(yield func(ledger.Entry, error) bool) {
+		for e, err := range l.Read(ctx, after) {
+			if (err != nil || users[e.User] && e.User != ledger.UserHash{}) && !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
 // Erase implements ledger.Log. A message cannot be changed: an anonymous copy is
 // published that stands for it, then it is overwritten and removed.
-func (l *Log) Erase(ctx context.Context, user ledger.UserHash, upTo int64) (n int64, err error) {
-	if user == (ledger.UserHash{}) {
+func (l *Log) Erase(ctx context.Context, users ledger.Users, upTo int64) (n int64, err error) {
+	users = maps.Clone(users)
+	if delete(users, ledger.UserHash{}); len(users) == 0 {
 		return 0, nil
 	}
-	if err := l.Announce(ctx, user); err != nil {
-		return 0, err
+	for user := range users {
+		if err := l.Announce(ctx, user); err != nil {
+			return 0, err
+		}
 	}
 	stream, err := l.ready(ctx)
 	if err != nil {
@@ -126,7 +142,7 @@ func (l *Log) Erase(ctx context.Context, user ledger.UserHash, upTo int64) (n in
 		if e.Position > upTo {
 			break
 		}
-		if e.User == user {
+		if users[e.User] {
 			found = append(found, e)
 		}
 	}

@@ -112,7 +112,7 @@ func TestAStreamIsALedger(t *testing.T) {
 
 	// An erased user is nowhere; each scan is there once.
 	user := ledger.UserHash{4, 1}
-	n, err := l.Erase(ctx, user, math.MaxInt64)
+	n, err := l.Erase(ctx, ledger.Users{user: true}, math.MaxInt64)
 	if err != nil || n == 0 {
 		t.Fatal(n, err)
 	}
@@ -144,7 +144,7 @@ func TestAStreamIsALedger(t *testing.T) {
 			t.Errorf("after the erasure, scan %d is found at %d, %v", n, p, err)
 		}
 	}
-	if n, err := l.Erase(ctx, user, math.MaxInt64); n != 0 || err != nil {
+	if n, err := l.Erase(ctx, ledger.Users{user: true}, math.MaxInt64); n != 0 || err != nil {
 		t.Errorf("erased again: %d, %v", n, err)
 	}
 	end, _ := l.End(ctx)
@@ -176,7 +176,7 @@ func TestErasedScansAreFoundByTime(t *testing.T) {
 	if err := l.Append(t.Context(), list); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := l.Erase(t.Context(), user, math.MaxInt64); n != 6 || err != nil {
+	if n, err := l.Erase(t.Context(), ledger.Users{user: true}, math.MaxInt64); n != 6 || err != nil {
 		t.Fatal(n, err)
 	}
 	after, err := l.Before(t.Context(), time.Now().Add(-time.Hour))
@@ -236,7 +236,7 @@ func TestAScanThatIsPublishedAgainIsReadOnce(t *testing.T) {
 	}
 	wantOnce()
 	user := anEvent(92).User // stands there three times
-	if _, err := l.Erase(ctx, user, math.MaxInt64); err != nil {
+	if _, err := l.Erase(ctx, ledger.Users{user: true}, math.MaxInt64); err != nil {
 		t.Fatal(err)
 	}
 	wantOnce()
@@ -267,7 +267,7 @@ func TestAnErasureMeetsAReader(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got = append(got, e.Position); len(got) == 1 {
-			if n, err := l.Erase(t.Context(), user, math.MaxInt64); n != 3 || err != nil {
+			if n, err := l.Erase(t.Context(), ledger.Users{user: true}, math.MaxInt64); n != 3 || err != nil {
 				t.Fatal(n, err)
 			}
 		}

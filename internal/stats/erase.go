@@ -1,0 +1,279 @@
+package stats
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/qrjump/qrjump/internal/ledger"
+)
+
+// erasures are those that wait, and whose turn it is.
+type erasures struct {
+	mu      sync.Mutex
+	waiting []*erasing
+	turn    chan struct{} // holds something while some are erased
+}
+
+// wait adds one that waits, and returns where it takes its turn.
+func (w *erasures) wait(x *erasing) chan<- struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.turn == nil {
+		w.turn = make(chan struct{}, 1)
+	}
+	w.waiting = append(w.waiting, x)
+	return w.turn
+}
+
+// take returns all that wait, without the one that is given up.
+func (w *erasures) take(without *erasing) []*erasing {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := slices.DeleteFunc(w.waiting, func(x *erasing) bool { return x == without })
+	w.waiting = nil
+	return all
+}
+
+// again lets some wait again.
+func (w *erasures) again(list []*erasing) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waiting = append(list, w.waiting...)
+}
+
+// Erase makes every scan of a user that was acknowledged before anonymous and
+// returns how many there were. Counts stay what they are: where a user was kept by
+// a number, a number that means nothing takes its place. Users whose erasures wait for
+// another are erased together: whoever has the turn does it for all. The counting, and
+// who asks for users, wait only for what came while the ledger was read.
+func (c *Counter) Erase(ctx context.Context, user ledger.UserHash) (int64, error) {
+	if user == (ledger.UserHash{}) {
+		return 0, nil
+	}
+	mine := &erasing{user: user}
+	turn := c.erasures.wait(mine)
+	select {
+	case turn <- struct{}{}:
+	case <-ctx.Done():
+		c.erasures.again(c.erasures.take(mine))
+		return 0, context.Cause(ctx)
+	}
+	defer func() { <-c.erasures.turn }()
+	if !mine.ended {
+		all := c.erasures.take(nil)
+		err := c.erase(ctx, all)
+		var left []*erasing
+		for _, x := range all {
+			if err != nil && ctx.Err() != nil && x != mine {
+				left = append(left, x) // the caller who had the turn went away, this one did not
+				continue
+			}
+			x.ended, x.err = true, err
+		}
+		c.erasures.again(left)
+	}
+	return mine.scans, mine.err
+}
+
+// erasing is a user who is to be erased, and what came of it.
+type erasing struct {
+	user  ledger.UserHash
+	ended bool
+	scans int64
+	err   error
+}
+
+// counted is where a user is counted.
+type counted struct {
+	keys  map[UsersKey]bool
+	names map[CodeName]bool
+	known map[ledger.ScanID]bool
+}
+
+// round is the erasure of some users together.
+type round struct {
+	offset int64
+	users  ledger.Users
+	of     map[ledger.UserHash]*counted
+}
+
+// erase erases all of a list in one pass over the ledger.
+func (c *Counter) erase(ctx context.Context, all []*erasing) error {
+	r := &round{users: ledger.Users{}, of: map[ledger.UserHash]*counted{}}
+	for _, x := range all {
+		r.users[x.user] = true
+		r.of[x.user] = &counted{map[UsersKey]bool{}, map[CodeName]bool{}, map[ledger.ScanID]bool{}}
+	}
+	logs := append([]ledger.Log{c.Log}, c.Earlier...)
+	// First: what is on its way is anonymous when it arrives, and the rest is there.
+	for _, log := range logs {
+		for user := range r.users {
+			if err := log.Announce(ctx, user); err != nil {
+				return err
+			}
+		}
+	}
+	if err := c.CatchUp(ctx); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	log, until := c.state.Ledger, c.state.Position
+	r.offset = c.state.Offset
+	c.mu.Unlock()
+	for n, log := range logs {
+		upTo := int64(math.MaxInt64)
+		if n == 0 {
+			upTo = until
+		}
+		if err := r.read(ctx, c, log, 0, upTo); err != nil {
+			return err
+		}
+	}
+	until, err := c.forgetUsers(ctx, r, log, until)
+	for errors.Is(err, errMoved) && ctx.Err() == nil {
+		// Another node counted on while this one read.
+		if err = c.CatchUp(ctx); err == nil {
+			until, err = c.forgetUsers(ctx, r, log, until)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	for n, log := range logs {
+		upTo := int64(math.MaxInt64)
+		if n == 0 {
+			upTo = until
+		}
+		if _, err := log.Erase(ctx, r.users, upTo); err != nil {
+			return fmt.Errorf("making the scans of a user anonymous: %w", err)
+		}
+	}
+	for _, x := range all {
+		x.scans = int64(len(r.of[x.user].known))
+	}
+	return nil
+}
+
+// read looks for the users after a position of a log up to another.
+func (r *round) read(ctx context.Context, c *Counter, log ledger.Log, after, upTo int64) error {
+	for e, err := range log.Of(ctx, r.users, after) {
+		if err != nil {
+			return fmt.Errorf("looking for the scans of a user: %w", err)
+		}
+		if e.Position > upTo {
+			return nil
+		}
+		of := r.of[e.User]
+		t, err := c.tuple(ctx, &e.Event)
+		if err != nil {
+			return err
+		}
+		day := DayOf(HourOf(e.At), r.offset)
+		for d := range dims {
+			of.keys[UsersKey{day, d, t.Value(d)}] = true
+		}
+		if e.Batch != 0 {
+			of.names[CodeName{e.Batch, e.Index}] = true
+		}
+		of.known[e.ID] = true
+	}
+	return nil
+}
+
+// forgetUsers takes users out of everything that is counted, while nobody counts,
+// and returns up to where that is. Scans after a position are read first.
+func (c *Counter) forgetUsers(ctx context.Context, r *round, log string, after int64) (int64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.loaded {
+		return after, errMoved
+	}
+	if err := c.saveAll(ctx, true); err != nil {
+		return after, err
+	}
+	if c.state.Ledger != log || c.state.Offset != r.offset {
+		return 0, errors.New("the ledger or the zone of days was changed while the scans of a user were looked for: erase again")
+	}
+	until := c.state.Position
+	if until > after {
+		if err := r.read(ctx, c, c.Log, after, until); err != nil {
+			return 0, err
+		}
+	}
+	for user, of := range r.of {
+		var b [8]byte
+		if _, err := io.ReadFull(c.random(), b[:]); err != nil {
+			return 0, fmt.Errorf("drawing a number: %w", err)
+		}
+		if err := c.replace(ctx, of.keys, of.names, user, binary.BigEndian.Uint64(b[:])); err != nil {
+			return 0, fmt.Errorf("taking a user out of the counts: %w", err)
+		}
+	}
+	return until, nil
+}
+
+func (c *Counter) random() io.Reader {
+	if c.Random != nil {
+		return c.Random
+	}
+	return rand.Reader
+}
+
+// replace puts a number in the place of a user.
+func (c *Counter) replace(ctx context.Context, keys map[UsersKey]bool, names map[CodeName]bool, user ledger.UserHash, by uint64) error {
+	_, err := c.change(ctx, func(ctx context.Context, tx Tx, _ *State) error {
+		for some := range slices.Chunk(slices.SortedFunc(maps.Keys(keys), UsersKey.Compare), usersAtOnce) {
+			have, err := tx.UsersRows(ctx, some)
+			if err != nil {
+				return err
+			}
+			var changed []UsersRow
+			for _, row := range have {
+				s, err := DecodeSketch(row.Sketch)
+				if err != nil {
+					return err
+				}
+				if s.Replace(user, by) || s.registers != nil {
+					row.Sketch, row.Erased = s.Encode(), row.Erased+1
+					changed = append(changed, row)
+				}
+			}
+			if err := tx.PutUsers(ctx, changed); err != nil {
+				return err
+			}
+		}
+		for some := range slices.Chunk(slices.SortedFunc(maps.Keys(names), CodeName.Compare), usersAtOnce) {
+			have, err := tx.Codes(ctx, some)
+			if err != nil {
+				return err
+			}
+			var changed []CodeRow
+			for _, row := range have {
+				one, err := readCode(row)
+				if err != nil {
+					return err
+				}
+				if one.Users.Replace(user, by) || one.Users.registers != nil {
+					one.Erased++
+					if one.thereBy == uint32(userNumber(user)) {
+						one.thereBy = uint32(by)
+					}
+					changed = append(changed, one.row())
+				}
+			}
+			if err := tx.PutCodes(ctx, changed); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return err
+}
