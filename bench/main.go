@@ -38,6 +38,7 @@ var sections = []section{
 	{"codes", "One item, one code", (*bench).codes},
 	{"ledger", "Durable scans", (*bench).ledger},
 	{"tickets", "Ticket exchange", (*bench).tickets},
+	{"bulk", "Imports, exports and restoring", (*bench).bulk},
 	{"analysis", "Analysis of scans", (*bench).analysis},
 	{"propagation", "Propagation between nodes", (*bench).propagation},
 	{"nodes", "Ten nodes on one database", (*bench).nodes},
