@@ -96,6 +96,7 @@ type importing struct {
 	done    Imported
 	lines   map[string]int  // of an AppID
 	kinds   map[string]Kind // of the accounts of the file
+	added   map[string]bool // were not there before
 	touched map[string]bool
 	faults  Faults
 	single  bool // accounts are locked one by one
@@ -107,7 +108,7 @@ func (i *importing) fault(line int, err error) (more bool) {
 }
 
 func (i *importing) run(ctx context.Context, d *Directory, tx Tx, plan Plan, dry bool) error {
-	i.lines, i.kinds, i.touched = map[string]int{}, map[string]Kind{}, map[string]bool{}
+	i.lines, i.kinds, i.added, i.touched = map[string]int{}, map[string]Kind{}, map[string]bool{}, map[string]bool{}
 	if i.single = !plan.longer(lockedSingly); !i.single && !dry {
 		if err := tx.LockAccounts(ctx); err != nil {
 			return err
@@ -207,17 +208,21 @@ func (i *importing) put(ctx context.Context, d *Directory, tx Tx, p Planned, dry
 		}
 	} else {
 		i.done.Added++
+		i.added[a.AppID] = true
 	}
 	i.touched[a.AppID] = true
-	if dry {
+	switch {
+	case dry:
 		return nil, nil
+	case existed:
+		return nil, tx.PutAccount(ctx, a)
 	}
-	return nil, tx.PutAccount(ctx, a)
+	return nil, tx.AddAccount(ctx, a)
 }
 
 // link adds the links of one account that it has not.
 func (i *importing) link(ctx context.Context, d *Directory, tx Tx, p Planned, dry bool) (fault, err error) {
-	for _, mini := range p.Linked {
+	for n, mini := range p.Linked {
 		kind, ok := i.kinds[mini]
 		if !ok {
 			a, err := tx.Account(ctx, mini)
@@ -236,18 +241,25 @@ func (i *importing) link(ctx context.Context, d *Directory, tx Tx, p Planned, dr
 		if len(i.faults) > 0 {
 			continue
 		}
-		linked, err := tx.Linked(ctx, p.AppID, mini)
-		if err != nil {
-			return nil, err
+		linked := slices.Contains(p.Linked[:n], mini)
+		if !linked && !i.added[p.AppID] { // with its account a link goes
+			if linked, err = tx.Linked(ctx, p.AppID, mini); err != nil {
+				return nil, err
+			}
 		}
 		if linked {
 			continue
 		}
 		i.touched[p.AppID] = true
-		if !dry {
-			if err := d.link(ctx, tx, p.AppID, mini); err != nil {
-				return nil, err
-			}
+		switch {
+		case dry:
+		case i.kinds[p.AppID] == ServiceAccount:
+			err = tx.PutLink(ctx, p.AppID, mini, d.Now())
+		default:
+			err = d.link(ctx, tx, p.AppID, mini) // says why it cannot be
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	return nil, nil

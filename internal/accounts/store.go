@@ -30,6 +30,8 @@ type Tx interface {
 	// Accounts lists by AppID, the first after the given one, at most limit.
 	Accounts(ctx context.Context, after string, limit int) ([]Account, error)
 	PutAccount(ctx context.Context, a Account) error
+	// AddAccount is PutAccount of an account that is known not to be there.
+	AddAccount(ctx context.Context, a Account) error
 	// DeleteAccount removes the account with its members, links and tokens.
 	DeleteAccount(ctx context.Context, appid string) error
 

@@ -73,7 +73,7 @@ func (b *Book) Import(ctx context.Context, plan Plan, dry bool) (done accounts.I
 		if done, err = b.checkPlan(ctx, tx, plan, nil, last); err != nil {
 			return err
 		}
-		first, keys, err = b.load(ctx, tx, plan, done.Added+done.Changed)
+		first, keys, err = b.load(ctx, tx, plan, done)
 		return err
 	})
 	if _, refused := errors.AsType[accounts.Faults](err); refused {
@@ -233,7 +233,8 @@ func (b *Book) checkPlan(ctx context.Context, tx Tx, plan Plan, known accounts.F
 
 // load stores what checkPlan found to be right. first is the number of the first
 // change that it noted; keys are what changed, nil where that is much.
-func (b *Book) load(ctx context.Context, tx Tx, plan Plan, n int) (first int64, keys []string, err error) {
+func (b *Book) load(ctx context.Context, tx Tx, plan Plan, will accounts.Imported) (first int64, keys []string, err error) {
+	n := will.Added + will.Changed
 	if n == 0 {
 		return 0, nil, nil
 	}
@@ -249,9 +250,11 @@ func (b *Book) load(ctx context.Context, tx Tx, plan Plan, n int) (first int64, 
 		if err != nil {
 			return 0, nil, err
 		}
-		here, err := c.here(ctx, batch)
-		if err != nil {
-			return 0, nil, err
+		var here map[string]Rule
+		if will.Added < will.Lines { // some of them were there
+			if here, err = c.here(ctx, batch); err != nil {
+				return 0, nil, err
+			}
 		}
 		added := make([]Rule, 0, len(batch))
 		for i := range batch {

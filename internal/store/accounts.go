@@ -47,6 +47,15 @@ func (t *Tx) PutAccount(ctx context.Context, a accounts.Account) error {
 	return accountRows.put(ctx, t, a)
 }
 
+// AddAccount implements accounts.Tx.
+func (t *Tx) AddAccount(ctx context.Context, a accounts.Account) error {
+	t.touched.Add(a.AppID)
+	if err := t.note(ctx, ofAccount, a.AppID, "add", accountRecordOf(accounts.Account{}, a)); err != nil {
+		return err
+	}
+	return accountRows.add(ctx, t, a)
+}
+
 // accountRecord is an account in the log of changes, without its secrets.
 // Names are kept for ever.
 type accountRecord struct {

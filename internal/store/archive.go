@@ -234,6 +234,9 @@ func (s *Store) Load(ctx context.Context, f func(*Loading) error) error {
 
 func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Loading) error) error {
 	return s.updateOn(ctx, conn, func(tx *Tx) error {
+		if err := tx.lasting(ctx); err != nil {
+			return err
+		}
 		if err := tx.engine.lockOut(ctx, tx); err != nil {
 			return err
 		}
@@ -301,7 +304,7 @@ func (l *Loading) LoadRows(ctx context.Context, table string, r io.Reader) (n in
 		err := l.copyRows(ctx, rows)
 		return rows.n, err
 	}
-	query := `INSERT INTO ` + table + ` (` + strings.Join(columns, ", ") + `) VALUES (` + placeholders(1, len(columns)) + `)`
+	query := `INSERT INTO ` + table + ` (` + strings.Join(columns, ", ") + `) VALUES (` + l.tx.marks(1, len(columns)) + `)`
 	if known.begun {
 		var set []string
 		for _, c := range columns {

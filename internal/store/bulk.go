@@ -69,6 +69,52 @@ func (t *Tx) insertMany(ctx context.Context, head, tail string, columns, rows in
 	return nil
 }
 
+// addMany is insertMany of some hundred rows, again and again in one transaction, which
+// keeps the statement prepared. It returns how many rows it stored.
+func (t *Tx) addMany(ctx context.Context, head, tail string, columns, rows int,
+	row func(i int) []any) (stored int64, err error) {
+	most := t.engine.rowsAtOnce()
+	var args []any
+	for i := 0; i < rows; {
+		n := min(most, rows-i)
+		args = args[:0]
+		for range n {
+			args = append(args, row(i)...)
+			i++
+		}
+		done, err := t.exec(ctx, head+` VALUES `+t.rowMarks(n, columns)+tail, args...)
+		if err != nil {
+			return stored, err
+		}
+		stored += done
+	}
+	return stored, nil
+}
+
+// keptMost is how many statements a transaction keeps prepared.
+const keptMost = 100
+
+// kept is a statement that bulk work says again and again, prepared; nil = it is to be
+// said as it is: by other work, to a database whose driver keeps statements itself, or
+// after very many others.
+func (t *Tx) kept(ctx context.Context, query string) (*sql.Stmt, error) {
+	if !t.lasts || t.pipe != nil {
+		return nil, nil
+	}
+	if one, known := t.prepared[query]; known || len(t.prepared) == keptMost {
+		return one, nil
+	}
+	one, err := t.sql.PrepareContext(ctx, query) // its transaction closes it
+	if err != nil {
+		return nil, err
+	}
+	if t.prepared == nil {
+		t.prepared = map[string]*sql.Stmt{}
+	}
+	t.prepared[query] = one
+	return one, nil
+}
+
 // values is "($1, $2), ($3, $4)" for so many rows of so many columns.
 func values(rows, columns int) string {
 	var b strings.Builder

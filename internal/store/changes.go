@@ -87,13 +87,14 @@ func scanChange(scan func(...any) error) (c change, err error) {
 // text is what the hash of a change is of, the hash before it included. Lengths
 // keep the columns apart.
 func (c *change) text(before string) string {
-	var b strings.Builder
-	b.WriteString("change v1")
-	for _, part := range []string{before, strconv.FormatInt(c.seq, 10), strconv.FormatInt(c.at, 10), c.kind, c.key, c.actor, c.via, c.rid,
+	b := make([]byte, 0, 200+len(before)+len(c.key)+len(c.detail))
+	b = append(b, "change v1"...)
+	for _, part := range [...]string{before, strconv.FormatInt(c.seq, 10), strconv.FormatInt(c.at, 10), c.kind, c.key, c.actor, c.via, c.rid,
 		c.did, c.detail} {
-		fmt.Fprintf(&b, "|%d:%s", len(part), part)
+		b = strconv.AppendInt(append(b, '|'), int64(len(part)), 10)
+		b = append(append(b, ':'), part...)
 	}
-	return b.String()
+	return string(b)
 }
 
 // head is the last change.
@@ -196,14 +197,10 @@ func (t *Tx) insertsBut(ctx context.Context, rows []change) (query string, args 
 // that read it.
 func (t *Tx) writeNoted(ctx context.Context) error {
 	rows, err := t.chainNoted(ctx)
+	if err == nil && len(rows) > 0 {
+		_, err = t.addMany(ctx, `INSERT INTO changes (`+changeColumns+`)`, ``, 10, len(rows), func(i int) []any { return rows[i].args() })
+	}
 	if err != nil {
-		return err
-	}
-	query, args, err := t.insertsBut(ctx, rows)
-	if err != nil || query == "" {
-		return err
-	}
-	if _, err := t.exec(ctx, query, args...); err != nil {
 		return fmt.Errorf("writing down the changes: %w", err)
 	}
 	return nil

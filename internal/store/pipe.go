@@ -217,11 +217,21 @@ func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error)
 		tag, err := t.pipe.send(ctx, statement{query: query, args: args}, nil)
 		return tag.RowsAffected(), err
 	}
-	result, err := t.sql.ExecContext(ctx, query, args...)
+	result, err := t.result(ctx, query, args)
 	if err != nil {
 		return 0, err
 	}
 	return result.RowsAffected()
+}
+
+func (t *Tx) result(ctx context.Context, query string, args []any) (sql.Result, error) {
+	if kept, err := t.kept(ctx, query); kept != nil || err != nil {
+		if err != nil {
+			return nil, err
+		}
+		return kept.ExecContext(ctx, args...)
+	}
+	return t.sql.ExecContext(ctx, query, args...)
 }
 
 // later is exec of a statement whose answer nobody waits for: check (nil =
@@ -243,6 +253,11 @@ func (t *Tx) later(ctx context.Context, check func(rows int64) error, query stri
 func (t *Tx) row(ctx context.Context, query string, args ...any) row {
 	if err := t.pipe.push(ctx); err != nil {
 		return failed{err}
+	}
+	if kept, err := t.kept(ctx, query); err != nil {
+		return failed{err}
+	} else if kept != nil {
+		return kept.QueryRowContext(ctx, storable(args)...)
 	}
 	return t.sql.QueryRowContext(ctx, query, storable(args)...)
 }
@@ -285,7 +300,7 @@ func (t *Tx) query(ctx context.Context, query string, args ...any) (*rows, error
 	if err := t.pipe.push(ctx); err != nil {
 		return nil, err
 	}
-	found, err := t.sql.QueryContext(ctx, query, storable(args)...)
+	found, err := t.found(ctx, query, storable(args))
 	if err != nil {
 		return nil, err
 	}
@@ -294,6 +309,17 @@ func (t *Tx) query(ctx context.Context, query string, args ...any) (*rows, error
 		stop = context.AfterFunc(t.pipe.life, func() { _ = found.Close() })
 	}
 	return &rows{found, stop}, nil
+}
+
+func (t *Tx) found(ctx context.Context, query string, args []any) (*sql.Rows, error) {
+	kept, err := t.kept(ctx, query)
+	switch {
+	case err != nil:
+		return nil, err
+	case kept != nil:
+		return kept.QueryContext(ctx, args...)
+	}
+	return t.sql.QueryContext(ctx, query, args...)
 }
 
 // prepare prepares a statement; what is said later does not go out with it.

@@ -332,6 +332,9 @@ func (postgresEngine) lost(err error) bool {
 
 func (e postgresEngine) lasting() string { return e.bulk }
 
+// lasted: it was for the transaction alone.
+func (postgresEngine) lasted() string { return "" }
+
 // room: the function's rows are more than the memory that they may take, and go
 // to a file that the server removes at once.
 func (postgresEngine) room(ctx context.Context, t *Tx) error {

@@ -66,7 +66,7 @@ func (t *Tx) RulesAt(ctx context.Context, keys []string) ([]rules.Rule, error) {
 		for i, key := range keys[:n] {
 			args[i] = key
 		}
-		some, err := list(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE key IN (`+placeholders(1, n)+`)`, args...)
+		some, err := list(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE key IN (`+t.marks(1, n)+`)`, args...)
 		if err != nil {
 			return nil, err
 		}
@@ -376,31 +376,25 @@ func (t *Tx) AddRule(ctx context.Context, r rules.Rule, d rules.Deed) (rules.Rul
 // AddRules implements rules.Tx. It keeps nothing of them in memory, however many
 // come after each other.
 func (t *Tx) AddRules(ctx context.Context, all []rules.Rule, d rules.Deed) error {
+	next, err := t.nextChange(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range all {
+		all[i].ID = next + int64(i)
+		if err := t.noteRule(ctx, all[i], d); err != nil {
+			return err
+		}
+	}
 	columns := strings.Count(ruleColumns, ",") + 1
-	for some := range slices.Chunk(all, t.engine.rowsAtOnce()) {
-		args := make([]any, 0, len(some)*columns)
-		next, err := t.nextChange(ctx)
-		if err != nil {
-			return err
-		}
-		for i := range some {
-			some[i].ID = next + int64(i)
-			args = append(args, ruleArgs(&some[i])...)
-			if err := t.noteRule(ctx, some[i], d); err != nil {
-				return err
-			}
-		}
-		n, err := t.exec(ctx, `INSERT INTO rules (`+ruleColumns+`) VALUES `+values(len(some), columns)+` ON CONFLICT (key) DO NOTHING`,
-			args...)
-		if err != nil {
-			return fmt.Errorf("storing rules: %w", err)
-		}
-		if n != int64(len(some)) {
-			return rules.ErrPrefixTaken
-		}
-		if err := t.writeNoted(ctx); err != nil {
-			return err
-		}
+	n, err := t.addMany(ctx, `INSERT INTO rules (`+ruleColumns+`)`, ` ON CONFLICT (key) DO NOTHING`, columns, len(all), func(i int) []any {
+		return ruleArgs(&all[i])
+	})
+	if err != nil {
+		return fmt.Errorf("storing rules: %w", err)
+	}
+	if n != int64(len(all)) {
+		return rules.ErrPrefixTaken
 	}
 	// Also what was noted of rules that were only changed.
 	return t.writeNoted(ctx)

@@ -52,9 +52,11 @@ type engine interface {
 	// lost reports whether an error is the end of a session that was open, and with
 	// it of everything that it had not begun to commit.
 	lost(err error) bool
-	// lasting lets a transaction stand still for minutes between two statements; ""
-	// = it may already.
+	// lasting lets a transaction stand still for minutes between two statements, and
+	// gives it what bulk work needs until it ends; "" = it has all that.
 	lasting() string
+	// lasted takes that back where the end of the transaction does not; "" = it does.
+	lasted() string
 	// room returns an error while the database cannot write some more to its disk.
 	room(ctx context.Context, t *Tx) error
 	// outage says of an error which database is at fault, what happened to it and
@@ -162,10 +164,13 @@ type Tx struct {
 	// unchained: there is nothing before the first change, whatever its number.
 	unchained bool
 
+	prepared map[string]*sql.Stmt // of kept, by their text
+
 	touched accounts.Touched // whose identity it changes
 	once    bool             // somebody may have a part of what it gives: it is not run again
 	twice   bool             // it is the same when it is done twice
 	looks   bool             // it changes nothing
+	lasts   bool             // it is bulk work
 }
 
 // statements run in a transaction.
@@ -192,6 +197,7 @@ func (s *Store) update(ctx context.Context, f func(*Tx) error) error {
 // beginner is a database, or one connection to it.
 type beginner interface {
 	BeginTx(context.Context, *sql.TxOptions) (*sql.Tx, error)
+	ExecContext(context.Context, string, ...any) (sql.Result, error)
 }
 
 func (s *Store) updateOn(ctx context.Context, db beginner, f func(*Tx) error) error {
@@ -236,7 +242,12 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 	if err != nil {
 		return &cut{error: because(ctx, fmt.Errorf("beginning a transaction: %w", err))}
 	}
-	defer t.end.Rollback()
+	defer func() {
+		t.end.Rollback()
+		if t.lasts {
+			s.lasted(ctx, db)
+		}
+	}()
 	if err = f(t); err == nil {
 		err = t.writeNotes(life)
 	}
@@ -262,6 +273,14 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 		return err
 	}
 	return nil
+}
+
+// lasted ends what lasting began.
+func (s *Store) lasted(ctx context.Context, db beginner) {
+	if query := s.engine.lasted(); query != "" {
+		// Where it fails, the connection keeps more memory than it needs.
+		_, _ = db.ExecContext(context.WithoutCancel(ctx), query)
+	}
 }
 
 // because puts why ctx ended, if it did, before a failure. A call that it ended fails
@@ -393,9 +412,10 @@ func (t *Tx) LockRules(ctx context.Context) error {
 // it is for bulk work, whose caller has much to add up or to hand out.
 func (t *Tx) lasting(ctx context.Context) error {
 	query := t.engine.lasting()
-	if query == "" {
+	if query == "" || t.looks && t.pipe == nil {
 		return nil
 	}
+	t.lasts = true
 	return t.later(ctx, nil, query)
 }
 
