@@ -39,6 +39,7 @@ var sections = []section{
 	{"ledger", "Durable scans", (*bench).ledger},
 	{"tickets", "Ticket exchange", (*bench).tickets},
 	{"bulk", "Imports, exports and restoring", (*bench).bulk},
+	{"wire", "A call of the wire", (*bench).wire},
 	{"analysis", "Analysis of scans", (*bench).analysis},
 	{"propagation", "Propagation between nodes", (*bench).propagation},
 	{"nodes", "Ten nodes on one database", (*bench).nodes},

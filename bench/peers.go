@@ -322,7 +322,8 @@ type load struct {
 	url, file, method, path, token string
 	connections                    int
 	duration                       time.Duration
-	pid                            int // whose processor time is counted
+	pid                            int     // whose processor time is counted
+	server                         *qrjump // nil = none of ours
 }
 
 const wrkScript = `
