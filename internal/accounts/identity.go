@@ -13,7 +13,8 @@ import (
 // since: the rows of an account, its tokens and its grants, and of a platform.
 // The one store of a process moves it around every commit that changes such
 // rows. AppIDs share 256 epochs, so that it takes no memory; an account that shares one is
-// read again once too often. The zero value is ready.
+// read again once too often. What else is remembered has names of its own beside
+// the AppIDs, such as rules.Epoch. The zero value is ready.
 type Epochs struct {
 	// The lower half counts the commits under way, the upper half those that
 	// ended: no two states of the rows have the same number.
@@ -25,7 +26,8 @@ var epochSeed = maphash.MakeSeed()
 
 func epochOf(appid string) uint8 { return uint8(maphash.String(epochSeed, appid)) }
 
-// Touched are the AppIDs whose identity a transaction changes. The zero value
+// Touched are the AppIDs, or the names of something else that is remembered, of
+// which a transaction changes rows. The zero value
 // has none.
 type Touched struct{ set [4]uint64 }
 
@@ -49,6 +51,14 @@ func (e *Epochs) Committing(t *Touched) { t.each(func(i int) { e.of[i].Add(1) })
 
 // Ended says that a commit is over, and before it is acknowledged.
 func (e *Epochs) Ended(t *Touched) { t.each(func(i int) { e.of[i].Add(1<<32 - 1) }) }
+
+// Of returns the epoch of a name; ok is false while a commit is under way, when
+// nothing may be remembered. What is read from the store afterwards is at least
+// as new.
+func (e *Epochs) Of(name string) (epoch uint64, ok bool) {
+	epoch = e.of[epochOf(name)].Load()
+	return epoch, uint32(epoch) == 0
+}
 
 // all are the epochs of now: what is read from the store afterwards is at least
 // as new.

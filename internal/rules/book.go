@@ -38,6 +38,11 @@ type Book struct {
 	// Queued is called when an event waits to be sent to an account.
 	Queued func()
 
+	// Epochs are those of the Store: lists of an account's rules are remembered until
+	// they say that one may have changed. nil = every call asks the Store.
+	Epochs *accounts.Epochs
+
+	listings listings
 	nearOnce sync.Once
 	nearing  chan struct{} // has room for those that Near lets read
 }
@@ -525,10 +530,21 @@ func (b *Book) List(ctx context.Context, owner accounts.Account, req ListRequest
 	if err := owner.JumpRules(); err != nil {
 		return Listing{}, err
 	}
-	listing := Listing{Open: owner.JumpOpen}
 	if kindFor(owner) == Service && req.AppID == "" {
 		behaviour.Note(ctx, behaviour.RulesGetAll)
 	}
+	month := b.Settings.Get().MonthStart(b.countNow())
+	wanted := listed{owner: owner.AppID, newest: q.Newest, offset: q.Offset, limit: q.Limit}
+	remembers := b.Epochs != nil && q.Keys == nil && req.AppID == ""
+	var epoch uint64
+	quiet := false
+	if remembers {
+		epoch, quiet = b.Epochs.Of(Epoch(owner.AppID))
+		if l, ok := b.listings.get(wanted, epoch, month); ok {
+			return b.listing(owner, l), nil
+		}
+	}
+	l := remembered{epoch: epoch, month: month}
 	err := b.Store.ViewRules(ctx, func(tx Tx) error {
 		if kindFor(owner) == Service && req.AppID != "" {
 			if err := checkTarget(ctx, tx, owner, req.AppID); err != nil {
@@ -537,34 +553,45 @@ func (b *Book) List(ctx context.Context, owner accounts.Account, req ListRequest
 			q.Target = req.AppID
 		}
 		var err error
-		if listing.Rules, listing.Total, err = tx.List(ctx, q); err != nil {
+		if l.rules, l.total, err = tx.List(ctx, q); err != nil {
 			return err
 		}
-		listing.PublishesLeft, err = b.publishesLeft(ctx, tx, owner)
+		l.spent, err = tx.PublishesSince(ctx, owner.AppID, month)
 		return err
 	})
-	return listing, err
+	if err != nil {
+		return Listing{}, err
+	}
+	if remembers && quiet {
+		b.listings.remember(wanted, &l)
+	}
+	return b.listing(owner, &l), nil
 }
 
-// publishesLeft is never negative: some clients read it as unsigned.
-func (b *Book) publishesLeft(ctx context.Context, tx Tx, owner accounts.Account) (int, error) {
+func (b *Book) listing(owner accounts.Account, l *remembered) Listing {
+	return Listing{Rules: l.rules, Total: l.total, Open: owner.JumpOpen, PublishesLeft: b.left(owner, l.spent)}
+}
+
+// left is how many publishes an account has left that has spent some. It is never
+// negative: some clients read it as unsigned.
+func (b *Book) left(owner accounts.Account, spent int) int {
 	s := b.Settings.Get()
 	quota := s.PublishQuota
 	if kindFor(owner) == Service {
 		if s.ServicePublishQuota == 0 {
-			return 100, nil // not limited; the platform's number is shown
+			return 100 // not limited; the platform's number is shown
 		}
 		quota = s.ServicePublishQuota
 	}
-	spent, err := tx.PublishesSince(ctx, owner.AppID, s.MonthStart(b.countNow()))
-	return max(0, quota-spent), err
+	return max(0, quota-spent)
 }
 
 // PublishesLeft is how many publishes an account has left this month.
 func (b *Book) PublishesLeft(ctx context.Context, owner accounts.Account) (int, error) {
 	var n int
-	err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
-		n, err = b.publishesLeft(ctx, tx, owner)
+	err := b.Store.ViewRules(ctx, func(tx Tx) error {
+		spent, err := tx.PublishesSince(ctx, owner.AppID, b.Settings.Get().MonthStart(b.countNow()))
+		n = b.left(owner, spent)
 		return err
 	})
 	return n, err

@@ -39,7 +39,7 @@ func newDesk(t *testing.T) *desk {
 	t.Cleanup(func() { s.Close() })
 	d := &desk{t: t, store: s, now: noon, serves: func(string) (string, error) { return confirmText, nil }}
 	d.Book = &rules.Book{
-		Store: s, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return d.now },
+		Store: s, Epochs: s.Epochs(), Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return d.now },
 		Fetch: func(_ context.Context, url string, _ bool) ([]byte, []rules.FetchStep, error) {
 			d.fetched = append(d.fetched, url)
 			body, err := d.serves(url)

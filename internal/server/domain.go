@@ -35,16 +35,17 @@ func (s *Server) openDomain(ctx context.Context) error {
 		return err
 	}
 	s.openBook()
+	epochs := s.store.Epochs()
 	s.current = &live.Current{Rules: index.New(), Accounts: live.NewDirectory(), Codes: codes.NewMemory(s.store), RuleStore: s.store,
 		AccountStore: s.store,
 		History:      s.store, SnapshotFile: filepath.Join(s.config.Data, snapshotFile), Log: s.log}
 	s.accounts = &accounts.Directory{Store: s.store, Key: s.vault, Settings: s.settings, Now: s.now, Random: s.random,
 		LeastSecret: s.config.leastSecret(),
-		Changed:     s.current.AccountChanged, Spend: s.book.Spend, Minutes: s.book.Minutes.Allow, Epochs: s.store.Epochs(),
+		Changed:     s.current.AccountChanged, Spend: s.book.Spend, Minutes: s.book.Minutes.Allow, Epochs: epochs,
 		ClockBelieved: s.wall.believed,
 		CountNow:      s.countNow, RealNow: s.realNow, Guessed: s.guessed}
 	s.rules = &rules.Book{Store: s.store, Settings: s.settings, Now: s.now, CountNow: s.countNow, ClockBelieved: s.wall.believed,
-		Fetch:   s.fetch,
+		Epochs: epochs, Fetch: s.fetch,
 		Changed: s.current.RuleChanged, ManyChanged: s.current.ManyChanged}
 	if err := s.openPress(ctx, s.ring); err != nil {
 		return err

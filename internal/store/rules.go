@@ -361,6 +361,7 @@ func (t *Tx) AddRule(ctx context.Context, r rules.Rule, d rules.Deed) (rules.Rul
 		return r, err
 	}
 	r.ID = id
+	t.touched.Add(rules.Epoch(r.Owner))
 	n, err := t.exec(ctx, `INSERT INTO rules (`+ruleColumns+`)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
 		ON CONFLICT (key) DO NOTHING`, ruleArgs(&r)...)
@@ -382,6 +383,9 @@ func (t *Tx) AddRules(ctx context.Context, all []rules.Rule, d rules.Deed) error
 	}
 	for i := range all {
 		all[i].ID = next + int64(i)
+		if i == 0 || all[i].Owner != all[i-1].Owner {
+			t.touched.Add(rules.Epoch(all[i].Owner))
+		}
 		if err := t.noteRule(ctx, all[i], d); err != nil {
 			return err
 		}
@@ -410,6 +414,7 @@ func (t *Tx) PutRule(ctx context.Context, r rules.Rule, d rules.Deed) error {
 			return err
 		}
 	}
+	t.touched.Add(rules.Epoch(r.Owner))
 	err := t.later(ctx, someRule, `UPDATE rules SET target = $2, prefix = $3, path = $4, occupy = $5, open_version = $6, test_links = $7,
 		published = $8, changed_at = $9, published_at = $10 WHERE id = $1`,
 		r.ID, r.Target, r.Prefix.Text, r.Path, flag(r.Occupy), r.OpenVersion, inJSON(&r.TestLinks).text(),
@@ -433,6 +438,7 @@ func (t *Tx) DeleteRule(ctx context.Context, r rules.Rule, d rules.Deed) error {
 	if err := t.lockHead(ctx); err != nil {
 		return err
 	}
+	t.touched.Add(rules.Epoch(r.Owner))
 	n, err := t.exec(ctx, `DELETE FROM rules WHERE id = $1`, r.ID)
 	if err != nil {
 		return err
@@ -562,6 +568,7 @@ func qualified(table, columns string) string {
 
 // AddPublish implements rules.Tx.
 func (t *Tx) AddPublish(ctx context.Context, owner, key string, at time.Time) error {
+	t.touched.Add(rules.Epoch(owner))
 	return t.later(ctx, nil, `INSERT INTO publishes (owner, key, at) VALUES ($1, $2, $3)`, owner, key, millis(at))
 }
 

@@ -166,7 +166,7 @@ type Tx struct {
 
 	prepared map[string]*sql.Stmt // of kept, by their text
 
-	touched accounts.Touched // whose identity it changes
+	touched accounts.Touched // whose identity, or whose rules, it changes
 	once    bool             // somebody may have a part of what it gives: it is not run again
 	twice   bool             // it is the same when it is done twice
 	looks   bool             // it changes nothing

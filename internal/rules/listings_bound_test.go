@@ -1,0 +1,32 @@
+package rules
+
+import (
+	"testing"
+	"time"
+)
+
+// However many lists are asked for, what is remembered is bounded, and the last
+// one is among it.
+func TestListsThatAreRememberedAreBounded(t *testing.T) {
+	var m listings
+	month := time.Unix(0, 0)
+	for n := range 10 * listingsMost / listingMost {
+		for _, size := range []int{0, 1, listingMost, listingMost + 1} {
+			wanted := listed{owner: "wxa", offset: n, limit: size}
+			m.remember(wanted, &remembered{epoch: 1 << 32, month: month, rules: make([]Rule, size)})
+			if _, ok := m.get(wanted, 1<<32, month); ok != (size <= listingMost) {
+				t.Fatalf("list %d of %d rules: remembered %t", n, size, ok)
+			}
+			if _, ok := m.get(wanted, 2<<32, month); ok {
+				t.Fatal("a list is remembered after a change")
+			}
+		}
+	}
+	has := 0
+	for _, l := range m.by {
+		has += 1 + len(l.rules)
+	}
+	if has != m.has || has > listingsMost {
+		t.Errorf("%d are remembered and %d counted: want at most %d", has, m.has, listingsMost)
+	}
+}

@@ -1,0 +1,79 @@
+package rules_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/settings"
+)
+
+// reads counts the transactions that only look.
+type reads struct {
+	rules.Store
+	n int
+}
+
+func (r *reads) ViewRules(ctx context.Context, f func(rules.Tx) error) error {
+	r.n++
+	return r.Store.ViewRules(ctx, f)
+}
+
+// A list of an account's rules is read once until one of them changes, or a
+// publish, or the month; other accounts' changes do not matter to what it says.
+func TestAListIsReadAgainOnlyAfterAChange(t *testing.T) {
+	d := newDesk(t)
+	counted := &reads{Store: d.store}
+	d.Book.Store = counted
+	list := func(what string, read, total, left int, prefixes ...string) {
+		t.Helper()
+		for _, req := range []rules.ListRequest{{}, {Type: rules.ListPage, Page: 1, PageSize: 10}} {
+			for again := range 2 {
+				before := counted.n
+				got, err := d.List(t.Context(), d.as("wxa"), req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if want := read * (1 - again); counted.n-before != want {
+					t.Errorf("%s: %+v, time %d: %d reads of the store, want %d", what, req, again+1, counted.n-before, want)
+				}
+				if got.Total != total || got.PublishesLeft != left || len(got.Rules) != len(prefixes) {
+					t.Errorf("%s: %+v: %d of %d rules, %d publishes left", what, req, len(got.Rules), got.Total, got.PublishesLeft)
+					continue
+				}
+				if newest := len(prefixes) - 1; req.Type == rules.ListNewest && newest >= 0 && got.Rules[0].Prefix.Text != prefixes[newest] {
+					t.Errorf("%s: the newest is %s, not %s", what, got.Rules[0].Prefix.Text, prefixes[newest])
+				}
+			}
+		}
+	}
+	quota := settings.Defaults().PublishQuota
+	list("none", 1, 0, quota)
+	d.added("wxa", draft("https://h.example/a/"))
+	list("after an add", 1, 1, quota, "https://h.example/a/")
+	d.added("wxb", draft("https://other.example/"))
+	d.published("wxa", draft("https://h.example/b/"))
+	list("after a publish", 1, 2, quota-1, "https://h.example/a/", "https://h.example/b/")
+	d.set(func(s *settings.Settings) { s.PublishQuota = 7 })
+	list("another quota", 0, 2, 6, "https://h.example/a/", "https://h.example/b/")
+	d.now = d.now.Add(32 * 24 * time.Hour)
+	list("another month", 1, 2, 7, "https://h.example/a/", "https://h.example/b/")
+	if err := d.Delete(d.by("wxa"), d.as("wxa"), "https://h.example/b/", ""); err != nil {
+		t.Fatal(err)
+	}
+	list("after a delete", 1, 1, 7, "https://h.example/a/")
+	a := d.as("wxa")
+	a.JumpOpen = false
+	d.put(a)
+	if got, err := d.List(t.Context(), d.as("wxa"), rules.ListRequest{}); err == nil && got.Open {
+		t.Error("a list is open of an account that is not")
+	}
+	if err := d.store.Reset(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	before := counted.n
+	if got, err := d.List(t.Context(), a, rules.ListRequest{}); err == nil && (got.Total != 0 || counted.n == before) {
+		t.Errorf("after a reset: %d rules, %d reads", got.Total, counted.n-before)
+	}
+}
