@@ -6,64 +6,119 @@ import (
 	"unicode/utf8"
 )
 
-// maskedFew is how many fields maskPlain looks at.
-const maskedFew = 16
+// maskedFew is how many fields of an object maskPlain looks at, maskedDeep how
+// deep it looks.
+const (
+	maskedFew  = 16
+	maskedDeep = 5
+)
 
-// maskPlain is maskBody for what most calls are, at a fraction of the cost: an
-// object of a few fields with plain texts, whole numbers, true, false and null.
-// ok is false for everything else.
+// maskPlain is maskBody for what most calls are, at a fraction of the cost:
+// objects of a few fields, and lists, of plain texts, whole numbers, true, false
+// and null. ok is false for everything else.
 func maskPlain(body []byte) (shown []byte, ok bool) {
-	type pair struct{ name, value []byte } // as they stand there
-	var room [maskedFew]pair
-	pairs := room[:0]
 	at := skipSpace(body, 0)
 	if at == len(body) || body[at] != '{' {
 		return nil, false
 	}
+	shown, at = appendMasked(make([]byte, 0, 2*len(body)+2*len(masked)), body, at, maskedDeep)
+	return shown, at >= 0 && skipSpace(body, at) == len(body)
+}
+
+// appendMasked appends the value at a place as it is shown, and returns the place
+// behind it, -1 where the value is not plain.
+func appendMasked(shown, body []byte, at, deep int) ([]byte, int) {
+	switch {
+	case at == len(body) || deep == 0:
+		return shown, -1
+	case body[at] == '{':
+		return appendMaskedObject(shown, body, at, deep)
+	case body[at] == '[':
+		return appendMaskedList(shown, body, at, deep)
+	}
+	value, at := plainValue(body, at)
+	if value == nil {
+		return shown, -1
+	}
+	return append(shown, value...), at
+}
+
+func appendMaskedList(shown, body []byte, at, deep int) ([]byte, int) {
+	shown = append(shown, '[')
 	at = skipSpace(body, at+1)
-	for at < len(body) && body[at] != '}' {
-		if len(pairs) > 0 {
+	for first := true; at < len(body) && body[at] != ']'; first = false {
+		if !first {
 			if body[at] != ',' {
-				return nil, false
-			}
-			at = skipSpace(body, at+1)
-		}
-		var p pair
-		if p.name, at = plainText(body, at); p.name == nil || len(pairs) == maskedFew {
-			return nil, false
-		}
-		if at = skipSpace(body, at); at == len(body) || body[at] != ':' {
-			return nil, false
-		}
-		at = skipSpace(body, at+1)
-		if p.value, at = plainValue(body, at); p.value == nil {
-			return nil, false
-		}
-		pairs = append(pairs, p)
-		at = skipSpace(body, at)
-	}
-	if at == len(body) || skipSpace(body, at+1) != len(body) {
-		return nil, false
-	}
-	// As a map is written.
-	slices.SortFunc(pairs, func(a, b pair) int {
-		return bytes.Compare(a.name[1:len(a.name)-1], b.name[1:len(b.name)-1])
-	})
-	shown = append(make([]byte, 0, len(body)+len(masked)+8), '{')
-	for i, p := range pairs {
-		if i > 0 {
-			if bytes.Equal(p.name, pairs[i-1].name) {
-				return nil, false // the last one counts
+				return shown, -1
 			}
 			shown = append(shown, ',')
+			at = skipSpace(body, at+1)
 		}
-		shown = append(append(shown, p.name...), ':')
-		if isHidden(string(p.name[1 : len(p.name)-1])) {
-			p.value = []byte(`"` + masked + `"`)
+		if shown, at = appendMasked(shown, body, at, deep-1); at < 0 {
+			return shown, -1
 		}
-		shown = append(shown, p.value...)
+		at = skipSpace(body, at)
 	}
-	return append(shown, '}'), true
+	if at == len(body) || shown[len(shown)-1] == ',' {
+		return shown, -1
+	}
+	return append(shown, ']'), at + 1
+}
+
+func appendMaskedObject(shown, body []byte, at, deep int) ([]byte, int) {
+	type field struct {
+		name       []byte // as it stands there, without its quotes
+		start, end int    // where in shown name and value are
+	}
+	var room [maskedFew]field
+	fields, sorted := room[:0], true
+	shown = append(shown, '{')
+	start := len(shown)
+	at = skipSpace(body, at+1)
+	for at < len(body) && body[at] != '}' {
+		if len(fields) > 0 {
+			if body[at] != ',' {
+				return shown, -1
+			}
+			shown = append(shown, ',')
+			at = skipSpace(body, at+1)
+		}
+		name, behind := plainText(body, at)
+		if at = skipSpace(body, behind); name == nil || len(fields) == maskedFew || at == len(body) || body[at] != ':' {
+			return shown, -1
+		}
+		f := field{name: name[1 : len(name)-1], start: len(shown)}
+		shown = append(append(shown, name...), ':')
+		value := len(shown)
+		if shown, at = appendMasked(shown, body, skipSpace(body, at+1), deep-1); at < 0 {
+			return shown, -1
+		}
+		if isHidden(string(f.name)) {
+			shown = append(append(append(shown[:value], '"'), masked...), '"')
+		}
+		f.end = len(shown)
+		sorted = sorted && (len(fields) == 0 || bytes.Compare(fields[len(fields)-1].name, f.name) < 0)
+		fields = append(fields, f)
+		at = skipSpace(body, at)
+	}
+	if at == len(body) {
+		return shown, -1
+	}
+	if !sorted { // as a map is written
+		slices.SortFunc(fields, func(a, b field) int { return bytes.Compare(a.name, b.name) })
+		end := len(shown)
+		for i, f := range fields {
+			if i > 0 {
+				if bytes.Equal(f.name, fields[i-1].name) {
+					return shown, -1 // the last one counts
+				}
+				shown = append(shown, ',')
+			}
+			shown = append(shown, shown[f.start:f.end]...)
+		}
+		shown = shown[:start+copy(shown[start:], shown[end:])]
+	}
+	return append(shown, '}'), at + 1
 }
 
 func skipSpace(b []byte, at int) int {
