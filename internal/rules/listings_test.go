@@ -42,8 +42,8 @@ func TestAListIsReadAgainOnlyAfterAChange(t *testing.T) {
 					t.Errorf("%s: %+v: %d of %d rules, %d publishes left", what, req, len(got.Rules), got.Total, got.PublishesLeft)
 					continue
 				}
-				if newest := len(prefixes) - 1; req.Type == rules.ListNewest && newest >= 0 && got.Rules[0].Prefix.Text != prefixes[newest] {
-					t.Errorf("%s: the newest is %s, not %s", what, got.Rules[0].Prefix.Text, prefixes[newest])
+				if last := len(prefixes) - 1; req.Type == rules.ListNewest && last >= 0 && got.Rules[0].Prefix.Text != prefixes[last] {
+					t.Errorf("%s: the newest is %s, not %s", what, got.Rules[0].Prefix.Text, prefixes[last])
 				}
 			}
 		}
