@@ -89,7 +89,8 @@ func scanChange(scan func(...any) error) (c change, err error) {
 func (c *change) text(before string) string {
 	b := make([]byte, 0, 200+len(before)+len(c.key)+len(c.detail))
 	b = append(b, "change v1"...)
-	for _, part := range [...]string{before, strconv.FormatInt(c.seq, 10), strconv.FormatInt(c.at, 10), c.kind, c.key, c.actor, c.via, c.rid,
+	for _, part := range [...]string{before, strconv.FormatInt(c.seq, 10), strconv.FormatInt(c.at, 10), c.kind, c.key, c.actor, c.via,
+		c.rid,
 		c.did, c.detail} {
 		b = strconv.AppendInt(append(b, '|'), int64(len(part)), 10)
 		b = append(append(b, ':'), part...)
