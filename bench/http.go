@@ -29,6 +29,8 @@ type contender struct {
 	cpu  []float64 // nanoseconds a request, by round
 	rate []float64 // requests a second
 	p99  []float64
+	// whole is cpu with all that follows, the counting of scans too
+	whole []float64
 	// of a server of ours: what all of it cost, the counting that follows a scan too
 	server         *qrjump
 	requests       float64
@@ -109,34 +111,14 @@ func (b *bench) http(ctx context.Context) error {
 
 	ours := map[string]*contender{}
 	for i, v := range variants {
-		data, err := b.copyOf(kept, fmt.Sprintf("http-%d", i))
+		c, err := b.ours(ctx, kept, fmt.Sprintf("http-%d", i), v, set, judge, bodies)
 		if err != nil {
 			return err
 		}
-		q, err := b.serve(ctx, serve{data: data, fast: v.fast, core: serverCore, args: v.args})
-		if err != nil {
-			return err
-		}
-		defer q.stop()
-		// Nobody's verification files are asked for: the hosts are made up.
-		changed := map[string]any{"recheck_files": false}
-		if v.durability != "" {
-			changed["scan_durability"] = v.durability
-		}
-		if err := q.admin(ctx, http.MethodPut, "/settings", changed, nil); err != nil {
-			b.missing("qrjump, %s: %v", v.name, oneLine(err.Error()))
-			q.stop()
+		if c == nil {
 			continue
 		}
-		key, err := q.scanKey(ctx)
-		if err != nil {
-			return err
-		}
-		if err := equalOurs(ctx, q.scanURL, key, set, judge); err != nil {
-			return fmt.Errorf("qrjump, %s: %w", v.name, err)
-		}
-		b.check("the same %d links asked of qrjump (%s): all answers as the slow matcher's", len(judge.texts), v.name)
-		c := &contender{name: v.name, load: load{url: q.scanURL, file: bodies, method: "POST", path: "/scan/v1/resolve", token: key, pid: q.pid()}, server: q}
+		defer c.server.stop()
 		ours[v.name] = c
 		list = append(list, c)
 	}
@@ -214,6 +196,40 @@ func (b *bench) http(ctx context.Context) error {
 	b.row(Row{What: "one line of an NDJSON stream, CPU", Anchor: "one request", Values: ratios(lines, first.cpu)})
 	b.note("HAProxy and nginx get GET /?u=<link, percent-encoded> and answer 302 with a Location; qrjump gets POST /scan/v1/resolve with a scan key and a JSON body (text, user, source) and answers 200 with JSON: scan id, page with its query, what matched. All keep %d connections open; server and load have a core each.", keepAlive)
 	return nil
+}
+
+// ours starts our server on a copy of a data folder and checks its answers; the
+// caller stops it. It is nil if this server cannot run in that way.
+func (b *bench) ours(ctx context.Context, kept, name string, v variant, set *rulegen.Set, judge *oracle, bodies string) (*contender, error) {
+	data, err := b.copyOf(kept, name)
+	if err != nil {
+		return nil, err
+	}
+	q, err := b.serve(ctx, serve{data: data, fast: v.fast, core: serverCore, args: v.args})
+	if err != nil {
+		return nil, err
+	}
+	// Nobody's verification files are asked for: the hosts are made up.
+	changed := map[string]any{"recheck_files": false}
+	if v.durability != "" {
+		changed["scan_durability"] = v.durability
+	}
+	if err := q.admin(ctx, http.MethodPut, "/settings", changed, nil); err != nil {
+		b.missing("qrjump, %s: %v", v.name, oneLine(err.Error()))
+		q.stop()
+		return nil, nil
+	}
+	key, err := q.scanKey(ctx)
+	if err == nil {
+		err = equalOurs(ctx, q.scanURL, key, set, judge)
+	}
+	if err != nil {
+		q.stop()
+		return nil, fmt.Errorf("qrjump, %s: %w", v.name, err)
+	}
+	b.check("the same %d links asked of qrjump (%s): all answers as the slow matcher's", len(judge.texts), v.name)
+	return &contender{name: v.name, server: q,
+		load: load{url: q.scanURL, file: bodies, method: "POST", path: "/scan/v1/resolve", token: key, pid: q.pid()}}, nil
 }
 
 // variant is a way to run our server.
@@ -326,7 +342,12 @@ func equalOurs(ctx context.Context, address, key string, set *rulegen.Set, judge
 		return err
 	}
 	// One by one as well: another path through the server.
-	for i, text := range judge.texts[:min(1000, len(judge.texts))] {
+	return equalOneByOne(ctx, address, key, set, judge, 1000)
+}
+
+// equalOneByOne asks the first links in a request each and compares what opens.
+func equalOneByOne(ctx context.Context, address, key string, set *rulegen.Set, judge *oracle, n int) error {
+	for i, text := range judge.texts[:min(n, len(judge.texts))] {
 		var d struct{ Action, AppID, Path string }
 		if err := call(ctx, http.MethodPost, address+"/scan/v1/resolve", key, scanBody(text), &d); err != nil {
 			return err
@@ -337,7 +358,7 @@ func equalOurs(ctx context.Context, address, key string, set *rulegen.Set, judge
 			got = d.AppID + "/" + page
 		}
 		if w := want(set, judge, i); got != w {
-			return fmt.Errorf("%s: qrjump says %q, the slow matcher %q", text, got, w)
+			return fmt.Errorf("%s: the server says %q, the slow matcher %q", text, got, w)
 		}
 	}
 	return nil

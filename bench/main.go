@@ -34,6 +34,7 @@ type section struct {
 var sections = []section{
 	{"index", "The index in memory", (*bench).index},
 	{"http", "HTTP resolve", (*bench).http},
+	{"floor", "A scan beside its floor", (*bench).floor},
 	{"start", "Start with many rules", (*bench).start},
 	{"codes", "One item, one code", (*bench).codes},
 	{"ledger", "Durable scans", (*bench).ledger},

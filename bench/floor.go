@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/bench/rulegen"
+)
+
+// floors are the two ways to answer a scan, each with what the scan listener
+// may cost beside the floor.
+var floors = []struct {
+	name       string
+	durability string // of the scan listener
+	args       []string
+	target     float64
+}{
+	{"after a group commit", "durable", []string{"floor.log"}, 1.15},
+	{"at once", "soon", nil, 1.4},
+}
+
+// floor holds the scan listener against a bare event loop with the same
+// requests and answers.
+func (b *bench) floor(ctx context.Context) error {
+	b.peer(strings.TrimSpace(version("wrk", "-v")))
+	set := rulegen.New(b.scaled(1_000_000, 10_000), 1)
+	kept, err := b.dataFolder(ctx, set)
+	if err != nil {
+		return err
+	}
+	judge := newOracle(rulegen.Take(set.Links(false, 31), 10_000))
+	if err := judge.seeAll(set); err != nil {
+		return err
+	}
+	bodies, err := b.linesFile("floor-bodies", judge.texts, scanBody)
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+
+	var list []*contender // ours and its floor, by way
+	for i, way := range floors {
+		v := variant{name: "scan listener, " + way.durability, durability: way.durability, fast: true}
+		ours, err := b.ours(ctx, kept, fmt.Sprintf("floor-%d", i), v, set, judge, bodies)
+		if err != nil || ours == nil {
+			return err
+		}
+		defer ours.server.stop()
+		answers, err := b.floorAnswers(ctx, ours.load, judge.texts)
+		if err != nil {
+			return err
+		}
+		port, err := freePort()
+		if err != nil {
+			return err
+		}
+		address := "127.0.0.1:" + strconv.Itoa(port)
+		args := []string{"floorserver", address, answers}
+		for _, name := range way.args {
+			args = append(args, filepath.Join(b.work, name))
+		}
+		p, err := start(ctx, filepath.Join(b.work, "floorserver-"+strconv.Itoa(i)), serverCore, self, args...)
+		if err != nil {
+			return err
+		}
+		defer p.stop()
+		if err := p.listening(ctx, address, time.Minute); err != nil {
+			return err
+		}
+		floor := &contender{name: "floor, " + way.name, load: ours.load}
+		floor.load.url, floor.load.pid = "http://"+address, p.pid()
+		if err := equalOneByOne(ctx, floor.load.url, floor.load.token, set, judge, 1000); err != nil {
+			return fmt.Errorf("%s: %w", floor.name, err)
+		}
+		b.check("1000 of them asked of the %s: all answers as the slow matcher's", floor.name)
+		list = append(list, ours, floor)
+	}
+	for _, connections := range []int{64, 256, 1024} {
+		if err := b.floorRows(ctx, list, connections); err != nil {
+			return fmt.Errorf("%d connections: %w", connections, err)
+		}
+	}
+	b.note("The floor is one thread in epoll_wait: it reads the same POST, finds the link between two fixed texts, looks it up in a map "+
+		"of %d links and writes the answer that qrjump gave, head and length made ready; it checks no key, makes no id, counts nothing. "+
+		"After a group commit: it reads until nothing more is there, appends %d bytes a scan, fdatasync, answers all. Ours has %s rules. "+
+		"Server and load have a core each; the ratio is of processor time while the load runs; the row below each target adds ours until "+
+		"the last scan is counted.", len(judge.texts), recordSize, sizeName(set.N))
+	return nil
+}
+
+// floorAnswers writes what our server answers to each link, by the link as it
+// stands in a request.
+func (b *bench) floorAnswers(ctx context.Context, l load, links []string) (string, error) {
+	answers := make(map[string]string, len(links))
+	i := 0
+	err := stream(ctx, l.url, l.token, links, func(line []byte) error {
+		quoted, err := json.Marshal(links[i])
+		answers[string(quoted[1:len(quoted)-1])] = string(line)
+		i++
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	text, err := json.Marshal(answers)
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(b.work, "floor-answers.json")
+	return file, os.WriteFile(file, text, 0o644)
+}
+
+// floorRows measures all contenders with a number of connections.
+func (b *bench) floorRows(ctx context.Context, list []*contender, connections int) error {
+	for _, c := range list {
+		c.cpu, c.whole = nil, nil
+	}
+	for round := range min(b.rounds, 5) + 1 { // the first warms up
+		for i := range list {
+			c := list[(i+round)%len(list)]
+			l := c.load
+			l.connections, l.duration = connections, 2*time.Second
+			if round == 0 {
+				l.duration = time.Second
+			}
+			before, err := cpu(l.pid)
+			if err != nil {
+				return err
+			}
+			r, err := b.wrk(ctx, l)
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			after := before + r.cpu
+			if c.server != nil {
+				if after, err = c.settled(ctx); err != nil {
+					return err
+				}
+			}
+			if round > 0 {
+				c.cpu = append(c.cpu, r.cpuPerRequest())
+				c.whole = append(c.whole, float64((after-before).Nanoseconds())/r.requests)
+			}
+		}
+	}
+	for i, way := range floors {
+		ours, floor := list[2*i], list[2*i+1]
+		anchor := "a bare event loop that answers " + way.name
+		note := fmt.Sprintf("median %.1f µs, the floor %.1f µs", quantile(ours.cpu, 0.5)/1e3, quantile(floor.cpu, 0.5)/1e3)
+		b.row(Row{What: fmt.Sprintf("CPU of a scan, %d connections, scan_durability %s", connections, way.durability),
+			Anchor: anchor, Target: way.target, Values: ratios(ours.cpu, floor.cpu), Main: true, Note: note})
+		b.row(Row{What: fmt.Sprintf("the same, %d connections, until the last scan is counted, %s", connections, way.durability),
+			Anchor: anchor, Values: ratios(ours.whole, floor.cpu)})
+	}
+	return nil
+}
