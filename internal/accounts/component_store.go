@@ -20,6 +20,8 @@ type ComponentTx interface {
 	ComponentAlone(ctx context.Context, appid string) (Component, error)
 	// PutComponentAlone is PutComponent that leaves the grants as they are.
 	PutComponentAlone(ctx context.Context, c Component) error
+	// ComponentsAt returns which of some AppIDs are components'.
+	ComponentsAt(ctx context.Context, appids []string) ([]string, error)
 	// Components lists by AppID, the first after the given one, without grants.
 	Components(ctx context.Context, after string, limit int) ([]Component, error)
 

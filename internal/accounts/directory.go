@@ -23,9 +23,9 @@ type Directory struct {
 	Settings *settings.Live
 	Now      func() time.Time
 	Random   io.Reader
-	// Changed is called after an account or one of its links changed, before the
-	// change is acknowledged.
-	Changed func(ctx context.Context, appid string)
+	// Changed is called after accounts or their links changed, once for all of an
+	// import, before the change is acknowledged.
+	Changed func(ctx context.Context, appids ...string)
 	// Wake is called when something waits to be pushed to a platform.
 	Wake func()
 	// Queued is called when an event waits to be sent to an account.
@@ -102,15 +102,21 @@ func (d *Directory) Put(ctx context.Context, r Registration) error {
 		if err := tx.LockAccount(ctx, r.AppID); err != nil {
 			return err
 		}
-		a, existed, err := d.merged(ctx, tx, r)
+		_, err := tx.Component(ctx, r.AppID)
+		component := err == nil
+		if err != nil && !errors.Is(err, ErrNoComponent) {
+			return err
+		}
+		old, err := tx.Account(ctx, r.AppID)
+		existed := err == nil
+		if err != nil && !errors.Is(err, ErrNoAccount) {
+			return err
+		}
+		a, err := d.merged(r, old, existed, component)
 		if err != nil {
 			return err
 		}
 		if existed {
-			old, err := tx.Account(ctx, a.AppID)
-			if err != nil {
-				return err
-			}
 			if err := d.endBySecret(ctx, tx, old, a); err != nil {
 				return err
 			}
@@ -184,34 +190,28 @@ func (d *Directory) newSecret(of, appid, secret, stored string) (hash string, er
 		d.LeastSecret)
 }
 
-// merged is the account that a registration makes, with what stays of the one
-// that was there.
-func (d *Directory) merged(ctx context.Context, tx Tx, r Registration) (a Account, existed bool, err error) {
+// merged is the account that a registration makes, with what stays of the one that
+// was there, if it existed. component: a platform has the AppID.
+func (d *Directory) merged(r Registration, old Account, existed, component bool) (a Account, err error) {
 	a = r.Account
-	if _, err := tx.Component(ctx, a.AppID); err == nil {
-		return a, false, invalidf("appid %s is a component's", a.AppID)
-	} else if !errors.Is(err, ErrNoComponent) {
-		return a, false, err
-	}
-	old, err := tx.Account(ctx, a.AppID)
 	switch {
-	case errors.Is(err, ErrNoAccount):
+	case component:
+		return a, invalidf("appid %s is a component's", a.AppID)
+	case !existed:
 		a.CreatedAt = d.Now()
-	case err != nil:
-		return a, false, err
 	case old.Kind != a.Kind:
-		return a, true, invalidf("account %s is a %s: its kind cannot change", a.AppID, old.Kind)
+		return a, invalidf("account %s is a %s: its kind cannot change", a.AppID, old.Kind)
 	default:
-		a.Confirm, a.CreatedAt, existed = old.Confirm, old.CreatedAt, true
+		a.Confirm, a.CreatedAt = old.Confirm, old.CreatedAt
 		a.SecretHash, a.MarketcodeKey = old.SecretHash, old.MarketcodeKey
 	}
 	if a.SecretHash, err = d.newSecret("account", a.AppID, r.Secret, a.SecretHash); err != nil {
-		return a, existed, err
+		return a, err
 	}
 	if r.MarketcodeKey != "" {
 		a.MarketcodeKey = d.Key.Seal("accounts/marketcode_key/"+a.AppID, []byte(r.MarketcodeKey))
 	}
-	return a, existed, nil
+	return a, nil
 }
 
 // Change loads an account, lets f change it and saves it. ErrNoAccount if
@@ -574,10 +574,10 @@ func (d *Directory) ForgetGuesses() { d.guesses.Clear() }
 // changed is called whatever the transaction answered: an error may hide a
 // commit whose answer was lost, and reading again what did not change is
 // harmless.
-func (d *Directory) changed(ctx context.Context, appid string) {
-	if d.Changed != nil {
+func (d *Directory) changed(ctx context.Context, appids ...string) {
+	if d.Changed != nil && len(appids) > 0 {
 		// It must show even if the caller went away.
-		d.Changed(context.WithoutCancel(ctx), appid)
+		d.Changed(context.WithoutCancel(ctx), appids...)
 	}
 }
 

@@ -292,7 +292,7 @@ func TestChangeSavesWhatItsFunctionMadeOrNothing(t *testing.T) {
 	w := newWorld(t)
 	w.mini("wxa")
 	var told []string
-	w.Changed = func(_ context.Context, appid string) { told = append(told, appid) }
+	w.Changed = func(_ context.Context, appids ...string) { told = append(told, appids...) }
 	if _, err := w.Change(t.Context(), "wxa", func(a *accounts.Account) error { a.Name = "new"; return nil }); err != nil {
 		t.Fatal(err)
 	}
@@ -342,7 +342,8 @@ func TestALinkIsMadeAndEnded(t *testing.T) {
 	}
 	w.put(accounts.Registration{Account: accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount}, Linked: []string{"wxb"}})
 	told := 0
-	w.Changed = func(_ context.Context, appid string) {
+	w.Changed = func(_ context.Context, appids ...string) {
+		appid := appids[0]
 		if appid == "wxs" {
 			told++
 		}

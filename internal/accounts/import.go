@@ -20,6 +20,8 @@ const (
 	// lockedSingly is up to how many accounts are locked one by one: PostgreSQL has
 	// room for some thousand locks.
 	lockedSingly = 1000
+	// importBatch is how many lines are looked up, and links stored, together.
+	importBatch = 500
 )
 
 // Planned is one line of an import.
@@ -84,9 +86,7 @@ func (d *Directory) Import(ctx context.Context, plan Plan, dry bool) (Imported, 
 		err = d.Store.UpdateAccounts(ctx, run)
 	}
 	if !dry {
-		for _, appid := range touched {
-			d.changed(ctx, appid)
-		}
+		d.changed(ctx, touched...)
 	}
 	return done, err
 }
@@ -99,7 +99,8 @@ type importing struct {
 	added   map[string]bool // were not there before
 	touched map[string]bool
 	faults  Faults
-	single  bool // accounts are locked one by one
+	single  bool   // accounts are locked one by one
+	links   []Link // not stored yet
 }
 
 func (i *importing) fault(line int, err error) (more bool) {
@@ -115,16 +116,14 @@ func (i *importing) run(ctx context.Context, d *Directory, tx Tx, plan Plan, dry
 		}
 	}
 	last := 0
-	for p, err := range plan() {
+	for batch, err := range plan.inBatches() {
 		if err != nil {
 			return err
 		}
-		last = p.Line
-		fault, err := i.put(ctx, d, tx, p, dry)
-		if err != nil {
+		if err := i.putBatch(ctx, d, tx, batch, dry); err != nil {
 			return err
 		}
-		if fault != nil && !i.fault(p.Line, fault) {
+		if last = batch[len(batch)-1].Line; len(i.faults) >= MaxFaults {
 			break
 		}
 	}
@@ -146,6 +145,9 @@ func (i *importing) run(ctx context.Context, d *Directory, tx Tx, plan Plan, dry
 			i.fault(p.Line, fault)
 		}
 	}
+	if err := i.storeLinks(ctx, tx); err != nil {
+		return err
+	}
 	if len(i.faults) > 0 {
 		return i.faults.First()
 	}
@@ -165,59 +167,131 @@ func (plan Plan) longer(n int) bool {
 	return false
 }
 
-// put stores one account; fault is what is wrong with its line.
-func (i *importing) put(ctx context.Context, d *Directory, tx Tx, p Planned, dry bool) (fault, err error) {
+// inBatches yields the lines some at a time.
+func (plan Plan) inBatches() iter.Seq2[[]Planned, error] {
+	return func(yield func([]Planned, error) bool) {
+		var batch []Planned
+		for p, err := range plan() {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if batch = append(batch, p); len(batch) == importBatch {
+				if !yield(batch, nil) {
+					return
+				}
+				batch = batch[:0]
+			}
+		}
+		if len(batch) > 0 {
+			yield(batch, nil)
+		}
+	}
+}
+
+// there is what is stored with the AppIDs of some lines.
+type there struct {
+	accounts   map[string]Account
+	components map[string]bool
+}
+
+func (i *importing) there(ctx context.Context, tx Tx, batch []Planned, dry bool) (t there, err error) {
+	var appids []string
+	for _, p := range batch {
+		if p.Fault != nil || i.lines[p.AppID] > 0 {
+			continue // it is not looked at
+		}
+		if i.single && !dry {
+			if err := tx.LockAccount(ctx, p.AppID); err != nil {
+				return t, err
+			}
+		}
+		appids = append(appids, p.AppID)
+	}
+	t = there{map[string]Account{}, map[string]bool{}}
+	all, err := tx.AccountsAt(ctx, appids)
+	if err != nil {
+		return t, err
+	}
+	for _, a := range all {
+		t.accounts[a.AppID] = a
+	}
+	components, err := tx.ComponentsAt(ctx, appids)
+	for _, appid := range components {
+		t.components[appid] = true
+	}
+	return t, err
+}
+
+// putBatch stores some accounts.
+func (i *importing) putBatch(ctx context.Context, d *Directory, tx Tx, batch []Planned, dry bool) error {
+	t, err := i.there(ctx, tx, batch, dry)
+	if err != nil {
+		return err
+	}
+	var added []Account
+	for _, p := range batch {
+		a, fault, err := i.put(ctx, d, tx, p, t, dry)
+		if err != nil {
+			return err
+		}
+		if fault != nil && !i.fault(p.Line, fault) {
+			return nil
+		}
+		if a != nil {
+			added = append(added, *a)
+		}
+	}
+	if dry || len(added) == 0 || len(i.faults) > 0 { // with a fault nothing is stored
+		return nil
+	}
+	return tx.AddAccounts(ctx, added)
+}
+
+// put stores the account of a line if it is there already, otherwise it returns
+// the one to be added; fault is what is wrong with its line.
+func (i *importing) put(ctx context.Context, d *Directory, tx Tx, p Planned, t there, dry bool) (added *Account, fault, err error) {
 	if p.Fault != nil {
-		return p.Fault, nil
+		return nil, p.Fault, nil
 	}
 	if line := i.lines[p.AppID]; line > 0 {
-		return fmt.Errorf("account %s is also on line %d", p.AppID, line), nil
+		return nil, fmt.Errorf("account %s is also on line %d", p.AppID, line), nil
 	}
 	if len(i.lines) == MaxImport {
-		return nil, invalidf("more than %d accounts: bring them in several files", MaxImport)
+		return nil, nil, invalidf("more than %d accounts: bring them in several files", MaxImport)
 	}
 	r, err := d.registration(p.Registration)
 	if fault, ok := errors.AsType[Invalid](err); ok {
-		return fault, nil
+		return nil, fault, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	i.lines[r.AppID], i.kinds[r.AppID] = p.Line, r.Kind
-	if i.single && !dry {
-		if err := tx.LockAccount(ctx, r.AppID); err != nil {
-			return nil, err
-		}
-	}
-	a, existed, err := d.merged(ctx, tx, r)
+	old, existed := t.accounts[r.AppID]
+	a, err := d.merged(r, old, existed, t.components[r.AppID])
 	if fault, ok := errors.AsType[Invalid](err); ok {
-		return fault, nil
+		return nil, fault, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if existed {
-		old, err := tx.Account(ctx, a.AppID)
-		if err != nil || sameAccount(a, old) {
-			return nil, err
-		}
-		if !dry {
-			if err := d.endBySecret(ctx, tx, old, a); err != nil {
-				return nil, err
-			}
-		}
-	} else {
+	if !existed {
 		i.done.Added++
-		i.added[a.AppID] = true
+		i.added[a.AppID], i.touched[a.AppID] = true, true
+		return &a, nil, nil
+	}
+	if sameAccount(a, old) {
+		return nil, nil, nil
 	}
 	i.touched[a.AppID] = true
-	switch {
-	case dry:
-		return nil, nil
-	case existed:
-		return nil, tx.PutAccount(ctx, a)
+	if dry {
+		return nil, nil, nil
 	}
-	return nil, tx.AddAccount(ctx, a)
+	if err := d.endBySecret(ctx, tx, old, a); err != nil {
+		return nil, nil, err
+	}
+	return nil, nil, tx.PutAccount(ctx, a)
 }
 
 // link adds the links of one account that it has not.
@@ -251,18 +325,25 @@ func (i *importing) link(ctx context.Context, d *Directory, tx Tx, p Planned, dr
 			continue
 		}
 		i.touched[p.AppID] = true
-		switch {
-		case dry:
-		case i.kinds[p.AppID] == ServiceAccount:
-			err = tx.PutLink(ctx, p.AppID, mini, d.Now())
-		default:
-			err = d.link(ctx, tx, p.AppID, mini) // says why it cannot be
+		if dry {
+			continue
 		}
-		if err != nil {
-			return nil, err
+		if i.links = append(i.links, Link{Service: p.AppID, MiniProgram: mini, CreatedAt: d.Now()}); len(i.links) == importBatch {
+			if err := i.storeLinks(ctx, tx); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return nil, nil
+}
+
+func (i *importing) storeLinks(ctx context.Context, tx Tx) error {
+	if len(i.links) == 0 {
+		return nil
+	}
+	err := tx.PutLinks(ctx, i.links)
+	i.links = i.links[:0]
+	return err
 }
 
 // sameAccount reports whether two accounts are the same; an empty list is none.

@@ -58,6 +58,10 @@ type LinkTx interface {
 	Linked(ctx context.Context, service, miniProgram string) (bool, error)
 	// Links lists the Mini Programs that a service account is linked with.
 	Links(ctx context.Context, service string) ([]string, error)
+	// LinksAt is Links of many service accounts; those without links are not in it.
+	LinksAt(ctx context.Context, services []string) (map[string][]string, error)
+	// PutLinks is PutLink of links that differ.
+	PutLinks(ctx context.Context, all []Link) error
 	// PutLink makes a link that is done, whatever it was before.
 	PutLink(ctx context.Context, service, miniProgram string, at time.Time) error
 	DeleteLink(ctx context.Context, service, miniProgram string) error

@@ -29,9 +29,11 @@ type Tx interface {
 	Account(ctx context.Context, appid string) (Account, error)
 	// Accounts lists by AppID, the first after the given one, at most limit.
 	Accounts(ctx context.Context, after string, limit int) ([]Account, error)
+	// AccountsAt returns those of some accounts that are there, in no order.
+	AccountsAt(ctx context.Context, appids []string) ([]Account, error)
 	PutAccount(ctx context.Context, a Account) error
-	// AddAccount is PutAccount of an account that is known not to be there.
-	AddAccount(ctx context.Context, a Account) error
+	// AddAccounts is PutAccount of accounts that are known not to be there.
+	AddAccounts(ctx context.Context, all []Account) error
 	// DeleteAccount removes the account with its members, links and tokens.
 	DeleteAccount(ctx context.Context, appid string) error
 

@@ -4,10 +4,13 @@ package live
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -110,28 +113,61 @@ func (c *Current) BatchChanged(ctx context.Context, id int64) {
 	_ = c.readAgain(ctx, fmt.Sprintf("batch %d", id), func(ctx context.Context) error { return c.Codes.Changed(ctx, id) })
 }
 
-// AccountChanged reads an account and its links again.
-func (c *Current) AccountChanged(ctx context.Context, appid string) {
-	_ = c.readAgain(ctx, "account "+appid, func(ctx context.Context) error { return c.readAccount(ctx, c.Accounts, appid) })
+// AccountsChanged reads accounts and their links again, many in each transaction.
+func (c *Current) AccountsChanged(ctx context.Context, appids ...string) {
+	for some := range slices.Chunk(appids, followPage) {
+		_ = c.readAgain(ctx, accountsName(some), func(ctx context.Context) error { return c.readThese(ctx, c.Accounts, some) })
+	}
 }
 
-func (c *Current) readAccount(ctx context.Context, into *Directory, appid string) error {
+// accountsName is the same for the same accounts alone.
+func accountsName(appids []string) string {
+	if len(appids) == 1 {
+		return "account " + appids[0]
+	}
+	return fmt.Sprintf("%d accounts from %s on (%x)", len(appids), appids[0], sha256.Sum256([]byte(strings.Join(appids, " "))))
+}
+
+// readThese reads accounts with their links; those that are not there are removed.
+func (c *Current) readThese(ctx context.Context, into *Directory, appids []string) error {
 	return c.AccountStore.ViewAccounts(ctx, func(tx accounts.Tx) error {
-		a, err := tx.Account(ctx, appid)
-		if errors.Is(err, accounts.ErrNoAccount) {
-			into.Remove(appid)
-			return nil
-		}
+		there, err := tx.AccountsAt(ctx, appids)
 		if err != nil {
 			return err
 		}
-		links, err := tx.Links(ctx, appid)
-		if err != nil {
+		found := make(map[string]bool, len(there))
+		for _, a := range there {
+			found[a.AppID] = true
+		}
+		if err := setAccounts(ctx, tx, into, there); err != nil {
 			return err
 		}
-		into.Set(a, links)
+		for _, appid := range appids {
+			if !found[appid] {
+				into.Remove(appid)
+			}
+		}
 		return nil
 	})
+}
+
+// setAccounts keeps accounts with their links, which it reads.
+func setAccounts(ctx context.Context, tx accounts.Tx, into *Directory, all []accounts.Account) error {
+	var services []string
+	for _, a := range all {
+		// A Mini Program is only the other end of links.
+		if a.Kind != accounts.MiniProgram {
+			services = append(services, a.AppID)
+		}
+	}
+	links, err := tx.LinksAt(ctx, services)
+	if err != nil {
+		return err
+	}
+	for _, a := range all {
+		into.Set(a, links[a.AppID])
+	}
+	return nil
 }
 
 // readAgain reads one thing, in the line of all reads. Where that fails Retry does

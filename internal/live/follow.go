@@ -207,8 +207,9 @@ func (c *Current) page(ctx context.Context, into memory, at *position) (more, an
 	return len(list) >= followPage-1, false, nil
 }
 
-// applyAll reads again what the entries name, each thing once.
+// applyAll reads again what the entries name, each thing once, and accounts together.
 func (c *Current) applyAll(ctx context.Context, into memory, list []Change) error {
+	var appids []string
 	seen := map[string]bool{}
 	for _, change := range list {
 		key := change.Key
@@ -226,9 +227,19 @@ func (c *Current) applyAll(ctx context.Context, into memory, list []Change) erro
 			continue
 		}
 		seen[kind+" "+key] = true
+		if kind == AccountChange {
+			appids = append(appids, key)
+			continue
+		}
 		if err := c.apply(ctx, into, kind, key, change.Rule); err != nil {
 			return fmt.Errorf("following change %d of %s %.120s: %w", change.Seq, change.Kind, change.Key, err)
 		}
+	}
+	if len(appids) == 0 || into.accounts == nil {
+		return nil
+	}
+	if err := c.readThese(ctx, into.accounts, appids); err != nil {
+		return fmt.Errorf("following changes of %.200s: %w", accountsName(appids), err)
 	}
 	return nil
 }
@@ -239,8 +250,6 @@ func (c *Current) apply(ctx context.Context, into memory, kind, key string, rule
 		setRule(into.rules, key, rule)
 	case into.accounts == nil:
 		// Of rules alone.
-	case kind == AccountChange:
-		return c.readAccount(ctx, into.accounts, key)
 	case kind == BatchChange:
 		id, err := strconv.ParseInt(key, 10, 64)
 		if err != nil || into.codes == nil {

@@ -168,13 +168,17 @@ type accountsTx struct {
 	state
 }
 
-func (tx accountsTx) Account(context.Context, string) (accounts.Account, error) { return tx.account() }
-func (accountsTx) Links(_ context.Context, appid string) ([]string, error) {
-	if appid == "owner" {
-		return []string{appid}, nil
+func (tx accountsTx) AccountsAt(context.Context, []string) (list []accounts.Account, err error) {
+	if a, err := tx.account(); err == nil {
+		list = append(list, a)
 	}
-	return nil, nil
+	return list, nil
 }
+
+func (accountsTx) LinksAt(context.Context, []string) (map[string][]string, error) {
+	return map[string][]string{"owner": {"owner"}}, nil
+}
+
 func (tx accountsTx) Accounts(_ context.Context, after string, _ int) (list []accounts.Account, err error) {
 	if after != "" {
 		return nil, nil
@@ -242,7 +246,7 @@ func follow(store *fakeStore) *protocol {
 	p := &protocol{Current: c, ready: c.Ready, reload: c.Load}
 	p.changed = func(ctx context.Context, thing int) {
 		if thing == anAccount {
-			c.AccountChanged(ctx, names[thing])
+			c.AccountsChanged(ctx, names[thing])
 		} else {
 			c.RuleChanged(ctx, names[thing])
 		}

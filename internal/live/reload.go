@@ -156,17 +156,7 @@ func (c *Current) readAccounts(ctx context.Context, into *Directory) error {
 			if page, err = tx.Accounts(ctx, after, 1000); err != nil {
 				return err
 			}
-			for _, a := range page {
-				var links []string
-				// A Mini Program is only the other end of links.
-				if a.Kind != accounts.MiniProgram {
-					if links, err = tx.Links(ctx, a.AppID); err != nil {
-						return err
-					}
-				}
-				into.Set(a, links)
-			}
-			return nil
+			return setAccounts(ctx, tx, into, page)
 		})
 		if err != nil || len(page) == 0 {
 			return err

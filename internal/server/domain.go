@@ -41,7 +41,7 @@ func (s *Server) openDomain(ctx context.Context) error {
 		History:      s.store, SnapshotFile: filepath.Join(s.config.Data, snapshotFile), Log: s.log}
 	s.accounts = &accounts.Directory{Store: s.store, Key: s.vault, Settings: s.settings, Now: s.now, Random: s.random,
 		LeastSecret: s.config.leastSecret(),
-		Changed:     s.current.AccountChanged, Spend: s.book.Spend, Minutes: s.book.Minutes.Allow, Epochs: epochs,
+		Changed:     s.current.AccountsChanged, Spend: s.book.Spend, Minutes: s.book.Minutes.Allow, Epochs: epochs,
 		ClockBelieved: s.wall.believed,
 		CountNow:      s.countNow, RealNow: s.realNow, Guessed: s.guessed}
 	s.rules = &rules.Book{Store: s.store, Settings: s.settings, Now: s.now, CountNow: s.countNow, ClockBelieved: s.wall.believed,

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
@@ -30,6 +31,11 @@ func (t *Tx) Accounts(ctx context.Context, after string, limit int) ([]accounts.
 	return accountRows.all(ctx, t, `WHERE appid > $1 ORDER BY appid LIMIT $2`, after, limit)
 }
 
+// AccountsAt implements accounts.Tx.
+func (t *Tx) AccountsAt(ctx context.Context, appids []string) ([]accounts.Account, error) {
+	return listAt(ctx, t, accountRows.scan, accountRows.query(`WHERE appid IN`), ``, appids)
+}
+
 // PutAccount implements accounts.Tx.
 func (t *Tx) PutAccount(ctx context.Context, a accounts.Account) error {
 	t.touched.Add(a.AppID)
@@ -47,13 +53,19 @@ func (t *Tx) PutAccount(ctx context.Context, a accounts.Account) error {
 	return accountRows.put(ctx, t, a)
 }
 
-// AddAccount implements accounts.Tx.
-func (t *Tx) AddAccount(ctx context.Context, a accounts.Account) error {
-	t.touched.Add(a.AppID)
-	if err := t.note(ctx, ofAccount, a.AppID, "add", accountRecordOf(accounts.Account{}, a)); err != nil {
-		return err
+// AddAccounts implements accounts.Tx.
+func (t *Tx) AddAccounts(ctx context.Context, all []accounts.Account) error {
+	for _, a := range all {
+		t.touched.Add(a.AppID)
+		if err := t.note(ctx, ofAccount, a.AppID, "add", accountRecordOf(accounts.Account{}, a)); err != nil {
+			return err
+		}
 	}
-	return accountRows.add(ctx, t, a)
+	columns := strings.Count(accountRows.columns, ",") + 1
+	_, err := t.addMany(ctx, `INSERT INTO accounts (`+accountRows.columns+`)`, ``, columns, len(all), func(i int) []any {
+		return accountRows.args(&all[i])
+	})
+	return err
 }
 
 // accountRecord is an account in the log of changes, without its secrets.
@@ -127,6 +139,24 @@ func (t *Tx) Links(ctx context.Context, service string) ([]string, error) {
 		service)
 }
 
+// LinksAt implements accounts.Tx.
+func (t *Tx) LinksAt(ctx context.Context, services []string) (map[string][]string, error) {
+	scan := func(scan func(...any) error) (l accounts.Link, err error) {
+		err = scan(&l.Service, &l.MiniProgram)
+		return l, err
+	}
+	all, err := listAt(ctx, t, scan, `SELECT service, mini_program FROM links WHERE service IN`,
+		` AND status = 1 ORDER BY service, created_at, mini_program`, services)
+	if err != nil {
+		return nil, err
+	}
+	of := map[string][]string{}
+	for _, l := range all {
+		of[l.Service] = append(of[l.Service], l.MiniProgram)
+	}
+	return of, nil
+}
+
 func scanText(scan func(...any) error) (s string, err error) {
 	err = scan(&s)
 	return s, err
@@ -140,6 +170,23 @@ func (t *Tx) PutLink(ctx context.Context, service, miniProgram string, at time.T
 		return err
 	}
 	return t.note(ctx, ofLink, linkKey(service, miniProgram), "put", linkRecord{Status: accounts.LinkDone})
+}
+
+// PutLinks implements accounts.Tx.
+func (t *Tx) PutLinks(ctx context.Context, all []accounts.Link) error {
+	_, err := t.addMany(ctx, `INSERT INTO links (service, mini_program, created_at)`,
+		` ON CONFLICT (service, mini_program) DO UPDATE SET status = 1, unlinking = 0`, 3, len(all), func(i int) []any {
+			return []any{all[i].Service, all[i].MiniProgram, millis(all[i].CreatedAt)}
+		})
+	if err != nil {
+		return err
+	}
+	for _, l := range all {
+		if err := t.note(ctx, ofLink, linkKey(l.Service, l.MiniProgram), "put", linkRecord{Status: accounts.LinkDone}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // linkKey names a link; no AppID has a space.

@@ -63,10 +63,10 @@ func TestBulkWorkReadsEachStatementOnce(t *testing.T) {
 			for i := range ofAccounts {
 				account := filled[accounts.Account](t)
 				account.AppID = fmt.Sprint(of, i)
-				if err := tx.AddAccount(ctx, account); err != nil {
+				if err := tx.AddAccounts(ctx, []accounts.Account{account}); err != nil {
 					return err
 				}
-				if err := tx.PutLink(ctx, "wxs", account.AppID, at); err != nil {
+				if err := tx.PutLinks(ctx, []accounts.Link{{Service: "wxs", MiniProgram: account.AppID, CreatedAt: at}}); err != nil {
 					return err
 				}
 			}

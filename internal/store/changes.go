@@ -185,7 +185,7 @@ func (t *Tx) insertsBut(ctx context.Context, rows []change) (query string, args 
 			}
 		}
 		n := min(most, len(rows))
-		query, args = `INSERT INTO changes (`+changeColumns+`) VALUES `+values(n, columns), make([]any, 0, n*columns)
+		query, args = `INSERT INTO changes (`+changeColumns+`) VALUES `+t.rowMarks(n, columns), make([]any, 0, n*columns)
 		for i := range n {
 			args = append(args, rows[i].args()...)
 		}

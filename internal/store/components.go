@@ -41,6 +41,11 @@ func (t *Tx) PutComponentAlone(ctx context.Context, c accounts.Component) error 
 		"new_encoding_aes_key": c.EncodingAESKey != old.EncodingAESKey})
 }
 
+// ComponentsAt implements accounts.Tx.
+func (t *Tx) ComponentsAt(ctx context.Context, appids []string) ([]string, error) {
+	return listAt(ctx, t, scanText, `SELECT appid FROM components WHERE appid IN`, ``, appids)
+}
+
 // Components implements accounts.Tx.
 func (t *Tx) Components(ctx context.Context, after string, limit int) ([]accounts.Component, error) {
 	return componentRows.all(ctx, t, `WHERE appid > $1 ORDER BY appid LIMIT $2`, after, limit)

@@ -358,6 +358,21 @@ func list[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, e
 	return all, rows.Err()
 }
 
+// listAt is list for many keys, which follow the IN that a query ends with.
+func listAt[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), query, tail string, keys []string) (all []T,
+	err error) {
+	err = inPieces(keys, func(some []string) error {
+		args := make([]any, len(some))
+		for i, key := range some {
+			args[i] = key
+		}
+		found, err := list(ctx, t, scan, query+` (`+t.marks(1, len(args))+`)`+tail, args...)
+		all = append(all, found...)
+		return err
+	})
+	return all, err
+}
+
 // LockAccount implements accounts.Tx.
 func (t *Tx) LockAccount(ctx context.Context, appid string) error {
 	return t.lock(ctx, allAccounts, "account "+appid)

@@ -1,0 +1,106 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/index"
+	"github.com/qrjump/qrjump/internal/live"
+	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/vault"
+)
+
+// counted counts the transactions on accounts, and what they say to the database.
+type counted struct {
+	*Store
+	transactions int
+	said         asked
+}
+
+func (c *counted) counting(f func(accounts.Tx) error) func(accounts.Tx) error {
+	return func(tx accounts.Tx) error {
+		c.transactions++
+		t := tx.(*Tx)
+		c.said.statements = t.sql
+		t.sql = &c.said
+		return f(t)
+	}
+}
+
+func (c *counted) UpdateAccounts(ctx context.Context, f func(accounts.Tx) error) error {
+	return c.Store.UpdateAccounts(ctx, c.counting(f))
+}
+
+func (c *counted) ViewAccounts(ctx context.Context, f func(accounts.Tx) error) error {
+	return c.Store.ViewAccounts(ctx, c.counting(f))
+}
+
+// An import cost several statements for each account, and then a transaction for
+// each to read it into the memory.
+func TestAnImportOfAccountsSaysLittleForEach(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		const n = 1000
+		key, err := vault.NewKey([]byte("0123456789abcdef0123456789abcdef"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &counted{Store: s}
+		memory := &live.Current{Rules: index.New(), Accounts: live.NewDirectory(), RuleStore: s, AccountStore: c, History: s,
+			Log: slog.New(slog.DiscardHandler)}
+		if err := memory.Load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		d := &accounts.Directory{Store: c, Key: key, Settings: settings.NewLive(settings.Defaults()), Now: time.Now,
+			Random: io.Reader(rand.NewChaCha8([32]byte{})), Changed: memory.AccountsChanged}
+		name := func(i int) string { return fmt.Sprintf("wx%016d", i) }
+		plan := func() iter.Seq2[accounts.Planned, error] {
+			return func(yield func(accounts.Planned, error) bool) {
+				for i := range n {
+					r := accounts.Registration{Account: accounts.Account{AppID: name(i), Kind: accounts.MiniProgram}}
+					if i%2 == 1 {
+						r.Kind, r.Linked = accounts.ServiceAccount, []string{name(i - 1)}
+					}
+					if !yield(accounts.Planned{Line: i + 1, Registration: r}, nil) {
+						return
+					}
+				}
+			}
+		}
+		c.transactions, c.said.read = 0, 0
+		done, err := d.Import(t.Context(), plan, false)
+		if want(t, "import", done, accounts.Imported{Lines: n, Added: n}); err != nil {
+			t.Fatal(err)
+		}
+		want(t, "transactions", c.transactions <= 3, true)
+		// Locks apart, of which PostgreSQL takes one for each of so few: eight rows at once
+		// into three tables are the most.
+		locks := 0
+		if s.Engine() == "postgres" {
+			locks = n
+		}
+		if said := c.said.read - locks; said > n/2 {
+			t.Errorf("%d statements for %d accounts with %d links", said, n, n/2)
+		}
+		for i := range n {
+			if _, found := memory.Accounts.Account(name(i)); !found {
+				t.Fatal("not in the memory: ", name(i))
+			}
+			if i%2 == 1 && !memory.Accounts.Linked(name(i), name(i-1)) {
+				t.Fatal("not linked in the memory: ", name(i))
+			}
+		}
+		c.transactions = 0
+		done, err = d.Import(t.Context(), plan, false)
+		if want(t, "again", done, accounts.Imported{Lines: n, Unchanged: n}); err != nil {
+			t.Fatal(err)
+		}
+		want(t, "transactions where nothing changed", c.transactions, 1)
+	})
+}
