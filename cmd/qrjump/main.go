@@ -68,6 +68,8 @@ type commands struct {
 
 	Scan scanCommand `cmd:"" group:"Scans" help:"Say what a link opens, and why." example:"qrjump scan --explain https://coffee.example/t/7"`
 
+	Why whyCommand `cmd:"" group:"Why (operator)" help:"Say why a call was answered so, and how sure that is." example:"qrjump why 614e959d-6ee66b1b-75f60c88"`
+
 	Scans scansCommand `cmd:"" group:"What was scanned (operator)" help:"List scans, or follow them." example:"qrjump scans --follow"`
 	Stats struct {
 		Show   statsShow   `cmd:"" default:"withargs" group:"What was scanned (operator)" help:"Count scans by time and by what they have in common." example:"qrjump stats --by day --group activity"`

@@ -16,6 +16,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/calls"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/history"
@@ -50,6 +51,8 @@ type Admin struct {
 	// Spool is the folder for what an import sends, until it ends.
 	Spool string
 	Log   *slog.Logger
+	// Call finds a call by its request id; calls.ErrNoCall.
+	Call func(ctx context.Context, rid string) (calls.Call, error)
 
 	// History is the log of changes, Times what was when, Resolver what is now.
 	History  history.Store
@@ -70,6 +73,8 @@ var explained = []struct {
 	text   string // "" = the error's own
 }{
 	{accounts.ErrNoAccount, http.StatusNotFound, "there is no account with this appid"},
+	{calls.ErrNoCall, http.StatusNotFound, "no call that is kept has this request id: those of the last seven days are, but " +
+		"for calls that showed no token and no secret; with --dev the latest 1,000 are, whoever made them"},
 	{accounts.ErrNoComponent, http.StatusNotFound, "there is no third-party platform with this appid"},
 	{accounts.ErrNoGrant, http.StatusNotFound, "the account did not authorise this platform"},
 	{codes.ErrNoBatch, http.StatusNotFound, "there is no application with this id"},

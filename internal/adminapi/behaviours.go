@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"context"
+	"time"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/behaviour"
@@ -10,8 +11,12 @@ import (
 func (a *Admin) listBehaviours(context.Context, *none) (client.BehaviourList, error) {
 	list, now := client.BehaviourList{}, a.Now()
 	for _, b := range behaviour.All() {
-		list.Behaviours = append(list.Behaviours, client.Behaviour{ID: b.ID, Mark: string(b.Mark), Section: b.Section, English: b.English,
-			Chinese: b.Chinese, Source: b.Source, Date: b.Date, Old: b.Stale(now)})
+		list.Behaviours = append(list.Behaviours, showBehaviour(b, now))
 	}
 	return list, nil
+}
+
+func showBehaviour(b behaviour.Behaviour, now time.Time) client.Behaviour {
+	return client.Behaviour{ID: b.ID, Mark: string(b.Mark), Section: b.Section, English: b.English, Chinese: b.Chinese, Source: b.Source,
+		Date: b.Date, Old: b.Stale(now)}
 }

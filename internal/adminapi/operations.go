@@ -114,6 +114,8 @@ func (a *Admin) Operations() []o.Operation {
 
 		o.Get("/behaviours", "listBehaviours", o.Viewer, a.listBehaviours,
 			"What this server does where the platform might differ, and how sure each line is"),
+		o.Get("/calls/{rid}", "getCall", o.Operator, a.getCall,
+			"Why a call was answered so: what was wrong, and the behaviours that decided, by its request id"),
 		o.Get("/settings", "getSettings", o.Viewer, a.getSettings, "The settings in force"),
 		o.Put("/settings", "putSettings", o.Admin, a.putSettings, "Change settings: fields that are left out stay").Wants(settingsChange),
 		o.Get("/scan-keys", "listScanKeys", o.Operator, a.listScanKeys, "Keys of apps that scan, without the keys themselves"),

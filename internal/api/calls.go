@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/behaviour"
@@ -41,13 +40,23 @@ func (c *call) bySecret(appid string, err error) {
 
 // remember puts a call into the log that openapi/rid/get asks. Calls of nobody
 // are not in it: nobody could ask for them.
-func (a *API) remember(c *call, at time.Time, r Record) {
-	if c.account() == "" {
+func (a *API) remember(r Record) {
+	if r.Account == "" {
 		return
 	}
+	a.Calls.Record(r.Kept())
+}
+
+// Kept is the call as its log keeps it.
+func (r Record) Kept() calls.Call {
 	path, query, _ := strings.Cut(r.URL, "?")
-	a.Calls.Record(calls.Call{RID: c.rid, Account: c.account(), At: at, Took: r.Took, Path: path, Query: query,
-		Request: r.Request, Response: r.Answer, ClientIP: r.IP})
+	kept := calls.Call{RID: r.RID, Account: r.Account, At: r.At, Took: r.Took, Path: path, Query: query,
+		Request: r.Request, Response: r.Answer, ClientIP: r.IP, ErrCode: r.ErrCode,
+		Detail: r.Detail}
+	for _, row := range r.Behaviours {
+		kept.Behaviours = append(kept.Behaviours, row.String())
+	}
+	return kept
 }
 
 // spendBySecret is for the calls with a secret, as run is for those with a

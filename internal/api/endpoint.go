@@ -45,6 +45,9 @@ type API struct {
 	Faults func(path, appid string) Fault
 	// Record is called for every call with its secrets masked; nil = nobody.
 	Record func(Record)
+	// WhyBelow is the path below which the record of a call can be asked for by its
+	// request id: a developer's server names it in a header of each answer. "" = no header.
+	WhyBelow string
 	// Shared counts the calls of a second over all nodes, as limiter does for one
 	// (up to SharedMost of them); nil = there is one node.
 	Shared func(ctx context.Context, key string, limit int) (bool, error)
@@ -164,6 +167,9 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	code, detail := errcode.Of(err)
 	c.notes.Add(errcode.RowOf(err))
 	detail = cut(detail, maxDetail) // it may quote the caller
+	if a.WhyBelow != "" {
+		w.Header().Set("X-Qrjump-Why", a.WhyBelow+c.rid)
+	}
 	var body []byte
 	stream, streams := reply.(streamed)
 	if streams = streams && err == nil && !fault.DropAfter; streams {
@@ -192,7 +198,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		if a.Record != nil {
 			a.Record(record)
 		}
-		a.remember(c, at, record)
+		a.remember(record)
 	}
 	if fault.Drop || fault.DropAfter || streams && err != nil {
 		panic(http.ErrAbortHandler) // net/http closes the connection

@@ -11,22 +11,25 @@ import (
 	"sync"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
 // Record is one call as it may be shown and kept: nothing in it lets anybody in.
 type Record struct {
-	RID     string        `json:"rid"`
-	At      time.Time     `json:"at"`
-	Account string        `json:"account,omitempty"`
-	IP      string        `json:"ip"`
-	Method  string        `json:"method"`
-	URL     string        `json:"url"`
-	Request string        `json:"request"`
-	Answer  string        `json:"answer"`
-	ErrCode int           `json:"errcode"`
-	Detail  string        `json:"detail,omitempty" doc:"what exactly was wrong"`
-	Took    time.Duration `json:"took_ns"`
+	RID     string    `json:"rid"`
+	At      time.Time `json:"at"`
+	Account string    `json:"account,omitempty"`
+	IP      string    `json:"ip"`
+	Method  string    `json:"method"`
+	URL     string    `json:"url"`
+	Request string    `json:"request"`
+	Answer  string    `json:"answer"`
+	ErrCode int       `json:"errcode"`
+	Detail  string    `json:"detail,omitempty" doc:"what exactly was wrong"`
+	// Behaviours are the rows of the table of behaviours that decided.
+	Behaviours []behaviour.Row `json:"behaviours,omitempty" doc:"ids of the behaviours that decided, see /admin/v1/behaviours"`
+	Took       time.Duration   `json:"took_ns"`
 }
 
 // maxRecorded is how much of a body is kept, maxDetail how much of what was
@@ -86,7 +89,7 @@ func newRecord(at time.Time, r *http.Request, e endpoint, c *call, answer []byte
 		RID: c.rid, At: at, Account: c.account(), IP: c.ip.String(), Method: cut(r.Method, 16),
 		URL:     maskPath(r.URL.Path) + maskQuery(c.query),
 		Request: request, Answer: maskAnswer(answer),
-		ErrCode: code.Number, Detail: detail, Took: took,
+		ErrCode: code.Number, Detail: detail, Behaviours: c.notes.Rows(), Took: took,
 	}
 }
 

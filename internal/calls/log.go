@@ -25,6 +25,10 @@ type Call struct {
 	Request  string
 	Response string
 	ClientIP string
+	ErrCode  int
+	Detail   string // what exactly was wrong
+	// Behaviours are the ids of the rows that decided, see package behaviour.
+	Behaviours []string
 }
 
 const (
@@ -69,7 +73,7 @@ func (b *Book) Record(c Call) {
 	if b.Settings.Get().RIDLogRows == 0 {
 		return
 	}
-	for _, text := range []*string{&c.Path, &c.Query, &c.Request, &c.Response, &c.ClientIP} {
+	for _, text := range []*string{&c.Path, &c.Query, &c.Request, &c.Response, &c.ClientIP, &c.Detail} {
 		*text = storable(*text)
 	}
 	q := &b.calls
@@ -144,6 +148,9 @@ func (b *Book) flushCalls(ctx context.Context) error {
 		q.mu.Unlock()
 	}
 }
+
+// Look returns a call to the operator; ErrNoCall.
+func (b *Book) Look(ctx context.Context, rid string) (Call, error) { return b.find(ctx, rid) }
 
 // Find returns a call to the account that made it: 76002 for a text that is no
 // request id, 76004 for one that is older than seven days, 76001 for one that

@@ -44,7 +44,8 @@ var mayImport = map[string][]string{
 
 	"internal/api": {"internal/behaviour", "internal/accounts", "internal/codes", "internal/errcode", "internal/rules", "internal/settings",
 		"internal/calls"},
-	"internal/adminapi": {"internal/behaviour", "internal/accounts", "internal/archive", "internal/codes", "internal/errcode",
+	"internal/adminapi": {"internal/behaviour", "internal/accounts", "internal/archive", "internal/calls", "internal/codes",
+		"internal/errcode",
 		"internal/history",
 		"internal/ledger", "internal/live", "internal/outbox", "internal/rules", "internal/scan", "internal/settings", "internal/stats",
 		"internal/webhooks", "client", "internal/operations", "internal/spelling"},

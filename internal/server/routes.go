@@ -111,6 +111,7 @@ func (s *Server) wireAPI() *api.API {
 	}
 	if s.config.emulates() {
 		a.Record = s.calls.Add
+		a.WhyBelow = s.whyBelow()
 		a.Faults = func(path, appid string) api.Fault {
 			f, ok := s.plan.Next(path, appid)
 			if !ok {
@@ -153,7 +154,8 @@ func (s *Server) scanAPI() *scanapi.API {
 
 func (s *Server) adminAPI(h huma.API) {
 	a := &adminapi.Admin{Accounts: s.accounts, Rules: s.rules, Codes: s.press, OpenIDs: s.openIDs, Keys: s.keys, Settings: s.settings,
-		SaveSettings: s.changeSettings, Desk: s.desk, Webhooks: s.webhooks, Rechecks: s.rechecks, Export: s.export, Spool: s.config.Data,
+		SaveSettings: s.changeSettings, Desk: s.desk, Call: s.call, Webhooks: s.webhooks, Rechecks: s.rechecks, Export: s.export,
+		Spool: s.config.Data,
 		Scans: s.counter, UserHash: s.userHash, Log: s.log,
 		History: s.store, Times: history.Times{Store: s.store, Codes: s.press},
 		Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts, Codes: s.press},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/calls"
@@ -39,15 +40,18 @@ func (t *Tx) ForgetCounts(ctx context.Context, before int64) error {
 	return err
 }
 
-const callColumns = `rid, account, at, took, path, query, request, response, client_ip`
+const callColumns = `rid, account, at, took, path, query, request, response, client_ip, errcode, detail, behaviours`
 
 func callArgs(c *calls.Call) []any {
-	return []any{c.RID, c.Account, millis(c.At), c.Took.Milliseconds(), c.Path, c.Query, c.Request, c.Response, c.ClientIP}
+	return []any{c.RID, c.Account, millis(c.At), c.Took.Milliseconds(), c.Path, c.Query, c.Request, c.Response, c.ClientIP,
+		c.ErrCode, c.Detail, strings.Join(c.Behaviours, " ")}
 }
 
 func scanCall(scan func(...any) error) (c calls.Call, err error) {
 	var at, took int64
-	err = scan(&c.RID, &c.Account, &at, &took, &c.Path, &c.Query, &c.Request, &c.Response, &c.ClientIP)
+	var behaviours string
+	err = scan(&c.RID, &c.Account, &at, &took, &c.Path, &c.Query, &c.Request, &c.Response, &c.ClientIP, &c.ErrCode, &c.Detail, &behaviours)
+	c.Behaviours = strings.Fields(behaviours)
 	c.At, c.Took = fromMillis(at), time.Duration(took)*time.Millisecond
 	return c, err
 }
@@ -70,7 +74,7 @@ func (t *Tx) AddCalls(ctx context.Context, calls []calls.Call) (int64, error) {
 	}
 	seq := newest - int64(len(calls))
 	into, unless := `INSERT INTO calls (seq, `+callColumns+`)`, ` ON CONFLICT (rid) DO NOTHING`
-	return newest, t.insertMany(ctx, into, unless, 10, len(calls), func(i int, args []any) []any {
+	return newest, t.insertMany(ctx, into, unless, 13, len(calls), func(i int, args []any) []any {
 		return append(append(args, seq+int64(i)+1), storable(callArgs(&calls[i]))...)
 	})
 }

@@ -27,7 +27,7 @@ func aRID(n int) string { return fmt.Sprintf("%08x-%08x-%08x", at.Unix(), n, 0) 
 func TestACallComesBackAsItWas(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		c := filled[calls.Call](t)
-		c.Took, c.At = 1234*time.Millisecond, at
+		c.Took, c.At, c.Behaviours = 1234*time.Millisecond, at, []string{"wire.number.text", "rules.add.edit_flag"}
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			newest, err := tx.AddCalls(ctx, []calls.Call{c})
 			want(t, "its number", newest, 1)

@@ -48,7 +48,7 @@ var schema = []table{
 	{name: "alarms", order: "id"},
 	{name: "batches", order: "id"},
 	{name: "calls", order: "seq", users: []userColumn{{name: "query", is: aged}, {name: "request", is: aged},
-		{name: "response", is: aged}}},
+		{name: "response", is: aged}, {name: "detail", is: aged}}},
 	{name: "change_head", order: "id", kept: true, begun: true}, // numbers go on, so whoever follows the log sees that all is new
 	{name: "changes", order: "seq"},
 	{name: "code_counts", order: "batch, idx", users: []userColumn{{name: "users", is: noUser}, {name: "state", is: noUser}}},

@@ -1,0 +1,29 @@
+package server
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/internal/api"
+	"github.com/qrjump/qrjump/internal/calls"
+	"github.com/qrjump/qrjump/internal/operations"
+)
+
+// whyBelow is the path below which a developer finds the record of a call; "" where
+// the admin API wants a token, which whoever calls the wire need not have.
+func (s *Server) whyBelow() string {
+	if !s.config.Dev {
+		return ""
+	}
+	return operations.Base + "/calls/"
+}
+
+// call finds a call by its request id: among the latest of the emulator, whoever
+// made them, then in the log.
+func (s *Server) call(ctx context.Context, rid string) (calls.Call, error) {
+	if s.config.emulates() {
+		for _, r := range s.calls.Last(1, func(r api.Record) bool { return r.RID == rid }) {
+			return r.Kept(), nil
+		}
+	}
+	return s.book.Look(ctx, rid)
+}

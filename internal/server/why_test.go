@@ -1,0 +1,87 @@
+package server_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// whyOf asks why a call was answered so.
+func whyOf(t *testing.T, s *servertest.Server, rid string) client.Call {
+	t.Helper()
+	var call client.Call
+	a := s.Admin("GET", "/calls/"+rid, "")
+	if a.Status != 200 {
+		t.Fatalf("%s: %d %s", rid, a.Status, a.Body)
+	}
+	a.JSON(t, &call)
+	return call
+}
+
+// A request id leads to what was wrong and to the behaviours that decided, with their
+// marks: in memory, from the log on the disk, and for a caller that nobody knows.
+func TestARequestIDSaysWhy(t *testing.T) {
+	t.Parallel()
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		p := where(t)
+		s := p.start(t, servertest.Options{Guarded: true, Seed: brand})
+		add := "/cgi-bin/wxopen/qrcodejumpadd?access_token=" + s.Token("shop")
+		a := s.Do("POST", add, `{"prefix":"https://shop.example/","path":"p","is_edit":"2","open_version":1}`)
+		rid := a.RID(t)
+		check := func(when string) {
+			t.Helper()
+			call := whyOf(t, s, rid)
+			if call.Account != "shop" || call.ErrCode != a.Code(t) || !strings.Contains(call.Detail, "is_edit") ||
+				call.Endpoint != "/cgi-bin/wxopen/qrcodejumpadd" || !strings.Contains(call.Answer, rid) {
+				t.Errorf("%s: %+v", when, call)
+			}
+			if !slices.Contains(call.Behaviours, "wire.number.text") || len(call.Behaviours) < 2 || len(call.Rows) != len(call.Behaviours) {
+				t.Errorf("%s: behaviours %v, %d rows", when, call.Behaviours, len(call.Rows))
+			}
+			for _, row := range call.Rows {
+				if row.Mark == "" || row.English == "" || row.Chinese == "" {
+					t.Errorf("%s: %+v", when, row)
+				}
+			}
+		}
+		check("before it is written")
+		s.Stop()
+		s = p.start(t, servertest.Options{Guarded: true, Seed: brand})
+		check("after a start")
+		missing := s.Do("GET", "/admin/v1/calls/nothing", "", "Authorization: Bearer "+servertest.AdminToken)
+		if missing.Status != 404 || !strings.Contains(missing.Body, "no call that is kept has this request id") {
+			t.Errorf("no such call: %d %s", missing.Status, missing.Body)
+		}
+		if a := s.Do("GET", "/admin/v1/calls/"+rid, ""); a.Status != 401 {
+			t.Errorf("without the admin token: %d %s", a.Status, a.Body)
+		}
+		if a := s.Do("GET", "/cgi-bin/token?x=1", ""); a.Header.Get("X-Qrjump-Why") != "" {
+			t.Error("only a developer's server names the record of a call")
+		}
+	})
+}
+
+// A developer's server names the record in a header of each answer, also of those to
+// callers that showed nothing; the body is what it is without.
+func TestADevelopersServerLinksToWhy(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{})
+	for _, path := range []string{"/cgi-bin/token?grant_type=client_credential&appid=wxnobody&secret=x", "/no/such/path",
+		"/cgi-bin/token?grant_type=client_credential&appid=wxminiprogram0001&secret=secret0001"} {
+		a := s.Do("GET", path, "")
+		link := a.Header.Get("X-Qrjump-Why")
+		rid := strings.TrimPrefix(link, "/admin/v1/calls/")
+		if rid == link || rid == "" {
+			t.Fatalf("%s: X-Qrjump-Why %q", path, link)
+		}
+		if code := a.Code(t); code != 0 && a.RID(t) != rid {
+			t.Errorf("%s: %s names %s", path, a.Body, rid)
+		}
+		if call := whyOf(t, s, rid); call.RID != rid || call.ErrCode != a.Code(t) || call.ErrCode != 0 && len(call.Rows) == 0 {
+			t.Errorf("%s: %+v", path, call)
+		}
+	}
+}
