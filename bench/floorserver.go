@@ -45,6 +45,7 @@ func floorServer(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	defer listener.Close() // a file that nothing refers to any more is closed by the garbage collector
 	failed := make(chan error, 1)
 	go func() { failed <- f.run(int(listener.Fd())) }()
 	select {
