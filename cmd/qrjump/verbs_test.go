@@ -88,7 +88,7 @@ var everyVerb = []verb{
 		if err != nil || len(list) == 0 {
 			w.t.Fatal(list, err)
 		}
-		w.found["SEQ"] = fmt.Sprint(list[0].Seq)
+		w.found["SEQ"], w.found["RID"] = fmt.Sprint(list[0].Seq), list[0].RID
 	}},
 	{path: "rule undo", api: adminAPI, words: "$SEQ", says: `^change \d+ is undone`},
 	{path: "rule occupiers", api: adminAPI, words: "https://tea.example/t/7", says: `^nobody forbids `},
@@ -134,6 +134,7 @@ var everyVerb = []verb{
 	{path: "stats alarms", api: adminAPI, says: `^no alarm is open$`},
 	{path: "stats alarms", api: adminAPI, words: "--acknowledge 1"},
 	{path: "stats verify", api: adminAPI, says: `(?m)^scans +4$`},
+	{path: "why", api: adminAPI, words: "$RID", says: `of shop`},
 	{path: "audit list", api: adminAPI, says: `shop1`},
 	{path: "audit verify", api: adminAPI, says: `\d+ changes`},
 
@@ -353,7 +354,7 @@ func TestNoVerbSaysYesWhenItIsNo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			url := test.url()
-			found := map[string]string{"ID": "500000001", "PAGE": bound, "TICKET": "t", "OPENID": "o", "SEQ": "1", "BRAND": "",
+			found := map[string]string{"ID": "500000001", "PAGE": bound, "TICKET": "t", "OPENID": "o", "SEQ": "1", "BRAND": "", "RID": "r",
 				"EMPTY": t.TempDir()}
 			for _, name := range []string{"RULES", "PASSPHRASE"} {
 				found[name] = w.found[name]
