@@ -35,6 +35,7 @@ var everyCall = map[string]func(ctx, *api) error{
 	"Link":          func(ctx ctx, c *api) error { return c.Link(ctx, "x", "x") },
 	"Unlink":        func(ctx ctx, c *api) error { return c.Unlink(ctx, "x", "x") },
 	"Behaviours":    only(func(ctx ctx, c *api) (any, error) { return c.Behaviours(ctx) }),
+	"Call":          only(func(ctx ctx, c *api) (any, error) { return c.Call(ctx, "6b014eb5-33fd11fd-de1ef813") }),
 	"EndTokens":     func(ctx ctx, c *api) error { return c.EndTokens(ctx, "x") },
 	"PublishesLeft": only(func(ctx ctx, c *api) (any, error) { return c.PublishesLeft(ctx, "x") }),
 	"Batches":       only(func(ctx ctx, c *api) (any, error) { return c.Batches(ctx, client.BatchQuery{}) }),
