@@ -44,7 +44,8 @@ func (b *bench) analysis(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	counter := &stats.Counter{Log: log, Store: s, Settings: settings.NewLive(settings.Defaults()), Now: time.Now, Logger: slog.New(slog.DiscardHandler), Random: rand.Reader}
+	counter := &stats.Counter{Log: log, Store: s, Settings: settings.NewLive(settings.Defaults()), Now: time.Now,
+		Logger: slog.New(slog.DiscardHandler), Random: rand.Reader}
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
 		return err
@@ -82,7 +83,8 @@ func (b *bench) analysis(ctx context.Context) error {
 		for round := range b.rounds + 1 {
 			which := (round * 7) % activities
 			began := time.Now()
-			answer, err := counter.Ask(ctx, stats.Question{From: first, To: last, By: stats.ByDay, Filter: map[stats.Dim]string{stats.Activity: activityName(which)}, What: stats.Scans, Limit: stats.MaxAnswers})
+			answer, err := counter.Ask(ctx, stats.Question{From: first, To: last, By: stats.ByDay,
+				Filter: map[stats.Dim]string{stats.Activity: activityName(which)}, What: stats.Scans, Limit: stats.MaxAnswers})
 			took := time.Since(began).Seconds()
 			if err != nil {
 				return err
@@ -92,7 +94,9 @@ func (b *bench) analysis(ctx context.Context) error {
 				counted[row.At] += row.Scans
 			}
 			began = time.Now()
-			rows, err := conn.Query(ctx, `SELECT (at + $1) / 86400000 AS day, count(*) FROM scan_events WHERE activation = $2 AND at >= $3 AND at < $4 GROUP BY 1 ORDER BY 1`,
+			rows,
+				err := conn.Query(ctx,
+				`SELECT (at + $1) / 86400000 AS day, count(*) FROM scan_events WHERE activation = $2 AND at >= $3 AND at < $4 GROUP BY 1 ORDER BY 1`,
 				offset.Milliseconds(), activations[which], first.UnixMilli(), last.UnixMilli())
 			if err != nil {
 				return err
@@ -120,9 +124,13 @@ func (b *bench) analysis(ctx context.Context) error {
 			}
 		}
 	}
-	b.check("%s scans, %d activities, %d days: every daily total of the activities that were asked for equals the raw rows', difference 0", sizeName(total), activities, analysisDays)
-	b.row(Row{What: fmt.Sprintf("analysis of %s scans: daily totals of one activity", sizeName(total)), Anchor: "the same question asked of the raw rows, in the same PostgreSQL; times faster", Target: 30, AtLeast: true, Values: ratios(raw, own[1]), Main: true})
-	b.row(Row{What: fmt.Sprintf("the same question at %s scans", sizeName(total)), Anchor: fmt.Sprintf("at %s scans", sizeName(total/3)), Values: ratios(own[1], own[0])})
+	b.check("%s scans, %d activities, %d days: every daily total of the activities that were asked for equals the raw rows', difference 0",
+		sizeName(total), activities, analysisDays)
+	b.row(Row{What: fmt.Sprintf("analysis of %s scans: daily totals of one activity", sizeName(total)),
+		Anchor: "the same question asked of the raw rows, in the same PostgreSQL; times faster", Target: 30, AtLeast: true,
+		Values: ratios(raw, own[1]), Main: true})
+	b.row(Row{What: fmt.Sprintf("the same question at %s scans", sizeName(total)), Anchor: fmt.Sprintf("at %s scans", sizeName(total/3)),
+		Values: ratios(own[1], own[0])})
 	return nil
 }
 
@@ -144,8 +152,12 @@ func (b *bench) someActivations(ctx context.Context, url string) (batch int64, a
 		return 0, nil, err
 	}
 	for i := range activities {
-		if err := q.wire(ctx, "codeactive", token, map[string]any{"application_id": batch, "code_start": i * 10_000, "code_end": i*10_000 + 9_999, "activity_name": activityName(i),
-			"product_brand": fmt.Sprintf("Brand %d", i%10), "product_title": "Beans", "product_code": fmt.Sprintf("40063813339%02d", i%20), "wxa_appid": "wxminiprogram0001", "wxa_path": "pages/item/item"}, nil); err != nil {
+		if err := q.wire(ctx, "codeactive", token,
+			map[string]any{"application_id": batch, "code_start": i * 10_000, "code_end": i*10_000 + 9_999,
+				"activity_name": activityName(i),
+				"product_brand": fmt.Sprintf("Brand %d", i%10), "product_title": "Beans",
+				"product_code": fmt.Sprintf("40063813339%02d", i%20),
+				"wxa_appid":    "wxminiprogram0001", "wxa_path": "pages/item/item"}, nil); err != nil {
 			return 0, nil, err
 		}
 	}
@@ -189,7 +201,8 @@ func (m scanMaker) some(n int, from, share float64) []ledger.Event {
 		}
 		user := m.random.IntN(100_000)
 		e.User = ledger.UserHash{1, byte(user), byte(user >> 8), byte(user >> 16)}
-		e.Source, e.Client, e.Action, e.Kind, e.App, e.Version = "scan", "bench/1", "open_mini_program", "code", "wxminiprogram0001", "release"
+		e.Source, e.Client, e.Action, e.Kind, e.App, e.Version = "scan", "bench/1", "open_mini_program", "code", "wxminiprogram0001",
+			"release"
 		if m.random.IntN(3) > 0 { // of a rule
 			e.Kind, e.RuleID, e.Text = "rule", m.random.Int64N(500)+1, "https://coffee.example/t/7?from=door"
 			continue

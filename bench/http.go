@@ -161,7 +161,8 @@ func (b *bench) http(ctx context.Context) error {
 		if c == nil {
 			continue
 		}
-		row := Row{What: fmt.Sprintf("HTTP resolve, %s rules, CPU a request, %s", size, v.name), Anchor: "HAProxy map_beg, the same rules", Values: ratios(c.cpu, anchor.cpu), Main: i == 0}
+		row := Row{What: fmt.Sprintf("HTTP resolve, %s rules, CPU a request, %s", size, v.name), Anchor: "HAProxy map_beg, the same rules",
+			Values: ratios(c.cpu, anchor.cpu), Main: i == 0}
 		if i == 0 {
 			row.Target = 0.75
 		}
@@ -179,9 +180,11 @@ func (b *bench) http(ctx context.Context) error {
 	}
 	b.row(Row{What: "the same with all that follows, the counting of scans too, " + variants[0].name, Anchor: "HAProxy map_beg, its median",
 		Values: []float64{float64(first.during.Nanoseconds()) / first.requests / quantile(anchor.cpu, 0.5)}})
-	b.row(Row{What: "requests a second on one core, " + variants[0].name, Anchor: "HAProxy map_beg", Values: ratios(first.rate, anchor.rate)})
+	b.row(Row{What: "requests a second on one core, " + variants[0].name, Anchor: "HAProxy map_beg",
+		Values: ratios(first.rate, anchor.rate)})
 	b.row(Row{What: "p99 at full load, " + variants[0].name, Anchor: "HAProxy map_beg", Values: ratios(first.p99, anchor.p99)})
-	b.row(Row{What: "HTTP resolve against a static answer, CPU a request", Anchor: "nginx return 302", Values: ratios(first.cpu, list[1].cpu)})
+	b.row(Row{What: "HTTP resolve against a static answer, CPU a request", Anchor: "nginx return 302",
+		Values: ratios(first.cpu, list[1].cpu)})
 	b.row(Row{What: "resident memory of the server, " + size + " rules", Anchor: "HAProxy with the same rules",
 		Values: []float64{memory(first.load.pid, "VmRSS") / memory(proxy.pid(), "VmRSS")}})
 	// A stream: many scans in one request.
@@ -194,13 +197,15 @@ func (b *bench) http(ctx context.Context) error {
 		lines = append(lines, cost)
 	}
 	b.row(Row{What: "one line of an NDJSON stream, CPU", Anchor: "one request", Values: ratios(lines, first.cpu)})
-	b.note("HAProxy and nginx get GET /?u=<link, percent-encoded> and answer 302 with a Location; qrjump gets POST /scan/v1/resolve with a scan key and a JSON body (text, user, source) and answers 200 with JSON: scan id, page with its query, what matched. All keep %d connections open; server and load have a core each.", keepAlive)
+	b.note(
+		"HAProxy and nginx get GET /?u=<link, percent-encoded> and answer 302 with a Location; qrjump gets POST /scan/v1/resolve with a scan key and a JSON body (text, user, source) and answers 200 with JSON: scan id, page with its query, what matched. All keep %d connections open; server and load have a core each.", keepAlive)
 	return nil
 }
 
 // ours starts our server on a copy of a data folder and checks its answers; the
 // caller stops it. It is nil if this server cannot run in that way.
-func (b *bench) ours(ctx context.Context, kept, name string, v variant, set *rulegen.Set, judge *oracle, bodies string) (*contender, error) {
+func (b *bench) ours(ctx context.Context, kept, name string, v variant, set *rulegen.Set, judge *oracle, bodies string) (*contender,
+	error) {
 	data, err := b.copyOf(kept, name)
 	if err != nil {
 		return nil, err

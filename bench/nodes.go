@@ -177,13 +177,15 @@ func (c *cluster) atRest(ctx context.Context) error {
 		asked, busy = append(asked, float64(after-before)/whole), append(busy, (more-spent).Seconds()*1000/whole)
 	}
 	var connections int64
-	err = conn.QueryRow(ctx, `SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`).Scan(&connections)
+	err = conn.QueryRow(ctx, `SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`).Scan(
+		&connections)
 	if err != nil {
 		return err
 	}
 	c.b.row(Row{What: "transactions of a node at rest", Unit: "a second", Values: asked, Main: true})
 	c.b.row(Row{What: "processor of a node at rest", Unit: "ms a second", Values: busy})
-	c.b.row(Row{What: "connections of a node to the database, at rest", Unit: "connections", Values: []float64{float64(connections) / nodesAtOnce}})
+	c.b.row(Row{What: "connections of a node to the database, at rest", Unit: "connections",
+		Values: []float64{float64(connections) / nodesAtOnce}})
 	return nil
 }
 
@@ -204,7 +206,8 @@ func (c *cluster) wire(ctx context.Context, q *qrjump, name, body string) error 
 
 // add adds a rule through a node, not published yet.
 func (c *cluster) add(ctx context.Context, q *qrjump, link string) error {
-	return c.wire(ctx, q, "qrcodejumpadd", fmt.Sprintf(`{"prefix":%q,"permit_sub_rule":1,"path":"pages/i/i","open_version":3,"is_edit":0}`, link))
+	return c.wire(ctx, q, "qrcodejumpadd", fmt.Sprintf(`{"prefix":%q,"permit_sub_rule":1,"path":"pages/i/i","open_version":3,"is_edit":0}`,
+		link))
 }
 
 // everywhere is how long a publish takes to be the answer of every node, against an
@@ -239,7 +242,8 @@ func (c *cluster) everywhere(ctx context.Context) error {
 		medians = append(medians, quantile(ours, 0.5)/quantile(anchor, 0.5))
 		worst = append(worst, quantile(ours, 1)/quantile(anchor, 0.5))
 	}
-	c.b.row(Row{What: "publish → new answer of all ten nodes, median", Anchor: "insert + trigger NOTIFY, median", Values: medians, Main: true})
+	c.b.row(Row{What: "publish → new answer of all ten nodes, median", Anchor: "insert + trigger NOTIFY, median", Values: medians,
+		Main: true})
 	c.b.row(Row{What: "publish → new answer of all ten nodes, slowest of ten", Anchor: "insert + trigger NOTIFY, median", Values: worst})
 	return nil
 }
@@ -298,7 +302,8 @@ func (c *cluster) scanning(ctx context.Context, clients, nodes int) (end func())
 func (c *cluster) scan(ctx context.Context, quick *http.Client, n, nodes int, link string) bool {
 	for try := range nodes {
 		q := c.node((n + try) % nodes)
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, q.scanURL+"/scan/v1/resolve", strings.NewReader(fmt.Sprintf(`{"text":%q}`, link)))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, q.scanURL+"/scan/v1/resolve",
+			strings.NewReader(fmt.Sprintf(`{"text":%q}`, link)))
 		if err != nil {
 			return false
 		}
@@ -335,7 +340,8 @@ func (c *cluster) restarts(ctx context.Context) error {
 		c.mu.Unlock()
 	}
 	end()
-	c.b.check("a rolling restart of all ten nodes under 8 clients: %d scans answered, %d tries went on to another node, %d scans were not answered",
+	c.b.check(
+		"a rolling restart of all ten nodes under 8 clients: %d scans answered, %d tries went on to another node, %d scans were not answered",
 		c.answered.Load(), c.turned.Load(), c.failed.Load())
 	return c.none("a rolling restart")
 }
@@ -428,8 +434,9 @@ func (c *cluster) oneCutOff(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	c.b.check("a node that is cut off from the database answers scans of the rules that it knows, says 503 on /readyz (%.1f s after the publish that it missed) "+
-		"and knows that publish %.1f s after it can reach the database again", noticed.Seconds(), time.Since(began).Seconds())
+	c.b.check(
+		"a node that is cut off from the database answers scans of the rules that it knows, says 503 on /readyz (%.1f s after the publish that it missed) "+
+			"and knows that publish %.1f s after it can reach the database again", noticed.Seconds(), time.Since(began).Seconds())
 	return nil
 }
 

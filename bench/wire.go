@@ -75,7 +75,8 @@ func (b *bench) wire(ctx context.Context) error {
 		"{/intp/marketcode/tickettocode: 1000000000, /intp/marketcode/codeactivequery: 1000000000, /cgi-bin/wxopen/qrcodejumpget: 1000000000}")
 	seed += wireSeed
 	for i := range wireRules {
-		seed += fmt.Sprintf("  - {owner: wxminiprogram0001, prefix: \"https://wire.example/%d/\", path: pages/table/table, published: true}\n", i)
+		seed += fmt.Sprintf(
+			"  - {owner: wxminiprogram0001, prefix: \"https://wire.example/%d/\", path: pages/table/table, published: true}\n", i)
 	}
 	file := filepath.Join(b.work, "wire.yaml")
 	if err := os.WriteFile(file, []byte(seed), 0o644); err != nil {
@@ -149,7 +150,8 @@ func (b *bench) wire(ctx context.Context) error {
 		}
 	}
 	b.note("Processor time of the server process, all its threads, from before the load until everything that follows from it is written. "+
-		"The embedded store; %d tickets and as many codes; an owner of %d rules. All servers and the load share all cores.", count, wireRules)
+		"The embedded store; %d tickets and as many codes; an owner of %d rules. All servers and the load share all cores.", count,
+		wireRules)
 	return nil
 }
 
@@ -162,7 +164,8 @@ func (b *bench) wireLoads(ctx context.Context, q *qrjump, mode, count int) ([]lo
 	var got struct {
 		AccessToken string `json:"access_token"`
 	}
-	err = call(ctx, http.MethodGet, q.url+"/cgi-bin/token?grant_type=client_credential&appid=wxminiprogram0001&secret=bench-secret0001", "", nil, &got)
+	err = call(ctx, http.MethodGet, q.url+"/cgi-bin/token?grant_type=client_credential&appid=wxminiprogram0001&secret=bench-secret0001", "",
+		nil, &got)
 	if err != nil {
 		return nil, err
 	}
