@@ -314,7 +314,7 @@ func (a *Admin) writeScans(ctx context.Context, w io.Writer, format string, from
 			return err
 		}
 	}
-	for e, err := range a.Scans.Since(ctx, from) {
+	for e, err := range a.Scans.Between(ctx, from, to) {
 		if err != nil {
 			return err
 		}

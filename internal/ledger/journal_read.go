@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"math"
 	"slices"
 	"time"
 )
@@ -40,32 +41,46 @@ func (j *Journal) Before(_ context.Context, moment time.Time) (position int64, e
 	return position, nil
 }
 
+// reading is what of a journal is read.
+type reading struct {
+	after, upTo int64 // positions
+	users       Users // of them alone; nil = of everybody
+	from, to    int64 // blocks with events of this time alone, in Unix milliseconds
+}
+
 // Read implements Log. Damaged records are reported and left out.
 func (j *Journal) Read(ctx context.Context, after int64) iter.Seq2[Entry, error] {
-	return j.read(ctx, after, nil)
+	return j.read(ctx, reading{after: after, from: math.MinInt64, to: math.MaxInt64})
 }
 
 // Of implements Log: it reads the files that may hold one of the users.
 func (j *Journal) Of(ctx context.Context, users Users, after int64) iter.Seq2[Entry, error] {
-	return j.read(ctx, after, users)
+	return j.read(ctx, reading{after: after, users: users, from: math.MinInt64, to: math.MaxInt64})
 }
 
-// read is Read, of some users alone where users is not nil.
-func (j *Journal) read(ctx context.Context, after int64, users Users) iter.Seq2[Entry, error] {
-	upTo := j.end()
+// Between implements Log: it reads the blocks in which such events lie.
+func (j *Journal) Between(ctx context.Context, from, to time.Time) iter.Seq2[Entry, error] {
+	return j.read(ctx, reading{from: from.UnixMilli(), to: to.UnixMilli()})
+}
+
+func (j *Journal) read(ctx context.Context, r reading) iter.Seq2[Entry, error] {
+	r.upTo = j.end()
 	return func(yield func(Entry, error) bool) {
-		list, _ := j.views(after)
-		if users != nil {
-			list = j.maySegments(list, users)
+		list, _ := j.views(r.after)
+		if r.users != nil {
+			list = j.maySegments(list, r.users)
 		}
 		var in Texts
 		buf := []byte(nil)
 		for i := range list {
 			v := &list[i]
-			if v.first > upTo {
+			if v.first > r.upTo {
 				return
 			}
-			goOn, err := j.readSegment(ctx, v, after, upTo, users, &in, &buf, yield)
+			if !v.within(&r) {
+				continue
+			}
+			goOn, err := j.readSegment(ctx, v, &r, &in, &buf, yield)
 			if err != nil {
 				yield(Entry{}, fmt.Errorf("reading scans from %s: %w", v.path, err))
 				return
@@ -77,7 +92,40 @@ func (j *Journal) read(ctx context.Context, after int64, users Users) iter.Seq2[
 	}
 }
 
-func (j *Journal) readSegment(ctx context.Context, v *view, after, upTo int64, users Users, in *Texts, buf *[]byte,
+// within reports whether something of the time that is read lies in a run of events.
+func (s *span) within(r *reading) bool { return s.maxAt >= r.from && s.minAt < r.to }
+
+// stretches are where in a segment lies what is read, each with the position that its
+// first group is not before. end is after the last event, 0 = not known.
+func (v *view) stretches(r *reading) (list []groupReader) {
+	blocks := v.all()
+	for i, b := range blocks {
+		if i == 0 {
+			b.offset, b.first = headerSize, v.first // what is damaged before it is reported too
+		}
+		end, limit := v.end, v.size
+		if i+1 < len(blocks) {
+			end, limit = 0, blocks[i+1].offset
+			if blocks[i+1].first <= r.after+1 {
+				continue
+			}
+		}
+		if !b.within(r) {
+			continue
+		}
+		if n := len(list); n > 0 && list[n-1].limit == b.offset {
+			list[n-1].limit, list[n-1].end = limit, end
+			continue
+		}
+		list = append(list, groupReader{at: b.offset, limit: limit, next: b.first, end: end})
+	}
+	if len(blocks) == 0 {
+		list = append(list, groupReader{at: headerSize, limit: v.size, next: v.first, end: v.end})
+	}
+	return list
+}
+
+func (j *Journal) readSegment(ctx context.Context, v *view, r *reading, in *Texts, buf *[]byte,
 	yield func(Entry, error) bool) (bool, error) {
 	f, err := j.disk.open(v.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -87,18 +135,21 @@ func (j *Journal) readSegment(ctx context.Context, v *view, after, upTo int64, u
 		return false, err
 	}
 	defer f.Close()
-	if v.sealed && after >= v.first {
+	if v.sealed && (r.after >= v.first || v.minAt < r.from || v.maxAt >= r.to) {
 		v.readFooter(f) // without it, the whole file is read
 	}
-	g := groupReader{r: f, at: headerSize, limit: v.size, next: v.first, end: v.end, buf: *buf, off: -1}
-	g.buf = g.buf[:0]
-	defer func() { *buf = g.buf }()
-	for _, b := range v.all() {
-		if b.first > after+1 {
-			break
+	for _, g := range v.stretches(r) {
+		g.r, g.buf, g.off = f, (*buf)[:0], -1
+		goOn, err := j.readStretch(ctx, v, &g, r, in, yield)
+		if *buf = g.buf; !goOn || err != nil {
+			return goOn, err
 		}
-		g.at, g.next = b.offset, b.first
 	}
+	return true, nil
+}
+
+func (j *Journal) readStretch(ctx context.Context, v *view, g *groupReader, r *reading, in *Texts,
+	yield func(Entry, error) bool) (bool, error) {
 	for {
 		if ctx.Err() != nil {
 			return false, context.Cause(ctx)
@@ -111,7 +162,7 @@ func (j *Journal) readSegment(ctx context.Context, v *view, after, upTo int64, u
 		if !ok || err != nil {
 			return err == nil, err
 		}
-		if g.first+int64(g.n)-1 <= after {
+		if g.first+int64(g.n)-1 <= r.after {
 			continue
 		}
 		records := g.records
@@ -121,14 +172,14 @@ func (j *Journal) readSegment(ctx context.Context, v *view, after, upTo int64, u
 				return false, fmt.Errorf("at offset %d: %w", g.offset, err)
 			}
 			records = rest
-			if position <= after {
+			if position <= r.after {
 				continue
 			}
-			if position > upTo {
+			if position > r.upTo {
 				return false, nil
 			}
-			if users != nil {
-				if user, ok := recordUser(b); !ok || !users[user] {
+			if r.users != nil {
+				if user, ok := recordUser(b); !ok || !r.users[user] {
 					continue
 				}
 			}

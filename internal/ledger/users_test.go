@@ -364,3 +364,47 @@ func TestAKilledErasureLosesNothing(t *testing.T) {
 		t.Errorf("%d users were erased", next)
 	}
 }
+
+// Issue 14: of a time, the blocks are read in which it lies; what comes late is among them.
+func TestATimeIsReadWhereItLies(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "scans")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d := &countingDisk{read: map[string]int{}}
+	j := openJournal(t, dir, JournalOptions{SegmentSize: 400_000, disk: d})
+	const n = 20_000
+	for at := int64(0); at < n; at += 50 {
+		list := events(at, at+50)
+		if at == 15_000 {
+			list[7].At = anEvent(5_050).At // it comes late
+		}
+		if err := j.Append(t.Context(), list); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := collect(t, j.Read(t.Context(), 0))
+	_, whole := d.counted()
+	for _, c := range []struct{ from, to int64 }{{5_000, 5_100}, {0, 10}, {n - 10, n}, {0, n}, {n, 2 * n}, {9_000, 9_000}} {
+		from, to := anEvent(c.from).At, anEvent(c.to).At
+		d.counted()
+		got := map[ScanID]bool{}
+		last := int64(0)
+		for e, err := range j.Between(t.Context(), from, to) {
+			if err != nil || e.Position <= last || e != all[e.Position-1] {
+				t.Fatalf("%v: %+v after %d, %v", c, e, last, err)
+			}
+			last = e.Position
+			got[e.ID] = true
+		}
+		_, bytes := d.counted()
+		for _, e := range all {
+			if !e.At.Before(from) && e.At.Before(to) && !got[e.ID] {
+				t.Errorf("%v: position %d is missing", c, e.Position)
+			}
+		}
+		if c.to-c.from <= 100 && bytes > whole/3 {
+			t.Errorf("%v: %d bytes of %d were read", c, bytes, whole)
+		}
+	}
+}

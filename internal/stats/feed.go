@@ -155,8 +155,13 @@ func (c *Counter) forgotten(ctx context.Context) time.Time {
 // All yields every scan after a position, in the order of the ledger, up to what is
 // counted.
 func (c *Counter) All(ctx context.Context, after int64) iter.Seq2[Counted, error] {
+	return c.bound(ctx, func() iter.Seq2[ledger.Entry, error] { return c.Log.Read(ctx, after) })
+}
+
+// bound yields what a log does up to what is counted, with what codes count for.
+func (c *Counter) bound(ctx context.Context, read func() iter.Seq2[ledger.Entry, error]) iter.Seq2[Counted, error] {
 	return func(yield func(Counted, error) bool) {
-		for e, err := range c.upToCounted(ctx, after) {
+		for e, err := range c.untilCounted(ctx, read) {
 			var one Counted
 			if err == nil {
 				one, err = c.withBinding(ctx, e)
@@ -170,13 +175,18 @@ func (c *Counter) All(ctx context.Context, after int64) iter.Seq2[Counted, error
 
 // upToCounted is All without what codes count for.
 func (c *Counter) upToCounted(ctx context.Context, after int64) iter.Seq2[ledger.Entry, error] {
+	return c.untilCounted(ctx, func() iter.Seq2[ledger.Entry, error] { return c.Log.Read(ctx, after) })
+}
+
+// untilCounted is what a log yields up to what is counted when it is begun.
+func (c *Counter) untilCounted(ctx context.Context, read func() iter.Seq2[ledger.Entry, error]) iter.Seq2[ledger.Entry, error] {
 	return func(yield func(ledger.Entry, error) bool) {
 		state, err := c.stored(ctx)
 		if err != nil {
 			yield(ledger.Entry{}, err)
 			return
 		}
-		for e, err := range c.Log.Read(ctx, after) {
+		for e, err := range read() {
 			if err != nil {
 				err = fmt.Errorf("reading the ledger: %w", err)
 			} else if e.Position > state.Position {
@@ -189,13 +199,10 @@ func (c *Counter) upToCounted(ctx context.Context, after int64) iter.Seq2[ledger
 	}
 }
 
-// Since is All of the scans since a moment; older ones may be among them.
-func (c *Counter) Since(ctx context.Context, moment time.Time) iter.Seq2[Counted, error] {
-	after, err := c.Log.Before(ctx, moment)
-	if err != nil {
-		return func(yield func(Counted, error) bool) { yield(Counted{}, fmt.Errorf("reading the ledger: %w", err)) }
-	}
-	return c.All(ctx, after)
+// Between is All of the scans from a moment up to but without another; others may be
+// among them.
+func (c *Counter) Between(ctx context.Context, from, to time.Time) iter.Seq2[Counted, error] {
+	return c.bound(ctx, func() iter.Seq2[ledger.Entry, error] { return c.Log.Between(ctx, from, to) })
 }
 
 // Forget removes scans that are older than a moment from the ledger, as far as

@@ -442,28 +442,56 @@ func usersArgs(users ledger.Users) (args []any) {
 	return args
 }
 
+// scansBetween reads a page of the events of a time.
+const scansBetween = `SELECT seq, ` + scanColumns + ` FROM scan_events WHERE seq > $1 AND seq <= $2 AND day BETWEEN $4 AND $5
+	AND at >= $6 AND at < $7 ORDER BY seq LIMIT $3`
+
+// Between implements ledger.Log: it reads the days of which ids such events may have.
+func (l *Scans) Between(ctx context.Context, from, to time.Time) iter.Seq2[ledger.Entry, error] {
+	return l.pages(ctx, 0, func(tx *Tx, after, upTo int64) ([]ledger.Entry, error) {
+		return list(ctx, tx, scanEntry, scansBetween, betweenArgs(after, upTo, from, to)...)
+	})
+}
+
+// betweenArgs are the arguments of scansBetween. An id is made of the time of its event;
+// there is room for one that says a day less, or two days more.
+func betweenArgs(after, upTo int64, from, to time.Time) []any {
+	return []any{after, upTo, scansAtOnce, from.UnixMilli()/millisOfDay - 1, to.UnixMilli()/millisOfDay + 2, from.UnixMilli(), to.UnixMilli()}
+}
+
 // Of implements ledger.Log: the database looks through its table once.
 func (l *Scans) Of(ctx context.Context, users ledger.Users, after int64) iter.Seq2[ledger.Entry, error] {
+	of := usersArgs(users)
+	if len(of) == 0 {
+		return func(func(ledger.Entry, error) bool) {}
+	}
+	return l.pages(ctx, after, func(tx *Tx, after, upTo int64) ([]ledger.Entry, error) { return tx.scansOf(ctx, of, after, upTo) })
+}
+
+// pages yields what is read by pages after a position, for as long as they are full.
+func (l *Scans) pages(ctx context.Context, after int64,
+	read func(tx *Tx, after, upTo int64) ([]ledger.Entry, error)) iter.Seq2[ledger.Entry, error] {
 	upTo, err := l.End(ctx)
 	return func(yield func(ledger.Entry, error) bool) {
-		of := usersArgs(users)
-		for after := after; err == nil && len(of) > 0 && after < upTo; {
-			var page []ledger.Entry
+		var page []ledger.Entry
+		for after := after; err == nil && after < upTo; after = page[len(page)-1].Position {
 			err = l.s.view(ctx, func(tx *Tx) error {
 				return tx.patiently(func() (err error) {
-					page, err = tx.scansOf(ctx, of, after, upTo)
+					page, err = read(tx, after, upTo)
 					return err
 				})
 			})
+			if err != nil {
+				break
+			}
 			for i := range page {
-				if err == nil && !yield(page[i], nil) {
+				if !yield(page[i], nil) {
 					return
 				}
 			}
 			if len(page) < scansAtOnce {
-				break
+				return
 			}
-			after = page[len(page)-1].Position
 		}
 		if err != nil {
 			yield(ledger.Entry{}, fmt.Errorf("reading the ledger: %w", err))

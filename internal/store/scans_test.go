@@ -213,8 +213,50 @@ func TestALedgerIsReadSinceAMoment(t *testing.T) {
 			if since >= 49*time.Hour && len(read) == len(all) {
 				t.Errorf("since %s: everything was read", since)
 			}
+			want, got = nil, nil
+			until := at.Add(since + 2*time.Hour)
+			within := func(e ledger.Event) bool { return !e.At.Before(at.Add(since)) && e.At.Before(until) }
+			for _, e := range all {
+				if within(e) {
+					want = append(want, e)
+				}
+			}
+			read = eventsOf(collect(t, l.Between(ctx, at.Add(since), until)))
+			for _, e := range read {
+				if within(e) {
+					got = append(got, e)
+				}
+			}
+			wantEvents(t, fmt.Sprint("two hours since ", since), got, want)
+			if len(read) > len(all)/2 {
+				t.Errorf("two hours since %s: %d of %d were read", since, len(read), len(all))
+			}
 		}
 	})
+}
+
+// Of a time, the days around it are read, however many there are.
+func TestATimeIsReadFromItsDays(t *testing.T) {
+	s := open(t, newPostgres(t))
+	l := openScans(t, s)
+	const scans = 14_400 // ten days
+	for n := int64(0); n < scans; n += 1_800 {
+		if err := l.Append(t.Context(), someScans(n, n+1_800)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.write.ExecContext(t.Context(), `ANALYZE scan_events`); err != nil {
+		t.Fatal(err)
+	}
+	from := someScans(scans/2, scans/2+1)[0].At
+	to := from.Add(2 * time.Hour)
+	end, err := l.End(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if looked := rowsLooked(t, s.read, scansBetween, betweenArgs(0, end, from, to)); looked < 100 || looked > 5*24*60 {
+		t.Errorf("%v rows were read for two hours; %d are in five days, %d in all", looked, 5*24*60, scans)
+	}
 }
 
 func TestALedgerForgetsAndErases(t *testing.T) {

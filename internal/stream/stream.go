@@ -609,6 +609,15 @@ func (l *Log) Before(ctx context.Context, moment time.Time) (position int64, err
 	return position, nil
 }
 
+// Between implements ledger.Log: it reads on from the first message that may be so young.
+func (l *Log) Between(ctx context.Context, from, _ time.Time) iter.Seq2[ledger.Entry, error] {
+	after, err := l.Before(ctx, from)
+	if err != nil {
+		return func(yield func(ledger.Entry, error) bool) { yield(ledger.Entry{}, err) }
+	}
+	return l.Read(ctx, after)
+}
+
 // Find implements ledger.Log.
 func (l *Log) Find(ctx context.Context, id ledger.ScanID) (int64, error) {
 	end, err := l.End(ctx)
