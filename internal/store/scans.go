@@ -456,7 +456,8 @@ func (l *Scans) Between(ctx context.Context, from, to time.Time) iter.Seq2[ledge
 // betweenArgs are the arguments of scansBetween. An id is made of the time of its event;
 // there is room for one that says a day less, or two days more.
 func betweenArgs(after, upTo int64, from, to time.Time) []any {
-	return []any{after, upTo, scansAtOnce, from.UnixMilli()/millisOfDay - 1, to.UnixMilli()/millisOfDay + 2, from.UnixMilli(), to.UnixMilli()}
+	return []any{after, upTo, scansAtOnce, from.UnixMilli()/millisOfDay - 1, to.UnixMilli()/millisOfDay + 2, from.UnixMilli(),
+		to.UnixMilli()}
 }
 
 // Of implements ledger.Log: the database looks through its table once.
