@@ -147,6 +147,9 @@ func finish(f *os.File) (archive.Manifest, int64, error) {
 	if err != nil {
 		return archive.Manifest{}, 0, err
 	}
+	if err := a.Check(); err != nil {
+		return archive.Manifest{}, 0, err
+	}
 	return a.Manifest, info.Size(), f.Close()
 }
 

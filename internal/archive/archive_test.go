@@ -2,6 +2,7 @@ package archive_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -53,15 +54,24 @@ var some = tables{"accounts": `{"appid":"wx1"}` + "\n" + `{"appid":"wx2"}` + "\n
 
 func write(t *testing.T, c archive.Contents) []byte {
 	t.Helper()
-	var b bytes.Buffer
-	if _, err := archive.Write(t.Context(), &b, c); err != nil {
+	p, err := archive.Pack(t.Context(), t.TempDir(), c)
+	if err != nil {
 		t.Fatal(err)
+	}
+	defer p.Close()
+	var b bytes.Buffer
+	if n, err := p.WriteTo(&b); err != nil || n != int64(b.Len()) {
+		t.Fatalf("%v, %d of %d bytes", err, n, b.Len())
 	}
 	return b.Bytes()
 }
 
 func open(b []byte) (*archive.Archive, error) {
-	return archive.Open(bytes.NewReader(b), int64(len(b)))
+	a, err := archive.Open(bytes.NewReader(b), int64(len(b)))
+	if err == nil {
+		err = a.Check()
+	}
+	return a, err
 }
 
 func TestWhatGoesInComesOut(t *testing.T) {
@@ -173,11 +183,14 @@ func TestANewerFormatSaysSo(t *testing.T) {
 	}
 }
 
-func TestAnErrorOfTheSourceWritesNothing(t *testing.T) {
-	var b bytes.Buffer
-	_, err := archive.Write(t.Context(), &b, contents(tables{"accounts": "{}\n", "rules": "broken"}))
-	if err == nil || b.Len() > 0 {
-		t.Errorf("%v after %d bytes", err, b.Len())
+func TestAnErrorOfTheSourceLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := archive.Pack(t.Context(), dir, contents(tables{"accounts": "{}\n", "rules": "broken"})); err == nil {
+		t.Error("it was packed")
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) > 0 {
+		t.Error(err, left)
 	}
 }
 
@@ -189,7 +202,11 @@ func TestPassphrases(t *testing.T) {
 		}
 		c := contents(some)
 		c.Passphrase = word
-		if _, err := archive.Write(t.Context(), io.Discard, c); (err == nil) != ok {
+		p, err := archive.Pack(t.Context(), t.TempDir(), c)
+		if err == nil {
+			p.Close()
+		}
+		if (err == nil) != ok {
 			t.Errorf("%q: %v", word, err)
 		} else if err != nil && word != "" && strings.Contains(err.Error(), word) {
 			t.Errorf("the error quotes the passphrase: %v", err)
@@ -212,15 +229,120 @@ func TestTarReadsIt(t *testing.T) {
 	}
 }
 
+// counted is a source that counts how often a table is read.
+type counted struct {
+	tables
+	read map[string]int
+}
+
+func (s counted) WriteRows(ctx context.Context, table string, w io.Writer) (int64, error) {
+	s.read[table]++
+	return s.tables.WriteRows(ctx, table, w)
+}
+
+// Issue 14: an export read every row twice.
+func TestEachTableIsReadOnce(t *testing.T) {
+	c, read := contents(nil), map[string]int{}
+	c.Tables = counted{some, read}
+	if _, err := open(write(t, c)); err != nil {
+		t.Error(err)
+	}
+	for _, table := range some.Tables() {
+		if read[table] != 1 {
+			t.Errorf("%s was read %d times", table, read[table])
+		}
+	}
+}
+
+// What is packed in pieces, at other times than it is written, is one gzip all the same.
+func TestTablesOfEverySize(t *testing.T) {
+	chance := rand.New(rand.NewPCG(14, 3))
+	lines := func(n int) string {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = "0123456789abcdef"[chance.IntN(16)]
+			if chance.IntN(50) == 0 || i == n-1 {
+				b[i] = '\n'
+			}
+		}
+		return string(b)
+	}
+	all := tables{}
+	for i, n := range []int{0, 1, 511, 512, 513, archive.PieceSize - 1, archive.PieceSize, archive.PieceSize + 1, 3*archive.PieceSize + 7,
+		9 * archive.PieceSize} {
+		all[fmt.Sprintf("t%02d", i)] = lines(n)
+	}
+	b := write(t, contents(all))
+	a, err := open(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := tables{}
+	if err := a.EachTable(func(name string, rows io.Reader) error {
+		b, err := io.ReadAll(rows)
+		got[name] = string(b)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range all {
+		if got[name] != want {
+			t.Errorf("%s: %d bytes became %d others", name, len(want), len(got[name]))
+		}
+	}
+	r, err := gzip.NewReader(bytes.NewReader(b)) // both of them, as everybody reads it
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		t.Error(err)
+	}
+}
+
+// full is a disk without room for what is packed.
+type full struct{ left int }
+
+func (f *full) Write(b []byte) (int, error) {
+	if f.left -= len(b); f.left < 0 {
+		return 0, errors.New("no space left")
+	}
+	return len(b), nil
+}
+
+// A disk that is full ends the reading of rows long before their end.
+func TestWhatCannotBePackedIsReadNoFurther(t *testing.T) {
+	var read int
+	err := archive.PackInto(&full{left: 100_000}, func(w io.Writer) error {
+		chance := rand.NewChaCha8([32]byte{})
+		b := make([]byte, 1000)
+		for range 1_000_000 {
+			chance.Read(b)
+			if _, err := w.Write(b); err != nil {
+				return err
+			}
+			read += len(b)
+		}
+		return nil
+	})
+	if err == nil || !strings.Contains(err.Error(), "no space left") || read > 100_000+5*archive.PieceSize {
+		t.Errorf("%v after %d bytes", err, read)
+	}
+}
+
 // A table of a gigabyte needs no memory of its size.
 func TestMemoryDoesNotGrowWithTheState(t *testing.T) {
 	var big repeated = 200_000
+	dir := t.TempDir()
 	allocated := testing.Benchmark(func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			c := contents(nil)
 			c.Tables = big
-			if _, err := archive.Write(b.Context(), io.Discard, c); err != nil {
+			p, err := archive.Pack(b.Context(), dir, c)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err = p.WriteTo(io.Discard); errors.Join(err, p.Close()) != nil {
 				b.Fatal(err)
 			}
 		}
@@ -247,9 +369,14 @@ func (n repeated) WriteRows(_ context.Context, _ string, w io.Writer) (int64, er
 }
 
 func Example() {
-	var file bytes.Buffer
-	_, err := archive.Write(context.Background(), &file, contents(tables{"rules": `{"id":1}` + "\n"}))
+	p, err := archive.Pack(context.Background(), os.TempDir(), contents(tables{"rules": `{"id":1}` + "\n"}))
 	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer p.Close()
+	var file bytes.Buffer
+	if _, err := p.WriteTo(&file); err != nil {
 		fmt.Println(err)
 		return
 	}

@@ -7,6 +7,15 @@ import (
 	"io"
 )
 
+// PieceSize is the size of the pieces that are packed at once.
+const PieceSize = pieceSize
+
+// PackInto packs one text.
+func PackInto(w io.Writer, write func(io.Writer) error) error {
+	_, err := newPacker(w).pack(write)
+	return err
+}
+
 // SwapKeys puts the sealed keys of one archive into another.
 func SwapKeys(from, into *Archive) { into.keys = from.keys }
 

@@ -26,15 +26,15 @@ type Archive struct {
 // maxHead bounds the manifest and the sealed keys, in bytes.
 const maxHead = 16 << 20
 
-// Open checks a whole archive: every byte, every member against the manifest.
-// ErrNewer, ErrDamaged.
+// Open opens an archive of which every byte is as it was written. What its members have
+// to be is for EachTable to say, and for Check. ErrNewer, ErrDamaged.
 func Open(file io.ReaderAt, size int64) (*Archive, error) {
 	a := &Archive{file: file, size: size - trailerSize}
 	if a.size <= 0 {
 		return nil, damaged("it is no archive of qrjump")
 	}
 	// A format of later may be sealed in another way.
-	if err := a.readManifest(); errors.Is(err, ErrNewer) {
+	if err := a.readHead(); errors.Is(err, ErrNewer) {
 		return nil, err
 	}
 	whole, end := newSummer(io.Discard), make([]byte, trailerSize)
@@ -47,11 +47,14 @@ func Open(file io.ReaderAt, size int64) (*Archive, error) {
 	if !bytes.Equal(end, trailer(whole.sum())) {
 		return nil, damaged("its checksum is not that of its content")
 	}
-	if err := a.readManifest(); err != nil {
+	if err := a.readHead(); err != nil {
 		return nil, err
 	}
-	return a, a.EachTable(func(string, io.Reader) error { return nil })
+	return a, nil
 }
+
+// Check compares every member with the manifest. ErrDamaged.
+func (a *Archive) Check() error { return a.EachTable(func(string, io.Reader) error { return nil }) }
 
 func damaged(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrDamaged, fmt.Sprintf(format, args...))
@@ -73,11 +76,27 @@ func (a *Archive) unpack() (*tar.Reader, func() error, error) {
 	}, nil
 }
 
-func (a *Archive) readManifest() error {
+// readHead reads what an archive begins with: the manifest and the keys.
+func (a *Archive) readHead() error {
 	members, _, err := a.unpack()
 	if err != nil {
 		return err
 	}
+	if err := a.readManifest(members); err != nil {
+		return err
+	}
+	if len(a.Manifest.Members) == 0 || a.Manifest.Members[0].Name != keysName {
+		return damaged("%s does not follow %s", keysName, manifestName)
+	}
+	want := a.Manifest.Members[0]
+	if err := nextIs(members, want); err != nil {
+		return err
+	}
+	a.keys, err = readKeys(members, want)
+	return err
+}
+
+func (a *Archive) readManifest(members *tar.Reader) error {
 	head, err := members.Next()
 	if err != nil || head.Name != manifestName || head.Size > maxHead {
 		return damaged("it does not begin with %s", manifestName)
@@ -97,6 +116,30 @@ func (a *Archive) readManifest() error {
 	return nil
 }
 
+// nextIs looks whether the next member is the one that is wanted.
+func nextIs(members *tar.Reader, want Member) error {
+	if head, err := members.Next(); err != nil || head.Name != want.Name || head.Size != want.Size {
+		return damaged("%s is not where the manifest says", want.Name)
+	}
+	return nil
+}
+
+func readKeys(r io.Reader, want Member) ([]byte, error) {
+	if want.Size > maxHead {
+		return nil, damaged("%s is too long", keysName)
+	}
+	keys, err := io.ReadAll(r)
+	if err != nil {
+		return nil, damaged("%s: %v", keysName, err)
+	}
+	sum := newSummer(io.Discard)
+	sum.Write(keys)
+	if sum.member(want.Name, 0) != want {
+		return nil, damaged("%s has another checksum than the manifest says", want.Name)
+	}
+	return keys, nil
+}
+
 // EachTable hands out the rows of every table, and checks each when f has read
 // what it wants of it. A caller keeps the rows only where EachTable returns
 // nil: the file may have changed since it was opened.
@@ -108,22 +151,14 @@ func (a *Archive) EachTable(f func(table string, rows io.Reader) error) error {
 	if _, err := members.Next(); err != nil { // the manifest
 		return damaged("%v", err)
 	}
+	space := newSpace()
 	for _, want := range a.Manifest.Members {
-		head, err := members.Next()
-		if err != nil || head.Name != want.Name || head.Size != want.Size {
-			return damaged("%s is not where the manifest says", want.Name)
+		if err := nextIs(members, want); err != nil {
+			return err
 		}
 		if want.Name == keysName {
-			if head.Size > maxHead {
-				return damaged("%s is too long", keysName)
-			}
-			if a.keys, err = io.ReadAll(members); err != nil {
-				return damaged("%s: %v", keysName, err)
-			}
-			sum := newSummer(io.Discard)
-			sum.Write(a.keys)
-			if sum.member(want.Name, 0) != want {
-				return damaged("%s has another checksum than the manifest says", want.Name)
+			if _, err := readKeys(members, want); err != nil {
+				return err
 			}
 			continue
 		}
@@ -133,12 +168,17 @@ func (a *Archive) EachTable(f func(table string, rows io.Reader) error) error {
 		}
 		lines := &lineCounter{}
 		sum := newSummer(lines)
-		content := io.TeeReader(members, sum)
-		if err := f(table, content); err != nil {
+		err := readAhead(io.TeeReader(members, sum), space, func(rows io.Reader) error {
+			if err := f(table, rows); err != nil {
+				return err
+			}
+			if _, err := io.Copy(io.Discard, rows); err != nil {
+				return damaged("%s: %v", want.Name, err)
+			}
+			return nil
+		})
+		if err != nil {
 			return err
-		}
-		if _, err := io.Copy(io.Discard, content); err != nil {
-			return damaged("%s: %v", want.Name, err)
 		}
 		if sum.member(want.Name, lines.n) != want {
 			return damaged("%s has another checksum or number of rows than the manifest says", want.Name)

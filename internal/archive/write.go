@@ -4,22 +4,24 @@ import (
 	"archive/tar"
 	"bytes"
 	"cmp"
-	"compress/gzip"
 	"context"
+	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"runtime/debug"
 	"time"
 
 	"filippo.io/age"
 )
 
-// Source is a state that does not change while it is written.
+// Source is a state that does not change while it is read.
 type Source interface {
 	// Tables lists what WriteRows knows.
 	Tables() []string
-	// WriteRows writes the rows of a table, each time the same bytes.
+	// WriteRows writes the rows of a table.
 	WriteRows(ctx context.Context, table string, w io.Writer) (rows int64, err error)
 }
 
@@ -39,111 +41,218 @@ type Contents struct {
 
 const defaultWork = 18
 
-// Write writes an archive. Nothing is written before all of the source was read
-// once, so an error of it leaves w untouched; and memory does not grow with the
-// source, because it is read a second time for the writing.
-func Write(ctx context.Context, w io.Writer, c Contents) (Manifest, error) {
-	if err := CheckPassphrase(c.Passphrase); err != nil {
-		return Manifest{}, err
-	}
-	m := Manifest{Format: Format, Program: c.Program, Schema: c.Schema, Engine: c.Engine, CreatedAt: c.CreatedAt.UTC()}
-	var tables []Member
-	for _, table := range c.Tables.Tables() {
-		sum := newSummer(io.Discard)
-		rows, err := c.Tables.WriteRows(ctx, table, sum)
-		if err != nil {
-			return m, err
-		}
-		tables = append(tables, sum.member(memberOf(table), rows))
-	}
-	keys, err := sealKeys(c, tables)
-	if err != nil {
-		return m, err
-	}
-	sum := newSummer(io.Discard)
-	sum.Write(keys)
-	m.Members = append([]Member{sum.member(keysName, 0)}, tables...)
-	manifest, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
-		return m, err
-	}
+// Packed is a whole archive that waits to be written.
+type Packed struct {
+	Manifest Manifest
 
-	whole := newSummer(w)
-	// A server that answers scans meanwhile has better things to do than to
-	// look for the shortest form.
-	packed, err := gzip.NewWriterLevel(whole, gzip.BestSpeed)
+	keys   []byte
+	tables []packed // in rows
+	rows   *os.File
+	named  bool // the file of rows has its name still
+}
+
+// Pack reads all of a source, once. Its rows wait, packed, in a file without a name in
+// dir, because an archive begins with what is known at their end; memory does not grow
+// with them.
+func Pack(ctx context.Context, dir string, c Contents) (*Packed, error) {
+	if err := CheckPassphrase(c.Passphrase); err != nil {
+		return nil, err
+	}
+	keys := beginSealing(c) // takes as long as many rows
+	p, err := packRows(ctx, dir, c)
 	if err != nil {
-		return m, err
+		keys.end(nil) // no work goes on behind a caller
+		return nil, err
 	}
-	out := tar.NewWriter(packed)
-	put := func(member Member, content func(io.Writer) error) error {
-		if err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: member.Name, Size: member.Size, Mode: 0o600,
-			ModTime: time.Unix(0, 0)}); err != nil {
-			return fmt.Errorf("writing %s: %w", member.Name, err)
-		}
-		if err := content(out); err != nil {
-			return fmt.Errorf("writing %s: %w", member.Name, err)
-		}
-		return nil
+	if err := p.describe(c, keys); err != nil {
+		return nil, errors.Join(err, p.Close())
 	}
-	bytesOf := func(b []byte) func(io.Writer) error {
-		return func(w io.Writer) error { _, err := w.Write(b); return err }
+	return p, nil
+}
+
+func packRows(ctx context.Context, dir string, c Contents) (p *Packed, err error) {
+	f, err := os.CreateTemp(dir, ".export-*") // 0600
+	if err != nil {
+		return nil, fmt.Errorf("making a file for rows: %w", err)
 	}
-	if err := put(Member{Name: manifestName, Size: int64(len(manifest) + 1)}, bytesOf(append(manifest, '\n'))); err != nil {
-		return m, err
-	}
-	if err := put(m.Members[0], bytesOf(keys)); err != nil {
-		return m, err
-	}
-	for i, table := range c.Tables.Tables() {
-		err := put(tables[i], func(w io.Writer) error {
-			again := newSummer(w)
-			rows, err := c.Tables.WriteRows(ctx, table, again)
-			if err == nil && again.member(tables[i].Name, rows) != tables[i] {
-				err = fmt.Errorf("the state changed while it was read")
-			}
+	// Without a name nothing stays behind, whatever happens; not every system can.
+	p = &Packed{rows: f, named: os.Remove(f.Name()) != nil}
+	p.Manifest = Manifest{Format: Format, Program: c.Program, Schema: c.Schema, Engine: c.Engine, CreatedAt: c.CreatedAt.UTC(),
+		Members: []Member{{Name: keysName}}}
+	packer := newPacker(f)
+	for _, table := range c.Tables.Tables() {
+		var rows int64
+		one, err := packer.pack(func(w io.Writer) (err error) {
+			rows, err = c.Tables.WriteRows(ctx, table, w)
 			return err
 		})
 		if err != nil {
-			return m, err
+			return nil, errors.Join(err, p.Close())
 		}
+		p.tables = append(p.tables, one)
+		p.Manifest.Members = append(p.Manifest.Members, one.member(memberOf(table), rows))
 	}
-	if err := out.Close(); err != nil {
-		return m, err
-	}
-	if err := packed.Close(); err != nil {
-		return m, err
-	}
-	_, err = w.Write(trailer(whole.sum()))
-	return m, err
+	return p, nil
 }
 
-// sealKeys is keys.age.
-func sealKeys(c Contents, tables []Member) ([]byte, error) {
-	text, err := json.Marshal(secrets{Keys: c.Keys, Schema: c.Schema, Tables: tables})
+// describe adds the keys, sealed with the sums of the tables.
+func (p *Packed) describe(c Contents, keys *sealing) error {
+	text, err := json.Marshal(secrets{Keys: c.Keys, Schema: c.Schema, Tables: p.Manifest.Members[1:]})
 	if err != nil {
-		return nil, err
+		return errors.Join(err, keys.end(nil))
 	}
-	recipient, err := age.NewScryptRecipient(c.Passphrase)
+	if err := keys.end(text); err != nil {
+		return fmt.Errorf("sealing the keys: %w", err)
+	}
+	p.keys = keys.sealed.Bytes()
+	sum := newSummer(io.Discard)
+	sum.Write(p.keys)
+	p.Manifest.Members[0] = sum.member(keysName, 0)
+	return nil
+}
+
+// Close removes what waits.
+func (p *Packed) Close() error {
+	err := p.rows.Close()
+	if p.named {
+		err = errors.Join(err, os.Remove(p.rows.Name()))
+	}
+	return err
+}
+
+// WriteTo writes the archive.
+func (p *Packed) WriteTo(w io.Writer) (int64, error) {
+	whole := newSummer(w)
+	g := &packedGzip{whole: whole, packer: newPacker(whole)}
+	err := g.write(p)
+	if err == nil {
+		_, err = w.Write(trailer(whole.sum()))
+	}
+	return whole.size + trailerSize, err
+}
+
+// packedGzip is one gzip of texts of which some are packed already.
+type packedGzip struct {
+	whole  *summer
+	packer *packer
+	all    plain
+	waits  bytes.Buffer // what is not packed yet
+}
+
+func (g *packedGzip) write(p *Packed) error {
+	const fastest, unknownSystem = 4, 0xff
+	if _, err := g.whole.Write([]byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, fastest, unknownSystem}); err != nil {
+		return err
+	}
+	manifest, err := json.MarshalIndent(p.Manifest, "", "  ")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	work := cmp.Or(c.Work, defaultWork)
-	recipient.SetWorkFactor(work)
-	if work >= defaultWork {
-		// Otherwise the next export adds its 256 MiB to those of this one.
-		defer debug.FreeOSMemory()
+	manifest = append(manifest, '\n')
+	if err := g.text(Member{Name: manifestName, Size: int64(len(manifest))}, manifest); err != nil {
+		return err
 	}
-	var sealed bytes.Buffer
-	w, err := age.Encrypt(&sealed, recipient)
+	if err := g.text(p.Manifest.Members[0], p.keys); err != nil {
+		return err
+	}
+	for i, table := range p.tables {
+		if err := g.table(p.Manifest.Members[1+i], table, p.rows); err != nil {
+			return err
+		}
+	}
+	g.waits.Write(make([]byte, 2*tarBlock)) // the end of a tar
+	if err := g.flush(); err != nil {
+		return err
+	}
+	tail := binary.LittleEndian.AppendUint32([]byte{3, 0}, g.all.crc) // behind an empty last block
+	_, err = g.whole.Write(binary.LittleEndian.AppendUint32(tail, uint32(g.all.size)))
+	return err
+}
+
+// tarBlock is what everything in a tar is padded to.
+const tarBlock = 512
+
+func (g *packedGzip) pad(size int64) { g.waits.Write(make([]byte, -size&(tarBlock-1))) }
+
+func (g *packedGzip) head(m Member) error {
+	return tar.NewWriter(&g.waits).WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: m.Name, Size: m.Size, Mode: 0o600,
+		ModTime: time.Unix(0, 0)})
+}
+
+// text adds a member that is not packed yet.
+func (g *packedGzip) text(m Member, content []byte) error {
+	if err := g.head(m); err != nil {
+		return fmt.Errorf("writing %s: %w", m.Name, err)
+	}
+	g.waits.Write(content)
+	g.pad(m.Size)
+	return nil
+}
+
+// table adds a member that is packed.
+func (g *packedGzip) table(m Member, table packed, rows io.ReaderAt) error {
+	err := g.head(m)
+	if err == nil {
+		err = g.flush()
+	}
+	if err == nil {
+		_, err = io.Copy(g.whole, io.NewSectionReader(rows, table.from, table.to-table.from))
+	}
 	if err != nil {
-		return nil, fmt.Errorf("sealing the keys: %w", err)
+		return fmt.Errorf("writing %s: %w", m.Name, err)
 	}
-	if _, err := w.Write(text); err != nil {
-		return nil, fmt.Errorf("sealing the keys: %w", err)
+	g.all = g.all.then(table.plain)
+	g.pad(m.Size)
+	return nil
+}
+
+// flush packs what waits.
+func (g *packedGzip) flush() error {
+	one, err := g.packer.pack(func(w io.Writer) error {
+		_, err := g.waits.WriteTo(w)
+		return err
+	})
+	g.all = g.all.then(one.plain)
+	return err
+}
+
+// sealing makes keys.age.
+type sealing struct {
+	sealed bytes.Buffer
+	w      io.WriteCloser
+	err    error
+	ready  chan struct{}
+}
+
+// beginSealing lets the passphrase be turned into a key, which takes a second and needs
+// nothing of what is sealed.
+func beginSealing(c Contents) *sealing {
+	s := &sealing{ready: make(chan struct{})}
+	go func() {
+		defer close(s.ready)
+		var recipient *age.ScryptRecipient
+		if recipient, s.err = age.NewScryptRecipient(c.Passphrase); s.err != nil {
+			return
+		}
+		work := cmp.Or(c.Work, defaultWork)
+		recipient.SetWorkFactor(work)
+		s.w, s.err = age.Encrypt(&s.sealed, recipient)
+		if work >= defaultWork {
+			// Otherwise the next export adds its 256 MiB to those of this one.
+			debug.FreeOSMemory()
+		}
+	}()
+	return s
+}
+
+// end seals a text, when the key is there.
+func (s *sealing) end(text []byte) error {
+	<-s.ready
+	if s.err != nil {
+		return s.err
 	}
-	if err := w.Close(); err != nil {
-		return nil, fmt.Errorf("sealing the keys: %w", err)
+	if _, err := s.w.Write(text); err != nil {
+		return err
 	}
-	return sealed.Bytes(), nil
+	return s.w.Close()
 }

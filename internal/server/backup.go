@@ -32,8 +32,24 @@ func (s *Server) export(ctx context.Context, w io.Writer, passphrase string) err
 	if err := s.counter.CatchUpAndSave(ctx); err != nil && ctx.Err() == nil {
 		s.log.WarnContext(ctx, "the export goes on with scans that are not counted yet", "error", err)
 	}
-	var done archive.Manifest
-	err := s.store.Snapshot(ctx, func(p *store.Snapshot) error {
+	packed, err := s.pack(ctx, passphrase)
+	if err != nil {
+		return err
+	}
+	_, err = packed.WriteTo(w)
+	if err = errors.Join(err, packed.Close()); err != nil {
+		return err
+	}
+	rows, schema := packed.Manifest.Rows(), packed.Manifest.Schema
+	s.log.InfoContext(ctx, "everything was exported", "rows", rows, "schema", schema)
+	// After the state that was exported: what is restored from it is that state.
+	return s.store.Note(ctx, "export", "", "export", map[string]int64{"rows": rows, "schema": schema})
+}
+
+// pack packs everything as it is at one moment. The database keeps that moment no longer
+// than it takes, however slowly a client reads the archive.
+func (s *Server) pack(ctx context.Context, passphrase string) (packed *archive.Packed, err error) {
+	err = s.store.Snapshot(ctx, func(p *store.Snapshot) error {
 		keys := map[string][]byte{}
 		for name, sealed := range p.Keys {
 			secret, err := s.ring.master.Open(place(name), sealed)
@@ -42,19 +58,14 @@ func (s *Server) export(ctx context.Context, w io.Writer, passphrase string) err
 			}
 			keys[name] = secret
 		}
-		m, err := archive.Write(ctx, w, archive.Contents{Tables: p, Keys: keys, Schema: p.Schema, Engine: s.store.Engine(),
+		packed, err = archive.Pack(ctx, s.config.Data, archive.Contents{Tables: p, Keys: keys, Schema: p.Schema, Engine: s.store.Engine(),
 			Program: "qrjump " + Version, CreatedAt: s.realNow(), Passphrase: passphrase, Work: s.seams.ExportWork})
-		if err == nil {
-			s.log.InfoContext(ctx, "everything was exported", "rows", m.Rows(), "schema", m.Schema)
-			done = m
-		}
 		return err
 	})
-	if err != nil {
-		return err
+	if err != nil && packed != nil {
+		err = errors.Join(err, packed.Close())
 	}
-	// After the state that was exported: what is restored from it is that state.
-	return s.store.Note(ctx, "export", "", "export", map[string]int64{"rows": done.Rows(), "schema": done.Schema})
+	return packed, err
 }
 
 // Import fills an empty database from the archive in a file. Its keys are

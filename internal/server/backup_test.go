@@ -525,8 +525,13 @@ func TestWhatImportRefuses(t *testing.T) {
 		keep := archive.Contents{Tables: rowsIn(t, file), Keys: maps.Clone(keys), Schema: from.Manifest.Schema, Engine: "sqlite",
 			Program: "test", Passphrase: passphrase, Work: 4}
 		change(&keep)
+		packed, err := archive.Pack(t.Context(), t.TempDir(), keep)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer packed.Close()
 		var b bytes.Buffer
-		if _, err := archive.Write(t.Context(), &b, keep); err != nil {
+		if _, err := packed.WriteTo(&b); err != nil {
 			t.Fatal(err)
 		}
 		path := filepath.Join(t.TempDir(), "made.tar.gz")

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -9,9 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/internal/ledger"
 )
@@ -118,28 +115,24 @@ func (t *Tx) writeRows(ctx context.Context, w io.Writer, table string, columns [
 	for i := range values {
 		into[i] = &values[i]
 	}
-	var line bytes.Buffer
-	for ; rows.Next(); n++ {
+	lines := newRowWriter(columns, w)
+	for rows.Next() {
 		if err := rows.Scan(into...); err != nil {
-			return n, fmt.Errorf("reading %s: %w", table, err)
+			return lines.n, fmt.Errorf("reading %s: %w", table, err)
 		}
-		line.Reset()
-		for i, name := range columns {
-			line.WriteString(`,"` + name + `":`)
-			if err := appendJSON(&line, values[i]); err != nil {
-				return n, fmt.Errorf("row %d of %s: %s %w", n+1, table, name, err)
+		for i, value := range values {
+			if err := lines.value(value); err != nil {
+				return lines.n, fmt.Errorf("row %d of %s: %s %w", lines.n+1, table, columns[i], err)
 			}
 		}
-		line.WriteString("}\n")
-		line.Bytes()[0] = '{'
-		if _, err := w.Write(line.Bytes()); err != nil {
-			return n, err
+		if err := lines.end(); err != nil {
+			return lines.n, err
 		}
 	}
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return n, fmt.Errorf("reading %s: %w", table, err)
+		return lines.n, fmt.Errorf("reading %s: %w", table, err)
 	}
-	return n, nil
+	return lines.n, nil
 }
 
 // hereCounted are ledgers where it is noted that the scans of the archive are
@@ -148,26 +141,6 @@ const hereCounted = `(SELECT id, here, CASE WHEN here = 1 THEN CAST($1 AS BIGINT
 
 // sequencesUpTo are the sequences with another number of the last scan.
 const sequencesUpTo = `(SELECT name, CASE WHEN name = 'scan' THEN CAST($1 AS BIGINT) ELSE value END AS value FROM sequences) AS s`
-
-// appendJSON writes a value of a column: a text or a whole number, because
-// those are all that both databases keep alike.
-func appendJSON(line *bytes.Buffer, value any) error {
-	switch v := value.(type) {
-	case int64:
-		line.Write(strconv.AppendInt(line.AvailableBuffer(), v, 10))
-		return nil
-	case string:
-		if !utf8.ValidString(v) {
-			return errors.New("is not UTF-8")
-		}
-		e := json.NewEncoder(line)
-		e.SetEscapeHTML(false)
-		err := e.Encode(v)
-		line.Truncate(line.Len() - 1) // the end of the line
-		return err
-	}
-	return fmt.Errorf("is a %T", value)
-}
 
 // columns lists the columns of a table by name: databases that came to their
 // schema on different ways may have them in different orders.

@@ -1,12 +1,14 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -278,4 +280,29 @@ func BenchmarkReadARow(b *testing.B) {
 			}
 		}
 	})
+}
+
+func TestATextIsWrittenAsEncodingJSONWritesIt(t *testing.T) {
+	texts := []string{"", "plain", `"`, `\`, `a"b\c`, "\n", "a\tb\"", "\x00", "\x1f", "\x7f", "é", "扫一扫", "\u2028", "a\u2029\"b",
+		"\u2027\u202a", "\xe2\x80",
+		"\xff", "a\"\xe2", `{"kind":"mini_program","name":"<a>&"}`, "😀\\", strings.Repeat(`x"`, 100)}
+	chance, parts := rand.New(rand.NewPCG(14, 7)), texts
+	for range 5000 {
+		var b strings.Builder
+		for range chance.IntN(12) {
+			b.WriteString(parts[chance.IntN(len(parts))])
+		}
+		texts = append(texts, b.String())
+	}
+	for _, text := range texts {
+		var written bytes.Buffer
+		e := json.NewEncoder(&written)
+		e.SetEscapeHTML(false)
+		if err := e.Encode(text); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(appendText([]byte("before "), text)); got+"\n" != "before "+written.String() {
+			t.Fatalf("%q: %s, not %s", text, got, written.String())
+		}
+	}
 }

@@ -2,10 +2,11 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/stats"
@@ -94,63 +95,55 @@ func (t *Tx) besideUpTo(ctx context.Context, log ledger.Log, state stats.State, 
 	return o, nil
 }
 
-// scanRows writes scans as rows of scan_events.
-type scanRows struct {
-	lines *json.Encoder
-	n     int64
-}
-
-func newScanRows(w io.Writer) *scanRows {
-	lines := json.NewEncoder(w)
-	lines.SetEscapeHTML(false)
-	return &scanRows{lines: lines}
-}
-
-func (r *scanRows) write(e *ledger.Event, seq int64) error {
-	type row struct {
-		Action     string `json:"action"`
-		Activation int64  `json:"activation"`
-		App        string `json:"app"`
-		At         int64  `json:"at"`
-		Batch      int64  `json:"batch"`
-		Client     string `json:"client"`
-		Day        int64  `json:"day"`
-		ID         string `json:"id"`
-		Idx        int64  `json:"idx"`
-		Kind       string `json:"kind"`
-		Link       string `json:"link"`
-		Network    string `json:"network"`
-		Reason     string `json:"reason"`
-		Region     string `json:"region"`
-		Rule       int64  `json:"rule"`
-		Seq        int64  `json:"seq"`
-		Source     string `json:"source"`
-		UserHash   string `json:"user_hash"`
-		Version    string `json:"version"`
-	}
-	args := scanArgs(e)
-	user, network := args[2].(string), args[5].(string)
-	r.n++
-	return r.lines.Encode(row{Action: e.Action, Activation: e.Activation, App: e.App, At: e.At.UnixMilli(), Batch: e.Batch,
-		Client: e.Client, Day: dayOf(e.ID),
-		ID: e.ID.String(), Idx: e.Index, Kind: e.Kind, Link: e.Text, Network: network, Reason: e.Reason, Region: e.Region, Rule: e.RuleID,
-		Seq:    seq,
-		Source: e.Source, UserHash: user, Version: e.Version})
-}
+// scanRowColumns are the columns of scan_events by name.
+var scanRowColumns = slices.Sorted(slices.Values(append(strings.Split(scanColumns, ", "), "day", "seq")))
 
 // rows writes the scans as rows of scan_events.
 func (o *outside) rows(ctx context.Context, w io.Writer) (int64, error) {
-	rows := newScanRows(w)
+	lines := newRowWriter(scanRowColumns, w)
 	for e, err := range o.log.Read(ctx, 0) {
 		if err != nil {
-			return rows.n, fmt.Errorf("reading the ledger of scans: %w", err)
+			return lines.n, fmt.Errorf("reading the ledger of scans: %w", err)
 		}
 		if e.Position > o.upTo {
 			break
 		}
-		if err := rows.write(&e.Event, o.base+e.Position); err != nil {
-			return rows.n, err
+		if err := writeScan(lines, &e.Event, o.base+e.Position); err != nil {
+			return lines.n, err
 		}
 	}
-	return rows.n, nil
+	return lines.n, nil
+}
+
+// writeScan writes a scan as a row of scan_events, whose columns stand in the order of
+// their names.
+func writeScan(row *rowWriter, e *ledger.Event, seq int64) error {
+	row.text(e.Action)
+	row.number(e.Activation)
+	row.text(e.App)
+	row.number(e.At.UnixMilli())
+	row.number(e.Batch)
+	row.text(e.Client)
+	row.number(dayOf(e.ID))
+	row.hex(e.ID[:])
+	row.number(e.Index)
+	row.text(e.Kind)
+	row.text(e.Text)
+	if e.Network.IsValid() {
+		row.text(e.Network.String())
+	} else {
+		row.text("")
+	}
+	row.text(e.Reason)
+	row.text(e.Region)
+	row.number(e.RuleID)
+	row.number(seq)
+	row.text(e.Source)
+	if e.User != (ledger.UserHash{}) {
+		row.hex(e.User[:])
+	} else {
+		row.text("")
+	}
+	row.text(e.Version)
+	return row.end()
 }

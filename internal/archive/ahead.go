@@ -1,0 +1,93 @@
+package archive
+
+import "io"
+
+// What is read ahead at most, in bytes and in pieces.
+const (
+	aheadSize   = 64 << 10
+	aheadPieces = 4
+)
+
+// newSpace is room for what is read ahead.
+func newSpace() chan []byte {
+	space := make(chan []byte, aheadPieces)
+	for range aheadPieces {
+		space <- make([]byte, aheadSize)
+	}
+	return space
+}
+
+// readAhead reads r while f works on what was read before. Nobody reads r any more when
+// it returns.
+func readAhead(r io.Reader, space chan []byte, f func(io.Reader) error) error {
+	a := &ahead{space: space, pieces: make(chan aheadPiece, aheadPieces)}
+	enough := make(chan struct{})
+	go func() {
+		defer close(a.pieces)
+		for {
+			var b []byte
+			select {
+			case b = <-space:
+			case <-enough:
+				return
+			}
+			n, err := 0, error(nil)
+			for n < len(b) && err == nil {
+				var some int
+				some, err = r.Read(b[n:])
+				n += some
+			}
+			a.pieces <- aheadPiece{b, n, err}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	err := f(a)
+	close(enough)
+	a.giveBack()
+	for a.now = range a.pieces {
+		a.giveBack()
+	}
+	return err
+}
+
+// ahead is what was read ahead.
+type ahead struct {
+	space  chan []byte
+	pieces chan aheadPiece
+	now    aheadPiece
+	at     int // in it
+}
+
+type aheadPiece struct {
+	b   []byte
+	n   int   // of b
+	err error // behind it
+}
+
+// Read implements io.Reader.
+func (a *ahead) Read(p []byte) (int, error) {
+	for a.at == a.now.n {
+		if a.now.err != nil {
+			return 0, a.now.err
+		}
+		a.giveBack()
+		piece, open := <-a.pieces
+		if !open {
+			return 0, io.ErrClosedPipe // its time is over
+		}
+		a.now, a.at = piece, 0
+	}
+	n := copy(p, a.now.b[a.at:a.now.n])
+	a.at += n
+	return n, nil
+}
+
+// giveBack makes room for the piece after those that wait.
+func (a *ahead) giveBack() {
+	if a.now.b != nil {
+		a.space <- a.now.b
+		a.now.b = nil
+	}
+}

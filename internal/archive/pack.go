@@ -1,0 +1,171 @@
+package archive
+
+import (
+	"compress/flate"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"io"
+	"sync/atomic"
+)
+
+// packer packs texts one after the other, each so that it can stand anywhere in a
+// gzip, while the next piece of the text is still being made.
+type packer struct {
+	to    *counting
+	flate *flate.Writer
+	free  chan []byte
+}
+
+// packed is a text that a packer packed.
+type packed struct {
+	from, to int64 // where it lies in what the packer wrote
+	plain
+}
+
+// plain is what a gzip and a manifest say of a text.
+type plain struct {
+	size int64
+	crc  uint32
+	sum  []byte // SHA-256
+}
+
+// then is the plain of two texts, one behind the other, but without their sum.
+func (p plain) then(next plain) plain {
+	return plain{size: p.size + next.size, crc: crcOfBoth(p.crc, next.crc, next.size)}
+}
+
+func (p plain) member(name string, rows int64) Member {
+	return Member{Name: name, Rows: rows, Size: p.size, SHA256: hex.EncodeToString(p.sum)}
+}
+
+// Pieces of a text that are packed at once, and how many of them wait for that at most.
+const (
+	pieceSize   = 256 << 10
+	mostWaiting = 3
+)
+
+func newPacker(w io.Writer) *packer {
+	p := &packer{to: &counting{w: w}, free: make(chan []byte, mostWaiting)}
+	// A server that answers scans meanwhile has better things to do than to
+	// look for the shortest form.
+	p.flate, _ = flate.NewWriter(p.to, flate.BestSpeed) // the level is one that there is
+	for range mostWaiting {
+		p.free <- make([]byte, 0, pieceSize)
+	}
+	return p
+}
+
+// pack packs what write writes.
+func (p *packer) pack(write func(io.Writer) error) (packed, error) {
+	p.flate.Reset(p.to)
+	done := packed{from: p.to.n}
+	t := &text{packer: p, piece: <-p.free, full: make(chan []byte, mostWaiting)}
+	ended := make(chan error, 1)
+	sum := sha256.New()
+	go func() { ended <- t.packPieces(&done, sum) }()
+	err := write(t)
+	if err == nil {
+		t.full <- t.piece
+	} else {
+		p.free <- t.piece[:0]
+	}
+	close(t.full)
+	if broken := <-ended; broken != nil && (err == nil || errors.Is(err, errBroken)) {
+		err = broken
+	}
+	done.to, done.sum = p.to.n, sum.Sum(nil)
+	return done, err
+}
+
+// text is a text that is being packed.
+type text struct {
+	packer *packer
+	piece  []byte
+	full   chan []byte
+	broken atomic.Bool
+}
+
+// errBroken stops the source of a text that cannot be packed.
+var errBroken = errors.New("packing has failed")
+
+// Write implements io.Writer.
+func (t *text) Write(b []byte) (n int, err error) {
+	for len(b) > 0 {
+		if len(t.piece) == pieceSize {
+			if t.broken.Load() {
+				return n, errBroken
+			}
+			t.full <- t.piece
+			t.piece = <-t.packer.free
+		}
+		some := min(len(b), pieceSize-len(t.piece))
+		t.piece = append(t.piece, b[:some]...)
+		b, n = b[some:], n+some
+	}
+	return n, nil
+}
+
+// packPieces packs the pieces of a text until there are no more.
+func (t *text) packPieces(into *packed, sum hash.Hash) (err error) {
+	for piece := range t.full {
+		if err == nil {
+			sum.Write(piece)
+			into.size += int64(len(piece))
+			into.crc = crc32.Update(into.crc, crc32.IEEETable, piece)
+			if _, err = t.packer.flate.Write(piece); err != nil {
+				t.broken.Store(true)
+			}
+		}
+		t.packer.free <- piece[:0]
+	}
+	if err == nil {
+		err = t.packer.flate.Flush() // to the end of a byte
+	}
+	if err != nil {
+		err = fmt.Errorf("packing: %w", err)
+	}
+	return err
+}
+
+// counting counts what is written.
+type counting struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counting) Write(b []byte) (int, error) {
+	n, err := c.w.Write(b)
+	c.n += int64(n)
+	return n, err
+}
+
+// crcOfBoth is the CRC-32 of two texts, one behind the other, of which the CRC-32s and
+// the length of the second are known: bytes that follow multiply the first by x^8 each.
+func crcOfBoth(first, second uint32, length int64) uint32 {
+	for power := uint32(1) << 23; length > 0; length >>= 1 { // x^8, its highest term in the lowest bit
+		if length&1 != 0 {
+			first = crcTimes(first, power)
+		}
+		power = crcTimes(power, power)
+	}
+	return first ^ second
+}
+
+// crcTimes multiplies two polynomials modulo that of CRC-32.
+func crcTimes(a, b uint32) (product uint32) {
+	for bit := uint32(1) << 31; bit != 0; bit >>= 1 {
+		if a&bit != 0 {
+			product ^= b
+		}
+		odd := b & 1
+		b >>= 1
+		if odd != 0 {
+			b ^= crc32.IEEE
+		}
+	}
+	return product
+}
