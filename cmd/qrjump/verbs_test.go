@@ -44,6 +44,9 @@ var everyVerb = []verb{
 	{path: "help", api: otherTest},
 	{path: "licences", says: `^qrjump itself is under the Apache License 2.0\.`},
 	{path: "serve", api: otherTest},
+	{path: "record", api: otherTest},
+	{path: "replay", api: otherTest},
+	{path: "compare", words: "$CASSETTE", says: `^1 of 1 call compared: 0 differences$`},
 
 	{path: "account put", api: adminAPI, words: "shop1 --kind mini_program --secret the-secret-of-shop1 --certified --version release",
 		says: `^created shop1$`},
@@ -169,12 +172,13 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, dir: t.TempDir(), found: map[string]string{"BRAND": "--appid brand --secret the-secret-of-both", "PAGE": bound}}
-	for name, text := range map[string]string{"seed.yaml": verbsSeed, "passphrase.txt": "a long passphrase\n",
+	for name, text := range map[string]string{"seed.yaml": verbsSeed, "passphrase.txt": "a long passphrase\n", "calls.ndjson": aCassette,
 		"rules.yaml": "rules:\n  - {prefix: https://tea.example/w/, path: pages/w/w}\n"} {
 		if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+	w.found["CASSETTE"] = filepath.Join(w.dir, "calls.ndjson")
 	w.found["RULES"], w.found["PASSPHRASE"] = filepath.Join(w.dir, "rules.yaml"), filepath.Join(w.dir, "passphrase.txt")
 	w.found["RESTORED"] = filepath.Join(w.dir, "restored")
 	c := server.Config{Data: filepath.Join(w.dir, "data"), Listen: "127.0.0.1:0", ScanListen: "127.0.0.1:0", AdminListen: "127.0.0.1:0",

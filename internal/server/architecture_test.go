@@ -61,9 +61,12 @@ var mayImport = map[string][]string{
 		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/stats", "internal/store", "internal/stream",
 		"internal/calls", "internal/vault", "internal/webhooks", "internal/operations", "internal/spelling"},
 
+	"internal/cassette": {"internal/behaviour", "internal/errcode", "internal/spelling"},
+
 	"client":     {},
 	"qrjumptest": {"internal/server"},
-	"cmd/qrjump": {"client", "internal/archive", "internal/codes", "internal/errcode", "internal/index", "internal/live", "internal/rules",
+	"cmd/qrjump": {"client", "internal/archive", "internal/cassette", "internal/codes", "internal/errcode", "internal/index",
+		"internal/live", "internal/rules",
 		"internal/scan", "internal/server"},
 	"demo":      {},
 	"endurance": {},

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/cassette"
+	"github.com/qrjump/qrjump/internal/server"
+)
+
+type recordCommand struct {
+	Upstream string        `required:"" placeholder:"URL" help:"Where calls are passed on to, for example https://api.weixin.qq.com."`
+	Listen   string        `default:"127.0.0.1:8081" placeholder:"ADDR" help:"Address that the caller uses in place of the upstream; port 0 picks one (${default})."`
+	Out      string        `required:"" placeholder:"FILE" help:"The new cassette."`
+	Timeout  time.Duration `default:"30s" placeholder:"TIME" help:"How long an answer may take (${default})."`
+}
+
+// Run passes calls on and records them, until a signal comes.
+func (c *recordCommand) Run(s *session) (err error) {
+	upstream, err := url.Parse(c.Upstream)
+	if err != nil || upstream.Scheme != "http" && upstream.Scheme != "https" || upstream.Host == "" ||
+		strings.Trim(upstream.Path, "/") != "" || upstream.RawQuery != "" {
+		return misused("--upstream: want a scheme and a host, for example https://api.weixin.qq.com")
+	}
+	if c.Timeout <= 0 {
+		return misused("--timeout: want more than 0s")
+	}
+	l, err := listen(c.Listen)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	// A cassette that goes on would give the same stand-in to other values.
+	out, err := os.OpenFile(c.Out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return misused("--out %s: there is such a file already, and a cassette is not continued", c.Out)
+	}
+	if err != nil {
+		return misused("--out: %v", err)
+	}
+	r := &cassette.Recorder{Upstream: upstream, Out: out, Log: slog.New(slog.NewTextHandler(s.err, nil)), Now: time.Now, Timeout: c.Timeout}
+	err = serveOn(s, l, r, c.Timeout)
+	lines, failed := r.Lines()
+	if err = errors.Join(err, failed, out.Sync(), out.Close()); err != nil {
+		return fmt.Errorf("record: %w", err)
+	}
+	fmt.Fprintf(s.err, "%s recorded in %s; read it before it leaves this machine\n", counted(lines, "call"), c.Out)
+	return nil
+}
+
+func listen(address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, misused("--listen: %v", err)
+	}
+	return l, nil
+}
+
+// serveOn serves until a signal comes, then waits for what runs.
+func serveOn(s *session, l net.Listener, h http.Handler, patience time.Duration) error {
+	serving := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog: slog.NewLogLogger(slog.NewTextHandler(s.err, nil), slog.LevelWarn)}
+	ended := make(chan error, 1)
+	go func() { ended <- serving.Serve(l) }()
+	fmt.Fprintf(s.out, "qrjump ready http://%s\n", l.Addr())
+	select {
+	case err := <-ended:
+		return err
+	case <-s.ctx.Done():
+	}
+	ctx, end := context.WithTimeout(context.WithoutCancel(s.ctx), patience)
+	defer end()
+	return serving.Shutdown(ctx)
+}
+
+type compareCommand struct {
+	outputFlags
+	File      string `arg:"" help:"The cassette that qrjump record made."`
+	Behaviour string `placeholder:"ID" help:"Only the differences of one behaviour."`
+	Keep      string `placeholder:"DIR" help:"Add answers that nobody has shown yet to a folder like docs/contract/seen."`
+}
+
+// Run plays a cassette on a new server and lists what differs.
+func (c *compareCommand) Run(s *session) (err error) {
+	if c.Behaviour != "" {
+		if err := cassette.CheckRow(c.Behaviour); err != nil {
+			return misused("--behaviour: %v", err)
+		}
+	}
+	lines, err := readCassette(c.File)
+	if err != nil {
+		return err
+	}
+	stage := cassette.NewStage(lines)
+	var now atomic.Pointer[time.Time]
+	began := stage.Began()
+	now.Store(&began)
+	ours, end, err := server.Rehearsal(s.ctx, stage.Seed(), func() time.Time { return *now.Load() }, io.Discard)
+	if err != nil {
+		return fmt.Errorf("compare %s: a server with what the cassette shows does not start: %w", c.File, err)
+	}
+	defer func() { err = errors.Join(err, end()) }()
+	report, err := cassette.Compare(s.ctx, stage, cassette.Server{URL: ours.URL, Admin: ours.AdminURL, Reach: func(at time.Time) {
+		if at.After(*now.Load()) {
+			now.Store(&at)
+		}
+	}})
+	if err != nil {
+		return fmt.Errorf("compare %s: %w", c.File, err)
+	}
+	if c.Keep != "" {
+		added, err := cassette.Keep(lines, report, c.Keep, filepath.Base(c.File))
+		if err != nil {
+			return fmt.Errorf("compare %s: --keep: %w", c.File, err)
+		}
+		fmt.Fprintf(s.err, "%s added to %s\n", counted(added, "answer"), c.Keep)
+	}
+	if c.Behaviour != "" {
+		report.Only(c.Behaviour)
+	}
+	if err := c.print(s, report, func(w io.Writer) { printComparison(w, report) }); err != nil {
+		return err
+	}
+	if n := report.Unknown(); n > 0 {
+		return fmt.Errorf("compare %s: %s", c.File, counted(n, "difference"))
+	}
+	return nil
+}
+
+func readCassette(file string) ([]cassette.Recorded, error) {
+	lines, err := cassette.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, misused("there is no file %s", file)
+	}
+	return lines, err
+}
+
+func printComparison(w io.Writer, r cassette.Report) {
+	for _, d := range r.Differences {
+		decided := "our answer met no behaviour of the table"
+		if len(d.Behaviours) > 0 {
+			decided = fmt.Sprintf("%s, our mark is %s", strings.Join(d.Behaviours, ", "), d.Mark)
+		}
+		if d.Known {
+			decided += ", known"
+		}
+		at := fmt.Sprintf("line %d", d.Line)
+		if d.Times > 1 {
+			at += fmt.Sprintf(" and %d more", d.Times-1)
+		}
+		what := string(d.Kind)
+		if d.Where != what {
+			what += " " + d.Where
+		}
+		fmt.Fprintf(w, "%s: %s\n  %s: the platform has %s, we have %s\n  %s\n", at, plain(orDash(d.Endpoint)), plain(what),
+			plain(d.Platform),
+			plain(d.Ours), decided)
+	}
+	for _, one := range r.Skipped {
+		fmt.Fprintf(w, "line %d: %s is not compared: %s\n", one.Line, plain(one.Endpoint), plain(one.Reason))
+	}
+	fmt.Fprintf(w, "%d of %s compared: %s\n", r.Compared, counted(r.Calls, "call"), counted(len(r.Differences), "difference"))
+}
+
+type replayCommand struct {
+	File      string `arg:"" help:"The cassette that qrjump record made."`
+	Listen    string `default:"127.0.0.1:8081" placeholder:"ADDR" help:"Address that the caller uses in place of the platform; port 0 picks one (${default})."`
+	ByContent bool   `help:"Answer each call by a line that asks the same, in whatever order they come."`
+}
+
+// Run answers calls from a cassette, until a signal comes.
+func (c *replayCommand) Run(s *session) error {
+	lines, err := readCassette(c.File)
+	if err != nil {
+		return err
+	}
+	l, err := listen(c.Listen)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	p := cassette.NewPlayer(lines, c.ByContent)
+	if err := serveOn(s, l, p, 10*time.Second); err != nil {
+		return fmt.Errorf("replay %s: %w", c.File, err)
+	}
+	wrong, unused := p.Left()
+	if unused > 0 {
+		fmt.Fprintf(s.err, "%s of the cassette not asked for\n", counted(unused, "line"))
+	}
+	if len(wrong) > 0 {
+		return fmt.Errorf("replay %s: %s not in the cassette, first %s", c.File, counted(len(wrong), "call"), wrong[0])
+	}
+	return nil
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+)
+
+// aCassette is a call that a new server answers as it was recorded.
+const aCassette = `{"at":"2026-01-15T02:00:00Z","method":"GET","path":"/cgi-bin/token","status":200,` +
+	`"headers":{"Cache-Control":"no-store","Content-Type":"application/json; encoding=utf-8"},` +
+	`"answer":{"errcode":41002,"errmsg":"appid missing rid: {rid:1:26}"}}` + "\n"
+
+// command runs a command line in this process.
+func command(ctx context.Context, args ...string) (code int, out, errs string) {
+	var stdout, stderr bytes.Buffer
+	code = run(session{ctx: ctx, in: strings.NewReader(""), out: &stdout, err: &stderr}, args)
+	return code, stdout.String(), stderr.String()
+}
+
+// serving runs a command that serves until it is told to stop, which returns its
+// exit code and what it said.
+func serving(t *testing.T, args ...string) (url string, stop func() (int, string)) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	read, write := io.Pipe()
+	var stderr bytes.Buffer
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(session{ctx: ctx, in: strings.NewReader(""), out: write, err: &stderr}, args)
+		write.Close()
+	}()
+	line, err := bufio.NewReader(read).ReadString('\n')
+	url, ready := strings.CutPrefix(strings.TrimSpace(line), "qrjump ready ")
+	if err != nil || !ready {
+		cancel()
+		t.Fatalf("got %q, %v, exit %d: %s", line, err, <-ended, stderr.String())
+	}
+	return url, func() (int, string) {
+		cancel()
+		code := <-ended
+		return code, stderr.String()
+	}
+}
+
+func get(t *testing.T, url string) string {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+// Issue 15: a recording, its comparison with a new server and its replay, as a
+// person does them.
+func TestRecordCompareReplay(t *testing.T) {
+	t.Chdir(t.TempDir())
+	answer := `{"errcode":41002,"errmsg":"appid missing rid: 5f87eb8a-6ee66b1b-75f60c88"}`
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json; encoding=utf-8")
+		w.Header().Set("Cache-Control", "no-store")
+		io.WriteString(w, answer)
+	}))
+	t.Cleanup(upstream.Close)
+	record := func(file string) {
+		t.Helper()
+		url, stop := serving(t, "record", "--upstream", upstream.URL, "--listen", "127.0.0.1:0", "--out", file)
+		if got := get(t, url+"/cgi-bin/token"); got != answer {
+			t.Errorf("through the recorder: %s", got)
+		}
+		if code, said := stop(); code != 0 || said != "1 call recorded in "+file+"; read it before it leaves this machine\n" {
+			t.Errorf("record: exit %d, %s", code, said)
+		}
+	}
+	record("same.ndjson")
+	if info, err := os.Stat("same.ndjson"); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the cassette is %v, %v", info, err)
+	}
+	if code, out, errs := command(t.Context(), "compare", "same.ndjson"); code != 0 || out != "1 of 1 call compared: 0 differences\n" ||
+		errs != "" {
+		t.Errorf("compare: exit %d\n%s%s", code, out, errs)
+	}
+	url, stop := serving(t, "replay", "same.ndjson", "--listen", "127.0.0.1:0")
+	if got := get(t, url+"/cgi-bin/token"); !strings.HasPrefix(got, `{"errcode":41002,"errmsg":"appid missing rid: `) {
+		t.Errorf("replayed: %s", got)
+	}
+	if code, said := stop(); code != 0 || said != "" {
+		t.Errorf("replay: exit %d, %s", code, said)
+	}
+	url, stop = serving(t, "replay", "same.ndjson", "--listen", "127.0.0.1:0")
+	get(t, url+"/cgi-bin/other")
+	if code, said := stop(); code != 1 ||
+		said != "1 line of the cassette not asked for\nqrjump: replay same.ndjson: 1 call not in the cassette, "+
+			"first GET /cgi-bin/other: line 1 of the cassette is GET /cgi-bin/token, got GET /cgi-bin/other\n" {
+		t.Errorf("replay of what is not there: exit %d, %s", code, said)
+	}
+
+	answer = `{"errcode":41099,"errmsg":"appid missing"}`
+	record("other.ndjson")
+	want := "line 1: /cgi-bin/token\n  number errcode: the platform has 41099 appid missing, we have 41002 appid missing rid: "
+	code, out, errs := command(t.Context(), "compare", "other.ndjson")
+	if code != 1 || errs != "qrjump: compare other.ndjson: 1 difference\n" || !strings.HasPrefix(out, want) ||
+		!strings.HasSuffix(out, "\n  token.appid.missing, our mark is seen\n1 of 1 call compared: 1 difference\n") {
+		t.Errorf("compare: exit %d\n%s%s", code, out, errs)
+	}
+	if code, out, _ := command(t.Context(), "compare", "other.ndjson", "--json"); code != 1 || !strings.Contains(out, `"kind": "number"`) {
+		t.Errorf("compare --json: exit %d\n%s", code, out)
+	}
+	if code, out, _ := command(t.Context(), "compare", "other.ndjson", "--behaviour", "wire.fault"); code != 0 ||
+		out != "1 of 1 call compared: 0 differences\n" {
+		t.Errorf("compare --behaviour: exit %d\n%s", code, out)
+	}
+	if err := os.WriteFile("answers.ndjson", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("differences.ndjson", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, errs := command(t.Context(), "compare", "other.ndjson", "--keep", "."); code != 1 ||
+		!strings.HasPrefix(errs, "1 answer added to .\n") {
+		t.Errorf("compare --keep: exit %d\n%s", code, errs)
+	}
+	for _, wrong := range []struct {
+		args, says string
+		code       int
+	}{
+		{"record --upstream " + upstream.URL + " --out same.ndjson", "--out same.ndjson: there is such a file already", 2},
+		{"record --upstream api.weixin.qq.com --out x.ndjson", "--upstream: want a scheme and a host", 2},
+		{"record --upstream " + upstream.URL + "/cgi-bin --out x.ndjson", "--upstream: want a scheme and a host", 2},
+		{"record --upstream " + upstream.URL + " --out y.ndjson --listen nowhere:x", "--listen: ", 2},
+		{"record --upstream " + upstream.URL + " --out y.ndjson --timeout 0s", "--timeout: want more than 0s", 2},
+		{"compare none.ndjson", "there is no file none.ndjson", 2},
+		{"compare answers.ndjson", "answers.ndjson:1: no call of a cassette: ", 1},
+		{"compare differences.ndjson --behaviour wire.falt", `--behaviour: there is no behaviour "wire.falt": did you mean wire.fault?`, 2},
+		{"compare same.ndjson --keep nowhere", "compare same.ndjson: --keep: open ", 1},
+		{"replay none.ndjson", "there is no file none.ndjson", 2},
+	} {
+		code, out, errs := command(t.Context(), strings.Fields(wrong.args)...)
+		if code != wrong.code || out != "" || !strings.HasPrefix(errs, "qrjump: "+wrong.says) ||
+			strings.Count(errs, "\n") != 1 {
+			t.Errorf("%s: exit %d, want %d\n%s%s", wrong.args, code, wrong.code, out, errs)
+		}
+	}
+	if _, err := os.Stat("y.ndjson"); err == nil {
+		t.Error("a recorder that did not start left a file")
+	}
+}

@@ -1,0 +1,173 @@
+package cassette
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// seenAnswer is a line of docs/contract/seen/answers.ndjson.
+type seenAnswer struct {
+	ID       string          `json:"id"`
+	Endpoint string          `json:"endpoint"`
+	Request  string          `json:"request"`
+	Answer   json.RawMessage `json:"answer"`
+	Date     string          `json:"date"`
+	Source   string          `json:"source"`
+	Mark     string          `json:"mark"`
+}
+
+// seenDifference is a line of docs/contract/seen/differences.ndjson.
+type seenDifference struct {
+	ID     string `json:"id"`
+	Kind   string `json:"kind"`
+	Reason string `json:"reason"`
+}
+
+// Keep adds the answers of a cassette that no line of a folder such as
+// docs/contract/seen has yet, and returns how many those are. Each stands among the
+// differences as well, until a person has written how the test asks for it.
+func Keep(lines []Recorded, report Report, folder, source string) (added int, err error) {
+	answers, differences := filepath.Join(folder, "answers.ndjson"), filepath.Join(folder, "differences.ndjson")
+	have, next, err := readSeen(answers)
+	if err != nil {
+		return 0, err
+	}
+	var newAnswers, newDifferences bytes.Buffer
+	for i := range lines {
+		r := &lines[i]
+		if r.Fault != "" || r.answer.kind != object || strings.HasPrefix(r.Path, "/admin/") || strings.HasPrefix(r.Path, "/scan/") {
+			continue
+		}
+		answer := starred(r.answer)
+		key := r.Path + "\n" + shapeOf(answer)
+		if have[key] {
+			continue
+		}
+		have[key] = true
+		id := fmt.Sprintf("k%03d", next)
+		next, added = next+1, added+1
+		if err := writeLine(&newAnswers, seenAnswer{ID: id, Endpoint: r.Path, Request: asked(r), Answer: answer.json(),
+			Date: r.At.Format(time.RFC3339), Source: fmt.Sprintf("%s, line %d", source, r.Number), Mark: "seen"}); err != nil {
+			return 0, err
+		}
+		kind, reason := "unknown", "recorded, and no play of the test asks for it yet"
+		if slices.Contains(report.Skipped, Skipped{r.Number, r.Path, noEndpoint}) {
+			kind, reason = "family", noEndpoint
+		}
+		if err := writeLine(&newDifferences, seenDifference{id, kind, reason}); err != nil {
+			return 0, err
+		}
+	}
+	if err := appendTo(answers, newAnswers.Bytes()); err != nil {
+		return 0, err
+	}
+	return added, appendTo(differences, newDifferences.Bytes())
+}
+
+func writeLine(to *bytes.Buffer, v any) error {
+	e := json.NewEncoder(to)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+func appendTo(name string, text []byte) error {
+	f, err := os.OpenFile(name, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(text); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}
+
+// readSeen returns what is there already, and the number of the next line of ours.
+func readSeen(name string) (have map[string]bool, next int, err error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, 0, err
+	}
+	have, next = map[string]bool{}, 1
+	n := 0
+	for line := range bytes.Lines(text) {
+		n++
+		var one seenAnswer
+		if err := json.Unmarshal(line, &one); err != nil {
+			return nil, 0, fmt.Errorf("%s:%d: %w", name, n, err)
+		}
+		if v, err := parseValue(one.Answer); err == nil {
+			have[one.Endpoint+"\n"+shapeOf(v)] = true
+		}
+		var number int
+		if _, err := fmt.Sscanf(one.ID, "k%d", &number); err == nil {
+			next = max(next, number+1)
+		}
+	}
+	return have, next, nil
+}
+
+// starred is an answer with stars for its stand-ins, and a request id of zeros.
+func starred(v value) value {
+	if v.kind == text {
+		var b strings.Builder
+		for _, one := range parseMarks(v.text) {
+			switch {
+			case one.mark.n == 0:
+				b.WriteString(one.literal)
+			case one.mark.kind == "rid":
+				b.WriteString("00000000-00000000-00000000")
+			case one.mark.number:
+				return value{kind: number, text: "0"}
+			case one.mark.kind == "hint":
+				b.WriteString("[***]")
+			default:
+				b.WriteString("***")
+			}
+		}
+		v.text = b.String()
+		return v
+	}
+	items := make([]value, len(v.items))
+	for i, item := range v.items {
+		items[i] = starred(item)
+	}
+	v.items = items
+	return v
+}
+
+// shapeOf is what makes an answer one of its kind: its number and text, or the names
+// of its fields in their order.
+func shapeOf(v value) string {
+	if n, ok := v.field("errcode").int(); ok && n != 0 {
+		words, _, _ := strings.Cut((&Mask{}).formText(v.field("errmsg").text), "{")
+		return fmt.Sprint(n, " ", strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(words), "rid:")))
+	}
+	return strings.Join(v.names, ",")
+}
+
+// asked describes a request as lines of the folder do.
+func asked(r *Recorded) string {
+	parts := []string{r.Method}
+	for i, name := range r.query.names {
+		sign := "&"
+		if i == 0 {
+			sign = "?"
+		}
+		parts = append(parts, sign, name, "=", starred(r.query.items[i]).text)
+	}
+	said := parts[0] + " " + strings.Join(parts[1:], "")
+	switch {
+	case r.rawKind != "":
+		said += " a body that is no JSON: " + r.rawKind
+	case r.request.kind != absent:
+		said += " " + string(starred(r.request).json())
+	}
+	return strings.TrimSpace(said)
+}

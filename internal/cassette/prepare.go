@@ -1,0 +1,282 @@
+package cassette
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+// prepare gives our server what a line's call needs and no call before it gave: what
+// the platform pushed, a person agreed to, or an app scanned. missing says what
+// nobody can know.
+func (p *player) prepare(ctx context.Context, r *Recorded) (missing string, err error) {
+	defer func() {
+		if refused, ok := errors.AsType[refusedError](err); ok {
+			missing, err = "our server cannot be brought to where the platform was: "+refused.text, nil
+		}
+	}()
+	if err := p.prepareTokens(ctx, r); err != nil {
+		return "", err
+	}
+	switch call := strings.TrimPrefix(r.Path, componentPath); call {
+	case "api_component_token":
+		return p.prepareTicket(ctx, r)
+	case "api_query_auth":
+		return p.prepareCode(ctx, r)
+	case "api_authorizer_token":
+		return "", p.prepareRefresh(ctx, r)
+	case "/sns/jscode2session":
+		return p.prepareLogin(ctx, r)
+	case "/intp/marketcode/tickettocode":
+		return "", p.prepareScan(ctx, r)
+	case "/intp/marketcode/codeactivequery":
+		return "", p.prepareQuery(ctx, r)
+	case "/cgi-bin/showqrcode":
+		if m := whole(r.query.field("ticket")); m.n != 0 && !p.isBound(m) && r.Status == http.StatusOK && r.answer.kind != object {
+			return "the ticket was made before the recording began", nil
+		}
+	}
+	return "", nil
+}
+
+// prepareTokens makes a token that was fetched before the recording began.
+func (p *player) prepareTokens(ctx context.Context, r *Recorded) error {
+	if m := whole(r.query.field("access_token")); m.n != 0 && !p.isBound(m) {
+		if caller := p.stage.caller(r); caller != nil && !caller.platform {
+			token, err := p.fetch(ctx, caller)
+			if err != nil {
+				return err
+			}
+			p.bind(m.n, token)
+		}
+	}
+	m := whole(r.query.field("component_access_token"))
+	if m.n == 0 || p.isBound(m) || r.Fault != "" || slices.Contains(badToken, r.number()) {
+		return nil
+	}
+	if component := p.stage.parties[whole(r.said("component_appid")).n]; component != nil && component.platform {
+		token, err := p.componentToken(ctx, component)
+		if err != nil {
+			return err
+		}
+		p.bind(m.n, token)
+	}
+	return nil
+}
+
+// appID is a party's on our server, as the seed has it.
+func (p *player) appID(one *party) string {
+	id := p.stage.appID(one, p.stage.Began())
+	if one.n > 0 {
+		p.bind(one.n, id)
+	}
+	return id
+}
+
+// wire makes a call of our own on the wire and returns a text of the answer.
+func (p *player) wire(ctx context.Context, method, path string, body []byte, names ...string) (string, error) {
+	a, err := exchange(ctx, method, p.server.URL+path, body, http.Header{})
+	if err != nil {
+		return "", err
+	}
+	if found := a.value.at(names...).text; found != "" {
+		return found, nil
+	}
+	path, _, _ = strings.Cut(path, "?")
+	return "", refusedError{fmt.Sprintf("%s: %.200s", path, a.raw)}
+}
+
+func (p *player) fetch(ctx context.Context, caller *party) (string, error) {
+	return p.wire(ctx, http.MethodGet, "/cgi-bin/token?grant_type=client_credential&appid="+url.QueryEscape(p.appID(caller))+"&secret="+
+		url.QueryEscape(p.stage.secretOf(caller, p.stage.Began())), nil, "access_token")
+}
+
+func fields(pairs ...string) []byte {
+	v := value{kind: object}
+	for i := 0; i < len(pairs); i += 2 {
+		v.names, v.items = append(v.names, pairs[i]), append(v.items, value{kind: text, text: pairs[i+1]})
+	}
+	return v.json()
+}
+
+func (p *player) ticket(ctx context.Context, component *party) (string, error) {
+	made, err := p.ask(ctx, http.MethodPost, "/admin/v1/emulator/ticket", map[string]string{"component": p.appID(component)})
+	return made.field("component_verify_ticket").text, err
+}
+
+func (p *player) componentToken(ctx context.Context, component *party) (string, error) {
+	ticket, err := p.ticket(ctx, component)
+	if err != nil {
+		return "", err
+	}
+	return p.wire(ctx, http.MethodPost, componentPath+"api_component_token", fields("component_appid", p.appID(component),
+		"component_appsecret", p.stage.secretOf(component, p.stage.Began()), "component_verify_ticket", ticket), "component_access_token")
+}
+
+// prepareTicket makes the verify ticket that the platform had pushed.
+func (p *player) prepareTicket(ctx context.Context, r *Recorded) (missing string, err error) {
+	m := whole(r.said("component_verify_ticket"))
+	component := p.stage.parties[whole(r.said("component_appid")).n]
+	switch {
+	case m.n == 0 || p.isBound(m):
+	case r.number() == errcode.TicketExpired.Number:
+		return "the ticket was pushed before the recording began", nil
+	case r.worked() && component != nil:
+		ticket, err := p.ticket(ctx, component)
+		if err != nil {
+			return "", err
+		}
+		p.bind(m.n, ticket)
+	}
+	return "", nil
+}
+
+// prepareCode lets a person agree to what the platform's answer shows.
+func (p *player) prepareCode(ctx context.Context, r *Recorded) (missing string, err error) {
+	m := whole(r.said("authorization_code"))
+	if m.n == 0 || p.isBound(m) {
+		return "", nil
+	}
+	if r.number() == errcode.GrantCodeExpired.Number {
+		return "the code was made before the recording began", nil
+	}
+	info := r.answer.field("authorization_info")
+	component, account := p.stage.parties[whole(r.said("component_appid")).n], p.stage.parties[whole(info.field("authorizer_appid")).n]
+	if !r.worked() || component == nil || account == nil {
+		return "", nil
+	}
+	token := url.QueryEscape(p.text(r.query.field("component_access_token").text, r.At))
+	pre, err := p.wire(ctx, http.MethodPost, componentPath+"api_create_preauthcode?component_access_token="+token,
+		fields("component_appid", p.appID(component)), "pre_auth_code")
+	if err != nil {
+		return "", err
+	}
+	agreed, err := p.ask(ctx, http.MethodPost, "/admin/v1/emulator/authorize", map[string]any{"component": p.appID(component),
+		"pre_auth_code": pre, "appid": p.appID(account), "permission_sets": setsOf(info), "move": true})
+	if err != nil {
+		return "", err
+	}
+	p.bind(m.n, agreed.field("auth_code").text)
+	return "", nil
+}
+
+// prepareRefresh reads the refresh token that an account's authorisation has.
+func (p *player) prepareRefresh(ctx context.Context, r *Recorded) error {
+	m := whole(r.said("authorizer_refresh_token"))
+	if m.n == 0 || p.isBound(m) || !r.worked() {
+		return nil
+	}
+	component, account := p.stage.parties[whole(r.said("component_appid")).n], p.stage.parties[whole(r.said("authorizer_appid")).n]
+	if component == nil || account == nil {
+		return nil
+	}
+	token := url.QueryEscape(p.text(r.query.field("component_access_token").text, r.At))
+	refresh, err := p.wire(ctx, http.MethodPost, componentPath+"api_get_authorizer_info?component_access_token="+token,
+		fields("component_appid", p.appID(component), "authorizer_appid", p.appID(account)),
+		"authorization_info", "authorizer_refresh_token")
+	if err == nil {
+		p.bind(m.n, refresh)
+	}
+	return err
+}
+
+// user is the user of an app whose openid a stand-in is.
+func user(openid mark) string { return fmt.Sprintf("user-%d", openid.n) }
+
+// prepareLogin logs the user in whose code the call trades.
+func (p *player) prepareLogin(ctx context.Context, r *Recorded) (missing string, err error) {
+	m := whole(r.said("js_code"))
+	if m.n == 0 || p.isBound(m) {
+		return "", nil
+	}
+	if r.number() == errcode.LoginCodeUsed.Number {
+		return "the code was used before the recording began", nil
+	}
+	account := p.stage.parties[whole(r.said("appid")).n]
+	if !r.worked() || account == nil {
+		return "", nil
+	}
+	made, err := p.ask(ctx, http.MethodPost, "/scan/v1/login", map[string]string{"user": user(whole(r.answer.field("openid"))),
+		"appid": p.appID(account)})
+	if err == nil {
+		p.bind(m.n, made.field("js_code").text)
+	}
+	return "", err
+}
+
+// code finds the code that an answer is about on our server.
+func (p *player) code(ctx context.Context, r *Recorded) (value, error) {
+	id, err := p.applicationOf(r)
+	if err != nil {
+		return value{}, err
+	}
+	name := map[string]any{"application_id": id}
+	if m := whole(r.answer.field("code")); p.isBound(m) {
+		name["code"] = p.bound[m.n]
+	} else {
+		name["code_index"], _ = r.answer.field("code_start").int()
+	}
+	return p.ask(ctx, http.MethodPost, "/admin/v1/codes/lookup", name)
+}
+
+func (p *player) applicationOf(r *Recorded) (id int, err error) {
+	m := whole(r.answer.field("application_id"))
+	if m.n == 0 || !p.isBound(m) {
+		return 0, refusedError{"the application was made before the recording began"}
+	}
+	id, _ = (value{kind: number, text: p.bound[m.n]}).int()
+	return id, nil
+}
+
+// prepareScan lets the user scan the code whose ticket the call trades.
+func (p *player) prepareScan(ctx context.Context, r *Recorded) error {
+	ticket, openid := whole(r.said("code_ticket")), whole(r.said("openid"))
+	if ticket.n == 0 || p.isBound(ticket) || !r.worked() {
+		return nil
+	}
+	code, err := p.code(ctx, r)
+	if err != nil {
+		return err
+	}
+	who := user(openid)
+	opened, err := p.ask(ctx, http.MethodPost, "/scan/v1/resolve", map[string]string{"text": code.field("code_url").text, "user": who})
+	if err != nil {
+		return err
+	}
+	_, made, _ := strings.Cut(opened.field("path").text, "code_ticket=")
+	made, _, _ = strings.Cut(made, "&")
+	if made == "" {
+		return refusedError{"a scan of the code opens " + opened.field("action").text}
+	}
+	p.bind(ticket.n, made)
+	if caller := p.stage.caller(r); caller != nil && openid.n != 0 && !p.isBound(openid) {
+		known, err := p.ask(ctx, http.MethodGet, "/admin/v1/users/"+who+"/openid?appid="+url.QueryEscape(p.appID(caller)), nil)
+		if err != nil {
+			return err
+		}
+		p.bind(openid.n, known.field("openid").text)
+	}
+	return nil
+}
+
+// prepareQuery finds the text of a code that the call names by what was printed.
+func (p *player) prepareQuery(ctx context.Context, r *Recorded) error {
+	for _, name := range []string{"code_url", "code"} {
+		m := whole(r.said(name))
+		if m.n == 0 || p.isBound(m) || !r.worked() {
+			continue
+		}
+		code, err := p.code(ctx, r)
+		if err != nil {
+			return err
+		}
+		p.bind(m.n, code.field(name).text)
+	}
+	return nil
+}

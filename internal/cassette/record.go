@@ -1,0 +1,228 @@
+package cassette
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Recorder is a proxy that passes each call on once, answers what the upstream
+// answered, and writes a line of a cassette.
+type Recorder struct {
+	Upstream *url.URL // scheme and host
+	Out      io.Writer
+	Log      *slog.Logger
+	Now      func() time.Time
+	// Timeout is how long an answer may take as a whole.
+	Timeout time.Duration
+	// Transport carries the calls; nil = NewTransport.
+	Transport http.RoundTripper
+
+	mask    Mask
+	writing sync.Mutex
+	lines   int
+	err     error // the first that a line could not be written by
+}
+
+// NewTransport carries each call once: on a connection that was used before Go would
+// send some calls again.
+func NewTransport() *http.Transport {
+	return &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, DisableCompression: true,
+		DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext, TLSHandshakeTimeout: 10 * time.Second}
+}
+
+// longestBody is how much of a request or an answer is recorded.
+const longestBody = 32 << 20
+
+// Lines is how many calls were written, and the first error of writing one.
+func (r *Recorder) Lines() (int, error) {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	return r.lines, r.err
+}
+
+// ServeHTTP passes one call on.
+func (r *Recorder) ServeHTTP(w http.ResponseWriter, in *http.Request) {
+	mask := &callMask{Mask: &r.mask}
+	line := r.begin(in, mask)
+	body, err := io.ReadAll(http.MaxBytesReader(w, in.Body, longestBody))
+	if _, long := errors.AsType[*http.MaxBytesError](err); long {
+		r.refuse(w, line, http.StatusRequestEntityTooLarge, fmt.Sprintf("the request is longer than %d bytes", longestBody))
+		return
+	}
+	if err != nil {
+		r.refuse(w, line, http.StatusBadRequest, "the caller broke off")
+		return
+	}
+	line.Request = mask.body(body)
+	mask.answering = true
+	// A caller that leaves does not end the call, whose effect the upstream has anyway.
+	ctx, end := context.WithTimeout(context.WithoutCancel(in.Context()), r.Timeout)
+	defer end()
+	transport := r.Transport
+	if transport == nil {
+		transport = NewTransport()
+	}
+	resp, err := transport.RoundTrip(r.onward(ctx, in, body))
+	if err != nil {
+		status, said := r.noAnswer(ctx, err)
+		r.refuse(w, line, status, said)
+		return
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, longestBody+1))
+	long := len(answer) > longestBody
+	line.Status, line.Headers = resp.StatusCode, r.headers(resp.Header)
+	switch {
+	case long:
+		line.Fault = fmt.Sprintf("the answer is longer than %d bytes and was passed on without a record", longestBody)
+	case err != nil && ctx.Err() != nil:
+		line.Fault = fmt.Sprintf("the upstream hung after %d bytes of its answer, for more than %s in all", len(answer), r.Timeout)
+	case err != nil && resp.ContentLength >= 0:
+		line.Fault = fmt.Sprintf("the upstream broke off after %d of the %d bytes that it had announced", len(answer), resp.ContentLength)
+	case err != nil:
+		line.Fault = fmt.Sprintf("the upstream broke off after %d bytes of its answer", len(answer))
+	default:
+		line.Answer = mask.body(plainBody(resp.Header, answer))
+	}
+	r.write(line)
+	copyHeader(w.Header(), resp.Header)
+	w.WriteHeader(resp.StatusCode)
+	w.Write(answer)
+	if long {
+		_, err = io.Copy(w, resp.Body)
+	}
+	if err != nil {
+		http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler) // the caller meets what the upstream did
+	}
+}
+
+// begin is a line with what is known before the call is passed on.
+func (r *Recorder) begin(in *http.Request, mask *callMask) Line {
+	method := in.Method
+	if !slices.Contains([]string{"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"}, method) {
+		method = r.mask.formText(method)
+	}
+	return Line{At: r.Now().UTC().Truncate(time.Millisecond), Method: method, Path: r.mask.formText(in.URL.Path),
+		Query: mask.query(in.URL.RawQuery), Type: r.mask.formText(in.Header.Get("Content-Type"))}
+}
+
+// perConnection are headers that end at each hop.
+var perConnection = []string{"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer",
+	"Transfer-Encoding", "Upgrade"}
+
+// onward is the call as the upstream gets it.
+func (r *Recorder) onward(ctx context.Context, in *http.Request, body []byte) *http.Request {
+	to := *in.URL
+	to.Scheme, to.Host = r.Upstream.Scheme, r.Upstream.Host
+	out := (&http.Request{Method: in.Method, URL: &to, Host: r.Upstream.Host, Header: in.Header.Clone(),
+		Body: http.NoBody}).WithContext(ctx)
+	for _, name := range perConnection {
+		out.Header.Del(name)
+	}
+	if out.Header.Get("User-Agent") == "" {
+		out.Header.Set("User-Agent", "") // none, in place of Go's own
+	}
+	if len(body) > 0 {
+		out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	}
+	return out
+}
+
+// noAnswer says why there is none. An error's own text may quote the upstream.
+func (r *Recorder) noAnswer(ctx context.Context, err error) (status int, said string) {
+	if ctx.Err() != nil {
+		return http.StatusGatewayTimeout, fmt.Sprintf("the upstream did not answer within %s", r.Timeout)
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		return http.StatusBadGateway, "the upstream cannot be reached"
+	} else if ok || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return http.StatusBadGateway, "the upstream closed the connection without an answer"
+	}
+	return http.StatusBadGateway, "the upstream sent no HTTP answer, or its certificate is not good"
+}
+
+// refuse answers in place of the upstream, and writes why.
+func (r *Recorder) refuse(w http.ResponseWriter, line Line, status int, said string) {
+	line.Fault = said
+	r.write(line)
+	r.Log.Warn("no answer passed on", "fault", said, "line", r.count())
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	fmt.Fprintf(w, "qrjump record: %s\n", said)
+}
+
+func (r *Recorder) count() int {
+	n, _ := r.Lines()
+	return n
+}
+
+// headers are those that a line keeps.
+func (r *Recorder) headers(from http.Header) map[string]string {
+	kept := map[string]string{}
+	for _, name := range headerNames {
+		if from.Get(name) != "" {
+			kept[name] = r.mask.formText(from.Get(name))
+		}
+	}
+	return kept
+}
+
+func copyHeader(to, from http.Header) {
+	for name, values := range from {
+		if !slices.Contains(perConnection, name) {
+			to[name] = values
+		}
+	}
+	for _, name := range []string{"Content-Type", "Date"} {
+		if from[name] == nil {
+			to[name] = nil // none, in place of Go's own
+		}
+	}
+}
+
+// plainBody is an answer as it was before it was packed.
+func plainBody(header http.Header, answer []byte) []byte {
+	if header.Get("Content-Encoding") != "gzip" {
+		return answer
+	}
+	unpacked, err := gzip.NewReader(bytes.NewReader(answer))
+	if err != nil {
+		return answer
+	}
+	plain, err := io.ReadAll(io.LimitReader(unpacked, longestBody))
+	if err != nil {
+		return answer
+	}
+	return plain
+}
+
+// write writes a line as a whole.
+func (r *Recorder) write(line Line) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(line)
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	if err == nil {
+		_, err = r.Out.Write(b.Bytes())
+	}
+	r.lines++
+	if err != nil && r.err == nil {
+		r.err = fmt.Errorf("line %d of the cassette is not written: %w", r.lines, err)
+		r.Log.Error("the cassette is not whole", "error", r.err)
+	}
+}

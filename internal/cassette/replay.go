@@ -1,0 +1,254 @@
+package cassette
+
+import (
+	"encoding/base64"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"strings"
+	"sync"
+)
+
+// Player answers calls from a cassette, without a network.
+type Player struct {
+	// ByContent answers each call by the first line that asks the same and was not used
+	// yet, then by the last such line; else the lines come strictly in order.
+	ByContent bool
+
+	lines []Recorded
+	mu    sync.Mutex
+	mask  Mask
+	next  int
+	used  []bool
+	wrong []string
+	given int         // stand-ins above this number are a caller's own values
+	means map[int]int // which of the cassette's those are, once a call was found
+}
+
+// NewPlayer answers by lines.
+func NewPlayer(lines []Recorded, byContent bool) *Player {
+	p := &Player{ByContent: byContent, lines: lines, used: make([]bool, len(lines)), means: map[int]int{}}
+	p.mask.seen = map[string]mark{}
+	for i := range lines {
+		r := &p.lines[i]
+		p.know(r, r.query)
+		p.know(r, r.request)
+		p.know(r, r.answer)
+	}
+	p.mask.base = p.given
+	return p
+}
+
+// know notes the values that a caller gets for stand-ins, so that they are the same
+// stand-ins when it sends them.
+func (p *Player) know(r *Recorded, v value) {
+	for _, one := range parseMarks(v.text) {
+		if one.mark.n > 0 && v.kind == text {
+			key := keyOf(shownFor(one.mark, r))
+			p.given = max(p.given, one.mark.n)
+			one.mark.number = false
+			if _, known := p.mask.seen[key]; !known {
+				p.mask.seen[key] = one.mark
+			}
+		}
+	}
+	for _, item := range v.items {
+		p.know(r, item)
+	}
+}
+
+// shownFor is what a caller gets for a stand-in.
+func shownFor(m mark, r *Recorded) string {
+	if m.kind == "buffer" {
+		return base64.StdEncoding.EncodeToString(make([]byte, m.length*3/4))
+	}
+	return m.standIn(r.At)
+}
+
+// Left are the calls that came and are not in the cassette, and how many lines were
+// not asked for.
+func (p *Player) Left() (wrong []string, unused int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, one := range p.used {
+		if !one {
+			unused++
+		}
+	}
+	return p.wrong, unused
+}
+
+// ServeHTTP answers one call.
+func (p *Player) ServeHTTP(w http.ResponseWriter, in *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, in.Body, longestBody))
+	if err != nil {
+		http.Error(w, "qrjump replay: the request did not arrive whole", http.StatusBadRequest)
+		return
+	}
+	r, said := p.find(in, body)
+	if said != "" {
+		http.Error(w, "qrjump replay: "+said, http.StatusNotImplemented)
+		return
+	}
+	if r.Fault != "" && r.Status == 0 {
+		panic(http.ErrAbortHandler) // the caller meets what it met then: no answer
+	}
+	for name, masked := range r.Headers {
+		w.Header().Set(name, plainText(masked, r.At))
+	}
+	if r.Headers["Content-Type"] == "" {
+		w.Header()["Content-Type"] = nil
+	}
+	w.WriteHeader(r.Status)
+	w.Write(shown(r))
+	if r.Fault != "" {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// shown is a line's answer as a caller gets it.
+func shown(r *Recorded) []byte {
+	if r.answerRawKind != "" {
+		return whole(r.answer).rawBody()
+	}
+	if r.answer.kind == absent {
+		return nil
+	}
+	return show(r, r.answer).json()
+}
+
+func show(r *Recorded, v value) value {
+	if v.kind == text {
+		if m, ok := wholeMark(v.text); ok {
+			v.text = shownFor(m, r)
+			if m.number {
+				v.kind = number
+			}
+			return v
+		}
+		var b strings.Builder
+		for _, one := range parseMarks(v.text) {
+			if one.mark.n > 0 {
+				b.WriteString(shownFor(one.mark, r))
+			} else {
+				b.WriteString(one.literal)
+			}
+		}
+		v.text = b.String()
+		return v
+	}
+	list := make([]value, len(v.items))
+	for i, item := range v.items {
+		list[i] = show(r, item)
+	}
+	v.items = list
+	return v
+}
+
+// find is the line that answers a call; said says why there is none.
+func (p *Player) find(in *http.Request, body []byte) (r *Recorded, said string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	mask := &callMask{Mask: &p.mask}
+	query, sent := mask.query(in.URL.RawQuery), mask.body(body)
+	var met map[int]int
+	asked := func(r *Recorded) string {
+		met = map[int]int{}
+		switch {
+		case in.Method != r.Method || p.mask.formText(in.URL.Path) != r.Path:
+			return fmt.Sprintf("%s %s", in.Method, in.URL.Path)
+		case !p.same(r.query, query, met):
+			return "another query"
+		case !p.same(r.request, sent, met):
+			return "another body"
+		}
+		return ""
+	}
+	if !p.ByContent {
+		if p.next == len(p.lines) {
+			return nil, p.refuse(in, "the cassette has ended")
+		}
+		r := &p.lines[p.next]
+		if got := asked(r); got != "" {
+			return nil, p.refuse(in, fmt.Sprintf("line %d of the cassette is %s %s, got %s", r.Number, r.Method, r.Path, got))
+		}
+		p.used[p.next] = true
+		p.next++
+		maps.Copy(p.means, met)
+		return r, ""
+	}
+	last, means := -1, map[int]int{}
+	for i := range p.lines {
+		if asked(&p.lines[i]) != "" {
+			continue
+		}
+		if last, means = i, met; !p.used[i] {
+			break
+		}
+	}
+	if last < 0 {
+		return nil, p.refuse(in, "no line of the cassette asks this: "+in.Method+" "+in.URL.Path)
+	}
+	p.used[last] = true
+	maps.Copy(p.means, means)
+	return &p.lines[last], ""
+}
+
+func (p *Player) refuse(in *http.Request, said string) string {
+	p.wrong = append(p.wrong, in.Method+" "+in.URL.Path+": "+said)
+	return said
+}
+
+// same compares a recorded part of a request with a masked one. A value that this
+// player gave out must be the same; one of the caller's own must be what it was the
+// first time that it came. What it is this time goes to met.
+func (p *Player) same(a value, sent []byte, met map[int]int) bool {
+	if a.kind == absent || len(sent) == 0 {
+		return (a.kind == absent) == (len(sent) == 0)
+	}
+	b, err := parseValue(sent)
+	return err == nil && p.sameValue(a, b, met)
+}
+
+func (p *Player) sameValue(a, b value, met map[int]int) bool {
+	if a.kind != b.kind || len(a.items) != len(b.items) || len(a.names) != len(b.names) {
+		return false
+	}
+	for i := range a.names {
+		if !p.sameText(a.names[i], b.names[i], met) {
+			return false
+		}
+	}
+	for i := range a.items {
+		if !p.sameValue(a.items[i], b.items[i], met) {
+			return false
+		}
+	}
+	return p.sameText(a.text, b.text, met)
+}
+
+func (p *Player) sameText(a, b string, met map[int]int) bool {
+	x, y := parseMarks(a), parseMarks(b)
+	if len(x) != len(y) {
+		return false
+	}
+	for i, one := range x {
+		n := y[i].mark.n
+		if one.mark.n == 0 || n == 0 {
+			if one != y[i] {
+				return false
+			}
+			continue
+		}
+		meant, known := p.means[n]
+		if n <= p.given {
+			meant, known = n, true
+		}
+		if known && meant != one.mark.n {
+			return false
+		}
+		met[n] = one.mark.n
+	}
+	return true
+}

@@ -1,0 +1,463 @@
+package cassette
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+// seedAccount, seedComponent and seedRule are lines of a seed file.
+type seedAccount struct {
+	AppID         string   `json:"appid"`
+	Kind          string   `json:"kind"`
+	Name          string   `json:"name,omitempty"`
+	Subject       string   `json:"subject"`
+	Secret        string   `json:"secret"`
+	Certified     bool     `json:"certified"`
+	Versions      []string `json:"versions,omitempty"`
+	Features      []string `json:"features,omitempty"`
+	MarketcodeKey string   `json:"marketcode_key,omitempty"`
+	Linked        []string `json:"linked,omitempty"`
+}
+
+type seedComponent struct {
+	AppID          string     `json:"appid"`
+	Secret         string     `json:"secret"`
+	MessageToken   string     `json:"message_token"`
+	EncodingAESKey string     `json:"encoding_aes_key"`
+	Authorizations []seedAuth `json:"authorizations,omitempty"`
+}
+
+type seedAuth struct {
+	AppID          string `json:"appid"`
+	PermissionSets []int  `json:"permission_sets"`
+}
+
+type seedRule struct {
+	Owner       string   `json:"owner"`
+	Prefix      string   `json:"prefix"`
+	Path        string   `json:"path"`
+	AppID       string   `json:"appid,omitempty"`
+	Published   bool     `json:"published"`
+	Occupy      bool     `json:"occupy,omitempty"`
+	OpenVersion int      `json:"open_version"`
+	TestLinks   []string `json:"test_links,omitempty"`
+}
+
+// party is an account or a platform as the lines show it.
+type party struct {
+	n         int // of the stand-in of its AppID; negative: nobody said it, the token's number
+	appID     mark
+	secret    mark
+	platform  bool
+	service   bool
+	uncertain bool // 48001 was answered
+	verified  bool // the platform says so
+	codes     bool // of one item, one code
+	personal  bool
+	draft     bool // no released version
+	released  bool
+	linked    []int
+	name      string
+	sets      map[int][]int // of a platform, by account, from before the recording
+}
+
+// Stage is what a server of ours must have, so that a cassette can be asked of it.
+type Stage struct {
+	lines   []Recorded
+	parties map[int]*party
+	owner   map[int]int // of a token's number, the party's
+	rules   []seedRule
+	touched map[string]bool // owner and prefix, or two accounts: what there was of them before is known
+	ownLink bool            // an account's own token made links
+}
+
+// NewStage reads off the lines which accounts, platforms and rules there were.
+func NewStage(lines []Recorded) *Stage {
+	s := &Stage{lines: lines, parties: map[int]*party{}, owner: map[int]int{}, touched: map[string]bool{}}
+	for i := range lines {
+		s.issued(&lines[i])
+	}
+	for i := range lines {
+		s.learn(&lines[i])
+	}
+	return s
+}
+
+// plainText renders a masked text with stand-ins.
+func plainText(masked string, at time.Time) string {
+	var b strings.Builder
+	for _, p := range parseMarks(masked) {
+		if p.mark.n > 0 {
+			b.WriteString(p.mark.standIn(at))
+		} else {
+			b.WriteString(p.literal)
+		}
+	}
+	return b.String()
+}
+
+// said is a field of the request, in its query or its body.
+func (r *Recorded) said(name string) value {
+	if v := r.query.field(name); v.kind != absent {
+		return v
+	}
+	return r.request.field(name)
+}
+
+// number is the errcode of the answer; none = 0.
+func (r *Recorded) number() int {
+	n, _ := r.answer.field("errcode").int()
+	return n
+}
+
+// worked reports whether the platform did what it was asked for.
+func (r *Recorded) worked() bool { return r.Fault == "" && r.answer.kind == object && r.number() == 0 }
+
+// whole is the stand-in that a field is; n = 0 where it is none.
+func whole(v value) mark {
+	if v.kind != text {
+		return mark{}
+	}
+	m, _ := wholeMark(v.text)
+	return m
+}
+
+// party is whoever an AppID is of, new where it was not met before.
+func (s *Stage) party(v value) *party {
+	id := whole(v)
+	if id.n == 0 {
+		return &party{} // nobody: an AppID that is a public word, or none
+	}
+	p := s.parties[id.n]
+	if p == nil {
+		p = &party{n: id.n, appID: id, sets: map[int][]int{}}
+		s.parties[id.n] = p
+	}
+	return p
+}
+
+// stranger is whoever has a token that was made before the recording.
+func (s *Stage) stranger(token mark) *party {
+	p := s.parties[-token.n]
+	if p == nil {
+		p = &party{n: -token.n, appID: mark{kind: "appid", n: 900_000_000 + token.n%90_000_000, length: 18}, sets: map[int][]int{}}
+		s.parties[-token.n] = p
+	}
+	return p
+}
+
+const componentPath = "/cgi-bin/component/"
+
+// issued notes whose each token of an answer is.
+func (s *Stage) issued(r *Recorded) {
+	if !r.worked() {
+		return
+	}
+	give := func(token value, to *party) {
+		if m := whole(token); m.n != 0 && to.n != 0 {
+			s.owner[m.n] = to.n
+		}
+	}
+	switch r.Path {
+	case "/cgi-bin/token", "/cgi-bin/stable_token":
+		give(r.answer.field("access_token"), s.party(r.said("appid")))
+	case componentPath + "api_component_token":
+		give(r.answer.field("component_access_token"), s.party(r.said("component_appid")))
+	case componentPath + "api_authorizer_token":
+		give(r.answer.field("authorizer_access_token"), s.party(r.said("authorizer_appid")))
+	case componentPath + "api_query_auth":
+		give(r.answer.at("authorization_info", "authorizer_access_token"), s.party(r.answer.at("authorization_info", "authorizer_appid")))
+	}
+}
+
+// noSuchParty are numbers that say nothing of whether an AppID exists.
+var noSuchParty = []int{errcode.InvalidAppID.Number, errcode.AppIDMissing.Number, errcode.ComponentMissing.Number,
+	errcode.InvalidWeappAppID.Number, errcode.InvalidComponent.Number}
+
+// badToken are numbers that say that a token is of no use.
+var badToken = []int{errcode.InvalidCredential.Number, errcode.InvalidAccessToken.Number, errcode.TokenMissing.Number,
+	errcode.TokenExpired.Number, errcode.InvalidURL.Number}
+
+// caller is whose token a call came with; nil where the token was of no use.
+func (s *Stage) caller(r *Recorded) *party {
+	token := whole(r.query.field("access_token"))
+	if token.n == 0 || r.Fault != "" || slices.Contains(badToken, r.number()) || r.answer.kind != object {
+		return nil
+	}
+	if n, known := s.owner[token.n]; known {
+		return s.parties[n]
+	}
+	return s.stranger(token)
+}
+
+// learn notes what a call shows of accounts, platforms and rules.
+func (s *Stage) learn(r *Recorded) {
+	if r.Fault != "" || r.answer.kind != object {
+		return
+	}
+	if strings.HasPrefix(r.Path, componentPath) {
+		s.learnComponent(r)
+		return
+	}
+	if appID := r.said("appid"); whole(r.said("secret")).n != 0 && !slices.Contains(noSuchParty, r.number()) {
+		p := s.party(appID)
+		p.platform = p.platform || r.number() == errcode.ComponentToken.Number
+		if r.worked() {
+			p.secret = whole(r.said("secret"))
+		} else if r.number() != errcode.InvalidSecret.Number && p.secret.n == 0 && slices.Contains(afterSecret, r.number()) {
+			p.secret = whole(r.said("secret"))
+		}
+	}
+	if p := s.caller(r); p != nil {
+		s.learnCall(r, p)
+	}
+}
+
+// afterSecret are numbers that the platform answers when it has checked the secret.
+var afterSecret = []int{errcode.InvalidLoginCode.Number, errcode.LoginCodeUsed.Number, errcode.LoginCodeMissing.Number,
+	errcode.ClearLimit.Number}
+
+func (s *Stage) learnComponent(r *Recorded) {
+	if slices.Contains(noSuchParty, r.number()) || slices.Contains(badToken, r.number()) {
+		if r.number() == errcode.InvalidComponent.Number {
+			s.party(r.said("component_appid")) // it is an account's
+		}
+		return
+	}
+	p := s.party(r.said("component_appid"))
+	if p.n == 0 {
+		return
+	}
+	p.platform = true
+	if secret := whole(r.said("component_appsecret")); secret.n != 0 && r.number() != errcode.InvalidSecret.Number {
+		p.secret = secret
+	}
+	if token := whole(r.query.field("component_access_token")); token.n != 0 && s.owner[token.n] == 0 {
+		s.owner[token.n] = p.n
+	}
+	if !r.worked() {
+		if r.number() == errcode.NotAuthorizing.Number {
+			s.party(r.said("authorizer_appid"))
+		}
+		return
+	}
+	info := r.answer.field("authorization_info")
+	switch strings.TrimPrefix(r.Path, componentPath) {
+	case "api_query_auth":
+		if to := s.party(info.field("authorizer_appid")); to.n != 0 && p.sets[to.n] == nil {
+			p.sets[to.n] = []int{} // authorised in this recording
+		}
+	case "api_get_authorizer_info":
+		to := s.party(r.said("authorizer_appid"))
+		about := r.answer.field("authorizer_info")
+		to.name = about.field("nick_name").text
+		if id, ok := about.at("service_type_info", "id").int(); ok {
+			to.service = to.service || id == 2 && about.field("MiniProgramInfo").kind == absent
+		}
+		if id, ok := about.at("verify_type_info", "id").int(); ok {
+			to.verified = id >= 0
+			to.uncertain = to.uncertain || id < 0
+		}
+		p.authorised(to, setsOf(info))
+	case "api_authorizer_token":
+		p.authorised(s.party(r.said("authorizer_appid")), nil)
+	case "api_get_authorizer_list":
+		for _, one := range r.answer.field("list").items {
+			p.authorised(s.party(one.field("authorizer_appid")), nil)
+		}
+	}
+}
+
+// authorised notes that an account had authorised a platform before.
+func (p *party) authorised(to *party, sets []int) {
+	if to.n == 0 {
+		return
+	}
+	if sets == nil {
+		sets = []int{3, 18, 33, 46}
+	}
+	if p.sets[to.n] == nil {
+		p.sets[to.n] = sets
+	}
+}
+
+func setsOf(info value) (sets []int) {
+	for _, one := range info.field("func_info").items {
+		if id, ok := one.at("funcscope_category", "id").int(); ok {
+			sets = append(sets, id)
+		}
+	}
+	return sets
+}
+
+const rulePath = "/cgi-bin/wxopen/qrcodejump"
+
+// learnCall notes what a call with a token shows of whose token it is.
+func (s *Stage) learnCall(r *Recorded, p *party) {
+	refused := r.number() == errcode.Unauthorized.Number
+	call, ofRules := strings.CutPrefix(r.Path, rulePath)
+	switch {
+	case strings.HasPrefix(r.Path, "/intp/marketcode/"):
+		p.service, p.codes = p.service || !refused, p.codes || !refused
+		if target := r.said("wxa_appid"); r.worked() && whole(target).n != 0 {
+			s.link(p, s.party(target))
+		}
+	case strings.HasPrefix(r.Path, "/cgi-bin/wxopen/wxamp"):
+		p.service = p.service || !refused
+		s.ownLink = s.ownLink || !refused
+		if target := r.said("appid"); whole(target).n != 0 && !slices.Contains(noSuchParty, r.number()) {
+			s.learnLink(p, s.party(target), r)
+		}
+	case r.Path == "/cgi-bin/qrcode/create":
+		p.service = p.service || !refused
+	case ofRules:
+		s.learnRule(r, p, call)
+	}
+}
+
+func (s *Stage) link(p, to *party) {
+	if to.n != 0 && !slices.Contains(p.linked, to.n) {
+		p.linked = append(p.linked, to.n)
+	}
+}
+
+// learnLink notes a link that was there before; one that this recording made is
+// none.
+func (s *Stage) learnLink(p, to *party, r *Recorded) {
+	key := fmt.Sprint(p.n, " with ", to.n)
+	had := r.number() == errcode.HasLinked.Number || r.worked() && r.Path == "/cgi-bin/wxopen/wxampunlink"
+	if had && !s.touched[key] {
+		s.link(p, to)
+	}
+	s.touched[key] = s.touched[key] || had || r.worked()
+}
+
+func (s *Stage) learnRule(r *Recorded, p *party, call string) {
+	target := p
+	if named := r.said("appid"); whole(named).n != 0 && !slices.Contains(noSuchParty, r.number()) {
+		target = s.party(named)
+		if r.worked() {
+			p.service = true
+			s.link(p, target)
+		}
+	}
+	switch r.number() {
+	case errcode.Unauthorized.Number:
+		p.service, p.uncertain = true, true
+	case errcode.PersonalSubject.Number:
+		target.personal = true
+	case errcode.NotReleased.Number:
+		target.draft = true
+	}
+	if !r.worked() {
+		return
+	}
+	prefix := r.said("prefix")
+	known := func(masked string) bool {
+		key := fmt.Sprint(p.n, " ", masked)
+		was := s.touched[key]
+		s.touched[key] = true
+		return was
+	}
+	had := seedRule{Owner: s.appID(p, r.At), Path: "pages/index/index", OpenVersion: 3}
+	if target != p {
+		had.AppID = s.appID(target, r.At)
+	}
+	switch call {
+	case "get":
+		for _, one := range slices.Backward(r.answer.field("rule_list").items) { // the newest stands first
+			if known(one.field("prefix").text) {
+				continue
+			}
+			state, _ := one.field("state").int()
+			occupy, _ := one.field("permit_sub_rule").int()
+			had.Prefix, had.Path = plainText(one.field("prefix").text, r.At), plainText(one.field("path").text, r.At)
+			had.OpenVersion, _ = one.field("open_version").int()
+			had.Published, had.Occupy, had.TestLinks = state == 2, occupy == 2, nil
+			for _, link := range one.field("debug_url").items {
+				had.TestLinks = append(had.TestLinks, plainText(link.text, r.At))
+			}
+			s.rules = append(s.rules, had)
+		}
+	case "publish", "delete", "add":
+		target.released = target.released || call == "publish"
+		if edit, _ := r.said("is_edit").int(); known(prefix.text) || call == "add" && edit == 0 {
+			return
+		}
+		had.Prefix = plainText(prefix.text, r.At)
+		s.rules = append(s.rules, had)
+	}
+}
+
+// appID is a party's on our server.
+func (s *Stage) appID(p *party, at time.Time) string { return p.appID.standIn(at) }
+
+// secretOf is a party's on our server.
+func (s *Stage) secretOf(p *party, at time.Time) string {
+	if p.secret.n == 0 {
+		return fmt.Sprintf("nobody-said-the-secret-of-%d", p.n)
+	}
+	return p.secret.standIn(at)
+}
+
+// Began is the time of the first call.
+func (s *Stage) Began() time.Time { return s.lines[0].At }
+
+// Seed is a seed file for a server on which the cassette can be played.
+func (s *Stage) Seed() []byte {
+	at := s.Began()
+	var seed struct {
+		Accounts   []seedAccount   `json:"accounts"`
+		Components []seedComponent `json:"components"`
+		Rules      []seedRule      `json:"rules"`
+		Settings   map[string]any  `json:"settings"`
+	}
+	var numbers []int
+	for n := range s.parties {
+		numbers = append(numbers, n)
+	}
+	slices.Sort(numbers)
+	for _, n := range numbers {
+		p := s.parties[n]
+		if p.platform {
+			c := seedComponent{AppID: s.appID(p, at), Secret: s.secretOf(p, at), MessageToken: "token",
+				EncodingAESKey: "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}
+			for _, to := range numbers {
+				if sets := p.sets[to]; len(sets) > 0 && !s.parties[to].platform {
+					c.Authorizations = append(c.Authorizations, seedAuth{s.appID(s.parties[to], at), sets})
+				}
+			}
+			seed.Components = append(seed.Components, c)
+			continue
+		}
+		a := seedAccount{AppID: s.appID(p, at), Kind: "mini_program", Subject: "company", Secret: s.secretOf(p, at),
+			Certified: !p.uncertain || p.verified, Name: plainText(p.name, at)}
+		if p.service {
+			a.Kind = "service_account"
+			for _, to := range p.linked {
+				a.Linked = append(a.Linked, s.appID(s.parties[to], at))
+			}
+		} else if !p.draft || p.released {
+			a.Versions = []string{"release"}
+		}
+		if p.codes {
+			a.Features, a.MarketcodeKey = []string{"marketcode"}, "0123456789abcdef"
+		}
+		if p.personal {
+			a.Subject = "personal"
+		}
+		seed.Accounts = append(seed.Accounts, a)
+	}
+	seed.Rules = s.rules
+	seed.Settings = map[string]any{"verification": "trust", "rate_limit": 0, "links_by_own_token": s.ownLink}
+	text, err := json.Marshal(seed)
+	if err != nil {
+		panic(err) // texts and numbers
+	}
+	return text
+}

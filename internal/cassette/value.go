@@ -1,0 +1,164 @@
+package cassette
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+)
+
+// kind says what a JSON value is.
+type kind byte
+
+const (
+	absent kind = iota
+	null
+	boolean
+	number
+	text
+	list
+	object
+)
+
+func (k kind) String() string {
+	return [...]string{"nothing", "null", "true or false", "a number", "a text", "a list", "an object"}[k]
+}
+
+// value is a JSON value whose names keep their order and their repetitions.
+type value struct {
+	kind  kind
+	text  string // of a text, a number as it was written, true or false
+	names []string
+	items []value
+}
+
+// deepest is how deep a value may be.
+const deepest = 100
+
+var errTooDeep = errors.New("nested too deep")
+
+// parseValue reads one JSON value and nothing behind it.
+func parseValue(from []byte) (value, error) {
+	if !json.Valid(from) {
+		return value{}, errors.New("no JSON")
+	}
+	d := json.NewDecoder(bytes.NewReader(from))
+	d.UseNumber()
+	return readValue(d, deepest)
+}
+
+func readValue(d *json.Decoder, deep int) (value, error) {
+	if deep == 0 {
+		return value{}, errTooDeep
+	}
+	tok, err := d.Token()
+	if err != nil {
+		return value{}, err
+	}
+	switch tok := tok.(type) {
+	case nil:
+		return value{kind: null}, nil
+	case bool:
+		if tok {
+			return value{kind: boolean, text: "true"}, nil
+		}
+		return value{kind: boolean, text: "false"}, nil
+	case json.Number:
+		return value{kind: number, text: tok.String()}, nil
+	case string:
+		return value{kind: text, text: tok}, nil
+	case json.Delim:
+		v := value{kind: list}
+		if tok == '{' {
+			v.kind = object
+		}
+		for d.More() {
+			if v.kind == object {
+				name, err := d.Token()
+				if err != nil {
+					return value{}, err
+				}
+				v.names = append(v.names, name.(string))
+			}
+			item, err := readValue(d, deep-1)
+			if err != nil {
+				return value{}, err
+			}
+			v.items = append(v.items, item)
+		}
+		_, err := d.Token() // the end of it
+		return v, err
+	}
+	return value{}, errors.New("no JSON")
+}
+
+// json writes the value.
+func (v value) json() []byte {
+	var b bytes.Buffer
+	v.write(&b)
+	return b.Bytes()
+}
+
+func (v value) write(b *bytes.Buffer) {
+	switch v.kind {
+	case absent, null:
+		b.WriteString("null")
+	case boolean, number:
+		b.WriteString(v.text)
+	case text:
+		writeText(b, v.text)
+	case list, object:
+		open, end := byte('['), byte(']')
+		if v.kind == object {
+			open, end = '{', '}'
+		}
+		b.WriteByte(open)
+		for i, item := range v.items {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			if v.kind == object {
+				writeText(b, v.names[i])
+				b.WriteByte(':')
+			}
+			item.write(b)
+		}
+		b.WriteByte(end)
+	}
+}
+
+func writeText(b *bytes.Buffer, s string) {
+	e := json.NewEncoder(b)
+	e.SetEscapeHTML(false)
+	if e.Encode(s) == nil {
+		b.Truncate(b.Len() - 1) // its line feed
+	}
+}
+
+// field is the value of a name, the last one where it is there twice, as readers
+// of JSON have it.
+func (v value) field(name string) value {
+	for i := len(v.names) - 1; i >= 0; i-- {
+		if v.names[i] == name {
+			return v.items[i]
+		}
+	}
+	return value{}
+}
+
+// at is the value behind names, one below the other.
+func (v value) at(names ...string) value {
+	for _, name := range names {
+		v = v.field(name)
+	}
+	return v
+}
+
+// int is a number, also one that is written as a text; ok is false for others.
+func (v value) int() (n int, ok bool) {
+	if v.kind != number && v.kind != text {
+		return 0, false
+	}
+	err := json.Unmarshal([]byte(strings.TrimSpace(v.text)), &n)
+	return n, err == nil
+}
