@@ -33,7 +33,7 @@ type Store interface {
 	ViewCalls(ctx context.Context, f func(Tx) error) error
 }
 
-// ErrNoCall is returned by the store for a request id that is not in the log.
+// ErrNoCall is returned for a request id that is not in the log.
 var ErrNoCall = errors.New("calls: no such call")
 
 // Tx is one transaction on counts and the log.
@@ -47,14 +47,15 @@ type Tx interface {
 	// ForgetCounts removes the counts of the days before one.
 	ForgetCounts(ctx context.Context, before int64) error
 
-	// Call returns ErrNoCall where there is none.
+	// Calls returns the blocks of a second, without those of which all is forgotten.
+	Calls(ctx context.Context, second int64) ([]Block, error)
+	// Call returns a call of a version that kept each in a row of its own; ErrNoCall.
 	Call(ctx context.Context, rid string) (Call, error)
-	// AddCalls appends to the log and returns the number of the newest row. A
-	// request id that is there already stays as it is.
-	AddCalls(ctx context.Context, calls []Call) (newest int64, err error)
-	// ForgetCalls removes rows with a number up to upTo, and rows whose request
-	// id sorts before rid; at most limit of each, oldest first.
-	ForgetCalls(ctx context.Context, upTo int64, rid string, limit int) error
+	// AddCalls appends to the log and returns the number of the newest call.
+	AddCalls(ctx context.Context, blocks []Block) (newest int64, err error)
+	// ForgetCalls forgets calls with a number up to upTo, and blocks of before a
+	// second. Of these it removes at most limit of each, oldest first.
+	ForgetCalls(ctx context.Context, upTo, second int64, limit int) error
 }
 
 // Book counts the calls of this process and keeps its part of the log. Its
@@ -86,13 +87,15 @@ func (b *Book) Run(ctx context.Context) {
 	defer tick.Stop()
 	failing := false
 	for {
+		var err error
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			err = b.Flush(ctx)
 		case <-b.calls.filling():
+			err = b.flushCalls(ctx)
 		}
-		err := b.Flush(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -123,10 +126,7 @@ func (b *Book) Flush(ctx context.Context) error {
 	if err := b.flushCounts(ctx); err != nil {
 		return fmt.Errorf("writing the counts of calls: %w", err)
 	}
-	if err := b.flushCalls(ctx); err != nil {
-		return fmt.Errorf("writing the log of calls: %w", err)
-	}
-	return nil
+	return b.flushCalls(ctx)
 }
 
 // Reset runs f, which empties the store, while nothing is written, and forgets

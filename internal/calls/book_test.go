@@ -2,9 +2,11 @@ package calls_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -20,11 +22,12 @@ import (
 type memory struct {
 	mu     sync.Mutex
 	counts map[string]int
-	calls  []calls.Call
+	blocks []calls.Block
+	calls  []calls.Call // of the blocks
 	writes int
 	broken error
 	hang   chan struct{} // closed = no more
-	wrote  chan struct{} // told of every write, unless nil
+	wrote  chan int      // told with every write how many calls are written, unless nil
 }
 
 func (m *memory) UpdateCalls(ctx context.Context, f func(calls.Tx) error) error {
@@ -43,7 +46,7 @@ func (m *memory) UpdateCalls(ctx context.Context, f func(calls.Tx) error) error 
 	m.writes++
 	err := f(m)
 	if m.wrote != nil {
-		m.wrote <- struct{}{}
+		m.wrote <- len(m.calls)
 	}
 	return err
 }
@@ -72,21 +75,34 @@ func (m *memory) ClearCount(_ context.Context, appid, what string, day int64) er
 
 func (m *memory) ForgetCounts(context.Context, int64) error { return nil }
 
-func (m *memory) Call(_ context.Context, rid string) (calls.Call, error) {
-	for _, c := range m.calls {
-		if c.RID == rid {
-			return c, nil
+func (m *memory) Calls(_ context.Context, second int64) (blocks []calls.Block, err error) {
+	for _, b := range m.blocks {
+		if b.Second == second {
+			blocks = append(blocks, b)
 		}
 	}
+	return blocks, nil
+}
+
+func (m *memory) Call(context.Context, string) (calls.Call, error) {
 	return calls.Call{}, calls.ErrNoCall
 }
 
-func (m *memory) AddCalls(_ context.Context, list []calls.Call) (int64, error) {
-	m.calls = append(m.calls, list...)
+func (m *memory) AddCalls(_ context.Context, blocks []calls.Block) (int64, error) {
+	m.blocks = append(m.blocks, blocks...)
+	for _, b := range blocks {
+		for line := range strings.Lines(b.Text) {
+			var c calls.Call
+			if err := json.Unmarshal([]byte(line), &c); err != nil {
+				return 0, err
+			}
+			m.calls = append(m.calls, c)
+		}
+	}
 	return int64(len(m.calls)), nil
 }
 
-func (m *memory) ForgetCalls(context.Context, int64, string, int) error { return nil }
+func (m *memory) ForgetCalls(context.Context, int64, int64, int) error { return nil }
 
 var now = time.Date(2026, 1, 15, 10, 0, 0, 0, time.FixedZone("", 8*3600))
 
@@ -130,8 +146,9 @@ func TestACountCostsNoWrite(t *testing.T) {
 	if err := b.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if m.writes != 2 || len(m.calls) != 500 {
-		t.Errorf("%d writes, %d calls in the log; want one for the counts and one for the log", m.writes, len(m.calls))
+	if m.writes != 2 || len(m.calls) != 500 || len(m.blocks) != 1 {
+		t.Errorf("%d writes, %d calls in %d rows of the log; want one for the counts and one for the log, of one row", m.writes, len(m.calls),
+			len(m.blocks))
 	}
 	if err := b.Flush(t.Context()); err != nil || m.writes != 2 {
 		t.Errorf("with nothing to write: %d writes, %v", m.writes-2, err)
@@ -278,7 +295,7 @@ func TestNothingComesBackAfterAClear(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := b.Reset(func() error { m.counts, m.calls = map[string]int{}, nil; return nil }); err != nil {
+	if err := b.Reset(func() error { m.counts, m.blocks, m.calls = map[string]int{}, nil, nil; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if used(t, b, "/a") != 0 || used(t, b, "/b") != 0 {
@@ -290,7 +307,7 @@ func TestNothingComesBackAfterAClear(t *testing.T) {
 func TestRunWritesWithinTheWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, m := newBook()
-		m.wrote = make(chan struct{})
+		m.wrote = make(chan int)
 		ctx, stop := context.WithCancel(context.Background())
 		done := make(chan struct{})
 		go func() { b.Run(ctx); close(done) }()
@@ -305,18 +322,20 @@ func TestRunWritesWithinTheWindow(t *testing.T) {
 		}
 		// Much at once does not wait for the window.
 		began := time.Now()
-		record(b, 3, 2000)
-		<-m.wrote
+		record(b, 3, 3000)
+		written := <-m.wrote
 		if waited := time.Since(began); waited != 0 {
 			t.Errorf("many calls were written after %s", waited)
 		}
-		<-m.wrote
+		for written < 3000 { // those that came during that write
+			written = <-m.wrote
+		}
 		synctest.Wait()
 		m.wrote = nil
 		stop()
 		<-done
-		record(b, 2000, 2001)
-		if err := b.Flush(context.Background()); err != nil || len(m.calls) != 2001 {
+		record(b, 3000, 3001)
+		if err := b.Flush(context.Background()); err != nil || len(m.calls) != 3001 {
 			t.Errorf("%d calls in the log, %v", len(m.calls), err)
 		}
 	})

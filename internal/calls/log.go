@@ -4,31 +4,34 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
-// Call is one call as it is kept: nothing in it lets anybody in.
+// Call is one call as it is kept: nothing in it lets anybody in. Nodes of several
+// versions read each other's, so a field keeps its name and its meaning.
 type Call struct {
-	RID      string
-	Account  string // who made it
-	At       time.Time
-	Took     time.Duration // whole milliseconds are kept
-	Path     string
-	Query    string
-	Request  string
-	Response string
-	ClientIP string
-	ErrCode  int
-	Detail   string // what exactly was wrong
+	RID      string        `json:"rid"`
+	Account  string        `json:"account"` // who made it
+	At       time.Time     `json:"at"`      // whole milliseconds are kept
+	Took     time.Duration `json:"took"`    // likewise
+	Path     string        `json:"path"`
+	Query    string        `json:"query,omitempty"`
+	Request  string        `json:"request,omitempty"`
+	Response string        `json:"response,omitempty"`
+	ClientIP string        `json:"ip,omitempty"`
+	ErrCode  int           `json:"errcode,omitempty"`
+	Detail   string        `json:"detail,omitempty"` // what exactly was wrong
 	// Behaviours are the ids of the rows that decided, see package behaviour.
-	Behaviours []string
+	Behaviours []string `json:"behaviours,omitempty"`
 }
 
 const (
@@ -36,8 +39,10 @@ const (
 	Kept = 7 * 24 * time.Hour
 	// MaxText is how much of a body is kept, in bytes.
 	MaxText = 4 << 10
-	// waitingMax is how many calls may wait to be written.
-	waitingMax = 10_000
+	// waitingMax is how many calls may wait to be written, waitingMany how many do not
+	// wait for the end of the Window.
+	waitingMax  = 10_000
+	waitingMany = waitingMax / 4
 )
 
 // queue holds the calls that are not written yet.
@@ -76,6 +81,7 @@ func (b *Book) Record(c Call) {
 	for _, text := range []*string{&c.Path, &c.Query, &c.Request, &c.Response, &c.ClientIP, &c.Detail} {
 		*text = storable(*text)
 	}
+	c.At, c.Took = c.At.UTC().Truncate(time.Millisecond), c.Took.Truncate(time.Millisecond)
 	q := &b.calls
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -84,7 +90,7 @@ func (b *Book) Record(c Call) {
 		q.dropped++
 	}
 	q.waiting = append(q.waiting, c)
-	if len(q.waiting) >= batch {
+	if len(q.waiting) >= waitingMany {
 		q.nudge.poke()
 	}
 }
@@ -95,7 +101,9 @@ func storable(s string) string {
 	if len(s) > MaxText {
 		s = s[:MaxText] + "…"
 	}
-	s = strings.ToValidUTF8(s, "\uFFFD")
+	if !utf8.ValidString(s) {
+		s = strings.ToValidUTF8(s, "\uFFFD")
+	}
 	return strings.ReplaceAll(s, "\x00", "\uFFFD")
 }
 
@@ -113,40 +121,44 @@ func (b *Book) Waiting() int {
 	return len(b.calls.waiting)
 }
 
+// forgetMore is how many blocks are removed beside as many as come.
+const forgetMore = 100
+
+// flushCalls writes all calls that wait, in one transaction.
 func (b *Book) flushCalls(ctx context.Context) error {
 	q := &b.calls
 	q.writing.Lock()
 	defer q.writing.Unlock()
-	for {
-		q.mu.Lock()
-		calls := slices.Clone(q.waiting[:min(len(q.waiting), batch)])
-		end := q.first + int64(len(calls))
-		q.mu.Unlock()
-		if len(calls) == 0 {
-			return nil
-		}
-		rows := int64(b.Settings.Get().RIDLogRows)
-		oldest := ridPrefix(b.Now().Add(-Kept))
-		if !b.mayForget() {
-			oldest = "" // nothing sorts before it
-		}
-		err := b.Store.UpdateCalls(ctx, func(tx Tx) error {
-			newest, err := tx.AddCalls(ctx, calls)
-			if err != nil {
-				return err
-			}
-			// More than came in, so that a smaller bound is reached in the end, and
-			// not so much that others wait long.
-			return tx.ForgetCalls(ctx, newest-rows, oldest, 2*batch)
-		})
+	q.mu.Lock()
+	calls := slices.Clone(q.waiting)
+	end := q.first + int64(len(calls))
+	q.mu.Unlock()
+	if len(calls) == 0 {
+		return nil
+	}
+	rows := b.Settings.Get().RIDLogRows
+	blocks := blocksOf(calls[max(0, len(calls)-rows):])
+	oldest := b.Now().Add(-Kept).Unix()
+	if !b.mayForget() {
+		oldest = math.MinInt64
+	}
+	err := b.Store.UpdateCalls(ctx, func(tx Tx) error {
+		newest, err := tx.AddCalls(ctx, blocks)
 		if err != nil {
 			return err
 		}
-		q.mu.Lock()
-		// Some may have been dropped meanwhile.
-		q.removeOldest(int(max(0, end-q.first)))
-		q.mu.Unlock()
+		// More than came in, so that a smaller bound is reached in the end, and
+		// not so much that others wait long.
+		return tx.ForgetCalls(ctx, newest-int64(rows), oldest, len(blocks)+forgetMore)
+	})
+	if err != nil {
+		return fmt.Errorf("writing the log of calls: %w", err)
 	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	// Some may have been dropped meanwhile.
+	q.removeOldest(int(max(0, end-q.first)))
+	return nil
 }
 
 // Look returns a call to the operator; ErrNoCall.
@@ -186,15 +198,32 @@ func (b *Book) find(ctx context.Context, rid string) (Call, error) {
 	}
 	b.calls.mu.Unlock()
 	var c Call
-	err := b.Store.ViewCalls(ctx, func(tx Tx) (err error) {
+	err := b.Store.ViewCalls(ctx, func(tx Tx) error {
+		blocks, err := tx.Calls(ctx, ridSecond(rid))
+		if err != nil {
+			return err
+		}
+		for _, block := range blocks {
+			var ok bool
+			if c, ok, err = block.find(rid); ok || err != nil {
+				return err
+			}
+		}
 		c, err = tx.Call(ctx, rid)
 		return err
 	})
 	return c, err
 }
 
-// ridPrefix is what the request ids of a second begin with. Contract: rules 0.
-func ridPrefix(at time.Time) string { return fmt.Sprintf("%08x", uint32(at.Unix())) }
+// ridSecond is the second that a request id begins with, 0 for another text.
+// Contract: rules 0.
+func ridSecond(rid string) int64 {
+	at, ok := ridTime(rid)
+	if !ok {
+		return 0
+	}
+	return at.Unix()
+}
 
 // ridTime is the second in a request id; ok is false for another text.
 func ridTime(rid string) (at time.Time, ok bool) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -42,11 +43,6 @@ func (t *Tx) ForgetCounts(ctx context.Context, before int64) error {
 
 const callColumns = `rid, account, at, took, path, query, request, response, client_ip, errcode, detail, behaviours`
 
-func callArgs(c *calls.Call) []any {
-	return []any{c.RID, c.Account, millis(c.At), c.Took.Milliseconds(), c.Path, c.Query, c.Request, c.Response, c.ClientIP,
-		c.ErrCode, c.Detail, strings.Join(c.Behaviours, " ")}
-}
-
 func scanCall(scan func(...any) error) (c calls.Call, err error) {
 	var at, took int64
 	var behaviours string
@@ -65,30 +61,62 @@ func (t *Tx) Call(ctx context.Context, rid string) (calls.Call, error) {
 	return c, err
 }
 
+// callGone is the sequence whose number is that of the last call that is forgotten.
+const callGone = "call_gone"
+
+// Calls implements calls.Tx.
+func (t *Tx) Calls(ctx context.Context, second int64) ([]calls.Block, error) {
+	return list(ctx, t, func(scan func(...any) error) (b calls.Block, err error) {
+		var last, gone int64
+		err = scan(&last, &b.Calls, &b.Text, &gone)
+		b.Second, b.Gone = second, int(max(0, gone-last+int64(b.Calls)))
+		return b, err
+	}, `SELECT b.seq, b.calls, b.text, s.value FROM call_blocks b JOIN sequences s ON s.name = $1
+		WHERE b.second = $2 AND b.seq > s.value ORDER BY b.seq`, callGone, second)
+}
+
 // AddCalls implements calls.Tx.
-func (t *Tx) AddCalls(ctx context.Context, calls []calls.Call) (int64, error) {
-	var newest int64
-	err := t.row(ctx, `UPDATE sequences SET value = value + $1 WHERE name = 'call' RETURNING value`, len(calls)).Scan(&newest)
+func (t *Tx) AddCalls(ctx context.Context, blocks []calls.Block) (int64, error) {
+	var all, newest int64
+	for _, b := range blocks {
+		all += int64(b.Calls)
+	}
+	err := t.row(ctx, `UPDATE sequences SET value = value + $1 WHERE name = 'call' RETURNING value`, all).Scan(&newest)
 	if err != nil {
 		return 0, err
 	}
-	seq := newest - int64(len(calls))
-	into, unless := `INSERT INTO calls (seq, `+callColumns+`)`, ` ON CONFLICT (rid) DO NOTHING`
-	return newest, t.insertMany(ctx, into, unless, 13, len(calls), func(i int, args []any) []any {
-		return append(append(args, seq+int64(i)+1), storable(callArgs(&calls[i]))...)
-	})
+	last := newest - all
+	for _, b := range blocks {
+		last += int64(b.Calls)
+		_, err := t.exec(ctx, `INSERT INTO call_blocks (seq, second, calls, text) VALUES ($1, $2, $3, $4)`, last, b.Second, b.Calls, b.Text)
+		if err != nil {
+			return 0, err
+		}
+	}
+	return newest, nil
 }
 
+// singles is how many calls in rows of their own are removed where one block would be.
+const singles = 20
+
 // ForgetCalls implements calls.Tx.
-func (t *Tx) ForgetCalls(ctx context.Context, upTo int64, rid string, limit int) error {
+func (t *Tx) ForgetCalls(ctx context.Context, upTo, second int64, limit int) error {
+	rid := "" // nothing sorts before it
+	if second > 0 {
+		rid = fmt.Sprintf("%08x", second)
+	}
 	for _, query := range []struct {
 		text string
-		arg  any
+		args []any
 	}{
-		{`DELETE FROM calls WHERE seq IN (SELECT seq FROM calls WHERE seq <= $1 ORDER BY seq LIMIT $2)`, upTo},
-		{`DELETE FROM calls WHERE rid IN (SELECT rid FROM calls WHERE rid < $1 ORDER BY rid LIMIT $2)`, rid},
+		{`UPDATE sequences SET value = $1 WHERE name = $2 AND value < $1`, []any{upTo, callGone}},
+		{`DELETE FROM call_blocks WHERE seq IN (SELECT seq FROM call_blocks WHERE seq <= $1 ORDER BY seq LIMIT $2)`, []any{upTo, limit}},
+		{`DELETE FROM call_blocks WHERE seq IN (SELECT seq FROM call_blocks WHERE second < $1 ORDER BY second LIMIT $2)`,
+			[]any{second, limit}},
+		{`DELETE FROM calls WHERE seq IN (SELECT seq FROM calls WHERE seq <= $1 ORDER BY seq LIMIT $2)`, []any{upTo, singles * limit}},
+		{`DELETE FROM calls WHERE rid IN (SELECT rid FROM calls WHERE rid < $1 ORDER BY rid LIMIT $2)`, []any{rid, singles * limit}},
 	} {
-		if _, err := t.exec(ctx, query.text, query.arg, limit); err != nil {
+		if _, err := t.exec(ctx, query.text, query.args...); err != nil {
 			return err
 		}
 	}

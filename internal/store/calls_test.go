@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,78 +23,141 @@ func aBook(s *Store) *calls.Book {
 		Exact:      map[string]func(settings.Settings) int{"/exact": func(settings.Settings) int { return 7 }}}
 }
 
-func aRID(n int) string { return fmt.Sprintf("%08x-%08x-%08x", at.Unix(), n, 0) }
+func aRID(n int) string { return ridAt(at, n) }
+
+func ridAt(at time.Time, n int) string { return fmt.Sprintf("%08x-%08x-%08x", at.Unix(), n, 0) }
 
 func TestACallComesBackAsItWas(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		c := filled[calls.Call](t)
-		c.Took, c.At, c.Behaviours = 1234*time.Millisecond, at, []string{"wire.number.text", "rules.add.edit_flag"}
-		update(t, s, func(ctx context.Context, tx *Tx) error {
-			newest, err := tx.AddCalls(ctx, []calls.Call{c})
-			want(t, "its number", newest, 1)
-			return err
-		})
-		// A second one with the same request id changes nothing.
-		other := c
-		other.Account = "another"
-		update(t, s, func(ctx context.Context, tx *Tx) error {
-			newest, err := tx.AddCalls(ctx, []calls.Call{other})
-			want(t, "the next number", newest, 2)
-			return err
-		})
-		view(t, s, func(ctx context.Context, tx *Tx) error {
-			got, err := tx.Call(ctx, c.RID)
-			want(t, "call", got, c)
-			if err != nil {
-				return err
-			}
-			if _, err := tx.Call(ctx, "another"); !errors.Is(err, calls.ErrNoCall) {
-				t.Errorf("an unknown one: %v", err)
-			}
-			return nil
-		})
+		c.RID, c.Took, c.At, c.Behaviours = aRID(1), 1234*time.Millisecond, at, []string{"wire.number.text", "rules.add.edit_flag"}
+		asks := calls.Call{RID: aRID(0), Account: "another", Request: `{"rid":"` + c.RID + `"}`}
+		b := aBook(s)
+		b.Record(asks)
+		b.Record(c)
+		b.Record(calls.Call{RID: c.RID, Account: "another"}) // changes nothing
+		want(t, "flush", b.Flush(t.Context()), nil)
+		got, err := b.Look(t.Context(), c.RID)
+		want(t, "found", err, nil)
+		want(t, "call", got, c)
+		if _, err := b.Look(t.Context(), aRID(2)); !errors.Is(err, calls.ErrNoCall) {
+			t.Errorf("an unknown one: %v", err)
+		}
+	})
+}
+
+// Issue 14, Build 4: calls share rows of the log.
+func TestCallsShareRows(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		b := aBook(s)
+		for n := range 2000 { // of two seconds
+			b.Record(calls.Call{RID: ridAt(at.Add(time.Duration(n%2)*time.Second), n), Account: "a"})
+		}
+		want(t, "flush", b.Flush(t.Context()), nil)
+		want(t, "rows", number(t, s, `SELECT COUNT(*) FROM call_blocks`), 2)
+		want(t, "calls", number(t, s, `SELECT SUM(calls) FROM call_blocks`), 2000)
+		// A row does not grow without a bound.
+		for n := range 10 {
+			b.Record(calls.Call{RID: ridAt(at.Add(time.Minute), n), Account: "a", Request: strings.Repeat("x", calls.MaxText)})
+		}
+		for range 15 {
+			b.Record(calls.Call{RID: ridAt(at.Add(time.Minute), 10), Account: "a", Request: strings.Repeat("\x01", calls.MaxText)})
+		}
+		want(t, "flush", b.Flush(t.Context()), nil)
+		want(t, "rows", number(t, s, `SELECT COUNT(*) FROM call_blocks`), 4)
 	})
 }
 
 func TestCallsLeaveInOrder(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
-		add := func(from, to int) {
+		b := aBook(s)
+		add := func(from, to int) { // five seconds for each ten of them
+			t.Helper()
+			for n := from; n < to; n++ {
+				b.Record(calls.Call{RID: ridAt(at.Add(time.Duration(n/2)*time.Second), n), Account: "a"})
+			}
+			want(t, "flush", b.Flush(t.Context()), nil)
+		}
+		forget := func(upTo int64, before, limit int) {
 			t.Helper()
 			update(t, s, func(ctx context.Context, tx *Tx) error {
-				var list []calls.Call
-				for n := from; n < to; n++ {
-					list = append(list, calls.Call{RID: aRID(n), Account: "a"})
+				return tx.ForgetCalls(ctx, upTo, at.Add(time.Duration(before)*time.Second).Unix(), limit)
+			})
+		}
+		left := func(what string, from, to, rows int) {
+			t.Helper()
+			for n := range to + 1 {
+				_, err := b.Look(t.Context(), ridAt(at.Add(time.Duration(n/2)*time.Second), n))
+				if there := n >= from && n < to; there != (err == nil) || !there && !errors.Is(err, calls.ErrNoCall) {
+					t.Fatalf("%s: call %d: %v", what, n, err)
 				}
-				_, err := tx.AddCalls(ctx, list)
+			}
+			want(t, what+": rows", number(t, s, `SELECT COUNT(*) FROM call_blocks`), int64(rows))
+		}
+		add(0, 250)
+		left("all", 0, 250, 125)
+		forget(0, 0, 1000)
+		left("nothing to forget", 0, 250, 125)
+		forget(20, 0, 1000)
+		left("up to a number", 20, 250, 115)
+		forget(100, 0, 30)
+		left("rows up to the limit", 100, 250, 85)
+		forget(101, 0, 1000)
+		left("a part of a row", 101, 250, 75)
+		forget(50, 0, 1000)
+		left("a smaller number", 101, 250, 75)
+		forget(0, 60, 1000)
+		left("before a second", 120, 250, 65)
+		forget(0, 100, 5)
+		left("rows before a second up to the limit", 130, 250, 60)
+		add(250, 260)
+		want(t, "the last number", number(t, s, `SELECT MAX(seq) FROM call_blocks`), 260)
+	})
+}
+
+// Calls of a version that kept each in a row of its own are found until they are
+// forgotten as the others are.
+func TestOlderCallsAreFound(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		b := aBook(s)
+		for n := range 10 {
+			update(t, s, func(ctx context.Context, tx *Tx) error {
+				number, err := tx.next(ctx, "call")
+				if err != nil {
+					return err
+				}
+				_, err = tx.exec(ctx, `INSERT INTO calls (seq, rid, account, at, took, path, query, request, response, client_ip, errcode, detail,
+					behaviours) VALUES ($1, $2, 'a', $3, 7, '/p', 'q', 'in', 'out', '::1', 40097, 'wrong', 'wire.a wire.b')`,
+					number, ridAt(at.Add(time.Duration(n)*time.Second), n), at.UnixMilli())
 				return err
 			})
 		}
-		forget := func(upTo int64, rid string, limit int) {
+		left := func(what string, from int) {
 			t.Helper()
-			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.ForgetCalls(ctx, upTo, rid, limit) })
-		}
-		left := func(what string, from, to int) {
-			t.Helper()
-			var rids []string
-			for n := from; n < to; n++ {
-				rids = append(rids, aRID(n))
+			for n := range 10 {
+				rid := ridAt(at.Add(time.Duration(n)*time.Second), n)
+				got, err := b.Look(t.Context(), rid)
+				if n < from {
+					if !errors.Is(err, calls.ErrNoCall) {
+						t.Errorf("%s: call %d is there: %v", what, n, err)
+					}
+					continue
+				}
+				want(t, what, err, nil)
+				want(t, what, got, calls.Call{RID: rid, Account: "a", At: at, Took: 7 * time.Millisecond, Path: "/p", Query: "q", Request: "in",
+					Response: "out", ClientIP: "::1", ErrCode: 40097, Detail: "wrong", Behaviours: []string{"wire.a", "wire.b"}})
 			}
-			wantSame(t, what, texts(t, s, `SELECT rid FROM calls ORDER BY seq`), rids)
 		}
-		add(0, 250) // more than one statement stores
-		left("all", 0, 250)
-		forget(0, "", 1000)
-		left("nothing to forget", 0, 250)
-		forget(20, "", 1000)
-		left("up to a number", 20, 250)
-		forget(100, "", 30)
-		left("not more than the limit", 50, 250)
-		forget(0, aRID(60), 1000)
-		left("before a request id", 60, 250)
-		forget(0, aRID(100), 5)
-		left("not more than the limit before a request id", 65, 250)
-		add(250, 260)
-		want(t, "the last number", number(t, s, `SELECT MAX(seq) FROM calls`), 260)
+		left("all", 0)
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.ForgetCalls(ctx, 3, 0, 1) })
+		left("up to a number", 3)
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			return tx.ForgetCalls(ctx, 0, at.Add(5*time.Second).Unix(), 1)
+		})
+		left("before a second", 5)
+		b.Record(calls.Call{RID: ridAt(at.Add(time.Hour), 1), Account: "a"})
+		want(t, "flush", b.Flush(t.Context()), nil)
+		want(t, "the next number", number(t, s, `SELECT MAX(seq) FROM call_blocks`), 11)
 	})
 }
 

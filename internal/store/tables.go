@@ -47,6 +47,7 @@ var schema = []table{
 	{name: "accounts", order: "appid", users: []userColumn{{name: "members", is: testers}}},
 	{name: "alarms", order: "id"},
 	{name: "batches", order: "id"},
+	{name: "call_blocks", order: "seq", users: []userColumn{{name: "text", is: aged}}},
 	{name: "calls", order: "seq", users: []userColumn{{name: "query", is: aged}, {name: "request", is: aged},
 		{name: "response", is: aged}, {name: "detail", is: aged}}},
 	{name: "change_head", order: "id", kept: true, begun: true}, // numbers go on, so whoever follows the log sees that all is new
