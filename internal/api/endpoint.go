@@ -3,6 +3,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -139,11 +140,13 @@ func getOrPost(path string, n needs, f func(context.Context, *call, *fields) (an
 
 // call is one call on its way.
 type call struct {
-	rid    string
-	ip     netip.Addr
-	query  url.Values
-	body   []byte
-	caller accounts.Account // zero where the endpoint wants no token
+	rid string
+	ip  netip.Addr
+	// address is ip as it is shown.
+	address string
+	query   url.Values
+	body    []byte
+	caller  accounts.Account // zero where the endpoint wants no token
 	// component is the platform that calls for itself or for caller; "" where
 	// an account calls with a token of its own.
 	component string
@@ -157,6 +160,7 @@ type call struct {
 func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	began, at := a.RealNow(), a.Now()
 	c := &call{rid: a.newRID(), ip: a.ClientIP(r), query: r.URL.Query()}
+	c.address = c.ip.String()
 	e, known := a.table[r.URL.Path]
 	var reply any
 	var fault Fault
@@ -222,8 +226,8 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 	// The store may hang: no call waits for it for ever. The delay of an injected
 	// fault is not counted.
 	noting := behaviour.Noting(r.Context(), &c.notes)
-	ctx, end := context.WithTimeout(noting, storeTime)
-	defer end()
+	ctx := within(noting, storeTime)
+	defer ctx.close()
 	s := a.Settings.Get()
 	if e.needs&listing != 0 && s.RulesByGet && r.Method == http.MethodGet {
 		c.notes.Add(behaviour.RulesGetByGET)
@@ -272,8 +276,8 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 		case <-r.Context().Done():
 			return nil, Fault{Drop: true}, r.Context().Err()
 		}
-		ctx, end = context.WithTimeout(noting, storeTime)
-		defer end()
+		ctx = within(noting, storeTime)
+		defer ctx.close()
 	}
 	if fault.Code != nil {
 		fault.Code = fault.Code.Addressed(c.ip)
@@ -325,8 +329,8 @@ func (a *API) fault(e endpoint, c *call, f *fields) Fault {
 	if appid == "" {
 		appid, _ = f.peek("appid")
 	}
-	if component, ok := f.peek("component_appid"); ok && appid == "" {
-		appid = component
+	if appid == "" {
+		appid, _ = f.peek("component_appid")
 	}
 	return a.Faults(e.path, appid)
 }
@@ -355,7 +359,7 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 	}
 	_ = control.SetReadDeadline(time.Time{})
 	c.body = body
-	if strings.TrimSpace(string(body)) == "" {
+	if len(bytes.TrimSpace(body)) == 0 {
 		if e.needs&queryToo == 0 && (e.needs&emptyBody == 0 || a.Settings.Get().StrictEmptyBody) {
 			return nil, errcode.EmptyPostData.With(behaviour.WireBodyEmpty, "the body is empty: want a JSON object")
 		}
@@ -370,10 +374,10 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 		return nil, errcode.ComponentMissing.With(behaviour.WireBodyComponent, "%v", err)
 	}
 	if err == nil && e.needs&queryToo != 0 {
-		for name, value := range queryFields(c.query).raw {
-			if f.absent(name) {
+		for _, inQuery := range queryFields(c.query).list {
+			if f.absent(string(inQuery.name)) {
 				c.notes.Add(behaviour.QuotaInQuery)
-				f.raw[name] = value
+				f.set(inQuery.name, inQuery.raw)
 			}
 		}
 	}
@@ -382,10 +386,9 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 
 // log writes the one line of a call. Texts of the caller are quoted and cut.
 func (a *API) log(r *http.Request, e endpoint, c *call, code *errcode.Code, detail string, err error, took time.Duration) {
-	attrs := []slog.Attr{
+	attrs := append(make([]slog.Attr, 0, 12),
 		slog.String("rid", c.rid), slog.String("endpoint", e.path), slog.Int("errcode", code.Number),
-		slog.String("account", c.account()), slog.String("ip", c.ip.String()), slog.Duration("took", took),
-	}
+		slog.String("account", c.account()), slog.String("ip", c.address), slog.Duration("took", took))
 	level := slog.LevelInfo
 	if c.component != "" {
 		attrs = append(attrs, slog.String("component", c.component))

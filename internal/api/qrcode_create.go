@@ -21,15 +21,15 @@ type createQRCodeReply struct {
 // object returns a field that is an object; nil where it is absent or
 // something else.
 func (f *fields) object(name string) *fields {
-	raw := bytes.TrimSpace(f.raw[name])
+	raw := bytes.TrimSpace(f.raw(name))
 	if len(raw) == 0 || raw[0] != '{' {
 		return nil
 	}
-	inner := &fields{}
-	if json.Unmarshal(raw, &inner.raw) != nil {
+	var object map[string]json.RawMessage
+	if json.Unmarshal(raw, &object) != nil {
 		return nil
 	}
-	return inner
+	return fieldsOf(object)
 }
 
 func readQRDraft(f *fields) (accounts.QRDraft, error) {

@@ -86,7 +86,7 @@ func newRecord(at time.Time, r *http.Request, e endpoint, c *call, answer []byte
 		request = maskBody(c.body)
 	}
 	return Record{
-		RID: c.rid, At: at, Account: c.account(), IP: c.ip.String(), Method: cut(r.Method, 16),
+		RID: c.rid, At: at, Account: c.account(), IP: c.address, Method: cut(r.Method, 16),
 		URL:     maskPath(r.URL.Path) + maskQuery(c.query),
 		Request: request, Answer: maskAnswer(answer),
 		ErrCode: code.Number, Detail: detail, Behaviours: c.notes.Rows(), Took: took,
@@ -100,9 +100,15 @@ func cut(s string, n int) string {
 	return strings.ToValidUTF8(s, "\ufffd")
 }
 
+// maskedToken is the query that most calls have.
+const maskedToken = "?access_token=%5Bmasked%5D"
+
 func maskQuery(query url.Values) string {
 	if len(query) == 0 {
 		return ""
+	}
+	if len(query) == 1 && len(query["access_token"]) == 1 {
+		return maskedToken
 	}
 	shown := url.Values{}
 	for name, values := range query {

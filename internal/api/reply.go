@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base32"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -47,6 +48,7 @@ func (a *API) encodeReply(e endpoint, reply any, code *errcode.Code, detail, rid
 		reply = envelope{ErrCode: code.Number, ErrMsg: text + " rid: " + rid}
 	}
 	var b bytes.Buffer
+	b.Grow(512) // most are shorter
 	out := json.NewEncoder(&b)
 	out.SetEscapeHTML(false)
 	if err := out.Encode(reply); err != nil {
@@ -62,7 +64,12 @@ func (a *API) newRID() string {
 	if _, err := io.ReadFull(a.Random, raw[:]); err != nil {
 		panic(fmt.Errorf("drawing a request id: %w", err))
 	}
-	return fmt.Sprintf("%08x-%08x-%08x", uint32(a.Now().Unix()), binary.BigEndian.Uint32(raw[:4]), binary.BigEndian.Uint32(raw[4:]))
+	var second [4]byte
+	binary.BigEndian.PutUint32(second[:], uint32(a.Now().Unix()))
+	rid := make([]byte, 0, 26)
+	rid = append(hex.AppendEncode(rid, second[:]), '-')
+	rid = append(hex.AppendEncode(rid, raw[:4]), '-')
+	return string(hex.AppendEncode(rid, raw[4:]))
 }
 
 // advises reports whether an error sends the caller to stable_token: those that

@@ -29,7 +29,7 @@ settings: {verification: trust, rate_limit: 0}
 // works is a server with its codes, as brand sees it.
 type works struct {
 	*servertest.Server
-	t *testing.T
+	t testing.TB
 }
 
 func brew(t *testing.T, o servertest.Options) works {

@@ -2,8 +2,10 @@ package server
 
 import (
 	"context"
-	"github.com/prometheus/client_golang/prometheus"
 	"io"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // StartAround is Start where around stands for the start of every part.
@@ -34,3 +36,6 @@ func Parts() (names []string) {
 
 // Registered are the metrics that this server registered.
 func (s *Server) Registered() *prometheus.Registry { return s.metrics.registry }
+
+// WireHandler answers what comes to the listener of the wire.
+func WireHandler(s *Server) http.Handler { return s.servers[0].Handler }

@@ -3,6 +3,7 @@ package server
 import (
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,10 +31,14 @@ type metrics struct {
 	sends   *prometheus.CounterVec
 
 	lane, handed prometheus.Counter
+
+	mu       sync.RWMutex // guards outcomes
+	outcomes map[outcome]counted
 }
 
 func newMetrics(rules func() float64, behind func() float64) *metrics {
 	m := &metrics{
+		outcomes: map[outcome]counted{},
 		registry: prometheus.NewRegistry(),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "qrjump_calls_total", Help: "Calls of the wire by endpoint and errcode."}, []string{"endpoint", "errcode"}),
@@ -105,12 +110,35 @@ func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
+// outcome is an endpoint and its answer.
+type outcome struct {
+	endpoint string
+	errcode  int
+}
+
+// counted is where calls of one outcome are counted.
+type counted struct {
+	calls   prometheus.Counter
+	seconds prometheus.Observer
+}
+
+// observeCall looks for the labels once for each outcome.
 func (m *metrics) observeCall(endpoint string, errcode int, d time.Duration) {
-	if endpoint == "" {
-		endpoint = "unknown"
+	k := outcome{endpoint, errcode}
+	m.mu.RLock()
+	c, known := m.outcomes[k]
+	m.mu.RUnlock()
+	if !known {
+		if endpoint == "" {
+			endpoint = "unknown"
+		}
+		c = counted{m.calls.WithLabelValues(endpoint, strconv.Itoa(errcode)), m.seconds.WithLabelValues(endpoint)}
+		m.mu.Lock()
+		m.outcomes[k] = c
+		m.mu.Unlock()
 	}
-	m.calls.WithLabelValues(endpoint, strconv.Itoa(errcode)).Inc()
-	m.seconds.WithLabelValues(endpoint).Observe(d.Seconds())
+	c.calls.Inc()
+	c.seconds.Observe(d.Seconds())
 }
 
 func (m *metrics) observeScan(action scan.Action) { m.opened[action].Inc() }

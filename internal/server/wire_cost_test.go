@@ -1,0 +1,96 @@
+package server_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// sink takes an answer and keeps its end.
+type sink struct {
+	header http.Header
+	body   []byte
+}
+
+func (s *sink) Header() http.Header             { return s.header }
+func (s *sink) WriteHeader(int)                 {}
+func (s *sink) SetReadDeadline(time.Time) error { return nil }
+
+func (s *sink) SetWriteDeadline(time.Time) error { return nil }
+
+func (s *sink) Write(b []byte) (int, error) {
+	s.body = append(s.body[:0], b...)
+	return len(b), nil
+}
+
+// wireCalls are calls that many make, each as a function that makes it once, inside
+// the process.
+func wireCalls(t testing.TB, dev bool) map[string]func() {
+	seed := strings.ReplaceAll(brewery, "rate_limit: 0", `rate_limit: 0, other_rate_limit: 0, daily_limits: {
+    /intp/marketcode/tickettocode: 1000000000, /intp/marketcode/codeactivequery: 1000000000, /cgi-bin/wxopen/qrcodejumpget: 1000000000}`)
+	w := works{servertest.Start(t, servertest.Options{Seed: seed, Guarded: !dev,
+		Config: func(c *server.Config) { c.CodePrefix = "B.EXAMPLE/" }}), t}
+	var key struct{ Key string }
+	w.Admin("POST", "/scan-keys", `{"name":"app","namespace":"phones"}`).JSON(t, &key)
+	handler := server.WireHandler(w.Server.Server)
+	id := w.apply("one", 10_000)
+	w.activate(id, 0, 9999)
+	ticket := w.ask("resolve", "ann", w.code(id, 7).CodeURL, "Authorization: Bearer "+key.Key).ticket()
+	w.Hide(ticket)
+	namespace := "phones"
+	if dev {
+		namespace = ""
+	}
+	calls := map[string]func(){}
+	for _, c := range []struct{ account, path, body string }{
+		{"brand", "/intp/marketcode/tickettocode", fmt.Sprintf(`{"openid":%q,"code_ticket":%q}`, w.openid(namespace, "shop", "ann"), ticket)},
+		{"brand", "/intp/marketcode/codeactivequery", fmt.Sprintf(`{"application_id":%d,"code_index":7}`, id)},
+		{"shop", "/cgi-bin/wxopen/qrcodejumpget", `{"get_type":0}`},
+	} {
+		r := httptest.NewRequest(http.MethodPost, "http://127.0.0.1"+c.path+"?access_token="+w.Token(c.account), nil)
+		r.ContentLength = int64(len(c.body))
+		answer := &sink{header: http.Header{}}
+		calls[c.path] = func() {
+			again := *r
+			again.Body = io.NopCloser(strings.NewReader(c.body))
+			handler.ServeHTTP(answer, &again)
+			if !strings.HasPrefix(string(answer.body), `{"errcode":0,`) {
+				t.Fatalf("%s: %s", c.path, answer.body)
+			}
+		}
+	}
+	return calls
+}
+
+// Issue 14, Build 4.
+func TestACallAllocatesLittle(t *testing.T) {
+	for _, dev := range []bool{false, true} {
+		for path, call := range wireCalls(t, dev) {
+			for range 10 {
+				call()
+			}
+			if n := testing.AllocsPerRun(2000, call); n > 60 {
+				t.Errorf("%s allocates %.0f times, --dev %t", path, n, dev)
+			}
+		}
+	}
+}
+
+// BenchmarkCall is what a call costs beside net/http.
+func BenchmarkCall(b *testing.B) {
+	for path, call := range wireCalls(b, false) {
+		b.Run(path[strings.LastIndexByte(path, '/')+1:], func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				call()
+			}
+		})
+	}
+}
