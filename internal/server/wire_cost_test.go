@@ -50,7 +50,8 @@ func wireCalls(t testing.TB, dev bool) map[string]func() {
 	}
 	calls := map[string]func(){}
 	for _, c := range []struct{ account, path, body string }{
-		{"brand", "/intp/marketcode/tickettocode", fmt.Sprintf(`{"openid":%q,"code_ticket":%q}`, w.openid(namespace, "shop", "ann"), ticket)},
+		{"brand", "/intp/marketcode/tickettocode",
+			fmt.Sprintf(`{"openid":%q,"code_ticket":%q}`, w.openid(namespace, "shop", "ann"), ticket)},
 		{"brand", "/intp/marketcode/codeactivequery", fmt.Sprintf(`{"application_id":%d,"code_index":7}`, id)},
 		{"shop", "/cgi-bin/wxopen/qrcodejumpget", `{"get_type":0}`},
 	} {

@@ -126,8 +126,8 @@ func TestOlderCallsAreFound(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				_, err = tx.exec(ctx, `INSERT INTO calls (seq, rid, account, at, took, path, query, request, response, client_ip, errcode, detail,
-					behaviours) VALUES ($1, $2, 'a', $3, 7, '/p', 'q', 'in', 'out', '::1', 40097, 'wrong', 'wire.a wire.b')`,
+				_, err = tx.exec(ctx, `INSERT INTO calls
+					(seq, rid, account, at, took, path, query, request, response, client_ip, errcode, detail, behaviours) VALUES ($1, $2, 'a', $3, 7, '/p', 'q', 'in', 'out', '::1', 40097, 'wrong', 'wire.a wire.b')`,
 					number, ridAt(at.Add(time.Duration(n)*time.Second), n), at.UnixMilli())
 				return err
 			})
@@ -144,8 +144,9 @@ func TestOlderCallsAreFound(t *testing.T) {
 					continue
 				}
 				want(t, what, err, nil)
-				want(t, what, got, calls.Call{RID: rid, Account: "a", At: at, Took: 7 * time.Millisecond, Path: "/p", Query: "q", Request: "in",
-					Response: "out", ClientIP: "::1", ErrCode: 40097, Detail: "wrong", Behaviours: []string{"wire.a", "wire.b"}})
+				want(t, what, got, calls.Call{RID: rid, Account: "a", At: at, Took: 7 * time.Millisecond, Path: "/p",
+					Query: "q", Request: "in", Response: "out", ClientIP: "::1", ErrCode: 40097, Detail: "wrong",
+					Behaviours: []string{"wire.a", "wire.b"}})
 			}
 		}
 		left("all", 0)
