@@ -61,11 +61,11 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 	if s.patient != nil && !s.patient.Swap(true) { // an index of many rows takes its time
 		defer s.patient.Store(false)
 	}
-	db := s.write
-	if s.unbounded != nil {
-		db = s.unbounded() // the tables may be in use by other nodes
-		defer db.Close()
+	db, err := s.migrating()
+	if err != nil {
+		return fmt.Errorf("connecting to the database: %w", err)
 	}
+	defer db.Close()
 	dialect := goose.DialectSQLite3
 	options := []goose.ProviderOption{goose.WithLogger(goose.NopLogger())}
 	lines := []string{s.engine.name()}

@@ -105,10 +105,10 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 			bell, err := listen(ctx, bells, asked)
 			return bell, outageOf(engine, err)
 		},
-		unbounded: func() *sql.DB {
+		migrating: func() (*sql.DB, error) { // the tables may be in use by other nodes, for long
 			config := config.Copy()
 			config.RuntimeParams["lock_timeout"] = "0"
-			return connect(config)
+			return connect(config), nil
 		}}, nil
 }
 

@@ -28,10 +28,12 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 	own(filepath.Join(dir, "qrjump.db"))
 	// Short keys are checked by the driver, _pragma=… are not.
 	path := (&url.URL{Path: filepath.Join(dir, "qrjump.db")}).EscapedPath()
+	writing := "file:" + path + "?_txlock=immediate&_busy_timeout=10000&_journal_mode=WAL&_synchronous=FULL&_foreign_keys=1"
 	// Writers wait in the pool of one, in order and where a context ends the
-	// wait, not inside SQLite.
-	write, err := sql.Open("sqlite", "file:"+path+
-		"?_txlock=immediate&_busy_timeout=10000&_journal_mode=WAL&_synchronous=FULL&_foreign_keys=1")
+	// wait, not inside SQLite. What a statement needs to take itself back, and what it
+	// sorts, stays in memory: of theirs none sorts a whole table, or changes all its rows
+	// but to delete them.
+	write, err := sql.Open("sqlite", writing+"&_pragma=temp_store(memory)")
 	if err != nil {
 		return nil, errors.Join(err, lock.Unlock())
 	}
@@ -46,7 +48,15 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 	}
 	read.SetMaxOpenConns(8)
 	read.SetMaxIdleConns(8)
-	return &Store{write: write, read: read, engine: sqliteEngine{dir}, fence: &atomic.Pointer[fence]{},
+	// A migration changes and sorts whole tables, with files.
+	migrating := func() (*sql.DB, error) {
+		db, err := sql.Open("sqlite", writing)
+		if err == nil {
+			db.SetMaxOpenConns(1)
+		}
+		return db, err
+	}
+	return &Store{write: write, read: read, engine: sqliteEngine{dir}, fence: &atomic.Pointer[fence]{}, migrating: migrating,
 		close: []func() error{read.Close, write.Close, lock.Unlock}}, nil
 }
 

@@ -307,23 +307,54 @@ func (t *Tx) ForgetUsers(ctx context.Context) error {
 	return err
 }
 
+// daysTurned is how many days are counted again at once: a statement that counted all
+// would need memory for all.
+const daysTurned = 31
+
 // TurnDays implements stats.Tx.
 func (t *Tx) TurnDays(ctx context.Context, offset int64) error {
+	for _, query := range []string{`DELETE FROM statistics_counts WHERE per IN (1, 3)`, `DELETE FROM statistics_sums WHERE per = 1`} {
+		err := t.patiently(func() error {
+			_, err := t.exec(ctx, query)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("counting the days again: %w", err)
+		}
+	}
 	// Division cuts towards zero: hours before 1970 are moved above it first.
 	const day = `(at + $1 + 24000000000) / 24 - 1000000000`
-	for _, query := range []struct {
-		text string
-		args []any
-	}{
-		{`DELETE FROM statistics_counts WHERE per IN (1, 3)`, nil},
-		{`INSERT INTO statistics_counts (per, at, rule, tuple, scans, firsts)
-			SELECT per + 1, ` + day + `, rule, tuple, SUM(scans), SUM(firsts) FROM statistics_counts WHERE per IN (0, 2) GROUP BY per, ` + day + `, rule, tuple`, []any{offset}},
-		{`DELETE FROM statistics_sums WHERE per = 1`, nil},
-		{`INSERT INTO statistics_sums (per, dim, at, value, scans, firsts)
-			SELECT 1, dim, ` + day + `, value, SUM(scans), SUM(firsts) FROM statistics_sums WHERE per = 0 GROUP BY dim, ` + day + `, value`, []any{offset}},
-	} {
+	for _, per := range []int64{0, 2} {
+		if err := t.turnDays(ctx, offset, `statistics_counts`, `per = $1`, []any{per},
+			`INSERT INTO statistics_counts (per, at, rule, tuple, scans, firsts)
+			SELECT per + 1, `+day+`, rule, tuple, SUM(scans), SUM(firsts) FROM statistics_counts
+			WHERE at >= $2 AND at < $3 AND per = $4 GROUP BY per, `+day+`, rule, tuple`); err != nil {
+			return err
+		}
+	}
+	for _, dim := range stats.AllDims() {
+		if err := t.turnDays(ctx, offset, `statistics_sums`, `per = 0 AND dim = $1`, []any{int64(dim)},
+			`INSERT INTO statistics_sums (per, dim, at, value, scans, firsts)
+			SELECT 1, dim, `+day+`, value, SUM(scans), SUM(firsts) FROM statistics_sums
+			WHERE at >= $2 AND at < $3 AND per = 0 AND dim = $4 GROUP BY dim, `+day+`, value`); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// turnDays counts days from the hours of a table that are where some columns say so. add
+// gets the offset, the hours from and up to without, and what where gets.
+func (t *Tx) turnDays(ctx context.Context, offset int64, table, where string, args []any, add string) error {
+	var first, last int64
+	err := t.row(ctx, `SELECT COALESCE((SELECT MIN(at) FROM `+table+` WHERE `+where+`), 0),
+		COALESCE((SELECT MAX(at) FROM `+table+` WHERE `+where+`), -1)`, args...).Scan(&first, &last)
+	if err != nil {
+		return fmt.Errorf("looking for hours: %w", err)
+	}
+	for from := first - ((first+offset)%24+24)%24; from <= last; from += daysTurned * 24 {
 		err := t.patiently(func() error {
-			_, err := t.exec(ctx, query.text, query.args...)
+			_, err := t.exec(ctx, add, append([]any{offset, from, from + daysTurned*24}, args...)...)
 			return err
 		})
 		if err != nil {

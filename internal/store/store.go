@@ -32,7 +32,7 @@ type Store struct {
 	scansInto   func(id string) (*ledger.Restoring, error) // begins the ledger of an archive; nil = into the database
 	listen      func(context.Context) (live.Bell, error)   // nil = no other process writes
 	asked       chan struct{}                              // rings when nodes are asked for their scans; nil = nobody asks
-	unbounded   func() *sql.DB                             // connections that wait for locks for ever; nil = all do
+	migrating   func() (*sql.DB, error)                    // connections for what changes whole tables
 	patient     *atomic.Bool                               // no silence ends a connection; nil = none ever does
 	epochs      *accounts.Epochs                           // told of commits that change identities; nil = nobody remembers any
 	trouble     trouble
