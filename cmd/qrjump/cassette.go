@@ -134,7 +134,7 @@ func (c *compareCommand) Run(s *session) (err error) {
 		return err
 	}
 	if n := report.Unknown(); n > 0 {
-		return fmt.Errorf("compare %s: %s", c.File, counted(n, "difference"))
+		return different("compare %s: %s", c.File, counted(n, "difference"))
 	}
 	return nil
 }

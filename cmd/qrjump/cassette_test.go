@@ -111,11 +111,12 @@ func TestRecordCompareReplay(t *testing.T) {
 	record("other.ndjson")
 	want := "line 1: /cgi-bin/token\n  number errcode: the platform has 41099 appid missing, we have 41002 appid missing rid: "
 	code, out, errs := command(t.Context(), "compare", "other.ndjson")
-	if code != 1 || errs != "qrjump: compare other.ndjson: 1 difference\n" || !strings.HasPrefix(out, want) ||
+	if code != exitDifferent || errs != "qrjump: compare other.ndjson: 1 difference\n" || !strings.HasPrefix(out, want) ||
 		!strings.HasSuffix(out, "\n  token.appid.missing, our mark is seen\n1 of 1 call compared: 1 difference\n") {
 		t.Errorf("compare: exit %d\n%s%s", code, out, errs)
 	}
-	if code, out, _ := command(t.Context(), "compare", "other.ndjson", "--json"); code != 1 || !strings.Contains(out, `"kind": "number"`) {
+	if code, out, _ := command(t.Context(), "compare", "other.ndjson", "--json"); code != exitDifferent ||
+		!strings.Contains(out, `"kind": "number"`) {
 		t.Errorf("compare --json: exit %d\n%s", code, out)
 	}
 	if code, out, _ := command(t.Context(), "compare", "other.ndjson", "--behaviour", "wire.fault"); code != 0 ||
@@ -128,7 +129,7 @@ func TestRecordCompareReplay(t *testing.T) {
 	if err := os.WriteFile("differences.ndjson", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, _, errs := command(t.Context(), "compare", "other.ndjson", "--keep", "."); code != 1 ||
+	if code, _, errs := command(t.Context(), "compare", "other.ndjson", "--keep", "."); code != exitDifferent ||
 		!strings.HasPrefix(errs, "1 answer added to .\n") {
 		t.Errorf("compare --keep: exit %d\n%s", code, errs)
 	}

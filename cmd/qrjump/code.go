@@ -58,7 +58,7 @@ func (c *codeShow) Run(s *session) error {
 	if token == "" && (c.AccessToken != "" || c.AppID != "" && c.Secret != "") {
 		return c.asAccount(s, name)
 	}
-	qrjump, err := connect(at, client.Options{AdminToken: token})
+	qrjump, err := c.connect(at, client.Options{AdminToken: token})
 	if err != nil {
 		return err
 	}

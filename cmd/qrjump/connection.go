@@ -3,10 +3,13 @@ package main
 import (
 	"bufio"
 	"cmp"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -22,8 +25,10 @@ const defaultServer = "http://127.0.0.1:8080"
 
 // serverFlags say where a server is.
 type serverFlags struct {
-	Server string `env:"QRJUMP_SERVER" placeholder:"URL" help:"Address of the server; without it the one that runs in --data, else http://127.0.0.1:8080."`
-	Data   string `env:"QRJUMP_DATA" placeholder:"DIR" help:"Data folder of a server on this machine: its addresses and its admin token are found there (./qrjump-data)."`
+	Context string `env:"QRJUMP_CONTEXT" placeholder:"NAME" help:"A server of the file of contexts; without it and without an address the current one (qrjump context list)."`
+	Server  string `env:"QRJUMP_SERVER" placeholder:"URL" help:"Address of the server; without it the one that runs in --data, else http://127.0.0.1:8080."`
+	Data    string `env:"QRJUMP_DATA" placeholder:"DIR" help:"Data folder of a server on this machine: its addresses and its admin token are found there (./qrjump-data)."`
+	CAFile  string `name:"ca-file" env:"QRJUMP_CA_FILE" placeholder:"FILE" help:"The authority that made the server's certificate, PEM, beside those that this machine trusts: DIR/tls/ca.pem of serve --tls-dev."`
 }
 
 // adminFlags say where the admin API is, and who the operator is.
@@ -73,6 +78,9 @@ func (f serverFlags) find(flag, given string, of func(server.Addresses) string) 
 		return place{given, flag}, nil
 	}
 	dir := cmp.Or(f.Data, "qrjump-data")
+	if f.Data != "" && !isFolder(dir) {
+		return place{}, absent(fmt.Errorf("--data %s: there is no such folder; name that of a server, or the server: %s", dir, whereFlags))
+	}
 	here, err := server.ReadAddresses(dir)
 	none := errors.Is(err, fs.ErrNotExist)
 	switch {
@@ -93,6 +101,11 @@ func (f serverFlags) find(flag, given string, of func(server.Addresses) string) 
 			dir, plain(url), dir, flag)
 	}
 	return place{of(here), flag}, nil
+}
+
+func isFolder(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // listensAt reports whether --server is one of a server's addresses.
@@ -146,7 +159,7 @@ func (f serverFlags) asOperator(a adminFlags) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return connect(at, client.Options{AdminToken: token})
+	return f.connect(at, client.Options{AdminToken: token})
 }
 
 // operator are the flags of commands that call the admin API.
@@ -188,15 +201,45 @@ func (m member) client(s *session) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return connect(at, o)
+	return m.connect(at, o)
 }
 
-func connect(at place, o client.Options) (*client.Client, error) {
+// noOptions are those of a client that only looks at an address.
+var noOptions client.Options
+
+// connect returns a client of a server that trusts what --ca-file says.
+func (f serverFlags) connect(at place, o client.Options) (*client.Client, error) {
+	if f.CAFile != "" {
+		transport, err := trusting(f.CAFile)
+		if err != nil {
+			return nil, err
+		}
+		o.HTTP = &http.Client{Transport: transport}
+	}
 	c, err := client.New(at.url, o)
 	if err != nil {
 		return nil, misused("--%s%s", at.flag, strings.TrimPrefix(err.Error(), "server"))
 	}
 	return c, nil
+}
+
+// trusting is a transport that trusts the authorities of a file beside those of
+// this machine.
+func trusting(file string) (*http.Transport, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, misused("--ca-file: %v", err)
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, misused("--ca-file %s: it has no certificate in PEM form", file)
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{RootCAs: pool}
+	return transport, nil
 }
 
 // secret reads a secret from standard input where the flag says "-".

@@ -1,7 +1,7 @@
 // Command qrjump runs the server and talks to one. It knows flags, texts for
 // people and exit codes; what happens is decided behind the APIs it calls.
 //
-// Exit codes: 0 it worked, 1 it failed, 2 it was asked for wrongly.
+// Its exit codes are those of exit.go.
 package main
 
 import (
@@ -11,12 +11,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
-
-	"github.com/qrjump/qrjump/internal/server"
 )
 
 // commands is every verb, in the order of the help.
@@ -107,6 +106,14 @@ type commands struct {
 	Drill  drillCommand  `cmd:"" group:"Backup (operator)" help:"Restore such a file beside everything else, try it, and leave nothing behind." example:"qrjump drill qrjump-export.tar.gz --passphrase-file passphrase.txt"`
 	Import importCommand `cmd:"" group:"Backup (operator)" help:"Fill a new, empty server from such a file." example:"qrjump import qrjump-export.tar.gz --data ./qrjump-data"`
 
+	Context struct {
+		List   contextList   `cmd:"" group:"Servers by name" help:"List the servers that have a name here." example:"qrjump context list"`
+		Show   contextShow   `cmd:"" group:"Servers by name" help:"Show one: its addresses, its account and where its secrets are." example:"qrjump context show prod"`
+		Set    contextSet    `cmd:"" group:"Servers by name" help:"Name a server, or change what is named of one." example:"qrjump context set prod --server https://qr.example --appid wxminiprogram0001 --secret env:PROD_SECRET"`
+		Use    contextUse    `cmd:"" group:"Servers by name" help:"Choose the one that commands use from now on." example:"qrjump context use prod"`
+		Delete contextDelete `cmd:"" group:"Servers by name" help:"Forget one." example:"qrjump context delete prod"`
+	} `cmd:"" help:"Servers that have a name: where each is, who calls it and where its secrets are."`
+
 	Version  versionCommand  `cmd:"" group:"About" help:"Say which qrjump this is." example:"qrjump version"`
 	Licences licencesCommand `cmd:"" group:"About" help:"Print the licences of everything that is in the program." example:"qrjump licences"`
 	Help     helpCommand     `cmd:"" group:"About" help:"Show the commands, or the flags of one." example:"qrjump help rule add"`
@@ -154,6 +161,10 @@ func run(s session, args []string) int {
 		panic(err) // a fault of the struct above
 	}
 	s.parser = parser
+	if args[0] == "--version" {
+		args = []string{"version"}
+	}
+	args = verbFirst(parser.Model, args)
 	chosen, err := parser.Parse(args)
 	if err == nil {
 		err = chosen.Run(&s)
@@ -163,24 +174,22 @@ func run(s session, args []string) int {
 	if err == nil && out.err != nil {
 		err = fmt.Errorf("the output is not whole: %w", out.err)
 	}
-	if err == nil {
-		return 0
+	if err != nil {
+		complain(s, err, wantsJSON(chosen, args))
 	}
-	for i, line := range report(err) {
-		if i == 0 {
-			line = "qrjump: " + line
-		}
-		fmt.Fprintln(s.err, line)
+	code := exitOf(err)
+	if code == exitMisused && err != nil && !errors.Is(err, errSaid) && slices.Contains(args, "--detailed-exitcode") {
+		return exitFailed // 2 says there that something is to be done
 	}
-	if _, ok := errors.AsType[misuse](err); ok || errors.Is(err, server.ErrUsage) {
-		return 2
-	}
-	return 1
+	return code
 }
 
 // misparsed says which help would have told.
 func misparsed(err error) error {
 	see := "qrjump help"
+	if c, ok := errors.AsType[coded](err); ok {
+		return c // of a context
+	}
 	if p, ok := errors.AsType[*kong.ParseError](err); ok {
 		if node := p.Context.Selected(); node != nil {
 			see = strings.TrimSpace(see + " " + node.Path())
@@ -190,6 +199,6 @@ func misparsed(err error) error {
 }
 
 func newParser(s session, c *commands) (*kong.Kong, error) {
-	return kong.New(c, kong.Name("qrjump"), kong.Writers(s.out, s.err), kong.Help(printHelp),
+	return kong.New(c, kong.Name("qrjump"), kong.Writers(s.out, s.err), kong.Help(printHelp), kong.Resolvers(&contextResolver{}),
 		kong.Description("A self-hosted server for the Weixin QR-code jump rules, and its command line."))
 }

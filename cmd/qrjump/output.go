@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"reflect"
 	"strings"
 	"text/tabwriter"
+
+	"golang.org/x/term"
 )
 
 // faithful keeps the first error of a writer: a table that did not fit on the
@@ -88,6 +91,16 @@ func outspoken(t reflect.Type) reflect.Type {
 		return t
 	}
 	return reflect.StructOf(fields)
+}
+
+// onTerminal reports whether a person sees colours: on a terminal, unless NO_COLOR
+// says that they are not wanted.
+func onTerminal(w io.Writer) bool {
+	if f, ok := w.(*faithful); ok {
+		w = f.to
+	}
+	f, ok := w.(*os.File)
+	return ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
 }
 
 // printTable writes rows under a header in columns.

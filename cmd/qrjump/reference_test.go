@@ -38,8 +38,12 @@ func TestCommandsPageIsFresh(t *testing.T) {
 
 func commandsPage(model *kong.Application) string {
 	var b strings.Builder
-	b.WriteString(
-		"# Commands\n\nPrinted from `cmd/qrjump` by `make update`. Exit codes: 0 it worked, 1 it failed, 2 it was asked for wrongly.\n")
+	b.WriteString("# Commands\n\nPrinted from `cmd/qrjump` by `make update`.\n\n" +
+		"Flags stand before or behind the verb. With `--json` an error is an object on standard error:\n" +
+		"`{\"error\":{\"kind\",\"exit\",\"message\",\"next\",\"errcode\",\"rid\"}}`.\n\n| exit code | kind | means |\n| --- | --- | --- |\n")
+	for code, one := range exits {
+		fmt.Fprintf(&b, "| %d | `%s` | %s |\n", code, one.kind, one.meaning)
+	}
 	group := ""
 	for _, verb := range model.Leaves(true) {
 		if verb.Group.Title != group {

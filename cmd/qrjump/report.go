@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -58,6 +59,9 @@ func join(happened, next string) string {
 // advice is what to do about an error.
 func advice(err error) string {
 	if w, ok := errors.AsType[*client.WrongServer](err); ok {
+		if strings.Contains(w.Flaw, "HTTPS server") {
+			return "it speaks TLS there: write https:// instead of http://"
+		}
 		flag := map[string]string{
 			"admin API": "--admin-server (QRJUMP_ADMIN_SERVER)", "scan API": "--scan-server (QRJUMP_SCAN_SERVER)"}[w.API]
 		return cmp.Or(flag, "--server (QRJUMP_SERVER)") + ", or --data DIR of a server on this machine"
@@ -69,7 +73,9 @@ func advice(err error) string {
 		case otherName:
 			return "name the server as its certificate does: " + whereFlags
 		case unknown:
-			return "if it is yours, trust the authority of its certificate: SSL_CERT_FILE=FILE"
+			return "if it is yours, name the authority of its certificate: --ca-file FILE (QRJUMP_CA_FILE); serve --tls-dev keeps its own in DIR/tls/ca.pem"
+		case isRecordHeader(err):
+			return "it answers plain HTTP there: write http:// instead of https://"
 		case errors.Is(err, context.Canceled):
 			return ""
 		case errors.Is(err, io.ErrUnexpectedEOF):
@@ -95,6 +101,12 @@ func advice(err error) string {
 		return code.Meaning
 	}
 	return ""
+}
+
+// isRecordHeader reports whether a server answered TLS with plain HTTP.
+func isRecordHeader(err error) bool {
+	_, plainHTTP := errors.AsType[tls.RecordHeaderError](err)
+	return plainHTTP || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
 }
 
 // nextSteps says what to do about an answer of the wire where its meaning
@@ -146,7 +158,15 @@ func yamlFault(file string, err error) error {
 	if y, ok := errors.AsType[yaml.Error](err); ok && y.GetToken() != nil {
 		return misused("%s:%d: %s", file, y.GetToken().Position.Line, y.GetMessage())
 	}
-	return misused("%s: %s", file, strings.Join(strings.Fields(err.Error()), " "))
+	return misused("%s: %s", file, yamlMessage(err))
+}
+
+// yamlMessage is what is wrong, in one line and without the excerpt.
+func yamlMessage(err error) string {
+	if y, ok := errors.AsType[yaml.Error](err); ok {
+		return y.GetMessage()
+	}
+	return strings.Join(strings.Fields(err.Error()), " ")
 }
 
 // failed names the thing that an error is about.

@@ -212,7 +212,7 @@ func (c *rulePublish) Run(s *session) error {
 // unknown is an error of a call that names nothing but a prefix.
 func (m member) unknown(did, prefix string, err error) error {
 	if w, ok := errors.AsType[*client.WireError](err); ok && w.Code == errcode.InvalidArgs.Number {
-		return advised{error: failed(did, prefix, err), next: "this account has no such rule; see: qrjump rule list"}
+		return absent(advised{error: failed(did, prefix, err), next: "this account has no such rule; see: qrjump rule list"})
 	}
 	return failed(did, prefix, err)
 }

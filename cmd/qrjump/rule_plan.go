@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -12,14 +14,16 @@ import (
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/spelling"
 )
 
 // planFlags are what plan and apply share.
 type planFlags struct {
 	member
-	File   string `arg:"" help:"YAML file with a list of rules: prefix, path, occupy, open_version, test_links, published; appid for a service account."`
+	File   string `arg:"" help:"YAML file with a list of rules: prefix, path, occupy, open_version, test_links, published; appid for a service account. Also what rule list --json and rule export write: of that the rules of --appid."`
 	Prune  bool   `help:"Delete the account's rules that are not in the file."`
 	Target string `placeholder:"APPID" help:"Of a service account: look only at rules that open this Mini Program."`
+	All    bool   `help:"Show every step, however many there are."`
 }
 
 // wantedRule is a rule as the file says it.
@@ -66,60 +70,144 @@ type plan struct {
 	Rules         int    `json:"rules"`          // in the file
 }
 
-// readWanted reads the file and says with its line what cannot be.
-func readWanted(file, owner string) ([]wantedRule, error) {
+// readWanted reads the file and says with their lines all that cannot be.
+func (p *planFlags) readWanted() ([]wantedRule, error) {
+	file := p.File
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, misused("%v", err)
 	}
-	document, err := parseYAML(file, text)
-	if err != nil {
-		return nil, err
-	}
-	list, err := ruleNodes(file, document)
+	list, exported, err := ruleNodes(file, text)
 	if err != nil {
 		return nil, err
 	}
 	seen := map[string]int{}
 	var wanted []wantedRule
-	for _, node := range list {
-		var w wantedRule
-		if err := yaml.NodeToValue(node, &w, yaml.Strict()); err != nil {
-			return nil, yamlFault(file, err)
+	var wrong faults
+	for _, one := range list {
+		w, ok := wrong.rule(one)
+		if !ok || exported && p.AppID != "" && w.Owner != p.AppID {
+			continue
 		}
-		if err := w.check(owner); err != nil {
-			return nil, misused("%s: %v", at(file, node), err)
+		if link, ok := rules.ParseLink(w.Prefix); ok && link.IsService() && w.AppID == "" {
+			w.AppID = p.Target // a list of the wire does not say it
 		}
-		line := node.GetToken().Position.Line
+		if err := w.check(p.AppID); err != nil {
+			wrong.add(one.at, "%v", err)
+			continue
+		}
 		if before, ok := seen[w.parsed.Key]; ok {
-			return nil, misused("%s: prefix %s is also on line %d", at(file, node), w.Prefix, before)
+			wrong.add(one.at, "prefix %s is also on line %d", w.Prefix, before)
 		}
-		seen[w.parsed.Key] = line
+		seen[w.parsed.Key] = one.line
 		wanted = append(wanted, w)
 	}
-	return wanted, nil
+	if len(wanted) == 0 && exported && len(list) > 0 && len(wrong) == 0 {
+		return nil, misused("%s has no rule of %s", file, p.AppID)
+	}
+	return wanted, wrong.err(file)
 }
 
-// ruleNodes are the entries of the file's one key, rules.
-func ruleNodes(file string, document ast.Node) ([]ast.Node, error) {
+// faults are what is wrong with a file, with their lines.
+type faults []string
+
+func (f *faults) add(at, format string, args ...any) {
+	*f = append(*f, at+": "+fmt.Sprintf(format, args...))
+}
+
+// err is one error for all faults.
+func (f faults) err(file string) error {
+	switch len(f) {
+	case 0:
+		return nil
+	case 1:
+		return misuse(f[0])
+	}
+	return advised{error: misused("%s: %s; nothing was done", file, counted(len(f), "fault")), details: f}
+}
+
+// ruleNode is an entry of the file with its place.
+type ruleNode struct {
+	ast.Node
+	file, at string
+	line     int
+}
+
+// ruleKeys are the keys that a file may have, and those that only lists of a server
+// have and that decide nothing.
+var (
+	ruleKeys   = []string{"owner", "prefix", "path", "appid", "occupy", "open_version", "test_links", "published"}
+	serverKeys = []string{"total", "open", "publishes_left"}
+)
+
+// rule reads one rule; false where it cannot be read.
+func (f *faults) rule(one ruleNode) (w wantedRule, ok bool) {
+	entries, isMap := one.Node.(*ast.MappingNode)
+	if !isMap {
+		f.add(one.at, "want a rule with prefix and path")
+		return w, false
+	}
+	before := len(*f)
+	for _, entry := range entries.Values {
+		if name := entry.Key.GetToken().Value; !slices.Contains(ruleKeys, name) {
+			line := one.line + entry.Key.GetToken().Position.Line - one.GetToken().Position.Line
+			f.add(fmt.Sprintf("%s:%d", one.file, line), "unknown key %q%s", name, spelling.DidYouMean(name, ruleKeys...))
+		}
+	}
+	if err := yaml.NodeToValue(one.Node, &w); err != nil {
+		f.add(one.at, "%s", yamlMessage(err))
+	}
+	return w, len(*f) == before
+}
+
+// ruleNodes are the entries of the file's one key, rules, or the objects of a file
+// with one a line; exported says that it is the latter, where each names its owner.
+func ruleNodes(file string, text []byte) (list []ruleNode, exported bool, err error) {
+	if lines := bytes.Split(bytes.TrimSpace(text), []byte("\n")); len(lines[0]) > 0 && lines[0][0] == '{' && json.Valid(lines[0]) &&
+		!bytes.HasPrefix(bytes.TrimLeft(lines[0][1:], " "), []byte(`"rules"`)) {
+		for i, line := range lines {
+			if len(bytes.TrimSpace(line)) == 0 {
+				continue
+			}
+			if !json.Valid(line) {
+				return nil, true, misused("%s:%d: want a JSON object", file, i+1)
+			}
+			document, err := parseYAML(file, line)
+			if err != nil {
+				return nil, true, err
+			}
+			list = append(list, ruleNode{document, file, fmt.Sprintf("%s:%d", file, i+1), i + 1})
+		}
+		return list, true, nil
+	}
+	document, err := parseYAML(file, text)
+	if err != nil {
+		return nil, false, err
+	}
 	top, ok := document.(*ast.MappingNode)
 	if !ok {
-		return nil, misused("%s: want a list under the key rules", file)
+		return nil, false, misused("%s: want a list under the key rules", file)
 	}
-	var list []ast.Node
+	ofServer := len(text) > 0 && bytes.TrimSpace(text)[0] == '{'
 	for _, entry := range top.Values {
-		if name := entry.Key.GetToken().Value; name != "rules" {
-			return nil, misused("%s: unknown key %q: want rules", at(file, entry.Key), name)
+		name := entry.Key.GetToken().Value
+		if ofServer && slices.Contains(serverKeys, name) {
+			continue
+		}
+		if name != "rules" {
+			return nil, false, misused("%s: unknown key %q: want rules", at(file, entry.Key), name)
 		}
 		switch value := entry.Value.(type) {
 		case *ast.SequenceNode:
-			list = value.Values
+			for _, node := range value.Values {
+				list = append(list, ruleNode{node, file, at(file, node), node.GetToken().Position.Line})
+			}
 		case *ast.NullNode:
 		default:
-			return nil, misused("%s: rules: want a list", at(file, entry.Key))
+			return nil, false, misused("%s: rules: want a list", at(file, entry.Key))
 		}
 	}
-	return list, nil
+	return list, false, nil
 }
 
 // check says what cannot be of one rule. The server judges again.
@@ -346,7 +434,7 @@ func (w *wantedRule) differences(h storedRule) []string {
 
 // make reads the file, asks the server and decides.
 func (p *planFlags) make(s *session) (plan, *client.Client, error) {
-	wanted, err := readWanted(p.File, p.AppID)
+	wanted, err := p.readWanted()
 	if err != nil {
 		return plan{}, nil, err
 	}
@@ -372,8 +460,17 @@ func (p *planFlags) make(s *session) (plan, *client.Client, error) {
 	return made, wire, nil
 }
 
+// Steps are marked by what they do to the rules that are there.
+var marks = map[string]string{"add": "+", "edit": "~", "publish": "^", "delete": "-"}
+
+// colours of a terminal for each mark: green, yellow, cyan, red.
+var colours = map[string]string{"+": "32", "~": "33", "^": "36", "-": "31"}
+
+// shownSteps is how many steps of a long plan are shown without --all.
+const shownSteps = 50
+
 // show prints the plan for people.
-func (p plan) show(w io.Writer) {
+func (p plan) show(w io.Writer, all bool) {
 	if len(p.Steps) == 0 {
 		fmt.Fprintf(w, "nothing to do: %s as the file says, %s left this month\n", counted(p.Rules, "rule"),
 			counted(p.PublishesLeft, "publish"))
@@ -383,9 +480,22 @@ func (p plan) show(w io.Writer) {
 	counts := map[string]int{}
 	for _, step := range p.Steps {
 		counts[step.Do]++
-		rows = append(rows, []string{step.Do, step.Prefix, step.Why})
+		if all || len(rows) < shownSteps {
+			rows = append(rows, []string{marks[step.Do], step.Do, step.Prefix, step.Why})
+		}
 	}
-	printTable(w, []string{"DO", "PREFIX", "WHY"}, rows)
+	var table strings.Builder
+	printTable(&table, []string{"", "DO", "PREFIX", "WHY"}, rows)
+	coloured := onTerminal(w)
+	for line := range strings.Lines(table.String()) {
+		if colour := colours[line[:1]]; coloured && colour != "" {
+			line = "\x1b[" + colour + "m" + strings.TrimSuffix(line, "\n") + "\x1b[0m\n"
+		}
+		io.WriteString(w, line)
+	}
+	if left := len(p.Steps) - len(rows); left > 0 {
+		fmt.Fprintf(w, "… and %d more: --all\n", left)
+	}
 	var parts []string
 	for _, do := range []string{"add", "edit", "delete"} {
 		if counts[do] > 0 {
@@ -422,19 +532,30 @@ func (p plan) down() string {
 	return strings.Join(texts, ", ")
 }
 
-type rulePlan struct{ planFlags }
+type rulePlan struct {
+	planFlags
+	DetailedExitcode bool `help:"Exit with 2 where there is something to do, 0 where there is nothing and 1 after any error."`
+}
 
 // Run shows what apply would do; it fails where apply would do nothing because
 // of the month's publishes.
 func (c *rulePlan) Run(s *session) error {
 	made, _, err := c.make(s)
-	if err != nil {
-		return err
+	if err == nil {
+		err = c.print(s, made, func(w io.Writer) { made.show(w, c.All) })
 	}
-	if err := c.print(s, made, made.show); err != nil {
-		return err
+	if err == nil {
+		err = made.affordable(c.File)
 	}
-	return made.affordable(c.File)
+	switch {
+	case !c.DetailedExitcode:
+		return err
+	case err != nil:
+		return coded{err, exitFailed}
+	case len(made.Steps) > 0:
+		return coded{errSaid, exitChanges}
+	}
+	return nil
 }
 
 type ruleApply struct {
@@ -452,7 +573,7 @@ func (c *ruleApply) Run(s *session) error {
 		return err
 	}
 	if !c.JSON {
-		made.show(s.out)
+		made.show(s.out, c.All)
 	}
 	if err := made.affordable(c.File); err != nil {
 		return err

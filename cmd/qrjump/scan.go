@@ -43,7 +43,7 @@ func (c *scanCommand) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	scanner, err := connect(at, client.Options{ScanKey: c.Key})
+	scanner, err := c.connect(at, client.Options{ScanKey: c.Key})
 	if err != nil {
 		return err
 	}

@@ -238,7 +238,7 @@ func (c *statsVerify) Run(s *session) error {
 		}
 	})
 	if err == nil && r.Differences > 0 {
-		err = fmt.Errorf("stats verify: %s of what is counted is not what the ledger says", counted(int(r.Differences), "number"))
+		err = different("stats verify: %s of what is counted is not what the ledger says", counted(int(r.Differences), "number"))
 	}
 	return err
 }

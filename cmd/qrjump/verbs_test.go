@@ -47,6 +47,11 @@ var everyVerb = []verb{
 	{path: "record", api: otherTest},
 	{path: "replay", api: otherTest},
 	{path: "compare", words: "$CASSETTE", says: `^1 of 1 call compared: 0 differences$`},
+	{path: "context list", api: otherTest},
+	{path: "context show", api: otherTest},
+	{path: "context set", api: otherTest},
+	{path: "context use", api: otherTest},
+	{path: "context delete", api: otherTest},
 
 	{path: "account put", api: adminAPI, words: "shop1 --kind mini_program --secret the-secret-of-shop1 --certified --version release",
 		says: `^created shop1$`},

@@ -66,8 +66,7 @@ var mayImport = map[string][]string{
 	"client":     {},
 	"qrjumptest": {"internal/server"},
 	"cmd/qrjump": {"client", "internal/archive", "internal/cassette", "internal/codes", "internal/errcode", "internal/index",
-		"internal/live", "internal/rules",
-		"internal/scan", "internal/server"},
+		"internal/live", "internal/rules", "internal/scan", "internal/server", "internal/spelling"},
 	"demo":      {},
 	"endurance": {},
 

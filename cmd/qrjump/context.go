@@ -1,0 +1,430 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+	"github.com/goccy/go-yaml"
+
+	"github.com/qrjump/qrjump/internal/spelling"
+)
+
+// contextFile is the file of named contexts. It holds no secret, only where each
+// is found.
+type contextFile struct {
+	Current  string                   `yaml:"current,omitempty" json:"current"`
+	Contexts map[string]serverContext `yaml:"contexts" json:"contexts"`
+}
+
+// serverContext is a server with the account that calls it. Its fields are named
+// as the flags whose values they are; a flag and an environment variable stand
+// above them.
+type serverContext struct {
+	Server      string `yaml:"server,omitempty" json:"server,omitempty" placeholder:"URL" help:"Address of the server."`
+	AdminServer string `yaml:"admin-server,omitempty" json:"admin_server,omitempty" placeholder:"URL" help:"Address of the admin API, where it is another."`
+	ScanServer  string `yaml:"scan-server,omitempty" json:"scan_server,omitempty" placeholder:"URL" help:"Address of the scan API, where it is another."`
+	Data        string `yaml:"data,omitempty" json:"data,omitempty" placeholder:"DIR" help:"Data folder of a server on this machine."`
+	CAFile      string `yaml:"ca-file,omitempty" json:"ca_file,omitempty" name:"ca-file" placeholder:"FILE" help:"The authority that made the server's certificate."`
+	AppID       string `yaml:"appid,omitempty" json:"appid,omitempty" name:"appid" placeholder:"APPID" help:"The account that calls."`
+	Secret      string `yaml:"secret,omitempty" json:"secret,omitempty" placeholder:"SOURCE" help:"Where its AppSecret is: env:NAME, file:PATH or command:PROGRAM ARGUMENTS."`
+	AdminToken  string `yaml:"admin-token,omitempty" json:"admin_token,omitempty" placeholder:"SOURCE" help:"Where the operator's token is: env:NAME, file:PATH or command:PROGRAM ARGUMENTS."`
+	Key         string `yaml:"key,omitempty" json:"key,omitempty" placeholder:"SOURCE" help:"Where the scan key is: env:NAME, file:PATH or command:PROGRAM ARGUMENTS."`
+}
+
+// addressFlags say where a server is; secretFlags are read from where the context
+// says.
+var (
+	addressFlags = []string{"server", "admin-server", "scan-server", "data"}
+	secretFlags  = []string{"secret", "admin-token", "key"}
+)
+
+// values are the fields by their names.
+func (c serverContext) values() map[string]string {
+	all := map[string]string{}
+	v := reflect.ValueOf(c)
+	for i := range v.NumField() {
+		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")
+		all[name] = v.Field(i).String()
+	}
+	return all
+}
+
+// contextPath is where the file is.
+func contextPath() (string, error) {
+	if path := os.Getenv("QRJUMP_CONTEXTS"); path != "" {
+		return path, nil
+	}
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return "", fmt.Errorf("looking for the file of contexts: %w: name it by QRJUMP_CONTEXTS", err)
+	}
+	return filepath.Join(dir, "qrjump", "contexts.yaml"), nil
+}
+
+// readContexts reads the file; without one there is no context.
+func readContexts() (file contextFile, path string, err error) {
+	if path, err = contextPath(); err != nil {
+		if os.Getenv("QRJUMP_CONTEXT") == "" {
+			return file, "", nil // a service has no home
+		}
+		return file, "", err
+	}
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return file, path, nil
+	}
+	if err == nil {
+		err = yaml.UnmarshalWithOptions(text, &file, yaml.Strict())
+		if errors.Is(err, io.EOF) {
+			err = nil // empty
+		}
+		if err != nil {
+			return file, path, yamlFault(path, err)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(file.Contexts)) {
+		if err == nil {
+			err = file.Contexts[name].check(path + ": context " + name)
+		}
+	}
+	return file, path, err
+}
+
+// check refuses a secret that is itself in the file.
+func (c serverContext) check(what string) error {
+	values := c.values()
+	for _, name := range secretFlags {
+		kind, rest, _ := strings.Cut(values[name], ":")
+		if known := kind == "env" || kind == "file" || kind == "command"; values[name] != "" && (!known || strings.TrimSpace(rest) == "") {
+			return misused("%s: %s says where the secret is, and is not the secret: want env:NAME, file:PATH or command:PROGRAM ARGUMENTS",
+				what, name)
+		}
+	}
+	return nil
+}
+
+// get returns a context by its name.
+func (f contextFile) get(name, path string) (serverContext, error) {
+	c, ok := f.Contexts[name]
+	if !ok {
+		return c, absent(fmt.Errorf("%s has no context %q%s; see: qrjump context list", path, name,
+			spelling.DidYouMean(name, slices.Sorted(maps.Keys(f.Contexts))...)))
+	}
+	return c, nil
+}
+
+// write replaces the file as a whole.
+func (f contextFile) write(path string) error {
+	text, err := yaml.Marshal(f)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	temporary, err := os.CreateTemp(dir, ".contexts-*")
+	if err != nil {
+		return err
+	}
+	_, err = temporary.Write(text)
+	if err = errors.Join(err, temporary.Sync(), temporary.Close()); err == nil {
+		err = os.Rename(temporary.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(temporary.Name()))
+	}
+	return nil
+}
+
+// contextResolver gives flags what the context says that is in use: the one that
+// --context names, else the current one. Its secrets belong to its addresses, so
+// the current context says nothing to a command that names a server itself.
+type contextResolver struct {
+	asked bool
+	name  string
+	path  string
+	used  *serverContext
+}
+
+// Validate implements kong.Resolver.
+func (*contextResolver) Validate(*kong.Application) error { return nil }
+
+// Resolve implements kong.Resolver.
+func (r *contextResolver) Resolve(chosen *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
+	if parent.Node() == nil || !slices.ContainsFunc(parent.Flags, func(f *kong.Flag) bool { return f.Name == "context" }) {
+		return nil, nil
+	}
+	if !r.asked {
+		r.asked = true
+		if err := r.choose(chosen, parent.Flags); err != nil {
+			return nil, coded{err, exitOf(err)} // no fault of the flag
+		}
+	}
+	if r.used == nil || given(chosen, flag) {
+		return nil, nil
+	}
+	value := r.used.values()[flag.Name]
+	if value == "" {
+		return nil, nil
+	}
+	if slices.Contains(secretFlags, flag.Name) {
+		secret, err := readSecret(value, fmt.Sprintf("%s: context %s: %s", r.path, r.name, flag.Name))
+		if err != nil {
+			return nil, coded{err, exitOf(err)}
+		}
+		return secret, nil
+	}
+	return value, nil
+}
+
+// choose finds the context in use.
+func (r *contextResolver) choose(chosen *kong.Context, flags []*kong.Flag) error {
+	named, address := "", ""
+	for _, f := range flags {
+		switch {
+		case !given(chosen, f):
+		case f.Name == "context":
+			named = fmt.Sprint(chosen.FlagValue(f))
+		case slices.Contains(addressFlags, f.Name):
+			address = f.Name
+		}
+	}
+	if named != "" && address != "" {
+		return misused("--context %s and --%s: choose one; the secrets of a context go to its own server only", named, address)
+	}
+	if address != "" {
+		return nil
+	}
+	file, path, err := readContexts()
+	if err != nil {
+		return err
+	}
+	if r.name, r.path = named, path; named == "" {
+		r.name = file.Current
+	}
+	if r.name == "" {
+		return nil
+	}
+	c, err := file.get(r.name, path)
+	r.used = &c
+	return err
+}
+
+// maxSecret is how long a secret may be, in bytes.
+const maxSecret = 4096
+
+// readSecret reads a secret from where a context says it is.
+func readSecret(source, what string) (string, error) {
+	kind, where, _ := strings.Cut(source, ":")
+	where = strings.TrimSpace(where)
+	var text []byte
+	var err error
+	switch kind {
+	case "env":
+		text = []byte(os.Getenv(where))
+	case "file":
+		text, err = readSome(where)
+	case "command":
+		words := strings.Fields(where)
+		c := exec.Command(words[0], words[1:]...)
+		c.Stdin, c.Stderr = os.Stdin, os.Stderr
+		text, err = c.Output()
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s: reading it from %s: %w", what, source, err)
+	}
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	if line = bytes.TrimRight(line, "\r"); len(line) == 0 || len(line) > maxSecret {
+		return "", misused("%s: %s gives no secret: want one line of at most %d bytes", what, source, maxSecret)
+	}
+	return string(line), nil
+}
+
+func readSome(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxSecret+2))
+}
+
+type contextList struct{ outputFlags }
+
+// Run lists the contexts, the current one with a star.
+func (c *contextList) Run(s *session) error {
+	file, path, err := readContexts()
+	if err != nil {
+		return err
+	}
+	return c.print(s, file, func(w io.Writer) {
+		if len(file.Contexts) == 0 {
+			fmt.Fprintf(w, "%s names no context yet; add one: qrjump context set NAME --server URL\n", plain(path))
+			return
+		}
+		rows := [][]string{}
+		for _, name := range slices.Sorted(maps.Keys(file.Contexts)) {
+			one, star := file.Contexts[name], ""
+			if name == file.Current {
+				star = "*"
+			}
+			rows = append(rows, []string{star, name, orDash(one.place()), orDash(one.AppID)})
+		}
+		printTable(w, []string{"", "NAME", "SERVER", "APPID"}, rows)
+	})
+}
+
+// place is where the server is, in few words.
+func (c serverContext) place() string {
+	if c.Server != "" {
+		return c.Server
+	}
+	return c.Data
+}
+
+type contextShow struct {
+	Name string `arg:"" optional:"" help:"The context; without it the current one."`
+	outputFlags
+}
+
+// Run shows one context. Where its secrets are is shown, never what they are.
+func (c *contextShow) Run(s *session) error {
+	file, path, err := readContexts()
+	if err != nil {
+		return err
+	}
+	name := c.Name
+	if name == "" {
+		name = file.Current
+	}
+	if name == "" {
+		return absent(fmt.Errorf("no context is current; choose one: qrjump context use NAME"))
+	}
+	one, err := file.get(name, path)
+	if err != nil {
+		return err
+	}
+	return c.print(s, one, func(w io.Writer) {
+		fields := [][2]string{{"name", name}, {"file", path}}
+		values := one.values()
+		for _, field := range slices.Sorted(maps.Keys(values)) {
+			fields = append(fields, [2]string{field, values[field]})
+		}
+		printFields(w, fields...)
+	})
+}
+
+type contextUse struct {
+	Name string `arg:"" help:"The context that commands use from now on; - is none."`
+}
+
+// Run makes a context the current one.
+func (c *contextUse) Run(s *session) error {
+	file, path, err := readContexts()
+	if err != nil {
+		return err
+	}
+	if c.Name == "-" {
+		file.Current = ""
+	} else if _, err := file.get(c.Name, path); err != nil {
+		return err
+	} else {
+		file.Current = c.Name
+	}
+	if err := file.write(path); err != nil {
+		return failed("context use", c.Name, err)
+	}
+	if file.Current == "" {
+		fmt.Fprintln(s.out, "no context is current")
+		return nil
+	}
+	fmt.Fprintf(s.out, "the current context is %s\n", plain(c.Name))
+	return nil
+}
+
+type contextSet struct {
+	Name string `arg:"" help:"The context: letters, digits, . _ and -."`
+	serverContext
+}
+
+// Run makes a context, or changes what is named of one. The first one becomes the
+// current one.
+func (c *contextSet) Run(s *session) error {
+	if c.Name == "-" || strings.ContainsFunc(c.Name, func(r rune) bool {
+		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", r)
+	}) {
+		return misused("context %q: want letters, digits, . _ and -", c.Name)
+	}
+	if err := c.check("context set " + c.Name); err != nil {
+		return err
+	}
+	file, path, err := readContexts()
+	if err != nil {
+		return err
+	}
+	one, known := file.Contexts[c.Name]
+	into, from := reflect.ValueOf(&one).Elem(), reflect.ValueOf(c.serverContext)
+	for i := range from.NumField() {
+		if !from.Field(i).IsZero() {
+			into.Field(i).Set(from.Field(i))
+		}
+	}
+	if one.place() == "" {
+		return misused("context %s: say where its server is: --server URL or --data DIR", c.Name)
+	}
+	for _, address := range []string{one.Server, one.AdminServer, one.ScanServer} {
+		if address != "" {
+			if _, err := (serverFlags{}).connect(place{address, "server"}, noOptions); err != nil {
+				return err
+			}
+		}
+	}
+	if file.Contexts == nil {
+		file.Contexts = map[string]serverContext{}
+	}
+	file.Contexts[c.Name] = one
+	if file.Current == "" && !known && len(file.Contexts) == 1 {
+		file.Current = c.Name
+	}
+	if err := file.write(path); err != nil {
+		return failed("context set", c.Name, err)
+	}
+	fmt.Fprintf(s.out, "context %s is in %s\n", c.Name, plain(path))
+	return nil
+}
+
+type contextDelete struct {
+	Name string `arg:"" help:"The context."`
+}
+
+// Run removes a context.
+func (c *contextDelete) Run(s *session) error {
+	file, path, err := readContexts()
+	if err != nil {
+		return err
+	}
+	if _, err := file.get(c.Name, path); err != nil {
+		return err
+	}
+	delete(file.Contexts, c.Name)
+	if file.Current == c.Name {
+		file.Current = ""
+	}
+	if err := file.write(path); err != nil {
+		return failed("context delete", c.Name, err)
+	}
+	fmt.Fprintf(s.out, "context %s is gone\n", plain(c.Name))
+	return nil
+}

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/server"
+)
+
+// The exit codes of every verb. What has no number of its own is exitFailed.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitMisused     = 2
+	exitRefused     = 3
+	exitAbsent      = 4
+	exitUnreachable = 5
+	exitDifferent   = 6
+
+	// exitChanges is that of rule plan --detailed-exitcode, as others that plan have it.
+	exitChanges = 2
+)
+
+// errSaid ends a verb with an exit code where all is said already.
+var errSaid = errors.New("")
+
+// exits says what each exit code means, in the order of the codes.
+var exits = [...]struct{ kind, meaning string }{
+	exitDone:        {"done", "it worked"},
+	exitFailed:      {"failed", "it failed for a reason without a number of its own, such as a full disk"},
+	exitMisused:     {"usage", "it was asked for wrongly, and nothing was done"},
+	exitRefused:     {"refused", "the server refused it"},
+	exitAbsent:      {"not_found", "what was named is not there"},
+	exitUnreachable: {"unreachable", "no server answered, or what answered is not one"},
+	exitDifferent:   {"differences", "it worked, and what was compared differs"},
+}
+
+// coded is an error that knows its exit code.
+type coded struct {
+	error
+	code int
+}
+
+func (c coded) Unwrap() error { return c.error }
+
+// absent is the error of a thing that is not there.
+func absent(err error) error { return coded{err, exitAbsent} }
+
+// different is the error of a comparison that found differences.
+func different(format string, args ...any) error {
+	return coded{fmt.Errorf(format, args...), exitDifferent}
+}
+
+// absentCodes are the errcodes that say that a thing is not there.
+var absentCodes = []*errcode.Code{errcode.InvalidAppID, errcode.RIDNotFound}
+
+// exitOf is the exit code of an error.
+func exitOf(err error) int {
+	if err == nil {
+		return exitDone
+	}
+	if c, ok := errors.AsType[coded](err); ok {
+		return c.code
+	}
+	if _, ok := errors.AsType[misuse](err); ok || errors.Is(err, server.ErrUsage) {
+		return exitMisused
+	}
+	if w, ok := errors.AsType[*client.WireError](err); ok {
+		for _, code := range absentCodes {
+			if w.Code == code.Number {
+				return exitAbsent
+			}
+		}
+		return exitRefused
+	}
+	if p, ok := errors.AsType[*client.Problem](err); ok {
+		switch {
+		case p.Status == http.StatusNotFound:
+			return exitAbsent
+		case p.Status < http.StatusInternalServerError:
+			return exitRefused
+		}
+		return exitFailed
+	}
+	_, unreachable := errors.AsType[*client.Unreachable](err)
+	_, wrong := errors.AsType[*client.WrongServer](err)
+	if unreachable || wrong {
+		return exitUnreachable
+	}
+	return exitFailed
+}
+
+// failure is an error for programs: what --json prints on standard error.
+type failure struct {
+	Kind    string   `json:"kind"`              // as in the table of exit codes
+	Exit    int      `json:"exit"`              //
+	Message string   `json:"message"`           // what happened, to which thing
+	Next    string   `json:"next,omitempty"`    // what to do
+	Details []string `json:"details,omitempty"` // what else is known
+	Errcode int      `json:"errcode,omitempty"` // of an answer of the wire
+	RID     string   `json:"rid,omitempty"`     // for qrjump why
+	Status  int      `json:"status,omitempty"`  // of an answer of the scan or the admin API
+}
+
+// failureOf describes an error for programs.
+func failureOf(err error) failure {
+	f := failure{Exit: exitOf(err), Message: plain(err.Error())}
+	f.Kind = exits[f.Exit].kind
+	f.Next, f.Details = remedy(err)
+	if w, ok := errors.AsType[*client.WireError](err); ok {
+		f.Errcode, f.RID = w.Code, w.RID
+	}
+	if p, ok := errors.AsType[*client.Problem](err); ok {
+		f.Status = p.Status
+	}
+	return f
+}
+
+// wantsJSON reports whether errors are read by a program: --json stands among the
+// arguments, or QRJUMP_JSON is set.
+func wantsJSON(chosen *kong.Context, args []string) bool {
+	if chosen == nil || chosen.Selected() == nil { // what was asked for is not known
+		return slices.Contains(args, "--json")
+	}
+	for _, f := range chosen.Selected().Flags {
+		if f.Name == "json" {
+			on, _ := chosen.FlagValue(f).(bool)
+			return on
+		}
+	}
+	return false
+}
+
+// complain prints an error on standard error: a line for a person, an object
+// for a program.
+func complain(s session, err error, asJSON bool) {
+	if errors.Is(err, errSaid) {
+		return
+	}
+	if asJSON {
+		e := json.NewEncoder(s.err)
+		e.SetEscapeHTML(false)
+		_ = e.Encode(map[string]failure{"error": failureOf(err)})
+		return
+	}
+	for i, line := range report(err) {
+		if i == 0 {
+			line = "qrjump: " + line
+		}
+		fmt.Fprintln(s.err, line)
+	}
+}
+
+// verbFirst moves flags that stand before the verb behind it, where the parser
+// looks for them: qrjump --server URL rule list.
+func verbFirst(model *kong.Application, args []string) []string {
+	takesValue := map[string]bool{}
+	for _, verb := range model.Leaves(false) {
+		for _, f := range verb.Flags {
+			takesValue[f.Name] = !f.IsBool()
+			if f.Short != 0 {
+				takesValue[string(f.Short)] = !f.IsBool()
+			}
+		}
+	}
+	n := 0
+	for n < len(args) && strings.HasPrefix(args[n], "-") && len(args[n]) > 1 && args[n] != "--" {
+		name, _, whole := strings.Cut(strings.TrimLeft(args[n], "-"), "=")
+		if takes, known := takesValue[name]; !known {
+			return args // the parser says what is wrong
+		} else if takes && !whole {
+			n++
+		}
+		n++
+	}
+	if n == 0 || n >= len(args) {
+		return args
+	}
+	// Behind the words of the verb, and before what is no flag any more.
+	verb := n
+	for node := model.Node; verb < len(args); verb++ {
+		next := childNamed(node, args[verb])
+		if next == nil {
+			break
+		}
+		node = next
+	}
+	moved := append([]string{}, args[n:verb]...)
+	moved = append(moved, args[:n]...)
+	return append(moved, args[verb:]...)
+}
+
+func childNamed(node *kong.Node, name string) *kong.Node {
+	for _, child := range node.Children {
+		if child.Name == name {
+			return child
+		}
+	}
+	return nil
+}
