@@ -58,6 +58,9 @@ var everyCall = map[string]func(ctx, *api) error{
 	"FreezeClock": func(ctx ctx, c *api) error { return c.FreezeClock(ctx) },
 	"AddFault":    func(ctx ctx, c *api) error { return c.AddFault(ctx, client.Fault{}) },
 	"ClearFaults": func(ctx ctx, c *api) error { return c.ClearFaults(ctx) },
+	"Stubs":       only(func(ctx ctx, c *api) (any, error) { return c.Stubs(ctx) }),
+	"SetStubs":    func(ctx ctx, c *api) error { return c.SetStubs(ctx, []client.Stub{{Path: "/x"}}) },
+	"ClearStubs":  func(ctx ctx, c *api) error { return c.ClearStubs(ctx) },
 	"Reset":       func(ctx ctx, c *api) error { return c.Reset(ctx) },
 	"Changes": only(func(ctx ctx, c *api) (any, error) {
 		return c.Changes(ctx, client.ChangesQuery{})

@@ -69,6 +69,45 @@ func (c *Client) ClearFaults(ctx context.Context) error {
 	return c.admin(ctx, http.MethodDelete, "emulator/faults", nil, &left)
 }
 
+// Stub answers calls of a path in place of the server.
+type Stub struct {
+	Method string `json:"method,omitempty"` // "" = any
+	Path   string `json:"path"`             // any of the platform's, for example /cgi-bin/menu/get
+	Status int    `json:"status,omitempty"` // 0 = 200
+	Body   any    `json:"body,omitempty"`   // JSON, or the body itself as a text
+	Delay  string `json:"delay,omitempty"`  // for example "3s"
+	Times  int    `json:"times,omitempty"`  // 0 = without end
+	Served int    `json:"served,omitempty"` // how often it answered
+}
+
+type stubList struct {
+	Stubs []Stub `json:"stubs"`
+}
+
+// Stubs lists the stubs in force.
+func (c *Client) Stubs(ctx context.Context) ([]Stub, error) {
+	var list stubList
+	err := c.admin(ctx, http.MethodGet, "emulator/stubs", nil, &list)
+	return list.Stubs, err
+}
+
+// SetStubs puts stubs in force, in place of those before.
+func (c *Client) SetStubs(ctx context.Context, stubs []Stub) error {
+	asked := stubList{make([]Stub, 0, len(stubs))}
+	for _, s := range stubs {
+		s.Served = 0
+		asked.Stubs = append(asked.Stubs, s)
+	}
+	var list stubList
+	return c.admin(ctx, http.MethodPut, "emulator/stubs", asked, &list)
+}
+
+// ClearStubs ends all stubs.
+func (c *Client) ClearStubs(ctx context.Context) error {
+	var left stubList
+	return c.admin(ctx, http.MethodDelete, "emulator/stubs", nil, &left)
+}
+
 // Reset takes the server back to its seed and to real time.
 func (c *Client) Reset(ctx context.Context) error {
 	var done struct {

@@ -44,6 +44,8 @@ type API struct {
 	BodyTimeout time.Duration
 	// Faults says what goes wrong with a call on purpose; nil outside the emulator.
 	Faults func(path, appid string) Fault
+	// Stub is the answer that an operator set for a path; nil outside the emulator.
+	Stub func(method, path string) (Stub, bool)
 	// Record is called for every call with its secrets masked; nil = nobody.
 	Record func(Record)
 	// WhyBelow is the path below which the record of a call can be asked for by its
@@ -158,6 +160,12 @@ type call struct {
 }
 
 func (a *API) serve(w http.ResponseWriter, r *http.Request) {
+	if a.Stub != nil {
+		if stub, ok := a.Stub(r.Method, r.URL.Path); ok {
+			a.serveStub(w, r, stub)
+			return
+		}
+	}
 	began, at := a.RealNow(), a.Now()
 	c := &call{rid: a.newRID(), ip: a.ClientIP(r), query: r.URL.Query()}
 	c.address = c.ip.String()
@@ -406,7 +414,7 @@ func (a *API) log(r *http.Request, e endpoint, c *call, code *errcode.Code, deta
 	case code == errcode.SystemError && detail == "":
 		level = slog.LevelError
 		attrs = append(attrs, slog.Any("error", err))
-	case e.path != "" && !declared(e, code) && !strings.HasPrefix(detail, injected):
+	case e.path != "" && !declared(e, code) && !strings.HasPrefix(detail, injected) && detail != stubbed:
 		level = slog.LevelWarn
 		attrs = append(attrs, slog.String("undeclared", "the endpoint's line does not name this code"))
 	}

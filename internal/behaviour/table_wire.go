@@ -91,6 +91,9 @@ var (
 	WireFault = choice("wire.fault", "rules 1.8",
 		"A fault that the operator injects is answered in place of the call, in the platform's words.",
 		"运维注入的故障会以平台的措辞代替正常回答。")
+	WireStub = choice("wire.stub", "rules 1.8",
+		"A stub that the operator sets is answered in place of the call, whatever its path, and asks for no token.",
+		"运维设置的桩会代替任意路径的调用直接回答，且不要求 token。")
 )
 
 // Whose token, and what it may do.

@@ -14,6 +14,7 @@ import (
 type Control[Call any] struct {
 	Clock *Clock
 	Plan  *Plan
+	Stubs *Stubs
 	Calls *Calls[Call]
 	// RID returns the request id of a call.
 	RID func(Call) string
@@ -71,6 +72,10 @@ func (c *Control[Call]) Operations() []o.Operation {
 		o.Get("/emulator/faults", "listFaults", o.Viewer, c.listFaults, "The faults in force"),
 		o.Post("/emulator/faults", "addFault", o.Operator, c.addFault, "Make calls of an endpoint go wrong"),
 		o.Delete("/emulator/faults", "clearFaults", o.Operator, c.clearFaults, "Drop every fault, or the one with an id"),
+		o.Get("/emulator/stubs", "listStubs", o.Viewer, c.listStubs, "The stubs in force, and how often each answered"),
+		o.Put("/emulator/stubs", "setStubs", o.Operator, c.setStubs,
+			"Answer calls of paths in place of the server; the list takes the place of the one before"),
+		o.Delete("/emulator/stubs", "clearStubs", o.Operator, c.clearStubs, "Drop every stub"),
 		o.Post("/emulator/reset", "resetEmulator", o.Admin, c.reset, "Back to the seed and to real time; keys stay"),
 		o.Get("/emulator/calls", "listCalls", o.Viewer, c.listCalls,
 			"The last calls with request and answer, newest first; secrets are masked"),

@@ -16,6 +16,7 @@ const clockMeta = "emulator.clock"
 type emulation struct {
 	clock *emulator.Clock
 	plan  *emulator.Plan
+	stubs emulator.Stubs
 	calls *emulator.Calls[api.Record]
 }
 

@@ -36,6 +36,7 @@ func (s *Server) reset(ctx context.Context) error {
 		return err
 	}
 	s.plan.Clear()
+	s.stubs.Clear()
 	s.calls.Clear()
 	s.accounts.ForgetGuesses()
 	s.book.Minutes.Forget()

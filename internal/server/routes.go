@@ -112,6 +112,11 @@ func (s *Server) wireAPI() *api.API {
 	if s.config.emulates() {
 		a.Record = s.calls.Add
 		a.WhyBelow = s.whyBelow()
+		a.Stub = func(method, path string) (api.Stub, bool) {
+			one, ok := s.stubs.Next(method, path)
+			body, kind := one.Answer()
+			return api.Stub{Status: one.Status, Body: body, Kind: kind, Delay: one.Delay}, ok
+		}
 		a.Faults = func(path, appid string) api.Fault {
 			f, ok := s.plan.Next(path, appid)
 			if !ok {
@@ -162,7 +167,7 @@ func (s *Server) adminAPI(h huma.API) {
 		ScanLog:  func() ledger.Log { return s.counter.Log }, Now: s.now}
 	operations.Mount(h, "admin", s.log, a.Problem, a.Operations())
 	if s.config.emulates() {
-		control := &emulator.Control[api.Record]{Clock: s.clock, Plan: s.plan, Calls: s.calls,
+		control := &emulator.Control[api.Record]{Clock: s.clock, Plan: s.plan, Stubs: &s.stubs, Calls: s.calls,
 			RID:   func(r api.Record) string { return r.RID },
 			Paths: api.Paths(), Reset: s.reset, Platforms: s.platformControls()}
 		operations.Mount(h, "emulator", s.log, a.Problem, control.Operations())

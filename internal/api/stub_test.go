@@ -1,0 +1,29 @@
+package api_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// A stub stands before everything that a call of the platform goes through: the
+// method, the token, the endpoint. Its record is masked like any other.
+func TestAStubAnswersBeforeAnythingElse(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: town})
+	s.Hide("hush-hush-hush")
+	s.Admin("PUT", "/emulator/stubs", `{"stubs":[{"path":"`+getPath+
+		`","body":{"errcode":45009,"access_token":"hush-hush-hush"},"times":1}]}`)
+	a := s.Do("DELETE", getPath+"?access_token=hush-hush-hush", "")
+	if a.Code(t) != 45009 {
+		t.Errorf("got %s", a.Body)
+	}
+	why := s.Admin("GET", strings.TrimPrefix(a.Header.Get("X-Qrjump-Why"), "/admin/v1"), "").Body
+	if strings.Contains(why, "hush") || !strings.Contains(why, `"detail":"answered by a stub"`) || !strings.Contains(why, `"wire.stub"`) {
+		t.Errorf("on record: %s", why)
+	}
+	if a := s.OK("shop", "get", ""); a.Code(t) != 0 {
+		t.Errorf("used up: %s", a.Body)
+	}
+}
