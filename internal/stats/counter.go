@@ -59,7 +59,8 @@ type Counter struct {
 	groups   map[groupKey]*group
 	byID     map[int64]*group
 	places   map[int64]map[string]bool
-	tail     *tail // users since state.UsersPosition
+	tail     *tail              // users since state.UsersPosition
+	large    map[UsersKey]since // what stands beside large sketches
 	foldedAt time.Time
 
 	counted   atomic.Int64

@@ -237,12 +237,12 @@ func (c *Counter) replace(ctx context.Context, keys map[UsersKey]bool, names map
 			}
 			var changed []UsersRow
 			for _, row := range have {
-				s, err := DecodeSketch(row.Sketch)
+				s, err := row.whole()
 				if err != nil {
 					return err
 				}
 				if s.Replace(user, by) || s.registers != nil {
-					row.Sketch, row.Erased = s.Encode(), row.Erased+1
+					row.Users, row.Sketch, row.Erased = s.Count(), s.Encode(), row.Erased+1
 					changed = append(changed, row)
 				}
 			}

@@ -1,12 +1,10 @@
 package stats
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -206,65 +204,6 @@ func (c *Counter) place(ctx context.Context, day int64, name string) (string, er
 	}
 	places[name] = true
 	return name, nil
-}
-
-// rows are the counts with what follows from them: of days, of all rules
-// together, and of each dimension alone, all in the order of their keys.
-func (p *pending) rows(firsts map[int32]int64, offset int64) ([]CountRow, []SumRow) {
-	type groupAt struct {
-		hour int64
-		*group
-	}
-	type sumAt struct {
-		per   Per
-		dim   Dim
-		at    int64
-		value string
-	}
-	list := make([]CountRow, 0, 2*len(p.counts))
-	ofAll, sums := map[groupAt]Count{}, map[sumAt]Count{}
-	for i := range p.counts {
-		one := p.counts[i]
-		one.Firsts = firsts[int32(i)]
-		list = append(list, CountRow{PerHour, one.hour, one.rule, one.group.id, one.Count},
-			CountRow{PerDay, DayOf(one.hour, offset), one.rule, one.group.id, one.Count})
-		sum := ofAll[groupAt{one.hour, one.group}]
-		sum.add(one.Count)
-		ofAll[groupAt{one.hour, one.group}] = sum
-	}
-	for key, count := range ofAll {
-		day := DayOf(key.hour, offset)
-		list = append(list, CountRow{PerHourOfAll, key.hour, 0, key.id, count}, CountRow{PerDayOfAll, day, 0, key.id, count})
-		for d := range dims {
-			if d == Rule {
-				continue
-			}
-			value := key.Value(d)
-			for _, at := range [...]sumAt{{PerHour, d, key.hour, value}, {PerDay, d, day, value}} {
-				sum := sums[at]
-				sum.add(count)
-				sums[at] = sum
-			}
-		}
-	}
-	slices.SortFunc(list, func(a, b CountRow) int { return a.compare(&b) })
-	n := 0
-	for i := range list {
-		if n > 0 && list[n-1].compare(&list[i]) == 0 {
-			list[n-1].add(list[i].Count)
-			continue
-		}
-		list[n] = list[i]
-		n++
-	}
-	all := make([]SumRow, 0, len(sums))
-	for key, count := range sums {
-		all = append(all, SumRow{Per: key.per, Dim: key.dim, At: key.at, Value: key.value, Count: count})
-	}
-	slices.SortFunc(all, func(a, b SumRow) int {
-		return cmp.Or(cmp.Compare(a.Per, b.Per), cmp.Compare(a.Dim, b.Dim), cmp.Compare(a.At, b.At), cmp.Compare(a.Value, b.Value))
-	})
-	return list[:n], all
 }
 
 // PlaceOf is the group of a scan that found nothing: the host and the first

@@ -268,16 +268,19 @@ func (u *usersAsked) mine(day int64, value string) bool {
 }
 
 // row takes one row of the store: by days each is a number of its own, and the
-// sketch is not needed.
+// sketch is not needed unless more users came since.
 func (u *usersAsked) row(row UsersRow) error {
-	if u.rows++; u.rows > maxSketches {
+	if row.Since == nil {
+		u.rows++
+	}
+	if u.rows > maxSketches {
 		return tooManyUsers
 	}
-	if u.ByAt {
+	if u.ByAt && row.Since == nil {
 		u.counts[u.key(row.Day, row.Value)] = row.Users
 		return nil
 	}
-	s, err := DecodeSketch(row.Sketch)
+	s, err := row.whole()
 	if err != nil {
 		return err
 	}
@@ -360,7 +363,7 @@ func (c *Counter) join(ctx context.Context, u *usersAsked) error {
 			return err
 		}
 		for k, row := range have {
-			s, err := DecodeSketch(row.Sketch)
+			s, err := row.whole()
 			if err == nil {
 				err = u.change(k, func(all *Sketch) { all.Merge(s) })
 			}

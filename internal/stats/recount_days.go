@@ -363,9 +363,21 @@ func (n *recounting) compareSketches(ctx context.Context, tx Tx, state State, us
 	what := func(k UsersKey) func() string {
 		return func() string { return fmt.Sprintf("users of day %d, %s %q", k.Day, k.Dim, k.Value) }
 	}
+	later := map[UsersKey][]string{} // than the sketches
 	err := tx.AllUsers(ctx, Span{PerDay, from, to}, func(row UsersRow) error {
 		if !usersKnown(state, row.Day) {
 			return nil
+		}
+		if row.Since != nil {
+			later[row.UsersKey] = append(later[row.UsersKey], row.Since...)
+			return nil
+		}
+		if row.Since = later[row.UsersKey]; row.Since != nil {
+			s, err := row.whole()
+			if err != nil {
+				return err
+			}
+			row.Users = s.Count()
 		}
 		counted := int64(0)
 		if s := users[row.UsersKey]; s != nil {

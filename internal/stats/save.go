@@ -47,7 +47,6 @@ func (c *Counter) change(ctx context.Context, f func(context.Context, Tx, *State
 func (c *Counter) save(ctx context.Context) error {
 	p := c.pending
 	names, tuples, misses := slices.SortedFunc(maps.Keys(p.byCode), CodeName.Compare), p.unnamed(), p.missRows()
-	counts, sums := p.rows(nil, c.state.Offset)
 	state, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
 		// A position says nothing without its ledger: one of another may be the same.
 		if s.Ledger != c.state.Ledger || s.Position != c.state.Position || s.Offset != c.state.Offset {
@@ -62,10 +61,7 @@ func (c *Counter) save(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("counting codes: %w", err)
 		}
-		counts, sums := counts, sums
-		if len(firsts) > 0 {
-			counts, sums = p.rows(firsts, s.Offset)
-		}
+		counts, sums := p.rows(firsts, s.Offset)
 		if err := tx.NameTuples(ctx, tuples); err != nil {
 			return fmt.Errorf("naming combinations: %w", err)
 		}

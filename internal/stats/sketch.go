@@ -10,6 +10,7 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+	"strings"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -72,14 +73,21 @@ func (s *Sketch) compact() {
 
 // raise enters a number in its register.
 func (s *Sketch) raise(n uint64) bool {
-	at := n >> (64 - sketchBits)
-	rank := byte(bits.LeadingZeros64(n<<sketchBits|1<<(sketchBits-1)) + 1)
+	at, rank := register(n)
 	if s.registers[at] >= rank {
 		return false
 	}
 	s.registers[at] = rank
 	return true
 }
+
+// register says which one a number raises, and to which rank.
+func register(n uint64) (at uint64, rank byte) {
+	return n >> (64 - sketchBits), byte(bits.LeadingZeros64(n<<sketchBits|1<<(sketchBits-1)) + 1)
+}
+
+// maxRank is the highest rank.
+const maxRank = 64 - sketchBits + 1
 
 // size is how many bytes the sketch holds.
 func (s *Sketch) size() int { return 8*cap(s.exact) + len(s.registers) }
@@ -107,6 +115,31 @@ func (s *Sketch) Merge(o Sketch) {
 			s.registers[i] = max(s.registers[i], rank)
 		}
 	}
+}
+
+// merged is everybody of some sketches, or the only one of them.
+func merged(some []*Sketch) *Sketch {
+	if len(some) == 1 {
+		return some[0]
+	}
+	s := &Sketch{}
+	var exact []uint64
+	for _, o := range some {
+		if o.registers != nil {
+			s.Merge(*o)
+		}
+		exact = append(exact, o.exact...)
+	}
+	slices.Sort(exact)
+	if exact = slices.Compact(exact); s.registers == nil {
+		s.exact = exact
+		s.compact()
+		return s
+	}
+	for _, n := range exact {
+		s.raise(n)
+	}
+	return s
 }
 
 // union is a new sorted list of what is in one of two.
@@ -190,6 +223,55 @@ func tau(x float64) float64 {
 	}
 }
 
+// changes is the sketch as a text that is as long as its users are many, and holds
+// nobody's number: the registers that they raise.
+func (s *Sketch) changes() string {
+	var b []byte
+	put := func(at uint64, rank byte) {
+		if at |= uint64(rank) << sketchBits; rank > 0 {
+			b = append(b, byte(at>>16), byte(at>>8), byte(at))
+		}
+	}
+	for at, rank := range s.registers {
+		put(uint64(at), rank)
+	}
+	last, highest := uint64(0), byte(0)
+	for _, n := range s.exact {
+		at, rank := register(n)
+		if at != last {
+			put(last, highest)
+			last, highest = at, 0
+		}
+		highest = max(highest, rank)
+	}
+	put(last, highest)
+	return "s" + base64.RawStdEncoding.EncodeToString(b)
+}
+
+// mergeText adds everybody of another sketch, as it is stored.
+func (s *Sketch) mergeText(text string) error {
+	if s.registers == nil || !strings.HasPrefix(text, "s") {
+		o, err := DecodeSketch(text)
+		if err == nil {
+			s.Merge(o)
+		}
+		return err
+	}
+	b, err := base64.RawStdEncoding.DecodeString(text[1:])
+	if err != nil || len(b)%3 != 0 {
+		return errSketch
+	}
+	for ; len(b) > 0; b = b[3:] {
+		n := uint32(b[0])<<16 | uint32(b[1])<<8 | uint32(b[2])
+		at, rank := n&(1<<sketchBits-1), byte(n>>sketchBits)
+		if rank > maxRank {
+			return errSketch
+		}
+		s.registers[at] = max(s.registers[at], rank)
+	}
+	return nil
+}
+
 // errSketch says that a stored sketch is none.
 var errSketch = errors.New("stats: a stored sketch cannot be read")
 
@@ -239,11 +321,14 @@ func DecodeSketch(text string) (s Sketch, err error) {
 			return Sketch{}, errSketch
 		}
 		for _, rank := range s.registers {
-			if rank > 64-sketchBits+1 {
+			if rank > maxRank {
 				return Sketch{}, errSketch
 			}
 		}
 		return s, nil
+	case 's':
+		s.registers = make([]byte, 1<<sketchBits)
+		return s, s.mergeText(text)
 	}
 	return s, errSketch
 }

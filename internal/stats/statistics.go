@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -184,10 +185,6 @@ type CountRow struct {
 	Count
 }
 
-func (r *CountRow) compare(o *CountRow) int {
-	return cmp.Or(cmp.Compare(r.Per, o.Per), cmp.Compare(r.At, o.At), cmp.Compare(r.Rule, o.Rule), cmp.Compare(r.Tuple, o.Tuple))
-}
-
 // SumRow counts the scans of an hour or a day with the same value of one
 // dimension. There are none of rules: their counts are as many.
 type SumRow struct {
@@ -216,6 +213,33 @@ type UsersRow struct {
 	Users  int64 // of the sketch
 	Sketch string
 	Erased int64 // how many of them had their data erased
+	// Since are sketches of users that came later: a large sketch is not written
+	// again for each.
+	Since []string
+}
+
+// Large reports whether there may be a Since: the sketch holds nobody's number.
+func (r *UsersRow) Large() bool { return strings.HasPrefix(r.Sketch, "r") }
+
+// whole is the sketch with what came since.
+func (r *UsersRow) whole() (Sketch, error) {
+	s, err := DecodeSketch(r.Sketch)
+	for _, text := range r.Since {
+		if err == nil {
+			err = s.mergeText(text)
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("the users of day %d, %s %q: %w", r.Day, r.Dim, r.Value, err)
+	}
+	return s, err
+}
+
+// UsersSince is a sketch of users that came after a large one was written.
+type UsersSince struct {
+	UsersKey
+	Part   int // of what came since then
+	Sketch string
 }
 
 // MissRow counts the scans of an hour that found nothing, by Place.
@@ -299,9 +323,12 @@ type Tx interface {
 	// Codes returns what is known of codes; one without scans is left out.
 	Codes(ctx context.Context, names []CodeName) (map[CodeName]CodeRow, error)
 	PutCodes(ctx context.Context, rows []CodeRow) error
-	// UsersRows returns the sketches that there are of the keys.
+	// UsersRows returns the sketches that there are of the keys, with what came since.
 	UsersRows(ctx context.Context, keys []UsersKey) (map[UsersKey]UsersRow, error)
+	// PutUsers stores sketches; what came since is in them, and goes.
 	PutUsers(ctx context.Context, rows []UsersRow) error
+	// AddUsers stores beside large sketches what came since.
+	AddUsers(ctx context.Context, rows []UsersSince) error
 	// Places returns the places from an hour up to but without another, at most
 	// limit.
 	Places(ctx context.Context, from, to int64, limit int) ([]string, error)
@@ -330,7 +357,8 @@ type Tx interface {
 	Sums(ctx context.Context, q Query) ([]Answer, error)
 	// Tuples is Sums for a question about several dimensions.
 	Tuples(ctx context.Context, q Query) ([]Answer, error)
-	// UsersOf calls yield with the sketches of a question, in no order.
+	// UsersOf calls yield with the sketches of a question, in no order; with what came
+	// since by itself.
 	UsersOf(ctx context.Context, q Query, yield func(UsersRow) error) error
 	// Misses returns the places from an hour up to but without another, the
 	// largest first.
@@ -353,6 +381,7 @@ type Tx interface {
 	// no order, for the recount.
 	AllTuples(ctx context.Context, of []Span, yield func(TupleRow) error) error
 	AllSums(ctx context.Context, of []Span, yield func(SumRow) error) error
+	// AllUsers yields what came since before the sketch itself, without which there is none.
 	AllUsers(ctx context.Context, days Span, yield func(UsersRow) error) error
 	AllMisses(ctx context.Context, hours Span, yield func(MissRow) error) error
 	// AllCodes is of the codes from one up to but without another.

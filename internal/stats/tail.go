@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -120,20 +121,16 @@ func (t *tail) of(d Dim, visit func(day int64, value string, s *Sketch)) {
 
 // sketches are the users by what they are stored by.
 func (t *tail) sketches() map[UsersKey]*Sketch {
-	all := make(map[UsersKey]*Sketch, len(t.rules)+8*len(t.groups))
+	all := make(map[UsersKey]*Sketch, len(t.rules)+len(t.groups))
 	for d := range dims {
+		parts := map[UsersKey][]*Sketch{}
 		t.of(d, func(day int64, value string, s *Sketch) {
 			key := UsersKey{Day: day, Dim: d, Value: value}
-			switch {
-			case d == Rule:
-				all[key] = s
-			case all[key] == nil:
-				all[key] = &Sketch{}
-				fallthrough
-			default:
-				all[key].Merge(*s)
-			}
+			parts[key] = append(parts[key], s)
 		})
+		for key, some := range parts {
+			all[key] = merged(some)
+		}
 	}
 	return all
 }
@@ -153,42 +150,102 @@ func (c *Counter) fold(ctx context.Context, need bool) error {
 // foldUpTo brings the sketches up to a position, to which c.tail reaches.
 func (c *Counter) foldUpTo(ctx context.Context, position int64) error {
 	sketches := c.tail.sketches()
+	c.settleLarge(sketches)
 	keys := slices.SortedFunc(maps.Keys(sketches), UsersKey.Compare)
+	var large map[UsersKey]since
 	state, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
 		if s.Ledger != c.state.Ledger || s.Position != c.state.Position || s.UsersPosition != c.state.UsersPosition {
 			return errMoved
 		}
 		s.UsersPosition = position
-		return c.mergeUsers(ctx, tx, keys, sketches)
+		var err error
+		large, err = c.mergeUsers(ctx, tx, keys, sketches)
+		return err
 	})
 	if err != nil {
 		c.loaded = c.loaded && !errors.Is(err, errMoved)
 		return fmt.Errorf("writing the distinct users: %w", err)
 	}
-	c.state, c.tail, c.foldedAt = state, newTail(), c.Now()
+	c.state, c.tail, c.foldedAt, c.large = state, newTail(), c.Now(), large
 	return nil
 }
 
-func (c *Counter) mergeUsers(ctx context.Context, tx Tx, keys []UsersKey, sketches map[UsersKey]*Sketch) error {
+// since is what was written beside a large sketch.
+type since struct{ rows, bytes int }
+
+const (
+	// A large sketch, of up to 128 KiB, is written again when so much stands beside it.
+	maxSinceRows  = 64
+	maxSinceBytes = 64 << 10
+	// maxLarge bounds the large sketches that are known by heart.
+	maxLarge = 20_000
+)
+
+// settleLarge lets the large sketches of days that are over be written whole, once.
+func (c *Counter) settleLarge(sketches map[UsersKey]*Sketch) {
+	newest := int64(math.MinInt64)
+	for key := range sketches {
+		newest = max(newest, key.Day)
+	}
+	for key, of := range c.large {
+		switch {
+		case key.Day >= newest-1 && len(c.large) < maxLarge:
+		case of.rows > 0 && sketches[key] == nil:
+			sketches[key] = &Sketch{}
+			fallthrough
+		default:
+			delete(c.large, key)
+		}
+	}
+}
+
+// mergeUsers adds users to what is stored, and returns the sketches that are large then.
+func (c *Counter) mergeUsers(ctx context.Context, tx Tx, keys []UsersKey, sketches map[UsersKey]*Sketch) (
+	large map[UsersKey]since, err error) {
+	if large = maps.Clone(c.large); large == nil {
+		large = map[UsersKey]since{}
+	}
+	var beside []UsersSince
+	keys = slices.DeleteFunc(slices.Clone(keys), func(key UsersKey) bool {
+		of, is := large[key]
+		if !is || of.rows >= maxSinceRows {
+			return false
+		}
+		text := sketches[key].changes()
+		if of.bytes += len(text); of.bytes > maxSinceBytes {
+			return false
+		}
+		beside = append(beside, UsersSince{key, of.rows, text})
+		of.rows++
+		large[key] = of
+		return true
+	})
+	if err := tx.AddUsers(ctx, beside); err != nil {
+		return nil, err
+	}
 	for some := range slices.Chunk(keys, usersAtOnce) {
 		have, err := tx.UsersRows(ctx, some)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		changed := make([]UsersRow, 0, len(some))
 		for _, key := range some {
 			row := have[key]
-			s, err := DecodeSketch(row.Sketch)
+			s, err := row.whole()
 			if err != nil {
-				return fmt.Errorf("the users of day %d, %s %q: %w", key.Day, key.Dim, key.Value, err)
+				return nil, err
 			}
 			s.Merge(*sketches[key])
 			row.UsersKey, row.Users, row.Sketch = key, s.Count(), s.Encode()
 			changed = append(changed, row)
+			delete(large, key)
+			if row.Large() {
+				large[key] = since{}
+			}
 		}
 		if err := tx.PutUsers(ctx, changed); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return large, nil
 }

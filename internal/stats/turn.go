@@ -24,6 +24,7 @@ func (c *Counter) load(ctx context.Context, end int64) error {
 	}
 	c.taken, c.pending = taken, newPending(c.state.Position)
 	c.groups, c.byID, c.places = map[groupKey]*group{}, map[int64]*group{}, map[int64]map[string]bool{}
+	c.large = nil
 	err = c.readUsers(ctx)
 	c.loaded = err == nil
 	return err

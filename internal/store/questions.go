@@ -38,13 +38,19 @@ func (t *Tx) Sums(ctx context.Context, q stats.Query) ([]stats.Answer, error) {
 	var args []any
 	var parts []string
 	for _, span := range q.Spans {
-		part := `SELECT at, value, scans, firsts FROM statistics_sums WHERE per = ` + bind(&args, int64(span.Per)) + ` AND dim = ` +
-			bind(&args, int64(dim)) +
-			` AND at >= ` + bind(&args, span.From) + ` AND at < ` + bind(&args, span.To)
-		if value, filtered := q.Filter[dim]; filtered {
-			part += ` AND value = ` + bind(&args, value)
+		per, of := bind(&args, int64(span.Per)), bind(&args, int64(dim))
+		from, to := bind(&args, span.From), bind(&args, span.To)
+		value, filtered := q.Filter[dim]
+		if !filtered {
+			parts = append(parts, `SELECT at, value, scans, firsts FROM statistics_sums WHERE per = `+per+` AND dim = `+of+
+				` AND at >= `+from+` AND at < `+to)
+			continue
 		}
-		parts = append(parts, part)
+		// Each hour or day that there is has one row of all, and at most one of the value.
+		// In SQLite, CROSS JOIN keeps this order.
+		parts = append(parts, `SELECT s.at AS at, s.value AS value, s.scans AS scans, s.firsts AS firsts FROM statistics_sums a
+			CROSS JOIN statistics_sums s WHERE a.per = `+per+` AND a.dim = `+strconv.Itoa(int(stats.Total))+` AND a.at >= `+from+
+			` AND a.at < `+to+` AND a.value = '' AND s.per = `+per+` AND s.dim = `+of+` AND s.at = a.at AND s.value = `+bind(&args, value))
 	}
 	return t.answers(ctx, q, nil, parts, args)
 }
@@ -187,13 +193,10 @@ func (t *Tx) answers(ctx context.Context, q stats.Query, with, parts []string, a
 // UsersOf implements stats.Tx.
 func (t *Tx) UsersOf(ctx context.Context, q stats.Query, yield func(stats.UsersRow) error) error {
 	dim, _ := q.Alone()
-	days := q.Spans[0]
-	args := []any{int64(dim), days.From, days.To}
-	query := `SELECT ` + usersColumns + ` FROM statistics_users WHERE dim = $1 AND day >= $2 AND day < $3`
 	if value, filtered := q.Filter[dim]; filtered {
-		query += ` AND value = ` + bind(&args, value)
+		return t.usersOf(ctx, dim, q.Spans[0], ` AND value = $4`, []any{value}, yield)
 	}
-	return each(ctx, t, scanUsers, yield, query, args...)
+	return t.usersOf(ctx, dim, q.Spans[0], ``, nil, yield)
 }
 
 // Misses implements stats.Tx.

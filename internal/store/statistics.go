@@ -161,16 +161,59 @@ func (t *Tx) UsersRows(ctx context.Context, keys []stats.UsersKey) (map[stats.Us
 			if err != nil {
 				return nil, err
 			}
+			var large []any
 			for _, r := range found {
-				all[r.UsersKey] = r
+				if all[r.UsersKey] = r; r.Large() {
+					large = append(large, r.Value)
+				}
+			}
+			if large == nil {
+				continue
+			}
+			since, err := list(ctx, t, scanUsersSince, `SELECT `+sinceColumns+
+				` FROM statistics_users_since WHERE dim = $1 AND day = $2 AND value IN (`+t.marks(3, len(large))+`)`,
+				append([]any{int64(g.dim), g.day}, large...)...)
+			if err != nil {
+				return nil, err
+			}
+			for _, r := range since {
+				row := all[r.UsersKey]
+				row.Since = append(row.Since, r.Since...)
+				all[r.UsersKey] = row
 			}
 		}
 	}
 	return all, nil
 }
 
+const sinceColumns = `day, dim, value, sketch`
+
+func scanUsersSince(scan func(...any) error) (r stats.UsersRow, err error) {
+	r.Since = []string{""}
+	err = scan(&r.Day, &r.Dim, &r.Value, &r.Since[0])
+	return r, err
+}
+
+// AddUsers implements stats.Tx.
+func (t *Tx) AddUsers(ctx context.Context, rows []stats.UsersSince) error {
+	return t.insertMany(ctx, `INSERT INTO statistics_users_since (dim, day, value, part, sketch)`, ``, 5, len(rows),
+		func(i int, args []any) []any {
+			r := &rows[i]
+			return append(args, int64(r.Dim), r.Day, r.Value, int64(r.Part), r.Sketch)
+		})
+}
+
 // PutUsers implements stats.Tx.
 func (t *Tx) PutUsers(ctx context.Context, rows []stats.UsersRow) error {
+	for i := range rows {
+		if r := &rows[i]; r.Since != nil {
+			_, err := t.exec(ctx, `DELETE FROM statistics_users_since WHERE dim = $1 AND day = $2 AND value = $3`, int64(r.Dim), r.Day,
+				r.Value)
+			if err != nil {
+				return err
+			}
+		}
+	}
 	return t.insertMany(ctx, `INSERT INTO statistics_users (`+usersColumns+`)`,
 		` ON CONFLICT (dim, day, value) DO UPDATE SET users = excluded.users, sketch = excluded.sketch, erased = excluded.erased`,
 		6, len(rows), func(i int, args []any) []any {
@@ -303,6 +346,9 @@ func (t *Tx) CutReaders(ctx context.Context, end int64) error {
 
 // ForgetUsers implements stats.Tx.
 func (t *Tx) ForgetUsers(ctx context.Context) error {
+	if _, err := t.exec(ctx, `DELETE FROM statistics_users_since`); err != nil {
+		return err
+	}
 	_, err := t.exec(ctx, `DELETE FROM statistics_users`)
 	return err
 }
@@ -431,13 +477,22 @@ func (t *Tx) AllSums(ctx context.Context, of []stats.Span, yield func(stats.SumR
 // AllUsers implements stats.Tx.
 func (t *Tx) AllUsers(ctx context.Context, days stats.Span, yield func(stats.UsersRow) error) error {
 	for _, dim := range stats.AllDims() { // the key begins with it
-		err := each(ctx, t, scanUsers, yield, `SELECT `+usersColumns+` FROM statistics_users WHERE dim = $1 AND day >= $2 AND day < $3`,
-			int64(dim), days.From, days.To)
-		if err != nil {
+		if err := t.usersOf(ctx, dim, days, "", nil, yield); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// usersOf calls yield with what came beside the sketches of some days, then with them.
+func (t *Tx) usersOf(ctx context.Context, dim stats.Dim, days stats.Span, only string, value []any,
+	yield func(stats.UsersRow) error) error {
+	where := ` WHERE dim = $1 AND day >= $2 AND day < $3` + only
+	args := append([]any{int64(dim), days.From, days.To}, value...)
+	if err := each(ctx, t, scanUsersSince, yield, `SELECT `+sinceColumns+` FROM statistics_users_since`+where, args...); err != nil {
+		return err
+	}
+	return each(ctx, t, scanUsers, yield, `SELECT `+usersColumns+` FROM statistics_users`+where, args...)
 }
 
 // AllMisses implements stats.Tx.

@@ -1,0 +1,149 @@
+package stats_test
+
+import (
+	"context"
+	"encoding/binary"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/store"
+)
+
+// writingStore counts what is written of sketches.
+type writingStore struct {
+	stats.Store
+	bytes  int
+	whole  map[stats.UsersKey]int // how often each was written
+	beside int                    // rows
+}
+
+func (s *writingStore) UpdateStatistics(ctx context.Context, f func(context.Context, stats.Tx) error) error {
+	return s.Store.UpdateStatistics(ctx, func(ctx context.Context, tx stats.Tx) error { return f(ctx, &writingTx{tx, s}) })
+}
+
+type writingTx struct {
+	stats.Tx
+	s *writingStore
+}
+
+func (t *writingTx) PutUsers(ctx context.Context, rows []stats.UsersRow) error {
+	for _, r := range rows {
+		t.s.bytes += len(r.Sketch)
+		t.s.whole[r.UsersKey]++
+	}
+	return t.Tx.PutUsers(ctx, rows)
+}
+
+func (t *writingTx) AddUsers(ctx context.Context, rows []stats.UsersSince) error {
+	for _, r := range rows {
+		t.s.bytes += len(r.Sketch)
+	}
+	t.s.beside += len(rows)
+	return t.Tx.AddUsers(ctx, rows)
+}
+
+// Issue 14: a minute in which a few users came writes as much as they are, however many
+// came before.
+func TestLargeSketchesAreWrittenByTheirChange(t *testing.T) {
+	const many, few, dims = 6000, 5, 10
+	eachStore(t, func(t *testing.T, s *store.Store) {
+		log, r, now := &memoryLog{}, rand.New(rand.NewPCG(14, 5)), began
+		var all, today stats.Sketch
+		come := func(n int) {
+			t.Helper()
+			list := make([]ledger.Event, n)
+			for i := range list {
+				e := ledger.Event{ID: scanID(now, r), At: now, Source: "scan", Action: "open_mini_program", Kind: "rule", RuleID: 1,
+					App: "wx1"}
+				binary.BigEndian.PutUint64(e.User[:], r.Uint64N(2*many)+1)
+				all.Add(e.User)
+				today.Add(e.User)
+				list[i] = e
+			}
+			if err := log.Append(t.Context(), list); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wants := func(c *stats.Counter) {
+			t.Helper()
+			for _, by := range []stats.By{stats.AllTime, stats.ByDay} {
+				want := all.Count()
+				if by == stats.ByDay {
+					want = today.Count()
+				}
+				for d := range stats.Dim(dims) {
+					a, err := c.Ask(t.Context(), stats.Question{From: began, To: now.Add(time.Hour), What: stats.Users, By: by, Group: d})
+					if err != nil {
+						t.Fatal(err)
+					}
+					if last := a.Rows[len(a.Rows)-1]; last.Users != want {
+						t.Errorf("by %q: %d users are counted of %s, want %d", by, last.Users, d, want)
+					}
+				}
+			}
+		}
+		written := &writingStore{Store: s, whole: map[stats.UsersKey]int{}}
+		c := newCounter(written, log)
+		c.Now = func() time.Time { return now }
+		come(many)
+		if err := c.AddUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.CatchUpAndSave(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wants(c)
+		large := written.bytes
+		written.bytes, written.whole = 0, map[stats.UsersKey]int{}
+		minute := func() {
+			t.Helper()
+			now = now.Add(time.Minute)
+			come(few)
+			if err := c.AddUp(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 60 {
+			minute()
+		}
+		if most := 60 * dims * (few + 1) * 4; written.bytes > most || written.beside != 60*dims {
+			t.Errorf("60 minutes wrote %d bytes of sketches in %d parts, want %d at most; whole they are %d", written.bytes, written.beside,
+				most, large)
+		}
+		wants(c)
+		wants(newCounter(s, log)) // as after a start
+		if r, err := c.Recount(t.Context()); err != nil || r.Differences > 0 {
+			t.Errorf("%+v, %v", r, err)
+		}
+		for range 70 {
+			minute()
+		}
+		if len(written.whole) != dims {
+			t.Errorf("in 130 minutes %d of %d sketches were written again", len(written.whole), dims)
+		}
+		for key, times := range written.whole {
+			if times != 2 {
+				t.Errorf("in 130 minutes %+v was written %d times, want 2", key, times)
+			}
+		}
+		// An erasure writes them whole, and the end of the day does.
+		minute()
+		if _, err := c.Erase(t.Context(), log.entries[0].User); err != nil {
+			t.Fatal(err)
+		}
+		minute()
+		wants(c)
+		written.whole, written.beside = map[stats.UsersKey]int{}, 0
+		minute()
+		now, today = now.Add(48*time.Hour), stats.Sketch{}
+		minute()
+		if len(written.whole) != 2*dims || written.beside != dims {
+			t.Errorf("at the end of a day %d sketches were written whole, and %d parts beside them", len(written.whole), written.beside)
+		}
+		wants(c)
+		wants(newCounter(s, log))
+	})
+}
