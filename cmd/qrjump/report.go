@@ -94,6 +94,9 @@ func advice(err error) string {
 	if !ok {
 		return ""
 	}
+	if w.Code == errcode.Unauthorized.Number && w.RID != "" {
+		return "the account lacks a condition of this call; which one says, to the operator: qrjump why " + w.RID
+	}
 	if next := nextSteps[w.Code]; next != "" {
 		return next
 	}
@@ -121,7 +124,7 @@ var nextSteps = map[int]string{
 	errcode.InvalidIP.Number:          "this machine's address is not on the account's list",
 	errcode.InvalidWeappAppID.Number:  "link the service account first: qrjump account link SERVICE MINI",
 	errcode.TooFrequent.Number:        "wait a second and do it again",
-	errcode.Unauthorized.Number:       "this kind of account has no jump rules, or it is not certified",
+	errcode.Unauthorized.Number:       "the account is not certified, is of another kind, or was not granted the interface",
 	errcode.IllegalPrefix.Number:      "want http:// or https:// and a path on a public host of your own, only ASCII, no port; for a service account http://weixin.qq.com/q/…",
 	errcode.TestLinkNotBelow.Number:   "every --test-link must match the prefix",
 	errcode.ConfirmFileFailed.Number:  "put the file in place first; it is shown by: qrjump rule file --prefix PREFIX",

@@ -40,7 +40,7 @@ func ReadAddresses(dir string) (Addresses, error) {
 // keepAddresses writes where the server listens into the data folder. A server
 // with a full disk still serves.
 func (s *Server) keepAddresses() {
-	s.addresses = Addresses{Wire: reachable(s.URL), Scan: reachable(s.ScanURL), Admin: reachable(s.AdminURL)}
+	s.addresses = Addresses{Wire: s.URL, Scan: s.ScanURL, Admin: s.AdminURL}
 	text, err := json.Marshal(s.addresses)
 	if err == nil {
 		err = replaceFile(filepath.Join(s.config.Data, addressesFile), append(text, '\n'), 0o600)

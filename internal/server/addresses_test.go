@@ -158,3 +158,33 @@ func TestAddressesThatWereLeftBehind(t *testing.T) {
 		}
 	}
 }
+
+// Issue 16, 4: curl -d says that it sends a form; what it sends can only be JSON.
+func TestABodyThatSaysNothingOfItsFormIsJSON(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	post := func(header ...string) int {
+		header = append(header, "Authorization: Bearer "+servertest.AdminToken)
+		return s.Do("POST", "/admin/v1/scan-keys", `{"name":"app"}`, header...).Status
+	}
+	if got := post("Content-Type: application/x-www-form-urlencoded", "Sec-Fetch-Site: cross-site"); got != http.StatusForbidden {
+		t.Errorf("a form of a page of another origin: %d", got)
+	}
+	if got := post("Content-Type: application/x-www-form-urlencoded"); got/100 != 2 {
+		t.Errorf("curl -d: %d", got)
+	}
+	if got := post("Content-Type: text/csv"); got != http.StatusUnsupportedMediaType {
+		t.Errorf("another form: %d", got)
+	}
+}
+
+// Issue 16, 4: an address that means all addresses is none that somebody can call.
+func TestTheReadyLineNamesAnAddressThatAnswers(t *testing.T) {
+	t.Parallel()
+	for _, address := range []string{":0", "0.0.0.0:0"} {
+		s := servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.Listen, c.DevPublic = address, true }})
+		if !strings.HasPrefix(s.URL, "http://127.0.0.1:") {
+			t.Errorf("listening on %s it says %s", address, s.URL)
+		}
+	}
+}

@@ -224,7 +224,8 @@ func masterKey(c Config, random io.Reader, fresh bool) (key *vault.Key, where st
 	text, err := os.ReadFile(where)
 	if errors.Is(err, fs.ErrNotExist) {
 		if !fresh {
-			return nil, where, usage("the master key %s is missing, and the database has secrets that only it opens: put it back", where)
+			return nil, where, usage("the master key %s is missing, and the database has secrets that only it opens: put it back; "+
+				"another node of the same database needs the key of the first: its file master.key, or QRJUMP_MASTER_KEY", where)
 		}
 		secret, err := vault.NewSecret(random)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/lane"
@@ -120,7 +122,13 @@ func (s *Server) tryListeners(ctx context.Context) error {
 
 func listenOn(ctx context.Context, address string) (net.Listener, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-	if err != nil {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, usage("cannot listen on %s: %v: end the program that listens there, or choose another port (0 is any free one)", address, err)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, usage("cannot listen on %s: %v: a port below 1024 wants a right: setcap cap_net_bind_service=+ep FILE-OF-QRJUMP, "+
+			"AmbientCapabilities=CAP_NET_BIND_SERVICE in a systemd unit, or a port from 1024 on", address, err)
+	case err != nil:
 		return nil, usage("cannot listen on %s: %v", address, err)
 	}
 	return l, nil

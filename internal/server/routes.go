@@ -3,6 +3,7 @@ package server
 import (
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -56,7 +57,7 @@ func (s *Server) handler(what surface) http.Handler {
 		mux.Handle("/scan/", sameOrigin.Handler(orProblem(scanMux)))
 	}
 	if what&admin != 0 {
-		mux.Handle("/admin/", s.adminOnly(sameOrigin.Handler(asAdmin(orProblem(adminMux)))))
+		mux.Handle("/admin/", s.adminOnly(sameOrigin.Handler(asAdmin(asJSON(orProblem(adminMux))))))
 		mux.Handle("GET /metrics", s.adminOnly(operations.Only(operations.Viewer, s.metrics.handler())))
 	}
 	s.mountElsewhere(mux, what)
@@ -70,6 +71,17 @@ func (s *Server) handler(what surface) http.Handler {
 	}
 	mux.HandleFunc("/", noSuchPath)
 	return mux
+}
+
+// asJSON reads a body that curl -d sends without a word about its form as what it
+// can only be. A form of a page of another origin was refused before.
+func asJSON(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); kind == "application/x-www-form-urlencoded" {
+			r.Header.Set("Content-Type", "application/json")
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // orProblem answers unknown paths and methods with a problem document.

@@ -23,9 +23,9 @@ import (
 // urlOf is how a listener is reached.
 func (s *Server) urlOf(l net.Listener) string {
 	if s.certificate != nil {
-		return "https://" + l.Addr().String()
+		return reachable("https://" + l.Addr().String())
 	}
-	return "http://" + l.Addr().String()
+	return reachable("http://" + l.Addr().String())
 }
 
 // lane is the listener of scans alone: what it does not answer itself goes to

@@ -197,7 +197,7 @@ func TestConfigsThatCannotBe(t *testing.T) {
 		{"a host with a port", "--dev-host", func(c *server.Config) { c.DevHost = []string{"qrjump.test:80"} }},
 		{"a log of another form", "--log-format", func(c *server.Config) { c.LogFormat = "xml" }},
 		{"a database of another kind", "postgres://", func(c *server.Config) { c.Database = "mysql://x" }},
-		{"a busy port", "cannot listen", func(c *server.Config) { c.Listen = busy.Addr().String() }},
+		{"a busy port", "choose another port", func(c *server.Config) { c.Listen = busy.Addr().String() }},
 		{"a seed that is not there", "nowhere.yaml", func(c *server.Config) { c.Seed = "/nowhere.yaml" }},
 		{"a seed that is a folder", "seed", func(c *server.Config) { c.Seed = "/" }},
 		{"a master key that is none", "64 hexadecimal digits", func(c *server.Config) { c.MasterKey = "x" }},
