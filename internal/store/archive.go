@@ -197,7 +197,12 @@ func (s *Store) Load(ctx context.Context, f func(*Loading) error) error {
 	if s.patient != nil && !s.patient.Swap(true) {
 		defer s.patient.Store(false)
 	}
-	conn, err := s.write.Conn(ctx)
+	db, end, err := s.loading(ctx)
+	if err != nil {
+		return fmt.Errorf("opening the database: %w", err)
+	}
+	defer end()
+	conn, err := db.Conn(ctx)
 	if err != nil {
 		return because(ctx, fmt.Errorf("connecting to the database: %w", err))
 	}
@@ -240,6 +245,10 @@ func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Loading) err
 			l.conn = conn
 		}
 		defer l.cancel()
+		index, err := tx.engine.unindex(ctx, tx)
+		if err != nil {
+			return err
+		}
 		if err := f(l); err != nil {
 			return err
 		}
@@ -247,6 +256,9 @@ func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Loading) err
 			if !l.loaded[name] {
 				return fmt.Errorf("the archive has no table %s", name)
 			}
+		}
+		if err := index(); err != nil {
+			return err
 		}
 		return l.finish(ctx)
 	})
@@ -290,14 +302,19 @@ func (l *Loading) LoadRows(ctx context.Context, table string, r io.Reader) (n in
 		return 0, fmt.Errorf("preparing to fill %s: %w", table, err)
 	}
 	defer insert.Close()
+	// A row is stored before anybody could break it off.
+	whole := context.WithoutCancel(ctx)
 	for ; ; n++ {
+		if ctx.Err() != nil {
+			return n, context.Cause(ctx)
+		}
 		args, err := rows.next()
 		if errors.Is(err, io.EOF) {
 			return n, nil
 		} else if err != nil {
 			return n, err
 		}
-		if _, err := insert.ExecContext(ctx, storable(args)...); err != nil {
+		if _, err := insert.ExecContext(whole, storable(args)...); err != nil {
 			return n, fmt.Errorf("storing row %d of %s: %w", n+1, table, err)
 		}
 	}

@@ -323,3 +323,53 @@ type failing struct{ err error }
 var _ io.Writer = failing{}
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
+
+// Issue 14: rows of an archive are stored without the indexes that are made faster behind
+// them, and each page is written once.
+func TestALoadIntoSQLiteWritesEachPageOnce(t *testing.T) {
+	s := open(t, Target{Dir: t.TempDir()})
+	indexes := func(tx *Tx) []string {
+		t.Helper()
+		all, err := list(t.Context(), tx, scanText, `SELECT sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL ORDER BY name`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	mode := func(tx *Tx) (mode string) {
+		t.Helper()
+		if err := tx.row(t.Context(), `PRAGMA journal_mode`).Scan(&mode); err != nil {
+			t.Fatal(err)
+		}
+		return mode
+	}
+	var before []string
+	view(t, s, func(_ context.Context, tx *Tx) error {
+		before = indexes(tx)
+		return nil
+	})
+	all := rowsOf(t, s)
+	for _, broken := range []error{errors.New("broken"), nil} {
+		err := s.Load(t.Context(), func(l *Loading) error {
+			want(t, "journal meanwhile", mode(l.tx), "delete")
+			for _, table := range slices.Sorted(maps.Keys(all)) {
+				if _, err := l.LoadRows(t.Context(), table, strings.NewReader(all[table])); err != nil {
+					return err
+				}
+			}
+			want(t, "indexes meanwhile", len(indexes(l.tx)), 0)
+			return broken
+		})
+		if !errors.Is(err, broken) {
+			t.Fatal(err)
+		}
+		view(t, s, func(_ context.Context, tx *Tx) error {
+			want(t, "indexes", indexes(tx), before)
+			want(t, "journal", mode(tx), "wal")
+			return nil
+		})
+	}
+	if len(before) < 10 {
+		t.Errorf("only %d indexes", len(before))
+	}
+}

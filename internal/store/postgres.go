@@ -109,7 +109,8 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 			config := config.Copy()
 			config.RuntimeParams["lock_timeout"] = "0"
 			return connect(config), nil
-		}}, nil
+		},
+		loading: func(context.Context) (*sql.DB, func(), error) { return db, func() {}, nil }}, nil
 }
 
 // bounds are for what a session waits for, where the URL does not say them.
@@ -263,6 +264,11 @@ func lockNumber(text string) int64 {
 	h := fnv.New64a()
 	h.Write([]byte(text))
 	return int64(h.Sum64())
+}
+
+// unindex: a COPY of sorted rows into tables with their indexes is fast enough.
+func (postgresEngine) unindex(context.Context, *Tx) (func() error, error) {
+	return func() error { return nil }, nil
 }
 
 func (postgresEngine) rowsAtOnce() int { return 200 }

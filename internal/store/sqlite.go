@@ -46,8 +46,9 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, write.Close(), lock.Unlock())
 	}
-	read.SetMaxOpenConns(8)
-	read.SetMaxIdleConns(8)
+	const readers = 8
+	read.SetMaxOpenConns(readers)
+	read.SetMaxIdleConns(readers)
 	// A migration changes and sorts whole tables, with files.
 	migrating := func() (*sql.DB, error) {
 		db, err := sql.Open("sqlite", writing)
@@ -56,8 +57,30 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 		}
 		return db, err
 	}
+	// What fills a database is alone: it writes new pages into the file at once, and into a
+	// journal those that were there before.
+	loading := func(ctx context.Context) (*sql.DB, func(), error) {
+		db, err := migrating()
+		if err != nil {
+			return nil, nil, err
+		}
+		read.SetMaxIdleConns(0)
+		write.SetMaxIdleConns(0)
+		mode := func(ctx context.Context, mode string) {
+			// Where somebody else is there, it stays as it is: everything is written twice.
+			_, _ = db.ExecContext(ctx, "PRAGMA journal_mode = "+mode)
+		}
+		mode(ctx, "DELETE")
+		return db, func() {
+			mode(context.WithoutCancel(ctx), "WAL")
+			db.Close()
+			read.SetMaxIdleConns(readers)
+			write.SetMaxIdleConns(1)
+		}, nil
+	}
 	return &Store{write: write, read: read, engine: sqliteEngine{dir}, fence: &atomic.Pointer[fence]{}, migrating: migrating,
-		close: []func() error{read.Close, write.Close, lock.Unlock}}, nil
+		loading: loading,
+		close:   []func() error{read.Close, write.Close, lock.Unlock}}, nil
 }
 
 // own makes a database and its companions readable by their owner alone, whatever
@@ -113,6 +136,31 @@ func (sqliteEngine) begin(ctx context.Context, db beginner, t *Tx) error {
 
 // rowsAtOnce: more do not make it faster.
 func (sqliteEngine) rowsAtOnce() int { return 8 }
+
+// unindex: an index of sorted entries is written once from its beginning to its end.
+func (sqliteEngine) unindex(ctx context.Context, t *Tx) (func() error, error) {
+	type index struct{ name, made string }
+	all, err := list(ctx, t, func(scan func(...any) error) (i index, err error) {
+		err = scan(&i.name, &i.made)
+		return i, err
+	}, `SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL ORDER BY name`)
+	if err != nil {
+		return nil, fmt.Errorf("looking for indexes: %w", err)
+	}
+	for _, i := range all {
+		if _, err := t.exec(ctx, `DROP INDEX `+i.name); err != nil {
+			return nil, fmt.Errorf("taking the index %s away: %w", i.name, err)
+		}
+	}
+	return func() error {
+		for _, i := range all {
+			if _, err := t.exec(ctx, i.made); err != nil {
+				return fmt.Errorf("making the index %s: %w", i.name, err)
+			}
+		}
+		return nil
+	}, nil
+}
 
 func (sqliteEngine) again(err error) bool {
 	e, ok := errors.AsType[*sqlite.Error](err)

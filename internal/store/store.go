@@ -27,14 +27,15 @@ type Store struct {
 	close       []func() error
 	fence       *atomic.Pointer[fence]
 	keeping     keeping
-	beside      ledger.Log                                 // has the scans of an embedded database; nil = the database has them
-	elsewhere   ledger.Log                                 // has scans beside the table; nil = there is none
-	scansInto   func(id string) (*ledger.Restoring, error) // begins the ledger of an archive; nil = into the database
-	listen      func(context.Context) (live.Bell, error)   // nil = no other process writes
-	asked       chan struct{}                              // rings when nodes are asked for their scans; nil = nobody asks
-	migrating   func() (*sql.DB, error)                    // connections for what changes whole tables
-	patient     *atomic.Bool                               // no silence ends a connection; nil = none ever does
-	epochs      *accounts.Epochs                           // told of commits that change identities; nil = nobody remembers any
+	beside      ledger.Log                                     // has the scans of an embedded database; nil = the database has them
+	elsewhere   ledger.Log                                     // has scans beside the table; nil = there is none
+	scansInto   func(id string) (*ledger.Restoring, error)     // begins the ledger of an archive; nil = into the database
+	listen      func(context.Context) (live.Bell, error)       // nil = no other process writes
+	asked       chan struct{}                                  // rings when nodes are asked for their scans; nil = nobody asks
+	migrating   func() (*sql.DB, error)                        // connections for what changes whole tables
+	loading     func(context.Context) (*sql.DB, func(), error) // connections for what fills an empty database alone, until func
+	patient     *atomic.Bool                                   // no silence ends a connection; nil = none ever does
+	epochs      *accounts.Epochs                               // told of commits that change identities; nil = nobody remembers any
 	trouble     trouble
 }
 
@@ -66,6 +67,9 @@ type engine interface {
 	lockOut(ctx context.Context, t *Tx) error
 	// overwrite makes the database wipe, where it can, what is replaced from now on.
 	overwrite(ctx context.Context, db *sql.DB) error
+	// unindex lets an empty database store rows without the indexes that it can make
+	// later faster; index makes them.
+	unindex(ctx context.Context, t *Tx) (index func() error, err error)
 	// readOnlyQuery asks whether changes are refused.
 	readOnlyQuery() string
 	// rowsAtOnce is how many rows one statement stores best.
