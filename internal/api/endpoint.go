@@ -418,7 +418,12 @@ func (a *API) log(r *http.Request, e endpoint, c *call, code *errcode.Code, deta
 		level = slog.LevelWarn
 		attrs = append(attrs, slog.String("undeclared", "the endpoint's line does not name this code"))
 	}
-	a.Log.LogAttrs(r.Context(), level, "call", attrs...)
+	// As Log.LogAttrs, which also looks for the line of code that logs: it is always this one.
+	if h := a.Log.Handler(); h.Enabled(r.Context(), level) {
+		line := slog.NewRecord(time.Now(), level, "call", 0)
+		line.AddAttrs(attrs...)
+		_ = h.Handle(r.Context(), line)
+	}
 }
 
 func declared(e endpoint, code *errcode.Code) bool {

@@ -2,7 +2,9 @@ package api
 
 import (
 	"bytes"
-	"slices"
+	"cmp"
+	"encoding/binary"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -16,14 +18,26 @@ const (
 // maskPlain is maskBody for what most calls are, at a fraction of the cost:
 // objects of a few fields, and lists, of plain texts, whole numbers, true, false
 // and null. ok is false for everything else.
-func maskPlain(body []byte) (shown []byte, ok bool) {
+func maskPlain(body []byte) (shown string, ok bool) {
 	at := skipSpace(body, 0)
 	if at == len(body) || body[at] != '{' {
-		return nil, false
+		return "", false
 	}
-	shown, at = appendMasked(make([]byte, 0, 2*len(body)+2*len(masked)), body, at, maskedDeep)
-	return shown, at >= 0 && skipSpace(body, at) == len(body)
+	room := maskRoom.Get().(*[]byte)
+	defer func() {
+		if cap(*room) <= 4*maxRecorded { // a long body was the exception
+			maskRoom.Put(room)
+		}
+	}()
+	*room, at = appendMasked((*room)[:0], body, at, maskedDeep)
+	if at < 0 || skipSpace(body, at) != len(body) {
+		return "", false
+	}
+	return string(*room), true
 }
+
+// maskRoom are slices in which a body is shown.
+var maskRoom = sync.Pool{New: func() any { return new([]byte) }}
 
 // appendMasked appends the value at a place as it is shown, and returns the place
 // behind it, -1 where the value is not plain.
@@ -65,12 +79,28 @@ func appendMaskedList(shown, body []byte, at, deep int) ([]byte, int) {
 	return append(shown, ']'), at + 1
 }
 
-func appendMaskedObject(shown, body []byte, at, deep int) ([]byte, int) {
-	type field struct {
-		name       []byte // as it stands there, without its quotes
-		start, end int    // where in shown name and value are
+// shownField is a field of an object that is shown.
+type shownField struct {
+	name       []byte // as it stands there, without its quotes
+	first      uint64 // the first bytes of name, in their order
+	start, end int    // where in shown name and value are
+}
+
+func (f *shownField) compare(other *shownField) int {
+	if f.first != other.first {
+		return cmp.Compare(f.first, other.first)
 	}
-	var room [maskedFew]field
+	return bytes.Compare(f.name, other.name)
+}
+
+func firstBytes(name []byte) uint64 {
+	var first [8]byte
+	copy(first[:], name)
+	return binary.BigEndian.Uint64(first[:])
+}
+
+func appendMaskedObject(shown, body []byte, at, deep int) ([]byte, int) {
+	var room [maskedFew]shownField
 	fields, sorted := room[:0], true
 	shown = append(shown, '{')
 	start := len(shown)
@@ -87,7 +117,7 @@ func appendMaskedObject(shown, body []byte, at, deep int) ([]byte, int) {
 		if at = skipSpace(body, behind); name == nil || len(fields) == maskedFew || at == len(body) || body[at] != ':' {
 			return shown, -1
 		}
-		f := field{name: name[1 : len(name)-1], start: len(shown)}
+		f := shownField{name: name[1 : len(name)-1], start: len(shown)}
 		shown = append(append(shown, name...), ':')
 		value := len(shown)
 		if shown, at = appendMasked(shown, body, skipSpace(body, at+1), deep-1); at < 0 {
@@ -97,7 +127,8 @@ func appendMaskedObject(shown, body []byte, at, deep int) ([]byte, int) {
 			shown = append(append(append(shown[:value], '"'), masked...), '"')
 		}
 		f.end = len(shown)
-		sorted = sorted && (len(fields) == 0 || bytes.Compare(fields[len(fields)-1].name, f.name) < 0)
+		f.first = firstBytes(f.name)
+		sorted = sorted && (len(fields) == 0 || fields[len(fields)-1].compare(&f) < 0)
 		fields = append(fields, f)
 		at = skipSpace(body, at)
 	}
@@ -105,7 +136,11 @@ func appendMaskedObject(shown, body []byte, at, deep int) ([]byte, int) {
 		return shown, -1
 	}
 	if !sorted { // as a map is written
-		slices.SortFunc(fields, func(a, b field) int { return bytes.Compare(a.name, b.name) })
+		for i := range fields { // they are few
+			for j := i; j > 0 && fields[j].compare(&fields[j-1]) < 0; j-- {
+				fields[j], fields[j-1] = fields[j-1], fields[j]
+			}
+		}
 		end := len(shown)
 		for i, f := range fields {
 			if i > 0 {

@@ -60,10 +60,11 @@ func isHidden(name string) bool {
 // knownNames says of the names that most calls have whether they are hidden.
 var knownNames = func() map[string]bool {
 	names := map[string]bool{}
-	for _, name := range append(slices.Clone(hidden), "errcode", "errmsg", "openid", "appid", "access_token", "application_id", "path",
-		"prefix", "rid",
-		"code_start", "code_end", "isv_application_id", "wxa_appid", "wxa_path", "wxa_type", "activity_name", "product_brand",
-		"product_title", "product_code") {
+	for _, name := range append(slices.Clone(hidden), "errcode", "errmsg", "openid", "appid", "application_id", "path", "prefix", "rid",
+		"code_start", "code_end", "code_index", "isv_application_id", "wxa_appid", "wxa_path", "wxa_type", "activity_name",
+		"product_brand", "product_title", "product_code",
+		"rule_list", "state", "permit_sub_rule", "open_version", "debug_url", "qrcodejump_open", "list_size", "qrcodejump_pub_quota",
+		"total_count", "get_type", "page_num", "page_size", "is_edit") {
 		names[name] = isHiddenName(name)
 	}
 	return names
@@ -169,7 +170,7 @@ func maskBody(body []byte) string {
 		return ""
 	}
 	if shown, ok := maskPlain(body); ok {
-		return cut(string(shown), maxRecorded)
+		return cut(shown, maxRecorded)
 	}
 	return maskAny(body)
 }

@@ -17,6 +17,9 @@ type Block struct {
 // blockMost is how long the text of a block gets before another one begins, in bytes.
 const blockMost = 256 << 10
 
+// usual is what most calls take in a text, in bytes.
+const usual = 768
+
 // blocksOf puts calls into as few blocks as their request ids have seconds, and more
 // where the texts are long.
 func blocksOf(list []Call) []Block {
@@ -29,7 +32,9 @@ func blocksOf(list []Call) []Block {
 		if !ok || texts[at].Len() >= blockMost {
 			at = len(blocks)
 			open[second] = at
-			blocks, texts = append(blocks, Block{Second: second}), append(texts, &strings.Builder{})
+			text := &strings.Builder{}
+			text.Grow(min(blockMost+8*usual, (len(list)-i)*usual))
+			blocks, texts = append(blocks, Block{Second: second}), append(texts, text)
 		}
 		// The encoder ends each with a newline, and writes none before.
 		out := json.NewEncoder(texts[at])

@@ -48,6 +48,7 @@ const (
 // queue holds the calls that are not written yet.
 type queue struct {
 	writing sync.Mutex // held by the one who writes
+	taken   []Call     // room for what is being written
 
 	mu      sync.Mutex // guards what follows; never held while the store works
 	waiting []Call     // oldest first
@@ -130,12 +131,13 @@ func (b *Book) flushCalls(ctx context.Context) error {
 	q.writing.Lock()
 	defer q.writing.Unlock()
 	q.mu.Lock()
-	calls := slices.Clone(q.waiting)
+	calls := append(q.taken[:0], q.waiting...)
 	end := q.first + int64(len(calls))
 	q.mu.Unlock()
 	if len(calls) == 0 {
 		return nil
 	}
+	defer func() { clear(calls); q.taken = calls }()
 	rows := b.Settings.Get().RIDLogRows
 	blocks := blocksOf(calls[max(0, len(calls)-rows):])
 	oldest := b.Now().Add(-Kept).Unix()
@@ -156,8 +158,12 @@ func (b *Book) flushCalls(ctx context.Context) error {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	// Some may have been dropped meanwhile.
-	q.removeOldest(int(max(0, end-q.first)))
+	// Some may have been dropped meanwhile. What is left moves to the front, so that
+	// the next find room.
+	written := int(max(0, end-q.first))
+	left := copy(q.waiting, q.waiting[written:])
+	clear(q.waiting[left:])
+	q.waiting, q.first = q.waiting[:left], q.first+int64(written)
 	return nil
 }
 
