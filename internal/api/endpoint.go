@@ -159,6 +159,12 @@ type call struct {
 	notes behaviour.Notes
 }
 
+func (a *API) newCall(r *http.Request, at time.Time) *call {
+	c := &call{rid: a.newRID(at), ip: a.ClientIP(r), query: r.URL.Query()}
+	c.address = c.ip.String()
+	return c
+}
+
 func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	if a.Stub != nil {
 		if stub, ok := a.Stub(r.Method, r.URL.Path); ok {
@@ -167,14 +173,15 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	began, at := a.RealNow(), a.Now()
-	c := &call{rid: a.newRID(), ip: a.ClientIP(r), query: r.URL.Query()}
-	c.address = c.ip.String()
+	c := a.newCall(r, at)
 	e, known := a.table[r.URL.Path]
 	var reply any
 	var fault Fault
-	err := error(errcode.InvalidURL.With(behaviour.WirePathUnknown, "no endpoint at this path"))
+	var err error
 	if known {
 		reply, fault, err = a.run(w, r, e, c)
+	} else {
+		err = errcode.InvalidURL.With(behaviour.WirePathUnknown, "no endpoint at this path")
 	}
 	code, detail := errcode.Of(err)
 	c.notes.Add(errcode.RowOf(err))

@@ -2,6 +2,9 @@ package api
 
 import (
 	"encoding/json"
+	"os"
+	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -66,6 +69,25 @@ func TestTheCallsThatComeMostAreMaskedPlainly(t *testing.T) {
 		`{"errcode":0,"errmsg":"ok","rule_list":[{"prefix":"https://h.example/","path":"p?a&b","state":1,"debug_url":["x"]}],"total_count":1}`} {
 		if _, ok := maskPlain([]byte(body)); !ok {
 			t.Errorf("%s is not", body)
+		}
+	}
+}
+
+// What is known beforehand of a name is what the rule says of it.
+func TestKnownNamesAreHiddenByTheRule(t *testing.T) {
+	source, err := os.ReadFile("record.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, known, _ := strings.Cut(string(source), "switch name {")
+	known, _, _ = strings.Cut(known, "return isHiddenName(name)")
+	names := regexp.MustCompile(`"([a-z_]+)"`).FindAllStringSubmatch(known, -1)
+	if len(names) < 30 {
+		t.Fatalf("%d names are known: this test looks in the wrong place", len(names))
+	}
+	for _, name := range names {
+		if isHidden(name[1]) != isHiddenName(name[1]) {
+			t.Errorf("%s", name[1])
 		}
 	}
 }

@@ -57,15 +57,15 @@ func (a *API) encodeReply(e endpoint, reply any, code *errcode.Code, detail, rid
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// newRID makes a request id: the second of the call and 64 random bits.
+// newRID makes the request id of a call at a time: its second and 64 random bits.
 // Inferred(wire.answer.rid_time): eight live ones fit. Contract: rules 0.
-func (a *API) newRID() string {
+func (a *API) newRID(at time.Time) string {
 	var raw [8]byte
 	if _, err := io.ReadFull(a.Random, raw[:]); err != nil {
 		panic(fmt.Errorf("drawing a request id: %w", err))
 	}
 	var second [4]byte
-	binary.BigEndian.PutUint32(second[:], uint32(a.Now().Unix()))
+	binary.BigEndian.PutUint32(second[:], uint32(at.Unix()))
 	rid := make([]byte, 0, 26)
 	rid = append(hex.AppendEncode(rid, second[:]), '-')
 	rid = append(hex.AppendEncode(rid, raw[:4]), '-')

@@ -23,7 +23,7 @@ type Stub struct {
 func (a *API) serveStub(w http.ResponseWriter, r *http.Request, stub Stub) {
 	began, at := a.RealNow(), a.Now()
 	e := a.table[r.URL.Path]
-	c := &call{rid: a.newRID(), ip: a.ClientIP(r), query: r.URL.Query()}
+	c := a.newCall(r, at)
 	c.notes.Add(behaviour.WireStub)
 	// A recorder in a test has no deadline.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(a.BodyTimeout))

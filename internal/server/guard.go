@@ -48,12 +48,13 @@ func (s *Server) logPanics(next http.Handler) http.Handler {
 // Handlers that do read one move the deadline.
 func (s *Server) timelyBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		control, now := http.NewResponseController(w), time.Now()
 		if r.ContentLength != 0 {
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.seams.BodyTimeout))
+			_ = control.SetReadDeadline(now.Add(s.seams.BodyTimeout))
 		}
 		// A client that stops reading does not hold an answer in memory. A stream moves
 		// this on with every piece.
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTime))
+		_ = control.SetWriteDeadline(now.Add(answerTime))
 		next.ServeHTTP(w, r)
 		// Of a connection that ends with its answer, net/http would leave the body
 		// unread, and the system would tell the client so by a reset, in place of
