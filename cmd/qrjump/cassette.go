@@ -107,7 +107,12 @@ func (c *compareCommand) Run(s *session) (err error) {
 	var now atomic.Pointer[time.Time]
 	began := stage.Began()
 	now.Store(&began)
-	ours, end, err := server.Rehearsal(s.ctx, stage.Seed(), func() time.Time { return *now.Load() }, io.Discard)
+	clock := func() time.Time { return *now.Load() }
+	ours, end, err := server.Rehearsal(s.ctx, stage.Seed(), clock, io.Discard)
+	if err != nil && stage.ForgetRules() {
+		fmt.Fprintf(s.err, "the rules from before the recording are left out: %s\n", plain(err.Error()))
+		ours, end, err = server.Rehearsal(s.ctx, stage.Seed(), clock, io.Discard)
+	}
 	if err != nil {
 		return fmt.Errorf("compare %s: a server with what the cassette shows does not start: %w", c.File, err)
 	}

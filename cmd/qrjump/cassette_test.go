@@ -67,6 +67,8 @@ func get(t *testing.T, url string) string {
 // person does them.
 func TestRecordCompareReplay(t *testing.T) {
 	t.Chdir(t.TempDir())
+	left := t.TempDir()
+	t.Setenv("TMPDIR", left)
 	answer := `{"errcode":41002,"errmsg":"appid missing rid: 5f87eb8a-6ee66b1b-75f60c88"}`
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json; encoding=utf-8")
@@ -132,6 +134,22 @@ func TestRecordCompareReplay(t *testing.T) {
 	if code, _, errs := command(t.Context(), "compare", "other.ndjson", "--keep", "."); code != exitDifferent ||
 		!strings.HasPrefix(errs, "1 answer added to .\n") {
 		t.Errorf("compare --keep: exit %d\n%s", code, errs)
+	}
+	// A rule from before the recording that no server of ours can have.
+	const shown = `{"at":"2026-01-15T02:00:00Z","method":"POST","path":"/cgi-bin/wxopen/qrcodejumpget","query":{"access_token":"{token:1:132}"},` +
+		`"request":{},"status":200,"headers":{"Cache-Control":"no-store","Content-Type":"application/json; encoding=utf-8"},` +
+		`"answer":{"errcode":0,"errmsg":"ok","rule_list":[{"prefix":"gopher://{word:2:3}/","path":"p","state":1,"permit_sub_rule":1,` +
+		`"open_version":3,"debug_url":[]}],"qrcodejump_open":1,"list_size":1,"qrcodejump_pub_quota":100,"total_count":1}}` + "\n"
+	if err := os.WriteFile("shown.ndjson", []byte(shown), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, errs := command(t.Context(), "compare", "shown.ndjson"); code != exitDifferent ||
+		!strings.Contains(out, "value rule_list: ") ||
+		!strings.HasPrefix(errs, "the rules from before the recording are left out: seed ") {
+		t.Errorf("compare with a rule that cannot be: exit %d\n%s%s", code, out, errs)
+	}
+	if folders, err := os.ReadDir(left); err != nil || len(folders) != 0 {
+		t.Errorf("comparisons left %v, %v", folders, err)
 	}
 	for _, wrong := range []struct {
 		args, says string

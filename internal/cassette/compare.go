@@ -88,6 +88,24 @@ type Server struct {
 	Reach func(time.Time)
 }
 
+// emulate moves our clock and sets our faults as those of the recorded server were,
+// where that was an emulator too.
+func (p *player) emulate(ctx context.Context, r *Recorded) error {
+	var body any
+	if r.request.kind == object {
+		body = json.RawMessage(p.real(r.request, r.At).json())
+	}
+	p.faulty = p.faulty || strings.HasSuffix(r.Path, "/faults") && r.Method == http.MethodPost
+	_, err := p.ask(ctx, r.Method, r.Path, body)
+	if _, refused := errors.AsType[refusedError](err); err != nil && !refused {
+		return err
+	}
+	return p.skip(r, "no call of the platform")
+}
+
+// browserPages are where a person agrees to what a platform asks.
+var browserPages = []string{"/cgi-bin/componentloginpage", "/safe/bindcomponent", "/wxaopen/safe/bindcomponent"}
+
 // noEndpoint is why a call of another family is not compared.
 const noEndpoint = "no endpoint of this server"
 
@@ -129,6 +147,7 @@ type player struct {
 	offset map[string]int // of counters
 	report Report
 	found  map[string]int // differences by what they are, into report.Differences
+	faulty bool           // faults were set, so that ours answers what the world outside decided there
 }
 
 // Compare plays the lines of a stage on a server and reports the differences. An
@@ -156,9 +175,13 @@ func (p *player) play(ctx context.Context, r *Recorded) error {
 	switch why, decided := outside[r.number()]; {
 	case r.Fault != "":
 		return p.skip(r, "there is no whole answer: "+r.Fault)
+	case r.Path == "/admin/v1/emulator/clock" || r.Path == "/admin/v1/emulator/faults":
+		return p.emulate(ctx, r)
 	case strings.HasPrefix(r.Path, "/admin/"), strings.HasPrefix(r.Path, "/scan/"):
 		return p.skip(r, "no call of the platform")
-	case r.answer.kind == object && decided:
+	case slices.Contains(browserPages, r.Path):
+		return p.skip(r, "a page for a person's browser")
+	case r.answer.kind == object && decided && !p.faulty:
 		return p.skip(r, why)
 	}
 	missing, err := p.prepare(ctx, r)

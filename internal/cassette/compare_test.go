@@ -204,6 +204,36 @@ func TestARecordingMayBeginInTheMiddle(t *testing.T) {
 	}
 }
 
+// A recording of an emulator has its clock and its faults, and what was done to an
+// account beside the wire is done again.
+func TestARecordingOfAnEmulatorIsPlayedWithItsClockAndFaults(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: theTown, Undeclared: true})
+	proxy, _, out := record(t, s.URL, s.Clock.Now)
+	c := &caller{t: t, base: proxy, s: s}
+	const rules = "/cgi-bin/wxopen/qrcodejump"
+	tea := c.token(shop)
+	c.do("POST", "/admin/v1/emulator/faults", `{"path":"`+rules+`get","errcode":-1,"times":1}`)
+	c.do("POST", rules+"get?access_token="+tea, `{}`)
+	c.do("POST", rules+"get?access_token="+tea, `{}`)
+	c.do("PUT", "/admin/v1/emulator/clock", `{"advance":"2h0m1s"}`)
+	c.do("POST", rules+"get?access_token="+tea, `{}`)
+	component := s.ComponentToken(isv)
+	s.Authorize(component, isv, shop, "[18,33]")
+	platform := "?component_access_token=" + component
+	both := `{"component_appid":"` + isv + `","authorizer_appid":"` + shop + `"}`
+	c.do("POST", "/cgi-bin/component/api_get_authorizer_info"+platform, both)
+	c.do("POST", "/cgi-bin/component/api_authorizer_token"+platform, strings.Replace(both, "}", `,"authorizer_refresh_token":"`+
+		c.take("authorizer_refresh_token")+`"}`, 1))
+	acts := c.take("authorizer_access_token")
+	s.Admin("DELETE", "/components/"+isv+"/authorizations/"+shop, "")
+	c.do("POST", rules+"get?access_token="+acts, `{}`)
+	report := compare(t, out.String())
+	if len(report.Differences) != 0 || report.Compared != 7 || len(report.Skipped) != 2 {
+		t.Errorf("%+v\n%s", report, out.String())
+	}
+}
+
 // What is kept of a cassette has the form of docs/contract/seen, and is there once.
 func TestKeepAddsWhatNobodyHasShown(t *testing.T) {
 	t.Parallel()

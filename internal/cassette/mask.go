@@ -23,7 +23,8 @@ var wordsText string
 
 // vocabulary is what may be kept of a text: public words.
 var vocabulary = sync.OnceValue(func() map[string]bool {
-	words := map[string]bool{"utf-8": true, "v2": true, "jscode2session": true, "BizDomain": true, "a": true, "q": true, "r": true,
+	words := map[string]bool{"emulator": true, "clock": true, "faults": true, "admin": true, "advance": true, "utf-8": true, "v1": true,
+		"v2": true, "jscode2session": true, "BizDomain": true, "a": true, "q": true, "r": true,
 		"s": true}
 	for word := range strings.Lines(wordsText) {
 		words[strings.TrimSpace(word)] = true
@@ -56,8 +57,9 @@ var (
 	runKinds = []string{"", "rid", "hint", "ip", "word", "wide", "control"}
 	digits   = regexp.MustCompile(`^[0-9]+$`)
 	// few and many are numbers that may be kept: anywhere, and in fields of numbers.
-	few  = regexp.MustCompile(`^-?[0-9]{1,3}$`)
-	many = regexp.MustCompile(`^-?[0-9]{1,10}(?:\.0{1,3})?$`)
+	few    = regexp.MustCompile(`^-?[0-9]{1,3}$`)
+	aWhile = regexp.MustCompile(`^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,5}s)?$`)
+	many   = regexp.MustCompile(`^-?[0-9]{1,10}(?:\.0{1,3})?$`)
 )
 
 // isPublic reports whether a word is one of the vocabulary, or made of such words.
@@ -258,7 +260,8 @@ func (c *callMask) maskText(name, raw string) string {
 		return c.formText(raw, c.said...)
 	case slices.Contains(formed, name):
 		return c.formText(raw)
-	case slices.Contains(numbered, name) && many.MatchString(raw), kindOf(name) == "text" && isPublic(raw):
+	case slices.Contains(numbered, name) && many.MatchString(raw), kindOf(name) == "text" && isPublic(raw),
+		name == "advance" && aWhile.MatchString(raw):
 		return raw
 	}
 	c.quotable(raw)

@@ -24,6 +24,11 @@ func (p *player) prepare(ctx context.Context, r *Recorded) (missing string, err 
 	if err := p.prepareTokens(ctx, r); err != nil {
 		return "", err
 	}
+	if r.number() == errcode.NotAuthorizing.Number {
+		if err := p.withdraw(ctx, r); err != nil {
+			return "", err
+		}
+	}
 	switch call := strings.TrimPrefix(r.Path, componentPath); call {
 	case "api_component_token":
 		return p.prepareTicket(ctx, r)
@@ -36,7 +41,7 @@ func (p *player) prepare(ctx context.Context, r *Recorded) (missing string, err 
 	case "/intp/marketcode/tickettocode":
 		return "", p.prepareScan(ctx, r)
 	case "/intp/marketcode/codeactivequery":
-		return "", p.prepareQuery(ctx, r)
+		return p.prepareQuery(ctx, r)
 	case "/cgi-bin/showqrcode":
 		if m := whole(r.query.field("ticket")); m.n != 0 && !p.isBound(m) && r.Status == http.StatusOK && r.answer.kind != object {
 			return "the ticket was made before the recording began", nil
@@ -68,6 +73,26 @@ func (p *player) prepareTokens(ctx context.Context, r *Recorded) error {
 		p.bind(m.n, token)
 	}
 	return nil
+}
+
+// withdraw ends the authorisation that the account had ended when the platform
+// answered so.
+func (p *player) withdraw(ctx context.Context, r *Recorded) error {
+	token := whole(r.query.field("access_token")).n
+	component, account := p.stage.parties[p.stage.agent[token]], p.stage.parties[p.stage.owner[token]]
+	if token == 0 {
+		component = p.stage.parties[whole(r.said("component_appid")).n]
+		account = p.stage.parties[whole(r.said("authorizer_appid")).n]
+	}
+	if component == nil || account == nil {
+		return nil
+	}
+	_, err := p.ask(ctx, http.MethodDelete, "/admin/v1/components/"+url.PathEscape(p.appID(component))+"/authorizations/"+
+		url.PathEscape(p.appID(account)), nil)
+	if _, refused := errors.AsType[refusedError](err); refused {
+		return nil // there was none
+	}
+	return err
 }
 
 // appID is a party's on our server, as the seed has it.
@@ -266,17 +291,26 @@ func (p *player) prepareScan(ctx context.Context, r *Recorded) error {
 }
 
 // prepareQuery finds the text of a code that the call names by what was printed.
-func (p *player) prepareQuery(ctx context.Context, r *Recorded) error {
+func (p *player) prepareQuery(ctx context.Context, r *Recorded) (missing string, err error) {
 	for _, name := range []string{"code_url", "code"} {
 		m := whole(r.said(name))
-		if m.n == 0 || p.isBound(m) || !r.worked() {
+		switch {
+		case m.n == 0 || p.isBound(m) || r.number() == errcode.CodeMalformed.Number:
 			continue
+		case !r.worked():
+			return "the text of the code is on no line", nil
 		}
 		code, err := p.code(ctx, r)
 		if err != nil {
-			return err
+			return "", err
 		}
-		p.bind(m.n, code.field(name).text)
+		found := code.field(name).text
+		for _, scheme := range []string{"http://", "https://"} { // as some apps read it
+			if m.length == len(scheme)+len(found) {
+				found = scheme + found
+			}
+		}
+		p.bind(m.n, found)
 	}
-	return nil
+	return "", nil
 }

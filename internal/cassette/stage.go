@@ -3,6 +3,7 @@ package cassette
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -71,14 +72,16 @@ type Stage struct {
 	lines   []Recorded
 	parties map[int]*party
 	owner   map[int]int // of a token's number, the party's
+	agent   map[int]int // of the number of a token that a platform has for an account, the platform's
 	rules   []seedRule
 	touched map[string]bool // owner and prefix, or two accounts: what there was of them before is known
 	ownLink bool            // an account's own token made links
+	private bool            // a prefix with a port or an address was taken
 }
 
 // NewStage reads off the lines which accounts, platforms and rules there were.
 func NewStage(lines []Recorded) *Stage {
-	s := &Stage{lines: lines, parties: map[int]*party{}, owner: map[int]int{}, touched: map[string]bool{}}
+	s := &Stage{lines: lines, parties: map[int]*party{}, owner: map[int]int{}, agent: map[int]int{}, touched: map[string]bool{}}
 	for i := range lines {
 		s.issued(&lines[i])
 	}
@@ -170,8 +173,11 @@ func (s *Stage) issued(r *Recorded) {
 		give(r.answer.field("component_access_token"), s.party(r.said("component_appid")))
 	case componentPath + "api_authorizer_token":
 		give(r.answer.field("authorizer_access_token"), s.party(r.said("authorizer_appid")))
+		s.agent[whole(r.answer.field("authorizer_access_token")).n] = whole(r.said("component_appid")).n
 	case componentPath + "api_query_auth":
-		give(r.answer.at("authorization_info", "authorizer_access_token"), s.party(r.answer.at("authorization_info", "authorizer_appid")))
+		info := r.answer.field("authorization_info")
+		give(info.field("authorizer_access_token"), s.party(info.field("authorizer_appid")))
+		s.agent[whole(info.field("authorizer_access_token")).n] = whole(r.said("component_appid")).n
 	}
 }
 
@@ -337,6 +343,9 @@ func (s *Stage) learnLink(p, to *party, r *Recorded) {
 	s.touched[key] = s.touched[key] || had || r.worked()
 }
 
+// privateHost finds a port or an address in a masked prefix.
+var privateHost = regexp.MustCompile(`^https?://(\{ip:|[^/]*:\{number:|[^/]*:[0-9])`)
+
 func (s *Stage) learnRule(r *Recorded, p *party, call string) {
 	target := p
 	if named := r.said("appid"); whole(named).n != 0 && !slices.Contains(noSuchParty, r.number()) {
@@ -386,6 +395,7 @@ func (s *Stage) learnRule(r *Recorded, p *party, call string) {
 		}
 	case "publish", "delete", "add":
 		target.released = target.released || call == "publish"
+		s.private = s.private || privateHost.MatchString(prefix.text)
 		if edit, _ := r.said("is_edit").int(); known(prefix.text) || call == "add" && edit == 0 {
 			return
 		}
@@ -407,6 +417,14 @@ func (s *Stage) secretOf(p *party, at time.Time) string {
 
 // Began is the time of the first call.
 func (s *Stage) Began() time.Time { return s.lines[0].At }
+
+// ForgetRules leaves out the rules from before the recording, and reports whether
+// there were any.
+func (s *Stage) ForgetRules() bool {
+	had := len(s.rules) > 0
+	s.rules = nil
+	return had
+}
 
 // Seed is a seed file for a server on which the cassette can be played.
 func (s *Stage) Seed() []byte {
@@ -454,7 +472,8 @@ func (s *Stage) Seed() []byte {
 		seed.Accounts = append(seed.Accounts, a)
 	}
 	seed.Rules = s.rules
-	seed.Settings = map[string]any{"verification": "trust", "rate_limit": 0, "links_by_own_token": s.ownLink}
+	seed.Settings = map[string]any{"verification": "trust", "rate_limit": 0, "links_by_own_token": s.ownLink,
+		"allow_private_hosts": s.private}
 	text, err := json.Marshal(seed)
 	if err != nil {
 		panic(err) // texts and numbers

@@ -221,6 +221,8 @@ func (c *caller) everything() {
 	at := c.s.Admin("POST", "/codes/lookup", `{"application_id":`+id+`,"code_index":7}`)
 	found := regexp.MustCompile(`"code_url":"([^"]+)"`).FindStringSubmatch(at.Body)[1]
 	c.do("POST", with(codes+"codeactivequery", ours), `{"code_url":`+quoted(found)+`}`)
+	c.do("POST", with(codes+"codeactivequery", ours), `{"code_url":`+quoted("http://"+found)+`}`)
+	c.do("POST", with(codes+"codeactivequery", ours), `{"code_url":"no code at all"}`)
 	scanned := c.s.Do("POST", "/scan/v1/resolve", `{"text":`+quoted(found)+`,"user":"alice"}`)
 	ticket := regexp.MustCompile(`code_ticket=([0-9a-f]{32})`).FindStringSubmatch(scanned.Body)[1]
 	known := regexp.MustCompile(`"openid":"([^"]+)"`).FindStringSubmatch(c.s.Admin("GET", "/users/alice/openid?appid="+brand, "").Body)[1]
