@@ -115,7 +115,7 @@ func (i *importing) run(ctx context.Context, d *Directory, tx Tx, plan Plan, dry
 			return err
 		}
 	}
-	last := 0
+	var linked []Planned // they may name accounts further down
 	for batch, err := range plan.inBatches() {
 		if err != nil {
 			return err
@@ -123,19 +123,20 @@ func (i *importing) run(ctx context.Context, d *Directory, tx Tx, plan Plan, dry
 		if err := i.putBatch(ctx, d, tx, batch, dry); err != nil {
 			return err
 		}
-		if last = batch[len(batch)-1].Line; len(i.faults) >= MaxFaults {
+		for _, p := range batch {
+			if len(p.Linked) > 0 && p.Fault == nil && i.lines[p.AppID] == p.Line {
+				one := Planned{Line: p.Line}
+				one.AppID, one.Linked = p.AppID, p.Linked
+				linked = append(linked, one)
+			}
+		}
+		if len(i.faults) >= MaxFaults {
 			break
 		}
 	}
-	for p, err := range plan() {
-		if err != nil {
-			return err
-		}
-		if p.Line > last || len(i.faults) >= MaxFaults {
+	for _, p := range linked {
+		if len(i.faults) >= MaxFaults {
 			break
-		}
-		if i.lines[p.AppID] != p.Line || p.Fault != nil {
-			continue
 		}
 		fault, err := i.link(ctx, d, tx, p, dry)
 		if err != nil {

@@ -59,3 +59,35 @@ func TestAnImportOfManyAccountsTakesOneLock(t *testing.T) {
 		same(t, fmt.Sprintf("locks of %d lines", n), [2]int{l.single, l.all}, wanted)
 	}
 }
+
+// Issue 14: every line was read once more for its links.
+func TestAnImportReadsEachLineOnce(t *testing.T) {
+	const n = 3000
+	w, read := newWorld(t), 0
+	plan := func() iter.Seq2[accounts.Planned, error] {
+		return func(yield func(accounts.Planned, error) bool) {
+			for i := range n {
+				r := accounts.Registration{Account: accounts.Account{AppID: fmt.Sprint("wx", i), Kind: accounts.ServiceAccount}}
+				r.Linked = []string{fmt.Sprint("wx", i+1)} // further down
+				if i%2 == 1 {
+					r.Kind, r.Linked = accounts.MiniProgram, nil
+				}
+				read++
+				if !yield(accounts.Planned{Line: i + 1, Registration: r}, nil) {
+					return
+				}
+			}
+		}
+	}
+	done, err := w.Import(t.Context(), plan, false)
+	if err != nil || done.Added != n {
+		t.Fatal(done, err)
+	}
+	// A thousand lines are read before, to know whether there are as many.
+	if read > n+1001 {
+		t.Errorf("%d lines were read %d times", n, read)
+	}
+	if links, err := w.Links(t.Context(), "wx0"); err != nil || len(links) != 1 {
+		t.Error(links, err)
+	}
+}

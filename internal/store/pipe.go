@@ -229,7 +229,11 @@ func (t *Tx) result(ctx context.Context, query string, args []any) (sql.Result, 
 		if err != nil {
 			return nil, err
 		}
-		return kept.ExecContext(ctx, args...)
+		// It is short: nobody waits beside it for ctx to end.
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return kept.ExecContext(context.WithoutCancel(ctx), args...)
 	}
 	return t.sql.ExecContext(ctx, query, args...)
 }

@@ -154,7 +154,7 @@ func (sqliteEngine) unindex(ctx context.Context, t *Tx) (func() error, error) {
 	}
 	return func() error {
 		for _, i := range all {
-			if _, err := t.exec(ctx, i.made); err != nil {
+			if _, err := t.sql.ExecContext(ctx, i.made); err != nil {
 				return fmt.Errorf("making the index %s: %w", i.name, err)
 			}
 		}
