@@ -40,6 +40,7 @@ type conn struct {
 	conn    net.Conn
 	watched Watched
 	proven  bool        // and that it is
+	key     string      // of the last request: most have the same
 	handed  bool        // it is net/http's
 	idle    atomic.Bool // it waits for the first byte of a request
 
@@ -160,8 +161,11 @@ func (c *conn) one(first bool) state {
 		return foreign
 	}
 	if l.Key != nil {
+		if string(h.key) != c.key {
+			c.key = string(h.key)
+		}
 		var ok bool
-		if who, ok = l.Key(l.life, string(h.key)); !ok || len(h.key) == 0 {
+		if who, ok = l.Key(l.life, c.key); !ok || len(h.key) == 0 {
 			return foreign
 		}
 		if !c.proven && c.watched != nil {

@@ -580,3 +580,33 @@ func TestTooManyOpenFiles(t *testing.T) {
 		}
 	})
 }
+
+// Issue 14: a request on a connection that asked before makes nothing new.
+func TestARequestAllocatesNothing(t *testing.T) {
+	l := echoing()
+	same := Answer(echo("all the same"))
+	l.Begin = func(context.Context, string, []byte) Answer { return same }
+	l.Key = func(_ context.Context, key string) (string, bool) { return "app", len(key) == 40 }
+	conn := listening(t, l)()
+	request := []byte("POST /say HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer " + strings.Repeat("k", 40) +
+		"\r\nContent-Length: 2\r\n\r\nhi")
+	answer := make([]byte, 4096)
+	ask := func() {
+		if _, err := conn.Write(request); err != nil {
+			t.Fatal(err)
+		}
+		n, err := conn.Read(answer)
+		for err == nil && !bytes.HasSuffix(answer[:n], []byte("all the same")) {
+			var more int
+			more, err = conn.Read(answer[n:])
+			n += more
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask()
+	if n := testing.AllocsPerRun(2000, ask); n > 0 {
+		t.Errorf("a request allocates %v times", n)
+	}
+}

@@ -219,12 +219,16 @@ func governing(matching []rules.Rule) (rules.Rule, bool) {
 // Choice(qrcode.outlived): nothing here asks whether a temporary code has ended.
 // Contract: rules 2.10.
 func (r Resolver) blocked(rule rules.Matched) Verdict {
-	for _, appid := range []string{rule.Owner, rule.Target} {
-		if a, ok := r.Accounts.Account(appid); !ok || !a.JumpOpen {
+	target, ok := r.Accounts.Account(rule.Target)
+	if !ok || !target.JumpOpen {
+		return OwnerSwitchedOff
+	}
+	if rule.Owner != rule.Target {
+		if owner, ok := r.Accounts.Account(rule.Owner); !ok || !owner.JumpOpen {
 			return OwnerSwitchedOff
 		}
 	}
-	if target, _ := r.Accounts.Account(rule.Target); !target.Has(accounts.Release) {
+	if !target.Has(accounts.Release) {
 		return NoRelease
 	}
 	if rule.Kind == rules.Service && !r.Accounts.Linked(rule.Owner, rule.Target) {
@@ -263,7 +267,8 @@ func launchPath(page, text string, at time.Time) string {
 	b.WriteString("q=")
 	encodeComponent(&b, text)
 	b.WriteString("&scancode_time=")
-	b.WriteString(strconv.FormatInt(at.Unix(), 10))
+	var digits [20]byte
+	b.Write(strconv.AppendInt(digits[:0], at.Unix(), 10))
 	return b.String()
 }
 

@@ -212,7 +212,7 @@ func (c *Counter) Forget(ctx context.Context, before time.Time) error {
 	if err := c.CatchUp(ctx); err != nil {
 		return err
 	}
-	_, err := c.change(ctx, func(_ context.Context, _ Tx, s *State) error {
+	state, err := c.change(ctx, func(_ context.Context, _ Tx, s *State) error {
 		if s.Forgotten.Before(before) {
 			s.Forgotten = before
 		}
@@ -222,7 +222,7 @@ func (c *Counter) Forget(ctx context.Context, before time.Time) error {
 		return fmt.Errorf("noting that scans are forgotten: %w", err)
 	}
 	c.mu.Lock()
-	c.loaded = false
+	c.state.Forgotten = state.Forgotten
 	c.mu.Unlock()
 	return c.Log.Forget(ctx, before)
 }

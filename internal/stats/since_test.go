@@ -147,3 +147,35 @@ func TestLargeSketchesAreWrittenByTheirChange(t *testing.T) {
 		wants(newCounter(s, log))
 	})
 }
+
+// Issue 14: the hourly removal of old scans lets the counting go on where it is.
+func TestForgettingReadsNothingAgain(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *store.Store) {
+		log, events := &memoryLog{}, &traffic{r: rand.New(rand.NewPCG(14, 6)), now: began, users: 50}
+		c, sum := newCounter(s, log), newNaive(8)
+		come := func(n int) {
+			t.Helper()
+			list := events.take(n)
+			if err := log.Append(t.Context(), list); err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range list {
+				sum.add(e)
+			}
+			if err := c.AddUp(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		come(10)
+		come(300) // whose users are written after a minute
+		if err := c.Forget(t.Context(), began.AddDate(0, -1, 0)); err != nil {
+			t.Fatal(err)
+		}
+		log.yielded = 0
+		come(1)
+		if log.yielded != 1 {
+			t.Errorf("%d scans were read after old ones were removed, and one came", log.yielded)
+		}
+		check(t, c, sum)
+	})
+}
