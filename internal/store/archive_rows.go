@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -222,8 +223,8 @@ func writtenText(line []byte) (string, int) {
 				}
 				return string(text), i + 1
 			}
-			var s string
-			if json.Unmarshal(line[:i+1], &s) != nil {
+			s, ok := unescaped(text)
+			if !ok && json.Unmarshal(line[:i+1], &s) != nil {
 				return "", 0
 			}
 			return s, i + 1
@@ -237,6 +238,26 @@ func writtenText(line []byte) (string, int) {
 		}
 	}
 	return "", 0
+}
+
+// unescaped is a text in which quotes and backslashes alone are escaped; of any other it
+// says false.
+func unescaped(text []byte) (string, bool) {
+	var b strings.Builder
+	b.Grow(len(text))
+	for {
+		i := bytes.IndexByte(text, '\\')
+		if i < 0 {
+			b.Write(text)
+			return b.String(), utf8.ValidString(b.String())
+		}
+		if i+1 == len(text) || text[i+1] != '"' && text[i+1] != '\\' {
+			return "", false
+		}
+		b.Write(text[:i])
+		b.WriteByte(text[i+1])
+		text = text[i+2:]
+	}
 }
 
 // writtenNumber reads the number that a line begins with, and its length there;

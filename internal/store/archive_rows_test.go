@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // manySeeds are more rows than are on the way to the database at a time.
@@ -303,6 +304,10 @@ func TestATextIsWrittenAsEncodingJSONWritesIt(t *testing.T) {
 		}
 		if got := string(appendText([]byte("before "), text)); got+"\n" != "before "+written.String() {
 			t.Fatalf("%q: %s, not %s", text, got, written.String())
+		}
+		line := append(appendText(nil, text), '}')
+		if got, n := writtenText(line); utf8.ValidString(text) && (got != text || n != len(line)-1) {
+			t.Fatalf("%q is read as %q from %d bytes of %s", text, got, n, line)
 		}
 	}
 }
