@@ -44,7 +44,6 @@ type Difference struct {
 	Ours       string         `json:"ours"`
 	Behaviours []string       `json:"behaviours"` // that decided our answer
 	Mark       behaviour.Mark `json:"mark,omitempty"`
-	RID        string         `json:"rid,omitempty"` // of our answer
 	Known      bool           `json:"known,omitempty"`
 }
 
@@ -390,9 +389,9 @@ func (p *player) add(ctx context.Context, r *Recorded, got answered, list []Diff
 		}
 	}
 	for _, d := range list {
-		d.Line, d.Times, d.Endpoint, d.Behaviours, d.RID = r.Number, 1, r.Path, slices.Clone(rows), why[strings.LastIndex(why, "/")+1:]
+		d.Line, d.Times, d.Endpoint, d.Behaviours = r.Number, 1, r.Path, append([]string{}, rows...)
 		if d.Kind == Header {
-			d.Endpoint, d.Behaviours, d.RID = "", nil, "" // of every call
+			d.Endpoint, d.Behaviours = "", []string{} // of every call
 			if d.Where == "Content-Type" {
 				d.Behaviours = []string{contentTypeRow}
 			}

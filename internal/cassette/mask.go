@@ -298,6 +298,21 @@ func (c *callMask) quotable(raw string) {
 	}
 }
 
+// mostNumbers is how many numbers of a list may be kept: more of them may be the
+// bytes of a text, as are numbers under names that nobody knows.
+const mostNumbers = 6
+
+// numberMark is the stand-in of a number.
+func (c *callMask) numberMark(name string, v value) value {
+	kind := kindOf(name)
+	if kind == "text" {
+		kind = "number"
+	}
+	one := c.replace(kind, v.text)
+	one.number = true
+	return value{kind: text, text: one.String()}
+}
+
 // value masks what stands under a name.
 func (m *callMask) value(name string, v value) value {
 	switch v.kind {
@@ -307,22 +322,21 @@ func (m *callMask) value(name string, v value) value {
 		if few.MatchString(v.text) || slices.Contains(numbered, name) && many.MatchString(v.text) {
 			return v
 		}
-		kind := kindOf(name)
-		if kind == "text" {
-			kind = "number"
-		}
-		one := m.replace(kind, v.text)
-		one.number = true
-		return value{kind: text, text: one.String()}
+		return m.numberMark(name, v)
 	case list, object:
 		masked := value{kind: v.kind}
+		long := len(v.items) > mostNumbers && v.kind == list
 		for i, item := range v.items {
 			under := name
 			if v.kind == object {
 				under = v.names[i]
 				masked.names = append(masked.names, m.maskName(under))
 			}
-			masked.items = append(masked.items, m.value(under, item))
+			if item.kind == number && (long || v.kind == object && !isPublic(under)) {
+				masked.items = append(masked.items, m.numberMark(under, item))
+			} else {
+				masked.items = append(masked.items, m.value(under, item))
+			}
 		}
 		return masked
 	}

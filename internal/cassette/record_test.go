@@ -1,6 +1,7 @@
 package cassette_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -37,9 +38,11 @@ func rude(t *testing.T, answer func(net.Conn)) string {
 			}
 			go func() {
 				defer c.Close()
-				b := make([]byte, 4096)
-				c.Read(b)
-				answer(c)
+				// All of the request: what is left unread would reset the connection.
+				if in, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+					io.Copy(io.Discard, in.Body)
+					answer(c)
+				}
 			}()
 		}
 	}()
