@@ -25,7 +25,8 @@ const usual = 768
 func blocksOf(list []Call) []Block {
 	var blocks []Block
 	var texts []*strings.Builder
-	open := map[int64]int{} // where the block of a second is that has room
+	var into []*json.Encoder // of each text; it ends each call with a newline, and writes none before
+	open := map[int64]int{}  // where the block of a second is that has room
 	for i := range list {
 		second := ridSecond(list[i].RID)
 		at, ok := open[second]
@@ -34,12 +35,11 @@ func blocksOf(list []Call) []Block {
 			open[second] = at
 			text := &strings.Builder{}
 			text.Grow(min(blockMost+8*usual, (len(list)-i)*usual))
-			blocks, texts = append(blocks, Block{Second: second}), append(texts, text)
+			out := json.NewEncoder(text)
+			out.SetEscapeHTML(false)
+			blocks, texts, into = append(blocks, Block{Second: second}), append(texts, text), append(into, out)
 		}
-		// The encoder ends each with a newline, and writes none before.
-		out := json.NewEncoder(texts[at])
-		out.SetEscapeHTML(false)
-		if err := out.Encode(&list[i]); err != nil {
+		if err := into[at].Encode(&list[i]); err != nil {
 			panic(fmt.Errorf("a call of texts and numbers: %w", err))
 		}
 		blocks[at].Calls++

@@ -354,6 +354,16 @@ func TestATextThatNoDatabaseTakes(t *testing.T) {
 	}
 }
 
+// Nor must one that was made at a time that JSON does not have.
+func TestATimeThatNoJSONHas(t *testing.T) {
+	b, m := newBook()
+	b.Record(calls.Call{RID: rid(1), At: time.Date(12026, 1, 1, 0, 0, 0, 0, time.UTC)})
+	record(b, 2, 3)
+	if err := b.Flush(t.Context()); err != nil || len(m.calls) != 2 {
+		t.Errorf("%d calls in the log, %v", len(m.calls), err)
+	}
+}
+
 // Contract: rules 3.1: seven days by the second in the request id.
 func TestTheSevenDaysOfARequestID(t *testing.T) {
 	b, _ := newBook()

@@ -66,8 +66,9 @@ func (s *Server) handler(what surface) http.Handler {
 		for _, path := range consent.Paths {
 			mux.Handle(path, agree)
 		}
-		mux.Handle("/", s.ownOrigin(s.wireAPI().Handler()))
-		return s.pages(mux)
+		calls := s.ownOrigin(s.wireAPI().Handler())
+		mux.Handle("/", calls)
+		return s.pages(direct(calls, mux))
 	}
 	mux.HandleFunc("/", noSuchPath)
 	return mux
@@ -81,6 +82,22 @@ func asJSON(next http.Handler) http.Handler {
 			r.Header.Set("Content-Type", "application/json")
 		}
 		next.ServeHTTP(w, r)
+	})
+}
+
+// direct lets calls of the wire, which are most of what comes, past the mux, where
+// they would end as well.
+func direct(calls http.Handler, mux *http.ServeMux) http.Handler {
+	paths := map[string]bool{}
+	for _, path := range api.Paths() {
+		paths[path] = true
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if paths[r.URL.Path] && r.Method != http.MethodConnect {
+			calls.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
 	})
 }
 
