@@ -24,6 +24,8 @@ type Call struct {
 	// that refused, and those that the server was lenient by.
 	Behaviours []string    `json:"behaviours"`
 	Rows       []Behaviour `json:"rows,omitempty"` // the same with their texts and marks
+	// Deviations are those of them that the server was lenient by, see Client.Deviations.
+	Deviations []string `json:"deviations"`
 }
 
 // Call returns a call of the wire by its request id, as it stands in an errmsg. A

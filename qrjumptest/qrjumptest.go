@@ -40,6 +40,7 @@ type Option func(*options)
 type options struct {
 	seed     string
 	database string
+	strict   bool
 }
 
 // Seed starts with the accounts, rules and settings of a seed file's text.
@@ -49,6 +50,10 @@ func Seed(yaml string) Option { return func(o *options) { o.seed = yaml } }
 // Database keeps the state in PostgreSQL (a postgres:// URL) instead of the
 // embedded database.
 func Database(url string) Option { return func(o *options) { o.database = url } }
+
+// Strict fails the test, at its end, with each deviation that the platform is known
+// or inferred to mind. What nobody knows does not fail it: Deviations lists that too.
+func Strict() Option { return func(o *options) { o.strict = true } }
 
 // Start starts a server that stops with the test. Private hosts are allowed in
 // rules, no scan key and no admin token are needed; a verification file is
@@ -77,7 +82,44 @@ func Start(t testing.TB, opts ...Option) *Server {
 			t.Errorf("stopping qrjump: %v", err)
 		}
 	})
-	return &Server{URL: s.URL, t: t}
+	started := &Server{URL: s.URL, t: t}
+	if o.strict {
+		t.Cleanup(started.failDeviations)
+	}
+	return started
+}
+
+// Deviation is something that a caller did and that the platform may mind, although
+// this server let it pass.
+type Deviation struct {
+	Behaviour string    `json:"behaviour"` // its id in docs/reference/behaviours.md
+	Mark      string    `json:"mark"`      // how sure it is that the platform minds: seen, page, inferred; choice = nothing says so
+	Account   string    `json:"account"`   // "" where the caller showed no token and no secret
+	Endpoint  string    `json:"endpoint"`
+	Times     int       `json:"times"` // in how many calls
+	First     string    `json:"first"` // request id of the first of them
+	FirstAt   time.Time `json:"first_at"`
+	Last      string    `json:"last"` // request id of the last
+	LastAt    time.Time `json:"last_at"`
+	Advice    string    `json:"advice"` // what to change in the caller
+}
+
+// Deviations lists what callers deviated in since the start or the last Reset.
+func (s *Server) Deviations() []Deviation {
+	s.t.Helper()
+	var list struct{ Deviations []Deviation }
+	s.call(http.MethodGet, "/admin/v1/deviations", nil, &list)
+	return list.Deviations
+}
+
+func (s *Server) failDeviations() {
+	for _, d := range s.Deviations() {
+		if d.Mark != "choice" {
+			s.t.Errorf("%s deviates from the platform at %s (%s, %s, %d times, first in %s): %s", d.Account, d.Endpoint, d.Behaviour,
+				d.Mark,
+				d.Times, d.First, d.Advice)
+		}
+	}
 }
 
 // Advance moves the server's clock on. Tokens, quotas and months follow it.

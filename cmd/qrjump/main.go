@@ -69,6 +69,8 @@ type commands struct {
 
 	Why whyCommand `cmd:"" group:"Why (operator)" help:"Say why a call was answered so, and how sure that is." example:"qrjump why 614e959d-6ee66b1b-75f60c88"`
 
+	Deviations deviationsCommand `cmd:"" group:"Why (operator)" help:"List what callers did that this server let pass and the platform may mind, with what to change." example:"qrjump deviations --fail-on inferred"`
+
 	Record  recordCommand  `cmd:"" group:"Cassettes" help:"Pass calls on to the platform, and record them with nothing secret." example:"qrjump record --upstream https://api.weixin.qq.com --out calls.ndjson"`
 	Compare compareCommand `cmd:"" group:"Cassettes" help:"Say where a new server answers otherwise than the platform did; exit 6 where it does." example:"qrjump compare calls.ndjson"`
 	Replay  replayCommand  `cmd:"" group:"Cassettes" help:"Answer calls from a cassette, without a network." example:"qrjump replay calls.ndjson --by-content"`

@@ -28,6 +28,7 @@ type serveCommand struct {
 	DevPublic    bool     `env:"QRJUMP_DEV_PUBLIC" help:"Allow --dev and --emulator where strangers can reach the server."`
 	DevHost      []string `env:"QRJUMP_DEV_HOST" placeholder:"NAME" help:"With --dev, a name under which the server is called, beside this machine's own; repeat it for more."`
 	Emulator     bool     `env:"QRJUMP_EMULATOR" help:"Emulator controls without the rest of --dev."`
+	Strict       bool     `env:"QRJUMP_STRICT" help:"Refuse what the platform is known or inferred to refuse, instead of letting it pass; the settings strict and behaviours say otherwise."`
 	TLSCert      string   `name:"tls-cert" env:"QRJUMP_TLS_CERT" placeholder:"FILE" help:"Certificate of every listener, PEM, with those between it and the authority; read again when it changes."`
 	TLSKey       string   `name:"tls-key" env:"QRJUMP_TLS_KEY" placeholder:"FILE" help:"Its private key."`
 	TLSDev       bool     `name:"tls-dev" env:"QRJUMP_TLS_DEV" help:"TLS by a local authority in DIR/tls, for api., api2., sh.api., sz.api., hk.api., mp. and open.weixin.qq.com and localhost: for SDKs with a fixed address."`
@@ -58,7 +59,7 @@ func (c *serveCommand) Run(s *session, chosen *kong.Context) error {
 	return server.Run(s.ctx, server.Config{
 		ShutdownDelay: delay,
 		Data:          c.Data, Database: c.Database, Listen: c.Listen, ScanListen: c.ScanListen, AdminListen: c.AdminListen,
-		Seed: c.Seed, Dev: c.Dev, DevPublic: c.DevPublic, DevHost: c.DevHost, Emulator: c.Emulator,
+		Seed: c.Seed, Dev: c.Dev, DevPublic: c.DevPublic, DevHost: c.DevHost, Emulator: c.Emulator, Strict: c.Strict,
 		TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSDev: c.TLSDev, TrustedProxy: c.TrustedProxy,
 		CodePrefix: c.CodePrefix, CodeFloor: c.CodeFloor, Regions: c.Regions, Events: c.Events, AdminToken: c.AdminToken,
 		LogFormat: c.LogFormat,

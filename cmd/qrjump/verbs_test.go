@@ -143,6 +143,8 @@ var everyVerb = []verb{
 	{path: "stats alarms", api: adminAPI, words: "--acknowledge 1"},
 	{path: "stats verify", api: adminAPI, says: `(?m)^scans +4$`},
 	{path: "why", api: adminAPI, words: "$RID", says: `of shop`},
+	{path: "deviations", api: adminAPI, says: `(?m)^rules\.confirm\.vouched +choice +shop +`},
+	{path: "deviations", api: adminAPI, words: "--clear", says: `^the list begins anew$`},
 	{path: "audit list", api: adminAPI, says: `shop1`},
 	{path: "audit verify", api: adminAPI, says: `\d+ changes`},
 

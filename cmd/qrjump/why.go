@@ -35,6 +35,9 @@ func (c *whyCommand) Run(s *session) error {
 		for _, row := range call.Rows {
 			fmt.Fprintf(w, "behaviour: %s (%s)\n           %s\n", plain(row.ID), sureness(row), plain(row.English))
 		}
+		for _, id := range call.Deviations {
+			fmt.Fprintf(w, "deviation: %s; qrjump deviations says what to change\n", plain(id))
+		}
 	})
 }
 

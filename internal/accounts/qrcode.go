@@ -172,7 +172,7 @@ func (q QRCode) ticket(nonce [4]byte) string {
 // CreateQRCode makes a parametric code. A permanent one that there is already
 // comes back as it is. 40052, 40053, 40097; 48001 for anything but a certified
 // service account; 45029 above the limit of permanent codes.
-// Contract: rules 3.5. Seen(qrcode.limit): 45029 comes from this call.
+// Contract: rules 3.5. Inferred(qrcode.limit): 45029 comes from this call.
 func (d *Directory) CreateQRCode(ctx context.Context, caller Account, draft QRDraft) (QRCode, error) {
 	fresh, err := draft.code(d.Now())
 	if err != nil {

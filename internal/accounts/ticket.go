@@ -21,6 +21,8 @@ const (
 	TicketEvery = 10 * time.Minute
 	// TicketLife is how long each of them can be traded.
 	TicketLife = 12 * time.Hour
+	// onItsWay is how long a ticket may take to arrive and to be stored.
+	onItsWay = time.Minute
 )
 
 // VerifyTicket is a component_verify_ticket as stored.
@@ -230,7 +232,14 @@ func (d *Directory) PlatformToken(ctx context.Context, c PlatformCredentials, ti
 		if err != nil {
 			return err
 		}
-		return t.Check(d.Now())
+		if err := t.Check(d.Now()); err != nil {
+			return err
+		}
+		latest, err := tx.LatestVerifyTicket(ctx, c.AppID)
+		if err == nil && latest.After(t.IssuedAt) && d.Now().Sub(latest) > onItsWay {
+			behaviour.Note(ctx, behaviour.ComponentTicketOlder)
+		}
+		return err
 	}
 	if err := d.Store.ViewAccounts(ctx, check); err != nil {
 		return Issued{}, err

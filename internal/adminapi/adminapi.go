@@ -51,6 +51,7 @@ type Admin struct {
 	// Spool is the folder for what an import sends, until it ends.
 	Spool string
 	Log   *slog.Logger
+	Calls *calls.Book
 	// Call finds a call by its request id; calls.ErrNoCall.
 	Call func(ctx context.Context, rid string) (calls.Call, error)
 

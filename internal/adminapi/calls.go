@@ -16,10 +16,13 @@ func (a *Admin) getCall(ctx context.Context, in *struct {
 	}
 	shown := client.Call{RID: c.RID, At: c.At, Account: c.Account, Endpoint: c.Path, Query: c.Query, Request: c.Request,
 		Answer: c.Response, IP: c.ClientIP, ErrCode: c.ErrCode, Detail: c.Detail, Took: c.Took,
-		Behaviours: append([]string{}, c.Behaviours...)}
+		Behaviours: append([]string{}, c.Behaviours...), Deviations: []string{}}
 	for _, id := range c.Behaviours {
 		if row, ok := behaviour.ByID(id); ok { // else of a node of another version
 			shown.Rows = append(shown.Rows, showBehaviour(row.Get(), a.Now()))
+			if _, deviates := row.Deviation(); deviates {
+				shown.Deviations = append(shown.Deviations, id)
+			}
 		}
 	}
 	return shown, nil

@@ -116,6 +116,12 @@ func (a *Admin) Operations() []o.Operation {
 			"What this server does where the platform might differ, and how sure each line is"),
 		o.Get("/calls/{rid}", "getCall", o.Operator, a.getCall,
 			"Why a call was answered so: what was wrong, and the behaviours that decided, by its request id"),
+		o.Get("/deviations", "listDeviations", o.Viewer, a.listDeviations,
+			"What callers did that this server let pass and the platform may mind, each with what to change in the caller").
+			More("`mark` is how sure it is that the platform minds; `first` and `last` are request ids. At most 10,000, by account, " +
+				"endpoint and behaviour. The latest of other nodes are a second behind."),
+		o.Delete("/deviations", "forgetDeviations", o.Operator, a.forgetDeviations,
+			"Begin the list of deviations anew; those that are left"),
 		o.Get("/settings", "getSettings", o.Viewer, a.getSettings, "The settings in force"),
 		o.Put("/settings", "putSettings", o.Admin, a.putSettings, "Change settings: fields that are left out stay").Wants(settingsChange),
 		o.Get("/scan-keys", "listScanKeys", o.Operator, a.listScanKeys, "Keys of apps that scan, without the keys themselves"),

@@ -44,6 +44,10 @@ func SettingSchema(r huma.Registry, f settings.Field) *huma.Schema {
 		s.Type, s.Format, s.Minimum, s.Maximum = huma.TypeInteger, "int64", &least, &most
 	case settings.Limits:
 		s.Type, s.AdditionalProperties = huma.TypeObject, &huma.Schema{Type: huma.TypeInteger}
+	case settings.Turned:
+		s.Type = ""
+		s.OneOf = []*huma.Schema{{Type: huma.TypeObject, AdditionalProperties: true},
+			{Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeString}}}
 	case settings.Verification:
 		s.Type = ""
 		s.OneOf = []*huma.Schema{{Type: huma.TypeString, Enum: []any{"fetch", "trust"}},

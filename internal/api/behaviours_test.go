@@ -33,7 +33,7 @@ func TestTheLogNamesTheRows(t *testing.T) {
 	as("shop", getPath, `{"get_type":"2","page_num":"1","page_size":"10"}`)(s)
 	decidedBy(t, s, "wire.number.text")
 	before := strings.Count(s.Log(), " behaviours=")
-	as("shop", getPath, `{"get_type":0}`)(s)
+	typed("shop", getPath, `{"get_type":0}`)(s)
 	if after := strings.Count(s.Log(), " behaviours="); after != before {
 		t.Error("a plain call met a row")
 	}

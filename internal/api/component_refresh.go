@@ -25,5 +25,6 @@ func (a *API) authorizerToken(ctx context.Context, c *call, f *fields) (any, err
 		return nil, f.err
 	}
 	got, err := a.Accounts.RefreshAuthorizerToken(ctx, c.component, appid, refresh)
+	a.madeToken(c, err, appid)
 	return authorizerTokenReply{Token: got.Token.Text, ExpiresIn: got.Token.ExpiresIn, RefreshToken: got.RefreshToken}, err
 }

@@ -18,5 +18,6 @@ func (a *API) componentToken(ctx context.Context, c *call, f *fields) (any, erro
 	}
 	issued, err := a.Accounts.PlatformToken(ctx, credentials, ticket)
 	c.bySecret(credentials.AppID, err)
+	a.madeToken(c, err)
 	return componentTokenReply{Token: issued.Text, ExpiresIn: issued.ExpiresIn}, err
 }

@@ -62,6 +62,8 @@ type API struct {
 
 	limiter  limiter
 	pictures limiter
+	pace     limiter // at the platform's own limit, where a setting lets more through
+	habits   habits
 	table    map[string]endpoint
 }
 
@@ -79,6 +81,7 @@ type Fault struct {
 func (a *API) Handler() http.Handler {
 	a.table = map[string]endpoint{}
 	for _, e := range a.endpoints() {
+		e.fields = namedFields[e.path]
 		a.table[e.path] = e
 	}
 	return http.HandlerFunc(a.serve)
@@ -106,6 +109,8 @@ type endpoint struct {
 	serve func(context.Context, *call, *fields) (any, error)
 	codes []*errcode.Code
 	sets  sets
+	// fields are those that the pages name, in body or query.
+	fields []string
 	// may judges the account before the body is read; nil = every account may.
 	may func(accounts.Account) error
 }
@@ -185,6 +190,9 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	code, detail := errcode.Of(err)
 	c.notes.Add(errcode.RowOf(err))
+	if known && a.again(r, e, c, code) {
+		c.notes.Add(behaviour.WireRetry)
+	}
 	detail = cut(detail, maxDetail) // it may quote the caller
 	if a.WhyBelow != "" {
 		w.Header().Set("X-Qrjump-Why", a.WhyBelow+c.rid)
@@ -213,6 +221,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		a.Observe(e.path, code.Number, took)
 	}
 	if a.Record != nil || c.account() != "" {
+		a.Calls.Deviate(c.account(), e.path, c.rid, at, &c.notes)
 		record := newRecord(at, r, e, c, body, code, detail, took)
 		if a.Record != nil {
 			a.Record(record)
@@ -245,7 +254,9 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 	defer ctx.close()
 	s := a.Settings.Get()
 	if e.needs&listing != 0 && s.RulesByGet && r.Method == http.MethodGet {
-		c.notes.Add(behaviour.RulesGetByGET)
+		if err := a.pass(c, behaviour.RulesGetByGET, "got GET"); err != nil {
+			return nil, Fault{}, err
+		}
 		e.needs |= anyMethod
 	}
 	asks := r.Method == http.MethodPost || e.needs&anyMethod != 0 && (r.Method == http.MethodGet || e.needs&makes == 0)
@@ -256,13 +267,21 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 		}
 		return nil, Fault{}, errcode.RequirePost.With(row, "got %.16s", r.Method)
 	}
+	if e.needs&anyMethod != 0 && r.Method == http.MethodPost {
+		c.notes.Add(behaviour.WireMethodTaken)
+	}
 	if e.needs&ticketOnly != 0 && s.TicketWithoutToken && c.query.Get("access_token") == "" {
-		c.notes.Add(behaviour.CodesTicketToken)
+		if err := a.pass(c, behaviour.CodesTicketToken, "no access_token in the query"); err != nil {
+			return nil, Fault{}, err
+		}
 	} else if e.needs&token != 0 {
 		if err := a.authenticate(ctx, e, c); err != nil {
 			return nil, Fault{}, err
 		}
 		if err := a.limit(ctx, c.account(), e, s); err != nil {
+			return nil, Fault{}, err
+		}
+		if err := a.keepPace(c, e, s); err != nil {
 			return nil, Fault{}, err
 		}
 		if err := a.limitMinute(ctx, c.caller, e.path, s); err != nil {
@@ -283,7 +302,10 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 	if err != nil {
 		return nil, Fault{}, err
 	}
-	f.notes = &c.notes
+	f.notes, f.settings = &c.notes, a.Settings
+	if err := a.passFields(r, e, c, f); err != nil {
+		return nil, Fault{}, err
+	}
 	fault := a.fault(e, c, f)
 	if fault.Delay > 0 {
 		select {
@@ -379,7 +401,9 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 			return nil, errcode.EmptyPostData.With(behaviour.WireBodyEmpty, "the body is empty: want a JSON object")
 		}
 		if e.needs&emptyBody != 0 {
-			c.notes.Add(behaviour.WireBodyEmptyAccepted)
+			if err := a.pass(c, behaviour.WireBodyEmptyAccepted, "the body is empty"); err != nil {
+				return nil, err
+			}
 		}
 		body = []byte("{}")
 	}
@@ -391,7 +415,9 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 	if err == nil && e.needs&queryToo != 0 {
 		for _, inQuery := range queryFields(c.query).list {
 			if f.absent(string(inQuery.name)) {
-				c.notes.Add(behaviour.QuotaInQuery)
+				if err := a.pass(c, behaviour.QuotaInQuery, "%.60s is in the query", inQuery.name); err != nil {
+					return nil, err
+				}
 				f.set(inQuery.name, inQuery.raw)
 			}
 		}

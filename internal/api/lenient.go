@@ -15,6 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/settings"
 )
 
 // fields are the fields of a call, read with the leniency of the platform:
@@ -27,6 +28,17 @@ type fields struct {
 	list  []field
 	err   error
 	notes *behaviour.Notes // of the call; nil = nobody's
+	// settings say what of this is refused; nil = nothing.
+	settings *settings.Live
+}
+
+// pass notes that a field is taken as a row says; where the operator wants that
+// refused, the field is wrong.
+func (f *fields) pass(row behaviour.Row, name, want string) {
+	f.notes.Add(row)
+	if f.settings.Refuses(row) {
+		f.wrong(row, name, want)
+	}
 }
 
 // field is a field as it came; name is what its quotes hold.
@@ -152,7 +164,10 @@ func (f *fields) peek(name string) (s string, ok bool) {
 // Choice(wire.field.null): clients send null and "" for what they do not mean.
 func (f *fields) absent(name string) bool {
 	switch string(bytes.TrimSpace(f.raw(name))) {
-	case "", "null", `""`:
+	case "null", `""`:
+		f.pass(behaviour.WireFieldNull, name, "a value, or no such field")
+		return true
+	case "":
 		return true
 	}
 	return false
@@ -206,7 +221,7 @@ func (f *fields) number(name string) (n int, ok bool) {
 			f.wrong(behaviour.WireNumberForm, name, "a whole number")
 			return 0, false
 		}
-		f.notes.Add(behaviour.WireNumberText)
+		f.pass(behaviour.WireNumberText, name, "a number")
 	}
 	if n, err := strconv.Atoi(literal); err == nil {
 		return n, true
@@ -217,7 +232,7 @@ func (f *fields) number(name string) (n int, ok bool) {
 		f.wrong(behaviour.WireFieldType, name, "a whole number")
 		return 0, false
 	}
-	f.notes.Add(behaviour.WireNumberFloat)
+	f.pass(behaviour.WireNumberFloat, name, "a number without point or exponent")
 	return int(x), true
 }
 
@@ -245,9 +260,8 @@ func (f *fields) flag(name string) bool {
 	if json.Unmarshal(f.raw(name), &b) == nil {
 		return b
 	}
-	literal := strings.Trim(string(f.raw(name)), `" `)
-	f.notes.Add(behaviour.WireFlagWord)
-	switch literal {
+	f.pass(behaviour.WireFlagWord, name, "true or false")
+	switch strings.Trim(string(f.raw(name)), `" `) {
 	case "1", "true":
 		return true
 	case "0", "false":
@@ -264,7 +278,7 @@ func (f *fields) texts(name string) (list []string, given bool) {
 		return nil, false
 	}
 	if one, ok := isText(f.raw(name)); ok {
-		f.notes.Add(behaviour.WireListText)
+		f.pass(behaviour.WireListText, name, "a list of strings")
 		return []string{one}, true
 	}
 	var many []*string
@@ -291,7 +305,7 @@ func (f *fields) textOrNumber(name string) string {
 	}
 	var n json.Number
 	if raw := f.raw(name); raw[0] != '"' && json.Unmarshal(raw, &n) == nil {
-		f.notes.Add(behaviour.WireTextNumber)
+		f.pass(behaviour.WireTextNumber, name, "a string")
 		return n.String()
 	}
 	return f.text(name)

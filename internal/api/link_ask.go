@@ -15,6 +15,9 @@ func (a *API) mayCallLinks(c *call) error {
 		return errcode.Unauthorized.With(behaviour.LinkOwnToken,
 			"only a third-party platform may call this for %s; the setting links_by_own_token lets accounts themselves", c.caller.AppID)
 	}
+	if c.component == "" {
+		return a.pass(c, behaviour.LinkOwnTaken, "%s calls with a token of its own", c.caller.AppID)
+	}
 	return nil
 }
 

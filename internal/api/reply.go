@@ -59,13 +59,16 @@ func (a *API) encodeReply(e endpoint, reply any, code *errcode.Code, detail, rid
 
 // newRID makes the request id of a call at a time: its second and 64 random bits.
 // Inferred(wire.answer.rid_time): eight live ones fit. Contract: rules 0.
-func (a *API) newRID(at time.Time) string {
+func (a *API) newRID(at time.Time) string { return NewRID(a.Random, at) }
+
+// NewRID makes the request id of a moment.
+func NewRID(random io.Reader, now time.Time) string {
 	var raw [8]byte
-	if _, err := io.ReadFull(a.Random, raw[:]); err != nil {
+	if _, err := io.ReadFull(random, raw[:]); err != nil {
 		panic(fmt.Errorf("drawing a request id: %w", err))
 	}
 	var second [4]byte
-	binary.BigEndian.PutUint32(second[:], uint32(at.Unix()))
+	binary.BigEndian.PutUint32(second[:], uint32(now.Unix()))
 	rid := make([]byte, 0, 26)
 	rid = append(hex.AppendEncode(rid, second[:]), '-')
 	rid = append(hex.AppendEncode(rid, raw[:4]), '-')

@@ -21,5 +21,6 @@ func (a *API) token(ctx context.Context, c *call, f *fields) (any, error) {
 	}
 	issued, err := a.Accounts.IssueToken(ctx, credentials)
 	c.bySecret(credentials.AppID, err)
+	a.madeToken(c, err)
 	return tokenReply{AccessToken: issued.Text, ExpiresIn: issued.ExpiresIn}, err
 }

@@ -18,5 +18,8 @@ func (a *API) stableToken(ctx context.Context, c *call, f *fields) (any, error) 
 	}
 	issued, err := a.Accounts.StableToken(ctx, credentials, force)
 	c.bySecret(credentials.AppID, err)
+	if force {
+		a.madeToken(c, err)
+	}
 	return tokenReply{AccessToken: issued.Text, ExpiresIn: issued.ExpiresIn}, err
 }

@@ -96,6 +96,8 @@ var (
 	CodesTicketToken = choice("codes.ticket.token", "marketcode 3.6",
 		"A setting lets tickettocode come without a token; the ticket then names the account.",
 		"可设置允许 tickettocode 不带 token，由 code_ticket 确定帐号。")
+	CodesTicketAgain = choice("codes.ticket.again", "marketcode 3.6",
+		"A code_ticket is traded as often as its user likes until its end.", "code_ticket 在有效期内可由同一用户重复兑换。")
 	CodesText = choice("codes.text", "marketcode 5.4",
 		"A code prefix has no percent sign and nothing that a path would be cleaned of.", "码前缀不含百分号，也不含会被路径规整掉的内容。")
 )

@@ -15,6 +15,8 @@ var (
 	RulesPath = choice("rules.add.path", "rules 1.1",
 		"A path that is blank, above 1,024 bytes or has control characters is answered with 40097; it is not checked otherwise.",
 		"path 为空白、超过 1024 字节或含控制字符时返回 40097；除此不做检查。")
+	RulesPathUnasked = choice("rules.add.path_unasked", "rules 1.1",
+		"Whether the page of a rule exists is not asked.", "不检查规则的页面是否存在。")
 	RulesPrefixMissing = choice("rules.prefix.missing", "rules 1.8",
 		"A rule call without prefix is answered with 40097.", "规则接口缺少 prefix 时返回 40097。")
 	RulesPrefixUnknown = choice("rules.prefix.unknown", "rules 1.2",
@@ -47,6 +49,8 @@ var (
 	RulesPrefixPrivate = choice("rules.prefix.private", "rules 2.5",
 		"With allow_private_hosts, the default of --dev, ports, addresses and one-label hosts are taken.",
 		"开启 allow_private_hosts（--dev 的默认）时接受端口、IP 和单级主机名。")
+	RulesPrefixPortTaken = choice("rules.prefix.port_taken", "rules 2.5",
+		"With allow_private_hosts a port in the prefix is taken.", "开启 allow_private_hosts 时接受 prefix 中的端口。")
 	RulesPrefixNewer = seen("rules.prefix.newer", "rules 2.5", live, "2023-03-16",
 		"Hosts under .ink, .media, .plus and .run are refused with 85066 where the setting refuse_newer_domains is on.",
 		"设置 refuse_newer_domains 开启时，.ink、.media、.plus、.run 下的主机返回 85066。")
@@ -125,6 +129,8 @@ var (
 		"Publishing for a Mini Program without a released version is answered with 85074.", "小程序没有线上版本时发布返回 85074。")
 	RulesPublishQuota = seen("rules.publish.quota", "rules 1.4", "D/0002ec5d7b8a78f9c8cc4473f5fc00", "2021-09-25",
 		"A publish above the month's quota is answered with 886000.", "当月发布次数用完时返回 886000。")
+	RulesPublishAbove = choice("rules.publish.above", "rules 1.4",
+		"A setting lets a Mini Program publish more than a hundred times a month.", "可用设置放行小程序每月超过一百次的发布。")
 	RulesPublishAgain = choice("rules.publish.again", "rules 1.4",
 		"Publishing a published rule answers 0 and spends nothing.", "再次发布已发布的规则返回 0，不消耗次数。")
 	RulesPublishService = choice("rules.publish.service", "rules 1",
@@ -142,6 +148,9 @@ var (
 var (
 	LinkOwnToken = seen("link.own_token", "rules 3.4", live, "2024-02-03",
 		"A link call with an account's own token is answered with 48001; a setting lets it.", "用帐号自己的 token 调用关联接口返回 48001；可设置放行。")
+	LinkOwnTaken = choice("link.own_token_taken", "rules 3.4",
+		"With links_by_own_token an account calls the link interfaces with a token of its own.",
+		"开启 links_by_own_token 时帐号可用自己的 token 调用关联接口。")
 	LinkKind = choice("link.kind", "rules 3.4",
 		"A link call for an account that is no service account is answered with 48001.", "非服务号调用关联接口返回 48001。")
 	LinkAppIDMissing = choice("link.appid.missing", "rules 3.4",
@@ -151,7 +160,7 @@ var (
 		"wxamplink 既无 notify_users 也无 show_profile 时返回 40097，不做任何更改。")
 	LinkAppIDUnknown = choice("link.appid.unknown", "rules 3.4",
 		"Linking what is no Mini Program here is answered with 40013.", "关联对象不是本服务器上的小程序时返回 40013。")
-	LinkDone = seen("link.done", "rules 3.4", "a live answer quoted in public", "2021",
+	LinkDone = page("link.done", "rules 3.4", "wxamplink page",
 		"Linking what is linked already is answered with 89015.", "已关联时再次关联返回 89015。")
 	LinkAsked = page("link.asked", "rules 3.4", "wxamplink page",
 		"Linking what waits to be confirmed is answered with 89010.", "关联待确认时再次关联返回 89010。")
@@ -176,7 +185,7 @@ var (
 		"An action_info without a scene that fits is answered with 40053.", "action_info 没有合适的 scene 时返回 40053。")
 	QRCodeLife = choice("qrcode.life", "rules 3.5",
 		"expire_seconds outside 1 to 2592000 is answered with 40097, not cut.", "expire_seconds 不在 1 到 2592000 时返回 40097，不做截断。")
-	QRCodeLimit = seen("qrcode.limit", "rules 3.5", "a live answer quoted in public", "2021",
+	QRCodeLimit = inferred("qrcode.limit", "rules 3.5", "the limit of the qrcode/create page, the words of 45029",
 		"A permanent code above 100,000 is answered with 45029.", "永久二维码超过十万个时返回 45029。")
 	QRCodeTicket = choice("qrcode.ticket", "rules 3.5",
 		"A code's ticket is URL-safe Base64 without padding.", "二维码的 ticket 是无填充的 URL 安全 Base64。")

@@ -55,6 +55,32 @@ func TestRowsAreWhole(t *testing.T) {
 	}
 }
 
+// Each deviation is whole: its row is in the table once, its mark is one, it advises
+// in both languages, and what strict refuses by it is a refusal.
+func TestDeviationsAreWhole(t *testing.T) {
+	t.Parallel()
+	seen := map[behaviour.Row]bool{}
+	for _, d := range behaviour.Deviations() {
+		switch {
+		case d.Row == behaviour.None || seen[d.Row]:
+			t.Errorf("%s is there twice, or no row", d.Row)
+		case !slices.Contains(behaviour.Marks, d.Minds):
+			t.Errorf("%s has the mark %q", d.Row, d.Minds)
+		case !strings.HasSuffix(d.English, ".") || !strings.HasSuffix(d.Chinese, "。"):
+			t.Errorf("%s: want advice in each language", d.Row)
+		case d.Refusal != 0 && d.Refusal < 40000:
+			t.Errorf("%s is refused by %d", d.Row, d.Refusal)
+		}
+		seen[d.Row] = true
+		if found, ok := d.Row.Deviation(); !ok || found != d {
+			t.Errorf("%s: found %+v", d.Row, found)
+		}
+	}
+	if _, ok := behaviour.CodesKind.Deviation(); ok {
+		t.Error("a refusal is no deviation")
+	}
+}
+
 // Every choice and inference in the code names its row, every row is named by a
 // decision point, and a row that only a comment names is named by a test.
 func TestEveryRowHasADecisionPoint(t *testing.T) {

@@ -13,11 +13,16 @@ var (
 		"HEAD, OPTIONS, PUT or DELETE is answered with 43002 and makes or ends no token.",
 		"HEAD、OPTIONS、PUT、DELETE 一律返回 43002，既不签发也不作废任何 token。")
 
+	WireMethodTaken = choice("wire.method.taken", "rules 3.1",
+		"POST on a call that the page has as GET is taken, with the fields in the query.", "文档为 GET 的接口也接受 POST，参数仍取自查询串。")
+
 	WireBodyEmpty = seen("wire.body.empty", "rules 0", live, "2024-03-26",
 		"An empty body on a call that wants one is answered with 44002.", "须带请求体的接口收到空请求体时返回 44002。")
 	WireBodyEmptyAccepted = choice("wire.body.empty_accepted", "rules 0",
 		"The calls that list or download accept an empty body as {}, although a page documents 44002.",
 		"查询和下载类接口把空请求体当作 {} 接受，尽管文档写的是 44002。")
+	WireBodyType = choice("wire.body.type", "clients 1",
+		"A body is read as JSON under any Content-Type or none.", "无论 Content-Type 是什么或没有，请求体都按 JSON 读取。")
 	WireBodyLong = choice("wire.body.long", "rules 0",
 		"A body above one mebibyte is answered with 47001.", "请求体超过 1 MiB 时返回 47001。")
 	WireBodySlow = choice("wire.body.slow", "rules 0",
@@ -45,6 +50,8 @@ var (
 		"null and the empty text count as an absent field.", "null 和空字符串等同于没有该字段。")
 	WireFieldUnknown = seen("wire.field.unknown", "rules 0", "a live edit carried state and appid", "2022",
 		"A field that no page names is ignored.", "文档没有的字段会被忽略。")
+	WireFieldQuery = choice("wire.field.query", "rules 0",
+		"A field in the query of a call that takes it in the body is ignored.", "应放在请求体里的字段若写在查询串中会被忽略。")
 	WireNumberText = seen("wire.number.text", "rules 0", live, "2020-11-02",
 		"A number written as a text of decimal digits is taken as the number.", "写成十进制数字字符串的数字按数字处理。")
 	WireNumberForm = choice("wire.number.form", "rules 0",
@@ -80,6 +87,10 @@ var (
 
 	WireRateRules = page("wire.rate.rules", "rules 0", "founding pages",
 		"More than five calls a second to a jump-rule interface are answered with 44990.", "跳转规则接口每秒超过 5 次时返回 44990。")
+	WireRateAbove = choice("wire.rate.above", "rules 0",
+		"A setting lets more than five calls a second through to a jump-rule interface.", "可用设置放行每秒超过 5 次的跳转规则接口调用。")
+	WireRetry = choice("wire.retry", "rules 1.8",
+		"A refused call that comes again as it was is refused again, without end.", "原样重试被拒绝的调用会一直被拒绝。")
 	WireRateOther = choice("wire.rate.other", "rules 0",
 		"Other interfaces have no limit a second unless a setting makes one; then it is 44990.",
 		"其他接口默认不限每秒次数；设置了上限时超出返回 44990。")
@@ -141,7 +152,7 @@ var (
 		"A token call without appid is answered with 41002, whatever else is wrong.", "取 token 时缺少 appid 返回 41002，无论其他参数如何。")
 	TokenAppIDUnknown = seen("token.appid.unknown", "rules 3.1", live, "2026-09-17",
 		"An AppID that nobody has is answered with 40013, also without grant_type.", "AppID 不存在时返回 40013，没有 grant_type 时也一样。")
-	TokenAppIDPlatform = seen("token.appid.platform", "rules 3.1", "a live answer quoted in public", "2021",
+	TokenAppIDPlatform = inferred("token.appid.platform", "rules 3.1", "a live answer quoted without its date",
 		"A platform's AppID on a token call is answered with 61024.", "用第三方平台的 AppID 取 token 时返回 61024。")
 	TokenGrant = seen("token.grant", "rules 3.1", live, "2026-01-09",
 		"A grant_type that is not the call's is answered with 40002.", "grant_type 不对时返回 40002。")
@@ -158,6 +169,9 @@ var (
 		"A caller's address off the account's list is answered with 40164, which quotes the address.", "调用地址不在白名单时返回 40164，并写出该地址。")
 	TokenDay = seen("token.day", "rules 3.1", live, "2026-01-13",
 		"Fetches of a token above the day's limit are answered with 45009.", "当日取 token 次数超限时返回 45009。")
+	TokenAgain = choice("token.again", "rules 3.1",
+		"A token is made again although the one before is new: the third within a minute, and each after it, is noted.",
+		"旧 token 尚新仍可再次签发；一分钟内第三次起会被记录。")
 	TokenStableDay = page("token.stable.day", "rules 3.1", "stable_token page",
 		"More than twenty forced refreshes a day are answered with 45009.", "每日强制刷新超过 20 次时返回 45009。")
 	TokenStableMinute = page("token.stable.minute", "rules 3.1", "stable_token page",
@@ -208,6 +222,9 @@ var (
 		"A verify ticket past its twelve hours is answered with 61005.", "超过十二小时的 component_verify_ticket 返回 61005。")
 	ComponentTicketUnknown = seen("component.ticket.unknown", "rules 3.2", live, "2023-03-30",
 		"A verify ticket that is missing or was never pushed is answered with 61006.", "缺少或从未推送过的 component_verify_ticket 返回 61006。")
+	ComponentTicketOlder = page("component.ticket.older", "rules 3.2", "component_verify_ticket page",
+		"A verify ticket is taken for twelve hours, also when newer ones were pushed.",
+		"component_verify_ticket 在十二小时内有效，即使已推送更新的。")
 	ComponentDay = page("component.day", "rules 3.2", "api_component_token page",
 		"Fetches of a platform's token above the day's limit are answered with 45009.", "当日取第三方平台 token 次数超限时返回 45009。")
 	ComponentCodeMissing = choice("component.code.missing", "rules 3.2",
@@ -235,6 +252,8 @@ var (
 		"授权后权限集不变时，不推送事件，刷新令牌也不变。")
 	ConsentKinds = choice("consent.kinds", "rules 3.2",
 		"auth_type 4, 5 and 8 offer accounts of every kind.", "auth_type 为 4、5、8 时各类帐号均可选。")
+	MessageSlow = choice("message.slow", "rules 3.2",
+		"A receiver that takes more than five seconds to answer gets the same message again.", "接收方五秒内未回复时，会再次收到同一消息。")
 	MessageSignature = choice("message.signature", "rules 3.5",
 		"An event to an account's message URL is signed with an empty token.", "推送到帐号消息地址的事件用空 token 签名。")
 	MessageUserName = choice("message.user_name", "rules 3.2",

@@ -1,7 +1,7 @@
 // Package calls knows what accounts do with the wire: how many calls a day they
 // made to each interface and how many are left, how often they cleared these
-// counts, and the log of calls that a request id is looked up in. It knows
-// neither what a call means nor how it is read.
+// counts, what they deviated in, and the log of calls that a request id is looked up
+// in. It knows neither what a call means nor how it is read.
 //
 // Counts and log are kept in memory and written in groups, so that no answer
 // waits for a write: see Window for what a crash may cost.
@@ -56,6 +56,13 @@ type Tx interface {
 	// ForgetCalls forgets calls with a number up to upTo, and blocks of before a
 	// second. Of these it removes at most limit of each, oldest first.
 	ForgetCalls(ctx context.Context, upTo, second int64, limit int) error
+
+	// AddDeviations counts deviations on, in their order.
+	AddDeviations(ctx context.Context, list []Deviation) error
+	// Deviations lists those of an account, "" = of all, by account, endpoint and behaviour.
+	Deviations(ctx context.Context, account string, limit int) ([]Deviation, error)
+	// ForgetDeviations removes those of an account, "" = all.
+	ForgetDeviations(ctx context.Context, account string) error
 }
 
 // Book counts the calls of this process and keeps its part of the log. Its
@@ -76,8 +83,9 @@ type Book struct {
 	// Minutes counts calls of a minute.
 	Minutes Minutes
 
-	meter meter
-	calls queue
+	meter      meter
+	calls      queue
+	deviations deviations
 }
 
 // Run writes every Window, and sooner when much is waiting, until ctx ends. Calls
@@ -126,7 +134,10 @@ func (b *Book) Flush(ctx context.Context) error {
 	if err := b.flushCounts(ctx); err != nil {
 		return fmt.Errorf("writing the counts of calls: %w", err)
 	}
-	return b.flushCalls(ctx)
+	if err := b.flushCalls(ctx); err != nil {
+		return err
+	}
+	return b.flushDeviations(ctx)
 }
 
 // Reset runs f, which empties the store, while nothing is written, and forgets
@@ -136,11 +147,14 @@ func (b *Book) Reset(f func() error) error {
 	defer b.meter.writing.Unlock()
 	b.calls.writing.Lock()
 	defer b.calls.writing.Unlock()
+	b.deviations.writing.Lock()
+	defer b.deviations.writing.Unlock()
 	if err := f(); err != nil {
 		return err
 	}
 	b.meter.forget()
 	b.calls.forget()
+	b.deviations.forget()
 	return nil
 }
 

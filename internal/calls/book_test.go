@@ -20,14 +20,15 @@ import (
 // memory is a store that keeps what it is given and can be told to fail or to
 // hang; the real ones have their tests in package store.
 type memory struct {
-	mu     sync.Mutex
-	counts map[string]int
-	blocks []calls.Block
-	calls  []calls.Call // of the blocks
-	writes int
-	broken error
-	hang   chan struct{} // closed = no more
-	wrote  chan int      // told with every write how many calls are written, unless nil
+	mu         sync.Mutex
+	counts     map[string]int
+	blocks     []calls.Block
+	calls      []calls.Call // of the blocks
+	deviations []calls.Deviation
+	writes     int
+	broken     error
+	hang       chan struct{} // closed = no more
+	wrote      chan int      // told with every write how many calls are written, unless nil
 }
 
 func (m *memory) UpdateCalls(ctx context.Context, f func(calls.Tx) error) error {
@@ -101,6 +102,17 @@ func (m *memory) AddCalls(_ context.Context, blocks []calls.Block) (int64, error
 	}
 	return int64(len(m.calls)), nil
 }
+
+func (m *memory) AddDeviations(_ context.Context, list []calls.Deviation) error {
+	m.deviations = append(m.deviations, list...)
+	return nil
+}
+
+func (m *memory) Deviations(context.Context, string, int) ([]calls.Deviation, error) {
+	return m.deviations, nil
+}
+
+func (m *memory) ForgetDeviations(context.Context, string) error { m.deviations = nil; return nil }
 
 func (m *memory) ForgetCalls(context.Context, int64, int64, int) error { return nil }
 

@@ -122,6 +122,9 @@ func (p *Press) Apply(ctx context.Context, caller accounts.Account, a Applicatio
 					batch.Count, a.Count)
 			}
 			behaviour.Note(ctx, behaviour.CodesApplyAgain)
+			if s.Refuses(behaviour.CodesApplyAgain) {
+				return errcode.Strict(behaviour.CodesApplyAgain, "isv_application_id %q is application %d already", a.ISV, batch.ID)
+			}
 			return nil
 		}
 		if !errors.Is(err, ErrNoBatch) {

@@ -43,6 +43,16 @@ func (c *Code) With(row behaviour.Row, format string, args ...any) error {
 // By is With for a row that says all that there is to say.
 func (c *Code) By(row behaviour.Row) error { return &Detailed{Code: c, Row: row} }
 
+// Strict is the refusal of what a row lets pass, where the operator wants it refused.
+func Strict(row behaviour.Row, format string, args ...any) error {
+	d, _ := row.Deviation()
+	code, known := ByNumber(d.Refusal)
+	if !known {
+		panic("errcode: strict cannot turn " + row.String())
+	}
+	return code.With(row, "strict: "+format, args...)
+}
+
 // Reworded returns the code with another text on the wire, for the few texts
 // that quote the caller.
 func (c *Code) Reworded(format string, args ...any) *Code {

@@ -51,6 +51,10 @@ type Client struct {
 	// addresses stay closed.
 	AllowPrivate bool
 
+	// Patience is how long a request may take at most, whatever it says itself; 0 = as
+	// it says.
+	Patience time.Duration
+
 	RootCAs   *x509.CertPool   // nil means those of the system
 	Now       func() time.Time // for the steps; nil means time.Now
 	UserAgent string           // empty means a default
@@ -139,7 +143,8 @@ type trip struct {
 }
 
 func (t *trip) run(ctx context.Context, req Request) (Answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(max(req.Timeout, 0), defaultTimeout))
+	timeout := cmp.Or(max(req.Timeout, 0), defaultTimeout)
+	ctx, cancel := context.WithTimeout(ctx, min(timeout, cmp.Or(t.client.Patience, timeout)))
 	defer cancel()
 
 	req.Method = cmp.Or(req.Method, http.MethodGet)

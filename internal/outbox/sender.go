@@ -37,6 +37,8 @@ type Sender struct {
 	Now  func() time.Time
 	// RealNow measures how long a hand has had its rows.
 	RealNow func() time.Time
+	// Slow is called for an attempt that was not answered in time; nil = nobody is.
+	Slow func(Kind, Row)
 	// Tried is called for every attempt; nil = nobody is.
 	Tried func(kind Kind, taken bool)
 	Log   *slog.Logger
@@ -230,6 +232,9 @@ func (s *Sender) send(ctx context.Context, seal func(*Row) (outbound.Request, er
 	answer, err := s.Post(ctx, request)
 	ended := s.Now()
 	if refused, ok := errors.AsType[*outbound.Error](err); ok {
+		if refused.Reason == outbound.TimedOut && s.Slow != nil {
+			s.Slow(s.Kind, *r)
+		}
 		err = fmt.Errorf("%s (%s)", refused.Detail, refused.Reason)
 	}
 	fault := oneLine(s.Judge(r, answer, err))

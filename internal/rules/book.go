@@ -175,6 +175,7 @@ func limitHolder(owner accounts.Account, d Draft) string {
 // admit decides whether the draft may become a rule of the owner.
 func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft, s settings.Settings) (Rule, DomainStatus, error) {
 	rule := Rule{Kind: kindFor(owner), Owner: owner.AppID, Target: owner.AppID, Path: d.Path}
+	behaviour.Note(ctx, behaviour.RulesPathUnasked)
 	if rule.Kind == Service {
 		rule.Target = d.AppID
 		if err := checkTarget(ctx, tx, owner, d.AppID); err != nil {
@@ -187,11 +188,8 @@ func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft
 	}
 	rule.Prefix = p
 	if rule.Kind == Ordinary {
-		if row, _ := p.hostFault(false); row != 0 {
-			behaviour.Note(ctx, behaviour.RulesPrefixPrivate)
-		}
-		if p.underNewerDomain() && !s.RefuseNewerDomains {
-			behaviour.Note(ctx, behaviour.RulesPrefixNewerTaken)
+		if err := passHost(ctx, p, s); err != nil {
+			return Rule{}, "", err
 		}
 		if s.RefuseNewerDomains && p.underNewerDomain() {
 			return Rule{}, "", errcode.IllegalPrefix.With(behaviour.RulesPrefixNewer,
@@ -224,9 +222,38 @@ func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft
 		return Rule{}, "", errcode.ICPFailed.With(behaviour.RulesAddICP, "the operator has no ICP record for %s", p.Host)
 	}
 	if status == "" {
-		behaviour.Note(ctx, behaviour.RulesAddICPUnasked)
+		if err := pass(ctx, s, behaviour.RulesAddICPUnasked, "nobody says that %s has an ICP record", p.Host); err != nil {
+			return Rule{}, "", err
+		}
 	}
 	return rule, status, nil
+}
+
+// pass notes what is let pass; where the operator wants it refused, it is the refusal.
+func pass(ctx context.Context, s settings.Settings, row behaviour.Row, format string, args ...any) error {
+	behaviour.Note(ctx, row)
+	if s.Refuses(row) {
+		return errcode.Strict(row, format, args...)
+	}
+	return nil
+}
+
+// passHost lets pass a host that the platform would refuse, or returns 85066.
+func passHost(ctx context.Context, p Prefix, s settings.Settings) error {
+	if row, why := p.hostFault(false); row == behaviour.RulesPrefixHost {
+		if err := pass(ctx, s, behaviour.RulesPrefixPrivate, "prefix %.120q: %s", p.Text, why); err != nil {
+			return err
+		}
+	}
+	if strings.Contains(p.Host[strings.LastIndexByte(p.Host, ']')+1:], ":") {
+		if err := pass(ctx, s, behaviour.RulesPrefixPortTaken, "prefix %.120q has a port", p.Text); err != nil {
+			return err
+		}
+	}
+	if p.underNewerDomain() && !s.RefuseNewerDomains {
+		return pass(ctx, s, behaviour.RulesPrefixNewerTaken, "prefix %.120q: the platform refused its top-level domain", p.Text)
+	}
+	return nil
 }
 
 // checkOwners returns 85071 for the caller's own prefix, 85072 for another's
@@ -369,6 +396,10 @@ func (b *Book) keep(ctx context.Context, c Confirmation) error {
 	})
 }
 
+// platformQuota is how often a month the platform lets a Mini Program publish,
+// whatever a setting lets. Contract: rules 1.
+const platformQuota = 100
+
 // Publish makes a rule live at once. Publishing again is free. 40097 for an
 // unknown prefix, 40166 where the service account is not linked any more, 85074
 // without a release, 886000 when the month's publishes are spent. Contract:
@@ -416,6 +447,11 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 			}
 		}
 		quota := s.PublishQuota
+		if rule.Kind == Ordinary && spent >= platformQuota && spent < quota {
+			if err := pass(ctx, s, behaviour.RulesPublishAbove, "%s published %d times this month", owner.AppID, spent); err != nil {
+				return err
+			}
+		}
 		if rule.Kind == Service {
 			if quota = s.ServicePublishQuota; quota == 0 {
 				behaviour.Note(ctx, behaviour.RulesPublishService)
@@ -530,10 +566,13 @@ func (b *Book) List(ctx context.Context, owner accounts.Account, req ListRequest
 	if err := owner.JumpRules(); err != nil {
 		return Listing{}, err
 	}
+	s := b.Settings.Get()
 	if kindFor(owner) == Service && req.AppID == "" {
-		behaviour.Note(ctx, behaviour.RulesGetAll)
+		if err := pass(ctx, s, behaviour.RulesGetAll, "appid is missing"); err != nil {
+			return Listing{}, err
+		}
 	}
-	month := b.Settings.Get().MonthStart(b.countNow())
+	month := s.MonthStart(b.countNow())
 	wanted := listed{owner: owner.AppID, newest: q.Newest, offset: q.Offset, limit: q.Limit}
 	remembers := b.Epochs != nil && q.Keys == nil && req.AppID == ""
 	var epoch uint64
@@ -628,7 +667,7 @@ func (b *Book) Plant(ctx context.Context, owner accounts.Account, d Draft, publi
 	s.RuleLimit, s.ServiceRuleLimit = 1<<40, 1<<40
 	// The operator wrote the host; whether strangers may use such hosts is
 	// another question.
-	s.AllowPrivateHosts, s.RefuseNewerDomains = true, false
+	s.AllowPrivateHosts, s.RefuseNewerDomains, s.Strict, s.Behaviours = true, false, false, nil
 	var key string
 	err = b.Store.UpdateRules(ctx, func(tx Tx) error {
 		if err := tx.LockOwner(ctx, limitHolder(owner, d)); err != nil {

@@ -38,7 +38,8 @@ func (b *Book) confirm(ctx context.Context, owner accounts.Account, p Prefix, st
 	c := Confirmation{Owner: owner.AppID, Prefix: p.Text, URL: p.ConfirmAddress(owner.Confirm.Name)}
 	// Choice(rules.confirm.any_port): a host that is listed without a port is trusted on every port.
 	name, _, _ := strings.Cut(p.Host, ":")
-	if status == Trusted || s.Verification.Trusts(p.Host) || s.Verification.Trusts(name) {
+	vouched := status == Trusted || s.Verification.Trusts(p.Host) || s.Verification.Trusts(name)
+	if vouched && !s.Refuses(behaviour.RulesConfirmVouched) {
 		c.OK, c.Reason = true, "the operator vouches for "+p.Host
 		behaviour.Note(ctx, behaviour.RulesConfirmVouched)
 		return c, nil

@@ -131,7 +131,7 @@ func (b *Book) Foresee(ctx context.Context, owner accounts.Account, do string, d
 	err = b.Store.ViewRules(ctx, func(tx Tx) error {
 		if do == "add" {
 			s := b.Settings.Get()
-			s.AllowPrivateHosts, s.RefuseNewerDomains = true, false
+			s.AllowPrivateHosts, s.RefuseNewerDomains, s.Strict, s.Behaviours = true, false, false, nil
 			added, _, err := b.admit(ctx, tx, owner, d, s)
 			added.Published = published
 			r = &added

@@ -15,7 +15,7 @@ var mayImport = map[string][]string{
 	"internal/behaviour":  {},
 	"internal/errcode":    {"internal/behaviour"},
 	"internal/vault":      {},
-	"internal/settings":   {"internal/spelling"},
+	"internal/settings":   {"internal/behaviour", "internal/spelling"},
 	"internal/spelling":   {},
 	"internal/outbound":   {},
 	"internal/outbox":     {"internal/outbound"},
@@ -59,7 +59,7 @@ var mayImport = map[string][]string{
 		"internal/emulator", "internal/errcode", "internal/gateway", "internal/history", "internal/index", "internal/lane",
 		"internal/ledger", "internal/live", "internal/outbound", "internal/outbox",
 		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/stats", "internal/store", "internal/stream",
-		"internal/calls", "internal/vault", "internal/webhooks", "internal/operations", "internal/spelling"},
+		"internal/behaviour", "internal/calls", "internal/vault", "internal/webhooks", "internal/operations", "internal/spelling"},
 
 	"internal/cassette": {"internal/behaviour", "internal/errcode", "internal/spelling"},
 

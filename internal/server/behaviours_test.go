@@ -48,6 +48,22 @@ func behavioursPage() string {
 		source, date := known(one)
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s | %s |\n", one.ID, one.Mark, one.English, one.Chinese, one.Section, source, date)
 	}
+	b.WriteString(
+		"\n## What callers may stumble over\n\nThese let something pass that the platform may mind: `qrjump deviations` lists which calls did it. " +
+			"The mark here says how sure it is that the platform\nminds; choice = nothing says so. With `--strict` those that are seen, page or inferred " +
+			"are answered with the number; the setting `behaviours` turns single\nones, but for those without a number.\n\n" +
+			"| behaviour | minds | strict answers | what to change in the caller | 调用方应如何修改 |\n| --- | --- | --- | --- | --- |\n")
+	list := slices.Clone(behaviour.Deviations())
+	slices.SortStableFunc(list, func(a, b behaviour.Deviation) int {
+		return cmp.Compare(slices.Index(behaviour.Marks, a.Minds), slices.Index(behaviour.Marks, b.Minds))
+	})
+	for _, d := range list {
+		number := ""
+		if d.Refusal != 0 {
+			number = fmt.Sprint(d.Refusal)
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", d.Row, d.Minds, number, d.English, d.Chinese)
+	}
 	return b.String()
 }
 

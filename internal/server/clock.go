@@ -18,6 +18,8 @@ type emulation struct {
 	plan  *emulator.Plan
 	stubs emulator.Stubs
 	calls *emulator.Calls[api.Record]
+	// forgetCallers makes the wire forget what callers did lately.
+	forgetCallers func()
 }
 
 // openClock chooses whose time counts.

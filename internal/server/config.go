@@ -26,6 +26,7 @@ type Config struct {
 	DevPublic    bool     // Dev or Emulator although strangers can reach a listener
 	DevHost      []string // names under which Dev is called, beside this machine's own
 	Emulator     bool     // emulator controls without the rest of Dev
+	Strict       bool     // refuse what the platform is known or inferred to refuse, unless a setting says otherwise
 	TLSCert      string   // certificate file of every listener; "" = plain HTTP
 	TLSKey       string   // its key
 	TLSDev       bool     // a local authority in Data/tls and a certificate of it

@@ -2,8 +2,12 @@ package server
 
 import (
 	"context"
+	"net/http"
+	"strings"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/api"
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/outbound"
 	"github.com/qrjump/qrjump/internal/outbox"
 )
@@ -47,11 +51,32 @@ func (s *Server) outboxPart(name string, open func(context.Context) (outbox.Poli
 			}
 			o = outbox.New(policy, s.store, s.log)
 			o.Post, o.Now, o.RealNow, o.Tried = s.post, s.now, s.realNow, s.metrics.tried
+			if policy.Kind != outbox.Deliveries { // webhooks are ours alone
+				o.Slow = s.slow
+			}
 			*wake = o.Wake
 			return nil
 		},
 		run: func(ctx context.Context) { o.Run(ctx, outboxInterval) },
 	}
+}
+
+// slow notes that a receiver took longer to answer than the platform waits: as a call
+// with a request id of its own, for there is no call that it is part of.
+func (s *Server) slow(kind outbox.Kind, r outbox.Row) {
+	at, row := s.now(), behaviour.MessageSlow
+	record := api.Record{RID: api.NewRID(s.random, at), At: at, Account: r.Receiver, Method: http.MethodPost,
+		URL: strings.TrimSpace(string(kind) + " " + r.Event), Request: r.Shown, Detail: "no answer within five seconds",
+		Behaviours: []behaviour.Row{row}}
+	if s.config.emulates() {
+		s.calls.Add(record)
+	}
+	s.book.Record(record.Kept())
+	var notes behaviour.Notes
+	notes.Add(row)
+	s.book.Deviate(record.Account, record.URL, record.RID, at, &notes)
+	s.log.Warn("call", "rid", record.RID, "endpoint", record.URL, "account", record.Account, "detail", record.Detail,
+		"behaviours", record.Behaviours)
 }
 
 // post sends a request through the guarded client.

@@ -38,6 +38,9 @@ func (s *Server) reset(ctx context.Context) error {
 	s.plan.Clear()
 	s.stubs.Clear()
 	s.calls.Clear()
+	if s.forgetCallers != nil {
+		s.forgetCallers()
+	}
 	s.accounts.ForgetGuesses()
 	s.book.Minutes.Forget()
 	s.press.Forget()

@@ -139,6 +139,7 @@ func (s *Server) wireAPI() *api.API {
 		a.Shared = s.store.Allow
 	}
 	if s.config.emulates() {
+		s.forgetCallers = a.ForgetCallers
 		a.Record = s.calls.Add
 		a.WhyBelow = s.whyBelow()
 		a.Stub = func(method, path string) (api.Stub, bool) {
@@ -188,9 +189,10 @@ func (s *Server) scanAPI() *scanapi.API {
 
 func (s *Server) adminAPI(h huma.API) {
 	a := &adminapi.Admin{Accounts: s.accounts, Rules: s.rules, Codes: s.press, OpenIDs: s.openIDs, Keys: s.keys, Settings: s.settings,
-		SaveSettings: s.changeSettings, Desk: s.desk, Call: s.call, Webhooks: s.webhooks, Rechecks: s.rechecks, Export: s.export,
-		Spool: s.config.Data,
-		Scans: s.counter, UserHash: s.userHash, Log: s.log,
+		SaveSettings: s.changeSettings, Desk: s.desk, Calls: s.book, Call: s.call, Webhooks: s.webhooks, Rechecks: s.rechecks,
+		Export: s.export,
+		Spool:  s.config.Data,
+		Scans:  s.counter, UserHash: s.userHash, Log: s.log,
 		History: s.store, Times: history.Times{Store: s.store, Codes: s.press},
 		Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts, Codes: s.press},
 		ScanLog:  func() ledger.Log { return s.counter.Log }, Now: s.now}

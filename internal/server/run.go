@@ -40,7 +40,17 @@ func Run(ctx context.Context, c Config, stdout, stderr io.Writer) error {
 	if closed := s.Close(); err == nil {
 		err = closed
 	}
+	s.sayDeviations()
 	return err
+}
+
+// sayDeviations says at the end of a developer's server how often the platform might
+// have minded a call.
+func (s *Server) sayDeviations() {
+	if times, kinds := s.book.Deviated(); s.config.Dev && times > 0 {
+		s.log.Info("calls deviated from the platform; to list them, with what to change, start again with this database, then: "+
+			"qrjump deviations --server "+s.URL, "times", times, "behaviours", kinds)
+	}
 }
 
 // announce lets /readyz say that the server stops while it still answers all

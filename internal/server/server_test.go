@@ -424,6 +424,38 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// A developer's server that was called otherwise than the platform wants says so at its end.
+func TestTheEndOfADevelopersServer(t *testing.T) {
+	t.Parallel()
+	for body, says := range map[string]bool{`{"grant_type":"client_credential","appid":"wxminiprogram0001","secret":"secret0001"}`: false,
+		`{"grant_type":"client_credential","appid":"wxminiprogram0001","secret":"secret0001","force_refresh":"false"}`: true} {
+		c := server.Default()
+		c.Data, c.Listen, c.Dev = filepath.Join(t.TempDir(), "data"), "127.0.0.1:0", true
+		ctx, cancel := context.WithCancel(t.Context())
+		r, w := io.Pipe()
+		var stderr bytes.Buffer
+		ended := make(chan error)
+		go func() { ended <- server.Run(ctx, c, w, &stderr); w.Close() }()
+		line, err := bufio.NewReader(r).ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		address := strings.TrimSpace(strings.TrimPrefix(line, "qrjump ready "))
+		resp, err := http.Post(address+"/cgi-bin/stable_token", "application/json", strings.NewReader(body))
+		if err != nil || resp.Body.Close() != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		end := "qrjump deviations --server " + address + `" times=1 behaviours=1` + "\n"
+		if strings.HasSuffix(stderr.String(), end) != says {
+			t.Errorf("after %s the log ends with\n%s", body, stderr.String()[max(0, stderr.Len()-400):])
+		}
+	}
+}
+
 func TestMasterKey(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")

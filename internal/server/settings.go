@@ -82,7 +82,7 @@ func (s *Server) loadSettings(ctx context.Context) error {
 	s.loading.Lock()
 	defer s.loading.Unlock()
 	base := settings.Defaults()
-	base.AllowPrivateHosts = s.config.Dev
+	base.AllowPrivateHosts, base.Strict = s.config.Dev, s.config.Strict
 	text, err := s.store.Meta(ctx, settingsMeta)
 	if err != nil {
 		return fmt.Errorf("reading the settings: %w", err)

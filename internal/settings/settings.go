@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/behaviour"
 )
 
 // Verification says how control of a rule's directory is proven.
@@ -74,6 +76,8 @@ func (v Verification) Trusts(host string) bool {
 
 // Settings are the values in force; Table says what each means.
 type Settings struct {
+	Strict              bool         `json:"strict"`
+	Behaviours          Turned       `json:"behaviours"`
 	Verification        Verification `json:"verification"`
 	RateLimit           int          `json:"rate_limit"`
 	OtherRateLimit      int          `json:"other_rate_limit"`
@@ -166,6 +170,7 @@ func (o *Overlap) UnmarshalJSON(b []byte) error {
 // Defaults are the values of the platform. Contract: rules 1, 3.1.
 func Defaults() Settings {
 	return Settings{
+		Behaviours:       Turned{},
 		Verification:     Verification{Mode: Fetch},
 		RateLimit:        5,
 		PublishQuota:     100,
@@ -235,6 +240,19 @@ func (s Settings) Day(t time.Time) int64 {
 	return (t.Unix() + int64(s.UTCOffsetHours)*3600) / 86400
 }
 
+// Refuses reports whether the operator wants refused what a row lets pass: strict
+// refuses what the platform is known or inferred to mind. Decision 37.
+func (s *Settings) Refuses(row behaviour.Row) bool {
+	d, deviates := row.Deviation()
+	if !deviates || d.Refusal == 0 {
+		return false
+	}
+	if refuse, said := s.Behaviours[row.String()]; said {
+		return refuse
+	}
+	return s.Strict && d.Minds.Surer(behaviour.Inferred)
+}
+
 // Live holds the settings in force; readers never wait for a change.
 type Live struct{ p atomic.Pointer[Settings] }
 
@@ -247,6 +265,9 @@ func NewLive(s Settings) *Live {
 
 // Get returns the values in force.
 func (l *Live) Get() Settings { return *l.p.Load() }
+
+// Refuses is that of the settings in force; nil = nobody's.
+func (l *Live) Refuses(row behaviour.Row) bool { return l != nil && l.p.Load().Refuses(row) }
 
 // Set puts new values in force.
 func (l *Live) Set(s Settings) { l.p.Store(&s) }

@@ -28,12 +28,17 @@ const AtOnce = "at once; on other nodes within a second"
 
 // Table has every setting, in the order of Settings.
 var Table = []Field{
+	{Name: "strict", Meaning: "refuse what the platform is known or inferred to refuse; on by default with `--strict`"},
+	{Name: "behaviours",
+		Meaning: "single behaviours that strict decides otherwise: `{\"wire.body.empty_accepted\": \"strict\"}` refuses, `\"loose\"` " +
+			"lets pass; a list of `ID=strict` is the same", Limits: "ids of [behaviours](behaviours.md) that strict can turn"},
 	{Name: "verification",
 		Meaning: "how control of a rule's directory is proven: fetch asks the host for the file, trust vouches for all hosts, " +
 			"a list for those hosts", Limits: "fetch, trust or a list of hosts"},
 	{Name: "rate_limit", Max: 1_000_000, Meaning: "calls a second per account and interface of the jump rules; 0 = off"},
 	{Name: "other_rate_limit", Max: 1_000_000, Meaning: "the same for every other interface that wants an account's token; 0 = off"},
-	{Name: "rate_limit_per_node", Meaning: "several nodes: each counts its own calls of a second and of a minute, which spares a question to the database"},
+	{Name: "rate_limit_per_node",
+		Meaning: "several nodes: each counts its own calls of a second and of a minute, which spares a question to the database"},
 	{Name: "service_minute_limit", Max: 1_000_000,
 		Meaning: "calls a minute per service account and interface, by the server's clock; 0 = off"},
 	{Name: "allow_private_hosts", Meaning: "ports, IP addresses and private addresses in rules and webhooks; on by default with `--dev`"},
@@ -124,7 +129,8 @@ func (s Settings) Validate() error {
 	if s.CodeSegment%10_000 != 0 {
 		return fmt.Errorf("settings: code_segment is %d: want a multiple of 10000", s.CodeSegment)
 	}
-	return cmp.Or(s.DailyLimits.validate("daily_limits"), s.APIIPs.validate("api_ips"), s.CallbackIPs.validate("callback_ips"),
+	return cmp.Or(s.Behaviours.validate(), s.DailyLimits.validate("daily_limits"), s.APIIPs.validate("api_ips"),
+		s.CallbackIPs.validate("callback_ips"),
 		s.APIHosts.validate(), s.AppleAppIDs.validate(), s.AndroidApps.validate())
 }
 

@@ -287,3 +287,38 @@ func TestAClearOnAnotherNodeCounts(t *testing.T) {
 		}
 	})
 }
+
+// Deviations of two processes add up; the first and the last call are those of time,
+// whoever wrote later.
+func TestDeviationsAddUp(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		one := func(account string, times int64, first, last int) calls.Deviation {
+			second := func(n int) time.Time { return at.Add(time.Duration(n) * time.Second) }
+			return calls.Deviation{Account: account, Endpoint: "/a", Behaviour: "wire.number.text", Times: times,
+				FirstRID: aRID(first), FirstAt: second(first), LastRID: aRID(last), LastAt: second(last)}
+		}
+		add := func(s *Store, list ...calls.Deviation) {
+			t.Helper()
+			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.AddDeviations(ctx, list) })
+		}
+		all := func(account string, limit int) (list []calls.Deviation) {
+			t.Helper()
+			view(t, nodes[0], func(ctx context.Context, tx *Tx) (err error) {
+				list, err = tx.Deviations(ctx, account, limit)
+				return err
+			})
+			return list
+		}
+		add(nodes[0], one("wxa", 3, 5, 7), one("wxb", 1, 6, 6))
+		wantSame(t, "as they were written", all("", 9), []calls.Deviation{one("wxa", 3, 5, 7), one("wxb", 1, 6, 6)})
+		add(nodes[1], one("wxa", 2, 1, 4))
+		wantSame(t, "with earlier ones", all("wxa", 9), []calls.Deviation{one("wxa", 5, 1, 7)})
+		add(nodes[1], one("wxa", 2, 8, 9))
+		wantSame(t, "with later ones", all("wxa", 9), []calls.Deviation{one("wxa", 7, 1, 9)})
+		wantSame(t, "the first alone", all("", 1), []calls.Deviation{one("wxa", 7, 1, 9)})
+		update(t, nodes[1], func(ctx context.Context, tx *Tx) error { return tx.ForgetDeviations(ctx, "wxa") })
+		wantSame(t, "without those of wxa", all("", 9), []calls.Deviation{one("wxb", 1, 6, 6)})
+		update(t, nodes[1], func(ctx context.Context, tx *Tx) error { return tx.ForgetDeviations(ctx, "") })
+		want(t, "what is left", len(all("", 9)), 0)
+	})
+}

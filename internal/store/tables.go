@@ -61,6 +61,7 @@ var schema = []table{
 	{name: "confirmations", order: "rid"},
 	{name: "counters", order: "appid, what, day"},
 	{name: "deliveries", order: "id", users: []userColumn{{name: "body", is: noUser}}},
+	{name: "deviations", order: "account, endpoint, behaviour"},
 	{name: "domains", order: "host"},
 	{name: "followers", order: "account, openid", users: []userColumn{{name: "openid", is: openID, account: "account"}}},
 	{name: "grants", order: "component, appid"},

@@ -1,0 +1,53 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// Deviation is something that a caller did and that the platform may mind, although
+// the server let it pass.
+type Deviation struct {
+	Behaviour string    `json:"behaviour"` // the id of a row of the table of behaviours
+	Mark      string    `json:"mark"`      // how sure it is that the platform minds: seen, page, inferred; choice = nothing says so
+	Account   string    `json:"account"`   // "" where the caller showed no token and no secret
+	Endpoint  string    `json:"endpoint"`  // where
+	Times     int64     `json:"times"`     // in how many calls
+	First     string    `json:"first"`     // the request id of the first of them
+	FirstAt   time.Time `json:"first_at"`  // its time
+	Last      string    `json:"last"`      // the request id of the last
+	LastAt    time.Time `json:"last_at"`   // its time
+	Advice    string    `json:"advice"`    // what to change in the caller
+	Chinese   string    `json:"advice_zh"` // the same
+}
+
+// DeviationList is what callers deviated in.
+type DeviationList struct {
+	Deviations []Deviation `json:"deviations"`
+}
+
+// ofAccount is the query that asks for one account; "" = all.
+func ofAccount(account string) string {
+	if account == "" {
+		return ""
+	}
+	return "?account=" + url.QueryEscape(account)
+}
+
+// Deviations lists what the calls of an account deviated in, or of all accounts where
+// account is "", by account, endpoint and behaviour; at most 10,000.
+func (c *Client) Deviations(ctx context.Context, account string) ([]Deviation, error) {
+	var reply DeviationList
+	err := c.admin(ctx, http.MethodGet, "deviations"+ofAccount(account), nil, &reply)
+	return reply.Deviations, err
+}
+
+// ForgetDeviations begins that list anew, for an account or, where account is "", for
+// all, and returns what is left.
+func (c *Client) ForgetDeviations(ctx context.Context, account string) ([]Deviation, error) {
+	var reply DeviationList
+	err := c.admin(ctx, http.MethodDelete, "deviations"+ofAccount(account), nil, &reply)
+	return reply.Deviations, err
+}

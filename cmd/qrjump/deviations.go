@@ -1,0 +1,82 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+type deviationsCommand struct {
+	operator
+	Account string `placeholder:"APPID" help:"Only those of this account."`
+	FailOn  string `placeholder:"MARK" enum:",seen,page,inferred,choice" default:"" help:"Exit with 1 where the platform minds one at least as surely as this: seen, page, inferred, or choice for any. For CI."`
+	Clear   bool   `help:"Begin the list anew, of this account or of all."`
+}
+
+// sureMarks are how sure it is that the platform minds, the surest first.
+var sureMarks = []string{"seen", "page", "inferred", "choice"}
+
+// errDeviations ends the command with 1 after the list is printed.
+var errDeviations = errors.New("callers deviated from the platform")
+
+// Run lists deviations, or begins the list anew.
+func (c *deviationsCommand) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	ask := qrjump.Deviations
+	if c.Clear {
+		ask = qrjump.ForgetDeviations
+	}
+	list, err := ask(s.ctx, c.Account)
+	if err != nil {
+		return fmt.Errorf("deviations: %w", err)
+	}
+	err = c.print(s, map[string]any{"deviations": list}, func(w io.Writer) {
+		switch {
+		case c.Clear:
+			fmt.Fprintln(w, "the list begins anew")
+		case len(list) == 0:
+			fmt.Fprintln(w, "no call deviated")
+		default:
+			printDeviations(w, list)
+		}
+	})
+	if err == nil && c.FailOn != "" && !c.Clear && slices.ContainsFunc(list, func(d client.Deviation) bool {
+		return surer(d.Mark, c.FailOn)
+	}) {
+		err = errDeviations
+	}
+	return err
+}
+
+// surer reports whether a mark is at least as sure as another.
+func surer(mark, other string) bool {
+	i := slices.Index(sureMarks, mark)
+	return i >= 0 && i <= slices.Index(sureMarks, other)
+}
+
+// printDeviations prints a table, the surest first, and then what to change.
+func printDeviations(w io.Writer, list []client.Deviation) {
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, func(a, b client.Deviation) int {
+		return slices.Index(sureMarks, a.Mark) - slices.Index(sureMarks, b.Mark)
+	})
+	rows, said := [][]string{}, map[string]bool{}
+	for _, d := range list {
+		rows = append(rows, []string{d.Behaviour, d.Mark, orDash(d.Account), d.Endpoint, strconv.FormatInt(d.Times, 10), d.First, d.Last})
+	}
+	printTable(w, []string{"BEHAVIOUR", "MINDS", "ACCOUNT", "ENDPOINT", "TIMES", "FIRST", "LAST"}, rows)
+	fmt.Fprintln(w, "\nwhat to change in the caller:")
+	for _, d := range list {
+		if !said[d.Behaviour] {
+			said[d.Behaviour] = true
+			fmt.Fprintf(w, "%s: %s\n", plain(d.Behaviour), plain(d.Advice))
+		}
+	}
+}

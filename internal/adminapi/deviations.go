@@ -1,0 +1,39 @@
+package adminapi
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/behaviour"
+	"github.com/qrjump/qrjump/internal/calls"
+)
+
+// ofAccount says whose deviations are meant.
+type ofAccount struct {
+	Account string `query:"account" maxLength:"64" doc:"left out: all"`
+}
+
+func (a *Admin) listDeviations(ctx context.Context, in *ofAccount) (client.DeviationList, error) {
+	list, err := a.Calls.Deviations(ctx, in.Account)
+	if err != nil {
+		return client.DeviationList{}, err
+	}
+	return client.DeviationList{Deviations: each(list, showDeviation)}, nil
+}
+
+func showDeviation(d calls.Deviation) client.Deviation {
+	shown := client.Deviation{Behaviour: d.Behaviour, Account: d.Account, Endpoint: d.Endpoint, Times: d.Times,
+		First: d.FirstRID, FirstAt: d.FirstAt, Last: d.LastRID, LastAt: d.LastAt}
+	if row, known := behaviour.ByID(d.Behaviour); known { // else of a node of another version
+		what, _ := row.Deviation()
+		shown.Mark, shown.Advice, shown.Chinese = string(what.Minds), what.English, what.Chinese
+	}
+	return shown
+}
+
+func (a *Admin) forgetDeviations(ctx context.Context, in *ofAccount) (client.DeviationList, error) {
+	if err := a.Calls.ForgetDeviations(ctx, in.Account); err != nil {
+		return client.DeviationList{}, err
+	}
+	return a.listDeviations(ctx, &ofAccount{})
+}

@@ -1,0 +1,256 @@
+package api
+
+import (
+	"fmt"
+	"hash/maphash"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/behaviour"
+	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/settings"
+)
+
+// pass notes what a row lets pass; where the operator wants that refused, it is the
+// refusal. Decision 37.
+func (a *API) pass(c *call, row behaviour.Row, format string, args ...any) error {
+	c.notes.Add(row)
+	if a.Settings.Refuses(row) {
+		return errcode.Strict(row, format, args...)
+	}
+	return nil
+}
+
+// namedFields are the fields that the pages name, by the path of an endpoint.
+var namedFields = func() map[string][]string {
+	lists := map[string][]string{}
+	for path, names := range map[string]string{
+		"/cgi-bin/token":                    "grant_type appid secret",
+		"/cgi-bin/stable_token":             "grant_type appid secret force_refresh",
+		"/cgi-bin/clear_quota":              "appid",
+		"/cgi-bin/clear_quota/v2":           "appid appsecret",
+		"/cgi-bin/component/clear_quota/v2": "component_appid appsecret appid",
+		"/cgi-bin/openapi/quota/get":        "cgi_path",
+		"/cgi-bin/openapi/quota/clear":      "cgi_path",
+		"/cgi-bin/openapi/rid/get":          "rid",
+		"/cgi-bin/get_api_domain_ip":        "",
+		"/cgi-bin/getcallbackip":            "",
+
+		"/cgi-bin/wxopen/qrcodejumpadd":      "prefix path is_edit permit_sub_rule open_version debug_url appid",
+		"/cgi-bin/wxopen/qrcodejumpget":      "appid get_type prefix_list page_num page_size",
+		"/cgi-bin/wxopen/qrcodejumppublish":  "prefix",
+		"/cgi-bin/wxopen/qrcodejumpdelete":   "prefix appid",
+		"/cgi-bin/wxopen/qrcodejumpdownload": "",
+
+		"/cgi-bin/wxopen/wxamplink":    "appid notify_users show_profile",
+		"/cgi-bin/wxopen/wxamplinkget": "",
+		"/cgi-bin/wxopen/wxampunlink":  "appid",
+		"/cgi-bin/qrcode/create":       "expire_seconds action_name action_info",
+		"/cgi-bin/showqrcode":          "ticket",
+
+		"/intp/marketcode/applycode":         "code_count isv_application_id",
+		"/intp/marketcode/applycodequery":    "application_id isv_application_id",
+		"/intp/marketcode/applycodedownload": "application_id code_start code_end",
+		"/intp/marketcode/codeactive": "application_id activity_name product_brand product_title product_code wxa_appid wxa_path " +
+			"wxa_type code_start code_end",
+		"/intp/marketcode/codeactivequery": "application_id code_index code_url code",
+		"/intp/marketcode/tickettocode":    "openid code_ticket",
+
+		"/cgi-bin/component/api_start_push_ticket":   "component_appid component_secret",
+		"/cgi-bin/component/api_component_token":     "component_appid component_appsecret component_verify_ticket",
+		"/cgi-bin/component/api_create_preauthcode":  "component_appid",
+		"/cgi-bin/component/api_query_auth":          "component_appid authorization_code",
+		"/cgi-bin/component/api_authorizer_token":    "component_appid authorizer_appid authorizer_refresh_token",
+		"/cgi-bin/component/api_get_authorizer_info": "component_appid authorizer_appid",
+		"/cgi-bin/component/api_get_authorizer_list": "component_appid offset count",
+
+		"/sns/jscode2session": "appid secret js_code grant_type",
+	} {
+		lists[path] = strings.Fields(names)
+	}
+	return lists
+}()
+
+// names reports whether a page names a field of the endpoint.
+func (e *endpoint) names(field []byte) bool {
+	for _, name := range e.fields {
+		if name == string(field) {
+			return true
+		}
+	}
+	return false
+}
+
+// isToken reports whether a name in the query is that of a token.
+func isToken(name string) bool { return name == "access_token" || name == "component_access_token" }
+
+// passFields lets pass a body of another type, fields that no page names, and fields
+// that stand where they do not count.
+func (a *API) passFields(r *http.Request, e endpoint, c *call, f *fields) error {
+	inQuery := e.needs&anyMethod != 0
+	if !inQuery && len(c.body) > 0 && !isJSON(r.Header.Get("Content-Type")) {
+		if err := a.pass(c, behaviour.WireBodyType, "the Content-Type is %.60q", r.Header.Get("Content-Type")); err != nil {
+			return err
+		}
+	}
+	for i := range f.list {
+		if name := f.list[i].name; !e.names(name) && !(inQuery && isToken(string(name))) {
+			if err := a.pass(c, behaviour.WireFieldUnknown, "no page names %.60q", name); err != nil {
+				return err
+			}
+		}
+	}
+	if inQuery || e.needs&queryToo != 0 || len(c.query) <= 1 && c.query.Has("access_token") {
+		return nil
+	}
+	for name := range c.query {
+		if isToken(name) {
+			continue
+		}
+		row := behaviour.WireFieldUnknown
+		if slices.Contains(e.fields, name) {
+			row = behaviour.WireFieldQuery
+		}
+		if err := a.pass(c, row, "%.60q is in the query", name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isJSON reports whether a Content-Type is that of JSON.
+func isJSON(contentType string) bool {
+	const want = "application/json"
+	return len(contentType) >= len(want) && strings.EqualFold(contentType[:len(want)], want)
+}
+
+// platformPace is how many calls a second the platform lets through to a jump-rule
+// interface, whatever a setting lets. Contract: rules 0.
+const platformPace = 5
+
+// keepPace lets calls pass that are more a second than the platform grants.
+func (a *API) keepPace(c *call, e endpoint, s settings.Settings) error {
+	if limit := e.perSecond(s); e.sets != ruleSets || limit > 0 && limit <= platformPace ||
+		a.pace.allow(c.account()+" "+e.path, platformPace, a.RealNow()) {
+		return nil
+	}
+	return a.pass(c, behaviour.WireRateAbove, "%s called %s more than %d times within a second", c.account(), e.path, platformPace)
+}
+
+// habits is what callers did lately, as far as a single call cannot show it. Its zero
+// value is ready.
+type habits struct {
+	once    sync.Once
+	seed    maphash.Seed
+	refused lately
+	tokens  lately
+	tickets lately
+}
+
+// ForgetCallers forgets what callers did lately.
+func (a *API) ForgetCallers() {
+	for _, l := range []*lately{&a.habits.refused, &a.habits.tokens, &a.habits.tickets} {
+		l.mu.Lock()
+		l.young, l.old = nil, nil
+		l.mu.Unlock()
+	}
+	a.pace.mu.Lock()
+	defer a.pace.mu.Unlock()
+	a.pace.calls = nil
+}
+
+// lately counts what happened by key, from one to two windows back, and of at most two
+// times latelyMax keys. A key is a hash: two keys that have the same are rare, and
+// would cost a wrong note.
+type lately struct {
+	mu         sync.Mutex
+	young, old map[uint64]int
+	since      time.Time
+}
+
+const latelyMax = 5000
+
+// times counts one more of a key, and returns how many that makes.
+func (l *lately) times(key uint64, now time.Time, window time.Duration) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if passed := now.Sub(l.since); passed >= window || passed < 0 || len(l.young) >= latelyMax || l.young == nil {
+		l.old = l.young
+		if passed >= 2*window || passed < 0 {
+			l.old = nil
+		}
+		l.young, l.since = map[uint64]int{}, now
+	}
+	n := l.young[key]
+	if n == 0 {
+		n = l.old[key]
+	}
+	n++
+	l.young[key] = n
+	return n
+}
+
+func (h *habits) key(texts ...string) uint64 {
+	h.once.Do(func() { h.seed = maphash.MakeSeed() })
+	var sum maphash.Hash
+	sum.SetSeed(h.seed)
+	for _, text := range texts {
+		sum.WriteString(text)
+		sum.WriteByte(0)
+	}
+	return sum.Sum64()
+}
+
+// A habit of a minute: calls repeated, tokens not kept.
+const habit = time.Minute
+
+// incurable are the numbers that the same call gets again, whatever time passes and
+// whoever else does something.
+var incurable = map[*errcode.Code]bool{
+	errcode.InvalidArgs: true, errcode.DataFormat: true, errcode.EmptyPostData: true, errcode.RequirePost: true,
+	errcode.InvalidGrantType: true, errcode.AppIDMissing: true, errcode.SecretMissing: true, errcode.InvalidAppID: true,
+	errcode.InvalidSecret: true, errcode.ComponentToken: true, errcode.ComponentMissing: true, errcode.InvalidComponent: true,
+	errcode.TokenMissing: true, errcode.LoginCodeMissing: true, errcode.InvalidLoginCode: true, errcode.LoginCodeUsed: true,
+	errcode.WantsComponent: true, errcode.GrantCodeInvalid: true, errcode.GrantCodeExpired: true, errcode.InvalidRefresh: true,
+	errcode.TicketExpired: true, errcode.TicketInvalid: true, errcode.TooManyListed: true,
+	errcode.Unauthorized: true, errcode.PersonalSubject: true, errcode.IllegalPrefix: true, errcode.TestLinkNotBelow: true,
+	errcode.PrefixAdded: true, errcode.PrefixOwned: true, errcode.PublishQuota: true,
+	errcode.InvalidActionName: true, errcode.InvalidActionInfo: true,
+	errcode.RIDInvalid: true, errcode.RIDForbidden: true, errcode.RIDTooOld: true, errcode.PathNotFound: true, errcode.PathNotPermitted: true,
+	errcode.NoApplication: true, errcode.NotOwnApplication: true, errcode.IndexBeyond: true, errcode.ApplicationExists: true,
+	errcode.NoSegment: true, errcode.CodeMalformed: true,
+}
+
+// again reports whether a caller repeats, as it was, a call whose refusal no
+// repetition cures.
+func (a *API) again(r *http.Request, e endpoint, c *call, code *errcode.Code) bool {
+	if !incurable[code] {
+		return false
+	}
+	who, what := c.account(), string(c.body)
+	if who == "" {
+		who = c.ip.String()
+	}
+	if e.needs&(anyMethod|queryToo) != 0 {
+		what += "?" + r.URL.RawQuery
+	}
+	return a.habits.refused.times(a.habits.key(who, e.path, fmt.Sprint(code.Number), what), a.RealNow(), habit) > 1
+}
+
+// madeToken notes a token that was made although those before are new. of names the
+// account where a platform fetches tokens of many.
+func (a *API) madeToken(c *call, err error, of ...string) {
+	if err == nil && a.habits.tokens.times(a.habits.key(append(of, c.account())...), a.RealNow(), habit) > 2 {
+		c.notes.Add(behaviour.TokenAgain)
+	}
+}
+
+// traded notes a ticket that is traded again, as far as this process knows.
+func (a *API) traded(c *call, openid, ticket string) {
+	if a.habits.tickets.times(a.habits.key(openid, ticket), a.RealNow(), 30*habit) > 1 {
+		c.notes.Add(behaviour.CodesTicketAgain)
+	}
+}

@@ -1,0 +1,45 @@
+package store
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/internal/calls"
+)
+
+var deviationRows = noun[calls.Deviation]{table: "deviations", key: "account, endpoint, behaviour",
+	fields: func(d *calls.Deviation) []field {
+		return []field{{"account", &d.Account}, {"endpoint", &d.Endpoint}, {"behaviour", &d.Behaviour}, {"times", &d.Times},
+			{"first_rid", &d.FirstRID}, {"first_at", moment{&d.FirstAt}}, {"last_rid", &d.LastRID}, {"last_at", moment{&d.LastAt}}}
+	}}.rows()
+
+// AddDeviations implements calls.Tx. Another node may have written a later call already.
+func (t *Tx) AddDeviations(ctx context.Context, list []calls.Deviation) error {
+	into := `INSERT INTO deviations (` + deviationRows.columns + `)`
+	count := ` ON CONFLICT (` + deviationRows.key + `) DO UPDATE SET times = deviations.times + excluded.times,
+		first_rid = CASE WHEN excluded.first_at < deviations.first_at THEN excluded.first_rid ELSE deviations.first_rid END,
+		first_at = CASE WHEN excluded.first_at < deviations.first_at THEN excluded.first_at ELSE deviations.first_at END,
+		last_rid = CASE WHEN excluded.last_at < deviations.last_at THEN deviations.last_rid ELSE excluded.last_rid END,
+		last_at = CASE WHEN excluded.last_at < deviations.last_at THEN deviations.last_at ELSE excluded.last_at END`
+	return t.insertMany(ctx, into, count, 8, len(list), func(i int, args []any) []any {
+		return append(args, deviationRows.args(&list[i])...)
+	})
+}
+
+// Deviations implements calls.Tx.
+func (t *Tx) Deviations(ctx context.Context, account string, limit int) ([]calls.Deviation, error) {
+	const order = `ORDER BY account, endpoint, behaviour LIMIT `
+	if account == "" {
+		return deviationRows.all(ctx, t, order+`$1`, limit)
+	}
+	return deviationRows.all(ctx, t, `WHERE account = $1 `+order+`$2`, account, limit)
+}
+
+// ForgetDeviations implements calls.Tx.
+func (t *Tx) ForgetDeviations(ctx context.Context, account string) error {
+	where, args := ``, []any(nil)
+	if account != "" {
+		where, args = ` WHERE account = $1`, []any{account}
+	}
+	_, err := t.exec(ctx, `DELETE FROM deviations`+where, args...)
+	return err
+}

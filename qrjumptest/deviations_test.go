@@ -1,0 +1,72 @@
+package qrjumptest_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/qrjumptest"
+)
+
+// recorder is a test that goes on after its failures and shows them.
+type recorder struct {
+	testing.TB
+	cleanups []func()
+	failures []string
+}
+
+func (r *recorder) Cleanup(f func()) { r.cleanups = append(r.cleanups, f) }
+
+func (r *recorder) Errorf(format string, args ...any) { r.failures = append(r.failures, format) }
+
+func (r *recorder) end() {
+	for i := len(r.cleanups) - 1; i >= 0; i-- {
+		r.cleanups[i]()
+	}
+}
+
+// Strict fails a test whose caller deviated in what the platform is known to mind, and
+// no other.
+func TestStrictFailsTheTestOfACallerThatDeviates(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		prefix string
+		mark   string
+		fails  int
+	}{
+		{"https://shop.example/t/", "choice", 0},
+		{"https://shop.example:8443/t/", "seen", 1},
+	} {
+		r := &recorder{TB: t}
+		s := qrjumptest.Start(r, qrjumptest.Strict(), qrjumptest.Seed(`
+accounts:
+  - {appid: shop, kind: mini_program, secret: secret-shop, versions: [release]}
+settings: {verification: trust}
+`))
+		caller, err := client.New(s.URL, client.Options{AppID: "shop", Secret: "secret-shop"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := caller.AddRule(t.Context(), client.RuleDraft{Prefix: c.prefix, Path: "p", OpenVersion: 3}); err != nil {
+			t.Fatal(err)
+		}
+		marks := ""
+		for _, d := range s.Deviations() {
+			marks += d.Mark + " "
+			if d.Behaviour == "" || d.Account != "shop" || d.Endpoint != "/cgi-bin/wxopen/qrcodejumpadd" || d.Times != 1 || d.Advice == "" {
+				t.Errorf("%+v", d)
+			}
+			answer, err := http.Get(s.URL + "/admin/v1/calls/" + d.First)
+			if err != nil || answer.StatusCode != 200 || answer.Body.Close() != nil {
+				t.Errorf("the first call of %+v: %v, %v", d, answer, err)
+			}
+		}
+		if !strings.Contains(marks, c.mark) {
+			t.Errorf("%s: marks %q", c.prefix, marks)
+		}
+		if r.end(); len(r.failures) != c.fails {
+			t.Errorf("%s: %d failures %q, want %d", c.prefix, len(r.failures), r.failures, c.fails)
+		}
+	}
+}
