@@ -94,6 +94,12 @@ type Step struct {
 	Verdict string `json:"verdict"`
 	English string `json:"en"`
 	Chinese string `json:"zh"`
+
+	Behaviour string `json:"behaviour,omitempty"` // what the verdict rests on: a row of the table of behaviours
+	Mark      string `json:"mark,omitempty"`      // how sure that is: seen, page, inferred or choice
+	Date      string `json:"date,omitempty"`      // of the newest evidence
+	Known     string `json:"mark_en,omitempty"`   // mark and date in words
+	KnownZH   string `json:"mark_zh,omitempty"`   // the same in Chinese
 }
 
 // Explain says what a scan would open and why. It records nothing.

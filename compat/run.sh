@@ -50,7 +50,22 @@ fetch_npm() {
 # such package in the module): that is a failure, and must not hide behind "not run".
 ours='go\.sum|updates to go\.mod|errors parsing go\.mod|checksum mismatch|SECURITY ERROR|does not contain package|no required module provides|is not in std|\.go:[0-9]+:[0-9]+: (expected|illegal)|EUSAGE|EINTEGRITY|EJSONPARSE'
 
+# deviations FOLDER LIBRARY prints what the library's calls would meet on the real platform, the surest first.
+deviations() {
+	[ -s "$scratch/$1.deviations" ] || return 0
+	echo
+	echo "$2 deviates from the platform; how sure it is that the platform minds (choice: nothing says so), how often, what to change:"
+	awk -F '\t' '
+		{ times[$1 FS $2 FS $5] += $3 }
+		END {
+			rank["seen"] = 1; rank["page"] = 2; rank["inferred"] = 3; rank["choice"] = 4
+			for (key in times) { split(key, part, FS); printf "%d\t%s\t%s\t%d\t%s\n", rank[part[1]], part[1], part[2], times[key], part[3] }
+		}' "$scratch/$1.deviations" | LC_ALL=C sort -t "$(printf '\t')" -k1,1n -k3,3 |
+		awk -F '\t' '{ printf "  %-8s  %-26s  %5d  %s\n", $2, $3, $4, $5 }'
+}
+
 summary=()
+reports=()
 failed=0
 
 # run FOLDER FETCH LIBRARY
@@ -75,8 +90,9 @@ run() {
 		summary+=("not run: $library: ${why:-the fetch failed}")
 		return
 	fi
-	if (cd "$folder" && go test -count=1 -timeout 30m ./...); then
+	if (cd "$folder" && QRJUMP_DEVIATIONS=$scratch/$folder.deviations go test -count=1 -timeout 30m ./...); then
 		summary+=("passed:  $library")
+		reports+=("$folder $library")
 	else
 		summary+=("failed:  $library")
 		failed=1
@@ -98,4 +114,7 @@ run cowechat fetch_npm "co-wechat-api $(npm_version cowechat co-wechat-api)"
 echo
 echo "compat: client libraries against qrjump"
 printf '  %s\n' "${summary[@]}"
+for report in "${reports[@]}"; do
+	deviations "${report%% *}" "${report#* }"
+done
 exit $failed

@@ -37,6 +37,31 @@ type Step struct {
 	Verdict Verdict
 	English string
 	Chinese string
+	// Behaviour is the id of the row of the table of behaviours that the verdict rests on.
+	Behaviour string
+}
+
+// restsOn is the id of the behaviour that a verdict on a rule rests on.
+func restsOn(v Verdict, rule rules.Rule) string {
+	switch v {
+	case MatchesButShorter, UnpublishedHides:
+		return "scan.order"
+	case Unpublished:
+		return "scan.order.others"
+	case NoRelease, OwnerSwitchedOff:
+		return "scan.blocked"
+	}
+	switch { // it matches, or what of it does not
+	case rule.Kind == rules.Service:
+		return "scan.match.service"
+	case v == SchemeDiffers || v == HostDiffers:
+		return "scan.match.origin"
+	case rule.Prefix.HasQuery():
+		return "scan.match.query"
+	case rule.Prefix.Sub:
+		return "scan.match.below"
+	}
+	return "scan.match.path"
 }
 
 // Explanation is a decision with the rules that were near, nearest first.
@@ -117,13 +142,16 @@ func (r Resolver) judgeMatch(d Decision, matching []rules.Rule, i int) Step {
 	step := Step{Rule: rule}
 	say := func(v Verdict, english, chinese string, args ...any) Step {
 		step.Verdict, step.English, step.Chinese = v, fmt.Sprintf(english, args...), fmt.Sprintf(chinese, args...)
+		step.Behaviour = restsOn(v, rule)
 		return step
 	}
 	governs, governed := governing(matching)
 	switch {
 	case d.Kind == ByTestLink && d.Matched.Prefix == rule.Prefix.Text:
-		return say(Opens, "The text is one of this rule's test links, and the user may test: the %s version opens.",
+		opens := say(Opens, "The text is one of this rule's test links, and the user may test: the %s version opens.",
 			"该文本是此规则的测试链接，且用户在测试范围内：打开 %s 版本。", d.Version)
+		opens.Behaviour = "scan.test.role"
+		return opens
 	case d.Action == OpenMiniProgram && d.Kind != ByTestLink && d.Matched.Prefix == rule.Prefix.Text:
 		return say(Opens, "It matches, is published and is the longest: it opens %s.",
 			"匹配、已发布且最长：打开 %s。", rule.Target)
@@ -167,6 +195,7 @@ func judgeMiss(rule rules.Rule, link rules.Link) Step {
 	step := Step{Rule: rule}
 	say := func(v Verdict, english, chinese string, args ...any) Step {
 		step.Verdict, step.English, step.Chinese = v, fmt.Sprintf(english, args...), fmt.Sprintf(chinese, args...)
+		step.Behaviour = restsOn(v, rule)
 		return step
 	}
 	p := rule.Prefix

@@ -25,6 +25,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/ledger"
@@ -141,6 +142,21 @@ type step struct {
 	Verdict scan.Verdict `json:"verdict"`
 	English string       `json:"en"`
 	Chinese string       `json:"zh"`
+	// Behaviour is what the verdict rests on, and how sure that is.
+	Behaviour string         `json:"behaviour" doc:"id of the behaviour that the verdict rests on, see /admin/v1/behaviours"`
+	Mark      behaviour.Mark `json:"mark" enum:"seen,page,inferred,choice" doc:"how sure that is"`
+	Date      string         `json:"date,omitempty" doc:"of the newest evidence"`
+	Known     string         `json:"mark_en" doc:"mark and date in words"`
+	KnownZH   string         `json:"mark_zh" doc:"the same in Chinese"`
+}
+
+// surely is a step with how sure its verdict is.
+func surely(s scan.Step, now time.Time) step {
+	row, _ := behaviour.ByID(s.Behaviour)
+	b := row.Get()
+	english, chinese := b.Known(now)
+	return step{Prefix: s.Rule.Prefix.Text, Owner: s.Rule.Owner, Verdict: s.Verdict, English: s.English, Chinese: s.Chinese,
+		Behaviour: s.Behaviour, Mark: b.Mark, Date: b.Date, Known: english, KnownZH: chinese}
 }
 
 // problem is an RFC 9457 document.
@@ -670,8 +686,7 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 	}
 	shown := explanation{decision: show(e.Decision), Steps: []step{}}
 	for _, s := range e.Steps {
-		shown.Steps = append(shown.Steps, step{Prefix: s.Rule.Prefix.Text, Owner: s.Rule.Owner, Verdict: s.Verdict, English: s.English,
-			Chinese: s.Chinese})
+		shown.Steps = append(shown.Steps, surely(s, a.Now()))
 	}
 	return shown, nil
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
 
@@ -55,8 +56,13 @@ type decided struct {
 	URL     string
 	Text    *string
 	Matched struct{ Kind, Prefix string }
-	Steps   []struct{ Prefix, Owner, Verdict, En, Zh string }
-	Error   string
+	Steps   []struct {
+		Prefix, Owner, Verdict, En, Zh string
+		Behaviour, Mark, Date          string
+		MarkEn                         string `json:"mark_en"`
+		MarkZh                         string `json:"mark_zh"`
+	}
+	Error string
 }
 
 func (d decided) short() string {
@@ -472,6 +478,11 @@ func testVerdicts(t *testing.T, own bool) {
 			for _, step := range e.Steps {
 				if step.Prefix != c.prefix {
 					continue
+				}
+				row, known := behaviour.ByID(step.Behaviour)
+				english, chinese := row.Get().Known(servertest.Began)
+				if !known || step.Mark != string(row.Get().Mark) || step.Date != row.Get().Date || step.MarkEn != english || step.MarkZh != chinese {
+					t.Errorf("how sure it is: %+v", step)
 				}
 				if step.Verdict != c.verdict || !strings.HasSuffix(step.En, ".") || !strings.HasSuffix(step.Zh, "。") || step.Owner == "" {
 					t.Errorf("got %+v, want %s", step, c.verdict)

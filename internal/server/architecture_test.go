@@ -49,7 +49,7 @@ var mayImport = map[string][]string{
 		"internal/history",
 		"internal/ledger", "internal/live", "internal/outbox", "internal/rules", "internal/scan", "internal/settings", "internal/stats",
 		"internal/webhooks", "client", "internal/operations", "internal/spelling"},
-	"internal/scanapi": {"internal/accounts", "internal/codes", "internal/errcode", "internal/lane", "internal/ledger", "internal/rules",
+	"internal/scanapi": {"internal/accounts", "internal/behaviour", "internal/codes", "internal/errcode", "internal/lane", "internal/ledger", "internal/rules",
 		"internal/scan"},
 	"internal/gateway":  {"internal/accounts", "internal/codes", "internal/rules", "internal/scan", "internal/settings"},
 	"internal/emulator": {"internal/operations"},
