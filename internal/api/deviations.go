@@ -219,8 +219,9 @@ var incurable = map[*errcode.Code]bool{
 	errcode.Unauthorized: true, errcode.PersonalSubject: true, errcode.IllegalPrefix: true, errcode.TestLinkNotBelow: true,
 	errcode.PrefixAdded: true, errcode.PrefixOwned: true, errcode.PublishQuota: true,
 	errcode.InvalidActionName: true, errcode.InvalidActionInfo: true,
-	errcode.RIDInvalid: true, errcode.RIDForbidden: true, errcode.RIDTooOld: true, errcode.PathNotFound: true, errcode.PathNotPermitted: true,
-	errcode.NoApplication: true, errcode.NotOwnApplication: true, errcode.IndexBeyond: true, errcode.ApplicationExists: true,
+	errcode.RIDInvalid: true, errcode.RIDForbidden: true, errcode.RIDTooOld: true, errcode.PathNotFound: true,
+	errcode.PathNotPermitted: true,
+	errcode.NoApplication:    true, errcode.NotOwnApplication: true, errcode.IndexBeyond: true, errcode.ApplicationExists: true,
 	errcode.NoSegment: true, errcode.CodeMalformed: true,
 }
 

@@ -57,7 +57,8 @@ func (b Behaviour) Stale(at time.Time) bool {
 // Known says in English and Chinese how the row is known at a time.
 func (b Behaviour) Known(at time.Time) (english, chinese string) {
 	words := map[Mark][2]string{Seen: {"seen in a live answer", "见于平台的真实回答"}, Page: {"a page of the platform says so", "平台文档如此说明"},
-		Inferred: {"inferred: no source says it", "由多处资料推断，无一明言"}, Choice: {"a choice of qrjump: the platform may differ", "本服务器的选择，平台可能不同"}}[b.Mark]
+		Inferred: {"inferred: no source says it", "由多处资料推断，无一明言"},
+		Choice:   {"a choice of qrjump: the platform may differ", "本服务器的选择，平台可能不同"}}[b.Mark]
 	english, chinese = words[0], words[1]
 	if b.Date != "" {
 		english, chinese = english+", "+b.Date, chinese+"，"+b.Date
