@@ -385,7 +385,11 @@ func TestNoVerbSaysYesWhenItIsNo(t *testing.T) {
 					code, out, errs := play(t, v, found)
 					line := strings.TrimSuffix(errs, "\n")
 					named := strings.Contains(line, url) || strings.Contains(line, "errcode 40066")
-					if code == 0 || out != "" || !strings.HasPrefix(line, "qrjump: ") || strings.Contains(line, "\n") || !named {
+					begins := "qrjump: "
+					if strings.Contains(v.words, "--json") {
+						begins = `{"error":{"kind":`
+					}
+					if code == 0 || out != "" || !strings.HasPrefix(line, begins) || strings.Contains(line, "\n") || !named {
 						t.Errorf("%s %s: exit %d, want another and one line with %s\n%s%s", v.path, v.words, code, url, out, errs)
 					}
 					if _, err := os.Stat(found["OUT"]); err == nil {
