@@ -51,9 +51,9 @@ settings: {verification: trust}
 		if err := caller.AddRule(t.Context(), client.RuleDraft{Prefix: c.prefix, Path: "p", OpenVersion: 3}); err != nil {
 			t.Fatal(err)
 		}
-		marks := ""
+		var marks strings.Builder
 		for _, d := range s.Deviations() {
-			marks += d.Mark + " "
+			marks.WriteString(d.Mark + " ")
 			if d.Behaviour == "" || d.Account != "shop" || d.Endpoint != "/cgi-bin/wxopen/qrcodejumpadd" || d.Times != 1 || d.Advice == "" {
 				t.Errorf("%+v", d)
 			}
@@ -62,8 +62,8 @@ settings: {verification: trust}
 				t.Errorf("the first call of %+v: %v, %v", d, answer, err)
 			}
 		}
-		if !strings.Contains(marks, c.mark) {
-			t.Errorf("%s: marks %q", c.prefix, marks)
+		if !strings.Contains(marks.String(), c.mark) {
+			t.Errorf("%s: marks %q", c.prefix, marks.String())
 		}
 		if r.end(); len(r.failures) != c.fails {
 			t.Errorf("%s: %d failures %q, want %d", c.prefix, len(r.failures), r.failures, c.fails)

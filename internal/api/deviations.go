@@ -76,12 +76,7 @@ var namedFields = func() map[string][]string {
 
 // names reports whether a page names a field of the endpoint.
 func (e *endpoint) names(field []byte) bool {
-	for _, name := range e.fields {
-		if name == string(field) {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(e.fields, string(field))
 }
 
 // isToken reports whether a name in the query is that of a token.
