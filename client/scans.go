@@ -170,7 +170,7 @@ func (c *Client) CodeScans(ctx context.Context, applicationID, index int64) (Cod
 // there were in the last 30 days.
 type StatisticsQuery struct {
 	From, To string            // RFC 3339, or days such as 2026-01-31
-	By       string            // hour or day; "" = the whole time
+	By       string            // hour, day, week (from Monday) or month; "" = the whole time
 	Group    string            // activity, brand, product, batch, rule, app, source, result or region
 	Count    string            // scans, first or users; "" = scans
 	Filter   map[string]string // by the names of Group; "-" = those that have none
@@ -249,7 +249,7 @@ type Recount struct {
 	Compared    int64        `json:"compared" doc:"how many numbers were compared"`
 	Differences int64        `json:"differences"`
 	Shown       []Difference `json:"shown" doc:"at most 100 of them"`
-	Since       *time.Time   `json:"since,omitempty" doc:"only days from then on were compared, because older scans are gone from the ledger"`
+	Since       *time.Time   `json:"since,omitempty" doc:"only days from then on were compared, because older scans are gone from the ledger, or older days from the counts"`
 }
 
 // Recount lets the server count its whole ledger again and compare. It lasts

@@ -22,7 +22,7 @@ type statsTime struct {
 type statsShow struct {
 	operator
 	statsTime
-	By     string            `enum:",hour,day" default:"" placeholder:"hour|day" help:"A row for each hour or day."`
+	By     string            `enum:",hour,day,week,month" default:"" placeholder:"hour|day|week|month" help:"A row for each hour, day, week (from Monday) or month."`
 	Group  string            `enum:",activity,brand,product,batch,rule,app,source,result,region" default:"" placeholder:"NAME" help:"A row for each activity, brand, product, batch, rule, app, source, result or region."`
 	Count  string            `enum:"scans,first,users" default:"scans" placeholder:"scans|first|users" help:"Scans, scans that were the first of their code, or different users (${default})."`
 	Filter map[string]string `name:"only" placeholder:"NAME=VALUE" help:"Only scans of an activity, brand, …: --only app=wxminiprogram0001; repeat it for more. - is those that have none."`
@@ -60,8 +60,11 @@ func (c *statsShow) Run(s *session) error {
 func (c *statsShow) cells(r client.StatisticsRow) (cells []string) {
 	if r.At != nil {
 		form := "2006-01-02"
-		if c.By == "hour" {
+		switch c.By {
+		case "hour":
 			form = "2006-01-02 15:04"
+		case "month":
+			form = "2006-01"
 		}
 		cells = append(cells, r.At.Format(form))
 	}
@@ -230,7 +233,7 @@ func (c *statsVerify) Run(s *session) error {
 			{"compared", grouped(r.Compared) + " numbers"}, {"differences", grouped(r.Differences)}}
 		if r.Since != nil {
 			fields = append(fields, [2]string{"since", r.Since.Format("2006-01-02 15:04:05Z07:00") +
-				"; what is older is no longer in the ledger"})
+				"; what is older is no longer in the ledger, or not counted by days any more"})
 		}
 		printFields(w, fields...)
 		for _, d := range r.Shown {

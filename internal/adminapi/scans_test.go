@@ -145,7 +145,7 @@ func TestForgedScanIDsAreRefused(t *testing.T) {
 		{"/scans/export?from=yesterday", 422, "from is no time"},
 		{"/statistics?to=2026-13-01", 422, "to is no time"},
 		{"/statistics?from=2026-01-02&to=2025-01-01", 422, "from must be before to"},
-		{"/statistics?by=week", 422, "by"},
+		{"/statistics?by=year", 422, "by"},
 		{"/statistics?count=users&by=hour", 422, "counted by day"},
 		{"/statistics?count=users&group=app&source=scan", 422, "one dimension"},
 		{"/alarms/1/acknowledge", 405, ""},

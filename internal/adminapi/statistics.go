@@ -40,7 +40,7 @@ func (f StatisticsFilter) dims() map[stats.Dim]string {
 // statisticsRow tells a 0 from a number that was not asked for; client.StatisticsRow
 // does not.
 type statisticsRow struct {
-	At    *time.Time `json:"at,omitempty" doc:"when the hour or day begins"`
+	At    *time.Time `json:"at,omitempty" doc:"when the hour, day, week or month begins"`
 	Value string     `json:"value" doc:"of the group; empty where the scans have none"`
 	Scans *int64     `json:"scans,omitempty"`
 	First *int64     `json:"first,omitempty" doc:"scans that were the first of their code"`
@@ -48,7 +48,7 @@ type statisticsRow struct {
 }
 
 type statisticsAnswer struct {
-	From    time.Time       `json:"from"`
+	From    time.Time       `json:"from" doc:"what was asked for, widened to whole hours, days, weeks or months"`
 	To      time.Time       `json:"to"`
 	Rows    []statisticsRow `json:"rows"`
 	More    bool            `json:"more" doc:"there are further rows: ask with offset"`
@@ -80,7 +80,7 @@ func (a *Admin) counted(ctx context.Context, p Period) (from, to time.Time, err 
 func (a *Admin) askStatistics(ctx context.Context, in *struct {
 	StatisticsFilter
 	Period
-	By     string `query:"by" enum:"hour,day" doc:"a row for each; left out: one for the whole time"`
+	By     string `query:"by" enum:"hour,day,week,month" doc:"a row for each; weeks begin on Monday; left out: one for the whole time"`
 	Group  string `query:"group" enum:"activity,brand,product,batch,rule,app,source,result,region"`
 	Count  string `query:"count" enum:"scans,first,users" default:"scans"`
 	Offset int    `query:"offset" minimum:"0" maximum:"100000"`
@@ -129,11 +129,7 @@ func showAnswers(q stats.Question, found stats.Answers) statisticsAnswer {
 	for _, r := range found.Rows {
 		row := statisticsRow{Value: r.Value}
 		if q.By != stats.AllTime {
-			per := stats.PerHour
-			if q.By == stats.ByDay {
-				per = stats.PerDay
-			}
-			at := per.Start(r.At, found.Offset).In(zone)
+			at := q.By.Start(r.At, found.Offset).In(zone)
 			row.At = &at
 		}
 		if q.What == stats.Users {

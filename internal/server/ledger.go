@@ -219,11 +219,16 @@ func (s *Server) nodesPart() part {
 	}}
 }
 
-// forgetPart removes scans that are older than the setting scan_days.
+// forgetPart removes scans that are older than the setting scan_days, and what is counted
+// by hours and days as the settings statistics_hour_days and statistics_day_days say.
 func (s *Server) forgetPart() part { return part{name: "end of old scans", run: s.forgetScans} }
 
-// forgetEvery is how often old scans are looked for.
-const forgetEvery = time.Hour
+const (
+	// forgetEvery is how often old scans are looked for.
+	forgetEvery = time.Hour
+	// tidyPause lets others write between two parts of old counts.
+	tidyPause = 100 * time.Millisecond
+)
 
 func (s *Server) forgetScans(ctx context.Context) {
 	for wait := time.Minute; ; wait = forgetEvery {
@@ -233,15 +238,52 @@ func (s *Server) forgetScans(ctx context.Context) {
 		case <-time.After(wait):
 		}
 		s.forgetOldScans(ctx)
+		s.tidyCounts(ctx)
+	}
+}
+
+// tidyCounts rolls up months that are over, and removes hours and days that are old.
+func (s *Server) tidyCounts(ctx context.Context) {
+	now, wanted := s.now(), s.settings.Get()
+	if !s.wall.believed() {
+		return
+	}
+	before := func(days int) time.Time {
+		if days == 0 {
+			return time.Time{}
+		}
+		return now.AddDate(0, 0, -days)
+	}
+	for _, part := range [...]func() (bool, error){
+		func() (bool, error) { return s.counter.Roll(ctx, now) },
+		func() (bool, error) {
+			return s.counter.Shed(ctx, before(wanted.StatisticsHourDays), before(wanted.StatisticsDayDays))
+		},
+	} {
+		for more := true; more; {
+			var err error
+			if more, err = part(); err != nil {
+				if ctx.Err() == nil {
+					s.log.WarnContext(ctx, "what is counted of scans cannot be rolled into months, or old hours and days cannot be removed; "+
+						"the next attempt is in an hour", "error", err)
+				}
+				return
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(tidyPause):
+			}
+		}
 	}
 }
 
 func (s *Server) forgetOldScans(ctx context.Context) {
-	days := s.settings.Get().ScanDays
+	days, now := s.settings.Get().ScanDays, s.now()
 	if days == 0 || !s.wall.believed() {
 		return
 	}
-	if err := s.counter.Forget(ctx, s.now().AddDate(0, 0, -days)); err != nil && ctx.Err() == nil {
+	if err := s.counter.Forget(ctx, now.AddDate(0, 0, -days)); err != nil && ctx.Err() == nil {
 		s.log.WarnContext(ctx, "old scans cannot be removed; the next attempt is in an hour", "older than days", days, "error", err)
 	}
 }

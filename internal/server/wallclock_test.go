@@ -158,6 +158,15 @@ func TestAJumpOfTheClockRemovesNoScans(t *testing.T) {
 	if err := json.NewDecoder(resp.Body).Decode(&old); err != nil || old.ID == "" {
 		t.Fatal(resp.Status, err)
 	}
+	put, err := http.NewRequestWithContext(t.Context(), http.MethodPut, s.URL+"/admin/v1/settings",
+		strings.NewReader(`{"statistics_hour_days":100}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	put.Header.Set("Content-Type", "application/json")
+	if resp, err := http.DefaultClient.Do(put); err != nil || resp.StatusCode != 200 {
+		t.Fatal(resp, err)
+	}
 	for _, look := range []struct {
 		jump, running time.Duration
 		want          string
@@ -166,6 +175,19 @@ func TestAJumpOfTheClockRemovesNoScans(t *testing.T) {
 		ahead.Store(int64(look.jump + look.running))
 		running.Store(int64(look.running))
 		s.forgetOldScans(t.Context())
+		s.tidyCounts(t.Context())
+		for by, want := range map[string]string{"hour": strings.Replace(look.want, "404", "422", 1), "day": "200", "month": "200"} {
+			resp, err := http.Get(s.URL + "/admin/v1/statistics?wait=true&from=" + began.Format(time.DateOnly) + "&to=" +
+				began.Format(time.DateOnly) + "&by=" + by)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if got := fmt.Sprint(resp.StatusCode); got != want || want == "200" && !strings.Contains(string(body), `"scans":1,`) {
+				t.Errorf("%v ahead, after %v of running, by %s: %s %s, want %s", look.jump, look.running, by, got, body, want)
+			}
+		}
 		resp, err := http.Get(s.URL + "/admin/v1/scans/" + old.ID)
 		if err != nil {
 			t.Fatal(err)

@@ -96,6 +96,9 @@ type Settings struct {
 	ScanDays       int        `json:"scan_days"`
 	ScanDurability Durability `json:"scan_durability"`
 
+	StatisticsHourDays int `json:"statistics_hour_days"`
+	StatisticsDayDays  int `json:"statistics_day_days"`
+
 	RIDLogRows  int       `json:"rid_log_rows"`
 	APIIPs      Addresses `json:"api_ips"`
 	CallbackIPs Addresses `json:"callback_ips"`

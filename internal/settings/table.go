@@ -26,6 +26,9 @@ type Field struct {
 // AtOnce is since when a change of most settings counts.
 const AtOnce = "at once; on other nodes within a second"
 
+// shed is since when an end of old counts counts.
+const shed = "within an hour; what was removed does not come back"
+
 // Table has every setting, in the order of Settings.
 var Table = []Field{
 	{Name: "strict", Meaning: "refuse what the platform is known or inferred to refuse; on by default with `--strict`"},
@@ -56,6 +59,12 @@ var Table = []Field{
 		Effect: AtOnce + "; for what a node keeps beside a stream: at its next start"},
 	{Name: "scan_durability", Words: []string{string(Durable), string(Soon)},
 		Meaning: "durable: a scan is answered once it is on the disk; soon: one that fell on no code up to a second earlier"},
+
+	{Name: "statistics_hour_days", Max: 36_500,
+		Meaning: "days that what is counted of scans is kept by hour; days, weeks and months stay; 0 = for ever", Effect: shed},
+	{Name: "statistics_day_days", Max: 36_500,
+		Meaning: "days that it is kept by day, in whole months; hours of these and what found nothing go too, months stay; 0 = for ever",
+		Effect:  shed},
 
 	{Name: "rid_log_rows", Max: 100_000_000, Meaning: "calls that openapi/rid/get can find, beside the seven days; 0 = no log"},
 	{Name: "api_ips", Meaning: "what get_api_domain_ip answers; none = where the call arrived", Limits: "at most 256 addresses and ranges"},

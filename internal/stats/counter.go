@@ -66,6 +66,7 @@ type Counter struct {
 	counted   atomic.Int64
 	erasures  erasures
 	notesHeld int // bytes of a recount's notes in memory; 0 = recountNotes
+	parts     int // rows of a part that is rolled up or removed; 0 = as many as usual
 
 	bindings struct {
 		sync.Mutex

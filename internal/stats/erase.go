@@ -179,6 +179,7 @@ func (r *round) read(ctx context.Context, c *Counter, log ledger.Log, after, upT
 		day := DayOf(HourOf(e.At), r.offset)
 		for d := range dims {
 			of.keys[UsersKey{day, d, t.Value(d)}] = true
+			of.keys[UsersKey{MonthSketches + MonthOf(day), d, t.Value(d)}] = true
 		}
 		if e.Batch != 0 {
 			of.names[CodeName{e.Batch, e.Index}] = true

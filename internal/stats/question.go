@@ -14,8 +14,8 @@ import (
 // Question is about what was counted. It is answered from the counts alone:
 // how long that takes does not depend on how many scans there are.
 type Question struct {
-	// From and To bound the time of the scans: from the hour or day that holds
-	// From up to the end of the one that holds the moment before To.
+	// From and To bound the time of the scans: from the hour, day, week or month that
+	// holds From up to the end of the one that holds the moment before To.
 	From, To time.Time
 	By       By
 	Group    Dim            // a number for each value of it; Total = one number
@@ -33,7 +33,22 @@ const (
 	AllTime By = ""
 	ByHour  By = "hour"
 	ByDay   By = "day"
+	ByWeek  By = "week"  // from Monday, added up from days
+	ByMonth By = "month" // of the calendar
 )
+
+// Start is the moment when an hour, day, week or month of an answer begins.
+func (b By) Start(at, offset int64) time.Time {
+	switch b {
+	case ByHour:
+		return PerHour.Start(at, offset)
+	case ByWeek:
+		return PerDay.Start(monday(at), offset)
+	case ByMonth:
+		return PerMonth.Start(at, offset)
+	}
+	return PerDay.Start(at, offset)
+}
 
 // What is the thing that is counted.
 type What string
@@ -58,7 +73,7 @@ func (b BadQuestion) Error() string { return string(b) }
 
 // Answer is one number.
 type Answer struct {
-	At    int64 // hour or day; 0 without By
+	At    int64 // hour, day, week or month; 0 without By
 	Value string
 	Count
 	Users int64
@@ -66,11 +81,11 @@ type Answer struct {
 
 // Answers is what a question was answered with.
 type Answers struct {
-	// From and To are the time that was asked for, widened to whole hours or
-	// days.
+	// From and To are the time that was asked for, widened to whole hours, days,
+	// weeks or months.
 	From, To time.Time
-	// Rows are in the order of time, within an hour or day and without By the
-	// largest first.
+	// Rows are in the order of time, at the same time and without By the largest
+	// first.
 	Rows []Answer
 	More bool // there are further ones
 	// Scan is the last scan that is counted, ScanAt its time; Position its place
@@ -83,7 +98,7 @@ type Answers struct {
 	Offset int64
 }
 
-// Span is a stretch of hours or days: From up to but without To.
+// Span is a stretch of hours, days or months: From up to but without To.
 type Span struct {
 	Per      Per
 	From, To int64
@@ -92,7 +107,7 @@ type Span struct {
 // Query is a question in the words of the store.
 type Query struct {
 	Spans  []Span
-	ByAt   bool // a number for each hour or day
+	By     By
 	Group  Dim
 	Filter map[Dim]string
 	What   What
@@ -113,16 +128,24 @@ func (q Query) Alone() (Dim, bool) {
 	return d, true
 }
 
-// Start is the moment when an hour or day begins.
+// Start is the moment when an hour, day or month begins.
 func (p Per) Start(at, offset int64) time.Time {
 	if !p.hours() {
-		at = at*24 - offset
+		at = p.day(at)*24 - offset
 	}
 	return time.Unix(at*3600, 0).UTC()
 }
 
+// day is the day on which a day or month begins.
+func (p Per) day(at int64) int64 {
+	if p == PerMonth || p == PerMonthOfAll {
+		return firstDay(at)
+	}
+	return at
+}
+
 // query translates a question; a BadQuestion for one that cannot be asked.
-func (q Question) query(offset int64) (Query, error) {
+func (q Question) query(s State) (Query, error) {
 	if !q.From.Before(q.To) {
 		return Query{}, BadQuestion("from must be before to")
 	}
@@ -132,9 +155,7 @@ func (q Question) query(offset int64) (Query, error) {
 	if q.Limit < 0 || q.Limit > MaxAnswers || q.Offset < 0 || q.Offset > MaxOffset {
 		return Query{}, BadQuestion(fmt.Sprintf("limit is at most %d and offset at most %d", MaxAnswers, MaxOffset))
 	}
-	first, last := HourOf(q.From), HourOf(q.To.Add(-time.Millisecond))+1
-	firstDay, lastDay := DayOf(first, offset), DayOf(last-1, offset)+1
-	out := Query{ByAt: q.By != AllTime, Group: q.Group, Filter: q.Filter, What: q.What, Limit: cmp.Or(q.Limit, 100), Offset: q.Offset}
+	out := Query{By: q.By, Group: q.Group, Filter: q.Filter, What: q.What, Limit: cmp.Or(q.Limit, 100), Offset: q.Offset}
 	switch q.What {
 	case Scans, Firsts:
 	case Users:
@@ -146,32 +167,90 @@ func (q Question) query(offset int64) (Query, error) {
 				BadQuestion(
 					"distinct users are counted for one dimension at a time: ask with one filter, or with a group and no filter of another dimension")
 		}
-		out.Spans = []Span{{PerDay, firstDay, lastDay}}
-		return out, nil
 	default:
 		return Query{}, BadQuestion("count is scans, first or users")
 	}
+	first, last := HourOf(q.From), HourOf(q.To.Add(-time.Millisecond))+1
+	day, end := DayOf(first, s.Offset), DayOf(last-1, s.Offset)+1
 	switch q.By {
 	case ByHour:
+		if first < s.HoursFrom {
+			return Query{}, BadQuestion("hours are kept from " + s.moment(PerHour, s.HoursFrom) +
+				" on: ask from then on, or with by=day, week or month")
+		}
 		out.Spans = []Span{{PerHour, first, last}}
 	case ByDay:
-		out.Spans = []Span{{PerDay, firstDay, lastDay}}
-	case AllTime:
-		// Whole days from the days, what is left at both ends from the hours.
-		whole, end := DayOf(first+23, offset), DayOf(last, offset)
-		if whole >= end {
-			out.Spans = []Span{{PerHour, first, last}}
-			break
+		if day < s.DaysFrom {
+			return Query{}, BadQuestion("days are kept from " + s.moment(PerDay, s.DaysFrom) + " on: ask from then on, or with by=month")
 		}
-		for _, s := range []Span{{PerHour, first, whole*24 - offset}, {PerDay, whole, end}, {PerHour, end*24 - offset, last}} {
-			if s.From < s.To {
-				out.Spans = append(out.Spans, s)
-			}
+		out.Spans = []Span{{PerDay, day, end}}
+	case ByWeek:
+		if day, end = monday(WeekOf(day)), monday(WeekOf(end-1)+1); day < s.DaysFrom {
+			return Query{}, BadQuestion("weeks are added up from days, which are kept from " + s.moment(PerDay, s.DaysFrom) +
+				" on: ask from " + s.moment(PerDay, monday(WeekOf(s.DaysFrom-1)+1)) + " on, or with by=month")
+		}
+		out.Spans = []Span{{PerDay, day, end}}
+	case ByMonth:
+		out.Spans = s.inDays(firstDay(MonthOf(day)), firstDay(MonthOf(end-1)+1))
+	case AllTime:
+		if q.What == Users {
+			out.Spans = s.inDays(day, end)
+		} else {
+			out.Spans = s.inHours(first, last)
 		}
 	default:
-		return Query{}, BadQuestion("by is hour or day")
+		return Query{}, BadQuestion("by is hour, day, week or month")
 	}
 	return out, nil
+}
+
+// moment is when an hour or day begins, in the zone of days.
+func (s *State) moment(per Per, at int64) string {
+	return per.Start(at, s.Offset).In(time.FixedZone("", int(s.Offset)*3600)).Format(time.RFC3339)
+}
+
+// inHours are the spans of some hours: whole days from days and months, what is left at
+// both ends from the hours. Where hours are removed, an end is widened to a day.
+func (s *State) inHours(first, last int64) (list []Span) {
+	if first < s.HoursFrom {
+		first = DayOf(first, s.Offset)*24 - s.Offset
+	}
+	if day := DayOf(last, s.Offset)*24 - s.Offset; day < last && day < s.HoursFrom {
+		last = day + 24
+	}
+	whole, end := DayOf(first+23, s.Offset), DayOf(last, s.Offset)
+	if whole >= end {
+		return []Span{{PerHour, first, last}}
+	}
+	if hours := (Span{PerHour, first, whole*24 - s.Offset}); hours.From < hours.To {
+		list = append(list, hours)
+	}
+	list = append(list, s.inDays(whole, end)...)
+	if hours := (Span{PerHour, end*24 - s.Offset, last}); hours.From < hours.To {
+		list = append(list, hours)
+	}
+	return list
+}
+
+// inDays are the spans of some days: whole months from months that are rolled up. Where
+// days are removed, an end is widened to a month.
+func (s *State) inDays(day, end int64) (list []Span) {
+	if day < s.DaysFrom {
+		day = firstDay(MonthOf(day))
+	}
+	if end <= s.DaysFrom {
+		end = firstDay(MonthOf(end-1) + 1)
+	}
+	whole, rest := MonthOf(day-1)+1, min(MonthOf(end), s.rolled())
+	if whole >= rest {
+		return []Span{{PerDay, day, end}}
+	}
+	for _, span := range [...]Span{{PerDay, day, firstDay(whole)}, {PerMonth, whole, rest}, {PerDay, firstDay(rest), end}} {
+		if span.From < span.To {
+			list = append(list, span)
+		}
+	}
+	return list
 }
 
 // Ask answers a question. It returns a BadQuestion for one that cannot be
@@ -187,7 +266,7 @@ func (c *Counter) Ask(ctx context.Context, q Question) (a Answers, err error) {
 		if state.Position == 0 {
 			state.Offset = int64(c.Settings.Get().UTCOffsetHours)
 		}
-		if query, err = q.query(state.Offset); err != nil {
+		if query, err = q.query(state); err != nil {
 			return err
 		}
 		dim, alone := query.Alone()
@@ -250,11 +329,19 @@ func newUsersAsked(q Query) *usersAsked {
 	return u
 }
 
-// key is which number of the answer the users of a day and value count for.
+// key is which number of the answer the users of a day and value count for; its Day is
+// that of the answer.
 func (u *usersAsked) key(day int64, value string) UsersKey {
 	k := UsersKey{Dim: u.dim, Value: u.wanted}
-	if u.ByAt {
+	switch u.By {
+	case ByDay:
 		k.Day = day
+	case ByWeek:
+		k.Day = WeekOf(day)
+	case ByMonth:
+		if k.Day = day - MonthSketches; k.Day < 0 {
+			k.Day = MonthOf(day)
+		}
 	}
 	if u.Group != Total {
 		k.Value = value
@@ -264,11 +351,17 @@ func (u *usersAsked) key(day int64, value string) UsersKey {
 
 // mine reports whether it is asked for the users of a day and value.
 func (u *usersAsked) mine(day int64, value string) bool {
-	return day >= u.Spans[0].From && day < u.Spans[0].To && (!u.filtered || value == u.wanted)
+	first, last := u.Spans[0], u.Spans[len(u.Spans)-1]
+	return day >= first.Per.day(first.From) && day < last.Per.day(last.To) && (!u.filtered || value == u.wanted)
 }
 
-// row takes one row of the store: by days each is a number of its own, and the
-// sketch is not needed unless more users came since.
+// alone reports whether a row is a number of the answer by itself.
+func (u *usersAsked) alone(row *UsersRow) bool {
+	return row.Since == nil && (u.By == ByDay || u.By == ByMonth && row.Day >= MonthSketches)
+}
+
+// row takes one row of the store: where it is a number of its own, the sketch is not
+// needed unless more users came since.
 func (u *usersAsked) row(row UsersRow) error {
 	if row.Since == nil {
 		u.rows++
@@ -276,7 +369,7 @@ func (u *usersAsked) row(row UsersRow) error {
 	if u.rows > maxSketches {
 		return tooManyUsers
 	}
-	if u.ByAt && row.Since == nil {
+	if u.alone(&row) {
 		u.counts[u.key(row.Day, row.Value)] = row.Users
 		return nil
 	}
@@ -323,7 +416,7 @@ func (c *Counter) countUsers(ctx context.Context, u *usersAsked, state State) ([
 			return err == nil, err
 		})
 	}
-	if err == nil && u.ByAt {
+	if err == nil && len(u.counts) > 0 {
 		err = c.join(ctx, u)
 	}
 	if err != nil {
@@ -357,12 +450,18 @@ func (c *Counter) countUsers(ctx context.Context, u *usersAsked, state State) ([
 func (c *Counter) join(ctx context.Context, u *usersAsked) error {
 	both := slices.SortedFunc(maps.Keys(u.users), UsersKey.Compare)
 	both = slices.DeleteFunc(both, func(k UsersKey) bool { _, stored := u.counts[k]; return !stored })
+	if u.By == ByMonth {
+		for i := range both {
+			both[i].Day += MonthSketches
+		}
+	}
 	for some := range slices.Chunk(both, usersAtOnce) {
 		have, err := view(ctx, c, func(tx Tx) (map[UsersKey]UsersRow, error) { return tx.UsersRows(ctx, some) })
 		if err != nil {
 			return err
 		}
 		for k, row := range have {
+			k = u.key(k.Day, k.Value)
 			s, err := row.whole()
 			if err == nil {
 				err = u.change(k, func(all *Sketch) { all.Merge(s) })
@@ -395,6 +494,14 @@ func (c *Counter) Misses(ctx context.Context, from, to time.Time, limit int) ([]
 		return nil, BadQuestion("from must be before to")
 	}
 	return view(ctx, c, func(tx Tx) ([]MissRow, error) {
+		s, err := tx.StatisticsState(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if HourOf(from) < s.missesFrom() {
+			return nil, BadQuestion("what was scanned and found nothing is kept from " + s.moment(PerHour, s.missesFrom()) +
+				" on: ask from then on")
+		}
 		return tx.Misses(ctx, HourOf(from), HourOf(to.Add(-time.Millisecond))+1, limit)
 	})
 }

@@ -27,7 +27,8 @@ type Recount struct {
 	Differences int64
 	Shown       []Difference
 	// Since is from when on days were compared: what is older may be gone from
-	// the ledger. Zero = everything, and the codes too.
+	// the ledger, where codes are not compared either, or from the counts.
+	// Zero = everything.
 	Since time.Time
 }
 
@@ -93,15 +94,15 @@ func (c *Counter) recount(ctx context.Context) (r Recount, err error) {
 	if err := n.readUpTo(ctx, state.Position); err != nil {
 		return r, err
 	}
-	for _, phase := range []func(context.Context) error{n.compareCodes, n.compareDays, n.compareMisses} {
+	for _, phase := range []func(context.Context) error{n.compareCodes, n.compareDays, n.compareMonths, n.compareMisses} {
 		if err := phase(ctx); err != nil {
 			return r, err
 		}
 	}
 	return r, n.compareWith(ctx, func(_ Tx, state State) error {
 		r.Position, r.Scans = state.Position, n.scans
-		if !state.Forgotten.IsZero() {
-			r.Since = PerDay.Start(n.since(state), state.Offset)
+		if since := n.since(state); since != math.MinInt64 {
+			r.Since = PerDay.Start(since, state.Offset)
 		}
 		r.Lacking = state.Lacking + c.missing(state)
 		r.compare(r.Lacking, 0, func() string { return "counted scans that the ledger lacks" })
@@ -136,12 +137,17 @@ const (
 // codesInDrawer is how many codes of a batch share a drawer.
 const codesInDrawer = 1 << 16
 
-// since is the first day that is whole after what was forgotten.
+// since is the first day that is whole after what was forgotten in the ledger, kept of
+// the counts, and cut by no former zone.
 func (n *recounting) since(state State) int64 {
-	if state.Forgotten.IsZero() {
-		return math.MinInt64
+	since := max(state.DaysFrom, state.Seam)
+	if since == 0 {
+		since = math.MinInt64
 	}
-	return DayOf(HourOf(state.Forgotten)+24, state.Offset)
+	if state.Forgotten.IsZero() {
+		return since
+	}
+	return max(since, DayOf(HourOf(state.Forgotten)+24, state.Offset))
 }
 
 // readUpTo reads on in the ledger up to a position.

@@ -120,6 +120,9 @@ func (n *recounting) compareMisses(ctx context.Context) error {
 			if !state.Forgotten.IsZero() {
 				since = DayOf(HourOf(state.Forgotten)+48+23, 0)
 			}
+			if state.DaysFrom > 0 {
+				since = max(since, DayOf(state.missesFrom()+23, 0))
+			}
 			from, to := daysOf(first, last, since)
 			if from >= to {
 				return nil

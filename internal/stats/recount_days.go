@@ -144,9 +144,10 @@ func readDay(part []byte, day, offset int64, visit func(*dayNote)) error {
 	return nil
 }
 
-// spans are the hours and the days of a stretch of days, then those of all rules.
-func spans(from, to, offset int64) []Span {
-	hours := Span{PerHour, from*24 - offset, to*24 - offset}
+// spans are the hours that are kept and the days of a stretch of days, then those of
+// all rules.
+func spans(from, to int64, state State) []Span {
+	hours := Span{PerHour, max(from*24-state.Offset, state.HoursFrom), to*24 - state.Offset}
 	return []Span{hours, {PerDay, from, to}, {PerHourOfAll, hours.From, hours.To}, {PerDayOfAll, from, to}}
 }
 
@@ -160,11 +161,12 @@ func daysOf(from, to drawer, since int64) (int64, int64) {
 
 // daysCount is what a part of the days counts.
 type daysCount struct {
-	numbers map[Tuple]int32
-	counts  map[daysKey]Count
-	users   map[UsersKey]*Sketch
-	groups  map[groupOf]*[dims]*Sketch // the same sketches
-	rules   map[ruleDay]*Sketch        // the same sketches
+	hoursFrom int64 // that are kept
+	numbers   map[Tuple]int32
+	counts    map[daysKey]Count
+	users     map[UsersKey]*Sketch
+	groups    map[groupOf]*[dims]*Sketch // the same sketches
+	rules     map[ruleDay]*Sketch        // the same sketches
 }
 
 type daysKey struct {
@@ -210,6 +212,9 @@ func (d *daysCount) add(day int64, note *dayNote, user bool) {
 	}
 	for _, k := range [...]daysKey{{PerHour, note.hour, note.rule, at}, {PerDay, day, note.rule, at}, {PerHourOfAll, note.hour, 0, at},
 		{PerDayOfAll, day, 0, at}} {
+		if k.per.hours() && k.at < d.hoursFrom {
+			continue
+		}
 		sum := d.counts[k]
 		sum.add(one)
 		d.counts[k] = sum
@@ -248,7 +253,8 @@ func (n *recounting) compareDays(ctx context.Context) error {
 			if from >= to {
 				return nil
 			}
-			d := daysCount{numbers: map[Tuple]int32{}, counts: map[daysKey]Count{}, users: map[UsersKey]*Sketch{},
+			d := daysCount{hoursFrom: state.HoursFrom, numbers: map[Tuple]int32{}, counts: map[daysKey]Count{},
+				users:  map[UsersKey]*Sketch{},
 				groups: map[groupOf]*[dims]*Sketch{}, rules: map[ruleDay]*Sketch{}}
 			for name, parts := range n.within(first, last) {
 				if name.a < from {
@@ -289,9 +295,9 @@ func (n *recounting) compareTuples(ctx context.Context, tx Tx, state State, d *d
 		}
 	}
 	sums := sumsCount{}
-	err := tx.AllTuples(ctx, spans(from, to, state.Offset), func(row TupleRow) error {
-		if row.Per == PerHour {
-			sums.add(&row, DayOf(row.At, state.Offset))
+	err := tx.AllTuples(ctx, spans(from, to, state), func(row TupleRow) error {
+		if row.Per == PerHour || row.Per == PerDay {
+			sums.add(&row)
 		}
 		k := daysKey{row.Per, row.At, row.Rule, d.number(row.Tuple, false)}
 		compare(row.Per, row.At, row.Tuple, row.Count, d.counts[k])
@@ -315,7 +321,7 @@ func (n *recounting) compareTuples(ctx context.Context, tx Tx, state State, d *d
 	return n.compareSums(ctx, tx, state, sums, from, to)
 }
 
-// sumsCount adds up the hours' combinations.
+// sumsCount adds up combinations of hours and of days.
 type sumsCount map[sumKey]Count
 
 type sumKey struct {
@@ -325,17 +331,15 @@ type sumKey struct {
 	value string
 }
 
-func (s sumsCount) add(row *TupleRow, day int64) {
+func (s sumsCount) add(row *TupleRow) {
 	for d := range dims {
 		if d == Rule {
 			continue
 		}
-		value := row.Value(d)
-		for _, k := range [...]sumKey{{PerHour, d, row.At, value}, {PerDay, d, day, value}} {
-			sum := s[k]
-			sum.add(row.Count)
-			s[k] = sum
-		}
+		k := sumKey{row.Per, d, row.At, row.Value(d)}
+		sum := s[k]
+		sum.add(row.Count)
+		s[k] = sum
 	}
 }
 
@@ -347,7 +351,7 @@ func (n *recounting) compareSums(ctx context.Context, tx Tx, state State, sums s
 		n.r.compare(counted.Scans, added.Scans, what)
 		n.r.compare(counted.Firsts, added.Firsts, what)
 	}
-	err := tx.AllSums(ctx, spans(from, to, state.Offset)[:2], func(row SumRow) error {
+	err := tx.AllSums(ctx, spans(from, to, state)[:2], func(row SumRow) error {
 		k := sumKey{row.Per, row.Dim, row.At, row.Value}
 		compare(k, row.Count, sums[k])
 		delete(sums, k)

@@ -35,7 +35,9 @@ func (c *Counter) change(ctx context.Context, f func(context.Context, Tx, *State
 		if state = before; err != nil {
 			return err
 		}
-		if err := f(ctx, tx, &state); err != nil || state == before {
+		state.settle()
+		err = f(ctx, tx, &state)
+		if state.Known = state.known(); err != nil || state == before {
 			return err
 		}
 		return tx.PutStatisticsState(ctx, state)
@@ -65,13 +67,14 @@ func (c *Counter) save(ctx context.Context) error {
 		if err := tx.NameTuples(ctx, tuples); err != nil {
 			return fmt.Errorf("naming combinations: %w", err)
 		}
+		counts, sums = s.placeCounts(counts), s.placeSums(sums)
 		if err := tx.AddScanCounts(ctx, counts); err != nil {
 			return fmt.Errorf("counting combinations: %w", err)
 		}
 		if err := tx.AddSums(ctx, sums); err != nil {
 			return fmt.Errorf("counting sums: %w", err)
 		}
-		if err := tx.AddMisses(ctx, misses); err != nil {
+		if err := tx.AddMisses(ctx, s.placeMisses(misses)); err != nil {
 			return fmt.Errorf("counting scans that found nothing: %w", err)
 		}
 		return nil

@@ -147,7 +147,8 @@ func floorDiv(a, b int64) int64 {
 	return q
 }
 
-// Per is how long a row counts: an hour or a day. The numbers are stored.
+// Per is how long a row counts: an hour, a day or a calendar month. The numbers are
+// stored.
 type Per int64
 
 // The lengths. The sums over all rules stand beside those of each: their
@@ -157,7 +158,13 @@ const (
 	PerDay
 	PerHourOfAll
 	PerDayOfAll
+	PerMonth
+	_
+	PerMonthOfAll
 )
+
+// month is the sort of months that are the sums of a sort of days.
+func (p Per) month() Per { return p + PerMonth - PerDay }
 
 // hours reports whether a row counts an hour.
 func (p Per) hours() bool { return p == PerHour || p == PerHourOfAll }
@@ -168,10 +175,10 @@ type Count struct{ Scans, Firsts int64 }
 
 func (c *Count) add(o Count) { c.Scans, c.Firsts = c.Scans+o.Scans, c.Firsts+o.Firsts }
 
-// TupleRow counts the scans of an hour or a day with the same Tuple.
+// TupleRow counts the scans of an hour, a day or a month with the same Tuple.
 type TupleRow struct {
 	Per Per
-	At  int64 // hour or day
+	At  int64 // hour, day or month
 	Tuple
 	Count
 }
@@ -179,25 +186,33 @@ type TupleRow struct {
 // CountRow is what is to be added to a TupleRow.
 type CountRow struct {
 	Per   Per
-	At    int64 // hour or day
+	At    int64 // hour, day or month
 	Rule  int64
 	Tuple int64 // see Tuple.ID
 	Count
 }
 
-// SumRow counts the scans of an hour or a day with the same value of one
+func (r *CountRow) compare(o *CountRow) int {
+	return cmp.Or(cmp.Compare(r.Per, o.Per), cmp.Compare(r.At, o.At), cmp.Compare(r.Rule, o.Rule), cmp.Compare(r.Tuple, o.Tuple))
+}
+
+// SumRow counts the scans of an hour, a day or a month with the same value of one
 // dimension. There are none of rules: their counts are as many.
 type SumRow struct {
 	Per   Per
 	Dim   Dim
-	At    int64 // hour or day
+	At    int64 // hour, day or month
 	Value string
 	Count
 }
 
+func (r *SumRow) compare(o *SumRow) int {
+	return cmp.Or(cmp.Compare(r.Per, o.Per), cmp.Compare(r.Dim, o.Dim), cmp.Compare(r.At, o.At), cmp.Compare(r.Value, o.Value))
+}
+
 // UsersKey is whose distinct users a sketch counts.
 type UsersKey struct {
-	Day   int64
+	Day   int64 // or MonthSketches + month
 	Dim   Dim
 	Value string
 }
@@ -291,6 +306,18 @@ type State struct {
 	// Turned is when the zone was changed after scans were forgotten: the users
 	// of days before it are counted by the days of the former zone.
 	Turned time.Time
+	// Months before Months are rolled up; Rolling is how far that of Months itself is, ""
+	// = not begun. See Roll.
+	Months  int64
+	Rolling string
+	// HoursFrom and DaysFrom are the first hour and the first day that are kept, 0 = all
+	// are; DaysFrom begins a month.
+	HoursFrom, DaysFrom int64
+	// Seam is the first day that was counted by this zone alone, since the zone was changed
+	// after hours were removed.
+	Seam int64
+	// Known is what a version that knows months counted: see rolled.
+	Known Known
 }
 
 // Store keeps what is counted.
@@ -349,8 +376,27 @@ type Tx interface {
 	TurnReaders(ctx context.Context, left, position int64) error
 	// ForgetUsers removes all sketches.
 	ForgetUsers(ctx context.Context) error
-	// TurnDays counts the days again from the hours, in another zone.
-	TurnDays(ctx context.Context, offset int64) error
+	// TurnDays cuts the hours from one on, which a zone cut into days until now, by another
+	// zone; and forgets months from one on.
+	TurnDays(ctx context.Context, hour, was, offset, month int64) error
+
+	// FirstCounted is the first hour or day from one on in which anything is counted; false
+	// where there is none.
+	FirstCounted(ctx context.Context, per Per, from int64) (at int64, any bool, err error)
+	// CountsFrom returns of each day of a span, some forty at most, the first rows from a
+	// rule and a combination on, in no order.
+	CountsFrom(ctx context.Context, of Span, rule, tuple int64, limit int) ([]CountRow, error)
+	// SumsFrom is the same of a dimension, from a value on, and UsersFrom of sketches.
+	SumsFrom(ctx context.Context, of Span, dim Dim, value string, limit int) ([]SumRow, error)
+	UsersFrom(ctx context.Context, of Span, dim Dim, value string, limit int) ([]UsersKey, error)
+	// PutScanCounts and PutSums store rows in the place of what is there.
+	PutScanCounts(ctx context.Context, rows []CountRow) error
+	PutSums(ctx context.Context, rows []SumRow) error
+	// RemoveCounted removes hours, or days and their users, before one, at most so many
+	// rows, and returns how many.
+	RemoveCounted(ctx context.Context, per Per, before int64, limit int) (int, error)
+	// RemoveMisses removes scans that found nothing from before an hour.
+	RemoveMisses(ctx context.Context, before int64, limit int) (int, error)
 
 	// Sums returns the rows of a question about one dimension, not of rules: per
 	// At and value, or per value alone, the largest first.

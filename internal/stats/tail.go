@@ -151,15 +151,15 @@ func (c *Counter) fold(ctx context.Context, need bool) error {
 func (c *Counter) foldUpTo(ctx context.Context, position int64) error {
 	sketches := c.tail.sketches()
 	c.settleLarge(sketches)
-	keys := slices.SortedFunc(maps.Keys(sketches), UsersKey.Compare)
 	var large map[UsersKey]since
 	state, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
 		if s.Ledger != c.state.Ledger || s.Position != c.state.Position || s.UsersPosition != c.state.UsersPosition {
 			return errMoved
 		}
 		s.UsersPosition = position
+		sketches := s.placeUsers(sketches)
 		var err error
-		large, err = c.mergeUsers(ctx, tx, keys, sketches)
+		large, err = c.mergeUsers(ctx, tx, slices.SortedFunc(maps.Keys(sketches), UsersKey.Compare), sketches)
 		return err
 	})
 	if err != nil {

@@ -95,6 +95,7 @@ func (c *Counter) judge(ctx context.Context, end int64) (t turn, err error) {
 		if t.state, err = tx.StatisticsState(ctx); err != nil {
 			return err
 		}
+		t.state.settle()
 		recalled, last, err = tx.RecallLedger(ctx, t.ledger)
 		return err
 	})
@@ -177,12 +178,23 @@ func (c *Counter) turnDays(ctx context.Context, tx Tx, state *State) error {
 	if state.Offset == offset {
 		return nil
 	}
+	was := state.Offset
 	state.Offset = offset
 	if state.Scans == 0 {
 		return nil
 	}
-	if err := tx.TurnDays(ctx, offset); err != nil {
+	// Days and months of hours that are removed stay as the former zone cut them. Users of
+	// months are those of their days, whichever these are.
+	months, hour := MonthOf(state.DaysFrom), state.HoursFrom
+	if hour == 0 {
+		hour = -never
+	}
+	if err := tx.TurnDays(ctx, hour, was, offset, months); err != nil {
 		return err
+	}
+	state.Months, state.Rolling = months, ""
+	if state.HoursFrom > 0 {
+		state.Seam = DayOf(state.HoursFrom+47, offset)
 	}
 	if !state.Forgotten.IsZero() {
 		state.Turned = c.Now()

@@ -103,6 +103,7 @@ func TestDaysAreTurnedFromTheirHours(t *testing.T) {
 			}
 			return nil
 		})
+		was := int64(5)
 		for _, offset := range []int64{0, 8, -11, 14} {
 			wanted := map[at]int64{}
 			for hour, n := range counts {
@@ -110,7 +111,7 @@ func TestDaysAreTurnedFromTheirHours(t *testing.T) {
 			}
 			got, sums := map[at]int64{}, map[int64]int64{}
 			update(t, s, func(ctx context.Context, tx *Tx) error {
-				if err := tx.TurnDays(ctx, offset); err != nil {
+				if err := tx.TurnDays(ctx, first-100, was, offset, 0); err != nil {
 					return err
 				}
 				if _, err := list(ctx, tx, func(scan func(...any) error) (a at, err error) {
@@ -129,6 +130,7 @@ func TestDaysAreTurnedFromTheirHours(t *testing.T) {
 				}, `SELECT at, scans FROM statistics_sums WHERE per = 1 AND dim = 2`)
 				return err
 			})
+			was = offset
 			want(t, fmt.Sprint("days at ", offset), got, wanted)
 			wantedSums := map[int64]int64{}
 			for day, n := range wanted {

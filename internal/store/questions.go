@@ -42,17 +42,33 @@ func (t *Tx) Sums(ctx context.Context, q stats.Query) ([]stats.Answer, error) {
 		from, to := bind(&args, span.From), bind(&args, span.To)
 		value, filtered := q.Filter[dim]
 		if !filtered {
-			parts = append(parts, `SELECT at, value, scans, firsts FROM statistics_sums WHERE per = `+per+` AND dim = `+of+
-				` AND at >= `+from+` AND at < `+to)
+			parts = append(parts, `SELECT `+cutOf(q.By, span.Per, `at`)+` AS at, value, scans, firsts FROM statistics_sums
+				WHERE per = `+per+` AND dim = `+of+` AND at >= `+from+` AND at < `+to)
 			continue
 		}
 		// Each hour or day that there is has one row of all, and at most one of the value.
 		// In SQLite, CROSS JOIN keeps this order.
-		parts = append(parts, `SELECT s.at AS at, s.value AS value, s.scans AS scans, s.firsts AS firsts FROM statistics_sums a
+		parts = append(parts, `SELECT `+cutOf(q.By, span.Per, `s.at`)+` AS at, s.value AS value, s.scans AS scans, s.firsts AS firsts FROM statistics_sums a
 			CROSS JOIN statistics_sums s WHERE a.per = `+per+` AND a.dim = `+strconv.Itoa(int(stats.Total))+` AND a.at >= `+from+
 			` AND a.at < `+to+` AND a.value = '' AND s.per = `+per+` AND s.dim = `+of+` AND s.at = a.at AND s.value = `+bind(&args, value))
 	}
 	return t.answers(ctx, q, nil, parts, args)
+}
+
+// cutOf is the SQL of the week or month of a day, where an answer is cut so; else the
+// column as it is.
+func cutOf(by stats.By, per stats.Per, at string) string {
+	switch {
+	case by == stats.ByWeek: // see stats.WeekOf; division cuts towards zero
+		return `(` + at + ` + 7000000003) / 7 - 1000000000`
+	case by == stats.ByMonth && per == stats.PerDay:
+		// See stats.MonthOf: 400 years have 146,097 days, years begin in March.
+		doe := `((` + at + ` + 719468) % 146097)`
+		year := `((` + doe + ` - ` + doe + ` / 1460 + ` + doe + ` / 36524 - ` + doe + ` / 146096) / 365)`
+		day := `(` + doe + ` - 365 * ` + year + ` - ` + year + ` / 4 + ` + year + ` / 100)`
+		return `((` + at + ` + 719468) / 146097 * 400 + ` + year + ` - 1970) * 12 + (5 * ` + day + ` + 2) / 153 + 2`
+	}
+	return at
 }
 
 // fewTuples is up to how many combinations are looked up one by one in each
@@ -113,7 +129,7 @@ func (t *Tx) Tuples(ctx context.Context, q stats.Query) ([]stats.Answer, error) 
 	var with, parts []string
 	for i, span := range q.Spans {
 		per, from, to := bind(&args, of+int64(span.Per)), bind(&args, span.From), bind(&args, span.To)
-		part := `SELECT c.at AS at, ` + value + ` AS value, c.scans AS scans, c.firsts AS firsts FROM `
+		part := `SELECT ` + cutOf(q.By, span.Per, `c.at`) + ` AS at, ` + value + ` AS value, c.scans AS scans, c.firsts AS firsts FROM `
 		if !few {
 			part += `statistics_counts c`
 			if joined {
@@ -163,7 +179,7 @@ func numberText(column string) string {
 func (t *Tx) answers(ctx context.Context, q stats.Query, with, parts []string, args []any) ([]stats.Answer, error) {
 	at, value := `0`, `''`
 	var groups []string
-	if q.ByAt {
+	if q.By != stats.AllTime {
 		at = `at`
 		groups = append(groups, at)
 	}
@@ -193,10 +209,19 @@ func (t *Tx) answers(ctx context.Context, q stats.Query, with, parts []string, a
 // UsersOf implements stats.Tx.
 func (t *Tx) UsersOf(ctx context.Context, q stats.Query, yield func(stats.UsersRow) error) error {
 	dim, _ := q.Alone()
-	if value, filtered := q.Filter[dim]; filtered {
-		return t.usersOf(ctx, dim, q.Spans[0], ` AND value = $4`, []any{value}, yield)
+	only, value := ``, []any(nil)
+	if v, filtered := q.Filter[dim]; filtered {
+		only, value = ` AND value = $4`, []any{v}
 	}
-	return t.usersOf(ctx, dim, q.Spans[0], ``, nil, yield)
+	for _, days := range q.Spans {
+		if days.Per == stats.PerMonth {
+			days.From, days.To = days.From+stats.MonthSketches, days.To+stats.MonthSketches
+		}
+		if err := t.usersOf(ctx, dim, days, only, value, yield); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Misses implements stats.Tx.

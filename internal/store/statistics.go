@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -30,10 +29,10 @@ func (t *Tx) LockStatistics(ctx context.Context) error { return t.lock(ctx, "sta
 // StatisticsState implements stats.Tx.
 func (t *Tx) StatisticsState(ctx context.Context) (s stats.State, err error) {
 	var scanAt, forgotten, turned int64
-	err = t.row(ctx,
-		`SELECT ledger, position, mark, scan, scan_at, scans, held, lacking, users_position, zone, forgotten, turned FROM statistics_state WHERE id = 1`).
+	err = t.row(ctx, `SELECT ledger, position, mark, scan, scan_at, scans, held, lacking, users_position, zone, forgotten, turned,
+			months, rolling, hours_from, days_from, seam, known_scans, known_users FROM statistics_state WHERE id = 1`).
 		Scan(&s.Ledger, &s.Position, &s.Mark, &s.Scan, &scanAt, &s.Scans, &s.Held, &s.Lacking, &s.UsersPosition, &s.Offset, &forgotten,
-			&turned)
+			&turned, &s.Months, &s.Rolling, &s.HoursFrom, &s.DaysFrom, &s.Seam, &s.Known.Scans, &s.Known.Users)
 	if errors.Is(err, sql.ErrNoRows) {
 		return stats.State{}, nil
 	}
@@ -43,12 +42,15 @@ func (t *Tx) StatisticsState(ctx context.Context) (s stats.State, err error) {
 
 // PutStatisticsState implements stats.Tx.
 func (t *Tx) PutStatisticsState(ctx context.Context, s stats.State) error {
-	_, err := t.exec(ctx, `INSERT INTO statistics_state (id, ledger, position, mark, scan, scan_at, scans, held, lacking, users_position, zone, forgotten, turned)
-		VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+	_, err := t.exec(ctx, `INSERT INTO statistics_state (id, ledger, position, mark, scan, scan_at, scans, held, lacking, users_position, zone, forgotten, turned,
+			months, rolling, hours_from, days_from, seam, known_scans, known_users)
+		VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
 		ON CONFLICT (id) DO UPDATE SET ledger = excluded.ledger, position = excluded.position, mark = excluded.mark, scan = excluded.scan, scan_at = excluded.scan_at,
-			scans = excluded.scans, held = excluded.held, lacking = excluded.lacking, users_position = excluded.users_position, zone = excluded.zone, forgotten = excluded.forgotten, turned = excluded.turned`,
+			scans = excluded.scans, held = excluded.held, lacking = excluded.lacking, users_position = excluded.users_position, zone = excluded.zone, forgotten = excluded.forgotten, turned = excluded.turned,
+			months = excluded.months, rolling = excluded.rolling, hours_from = excluded.hours_from, days_from = excluded.days_from, seam = excluded.seam,
+			known_scans = excluded.known_scans, known_users = excluded.known_users`,
 		s.Ledger, s.Position, s.Mark, s.Scan, millis(s.ScanAt), s.Scans, s.Held, s.Lacking, s.UsersPosition, s.Offset, millis(s.Forgotten),
-		millis(s.Turned))
+		millis(s.Turned), s.Months, s.Rolling, s.HoursFrom, s.DaysFrom, s.Seam, s.Known.Scans, s.Known.Users)
 	return err
 }
 
@@ -73,9 +75,13 @@ func (t *Tx) NameTuples(ctx context.Context, list []stats.Tuple) error {
 
 // AddScanCounts implements stats.Tx.
 func (t *Tx) AddScanCounts(ctx context.Context, list []stats.CountRow) error {
+	return t.putCounts(ctx, ` scans = statistics_counts.scans + excluded.scans, firsts = statistics_counts.firsts + excluded.firsts`, list)
+}
+
+// putCounts stores rows, some of them in the place of what is there.
+func (t *Tx) putCounts(ctx context.Context, set string, list []stats.CountRow) error {
 	return t.insertMany(ctx, `INSERT INTO statistics_counts (per, at, rule, tuple, scans, firsts)`,
-		` ON CONFLICT (per, at, rule, tuple) DO UPDATE SET scans = statistics_counts.scans + excluded.scans, firsts = statistics_counts.firsts + excluded.firsts`,
-		6, len(list), func(i int, args []any) []any {
+		` ON CONFLICT (per, at, rule, tuple) DO UPDATE SET`+set, 6, len(list), func(i int, args []any) []any {
 			r := &list[i]
 			return append(args, int64(r.Per), r.At, r.Rule, r.Tuple, r.Scans, r.Firsts)
 		})
@@ -83,9 +89,12 @@ func (t *Tx) AddScanCounts(ctx context.Context, list []stats.CountRow) error {
 
 // AddSums implements stats.Tx.
 func (t *Tx) AddSums(ctx context.Context, list []stats.SumRow) error {
+	return t.putSums(ctx, ` scans = statistics_sums.scans + excluded.scans, firsts = statistics_sums.firsts + excluded.firsts`, list)
+}
+
+func (t *Tx) putSums(ctx context.Context, set string, list []stats.SumRow) error {
 	return t.insertMany(ctx, `INSERT INTO statistics_sums (per, dim, at, value, scans, firsts)`,
-		` ON CONFLICT (per, dim, at, value) DO UPDATE SET scans = statistics_sums.scans + excluded.scans, firsts = statistics_sums.firsts + excluded.firsts`,
-		6, len(list), func(i int, args []any) []any {
+		` ON CONFLICT (per, dim, at, value) DO UPDATE SET`+set, 6, len(list), func(i int, args []any) []any {
 			r := &list[i]
 			return append(args, int64(r.Per), int64(r.Dim), r.At, r.Value, r.Scans, r.Firsts)
 		})
@@ -351,63 +360,6 @@ func (t *Tx) ForgetUsers(ctx context.Context) error {
 	}
 	_, err := t.exec(ctx, `DELETE FROM statistics_users`)
 	return err
-}
-
-// daysTurned is how many days are counted again at once: a statement that counted all
-// would need memory for all.
-const daysTurned = 31
-
-// TurnDays implements stats.Tx.
-func (t *Tx) TurnDays(ctx context.Context, offset int64) error {
-	for _, query := range []string{`DELETE FROM statistics_counts WHERE per IN (1, 3)`, `DELETE FROM statistics_sums WHERE per = 1`} {
-		err := t.patiently(func() error {
-			_, err := t.exec(ctx, query)
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("counting the days again: %w", err)
-		}
-	}
-	// Division cuts towards zero: hours before 1970 are moved above it first.
-	const day = `(at + $1 + 24000000000) / 24 - 1000000000`
-	for _, per := range []int64{0, 2} {
-		if err := t.turnDays(ctx, offset, `statistics_counts`, `per = $1`, []any{per},
-			`INSERT INTO statistics_counts (per, at, rule, tuple, scans, firsts)
-			SELECT per + 1, `+day+`, rule, tuple, SUM(scans), SUM(firsts) FROM statistics_counts
-			WHERE at >= $2 AND at < $3 AND per = $4 GROUP BY per, `+day+`, rule, tuple`); err != nil {
-			return err
-		}
-	}
-	for _, dim := range stats.AllDims() {
-		if err := t.turnDays(ctx, offset, `statistics_sums`, `per = 0 AND dim = $1`, []any{int64(dim)},
-			`INSERT INTO statistics_sums (per, dim, at, value, scans, firsts)
-			SELECT 1, dim, `+day+`, value, SUM(scans), SUM(firsts) FROM statistics_sums
-			WHERE at >= $2 AND at < $3 AND per = 0 AND dim = $4 GROUP BY dim, `+day+`, value`); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// turnDays counts days from the hours of a table that are where some columns say so. add
-// gets the offset, the hours from and up to without, and what where gets.
-func (t *Tx) turnDays(ctx context.Context, offset int64, table, where string, args []any, add string) error {
-	var first, last int64
-	err := t.row(ctx, `SELECT COALESCE((SELECT MIN(at) FROM `+table+` WHERE `+where+`), 0),
-		COALESCE((SELECT MAX(at) FROM `+table+` WHERE `+where+`), -1)`, args...).Scan(&first, &last)
-	if err != nil {
-		return fmt.Errorf("looking for hours: %w", err)
-	}
-	for from := first - ((first+offset)%24+24)%24; from <= last; from += daysTurned * 24 {
-		err := t.patiently(func() error {
-			_, err := t.exec(ctx, add, append([]any{offset, from, from + daysTurned*24}, args...)...)
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("counting the days again: %w", err)
-		}
-	}
-	return nil
 }
 
 // Binding implements stats.Tx.

@@ -1,0 +1,448 @@
+package stats
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// MonthOf is the calendar month of a day, in months since January 1970.
+func MonthOf(day int64) int64 {
+	y, m, _ := time.Unix(day*86_400, 0).UTC().Date()
+	return int64(y-1970)*12 + int64(m) - 1
+}
+
+// firstDay is the first day of a month.
+func firstDay(month int64) int64 {
+	return time.Date(1970, time.Month(1+month), 1, 0, 0, 0, 0, time.UTC).Unix() / 86_400
+}
+
+// WeekOf is the week of a day, from Monday, in weeks since the one of 1970-01-01.
+func WeekOf(day int64) int64 { return floorDiv(day+3, 7) }
+
+// monday is the first day of a week.
+func monday(week int64) int64 { return 7*week - 3 }
+
+// MonthSketches is where the sketches of months stand among those of days: behind every
+// day. The number is stored.
+const MonthSketches = 1 << 41
+
+// rollAfter is how long after its end a month is rolled up. Scans may come later.
+const rollAfter = 3 * 24 * time.Hour
+
+// How much one transaction rolls up of each day, or removes.
+const (
+	rolledRows     = 600
+	rolledSketches = 30
+	removedRows    = 10_000
+	// aMonth is more days than a month has.
+	aMonth = 32
+)
+
+// part is so much, or less in a test.
+func (c *Counter) part(most int) int {
+	if c.parts > 0 {
+		return min(most, c.parts)
+	}
+	return most
+}
+
+// Known is what was counted by a version that knows months.
+type Known struct{ Scans, Users int64 }
+
+// known is what is counted by now.
+func (s *State) known() Known { return Known{s.Scans, s.UsersPosition} }
+
+// rolled is the first month that may not be asked for: those before it are rolled up.
+// What a version counted that knows no months is in the days alone.
+func (s *State) rolled() int64 {
+	if s.Known != s.known() {
+		return MonthOf(s.DaysFrom)
+	}
+	return s.Months
+}
+
+// settle rolls months again that an earlier version did not know when it counted.
+func (s *State) settle() {
+	if months := s.rolled(); months != s.Months {
+		s.Months, s.Rolling = months, ""
+	}
+	s.Known = s.known()
+}
+
+// rolledDays are the days before which what is counted belongs to a month as well.
+func (s *State) rolledDays() int64 {
+	if s.Rolling != "" {
+		return firstDay(s.Months + 1)
+	}
+	return firstDay(s.Months)
+}
+
+// place says where a row is stored: at once in what is there of hours and days, and in a
+// month that is rolled up.
+func (s *State) place(per Per, at, rolled int64) (here bool, month int64, inMonth bool) {
+	if per.hours() {
+		return at >= s.HoursFrom, 0, false
+	}
+	if at < rolled {
+		month, inMonth = MonthOf(at), true
+	}
+	return at >= s.DaysFrom, month, inMonth
+}
+
+// placeCounts leaves out rows of hours and days that are removed, and adds those of
+// months that are rolled up. The order of keys stays.
+func (s *State) placeCounts(rows []CountRow) []CountRow {
+	kept, months, rolled := make([]CountRow, 0, len(rows)), []CountRow(nil), s.rolledDays()
+	for _, row := range rows {
+		here, month, inMonth := s.place(row.Per, row.At, rolled)
+		if here {
+			kept = append(kept, row)
+		}
+		if inMonth {
+			row.Per, row.At = row.Per.month(), month
+			months = append(months, row)
+		}
+	}
+	slices.SortFunc(months, func(a, b CountRow) int { return a.compare(&b) })
+	return append(kept, addedUp(months, func(a, b *CountRow) bool { return a.compare(b) == 0 })...)
+}
+
+// placeSums is placeCounts for sums.
+func (s *State) placeSums(rows []SumRow) []SumRow {
+	kept, months, rolled := make([]SumRow, 0, len(rows)), []SumRow(nil), s.rolledDays()
+	for _, row := range rows {
+		here, month, inMonth := s.place(row.Per, row.At, rolled)
+		if here {
+			kept = append(kept, row)
+		}
+		if inMonth {
+			row.Per, row.At = PerMonth, month
+			months = append(months, row)
+		}
+	}
+	slices.SortFunc(months, func(a, b SumRow) int { return a.compare(&b) })
+	return append(kept, addedUp(months, func(a, b *SumRow) bool { return a.compare(b) == 0 })...)
+}
+
+// placeUsers is placeCounts for the users of days.
+func (s *State) placeUsers(days map[UsersKey]*Sketch) map[UsersKey]*Sketch {
+	rolled, all := s.rolledDays(), make(map[UsersKey]*Sketch, len(days))
+	for key, users := range days {
+		if key.Day >= s.DaysFrom {
+			all[key] = users
+		}
+		if key.Day >= rolled {
+			continue
+		}
+		key.Day = MonthSketches + MonthOf(key.Day)
+		if all[key] == nil {
+			all[key] = &Sketch{}
+		}
+		all[key].Merge(*users)
+	}
+	return all
+}
+
+// counting is a row with a Count.
+type counting interface {
+	CountRow | SumRow
+}
+
+func countOf[R counting](r *R) *Count {
+	switch r := any(r).(type) {
+	case *CountRow:
+		return &r.Count
+	case *SumRow:
+		return &r.Count
+	}
+	panic("no other row counts")
+}
+
+// addedUp adds up neighbours of the same key, in place.
+func addedUp[R counting](rows []R, same func(a, b *R) bool) []R {
+	n := 0
+	for i := range rows {
+		if n > 0 && same(&rows[n-1], &rows[i]) {
+			countOf(&rows[n-1]).add(*countOf(&rows[i]))
+			continue
+		}
+		rows[n] = rows[i]
+		n++
+	}
+	return rows[:n]
+}
+
+// rollKey is from where on a month is rolled up: its tables one after the other, each
+// in the order of its keys.
+type rollKey struct {
+	Table rollTable
+	Dim   Dim    `json:",omitempty"` // of sums and users
+	Rule  int64  `json:",omitempty"` // of counts
+	Tuple int64  `json:",omitempty"`
+	Value string `json:",omitempty"`
+}
+
+type rollTable int
+
+const (
+	rollCounts rollTable = iota
+	rollCountsOfAll
+	rollSums
+	rollUsers
+	rollEnd
+)
+
+// next is the first key behind a table or, of sums and users, behind a dimension.
+func (k rollKey) next() rollKey {
+	if k.Table < rollSums || k.Dim == dims-1 {
+		return rollKey{Table: k.Table + 1}
+	}
+	if k.Dim++; k.Table == rollSums && k.Dim == Rule {
+		k.Dim++
+	}
+	return rollKey{Table: k.Table, Dim: k.Dim}
+}
+
+func (k rollKey) text() (string, error) {
+	b, err := json.Marshal(k)
+	return string(b), err
+}
+
+// Roll rolls up a part of the first month that is over and not rolled up yet; more says
+// whether there is something left to do. From the first part on, what is counted for
+// days of the month is added to the month as well; parts bring in what was counted before.
+func (c *Counter) Roll(ctx context.Context, now time.Time) (more bool, err error) {
+	_, err = c.change(ctx, func(ctx context.Context, tx Tx, s *State) (err error) {
+		more = false
+		var at rollKey
+		if s.Rolling == "" {
+			first, any, err := tx.FirstCounted(ctx, PerDayOfAll, firstDay(s.Months))
+			month := MonthOf(first)
+			if err != nil || !any || PerMonth.Start(month+1, s.Offset).Add(rollAfter).After(now) {
+				return err
+			}
+			s.Months = month
+		} else if err := json.Unmarshal([]byte(s.Rolling), &at); err != nil {
+			return fmt.Errorf("reading how far a month is rolled up: %w", err)
+		}
+		more = true
+		if at, err = c.rollPart(ctx, tx, s.Months, at); err != nil {
+			return fmt.Errorf("rolling up the days of a month: %w", err)
+		}
+		if at.Table == rollEnd {
+			s.Months, s.Rolling = s.Months+1, ""
+			return nil
+		}
+		s.Rolling, err = at.text()
+		return err
+	})
+	return more, err
+}
+
+// rollPart rolls up a part of a month from a key on, and returns the next.
+func (c *Counter) rollPart(ctx context.Context, tx Tx, month int64, at rollKey) (next rollKey, err error) {
+	switch at.Table {
+	case rollCounts, rollCountsOfAll:
+		rows, next, err := c.countsOfDays(ctx, tx, month, at)
+		if err != nil {
+			return next, err
+		}
+		return next, tx.PutScanCounts(ctx, rows)
+	case rollSums:
+		rows, next, err := c.sumsOfDays(ctx, tx, month, at)
+		if err != nil {
+			return next, err
+		}
+		return next, tx.PutSums(ctx, rows)
+	default:
+		rows, next, err := c.usersOfDays(ctx, tx, month, at)
+		if err != nil {
+			return next, err
+		}
+		return next, tx.PutUsers(ctx, rows)
+	}
+}
+
+// daysOfMonth is the span of a month's days.
+func daysOfMonth(per Per, month int64) Span { return Span{per, firstDay(month), firstDay(month + 1)} }
+
+// per is the sort of days whose counts a part rolls up.
+func (k rollKey) per() Per {
+	if k.Table == rollCountsOfAll {
+		return PerDayOfAll
+	}
+	return PerDay
+}
+
+// ofAllDays puts the first rows of each of some days in the order of their keys, up to
+// where there may be further ones of a day; rest is the first that was left out.
+func ofAllDays[R any](rows []R, most int, day func(*R) int64, compare func(a, b R) int) (whole []R, rest *R) {
+	slices.SortFunc(rows, compare)
+	read := map[int64]int{}
+	for i := range rows {
+		if read[day(&rows[i])]++; read[day(&rows[i])] < most {
+			continue
+		}
+		for ; i > 0 && compare(rows[i-1], rows[i]) == 0; i-- {
+		}
+		return rows[:i], &rows[i]
+	}
+	return rows, nil
+}
+
+// countsOfDays are some rows of a month, added up from days.
+func (c *Counter) countsOfDays(ctx context.Context, tx Tx, month int64, at rollKey) ([]CountRow, rollKey, error) {
+	rows, err := tx.CountsFrom(ctx, daysOfMonth(at.per(), month), at.Rule, at.Tuple, c.part(rolledRows))
+	if err != nil {
+		return nil, at, err
+	}
+	next := at.next()
+	rows, rest := ofAllDays(rows, c.part(rolledRows), func(r *CountRow) int64 { return r.At },
+		func(a, b CountRow) int { return cmp.Or(cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Tuple, b.Tuple)) })
+	if rest != nil {
+		next = rollKey{Table: at.Table, Rule: rest.Rule, Tuple: rest.Tuple}
+	}
+	for i := range rows {
+		rows[i].Per, rows[i].At = at.per().month(), month
+	}
+	return addedUp(rows, func(a, b *CountRow) bool { return a.compare(b) == 0 }), next, nil
+}
+
+// sumsOfDays is countsOfDays for sums.
+func (c *Counter) sumsOfDays(ctx context.Context, tx Tx, month int64, at rollKey) ([]SumRow, rollKey, error) {
+	rows, err := tx.SumsFrom(ctx, daysOfMonth(PerDay, month), at.Dim, at.Value, c.part(rolledRows))
+	if err != nil {
+		return nil, at, err
+	}
+	next := at.next()
+	rows, rest := ofAllDays(rows, c.part(rolledRows), func(r *SumRow) int64 { return r.At },
+		func(a, b SumRow) int { return cmp.Compare(a.Value, b.Value) })
+	if rest != nil {
+		next = rollKey{Table: at.Table, Dim: at.Dim, Value: rest.Value}
+	}
+	for i := range rows {
+		rows[i].Per, rows[i].At = PerMonth, month
+	}
+	return addedUp(rows, func(a, b *SumRow) bool { return a.compare(b) == 0 }), next, nil
+}
+
+// usersOfDays is countsOfDays for users.
+func (c *Counter) usersOfDays(ctx context.Context, tx Tx, month int64, at rollKey) ([]UsersRow, rollKey, error) {
+	keys, err := tx.UsersFrom(ctx, daysOfMonth(PerDay, month), at.Dim, at.Value, c.part(rolledSketches))
+	if err != nil {
+		return nil, at, err
+	}
+	next := at.next()
+	keys, rest := ofAllDays(keys, c.part(rolledSketches), func(k *UsersKey) int64 { return k.Day },
+		func(a, b UsersKey) int { return cmp.Compare(a.Value, b.Value) })
+	if rest != nil {
+		next = rollKey{Table: at.Table, Dim: at.Dim, Value: rest.Value}
+	}
+	have, err := tx.UsersRows(ctx, keys)
+	if err != nil {
+		return nil, at, err
+	}
+	var rows []UsersRow
+	for n := 0; n < len(keys); {
+		row, users := UsersRow{UsersKey: UsersKey{Day: MonthSketches + month, Dim: at.Dim, Value: keys[n].Value}}, Sketch{}
+		for ; n < len(keys) && keys[n].Value == row.Value; n++ {
+			day := have[keys[n]]
+			one, err := day.whole()
+			if err != nil {
+				return nil, at, err
+			}
+			users.Merge(one)
+			row.Erased += day.Erased
+		}
+		row.Users, row.Sketch = users.Count(), users.Encode()
+		rows = append(rows, row)
+	}
+	return rows, next, nil
+}
+
+// Shed removes a part of what is counted of hours and of days from before two moments;
+// the zero time = of none. More says whether there is something left to remove. Days go in
+// whole months and only where these are rolled up; hours at the latest two days after
+// their days.
+func (c *Counter) Shed(ctx context.Context, hours, days time.Time) (more bool, err error) {
+	_, err = c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
+		more = false
+		if err := s.end(ctx, tx, hours, days); err != nil {
+			return err
+		}
+		left := min(20*c.part(removedRows), removedRows)
+		for _, of := range [...]Span{{Per: PerHour, To: s.HoursFrom}, {Per: PerDay, To: s.DaysFrom}} {
+			if of.To == 0 || left == 0 {
+				continue
+			}
+			n, err := tx.RemoveCounted(ctx, of.Per, of.To, left)
+			if left -= n; err != nil {
+				return fmt.Errorf("removing old counts: %w", err)
+			}
+		}
+		if s.DaysFrom > 0 && left > 0 {
+			n, err := tx.RemoveMisses(ctx, s.missesFrom(), left)
+			if left -= n; err != nil {
+				return fmt.Errorf("removing old scans that found nothing: %w", err)
+			}
+		}
+		more = left == 0
+		return nil
+	})
+	return more, err
+}
+
+// end notes from when on hours and days are kept, where there is anything older.
+func (s *State) end(ctx context.Context, tx Tx, hours, days time.Time) error {
+	older := func(per Per, than int64) (bool, error) {
+		first, any, err := tx.FirstCounted(ctx, per, 0)
+		return any && first < than, err
+	}
+	if !days.IsZero() {
+		from := firstDay(min(MonthOf(DayOf(HourOf(days), s.Offset)), s.Months))
+		some, err := older(PerDayOfAll, from)
+		if err != nil {
+			return err
+		}
+		if some {
+			s.DaysFrom = max(s.DaysFrom, from)
+		}
+	}
+	from := int64(0)
+	if !hours.IsZero() {
+		from = DayOf(HourOf(hours), s.Offset)*24 - s.Offset
+		some, err := older(PerHourOfAll, from)
+		if err != nil {
+			return err
+		}
+		if !some {
+			from = 0
+		}
+	}
+	if s.DaysFrom > 0 { // a day of any zone that begins with the first hours is kept
+		from = max(from, (s.DaysFrom+2)*24-s.Offset)
+	}
+	s.HoursFrom = max(s.HoursFrom, from)
+	return nil
+}
+
+// missesFrom is the first hour of which scans that found nothing are kept.
+func (s *State) missesFrom() int64 {
+	if s.DaysFrom == 0 {
+		return 0
+	}
+	return s.DaysFrom*24 - s.Offset
+}
+
+// placeMisses leaves out what is removed.
+func (s *State) placeMisses(rows []MissRow) []MissRow {
+	from := s.missesFrom()
+	if from == 0 {
+		return rows
+	}
+	return slices.DeleteFunc(slices.Clone(rows), func(r MissRow) bool { return r.Hour < from })
+}

@@ -1,0 +1,108 @@
+package store
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+)
+
+const (
+	yearFrom  = 20454 // 2026-01-01
+	yearRules = 200
+)
+
+// yearOfCounts opens a database with two years in which each of 200 rules is scanned every
+// day and hour.
+func yearOfCounts(t *testing.T, url string) (*Store, *stats.Counter) {
+	t.Helper()
+	s := open(t, Target{URL: url, Dir: t.TempDir()})
+	s.read.SetMaxOpenConns(1)
+	c := &stats.Counter{Store: s, Settings: settings.NewLive(settings.Defaults()), Logger: slog.New(slog.DiscardHandler)}
+	update(t, s, func(ctx context.Context, tx *Tx) error {
+		var days []stats.CountRow
+		for day := int64(yearFrom - 365); day < yearFrom+365; day++ {
+			for rule := int64(1); rule <= yearRules; rule++ {
+				days = append(days, stats.CountRow{Per: stats.PerDay, At: day, Rule: rule, Tuple: 7,
+					Count: stats.Count{Scans: 24, Firsts: rule % 2}})
+			}
+			days = append(days, stats.CountRow{Per: stats.PerDayOfAll, At: day, Tuple: 7, Count: stats.Count{Scans: 24 * yearRules}})
+		}
+		if err := tx.AddScanCounts(ctx, days); err != nil {
+			return err
+		}
+		return tx.PutStatisticsState(ctx, stats.State{Position: 1, Scans: 1, Offset: 8})
+	})
+	if s.Engine() == "postgres" {
+		for _, query := range []string{`ALTER TABLE statistics_counts SET (autovacuum_enabled = off)`, `VACUUM ANALYZE statistics_counts`} {
+			if _, err := s.write.ExecContext(t.Context(), query); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return s, c
+}
+
+// TestAYearReadsMonths: a year by rule reads the 11 months that are whole and the days at
+// its ends; a part of a month that is rolled up reads its own rows.
+func TestAYearReadsMonths(t *testing.T) {
+	dbtest.Each(t, dbtest.Schema, func(t *testing.T, url string) {
+		s, c := yearOfCounts(t, url)
+		ask := func() ([]stats.Answer, read) {
+			q := stats.Question{From: stats.PerDay.Start(yearFrom-14, 8), To: stats.PerDay.Start(yearFrom+351, 8), Group: stats.Rule,
+				What: stats.Scans, Limit: yearRules}
+			if _, err := c.Ask(t.Context(), q); err != nil { // reads the schema, too
+				t.Fatal(err)
+			}
+			before := reads(t, s)
+			a, err := c.Ask(t.Context(), q)
+			if err != nil || len(a.Rows) != yearRules || a.Rows[0].Scans != 24*365 {
+				t.Fatal(err, a)
+			}
+			after := reads(t, s)
+			return a.Rows, read{after.rows - before.rows, after.pages - before.pages}
+		}
+		days, cost := ask()
+		for more := true; more; {
+			var err error
+			if more, err = c.Roll(t.Context(), time.Date(2027, 1, 10, 0, 0, 0, 0, time.UTC)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		part := func() (read read) {
+			before := reads(t, s)
+			var rows []stats.CountRow
+			err := s.view(t.Context(), func(tx *Tx) (err error) {
+				rows, err = tx.CountsFrom(t.Context(), stats.Span{Per: stats.PerDay, From: yearFrom, To: yearFrom + 31}, 50, 0, 10)
+				return err
+			})
+			if err != nil || len(rows) != 310 {
+				t.Fatal(err, rows)
+			}
+			after := reads(t, s)
+			read.rows, read.pages = after.rows-before.rows, after.pages-before.pages
+			return read
+		}
+		if part(); part().rows > 310+20 || part().pages > 500 {
+			t.Errorf("310 rows of a month cost %+v, of %d", part(), 31*yearRules)
+		}
+		months, less := ask()
+		if diff := cmp.Diff(days, months); diff != "" {
+			t.Error(diff)
+		}
+		// 14 days, 11 months, 17 days.
+		if want := int64(yearRules * (14 + 11 + 17)); s.Engine() == "postgres" && (less.rows > want+20 || cost.rows < yearRules*365) {
+			t.Errorf("a year by rule reads %d rows, want %d; by days alone %d", less.rows, want, cost.rows)
+		}
+		if less.pages*4 > cost.pages {
+			t.Errorf("a year by rule reads %d pages, by days alone %d", less.pages, cost.pages)
+		}
+		t.Logf("a year by rule: %+v, by days alone: %+v", less, cost)
+	})
+}
