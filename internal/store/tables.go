@@ -90,7 +90,7 @@ var schema = []table{
 	{name: "sequences", order: "name", kept: true, begun: true},
 	{name: "statistics_counts", order: "per, at, rule, tuple"},
 	{name: "statistics_misses", order: "hour, place"},
-	{name: "statistics_state", order: "id", users: []userColumn{{name: "users_position", is: noUser}}},
+	{name: "statistics_state", order: "id", users: []userColumn{{name: "users_position", is: noUser}, {name: "known_users", is: noUser}}},
 	{name: "statistics_sums", order: "per, dim, at, value"},
 	{name: "statistics_tuples", order: "id"},
 	{name: "statistics_users", order: "dim, day, value", users: []userColumn{{name: "users", is: noUser}, {name: "sketch", is: noUser}}},
