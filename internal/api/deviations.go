@@ -98,15 +98,16 @@ func (a *API) passFields(r *http.Request, e endpoint, c *call, f *fields) error 
 			}
 		}
 	}
-	if inQuery || e.needs&queryToo != 0 || len(c.query) <= 1 && c.query.Has("access_token") {
+	if inQuery || len(c.query) <= 1 && c.query.Has("access_token") {
 		return nil
 	}
 	for name := range c.query {
-		if isToken(name) {
+		named := slices.Contains(e.fields, name)
+		if isToken(name) || named && e.needs&queryToo != 0 {
 			continue
 		}
 		row := behaviour.WireFieldUnknown
-		if slices.Contains(e.fields, name) {
+		if named {
 			row = behaviour.WireFieldQuery
 		}
 		if err := a.pass(c, row, "%.60q is in the query", name); err != nil {

@@ -5,6 +5,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -413,13 +414,19 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 		return nil, errcode.ComponentMissing.With(behaviour.WireBodyComponent, "%v", err)
 	}
 	if err == nil && e.needs&queryToo != 0 {
-		for _, inQuery := range queryFields(c.query).list {
-			if f.absent(string(inQuery.name)) {
-				if err := a.pass(c, behaviour.QuotaInQuery, "%.60s is in the query", inQuery.name); err != nil {
-					return nil, err
-				}
-				f.set(inQuery.name, inQuery.raw)
+		// Of a query only what pages name: it may be as long as the body, and a look-up walks the fields.
+		for _, name := range e.fields {
+			if !c.query.Has(name) || !f.absent(name) {
+				continue
 			}
+			if err := a.pass(c, behaviour.QuotaInQuery, "%s is in the query", name); err != nil {
+				return nil, err
+			}
+			quoted, err := json.Marshal(c.query.Get(name))
+			if err != nil {
+				return nil, err
+			}
+			f.set([]byte(name), quoted)
 		}
 	}
 	return f, err
