@@ -22,6 +22,7 @@ var mayImport = map[string][]string{
 	"internal/archive":    {},
 	"internal/operations": {},
 	"internal/lane":       {},
+	"internal/look":       {},
 
 	"internal/accounts": {"internal/behaviour", "internal/errcode", "internal/outbound", "internal/outbox", "internal/settings",
 		"internal/vault"},
@@ -60,7 +61,8 @@ var mayImport = map[string][]string{
 		"internal/emulator", "internal/errcode", "internal/gateway", "internal/history", "internal/index", "internal/lane",
 		"internal/ledger", "internal/live", "internal/outbound", "internal/outbox",
 		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/stats", "internal/store", "internal/stream",
-		"internal/behaviour", "internal/calls", "internal/vault", "internal/webhooks", "internal/operations", "internal/spelling"},
+		"internal/behaviour", "internal/calls", "internal/vault", "internal/webhooks", "internal/operations", "internal/spelling",
+		"internal/look"},
 
 	"internal/cassette": {"internal/behaviour", "internal/errcode", "internal/spelling"},
 
