@@ -110,3 +110,9 @@ func IsGuessing(err error) bool {
 	_, ok := errors.AsType[Guessing](err)
 	return ok
 }
+
+// HasSecret reports whether a secret is the one that a hash was made of, without
+// counting a wrong one as a guess: it is for secrets that this process was given.
+func (d *Directory) HasSecret(appid, secret, hash string) bool {
+	return hash != "" && d.Key.Matches(secretPurpose(appid), secret, hash)
+}

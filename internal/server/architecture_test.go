@@ -23,6 +23,8 @@ var mayImport = map[string][]string{
 	"internal/operations": {},
 	"internal/lane":       {},
 	"internal/look":       {},
+	"internal/phrase":     {},
+	"internal/start":      {"internal/look", "internal/phrase"},
 
 	"internal/accounts": {"internal/behaviour", "internal/errcode", "internal/outbound", "internal/outbox", "internal/settings",
 		"internal/vault"},
@@ -62,7 +64,7 @@ var mayImport = map[string][]string{
 		"internal/ledger", "internal/live", "internal/outbound", "internal/outbox",
 		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/stats", "internal/store", "internal/stream",
 		"internal/behaviour", "internal/calls", "internal/vault", "internal/webhooks", "internal/operations", "internal/spelling",
-		"internal/look"},
+		"internal/look", "internal/start"},
 
 	"internal/cassette": {"internal/behaviour", "internal/errcode", "internal/spelling"},
 

@@ -26,10 +26,7 @@ var surfaceFlags = map[surface][2]string{
 // The caller may be a stranger: the flag is named, the address is not. An
 // operator finds that in the data folder.
 func (s *Server) elsewhere(what surface) http.HandlerFunc {
-	name, flag := surfaceFlags[what][0], surfaceFlags[what][1]
-	if what == scans && s.config.ScanListen == "" || what == admin && s.config.AdminListen == "" {
-		flag = "--listen"
-	}
+	name, flag := surfaceFlags[what][0], s.flagOf(what)
 	detail := fmt.Sprintf("%s is on another listener of this server, see its flag %s; its address is in %s of the server's data folder",
 		name, flag, addressesFile)
 	return func(w http.ResponseWriter, _ *http.Request) { writeNotFound(w, elsewhereType, detail) }

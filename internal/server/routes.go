@@ -70,9 +70,11 @@ func (s *Server) handler(what surface) http.Handler {
 		}
 		calls := s.ownOrigin(s.wireAPI().Handler())
 		mux.Handle("/", calls)
+		s.mountFirstPage(mux, what, calls)
 		return s.pages(direct(calls, mux))
 	}
 	mux.HandleFunc("/", noSuchPath)
+	s.mountFirstPage(mux, what, http.HandlerFunc(noSuchPath))
 	return mux
 }
 

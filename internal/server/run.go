@@ -73,7 +73,7 @@ func isTerminal(f *os.File) bool {
 
 // welcome tells a person where things are and what to try.
 func (s *Server) welcome(ctx context.Context, w io.Writer) {
-	fmt.Fprintf(w, "\n  API        %s\n  data       %s\n", s.URL, s.config.Data)
+	fmt.Fprintf(w, "\n  API        %s   (a browser that opens it reads how to begin)\n  data       %s\n", s.URL, s.config.Data)
 	if s.config.AdminToken == "" {
 		fmt.Fprintf(w, "  admin token in %s\n", filepath.Join(s.config.Data, "admin-token"))
 	}

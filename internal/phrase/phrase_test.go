@@ -1,0 +1,67 @@
+package phrase_test
+
+import (
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/qrjump/qrjump/internal/phrase"
+)
+
+func TestTheLanguageIsTheReaders(t *testing.T) {
+	for name, c := range map[string]struct {
+		url, cookie, header string
+		want                phrase.Language
+	}{
+		"nothing is said":                         {"/", "", "", phrase.English},
+		"the browser prefers Chinese":             {"/", "", "zh-CN,zh;q=0.9,en;q=0.8", phrase.Chinese},
+		"the browser prefers a third one":         {"/", "", "fr, en;q=0.3, zh;q=0.5", phrase.Chinese},
+		"a weight that is none counts for naught": {"/", "", "zh;q=NaN, en;q=0.1", phrase.English},
+		"what was chosen before goes first":       {"/", "en", "zh", phrase.English},
+		"what is asked for now goes before it":    {"/?lang=zh", "en", "en", phrase.Chinese},
+		"a language that is none is not chosen":   {"/?lang=xx", "yy", "zh", phrase.Chinese},
+	} {
+		r := httptest.NewRequest("GET", c.url, nil)
+		r.Header.Set("Accept-Language", c.header)
+		r.Header.Set("Cookie", phrase.Cookie+"="+c.cookie)
+		if got := phrase.Preferred(r); got != c.want {
+			t.Errorf("%s: got %s", name, got)
+		}
+	}
+}
+
+func TestABookThatLacksSomethingIsRefused(t *testing.T) {
+	for name, c := range map[string]struct{ en, zh, want string }{
+		"a missing text":         {`{"a":"A","b":"B"}`, `{"a":"甲"}`, "b is missing"},
+		"an empty text":          {`{"a":" "}`, `{"a":"甲"}`, "a is empty"},
+		"another place":          {`{"a":"%d of %s"}`, `{"a":"%s"}`, "other places"},
+		"the same, turned round": {`{"a":"%d of %s"}`, `{"a":"%[2]s的%[1]d"}`, ""},
+		"a plural of English":    {`{"a":"%d calls","a.one":"one call"}`, `{"a":"%d 次调用"}`, ""},
+	} {
+		func() {
+			defer func() {
+				text, _ := recover().(string)
+				if (text != "") != (c.want != "") || !strings.Contains(text, c.want) {
+					t.Errorf("%s: got %q", name, text)
+				}
+			}()
+			phrase.Must(fstest.MapFS{"en.json": {Data: []byte(c.en)}, "zh.json": {Data: []byte(c.zh)}})
+		}()
+	}
+}
+
+func TestACountOfOneIsSaidInItsOwnForm(t *testing.T) {
+	b := phrase.Must(fstest.MapFS{"en.json": {Data: []byte(`{"a":"%d calls","a.one":"one call"}`)},
+		"zh.json": {Data: []byte(`{"a":"%d 次调用"}`)}})
+	for n, want := range map[int][2]string{1: {"one call", "1 次调用"}, 2: {"2 calls", "2 次调用"}} {
+		for i, l := range []phrase.Language{phrase.English, phrase.Chinese} {
+			if got, err := b.In(l).Count("a", n); err != nil || got != want[i] {
+				t.Errorf("%d in %s: got %q, %v", n, l, got, err)
+			}
+		}
+	}
+	if _, err := b.In(phrase.English).Say("nothing"); err == nil {
+		t.Error("a text that the book lacks is said")
+	}
+}

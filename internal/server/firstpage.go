@@ -1,0 +1,101 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"regexp"
+
+	"github.com/qrjump/qrjump/internal/look"
+	"github.com/qrjump/qrjump/internal/start"
+)
+
+// mountFirstPage answers a browser that opens a listener's root; every other
+// caller gets what then answers.
+func (s *Server) mountFirstPage(mux *http.ServeMux, what surface, then http.Handler) {
+	for _, asset := range []*look.Asset{look.Sheet, start.Own} {
+		mux.Handle("GET "+asset.Path(), asset)
+	}
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		if !start.Wanted(r) {
+			then.ServeHTTP(w, r)
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), readyTime)
+		defer cancel()
+		page := s.firstPage(ctx, s.base(r), what, s.config.Dev || s.clientIP(r).IsLoopback() && !s.behindProxy(r))
+		page.Serve(w, r)
+	})
+}
+
+var plainHost = regexp.MustCompile(`^(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?$`)
+
+// base is the base URL by which a browser came; "" for one that cannot be shown.
+func (s *Server) base(r *http.Request) string {
+	if !plainHost.MatchString(r.Host) {
+		return ""
+	}
+	return s.scheme(r) + "://" + r.Host
+}
+
+// firstPage is what the page of a listener tells a reader that came by base; near
+// says that the reader may know where the other listeners are.
+func (s *Server) firstPage(ctx context.Context, base string, what surface, near bool) start.Server {
+	page := start.Server{Fault: s.fault(ctx), AdminFlag: s.flagOf(admin), Curl: s.curl()}
+	for _, one := range []struct {
+		surface surface
+		name    string
+		url     string
+	}{{wire, "wire", s.URL}, {scans, "scan", s.ScanURL}, {admin, "admin", s.AdminURL}} {
+		a := start.Address{Name: one.name, Flag: s.flagOf(one.surface)}
+		switch {
+		case what&one.surface != 0 && base != "":
+			a.URL = base
+		case what&one.surface != 0, near:
+			a.URL = one.url
+		}
+		page.Addresses = append(page.Addresses, a)
+	}
+	page.Wire, page.Scan = page.Addresses[0].URL, page.Addresses[1].URL
+	if s.config.Dev {
+		page.Demo = s.demoAccounts(ctx)
+	}
+	return page
+}
+
+// flagOf is the flag of the listener that a surface is on.
+func (s *Server) flagOf(what surface) string {
+	if what == scans && s.config.ScanListen == "" || what == admin && s.config.AdminListen == "" {
+		what = wire
+	}
+	return surfaceFlags[what][1]
+}
+
+// demoShown is how many accounts of a seed the first page names.
+const demoShown = 20
+
+// plainText is what may stand in a line that people paste into a shell.
+var plainText = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,128}$`)
+
+// demoAccounts are those of the seed that still have its secrets.
+func (s *Server) demoAccounts(ctx context.Context) (list []start.Account) {
+	if s.seed == nil {
+		return nil
+	}
+	for _, a := range s.seed.Accounts {
+		if len(list) == demoShown || !plainText.MatchString(a.AppID) || !plainText.MatchString(a.Secret) {
+			continue
+		}
+		if now, err := s.accounts.Get(ctx, a.AppID); err == nil && s.accounts.HasSecret(now.AppID, a.Secret, now.SecretHash) {
+			list = append(list, start.Account{AppID: a.AppID, Name: now.Name, Kind: string(now.Kind), Secret: a.Secret})
+		}
+	}
+	for _, c := range s.seed.Components {
+		if len(list) == demoShown || !plainText.MatchString(c.AppID) || !plainText.MatchString(c.Secret) {
+			continue
+		}
+		if now, err := s.accounts.GetComponent(ctx, c.AppID); err == nil && s.accounts.HasSecret(now.AppID, c.Secret, now.SecretHash) {
+			list = append(list, start.Account{AppID: c.AppID, Kind: "component", Secret: c.Secret})
+		}
+	}
+	return list
+}

@@ -1,0 +1,148 @@
+package server_test
+
+import (
+	"encoding/json"
+	"html"
+	"net/http"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+const browser = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+// A browser gets the page, and everybody else what the wire says of "/".
+func TestOnlyABrowserGetsTheFirstPage(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{})
+	for accept, page := range map[string]bool{
+		browser:                               true,
+		"Accept: text/html":                   true,
+		"Accept: TEXT/HTML;q=0.5, */*":        true,
+		"Accept: text/html;q=0, */*":          false,
+		"Accept: */*":                         false,
+		"Accept: application/json, text/*":    false,
+		"Accept: application/json":            false,
+		"Accept: text/htmlx":                  false,
+		"X-Nothing: said":                     false,
+		"Accept: application/xml, ;;, ,text/": false,
+	} {
+		a := s.Do("GET", "/", "", accept)
+		if got := strings.HasPrefix(a.Header.Get("Content-Type"), "text/html"); got != page || a.Status != http.StatusOK {
+			t.Errorf("%s: %d %s", accept, a.Status, a.Header.Get("Content-Type"))
+		}
+		if !page && !strings.Contains(a.Body, `"errcode":40066`) {
+			t.Errorf("%s: the wire says %s", accept, a.Body)
+		}
+	}
+	for _, method := range []string{"POST", "PUT", "DELETE"} {
+		if a := s.Do(method, "/", "", browser); !strings.Contains(a.Body, `"errcode":40066`) {
+			t.Errorf("%s /: %s", method, a.Body)
+		}
+	}
+	a := s.Do("GET", "/", "", browser, "Accept-Language: zh-CN,en;q=0.5")
+	if !strings.Contains(a.Body, `lang="zh-CN"`) || !strings.Contains(a.Body, "已就绪") || len(a.Body) > 20<<10 {
+		t.Errorf("in Chinese, of %d bytes: %s", len(a.Body), a.Body)
+	}
+	for _, sheet := range regexp.MustCompile(`rel="stylesheet" href="([^"]+)"`).FindAllStringSubmatch(a.Body, -1) {
+		if style := s.Do("GET", sheet[1], ""); style.Status != http.StatusOK || style.Header.Get("Content-Type") != "text/css; charset=utf-8" {
+			t.Errorf("the page's style %s: %d %v", sheet[1], style.Status, style.Header)
+		}
+	}
+}
+
+// linesOf is the text of an element of a page.
+func linesOf(t *testing.T, page, id string) string {
+	t.Helper()
+	found := regexp.MustCompile(`(?s) id="` + id + `">(.*?)</code>`).FindStringSubmatch(page)
+	if found == nil {
+		t.Fatalf("the page has no block %s: %s", id, page)
+	}
+	return html.UnescapeString(found[1])
+}
+
+// The lines of the page run to the letter, one after the other, as people paste them.
+func TestTheLinesOfTheFirstPageRun(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{})
+	for _, program := range []string{"curl", "sed"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skip(err)
+		}
+	}
+	lines := linesOf(t, s.Do("GET", "/", "", browser).Body, "curl")
+	var answers []string
+	for line := range strings.Lines(lines) {
+		answers = append(answers, strings.TrimSpace(line)+"; echo '@@'")
+	}
+	out, err := exec.Command("sh", "-ec", strings.Join(answers, "\n")+"\necho TOKEN $TOKEN").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	text, token, _ := strings.Cut(string(out), "TOKEN ")
+	s.Hide(strings.TrimSpace(token))
+	got := strings.Split(text, "@@")
+	for i, want := range []string{"", `"errcode":0`, `"errcode":0`, `"wxminiprogram0001"`, `"steps"`} {
+		if i >= len(got) || !strings.Contains(got[i], want) {
+			t.Fatalf("line %d does not answer %s: %q", i, want, got)
+		}
+	}
+	var opened struct{ Path string }
+	if err := json.Unmarshal([]byte(got[3]), &opened); err != nil || opened.Path != "pages/index/index" {
+		t.Errorf("the scan: %v, %s", err, got[3])
+	}
+}
+
+// What no longer is so does not stand there, and neither does a text that a shell would read otherwise.
+func TestTheFirstPageNamesAccountsThatCanBeTried(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: `
+accounts:
+  - {appid: "a';rm$IFS-rf$IFS/", kind: mini_program, name: Bad, secret: secret-of-bad-00001}
+  - {appid: shop, kind: mini_program, name: "<script>alert(1)</script>", secret: secret-of-shop-0001}
+`})
+	page := func() string { return s.Do("GET", "/", "", browser).Body }
+	if got := page(); !strings.Contains(got, "secret-of-shop-0001") || strings.Contains(got, "<script") || strings.Contains(got, "rm$IFS") {
+		t.Error(got)
+	}
+	s.Admin("PUT", "/accounts/shop", `{"kind":"mini_program","secret":"another-secret-0001"}`)
+	if got := page(); strings.Contains(got, "secret-of-shop-0001") || strings.Contains(got, `id="curl"`) {
+		t.Error("a secret that was replaced is shown: " + got)
+	}
+}
+
+// In production nothing is told but what there is; each listener says where the console is, to a reader on this
+// machine with its address.
+func TestTheFirstPageOfEachListener(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, ScanListener: true, Config: func(c *server.Config) {
+		c.AdminListen, c.TrustedProxy = "127.0.0.1:0", []string{"127.0.0.2/32"}
+	}})
+	for name, base := range map[string]string{"wire": s.URL, "scan": s.ScanURL, "admin": s.AdminURL} {
+		get := func(accept string) (int, string) {
+			r, err := http.NewRequestWithContext(t.Context(), "GET", base+"/", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Accept", accept)
+			a := s.Send(r)
+			return a.Status, a.Body
+		}
+		status, page := get("text/html")
+		for _, url := range []string{s.AdminURL, s.URL} {
+			if status != http.StatusOK || !strings.Contains(page, url) {
+				t.Errorf("%s: %d, without %s: %s", name, status, url, page)
+			}
+		}
+		if strings.Contains(page, "secret") || strings.Contains(page, `id="curl"`) {
+			t.Errorf("%s: the page of production shows more than it may: %s", name, page)
+		}
+		if status, other := get("*/*"); name == "wire" != strings.Contains(other, `"errcode":40066`) || name != "wire" && status != 404 {
+			t.Errorf("%s: a program gets %d %s", name, status, other)
+		}
+	}
+}
