@@ -16,7 +16,6 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/history"
 	"github.com/qrjump/qrjump/internal/ledger"
-	"github.com/qrjump/qrjump/internal/look"
 	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/scan"
 	"github.com/qrjump/qrjump/internal/scanapi"
@@ -59,7 +58,6 @@ func (s *Server) handler(what surface) http.Handler {
 	}
 	if what&admin != 0 {
 		mux.Handle("/admin/", s.adminOnly(sameOrigin.Handler(asAdmin(asJSON(orProblem(adminMux))))))
-		mux.Handle("GET "+look.Sheet.Path(), look.Sheet)
 		mux.Handle("GET /metrics", s.adminOnly(operations.Only(operations.Viewer, s.metrics.handler())))
 	}
 	s.mountElsewhere(mux, what)
