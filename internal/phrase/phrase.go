@@ -25,7 +25,9 @@ const (
 var Languages = map[Language]string{English: "en.json", Chinese: "zh.json"}
 
 // Book is what one kind of page says, in every language.
-type Book struct{ texts map[Language]map[string]string }
+type Book struct {
+	texts map[Language]map[string]string
+}
 
 // Must reads the texts of both languages from a folder. It panics on a book that
 // lacks a text or has an empty one: such a program would not have passed its tests.
