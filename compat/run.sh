@@ -50,6 +50,14 @@ fetch_npm() {
 # such package in the module): that is a failure, and must not hide behind "not run".
 ours='go\.sum|updates to go\.mod|errors parsing go\.mod|checksum mismatch|SECURITY ERROR|does not contain package|no required module provides|is not in std|\.go:[0-9]+:[0-9]+: (expected|illegal)|EUSAGE|EINTEGRITY|EJSONPARSE'
 
+# compared FOLDER LIBRARY sums what its recorded calls came to on a fresh server; a difference has failed the test.
+compared() {
+	[ -s "$scratch/$1.compared" ] || return 0
+	awk -v library="$2" '{ compared += $1; calls += $3 }
+		END { printf "  %s: %d of %d recorded calls compared with a fresh server, no difference\n", library, compared, calls }' \
+		"$scratch/$1.compared"
+}
+
 # deviations FOLDER LIBRARY prints what the library's calls would meet on the real platform, the surest first.
 deviations() {
 	[ -s "$scratch/$1.deviations" ] || return 0
@@ -90,7 +98,7 @@ run() {
 		summary+=("not run: $library: ${why:-the fetch failed}")
 		return
 	fi
-	if (cd "$folder" && QRJUMP_DEVIATIONS=$scratch/$folder.deviations go test -count=1 -timeout 30m ./...); then
+	if (cd "$folder" && QRJUMP_DEVIATIONS=$scratch/$folder.deviations QRJUMP_CASSETTES=$scratch/$folder.compared go test -count=1 -timeout 30m ./...); then
 		summary+=("passed:  $library")
 		reports+=("$folder $library")
 	else
@@ -114,6 +122,9 @@ run cowechat fetch_npm "co-wechat-api $(npm_version cowechat co-wechat-api)"
 echo
 echo "compat: client libraries against qrjump"
 printf '  %s\n' "${summary[@]}"
+for report in "${reports[@]}"; do
+	compared "${report%% *}" "${report#* }"
+done
 for report in "${reports[@]}"; do
 	deviations "${report%% *}" "${report#* }"
 done

@@ -84,7 +84,7 @@ func (s *Server) Withdraw(t testing.TB, appid string) {
 // admin makes a call of the admin API and returns the answer.
 func (s *Server) admin(t testing.TB, method, path string, body []byte) []byte {
 	t.Helper()
-	r, err := http.NewRequest(method, s.URL+"/admin/v1"+path, bytes.NewReader(body))
+	r, err := http.NewRequest(method, s.own+"/admin/v1"+path, bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func (s *Server) Agree(t testing.TB, link, appid string, sets ...int) string {
 	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	visit := func(method string, form url.Values) *http.Response {
 		t.Helper()
-		r, err := http.NewRequest(method, s.URL+there.Path+"?"+there.RawQuery, strings.NewReader(form.Encode()))
+		r, err := http.NewRequest(method, s.own+there.Path+"?"+there.RawQuery, strings.NewReader(form.Encode()))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -17,6 +17,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,8 +50,13 @@ const patience = 10 * time.Minute
 
 // A Server is a running qrjump that holds the accounts of seed.yaml.
 type Server struct {
-	URL    string // no slash at the end
+	URL    string // where libraries call it; no slash at the end
 	Shared bool   // it was there before, and remembers other runs
+
+	ahead  time.Duration // of the server's clock before this machine's
+	faulty bool          // faults were injected, which a fresh server would not answer
+
+	own string // where the tests themselves call it: a recorder may stand in front of the libraries
 
 	client *http.Client // nil = the default one
 }
@@ -56,13 +64,15 @@ type Server struct {
 // Start returns the server named in QRJUMP_URL or, without it, builds and starts one that lives as long as the test.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	if url := os.Getenv("QRJUMP_URL"); url != "" {
-		s := &Server{URL: strings.TrimRight(url, "/"), Shared: true}
+	if address := os.Getenv("QRJUMP_URL"); address != "" {
+		address = strings.TrimRight(address, "/")
+		s := &Server{URL: address, own: address, Shared: true}
 		t.Cleanup(func() { s.report(t) })
 		return s
 	}
 	s := start(t, t.TempDir())
 	s.midMonth(t)
+	s.record(t)
 	return s
 }
 
@@ -70,7 +80,9 @@ func Start(t testing.TB) *Server {
 func (s *Server) midMonth(t testing.TB) {
 	t.Helper()
 	now := time.Now().UTC()
-	body, err := json.Marshal(map[string]any{"now": time.Date(now.Year(), now.Month()+1, 15, 4, 0, 0, 0, time.UTC)})
+	then := time.Date(now.Year(), now.Month()+1, 15, 4, 0, 0, 0, time.UTC)
+	s.ahead = then.Sub(now)
+	body, err := json.Marshal(map[string]any{"now": then})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +116,29 @@ func StartTLS(t testing.TB) (*Server, *http.Transport) {
 	s.client = &http.Client{Transport: transport}
 	t.Cleanup(transport.CloseIdleConnections)
 	s.midMonth(t)
+	tlsDir := filepath.Join(dir, "data", "tls")
+	if s.record(t, "SSL_CERT_FILE="+filepath.Join(tlsDir, "ca.pem")) {
+		s.URL = front(t, s.URL, filepath.Join(tlsDir, "server.pem"))
+	}
 	return s, transport
+}
+
+// front speaks TLS before a recorder, which does not.
+func front(t testing.TB, recorder, pem string) string {
+	t.Helper()
+	certificate, err := tls.LoadX509KeyPair(pem, pem)
+	if err != nil {
+		t.Fatal(err)
+	}
+	behind, err := url.Parse(recorder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(httputil.NewSingleHostReverseProxy(behind))
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return server.URL
 }
 
 // start starts a server in dir that lives as long as the test.
@@ -114,10 +148,20 @@ func start(t testing.TB, dir string, flags ...string) *Server {
 	if err := os.WriteFile(seedFile, seed, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	address := run(t, binary(t, dir), dir, nil,
+		append([]string{"serve", "--dev", "--data", filepath.Join(dir, "data"), "--listen", "127.0.0.1:0", "--seed", seedFile}, flags...)...)
+	s := &Server{URL: address, own: address}
+	t.Cleanup(func() { s.report(t) })
+	return s
+}
+
+// run starts a program that says when it is ready, in dir, and returns its address; it ends with the test.
+func run(t testing.TB, program, dir string, environ []string, args ...string) string {
+	t.Helper()
 	var logs bytes.Buffer
-	cmd := exec.Command(binary(t, dir), append([]string{"serve", "--dev", "--data", filepath.Join(dir, "data"), "--listen", "127.0.0.1:0", "--seed", seedFile}, flags...)...)
+	cmd := exec.Command(program, args...)
 	cmd.Dir = dir
-	cmd.Env = foreignEnviron()
+	cmd.Env = append(foreignEnviron(), environ...)
 	cmd.Stderr = &logs
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
@@ -139,23 +183,69 @@ func start(t testing.TB, dir string, flags ...string) *Server {
 		cmd.Process.Signal(syscall.SIGTERM)
 		rest, _ := io.ReadAll(lines) // the pipe must be empty before Wait closes it
 		if err := cmd.Wait(); err != nil && readErr == nil {
-			t.Errorf("the server did not end well after SIGTERM: %v", err)
+			t.Errorf("qrjump %s did not end well after SIGTERM: %v", args[0], err)
 		}
 		if len(rest) > 0 {
 			t.Errorf("standard output carries more than the ready line: %q", rest)
 		}
 		if t.Failed() {
-			t.Logf("log of the server:\n%s", logs.String())
+			t.Logf("log of qrjump %s:\n%s", args[0], logs.String())
 		}
 	})
 
 	ready := regexp.MustCompile(`^qrjump ready (https?://\S+)\n$`).FindStringSubmatch(line)
 	if ready == nil {
-		t.Fatalf("got %q (%v) from the starting server, want the ready line", line, readErr)
+		t.Fatalf("got %q (%v) from the starting qrjump %s, want the ready line", line, readErr, args[0])
 	}
-	s := &Server{URL: strings.TrimRight(ready[1], "/")}
-	t.Cleanup(func() { s.report(t) })
-	return s
+	return strings.TrimRight(ready[1], "/")
+}
+
+// record puts a recorder between the libraries and the server, where QRJUMP_CASSETTES names a file. At the end of the
+// test the recorded calls are played against a fresh server, which must answer each of them alike; how many there were
+// is added to the file. It returns false where nothing is recorded.
+func (s *Server) record(t testing.TB, environ ...string) bool {
+	t.Helper()
+	name := os.Getenv("QRJUMP_CASSETTES")
+	if name == "" {
+		return false
+	}
+	dir := t.TempDir()
+	program, file := binary(t, dir), filepath.Join(dir, "calls.ndjson")
+	t.Cleanup(func() { // after the recorder's own end, below
+		if s.faulty {
+			return
+		}
+		s.onItsClock(t, file)
+		compare := exec.Command(program, "compare", file)
+		compare.Env = foreignEnviron()
+		out, err := compare.CombinedOutput()
+		if err != nil {
+			t.Errorf("a fresh server answers otherwise, or compare fails (%v):\n%s", err, out)
+		}
+		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+		appendLine(t, name, lines[len(lines)-1])
+	})
+	s.URL = run(t, program, dir, environ, "record", "--upstream", s.own, "--listen", "127.0.0.1:0", "--out", file)
+	return true
+}
+
+// onItsClock moves the times of a cassette to the server's clock: the recorder knows this machine's alone.
+func (s *Server) onItsClock(t testing.TB, file string) {
+	t.Helper()
+	lines, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines = regexp.MustCompile(`(?m)^\{"at":"[^"]*"`).ReplaceAllFunc(lines, func(at []byte) []byte {
+		moment, err := time.Parse(time.RFC3339, string(at[len(`{"at":"`):len(at)-1]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return moment.Add(s.ahead).AppendFormat([]byte(`{"at":"`), time.RFC3339Nano+`"`)
+	})
+	if err := os.WriteFile(file, lines, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // report adds what the library's calls deviated in to the file that QRJUMP_DEVIATIONS names, a line each: how sure it
@@ -175,14 +265,21 @@ func (s *Server) report(t testing.TB) {
 	if err := json.Unmarshal(s.admin(t, http.MethodGet, "/deviations", nil), &found); err != nil {
 		t.Fatal(err)
 	}
+	for _, d := range found.Deviations {
+		appendLine(t, name, fmt.Sprintf("%s\t%s\t%d\t%s\t%s", d.Mark, d.Behaviour, d.Times, d.Endpoint, d.Advice))
+	}
+}
+
+// appendLine adds a line to a file that other tests add to as well.
+func appendLine(t testing.TB, name, line string) {
+	t.Helper()
 	f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return
 	}
-	for _, d := range found.Deviations {
-		fmt.Fprintf(f, "%s\t%s\t%d\t%s\t%s\n", d.Mark, d.Behaviour, d.Times, d.Endpoint, d.Advice)
-	}
-	if err := f.Close(); err != nil {
+	_, err = f.WriteString(line + "\n")
+	if err := errors.Join(err, f.Close()); err != nil {
 		t.Error(err)
 	}
 }
@@ -268,6 +365,7 @@ func (s *Server) Scan(t testing.TB, user, text string) Scan {
 // FailOnce makes the next call of path answer errcode: a fault of the emulator, which --dev switches on.
 func (s *Server) FailOnce(t testing.TB, path string, errcode int) {
 	t.Helper()
+	s.faulty = true
 	body, err := json.Marshal(map[string]any{"path": path, "errcode": errcode, "times": 1})
 	if err != nil {
 		t.Fatal(err)
@@ -287,7 +385,7 @@ func (s *Server) caller() *http.Client {
 
 // post sends a call of qrjump's own APIs and reads the answer into answer, if that is not nil.
 func (s *Server) post(path string, body []byte, answer any) error {
-	resp, err := s.caller().Post(s.URL+path, "application/json", bytes.NewReader(body))
+	resp, err := s.caller().Post(s.own+path, "application/json", bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
