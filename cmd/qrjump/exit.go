@@ -40,7 +40,7 @@ var exits = [...]struct{ kind, meaning string }{
 	exitRefused:     {"refused", "the server refused it"},
 	exitAbsent:      {"not_found", "what was named is not there"},
 	exitUnreachable: {"unreachable", "no server answered, or what answered is not one"},
-	exitDifferent:   {"differences", "it worked, and what was compared differs"},
+	exitDifferent:   {"differences", "it worked, and what was compared differs, or rule lint found something"},
 }
 
 // coded is an error that knows its exit code.

@@ -36,6 +36,8 @@ type commands struct {
 		Plan    rulePlan    `cmd:"" group:"Jump rules of one account" help:"Show what apply would do." example:"qrjump rule plan rules.yaml"`
 		Apply   ruleApply   `cmd:"" group:"Jump rules of one account" help:"Make the account's rules what a file says." example:"qrjump rule apply rules.yaml --prune"`
 
+		Lint ruleLint `cmd:"" group:"Jump rules of one account" help:"Find what rules do and their author hardly meant; exit 6 where there is something." example:"qrjump rule lint rules.yaml"`
+
 		History   ruleHistory   `cmd:"" group:"Jump rules of all accounts (operator)" help:"Show what happened to a prefix." example:"qrjump rule history https://coffee.example/t/"`
 		Undo      ruleUndo      `cmd:"" group:"Jump rules of all accounts (operator)" help:"Restore what was before a change, where nothing came after it." example:"qrjump rule undo 17"`
 		Occupiers ruleOccupiers `cmd:"" group:"Jump rules of all accounts (operator)" help:"Show whose rules forbid a prefix to others." example:"qrjump rule occupiers https://coffee.example/t/7"`

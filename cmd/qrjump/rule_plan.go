@@ -38,6 +38,8 @@ type wantedRule struct {
 	Published   *bool     `yaml:"published"`  // absent: as it is, a new rule unpublished
 
 	parsed rules.Prefix
+	at     string // where it is, for people
+	line   int
 }
 
 // storedRule is a rule that the account has.
@@ -72,40 +74,55 @@ type plan struct {
 
 // readWanted reads the file and says with their lines all that cannot be.
 func (p *planFlags) readWanted() ([]wantedRule, error) {
-	file := p.File
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, misused("%v", err)
-	}
-	list, exported, err := ruleNodes(file, text)
+	seen := map[string]int{}
+	wanted, wrong, err := readRules(p.File, p.AppID, p.Target, func(w *wantedRule, wrong *faults) bool {
+		if err := w.checkTestLinks(); err != nil {
+			wrong.add(w.at, "%v", err)
+			return false
+		}
+		if before, ok := seen[w.parsed.Key]; ok {
+			wrong.add(w.at, "prefix %s is also on line %d", w.Prefix, before)
+		}
+		seen[w.parsed.Key] = w.line
+		return true
+	})
 	if err != nil {
 		return nil, err
 	}
-	seen := map[string]int{}
-	var wanted []wantedRule
-	var wrong faults
+	return wanted, wrong.err(p.File)
+}
+
+// readRules reads the rules of a file that --appid and --target name, of them
+// those that are kept, with what is wrong with the others.
+func readRules(file, appid, target string, keep func(*wantedRule, *faults) bool) (wanted []wantedRule, wrong faults, err error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, nil, misused("%v", err)
+	}
+	list, exported, err := ruleNodes(file, text)
+	if err != nil {
+		return nil, nil, err
+	}
 	for _, one := range list {
 		w, ok := wrong.rule(one)
-		if !ok || exported && p.AppID != "" && w.Owner != p.AppID {
+		if !ok || exported && appid != "" && w.Owner != appid {
 			continue
 		}
 		if link, ok := rules.ParseLink(w.Prefix); ok && link.IsService() && w.AppID == "" {
-			w.AppID = p.Target // a list of the wire does not say it
+			w.AppID = target // a list of the wire does not say it
 		}
-		if err := w.check(p.AppID); err != nil {
+		if err := w.check(appid); err != nil {
 			wrong.add(one.at, "%v", err)
 			continue
 		}
-		if before, ok := seen[w.parsed.Key]; ok {
-			wrong.add(one.at, "prefix %s is also on line %d", w.Prefix, before)
+		if keep(&w, &wrong) {
+			wanted = append(wanted, w)
 		}
-		seen[w.parsed.Key] = one.line
-		wanted = append(wanted, w)
 	}
 	if len(wanted) == 0 && exported && len(list) > 0 && len(wrong) == 0 {
-		return nil, misused("%s has no rule of %s", file, p.AppID)
+		return nil, nil, misused("%s has no rule of %s", file, appid)
 	}
-	return wanted, wrong.err(file)
+	return wanted, wrong, nil
 }
 
 // faults are what is wrong with a file, with their lines.
@@ -157,6 +174,7 @@ func (f *faults) rule(one ruleNode) (w wantedRule, ok bool) {
 	if err := yaml.NodeToValue(one.Node, &w); err != nil {
 		f.add(one.at, "%s", yamlMessage(err))
 	}
+	w.at, w.line = one.at, one.line
 	return w, len(*f) == before
 }
 
@@ -237,14 +255,20 @@ func (w *wantedRule) check(owner string) error {
 	if w.parsed, err = rules.ParsePrefix(w.Prefix, kind, true); err != nil {
 		return err
 	}
-	if w.TestLinks != nil {
-		if n := len(*w.TestLinks); n > rules.MaxTestLinks {
-			return fmt.Errorf("%d test links: at most %d", n, rules.MaxTestLinks)
-		}
-		for _, text := range *w.TestLinks {
-			if link, ok := rules.ParseLink(text); !ok || !w.parsed.Matches(link) {
-				return fmt.Errorf("test link %s does not match the prefix %s", text, w.Prefix)
-			}
+	if w.TestLinks != nil && len(*w.TestLinks) > rules.MaxTestLinks {
+		return fmt.Errorf("%d test links: at most %d", len(*w.TestLinks), rules.MaxTestLinks)
+	}
+	return nil
+}
+
+// checkTestLinks says which test link does not match.
+func (w *wantedRule) checkTestLinks() error {
+	if w.TestLinks == nil {
+		return nil
+	}
+	for _, text := range *w.TestLinks {
+		if link, ok := rules.ParseLink(text); !ok || !w.parsed.Matches(link) {
+			return fmt.Errorf("test link %s does not match the prefix %s", text, w.Prefix)
 		}
 	}
 	return nil

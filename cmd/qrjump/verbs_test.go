@@ -90,6 +90,7 @@ var everyVerb = []verb{
 	{path: "rule file", api: wireAPI, says: `(?m)^name +\S+\.txt$`},
 	{path: "rule plan", api: wireAPI, words: "$RULES", says: `https://tea\.example/w/`},
 	{path: "rule apply", api: wireAPI, words: "$RULES", says: `https://tea\.example/w/`},
+	{path: "rule lint", api: wireAPI, says: `^nothing to mend in \d+ rules$`},
 	{path: "rule delete", api: wireAPI, words: "https://tea.example/u/", says: `^deleted https://tea\.example/u/`},
 	{path: "rule history", api: adminAPI, words: "https://tea.example/u/", says: `delete +shop`, after: func(w *world) {
 		list, err := w.operator.RuleHistory(w.t.Context(), "https://tea.example/u/")
