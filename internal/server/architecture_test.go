@@ -25,6 +25,8 @@ var mayImport = map[string][]string{
 	"internal/look":       {},
 	"internal/phrase":     {},
 	"internal/start":      {"internal/look", "internal/phrase"},
+	"internal/guide":      {"internal/look"},
+	"docs":                {},
 
 	"internal/accounts": {"internal/behaviour", "internal/errcode", "internal/outbound", "internal/outbox", "internal/settings",
 		"internal/vault"},
@@ -64,7 +66,7 @@ var mayImport = map[string][]string{
 		"internal/ledger", "internal/live", "internal/outbound", "internal/outbox",
 		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/stats", "internal/store", "internal/stream",
 		"internal/behaviour", "internal/calls", "internal/vault", "internal/webhooks", "internal/operations", "internal/spelling",
-		"internal/look", "internal/start"},
+		"internal/look", "internal/start", "internal/guide", "docs"},
 
 	"internal/cassette": {"internal/behaviour", "internal/errcode", "internal/spelling"},
 

@@ -35,7 +35,8 @@ func (s *Server) elsewhere(what surface) http.HandlerFunc {
 // mountElsewhere says on a listener where the rest of the server is. The wire's
 // own listener answers every other path as the platform does.
 func (s *Server) mountElsewhere(mux *http.ServeMux, what surface) {
-	paths := map[surface][]string{scans: {"/scan", "/scan/"}, admin: {"/admin", "/admin/", "/metrics"}, wire: {"/cgi-bin", "/cgi-bin/"}}
+	paths := map[surface][]string{scans: {"/scan", "/scan/"}, wire: {"/cgi-bin", "/cgi-bin/"},
+		admin: {"/admin", "/admin/", "/metrics", "/docs", "/docs/"}}
 	seen := map[string]bool{"cgi-bin": true}
 	for _, path := range api.Paths() {
 		family, _, deeper := strings.Cut(strings.TrimPrefix(path, "/"), "/")

@@ -9,11 +9,13 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/qrjump/qrjump/docs"
 	"github.com/qrjump/qrjump/internal/adminapi"
 	"github.com/qrjump/qrjump/internal/api"
 	"github.com/qrjump/qrjump/internal/consent"
 	"github.com/qrjump/qrjump/internal/emulator"
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/guide"
 	"github.com/qrjump/qrjump/internal/history"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/operations"
@@ -58,6 +60,7 @@ func (s *Server) handler(what surface) http.Handler {
 	}
 	if what&admin != 0 {
 		mux.Handle("/admin/", s.adminOnly(sameOrigin.Handler(asAdmin(asJSON(orProblem(adminMux))))))
+		s.mountGuide(mux)
 		mux.Handle("GET /metrics", s.adminOnly(operations.Only(operations.Viewer, s.metrics.handler())))
 	}
 	s.mountElsewhere(mux, what)
@@ -85,6 +88,25 @@ func asJSON(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// mountGuide serves the documents: nothing of this server is in them but its address.
+func (s *Server) mountGuide(mux *http.ServeMux) {
+	pages := sync.OnceValues(func() (*guide.Guide, error) { return guide.New(docs.Pages, s.URL, Version) })
+	show := func(w http.ResponseWriter, r *http.Request) {
+		g, err := pages()
+		if err != nil {
+			s.log.ErrorContext(r.Context(), "the documents cannot be read", "error", err)
+			scanapi.WriteProblem(w, http.StatusInternalServerError, "the documents cannot be read")
+			return
+		}
+		g.ServeHTTP(w, r)
+	}
+	mux.HandleFunc("GET "+strings.TrimSuffix(guide.Root, "/"), show)
+	mux.HandleFunc("GET "+guide.Root, show)
+	for _, asset := range guide.Assets {
+		mux.Handle("GET "+asset.Path(), asset)
+	}
 }
 
 // direct lets calls of the wire, which are most of what comes, past the mux, where

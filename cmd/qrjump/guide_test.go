@@ -1,0 +1,146 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/docs"
+)
+
+// block is one of a page's blocks of commands.
+type block struct {
+	line   int
+	info   string
+	script string
+}
+
+func blocks(text string) (list []block) {
+	open := false
+	for i, line := range strings.Split(text, "\n") {
+		switch {
+		case strings.HasPrefix(line, "```") && open:
+			open = false
+		case strings.HasPrefix(line, "```"):
+			open = true
+			list = append(list, block{line: i + 1, info: strings.TrimPrefix(line, "```")})
+		case open:
+			list[len(list)-1].script += line + "\n"
+		}
+	}
+	return list
+}
+
+// notRun are how many blocks of a language may be left out.
+const notRun = 12
+
+// TestThePagesRun runs every block of commands of the guide, page by page, as a reader
+// would: in one shell, on servers that the page itself starts.
+func TestThePagesRun(t *testing.T) {
+	for _, tool := range []string{"bash", "curl"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip(err)
+		}
+	}
+	left := map[string]int{}
+	err := fs.WalkDir(docs.Pages, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := fs.ReadFile(docs.Pages, name)
+		if err != nil {
+			return err
+		}
+		run := false
+		for _, b := range blocks(string(text)) {
+			kind, how, _ := strings.Cut(b.info, " ")
+			reason, skip := strings.CutPrefix(how, "not-run=")
+			switch {
+			case kind == "sh" && skip && reason != "":
+				left[name[:2]]++
+			case kind == "sh" && (how == "" || how == "serve"):
+				run = true
+			case kind == "sh" || kind == "bash" || kind == "console" || kind == "":
+				t.Errorf("%s:%d: a block of %q: commands are sh, sh serve or sh not-run=REASON; answers are text, json or yaml",
+					name, b.line, b.info)
+			}
+		}
+		if run && !strings.Contains(name, "/calls/") {
+			t.Run(strings.TrimSuffix(name, ".md"), func(t *testing.T) { t.Parallel(); playPage(t, string(text)) })
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for language, n := range left {
+		if n > notRun {
+			t.Errorf("%d blocks of %s are not run, more than %d", n, language, notRun)
+		}
+	}
+}
+
+// playPage runs the blocks of a page in one shell. The addresses of the page are
+// ports that were free.
+func playPage(t *testing.T, text string) {
+	dir := t.TempDir()
+	places := []string{}
+	for _, port := range []string{"8080", "8081", "8082", "8090"} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, free, _ := net.SplitHostPort(l.Addr().String())
+		l.Close()
+		places = append(places, "127.0.0.1:"+port, "127.0.0.1:"+free, "localhost:"+port, "localhost:"+free)
+	}
+	here := strings.NewReplacer(places...)
+	var script bytes.Buffer
+	script.WriteString("set -eu -o pipefail\nstarted=\ntrap 'kill $started 2>/dev/null; wait' EXIT\n")
+	for _, b := range blocks(text) {
+		kind, how, _ := strings.Cut(b.info, " ")
+		if kind != "sh" || strings.HasPrefix(how, "not-run=") {
+			continue
+		}
+		commands := here.Replace(b.script)
+		script.WriteString("echo \"== line " + strconv.Itoa(b.line) + "\"\n")
+		if how != "serve" {
+			script.WriteString(commands)
+			continue
+		}
+		// A server that says no --listen is where the page calls it.
+		if !strings.Contains(commands, "--listen") {
+			commands = strings.Replace(commands, "qrjump serve", "qrjump serve --listen "+here.Replace("127.0.0.1:8080"), 1)
+		}
+		commands = strings.Replace(commands, "qrjump serve", "exec qrjump serve", 1) // so that what is ended is the server
+		script.WriteString("rm -f ready; {\n" + commands + "} >ready 2>server.log &\nstarted=\"$! $started\"\n" +
+			"until grep -q 'ready' ready; do kill -0 ${started%% *} || { cat server.log; exit 1; }; read -t 0.05 <> <(:) || :; done\n")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-c", script.String())
+	cmd.Dir = dir
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir, "QRJUMP_SHUTDOWN_DELAY=0s",
+		"QRJUMP_SERVER=" + here.Replace("http://127.0.0.1:8080"), "XDG_CONFIG_HOME=" + filepath.Join(dir, "config")}
+	if coverage := os.Getenv("GOCOVERDIR"); coverage != "" {
+		cmd.Env = append(cmd.Env, "GOCOVERDIR="+coverage)
+	}
+	said, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("%v:\n%s", err, said)
+	}
+	// A call that was refused is a fault of the page, unless it shows just that.
+	for line := range strings.Lines(string(said)) {
+		if strings.Contains(line, `"errcode":`) && !strings.Contains(line, `"errcode":0`) && !strings.Contains(text, "40001") {
+			t.Errorf("a call of the page fails: %s", line)
+		}
+	}
+}

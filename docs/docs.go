@@ -1,0 +1,9 @@
+// Package docs holds the pages of the guide as they are written.
+package docs
+
+import "embed"
+
+// Pages are the pages in Markdown, below "en" and "zh" under the same names.
+//
+//go:embed en zh
+var Pages embed.FS

@@ -1,0 +1,131 @@
+package guide
+
+import (
+	"bytes"
+	"path"
+	"strings"
+
+	"github.com/yuin/goldmark"
+	"github.com/yuin/goldmark/ast"
+	"github.com/yuin/goldmark/extension"
+	tables "github.com/yuin/goldmark/extension/ast"
+	"github.com/yuin/goldmark/parser"
+	"github.com/yuin/goldmark/renderer"
+	"github.com/yuin/goldmark/renderer/html"
+	"github.com/yuin/goldmark/text"
+	"github.com/yuin/goldmark/util"
+)
+
+// markdown reads tables and breaks lines of Chinese without a space. HTML in a text is
+// left out. Cells carry no alignment: it would be an inline style.
+var markdown = goldmark.New(
+	goldmark.WithExtensions(
+		extension.NewTable(extension.WithTableCellAlignMethod(extension.TableCellAlignNone)),
+		extension.NewCJK(extension.WithEastAsianLineBreaks(extension.EastAsianLineBreaksCSS3Draft), extension.WithEscapedSpace())),
+	goldmark.WithParserOptions(parser.WithAutoHeadingID()),
+	goldmark.WithRendererOptions(renderer.WithNodeRenderers(util.Prioritized(&ownNodes{table: extension.NewTableHTMLRenderer(
+		extension.WithTableCellAlignMethod(extension.TableCellAlignNone))}, 100))),
+)
+
+func parse(source []byte) ast.Node { return markdown.Parser().Parse(text.NewReader(source)) }
+
+// toHTML is the body of a page. Its headings have the names of the English page's, one by one, so that both languages share anchors.
+func toHTML(p, english *page) []byte {
+	tree := parse(p.source)
+	names := anchors(tree)
+	if english != p {
+		names = anchors(parse(english.source))
+	}
+	at := 0
+	ast.Walk(tree, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
+		if !entering {
+			return ast.WalkContinue, nil
+		}
+		switch n := n.(type) {
+		case *ast.Heading:
+			if at < len(names) {
+				n.SetAttributeString("id", []byte(names[at]))
+			}
+			at++
+		case *ast.Link:
+			n.Destination = []byte(target(p, string(n.Destination)))
+		case *tables.Table:
+			n.SetAttributeString("label", []byte(p.title))
+		}
+		return ast.WalkContinue, nil
+	})
+	var b bytes.Buffer
+	if err := markdown.Renderer().Render(&b, p.source, tree); err != nil {
+		panic(err) // into memory: cannot happen
+	}
+	return b.Bytes()
+}
+
+// anchors are the names of the headings of a page, in order.
+func anchors(tree ast.Node) (names []string) {
+	ast.Walk(tree, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
+		if h, is := n.(*ast.Heading); is && entering {
+			id, _ := h.AttributeString("id")
+			name, _ := id.([]byte)
+			names = append(names, string(name))
+		}
+		return ast.WalkContinue, nil
+	})
+	return names
+}
+
+// target is where a link of a page goes. Texts link files beside them, as a code
+// host wants it; the pages link pages.
+func target(p *page, to string) string {
+	if strings.Contains(to, "://") || strings.HasPrefix(to, "#") || strings.HasPrefix(to, "/") {
+		return to
+	}
+	file, fragment, has := strings.Cut(to, "#")
+	name := path.Join(path.Dir(p.language.Code+"/"+p.name+"."), strings.TrimSuffix(file, ".md"))
+	name = strings.TrimSuffix(name, "README")
+	if has {
+		name += "#" + fragment
+	}
+	return Root + name
+}
+
+// ownNodes renders what goldmark renders otherwise: a table in a region that scrolls, and a heading with
+// a link to itself.
+type ownNodes struct {
+	table renderer.NodeRenderer
+	html.Config
+}
+
+func (o *ownNodes) RegisterFuncs(r renderer.NodeRendererFuncRegisterer) {
+	r.Register(tables.KindTable, func(w util.BufWriter, _ []byte, n ast.Node, entering bool) (ast.WalkStatus, error) {
+		if entering {
+			label, _ := n.AttributeString("label")
+			name, _ := label.([]byte)
+			w.WriteString(`<div class="wrap" tabindex="0" role="region" aria-label="`)
+			w.Write(util.EscapeHTML(name))
+			w.WriteString("\">\n<table>\n")
+		} else {
+			w.WriteString("</table>\n</div>\n")
+		}
+		return ast.WalkContinue, nil
+	})
+	r.Register(ast.KindHeading, func(w util.BufWriter, _ []byte, n ast.Node, entering bool) (ast.WalkStatus, error) {
+		h := n.(*ast.Heading)
+		level := string("0123456"[h.Level])
+		id, _ := h.AttributeString("id")
+		name, _ := id.([]byte)
+		switch {
+		case entering:
+			w.WriteString("<h" + level + ` id="`)
+			w.Write(util.EscapeHTML(name))
+			w.WriteString(`">`)
+		case h.Level > 1:
+			w.WriteString(` <a class="here" href="#`)
+			w.Write(util.EscapeHTML(name))
+			w.WriteString(`" aria-hidden="true" tabindex="-1">#</a></h` + level + ">\n")
+		default:
+			w.WriteString("</h1>\n")
+		}
+		return ast.WalkContinue, nil
+	})
+}

@@ -1,0 +1,292 @@
+package guide
+
+import (
+	"cmp"
+	"math"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/yuin/goldmark/ast"
+	tables "github.com/yuin/goldmark/extension/ast"
+)
+
+const (
+	maxAsked = 200 // characters of a question
+	maxFound = 30
+)
+
+// index finds places of pages by their words. A word of letters and digits is one term, in lower case; of Chinese
+// each character and each pair of neighbours is one, since nothing says where a word ends.
+type index struct {
+	places []place
+	terms  map[string][]posting
+}
+
+// place is what stands below one heading of a page.
+type place struct {
+	page   *page
+	anchor string
+	title  string
+	text   string
+	terms  int
+}
+
+type posting struct {
+	place int
+	times float64 // a term of a title counts as several
+}
+
+const (
+	titleWorth   = 8 // what a term in the title of a page counts, where one in its text is 1
+	headingWorth = 4
+)
+
+// newIndex reads pages; those in the first language, in the same order, have the
+// anchors.
+func newIndex(pages, first []*page) *index {
+	x := &index{terms: map[string][]posting{}}
+	for i, p := range pages {
+		x.add(p, anchors(parse(first[i].source)))
+	}
+	return x
+}
+
+func (x *index) add(p *page, names []string) {
+	at, one := -1, place{page: p}
+	var said strings.Builder
+	flush := func() {
+		one.text = strings.Join(strings.Fields(said.String()), " ")
+		if at >= 0 {
+			x.put(one, at == 0)
+		}
+		said.Reset()
+	}
+	tree := parse(p.source)
+	ast.Walk(tree, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
+		switch n := n.(type) {
+		case *ast.Heading:
+			if entering {
+				flush()
+				at++
+				one = place{page: p, title: plain(n, p.source)}
+				if at < len(names) && at > 0 {
+					one.anchor = names[at]
+				}
+				return ast.WalkSkipChildren, nil
+			}
+		case *ast.Text:
+			if entering {
+				said.Write(n.Segment.Value(p.source))
+				if n.SoftLineBreak() || n.HardLineBreak() {
+					said.WriteByte(' ')
+				}
+			}
+		case *ast.FencedCodeBlock:
+			if entering {
+				for i := range n.Lines().Len() {
+					line := n.Lines().At(i)
+					said.Write(line.Value(p.source))
+				}
+			}
+		case *ast.Paragraph, *ast.TextBlock, *tables.TableCell, *ast.ListItem:
+			if !entering {
+				said.WriteByte(' ')
+			}
+		}
+		return ast.WalkContinue, nil
+	})
+	flush()
+}
+
+func plain(n ast.Node, source []byte) string {
+	var b strings.Builder
+	ast.Walk(n, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
+		if t, is := n.(*ast.Text); is && entering {
+			b.Write(t.Segment.Value(source))
+		}
+		return ast.WalkContinue, nil
+	})
+	return b.String()
+}
+
+func (x *index) put(one place, first bool) {
+	counts := map[string]float64{}
+	for _, term := range terms(one.text) {
+		counts[term]++
+		one.terms++
+	}
+	worth := float64(headingWorth)
+	if first {
+		worth = titleWorth
+	}
+	for _, term := range terms(one.title) {
+		counts[term] += worth
+	}
+	for term, times := range counts {
+		x.terms[term] = append(x.terms[term], posting{len(x.places), times})
+	}
+	x.places = append(x.places, one)
+}
+
+// terms are what a text can be found by.
+func terms(text string) (list []string) {
+	word := -1 // where one began
+	var last rune
+	end := func(at int) {
+		if word >= 0 {
+			list = append(list, strings.ToLower(text[word:at]))
+			// A name of several parts is found by its parts, too.
+			if parts := strings.FieldsFunc(text[word:at], func(r rune) bool { return r == '_' }); len(parts) > 1 {
+				for _, part := range parts {
+					list = append(list, strings.ToLower(part))
+				}
+			}
+			word = -1
+		}
+	}
+	for i, r := range text {
+		switch {
+		case unicode.Is(unicode.Han, r):
+			end(i)
+			list = append(list, string(r))
+			if last != 0 {
+				list = append(list, string([]rune{last, r}))
+			}
+			last = r
+			continue
+		case unicode.IsLetter(r) || unicode.IsDigit(r) || r == '_':
+			if word < 0 {
+				word = i
+			}
+		default:
+			end(i)
+		}
+		last = 0
+	}
+	end(len(text))
+	return list
+}
+
+type found struct {
+	Title, Path string
+	Words       []piece
+	score       float64
+}
+
+type piece struct {
+	Text string
+	Hit  bool
+}
+
+type results struct{ Found []found }
+
+// find answers the places that have every term of the question, the best first; where there is none, those
+// that have some. A question of Chinese is its pairs: single characters are in nearly every place.
+func (x *index) find(question string) []found {
+	asked := terms(question)
+	if slices.ContainsFunc(asked, func(t string) bool { return utf8.RuneCountInString(t) == 2 && isHan(t) }) {
+		asked = slices.DeleteFunc(asked, func(t string) bool { return utf8.RuneCountInString(t) == 1 && isHan(t) })
+	}
+	slices.Sort(asked)
+	asked = slices.Compact(asked)
+	scores, hits := map[int]float64{}, map[int]int{}
+	for _, term := range asked {
+		list := x.terms[term]
+		weight := math.Log(1 + float64(len(x.places))/float64(1+len(list)))
+		for _, p := range list {
+			length := 0.5 + 0.5*float64(x.places[p.place].terms)/120
+			scores[p.place] += weight * p.times / (p.times + 1.2*length) * (1 + min(p.times, 16)/16)
+			hits[p.place]++
+		}
+	}
+	var list []found
+	best := 0
+	for _, n := range hits {
+		best = max(best, n)
+	}
+	for at, score := range scores {
+		if hits[at] < best {
+			continue
+		}
+		one := x.places[at]
+		title := one.page.title
+		if one.anchor != "" {
+			title += " · " + one.title
+		}
+		path := one.page.path()
+		if one.anchor != "" {
+			path += "#" + one.anchor
+		}
+		list = append(list, found{Title: title, Path: path, score: score, Words: excerpt(one.text, asked)})
+	}
+	slices.SortFunc(list, func(a, b found) int { return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.Path, b.Path)) })
+	return list[:min(len(list), maxFound)]
+}
+
+func isHan(term string) bool {
+	r, _ := utf8.DecodeRuneInString(term)
+	return unicode.Is(unicode.Han, r)
+}
+
+// excerpt is the part of a text around the first of the terms, with the terms marked.
+func excerpt(text string, terms []string) []piece {
+	runes := []rune(text)
+	lower := make([]rune, len(runes))
+	for i, r := range runes {
+		lower[i] = unicode.ToLower(r)
+	}
+	const around = 160
+	hit := make([]bool, len(runes))
+	first := -1
+	for _, term := range terms {
+		want := []rune(term)
+		for i := 0; i+len(want) <= len(lower); i++ {
+			if slices.Equal(lower[i:i+len(want)], want) {
+				for j := range want {
+					hit[i+j] = true
+				}
+				if first < 0 || i < first {
+					first = i
+				}
+			}
+		}
+	}
+	from := max(0, first-around/3)
+	to := min(len(runes), from+around)
+	var list []piece
+	if from > 0 {
+		list = append(list, piece{Text: "… "})
+	}
+	for i := from; i < to; {
+		j := i
+		for j < to && hit[j] == hit[i] {
+			j++
+		}
+		list = append(list, piece{string(runes[i:j]), hit[i]})
+		i = j
+	}
+	if to < len(runes) {
+		list = append(list, piece{Text: " …"})
+	}
+	return list
+}
+
+// search answers GET /docs/LANGUAGE/search?q=…
+func (g *Guide) search(w http.ResponseWriter, r *http.Request, l Language) {
+	question := r.URL.Query().Get("q")
+	if runes := []rune(question); len(runes) > maxAsked {
+		question = string(runes[:maxAsked])
+	}
+	v := g.view(l, nil)
+	v.Asked, v.Other.Path = question, v.Other.Path+"search?"+url.Values{"q": {question}}.Encode()
+	v.Title = v.Say("Search", "搜索")
+	if question != "" {
+		v.Title += v.Say(": ", "：") + question
+	}
+	v.Results = &results{Found: g.index[l.Code]().find(question)}
+	g.write(w, http.StatusOK, v)
+}
