@@ -32,6 +32,10 @@ missing() {
   needs fc-list fontconfig
   [ -n "$(fc-list :lang=zh 2>/dev/null)" ] || echo fonts-wqy-microhei
   needs npm npm
+  # completion is played in each shell, and the man pages are read by what prints them
+  needs zsh zsh
+  needs fish fish
+  needs mandoc mandoc
 }
 
 packages=$(missing | xargs)

@@ -121,6 +121,11 @@ type commands struct {
 	Version  versionCommand  `cmd:"" group:"About" help:"Say which qrjump this is." example:"qrjump version"`
 	Licences licencesCommand `cmd:"" group:"About" help:"Print the licences of everything that is in the program." example:"qrjump licences"`
 	Help     helpCommand     `cmd:"" group:"About" help:"Show the commands, or the flags of one." example:"qrjump help rule add"`
+
+	Completion completionCommand `cmd:"" group:"About" help:"Print what makes a shell complete commands, flags and values." example:"source <(qrjump completion bash)"`
+	Man        manCommand        `cmd:"" group:"About" help:"Write the man pages of all commands into a folder." example:"qrjump man ./man1"`
+
+	Complete completeCommand `cmd:"" name:"__complete" hidden:""`
 }
 
 // session is what a command works with.

@@ -42,6 +42,9 @@ type verb struct {
 var everyVerb = []verb{
 	{path: "version", says: `^qrjump `},
 	{path: "help", api: otherTest},
+	{path: "completion", words: "bash", says: `(?m)^complete -F _qrjump qrjump$`},
+	{path: "man", words: "$OUT", says: `^wrote \d+ pages to `},
+	{path: "__complete", words: "-- versi", says: `^version\tSay which`},
 	{path: "licences", says: `^qrjump itself is under the Apache License 2.0\.`},
 	{path: "serve", api: otherTest},
 	{path: "record", api: otherTest},

@@ -2,25 +2,26 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"runtime"
-	"runtime/debug"
+
+	"github.com/qrjump/qrjump/internal/version"
 )
 
-type versionCommand struct{}
+type versionCommand struct{ outputFlags }
 
 // Run prints what the build knows of itself.
-func (versionCommand) Run(s *session) error {
-	version, revision := "devel", ""
-	if info, ok := debug.ReadBuildInfo(); ok {
-		if v := info.Main.Version; v != "" && v != "(devel)" {
-			version = v
+func (c versionCommand) Run(s *session) error {
+	about := struct {
+		version.Info
+		Go       string `json:"go"`
+		Platform string `json:"platform"`
+	}{version.Get(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
+	return c.print(s, about, func(w io.Writer) {
+		commit := ""
+		if about.Commit != "" {
+			commit = " (" + about.Commit[:min(12, len(about.Commit))] + " of " + about.Date + ")"
 		}
-		for _, setting := range info.Settings {
-			if setting.Key == "vcs.revision" {
-				revision = " " + setting.Value[:min(12, len(setting.Value))]
-			}
-		}
-	}
-	_, err := fmt.Fprintf(s.out, "qrjump %s%s %s %s/%s\n", version, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	return err
+		fmt.Fprintf(w, "qrjump %s%s %s %s\n", about.Version, commit, about.Go, about.Platform)
+	})
 }

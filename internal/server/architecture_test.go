@@ -15,6 +15,7 @@ var mayImport = map[string][]string{
 	"internal/behaviour":  {},
 	"internal/errcode":    {"internal/behaviour"},
 	"internal/vault":      {},
+	"internal/version":    {},
 	"internal/settings":   {"internal/behaviour", "internal/spelling"},
 	"internal/spelling":   {},
 	"internal/outbound":   {},
@@ -65,6 +66,7 @@ var mayImport = map[string][]string{
 		"internal/emulator", "internal/errcode", "internal/gateway", "internal/history", "internal/index", "internal/lane",
 		"internal/ledger", "internal/live", "internal/outbound", "internal/outbox",
 		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/stats", "internal/store", "internal/stream",
+		"internal/version",
 		"internal/behaviour", "internal/calls", "internal/vault", "internal/webhooks", "internal/operations", "internal/spelling",
 		"internal/look", "internal/start", "internal/guide", "docs"},
 
@@ -73,7 +75,7 @@ var mayImport = map[string][]string{
 	"client":     {},
 	"qrjumptest": {"internal/server"},
 	"cmd/qrjump": {"client", "internal/archive", "internal/cassette", "internal/codes", "internal/errcode", "internal/index",
-		"internal/live", "internal/rules", "internal/scan", "internal/server", "internal/spelling"},
+		"internal/live", "internal/rules", "internal/scan", "internal/server", "internal/spelling", "internal/version"},
 	"demo":      {},
 	"endurance": {},
 

@@ -14,6 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/version"
 )
 
 // export writes an archive of everything as it is at one moment, while the
@@ -59,7 +60,7 @@ func (s *Server) pack(ctx context.Context, passphrase string) (packed *archive.P
 			keys[name] = secret
 		}
 		packed, err = archive.Pack(ctx, s.config.Data, archive.Contents{Tables: p, Keys: keys, Schema: p.Schema, Engine: s.store.Engine(),
-			Program: "qrjump " + Version, CreatedAt: s.realNow(), Passphrase: passphrase, Work: s.seams.ExportWork})
+			Program: "qrjump " + version.Number(), CreatedAt: s.realNow(), Passphrase: passphrase, Work: s.seams.ExportWork})
 		return err
 	})
 	if err != nil && packed != nil {

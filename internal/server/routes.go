@@ -21,6 +21,7 @@ import (
 	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/scan"
 	"github.com/qrjump/qrjump/internal/scanapi"
+	"github.com/qrjump/qrjump/internal/version"
 )
 
 // handler routes what one listener serves.
@@ -28,7 +29,7 @@ func (s *Server) handler(what surface) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", s.ready)
-	document := huma.DefaultConfig("qrjump", Version)
+	document := huma.DefaultConfig("qrjump", version.Number())
 	document.DocsPath, document.SchemasPath, document.OpenAPIPath = "", "", ""
 	document.CreateHooks = nil // no $schema links in answers
 	document.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
@@ -92,7 +93,7 @@ func asJSON(next http.Handler) http.Handler {
 
 // mountGuide serves the documents: nothing of this server is in them but its address.
 func (s *Server) mountGuide(mux *http.ServeMux) {
-	pages := sync.OnceValues(func() (*guide.Guide, error) { return guide.New(docs.Pages, s.URL, Version) })
+	pages := sync.OnceValues(func() (*guide.Guide, error) { return guide.New(docs.Pages, s.URL, version.Number()) })
 	show := func(w http.ResponseWriter, r *http.Request) {
 		g, err := pages()
 		if err != nil {

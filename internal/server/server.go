@@ -23,9 +23,6 @@ import (
 // DrainTimeout is how long running requests may take after the signal to stop.
 const DrainTimeout = 10 * time.Second
 
-// Version is the version of the program.
-const Version = "0.1.0-dev"
-
 // Seams are what a test replaces; the zero value is the real world.
 type Seams struct {
 	RealNow  func() time.Time

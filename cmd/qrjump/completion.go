@@ -1,0 +1,301 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+// What each shell reads to complete qrjump. They ask qrjump __complete at every
+// key, so that they need no change when a command does.
+var (
+	//go:embed completion.bash
+	completionBash string
+	//go:embed completion.zsh
+	completionZsh string
+	//go:embed completion.fish
+	completionFish string
+)
+
+type completionCommand struct {
+	Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
+}
+
+// Run prints the script.
+func (c *completionCommand) Run(s *session) error {
+	_, err := io.WriteString(s.out, map[string]string{"bash": completionBash, "zsh": completionZsh, "fish": completionFish}[c.Shell])
+	return err
+}
+
+type completeCommand struct {
+	Words []string `arg:"" optional:"" passthrough:""`
+}
+
+// The lines that stand for names in the file system, which a shell finds better.
+const (
+	anyFile   = ":files"
+	anyFolder = ":folders"
+)
+
+// Run prints what may stand at the last of the words, one a line, with a tab and
+// what it means. The words are those of the command line after "--", without
+// "qrjump", up to the cursor.
+func (c *completeCommand) Run(s *session) error {
+	words := c.Words
+	if len(words) > 0 && words[0] == "--" {
+		words = words[1:]
+	}
+	for _, one := range completions(s, words) {
+		line := plain(one.word)
+		if one.means != "" {
+			line += "\t" + plain(one.means)
+		}
+		fmt.Fprintln(s.out, line)
+	}
+	return nil
+}
+
+// candidate is a word that may stand at the cursor.
+type candidate struct{ word, means string }
+
+// begunLine is what the words before the cursor say.
+type begunLine struct {
+	node  *kong.Node // the verb, or as much of it as is there
+	flags []*kong.Flag
+	given []string // flags with their values
+	args  int      // arguments after the verb
+	plain bool     // after --: no word is a flag any more
+	value *kong.Flag
+}
+
+// completions are what may stand at the last word.
+func completions(s *session, words []string) []candidate {
+	if len(words) == 0 {
+		words = []string{""}
+	}
+	before, last := words[:len(words)-1], words[len(words)-1]
+	t := read(s.parser.Model, before)
+	name, begun, whole := strings.Cut(last, "=")
+	switch {
+	case t.value != nil:
+		return startingWith(last, t.of(s, t.value.Value, last))
+	case !t.plain && whole && strings.HasPrefix(name, "--"):
+		f := t.flag(strings.TrimPrefix(name, "--"))
+		if f == nil {
+			return nil
+		}
+		list := startingWith(begun, t.of(s, f.Value, begun))
+		for i := range list {
+			if list[i].word != anyFile && list[i].word != anyFolder {
+				list[i].word = name + "=" + list[i].word
+			}
+		}
+		return list
+	case !t.plain && strings.HasPrefix(last, "-"):
+		var list []candidate
+		for _, f := range t.flags {
+			list = append(list, candidate{"--" + f.Name, f.Help})
+		}
+		slices.SortFunc(list, func(a, b candidate) int { return cmp.Compare(a.word, b.word) })
+		return startingWith(last, list)
+	}
+	var list []candidate
+	if t.args == 0 {
+		for _, child := range t.node.Children {
+			if !child.Hidden {
+				list = append(list, candidate{child.Name, child.Help})
+			}
+		}
+	}
+	if p := t.positional(); p != nil {
+		list = append(list, t.of(s, p, last)...)
+	}
+	return startingWith(last, list)
+}
+
+// read walks the words before the cursor through the commands.
+func read(model *kong.Application, words []string) begunLine {
+	t := begunLine{node: model.Node}
+	t.flags = t.allowed()
+	for i, word := range words {
+		name, _, whole := strings.Cut(strings.TrimLeft(word, "-"), "=")
+		switch {
+		case t.value != nil:
+			t.given = append(t.given, "--"+t.value.Name+"="+word)
+			t.value = nil
+		case word == "--" && !t.plain:
+			t.plain = true
+		case !t.plain && strings.HasPrefix(word, "-") && len(word) > 1:
+			f := t.flag(name)
+			switch {
+			case f == nil:
+			case f.IsBool() || whole:
+				t.given = append(t.given, word)
+			default:
+				t.value = f
+			}
+		case t.node.Path() == "help":
+			// Its words are those of another command.
+			t.node = read(model, words[i:]).node
+			return t
+		default:
+			if child := childNamed(t.node, word); child != nil && t.args == 0 {
+				t.node, t.flags = child, nil
+				t.flags = t.allowed()
+			} else {
+				t.args++
+			}
+		}
+	}
+	if t.node.Path() == "help" {
+		t.node = model.Node
+	}
+	return t
+}
+
+// allowed are the flags that may stand here: those of the verb, and before a
+// verb those of every verb.
+func (t *begunLine) allowed() (list []*kong.Flag) {
+	nodes := []*kong.Node{t.node}
+	if t.node.DefaultCmd != nil {
+		nodes = append(nodes, t.node.DefaultCmd)
+	} else if !t.node.Leaf() {
+		nodes = append(nodes, t.node.Leaves(true)...)
+	}
+	seen := map[string]bool{}
+	for _, node := range nodes {
+		for _, group := range node.AllFlags(true) {
+			for _, f := range group {
+				if !seen[f.Name] {
+					seen[f.Name] = true
+					list = append(list, f)
+				}
+			}
+		}
+	}
+	return list
+}
+
+func (t *begunLine) flag(name string) *kong.Flag {
+	for _, f := range t.flags {
+		if f.Name == name || f.Short != 0 && string(f.Short) == name {
+			return f
+		}
+	}
+	return nil
+}
+
+// positional is the argument that is next; a list takes all that follow.
+func (t *begunLine) positional() *kong.Value {
+	node := t.node
+	if node.DefaultCmd != nil {
+		node = node.DefaultCmd
+	}
+	if t.args < len(node.Positional) {
+		return node.Positional[t.args]
+	}
+	if n := len(node.Positional); n > 0 && node.Positional[n-1].IsCumulative() {
+		return node.Positional[n-1]
+	}
+	return nil
+}
+
+// of are the values of a flag or an argument, as far as they can be known.
+func (t *begunLine) of(s *session, v *kong.Value, begun string) (list []candidate) {
+	shown := v.Name
+	if v.Flag != nil && v.Flag.PlaceHolder != "" {
+		shown = v.Flag.PlaceHolder
+	}
+	switch {
+	case v.Enum != "":
+		for _, one := range v.EnumSlice() {
+			if one != "" {
+				list = append(list, candidate{word: one})
+			}
+		}
+	case v.IsBool():
+		return []candidate{{word: "true"}, {word: "false"}}
+	case shown == "dir" || shown == "DIR":
+		return []candidate{{word: anyFolder}}
+	case strings.EqualFold(shown, "file") || strings.HasPrefix(shown, "FILE"):
+		return []candidate{{word: anyFile}}
+	case v.Name == "context", strings.HasPrefix(t.node.Path(), "context ") && v.Flag == nil:
+		file, _, err := readContexts()
+		if err != nil {
+			return nil // a key is no place for an error
+		}
+		for _, name := range slices.Sorted(maps.Keys(file.Contexts)) {
+			list = append(list, candidate{name, file.Contexts[name].place()})
+		}
+	case strings.EqualFold(shown, "appid"), v.Name == "mini", v.Name == "service":
+		return t.accounts(s, begun)
+	}
+	return list
+}
+
+// patience is how long a key waits for a server.
+const patience = 300 * time.Millisecond
+
+// mostAccounts is how many accounts a shell is shown.
+const mostAccounts = 200
+
+// accounts are the first of those that go on from what is there, of the server
+// that the words name, where the operator's token is at hand and no program must
+// be asked for it.
+func (t *begunLine) accounts(s *session, begun string) (list []candidate) {
+	args := []string{"account", "list"}
+	named := ""
+	for _, word := range t.given {
+		name, value, _ := strings.Cut(strings.TrimPrefix(word, "--"), "=")
+		if name == "context" {
+			named = value
+		}
+		if slices.Contains([]string{"context", "server", "admin-server", "admin-token", "data", "ca-file"}, name) {
+			args = append(args, word)
+		}
+	}
+	if file, _, err := readContexts(); err != nil || strings.HasPrefix(file.Contexts[cmp.Or(named, file.Current)].AdminToken, "command:") {
+		return nil
+	}
+	var c commands
+	parser, err := newParser(session{out: io.Discard, err: io.Discard}, &c)
+	if err != nil {
+		return nil
+	}
+	if _, err := parser.Parse(args); err != nil {
+		return nil
+	}
+	qrjump, err := c.Account.List.client()
+	if err != nil {
+		return nil
+	}
+	after := ""
+	if n := len(begun); n > 0 {
+		after = begun[:n-1] + string(rune(begun[n-1]-1)) + "~~~~"
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, patience)
+	defer cancel()
+	accounts, err := qrjump.Accounts(ctx, after, mostAccounts)
+	if err != nil {
+		return nil
+	}
+	for _, a := range accounts {
+		list = append(list, candidate{a.AppID, a.Name})
+	}
+	return list
+}
+
+// startingWith are the candidates that go on from what is there.
+func startingWith(begun string, list []candidate) []candidate {
+	return slices.DeleteFunc(list, func(c candidate) bool {
+		return !strings.HasPrefix(c.word, begun) && c.word != anyFile && c.word != anyFolder
+	})
+}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/version"
+)
+
+// Issue 16, 8: the command line, the document and an archive say one version.
+func TestOneVersion(t *testing.T) {
+	t.Chdir(t.TempDir())
+	w := newWorld(t)
+	environment(t, map[string]string{"SERVER": w.addr.Wire, "ADMIN_SERVER": w.addr.Admin, "ADMIN_TOKEN": w.found["TOKEN"]})
+	want := version.Number()
+
+	code, out, _ := play(t, verb{path: "version", words: "--json"}, w.found)
+	var said version.Info
+	if err := json.Unmarshal([]byte(out), &said); code != 0 || err != nil || said.Version != want {
+		t.Errorf("the command line says %s, %v, want %s", out, err, want)
+	}
+
+	r, err := http.Get(w.addr.Wire + "/openapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	var document struct{ Info struct{ Version string } }
+	if err := json.NewDecoder(r.Body).Decode(&document); err != nil || document.Info.Version != want {
+		t.Errorf("the document says %q, %v, want %q", document.Info.Version, err, want)
+	}
+
+	file := filepath.Join(w.dir, "archive")
+	if code, _, errs := play(t, verb{path: "export", words: file + " --passphrase-file $PASSPHRASE"}, w.found); code != 0 {
+		t.Fatal(errs)
+	}
+	manifest, err := exec.Command("tar", "-xzOf", file, "manifest.json").Output()
+	if err != nil || !bytes.Contains(manifest, []byte(`"program": "qrjump `+want+`"`)) {
+		t.Errorf("the archive says %.200s, %v, want %s", manifest, err, want)
+	}
+}
+
+func TestVersionForPeople(t *testing.T) {
+	_, out, _ := play(t, verb{path: "version"}, nil)
+	if !strings.HasPrefix(out, "qrjump "+version.Number()+" ") {
+		t.Error(out)
+	}
+}
