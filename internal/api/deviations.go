@@ -17,11 +17,16 @@ import (
 // pass notes what a row lets pass; where the operator wants that refused, it is the
 // refusal. Decision 37.
 func (a *API) pass(c *call, row behaviour.Row, format string, args ...any) error {
-	c.notes.Add(row)
-	if a.Settings.Refuses(row) {
-		return errcode.Strict(row, format, args...)
+	if a.lets(c, row) {
+		return nil
 	}
-	return nil
+	return errcode.Strict(row, format, args...)
+}
+
+// lets is pass where a call that passes may cost nothing: it makes no words.
+func (a *API) lets(c *call, row behaviour.Row) bool {
+	c.notes.Add(row)
+	return !a.Settings.Refuses(row)
 }
 
 // namedFields are the fields that the pages name, by the path of an endpoint.
@@ -86,10 +91,8 @@ func isToken(name string) bool { return name == "access_token" || name == "compo
 // that stand where they do not count.
 func (a *API) passFields(r *http.Request, e endpoint, c *call, f *fields) error {
 	inQuery := e.needs&anyMethod != 0
-	if !inQuery && len(c.body) > 0 && !isJSON(r.Header.Get("Content-Type")) {
-		if err := a.pass(c, behaviour.WireBodyType, "the Content-Type is %.60q", r.Header.Get("Content-Type")); err != nil {
-			return err
-		}
+	if !inQuery && len(c.body) > 0 && !isJSON(r.Header.Get("Content-Type")) && !a.lets(c, behaviour.WireBodyType) {
+		return errcode.Strict(behaviour.WireBodyType, "the Content-Type is %.60q", r.Header.Get("Content-Type"))
 	}
 	for i := range f.list {
 		if name := f.list[i].name; !e.names(name) && !(inQuery && isToken(string(name))) {
@@ -130,10 +133,10 @@ const platformPace = 5
 // keepPace lets calls pass that are more a second than the platform grants.
 func (a *API) keepPace(c *call, e endpoint, s settings.Settings) error {
 	if limit := e.perSecond(s); e.sets != ruleSets || limit > 0 && limit <= platformPace ||
-		a.pace.allow(c.account()+" "+e.path, platformPace, a.RealNow()) {
+		a.pace.allow(c.account()+" "+e.path, platformPace, a.RealNow()) || a.lets(c, behaviour.WireRateAbove) {
 		return nil
 	}
-	return a.pass(c, behaviour.WireRateAbove, "%s called %s more than %d times within a second", c.account(), e.path, platformPace)
+	return errcode.Strict(behaviour.WireRateAbove, "%s called %s more than %d times within a second", c.account(), e.path, platformPace)
 }
 
 // habits is what callers did lately, as far as a single call cannot show it. Its zero
