@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -226,16 +225,9 @@ func (f serverFlags) connect(at place, o client.Options) (*client.Client, error)
 // trusting is a transport that trusts the authorities of a file beside those of
 // this machine.
 func trusting(file string) (*http.Transport, error) {
-	pem, err := os.ReadFile(file)
+	pool, err := poolOf("--ca-file", file)
 	if err != nil {
-		return nil, misused("--ca-file: %v", err)
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
-	}
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, misused("--ca-file %s: it has no certificate in PEM form", file)
+		return nil, err
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = &tls.Config{RootCAs: pool}

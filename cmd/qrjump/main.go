@@ -36,6 +36,7 @@ type commands struct {
 		Plan    rulePlan    `cmd:"" group:"Jump rules of one account" help:"Show what apply would do." example:"qrjump rule plan rules.yaml"`
 		Apply   ruleApply   `cmd:"" group:"Jump rules of one account" help:"Make the account's rules what a file says." example:"qrjump rule apply rules.yaml --prune"`
 
+		Pull rulePull `cmd:"" group:"Jump rules of one account" help:"Print the account's rules as rule plan reads them; from the real platform too." example:"qrjump rule pull > rules.yaml"`
 		Lint ruleLint `cmd:"" group:"Jump rules of one account" help:"Find what rules do and their author hardly meant; exit 6 where there is something." example:"qrjump rule lint rules.yaml"`
 
 		History   ruleHistory   `cmd:"" group:"Jump rules of all accounts (operator)" help:"Show what happened to a prefix." example:"qrjump rule history https://coffee.example/t/"`
@@ -76,6 +77,8 @@ type commands struct {
 	Record  recordCommand  `cmd:"" group:"Cassettes" help:"Pass calls on to the platform, and record them with nothing secret." example:"qrjump record --upstream https://api.weixin.qq.com --out calls.ndjson"`
 	Compare compareCommand `cmd:"" group:"Cassettes" help:"Say where a new server answers otherwise than the platform did; exit 6 where it does." example:"qrjump compare calls.ndjson"`
 	Replay  replayCommand  `cmd:"" group:"Cassettes" help:"Answer calls from a cassette, without a network." example:"qrjump replay calls.ndjson --by-content"`
+
+	Verify verifyCommand `cmd:"" group:"Scans" help:"Fetch a verification file as the platform does, and say step by step what is wrong." example:"qrjump verify https://coffee.example/t/"`
 
 	Scans scansCommand `cmd:"" group:"What was scanned (operator)" help:"List scans, or follow them." example:"qrjump scans --follow"`
 	Stats struct {

@@ -40,7 +40,8 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"server": startServer, "halt": stopServer, "midmonth": midMonth, "fails": fails, "capture": capture, "links": links},
+			"server": startServer, "halt": stopServer, "midmonth": midMonth, "fails": fails, "capture": capture, "links": links,
+			"many": manyRules},
 	})
 }
 
@@ -191,6 +192,19 @@ func links(ts *testscript.TestScript, _ bool, args []string) {
 	var text strings.Builder
 	for i := range n {
 		fmt.Fprintf(&text, "https://coffee.example/t/%d\n", i+1)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text.String()), 0o600))
+}
+
+// manyRules is the script command "many FILE N": so many rules of the demo's
+// account, as rule import reads them.
+func manyRules(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	var text strings.Builder
+	for i := range n {
+		fmt.Fprintf(&text, `{"owner":"wxminiprogram0001","prefix":"https://tea.example/many/%d/","path":"pages/%d","published":%v}`+"\n",
+			i, i, i%2 == 0)
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text.String()), 0o600))
 }

@@ -85,6 +85,7 @@ var everyVerb = []verb{
 	{path: "account import", api: adminAPI, words: "-", in: `{"appid":"shop3","kind":"mini_program"}` + "\n",
 		says: `^imported 1 account: 1 new`},
 
+	{path: "verify", api: otherTest},
 	{path: "rule add", api: wireAPI, words: "https://tea.example/t/ pages/t/t", says: `^added https://tea\.example/t/`},
 	{path: "rule add", api: wireAPI, words: "https://tea.example/u/ pages/t/t --publish", says: `^added and published`},
 	{path: "rule list", api: wireAPI, says: `(?m)^https://tea\.example/t/ `},
@@ -93,6 +94,7 @@ var everyVerb = []verb{
 	{path: "rule file", api: wireAPI, says: `(?m)^name +\S+\.txt$`},
 	{path: "rule plan", api: wireAPI, words: "$RULES", says: `https://tea\.example/w/`},
 	{path: "rule apply", api: wireAPI, words: "$RULES", says: `https://tea\.example/w/`},
+	{path: "rule pull", api: wireAPI, says: `(?m)^- prefix: https://tea\.example/t/$`},
 	{path: "rule lint", api: wireAPI, says: `^nothing to mend in \d+ rules$`},
 	{path: "rule delete", api: wireAPI, words: "https://tea.example/u/", says: `^deleted https://tea\.example/u/`},
 	{path: "rule history", api: adminAPI, words: "https://tea.example/u/", says: `delete +shop`, after: func(w *world) {

@@ -46,14 +46,23 @@ func (b *Book) confirm(ctx context.Context, owner accounts.Account, p Prefix, st
 	}
 	body, steps, err := b.Fetch(ctx, c.URL, s.AllowPrivateHosts)
 	c.Steps = steps
-	switch got := strings.TrimSpace(string(body)); { // Choice(rules.confirm.trim)
+	switch fault := FileFault(body, owner.Confirm.Content); {
 	case err != nil:
 		c.Reason = err.Error()
-	case got != owner.Confirm.Content:
-		c.Reason = fmt.Sprintf("the answer is %.40q, want exactly %q", got, owner.Confirm.Content)
+	case fault != "":
+		c.Reason = fault
 	default:
 		c.OK, c.Reason = true, "the file is in place"
 		return c, nil
 	}
 	return c, errcode.ConfirmFileFailed.With(behaviour.RulesConfirm, "%s: %s", c.URL, c.Reason)
+}
+
+// FileFault says what is wrong with what a host answered in place of the content
+// of a verification file; "" = nothing. Contract: rules 2.7.
+func FileFault(body []byte, content string) string {
+	if got := strings.TrimSpace(string(body)); got != content { // Choice(rules.confirm.trim)
+		return fmt.Sprintf("the answer is %.40q, want exactly %q", got, content)
+	}
+	return ""
 }

@@ -75,7 +75,8 @@ var mayImport = map[string][]string{
 	"client":     {},
 	"qrjumptest": {"internal/server"},
 	"cmd/qrjump": {"client", "internal/archive", "internal/cassette", "internal/codes", "internal/errcode", "internal/index",
-		"internal/live", "internal/rules", "internal/scan", "internal/server", "internal/spelling", "internal/version"},
+		"internal/live", "internal/outbound", "internal/rules", "internal/scan", "internal/server", "internal/spelling",
+		"internal/version"},
 	"demo":      {},
 	"endurance": {},
 

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+type rulePull struct {
+	member
+	Target []string `placeholder:"APPID" help:"Of a service account, required: the Mini Programs that its rules open, which a list of the wire does not say; repeat it, or put commas between."`
+}
+
+// pulledRule is a rule as a file says it. Nothing is left out, so that a plan of
+// the file finds nothing to do.
+type pulledRule struct {
+	Prefix      string    `yaml:"prefix" json:"prefix"`
+	Path        string    `yaml:"path" json:"path"`
+	AppID       string    `yaml:"appid,omitempty" json:"appid,omitempty"`
+	Occupy      *bool     `yaml:"occupy,omitempty" json:"occupy,omitempty"`
+	OpenVersion *int      `yaml:"open_version,omitempty" json:"open_version,omitempty"`
+	TestLinks   *[]string `yaml:"test_links,omitempty" json:"test_links,omitempty"`
+	Published   bool      `yaml:"published" json:"published"`
+}
+
+// Run writes the account's rules as rule plan reads them. It needs the wire
+// alone, so that it works with the real platform as well.
+func (c *rulePull) Run(s *session) error {
+	wire, err := c.client(s)
+	if err != nil {
+		return err
+	}
+	all, err := everyRule(s, wire, "")
+	if err != nil {
+		return fmt.Errorf("list rules: %w", err)
+	}
+	opens := map[string]string{}
+	for _, target := range c.Target {
+		list, err := everyRule(s, wire, target)
+		if err != nil {
+			return failed("rules that open", target, err)
+		}
+		for _, r := range list {
+			opens[r.Prefix] = target
+		}
+	}
+	file := struct {
+		Rules []pulledRule `yaml:"rules" json:"rules"`
+	}{[]pulledRule{}}
+	for _, r := range all {
+		pulled := pulledRule{Prefix: r.Prefix, Path: r.Path, Published: r.Published}
+		if kindOf(r) == rules.Service {
+			if pulled.AppID = opens[r.Prefix]; pulled.AppID == "" {
+				return advised{error: fmt.Errorf("the wire does not say which Mini Program %s opens; nothing was written", r.Prefix),
+					next: "name the account's Mini Programs: qrjump rule pull --target APPID,APPID"}
+			}
+		} else {
+			links := append([]string{}, r.TestLinks...)
+			pulled.Occupy, pulled.OpenVersion, pulled.TestLinks = new(r.Occupy), new(int(r.OpenVersion)), &links
+		}
+		file.Rules = append(file.Rules, pulled)
+	}
+	if c.JSON {
+		return c.print(s, file, nil)
+	}
+	text, err := yaml.Marshal(file)
+	if err == nil {
+		_, err = fmt.Fprintf(s.out, "# Rules%s. What a server has otherwise: qrjump rule plan FILE\n%s", of(c.AppID), text)
+	}
+	return err
+}
+
+// of says whose a thing is; "" = not known.
+func of(appid string) string {
+	if appid == "" {
+		return ""
+	}
+	return " of " + plain(appid)
+}
+
+// errMoving is the error of a list that never stood still.
+var errMoving = errors.New("rules were added or deleted while they were listed, three times: nothing was written; try again")
+
+// everyRule lists all rules of the account, page by page, and begins anew where
+// the pages moved meanwhile.
+func everyRule(s *session, wire *client.Client, target string) ([]client.Rule, error) {
+	const size = 200 // as much as a page may have
+	for range 3 {
+		var all []client.Rule
+		seen := map[string]bool{}
+		total, repeated := 0, false
+		for page := 1; ; page++ {
+			list, err := wire.ListRules(s.ctx, client.ListRequest{AppID: target, Page: page, PageSize: size})
+			if err != nil {
+				return nil, err
+			}
+			for _, r := range list.Rules {
+				repeated = repeated || seen[r.Prefix]
+				seen[r.Prefix] = true
+			}
+			all = append(all, list.Rules...)
+			total = list.Total
+			if len(list.Rules) < size {
+				break
+			}
+		}
+		if !repeated && (total == 0 || total == len(all)) { // the platform does not always say the total
+			return all, nil
+		}
+	}
+	return nil, errMoving
+}
