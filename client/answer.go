@@ -36,6 +36,10 @@ type WrongServer struct {
 	API  string // wire, scan API or admin API
 	Call string // method and path
 	Flaw string // what is wrong with the answer
+	// NoSuchCall says that it is a qrjump that answers, and that it has no such
+	// call: it is of another version, or runs without what the call is for, such as
+	// the emulator.
+	NoSuchCall bool
 }
 
 func (w *WrongServer) Error() string {
@@ -61,7 +65,8 @@ func (c *Client) refused(method, path string, a answer) error {
 		return c.wrong(method, path, "%s: %s", strings.TrimSpace(fmt.Sprint(a.status, " ", http.StatusText(a.status))), excerpt(a.body))
 	}
 	if p.Type == problemElsewhere || p.Type == problemNoPath {
-		return c.wrong(method, path, "%d: %s", a.status, p.Detail)
+		return &WrongServer{URL: c.baseOf(path), API: apiOf(path), Call: method + " " + path,
+			Flaw: fmt.Sprintf("%d: %s", a.status, p.Detail), NoSuchCall: p.Type == problemNoPath}
 	}
 	p.Status = a.status
 	return p

@@ -167,7 +167,8 @@ func TestTheOperatorsCalls(t *testing.T) {
 	if err != nil || key == "" {
 		t.Fatalf("got the key %q, %v", key, err)
 	}
-	if keys, err := c.ScanKeys(ctx); err != nil || len(keys) != 1 || keys[0] != (client.ScanKey{Name: "app", Namespace: "n"}) {
+	if keys, err := c.ScanKeys(ctx); err != nil || len(keys) != 1 || keys[0].Name != "app" ||
+		keys[0].Namespace != "n" || keys[0].CreatedAt == nil {
 		t.Errorf("got the keys %+v, %v", keys, err)
 	}
 	if err := c.DeleteScanKey(ctx, "app"); err != nil {

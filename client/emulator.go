@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -10,6 +11,9 @@ import (
 type Clock struct {
 	Now    time.Time `json:"now"`
 	Frozen bool      `json:"frozen"`
+	// Real is what it would show if nobody had moved it; zero from a server that
+	// does not say it.
+	Real time.Time `json:"real,omitzero"`
 }
 
 // Clock returns the server's clock.
@@ -34,6 +38,17 @@ func (c *Client) FreezeClock(ctx context.Context) error {
 	return c.moveClock(ctx, map[string]any{"freeze": true})
 }
 
+// RunClock lets a clock that stands still run on from where it is.
+func (c *Client) RunClock(ctx context.Context) error {
+	return c.moveClock(ctx, map[string]any{"freeze": false})
+}
+
+// RealClock lets the server's clock follow real time again. A *Problem with status
+// 409: it is ahead of it, and only Reset takes it back.
+func (c *Client) RealClock(ctx context.Context) error {
+	return c.moveClock(ctx, map[string]any{"real": true})
+}
+
 func (c *Client) moveClock(ctx context.Context, move map[string]any) error {
 	var k Clock
 	return c.admin(ctx, http.MethodPut, "emulator/clock", move, &k)
@@ -52,6 +67,31 @@ type Fault struct {
 	DropAfter   bool     `json:"drop_after,omitempty"`  // do it, then close the connection
 }
 
+// FaultInForce is a fault with how often it happened.
+type FaultInForce struct {
+	ID int `json:"id"` // for RemoveFault
+	Fault
+	ErrMsg string `json:"errmsg,omitempty" answer:"optional"`
+	Fired  int    `json:"fired"`
+}
+
+type faultList struct {
+	Faults []FaultInForce `json:"faults"`
+}
+
+// Faults lists the faults in force, oldest first.
+func (c *Client) Faults(ctx context.Context) ([]FaultInForce, error) {
+	var list faultList
+	err := c.admin(ctx, http.MethodGet, "emulator/faults", nil, &list)
+	return list.Faults, err
+}
+
+// RemoveFault ends the fault with an id. A *Problem with status 404: there is none.
+func (c *Client) RemoveFault(ctx context.Context, id int) error {
+	var left faultList
+	return c.admin(ctx, http.MethodDelete, with("emulator/faults", map[string]string{"id": strconv.Itoa(id)}), nil, &left)
+}
+
 // AddFault makes something go wrong from now on.
 func (c *Client) AddFault(ctx context.Context, f Fault) error {
 	var added struct {
@@ -63,9 +103,7 @@ func (c *Client) AddFault(ctx context.Context, f Fault) error {
 
 // ClearFaults ends all faults.
 func (c *Client) ClearFaults(ctx context.Context) error {
-	var left struct {
-		Faults []Fault `json:"faults"`
-	}
+	var left faultList
 	return c.admin(ctx, http.MethodDelete, "emulator/faults", nil, &left)
 }
 

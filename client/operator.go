@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -52,16 +53,16 @@ type Settings map[string]json.RawMessage
 
 // Settings returns the values in force.
 func (c *Client) Settings(ctx context.Context) (Settings, error) {
-	return c.settings(ctx, http.MethodGet, nil)
+	return c.settings(ctx, http.MethodGet, "", nil)
 }
 
 // settings makes a call that answers all settings.
-func (c *Client) settings(ctx context.Context, method string, body any) (Settings, error) {
+func (c *Client) settings(ctx context.Context, method, rest string, body any) (Settings, error) {
 	// Their names are the server's; this one every server has.
 	var reply struct {
 		Verification json.RawMessage `json:"verification"`
 	}
-	raw, err := c.ours(ctx, call{method: method, path: "/admin/v1/settings", bearer: c.options.AdminToken, body: body}, &reply)
+	raw, err := c.ours(ctx, call{method: method, path: "/admin/v1/settings" + rest, bearer: c.options.AdminToken, body: body}, &reply)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +72,40 @@ func (c *Client) settings(ctx context.Context, method string, body any) (Setting
 
 // SetSettings changes the settings that are named and no others.
 func (c *Client) SetSettings(ctx context.Context, values map[string]any) error {
-	_, err := c.settings(ctx, http.MethodPut, values)
+	_, err := c.settings(ctx, http.MethodPut, "", values)
+	return err
+}
+
+// Setting is a setting with all that is known of it.
+type Setting struct {
+	Name    string          `json:"name"`
+	Value   json.RawMessage `json:"value" doc:"in force"`
+	Default json.RawMessage `json:"default" doc:"what counts on this server where nobody chose"`
+	Meaning string          `json:"meaning"`
+	Allowed string          `json:"allowed" doc:"which values there can be; empty = true and false"`
+	Effect  string          `json:"effect" doc:"since when a change counts"`
+}
+
+// Changed reports whether the value is another than the default.
+func (s Setting) Changed() bool { return !bytes.Equal(s.Value, s.Default) }
+
+// SettingList are all settings.
+type SettingList struct {
+	Settings []Setting `json:"settings"`
+}
+
+// DescribeSettings returns every setting with its value, its default on this server
+// and what it means, in an order that keeps together what belongs together.
+func (c *Client) DescribeSettings(ctx context.Context) ([]Setting, error) {
+	var reply SettingList
+	err := c.admin(ctx, http.MethodGet, "settings/described", nil, &reply)
+	return reply.Settings, err
+}
+
+// ResetSetting takes back what was chosen of a setting, so that its default counts,
+// also that of a later version. A *Problem with status 404: there is no such setting.
+func (c *Client) ResetSetting(ctx context.Context, name string) error {
+	_, err := c.settings(ctx, http.MethodDelete, "/"+url.PathEscape(name), nil)
 	return err
 }
 
@@ -79,6 +113,8 @@ func (c *Client) SetSettings(ctx context.Context, values map[string]any) error {
 type ScanKey struct {
 	Name      string `json:"name"`
 	Namespace string `json:"namespace"`
+	// CreatedAt is when it was made; nil where one is asked for.
+	CreatedAt *time.Time `json:"created_at,omitempty"`
 }
 
 // ScanKeys lists the scan keys without the keys themselves.
@@ -100,6 +136,7 @@ func (c *Client) AddScanKey(ctx context.Context, k ScanKey) (key string, err err
 	var reply struct {
 		Key string `json:"key"`
 	}
+	k.CreatedAt = nil // the server says it
 	err = c.admin(ctx, http.MethodPost, "scan-keys", k, &reply)
 	return reply.Key, err
 }

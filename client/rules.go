@@ -153,13 +153,122 @@ type ConfirmationList struct {
 // ConfirmationQuery says which checks to list, the newest first.
 type ConfirmationQuery struct {
 	RID, Owner string // "" = any
+	Prefix     string // of the rule, as it was sent; "" = any
+	Failed     bool   // only checks that did not find the file
 	Limit      int    // 0 = as many as the server likes to give
 }
 
 // Confirmations lists checks of verification files: why an add answered 85069.
 func (c *Client) Confirmations(ctx context.Context, q ConfirmationQuery) ([]Confirmation, error) {
 	var reply ConfirmationList
-	err := c.admin(ctx, http.MethodGet, with("confirmations",
-		map[string]string{"rid": q.RID, "owner": q.Owner, "limit": limitText(q.Limit)}), nil, &reply)
+	query := map[string]string{"rid": q.RID, "owner": q.Owner, "prefix": q.Prefix, "limit": limitText(q.Limit)}
+	if q.Failed {
+		query["ok"] = "false"
+	}
+	err := c.admin(ctx, http.MethodGet, with("confirmations", query), nil, &reply)
 	return reply.Confirmations, err
+}
+
+// Recheck is the latest look at a verification file.
+type Recheck struct {
+	Owner     string     `json:"owner"`
+	Directory string     `json:"directory"`
+	Prefix    string     `json:"prefix" doc:"of one of the rules there"`
+	CheckedAt time.Time  `json:"checked_at"`
+	OK        bool       `json:"ok"`
+	Reason    string     `json:"reason"`
+	Since     *time.Time `json:"failing_since,omitempty"`
+	NextAt    time.Time  `json:"next_at"`
+}
+
+// RecheckList is a page of looks at verification files.
+type RecheckList struct {
+	Rechecks []Recheck `json:"rechecks"`
+}
+
+// RecheckQuery selects looks by owner and directory; the zero value is the first of
+// all.
+type RecheckQuery struct {
+	Owner   string // "" = of any
+	Failing bool   // only files that are not in place
+	// AfterOwner and AfterDirectory are those of the last one of the page before.
+	AfterOwner, AfterDirectory string
+	Limit                      int // 0 = as many as the server likes to give
+}
+
+// Rechecks lists the nightly looks at verification files.
+func (c *Client) Rechecks(ctx context.Context, q RecheckQuery) ([]Recheck, error) {
+	query := map[string]string{"owner": q.Owner, "after_owner": q.AfterOwner, "after_directory": q.AfterDirectory,
+		"limit": limitText(q.Limit)}
+	if q.Failing {
+		query["failing"] = "true"
+	}
+	var reply RecheckList
+	err := c.admin(ctx, http.MethodGet, with("rechecks", query), nil, &reply)
+	return reply.Rechecks, err
+}
+
+// RechecksDone is what a look at all verification files found.
+type RechecksDone struct {
+	Files   int   `json:"files" doc:"how many were looked at in this call; the rest follows in the background"`
+	Failing int64 `json:"failing" doc:"how many of all are not in place"`
+}
+
+// RecheckNow looks at all verification files now: at the first of them before it
+// returns, which may take as long as their hosts are slow, so bound it with ctx.
+func (c *Client) RecheckNow(ctx context.Context) (RechecksDone, error) {
+	var done RechecksDone
+	err := c.long(ctx, http.MethodPost, "rechecks", nil, &done)
+	return done, err
+}
+
+// What a PlannedRule can do.
+const (
+	PlanAdd     = "add"
+	PlanEdit    = "edit" // also where it takes a delete and an add
+	PlanPublish = "publish"
+	PlanDelete  = "delete"
+)
+
+// PlannedRule is a change of a rule that nobody made yet.
+type PlannedRule struct {
+	Do          string `json:"do"`
+	Owner       string `json:"owner"`
+	Prefix      string `json:"prefix"`
+	Path        string `json:"path,omitempty"`
+	AppID       string `json:"appid,omitempty"` // of a service account's rule: the Mini Program to open
+	Occupy      bool   `json:"occupy,omitempty"`
+	OpenVersion int    `json:"open_version,omitempty"` // 0 = 3
+	Published   *bool  `json:"published,omitempty"`    // nil = true
+}
+
+// Replayed is what planned changes would have done to the scans of the last days.
+type Replayed struct {
+	Since  time.Time `json:"since"`
+	Scans  int64     `json:"scans"`  // of links, in that time
+	Looked int64     `json:"looked"` // of them, scans that a planned rule could have to do with
+	Turned int64     `json:"turned"` // of them, scans that would open something else
+	Turns  []Turn    `json:"turns"`  // the most frequent first, at most 100
+	// Cut says that there were more scans than are replayed at once: these are the
+	// oldest.
+	Cut bool `json:"cut,omitempty" answer:"optional"`
+	// Anonymous says that all are replayed as scans of nobody in particular.
+	Anonymous bool `json:"anonymous"`
+}
+
+// Turn is what would have become of some scans.
+type Turn struct {
+	Before   string   `json:"before"` // the action, the Mini Program and the rule
+	After    string   `json:"after"`
+	Scans    int64    `json:"scans"`
+	Examples []string `json:"examples"` // links of them
+}
+
+// ReplayPlan says what changes of rules, at most 1,000, would have done to the scans
+// of the last days; nothing is changed. A *Problem with status 422 names a change
+// that cannot be. It lasts as long as the scans are many: bound it with ctx.
+func (c *Client) ReplayPlan(ctx context.Context, changes []PlannedRule, days int) (Replayed, error) {
+	var done Replayed
+	err := c.long(ctx, http.MethodPost, "rules/plan/replay", map[string]any{"changes": changes, "days": days}, &done)
+	return done, err
 }

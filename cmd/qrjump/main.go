@@ -72,6 +72,31 @@ type commands struct {
 
 	Why whyCommand `cmd:"" group:"Why (operator)" help:"Say why a call was answered so, and how sure that is." example:"qrjump why 614e959d-6ee66b1b-75f60c88"`
 
+	Calls callsCommand `cmd:"" group:"Emulator (--dev, --emulator)" help:"List the last calls of the wire, or follow them as they come." example:"qrjump calls --follow --failed"`
+
+	Clock struct {
+		Show    clockShow    `cmd:"" group:"Emulator (--dev, --emulator)" help:"Show the server's clock, and how far from real time it is." example:"qrjump clock show"`
+		Set     clockSet     `cmd:"" group:"Emulator (--dev, --emulator)" help:"Set it to a later time, from which it runs on." example:"qrjump clock set 2030-01-31T15:04:05Z"`
+		Advance clockAdvance `cmd:"" group:"Emulator (--dev, --emulator)" help:"Move it on." example:"qrjump clock advance 36h"`
+		Freeze  clockFreeze  `cmd:"" group:"Emulator (--dev, --emulator)" help:"Stop it." example:"qrjump clock freeze"`
+		Run     clockRun     `cmd:"" group:"Emulator (--dev, --emulator)" help:"Let it run on from where it stands." example:"qrjump clock run"`
+		Real    clockReal    `cmd:"" group:"Emulator (--dev, --emulator)" help:"Let it follow real time again, unless it is ahead of it." example:"qrjump clock real"`
+	} `cmd:"" help:"The emulator's clock: quotas, tokens and tickets follow it."`
+
+	Fault struct {
+		List  faultList  `cmd:"" group:"Emulator (--dev, --emulator)" help:"List the faults in force." example:"qrjump fault list"`
+		Add   faultAdd   `cmd:"" group:"Emulator (--dev, --emulator)" help:"Make calls of an endpoint go wrong." example:"qrjump fault add /cgi-bin/wxopen/qrcodejumppublish --errcode=-1 --times 2"`
+		Clear faultClear `cmd:"" group:"Emulator (--dev, --emulator)" help:"End all faults, or one." example:"qrjump fault clear"`
+	} `cmd:"" help:"Calls that go wrong on purpose."`
+
+	Stub struct {
+		List  stubListCommand `cmd:"" group:"Emulator (--dev, --emulator)" help:"List the stubs in force, and how often each answered." example:"qrjump stub list"`
+		Set   stubSet         `cmd:"" group:"Emulator (--dev, --emulator)" help:"Let the stubs of a file answer paths in place of the server." example:"qrjump stub set stubs.yaml"`
+		Clear stubClear       `cmd:"" group:"Emulator (--dev, --emulator)" help:"End all stubs." example:"qrjump stub clear"`
+	} `cmd:"" help:"Paths that a stub answers."`
+
+	Reset resetCommand `cmd:"" group:"Emulator (--dev, --emulator)" help:"Go back to the seed and to real time; keys stay." example:"qrjump reset --yes"`
+
 	Deviations deviationsCommand `cmd:"" group:"Why (operator)" help:"List what callers did that this server let pass and the platform may mind, with what to change." example:"qrjump deviations --fail-on inferred"`
 
 	Record  recordCommand  `cmd:"" group:"Cassettes" help:"Pass calls on to the platform, and record them with nothing secret." example:"qrjump record --upstream https://api.weixin.qq.com --out calls.ndjson"`
@@ -103,6 +128,35 @@ type commands struct {
 		Import  accountImport    `cmd:"" group:"Accounts (operator)" help:"Load accounts from such a file: all of them or, naming the wrong lines, none." example:"qrjump account import accounts.ndjson"`
 		OpenID  accountOpenID    `cmd:"" name:"openid" group:"Accounts (operator)" help:"Say by which openid an account knows a user." example:"qrjump account openid wxserviceacct0001 alice"`
 	} `cmd:"" help:"Accounts: who has rules."`
+
+	Setting struct {
+		List  settingList  `cmd:"" group:"The server (operator)" help:"List all settings with their value, their default and what they mean." example:"qrjump setting list --changed"`
+		Get   settingGet   `cmd:"" group:"The server (operator)" help:"Show one setting and all that is known of it." example:"qrjump setting get rate_limit"`
+		Set   settingSet   `cmd:"" group:"The server (operator)" help:"Change a setting." example:"qrjump setting set rate_limit 20"`
+		Reset settingReset `cmd:"" group:"The server (operator)" help:"Take back what was chosen of a setting: its default counts." example:"qrjump setting reset rate_limit"`
+	} `cmd:"" help:"What an operator may choose while the server runs."`
+
+	ScanKey struct {
+		List   scanKeyList   `cmd:"" group:"The server (operator)" help:"List the keys of apps that scan, without the keys themselves." example:"qrjump scan-key list"`
+		Add    scanKeyAdd    `cmd:"" group:"The server (operator)" help:"Make a key for an app that scans; it is shown this once." example:"qrjump scan-key add till --namespace shop"`
+		Delete scanKeyDelete `cmd:"" group:"The server (operator)" help:"End a key at once." example:"qrjump scan-key delete till --yes"`
+	} `cmd:"" help:"Keys of apps that scan."`
+
+	Domain struct {
+		List   domainList   `cmd:"" group:"The server (operator)" help:"List what was said of hosts." example:"qrjump domain list"`
+		Set    domainSet    `cmd:"" group:"The server (operator)" help:"Trust a host, deny rules on it, or say that it has no ICP record." example:"qrjump domain set tea.example trusted"`
+		Forget domainForget `cmd:"" group:"The server (operator)" help:"Say nothing of a host any more." example:"qrjump domain forget tea.example"`
+	} `cmd:"" help:"Hosts that are trusted or denied."`
+
+	Webhook struct {
+		List       webhookList       `cmd:"" group:"Webhooks (operator)" help:"List who is told of scans and alarms." example:"qrjump webhook list"`
+		Add        webhookAdd        `cmd:"" group:"Webhooks (operator)" help:"Tell a receiver of scans and alarms from now on." example:"qrjump webhook add https://crm.example/hook --codes 500000001 --alarms"`
+		Change     webhookChange     `cmd:"" group:"Webhooks (operator)" help:"Change what a webhook is told, where it is, or whether it is on." example:"qrjump webhook change 1 --no-enabled"`
+		Delete     webhookDelete     `cmd:"" group:"Webhooks (operator)" help:"Remove a webhook and what waits for it." example:"qrjump webhook delete 1 --yes"`
+		Test       webhookTest       `cmd:"" group:"Webhooks (operator)" help:"Send a message that tells of nothing, and say what the receiver answered." example:"qrjump webhook test 1"`
+		Deliveries webhookDeliveries `cmd:"" group:"Webhooks (operator)" help:"List what was sent and what became of it." example:"qrjump webhook deliveries --state dead"`
+		Resend     webhookResend     `cmd:"" group:"Webhooks (operator)" help:"Send something again." example:"qrjump webhook resend 17"`
+	} `cmd:"" help:"Receivers that are told of scans and alarms."`
 
 	Audit struct {
 		List   auditList   `cmd:"" group:"Audit log (operator)" help:"Show the latest changes: what, by whom, through which call." example:"qrjump audit list --kind account"`

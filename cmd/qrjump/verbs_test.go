@@ -154,11 +154,51 @@ var everyVerb = []verb{
 	{path: "audit list", api: adminAPI, says: `shop1`},
 	{path: "audit verify", api: adminAPI, says: `\d+ changes`},
 
+	{path: "setting list", api: adminAPI, says: `(?m)^rate_limit +0 +5 +calls a second`},
+	{path: "setting get", api: adminAPI, words: "verification", says: `(?m)^value +"trust"$`},
+	{path: "setting set", api: adminAPI, words: "allow_private_hosts true",
+		says: `^allow_private_hosts is true now; it was false\. It counts at once`},
+	{path: "setting set", api: adminAPI, words: "ticket_minutes 5 --json", says: `"value": 5`},
+	{path: "setting reset", api: adminAPI, words: "ticket_minutes", says: `^ticket_minutes is 30 now, its default; it was 5\.`},
+	{path: "scan-key list", api: adminAPI, says: `(?m)^app +default +20`},
+	{path: "scan-key add", api: adminAPI, words: "till --namespace shops --json", says: `"key": "qrs_`},
+	{path: "scan-key delete", api: adminAPI, words: "till --yes", says: `^the key till ended$`},
+	{path: "domain set", api: adminAPI, words: "Bad.example denied", says: `^bad\.example is denied now: nobody may set rules on it$`},
+	{path: "domain list", api: adminAPI, says: `(?m)^bad\.example +denied +20`},
+	{path: "domain forget", api: adminAPI, words: "bad.example", says: `^nothing is said of bad\.example any more; it was denied$`},
+	{path: "webhook add", api: adminAPI, words: "$HOOK --alarms --json", says: `"secret": "whsec_`},
+	{path: "webhook list", api: adminAPI, says: `(?m)^1 +on +http\S+ +alarms +20`},
+	{path: "webhook change", api: adminAPI, words: "1 --codes $ID:0-99 --no-alarms",
+		says: `^changed webhook 1: it is on and tells \S+ of codes \d+:0-99$`},
+	{path: "webhook test", api: adminAPI, words: "1", says: `^webhook 1 works: the receiver answered 204 \(delivery 1\)$`},
+	{path: "webhook deliveries", api: adminAPI, words: "--state delivered", says: `(?m)^1 +1 +test_\w+ +delivered +1 +204 `},
+	{path: "webhook resend", api: adminAPI, words: "1", says: `^delivery 1 is sent to webhook 1 again, with the same event test_`},
+	{path: "webhook delete", api: adminAPI, words: "1 --yes", says: `^deleted webhook 1 to http`},
+
+	{path: "calls", api: adminAPI, says: `(?m) POST /cgi-bin/wxopen/qrcodejumpadd`},
+	{path: "calls", api: adminAPI, words: "--follow"},
+	{path: "fault add", api: adminAPI, words: "/cgi-bin/token --errcode=-1 --times 2",
+		says: `^every call to /cgi-bin/token from now on, 2 times: it answers -1$`},
+	{path: "fault list", api: adminAPI, says: `(?m)^1 +/cgi-bin/token +any +it answers -1 +0 of 2 +0$`},
+	{path: "fault clear", api: adminAPI, words: "1", says: `^1 fault ended$`},
+	{path: "fault clear", api: adminAPI, says: `^there was no fault$`},
+	{path: "stub set", api: adminAPI, words: "$STUBS", says: `^1 stub in force, in place of 0 before$`},
+	{path: "stub list", api: adminAPI, says: `(?m)^GET +/cgi-bin/menu/get +200 +- +0 of 3 +0$`},
+	{path: "stub clear", api: adminAPI, says: `^1 stub ended$`},
+
 	{path: "export", api: adminAPI, words: "$OUT --passphrase-file $PASSPHRASE", says: `^exported \d+ rows of `, after: func(w *world) {
 		w.found["ARCHIVE"] = w.found["OUT"]
 	}},
 	{path: "drill", words: "$ARCHIVE --passphrase-file $PASSPHRASE", says: `(?m)^this archive restores`},
 	{path: "import", words: "$ARCHIVE --passphrase-file $PASSPHRASE --data $RESTORED", says: `^imported \d+ rows of `},
+	{path: "clock show", api: adminAPI, says: `^the clock shows \S+Z, which is real time$`},
+	{path: "clock freeze", api: adminAPI, says: ` and stands still, `},
+	{path: "clock run", api: adminAPI, says: `^the clock shows \S+Z, `},
+	{path: "clock real", api: adminAPI, says: `, which is real time$`},
+	{path: "clock advance", api: adminAPI, words: "36h", says: `, 36h0m0s ahead of real time$`},
+	{path: "clock set", api: adminAPI, words: "2099-01-31T15:04:05Z", says: `^the clock shows 2099-01-31T15:04:`},
+	{path: "reset", api: adminAPI, words: "--yes", says: `^the server is back at its seed and at real time`},
+
 	{path: "master-key turn", words: "--data $RESTORED", says: `^the master key is turned`},
 }
 
@@ -172,8 +212,12 @@ accounts:
 settings: {verification: trust, rate_limit: 0}
 `
 
+// stubsFile is for stub set.
+const stubsFile = `stubs: [{method: GET, path: /cgi-bin/menu/get, body: {menu: {button: []}}, times: 3}]
+`
+
 // world is a server in production as the README starts it, each API on a
-// listener of its own.
+// listener of its own, with the emulator's controls.
 type world struct {
 	t        *testing.T
 	dir      string
@@ -185,7 +229,11 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, dir: t.TempDir(), found: map[string]string{"BRAND": "--appid brand --secret the-secret-of-both", "PAGE": bound}}
-	for name, text := range map[string]string{"seed.yaml": verbsSeed, "passphrase.txt": "a long passphrase\n", "calls.ndjson": aCassette,
+	hook := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusNoContent) }))
+	t.Cleanup(hook.Close)
+	w.found["HOOK"], w.found["STUBS"] = hook.URL, filepath.Join(w.dir, "stubs.yaml")
+	for name, text := range map[string]string{"stubs.yaml": stubsFile, "seed.yaml": verbsSeed,
+		"passphrase.txt": "a long passphrase\n", "calls.ndjson": aCassette,
 		"rules.yaml": "rules:\n  - {prefix: https://tea.example/w/, path: pages/w/w}\n"} {
 		if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -195,7 +243,8 @@ func newWorld(t *testing.T) *world {
 	w.found["RULES"], w.found["PASSPHRASE"] = filepath.Join(w.dir, "rules.yaml"), filepath.Join(w.dir, "passphrase.txt")
 	w.found["RESTORED"] = filepath.Join(w.dir, "restored")
 	c := server.Config{Data: filepath.Join(w.dir, "data"), Listen: "127.0.0.1:0", ScanListen: "127.0.0.1:0", AdminListen: "127.0.0.1:0",
-		Seed: filepath.Join(w.dir, "seed.yaml"), CodePrefix: "C.EXAMPLE/", LogFormat: "text"}
+		Emulator: true,
+		Seed:     filepath.Join(w.dir, "seed.yaml"), CodePrefix: "C.EXAMPLE/", LogFormat: "text"}
 	s, err := server.Start(t.Context(), c, io.Discard, server.Seams{})
 	if err != nil {
 		t.Fatal(err)
@@ -373,7 +422,7 @@ func TestNoVerbSaysYesWhenItIsNo(t *testing.T) {
 			url := test.url()
 			found := map[string]string{"ID": "500000001", "PAGE": bound, "TICKET": "t", "OPENID": "o", "SEQ": "1", "BRAND": "", "RID": "r",
 				"EMPTY": t.TempDir()}
-			for _, name := range []string{"RULES", "PASSPHRASE"} {
+			for _, name := range []string{"RULES", "PASSPHRASE", "HOOK", "STUBS"} {
 				found[name] = w.found[name]
 			}
 			for _, caller := range []struct{ api, name, value string }{

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/accounts"
@@ -230,25 +229,10 @@ func (a *Admin) deleteLink(ctx context.Context, in *LinkPath) (client.Account, e
 	return a.account(ctx, in.AppID, a.Accounts.Unlink(ctx, in.AppID, in.MiniProgram))
 }
 
-// link is a link as an operator sees it.
-type link struct {
-	MiniProgram string    `json:"mini_program"`
-	Name        string    `json:"name" doc:"of the Mini Program"`
-	Status      int       `json:"status" doc:"1 linked, 2 waiting for the Mini Program's administrator, 3 refused, 12 waiting for the account's administrator"`
-	Unlinking   bool      `json:"unlinking" doc:"the end of the link waits for the account's administrator"`
-	NotifyUsers bool      `json:"notify_users"`
-	ShowProfile bool      `json:"show_profile"`
-	CreatedAt   time.Time `json:"created_at"`
-}
-
-type linkList struct {
-	Links []link `json:"links"`
-}
-
-func (a *Admin) listLinks(ctx context.Context, in *AppIDPath) (linkList, error) {
+func (a *Admin) listLinks(ctx context.Context, in *AppIDPath) (client.AccountLinkList, error) {
 	list, err := a.Accounts.LinkedPrograms(ctx, in.AppID)
-	return linkList{Links: each(list, func(l accounts.LinkedProgram) link {
-		return link{MiniProgram: l.MiniProgram, Name: l.Program.Name, Status: int(l.Status), Unlinking: l.Unlinking,
+	return client.AccountLinkList{Links: each(list, func(l accounts.LinkedProgram) client.AccountLink {
+		return client.AccountLink{MiniProgram: l.MiniProgram, Name: l.Program.Name, Status: int(l.Status), Unlinking: l.Unlinking,
 			NotifyUsers: l.NotifyUsers, ShowProfile: l.ShowProfile, CreatedAt: l.CreatedAt}
 	})}, err
 }
@@ -259,13 +243,13 @@ func (a *Admin) confirmLink(ctx context.Context, in *struct {
 		Side  accounts.Side `json:"side" enum:"account,mini_program"`
 		Agree bool          `json:"agree"`
 	}
-}) (linkList, error) {
+}) (client.AccountLinkList, error) {
 	err := a.Accounts.ConfirmLink(ctx, in.AppID, in.MiniProgram, in.Body.Side, in.Body.Agree)
 	if errors.Is(err, errcode.InvalidAppID) {
 		err = accounts.ErrNoAccount
 	}
 	if err != nil {
-		return linkList{}, err
+		return client.AccountLinkList{}, err
 	}
 	return a.listLinks(ctx, &in.AppIDPath)
 }

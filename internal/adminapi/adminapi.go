@@ -45,6 +45,10 @@ type Admin struct {
 	// SaveSettings puts the fields that a JSON object names in force, and keeps
 	// them over a restart.
 	SaveSettings func(ctx context.Context, object []byte) error
+	// ResetSetting takes back what was chosen of a setting, and DefaultSettings are
+	// what counts then.
+	ResetSetting    func(ctx context.Context, name string) error
+	DefaultSettings func() settings.Settings
 	// Export writes an archive of everything; an error before its first byte
 	// leaves w untouched.
 	Export func(ctx context.Context, w io.Writer, passphrase string) error

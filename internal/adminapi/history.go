@@ -82,14 +82,14 @@ func (a *Admin) resolveThen(ctx context.Context, in *struct {
 }
 
 type plannedRule struct {
-	Do          string `json:"do" enum:"add,publish,delete"`
+	Do          string `json:"do" enum:"add,edit,publish,delete" doc:"edit: the rule is what is said here from then on, also where a delete and an add would do it"`
 	Owner       string `json:"owner" doc:"the account whose rule it is"`
 	Prefix      string `json:"prefix" maxLength:"4096"`
-	Path        string `json:"path,omitempty" doc:"add: the page that opens"`
-	AppID       string `json:"appid,omitempty" doc:"add, for a service account: the Mini Program to open"`
+	Path        string `json:"path,omitempty" doc:"add, edit: the page that opens"`
+	AppID       string `json:"appid,omitempty" doc:"add, edit, for a service account: the Mini Program to open"`
 	Occupy      bool   `json:"occupy,omitempty"`
 	OpenVersion int    `json:"open_version,omitempty" doc:"left out: 3"`
-	Published   *bool  `json:"published,omitempty" doc:"add: published as well; left out: true"`
+	Published   *bool  `json:"published,omitempty" doc:"add, edit: published as well; left out: true"`
 }
 
 func (a *Admin) replayPlan(ctx context.Context, in *struct {

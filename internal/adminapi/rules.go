@@ -2,7 +2,6 @@ package adminapi
 
 import (
 	"context"
-	"time"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/rules"
@@ -50,31 +49,18 @@ func (a *Admin) releasePrefix(ctx context.Context, in *struct{ Body client.Relea
 }
 
 func (a *Admin) listConfirmations(ctx context.Context, in *struct {
-	RID   string `query:"rid" doc:"the request id of the call"`
-	Owner string `query:"owner"`
+	RID    string `query:"rid" doc:"the request id of the call"`
+	Owner  string `query:"owner"`
+	Prefix string `query:"prefix" doc:"of the rule that the file was looked for, as it was sent"`
+	OK     string `query:"ok" enum:"true,false" doc:"only checks that found the file, or that did not"`
 	Page
 }) (client.ConfirmationList, error) {
-	list, err := a.Rules.Confirmations(ctx, rules.ConfirmationQuery{RID: in.RID, Owner: in.Owner, Limit: in.Limit})
+	list, err := a.Rules.Confirmations(ctx, rules.ConfirmationQuery{RID: in.RID, Owner: in.Owner, Prefix: in.Prefix,
+		Failed: in.OK == "false", Found: in.OK == "true", Limit: in.Limit})
 	return client.ConfirmationList{Confirmations: each(list, func(c rules.Confirmation) client.Confirmation {
 		return client.Confirmation{RID: c.RID, At: c.At, Owner: c.Owner, Prefix: c.Prefix, URL: c.URL, OK: c.OK, Reason: c.Reason,
 			Steps: each(c.Steps, func(s rules.FetchStep) client.ConfirmationStep { return client.ConfirmationStep(s) })}
 	})}, err
-}
-
-// recheck is the latest look at a verification file.
-type recheck struct {
-	Owner     string     `json:"owner"`
-	Directory string     `json:"directory"`
-	Prefix    string     `json:"prefix" doc:"of one of the rules there"`
-	CheckedAt time.Time  `json:"checked_at"`
-	OK        bool       `json:"ok"`
-	Reason    string     `json:"reason"`
-	Since     *time.Time `json:"failing_since,omitempty"`
-	NextAt    time.Time  `json:"next_at"`
-}
-
-type recheckList struct {
-	Rechecks []recheck `json:"rechecks"`
 }
 
 func (a *Admin) listRechecks(ctx context.Context, in *struct {
@@ -83,23 +69,18 @@ func (a *Admin) listRechecks(ctx context.Context, in *struct {
 	AfterOwner     string `query:"after_owner" doc:"with after_directory: the last one of the page before"`
 	AfterDirectory string `query:"after_directory"`
 	Page
-}) (recheckList, error) {
+}) (client.RecheckList, error) {
 	list, err := a.Rechecks.Store.Rechecks(ctx, rules.RecheckQuery{Owner: in.Owner, Failing: in.Failing, AfterOwner: in.AfterOwner,
 		AfterDirectory: in.AfterDirectory, Limit: in.Limit})
-	return recheckList{each(list, func(r rules.Recheck) recheck {
-		return recheck{Owner: r.Owner, Directory: r.Directory, Prefix: r.Prefix, CheckedAt: r.CheckedAt, OK: r.OK, Reason: r.Reason,
+	return client.RecheckList{Rechecks: each(list, func(r rules.Recheck) client.Recheck {
+		return client.Recheck{Owner: r.Owner, Directory: r.Directory, Prefix: r.Prefix, CheckedAt: r.CheckedAt, OK: r.OK, Reason: r.Reason,
 			Since: optional(r.Since), NextAt: r.NextAt}
 	})}, err
 }
 
-type looked struct {
-	Files int   `json:"files" doc:"how many were looked at in this call; the rest follows in the background"`
-	Bad   int64 `json:"failing" doc:"how many of all are not in place"`
-}
-
-func (a *Admin) recheckNow(ctx context.Context, _ *none) (done looked, err error) {
+func (a *Admin) recheckNow(ctx context.Context, _ *none) (done client.RechecksDone, err error) {
 	if done.Files, err = a.Rechecks.LookNow(ctx, 50); err == nil {
-		done.Bad, err = a.Rechecks.Store.CountFailing(ctx)
+		done.Failing, err = a.Rechecks.Store.CountFailing(ctx)
 	}
 	return done, err
 }

@@ -1,15 +1,19 @@
 package adminapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/spelling"
 )
 
 // settingsNow are the settings in force, as an answer.
@@ -82,6 +86,34 @@ func (a *Admin) putSettings(ctx context.Context, in *struct {
 		return settingsNow{}, refused("%v", err)
 	}
 	err := a.SaveSettings(ctx, in.Body)
+	return settingsNow(a.Settings.Get()), err
+}
+
+func (a *Admin) describeSettings(context.Context, *none) (list client.SettingList, err error) {
+	now, fallback := a.Settings.Get(), a.DefaultSettings()
+	for _, f := range settings.Table {
+		one := client.Setting{Name: f.Name, Meaning: f.Meaning, Allowed: f.Allowed(), Effect: cmp.Or(f.Effect, settings.AtOnce)}
+		if one.Value, err = json.Marshal(f.Of(now)); err != nil {
+			return list, err
+		}
+		if one.Default, err = json.Marshal(f.Of(fallback)); err != nil {
+			return list, err
+		}
+		list.Settings = append(list.Settings, one)
+	}
+	return list, nil
+}
+
+func (a *Admin) resetSetting(ctx context.Context, in *struct {
+	Name string `path:"name" maxLength:"64"`
+}) (settingsNow, error) {
+	names := settings.Names()
+	if !slices.Contains(names, in.Name) {
+		return settingsNow{}, huma.Error404NotFound("there is no setting " + in.Name + spelling.DidYouMean(in.Name, names...))
+	}
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	err := a.ResetSetting(ctx, in.Name)
 	return settingsNow(a.Settings.Get()), err
 }
 

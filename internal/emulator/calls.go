@@ -1,12 +1,22 @@
 package emulator
 
-import "sync"
+import (
+	"fmt"
+	"strings"
+	"sync"
+)
 
 // Calls remembers the last calls, the newest last.
 type Calls[T any] struct {
+	// Run tells the calls of one process from those of another in places.
+	Run string
+
 	mu   sync.Mutex
 	ring []T
 	next int
+	// added is how many there were ever: the place of the newest. A place is
+	// never that of another call.
+	added int64
 }
 
 // remembered is how many calls are kept.
@@ -16,6 +26,7 @@ const remembered = 1000
 func (c *Calls[T]) Add(one T) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.added++
 	if len(c.ring) < remembered {
 		c.ring = append(c.ring, one)
 		return
@@ -31,19 +42,47 @@ func (c *Calls[T]) Clear() {
 	c.ring, c.next = nil, 0
 }
 
-// Last returns at most n calls that keep accepts, newest first.
-func (c *Calls[T]) Last(n int, keep func(T) bool) []T {
+// at is the i-th of those that are kept, the oldest first.
+func (c *Calls[T]) at(i int) T { return c.ring[(c.next+i)%len(c.ring)] }
+
+// Last returns at most n calls that keep accepts, newest first, and the place of
+// the newest of all.
+func (c *Calls[T]) Last(n int, keep func(T) bool) (list []T, place string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	list := []T{}
-	for i := range c.ring {
-		one := c.ring[(c.next+len(c.ring)-1-i)%len(c.ring)]
-		if len(list) == n {
-			break
-		}
-		if keep(one) {
+	list = []T{}
+	for i := len(c.ring) - 1; i >= 0 && len(list) < n; i-- {
+		if one := c.at(i); keep(one) {
 			list = append(list, one)
 		}
 	}
-	return list
+	return list, c.place(c.added)
 }
+
+// After returns at most n calls that keep accepts and that came after a place,
+// oldest first, and the place to go on from. missed is how many came after the
+// place and are forgotten. From a place of another process it begins with the
+// oldest that is kept.
+func (c *Calls[T]) After(place string, n int, keep func(T) bool) (list []T, next string, missed int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list = []T{}
+	oldest := c.added - int64(len(c.ring)) // the place before the oldest
+	from := oldest
+	if run, rest, ok := strings.Cut(place, "."); ok && run == c.Run {
+		var said int64
+		if _, err := fmt.Sscan(rest, &said); err == nil && said >= 0 {
+			from = min(said, c.added)
+		}
+	}
+	missed = max(0, oldest-from)
+	at := max(from, oldest)
+	for ; at < c.added && len(list) < n; at++ {
+		if one := c.at(int(at - oldest)); keep(one) {
+			list = append(list, one)
+		}
+	}
+	return list, c.place(at), missed
+}
+
+func (c *Calls[T]) place(added int64) string { return fmt.Sprintf("%s.%d", c.Run, added) }

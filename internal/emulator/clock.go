@@ -83,6 +83,7 @@ type Move struct {
 	Now     *time.Time    // set to
 	Advance time.Duration // or move on by
 	Freeze  *bool         // then stop or run on
+	Real    bool          // or follow real time again
 }
 
 // latest keeps the clock where a request id can still carry the second.
@@ -95,6 +96,13 @@ func (c *Clock) Apply(m Move) error {
 	defer c.moving.Unlock()
 	s := c.current()
 	now := c.now(s)
+	if m.Real {
+		if real := c.Real(); real.Before(now) {
+			return fmt.Errorf("the clock shows %s and cannot go back to %s, which is real: reset the emulator instead",
+				now.UTC().Format(time.RFC3339), real.UTC().Format(time.RFC3339))
+		}
+		return c.set(clockState{}, true)
+	}
 	then := now.Add(m.Advance)
 	if m.Now != nil {
 		then = m.Now.Add(m.Advance)

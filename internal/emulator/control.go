@@ -8,6 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	o "github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/internal/spelling"
 )
 
 // Control is the emulator's part of the admin API.
@@ -16,8 +17,8 @@ type Control[Call any] struct {
 	Plan  *Plan
 	Stubs *Stubs
 	Calls *Calls[Call]
-	// RID returns the request id of a call.
-	RID func(Call) string
+	// About says what calls are chosen by.
+	About func(Call) About
 	// Paths are the endpoints that a fault can name.
 	Paths []string
 	// Reset brings the whole server back to its seed and to real time.
@@ -25,9 +26,16 @@ type Control[Call any] struct {
 	Platforms Platforms
 }
 
+// About is what a call can be chosen by.
+type About struct {
+	RID, Account, Path string
+	ErrCode            int
+}
+
 type clockView struct {
 	Now    time.Time `json:"now"`
 	Frozen bool      `json:"frozen"`
+	Real   time.Time `json:"real" doc:"what it would show if nobody had moved it"`
 }
 
 // moveInput is the change of the clock: now or advance, then freeze.
@@ -35,6 +43,7 @@ type moveInput struct {
 	Now     *time.Time `json:"now,omitempty" doc:"sets the clock (RFC 3339)"`
 	Advance string     `json:"advance,omitempty" doc:"moves it on, for example 36h"`
 	Freeze  *bool      `json:"freeze,omitempty" doc:"true stops it, false lets it run"`
+	Real    bool       `json:"real,omitempty" doc:"follow real time again, unless the clock is ahead of it"`
 }
 
 // faultInput is a fault as it is asked for.
@@ -78,7 +87,9 @@ func (c *Control[Call]) Operations() []o.Operation {
 		o.Delete("/emulator/stubs", "clearStubs", o.Operator, c.clearStubs, "Drop every stub"),
 		o.Post("/emulator/reset", "resetEmulator", o.Admin, c.reset, "Back to the seed and to real time; keys stay"),
 		o.Get("/emulator/calls", "listCalls", o.Viewer, c.listCalls,
-			"The last calls with request and answer, newest first; secrets are masked"),
+			"The last calls with request and answer, newest first; secrets are masked").
+			More("With `after`, the `next` of another answer, they are those that came since, oldest first: so calls are followed. " +
+				"`missed` is how many came since and are forgotten, because only the last 1,000 are kept. Each node keeps its own."),
 	}, c.Platforms.operations()...)
 }
 
@@ -98,30 +109,51 @@ func (c *Control[Call]) reset(ctx context.Context, _ *none) (resetDone, error) {
 }
 
 type callList[Call any] struct {
-	Calls []Call `json:"calls"`
+	Calls  []Call `json:"calls"`
+	Next   string `json:"next" doc:"the place after these, for after"`
+	Missed int64  `json:"missed" doc:"calls after the place that are forgotten"`
 }
 
 func (c *Control[Call]) listCalls(_ context.Context, in *struct {
-	RID   string `query:"rid" doc:"only the call with this request id"`
-	Limit int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
-}) (callList[Call], error) {
-	return callList[Call]{c.Calls.Last(in.Limit, func(one Call) bool { return in.RID == "" || c.RID(one) == in.RID })}, nil
+	RID     string `query:"rid" doc:"only the call with this request id"`
+	Account string `query:"account" doc:"only calls of this account"`
+	Path    string `query:"path" doc:"only calls of this endpoint"`
+	ErrCode int    `query:"errcode" doc:"only calls that were answered with this number; left out or 0: with any"`
+	Failed  bool   `query:"failed" doc:"only calls that were answered with another number than 0"`
+	After   string `query:"after" maxLength:"64" doc:"only calls that came after this place, oldest first"`
+	Limit   int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
+}) (list callList[Call], err error) {
+	keep := func(one Call) bool {
+		about := c.About(one)
+		return (in.RID == "" || about.RID == in.RID) && (in.Account == "" || about.Account == in.Account) &&
+			(in.Path == "" || about.Path == in.Path) &&
+			(in.ErrCode == 0 || about.ErrCode == in.ErrCode) && (!in.Failed || about.ErrCode != 0)
+	}
+	if in.After == "" {
+		list.Calls, list.Next = c.Calls.Last(in.Limit, keep)
+	} else {
+		list.Calls, list.Next, list.Missed = c.Calls.After(in.After, in.Limit, keep)
+	}
+	return list, nil
 }
 
 func (c *Control[Call]) getClock(context.Context, *none) (clockView, error) {
-	return clockView{c.Clock.Now(), c.Clock.Frozen()}, nil
+	return clockView{c.Clock.Now(), c.Clock.Frozen(), c.Clock.Real()}, nil
 }
 
 func (c *Control[Call]) moveClock(ctx context.Context, in *struct{ Body moveInput }) (clockView, error) {
-	m := Move{Now: in.Body.Now, Freeze: in.Body.Freeze}
+	m := Move{Now: in.Body.Now, Freeze: in.Body.Freeze, Real: in.Body.Real}
 	if in.Body.Advance != "" {
 		var err error
 		if m.Advance, err = time.ParseDuration(in.Body.Advance); err != nil {
 			return clockView{}, huma.Error422UnprocessableEntity("advance: want a duration such as 36h or 90s")
 		}
 	}
-	if m.Now == nil && in.Body.Advance == "" && m.Freeze == nil {
-		return clockView{}, huma.Error422UnprocessableEntity("say now, advance or freeze")
+	switch moves := m.Now != nil || in.Body.Advance != "" || m.Freeze != nil; {
+	case moves && m.Real:
+		return clockView{}, huma.Error422UnprocessableEntity("real stands alone: it takes back now, advance and freeze")
+	case !moves && !m.Real:
+		return clockView{}, huma.Error422UnprocessableEntity("say now, advance, freeze or real")
 	}
 	if err := c.Clock.Apply(m); err != nil {
 		return clockView{}, huma.Error409Conflict(err.Error())
@@ -144,7 +176,8 @@ func (c *Control[Call]) listFaults(context.Context, *none) (faultList, error) {
 func (c *Control[Call]) addFault(_ context.Context, in *struct{ Body faultInput }) (faultView, error) {
 	b := in.Body
 	if !slices.Contains(c.Paths, b.Path) {
-		return faultView{}, huma.Error422UnprocessableEntity("path: there is no endpoint at " + b.Path)
+		return faultView{}, huma.Error422UnprocessableEntity("path: there is no endpoint at " + b.Path +
+			spelling.DidYouMean(b.Path, c.Paths...))
 	}
 	f := Fault{Path: b.Path, AppID: b.AppID, ErrCode: b.ErrCode, ErrMsg: b.ErrMsg, After: b.After, Probability: 1, Drop: b.Drop,
 		DropAfter: b.DropAfter}

@@ -165,7 +165,9 @@ type Confirmation struct {
 
 // ConfirmationQuery selects confirmations, newest first.
 type ConfirmationQuery struct {
-	RID   string // "" = any
-	Owner string // "" = any
-	Limit int
+	RID           string // "" = any
+	Owner         string // "" = any
+	Prefix        string // as it was sent; "" = any. Without an owner all that are kept are walked
+	Failed, Found bool   // only those that did not find the file, or that did
+	Limit         int
 }

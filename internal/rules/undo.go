@@ -115,11 +115,12 @@ func (b *Book) bringBack(ctx context.Context, tx Tx, r Rule, did Deed) (Rule, er
 	return tx.AddRule(ctx, r, did)
 }
 
-// Foresee is what a rule would be after an add, a publish or a delete, without
-// any of it being done: nil = there would be none. The checks are those of
-// Plant.
+// Foresee is what a rule would be after an add, an edit, a publish or a delete,
+// without any of it being done: nil = there would be none. The checks are those of
+// Plant. An edit stands for a delete and an add as well, so it may change
+// anything of a rule but its prefix.
 func (b *Book) Foresee(ctx context.Context, owner accounts.Account, do string, d Draft, published bool) (key string, r *Rule, err error) {
-	if do == "add" {
+	if do == "add" || do == "edit" {
 		if err := checkDraft(owner, d); err != nil {
 			return "", nil, err
 		}
@@ -142,6 +143,14 @@ func (b *Book) Foresee(ctx context.Context, owner accounts.Account, do string, d
 			return err
 		}
 		have.Published = true
+		if do == "edit" {
+			have.Path, have.Published = d.Path, published
+			if have.Kind == Service {
+				have.Target = d.AppID
+			} else {
+				have.Occupy, have.OpenVersion = d.Occupy, d.OpenVersion
+			}
+		}
 		r = &have
 		return nil
 	})

@@ -59,7 +59,7 @@ var mayImport = map[string][]string{
 		"internal/ledger", "internal/rules",
 		"internal/scan"},
 	"internal/gateway":  {"internal/accounts", "internal/codes", "internal/rules", "internal/scan", "internal/settings"},
-	"internal/emulator": {"internal/operations"},
+	"internal/emulator": {"internal/operations", "internal/spelling"},
 	"internal/consent":  {"internal/accounts"},
 
 	"internal/server": {"internal/accounts", "internal/adminapi", "internal/api", "internal/archive", "internal/codes", "internal/consent",

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
@@ -46,7 +47,7 @@ func (s *Server) openClock(ctx context.Context) error {
 	}
 	s.now = s.clock.Now
 	s.plan = emulator.NewPlan(1)
-	s.calls = &emulator.Calls[api.Record]{}
+	s.calls = &emulator.Calls[api.Record]{Run: strconv.FormatInt(s.realNow().UnixNano(), 36)}
 	return nil
 }
 

@@ -31,24 +31,12 @@ var roles = []operations.Role{operations.Viewer, operations.Marketer, operations
 
 // notInClient says why the Go client has no method for an operation.
 var notInClient = map[string]string{
-	"listLinks": "wxamplinkget shows the links that count", "confirmLink": "only tests answer for an administrator; they post it",
-	"listComponents": platformsByHand, "getComponent": platformsByHand, "putComponent": platformsByHand, "listPushes": platformsByHand,
-	"withdrawAuthorization": platformsByHand, "withdrawFromAccount": platformsByHand, "listHolders": platformsByHand,
-	"listRechecks": "read by monitoring", "recheckNow": "read by monitoring",
-	"replayPlan":     "part of rule plans, which are no Go API yet",
-	"listCodeEvents": "LookupCode has the history of a code", "activateCodes": "ActivateCodes calls the wire",
+	"withdrawFromAccount": "Withdraw does the same from the platform's side",
+	"listCodeEvents":      "LookupCode has the history of a code", "activateCodes": "ActivateCodes calls the wire",
 	"listScanNodes": nodesByHand, "forgetScanNode": nodesByHand,
-	"listWebhooks": webhooksByHand, "createWebhook": webhooksByHand, "putWebhook": webhooksByHand, "deleteWebhook": webhooksByHand,
-	"testWebhook":    webhooksByHand,
-	"listDeliveries": webhooksByHand, "replayDelivery": webhooksByHand,
-	"listFaults": "who makes faults knows them", "listCalls": "for people", "authorize": platformsByHand, "makeTicket": platformsByHand,
 }
 
-const (
-	platformsByHand = "a platform is set up once, by hand"
-	webhooksByHand  = "a webhook is set up once, by hand"
-	nodesByHand     = "a node is given up by hand"
-)
+const nodesByHand = "a node is given up by hand"
 
 // TestOperationsAreWhole walks the table: each line has a name, a summary and a
 // role, stands in the document, and is called by the Go client or says why not.

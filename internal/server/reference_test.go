@@ -141,13 +141,7 @@ func settingsPage(t *testing.T) string {
 			t.Errorf("the setting %s is %q in the table and means %q", name, f.Name, f.Meaning)
 		}
 		schema := adminapi.SettingSchema(huma.NewMapRegistry("#/", huma.DefaultSchemaNamer), f)
-		limits := f.Limits
-		if schema.Type == huma.TypeInteger {
-			limits = strings.TrimSuffix(fmt.Sprintf("%d to %d, %s", f.Min, f.Max, limits), ", ")
-		}
-		if f.Words != nil {
-			limits = strings.Join(f.Words, " or ")
-		}
+		limits := f.Allowed()
 		means := f.Meaning
 		if f.Effect != "" {
 			means += ". Counts " + f.Effect

@@ -214,7 +214,8 @@ func (s *Server) scanAPI() *scanapi.API {
 
 func (s *Server) adminAPI(h huma.API) {
 	a := &adminapi.Admin{Accounts: s.accounts, Rules: s.rules, Codes: s.press, OpenIDs: s.openIDs, Keys: s.keys, Settings: s.settings,
-		SaveSettings: s.changeSettings, Desk: s.desk, Calls: s.book, Call: s.call, Webhooks: s.webhooks, Rechecks: s.rechecks,
+		SaveSettings: s.changeSettings, ResetSetting: s.resetSetting, DefaultSettings: s.defaultSettings,
+		Desk: s.desk, Calls: s.book, Call: s.call, Webhooks: s.webhooks, Rechecks: s.rechecks,
 		Export: s.export,
 		Spool:  s.config.Data,
 		Scans:  s.counter, UserHash: s.userHash, Log: s.log,
@@ -224,7 +225,10 @@ func (s *Server) adminAPI(h huma.API) {
 	operations.Mount(h, "admin", s.log, a.Problem, a.Operations())
 	if s.config.emulates() {
 		control := &emulator.Control[api.Record]{Clock: s.clock, Plan: s.plan, Stubs: &s.stubs, Calls: s.calls,
-			RID:   func(r api.Record) string { return r.RID },
+			About: func(r api.Record) emulator.About {
+				path, _, _ := strings.Cut(r.URL, "?")
+				return emulator.About{RID: r.RID, Account: r.Account, Path: path, ErrCode: r.ErrCode}
+			},
 			Paths: api.Paths(), Reset: s.reset, Platforms: s.platformControls()}
 		operations.Mount(h, "emulator", s.log, a.Problem, control.Operations())
 	}

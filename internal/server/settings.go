@@ -53,15 +53,12 @@ func (s *Server) saveSettings(ctx context.Context, object []byte) error {
 }
 
 func (s *Server) mergeSettings(ctx context.Context, object []byte) error {
-	kept, given := map[string]json.RawMessage{}, map[string]json.RawMessage{}
-	text, err := s.store.Meta(ctx, settingsMeta)
-	if err == nil && text != "" {
-		err = json.Unmarshal([]byte(text), &kept)
-	}
-	if err == nil {
-		err = json.Unmarshal(object, &given)
-	}
+	kept, err := s.keptSettings(ctx)
 	if err != nil {
+		return err
+	}
+	given := map[string]json.RawMessage{}
+	if err := json.Unmarshal(object, &given); err != nil {
 		return fmt.Errorf("keeping the settings: %w", err)
 	}
 	for name, value := range given {
@@ -70,19 +67,64 @@ func (s *Server) mergeSettings(ctx context.Context, object []byte) error {
 		}
 		kept[strings.ToLower(name)] = value // encoding/json takes RATE_LIMIT for rate_limit
 	}
-	merged, err := json.Marshal(kept)
+	return s.keepSettings(ctx, kept)
+}
+
+// resetSetting takes back what was chosen of a setting: its default counts.
+func (s *Server) resetSetting(ctx context.Context, name string) error {
+	err := s.store.InOne(ctx, func(ctx context.Context) error {
+		if err := s.store.Lock(ctx, "settings"); err != nil {
+			return err
+		}
+		kept, err := s.keptSettings(ctx)
+		if err != nil {
+			return err
+		}
+		if _, chosen := kept[name]; !chosen {
+			return nil
+		}
+		delete(kept, name)
+		return s.keepSettings(ctx, kept)
+	})
 	if err != nil {
 		return err
 	}
-	return s.store.PutMeta(ctx, settingsMeta, string(merged))
+	return s.loadSettings(ctx)
+}
+
+// keptSettings are the fields that somebody chose.
+func (s *Server) keptSettings(ctx context.Context) (map[string]json.RawMessage, error) {
+	kept := map[string]json.RawMessage{}
+	text, err := s.store.Meta(ctx, settingsMeta)
+	if err == nil && text != "" {
+		err = json.Unmarshal([]byte(text), &kept)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("keeping the settings: %w", err)
+	}
+	return kept, nil
+}
+
+func (s *Server) keepSettings(ctx context.Context, kept map[string]json.RawMessage) error {
+	text, err := json.Marshal(kept)
+	if err != nil {
+		return err
+	}
+	return s.store.PutMeta(ctx, settingsMeta, string(text))
+}
+
+// defaultSettings are what counts where nobody chose.
+func (s *Server) defaultSettings() settings.Settings {
+	base := settings.Defaults()
+	base.AllowPrivateHosts, base.Strict = s.config.Dev, s.config.Strict
+	return base
 }
 
 // loadSettings puts in force what was kept.
 func (s *Server) loadSettings(ctx context.Context) error {
 	s.loading.Lock()
 	defer s.loading.Unlock()
-	base := settings.Defaults()
-	base.AllowPrivateHosts, base.Strict = s.config.Dev, s.config.Strict
+	base := s.defaultSettings()
 	text, err := s.store.Meta(ctx, settingsMeta)
 	if err != nil {
 		return fmt.Errorf("reading the settings: %w", err)

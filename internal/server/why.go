@@ -21,7 +21,8 @@ func (s *Server) whyBelow() string {
 // made them, then in the log.
 func (s *Server) call(ctx context.Context, rid string) (calls.Call, error) {
 	if s.config.emulates() {
-		for _, r := range s.calls.Last(1, func(r api.Record) bool { return r.RID == rid }) {
+		last, _ := s.calls.Last(1, func(r api.Record) bool { return r.RID == rid })
+		for _, r := range last {
 			return r.Kept(), nil
 		}
 	}

@@ -143,16 +143,34 @@ func (s Settings) Validate() error {
 		s.APIHosts.validate(), s.AppleAppIDs.validate(), s.AndroidApps.validate())
 }
 
+// Names are those of all settings.
+func Names() (names []string) {
+	for _, f := range Table {
+		names = append(names, f.Name)
+	}
+	return names
+}
+
+// Allowed says in words which values a setting can have, "" = either of a kind that
+// has two.
+func (f Field) Allowed() string {
+	limits := f.Limits
+	if n := reflect.ValueOf(f.Of(Defaults())); n.CanInt() {
+		limits = strings.TrimSuffix(fmt.Sprintf("%d to %d, %s", f.Min, f.Max, limits), ", ")
+	}
+	if f.Words != nil {
+		limits = strings.Join(f.Words, " or ")
+	}
+	return limits
+}
+
 // unknown says which name of an object is no setting, and which one may be meant.
 func unknown(object []byte) error {
 	var given map[string]json.RawMessage
 	if json.Unmarshal(object, &given) != nil {
 		return nil // told by whoever reads the values
 	}
-	var names []string
-	for _, f := range Table {
-		names = append(names, f.Name)
-	}
+	names := Names()
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		if !slices.ContainsFunc(names, func(known string) bool { return strings.EqualFold(known, name) }) {
 			return fmt.Errorf("settings: there is no %.60q%s", name, spelling.DidYouMean(name, names...))

@@ -650,6 +650,12 @@ func (t *Tx) Confirmations(ctx context.Context, q rules.ConfirmationQuery) ([]ru
 	if q.Owner != "" {
 		where = append(where, `owner = `+bind(&args, q.Owner))
 	}
+	if q.Prefix != "" {
+		where = append(where, `prefix = `+bind(&args, q.Prefix))
+	}
+	if q.Failed || q.Found {
+		where = append(where, `ok = `+bind(&args, flag(q.Found)))
+	}
 	return list(ctx, t, func(scan func(...any) error) (c rules.Confirmation, err error) {
 		var at int64
 		err = scan(&c.RID, &at, &c.Owner, &c.Prefix, &c.URL, &c.OK, &c.Reason, inJSON(&c.Steps))

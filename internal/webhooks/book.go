@@ -219,26 +219,28 @@ func (b *Book) Replay(ctx context.Context, id int64) (d outbox.Row, err error) {
 	return d, err
 }
 
-// SendTest queues a message without a scan or an alarm. ErrNoWebhook.
-func (b *Book) SendTest(ctx context.Context, id int64) error {
+// SendTest queues a message without a scan or an alarm, and returns its event.
+// ErrNoWebhook.
+func (b *Book) SendTest(ctx context.Context, id int64) (event string, err error) {
 	var raw [8]byte
 	if _, err := io.ReadFull(b.Random, raw[:]); err != nil {
-		return fmt.Errorf("drawing an event id: %w", err)
+		return "", fmt.Errorf("drawing an event id: %w", err)
 	}
 	now := b.Now()
 	body, err := encode(message{Test, now.UTC(), map[string]int64{"webhook": id}})
 	if err != nil {
-		return err
+		return "", err
 	}
+	event = fmt.Sprintf("test_%x", raw)
 	err = b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
 		if _, err := tx.Webhook(ctx, id); err != nil {
 			return err
 		}
-		return tx.AddRows(ctx, outbox.Deliveries, []outbox.Row{{Receiver: number(id), Event: fmt.Sprintf("test_%x", raw), Body: body,
+		return tx.AddRows(ctx, outbox.Deliveries, []outbox.Row{{Receiver: number(id), Event: event, Body: body,
 			CreatedAt: now, NextAt: now}})
 	})
 	b.wake()
-	return err
+	return event, err
 }
 
 func (b *Book) wake() {

@@ -388,7 +388,7 @@ func TestOnlyWhatCanBeIsTaken(t *testing.T) {
 		func(w *webhooks.Webhook) error { w.URL = "http://10.0.0.1/"; return nil }); err == nil {
 		t.Error("an address inside the network was taken")
 	}
-	if err := p.book.SendTest(t.Context(), hook.ID); err != nil {
+	if _, err := p.book.SendTest(t.Context(), hook.ID); err != nil {
 		t.Fatal(err)
 	}
 	p.ledger.add(ofRule(1))

@@ -1,0 +1,164 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// Component is a third-party platform as the operator sees it: no secret, no
+// hash of one.
+type Component struct {
+	AppID          string          `json:"appid"`
+	EventURL       string          `json:"event_url" doc:"where tickets and events are pushed; empty = nowhere"`
+	IPAllowlist    []string        `json:"ip_allowlist" doc:"ranges that may call; empty = any"`
+	RedirectHosts  []string        `json:"redirect_hosts" doc:"where the authorisation page may send people back"`
+	CreatedAt      time.Time       `json:"created_at"`
+	Total          int             `json:"total_authorizations"`
+	Authorizations []Authorization `json:"authorizations" doc:"the first 500"`
+}
+
+// Authorization is what an account granted a platform.
+type Authorization struct {
+	AppID          string    `json:"appid"`
+	PermissionSets []int     `json:"permission_sets"`
+	GrantedAt      time.Time `json:"granted_at"`
+}
+
+// ComponentList is a page of platforms.
+type ComponentList struct {
+	Components []Component `json:"components"`
+}
+
+// ComponentPut is what a platform shall be. What is left out stays as it is.
+type ComponentPut struct {
+	Secret         string    `json:"secret,omitempty" doc:"left out: the stored one stays"`
+	MessageToken   string    `json:"message_token,omitempty" doc:"left out: the stored one stays"`
+	EncodingAESKey string    `json:"encoding_aes_key,omitempty" doc:"43 characters; left out: the stored one stays"`
+	EventURL       *string   `json:"event_url,omitempty" doc:"left out: the stored one stays"`
+	IPAllowlist    *[]string `json:"ip_allowlist,omitempty" doc:"left out: the stored one stays; []: any address"`
+	RedirectHosts  *[]string `json:"redirect_hosts,omitempty" doc:"left out: the stored one stays"`
+}
+
+// Push is one message to a platform, without its secrets.
+type Push struct {
+	ID        int64      `json:"id"`
+	InfoType  string     `json:"info_type"`
+	AppID     string     `json:"appid,omitempty" answer:"optional" doc:"the account that it is about"`
+	CreatedAt time.Time  `json:"created_at"`
+	URL       string     `json:"url"`
+	Message   string     `json:"message" doc:"what is in the envelope, with tickets and codes masked"`
+	Attempts  int        `json:"attempts"`
+	Delivered bool       `json:"delivered"`
+	SentAt    *time.Time `json:"sent_at,omitempty" doc:"the last attempt"`
+	NextAt    *time.Time `json:"next_at,omitempty" doc:"when it is tried again"`
+	Status    int        `json:"status,omitempty" answer:"optional" doc:"the HTTP status of the last answer"`
+	Answer    string     `json:"answer,omitempty" answer:"optional"`
+	Fault     string     `json:"fault,omitempty" answer:"optional" doc:"why it was not delivered"`
+}
+
+// PushList are messages to a platform.
+type PushList struct {
+	Pushes []Push `json:"pushes"`
+}
+
+// componentPath is the path of something of a platform.
+func componentPath(appid string) string { return "components/" + url.PathEscape(appid) }
+
+// Components lists at most limit third-party platforms by AppID, the first after
+// the given one; 0 = as many as the server likes to give.
+func (c *Client) Components(ctx context.Context, after string, limit int) ([]Component, error) {
+	var reply ComponentList
+	err := c.admin(ctx, http.MethodGet, with("components", map[string]string{"after": after, "limit": limitText(limit)}), nil, &reply)
+	return reply.Components, err
+}
+
+// Component returns one third-party platform and which accounts authorised it. A
+// *Problem with status 404: there is none.
+func (c *Client) Component(ctx context.Context, appid string) (Component, error) {
+	var one Component
+	err := c.admin(ctx, http.MethodGet, componentPath(appid), nil, &one)
+	return one, err
+}
+
+// PutComponent creates a third-party platform, or changes what p names of one;
+// its authorisations stay. A *Problem with status 422 says what cannot be.
+func (c *Client) PutComponent(ctx context.Context, appid string, p ComponentPut) (Component, error) {
+	var one Component
+	err := c.admin(ctx, http.MethodPut, componentPath(appid), p, &one)
+	if err == nil && one.AppID != appid {
+		err = c.wrong(http.MethodPut, "/admin/v1/"+componentPath(appid), "it tells of platform %q", one.AppID)
+	}
+	return one, err
+}
+
+// Pushes lists at most limit messages that were sent to a platform's event URL,
+// newest first, with what was answered; 0 = as many as the server likes to give.
+// A *Problem with status 404: there is no such platform.
+func (c *Client) Pushes(ctx context.Context, component string, limit int) ([]Push, error) {
+	var reply PushList
+	err := c.admin(ctx, http.MethodGet, with(componentPath(component)+"/pushes", map[string]string{"limit": limitText(limit)}), nil, &reply)
+	return reply.Pushes, err
+}
+
+// Holding is a platform that an account authorised.
+type Holding struct {
+	Component      string    `json:"component"`
+	PermissionSets []int     `json:"permission_sets"`
+	GrantedAt      time.Time `json:"granted_at"`
+}
+
+// HoldingList are the platforms that an account authorised.
+type HoldingList struct {
+	Authorizations []Holding `json:"authorizations"`
+}
+
+// Authorizations lists which platforms an account authorised. A *Problem with
+// status 404: there is no such account.
+func (c *Client) Authorizations(ctx context.Context, appid string) ([]Holding, error) {
+	var reply HoldingList
+	err := c.admin(ctx, http.MethodGet, accountPath(appid, "authorizations"), nil, &reply)
+	return reply.Authorizations, err
+}
+
+// Withdrawn says that an authorisation ended.
+type Withdrawn struct {
+	Withdrawn bool `json:"withdrawn"`
+}
+
+// Withdraw ends what an account granted a platform; the tokens of the grant end at
+// once. A *Problem with status 404: the account did not authorise the platform.
+func (c *Client) Withdraw(ctx context.Context, component, appid string) error {
+	var done Withdrawn
+	return c.admin(ctx, http.MethodDelete, componentPath(component)+"/authorizations/"+url.PathEscape(appid), nil, &done)
+}
+
+// Agreement is what a person agrees to on the emulator, without a page.
+type Agreement struct {
+	Component      string `json:"component" doc:"the platform that asked"`
+	PreAuthCode    string `json:"pre_auth_code"`
+	AppID          string `json:"appid" doc:"the account"`
+	PermissionSets []int  `json:"permission_sets,omitempty" doc:"left out: 3, 18, 33 and 46"`
+	Move           bool   `json:"move,omitempty" doc:"true takes exclusive sets away from the platform that has them"`
+}
+
+// Authorize agrees to what a platform asks and returns its authorization_code.
+// Only a server with --dev or --emulator can.
+func (c *Client) Authorize(ctx context.Context, a Agreement) (code string, err error) {
+	var reply struct {
+		AuthCode string `json:"auth_code"`
+	}
+	err = c.admin(ctx, http.MethodPost, "emulator/authorize", a, &reply)
+	return reply.AuthCode, err
+}
+
+// MakeTicket makes a component_verify_ticket for a platform, pushes it and returns
+// it. Only a server with --dev or --emulator can.
+func (c *Client) MakeTicket(ctx context.Context, component string) (ticket string, err error) {
+	var reply struct {
+		Ticket string `json:"component_verify_ticket"`
+	}
+	err = c.admin(ctx, http.MethodPost, "emulator/ticket", map[string]any{"component": component}, &reply)
+	return reply.Ticket, err
+}

@@ -1,0 +1,154 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Webhook is a receiver that is told of scans and alarms, without its secret.
+type Webhook struct {
+	ID        int64          `json:"id"`
+	URL       string         `json:"url"`
+	Codes     []WebhookCodes `json:"codes"`
+	Rules     []int64        `json:"rules"`
+	Alarms    bool           `json:"alarms"`
+	Enabled   bool           `json:"enabled" doc:"false: nothing is collected and sent; an answer with status 410 does that"`
+	CreatedAt time.Time      `json:"created_at"`
+}
+
+// WebhookCodes are codes whose scans a webhook is told of.
+type WebhookCodes struct {
+	ApplicationID int64  `json:"application_id" minimum:"1"`
+	From          int64  `json:"from,omitempty" answer:"optional" minimum:"0" doc:"the first code_index; left out: 0"`
+	To            *int64 `json:"to,omitempty" minimum:"0" doc:"the last one; left out: the end"`
+}
+
+// WebhookList are all webhooks.
+type WebhookList struct {
+	Webhooks []Webhook `json:"webhooks"`
+}
+
+// WebhookPut is what a webhook shall be.
+type WebhookPut struct {
+	URL    string         `json:"url" maxLength:"2048" doc:"http or https; inside the network only if the setting allow_private_hosts is on"`
+	Codes  []WebhookCodes `json:"codes,omitempty" maxItems:"1000" doc:"scans of these codes"`
+	Rules  []int64        `json:"rules,omitempty" maxItems:"1000" doc:"scans that fell on the rules with these ids"`
+	Alarms bool           `json:"alarms,omitempty" doc:"codes that look as if they were copied"`
+}
+
+// Put is what would put the webhook as it is.
+func (w Webhook) Put() WebhookPut {
+	return WebhookPut{URL: w.URL, Codes: w.Codes, Rules: w.Rules, Alarms: w.Alarms}
+}
+
+// WebhookAdded is a new webhook with its secret.
+type WebhookAdded struct {
+	Webhook Webhook `json:"webhook"`
+	Secret  string  `json:"secret" doc:"shown this once: by it the receiver checks the signature, see the Standard Webhooks specification"`
+}
+
+// Webhooks lists who is told of scans and alarms, oldest first.
+func (c *Client) Webhooks(ctx context.Context) ([]Webhook, error) {
+	return c.webhooks(ctx, http.MethodGet, "webhooks")
+}
+
+// webhooks makes a call that answers all webhooks.
+func (c *Client) webhooks(ctx context.Context, method, path string) ([]Webhook, error) {
+	var reply WebhookList
+	err := c.admin(ctx, method, path, nil, &reply)
+	return reply.Webhooks, err
+}
+
+// AddWebhook tells a receiver of scans and alarms from now on. Its secret is shown
+// this once. A *Problem with status 422 says what cannot be.
+func (c *Client) AddWebhook(ctx context.Context, w WebhookPut) (WebhookAdded, error) {
+	var added WebhookAdded
+	err := c.admin(ctx, http.MethodPost, "webhooks", w, &added)
+	return added, err
+}
+
+// SetWebhook changes what a webhook is told and where it is; enabled nil leaves it
+// on or off. What waits for it stays. A *Problem with status 404: there is none.
+func (c *Client) SetWebhook(ctx context.Context, id int64, w WebhookPut, enabled *bool) (Webhook, error) {
+	var changed Webhook
+	err := c.admin(ctx, http.MethodPut, webhookPath(id), struct {
+		WebhookPut
+		Enabled *bool `json:"enabled,omitempty"`
+	}{w, enabled}, &changed)
+	return changed, err
+}
+
+func webhookPath(id int64) string { return "webhooks/" + strconv.FormatInt(id, 10) }
+
+// DeleteWebhook removes a webhook and what waits for it, and returns those that
+// are left. A *Problem with status 404: there is none.
+func (c *Client) DeleteWebhook(ctx context.Context, id int64) ([]Webhook, error) {
+	return c.webhooks(ctx, http.MethodDelete, webhookPath(id))
+}
+
+// WebhookTest is a message that tells of nothing, on its way.
+type WebhookTest struct {
+	Event string `json:"event" doc:"by which its delivery is found"`
+}
+
+// TestWebhook sends a message that tells of nothing, and returns the event by
+// which Deliveries has it. A *Problem with status 404: there is no such webhook.
+func (c *Client) TestWebhook(ctx context.Context, id int64) (event string, err error) {
+	var sent WebhookTest
+	err = c.admin(ctx, http.MethodPost, webhookPath(id)+"/test", nil, &sent)
+	return sent.Event, err
+}
+
+// Delivery is what became of an event for a webhook.
+type Delivery struct {
+	ID          int64           `json:"id"`
+	Webhook     int64           `json:"webhook"`
+	Event       string          `json:"event" doc:"the same for every try: the header webhook-id"`
+	State       string          `json:"state" enum:"waiting,delivered,dead"`
+	Body        json.RawMessage `json:"body"`
+	CreatedAt   time.Time       `json:"created_at"`
+	Attempts    int             `json:"attempts"`
+	NextAt      *time.Time      `json:"next_at,omitempty"`
+	SentAt      *time.Time      `json:"sent_at,omitempty" doc:"the last try"`
+	Status      int             `json:"status,omitempty" answer:"optional" doc:"of the last answer"`
+	Fault       string          `json:"fault,omitempty" answer:"optional" doc:"why the last try failed"`
+	DeliveredAt *time.Time      `json:"delivered_at,omitempty"`
+}
+
+// DeliveryList is a page of deliveries.
+type DeliveryList struct {
+	Deliveries []Delivery `json:"deliveries"`
+}
+
+// DeliveryQuery selects deliveries, newest first; the zero value is all.
+type DeliveryQuery struct {
+	Webhook int64  // 0 = of all webhooks
+	State   string // waiting, delivered or dead; "" = any
+	Before  int64  // only deliveries with a smaller id; 0 = from the newest on
+	Limit   int    // 0 = as many as the server likes to give
+}
+
+// Deliveries lists what was sent to webhooks and what became of it, newest first.
+func (c *Client) Deliveries(ctx context.Context, q DeliveryQuery) ([]Delivery, error) {
+	query := map[string]string{"state": q.State, "limit": limitText(q.Limit)}
+	for name, id := range map[string]int64{"webhook": q.Webhook, "before": q.Before} {
+		if id > 0 {
+			query[name] = strconv.FormatInt(id, 10)
+		}
+	}
+	var reply DeliveryList
+	err := c.admin(ctx, http.MethodGet, with("deliveries", query), nil, &reply)
+	return reply.Deliveries, err
+}
+
+// ReplayDelivery sends something again, whatever became of it, with the same event
+// id. A *Problem with status 404: there is no such delivery.
+func (c *Client) ReplayDelivery(ctx context.Context, id int64) (Delivery, error) {
+	var again Delivery
+	err := c.admin(ctx, http.MethodPost, fmt.Sprintf("deliveries/%d/replay", id), nil, &again)
+	return again, err
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+type callsCommand struct {
+	operator
+	Account string        `placeholder:"APPID" help:"Only calls of this account."`
+	Path    string        `placeholder:"PATH" help:"Only calls of this endpoint."`
+	ErrCode int           `name:"errcode" placeholder:"NUMBER" help:"Only calls that were answered with this number."`
+	Failed  bool          `help:"Only calls that were answered with another number than 0."`
+	RID     string        `name:"rid" placeholder:"RID" help:"Only the call with this request id."`
+	Bodies  bool          `short:"b" help:"Show what was sent and answered as well."`
+	Limit   int           `default:"50" placeholder:"N" help:"How many, at most 1000 (${default})."`
+	Follow  bool          `short:"f" help:"Print what comes from now on, until interrupted."`
+	Every   time.Duration `default:"500ms" hidden:""`
+}
+
+// Run lists the last calls, the newest last: for programs one a line.
+func (c *callsCommand) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	query := client.CallQuery{RID: c.RID, Account: c.Account, Path: c.Path, ErrCode: c.ErrCode, Failed: c.Failed, Limit: c.Limit}
+	if c.Follow {
+		query.Limit = 1
+	}
+	page, err := qrjump.Calls(s.ctx, query)
+	if err != nil {
+		return emulated("list calls", err)
+	}
+	if c.Follow {
+		return c.follow(s, qrjump, query, page.Next)
+	}
+	if len(page.Calls) == 0 && c.RID != "" {
+		return absent(advised{error: fmt.Errorf("list calls: none of the last 1,000 has the request id %s", c.RID),
+			next: "the log of the last seven days: qrjump why " + c.RID})
+	}
+	if len(page.Calls) == 0 && !c.JSON {
+		_, err := fmt.Fprintln(s.out, "no call is like that")
+		return err
+	}
+	slices.Reverse(page.Calls)
+	return c.lines(s, page.Calls, true)
+}
+
+// follow prints calls as they come.
+func (c *callsCommand) follow(s *session, qrjump *client.Client, query client.CallQuery, place string) error {
+	query.Limit, query.After = 1000, place
+	began := false
+	for {
+		page, err := qrjump.Calls(s.ctx, query)
+		if err != nil {
+			if s.ctx.Err() != nil {
+				return nil
+			}
+			return emulated("follow calls", err)
+		}
+		if page.Missed > 0 {
+			fmt.Fprintf(s.err, "%s came faster than they were read, and are forgotten\n", counted(int(page.Missed), "call"))
+		}
+		if err := c.lines(s, page.Calls, !began); err != nil {
+			return err
+		}
+		began = began || len(page.Calls) > 0
+		query.After = page.Next
+		if len(page.Calls) == query.Limit {
+			continue
+		}
+		select {
+		case <-s.ctx.Done():
+			return nil
+		case <-time.After(c.Every):
+		}
+	}
+}
+
+// lines prints calls one after the other.
+func (c *callsCommand) lines(s *session, calls []client.RecordedCall, header bool) error {
+	if c.JSON {
+		e := json.NewEncoder(s.out)
+		e.SetEscapeHTML(false)
+		for _, one := range calls {
+			if err := e.Encode(complete(one)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	const form = "%-20s  %-26s  %-18s  %-6s  %-7s  %s"
+	if header && len(calls) > 0 {
+		fmt.Fprintf(s.out, form+"\n", "AT", "RID", "ACCOUNT", "CODE", "TOOK", "CALL")
+	}
+	for _, one := range calls {
+		line := fmt.Sprintf(form, one.At.UTC().Format(time.RFC3339), one.RID, orDash(one.Account), fmt.Sprint(one.ErrCode),
+			one.Took.Round(10*time.Microsecond), one.Method+" "+callPath(one.URL))
+		if one.Detail != "" {
+			line += "  " + one.Detail
+		}
+		fmt.Fprintln(s.out, plain(line))
+		if c.Bodies {
+			if _, query, asked := strings.Cut(one.URL, "?"); asked {
+				fmt.Fprintln(s.out, plain("  query     "+query))
+			}
+			c.body(s.out, "sent", one.Request)
+			c.body(s.out, "answered", one.Answer)
+		}
+	}
+	return nil
+}
+
+func (c *callsCommand) body(w io.Writer, what, text string) {
+	if text != "" {
+		fmt.Fprintf(w, "  %-9s %s\n", what, plain(text))
+	}
+}
+
+// callPath is the path of a call without its query.
+func callPath(address string) string {
+	path, _, _ := strings.Cut(address, "?")
+	if readable, err := url.PathUnescape(path); err == nil {
+		return readable
+	}
+	return path
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+type domainList struct{ operator }
+
+// domainMeanings say what each status does.
+var domainMeanings = map[string]string{
+	"trusted": "its verification file is not looked for",
+	"denied":  "nobody may set rules on it",
+	"no_icp":  "an add answers that it has no ICP record",
+}
+
+// Run lists what was said of hosts.
+func (c *domainList) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	list, err := qrjump.Domains(s.ctx)
+	if err != nil {
+		return fmt.Errorf("list domains: %w", err)
+	}
+	return c.print(s, map[string]any{"domains": append([]client.Domain{}, list...)}, func(w io.Writer) {
+		if len(list) == 0 {
+			fmt.Fprintln(w, "nothing is said of any host")
+			return
+		}
+		rows := [][]string{}
+		for _, d := range list {
+			rows = append(rows, []string{d.Host, d.Status, d.At.Format(time.RFC3339), domainMeanings[d.Status]})
+		}
+		printTable(w, []string{"HOST", "STATUS", "SINCE", "MEANING"}, rows)
+	})
+}
+
+type domainSet struct {
+	operator
+	Host   string `arg:"" help:"The host, with its port where rules have one."`
+	Status string `arg:"" enum:"trusted,denied,no_icp" help:"trusted (its verification file is not looked for), denied (nobody may set rules on it or below it) or no_icp (an add answers that it has no ICP record)."`
+}
+
+// Run says something of a host.
+func (c *domainSet) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	if err := qrjump.SetDomain(s.ctx, c.Host, c.Status); err != nil {
+		return failed("set domain", c.Host, err)
+	}
+	host := strings.ToLower(c.Host)
+	return c.print(s, map[string]any{"host": host, "status": c.Status}, func(w io.Writer) {
+		fmt.Fprintf(w, "%s is %s now: %s\n", plain(host), c.Status, domainMeanings[c.Status])
+	})
+}
+
+type domainForget struct {
+	operator
+	Host string `arg:"" help:"The host."`
+}
+
+// Run takes back what was said of a host.
+func (c *domainForget) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	list, err := qrjump.Domains(s.ctx)
+	if err != nil {
+		return failed("forget domain", c.Host, err)
+	}
+	one, err := named(list, func(d client.Domain) string { return d.Host }, "forget", strings.ToLower(c.Host), "domain",
+		"qrjump domain list")
+	if err != nil {
+		return err
+	}
+	if err := qrjump.ForgetDomain(s.ctx, c.Host); err != nil {
+		return failed("forget domain", c.Host, err)
+	}
+	return c.print(s, one, func(w io.Writer) {
+		fmt.Fprintf(w, "nothing is said of %s any more; it was %s\n", plain(one.Host), one.Status)
+	})
+}

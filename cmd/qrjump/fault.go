@@ -1,0 +1,262 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+type faultList struct{ operator }
+
+// Run lists the faults in force.
+func (c *faultList) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	list, err := qrjump.Faults(s.ctx)
+	if err != nil {
+		return emulated("list faults", err)
+	}
+	return c.print(s, map[string]any{"faults": append([]client.FaultInForce{}, list...)}, func(w io.Writer) {
+		if len(list) == 0 {
+			fmt.Fprintln(w, "nothing goes wrong on purpose")
+			return
+		}
+		rows := [][]string{}
+		for _, f := range list {
+			times := "without end"
+			if f.Times > 0 {
+				times = fmt.Sprintf("%d of %d", f.Fired, f.Times)
+			}
+			rows = append(rows, []string{strconv.Itoa(f.ID), f.Path, orElse(f.AppID, "any"), faultText(f.Fault), times,
+				strconv.Itoa(f.Fired)})
+		}
+		printTable(w, []string{"ID", "PATH", "ACCOUNT", "WHAT HAPPENS", "HOW OFTEN", "HAPPENED"}, rows)
+	})
+}
+
+// faultText says in words what a fault does.
+func faultText(f client.Fault) string {
+	var parts []string
+	if f.Delay != "" {
+		parts = append(parts, "after "+f.Delay)
+	}
+	switch {
+	case f.ErrCode != 0 && f.After:
+		parts = append(parts, fmt.Sprintf("it is done and answers %d all the same", f.ErrCode))
+	case f.ErrCode != 0:
+		parts = append(parts, fmt.Sprintf("it answers %d", f.ErrCode))
+	case f.Drop:
+		parts = append(parts, "the connection closes")
+	case f.DropAfter:
+		parts = append(parts, "it is done, and the connection closes without an answer")
+	default:
+		parts = append(parts, "it goes on")
+	}
+	if f.Probability != nil && *f.Probability < 1 {
+		parts = append(parts, fmt.Sprintf("with a chance of %g", *f.Probability))
+	}
+	return strings.Join(parts, ", ")
+}
+
+type faultAdd struct {
+	operator
+	Path      string        `arg:"" help:"The endpoint, for example /cgi-bin/wxopen/qrcodejumppublish."`
+	ErrCode   int           `name:"errcode" placeholder:"NUMBER" help:"Answer this number; a negative one as --errcode=-1."`
+	After     bool          `help:"With --errcode: do the call all the same."`
+	Drop      bool          `help:"Close the connection in place of the call."`
+	DropAfter bool          `help:"Do the call, then close the connection in place of an answer."`
+	Delay     time.Duration `placeholder:"TIME" help:"Wait so long before the call, at most 1m."`
+	Times     int           `placeholder:"N" help:"How often it happens; without it again and again."`
+	Chance    *float64      `placeholder:"0..1" help:"How likely it is for each call (1)."`
+	Account   string        `placeholder:"APPID" help:"Only for calls of this account."`
+}
+
+// Run makes calls of an endpoint go wrong.
+func (c *faultAdd) Run(s *session) error {
+	if c.ErrCode == 0 && !c.Drop && !c.DropAfter && c.Delay == 0 {
+		return misused("say what shall happen to calls of %s: --errcode, --drop, --drop-after or --delay", plain(c.Path))
+	}
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	f := client.Fault{Path: c.Path, ErrCode: c.ErrCode, After: c.After, AppID: c.Account, Times: c.Times, Probability: c.Chance,
+		Drop: c.Drop, DropAfter: c.DropAfter}
+	if c.Delay != 0 {
+		f.Delay = c.Delay.String()
+	}
+	if err := qrjump.AddFault(s.ctx, f); err != nil {
+		return emulated("add fault on "+c.Path, err)
+	}
+	return c.print(s, f, func(w io.Writer) {
+		whose, often := "every call", ""
+		if c.Account != "" {
+			whose += " of " + c.Account
+		}
+		if c.Times > 0 {
+			often = fmt.Sprintf(", %s", counted(c.Times, "time"))
+		}
+		fmt.Fprintln(w, plain(fmt.Sprintf("%s to %s from now on%s: %s", whose, c.Path, often, faultText(f))))
+	})
+}
+
+type faultClear struct {
+	operator
+	ID int `arg:"" optional:"" help:"Only this one, by its id."`
+}
+
+// Run ends faults.
+func (c *faultClear) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	list, err := qrjump.Faults(s.ctx)
+	if err != nil {
+		return emulated("clear faults", err)
+	}
+	ended := list
+	if c.ID != 0 {
+		id := strconv.Itoa(c.ID)
+		if err := qrjump.RemoveFault(s.ctx, c.ID); err != nil {
+			return seeList("clear fault", id, "qrjump fault list", err)
+		}
+		ended = nil
+		for _, f := range list {
+			if f.ID == c.ID {
+				ended = append(ended, f)
+			}
+		}
+	} else if err := qrjump.ClearFaults(s.ctx); err != nil {
+		return emulated("clear faults", err)
+	}
+	return c.print(s, map[string]any{"ended": append([]client.FaultInForce{}, ended...)}, func(w io.Writer) {
+		if len(ended) == 0 {
+			fmt.Fprintln(w, "there was no fault")
+			return
+		}
+		fmt.Fprintf(w, "%s ended\n", counted(len(ended), "fault"))
+	})
+}
+
+type stubListCommand struct{ operator }
+
+// Run lists the stubs in force.
+func (c *stubListCommand) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	list, err := qrjump.Stubs(s.ctx)
+	if err != nil {
+		return emulated("list stubs", err)
+	}
+	return c.print(s, map[string]any{"stubs": append([]client.Stub{}, list...)}, func(w io.Writer) {
+		if len(list) == 0 {
+			fmt.Fprintln(w, "no path is answered by a stub")
+			return
+		}
+		rows := [][]string{}
+		for _, one := range list {
+			left := "without end"
+			if one.Times > 0 {
+				left = fmt.Sprintf("%d of %d", one.Served, one.Times)
+			}
+			status := one.Status
+			if status == 0 {
+				status = 200
+			}
+			rows = append(rows, []string{orElse(one.Method, "any"), one.Path, strconv.Itoa(status), orDash(one.Delay), left,
+				strconv.Itoa(one.Served)})
+		}
+		printTable(w, []string{"METHOD", "PATH", "STATUS", "DELAY", "HOW OFTEN", "ANSWERED"}, rows)
+	})
+}
+
+type stubSet struct {
+	operator
+	File string `arg:"" help:"YAML or JSON with a list under the key stubs: method, path, status, body, delay, times; as stub list --json writes it."`
+}
+
+// fileStub is a stub as a file says it.
+type fileStub struct {
+	Method string `yaml:"method"`
+	Path   string `yaml:"path"`
+	Status int    `yaml:"status"`
+	Body   any    `yaml:"body"`
+	Delay  string `yaml:"delay"`
+	Times  int    `yaml:"times"`
+	Served int    `yaml:"served"` // of a list; it decides nothing
+}
+
+// Run puts the stubs of a file in place of those in force.
+func (c *stubSet) Run(s *session) error {
+	text, err := os.ReadFile(c.File)
+	if err != nil {
+		return misused("%v", err)
+	}
+	var file struct {
+		Stubs []fileStub `yaml:"stubs"`
+	}
+	if err := yaml.UnmarshalWithOptions(text, &file, yaml.Strict()); err != nil {
+		return yamlFault(c.File, err)
+	}
+	if len(file.Stubs) == 0 {
+		return misused("%s has no stub under the key stubs; to end all: qrjump stub clear", c.File)
+	}
+	stubs := []client.Stub{}
+	for i, one := range file.Stubs {
+		if one.Path == "" {
+			return misused("%s: stub %d has no path", c.File, i+1)
+		}
+		stubs = append(stubs, client.Stub{Method: one.Method, Path: one.Path, Status: one.Status, Body: one.Body, Delay: one.Delay,
+			Times: one.Times})
+	}
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	before, err := qrjump.Stubs(s.ctx)
+	if err == nil {
+		err = qrjump.SetStubs(s.ctx, stubs)
+	}
+	if err != nil {
+		return emulated("set the stubs of "+c.File, err)
+	}
+	return c.print(s, map[string]any{"stubs": stubs}, func(w io.Writer) {
+		fmt.Fprintf(w, "%s in force, in place of %d before\n", counted(len(stubs), "stub"), len(before))
+	})
+}
+
+type stubClear struct{ operator }
+
+// Run ends all stubs.
+func (c *stubClear) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	before, err := qrjump.Stubs(s.ctx)
+	if err == nil {
+		err = qrjump.ClearStubs(s.ctx)
+	}
+	if err != nil {
+		return emulated("clear stubs", err)
+	}
+	return c.print(s, map[string]any{"ended": append([]client.Stub{}, before...)}, func(w io.Writer) {
+		if len(before) == 0 {
+			fmt.Fprintln(w, "there was no stub")
+			return
+		}
+		fmt.Fprintf(w, "%s ended\n", counted(len(before), "stub"))
+	})
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/spelling"
+)
+
+// isNotFound reports whether a server said that what was named is not there.
+func isNotFound(err error) bool {
+	p, ok := errors.AsType[*client.Problem](err)
+	return ok && p.Status == http.StatusNotFound
+}
+
+// isProblem reports whether a server refused with a status.
+func isProblem(err error, status int) bool {
+	p, ok := errors.AsType[*client.Problem](err)
+	return ok && p.Status == status
+}
+
+// unknown is the error of a name that none of a list is: it says which one may be
+// meant, and where the list is.
+func unknown(did, name, kind, list string, names ...string) error {
+	return absent(advised{error: fmt.Errorf("%s %s: there is no %s of this name%s", did, name, kind,
+		spelling.DidYouMean(name, names...)), next: "see: " + list})
+}
+
+// named finds a thing by its name; it is absent, with the nearest name, where there
+// is none.
+func named[T any](list []T, nameOf func(T) string, did, name, kind, see string) (T, error) {
+	if i := slices.IndexFunc(list, func(one T) bool { return nameOf(one) == name }); i >= 0 {
+		return list[i], nil
+	}
+	var none T
+	names := []string{}
+	for _, one := range list {
+		names = append(names, nameOf(one))
+	}
+	return none, unknown(did, name, kind, see, names...)
+}
+
+// seeList adds to the error of a thing that is not there where all of them are.
+func seeList(did, thing, see string, err error) error {
+	if isNotFound(err) {
+		return advised{error: failed(did, thing, err), next: "see: " + see}
+	}
+	return failed(did, thing, err)
+}
+
+// confirmed asks whether to do what cannot be taken back, unless --yes was said.
+func confirmed(s *session, yes bool, what string) error {
+	if yes {
+		return nil
+	}
+	return agreed(s, what, "say --yes as well")
+}
+
+// emulated says of a call of the emulator that its server has none.
+func emulated(did string, err error) error {
+	if w, ok := errors.AsType[*client.WrongServer](err); ok && w.NoSuchCall {
+		return coded{advised{error: fmt.Errorf("%s: the server at %s has no emulator", did, w.URL),
+			next: "start it with --dev or --emulator; a server in production has real time, and no faults"}, exitRefused}
+	}
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", did, err)
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+type scanKeyList struct{ operator }
+
+// Run lists the keys of apps that scan.
+func (c *scanKeyList) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	list, err := qrjump.ScanKeys(s.ctx)
+	if err != nil {
+		return fmt.Errorf("list scan keys: %w", err)
+	}
+	return c.print(s, map[string]any{"keys": append([]client.ScanKey{}, list...)}, func(w io.Writer) {
+		if len(list) == 0 {
+			fmt.Fprintln(w, "no app has a key; make one with: qrjump scan-key add NAME")
+			return
+		}
+		rows := [][]string{}
+		for _, k := range list {
+			rows = append(rows, []string{k.Name, k.Namespace, moment(k.CreatedAt)})
+		}
+		printTable(w, []string{"NAME", "NAMESPACE", "MADE"}, rows)
+	})
+}
+
+// moment is a time that may not have been.
+func moment(t *time.Time) string {
+	if t == nil || t.IsZero() {
+		return "-"
+	}
+	return t.Format(time.RFC3339)
+}
+
+type scanKeyAdd struct {
+	operator
+	Name      string `arg:"" help:"What the key is called: letters, digits, dots, underscores and hyphens."`
+	Namespace string `placeholder:"NAME" help:"Whose user ids these are: those of two namespaces never meet (default)."`
+	Replace   bool   `help:"End the key that has the name."`
+}
+
+// Run makes a key. It is shown this once.
+func (c *scanKeyAdd) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	list, err := qrjump.ScanKeys(s.ctx)
+	if err != nil {
+		return failed("add scan key", c.Name, err)
+	}
+	for _, k := range list {
+		if k.Name == c.Name && !c.Replace {
+			return coded{advised{error: fmt.Errorf("add scan key %s: there is one of this name, in the namespace %s", c.Name, k.Namespace),
+				next: "to end it and make another, say --replace"}, exitRefused}
+		}
+	}
+	key, err := qrjump.AddScanKey(s.ctx, client.ScanKey{Name: c.Name, Namespace: c.Namespace})
+	if err != nil {
+		return failed("add scan key", c.Name, err)
+	}
+	return c.print(s, map[string]any{"name": c.Name, "key": key}, func(w io.Writer) {
+		fmt.Fprintln(w, key)
+		fmt.Fprintf(s.err, "this is the key %s: it is shown this once\n", plain(c.Name))
+	})
+}
+
+type scanKeyDelete struct {
+	operator
+	Name string `arg:"" help:"The key."`
+	Yes  bool   `help:"Yes, its app cannot scan any more."`
+}
+
+// Run ends a key at once.
+func (c *scanKeyDelete) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	list, err := qrjump.ScanKeys(s.ctx)
+	if err != nil {
+		return failed("delete scan key", c.Name, err)
+	}
+	one, err := named(list, func(k client.ScanKey) string { return k.Name }, "delete", c.Name, "scan key", "qrjump scan-key list")
+	if err != nil {
+		return err
+	}
+	if err := confirmed(s, c.Yes, "the app with the key "+one.Name+" cannot scan any more"); err != nil {
+		return err
+	}
+	if err := qrjump.DeleteScanKey(s.ctx, c.Name); err != nil {
+		return failed("delete scan key", c.Name, err)
+	}
+	return c.print(s, one, func(w io.Writer) { fmt.Fprintf(w, "the key %s ended\n", plain(c.Name)) })
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+type settingList struct {
+	operator
+	Changed bool `help:"Only those whose value is not the default."`
+}
+
+// Run lists the settings.
+func (c *settingList) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	list, err := qrjump.DescribeSettings(s.ctx)
+	if err != nil {
+		return fmt.Errorf("list settings: %w", err)
+	}
+	if c.Changed {
+		list = slices.DeleteFunc(list, func(one client.Setting) bool { return !one.Changed() })
+	}
+	return c.print(s, map[string]any{"settings": append([]client.Setting{}, list...)}, func(w io.Writer) {
+		if len(list) == 0 {
+			fmt.Fprintln(w, "every setting has its default")
+			return
+		}
+		rows := [][]string{}
+		for _, one := range list {
+			rows = append(rows, []string{one.Name, string(one.Value), string(one.Default), unmarked(one.Meaning)})
+		}
+		printTable(w, []string{"SETTING", "VALUE", "DEFAULT", "MEANING"}, rows)
+	})
+}
+
+// unmarked is a text of the reference without what only a page shows.
+func unmarked(text string) string { return strings.ReplaceAll(text, "`", "") }
+
+// setting finds one by its name.
+func setting(s *session, qrjump *client.Client, did, name string) (client.Setting, error) {
+	list, err := qrjump.DescribeSettings(s.ctx)
+	if err != nil {
+		return client.Setting{}, failed(did, name, err)
+	}
+	return named(list, func(one client.Setting) string { return one.Name }, did, name, "setting", "qrjump setting list")
+}
+
+type settingGet struct {
+	operator
+	Name string `arg:"" help:"The setting."`
+}
+
+// Run shows one setting with all that is known of it.
+func (c *settingGet) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	one, err := setting(s, qrjump, "get", c.Name)
+	if err != nil {
+		return err
+	}
+	return c.print(s, one, func(w io.Writer) {
+		printFields(w, [2]string{"setting", one.Name}, [2]string{"value", string(one.Value)}, [2]string{"default", string(one.Default)},
+			[2]string{"meaning", unmarked(one.Meaning)}, [2]string{"allowed", orElse(one.Allowed, "true or false")},
+			[2]string{"a change", "counts " + one.Effect})
+	})
+}
+
+func orElse(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+type settingSet struct {
+	operator
+	Name  string  `arg:"" help:"The setting; NAME=VALUE says both, also a value that begins with a hyphen."`
+	Value *string `arg:"" optional:"" help:"Its value: a number, true or false, a word, or JSON, for example '[\"tea.example\"]'."`
+}
+
+// Run changes one setting.
+func (c *settingSet) Run(s *session) error {
+	if name, value, both := strings.Cut(c.Name, "="); c.Value == nil && both {
+		c.Name, c.Value = name, &value
+	}
+	if c.Value == nil {
+		return misused("say the value as well: qrjump setting set %s VALUE; its default: qrjump setting reset %s", plain(c.Name), plain(c.Name))
+	}
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	before, err := setting(s, qrjump, "set", c.Name)
+	if err != nil {
+		return err
+	}
+	if err := qrjump.SetSettings(s.ctx, map[string]any{c.Name: settingValue(*c.Value, before.Value)}); err != nil {
+		return failed("set", c.Name, err)
+	}
+	return c.changed(s, qrjump, before, "")
+}
+
+// settingValue is what was typed as JSON: a word is a text, also one that looks like
+// a number where the setting is a text.
+func settingValue(typed string, now json.RawMessage) json.RawMessage {
+	isText := len(now) > 0 && now[0] == '"'
+	if json.Valid([]byte(typed)) && (!isText || strings.HasPrefix(typed, `"`) || strings.HasPrefix(typed, "[")) {
+		return json.RawMessage(typed)
+	}
+	text, _ := json.Marshal(typed) // a string always can be
+	return text
+}
+
+// changed says what became of a setting.
+func (o operator) changed(s *session, qrjump *client.Client, before client.Setting, why string) error {
+	after, err := setting(s, qrjump, "it was changed, but get", before.Name)
+	if err != nil {
+		return err
+	}
+	return o.print(s, after, func(w io.Writer) {
+		if bytes.Equal(before.Value, after.Value) {
+			fmt.Fprintf(w, "%s is %s, as before%s\n", after.Name, plain(string(after.Value)), why)
+			return
+		}
+		fmt.Fprintf(w, "%s is %s now%s; it was %s. It counts %s\n", after.Name, plain(string(after.Value)), why,
+			plain(string(before.Value)), after.Effect)
+	})
+}
+
+type settingReset struct {
+	operator
+	Name string `arg:"" help:"The setting."`
+}
+
+// Run takes back what was chosen of a setting.
+func (c *settingReset) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	before, err := setting(s, qrjump, "reset", c.Name)
+	if err != nil {
+		return err
+	}
+	if err := qrjump.ResetSetting(s.ctx, c.Name); err != nil {
+		return seeList("reset", c.Name, "qrjump setting list", err)
+	}
+	return c.changed(s, qrjump, before, ", its default")
+}

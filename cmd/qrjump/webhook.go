@@ -1,0 +1,335 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+type webhookList struct{ operator }
+
+// Run lists who is told of scans and alarms.
+func (c *webhookList) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	list, err := qrjump.Webhooks(s.ctx)
+	if err != nil {
+		return fmt.Errorf("list webhooks: %w", err)
+	}
+	return c.print(s, map[string]any{"webhooks": append([]client.Webhook{}, list...)}, func(w io.Writer) {
+		if len(list) == 0 {
+			fmt.Fprintln(w, "there is no webhook; add one with: qrjump webhook add URL --alarms")
+			return
+		}
+		rows := [][]string{}
+		for _, one := range list {
+			rows = append(rows, []string{strconv.FormatInt(one.ID, 10), onOff(one.Enabled), one.URL, orDash(toldOf(one)),
+				one.CreatedAt.Format(time.RFC3339)})
+		}
+		printTable(w, []string{"ID", "STATE", "URL", "TOLD OF", "MADE"}, rows)
+	})
+}
+
+// toldOf says in words what a webhook is told.
+func toldOf(w client.Webhook) string {
+	var parts []string
+	for _, one := range w.Codes {
+		text := fmt.Sprintf("codes %d", one.ApplicationID)
+		switch {
+		case one.To != nil:
+			text += ":" + rangeText(client.CodeRange{From: one.From, To: *one.To})
+		case one.From > 0:
+			text += fmt.Sprintf(":%d-", one.From)
+		}
+		parts = append(parts, text)
+	}
+	for _, id := range w.Rules {
+		parts = append(parts, fmt.Sprintf("rule %d", id))
+	}
+	if w.Alarms {
+		parts = append(parts, "alarms")
+	}
+	return strings.Join(parts, ", ")
+}
+
+// webhookWishes say what a webhook is told.
+type webhookWishes struct {
+	Codes  []string `sep:"none" placeholder:"ID[:RANGE]" help:"Scans of the codes of an application: 500000001, or 500000001:0-4999 for some of them; repeat it for more."`
+	Rule   []int64  `sep:"none" placeholder:"ID" help:"Scans that fell on this rule, by its id as qrjump rule find shows it; repeat it for more."`
+	Alarms *bool    `negatable:"" help:"Codes that look as if they were copied."`
+}
+
+var webhookCodesForm = regexp.MustCompile(`^([1-9][0-9]{0,17})(?::(.*))?$`)
+
+// on puts the wishes into what a webhook shall be; what is not named stays.
+func (c webhookWishes) on(w *client.WebhookPut) error {
+	if c.Codes != nil {
+		w.Codes = nil
+	}
+	for _, text := range c.Codes {
+		m := webhookCodesForm.FindStringSubmatch(text)
+		if m == nil {
+			return misused("--codes %q: want an application and perhaps a range: 500000001 or 500000001:0-4999", text)
+		}
+		id, _ := strconv.ParseInt(m[1], 10, 64) // 18 digits fit
+		one := client.WebhookCodes{ApplicationID: id}
+		if m[2] != "" {
+			r, all, err := parseRange([]string{m[2]})
+			if err != nil {
+				return misused("--codes %q: %v", text, err)
+			}
+			if !all {
+				one.From, one.To = r.From, &r.To
+			}
+		}
+		w.Codes = append(w.Codes, one)
+	}
+	if c.Rule != nil {
+		w.Rules = c.Rule
+	}
+	if c.Alarms != nil {
+		w.Alarms = *c.Alarms
+	}
+	return nil
+}
+
+type webhookAdd struct {
+	operator
+	URL string `arg:"" help:"Where the receiver is: http or https."`
+	webhookWishes
+}
+
+// Run adds a webhook. Its secret is shown this once.
+func (c *webhookAdd) Run(s *session) error {
+	want := client.WebhookPut{URL: c.URL}
+	if err := c.on(&want); err != nil {
+		return err
+	}
+	if len(want.Codes)+len(want.Rules) == 0 && !want.Alarms {
+		return misused("say what %s is told of: --codes, --rule or --alarms", plain(c.URL))
+	}
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	added, err := qrjump.AddWebhook(s.ctx, want)
+	if err != nil {
+		return failed("add webhook", c.URL, err)
+	}
+	return c.print(s, added, func(w io.Writer) {
+		fmt.Fprintf(w, "webhook %d tells %s of %s from now on\nsecret: %s\n", added.Webhook.ID, plain(added.Webhook.URL),
+			toldOf(added.Webhook), plain(added.Secret))
+		fmt.Fprintf(s.err, "the secret is shown this once: by it the receiver checks the signature; try it with: qrjump webhook test %d\n",
+			added.Webhook.ID)
+	})
+}
+
+// webhook finds one by its id.
+func webhook(s *session, qrjump *client.Client, did string, id int64) (client.Webhook, error) {
+	list, err := qrjump.Webhooks(s.ctx)
+	if err != nil {
+		return client.Webhook{}, fmt.Errorf("%s webhook %d: %w", did, id, err)
+	}
+	i := slices.IndexFunc(list, func(w client.Webhook) bool { return w.ID == id })
+	if i < 0 {
+		return client.Webhook{}, absent(advised{error: fmt.Errorf("%s webhook %d: there is no webhook with this id", did, id),
+			next: "see: qrjump webhook list"})
+	}
+	return list[i], nil
+}
+
+type webhookChange struct {
+	operator
+	ID      int64   `arg:"" help:"The webhook, by its id."`
+	URL     *string `name:"url" placeholder:"URL" help:"Where the receiver is now."`
+	Enabled *bool   `negatable:"" help:"Send again, or with --no-enabled send nothing and collect nothing."`
+	webhookWishes
+}
+
+// Run changes what is named of a webhook.
+func (c *webhookChange) Run(s *session) error {
+	if c.URL == nil && c.Enabled == nil && c.Codes == nil && c.Rule == nil && c.Alarms == nil {
+		return misused("say what shall change: --url, --enabled, --no-enabled, --codes, --rule, --alarms or --no-alarms")
+	}
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	one, err := webhook(s, qrjump, "change", c.ID)
+	if err != nil {
+		return err
+	}
+	want := one.Put()
+	if err := c.on(&want); err != nil {
+		return err
+	}
+	if c.URL != nil {
+		want.URL = *c.URL
+	}
+	changed, err := qrjump.SetWebhook(s.ctx, c.ID, want, c.Enabled)
+	if err != nil {
+		return seeList("change webhook", strconv.FormatInt(c.ID, 10), "qrjump webhook list", err)
+	}
+	return c.print(s, changed, func(w io.Writer) {
+		fmt.Fprintf(w, "changed webhook %d: it is %s and tells %s of %s\n", changed.ID, onOff(changed.Enabled), plain(changed.URL),
+			orElse(toldOf(changed), "nothing"))
+	})
+}
+
+type webhookDelete struct {
+	operator
+	ID  int64 `arg:"" help:"The webhook, by its id."`
+	Yes bool  `help:"Yes, what waits for it is lost."`
+}
+
+// Run removes a webhook.
+func (c *webhookDelete) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	one, err := webhook(s, qrjump, "delete", c.ID)
+	if err != nil {
+		return err
+	}
+	if err := confirmed(s, c.Yes, fmt.Sprintf("webhook %d to %s ends, and what waits for it is lost", c.ID, one.URL)); err != nil {
+		return err
+	}
+	if _, err := qrjump.DeleteWebhook(s.ctx, c.ID); err != nil {
+		return seeList("delete webhook", strconv.FormatInt(c.ID, 10), "qrjump webhook list", err)
+	}
+	return c.print(s, one, func(w io.Writer) { fmt.Fprintf(w, "deleted webhook %d to %s\n", one.ID, plain(one.URL)) })
+}
+
+type webhookTest struct {
+	operator
+	ID   int64         `arg:"" help:"The webhook, by its id."`
+	Wait time.Duration `default:"15s" placeholder:"TIME" help:"How long to wait for what the receiver answers; 0 does not wait (${default})."`
+}
+
+// Run sends a message that tells of nothing and says what the receiver answered.
+func (c *webhookTest) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	event, err := qrjump.TestWebhook(s.ctx, c.ID)
+	if err != nil {
+		return seeList("test webhook", strconv.FormatInt(c.ID, 10), "qrjump webhook list", err)
+	}
+	sent, err := c.tried(s.ctx, qrjump, event)
+	if err != nil {
+		return fmt.Errorf("the test message of webhook %d is on its way, but asking what came of it: %w", c.ID, err)
+	}
+	err = c.print(s, sent, func(w io.Writer) {
+		switch {
+		case sent.State == "delivered":
+			fmt.Fprintf(w, "webhook %d works: the receiver answered %d (delivery %d)\n", c.ID, sent.Status, sent.ID)
+		case sent.Attempts == 0:
+			fmt.Fprintf(w, "the test message of webhook %d waits to be sent (event %s); see: qrjump webhook deliveries --webhook %d\n", c.ID,
+				plain(event), c.ID)
+		}
+	})
+	if err == nil && sent.Attempts > 0 && sent.State != "delivered" {
+		why := sent.Fault
+		if why == "" {
+			why = fmt.Sprintf("the receiver answered %d", sent.Status)
+		}
+		err = advised{error: fmt.Errorf("webhook %d: %s (delivery %d)", c.ID, why, sent.ID),
+			next: "it is tried again later; at once: qrjump webhook resend " + strconv.FormatInt(sent.ID, 10)}
+	}
+	return err
+}
+
+// tried waits until a message was sent once.
+func (c *webhookTest) tried(ctx context.Context, qrjump *client.Client, event string) (client.Delivery, error) {
+	until := time.After(c.Wait)
+	for {
+		list, err := qrjump.Deliveries(ctx, client.DeliveryQuery{Webhook: c.ID})
+		if err != nil {
+			return client.Delivery{}, err
+		}
+		sent := client.Delivery{Webhook: c.ID, Event: event, State: "waiting"}
+		if i := slices.IndexFunc(list, func(d client.Delivery) bool { return d.Event == event }); i >= 0 {
+			sent = list[i]
+		}
+		if sent.Attempts > 0 || c.Wait == 0 {
+			return sent, nil
+		}
+		select {
+		case <-ctx.Done():
+			return sent, ctx.Err()
+		case <-until:
+			return sent, nil
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+type webhookDeliveries struct {
+	operator
+	Webhook int64  `placeholder:"ID" help:"Only those of this webhook."`
+	State   string `enum:",waiting,delivered,dead" default:"" placeholder:"STATE" help:"Only those that are waiting, delivered or dead (given up)."`
+	Before  int64  `placeholder:"ID" help:"Only those before this delivery."`
+	Limit   int    `default:"50" placeholder:"N" help:"How many, at most 1000 (${default})."`
+}
+
+// Run lists what was sent and what became of it.
+func (c *webhookDeliveries) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	if c.Webhook != 0 {
+		if _, err := webhook(s, qrjump, "deliveries of", c.Webhook); err != nil {
+			return err
+		}
+	}
+	list, err := qrjump.Deliveries(s.ctx, client.DeliveryQuery{Webhook: c.Webhook, State: c.State, Before: c.Before, Limit: c.Limit})
+	if err != nil {
+		return fmt.Errorf("list deliveries: %w", err)
+	}
+	return c.print(s, map[string]any{"deliveries": append([]client.Delivery{}, list...)}, func(w io.Writer) {
+		if len(list) == 0 {
+			fmt.Fprintln(w, "no delivery is like that")
+			return
+		}
+		rows := [][]string{}
+		for _, d := range list {
+			answered := cmp.Or(numberOrNone(int64(d.Status)), "-")
+			rows = append(rows, []string{strconv.FormatInt(d.ID, 10), strconv.FormatInt(d.Webhook, 10), d.Event, d.State,
+				strconv.Itoa(d.Attempts), answered, moment(d.SentAt), moment(d.NextAt), orDash(d.Fault)})
+		}
+		printTable(w, []string{"ID", "WEBHOOK", "EVENT", "STATE", "TRIES", "ANSWERED", "LAST TRY", "NEXT TRY", "FAULT"}, rows)
+	})
+}
+
+type webhookResend struct {
+	operator
+	ID int64 `arg:"" help:"The delivery, by its id."`
+}
+
+// Run sends something again.
+func (c *webhookResend) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	again, err := qrjump.ReplayDelivery(s.ctx, c.ID)
+	if err != nil {
+		return seeList("resend delivery", strconv.FormatInt(c.ID, 10), "qrjump webhook deliveries", err)
+	}
+	return c.print(s, again, func(w io.Writer) {
+		fmt.Fprintf(w, "delivery %d is sent to webhook %d again, with the same event %s\n", again.ID, again.Webhook, plain(again.Event))
+	})
+}

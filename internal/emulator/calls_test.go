@@ -1,0 +1,71 @@
+package emulator_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/emulator"
+)
+
+// Calls are followed from place to place: each once, in order, and it is said how
+// many were forgotten meanwhile.
+func TestCallsAreFollowedFromAPlace(t *testing.T) {
+	all := func(int) bool { return true }
+	c := &emulator.Calls[int]{Run: "a"}
+	_, place := c.Last(10, all)
+	want, made := 0, 0
+	for round, add := range []int{0, 1, 999, 1000, 3, 0, 1500, 2} {
+		for range add {
+			c.Add(made)
+			made++
+		}
+		lost := max(0, add-1000)
+		want += lost
+		for first := true; ; first = false {
+			list, next, missed := c.After(place, 300, all)
+			if first != (missed == int64(lost)) && lost > 0 || lost == 0 && missed != 0 {
+				t.Fatalf("round %d: %d were missed, want %d", round, missed, lost)
+			}
+			for _, one := range list {
+				if one != want {
+					t.Fatalf("round %d: got call %d, want %d", round, one, want)
+				}
+				want++
+			}
+			place = next
+			if len(list) < 300 {
+				break
+			}
+		}
+		if want != made {
+			t.Fatalf("round %d: read up to %d of %d", round, want, made)
+		}
+	}
+
+	// What a filter leaves out is passed all the same.
+	c.Add(made)
+	even := func(n int) bool { return n%2 == 0 }
+	if list, next, _ := c.After(place, 10, func(int) bool { return false }); len(list) != 0 || next == place {
+		t.Errorf("got %v and %s again", list, next)
+	}
+	if list, _ := c.Last(2, even); !slices.Equal(list, []int{made - made%2, made - made%2 - 2}) {
+		t.Errorf("the last two even ones are %v of %d", list, made)
+	}
+
+	// A reset forgets calls and keeps places; a place of another process, or none at
+	// all, begins with the oldest.
+	c.Clear()
+	c.Add(7)
+	if list, _, missed := c.After(place, 10, all); !slices.Equal(list, []int{7}) || missed != 1 {
+		t.Errorf("after a reset: %v, %d missed", list, missed)
+	}
+	for _, place := range []string{"b.3", "b.99999", "x", "", "a.", "a.-5", "a.x"} {
+		if list, _, missed := c.After(place, 10, all); !slices.Equal(list, []int{7}) || missed != 0 {
+			t.Errorf("%q: %v, %d missed", place, list, missed)
+		}
+	}
+	if list, next, _ := c.After(fmt.Sprint("a.", made+100), 10, all); len(list) != 0 || next != fmt.Sprint("a.", made+2) {
+		t.Errorf("a place that is still to come: %v, %s", list, next)
+	}
+}
