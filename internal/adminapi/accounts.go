@@ -10,6 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/spelling"
 )
 
@@ -84,7 +85,7 @@ func (a *Admin) listAccounts(ctx context.Context, in *struct {
 	After string `query:"after" doc:"only accounts after this AppID"`
 	Page
 }) (client.AccountList, error) {
-	page, err := a.Accounts.List(ctx, in.After, in.Limit)
+	page, err := a.listed(ctx, in.After, in.Limit)
 	shown := client.AccountList{Accounts: []client.Account{}}
 	for _, one := range page {
 		var view client.Account
@@ -94,6 +95,28 @@ func (a *Admin) listAccounts(ctx context.Context, in *struct {
 		shown.Accounts = append(shown.Accounts, view)
 	}
 	return shown, err
+}
+
+// listed is a page of the accounts that the caller may see.
+func (a *Admin) listed(ctx context.Context, after string, limit int) (page []accounts.Account, err error) {
+	caller := operations.CallerOf(ctx)
+	if !caller.Limited() {
+		return a.Accounts.List(ctx, after, limit)
+	}
+	for _, appid := range slices.Sorted(slices.Values(caller.Accounts)) {
+		if appid <= after || len(page) == limit {
+			continue
+		}
+		one, err := a.Accounts.Get(ctx, appid)
+		if errors.Is(err, accounts.ErrNoAccount) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		page = append(page, one)
+	}
+	return page, nil
 }
 
 func (a *Admin) getAccount(ctx context.Context, in *AppIDPath) (client.Account, error) {

@@ -21,6 +21,7 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/history"
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/people"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
 	"github.com/qrjump/qrjump/internal/settings"
@@ -36,10 +37,13 @@ type Admin struct {
 	Desk     *codes.Desk
 	OpenIDs  *accounts.OpenIDs
 	Keys     *accounts.ScanKeys
-	Settings *settings.Live
-	Scans    *stats.Counter
-	Webhooks *webhooks.Book
-	Rechecks *rules.Rechecker
+	People   *people.Directory
+	// ConsoleURL is where the console is.
+	ConsoleURL func() string
+	Settings   *settings.Live
+	Scans      *stats.Counter
+	Webhooks   *webhooks.Book
+	Rechecks   *rules.Rechecker
 	// UserHash is what the ledger knows a user of a namespace by.
 	UserHash func(namespace, user string) ledger.UserHash
 	// SaveSettings puts the fields that a JSON object names in force, and keeps
@@ -90,6 +94,9 @@ var explained = []struct {
 		"this scan is older than what the ledger keeps: read on without after, from the oldest scan that there is"},
 	{ledger.ErrNoScan, http.StatusNotFound, "there is no scan with this id on this server"},
 	{stats.ErrNoAlarm, http.StatusNotFound, "there is no alarm with this id"},
+	{people.ErrNoPerson, http.StatusNotFound, ""},
+	{people.ErrNoKey, http.StatusNotFound, ""},
+	{people.ErrExists, http.StatusConflict, ""},
 	{webhooks.ErrNoWebhook, http.StatusNotFound, "there is no webhook with this id"},
 	{webhooks.ErrNoDelivery, http.StatusNotFound, "there is no delivery with this id"},
 }

@@ -25,7 +25,7 @@ func served(a *Admin) http.Handler {
 	mux := http.NewServeMux()
 	operations.Mount(humago.New(mux, huma.DefaultConfig("", "")), "admin", a.Log, a.Problem, a.Operations())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		mux.ServeHTTP(w, r.WithContext(operations.As(r.Context(), operations.Admin)))
+		mux.ServeHTTP(w, r.WithContext(operations.As(r.Context(), operations.Caller{Role: operations.Admin})))
 	})
 }
 

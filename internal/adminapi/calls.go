@@ -27,3 +27,9 @@ func (a *Admin) getCall(ctx context.Context, in *struct {
 	}
 	return shown, nil
 }
+
+// ofCall is the account that made a call.
+func (a *Admin) ofCall(ctx context.Context, parameter func(string) string) (string, error) {
+	c, err := a.Call(ctx, parameter("rid"))
+	return c.Account, err
+}

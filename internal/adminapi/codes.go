@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/qrjump/qrjump/client"
@@ -17,7 +18,14 @@ const noGTIN = "product_code is no EAN or GTIN with a right check digit"
 
 // acting is the context of changes that the operator makes in somebody's name.
 func acting(ctx context.Context, name string) context.Context {
-	return accounts.By(ctx, accounts.Author{Actor: cmp.Or(name, "admin")})
+	author := accounts.AuthorOf(ctx)
+	switch author.Actor {
+	case "", "server", "admin":
+		author.Actor = cmp.Or(name, "admin")
+	default: // a person or a key is named whatever it says of itself
+		author.Via = name
+	}
+	return accounts.By(ctx, author)
 }
 
 func showEvent(e codes.Event) client.CodeEvent {
@@ -100,6 +108,16 @@ func (a *Admin) getBatch(ctx context.Context, in *BatchPath) (client.Batch, erro
 		return client.Batch{}, err
 	}
 	return a.showBatch(b), nil
+}
+
+// ofBatch is the account whose batch a call concerns.
+func (a *Admin) ofBatch(ctx context.Context, parameter func(string) string) (string, error) {
+	id, err := strconv.ParseInt(parameter("application_id"), 10, 64)
+	if err != nil {
+		return "", codes.ErrNoBatch
+	}
+	b, err := a.Codes.Memory.Know(ctx, id)
+	return b.Account, err
 }
 
 type codeEventList struct {

@@ -42,7 +42,7 @@ func TestACallThatLastsHasNoDeadline(t *testing.T) {
 		}
 		w := &deadlined{httptest.NewRecorder(), time.Now().Add(time.Hour)}
 		r := httptest.NewRequest(op.Method, "/", nil)
-		r = r.WithContext(operations.As(r.Context(), operations.Admin))
+		r = r.WithContext(operations.As(r.Context(), operations.Caller{Role: operations.Admin}))
 		op.Middlewares.Handler(func(huma.Context) {})(humago.NewContext(op, r, w))
 		if got := w.write.IsZero(); got != want {
 			t.Errorf("%s may last: %v, want %v", id, got, want)

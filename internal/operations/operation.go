@@ -3,9 +3,12 @@
 package operations
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,6 +27,8 @@ type Operation struct {
 	described huma.Operation // what only some of them say
 	wants     func(huma.Registry) *huma.Schema
 	patient   bool
+	everyone  bool // a caller that is limited to accounts gets its part
+	of        func(context.Context, func(string) string) (string, error)
 	busy      string // the answer while it runs already; "" = it may run twice at once
 	mount     func(edge, huma.Operation)
 }
@@ -43,7 +48,7 @@ type Nothing struct{}
 // answer is a JSON body.
 type answer[T any] struct{ Body T }
 
-// Get, Post, Put and Delete make a line of a table. In says what the caller gives
+// Get, Post, Put, Patch and Delete make a line of a table. In says what the caller gives
 // (see huma), Out is the JSON that is answered, Nothing or a File.
 func Get[In, Out any](path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Operation {
 	return line(http.MethodGet, path, id, least, f, summary)
@@ -55,6 +60,10 @@ func Post[In, Out any](path, id string, least Role, f func(context.Context, *In)
 
 func Put[In, Out any](path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Operation {
 	return line(http.MethodPut, path, id, least, f, summary)
+}
+
+func Patch[In, Out any](path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Operation {
+	return line(http.MethodPatch, path, id, least, f, summary)
 }
 
 func Delete[In, Out any](path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Operation {
@@ -99,6 +108,56 @@ func (e edge) end() {
 
 // Alone lets an operation run once at a time; others are answered 409.
 func (o Operation) Alone(busy string) Operation { o.busy = busy; return o }
+
+// Everyone lets callers that are limited to accounts call: the function gives them
+// what is theirs, or it is nobody's.
+func (o Operation) Everyone() Operation { o.everyone = true; return o }
+
+// Of says which account a call concerns, from its parameters by their names. Callers
+// that are limited to others may not call; an operation whose path has no {appid} and
+// that says neither this nor Everyone, they may not call at all.
+func (o Operation) Of(account func(ctx context.Context, parameter func(string) string) (string, error)) Operation {
+	o.of = account
+	return o
+}
+
+// OfQuery is Of for an account that stands in the query.
+func (o Operation) OfQuery(name string) Operation {
+	return o.Of(func(_ context.Context, parameter func(string) string) (string, error) { return parameter(name), nil })
+}
+
+// theirs returns the problem of a caller that may not call for this account.
+func (o Operation) theirs(hctx huma.Context) error {
+	ctx := hctx.Context()
+	caller := CallerOf(ctx)
+	if !caller.Limited() || o.everyone {
+		return nil
+	}
+	refused := huma.NewError(http.StatusForbidden, "you may see "+strings.Join(caller.Accounts, ", ")+" only: name one of them")
+	if o.of != nil {
+		appid, err := o.of(ctx, func(name string) string { return cmp.Or(hctx.Param(name), hctx.Query(name)) })
+		if err != nil {
+			return err
+		}
+		if !caller.Sees(appid) {
+			return refused
+		}
+		return nil
+	}
+	named := false
+	for _, name := range []string{"appid", "mini_program"} {
+		if !strings.Contains(o.Path, "{"+name+"}") {
+			continue
+		}
+		if named = true; !caller.Sees(hctx.Param(name)) {
+			return refused
+		}
+	}
+	if named {
+		return nil
+	}
+	return unlimited(ctx)
+}
 
 // Patient lets an answer take as long as there is much to do.
 func (o Operation) Patient() Operation { o.patient = true; return o }
@@ -147,6 +206,15 @@ func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Cont
 		h.Middlewares = huma.Middlewares{func(hctx huma.Context, next func(huma.Context)) {
 			if refused := Authorise(hctx.Context(), o.Least); refused != nil {
 				_ = huma.WriteErr(api, hctx, refused.GetStatus(), refused.Error())
+				return
+			}
+			if err := o.theirs(hctx); err != nil {
+				status := http.StatusInternalServerError
+				answered := problem(hctx.Context(), err)
+				if known, ok := errors.AsType[huma.StatusError](answered); ok {
+					status = known.GetStatus()
+				}
+				_ = huma.WriteErr(api, hctx, status, answered.Error())
 				return
 			}
 			if o.patient {

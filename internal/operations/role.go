@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -28,16 +29,48 @@ func (r Role) Covers(least Role) bool {
 	return ranks[r] > 0 && (r == least || ranks[least] > 0 && ranks[r] > ranks[least])
 }
 
-type roleKey struct{}
+// Known reports whether a role is one of these.
+func (r Role) Known() bool { return ranks[r] > 0 }
 
-// As says which role the caller of a request has.
-func As(ctx context.Context, r Role) context.Context { return context.WithValue(ctx, roleKey{}, r) }
+// Roles are all roles, the least first.
+var Roles = []Role{Viewer, Marketer, Rules, Operator, Admin}
+
+// Caller is whoever calls: what it may do, and for which accounts.
+type Caller struct {
+	Role     Role
+	Accounts []string // AppIDs that the role is limited to; none = all
+}
+
+// Limited reports whether a caller may do something for some accounts only.
+func (c Caller) Limited() bool { return len(c.Accounts) > 0 }
+
+// Sees reports whether a caller may do something for an account.
+func (c Caller) Sees(appid string) bool { return !c.Limited() || slices.Contains(c.Accounts, appid) }
+
+type callerKey struct{}
+
+// As says who calls.
+func As(ctx context.Context, c Caller) context.Context { return context.WithValue(ctx, callerKey{}, c) }
+
+// CallerOf is who As named last; nobody may do nothing.
+func CallerOf(ctx context.Context) Caller {
+	c, _ := ctx.Value(callerKey{}).(Caller)
+	return c
+}
 
 // Authorise returns the problem of a caller whose role does not cover the least
-// one that a call wants. A context without a role may do nothing.
+// one that a call wants. A context without a caller may do nothing.
 func Authorise(ctx context.Context, least Role) huma.StatusError {
-	if have, _ := ctx.Value(roleKey{}).(Role); !have.Covers(least) {
+	if !CallerOf(ctx).Role.Covers(least) {
 		return huma.NewError(http.StatusForbidden, "this call wants the role "+string(least))
+	}
+	return nil
+}
+
+// unlimited returns the problem of a caller that is limited to accounts.
+func unlimited(ctx context.Context) huma.StatusError {
+	if CallerOf(ctx).Limited() {
+		return huma.NewError(http.StatusForbidden, "this call concerns all accounts, and you may see some of them only")
 	}
 	return nil
 }
@@ -45,7 +78,11 @@ func Authorise(ctx context.Context, least Role) huma.StatusError {
 // Only is h for callers whose role covers the least one.
 func Only(least Role, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if refused := Authorise(r.Context(), least); refused != nil {
+		refused := Authorise(r.Context(), least)
+		if refused == nil {
+			refused = unlimited(r.Context())
+		}
+		if refused != nil {
 			w.Header().Set("Content-Type", "application/problem+json")
 			w.WriteHeader(refused.GetStatus())
 			_ = json.NewEncoder(w).Encode(refused)

@@ -45,7 +45,10 @@ var mayImport = map[string][]string{
 
 	"internal/webhooks": {"internal/accounts", "internal/ledger", "internal/outbound", "internal/outbox", "internal/vault"},
 
-	"internal/store": {"internal/errcode", "internal/accounts", "internal/codes", "internal/history", "internal/ledger", "internal/live",
+	"internal/people": {"internal/accounts", "internal/vault"},
+
+	"internal/store": {"internal/people", "internal/errcode",
+		"internal/accounts", "internal/codes", "internal/history", "internal/ledger", "internal/live",
 		"internal/outbox", "internal/rules", "internal/calls", "internal/stats", "internal/webhooks"},
 
 	"internal/api": {"internal/behaviour", "internal/accounts", "internal/codes", "internal/errcode", "internal/rules", "internal/settings",
@@ -54,7 +57,7 @@ var mayImport = map[string][]string{
 		"internal/errcode",
 		"internal/history",
 		"internal/ledger", "internal/live", "internal/outbox", "internal/rules", "internal/scan", "internal/settings", "internal/stats",
-		"internal/webhooks", "client", "internal/operations", "internal/spelling"},
+		"internal/webhooks", "client", "internal/operations", "internal/people", "internal/spelling"},
 	"internal/scanapi": {"internal/accounts", "internal/behaviour", "internal/codes", "internal/errcode", "internal/lane",
 		"internal/ledger", "internal/rules",
 		"internal/scan"},
@@ -68,7 +71,7 @@ var mayImport = map[string][]string{
 		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/stats", "internal/store", "internal/stream",
 		"internal/version",
 		"internal/behaviour", "internal/calls", "internal/vault", "internal/webhooks", "internal/operations", "internal/spelling",
-		"internal/look", "internal/start", "internal/guide", "docs"},
+		"internal/look", "internal/people", "internal/start", "internal/guide", "docs"},
 
 	"internal/cassette": {"internal/behaviour", "internal/errcode", "internal/spelling"},
 

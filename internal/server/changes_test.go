@@ -65,6 +65,7 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 	var batch struct {
 		ID int64 `json:"application_id"`
 	}
+	var key struct{ ID, Key string }
 	scene := 0
 	wire := func(token, path, body string) func() servertest.Answer {
 		return func() servertest.Answer { return s.Do("POST", path+"?access_token="+token, body) }
@@ -138,6 +139,17 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 			return a
 		}, "scan_key app put admin"},
 		{"deleteScanKey", admin("DELETE", "/scan-keys/app", ``), "scan_key app delete admin"},
+		{"addPerson", admin("POST", "/people", `{"name":"alice","role":"rules","password":"a very secret-word of alice"}`),
+			"person alice add admin"},
+		{"changePerson", admin("PATCH", "/people/alice", `{"role":"viewer","accounts":["shop"]}`), "person alice edit admin"},
+		{"deletePerson", admin("DELETE", "/people/alice", ``), "person alice delete admin"},
+		{"addAdminKey", func() servertest.Answer {
+			a := admin("POST", "/admin-keys", `{"name":"till","role":"marketer"}`)()
+			a.JSON(t, &key)
+			s.Hide(key.Key)
+			return a
+		}, "admin_key add admin"},
+		{"deleteAdminKey", func() servertest.Answer { return s.Admin("DELETE", "/admin-keys/"+key.ID, ``) }, "admin_key delete admin"},
 		{"createWebhook", func() servertest.Answer {
 			a := admin("POST", "/webhooks", `{"url":"https://receiver.example/?key=a-secret-word","alarms":true}`)()
 			var made struct{ Secret string }
@@ -209,7 +221,7 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 		/cgi-bin/component/api_query_auth /cgi-bin/component/api_authorizer_token /cgi-bin/component/api_get_authorizer_info
 		/cgi-bin/component/api_get_authorizer_list /sns/jscode2session
 		explain login resolve lookupCode makeTicket recountStatistics replayPlan verifyAudit
-		addFault clearFaults setStubs clearStubs testWebhook replayDelivery recheckNow forgetDeviations`)
+		addFault clearFaults setStubs clearStubs testWebhook replayDelivery recheckNow forgetDeviations makeLoginLink`)
 	// Leaves a change, but not without what this test has not: an alarm, another node.
 	none = append(none, "acknowledgeAlarm", "forgetScanNode")
 	for _, path := range api.Paths() {

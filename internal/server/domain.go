@@ -10,6 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/index"
 	"github.com/qrjump/qrjump/internal/live"
+	"github.com/qrjump/qrjump/internal/people"
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
@@ -21,6 +22,7 @@ type domain struct {
 	desk     *codes.Desk
 	book     *calls.Book
 	keys     *accounts.ScanKeys
+	people   *people.Directory
 	current  *live.Current
 	contact  contact
 }
@@ -51,6 +53,7 @@ func (s *Server) openDomain(ctx context.Context) error {
 		return err
 	}
 	s.keys = &accounts.ScanKeys{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random}
+	s.people = &people.Directory{Store: s.store, Vault: s.vault, Now: s.realNow, Random: s.random, Guessed: s.guessedPerson}
 	s.followed()
 	s.metrics = newMetrics(func() float64 { return float64(s.current.Rules.Len()) }, func() float64 {
 		if s.current.Ready() != nil {

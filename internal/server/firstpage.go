@@ -9,6 +9,9 @@ import (
 	"github.com/qrjump/qrjump/internal/start"
 )
 
+// consolePath is where the console is on the listener of the admin API.
+const consolePath = "/console"
+
 // mountFirstPage answers a browser that opens a listener's root; every other
 // caller gets what then answers.
 func (s *Server) mountFirstPage(mux *http.ServeMux, what surface, then http.Handler) {

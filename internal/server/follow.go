@@ -2,12 +2,10 @@ package server
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/live"
 )
 
@@ -112,11 +110,4 @@ func (m *metrics) watchFollowing(c *live.Current) {
 				}
 				return float64(n)
 			}))
-}
-
-// asAdmin says in the log of changes that the operator made what h makes.
-func asAdmin(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h.ServeHTTP(w, r.WithContext(accounts.By(r.Context(), accounts.Author{Actor: "admin"})))
-	})
 }

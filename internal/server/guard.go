@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,9 +14,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/api"
 	"github.com/qrjump/qrjump/internal/gateway"
 	"github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/internal/people"
 	"github.com/qrjump/qrjump/internal/scanapi"
 )
 
@@ -181,16 +184,24 @@ func refuseOrigin(w http.ResponseWriter, _ *http.Request) {
 		"a browser sends this from a page of another origin: calls come from programs, or from a page of this server")
 }
 
-// adminOnly lets requests with the admin token through, as those of an admin. With
-// --dev none is needed, but a wrong one is still wrong.
-func (s *Server) adminOnly(then http.Handler) http.Handler {
-	next := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		then.ServeHTTP(w, r.WithContext(operations.As(r.Context(), operations.Admin)))
-	})
+// asCaller is a request as a caller's: with its role for the table of operations, and
+// its name for the log of changes.
+func asCaller(r *http.Request, c people.Caller) *http.Request {
+	ctx := operations.As(r.Context(), operations.Caller{Role: operations.Role(c.Role), Accounts: c.Accounts})
+	return r.WithContext(accounts.By(ctx, accounts.Author{Actor: c.Actor}))
+}
+
+// theAdmin is whoever has the admin token, and with --dev everybody.
+var theAdmin = people.Caller{Actor: "admin", Role: string(operations.Admin)}
+
+// adminOnly lets requests with the admin token or an admin key through. With --dev
+// neither is needed, but a wrong one is still wrong. A session's cookie opens nothing
+// here: a page of another origin could send it.
+func (s *Server) adminOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := r.Header.Get("Authorization")
 		if header == "" && s.config.Dev {
-			next.ServeHTTP(w, r)
+			next.ServeHTTP(w, asCaller(r, theAdmin))
 			return
 		}
 		token, given := strings.CutPrefix(header, "Bearer ")
@@ -201,21 +212,37 @@ func (s *Server) adminOnly(then http.Handler) http.Handler {
 			scanapi.WriteProblem(w, http.StatusTooManyRequests, "too many wrong admin tokens came from this address: try again in a minute")
 			return
 		}
-		if !given || !sameSecret(token, s.adminToken) {
-			if given {
-				s.guesses.Wrong(ip, "", now)
-				s.metrics.guesses.WithLabelValues("admin_token", "wrong").Inc()
-				s.log.WarnContext(r.Context(), "a wrong admin token", "ip", ip.String())
-			}
-			refusedKey(r.Context())
-			w.Header().Set("WWW-Authenticate", "Bearer")
-			scanapi.WriteProblem(w, http.StatusUnauthorized,
-				"send the admin token: Authorization: Bearer …; it is in the file admin-token of the data folder unless --admin-token named another")
-			return
+		if !given {
+			token = ""
 		}
-		proven(r.Context())
-		next.ServeHTTP(w, r)
+		caller, err := s.callerOf(r, token)
+		switch {
+		case err == nil:
+			proven(r.Context())
+			next.ServeHTTP(w, asCaller(r, caller))
+			return
+		case !errors.Is(err, people.ErrNoKey):
+			s.log.ErrorContext(r.Context(), "an admin key could not be looked up", "error", err)
+			scanapi.WriteProblem(w, http.StatusServiceUnavailable, "the key cannot be checked now: try again later; the server's log says more")
+			return
+		case given:
+			s.guesses.Wrong(ip, "", now)
+			s.metrics.guesses.WithLabelValues("admin_token", "wrong").Inc()
+			s.log.WarnContext(r.Context(), "a wrong admin token", "ip", ip.String())
+		}
+		refusedKey(r.Context())
+		w.Header().Set("WWW-Authenticate", "Bearer")
+		scanapi.WriteProblem(w, http.StatusUnauthorized,
+			"send the admin token or an admin key: Authorization: Bearer …; the token is in the file admin-token of the data folder unless --admin-token named another")
 	})
+}
+
+// callerOf is the caller behind a token; people.ErrNoKey.
+func (s *Server) callerOf(r *http.Request, token string) (people.Caller, error) {
+	if sameSecret(token, s.adminToken) {
+		return theAdmin, nil
+	}
+	return s.people.ByKey(r.Context(), token)
 }
 
 // guessed counts wrong AppSecrets and warns of them. Refused calls are counted
@@ -227,6 +254,12 @@ func (s *Server) guessed(appid string, ip netip.Addr, refused bool) {
 	}
 	s.metrics.guesses.WithLabelValues("app_secret", "wrong").Inc()
 	s.log.Warn("a wrong AppSecret", "account", appid, "ip", ip.String())
+}
+
+// guessedPerson warns of a wrong sign-in.
+func (s *Server) guessedPerson(name string, ip netip.Addr) {
+	s.metrics.guesses.WithLabelValues("person", "wrong").Inc()
+	s.log.Warn("a wrong sign-in", "person", name[:min(len(name), 64)], "ip", ip.String())
 }
 
 // clientIP is the caller's address: the connection's, or the one that a

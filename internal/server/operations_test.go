@@ -152,7 +152,7 @@ func TestNoRoleMayDoMoreThanTheTableSays(t *testing.T) {
 			}
 			r := httptest.NewRequest(o.Method, operations.Base+path, strings.NewReader("{}"))
 			if role != "" {
-				r = r.WithContext(operations.As(r.Context(), role))
+				r = r.WithContext(operations.As(r.Context(), operations.Caller{Role: role}))
 			}
 			w := httptest.NewRecorder()
 			if mux.ServeHTTP(w, r); w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), string(o.Least)) {

@@ -60,8 +60,8 @@ func (s *Server) handler(what surface) http.Handler {
 		mux.Handle("/scan/", sameOrigin.Handler(orProblem(scanMux)))
 	}
 	if what&admin != 0 {
-		mux.Handle("/admin/", s.adminOnly(sameOrigin.Handler(asAdmin(asJSON(orProblem(adminMux))))))
 		s.mountGuide(mux)
+		mux.Handle("/admin/", s.adminOnly(sameOrigin.Handler(asJSON(orProblem(adminMux)))))
 		mux.Handle("GET /metrics", s.adminOnly(operations.Only(operations.Viewer, s.metrics.handler())))
 	}
 	s.mountElsewhere(mux, what)
@@ -214,6 +214,7 @@ func (s *Server) scanAPI() *scanapi.API {
 
 func (s *Server) adminAPI(h huma.API) {
 	a := &adminapi.Admin{Accounts: s.accounts, Rules: s.rules, Codes: s.press, OpenIDs: s.openIDs, Keys: s.keys, Settings: s.settings,
+		People: s.people, ConsoleURL: func() string { return s.AdminURL + consolePath },
 		SaveSettings: s.changeSettings, ResetSetting: s.resetSetting, DefaultSettings: s.defaultSettings,
 		Desk: s.desk, Calls: s.book, Call: s.call, Webhooks: s.webhooks, Rechecks: s.rechecks,
 		Export: s.export,

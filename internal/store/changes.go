@@ -34,6 +34,8 @@ const (
 	ofQRCode    = "qrcode"
 	ofSeed      = "seed"
 	ofWebhook   = "webhook"
+	ofPerson    = "person"
+	ofAdminKey  = "admin_key"
 	ofKeys      = "keys"
 	ofChain     = "chain"
 )

@@ -19,6 +19,7 @@ var sealed = []sealedColumn{
 	{"components", "message_token", []string{"appid"}, "components/message_token/"},
 	{"components", "encoding_aes_key", []string{"appid"}, "components/encoding_aes_key/"},
 	{"grants", "refresh_token", []string{"component", "appid"}, "grants/refresh_token/"},
+	{"people", "totp", []string{"name"}, "people/totp/"},
 	{"pushes", "sealed", []string{"id"}, "pushes/"},
 	{"webhooks", "secret", []string{"id"}, "webhooks/secret/"},
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/live"
+	"github.com/qrjump/qrjump/internal/people"
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
@@ -318,6 +319,16 @@ func (s *Store) UpdateAccounts(ctx context.Context, f func(accounts.Tx) error) e
 
 // ViewAccounts implements accounts.Store.
 func (s *Store) ViewAccounts(ctx context.Context, f func(accounts.Tx) error) error {
+	return s.view(ctx, func(tx *Tx) error { return f(tx) })
+}
+
+// UpdatePeople implements people.Store.
+func (s *Store) UpdatePeople(ctx context.Context, f func(people.Tx) error) error {
+	return s.update(ctx, func(tx *Tx) error { return f(tx) })
+}
+
+// ViewPeople implements people.Store.
+func (s *Store) ViewPeople(ctx context.Context, f func(people.Tx) error) error {
 	return s.view(ctx, func(tx *Tx) error { return f(tx) })
 }
 

@@ -45,6 +45,7 @@ const (
 var schema = []table{
 	{name: "access_tokens", order: "hash"},
 	{name: "accounts", order: "appid", users: []userColumn{{name: "members", is: testers}}},
+	{name: "admin_keys", order: "id", kept: true},
 	{name: "alarms", order: "id"},
 	{name: "batches", order: "id"},
 	{name: "call_blocks", order: "seq", users: []userColumn{{name: "text", is: aged}}},
@@ -70,10 +71,12 @@ var schema = []table{
 	{name: "ledgers", order: "id", kept: true},        // as ledger_nodes
 	{name: "limits"}, // is worth nothing after a second
 	{name: "links", order: "service, mini_program", users: []userColumn{{name: "notify_users", is: noUser}}},
+	{name: "login_links", kept: true}, // is worth nothing after ten minutes
 	{name: "logins", order: "hash", users: []userColumn{{name: "openid", is: openID, account: "appid"}}},
 	{name: "messages", order: "id", users: []userColumn{{name: "body", is: openIDText, account: "account"}}},
 	{name: "meta", order: "name"},
 	{name: "notices", order: "id"},
+	{name: "people", order: "name", kept: true},
 	{name: "publish_counts"}, // made anew by what counts them
 	{name: "publishes", order: "owner, key, at"},
 	{name: "pushes", order: "id"},
@@ -88,6 +91,7 @@ var schema = []table{
 	{name: "scan_origins", kept: true}, // of these nodes alone
 	{name: "seeds", order: "hash"},
 	{name: "sequences", order: "name", kept: true, begun: true},
+	{name: "sessions", kept: true}, // of this server: whoever is signed in there is not signed in here
 	{name: "statistics_counts", order: "per, at, rule, tuple"},
 	{name: "statistics_misses", order: "hour, place"},
 	{name: "statistics_state", order: "id", users: []userColumn{{name: "users_position", is: noUser}, {name: "known_users", is: noUser}}},

@@ -1,0 +1,143 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// Person is somebody who may sign in to the console.
+type Person struct {
+	Name         string     `json:"name"`
+	Role         string     `json:"role"`                                     // viewer, marketer, rules, operator or admin
+	Accounts     []string   `json:"accounts"`                                 // AppIDs that the role is limited to; none = all
+	HasPassword  bool       `json:"has_password"`                             // false: only login links sign in
+	SecondFactor bool       `json:"second_factor"`                            // a code of an app is asked for as well
+	CreatedAt    time.Time  `json:"created_at"`                               //
+	SeenAt       *time.Time `json:"seen_at,omitempty" doc:"the last sign-in"` // the last sign-in; nil = never
+}
+
+// PersonList is everybody who may sign in.
+type PersonList struct {
+	People []Person `json:"people"`
+}
+
+// PersonPut is a new person. A password has 12 characters or more and is none that
+// others guess first; without one only login links sign in.
+type PersonPut struct {
+	Name         string   `json:"name" maxLength:"40"`
+	Role         string   `json:"role"`
+	Accounts     []string `json:"accounts,omitempty"`
+	Password     string   `json:"password,omitempty"`
+	SecondFactor string   `json:"second_factor,omitempty" enum:",new" doc:"new: answer a second factor"`
+}
+
+// PersonChange is what of a person is to be; nil stays.
+type PersonChange struct {
+	Role         *string   `json:"role,omitempty"`
+	Accounts     *[]string `json:"accounts,omitempty"`
+	Password     *string   `json:"password,omitempty" doc:"an empty one: no sign-in by password"`
+	SecondFactor *string   `json:"second_factor,omitempty" enum:"new,off"`
+}
+
+// PersonMade is a person after a change.
+type PersonMade struct {
+	Person
+	FactorURI string   `json:"factor_uri,omitempty" doc:"the new second factor, for an authenticator app; shown this once"`
+	Recovery  []string `json:"recovery,omitempty" doc:"codes for the day that the phone is lost, each good once; shown this once"`
+}
+
+// AdminKey lets a program call the admin API. The key itself is shown only when it is
+// made.
+type AdminKey struct {
+	ID        string     `json:"id"`
+	Name      string     `json:"name"`
+	Role      string     `json:"role"`
+	Accounts  []string   `json:"accounts"`
+	CreatedAt time.Time  `json:"created_at"`
+	Expires   *time.Time `json:"expires,omitempty"`
+	SeenAt    *time.Time `json:"seen_at,omitempty" doc:"the last use, to a minute"`
+}
+
+// AdminKeyList is every admin key.
+type AdminKeyList struct {
+	Keys []AdminKey `json:"keys"`
+}
+
+// AdminKeyPut is a new admin key; Expires nil = never.
+type AdminKeyPut struct {
+	Name     string     `json:"name" maxLength:"40"`
+	Role     string     `json:"role"`
+	Accounts []string   `json:"accounts,omitempty"`
+	Expires  *time.Time `json:"expires,omitempty"`
+}
+
+// AdminKeyMade is a new admin key. Key is shown this once.
+type AdminKeyMade struct {
+	ID  string `json:"id"`
+	Key string `json:"key" doc:"shown this once"`
+}
+
+// LoginLink signs in once.
+type LoginLink struct {
+	URL     string    `json:"url"`
+	Expires time.Time `json:"expires"`
+}
+
+// People lists those who may sign in to the console, by name.
+func (c *Client) People(ctx context.Context) ([]Person, error) {
+	var reply PersonList
+	err := c.admin(ctx, http.MethodGet, "people", nil, &reply)
+	return reply.People, err
+}
+
+// AddPerson makes a person; a name that is taken is a Problem of 409.
+func (c *Client) AddPerson(ctx context.Context, p PersonPut) (made PersonMade, err error) {
+	err = c.admin(ctx, http.MethodPost, "people", p, &made)
+	return made, err
+}
+
+// ChangePerson changes a person, who is signed out everywhere by it.
+func (c *Client) ChangePerson(ctx context.Context, name string, p PersonChange) (made PersonMade, err error) {
+	err = c.admin(ctx, http.MethodPatch, "people/"+url.PathEscape(name), p, &made)
+	return made, err
+}
+
+// DeletePerson removes a person and returns those that are left.
+func (c *Client) DeletePerson(ctx context.Context, name string) ([]Person, error) {
+	var reply PersonList
+	err := c.admin(ctx, http.MethodDelete, "people/"+url.PathEscape(name), nil, &reply)
+	return reply.People, err
+}
+
+// AdminKeys lists the admin keys without the keys themselves, oldest first.
+func (c *Client) AdminKeys(ctx context.Context) ([]AdminKey, error) {
+	var reply AdminKeyList
+	err := c.admin(ctx, http.MethodGet, "admin-keys", nil, &reply)
+	return reply.Keys, err
+}
+
+// AddAdminKey makes an admin key.
+func (c *Client) AddAdminKey(ctx context.Context, k AdminKeyPut) (made AdminKeyMade, err error) {
+	err = c.admin(ctx, http.MethodPost, "admin-keys", k, &made)
+	return made, err
+}
+
+// DeleteAdminKey ends an admin key at once and returns those that are left.
+func (c *Client) DeleteAdminKey(ctx context.Context, id string) ([]AdminKey, error) {
+	var reply AdminKeyList
+	err := c.admin(ctx, http.MethodDelete, "admin-keys/"+url.PathEscape(id), nil, &reply)
+	return reply.Keys, err
+}
+
+// LoginLink makes a link that signs a person in to the console once, within ten minutes;
+// "" = with all that the admin token may.
+func (c *Client) LoginLink(ctx context.Context, name string) (link LoginLink, err error) {
+	var body struct {
+		Name string `json:"name,omitempty"`
+	}
+	body.Name = name
+	err = c.admin(ctx, http.MethodPost, "login-links", body, &link)
+	return link, err
+}

@@ -1,0 +1,253 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// seen is a moment in a list; "never" where there was none.
+func seen(t *time.Time) string {
+	if t == nil {
+		return "never"
+	}
+	return t.Format(time.RFC3339)
+}
+
+// forAccounts says which accounts a role is for.
+func forAccounts(list []string) string { return cmp.Or(strings.Join(list, ","), "all accounts") }
+
+type personList struct{ operator }
+
+// Run lists people.
+func (c *personList) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	list, err := qrjump.People(s.ctx)
+	if err != nil {
+		return fmt.Errorf("person list: %w", err)
+	}
+	return c.print(s, client.PersonList{People: list}, func(w io.Writer) {
+		if len(list) == 0 {
+			fmt.Fprintln(w, "nobody has a name here: the admin token signs in")
+		}
+		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		for _, p := range list {
+			factor := "no second factor"
+			if p.SecondFactor {
+				factor = "second factor"
+			}
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", plain(p.Name), p.Role, plain(forAccounts(p.Accounts)), factor, seen(p.SeenAt))
+		}
+		t.Flush()
+	})
+}
+
+type personAdd struct {
+	operator
+	Name         string   `arg:"" help:"The name."`
+	Role         string   `required:"" placeholder:"ROLE" help:"viewer, marketer (codes, statistics), rules, operator or admin."`
+	Account      []string `placeholder:"APPID" help:"Only for this account; repeat it for more."`
+	Password     string   `env:"QRJUMP_PERSON_PASSWORD" placeholder:"PASSWORD" help:"12 characters or more; - reads it from standard input."`
+	SecondFactor bool     `help:"Also make a second factor, for an authenticator app."`
+}
+
+// Run makes a person.
+func (c *personAdd) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	p := client.PersonPut{Name: c.Name, Role: c.Role, Accounts: c.Account}
+	if p.Password, err = secret(s, c.Password); err != nil {
+		return err
+	}
+	if c.SecondFactor {
+		p.SecondFactor = "new"
+	}
+	made, err := qrjump.AddPerson(s.ctx, p)
+	if err != nil {
+		return fmt.Errorf("person add %s: %w", c.Name, err)
+	}
+	return c.print(s, made, func(w io.Writer) {
+		fmt.Fprintf(w, "%s may sign in as %s of %s\n", plain(made.Name), made.Role, plain(forAccounts(made.Accounts)))
+		if !made.HasPassword {
+			fmt.Fprintf(w, "without a password: qrjump login-link %s prints a link for it\n", plain(made.Name))
+		}
+		printFactor(w, made)
+	})
+}
+
+// printFactor prints a new second factor, which is shown this once.
+func printFactor(w io.Writer, made client.PersonMade) {
+	if made.FactorURI == "" {
+		return
+	}
+	fmt.Fprintf(w, "second factor, for an authenticator app (shown this once): %s\n", made.FactorURI)
+	fmt.Fprintf(w, "recovery codes, each good once (shown this once): %s\n", strings.Join(made.Recovery, " "))
+}
+
+type personChange struct {
+	operator
+	Name         string   `arg:"" help:"The name."`
+	Role         *string  `placeholder:"ROLE" help:"viewer, marketer, rules, operator or admin."`
+	Account      []string `placeholder:"APPID" help:"Only for this account; repeat it for more."`
+	AllAccounts  bool     `help:"For all accounts."`
+	Password     *string  `placeholder:"PASSWORD" help:"12 characters or more; - reads it from standard input."`
+	SecondFactor *string  `placeholder:"new|off" help:"Make a new second factor, or take it away."`
+}
+
+// Run changes what is named.
+func (c *personChange) Run(s *session) error {
+	if c.AllAccounts && len(c.Account) > 0 {
+		return misused("say --account or --all-accounts")
+	}
+	if c.Role == nil && c.Account == nil && !c.AllAccounts && c.Password == nil && c.SecondFactor == nil {
+		return misused("say what is to be changed: --role, --account, --all-accounts, --password or --second-factor")
+	}
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	p := client.PersonChange{Role: c.Role, SecondFactor: c.SecondFactor}
+	if c.Account != nil || c.AllAccounts {
+		p.Accounts = new(append([]string{}, c.Account...))
+	}
+	if c.Password != nil {
+		text, err := secret(s, *c.Password)
+		if err != nil {
+			return err
+		}
+		p.Password = &text
+	}
+	made, err := qrjump.ChangePerson(s.ctx, c.Name, p)
+	if err != nil {
+		return fmt.Errorf("person change %s: %w", c.Name, err)
+	}
+	return c.print(s, made, func(w io.Writer) {
+		fmt.Fprintf(w, "%s is now %s of %s, and is signed out everywhere\n", plain(made.Name), made.Role, plain(forAccounts(made.Accounts)))
+		printFactor(w, made)
+	})
+}
+
+type personDelete struct {
+	operator
+	Name string `arg:"" help:"The name."`
+}
+
+// Run removes a person.
+func (c *personDelete) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	left, err := qrjump.DeletePerson(s.ctx, c.Name)
+	if err != nil {
+		return fmt.Errorf("person delete %s: %w", c.Name, err)
+	}
+	return c.print(s, client.PersonList{People: left}, func(w io.Writer) {
+		fmt.Fprintf(w, "%s may sign in no more\n", plain(c.Name))
+	})
+}
+
+type adminKeyList struct{ operator }
+
+// Run lists admin keys.
+func (c *adminKeyList) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	list, err := qrjump.AdminKeys(s.ctx)
+	if err != nil {
+		return fmt.Errorf("admin-key list: %w", err)
+	}
+	return c.print(s, client.AdminKeyList{Keys: list}, func(w io.Writer) {
+		if len(list) == 0 {
+			fmt.Fprintln(w, "there is no admin key: programs use the admin token")
+		}
+		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		for _, k := range list {
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\tends %s\tused %s\n", plain(k.ID), plain(k.Name), k.Role, plain(forAccounts(k.Accounts)),
+				seen(k.Expires), seen(k.SeenAt))
+		}
+		t.Flush()
+	})
+}
+
+type adminKeyAdd struct {
+	operator
+	Name    string   `arg:"" help:"What it is for."`
+	Role    string   `required:"" placeholder:"ROLE" help:"viewer, marketer (codes, statistics), rules, operator or admin."`
+	Account []string `placeholder:"APPID" help:"Only for this account; repeat it for more."`
+	Days    int      `placeholder:"N" help:"How many days it is good for; left out: until it is removed."`
+}
+
+// Run makes an admin key.
+func (c *adminKeyAdd) Run(s *session) error {
+	if c.Days < 0 {
+		return misused("--days %d: want 1 or more", c.Days)
+	}
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	k := client.AdminKeyPut{Name: c.Name, Role: c.Role, Accounts: c.Account}
+	if c.Days > 0 {
+		k.Expires = new(time.Now().AddDate(0, 0, c.Days).Truncate(time.Second))
+	}
+	made, err := qrjump.AddAdminKey(s.ctx, k)
+	if err != nil {
+		return fmt.Errorf("admin-key add %s: %w", c.Name, err)
+	}
+	return c.print(s, made, func(w io.Writer) {
+		fmt.Fprintf(w, "%s\nthis is the key %s of %s, shown this once; send it as Authorization: Bearer\n", made.Key, plain(made.ID), plain(c.Name))
+	})
+}
+
+type adminKeyDelete struct {
+	operator
+	ID string `arg:"" name:"id" help:"Its id, as admin-key list shows it."`
+}
+
+// Run ends an admin key.
+func (c *adminKeyDelete) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	left, err := qrjump.DeleteAdminKey(s.ctx, c.ID)
+	if err != nil {
+		return fmt.Errorf("admin-key delete %s: %w", c.ID, err)
+	}
+	return c.print(s, client.AdminKeyList{Keys: left}, func(w io.Writer) {
+		fmt.Fprintf(w, "the key %s opens nothing any more\n", plain(c.ID))
+	})
+}
+
+type loginLink struct {
+	operator
+	Name string `arg:"" optional:"" help:"Of the person; left out: with all that the admin token may."`
+}
+
+// Run prints a link.
+func (c *loginLink) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	link, err := qrjump.LoginLink(s.ctx, c.Name)
+	if err != nil {
+		return fmt.Errorf("login-link: %w", err)
+	}
+	return c.print(s, link, func(w io.Writer) {
+		fmt.Fprintf(w, "%s\ngood once, until %s\n", link.URL, link.Expires.Local().Format("15:04:05"))
+	})
+}

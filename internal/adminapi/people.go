@@ -1,0 +1,140 @@
+package adminapi
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/internal/people"
+)
+
+func showPerson(p people.Person) client.Person {
+	return client.Person{Name: p.Name, Role: p.Role, Accounts: append([]string{}, p.Accounts...), HasPassword: p.Password != "",
+		SecondFactor: p.TOTP != "", CreatedAt: p.CreatedAt, SeenAt: optional(p.SeenAt)}
+}
+
+func showKey(k people.Key) client.AdminKey {
+	return client.AdminKey{ID: k.ID, Name: k.Name, Role: k.Role, Accounts: append([]string{}, k.Accounts...), CreatedAt: k.CreatedAt,
+		Expires: optional(k.ExpiresAt), SeenAt: optional(k.SeenAt)}
+}
+
+// checkRole refuses a role that is none, and AppIDs that no account has.
+func (a *Admin) checkRole(ctx context.Context, role *string, appids []string) error {
+	if role != nil && !operations.Role(*role).Known() {
+		return refused("role: want one of %s", strings.Join(words[string](operations.Roles), ", "))
+	}
+	if len(appids) > 1000 {
+		return refused("accounts: want 1,000 at most")
+	}
+	for _, appid := range appids {
+		if _, err := a.Accounts.Get(ctx, appid); errors.Is(err, accounts.ErrNoAccount) {
+			return refused("accounts: there is no account %s", appid)
+		} else if err != nil {
+			return err
+		}
+	}
+	if role != nil && *role == string(operations.Admin) && len(appids) > 0 {
+		return refused("accounts: an admin is for all accounts: choose a smaller role")
+	}
+	return nil
+}
+
+func (a *Admin) listPeople(ctx context.Context, _ *none) (client.PersonList, error) {
+	list, err := a.People.People(ctx)
+	return client.PersonList{People: each(list, showPerson)}, err
+}
+
+func (a *Admin) addPerson(ctx context.Context, in *struct{ Body client.PersonPut }) (client.PersonMade, error) {
+	b := in.Body
+	if err := a.checkRole(ctx, &b.Role, b.Accounts); err != nil {
+		return client.PersonMade{}, err
+	}
+	change := people.Change{Role: &b.Role, Accounts: &b.Accounts, Password: &b.Password}
+	if b.SecondFactor != "" {
+		change.SecondFactor = &b.SecondFactor
+	}
+	p, f, err := a.People.Add(ctx, b.Name, change)
+	return client.PersonMade{Person: showPerson(p), FactorURI: f.URI, Recovery: f.Recovery}, err
+}
+
+func (a *Admin) changePerson(ctx context.Context, in *struct {
+	Name string `path:"name"`
+	Body client.PersonChange
+}) (client.PersonMade, error) {
+	b := in.Body
+	role, appids := b.Role, b.Accounts
+	if role == nil || appids == nil {
+		list, err := a.People.People(ctx)
+		if err != nil {
+			return client.PersonMade{}, err
+		}
+		for _, p := range list {
+			if p.Name == in.Name {
+				role, appids = cmp.Or(role, &p.Role), cmp.Or(appids, &p.Accounts)
+			}
+		}
+	}
+	if appids == nil {
+		appids = &[]string{}
+	}
+	if err := a.checkRole(ctx, role, *appids); err != nil {
+		return client.PersonMade{}, err
+	}
+	p, f, err := a.People.Change(ctx, in.Name, people.Change{Role: b.Role, Accounts: b.Accounts, Password: b.Password,
+		SecondFactor: b.SecondFactor})
+	return client.PersonMade{Person: showPerson(p), FactorURI: f.URI, Recovery: f.Recovery}, err
+}
+
+func (a *Admin) deletePerson(ctx context.Context, in *struct {
+	Name string `path:"name"`
+}) (client.PersonList, error) {
+	if err := a.People.Delete(ctx, in.Name); err != nil {
+		return client.PersonList{}, err
+	}
+	return a.listPeople(ctx, nil)
+}
+
+func (a *Admin) listAdminKeys(ctx context.Context, _ *none) (client.AdminKeyList, error) {
+	list, err := a.People.Keys(ctx)
+	return client.AdminKeyList{Keys: each(list, showKey)}, err
+}
+
+func (a *Admin) addAdminKey(ctx context.Context, in *struct{ Body client.AdminKeyPut }) (client.AdminKeyMade, error) {
+	b := in.Body
+	if err := a.checkRole(ctx, &b.Role, b.Accounts); err != nil {
+		return client.AdminKeyMade{}, err
+	}
+	k := people.Key{Name: b.Name, Role: b.Role, Accounts: b.Accounts}
+	if b.Expires != nil {
+		k.ExpiresAt = *b.Expires
+	}
+	k, text, err := a.People.AddKey(ctx, k)
+	return client.AdminKeyMade{ID: k.ID, Key: text}, err
+}
+
+func (a *Admin) deleteAdminKey(ctx context.Context, in *struct {
+	ID string `path:"id"`
+}) (client.AdminKeyList, error) {
+	if err := a.People.DeleteKey(ctx, in.ID); err != nil {
+		return client.AdminKeyList{}, err
+	}
+	return a.listAdminKeys(ctx, nil)
+}
+
+func (a *Admin) makeLoginLink(ctx context.Context, in *struct {
+	Body struct {
+		Name string `json:"name,omitempty" maxLength:"40" doc:"of the person; left out: with all that the admin token may"`
+	}
+}) (client.LoginLink, error) {
+	text, ends, err := a.People.NewLink(ctx, in.Body.Name)
+	if err != nil {
+		return client.LoginLink{}, err
+	}
+	return client.LoginLink{URL: a.ConsoleURL() + "/login?once=" + url.QueryEscape(text), Expires: ends.Truncate(time.Second)}, nil
+}

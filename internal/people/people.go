@@ -1,0 +1,577 @@
+// Package people knows which people and programs may administer this server: by which
+// proof they come in, as whom.
+package people
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/vault"
+)
+
+// Person is somebody who may sign in.
+type Person struct {
+	Name      string
+	Role      string   // one of package operations
+	Accounts  []string // AppIDs that the role is limited to; none = all
+	Password  string   // argon2id as a PHC text; "" = no sign-in by password
+	TOTP      string   // sealed; "" = no second factor
+	TOTPStep  int64    // of the last code that was taken: one works once
+	Recovery  []string // hashes of the recovery codes that are left
+	CreatedAt time.Time
+	SeenAt    time.Time // the last sign-in
+}
+
+// Key lets a program administer.
+type Key struct {
+	ID        string
+	Hash      string
+	Name      string
+	Role      string
+	Accounts  []string
+	CreatedAt time.Time
+	ExpiresAt time.Time // zero = never
+	SeenAt    time.Time // to a minute
+}
+
+// Session is a browser in which somebody is signed in.
+type Session struct {
+	Hash      string
+	ID        string
+	Person    string // "" = whoever has the admin token
+	CreatedAt time.Time
+	SeenAt    time.Time // to a minute
+	EndsAt    time.Time
+	IP        string
+	Agent     string
+}
+
+// Link is one that signs in once.
+type Link struct {
+	Hash   string
+	Person string // "" = with all that the admin token may
+	EndsAt time.Time
+}
+
+// Caller is whoever makes a request: as whom the log of changes names it, and what
+// it may do.
+type Caller struct {
+	Actor    string // admin, person:NAME or key:NAME
+	Name     string // of the person or key; "" = the admin token
+	Role     string
+	Accounts []string // none = all
+	Session  string   // the id of the session; "" = none
+}
+
+var (
+	ErrNoPerson = errors.New("there is no person of this name")
+	ErrNoKey    = errors.New("there is no admin key with this id")
+	// ErrNoSession: nobody is signed in by this text, not any more, or never was.
+	ErrNoSession = errors.New("there is no such session")
+	ErrNoLink    = errors.New("this link was used, or is older than ten minutes: ask for another one")
+	// ErrRefused: the name, the password or the code is wrong; it is not said which.
+	ErrRefused = errors.New("the name, the password or the code is not right")
+	// ErrSecondFactor: name and password are right, and a code is wanted.
+	ErrSecondFactor = errors.New("a code of the second factor is wanted")
+	// ErrTooMany: too many wrong ones came from this address within a minute.
+	ErrTooMany = errors.New("too many wrong attempts came from this address: try again in a minute")
+	ErrExists  = errors.New("there is a person of this name already")
+)
+
+const (
+	// Idle is how long a session may be without a request, Longest how long it may be at all.
+	Idle    = 12 * time.Hour
+	Longest = 7 * 24 * time.Hour
+	// LinkTime is how long a link signs in.
+	LinkTime = 10 * time.Minute
+	// MostSessions is how many sessions one person has at once; the oldest ends.
+	MostSessions = 20
+	// seenEvery is how exactly the last use is kept: each note is a write.
+	seenEvery = time.Minute
+)
+
+// Store keeps people, keys, sessions and links.
+type Store interface {
+	// UpdatePeople runs f in a transaction; it may run twice.
+	UpdatePeople(ctx context.Context, f func(Tx) error) error
+	ViewPeople(ctx context.Context, f func(Tx) error) error
+}
+
+// Tx is one transaction. What is asked for and is not there is ErrNoPerson, ErrNoKey,
+// ErrNoSession or ErrNoLink.
+type Tx interface {
+	Person(ctx context.Context, name string) (Person, error)
+	People(ctx context.Context) ([]Person, error)
+	// PutPerson notes did in the log of changes; "" notes nothing.
+	PutPerson(ctx context.Context, p Person, did string) error
+	// UseCode keeps step and recovery codes of p where they are still those of was:
+	// ErrRefused where another request used one up meanwhile.
+	UseCode(ctx context.Context, was, p Person) error
+	DeletePerson(ctx context.Context, name string) error
+	AdminKeyByHash(ctx context.Context, hash string) (Key, error)
+	AdminKeys(ctx context.Context) ([]Key, error)
+	PutAdminKey(ctx context.Context, k Key, did string) error
+	DeleteAdminKey(ctx context.Context, id string) error
+	Session(ctx context.Context, hash string) (Session, error)
+	SessionsOf(ctx context.Context, person string) ([]Session, error)
+	PutSession(ctx context.Context, s Session) error
+	DeleteSession(ctx context.Context, id string) error
+	DeleteSessionsOf(ctx context.Context, person, but string) error
+	// DropSessions removes those that ended, or were last seen, before a moment.
+	DropSessions(ctx context.Context, ended, seen time.Time) error
+	// TakeLoginLink removes a link and returns it.
+	TakeLoginLink(ctx context.Context, hash string) (Link, error)
+	PutLoginLink(ctx context.Context, l Link) error
+}
+
+// Directory is who may administer.
+type Directory struct {
+	Store  Store
+	Vault  *vault.Key
+	Now    func() time.Time
+	Random io.Reader
+	// Guesses are counted by address and name, so that nobody locks out another.
+	Guesses accounts.Guesses
+	// Guessed is told of a wrong attempt; nil = nobody is.
+	Guessed func(name string, ip netip.Addr)
+}
+
+// text draws a secret with 256 bits.
+func (d *Directory) text(begin string) (string, error) {
+	var raw [32]byte
+	if _, err := io.ReadFull(d.Random, raw[:]); err != nil {
+		return "", fmt.Errorf("drawing a secret: %w", err)
+	}
+	return begin + base64.RawURLEncoding.EncodeToString(raw[:]), nil
+}
+
+func (d *Directory) id() (string, error) {
+	var raw [8]byte
+	_, err := io.ReadFull(d.Random, raw[:])
+	return hex.EncodeToString(raw[:]), err
+}
+
+const (
+	keyPurpose      = "admin_key"
+	sessionPurpose  = "session"
+	linkPurpose     = "login_link"
+	recoveryPurpose = "recovery/"
+)
+
+var names = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{N}._@-]{0,39}$`)
+
+// CheckName says why somebody cannot be called so; "" = it is fine.
+func CheckName(name string) string {
+	if !utf8.ValidString(name) || !names.MatchString(name) || name == "admin" {
+		return "name: want 1 to 40 letters, digits and . _ @ -, beginning with a letter or a digit; admin is the admin token's"
+	}
+	return ""
+}
+
+// Change is what of a person is to be; nil stays.
+type Change struct {
+	Role     *string
+	Accounts *[]string
+	Password *string // "" = none any more
+	// SecondFactor is "new" for a new secret, "off" for none.
+	SecondFactor *string
+}
+
+// Factor is a new second factor: its address for an app, and codes for the day that
+// the phone is lost. Neither is shown again.
+type Factor struct {
+	URI      string
+	Recovery []string
+}
+
+// Add makes a person. ErrExists; accounts.Invalid for a name or a password that
+// cannot be.
+func (d *Directory) Add(ctx context.Context, name string, c Change) (Person, Factor, error) {
+	if fault := CheckName(name); fault != "" {
+		return Person{}, Factor{}, accounts.Invalid(fault)
+	}
+	return d.put(ctx, name, c, true)
+}
+
+// Change changes a person. ErrNoPerson. Whoever loses a right, or whose password
+// changes, is signed out everywhere.
+func (d *Directory) Change(ctx context.Context, name string, c Change) (Person, Factor, error) {
+	return d.put(ctx, name, c, false)
+}
+
+func (d *Directory) put(ctx context.Context, name string, c Change, add bool) (p Person, f Factor, err error) {
+	hash := ""
+	if c.Password != nil && *c.Password != "" {
+		if fault := CheckPassword(*c.Password, name); fault != "" {
+			return p, f, accounts.Invalid(fault)
+		}
+		if hash, err = hashPassword(ctx, d.Random, *c.Password); err != nil {
+			return p, f, err
+		}
+	}
+	var secret, sealed string
+	var recovery []string
+	if c.SecondFactor != nil {
+		switch *c.SecondFactor {
+		case "off":
+		case "new":
+			if secret, f.Recovery, err = d.newFactor(); err != nil {
+				return p, f, err
+			}
+			f.URI, sealed = factorURI(name, secret), d.Vault.Seal("people/totp/"+name, []byte(secret))
+			for _, code := range f.Recovery {
+				recovery = append(recovery, d.Vault.Hash(recoveryPurpose+name, code))
+			}
+		default:
+			return p, f, accounts.Invalid(`second_factor: want "new" or "off"`)
+		}
+	}
+	err = d.Store.UpdatePeople(ctx, func(tx Tx) error {
+		var err error
+		p, err = tx.Person(ctx, name)
+		switch {
+		case add && err == nil:
+			return ErrExists
+		case add && errors.Is(err, ErrNoPerson):
+			p = Person{Name: name, CreatedAt: d.Now()}
+		case err != nil:
+			return err
+		}
+		if c.Role != nil {
+			p.Role = *c.Role
+		}
+		if c.Accounts != nil {
+			p.Accounts = slices.Compact(slices.Sorted(slices.Values(*c.Accounts)))
+		}
+		if c.Password != nil {
+			p.Password = hash
+		}
+		if c.SecondFactor != nil {
+			p.TOTP, p.TOTPStep, p.Recovery = sealed, 0, recovery
+		}
+		did := "edit"
+		if add {
+			did = "add"
+		}
+		if err := tx.PutPerson(ctx, p, did); err != nil {
+			return err
+		}
+		return tx.DeleteSessionsOf(ctx, name, "")
+	})
+	return p, f, err
+}
+
+// Delete removes a person and signs it out everywhere. ErrNoPerson.
+func (d *Directory) Delete(ctx context.Context, name string) error {
+	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
+		if err := tx.DeletePerson(ctx, name); err != nil {
+			return err
+		}
+		return tx.DeleteSessionsOf(ctx, name, "")
+	})
+}
+
+// People lists everybody by name.
+func (d *Directory) People(ctx context.Context) (list []Person, err error) {
+	err = d.Store.ViewPeople(ctx, func(tx Tx) error { list, err = tx.People(ctx); return err })
+	return list, err
+}
+
+// Keys lists the admin keys, oldest first.
+func (d *Directory) Keys(ctx context.Context) (list []Key, err error) {
+	err = d.Store.ViewPeople(ctx, func(tx Tx) error { list, err = tx.AdminKeys(ctx); return err })
+	return list, err
+}
+
+// KeyPrefix begins every admin key.
+const KeyPrefix = "qrk_"
+
+// AddKey makes a key and returns its text, which is not kept.
+func (d *Directory) AddKey(ctx context.Context, k Key) (Key, string, error) {
+	if fault := CheckName(k.Name); fault != "" {
+		return k, "", accounts.Invalid(fault)
+	}
+	if !k.ExpiresAt.IsZero() && !k.ExpiresAt.After(d.Now()) {
+		return k, "", accounts.Invalid("expires: want a moment to come")
+	}
+	text, err := d.text(KeyPrefix)
+	if err != nil {
+		return k, "", err
+	}
+	if k.ID, err = d.id(); err != nil {
+		return k, "", err
+	}
+	k.Hash, k.CreatedAt = d.Vault.Hash(keyPurpose, text), d.Now()
+	k.Accounts = slices.Compact(slices.Sorted(slices.Values(k.Accounts)))
+	return k, text, d.Store.UpdatePeople(ctx, func(tx Tx) error { return tx.PutAdminKey(ctx, k, "add") })
+}
+
+// DeleteKey ends a key at once. ErrNoKey.
+func (d *Directory) DeleteKey(ctx context.Context, id string) error {
+	return d.Store.UpdatePeople(ctx, func(tx Tx) error { return tx.DeleteAdminKey(ctx, id) })
+}
+
+// ByKey is the caller behind a key; ErrNoKey for one that ended too.
+func (d *Directory) ByKey(ctx context.Context, text string) (Caller, error) {
+	if !strings.HasPrefix(text, KeyPrefix) || len(text) > 100 {
+		return Caller{}, ErrNoKey
+	}
+	var k Key
+	now, hash := d.Now(), d.Vault.Hash(keyPurpose, text)
+	err := d.Store.ViewPeople(ctx, func(tx Tx) (err error) { k, err = tx.AdminKeyByHash(ctx, hash); return err })
+	if err != nil {
+		return Caller{}, err
+	}
+	if !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) {
+		return Caller{}, ErrNoKey
+	}
+	if now.Sub(k.SeenAt) >= seenEvery {
+		k.SeenAt = now
+		err = d.Store.UpdatePeople(ctx, func(tx Tx) error {
+			if _, err := tx.AdminKeyByHash(ctx, hash); err != nil {
+				return err // it ended meanwhile
+			}
+			return tx.PutAdminKey(ctx, k, "")
+		})
+	}
+	return Caller{Actor: "key:" + k.Name, Name: k.Name, Role: k.Role, Accounts: k.Accounts}, err
+}
+
+// Browser is where a session is.
+type Browser struct {
+	IP    netip.Addr
+	Agent string
+}
+
+// Attempt is what somebody gives to sign in.
+type Attempt struct {
+	Name, Password string
+	Code           string // of the second factor, or a recovery code; "" = none was asked for yet
+}
+
+// SignIn begins a session by name and password and returns its text: ErrRefused,
+// ErrSecondFactor, ErrTooMany. was is the text of a session that ends; "" = none.
+func (d *Directory) SignIn(ctx context.Context, a Attempt, b Browser, was string) (string, error) {
+	now := d.Now()
+	whom := "person/" + a.Name[:min(len(a.Name), 64)]
+	if d.Guesses.TooMany(b.IP, whom, now) || d.Guesses.TooMany(b.IP, "person", now) {
+		return "", ErrTooMany
+	}
+	var p Person
+	err := d.Store.ViewPeople(ctx, func(tx Tx) (err error) { p, err = tx.Person(ctx, a.Name); return err })
+	if err != nil && !errors.Is(err, ErrNoPerson) {
+		return "", err
+	}
+	right, err := checkPassword(ctx, p.Password, a.Password)
+	if err != nil {
+		return "", err
+	}
+	wrong := func() (string, error) {
+		d.Guesses.Wrong(b.IP, whom, now)
+		d.Guesses.Wrong(b.IP, "person", now)
+		if d.Guessed != nil {
+			d.Guessed(a.Name, b.IP)
+		}
+		return "", ErrRefused
+	}
+	switch {
+	case !right:
+		return wrong()
+	case p.TOTP != "" && a.Code == "":
+		return "", ErrSecondFactor
+	case p.TOTP != "":
+		if err := d.takeCode(ctx, p.Name, a.Code); errors.Is(err, ErrRefused) {
+			return wrong()
+		} else if err != nil {
+			return "", err
+		}
+	}
+	return d.begin(ctx, p.Name, b, was)
+}
+
+// takeCode uses up a code of the second factor or a recovery code.
+func (d *Directory) takeCode(ctx context.Context, name, code string) error {
+	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
+		p, err := tx.Person(ctx, name)
+		if err != nil {
+			return err
+		}
+		secret, err := d.Vault.Open("people/totp/"+name, p.TOTP)
+		if err != nil {
+			return fmt.Errorf("opening the second factor of %s: %w", name, err)
+		}
+		code = strings.ToLower(strings.NewReplacer(" ", "", "-", "").Replace(code))
+		was := p
+		if step, ok := matchCode(string(secret), code, d.Now(), p.TOTPStep); ok {
+			p.TOTPStep = step
+			return tx.UseCode(ctx, was, p)
+		}
+		for i, hash := range p.Recovery {
+			if d.Vault.Matches(recoveryPurpose+name, code, hash) {
+				p.Recovery = slices.Delete(slices.Clone(p.Recovery), i, i+1)
+				return tx.UseCode(ctx, was, p)
+			}
+		}
+		return ErrRefused
+	})
+}
+
+// Begin begins a session with all that the admin token may, for whoever proved to
+// have it.
+func (d *Directory) Begin(ctx context.Context, b Browser, was string) (string, error) {
+	return d.begin(ctx, "", b, was)
+}
+
+func (d *Directory) begin(ctx context.Context, person string, b Browser, was string) (string, error) {
+	text, err := d.text("")
+	if err != nil {
+		return "", err
+	}
+	now := d.Now()
+	s := Session{Hash: d.Vault.Hash(sessionPurpose, text), Person: person, CreatedAt: now, SeenAt: now, EndsAt: now.Add(Longest),
+		IP: b.IP.String(), Agent: strings.ToValidUTF8(strings.ReplaceAll(b.Agent[:min(len(b.Agent), 200)], "\x00", ""), "")}
+	if s.ID, err = d.id(); err != nil {
+		return "", err
+	}
+	return text, d.Store.UpdatePeople(ctx, func(tx Tx) error {
+		if err := tx.DropSessions(ctx, now, now.Add(-Idle)); err != nil {
+			return err
+		}
+		if was != "" {
+			old, err := tx.Session(ctx, d.Vault.Hash(sessionPurpose, was))
+			if err == nil {
+				err = tx.DeleteSession(ctx, old.ID)
+			}
+			if err != nil && !errors.Is(err, ErrNoSession) {
+				return err
+			}
+		}
+		if person != "" {
+			p, err := tx.Person(ctx, person)
+			if err != nil {
+				return err
+			}
+			p.SeenAt = now
+			if err := tx.PutPerson(ctx, p, ""); err != nil {
+				return err
+			}
+		}
+		list, err := tx.SessionsOf(ctx, person)
+		if err != nil {
+			return err
+		}
+		for _, old := range list[:max(0, len(list)-MostSessions+1)] {
+			if err := tx.DeleteSession(ctx, old.ID); err != nil {
+				return err
+			}
+		}
+		return tx.PutSession(ctx, s)
+	})
+}
+
+// BySession is the caller that is signed in by a text; ErrNoSession.
+func (d *Directory) BySession(ctx context.Context, text string) (Caller, error) {
+	if text == "" || len(text) > 100 {
+		return Caller{}, ErrNoSession
+	}
+	now, c, s := d.Now(), Caller{}, Session{}
+	hash := d.Vault.Hash(sessionPurpose, text)
+	err := d.Store.ViewPeople(ctx, func(tx Tx) (err error) {
+		if s, err = tx.Session(ctx, hash); err != nil {
+			return err
+		}
+		if !now.Before(s.EndsAt) || now.Sub(s.SeenAt) >= Idle {
+			return ErrNoSession
+		}
+		if c = (Caller{Actor: "admin", Role: "admin", Session: s.ID}); s.Person == "" {
+			return nil
+		}
+		p, err := tx.Person(ctx, s.Person)
+		if errors.Is(err, ErrNoPerson) {
+			return ErrNoSession
+		}
+		c = Caller{Actor: "person:" + p.Name, Name: p.Name, Role: p.Role, Accounts: p.Accounts, Session: s.ID}
+		return err
+	})
+	if err == nil && now.Sub(s.SeenAt) >= seenEvery {
+		s.SeenAt = now
+		err = d.Store.UpdatePeople(ctx, func(tx Tx) error {
+			if _, err := tx.Session(ctx, hash); err != nil {
+				return err // it ended meanwhile
+			}
+			return tx.PutSession(ctx, s)
+		})
+	}
+	return c, err
+}
+
+// Sessions are those of a caller that is signed in, oldest first.
+func (d *Directory) Sessions(ctx context.Context, person string) (list []Session, err error) {
+	err = d.Store.ViewPeople(ctx, func(tx Tx) error { list, err = tx.SessionsOf(ctx, person); return err })
+	now := d.Now()
+	return slices.DeleteFunc(list, func(s Session) bool { return !now.Before(s.EndsAt) || now.Sub(s.SeenAt) >= Idle }), err
+}
+
+// End ends one session of a person; ErrNoSession for one of somebody else.
+func (d *Directory) End(ctx context.Context, person, id string) error {
+	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
+		list, err := tx.SessionsOf(ctx, person)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(list, func(s Session) bool { return s.ID == id }) {
+			return ErrNoSession
+		}
+		return tx.DeleteSession(ctx, id)
+	})
+}
+
+// EndOthers ends all sessions of a person but one.
+func (d *Directory) EndOthers(ctx context.Context, person, but string) error {
+	return d.Store.UpdatePeople(ctx, func(tx Tx) error { return tx.DeleteSessionsOf(ctx, person, but) })
+}
+
+// NewLink makes the text of a link that signs a person in once, within ten minutes;
+// "" = with all that the admin token may. ErrNoPerson.
+func (d *Directory) NewLink(ctx context.Context, person string) (text string, ends time.Time, err error) {
+	if text, err = d.text(""); err != nil {
+		return "", ends, err
+	}
+	l := Link{Hash: d.Vault.Hash(linkPurpose, text), Person: person, EndsAt: d.Now().Add(LinkTime)}
+	err = d.Store.UpdatePeople(ctx, func(tx Tx) error {
+		if person != "" {
+			if _, err := tx.Person(ctx, person); err != nil {
+				return err
+			}
+		}
+		return tx.PutLoginLink(ctx, l)
+	})
+	return text, l.EndsAt, err
+}
+
+// ByLink uses up a link and begins a session. ErrNoLink.
+func (d *Directory) ByLink(ctx context.Context, text string, b Browser, was string) (string, error) {
+	var l Link
+	err := d.Store.UpdatePeople(ctx, func(tx Tx) (err error) {
+		l, err = tx.TakeLoginLink(ctx, d.Vault.Hash(linkPurpose, text))
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	if !d.Now().Before(l.EndsAt) {
+		return "", ErrNoLink
+	}
+	return d.begin(ctx, l.Person, b, was)
+}

@@ -1,0 +1,111 @@
+package server_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+const twoShops = `
+accounts:
+  - {appid: shop, kind: mini_program, secret: the-secret-of-shop, certified: true, versions: [release]}
+  - {appid: other, kind: mini_program, secret: the-secret-of-other, certified: true, versions: [release]}
+  - {appid: brand, kind: service_account, secret: the-secret-of-brand, certified: true, features: [marketcode],
+     marketcode_key: 0123456789abcdef, linked: [other]}
+rules:
+  - {owner: shop, prefix: "https://shop.example/", path: p, published: true}
+settings: {verification: trust}
+`
+
+// adminKey makes a key and returns its id, and a function that calls with it.
+func adminKey(t *testing.T, s *servertest.Server, body string) (string, func(method, path, body string) servertest.Answer) {
+	t.Helper()
+	var made struct{ ID, Key string }
+	s.Admin("POST", "/admin-keys", body).JSON(t, &made)
+	s.Hide(made.Key)
+	return made.ID, func(method, path, body string) servertest.Answer {
+		return s.Do(method, "/admin/v1"+path, body, "Authorization: Bearer "+made.Key, "Content-Type: application/json")
+	}
+}
+
+// Issue 17, 3: a key has a role, accounts, an end and a last use, and the audit log names it.
+func TestAnAdminKeyMayWhatItsRoleSays(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: twoShops})
+	id, call := adminKey(t, s, `{"name":"ci","role":"operator","accounts":["shop"],"expires":"2026-01-16T00:00:00Z"}`)
+	for _, c := range []struct {
+		method, path, body string
+		want               int
+	}{
+		{"GET", "/accounts/shop", "", 200}, {"GET", "/accounts/other", "", 403}, {"GET", "/rules?owner=shop", "", 200},
+		{"GET", "/rules", "", 403}, {"GET", "/rules?owner=other", "", 403}, {"GET", "/settings", "", 200}, {"GET", "/people", "", 403},
+		{"PUT", "/accounts/shop/jump", `{"open":false}`, 200}, {"PUT", "/accounts/other/jump", `{"open":false}`, 403},
+		{"PUT", "/accounts/shop/links/other", "", 403}, {"PUT", "/settings", `{}`, 403}, {"GET", "/changes", "", 403},
+		{"GET", "/users/u/openid?appid=other", "", 403}, {"POST", "/admin-keys", `{"name":"x","role":"admin"}`, 403},
+	} {
+		if a := call(c.method, c.path, c.body); a.Status != c.want && !(c.want == 200 && a.Status == 204) {
+			t.Errorf("%s %s: %d %s, want %d", c.method, c.path, a.Status, a.Body, c.want)
+		}
+	}
+	if list := call("GET", "/accounts", "").Body; !strings.Contains(list, `"shop"`) || strings.Contains(list, `"other"`) {
+		t.Errorf("it sees %s", list)
+	}
+	if log := s.Admin("GET", "/changes?kind=account&key=shop&newest=true&limit=1", "").Body; !strings.Contains(log, `"actor":"key:ci"`) {
+		t.Errorf("the log of changes names somebody else: %s", log)
+	}
+	if list := s.Admin("GET", "/admin-keys", "").Body; !strings.Contains(list, `"seen_at":"2026-01-15T`) || strings.Contains(list, "qrk_") {
+		t.Errorf("the list: %s", list)
+	}
+	s.Clock.Step(24 * time.Hour)
+	if a := call("GET", "/accounts/shop", ""); a.Status != http.StatusUnauthorized {
+		t.Errorf("after its end: %d", a.Status)
+	}
+	id, call = adminKey(t, s, `{"name":"second","role":"viewer"}`)
+	if a := call("GET", "/accounts", ""); a.Status != 200 {
+		t.Errorf("a new key: %d", a.Status)
+	}
+	s.Admin("DELETE", "/admin-keys/"+id, "")
+	if a := call("GET", "/accounts", ""); a.Status != http.StatusUnauthorized {
+		t.Errorf("a key that was deleted: %d", a.Status)
+	}
+}
+
+// A caller that is limited to accounts may call nothing that is not known to be theirs: an operation that is new and says
+// nothing of accounts is refused.
+func TestALimitedCallerIsKeptOutOfEveryOperationOfOthers(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: twoShops, Config: nil})
+	var batch struct {
+		ID int64 `json:"application_id"`
+	}
+	s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("brand"), `{"code_count":10000,"isv_application_id":"a"}`).JSON(t, &batch)
+	calls := map[operations.Role]func(string, string, string) servertest.Answer{}
+	for _, role := range roles[:len(roles)-1] {
+		_, calls[role] = adminKey(t, s, fmt.Sprintf(`{"name":"k","role":%q,"accounts":["shop"]}`, role))
+	}
+	everyone := []string{"listAccounts", "listBehaviours", "getSettings"}
+	fill := strings.NewReplacer("{appid}", "other", "{mini_program}", "other", "{application_id}", fmt.Sprint(batch.ID), "{user}", "u",
+		"{rid}", "00000000-00000000-00000000", "{component}", "c", "{seq}", "1", "{host}", "h", "{code_index}", "1", "{scan_id}", "x",
+		"{node}", "n", "{id}", "1", "{name}", "n")
+	for _, o := range allOperations() {
+		for role, call := range calls {
+			a := call(o.Method, fill.Replace(o.Path), "")
+			ok := a.Status == http.StatusForbidden
+			if slices.Contains(everyone, o.ID) {
+				ok = a.Status == http.StatusOK
+			}
+			if o.ID == "getCall" && role == operations.Operator {
+				ok = a.Status == http.StatusNotFound // there is none
+			}
+			if !ok {
+				t.Errorf("%s %s (%s) by %s of shop: %d %.200s", o.Method, o.Path, o.ID, role, a.Status, a.Body)
+			}
+		}
+	}
+}

@@ -1,0 +1,157 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/people"
+)
+
+var (
+	personRows = noun[people.Person]{table: "people", key: "name", none: people.ErrNoPerson,
+		fields: func(p *people.Person) []field {
+			return []field{{"name", &p.Name}, {"role", &p.Role}, {"accounts", inJSON(&p.Accounts)}, {"password", &p.Password},
+				{"totp", &p.TOTP}, {"totp_step", &p.TOTPStep}, {"recovery", inJSON(&p.Recovery)}, {"created_at", moment{&p.CreatedAt}},
+				{"seen_at", moment{&p.SeenAt}}}
+		}}.rows()
+	adminKeyRows = noun[people.Key]{table: "admin_keys", key: "id", none: people.ErrNoKey,
+		fields: func(k *people.Key) []field {
+			return []field{{"id", &k.ID}, {"hash", &k.Hash}, {"name", &k.Name}, {"role", &k.Role}, {"accounts", inJSON(&k.Accounts)},
+				{"created_at", moment{&k.CreatedAt}}, {"expires_at", moment{&k.ExpiresAt}}, {"seen_at", moment{&k.SeenAt}}}
+		}}.rows()
+	sessionRows = noun[people.Session]{table: "sessions", key: "hash", none: people.ErrNoSession,
+		fields: func(s *people.Session) []field {
+			return []field{{"hash", &s.Hash}, {"id", &s.ID}, {"person", &s.Person}, {"created_at", moment{&s.CreatedAt}},
+				{"seen_at", moment{&s.SeenAt}}, {"ends_at", moment{&s.EndsAt}}, {"ip", &s.IP}, {"agent", &s.Agent}}
+		}}.rows()
+	loginLinkRows = noun[people.Link]{table: "login_links", key: "hash", none: people.ErrNoLink,
+		fields: func(l *people.Link) []field {
+			return []field{{"hash", &l.Hash}, {"person", &l.Person}, {"ends_at", moment{&l.EndsAt}}}
+		}}.rows()
+)
+
+// Person implements people.Tx.
+func (t *Tx) Person(ctx context.Context, name string) (people.Person, error) {
+	return personRows.one(ctx, t, `name = $1`, name)
+}
+
+// People implements people.Tx.
+func (t *Tx) People(ctx context.Context) ([]people.Person, error) {
+	return personRows.all(ctx, t, `ORDER BY name`)
+}
+
+// PutPerson implements people.Tx.
+func (t *Tx) PutPerson(ctx context.Context, p people.Person, did string) error {
+	if err := personRows.put(ctx, t, p); err != nil || did == "" {
+		return err
+	}
+	return t.note(ctx, ofPerson, p.Name, did, map[string]any{"role": p.Role, "accounts": p.Accounts, "password": p.Password != "",
+		"second_factor": p.TOTP != ""})
+}
+
+// UseCode implements people.Tx.
+func (t *Tx) UseCode(ctx context.Context, was, p people.Person) error {
+	n, err := t.exec(ctx, `UPDATE people SET totp_step = $1, recovery = $2 WHERE name = $3 AND totp_step = $4 AND recovery = $5`, p.TOTPStep,
+		stored(inJSON(&p.Recovery)), p.Name, was.TOTPStep, stored(inJSON(&was.Recovery)))
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return people.ErrRefused
+	}
+	return nil
+}
+
+// DeletePerson implements people.Tx.
+func (t *Tx) DeletePerson(ctx context.Context, name string) error {
+	n, err := t.exec(ctx, `DELETE FROM people WHERE name = $1`, name)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return people.ErrNoPerson
+	}
+	return t.note(ctx, ofPerson, name, "delete", nil)
+}
+
+// AdminKeyByHash implements people.Tx.
+func (t *Tx) AdminKeyByHash(ctx context.Context, hash string) (people.Key, error) {
+	return adminKeyRows.one(ctx, t, `hash = $1`, hash)
+}
+
+// AdminKeys implements people.Tx.
+func (t *Tx) AdminKeys(ctx context.Context) ([]people.Key, error) {
+	return adminKeyRows.all(ctx, t, `ORDER BY created_at, id`)
+}
+
+// PutAdminKey implements people.Tx.
+func (t *Tx) PutAdminKey(ctx context.Context, k people.Key, did string) error {
+	if err := adminKeyRows.put(ctx, t, k); err != nil || did == "" {
+		return err
+	}
+	return t.note(ctx, ofAdminKey, k.ID, did, map[string]any{"name": k.Name, "role": k.Role, "accounts": k.Accounts})
+}
+
+// DeleteAdminKey implements people.Tx.
+func (t *Tx) DeleteAdminKey(ctx context.Context, id string) error {
+	n, err := t.exec(ctx, `DELETE FROM admin_keys WHERE id = $1`, id)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return people.ErrNoKey
+	}
+	return t.note(ctx, ofAdminKey, id, "delete", nil)
+}
+
+// Session implements people.Tx.
+func (t *Tx) Session(ctx context.Context, hash string) (people.Session, error) {
+	return sessionRows.one(ctx, t, `hash = $1`, hash)
+}
+
+// SessionsOf implements people.Tx.
+func (t *Tx) SessionsOf(ctx context.Context, person string) ([]people.Session, error) {
+	return sessionRows.all(ctx, t, `WHERE person = $1 ORDER BY created_at, id`, person)
+}
+
+// PutSession implements people.Tx.
+func (t *Tx) PutSession(ctx context.Context, s people.Session) error {
+	return sessionRows.put(ctx, t, s)
+}
+
+// DeleteSession implements people.Tx.
+func (t *Tx) DeleteSession(ctx context.Context, id string) error {
+	_, err := t.exec(ctx, `DELETE FROM sessions WHERE id = $1`, id)
+	return err
+}
+
+// DeleteSessionsOf implements people.Tx.
+func (t *Tx) DeleteSessionsOf(ctx context.Context, person, but string) error {
+	_, err := t.exec(ctx, `DELETE FROM sessions WHERE person = $1 AND id <> $2`, person, but)
+	return err
+}
+
+// DropSessions implements people.Tx.
+func (t *Tx) DropSessions(ctx context.Context, ended, seen time.Time) error {
+	_, err := t.exec(ctx, `DELETE FROM sessions WHERE ends_at <= $1 OR seen_at <= $2`, millis(ended), millis(seen))
+	return err
+}
+
+// TakeLoginLink implements people.Tx.
+func (t *Tx) TakeLoginLink(ctx context.Context, hash string) (people.Link, error) {
+	l, err := loginLinkRows.scan(t.row(ctx, `DELETE FROM login_links WHERE hash = $1 RETURNING `+loginLinkRows.columns, hash).Scan)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = people.ErrNoLink
+	}
+	return l, err
+}
+
+// PutLoginLink implements people.Tx.
+func (t *Tx) PutLoginLink(ctx context.Context, l people.Link) error {
+	if _, err := t.exec(ctx, `DELETE FROM login_links WHERE ends_at < $1`, millis(l.EndsAt.Add(-people.LinkTime))); err != nil {
+		return err
+	}
+	return loginLinkRows.add(ctx, t, l)
+}
