@@ -79,7 +79,8 @@ func checkPassword(ctx context.Context, phc, password string) (bool, error) {
 		return false, fmt.Errorf("a password's salt cannot be read: %w", err)
 	}
 	want, err := base64.RawStdEncoding.DecodeString(parts[5])
-	if err != nil || version != argon2.Version || memory > 1<<20 || passes == 0 || passes > 100 || threads == 0 || threads > 64 || len(want) < 16 {
+	if err != nil || version != argon2.Version || memory > 1<<20 || passes == 0 || passes > 100 || threads == 0 || threads > 64 ||
+		len(want) < 16 {
 		return false, fmt.Errorf("a password's hash is none of ours")
 	}
 	got, err := derive(ctx, password, salt, memory, passes, uint8(threads), len(want))
@@ -116,7 +117,8 @@ var commonWords = strings.Fields(`password passwort passwd contrasena motdepasse
 
 // walks are rows of keys, and orders that everybody knows, in both directions.
 var walks = func() (list []string) {
-	for _, row := range []string{"abcdefghijklmnopqrstuvwxyz", "01234567890123456789", "qwertyuiop", "qwertzuiop", "azertyuiop", "asdfghjkl",
+	for _, row := range []string{"abcdefghijklmnopqrstuvwxyz", "01234567890123456789", "qwertyuiop", "qwertzuiop", "azertyuiop",
+		"asdfghjkl",
 		"zxcvbnm", "1qaz2wsx3edc4rfv5tgb6yhn7ujm", "q1w2e3r4t5y6u7i8o9p0", "!@#$%^&*()", "qazwsxedcrfvtgbyhnujmikolp"} {
 		back := []rune(row)
 		for i, j := 0, len(back)-1; i < j; i, j = i+1, j-1 {

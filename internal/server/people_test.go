@@ -84,7 +84,8 @@ func TestALimitedCallerIsKeptOutOfEveryOperationOfOthers(t *testing.T) {
 	var batch struct {
 		ID int64 `json:"application_id"`
 	}
-	s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("brand"), `{"code_count":10000,"isv_application_id":"a"}`).JSON(t, &batch)
+	s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("brand"),
+		`{"code_count":10000,"isv_application_id":"a"}`).JSON(t, &batch)
 	calls := map[operations.Role]func(string, string, string) servertest.Answer{}
 	for _, role := range roles[:len(roles)-1] {
 		_, calls[role] = adminKey(t, s, fmt.Sprintf(`{"name":"k","role":%q,"accounts":["shop"]}`, role))
