@@ -3,12 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,19 +42,21 @@ func blocks(text string) (list []block) {
 	return list
 }
 
-// notRun are how many blocks of a language may be left out.
+// notRun are how many blocks may be left out.
 const notRun = 12
 
 // TestThePagesRun runs every block of commands of the guide, page by page, as a reader
-// would: in one shell, on servers that the page itself starts.
+// would: in one shell, on servers that the page itself starts. Chinese pages have the same commands, which package
+// guide holds. The pages of calls share a server.
 func TestThePagesRun(t *testing.T) {
 	for _, tool := range []string{"bash", "curl"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skip(err)
 		}
 	}
-	left := map[string]int{}
-	err := fs.WalkDir(docs.Pages, ".", func(name string, d fs.DirEntry, err error) error {
+	left := 0
+	calls := map[string]string{}
+	err := fs.WalkDir(docs.Pages, "en", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -65,7 +70,7 @@ func TestThePagesRun(t *testing.T) {
 			reason, skip := strings.CutPrefix(how, "not-run=")
 			switch {
 			case kind == "sh" && skip && reason != "":
-				left[name[:2]]++
+				left++
 			case kind == "sh" && (how == "" || how == "serve"):
 				run = true
 			case kind == "sh" || kind == "bash" || kind == "console" || kind == "":
@@ -73,24 +78,86 @@ func TestThePagesRun(t *testing.T) {
 					name, b.line, b.info)
 			}
 		}
-		if run && !strings.Contains(name, "/calls/") {
-			t.Run(strings.TrimSuffix(name, ".md"), func(t *testing.T) { t.Parallel(); playPage(t, string(text)) })
+		switch name := strings.TrimSuffix(name, ".md"); {
+		case !run:
+		case strings.HasPrefix(name, "en/calls/"):
+			calls[strings.TrimPrefix(name, "en/calls/")] = string(text)
+		default:
+			t.Run(name, func(t *testing.T) { t.Parallel(); playPage(t, string(text)) })
 		}
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for language, n := range left {
-		if n > notRun {
-			t.Errorf("%d blocks of %s are not run, more than %d", n, language, notRun)
+	if left > notRun {
+		t.Errorf("%d blocks are not run, more than %d", left, notRun)
+	}
+	t.Run("calls", func(t *testing.T) { t.Parallel(); playCalls(t, calls) })
+}
+
+// playCalls runs the examples of all calls on one server, which begins anew before each, and looks whether
+// a call answers what its page says it answers.
+func playCalls(t *testing.T, pages map[string]string) {
+	all := "```sh serve\nqrjump serve --dev\n```\n"
+	for _, name := range slices.Sorted(maps.Keys(pages)) {
+		all += "```sh\ncurl -sf -o reset.json -X POST http://127.0.0.1:8080/admin/v1/emulator/reset\necho '== " + name + "'\n```\n" + pages[name]
+	}
+	said := playPage(t, all)
+	for name, page := range pages {
+		_, rest, found := strings.Cut(said, "== "+name+"\n")
+		answer, _, _ := strings.Cut(rest, "\n== ")
+		lines := strings.Split(strings.TrimSpace(answer), "\n")
+		answered := map[string]any{}
+		_, saved, _ := strings.Cut(page, "curl -s -o code.jpg")
+		if saved != "" && found {
+			continue // a picture
+		}
+		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &answered); err != nil || !found {
+			t.Errorf("%s: %v: %s", name, err, answer)
+			continue
+		}
+		_, table, _ := strings.Cut(page, "\n## Answer\n")
+		table, _, _ = strings.Cut(table, "\n## ")
+		listed := map[string]bool{}
+		for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\|").FindAllStringSubmatch(table, -1) {
+			listed[row[1]] = true
+		}
+		for _, field := range fieldsOf("", answered) {
+			before, _, _ := strings.Cut(field, ".")
+			if _, there := listed[field]; !there && !listed[before+".*"] {
+				t.Errorf("%s answers %s, which its page does not have", name, field)
+			} else if there {
+				listed[field] = false
+			}
+		}
+		for field, waited := range listed {
+			if waited && !strings.HasSuffix(field, ".*") {
+				t.Errorf("the page of %s has the field %s, which was not answered: %s", name, field, lines[len(lines)-1])
+			}
 		}
 	}
 }
 
+// fieldsOf are the names of all fields of an answer, those of lists as of their first.
+func fieldsOf(above string, value any) (names []string) {
+	switch value := value.(type) {
+	case map[string]any:
+		for name, one := range value {
+			names = append(names, above+name)
+			names = append(names, fieldsOf(above+name+".", one)...)
+		}
+	case []any:
+		for _, one := range value {
+			names = append(names, fieldsOf(above, one)...)
+		}
+	}
+	return names
+}
+
 // playPage runs the blocks of a page in one shell. The addresses of the page are
 // ports that were free.
-func playPage(t *testing.T, text string) {
+func playPage(t *testing.T, text string) string {
 	dir := t.TempDir()
 	places := []string{}
 	for _, port := range []string{"8080", "8081", "8082", "8090"} {
@@ -111,9 +178,8 @@ func playPage(t *testing.T, text string) {
 			continue
 		}
 		commands := here.Replace(b.script)
-		script.WriteString("echo \"== line " + strconv.Itoa(b.line) + "\"\n")
 		if how != "serve" {
-			script.WriteString(commands)
+			script.WriteString(commands + "echo\n")
 			continue
 		}
 		// A server that says no --listen is where the page calls it.
@@ -143,4 +209,5 @@ func playPage(t *testing.T, text string) {
 			t.Errorf("a call of the page fails: %s", line)
 		}
 	}
+	return string(said)
 }

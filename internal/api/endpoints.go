@@ -1,6 +1,8 @@
 package api
 
 import (
+	"slices"
+
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
@@ -115,19 +117,27 @@ func Paths() []string {
 	return paths
 }
 
+// Shared lists the codes that every endpoint can answer.
+func Shared() []*errcode.Code { return slices.Clone(shared) }
+
 // Description is an endpoint as the reference shows it.
 type Description struct {
 	Path   string
 	Method string
 	Token  bool
 	Codes  []*errcode.Code // beside those that every endpoint can answer
+	Fields []string        // those that the platform's pages name
+	// Sets are the permission sets that a platform needs to call for a Mini Program and
+	// for a service account; 0 = none.
+	Sets [2]int
 }
 
 // Describe lists every endpoint in the order of the table.
 func Describe() []Description {
 	var list []Description
 	for _, e := range (&API{}).endpoints() {
-		d := Description{Path: e.path, Method: "POST", Token: e.needs&(token|platform) != 0, Codes: e.codes}
+		d := Description{Path: e.path, Method: "POST", Token: e.needs&(token|platform) != 0, Codes: e.codes,
+			Fields: namedFields[e.path], Sets: [2]int{e.sets.miniProgram, e.sets.official}}
 		if e.needs&anyMethod != 0 {
 			d.Method = "GET"
 		}

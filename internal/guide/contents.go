@@ -7,4 +7,14 @@ var contents = []struct {
 	names  []string
 }{
 	{[2]string{"Start", "开始"}, []string{"", "tour", "matching"}},
+	{[2]string{"Calls: tokens and quota", "接口：凭证与额度"}, []string{"calls/every-call", "calls/token", "calls/stable_token",
+		"calls/jscode2session", "calls/clear_quota", "calls/clear_quota-v2", "calls/quota-get", "calls/quota-clear", "calls/rid-get",
+		"calls/get_api_domain_ip", "calls/getcallbackip"}},
+	{[2]string{"Calls: jump rules", "接口：二维码规则"}, []string{"calls/qrcodejumpadd", "calls/qrcodejumpget", "calls/qrcodejumppublish",
+		"calls/qrcodejumpdelete", "calls/qrcodejumpdownload", "calls/wxamplink", "calls/wxamplinkget", "calls/wxampunlink",
+		"calls/qrcode-create", "calls/showqrcode"}},
+	{[2]string{"Calls: one item, one code", "接口：一物一码"}, []string{"calls/applycode", "calls/applycodequery", "calls/applycodedownload",
+		"calls/codeactive", "calls/codeactivequery", "calls/tickettocode"}},
+	{[2]string{"Calls: third-party platforms", "接口：第三方平台"}, []string{"calls/*"}},
+	{[2]string{"Tables", "对照表"}, []string{"errors", "settings", "metrics", "behaviours"}},
 }

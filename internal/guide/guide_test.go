@@ -263,6 +263,10 @@ func TestSearchKnowsWordsAndChinese(t *testing.T) {
 		{"zh", "斜杠", "/docs/zh/matching#a-final-slash-takes-what-lies-below"},
 		{"zh", "启动服务器", "/docs/zh/tour#start-a-server"},
 		{"zh", "未发布", "/docs/zh/matching"},
+		{"zh", "二维码规则", "/docs/zh/calls/qrcodejumpadd"},
+		{"zh", "码包密钥", "/docs/zh/errors#80313"},
+		{"en", "40164", "/docs/en/errors#40164"},
+		{"en", "qrcodejumppublish", "/docs/en/calls/qrcodejumppublish"},
 	} {
 		answer, body := get(t, g, guide.Root+one.language+"/search?q="+url.QueryEscape(one.asked))
 		_, list, _ := strings.Cut(body, `class="found"`)

@@ -29,9 +29,11 @@ var update = flag.Bool("update", false, "rewrite docs/reference")
 
 // TestReferenceIsFresh holds docs/reference to the tables in the code.
 func TestReferenceIsFresh(t *testing.T) {
-	for name, text := range map[string]string{"errors.md": errorsPage(), "endpoints.md": endpointsPage(), "admin.md": operationsPage(t),
+	pages := map[string]string{"errors.md": errorsPage(), "endpoints.md": endpointsPage(), "admin.md": operationsPage(t),
 		"settings.md": settingsPage(t), "metrics.md": metricsPage(t), "behaviours.md": behavioursPage(), "coverage.md": coveragePage(t),
-		"../what-this-is-not.md": whatThisIsNot()} {
+		"../what-this-is-not.md": whatThisIsNot()}
+	maps.Copy(pages, guidePages(t))
+	for name, text := range pages {
 		path := filepath.Join("..", "..", "docs", "reference", name)
 		if *update {
 			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -66,9 +68,24 @@ func errorsPage() string {
 var described = regexp.MustCompile(
 	`fqName: "(\w+)", help: (".*?"), (?:unit: "[^"]*", )?constLabels: \{(?:(\w+)=.*)?\}, variableLabels: \{(.*)\}\}$`)
 
-// metricsPage is docs/reference/metrics.md: what a server registers, which is what
-// it shows.
+// metricsPage is docs/reference/metrics.md.
 func metricsPage(t *testing.T) string {
+	var b strings.Builder
+	b.WriteString(
+		"# Metrics\n\nPrinted from what a server registers by `make update`. `GET /metrics` on the admin listener, with the admin token, shows them in the format of Prometheus, and beside\n" +
+			"them those of the Go runtime (`go_…`) and of the process (`process_…`). A counter ends in `_total` and counts what its line says; labels have a bounded number of values.\n\n" +
+			"| name | type | labels | unit | what it says |\n| --- | --- | --- | --- | --- |\n")
+	for _, m := range metrics(t) {
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", m.name, m.kind, m.labels, m.unit, m.says)
+	}
+	return b.String()
+}
+
+// metric is a line of the pages about metrics.
+type metric struct{ name, kind, labels, unit, says string }
+
+// metrics are what a server registers, by name.
+func metrics(t *testing.T) (list []metric) {
 	s := servertest.Start(t, servertest.Options{Emulator: true})
 	s.Do("GET", "/cgi-bin/token", "")
 	kinds := map[string]string{}
@@ -78,7 +95,7 @@ func metricsPage(t *testing.T) string {
 			kinds[name] = kind
 		}
 	}
-	lines := map[string]string{}
+	lines := map[string]metric{}
 	found := make(chan *prometheus.Desc)
 	go func() {
 		s.Registered().Describe(found)
@@ -96,7 +113,7 @@ func metricsPage(t *testing.T) string {
 		if kind == "" && strings.HasSuffix(name, "_total") {
 			kind = "counter" // of nothing yet
 		}
-		if !strings.HasPrefix(name, "qrjump_") || lines[name] != "" {
+		if !strings.HasPrefix(name, "qrjump_") || lines[name].name != "" {
 			continue
 		}
 		help, err := strconv.Unquote(is[2])
@@ -107,21 +124,15 @@ func metricsPage(t *testing.T) string {
 		if strings.HasSuffix(name, "_seconds") {
 			unit = "seconds"
 		}
-		lines[name] = fmt.Sprintf("| `%s` | %s | %s | %s | %s |\n", name, kind,
-			strings.ReplaceAll(strings.Trim(is[3]+","+is[4], ","), ",", ", "), unit, help)
+		lines[name] = metric{name, kind, strings.ReplaceAll(strings.Trim(is[3]+","+is[4], ","), ",", ", "), unit, help}
 	}
 	for name := range kinds {
 		t.Errorf("%s is shown and was registered by nobody", name)
 	}
-	var b strings.Builder
-	b.WriteString(
-		"# Metrics\n\nPrinted from what a server registers by `make update`. `GET /metrics` on the admin listener, with the admin token, shows them in the format of Prometheus, and beside\n" +
-			"them those of the Go runtime (`go_…`) and of the process (`process_…`). A counter ends in `_total` and counts what its line says; labels have a bounded number of values.\n\n" +
-			"| name | type | labels | unit | what it says |\n| --- | --- | --- | --- | --- |\n")
 	for _, name := range slices.Sorted(maps.Keys(lines)) {
-		b.WriteString(lines[name])
+		list = append(list, lines[name])
 	}
-	return b.String()
+	return list
 }
 
 // settingsPage is docs/reference/settings.md.
@@ -132,6 +143,23 @@ func settingsPage(t *testing.T) string {
 			"those that are not named stay. Who changes them is in the audit log. A change counts " + settings.AtOnce +
 			", where nothing else is said.\n\n" +
 			"| name | type | default | limits | what it is |\n| --- | --- | --- | --- | --- |\n")
+	for _, one := range settingRows(t) {
+		means := one.Meaning
+		if one.Effect != "" {
+			means += ". Counts " + one.Effect
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | `%s` | %s | %s |\n", one.Name, one.kind, one.fallback, one.limits, means)
+	}
+	return b.String()
+}
+
+// settingRow is a line of the pages about settings.
+type settingRow struct {
+	settings.Field
+	kind, fallback, limits string
+}
+
+func settingRows(t *testing.T) (rows []settingRow) {
 	kind := reflect.TypeFor[settings.Settings]()
 	if len(settings.Table) != kind.NumField() {
 		t.Errorf("%d settings and %d lines of the table", kind.NumField(), len(settings.Table))
@@ -142,17 +170,13 @@ func settingsPage(t *testing.T) string {
 		}
 		schema := adminapi.SettingSchema(huma.NewMapRegistry("#/", huma.DefaultSchemaNamer), f)
 		limits := f.Allowed()
-		means := f.Meaning
-		if f.Effect != "" {
-			means += ". Counts " + f.Effect
-		}
 		fallback, err := json.Marshal(f.Of(settings.Defaults()))
 		if err != nil {
 			t.Error(err)
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | `%s` | %s | %s |\n", f.Name, cmp.Or(schema.Type, "string or array"), fallback, limits, means)
+		rows = append(rows, settingRow{f, cmp.Or(schema.Type, "string or array"), string(fallback), limits})
 	}
-	return b.String()
+	return rows
 }
 
 func endpointsPage() string {
