@@ -47,6 +47,7 @@ var everyVerb = []verb{
 	{path: "__complete", words: "-- versi", says: `^version\tSay which`},
 	{path: "licences", says: `^qrjump itself is under the Apache License 2.0\.`},
 	{path: "serve", api: otherTest},
+	{path: "doctor", api: otherTest},
 	{path: "record", api: otherTest},
 	{path: "replay", api: otherTest},
 	{path: "compare", words: "$CASSETTE", says: `^1 of 1 call compared: 0 differences$`},

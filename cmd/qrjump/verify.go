@@ -33,6 +33,16 @@ type verifyStep struct {
 	Next   string `json:"next"`
 }
 
+func (s verifyStep) mark() string {
+	switch {
+	case !s.OK:
+		return "no"
+	case s.Warns:
+		return "?"
+	}
+	return "ok"
+}
+
 // walk is what was looked at so far.
 type walk struct {
 	host  string
@@ -93,14 +103,7 @@ func (c *verifyCommand) Run(s *session) error {
 func (v *walk) show(w io.Writer, address string) {
 	fmt.Fprintln(w, plain(address))
 	for _, step := range v.steps {
-		mark := "ok"
-		switch {
-		case !step.OK:
-			mark = "no"
-		case step.Warns:
-			mark = "?"
-		}
-		fmt.Fprintf(w, "%-3s %-8s %s\n", mark, step.Did, plain(step.Detail))
+		fmt.Fprintf(w, "%-3s %-8s %s\n", step.mark(), step.Did, plain(step.Detail))
 		if step.Next != "" && step.OK {
 			fmt.Fprintf(w, "             %s\n", plain(step.Next))
 		}

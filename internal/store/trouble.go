@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -110,4 +111,21 @@ func (s *Store) tryChange(ctx context.Context, last *errcode.Outage) error {
 	}
 	_, err := s.write.ExecContext(ctx, `UPDATE change_head SET seq = seq WHERE id = 1`)
 	return err
+}
+
+// Sound says what is damaged in the file of an embedded database; "" = nothing, or
+// it is another database, which looks after its own files. It reads the whole
+// file, which takes seconds for each gigabyte.
+func (s *Store) Sound(ctx context.Context) (fault string, err error) {
+	if s.Engine() != "sqlite" {
+		return "", nil
+	}
+	err = single(ctx, s.read.QueryRowContext(ctx, `PRAGMA quick_check(1)`).Scan(&fault))
+	if err != nil {
+		return "", fmt.Errorf("reading the file of the database: %w", s.outage(err))
+	}
+	if fault == "ok" {
+		fault = ""
+	}
+	return fault, nil
 }

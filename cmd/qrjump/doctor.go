@@ -1,0 +1,407 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/spelling"
+	"github.com/qrjump/qrjump/internal/version"
+)
+
+type doctorCommand struct {
+	operator
+	Config    string        `env:"QRJUMP_CONFIG" placeholder:"FILE" help:"The configuration that the server is started with (serve --config)."`
+	Backups   string        `placeholder:"PATH" help:"An export, or the folder where exports are put: the newest is looked at."`
+	BackupAge time.Duration `default:"48h" placeholder:"TIME" help:"How old the newest export may be (${default})."`
+}
+
+// Run looks at everything that can be looked at from here, and changes nothing.
+func (c *doctorCommand) Run(s *session) error {
+	v := walk{}
+	config, err := c.config(s)
+	if err != nil {
+		v.fail("configuration", err.Error(), "mend it: the server would not start")
+	}
+	v.variables(s)
+	running, reached := c.server(s, &v)
+	// The folder of a server on this machine; of another there is none here.
+	config.Data = cmp.Or(c.Data, config.Data)
+	if config.Data == "" && isFolder("qrjump-data") && !c.elsewhere(reached) {
+		config.Data = "qrjump-data"
+	}
+	if config.Data != "" {
+		for _, f := range server.Examine(s.ctx, config, running) {
+			v.found(f)
+		}
+	}
+	c.backups(&v)
+	return v.diagnosis(s, c.outputFlags)
+}
+
+func (v *walk) found(f server.Finding) {
+	v.steps = append(v.steps, verifyStep{Did: f.About, OK: f.OK, Warns: f.Warns, Detail: f.Detail, Next: f.Next})
+}
+
+// diagnosis prints what was found, and fails where something is wrong.
+func (v *walk) diagnosis(s *session, o outputFlags) error {
+	wrong, warned := 0, 0
+	for _, step := range v.steps {
+		if !step.OK {
+			wrong++
+		} else if step.Warns {
+			warned++
+		}
+	}
+	err := o.print(s, map[string]any{"ok": wrong == 0, "checks": v.steps}, func(w io.Writer) {
+		for _, step := range v.steps {
+			fmt.Fprintf(w, "%-3s %-13s %s\n", step.mark(), step.Did, plain(step.Detail))
+			if step.Next != "" {
+				fmt.Fprintf(w, "    %-13s   %s\n", "", plain(step.Next))
+			}
+		}
+		if wrong == 0 {
+			fmt.Fprintf(w, "nothing is wrong: %s, %s\n", counted(len(v.steps), "check"), counted(warned, "remark"))
+		}
+	})
+	if err == nil && wrong > 0 {
+		err = fmt.Errorf("%d of %s found something wrong", wrong, counted(len(v.steps), "check"))
+	}
+	return err
+}
+
+// config reads the configuration as serve does.
+func (c *doctorCommand) config(s *session) (server.Config, error) {
+	key := os.Getenv("QRJUMP_MASTER_KEY")
+	if c.Config == "" {
+		return server.Config{Database: os.Getenv("QRJUMP_DATABASE"), TLSCert: os.Getenv("QRJUMP_TLS_CERT"),
+			TLSKey: os.Getenv("QRJUMP_TLS_KEY"), MasterKey: key}, nil
+	}
+	var all commands
+	parser, err := newParser(*s, &all)
+	if err != nil {
+		return server.Config{}, err
+	}
+	chosen, err := parser.Parse([]string{"serve", "--config", c.Config})
+	if err == nil {
+		err = readConfig(c.Config, chosen)
+	}
+	serve := all.Serve
+	return server.Config{Data: serve.Data, Database: serve.Database, TLSCert: serve.TLSCert, TLSKey: serve.TLSKey, MasterKey: key}, err
+}
+
+// otherVariables are read by no flag.
+var otherVariables = []string{"QRJUMP_CONTEXTS", "QRJUMP_MASTER_KEY"}
+
+// variables looks for variables of the environment that nothing reads.
+func (v *walk) variables(s *session) {
+	known := slices.Clone(otherVariables)
+	for _, verb := range s.parser.Model.Leaves(false) {
+		for _, f := range verb.Flags {
+			known = append(known, f.Envs...)
+		}
+	}
+	unread := false
+	for _, entry := range os.Environ() {
+		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "QRJUMP_") && !slices.Contains(known, name) {
+			unread = true
+			v.warn("configuration", "nothing reads the variable "+name+spelling.DidYouMean(name, known...), "rename it, or unset it")
+		}
+	}
+	if !unread {
+		v.pass("configuration", "every variable QRJUMP_… is one that is read")
+	}
+}
+
+// elsewhere reports whether the server that was asked for is not the one of the
+// folder here.
+func (c *doctorCommand) elsewhere(reached string) bool {
+	asked := cmp.Or(c.AdminServer, c.Server, reached)
+	here, err := server.ReadAddresses("qrjump-data")
+	return asked != "" && (err != nil || !slices.ContainsFunc([]string{here.Wire, here.Scan, here.Admin},
+		func(url string) bool { return sameServer(url, asked) }))
+}
+
+// server asks a running server; reached is its address, "" where none answered.
+func (c *doctorCommand) server(s *session, v *walk) (running bool, reached string) {
+	named := c.Server != "" || c.AdminServer != ""
+	if _, err := os.Stat(filepath.Join(c.Data, "addresses.json")); c.Data != "" && !named && isFolder(c.Data) &&
+		errors.Is(err, fs.ErrNotExist) {
+		v.warn("server", "none runs in "+c.Data, "start it: qrjump serve --data "+c.Data)
+		return false, ""
+	}
+	lost := func(err error) (bool, string) {
+		next, _ := remedy(err)
+		v.fail("server", err.Error(), next)
+		return false, ""
+	}
+	at, token, err := c.admin(c.adminFlags)
+	if err != nil {
+		return lost(err)
+	}
+	d := dialogue{s: s, base: strings.TrimSuffix(at.url, "/"), token: token, http: &http.Client{Timeout: 10 * time.Second}}
+	if c.CAFile != "" {
+		transport, err := trusting(c.CAFile)
+		if err != nil {
+			return lost(err)
+		}
+		d.http.Transport = transport
+	}
+	began := time.Now()
+	alive, err := d.get("/healthz")
+	if err != nil {
+		return lost(&client.Unreachable{URL: at.url, Err: err})
+	}
+	if alive.status != http.StatusOK || string(alive.body) != "ok\n" {
+		v.fail("server", at.url+" answers, and is no qrjump", "name the server: "+whereFlags)
+		return false, ""
+	}
+	v.pass("server", "%s answers", at.url)
+	if alive.tls != nil {
+		v.found(server.CertificateFinding(*alive.tls, "that of "+at.url))
+	}
+	v.clock(alive.header.Get("Date"), began, time.Now())
+	v.ready(d)
+	v.version(d)
+	v.metrics(d)
+	v.nodes(d)
+	return true, at.url
+}
+
+// dialogue asks one server.
+type dialogue struct {
+	s           *session
+	base, token string
+	http        *http.Client
+}
+
+type said struct {
+	status int
+	header http.Header
+	body   []byte
+	tls    *time.Time // until when the certificate holds; nil = none
+}
+
+func (d dialogue) get(path string) (said, error) {
+	r, err := http.NewRequestWithContext(d.s.ctx, http.MethodGet, d.base+path, nil)
+	if err != nil {
+		return said{}, err
+	}
+	if d.token != "" && (path == "/metrics" || strings.HasPrefix(path, "/admin/")) {
+		r.Header.Set("Authorization", "Bearer "+d.token)
+	}
+	answer, err := d.http.Do(r)
+	if err != nil {
+		return said{}, err
+	}
+	defer answer.Body.Close()
+	a := said{status: answer.StatusCode, header: answer.Header}
+	if answer.TLS != nil && len(answer.TLS.PeerCertificates) > 0 {
+		a.tls = &answer.TLS.PeerCertificates[0].NotAfter
+	}
+	a.body, err = io.ReadAll(io.LimitReader(answer.Body, 8<<20))
+	return a, err
+}
+
+// clock compares the server's clock with that of this machine.
+func (v *walk) clock(date string, before, after time.Time) {
+	const most = 5 * time.Second
+	theirs, err := http.ParseTime(date)
+	switch {
+	case err != nil:
+		v.warn("clock", "the server does not say what time it is", "")
+	case theirs.Before(before.Add(-most)), theirs.After(after.Add(most)):
+		v.fail("clock", fmt.Sprintf("the server says %s, and here it is %s", theirs.UTC().Format(time.RFC3339),
+			after.UTC().Format(time.RFC3339)), "let both machines follow a time server: tokens, quotas and tickets depend on it")
+	default:
+		v.pass("clock", "the server and this machine agree, within %s", most)
+	}
+}
+
+func (v *walk) ready(d dialogue) {
+	a, err := d.get("/readyz")
+	first, rest, _ := strings.Cut(strings.TrimSpace(string(a.body)), "\n")
+	switch {
+	case err != nil:
+		v.fail("ready", err.Error(), "")
+	case a.status != http.StatusOK:
+		v.fail("ready", "the server is not ready: "+first, "look into its log; a load balancer sends it nothing meanwhile")
+	case rest != "":
+		v.fail("ledger", rest, "")
+	default:
+		v.pass("ready", "the database answers and takes changes, and scans can be written down")
+	}
+}
+
+func (v *walk) version(d dialogue) {
+	a, err := d.get("/openapi.json")
+	var document struct {
+		Info struct {
+			Version string `json:"version"`
+		} `json:"info"`
+	}
+	if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &document) != nil {
+		v.warn("version", "the server does not say which version it is", "")
+		return
+	}
+	if theirs := document.Info.Version; theirs != version.Number() {
+		v.warn("version", fmt.Sprintf("the server is %s, this program is %s", theirs, version.Number()), "use the same on both sides")
+		return
+	}
+	v.pass("version", "the server and this program are %s", version.Number())
+}
+
+// gauge is a metric that must be small.
+type gauge struct {
+	name, about string
+	most        float64
+	says, next  string
+	warns       bool
+}
+
+var gauges = []gauge{
+	{name: "qrjump_follow_lag_seconds", about: "lag", most: 10, says: "this node is %.0f seconds behind the changes of others",
+		next: "look into its log, and at the database"},
+	{name: "qrjump_index_age_seconds", about: "lag", most: 5, says: "scans are answered from what was known %.0f seconds ago",
+		next: "the database does not answer: look at it"},
+	{name: "qrjump_scans_behind", about: "ledger", most: 10_000, says: "%.0f scans of this node are not in the ledger yet",
+		next: "look into its log: the database or the stream takes them too slowly"},
+	{name: "qrjump_scans_lacking", about: "ledger", says: "the ledger lacks %.0f scans that were counted",
+		next: "put back the files of scans if you have them"},
+	{name: "qrjump_scans_damaged_total", about: "ledger", says: "%.0f scans in the journal cannot be read", next: "look at the disk"},
+	{name: "qrjump_scans_gone_total", about: "ledger", says: "the stream lost %.0f scans", next: "look at the stream"},
+	{name: "qrjump_scans_unrecorded_total", about: "ledger", says: "%.0f scans were not written down since the server started",
+		next: "look into its log", warns: true},
+	{name: "qrjump_call_log_dropped_total", about: "store", says: "the log of calls lost %.0f calls since the server started",
+		next: "the database was too slow: look at it", warns: true},
+	{name: "qrjump_verification_files_failing", about: "rules", says: "%.0f verification files are not in place any more",
+		next: "GET /admin/v1/rechecks lists them; qrjump verify PREFIX says why", warns: true},
+	{name: "qrjump_connections_cut_total", about: "server", says: "%.0f idle connections were cut to make room",
+		next: "let it open more files (LimitNOFILE, ulimit -n)", warns: true},
+}
+
+// metrics judges what the server measures of itself.
+func (v *walk) metrics(d dialogue) {
+	a, err := d.get("/metrics")
+	if err != nil || a.status != http.StatusOK {
+		v.warn("metrics", "the server does not show its metrics: how it keeps up is not known",
+			"give the operator's token: --admin-token, or --data DIR on its machine")
+		return
+	}
+	values := measured(a.body)
+	bad := map[string]bool{}
+	for _, g := range gauges {
+		value, there := values[g.name]
+		if !there || value <= g.most {
+			continue
+		}
+		if bad[g.about] = true; g.warns {
+			v.warn(g.about, fmt.Sprintf(g.says, value), g.next)
+		} else {
+			v.fail(g.about, fmt.Sprintf(g.says, value), g.next)
+		}
+	}
+	if !bad["lag"] {
+		v.pass("lag", "scans are answered from every change that was made")
+	}
+	if !bad["ledger"] {
+		v.pass("ledger", "every scan is written down: %.0f wait", values["qrjump_scans_behind"]+values["qrjump_scans_waiting"])
+	}
+	if open, most := values["process_open_fds"], values["process_max_fds"]; most > 0 && open > most*0.8 {
+		v.fail("server", fmt.Sprintf("%.0f of %.0f files are open", open, most), "let it open more (LimitNOFILE, ulimit -n)")
+	}
+}
+
+// measured sums the values of each metric.
+func measured(text []byte) map[string]float64 {
+	values := map[string]float64{}
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		line := lines.Text()
+		end := strings.LastIndexByte(line, ' ')
+		if end < 0 || line[0] == '#' {
+			continue
+		}
+		name, _, _ := strings.Cut(line[:end], "{")
+		if value, err := strconv.ParseFloat(line[end+1:], 64); err == nil {
+			values[name] += value
+		}
+	}
+	return values
+}
+
+// nodes looks for nodes whose scans did not arrive.
+func (v *walk) nodes(d dialogue) {
+	a, err := d.get("/admin/v1/scan-nodes")
+	var list struct {
+		Nodes []struct {
+			Node    string `json:"node"`
+			Name    string `json:"name"`
+			Stopped bool   `json:"stopped"`
+			Behind  int64  `json:"behind"`
+		} `json:"nodes"`
+	}
+	if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &list) != nil {
+		return // without the token, which was said
+	}
+	for _, n := range list.Nodes {
+		says := fmt.Sprintf("node %s (%s): %d scans are not in the ledger", n.Name, n.Node, n.Behind)
+		switch {
+		case n.Stopped && n.Behind > 0:
+			v.fail("nodes", says+", and it has stopped", "start it, or give its scans up: DELETE /admin/v1/scan-nodes/"+n.Node)
+		case n.Behind > 10_000:
+			v.fail("nodes", says, "look into its log")
+		}
+	}
+	if len(list.Nodes) > 0 {
+		v.pass("nodes", "%s known", counted(len(list.Nodes), "node"))
+	}
+}
+
+// backups looks at the newest export.
+func (c *doctorCommand) backups(v *walk) {
+	const next = "make one: qrjump export FILE --passphrase-file FILE"
+	if c.Backups == "" {
+		v.warn("backups", "nothing here knows where exports are put", "name the folder: --backups DIR; "+next)
+		return
+	}
+	files := []string{c.Backups}
+	if isFolder(c.Backups) {
+		files, _ = filepath.Glob(filepath.Join(c.Backups, "*.tar.gz"))
+	}
+	var newest os.FileInfo
+	for _, file := range files {
+		if info, err := os.Stat(file); err == nil && (newest == nil || info.ModTime().After(newest.ModTime())) {
+			newest = info
+		}
+	}
+	if newest == nil {
+		v.fail("backups", "there is no export at "+c.Backups, next)
+		return
+	}
+	age := time.Since(newest.ModTime())
+	says := fmt.Sprintf("the newest export is %s, %s old, %d bytes", newest.Name(), age.Round(time.Minute), newest.Size())
+	switch {
+	case newest.Size() == 0:
+		v.fail("backups", newest.Name()+" is empty", next)
+	case age > c.BackupAge:
+		v.fail("backups", says, next)
+	default:
+		v.pass("backups", "%s; that it restores, only qrjump drill proves", says)
+	}
+}
