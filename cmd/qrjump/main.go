@@ -23,6 +23,7 @@ type commands struct {
 	Serve serveCommand `cmd:"" group:"Run a server" help:"Run the server; with no flag at all it works." example:"qrjump serve --dev"`
 
 	Doctor doctorCommand `cmd:"" group:"Run a server" help:"Look at a server, or at the folder of a stopped one: what is wrong, and what to do; exit 1 where something is." example:"qrjump doctor --data ./qrjump-data --backups /var/backups/qrjump"`
+	Health healthCommand `cmd:"" group:"Run a server" help:"Say whether a server is ready; exit 0 only then." example:"qrjump health --data ./qrjump-data"`
 
 	MasterKey struct {
 		Turn masterKeyTurn `cmd:"" group:"Run a server" help:"Replace the master key of a stopped server; tokens, secrets and codes stay." example:"qrjump master-key turn --data ./qrjump-data"`

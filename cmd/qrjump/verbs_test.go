@@ -48,6 +48,7 @@ var everyVerb = []verb{
 	{path: "licences", says: `^qrjump itself is under the Apache License 2.0\.`},
 	{path: "serve", api: otherTest},
 	{path: "doctor", api: otherTest},
+	{path: "health", says: `^http\S+ is ready$`},
 	{path: "record", api: otherTest},
 	{path: "replay", api: otherTest},
 	{path: "compare", words: "$CASSETTE", says: `^1 of 1 call compared: 0 differences$`},

@@ -16,6 +16,7 @@ var mayImport = map[string][]string{
 	"internal/errcode":    {"internal/behaviour"},
 	"internal/vault":      {},
 	"internal/version":    {},
+	"internal/supervisor": {},
 	"internal/settings":   {"internal/behaviour", "internal/spelling"},
 	"internal/spelling":   {},
 	"internal/outbound":   {},
@@ -69,7 +70,7 @@ var mayImport = map[string][]string{
 		"internal/emulator", "internal/errcode", "internal/gateway", "internal/history", "internal/index", "internal/lane",
 		"internal/ledger", "internal/live", "internal/outbound", "internal/outbox",
 		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/stats", "internal/store", "internal/stream",
-		"internal/version",
+		"internal/version", "internal/supervisor",
 		"internal/behaviour", "internal/calls", "internal/vault", "internal/webhooks", "internal/operations", "internal/spelling",
 		"internal/look", "internal/people", "internal/start", "internal/guide", "docs"},
 
@@ -81,6 +82,7 @@ var mayImport = map[string][]string{
 		"internal/live", "internal/outbound", "internal/rules", "internal/scan", "internal/server", "internal/spelling",
 		"internal/version"},
 	"demo":      {},
+	"deploy":    {},
 	"endurance": {},
 
 	// Imported by tests only.

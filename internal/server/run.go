@@ -2,9 +2,11 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/gateway"
+	"github.com/qrjump/qrjump/internal/supervisor"
 )
 
 // Run serves until ctx ends, announces the end for ShutdownDelay, then drains. When the server is ready it prints
@@ -30,9 +33,16 @@ func Run(ctx context.Context, c Config, stdout, stderr io.Writer) error {
 	if s.config.TLSDev {
 		s.log.InfoContext(ctx, "clients must trust the local authority", "file", CAFile(c.Data), "names", strings.Join(devNames, " "))
 	}
+	above := supervisor.Find()
+	s.sayAbove(above.Ready("ready at " + s.URL))
+	// It watches over the end of the server too.
+	watch, stopWatch := context.WithCancel(context.Background())
+	defer stopWatch()
+	go above.Watch(watch, s.alive)
 	fmt.Fprintf(stdout, "qrjump ready %s\n", s.URL)
 	select {
 	case <-ctx.Done():
+		s.sayAbove(above.Stopping("stopping: running requests are drained"))
 		err = s.announce(time.After(c.ShutdownDelay))
 		s.drainTime = max(DrainTimeout-c.ShutdownDelay, DrainTimeout/2)
 	case err = <-s.Failed():
@@ -42,6 +52,36 @@ func Run(ctx context.Context, c Config, stdout, stderr io.Writer) error {
 	}
 	s.sayDeviations()
 	return err
+}
+
+// sayAbove logs that the supervisor could not be told something: a service of
+// Type=notify is ended by systemd then, and nobody would see why.
+func (s *Server) sayAbove(err error) {
+	if err != nil {
+		s.log.Warn("the supervisor (NOTIFY_SOCKET) cannot be told of the state of the server", "error", err)
+	}
+}
+
+// alive reports whether the server answers itself; a server that drains is.
+func (s *Server) alive(ctx context.Context) error {
+	if s.draining.Load() {
+		return nil
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/healthz", nil)
+	if err != nil {
+		return err
+	}
+	// The certificate is that of the public name, and nothing secret is sent.
+	own := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	answer, err := own.Do(r)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("GET /healthz is answered by %s", answer.Status)
+	}
+	return nil
 }
 
 // sayDeviations says at the end of a developer's server how often the platform might

@@ -1,0 +1,179 @@
+// Package deploy holds what operators put beside the server.
+package deploy
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// Issue 16, 8: systemd-analyze finds no more than 2.0 of 10 to say against the
+// unit.
+func TestTheUnitIsHardened(t *testing.T) {
+	const unit = "systemd/qrjump.service"
+	if _, err := exec.LookPath("systemd-analyze"); err != nil {
+		t.Skip("systemd-analyze is not here")
+	}
+	out, err := exec.Command("systemd-analyze", "--no-pager", "security", "--offline=true", "--threshold=20", unit).CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	t.Log(lines[len(lines)-1])
+}
+
+var (
+	named    = regexp.MustCompile(`\b(?:qrjump|process|go)_[a-z_]+|\bup\b`)
+	selector = regexp.MustCompile(`\{([^}]*)\}`)
+	matcher  = regexp.MustCompile(`([a-z_]+) *(?:=~|!~|!=|=)`)
+	grouping = regexp.MustCompile(`\b(?:by|without) *\(([^)]*)\)`)
+	quoted   = regexp.MustCompile(`"[^"]*"`)
+)
+
+// exposed are the metrics of a server that did something, with their labels.
+func exposed(t *testing.T) map[string][]string {
+	t.Helper()
+	s := servertest.Start(t, servertest.Options{Seed: `
+accounts: [{appid: shop, kind: mini_program, secret: the-secret-of-shop, certified: true, versions: [release]}]
+`})
+	s.OK("shop", "get", "")
+	s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/t/7"}`)
+	metrics := map[string][]string{"up": nil}
+	for line := range strings.Lines(s.Do("GET", "/metrics", "").Body) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		name := named.FindString(line)
+		metrics[name] = append(metrics[name], labelsOf(line)...)
+	}
+	// What has no value before something happens is in the reference, which another
+	// test prints from what a server registers.
+	page, err := os.ReadFile("../docs/reference/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(page)) {
+		if cells := strings.Split(line, "|"); len(cells) > 4 && strings.HasPrefix(cells[1], " `") {
+			name := strings.Trim(cells[1], " `")
+			for label := range strings.SplitSeq(cells[3], ",") {
+				metrics[name] = append(metrics[name], strings.TrimSpace(label))
+			}
+		}
+	}
+	return metrics
+}
+
+// labelsOf are the labels that a line of metrics or an expression names.
+func labelsOf(text string) (list []string) {
+	for _, s := range selector.FindAllStringSubmatch(text, -1) {
+		for _, m := range matcher.FindAllStringSubmatch(s[1], -1) {
+			list = append(list, m[1])
+		}
+	}
+	for _, g := range grouping.FindAllStringSubmatch(text, -1) {
+		for label := range strings.SplitSeq(g[1], ",") {
+			list = append(list, strings.TrimSpace(label))
+		}
+	}
+	return list
+}
+
+// check finds fault with the metrics and labels of an expression.
+func check(t *testing.T, where, expression string, metrics map[string][]string) {
+	t.Helper()
+	known := []string{"job", "instance"} // of the scrape
+	names := named.FindAllString(grouping.ReplaceAllString(selector.ReplaceAllString(expression, ""), ""), -1)
+	if len(names) == 0 {
+		t.Errorf("%s: %q names no metric", where, expression)
+	}
+	for _, name := range names {
+		labels, ok := metrics[name]
+		if !ok {
+			t.Errorf("%s: there is no metric %s", where, name)
+		}
+		known = append(known, labels...)
+	}
+	for _, label := range labelsOf(expression) {
+		if !slices.Contains(known, label) {
+			t.Errorf("%s: none of %q has the label %s", where, names, label)
+		}
+	}
+}
+
+// Issue 16, 8: the dashboard and the alerts name what a server exposes.
+func TestTheDashboardAndTheAlertsNameMetricsThatAre(t *testing.T) {
+	metrics := exposed(t)
+
+	text, err := os.ReadFile("grafana/qrjump.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dashboard struct {
+		Panels []struct {
+			ID      int
+			Title   string
+			Targets []struct{ Expr, LegendFormat string }
+		}
+	}
+	if err := json.Unmarshal(text, &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	shown := 0
+	for i, p := range dashboard.Panels {
+		if p.ID != i+1 {
+			t.Errorf("panel %q has the number %d", p.Title, p.ID)
+		}
+		for _, target := range p.Targets {
+			shown++
+			check(t, "panel "+p.Title, target.Expr, metrics)
+			for _, m := range regexp.MustCompile(`\{\{(\w+)\}\}`).FindAllStringSubmatch(target.LegendFormat, -1) {
+				if m[1] != "instance" && !slices.Contains(labelsOf(target.Expr), m[1]) {
+					t.Errorf("panel %s: its legend names %s, and its expression does not", p.Title, m[1])
+				}
+			}
+		}
+	}
+
+	text, err = os.ReadFile("prometheus/alerts.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var alerts struct {
+		Groups []struct {
+			Rules []struct {
+				Alert, Expr         string
+				Labels, Annotations map[string]string
+			}
+		}
+	}
+	if err := yaml.Unmarshal(text, &alerts); err != nil {
+		t.Fatal(err)
+	}
+	rules := 0
+	for _, g := range alerts.Groups {
+		for _, r := range g.Rules {
+			rules++
+			check(t, r.Alert, quoted.ReplaceAllString(r.Expr, `""`), metrics)
+			if r.Annotations["runbook"] == "" || r.Annotations["summary"] == "" || r.Labels["severity"] == "" {
+				t.Errorf("%s says too little: %q", r.Alert, r.Annotations)
+			}
+		}
+	}
+	if shown < 20 || rules < 10 {
+		t.Errorf("%d expressions are shown and %d rules are there", shown, rules)
+	}
+	if _, err := exec.LookPath("promtool"); err != nil {
+		t.Skip("promtool is not here to read the rules")
+	}
+	if out, err := exec.Command("promtool", "check", "rules", "--lint-fatal", "prometheus/alerts.yaml").CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
