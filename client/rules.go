@@ -239,7 +239,7 @@ type PlannedRule struct {
 	AppID       string `json:"appid,omitempty"` // of a service account's rule: the Mini Program to open
 	Occupy      bool   `json:"occupy,omitempty"`
 	OpenVersion int    `json:"open_version,omitempty"` // 0 = 3
-	Published   *bool  `json:"published,omitempty"`    // nil = true
+	Published   *bool  `json:"published,omitempty"`    // nil = true for an add, as it is for an edit
 }
 
 // Replayed is what planned changes would have done to the scans of the last days.

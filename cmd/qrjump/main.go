@@ -36,6 +36,7 @@ type commands struct {
 		Publish rulePublish `cmd:"" group:"Jump rules of one account" help:"Make a rule live for everybody." example:"qrjump rule publish https://coffee.example/t/"`
 		Delete  ruleDelete  `cmd:"" group:"Jump rules of one account" help:"Delete a rule at once." example:"qrjump rule delete https://coffee.example/t/"`
 		File    ruleFile    `cmd:"" group:"Jump rules of one account" help:"Show the verification file, and where it must be." example:"qrjump rule file --prefix https://coffee.example/t/"`
+		Replay  ruleReplay  `cmd:"" group:"Jump rules of one account" help:"Say what the scans of the last days would have opened under such a file (operator)." example:"qrjump rule replay rules.yaml --days 30"`
 		Plan    rulePlan    `cmd:"" group:"Jump rules of one account" help:"Show what apply would do." example:"qrjump rule plan rules.yaml"`
 		Apply   ruleApply   `cmd:"" group:"Jump rules of one account" help:"Make the account's rules what a file says." example:"qrjump rule apply rules.yaml --prune"`
 
@@ -127,9 +128,14 @@ type commands struct {
 		Notices accountNotices   `cmd:"" group:"Accounts (operator)" help:"Show what an account was told that the operator did to it." example:"qrjump account notices wxminiprogram0001"`
 		Revoke  accountEndTokens `cmd:"" group:"Accounts (operator)" help:"End all access tokens of an account, those of platforms that call for it too." example:"qrjump account revoke wxminiprogram0001"`
 		Quota   accountQuota     `cmd:"" group:"Accounts (operator)" help:"Say how many publishes are left this month." example:"qrjump account quota wxminiprogram0001"`
-		Export  accountExport    `cmd:"" group:"Accounts (operator)" help:"Write all accounts without their secrets, a JSON object a line." example:"qrjump account export accounts.ndjson"`
-		Import  accountImport    `cmd:"" group:"Accounts (operator)" help:"Load accounts from such a file: all of them or, naming the wrong lines, none." example:"qrjump account import accounts.ndjson"`
-		OpenID  accountOpenID    `cmd:"" name:"openid" group:"Accounts (operator)" help:"Say by which openid an account knows a user." example:"qrjump account openid wxserviceacct0001 alice"`
+		Links   accountLinks     `cmd:"" group:"Accounts (operator)" help:"List links of service accounts, and which of them wait for an answer." example:"qrjump account links --waiting"`
+
+		ConfirmLink    accountConfirmLink    `cmd:"" group:"Accounts (operator)" help:"Answer for an administrator whether a link, or its end, shall be." example:"qrjump account confirm-link wxserviceacct0001 wxminiprogram0001 --side mini_program"`
+		Authorizations accountAuthorizations `cmd:"" group:"Accounts (operator)" help:"List which third-party platforms an account authorised." example:"qrjump account authorizations wxminiprogram0001"`
+
+		Export accountExport `cmd:"" group:"Accounts (operator)" help:"Write all accounts without their secrets, a JSON object a line." example:"qrjump account export accounts.ndjson"`
+		Import accountImport `cmd:"" group:"Accounts (operator)" help:"Load accounts from such a file: all of them or, naming the wrong lines, none." example:"qrjump account import accounts.ndjson"`
+		OpenID accountOpenID `cmd:"" name:"openid" group:"Accounts (operator)" help:"Say by which openid an account knows a user." example:"qrjump account openid wxserviceacct0001 alice"`
 	} `cmd:"" help:"Accounts: who has rules."`
 
 	Setting struct {
@@ -174,6 +180,30 @@ type commands struct {
 	} `cmd:"" help:"Keys of programs for the admin API."`
 
 	LoginLink loginLink `cmd:"" group:"People and keys (operator)" help:"Print a link that signs in to the console once, within ten minutes." example:"qrjump login-link alice"`
+
+	Component struct {
+		List      componentList      `cmd:"" group:"Third-party platforms (operator)" help:"List all third-party platforms." example:"qrjump component list"`
+		Show      componentShow      `cmd:"" group:"Third-party platforms (operator)" help:"Show one, and which accounts authorised it." example:"qrjump component show wxcomponent0001"`
+		Put       componentPut       `cmd:"" group:"Third-party platforms (operator)" help:"Create one, or change what is named of one." example:"qrjump component put wxcomponent0001 --secret - --redirect-host isv.example"`
+		Pushes    componentPushes    `cmd:"" group:"Third-party platforms (operator)" help:"List what was sent to its event URL, and what was answered." example:"qrjump component pushes wxcomponent0001"`
+		Withdraw  componentWithdraw  `cmd:"" group:"Third-party platforms (operator)" help:"Take back for an account what it granted a platform." example:"qrjump component withdraw wxcomponent0001 wxminiprogram0001 --yes"`
+		Authorize componentAuthorize `cmd:"" group:"Emulator (--dev, --emulator)" help:"Agree for an account to what a platform asks." example:"qrjump component authorize wxcomponent0001 wxminiprogram0001 --pre-auth-code CODE"`
+		Ticket    componentTicket    `cmd:"" group:"Emulator (--dev, --emulator)" help:"Make a verify ticket for a platform." example:"qrjump component ticket wxcomponent0001"`
+	} `cmd:"" help:"Third-party platforms, which act for accounts."`
+
+	Confirmation struct {
+		List confirmationList `cmd:"" group:"Verification files (operator)" help:"List checks of verification files: which were found, and why not." example:"qrjump confirmation list --failed"`
+		Show confirmationShow `cmd:"" group:"Verification files (operator)" help:"Say each step of one check." example:"qrjump confirmation show 614e959d-6ee66b1b-75f60c88"`
+	} `cmd:"" help:"Checks of verification files when rules are added."`
+
+	Recheck struct {
+		List recheckList `cmd:"" group:"Verification files (operator)" help:"List the nightly looks at verification files." example:"qrjump recheck list --failing"`
+		Now  recheckNow  `cmd:"" group:"Verification files (operator)" help:"Look at all verification files now." example:"qrjump recheck now"`
+	} `cmd:"" help:"The nightly look at verification files."`
+
+	User struct {
+		Erase userErase `cmd:"" group:"What was scanned (operator)" help:"Make every scan of a user anonymous, for ever." example:"qrjump user erase alice --yes"`
+	} `cmd:"" help:"People who scan."`
 
 	Audit struct {
 		List   auditList   `cmd:"" group:"Audit log (operator)" help:"Show the latest changes: what, by whom, through which call." example:"qrjump audit list --kind account"`

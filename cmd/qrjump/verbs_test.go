@@ -3,19 +3,24 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
 )
 
 // The APIs that a verb calls.
@@ -35,6 +40,7 @@ type verb struct {
 	words string // after the path
 	in    string // standard input
 	says  string // regular expression; "" = not run against the right server
+	exit  int    // what it ends with there; says is of standard error, if it is not 0
 	after func(*world)
 }
 
@@ -71,7 +77,7 @@ var everyVerb = []verb{
 	{path: "account member", api: adminAPI, words: "shop1 alice trial", says: `^alice is now trial of shop1$`},
 	{path: "account member", api: adminAPI, words: "shop1 alice --remove", says: `^alice is no member any more of shop1$`},
 	{path: "account link", api: adminAPI, words: "brand1 shop1", says: `^shop1 is now linked with brand1$`},
-	{path: "account link", api: adminAPI, words: "brand1 shop2 --remove"},
+	{path: "account link", api: adminAPI, words: "brand1 shop1 --remove", says: `^shop1 is no longer linked with brand1$`},
 	{path: "account jump", api: adminAPI, words: "shop1 off", says: `^jumping is off for shop1$`, after: func(w *world) {
 		if a, err := w.operator.Account(w.t.Context(), "shop1"); err != nil || a.JumpOpen {
 			w.t.Errorf("jumping was switched off, and is %v, %v", a.JumpOpen, err)
@@ -148,7 +154,7 @@ var everyVerb = []verb{
 	{path: "stats show", api: adminAPI, words: "--csv", says: `^scans\n\d+$`},
 	{path: "stats misses", api: adminAPI, says: `(?m)^\(no link\) +1 `},
 	{path: "stats alarms", api: adminAPI, says: `^no alarm is open$`},
-	{path: "stats alarms", api: adminAPI, words: "--acknowledge 1"},
+	{path: "stats alarms", api: adminAPI, words: "--acknowledge 1", exit: exitAbsent, says: `there is no alarm with this id`},
 	{path: "stats verify", api: adminAPI, says: `(?m)^scans +4$`},
 	{path: "why", api: adminAPI, words: "$RID", says: `of shop`},
 	{path: "person add", api: adminAPI, words: "alice --role rules --account shop1 --password four-wild-geese-over-Urumqi --second-factor",
@@ -160,8 +166,10 @@ var everyVerb = []verb{
 	{path: "person delete", api: adminAPI, words: "alice", says: `^alice may sign in no more$`},
 	{path: "admin-key add", api: adminAPI, words: "till --role marketer --days 9",
 		says: `^qrk_\S{43}\nthis is the key [0-9a-f]{16} of till`},
-	{path: "admin-key list", api: adminAPI, says: `(?m)^[0-9a-f]{16} +till +marketer +all accounts +ends 20`},
-	{path: "admin-key delete", api: otherTest},
+	{path: "admin-key list", api: adminAPI, says: `(?m)^[0-9a-f]{16} +till +marketer +all accounts +ends 20`, after: func(w *world) {
+		w.found["KEYID"] = regexp.MustCompile(`[0-9a-f]{16}`).FindString(w.said)
+	}},
+	{path: "admin-key delete", api: adminAPI, words: "$KEYID", says: `^the key [0-9a-f]{16} opens nothing any more$`},
 	{path: "deviations", api: adminAPI, says: `(?m)^rules\.confirm\.vouched +choice +shop +`},
 	{path: "deviations", api: adminAPI, words: "--clear", says: `^the list begins anew$`},
 	{path: "audit list", api: adminAPI, says: `shop1`},
@@ -187,6 +195,30 @@ var everyVerb = []verb{
 	{path: "webhook deliveries", api: adminAPI, words: "--state delivered", says: `(?m)^1 +1 +test_\w+ +delivered +1 +204 `},
 	{path: "webhook resend", api: adminAPI, words: "1", says: `^delivery 1 is sent to webhook 1 again, with the same event test_`},
 	{path: "webhook delete", api: adminAPI, words: "1 --yes", says: `^deleted webhook 1 to http`},
+
+	{path: "component put", api: adminAPI, words: "isv --secret the-secret-of-the-isv --message-token tok --encoding-aes-key $AESKEY",
+		says: `^created isv$`},
+	{path: "component put", api: adminAPI, words: "isv --redirect-host isv.example", says: `^changed isv$`},
+	{path: "component list", api: adminAPI, says: `(?m)^isv +0 +- +20`},
+	{path: "component ticket", api: adminAPI, words: "isv", says: `^ticket@@@`, after: func(w *world) { w.askForAuthorization() }},
+	{path: "component authorize", api: adminAPI, words: "isv shop --pre-auth-code $PREAUTH --set 18,33 --json", says: `"auth_code": "`},
+	{path: "component show", api: adminAPI, words: "isv", says: `(?m)^shop +18 33 +20`},
+	{path: "component pushes", api: adminAPI, words: "isv", says: `^nothing was sent to isv$`},
+	{path: "account authorizations", api: adminAPI, words: "shop", says: `(?m)^isv +18 33 +20`},
+	{path: "component withdraw", api: adminAPI, words: "isv shop --yes", says: `^shop took back what it granted isv$`},
+	{path: "account links", api: adminAPI, words: "brand", says: `(?m)^brand +shop .* linked +20`},
+	{path: "account links", api: adminAPI, words: "--waiting",
+		says: `^no link waits for anybody$`, after: func(w *world) { w.askForLink() }},
+	{path: "account confirm-link", api: adminAPI, words: "brand shop1 --side account",
+		says: `^the link of brand with shop1 is answered: waits for the Mini Program's administrator$`},
+	{path: "confirmation list", api: adminAPI, words: "--account shop", says: `(?m) shop +yes +https://tea\.example/t/ `},
+	{path: "confirmation show", api: adminAPI, words: "$CONFIRMED", says: `(?m)^found +yes$`},
+	{path: "recheck now", api: adminAPI, says: `^looked at \d+ files?; `},
+	{path: "recheck list", api: adminAPI, says: `.`},
+	{path: "user erase", api: adminAPI, words: "alice --yes",
+		says: `^erased alice in the namespace default: 1 scan is anonymous now, and count as before$`},
+	{path: "rule replay", api: wireAPI, words: "$RULES --prune --days 1",
+		says: `(?m)^\d+ +shop by https://tea\.example/t/ +open url +https://tea\.example/t/7$`},
 
 	{path: "calls", api: adminAPI, says: `(?m) POST /cgi-bin/wxopen/qrcodejumpadd`},
 	{path: "calls", api: adminAPI, words: "--follow"},
@@ -254,6 +286,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w.found["CASSETTE"] = filepath.Join(w.dir, "calls.ndjson")
 	w.found["RULES"], w.found["PASSPHRASE"] = filepath.Join(w.dir, "rules.yaml"), filepath.Join(w.dir, "passphrase.txt")
+	w.found["AESKEY"] = strings.Repeat("abcdefghijk", 4)[:43]
 	w.found["RESTORED"] = filepath.Join(w.dir, "restored")
 	c := server.Config{Data: filepath.Join(w.dir, "data"), Listen: "127.0.0.1:0", ScanListen: "127.0.0.1:0", AdminListen: "127.0.0.1:0",
 		Emulator: true,
@@ -287,6 +320,59 @@ func (w *world) batch() (id int64) {
 		w.t.Fatal(err)
 	}
 	return id
+}
+
+// post makes a call of the wire.
+func (w *world) post(path string, body map[string]any) map[string]any {
+	w.t.Helper()
+	text, err := json.Marshal(body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	resp, err := http.Post(w.addr.Wire+path, "application/json", bytes.NewReader(text))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var answer map[string]any
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		w.t.Fatal(err)
+	}
+	return answer
+}
+
+// askForAuthorization asks as a platform that an account may agree, by the ticket
+// that was made for it.
+func (w *world) askForAuthorization() {
+	token := w.post("/cgi-bin/component/api_component_token", map[string]any{"component_appid": "isv",
+		"component_appsecret": "the-secret-of-the-isv", "component_verify_ticket": w.said})["component_access_token"]
+	code := w.post(fmt.Sprint("/cgi-bin/component/api_create_preauthcode?component_access_token=", token),
+		map[string]any{"component_appid": "isv"})["pre_auth_code"]
+	w.found["PREAUTH"] = fmt.Sprint(code)
+}
+
+// askForLink asks as a service account for a link that waits for an answer.
+func (w *world) askForLink() {
+	if err := w.operator.SetSettings(w.t.Context(), map[string]any{"hold_links": true, "links_by_own_token": true}); err != nil {
+		w.t.Fatal(err)
+	}
+	brand, err := client.New(w.addr.Wire, client.Options{AppID: "brand", Secret: "the-secret-of-both"})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	token, err := brand.Token(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if a := w.post("/cgi-bin/wxopen/wxamplink?access_token="+token.AccessToken,
+		map[string]any{"appid": "shop1", "notify_users": 0, "show_profile": 0}); fmt.Sprint(a["errcode"]) != "0" {
+		w.t.Fatal(a)
+	}
+	list, err := w.operator.Confirmations(w.t.Context(), client.ConfirmationQuery{})
+	if err != nil || len(list) == 0 {
+		w.t.Fatal(list, err)
+	}
+	w.found["CONFIRMED"] = list[0].RID
 }
 
 // scanCode scans the first code, for its ticket.
@@ -376,6 +462,12 @@ func TestEveryVerbWorksWhereEachAPIHasItsListener(t *testing.T) {
 			t.Chdir(t.TempDir())
 			w := newWorld(t)
 			values := flags(w)
+			called := servertest.NewCalled()
+			var playing atomic.Value // string
+			if at := values["ADMIN_SERVER"]; at != "" {
+				values["ADMIN_SERVER"] = between(t, at, func(r *http.Request) { called.Note(r, playing.Load().(string)) })
+				defer called.Parity(t, servertest.CommandLine)
+			}
 			values["APPID"], values["SECRET"], values["KEY"] = "shop", "the-secret-of-both", w.found["KEY"]
 			environment(t, values)
 			for i, v := range everyVerb {
@@ -383,9 +475,13 @@ func TestEveryVerbWorksWhereEachAPIHasItsListener(t *testing.T) {
 					continue
 				}
 				w.found["OUT"] = filepath.Join(w.dir, fmt.Sprint("out-", i))
+				playing.Store(v.path)
 				code, out, errs := play(t, v, w.found)
-				if code != 0 || errs != "" || !regexp.MustCompile(v.says).MatchString(strings.TrimSuffix(out, "\n")) {
-					t.Fatalf("%s %s: exit %d, want 0 and %s\n%s%s", v.path, v.words, code, v.says, out, errs)
+				if v.exit != exitDone {
+					out, errs = errs, out
+				}
+				if code != v.exit || errs != "" || !regexp.MustCompile(v.says).MatchString(strings.TrimSuffix(out, "\n")) {
+					t.Fatalf("%s %s: exit %d, want %d and %s\n%s%s", v.path, v.words, code, v.exit, v.says, out, errs)
 				}
 				if w.said = strings.TrimSpace(out); v.after != nil {
 					v.after(w)
@@ -393,6 +489,22 @@ func TestEveryVerbWorksWhereEachAPIHasItsListener(t *testing.T) {
 			}
 		})
 	}
+}
+
+// between stands in front of a server and sees each request. It returns its address.
+func between(t *testing.T, server string, see func(*http.Request)) string {
+	t.Helper()
+	at, err := url.Parse(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(at)
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		see(r)
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(front.Close)
+	return front.URL
 }
 
 // Issue 11, 4: whatever answers in place of the server, no verb says that it
@@ -433,7 +545,9 @@ func TestNoVerbSaysYesWhenItIsNo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			url := test.url()
-			found := map[string]string{"ID": "500000001", "PAGE": bound, "TICKET": "t", "OPENID": "o", "SEQ": "1", "BRAND": "", "RID": "r",
+			found := map[string]string{"ID": "500000001", "PAGE": bound, "TICKET": "t", "OPENID": "o",
+				"SEQ": "1", "BRAND": "", "RID": "r",
+				"AESKEY": "k", "PREAUTH": "p", "KEYID": "k", "CONFIRMED": "r",
 				"EMPTY": t.TempDir()}
 			for _, name := range []string{"RULES", "PASSPHRASE", "HOOK", "STUBS"} {
 				found[name] = w.found[name]

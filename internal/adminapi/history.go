@@ -89,7 +89,7 @@ type plannedRule struct {
 	AppID       string `json:"appid,omitempty" doc:"add, edit, for a service account: the Mini Program to open"`
 	Occupy      bool   `json:"occupy,omitempty"`
 	OpenVersion int    `json:"open_version,omitempty" doc:"left out: 3"`
-	Published   *bool  `json:"published,omitempty" doc:"add, edit: published as well; left out: true"`
+	Published   *bool  `json:"published,omitempty" doc:"add, edit: published as well; left out: true for an add, as it is for an edit"`
 }
 
 func (a *Admin) replayPlan(ctx context.Context, in *struct {
@@ -118,7 +118,7 @@ func (a *Admin) replayPlan(ctx context.Context, in *struct {
 		if c.OpenVersion != 0 {
 			draft.OpenVersion = c.OpenVersion
 		}
-		key, r, err := a.Rules.Foresee(ctx, owner, c.Do, draft, c.Published == nil || *c.Published)
+		key, r, err := a.Rules.Foresee(ctx, owner, c.Do, draft, c.Published)
 		if err != nil {
 			return history.Replayed{}, refused("changes[%d]: %s %.200s: %v", i, c.Do, c.Prefix, a.Problem(ctx, err))
 		}

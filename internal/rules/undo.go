@@ -118,8 +118,8 @@ func (b *Book) bringBack(ctx context.Context, tx Tx, r Rule, did Deed) (Rule, er
 // Foresee is what a rule would be after an add, an edit, a publish or a delete,
 // without any of it being done: nil = there would be none. The checks are those of
 // Plant. An edit stands for a delete and an add as well, so it may change
-// anything of a rule but its prefix.
-func (b *Book) Foresee(ctx context.Context, owner accounts.Account, do string, d Draft, published bool) (key string, r *Rule, err error) {
+// anything of a rule. published nil is true for an add; an edit leaves it then.
+func (b *Book) Foresee(ctx context.Context, owner accounts.Account, do string, d Draft, published *bool) (key string, r *Rule, err error) {
 	if do == "add" || do == "edit" {
 		if err := checkDraft(owner, d); err != nil {
 			return "", nil, err
@@ -134,7 +134,7 @@ func (b *Book) Foresee(ctx context.Context, owner accounts.Account, do string, d
 			s := b.Settings.Get()
 			s.AllowPrivateHosts, s.RefuseNewerDomains, s.Strict, s.Behaviours = true, false, false, nil
 			added, _, err := b.admit(ctx, tx, owner, d, s)
-			added.Published = published
+			added.Published = published == nil || *published
 			r = &added
 			return err
 		}
@@ -142,9 +142,14 @@ func (b *Book) Foresee(ctx context.Context, owner accounts.Account, do string, d
 		if err != nil || do == "delete" {
 			return err
 		}
-		have.Published = true
+		if do == "publish" {
+			have.Published = true
+		}
 		if do == "edit" {
-			have.Path, have.Published = d.Path, published
+			have.Prefix, have.Path = p, d.Path
+			if published != nil {
+				have.Published = *published
+			}
 			if have.Kind == Service {
 				have.Target = d.AppID
 			} else {

@@ -86,8 +86,9 @@ var mayImport = map[string][]string{
 	"endurance": {},
 
 	// Imported by tests only.
-	"endurance/powercut":         {},
-	"internal/server/servertest": {"internal/outbound", "internal/server"},
+	"endurance/powercut": {},
+	"internal/server/servertest": {"internal/adminapi", "internal/api", "internal/emulator", "internal/operations", "internal/outbound",
+		"internal/server"},
 	"internal/testkit/childtest": {},
 	"internal/testkit/dbtest":    {},
 	"internal/testkit/natstest":  {},

@@ -94,7 +94,7 @@ func TestALimitedCallerIsKeptOutOfEveryOperationOfOthers(t *testing.T) {
 	fill := strings.NewReplacer("{appid}", "other", "{mini_program}", "other", "{application_id}", fmt.Sprint(batch.ID), "{user}", "u",
 		"{rid}", "00000000-00000000-00000000", "{component}", "c", "{seq}", "1", "{host}", "h", "{code_index}", "1", "{scan_id}", "x",
 		"{node}", "n", "{id}", "1", "{name}", "n")
-	for _, o := range allOperations() {
+	for _, o := range servertest.Operations() {
 		for role, call := range calls {
 			a := call(o.Method, fill.Replace(o.Path), "")
 			ok := a.Status == http.StatusForbidden

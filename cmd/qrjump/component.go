@@ -1,0 +1,425 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+const seeComponents = "qrjump component list"
+
+type componentList struct{ operator }
+
+// Run lists all third-party platforms, page by page.
+func (c *componentList) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	const page = 100
+	all := []client.Component{}
+	for after := ""; ; after = all[len(all)-1].AppID {
+		list, err := qrjump.Components(s.ctx, after, page)
+		if err != nil {
+			return fmt.Errorf("list components: %w", err)
+		}
+		if all = append(all, list...); len(list) < page {
+			break
+		}
+	}
+	return c.print(s, map[string]any{"components": all}, func(w io.Writer) {
+		if len(all) == 0 {
+			fmt.Fprintln(w, "there is no third-party platform; make one with: qrjump component put APPID")
+			return
+		}
+		rows := [][]string{}
+		for _, one := range all {
+			rows = append(rows, []string{one.AppID, strconv.Itoa(one.Total), orDash(one.EventURL), one.CreatedAt.Format(time.RFC3339)})
+		}
+		printTable(w, []string{"APPID", "AUTHORISED BY", "EVENTS GO TO", "MADE"}, rows)
+	})
+}
+
+type componentShow struct {
+	operator
+	AppID string `arg:"" name:"appid" help:"The platform."`
+}
+
+// Run shows one platform and which accounts authorised it.
+func (c *componentShow) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	one, err := qrjump.Component(s.ctx, c.AppID)
+	if err != nil {
+		return seeList("show component", c.AppID, seeComponents, err)
+	}
+	return c.print(s, one, func(w io.Writer) {
+		printFields(w, [2]string{"appid", one.AppID}, [2]string{"events go to", orElse(one.EventURL, "nowhere")},
+			[2]string{"calls come from", orElse(strings.Join(one.IPAllowlist, ", "), "any address")},
+			[2]string{"people go back to", orElse(strings.Join(one.RedirectHosts, ", "), "no host")},
+			[2]string{"made", one.CreatedAt.Format(time.RFC3339)}, [2]string{"authorised by", counted(one.Total, "account")})
+		if len(one.Authorizations) == 0 {
+			return
+		}
+		fmt.Fprintln(w)
+		rows := [][]string{}
+		for _, a := range one.Authorizations {
+			rows = append(rows, []string{a.AppID, sets(a.PermissionSets), a.GrantedAt.Format(time.RFC3339)})
+		}
+		printTable(w, []string{"ACCOUNT", "PERMISSION SETS", "SINCE"}, rows)
+		if left := one.Total - len(one.Authorizations); left > 0 {
+			fmt.Fprintf(w, "… and %d more\n", left)
+		}
+	})
+}
+
+// sets are numbers of permission sets.
+func sets(list []int) string {
+	var parts []string
+	for _, n := range list {
+		parts = append(parts, strconv.Itoa(n))
+	}
+	return orDash(strings.Join(parts, " "))
+}
+
+type componentPut struct {
+	operator
+	AppID          string   `arg:"" name:"appid" help:"The platform."`
+	Secret         string   `placeholder:"SECRET" help:"Its secret; - reads it from standard input, so that it is not in the list of processes."`
+	MessageToken   string   `placeholder:"TOKEN" help:"What signs its messages."`
+	EncodingAESKey string   `name:"encoding-aes-key" placeholder:"KEY" help:"What encrypts its messages, 43 characters."`
+	EventURL       *string  `name:"event-url" placeholder:"URL" help:"Where tickets and events are pushed; '' is nowhere."`
+	IP             []string `name:"ip" sep:"none" placeholder:"RANGE" help:"Where its calls come from, for example 203.0.113.0/24; repeat it for more."`
+	AnyIP          bool     `name:"any-ip" help:"Its calls come from any address."`
+	RedirectHost   []string `sep:"none" placeholder:"HOST" help:"Where the authorisation page may send people back; repeat it for more."`
+}
+
+// Run creates a platform or changes what is named of one.
+func (c *componentPut) Run(s *session) error {
+	if c.AnyIP && c.IP != nil {
+		return misused("--ip and --any-ip: choose one")
+	}
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	did := "changed"
+	if _, err := qrjump.Component(s.ctx, c.AppID); isNotFound(err) {
+		did = "created"
+	} else if err != nil {
+		return failed("put component", c.AppID, err)
+	}
+	want := client.ComponentPut{MessageToken: c.MessageToken, EncodingAESKey: c.EncodingAESKey, EventURL: c.EventURL}
+	if want.Secret, err = secret(s, c.Secret); err != nil {
+		return err
+	}
+	switch {
+	case c.AnyIP:
+		want.IPAllowlist = &[]string{}
+	case c.IP != nil:
+		want.IPAllowlist = &c.IP
+	}
+	if c.RedirectHost != nil {
+		want.RedirectHosts = &c.RedirectHost
+	}
+	one, err := qrjump.PutComponent(s.ctx, c.AppID, want)
+	if err != nil {
+		return failed("put component", c.AppID, err)
+	}
+	return c.print(s, one, func(w io.Writer) { fmt.Fprintln(w, plain(did+" "+c.AppID)) })
+}
+
+type componentPushes struct {
+	operator
+	AppID string `arg:"" name:"appid" help:"The platform."`
+	Limit int    `default:"50" placeholder:"N" help:"How many, at most 1000 (${default})."`
+}
+
+// Run lists what was sent to a platform's event URL.
+func (c *componentPushes) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	if _, err := qrjump.Component(s.ctx, c.AppID); err != nil {
+		return seeList("pushes of component", c.AppID, seeComponents, err)
+	}
+	list, err := qrjump.Pushes(s.ctx, c.AppID, c.Limit)
+	if err != nil {
+		return failed("pushes of component", c.AppID, err)
+	}
+	return c.print(s, map[string]any{"pushes": append([]client.Push{}, list...)}, func(w io.Writer) {
+		if len(list) == 0 {
+			fmt.Fprintln(w, plain("nothing was sent to "+c.AppID))
+			return
+		}
+		rows := [][]string{}
+		for _, p := range list {
+			state := "waiting"
+			if p.Delivered {
+				state = "delivered"
+			} else if p.NextAt == nil {
+				state = "given up"
+			}
+			rows = append(rows, []string{strconv.FormatInt(p.ID, 10), p.CreatedAt.Format(time.RFC3339), p.InfoType, orDash(p.AppID), state,
+				strconv.Itoa(p.Attempts), orElse(numberOrNone(int64(p.Status)), "-"), moment(p.NextAt), orDash(p.Fault)})
+		}
+		printTable(w, []string{"ID", "MADE", "KIND", "ACCOUNT", "STATE", "TRIES", "ANSWERED", "NEXT TRY", "FAULT"}, rows)
+	})
+}
+
+type componentWithdraw struct {
+	operator
+	Component string `arg:"" help:"The platform."`
+	AppID     string `arg:"" name:"appid" help:"The account that takes back what it granted."`
+	Yes       bool   `help:"Yes, the platform's tokens for it end at once."`
+}
+
+// Run ends what an account granted a platform.
+func (c *componentWithdraw) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	what := c.AppID + " from " + c.Component
+	held, err := qrjump.Authorizations(s.ctx, c.AppID)
+	if err != nil {
+		return aboutAccount("withdraw "+c.Component+" from", c.AppID, err)
+	}
+	if _, err := named(held, func(h client.Holding) string { return h.Component }, "withdraw "+what+": component", c.Component,
+		"platform that "+c.AppID+" authorised", "qrjump account authorizations "+c.AppID); err != nil {
+		return err
+	}
+	if err := confirmed(s, c.Yes, c.Component+" cannot act for "+c.AppID+" any more: its tokens end at once"); err != nil {
+		return err
+	}
+	if err := qrjump.Withdraw(s.ctx, c.Component, c.AppID); err != nil {
+		return failed("withdraw", what, err)
+	}
+	return c.print(s, map[string]any{"component": c.Component, "appid": c.AppID, "withdrawn": true}, func(w io.Writer) {
+		fmt.Fprintln(w, plain(c.AppID+" took back what it granted "+c.Component))
+	})
+}
+
+type componentAuthorize struct {
+	operator
+	Component   string `arg:"" help:"The platform that asks."`
+	AppID       string `arg:"" name:"appid" help:"The account that agrees."`
+	PreAuthCode string `required:"" placeholder:"CODE" help:"What api_create_preauthcode answered."`
+	Set         []int  `sep:"," placeholder:"NUMBER" help:"The permission sets that are granted (3,18,33,46)."`
+	Move        bool   `help:"Take exclusive sets away from the platform that has them."`
+}
+
+// Run agrees in place of a person, on the emulator.
+func (c *componentAuthorize) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	did := "authorize " + c.Component + " for " + c.AppID
+	code, err := qrjump.Authorize(s.ctx, client.Agreement{Component: c.Component, AppID: c.AppID, PreAuthCode: c.PreAuthCode,
+		PermissionSets: c.Set, Move: c.Move})
+	if isProblem(err, http.StatusConflict) {
+		p, _ := errors.AsType[*client.Problem](err)
+		return coded{advised{error: fmt.Errorf("%s: %s", did, p.Detail), next: "say --move"}, exitRefused}
+	}
+	if err != nil {
+		return emulated(did, err)
+	}
+	return c.print(s, map[string]any{"auth_code": code}, func(w io.Writer) {
+		fmt.Fprintln(w, code)
+		fmt.Fprintln(s.err, plain(c.AppID+" agreed: "+c.Component+" trades this authorization_code by api_query_auth"))
+	})
+}
+
+type componentTicket struct {
+	operator
+	Component string `arg:"" help:"The platform."`
+}
+
+// Run makes a verify ticket, on the emulator.
+func (c *componentTicket) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	ticket, err := qrjump.MakeTicket(s.ctx, c.Component)
+	if err != nil {
+		if isNotFound(err) {
+			return seeList("ticket for component", c.Component, seeComponents, err)
+		}
+		return emulated("ticket for component "+c.Component, err)
+	}
+	return c.print(s, map[string]any{"component_verify_ticket": ticket}, func(w io.Writer) { fmt.Fprintln(w, ticket) })
+}
+
+type accountAuthorizations struct {
+	operator
+	AppID string `arg:"" name:"appid" help:"The account."`
+}
+
+// Run lists which platforms an account authorised.
+func (c *accountAuthorizations) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	list, err := qrjump.Authorizations(s.ctx, c.AppID)
+	if err != nil {
+		return aboutAccount("authorizations of", c.AppID, err)
+	}
+	return c.print(s, map[string]any{"authorizations": append([]client.Holding{}, list...)}, func(w io.Writer) {
+		if len(list) == 0 {
+			fmt.Fprintln(w, plain(c.AppID+" authorised no platform"))
+			return
+		}
+		rows := [][]string{}
+		for _, h := range list {
+			rows = append(rows, []string{h.Component, sets(h.PermissionSets), h.GrantedAt.Format(time.RFC3339)})
+		}
+		printTable(w, []string{"PLATFORM", "PERMISSION SETS", "SINCE"}, rows)
+	})
+}
+
+type accountLinks struct {
+	operator
+	Service string `arg:"" optional:"" help:"The service account; without it all of them."`
+	Waiting bool   `help:"Only links that wait for an administrator."`
+}
+
+// linkOf is a link with the service account that it is of.
+type linkOf struct {
+	Service string `json:"service"`
+	client.AccountLink
+	Waits string `json:"waits"` // for which side's administrator
+}
+
+// Run lists links, of one service account or of all.
+func (c *accountLinks) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	services := []string{c.Service}
+	if c.Service == "" {
+		if services, err = serviceAccounts(s, qrjump); err != nil {
+			return fmt.Errorf("list accounts: %w", err)
+		}
+	}
+	all := []linkOf{}
+	for _, service := range services {
+		list, err := qrjump.Links(s.ctx, service)
+		if err != nil {
+			return aboutAccount("links of", service, err)
+		}
+		for _, l := range list {
+			if waits := l.Waits(); waits != "" || !c.Waiting {
+				all = append(all, linkOf{service, l, waits})
+			}
+		}
+	}
+	return c.print(s, map[string]any{"links": all}, func(w io.Writer) {
+		switch {
+		case len(all) == 0 && c.Waiting:
+			fmt.Fprintln(w, "no link waits for anybody")
+			return
+		case len(all) == 0:
+			fmt.Fprintln(w, "there is no link")
+			return
+		}
+		rows := [][]string{}
+		for _, l := range all {
+			rows = append(rows, []string{l.Service, l.MiniProgram, l.Name, linkState(l.AccountLink), l.CreatedAt.Format(time.RFC3339)})
+		}
+		printTable(w, []string{"SERVICE ACCOUNT", "MINI PROGRAM", "NAME", "STATE", "SINCE"}, rows)
+		if i := waitingLink(all); i >= 0 {
+			fmt.Fprintf(w, "answer with: qrjump account confirm-link %s %s --side %s [--refuse]\n", plain(all[i].Service),
+				plain(all[i].MiniProgram), all[i].Waits)
+		}
+	})
+}
+
+func waitingLink(list []linkOf) int {
+	for i, l := range list {
+		if l.Waits != "" {
+			return i
+		}
+	}
+	return -1
+}
+
+// linkState says in words how a link is.
+func linkState(l client.AccountLink) string {
+	switch {
+	case l.Status == client.LinkStands && l.Unlinking:
+		return "linked; its end waits for the service account's administrator"
+	case l.Status == client.LinkStands:
+		return "linked"
+	case l.Status == client.LinkWaitsProgram:
+		return "waits for the Mini Program's administrator"
+	case l.Status == client.LinkWaitsAccount:
+		return "waits for the service account's administrator"
+	case l.Status == client.LinkRefused:
+		return "refused"
+	}
+	return strconv.Itoa(l.Status)
+}
+
+// serviceAccounts are the AppIDs of all accounts that can have links.
+func serviceAccounts(s *session, qrjump *client.Client) ([]string, error) {
+	const page = 1000
+	found := []string{}
+	for after := ""; ; {
+		list, err := qrjump.Accounts(s.ctx, after, page)
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range list {
+			if a.Kind != "mini_program" {
+				found = append(found, a.AppID)
+			}
+			after = a.AppID
+		}
+		if len(list) < page {
+			return found, nil
+		}
+	}
+}
+
+type accountConfirmLink struct {
+	operator
+	Service     string `arg:"" help:"The service account."`
+	MiniProgram string `arg:"" name:"mini" help:"The Mini Program."`
+	Side        string `required:"" enum:"account,mini_program" placeholder:"SIDE" help:"For whose administrator the answer is: account or mini_program."`
+	Refuse      bool   `help:"Answer no."`
+}
+
+// Run answers for an administrator whether a link, or its end, shall be.
+func (c *accountConfirmLink) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	what := c.Service + " with " + c.MiniProgram
+	list, err := qrjump.ConfirmLink(s.ctx, c.Service, c.MiniProgram, c.Side, !c.Refuse)
+	if err != nil {
+		return aboutAccount("confirm the link of "+c.MiniProgram+" with", c.Service, err)
+	}
+	state := "not linked any more"
+	for _, l := range list {
+		if l.MiniProgram == c.MiniProgram {
+			state = linkState(l)
+		}
+	}
+	return c.print(s, map[string]any{"links": append([]client.AccountLink{}, list...)}, func(w io.Writer) {
+		fmt.Fprintln(w, plain("the link of "+what+" is answered: "+state))
+	})
+}

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+type confirmationList struct {
+	operator
+	Account string `placeholder:"APPID" help:"Only checks for this account."`
+	Prefix  string `placeholder:"PREFIX" help:"Only checks for this rule, as it was sent."`
+	RID     string `name:"rid" placeholder:"RID" help:"Only the check of this call."`
+	Failed  bool   `help:"Only checks that did not find the file."`
+	Limit   int    `default:"50" placeholder:"N" help:"How many, at most 1000 (${default})."`
+}
+
+// Run lists checks of verification files, the newest last.
+func (c *confirmationList) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	list, err := qrjump.Confirmations(s.ctx, client.ConfirmationQuery{RID: c.RID, Owner: c.Account, Prefix: c.Prefix, Failed: c.Failed,
+		Limit: c.Limit})
+	if err != nil {
+		return fmt.Errorf("list confirmations: %w", err)
+	}
+	return c.print(s, map[string]any{"confirmations": append([]client.Confirmation{}, list...)}, func(w io.Writer) {
+		if len(list) == 0 {
+			fmt.Fprintln(w, "no check of a verification file is like that; they are kept for 30 days")
+			return
+		}
+		rows := [][]string{}
+		for i := len(list) - 1; i >= 0; i-- {
+			one := list[i]
+			found := "no"
+			if one.OK {
+				found = "yes"
+			}
+			rows = append(rows, []string{one.At.Format(time.RFC3339), one.RID, one.Owner, found, one.Prefix, one.Reason})
+		}
+		printTable(w, []string{"AT", "RID", "ACCOUNT", "FOUND", "PREFIX", "WHY"}, rows)
+		fmt.Fprintln(w, "each step of one: qrjump confirmation show RID")
+	})
+}
+
+type confirmationShow struct {
+	operator
+	RID string `arg:"" placeholder:"RID" help:"The request id of the call that added the rule."`
+}
+
+// Run tells one check in full.
+func (c *confirmationShow) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	list, err := qrjump.Confirmations(s.ctx, client.ConfirmationQuery{RID: c.RID, Limit: 1})
+	if err != nil {
+		return failed("show confirmation", c.RID, err)
+	}
+	if len(list) == 0 {
+		return absent(advised{error: fmt.Errorf("show confirmation %s: no call of the last 30 days with this request id looked for a file", c.RID),
+			next: "see: qrjump confirmation list"})
+	}
+	one := list[0]
+	return c.print(s, one, func(w io.Writer) {
+		printFields(w, [2]string{"at", one.At.Format(time.RFC3339)}, [2]string{"account", one.Owner}, [2]string{"prefix", one.Prefix},
+			[2]string{"file", one.URL}, [2]string{"found", yesNo(one.OK)}, [2]string{"why", one.Reason})
+		if len(one.Steps) == 0 {
+			fmt.Fprintln(w, "nothing was fetched: the operator vouches for the host")
+			return
+		}
+		fmt.Fprintln(w)
+		began := one.Steps[0].At
+		rows := [][]string{}
+		for _, step := range one.Steps {
+			mark := ""
+			if step.Failed {
+				mark = "failed"
+			}
+			rows = append(rows, []string{"+" + step.At.Sub(began).Round(time.Millisecond).String(), stepText(step.Did), mark, step.Detail})
+		}
+		printTable(w, []string{"AFTER", "STEP", "", "WHAT CAME OF IT"}, rows)
+		if !one.OK {
+			fmt.Fprintln(w, "where the file must be, and what must be in it: qrjump rule file --prefix PREFIX")
+		}
+	})
+}
+
+// stepWords are the steps of looking for a file, as the server names them.
+var stepWords = map[string]string{"url": "the address is checked", "resolve": "its name is looked up", "connect": "it connects",
+	"tls": "the certificate is checked", "send": "the file is asked for", "answer": "an answer comes", "body": "the file is read",
+	"redirect": "it is sent elsewhere", "compare": "what came is compared"}
+
+// stepText says a step in words.
+func stepText(did string) string {
+	return orElse(stepWords[did], strings.ReplaceAll(did, "_", " "))
+}
+
+type recheckList struct {
+	operator
+	Account string `placeholder:"APPID" help:"Only files of this account."`
+	Failing bool   `help:"Only files that are not in place."`
+}
+
+// Run lists the latest looks at verification files, page by page.
+func (c *recheckList) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	const page = 1000
+	all := []client.Recheck{}
+	for query := (client.RecheckQuery{Owner: c.Account, Failing: c.Failing, Limit: page}); ; {
+		list, err := qrjump.Rechecks(s.ctx, query)
+		if err != nil {
+			return fmt.Errorf("list rechecks: %w", err)
+		}
+		if all = append(all, list...); len(list) < page {
+			break
+		}
+		query.AfterOwner, query.AfterDirectory = all[len(all)-1].Owner, all[len(all)-1].Directory
+	}
+	return c.print(s, map[string]any{"rechecks": all}, func(w io.Writer) {
+		switch {
+		case len(all) == 0 && c.Failing:
+			fmt.Fprintln(w, "every verification file that was looked at is in place")
+			return
+		case len(all) == 0:
+			fmt.Fprintln(w, "no verification file was looked at yet; look now with: qrjump recheck now")
+			return
+		}
+		rows := [][]string{}
+		for _, one := range all {
+			rows = append(rows, []string{one.Owner, one.Directory, yesNo(one.OK), moment(one.Since), one.CheckedAt.Format(time.RFC3339),
+				one.NextAt.Format(time.RFC3339), one.Reason})
+		}
+		printTable(w, []string{"ACCOUNT", "DIRECTORY", "IN PLACE", "FAILING SINCE", "LOOKED AT", "NEXT LOOK", "WHY"}, rows)
+	})
+}
+
+type recheckNow struct{ operator }
+
+// Run looks at all verification files now.
+func (c *recheckNow) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	done, err := qrjump.RecheckNow(s.ctx)
+	if err != nil {
+		return fmt.Errorf("look at the verification files: %w", err)
+	}
+	return c.print(s, done, func(w io.Writer) {
+		fmt.Fprintf(w, "looked at %s; others follow in the background. Not in place of all that are known: %d\n",
+			counted(done.Files, "file"), done.Failing)
+		if done.Failing > 0 {
+			fmt.Fprintln(w, "see: qrjump recheck list --failing")
+		}
+	})
+}
+
+type userErase struct {
+	operator
+	User      string `arg:"" help:"The user, as the scanning app calls them."`
+	Namespace string `placeholder:"NAME" help:"Namespace of the app's scan key (default)."`
+	Yes       bool   `help:"Yes, it cannot be taken back."`
+}
+
+// Run makes every scan of a user anonymous.
+func (c *userErase) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	whose := c.User + " in the namespace " + orElse(c.Namespace, "default")
+	if err := confirmed(s, c.Yes, "every scan of "+whose+" becomes anonymous, and tickets and logins of theirs end, for ever"); err != nil {
+		return err
+	}
+	scans, err := qrjump.EraseUser(s.ctx, c.Namespace, c.User)
+	if err != nil {
+		return failed("erase", whose, err)
+	}
+	return c.print(s, map[string]any{"scans": scans}, func(w io.Writer) {
+		if scans == 0 {
+			fmt.Fprintln(w, plain("no scan of "+whose+" is known; tickets and logins, if there were any, are gone"))
+			return
+		}
+		fmt.Fprintln(w, plain(fmt.Sprintf("erased %s: %s anonymous now, and count as before", whose, isAre(scans, "scan"))))
+	})
+}
+
+// isAre is a number with its noun and its verb.
+func isAre(n int64, noun string) string {
+	if n == 1 {
+		return "1 " + noun + " is"
+	}
+	return fmt.Sprintf("%d %ss are", n, noun)
+}

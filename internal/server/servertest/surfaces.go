@@ -1,0 +1,109 @@
+package servertest
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/adminapi"
+	"github.com/qrjump/qrjump/internal/api"
+	"github.com/qrjump/qrjump/internal/emulator"
+	"github.com/qrjump/qrjump/internal/operations"
+)
+
+// Surface is a way to the operations of the admin API.
+type Surface string
+
+// The surfaces. Each is held by a test of its own package, which says what it
+// calls: Parity judges that.
+const (
+	GoClient    Surface = "the Go client"
+	CommandLine Surface = "the command line"
+)
+
+// absent says of each surface why an operation is not on it. A new surface is a new
+// column here.
+var absent = map[Surface]map[string]string{
+	GoClient: {
+		"withdrawFromAccount": "Withdraw does the same from the platform's side",
+		"listCodeEvents":      "LookupCode has the history of a code",
+		"activateCodes":       "ActivateCodes calls the wire",
+		"listScanNodes":       nodesByHand, "forgetScanNode": nodesByHand,
+	},
+	CommandLine: {
+		"withdrawFromAccount": "component withdraw does the same from the platform's side",
+		"listCodeEvents":      "code show has the history of a code",
+		"activateCodes":       "batch activate calls the wire",
+		"listScanNodes":       nodesByHand, "forgetScanNode": nodesByHand,
+		"getBatch":       "batch list has all of them, and batch show asks the wire",
+		"getScan":        "scans lists them whole",
+		"getCodeScans":   "code show says when it was scanned first",
+		"listRules":      "rule export writes all of them",
+		"listBehaviours": "why names those of a call; the reference has the table",
+		"getSettings":    "setting list and setting get call describeSettings",
+		"exportScans":    "scans --csv writes them",
+	},
+}
+
+const nodesByHand = "a node is given up by hand"
+
+// Operations are the tables of the admin API in their order.
+func Operations() []operations.Operation {
+	return append((&adminapi.Admin{}).Operations(), (&emulator.Control[api.Record]{}).Operations()...)
+}
+
+// Called notes which operations are called, and by what.
+type Called struct {
+	mu    sync.Mutex
+	by    map[string][]string
+	mux   *http.ServeMux
+	names map[string]string // by the pattern of the mux
+}
+
+// NewCalled has noted nothing.
+func NewCalled() *Called {
+	c := &Called{by: map[string][]string{}, mux: http.NewServeMux(), names: map[string]string{}}
+	for _, o := range Operations() {
+		pattern := o.Method + " " + operations.Base + o.Path
+		c.names[pattern] = o.ID
+		c.mux.Handle(pattern, http.NotFoundHandler())
+	}
+	return c
+}
+
+// Note notes that something made a call.
+func (c *Called) Note(r *http.Request, by string) {
+	_, pattern := c.mux.Handler(r)
+	id := c.names[pattern]
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if id != "" && !slices.Contains(c.by[id], by) {
+		c.by[id] = append(c.by[id], by)
+	}
+}
+
+// By is what called each operation.
+func (c *Called) By() map[string][]string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.by)
+}
+
+// Parity walks the tables: each operation is called on the surface, or it is said
+// why not, never both.
+func (c *Called) Parity(t *testing.T, on Surface) {
+	t.Helper()
+	left := maps.Clone(absent[on])
+	for _, o := range Operations() {
+		by, why := c.By()[o.ID], left[o.ID]
+		delete(left, o.ID)
+		if (len(by) == 0) == (why == "") {
+			t.Errorf("%s (%s %s): %s calls it by %q, and the reason why it does not is %q", o.ID, o.Method, o.Path, on, by, why)
+		}
+	}
+	for id := range left {
+		t.Errorf("there is no operation %s, and a reason why %s has none", id, on)
+	}
+}
