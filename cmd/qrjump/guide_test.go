@@ -49,7 +49,7 @@ const notRun = 12
 // would: in one shell, on servers that the page itself starts. Chinese pages have the same commands, which package
 // guide holds. The pages of calls share a server.
 func TestThePagesRun(t *testing.T) {
-	for _, tool := range []string{"bash", "curl"} {
+	for _, tool := range []string{"bash", "curl", "openssl"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skip(err)
 		}
@@ -167,7 +167,8 @@ func playPage(t *testing.T, text string) string {
 		}
 		_, free, _ := net.SplitHostPort(l.Addr().String())
 		l.Close()
-		places = append(places, "127.0.0.1:"+port, "127.0.0.1:"+free, "localhost:"+port, "localhost:"+free)
+		places = append(places, "127.0.0.1:"+port, "127.0.0.1:"+free, "localhost:"+port, "localhost:"+free,
+			"0.0.0.0:"+port, "127.0.0.1:"+free)
 	}
 	here := strings.NewReplacer(places...)
 	var script bytes.Buffer
