@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -322,5 +323,28 @@ func TestTheTablesOfMatchingAreTrue(t *testing.T) {
 		if tried < 15 {
 			t.Errorf("%s: only %d lines were tried", language, tried)
 		}
+	}
+}
+
+// The two first pages of the repository say the same, and what they link is there.
+func TestBothReadmesSayTheSame(t *testing.T) {
+	shapes := map[string][]string{}
+	for _, name := range []string{"README.md", "README.zh.md"} {
+		text, err := os.ReadFile("../../" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if lines := bytes.Count(text, []byte("\n")); lines > 60 {
+			t.Errorf("%s has %d lines, wanted a screen", name, lines)
+		}
+		shapes[name] = shape(text)
+		for _, found := range regexp.MustCompile(`\]\(([^):]+)\)`).FindAllSubmatch(text, -1) {
+			if _, err := os.Stat("../../" + string(found[1])); err != nil {
+				t.Errorf("%s links %s: %v", name, found[1], err)
+			}
+		}
+	}
+	if !slices.Equal(shapes["README.md"], shapes["README.zh.md"]) {
+		t.Errorf("the first pages differ:\n%q\n%q", shapes["README.md"], shapes["README.zh.md"])
 	}
 }
