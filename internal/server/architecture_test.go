@@ -26,6 +26,7 @@ var mayImport = map[string][]string{
 	"internal/lane":       {},
 	"internal/look":       {},
 	"internal/phrase":     {},
+	"internal/console":    {"client", "internal/look", "internal/people", "internal/phrase"},
 	"internal/start":      {"internal/look", "internal/phrase"},
 	"internal/guide":      {"internal/look"},
 	"docs":                {},
@@ -72,7 +73,7 @@ var mayImport = map[string][]string{
 		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/stats", "internal/store", "internal/stream",
 		"internal/version", "internal/supervisor",
 		"internal/behaviour", "internal/calls", "internal/vault", "internal/webhooks", "internal/operations", "internal/spelling",
-		"internal/look", "internal/people", "internal/start", "internal/guide", "docs"},
+		"internal/console", "internal/look", "internal/people", "internal/start", "internal/guide", "docs"},
 
 	"internal/cassette": {"internal/behaviour", "internal/errcode", "internal/spelling"},
 

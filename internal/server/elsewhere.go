@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/qrjump/qrjump/internal/api"
+	"github.com/qrjump/qrjump/internal/console"
 )
 
 // The types of the problems that say: a call came to where it cannot be. Our
@@ -36,7 +37,7 @@ func (s *Server) elsewhere(what surface) http.HandlerFunc {
 // own listener answers every other path as the platform does.
 func (s *Server) mountElsewhere(mux *http.ServeMux, what surface) {
 	paths := map[surface][]string{scans: {"/scan", "/scan/"}, wire: {"/cgi-bin", "/cgi-bin/"},
-		admin: {"/admin", "/admin/", "/metrics", "/docs", "/docs/"}}
+		admin: {"/admin", "/admin/", "/metrics", console.Root, console.Root + "/", "/docs", "/docs/"}}
 	seen := map[string]bool{"cgi-bin": true}
 	for _, path := range api.Paths() {
 		family, _, deeper := strings.Cut(strings.TrimPrefix(path, "/"), "/")

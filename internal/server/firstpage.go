@@ -4,13 +4,13 @@ import (
 	"context"
 	"net/http"
 	"regexp"
+	"strings"
 
+	"github.com/qrjump/qrjump/internal/console"
+	"github.com/qrjump/qrjump/internal/guide"
 	"github.com/qrjump/qrjump/internal/look"
 	"github.com/qrjump/qrjump/internal/start"
 )
-
-// consolePath is where the console is on the listener of the admin API.
-const consolePath = "/console"
 
 // mountFirstPage answers a browser that opens a listener's root; every other
 // caller gets what then answers.
@@ -57,6 +57,12 @@ func (s *Server) firstPage(ctx context.Context, base string, what surface, near 
 			a.URL = one.url
 		}
 		page.Addresses = append(page.Addresses, a)
+	}
+	switch {
+	case what&admin != 0:
+		page.Console, page.Docs = console.Root, strings.TrimSuffix(guide.Root, "/")
+	case near:
+		page.ConsoleAt = s.AdminURL + console.Root
 	}
 	page.Wire, page.Scan = page.Addresses[0].URL, page.Addresses[1].URL
 	if s.config.Dev {

@@ -33,6 +33,7 @@ type serving struct {
 	proxies     []netip.Prefix // that are trusted
 	rooms       map[bool]*room // true = the admin listener's
 	servers     []*http.Server
+	wireCalls   http.Handler // the wire, for calls that the console makes again
 	lanes       map[*http.Server]*lane.Lane
 	addresses   Addresses // as they stand in the data folder; zero: they do not
 	failed      chan error

@@ -13,6 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/adminapi"
 	"github.com/qrjump/qrjump/internal/api"
 	"github.com/qrjump/qrjump/internal/consent"
+	"github.com/qrjump/qrjump/internal/console"
 	"github.com/qrjump/qrjump/internal/emulator"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/guide"
@@ -61,6 +62,9 @@ func (s *Server) handler(what surface) http.Handler {
 	}
 	if what&admin != 0 {
 		s.mountGuide(mux)
+		pages := s.console(asJSON(orProblem(adminMux))).Handler()
+		mux.Handle(console.Root, pages)
+		mux.Handle(console.Root+"/", pages)
 		mux.Handle("/admin/", s.adminOnly(sameOrigin.Handler(asJSON(orProblem(adminMux)))))
 		mux.Handle("GET /metrics", s.adminOnly(operations.Only(operations.Viewer, s.metrics.handler())))
 	}
@@ -70,7 +74,8 @@ func (s *Server) handler(what surface) http.Handler {
 		for _, path := range consent.Paths {
 			mux.Handle(path, agree)
 		}
-		calls := s.ownOrigin(s.wireAPI().Handler())
+		s.wireCalls = s.wireAPI().Handler()
+		calls := s.ownOrigin(s.wireCalls)
 		mux.Handle("/", calls)
 		s.mountFirstPage(mux, what, calls)
 		return s.pages(direct(calls, mux))
@@ -214,7 +219,7 @@ func (s *Server) scanAPI() *scanapi.API {
 
 func (s *Server) adminAPI(h huma.API) {
 	a := &adminapi.Admin{Accounts: s.accounts, Rules: s.rules, Codes: s.press, OpenIDs: s.openIDs, Keys: s.keys, Settings: s.settings,
-		People: s.people, ConsoleURL: func() string { return s.AdminURL + consolePath },
+		People: s.people, ConsoleURL: func() string { return s.AdminURL + console.Root },
 		SaveSettings: s.changeSettings, ResetSetting: s.resetSetting, DefaultSettings: s.defaultSettings,
 		Desk: s.desk, Calls: s.book, Call: s.call, Webhooks: s.webhooks, Rechecks: s.rechecks,
 		Export: s.export,

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/console"
 	"github.com/qrjump/qrjump/internal/gateway"
 	"github.com/qrjump/qrjump/internal/supervisor"
 )
@@ -113,7 +114,15 @@ func isTerminal(f *os.File) bool {
 
 // welcome tells a person where things are and what to try.
 func (s *Server) welcome(ctx context.Context, w io.Writer) {
-	fmt.Fprintf(w, "\n  API        %s   (a browser that opens it reads how to begin)\n  data       %s\n", s.URL, s.config.Data)
+	fmt.Fprintf(w, "\n  API        %s   (a browser that opens it reads how to begin)\n  console    %s\n", s.URL, s.AdminURL+console.Root)
+	if !s.config.Dev {
+		if once, _, err := s.people.NewLink(ctx, ""); err == nil {
+			fmt.Fprintf(w, "  sign in    %s/login?once=%s   (once, within ten minutes)\n", s.AdminURL+console.Root, once)
+		} else {
+			s.log.ErrorContext(ctx, "no login link could be made: qrjump login-link makes one", "error", err)
+		}
+	}
+	fmt.Fprintf(w, "  data       %s\n", s.config.Data)
 	if s.config.AdminToken == "" {
 		fmt.Fprintf(w, "  admin token in %s\n", filepath.Join(s.config.Data, "admin-token"))
 	}

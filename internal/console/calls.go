@@ -1,0 +1,282 @@
+package console
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// filter is what of the calls is wanted, as it stands in the address.
+func (v *visit) filter() url.Values {
+	q, wanted := v.r.URL.Query(), url.Values{}
+	for _, name := range []string{"account", "path", "errcode", "rid", "failed"} {
+		if text := strings.TrimSpace(q.Get(name)); text != "" {
+			wanted.Set(name, text)
+		}
+	}
+	return wanted
+}
+
+// grouped are failed calls of one endpoint with one number.
+type grouped struct {
+	Path    string
+	ErrCode int
+	Times   int
+	Last    client.RecordedCall
+}
+
+type callsView struct {
+	Page   client.CallPage
+	Filter url.Values
+	Live   string // the address of the stream; "" = none
+	Groups []grouped
+	Wire   string
+}
+
+// endpointOf is the path that was called.
+func endpointOf(c client.RecordedCall) string { p, _, _ := strings.Cut(c.URL, "?"); return p }
+
+func (c *Console) calls(v *visit) {
+	if rid := strings.TrimSpace(v.r.URL.Query().Get("open")); rid != "" {
+		v.redirect(Root + "/calls/" + url.PathEscape(rid))
+		return
+	}
+	data := callsView{Filter: v.filter(), Wire: c.Wire()}
+	if c.Emulates {
+		if v.failed(v.ask("GET", "/emulator/calls?limit=100&"+data.Filter.Encode(), nil, &data.Page)) {
+			return
+		}
+		wanted := url.Values{"after": {data.Page.Next}}
+		for name, values := range data.Filter {
+			wanted[name] = values
+		}
+		data.Live = Root + "/calls/live?" + wanted.Encode()
+	}
+	if v.r.URL.Query().Get("view") == "errors" {
+		by := map[string]*grouped{}
+		for _, one := range data.Page.Calls { // newest first
+			if one.ErrCode == 0 {
+				continue
+			}
+			key := fmt.Sprint(endpointOf(one), " ", one.ErrCode)
+			if by[key] == nil {
+				by[key] = &grouped{Path: endpointOf(one), ErrCode: one.ErrCode, Last: one}
+			}
+			by[key].Times++
+		}
+		for _, g := range by {
+			data.Groups = append(data.Groups, *g)
+		}
+		slices.SortFunc(data.Groups, func(a, b grouped) int {
+			return cmp.Or(b.Times-a.Times, strings.Compare(a.Path, b.Path), a.ErrCode-b.ErrCode)
+		})
+	}
+	v.show(http.StatusOK, "calls", data)
+}
+
+const (
+	// mostStreams is how many streams there are at once.
+	mostStreams = 100
+	// lookEvery is how often a stream looks for calls: so many a second reach a page at most.
+	lookEvery = 300 * time.Millisecond
+	// pingEvery is how often an idle stream says that it lives, and looks whether the session does.
+	pingEvery = 15 * time.Second
+	// streamWrite is how long a reader may take for one piece: a slower one is dropped, and
+	// may come again with the id of the last it got.
+	streamWrite = 10 * time.Second
+)
+
+// live is a stream of rows as they come.
+func (c *Console) live(v *visit) {
+	switch v.r.Header.Get("Sec-Fetch-Site") {
+	case "", "same-origin", "none":
+	default:
+		v.fault(http.StatusForbidden, v.say("fault.origin"))
+		return
+	}
+	c.streams.Lock()
+	full := c.open >= mostStreams
+	if !full {
+		c.open++
+	}
+	c.streams.Unlock()
+	if full {
+		http.Error(v.w, "too many pages are live: close some", http.StatusServiceUnavailable)
+		return
+	}
+	defer func() { c.streams.Lock(); c.open--; c.streams.Unlock() }()
+	control := http.NewResponseController(v.w)
+	h := v.w.Header()
+	h.Set("Content-Type", "text/event-stream; charset=utf-8")
+	h.Set("X-Accel-Buffering", "no")
+	send := func(text string) bool {
+		_ = control.SetWriteDeadline(time.Now().Add(streamWrite))
+		if _, err := v.w.Write([]byte(text)); err != nil {
+			return false
+		}
+		return control.Flush() == nil
+	}
+	_ = control.SetReadDeadline(time.Time{})
+	after := cmp.Or(v.r.Header.Get("Last-Event-ID"), v.r.URL.Query().Get("after"))
+	if !send("retry: 2000\n: live\n\n") {
+		return
+	}
+	tick, pinged := time.NewTicker(lookEvery), time.Now()
+	defer tick.Stop()
+	for {
+		select {
+		case <-v.r.Context().Done():
+			return
+		case <-tick.C:
+		}
+		if c.Stopping() {
+			return
+		}
+		wanted := v.filter()
+		wanted.Set("after", after)
+		wanted.Set("limit", "50")
+		var page client.CallPage
+		if err := v.ask("GET", "/emulator/calls?"+wanted.Encode(), nil, &page); err != nil {
+			return
+		}
+		if page.Next != after {
+			after = page.Next
+			if len(page.Calls) > 0 {
+				slices.Reverse(page.Calls)
+				var rows bytes.Buffer
+				if err := templates["calls"].ExecuteTemplate(&rows, "rows", view{visit: v, Data: callsView{Page: page}}); err != nil {
+					return
+				}
+				said, err := json.Marshal(map[string]any{"html": rows.String(), "count": len(page.Calls)})
+				if err != nil || !send("id: "+after+"\nevent: calls\ndata: "+string(said)+"\n\n") {
+					return
+				}
+				pinged = time.Now()
+			}
+		}
+		if time.Since(pinged) >= pingEvery {
+			pinged = time.Now()
+			if _, err := c.callerOf(v.r); err != nil {
+				send("event: over\ndata: {}\n\n")
+				return
+			}
+			if !send(": still here\n\n") {
+				return
+			}
+		}
+	}
+}
+
+type callView struct {
+	client.Call
+	Curl  string
+	Again bool
+	Fault bool
+}
+
+func (c *Console) call(v *visit) {
+	rid, har := strings.CutSuffix(v.r.PathValue("rid"), ".har")
+	data := callView{}
+	if v.failed(v.ask("GET", "/calls/"+url.PathEscape(rid), nil, &data.Call)) {
+		return
+	}
+	if har {
+		v.w.Header().Set("Content-Type", "application/json")
+		v.w.Header().Set("Content-Disposition", `attachment; filename="`+harName(data.RID)+`"`)
+		_ = json.NewEncoder(v.w).Encode(c.har(data.Call))
+		return
+	}
+	data.Curl = c.curl(data.Call)
+	data.Again, data.Fault = c.Again != nil && data.Account != "" && !strings.Contains(data.Request, "[masked]"), c.Emulates
+	v.show(http.StatusOK, "call", data)
+}
+
+func harName(rid string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r == '-' {
+			return r
+		}
+		return '_'
+	}, rid) + ".har"
+}
+
+// quoted is a text as one word of a shell.
+func quoted(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
+
+func (c *Console) address(call client.Call) string {
+	to := c.Wire() + call.Endpoint
+	if call.Query != "" {
+		to += "?" + call.Query
+	}
+	return to
+}
+
+// curl is a line that makes a call again: a token that is masked is the shell's.
+func (c *Console) curl(call client.Call) string {
+	to := strings.ReplaceAll(quoted(c.address(call)), "%5Bmasked%5D", `'"$TOKEN"'`)
+	if call.Request == "" {
+		return "curl -s " + to
+	}
+	return "curl -s " + to + " -H 'Content-Type: application/json' -d " + quoted(call.Request)
+}
+
+// har is a call in the form of HTTP archives, version 1.2.
+func (c *Console) har(call client.Call) any {
+	method := "POST"
+	request := map[string]any{"url": c.address(call), "httpVersion": "HTTP/1.1", "cookies": []any{}, "headers": []any{},
+		"queryString": []any{}, "headersSize": -1, "bodySize": len(call.Request)}
+	if call.Request == "" {
+		method = "GET"
+	} else {
+		request["postData"] = map[string]any{"mimeType": "application/json", "text": call.Request}
+	}
+	request["method"] = method
+	took := float64(call.Took) / 1e6
+	return map[string]any{"log": map[string]any{"version": "1.2", "creator": map[string]any{"name": "qrjump", "version": c.Version},
+		"entries": []any{map[string]any{"startedDateTime": call.At.Format(time.RFC3339Nano), "time": took, "request": request,
+			"response": map[string]any{"status": 200, "statusText": "OK", "httpVersion": "HTTP/1.1", "cookies": []any{}, "headers": []any{},
+				"content":     map[string]any{"size": len(call.Answer), "mimeType": "application/json", "text": call.Answer},
+				"redirectURL": "", "headersSize": -1, "bodySize": len(call.Answer)},
+			"cache": map[string]any{}, "timings": map[string]any{"send": 0, "wait": took, "receive": 0}, "comment": call.RID}}}}
+}
+
+// again makes a call once more, as it was or edited, or lets the next one like it go
+// wrong in the same way.
+func (c *Console) again(v *visit) {
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 4<<20)
+	var was client.Call
+	if v.failed(v.ask("GET", "/calls/"+url.PathEscape(v.r.PathValue("rid")), nil, &was)) {
+		return
+	}
+	if v.r.FormValue("did") == "fault" {
+		fault := map[string]any{"path": was.Endpoint, "errcode": was.ErrCode, "times": 1}
+		if was.Account != "" {
+			fault["appid"] = was.Account
+		}
+		if !v.failed(v.ask("POST", "/emulator/faults", fault, nil)) {
+			v.redirect(Root + "/calls/" + url.PathEscape(was.RID) + "?done=fault")
+		}
+		return
+	}
+	if c.Again == nil || v.caller.Role != "admin" {
+		v.fault(http.StatusForbidden, v.say("call.again.dev"))
+		return
+	}
+	query, err := url.ParseQuery(was.Query)
+	if v.failed(err) {
+		return
+	}
+	query.Del("access_token")
+	rid, err := c.Again(v.r.Context(), was.Account, was.Endpoint, query.Encode(), v.r.FormValue("body"))
+	if !v.failed(err) {
+		v.redirect(Root + "/calls/" + url.PathEscape(rid) + "?done=again")
+	}
+}

@@ -1,0 +1,435 @@
+// Package console knows the pages for people who develop with this server, or run
+// it. What they show and do is what the admin API answers.
+package console
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/look"
+	"github.com/qrjump/qrjump/internal/people"
+	"github.com/qrjump/qrjump/internal/phrase"
+)
+
+// Root is where all pages are.
+const Root = "/console"
+
+//go:embed templates locale static
+var files embed.FS
+
+func folder(name string) fs.FS {
+	sub, err := fs.Sub(files, name)
+	if err != nil {
+		panic(err)
+	}
+	return sub
+}
+
+func asset(name string) *look.Asset {
+	content, err := files.ReadFile("static/" + name)
+	if err != nil {
+		panic(err)
+	}
+	return look.NewAsset(Root+"/"+name, content)
+}
+
+var (
+	book   = phrase.Must(folder("locale"))
+	style  = asset("console.css")
+	script = asset("console.js")
+	// templates are the pages, each with the layout around it.
+	templates = func() map[string]*template.Template {
+		layout := template.Must(template.New("layout.html").Funcs(functions).ParseFS(files, "templates/layout.html"))
+		names, err := fs.Glob(files, "templates/*.html")
+		if err != nil {
+			panic(err)
+		}
+		list := map[string]*template.Template{}
+		for _, name := range names {
+			if short := strings.TrimSuffix(path.Base(name), ".html"); short != "layout" {
+				list[short] = template.Must(template.Must(layout.Clone()).ParseFS(files, name))
+			}
+		}
+		return list
+	}()
+)
+
+// policy lets a page have styles and scripts of this server and pictures that it holds
+// itself. Nothing is inline.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; " +
+	"base-uri 'none'; frame-ancestors 'none'; object-src 'none'; require-trusted-types-for 'script'; trusted-types qrjump"
+
+// Console is the pages and what they work with.
+type Console struct {
+	// API is the admin API and Scan the scan API, for requests that As made a caller's.
+	API, Scan http.Handler
+	As        func(*http.Request, people.Caller) *http.Request
+	People    *people.Directory
+	// Open is the caller that everybody is, with --dev; nil = people sign in.
+	Open *people.Caller
+	// AdminToken reports whether a text is the admin token; people.ErrTooMany.
+	AdminToken func(r *http.Request, text string) (bool, error)
+	// Emulates says that calls are remembered, and that time can be moved.
+	Emulates bool
+	// Again makes a call of the wire once more, in an account's name, and returns the
+	// path of its record; nil = this server does not.
+	Again func(ctx context.Context, account, path, query, body string) (rid string, err error)
+	// Secure reports whether a browser came by TLS.
+	Secure   func(*http.Request) bool
+	ClientIP func(*http.Request) netip.Addr
+	// Stopping reports whether the server ends: a stream ends with it.
+	Stopping func() bool
+	Wire     func() string // base URL of the wire
+	Docs     string        // path of the documents; "" = there are none here
+	Version  string
+	Log      *slog.Logger
+
+	decoding sync.Map // sessions that have a picture looked at
+	streams  sync.Mutex
+	open     int
+}
+
+// Handler serves everything below Root.
+func (c *Console) Handler() http.Handler {
+	mux := http.NewServeMux()
+	for _, a := range []*look.Asset{style, script} {
+		mux.Handle("GET "+a.Path(), a)
+	}
+	mux.HandleFunc("GET /console/login", c.loginPage)
+	mux.HandleFunc("POST /console/login", c.login)
+	mux.HandleFunc("POST /console/logout", c.logout)
+	for pattern, serve := range map[string]func(*visit){
+		"GET /console/{$}":               func(v *visit) { v.redirect(Root + "/calls") },
+		"GET /console/calls":             c.calls,
+		"GET /console/calls/live":        c.live,
+		"GET /console/calls/{rid}":       c.call,
+		"POST /console/calls/{rid}":      c.again,
+		"GET /console/scan":              c.scan,
+		"POST /console/scan":             c.picture,
+		"GET /console/rules":             c.rules,
+		"POST /console/rules/undo":       c.undo,
+		"GET /console/accounts":          c.accounts,
+		"GET /console/accounts/{appid}":  c.account,
+		"GET /console/sessions":          c.sessions,
+		"POST /console/sessions":         c.endSession,
+		"POST /console/preferences/{of}": c.prefer,
+	} {
+		mux.HandleFunc(pattern, c.signedIn(serve))
+	}
+	mux.HandleFunc("GET /console", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, Root+"/calls", http.StatusSeeOther) })
+	mux.HandleFunc("/console/", c.signedIn(func(v *visit) { v.fault(http.StatusNotFound, v.say("fault.nowhere")) }))
+	sameOrigin := http.NewCrossOriginProtection()
+	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v := c.visit(w, r, people.Caller{})
+		v.fault(http.StatusForbidden, v.say("fault.origin"))
+	}))
+	return sameOrigin.Handler(guard(mux))
+}
+
+// guard puts on every answer what keeps a page to itself.
+func guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", policy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Cache-Control", "no-store")
+		// Whoever asks for a language keeps it.
+		if l, ok := phrase.Parse(r.URL.Query().Get("lang")); ok {
+			http.SetCookie(w, &http.Cookie{Name: phrase.Cookie, Value: string(l), Path: "/", MaxAge: 365 * 24 * 3600,
+				SameSite: http.SameSiteStrictMode, HttpOnly: true})
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// visit is one request of a page.
+type visit struct {
+	c      *Console
+	w      http.ResponseWriter
+	r      *http.Request
+	caller people.Caller
+	phrase.Speaker
+}
+
+func (c *Console) visit(w http.ResponseWriter, r *http.Request, caller people.Caller) *visit {
+	return &visit{c, w, r, caller, book.In(phrase.Preferred(r))}
+}
+
+// say is a text that the book has.
+func (v *visit) say(key string, with ...any) string {
+	text, err := v.Say(key, with...)
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
+
+// signedIn serves those that are signed in; others are sent to where they can.
+func (c *Console) signedIn(serve func(*visit)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		caller, err := c.callerOf(r)
+		if err == nil {
+			serve(c.visit(w, r, caller))
+			return
+		}
+		v := c.visit(w, r, people.Caller{})
+		if err != people.ErrNoSession {
+			c.Log.ErrorContext(r.Context(), "a session could not be looked up", "error", err)
+			v.fault(http.StatusServiceUnavailable, v.say("fault.store"))
+			return
+		}
+		if r.Header.Get("Accept") == "text/event-stream" {
+			http.Error(w, "the session ended", http.StatusUnauthorized)
+			return
+		}
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			v.fault(http.StatusUnauthorized, v.say("fault.expired"))
+			return
+		}
+		http.Redirect(w, r, Root+"/login?next="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
+	}
+}
+
+// callerOf is who is signed in; people.ErrNoSession.
+func (c *Console) callerOf(r *http.Request) (people.Caller, error) {
+	if cookie, err := r.Cookie(c.cookie(r)); err == nil {
+		caller, err := c.People.BySession(r.Context(), cookie.Value)
+		if err != people.ErrNoSession || c.Open == nil {
+			return caller, err
+		}
+	}
+	if c.Open != nil {
+		return *c.Open, nil
+	}
+	return people.Caller{}, people.ErrNoSession
+}
+
+func (v *visit) redirect(to string) { http.Redirect(v.w, v.r, to, http.StatusSeeOther) }
+
+// refusal is what the admin API said instead of an answer.
+type refusal struct {
+	Status int
+	Detail string `json:"detail"`
+}
+
+func (f refusal) Error() string { return f.Detail }
+
+// answered keeps what a handler answers in this process.
+type answered struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (a *answered) Header() http.Header { return a.header }
+func (a *answered) WriteHeader(s int) {
+	if a.status == 0 {
+		a.status = s
+	}
+}
+func (a *answered) Write(b []byte) (int, error) {
+	a.WriteHeader(http.StatusOK)
+	return a.body.Write(b)
+}
+
+// through makes a call of an API in this process, as the one who visits.
+func (v *visit) through(h http.Handler, method, target string, body any) (*answered, error) {
+	var send io.Reader = http.NoBody
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		send = bytes.NewReader(text)
+	}
+	r, err := http.NewRequestWithContext(v.r.Context(), method, target, send)
+	if err != nil {
+		return nil, err
+	}
+	r.RequestURI, r.RemoteAddr, r.Host = target, v.r.RemoteAddr, v.r.Host
+	r.Header.Set("Content-Type", "application/json")
+	a := &answered{header: http.Header{}}
+	h.ServeHTTP(a, v.c.As(r, v.caller))
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	if a.status/100 == 2 {
+		return a, nil
+	}
+	said := refusal{Status: a.status}
+	if json.Unmarshal(a.body.Bytes(), &said) != nil || said.Detail == "" {
+		said.Detail = fmt.Sprintf("%d %s", a.status, http.StatusText(a.status))
+	}
+	said.Status = a.status
+	return nil, said
+}
+
+// ask makes a call of the admin API and reads its answer into out.
+func (v *visit) ask(method, path string, body, out any) error {
+	a, err := v.through(v.c.API, method, "/admin/v1"+path, body)
+	if err != nil || out == nil {
+		return err
+	}
+	return json.Unmarshal(a.body.Bytes(), out)
+}
+
+// view is what a template sees.
+type view struct {
+	*visit
+	Name string // of the page
+	Data any
+	Note string // what was done
+	Look, Style, Script,
+	Docs, Version, Self, Theme string
+	SignedIn, Emulates bool
+	Places             []place
+}
+
+// place is a page of the navigation.
+type place struct {
+	Name, Path string
+	Here       bool
+}
+
+var places = []string{"calls", "scan", "rules", "accounts"}
+
+func (v *visit) show(status int, name string, data any) {
+	s := view{visit: v, Name: name, Data: data, Look: look.Sheet.Path(), Style: style.Path(), Script: script.Path(), Docs: v.c.Docs,
+		Version: v.c.Version, Self: v.r.URL.RequestURI(), SignedIn: v.caller.Role != "", Emulates: v.c.Emulates}
+	if cookie, err := v.r.Cookie("qrjump_theme"); err == nil && (cookie.Value == "light" || cookie.Value == "dark") {
+		s.Theme = cookie.Value
+	}
+	for _, one := range places {
+		s.Places = append(s.Places, place{one, Root + "/" + one, strings.HasPrefix(v.r.URL.Path, Root+"/"+one)})
+	}
+	if done := v.r.URL.Query().Get("done"); done != "" && v.Has("done."+done) {
+		s.Note = v.say("done." + done)
+	}
+	var b bytes.Buffer
+	if err := templates[name].ExecuteTemplate(&b, "layout.html", s); err != nil {
+		v.c.Log.ErrorContext(v.r.Context(), "a page could not be made", "page", name, "error", err)
+		http.Error(v.w, "the page could not be made: the server's log says why", http.StatusInternalServerError)
+		return
+	}
+	h := v.w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Language", string(v.Language))
+	h.Set("Vary", "Accept-Language, Cookie")
+	h.Set("Content-Length", strconv.Itoa(b.Len()))
+	v.w.WriteHeader(status)
+	if v.r.Method != http.MethodHead {
+		v.w.Write(b.Bytes())
+	}
+}
+
+// fault is a page that says what happened.
+func (v *visit) fault(status int, text string) { v.show(status, "fault", text) }
+
+// failed shows an error of an API, and reports whether there was one.
+func (v *visit) failed(err error) bool {
+	switch err := err.(type) {
+	case nil:
+		return false
+	case refusal:
+		v.fault(err.Status, err.Detail)
+	default:
+		v.c.Log.ErrorContext(v.r.Context(), "a page failed", "path", v.r.URL.Path, "error", err)
+		v.fault(http.StatusInternalServerError, v.say("fault.inside"))
+	}
+	return true
+}
+
+// With is the address of this page with one field of its query changed.
+func (v view) With(name, value string) string {
+	q := v.r.URL.Query()
+	q.Del("done")
+	if q.Set(name, value); value == "" {
+		q.Del(name)
+	}
+	return v.r.URL.Path + "?" + q.Encode()
+}
+
+// Q is a field of the query.
+func (v view) Q(name string) string { return v.r.URL.Query().Get(name) }
+
+// Who is whoever is signed in.
+func (v view) Who() string {
+	if v.caller.Name == "" {
+		return v.say("who.admin")
+	}
+	return v.caller.Name
+}
+
+// Other is the other language.
+func (v view) Other() string {
+	if v.Chinese() {
+		return "en"
+	}
+	return "zh"
+}
+
+// In chooses between texts that the server has in both languages.
+func (v view) In(english, chinese string) string {
+	if v.Chinese() && chinese != "" {
+		return chinese
+	}
+	return english
+}
+
+var functions = template.FuncMap{
+	"path":  endpointOf,
+	"clock": func(t time.Time) string { return t.Format("15:04:05") },
+	"when":  func(t time.Time) string { return t.Format("2006-01-02 15:04:05 -07:00") },
+	"iso":   func(t time.Time) string { return t.Format(time.RFC3339) },
+	"ms":    func(d time.Duration) string { return strconv.FormatFloat(float64(d)/1e6, 'f', 1, 64) },
+	"join":  strings.Join,
+	"esc":   url.QueryEscape,
+	"seg":   url.PathEscape,
+	"nice":  nice,
+}
+
+// nice is JSON as a person reads it; other texts stay.
+func nice(text string) string {
+	var b bytes.Buffer
+	if json.Indent(&b, []byte(text), "", "  ") != nil {
+		return text
+	}
+	return b.String()
+}
+
+// prefer keeps what a reader prefers. Language and theme are no state of the server.
+func (c *Console) prefer(v *visit) {
+	if v.r.PathValue("of") == "theme" {
+		http.SetCookie(v.w, &http.Cookie{Name: "qrjump_theme", Value: v.r.FormValue("theme"), Path: Root, MaxAge: 365 * 24 * 3600,
+			SameSite: http.SameSiteStrictMode, HttpOnly: true})
+	}
+	v.redirect(inside(v.r.FormValue("back")))
+}
+
+// inside is a path of a page, whatever was given: nobody is sent elsewhere.
+func inside(to string) string {
+	u, err := url.Parse(to)
+	if err != nil || u.Host != "" || u.Scheme != "" || !strings.HasPrefix(to, Root+"/") || strings.ContainsAny(to, "\\\r\n") ||
+		strings.HasPrefix(u.Path, Root+"/login") {
+		return Root + "/calls"
+	}
+	return u.RequestURI()
+}

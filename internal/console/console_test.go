@@ -1,0 +1,440 @@
+package console_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"image/png"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/boombuler/barcode"
+	"github.com/boombuler/barcode/qr"
+
+	"github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+const password = "four wild geese over Urumqi"
+
+// visitor is a browser without scripts.
+type visitor struct {
+	t    *testing.T
+	s    *servertest.Server
+	http *http.Client
+}
+
+type page struct {
+	Status int
+	Body   string
+	Header http.Header
+}
+
+func visit(t *testing.T, s *servertest.Server) *visitor {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &visitor{t, s, &http.Client{Jar: jar, Transport: &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+}
+
+func (v *visitor) send(method, path, kind string, body io.Reader, header ...string) page {
+	v.t.Helper()
+	r, err := http.NewRequestWithContext(v.t.Context(), method, v.s.AdminURL+path, body)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", kind)
+	for _, line := range header {
+		name, value, _ := strings.Cut(line, ": ")
+		r.Header.Set(name, value)
+	}
+	w, err := v.http.Do(r)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	defer w.Body.Close()
+	text, err := io.ReadAll(w.Body)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	for _, c := range w.Cookies() {
+		if len(c.Value) > 20 {
+			v.s.Hide(c.Value)
+		}
+	}
+	return page{w.StatusCode, string(text), w.Header}
+}
+
+func (v *visitor) get(path string, header ...string) page {
+	v.t.Helper()
+	return v.send("GET", path, "", nil, header...)
+}
+
+func (v *visitor) post(path string, form url.Values, header ...string) page {
+	v.t.Helper()
+	return v.send("POST", path, "application/x-www-form-urlencoded", strings.NewReader(form.Encode()), header...)
+}
+
+// signIn signs a person in and returns what came back.
+func (v *visitor) signIn(name, word, code string) page {
+	v.t.Helper()
+	return v.post("/console/login", url.Values{"name": {name}, "password": {word}, "code": {code}, "next": {"/console/rules"}})
+}
+
+func person(s *servertest.Server, name string, role operations.Role) {
+	s.Admin("POST", "/people", fmt.Sprintf(`{"name":%q,"role":%q,"password":%q}`, name, role, password))
+}
+
+// pages are every page, with the least role that sees it.
+var pages = []struct {
+	method, path string
+	least        operations.Role
+}{
+	{"GET", "/console/calls", operations.Viewer}, {"GET", "/console/calls?view=errors", operations.Viewer},
+	{"GET", "/console/calls/RID", operations.Operator}, {"GET", "/console/calls/RID.har", operations.Operator},
+	{"GET", "/console/scan", operations.Viewer}, {"GET", "/console/scan?text=https://shop.example/7", operations.Viewer},
+	{"GET", "/console/scan?text=https://shop.example/7&moment=published", operations.Viewer},
+	{"GET", "/console/scan?text=https://shop.example/7&moment=then&at=2026-01-15T01:00:00Z", operations.Viewer},
+	{"GET", "/console/rules", operations.Viewer}, {"GET", "/console/rules?owner=shop", operations.Viewer},
+	{"GET", "/console/rules?prefix=https://shop.example/", operations.Viewer},
+	{"GET", "/console/accounts", operations.Viewer}, {"GET", "/console/accounts/shop", operations.Viewer},
+	{"GET", "/console/sessions", operations.Viewer},
+	{"POST", "/console/rules/undo", operations.Rules}, {"POST", "/console/calls/RID", operations.Operator},
+	{"POST", "/console/scan", operations.Viewer}, {"POST", "/console/sessions", operations.Viewer},
+}
+
+// Every page against every role and none: nobody sees what the table of operations keeps from them.
+func TestEveryPageIsForThoseThatMay(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop})
+	rid := regexp.MustCompile(`rid: ([0-9a-f-]{26})`).FindStringSubmatch(s.Do("POST", "/cgi-bin/wxopen/qrcodejumppublish?access_token="+
+		s.Token("shop"), `{"prefix":"https://none.example/"}`).Body)[1]
+	role := map[string]*visitor{"": visit(t, s)}
+	for _, r := range operations.Roles {
+		person(s, "a-"+string(r), r)
+		v := visit(t, s)
+		if p := v.signIn("a-"+string(r), password, ""); p.Status != http.StatusSeeOther || p.Header.Get("Location") != "/console/rules" {
+			t.Fatalf("%s signs in: %d %s", r, p.Status, p.Body)
+		}
+		role[string(r)] = v
+	}
+	for _, c := range pages {
+		for name, v := range role {
+			var p page
+			target := strings.ReplaceAll(c.path, "RID", rid)
+			if c.method == "GET" {
+				p = v.get(target)
+			} else {
+				p = v.post(target, url.Values{"seq": {"999999"}, "did": {"fault"}})
+			}
+			var ok bool
+			switch may := operations.Role(name).Covers(c.least); {
+			case name == "" && c.method == "GET":
+				ok = p.Status == http.StatusSeeOther && strings.HasPrefix(p.Header.Get("Location"), "/console/login?next=%2Fconsole%2F")
+			case name == "":
+				ok = p.Status == http.StatusUnauthorized
+			case may && c.method == "GET":
+				ok = p.Status == http.StatusOK && len(p.Body) < 150<<10
+			case may:
+				ok = p.Status == http.StatusSeeOther || p.Status == http.StatusNotFound // there is no such change
+			default:
+				ok = p.Status == http.StatusForbidden
+			}
+			if !ok {
+				t.Errorf("%s %s by %q: %d %s", c.method, c.path, name, p.Status, p.Header.Get("Location"))
+			}
+			if h := p.Header; !strings.Contains(h.Get("Content-Security-Policy"), "default-src 'none'; script-src 'self'; style-src 'self';") ||
+				h.Get("Cache-Control") != "no-store" || h.Get("X-Content-Type-Options") != "nosniff" {
+				t.Errorf("%s %s: %v", c.method, c.path, h)
+			}
+		}
+	}
+}
+
+const shop = `
+accounts:
+  - {appid: shop, kind: mini_program, name: "<b>Tea</b>", secret: the-secret-of-shop, certified: true, versions: [release],
+     members: {"<i>eve</i>": admin}}
+rules:
+  - {owner: shop, prefix: "https://shop.example/", path: pages/index/index, published: true}
+settings: {verification: trust, rate_limit: 0}
+`
+
+// ASVS 7.2.4, 7.4.1, 7.5.2, 3.3, 3.7.2: what a session is worth, and when it ends.
+func TestASession(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	person(s, "alice", operations.Viewer)
+	v := visit(t, s)
+	v.http.Jar.SetCookies(&url.URL{Scheme: "http", Host: strings.TrimPrefix(s.AdminURL, "http://"), Path: "/"},
+		[]*http.Cookie{{Name: "qrjump_session", Value: "chosen-by-a-stranger"}})
+	p := v.signIn("alice", password, "")
+	cookie := p.Header.Get("Set-Cookie")
+	if strings.Contains(cookie, "chosen-by-a-stranger") || !strings.Contains(cookie, "HttpOnly") ||
+		!strings.Contains(cookie, "SameSite=Strict") ||
+		!regexp.MustCompile(`^qrjump_session=[0-9A-Za-z_-]{43};`).MatchString(cookie) {
+		t.Errorf("the cookie: %s", strings.Replace(cookie, "qrjump_session=", "", 1)[40:])
+	}
+	old := strings.TrimPrefix(strings.SplitN(cookie, ";", 2)[0], "qrjump_session=")
+	v.signIn("alice", password, "")
+	stale := visit(t, s)
+	if p := stale.get("/console/rules", "Cookie: qrjump_session="+old); p.Status != http.StatusSeeOther {
+		t.Errorf("the session of before a new sign-in: %d", p.Status)
+	}
+	other := visit(t, s)
+	other.signIn("alice", password, "")
+	if p := v.get("/console/sessions"); strings.Count(p.Body, "<time") != 4 {
+		t.Errorf("two sessions are not listed: %s", p.Body)
+	}
+	v.post("/console/sessions", url.Values{"id": {"others"}})
+	if p := other.get("/console/rules"); p.Status != http.StatusSeeOther {
+		t.Errorf("a session that another one ended: %d", p.Status)
+	}
+	if p := v.post("/console/logout", nil); p.Status != http.StatusSeeOther {
+		t.Errorf("signing out: %d", p.Status)
+	}
+	if p := v.get("/console/rules"); p.Status != http.StatusSeeOther {
+		t.Errorf("after signing out: %d", p.Status)
+	}
+	v.signIn("alice", password, "")
+	s.Clock.Step(11 * time.Hour)
+	if p := v.get("/console/rules"); p.Status != http.StatusOK {
+		t.Errorf("after eleven idle hours: %d", p.Status)
+	}
+	s.Clock.Step(12 * time.Hour)
+	if p := v.get("/console/rules"); p.Status != http.StatusSeeOther {
+		t.Errorf("after twelve idle hours: %d", p.Status)
+	}
+	v.signIn("alice", password, "")
+	for range 16 { // seven days, never idle
+		s.Clock.Step(11 * time.Hour)
+		v.get("/console/rules")
+	}
+	if p := v.get("/console/rules"); p.Status != http.StatusSeeOther {
+		t.Errorf("after seven days: %d", p.Status)
+	}
+	v.signIn("alice", password, "")
+	s.Admin("PATCH", "/people/alice", `{"role":"rules"}`)
+	if p := v.get("/console/rules"); p.Status != http.StatusSeeOther {
+		t.Errorf("after the role changed: %d", p.Status)
+	}
+	for _, next := range []string{"https://evil.example/", "//evil.example", "/console/login", "/\\evil.example",
+		"/admin/v1/accounts", "javascript:x"} {
+		p := v.post("/console/login", url.Values{"name": {"alice"}, "password": {password}, "next": {next}})
+		if p.Header.Get("Location") != "/console/calls" {
+			t.Errorf("next=%s leads to %s", next, p.Header.Get("Location"))
+		}
+	}
+	// The cookie opens the console and nothing else.
+	if p := v.get("/admin/v1/accounts"); p.Status != http.StatusUnauthorized {
+		t.Errorf("the admin API by a cookie: %d", p.Status)
+	}
+	for _, header := range []string{"Origin: http://evil.example", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site"} {
+		for _, path := range []string{"/console/login", "/console/logout", "/console/rules/undo", "/console/sessions"} {
+			if p := v.post(path, url.Values{"name": {"alice"}, "password": {password}}, header); p.Status != http.StatusForbidden {
+				t.Errorf("POST %s with %s: %d", path, header, p.Status)
+			}
+		}
+	}
+}
+
+// The ways in: the admin token, a link that works once, a second factor whose codes work once; and a limit of guesses that
+// keeps nobody else out.
+func TestWaysToSignIn(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	v := visit(t, s)
+	if p := v.signIn("", servertest.AdminToken, ""); p.Status != http.StatusSeeOther {
+		t.Errorf("the admin token: %d", p.Status)
+	}
+	if p := v.get("/console/accounts"); p.Status != http.StatusOK || strings.Contains(p.Body, "<b>Tea") ||
+		!strings.Contains(p.Body, "&lt;b&gt;Tea") {
+		t.Errorf("%d %s", p.Status, p.Body)
+	}
+	person(s, "alice", operations.Viewer)
+	var link struct{ URL string }
+	s.Admin("POST", "/login-links", `{"name":"alice"}`).JSON(t, &link)
+	once := strings.SplitN(link.URL, "once=", 2)[1]
+	s.Hide(once)
+	v = visit(t, s)
+	for range 2 { // a program that only looks at the link does not use it up
+		if p := v.get("/console/login?once=" + once); p.Status != http.StatusOK || !strings.Contains(p.Body, once) {
+			t.Fatalf("%d %s", p.Status, p.Body)
+		}
+	}
+	if p := v.post("/console/login", url.Values{"once": {once}}); p.Status != http.StatusSeeOther {
+		t.Errorf("the link: %d", p.Status)
+	}
+	if p := visit(t, s).post("/console/login", url.Values{"once": {once}}); p.Status != http.StatusForbidden {
+		t.Errorf("the link again: %d", p.Status)
+	}
+	var made struct {
+		Recovery []string
+	}
+	s.Admin("PATCH", "/people/alice", `{"second_factor":"new"}`).JSON(t, &made)
+	for _, code := range made.Recovery {
+		s.Hide(code)
+	}
+	v = visit(t, s)
+	for _, c := range []struct {
+		code string
+		want int
+	}{{"", http.StatusUnauthorized}, {"000000", http.StatusForbidden}, {made.Recovery[0], http.StatusSeeOther},
+		{made.Recovery[0], http.StatusForbidden}, {strings.ToUpper(made.Recovery[1][:8]) + " " + made.Recovery[1][8:], http.StatusSeeOther}} {
+		if p := v.signIn("alice", password, c.code); p.Status != c.want {
+			t.Errorf("code %.3q: %d, want %d", c.code, p.Status, c.want)
+		}
+	}
+	// Name by name, so that what a stranger sends for another keeps nobody out.
+	person(s, "bob", operations.Viewer)
+	for i := range 30 {
+		if p := visit(t, s).signIn("nobody", "wrong", ""); i < 15 && p.Status != http.StatusForbidden ||
+			i > 25 && p.Status != http.StatusTooManyRequests {
+			t.Fatalf("attempt %d: %d", i, p.Status)
+		}
+	}
+	s.Clock.Step(time.Minute)
+	if p := visit(t, s).signIn("bob", password, ""); p.Status != http.StatusSeeOther {
+		t.Errorf("a minute later: %d", p.Status)
+	}
+}
+
+// A call is opened, copied, made again and edited; the list follows as calls come.
+func TestTheCallsOfADeveloper(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	v := visit(t, s)
+	if p := v.get("/console/calls"); !strings.Contains(p.Body, `id="empty"`) {
+		t.Error("an empty list does not say how to fill it")
+	}
+	s.Do("POST", "/cgi-bin/wxopen/qrcodejumppublish?access_token="+s.Token("shop"), `{"prefix":"https://none.example/<script>"}`)
+	list := v.get("/console/calls?failed=true").Body
+	rid := regexp.MustCompile(`/console/calls/([0-9a-f-]{26})`).FindStringSubmatch(list)
+	if rid == nil || strings.Contains(list, "<script>") {
+		t.Fatal(list)
+	}
+	one := v.get(rid[0]).Body
+	if !strings.Contains(one, "https://none.example/&lt;script&gt;") || !strings.Contains(one, "curl -s") ||
+		!strings.Contains(one, `name="did" value="again"`) {
+		t.Error(one)
+	}
+	var har struct {
+		Log struct {
+			Entries []struct {
+				Request struct{ Method string }
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(v.get(rid[0]+".har").Body), &har); err != nil ||
+		len(har.Log.Entries) != 1 || har.Log.Entries[0].Request.Method != "POST" {
+		t.Errorf("%v %+v", err, har)
+	}
+	again := v.post(rid[0], url.Values{"did": {"again"}, "body": {`{"prefix":"https://shop.example/"}`}})
+	to := again.Header.Get("Location")
+	if again.Status != http.StatusSeeOther || to == rid[0] {
+		t.Fatalf("again: %d %s %s", again.Status, to, again.Body)
+	}
+	if p := v.get(to); !strings.Contains(p.Body, "https://shop.example/") || strings.Contains(p.Body, "none.example") {
+		t.Errorf("edited: %s", p.Body)
+	}
+	v.post(rid[0], url.Values{"did": {"fault"}})
+	a := s.Do("POST", "/cgi-bin/wxopen/qrcodejumppublish?access_token="+s.Token("shop"), `{"prefix":"https://shop.example/"}`)
+	if a.Code(t) == 0 {
+		t.Errorf("no fault was injected: %s", a.Body)
+	}
+	if p := v.get("/console/calls?view=errors"); !strings.Contains(p.Body, "/cgi-bin/wxopen/qrcodejumppublish") {
+		t.Error("the errors are not grouped")
+	}
+	if p := v.get("/console/calls/live", "Sec-Fetch-Site: cross-site"); p.Status != http.StatusForbidden {
+		t.Errorf("a stream for another site: %d", p.Status)
+	}
+}
+
+// A picture's code is read on the server; what is none, or too large, is told from it.
+func TestAPictureOfACodeIsRead(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	v := visit(t, s)
+	send := func(content []byte) string {
+		t.Helper()
+		var b bytes.Buffer
+		form := multipart.NewWriter(&b)
+		file, err := form.CreateFormFile("picture", "code.png")
+		if err == nil {
+			_, err = file.Write(content)
+		}
+		if err == nil {
+			err = form.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := v.send("POST", "/console/scan", form.FormDataContentType(), &b)
+		if p.Status != http.StatusSeeOther {
+			t.Fatalf("%d %s", p.Status, p.Body)
+		}
+		return p.Header.Get("Location")
+	}
+	code, err := qr.Encode("https://shop.example/7?a=<b>", qr.M, qr.Unicode)
+	if err == nil {
+		code, err = barcode.Scale(code, 300, 300)
+	}
+	var picture bytes.Buffer
+	if err == nil {
+		err = png.Encode(&picture, code)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := send(picture.Bytes())
+	if to != "/console/scan?text="+url.QueryEscape("https://shop.example/7?a=<b>") {
+		t.Errorf("read as %s", to)
+	}
+	if p := v.get(to); p.Status != http.StatusOK || !strings.Contains(p.Body, "pages/index/index") || !strings.Contains(p.Body, "<svg") {
+		t.Errorf("%d %s", p.Status, p.Body)
+	}
+	large := bytes.Clone(picture.Bytes())
+	copy(large[16:24], []byte{0, 1, 0, 0, 0, 1, 0, 0}) // a header of 65,536 by 65,536
+	for want, content := range map[string][]byte{"kind": []byte("no picture"), "large": bytes.Repeat([]byte{1}, 5<<20)} {
+		if to := send(content); to != "/console/scan?fault="+want {
+			t.Errorf("%s: %s", want, to)
+		}
+	}
+	if to := send(large); to != "/console/scan?fault=large" && to != "/console/scan?fault=kind" {
+		t.Errorf("a picture that says that it is huge: %s", to)
+	}
+}
+
+// No template has a text of its own: each is in both languages.
+func TestNoTemplateHasATextOfItsOwn(t *testing.T) {
+	names, err := filepath.Glob("templates/*.html")
+	if err != nil || len(names) < 5 {
+		t.Fatal(names, err)
+	}
+	for _, name := range append(names, "../start/page.html") {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bare := regexp.MustCompile(`(?s)<pre.*?</pre>`).ReplaceAllString(string(text), "")
+		bare = regexp.MustCompile(`(?s)\{\{.*?\}\}`).ReplaceAllString(bare, "")
+		bare = regexp.MustCompile(`(?s)<[^>]*>`).ReplaceAllString(bare, "\n")
+		for line := range strings.Lines(bare) {
+			if word := strings.TrimSpace(line); regexp.MustCompile(`\pL`).MatchString(word) && strings.Trim(word, " ·") != "qrjump" &&
+				word != "/openapi.json" {
+				t.Errorf("%s says %q", name, word)
+			}
+		}
+	}
+}

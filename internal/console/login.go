@@ -1,0 +1,120 @@
+package console
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/qrjump/qrjump/internal/people"
+)
+
+// cookie is the name of a session's cookie: under TLS no other host and no plain
+// connection can set one of this name.
+func (c *Console) cookie(r *http.Request) string {
+	if c.Secure(r) {
+		return "__Host-qrjump_session"
+	}
+	return "qrjump_session"
+}
+
+func (c *Console) setCookie(v *visit, text string, age int) {
+	http.SetCookie(v.w, &http.Cookie{Name: c.cookie(v.r), Value: text, Path: "/", MaxAge: age, Secure: c.Secure(v.r), HttpOnly: true,
+		SameSite: http.SameSiteStrictMode})
+}
+
+// signingIn is what the page of signing in shows.
+type signingIn struct {
+	Next, Once, Name string
+	WantsCode        bool
+	Fault            string
+}
+
+func (c *Console) loginPage(w http.ResponseWriter, r *http.Request) {
+	v := c.visit(w, r, people.Caller{})
+	q := r.URL.Query()
+	// A link is used up by the button below it only: a program that looks at links would take it.
+	v.show(http.StatusOK, "login", signingIn{Next: inside(q.Get("next")), Once: q.Get("once")})
+}
+
+// login begins a session by a link, the admin token, or name and password.
+func (c *Console) login(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
+	v := c.visit(w, r, people.Caller{})
+	form := signingIn{Next: inside(r.FormValue("next")), Name: r.FormValue("name")}
+	browser := people.Browser{IP: c.ClientIP(r), Agent: r.UserAgent()}
+	was := ""
+	if old, err := r.Cookie(c.cookie(r)); err == nil {
+		was = old.Value
+	}
+	var text string
+	var err error
+	switch once := r.FormValue("once"); {
+	case once != "":
+		text, err = c.People.ByLink(r.Context(), once, browser, was)
+	case form.Name == "":
+		var right bool
+		if right, err = c.AdminToken(r, r.FormValue("password")); err == nil && !right {
+			err = people.ErrRefused
+		}
+		if err == nil {
+			text, err = c.People.Begin(r.Context(), browser, was)
+		}
+	default:
+		text, err = c.People.SignIn(r.Context(), people.Attempt{Name: form.Name, Password: r.FormValue("password"), Code: r.FormValue("code")},
+			browser, was)
+	}
+	status := http.StatusForbidden
+	switch {
+	case err == nil:
+		c.setCookie(v, text, int(people.Longest.Seconds()))
+		v.redirect(form.Next)
+		return
+	case errors.Is(err, people.ErrSecondFactor):
+		form.WantsCode, form.Fault, status = true, v.say("login.code.wanted"), http.StatusUnauthorized
+	case errors.Is(err, people.ErrRefused):
+		form.WantsCode, form.Fault = r.FormValue("code") != "", v.say("login.wrong")
+	case errors.Is(err, people.ErrNoLink):
+		form.Fault = v.say("login.link.gone")
+	case errors.Is(err, people.ErrNoPerson):
+		form.Fault = v.say("login.wrong")
+	case errors.Is(err, people.ErrTooMany):
+		form.Fault, status = v.say("login.many"), http.StatusTooManyRequests
+		w.Header().Set("Retry-After", "60")
+	default:
+		c.Log.ErrorContext(r.Context(), "a sign-in failed", "error", err)
+		form.Fault, status = v.say("fault.store"), http.StatusServiceUnavailable
+	}
+	v.show(status, "login", form)
+}
+
+func (c *Console) logout(w http.ResponseWriter, r *http.Request) {
+	v := c.visit(w, r, people.Caller{})
+	if caller, err := c.callerOf(r); err == nil && caller.Session != "" {
+		if err := c.People.End(r.Context(), caller.Name, caller.Session); err != nil && !errors.Is(err, people.ErrNoSession) {
+			c.Log.ErrorContext(r.Context(), "a session could not be ended", "error", err)
+			v.fault(http.StatusServiceUnavailable, v.say("fault.store"))
+			return
+		}
+	}
+	c.setCookie(v, "", -1)
+	v.redirect(Root + "/login")
+}
+
+func (c *Console) sessions(v *visit) {
+	list, err := c.People.Sessions(v.r.Context(), v.caller.Name)
+	if v.failed(err) {
+		return
+	}
+	v.show(http.StatusOK, "sessions", map[string]any{"Sessions": list, "Mine": v.caller.Session})
+}
+
+func (c *Console) endSession(v *visit) {
+	var err error
+	if id := v.r.FormValue("id"); id == "others" {
+		err = c.People.EndOthers(v.r.Context(), v.caller.Name, v.caller.Session)
+	} else if err = c.People.End(v.r.Context(), v.caller.Name, id); errors.Is(err, people.ErrNoSession) {
+		err = nil // it is over, as was asked
+	}
+	if !v.failed(err) {
+		v.redirect(Root + "/sessions?done=ended")
+	}
+}

@@ -1,0 +1,72 @@
+// What scripts add to pages that work without them: a live list, copying, dropping a picture.
+
+// Rows come from this server as HTML that its templates escaped; nothing else becomes HTML here.
+const policy = window.trustedTypes?.createPolicy('qrjump', { createHTML: text => text }) ?? { createHTML: text => text };
+
+for (const button of document.querySelectorAll('.copies')) {
+  if (!navigator.clipboard) continue; // plain HTTP to another machine: a click selects the text
+  button.hidden = false;
+  button.addEventListener('click', async () => {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copies).textContent);
+    button.textContent = button.dataset.done;
+  });
+}
+
+const pictures = document.getElementById('picture-form');
+if (pictures) {
+  const field = document.getElementById('picture');
+  const take = list => {
+    if (!list || list.length === 0) return false;
+    field.files = list;
+    pictures.requestSubmit();
+    return true;
+  };
+  document.addEventListener('dragover', event => event.preventDefault());
+  document.addEventListener('drop', event => { event.preventDefault(); take(event.dataTransfer.files); });
+  document.addEventListener('paste', event => { if (take(event.clipboardData.files)) event.preventDefault(); });
+}
+
+// One stream for a page that is seen: browsers have few connections to one server.
+const live = document.getElementById('live');
+if (live?.dataset.stream && window.EventSource) {
+  const most = 200, rows = document.querySelector('#calls tbody');
+  const state = document.getElementById('live-state'), pause = document.getElementById('live-pause');
+  const address = new URL(live.dataset.stream, location.href);
+  let stream = null, paused = false, held = [], over = false;
+  const say = text => { if (state.textContent !== text) state.textContent = text; };
+  const put = html => {
+    const table = new DOMParser().parseFromString(policy.createHTML(`<table><tbody>${html}</tbody></table>`), 'text/html');
+    rows.prepend(...table.querySelectorAll('tbody > tr'));
+    while (rows.rows.length > most) rows.lastElementChild.remove();
+    document.getElementById('empty')?.remove();
+  };
+  const open = () => {
+    if (stream || over || document.hidden) return;
+    stream = new EventSource(address);
+    stream.onopen = () => say(live.dataset.on);
+    stream.onerror = () => {
+      say(live.dataset.off);
+      if (stream?.readyState === EventSource.CLOSED) { close(); setTimeout(open, 3000); }
+    };
+    stream.addEventListener('calls', event => {
+      address.searchParams.set('after', event.lastEventId);
+      const { html, count } = JSON.parse(event.data);
+      if (!paused) { put(html); return; }
+      held.push({ html, count });
+      say(`${held.reduce((sum, one) => sum + one.count, 0)} ${live.dataset.waiting}`);
+    });
+    stream.addEventListener('over', () => { over = true; close(); say(live.dataset.over); });
+  };
+  const close = () => { stream?.close(); stream = null; };
+  pause.addEventListener('click', () => {
+    paused = !paused;
+    pause.setAttribute('aria-pressed', String(paused));
+    if (paused) return;
+    held.forEach(one => put(one.html));
+    held = [];
+    say(live.dataset.on);
+  });
+  document.addEventListener('visibilitychange', () => document.hidden ? close() : open());
+  live.hidden = false;
+  open();
+}

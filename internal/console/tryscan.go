@@ -1,0 +1,208 @@
+package console
+
+import (
+	"errors"
+	"fmt"
+	"html/template"
+	"image"
+	_ "image/gif"  // a picture may be of these kinds
+	_ "image/jpeg" // likewise
+	_ "image/png"  // likewise
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/boombuler/barcode/qr"
+	"github.com/makiuchi-d/gozxing"
+	"github.com/makiuchi-d/gozxing/datamatrix"
+	"github.com/makiuchi-d/gozxing/qrcode"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+type scanView struct {
+	Text, User, Source, Moment, At string
+	Asked                          bool
+	Now                            *client.Explanation
+	Then                           *client.Past
+	Fault                          string
+	Code                           template.HTML // a picture of ours
+	Side                           int
+	Long                           bool // too long for a code that a camera reads
+}
+
+// scan says what a text would open, and why. It records nothing.
+func (c *Console) scan(v *visit) {
+	q := v.r.URL.Query()
+	data := scanView{Text: strings.TrimSpace(q.Get("text")), User: q.Get("user"), Source: q.Get("source"),
+		Moment: q.Get("moment"), At: q.Get("at")}
+	if key := q.Get("fault"); v.Has("scan.fault." + key) {
+		data.Fault = v.say("scan.fault." + key)
+	}
+	if data.Text == "" {
+		v.show(http.StatusOK, "scan", data)
+		return
+	}
+	data.Asked = true
+	data.Code, data.Side = draw(data.Text)
+	data.Long = data.Side == 0
+	status, err := http.StatusOK, error(nil)
+	if data.Moment == "then" {
+		at, wrong := moment(data.At)
+		if wrong != nil {
+			data.Fault = v.say("scan.fault.at")
+			v.show(http.StatusUnprocessableEntity, "scan", data)
+			return
+		}
+		query := url.Values{"text": {data.Text}, "user": {data.User}, "at": {at.Format(time.RFC3339)}}
+		if data.Source != "" {
+			query.Set("source", data.Source)
+		}
+		err = v.ask("GET", "/history/resolve?"+query.Encode(), nil, &data.Then)
+	} else {
+		err = v.explain(client.ExplainRequest{ScanRequest: client.ScanRequest{Text: data.Text, User: data.User, Source: data.Source},
+			AssumePublished: data.Moment == "published"}, &data.Now)
+	}
+	if said, ok := errors.AsType[refusal](err); ok {
+		data.Fault, status = said.Detail, said.Status
+	} else if v.failed(err) {
+		return
+	}
+	v.show(status, "scan", data)
+}
+
+// moment is a time as a form's field has it, in the server's zone, or RFC 3339.
+func moment(text string) (time.Time, error) {
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return at, nil
+	}
+	return time.ParseInLocation("2006-01-02T15:04", text, time.Local)
+}
+
+func (v *visit) explain(ask client.ExplainRequest, out **client.Explanation) error {
+	a, err := v.through(v.c.Scan, "POST", "/scan/v1/explain", ask)
+	if err != nil {
+		return err
+	}
+	var e client.Explanation
+	if err := jsonOf(a, &e); err != nil {
+		return err
+	}
+	*out = &e
+	return nil
+}
+
+const (
+	// mostPicture is how long a picture may be in bytes, mostPixels how large.
+	mostPicture = 4 << 20
+	mostPixels  = 16 << 20
+)
+
+// picture reads the code on a picture, keeps nothing of it and goes on with its text.
+func (c *Console) picture(v *visit) {
+	back := func(fault string) { v.redirect(Root + "/scan?fault=" + fault) }
+	// One at a time for each that is signed in: reading a picture is work.
+	whom := v.caller.Actor + " " + v.caller.Session + " " + c.ClientIP(v.r).String()
+	if _, busy := c.decoding.LoadOrStore(whom, true); busy {
+		back("busy")
+		return
+	}
+	defer c.decoding.Delete(whom)
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostPicture+64<<10)
+	file, _, err := v.r.FormFile("picture")
+	if _, long := errors.AsType[*http.MaxBytesError](err); long {
+		back("large")
+		return
+	}
+	if err != nil {
+		back("none")
+		return
+	}
+	defer file.Close()
+	defer func() { _ = v.r.MultipartForm.RemoveAll() }()
+	about, _, err := image.DecodeConfig(file)
+	switch {
+	case err != nil:
+		back("kind")
+		return
+	case about.Width*about.Height > mostPixels || about.Width <= 0 || about.Height <= 0:
+		back("large")
+		return
+	}
+	if _, err := file.Seek(0, io.SeekStart); v.failed(err) {
+		return
+	}
+	m, _, err := image.Decode(file)
+	if err != nil {
+		back("kind")
+		return
+	}
+	text, err := readCode(m)
+	if err != nil {
+		back("code")
+		return
+	}
+	v.redirect(Root + "/scan?text=" + url.QueryEscape(text))
+}
+
+// readCode finds a QR code or a Data Matrix on a picture.
+func readCode(m image.Image) (string, error) {
+	var last error
+	for _, reader := range []gozxing.Reader{qrcode.NewQRCodeReader(), datamatrix.NewDataMatrixReader()} {
+		bitmap, err := gozxing.NewBinaryBitmapFromImage(m)
+		if err != nil {
+			return "", err
+		}
+		found, err := decode(reader, bitmap)
+		if err == nil {
+			return found, nil
+		}
+		last = err
+	}
+	return "", last
+}
+
+// decode keeps what a stranger's picture does to a reader to itself.
+func decode(reader gozxing.Reader, bitmap *gozxing.BinaryBitmap) (text string, err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("the picture cannot be read: %v", fault)
+		}
+	}()
+	found, err := reader.Decode(bitmap, map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_TRY_HARDER: true})
+	if err != nil {
+		return "", err
+	}
+	return found.GetText(), nil
+}
+
+// mostDrawn is how long a text may be whose code a phone still reads from a screen.
+const mostDrawn = 500
+
+// draw is the QR code of a text as a picture whose colours no theme changes; side 0 for
+// one that is too long.
+func draw(text string) (picture template.HTML, side int) {
+	if len(text) > mostDrawn {
+		return "", 0
+	}
+	code, err := qr.Encode(text, qr.M, qr.Unicode)
+	if err != nil {
+		return "", 0
+	}
+	const quiet = 4
+	n := code.Bounds().Dx()
+	side = n + 2*quiet
+	var b strings.Builder
+	for y := range n {
+		for x := range n {
+			if r, _, _, _ := code.At(x, y).RGBA(); r == 0 {
+				fmt.Fprintf(&b, "M%d %dh1v1h-1z", x+quiet, y+quiet)
+			}
+		}
+	}
+	return template.HTML(fmt.Sprintf(`<svg class="qr" viewBox="0 0 %d %d" width="260" height="260" aria-hidden="true" `+
+		`shape-rendering="crispEdges">`+
+		`<path fill="#fff" d="M0 0h%dv%dH0z"/><path fill="#000" d="%s"/></svg>`, side, side, side, side, b.String())), side
+}

@@ -1,0 +1,93 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/qrjump/qrjump/internal/console"
+	"github.com/qrjump/qrjump/internal/guide"
+	"github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/internal/people"
+	"github.com/qrjump/qrjump/internal/version"
+)
+
+// console is the pages over the operations of the admin API.
+func (s *Server) console(operationsOf http.Handler) *console.Console {
+	scanMux := http.NewServeMux()
+	explain := s.scanAPI()
+	explain.Key = nil // the visitor's role is asked instead
+	explain.Register(scanMux, humago.New(http.NewServeMux(), huma.DefaultConfig("", "")))
+	c := &console.Console{API: operationsOf, Scan: operations.Only(operations.Viewer, scanMux), As: asCaller, People: s.people,
+		AdminToken: s.isAdminToken, Emulates: s.config.emulates(), Secure: func(r *http.Request) bool { return s.scheme(r) == "https" },
+		ClientIP: s.clientIP, Stopping: s.draining.Load, Wire: func() string { return s.URL },
+		Docs: strings.TrimSuffix(guide.Root, "/"), Version: version.Number(), Log: s.log}
+	if s.config.Dev {
+		c.Open, c.Again = &theAdmin, s.callAgain
+	}
+	return c
+}
+
+// isAdminToken reports whether a text that somebody typed is the admin token;
+// people.ErrTooMany after too many that were not.
+func (s *Server) isAdminToken(r *http.Request, text string) (bool, error) {
+	ip, now := s.clientIP(r), s.realNow()
+	if s.guesses.TooMany(ip, "", now) {
+		s.metrics.guesses.WithLabelValues("admin_token", "refused").Inc()
+		return false, people.ErrTooMany
+	}
+	if sameSecret(text, s.adminToken) {
+		return true, nil
+	}
+	s.guesses.Wrong(ip, "", now)
+	s.metrics.guesses.WithLabelValues("admin_token", "wrong").Inc()
+	s.log.WarnContext(r.Context(), "a wrong admin token", "ip", ip.String())
+	return false, nil
+}
+
+// callAgain makes a call of the wire as an account, with a token that the account
+// does not see, and returns its request id.
+func (s *Server) callAgain(ctx context.Context, account, path, query, body string) (rid string, err error) {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return "", err
+	}
+	token, err := s.accounts.OperatorToken(ctx, account)
+	if err != nil {
+		return "", err
+	}
+	values.Set("access_token", token.Text)
+	method := http.MethodPost
+	if body == "" {
+		method = http.MethodGet
+	}
+	r, err := http.NewRequestWithContext(ctx, method, path+"?"+values.Encode(), strings.NewReader(body))
+	if err != nil {
+		return "", err
+	}
+	r.RemoteAddr = "127.0.0.1:1"
+	if s.wireCalls == nil {
+		return "", errors.New("the wire is not served")
+	}
+	w := &discarded{header: http.Header{}}
+	s.wireCalls.ServeHTTP(w, r)
+	rid = strings.TrimPrefix(w.header.Get("X-Qrjump-Why"), s.whyBelow())
+	if rid == "" {
+		return "", errors.New("the call left no record")
+	}
+	return rid, nil
+}
+
+// discarded is an answer of which only the headers are wanted.
+type discarded struct {
+	header http.Header
+}
+
+func (d *discarded) Header() http.Header         { return d.header }
+func (d *discarded) Write(b []byte) (int, error) { return len(b), nil }
+func (d *discarded) WriteHeader(int)             {}
