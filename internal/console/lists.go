@@ -40,7 +40,8 @@ func (c *Console) rules(v *visit) {
 		var history client.RuleChanges
 		var occupiers client.StoredRuleList
 		asked := "?prefix=" + url.QueryEscape(data.Prefix)
-		if v.failed(v.ask("GET", "/rules/history"+asked, nil, &history)) || v.failed(v.ask("GET", "/rules/occupiers"+asked, nil, &occupiers)) {
+		if v.failed(v.ask("GET", "/rules/history"+asked, nil, &history)) ||
+			v.failed(v.ask("GET", "/rules/occupiers"+asked, nil, &occupiers)) {
 			return
 		}
 		data.History, data.Occupiers = history.Changes, occupiers.Rules

@@ -59,8 +59,8 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 			text, err = c.People.Begin(r.Context(), browser, was)
 		}
 	default:
-		text, err = c.People.SignIn(r.Context(), people.Attempt{Name: form.Name, Password: r.FormValue("password"), Code: r.FormValue("code")},
-			browser, was)
+		text, err = c.People.SignIn(r.Context(), people.Attempt{Name: form.Name, Password: r.FormValue("password"),
+			Code: r.FormValue("code")}, browser, was)
 	}
 	status := http.StatusForbidden
 	switch {
