@@ -51,6 +51,7 @@ var everyCall = map[string]func(ctx, *api) error{
 	"RetargetCodes": only(func(ctx ctx, c *api) (any, error) {
 		return c.RetargetCodes(ctx, 1, client.CodeRange{}, "x", "x", 0, "")
 	}),
+	"FindScans":   only(func(ctx ctx, c *api) (any, error) { return c.FindScans(ctx, client.ScanFilter{User: "alice"}, "", 0) }),
 	"NewestScans": only(func(ctx ctx, c *api) (any, error) { return c.NewestScans(ctx, 1) }),
 	"LookupCode":  only(func(ctx ctx, c *api) (any, error) { return c.LookupCode(ctx, client.CodeName{}) }),
 	"OpenID":      only(func(ctx ctx, c *api) (any, error) { return c.OpenID(ctx, "x", "x", "") }),

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -57,6 +58,43 @@ type ScanPage struct {
 	More  bool           `json:"more" doc:"there are further ones already"`
 	// Older is nil where the server is older and does not say.
 	Older *bool `json:"older" nullable:"false" doc:"there are further ones before them"`
+	// Looked is nil where the server is older and does not filter.
+	Looked *int `json:"looked" nullable:"false" doc:"how many were looked at, of which these match"`
+}
+
+// ScanFilter says which scans are wanted; what is empty says nothing.
+type ScanFilter struct {
+	From, To  string  // RFC 3339, or days in the server's zone; a day in To belongs to it
+	User      string  // what the app called the user, or the hash of RecordedScan.User
+	Namespace string  // of the user; "" = the default one
+	Rules     []int64 // numbers of rules, at most 100
+	// ApplicationID and CodeIndex name a code.
+	ApplicationID, CodeIndex int64
+}
+
+// ErrNoFilter says that a server is older than FindScans.
+var ErrNoFilter = errors.New("this server is older and cannot look for scans")
+
+// FindScans is Scans of those that a filter wants. The server looks at 20,000 scans
+// for each call: a page may have none while More says that others follow; go on
+// after Next. An older server, which does not filter, gives ErrNoFilter.
+func (c *Client) FindScans(ctx context.Context, f ScanFilter, after string, limit int) (ScanPage, error) {
+	var page ScanPage
+	query := map[string]string{"after": after, "limit": limitText(limit), "from": f.From, "to": f.To,
+		"user": f.User, "namespace": f.Namespace}
+	var rules []string
+	for _, id := range f.Rules {
+		rules = append(rules, strconv.FormatInt(id, 10))
+	}
+	query["rule"] = strings.Join(rules, ",")
+	if f.ApplicationID != 0 {
+		query["application_id"], query["code_index"] = strconv.FormatInt(f.ApplicationID, 10), strconv.FormatInt(f.CodeIndex, 10)
+	}
+	err := c.admin(ctx, http.MethodGet, with("scans", query), nil, &page)
+	if err == nil && page.Looked == nil {
+		return ScanPage{}, ErrNoFilter
+	}
+	return page, err
 }
 
 // Scans returns the scans after one, in the order in which they became known;

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/codes"
@@ -98,7 +97,7 @@ func printAccount(w io.Writer, a client.Account) {
 		[2]string{"jump", onOff(a.JumpOpen)}, [2]string{"features", strings.Join(a.Features, ", ")},
 		[2]string{"members", strings.Join(members, ", ")}, [2]string{"linked", strings.Join(a.Linked, ", ")},
 		[2]string{"messages", a.MessageURL}, [2]string{"addresses", strings.Join(a.IPAllowlist, ", ")}, [2]string{"secret", frozen},
-		[2]string{"file", a.ConfirmFile.Name + " with " + a.ConfirmFile.Content}, [2]string{"created", a.CreatedAt.Format(time.RFC3339)})
+		[2]string{"file", a.ConfirmFile.Name + " with " + a.ConfirmFile.Content}, [2]string{"created", when(a.CreatedAt)})
 }
 
 type accountPut struct {

@@ -80,7 +80,7 @@ func (c *auditList) Run(s *session) error {
 			if e.Via != "" {
 				by += " via " + e.Via
 			}
-			rows = append(rows, []string{strconv.FormatInt(e.Seq, 10), e.At.Format(time.RFC3339), e.Kind, e.Did, plain(e.Key), by,
+			rows = append(rows, []string{strconv.FormatInt(e.Seq, 10), when(e.At), e.Kind, e.Did, plain(e.Key), by,
 				orDash(e.RID)})
 		}
 		printTable(w, []string{"SEQ", "AT", "KIND", "DID", "WHICH", "BY", "RID"}, rows)
@@ -135,7 +135,7 @@ func (c *scanCommand) resolveThen(s *session) error {
 			if e.Seq > 0 {
 				seq = strconv.FormatInt(e.Seq, 10)
 			}
-			rows = append(rows, []string{seq, e.At.Format(time.RFC3339), e.Kind, e.Did, plain(e.Key), e.Actor, orDash(e.RID)})
+			rows = append(rows, []string{seq, when(e.At), e.Kind, e.Did, plain(e.Key), e.Actor, orDash(e.RID)})
 		}
 		printTable(w, []string{"SEQ", "AT", "KIND", "DID", "WHICH", "BY", "RID"}, rows)
 	})

@@ -170,7 +170,7 @@ func (c *importCommand) Run(s *session) error {
 		return failed("import", c.File, err)
 	}
 	fmt.Fprintf(s.out, "imported %s of %s, exported at %s by %s\n", counted(int(m.Rows()), "row"), counted(len(m.Tables()), "table"),
-		m.CreatedAt.Format("2006-01-02 15:04:05 MST"), plain(m.Program))
+		when(m.CreatedAt), plain(m.Program))
 	for _, table := range m.Tables() {
 		if table.Name == "tables/batches.ndjson" && table.Rows > 0 {
 			fmt.Fprintf(s.out,

@@ -121,7 +121,7 @@ func (c *batchShow) Run(s *session) error {
 		}
 		printFields(w, [2]string{"application", strconv.FormatInt(a.ID, 10)}, [2]string{"isv", a.ISV}, [2]string{"status", a.Status},
 			[2]string{"ready", countedCodes(ready) + " in " + counted(len(a.Segments), "segment")},
-			[2]string{"created", a.CreatedAt.Format(time.RFC3339)}, [2]string{"updated", a.UpdatedAt.Format(time.RFC3339)})
+			[2]string{"created", when(a.CreatedAt)}, [2]string{"updated", when(a.UpdatedAt)})
 		if len(rows) > 0 {
 			fmt.Fprintln(w)
 			printTable(w, []string{"FROM", "TO", "CODES"}, rows)
@@ -158,7 +158,7 @@ func (c *batchList) Run(s *session) error {
 		}
 		rows := [][]string{}
 		for _, b := range all {
-			row := []string{b.Account, b.ISV, b.Status, b.CreatedAt.Format(time.RFC3339), b.Prefix}
+			row := []string{b.Account, b.ISV, b.Status, when(b.CreatedAt), b.Prefix}
 			for i, n := range []int64{b.ID, b.Count, b.Frozen, b.Void, b.Redeemed} {
 				number := strconv.FormatInt(n, 10)
 				if i == 0 {

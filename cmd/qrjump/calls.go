@@ -97,12 +97,12 @@ func (c *callsCommand) lines(s *session, calls []client.RecordedCall, header boo
 		}
 		return nil
 	}
-	const form = "%-20s  %-26s  %-18s  %-6s  %-7s  %s"
+	const form = "%-25s  %-26s  %-18s  %-6s  %-7s  %s"
 	if header && len(calls) > 0 {
 		fmt.Fprintf(s.out, form+"\n", "AT", "RID", "ACCOUNT", "CODE", "TOOK", "CALL")
 	}
 	for _, one := range calls {
-		line := fmt.Sprintf(form, one.At.UTC().Format(time.RFC3339), one.RID, orDash(one.Account), fmt.Sprint(one.ErrCode),
+		line := fmt.Sprintf(form, when(one.At), one.RID, orDash(one.Account), fmt.Sprint(one.ErrCode),
 			one.Took.Round(10*time.Microsecond), one.Method+" "+callPath(one.URL))
 		if one.Detail != "" {
 			line += "  " + one.Detail

@@ -43,7 +43,7 @@ func (o operator) clock(s *session, qrjump *client.Client, did string, move func
 
 // clockText says in words what a clock shows.
 func clockText(c client.Clock) string {
-	text := "the clock shows " + c.Now.UTC().Format(time.RFC3339)
+	text := "the clock shows " + when(c.Now)
 	if c.Frozen {
 		text += " and stands still"
 	}

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/qrjump/qrjump/client"
 )
@@ -106,9 +105,9 @@ func printCode(w io.Writer, c client.StoredCode) {
 	for _, e := range c.History {
 		from := "-"
 		if !e.From.Equal(e.At) {
-			from = e.From.Format(time.RFC3339)
+			from = when(e.From)
 		}
-		rows = append(rows, []string{e.At.Format(time.RFC3339), e.Did, strconv.FormatInt(e.Codes, 10), e.Actor, from, orDash(e.Note),
+		rows = append(rows, []string{when(e.At), e.Did, strconv.FormatInt(e.Codes, 10), e.Actor, from, orDash(e.Note),
 			orDash(e.RID)})
 	}
 	printTable(w, []string{"AT", "DID", "CODES", "BY", "FROM", "NOTE", "RID"}, rows)

@@ -12,6 +12,7 @@ import (
 
 type deviationsCommand struct {
 	operator
+	languageFlags
 	Account string `placeholder:"APPID" help:"Only those of this account."`
 	FailOn  string `placeholder:"MARK" enum:",seen,page,inferred,choice" default:"" help:"Exit with 1 where the platform minds one at least as surely as this: seen, page, inferred, or choice for any. For CI."`
 	Clear   bool   `help:"Begin the list anew, of this account or of all."`
@@ -44,7 +45,7 @@ func (c *deviationsCommand) Run(s *session) error {
 		case len(list) == 0:
 			fmt.Fprintln(w, "no call deviated")
 		default:
-			printDeviations(w, list)
+			c.table(w, list)
 		}
 	})
 	if err == nil && c.FailOn != "" && !c.Clear && slices.ContainsFunc(list, func(d client.Deviation) bool {
@@ -61,8 +62,8 @@ func surer(mark, other string) bool {
 	return i >= 0 && i <= slices.Index(sureMarks, other)
 }
 
-// printDeviations prints a table, the surest first, and then what to change.
-func printDeviations(w io.Writer, list []client.Deviation) {
+// table prints a table, the surest first, and then what to change.
+func (c *deviationsCommand) table(w io.Writer, list []client.Deviation) {
 	list = slices.Clone(list)
 	slices.SortStableFunc(list, func(a, b client.Deviation) int {
 		return slices.Index(sureMarks, a.Mark) - slices.Index(sureMarks, b.Mark)
@@ -76,7 +77,7 @@ func printDeviations(w io.Writer, list []client.Deviation) {
 	for _, d := range list {
 		if !said[d.Behaviour] {
 			said[d.Behaviour] = true
-			fmt.Fprintf(w, "%s: %s\n", plain(d.Behaviour), plain(d.Advice))
+			fmt.Fprintf(w, "%s: %s\n", plain(d.Behaviour), plain(c.in(d.Advice, d.Chinese)))
 		}
 	}
 }

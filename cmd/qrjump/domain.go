@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"github.com/qrjump/qrjump/client"
 )
@@ -35,7 +34,7 @@ func (c *domainList) Run(s *session) error {
 		}
 		rows := [][]string{}
 		for _, d := range list {
-			rows = append(rows, []string{d.Host, d.Status, d.At.Format(time.RFC3339), domainMeanings[d.Status]})
+			rows = append(rows, []string{d.Host, d.Status, when(d.At), domainMeanings[d.Status]})
 		}
 		printTable(w, []string{"HOST", "STATUS", "SINCE", "MEANING"}, rows)
 	})

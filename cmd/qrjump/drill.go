@@ -24,7 +24,7 @@ func (c *drillCommand) Run(s *session) error {
 
 func printDrill(w io.Writer, file string, r server.DrillReport) {
 	rows := [][]string{
-		{"archive", fmt.Sprintf("%s, exported at %s by %s from %s, schema %d", plain(file), r.CreatedAt.Format("2006-01-02 15:04:05 MST"),
+		{"archive", fmt.Sprintf("%s, exported at %s by %s from %s, schema %d", plain(file), when(r.CreatedAt),
 			plain(r.Program), plain(r.Engine), r.Schema)},
 		{"restored", fmt.Sprintf("%s of %s in %v, %s", counted(int(r.Rows), "row"), counted(r.Tables, "table"), r.Restored.Round(1e6),
 			r.Compared())},

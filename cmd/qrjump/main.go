@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 )
@@ -280,6 +281,7 @@ func run(s session, args []string) int {
 	args = verbFirst(parser.Model, args)
 	chosen, err := parser.Parse(args)
 	if err == nil {
+		zone = chosenZone(chosen)
 		err = chosen.Run(&s)
 	} else {
 		err = misparsed(err)
@@ -295,6 +297,16 @@ func run(s session, args []string) int {
 		return exitFailed // 2 says there that something is to be done
 	}
 	return code
+}
+
+// chosenZone is the zone in which the command prints times.
+func chosenZone(chosen *kong.Context) *time.Location {
+	for _, f := range chosen.Selected().Flags {
+		if on, _ := chosen.FlagValue(f).(bool); on && f.Name == "utc" {
+			return time.UTC
+		}
+	}
+	return time.Local
 }
 
 // misparsed says which help would have told.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"golang.org/x/term"
 )
@@ -29,6 +31,28 @@ func (f *faithful) Write(b []byte) (int, error) {
 
 type outputFlags struct {
 	JSON bool `name:"json" env:"QRJUMP_JSON" help:"Print JSON, for programs."`
+	UTC  bool `name:"utc" env:"QRJUMP_UTC" help:"Print times in UTC; without it in this machine's zone. Each time says its own."`
+}
+
+// zone is the one in which people read times. A process runs one command, which
+// sets it.
+var zone = time.Local
+
+// when is a time as people read it, with the zone behind it.
+func when(t time.Time) string { return t.In(zone).Format(time.RFC3339) }
+
+// languageFlags say in which language a person reads what has two.
+type languageFlags struct {
+	Lang string `enum:"zh,en," default:"" env:"QRJUMP_LANG" placeholder:"zh|en" help:"Language of what is said in both; without it that of LC_ALL, LC_MESSAGES or LANG."`
+}
+
+// in chooses between a text in English and one in Chinese.
+func (l languageFlags) in(english, chinese string) string {
+	asked := cmp.Or(l.Lang, os.Getenv("LC_ALL"), os.Getenv("LC_MESSAGES"), os.Getenv("LANG"))
+	if strings.HasPrefix(strings.ToLower(asked), "zh") && chinese != "" {
+		return chinese
+	}
+	return english
 }
 
 // print writes v for programs, or lets a person read it.

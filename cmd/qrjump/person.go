@@ -16,7 +16,7 @@ func seen(t *time.Time) string {
 	if t == nil {
 		return "never"
 	}
-	return t.Format(time.RFC3339)
+	return when(*t)
 }
 
 // forAccounts says which accounts a role is for.
@@ -248,6 +248,6 @@ func (c *loginLink) Run(s *session) error {
 		return fmt.Errorf("login-link: %w", err)
 	}
 	return c.print(s, link, func(w io.Writer) {
-		fmt.Fprintf(w, "%s\ngood once, until %s\n", link.URL, link.Expires.Local().Format("15:04:05"))
+		fmt.Fprintf(w, "%s\ngood once, until %s\n", link.URL, when(link.Expires))
 	})
 }

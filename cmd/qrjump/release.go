@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/qrjump/qrjump/client"
 )
@@ -69,7 +68,7 @@ func (c *accountNotices) Run(s *session) error {
 		}
 		rows := [][]string{}
 		for _, n := range list {
-			rows = append(rows, []string{n.At.Format(time.RFC3339), n.Kind, n.Prefix, n.Reason})
+			rows = append(rows, []string{when(n.At), n.Kind, n.Prefix, n.Reason})
 		}
 		printTable(w, []string{"AT", "WHAT", "PREFIX", "REASON"}, rows)
 	})

@@ -317,7 +317,7 @@ func (c *ruleHistory) Run(s *session) error {
 		}
 		rows := [][]string{}
 		for _, h := range changes {
-			rows = append(rows, []string{strconv.FormatInt(h.Seq, 10), h.At.Format(time.RFC3339), h.Did, h.Actor, state(h.Rule.Published),
+			rows = append(rows, []string{strconv.FormatInt(h.Seq, 10), when(h.At), h.Did, h.Actor, state(h.Rule.Published),
 				h.Rule.Target, h.Rule.Path, orDash(h.RID)})
 		}
 		printTable(w, []string{"SEQ", "AT", "DID", "BY", "STATE", "OPENS", "PAGE", "RID"}, rows)

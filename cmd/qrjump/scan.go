@@ -25,6 +25,7 @@ type scanCommand struct {
 	Snapshot        string `placeholder:"FILE" help:"Ask this file, which a server keeps as rules.snapshot in its data folder, instead of a server."`
 	At              string `placeholder:"TIME" help:"Say what it opened at a past moment, and who changed it since (operator): 2026-01-31T15:04:05Z."`
 	adminFlags
+	languageFlags
 	outputFlags
 }
 
@@ -60,7 +61,7 @@ func (c *scanCommand) Run(s *session) error {
 		return c.show(s, e.Decision, func(w io.Writer) {
 			// A code is read before any rule.
 			if isCode := e.Reason != "" || e.Matched != nil && e.Matched.CodeIndex != nil; !isCode {
-				printSteps(w, e.Steps)
+				printSteps(w, c.languageFlags, e.Steps)
 			}
 		})
 	}
@@ -117,7 +118,7 @@ func opens(d client.Decision) [][2]string {
 	return [][2]string{{"action", d.Action}}
 }
 
-func printSteps(w io.Writer, steps []client.Step) {
+func printSteps(w io.Writer, language languageFlags, steps []client.Step) {
 	if len(steps) == 0 {
 		fmt.Fprintln(w, "\nno rule is near this link")
 		return
@@ -125,7 +126,7 @@ func printSteps(w io.Writer, steps []client.Step) {
 	fmt.Fprintln(w)
 	rows := [][]string{}
 	for _, step := range steps {
-		rows = append(rows, []string{step.Verdict, step.Prefix, step.Owner, step.English})
+		rows = append(rows, []string{step.Verdict, step.Prefix, step.Owner, language.in(step.English, step.Chinese)})
 	}
 	printTable(w, []string{"VERDICT", "PREFIX", "OWNER", "WHY"}, rows)
 }

@@ -38,7 +38,7 @@ func moment(t *time.Time) string {
 	if t == nil || t.IsZero() {
 		return "-"
 	}
-	return t.Format(time.RFC3339)
+	return when(*t)
 }
 
 type scanKeyAdd struct {

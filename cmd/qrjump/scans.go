@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,7 +21,70 @@ type scansCommand struct {
 	Follow bool          `short:"f" help:"Print what comes from now on, or after --after, until interrupted."`
 	Every  time.Duration `default:"1s" hidden:""`
 	CSV    bool          `name:"csv" help:"Print CSV, for spreadsheets."`
+
+	Since     time.Duration `placeholder:"TIME" xor:"from" help:"Only scans of the last 90m, 24h and so on, by this machine's clock."`
+	From      string        `placeholder:"TIME" xor:"from" help:"No earlier scans: 2026-01-31T15:00:00+08:00, or a day in the server's zone."`
+	To        string        `placeholder:"TIME" help:"No later scans; a day belongs to it."`
+	User      string        `placeholder:"USER" help:"Only scans of this user: what the app calls it, or the hash that a scan shows."`
+	Namespace string        `placeholder:"NAME" help:"Of the user: that of the app's scan key."`
+	Code      string        `placeholder:"CODE" help:"Only scans of this code: its nine characters, its text, or ID:INDEX."`
+	Rule      string        `placeholder:"PREFIX" help:"Only scans that fell on the rule of this prefix, whoever had it, or on the rule of this number."`
 }
+
+func (c *scansCommand) filters() bool {
+	return c.Since != 0 || c.From != "" || c.To != "" || c.User != "" || c.Code != "" || c.Rule != ""
+}
+
+// filter is what the flags say of the scans that are wanted; nil = all are.
+func (c *scansCommand) filter(s *session, operator *client.Client) (*client.ScanFilter, error) {
+	if !c.filters() {
+		return nil, nil
+	}
+	f := client.ScanFilter{From: c.From, To: c.To, User: c.User, Namespace: c.Namespace}
+	switch {
+	case c.Since < 0:
+		return nil, misused("--since %s: want a time such as 90m or 24h", c.Since)
+	case c.Since > 0:
+		f.From = time.Now().Add(-c.Since).UTC().Format(time.RFC3339)
+	}
+	if c.Code != "" {
+		name, err := codeName(c.Code)
+		if err != nil {
+			return nil, err
+		}
+		if f.ApplicationID, f.CodeIndex = name.ID, name.Index; name.ID == 0 {
+			found, err := operator.LookupCode(s.ctx, name)
+			if err != nil {
+				return nil, failed("scans of", c.Code, err)
+			}
+			f.ApplicationID, f.CodeIndex = found.ApplicationID, found.CodeIndex
+		}
+	}
+	if c.Rule == "" {
+		return &f, nil
+	}
+	if id, err := strconv.ParseInt(c.Rule, 10, 64); err == nil {
+		f.Rules = []int64{id}
+		return &f, nil
+	}
+	// A prefix that was deleted and added again is another rule.
+	changes, err := operator.RuleHistory(s.ctx, c.Rule)
+	if err != nil {
+		return nil, failed("scans of", c.Rule, err)
+	}
+	for _, one := range changes {
+		if !slices.Contains(f.Rules, one.Rule.ID) && len(f.Rules) < mostRules {
+			f.Rules = append(f.Rules, one.Rule.ID)
+		}
+	}
+	if len(f.Rules) == 0 {
+		return nil, absent(fmt.Errorf("nobody ever had the rule %s", c.Rule))
+	}
+	return &f, nil
+}
+
+// mostRules is how many rules the server looks for at once.
+const mostRules = 100
 
 // Run prints scans in the order in which they became known, the newest last: for
 // programs one a line, so that the last line is where to go on.
@@ -39,38 +103,54 @@ func (c *scansCommand) Run(s *session) error {
 	case !c.CSV && !c.JSON && !c.Follow:
 		limit = 100
 	}
-	if c.After == "" && limit > mostNewest {
+	if c.Namespace != "" && c.User == "" {
+		return misused("--namespace is that of --user: name the user as well")
+	}
+	if c.After == "" && limit > mostNewest && !c.filters() {
 		return misused("--limit %d: at most %d of the newest; 0 is all", limit, mostNewest)
 	}
 	operator, err := c.client()
 	if err != nil {
 		return err
 	}
-	return c.list(s, operator, limit)
+	wanted, err := c.filter(s, operator)
+	if err != nil {
+		return err
+	}
+	if wanted != nil && c.Limit == nil {
+		limit = 0
+	}
+	return c.list(s, operator, wanted, limit)
 }
 
 // mostNewest is how many of the newest scans the server counts back.
 const mostNewest = 100_000
 
 // list prints scans, at most limit of them, 0 = no limit: after --after, else
-// the newest, else all.
-func (c *scansCommand) list(s *session, operator *client.Client, limit int) error {
+// the newest, else all. With a filter it is the first of those that match.
+func (c *scansCommand) list(s *session, operator *client.Client, wanted *client.ScanFilter, limit int) error {
+	next := func(after string, size int) (client.ScanPage, error) {
+		if wanted != nil {
+			return operator.FindScans(s.ctx, *wanted, after, size)
+		}
+		return operator.Scans(s.ctx, after, size)
+	}
 	var page client.ScanPage
 	var older bool
 	var err error
 	after, printed := c.After, 0
 	switch {
-	case c.After == "" && c.Follow:
+	case c.After == "" && c.Follow && c.Since == 0 && c.From == "":
 		// New scans are those after the newest; where there is none
 		// yet, everything.
 		if page, err = operator.NewestScans(s.ctx, 1); err == nil {
 			after, page = page.Next, client.ScanPage{More: true}
 		}
-	case c.After == "" && limit > 0:
+	case c.After == "" && limit > 0 && wanted == nil:
 		page, err = operator.NewestScans(s.ctx, limit)
 		older = page.Older != nil && *page.Older
 	default:
-		page, err = operator.Scans(s.ctx, after, pageSize(limit, 0))
+		page, err = next(after, pageSize(limit, 0))
 	}
 	out := c.printer(s.out)
 	for {
@@ -104,7 +184,7 @@ func (c *scansCommand) list(s *session, operator *client.Client, limit int) erro
 		} else if !c.Follow && (!page.More || limit > 0 && printed >= limit) {
 			break
 		}
-		page, err = operator.Scans(s.ctx, after, pageSize(limit, printed))
+		page, err = next(after, pageSize(limit, printed))
 	}
 	switch {
 	case older:
@@ -203,7 +283,7 @@ type scanTable struct {
 }
 
 func (t *scanTable) print(s client.RecordedScan) error {
-	const form = "%-20s  %-32s  %-22s  %-20s  %s\n"
+	const form = "%-25s  %-32s  %-22s  %-20s  %s\n"
 	if !t.began {
 		t.began = true
 		if _, err := fmt.Fprintf(t.w, form, "AT", "SCAN", "OPENED", "APP", "WHAT"); err != nil {
@@ -220,7 +300,7 @@ func (t *scanTable) print(s client.RecordedScan) error {
 	if s.CodeIndex != nil {
 		what = fmt.Sprintf("code %d:%d", s.ApplicationID, *s.CodeIndex)
 	}
-	_, err := fmt.Fprint(t.w, strings.TrimRight(plain(fmt.Sprintf(strings.TrimSuffix(form, "\n"), s.At.UTC().Format(time.RFC3339), s.ScanID,
+	_, err := fmt.Fprint(t.w, strings.TrimRight(plain(fmt.Sprintf(strings.TrimSuffix(form, "\n"), when(s.At), s.ScanID,
 		opened, orDash(s.AppID), what)), " ")+"\n")
 	return err
 }

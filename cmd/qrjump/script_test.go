@@ -37,6 +37,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
 			e.Values[runningKey{}] = &running{until: t.Deadline}
+			e.Setenv("TZ", "UTC") // times are printed in the machine's zone
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

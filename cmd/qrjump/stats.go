@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/csv"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -232,7 +233,7 @@ func (c *statsVerify) Run(s *session) error {
 		fields := [][2]string{{"scans", grouped(r.Scans)}, {"came twice", grouped(r.Duplicates)}, {"lacking", lacking},
 			{"compared", grouped(r.Compared) + " numbers"}, {"differences", grouped(r.Differences)}}
 		if r.Since != nil {
-			fields = append(fields, [2]string{"since", r.Since.Format("2006-01-02 15:04:05Z07:00") +
+			fields = append(fields, [2]string{"since", when(*r.Since) +
 				"; what is older is no longer in the ledger, or not counted by days any more"})
 		}
 		printFields(w, fields...)
@@ -248,6 +249,7 @@ func (c *statsVerify) Run(s *session) error {
 
 type statsAlarms struct {
 	operator
+	languageFlags
 	All         bool   `help:"Also those that somebody acknowledged."`
 	Acknowledge int64  `placeholder:"ID" help:"Note that you have seen this one."`
 	Actor       string `default:"admin" placeholder:"NAME" help:"Who has seen it (${default})."`
@@ -272,15 +274,43 @@ func (c *statsAlarms) Run(s *session) error {
 	}
 	return c.print(s, list, func(w io.Writer) {
 		if len(list) == 0 {
-			fmt.Fprintln(w, "no alarm is open")
+			fmt.Fprintln(w, c.in("no alarm is open", "没有未处理的告警"))
 			return
 		}
 		rows := [][]string{}
 		for _, a := range list {
-			rows = append(rows, []string{strconv.FormatInt(a.ID, 10), a.At.UTC().Format("2006-01-02 15:04"),
-				fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex), strconv.FormatInt(a.Score, 10), string(a.Why),
+			rows = append(rows, []string{strconv.FormatInt(a.ID, 10), when(a.At),
+				fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex), strconv.FormatInt(a.Score, 10), c.reason(a.Why),
 				orDash(a.AcknowledgedBy)})
 		}
 		printTable(w, []string{"ID", "AT", "CODE", "SCORE", "WHY", "SEEN BY"}, rows)
 	})
+}
+
+// reason says in words why a code looks as if it was copied.
+func (c *statsAlarms) reason(why json.RawMessage) string {
+	var known struct{ Scans, Users, Networks, Regions, Trips, Days int64 }
+	if err := json.Unmarshal(why, &known); err != nil || known.Scans == 0 {
+		return string(why) // of a newer server
+	}
+	n := func(n int64, noun string) string { return counted(int(n), noun) }
+	english := n(known.Scans, "scan") + " by " + n(known.Users, "user")
+	chinese := fmt.Sprintf("被 %d 个用户扫码 %d 次", known.Users, known.Scans)
+	if known.Networks > 0 {
+		english += ", from " + n(known.Networks, "network")
+		chinese += fmt.Sprintf("，来自 %d 个网络", known.Networks)
+	}
+	if known.Regions > 0 {
+		english += ", in " + n(known.Regions, "region")
+		chinese += fmt.Sprintf("，遍及 %d 个地区", known.Regions)
+	}
+	if known.Days > 0 {
+		english += ", on " + n(known.Days, "day")
+		chinese = fmt.Sprintf("%d 天内", known.Days) + chinese
+	}
+	if known.Trips > 0 {
+		english += "; " + n(known.Trips, "time") + " in two places too far apart for the time between"
+		chinese += fmt.Sprintf("；其中 %d 次两地相距太远，间隔时间内不可能到达", known.Trips)
+	}
+	return c.in(english, chinese)
 }

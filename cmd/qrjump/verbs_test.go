@@ -148,6 +148,7 @@ var everyVerb = []verb{
 	{path: "scan", api: adminAPI, words: "--at 2026-01-01T00:00:00Z https://tea.example/t/7", says: `(?m)^then `},
 	{path: "scan", words: "--snapshot $SNAPSHOT https://tea.example/t/7"},
 	{path: "scans", api: adminAPI, words: "--limit 0", says: `https://tea\.example/t/7`},
+	{path: "scans", api: adminAPI, words: "--since 1h --rule https://tea.example/t/", says: `https://tea\.example/t/7`},
 	{path: "scans", api: adminAPI, words: "--follow"},
 	{path: "scans", api: adminAPI, words: "--csv --limit 0", says: `https://tea\.example/t/7`},
 	{path: "stats show", api: adminAPI, says: `SCANS`},

@@ -34,7 +34,7 @@ func (c *webhookList) Run(s *session) error {
 		rows := [][]string{}
 		for _, one := range list {
 			rows = append(rows, []string{strconv.FormatInt(one.ID, 10), onOff(one.Enabled), one.URL, orDash(toldOf(one)),
-				one.CreatedAt.Format(time.RFC3339)})
+				when(one.CreatedAt)})
 		}
 		printTable(w, []string{"ID", "STATE", "URL", "TOLD OF", "MADE"}, rows)
 	})

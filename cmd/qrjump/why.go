@@ -3,13 +3,13 @@ package main
 import (
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/qrjump/qrjump/client"
 )
 
 type whyCommand struct {
 	operator
+	languageFlags
 	RID string `arg:"" placeholder:"RID" help:"The request id, as it stands in the errmsg or in the log."`
 }
 
@@ -24,7 +24,7 @@ func (c *whyCommand) Run(s *session) error {
 		return fmt.Errorf("why %s: %w", c.RID, err)
 	}
 	return c.print(s, call, func(w io.Writer) {
-		fmt.Fprintf(w, "%s  %s of %s\n", call.At.Format(time.RFC3339), plain(call.Endpoint), plain(orDash(call.Account)))
+		fmt.Fprintf(w, "%s  %s of %s\n", when(call.At), plain(call.Endpoint), plain(orDash(call.Account)))
 		if call.Request != "" {
 			fmt.Fprintf(w, "sent:      %s\n", plain(call.Request))
 		}
@@ -33,7 +33,7 @@ func (c *whyCommand) Run(s *session) error {
 			fmt.Fprintf(w, "because:   %s\n", plain(call.Detail))
 		}
 		for _, row := range call.Rows {
-			fmt.Fprintf(w, "behaviour: %s (%s)\n           %s\n", plain(row.ID), sureness(row), plain(row.English))
+			fmt.Fprintf(w, "behaviour: %s (%s)\n           %s\n", plain(row.ID), sureness(row), plain(c.in(row.English, row.Chinese)))
 		}
 		for _, id := range call.Deviations {
 			fmt.Fprintf(w, "deviation: %s; qrjump deviations says what to change\n", plain(id))

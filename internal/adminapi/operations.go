@@ -78,7 +78,9 @@ func (a *Admin) Operations() []o.Operation {
 		o.Post("/codes/lookup", "lookupCode", o.Marketer, a.lookupCode,
 			"Find a code by its text, its nine characters, or application and index, with its history"),
 
-		o.Get("/scans", "listScans", o.Marketer, a.listScans, "Scans in the order in which they became known; each once"),
+		o.Get("/scans", "listScans", o.Marketer, a.listScans, "Scans in the order in which they became known; each once").
+			More("With `from`, `to`, `user`, `rule` or `application_id` only those that match. Such a call looks at 20,000 scans at most, so that " +
+				"a page may have few or none while `more` says that others follow: go on after `next`."),
 		o.Get("/scans/{scan_id}", "getScan", o.Marketer, a.getScan, "Show a scan"),
 		o.Get("/scans/export", "exportScans", o.Marketer, a.exportScans,
 			"Scans of a time as a file, in the order in which they became known").

@@ -76,7 +76,11 @@ func (a *Admin) listScans(ctx context.Context, in *struct {
 	After  string `query:"after" maxLength:"100" doc:"the last scan id that is known; left out: from the oldest"`
 	Newest int    `query:"newest" minimum:"0" maximum:"100000" doc:"instead of after: from so many before the end"`
 	Limit  int    `query:"limit" default:"100" minimum:"1" maximum:"1000" doc:"of a page"`
+	ScanFilter
 }) (client.ScanPage, error) {
+	if in.ScanFilter.set() {
+		return a.matchingScans(ctx, in.After, in.Newest, in.Limit, &in.ScanFilter)
+	}
 	var list []stats.Counted
 	var after ledger.ScanID
 	var err error
@@ -96,10 +100,68 @@ func (a *Admin) listScans(ctx context.Context, in *struct {
 		list, err = a.Scans.Feed(ctx, after, in.Limit)
 	}
 	page := client.ScanPage{Scans: make([]client.RecordedScan, 0, len(list)), Next: in.After, More: more && len(list) == in.Limit,
-		Older: &older}
+		Older: &older, Looked: new(len(list))}
 	for i := range list {
 		page.Scans = append(page.Scans, showScan(&list[i]))
 		page.Next = page.Scans[i].ScanID
+	}
+	return page, err
+}
+
+// ScanFilter says which scans are wanted of the feed.
+type ScanFilter struct {
+	From          string  `query:"from" maxLength:"40" doc:"RFC 3339, or a day: no earlier scan"`
+	To            string  `query:"to" maxLength:"40" doc:"RFC 3339, or a day, which belongs to it: no later scan"`
+	User          string  `query:"user" maxLength:"256" doc:"scans of this user: what the app called it, or the hash that a scan shows"`
+	Namespace     string  `query:"namespace" default:"default" maxLength:"64" doc:"of the user"`
+	Rules         []int64 `query:"rule" maxItems:"100" doc:"scans that fell on one of these rules, by number, with commas between"`
+	ApplicationID int64   `query:"application_id" minimum:"0" doc:"scans of this code, with code_index"`
+	CodeIndex     int64   `query:"code_index" minimum:"0"`
+}
+
+func (f *ScanFilter) set() bool {
+	return f.From != "" || f.To != "" || f.User != "" || len(f.Rules) > 0 || f.ApplicationID != 0
+}
+
+// matchingScans is listScans of the scans that a filter wants.
+func (a *Admin) matchingScans(ctx context.Context, from string, newest, limit int, in *ScanFilter) (page client.ScanPage, err error) {
+	var f stats.Filter
+	var after ledger.ScanID
+	if newest > 0 {
+		return page, refused("newest counts back among all scans: give from instead")
+	}
+	if from != "" {
+		if after, err = ledger.ParseScanID(from); err != nil {
+			return page, refused(noScanID)
+		}
+	}
+	begin, end, err := a.period(in.From, in.To, 0)
+	if err != nil {
+		return page, err
+	}
+	if in.From != "" {
+		f.From = begin
+	}
+	if in.To != "" {
+		f.To = end
+	}
+	if in.User != "" {
+		f.User = a.UserHash(in.Namespace, in.User)
+		if hash, err := hex.DecodeString(in.User); err == nil && len(hash) == len(f.User) {
+			f.User = ledger.UserHash(hash)
+		}
+	}
+	if f.Rules = in.Rules; in.ApplicationID != 0 {
+		f.Code = &stats.CodeName{Batch: in.ApplicationID, Index: in.CodeIndex}
+	}
+	list, next, looked, more, err := a.Scans.Matching(ctx, after, f, limit)
+	older := from != ""
+	page = client.ScanPage{Scans: make([]client.RecordedScan, 0, len(list)), Next: from, More: more, Older: &older, Looked: &looked}
+	for i := range list {
+		page.Scans = append(page.Scans, showScan(&list[i]))
+	}
+	if next != (ledger.ScanID{}) {
+		page.Next = next.String()
 	}
 	return page, err
 }

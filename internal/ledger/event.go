@@ -100,7 +100,7 @@ type Log interface {
 	Read(ctx context.Context, after int64) iter.Seq2[Entry, error]
 	// Between is Read of the events from a moment up to but without another, by their At.
 	// Others may be among them.
-	Between(ctx context.Context, from, to time.Time) iter.Seq2[Entry, error]
+	Between(ctx context.Context, after int64, from, to time.Time) iter.Seq2[Entry, error]
 	// Of is Read of the events of some users.
 	Of(ctx context.Context, users Users, after int64) iter.Seq2[Entry, error]
 	// Find returns the position of a scan, or ErrNoScan.

@@ -59,8 +59,8 @@ func (j *Journal) Of(ctx context.Context, users Users, after int64) iter.Seq2[En
 }
 
 // Between implements Log: it reads the blocks in which such events lie.
-func (j *Journal) Between(ctx context.Context, from, to time.Time) iter.Seq2[Entry, error] {
-	return j.read(ctx, reading{from: from.UnixMilli(), to: to.UnixMilli()})
+func (j *Journal) Between(ctx context.Context, after int64, from, to time.Time) iter.Seq2[Entry, error] {
+	return j.read(ctx, reading{after: after, from: from.UnixMilli(), to: to.UnixMilli()})
 }
 
 func (j *Journal) read(ctx context.Context, r reading) iter.Seq2[Entry, error] {

@@ -390,7 +390,7 @@ func TestATimeIsReadWhereItLies(t *testing.T) {
 		d.counted()
 		got := map[ScanID]bool{}
 		last := int64(0)
-		for e, err := range j.Between(t.Context(), from, to) {
+		for e, err := range j.Between(t.Context(), 0, from, to) {
 			if err != nil || e.Position <= last || e != all[e.Position-1] {
 				t.Fatalf("%v: %+v after %d, %v", c, e, last, err)
 			}

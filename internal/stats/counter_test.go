@@ -91,8 +91,8 @@ func (l *memoryLog) Read(_ context.Context, after int64) iter.Seq2[ledger.Entry,
 }
 
 // Between knows nothing of times, as it may.
-func (l *memoryLog) Between(ctx context.Context, _, _ time.Time) iter.Seq2[ledger.Entry, error] {
-	return l.Read(ctx, 0)
+func (l *memoryLog) Between(ctx context.Context, after int64, _, _ time.Time) iter.Seq2[ledger.Entry, error] {
+	return l.Read(ctx, after)
 }
 
 func (l *memoryLog) Of(ctx context.Context, users ledger.Users, after int64) iter.Seq2[ledger.Entry, error] {

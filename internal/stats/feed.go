@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/codes"
@@ -94,6 +95,74 @@ func (c *Counter) beforeNewest(ctx context.Context, n int) (position int64, olde
 			return 0, false, nil
 		}
 	}
+}
+
+// MaxLooked is how many scans one call of Matching looks at at most.
+const MaxLooked = 20_000
+
+// Filter says which scans are wanted; what is zero says nothing.
+type Filter struct {
+	From, To time.Time // from a moment up to but without another, by when was scanned
+	User     ledger.UserHash
+	Rules    []int64 // the numbers of rules
+	Code     *CodeName
+}
+
+func (f *Filter) wants(e *ledger.Entry) bool {
+	switch {
+	case !f.From.IsZero() && e.At.Before(f.From), !f.To.IsZero() && !e.At.Before(f.To):
+		return false
+	case f.User != ledger.UserHash{} && e.User != f.User:
+		return false
+	case len(f.Rules) > 0 && !slices.Contains(f.Rules, e.RuleID):
+		return false
+	}
+	return f.Code == nil || e.Batch == f.Code.Batch && e.Index == f.Code.Index
+}
+
+// Matching is Feed of the scans that a filter wants. It looks at no more than
+// MaxLooked scans: next is the last one that it looked at, or after where there
+// was none, and more says that there are others behind it. The errors are those
+// of Feed.
+func (c *Counter) Matching(ctx context.Context, after ledger.ScanID, f Filter, limit int) (list []Counted, next ledger.ScanID, looked int,
+	more bool, err error) {
+	if err := c.CatchUpAll(ctx); err != nil {
+		return nil, after, 0, false, err
+	}
+	position := int64(0)
+	if next = after; after != (ledger.ScanID{}) {
+		if position, err = c.find(ctx, after); err != nil {
+			return nil, after, 0, false, err
+		}
+	}
+	read := func() iter.Seq2[ledger.Entry, error] { return c.Log.Read(ctx, position) }
+	if !f.From.IsZero() || !f.To.IsZero() {
+		to := f.To
+		if to.IsZero() {
+			to = time.UnixMilli(1 << 47)
+		}
+		read = func() iter.Seq2[ledger.Entry, error] { return c.Log.Between(ctx, position, f.From, to) }
+	}
+	for e, err := range c.untilCounted(ctx, read) {
+		switch {
+		case err != nil:
+			return nil, next, looked, false, err
+		case e.Position <= position: // a log may give more than it was asked for
+			continue
+		case looked == MaxLooked || len(list) == limit:
+			return list, next, looked, true, nil
+		}
+		looked++
+		if next = e.ID; !f.wants(&e) {
+			continue
+		}
+		one, err := c.withBinding(ctx, e)
+		if err != nil {
+			return nil, next, looked, false, err
+		}
+		list = append(list, one)
+	}
+	return list, next, looked, false, nil
 }
 
 // Scan returns a scan: ErrNoScan where there is none, ErrForgotten where there
@@ -202,7 +271,7 @@ func (c *Counter) untilCounted(ctx context.Context, read func() iter.Seq2[ledger
 // Between is All of the scans from a moment up to but without another; others may be
 // among them.
 func (c *Counter) Between(ctx context.Context, from, to time.Time) iter.Seq2[Counted, error] {
-	return c.bound(ctx, func() iter.Seq2[ledger.Entry, error] { return c.Log.Between(ctx, from, to) })
+	return c.bound(ctx, func() iter.Seq2[ledger.Entry, error] { return c.Log.Between(ctx, 0, from, to) })
 }
 
 // Forget removes scans that are older than a moment from the ledger, as far as

@@ -447,8 +447,8 @@ const scansBetween = `SELECT seq, ` + scanColumns + ` FROM scan_events WHERE seq
 	AND at >= $6 AND at < $7 ORDER BY seq LIMIT $3`
 
 // Between implements ledger.Log: it reads the days of which ids such events may have.
-func (l *Scans) Between(ctx context.Context, from, to time.Time) iter.Seq2[ledger.Entry, error] {
-	return l.pages(ctx, 0, func(tx *Tx, after, upTo int64) ([]ledger.Entry, error) {
+func (l *Scans) Between(ctx context.Context, after int64, from, to time.Time) iter.Seq2[ledger.Entry, error] {
+	return l.pages(ctx, after, func(tx *Tx, after, upTo int64) ([]ledger.Entry, error) {
 		return list(ctx, tx, scanEntry, scansBetween, betweenArgs(after, upTo, from, to)...)
 	})
 }

@@ -221,7 +221,7 @@ func TestALedgerIsReadSinceAMoment(t *testing.T) {
 					want = append(want, e)
 				}
 			}
-			read = eventsOf(collect(t, l.Between(ctx, at.Add(since), until)))
+			read = eventsOf(collect(t, l.Between(ctx, 0, at.Add(since), until)))
 			for _, e := range read {
 				if within(e) {
 					got = append(got, e)

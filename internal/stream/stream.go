@@ -610,12 +610,12 @@ func (l *Log) Before(ctx context.Context, moment time.Time) (position int64, err
 }
 
 // Between implements ledger.Log: it reads on from the first message that may be so young.
-func (l *Log) Between(ctx context.Context, from, _ time.Time) iter.Seq2[ledger.Entry, error] {
-	after, err := l.Before(ctx, from)
+func (l *Log) Between(ctx context.Context, after int64, from, _ time.Time) iter.Seq2[ledger.Entry, error] {
+	before, err := l.Before(ctx, from)
 	if err != nil {
 		return func(yield func(ledger.Entry, error) bool) { yield(ledger.Entry{}, err) }
 	}
-	return l.Read(ctx, after)
+	return l.Read(ctx, max(after, before))
 }
 
 // Find implements ledger.Log.
