@@ -115,6 +115,37 @@ func (c *Client) WithdrawCodes(ctx context.Context, id int64, at time.Time, chan
 	return done, err
 }
 
+// ScheduleCodes makes a range of codes open a page from a time on; the zero time is
+// at once. actor and note are for their history, actor "" is admin. A *Problem with
+// status 409: the range overlaps codes that are active by another one.
+func (c *Client) ScheduleCodes(ctx context.Context, id int64, r CodeRange, b CodeBinding, at time.Time,
+	actor, note string) (done CodesChanged, err error) {
+	err = c.admin(ctx, http.MethodPost, batchPath(id, "activations"), struct {
+		From    int64       `json:"code_start"`
+		To      int64       `json:"code_end"`
+		Binding CodeBinding `json:"binding"`
+		At      time.Time   `json:"at,omitzero"`
+		Actor   string      `json:"actor,omitempty"`
+		Note    string      `json:"note,omitempty"`
+	}{r.From, r.To, b, at, actor, note}, &done)
+	return done, err
+}
+
+// CodeEvents lists at most limit things that happened to codes of a batch, oldest
+// first, those after an event; 0 = as many as the server likes to give. What is
+// scheduled is among them. A *Problem with status 404: there is no such batch.
+func (c *Client) CodeEvents(ctx context.Context, id, after int64, limit int) ([]CodeEvent, error) {
+	query := map[string]string{"limit": limitText(limit)}
+	if after > 0 {
+		query["after"] = strconv.FormatInt(after, 10)
+	}
+	var reply struct {
+		Events []CodeEvent `json:"events"`
+	}
+	err := c.admin(ctx, http.MethodGet, with(batchPath(id, "events"), query), nil, &reply)
+	return reply.Events, err
+}
+
 // CodesRetargeted is how far a re-target went.
 type CodesRetargeted struct {
 	CodesChanged `answer:"optional"` // changed are those that are active, now or by a schedule

@@ -182,13 +182,9 @@ type codePage struct {
 
 type batchActivate struct {
 	member
-	ID          int64    `arg:"" name:"id" help:"The application."`
-	Range       []string `arg:"" name:"range" help:"Which codes: both ends of a range (0-4999), an index (7), or all."`
-	Activity    string   `required:"" placeholder:"NAME" help:"What the codes are for."`
-	Brand       string   `required:"" placeholder:"NAME" help:"The product's brand."`
-	Title       string   `required:"" placeholder:"NAME" help:"The product."`
-	ProductCode string   `required:"" placeholder:"EAN" help:"The product's EAN or GTIN."`
-	codePage
+	ID    int64    `arg:"" name:"id" help:"The application."`
+	Range []string `arg:"" name:"range" help:"Which codes: both ends of a range (0-4999), an index (7), or all."`
+	bindingFlags
 }
 
 // Run binds a range of codes to a page.
@@ -206,9 +202,7 @@ func (c *batchActivate) Run(s *session) error {
 			return aboutBatch("activate", c.ID, err)
 		}
 	}
-	err = wire.ActivateCodes(s.ctx, c.ID, r, client.CodeBinding{ActivityName: c.Activity, ProductBrand: c.Brand, ProductTitle: c.Title,
-		ProductCode: c.ProductCode, WxaAppID: c.Target, WxaPath: c.Path, WxaType: wxaTypes[c.Type]})
-	if err != nil {
+	if err := wire.ActivateCodes(s.ctx, c.ID, r, c.binding()); err != nil {
 		return aboutBatch("activate "+rangeText(r)+" of", c.ID, err)
 	}
 	return c.print(s, map[string]any{"application_id": c.ID, "did": "activate", "codes": r.Len()}, func(w io.Writer) {

@@ -55,9 +55,18 @@ func clockText(c client.Clock) string {
 	case ahead == 0 && !c.Frozen:
 		return text + ", which is real time"
 	case ahead < 0:
-		return text + fmt.Sprintf(", %s behind real time", -ahead)
+		return text + ", " + longTime(-ahead) + " behind real time"
 	}
-	return text + fmt.Sprintf(", %s ahead of real time", ahead)
+	return text + ", " + longTime(ahead) + " ahead of real time"
+}
+
+// longTime is a duration, with its days where it has many.
+func longTime(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d < 3*day {
+		return d.String()
+	}
+	return fmt.Sprintf("%d days and %s", d/day, d%day)
 }
 
 type clockSet struct {

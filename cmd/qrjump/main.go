@@ -47,6 +47,7 @@ type commands struct {
 		History   ruleHistory   `cmd:"" group:"Jump rules of all accounts (operator)" help:"Show what happened to a prefix." example:"qrjump rule history https://coffee.example/t/"`
 		Undo      ruleUndo      `cmd:"" group:"Jump rules of all accounts (operator)" help:"Restore what was before a change, where nothing came after it." example:"qrjump rule undo 17"`
 		Occupiers ruleOccupiers `cmd:"" group:"Jump rules of all accounts (operator)" help:"Show whose rules forbid a prefix to others." example:"qrjump rule occupiers https://coffee.example/t/7"`
+		Find      ruleFind      `cmd:"" group:"Jump rules of all accounts (operator)" help:"List rules of all accounts, or of one, with their ids." example:"qrjump rule find --target wxminiprogram0001"`
 		Export    ruleExport    `cmd:"" group:"Jump rules of all accounts (operator)" help:"Write all rules, a JSON object a line." example:"qrjump rule export rules.ndjson"`
 		Import    ruleImport    `cmd:"" group:"Jump rules of all accounts (operator)" help:"Load rules from such a file: all of them or, naming the wrong lines, none." example:"qrjump rule import rules.ndjson --dry-run"`
 		Release   ruleRelease   `cmd:"" group:"Jump rules of all accounts (operator)" help:"Take a prefix away from its owner, when a domain changed hands." example:"qrjump rule release https://coffee.example/ --below --reason 'the domain was sold' --yes"`
@@ -59,6 +60,8 @@ type commands struct {
 		Activate batchActivate `cmd:"" group:"Codes of one account" help:"Make a range of codes open a page." example:"qrjump batch activate 500000001 0-4999 --activity Spring --brand Coffee --title Beans --product-code 6901234567892 --target wxminiprogram0001 --path pages/item/item"`
 
 		List     batchList     `cmd:"" group:"Codes of all accounts (operator)" help:"List all applications." example:"qrjump batch list"`
+		Events   batchEvents   `cmd:"" group:"Codes of all accounts (operator)" help:"List what happened to the codes of an application, and what is scheduled." example:"qrjump batch events 500000001"`
+		Schedule batchSchedule `cmd:"" group:"Codes of all accounts (operator)" help:"Make a range of codes open a page from a time on." example:"qrjump batch schedule 500000001 0-4999 --at 2030-01-31T00:00:00Z --activity Spring --brand Coffee --title Beans --product-code 6901234567892 --target wxminiprogram0001 --path pages/item/item"`
 		Withdraw batchWithdraw `cmd:"" group:"Codes of all accounts (operator)" help:"Make codes not active any more." example:"qrjump batch withdraw 500000001 100-199"`
 		Retarget batchRetarget `cmd:"" group:"Codes of all accounts (operator)" help:"Open another page for what is active in a range." example:"qrjump batch retarget 500000001 0-4999 --target wxminiprogram0001 --path pages/new/new"`
 	} `cmd:"" help:"One item, one code: applications for codes."`
@@ -67,6 +70,7 @@ type commands struct {
 		Trade codeTrade `cmd:"" group:"Codes of one account" help:"Trade the ticket of a scan for the code." example:"qrjump code trade TICKET --openid OPENID"`
 
 		Show     codeShow     `cmd:"" group:"Codes of all accounts (operator)" help:"Show a code and what happened to it; to its own account, what it is bound to." example:"qrjump code show 500000001:0"`
+		Scans    codeScans    `cmd:"" group:"Codes of all accounts (operator)" help:"Say what is known of the scans of a code." example:"qrjump code scans 500000001:0"`
 		Freeze   codeFreeze   `cmd:"" group:"Codes of all accounts (operator)" help:"Let codes open nothing for now." example:"qrjump code freeze 500000001 5 100-199 --note 'lost in transport'"`
 		Unfreeze codeUnfreeze `cmd:"" group:"Codes of all accounts (operator)" help:"Let frozen codes open again." example:"qrjump code unfreeze 500000001 all"`
 		Redeem   codeRedeem   `cmd:"" group:"Codes of all accounts (operator)" help:"Redeem codes; a single one only once." example:"qrjump code redeem 500000001 5 --actor till-3"`
@@ -201,6 +205,16 @@ type commands struct {
 		List recheckList `cmd:"" group:"Verification files (operator)" help:"List the nightly looks at verification files." example:"qrjump recheck list --failing"`
 		Now  recheckNow  `cmd:"" group:"Verification files (operator)" help:"Look at all verification files now." example:"qrjump recheck now"`
 	} `cmd:"" help:"The nightly look at verification files."`
+
+	ScanNode struct {
+		List   scanNodeList   `cmd:"" group:"What was scanned (operator)" help:"List the nodes whose scans may not be in the ledger yet." example:"qrjump scan-node list"`
+		Forget scanNodeForget `cmd:"" group:"What was scanned (operator)" help:"Wait no more for the scans of a node that never comes back." example:"qrjump scan-node forget 5f2c --yes"`
+	} `cmd:"" help:"Nodes that bring scans to the ledger."`
+
+	Behaviour struct {
+		List behaviourList `cmd:"" group:"Why (operator)" help:"List what this server does where the platform might differ, and how sure that is." example:"qrjump behaviour list --mark choice"`
+		Show behaviourShow `cmd:"" group:"Why (operator)" help:"Show one with its evidence." example:"qrjump behaviour show rules.confirm.vouched"`
+	} `cmd:"" help:"What this server does where the platform might differ."`
 
 	User struct {
 		Erase userErase `cmd:"" group:"What was scanned (operator)" help:"Make every scan of a user anonymous, for ever." example:"qrjump user erase alice --yes"`

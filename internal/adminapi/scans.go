@@ -177,41 +177,29 @@ func (a *Admin) getScan(ctx context.Context, in *struct {
 	return showScan(&e), err
 }
 
-type scanNode struct {
-	Node    string    `json:"node" doc:"the id of its journal"`
-	Name    string    `json:"name" doc:"host and data folder"`
-	Stopped bool      `json:"stopped" doc:"it ended in order"`
-	Behind  int64     `json:"behind" doc:"scans that it had not brought to the ledger when it was last heard of"`
-	SeenAt  time.Time `json:"seen_at"`
-}
-
-type scanNodes struct {
-	Nodes []scanNode `json:"nodes"`
-}
-
-func (a *Admin) listScanNodes(ctx context.Context, _ *none) (scanNodes, error) {
+func (a *Admin) listScanNodes(ctx context.Context, _ *none) (client.ScanNodeList, error) {
 	var list []ledger.Node
 	var err error
 	if a.Scans.Nodes != nil {
 		list, _, err = a.Scans.Nodes.Store.ScanNodes(ctx)
 	}
-	return scanNodes{each(list, func(n ledger.Node) scanNode {
-		return scanNode{Node: n.ID, Name: n.Name, Stopped: n.Stopped, Behind: max(0, n.Ended-n.Shipped), SeenAt: n.SeenAt}
+	return client.ScanNodeList{Nodes: each(list, func(n ledger.Node) client.ScanNode {
+		return client.ScanNode{Node: n.ID, Name: n.Name, Stopped: n.Stopped, Behind: max(0, n.Ended-n.Shipped), SeenAt: n.SeenAt}
 	})}, err
 }
 
 func (a *Admin) forgetScanNode(ctx context.Context, in *struct {
 	Node string `path:"node" maxLength:"100"`
-}) (scanNodes, error) {
+}) (client.ScanNodeList, error) {
 	there := false
 	if a.Scans.Nodes != nil {
 		var err error
 		if there, err = a.Scans.Nodes.Store.GiveUpNode(ctx, in.Node); err != nil {
-			return scanNodes{}, err
+			return client.ScanNodeList{}, err
 		}
 	}
 	if !there {
-		return scanNodes{}, huma.Error404NotFound("there is no such node: GET /admin/v1/scan-nodes lists them")
+		return client.ScanNodeList{}, huma.Error404NotFound("there is no such node: GET /admin/v1/scan-nodes lists them")
 	}
 	return a.listScanNodes(ctx, nil)
 }

@@ -28,26 +28,16 @@ const (
 var absent = map[Surface]map[string]string{
 	GoClient: {
 		"withdrawFromAccount": "Withdraw does the same from the platform's side",
-		"listCodeEvents":      "LookupCode has the history of a code",
-		"activateCodes":       "ActivateCodes calls the wire",
-		"listScanNodes":       nodesByHand, "forgetScanNode": nodesByHand,
 	},
 	CommandLine: {
 		"withdrawFromAccount": "component withdraw does the same from the platform's side",
-		"listCodeEvents":      "code show has the history of a code",
-		"activateCodes":       "batch activate calls the wire",
-		"listScanNodes":       nodesByHand, "forgetScanNode": nodesByHand,
-		"getBatch":       "batch list has all of them, and batch show asks the wire",
-		"getScan":        "scans lists them whole",
-		"getCodeScans":   "code show says when it was scanned first",
-		"listRules":      "rule export writes all of them",
-		"listBehaviours": "why names those of a call; the reference has the table",
-		"getSettings":    "setting list and setting get call describeSettings",
-		"exportScans":    "scans --csv writes them",
+		"getBatch":            "batch list has all of them, and batch show asks the wire",
+		"getScan":             "scans lists them whole",
+		"forgetScanNode":      "scan-node forget does, where there are several nodes",
+		"getSettings":         "setting list and setting get call describeSettings",
+		"exportScans":         "scans --csv writes them",
 	},
 }
-
-const nodesByHand = "a node is given up by hand"
 
 // Operations are the tables of the admin API in their order.
 func Operations() []operations.Operation {

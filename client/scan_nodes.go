@@ -1,0 +1,39 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// ScanNode is a node whose journal may hold scans that are not in the ledger.
+type ScanNode struct {
+	Node    string    `json:"node" doc:"the id of its journal"`
+	Name    string    `json:"name" doc:"host and data folder"`
+	Stopped bool      `json:"stopped" doc:"it ended in order"`
+	Behind  int64     `json:"behind" doc:"scans that it had not brought to the ledger when it was last heard of"`
+	SeenAt  time.Time `json:"seen_at"`
+}
+
+// ScanNodeList are all such nodes.
+type ScanNodeList struct {
+	Nodes []ScanNode `json:"nodes"`
+}
+
+// ScanNodes lists the nodes whose journals may hold scans that are not in the
+// ledger; none with an embedded database.
+func (c *Client) ScanNodes(ctx context.Context) ([]ScanNode, error) {
+	var reply ScanNodeList
+	err := c.admin(ctx, http.MethodGet, "scan-nodes", nil, &reply)
+	return reply.Nodes, err
+}
+
+// ForgetScanNode waits no more for the scans of a node that never comes back, and
+// returns the nodes that are left. What it did not bring is lost. A *Problem with
+// status 404: there is no such node.
+func (c *Client) ForgetScanNode(ctx context.Context, node string) ([]ScanNode, error) {
+	var reply ScanNodeList
+	err := c.admin(ctx, http.MethodDelete, "scan-nodes/"+url.PathEscape(node), nil, &reply)
+	return reply.Nodes, err
+}

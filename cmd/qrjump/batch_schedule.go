@@ -1,0 +1,151 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// bindingFlags say what active codes are for, and what they open.
+type bindingFlags struct {
+	Activity    string `required:"" placeholder:"NAME" help:"What the codes are for."`
+	Brand       string `required:"" placeholder:"NAME" help:"The product's brand."`
+	Title       string `required:"" placeholder:"NAME" help:"The product."`
+	ProductCode string `required:"" placeholder:"EAN" help:"The product's EAN or GTIN."`
+	codePage
+}
+
+func (c bindingFlags) binding() client.CodeBinding {
+	return client.CodeBinding{ActivityName: c.Activity, ProductBrand: c.Brand, ProductTitle: c.Title,
+		ProductCode: c.ProductCode, WxaAppID: c.Target, WxaPath: c.Path, WxaType: wxaTypes[c.Type]}
+}
+
+type batchSchedule struct {
+	operator
+	ID    int64    `arg:"" name:"id" help:"The application."`
+	Range []string `arg:"" name:"range" help:"Which codes: both ends of a range (0-4999), an index (7), or all."`
+	At    string   `required:"" placeholder:"TIME" help:"When the codes become active: 2026-01-31T15:04:05Z."`
+	Note  string   `placeholder:"TEXT" help:"Why, for the history."`
+	Actor string   `placeholder:"WHO" help:"Who did it, for the history (admin)."`
+	bindingFlags
+}
+
+// Run makes a range of codes open a page from a time on.
+func (c *batchSchedule) Run(s *session) error {
+	at, err := time.Parse(time.RFC3339, c.At)
+	if err != nil {
+		return misused("--at %q: want a time such as 2026-01-31T15:04:05Z", c.At)
+	}
+	r, all, err := parseRange(c.Range)
+	if err != nil {
+		return err
+	}
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	if all {
+		batch, err := qrjump.Batch(s.ctx, c.ID)
+		if err != nil {
+			return aboutBatch("schedule", c.ID, err)
+		}
+		r = client.CodeRange{From: 0, To: batch.Count - 1}
+	}
+	done, err := qrjump.ScheduleCodes(s.ctx, c.ID, r, c.binding(), at, c.Actor, c.Note)
+	if err != nil {
+		return aboutBatch("schedule "+rangeText(r)+" of", c.ID, err)
+	}
+	return c.print(s, done, func(w io.Writer) {
+		fmt.Fprintf(w, "%s of %d: from %s on each opens %s of %s\n", countedCodes(done.Codes), c.ID, at.Format(time.RFC3339), plain(c.Path),
+			plain(c.Target))
+	})
+}
+
+type batchEvents struct {
+	operator
+	ID    int64 `arg:"" name:"id" help:"The application."`
+	After int64 `placeholder:"SEQ" help:"Only what happened after this event."`
+	Limit int   `default:"100" placeholder:"N" help:"How many, at most 1000 (${default})."`
+}
+
+// Run lists what happened to the codes of an application, oldest first.
+func (c *batchEvents) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	list, err := qrjump.CodeEvents(s.ctx, c.ID, c.After, c.Limit)
+	if err != nil {
+		return aboutBatch("events of", c.ID, err)
+	}
+	return c.print(s, map[string]any{"events": append([]client.CodeEvent{}, list...)}, func(w io.Writer) {
+		if len(list) == 0 {
+			fmt.Fprintln(w, "nothing happened to these codes")
+			return
+		}
+		rows := [][]string{}
+		for _, e := range list {
+			var ranges []string
+			for _, r := range e.Ranges {
+				ranges = append(ranges, rangeText(r))
+			}
+			text := strings.Join(ranges[:min(len(ranges), 3)], " ")
+			if len(ranges) > 3 {
+				text += " …"
+			}
+			from := "-"
+			if !e.From.Equal(e.At) {
+				from = e.From.Format(time.RFC3339)
+			}
+			rows = append(rows, []string{strconv.FormatInt(e.Seq, 10), e.At.Format(time.RFC3339), e.Did, strconv.FormatInt(e.Codes, 10),
+				orDash(text), from, e.Actor, orDash(e.Note), orDash(e.RID)})
+		}
+		printTable(w, []string{"SEQ", "AT", "DID", "CODES", "WHICH", "FROM", "BY", "NOTE", "RID"}, rows)
+		if len(list) == c.Limit {
+			fmt.Fprintf(w, "there may be more: --after %d\n", list[len(list)-1].Seq)
+		}
+	})
+}
+
+type codeScans struct {
+	operator
+	Code string `arg:"" help:"The code: its nine characters, its text (in single quotes, because of the $), or ID:INDEX."`
+}
+
+// Run says what is known of the scans of a code.
+func (c *codeScans) Run(s *session) error {
+	name, err := codeName(c.Code)
+	if err != nil {
+		return err
+	}
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	if name.ID == 0 {
+		found, err := qrjump.LookupCode(s.ctx, name)
+		if err != nil {
+			return aboutCodes("scans of "+c.Code, err)
+		}
+		name = client.CodeName{ID: found.ApplicationID, Index: found.CodeIndex}
+	}
+	known, err := qrjump.CodeScans(s.ctx, name.ID, name.Index)
+	if err != nil {
+		return aboutCodes("scans of "+c.Code, err)
+	}
+	return c.print(s, known, func(w io.Writer) {
+		if known.Scans == 0 {
+			fmt.Fprintf(w, "code %d:%d was never scanned\n", name.ID, name.Index)
+			return
+		}
+		printFields(w, [2]string{"code", fmt.Sprintf("%d:%d", name.ID, name.Index)}, [2]string{"scans", strconv.FormatInt(known.Scans, 10)},
+			[2]string{"users", strconv.FormatInt(known.Users, 10)}, [2]string{"first", moment(known.FirstAt)},
+			[2]string{"last", moment(known.LastAt)}, [2]string{"networks", strconv.Itoa(known.Networks)},
+			[2]string{"regions", strconv.Itoa(known.Regions)},
+			[2]string{"score", fmt.Sprintf("%d; from 100 on it looks as if it was copied", known.Score)})
+	})
+}

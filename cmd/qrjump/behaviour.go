@@ -1,0 +1,67 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+type behaviourList struct {
+	operator
+	Mark string `enum:",seen,page,inferred,choice" default:"" placeholder:"MARK" help:"Only those that are known so: seen, page, inferred or choice."`
+	Of   string `placeholder:"BEGINNING" help:"Only those whose id begins so, for example rules.publish."`
+}
+
+// Run lists what the server does where the platform might differ.
+func (c *behaviourList) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	list, err := qrjump.Behaviours(s.ctx)
+	if err != nil {
+		return fmt.Errorf("list behaviours: %w", err)
+	}
+	list = slices.DeleteFunc(list, func(b client.Behaviour) bool {
+		return c.Mark != "" && b.Mark != c.Mark || !strings.HasPrefix(b.ID, c.Of)
+	})
+	return c.print(s, map[string]any{"behaviours": append([]client.Behaviour{}, list...)}, func(w io.Writer) {
+		if len(list) == 0 {
+			fmt.Fprintln(w, "no behaviour is like that")
+			return
+		}
+		rows := [][]string{}
+		for _, b := range list {
+			rows = append(rows, []string{b.ID, b.Mark, orDash(b.Date), b.English})
+		}
+		printTable(w, []string{"BEHAVIOUR", "KNOWN BY", "SINCE", "WHAT THE SERVER DOES"}, rows)
+	})
+}
+
+type behaviourShow struct {
+	operator
+	ID string `arg:"" name:"id" help:"The behaviour, as qrjump why and the log name it."`
+}
+
+// Run shows one behaviour with its evidence.
+func (c *behaviourShow) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	list, err := qrjump.Behaviours(s.ctx)
+	if err != nil {
+		return failed("show behaviour", c.ID, err)
+	}
+	one, err := named(list, func(b client.Behaviour) string { return b.ID }, "show", c.ID, "behaviour", "qrjump behaviour list")
+	if err != nil {
+		return err
+	}
+	return c.print(s, one, func(w io.Writer) {
+		printFields(w, [2]string{"behaviour", one.ID}, [2]string{"the server", one.English}, [2]string{"服务器", one.Chinese},
+			[2]string{"known by", sureness(one)}, [2]string{"evidence", one.Source}, [2]string{"contract", one.Section})
+	})
+}

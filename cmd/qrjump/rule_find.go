@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+type ruleFind struct {
+	operator
+	Owner  string `placeholder:"APPID" help:"Only rules of this account."`
+	Target string `placeholder:"APPID" help:"Only rules that open this Mini Program."`
+	After  int64  `placeholder:"ID" help:"Only rules after this one."`
+	Limit  int    `default:"100" placeholder:"N" help:"How many; 0 is all (${default})."`
+}
+
+// Run lists rules of all accounts, oldest first.
+func (c *ruleFind) Run(s *session) error {
+	if c.Limit < 0 {
+		return misused("--limit %d: want a number from 0", c.Limit)
+	}
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	const page = 1000
+	all := []client.StoredRule{}
+	after, more := c.After, true
+	for more {
+		limit := page
+		if c.Limit > 0 {
+			limit = min(page, c.Limit-len(all))
+		}
+		list, err := qrjump.StoredRules(s.ctx, client.StoredRuleQuery{Owner: c.Owner, Target: c.Target, After: after, Limit: limit})
+		if err != nil {
+			return fmt.Errorf("find rules: %w", err)
+		}
+		all = append(all, list...)
+		if len(list) > 0 {
+			after = list[len(list)-1].ID
+		}
+		if more = len(list) == limit; more && len(all) == c.Limit {
+			break
+		}
+	}
+	return c.print(s, map[string]any{"rules": all}, func(w io.Writer) {
+		if len(all) == 0 {
+			fmt.Fprintln(w, "no rule is like that")
+			return
+		}
+		rows := [][]string{}
+		for _, r := range all {
+			rows = append(rows, []string{strconv.FormatInt(r.ID, 10), r.Owner, r.Prefix, state(r.Published), orElse(r.Target, r.Owner),
+				r.Path,
+				orDash(strings.Join(r.TestLinks, " "))})
+		}
+		printTable(w, []string{"ID", "OWNER", "PREFIX", "STATE", "OPENS", "PAGE", "TEST LINKS"}, rows)
+		if more {
+			fmt.Fprintf(w, "there may be more: --after %d, or --limit 0 for all\n", after)
+		}
+	})
+}

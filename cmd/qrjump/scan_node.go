@@ -1,0 +1,72 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+type scanNodeList struct{ operator }
+
+// Run lists the nodes whose scans may not be in the ledger yet.
+func (c *scanNodeList) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	list, err := qrjump.ScanNodes(s.ctx)
+	if err != nil {
+		return fmt.Errorf("list scan nodes: %w", err)
+	}
+	return c.print(s, map[string]any{"nodes": append([]client.ScanNode{}, list...)}, func(w io.Writer) {
+		if len(list) == 0 {
+			fmt.Fprintln(w, "no node is waited for: with an embedded database every scan is in the ledger")
+			return
+		}
+		rows := [][]string{}
+		for _, n := range list {
+			state := "runs"
+			if n.Stopped {
+				state = "stopped in order"
+			}
+			rows = append(rows, []string{n.Node, n.Name, state, strconv.FormatInt(n.Behind, 10), n.SeenAt.Format(time.RFC3339)})
+		}
+		printTable(w, []string{"NODE", "WHERE", "STATE", "SCANS BEHIND", "LAST HEARD OF"}, rows)
+	})
+}
+
+type scanNodeForget struct {
+	operator
+	Node string `arg:"" help:"The node, by the id of its journal."`
+	Yes  bool   `help:"Yes, it never comes back, and the scans that it did not bring are lost."`
+}
+
+// Run waits no more for the scans of a node.
+func (c *scanNodeForget) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	list, err := qrjump.ScanNodes(s.ctx)
+	if err != nil {
+		return failed("forget scan node", c.Node, err)
+	}
+	one, err := named(list, func(n client.ScanNode) string { return n.Node }, "forget", c.Node, "scan node", "qrjump scan-node list")
+	if err != nil {
+		return err
+	}
+	if err := confirmed(s, c.Yes, fmt.Sprintf("the node %s (%s) is waited for no more: %d scans that it did not bring are lost", one.Node,
+		one.Name, one.Behind)); err != nil {
+		return err
+	}
+	left, err := qrjump.ForgetScanNode(s.ctx, c.Node)
+	if err != nil {
+		return seeList("forget scan node", c.Node, "qrjump scan-node list", err)
+	}
+	return c.print(s, map[string]any{"nodes": append([]client.ScanNode{}, left...)}, func(w io.Writer) {
+		fmt.Fprintf(w, "the node %s is waited for no more; %s left\n", plain(c.Node), counted(len(left), "node"))
+	})
+}
