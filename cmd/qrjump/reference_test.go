@@ -9,6 +9,9 @@ import (
 	"testing"
 
 	"github.com/alecthomas/kong"
+	"github.com/goccy/go-yaml"
+
+	"github.com/qrjump/qrjump/internal/guide"
 )
 
 // TestCommandsPageIsFresh holds docs/reference/cli.md to the commands.
@@ -29,6 +32,7 @@ func TestCommandsPageIsFresh(t *testing.T) {
 	if err != nil || !bytes.Equal(have, []byte(page)) {
 		t.Errorf("%s is not what the commands say (%v): run make update and read the diff", path, err)
 	}
+	checkCommandsGuide(t, parser.Model)
 	for _, verb := range parser.Model.Leaves(true) {
 		if verb.Help == "" || verb.Tag.Get("example") == "" || verb.Group == nil {
 			t.Errorf("%s has no help, no example or no group", verb.Path())
@@ -82,3 +86,80 @@ func commandsPage(model *kong.Application) string {
 
 // inTable is a text that stands in a row of a table.
 func inTable(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
+
+// commandTexts is docs/commands.yaml: the Chinese of what the commands say in English.
+type commandTexts struct{ Groups, Exits, Verbs, Serve map[string]string }
+
+// checkCommandsGuide holds the guide's pages of commands, in both languages, to the commands.
+func checkCommandsGuide(t *testing.T, model *kong.Application) {
+	t.Helper()
+	raw, err := os.ReadFile("../../docs/commands.yaml")
+	var words commandTexts
+	if err == nil {
+		err = yaml.UnmarshalWithOptions(raw, &words, yaml.DisallowUnknownField())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := func(of map[string]string) func(name, english string) string {
+		return func(name, english string) string {
+			if of[name] == "" {
+				t.Errorf("docs/commands.yaml lacks the Chinese of %q: %s", name, english)
+			}
+			return of[name]
+		}
+	}
+	same := func(_, english string) string { return english }
+	english := commandsGuide(model, [4]func(string, string) string{same, same, same, same},
+		[]string{"Commands", "Flags stand before or behind the verb. `qrjump help COMMAND` has all flags of a command.", "Exit codes", "exit code",
+			"kind", "meaning", "command", "example", "Flags of serve", "flag", "environment", "default"})
+	chinese := commandsGuide(model, [4]func(string, string) string{in(words.Groups), in(words.Exits), in(words.Verbs), in(words.Serve)},
+		[]string{"命令", "参数可放在动词之前或之后。`qrjump help 命令` 显示某个命令的全部参数。", "退出码", "退出码", "类别", "含义", "命令", "示例", "serve 的参数",
+			"参数", "环境变量", "默认值"})
+	for name, page := range map[string]string{"en": english,
+		"zh": "<!-- translates " + guide.Hash([]byte(english)) + " -->\n\n" + chinese} {
+		path := filepath.Join("..", "..", "docs", name, "commands.md")
+		if *update {
+			if err := os.WriteFile(path, []byte(page), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if have, err := os.ReadFile(path); err != nil || string(have) != page {
+			t.Errorf("%s is not what the commands say (%v): run make update and read the diff", path, err)
+		}
+	}
+}
+
+// commandsGuide is the page. say gives the text of a group, an exit code, a verb and a flag of serve.
+func commandsGuide(model *kong.Application, say [4]func(name, english string) string, words []string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# %s\n\n%s\n\n## %s\n\n| %s | %s | %s |\n| --- | --- | --- |\n", words[0], words[1], words[2], words[3], words[4], words[5])
+	for code, one := range exits {
+		fmt.Fprintf(&b, "| %d | `%s` | %s |\n", code, one.kind, say[1](one.kind, one.meaning))
+	}
+	group := ""
+	var serve *kong.Node
+	for _, verb := range model.Leaves(true) {
+		if verb.Group.Title != group {
+			group = verb.Group.Title
+			fmt.Fprintf(&b, "\n## %s\n\n| %s | %s | %s |\n| --- | --- | --- |\n", say[0](group, group), words[6], words[5], words[7])
+		}
+		name := strings.TrimPrefix(verb.FullPath(), "qrjump ")
+		if name == "serve" {
+			serve = verb
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | `%s` |\n", name, inTable(say[2](name, verb.Help)), inTable(verb.Tag.Get("example")))
+	}
+	fmt.Fprintf(&b, "\n## %s\n\n| %s | %s | %s | %s |\n| --- | --- | --- | --- |\n", words[8], words[9], words[10], words[11], words[5])
+	for _, f := range serve.Flags {
+		if f.Name == "help" {
+			continue
+		}
+		fallback := ""
+		if f.HasDefault && f.Default != "" {
+			fallback = "`" + f.Default + "`"
+		}
+		fmt.Fprintf(&b, "| `--%s` | `%s` | %s | %s |\n", f.Name, strings.Join(f.Envs, "`, `"), fallback, inTable(say[3](f.Name, f.Help)))
+	}
+	return b.String()
+}

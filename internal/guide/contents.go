@@ -18,5 +18,5 @@ var contents = []struct {
 	{[2]string{"Calls: one item, one code", "接口：一物一码"}, []string{"calls/applycode", "calls/applycodequery", "calls/applycodedownload",
 		"calls/codeactive", "calls/codeactivequery", "calls/tickettocode"}},
 	{[2]string{"Calls: third-party platforms", "接口：第三方平台"}, []string{"calls/*"}},
-	{[2]string{"Tables", "对照表"}, []string{"errors", "settings", "metrics", "behaviours"}},
+	{[2]string{"Tables", "对照表"}, []string{"errors", "settings", "commands", "metrics", "behaviours"}},
 }

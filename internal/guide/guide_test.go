@@ -243,6 +243,17 @@ func TestAPageIsMadeOnce(t *testing.T) {
 	}
 }
 
+// A line that ends in English ends a word, one that ends in Chinese does not.
+func TestLinesAreJoinedAsTheirLanguageWants(t *testing.T) {
+	g := open(t)
+	if _, body := get(t, g, "/docs/en/calls/qrcodejumpadd"); strings.Contains(body, "body.A third") {
+		t.Error("two words became one where a line ends")
+	}
+	if _, body := get(t, g, "/docs/zh/how/sdk"); regexp.MustCompile(`\p{Han}[，。]\s+\p{Han}`).MatchString(body) {
+		t.Error("a line of Chinese ends in a space")
+	}
+}
+
 // The server's own address stands where the texts have the usual one.
 func TestPagesNameThisServer(t *testing.T) {
 	g, err := guide.New(docs.Pages, "https://qr.example:8443", "test")
@@ -266,6 +277,7 @@ func TestSearchKnowsWordsAndChinese(t *testing.T) {
 		{"zh", "未发布", "/docs/zh/matching"},
 		{"zh", "二维码规则", "/docs/zh/calls/qrcodejumpadd"},
 		{"zh", "码包密钥", "/docs/zh/errors#80313"},
+		{"zh", "录制 平台", "/docs/zh/commands"},
 		{"en", "40164", "/docs/en/errors#40164"},
 		{"en", "qrcodejumppublish", "/docs/en/calls/qrcodejumppublish"},
 	} {

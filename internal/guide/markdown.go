@@ -11,30 +11,34 @@ import (
 	tables "github.com/yuin/goldmark/extension/ast"
 	"github.com/yuin/goldmark/parser"
 	"github.com/yuin/goldmark/renderer"
-	"github.com/yuin/goldmark/renderer/html"
 	"github.com/yuin/goldmark/text"
 	"github.com/yuin/goldmark/util"
 )
 
-// markdown reads tables and breaks lines of Chinese without a space. HTML in a text is
-// left out. Cells carry no alignment: it would be an inline style.
-var markdown = goldmark.New(
-	goldmark.WithExtensions(
-		extension.NewTable(extension.WithTableCellAlignMethod(extension.TableCellAlignNone)),
-		extension.NewCJK(extension.WithEastAsianLineBreaks(extension.EastAsianLineBreaksCSS3Draft), extension.WithEscapedSpace())),
-	goldmark.WithParserOptions(parser.WithAutoHeadingID()),
-	goldmark.WithRendererOptions(renderer.WithNodeRenderers(util.Prioritized(&ownNodes{table: extension.NewTableHTMLRenderer(
-		extension.WithTableCellAlignMethod(extension.TableCellAlignNone))}, 100))),
-)
+// markdown reads tables. HTML in a text is left out. Cells carry no alignment: it would be an inline style.
+func markdown(more ...goldmark.Extender) goldmark.Markdown {
+	return goldmark.New(
+		goldmark.WithExtensions(append(more,
+			extension.NewTable(extension.WithTableCellAlignMethod(extension.TableCellAlignNone)))...),
+		goldmark.WithParserOptions(parser.WithAutoHeadingID()),
+		goldmark.WithRendererOptions(renderer.WithNodeRenderers(util.Prioritized(ownNodes{}, 100))),
+	)
+}
 
-func parse(source []byte) ast.Node { return markdown.Parser().Parse(text.NewReader(source)) }
+// readers read the texts of each language: a line of Chinese is continued by the next without a space.
+var readers = map[string]goldmark.Markdown{"en": markdown(),
+	"zh": markdown(extension.NewCJK(extension.WithEastAsianLineBreaks(extension.EastAsianLineBreaksCSS3Draft)))}
+
+func (p *page) parse() ast.Node {
+	return readers[p.language.Code].Parser().Parse(text.NewReader(p.source))
+}
 
 // toHTML is the body of a page. Its headings have the names of the English page's, one by one, so that both languages share anchors.
 func toHTML(p, english *page) []byte {
-	tree := parse(p.source)
+	tree := p.parse()
 	names := anchors(tree)
 	if english != p {
-		names = anchors(parse(english.source))
+		names = anchors(english.parse())
 	}
 	at := 0
 	ast.Walk(tree, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
@@ -55,7 +59,7 @@ func toHTML(p, english *page) []byte {
 		return ast.WalkContinue, nil
 	})
 	var b bytes.Buffer
-	if err := markdown.Renderer().Render(&b, p.source, tree); err != nil {
+	if err := readers[p.language.Code].Renderer().Render(&b, p.source, tree); err != nil {
 		panic(err) // into memory: cannot happen
 	}
 	return b.Bytes()
@@ -91,12 +95,9 @@ func target(p *page, to string) string {
 
 // ownNodes renders what goldmark renders otherwise: a table in a region that scrolls, and a heading with
 // a link to itself.
-type ownNodes struct {
-	table renderer.NodeRenderer
-	html.Config
-}
+type ownNodes struct{}
 
-func (o *ownNodes) RegisterFuncs(r renderer.NodeRendererFuncRegisterer) {
+func (ownNodes) RegisterFuncs(r renderer.NodeRendererFuncRegisterer) {
 	r.Register(tables.KindTable, func(w util.BufWriter, _ []byte, n ast.Node, entering bool) (ast.WalkStatus, error) {
 		if entering {
 			label, _ := n.AttributeString("label")

@@ -50,7 +50,7 @@ const (
 func newIndex(pages, first []*page) *index {
 	x := &index{terms: map[string][]posting{}}
 	for i, p := range pages {
-		x.add(p, anchors(parse(first[i].source)))
+		x.add(p, anchors(first[i].parse()))
 	}
 	return x
 }
@@ -65,7 +65,7 @@ func (x *index) add(p *page, names []string) {
 		}
 		said.Reset()
 	}
-	tree := parse(p.source)
+	tree := p.parse()
 	ast.Walk(tree, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
 		switch n := n.(type) {
 		case *ast.Heading:
