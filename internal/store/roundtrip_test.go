@@ -403,6 +403,17 @@ func TestAConfirmationComesBackAsItWas(t *testing.T) {
 			t.Helper()
 			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutConfirmation(ctx, c) })
 		}
+		var ofPrefix, failed, found []string
+		for _, c := range []rules.Confirmation{empty, none, full} {
+			if c.Prefix == full.Prefix {
+				ofPrefix = append(ofPrefix, c.RID)
+			}
+			if c.OK {
+				found = append(found, c.RID)
+			} else {
+				failed = append(failed, c.RID)
+			}
+		}
 		for _, c := range []rules.Confirmation{full, none, empty} {
 			put(c)
 			view(t, s, func(ctx context.Context, tx *Tx) error {
@@ -432,6 +443,11 @@ func TestAConfirmationComesBackAsItWas(t *testing.T) {
 		want(t, "limited", list(rules.ConfirmationQuery{Limit: 1}), []string{"empty"})
 		wantSame(t, "of another owner", list(rules.ConfirmationQuery{Owner: "wxz", Limit: 10}), []string{})
 		want(t, "of the owner", list(rules.ConfirmationQuery{Owner: full.Owner, Limit: 10}), []string{"empty", "none", full.RID})
+
+		want(t, "of the prefix", list(rules.ConfirmationQuery{Prefix: full.Prefix, Limit: 10}), ofPrefix)
+		wantSame(t, "of another prefix", list(rules.ConfirmationQuery{Prefix: full.Prefix + "x", Limit: 10}), []string{})
+		want(t, "that failed", list(rules.ConfirmationQuery{Failed: true, Limit: 10}), failed)
+		want(t, "that found the file", list(rules.ConfirmationQuery{Found: true, Owner: full.Owner, Limit: 10}), found)
 
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			return tx.ForgetConfirmations(ctx, full.At.Add(time.Millisecond))
