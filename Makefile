@@ -1,5 +1,6 @@
 # Every target is a short form of a command that also works without make.
 .DEFAULT_GOAL := help
+.PHONY: release release-check release-stories
 .PHONY: bench-alarms grown help build demo demo-codes test check race fuzz chaos bench bench-sqlite compat pages update
 
 FUZZTIME ?= 20s
@@ -9,9 +10,10 @@ BENCH_ROUNDS ?= 7
 PAGES_DIR ?= $(CURDIR)/pages
 CHAOS_MINUTES ?= 8
 GROWN ?= 1
+RELEASE_PLATFORMS ?= linux/amd64,linux/arm64,darwin/amd64,darwin/arm64,windows/amd64,windows/arm64
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## the program, as bin/qrjump
 	CGO_ENABLED=0 go build -trimpath -o bin/qrjump ./cmd/qrjump
@@ -59,5 +61,15 @@ compat: ## other people's client libraries against a running server
 pages: ## the scan pages in a real Chromium, as pictures in PAGES_DIR (default: pages)
 	PAGES_DIR=$(PAGES_DIR) QRJUMP_REQUIRE_CHROMIUM=1 go test -count=1 -run 'TestInChromium$$' ./internal/gateway
 
+release: ## what people install, of this commit, into dist (RELEASE_PLATFORMS)
+	cd release && go run . -platforms $(RELEASE_PLATFORMS)
+
+release-check: ## build this commit twice, in two places, and compare every byte (RELEASE_PLATFORMS)
+	cd release && go test . && go run . -check -platforms $(RELEASE_PLATFORMS)
+
+release-stories: ## play the life of the package and the image in dist, on a machine that may be thrown away (DISPOSABLE=yes)
+	release/deb-story.sh dist/qrjump_*_amd64.deb
+	release/image-story.sh dist/qrjump-*.oci.tar
+
 update: ## rewrite transcripts, golden files and docs/reference; read the diff
-	go test $$(grep -rl --include='*_test.go' --exclude-dir=bench --exclude-dir=compat 'flag.Bool("update"' . | xargs -r dirname | sort -u) -update
+	go test $$(grep -rl --include='*_test.go' --exclude-dir=bench --exclude-dir=compat --exclude-dir=release 'flag.Bool("update"' . | xargs -r dirname | sort -u) -update
