@@ -78,7 +78,7 @@ var mayImport = map[string][]string{
 	"internal/cassette": {"internal/behaviour", "internal/errcode", "internal/spelling"},
 
 	"client":     {},
-	"qrjumptest": {"internal/server"},
+	"qrjumptest": {"client", "internal/server"},
 	"cmd/qrjump": {"client", "internal/archive", "internal/cassette", "internal/codes", "internal/errcode", "internal/index",
 		"internal/live", "internal/outbound", "internal/rules", "internal/scan", "internal/server", "internal/spelling",
 		"internal/version"},

@@ -1,0 +1,166 @@
+package qrjumptest
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// patience is how long one call of a test may take.
+const patience = time.Minute
+
+// As returns a client that calls the wire for an account. Its errors have types:
+// *client.WireError for a number other than 0, *client.Problem for the scan and the
+// admin API, *client.Unreachable where nothing answers.
+func (s *Server) As(appid, secret string) *client.Client {
+	s.t.Helper()
+	c, err := client.New(s.URL, client.Options{AppID: appid, Secret: secret})
+	if err != nil {
+		s.t.Fatalf("a client of qrjump: %v", err)
+	}
+	return c
+}
+
+// Operator returns a client of the scan and the admin API, which a test may call
+// without a secret.
+func (s *Server) Operator() *client.Client {
+	s.t.Helper()
+	return s.As("", "")
+}
+
+// within is the time of one call.
+func within() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), patience)
+}
+
+// Freeze stops the server's clock, so that what a test reads of it is exact. Advance
+// still moves it on; Run lets it run again from where it is.
+func (s *Server) Freeze() {
+	s.t.Helper()
+	s.operate("stopping the clock", func(ctx context.Context, c *client.Client) error { return c.FreezeClock(ctx) })
+}
+
+// Run lets a clock that was frozen run on.
+func (s *Server) Run() {
+	s.t.Helper()
+	s.operate("starting the clock", func(ctx context.Context, c *client.Client) error { return c.RunClock(ctx) })
+}
+
+// Stub answers calls of a path of the platform in place of the server, as
+// client.Stub says; it stands beside those before.
+func (s *Server) Stub(stub client.Stub) {
+	s.t.Helper()
+	s.operate("a stub for "+stub.Path, func(ctx context.Context, c *client.Client) error {
+		list, err := c.Stubs(ctx)
+		if err != nil {
+			return err
+		}
+		return c.SetStubs(ctx, append(list, stub))
+	})
+}
+
+// Stubs are the stubs in force, with how often each answered.
+func (s *Server) Stubs() (list []client.Stub) {
+	s.t.Helper()
+	s.operate("reading the stubs", func(ctx context.Context, c *client.Client) (err error) {
+		list, err = c.Stubs(ctx)
+		return err
+	})
+	return list
+}
+
+// Calls lists what was called on the wire, newest first, with request, answer and
+// what was wrong; secrets are masked. The last 1,000 are kept.
+func (s *Server) Calls(q client.CallQuery) (list []client.RecordedCall) {
+	s.t.Helper()
+	s.operate("reading the calls", func(ctx context.Context, c *client.Client) error {
+		page, err := c.Calls(ctx, q)
+		list = page.Calls
+		return err
+	})
+	return list
+}
+
+// Explain says what a scan by a user would open, and why of each rule that was near.
+// It counts as no scan. The user may be "".
+func (s *Server) Explain(user, text string) (e client.Explanation) {
+	s.t.Helper()
+	s.operate("explaining "+text, func(ctx context.Context, c *client.Client) (err error) {
+		e, err = c.Explain(ctx, client.ExplainRequest{ScanRequest: client.ScanRequest{Text: text, User: user}})
+		return err
+	})
+	return e
+}
+
+// Codes are the codes of one application.
+type Codes struct {
+	ID    int64 // application_id
+	Count int64
+
+	s     *Server
+	owner *client.Client
+}
+
+// Apply applies for codes of an account, a multiple of 10,000, and waits until they
+// are there. The account needs the feature marketcode; wxserviceacct0001 with
+// secret0002 has it without a seed.
+func (s *Server) Apply(appid, secret string, count int64) Codes {
+	s.t.Helper()
+	codes := Codes{Count: count, s: s, owner: s.As(appid, secret)}
+	ctx, cancel := within()
+	defer cancel()
+	id, err := codes.owner.ApplyCodes(ctx, count, fmt.Sprintf("test-%d", time.Now().UnixNano()))
+	if err != nil {
+		s.t.Fatalf("applying for %d codes of %s: %v", count, appid, err)
+	}
+	codes.ID = id
+	for {
+		a, err := codes.owner.QueryApplication(ctx, client.ApplicationKey{ID: id})
+		if err != nil {
+			s.t.Fatalf("asking for application %d: %v", id, err)
+		}
+		if a.Status == "FINISH" {
+			return codes
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// Activate lets the codes from one index to another, both included, open what a
+// binding says.
+func (c Codes) Activate(from, to int64, b client.CodeBinding) {
+	c.s.t.Helper()
+	ctx, cancel := within()
+	defer cancel()
+	if err := c.owner.ActivateCodes(ctx, c.ID, client.CodeRange{From: from, To: to}, b); err != nil {
+		c.s.t.Fatalf("activating %d to %d of application %d: %v", from, to, c.ID, err)
+	}
+}
+
+// Look returns a code by its index: its text, which Scan takes, and its state.
+func (c Codes) Look(index int64) (code client.StoredCode) {
+	c.s.t.Helper()
+	c.s.operate(fmt.Sprintf("looking at code %d of application %d", index, c.ID), func(ctx context.Context, o *client.Client) (err error) {
+		code, err = o.LookupCode(ctx, client.CodeName{ID: c.ID, Index: index})
+		return err
+	})
+	return code
+}
+
+// Text is what a camera reads of a code.
+func (c Codes) Text(index int64) string {
+	c.s.t.Helper()
+	return c.Look(index).CodeURL
+}
+
+// operate makes calls of the operator's; an error fails the test.
+func (s *Server) operate(what string, do func(context.Context, *client.Client) error) {
+	s.t.Helper()
+	ctx, cancel := within()
+	defer cancel()
+	if err := do(ctx, s.Operator()); err != nil {
+		s.t.Fatalf("%s: %v", what, err)
+	}
+}

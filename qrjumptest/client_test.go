@@ -1,0 +1,79 @@
+package qrjumptest_test
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/qrjumptest"
+)
+
+// Issue 16, 9: what a test of codes needs, without a call of its own.
+func TestCodesAreAppliedForActivatedAndScanned(t *testing.T) {
+	srv := qrjumptest.Start(t)
+	codes := srv.Apply("wxserviceacct0001", "secret0002", 10_000)
+	codes.Activate(0, 99, client.CodeBinding{ActivityName: "Spring", ProductBrand: "Tea", ProductTitle: "Green",
+		ProductCode: "6901234567892", WxaAppID: "wxminiprogram0001", WxaPath: "pages/item/item"})
+	if d := srv.ScanAs("alice", codes.Text(99)); d.Action != "open_mini_program" || d.AppID != "wxminiprogram0001" ||
+		!strings.Contains(d.Path, "code_ticket=") {
+		t.Errorf("an active code opens %+v", d)
+	}
+	if c := codes.Look(100); c.Active {
+		t.Errorf("the code behind the range is %+v", c)
+	}
+	calls := srv.Calls(client.CallQuery{Path: "/intp/marketcode/codeactive"})
+	if len(calls) != 1 || calls[0].Account != "wxserviceacct0001" || calls[0].ErrCode != 0 {
+		t.Errorf("the calls were %+v", calls)
+	}
+}
+
+func TestExplainSaysWhyAndCountsAsNoScan(t *testing.T) {
+	srv := qrjumptest.Start(t)
+	shop := srv.As("wxminiprogram0001", "secret0001")
+	if err := shop.AddRule(t.Context(), client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/t/t"}); err != nil {
+		t.Fatal(err)
+	}
+	e := srv.Explain("alice", "https://tea.example/t/7")
+	if e.Action != "open_url" || len(e.Steps) == 0 || e.Steps[0].Verdict != "unpublished" {
+		t.Errorf("got %+v", e)
+	}
+	err := shop.PublishRule(t.Context(), "https://other.example/")
+	if refused, ok := errors.AsType[*client.WireError](err); !ok || refused.Code == 0 || refused.RID == "" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAFrozenClockMovesOnlyWhenATestMovesIt(t *testing.T) {
+	srv := qrjumptest.Start(t)
+	srv.Freeze()
+	at := srv.Now()
+	if again := srv.Now(); !again.Equal(at) {
+		t.Errorf("it went from %v to %v", at, again)
+	}
+	srv.Advance(time.Hour)
+	if now := srv.Now(); now.Sub(at) != time.Hour {
+		t.Errorf("it went from %v to %v", at, now)
+	}
+	srv.Run()
+	for now := srv.Now(); !now.After(at.Add(time.Hour)); now = srv.Now() {
+	}
+}
+
+func TestStubsStandBesideEachOther(t *testing.T) {
+	srv := qrjumptest.Start(t)
+	for _, path := range []string{"/cgi-bin/menu/get", "/cgi-bin/menu/create"} {
+		srv.Stub(client.Stub{Path: path, Body: map[string]any{"errcode": 0, "path": path}})
+	}
+	resp, err := http.Get(srv.URL + "/cgi-bin/menu/get")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	list := srv.Stubs()
+	if len(list) != 2 || list[0].Served+list[1].Served != 1 {
+		t.Errorf("got %+v", list)
+	}
+}
