@@ -43,7 +43,7 @@ if (live?.dataset.stream && window.EventSource) {
   const open = () => {
     if (stream || over || document.hidden) return;
     stream = new EventSource(address);
-    stream.onopen = () => say(live.dataset.on);
+    stream.onopen = () => say(live.dataset.opened);
     stream.onerror = () => {
       say(live.dataset.off);
       if (stream?.readyState === EventSource.CLOSED) { close(); setTimeout(open, 3000); }
@@ -64,7 +64,7 @@ if (live?.dataset.stream && window.EventSource) {
     if (paused) return;
     held.forEach(one => put(one.html));
     held = [];
-    say(live.dataset.on);
+    say(live.dataset.opened);
   });
   document.addEventListener('visibilitychange', () => document.hidden ? close() : open());
   live.hidden = false;
