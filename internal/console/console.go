@@ -125,6 +125,15 @@ func (c *Console) Handler() http.Handler {
 		"POST /console/rules/undo":       c.undo,
 		"GET /console/accounts":          c.accounts,
 		"GET /console/accounts/{appid}":  c.account,
+		"GET /console/codes":             c.codes,
+		"POST /console/codes":            c.changeCodes,
+		"GET /console/statistics":        c.statistics,
+		"GET /console/statistics.csv":    c.statisticsCSV,
+		"GET /console/operate":           c.operate,
+		"GET /console/people":            c.people,
+		"POST /console/people":           c.changePeople,
+		"GET /console/emulator":          c.emulator,
+		"POST /console/emulator":         c.changeEmulator,
 		"GET /console/sessions":          c.sessions,
 		"POST /console/sessions":         c.endSession,
 		"POST /console/preferences/{of}": c.prefer,
@@ -309,7 +318,7 @@ type place struct {
 	Here       bool
 }
 
-var places = []string{"calls", "scan", "rules", "accounts"}
+var places = []string{"calls", "scan", "rules", "codes", "statistics", "accounts", "operate", "people"}
 
 func (v *visit) show(status int, name string, data any) {
 	s := view{visit: v, Name: name, Data: data, Look: look.Sheet.Path(), Style: style.Path(), Script: script.Path(), Docs: v.c.Docs,
@@ -319,6 +328,9 @@ func (v *visit) show(status int, name string, data any) {
 	}
 	for _, one := range places {
 		s.Places = append(s.Places, place{one, Root + "/" + one, strings.HasPrefix(v.r.URL.Path, Root+"/"+one)})
+	}
+	if v.c.Emulates {
+		s.Places = append(s.Places, place{"emulator", Root + "/emulator", strings.HasPrefix(v.r.URL.Path, Root+"/emulator")})
 	}
 	if done := v.r.URL.Query().Get("done"); done != "" && v.Has("done."+done) {
 		s.Note = v.say("done." + done)

@@ -110,6 +110,11 @@ var pages = []struct {
 	{"GET", "/console/rules?prefix=https://shop.example/", operations.Viewer},
 	{"GET", "/console/accounts", operations.Viewer}, {"GET", "/console/accounts/shop", operations.Viewer},
 	{"GET", "/console/sessions", operations.Viewer},
+	{"GET", "/console/codes", operations.Viewer}, {"GET", "/console/statistics", operations.Marketer},
+	{"GET", "/console/statistics?by=&group=app&count=first", operations.Marketer}, {"GET", "/console/statistics.csv", operations.Marketer},
+	{"GET", "/console/operate", operations.Operator}, {"GET", "/console/people", operations.Admin},
+	{"GET", "/console/emulator", operations.Viewer}, {"POST", "/console/people", operations.Admin},
+	{"POST", "/console/emulator", operations.Operator}, {"POST", "/console/codes", operations.Marketer},
 	{"POST", "/console/rules/undo", operations.Rules}, {"POST", "/console/calls/RID", operations.Operator},
 	{"POST", "/console/scan", operations.Viewer}, {"POST", "/console/sessions", operations.Viewer},
 }
@@ -129,6 +134,8 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 		}
 		role[string(r)] = v
 	}
+	did := map[string]string{"/console/calls/" + rid: "fault", "/console/people": "delete-key", "/console/emulator": "fault",
+		"/console/codes": "freeze"}
 	for _, c := range pages {
 		for name, v := range role {
 			var p page
@@ -136,7 +143,8 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 			if c.method == "GET" {
 				p = v.get(target)
 			} else {
-				p = v.post(target, url.Values{"seq": {"999999"}, "did": {"fault"}})
+				p = v.post(target, url.Values{"seq": {"999999"}, "did": {did[target]}, "errcode": {"-1"}, "times": {"1"}, "id": {"none"},
+					"path": {"/cgi-bin/token"}, "batch": {"1"}, "from": {"0"}, "to": {"0"}, "sure": {"1"}})
 			}
 			var ok bool
 			switch may := operations.Role(name).Covers(c.least); {
