@@ -42,7 +42,8 @@ func counted(count string, r client.StatisticsRow) int64 {
 // question is what the address asks for.
 func (v *visit) question() (view statisticsView, asked url.Values) {
 	q := v.r.URL.Query()
-	view = statisticsView{By: q.Get("by"), Group: q.Get("group"), Count: q.Get("count"), From: q.Get("from"), To: q.Get("to"), Groups: groups}
+	view = statisticsView{By: q.Get("by"), Group: q.Get("group"), Count: q.Get("count"), From: q.Get("from"), To: q.Get("to"),
+		Groups: groups}
 	if !q.Has("by") {
 		view.By = "day"
 	}
@@ -196,7 +197,8 @@ func (c *Console) changeCodes(v *visit) {
 	batch, err := strconv.ParseInt(s.Batch, 10, 64)
 	from, err1 := strconv.ParseInt(s.From, 10, 64)
 	to, err2 := strconv.ParseInt(s.To, 10, 64)
-	if err != nil || err1 != nil || err2 != nil || from < 0 || to < from || !slices.Contains([]string{"freeze", "unfreeze", "void", "redeem"}, s.Did) {
+	known := slices.Contains([]string{"freeze", "unfreeze", "void", "redeem"}, s.Did)
+	if err != nil || err1 != nil || err2 != nil || from < 0 || to < from || !known {
 		v.fault(http.StatusUnprocessableEntity, v.say("codes.fault"))
 		return
 	}
