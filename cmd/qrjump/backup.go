@@ -92,11 +92,20 @@ type exportCommand struct {
 	serverFlags
 	adminFlags
 	passphraseFlags
-	File string `arg:"" help:"The archive; one of this name is replaced when the new one is whole."`
+	File   string `arg:"" optional:"" help:"The archive; one of this name is replaced when the new one is whole."`
+	Static string `placeholder:"DIR" help:"Instead of an archive, a new folder of files that any web server serves in place of this one; its README.txt says what they cannot do."`
 }
 
 // Run writes beside the file, checks what was written, and renames it.
 func (c *exportCommand) Run(s *session) error {
+	switch {
+	case c.File == "" && c.Static == "":
+		return misused("export where? name the archive, or a new folder with --static DIR")
+	case c.File != "" && c.Static != "":
+		return misused("%s and --static %s: choose one", c.File, c.Static)
+	case c.Static != "":
+		return c.writeStatic(s)
+	}
 	cl, err := c.asOperator(c.adminFlags)
 	if err != nil {
 		return err

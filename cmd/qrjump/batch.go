@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -47,12 +48,33 @@ func aboutCodes(did string, err error) error {
 		return advised{error: happened, next: "this account has no such application; the operator sees all: qrjump batch list"}
 	case errcode.Unauthorized.Number:
 		return advised{error: happened,
-			next: "codes want a certified service account with the feature marketcode, and a server without --dev its --code-prefix"}
+			next: "codes want a certified service account with the feature marketcode, and a server without --dev its --code-prefix; " +
+				"which it lacks says, to the operator: qrjump why " + w.RID}
 	}
 	if next := codeAdvice[w.Code]; next != "" {
 		return advised{error: happened, next: next}
 	}
 	return happened
+}
+
+// unauthorized adds to 48001 which condition the account lacks, where the
+// operator's API tells.
+func (m member) unauthorized(s *session, admin adminFlags, err error) error {
+	w, ok := errors.AsType[*client.WireError](err)
+	if !ok || w.Code != errcode.Unauthorized.Number || w.RID == "" {
+		return err
+	}
+	operator, opErr := m.asOperator(admin)
+	if opErr != nil {
+		return err
+	}
+	// The answer of this call is extra; if it fails, the error stands as it is.
+	ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
+	defer cancel()
+	if call, callErr := operator.Call(ctx, w.RID); callErr == nil && call.Detail != "" {
+		return advised{error: err, next: call.Detail}
+	}
+	return err
 }
 
 // wxaTypes are the versions that an activation opens, as the wire counts them.
@@ -71,6 +93,7 @@ func countedCodes(n int64) string { return counted(int(n), "code") }
 
 type batchApply struct {
 	member
+	adminFlags
 	Count int64  `arg:"" help:"How many codes: a multiple of 10,000."`
 	ISV   string `name:"isv" required:"" placeholder:"ID" help:"A number of your own for the application; the same again is answered with the same application, so that nothing is applied for twice."`
 }
@@ -83,7 +106,7 @@ func (c *batchApply) Run(s *session) error {
 	}
 	id, err := wire.ApplyCodes(s.ctx, c.Count, c.ISV)
 	if err != nil {
-		return aboutCodes("apply for "+countedCodes(c.Count), err)
+		return c.unauthorized(s, c.adminFlags, aboutCodes("apply for "+countedCodes(c.Count), err))
 	}
 	return c.print(s, map[string]any{"application_id": id, "isv_application_id": c.ISV}, func(w io.Writer) {
 		fmt.Fprintf(w, "application %d; how far it is says: qrjump batch show %d\n", id, id)

@@ -84,7 +84,11 @@ func (c *ruleLint) set(s *session) (set []rules.Rule, places []string, err error
 		}
 		return set, places, err
 	case c.AllAccounts:
-		set, err := c.all(s)
+		operator, err := c.asOperator(c.adminFlags)
+		if err != nil {
+			return nil, nil, err
+		}
+		set, err := everyStoredRule(s, operator)
 		return set, nil, err
 	}
 	wire, err := c.client(s)
@@ -119,12 +123,8 @@ func (w *wantedRule) rule(caller string) rules.Rule {
 	return r
 }
 
-// all are the rules of all accounts.
-func (c *ruleLint) all(s *session) (set []rules.Rule, err error) {
-	operator, err := c.asOperator(c.adminFlags)
-	if err != nil {
-		return nil, err
-	}
+// everyStoredRule lists the rules of all accounts.
+func everyStoredRule(s *session, operator *client.Client) (set []rules.Rule, err error) {
 	for after := int64(0); ; {
 		page, err := operator.StoredRules(s.ctx, client.StoredRuleQuery{After: after})
 		if err != nil {
@@ -139,7 +139,7 @@ func (c *ruleLint) all(s *session) (set []rules.Rule, err error) {
 			if !ok {
 				return nil, fmt.Errorf("the server lists a rule that is none: %q", r.Prefix)
 			}
-			set = append(set, rules.Rule{Kind: rules.Kind(r.Kind), Owner: r.Owner, Target: r.Target, Prefix: parsed, Path: r.Path,
+			set = append(set, rules.Rule{ID: r.ID, Kind: rules.Kind(r.Kind), Owner: r.Owner, Target: r.Target, Prefix: parsed, Path: r.Path,
 				Occupy: r.Occupy, TestLinks: r.TestLinks, Published: r.Published})
 		}
 	}

@@ -52,12 +52,7 @@ type Finding struct {
 // of the set. It judges by Matches and by the order in which rules govern
 // (contract: rules 2.9), and takes every account as able to open.
 func Lint(set []Rule) []Finding {
-	l := linted{set: set, first: make(map[string]int, len(set))}
-	for i, r := range set {
-		if _, ok := l.first[r.Prefix.Key]; !ok {
-			l.first[r.Prefix.Key] = i
-		}
-	}
+	l := newLinted(set)
 	for i := range set {
 		l.look(i)
 	}
@@ -67,10 +62,32 @@ func Lint(set []Rule) []Finding {
 	return l.found
 }
 
+// Openers returns for each rule of a set the place of the rule that opens the
+// rule's own text; -1 where none does. A link whose longest rule it is opens the
+// same. Every account is taken as able to open.
+func Openers(set []Rule) []int {
+	l := newLinted(set)
+	list := make([]int, len(set))
+	for i, r := range set {
+		list[i] = l.governing(l.matching(r.Prefix.Link))
+	}
+	return list
+}
+
 type linted struct {
 	set   []Rule
 	first map[string]int // of each identity the first rule that has it
 	found []Finding
+}
+
+func newLinted(set []Rule) *linted {
+	l := &linted{set: set, first: make(map[string]int, len(set))}
+	for i, r := range set {
+		if _, ok := l.first[r.Prefix.Key]; !ok {
+			l.first[r.Prefix.Key] = i
+		}
+	}
+	return l
 }
 
 func (l *linted) add(f Finding) { l.found = append(l.found, f) }
