@@ -58,8 +58,8 @@ bench-alarms: ## which copied codes raise an alarm, and which honest ones; write
 compat: ## other people's client libraries against a running server
 	compat/run.sh
 
-pages: ## the scan pages in a real Chromium, as pictures in PAGES_DIR (default: pages)
-	PAGES_DIR=$(PAGES_DIR) QRJUMP_REQUIRE_CHROMIUM=1 go test -count=1 -run 'TestInChromium$$' ./internal/gateway
+pages: ## the scan pages and the console in a real Chromium, as pictures in PAGES_DIR (default: pages)
+	PAGES_DIR=$(PAGES_DIR) QRJUMP_REQUIRE_CHROMIUM=1 go test -count=1 -run 'TestInChromium$$' ./internal/gateway ./internal/console
 
 release: ## what people install, of this commit, into dist (RELEASE_PLATFORMS)
 	cd release && go run . -platforms $(RELEASE_PLATFORMS)
