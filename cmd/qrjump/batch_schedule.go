@@ -60,7 +60,7 @@ func (c *batchSchedule) Run(s *session) error {
 		return aboutBatch("schedule "+rangeText(r)+" of", c.ID, err)
 	}
 	return c.print(s, done, func(w io.Writer) {
-		fmt.Fprintf(w, "%s of %d: from %s on each opens %s of %s\n", countedCodes(done.Codes), c.ID, at.Format(time.RFC3339), plain(c.Path),
+		fmt.Fprintf(w, "%s of %d: from %s on each opens %s of %s\n", countedCodes(done.Codes), c.ID, when(at), plain(c.Path),
 			plain(c.Target))
 	})
 }
@@ -99,9 +99,9 @@ func (c *batchEvents) Run(s *session) error {
 			}
 			from := "-"
 			if !e.From.Equal(e.At) {
-				from = e.From.Format(time.RFC3339)
+				from = when(e.From)
 			}
-			rows = append(rows, []string{strconv.FormatInt(e.Seq, 10), e.At.Format(time.RFC3339), e.Did, strconv.FormatInt(e.Codes, 10),
+			rows = append(rows, []string{strconv.FormatInt(e.Seq, 10), when(e.At), e.Did, strconv.FormatInt(e.Codes, 10),
 				orDash(text), from, e.Actor, orDash(e.Note), orDash(e.RID)})
 		}
 		printTable(w, []string{"SEQ", "AT", "DID", "CODES", "WHICH", "FROM", "BY", "NOTE", "RID"}, rows)

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/qrjump/qrjump/client"
 )
@@ -40,7 +39,7 @@ func (c *componentList) Run(s *session) error {
 		}
 		rows := [][]string{}
 		for _, one := range all {
-			rows = append(rows, []string{one.AppID, strconv.Itoa(one.Total), orDash(one.EventURL), one.CreatedAt.Format(time.RFC3339)})
+			rows = append(rows, []string{one.AppID, strconv.Itoa(one.Total), orDash(one.EventURL), when(one.CreatedAt)})
 		}
 		printTable(w, []string{"APPID", "AUTHORISED BY", "EVENTS GO TO", "MADE"}, rows)
 	})
@@ -65,14 +64,14 @@ func (c *componentShow) Run(s *session) error {
 		printFields(w, [2]string{"appid", one.AppID}, [2]string{"events go to", orElse(one.EventURL, "nowhere")},
 			[2]string{"calls come from", orElse(strings.Join(one.IPAllowlist, ", "), "any address")},
 			[2]string{"people go back to", orElse(strings.Join(one.RedirectHosts, ", "), "no host")},
-			[2]string{"made", one.CreatedAt.Format(time.RFC3339)}, [2]string{"authorised by", counted(one.Total, "account")})
+			[2]string{"made", when(one.CreatedAt)}, [2]string{"authorised by", counted(one.Total, "account")})
 		if len(one.Authorizations) == 0 {
 			return
 		}
 		fmt.Fprintln(w)
 		rows := [][]string{}
 		for _, a := range one.Authorizations {
-			rows = append(rows, []string{a.AppID, sets(a.PermissionSets), a.GrantedAt.Format(time.RFC3339)})
+			rows = append(rows, []string{a.AppID, sets(a.PermissionSets), when(a.GrantedAt)})
 		}
 		printTable(w, []string{"ACCOUNT", "PERMISSION SETS", "SINCE"}, rows)
 		if left := one.Total - len(one.Authorizations); left > 0 {
@@ -169,7 +168,7 @@ func (c *componentPushes) Run(s *session) error {
 			} else if p.NextAt == nil {
 				state = "given up"
 			}
-			rows = append(rows, []string{strconv.FormatInt(p.ID, 10), p.CreatedAt.Format(time.RFC3339), p.InfoType, orDash(p.AppID), state,
+			rows = append(rows, []string{strconv.FormatInt(p.ID, 10), when(p.CreatedAt), p.InfoType, orDash(p.AppID), state,
 				strconv.Itoa(p.Attempts), orElse(numberOrNone(int64(p.Status)), "-"), moment(p.NextAt), orDash(p.Fault)})
 		}
 		printTable(w, []string{"ID", "MADE", "KIND", "ACCOUNT", "STATE", "TRIES", "ANSWERED", "NEXT TRY", "FAULT"}, rows)
@@ -283,7 +282,7 @@ func (c *accountAuthorizations) Run(s *session) error {
 		}
 		rows := [][]string{}
 		for _, h := range list {
-			rows = append(rows, []string{h.Component, sets(h.PermissionSets), h.GrantedAt.Format(time.RFC3339)})
+			rows = append(rows, []string{h.Component, sets(h.PermissionSets), when(h.GrantedAt)})
 		}
 		printTable(w, []string{"PLATFORM", "PERMISSION SETS", "SINCE"}, rows)
 	})
@@ -337,7 +336,7 @@ func (c *accountLinks) Run(s *session) error {
 		}
 		rows := [][]string{}
 		for _, l := range all {
-			rows = append(rows, []string{l.Service, l.MiniProgram, l.Name, linkState(l.AccountLink), l.CreatedAt.Format(time.RFC3339)})
+			rows = append(rows, []string{l.Service, l.MiniProgram, l.Name, linkState(l.AccountLink), when(l.CreatedAt)})
 		}
 		printTable(w, []string{"SERVICE ACCOUNT", "MINI PROGRAM", "NAME", "STATE", "SINCE"}, rows)
 		if i := waitingLink(all); i >= 0 {

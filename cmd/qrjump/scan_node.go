@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"time"
 
 	"github.com/qrjump/qrjump/client"
 )
@@ -32,7 +31,7 @@ func (c *scanNodeList) Run(s *session) error {
 			if n.Stopped {
 				state = "stopped in order"
 			}
-			rows = append(rows, []string{n.Node, n.Name, state, strconv.FormatInt(n.Behind, 10), n.SeenAt.Format(time.RFC3339)})
+			rows = append(rows, []string{n.Node, n.Name, state, strconv.FormatInt(n.Behind, 10), when(n.SeenAt)})
 		}
 		printTable(w, []string{"NODE", "WHERE", "STATE", "SCANS BEHIND", "LAST HEARD OF"}, rows)
 	})

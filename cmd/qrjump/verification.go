@@ -41,7 +41,7 @@ func (c *confirmationList) Run(s *session) error {
 			if one.OK {
 				found = "yes"
 			}
-			rows = append(rows, []string{one.At.Format(time.RFC3339), one.RID, one.Owner, found, one.Prefix, one.Reason})
+			rows = append(rows, []string{when(one.At), one.RID, one.Owner, found, one.Prefix, one.Reason})
 		}
 		printTable(w, []string{"AT", "RID", "ACCOUNT", "FOUND", "PREFIX", "WHY"}, rows)
 		fmt.Fprintln(w, "each step of one: qrjump confirmation show RID")
@@ -69,7 +69,7 @@ func (c *confirmationShow) Run(s *session) error {
 	}
 	one := list[0]
 	return c.print(s, one, func(w io.Writer) {
-		printFields(w, [2]string{"at", one.At.Format(time.RFC3339)}, [2]string{"account", one.Owner}, [2]string{"prefix", one.Prefix},
+		printFields(w, [2]string{"at", when(one.At)}, [2]string{"account", one.Owner}, [2]string{"prefix", one.Prefix},
 			[2]string{"file", one.URL}, [2]string{"found", yesNo(one.OK)}, [2]string{"why", one.Reason})
 		if len(one.Steps) == 0 {
 			fmt.Fprintln(w, "nothing was fetched: the operator vouches for the host")
@@ -137,8 +137,8 @@ func (c *recheckList) Run(s *session) error {
 		}
 		rows := [][]string{}
 		for _, one := range all {
-			rows = append(rows, []string{one.Owner, one.Directory, yesNo(one.OK), moment(one.Since), one.CheckedAt.Format(time.RFC3339),
-				one.NextAt.Format(time.RFC3339), one.Reason})
+			rows = append(rows, []string{one.Owner, one.Directory, yesNo(one.OK), moment(one.Since), when(one.CheckedAt),
+				when(one.NextAt), one.Reason})
 		}
 		printTable(w, []string{"ACCOUNT", "DIRECTORY", "IN PLACE", "FAILING SINCE", "LOOKED AT", "NEXT LOOK", "WHY"}, rows)
 	})
