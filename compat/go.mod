@@ -6,4 +6,6 @@ go 1.26
 ignore (
 	./cowechat/node_modules
 	./node/node_modules
+	./python/.venv
+	./typescript/node_modules
 )

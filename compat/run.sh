@@ -46,6 +46,16 @@ fetch_npm() {
 	bounded 600 npm ci --ignore-scripts --no-audit --no-fund --prefer-offline --fetch-retries 1 --fetch-timeout 60000 >/dev/null
 }
 
+fetch_pip() {
+	if ! command -v python3 >/dev/null || ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
+		echo "python3 with venv is not installed" >&2
+		return 1
+	fi
+	[ -x .venv/bin/openapi-python-client ] && .venv/bin/python -m pip freeze 2>/dev/null | grep -qxF "$(head -n 1 requirements.txt)" && return
+	rm -rf .venv
+	python3 -m venv .venv && bounded 600 .venv/bin/python -m pip install -q --disable-pip-version-check --retries 1 -r requirements.txt >/dev/null
+}
+
 # What a fetch says when the fault lies in our own files (wrong sums, a manifest that does not fit its lock file, no
 # such package in the module): that is a failure, and must not hide behind "not run".
 ours='go\.sum|updates to go\.mod|errors parsing go\.mod|checksum mismatch|SECURITY ERROR|does not contain package|no required module provides|is not in std|\.go:[0-9]+:[0-9]+: (expected|illegal)|EUSAGE|EINTEGRITY|EJSONPARSE'
@@ -118,6 +128,8 @@ run powerwechat fetch_go "ArtisanCloud/PowerWeChat $(go_version powerwechat gith
 run wxopen fetch_go "fastwego/wxopen $(go_version wxopen github.com/fastwego/wxopen)"
 run node fetch_npm "node-easywechat $(npm_version node node-easywechat)"
 run cowechat fetch_npm "co-wechat-api $(npm_version cowechat co-wechat-api)"
+run typescript fetch_npm "openapi-typescript $(npm_version typescript openapi-typescript)"
+run python fetch_pip "$(head -n 1 python/requirements.txt)"
 
 echo
 echo "compat: client libraries against qrjump"

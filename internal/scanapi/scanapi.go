@@ -112,9 +112,16 @@ type matched struct {
 	CodeIndex     *int64         `json:"code_index,omitempty"`
 }
 
+// Embedded under names that are exported, so that the document describes their
+// fields too.
+type (
+	Request  = request
+	Decision = decision
+)
+
 // explainRequest is a scan and what to take for true beside what is stored.
 type explainRequest struct {
-	request
+	Request
 	AssumePublished bool      `json:"assume_published,omitempty" doc:"answer as if every rule were published"`
 	Assume          []assumed `json:"assume,omitempty" doc:"answer as if these rules existed"`
 }
@@ -132,7 +139,7 @@ type assumed struct {
 }
 
 type explanation struct {
-	decision
+	Decision
 	Steps []step `json:"steps"`
 }
 
@@ -653,7 +660,7 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 	if err := unmarshal(body, &req); err != nil {
 		return explanation{}, err
 	}
-	q := asked{request: req.request, userReplaced: userReplaced(body, req.User)}
+	q := asked{request: req.Request, userReplaced: userReplaced(body, req.User)}
 	if req.Text != nil {
 		q.text, q.hasText = *req.Text, true
 	}
@@ -684,7 +691,7 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 	if replaced(body, in.Text) {
 		e = scan.Explanation{Decision: scan.Decision{Action: scan.ShowText, Text: in.Text}} // as in one
 	}
-	shown := explanation{decision: show(e.Decision), Steps: []step{}}
+	shown := explanation{Decision: show(e.Decision), Steps: []step{}}
 	for _, s := range e.Steps {
 		shown.Steps = append(shown.Steps, surely(s, a.Now()))
 	}

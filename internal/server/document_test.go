@@ -1,0 +1,70 @@
+package server_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// Issue 16, 9: generated clients know the fields that are sent and answered. Those
+// of embedded structs were missing.
+func TestTheDocumentDescribesWhatIsSentAndAnswered(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	type schema struct {
+		Ref        string `json:"$ref"`
+		Properties map[string]any
+	}
+	type body struct {
+		Content map[string]struct{ Schema schema }
+	}
+	var document struct {
+		Paths map[string]map[string]struct {
+			RequestBody body
+			Responses   map[string]body
+		}
+		Components struct{ Schemas map[string]schema }
+	}
+	s.Do("GET", "/openapi.json", "").JSON(t, &document)
+	of := func(b body) map[string]any {
+		s := b.Content["application/json"].Schema
+		if name, is := strings.CutPrefix(s.Ref, "#/components/schemas/"); is {
+			return document.Components.Schemas[name].Properties
+		}
+		return s.Properties
+	}
+	for _, c := range []struct{ method, path, asked, send string }{
+		{"POST", "/scan/v1/resolve", "/scan/v1/resolve",
+			`{"text":"https://shop.example/t/7","user":"alice","source":"scan","client":"app","ip":"192.0.2.1"}`},
+		{"POST", "/scan/v1/explain", "/scan/v1/explain",
+			`{"text":"https://shop.example/t/7","user":"alice","assume_published":true,"assume":[]}`},
+		{"GET", "/admin/v1/accounts", "/admin/v1/accounts", ""},
+		{"GET", "/admin/v1/accounts/{appid}", "/admin/v1/accounts/shop", ""},
+		{"GET", "/admin/v1/settings", "/admin/v1/settings", ""},
+	} {
+		operation := document.Paths[c.path][strings.ToLower(c.method)]
+		answer := s.Do(c.method, c.asked, c.send)
+		if answer.Status != 200 {
+			t.Fatalf("%s: %d %s", c.path, answer.Status, answer.Body)
+		}
+		for what, one := range map[string]struct {
+			text      string
+			described map[string]any
+		}{"sent": {c.send, of(operation.RequestBody)}, "answered": {answer.Body, of(operation.Responses["200"])}} {
+			if one.text == "" {
+				continue
+			}
+			var fields map[string]any
+			if err := json.Unmarshal([]byte(one.text), &fields); err != nil || len(fields) == 0 {
+				t.Fatal(one.text, err)
+			}
+			for name := range fields {
+				if one.described[name] == nil {
+					t.Errorf("%s %s: %s is %s, and the document does not know it", c.method, c.path, name, what)
+				}
+			}
+		}
+	}
+}
