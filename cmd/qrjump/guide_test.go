@@ -99,11 +99,12 @@ func TestThePagesRun(t *testing.T) {
 // playCalls runs the examples of all calls on one server, which begins anew before each, and looks whether
 // a call answers what its page says it answers.
 func playCalls(t *testing.T, pages map[string]string) {
-	all := "```sh serve\nqrjump serve --dev\n```\n"
+	var all strings.Builder
+	all.WriteString("```sh serve\nqrjump serve --dev\n```\n")
 	for _, name := range slices.Sorted(maps.Keys(pages)) {
-		all += "```sh\ncurl -sf -o reset.json -X POST http://127.0.0.1:8080/admin/v1/emulator/reset\necho '== " + name + "'\n```\n" + pages[name]
+		all.WriteString("```sh\ncurl -sf -o reset.json -X POST http://127.0.0.1:8080/admin/v1/emulator/reset\necho '== " + name + "'\n```\n" + pages[name])
 	}
-	said := playPage(t, all)
+	said := playPage(t, all.String())
 	for name, page := range pages {
 		_, rest, found := strings.Cut(said, "== "+name+"\n")
 		answer, _, _ := strings.Cut(rest, "\n== ")

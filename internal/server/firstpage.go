@@ -18,7 +18,7 @@ func (s *Server) mountFirstPage(mux *http.ServeMux, what surface, then http.Hand
 	for _, asset := range []*look.Asset{look.Sheet, start.Own} {
 		mux.Handle("GET "+asset.Path(), asset)
 	}
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("/{$}", func(w http.ResponseWriter, r *http.Request) {
 		if !start.Wanted(r) {
 			then.ServeHTTP(w, r)
 			return

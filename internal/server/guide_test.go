@@ -413,7 +413,7 @@ func everyCallPage(l tongue, causes map[int][]string) string {
 // item is an item of a list, broken at spaces where it is long.
 func item(text string) string {
 	line, lines := "-", []string{}
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		if utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > 136 {
 			lines = append(lines, line)
 			line = " "

@@ -76,6 +76,9 @@ type view struct {
 // Wanted reports whether a request is a browser's for the page: programs do not
 // ask for HTML.
 func Wanted(r *http.Request) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return false
+	}
 	for one := range strings.SplitSeq(strings.Join(r.Header.Values("Accept"), ","), ",") {
 		kind, with, err := mime.ParseMediaType(one)
 		if err != nil || kind != "text/html" {
