@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -55,9 +56,7 @@ func (c *Console) calls(v *visit) {
 			return
 		}
 		wanted := url.Values{"after": {data.Page.Next}}
-		for name, values := range data.Filter {
-			wanted[name] = values
-		}
+		maps.Copy(wanted, data.Filter)
 		data.Live = Root + "/calls/live?" + wanted.Encode()
 	}
 	if v.r.URL.Query().Get("view") == "errors" {

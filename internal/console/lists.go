@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -109,12 +110,7 @@ func (c *Console) account(v *visit) {
 		return
 	}
 	has := func(list []string, one string) bool {
-		for _, other := range list {
-			if other == one {
-				return true
-			}
-		}
-		return false
+		return slices.Contains(list, one)
 	}
 	data := map[string]any{"Account": a}
 	if a.Kind == "mini_program" {

@@ -318,12 +318,13 @@ func TestTheTablesOfMatchingAreTrue(t *testing.T) {
 				continue
 			}
 			tried++
-			seed := "accounts:\n  - {appid: A, kind: mini_program, secret: a, certified: true, versions: [release]}\nrules:\n"
+			var seed strings.Builder
+			seed.WriteString("accounts:\n  - {appid: A, kind: mini_program, secret: a, certified: true, versions: [release]}\nrules:\n")
 			for _, rule := range quoted.FindAllStringSubmatch(cells[1], -1) {
-				seed += fmt.Sprintf("  - {owner: A, prefix: %q, path: pages/p, published: %v}\n", rule[1], rule[2] == "")
+				seed.WriteString(fmt.Sprintf("  - {owner: A, prefix: %q, path: pages/p, published: %v}\n", rule[1], rule[2] == ""))
 			}
 			link := quoted.FindStringSubmatch(cells[2])[1]
-			d := qrjumptest.Start(t, qrjumptest.Seed(seed)).Scan(link)
+			d := qrjumptest.Start(t, qrjumptest.Seed(seed.String())).Scan(link)
 			want := quoted.FindStringSubmatch(cells[3])
 			switch {
 			case want == nil && (d.Action != "open_url" || d.URL != link):
