@@ -38,7 +38,7 @@ func adminKey(t *testing.T, s *servertest.Server, body string) (string, func(met
 func TestAnAdminKeyMayWhatItsRoleSays(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: twoShops})
-	id, call := adminKey(t, s, `{"name":"ci","role":"operator","accounts":["shop"],"expires":"2026-01-16T00:00:00Z"}`)
+	_, call := adminKey(t, s, `{"name":"ci","role":"operator","accounts":["shop"],"expires":"2026-01-16T00:00:00Z"}`)
 	for _, c := range []struct {
 		method, path, body string
 		want               int
@@ -66,7 +66,7 @@ func TestAnAdminKeyMayWhatItsRoleSays(t *testing.T) {
 	if a := call("GET", "/accounts/shop", ""); a.Status != http.StatusUnauthorized {
 		t.Errorf("after its end: %d", a.Status)
 	}
-	id, call = adminKey(t, s, `{"name":"second","role":"viewer"}`)
+	id, call := adminKey(t, s, `{"name":"second","role":"viewer"}`)
 	if a := call("GET", "/accounts", ""); a.Status != 200 {
 		t.Errorf("a new key: %d", a.Status)
 	}
