@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"fmt"
 	"html/template"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -130,8 +131,8 @@ func newStatic(set []rules.Rule, accounts []client.Account) *staticFolder {
 		page.Open = opensBy(app.URLScheme, r)
 		path, err := url.PathUnescape(r.Prefix.Path())
 		site := filepath.Join("sites", r.Prefix.Host, filepath.FromSlash(strings.Trim(path, "/")), "index.html")
-		if err == nil && !strings.Contains(r.Prefix.Host, ":") && filepath.IsLocal(site) && !strings.Contains(path, "//") && !page.Asks &&
-			!strings.ContainsRune(path, 0) && !sites[site] {
+		if err == nil && !strings.Contains(r.Prefix.Host, ":") && !page.Asks && standsAlone(path) &&
+			filepath.IsLocal(site) && !sites[site] {
 			sites[site], page.Site = true, site
 		}
 		f.pages[i] = page
@@ -141,6 +142,24 @@ func newStatic(set []rules.Rule, accounts []client.Account) *staticFolder {
 	}
 	slices.Sort(f.hosts)
 	return f
+}
+
+// standsAlone reports whether a path can be a folder of its host: none that leads to the
+// pages of another host, that a file of the host has, or that no file system takes.
+func standsAlone(path string) bool {
+	path = strings.Trim(path, "/")
+	if path == "" {
+		return true
+	}
+	if !fs.ValidPath(path) || strings.ContainsRune(path, 0) {
+		return false
+	}
+	for part := range strings.SplitSeq(path, "/") {
+		if part == "index.html" || part == "404.html" || len(part) > 200 {
+			return false
+		}
+	}
+	return true
 }
 
 func btoi(b bool) int {

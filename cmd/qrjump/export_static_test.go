@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/rules"
 )
 
 // staticRules are published, but for those that begin with "-".
@@ -197,5 +198,29 @@ func startNginx(t *testing.T) (url string) {
 			t.Fatal("nginx ended: ", said.String())
 		case <-time.After(20 * time.Millisecond):
 		}
+	}
+}
+
+// The pages of one account stand nowhere but at its own host, and never in the way of others.
+func TestAStaticPageStaysAtItsHost(t *testing.T) {
+	var set []rules.Rule
+	for i, text := range []string{"https://evil.example/%2e%2e/shop.example/", "https://evil.example/%2E%2E/%2E%2E/nginx.conf",
+		"https://evil.example/404.html", "https://evil.example/index.html", "https://evil.example/" + strings.Repeat("a", 300),
+		"https://evil.example/mine/", "https://shop.example/"} {
+		p, err := rules.ParsePrefix(text, rules.Ordinary, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		set = append(set, rules.Rule{ID: int64(i + 1), Target: "app", Prefix: p, Path: "p", Published: true})
+	}
+	f := newStatic(set, []client.Account{{AppID: "app", JumpOpen: true}})
+	for i, want := range []string{"", "", "", "", "", "sites/evil.example/mine/index.html", "sites/shop.example/index.html"} {
+		if f.pages[i].Site != filepath.FromSlash(want) {
+			t.Errorf("%s is at %q, want %q", set[i].Prefix.Text, f.pages[i].Site, want)
+		}
+	}
+	f.dir = t.TempDir()
+	if err := f.write("/srv/pages"); err != nil {
+		t.Error(err)
 	}
 }

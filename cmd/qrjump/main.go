@@ -175,13 +175,13 @@ type commands struct {
 		List   personList   `cmd:"" group:"People and keys (operator)" help:"List who may sign in to the console." example:"qrjump person list"`
 		Add    personAdd    `cmd:"" group:"People and keys (operator)" help:"Let somebody sign in; without a password by login links only." example:"qrjump person add alice --role rules --account wxminiprogram0001 --password -"`
 		Change personChange `cmd:"" group:"People and keys (operator)" help:"Change what is named of a person, who is signed out by it." example:"qrjump person change alice --second-factor new"`
-		Delete personDelete `cmd:"" group:"People and keys (operator)" help:"Let a person sign in no more." example:"qrjump person delete alice"`
+		Delete personDelete `cmd:"" group:"People and keys (operator)" help:"Let a person sign in no more." example:"qrjump person delete alice --yes"`
 	} `cmd:"" help:"People who may sign in to the console."`
 
 	AdminKey struct {
 		List   adminKeyList   `cmd:"" group:"People and keys (operator)" help:"List the keys of programs for the admin API, with their last use." example:"qrjump admin-key list"`
 		Add    adminKeyAdd    `cmd:"" group:"People and keys (operator)" help:"Make a key for a program; it is shown this once." example:"qrjump admin-key add till --role marketer --days 90"`
-		Delete adminKeyDelete `cmd:"" group:"People and keys (operator)" help:"End a key at once." example:"qrjump admin-key delete 0123456789abcdef"`
+		Delete adminKeyDelete `cmd:"" group:"People and keys (operator)" help:"End a key at once." example:"qrjump admin-key delete 0123456789abcdef --yes"`
 	} `cmd:"" help:"Keys of programs for the admin API."`
 
 	LoginLink loginLink `cmd:"" group:"People and keys (operator)" help:"Print a link that signs in to the console once, within ten minutes." example:"qrjump login-link alice"`

@@ -140,12 +140,24 @@ func (c *personChange) Run(s *session) error {
 type personDelete struct {
 	operator
 	Name string `arg:"" help:"The name."`
+	Yes  bool   `help:"Yes, it may sign in no more."`
 }
 
 // Run removes a person.
 func (c *personDelete) Run(s *session) error {
 	qrjump, err := c.client()
 	if err != nil {
+		return err
+	}
+	list, err := qrjump.People(s.ctx)
+	if err != nil {
+		return failed("delete person", c.Name, err)
+	}
+	one, err := named(list, func(p client.Person) string { return p.Name }, "delete", c.Name, "person", "qrjump person list")
+	if err != nil {
+		return err
+	}
+	if err := confirmed(s, c.Yes, one.Name+" ("+one.Role+") may sign in no more, and is signed out everywhere"); err != nil {
 		return err
 	}
 	left, err := qrjump.DeletePerson(s.ctx, c.Name)
@@ -214,13 +226,25 @@ func (c *adminKeyAdd) Run(s *session) error {
 
 type adminKeyDelete struct {
 	operator
-	ID string `arg:"" name:"id" help:"Its id, as admin-key list shows it."`
+	ID  string `arg:"" name:"id" help:"Its id, as admin-key list shows it."`
+	Yes bool   `help:"Yes, its program may administer no more."`
 }
 
 // Run ends an admin key.
 func (c *adminKeyDelete) Run(s *session) error {
 	qrjump, err := c.client()
 	if err != nil {
+		return err
+	}
+	list, err := qrjump.AdminKeys(s.ctx)
+	if err != nil {
+		return failed("delete admin key", c.ID, err)
+	}
+	one, err := named(list, func(k client.AdminKey) string { return k.ID }, "delete", c.ID, "admin key", "qrjump admin-key list")
+	if err != nil {
+		return err
+	}
+	if err := confirmed(s, c.Yes, "the program with the key "+one.ID+" ("+one.Name+") may administer no more"); err != nil {
 		return err
 	}
 	left, err := qrjump.DeleteAdminKey(s.ctx, c.ID)

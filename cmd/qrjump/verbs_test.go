@@ -164,13 +164,13 @@ var everyVerb = []verb{
 		says: `^alice is now operator of all accounts, and is signed out everywhere$`},
 	{path: "person list", api: adminAPI, says: `(?m)^alice +operator +all accounts +second factor +never$`},
 	{path: "login-link", api: adminAPI, words: "alice", says: `^http://.*/console/login\?once=\S{43}\n`},
-	{path: "person delete", api: adminAPI, words: "alice", says: `^alice may sign in no more$`},
+	{path: "person delete", api: adminAPI, words: "alice --yes", says: `^alice may sign in no more$`},
 	{path: "admin-key add", api: adminAPI, words: "till --role marketer --days 9",
 		says: `^qrk_\S{43}\nthis is the key [0-9a-f]{16} of till`},
 	{path: "admin-key list", api: adminAPI, says: `(?m)^[0-9a-f]{16} +till +marketer +all accounts +ends 20`, after: func(w *world) {
 		w.found["KEYID"] = regexp.MustCompile(`[0-9a-f]{16}`).FindString(w.said)
 	}},
-	{path: "admin-key delete", api: adminAPI, words: "$KEYID", says: `^the key [0-9a-f]{16} opens nothing any more$`},
+	{path: "admin-key delete", api: adminAPI, words: "$KEYID --yes", says: `^the key [0-9a-f]{16} opens nothing any more$`},
 	{path: "deviations", api: adminAPI, says: `(?m)^rules\.confirm\.vouched +choice +shop +`},
 	{path: "deviations", api: adminAPI, words: "--clear", says: `^the list begins anew$`},
 	{path: "audit list", api: adminAPI, says: `shop1`},

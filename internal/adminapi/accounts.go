@@ -3,8 +3,11 @@ package adminapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/accounts"
@@ -130,7 +133,29 @@ func (a *Admin) putAccount(ctx context.Context, in *struct {
 	if err := a.knownFeatures(ctx, in.AppID, in.Body.Features); err != nil {
 		return client.Account{}, err
 	}
+	if err := a.theirLinks(ctx, in.AppID, in.Body.Linked); err != nil {
+		return client.Account{}, err
+	}
 	return a.account(ctx, in.AppID, a.Accounts.Put(ctx, in.Body.registration(in.AppID)))
+}
+
+// theirLinks refuses new links with Mini Programs that a limited caller may not see, as
+// putLink does.
+func (a *Admin) theirLinks(ctx context.Context, appid string, wanted []string) error {
+	caller := operations.CallerOf(ctx)
+	if !slices.ContainsFunc(wanted, func(mini string) bool { return !caller.Sees(mini) }) {
+		return nil
+	}
+	linked, err := a.Accounts.Links(ctx, appid)
+	if err != nil {
+		return err
+	}
+	for _, mini := range wanted {
+		if !caller.Sees(mini) && !slices.Contains(linked, mini) {
+			return huma.Error403Forbidden(fmt.Sprintf("linked: %.120q is none of your accounts", mini))
+		}
+	}
+	return nil
 }
 
 // knownFeatures refuses a feature that does not exist, unless the account has it: a

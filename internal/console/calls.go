@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/qrjump/qrjump/client"
 )
@@ -86,7 +87,8 @@ const (
 	mostStreams = 100
 	// lookEvery is how often a stream looks for calls: so many a second reach a page at most.
 	lookEvery = 300 * time.Millisecond
-	// pingEvery is how often an idle stream says that it lives, and looks whether the session does.
+	// pingEvery is how often an idle stream says that it lives. Then, and before it shows
+	// something, it looks whether the session does.
 	pingEvery = 15 * time.Second
 	// streamWrite is how long a reader may take for one piece: a slower one is dropped, and
 	// may come again with the id of the last it got.
@@ -124,6 +126,15 @@ func (c *Console) live(v *visit) {
 		return control.Flush() == nil
 	}
 	_ = control.SetReadDeadline(time.Time{})
+	// A busy stream is never idle: the session is looked at before every piece.
+	ended := func() bool {
+		caller, err := c.callerOf(v.r)
+		if err != nil {
+			send("event: over\ndata: {}\n\n")
+		}
+		v.caller = caller
+		return err != nil
+	}
 	after := cmp.Or(v.r.Header.Get("Last-Event-ID"), v.r.URL.Query().Get("after"))
 	if !send("retry: 2000\n: live\n\n") {
 		return
@@ -149,6 +160,9 @@ func (c *Console) live(v *visit) {
 		if page.Next != after {
 			after = page.Next
 			if len(page.Calls) > 0 {
+				if ended() {
+					return
+				}
 				slices.Reverse(page.Calls)
 				var rows bytes.Buffer
 				if err := templates["calls"].ExecuteTemplate(&rows, "rows", view{visit: v, Data: callsView{Page: page}}); err != nil {
@@ -163,11 +177,7 @@ func (c *Console) live(v *visit) {
 		}
 		if time.Since(pinged) >= pingEvery {
 			pinged = time.Now()
-			if _, err := c.callerOf(v.r); err != nil {
-				send("event: over\ndata: {}\n\n")
-				return
-			}
-			if !send(": still here\n\n") {
+			if ended() || !send(": still here\n\n") {
 				return
 			}
 		}
@@ -207,8 +217,28 @@ func harName(rid string) string {
 	}, rid) + ".har"
 }
 
-// quoted is a text as one word of a shell.
-func quoted(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
+// quoted is a text as one word of a shell. Control characters are written out: one that
+// is pasted could end the paste and begin a command.
+func quoted(text string) string {
+	if !strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' }) {
+		return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+	}
+	var b strings.Builder
+	b.WriteString("$'")
+	for _, r := range text {
+		switch {
+		case r == '\'' || r == '\\':
+			b.WriteString(`\` + string(r))
+		case unicode.IsControl(r):
+			for _, one := range []byte(string(r)) {
+				fmt.Fprintf(&b, `\%03o`, one)
+			}
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String() + "'"
+}
 
 func (c *Console) address(call client.Call) string {
 	to := c.Wire() + call.Endpoint
@@ -218,13 +248,14 @@ func (c *Console) address(call client.Call) string {
 	return to
 }
 
-// curl is a line that makes a call again: a token that is masked is the shell's.
+// curl is a line that makes a call again: a token that is masked is the shell's. By -d
+// a body of a stranger that begins with @ would name a file of the reader.
 func (c *Console) curl(call client.Call) string {
 	to := strings.ReplaceAll(quoted(c.address(call)), "%5Bmasked%5D", `'"$TOKEN"'`)
 	if call.Request == "" {
 		return "curl -s " + to
 	}
-	return "curl -s " + to + " -H 'Content-Type: application/json' -d " + quoted(call.Request)
+	return "curl -s " + to + " -H 'Content-Type: application/json' --data-raw " + quoted(call.Request)
 }
 
 // har is a call in the form of HTTP archives, version 1.2.

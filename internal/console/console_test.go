@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -14,12 +15,15 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/boombuler/barcode"
 	"github.com/boombuler/barcode/qr"
 
+	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
@@ -445,6 +449,115 @@ func TestNoTemplateHasATextOfItsOwn(t *testing.T) {
 				word != "/openapi.json" {
 				t.Errorf("%s says %q", name, word)
 			}
+		}
+	}
+}
+
+// Whoever is removed sees nothing more, also on a stream that has something to show all the time.
+func TestALiveListEndsWithItsSession(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop})
+	person(s, "alice", operations.Viewer)
+	v := visit(t, s)
+	v.signIn("alice", password, "")
+	r, err := http.NewRequestWithContext(t.Context(), "GET", s.AdminURL+"/console/calls/live", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := v.http.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Body.Close()
+	lines := bufio.NewReader(w.Body)
+	event := func() string {
+		for {
+			line, err := lines.ReadString('\n')
+			if err != nil {
+				t.Fatal(err)
+			}
+			if name, is := strings.CutPrefix(line, "event: "); is {
+				return strings.TrimSpace(name)
+			}
+		}
+	}
+	call := func() { s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token=none", "{}") }
+	call()
+	if got := event(); got != "calls" {
+		t.Fatalf("signed in: %s", got)
+	}
+	s.Admin("DELETE", "/people/alice", "")
+	call()
+	if got := event(); got != "over" {
+		t.Errorf("removed: %s", got)
+	}
+}
+
+// What a stranger sends becomes no file and no command of the one that copies the line.
+func TestACopiedLineHoldsWhatAStrangerSends(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	v := visit(t, s)
+	for sent, want := range map[string]string{
+		"@/etc/passwd":  "--data-raw &#39;@/etc/passwd&#39;",
+		"it's":          `--data-raw &#39;it&#39;\&#39;&#39;s&#39;`,
+		"\x1b[201~\nid": `--data-raw $&#39;\033[201~\012id&#39;`,
+	} {
+		a := s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+s.Token("shop"), sent)
+		rid := regexp.MustCompile(`rid: ([0-9a-f-]{26})`).FindStringSubmatch(a.Body)
+		if rid == nil {
+			t.Fatal(a.Body)
+		}
+		if p := v.get("/console/calls/" + rid[1]); !strings.Contains(p.Body, want) {
+			t.Errorf("%q: want %s in %s", sent, want, p.Body[strings.Index(p.Body, "curl -s"):])
+		}
+	}
+}
+
+// Guesses that come at once are no more than those that come one after another.
+func TestGuessesAtOnceAreCounted(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	person(s, "alice", operations.Viewer)
+	var looked atomic.Int32
+	var all sync.WaitGroup
+	for range 6 * accounts.GuessesPerMinute {
+		v := visit(t, s)
+		all.Go(func() {
+			if v.signIn("alice", "not the password", "").Status == http.StatusForbidden {
+				looked.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	if n := looked.Load(); n < 1 || n > 2*accounts.GuessesPerMinute {
+		t.Errorf("%d of %d guesses were answered", n, 6*accounts.GuessesPerMinute)
+	}
+	if p := visit(t, s).signIn("a\x00", password, ""); p.Status != http.StatusTooManyRequests {
+		t.Errorf("after them: %d", p.Status)
+	}
+	s.Clock.Step(time.Minute)
+	if p := visit(t, s).signIn("a\x00", password, ""); p.Status != http.StatusForbidden {
+		t.Errorf("a name that nobody can have: %d", p.Status)
+	}
+}
+
+// A link that nobody used yet ends with what it would have begun.
+func TestALinkEndsWhereSessionsDo(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	person(s, "alice", operations.Viewer)
+	for name, end := range map[string]func(){
+		"another password": func() { s.Admin("PATCH", "/people/alice", `{"password":"eleven grey cranes by the lake"}`) },
+		"deleted":          func() { s.Admin("DELETE", "/people/alice", ""); person(s, "alice", operations.Viewer) },
+	} {
+		var link struct{ URL string }
+		s.Admin("POST", "/login-links", `{"name":"alice"}`).JSON(t, &link)
+		_, once, _ := strings.Cut(link.URL, "once=")
+		s.Hide(once)
+		end()
+		if p := visit(t, s).post("/console/login", url.Values{"once": {once}}); p.Status != http.StatusForbidden {
+			t.Errorf("%s: %d", name, p.Status)
 		}
 	}
 }

@@ -100,6 +100,8 @@ const (
 	mostPixels  = 16 << 20
 )
 
+var reading = make(chan struct{}, 1)
+
 // picture reads the code on a picture, keeps nothing of it and goes on with its text.
 func (c *Console) picture(v *visit) {
 	back := func(fault string) { v.redirect(Root + "/scan?fault=" + fault) }
@@ -132,6 +134,14 @@ func (c *Console) picture(v *visit) {
 		return
 	}
 	if _, err := file.Seek(0, io.SeekStart); v.failed(err) {
+		return
+	}
+	// A picture of the most pixels takes some hundred MB while it is read: one at a time
+	// for everybody together.
+	select {
+	case reading <- struct{}{}:
+		defer func() { <-reading }()
+	case <-v.r.Context().Done():
 		return
 	}
 	m, _, err := image.Decode(file)

@@ -133,6 +133,8 @@ type Tx interface {
 	// TakeLoginLink removes a link and returns it.
 	TakeLoginLink(ctx context.Context, hash string) (Link, error)
 	PutLoginLink(ctx context.Context, l Link) error
+	// DeleteLoginLinksOf removes the links that nobody used yet.
+	DeleteLoginLinksOf(ctx context.Context, person string) error
 }
 
 // Directory is who may administer.
@@ -267,7 +269,7 @@ func (d *Directory) put(ctx context.Context, name string, c Change, add bool) (p
 		if err := tx.PutPerson(ctx, p, did); err != nil {
 			return err
 		}
-		return tx.DeleteSessionsOf(ctx, name, "")
+		return signOut(ctx, tx, name)
 	})
 	return p, f, err
 }
@@ -278,8 +280,16 @@ func (d *Directory) Delete(ctx context.Context, name string) error {
 		if err := tx.DeletePerson(ctx, name); err != nil {
 			return err
 		}
-		return tx.DeleteSessionsOf(ctx, name, "")
+		return signOut(ctx, tx, name)
 	})
+}
+
+// signOut ends every session of a person, and every link that could begin one.
+func signOut(ctx context.Context, tx Tx, name string) error {
+	if err := tx.DeleteLoginLinksOf(ctx, name); err != nil {
+		return err
+	}
+	return tx.DeleteSessionsOf(ctx, name, "")
 }
 
 // People lists everybody by name.
@@ -369,13 +379,24 @@ func (d *Directory) SignIn(ctx context.Context, a Attempt, b Browser, was string
 		return "", ErrTooMany
 	}
 	var p Person
-	err := d.Store.ViewPeople(ctx, func(tx Tx) (err error) { p, err = tx.Person(ctx, a.Name); return err })
+	err := d.Store.ViewPeople(ctx, func(tx Tx) (err error) {
+		if CheckName(a.Name) != "" {
+			return ErrNoPerson // and maybe no text that a database takes
+		}
+		p, err = tx.Person(ctx, a.Name)
+		return err
+	})
 	if err != nil && !errors.Is(err, ErrNoPerson) {
 		return "", err
 	}
 	right, err := checkPassword(ctx, p.Password, a.Password)
 	if err != nil {
 		return "", err
+	}
+	// Many that came at once, and waited for each other, are no more guesses than
+	// as many one after another.
+	if d.Guesses.TooMany(b.IP, whom, now) || d.Guesses.TooMany(b.IP, "person", now) {
+		return "", ErrTooMany
 	}
 	wrong := func() (string, error) {
 		d.Guesses.Wrong(b.IP, whom, now)

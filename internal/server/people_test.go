@@ -110,3 +110,19 @@ func TestALimitedCallerIsKeptOutOfEveryOperationOfOthers(t *testing.T) {
 		}
 	}
 }
+
+// A link that a body asks for is one that putLink would refuse.
+func TestALimitedCallerLinksNobodyElse(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: twoShops})
+	_, call := adminKey(t, s, `{"name":"ci","role":"operator","accounts":["brand"]}`)
+	for linked, want := range map[string]int{"shop": http.StatusForbidden, "other": http.StatusOK} { // with other it is linked already
+		a := call("PUT", "/accounts/brand", fmt.Sprintf(`{"kind":"service_account","certified":true,"linked":[%q]}`, linked))
+		if a.Status != want {
+			t.Errorf("linked with %s: %d %s", linked, a.Status, a.Body)
+		}
+	}
+	if got := s.Admin("GET", "/accounts/brand", "").Body; strings.Contains(got, `"shop"`) {
+		t.Errorf("it is linked: %s", got)
+	}
+}

@@ -148,6 +148,12 @@ func (t *Tx) TakeLoginLink(ctx context.Context, hash string) (people.Link, error
 	return l, err
 }
 
+// DeleteLoginLinksOf implements people.Tx.
+func (t *Tx) DeleteLoginLinksOf(ctx context.Context, person string) error {
+	_, err := t.exec(ctx, `DELETE FROM login_links WHERE person = $1`, person)
+	return err
+}
+
 // PutLoginLink implements people.Tx.
 func (t *Tx) PutLoginLink(ctx context.Context, l people.Link) error {
 	if _, err := t.exec(ctx, `DELETE FROM login_links WHERE ends_at < $1`, millis(l.EndsAt.Add(-people.LinkTime))); err != nil {
