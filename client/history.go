@@ -16,7 +16,7 @@ type Change struct {
 	At     time.Time       `json:"at"`
 	Kind   string          `json:"kind"` // rule, account, link, …
 	Key    string          `json:"key"`  // which one
-	Actor  string          `json:"actor"`
+	Actor  string          `json:"actor" doc:"an AppID, admin, seed, server, person:NAME or key:NAME"`
 	Via    string          `json:"via" answer:"optional"` // the third-party platform that called for the actor
 	RID    string          `json:"rid" answer:"optional"`
 	Did    string          `json:"did"`

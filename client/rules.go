@@ -62,7 +62,7 @@ func (c *Client) storedRules(ctx context.Context, path string) ([]StoredRule, er
 type RuleChange struct {
 	Seq   int64      `json:"seq"`
 	At    time.Time  `json:"at"`
-	Actor string     `json:"actor" doc:"AppID, seed or admin"`
+	Actor string     `json:"actor" doc:"an AppID, seed, admin, person:NAME or key:NAME"`
 	RID   string     `json:"rid,omitempty" answer:"optional"` // request id of the call; "" where no call did it
 	Did   string     `json:"did" doc:"add, edit, publish, delete or release"`
 	Rule  StoredRule `json:"rule" doc:"after the change; for a delete or release, before it"`

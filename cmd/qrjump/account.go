@@ -11,14 +11,27 @@ import (
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/spelling"
 )
 
-// aboutAccount names the account that an error is about.
-func aboutAccount(did, appid string, err error) error {
-	if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusNotFound {
-		return advised{error: failed(did, appid, err), next: "see: qrjump account list"}
+// aboutAccount names the account that an error is about; where there is none with
+// this AppID, it asks which one may be meant.
+func aboutAccount(s *session, operator *client.Client, did, appid string, err error) error {
+	if !isNotFound(err) {
+		return failed(did, appid, err)
 	}
-	return failed(did, appid, err)
+	meant := ""
+	// The answer stands without a guess too.
+	if list, err := operator.Accounts(s.ctx, "", 1000); err == nil {
+		appids := []string{}
+		for _, a := range list {
+			appids = append(appids, a.AppID)
+		}
+		if !slices.Contains(appids, appid) {
+			meant = spelling.DidYouMean(appid, appids...)
+		}
+	}
+	return advised{error: fmt.Errorf("%w%s", failed(did, appid, err), meant), next: "see: qrjump account list"}
 }
 
 type accountList struct{ operator }
@@ -77,7 +90,7 @@ func (c *accountShow) Run(s *session) error {
 	}
 	a, err := qrjump.Account(s.ctx, c.AppID)
 	if err != nil {
-		return aboutAccount("show", c.AppID, err)
+		return aboutAccount(s, qrjump, "show", c.AppID, err)
 	}
 	return c.print(s, a, func(w io.Writer) { printAccount(w, a) })
 }
@@ -201,7 +214,7 @@ func (o operator) after(s *session, qrjump *client.Client, appid, did string) er
 	}
 	a, err := qrjump.Account(s.ctx, appid)
 	if err != nil {
-		return aboutAccount("show", appid, err)
+		return aboutAccount(s, qrjump, "show", appid, err)
 	}
 	return o.print(s, a, nil)
 }
@@ -223,7 +236,7 @@ func (c *accountRelease) Run(s *session) error {
 		return err
 	}
 	if err := qrjump.SetVersions(s.ctx, c.AppID, c.Versions); err != nil {
-		return aboutAccount("release", c.AppID, err)
+		return aboutAccount(s, qrjump, "release", c.AppID, err)
 	}
 	did := "these versions exist: " + strings.Join(c.Versions, ", ") + ", of"
 	if c.None {
@@ -251,12 +264,12 @@ func (c *accountMember) Run(s *session) error {
 	}
 	if c.Remove {
 		if err := qrjump.RemoveMember(s.ctx, c.AppID, c.User); err != nil {
-			return aboutAccount("remove "+c.User+" from", c.AppID, err)
+			return aboutAccount(s, qrjump, "remove "+c.User+" from", c.AppID, err)
 		}
 		return c.after(s, qrjump, c.AppID, c.User+" is no member any more of")
 	}
 	if err := qrjump.SetMember(s.ctx, c.AppID, c.User, c.Role); err != nil {
-		return aboutAccount("make "+c.User+" a member of", c.AppID, err)
+		return aboutAccount(s, qrjump, "make "+c.User+" a member of", c.AppID, err)
 	}
 	return c.after(s, qrjump, c.AppID, c.User+" is now "+c.Role+" of")
 }
@@ -276,12 +289,12 @@ func (c *accountLink) Run(s *session) error {
 	}
 	if c.Remove {
 		if err := qrjump.Unlink(s.ctx, c.Service, c.MiniProgram); err != nil {
-			return aboutAccount("unlink "+c.MiniProgram+" from", c.Service, err)
+			return aboutAccount(s, qrjump, "unlink "+c.MiniProgram+" from", c.Service, err)
 		}
 		return c.after(s, qrjump, c.Service, c.MiniProgram+" is no longer linked with")
 	}
 	if err := qrjump.Link(s.ctx, c.Service, c.MiniProgram); err != nil {
-		return aboutAccount("link "+c.MiniProgram+" with", c.Service, err)
+		return aboutAccount(s, qrjump, "link "+c.MiniProgram+" with", c.Service, err)
 	}
 	return c.after(s, qrjump, c.Service, c.MiniProgram+" is now linked with")
 }
@@ -298,7 +311,7 @@ func (c *accountEndTokens) Run(s *session) error {
 		return err
 	}
 	if err := qrjump.EndTokens(s.ctx, c.AppID); err != nil {
-		return aboutAccount("end the tokens of", c.AppID, err)
+		return aboutAccount(s, qrjump, "end the tokens of", c.AppID, err)
 	}
 	return c.after(s, qrjump, c.AppID, "no token is left of")
 }
@@ -316,7 +329,7 @@ func (c *accountJump) Run(s *session) error {
 		return err
 	}
 	if err := qrjump.SetJump(s.ctx, c.AppID, c.State == "on"); err != nil {
-		return aboutAccount("switch "+c.State, c.AppID, err)
+		return aboutAccount(s, qrjump, "switch "+c.State, c.AppID, err)
 	}
 	return c.after(s, qrjump, c.AppID, "jumping is "+c.State+" for")
 }
@@ -334,7 +347,7 @@ func (c *accountQuota) Run(s *session) error {
 	}
 	left, err := qrjump.PublishesLeft(s.ctx, c.AppID)
 	if err != nil {
-		return aboutAccount("quota of", c.AppID, err)
+		return aboutAccount(s, qrjump, "quota of", c.AppID, err)
 	}
 	return c.print(s, map[string]any{"publishes_left": left}, func(w io.Writer) {
 		fmt.Fprintf(w, "%s has %s left this month\n", plain(c.AppID), counted(left, "publish"))
@@ -356,7 +369,7 @@ func (c *accountOpenID) Run(s *session) error {
 	}
 	id, err := qrjump.OpenID(s.ctx, c.AppID, c.User, c.Namespace)
 	if err != nil {
-		return aboutAccount("openid of "+c.User+" under", c.AppID, err)
+		return aboutAccount(s, qrjump, "openid of "+c.User+" under", c.AppID, err)
 	}
 	return c.print(s, map[string]any{"openid": id}, func(w io.Writer) { fmt.Fprintln(w, id) })
 }

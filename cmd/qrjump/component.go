@@ -191,7 +191,7 @@ func (c *componentWithdraw) Run(s *session) error {
 	what := c.AppID + " from " + c.Component
 	held, err := qrjump.Authorizations(s.ctx, c.AppID)
 	if err != nil {
-		return aboutAccount("withdraw "+c.Component+" from", c.AppID, err)
+		return aboutAccount(s, qrjump, "withdraw "+c.Component+" from", c.AppID, err)
 	}
 	if _, err := named(held, func(h client.Holding) string { return h.Component }, "withdraw "+what+": component", c.Component,
 		"platform that "+c.AppID+" authorised", "qrjump account authorizations "+c.AppID); err != nil {
@@ -273,7 +273,7 @@ func (c *accountAuthorizations) Run(s *session) error {
 	}
 	list, err := qrjump.Authorizations(s.ctx, c.AppID)
 	if err != nil {
-		return aboutAccount("authorizations of", c.AppID, err)
+		return aboutAccount(s, qrjump, "authorizations of", c.AppID, err)
 	}
 	return c.print(s, map[string]any{"authorizations": append([]client.Holding{}, list...)}, func(w io.Writer) {
 		if len(list) == 0 {
@@ -317,7 +317,7 @@ func (c *accountLinks) Run(s *session) error {
 	for _, service := range services {
 		list, err := qrjump.Links(s.ctx, service)
 		if err != nil {
-			return aboutAccount("links of", service, err)
+			return aboutAccount(s, qrjump, "links of", service, err)
 		}
 		for _, l := range list {
 			if waits := l.Waits(); waits != "" || !c.Waiting {
@@ -410,7 +410,7 @@ func (c *accountConfirmLink) Run(s *session) error {
 	what := c.Service + " with " + c.MiniProgram
 	list, err := qrjump.ConfirmLink(s.ctx, c.Service, c.MiniProgram, c.Side, !c.Refuse)
 	if err != nil {
-		return aboutAccount("confirm the link of "+c.MiniProgram+" with", c.Service, err)
+		return aboutAccount(s, qrjump, "confirm the link of "+c.MiniProgram+" with", c.Service, err)
 	}
 	state := "not linked any more"
 	for _, l := range list {

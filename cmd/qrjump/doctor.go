@@ -167,7 +167,11 @@ func (c *doctorCommand) server(s *session, v *walk) (running bool, reached strin
 		return lost(&client.Unreachable{URL: at.url, Err: err})
 	}
 	if alive.status != http.StatusOK || string(alive.body) != "ok\n" {
-		v.fail("server", at.url+" answers, and is no qrjump", "name the server: "+whereFlags)
+		if wantsTLS(string(alive.body)) {
+			v.fail("server", at.url+" does not answer plain HTTP", writeHTTPS)
+		} else {
+			v.fail("server", at.url+" answers, and is no qrjump", "name the server: "+whereFlags)
+		}
 		return false, ""
 	}
 	v.pass("server", "%s answers", at.url)
@@ -289,7 +293,7 @@ var gauges = []gauge{
 	{name: "qrjump_call_log_dropped_total", about: "store", says: "the log of calls lost %.0f calls since the server started",
 		next: "the database was too slow: look at it", warns: true},
 	{name: "qrjump_verification_files_failing", about: "rules", says: "%.0f verification files are not in place any more",
-		next: "GET /admin/v1/rechecks lists them; qrjump verify PREFIX says why", warns: true},
+		next: "they are listed by: qrjump recheck list --failing; why, says: qrjump verify PREFIX", warns: true},
 	{name: "qrjump_connections_cut_total", about: "server", says: "%.0f idle connections were cut to make room",
 		next: "let it open more files (LimitNOFILE, ulimit -n)", warns: true},
 }
@@ -363,7 +367,7 @@ func (v *walk) nodes(d dialogue) {
 		says := fmt.Sprintf("node %s (%s): %d scans are not in the ledger", n.Name, n.Node, n.Behind)
 		switch {
 		case n.Stopped && n.Behind > 0:
-			v.fail("nodes", says+", and it has stopped", "start it, or give its scans up: DELETE /admin/v1/scan-nodes/"+n.Node)
+			v.fail("nodes", says+", and it has stopped", "start it, or give its scans up: qrjump scan-node forget "+n.Node)
 		case n.Behind > 10_000:
 			v.fail("nodes", says, "look into its log")
 		}

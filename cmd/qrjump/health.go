@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/qrjump/qrjump/client"
 )
 
 type healthCommand struct {
@@ -38,7 +40,8 @@ func (c *healthCommand) Run(s *session) error {
 	}
 	answer, err := (&http.Client{Transport: transport}).Do(ask)
 	if err != nil {
-		return coded{fmt.Errorf("no server answers: %w", err), exitUnreachable}
+		next := advice(&client.Unreachable{URL: at.url, Err: err})
+		return coded{advised{error: fmt.Errorf("no server answers: %w", err), next: next}, exitUnreachable}
 	}
 	defer answer.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(answer.Body, 4096))
@@ -48,6 +51,8 @@ func (c *healthCommand) Run(s *session) error {
 		return coded{fmt.Errorf("the answer of %s broke off: %w", plain(at.url), err), exitUnreachable}
 	case answer.StatusCode == http.StatusServiceUnavailable:
 		return fmt.Errorf("%s is not ready: %s", plain(at.url), said)
+	case wantsTLS(said):
+		return coded{advised{error: fmt.Errorf("%s does not answer plain HTTP", plain(at.url)), next: writeHTTPS}, exitUnreachable}
 	case answer.StatusCode != http.StatusOK || !strings.HasPrefix(said, "ready"):
 		return coded{fmt.Errorf("what answers at %s is no qrjump server: %s to GET /readyz", plain(at.url), answer.Status), exitUnreachable}
 	}

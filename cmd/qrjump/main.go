@@ -334,7 +334,12 @@ func misparsed(err error) error {
 			see = strings.TrimSpace(see + " " + node.Path())
 		}
 	}
-	return misused("%v; see: %s", err, see)
+	says := strings.ReplaceAll(err.Error(), `expected string value but got "EOL" (<EOL>)`, "say its value")
+	if number := strings.TrimPrefix(says, "unknown flag -"); number != says && number != "" && number[0] >= '0' && number[0] <= '9' {
+		value, _, _ := strings.Cut(number, ",")
+		says = fmt.Sprintf("-%s is read as a flag: write -- before a value that begins with a hyphen", value)
+	}
+	return misused("%s; see: %s", says, see)
 }
 
 func newParser(s session, c *commands) (*kong.Kong, error) {

@@ -129,7 +129,7 @@ func (c *personChange) Run(s *session) error {
 	}
 	made, err := qrjump.ChangePerson(s.ctx, c.Name, p)
 	if err != nil {
-		return fmt.Errorf("person change %s: %w", c.Name, err)
+		return seeList("person change", c.Name, "qrjump person list", err)
 	}
 	return c.print(s, made, func(w io.Writer) {
 		fmt.Fprintf(w, "%s is now %s of %s, and is signed out everywhere\n", plain(made.Name), made.Role, plain(forAccounts(made.Accounts)))
@@ -162,7 +162,7 @@ func (c *personDelete) Run(s *session) error {
 	}
 	left, err := qrjump.DeletePerson(s.ctx, c.Name)
 	if err != nil {
-		return fmt.Errorf("person delete %s: %w", c.Name, err)
+		return seeList("person delete", c.Name, "qrjump person list", err)
 	}
 	return c.print(s, client.PersonList{People: left}, func(w io.Writer) {
 		fmt.Fprintf(w, "%s may sign in no more\n", plain(c.Name))
@@ -249,7 +249,7 @@ func (c *adminKeyDelete) Run(s *session) error {
 	}
 	left, err := qrjump.DeleteAdminKey(s.ctx, c.ID)
 	if err != nil {
-		return fmt.Errorf("admin-key delete %s: %w", c.ID, err)
+		return seeList("admin-key delete", c.ID, "qrjump admin-key list", err)
 	}
 	return c.print(s, client.AdminKeyList{Keys: left}, func(w io.Writer) {
 		fmt.Fprintf(w, "the key %s opens nothing any more\n", plain(c.ID))
@@ -269,7 +269,7 @@ func (c *loginLink) Run(s *session) error {
 	}
 	link, err := qrjump.LoginLink(s.ctx, c.Name)
 	if err != nil {
-		return fmt.Errorf("login-link: %w", err)
+		return seeList("login-link for", cmp.Or(c.Name, "the admin token"), "qrjump person list", err)
 	}
 	return c.print(s, link, func(w io.Writer) {
 		fmt.Fprintf(w, "%s\ngood once, until %s\n", link.URL, when(link.Expires))

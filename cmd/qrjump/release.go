@@ -59,7 +59,7 @@ func (c *accountNotices) Run(s *session) error {
 	}
 	list, err := qrjump.Notices(s.ctx, c.AppID)
 	if err != nil {
-		return aboutAccount("notices of", c.AppID, err)
+		return aboutAccount(s, qrjump, "notices of", c.AppID, err)
 	}
 	return c.print(s, map[string]any{"notices": list}, func(w io.Writer) {
 		if len(list) == 0 {

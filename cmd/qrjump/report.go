@@ -50,8 +50,11 @@ func remedy(err error) (next string, details []string) {
 
 // join puts what to do behind what happened.
 func join(happened, next string) string {
-	if next == "" {
+	switch {
+	case next == "":
 		return happened
+	case strings.HasSuffix(happened, "?"):
+		return happened + " (" + next + ")"
 	}
 	return happened + ": " + next
 }
@@ -59,8 +62,8 @@ func join(happened, next string) string {
 // advice is what to do about an error.
 func advice(err error) string {
 	if w, ok := errors.AsType[*client.WrongServer](err); ok {
-		if strings.Contains(w.Flaw, "HTTPS server") {
-			return "it speaks TLS there: write https:// instead of http://"
+		if wantsTLS(w.Flaw) {
+			return writeHTTPS
 		}
 		flag := map[string]string{
 			"admin API": "--admin-server (QRJUMP_ADMIN_SERVER)", "scan API": "--scan-server (QRJUMP_SCAN_SERVER)"}[w.API]
@@ -78,6 +81,8 @@ func advice(err error) string {
 			return "it answers plain HTTP there: write http:// instead of https://"
 		case errors.Is(err, context.Canceled):
 			return ""
+		case errors.Is(err, io.EOF) && strings.HasPrefix(u.URL, "http://"):
+			return "if it speaks TLS there, write https:// instead of http://; otherwise its log may say why"
 		case errors.Is(err, io.ErrUnexpectedEOF):
 			return "the server was stopped, or it waited too long for the next line"
 		case errors.Is(err, context.DeadlineExceeded):
@@ -105,6 +110,12 @@ func advice(err error) string {
 	}
 	return ""
 }
+
+// writeHTTPS is what to do where a listener with TLS was called without.
+const writeHTTPS = "it speaks TLS there: write https:// instead of http://"
+
+// wantsTLS reports whether an answer is that of a listener with TLS to plain HTTP.
+func wantsTLS(answer string) bool { return strings.Contains(answer, "HTTP request to an HTTPS server") }
 
 // isRecordHeader reports whether a server answered TLS with plain HTTP.
 func isRecordHeader(err error) bool {

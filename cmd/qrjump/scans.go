@@ -161,7 +161,10 @@ func (c *scansCommand) list(s *session, operator *client.Client, wanted *client.
 			if errors.Is(err, client.ErrNoNewest) {
 				err = advised{error: err, next: "all: qrjump scans --limit 0; from one on: --after ID"}
 			}
-			return failed("scans", "after "+orDash(after), err)
+			if after == "" {
+				return fmt.Errorf("list scans: %w", err)
+			}
+			return failed("list scans after", after, err)
 		}
 		for _, one := range page.Scans {
 			if err := out.print(one); err != nil {
@@ -187,6 +190,10 @@ func (c *scansCommand) list(s *session, operator *client.Client, wanted *client.
 		page, err = next(after, pageSize(limit, printed))
 	}
 	switch {
+	case printed == 0 && (wanted != nil || c.After != ""):
+		fmt.Fprintln(s.err, "no scan is like that")
+	case printed == 0:
+		fmt.Fprintln(s.err, "nothing was scanned yet")
 	case older:
 		fmt.Fprintf(s.err, "these are the newest %d; all: qrjump scans --limit 0\n", printed)
 	case page.More:

@@ -17,7 +17,7 @@ func (a *Admin) listChanges(ctx context.Context, in *struct {
 	Newest bool   `query:"newest" doc:"newest first"`
 	Kind   string `query:"kind" maxLength:"32" doc:"only of this kind, for example rule"`
 	Key    string `query:"key" maxLength:"4096" doc:"only of this one; it needs a kind"`
-	Actor  string `query:"actor" maxLength:"64" doc:"only by this AppID, or by admin or seed"`
+	Actor  string `query:"actor" maxLength:"64" doc:"only by this AppID, admin, seed, person:NAME or key:NAME"`
 	Page
 }) (changeList, error) {
 	if in.Key != "" && in.Kind == "" {

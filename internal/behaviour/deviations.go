@@ -66,7 +66,7 @@ var deviations = []Deviation{
 	{RulesPublishAbove, Seen, 886000, "Publish at most a hundred times a month.", "每月请不超过一百次发布。"},
 	{RulesPublishAgain, Choice, 0, "Publish once: the platform may count a publish for it or refuse it.",
 		"请只发布一次：平台可能再扣一次额度或拒绝。"},
-	{LinkOwnTaken, Seen, 48001, "Call with the token that a third-party platform has of the account.", "请用第三方平台取得的该帐号 token 调用。"},
+	{LinkOwnTaken, Seen, 48001, "Call with the token that a third-party platform has of the account.", "请用第三方平台取得的该账号 token 调用。"},
 	{LinkEndAbsent, Choice, 0, "Ask wxamplinkget what is linked before you unlink.", "解除前请先用 wxamplinkget 查询已关联的小程序。"},
 
 	{QuotaInQuery, Choice, 44002, "Send the fields in the JSON body: a secret in an address ends up in logs.",

@@ -26,7 +26,7 @@ var (
 	CodesApplicationUnknown = seen("codes.application.unknown", "marketcode 3.2", live, "2020",
 		"An application that does not exist is answered with 80300.", "申请单不存在时返回 80300。")
 	CodesApplicationOther = seen("codes.application.other", "marketcode 3.2", live, "2022-11-24",
-		"Another account's application, or a code of one, is answered with 80301.", "属于其他帐号的申请单或其码返回 80301。")
+		"Another account's application, or a code of one, is answered with 80301.", "属于其他账号的申请单或其码返回 80301。")
 	CodesApplicationMissing = choice("codes.application.missing", "marketcode 3.2",
 		"A call that names no application, or a negative one, is answered with 40097.", "未指明申请单或编号为负时返回 40097。")
 	CodesApplicationTwo = choice("codes.application.two", "marketcode 3.2",
@@ -44,7 +44,7 @@ var (
 	CodesRangePart = choice("codes.range.part", "marketcode 3.3",
 		"A download of a part of one segment is served.", "允许下载某一分段的一部分。")
 	CodesKeyMissing = inferred("codes.key.missing", "marketcode 3.3", "the words of 80313",
-		"A download by an account without a package key is answered with 80313.", "帐号没有加密密钥时下载返回 80313。")
+		"A download by an account without a package key is answered with 80313.", "账号没有加密密钥时下载返回 80313。")
 	CodesSeparator = choice("codes.separator", "marketcode 4.2",
 		"One space stands between the columns of a package, a line feed after every line.", "码包各列以一个空格分隔，每行以换行结束。")
 
@@ -87,7 +87,7 @@ var (
 	CodesTicketBad = seen("codes.ticket.bad", "marketcode 3.6", "D/ thread of tickettocode, quoted in marketcode 1.1", "2024-05-10",
 		"A ticket that is unknown or not this openid's is answered with 40097.", "code_ticket 不存在或与 openid 不对应时返回 40097。")
 	CodesTicketOther = choice("codes.ticket.other", "marketcode 3.6",
-		"The ticket of another account's code is answered as an unknown one.", "其他帐号的码的 code_ticket 按不存在处理。")
+		"The ticket of another account's code is answered as an unknown one.", "其他账号的码的 code_ticket 按不存在处理。")
 	CodesTicketOver = choice("codes.ticket.over", "marketcode 3.6",
 		"A ticket past its thirty minutes is answered as an unknown one.", "超过三十分钟的 code_ticket 按不存在处理。")
 	CodesTicketState = choice("codes.ticket.state", "marketcode 3.6",
@@ -95,7 +95,7 @@ var (
 		"码已冻结、作废或不再激活时，其 code_ticket 按不存在处理。")
 	CodesTicketToken = choice("codes.ticket.token", "marketcode 3.6",
 		"A setting lets tickettocode come without a token; the ticket then names the account.",
-		"可设置允许 tickettocode 不带 token，由 code_ticket 确定帐号。")
+		"可设置允许 tickettocode 不带 token，由 code_ticket 确定账号。")
 	CodesTicketAgain = choice("codes.ticket.again", "marketcode 3.6",
 		"A code_ticket is traded as often as its user likes until its end.", "code_ticket 在有效期内可由同一用户重复兑换。")
 	CodesText = choice("codes.text", "marketcode 5.4",
@@ -116,12 +116,12 @@ var (
 	ScanMatchService = inferred("scan.match.service", "rules 2.3", "the code is the whole text",
 		"A service account's rule matches the identical text alone.", "服务号规则只匹配完全相同的文本。")
 	ScanOrder = page("scan.order", "rules 2.2", "INTRO, row six",
-		"The longest rule of an account governs, also when it is unpublished.", "同一帐号以最长的规则为准，即使未发布。")
+		"The longest rule of an account governs, also when it is unpublished.", "同一账号以最长的规则为准，即使未发布。")
 	ScanOrderOthers = choice("scan.order.others", "rules 2.9",
-		"An unpublished rule hides rules of its own account alone.", "未发布的规则只遮蔽同一帐号的规则。")
+		"An unpublished rule hides rules of its own account alone.", "未发布的规则只遮蔽同一账号的规则。")
 	ScanBlocked = choice("scan.blocked", "rules 2.10",
 		"A rule that governs and cannot open is the web page, never another account's shorter rule.",
-		"命中的规则打不开时显示网页，不会落到其他帐号较短的规则。")
+		"命中的规则打不开时显示网页，不会落到其他账号较短的规则。")
 	ScanTestRole = choice("scan.test.role", "rules 2.6",
 		"A role outside the range of open_version counts as an ordinary user.", "不在 open_version 范围内的角色视为普通用户。")
 	ScanTestAnonymous = choice("scan.test.anonymous", "rules 2.6",

@@ -64,9 +64,9 @@ var (
 		"Adding a prefix that the caller has already is answered with 85071.", "重复新增自己已有的 prefix 返回 85071。")
 	RulesAddOwned = choice("rules.add.owned", "rules 2.4",
 		"A prefix that another account has, occupied or not, is answered with 85072: a prefix has one owner.",
-		"其他帐号已有的 prefix（无论是否占用）返回 85072：一个 prefix 只有一个所有者。")
+		"其他账号已有的 prefix（无论是否占用）返回 85072：一个 prefix 只有一个所有者。")
 	RulesAddOccupied = seen("rules.add.occupied", "rules 2.4", live, "2023-10-24",
-		"A prefix below one that another account occupies is answered with 85072.", "位于其他帐号占用的规则之下的 prefix 返回 85072。")
+		"A prefix below one that another account occupies is answered with 85072.", "位于其他账号占用的规则之下的 prefix 返回 85072。")
 	RulesAddMaker = choice("rules.add.maker", "rules 1.1",
 		"The parametric code of another service account is answered with 85072; a code made elsewhere is anybody's.",
 		"其他服务号的带参二维码返回 85072；别处生成的码任何人可用。")
@@ -147,10 +147,10 @@ var (
 // Links between service accounts and Mini Programs, parametric codes.
 var (
 	LinkOwnToken = seen("link.own_token", "rules 3.4", live, "2024-02-03",
-		"A link call with an account's own token is answered with 48001; a setting lets it.", "用帐号自己的 token 调用关联接口返回 48001；可设置放行。")
+		"A link call with an account's own token is answered with 48001; a setting lets it.", "用账号自己的 token 调用关联接口返回 48001；可设置放行。")
 	LinkOwnTaken = choice("link.own_token_taken", "rules 3.4",
 		"With links_by_own_token an account calls the link interfaces with a token of its own.",
-		"开启 links_by_own_token 时帐号可用自己的 token 调用关联接口。")
+		"开启 links_by_own_token 时账号可用自己的 token 调用关联接口。")
 	LinkKind = choice("link.kind", "rules 3.4",
 		"A link call for an account that is no service account is answered with 48001.", "非服务号调用关联接口返回 48001。")
 	LinkAppIDMissing = choice("link.appid.missing", "rules 3.4",
@@ -173,7 +173,7 @@ var (
 	LinkAtOnce = choice("link.at_once", "rules 3.4",
 		"A link takes effect at once; a setting holds it until both administrators agreed.", "关联立即生效；可设置为待双方管理员确认。")
 	LinkRefused = choice("link.refused", "rules 3.4",
-		"Status 3 is also that of a link which the account's own administrator refused.", "帐号自己的管理员拒绝后状态同样为 3。")
+		"Status 3 is also that of a link which the account's own administrator refused.", "账号自己的管理员拒绝后状态同样为 3。")
 	LinkEndAbsent = choice("link.end.absent", "rules 3.4",
 		"Unlinking what is not linked answers 0.", "解除并不存在的关联返回 0。")
 
@@ -194,5 +194,5 @@ var (
 	QRCodeShowRate = choice("qrcode.show.rate", "rules 3.5",
 		"Pictures above a number a second for one address are status 429.", "同一地址每秒取图过多时状态为 429。")
 	QRCodeEvent = choice("qrcode.event", "rules 3.5",
-		"The scan of a code whose rule opens nothing now sends the account its event.", "规则当前打不开时，扫码仍向帐号推送事件。")
+		"The scan of a code whose rule opens nothing now sends the account its event.", "规则当前打不开时，扫码仍向账号推送事件。")
 )

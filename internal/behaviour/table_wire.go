@@ -126,9 +126,9 @@ var (
 	CallerAddress = seen("caller.address", "rules 3.2", live, "2024-04-02",
 		"A platform's call from an address off its list is answered with 61004.", "第三方平台从白名单以外的地址调用时返回 61004。")
 	CallerWantsPlatform = page("caller.wants_platform", "rules 3.2", "component pages",
-		"An account's token on a component call is answered with 61014.", "用帐号的 token 调用第三方平台接口时返回 61014。")
+		"An account's token on a component call is answered with 61014.", "用账号的 token 调用第三方平台接口时返回 61014。")
 	CallerWantsAccount = seen("caller.wants_account", "rules 1.8", "W/minihome/doc/0000663437cf283693cacdad85b800", "2021",
-		"A platform's own token on an account's call is answered with 48001.", "用第三方平台自身的 token 调用帐号接口时返回 48001。")
+		"A platform's own token on an account's call is answered with 48001.", "用第三方平台自身的 token 调用账号接口时返回 48001。")
 	CallerPlatformMissing = seen("caller.platform.missing", "rules 3.2", live, "2023-03-03",
 		"A component call without component_appid is answered with 41018.", "第三方平台接口缺少 component_appid 时返回 41018。")
 	CallerPlatformUnknown = seen("caller.platform.unknown", "rules 3.2", live, "2020-01-16",
@@ -141,7 +141,7 @@ var (
 		"A personal Mini Program on a jump-rule call is answered with 85075.", "个人主体小程序调用跳转规则接口时返回 85075。")
 	CallerKind = seen("caller.kind", "rules 1.8", live, "2022-04-02",
 		"A jump-rule call for an account that is neither a Mini Program nor a service account is answered with 48001.",
-		"既非小程序也非服务号的帐号调用跳转规则接口返回 48001。")
+		"既非小程序也非服务号的账号调用跳转规则接口返回 48001。")
 	CallerUncertified = choice("caller.uncertified", "rules 1",
 		"A service account that is not certified is answered with 48001.", "未认证的服务号返回 48001。")
 )
@@ -187,7 +187,7 @@ var (
 		"A platform's AppID on clear_quota/v2 is answered with 40013.", "clear_quota/v2 使用第三方平台的 AppID 时返回 40013。")
 	QuotaStranger = choice("quota.stranger", "rules 3.1",
 		"component/clear_quota/v2 for an account that did not authorise the platform is answered with 40013.",
-		"component/clear_quota/v2 指向未授权的帐号时返回 40013。")
+		"component/clear_quota/v2 指向未授权的账号时返回 40013。")
 	QuotaClears = page("quota.clears", "rules 3.1", "clear_quota page",
 		"The eleventh clear of a month, all ways together, is answered with 48006.", "每月各种方式合计第十一次清零返回 48006。")
 	QuotaInQuery = page("quota.in_query", "rules 3.1", "clear_quota/v2 page, sample",
@@ -207,11 +207,11 @@ var (
 	RIDUnknown = page("rid.unknown", "rules 3.1", "rid/get page",
 		"A rid of no kept call is answered with 76001.", "没有对应记录的 rid 返回 76001。")
 	RIDOther = page("rid.other", "rules 3.1", "rid/get page",
-		"A rid of another account's call is answered with 76003.", "属于其他帐号的 rid 返回 76003。")
+		"A rid of another account's call is answered with 76003.", "属于其他账号的 rid 返回 76003。")
 	LoginCodeMissing = seen("login.code.missing", "rules 3.1", live, "2024-02-21",
 		"jscode2session without js_code is answered with 41008.", "jscode2session 缺少 js_code 时返回 41008。")
 	LoginCodeUnknown = seen("login.code.unknown", "rules 3.1", live, "2024-12-18",
-		"A js_code that is unknown, over or another account's is answered with 40029.", "js_code 不存在、过期或属于其他帐号时返回 40029。")
+		"A js_code that is unknown, over or another account's is answered with 40029.", "js_code 不存在、过期或属于其他账号时返回 40029。")
 	LoginCodeUsed = seen("login.code.used", "rules 3.1", live, "2024-03-28",
 		"A js_code that was traded already is answered with 40163.", "js_code 已被使用时返回 40163。")
 )
@@ -240,9 +240,9 @@ var (
 	ComponentAccountUnknown = page("component.account.unknown", "rules 3.2", "component pages",
 		"An authorizer_appid that nobody has is answered with 40013.", "authorizer_appid 不存在时返回 40013。")
 	ComponentAccountStranger = seen("component.account.stranger", "rules 3.2", live, "2018-11-20",
-		"An account that did not authorise the platform, or withdrew it, is answered with 61003.", "未授权或已取消授权的帐号返回 61003。")
+		"An account that did not authorise the platform, or withdrew it, is answered with 61003.", "未授权或已取消授权的账号返回 61003。")
 	ComponentListCount = page("component.list.count", "rules 3.2", "api_get_authorizer_list page",
-		"More than 500 authorisers asked for at once are answered with 40170.", "一次索取超过 500 个授权帐号时返回 40170。")
+		"More than 500 authorisers asked for at once are answered with 40170.", "一次索取超过 500 个授权账号时返回 40170。")
 	ComponentListRange = choice("component.list.range", "rules 3.2",
 		"A negative offset or count is answered with 40097.", "offset 或 count 为负时返回 40097。")
 	ComponentListDefault = choice("component.list.default", "rules 3.2",
@@ -251,14 +251,14 @@ var (
 		"An authorisation that leaves the permission sets as they were sends no event and keeps the refresh token.",
 		"授权后权限集不变时，不推送事件，刷新令牌也不变。")
 	ConsentKinds = choice("consent.kinds", "rules 3.2",
-		"auth_type 4, 5 and 8 offer accounts of every kind.", "auth_type 为 4、5、8 时各类帐号均可选。")
+		"auth_type 4, 5 and 8 offer accounts of every kind.", "auth_type 为 4、5、8 时各类账号均可选。")
 	MessageSlow = choice("message.slow", "rules 3.2",
 		"A receiver that takes more than five seconds to answer gets the same message again.", "接收方五秒内未回复时，会再次收到同一消息。")
 	MessageSignature = choice("message.signature", "rules 3.5",
-		"An event to an account's message URL is signed with an empty token.", "推送到帐号消息地址的事件用空 token 签名。")
+		"An event to an account's message URL is signed with an empty token.", "推送到账号消息地址的事件用空 token 签名。")
 	MessageUserName = choice("message.user_name", "rules 3.2",
-		"An account's gh_ name follows from its AppID.", "帐号的 gh_ 原始 ID 由 AppID 推出。")
+		"An account's gh_ name follows from its AppID.", "账号的 gh_ 原始 ID 由 AppID 推出。")
 	MessageReleased = choice("message.released", "rules 1.5",
 		"An account whose rule the operator releases gets an event that the platform does not have.",
-		"运维强制释放规则时，帐号会收到平台所没有的事件。")
+		"运维强制释放规则时，账号会收到平台所没有的事件。")
 )

@@ -262,7 +262,7 @@ func (p *Page) ask(w http.ResponseWriter, r *http.Request, asked request, v view
 			return
 		}
 		if len(v.Choices) == 0 {
-			p.fail(w, r, refused{words{"There is no account that could authorise the platform.", "没有可授权给该平台的帐号。"}})
+			p.fail(w, r, refused{words{"There is no account that could authorise the platform.", "没有可授权给该平台的账号。"}})
 			return
 		}
 	}
@@ -326,7 +326,7 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked request) {
 	account, err := p.Accounts.Get(r.Context(), agreed.AppID)
 	if errors.Is(err, accounts.ErrNoAccount) || err == nil &&
 		(!slices.Contains(asked.kinds, account.Kind) || asked.only != "" && asked.only != account.AppID) {
-		again.Notice = words{"Choose an account that the platform asks for.", "请选择可授权的帐号。"}
+		again.Notice = words{"Choose an account that the platform asks for.", "请选择可授权的账号。"}
 		p.ask(w, r, asked, again, agreed.Sets)
 		return
 	}

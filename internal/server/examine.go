@@ -46,7 +46,7 @@ func Examine(ctx context.Context, c Config, running bool) []Finding {
 	e.disk()
 	e.certificate(c.TLSCert, c.TLSKey)
 	if running && c.Database == "" {
-		e.well("store", "a server runs in this folder: it looks after the database")
+		e.well("store", inUse)
 		return e.found
 	}
 	e.store(ctx)
@@ -129,6 +129,9 @@ func CertificateFinding(until time.Time, whose string) Finding {
 	return f
 }
 
+// inUse is said of the database of a server that runs.
+const inUse = "a server runs in this folder: it looks after the database"
+
 // errSeen ends the opening of a database of which enough was seen.
 var errSeen = errors.New("seen")
 
@@ -149,8 +152,10 @@ func (e *examination) store(ctx context.Context) {
 			return
 		}
 	}
-	err := onlyLook(ctx, c, e.database)
-	if !errors.Is(err, errSeen) {
+	switch err := onlyLook(ctx, c, e.database); {
+	case errors.Is(err, store.ErrFolderInUse): // by a server that could not be asked
+		e.well("store", inUse)
+	case !errors.Is(err, errSeen):
 		e.bad("store", err.Error(), "")
 	}
 }

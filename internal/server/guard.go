@@ -232,8 +232,12 @@ func (s *Server) adminOnly(next http.Handler) http.Handler {
 		}
 		refusedKey(r.Context())
 		w.Header().Set("WWW-Authenticate", "Bearer")
+		wrong := ""
+		if given {
+			wrong = "this is not the admin token, and no admin key that is good; "
+		}
 		scanapi.WriteProblem(w, http.StatusUnauthorized,
-			"send the admin token or an admin key: Authorization: Bearer …; the token is in the file admin-token of the data folder unless --admin-token named another")
+			wrong+"send the admin token or an admin key: Authorization: Bearer …; the token is in the file admin-token of the data folder unless --admin-token named another")
 	})
 }
 

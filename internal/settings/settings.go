@@ -222,7 +222,7 @@ func Merge(s Settings, object []byte) (Settings, error) {
 	d := json.NewDecoder(bytes.NewReader(object))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&s); err != nil {
-		return s, fmt.Errorf("settings: %w", err)
+		return s, fmt.Errorf("settings: %w", inWords(err))
 	}
 	return s, s.Validate()
 }

@@ -3,6 +3,7 @@ package settings
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -177,4 +178,18 @@ func unknown(object []byte) error {
 		}
 	}
 	return nil
+}
+
+// inWords says of a value of a wrong kind which setting it is and what it may be.
+func inWords(err error) error {
+	kind, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	if !ok {
+		return err
+	}
+	for _, f := range Table {
+		if f.Name == kind.Field {
+			return fmt.Errorf("%s is a %s: want %s", f.Name, kind.Value, cmp.Or(f.Allowed(), "true or false"))
+		}
+	}
+	return err
 }

@@ -106,6 +106,9 @@ func writable(dir string) error {
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
+// ErrFolderInUse says that another process works in a data folder.
+var ErrFolderInUse = errors.New("is in use by another qrjump process")
+
 // lockFolder makes this process the only one in a data folder.
 func lockFolder(dir string) (*flock.Flock, error) {
 	lock := flock.New(filepath.Join(dir, "lock"))
@@ -114,7 +117,7 @@ func lockFolder(dir string) (*flock.Flock, error) {
 		return nil, fmt.Errorf("locking the data folder %s: %w", dir, err)
 	}
 	if !locked {
-		return nil, fmt.Errorf("the data folder %s is in use by another qrjump process", dir)
+		return nil, fmt.Errorf("the data folder %s %w", dir, ErrFolderInUse)
 	}
 	return lock, nil
 }
