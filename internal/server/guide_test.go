@@ -452,8 +452,8 @@ func causesPage(l tongue, calls callTexts, endpoints map[string]api.Description,
 func settingsOf(t *testing.T, l tongue, list []settingRow, words wordTexts) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s\n\n%s\n\n| %s | %s | %s | %s | %s |\n| --- | --- | --- | --- | --- |\n", l.say("Settings", "设置"),
-		l.say("What an operator may choose while the server runs. A seed names settings under `settings:`; `qrjump setting set`, the console and `PUT /admin/v1/settings` change them.",
-			"运维人员可在服务器运行时修改的选项。种子文件写在 `settings:` 下，也可用 `qrjump setting set`、控制台或 `PUT /admin/v1/settings` 修改。"),
+		l.say("What an operator may choose while the server runs. A seed names settings under `settings:`; `qrjump setting set` changes them.",
+			"运维人员可在服务器运行时修改的选项。种子文件写在 `settings:` 下，也可用 `qrjump setting set` 修改。"),
 		l.say("name", "名称"), l.say("type", "类型"), l.say("default", "默认值"), l.say("limits", "范围"), l.say("meaning", "含义"))
 	for _, one := range list {
 		means, limits, effect := one.Meaning, one.limits, one.Effect
