@@ -1,7 +1,7 @@
 -- +goose Up
 -- People and programs that may administer, and the browsers in which they are signed in.
 CREATE TABLE people (
-    name       TEXT COLLATE "binary" PRIMARY KEY,
+    name       TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
     role       TEXT NOT NULL,
     accounts   TEXT NOT NULL,   -- JSON, AppIDs that the role is limited to; [] = none
     password   TEXT NOT NULL,   -- argon2id as a PHC text; '' = none
@@ -13,7 +13,7 @@ CREATE TABLE people (
 );
 
 CREATE TABLE admin_keys (
-    id         TEXT COLLATE "binary" PRIMARY KEY,
+    id         TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
     hash       TEXT COLLATE "binary" NOT NULL UNIQUE,
     name       TEXT NOT NULL,
     role       TEXT NOT NULL,
@@ -24,7 +24,7 @@ CREATE TABLE admin_keys (
 );
 
 CREATE TABLE sessions (
-    hash       TEXT COLLATE "binary" PRIMARY KEY,
+    hash       TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
     id         TEXT COLLATE "binary" NOT NULL UNIQUE,
     person     TEXT COLLATE "binary" NOT NULL, -- '' = the admin token's
     created_at BIGINT NOT NULL,
@@ -37,7 +37,7 @@ CREATE INDEX sessions_of_person ON sessions (person);
 
 -- A link that signs in once.
 CREATE TABLE login_links (
-    hash    TEXT COLLATE "binary" PRIMARY KEY,
+    hash    TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
     person  TEXT COLLATE "binary" NOT NULL,
     ends_at BIGINT NOT NULL
 );
