@@ -88,7 +88,9 @@ failed=0
 
 # run FOLDER FETCH LIBRARY
 run() {
-	local folder=$1 fetch=$2 library=$3 log=$scratch/fetch.log status why
+	local folder=$1 fetch=$2 library=$3 log=$scratch/fetch.log cassettes=$scratch/$1.compared status why
+	# Clients made from our own document call no platform: there is nothing to compare.
+	case $folder in typescript | python) cassettes= ;; esac
 	echo "== $library"
 	(cd "$folder" && "$fetch") 2>"$log"
 	status=$?
@@ -108,7 +110,7 @@ run() {
 		summary+=("not run: $library: ${why:-the fetch failed}")
 		return
 	fi
-	if (cd "$folder" && QRJUMP_DEVIATIONS=$scratch/$folder.deviations QRJUMP_CASSETTES=$scratch/$folder.compared go test -count=1 -timeout 30m ./...); then
+	if (cd "$folder" && QRJUMP_DEVIATIONS=$scratch/$folder.deviations QRJUMP_CASSETTES=$cassettes go test -count=1 -timeout 30m ./...); then
 		summary+=("passed:  $library")
 		reports+=("$folder $library")
 	else
