@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// What an AccountLink's Status can be.
+// The values of an AccountLink's Status.
 const (
 	LinkStands       = 1
 	LinkWaitsProgram = 2  // for the Mini Program's administrator

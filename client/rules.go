@@ -222,7 +222,7 @@ func (c *Client) RecheckNow(ctx context.Context) (RechecksDone, error) {
 	return done, err
 }
 
-// What a PlannedRule can do.
+// The values of a PlannedRule's Do.
 const (
 	PlanAdd     = "add"
 	PlanEdit    = "edit" // also where it takes a delete and an add

@@ -54,7 +54,7 @@ accounts: [{appid: shop, kind: mini_program, secret: the-secret-of-shop, certifi
 		name := named.FindString(line)
 		metrics[name] = append(metrics[name], labelsOf(line)...)
 	}
-	// What has no value before something happens is in the reference, which another
+	// A metric without a value before something happens is in the reference, which another
 	// test prints from what a server registers.
 	page, err := os.ReadFile("../docs/reference/metrics.md")
 	if err != nil {

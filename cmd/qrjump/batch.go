@@ -264,11 +264,9 @@ func (c *batchRetarget) Run(s *session) error {
 		return err
 	}
 	if all {
-		batch, err := qrjump.Batch(s.ctx, c.ID)
-		if err != nil {
-			return aboutBatch("retarget", c.ID, err)
+		if r, err = wholeBatch(s, qrjump, c.ID, "retarget"); err != nil {
+			return err
 		}
-		r = client.CodeRange{From: 0, To: batch.Count - 1}
 	}
 	done, err := qrjump.RetargetCodes(s.ctx, c.ID, r, c.Target, c.Path, wxaTypes[c.Type], c.Actor)
 	if err != nil {

@@ -49,11 +49,9 @@ func (c *batchSchedule) Run(s *session) error {
 		return err
 	}
 	if all {
-		batch, err := qrjump.Batch(s.ctx, c.ID)
-		if err != nil {
-			return aboutBatch("schedule", c.ID, err)
+		if r, err = wholeBatch(s, qrjump, c.ID, "schedule"); err != nil {
+			return err
 		}
-		r = client.CodeRange{From: 0, To: batch.Count - 1}
 	}
 	done, err := qrjump.ScheduleCodes(s.ctx, c.ID, r, c.binding(), at, c.Actor, c.Note)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// What each shell reads to complete qrjump. They ask qrjump __complete at every
+// The scripts that each shell reads to complete qrjump ask qrjump __complete at every
 // key, so that they need no change when a command does.
 var (
 	//go:embed completion.bash

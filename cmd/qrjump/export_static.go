@@ -207,7 +207,7 @@ func (f *staticFolder) write(final string) error {
 			}
 		}
 		hosts = append(hosts, one)
-		// What a host that knows no map answers to a link without a file.
+		// A host that knows no map answers this to a link without a file.
 		if !strings.Contains(host, ":") {
 			if err := f.page(filepath.Join("sites", host, "404.html"), "list", []listed{one}); err != nil {
 				return err
@@ -285,8 +285,10 @@ func (f *staticFolder) nginx(final string) string {
 		fmt.Fprintf(&b, "    \"~%s\" \"%s\";\n", one.pattern, one.file)
 	}
 	fmt.Fprintf(&b, "}\n\nserver {\n    listen 80;\n    # listen 443 ssl;\n    # ssl_certificate FILE;\n    # ssl_certificate_key FILE;\n"+
-		"    server_name %s;\n    root \"%s\";\n    charset utf-8;\n    add_header X-Content-Type-Options nosniff;\n    error_page 404 /404.html;\n\n"+
-		"    location / {\n        if ($qrjump_page = \"\") {\n            return 404;\n        }\n        rewrite ^ $qrjump_page break;\n    }\n\n"+
+		"    server_name %s;\n    root \"%s\";\n    charset utf-8;\n"+
+		"    add_header X-Content-Type-Options nosniff;\n    error_page 404 /404.html;\n\n"+
+		"    location / {\n        if ($qrjump_page = \"\") {\n            return 404;\n        }\n"+
+		"        rewrite ^ $qrjump_page break;\n    }\n\n"+
 		"    location = /404.html {\n        internal;\n    }\n}\n", strings.Join(names, " "), final)
 	return b.String()
 }

@@ -59,6 +59,15 @@ func parseRange(texts []string) (r client.CodeRange, all bool, err error) {
 	return r, all, err
 }
 
+// wholeBatch is the range of all codes of a batch; did says for what, where there is no such batch.
+func wholeBatch(s *session, qrjump *client.Client, id int64, did string) (client.CodeRange, error) {
+	batch, err := qrjump.Batch(s.ctx, id)
+	if err != nil {
+		return client.CodeRange{}, aboutBatch(did, id, err)
+	}
+	return client.CodeRange{From: 0, To: batch.Count - 1}, nil
+}
+
 // twoNumbers says what two bare numbers probably mean.
 func twoNumbers(first, second, otherwise string) error {
 	from, _ := strconv.ParseInt(first, 10, 64)
