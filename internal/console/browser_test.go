@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -18,58 +17,8 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/browsertest"
 )
-
-// browse starts a real Chromium. Without one the test is skipped, unless
-// QRJUMP_REQUIRE_CHROMIUM is set.
-func browse(t *testing.T) context.Context {
-	t.Helper()
-	program := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			program = path
-			break
-		}
-	}
-	if program == "" {
-		if os.Getenv("QRJUMP_REQUIRE_CHROMIUM") != "" {
-			t.Fatal("no Chromium: scripts/install-test-deps.sh installs it")
-		}
-		t.Skip("no Chromium: scripts/install-test-deps.sh installs it")
-	}
-	folder, err := os.MkdirTemp("", "qrjump-chromium-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(folder) })
-	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(program), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.UserDataDir(folder), chromedp.WSURLReadTimeout(3 * time.Minute),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
-		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
-		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("disable-extensions", true), chromedp.Flag("no-proxy-server", true)}
-	ctx, stop := chromedp.NewExecAllocator(context.Background(), options...)
-	t.Cleanup(stop)
-	ctx, end := chromedp.NewContext(ctx)
-	t.Cleanup(func() {
-		if err := chromedp.Cancel(ctx); err != nil {
-			t.Logf("closing the browser: %v", err)
-		}
-		end()
-	})
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("starting %s: %v", program, err)
-	}
-	return ctx
-}
-
-func run[T any](t *testing.T, ctx context.Context, action chromedp.Action[T]) T {
-	t.Helper()
-	v, err := chromedp.Run(ctx, action)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v
-}
 
 // await waits until something is so on the page. The policy lets no text become a
 // script there, so it is asked from outside.
@@ -77,7 +26,7 @@ func await(t *testing.T, parent context.Context, so string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(parent, time.Minute)
 	defer cancel()
-	for !run(t, ctx, chromedp.Evaluate[bool](so)) {
+	for !browsertest.Run(t, ctx, chromedp.Evaluate[bool](so)) {
 	}
 }
 
@@ -92,7 +41,7 @@ func TestInChromium(t *testing.T) {
 	}
 	s.Do("POST", "/cgi-bin/wxopen/qrcodejumppublish?access_token="+s.Token("shop"),
 		`{"prefix":"https://none.example/<script>alert(1)</script>"}`)
-	whole, cancel := context.WithTimeout(browse(t), 8*time.Minute)
+	whole, cancel := context.WithTimeout(browsertest.Start(t, ""), 8*time.Minute)
 	defer cancel()
 	ctx := whole
 	if err := chromedp.Do(ctx, chromedp.Navigate(s.AdminURL+"/console/calls")); err != nil {
@@ -100,15 +49,15 @@ func TestInChromium(t *testing.T) {
 	}
 	await(t, ctx, `!!document.getElementById('live') && document.getElementById('live-state').textContent ===
 		document.getElementById('live')?.dataset.opened`)
-	before := run(t, ctx, chromedp.Evaluate[int](`document.querySelectorAll('#calls tbody tr').length`))
+	before := browsertest.Run(t, ctx, chromedp.Evaluate[int](`document.querySelectorAll('#calls tbody tr').length`))
 	s.Do("POST", "/cgi-bin/wxopen/qrcodejumpadd?access_token="+s.Token("shop"), `{"prefix":"no link <b>at all</b>"}`)
 	await(t, ctx, fmt.Sprintf(`document.querySelectorAll('#calls tbody tr').length === %d`, before+1))
-	if bold := run(t, ctx, chromedp.Evaluate[int](`document.querySelectorAll('#calls b, #calls script').length`)); bold != 0 {
+	if bold := browsertest.Run(t, ctx, chromedp.Evaluate[int](`document.querySelectorAll('#calls b, #calls script').length`)); bold != 0 {
 		t.Error("what a caller sent is HTML in the list")
 	}
-	run(t, ctx, chromedp.Evaluate[chromedp.Void](`document.querySelector('#calls tbody a').click()`))
+	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](`document.querySelector('#calls tbody a').click()`))
 	await(t, ctx, `/calls\/[0-9a-f-]{26}$/.test(location.pathname) && !!document.getElementById('curl')`)
-	if text := run(t, ctx, chromedp.Evaluate[string](`document.body.innerText`)); !strings.Contains(text, "What was wrong") {
+	if text := browsertest.Run(t, ctx, chromedp.Evaluate[string](`document.body.innerText`)); !strings.Contains(text, "What was wrong") {
 		t.Errorf("the call's page does not say why: %s", text)
 	}
 	rid := regexp.MustCompile(`/console/calls/([0-9a-f-]{26})`).FindString(visit(t, s).get("/console/calls").Body)
@@ -145,23 +94,23 @@ func look(t *testing.T, ctx context.Context, url, language, scheme string, width
 	_, err = chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
 	do(err)
-	run(t, ctx, chromedp.EmulateViewport(width, 900))
+	browsertest.Run(t, ctx, chromedp.EmulateViewport(width, 900))
 	_, err = chromedp.Call(ctx, cdppage.SetBypassCSP, cdppage.SetBypassCSPParams{Enabled: false})
 	do(err)
 	const theEnd = "the page was looked at"
 	messages := chromedp.Console(ctx)
 	do(chromedp.Do(ctx, chromedp.Navigate(url)))
-	if got := run(t, ctx, chromedp.Evaluate[string](`document.documentElement.lang`)); got != language {
+	if got := browsertest.Run(t, ctx, chromedp.Evaluate[string](`document.documentElement.lang`)); got != language {
 		t.Errorf("the page is in %q", got)
 	}
-	over := run(t, ctx, chromedp.Evaluate[int](`document.documentElement.scrollWidth - document.documentElement.clientWidth`))
+	over := browsertest.Run(t, ctx, chromedp.Evaluate[int](`document.documentElement.scrollWidth - document.documentElement.clientWidth`))
 	if over > 0 {
 		t.Errorf("the page is %d pixels wider than the window", over)
 	}
 	if folder != "" {
-		do(os.WriteFile(filepath.Join(folder, "console-"+name+".png"), run(t, ctx, chromedp.FullScreenshot(100)), 0o644))
+		do(os.WriteFile(filepath.Join(folder, "console-"+name+".png"), browsertest.Run(t, ctx, chromedp.FullScreenshot(100)), 0o644))
 	}
-	run(t, ctx, chromedp.Evaluate[chromedp.Void](`console.debug("`+theEnd+`")`))
+	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](`console.debug("`+theEnd+`")`))
 	for m, err := range messages {
 		do(err)
 		if m.Text == theEnd {
@@ -175,8 +124,8 @@ func look(t *testing.T, ctx context.Context, url, language, scheme string, width
 	_, err = chromedp.Call(ctx, cdppage.SetBypassCSP, cdppage.SetBypassCSPParams{Enabled: true})
 	do(err)
 	do(chromedp.Do(ctx, chromedp.Navigate(url)))
-	run(t, ctx, chromedp.Evaluate[chromedp.Void](axe))
-	text := run(t, ctx, chromedp.Evaluate[string](`axe.run(document).then(r => JSON.stringify({
+	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](axe))
+	text := browsertest.Run(t, ctx, chromedp.Evaluate[string](`axe.run(document).then(r => JSON.stringify({
 		violations: r.violations.filter(v => v.impact !== "minor").map(v => v.id + ": " + v.help + ": " +
 			v.nodes.slice(0, 3).map(n => n.html + " " + n.failureSummary).join("; ")),
 		passes: r.passes.length}))`, chromedp.EvalAwaitPromise))

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"image/png"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -23,73 +22,17 @@ import (
 	"github.com/makiuchi-d/gozxing/qrcode"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/browsertest"
 )
 
 //go:embed testdata/axe/axe.min.js
 var axe string
-
-// browse starts a real Chromium for which every name is the server's. Without
-// one the test is skipped, unless QRJUMP_REQUIRE_CHROMIUM is set.
-func browse(t *testing.T, p place) context.Context {
-	t.Helper()
-	program := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			program = path
-			break
-		}
-	}
-	if program == "" {
-		if os.Getenv("QRJUMP_REQUIRE_CHROMIUM") != "" {
-			t.Fatal("no Chromium: scripts/install-test-deps.sh installs it")
-		}
-		t.Skip("no Chromium: scripts/install-test-deps.sh installs it")
-	}
-	folder, err := os.MkdirTemp("", "qrjump-chromium-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	// A helper of the browser may outlive it for a moment and still write there, so
-	// it is no folder of the test, which has to go.
-	t.Cleanup(func() { _ = os.RemoveAll(folder) })
-	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(program), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.NoFirstRun,
-		chromedp.NoDefaultBrowserCheck, chromedp.UserDataDir(folder), chromedp.WSURLReadTimeout(3 * time.Minute),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
-		chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("disable-sync", true), chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("disable-extensions", true),
-		chromedp.Flag("disable-features",
-			"HttpsUpgrades,HttpsFirstBalancedModeAutoEnable,Translate,OptimizationHints,MediaRouter,NetworkTimeServiceQuerying"),
-		chromedp.Flag("no-proxy-server", true), chromedp.Flag("host-resolver-rules", "MAP * "+strings.TrimPrefix(p.URL, "http://"))}
-	ctx, stop := chromedp.NewExecAllocator(context.Background(), options...) // the test's ends before the browser is closed
-	t.Cleanup(stop)
-	ctx, end := chromedp.NewContext(ctx)
-	t.Cleanup(func() {
-		if err := chromedp.Cancel(ctx); err != nil {
-			t.Logf("closing the browser: %v", err)
-		}
-		end()
-	})
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("starting %s: %v", program, err)
-	}
-	return ctx
-}
 
 func call[P, R any](t *testing.T, ctx context.Context, command cdp.Command[P, R], params P) {
 	t.Helper()
 	if _, err := chromedp.Call(ctx, command, params); err != nil {
 		t.Fatalf("%s: %v", command.Method, err)
 	}
-}
-
-func run[T any](t *testing.T, ctx context.Context, action chromedp.Action[T]) T {
-	t.Helper()
-	v, err := chromedp.Run(ctx, action)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v
 }
 
 // The pages in a real browser: both languages, narrow and wide, light and
@@ -112,7 +55,7 @@ func TestInChromium(t *testing.T) {
 	} else if err := os.MkdirAll(folder, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	ctx := browse(t, p)
+	ctx := browsertest.Start(t, strings.TrimPrefix(p.URL, "http://"))
 	long := "/t/" + strings.Repeat("abcdefghij", 30) + "?q=" + strings.Repeat("1234567890", 10)
 	for _, c := range []struct {
 		name, url string
@@ -143,7 +86,7 @@ func TestInChromium(t *testing.T) {
 						call(t, ctx, emulation.SetEmulatedMedia,
 							emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme",
 								Value: scheme}}})
-						run(t, ctx, chromedp.EmulateViewport(width, 900))
+						browsertest.Run(t, ctx, chromedp.EmulateViewport(width, 900))
 						call(t, ctx, cdppage.SetBypassCSP, cdppage.SetBypassCSPParams{Enabled: false})
 						v := visit(t, ctx, c.url)
 						if !strings.Contains(v.text, says) {
@@ -210,10 +153,10 @@ func visit(t *testing.T, parent context.Context, url string) (v visited) {
 	if err := chromedp.Do(ctx, chromedp.Navigate(url)); err != nil {
 		t.Fatalf("%s: %v", url, err)
 	}
-	v.text = run(t, ctx, chromedp.Evaluate[string](`document.body.innerText`))
-	v.overflow = run(t, ctx, chromedp.Evaluate[int](`document.documentElement.scrollWidth - document.documentElement.clientWidth`))
-	v.picture = run(t, ctx, chromedp.FullScreenshot(100))
-	run(t, ctx, chromedp.Evaluate[chromedp.Void](`console.debug("`+theEnd+`")`))
+	v.text = browsertest.Run(t, ctx, chromedp.Evaluate[string](`document.body.innerText`))
+	v.overflow = browsertest.Run(t, ctx, chromedp.Evaluate[int](`document.documentElement.scrollWidth - document.documentElement.clientWidth`))
+	v.picture = browsertest.Run(t, ctx, chromedp.FullScreenshot(100))
+	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](`console.debug("`+theEnd+`")`))
 	for m, err := range messages {
 		if err != nil {
 			t.Fatal(err)
@@ -252,8 +195,8 @@ func violations(t *testing.T, parent context.Context, url string) (list []string
 	if err := chromedp.Do(ctx, chromedp.Navigate(url)); err != nil {
 		t.Fatal(err)
 	}
-	run(t, ctx, chromedp.Evaluate[chromedp.Void](axe))
-	text := run(t, ctx, chromedp.Evaluate[string](`axe.run(document).then(r => JSON.stringify({
+	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](axe))
+	text := browsertest.Run(t, ctx, chromedp.Evaluate[string](`axe.run(document).then(r => JSON.stringify({
 		violations: r.violations.map(v => v.id + ": " + v.help + ": " + v.nodes.map(n => n.html + " " + n.failureSummary).join("; ")),
 		passes: r.passes.length}))`, chromedp.EvalAwaitPromise))
 	var result struct {

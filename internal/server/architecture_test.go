@@ -90,10 +90,11 @@ var mayImport = map[string][]string{
 	"endurance/powercut": {},
 	"internal/server/servertest": {"internal/adminapi", "internal/api", "internal/emulator", "internal/operations", "internal/outbound",
 		"internal/server"},
-	"internal/testkit/childtest": {},
-	"internal/testkit/dbtest":    {},
-	"internal/testkit/natstest":  {},
-	"internal/testkit/rowtest":   {"internal/behaviour"},
+	"internal/testkit/childtest":   {},
+	"internal/testkit/browsertest": {},
+	"internal/testkit/dbtest":      {},
+	"internal/testkit/natstest":    {},
+	"internal/testkit/rowtest":     {"internal/behaviour"},
 }
 
 // testsOnly says whether a package is there for tests alone.

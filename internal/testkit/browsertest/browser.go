@@ -1,0 +1,73 @@
+// Package browsertest knows how a test gets a real browser of its own.
+package browsertest
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// Start starts a Chromium that ends with the test, and returns the context of its first page. Requests for every
+// name go to host, an address with a port, where it is not "". Without a Chromium the test is skipped, unless
+// QRJUMP_REQUIRE_CHROMIUM is set.
+func Start(t *testing.T, host string) context.Context {
+	t.Helper()
+	program := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			program = path
+			break
+		}
+	}
+	if program == "" {
+		if os.Getenv("QRJUMP_REQUIRE_CHROMIUM") != "" {
+			t.Fatal("no Chromium: scripts/install-test-deps.sh installs it")
+		}
+		t.Skip("no Chromium: scripts/install-test-deps.sh installs it")
+	}
+	folder, err := os.MkdirTemp("", "qrjump-chromium-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A helper of the browser may outlive it for a moment and still write there, so
+	// it is no folder of the test, which has to go.
+	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(program), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.UserDataDir(folder), chromedp.WSURLReadTimeout(3 * time.Minute),
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
+		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("disable-extensions", true),
+		chromedp.Flag("disable-features",
+			"HttpsUpgrades,HttpsFirstBalancedModeAutoEnable,Translate,OptimizationHints,MediaRouter,NetworkTimeServiceQuerying"),
+		chromedp.Flag("no-proxy-server", true)}
+	if host != "" {
+		options = append(options, chromedp.Flag("host-resolver-rules", "MAP * "+host))
+	}
+	ctx, stop := chromedp.NewExecAllocator(context.Background(), options...) // the test's ends before the browser is closed
+	t.Cleanup(stop)
+	ctx, end := chromedp.NewContext(ctx)
+	t.Cleanup(func() {
+		if err := chromedp.Cancel(ctx); err != nil {
+			t.Logf("closing the browser: %v", err)
+		}
+		end()
+	})
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatalf("starting %s: %v", program, err)
+	}
+	return ctx
+}
+
+// Run runs an action in a browser and returns its result.
+func Run[T any](t *testing.T, ctx context.Context, action chromedp.Action[T]) T {
+	t.Helper()
+	v, err := chromedp.Run(ctx, action)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
