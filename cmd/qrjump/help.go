@@ -36,12 +36,10 @@ func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	return printVerbs(ctx.Stdout, ctx.Model.Help, node)
 }
 
-func printVerbs(w io.Writer, about string, node *kong.Node) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n", about)
-	// Groups stand in the order of their first verbs, however verbs are spread.
-	var groups []string
-	verbs := map[string][]*kong.Node{}
+// inGroups are the verbs below a node by the titles of their groups, and the titles in
+// the order of their first verbs, however verbs are spread.
+func inGroups(node *kong.Node) (groups []string, verbs map[string][]*kong.Node) {
+	verbs = map[string][]*kong.Node{}
 	for _, leaf := range node.Leaves(true) {
 		title := leaf.Group.Title
 		if verbs[title] == nil {
@@ -49,6 +47,13 @@ func printVerbs(w io.Writer, about string, node *kong.Node) error {
 		}
 		verbs[title] = append(verbs[title], leaf)
 	}
+	return groups, verbs
+}
+
+func printVerbs(w io.Writer, about string, node *kong.Node) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n", about)
+	groups, verbs := inGroups(node)
 	for _, title := range groups {
 		fmt.Fprintf(&b, "\n%s\n", title)
 		for _, leaf := range verbs[title] {

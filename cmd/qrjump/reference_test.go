@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"strings"
@@ -48,12 +49,7 @@ func commandsPage(model *kong.Application) string {
 	for code, one := range exits {
 		fmt.Fprintf(&b, "| %d | `%s` | %s |\n", code, one.kind, one.meaning)
 	}
-	group := ""
-	for _, verb := range model.Leaves(true) {
-		if verb.Group.Title != group {
-			group = verb.Group.Title
-			fmt.Fprintf(&b, "\n## %s\n", group)
-		}
+	for verb := range verbsByGroup(model, func(group string) { fmt.Fprintf(&b, "\n## %s\n", group) }) {
 		fmt.Fprintf(&b, "\n### `qrjump %s`\n\n%s\n\n```sh\n%s\n```\n", strings.TrimPrefix(verb.Summary(), "qrjump "), verb.Help,
 			verb.Tag.Get("example"))
 		var rows []string
@@ -82,6 +78,21 @@ func commandsPage(model *kong.Application) string {
 		}
 	}
 	return b.String()
+}
+
+// verbsByGroup walks the verbs of one group after the other and calls heading before the first of each.
+func verbsByGroup(model *kong.Application, heading func(group string)) iter.Seq[*kong.Node] {
+	return func(yield func(*kong.Node) bool) {
+		groups, verbs := inGroups(model.Node)
+		for _, group := range groups {
+			heading(group)
+			for _, verb := range verbs[group] {
+				if !yield(verb) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // inTable is a text that stands in a row of a table.
@@ -137,13 +148,10 @@ func commandsGuide(model *kong.Application, say [4]func(name, english string) st
 	for code, one := range exits {
 		fmt.Fprintf(&b, "| %d | `%s` | %s |\n", code, one.kind, say[1](one.kind, one.meaning))
 	}
-	group := ""
 	var serve *kong.Node
-	for _, verb := range model.Leaves(true) {
-		if verb.Group.Title != group {
-			group = verb.Group.Title
-			fmt.Fprintf(&b, "\n## %s\n\n| %s | %s | %s |\n| --- | --- | --- |\n", say[0](group, group), words[6], words[5], words[7])
-		}
+	for verb := range verbsByGroup(model, func(group string) {
+		fmt.Fprintf(&b, "\n## %s\n\n| %s | %s | %s |\n| --- | --- | --- |\n", say[0](group, group), words[6], words[5], words[7])
+	}) {
 		name := strings.TrimPrefix(verb.FullPath(), "qrjump ")
 		if name == "serve" {
 			serve = verb
