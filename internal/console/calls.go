@@ -128,7 +128,7 @@ func (c *Console) live(v *visit) {
 	_ = control.SetReadDeadline(time.Time{})
 	// A busy stream is never idle: the session is looked at before every piece.
 	ended := func() bool {
-		caller, err := c.callerOf(v.r)
+		caller, err := c.watcherOf(v.r)
 		if err != nil {
 			send("event: over\ndata: {}\n\n")
 		}

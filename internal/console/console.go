@@ -12,10 +12,12 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -89,9 +91,10 @@ type Console struct {
 	// Again makes a call of the wire once more, in an account's name, and returns the
 	// path of its record; nil = this server does not.
 	Again func(ctx context.Context, account, path, query, body string) (rid string, err error)
-	// Secure reports whether a browser came by TLS.
-	Secure   func(*http.Request) bool
-	ClientIP func(*http.Request) netip.Addr
+	// Secure reports whether a browser came by TLS, TLSOnly whether it shall never come
+	// to this host otherwise: a browser keeps that for a year, for all ports and names below.
+	Secure, TLSOnly func(*http.Request) bool
+	ClientIP        func(*http.Request) netip.Addr
 	// Stopping reports whether the server ends: a stream ends with it.
 	Stopping func() bool
 	Wire     func() string // base URL of the wire
@@ -113,7 +116,22 @@ func (c *Console) Handler() http.Handler {
 	mux.HandleFunc("GET /console/login", c.loginPage)
 	mux.HandleFunc("POST /console/login", c.login)
 	mux.HandleFunc("POST /console/logout", c.logout)
-	for pattern, serve := range map[string]func(*visit){
+	for pattern, serve := range c.routes() {
+		mux.HandleFunc(pattern, c.signedIn(serve))
+	}
+	mux.HandleFunc("GET /console", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, Root+"/calls", http.StatusSeeOther) })
+	mux.HandleFunc("/console/", c.signedIn(func(v *visit) { v.fault(http.StatusNotFound, v.say("fault.nowhere")) }))
+	sameOrigin := http.NewCrossOriginProtection()
+	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v := c.visit(w, r, people.Caller{})
+		v.fault(http.StatusForbidden, v.say("fault.origin"))
+	}))
+	return sameOrigin.Handler(c.guard(mux))
+}
+
+// routes are the pages and forms for people who are signed in, by their pattern.
+func (c *Console) routes() map[string]func(*visit) {
+	return map[string]func(*visit){
 		"GET /console/{$}":               func(v *visit) { v.redirect(Root + "/calls") },
 		"GET /console/calls":             c.calls,
 		"GET /console/calls/live":        c.live,
@@ -137,21 +155,19 @@ func (c *Console) Handler() http.Handler {
 		"GET /console/sessions":          c.sessions,
 		"POST /console/sessions":         c.endSession,
 		"POST /console/preferences/{of}": c.prefer,
-	} {
-		mux.HandleFunc(pattern, c.signedIn(serve))
 	}
-	mux.HandleFunc("GET /console", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, Root+"/calls", http.StatusSeeOther) })
-	mux.HandleFunc("/console/", c.signedIn(func(v *visit) { v.fault(http.StatusNotFound, v.say("fault.nowhere")) }))
-	sameOrigin := http.NewCrossOriginProtection()
-	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		v := c.visit(w, r, people.Caller{})
-		v.fault(http.StatusForbidden, v.say("fault.origin"))
-	}))
-	return sameOrigin.Handler(guard(mux))
 }
 
+// Routes are the patterns of all pages and forms, those of the ways in among them.
+func Routes() []string {
+	return append(slices.Sorted(maps.Keys((&Console{}).routes())), waysIn...)
+}
+
+// waysIn are for everybody.
+var waysIn = []string{"GET /console/login", "POST /console/login", "POST /console/logout"}
+
 // guard puts on every answer what keeps a page to itself.
-func guard(next http.Handler) http.Handler {
+func (c *Console) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
@@ -160,10 +176,13 @@ func guard(next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
+		if c.TLSOnly(r) {
+			h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+		}
 		// Whoever asks for a language keeps it.
 		if l, ok := phrase.Parse(r.URL.Query().Get("lang")); ok {
 			http.SetCookie(w, &http.Cookie{Name: phrase.Cookie, Value: string(l), Path: "/", MaxAge: 365 * 24 * 3600,
-				SameSite: http.SameSiteStrictMode, HttpOnly: true})
+				SameSite: http.SameSiteStrictMode, HttpOnly: true, Secure: c.Secure(r)})
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -194,7 +213,12 @@ func (v *visit) say(key string, with ...any) string {
 // signedIn serves those that are signed in; others are sent to where they can.
 func (c *Console) signedIn(serve func(*visit)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		caller, err := c.callerOf(r)
+		stream := r.Header.Get("Accept") == "text/event-stream"
+		find := c.callerOf
+		if stream { // a browser opens it again by itself, for ever
+			find = c.watcherOf
+		}
+		caller, err := find(r)
 		if err == nil {
 			serve(c.visit(w, r, caller))
 			return
@@ -205,7 +229,7 @@ func (c *Console) signedIn(serve func(*visit)) http.HandlerFunc {
 			v.fault(http.StatusServiceUnavailable, v.say("fault.store"))
 			return
 		}
-		if r.Header.Get("Accept") == "text/event-stream" {
+		if stream {
 			http.Error(w, "the session ended", http.StatusUnauthorized)
 			return
 		}
@@ -217,10 +241,19 @@ func (c *Console) signedIn(serve func(*visit)) http.HandlerFunc {
 	}
 }
 
-// callerOf is who is signed in; people.ErrNoSession.
+// callerOf is who is signed in and asks for something; people.ErrNoSession.
 func (c *Console) callerOf(r *http.Request) (people.Caller, error) {
+	return c.caller(r, c.People.BySession)
+}
+
+// watcherOf is who is signed in, where maybe nobody sits; people.ErrNoSession.
+func (c *Console) watcherOf(r *http.Request) (people.Caller, error) {
+	return c.caller(r, c.People.Still)
+}
+
+func (c *Console) caller(r *http.Request, by func(context.Context, string) (people.Caller, error)) (people.Caller, error) {
 	if cookie, err := r.Cookie(c.cookie(r)); err == nil {
-		caller, err := c.People.BySession(r.Context(), cookie.Value)
+		caller, err := by(r.Context(), cookie.Value)
 		if err != people.ErrNoSession || c.Open == nil {
 			return caller, err
 		}
@@ -431,7 +464,7 @@ func nice(text string) string {
 func (c *Console) prefer(v *visit) {
 	if v.r.PathValue("of") == "theme" {
 		http.SetCookie(v.w, &http.Cookie{Name: "qrjump_theme", Value: v.r.FormValue("theme"), Path: Root, MaxAge: 365 * 24 * 3600,
-			SameSite: http.SameSiteStrictMode, HttpOnly: true})
+			SameSite: http.SameSiteStrictMode, HttpOnly: true, Secure: c.Secure(v.r)})
 	}
 	v.redirect(inside(v.r.FormValue("back")))
 }

@@ -79,6 +79,9 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, people.ErrTooMany):
 		form.Fault, status = v.say("login.many"), http.StatusTooManyRequests
 		w.Header().Set("Retry-After", "60")
+	case errors.Is(err, people.ErrBusy):
+		form.Fault, status = v.say("login.busy"), http.StatusServiceUnavailable
+		w.Header().Set("Retry-After", "5")
 	default:
 		c.Log.ErrorContext(r.Context(), "a sign-in failed", "error", err)
 		form.Fault, status = v.say("fault.store"), http.StatusServiceUnavailable

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
@@ -29,10 +30,22 @@ const (
 	MostPassword  = 1024
 )
 
-// hashing lets four run at once: sign-ins cannot take all memory.
-var hashing = make(chan struct{}, 4)
+// hashing lets four run at once: sign-ins cannot take all memory. mostWaiting more wait,
+// a second or so; others are told to come again.
+var (
+	hashing = make(chan struct{}, 4)
+	waiting atomic.Int32
+)
 
+const mostWaiting = 32
+
+// derive is the argon2id key of a password; ErrBusy.
 func derive(ctx context.Context, password string, salt []byte, memory, passes uint32, threads uint8, size int) ([]byte, error) {
+	if waiting.Add(1) > mostWaiting+int32(cap(hashing)) {
+		waiting.Add(-1)
+		return nil, ErrBusy
+	}
+	defer waiting.Add(-1)
 	select {
 	case hashing <- struct{}{}:
 		defer func() { <-hashing }()

@@ -86,7 +86,9 @@ var (
 	ErrSecondFactor = errors.New("a code of the second factor is wanted")
 	// ErrTooMany: too many wrong ones came from this address within a minute.
 	ErrTooMany = errors.New("too many wrong attempts came from this address: try again in a minute")
-	ErrExists  = errors.New("there is a person of this name already")
+	// ErrBusy: so many passwords are being checked that this one would wait for long.
+	ErrBusy   = errors.New("too many passwords are being checked: try again in a few seconds")
+	ErrExists = errors.New("there is a person of this name already")
 )
 
 const (
@@ -501,14 +503,36 @@ func (d *Directory) begin(ctx context.Context, person string, b Browser, was str
 	})
 }
 
-// BySession is the caller that is signed in by a text; ErrNoSession.
+// BySession is the caller that is signed in by a text, who uses the session by it;
+// ErrNoSession.
 func (d *Directory) BySession(ctx context.Context, text string) (Caller, error) {
-	if text == "" || len(text) > 100 {
-		return Caller{}, ErrNoSession
+	c, s, err := d.session(ctx, text)
+	if now := d.Now(); err == nil && now.Sub(s.SeenAt) >= seenEvery {
+		s.SeenAt = now
+		err = d.Store.UpdatePeople(ctx, func(tx Tx) error {
+			if _, err := tx.Session(ctx, s.Hash); err != nil {
+				return err // it ended meanwhile
+			}
+			return tx.PutSession(ctx, s)
+		})
 	}
-	now, c, s := d.Now(), Caller{}, Session{}
-	hash := d.Vault.Hash(sessionPurpose, text)
-	err := d.Store.ViewPeople(ctx, func(tx Tx) (err error) {
+	return c, err
+}
+
+// Still is BySession for a stream: a page that is open and used by nobody goes on to
+// be idle. ErrNoSession.
+func (d *Directory) Still(ctx context.Context, text string) (Caller, error) {
+	c, _, err := d.session(ctx, text)
+	return c, err
+}
+
+// session is a session that goes on, and who it is.
+func (d *Directory) session(ctx context.Context, text string) (c Caller, s Session, err error) {
+	if text == "" || len(text) > 100 {
+		return c, s, ErrNoSession
+	}
+	now, hash := d.Now(), d.Vault.Hash(sessionPurpose, text)
+	err = d.Store.ViewPeople(ctx, func(tx Tx) (err error) {
 		if s, err = tx.Session(ctx, hash); err != nil {
 			return err
 		}
@@ -525,16 +549,7 @@ func (d *Directory) BySession(ctx context.Context, text string) (Caller, error) 
 		c = Caller{Actor: "person:" + p.Name, Name: p.Name, Role: p.Role, Accounts: p.Accounts, Session: s.ID}
 		return err
 	})
-	if err == nil && now.Sub(s.SeenAt) >= seenEvery {
-		s.SeenAt = now
-		err = d.Store.UpdatePeople(ctx, func(tx Tx) error {
-			if _, err := tx.Session(ctx, hash); err != nil {
-				return err // it ended meanwhile
-			}
-			return tx.PutSession(ctx, s)
-		})
-	}
-	return c, err
+	return c, s, err
 }
 
 // Sessions are those of a caller that is signed in, oldest first.

@@ -3,7 +3,10 @@ package people
 import (
 	"context"
 	"crypto/rand"
+	"errors"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -58,8 +61,31 @@ func TestAPasswordIsComparedExactly(t *testing.T) {
 	if _, err := checkPassword(ended, phc, ""); err == nil {
 		t.Error("a fifth hash does not wait")
 	}
-	for range cap(hashing) {
-		<-hashing
+	defer func() {
+		for range cap(hashing) {
+			<-hashing
+		}
+	}()
+	// So many wait, and the next one is told at once.
+	going, stop := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	for range mostWaiting + cap(hashing) {
+		all.Go(func() {
+			if _, err := checkPassword(going, phc, ""); !errors.Is(err, context.Canceled) {
+				t.Errorf("one that waits: %v", err)
+			}
+		})
+	}
+	for waiting.Load() < mostWaiting+int32(cap(hashing)) {
+		runtime.Gosched()
+	}
+	if _, err := checkPassword(going, phc, ""); !errors.Is(err, ErrBusy) {
+		t.Errorf("one more: %v", err)
+	}
+	stop()
+	all.Wait()
+	if n := waiting.Load(); n != 0 {
+		t.Errorf("%d wait when all are gone", n)
 	}
 }
 

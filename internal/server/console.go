@@ -25,12 +25,20 @@ func (s *Server) console(operationsOf http.Handler) *console.Console {
 	explain.Register(scanMux, humago.New(http.NewServeMux(), huma.DefaultConfig("", "")))
 	c := &console.Console{API: operationsOf, Scan: operations.Only(operations.Viewer, scanMux), As: asCaller, People: s.people,
 		AdminToken: s.isAdminToken, Emulates: s.config.emulates(), Secure: func(r *http.Request) bool { return s.scheme(r) == "https" },
-		ClientIP: s.clientIP, Stopping: s.draining.Load, Wire: func() string { return s.URL },
+		TLSOnly: s.tlsOnly, ClientIP: s.clientIP, Stopping: s.draining.Load, Wire: func() string { return s.URL },
 		Docs: strings.TrimSuffix(guide.Root, "/"), Version: version.Number(), Log: s.log}
 	if s.config.Dev {
 		c.Open, c.Again = &theAdmin, s.callAgain
 	}
 	return c
+}
+
+// tlsOnly reports whether a browser may be told to come by TLS only. Only the console
+// tells it: a wire client keeps no such thing, and a buyer's browser may know this
+// host for other things. Never on a developer's machine, where "localhost" is every
+// other program's name too.
+func (s *Server) tlsOnly(r *http.Request) bool {
+	return s.scheme(r) == "https" && !s.config.Dev && !s.config.TLSDev
 }
 
 // isAdminToken reports whether a text that somebody typed is the admin token;
