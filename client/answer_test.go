@@ -127,9 +127,14 @@ var everyCall = map[string]func(ctx, *api) error{
 	"StoredRules": only(func(ctx ctx, c *api) (any, error) {
 		return c.StoredRules(ctx, client.StoredRuleQuery{})
 	}),
-	"Occupiers":   only(func(ctx ctx, c *api) (any, error) { return c.Occupiers(ctx, "x") }),
-	"RuleHistory": only(func(ctx ctx, c *api) (any, error) { return c.RuleHistory(ctx, "x") }),
-	"Notices":     only(func(ctx ctx, c *api) (any, error) { return c.Notices(ctx, "x") }),
+	"Occupiers":     only(func(ctx ctx, c *api) (any, error) { return c.Occupiers(ctx, "x") }),
+	"AddRuleOf":     only(func(ctx ctx, c *api) (any, error) { return c.AddRuleOf(ctx, "x", client.OwnRule{}) }),
+	"EditRuleOf":    only(func(ctx ctx, c *api) (any, error) { return c.EditRuleOf(ctx, "x", client.OwnRule{}) }),
+	"PublishRuleOf": only(func(ctx ctx, c *api) (any, error) { return c.PublishRuleOf(ctx, "x", "x") }),
+	"DeleteRuleOf":  only(func(ctx ctx, c *api) (any, error) { return c.DeleteRuleOf(ctx, "x", "x") }),
+	"CheckRule":     only(func(ctx ctx, c *api) (any, error) { return c.CheckRule(ctx, "x", client.OwnRule{}, false) }),
+	"RuleHistory":   only(func(ctx ctx, c *api) (any, error) { return c.RuleHistory(ctx, "x") }),
+	"Notices":       only(func(ctx ctx, c *api) (any, error) { return c.Notices(ctx, "x") }),
 	"Confirmations": only(func(ctx ctx, c *api) (any, error) {
 		return c.Confirmations(ctx, client.ConfirmationQuery{})
 	}),

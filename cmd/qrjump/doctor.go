@@ -20,6 +20,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/spelling"
+	"github.com/qrjump/qrjump/internal/verification"
 	"github.com/qrjump/qrjump/internal/version"
 )
 
@@ -53,8 +54,23 @@ func (c *doctorCommand) Run(s *session) error {
 	return v.diagnosis(s, c.outputFlags)
 }
 
+// walk is what was looked at so far.
+type walk struct{ steps []verification.Step }
+
+func (v *walk) pass(did, format string, args ...any) {
+	v.steps = append(v.steps, verification.Step{Did: did, OK: true, Detail: fmt.Sprintf(format, args...)})
+}
+
+func (v *walk) warn(did, detail, next string) {
+	v.steps = append(v.steps, verification.Step{Did: did, OK: true, Warns: true, Detail: detail, Next: next})
+}
+
+func (v *walk) fail(did, detail, next string) {
+	v.steps = append(v.steps, verification.Step{Did: did, Detail: detail, Next: next})
+}
+
 func (v *walk) found(f server.Finding) {
-	v.steps = append(v.steps, verifyStep{Did: f.About, OK: f.OK, Warns: f.Warns, Detail: f.Detail, Next: f.Next})
+	v.steps = append(v.steps, verification.Step{Did: f.About, OK: f.OK, Warns: f.Warns, Detail: f.Detail, Next: f.Next})
 }
 
 // diagnosis prints what was found, and fails where something is wrong.
@@ -69,7 +85,7 @@ func (v *walk) diagnosis(s *session, o outputFlags) error {
 	}
 	err := o.print(s, map[string]any{"ok": wrong == 0, "checks": v.steps}, func(w io.Writer) {
 		for _, step := range v.steps {
-			fmt.Fprintf(w, "%-3s %-13s %s\n", step.mark(), step.Did, plain(step.Detail))
+			fmt.Fprintf(w, "%-3s %-13s %s\n", markOf(step), step.Did, plain(step.Detail))
 			if step.Next != "" {
 				fmt.Fprintf(w, "    %-13s   %s\n", "", plain(step.Next))
 			}

@@ -26,6 +26,7 @@ import (
 	"github.com/qrjump/qrjump/internal/scan"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/verification"
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
@@ -44,6 +45,8 @@ type Admin struct {
 	Scans      *stats.Counter
 	Webhooks   *webhooks.Book
 	Rechecks   *rules.Rechecker
+	// LookAtFile fetches a verification file and judges every step of it.
+	LookAtFile func(ctx context.Context, url, content string) ([]verification.Step, error)
 	// UserHash is what the ledger knows a user of a namespace by.
 	UserHash func(namespace, user string) ledger.UserHash
 	// SaveSettings puts the fields that a JSON object names in force, and keeps

@@ -36,10 +36,7 @@ type Fetch func(ctx context.Context, url string, allowPrivate bool) (body []byte
 func (b *Book) confirm(ctx context.Context, owner accounts.Account, p Prefix, status DomainStatus, s settings.Settings) (Confirmation,
 	error) {
 	c := Confirmation{Owner: owner.AppID, Prefix: p.Text, URL: p.ConfirmAddress(owner.Confirm.Name)}
-	// Choice(rules.confirm.any_port): a host that is listed without a port is trusted on every port.
-	name, _, _ := strings.Cut(p.Host, ":")
-	vouched := status == Trusted || s.Verification.Trusts(p.Host) || s.Verification.Trusts(name)
-	if vouched && !s.Refuses(behaviour.RulesConfirmVouched) {
+	if vouched(p, status, s) {
 		c.OK, c.Reason = true, "the operator vouches for "+p.Host
 		behaviour.Note(ctx, behaviour.RulesConfirmVouched)
 		return c, nil
@@ -56,6 +53,14 @@ func (b *Book) confirm(ctx context.Context, owner accounts.Account, p Prefix, st
 		return c, nil
 	}
 	return c, errcode.ConfirmFileFailed.With(behaviour.RulesConfirm, "%s: %s", c.URL, c.Reason)
+}
+
+// vouched reports whether the operator vouches for the host of a prefix.
+func vouched(p Prefix, status DomainStatus, s settings.Settings) bool {
+	// Choice(rules.confirm.any_port): a host that is listed without a port is trusted on every port.
+	name, _, _ := strings.Cut(p.Host, ":")
+	trusted := status == Trusted || s.Verification.Trusts(p.Host) || s.Verification.Trusts(name)
+	return trusted && !s.Refuses(behaviour.RulesConfirmVouched)
 }
 
 // FileFault says what is wrong with what a host answered in place of the content

@@ -91,6 +91,14 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 			"rule https://shop.example/a/ edit admin"},
 		{"/cgi-bin/wxopen/qrcodejumpdelete", wire(token, "/cgi-bin/wxopen/qrcodejumpdelete", `{"prefix":"https://shop.example/a/"}`),
 			"rule https://shop.example/a/ delete shop"},
+		{"addRule", admin("POST", "/accounts/shop/rules", `{"prefix":"https://shop.example/own/","path":"p"}`),
+			"rule https://shop.example/own/ add admin"},
+		{"editRule", admin("PUT", "/accounts/shop/rules", `{"prefix":"https://shop.example/own/","path":"q"}`),
+			"rule https://shop.example/own/ edit admin"},
+		{"publishRule", admin("POST", "/accounts/shop/rules/publish", `{"prefix":"https://shop.example/own/"}`),
+			"rule https://shop.example/own/ publish admin"},
+		{"deleteRule", admin("DELETE", "/accounts/shop/rules?prefix=https://shop.example/own/", ``),
+			"rule https://shop.example/own/ delete admin"},
 		{"releasePrefix", admin("POST", "/prefixes/release", `{"prefix":"https://shop.example/seeded/","reason":"sold"}`),
 			"rule https://shop.example/seeded/ release admin"},
 		{"/cgi-bin/qrcode/create", func() servertest.Answer {
@@ -220,7 +228,7 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 		/cgi-bin/component/api_start_push_ticket /cgi-bin/component/api_component_token /cgi-bin/component/api_create_preauthcode
 		/cgi-bin/component/api_query_auth /cgi-bin/component/api_authorizer_token /cgi-bin/component/api_get_authorizer_info
 		/cgi-bin/component/api_get_authorizer_list /sns/jscode2session
-		explain login resolve lookupCode makeTicket recountStatistics replayPlan verifyAudit
+		explain login resolve lookupCode checkRule makeTicket recountStatistics replayPlan verifyAudit
 		addFault clearFaults setStubs clearStubs testWebhook replayDelivery recheckNow forgetDeviations makeLoginLink`)
 	// Leaves a change, but not without what this test has not: an alarm, another node.
 	none = append(none, "acknowledgeAlarm", "forgetScanNode")

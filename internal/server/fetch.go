@@ -9,6 +9,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/outbound"
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/verification"
 )
 
 // fetch gets a verification file through the guarded client. Contract: rules 2.7.
@@ -37,6 +38,13 @@ func (s *Server) fetch(ctx context.Context, url string, allowPrivate bool) ([]by
 	}
 	s.metrics.confirms.WithLabelValues(result).Inc()
 	return answer.Body, steps, err
+}
+
+// lookAtFile fetches a verification file as an add would, and says step by step what
+// is wrong.
+func (s *Server) lookAtFile(ctx context.Context, url, content string) ([]verification.Step, error) {
+	client := s.outboundNow()
+	return verification.Walk(ctx, client, url, content)
 }
 
 // outboundClient is the template of every outbound request.

@@ -221,7 +221,7 @@ func (s *Server) adminAPI(h huma.API) {
 	a := &adminapi.Admin{Accounts: s.accounts, Rules: s.rules, Codes: s.press, OpenIDs: s.openIDs, Keys: s.keys, Settings: s.settings,
 		People: s.people, ConsoleURL: func() string { return s.AdminURL + console.Root },
 		SaveSettings: s.changeSettings, ResetSetting: s.resetSetting, DefaultSettings: s.defaultSettings,
-		Desk: s.desk, Calls: s.book, Call: s.call, Webhooks: s.webhooks, Rechecks: s.rechecks,
+		Desk: s.desk, Calls: s.book, Call: s.call, Webhooks: s.webhooks, Rechecks: s.rechecks, LookAtFile: s.lookAtFile,
 		Export: s.export,
 		Spool:  s.config.Data,
 		Scans:  s.counter, UserHash: s.userHash, Log: s.log,

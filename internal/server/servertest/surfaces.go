@@ -36,6 +36,11 @@ var absent = map[Surface]map[string]string{
 		"forgetScanNode":      "scan-node forget does, where there are several nodes",
 		"getSettings":         "setting list and setting get call describeSettings",
 		"exportScans":         "scans --csv writes them",
+		"addRule":             "rule add does it by the wire, in the account's name",
+		"editRule":            "rule edit does, likewise",
+		"publishRule":         "rule publish does, likewise",
+		"deleteRule":          "rule delete does, likewise",
+		"checkRule":           "verify looks for the file from where it runs, and rule plan says what an add would do",
 	},
 }
 

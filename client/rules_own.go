@@ -1,0 +1,78 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+)
+
+// OwnRule is a rule as an operator sets it for an account.
+type OwnRule struct {
+	Prefix string `json:"prefix"`
+	Path   string `json:"path" doc:"page, for example pages/index/index"`
+	AppID  string `json:"appid,omitempty" doc:"of a service account's rule: the Mini Program to open"`
+	Occupy bool   `json:"occupy,omitempty" doc:"nobody else may set a rule below"`
+	// OpenVersion 0 is OpenRelease.
+	OpenVersion int `json:"open_version,omitempty" minimum:"0" maximum:"3" doc:"what test links open: 1 development, 2 trial, 3 release; 0 or left out: 3"`
+	// TestLinks of nil are kept on an edit.
+	TestLinks *[]string `json:"test_links,omitempty" doc:"at most five; left out of an edit: they stay"`
+}
+
+// FileStep is one thing that was looked at while a verification file was fetched.
+type FileStep struct {
+	Did    string `json:"did" doc:"address, DNS, public, connect, TLS, redirect, status, type, size, content or time"`
+	OK     bool   `json:"ok"`
+	Warns  bool   `json:"warns" doc:"it works here, and may not on the platform"`
+	Detail string `json:"detail"`
+	Next   string `json:"next" doc:"what to do about it"`
+	Cure   string `json:"cure,omitempty" doc:"a word for what next says, the same in every language"`
+}
+
+// RuleCheck is what an add of a rule would be answered.
+type RuleCheck struct {
+	ErrCode     int         `json:"errcode" doc:"0: nothing but the file could be in the way"`
+	Detail      string      `json:"detail" doc:"what exactly is wrong"`
+	File        string      `json:"file" doc:"where the verification file must be; empty: none is asked for, or the prefix is no prefix"`
+	ConfirmFile ConfirmFile `json:"confirm_file"`
+	Vouched     bool        `json:"vouched" doc:"the operator vouches for the host: an add does not look for the file"`
+	InPlace     bool        `json:"in_place" doc:"the file was looked for, and is as it must be"`
+	Steps       []FileStep  `json:"steps" doc:"none where the file was not looked for"`
+}
+
+func ownRules(appid string) string { return "accounts/" + url.PathEscape(appid) + "/rules" }
+
+// AddRuleOf adds a rule of an account, unpublished: the same checks as AddRule, without
+// a token of the account. A *Problem with status 422 says what is wrong.
+func (c *Client) AddRuleOf(ctx context.Context, appid string, r OwnRule) (added StoredRule, err error) {
+	err = c.long(ctx, http.MethodPost, ownRules(appid), r, &added)
+	return added, err
+}
+
+// EditRuleOf changes a rule of an account; see EditRule.
+func (c *Client) EditRuleOf(ctx context.Context, appid string, r OwnRule) (edited StoredRule, err error) {
+	err = c.admin(ctx, http.MethodPut, ownRules(appid), r, &edited)
+	return edited, err
+}
+
+// PublishRuleOf publishes a rule of an account, which spends one of its publishes of
+// this month; see PublishRule.
+func (c *Client) PublishRuleOf(ctx context.Context, appid, prefix string) (published StoredRule, err error) {
+	err = c.admin(ctx, http.MethodPost, ownRules(appid)+"/publish", map[string]string{"prefix": prefix}, &published)
+	return published, err
+}
+
+// DeleteRuleOf deletes a rule of an account and returns it as it was.
+func (c *Client) DeleteRuleOf(ctx context.Context, appid, prefix string) (deleted StoredRule, err error) {
+	err = c.admin(ctx, http.MethodDelete, with(ownRules(appid), map[string]string{"prefix": prefix}), nil, &deleted)
+	return deleted, err
+}
+
+// CheckRule says what AddRuleOf would be answered and where the verification file must
+// be; look: it is looked for there now. Nothing is changed.
+func (c *Client) CheckRule(ctx context.Context, appid string, r OwnRule, look bool) (check RuleCheck, err error) {
+	err = c.long(ctx, http.MethodPost, ownRules(appid)+"/check", struct {
+		OwnRule
+		Look bool `json:"look,omitempty"`
+	}{r, look}, &check)
+	return check, err
+}

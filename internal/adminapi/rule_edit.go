@@ -1,0 +1,116 @@
+package adminapi
+
+import (
+	"cmp"
+	"context"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+// The operator's way to what an account does with its rules by the wire: the same
+// checks, the same quota, the same verification file.
+
+type RuleInput struct {
+	AppIDPath
+	Body client.OwnRule
+}
+
+// draft is the rule as the book wants it.
+func (in *RuleInput) draft() rules.Draft {
+	d := rules.Draft{Prefix: in.Body.Prefix, Path: in.Body.Path, AppID: in.Body.AppID, Occupy: in.Body.Occupy,
+		OpenVersion: cmp.Or(in.Body.OpenVersion, rules.OpenRelease), KeepLinks: in.Body.TestLinks == nil}
+	if in.Body.TestLinks != nil {
+		d.TestLinks = *in.Body.TestLinks
+	}
+	return d
+}
+
+// ownRule does something to a rule of an account and answers the rule as it is then.
+func (a *Admin) ownRule(ctx context.Context, appid, prefix string, do func(accounts.Account) error) (client.StoredRule, error) {
+	owner, err := a.Accounts.Get(ctx, appid)
+	if err == nil {
+		err = do(owner)
+	}
+	if err != nil {
+		return client.StoredRule{}, err
+	}
+	rule, err := a.Rules.Own(ctx, owner, prefix)
+	return showRule(rule), err
+}
+
+func (a *Admin) addRule(ctx context.Context, in *RuleInput) (client.StoredRule, error) {
+	return a.ownRule(ctx, in.AppID, in.Body.Prefix, func(owner accounts.Account) error { return a.Rules.Add(ctx, owner, in.draft()) })
+}
+
+func (a *Admin) editRule(ctx context.Context, in *RuleInput) (client.StoredRule, error) {
+	return a.ownRule(ctx, in.AppID, in.Body.Prefix, func(owner accounts.Account) error { return a.Rules.Edit(ctx, owner, in.draft()) })
+}
+
+func (a *Admin) publishRule(ctx context.Context, in *struct {
+	AppIDPath
+	Body struct {
+		Prefix string `json:"prefix"`
+	}
+}) (client.StoredRule, error) {
+	return a.ownRule(ctx, in.AppID, in.Body.Prefix, func(owner accounts.Account) error {
+		if _, err := a.Rules.Own(ctx, owner, in.Body.Prefix); err != nil {
+			return err
+		}
+		return a.Rules.Publish(ctx, owner, in.Body.Prefix)
+	})
+}
+
+func (a *Admin) deleteRule(ctx context.Context, in *struct {
+	AppIDPath
+	Prefix string `query:"prefix" required:"true"`
+}) (client.StoredRule, error) {
+	owner, err := a.Accounts.Get(ctx, in.AppID)
+	if err != nil {
+		return client.StoredRule{}, err
+	}
+	rule, err := a.Rules.Own(ctx, owner, in.Prefix)
+	if err != nil {
+		return client.StoredRule{}, err
+	}
+	return showRule(rule), a.Rules.Delete(ctx, owner, in.Prefix, rule.Target)
+}
+
+// checkRule answers what an add would be answered, and where the verification file
+// must be; with look it looks for the file there.
+func (a *Admin) checkRule(ctx context.Context, in *struct {
+	AppIDPath
+	Body struct {
+		client.OwnRule
+		Look bool `json:"look,omitempty" doc:"look for the verification file now; the host is asked once"`
+	}
+}) (client.RuleCheck, error) {
+	owner, err := a.Accounts.Get(ctx, in.AppID)
+	if err != nil {
+		return client.RuleCheck{}, err
+	}
+	draft := (&RuleInput{Body: in.Body.OwnRule}).draft()
+	tried, err := a.Rules.Try(ctx, owner, draft)
+	shown := client.RuleCheck{File: tried.File, Vouched: tried.Vouched, ConfirmFile: client.ConfirmFile(owner.Confirm),
+		Steps: []client.FileStep{}}
+	if err != nil {
+		code, detail := errcode.Of(err)
+		if code == errcode.SystemError {
+			return client.RuleCheck{}, err
+		}
+		shown.ErrCode, shown.Detail = code.Number, cmp.Or(detail, code.Meaning)
+	}
+	if !in.Body.Look || tried.File == "" {
+		return shown, nil
+	}
+	steps, err := a.LookAtFile(ctx, tried.File, owner.Confirm.Content)
+	if err != nil {
+		return client.RuleCheck{}, err
+	}
+	for _, s := range steps {
+		shown.Steps, shown.InPlace = append(shown.Steps, client.FileStep(s)), s.OK
+	}
+	return shown, nil
+}
