@@ -54,9 +54,9 @@ var (
 	book   = phrase.Must(folder("locale"))
 	style  = asset("console.css")
 	script = asset("console.js")
-	// templates are the pages, each with the layout around it.
+	// templates are the pages, each with the layout around it and the parts that several have.
 	templates = func() map[string]*template.Template {
-		layout := template.Must(template.New("layout.html").Funcs(functions).ParseFS(files, "templates/layout.html"))
+		layout := template.Must(template.New("layout.html").Funcs(functions).ParseFS(files, "templates/layout.html", "templates/parts/*.html"))
 		names, err := fs.Glob(files, "templates/*.html")
 		if err != nil {
 			panic(err)
@@ -410,6 +410,12 @@ func (v view) With(name, value string) string {
 		q.Del(name)
 	}
 	return v.r.URL.Path + "?" + q.Encode()
+}
+
+// Over is this view of something else, for a part of the page.
+func (v view) Over(data any) view {
+	v.Data = data
+	return v
 }
 
 // Q is a field of the query.

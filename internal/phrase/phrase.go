@@ -21,7 +21,8 @@ const (
 	Chinese Language = "zh-CN"
 )
 
-// Languages are all there are, each with the file that holds its texts.
+// Languages are all there are, each with the end of the names of the files that hold its
+// texts: en.json, and rules.en.json beside it.
 var Languages = map[Language]string{English: "en.json", Chinese: "zh.json"}
 
 // Book is what one kind of page says, in every language.
@@ -33,21 +34,38 @@ type Book struct {
 // lacks a text or has an empty one: such a program would not have passed its tests.
 func Must(folder fs.FS) *Book {
 	b := &Book{texts: map[Language]map[string]string{}}
-	for language, name := range Languages {
-		text, err := fs.ReadFile(folder, name)
-		if err != nil {
-			panic(err)
+	for language, end := range Languages {
+		names, err := fs.Glob(folder, "*"+end)
+		if err != nil || len(names) == 0 {
+			panic(fmt.Errorf("no file is named …%s: %v", end, err))
 		}
-		texts := map[string]string{}
-		if err := json.Unmarshal(text, &texts); err != nil {
-			panic(fmt.Errorf("%s: %w", name, err))
+		b.texts[language] = map[string]string{}
+		for _, name := range names {
+			b.read(language, folder, name)
 		}
-		b.texts[language] = texts
 	}
 	if faults := b.Faults(); len(faults) > 0 {
 		panic(strings.Join(faults, "\n"))
 	}
 	return b
+}
+
+// read takes in a file, which says nothing that another one says.
+func (b *Book) read(language Language, folder fs.FS, name string) {
+	text, err := fs.ReadFile(folder, name)
+	if err != nil {
+		panic(err)
+	}
+	texts := map[string]string{}
+	if err := json.Unmarshal(text, &texts); err != nil {
+		panic(fmt.Errorf("%s: %w", name, err))
+	}
+	for key, one := range texts {
+		if _, twice := b.texts[language][key]; twice {
+			panic(fmt.Sprintf("%s: another file has %s too", name, key))
+		}
+		b.texts[language][key] = one
+	}
 }
 
 var verb = regexp.MustCompile(`%(?:\[\d+\])?[a-z]|%%`)

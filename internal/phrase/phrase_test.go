@@ -51,6 +51,22 @@ func TestABookThatLacksSomethingIsRefused(t *testing.T) {
 	}
 }
 
+func TestABookMayBeInSeveralFiles(t *testing.T) {
+	folder := fstest.MapFS{"en.json": {Data: []byte(`{"a":"A"}`)}, "zh.json": {Data: []byte(`{"a":"甲"}`)},
+		"more.en.json": {Data: []byte(`{"b":"B"}`)}, "more.zh.json": {Data: []byte(`{"b":"乙"}`)}}
+	b := phrase.Must(folder)
+	if text, err := b.In(phrase.Chinese).Say("b"); text != "乙" || err != nil {
+		t.Errorf("got %q, %v", text, err)
+	}
+	folder["more.en.json"].Data = []byte(`{"a":"B"}`)
+	defer func() {
+		if text, _ := recover().(string); text != "more.en.json: another file has a too" {
+			t.Errorf("a text that two files have: %q", text)
+		}
+	}()
+	phrase.Must(folder)
+}
+
 func TestACountOfOneIsSaidInItsOwnForm(t *testing.T) {
 	b := phrase.Must(fstest.MapFS{"en.json": {Data: []byte(`{"a":"%d calls","a.one":"one call"}`)},
 		"zh.json": {Data: []byte(`{"a":"%d 次调用"}`)}})
