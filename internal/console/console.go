@@ -56,7 +56,8 @@ var (
 	script = asset("console.js")
 	// templates are the pages, each with the layout around it and the parts that several have.
 	templates = func() map[string]*template.Template {
-		layout := template.Must(template.New("layout.html").Funcs(functions).ParseFS(files, "templates/layout.html", "templates/parts/*.html"))
+		layout := template.Must(template.New("layout.html").Funcs(functions).ParseFS(files, "templates/layout.html",
+			"templates/parts/*.html"))
 		names, err := fs.Glob(files, "templates/*.html")
 		if err != nil {
 			panic(err)
