@@ -8,4 +8,5 @@ ignore (
 	./node/node_modules
 	./python/.venv
 	./typescript/node_modules
+	./wechatpy/.venv
 )

@@ -51,9 +51,18 @@ fetch_pip() {
 		echo "python3 with venv is not installed" >&2
 		return 1
 	fi
-	[ -x .venv/bin/openapi-python-client ] && .venv/bin/python -m pip freeze 2>/dev/null | grep -qxF "$(head -n 1 requirements.txt)" && return
+	[ -x .venv/bin/python ] && .venv/bin/python -m pip freeze 2>/dev/null | grep -qxF "$(head -n 1 requirements.txt)" && return
 	rm -rf .venv
 	python3 -m venv .venv && bounded 600 .venv/bin/python -m pip install -q --disable-pip-version-check --retries 1 -r requirements.txt >/dev/null
+}
+
+fetch_mvn() {
+	if ! command -v javac >/dev/null || ! command -v mvn >/dev/null; then
+		echo "javac or mvn is not installed" >&2
+		return 1
+	fi
+	# Maven says what goes wrong on standard output.
+	bounded 600 mvn -B -q -ntp dependency:build-classpath -Dmdep.outputFile=target/classpath >&2
 }
 
 # What a fetch says when the fault lies in our own files (wrong sums, a manifest that does not fit its lock file, no
@@ -90,7 +99,8 @@ failed=0
 run() {
 	local folder=$1 fetch=$2 library=$3 log=$scratch/fetch.log cassettes=$scratch/$1.compared status why
 	# Clients made from our own document call no platform: there is nothing to compare.
-	case $folder in typescript | python) cassettes= ;; esac
+	# Nor do the snippets of the pages go through a recorder.
+	case $folder in typescript | python | wechatpy | wxjava) cassettes= ;; esac
 	echo "== $library"
 	(cd "$folder" && "$fetch") 2>"$log"
 	status=$?
@@ -132,6 +142,8 @@ run node fetch_npm "node-easywechat $(npm_version node node-easywechat)"
 run cowechat fetch_npm "co-wechat-api $(npm_version cowechat co-wechat-api)"
 run typescript fetch_npm "openapi-typescript $(npm_version typescript openapi-typescript)"
 run python fetch_pip "$(head -n 1 python/requirements.txt)"
+run wechatpy fetch_pip "$(head -n 1 wechatpy/requirements.txt)"
+run wxjava fetch_mvn "WxJava $(sed -n 's/.*<version>\(.*[0-9]\{4\}.*\)<.*/\1/p' wxjava/pom.xml)"
 
 echo
 echo "compat: client libraries against qrjump"

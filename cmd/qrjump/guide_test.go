@@ -120,40 +120,52 @@ func playCalls(t *testing.T, pages map[string]string) {
 		}
 		_, table, _ := strings.Cut(page, "\n## Answer\n")
 		table, _, _ = strings.Cut(table, "\n## ")
-		listed := map[string]bool{}
-		for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\|").FindAllStringSubmatch(table, -1) {
-			listed[row[1]] = true
+		said := map[string]string{}
+		for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| ([^|]+) \\|").FindAllStringSubmatch(table, -1) {
+			said[row[1]] = row[2]
 		}
-		for _, field := range fieldsOf("", answered) {
+		came := map[string]string{}
+		typesOf("", answered, came)
+		for field, kind := range came {
 			before, _, _ := strings.Cut(field, ".")
-			if _, there := listed[field]; !there && !listed[before+".*"] {
+			switch want, there := said[field]; {
+			case !there && said[before+".*"] == "":
 				t.Errorf("%s answers %s, which its page does not have", name, field)
-			} else if there {
-				listed[field] = false
+			case there && want != kind && (want == "" || !strings.HasPrefix(want, kind+" of")):
+				t.Errorf("%s answers %s as %s, and its page says %s", name, field, kind, want)
 			}
 		}
-		for field, waited := range listed {
-			if waited && !strings.HasSuffix(field, ".*") {
+		for field := range said {
+			if came[field] == "" && !strings.HasSuffix(field, ".*") {
 				t.Errorf("the page of %s has the field %s, which was not answered: %s", name, field, lines[len(lines)-1])
 			}
 		}
 	}
 }
 
-// fieldsOf are the names of all fields of an answer, those of lists as of their first.
-func fieldsOf(above string, value any) (names []string) {
+// typesOf puts the type of each field of an answer into kinds, by its name; those of a list's members stand below the list's name.
+// A list without members is "array", of which nobody sees more.
+func typesOf(above string, value any, kinds map[string]string) string {
 	switch value := value.(type) {
 	case map[string]any:
 		for name, one := range value {
-			names = append(names, above+name)
-			names = append(names, fieldsOf(above+name+".", one)...)
+			kinds[above+name] = typesOf(above+name+".", one, kinds)
 		}
+		return "object"
 	case []any:
+		kind := "array"
 		for _, one := range value {
-			names = append(names, fieldsOf(above, one)...)
+			kind = "array of " + typesOf(above, one, kinds)
 		}
+		return kind
+	case float64:
+		return "number"
+	case bool:
+		return "boolean"
+	case string:
+		return "string"
 	}
-	return names
+	return "null"
 }
 
 // playPage runs the blocks of a page in one shell. The addresses of the page are

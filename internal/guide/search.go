@@ -45,6 +45,8 @@ const (
 	headingWorth = 4
 )
 
+var programs = []string{"go", "java", "js", "python"}
+
 // newIndex reads pages; those in the first language, in the same order, have the
 // anchors.
 func newIndex(pages, first []*page) *index {
@@ -86,7 +88,8 @@ func (x *index) add(p *page, names []string) {
 				}
 			}
 		case *ast.FencedCodeBlock:
-			if entering {
+			// Programs say what their call says beside them, and would hide it.
+			if entering && !slices.Contains(programs, string(n.Language(p.source))) {
 				for i := range n.Lines().Len() {
 					line := n.Lines().At(i)
 					said.Write(line.Value(p.source))

@@ -2,9 +2,11 @@ package server_test
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -41,6 +43,7 @@ type callText struct {
 	Body         string
 	Query        *string
 	Save         string
+	SDK          string // what makes the call in an SDK, where that is not the token's
 }
 
 type wordTexts struct{ Settings, Limits, Effects, Metrics map[string]string }
@@ -84,6 +87,8 @@ func guidePages(t *testing.T) map[string]string {
 	readTexts(t, "calls.yaml", &calls)
 	readTexts(t, "errors.yaml", &causes)
 	readTexts(t, "words.yaml", &words)
+	var sdks []sdkText
+	readTexts(t, "sdk.yaml", &sdks)
 	checkTexts(t, calls, causes)
 	pages := map[string]string{}
 	put := func(name string, page func(tongue) string) {
@@ -96,8 +101,9 @@ func guidePages(t *testing.T) map[string]string {
 		endpoints[e.Path] = e
 	}
 	for _, c := range calls.Calls {
-		put("calls/"+c.Page, func(l tongue) string { return callPage(t, l, c, endpoints[c.Path], calls.Fields, causes) })
+		put("calls/"+c.Page, func(l tongue) string { return callPage(t, l, c, endpoints[c.Path], calls.Fields, causes, sdks) })
 	}
+	put("calls/sdks", func(l tongue) string { return sdksPage(t, l, sdks) })
 	put("calls/every-call", func(l tongue) string { return everyCallPage(l, causes) })
 	put("errors", func(l tongue) string { return causesPage(l, calls, endpoints, causes) })
 	settings := settingRows(t)
@@ -132,6 +138,7 @@ func checkTexts(t *testing.T, calls callTexts, causes map[int][]string) {
 			t.Errorf("docs/calls.yaml has the fields %q of %s, the pages name %q", names, e.Path, want)
 		}
 		delete(said, e.Path)
+		checkExample(t, calls.Calls[i], calls.Fields)
 	}
 	for path := range said {
 		t.Errorf("docs/calls.yaml has %s, which is no call", path)
@@ -148,6 +155,29 @@ func checkTexts(t *testing.T, calls callTexts, causes map[int][]string) {
 	for number := range causes {
 		if !known[number] {
 			t.Errorf("docs/errors.yaml has %d, which no call answers", number)
+		}
+	}
+}
+
+// checkExample holds the types of a request's fields to the body of its example.
+func checkExample(t *testing.T, c callText, fields map[string][]string) {
+	t.Helper()
+	if c.Body == "" {
+		return
+	}
+	var body map[string]any
+	if err := json.Unmarshal([]byte(regexp.MustCompile(`:\$[A-Z_]+`).ReplaceAllString(c.Body, ":1")), &body); err != nil {
+		t.Errorf("the example of %s: %v", c.Page, err)
+	}
+	for name, value := range body {
+		said := fields[c.Page+"."+name]
+		if said == nil {
+			said = fields[name]
+		}
+		kind := map[reflect.Kind]string{reflect.String: "string", reflect.Float64: "number", reflect.Bool: "boolean", reflect.Map: "object",
+			reflect.Slice: "array of string"}[reflect.TypeOf(value).Kind()]
+		if len(said) == 0 || kind != said[0] {
+			t.Errorf("the example of %s has %s as %s, the table says %q", c.Page, name, kind, said)
 		}
 	}
 }
@@ -236,17 +266,7 @@ func (c callText) script() string {
 		text = fieldOf + text
 	}
 	url := here + c.Path
-	parameters := ""
-	switch {
-	case c.Token == "component":
-		parameters = "component_access_token=$TOKEN"
-	case c.Token != "" && !c.Tokenless:
-		parameters = "access_token=$TOKEN"
-	}
-	if c.Query != nil && *c.Query != "" {
-		parameters = strings.Trim(parameters+"&"+*c.Query, "&")
-	}
-	if parameters != "" {
+	if parameters := c.parameters(); parameters != "" {
 		url = `"` + url + "?" + parameters + `"`
 	}
 	if c.Body != "" {
@@ -258,7 +278,24 @@ func (c callText) script() string {
 	return text + "curl -s " + url + "\n"
 }
 
-func callPage(t *testing.T, l tongue, c callText, e api.Description, fields map[string][]string, causes map[int][]string) string {
+// parameters are the query of a call's example.
+func (c callText) parameters() string {
+	parameters := ""
+	switch {
+	case c.Token == "component":
+		parameters = "component_access_token=$TOKEN"
+	case c.Token != "" && !c.Tokenless:
+		parameters = "access_token=$TOKEN"
+	}
+	if c.Query != nil && *c.Query != "" {
+		parameters = strings.Trim(parameters+"&"+*c.Query, "&")
+	}
+	return parameters
+}
+
+func callPage(
+	t *testing.T, l tongue, c callText, e api.Description, fields map[string][]string, causes map[int][]string, sdks []sdkText,
+) string {
 	var b strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
 	short := c.Path
@@ -341,6 +378,7 @@ func callPage(t *testing.T, l tongue, c callText, e api.Description, fields map[
 
 	p("\n## %s\n\n%s\n\n```sh\n%s```\n", l.say("Example", "示例"),
 		l.say("These lines run on a server that was started by `qrjump serve --dev`.", "以下命令可在 `qrjump serve --dev` 启动的服务器上直接运行。"), c.script())
+	b.WriteString(sdkSection(t, l, c, e, sdks))
 
 	p("\n## %s\n\n", l.say("Errors: why would I get this?", "错误码：为什么会出现？"))
 	if len(e.Codes) == 0 {
