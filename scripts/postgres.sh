@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A private PostgreSQL server for tests: its own directory, its own port, a random password.
 #
-#   scripts/postgres.sh start DIR   make a fresh server in DIR, print its postgres:// URL (one line)
+#   scripts/postgres.sh start DIR   make a fresh server in DIR, print its postgres:// URL (one line); with
+#                                   POSTGRES_FSYNC=off what it writes survives kill -9, and not the machine's end
 #   scripts/postgres.sh stop DIR    stop it and remove DIR
 #   scripts/postgres.sh bin         print where the PostgreSQL programs are
 #
@@ -117,7 +118,7 @@ start() {
 listen_addresses = '127.0.0.1'
 unix_socket_directories = '$socket'
 max_connections = 500 # packages are tested side by side, with several nodes each
-fsync = on # tests kill the server under test and count what survived
+fsync = ${POSTGRES_FSYNC:-on}
 wal_keep_size = 64MB # for a replica that is being made
 synchronous_commit = on
 full_page_writes = on

@@ -52,11 +52,12 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 trap 'exit 129' HUP
 
-# on_postgres runs a command that finds a fresh PostgreSQL server in TEST_POSTGRES.
+# on_postgres runs a command that finds a fresh PostgreSQL server in TEST_POSTGRES. Tests kill processes and count what
+# survived; only chaos takes the power away, so only there must PostgreSQL wait for the disk.
 on_postgres() {
   local url status=0
   postgres=$(mktemp -d /tmp/qrjump-postgres.XXXXXX)
-  url=$(scripts/postgres.sh start "$postgres")
+  url=$(POSTGRES_FSYNC=${POSTGRES_FSYNC:-off} scripts/postgres.sh start "$postgres")
   run env "TEST_POSTGRES=$url" QRJUMP_REQUIRE_POSTGRES=1 "$@" || status=$?
   scripts/postgres.sh stop "$postgres"
   postgres=
@@ -67,7 +68,7 @@ run_stage() {
   case $1 in
   deps) run scripts/install-test-deps.sh ;;
   check) run make --no-print-directory check ;;
-  chaos) on_postgres go test -count=1 -v -timeout 24h ./endurance ;; # bounded by CHAOS_MINUTES
+  chaos) POSTGRES_FSYNC=on on_postgres go test -count=1 -v -timeout 24h ./endurance ;; # bounded by CHAOS_MINUTES
   unit+conformance) on_postgres env QRJUMP_REQUIRE_CHROMIUM=1 go test "${test_flags[@]}" ./... ;;
   # Short: tables and simulations prove nothing more here. SQLite is C in Go's clothes with locks of its own: watching
   # its memory costs four fifths of the time and looks at none of our code.

@@ -145,7 +145,7 @@ func TestLoadIsForAnEmptyDatabase(t *testing.T) {
 
 // PostgreSQL may not have noticed yet that a process has ended.
 func TestALoadWaitsForWhoIsAboutToGo(t *testing.T) {
-	target := newPostgres(t)
+	target := emptyPostgres(t)
 	s, err := OpenEmpty(t.Context(), target, NewestSchema())
 	if err != nil {
 		t.Fatal(err)

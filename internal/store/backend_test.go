@@ -18,7 +18,7 @@ import (
 
 // The tests of this package are the conformance suite: what they say holds for
 // both databases. PostgreSQL comes from TEST_POSTGRES (scripts/test.sh starts
-// one); the run makes a database of its own in it, each test a schema.
+// one); the each test gets a copy of the newest schema.
 
 func TestMain(m *testing.M) {
 	childtest.Roles{"open a folder": childtest.Role(openFolder)}.Play()
@@ -33,15 +33,35 @@ func eachTarget(t *testing.T, f func(t *testing.T, target Target)) {
 	dbtest.Each(t, dbtest.Schema, func(t *testing.T, url string) { f(t, Target{URL: url, Dir: t.TempDir()}) })
 }
 
-// eachBackend is eachTarget with the store opened.
+// copies are databases of the newest schema without a row of anybody's.
+var copies = dbtest.CopiesOf(func(url, folder string) error {
+	s, err := Open(context.Background(), Target{URL: url, Dir: folder})
+	if err != nil {
+		return err
+	}
+	return s.Close()
+})
+
+// eachCopy runs f once for each database, on one that has its schema already.
+func eachCopy(t *testing.T, f func(t *testing.T, target Target)) {
+	dbtest.Each(t, copies.Postgres, func(t *testing.T, url string) {
+		target := Target{URL: url, Dir: t.TempDir()}
+		if url == "" {
+			copies.Embedded(t, target.Dir)
+		}
+		f(t, target)
+	})
+}
+
+// eachBackend is eachCopy with the store opened.
 func eachBackend(t *testing.T, f func(t *testing.T, s *Store)) {
-	eachTarget(t, func(t *testing.T, target Target) { f(t, open(t, target)) })
+	eachCopy(t, func(t *testing.T, target Target) { f(t, open(t, target)) })
 }
 
 // eachCluster gives the stores of two nodes: on PostgreSQL two processes share
 // the database, on SQLite there is one.
 func eachCluster(t *testing.T, f func(t *testing.T, nodes [2]*Store)) {
-	eachTarget(t, func(t *testing.T, target Target) {
+	eachCopy(t, func(t *testing.T, target Target) {
 		s := open(t, target)
 		nodes := [2]*Store{s, s}
 		if target.URL != "" {
@@ -65,8 +85,14 @@ func open(t *testing.T, target Target) *Store {
 	return s
 }
 
-// newPostgres is an empty schema that is dropped after the test.
+// newPostgres is a database of the newest schema that is dropped after the test.
 func newPostgres(t *testing.T) Target {
+	t.Helper()
+	return Target{URL: copies.Postgres(t), Dir: t.TempDir()}
+}
+
+// emptyPostgres is a schema without tables that is dropped after the test.
+func emptyPostgres(t *testing.T) Target {
 	t.Helper()
 	return Target{URL: dbtest.Schema(t), Dir: t.TempDir()}
 }

@@ -26,7 +26,7 @@ func TestADatabaseURLThatCannotBeReadKeepsItsPassword(t *testing.T) {
 }
 
 func TestAWrongPasswordIsNotRepeated(t *testing.T) {
-	u, err := url.Parse(newPostgres(t).URL)
+	u, err := url.Parse(emptyPostgres(t).URL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func TestAWrongPasswordIsNotRepeated(t *testing.T) {
 }
 
 func TestACommitOnPostgresIsFlushedBeforeItIsAnswered(t *testing.T) {
-	s := open(t, newPostgres(t))
+	s := open(t, emptyPostgres(t))
 	var got string
 	if err := s.write.QueryRowContext(t.Context(), `SHOW synchronous_commit`).Scan(&got); err != nil {
 		t.Fatal(err)
@@ -46,7 +46,7 @@ func TestACommitOnPostgresIsFlushedBeforeItIsAnswered(t *testing.T) {
 }
 
 func TestAProcessThatMayNotChangeTheSchemaWorksOnOneThatIsUpToDate(t *testing.T) {
-	target := newPostgres(t)
+	target := emptyPostgres(t)
 	s := open(t, target)
 	u, err := url.Parse(target.URL)
 	if err != nil {

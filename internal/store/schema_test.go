@@ -48,7 +48,7 @@ func TestADatabaseOfAnyEarlierSchemaEndsLikeANewOne(t *testing.T) {
 			t.Run(fmt.Sprint("from ", before), func(t *testing.T) {
 				empty := func() Target {
 					if target.URL != "" {
-						return newPostgres(t)
+						return emptyPostgres(t)
 					}
 					return Target{Dir: t.TempDir()}
 				}
@@ -95,7 +95,7 @@ func TestOpeningAgainChangesNothing(t *testing.T) {
 }
 
 func TestBothDatabasesHaveTheSameTables(t *testing.T) {
-	pg, lite := open(t, newPostgres(t)), open(t, Target{Dir: t.TempDir()})
+	pg, lite := open(t, emptyPostgres(t)), open(t, Target{Dir: t.TempDir()})
 	columns := func(s *Store) (list []string) {
 		t.Helper()
 		for _, table := range tables(t, s) {
@@ -120,7 +120,7 @@ func TestBothDatabasesHaveTheSameTables(t *testing.T) {
 // A text that an index sorts must not depend on the language of the server:
 // pages would differ, and an update of its language tables breaks the index.
 func TestEveryTextInAnIndexIsSortedByItsBytes(t *testing.T) {
-	s := open(t, newPostgres(t))
+	s := open(t, emptyPostgres(t))
 	list := texts(t, s, `SELECT DISTINCT i.indexrelid::regclass || ': ' || a.attname
 		FROM pg_index i
 		JOIN pg_class c ON c.oid = i.indrelid AND c.relnamespace = current_schema()::regnamespace
@@ -156,7 +156,7 @@ func TestANewerSchemaIsRefused(t *testing.T) {
 }
 
 func TestManyProcessesMayStartOnANewDatabaseAtOnce(t *testing.T) {
-	target := newPostgres(t)
+	target := emptyPostgres(t)
 	var stores [4]*Store
 	errs := race(len(stores), func(i int) (err error) {
 		stores[i], err = Open(t.Context(), target)

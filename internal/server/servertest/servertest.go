@@ -25,6 +25,8 @@ import (
 
 	"github.com/qrjump/qrjump/internal/outbound"
 	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 )
 
 // Began is when every test's server starts, unless it says otherwise.
@@ -135,6 +137,15 @@ func (l *log) String() string {
 	return l.text.String()
 }
 
+// newest is a folder whose database has its tables and nothing in them.
+var newest = dbtest.CopiesOf(func(_, folder string) error {
+	s, err := store.Open(context.Background(), store.Target{Dir: folder})
+	if err != nil {
+		return err
+	}
+	return s.Close()
+})
+
 // Start starts a server that stops with the test.
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
@@ -151,6 +162,12 @@ func Try(t testing.TB, o Options) (*Server, error) {
 	folder := filepath.Join(t.TempDir(), "data")
 	if o.Data == "" {
 		o.Data = folder
+	}
+	if o.Data == folder {
+		if err := os.Mkdir(folder, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		newest.Embedded(t, folder)
 	}
 	c := server.Default()
 	c.Data, c.Listen, c.Dev, c.Emulator, c.AdminToken = o.Data, "127.0.0.1:0", !o.Guarded, o.Emulator, AdminToken

@@ -64,6 +64,7 @@ var ran struct {
 	server, name string
 	db           *sql.DB
 	schemas      atomic.Int64
+	models       []string // databases that Copies copy
 }
 
 // Schema makes an empty schema, which is cheaper than a database, and patient as well.
@@ -84,17 +85,25 @@ func Schema(t testing.TB) string {
 	return patient(With(in(server, ran.name), "search_path", schema))
 }
 
-// Run runs the tests of a package and drops the database of their schemas.
+// Run runs the tests of a package and drops what they share: the database of their
+// schemas, and the models that they copied.
 func Run(m *testing.M) (code int) {
 	code = m.Run()
-	if ran.db == nil {
+	if ran.db == nil && len(ran.models) == 0 {
 		return code
 	}
-	ran.db.Close()
+	shared := ran.models
+	if ran.db != nil {
+		ran.db.Close()
+		shared = append(shared, ran.name)
+	}
 	db, err := sql.Open("pgx", ran.server)
 	if err == nil {
-		_, err = db.Exec(`DROP DATABASE ` + ran.name + ` WITH (FORCE)`)
-		db.Close()
+		defer db.Close()
+		for _, name := range shared {
+			_, failed := db.Exec(`DROP DATABASE ` + name + ` WITH (FORCE)`)
+			err = errors.Join(err, failed)
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
