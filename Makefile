@@ -33,7 +33,7 @@ check: ## formatting, vet, modern forms, staticcheck
 	go fix -diff ./...
 	go tool -modfile=tools.mod staticcheck ./...
 
-race: ## the concurrent packages under the race detector (RACE_PACKAGES)
+race: ## the concurrent packages and tests under the race detector (RACE_PACKAGES, RACE_PARTS)
 	scripts/test.sh race
 
 fuzz: ## each fuzz target for a while (FUZZTIME=20s)

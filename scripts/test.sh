@@ -5,13 +5,15 @@
 #   scripts/test.sh check race   only these
 #   scripts/test.sh chaos        endurance/ for CHAOS_MINUTES; neither it nor fuzz is among "every"
 #
-# TEST_FLAGS, RACE_PACKAGES and FUZZTIME change what the stages do.
+# TEST_FLAGS, RACE_PACKAGES, RACE_PARTS and FUZZTIME change what the stages do.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 command -v go >/dev/null || { echo "install Go first: https://go.dev/dl" >&2; exit 1; }
 
 all=(deps check unit+conformance race compat demo-codes)
-read -ra race_packages <<<"${RACE_PACKAGES:-./internal/index ./internal/live ./internal/scan ./internal/api ./internal/store ./internal/accounts ./internal/calls ./internal/emulator ./internal/consent ./internal/webhooks ./internal/stats ./internal/ledger ./internal/stream ./internal/scanapi ./internal/lane}"
+read -ra race_packages <<<"${RACE_PACKAGES:-./internal/index ./internal/live ./internal/scan ./internal/api ./internal/calls ./internal/emulator ./internal/consent ./internal/webhooks ./internal/ledger ./internal/stream ./internal/scanapi ./internal/lane}"
+# of these, which start nothing by themselves, only the tests that start goroutines
+read -ra race_parts <<<"${RACE_PARTS-./internal/store ./internal/stats ./internal/accounts}"
 read -ra test_flags <<<"${TEST_FLAGS:--count=1 -timeout 60m -vet=off}" # check has vetted all
 
 child=
@@ -64,6 +66,12 @@ on_postgres() {
   return "$status"
 }
 
+# concurrent prints the pattern of the tests of packages that start goroutines.
+concurrent() {
+  # shellcheck disable=SC2068 # the shell finds the files
+  awk -f scripts/concurrent-tests.awk ${@/%//*_test.go} | paste -sd'|' | sed 's/.*/^(&)$/'
+}
+
 run_stage() {
   case $1 in
   deps) run scripts/install-test-deps.sh ;;
@@ -73,8 +81,10 @@ run_stage() {
   # Short: tables and simulations prove nothing more here. SQLite is C in Go's clothes with locks of its own: watching
   # its memory costs four fifths of the time and looks at none of our code.
   race)
-    on_postgres env CGO_ENABLED=1 go test -race -short -gcflags=modernc.org/sqlite/lib=-race=false \
-      -gcflags=modernc.org/libc=-race=false "${test_flags[@]}" "${race_packages[@]}"
+    local watched=(env CGO_ENABLED=1 go test -race -short -gcflags=modernc.org/sqlite/lib=-race=false
+      -gcflags=modernc.org/libc=-race=false "${test_flags[@]}")
+    on_postgres "${watched[@]}" "${race_packages[@]}"
+    [ ${#race_parts[@]} = 0 ] || on_postgres "${watched[@]}" -run "$(concurrent "${race_parts[@]}")" "${race_parts[@]}"
     ;;
   fuzz) run scripts/fuzz.sh "${FUZZTIME:-20s}" ;; # what it found before runs as tests
   compat) run compat/run.sh ;;

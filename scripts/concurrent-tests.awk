@@ -1,0 +1,27 @@
+# Prints the names of the tests in *_test.go files that start goroutines, themselves or through a helper of those
+# files: what the race detector can say something about.
+#
+#   awk -f scripts/concurrent-tests.awk internal/store/*_test.go
+
+/^func / {
+  name = $0
+  sub(/^func (\([^)]*\) )?/, "", name)
+  sub(/[^A-Za-z0-9_].*/, "", name)
+  next
+}
+/^}/ { name = "" }
+name != "" { body[name] = body[name] "\n" $0 }
+
+END {
+  for (f in body) if (body[f] ~ /(^|[^A-Za-z0-9_.])go (func|[a-z])|\.Go\(|WaitGroup/) starts[f] = 1
+  do {
+    more = 0
+    for (f in body) {
+      if (f in starts) continue
+      for (s in starts) {
+        if (s !~ /^Test/ && body[f] ~ ("[^A-Za-z0-9_]" s "\\(")) { starts[f] = more = 1; break }
+      }
+    }
+  } while (more)
+  for (f in starts) if (f ~ /^Test/) print f
+}
