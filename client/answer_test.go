@@ -45,6 +45,13 @@ var everyCall = map[string]func(ctx, *api) error{
 	"ChangeCodes": only(func(ctx ctx, c *api) (any, error) {
 		return c.ChangeCodes(ctx, 1, client.Void, client.CodeChange{})
 	}),
+	"MakePackage":   only(func(ctx ctx, c *api) (any, error) { return c.MakePackage(ctx, 1, client.PackageWish{}) }),
+	"SendPackage":   func(ctx ctx, c *api) error { return c.SendPackage(ctx, 1, "", io.Discard) },
+	"Packages":      only(func(ctx ctx, c *api) (any, error) { return c.Packages(ctx, client.PackageQuery{}) }),
+	"Package":       only(func(ctx ctx, c *api) (any, error) { return c.Package(ctx, 1) }),
+	"RecallPackage": only(func(ctx ctx, c *api) (any, error) { return c.RecallPackage(ctx, 1, "x", "x") }),
+	"SpoilCodes":    only(func(ctx ctx, c *api) (any, error) { return c.SpoilCodes(ctx, 1, nil, "x", "x") }),
+	"PackageSigner": only(func(ctx ctx, c *api) (any, error) { return c.PackageSigner(ctx) }),
 	"WithdrawCodes": only(func(ctx ctx, c *api) (any, error) {
 		return c.WithdrawCodes(ctx, 1, time.Time{}, client.CodeChange{})
 	}),
@@ -341,7 +348,7 @@ func (d document) least(method, path string) (kind string, body []byte) {
 		if !ok || !form.MatchString(path) || strings.Contains(pattern, "{") && d.Paths[path] != nil {
 			continue
 		}
-		for _, kind := range []string{"application/json", "application/gzip", "application/x-ndjson", "text/csv"} {
+		for _, kind := range []string{"application/json", "application/gzip", "application/x-ndjson", "text/csv", "application/age"} {
 			if content, ok := one.Responses["200"].Content[kind]; ok {
 				text, _ := json.Marshal(d.value(content.Schema))
 				return kind, text

@@ -19,6 +19,7 @@ type Batch struct {
 	Version   string    `json:"version"`
 	Segment   int64     `json:"segment"` // codes of one download
 	QRVersion int       `json:"qr_version" doc:"the smallest QR version that holds a code text at level Q"`
+	Proof     bool      `json:"proof,omitempty" doc:"codes for a printer's trials: they never activate"`
 	CreatedAt time.Time `json:"created_at"`
 	Frozen    int64     `json:"frozen" minimum:"0"`
 	Void      int64     `json:"void" minimum:"0"`

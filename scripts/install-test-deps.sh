@@ -32,6 +32,9 @@ missing() {
   needs fc-list fontconfig
   [ -n "$(fc-list :lang=zh 2>/dev/null)" ] || echo fonts-wqy-microhei
   needs npm npm
+  # a printer's package is opened and checked by programs that are not ours
+  needs age age
+  needs ssh-keygen openssh-client
   # completion is played in each shell, and the man pages are read by what prints them
   needs zsh zsh
   needs fish fish

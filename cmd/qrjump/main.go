@@ -77,6 +77,19 @@ type commands struct {
 		Void     codeVoid     `cmd:"" group:"Codes of all accounts (operator)" help:"Let codes open nothing for ever." example:"qrjump code void 500000001 --codes-file stolen.txt --yes"`
 	} `cmd:"" help:"One item, one code: single codes."`
 
+	Package struct {
+		Make   packageMake   `cmd:"" group:"Printers' packages (operator)" help:"Hand codes to a printer: one file, encrypted to the printer and signed." example:"qrjump package make 500000001 0-4999 --for printer.pub --proofs 20"`
+		Send   packageSend   `cmd:"" group:"Printers' packages (operator)" help:"Write the file of a package again." example:"qrjump package send 1 --out package.age"`
+		List   packageList   `cmd:"" group:"Printers' packages (operator)" help:"List which codes are with which printer." example:"qrjump package list"`
+		Recall packageRecall `cmd:"" group:"Printers' packages (operator)" help:"Freeze the codes of a package at once." example:"qrjump package recall 1 --note 'lost on the way' --yes"`
+		Spoil  packageSpoil  `cmd:"" group:"Printers' packages (operator)" help:"Note that the printer destroyed codes: they are void for ever." example:"qrjump package spoil 1 5-9 --yes"`
+		Signer packageSigner `cmd:"" group:"Printers' packages (operator)" help:"Print the key by which printers check packages." example:"qrjump package signer > signer.txt"`
+
+		Open   packageOpen   `cmd:"" group:"Printers' packages (printer)" help:"Decrypt a package into a folder, and check all of it; no server is asked." example:"qrjump package open package-1.age --identity key.txt --signer signer.txt --out job"`
+		Verify packageVerify `cmd:"" group:"Printers' packages (printer)" help:"Check a package, or the folder that one was opened in; no server is asked." example:"qrjump package verify job --signer signer.txt"`
+		Check  packageCheck  `cmd:"" group:"Printers' packages (printer)" help:"Say what of a printing run is missing, double or foreign, from the log of its cameras; exit 6 where something is." example:"qrjump package check job camera.log"`
+	} `cmd:"" help:"Which codes a printer gets, and what became of them."`
+
 	Scan scanCommand `cmd:"" group:"Scans" help:"Say what a link opens, and why." example:"qrjump scan --explain https://coffee.example/t/7"`
 
 	Why whyCommand `cmd:"" group:"Why (operator)" help:"Say why a call was answered so, and how sure that is." example:"qrjump why 614e959d-6ee66b1b-75f60c88"`

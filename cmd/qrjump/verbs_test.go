@@ -141,6 +141,22 @@ var everyVerb = []verb{
 		}
 	}},
 
+	{path: "package signer", api: adminAPI, says: `^qrjump namespaces="qrjump-package" ssh-ed25519 \S+$`, after: func(w *world) {
+		if err := os.WriteFile(w.found["SIGNER"], []byte(w.said), 0o600); err != nil {
+			w.t.Fatal(err)
+		}
+	}},
+	{path: "package make", api: adminAPI,
+		words: "$ID 2000-2099 --for acme --by-passphrase --passphrase-file $PASSPHRASE --out $PARCEL --proofs 5",
+		says:  `^package 1: 100 codes of \d+ for acme, in \S+, \d+ bytes`},
+	{path: "package send", api: adminAPI, words: "1 --by-passphrase --passphrase-file $PASSPHRASE --out $PARCEL", says: `^wrote package 1 to `},
+	{path: "package list", api: adminAPI, says: `(?m)^1 +\d+ +2000-2099 +acme +with the printer +2 `},
+	{path: "package open", words: "$PARCEL --passphrase-file $PASSPHRASE --signer $SIGNER --out $JOB", says: `^opened package 1 in `},
+	{path: "package verify", words: "$JOB --signer $SIGNER", says: `^package 1 is whole: `},
+	{path: "package check", words: "$JOB -", exit: exitDifferent, says: `(?m)^missing 100 codes: 2000-2099$`},
+	{path: "package spoil", api: adminAPI, words: "1 2000 --yes", says: `^spoiled in package 1 until now: 1 code, void for ever$`},
+	{path: "package recall", api: adminAPI, words: "1 --yes", says: `^recalled package 1: 100 codes of \d+ are frozen$`},
+
 	{path: "scan", api: scanAPI, words: "https://tea.example/t/7", says: `(?m)^opens +Mini Program shop, release$`},
 	{path: "scan", api: scanAPI, words: "--explain https://tea.example/t/7", says: `(?m)^opens +https://tea\.example/t/`},
 	{path: "scan", api: scanAPI, words: "-", in: "https://tea.example/t/7\nhello\n", says: `(?m)^\{.*open_mini_program.*\n\{.*show_text`},
@@ -295,6 +311,8 @@ func newWorld(t *testing.T) *world {
 			t.Fatal(err)
 		}
 	}
+	w.found["PARCEL"], w.found["SIGNER"] = filepath.Join(w.dir, "package.age"), filepath.Join(w.dir, "signer.txt")
+	w.found["JOB"] = filepath.Join(w.dir, "job")
 	w.found["CASSETTE"] = filepath.Join(w.dir, "calls.ndjson")
 	w.found["RULES"], w.found["PASSPHRASE"] = filepath.Join(w.dir, "rules.yaml"), filepath.Join(w.dir, "passphrase.txt")
 	w.found["AESKEY"] = strings.Repeat("abcdefghijk", 4)[:43]

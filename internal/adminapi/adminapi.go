@@ -21,6 +21,7 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/history"
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/parcel"
 	"github.com/qrjump/qrjump/internal/people"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
@@ -36,9 +37,11 @@ type Admin struct {
 	Rules    *rules.Book
 	Codes    *codes.Press
 	Desk     *codes.Desk
-	OpenIDs  *accounts.OpenIDs
-	Keys     *accounts.ScanKeys
-	People   *people.Directory
+	// PackageSigner signs printers' packages.
+	PackageSigner *parcel.Signer
+	OpenIDs       *accounts.OpenIDs
+	Keys          *accounts.ScanKeys
+	People        *people.Directory
 	// ConsoleURL is where the console is.
 	ConsoleURL func() string
 	Settings   *settings.Live
@@ -90,6 +93,7 @@ var explained = []struct {
 	{accounts.ErrNoComponent, http.StatusNotFound, "there is no third-party platform with this appid"},
 	{accounts.ErrNoGrant, http.StatusNotFound, "the account did not authorise this platform"},
 	{codes.ErrNoBatch, http.StatusNotFound, "there is no application with this id"},
+	{codes.ErrNoPackage, http.StatusNotFound, "there is no package with this number"},
 	{rules.ErrNoRule, http.StatusNotFound, "there is no rule with this prefix"},
 	{rules.ErrNoChange, http.StatusNotFound, "no change of a rule has this number; qrjump rule history PREFIX lists them"},
 	{rules.ErrNotLink, http.StatusUnprocessableEntity, ""},

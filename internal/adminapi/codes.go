@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/qrjump/qrjump/client"
@@ -82,7 +83,8 @@ func (a *Admin) selected(ctx context.Context, b codes.Batch, s client.CodeSelect
 func (a *Admin) showBatch(b codes.Batch) client.Batch {
 	now := a.Codes.Now()
 	counts := a.Codes.Memory.Counts(b.ID, now)
-	return client.Batch{ID: b.ID, Account: b.Account, ISV: b.ISV, Count: b.Count, Status: string(b.Status(now, a.Codes.TimeToFinish())),
+	return client.Batch{ID: b.ID, Account: b.Account, ISV: strings.TrimPrefix(b.ISV, "\x01"),
+		Proof: b.Proof, Count: b.Count, Status: string(b.Status(now, a.Codes.TimeToFinish())),
 		Prefix:  b.Prefix,
 		Version: string(b.Version), Segment: b.Segment, QRVersion: codes.QRVersion(b.Prefix), CreatedAt: b.CreatedAt,
 		Frozen: int64(counts.Frozen), Void: int64(counts.Void), Redeemed: int64(counts.Redeemed)}

@@ -84,6 +84,21 @@ func (a *Admin) Operations() []o.Operation {
 			"Open another page for what is active in a range; what the codes count for stays").Of(a.ofBatch),
 		o.Get("/batches/{application_id}/codes/{code_index}/scans", "getCodeScans", o.Marketer, a.getCodeScans,
 			"What is known of the scans of a code").Of(a.ofBatch),
+		o.Post("/batches/{application_id}/packages", "makePackage", o.Operator, a.makePackage,
+			"Note that codes are handed to a printer; sendPackage then writes the file").Of(a.ofBatch).
+			More("409: another printer has codes of the range, more packages have them than `package_copies` says and no reason is given, " +
+				"or some are frozen, void or spoiled."),
+		o.Get("/packages", "listPackages", o.Viewer, a.listPackages, "Which codes were handed to which printer, oldest first").
+			OfQuery("account"),
+		o.Get("/packages/{package}", "getPackage", o.Viewer, a.getPackage, "Show a printer's package").Of(a.ofPackage),
+		o.Post("/packages/{package}/file", "sendPackage", o.Operator, a.sendPackage,
+			"The file of a printer's package, encrypted and signed; a download that broke off is repeated so").Of(a.ofPackage).
+			Answers("a tar in age: the manifest, its signature, the parts", ageType),
+		o.Post("/packages/{package}/recall", "recallPackage", o.Marketer, a.recallPackage,
+			"Freeze the codes of a package at once, and let nobody download it any more").Of(a.ofPackage),
+		o.Post("/packages/{package}/spoiled", "spoilCodes", o.Marketer, a.spoilCodes,
+			"Note that the printer destroyed codes of a package: void for ever, and in no package any more").Of(a.ofPackage),
+		o.Get("/package-signer", "packageSigner", o.Viewer, a.packageSigner, "The public key by which printers check packages").Everyone(),
 		o.Post("/codes/lookup", "lookupCode", o.Marketer, a.lookupCode,
 			"Find a code by its text, its nine characters, or application and index, with its history"),
 

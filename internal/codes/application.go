@@ -38,6 +38,8 @@ type Batch struct {
 	FirstCode string
 	FirstText string
 	CreatedAt time.Time
+	// Proof says that its codes are for a printer's trials: they never activate.
+	Proof bool
 }
 
 // Status is how far an application is.

@@ -55,6 +55,9 @@ func (p *Press) Change(ctx context.Context, c Change) (changed int64, err error)
 	if err := b.Within(c.Codes.Bounds()); err != nil {
 		return 0, err
 	}
+	if b.Proof && (c.Did == Activate || c.Did == Redeem) {
+		return 0, Conflict(fmt.Sprintf("application %d has proof codes of a printer's package: they never become active", c.Batch))
+	}
 	if c.Did == Activate {
 		if err := c.Binding.check(); err != nil {
 			return 0, err

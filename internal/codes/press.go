@@ -214,6 +214,9 @@ func (p *Press) seen(ctx context.Context, id int64, may func(Batch) bool) (Batch
 	switch {
 	case errors.Is(err, ErrNoBatch):
 		return Batch{}, errcode.NoApplication.With(behaviour.CodesApplicationUnknown, "there is no application %d", id)
+	case err == nil && b.Proof:
+		return Batch{}, errcode.NotOwnApplication.With(behaviour.CodesApplicationOther,
+			"application %d has proof codes of a printer's package: they never become active", id)
 	case err == nil && !may(b):
 		return Batch{}, errcode.NotOwnApplication.With(behaviour.CodesApplicationOther, "application %d is another account's", id)
 	}
@@ -244,6 +247,9 @@ func (p *Press) Query(ctx context.Context, caller accounts.Account, key BatchKey
 		})
 		if err != nil && !errors.Is(err, ErrNoBatch) {
 			return Batch{}, err
+		}
+		if byISV.Proof {
+			byISV = Batch{}
 		}
 	}
 	if key.ID == 0 {
@@ -303,8 +309,7 @@ func (p *Press) Package(ctx context.Context, caller accounts.Account, id int64, 
 		return PackageRange{}, key, fmt.Errorf("the package key of %s cannot be opened: %w", caller.AppID, err)
 	}
 	copy(key[:], secret)
-	return PackageRange{Start: b.Start, From: uint64(r.From), To: uint64(r.To), Code: p.Keys.Code, Text: p.Keys.Text[b.Version],
-		Printed: Printed{Prefix: b.Prefix, Version: b.Version}}, key, nil
+	return p.PrintedRange(b, r), key, nil
 }
 
 // Activation is a call that binds a range of a batch.

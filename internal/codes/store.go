@@ -63,6 +63,16 @@ type Tx interface {
 	// EventsAfter returns the events of a batch after an event, oldest first.
 	EventsAfter(ctx context.Context, batch, after int64) ([]Event, error)
 
+	// Packages returns printers' packages after one, by their numbers, of an
+	// account and a batch where they are named; PackagesWithin those that have
+	// codes of a range. PrintPackage returns ErrNoPackage where there is none.
+	Packages(ctx context.Context, account string, batch, after int64, limit int) ([]PrintPackage, error)
+	PackagesWithin(ctx context.Context, batch int64, r Range) ([]PrintPackage, error)
+	PrintPackage(ctx context.Context, id int64) (PrintPackage, error)
+	NewPackageID(ctx context.Context) (int64, error)
+	// PutPackage stores a package; did is what the log says was done to it.
+	PutPackage(ctx context.Context, p PrintPackage, did string) error
+
 	PutTickets(ctx context.Context, all []Ticket) error
 	// Ticket returns ErrNoTicket where there is none.
 	Ticket(ctx context.Context, hash string) (Ticket, error)

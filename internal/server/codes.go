@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/parcel"
 )
 
 // openPress prepares the codes. Without a prefix of the operator's own none
@@ -11,6 +12,13 @@ import (
 func (s *Server) openPress(ctx context.Context, ring *keyring) error {
 	keys, err := ring.codes(ctx)
 	if err != nil {
+		return err
+	}
+	seed, err := ring.secret(ctx, signKey)
+	if err != nil {
+		return err
+	}
+	if s.packageSigner, err = parcel.NewSigner(seed); err != nil {
 		return err
 	}
 	openIDs, err := ring.openIDs(ctx)

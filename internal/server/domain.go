@@ -10,6 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/index"
 	"github.com/qrjump/qrjump/internal/live"
+	"github.com/qrjump/qrjump/internal/parcel"
 	"github.com/qrjump/qrjump/internal/people"
 	"github.com/qrjump/qrjump/internal/rules"
 )
@@ -19,12 +20,14 @@ type domain struct {
 	accounts *accounts.Directory
 	rules    *rules.Book
 	press    *codes.Press
-	desk     *codes.Desk
-	book     *calls.Book
-	keys     *accounts.ScanKeys
-	people   *people.Directory
-	current  *live.Current
-	contact  contact
+	// packageSigner signs printers' packages.
+	packageSigner *parcel.Signer
+	desk          *codes.Desk
+	book          *calls.Book
+	keys          *accounts.ScanKeys
+	people        *people.Directory
+	current       *live.Current
+	contact       contact
 }
 
 // domainPart prepares accounts, rules and codes, on the clock that counts.

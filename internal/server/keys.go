@@ -100,6 +100,7 @@ const (
 	openidKey = "openid" // permanent: the openid of every user
 	codeKey   = "code"   // permanent: all original codes
 	textKey   = "text.0" // the code texts of version 0
+	signKey   = "sign"   // permanent: signs printers' packages
 )
 
 func place(name string) string { return "vault_keys/" + name }

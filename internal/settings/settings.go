@@ -120,6 +120,7 @@ type Settings struct {
 	ActivationOverlap     Overlap `json:"activation_overlap"`
 	RequireLink           bool    `json:"require_link"`
 	TicketMinutes         int     `json:"ticket_minutes"`
+	PackageCopies         int     `json:"package_copies"`
 	TicketWithoutToken    bool    `json:"ticket_without_token"`
 	MissingIndexIsZero    bool    `json:"missing_index_is_zero"`
 	InactiveCodeIsAnError bool    `json:"inactive_code_is_an_error"`
@@ -200,6 +201,7 @@ func Defaults() Settings {
 		CodeSegment:       50_000,
 		ActivationOverlap: Refuse,
 		TicketMinutes:     30,
+		PackageCopies:     3,
 
 		InactiveCodeIsAnError: true, // Contract: marketcode 3.5
 

@@ -91,6 +91,7 @@ var Table = []Field{
 		Meaning: "refuse a range that overlaps another one, or replace, code by code; reject is an older word for refuse"},
 	{Name: "require_link", Meaning: "wxa_appid must be linked with the service account"},
 	{Name: "ticket_minutes", Min: 1, Max: 7 * 24 * 60, Meaning: "how long a code_ticket can be traded"},
+	{Name: "package_copies", Min: 1, Max: 1000, Meaning: "printers' packages that have a code in common; one more wants a reason"},
 	{Name: "ticket_without_token", Meaning: "tickettocode without an access_token: the ticket names the account"},
 	{Name: "missing_index_is_zero", Meaning: "codeactivequery: a client that drops an index of 0 means 0"},
 	{Name: "inactive_code_is_an_error", Meaning: "codeactivequery of a code that is not active: 80304, or what is known of it"},

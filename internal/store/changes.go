@@ -37,6 +37,7 @@ const (
 	ofPerson    = "person"
 	ofAdminKey  = "admin_key"
 	ofKeys      = "keys"
+	ofPackage   = "package"
 	ofChain     = "chain"
 )
 

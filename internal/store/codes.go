@@ -32,12 +32,13 @@ func (t *Tx) LockBatch(ctx context.Context, id int64) error {
 	return t.lock(ctx, fmt.Sprintf("batch %d", id), "")
 }
 
-const batchColumns = `id, account, isv, codes, start, prefix, version, segment, first_code, first_text, created_at`
+const batchColumns = `id, account, isv, codes, start, prefix, version, segment, first_code, first_text, created_at, proof`
 
 func scanBatch(scan func(...any) error) (b codes.Batch, err error) {
 	var start, created int64
 	var version string
-	err = scan(&b.ID, &b.Account, &b.ISV, &b.Count, &start, &b.Prefix, &version, &b.Segment, &b.FirstCode, &b.FirstText, &created)
+	err = scan(&b.ID, &b.Account, &b.ISV, &b.Count, &start, &b.Prefix, &version, &b.Segment, &b.FirstCode, &b.FirstText, &created,
+		&b.Proof)
 	if errors.Is(err, sql.ErrNoRows) {
 		return b, codes.ErrNoBatch
 	}
@@ -67,9 +68,9 @@ func (t *Tx) AddBatch(ctx context.Context, b codes.Batch) (codes.Batch, error) {
 		return b, err
 	}
 	b.ID = id
-	_, err = t.exec(ctx, `INSERT INTO batches (`+batchColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+	_, err = t.exec(ctx, `INSERT INTO batches (`+batchColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
 		b.ID, b.Account, b.ISV, b.Count, int64(b.Start), b.Prefix, string(b.Version), b.Segment, b.FirstCode, b.FirstText,
-		millis(b.CreatedAt))
+		millis(b.CreatedAt), flag(b.Proof))
 	if err != nil {
 		return b, err
 	}

@@ -76,6 +76,7 @@ var schema = []table{
 	{name: "messages", order: "id", users: []userColumn{{name: "body", is: openIDText, account: "account"}}},
 	{name: "meta", order: "name"},
 	{name: "notices", order: "id"},
+	{name: "packages", order: "id"},
 	{name: "people", order: "name", kept: true},
 	{name: "publish_counts"}, // made anew by what counts them
 	{name: "publishes", order: "owner, key, at"},

@@ -32,6 +32,7 @@ var absent = map[Surface]map[string]string{
 	CommandLine: {
 		"withdrawFromAccount": "component withdraw does the same from the platform's side",
 		"getBatch":            "batch list has all of them, and batch show asks the wire",
+		"getPackage":          "package list has all of them",
 		"getScan":             "scans lists them whole",
 		"forgetScanNode":      "scan-node forget does, where there are several nodes",
 		"getSettings":         "setting list and setting get call describeSettings",

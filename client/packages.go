@@ -1,0 +1,151 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// PackageWish says which codes a printer gets, and how.
+type PackageWish struct {
+	From    int64  `json:"code_start" minimum:"0"`
+	To      int64  `json:"code_end" minimum:"0"`
+	Spare   int64  `json:"spare,omitempty" minimum:"0" doc:"of these, the last so many stand in for what spoils"`
+	Proofs  int64  `json:"proofs,omitempty" minimum:"0" maximum:"10000" doc:"proof codes, which never activate"`
+	Printer string `json:"printer" doc:"what the printer is called: overlapping codes go to one printer"`
+	// Recipients are the printer's public keys; none = by a passphrase, which
+	// goes with each download.
+	Recipients []string `json:"recipients,omitempty" maxItems:"20" doc:"public keys: age1…, ssh-ed25519 … or ssh-rsa …; none: a passphrase"`
+	Formats    []string `json:"formats,omitempty" maxItems:"4" doc:"csv, ndjson, lines or text; left out: csv"`
+	Reason     string   `json:"reason,omitempty" doc:"why more packages have these codes than package_copies says"`
+	Actor      string   `json:"actor,omitempty" doc:"who made it; left out: admin"`
+}
+
+// Package says which codes were handed to which printer.
+type Package struct {
+	ID            int64       `json:"package"`
+	ApplicationID int64       `json:"application_id"`
+	From          int64       `json:"code_start"`
+	To            int64       `json:"code_end"`
+	Spare         int64       `json:"spare"`
+	Proofs        int64       `json:"proofs" doc:"the application of its proof codes; 0: none"`
+	Printer       string      `json:"printer"`
+	Recipients    []string    `json:"recipients" doc:"public keys; none: a passphrase"`
+	Formats       []string    `json:"formats"`
+	Again         []int64     `json:"again" doc:"packages that had codes of it before"`
+	Reason        string      `json:"reason,omitempty"`
+	MadeBy        string      `json:"made_by"`
+	MadeAt        time.Time   `json:"made_at"`
+	Sent          int64       `json:"sent" doc:"downloads that were begun"`
+	Spoiled       []CodeRange `json:"spoiled"`
+	RecalledAt    *time.Time  `json:"recalled_at,omitempty"`
+	RecalledBy    string      `json:"recalled_by,omitempty"`
+}
+
+// MakePackage notes that codes are handed to a printer; SendPackage then writes
+// the file. A *Problem with status 409: another printer has the codes, too many
+// packages have them and no reason is given, or some are frozen or void.
+func (c *Client) MakePackage(ctx context.Context, batch int64, w PackageWish) (made Package, err error) {
+	err = c.admin(ctx, http.MethodPost, batchPath(batch, "packages"), w, &made)
+	return made, err
+}
+
+func packagePath(id int64, what string) string {
+	path := "packages/" + strconv.FormatInt(id, 10)
+	if what != "" {
+		path += "/" + what
+	}
+	return path
+}
+
+// SendPackage writes the file of a package to w. passphrase is "" where the
+// package has recipients. It lasts as long as the codes are many: bound it with
+// ctx. After an error what was written is no package; the same call repeats it.
+func (c *Client) SendPackage(ctx context.Context, id int64, passphrase string, w io.Writer) error {
+	var wish struct {
+		Passphrase string `json:"passphrase,omitempty"`
+	}
+	wish.Passphrase = passphrase
+	body, err := encode(wish)
+	if err != nil {
+		return err
+	}
+	return c.pour(ctx, request{method: http.MethodPost, path: "/admin/v1/" + packagePath(id, "file"), bearer: c.options.AdminToken,
+		contentType: "application/json", body: bytes.NewReader(body)}, "application/age", w)
+}
+
+// PackageQuery says which packages are wanted.
+type PackageQuery struct {
+	Account       string // "" = of all
+	ApplicationID int64  // 0 = of all
+	After         int64  // a package; those after it
+	Limit         int    // 0 = as many as the server likes to give
+}
+
+// PackageList is a page of packages.
+type PackageList struct {
+	Packages []Package `json:"packages"`
+}
+
+// Packages lists packages by their numbers.
+func (c *Client) Packages(ctx context.Context, q PackageQuery) ([]Package, error) {
+	query := map[string]string{"account": q.Account, "limit": limitText(q.Limit)}
+	if q.ApplicationID != 0 {
+		query["application_id"] = strconv.FormatInt(q.ApplicationID, 10)
+	}
+	if q.After != 0 {
+		query["after"] = strconv.FormatInt(q.After, 10)
+	}
+	var reply PackageList
+	err := c.admin(ctx, http.MethodGet, with("packages", query), nil, &reply)
+	return reply.Packages, err
+}
+
+// Package returns one package. A *Problem with status 404: there is none.
+func (c *Client) Package(ctx context.Context, id int64) (one Package, err error) {
+	err = c.admin(ctx, http.MethodGet, packagePath(id, ""), nil, &one)
+	return one, err
+}
+
+// RecallPackage freezes the codes of a package, and lets nobody download it any
+// more. A *Problem with status 409: it was recalled before.
+func (c *Client) RecallPackage(ctx context.Context, id int64, note, actor string) (one Package, err error) {
+	err = c.admin(ctx, http.MethodPost, packagePath(id, "recall"), noteOf(note, actor), &one)
+	return one, err
+}
+
+// SpoilCodes notes that the printer destroyed codes of a package: they are void
+// for ever, and in no package any more.
+func (c *Client) SpoilCodes(ctx context.Context, id int64, ranges []CodeRange, note, actor string) (one Package, err error) {
+	body := noteOf(note, actor)
+	body["ranges"] = ranges
+	err = c.admin(ctx, http.MethodPost, packagePath(id, "spoiled"), body, &one)
+	return one, err
+}
+
+func noteOf(note, actor string) map[string]any {
+	body := map[string]any{}
+	if note != "" {
+		body["note"] = note
+	}
+	if actor != "" {
+		body["actor"] = actor
+	}
+	return body
+}
+
+// PackageSigner is by which key packages are signed.
+type PackageSigner struct {
+	PublicKey      string `json:"public_key" doc:"ssh-ed25519 and Base64"`
+	AllowedSigners string `json:"allowed_signers" doc:"the line that ssh-keygen -Y verify wants in its file"`
+	Fingerprint    string `json:"fingerprint" doc:"to be compared with the printer by another way than the packages go"`
+}
+
+// PackageSigner returns the public key by which printers check packages.
+func (c *Client) PackageSigner(ctx context.Context) (signer PackageSigner, err error) {
+	err = c.admin(ctx, http.MethodGet, "package-signer", nil, &signer)
+	return signer, err
+}

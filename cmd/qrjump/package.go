@@ -1,0 +1,320 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/parcel"
+)
+
+type packageMake struct {
+	operator
+	passphraseFlags
+	ID           int64    `arg:"" name:"id" help:"The application."`
+	Range        []string `arg:"" name:"range" help:"Which codes: both ends of a range (0-4999), an index (7), or all."`
+	For          string   `required:"" placeholder:"PRINTER" help:"The printer's public key (age1…, ssh-ed25519 … or ssh-rsa …), or a file with one a line; with --by-passphrase the printer's name."`
+	Name         string   `placeholder:"NAME" help:"What the printer is called; without it the name of the file, or what stands behind the key. Overlapping codes go to one printer only."`
+	ByPassphrase bool     `help:"Encrypt by a passphrase instead of a key."`
+	Out          string   `placeholder:"FILE" help:"The file to write; without it package-ID.age here. One that is there is replaced when the new one is whole."`
+	Format       []string `enum:"csv,ndjson,lines,text" default:"csv" placeholder:"csv|ndjson|lines|text" help:"How codes are written: with a header; a JSON object a line; the four columns of the wire; code texts alone. Several with commas between (${default})."`
+	Spare        int64    `placeholder:"N" help:"The last N codes of the range stand in for what spoils."`
+	Proofs       int64    `placeholder:"N" help:"Add N proof codes for trials: they look and scan like real ones, and never activate."`
+	Reason       string   `placeholder:"TEXT" help:"Why these codes are in more packages than usual (setting package_copies)."`
+	Actor        string   `placeholder:"WHO" help:"Who made it, for the log (admin)."`
+}
+
+// Run makes a package and downloads its file.
+func (c *packageMake) Run(s *session) error {
+	r, all, err := parseRange(c.Range)
+	if err != nil {
+		return err
+	}
+	keys, name, err := c.printer()
+	if err != nil {
+		return err
+	}
+	word := ""
+	if c.ByPassphrase {
+		if word, err = c.passphrase(s, true); err != nil {
+			return err
+		}
+		if _, err := parcel.ForPassphrase(word); err != nil {
+			return misuse(err.Error())
+		}
+	}
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	if all {
+		if r, err = wholeBatch(s, qrjump, c.ID, "make a package of"); err != nil {
+			return err
+		}
+	}
+	made, err := qrjump.MakePackage(s.ctx, c.ID, client.PackageWish{From: r.From, To: r.To, Spare: c.Spare, Proofs: c.Proofs, Printer: name,
+		Recipients: keys, Formats: c.Format, Reason: c.Reason, Actor: c.Actor})
+	if err != nil {
+		return aboutBatch("make a package of "+rangeText(r)+" of", c.ID, err)
+	}
+	out := cmp.Or(c.Out, fmt.Sprintf("package-%d.age", made.ID))
+	size, err := savePackage(s, qrjump, made.ID, word, out)
+	if err != nil {
+		return err
+	}
+	return c.print(s, struct {
+		client.Package
+		File  string `json:"file"`
+		Bytes int64  `json:"bytes"`
+	}{made, out, size}, func(w io.Writer) {
+		fmt.Fprintf(w, "package %d: %s of %d for %s, in %s, %s\n", made.ID, countedCodes(r.Len()), c.ID, plain(made.Printer), plain(out),
+			counted(int(size), "byte"))
+		if made.Proofs != 0 {
+			fmt.Fprintf(w, "its proof codes are application %d\n", made.Proofs)
+		}
+		if len(made.Again) > 0 {
+			fmt.Fprintf(w, "a reprint: codes of it were in %s before\n", packagesText(made.Again))
+		}
+	})
+}
+
+func packagesText(ids []int64) string {
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = strconv.FormatInt(id, 10)
+	}
+	noun := "package "
+	if len(ids) > 1 {
+		noun = "packages "
+	}
+	return noun + strings.Join(texts, ", ")
+}
+
+// printer reads --for: the keys, and what the printer is called.
+func (c *packageMake) printer() (keys []string, name string, err error) {
+	if c.ByPassphrase {
+		if isPublicKey(c.For) {
+			return nil, "", misused("--for %.30s… is a key, and --by-passphrase wants none: choose one", c.For)
+		}
+		return nil, cmp.Or(c.Name, c.For), nil
+	}
+	text := c.For
+	name = c.Name
+	if !isPublicKey(c.For) {
+		b, err := readSmall(c.For)
+		if err != nil {
+			return nil, "", misused("--for %s is no public key and no file with one (%v); to encrypt by a passphrase add --by-passphrase",
+				plain(c.For), err)
+		}
+		text, name = string(b), cmp.Or(name, strings.TrimSuffix(filepath.Base(c.For), filepath.Ext(c.For)))
+	}
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+			keys = append(keys, line)
+		}
+	}
+	if _, err := parcel.Recipients(keys); err != nil {
+		return nil, "", misused("--for: %v", err)
+	}
+	if name == "" {
+		parts := strings.Fields(keys[0])
+		name = fmt.Sprintf("%.20s", parts[len(parts)-1])
+	}
+	return keys, name, nil
+}
+
+func isPublicKey(text string) bool {
+	return strings.HasPrefix(text, "age1") || strings.HasPrefix(text, "ssh-")
+}
+
+// readSmall reads a file of keys.
+func readSmall(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	const most = 1 << 16
+	b, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && len(b) > most {
+		err = fmt.Errorf("%s has more than %d bytes", path, most)
+	}
+	return b, err
+}
+
+// savePackage downloads the file of a package.
+func savePackage(s *session, qrjump *client.Client, id int64, word, out string) (int64, error) {
+	size, err := replaceFile(out, func(w io.Writer) error { return qrjump.SendPackage(s.ctx, id, word, w) })
+	if err != nil {
+		return 0, advised{error: fmt.Errorf("download package %d: %w", id, err),
+			next: fmt.Sprintf("it is made all the same: qrjump package send %d --out FILE", id)}
+	}
+	return size, nil
+}
+
+type packageSend struct {
+	operator
+	passphraseFlags
+	Package      int64  `arg:"" help:"The package."`
+	ByPassphrase bool   `help:"It is one that was made by a passphrase: give one again."`
+	Out          string `placeholder:"FILE" help:"The file to write; without it package-ID.age here."`
+}
+
+// Run downloads the file of a package again.
+func (c *packageSend) Run(s *session) error {
+	word := ""
+	if c.ByPassphrase {
+		var err error
+		if word, err = c.passphrase(s, true); err != nil {
+			return err
+		}
+	}
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	out := cmp.Or(c.Out, fmt.Sprintf("package-%d.age", c.Package))
+	size, err := replaceFile(out, func(w io.Writer) error { return qrjump.SendPackage(s.ctx, c.Package, word, w) })
+	if err != nil {
+		return aboutPackage("download", c.Package, err)
+	}
+	return c.print(s, map[string]any{"package": c.Package, "file": out, "bytes": size}, func(w io.Writer) {
+		fmt.Fprintf(w, "wrote package %d to %s, %s\n", c.Package, plain(out), counted(int(size), "byte"))
+	})
+}
+
+func aboutPackage(did string, id int64, err error) error {
+	happened := fmt.Errorf("%s package %d: %w", did, id, err)
+	if isNotFound(err) {
+		return advised{error: happened, next: "see: qrjump package list"}
+	}
+	return happened
+}
+
+type packageList struct {
+	operator
+	Account string `placeholder:"APPID" help:"Only those with codes of this service account."`
+	Batch   int64  `placeholder:"ID" help:"Only those with codes of this application."`
+}
+
+// Run lists packages, page by page.
+func (c *packageList) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	const page = 1000
+	all := []client.Package{}
+	for after := int64(0); ; after = all[len(all)-1].ID {
+		list, err := qrjump.Packages(s.ctx, client.PackageQuery{Account: c.Account, ApplicationID: c.Batch, After: after, Limit: page})
+		if err != nil {
+			return fmt.Errorf("list packages: %w", err)
+		}
+		if all = append(all, list...); len(list) < page {
+			break
+		}
+	}
+	return c.print(s, map[string]any{"packages": all}, func(w io.Writer) {
+		if len(all) == 0 {
+			fmt.Fprintln(w, "no packages; the first: qrjump package make ID 0-4999 --for age1…")
+			return
+		}
+		rows := [][]string{}
+		for _, p := range all {
+			state := "with the printer"
+			if p.RecalledAt != nil {
+				state = "recalled " + when(*p.RecalledAt)
+			} else if p.Sent == 0 {
+				state = "not sent"
+			}
+			rows = append(rows, []string{strconv.FormatInt(p.ID, 10), strconv.FormatInt(p.ApplicationID, 10),
+				rangeText(client.CodeRange{From: p.From, To: p.To}), p.Printer, state, strconv.FormatInt(p.Sent, 10), when(p.MadeAt), p.MadeBy,
+				orDash(p.Reason)})
+		}
+		printTable(w, []string{"ID", "APPLICATION", "CODES", "PRINTER", "STATE", "SENT", "MADE", "BY", "REASON"}, rows)
+	})
+}
+
+type packageSigner struct{ operator }
+
+// Run prints the key by which printers check packages.
+func (c *packageSigner) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	signer, err := qrjump.PackageSigner(s.ctx)
+	if err != nil {
+		return fmt.Errorf("ask for the signer of packages: %w", err)
+	}
+	return c.print(s, signer, func(w io.Writer) { fmt.Fprintln(w, plain(signer.AllowedSigners)) })
+}
+
+type packageRecall struct {
+	operator
+	Package int64  `arg:"" help:"The package."`
+	Yes     bool   `help:"Do not ask: its codes are frozen at once."`
+	Note    string `placeholder:"TEXT" help:"Why, for the history."`
+	Actor   string `placeholder:"WHO" help:"Who did it, for the history (admin)."`
+}
+
+// Run recalls a package.
+func (c *packageRecall) Run(s *session) error {
+	if err := confirmed(s, c.Yes, fmt.Sprintf("recall package %d and freeze its codes", c.Package)); err != nil {
+		return err
+	}
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	p, err := qrjump.RecallPackage(s.ctx, c.Package, c.Note, c.Actor)
+	if err != nil {
+		return aboutPackage("recall", c.Package, err)
+	}
+	return c.print(s, p, func(w io.Writer) {
+		fmt.Fprintf(w, "recalled package %d: %s of %d are frozen\n", p.ID, countedCodes(p.To-p.From+1), p.ApplicationID)
+	})
+}
+
+type packageSpoil struct {
+	operator
+	Package int64    `arg:"" help:"The package."`
+	Ranges  []string `arg:"" name:"range" help:"Which codes of its application: an index (5), both ends of a range (5-9); several of them name more."`
+	Yes     bool     `help:"Do not ask: the codes are void for ever."`
+	Note    string   `placeholder:"TEXT" help:"Why, for the history."`
+	Actor   string   `placeholder:"WHO" help:"Who did it, for the history (admin)."`
+}
+
+// Run notes that codes were destroyed.
+func (c *packageSpoil) Run(s *session) error {
+	ranges, all, err := parseRanges(c.Ranges)
+	switch {
+	case err != nil:
+		return err
+	case all:
+		return misused("a whole package is recalled, not spoiled: qrjump package recall %d", c.Package)
+	}
+	if err := confirmed(s, c.Yes, "void spoiled codes for ever"); err != nil {
+		return err
+	}
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	p, err := qrjump.SpoilCodes(s.ctx, c.Package, ranges, c.Note, c.Actor)
+	if err != nil {
+		return aboutPackage("spoil codes of", c.Package, err)
+	}
+	return c.print(s, p, func(w io.Writer) {
+		var n int64
+		for _, r := range p.Spoiled {
+			n += r.Len()
+		}
+		fmt.Fprintf(w, "spoiled in package %d until now: %s, void for ever\n", p.ID, countedCodes(n))
+	})
+}

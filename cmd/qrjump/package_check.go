@@ -1,0 +1,248 @@
+package main
+
+import (
+	"bufio"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/parcel"
+)
+
+type packageCheck struct {
+	outputFlags
+	Job       string   `arg:"" help:"The folder that the package was opened in, or its file line.qjl alone."`
+	Log       []string `arg:"" name:"log" help:"What the cameras logged, one read a line, in the order of time; - is standard input."`
+	Column    string   `placeholder:"NAME|N" help:"The logs are tables with commas: the read stands in this column, by its name in the first line, or by its number from 1 where the first line is a read too."`
+	Separator string   `default:"," placeholder:"CHAR" help:"What stands between the columns (${default}); tab is a word for the tabulator."`
+	NoRead    string   `default:"NOREAD" placeholder:"TEXT" help:"What the camera logs where it saw no code (${default}); an empty line means the same."`
+	Spoiled   []string `sep:"," placeholder:"RANGES" help:"Codes that were destroyed: 5-9,20. One of them in the log is an alarm, and none is missing."`
+	Reprinted []string `sep:"," placeholder:"RANGES" help:"Codes that are printed a second time on purpose: the second read is no double."`
+	Live      bool     `help:"Say what each read is as soon as it comes, one line each: for a machine beside the line."`
+}
+
+// Run judges the logs of a printing run. It exits 6 where something is missing,
+// double, spoiled or foreign.
+func (c *packageCheck) Run(s *session) error {
+	job, err := openJob(c.Job)
+	if err != nil {
+		return err
+	}
+	run := parcel.NewRun(job)
+	run.NoRead = c.NoRead
+	if run.Spoiled, err = codeSet("--spoiled", c.Spoiled); err != nil {
+		return err
+	}
+	if run.Reprinted, err = codeSet("--reprinted", c.Reprinted); err != nil {
+		return err
+	}
+	if c.Live && c.JSON {
+		return misused("--live says a line a read, and --json one object: choose one")
+	}
+	for _, log := range c.Log {
+		if err := c.read(s, run, log); err != nil {
+			return err
+		}
+	}
+	report := run.Report()
+	if !c.Live {
+		if err := c.print(s, report, func(w io.Writer) { printRun(w, report) }); err != nil {
+			return err
+		}
+	}
+	if !report.Clean() {
+		return different("package %d: %s", report.Package, summary(report))
+	}
+	return nil
+}
+
+// openJob reads the file for the line, whose end proves that it is whole.
+func openJob(path string) (*parcel.Job, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, absent(err)
+	}
+	if info.IsDir() {
+		path = filepath.Join(path, parcel.LineName)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, absent(err)
+	}
+	defer f.Close()
+	job, err := parcel.ReadLine(f)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", plain(path), aboutFile(err))
+	}
+	return job, nil
+}
+
+func codeSet(flag string, texts []string) (codes.Set, error) {
+	if len(texts) == 0 {
+		return nil, nil
+	}
+	var list []codes.Range
+	for _, text := range texts {
+		r, all, err := parseRange([]string{text})
+		if err != nil || all {
+			return nil, misused("%s %q: want an index (5) or a range (5-9)", flag, text)
+		}
+		list = append(list, codes.Range(r))
+	}
+	return codes.NewSet(list...), nil
+}
+
+// read judges each read of a log.
+func (c *packageCheck) read(s *session, run *parcel.Run, log string) error {
+	in := s.in
+	if log != "-" {
+		f, err := os.Open(log)
+		if err != nil {
+			return absent(err)
+		}
+		defer f.Close()
+		in = f
+	}
+	judge := func(read string) error {
+		v, index := run.Read(strings.TrimSpace(read))
+		if !c.Live {
+			return s.ctx.Err()
+		}
+		line := string(v)
+		if index >= 0 {
+			line += " " + strconv.FormatInt(index, 10)
+		}
+		_, err := fmt.Fprintln(s.out, line)
+		return errors.Join(err, s.ctx.Err())
+	}
+	var err error
+	if c.Column == "" {
+		err = eachLine(in, judge)
+	} else {
+		err = c.eachCell(in, judge)
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", plain(log), err)
+	}
+	return nil
+}
+
+func eachLine(in io.Reader, f func(string) error) error {
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, 1<<16)
+	for lines.Scan() {
+		if err := f(lines.Text()); err != nil {
+			return err
+		}
+	}
+	return lines.Err()
+}
+
+// eachCell gives one column of a table.
+func (c *packageCheck) eachCell(in io.Reader, f func(string) error) error {
+	comma, size := utf8.DecodeRuneInString(c.Separator)
+	if c.Separator == "tab" {
+		comma, size = '\t', len(c.Separator)
+	}
+	if size != len(c.Separator) {
+		return misused("--separator %q: want one character, or tab", c.Separator)
+	}
+	table := csv.NewReader(in)
+	table.Comma, table.ReuseRecord, table.FieldsPerRecord = comma, true, -1
+	column := -1
+	if n, err := strconv.Atoi(c.Column); err == nil {
+		if n < 1 {
+			return misused("--column %d: the first one is 1", n)
+		}
+		column = n - 1
+	}
+	for {
+		row, err := table.Read()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if column < 0 {
+			if column = slices.Index(row, c.Column); column < 0 {
+				return misused("--column %s: the first line has %s", c.Column, strings.Join(row, ", "))
+			}
+			continue
+		}
+		if column >= len(row) {
+			line, _ := table.FieldPos(0)
+			return fmt.Errorf("line %d has %s, and the read stands in column %d", line, counted(len(row), "column"), column+1)
+		}
+		if err := f(row[column]); err != nil {
+			return err
+		}
+	}
+}
+
+// summary says in one line what is wrong with a run.
+func summary(r parcel.Report) string {
+	var parts []string
+	for _, one := range []struct {
+		n    int64
+		noun string
+	}{{r.MissingCodes, "missing"}, {r.Count[parcel.Double], "double"}, {r.Count[parcel.Foreign], "foreign"},
+		{r.Count[parcel.Spoiled], "spoiled"}, {r.Count[parcel.Proof], "proof"}} {
+		if one.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", one.n, one.noun))
+		}
+	}
+	if r.OverRun > 0 {
+		parts = append(parts, fmt.Sprintf("an over-run of %d", r.OverRun))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func printRun(w io.Writer, r parcel.Report) {
+	fields := [][2]string{{"package", fmt.Sprintf("%d of application %d", r.Package, r.ApplicationID)},
+		{"lines", fmt.Sprint(r.Lines)}, {"ordered", countedCodes(r.Codes)}, {"read", fmt.Sprint(r.Read)},
+		{"spare used", fmt.Sprint(r.SpareUsed)}, {"reprints", fmt.Sprint(r.Count[parcel.Again])},
+		{"not read", fmt.Sprint(r.Count[parcel.Unread])}, {"false rate", fmt.Sprintf("%.1g a foreign read", r.FalseRate)}}
+	printFields(w, fields...)
+	const shown = 20
+	if r.MissingCodes > 0 {
+		var texts []string
+		for _, m := range r.Missing[:min(shown, len(r.Missing))] {
+			texts = append(texts, rangeText(client.CodeRange(m)))
+		}
+		if len(r.Missing) > shown {
+			texts = append(texts, "… (--json has all)")
+		}
+		fmt.Fprintf(w, "\nmissing %s: %s\n", countedCodes(r.MissingCodes), strings.Join(texts, ", "))
+	}
+	rows := [][]string{}
+	for _, one := range []struct {
+		v    parcel.Verdict
+		list []parcel.Finding
+	}{{parcel.Double, r.Found.Double}, {parcel.Spoiled, r.Found.Spoiled}, {parcel.Proof, r.Found.Proof}, {parcel.Foreign, r.Found.Foreign}} {
+		for i, f := range one.list {
+			if i == shown {
+				rows = append(rows, []string{"…", string(one.v), "--json has all", ""})
+				break
+			}
+			index := ""
+			if f.Index != nil {
+				index = strconv.FormatInt(*f.Index, 10)
+			}
+			rows = append(rows, []string{strconv.FormatInt(f.Line, 10), string(one.v), orDash(index), orDash(f.Read)})
+		}
+	}
+	if len(rows) > 0 {
+		fmt.Fprintln(w)
+		printTable(w, []string{"LINE", "IS", "CODE", "READ"}, rows)
+	}
+}

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"filippo.io/age"
+
+	"github.com/qrjump/qrjump/internal/parcel"
+)
+
+// What a printer does with a package. None of it needs a server.
+
+// packageReader says by what a package is opened and believed.
+type packageReader struct {
+	passphraseFlags
+	Identity string `short:"i" placeholder:"FILE" help:"The private key: a file of age-keygen, or an SSH key without a passphrase. Without it a package of a passphrase is meant."`
+	Signer   string `required:"" placeholder:"FILE" help:"Whose signature is believed: a file with the line that qrjump package signer prints, which came another way than the package."`
+}
+
+// signers reads --signer.
+func (c packageReader) signers() (parcel.Signers, error) {
+	text, err := readSmall(c.Signer)
+	if err != nil {
+		return nil, misused("--signer: %v", err)
+	}
+	all, err := parcel.ParseSigners(text)
+	if err != nil {
+		return nil, misused("--signer %s: %v: want the line that this prints: qrjump package signer", plain(c.Signer), err)
+	}
+	return all, nil
+}
+
+func (c packageReader) identities(s *session) ([]age.Identity, error) {
+	if c.Identity == "" {
+		word, err := c.passphrase(s, false)
+		if err != nil {
+			return nil, advised{error: err, next: "a package for a key wants --identity FILE"}
+		}
+		return parcel.ByPassphrase(word)
+	}
+	text, err := readSmall(c.Identity)
+	if err != nil {
+		return nil, misused("--identity: %v", err)
+	}
+	all, err := parcel.Identities(text)
+	if err != nil {
+		return nil, misused("--identity %s: %v", plain(c.Identity), err)
+	}
+	return all, nil
+}
+
+// read opens a package, and gives each file of it to part.
+func (c packageReader) read(s *session, file string, part func(p parcel.Part, r io.Reader) error) (parcel.Manifest, error) {
+	signers, err := c.signers()
+	if err != nil {
+		return parcel.Manifest{}, err
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return parcel.Manifest{}, absent(err)
+	}
+	defer f.Close()
+	by, err := c.identities(s)
+	if err != nil {
+		return parcel.Manifest{}, err
+	}
+	m, err := parcel.Open(f, by, signers, part)
+	return m, aboutFile(err)
+}
+
+// aboutFile says what a printer does about a package that cannot be opened.
+func aboutFile(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, parcel.ErrWrongKey):
+		return advised{error: err, next: "ask for one that is made for your key (age-keygen -y KEYFILE prints its public half)"}
+	case errors.Is(err, parcel.ErrCut):
+		return advised{error: err, next: "ask for the same package again: qrjump package send makes it anew"}
+	case errors.Is(err, parcel.ErrSignature), errors.Is(err, parcel.ErrChanged):
+		return advised{error: err, next: "print nothing of it, and ask who sent it"}
+	}
+	return err
+}
+
+type packageOpen struct {
+	outputFlags
+	packageReader
+	File string `arg:"" help:"The package."`
+	Out  string `required:"" placeholder:"DIR" help:"A new folder for its files, for their owner only."`
+}
+
+// Run writes beside the folder, and renames when all is checked.
+func (c *packageOpen) Run(s *session) error {
+	if _, err := os.Lstat(c.Out); err == nil {
+		return misused("--out %s is there already: name a new folder", plain(c.Out))
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(filepath.Clean(c.Out)), "."+filepath.Base(c.Out)+".*") // 0700
+	if err != nil {
+		return misused("--out: %v", err)
+	}
+	defer os.RemoveAll(dir) // nothing, once it is renamed
+	m, err := c.read(s, c.File, func(p parcel.Part, r io.Reader) error {
+		f, err := os.OpenFile(filepath.Join(dir, p.Name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(f, r)
+		return errors.Join(err, f.Sync(), f.Close())
+	})
+	if err == nil {
+		err = os.Rename(dir, c.Out)
+	}
+	if err != nil {
+		return fmt.Errorf("open %s: %w", plain(c.File), err)
+	}
+	return c.print(s, m, func(w io.Writer) {
+		fmt.Fprintf(w, "opened package %d in %s: the signature and every part are right\n\n", m.Package, plain(c.Out))
+		printManifest(w, m)
+	})
+}
+
+func printManifest(w io.Writer, m parcel.Manifest) {
+	rows := [][]string{}
+	for _, p := range m.Parts {
+		rows = append(rows, []string{p.Name, fmt.Sprint(p.Rows), fmt.Sprint(p.Bytes), p.SHA256})
+	}
+	printFields(w, [2]string{"package", fmt.Sprint(m.Package)}, [2]string{"codes", fmt.Sprintf("%d to %d of %d", m.From, m.To, m.ApplicationID)},
+		[2]string{"printer", m.Printer}, [2]string{"made", when(m.MadeAt) + " by " + m.MadeBy})
+	fmt.Fprintln(w)
+	printTable(w, []string{"PART", "ROWS", "BYTES", "SHA256"}, rows)
+}
+
+type packageVerify struct {
+	outputFlags
+	packageReader
+	File string `arg:"" help:"The package, or a folder that one was opened in."`
+}
+
+// Run checks a package, or what became of one.
+func (c *packageVerify) Run(s *session) error {
+	var m parcel.Manifest
+	info, err := os.Stat(c.File)
+	switch {
+	case err != nil:
+		return absent(err)
+	case info.IsDir():
+		signers, signersErr := c.signers()
+		if signersErr != nil {
+			return signersErr
+		}
+		if m, err = verifyFolder(c.File, signers); err != nil {
+			err = aboutFile(err)
+		}
+	default:
+		m, err = c.read(s, c.File, func(parcel.Part, io.Reader) error { return nil })
+	}
+	if err != nil {
+		return fmt.Errorf("verify %s: %w", plain(c.File), err)
+	}
+	return c.print(s, m, func(w io.Writer) {
+		fmt.Fprintf(w, "package %d is whole: the signature and every part are right\n\n", m.Package)
+		printManifest(w, m)
+	})
+}
+
+// verifyFolder checks what a package was opened to.
+func verifyFolder(dir string, signers parcel.Signers) (m parcel.Manifest, err error) {
+	var head [2][]byte
+	for i, name := range []string{parcel.ManifestName, parcel.SignatureName} {
+		if head[i], err = os.ReadFile(filepath.Join(dir, name)); err != nil {
+			return m, absent(err)
+		}
+	}
+	if m, err = parcel.Verify(head[0], head[1], signers); err != nil {
+		return m, err
+	}
+	for _, p := range m.Parts {
+		if err := checkPart(dir, p); err != nil {
+			return m, err
+		}
+	}
+	return m, nil
+}
+
+func checkPart(dir string, p parcel.Part) error {
+	f, err := os.Open(filepath.Join(dir, p.Name))
+	if err != nil {
+		return fmt.Errorf("%w: %w", parcel.ErrChanged, err)
+	}
+	defer f.Close()
+	return p.Check(f, func(io.Reader) error { return nil })
+}

@@ -1,0 +1,196 @@
+package adminapi
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+
+	"filippo.io/age"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/internal/parcel"
+)
+
+const ageType = "application/age"
+
+type PackagePath struct {
+	ID int64 `path:"package" minimum:"1"`
+}
+
+// ofPackage is the account whose package a call concerns.
+func (a *Admin) ofPackage(ctx context.Context, parameter func(string) string) (string, error) {
+	id, err := strconv.ParseInt(parameter("package"), 10, 64)
+	if err != nil {
+		return "", codes.ErrNoPackage
+	}
+	p, err := a.Codes.PrintPackage(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	b, err := a.Codes.Memory.Know(ctx, p.Batch)
+	return b.Account, err
+}
+
+func showPackage(p codes.PrintPackage) client.Package {
+	return client.Package{ID: p.ID, ApplicationID: p.Batch, From: p.Codes.From, To: p.Codes.To, Spare: p.Spare, Proofs: p.Proofs,
+		Printer: p.Printer, Recipients: words[string](p.Recipients), Formats: words[string](p.Formats), Again: append([]int64{}, p.Again...),
+		Reason: p.Reason, MadeBy: p.MadeBy, MadeAt: p.MadeAt, Sent: p.Sent,
+		Spoiled:    each(p.Spoiled, func(r codes.Range) client.CodeRange { return client.CodeRange(r) }),
+		RecalledAt: optional(p.RecalledAt), RecalledBy: p.RecalledBy}
+}
+
+func (a *Admin) makePackage(ctx context.Context, in *struct {
+	BatchPath
+	Body client.PackageWish
+}) (client.Package, error) {
+	w := in.Body
+	if len(w.Formats) == 0 {
+		w.Formats = []string{string(codes.ListCSV)}
+	}
+	for i, f := range w.Formats {
+		if !codes.ListFormat(f).Known() || slices.Contains(w.Formats[:i], f) {
+			return client.Package{}, refused("formats[%d] is %q: want each of %v once at most", i, f, codes.ListFormats)
+		}
+	}
+	if len(w.Recipients) > 0 {
+		if _, err := parcel.Recipients(w.Recipients); err != nil {
+			return client.Package{}, refused("%v", err)
+		}
+	}
+	made, err := a.Codes.MakePackage(acting(ctx, w.Actor), codes.Wish{Batch: in.ID, Codes: codes.Range{From: w.From, To: w.To}, Spare: w.Spare,
+		Proofs: w.Proofs, Printer: w.Printer, Recipients: w.Recipients, Formats: w.Formats, Reason: w.Reason})
+	return showPackage(made), err
+}
+
+func (a *Admin) listPackages(ctx context.Context, in *struct {
+	Account       string `query:"account"`
+	ApplicationID int64  `query:"application_id" minimum:"0"`
+	After         int64  `query:"after" minimum:"0"`
+	Page
+}) (client.PackageList, error) {
+	list, err := a.Codes.PrintPackages(ctx, in.Account, in.ApplicationID, in.After, in.Limit)
+	return client.PackageList{Packages: each(list, showPackage)}, err
+}
+
+func (a *Admin) getPackage(ctx context.Context, in *PackagePath) (client.Package, error) {
+	p, err := a.Codes.PrintPackage(ctx, in.ID)
+	return showPackage(p), err
+}
+
+func (a *Admin) sendPackage(ctx context.Context, in *struct {
+	PackagePath
+	Body struct {
+		Passphrase string `json:"passphrase,omitempty" doc:"of a package without recipients; at least 12 characters, and never kept"`
+	}
+}) (operations.File, error) {
+	p, err := a.Codes.PrintPackage(ctx, in.ID)
+	if err != nil {
+		return operations.File{}, err
+	}
+	to, err := a.readersOf(p, in.Body.Passphrase)
+	if err != nil {
+		return operations.File{}, err
+	}
+	return operations.File{Name: fmt.Sprintf("package-%d.age", p.ID), Type: ageType, Write: func(ctx context.Context, w io.Writer) error {
+		p, err := a.Codes.SendPackage(ctx, p.ID)
+		if err != nil {
+			return err
+		}
+		return a.writePackage(ctx, w, p, to)
+	}}, nil
+}
+
+// readersOf are those who can open a package.
+func (a *Admin) readersOf(p codes.PrintPackage, passphrase string) (to []age.Recipient, err error) {
+	switch {
+	case len(p.Recipients) > 0 && passphrase != "":
+		return nil, refused("package %d is for %s's key: it takes no passphrase", p.ID, p.Printer)
+	case len(p.Recipients) > 0:
+		to, err = parcel.Recipients(p.Recipients)
+	case passphrase == "":
+		return nil, refused("package %d has no recipient: give the passphrase that it is encrypted by", p.ID)
+	default:
+		to, err = parcel.ForPassphrase(passphrase)
+	}
+	if err != nil {
+		return nil, refused("%v", err)
+	}
+	return to, nil
+}
+
+// partEndings are the ends of the names of lists.
+var partEndings = map[codes.ListFormat]string{codes.ListCSV: ".csv", codes.ListNDJSON: ".ndjson", codes.ListLines: ".lines.txt",
+	codes.ListText: ".text.txt"}
+
+func (a *Admin) writePackage(ctx context.Context, w io.Writer, p codes.PrintPackage, to []age.Recipient) error {
+	b, err := a.Codes.Memory.Know(ctx, p.Batch)
+	if err != nil {
+		return err
+	}
+	lists := []codes.PackageRange{a.Codes.PrintedRange(b, p.Codes)}
+	m := parcel.Manifest{Package: p.ID, ApplicationID: p.Batch, Account: b.Account, From: p.Codes.From, To: p.Codes.To,
+		Codes: p.Codes.To - p.Codes.From + 1, Spare: p.Spare, Again: p.Again, Prefix: b.Prefix, Printer: p.Printer, MadeBy: p.MadeBy,
+		MadeAt: p.MadeAt.UTC()}
+	if p.Proofs != 0 {
+		proofs, err := a.Codes.Memory.Know(ctx, p.Proofs)
+		if err != nil {
+			return err
+		}
+		m.Proofs = proofs.Count
+		lists = append(lists, a.Codes.PrintedRange(proofs, codes.Range{From: 0, To: proofs.Count - 1}))
+	}
+	var parts []parcel.Content
+	for i, list := range lists {
+		holds := []string{"codes", "proofs"}[i]
+		for _, f := range p.Formats {
+			format := codes.ListFormat(f)
+			parts = append(parts, parcel.Content{
+				Part:  parcel.Part{Name: holds + partEndings[format], Holds: holds, Format: f, Rows: int64(list.To - list.From + 1)},
+				Write: func(ctx context.Context, w io.Writer) error { return codes.WriteList(ctx, w, list, format) }})
+		}
+	}
+	head := parcel.LineHead{Package: p.ID, ApplicationID: p.Batch, From: p.Codes.From, To: p.Codes.To, Spare: p.Spare, Proofs: m.Proofs,
+		Prefix: b.Prefix, Salt: a.Codes.PackageSalt(p.ID)}
+	parts = append(parts, parcel.Content{Part: parcel.Part{Name: parcel.LineName, Holds: "hashes", Format: parcel.LineFormat,
+		Rows: m.Codes + m.Proofs},
+		Write: func(ctx context.Context, w io.Writer) error { return parcel.WriteLine(ctx, w, head, lists...) }})
+	return parcel.Pack(ctx, w, m, parts, a.PackageSigner, to)
+}
+
+func (a *Admin) recallPackage(ctx context.Context, in *struct {
+	PackagePath
+	Body struct {
+		Note  string `json:"note,omitempty"`
+		Actor string `json:"actor,omitempty"`
+	}
+}) (client.Package, error) {
+	p, err := a.Codes.RecallPackage(acting(ctx, in.Body.Actor), in.ID, in.Body.Note)
+	return showPackage(p), err
+}
+
+func (a *Admin) spoilCodes(ctx context.Context, in *struct {
+	PackagePath
+	Body struct {
+		Ranges []client.CodeRange `json:"ranges" minItems:"1" maxItems:"100000"`
+		Note   string             `json:"note,omitempty"`
+		Actor  string             `json:"actor,omitempty"`
+	}
+}) (client.Package, error) {
+	ranges := each(in.Body.Ranges, func(r client.CodeRange) codes.Range { return codes.Range(r) })
+	for i, r := range ranges {
+		if r.From < 0 || r.From > r.To {
+			return client.Package{}, refused("ranges[%d]: %d to %d is no range", i, r.From, r.To)
+		}
+	}
+	p, err := a.Codes.SpoilCodes(acting(ctx, in.Body.Actor), in.ID, codes.NewSet(ranges...), in.Body.Note)
+	return showPackage(p), err
+}
+
+func (a *Admin) packageSigner(context.Context, *none) (client.PackageSigner, error) {
+	s := a.PackageSigner
+	return client.PackageSigner{PublicKey: s.PublicKey(), AllowedSigners: s.AllowedSigners(), Fingerprint: s.Fingerprint()}, nil
+}

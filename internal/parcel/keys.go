@@ -1,0 +1,84 @@
+package parcel
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+
+	"filippo.io/age"
+	"filippo.io/age/agessh"
+)
+
+// workFactor is scrypt's for a passphrase: about a second, as the age program has it.
+const workFactor = 18
+
+// maxWorkFactor bounds what a stranger's file may cost whoever opens it.
+const maxWorkFactor = 20
+
+// Recipients reads public keys: age1…, ssh-ed25519 or ssh-rsa.
+func Recipients(keys []string) ([]age.Recipient, error) {
+	var all []age.Recipient
+	for _, key := range keys {
+		one, err := recipient(strings.TrimSpace(key))
+		if err != nil {
+			return nil, fmt.Errorf("recipient %.30q: want a public key: age1…, ssh-ed25519 … or ssh-rsa …", key)
+		}
+		all = append(all, one)
+	}
+	if len(all) == 0 {
+		return nil, errors.New("there is no recipient")
+	}
+	return all, nil
+}
+
+func recipient(key string) (age.Recipient, error) {
+	if strings.HasPrefix(key, "ssh-") {
+		return agessh.ParseRecipient(key)
+	}
+	found, err := age.ParseRecipients(strings.NewReader(key))
+	if err != nil || len(found) != 1 {
+		return nil, errors.New("no age recipient")
+	}
+	return found[0], nil
+}
+
+// ForPassphrase makes a recipient of a passphrase of at least 12 characters.
+func ForPassphrase(word string) ([]age.Recipient, error) {
+	if len(word) < 12 {
+		return nil, errors.New("a passphrase has at least 12 characters")
+	}
+	r, err := age.NewScryptRecipient(word)
+	if err != nil {
+		return nil, err
+	}
+	r.SetWorkFactor(workFactor)
+	return []age.Recipient{r}, nil
+}
+
+// Identities reads private keys: a file of age-keygen, or one of ssh-keygen
+// without a passphrase.
+func Identities(text []byte) ([]age.Identity, error) {
+	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("-----BEGIN")) {
+		one, err := agessh.ParseIdentity(text)
+		if err != nil {
+			return nil, fmt.Errorf("the SSH key cannot be read (%v); one with a passphrase the program age opens: age -d -i KEY FILE", err)
+		}
+		return []age.Identity{one}, nil
+	}
+	all, err := age.ParseIdentities(bytes.NewReader(text))
+	if err != nil {
+		return nil, errors.New("there is no private key: want a file of age-keygen, or an SSH key")
+	}
+	return all, nil
+}
+
+// ByPassphrase opens what ForPassphrase closed.
+func ByPassphrase(word string) ([]age.Identity, error) {
+	one, err := age.NewScryptIdentity(word)
+	if err != nil {
+		return nil, err
+	}
+	one.SetMaxWorkFactor(maxWorkFactor)
+	return []age.Identity{one}, nil
+}

@@ -1,0 +1,221 @@
+package parcel_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/parcel"
+)
+
+// key makes the keys of a test.
+func keys(t *testing.T) (*codes.CodeKey, *codes.TextKey) {
+	t.Helper()
+	code, err := codes.NewCodeKey(bytes.Repeat([]byte{1}, codes.KeySize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := codes.NewTextKey(bytes.Repeat([]byte{2}, codes.KeySize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return code, text
+}
+
+func list(t *testing.T, start, from, to uint64) codes.PackageRange {
+	code, text := keys(t)
+	return codes.PackageRange{Start: start, From: from, To: to, Code: code, Text: text,
+		Printed: codes.Printed{Prefix: "C.EXAMPLE/A/", Version: codes.FirstVersion}}
+}
+
+// read is a code as a camera may have read it.
+type read struct{ text, serial string }
+
+func readsOf(t *testing.T, p codes.PackageRange) (all []read) {
+	t.Helper()
+	err := codes.EachCode(t.Context(), p, func(_ uint64, code, text []byte) error {
+		all = append(all, read{string(text), string(code)})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func job(t *testing.T, spare int64, lists ...codes.PackageRange) *parcel.Job {
+	t.Helper()
+	var file bytes.Buffer
+	head := parcel.LineHead{Package: 1, ApplicationID: 500000001, From: int64(lists[0].From), To: int64(lists[0].To), Spare: spare,
+		Prefix: lists[0].Printed.Prefix, Salt: "00ff"}
+	if len(lists) > 1 {
+		head.Proofs = int64(lists[1].To + 1)
+	}
+	if err := parcel.WriteLine(context.Background(), &file, head, lists...); err != nil {
+		t.Fatal(err)
+	}
+	whole := file.Bytes()
+	// A file that is cut anywhere is refused.
+	for _, n := range []int{0, 10, len(whole) / 2, len(whole) - 33, len(whole) - 1} {
+		if _, err := parcel.ReadLine(bytes.NewReader(whole[:n])); err == nil {
+			t.Fatalf("%d of %d bytes were taken for whole", n, len(whole))
+		}
+	}
+	j, err := parcel.ReadLine(bytes.NewReader(whole))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
+// spelt is a text in one of the spellings that cameras and readers give.
+func spelt(rng *rand.Rand, r read) string {
+	switch rng.IntN(5) {
+	case 0:
+		return r.serial
+	case 1:
+		return "https://" + strings.ToLower(r.text)
+	case 2:
+		return strings.ReplaceAll(r.text, "$", "%24")
+	}
+	return r.text
+}
+
+// Of printing runs with planted faults every fault is found where it is, and none
+// is invented.
+func TestEveryPlantedFaultOfARunIsFoundAndNoneInvented(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(60) {
+		rng := rand.New(rand.NewPCG(seed, 18))
+		n, from, proofs := 50+rng.IntN(400), uint64(rng.IntN(3000)), 1+rng.IntN(9)
+		spare := rng.IntN(n / 10)
+		of := list(t, 1_000_000*seed, from, from+uint64(n)-1)
+		trial := list(t, 900_000_000, 0, uint64(proofs)-1)
+		mine, proof := readsOf(t, of), readsOf(t, trial)
+		// Codes of the same batch outside the job, and texts that nobody made.
+		other := readsOf(t, list(t, 1_000_000*seed, from+uint64(n), from+uint64(n)+50))
+		ordered := n - spare
+
+		r := parcel.NewRun(job(t, int64(spare), of, trial))
+		var missing, spoiled, reprinted []int64
+		var double, foreign, proofed, spoiledAt []int64
+		pick := rng.Perm(ordered)
+		take := func(most int) (some []int64) {
+			k := rng.IntN(min(most, len(pick)))
+			for _, i := range pick[:k] {
+				some = append(some, int64(from)+int64(i))
+			}
+			pick = pick[k:]
+			slices.Sort(some)
+			return some
+		}
+		missing, spoiled, reprinted = take(6), take(6), take(6)
+		twice := take(6)
+		r.Spoiled, r.Reprinted = setOf(spoiled), setOf(reprinted)
+		seenSpoiled := spoiled[:rng.IntN(len(spoiled)+1)]
+
+		type line struct {
+			text string
+			note *[]int64
+		}
+		var log []line
+		for i := range ordered {
+			index := int64(from) + int64(i)
+			if slices.Contains(missing, index) || slices.Contains(spoiled, index) {
+				continue
+			}
+			log = append(log, line{spelt(rng, mine[i]), nil})
+		}
+		rng.Shuffle(len(log), func(i, j int) { log[i], log[j] = log[j], log[i] })
+		put := func(text string, to *[]int64) {
+			at := rng.IntN(len(log) + 1)
+			log = slices.Insert(log, at, line{text, to})
+		}
+		for range rng.IntN(6) {
+			put(other[rng.IntN(len(other))].text, &foreign)
+		}
+		for range rng.IntN(3) {
+			put("C.EXAMPLE/A/0"+strings.Repeat("A", 18), &foreign)
+			put("https://elsewhere.example/", &foreign)
+		}
+		for range rng.IntN(4) {
+			put(proof[rng.IntN(proofs)].text, &proofed)
+		}
+		for _, index := range seenSpoiled {
+			put(mine[index-int64(from)].text, &spoiledAt)
+		}
+		// Behind everything: a second read of the very same kind.
+		kindOf := func(i int64) string {
+			for _, l := range log {
+				for _, text := range []string{mine[i].text, mine[i].serial} {
+					if strings.EqualFold(strings.ReplaceAll(strings.TrimPrefix(l.text, "https://"), "%24", "$"), text) {
+						return text
+					}
+				}
+			}
+			t.Fatalf("code %d is not in the log", i)
+			return ""
+		}
+		for _, index := range twice {
+			log = append(log, line{kindOf(index - int64(from)), &double})
+		}
+		for _, index := range reprinted {
+			log = append(log, line{kindOf(index - int64(from)), nil}, line{"NOREAD", nil}, line{"", nil})
+		}
+		for _, index := range reprinted[:min(1, len(reprinted))] { // a third time is one too many
+			log = append(log, line{kindOf(index - int64(from)), &double})
+		}
+		used := 0
+		for i := ordered; i < n && rng.IntN(2) == 0; i++ {
+			used++
+			log = append(log, line{mine[i].text, nil})
+		}
+
+		for i, l := range log {
+			r.Read(l.text)
+			if l.note != nil {
+				*l.note = append(*l.note, int64(i+1))
+			}
+		}
+		got := r.Report()
+		name := fmt.Sprint("seed ", seed)
+		equal(t, name+" missing", setOf(missing), codes.NewSet(got.Missing...))
+		equal(t, name+" missing codes", int64(len(missing)), got.MissingCodes)
+		for _, c := range []struct {
+			kind  string
+			want  []int64
+			found []parcel.Finding
+		}{{"double", double, got.Found.Double}, {"foreign", foreign, got.Found.Foreign}, {"proof", proofed, got.Found.Proof},
+			{"spoiled", spoiledAt, got.Found.Spoiled}} {
+			var lines []int64
+			for _, f := range c.found {
+				lines = append(lines, f.Line)
+			}
+			equal(t, name+" "+c.kind, c.want, lines)
+		}
+		equal(t, name+" spare", int64(used), got.SpareUsed)
+		equal(t, name+" over-run", max(0, int64(used-len(missing)-len(spoiled))), got.OverRun)
+		wrong := len(missing)+len(double)+len(foreign)+len(proofed)+len(spoiledAt) > 0 || got.OverRun > 0
+		equal(t, name+" clean", !wrong, got.Clean())
+	}
+}
+
+func setOf(list []int64) codes.Set {
+	var ranges []codes.Range
+	for _, i := range list {
+		ranges = append(ranges, codes.Range{From: i, To: i})
+	}
+	return codes.NewSet(ranges...)
+}
+
+func equal(t *testing.T, what string, want, got any) {
+	t.Helper()
+	if fmt.Sprint(want) != fmt.Sprint(got) {
+		t.Errorf("%s: want %v, got %v", what, want, got)
+	}
+}

@@ -1,0 +1,61 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/qrjump/qrjump/internal/codes"
+)
+
+var packageRows = noun[codes.PrintPackage]{table: "packages", key: "id", none: codes.ErrNoPackage,
+	fields: func(p *codes.PrintPackage) []field {
+		return []field{{"id", &p.ID}, {"batch", &p.Batch}, {"first_idx", &p.Codes.From}, {"last_idx", &p.Codes.To}, {"spare", &p.Spare},
+			{"proofs", &p.Proofs}, {"printer", &p.Printer}, {"recipients", inJSON(&p.Recipients)}, {"formats", inJSON(&p.Formats)},
+			{"again", inJSON(&p.Again)}, {"reason", &p.Reason}, {"made_by", &p.MadeBy}, {"made_at", moment{&p.MadeAt}}, {"sent", &p.Sent},
+			{"spoiled", codeSet{&p.Spoiled}}, {"recalled_at", moment{&p.RecalledAt}}, {"recalled_by", &p.RecalledBy}}
+	}}.rows()
+
+// codeSet is a column that holds a set of indexes.
+type codeSet struct{ s *codes.Set }
+
+func (c codeSet) text() string { return c.s.Encode() }
+
+// Scan implements sql.Scanner.
+func (c codeSet) Scan(src any) (err error) {
+	text, is := src.(string)
+	if !is {
+		return fmt.Errorf("a set is stored as %T", src)
+	}
+	*c.s, err = codes.DecodeSet(text)
+	return err
+}
+
+// NewPackageID implements codes.Tx.
+func (t *Tx) NewPackageID(ctx context.Context) (int64, error) { return t.next(ctx, "package") }
+
+// Packages implements codes.Tx.
+func (t *Tx) Packages(ctx context.Context, account string, batch, after int64, limit int) ([]codes.PrintPackage, error) {
+	return packageRows.all(ctx, t, `WHERE id > $1 AND ($2 = 0 OR batch = $2)
+		AND ($3 = '' OR batch IN (SELECT id FROM batches WHERE account = $3)) ORDER BY id LIMIT $4`, after, batch, account, limit)
+}
+
+// PackagesWithin implements codes.Tx.
+func (t *Tx) PackagesWithin(ctx context.Context, batch int64, r codes.Range) ([]codes.PrintPackage, error) {
+	return packageRows.all(ctx, t, `WHERE batch = $1 AND first_idx <= $2 AND last_idx >= $3 ORDER BY id`, batch, r.To, r.From)
+}
+
+// PrintPackage implements codes.Tx.
+func (t *Tx) PrintPackage(ctx context.Context, id int64) (codes.PrintPackage, error) {
+	return packageRows.one(ctx, t, `id = $1`, id)
+}
+
+// PutPackage implements codes.Tx.
+func (t *Tx) PutPackage(ctx context.Context, p codes.PrintPackage, did string) error {
+	if err := packageRows.put(ctx, t, p); err != nil {
+		return err
+	}
+	return t.note(ctx, ofPackage, strconv.FormatInt(p.ID, 10), did, map[string]any{"batch": p.Batch, "from": p.Codes.From, "to": p.Codes.To,
+		"printer": p.Printer, "recipients": p.Recipients, "proofs": p.Proofs, "again": p.Again, "reason": p.Reason, "sent": p.Sent,
+		"spoiled": p.Spoiled.Len()})
+}

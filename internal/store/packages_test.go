@@ -1,0 +1,81 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/codes"
+)
+
+// Packages of overlapping ranges are wished for on two nodes at once, by two
+// printers: each code is with one of them at most, and who was refused was told
+// why. Recalls of one package at once freeze once.
+func TestPackagesOfOverlappingRangesOnTwoNodes(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
+		ctx := accounts.By(t.Context(), accounts.Author{Actor: "admin"})
+		b, err := p[0].Apply(ctx, call, codes.Application{ISV: "order", Count: 10_000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		made := make([]codes.PrintPackage, 40)
+		errs := race(len(made), func(i int) (err error) {
+			from := int64(i/2) * 50
+			made[i], err = p[i%2].MakePackage(ctx, codes.Wish{Batch: b.ID, Codes: codes.Range{From: from, To: from + 74},
+				Printer: fmt.Sprint("printer ", i%2), Recipients: []string{"age1"}, Formats: []string{"csv"}, Proofs: int64(i % 3), Reason: "race"})
+			return err
+		})
+		var stored []codes.PrintPackage
+		view(t, nodes[1], func(ctx context.Context, tx *Tx) (err error) {
+			stored, err = tx.Packages(ctx, "svc", b.ID, 0, 100)
+			return err
+		})
+		with, granted := map[int64]string{}, 0
+		for i, err := range errs {
+			if err == nil {
+				granted++
+				if !slices.ContainsFunc(stored, func(s codes.PrintPackage) bool { return s.ID == made[i].ID && s.Codes == made[i].Codes }) {
+					t.Errorf("package %d was acknowledged and is not stored", made[i].ID)
+				}
+			} else if _, is := errors.AsType[codes.Conflict](err); !is {
+				t.Errorf("%d: %v", i, err)
+			}
+		}
+		want(t, "packages stored", len(stored), granted)
+		if granted == 0 {
+			t.Error("nobody got any code")
+		}
+		for _, s := range stored {
+			for index := s.Codes.From; index <= s.Codes.To; index++ {
+				if other, taken := with[index]; taken && other != s.Printer {
+					t.Fatalf("code %d is with %s and %s", index, other, s.Printer)
+				}
+				with[index] = s.Printer
+			}
+			if s.Proofs != 0 {
+				if proofs, ok := p[0].Memory.Batch(s.Proofs); ok && !proofs.Proof {
+					t.Errorf("application %d has proof codes and does not say so", s.Proofs)
+				}
+			}
+		}
+
+		done := 0
+		for _, err := range race(6, func(i int) error {
+			_, err := p[i%2].RecallPackage(ctx, stored[0].ID, "")
+			return err
+		}) {
+			if err == nil {
+				done++
+			} else if _, is := errors.AsType[codes.Conflict](err); !is {
+				t.Error(err)
+			}
+		}
+		want(t, "recalls that were done", done, 1)
+		want(t, "freezes", number(t, nodes[0], `SELECT COUNT(*) FROM code_events WHERE did = 'freeze'`), 1)
+		want(t, "frozen on the other node", p[1].Memory.State(b.ID, stored[0].Codes.From, at).Frozen, true)
+	})
+}
