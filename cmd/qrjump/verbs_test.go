@@ -582,7 +582,7 @@ func TestNoVerbSaysYesWhenItIsNo(t *testing.T) {
 				"SEQ": "1", "BRAND": "", "RID": "r",
 				"AESKEY": "k", "PREAUTH": "p", "KEYID": "k", "CONFIRMED": "r",
 				"EMPTY": t.TempDir()}
-			for _, name := range []string{"RULES", "PASSPHRASE", "HOOK", "STUBS"} {
+			for _, name := range []string{"RULES", "PASSPHRASE", "HOOK", "STUBS", "PARCEL"} {
 				found[name] = w.found[name]
 			}
 			for _, caller := range []struct{ api, name, value string }{

@@ -86,14 +86,15 @@ func TestALimitedCallerIsKeptOutOfEveryOperationOfOthers(t *testing.T) {
 	}
 	s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("brand"),
 		`{"code_count":10000,"isv_application_id":"a"}`).JSON(t, &batch)
+	s.Admin("POST", fmt.Sprintf("/batches/%d/packages", batch.ID), `{"code_start":0,"code_end":9,"printer":"p"}`)
 	calls := map[operations.Role]func(string, string, string) servertest.Answer{}
 	for _, role := range roles[:len(roles)-1] {
 		_, calls[role] = adminKey(t, s, fmt.Sprintf(`{"name":"k","role":%q,"accounts":["shop"]}`, role))
 	}
-	everyone := []string{"listAccounts", "listBehaviours", "getSettings"}
+	everyone := []string{"listAccounts", "listBehaviours", "getSettings", "packageSigner"}
 	fill := strings.NewReplacer("{appid}", "other", "{mini_program}", "other", "{application_id}", fmt.Sprint(batch.ID), "{user}", "u",
 		"{rid}", "00000000-00000000-00000000", "{component}", "c", "{seq}", "1", "{host}", "h", "{code_index}", "1", "{scan_id}", "x",
-		"{node}", "n", "{id}", "1", "{name}", "n")
+		"{node}", "n", "{package}", "1", "{id}", "1", "{name}", "n")
 	for _, o := range servertest.Operations() {
 		for role, call := range calls {
 			a := call(o.Method, fill.Replace(o.Path), "")
