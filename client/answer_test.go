@@ -117,6 +117,7 @@ var everyCall = map[string]func(ctx, *api) error{
 	"People":         only(func(ctx ctx, c *api) (any, error) { return c.People(ctx) }),
 	"AddPerson":      only(func(ctx ctx, c *api) (any, error) { return c.AddPerson(ctx, client.PersonPut{}) }),
 	"ChangePerson":   only(func(ctx ctx, c *api) (any, error) { return c.ChangePerson(ctx, "x", client.PersonChange{}) }),
+	"SignOutPerson":  only(func(ctx ctx, c *api) (any, error) { return c.SignOutPerson(ctx, "x") }),
 	"DeletePerson":   only(func(ctx ctx, c *api) (any, error) { return c.DeletePerson(ctx, "x") }),
 	"AdminKeys":      only(func(ctx ctx, c *api) (any, error) { return c.AdminKeys(ctx) }),
 	"AddAdminKey":    only(func(ctx ctx, c *api) (any, error) { return c.AddAdminKey(ctx, client.AdminKeyPut{}) }),

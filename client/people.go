@@ -10,11 +10,12 @@ import (
 // Person is somebody who may sign in to the console.
 type Person struct {
 	Name         string     `json:"name"`
-	Role         string     `json:"role"`                                     // viewer, marketer, rules, operator or admin
-	Accounts     []string   `json:"accounts"`                                 // AppIDs that the role is limited to; none = all
-	HasPassword  bool       `json:"has_password"`                             // false: only login links sign in
-	SecondFactor bool       `json:"second_factor"`                            // a code of an app is asked for as well
-	CreatedAt    time.Time  `json:"created_at"`                               //
+	Role         string     `json:"role"`          // viewer, marketer, rules, operator or admin
+	Accounts     []string   `json:"accounts"`      // AppIDs that the role is limited to; none = all
+	HasPassword  bool       `json:"has_password"`  // false: only login links sign in
+	SecondFactor bool       `json:"second_factor"` // a code of an app is asked for as well
+	Provider     string     `json:"provider,omitempty" doc:"the issuer of the OpenID Connect provider that says what they may do"`
+	CreatedAt    time.Time  `json:"created_at"`
 	SeenAt       *time.Time `json:"seen_at,omitempty" doc:"the last sign-in"` // the last sign-in; nil = never
 }
 
@@ -109,6 +110,12 @@ func (c *Client) DeletePerson(ctx context.Context, name string) ([]Person, error
 	var reply PersonList
 	err := c.admin(ctx, http.MethodDelete, "people/"+url.PathEscape(name), nil, &reply)
 	return reply.People, err
+}
+
+// SignOutPerson ends all sessions of a person, who stays.
+func (c *Client) SignOutPerson(ctx context.Context, name string) (p Person, err error) {
+	err = c.admin(ctx, http.MethodDelete, "people/"+url.PathEscape(name)+"/sessions", nil, &p)
+	return p, err
 }
 
 // AdminKeys lists the admin keys without the keys themselves, oldest first.

@@ -185,10 +185,11 @@ type commands struct {
 		Resend     webhookResend     `cmd:"" group:"Webhooks (operator)" help:"Send something again." example:"qrjump webhook resend 17"`
 	} `cmd:"" help:"Receivers that are told of scans and alarms."`
 	Person struct {
-		List   personList   `cmd:"" group:"People and keys (operator)" help:"List who may sign in to the console." example:"qrjump person list"`
-		Add    personAdd    `cmd:"" group:"People and keys (operator)" help:"Let somebody sign in; without a password by login links only." example:"qrjump person add alice --role rules --account wxminiprogram0001 --password -"`
-		Change personChange `cmd:"" group:"People and keys (operator)" help:"Change what is named of a person, who is signed out by it." example:"qrjump person change alice --second-factor new"`
-		Delete personDelete `cmd:"" group:"People and keys (operator)" help:"Let a person sign in no more." example:"qrjump person delete alice --yes"`
+		List    personList    `cmd:"" group:"People and keys (operator)" help:"List who may sign in to the console." example:"qrjump person list"`
+		Add     personAdd     `cmd:"" group:"People and keys (operator)" help:"Let somebody sign in; without a password by login links only." example:"qrjump person add alice --role rules --account wxminiprogram0001 --password -"`
+		Change  personChange  `cmd:"" group:"People and keys (operator)" help:"Change what is named of a person, who is signed out by it." example:"qrjump person change alice --second-factor new"`
+		SignOut personSignOut `cmd:"" group:"People and keys (operator)" help:"End all sessions of a person, who may sign in again." example:"qrjump person sign-out alice"`
+		Delete  personDelete  `cmd:"" group:"People and keys (operator)" help:"Let a person sign in no more." example:"qrjump person delete alice --yes"`
 	} `cmd:"" help:"People who may sign in to the console."`
 
 	AdminKey struct {

@@ -41,7 +41,10 @@ func (c *personList) Run(s *session) error {
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		for _, p := range list {
 			factor := "no second factor"
-			if p.SecondFactor {
+			switch {
+			case p.Provider != "":
+				factor = "of " + plain(p.Provider)
+			case p.SecondFactor:
 				factor = "second factor"
 			}
 			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", plain(p.Name), p.Role, plain(forAccounts(p.Accounts)), factor, seen(p.SeenAt))
@@ -135,6 +138,24 @@ func (c *personChange) Run(s *session) error {
 		fmt.Fprintf(w, "%s is now %s of %s, and is signed out everywhere\n", plain(made.Name), made.Role, plain(forAccounts(made.Accounts)))
 		printFactor(w, made)
 	})
+}
+
+type personSignOut struct {
+	operator
+	Name string `arg:"" help:"The name."`
+}
+
+// Run ends a person's sessions.
+func (c *personSignOut) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	p, err := qrjump.SignOutPerson(s.ctx, c.Name)
+	if err != nil {
+		return seeList("person sign-out", c.Name, "qrjump person list", err)
+	}
+	return c.print(s, p, func(w io.Writer) { fmt.Fprintf(w, "%s is signed out everywhere\n", plain(p.Name)) })
 }
 
 type personDelete struct {

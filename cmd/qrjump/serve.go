@@ -37,6 +37,10 @@ type serveCommand struct {
 	CodeFloor    uint64   `env:"QRJUMP_CODE_FLOOR" default:"0" placeholder:"N" help:"New codes' counters are not below this: for a server restored from an old backup."`
 	Regions      string   `env:"QRJUMP_REGIONS" placeholder:"FILE" help:"A file in the MaxMind DB format that says where an address is: scans are counted by region."`
 	AdminToken   string   `env:"QRJUMP_ADMIN_TOKEN" placeholder:"TOKEN" help:"Token of the admin API, instead of the one in DIR/admin-token."`
+	OIDCIssuer   string   `name:"oidc-issuer" env:"QRJUMP_OIDC_ISSUER" placeholder:"URL" help:"People may sign in to the console at this OpenID Connect provider."`
+	OIDCClient   string   `name:"oidc-client-id" env:"QRJUMP_OIDC_CLIENT_ID" placeholder:"ID" help:"This server's client there; its redirect address is CONSOLE/login/callback."`
+	OIDCSecret   string   `name:"oidc-client-secret" env:"QRJUMP_OIDC_CLIENT_SECRET" placeholder:"SECRET" help:"The client's secret, instead of the one in DIR/oidc-client-secret; without both it is a public client."`
+	OIDCRoles    string   `name:"oidc-roles-claim" env:"QRJUMP_OIDC_ROLES_CLAIM" default:"roles" placeholder:"CLAIM" help:"The claim that says what somebody may do here: ROLE or ROLE:APPID (${default})."`
 	// No default: with --dev and --emulator there is no delay.
 	ShutdownDelay *time.Duration `env:"QRJUMP_SHUTDOWN_DELAY" placeholder:"TIME" help:"How long /readyz answers 503 after SIGTERM before connections are refused: longer than a load balancer takes to notice (3s; 0s with --dev and --emulator)."`
 	LogFormat     string         `env:"QRJUMP_LOG_FORMAT" default:"text" enum:"text,json" placeholder:"text|json" help:"Form of the log on standard error (${default})."`
@@ -62,6 +66,7 @@ func (c *serveCommand) Run(s *session, chosen *kong.Context) error {
 		Seed: c.Seed, Dev: c.Dev, DevPublic: c.DevPublic, DevHost: c.DevHost, Emulator: c.Emulator, Strict: c.Strict,
 		TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSDev: c.TLSDev, TrustedProxy: c.TrustedProxy,
 		CodePrefix: c.CodePrefix, CodeFloor: c.CodeFloor, Regions: c.Regions, Events: c.Events, AdminToken: c.AdminToken,
+		OIDC:      server.OIDC{Issuer: c.OIDCIssuer, ClientID: c.OIDCClient, ClientSecret: c.OIDCSecret, RolesClaim: c.OIDCRoles},
 		LogFormat: c.LogFormat,
 		// Never a flag: it would show in the list of processes.
 		MasterKey: os.Getenv("QRJUMP_MASTER_KEY"),

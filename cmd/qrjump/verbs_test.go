@@ -180,6 +180,7 @@ var everyVerb = []verb{
 		says: `^alice is now operator of all accounts, and is signed out everywhere$`},
 	{path: "person list", api: adminAPI, says: `(?m)^alice +operator +all accounts +second factor +never$`},
 	{path: "login-link", api: adminAPI, words: "alice", says: `^http://.*/console/login\?once=\S{43}\n`},
+	{path: "person sign-out", api: adminAPI, words: "alice", says: `^alice is signed out everywhere$`},
 	{path: "person delete", api: adminAPI, words: "alice --yes", says: `^alice may sign in no more$`},
 	{path: "admin-key add", api: adminAPI, words: "till --role marketer --days 9",
 		says: `^qrk_\S{43}\nthis is the key [0-9a-f]{16} of till`},

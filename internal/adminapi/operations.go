@@ -163,6 +163,8 @@ func (a *Admin) Operations() []o.Operation {
 			"Change the role, accounts, password or second factor of a person, who is signed out everywhere by it"),
 		o.Delete("/people/{name}", "deletePerson", o.Admin, a.deletePerson,
 			"Let a person sign in no more, and end all their sessions; the people that are left"),
+		o.Delete("/people/{name}/sessions", "signOutPerson", o.Admin, a.signOutPerson,
+			"End all sessions of a person, and the login links that nobody used yet; the person stays"),
 		o.Post("/login-links", "makeLoginLink", o.Admin, a.makeLoginLink,
 			"A link that signs in to the console once, within ten minutes, without a password and a second factor"),
 		o.Get("/admin-keys", "listAdminKeys", o.Admin, a.listAdminKeys, "Keys of programs for this API, without the keys themselves"),

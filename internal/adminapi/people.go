@@ -16,7 +16,7 @@ import (
 
 func showPerson(p people.Person) client.Person {
 	return client.Person{Name: p.Name, Role: p.Role, Accounts: append([]string{}, p.Accounts...), HasPassword: p.Password != "",
-		SecondFactor: p.TOTP != "", CreatedAt: p.CreatedAt, SeenAt: optional(p.SeenAt)}
+		SecondFactor: p.TOTP != "", Provider: p.Issuer, CreatedAt: p.CreatedAt, SeenAt: optional(p.SeenAt)}
 }
 
 func showKey(k people.Key) client.AdminKey {
@@ -98,6 +98,13 @@ func (a *Admin) deletePerson(ctx context.Context, in *struct {
 		return client.PersonList{}, err
 	}
 	return a.listPeople(ctx, nil)
+}
+
+func (a *Admin) signOutPerson(ctx context.Context, in *struct {
+	Name string `path:"name"`
+}) (client.Person, error) {
+	p, err := a.People.SignOut(ctx, in.Name)
+	return showPerson(p), err
 }
 
 func (a *Admin) listAdminKeys(ctx context.Context, _ *none) (client.AdminKeyList, error) {

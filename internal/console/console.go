@@ -26,6 +26,7 @@ import (
 	"github.com/qrjump/qrjump/internal/look"
 	"github.com/qrjump/qrjump/internal/people"
 	"github.com/qrjump/qrjump/internal/phrase"
+	"github.com/qrjump/qrjump/internal/provider"
 )
 
 // Root is where all pages are.
@@ -83,6 +84,7 @@ type Console struct {
 	API, Scan http.Handler
 	As        func(*http.Request, people.Caller) *http.Request
 	People    *people.Directory
+	Provider  *provider.Provider // of people without a password here; nil = there is none
 	// Open is the caller that everybody is, with --dev; nil = people sign in.
 	Open *people.Caller
 	// AdminToken reports whether a text is the admin token; people.ErrTooMany.
@@ -117,6 +119,9 @@ func (c *Console) Handler() http.Handler {
 	mux.HandleFunc("GET /console/login", c.loginPage)
 	mux.HandleFunc("POST /console/login", c.login)
 	mux.HandleFunc("POST /console/logout", c.logout)
+	mux.HandleFunc("GET /console/login/provider", c.toProvider)
+	mux.HandleFunc("GET /console/login/callback", c.callbackPage)
+	mux.HandleFunc("POST /console/login/callback", c.callback)
 	for pattern, serve := range c.routes() {
 		mux.HandleFunc(pattern, c.signedIn(serve))
 	}
@@ -165,7 +170,8 @@ func Routes() []string {
 }
 
 // waysIn are for everybody.
-var waysIn = []string{"GET /console/login", "POST /console/login", "POST /console/logout"}
+var waysIn = []string{"GET /console/login", "POST /console/login", "POST /console/logout", "GET /console/login/provider",
+	"GET /console/login/callback", "POST /console/login/callback"}
 
 // guard puts on every answer what keeps a page to itself.
 func (c *Console) guard(next http.Handler) http.Handler {

@@ -24,6 +24,8 @@ func (c *Console) setCookie(v *visit, text string, age int) {
 // signingIn is what the page of signing in shows.
 type signingIn struct {
 	Next, Once, Name string
+	Provider         string // the host of one that is offered
+	Out              string // where somebody who signed out here signs out at the provider
 	WantsCode        bool
 	Fault            string
 }
@@ -32,14 +34,23 @@ func (c *Console) loginPage(w http.ResponseWriter, r *http.Request) {
 	v := c.visit(w, r, people.Caller{})
 	q := r.URL.Query()
 	// A link is used up by the button below it only: a program that looks at links would take it.
-	v.show(http.StatusOK, "login", signingIn{Next: inside(q.Get("next")), Once: q.Get("once")})
+	v.show(http.StatusOK, "login", signingIn{Next: inside(q.Get("next")), Once: q.Get("once"), Provider: c.offered(),
+		Out: c.signedOut(q.Get("out"))})
+}
+
+// signedOut is where somebody who was signed in by the provider ends that too.
+func (c *Console) signedOut(how string) string {
+	if c.Provider == nil || how != "provider" {
+		return ""
+	}
+	return c.Provider.EndSession()
 }
 
 // login begins a session by a link, the admin token, or name and password.
 func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
 	v := c.visit(w, r, people.Caller{})
-	form := signingIn{Next: inside(r.FormValue("next")), Name: r.FormValue("name")}
+	form := signingIn{Next: inside(r.FormValue("next")), Name: r.FormValue("name"), Provider: c.offered()}
 	browser := people.Browser{IP: c.ClientIP(r), Agent: r.UserAgent()}
 	was := ""
 	if old, err := r.Cookie(c.cookie(r)); err == nil {
@@ -91,7 +102,11 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 
 func (c *Console) logout(w http.ResponseWriter, r *http.Request) {
 	v := c.visit(w, r, people.Caller{})
+	to := Root + "/login"
 	if caller, err := c.callerOf(r); err == nil && caller.Session != "" {
+		if caller.Issuer != "" {
+			to += "?out=provider"
+		}
 		if err := c.People.End(r.Context(), caller.Name, caller.Session); err != nil && !errors.Is(err, people.ErrNoSession) {
 			c.Log.ErrorContext(r.Context(), "a session could not be ended", "error", err)
 			v.fault(http.StatusServiceUnavailable, v.say("fault.store"))
@@ -99,7 +114,7 @@ func (c *Console) logout(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	c.setCookie(v, "", -1)
-	v.redirect(Root + "/login")
+	v.redirect(to)
 }
 
 func (c *Console) sessions(v *visit) {

@@ -29,6 +29,8 @@ type Person struct {
 	TOTP      string   // sealed; "" = no second factor
 	TOTPStep  int64    // of the last code that was taken: one works once
 	Recovery  []string // hashes of the recovery codes that are left
+	Issuer    string   // of the provider who answers for them; "" = this server does
+	Subject   string   // there
 	CreatedAt time.Time
 	SeenAt    time.Time // the last sign-in
 }
@@ -72,6 +74,7 @@ type Caller struct {
 	Role     string
 	Accounts []string // none = all
 	Session  string   // the id of the session; "" = none
+	Issuer   string   // of the provider who answers for them; "" = none
 }
 
 var (
@@ -114,6 +117,8 @@ type Store interface {
 // ErrNoSession or ErrNoLink.
 type Tx interface {
 	Person(ctx context.Context, name string) (Person, error)
+	// PersonOf is the person of a provider.
+	PersonOf(ctx context.Context, issuer, subject string) (Person, error)
 	People(ctx context.Context) ([]Person, error)
 	// PutPerson notes did in the log of changes; "" notes nothing.
 	PutPerson(ctx context.Context, p Person, did string) error
@@ -208,7 +213,7 @@ func (d *Directory) Add(ctx context.Context, name string, c Change) (Person, Fac
 	return d.put(ctx, name, c, true)
 }
 
-// Change changes a person. ErrNoPerson. Whoever loses a right, or whose password
+// Change changes a person. ErrNoPerson; accounts.Invalid for one of a provider. Whoever loses a right, or whose password
 // changes, is signed out everywhere.
 func (d *Directory) Change(ctx context.Context, name string, c Change) (Person, Factor, error) {
 	return d.put(ctx, name, c, false)
@@ -251,6 +256,8 @@ func (d *Directory) put(ctx context.Context, name string, c Change, add bool) (p
 			p = Person{Name: name, CreatedAt: d.Now()}
 		case err != nil:
 			return err
+		case p.Issuer != "":
+			return elsewhere(p)
 		}
 		if c.Role != nil {
 			p.Role = *c.Role
@@ -284,6 +291,21 @@ func (d *Directory) Delete(ctx context.Context, name string) error {
 		}
 		return signOut(ctx, tx, name)
 	})
+}
+
+// SignOut ends every session of a person, and every link that could begin one.
+// ErrNoPerson.
+func (d *Directory) SignOut(ctx context.Context, name string) (p Person, err error) {
+	err = d.Store.UpdatePeople(ctx, func(tx Tx) (err error) {
+		if p, err = tx.Person(ctx, name); err != nil {
+			return err
+		}
+		if err := tx.PutPerson(ctx, p, "sign_out"); err != nil {
+			return err
+		}
+		return signOut(ctx, tx, name)
+	})
+	return p, err
 }
 
 // signOut ends every session of a person, and every link that could begin one.
@@ -420,7 +442,7 @@ func (d *Directory) SignIn(ctx context.Context, a Attempt, b Browser, was string
 			return "", err
 		}
 	}
-	return d.begin(ctx, p.Name, b, was)
+	return d.begin(ctx, p.Name, Longest, b, was)
 }
 
 // takeCode uses up a code of the second factor or a recovery code.
@@ -453,16 +475,16 @@ func (d *Directory) takeCode(ctx context.Context, name, code string) error {
 // Begin begins a session with all that the admin token may, for whoever proved to
 // have it.
 func (d *Directory) Begin(ctx context.Context, b Browser, was string) (string, error) {
-	return d.begin(ctx, "", b, was)
+	return d.begin(ctx, "", Longest, b, was)
 }
 
-func (d *Directory) begin(ctx context.Context, person string, b Browser, was string) (string, error) {
+func (d *Directory) begin(ctx context.Context, person string, longest time.Duration, b Browser, was string) (string, error) {
 	text, err := d.text("")
 	if err != nil {
 		return "", err
 	}
 	now := d.Now()
-	s := Session{Hash: d.Vault.Hash(sessionPurpose, text), Person: person, CreatedAt: now, SeenAt: now, EndsAt: now.Add(Longest),
+	s := Session{Hash: d.Vault.Hash(sessionPurpose, text), Person: person, CreatedAt: now, SeenAt: now, EndsAt: now.Add(longest),
 		IP: b.IP.String(), Agent: strings.ToValidUTF8(strings.ReplaceAll(b.Agent[:min(len(b.Agent), 200)], "\x00", ""), "")}
 	if s.ID, err = d.id(); err != nil {
 		return "", err
@@ -546,7 +568,8 @@ func (d *Directory) session(ctx context.Context, text string) (c Caller, s Sessi
 		if errors.Is(err, ErrNoPerson) {
 			return ErrNoSession
 		}
-		c = Caller{Actor: "person:" + p.Name, Name: p.Name, Role: p.Role, Accounts: p.Accounts, Session: s.ID}
+		c = Caller{Actor: "person:" + p.Name, Name: p.Name, Role: p.Role, Accounts: p.Accounts, Session: s.ID,
+			Issuer: p.Issuer}
 		return err
 	})
 	return c, s, err
@@ -579,7 +602,8 @@ func (d *Directory) EndOthers(ctx context.Context, person, but string) error {
 }
 
 // NewLink makes the text of a link that signs a person in once, within ten minutes;
-// "" = with all that the admin token may. ErrNoPerson.
+// "" = with all that the admin token may. ErrNoPerson; accounts.Invalid for one of a
+// provider.
 func (d *Directory) NewLink(ctx context.Context, person string) (text string, ends time.Time, err error) {
 	if text, err = d.text(""); err != nil {
 		return "", ends, err
@@ -587,8 +611,12 @@ func (d *Directory) NewLink(ctx context.Context, person string) (text string, en
 	l := Link{Hash: d.Vault.Hash(linkPurpose, text), Person: person, EndsAt: d.Now().Add(LinkTime)}
 	err = d.Store.UpdatePeople(ctx, func(tx Tx) error {
 		if person != "" {
-			if _, err := tx.Person(ctx, person); err != nil {
+			p, err := tx.Person(ctx, person)
+			if err != nil {
 				return err
+			}
+			if p.Issuer != "" {
+				return elsewhere(p)
 			}
 		}
 		return tx.PutLoginLink(ctx, l)
@@ -609,5 +637,5 @@ func (d *Directory) ByLink(ctx context.Context, text string, b Browser, was stri
 	if !d.Now().Before(l.EndsAt) {
 		return "", ErrNoLink
 	}
-	return d.begin(ctx, l.Person, b, was)
+	return d.begin(ctx, l.Person, Longest, b, was)
 }

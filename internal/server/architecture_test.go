@@ -28,7 +28,7 @@ var mayImport = map[string][]string{
 	"internal/lane":         {},
 	"internal/look":         {},
 	"internal/phrase":       {},
-	"internal/console":      {"client", "internal/look", "internal/people", "internal/phrase"},
+	"internal/console":      {"client", "internal/accounts", "internal/look", "internal/people", "internal/phrase", "internal/provider"},
 	"internal/start":        {"internal/look", "internal/phrase"},
 	"internal/guide":        {"internal/look"},
 	"docs":                  {},
@@ -49,7 +49,8 @@ var mayImport = map[string][]string{
 
 	"internal/webhooks": {"internal/accounts", "internal/ledger", "internal/outbound", "internal/outbox", "internal/vault"},
 
-	"internal/people": {"internal/accounts", "internal/vault"},
+	"internal/people":   {"internal/accounts", "internal/vault"},
+	"internal/provider": {"internal/operations", "internal/people", "internal/vault"},
 
 	"internal/store": {"internal/people", "internal/errcode",
 		"internal/accounts", "internal/codes", "internal/history", "internal/ledger", "internal/live",
@@ -75,8 +76,8 @@ var mayImport = map[string][]string{
 		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/stats", "internal/store", "internal/stream",
 		"internal/version", "internal/supervisor",
 		"internal/behaviour", "internal/calls", "internal/vault", "internal/webhooks", "internal/operations", "internal/spelling",
-		"internal/console", "internal/look", "internal/parcel", "internal/people", "internal/start", "internal/guide", "internal/verification",
-		"docs"},
+		"internal/console", "internal/look", "internal/parcel", "internal/people", "internal/provider", "internal/start", "internal/guide",
+		"internal/verification", "docs"},
 
 	"internal/cassette": {"internal/behaviour", "internal/errcode", "internal/spelling"},
 

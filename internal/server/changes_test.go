@@ -156,6 +156,7 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 		{"addPerson", admin("POST", "/people", `{"name":"alice","role":"rules","password":"a very secret-word of alice"}`),
 			"person alice add admin"},
 		{"changePerson", admin("PATCH", "/people/alice", `{"role":"viewer","accounts":["shop"]}`), "person alice edit admin"},
+		{"signOutPerson", admin("DELETE", "/people/alice/sessions", ``), "person alice sign_out admin"},
 		{"deletePerson", admin("DELETE", "/people/alice", ``), "person alice delete admin"},
 		{"addAdminKey", func() servertest.Answer {
 			a := admin("POST", "/admin-keys", `{"name":"till","role":"marketer"}`)()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/provider"
 	"github.com/qrjump/qrjump/internal/stream"
 )
 
@@ -32,6 +33,7 @@ type Config struct {
 	TLSDev       bool     // a local authority in Data/tls and a certificate of it
 	TrustedProxy []string // CIDR of proxies whose X-Forwarded-For is believed
 	AdminToken   string   // "" = the one in Data/admin-token, made at the first start
+	OIDC         OIDC     // where people sign in who have no password here; zero = nowhere else
 	CodePrefix   string   // stands before every new code text; "" = none of the operator's own
 	CodeFloor    uint64   // new codes' counters are not below it
 	Regions      string   // file in the MaxMind DB format; "" = nobody knows where an address is
@@ -39,6 +41,27 @@ type Config struct {
 	MasterKey    string   // 64 hexadecimal digits; "" = the one in Data/master.key
 	// ShutdownDelay is how long /readyz answers 503 before the listeners close.
 	ShutdownDelay time.Duration
+}
+
+// OIDC is an OpenID Connect provider, and this server as its client.
+type OIDC struct {
+	Issuer       string
+	ClientID     string
+	ClientSecret string // "" = the one in Data/oidc-client-secret; without both a public client
+	RolesClaim   string // the claim with the roles; "" = roles
+}
+
+func (o OIDC) check() error {
+	switch {
+	case o == OIDC{RolesClaim: o.RolesClaim}:
+		return nil
+	case o.Issuer == "" || o.ClientID == "":
+		return usage("--oidc-issuer and --oidc-client-id belong together: give both or neither")
+	}
+	if fault := provider.CheckIssuer(o.Issuer); fault != "" {
+		return usage("--oidc-issuer %q: %s", o.Issuer, fault)
+	}
+	return nil
 }
 
 // longestDelay bounds ShutdownDelay.
@@ -70,6 +93,9 @@ func (c Config) Validate() error {
 		return err
 	}
 	if err := c.checkAdminToken(c.AdminToken, "--admin-token"); err != nil {
+		return err
+	}
+	if err := c.OIDC.check(); err != nil {
 		return err
 	}
 	if c.Events != "" {

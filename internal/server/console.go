@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/guide"
 	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/people"
+	"github.com/qrjump/qrjump/internal/provider"
 	"github.com/qrjump/qrjump/internal/version"
 )
 
@@ -27,6 +29,10 @@ func (s *Server) console(operationsOf http.Handler) *console.Console {
 		AdminToken: s.isAdminToken, Emulates: s.config.emulates(), Secure: func(r *http.Request) bool { return s.scheme(r) == "https" },
 		TLSOnly: s.tlsOnly, ClientIP: s.clientIP, Stopping: s.draining.Load, Wire: func() string { return s.URL },
 		Docs: strings.TrimSuffix(guide.Root, "/"), Version: version.Number(), Log: s.log}
+	if o := s.config.OIDC; o.Issuer != "" {
+		c.Provider = &provider.Provider{Issuer: o.Issuer, ClientID: o.ClientID, ClientSecret: s.oidcSecret,
+			RolesClaim: cmp.Or(o.RolesClaim, "roles"), Vault: s.vault, Now: s.realNow, Random: s.random}
+	}
 	if s.config.Dev {
 		c.Open, c.Again = &theAdmin, s.callAgain
 	}

@@ -60,6 +60,7 @@ type secrets struct {
 	adminToken string
 	newToken   bool             // this start made it
 	guesses    accounts.Guesses // of the admin token
+	oidcSecret string           // of this server at the provider of its people
 }
 
 // keysPart opens what the database is sealed by, notes which database the folder
@@ -69,7 +70,7 @@ func (s *Server) keysPart() part {
 		if s.ring, err = s.openKeyring(ctx, s.store); err != nil {
 			return err
 		}
-		s.warnOfReadable("master.key", "admin-token", "qrjump.db", "qrjump.db-wal")
+		s.warnOfReadable("master.key", "admin-token", oidcSecretFile, "qrjump.db", "qrjump.db-wal")
 		if s.vault, err = s.ring.vault(ctx); err != nil {
 			return err
 		}
@@ -77,6 +78,9 @@ func (s *Server) keysPart() part {
 			return err
 		}
 		if err := s.keepChanges(ctx); err != nil {
+			return err
+		}
+		if s.oidcSecret, err = oidcSecret(s.config); err != nil {
 			return err
 		}
 		s.adminToken, s.newToken, err = adminToken(s.config, s.random)
@@ -318,6 +322,27 @@ func adminToken(c Config, random io.Reader) (token string, first bool, err error
 	}
 	token = "qra_" + base64.RawURLEncoding.EncodeToString(raw[:])
 	return token, true, writeSecret(path, token)
+}
+
+const oidcSecretFile = "oidc-client-secret"
+
+// oidcSecret is this server's secret at the provider of its people; "" = it has none.
+func oidcSecret(c Config) (string, error) {
+	if c.OIDC.Issuer == "" || c.OIDC.ClientSecret != "" {
+		return c.OIDC.ClientSecret, nil
+	}
+	path := filepath.Join(c.Data, oidcSecretFile)
+	text, err := os.ReadFile(path)
+	switch secret := strings.TrimSpace(string(text)); {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", nil
+	case err != nil:
+		return "", usage("reading the secret at the provider of people: %v", err)
+	case secret == "":
+		return "", usage("%s is empty: write the client's secret into it, or delete it", path)
+	default:
+		return secret, nil
+	}
 }
 
 // sameSecret compares in constant time, whatever the lengths.

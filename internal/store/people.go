@@ -14,7 +14,7 @@ var (
 		fields: func(p *people.Person) []field {
 			return []field{{"name", &p.Name}, {"role", &p.Role}, {"accounts", inJSON(&p.Accounts)}, {"password", &p.Password},
 				{"totp", &p.TOTP}, {"totp_step", &p.TOTPStep}, {"recovery", inJSON(&p.Recovery)}, {"created_at", moment{&p.CreatedAt}},
-				{"seen_at", moment{&p.SeenAt}}}
+				{"seen_at", moment{&p.SeenAt}}, {"issuer", &p.Issuer}, {"subject", &p.Subject}}
 		}}.rows()
 	adminKeyRows = noun[people.Key]{table: "admin_keys", key: "id", none: people.ErrNoKey,
 		fields: func(k *people.Key) []field {
@@ -37,6 +37,11 @@ func (t *Tx) Person(ctx context.Context, name string) (people.Person, error) {
 	return personRows.one(ctx, t, `name = $1`, name)
 }
 
+// PersonOf implements people.Tx.
+func (t *Tx) PersonOf(ctx context.Context, issuer, subject string) (people.Person, error) {
+	return personRows.one(ctx, t, `issuer = $1 AND subject = $2 AND subject <> ''`, issuer, subject)
+}
+
 // People implements people.Tx.
 func (t *Tx) People(ctx context.Context) ([]people.Person, error) {
 	return personRows.all(ctx, t, `ORDER BY name`)
@@ -48,7 +53,7 @@ func (t *Tx) PutPerson(ctx context.Context, p people.Person, did string) error {
 		return err
 	}
 	return t.note(ctx, ofPerson, p.Name, did, map[string]any{"role": p.Role, "accounts": p.Accounts, "password": p.Password != "",
-		"second_factor": p.TOTP != ""})
+		"second_factor": p.TOTP != "", "issuer": p.Issuer})
 }
 
 // UseCode implements people.Tx.

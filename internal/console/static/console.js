@@ -12,6 +12,9 @@ for (const button of document.querySelectorAll('.copies')) {
   });
 }
 
+// Back from the provider of a sign-in.
+document.getElementById('goes-on')?.requestSubmit();
+
 const pictures = document.getElementById('picture-form');
 if (pictures) {
   const field = document.getElementById('picture');

@@ -1,0 +1,159 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/people"
+	"github.com/qrjump/qrjump/internal/provider"
+)
+
+// flowCookie is the name of the cookie that binds a sign-in at the provider to the
+// browser that began it. It is sent when the provider sends the browser back, so it is
+// no strict one.
+func (c *Console) flowCookie(r *http.Request) string {
+	if c.Secure(r) {
+		return "__Host-qrjump_flow"
+	}
+	return "qrjump_flow"
+}
+
+func (c *Console) setFlow(v *visit, kept string, age int) {
+	http.SetCookie(v.w, &http.Cookie{Name: c.flowCookie(v.r), Value: kept, Path: "/", MaxAge: age, Secure: c.Secure(v.r), HttpOnly: true,
+		SameSite: http.SameSiteLaxMode})
+}
+
+// offered is the provider that the page of signing in offers; "" = there is none.
+func (c *Console) offered() string {
+	if c.Provider == nil {
+		return ""
+	}
+	return c.Provider.Host()
+}
+
+// toProvider sends somebody to the provider. It is a link, since a form may not lead to
+// another origin; a page of another origin cannot follow it for them.
+func (c *Console) toProvider(w http.ResponseWriter, r *http.Request) {
+	v := c.visit(w, r, people.Caller{})
+	next := inside(r.URL.Query().Get("next"))
+	if c.Provider == nil {
+		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+		return
+	}
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "same-origin", "none":
+	default:
+		v.redirect(Root + "/login?next=" + url.QueryEscape(next))
+		return
+	}
+	scheme := "http://"
+	if c.Secure(r) {
+		scheme = "https://"
+	}
+	to, kept, err := c.Provider.Begin(r.Context(), scheme+r.Host+Root+"/login/callback", next)
+	if err != nil {
+		c.unreached(v, next, err)
+		return
+	}
+	c.setFlow(v, kept, int(provider.FlowTime.Seconds()))
+	v.redirect(to)
+}
+
+// unreached says that the provider cannot be asked, and offers the other ways in.
+func (c *Console) unreached(v *visit, next string, err error) {
+	c.Log.WarnContext(v.r.Context(), "a sign-in at the provider failed", "provider", c.Provider.Issuer, "error", err)
+	v.show(http.StatusServiceUnavailable, "login", signingIn{Next: next, Provider: c.offered(),
+		Fault: v.say("provider.down", c.Provider.Host())})
+}
+
+// cameBack are the fields of a provider's answer.
+var cameBack = []string{"state", "code", "iss", "error"}
+
+// callbackPage hands what the provider sent on to a form of this origin: the GET that
+// another site leads to changes nothing, and the session's strict cookie comes along
+// with what the form leads to.
+func (c *Console) callbackPage(w http.ResponseWriter, r *http.Request) {
+	v := c.visit(w, r, people.Caller{})
+	if c.Provider == nil {
+		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+		return
+	}
+	fields := map[string]string{}
+	for _, name := range cameBack {
+		if text := r.URL.Query().Get(name); text != "" && len(text) <= 4096 {
+			fields[name] = text
+		}
+	}
+	v.show(http.StatusOK, "callback", map[string]any{"Provider": c.Provider.Host(), "Fields": fields})
+}
+
+// callback begins a session for whom the provider sent back to this browser.
+func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, 32<<10)
+	v := c.visit(w, r, people.Caller{})
+	if c.Provider == nil {
+		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+		return
+	}
+	browser := people.Browser{IP: c.ClientIP(r), Agent: r.UserAgent()}
+	if c.People.Guessing(browser) {
+		w.Header().Set("Retry-After", "60")
+		v.show(http.StatusTooManyRequests, "login", signingIn{Next: inside(""), Provider: c.offered(), Fault: v.say("login.many")})
+		return
+	}
+	kept, came, was := "", url.Values{}, ""
+	if cookie, err := r.Cookie(c.flowCookie(r)); err == nil {
+		kept = cookie.Value
+	}
+	for _, name := range cameBack {
+		came.Set(name, r.PostFormValue(name))
+	}
+	if old, err := r.Cookie(c.cookie(r)); err == nil {
+		was = old.Value
+	}
+	c.setFlow(v, "", -1) // once
+	who, next, err := c.Provider.Finish(r.Context(), kept, came)
+	ctx := accounts.By(r.Context(), accounts.Author{Actor: "provider"})
+	if err == nil {
+		var text string
+		if text, err = c.People.Enter(ctx, who, browser, was); err == nil {
+			c.setCookie(v, text, int(people.OutsideTime.Seconds()))
+			v.redirect(inside(next))
+			return
+		}
+	}
+	c.refused(ctx, v, who, inside(next), browser, err)
+}
+
+// refused says why the provider's answer lets nobody in. Who has no role any more is
+// signed out everywhere.
+func (c *Console) refused(ctx context.Context, v *visit, who people.Outsider, next string, from people.Browser, err error) {
+	page := signingIn{Next: next, Provider: c.offered()}
+	status := http.StatusForbidden
+	refusal, isRefusal := errors.AsType[*provider.Refusal](err)
+	switch {
+	case errors.Is(err, provider.ErrNotBegun):
+		page.Fault = v.say("provider.begun")
+	case isRefusal:
+		c.Log.WarnContext(ctx, "the provider's answer lets nobody in", "provider", c.Provider.Issuer, "why", string(refusal.Why),
+			"detail", refusal.Detail)
+		page.Fault = v.say("provider."+string(refusal.Why), c.Provider.Host(), c.Provider.RolesClaim, refusal.Detail)
+		if who.Subject != "" {
+			if err := c.People.Leave(ctx, who.Issuer, who.Subject); err != nil {
+				c.Log.ErrorContext(ctx, "sessions of somebody without a role could not be ended", "error", err)
+				page.Fault, status = v.say("fault.store"), http.StatusServiceUnavailable
+			}
+		}
+	case errors.Is(err, provider.ErrDown):
+		c.unreached(v, next, err)
+		return
+	default:
+		c.Log.ErrorContext(ctx, "a sign-in failed", "error", err)
+		page.Fault, status = v.say("fault.store"), http.StatusServiceUnavailable
+	}
+	c.People.Misled(from)
+	v.show(status, "login", page)
+}
