@@ -86,7 +86,7 @@ func (p *Provider) role(all map[string]any) (operations.Role, []string, error) {
 		case limited:
 			appids[role] = append(appids[role], appid)
 		default:
-			appids[role], whole[role] = appids[role], true
+			appids[role], whole[role] = nil, true
 		}
 	}
 	var best operations.Role
