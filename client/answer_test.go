@@ -30,6 +30,8 @@ var everyCall = map[string]func(ctx, *api) error{
 	"PutAccount":       func(ctx ctx, c *api) error { return c.PutAccount(ctx, "x", client.AccountPut{}) },
 	"SetVersions":      func(ctx ctx, c *api) error { return c.SetVersions(ctx, "x", nil) },
 	"SetJump":          func(ctx ctx, c *api) error { return c.SetJump(ctx, "x", false) },
+	"Appearance":       only(func(ctx ctx, c *api) (any, error) { return c.Appearance(ctx, "x") }),
+	"PutAppearance":    only(func(ctx ctx, c *api) (any, error) { return c.PutAppearance(ctx, "x", client.AppearancePut{}) }),
 	"SetMember":        func(ctx ctx, c *api) error { return c.SetMember(ctx, "x", "x", "trial") },
 	"RemoveMember":     func(ctx ctx, c *api) error { return c.RemoveMember(ctx, "x", "x") },
 	"Link":             func(ctx ctx, c *api) error { return c.Link(ctx, "x", "x") },

@@ -148,6 +148,8 @@ type commands struct {
 		Quota   accountQuota     `cmd:"" group:"Accounts (operator)" help:"Say how many publishes are left this month." example:"qrjump account quota wxminiprogram0001"`
 		Links   accountLinks     `cmd:"" group:"Accounts (operator)" help:"List links of service accounts, and which of them wait for an answer." example:"qrjump account links --waiting"`
 
+		Appearance accountAppearance `cmd:"" group:"Accounts (operator)" help:"Show or change how an account looks on the pages for buyers: logo, colour, link for help, texts." example:"qrjump account appearance wxminiprogram0001 --accent 0b6b45 --help-link https://coffee.example/help"`
+
 		ConfirmLink    accountConfirmLink    `cmd:"" group:"Accounts (operator)" help:"Answer for an administrator whether a link, or its end, shall be." example:"qrjump account confirm-link wxserviceacct0001 wxminiprogram0001 --side mini_program"`
 		Authorizations accountAuthorizations `cmd:"" group:"Accounts (operator)" help:"List which third-party platforms an account authorised." example:"qrjump account authorizations wxminiprogram0001"`
 

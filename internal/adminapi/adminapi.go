@@ -16,6 +16,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/appearance"
 	"github.com/qrjump/qrjump/internal/calls"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/errcode"
@@ -42,6 +43,8 @@ type Admin struct {
 	OpenIDs       *accounts.OpenIDs
 	Keys          *accounts.ScanKeys
 	People        *people.Directory
+	// Appearances are how accounts look to buyers.
+	Appearances *appearance.Book
 	// ConsoleURL is where the console is.
 	ConsoleURL func() string
 	Settings   *settings.Live

@@ -23,6 +23,11 @@ func (a *Admin) Operations() []o.Operation {
 		o.Get("/accounts/{appid}/quota", "getQuota", o.Viewer, a.getQuota, "How many publishes are left this month"),
 		o.Get("/accounts/{appid}/notices", "listNotices", o.Viewer, a.listNotices,
 			"What an account was told that the operator did to it, newest first"),
+		o.Get("/accounts/{appid}/appearance", "getAppearance", o.Viewer, a.getAppearance, "How an account looks on the pages for buyers"),
+		o.Put("/accounts/{appid}/appearance", "putAppearance", o.Operator, a.putAppearance,
+			"Say how an account looks on the pages for buyers; what is left out is none, but the logo stays").
+			More("A logo is a PNG, JPEG or WebP of at most 512 KiB and 4,194,304 pixels in Base64; it is drawn anew as a PNG of at most " +
+				"384 × 192 pixels."),
 		o.Get("/users/{user}/openid", "getOpenID", o.Operator, a.getOpenID, "The openid of a user under an account").OfQuery("appid"),
 		o.Delete("/users/{user}/scans", "eraseUser", o.Admin, a.eraseUser,
 			"Make every scan of a user anonymous, and remove tickets, logins and what else stands by the user's openids; what the scans count stays").Patient(),

@@ -69,7 +69,7 @@ func (g *Gateway) serveLinks(w http.ResponseWriter, r *http.Request, host, file 
 	}
 	body := made.body
 	if body == nil {
-		g.show(w, r, MissingPage, http.StatusNotFound, missing())
+		g.show(w, r, MissingPage, http.StatusNotFound, notice("missing"))
 		return
 	}
 	g.observe(LinksFile)

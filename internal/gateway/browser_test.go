@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"image/color"
 	"image/png"
 	"os"
 	"path/filepath"
@@ -49,6 +50,15 @@ func TestInChromium(t *testing.T) {
 	}
 	p.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":"https://q.example%s","user":"u"}`, codes[1]), "Authorization: Bearer "+
 		p.scanKey())
+	look := map[string]any{"accent": "#7a3e00", "help": "https://help.example/", "ask_first": true,
+		"logo": logoFile(t, color.NRGBA{122, 62, 0, 255}, 300, 100),
+		"texts": map[string]any{"en": map[string]string{"app": "Coffee App", "landing": "Order at your table."},
+			"zh": map[string]string{"app": "咖啡应用", "landing": "在桌边点单。"}}}
+	for _, appid := range []string{"tea", "brand"} {
+		if a := p.dress(appid, look); a.Status != 200 {
+			t.Fatal(a.Body)
+		}
+	}
 	folder := os.Getenv("PAGES_DIR")
 	if folder == "" {
 		folder = t.TempDir()
@@ -68,6 +78,10 @@ func TestInChromium(t *testing.T) {
 			link: "http://coffee.example/t/7?from=door"},
 		{name: "landing-long", url: "http://coffee.example" + long, english: "How to open it", chinese: "打开方式",
 			link: "http://coffee.example" + long},
+		{name: "landing-dressed", url: "http://tea.example/7", english: "Order at your table.", chinese: "在桌边点单。",
+			link: "http://tea.example/7"},
+		{name: "landing-no-code", url: "http://coffee.example/t/" + strings.Repeat("abcdefghij", 50), english: "too long for a QR code",
+			chinese: "链接过长"},
 		{name: "code-active", url: "http://q.example" + codes[1], english: "A genuine code", chinese: "正品验证码"},
 		{name: "code-not-active", url: "http://q.example" + codes[0], english: "This code is not active", chinese: "此码尚未激活"},
 		{name: "code-frozen", url: "http://q.example" + codes[2], english: "This code is on hold", chinese: "此码已冻结"},
@@ -93,7 +107,8 @@ func TestInChromium(t *testing.T) {
 							t.Errorf("the page does not say %q: %s", says, v.text)
 						}
 						for _, request := range v.requests {
-							if request != c.url && !strings.HasPrefix(request, "data:") {
+							own := strings.HasPrefix(request, "data:") || strings.Contains(request, ".example/qrjump/logo/")
+							if request != c.url && !own {
 								t.Errorf("the page asks for %s", request)
 							}
 						}
@@ -123,6 +138,38 @@ func TestInChromium(t *testing.T) {
 		}
 	}
 	t.Logf("screenshots in %s", folder)
+}
+
+// What a page does when it is used: the other language by a link alone, and a copy of
+// the printed link, which does not change with the language.
+func TestAPageInChromiumTurnsItsLanguageAndCopiesItsLink(t *testing.T) {
+	p := open(t, servertest.Options{})
+	whole := browsertest.Start(t, strings.TrimPrefix(p.URL, "http://"))
+	ctx, cancel := context.WithTimeout(whole, 3*time.Minute)
+	defer cancel()
+	call(t, ctx, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": "zh-CN"}})
+	const link = "http://coffee.example/t/7?from=door"
+	if err := chromedp.Do(ctx, chromedp.Navigate(link)); err != nil {
+		t.Fatal(err)
+	}
+	seen := func() string { return browsertest.Run(t, ctx, chromedp.Evaluate[string](`document.body.innerText`)) }
+	if text := seen(); !strings.Contains(text, "此链接将打开小程序") || strings.Contains(text, "This link opens") {
+		t.Errorf("in Chinese: %s", text)
+	}
+	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](`document.querySelector("a.switch.first").click()`))
+	if text := seen(); strings.Contains(text, "此链接将打开小程序") || !strings.Contains(text, "This link opens") {
+		t.Errorf("in English: %s", text)
+	}
+	// Plain http has no clipboard: the page copies what it marks, when a person clicks.
+	browsertest.Run(t, ctx, chromedp.Click(".second button[data-copy]"))
+	said := browsertest.Run(t, ctx, chromedp.Poll[string](`document.querySelector(".second [role=status]").textContent`))
+	if marked := browsertest.Run(t, ctx, chromedp.Evaluate[string](`getSelection().toString()`)); said != "Copied." || marked != link {
+		t.Errorf("the page says %q and copied %q, want %q", said, marked, link)
+	}
+	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](`document.querySelector("a.switch.second").click()`))
+	if text := seen(); !strings.Contains(text, "此链接将打开小程序") || strings.Contains(text, "This link opens") {
+		t.Errorf("in Chinese again: %s", text)
+	}
 }
 
 // scanKey is a key for the scan API.

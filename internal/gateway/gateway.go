@@ -6,6 +6,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"html/template"
 	"log/slog"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/appearance"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
@@ -41,6 +43,8 @@ type Gateway struct {
 	// APIPages are pages of the API: they stay its own like APIPaths, and what is
 	// beside or below them does not.
 	APIPages []string
+	// Looks are how accounts look; nil = as nothing was said of them.
+	Looks    *appearance.Book
 	Settings *settings.Live
 	Now      func() time.Time
 	// RealNow is the clock of the limits.
@@ -81,6 +85,7 @@ const (
 	RefusedPage  Page = "refused" // a method or a length that no page has
 	AwayPage     Page = "away"    // the store does not answer
 	LinksFile    Page = "app_links"
+	LogoFile     Page = "logo"
 )
 
 // Around serves pages and files where a request is for one of them, and leaves
@@ -91,6 +96,11 @@ func (g *Gateway) Around(next http.Handler) http.Handler {
 		family[firstSegment(path)] = true
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+		if hash, is := appearance.HashOfPath(r.URL.Path); is && reads && g.Looks != nil {
+			g.logo(w, r, hash)
+			return
+		}
 		host, ok := pageHost(r.Host, g.scheme(r))
 		if !ok {
 			next.ServeHTTP(w, r)
@@ -102,8 +112,7 @@ func (g *Gateway) Around(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 		case len(named) > 0:
 			g.serve(w, r, host, nil)
-		case family[firstSegment(r.URL.Path)], slices.Contains(g.APIPages, r.URL.Path), r.Method != http.MethodGet &&
-			r.Method != http.MethodHead:
+		case family[firstSegment(r.URL.Path)], slices.Contains(g.APIPages, r.URL.Path), !reads:
 			next.ServeHTTP(w, r)
 		default:
 			g.serve(w, r, host, next)
@@ -131,7 +140,7 @@ func (g *Gateway) scheme(r *http.Request) string {
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, host string, unknown http.Handler) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
-		g.show(w, r, RefusedPage, http.StatusMethodNotAllowed, refused("The page wants GET.", "此页面仅支持 GET。"))
+		g.refused(w, r, http.StatusMethodNotAllowed)
 		return
 	}
 	target := r.RequestURI
@@ -157,7 +166,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, host string, unk
 		return
 	}
 	if len(text) > rules.MaxLink {
-		g.show(w, r, RefusedPage, http.StatusRequestURITooLong, refused("The link is too long.", "链接过长。"))
+		g.refused(w, r, http.StatusRequestURITooLong)
 		return
 	}
 	g.answer(w, r, text, d)
@@ -169,7 +178,7 @@ func (g *Gateway) Try() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
-			g.show(w, r, RefusedPage, http.StatusMethodNotAllowed, refused("The page wants GET.", "此页面仅支持 GET。"))
+			g.refused(w, r, http.StatusMethodNotAllowed)
 			return
 		}
 		text := r.URL.Query().Get("u")
@@ -206,7 +215,7 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, text string, d 
 		g.code(w, r, text, d.Code)
 		return
 	}
-	g.show(w, r, MissingPage, http.StatusNotFound, missing())
+	g.show(w, r, MissingPage, http.StatusNotFound, notice("missing"))
 }
 
 // landingsPerCode is how many pages of Mini Programs an address may see for
@@ -225,14 +234,18 @@ func (g *Gateway) within(w http.ResponseWriter, r *http.Request, what string, pa
 		return true
 	}
 	w.Header().Set("Retry-After", seconds(wait))
-	g.show(w, r, LimitedPage, http.StatusTooManyRequests, limited())
+	g.show(w, r, LimitedPage, http.StatusTooManyRequests, notice("limited"))
 	return false
 }
 
 // landing sends the browser into the Mini Program, or shows how to get there.
 func (g *Gateway) landing(w http.ResponseWriter, r *http.Request, text string, d scan.Decision) {
 	app, _ := g.Account(d.AppID)
-	if address, ok := launchAddress(app, d.Path); ok {
+	v := view{Kind: "landing", App: cmp.Or(app.Name, d.AppID), Link: text}
+	g.dress(r, &v, d.AppID)
+	if address, ok := launchAddress(app, d.Path); ok && v.Look.AskFirst {
+		v.Open = template.URL(address) // of an app's scheme, see accounts.Account.ValidURLScheme
+	} else if ok {
 		g.observe(RedirectPage)
 		h := w.Header()
 		guardHeaders(h)
@@ -240,11 +253,6 @@ func (g *Gateway) landing(w http.ResponseWriter, r *http.Request, text string, d
 		w.WriteHeader(http.StatusFound)
 		return
 	}
-	v := view{Kind: "landing", App: app.Name, Link: text}
-	if v.App == "" {
-		v.App = d.AppID
-	}
-	v.Title = words{v.App, v.App}
 	if len(text) <= maxDrawn {
 		if !g.hands.acquire(r.Context()) {
 			return // nobody is there any more
@@ -282,18 +290,18 @@ func encoded(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+
 
 // code shows what is known of a code.
 func (g *Gateway) code(w http.ResponseWriter, r *http.Request, text string, s codes.Scanned) {
-	v := view{Kind: "code", State: stateOf(s)}
+	v := view{Kind: "code", Key: stateOf(s)}
+	g.dress(r, &v, s.Batch.Account)
 	if parts, err := codes.ParseText(text, g.Prefixes()); err == nil {
 		v.Ends = string(parts.Symbols[len(parts.Symbols)-shownSymbols:])
 	}
-	if a := s.State.Activation; a != nil && v.State == "active" {
+	if a := s.State.Activation; a != nil && v.Key == "active" {
 		v.Brand, v.Product = a.Binding.ProductBrand, a.Binding.ProductTitle
 	}
 	// A code that was taken back may be a copied one: how often it was checked
 	// is for everybody to see, whatever its state.
 	v.Checked = g.checked(r.Context(), s)
-	v.State = v.Checked.doubt(v.State)
-	v.Title = codeTitles[v.State]
+	v.Key = v.Checked.doubt(v.Key)
 	g.show(w, r, CodePage, http.StatusOK, v)
 }
 

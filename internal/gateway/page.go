@@ -3,125 +3,172 @@ package gateway
 import (
 	"bytes"
 	"crypto/sha256"
-	_ "embed"
+	"embed"
 	"encoding/base64"
-	"fmt"
 	"html/template"
+	"io/fs"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/appearance"
+	"github.com/qrjump/qrjump/internal/phrase"
 )
 
-// words are a text in both languages.
-type words struct{ English, Chinese string }
-
-// view is what a page shows.
+// view is what a page shows, whatever its language.
 type view struct {
-	Kind  string // landing, code or notice
-	Title words
+	Kind string // landing, code or notice
+	// Key is the verdict on a code (active, not_active, frozen, void, copied, redeemed,
+	// unsure) or what a notice says (missing, limited, away, refused).
+	Key string
 
 	App  string
 	Link string
+	Open template.URL // opens the app; "" = it has no address
 	QR   template.URL // "" = the link is too long for one
 
-	State   string // active, not_active, frozen, void, copied, redeemed, unsure
 	Ends    string // the last characters of the code
 	Brand   string
 	Product string
 	Checked checked
 
-	Text words // of a notice
+	Look  appearance.Appearance
+	Maker string // whose look it is, where it has one and the page does not name it
 
-	chinese bool
-	Style   template.CSS
+	// First is what the reader prefers; Second is there for those who want the other.
+	First, Second side
+	Style         template.CSS
+	Script        template.JS
 }
 
-// Say is a text in the page's language.
-func (v view) Say(w words) string { return v.In(w.English, w.Chinese) }
+// side is a page in one language.
+type side struct {
+	*view
+	phrase.Speaker
+	Class string // first or second
+}
 
-// In chooses by the page's language.
-func (v view) In(english, chinese string) string {
-	if v.chinese {
-		return chinese
+// Sides are both languages, the preferred one first.
+func (v *view) Sides() []side { return []side{v.First, v.Second} }
+
+// LogoWidth and LogoHeight are in dots of the page: the picture has two pixels for one.
+func (v *view) LogoWidth() int  { return (v.Look.Logo.Width + 1) / 2 }
+func (v *view) LogoHeight() int { return (v.Look.Logo.Height + 1) / 2 }
+
+// Title is that of the window, which does not change with the language shown.
+func (v *view) Title() (string, error) {
+	if v.Kind == "landing" {
+		return v.App, nil
 	}
-	return english
+	first, err := v.First.Heading()
+	if err != nil {
+		return "", err
+	}
+	second, err := v.Second.Heading()
+	return first + " · " + second, err
 }
 
-// Lang is the page's language.
-func (v view) Lang() string { return v.In("en", "zh-CN") }
+// Heading says what a page is about.
+func (s side) Heading() (string, error) { return s.Say("title." + s.Key) }
+
+// Lang is the language as HTML names it.
+func (s side) Lang() string { return string(s.Language) }
+
+// ID is where a link to this language leads.
+func (s side) ID() string {
+	if s.Chinese() {
+		return string(appearance.Chinese)
+	}
+	return string(appearance.English)
+}
+
+// Own is what the account says itself.
+func (s side) Own() appearance.Texts { return s.Look.Texts[appearance.Language(s.ID())] }
+
+// Scanner is what users call the app that scans.
+func (s side) Scanner() (string, error) {
+	if name := s.Own().App; name != "" {
+		return name, nil
+	}
+	return s.Say("landing.app")
+}
 
 // Moment is a time as a person reads it.
-func (v view) Moment(t time.Time) string {
+func (s side) Moment(t time.Time) string {
 	zone := t.Format("-07:00")
-	if v.chinese {
+	if s.Chinese() {
 		return t.Format("2006年1月2日 15:04") + "（UTC" + zone + "）"
 	}
 	return t.Format("2 January 2006, 15:04") + " (UTC" + zone + ")"
 }
 
 // Machine is a time as a program reads it.
-func (v view) Machine(t time.Time) string { return t.Format(time.RFC3339) }
+func (s side) Machine(t time.Time) string { return t.Format(time.RFC3339) }
 
-// TimesChecked says how often a code was checked.
-func (v view) TimesChecked(n int64) string {
-	if v.chinese {
-		return fmt.Sprintf("已查询 %d 次", n)
-	}
-	if n == 1 {
-		return "Checked once"
-	}
-	return fmt.Sprintf("Checked %d times", n)
-}
+// TimesChecked says how often the code was checked.
+func (s side) TimesChecked() (string, error) { return s.Count("code.times", int(s.Checked.Times)) }
 
-var codeTitles = map[string]words{
-	"active":     {"A genuine code", "正品验证码"},
-	"copied":     {"This code may have been copied", "此码可能已被复制"},
-	"redeemed":   {"This code was already redeemed", "此码已核销"},
-	"unsure":     {"The maker issued this code", "此码由品牌方发放"},
-	"not_active": {"This code is not active", "此码尚未激活"},
-	"frozen":     {"This code is on hold", "此码已冻结"},
-	"void":       {"This code is no longer valid", "此码已作废"},
-}
-
-func missing() view {
-	return view{Kind: "notice", Title: words{"Nothing was found", "未找到内容"},
-		Text: words{"This link or code is not known here. If it is printed on a product, check that all of it was read, and be careful: it may be a forgery.",
-			"此链接或码在本站不存在。如果它印在商品上，请确认已完整识别；请谨慎，可能是仿冒。"}}
-}
-
-func limited() view {
-	return view{Kind: "notice", Title: words{"Please wait a moment", "请稍候"},
-		Text: words{"Too many pages were asked for from your network. Try again in a minute.", "您所在网络的访问过于频繁，请一分钟后再试。"}}
-}
+func notice(key string) view { return view{Kind: "notice", Key: key} }
 
 // away is the answer where the store would have to be asked and does not
 // answer.
 func (g *Gateway) away(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Retry-After", seconds(linksFresh))
-	g.show(w, r, AwayPage, http.StatusServiceUnavailable, view{Kind: "notice", Title: words{"Not available at the moment", "暂时无法显示"},
-		Text: words{"Try again in a minute.", "请一分钟后再试。"}})
+	g.show(w, r, AwayPage, http.StatusServiceUnavailable, notice("away"))
 }
 
-func refused(english, chinese string) view {
-	return view{Kind: "notice", Title: words{"This cannot be shown", "无法显示"}, Text: words{english, chinese}}
+// refused is the answer to a method or a length that no page has.
+func (g *Gateway) refused(w http.ResponseWriter, r *http.Request, status int) {
+	g.show(w, r, RefusedPage, status, notice("refused"))
 }
 
-//go:embed page.html
-var pageText string
+//go:embed page.html page.css page.js locale
+var files embed.FS
 
-//go:embed page.css
-var style string
+func file(name string) string {
+	content, err := files.ReadFile(name)
+	if err != nil {
+		panic(err)
+	}
+	return string(content)
+}
 
-var page = template.Must(template.New("page").Parse(pageText))
+var (
+	style  = file("page.css")
+	script = file("page.js")
+	page   = template.Must(template.New("page").Parse(file("page.html")))
+	book   = func() *phrase.Book {
+		folder, err := fs.Sub(files, "locale")
+		if err != nil {
+			panic(err)
+		}
+		return phrase.Must(folder)
+	}()
+)
 
-// policy lets a page have its own style and the picture in it, and nothing
-// else: no script, no request anywhere.
-var policy = func() string {
-	sum := sha256.Sum256([]byte(style))
-	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
-		"'; img-src data: 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
-}()
+// source is how a policy names an inline text: by its hash, so that there is no other.
+func source(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}
+
+// styled is the style of a page in an account's colour.
+func styled(accent appearance.Colour) string {
+	if accent == "" {
+		return style
+	}
+	return style + ":root{--accent:" + string(accent) + ";--on-accent:" + string(accent.On()) + "}\n"
+}
+
+// policy lets a page have its own style, its own script where it has one, the picture in
+// it and the account's logo: nothing else is run or fetched.
+func policy(style, script string) string {
+	may := "default-src 'none'; style-src " + source(style)
+	if script != "" {
+		may += "; script-src " + source(script)
+	}
+	return may + "; img-src data: 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+}
 
 // guardHeaders are on every answer.
 func guardHeaders(h http.Header) {
@@ -130,13 +177,21 @@ func guardHeaders(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 }
 
-// show writes a page.
+// show writes a page in both languages: the one that the browser prefers is seen, and a
+// link shows the other, because a printed link has no place for a language.
 func (g *Gateway) show(w http.ResponseWriter, r *http.Request, kind Page, status int, v view) {
 	g.observe(kind)
-	v.Style = template.CSS(style) // ours, see policy
-	v.chinese = wantsChinese(r.Header.Get("Accept-Language"))
+	first, second := phrase.English, phrase.Chinese
+	if phrase.Accepted(r.Header.Get("Accept-Language")) == phrase.Chinese {
+		first, second = second, first
+	}
+	v.First, v.Second = side{&v, book.In(first), "first"}, side{&v, book.In(second), "second"}
+	v.Style = template.CSS(styled(v.Look.Accent)) // ours, see policy; a colour is six digits
+	if v.Kind == "landing" {
+		v.Script = template.JS(script)
+	}
 	var b bytes.Buffer
-	if err := page.Execute(&b, v); err != nil {
+	if err := page.Execute(&b, &v); err != nil {
 		g.Log.ErrorContext(r.Context(), "a page could not be made", "page", string(kind), "error", err)
 		http.Error(w, "the page could not be made", http.StatusInternalServerError)
 		return
@@ -144,40 +199,12 @@ func (g *Gateway) show(w http.ResponseWriter, r *http.Request, kind Page, status
 	h := w.Header()
 	guardHeaders(h)
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Language", v.Lang())
+	h.Set("Content-Language", string(first))
 	h.Set("Content-Length", strconv.Itoa(b.Len()))
-	h.Set("Content-Security-Policy", policy)
+	h.Set("Content-Security-Policy", policy(string(v.Style), string(v.Script)))
 	h.Set("Vary", "Accept-Language")
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
 		w.Write(b.Bytes())
 	}
-}
-
-// wantsChinese reports whether a browser prefers Chinese to English: of the
-// two, the one with the higher weight, then the one named first.
-func wantsChinese(header string) bool {
-	if len(header) > 1024 {
-		header = header[:1024]
-	}
-	best, chinese := 0.0, false
-	for one := range strings.SplitSeq(header, ",") {
-		tag, parameters, _ := strings.Cut(strings.TrimSpace(one), ";")
-		primary, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(tag)), "-")
-		if primary != "zh" && primary != "en" {
-			continue
-		}
-		weight := 1.0
-		if q, ok := strings.CutPrefix(strings.ToLower(strings.Join(strings.Fields(parameters), "")), "q="); ok {
-			n, err := strconv.ParseFloat(q, 64)
-			if err != nil || !(n >= 0 && n <= 1) {
-				continue
-			}
-			weight = n
-		}
-		if weight > best {
-			best, chinese = weight, primary == "zh"
-		}
-	}
-	return chinese
 }

@@ -94,6 +94,12 @@ func (p place) activate(batch int64, from, to int) {
 	}
 }
 
+// inline is a text as a policy names it.
+func inline(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}
+
 // isPage checks what is true of every page.
 func (p place) isPage(what string, a servertest.Answer, status int) {
 	p.t.Helper()
@@ -105,9 +111,12 @@ func (p place) isPage(what string, a servertest.Answer, status int) {
 	if style == nil {
 		p.t.Fatalf("%s: no style", what)
 	}
-	sum := sha256.Sum256([]byte(style[1]))
-	want := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
-		"'; img-src data: 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+	want := "default-src 'none'; style-src " + inline(style[1])
+	script := regexp.MustCompile(`(?s)<script>(.*?)</script>`).FindStringSubmatch(a.Body)
+	if script != nil {
+		want += "; script-src " + inline(script[1])
+	}
+	want += "; img-src data: 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 	for name, value := range map[string]string{"Content-Security-Policy": want, "X-Content-Type-Options": "nosniff",
 		"Referrer-Policy": "no-referrer",
 		"Cache-Control":   "no-store", "Vary": "Accept-Language"} {
@@ -118,7 +127,10 @@ func (p place) isPage(what string, a servertest.Answer, status int) {
 	if len(a.Body) > 30<<10 {
 		p.t.Errorf("%s: %d bytes, more than 30 KiB", what, len(a.Body))
 	}
-	for _, bad := range []string{"<script", "javascript:", "onerror=", "<iframe", "ZgotmplZ"} {
+	if n := strings.Count(strings.ToLower(a.Body), "<script"); n > 1 || n == 1 != strings.Contains(a.Body, `id="link"`) {
+		p.t.Errorf("%s: %d scripts, want one on the page of a link and none elsewhere: %s", what, n, a.Body)
+	}
+	for _, bad := range []string{"javascript:", "onerror=", "<iframe", "ZgotmplZ"} {
 		if strings.Contains(strings.ToLower(a.Body), strings.ToLower(bad)) {
 			p.t.Errorf("%s: the page has %s: %s", what, bad, a.Body)
 		}

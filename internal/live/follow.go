@@ -15,14 +15,15 @@ import (
 
 // The kinds of changes that memory depends on.
 const (
-	RuleChange    = "rule"     // key: the rule's
-	AccountChange = "account"  // key: the AppID
-	LinkChange    = "link"     // key: the service account's AppID, a space, the Mini Program's
-	BatchChange   = "batch"    // key: the number of the batch
-	CodesChange   = "codes"    // the same
-	MetaChange    = "meta"     // key: the name of the value
-	ScanKeyChange = "scan_key" // key: the name of the scan key
-	ResetChange   = "reset"    // everything is another
+	RuleChange       = "rule"       // key: the rule's
+	AccountChange    = "account"    // key: the AppID
+	AppearanceChange = "appearance" // the same
+	LinkChange       = "link"       // key: the service account's AppID, a space, the Mini Program's
+	BatchChange      = "batch"      // key: the number of the batch
+	CodesChange      = "codes"      // the same
+	MetaChange       = "meta"       // key: the name of the value
+	ScanKeyChange    = "scan_key"   // key: the name of the scan key
+	ResetChange      = "reset"      // everything is another
 )
 
 // Change is one entry of the log of changes, which has all that was committed,

@@ -178,11 +178,12 @@ func Preferred(r *http.Request) Language {
 			return l
 		}
 	}
-	return accepted(r.Header.Get("Accept-Language"))
+	return Accepted(r.Header.Get("Accept-Language"))
 }
 
-// accepted is the language of ours with the highest weight, of equal ones the first.
-func accepted(header string) Language {
+// Accepted is the language of ours with the highest weight in an Accept-Language, of
+// equal ones the first; English where it names none.
+func Accepted(header string) Language {
 	best, chosen := 0.0, English
 	for one := range strings.SplitSeq(header[:min(len(header), 1024)], ",") {
 		tag, parameters, _ := strings.Cut(one, ";")

@@ -31,6 +31,20 @@ func TestTheLanguageIsTheReaders(t *testing.T) {
 	}
 }
 
+func TestTheLanguageWithTheHighestWeightIsTaken(t *testing.T) {
+	t.Parallel()
+	for header, chinese := range map[string]bool{
+		"": false, "zh": true, "zh-CN,zh;q=0.9,en;q=0.8": true, "ZH-hant-TW": true, "en-US,en;q=0.9,zh;q=0.8": false,
+		"en;q=0.1, zh;q=0.2": true,
+		"fr-FR, de":          false, "fr, zh;q=0.1": true, "*": false, "zh;q=0": false, "zh;q=x": false, "zh;Q=0.1, en": false,
+		"zh;\tq=0.1,en": false, "zh;q=NaN": false, "zh;q=2, en;q=0.1": false, "zhx": false, ";;;,,,": false,
+	} {
+		if got := phrase.Accepted(header) == phrase.Chinese; got != chinese {
+			t.Errorf("%q: %v", header, got)
+		}
+	}
+}
+
 func TestABookThatLacksSomethingIsRefused(t *testing.T) {
 	for name, c := range map[string]struct{ en, zh, want string }{
 		"a missing text":         {`{"a":"A","b":"B"}`, `{"a":"甲"}`, "b is missing"},

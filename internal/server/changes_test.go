@@ -135,6 +135,8 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 		{"setJump", admin("PUT", "/accounts/new/jump", `{"open":false}`), "account new edit admin"},
 		{"putMember", admin("PUT", "/accounts/new/members/u", `{"role":"trial"}`), "account new edit admin"},
 		{"deleteMember", admin("DELETE", "/accounts/new/members/u", ``), "account new edit admin"},
+		{"putAppearance", admin("PUT", "/accounts/new/appearance", `{"accent":"#0b6b45","help":"https://help.example/"}`),
+			"appearance new put admin"},
 		{"putLink", admin("PUT", "/accounts/svc/links/new", ``), "link svc new put admin"},
 		{"deleteLink", admin("DELETE", "/accounts/svc/links/new", ``), "link svc new delete admin"},
 		{"putSettings", admin("PUT", "/settings", `{"hold_links":true,"links_by_own_token":true,"webhook_days":2}`), "meta settings put admin"},

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/appearance"
 	"github.com/qrjump/qrjump/internal/calls"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/index"
@@ -26,6 +27,7 @@ type domain struct {
 	book          *calls.Book
 	keys          *accounts.ScanKeys
 	people        *people.Directory
+	appearances   *appearance.Book
 	current       *live.Current
 	contact       contact
 }
@@ -57,6 +59,7 @@ func (s *Server) openDomain(ctx context.Context) error {
 	}
 	s.keys = &accounts.ScanKeys{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random}
 	s.people = &people.Directory{Store: s.store, Vault: s.vault, Now: s.realNow, Random: s.random, Guessed: s.guessedPerson}
+	s.appearances = &appearance.Book{Store: s.store, Log: s.log, RealNow: s.realNow}
 	s.followed()
 	s.metrics = newMetrics(func() float64 { return float64(s.current.Rules.Len()) }, func() float64 {
 		if s.current.Ready() != nil {

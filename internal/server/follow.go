@@ -46,6 +46,10 @@ func (s *Server) followed() {
 			}
 			return nil
 		},
+		live.AppearanceChange: func(_ context.Context, appid string) error {
+			s.appearances.Forget(appid)
+			return nil
+		},
 		live.ScanKeyChange: func(ctx context.Context, _ string) error { return s.keys.Load(ctx) },
 	}
 	if s.store.Shared() {

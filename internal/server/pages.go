@@ -30,6 +30,7 @@ func (s *Server) pages(next http.Handler) http.Handler {
 			return s.press.Memory.Prefixes(s.press.Prefix)
 		},
 		Rules:    s.store,
+		Looks:    s.appearances,
 		APIPaths: append(api.Paths(), "/cgi-bin/", "/scan/", "/admin/", "/qrjump/", "/metrics", "/healthz", "/readyz", "/openapi.json"),
 		APIPages: consent.Paths,
 		Settings: s.settings, Now: s.now, RealNow: s.realNow, ClientIP: s.clientIP, Scheme: s.scheme, Log: s.log,

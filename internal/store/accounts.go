@@ -114,6 +114,7 @@ func (t *Tx) DeleteAccount(ctx context.Context, appid string) error {
 		`DELETE FROM qrcodes WHERE account = $1`,
 		`DELETE FROM followers WHERE account = $1`,
 		`DELETE FROM messages WHERE account = $1`,
+		`DELETE FROM appearances WHERE appid = $1`,
 	} {
 		if _, err := t.exec(ctx, query, appid); err != nil {
 			return err

@@ -19,26 +19,27 @@ import (
 
 // The subjects of changes. Names are kept for ever.
 const (
-	ofRule      = live.RuleChange
-	ofAccount   = live.AccountChange
-	ofLink      = live.LinkChange
-	ofBatch     = live.BatchChange
-	ofCodes     = live.CodesChange
-	ofMeta      = live.MetaChange
-	ofScanKey   = live.ScanKeyChange
-	ofReset     = live.ResetChange
-	ofComponent = "component"
-	ofGrant     = "grant"
-	ofTokens    = "tokens"
-	ofDomain    = "domain"
-	ofQRCode    = "qrcode"
-	ofSeed      = "seed"
-	ofWebhook   = "webhook"
-	ofPerson    = "person"
-	ofAdminKey  = "admin_key"
-	ofKeys      = "keys"
-	ofPackage   = "package"
-	ofChain     = "chain"
+	ofRule       = live.RuleChange
+	ofAccount    = live.AccountChange
+	ofLink       = live.LinkChange
+	ofBatch      = live.BatchChange
+	ofCodes      = live.CodesChange
+	ofMeta       = live.MetaChange
+	ofScanKey    = live.ScanKeyChange
+	ofReset      = live.ResetChange
+	ofAppearance = live.AppearanceChange
+	ofComponent  = "component"
+	ofGrant      = "grant"
+	ofTokens     = "tokens"
+	ofDomain     = "domain"
+	ofQRCode     = "qrcode"
+	ofSeed       = "seed"
+	ofWebhook    = "webhook"
+	ofPerson     = "person"
+	ofAdminKey   = "admin_key"
+	ofKeys       = "keys"
+	ofPackage    = "package"
+	ofChain      = "chain"
 )
 
 // keeping is what a Store needs to write changes.

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/appearance"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/live"
 	"github.com/qrjump/qrjump/internal/people"
@@ -329,6 +330,16 @@ func (s *Store) UpdatePeople(ctx context.Context, f func(people.Tx) error) error
 
 // ViewPeople implements people.Store.
 func (s *Store) ViewPeople(ctx context.Context, f func(people.Tx) error) error {
+	return s.view(ctx, func(tx *Tx) error { return f(tx) })
+}
+
+// UpdateAppearances implements appearance.Store.
+func (s *Store) UpdateAppearances(ctx context.Context, f func(appearance.Tx) error) error {
+	return s.update(ctx, func(tx *Tx) error { return f(tx) })
+}
+
+// ViewAppearances implements appearance.Store.
+func (s *Store) ViewAppearances(ctx context.Context, f func(appearance.Tx) error) error {
 	return s.view(ctx, func(tx *Tx) error { return f(tx) })
 }
 

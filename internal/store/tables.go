@@ -47,6 +47,7 @@ var schema = []table{
 	{name: "accounts", order: "appid", users: []userColumn{{name: "members", is: testers}}},
 	{name: "admin_keys", order: "id", kept: true},
 	{name: "alarms", order: "id"},
+	{name: "appearances", order: "appid"},
 	{name: "batches", order: "id"},
 	{name: "call_blocks", order: "seq", users: []userColumn{{name: "text", is: aged}}},
 	{name: "calls", order: "seq", users: []userColumn{{name: "query", is: aged}, {name: "request", is: aged},

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+type accountAppearance struct {
+	operator
+	AppID    string  `arg:"" name:"appid" help:"The account."`
+	Accent   *string `placeholder:"RRGGBB" help:"Ground of the button, as six hexadecimal digits; \"\" is the pages' own."`
+	HelpLink *string `placeholder:"URL" help:"Where buyers get help, an https address; \"\" is none."`
+	AskFirst *bool   `negatable:"" help:"Show a link's page with a button, also where a url_scheme could open the app at once."`
+	Logo     string  `type:"existingfile" placeholder:"FILE" xor:"logo" help:"A picture as PNG, JPEG or WebP, 512 KiB at most."`
+	NoLogo   bool    `xor:"logo" help:"Remove the logo."`
+
+	AppEn     *string `placeholder:"TEXT" help:"In English: what users call the app that scans, 40 characters at most."`
+	AppZh     *string `placeholder:"TEXT" help:"The same in Chinese."`
+	LandingEn *string `placeholder:"TEXT" help:"In English: what the page of a link says, 300 characters at most."`
+	LandingZh *string `placeholder:"TEXT" help:"The same in Chinese."`
+	CodeEn    *string `placeholder:"TEXT" help:"In English: what stands below the verdict on a code, 300 characters at most."`
+	CodeZh    *string `placeholder:"TEXT" help:"The same in Chinese."`
+}
+
+// changed is the appearance with what the flags say; false = they say nothing.
+func (c *accountAppearance) changed(have client.Appearance) (want client.AppearancePut, any bool, err error) {
+	want = have.Put()
+	if c.Accent != nil && *c.Accent != "" { // a shell takes "#" for the begin of a comment
+		*c.Accent = "#" + strings.ToLower(strings.TrimPrefix(*c.Accent, "#"))
+	}
+	en, zh := want.Texts["en"], want.Texts["zh"]
+	for _, f := range []struct{ to, from *string }{{&want.Accent, c.Accent}, {&want.Help, c.HelpLink}, {&en.App, c.AppEn},
+		{&zh.App, c.AppZh}, {&en.Landing, c.LandingEn}, {&zh.Landing, c.LandingZh}, {&en.Code, c.CodeEn}, {&zh.Code, c.CodeZh}} {
+		if f.from != nil {
+			*f.to, any = *f.from, true
+		}
+	}
+	want.Texts = map[string]client.AppearanceTexts{}
+	for language, texts := range map[string]client.AppearanceTexts{"en": en, "zh": zh} {
+		if texts != (client.AppearanceTexts{}) {
+			want.Texts[language] = texts
+		}
+	}
+	if c.AskFirst != nil {
+		want.AskFirst, any = *c.AskFirst, true
+	}
+	if c.Logo != "" {
+		if want.Logo, err = logoOf(c.Logo); err != nil {
+			return want, false, err
+		}
+	}
+	want.NoLogo = c.NoLogo
+	return want, any || c.NoLogo || c.Logo != "", nil
+}
+
+// mostLogo is how long a logo may be in bytes; the server says so too, of what reaches it.
+const mostLogo = 512 << 10
+
+func logoOf(name string) ([]byte, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	logo, err := io.ReadAll(io.LimitReader(file, mostLogo+1))
+	switch {
+	case err != nil:
+		return nil, failed("read", name, err)
+	case len(logo) == 0:
+		return nil, misused("--logo %s: the file is empty", name)
+	case len(logo) > mostLogo:
+		return nil, misused("--logo %s: more than 512 KiB: save a smaller picture", name)
+	}
+	return logo, nil
+}
+
+// Run shows how an account looks to buyers, after the changes that flags name. Two
+// operators who change one account in the same instant may overwrite each other.
+func (c *accountAppearance) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	look, err := qrjump.Appearance(s.ctx, c.AppID)
+	if err != nil {
+		return aboutAccount(s, qrjump, "show how buyers see", c.AppID, err)
+	}
+	want, changes, err := c.changed(look)
+	if err != nil {
+		return err
+	}
+	if changes {
+		if look, err = qrjump.PutAppearance(s.ctx, c.AppID, want); err != nil {
+			return aboutAccount(s, qrjump, "change how buyers see", c.AppID, err)
+		}
+	}
+	return c.print(s, look, func(w io.Writer) { printAppearance(w, look) })
+}
+
+func printAppearance(w io.Writer, a client.Appearance) {
+	accent, logo := a.Accent, ""
+	if accent != "" {
+		accent += " with text in " + a.OnAccent
+	}
+	if a.Logo != nil {
+		logo = fmt.Sprintf("%d × %d pixels at %s", a.Logo.Width, a.Logo.Height, a.Logo.Path)
+	}
+	en, zh := a.Texts["en"], a.Texts["zh"]
+	printFields(w, [2]string{"appid", a.AppID}, [2]string{"accent", accent}, [2]string{"help", a.Help},
+		[2]string{"ask first", yesNo(a.AskFirst)}, [2]string{"logo", logo}, [2]string{"app en", en.App}, [2]string{"app zh", zh.App},
+		[2]string{"landing en", en.Landing}, [2]string{"landing zh", zh.Landing},
+		[2]string{"code en", en.Code}, [2]string{"code zh", zh.Code})
+}

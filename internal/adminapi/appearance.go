@@ -1,0 +1,44 @@
+package adminapi
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/appearance"
+)
+
+func showAppearance(a appearance.Appearance, png []byte) client.Appearance {
+	shown := client.Appearance{AppID: a.AppID, Accent: string(a.Accent), Help: a.Help, AskFirst: a.AskFirst,
+		Texts: map[string]client.AppearanceTexts{}}
+	if a.Accent != "" {
+		shown.OnAccent = string(a.Accent.On())
+	}
+	for language, texts := range a.Texts {
+		shown.Texts[string(language)] = client.AppearanceTexts(texts)
+	}
+	if a.Logo.Hash != "" {
+		shown.Logo = &client.Logo{Path: a.Logo.Path(), Width: a.Logo.Width, Height: a.Logo.Height, PNG: png}
+	}
+	return shown
+}
+
+func (a *Admin) getAppearance(ctx context.Context, in *AppIDPath) (client.Appearance, error) {
+	one, png, err := a.Appearances.Get(ctx, in.AppID)
+	return showAppearance(one, png), err
+}
+
+func (a *Admin) putAppearance(ctx context.Context, in *struct {
+	AppIDPath
+	Body client.AppearancePut
+}) (client.Appearance, error) {
+	b := in.Body
+	wanted := appearance.Appearance{AppID: in.AppID, Accent: appearance.Colour(b.Accent), Help: b.Help, AskFirst: b.AskFirst,
+		Texts: map[appearance.Language]appearance.Texts{}}
+	for language, texts := range b.Texts {
+		wanted.Texts[appearance.Language(language)] = appearance.Texts(texts)
+	}
+	if err := a.Appearances.Put(ctx, wanted, appearance.NewLogo{File: b.Logo, Remove: b.NoLogo}); err != nil {
+		return client.Appearance{}, err
+	}
+	return a.getAppearance(ctx, &in.AppIDPath)
+}

@@ -1,0 +1,49 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/base64"
+	"errors"
+
+	"github.com/qrjump/qrjump/internal/appearance"
+)
+
+// appearanceRows are appearances without the pictures themselves.
+var appearanceRows = noun[appearance.Appearance]{table: "appearances", key: "appid", none: appearance.ErrNone,
+	fields: func(a *appearance.Appearance) []field {
+		return []field{{"appid", &a.AppID}, {"accent", &a.Accent}, {"help", &a.Help}, {"ask_first", &a.AskFirst},
+			{"texts", inJSON(&a.Texts)}, {"logo_hash", &a.Logo.Hash}, {"logo_width", &a.Logo.Width}, {"logo_height", &a.Logo.Height},
+			{"logo_bytes", &a.Logo.Bytes}}
+	}}.rows()
+
+// Appearance implements appearance.Tx.
+func (t *Tx) Appearance(ctx context.Context, appid string) (appearance.Appearance, error) {
+	return appearanceRows.one(ctx, t, `appid = $1`, appid)
+}
+
+// Logo implements appearance.Tx.
+func (t *Tx) Logo(ctx context.Context, hash string) ([]byte, error) {
+	var text string
+	err := t.row(ctx, `SELECT logo FROM appearances WHERE logo_hash = $1 AND logo_hash <> '' LIMIT 1`, hash).Scan(&text)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, appearance.ErrNone
+	}
+	if err != nil {
+		return nil, err
+	}
+	return base64.StdEncoding.DecodeString(text)
+}
+
+// PutAppearance implements appearance.Tx.
+func (t *Tx) PutAppearance(ctx context.Context, a appearance.Appearance, png []byte) error {
+	if err := appearanceRows.put(ctx, t, a); err != nil {
+		return err
+	}
+	_, err := t.exec(ctx, `UPDATE appearances SET logo = $1 WHERE appid = $2`, base64.StdEncoding.EncodeToString(png), a.AppID)
+	if err != nil {
+		return err
+	}
+	return t.note(ctx, ofAppearance, a.AppID, "put", map[string]any{"accent": a.Accent, "help": a.Help, "ask_first": a.AskFirst,
+		"texts": a.Texts, "logo": a.Logo.Hash})
+}

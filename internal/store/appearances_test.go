@@ -1,0 +1,57 @@
+package store
+
+import (
+	"errors"
+	"reflect"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/appearance"
+)
+
+func TestAnAppearanceComesBackAsItWasPut(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		ctx := t.Context()
+		want := appearance.Appearance{AppID: "shop", Accent: "#0b6b45", Help: "https://help.example/", AskFirst: true,
+			Texts: map[appearance.Language]appearance.Texts{appearance.Chinese: {Landing: "点单"}},
+			Logo:  appearance.Logo{Hash: "aa", Width: 3, Height: 2, Bytes: 4}}
+		check := func(what string, want appearance.Appearance, png string, none error) {
+			t.Helper()
+			err := s.ViewAppearances(ctx, func(tx appearance.Tx) error {
+				got, err := tx.Appearance(ctx, "shop")
+				if !errors.Is(err, none) || none == nil && !reflect.DeepEqual(got, want) {
+					t.Errorf("%s: %+v, %v", what, got, err)
+				}
+				file, err := tx.Logo(ctx, "aa")
+				if missing := png == ""; missing != errors.Is(err, appearance.ErrNone) || string(file) != png {
+					t.Errorf("%s: the logo is %q, %v", what, file, err)
+				}
+				if _, err := tx.Logo(ctx, ""); !errors.Is(err, appearance.ErrNone) {
+					t.Errorf("%s: the logo of no hash: %v", what, err)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		put := func(a appearance.Appearance, png []byte) {
+			t.Helper()
+			if err := s.UpdateAppearances(ctx, func(tx appearance.Tx) error { return tx.PutAppearance(ctx, a, png) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		check("before", want, "", appearance.ErrNone)
+		put(want, []byte("\x89P\x00\xff"))
+		check("put", want, "\x89P\x00\xff", nil)
+		plain := appearance.Appearance{AppID: "shop", Texts: map[appearance.Language]appearance.Texts{}}
+		put(plain, nil)
+		check("put again", plain, "", nil)
+		put(want, []byte("png"))
+		err := s.UpdateAccounts(ctx, func(tx accounts.Tx) error { return tx.DeleteAccount(ctx, "shop") })
+		if err != nil {
+			t.Fatal(err)
+		}
+		check("the account is deleted", want, "", appearance.ErrNone)
+	})
+}
