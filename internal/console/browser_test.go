@@ -64,7 +64,8 @@ func TestInChromium(t *testing.T) {
 	folder := os.Getenv("PAGES_DIR")
 	for i, path := range []string{"/", "/console/calls", "/console/calls?view=errors", rid, "/console/scan?text=https://shop.example/7",
 		"/console/rules", "/console/rules?prefix=https://shop.example/", "/console/codes", "/console/statistics", "/console/accounts",
-		"/console/accounts/shop", "/console/operate", "/console/people", "/console/emulator", "/console/sessions", "/console/login"} {
+		"/console/accounts/shop", "/console/accounts?make=mini_program", "/console/accounts/shop/edit",
+		"/console/operate", "/console/people", "/console/emulator", "/console/sessions", "/console/login"} {
 		for j, c := range []struct {
 			language, scheme string
 			width            int64

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/look"
+	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/people"
 	"github.com/qrjump/qrjump/internal/phrase"
 	"github.com/qrjump/qrjump/internal/provider"
@@ -137,7 +138,7 @@ func (c *Console) Handler() http.Handler {
 
 // routes are the pages and forms for people who are signed in, by their pattern.
 func (c *Console) routes() map[string]func(*visit) {
-	return map[string]func(*visit){
+	all := map[string]func(*visit){
 		"GET /console/{$}":               func(v *visit) { v.redirect(Root + "/calls") },
 		"GET /console/calls":             c.calls,
 		"GET /console/calls/live":        c.live,
@@ -147,8 +148,6 @@ func (c *Console) routes() map[string]func(*visit) {
 		"POST /console/scan":             c.picture,
 		"GET /console/rules":             c.rules,
 		"POST /console/rules/undo":       c.undo,
-		"GET /console/accounts":          c.accounts,
-		"GET /console/accounts/{appid}":  c.account,
 		"GET /console/codes":             c.codes,
 		"POST /console/codes":            c.changeCodes,
 		"GET /console/statistics":        c.statistics,
@@ -162,6 +161,10 @@ func (c *Console) routes() map[string]func(*visit) {
 		"POST /console/sessions":         c.endSession,
 		"POST /console/preferences/{of}": c.prefer,
 	}
+	for _, pages := range []map[string]func(*visit){c.accountPages()} {
+		maps.Copy(all, pages)
+	}
+	return all
 }
 
 // Routes are the patterns of all pages and forms, those of the ways in among them.
@@ -428,6 +431,12 @@ func (v view) Over(data any) view {
 // Q is a field of the query.
 func (v view) Q(name string) string { return v.r.URL.Query().Get(name) }
 
+// May reports whether the visitor's role covers another one: a page shows nobody what the
+// server would refuse.
+func (v view) May(role string) bool {
+	return operations.Role(v.caller.Role).Covers(operations.Role(role))
+}
+
 // Who is whoever is signed in.
 func (v view) Who() string {
 	if v.caller.Name == "" {
@@ -461,6 +470,7 @@ var functions = template.FuncMap{
 	"join":  strings.Join,
 	"esc":   url.QueryEscape,
 	"seg":   url.PathEscape,
+	"has":   func(list []string, one string) bool { return slices.Contains(list, one) },
 	"nice":  nice,
 }
 

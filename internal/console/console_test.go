@@ -113,6 +113,9 @@ var pages = []struct {
 	{"GET", "/console/rules", operations.Viewer}, {"GET", "/console/rules?owner=shop", operations.Viewer},
 	{"GET", "/console/rules?prefix=https://shop.example/", operations.Viewer},
 	{"GET", "/console/accounts", operations.Viewer}, {"GET", "/console/accounts/shop", operations.Viewer},
+	{"GET", "/console/accounts?make=mini_program", operations.Viewer}, {"GET", "/console/accounts/shop/edit", operations.Viewer},
+	{"POST", "/console/accounts", operations.Operator}, {"POST", "/console/accounts/shop", operations.Operator},
+	{"POST", "/console/accounts/shop/edit", operations.Operator},
 	{"GET", "/console/sessions", operations.Viewer},
 	{"GET", "/console/codes", operations.Viewer}, {"GET", "/console/statistics", operations.Marketer},
 	{"GET", "/console/statistics?by=&group=app&count=first", operations.Marketer}, {"GET", "/console/statistics.csv", operations.Marketer},
@@ -139,7 +142,7 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 		role[string(r)] = v
 	}
 	did := map[string]string{"/console/calls/" + rid: "fault", "/console/people": "delete-key", "/console/emulator": "fault",
-		"/console/codes": "freeze"}
+		"/console/codes": "freeze", "/console/accounts/shop": "jump-on"}
 	for _, c := range pages {
 		for name, v := range role {
 			var p page
@@ -148,7 +151,8 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 				p = v.get(target)
 			} else {
 				p = v.post(target, url.Values{"seq": {"999999"}, "did": {did[target]}, "errcode": {"-1"}, "times": {"1"}, "id": {"none"},
-					"path": {"/cgi-bin/token"}, "batch": {"1"}, "from": {"0"}, "to": {"0"}, "sure": {"1"}})
+					"path": {"/cgi-bin/token"}, "batch": {"1"}, "from": {"0"}, "to": {"0"}, "sure": {"1"},
+					"appid": {"made-by-" + name}, "kind": {"mini_program"}})
 			}
 			var ok bool
 			switch may := operations.Role(name).Covers(c.least); {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -82,43 +81,4 @@ func (c *Console) undo(v *visit) {
 	if !v.failed(v.ask("POST", fmt.Sprintf("/rules/changes/%d/undo", seq), nil, nil)) {
 		v.redirect(Root + "/rules?done=undone&prefix=" + url.QueryEscape(v.r.FormValue("prefix")))
 	}
-}
-
-func (c *Console) accounts(v *visit) {
-	var list client.AccountList
-	after := v.r.URL.Query().Get("after")
-	if v.failed(v.ask("GET", fmt.Sprintf("/accounts?limit=%d&after=%s", pageRows, url.QueryEscape(after)), nil, &list)) {
-		return
-	}
-	more := ""
-	if len(list.Accounts) == pageRows {
-		more = list.Accounts[pageRows-1].AppID
-	}
-	v.show(http.StatusOK, "accounts", map[string]any{"Accounts": list.Accounts, "More": more})
-}
-
-// check is one line of what an account needs for something.
-type check struct {
-	Name string
-	Met  bool
-}
-
-func (c *Console) account(v *visit) {
-	appid := v.r.PathValue("appid")
-	var a client.Account
-	if v.failed(v.ask("GET", "/accounts/"+url.PathEscape(appid), nil, &a)) {
-		return
-	}
-	has := func(list []string, one string) bool {
-		return slices.Contains(list, one)
-	}
-	data := map[string]any{"Account": a}
-	if a.Kind == "mini_program" {
-		data["Rules"] = []check{{"certified", a.Certified}, {"subject", a.Subject != "personal"}, {"released", has(a.Versions, "release")},
-			{"jump", a.JumpOpen}, {"secret", !a.SecretFrozen}}
-	} else {
-		data["Rules"] = []check{{"certified", a.Certified}, {"linked", len(a.Linked) > 0}, {"secret", !a.SecretFrozen}}
-		data["Codes"] = []check{{"certified", a.Certified}, {"feature", has(a.Features, "marketcode")}}
-	}
-	v.show(http.StatusOK, "account", data)
 }

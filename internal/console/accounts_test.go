@@ -1,0 +1,114 @@
+package console_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// did posts a form and follows it to the page that it leads to.
+func (v *visitor) did(path string, form url.Values) page {
+	v.t.Helper()
+	p := v.post(path, form)
+	if p.Status != http.StatusSeeOther {
+		v.t.Fatalf("%s %v: %d %s", path, form.Get("did"), p.Status, p.Body)
+	}
+	return v.get(p.Header.Get("Location"))
+}
+
+// wants fails where a page lacks a text.
+func (p page) wants(t *testing.T, texts ...string) {
+	t.Helper()
+	for _, text := range texts {
+		if !strings.Contains(p.Body, text) {
+			t.Errorf("the page lacks %q: %s", text, p.Body)
+		}
+	}
+}
+
+// An account is made, filled in and linked by forms alone; each change is in the audit log under the one who made it.
+func TestAnAccountIsMadeAndChangedByForms(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	person(s, "olga", operations.Operator)
+	v := visit(t, s)
+	v.signIn("olga", password, "")
+	v.get("/console/accounts?make=service_account").wants(t, `value="service_account" selected`)
+	made := url.Values{"appid": {"svc"}, "kind": {"service_account"}, "name": {"Tea & <i>more</i>"}, "subject": {"company"},
+		"certified": {"yes"}, "secret": {"short"}, "ip_allowlist": {"192.0.2.0/24，198.51.100.7/32"}}
+	p := v.post("/console/accounts", made)
+	if p.Status != http.StatusUnprocessableEntity || strings.Contains(p.Body, `value="short"`) {
+		t.Errorf("a secret that is too short: %d", p.Status)
+	}
+	p.wants(t, "Tea &amp; &lt;i&gt;more&lt;/i&gt;", `value="svc"`, "192.0.2.0/24, 198.51.100.7/32", `role="alert"`)
+	made.Set("secret", "0123456789abcdef0123456789abcdef")
+	s.Hide(made.Get("secret"))
+	v.did("/console/accounts", made).wants(t, "Tea &amp; &lt;i&gt;more", "198.51.100.7/32")
+	if p := v.post("/console/accounts", made); p.Status != http.StatusConflict {
+		t.Errorf("an account that is there: %d", p.Status)
+	}
+	made.Set("features", "marketcode")
+	made.Set("kind", "mini_program") // stays what it is
+	v.did("/console/accounts/svc/edit", made)
+	v.did("/console/accounts/svc", url.Values{"did": {"link"}, "mini_program": {"shop"}}).wants(t, "/console/accounts/shop")
+	v.did("/console/accounts/shop", url.Values{"did": {"versions"}, "versions": {"release", "trial"}}).
+		wants(t, `value="trial" checked`, `value="release" checked`)
+	v.did("/console/accounts/shop", url.Values{"did": {"member"}, "user": {"bob/1"}, "role": {"trial"}}).wants(t, "bob/1")
+	for _, c := range []struct{ path, did, field, name string }{{"svc", "unlink", "mini_program", "shop"}, {"svc", "tokens", "", "svc"},
+		{"shop", "member-off", "user", "bob/1"}, {"shop", "jump-off", "", "shop"}} {
+		form := url.Values{"did": {c.did}, c.field: {c.name}}
+		for _, wrong := range []string{"", "yes"} {
+			form.Set("sure", wrong)
+			if p := v.post("/console/accounts/"+c.path, form); p.Status == http.StatusSeeOther || !strings.Contains(p.Body, `id="sure"`) {
+				t.Errorf("%s without its name: %d", c.did, p.Status)
+			}
+		}
+		form.Set("sure", c.name)
+		v.did("/console/accounts/"+c.path, form)
+	}
+	var a struct {
+		Kind     string
+		Features []string
+		Linked   []string
+		JumpOpen bool `json:"jump_open"`
+	}
+	s.Admin("GET", "/accounts/svc", "").JSON(t, &a)
+	if a.Kind != "service_account" || len(a.Features) != 1 || len(a.Linked) != 0 {
+		t.Errorf("%+v", a)
+	}
+	s.Admin("GET", "/accounts/shop", "").JSON(t, &a)
+	if a.JumpOpen {
+		t.Error("its rules are on")
+	}
+	v.did("/console/accounts/shop", url.Values{"did": {"jump-on"}})
+	var log struct {
+		Changes []struct{ Kind, Key, Actor string }
+	}
+	s.Admin("GET", "/changes?newest=true&limit=3&kind=account", "").JSON(t, &log)
+	for _, one := range log.Changes {
+		if one.Actor != "person:olga" {
+			t.Errorf("the audit log: %+v", one)
+		}
+	}
+	if len(log.Changes) != 3 {
+		t.Errorf("the audit log: %+v", log)
+	}
+	// A viewer sees no form, and may not send one.
+	person(s, "vera", operations.Viewer)
+	v = visit(t, s)
+	v.signIn("vera", password, "")
+	if p := v.get("/console/accounts/shop"); strings.Contains(p.Body, `name="did"`) {
+		t.Error("a viewer sees forms")
+	}
+	made.Set("appid", "other")
+	for path, form := range map[string]url.Values{"/console/accounts": made, "/console/accounts/svc/edit": made,
+		"/console/accounts/shop": {"did": {"jump-off"}, "sure": {"shop"}}} {
+		if p := v.post(path, form); p.Status != http.StatusForbidden {
+			t.Errorf("%s by a viewer: %d", path, p.Status)
+		}
+	}
+}

@@ -1,0 +1,38 @@
+package console
+
+import (
+	"cmp"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// sureView asks for the name of what would be gone.
+type sureView struct {
+	Text, Name, Action, Back string
+	Wrong                    bool
+	Fields                   url.Values
+}
+
+// sure reports whether the visitor typed the name of what a form destroys. If not, it
+// shows a page that says what would happen, and asks for the name.
+func (v *visit) sure(text, name string) bool {
+	typed := strings.TrimSpace(v.r.FormValue("sure"))
+	if typed == name && name != "" {
+		return true
+	}
+	fields := url.Values{}
+	for field, values := range v.r.PostForm {
+		if field != "sure" {
+			fields[field] = values
+		}
+	}
+	data := sureView{Text: v.say(text, name), Name: name, Action: v.r.URL.RequestURI(), Wrong: typed != "", Fields: fields,
+		Back: cmp.Or(inside(v.r.URL.RequestURI()), Root)}
+	status := http.StatusOK
+	if data.Wrong {
+		status = http.StatusUnprocessableEntity
+	}
+	v.show(status, "sure", data)
+	return false
+}
