@@ -145,3 +145,31 @@ func (c *Client) PublishesLeft(ctx context.Context, appid string) (int, error) {
 	err := c.admin(ctx, http.MethodGet, accountPath(appid, "quota"), nil, &reply)
 	return reply.PublishesLeft, err
 }
+
+// Need is one thing that an ability needs.
+type Need struct {
+	Need string `json:"need" enum:"secret,secret_active,organisation,released,publishes_left,switched_on,certified,linked,feature,key,prefix"`
+	Met  bool   `json:"met"`
+}
+
+// Ability is something that an account of its kind can do: tokens (fetch them), rules
+// (have jump rules), publish (a rule), open (when its rules are scanned) and codes
+// (apply for them and download them).
+type Ability struct {
+	Ability string `json:"ability" enum:"tokens,rules,publish,open,codes"`
+	May     bool   `json:"may" doc:"every need is met"`
+	Needs   []Need `json:"needs"`
+}
+
+// AbilityList are the abilities of an account.
+type AbilityList struct {
+	Abilities []Ability `json:"abilities"`
+}
+
+// Abilities lists what an account may do, and what is missing where it may not. A
+// *Problem with status 404: there is no such account.
+func (c *Client) Abilities(ctx context.Context, appid string) ([]Ability, error) {
+	var reply AbilityList
+	err := c.admin(ctx, http.MethodGet, accountPath(appid, "abilities"), nil, &reply)
+	return reply.Abilities, err
+}

@@ -41,6 +41,7 @@ var everyCall = map[string]func(ctx, *api) error{
 	"Deviations":       only(func(ctx ctx, c *api) (any, error) { return c.Deviations(ctx, "x") }),
 	"ForgetDeviations": only(func(ctx ctx, c *api) (any, error) { return c.ForgetDeviations(ctx, "x") }),
 	"EndTokens":        func(ctx ctx, c *api) error { return c.EndTokens(ctx, "x") },
+	"Abilities":        only(func(ctx ctx, c *api) (any, error) { return c.Abilities(ctx, "x") }),
 	"PublishesLeft":    only(func(ctx ctx, c *api) (any, error) { return c.PublishesLeft(ctx, "x") }),
 	"Batches":          only(func(ctx ctx, c *api) (any, error) { return c.Batches(ctx, client.BatchQuery{}) }),
 	"Batch":            only(func(ctx ctx, c *api) (any, error) { return c.Batch(ctx, 1) }),

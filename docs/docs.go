@@ -1,4 +1,5 @@
-// Package docs holds the pages of the guide as they are written.
+// Package docs holds the pages of the guide as they are written, and the words that
+// tables in the code lack in Chinese.
 package docs
 
 import "embed"
@@ -7,3 +8,8 @@ import "embed"
 //
 //go:embed en zh
 var Pages embed.FS
+
+// Words is the Chinese of what tables in the code say in English, in YAML.
+//
+//go:embed words.yaml
+var Words []byte

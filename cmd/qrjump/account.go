@@ -92,7 +92,33 @@ func (c *accountShow) Run(s *session) error {
 	if err != nil {
 		return aboutAccount(s, qrjump, "show", c.AppID, err)
 	}
-	return c.print(s, a, func(w io.Writer) { printAccount(w, a) })
+	abilities, err := qrjump.Abilities(s.ctx, c.AppID)
+	if err != nil && !isNotFound(err) { // an older server does not say
+		return failed("show", c.AppID, err)
+	}
+	return c.print(s, a, func(w io.Writer) {
+		printAccount(w, a)
+		printAbilities(w, abilities)
+	})
+}
+
+// printAbilities says what an account may do, and what is missing where it may not.
+func printAbilities(w io.Writer, list []client.Ability) {
+	var rows [][2]string
+	for _, one := range list {
+		said := "yes"
+		var missing []string
+		for _, n := range one.Needs {
+			if !n.Met {
+				missing = append(missing, n.Need)
+			}
+		}
+		if !one.May {
+			said = "no: lacks " + strings.Join(missing, ", ")
+		}
+		rows = append(rows, [2]string{"may " + one.Ability, said})
+	}
+	printFields(w, rows...)
 }
 
 func printAccount(w io.Writer, a client.Account) {

@@ -8,6 +8,8 @@ func (a *Admin) Operations() []o.Operation {
 	return []o.Operation{
 		o.Get("/accounts", "listAccounts", o.Viewer, a.listAccounts, "List accounts by AppID").Everyone(),
 		o.Get("/accounts/{appid}", "getAccount", o.Viewer, a.getAccount, "Show an account"),
+		o.Get("/accounts/{appid}/abilities", "listAbilities", o.Viewer, a.listAbilities,
+			"What an account may do, and what is missing where it may not"),
 		o.Put("/accounts/{appid}", "putAccount", o.Operator, a.putAccount, "Create or replace an account"),
 		o.Put("/accounts/{appid}/versions", "setVersions", o.Operator, a.setVersions, "Say which versions of a Mini Program exist"),
 		o.Put("/accounts/{appid}/jump", "setJump", o.Operator, a.setJump, "Switch all rules of an account on or off"),

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -156,24 +157,37 @@ func (c *Console) replaceAccount(v *visit) {
 	}
 }
 
-// check is one line of what an account needs for something.
-type check struct {
-	Name string
-	Met  bool
-}
-
 // accountView is the page of an account.
 type accountView struct {
 	client.Account
-	RulesNeed, CodesNeed []check
-	Links                []client.AccountLink
-	Holders              []client.Holding
-	Notices              []client.Notice
-	Left                 *int // publishes of this month
+	Abilities []client.Ability
+	Links     []client.AccountLink
+	Holders   []client.Holding
+	Notices   []client.Notice
+	Left      *int // publishes of this month
 }
 
 func (accountView) AllVersions() []string { return accountVersions }
 func (accountView) Roles() []string       { return memberRoles }
+
+// Mend is where a need of the account is met.
+func (a accountView) Mend(need string) string {
+	switch here := accountPage(a.AppID); need {
+	case "released":
+		return here + "#releases"
+	case "switched_on":
+		return here + "#jump"
+	case "linked":
+		return here + "#links"
+	case "publishes_left":
+		return Root + "/operate/settings#publish_quota"
+	case "prefix":
+		return "" // a flag of the server
+	default:
+		field := map[string]string{"secret_active": "secret_frozen", "organisation": "subject", "feature": "features", "key": "marketcode_key"}
+		return here + "/edit#" + cmp.Or(field[need], need)
+	}
+}
 
 func (c *Console) account(v *visit) {
 	a, ok := v.theAccount()
@@ -181,14 +195,7 @@ func (c *Console) account(v *visit) {
 		return
 	}
 	data, below := accountView{Account: a}, "/accounts/"+url.PathEscape(a.AppID)
-	if a.Kind == "mini_program" {
-		data.RulesNeed = []check{{"certified", a.Certified}, {"subject", a.Subject != "personal"},
-			{"released", slices.Contains(a.Versions, "release")},
-			{"jump", a.JumpOpen}, {"secret", !a.SecretFrozen}}
-	} else {
-		data.RulesNeed = []check{{"certified", a.Certified}, {"linked", len(a.Linked) > 0}, {"secret", !a.SecretFrozen}}
-		data.CodesNeed = []check{{"certified", a.Certified}, {"feature", slices.Contains(a.Features, "marketcode")}}
-	}
+	var may client.AbilityList
 	var links client.AccountLinkList
 	var holders client.HoldingList
 	var notices client.NoticeList
@@ -196,7 +203,8 @@ func (c *Console) account(v *visit) {
 	if a.Kind == "service_account" && v.failed(v.ask("GET", below+"/links", nil, &links)) {
 		return
 	}
-	if v.failed(v.ask("GET", below+"/authorizations", nil, &holders)) || v.failed(v.ask("GET", below+"/notices?limit=10", nil, &notices)) {
+	if v.failed(v.ask("GET", below+"/abilities", nil, &may)) || v.failed(v.ask("GET", below+"/authorizations", nil, &holders)) ||
+		v.failed(v.ask("GET", below+"/notices?limit=10", nil, &notices)) {
 		return
 	}
 	if a.Kind == "mini_program" {
@@ -205,7 +213,7 @@ func (c *Console) account(v *visit) {
 		}
 		data.Left = &left.PublishesLeft
 	}
-	data.Links, data.Holders, data.Notices = links.Links, holders.Authorizations, notices.Notices
+	data.Abilities, data.Links, data.Holders, data.Notices = may.Abilities, links.Links, holders.Authorizations, notices.Notices
 	v.show(http.StatusOK, "account", data)
 }
 

@@ -3,6 +3,7 @@ package console_test
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -111,4 +112,73 @@ func TestAnAccountIsMadeAndChangedByForms(t *testing.T) {
 			t.Errorf("%s by a viewer: %d", path, p.Status)
 		}
 	}
+}
+
+// A platform is made, changed and given an authorisation by forms; the account's page shows it, and takes it back.
+func TestAPlatformIsMadeAndAuthorised(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	v := visit(t, s)
+	form := url.Values{"appid": {"plat2"}, "secret": {"the-secret-of-plat2"}, "redirect_hosts": {"one.example, two.example"}, "did": {"put"},
+		"message_token": {"tok"}, "encoding_aes_key": {"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}}
+	s.Hide("the-secret-of-plat2")
+	v.did("/console/platforms", form).wants(t, "one.example, two.example")
+	if p := v.post("/console/platforms", form); p.Status != http.StatusConflict {
+		t.Errorf("a platform that is there: %d", p.Status)
+	}
+	form.Set("event_url", "no address")
+	p := v.post("/console/platforms/plat2", form)
+	if p.Status != http.StatusUnprocessableEntity {
+		t.Errorf("an address that is none: %d", p.Status)
+	}
+	p.wants(t, `value="no address"`)
+	form.Set("event_url", "")
+	v.did("/console/platforms/plat2", form)
+	if p := v.post("/console/platforms/none", form); p.Status != http.StatusNotFound {
+		t.Errorf("no such platform: %d", p.Status)
+	}
+	ticket := v.post("/console/platforms/plat2", url.Values{"did": {"ticket"}})
+	text := regexp.MustCompile(`<code class="copy">([^<]+)</code>`).FindStringSubmatch(ticket.Body)
+	if text == nil {
+		t.Fatalf("a ticket: %d", ticket.Status)
+	}
+	s.Hide(text[1])
+	var token struct {
+		Token string `json:"component_access_token"`
+	}
+	s.Do("POST", "/cgi-bin/component/api_component_token", `{"component_appid":"plat2","component_appsecret":"the-secret-of-plat2",`+
+		`"component_verify_ticket":"`+text[1]+`"}`).JSON(t, &token)
+	s.Hide(token.Token)
+	var asked struct {
+		Code string `json:"pre_auth_code"`
+	}
+	s.Do("POST", "/cgi-bin/component/api_create_preauthcode?component_access_token="+token.Token, `{"component_appid":"plat2"}`).JSON(t, &asked)
+	s.Hide(asked.Code)
+	p = v.post("/console/platforms/plat2", url.Values{"did": {"authorize"}, "appid": {"shop"}, "pre_auth_code": {asked.Code}, "sets": {"18", "33"}})
+	if p.Status != http.StatusOK {
+		t.Fatalf("authorise: %d", p.Status)
+	}
+	p.wants(t, "18 Mini Program development")
+	v.get("/console/accounts/shop").wants(t, "/console/platforms/plat2", "33 linking")
+	v.did("/console/accounts/shop", url.Values{"did": {"withdraw"}, "component": {"plat2"}, "sure": {"plat2"}})
+	if p := v.get("/console/platforms/plat2"); strings.Contains(p.Body, "/console/accounts/shop") {
+		t.Error("the authorisation stands")
+	}
+}
+
+// The page of an account says what it may do, what is missing, and leads to where that is mended.
+func TestAnAccountsPageSaysWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	s.Admin("PUT", "/accounts/svc", `{"kind":"service_account","certified":true}`)
+	person(s, "vera", operations.Viewer)
+	v := visit(t, s)
+	v.signIn("vera", password, "")
+	p := v.get("/console/accounts/svc")
+	p.wants(t, "/console/accounts/svc/edit#secret", "/console/accounts/svc/edit#features", "/console/accounts/svc/edit#marketcode_key",
+		"/console/accounts/svc#links", "--code-prefix")
+	if strings.Contains(p.Body, "/edit#certified") {
+		t.Error("what is met is to be mended")
+	}
+	v.get("/console/accounts/svc?lang=zh").wants(t, "申请码", "已认证", "去处理")
 }

@@ -150,18 +150,13 @@ func (c *Console) routes() map[string]func(*visit) {
 		"POST /console/rules/undo":       c.undo,
 		"GET /console/codes":             c.codes,
 		"POST /console/codes":            c.changeCodes,
-		"GET /console/statistics":        c.statistics,
-		"GET /console/statistics.csv":    c.statisticsCSV,
-		"GET /console/operate":           c.operate,
 		"GET /console/people":            c.people,
 		"POST /console/people":           c.changePeople,
-		"GET /console/emulator":          c.emulator,
-		"POST /console/emulator":         c.changeEmulator,
 		"GET /console/sessions":          c.sessions,
 		"POST /console/sessions":         c.endSession,
 		"POST /console/preferences/{of}": c.prefer,
 	}
-	for _, pages := range []map[string]func(*visit){c.accountPages()} {
+	for _, pages := range []map[string]func(*visit){c.accountPages(), c.platformPages(), c.numberPages(), c.operatePages(), c.emulatorPages()} {
 		maps.Copy(all, pages)
 	}
 	return all
@@ -326,12 +321,17 @@ func (v *visit) through(h http.Handler, method, target string, body any) (*answe
 	if a.status/100 == 2 {
 		return a, nil
 	}
+	return nil, a.refusal()
+}
+
+// refusal is what a handler said instead of an answer.
+func (a *answered) refusal() refusal {
 	said := refusal{Status: a.status}
 	if json.Unmarshal(a.body.Bytes(), &said) != nil || said.Detail == "" {
 		said.Detail = fmt.Sprintf("%d %s", a.status, http.StatusText(a.status))
 	}
 	said.Status = a.status
-	return nil, said
+	return said
 }
 
 // ask makes a call of the admin API and reads its answer into out.
@@ -370,7 +370,8 @@ func (v *visit) show(status int, name string, data any) {
 		s.Theme = cookie.Value
 	}
 	for _, one := range places {
-		s.Places = append(s.Places, place{one, Root + "/" + one, strings.HasPrefix(v.r.URL.Path, Root+"/"+one)})
+		here := strings.HasPrefix(v.r.URL.Path, Root+"/"+one) || one == "accounts" && strings.HasPrefix(v.r.URL.Path, Root+"/platforms")
+		s.Places = append(s.Places, place{one, Root + "/" + one, here})
 	}
 	if v.c.Emulates {
 		s.Places = append(s.Places, place{"emulator", Root + "/emulator", strings.HasPrefix(v.r.URL.Path, Root+"/emulator")})

@@ -118,8 +118,17 @@ var pages = []struct {
 	{"POST", "/console/accounts/shop/edit", operations.Operator},
 	{"GET", "/console/sessions", operations.Viewer},
 	{"GET", "/console/codes", operations.Viewer}, {"GET", "/console/statistics", operations.Marketer},
-	{"GET", "/console/statistics?by=&group=app&count=first", operations.Marketer}, {"GET", "/console/statistics.csv", operations.Marketer},
-	{"GET", "/console/operate", operations.Operator}, {"GET", "/console/people", operations.Admin},
+	{"GET", "/console/statistics?by=&group=app&count=first", operations.Marketer}, {"GET", "/console/statistics/numbers.csv", operations.Marketer},
+	{"GET", "/console/statistics/scans.parquet", operations.Marketer}, {"POST", "/console/statistics", operations.Marketer},
+	{"GET", "/console/platforms", operations.Viewer}, {"POST", "/console/platforms", operations.Operator},
+	{"GET", "/console/operate", operations.Operator}, {"POST", "/console/operate", operations.Admin},
+	{"GET", "/console/operate/audit", operations.Operator}, {"POST", "/console/operate/audit", operations.Operator},
+	{"GET", "/console/operate/settings", operations.Viewer}, {"POST", "/console/operate/settings", operations.Admin},
+	{"GET", "/console/operate/webhooks", operations.Operator}, {"POST", "/console/operate/webhooks", operations.Operator},
+	{"GET", "/console/operate/checks", operations.Viewer}, {"POST", "/console/operate/checks", operations.Operator},
+	{"GET", "/console/platforms/plat", operations.Viewer}, {"POST", "/console/platforms/plat", operations.Operator},
+	{"GET", "/console/statistics/misses.csv", operations.Marketer}, {"GET", "/console/statistics/alarms.parquet", operations.Marketer},
+	{"GET", "/console/people", operations.Admin},
 	{"GET", "/console/emulator", operations.Viewer}, {"POST", "/console/people", operations.Admin},
 	{"POST", "/console/emulator", operations.Operator}, {"POST", "/console/codes", operations.Marketer},
 	{"POST", "/console/rules/undo", operations.Rules}, {"POST", "/console/calls/RID", operations.Operator},
@@ -142,7 +151,9 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 		role[string(r)] = v
 	}
 	did := map[string]string{"/console/calls/" + rid: "fault", "/console/people": "delete-key", "/console/emulator": "fault",
-		"/console/codes": "freeze", "/console/accounts/shop": "jump-on"}
+		"/console/codes": "freeze", "/console/accounts/shop": "jump-on", "/console/statistics": "acknowledge",
+		"/console/operate/settings": "reset", "/console/operate/webhooks": "test", "/console/operate/checks": "domain",
+		"/console/platforms/plat": "put"}
 	for _, c := range pages {
 		for name, v := range role {
 			var p page
@@ -150,9 +161,12 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 			if c.method == "GET" {
 				p = v.get(target)
 			} else {
-				p = v.post(target, url.Values{"seq": {"999999"}, "did": {did[target]}, "errcode": {"-1"}, "times": {"1"}, "id": {"none"},
+				p = v.post(target, url.Values{"seq": {"999999"}, "did": {did[target]}, "errcode": {"-1"}, "times": {"1"}, "id": {"999"},
 					"path": {"/cgi-bin/token"}, "batch": {"1"}, "from": {"0"}, "to": {"0"}, "sure": {"1"},
-					"appid": {"made-by-" + name}, "kind": {"mini_program"}})
+					"appid": {"by-" + name + strings.ReplaceAll(target, "/", "-")}, "kind": {"mini_program"}, "name": {"rule_limit"},
+					"host": {"a.example"}, "status": {"trusted"}, "node": {"1"}, "component": {"plat"},
+					"secret": {"0123456789abcdef0123456789abcdef"}, "message_token": {"tok"},
+					"encoding_aes_key": {"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}})
 			}
 			var ok bool
 			switch may := operations.Role(name).Covers(c.least); {
@@ -163,7 +177,8 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 			case may && c.method == "GET":
 				ok = p.Status == http.StatusOK && len(p.Body) < 150<<10
 			case may:
-				ok = p.Status == http.StatusSeeOther || p.Status == http.StatusNotFound // there is no such change
+				ok = p.Status == http.StatusSeeOther || p.Status == http.StatusNotFound || // there is no such change
+					p.Status == http.StatusOK && target == "/console/operate/audit"
 			default:
 				ok = p.Status == http.StatusForbidden
 			}
@@ -185,6 +200,8 @@ accounts:
      members: {"<i>eve</i>": admin}}
 rules:
   - {owner: shop, prefix: "https://shop.example/", path: pages/index/index, published: true}
+components:
+  - {appid: plat, secret: the-secret-of-plat, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE}
 settings: {verification: trust, rate_limit: 0}
 `
 

@@ -2,14 +2,76 @@ package console
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/goccy/go-yaml"
+
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/docs"
 )
+
+// operatePages are the pages of those who keep the server running.
+func (c *Console) operatePages() map[string]func(*visit) {
+	return map[string]func(*visit){
+		"GET /console/operate":           c.operate,
+		"POST /console/operate":          c.changeNodes,
+		"GET /console/operate/audit":     c.audit,
+		"POST /console/operate/audit":    c.verifyAudit,
+		"GET /console/operate/settings":  c.settings,
+		"POST /console/operate/settings": c.changeSettings,
+		"GET /console/operate/webhooks":  c.webhooks,
+		"POST /console/operate/webhooks": c.changeWebhooks,
+		"GET /console/operate/checks":    c.checks,
+		"POST /console/operate/checks":   c.changeChecks,
+	}
+}
+
+// Parts are the pages of this kind, by their names.
+func (v view) Parts() []place {
+	list := []place{{"nodes", Root + "/operate", false}}
+	for _, name := range []string{"settings", "webhooks", "checks", "audit"} {
+		list = append(list, place{name, Root + "/operate/" + name, false})
+	}
+	for i := range list {
+		list[i].Here = list[i].Path == v.r.URL.Path
+	}
+	return list
+}
+
+// operateView is how the server is.
+type operateView struct {
+	Nodes   []client.ScanNode
+	Counted client.Statistics
+	Backup  *changed
+}
+
+func (c *Console) operate(v *visit) {
+	var data operateView
+	var nodes client.ScanNodeList
+	var backups struct{ Changes []changed }
+	if v.failed(v.ask("GET", "/scan-nodes", nil, &nodes)) || v.failed(v.ask("GET", "/statistics?limit=1", nil, &data.Counted)) ||
+		v.failed(v.ask("GET", "/changes?newest=true&limit=1&kind=backup", nil, &backups)) {
+		return
+	}
+	if data.Nodes = nodes.Nodes; len(backups.Changes) > 0 {
+		data.Backup = &backups.Changes[0]
+	}
+	v.show(http.StatusOK, "operate", data)
+}
+
+// changeNodes waits no more for a node.
+func (c *Console) changeNodes(v *visit) {
+	node := v.r.FormValue("node")
+	if v.sure("sure.node", node) && !v.failed(v.ask("DELETE", "/scan-nodes/"+url.PathEscape(node), nil, nil)) {
+		v.redirect(Root + "/operate?done=operate")
+	}
+}
 
 // changed is an entry of the log of changes.
 type changed struct {
@@ -18,133 +80,262 @@ type changed struct {
 	Kind, Key, Actor, Via, RID, Did string
 }
 
-func (c *Console) operate(v *visit) {
-	q := v.r.URL.Query()
-	var settings client.SettingList
-	var changes struct{ Changes []changed }
+type auditView struct {
+	Changes  []changed
+	More     int64
+	Verified *client.Verified
+}
+
+func (c *Console) audit(v *visit) { v.showAudit(nil) }
+
+func (v *visit) showAudit(verified *client.Verified) {
+	data, q := auditView{Verified: verified}, v.r.URL.Query()
 	asked := url.Values{"newest": {"true"}, "limit": {strconv.Itoa(pageRows)}}
-	for _, name := range []string{"kind", "actor", "before"} {
+	for _, name := range []string{"kind", "actor", "key", "before"} {
 		if text := strings.TrimSpace(q.Get(name)); text != "" {
 			asked.Set(name, text)
 		}
 	}
-	if v.failed(v.ask("GET", "/settings/described", nil, &settings)) || v.failed(v.ask("GET", "/changes?"+asked.Encode(), nil, &changes)) {
+	var log struct{ Changes []changed }
+	if v.failed(v.ask("GET", "/changes?"+asked.Encode(), nil, &log)) {
 		return
 	}
-	more := ""
-	if len(changes.Changes) == pageRows {
-		more = strconv.FormatInt(changes.Changes[pageRows-1].Seq, 10)
+	if data.Changes = log.Changes; len(log.Changes) == pageRows {
+		data.More = log.Changes[pageRows-1].Seq
 	}
-	v.show(http.StatusOK, "operate", map[string]any{"Settings": settings.Settings, "Changes": changes.Changes, "More": more})
+	v.show(http.StatusOK, "audit", data)
 }
 
-type peopleView struct {
-	People []client.Person
-	Keys   []client.AdminKey
-	Roles  []string
-	Key    string // a new one, shown this once
-	Link   string // likewise
-	Factor client.PersonMade
+// verifyAudit reads the whole log and says what does not fit. It changes nothing, and is
+// work: so it is no GET.
+func (c *Console) verifyAudit(v *visit) {
+	var done client.Verified
+	if !v.failed(v.ask("POST", "/audit/verify", nil, &done)) {
+		v.showAudit(&done)
+	}
 }
 
-func (v *visit) showPeople(data peopleView) {
-	var people client.PersonList
-	var keys client.AdminKeyList
-	if v.failed(v.ask("GET", "/people", nil, &people)) || v.failed(v.ask("GET", "/admin-keys", nil, &keys)) {
+// meanings are what settings mean, in Chinese; English comes with each setting.
+var meanings = func() map[string]string {
+	var words struct{ Settings map[string]string }
+	if err := yaml.Unmarshal(docs.Words, &words); err != nil {
+		panic(err)
+	}
+	return words.Settings
+}()
+
+// settingView is a setting as somebody may change it.
+type settingView struct {
+	client.Setting
+	Chinese string
+}
+
+// Text is a value as it is typed: a text without its quotes.
+func (settingView) Text(value json.RawMessage) string {
+	var text string
+	if json.Unmarshal(value, &text) == nil {
+		return text
+	}
+	return string(value)
+}
+
+// Switch reports whether the setting is on or off.
+func (s settingView) Switch() bool {
+	return slices.Contains([]string{"true", "false"}, string(s.Value))
+}
+
+func (c *Console) settings(v *visit) {
+	var list client.SettingList
+	if v.failed(v.ask("GET", "/settings/described", nil, &list)) {
 		return
 	}
-	data.People, data.Keys, data.Roles = people.People, keys.Keys, []string{"viewer", "marketer", "rules", "operator", "admin"}
-	v.show(http.StatusOK, "people", data)
+	var shown []settingView
+	for _, one := range list.Settings {
+		shown = append(shown, settingView{one, strings.ReplaceAll(meanings[one.Name], "`", "")})
+	}
+	v.show(http.StatusOK, "settings", shown)
 }
 
-func (c *Console) people(v *visit) { v.showPeople(peopleView{}) }
-
-// changePeople makes and ends people and keys. What is shown once is in the answer itself.
-func (c *Console) changePeople(v *visit) {
-	name, role := strings.TrimSpace(v.r.FormValue("name")), v.r.FormValue("role")
-	appids := strings.FieldsFunc(v.r.FormValue("accounts"), func(r rune) bool { return r == ',' || r == ' ' || r == '\n' })
-	var data peopleView
+// changeSettings puts one setting in force, or takes back what was chosen.
+func (c *Console) changeSettings(v *visit) {
+	name, text := v.r.FormValue("name"), strings.TrimSpace(v.r.FormValue("value"))
 	var err error
 	switch v.r.FormValue("did") {
-	case "add":
-		err = v.ask("POST", "/people", client.PersonPut{Name: name, Role: role, Accounts: appids, Password: v.r.FormValue("password")}, nil)
-	case "delete":
-		err = v.ask("DELETE", "/people/"+url.PathEscape(name), nil, nil)
-	case "factor":
-		err = v.ask("PATCH", "/people/"+url.PathEscape(name), map[string]string{"second_factor": "new"}, &data.Factor)
-	case "link":
-		var link client.LoginLink
-		err = v.ask("POST", "/login-links", map[string]string{"name": name}, &link)
-		data.Link = link.URL
-	case "add-key":
-		put := client.AdminKeyPut{Name: name, Role: role, Accounts: appids}
-		if days, wrong := strconv.Atoi(v.r.FormValue("days")); wrong == nil && days > 0 {
-			put.Expires = new(time.Now().AddDate(0, 0, days).Truncate(time.Second))
+	case "set":
+		// What is no JSON is a text.
+		value := json.RawMessage(text)
+		if !json.Valid(value) {
+			value, _ = json.Marshal(text)
 		}
-		var made client.AdminKeyMade
-		err = v.ask("POST", "/admin-keys", put, &made)
-		data.Key = made.Key
-	case "delete-key":
-		err = v.ask("DELETE", "/admin-keys/"+url.PathEscape(v.r.FormValue("id")), nil, nil)
-	default:
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
-		return
-	}
-	switch {
-	case v.failed(err):
-	case data.Key != "" || data.Link != "" || data.Factor.FactorURI != "":
-		v.showPeople(data)
-	default:
-		v.redirect(Root + "/people?done=people")
-	}
-}
-
-func (c *Console) emulator(v *visit) {
-	if !c.Emulates {
-		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
-		return
-	}
-	var clock struct {
-		Now    time.Time
-		Frozen bool
-	}
-	var faults struct{ Faults []json.RawMessage }
-	if v.failed(v.ask("GET", "/emulator/clock", nil, &clock)) || v.failed(v.ask("GET", "/emulator/faults", nil, &faults)) {
-		return
-	}
-	var shown []string
-	for _, one := range faults.Faults {
-		shown = append(shown, string(one))
-	}
-	v.show(http.StatusOK, "emulator", map[string]any{"Clock": clock, "Faults": shown})
-}
-
-func (c *Console) changeEmulator(v *visit) {
-	var err error
-	switch v.r.FormValue("did") {
-	case "advance":
-		err = v.ask("PUT", "/emulator/clock", map[string]any{"advance": v.r.FormValue("advance")}, nil)
-	case "freeze":
-		err = v.ask("PUT", "/emulator/clock", map[string]any{"freeze": true}, nil)
-	case "run":
-		err = v.ask("PUT", "/emulator/clock", map[string]any{"freeze": false}, nil)
-	case "fault":
-		number, wrong := strconv.Atoi(v.r.FormValue("errcode"))
-		times, bad := strconv.Atoi(v.r.FormValue("times"))
-		if wrong != nil || bad != nil {
-			v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
-			return
-		}
-		err = v.ask("POST", "/emulator/faults", map[string]any{"path": v.r.FormValue("path"), "errcode": number, "times": times}, nil)
-	case "clear":
-		err = v.ask("DELETE", "/emulator/faults", nil, nil)
+		err = v.ask("PUT", "/settings", map[string]json.RawMessage{name: value}, nil)
 	case "reset":
-		err = v.ask("POST", "/emulator/reset", nil, nil)
+		err = v.ask("DELETE", "/settings/"+url.PathEscape(name), nil, nil)
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
 	if !v.failed(err) {
-		v.redirect(Root + "/emulator?done=emulator")
+		v.redirect(Root + "/operate/settings?done=operate#" + url.PathEscape(name))
+	}
+}
+
+type webhooksView struct {
+	Webhooks   []client.Webhook
+	Deliveries []client.Delivery
+	More       int64
+	Secret     string // of a new one, shown this once
+}
+
+func (webhooksView) States() []string { return []string{"waiting", "delivered", "dead"} }
+
+func (c *Console) webhooks(v *visit) { v.showWebhooks(webhooksView{}) }
+
+func (v *visit) showWebhooks(data webhooksView) {
+	asked := url.Values{"limit": {strconv.Itoa(pageRows)}}
+	for _, name := range []string{"webhook", "state", "before"} {
+		if text := v.r.URL.Query().Get(name); text != "" {
+			asked.Set(name, text)
+		}
+	}
+	var hooks client.WebhookList
+	var sent client.DeliveryList
+	if v.failed(v.ask("GET", "/webhooks", nil, &hooks)) || v.failed(v.ask("GET", "/deliveries?"+asked.Encode(), nil, &sent)) {
+		return
+	}
+	data.Webhooks, data.Deliveries = hooks.Webhooks, sent.Deliveries
+	if len(sent.Deliveries) == pageRows {
+		data.More = sent.Deliveries[pageRows-1].ID
+	}
+	v.show(http.StatusOK, "webhooks", data)
+}
+
+// webhookForm is what a form says that a webhook is told. It is a rule's number or
+// codes, as BATCH, BATCH:INDEX or BATCH:FROM-TO.
+func webhookForm(r *http.Request) (w client.WebhookPut, ok bool) {
+	w = client.WebhookPut{URL: strings.TrimSpace(r.FormValue("url")), Alarms: r.FormValue("alarms") != ""}
+	for _, word := range listed(r.FormValue("rules")) {
+		id, err := strconv.ParseInt(word, 10, 64)
+		if err != nil {
+			return w, false
+		}
+		w.Rules = append(w.Rules, id)
+	}
+	for _, word := range listed(r.FormValue("codes")) {
+		batch, span, some := strings.Cut(word, ":")
+		id, err := strconv.ParseInt(batch, 10, 64)
+		if err != nil {
+			return w, false
+		}
+		one := client.WebhookCodes{ApplicationID: id}
+		if some {
+			first, last, isRange := strings.Cut(span, "-")
+			if !isRange {
+				last = first
+			}
+			from, err1 := strconv.ParseInt(first, 10, 64)
+			to, err2 := strconv.ParseInt(last, 10, 64)
+			if err1 != nil || err2 != nil {
+				return w, false
+			}
+			one.From, one.To = from, &to
+		}
+		w.Codes = append(w.Codes, one)
+	}
+	return w, true
+}
+
+func (c *Console) changeWebhooks(v *visit) {
+	id := v.r.FormValue("id")
+	below := "/webhooks/" + url.PathEscape(id)
+	var err error
+	switch v.r.FormValue("did") {
+	case "add":
+		w, ok := webhookForm(v.r)
+		if !ok {
+			v.fault(http.StatusUnprocessableEntity, v.say("hooks.fault"))
+			return
+		}
+		var added client.WebhookAdded
+		if !v.failed(v.ask("POST", "/webhooks", w, &added)) {
+			v.showWebhooks(webhooksView{Secret: added.Secret})
+		}
+		return
+	case "on", "off":
+		var list client.WebhookList
+		if v.failed(v.ask("GET", "/webhooks", nil, &list)) {
+			return
+		}
+		i := slices.IndexFunc(list.Webhooks, func(w client.Webhook) bool { return fmt.Sprint(w.ID) == id })
+		if i < 0 {
+			v.fault(http.StatusNotFound, v.say("hooks.gone"))
+			return
+		}
+		err = v.ask("PUT", below, struct {
+			client.WebhookPut
+			Enabled bool `json:"enabled"`
+		}{list.Webhooks[i].Put(), v.r.FormValue("did") == "on"}, nil)
+	case "test":
+		err = v.ask("POST", below+"/test", nil, nil)
+	case "delete":
+		if !v.sure("sure.hook", id) {
+			return
+		}
+		err = v.ask("DELETE", below, nil, nil)
+	case "again":
+		err = v.ask("POST", "/deliveries/"+url.PathEscape(v.r.FormValue("delivery"))+"/replay", nil, nil)
+	default:
+		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		return
+	}
+	if !v.failed(err) {
+		v.redirect(Root + "/operate/webhooks?done=operate")
+	}
+}
+
+type checksView struct {
+	Owner         string
+	Confirmations []client.Confirmation
+	Rechecks      []client.Recheck
+	Domains       []client.Domain
+}
+
+func (checksView) Words() []string { return []string{"trusted", "denied", "no_icp"} }
+
+func (c *Console) checks(v *visit) {
+	data := checksView{Owner: v.narrowed("owner")}
+	asked := url.Values{"limit": {strconv.Itoa(pageRows)}}
+	if data.Owner != "" {
+		asked.Set("owner", data.Owner)
+	}
+	var confirmations struct{ Confirmations []client.Confirmation }
+	var rechecks client.RecheckList
+	var domains client.DomainList
+	if v.failed(v.ask("GET", "/confirmations?"+asked.Encode(), nil, &confirmations)) ||
+		v.failed(v.ask("GET", "/rechecks?"+asked.Encode(), nil, &rechecks)) || v.failed(v.ask("GET", "/domains", nil, &domains)) {
+		return
+	}
+	data.Confirmations, data.Rechecks, data.Domains = confirmations.Confirmations, rechecks.Rechecks, domains.Domains
+	v.show(http.StatusOK, "checks", data)
+}
+
+func (c *Console) changeChecks(v *visit) {
+	host := strings.TrimSpace(v.r.FormValue("host"))
+	var err error
+	switch v.r.FormValue("did") {
+	case "recheck":
+		err = v.ask("POST", "/rechecks", nil, nil)
+	case "domain":
+		err = v.ask("PUT", "/domains/"+url.PathEscape(host), map[string]string{"status": v.r.FormValue("status")}, nil)
+	case "forget":
+		if !v.sure("sure.domain", host) {
+			return
+		}
+		err = v.ask("DELETE", "/domains/"+url.PathEscape(host), nil, nil)
+	default:
+		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		return
+	}
+	if !v.failed(err) {
+		v.redirect(Root + "/operate/checks?done=operate")
 	}
 }

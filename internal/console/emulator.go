@@ -1,0 +1,140 @@
+package console
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// emulatorPages are the pages of a server that emulates.
+func (c *Console) emulatorPages() map[string]func(*visit) {
+	return map[string]func(*visit){
+		"GET /console/emulator":  c.emulator,
+		"POST /console/emulator": c.changeEmulator,
+	}
+}
+
+type emulatorView struct {
+	Clock     client.Clock
+	Faults    []client.FaultInForce
+	Stubs     string // JSON
+	Platforms []client.Component
+}
+
+func (c *Console) emulator(v *visit) {
+	if !c.Emulates {
+		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+		return
+	}
+	var data emulatorView
+	var faults struct{ Faults []client.FaultInForce }
+	var stubs struct{ Stubs json.RawMessage }
+	var platforms client.ComponentList
+	if v.failed(v.ask("GET", "/emulator/clock", nil, &data.Clock)) || v.failed(v.ask("GET", "/emulator/faults", nil, &faults)) ||
+		v.failed(v.ask("GET", "/emulator/stubs", nil, &stubs)) {
+		return
+	}
+	// A visitor that is limited to accounts sees no platforms.
+	if err := v.ask("GET", "/components?limit=20", nil, &platforms); err == nil {
+		data.Platforms = platforms.Components
+	}
+	if data.Faults = faults.Faults; string(stubs.Stubs) != "[]" {
+		data.Stubs = nice(string(stubs.Stubs))
+	}
+	v.show(http.StatusOK, "emulator", data)
+}
+
+// fault is the fault that a form asks for; ok is false for what is no number.
+func faultForm(r *http.Request) (f client.Fault, number *int, ok bool) {
+	ok = true
+	integer := func(name string) int {
+		text := strings.TrimSpace(r.FormValue(name))
+		if text == "" {
+			return 0
+		}
+		n, err := strconv.Atoi(text)
+		ok = ok && err == nil
+		return n
+	}
+	f = client.Fault{Path: strings.TrimSpace(r.FormValue("path")), AppID: strings.TrimSpace(r.FormValue("appid")),
+		Delay: strings.TrimSpace(r.FormValue("delay")), Times: integer("times")}
+	switch r.FormValue("how") {
+	case "drop":
+		f.Drop = true
+	case "drop_after":
+		f.DropAfter = true
+	case "delay":
+	case "after":
+		f.After = true
+		number = new(integer("errcode"))
+	default:
+		number = new(integer("errcode"))
+	}
+	if text := strings.TrimSpace(r.FormValue("percent")); text != "" {
+		part, err := strconv.ParseFloat(text, 64)
+		ok = ok && err == nil
+		f.Probability = new(part / 100)
+	}
+	return f, number, ok
+}
+
+func (c *Console) changeEmulator(v *visit) {
+	form := v.r.FormValue
+	var err error
+	switch form("did") {
+	case "advance":
+		err = v.ask("PUT", "/emulator/clock", map[string]any{"advance": form("advance")}, nil)
+	case "set":
+		at, wrong := moment(form("now"))
+		if wrong != nil {
+			v.fault(http.StatusUnprocessableEntity, v.say("scan.fault.at"))
+			return
+		}
+		err = v.ask("PUT", "/emulator/clock", map[string]any{"now": at}, nil)
+	case "freeze":
+		err = v.ask("PUT", "/emulator/clock", map[string]any{"freeze": true}, nil)
+	case "run":
+		err = v.ask("PUT", "/emulator/clock", map[string]any{"freeze": false}, nil)
+	case "real":
+		err = v.ask("PUT", "/emulator/clock", map[string]any{"real": true}, nil)
+	case "fault":
+		f, number, ok := faultForm(v.r)
+		if !ok {
+			v.fault(http.StatusUnprocessableEntity, v.say("emulator.fault.form"))
+			return
+		}
+		err = v.ask("POST", "/emulator/faults", struct {
+			client.Fault
+			ErrCode *int `json:"errcode,omitempty"`
+		}{f, number}, nil)
+	case "remove":
+		err = v.ask("DELETE", "/emulator/faults?id="+url.QueryEscape(form("id")), nil, nil)
+	case "clear":
+		err = v.ask("DELETE", "/emulator/faults", nil, nil)
+	case "chance":
+		err = v.ask("DELETE", "/emulator/faults?seed="+url.QueryEscape(strings.TrimSpace(form("seed"))), nil, nil)
+	case "stubs":
+		if !json.Valid([]byte(form("stubs"))) {
+			v.fault(http.StatusUnprocessableEntity, v.say("emulator.stubs.form"))
+			return
+		}
+		err = v.ask("PUT", "/emulator/stubs", map[string]json.RawMessage{"stubs": json.RawMessage(form("stubs"))}, nil)
+	case "stubs-clear":
+		err = v.ask("DELETE", "/emulator/stubs", nil, nil)
+	case "reset":
+		if !v.sure("sure.reset", "reset") {
+			return
+		}
+		err = v.ask("POST", "/emulator/reset", nil, nil)
+	default:
+		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		return
+	}
+	if !v.failed(err) {
+		v.redirect(Root + "/emulator?done=emulator")
+	}
+}

@@ -1,0 +1,131 @@
+package console_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// Settings, webhooks, hosts and the audit log by forms, in both languages; what is wrong is said, and nothing is done then.
+func TestAServerIsOperatedByForms(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	person(s, "ada", operations.Admin)
+	v := visit(t, s)
+	v.signIn("ada", password, "")
+	set := func(name, value string) page {
+		return v.post("/console/operate/settings", url.Values{"did": {"set"}, "name": {name}, "value": {value}})
+	}
+	for name, value := range map[string]string{"publish_quota": "7", "strict": "false", "scan_durability": "soon",
+		"verification": `["a.example"]`} {
+		if p := set(name, value); p.Status != http.StatusSeeOther {
+			t.Errorf("%s: %d %s", name, p.Status, p.Body)
+		}
+	}
+	for name, value := range map[string]string{"publish_quota": "many", "nothing": "1"} {
+		if p := set(name, value); p.Status != http.StatusUnprocessableEntity {
+			t.Errorf("%s: %d", name, p.Status)
+		}
+	}
+	v.get("/console/operate/settings?lang=zh").wants(t, `value="7"`, "每个小程序每个自然月的发布次数", `value="soon"`)
+	v.did("/console/operate/settings", url.Values{"did": {"reset"}, "name": {"publish_quota"}})
+	if p := v.get("/console/operate/settings?lang=en"); strings.Contains(p.Body, `value="7"`) {
+		t.Error("the setting was not taken back")
+	}
+	p := v.post("/console/operate/webhooks", url.Values{"did": {"add"}, "url": {"https://hooks.example/x"}, "alarms": {"yes"},
+		"rules": {"1"}})
+	if p.Status != http.StatusOK || !strings.Contains(p.Body, "whsec_") {
+		t.Fatalf("a webhook: %d", p.Status)
+	}
+	if at := strings.Index(p.Body, "whsec_"); at > 0 {
+		s.Hide(p.Body[at : at+strings.IndexByte(p.Body[at:], '<')])
+	}
+	if p := v.post("/console/operate/webhooks", url.Values{"did": {"add"}, "url": {"https://hooks.example/x"},
+		"codes": {"one"}}); p.Status != http.StatusUnprocessableEntity {
+		t.Errorf("codes that are none: %d", p.Status)
+	}
+	v.did("/console/operate/webhooks", url.Values{"did": {"test"}, "id": {"1"}}).wants(t, `name="delivery"`)
+	v.did("/console/operate/webhooks", url.Values{"did": {"again"}, "delivery": {"1"}})
+	v.did("/console/operate/webhooks", url.Values{"did": {"off"}, "id": {"1"}}).wants(t, `value="on"`)
+	if p := v.post("/console/operate/webhooks", url.Values{"did": {"delete"}, "id": {"1"}}); p.Status != http.StatusOK {
+		t.Errorf("without its number: %d", p.Status)
+	}
+	v.did("/console/operate/webhooks", url.Values{"did": {"delete"}, "id": {"1"}, "sure": {"1"}})
+	v.did("/console/operate/checks", url.Values{"did": {"domain"}, "host": {"bad.example"}, "status": {"denied"}}).wants(t, "bad.example")
+	v.did("/console/operate/checks", url.Values{"did": {"forget"}, "host": {"bad.example"}, "sure": {"bad.example"}})
+	s.Admin("POST", "/export", `{"passphrase":"a passphrase of the test"}`)
+	v.get("/console/operate").wants(t, "The last archive was made by admin")
+	p = v.post("/console/operate/audit", nil)
+	if p.Status != http.StatusOK {
+		t.Fatalf("verify: %d", p.Status)
+	}
+	p.wants(t, "changes fit", "person:ada")
+}
+
+// The numbers of a page are those of its files; a formula stays a text; no page of another site makes the server write one.
+func TestNumbersAreThereAsFiles(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	v := visit(t, s)
+	for _, text := range []string{"shop.example/7", "shop.example/7", "shop.example/7", "nobody.example/=1+1"} {
+		s.Do("POST", "/scan/v1/resolve", `{"text":"https://`+text+`","user":"ann"}`)
+	}
+	s.Admin("GET", "/statistics?wait=true", "")
+	v.get("/console/statistics?by=day").wants(t, "<pattern", `class="all"`, "nobody.example", "/console/statistics?")
+	v.get("/console/statistics?by=&group=result&lang=zh").wants(t, `role="img"`, "首次")
+	numbers := v.get("/console/statistics/numbers.csv?by=&group=app").Body
+	if !strings.Contains(numbers, ",shop,3,") || !strings.HasPrefix(numbers, "at,value,scans,first,users\n") {
+		t.Error(numbers)
+	}
+	for table, rows := range map[string]int64{"numbers": 1, "misses": 1, "alarms": 0, "scans": 4} {
+		p := v.get("/console/statistics/" + table + ".parquet?by=")
+		file, err := parquet.OpenFile(strings.NewReader(p.Body), int64(len(p.Body)))
+		if err != nil || file.NumRows() != rows {
+			t.Errorf("%s: %d, %v", table, p.Status, err)
+		}
+		if p := v.get("/console/statistics/"+table+".csv?by=", "Sec-Fetch-Site: cross-site"); p.Status != http.StatusForbidden {
+			t.Errorf("%s for another site: %d", table, p.Status)
+		}
+	}
+	if p := v.get("/console/statistics/scans.csv?from=never"); p.Status != http.StatusUnprocessableEntity ||
+		!strings.Contains(p.Body, `role="alert"`) {
+		t.Errorf("no time: %d %s", p.Status, p.Body)
+	}
+	if p := v.get("/console/statistics/people.csv"); p.Status != http.StatusNotFound {
+		t.Errorf("no such table: %d", p.Status)
+	}
+}
+
+// The clock, faults, chance, stubs and the reset of an emulator by forms.
+func TestAnEmulatorIsDrivenByForms(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	v := visit(t, s)
+	do := func(form url.Values) page { return v.did("/console/emulator", form) }
+	do(url.Values{"did": {"freeze"}}).wants(t, `value="run"`)
+	do(url.Values{"did": {"set"}, "now": {"2031-02-03T04:05"}}).wants(t, "2031-02-03")
+	do(url.Values{"did": {"fault"}, "path": {"/cgi-bin/token"}, "how": {"answer"}, "errcode": {"-1"}, "times": {"2"}, "percent": {"100"},
+		"delay": {""}}).wants(t, `name="id" value="1"`)
+	if p := v.post("/console/emulator", url.Values{"did": {"fault"}, "path": {"/cgi-bin/token"}, "how": {"answer"}, "errcode": {"x"}}); p.Status !=
+		http.StatusUnprocessableEntity {
+		t.Errorf("no number: %d", p.Status)
+	}
+	if p := do(url.Values{"did": {"remove"}, "id": {"1"}}); strings.Contains(p.Body, `name="id" value="1"`) {
+		t.Error("the fault stays")
+	}
+	do(url.Values{"did": {"chance"}, "seed": {"42"}})
+	do(url.Values{"did": {"stubs"}, "stubs": {`[{"path":"/cgi-bin/menu/get","body":{"a":1}}]`}}).wants(t, "/cgi-bin/menu/get")
+	if p := v.post("/console/emulator", url.Values{"did": {"reset"}}); p.Status != http.StatusOK || !strings.Contains(p.Body, `id="sure"`) {
+		t.Errorf("a reset that nobody confirmed: %d", p.Status)
+	}
+	if p := do(url.Values{"did": {"reset"}, "sure": {"reset"}}); strings.Contains(p.Body, "2031-02-03") {
+		t.Error("the clock did not go back")
+	}
+	v.get("/console/rules").wants(t, `class="emulates"`)
+}

@@ -1,0 +1,371 @@
+package console
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// numberPages are the pages of what was scanned.
+func (c *Console) numberPages() map[string]func(*visit) {
+	return map[string]func(*visit){
+		"GET /console/statistics":         c.statistics,
+		"POST /console/statistics":        c.actOnAlarm,
+		"GET /console/statistics/{table}": c.download,
+	}
+}
+
+// groups are what statistics can be told apart by.
+var groups = []string{"activity", "brand", "product", "batch", "rule", "app", "source", "result", "region"}
+
+// mostNumbers is how many rows of numbers a page and its files have.
+const mostNumbers = 500
+
+type statisticsView struct {
+	By, Group, Count, From, To string
+	Groups                     []string
+	Only                       []only
+	Numbers                    client.Statistics
+	Chart                      chart
+	Misses                     []client.Miss
+	Alarms                     []alarmView
+	All                        bool // alarms that somebody has seen too
+	asked                      url.Values
+}
+
+// only is a value that scans are kept by.
+type only struct{ Name, Value string }
+
+// Users reports whether people are counted, not scans.
+func (s statisticsView) Users() bool { return s.Count == "users" }
+
+// File is where a table of the page is as a file.
+func (s statisticsView) File(table, format string) string {
+	return Root + "/statistics/" + table + "." + format + "?" + s.asked.Encode()
+}
+
+// question is what the address asks for.
+func (v *visit) question() (view statisticsView) {
+	q := v.r.URL.Query()
+	view = statisticsView{By: q.Get("by"), Group: q.Get("group"), Count: q.Get("count"), From: q.Get("from"), To: q.Get("to"),
+		Groups: groups, All: q.Get("alarms") == "all", asked: url.Values{}}
+	if !q.Has("by") {
+		view.By = "day"
+	}
+	for name, value := range map[string]string{"by": view.By, "group": view.Group, "count": view.Count, "from": view.From, "to": view.To} {
+		if value != "" || name == "by" {
+			view.asked.Set(name, value)
+		}
+	}
+	for _, name := range groups {
+		if value := q.Get(name); value != "" {
+			view.asked.Set(name, value)
+			view.Only = append(view.Only, only{name, value})
+		}
+	}
+	if view.All {
+		view.asked.Set("alarms", "all")
+	}
+	return view
+}
+
+// fields are those of the question that an operation has.
+func (s statisticsView) fields(names ...string) url.Values {
+	kept := url.Values{}
+	for _, name := range names {
+		if value := s.asked.Get(name); value != "" {
+			kept.Set(name, value)
+		}
+	}
+	return kept
+}
+
+func (v *visit) numbers(s statisticsView) (n client.Statistics, err error) {
+	asked := s.fields(append([]string{"by", "group", "count", "from", "to"}, groups...)...)
+	return n, v.ask("GET", fmt.Sprintf("/statistics?limit=%d&%s", mostNumbers, asked.Encode()), nil, &n)
+}
+
+func (v *visit) misses(s statisticsView, limit int) ([]client.Miss, error) {
+	var list client.MissList
+	err := v.ask("GET", fmt.Sprintf("/statistics/misses?limit=%d&%s", limit, s.fields("from", "to").Encode()), nil, &list)
+	return list.Places, err
+}
+
+func (v *visit) alarms(s statisticsView, limit int) ([]alarmView, error) {
+	var list struct{ Alarms []client.Alarm }
+	if err := v.ask("GET", fmt.Sprintf("/alarms?open=%v&limit=%d", !s.All, limit), nil, &list); err != nil {
+		return nil, err
+	}
+	shown := make([]alarmView, 0, len(list.Alarms))
+	for _, one := range list.Alarms {
+		a := alarmView{Alarm: one}
+		if err := json.Unmarshal(one.Why, &a.known); err != nil {
+			return nil, err
+		}
+		a.Reasons = a.reasons(v)
+		shown = append(shown, a)
+	}
+	return shown, nil
+}
+
+// alarmView is an alarm with what was known of its code.
+type alarmView struct {
+	client.Alarm
+	known   struct{ Scans, Users, Networks, Regions, Trips, Days int64 }
+	Reasons []string
+}
+
+// reasons say what gave the code its points, in the order of their weight: see
+// docs/alarms.md.
+func (a alarmView) reasons(v *visit) []string {
+	list := []string{v.say("alarm.scans", a.known.Scans, max(a.known.Days, 1))}
+	for _, one := range []struct {
+		key     string
+		n, from int64
+	}{{"alarm.trips", a.known.Trips, 0}, {"alarm.users", a.known.Users, 3}, {"alarm.regions", a.known.Regions, 2},
+		{"alarm.networks", a.known.Networks, 4}} {
+		if one.n > one.from {
+			list = append(list, v.say(one.key, one.n))
+		}
+	}
+	return list
+}
+
+// Code is the code's name, as people type it.
+func (a alarmView) Code() string { return fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex) }
+
+func (c *Console) statistics(v *visit) {
+	data := v.question()
+	var err error
+	if data.Numbers, err = v.numbers(data); v.failed(err) {
+		return
+	}
+	if data.Misses, err = v.misses(data, 20); v.failed(err) {
+		return
+	}
+	if data.Alarms, err = v.alarms(data, 50); v.failed(err) {
+		return
+	}
+	data.Chart = v.draw(data)
+	v.show(http.StatusOK, "statistics", data)
+}
+
+// actOnAlarm notes that an alarm was seen, or freezes its code.
+func (c *Console) actOnAlarm(v *visit) {
+	form := v.r.FormValue
+	var err error
+	switch form("did") {
+	case "acknowledge":
+		id, wrong := strconv.ParseInt(form("id"), 10, 64)
+		if wrong != nil {
+			v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+			return
+		}
+		who := v.caller.Name
+		if who == "" {
+			who = "admin"
+		}
+		err = v.ask("POST", fmt.Sprintf("/alarms/%d/acknowledge", id), map[string]string{"actor": who}, nil)
+	case "freeze":
+		first, second, _ := strings.Cut(form("code"), ":")
+		batch, wrong := strconv.ParseInt(first, 10, 64)
+		index, bad := strconv.ParseInt(second, 10, 64)
+		if wrong != nil || bad != nil {
+			v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+			return
+		}
+		if !v.sure("sure.freeze", form("code")) {
+			return
+		}
+		body := map[string]any{"did": "freeze", "ranges": []map[string]int64{{"from": index, "to": index}}}
+		err = v.ask("POST", fmt.Sprintf("/batches/%d/states", batch), body, nil)
+	default:
+		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		return
+	}
+	if !v.failed(err) {
+		to := v.r.URL.Query()
+		to.Set("done", "alarm")
+		v.redirect(Root + "/statistics?" + to.Encode())
+	}
+}
+
+// chart is the numbers as bars. How tall they are is drawn and written, so that nobody
+// needs a colour.
+type chart struct {
+	Wide, High int
+	Most       int64
+	Bars       []bar
+	Lines      bool // bars lie: one for a value, not for a time
+}
+
+type bar struct {
+	X, Y, Wide, High float64
+	First            float64 // of its length, the first scans
+	Label, Text      string
+	Number           int64
+	To               string // where a click leads; "" = nowhere
+	Written          bool   // there is room for its number
+}
+
+// FirstY is where the part of the first scans begins.
+func (b bar) FirstY() float64 { return b.Y + b.High - b.First }
+
+// Mid is the middle of the bar.
+func (b bar) Mid() float64 { return b.X + b.Wide/2 }
+
+// Below is where its number stands when it lies.
+func (b bar) Below() float64 { return b.Y + b.High - 4 }
+
+// End is where the bar ends when it lies.
+func (b bar) End() float64 { return b.X + b.Wide + 6 }
+
+const (
+	chartWide = 900
+	chartTall = 220
+	// mostWritten is how many bars have room for their number.
+	mostWritten = 31
+	// mostLying is how many values are drawn; the table has all.
+	mostLying = 20
+)
+
+// draw makes the bars of an answer: by time where there is one, else by value.
+func (v *visit) draw(s statisticsView) chart {
+	rows := s.Numbers.Rows
+	if len(rows) == 0 || s.By != "" && s.Group != "" {
+		return chart{}
+	}
+	ch := chart{Wide: chartWide, High: chartTall + 30, Lines: s.By == ""}
+	if ch.Lines {
+		rows = rows[:min(len(rows), mostLying)]
+		ch.High = 26*len(rows) + 8
+	}
+	for _, r := range rows {
+		ch.Most = max(ch.Most, r.Scans, r.Users)
+	}
+	scale := 1 / float64(max(ch.Most, 1))
+	for i, r := range rows {
+		n := max(r.Scans, r.Users)
+		part, first := float64(n)*scale, float64(r.First)*scale
+		b := bar{Number: n, Text: fmt.Sprint(n), Written: len(rows) <= mostWritten}
+		if !s.Users() {
+			b.Text = v.say("stats.bar", r.Scans, r.First)
+		}
+		if ch.Lines {
+			const left, long = 240, chartWide - 240 - 90
+			b.X, b.Y, b.Wide, b.High, b.First = left, float64(26*i+4), part*long, 18, first*long
+			b.Label = short(v.valueName(r.Value))
+			if s.Group != "" {
+				b.To = v.narrowTo(s.Group, r.Value)
+			}
+		} else {
+			const left = 60
+			step := float64(chartWide-left) / float64(len(rows))
+			tall := float64(chartTall - 24)
+			b.X, b.Wide, b.High, b.First = left+(float64(i)+.1)*step, step*.8, part*tall, first*tall
+			b.Y = chartTall - b.High
+			if r.At != nil {
+				b.Label = day(*r.At, s.By)
+				b.To = v.narrowBy(*r.At, s.By)
+			}
+		}
+		ch.Bars = append(ch.Bars, b)
+	}
+	return ch
+}
+
+// Ends are the bars whose times are written below the chart.
+func (ch chart) Ends() []bar {
+	if len(ch.Bars) < 2 {
+		return ch.Bars
+	}
+	return []bar{ch.Bars[0], ch.Bars[len(ch.Bars)-1]}
+}
+
+func short(text string) string {
+	const most = 30
+	if letters := []rune(text); len(letters) > most {
+		return string(letters[:most-1]) + "…"
+	}
+	return text
+}
+
+func (v *visit) valueName(value string) string {
+	if value == "" {
+		return v.say("stats.valueless")
+	}
+	return value
+}
+
+// day is a time of a row, as short as its kind allows.
+func day(at time.Time, by string) string {
+	if by == "hour" {
+		return at.Format("2006-01-02 15:04")
+	}
+	return at.Format("2006-01-02")
+}
+
+// narrowTo is the address of this page with only one value of a group.
+func (v *visit) narrowTo(group, value string) string {
+	q := v.r.URL.Query()
+	q.Del("group")
+	q.Del("done")
+	if q.Set(group, value); value == "" {
+		q.Set(group, "-")
+	}
+	q.Set("by", "day")
+	return Root + "/statistics?" + q.Encode()
+}
+
+// narrowBy is the address of this page within one day, week or month, by what is
+// shorter; "" within an hour.
+func (v *visit) narrowBy(at time.Time, by string) string {
+	last := at
+	within := map[string]string{"day": "hour", "week": "day", "month": "day"}[by]
+	switch by {
+	case "week":
+		last = at.AddDate(0, 0, 6)
+	case "month":
+		last = at.AddDate(0, 1, -1)
+	case "hour":
+		return ""
+	}
+	q := v.r.URL.Query()
+	q.Del("done")
+	q.Set("by", within)
+	q.Set("from", at.Format(time.DateOnly))
+	q.Set("to", last.Format(time.DateOnly))
+	return Root + "/statistics?" + q.Encode()
+}
+
+// Value is the name of a value of the group.
+func (v view) Value(value string) string { return v.valueName(value) }
+
+// Narrow is the address of this page with only one value of a group.
+func (v view) Narrow(group, value string) string { return v.narrowTo(group, value) }
+
+// Day is a time of a row.
+func (v view) Day(at time.Time, by string) string { return day(at, by) }
+
+// Percent is a part of a whole.
+func (v view) Percent(part, whole int64) string {
+	if whole == 0 {
+		return "–"
+	}
+	return strconv.FormatFloat(100*float64(part)/float64(whole), 'f', 1, 64)
+}
+
+// tables are what of the page there is as a file.
+var tables = []string{"numbers", "misses", "alarms", "scans"}
+
+// known reports whether there is such a file.
+func known(table, format string) bool {
+	return slices.Contains(tables, table) && (format == "csv" || format == "parquet")
+}
