@@ -35,7 +35,8 @@ func (s standing) abilities() []client.Ability {
 		list = append(list,
 			client.Ability{Ability: "rules", Needs: []client.Need{certified, {Need: "linked", Met: s.linked > 0}}},
 			client.Ability{Ability: "open", Needs: []client.Need{switched}},
-			client.Ability{Ability: "codes", Needs: []client.Need{certified, {Need: "feature", Met: slices.Contains(s.Features, codes.Feature)},
+			client.Ability{Ability: "codes", Needs: []client.Need{certified,
+				{Need: "feature", Met: slices.Contains(s.Features, codes.Feature)},
 				{Need: "key", Met: s.MarketcodeKey != ""}, {Need: "prefix", Met: s.prefix}}})
 	}
 	for i, one := range list {

@@ -184,7 +184,8 @@ func (a accountView) Mend(need string) string {
 	case "prefix":
 		return "" // a flag of the server
 	default:
-		field := map[string]string{"secret_active": "secret_frozen", "organisation": "subject", "feature": "features", "key": "marketcode_key"}
+		field := map[string]string{"secret_active": "secret_frozen", "organisation": "subject", "feature": "features",
+			"key": "marketcode_key"}
 		return here + "/edit#" + cmp.Or(field[need], need)
 	}
 }

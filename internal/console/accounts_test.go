@@ -119,8 +119,9 @@ func TestAPlatformIsMadeAndAuthorised(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	v := visit(t, s)
-	form := url.Values{"appid": {"plat2"}, "secret": {"the-secret-of-plat2"}, "redirect_hosts": {"one.example, two.example"}, "did": {"put"},
-		"message_token": {"tok"}, "encoding_aes_key": {"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}}
+	form := url.Values{"appid": {"plat2"}, "secret": {"the-secret-of-plat2"}, "did": {"put"},
+		"redirect_hosts": {"one.example, two.example"},
+		"message_token":  {"tok"}, "encoding_aes_key": {"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}}
 	s.Hide("the-secret-of-plat2")
 	v.did("/console/platforms", form).wants(t, "one.example, two.example")
 	if p := v.post("/console/platforms", form); p.Status != http.StatusConflict {
@@ -152,9 +153,11 @@ func TestAPlatformIsMadeAndAuthorised(t *testing.T) {
 	var asked struct {
 		Code string `json:"pre_auth_code"`
 	}
-	s.Do("POST", "/cgi-bin/component/api_create_preauthcode?component_access_token="+token.Token, `{"component_appid":"plat2"}`).JSON(t, &asked)
+	s.Do("POST", "/cgi-bin/component/api_create_preauthcode?component_access_token="+token.Token,
+		`{"component_appid":"plat2"}`).JSON(t, &asked)
 	s.Hide(asked.Code)
-	p = v.post("/console/platforms/plat2", url.Values{"did": {"authorize"}, "appid": {"shop"}, "pre_auth_code": {asked.Code}, "sets": {"18", "33"}})
+	p = v.post("/console/platforms/plat2", url.Values{"did": {"authorize"}, "appid": {"shop"}, "pre_auth_code": {asked.Code},
+		"sets": {"18", "33"}})
 	if p.Status != http.StatusOK {
 		t.Fatalf("authorise: %d", p.Status)
 	}

@@ -156,7 +156,8 @@ func (c *Console) routes() map[string]func(*visit) {
 		"POST /console/sessions":         c.endSession,
 		"POST /console/preferences/{of}": c.prefer,
 	}
-	for _, pages := range []map[string]func(*visit){c.accountPages(), c.platformPages(), c.numberPages(), c.operatePages(), c.emulatorPages()} {
+	for _, pages := range []map[string]func(*visit){c.accountPages(), c.platformPages(), c.numberPages(), c.operatePages(),
+		c.emulatorPages()} {
 		maps.Copy(all, pages)
 	}
 	return all

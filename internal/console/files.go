@@ -77,7 +77,9 @@ func (c *Console) download(v *visit) {
 		for _, m := range found {
 			rows = append(rows, missFile{m.Place, m.Scans})
 		}
-		sendTable(v, table, format, rows, []string{"place", "scans"}, func(r missFile) []string { return []string{r.Place, digits(r.Scans)} })
+		sendTable(v, table, format, rows, []string{"place", "scans"}, func(r missFile) []string {
+			return []string{r.Place, digits(r.Scans)}
+		})
 	case "alarms":
 		found, err := v.alarms(asked, mostInFile)
 		if v.failed(err) {

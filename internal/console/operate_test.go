@@ -112,8 +112,8 @@ func TestAnEmulatorIsDrivenByForms(t *testing.T) {
 	do(url.Values{"did": {"set"}, "now": {"2031-02-03T04:05"}}).wants(t, "2031-02-03")
 	do(url.Values{"did": {"fault"}, "path": {"/cgi-bin/token"}, "how": {"answer"}, "errcode": {"-1"}, "times": {"2"}, "percent": {"100"},
 		"delay": {""}}).wants(t, `name="id" value="1"`)
-	if p := v.post("/console/emulator", url.Values{"did": {"fault"}, "path": {"/cgi-bin/token"}, "how": {"answer"}, "errcode": {"x"}}); p.Status !=
-		http.StatusUnprocessableEntity {
+	p := v.post("/console/emulator", url.Values{"did": {"fault"}, "path": {"/cgi-bin/token"}, "how": {"answer"}, "errcode": {"x"}})
+	if p.Status != http.StatusUnprocessableEntity {
 		t.Errorf("no number: %d", p.Status)
 	}
 	if p := do(url.Values{"did": {"remove"}, "id": {"1"}}); strings.Contains(p.Body, `name="id" value="1"`) {
