@@ -353,6 +353,7 @@ func TestAProviderThatIsDown(t *testing.T) {
 	}
 	for name, document := range map[string]string{"another issuer": strings.Replace(right(), c.URL, "https://evil.example", 1), // ASVS 10.5.3
 		"a token endpoint that others listen to": strings.Replace(right(), c.URL+"/token", "http://login.example/token", 1),
+		"user information that others change":    strings.Replace(right(), "{", `{"userinfo_endpoint":"http://login.example/me",`, 1),
 		"no JSON":                                "<html>", "endless": strings.Repeat(" ", 2<<20)} {
 		s.Clock.Step(time.Minute)
 		c.document = document

@@ -34,8 +34,14 @@ func elsewhere(p Person) error {
 // now. Where that is another than before, their other sessions end.
 func (d *Directory) Enter(ctx context.Context, who Outsider, b Browser, was string) (string, error) {
 	slices.Sort(who.Accounts)
-	name := ""
-	err := d.Store.UpdatePeople(ctx, func(tx Tx) error {
+	session, text, err := d.newSession(OutsideTime, b)
+	if err != nil {
+		return "", err
+	}
+	return text, d.Store.UpdatePeople(ctx, func(tx Tx) error {
+		if err := tx.LockPeople(ctx); err != nil {
+			return err
+		}
 		p, err := tx.PersonOf(ctx, who.Issuer, who.Subject)
 		did := ""
 		switch {
@@ -49,19 +55,17 @@ func (d *Directory) Enter(ctx context.Context, who Outsider, b Browser, was stri
 		case p.Role != who.Role || !slices.Equal(p.Accounts, who.Accounts):
 			did = "edit"
 		}
-		name, p.Role, p.Accounts = p.Name, who.Role, who.Accounts
-		if did == "" {
-			return nil
+		session.Person, p.Role, p.Accounts = p.Name, who.Role, who.Accounts
+		if did != "" {
+			if err := tx.PutPerson(ctx, p, did); err != nil {
+				return err
+			}
+			if err := signOut(ctx, tx, p.Name); err != nil {
+				return err
+			}
 		}
-		if err := tx.PutPerson(ctx, p, did); err != nil {
-			return err
-		}
-		return signOut(ctx, tx, p.Name)
+		return d.putSession(ctx, tx, session, was)
 	})
-	if err != nil {
-		return "", err
-	}
-	return d.begin(ctx, name, OutsideTime, b, was)
 }
 
 // freeName is what a person who is new is called: a name that nobody has, since the
@@ -103,6 +107,9 @@ const byProvider = "provider"
 // sessions. Nobody to remove is no error.
 func (d *Directory) Leave(ctx context.Context, issuer, subject string) error {
 	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
+		if err := tx.LockPeople(ctx); err != nil {
+			return err
+		}
 		p, err := tx.PersonOf(ctx, issuer, subject)
 		if errors.Is(err, ErrNoPerson) {
 			return nil

@@ -116,6 +116,9 @@ type Store interface {
 // Tx is one transaction. What is asked for and is not there is ErrNoPerson, ErrNoKey,
 // ErrNoSession or ErrNoLink.
 type Tx interface {
+	// LockPeople makes changes of people wait for each other until the transaction ends:
+	// nobody takes a name that another takes, or writes back a right that was taken away.
+	LockPeople(ctx context.Context) error
 	Person(ctx context.Context, name string) (Person, error)
 	// PersonOf is the person of a provider.
 	PersonOf(ctx context.Context, issuer, subject string) (Person, error)
@@ -247,7 +250,10 @@ func (d *Directory) put(ctx context.Context, name string, c Change, add bool) (p
 		}
 	}
 	err = d.Store.UpdatePeople(ctx, func(tx Tx) error {
-		var err error
+		err := tx.LockPeople(ctx)
+		if err != nil {
+			return err
+		}
 		p, err = tx.Person(ctx, name)
 		switch {
 		case add && err == nil:
@@ -286,6 +292,9 @@ func (d *Directory) put(ctx context.Context, name string, c Change, add bool) (p
 // Delete removes a person and signs it out everywhere. ErrNoPerson.
 func (d *Directory) Delete(ctx context.Context, name string) error {
 	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
+		if err := tx.LockPeople(ctx); err != nil {
+			return err
+		}
 		if err := tx.DeletePerson(ctx, name); err != nil {
 			return err
 		}
@@ -297,6 +306,9 @@ func (d *Directory) Delete(ctx context.Context, name string) error {
 // ErrNoPerson.
 func (d *Directory) SignOut(ctx context.Context, name string) (p Person, err error) {
 	err = d.Store.UpdatePeople(ctx, func(tx Tx) (err error) {
+		if err := tx.LockPeople(ctx); err != nil {
+			return err
+		}
 		if p, err = tx.Person(ctx, name); err != nil {
 			return err
 		}
@@ -448,6 +460,9 @@ func (d *Directory) SignIn(ctx context.Context, a Attempt, b Browser, was string
 // takeCode uses up a code of the second factor or a recovery code.
 func (d *Directory) takeCode(ctx context.Context, name, code string) error {
 	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
+		if err := tx.LockPeople(ctx); err != nil {
+			return err
+		}
 		p, err := tx.Person(ctx, name)
 		if err != nil {
 			return err
@@ -478,51 +493,67 @@ func (d *Directory) Begin(ctx context.Context, b Browser, was string) (string, e
 	return d.begin(ctx, "", Longest, b, was)
 }
 
-func (d *Directory) begin(ctx context.Context, person string, longest time.Duration, b Browser, was string) (string, error) {
-	text, err := d.text("")
+func (d *Directory) begin(ctx context.Context, person string, longest time.Duration, b Browser, was string) (text string, err error) {
+	s, text, err := d.newSession(longest, b)
 	if err != nil {
 		return "", err
 	}
-	now := d.Now()
-	s := Session{Hash: d.Vault.Hash(sessionPurpose, text), Person: person, CreatedAt: now, SeenAt: now, EndsAt: now.Add(longest),
-		IP: b.IP.String(), Agent: strings.ToValidUTF8(strings.ReplaceAll(b.Agent[:min(len(b.Agent), 200)], "\x00", ""), "")}
-	if s.ID, err = d.id(); err != nil {
-		return "", err
-	}
+	s.Person = person
 	return text, d.Store.UpdatePeople(ctx, func(tx Tx) error {
-		if err := tx.DropSessions(ctx, now, now.Add(-Idle)); err != nil {
+		if err := tx.LockPeople(ctx); err != nil {
 			return err
 		}
-		if was != "" {
-			old, err := tx.Session(ctx, d.Vault.Hash(sessionPurpose, was))
-			if err == nil {
-				err = tx.DeleteSession(ctx, old.ID)
-			}
-			if err != nil && !errors.Is(err, ErrNoSession) {
-				return err
-			}
+		return d.putSession(ctx, tx, s, was)
+	})
+}
+
+// newSession is a session of nobody yet, and its text.
+func (d *Directory) newSession(longest time.Duration, b Browser) (s Session, text string, err error) {
+	if text, err = d.text(""); err != nil {
+		return s, "", err
+	}
+	now := d.Now()
+	s = Session{Hash: d.Vault.Hash(sessionPurpose, text), CreatedAt: now, SeenAt: now, EndsAt: now.Add(longest),
+		IP: b.IP.String(), Agent: strings.ToValidUTF8(strings.ReplaceAll(b.Agent[:min(len(b.Agent), 200)], "\x00", ""), "")}
+	s.ID, err = d.id()
+	return s, text, err
+}
+
+// putSession begins a session; was is the text of one that ends by it. The people are
+// locked.
+func (d *Directory) putSession(ctx context.Context, tx Tx, s Session, was string) error {
+	if err := tx.DropSessions(ctx, s.CreatedAt, s.CreatedAt.Add(-Idle)); err != nil {
+		return err
+	}
+	if was != "" {
+		old, err := tx.Session(ctx, d.Vault.Hash(sessionPurpose, was))
+		if err == nil {
+			err = tx.DeleteSession(ctx, old.ID)
 		}
-		if person != "" {
-			p, err := tx.Person(ctx, person)
-			if err != nil {
-				return err
-			}
-			p.SeenAt = now
-			if err := tx.PutPerson(ctx, p, ""); err != nil {
-				return err
-			}
+		if err != nil && !errors.Is(err, ErrNoSession) {
+			return err
 		}
-		list, err := tx.SessionsOf(ctx, person)
+	}
+	if s.Person != "" {
+		p, err := tx.Person(ctx, s.Person)
 		if err != nil {
 			return err
 		}
-		for _, old := range list[:max(0, len(list)-MostSessions+1)] {
-			if err := tx.DeleteSession(ctx, old.ID); err != nil {
-				return err
-			}
+		p.SeenAt = s.CreatedAt
+		if err := tx.PutPerson(ctx, p, ""); err != nil {
+			return err
 		}
-		return tx.PutSession(ctx, s)
-	})
+	}
+	list, err := tx.SessionsOf(ctx, s.Person)
+	if err != nil {
+		return err
+	}
+	for _, old := range list[:max(0, len(list)-MostSessions+1)] {
+		if err := tx.DeleteSession(ctx, old.ID); err != nil {
+			return err
+		}
+	}
+	return tx.PutSession(ctx, s)
 }
 
 // BySession is the caller that is signed in by a text, who uses the session by it;

@@ -45,7 +45,7 @@ func (p *Provider) claim(all map[string]any) (any, bool) {
 }
 
 // valuesOf are the texts of a claim: a list, one text with spaces or commas between
-// them, or the names of an object.
+// them, or the names of an object that are not false or null there.
 func valuesOf(claim any) (list []string) {
 	switch claim := claim.(type) {
 	case string:
@@ -57,7 +57,11 @@ func valuesOf(claim any) (list []string) {
 			}
 		}
 	case map[string]any:
-		list = slices.Sorted(maps.Keys(claim))
+		for _, name := range slices.Sorted(maps.Keys(claim)) {
+			if value := claim[name]; value != nil && value != false {
+				list = append(list, name)
+			}
+		}
 	}
 	return list
 }

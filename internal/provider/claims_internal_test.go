@@ -3,8 +3,13 @@ package provider
 import (
 	"encoding/json"
 	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/qrjump/qrjump/internal/operations"
 )
@@ -19,6 +24,7 @@ func TestRolesOfAClaim(t *testing.T) {
 		"a list":                              {"roles", `{"roles":["staff","operator"]}`, "operator", nil, ""},
 		"one text":                            {"roles", `{"roles":"staff,operator"}`, "operator", nil, ""},
 		"the names of an object":              {"urn:roles", `{"urn:roles":{"viewer":{"org":"x"}}}`, "viewer", nil, ""},
+		"a name that is false, or nothing":    {"g", `{"g":{"admin":false,"operator":null,"viewer":true}}`, "viewer", nil, ""},
 		"a path":                              {"resource_access.q.roles", `{"resource_access":{"q":{"roles":["rules"]}}}`, "rules", nil, ""},
 		"a name with dots":                    {"https://x.example/roles", `{"https://x.example/roles":["viewer"]}`, "viewer", nil, ""},
 		"the role that covers the others":     {"g", `{"g":["viewer","marketer","operator"]}`, "operator", nil, ""},
@@ -46,6 +52,19 @@ func TestRolesOfAClaim(t *testing.T) {
 				t.Errorf("%q for %q, %v", role, accounts, err)
 			}
 		})
+	}
+}
+
+// What somebody else answers in the provider's place does not fill the log.
+func TestAFailureIsOneShortLine(t *testing.T) {
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusBadGateway)
+		io.WriteString(w, strings.Repeat("<p>not\nours</p>", 10_000))
+	}))
+	defer other.Close()
+	_, _, err := (&Provider{Issuer: other.URL, Now: time.Now}).Begin(t.Context(), "", "")
+	if !errors.Is(err, ErrDown) || len(err.Error()) > 300 || strings.Contains(err.Error(), "\n") {
+		t.Errorf("%.300q of %d bytes", err, len(err.Error()))
 	}
 }
 

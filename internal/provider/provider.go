@@ -70,6 +70,10 @@ const (
 // ErrDown: the provider cannot be asked, or answers what no provider does.
 var ErrDown = errors.New("the provider cannot be asked")
 
+// down is ErrDown with its cause, which may hold a whole page of somebody else: a log
+// gets the beginning.
+func down(cause error) error { return fmt.Errorf("%w: %s", ErrDown, plain(cause.Error())) }
+
 // ErrNotBegun: nobody began this sign-in in this browser within ten minutes.
 var ErrNotBegun = errors.New("this sign-in was not begun in this browser, or more than ten minutes ago")
 
@@ -154,7 +158,7 @@ func (p *Provider) discover(ctx context.Context) (*found, error) {
 	f, err := p.ask(context.WithoutCancel(ctx)) // others wait for it
 	p.found, p.failed, p.asked = f, nil, now
 	if err != nil {
-		p.failed = fmt.Errorf("%w: %w", ErrDown, err)
+		p.failed = down(err)
 	}
 	return p.found, p.failed
 }
@@ -170,7 +174,10 @@ func (p *Provider) ask(ctx context.Context) (*found, error) {
 		return nil, err
 	}
 	for name, text := range map[string]string{"authorization_endpoint": f.config.Endpoint.AuthURL,
-		"token_endpoint": f.config.Endpoint.TokenURL, "jwks_uri": f.more.JWKS} {
+		"token_endpoint": f.config.Endpoint.TokenURL, "jwks_uri": f.more.JWKS, "userinfo_endpoint": one.UserInfoEndpoint()} {
+		if text == "" && name == "userinfo_endpoint" {
+			continue // what it would say is in the token
+		}
 		if u, err := url.Parse(text); err != nil || u.Host == "" || !private(u) {
 			return nil, fmt.Errorf("its %s is not https", name)
 		}
@@ -263,7 +270,7 @@ func (p *Provider) exchange(ctx context.Context, found *found, f flow, code stri
 	if said, ok := errors.AsType[*oauth2.RetrieveError](err); ok && said.ErrorCode != "" {
 		return c, &Refusal{Said, plain(said.ErrorCode)}
 	} else if err != nil {
-		return c, fmt.Errorf("%w: %w", ErrDown, err)
+		return c, down(err)
 	}
 	raw, ok := token.Extra("id_token").(string)
 	if !ok {
@@ -271,7 +278,7 @@ func (p *Provider) exchange(ctx context.Context, found *found, f flow, code stri
 	}
 	id, err := found.VerifierContext(ctx, &oidc.Config{ClientID: p.ClientID, Now: p.Now}).Verify(ctx, raw)
 	if err != nil {
-		return c, &Refusal{Token, err.Error()}
+		return c, &Refusal{Token, plain(err.Error())}
 	}
 	if subtle.ConstantTimeCompare([]byte(id.Nonce), []byte(f.Nonce)) != 1 {
 		return c, &Refusal{Token, "the nonce is another one"}
@@ -292,7 +299,7 @@ func (p *Provider) exchange(ctx context.Context, found *found, f flow, code stri
 	// Some say no more in the token than who it is.
 	info, err := found.UserInfo(ctx, oauth2.StaticTokenSource(token))
 	if err != nil {
-		return c, fmt.Errorf("%w: %w", ErrDown, err)
+		return c, down(err)
 	}
 	if info.Subject != c.subject {
 		return c, &Refusal{Token, "the user's information is of somebody else"}

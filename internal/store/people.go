@@ -32,6 +32,9 @@ var (
 		}}.rows()
 )
 
+// LockPeople implements people.Tx.
+func (t *Tx) LockPeople(ctx context.Context) error { return t.lock(ctx, "people", "") }
+
 // Person implements people.Tx.
 func (t *Tx) Person(ctx context.Context, name string) (people.Person, error) {
 	return personRows.one(ctx, t, `name = $1`, name)

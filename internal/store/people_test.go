@@ -1,0 +1,64 @@
+package store
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/people"
+	"github.com/qrjump/qrjump/internal/vault"
+)
+
+// People whom a provider calls by one name come for the first time at once, and beside them
+// somebody is added here by that name: each is a person of their own, and no session is
+// another one's.
+func TestPeopleOfOneNameComeAtOnce(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		key, err := vault.NewKey([]byte("0123456789abcdef0123456789abcdef"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var d [2]*people.Directory
+		for i, s := range nodes {
+			d[i] = &people.Directory{Store: s, Vault: key, Random: rand.Reader, Now: func() time.Time { return at }}
+		}
+		const many = 12
+		from := people.Browser{IP: netip.MustParseAddr("192.0.2.1")}
+		for round := range 10 {
+			name, roles, sessions := fmt.Sprint("alice", round), [2]string{"viewer", "admin"}, [many]string{}
+			var local people.Person
+			errs := race(many+1, func(i int) (err error) {
+				if i == many {
+					role := "operator"
+					local, _, err = d[0].Add(t.Context(), name, people.Change{Role: &role})
+					return err
+				}
+				sessions[i], err = d[i%2].Enter(t.Context(), people.Outsider{Issuer: "https://login.example", Subject: fmt.Sprint(round, "/", i),
+					Names: []string{name}, Role: roles[i%2]}, from, "")
+				return err
+			})
+			if errs[many] != nil && errs[many] != people.ErrExists {
+				t.Fatal(errs[many])
+			}
+			names := map[string]bool{}
+			if errs[many] == nil {
+				names[local.Name] = true
+			}
+			for i, text := range sessions {
+				if errs[i] != nil {
+					t.Fatal(errs[i])
+				}
+				c, err := d[0].BySession(t.Context(), text)
+				if err != nil {
+					t.Fatalf("round %d: the session of %d: %v", round, i, err)
+				}
+				if c.Role != roles[i%2] || names[c.Name] {
+					t.Fatalf("round %d: %d signed in as %s, %s, want a name of its own and %s", round, i, c.Name, c.Role, roles[i%2])
+				}
+				names[c.Name] = true
+			}
+		}
+	})
+}
