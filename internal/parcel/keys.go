@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"filippo.io/age"
@@ -16,7 +17,8 @@ const workFactor = 18
 // maxWorkFactor bounds what a stranger's file may cost whoever opens it.
 const maxWorkFactor = 20
 
-// Recipients reads public keys: age1…, ssh-ed25519 or ssh-rsa.
+// Recipients reads public keys that one file can be encrypted to: age1…, ssh-ed25519 or
+// ssh-rsa.
 func Recipients(keys []string) ([]age.Recipient, error) {
 	var all []age.Recipient
 	for _, key := range keys {
@@ -28,6 +30,10 @@ func Recipients(keys []string) ([]age.Recipient, error) {
 	}
 	if len(all) == 0 {
 		return nil, errors.New("there is no recipient")
+	}
+	// Some keys do not go together: better said now than at every download.
+	if _, err := age.Encrypt(io.Discard, all...); err != nil {
+		return nil, err
 	}
 	return all, nil
 }

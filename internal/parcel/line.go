@@ -128,7 +128,8 @@ func ReadLine(r io.Reader) (*Job, error) {
 	sum.Write(line)
 	salt, err := hex.DecodeString(j.Salt)
 	n := j.codes() + j.Proofs
-	if err != nil || j.From < 0 || j.To < j.From || j.Proofs < 0 || j.Spare < 0 || j.Spare >= j.codes() || n > maxLineCodes {
+	if err != nil || j.From < 0 || j.To < j.From || j.Proofs < 0 || j.Spare < 0 || j.Spare >= j.codes() ||
+		max(j.codes(), j.Proofs, n) > maxLineCodes { // each alone first: the sum may be too great for an int64
 		return nil, errors.New("the header of the file for the line cannot be")
 	}
 	j.of = newHasher(salt)

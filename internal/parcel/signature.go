@@ -22,6 +22,9 @@ const (
 	// Principal is whom a line of allowed_signers names.
 	Principal = "qrjump"
 
+	// onlyPackages is the option of such a line.
+	onlyPackages = `namespaces="` + Namespace + `"`
+
 	sigMagic = "SSHSIG"
 	sigBlock = "SSH SIGNATURE"
 	sigHash  = "sha512"
@@ -50,7 +53,7 @@ func (s *Signer) PublicKey() string {
 
 // AllowedSigners is the line that ssh-keygen -Y verify wants in its file.
 func (s *Signer) AllowedSigners() string {
-	return fmt.Sprintf("%s namespaces=%q %s", Principal, Namespace, s.PublicKey())
+	return Principal + " " + onlyPackages + " " + s.PublicKey()
 }
 
 // Fingerprint is SHA256 and Base64, as ssh-keygen -l prints it.
@@ -90,7 +93,9 @@ func (s *Signer) Sign(message []byte) ([]byte, error) {
 // Signers are the keys whose signature is believed.
 type Signers []ssh.PublicKey
 
-// ParseSigners reads public keys: a line each, bare or as allowed_signers has it.
+// ParseSigners reads public keys: a line each, bare or as allowed_signers has it. A
+// line that allowed_signers gives to somebody else, or for something else, is an
+// error: ssh-keygen would not believe it either.
 func ParseSigners(text []byte) (Signers, error) {
 	var all Signers
 	for line := range bytes.Lines(text) {
@@ -98,18 +103,17 @@ func ParseSigners(text []byte) (Signers, error) {
 		if len(line) == 0 || line[0] == '#' {
 			continue
 		}
-		key, _, _, _, err := ssh.ParseAuthorizedKey(line)
-		if at := bytes.Index(line, []byte("ssh-ed25519 ")); err != nil || at > 0 {
-			// Before the key stand the principal and options.
-			if at < 0 {
-				return nil, fmt.Errorf("the line %.40q has no ssh-ed25519 key", line)
-			}
-			if key, _, _, _, err = ssh.ParseAuthorizedKey(line[at:]); err != nil {
-				return nil, fmt.Errorf("the key of the line %.40q is damaged", line)
-			}
+		before, rest, found := strings.Cut(string(line), ssh.KeyAlgoED25519+" ")
+		if !found {
+			return nil, fmt.Errorf("the line %.40q has no ssh-ed25519 key", line)
 		}
-		if key.Type() != ssh.KeyAlgoED25519 {
-			return nil, fmt.Errorf("the line %.40q has a key of the type %s: want ssh-ed25519", line, key.Type())
+		if before = strings.TrimSpace(before); before != "" && before != Principal && before != Principal+" "+onlyPackages {
+			return nil, fmt.Errorf("the line %.40q is not for packages of %s: want one that begins with %s %s", line, Principal, Principal,
+				onlyPackages)
+		}
+		key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(ssh.KeyAlgoED25519 + " " + rest))
+		if err != nil || key.Type() != ssh.KeyAlgoED25519 {
+			return nil, fmt.Errorf("the key of the line %.40q is damaged", line)
 		}
 		all = append(all, key)
 	}
