@@ -4,9 +4,11 @@
 #   awk -f scripts/concurrent-tests.awk internal/store/*_test.go
 
 /^func / {
-  name = $0
+  name = rest = $0
   sub(/^func (\([^)]*\) )?/, "", name)
   sub(/[^A-Za-z0-9_].*/, "", name)
+  sub(/^[^{]*\{/, "", rest)
+  if (rest ~ /\}$/) { body[name] = body[name] "\n" rest; name = "" } # all on one line
   next
 }
 /^}/ { name = "" }

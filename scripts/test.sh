@@ -66,10 +66,13 @@ on_postgres() {
   return "$status"
 }
 
-# concurrent prints the pattern of the tests of packages that start goroutines.
+# concurrent prints the pattern of the tests of packages that start goroutines. A pattern of none would pass: it fails.
 concurrent() {
+  local names
   # shellcheck disable=SC2068 # the shell finds the files
-  awk -f scripts/concurrent-tests.awk ${@/%//*_test.go} | paste -sd'|' | sed 's/.*/^(&)$/'
+  names=$(awk -f scripts/concurrent-tests.awk ${@/%//*_test.go} | paste -sd'|')
+  [ -n "$names" ] || { echo "no test of $* starts goroutines: see scripts/concurrent-tests.awk" >&2; return 1; }
+  echo "^($names)\$"
 }
 
 run_stage() {
@@ -84,7 +87,10 @@ run_stage() {
     local watched=(env CGO_ENABLED=1 go test -race -short -gcflags=modernc.org/sqlite/lib=-race=false
       -gcflags=modernc.org/libc=-race=false "${test_flags[@]}")
     on_postgres "${watched[@]}" "${race_packages[@]}"
-    [ ${#race_parts[@]} = 0 ] || on_postgres "${watched[@]}" -run "$(concurrent "${race_parts[@]}")" "${race_parts[@]}"
+    [ ${#race_parts[@]} != 0 ] || return 0
+    local tests
+    tests=$(concurrent "${race_parts[@]}")
+    on_postgres "${watched[@]}" -run "$tests" "${race_parts[@]}"
     ;;
   fuzz) run scripts/fuzz.sh "${FUZZTIME:-20s}" ;; # what it found before runs as tests
   compat) run compat/run.sh ;;

@@ -18,7 +18,7 @@ import (
 
 // The tests of this package are the conformance suite: what they say holds for
 // both databases. PostgreSQL comes from TEST_POSTGRES (scripts/test.sh starts
-// one); the each test gets a copy of the newest schema.
+// one); each test gets a copy of the newest schema.
 
 func TestMain(m *testing.M) {
 	childtest.Roles{"open a folder": childtest.Role(openFolder)}.Play()
