@@ -27,7 +27,7 @@ type serverFlags struct {
 	Context string `env:"QRJUMP_CONTEXT" placeholder:"NAME" help:"A server of the file of contexts; without it and without an address the current one (qrjump context list)."`
 	Server  string `env:"QRJUMP_SERVER" placeholder:"URL" help:"Address of the server; without it the one that runs in --data, else http://127.0.0.1:8080."`
 	Data    string `env:"QRJUMP_DATA" placeholder:"DIR" help:"Data folder of a server on this machine: its addresses and its admin token are found there (./qrjump-data)."`
-	CAFile  string `name:"ca-file" env:"QRJUMP_CA_FILE" placeholder:"FILE" help:"The authority that made the server's certificate, PEM, beside those that this machine trusts: DIR/tls/ca.pem of serve --tls-dev."`
+	CAFile  string `name:"ca-file" env:"QRJUMP_CA_FILE" placeholder:"FILE" help:"The authority that made the server's certificate, PEM, beside those that this machine trusts; the one of serve --tls-dev in --data is trusted without it."`
 }
 
 // adminFlags say where the admin API is, and who the operator is.
@@ -206,10 +206,30 @@ func (m member) client(s *session) (*client.Client, error) {
 // noOptions are those of a client that only looks at an address.
 var noOptions client.Options
 
-// connect returns a client of a server that trusts what --ca-file says.
+// authority is the file of the authority that is trusted at an address beside those of this machine: what --ca-file says,
+// else that of serve --tls-dev in the data folder whose server is there; "" for none. A folder that nobody named
+// speaks for this machine only.
+func (f serverFlags) authority(url string) string {
+	dir := cmp.Or(f.Data, "qrjump-data")
+	file := server.CAFile(dir)
+	switch here, err := server.ReadAddresses(dir); {
+	case f.CAFile != "":
+		return f.CAFile
+	case !strings.HasPrefix(url, "https://"), err != nil, f.Data == "" && !loopback(url):
+		return ""
+	case !slices.ContainsFunc([]string{here.Wire, here.Scan, here.Admin}, func(one string) bool { return sameServer(one, url) }):
+		return ""
+	}
+	if _, err := os.Stat(file); err != nil {
+		return ""
+	}
+	return file
+}
+
+// connect returns a client of a server that trusts the authority of the flags.
 func (f serverFlags) connect(at place, o client.Options) (*client.Client, error) {
-	if f.CAFile != "" {
-		transport, err := trusting(f.CAFile)
+	if file := f.authority(at.url); file != "" {
+		transport, err := trusting(file)
 		if err != nil {
 			return nil, err
 		}

@@ -27,6 +27,7 @@ import (
 type doctorCommand struct {
 	operator
 	Config    string        `env:"QRJUMP_CONFIG" placeholder:"FILE" help:"The configuration that the server is started with (serve --config)."`
+	Node      []string      `placeholder:"URL" help:"Address of the admin API of another node: it is asked as well how far it is behind. Repeat it for more."`
 	Backups   string        `placeholder:"PATH" help:"An export, or the folder where exports are put: the newest is looked at."`
 	BackupAge time.Duration `default:"48h" placeholder:"TIME" help:"How old the newest export may be (${default})."`
 }
@@ -50,6 +51,7 @@ func (c *doctorCommand) Run(s *session) error {
 			v.found(f)
 		}
 	}
+	c.nodes(s, &v)
 	c.backups(&v)
 	return v.diagnosis(s, c.outputFlags)
 }
@@ -169,13 +171,9 @@ func (c *doctorCommand) server(s *session, v *walk) (running bool, reached strin
 	if err != nil {
 		return lost(err)
 	}
-	d := dialogue{s: s, base: strings.TrimSuffix(at.url, "/"), token: token, http: &http.Client{Timeout: 10 * time.Second}}
-	if c.CAFile != "" {
-		transport, err := trusting(c.CAFile)
-		if err != nil {
-			return lost(err)
-		}
-		d.http.Transport = transport
+	d, err := c.talk(s, at.url, token)
+	if err != nil {
+		return lost(err)
 	}
 	began := time.Now()
 	alive, err := d.get("/healthz")
@@ -200,6 +198,53 @@ func (c *doctorCommand) server(s *session, v *walk) (running bool, reached strin
 	v.metrics(d)
 	v.nodes(d)
 	return true, at.url
+}
+
+// nodes asks the nodes that --node names what only each of them knows: how far it is behind.
+func (c *doctorCommand) nodes(s *session, v *walk) {
+	for _, url := range c.Node {
+		one := walk{}
+		c.node(s, &one, url)
+		for _, step := range one.steps {
+			step.Detail = url + ": " + step.Detail
+			v.steps = append(v.steps, step)
+		}
+	}
+}
+
+func (c *doctorCommand) node(s *session, v *walk, url string) {
+	if isPlatform(url) {
+		v.fail("nodes", "this is the real platform, which is no node", "name a node of your own")
+		return
+	}
+	token, err := c.token(c.adminFlags, url)
+	d := dialogue{}
+	if err == nil {
+		d, err = c.talk(s, url, token)
+	}
+	if err == nil {
+		_, err = d.get("/healthz")
+	}
+	if err != nil {
+		v.fail("nodes", "it does not answer: "+err.Error(), "start it, or name it as --admin-listen of its server says")
+		return
+	}
+	v.ready(d)
+	v.version(d)
+	v.metrics(d)
+}
+
+// talk is a dialogue with the server at an address.
+func (c *doctorCommand) talk(s *session, url, token string) (dialogue, error) {
+	d := dialogue{s: s, base: strings.TrimSuffix(url, "/"), token: token, http: &http.Client{Timeout: 10 * time.Second}}
+	if file := c.authority(url); file != "" {
+		transport, err := trusting(file)
+		if err != nil {
+			return d, err
+		}
+		d.http.Transport = transport
+	}
+	return d, nil
 }
 
 // dialogue asks one server.
@@ -284,6 +329,9 @@ func (v *walk) version(d dialogue) {
 	}
 	v.pass("version", "the server and this program are %s", version.Number())
 }
+
+// silence is how long a node that runs may say nothing: it speaks several times a minute.
+const silence = 5 * time.Minute
 
 // gauge is a metric that must be small.
 type gauge struct {
@@ -370,26 +418,36 @@ func (v *walk) nodes(d dialogue) {
 	a, err := d.get("/admin/v1/scan-nodes")
 	var list struct {
 		Nodes []struct {
-			Node    string `json:"node"`
-			Name    string `json:"name"`
-			Stopped bool   `json:"stopped"`
-			Behind  int64  `json:"behind"`
+			Node    string    `json:"node"`
+			Name    string    `json:"name"`
+			Stopped bool      `json:"stopped"`
+			Behind  int64     `json:"behind"`
+			SeenAt  time.Time `json:"seen_at"`
 		} `json:"nodes"`
 	}
 	if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &list) != nil {
 		return // without the token, which was said
 	}
+	now, err := http.ParseTime(a.header.Get("Date"))
+	if err != nil {
+		now = time.Now()
+	}
+	most := int64(0)
 	for _, n := range list.Nodes {
+		most = max(most, n.Behind)
 		says := fmt.Sprintf("node %s (%s): %d scans are not in the ledger", n.Name, n.Node, n.Behind)
 		switch {
 		case n.Stopped && n.Behind > 0:
 			v.fail("nodes", says+", and it has stopped", "start it, or give its scans up: qrjump scan-node forget "+n.Node)
 		case n.Behind > 10_000:
 			v.fail("nodes", says, "look into its log")
+		case !n.Stopped && now.Sub(n.SeenAt) > silence:
+			v.warn("nodes", fmt.Sprintf("node %s (%s) was last heard of %s, and did not stop in order", n.Name, n.Node, when(n.SeenAt)),
+				"start it; where it never comes back: qrjump scan-node forget "+n.Node)
 		}
 	}
 	if len(list.Nodes) > 0 {
-		v.pass("nodes", "%s known", counted(len(list.Nodes), "node"))
+		v.pass("nodes", "%s known, the furthest behind by %s", counted(len(list.Nodes), "node"), counted(int(most), "scan"))
 	}
 }
 

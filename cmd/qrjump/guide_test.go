@@ -42,8 +42,22 @@ func blocks(text string) (list []block) {
 	return list
 }
 
-// notRun are how many blocks may be left out.
-const notRun = 12
+// notRun are how many blocks may be left out. A page says under the block why.
+const notRun = 2
+
+// wants says which programs a block needs that this machine does not have.
+func wants(how string) (missing []string) {
+	list, needs := strings.CutPrefix(how, "needs=")
+	if !needs {
+		return nil
+	}
+	for tool := range strings.SplitSeq(list, ",") {
+		if _, err := exec.LookPath(tool); err != nil || tool == "unshare" && exec.Command("unshare", "-rmn", "true").Run() != nil {
+			missing = append(missing, tool)
+		}
+	}
+	return missing
+}
 
 // TestThePagesRun runs every block of commands of the guide, page by page, as a reader
 // would: in one shell, on servers that the page itself starts. Chinese pages have the same commands, which package
@@ -71,10 +85,13 @@ func TestThePagesRun(t *testing.T) {
 			switch {
 			case kind == "sh" && skip && reason != "":
 				left++
-			case kind == "sh" && (how == "" || how == "serve"):
+			case kind == "sh" && (how == "" || how == "serve" || strings.HasPrefix(how, "needs=")):
 				run = true
+				if missing := wants(how); missing != nil {
+					t.Logf("%s:%d: not run here, for want of %q", name, b.line, missing)
+				}
 			case kind == "sh" || kind == "bash" || kind == "console" || kind == "":
-				t.Errorf("%s:%d: a block of %q: commands are sh, sh serve or sh not-run=REASON; answers are text, json or yaml",
+				t.Errorf("%s:%d: a block of %q: commands are sh, sh serve, sh needs=PROGRAM or sh not-run=REASON; answers are text, json or yaml",
 					name, b.line, b.info)
 			}
 		}
@@ -94,6 +111,41 @@ func TestThePagesRun(t *testing.T) {
 		t.Errorf("%d blocks are not run, more than %d", left, notRun)
 	}
 	t.Run("calls", func(t *testing.T) { t.Parallel(); playCalls(t, calls) })
+}
+
+// TestTheFirstPagesRun runs the block of both READMEs: what `make build` makes is the program under test.
+func TestTheFirstPagesRun(t *testing.T) {
+	makefile, err := os.ReadFile("../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"README.md", "README.zh.md"} {
+		text, err := os.ReadFile("../../" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list := blocks(string(text))
+		if len(list) != 1 || list[0].info != "sh" {
+			t.Fatalf("%s has %d blocks", name, len(list))
+		}
+		page, other := "", ""
+		for line := range strings.Lines(list[0].script) {
+			command := strings.TrimSpace(regexp.MustCompile(`\s# .*`).ReplaceAllString(line, ""))
+			switch target, is := strings.CutPrefix(command, "make "); {
+			case is && !strings.Contains(string(makefile), "\n"+target+":"):
+				t.Errorf("%s: make has no target %q", name, target)
+			case is:
+			case strings.HasPrefix(command, "bin/qrjump serve"):
+				page = "```sh serve\n" + strings.TrimPrefix(command, "bin/") + "\n```\n"
+			default:
+				other += strings.TrimPrefix(command, "bin/") + "\n"
+			}
+		}
+		if said := playPage(t, page+"```sh\n"+other+"```\n"); !strings.Contains(said, "wxminiprogram0001") ||
+			!strings.Contains(said, `"access_token"`) {
+			t.Errorf("%s: no Mini Program opens, or there is no token:\n%s", name, said)
+		}
+	}
 }
 
 // playCalls runs the examples of all calls on one server, which begins anew before each, and looks whether
@@ -188,10 +240,11 @@ func playPage(t *testing.T, text string) string {
 	script.WriteString("set -eu -o pipefail\nstarted=\ntrap 'kill $started 2>/dev/null; wait' EXIT\n")
 	for _, b := range blocks(text) {
 		kind, how, _ := strings.Cut(b.info, " ")
-		if kind != "sh" || strings.HasPrefix(how, "not-run=") {
+		if kind != "sh" || strings.HasPrefix(how, "not-run=") || wants(how) != nil {
 			continue
 		}
-		commands := here.Replace(b.script)
+		// The page's own server is the platform that a recorder asks.
+		commands := here.Replace(strings.ReplaceAll(b.script, "--upstream https://api.weixin.qq.com", "--upstream http://127.0.0.1:8080"))
 		if how != "serve" {
 			script.WriteString(commands + "echo\n")
 			continue
@@ -200,7 +253,7 @@ func playPage(t *testing.T, text string) string {
 		if !strings.Contains(commands, "--listen") {
 			commands = strings.Replace(commands, "qrjump serve", "qrjump serve --listen "+here.Replace("127.0.0.1:8080"), 1)
 		}
-		commands = strings.Replace(commands, "qrjump serve", "exec qrjump serve", 1) // so that what is ended is the server
+		commands = strings.Replace(commands, "qrjump ", "exec qrjump ", 1) // so that what is ended is the server
 		script.WriteString("rm -f ready; {\n" + commands + "} >ready 2>server.log &\nstarted=\"$! $started\"\n" +
 			"until grep -q 'ready' ready; do kill -0 ${started%% *} || { cat server.log; exit 1; }; read -t 0.05 <> <(:) || :; done\n")
 	}
@@ -208,6 +261,7 @@ func playPage(t *testing.T, text string) string {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", script.String())
 	cmd.Dir = dir
+	cmd.WaitDelay = 10 * time.Second
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir, "QRJUMP_SHUTDOWN_DELAY=0s",
 		"QRJUMP_SERVER=" + here.Replace("http://127.0.0.1:8080"), "XDG_CONFIG_HOME=" + filepath.Join(dir, "config")}
 	if coverage := os.Getenv("GOCOVERDIR"); coverage != "" {

@@ -123,13 +123,12 @@ func overviewPage(model *kong.Application) string {
 	fmt.Fprintf(p, "%s \\fIcommand\\fR [\\fIargument\\fR ...] [\\fIflag\\fR ...]\n", bold("qrjump"))
 	p.section("DESCRIPTION")
 	p.text("Flags stand before or behind the command. The flags of a command: qrjump help COMMAND, or its own page.")
-	group := ""
-	for _, verb := range model.Leaves(true) {
-		if verb.Group.Title != group {
-			group = verb.Group.Title
-			fmt.Fprintf(p, ".SS %s\n", roff(group))
+	groups, verbs := inGroups(model.Node)
+	for _, group := range groups {
+		fmt.Fprintf(p, ".SS %s\n", roff(group))
+		for _, verb := range verbs[group] {
+			p.item(bold("qrjump "+verb.Path()), verb.Help)
 		}
-		p.item(bold("qrjump "+verb.Path()), verb.Help)
 	}
 	p.section("EXIT STATUS")
 	for code, one := range exits {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/spelling"
 )
 
 // seen is a moment in a list; "never" where there was none.
@@ -132,7 +133,7 @@ func (c *personChange) Run(s *session) error {
 	}
 	made, err := qrjump.ChangePerson(s.ctx, c.Name, p)
 	if err != nil {
-		return seeList("person change", c.Name, "qrjump person list", err)
+		return aboutPerson(s, qrjump, "person change", c.Name, err)
 	}
 	return c.print(s, made, func(w io.Writer) {
 		fmt.Fprintf(w, "%s is now %s of %s, and is signed out everywhere\n", plain(made.Name), made.Role, plain(forAccounts(made.Accounts)))
@@ -153,9 +154,27 @@ func (c *personSignOut) Run(s *session) error {
 	}
 	p, err := qrjump.SignOutPerson(s.ctx, c.Name)
 	if err != nil {
-		return seeList("person sign-out", c.Name, "qrjump person list", err)
+		return aboutPerson(s, qrjump, "person sign-out", c.Name, err)
 	}
 	return c.print(s, p, func(w io.Writer) { fmt.Fprintf(w, "%s is signed out everywhere\n", plain(p.Name)) })
+}
+
+// aboutPerson names the person that an error is about; where there is none of the
+// name, it asks who may be meant.
+func aboutPerson(s *session, operator *client.Client, did, name string, err error) error {
+	if !isNotFound(err) {
+		return failed(did, name, err)
+	}
+	meant := ""
+	// The answer stands without a guess too.
+	if list, err := operator.People(s.ctx); err == nil {
+		names := []string{}
+		for _, p := range list {
+			names = append(names, p.Name)
+		}
+		meant = spelling.DidYouMean(name, names...)
+	}
+	return advised{error: fmt.Errorf("%w%s", failed(did, name, err), meant), next: "see: qrjump person list"}
 }
 
 type personDelete struct {
@@ -290,7 +309,7 @@ func (c *loginLink) Run(s *session) error {
 	}
 	link, err := qrjump.LoginLink(s.ctx, c.Name)
 	if err != nil {
-		return seeList("login-link for", cmp.Or(c.Name, "the admin token"), "qrjump person list", err)
+		return aboutPerson(s, qrjump, "login-link for", cmp.Or(c.Name, "the admin token"), err)
 	}
 	return c.print(s, link, func(w io.Writer) {
 		fmt.Fprintf(w, "%s\ngood once, until %s\n", link.URL, when(link.Expires))

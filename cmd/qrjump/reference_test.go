@@ -56,21 +56,12 @@ func commandsPage(model *kong.Application) string {
 		for _, p := range verb.Positional {
 			rows = append(rows, fmt.Sprintf("| `%s` | | | %s |", p.Summary(), inTable(p.Help)))
 		}
-		for _, flags := range verb.AllFlags(true) {
-			for _, f := range flags {
-				if f.Name == "help" {
-					continue
-				}
-				var names []string
-				for _, env := range f.Envs {
-					names = append(names, "`"+env+"`")
-				}
-				fallback := ""
-				if f.HasDefault && f.Default != "" {
-					fallback = "`" + f.Default + "`"
-				}
-				rows = append(rows, fmt.Sprintf("| `--%s` | %s | %s | %s |", f.Name, strings.Join(names, ", "), fallback, inTable(f.Help)))
+		for _, f := range flagsOf(verb) {
+			fallback := ""
+			if f.HasDefault && f.Default != "" {
+				fallback = "`" + f.Default + "`"
 			}
+			rows = append(rows, fmt.Sprintf("| `--%s` | %s | %s | %s |", f.Name, quotedEach(f.Envs), fallback, inTable(f.Help)))
 		}
 		if len(rows) > 0 {
 			b.WriteString("\n| argument or flag | environment | default | meaning |\n| --- | --- | --- | --- |\n" +
@@ -99,7 +90,7 @@ func verbsByGroup(model *kong.Application, heading func(group string)) iter.Seq[
 func inTable(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
 
 // commandTexts is docs/commands.yaml: the Chinese of what the commands say in English.
-type commandTexts struct{ Groups, Exits, Verbs, Serve map[string]string }
+type commandTexts struct{ Groups, Exits, Verbs, Serve, Flags map[string]string }
 
 // checkCommandsGuide holds the guide's pages of commands, in both languages, to the commands.
 func checkCommandsGuide(t *testing.T, model *kong.Application) {
@@ -120,13 +111,27 @@ func checkCommandsGuide(t *testing.T, model *kong.Application) {
 			return of[name]
 		}
 	}
+	said := map[string]bool{}
+	for _, verb := range model.Leaves(true) {
+		for _, p := range verb.Positional {
+			said[p.Help] = true
+		}
+		for _, f := range ownFlags(verb) {
+			said[f.Help] = true
+		}
+	}
+	for text := range words.Flags {
+		if !said[text] {
+			t.Errorf("docs/commands.yaml has the Chinese of %q, which no flag says", text)
+		}
+	}
 	same := func(_, english string) string { return english }
-	english := commandsGuide(model, [4]func(string, string) string{same, same, same, same},
-		[]string{"Commands", "Flags stand before or behind the verb. `qrjump help COMMAND` has all flags of a command.", "Exit codes", "exit code",
-			"kind", "meaning", "command", "example", "Flags of serve", "flag", "environment", "default"})
-	chinese := commandsGuide(model, [4]func(string, string) string{in(words.Groups), in(words.Exits), in(words.Verbs), in(words.Serve)},
-		[]string{"命令", "参数可放在动词之前或之后。`qrjump help 命令` 显示某个命令的全部参数。", "退出码", "退出码", "类别", "含义", "命令", "示例", "serve 的参数",
-			"参数", "环境变量", "默认值"})
+	english := commandsGuide(model, commandWords{same, same, same, same, same, []string{"Commands",
+		"Flags stand before or behind the verb. `qrjump help COMMAND` has all flags of a command.", "Exit codes", "exit code", "kind",
+		"meaning", "command", "example", "Flags of serve", "flag", "environment", "default", "Flags of many commands", "argument or flag"}})
+	chinese := commandsGuide(model, commandWords{in(words.Groups), in(words.Exits), in(words.Verbs), in(words.Serve), in(words.Flags),
+		[]string{"命令", "参数可放在动词之前或之后。`qrjump help 命令` 显示某个命令的全部参数。", "退出码", "退出码", "类别", "含义", "命令", "示例",
+			"serve 的参数", "参数", "环境变量", "默认值", "多个命令共有的参数", "参数"}})
 	for name, page := range map[string]string{"en": english,
 		"zh": "<!-- translates " + guide.Hash([]byte(english)) + " -->\n\n" + chinese} {
 		path := filepath.Join("..", "..", "docs", name, "commands.md")
@@ -141,33 +146,94 @@ func checkCommandsGuide(t *testing.T, model *kong.Application) {
 	}
 }
 
-// commandsGuide is the page. say gives the text of a group, an exit code, a verb and a flag of serve.
-func commandsGuide(model *kong.Application, say [4]func(name, english string) string, words []string) string {
+// commandWords are the texts of the page in a language: of a group, an exit code, a verb, a flag of serve, another flag by its English, and of
+// the page itself.
+type commandWords struct {
+	group, exit, verb, serve, flag func(name, english string) string
+	page                           []string
+}
+
+// many are how many commands share a flag that stands on the page once.
+const many = 15
+
+// commandsGuide is the page: each group with its commands, then with what they take.
+func commandsGuide(model *kong.Application, say commandWords) string {
 	var b strings.Builder
+	words := say.page
 	fmt.Fprintf(&b, "# %s\n\n%s\n\n## %s\n\n| %s | %s | %s |\n| --- | --- | --- |\n", words[0], words[1], words[2], words[3], words[4], words[5])
 	for code, one := range exits {
-		fmt.Fprintf(&b, "| %d | `%s` | %s |\n", code, one.kind, say[1](one.kind, one.meaning))
+		fmt.Fprintf(&b, "| %d | `%s` | %s |\n", code, one.kind, say.exit(one.kind, one.meaning))
 	}
+	type shared struct{ name, help string }
+	uses := map[shared]int{}
+	for _, verb := range model.Leaves(true) {
+		for _, f := range ownFlags(verb) {
+			uses[shared{f.Name, f.Help}]++
+		}
+	}
+	fmt.Fprintf(&b, "\n## %s\n\n| %s | %s | %s |\n| --- | --- | --- |\n", words[12], words[9], words[10], words[5])
+	told := map[shared]bool{}
 	var serve *kong.Node
-	for verb := range verbsByGroup(model, func(group string) {
-		fmt.Fprintf(&b, "\n## %s\n\n| %s | %s | %s |\n| --- | --- | --- |\n", say[0](group, group), words[6], words[5], words[7])
-	}) {
-		name := strings.TrimPrefix(verb.FullPath(), "qrjump ")
-		if name == "serve" {
+	for _, verb := range model.Leaves(true) {
+		if verb.Name == "serve" {
 			serve = verb
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | `%s` |\n", name, inTable(say[2](name, verb.Help)), inTable(verb.Tag.Get("example")))
+		for _, f := range ownFlags(verb) {
+			if is := (shared{f.Name, f.Help}); uses[is] >= many && !told[is] {
+				told[is] = true
+				fmt.Fprintf(&b, "| `--%s` | %s | %s |\n", f.Name, quotedEach(f.Envs), inTable(say.flag(f.Help, f.Help)))
+			}
+		}
 	}
-	fmt.Fprintf(&b, "\n## %s\n\n| %s | %s | %s | %s |\n| --- | --- | --- | --- |\n", words[8], words[9], words[10], words[11], words[5])
-	for _, f := range serve.Flags {
-		if f.Name == "help" {
+	takes := ""
+	table := func() {
+		if takes != "" {
+			fmt.Fprintf(&b, "\n| %s | %s | %s |\n| --- | --- | --- |\n%s", words[6], words[13], words[5], takes)
+		}
+		takes = ""
+	}
+	for verb := range verbsByGroup(model, func(group string) {
+		table()
+		fmt.Fprintf(&b, "\n## %s\n\n| %s | %s | %s |\n| --- | --- | --- |\n", say.group(group, group), words[6], words[5], words[7])
+	}) {
+		name := strings.TrimPrefix(verb.FullPath(), "qrjump ")
+		fmt.Fprintf(&b, "| `%s` | %s | `%s` |\n", name, inTable(say.verb(name, verb.Help)), inTable(verb.Tag.Get("example")))
+		if verb == serve {
 			continue
 		}
+		for _, p := range verb.Positional {
+			takes += fmt.Sprintf("| `%s` | `%s` | %s |\n", name, p.Summary(), inTable(say.flag(p.Help, p.Help)))
+		}
+		for _, f := range ownFlags(verb) {
+			if uses[shared{f.Name, f.Help}] < many {
+				takes += fmt.Sprintf("| `%s` | `--%s` | %s |\n", name, f.Name, inTable(say.flag(f.Help, f.Help)))
+			}
+		}
+	}
+	table()
+	fmt.Fprintf(&b, "\n## %s\n\n| %s | %s | %s | %s |\n| --- | --- | --- | --- |\n", words[8], words[9], words[10], words[11], words[5])
+	for _, f := range flagsOf(serve) {
 		fallback := ""
 		if f.HasDefault && f.Default != "" {
 			fallback = "`" + f.Default + "`"
 		}
-		fmt.Fprintf(&b, "| `--%s` | `%s` | %s | %s |\n", f.Name, strings.Join(f.Envs, "`, `"), fallback, inTable(say[3](f.Name, f.Help)))
+		fmt.Fprintf(&b, "| `--%s` | %s | %s | %s |\n", f.Name, quotedEach(f.Envs), fallback, inTable(say.serve(f.Name, f.Help)))
 	}
 	return b.String()
+}
+
+// ownFlags are the flags of a command other than serve, whose flags have a table of their own.
+func ownFlags(verb *kong.Node) []*kong.Flag {
+	if verb.Name == "serve" {
+		return nil
+	}
+	return flagsOf(verb)
+}
+
+func quotedEach(names []string) string {
+	var list []string
+	for _, name := range names {
+		list = append(list, "`"+name+"`")
+	}
+	return strings.Join(list, ", ")
 }

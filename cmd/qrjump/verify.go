@@ -15,6 +15,7 @@ import (
 
 type verifyCommand struct {
 	member
+	languageFlags
 	URL          string `arg:"" name:"url" help:"The prefix of a rule, or the address of the file itself."`
 	Name         string `placeholder:"FILE" help:"The file's name; without it and --content the server says both for --appid."`
 	Content      string `placeholder:"TEXT" help:"What the file must hold; the URL is then that of the file, unless --name says its name."`
@@ -53,9 +54,12 @@ func (c *verifyCommand) Run(s *session) error {
 		return err
 	}
 	last := steps[len(steps)-1]
-	err = c.print(s, map[string]any{"url": address, "ok": last.OK, "steps": steps}, func(w io.Writer) { showWalk(w, address, steps) })
+	err = c.print(s, map[string]any{"url": address, "ok": last.OK, "steps": steps},
+		func(w io.Writer) { showWalk(w, address, steps, c.languageFlags) })
 	if err == nil && !last.OK {
-		err = advised{error: fmt.Errorf("the platform would refuse %s: %s: %s", address, last.Did, last.Detail), next: last.Next}
+		last = inLanguage(last, c.languageFlags)
+		err = advised{error: fmt.Errorf(c.in("the platform would refuse %s: %s: %s", "平台会拒绝 %s：%s：%s"), address, last.Did, last.Detail),
+			next: last.Next}
 	}
 	return err
 }
@@ -89,17 +93,26 @@ func markOf(s verification.Step) string {
 }
 
 // showWalk prints a line for each step, and what to do below it.
-func showWalk(w io.Writer, address string, steps []verification.Step) {
+func showWalk(w io.Writer, address string, steps []verification.Step, language languageFlags) {
 	fmt.Fprintln(w, plain(address))
 	for _, step := range steps {
+		step = inLanguage(step, language)
 		fmt.Fprintf(w, "%-3s %-8s %s\n", markOf(step), step.Did, plain(step.Detail))
 		if step.Next != "" && step.OK {
 			fmt.Fprintf(w, "             %s\n", plain(step.Next))
 		}
 	}
 	if verification.InPlace(steps) {
-		fmt.Fprintln(w, "the file is in place")
+		fmt.Fprintln(w, language.in("the file is in place", "文件已就位"))
 	}
+}
+
+// inLanguage is a step in the language of its reader.
+func inLanguage(step verification.Step, language languageFlags) verification.Step {
+	if language.in("", "中文") != "" {
+		return step.InChinese()
+	}
+	return step
 }
 
 // poolOf are the authorities of this machine and those of a file.

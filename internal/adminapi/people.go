@@ -12,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/people"
+	"github.com/qrjump/qrjump/internal/spelling"
 )
 
 func showPerson(p people.Person) client.Person {
@@ -34,7 +35,7 @@ func (a *Admin) checkRole(ctx context.Context, role *string, appids []string) er
 	}
 	for _, appid := range appids {
 		if _, err := a.Accounts.Get(ctx, appid); errors.Is(err, accounts.ErrNoAccount) {
-			return refused("accounts: there is no account %s", appid)
+			return refused("accounts: there is no account %.128s%s", appid, a.nearAccount(ctx, appid))
 		} else if err != nil {
 			return err
 		}
@@ -43,6 +44,16 @@ func (a *Admin) checkRole(ctx context.Context, role *string, appids []string) er
 		return refused("accounts: an admin is for all accounts: choose a smaller role")
 	}
 	return nil
+}
+
+// nearAccount asks for the account whose AppID is nearest to one that no account has.
+func (a *Admin) nearAccount(ctx context.Context, appid string) string {
+	// The refusal stands without a guess too.
+	list, err := a.Accounts.List(ctx, "", 1000)
+	if err != nil {
+		return ""
+	}
+	return spelling.DidYouMean(appid, each(list, func(one accounts.Account) string { return one.AppID })...)
 }
 
 func (a *Admin) listPeople(ctx context.Context, _ *none) (client.PersonList, error) {

@@ -193,6 +193,17 @@ func leads(t *testing.T, g *guide.Guide, from string, to *url.URL) {
 	}
 }
 
+// What no test runs says so, and why, in the reader's language.
+func TestABlockThatIsNotRunSaysWhy(t *testing.T) {
+	g := open(t)
+	for at, want := range map[string]string{"/docs/en/how/nodes": "No test of ours runs this: it wants two PostgreSQL servers",
+		"/docs/zh/how/nodes": "我们的测试没有运行这段命令：需要两台 PostgreSQL"} {
+		if _, body := get(t, g, at); !strings.Contains(body, `<p class="muted">`+want) {
+			t.Errorf("%s does not say %q", at, want)
+		}
+	}
+}
+
 // Links of the texts lead to files beside them, so that they work on a code host as well.
 func TestLinksOfTheTextsLeadToFiles(t *testing.T) {
 	for _, language := range []string{"en", "zh"} {

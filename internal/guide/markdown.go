@@ -41,6 +41,7 @@ func toHTML(p, english *page) []byte {
 		names = anchors(english.parse())
 	}
 	at := 0
+	var blocks []*ast.FencedCodeBlock
 	ast.Walk(tree, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
 		if !entering {
 			return ast.WalkContinue, nil
@@ -55,14 +56,35 @@ func toHTML(p, english *page) []byte {
 			n.Destination = []byte(target(p, string(n.Destination)))
 		case *tables.Table:
 			n.SetAttributeString("label", []byte(p.title))
+		case *ast.FencedCodeBlock:
+			blocks = append(blocks, n)
 		}
 		return ast.WalkContinue, nil
 	})
+	for _, n := range blocks {
+		sayNotRun(p, n)
+	}
 	var b bytes.Buffer
 	if err := readers[p.language.Code].Renderer().Render(&b, p.source, tree); err != nil {
 		panic(err) // into memory: cannot happen
 	}
 	return b.Bytes()
+}
+
+// sayNotRun puts a line under a block of commands that no test runs, as its first line says: "sh not-run=REASON".
+func sayNotRun(p *page, block *ast.FencedCodeBlock) {
+	if block.Info == nil {
+		return
+	}
+	_, reason, marked := strings.Cut(string(block.Info.Value(p.source)), "not-run=")
+	if !marked {
+		return
+	}
+	line := ast.NewParagraph()
+	line.SetAttributeString("class", []byte("muted"))
+	line.AppendChild(line, ast.NewString([]byte(map[string]string{"en": "No test of ours runs this: it ", "zh": "我们的测试没有运行这段命令："}[p.language.Code]+
+		reason+map[string]string{"en": ".", "zh": "。"}[p.language.Code])))
+	block.Parent().InsertAfter(block.Parent(), block, line)
 }
 
 // anchors are the names of the headings of a page, in order.
