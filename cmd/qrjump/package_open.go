@@ -129,7 +129,8 @@ func printManifest(w io.Writer, m parcel.Manifest) {
 	for _, p := range m.Parts {
 		rows = append(rows, []string{p.Name, fmt.Sprint(p.Rows), fmt.Sprint(p.Bytes), p.SHA256})
 	}
-	printFields(w, [2]string{"package", fmt.Sprint(m.Package)}, [2]string{"codes", fmt.Sprintf("%d to %d of %d", m.From, m.To, m.ApplicationID)},
+	printFields(w, [2]string{"package", fmt.Sprint(m.Package)},
+		[2]string{"codes", fmt.Sprintf("%d to %d of %d", m.From, m.To, m.ApplicationID)},
 		[2]string{"printer", m.Printer}, [2]string{"made", when(m.MadeAt) + " by " + m.MadeBy})
 	fmt.Fprintln(w)
 	printTable(w, []string{"PART", "ROWS", "BYTES", "SHA256"}, rows)

@@ -37,7 +37,8 @@ func (a *Admin) ofPackage(ctx context.Context, parameter func(string) string) (s
 
 func showPackage(p codes.PrintPackage) client.Package {
 	return client.Package{ID: p.ID, ApplicationID: p.Batch, From: p.Codes.From, To: p.Codes.To, Spare: p.Spare, Proofs: p.Proofs,
-		Printer: p.Printer, Recipients: words[string](p.Recipients), Formats: words[string](p.Formats), Again: append([]int64{}, p.Again...),
+		Printer: p.Printer, Recipients: words[string](p.Recipients), Formats: words[string](p.Formats),
+		Again:  append([]int64{}, p.Again...),
 		Reason: p.Reason, MadeBy: p.MadeBy, MadeAt: p.MadeAt, Sent: p.Sent,
 		Spoiled:    each(p.Spoiled, func(r codes.Range) client.CodeRange { return client.CodeRange(r) }),
 		RecalledAt: optional(p.RecalledAt), RecalledBy: p.RecalledBy}
@@ -61,7 +62,8 @@ func (a *Admin) makePackage(ctx context.Context, in *struct {
 			return client.Package{}, refused("%v", err)
 		}
 	}
-	made, err := a.Codes.MakePackage(acting(ctx, w.Actor), codes.Wish{Batch: in.ID, Codes: codes.Range{From: w.From, To: w.To}, Spare: w.Spare,
+	made, err := a.Codes.MakePackage(acting(ctx, w.Actor), codes.Wish{Batch: in.ID, Codes: codes.Range{From: w.From, To: w.To},
+		Spare:  w.Spare,
 		Proofs: w.Proofs, Printer: w.Printer, Recipients: w.Recipients, Formats: w.Formats, Reason: w.Reason})
 	return showPackage(made), err
 }

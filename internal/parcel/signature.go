@@ -131,7 +131,8 @@ func (all Signers) Verify(message, armoured []byte) error {
 		return fmt.Errorf("%w: it is damaged", ErrSignature)
 	}
 	var e envelope
-	if err := ssh.Unmarshal(block.Bytes[len(sigMagic):], &e); err != nil || e.Version != 1 || e.Namespace != Namespace || e.Hash != sigHash ||
+	if err := ssh.Unmarshal(block.Bytes[len(sigMagic):], &e); err != nil || e.Version != 1 || e.Namespace != Namespace ||
+		e.Hash != sigHash ||
 		e.Reserved != "" {
 		return fmt.Errorf("%w: it is none of the kind that a package has", ErrSignature)
 	}

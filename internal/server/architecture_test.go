@@ -34,6 +34,9 @@ var mayImport = map[string][]string{
 	"internal/guide": {"internal/look"},
 	"docs":           {},
 
+	"internal/pdf":    {},
+	"internal/symbol": {"internal/pdf"},
+
 	"internal/accounts": {"internal/behaviour", "internal/errcode", "internal/outbound", "internal/outbox", "internal/settings",
 		"internal/vault"},
 	"internal/rules":  {"internal/behaviour", "internal/accounts", "internal/errcode", "internal/outbox", "internal/settings"},
@@ -66,7 +69,8 @@ var mayImport = map[string][]string{
 		"internal/errcode",
 		"internal/history",
 		"internal/ledger", "internal/live", "internal/outbox", "internal/rules", "internal/scan", "internal/settings", "internal/stats",
-		"internal/webhooks", "client", "internal/operations", "internal/parcel", "internal/people", "internal/spelling", "internal/verification"},
+		"internal/webhooks", "client", "internal/operations", "internal/parcel", "internal/people", "internal/spelling",
+		"internal/verification"},
 	"internal/scanapi": {"internal/accounts", "internal/behaviour", "internal/codes", "internal/errcode", "internal/lane",
 		"internal/ledger", "internal/rules",
 		"internal/scan"},
@@ -104,6 +108,7 @@ var mayImport = map[string][]string{
 	"internal/testkit/browsertest": {},
 	"internal/testkit/dbtest":      {},
 	"internal/testkit/natstest":    {},
+	"internal/testkit/readtest":    {},
 	"internal/testkit/rowtest":     {"internal/behaviour"},
 }
 

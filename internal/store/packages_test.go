@@ -26,7 +26,8 @@ func TestPackagesOfOverlappingRangesOnTwoNodes(t *testing.T) {
 		errs := race(len(made), func(i int) (err error) {
 			from := int64(i/2) * 50
 			made[i], err = p[i%2].MakePackage(ctx, codes.Wish{Batch: b.ID, Codes: codes.Range{From: from, To: from + 74},
-				Printer: fmt.Sprint("printer ", i%2), Recipients: []string{"age1"}, Formats: []string{"csv"}, Proofs: int64(i % 3), Reason: "race"})
+				Printer: fmt.Sprint("printer ", i%2), Recipients: []string{"age1"}, Formats: []string{"csv"}, Proofs: int64(i % 3),
+				Reason: "race"})
 			return err
 		})
 		var stored []codes.PrintPackage

@@ -1,0 +1,336 @@
+// Package pdf writes pages of fills, lines, text and pictures as they come: what
+// it keeps of a page that is written is sixteen bytes, the places of its objects.
+package pdf
+
+import (
+	"bytes"
+	"cmp"
+	"compress/zlib"
+	"errors"
+	"fmt"
+	"image"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"unicode/utf16"
+)
+
+// leafPages is how many pages a leaf of the page tree has, and how many nodes one above it.
+const leafPages = 64
+
+// Writer writes one file. Pages are made anywhere, on any goroutine, and added in
+// their order by one.
+type Writer struct {
+	to     io.Writer
+	at     int64
+	places []int64 // of each object; 0 = not written yet
+	err    error
+
+	resources int
+	levels    []node // of the page tree, leaves first
+	pages     int
+	info      Info
+
+	faces    []Face
+	glyphs   []map[rune]bool // used, by face
+	pictures []int           // objects
+}
+
+// node is a node of the page tree that is being filled.
+type node struct {
+	object int
+	kids   []int
+	pages  int
+}
+
+// Info is what a file says of itself. The same pages with the same info are the
+// same bytes: no time is in it.
+type Info struct {
+	Title, Subject string
+}
+
+// Face gives the outlines of a font. Its methods may be called from several
+// goroutines.
+type Face interface {
+	// Glyph returns the width and the outline of a character in units of a
+	// thousandth of the size, y upwards, and whether the font has it.
+	Glyph(r rune) (width float64, outline []Segment, ok bool)
+}
+
+// Segment is a step of an outline: to a point, by a line or by a cubic curve.
+type Segment struct {
+	Op     byte // 'm' begins a contour, 'l' is a line, 'c' a curve
+	Points [3][2]float64
+}
+
+// NewWriter begins a file.
+func NewWriter(to io.Writer, info Info) *Writer {
+	w := &Writer{to: to, info: info}
+	w.write("%%PDF-1.5\n%%\xe2\xe3\xcf\xd3\n")
+	w.resources = w.reserve()
+	return w
+}
+
+func (w *Writer) write(format string, args ...any) {
+	if w.err != nil {
+		return
+	}
+	n, err := fmt.Fprintf(w.to, format, args...)
+	w.at, w.err = w.at+int64(n), err
+}
+
+// reserve gives a number to an object that is written later.
+func (w *Writer) reserve() int {
+	w.places = append(w.places, 0)
+	return len(w.places)
+}
+
+func (w *Writer) object(number int, format string, args ...any) {
+	w.places[number-1] = w.at
+	w.write("%d 0 obj\n%s\nendobj\n", number, fmt.Sprintf(format, args...))
+}
+
+func (w *Writer) stream(number int, dictionary string, packed []byte) {
+	w.places[number-1] = w.at
+	w.write("%d 0 obj\n<</Length %d/Filter/FlateDecode%s>>stream\n", number, len(packed), dictionary)
+	w.write("%s", packed)
+	w.write("\nendstream\nendobj\n")
+}
+
+// Use makes a font known, and returns the name by which pages call it.
+func (w *Writer) Use(f Face) Font {
+	w.faces, w.glyphs = append(w.faces, f), append(w.glyphs, map[rune]bool{})
+	return Font{face: f, index: len(w.faces) - 1}
+}
+
+// Font is a font of a file.
+type Font struct {
+	face  Face
+	index int
+}
+
+// Picture is a picture of a file.
+type Picture struct{ index int }
+
+// Picture writes a picture, once for all pages that show it. What is transparent
+// is white.
+func (w *Writer) Picture(m image.Image) Picture {
+	b := m.Bounds()
+	rgb := make([]byte, 0, 3*b.Dx()*b.Dy())
+	for y := b.Min.Y; y < b.Max.Y; y++ {
+		for x := b.Min.X; x < b.Max.X; x++ {
+			r, g, b, a := m.At(x, y).RGBA()
+			for _, v := range [...]uint32{r, g, b} {
+				rgb = append(rgb, byte((v+0xffff-a)>>8))
+			}
+		}
+	}
+	number := w.reserve()
+	w.stream(number, fmt.Sprintf("/Type/XObject/Subtype/Image/Width %d/Height %d/ColorSpace/DeviceRGB/BitsPerComponent 8", b.Dx(), b.Dy()),
+		deflate(rgb))
+	w.pictures = append(w.pictures, number)
+	return Picture{len(w.pictures) - 1}
+}
+
+// Add writes a page.
+func (w *Writer) Add(p *Page) error {
+	content, page := w.reserve(), w.reserve()
+	w.stream(content, "", p.packed())
+	w.object(page, "<</Type/Page/Parent %d 0 R/MediaBox[0 0 %s %s]/Resources %d 0 R/Contents %d 0 R>>", w.parent(0), number(p.width),
+		number(p.height), w.resources, content)
+	for u := range p.used {
+		w.glyphs[u.font][u.char] = true
+	}
+	w.pages++
+	w.adopt(0, page, 1)
+	return w.err
+}
+
+// parent is the object of the open node of a level.
+func (w *Writer) parent(level int) int {
+	if len(w.levels) == level {
+		w.levels = append(w.levels, node{})
+	}
+	if w.levels[level].object == 0 {
+		w.levels[level].object = w.reserve()
+	}
+	return w.levels[level].object
+}
+
+// adopt puts a written object below the open node of a level.
+func (w *Writer) adopt(level, object, pages int) {
+	w.parent(level)
+	n := &w.levels[level]
+	n.kids, n.pages = append(n.kids, object), n.pages+pages
+	if len(n.kids) == leafPages {
+		w.closeNode(level)
+	}
+}
+
+// closeNode writes the open node of a level, below one of the level above.
+func (w *Writer) closeNode(level int) {
+	n := w.levels[level]
+	parent := w.parent(level + 1)
+	w.object(n.object, "<</Type/Pages/Parent %d 0 R/Count %d/Kids[%s]>>", parent, n.pages, references(n.kids))
+	w.levels[level] = node{kids: n.kids[:0]}
+	w.adopt(level+1, n.object, n.pages)
+}
+
+func references(objects []int) string {
+	var b strings.Builder
+	for _, o := range objects {
+		fmt.Fprintf(&b, "%d 0 R ", o)
+	}
+	return strings.TrimSpace(b.String())
+}
+
+// Close ends the file. A file has at least one page.
+func (w *Writer) Close() error {
+	if w.pages == 0 {
+		return cmp.Or(w.err, errors.New("pdf: a file without a page"))
+	}
+	// All but the highest level are closed into the one above; a level may grow while that is done.
+	for level := 0; level < len(w.levels)-1; level++ {
+		if len(w.levels[level].kids) > 0 {
+			w.closeNode(level)
+		}
+	}
+	top := w.levels[len(w.levels)-1]
+	w.object(top.object, "<</Type/Pages/Count %d/Kids[%s]>>", top.pages, references(top.kids))
+	w.shared()
+	catalog, info := w.reserve(), w.reserve()
+	w.object(catalog, "<</Type/Catalog/Pages %d 0 R>>", top.object)
+	w.object(info, "<</Producer%s/Title%s/Subject%s>>", text("qrjump"), text(w.info.Title), text(w.info.Subject))
+	xref := w.at
+	w.write("xref\n0 %d\n0000000000 65535 f \n", len(w.places)+1)
+	for _, place := range w.places {
+		w.write("%010d 00000 n \n", place)
+	}
+	w.write("trailer\n<</Size %d/Root %d 0 R/Info %d 0 R>>\nstartxref\n%d\n%%%%EOF\n", len(w.places)+1, catalog, info, xref)
+	if w.err == nil && w.at > 9_999_999_999 {
+		w.err = errors.New("pdf: the file is larger than 10 GB: write several")
+	}
+	return w.err
+}
+
+// shared writes the fonts, and the resources that all pages name.
+func (w *Writer) shared() {
+	var fonts, pictures strings.Builder
+	for i, used := range w.glyphs {
+		for _, block := range blocks(used) {
+			fmt.Fprintf(&fonts, "/F%d_%x %d 0 R", i, block, w.font(w.faces[i], block, used))
+		}
+	}
+	for i, object := range w.pictures {
+		fmt.Fprintf(&pictures, "/P%d %d 0 R", i, object)
+	}
+	w.object(w.resources, "<</Font<<%s>>/XObject<<%s>>>>", &fonts, &pictures)
+}
+
+// blocks are the runs of 256 characters that are used: a font of a PDF has no more.
+func blocks(used map[rune]bool) []rune {
+	seen := map[rune]bool{}
+	for r := range used {
+		seen[r>>8] = true
+	}
+	return slices.Sorted(maps.Keys(seen))
+}
+
+// font writes a Type 3 font: its glyphs are outlines, so that a printer's machine
+// needs no font and readers still find the text.
+func (w *Writer) font(f Face, block rune, used map[rune]bool) int {
+	var procs, widths, differences, unicode strings.Builder
+	chars := slices.DeleteFunc(slices.Sorted(maps.Keys(used)), func(r rune) bool { return r>>8 != block })
+	for _, r := range chars {
+		width, outline, _ := f.Glyph(r)
+		object := w.reserve()
+		w.stream(object, "", deflate(glyphProgram(width, outline)))
+		fmt.Fprintf(&procs, "/g%x %d 0 R", r, object)
+		fmt.Fprintf(&differences, " %d/g%x", r&0xff, r)
+	}
+	for code := range rune(256) {
+		width := 0.0
+		if used[block<<8|code] {
+			width, _, _ = f.Glyph(block<<8 | code)
+		}
+		widths.WriteString(number(width) + " ")
+	}
+	// A CMap takes at most 100 entries in a block of its own.
+	for part := range slices.Chunk(chars, 100) {
+		fmt.Fprintf(&unicode, "%d beginbfchar\n", len(part))
+		for _, r := range part {
+			fmt.Fprintf(&unicode, "<%02x> <", r&0xff)
+			for _, unit := range utf16.Encode([]rune{r}) {
+				fmt.Fprintf(&unicode, "%04x", unit)
+			}
+			unicode.WriteString(">\n")
+		}
+		unicode.WriteString("endbfchar\n")
+	}
+	cmap := w.reserve()
+	w.stream(cmap, "", deflate([]byte("/CIDInit /ProcSet findresource begin\n12 dict begin\nbegincmap\n/CMapName /Q def\n/CMapType 2 def\n"+
+		"1 begincodespacerange\n<00> <ff>\nendcodespacerange\n"+unicode.String()+
+		"endcmap\nCMapName currentdict /CMap defineresource pop\nend\nend\n")))
+	object := w.reserve()
+	w.object(object, "<</Type/Font/Subtype/Type3/FontBBox[0 0 0 0]/FontMatrix[.001 0 0 .001 0 0]/Resources<<>>/FirstChar 0/LastChar 255"+
+		"/Widths[%s]/Encoding<</Type/Encoding/Differences[%s]>>/CharProcs<<%s>>/ToUnicode %d 0 R>>",
+		strings.TrimSpace(widths.String()), &differences, &procs, cmap)
+	return object
+}
+
+func glyphProgram(width float64, outline []Segment) []byte {
+	box := [4]float64{}
+	for _, s := range outline {
+		for _, p := range s.points() {
+			box = [4]float64{min(box[0], p[0]), min(box[1], p[1]), max(box[2], p[0]), max(box[3], p[1])}
+		}
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s 0 %s %s %s %s d1\n", number(width), number(box[0]), number(box[1]), number(box[2]), number(box[3]))
+	for _, s := range outline {
+		for _, p := range s.points() {
+			b.WriteString(number(p[0]) + " " + number(p[1]) + " ")
+		}
+		b.WriteByte(s.Op)
+		b.WriteByte('\n')
+	}
+	if len(outline) > 0 {
+		b.WriteString("f\n")
+	}
+	return b.Bytes()
+}
+
+func (s Segment) points() [][2]float64 {
+	if s.Op == 'c' {
+		return s.Points[:]
+	}
+	return s.Points[:1]
+}
+
+// packers are kept: one takes more memory than many pages.
+var packers = sync.Pool{New: func() any {
+	z, _ := zlib.NewWriterLevel(io.Discard, zlib.BestSpeed) // a level that exists
+	return z
+}}
+
+func deflate(content []byte) []byte {
+	var b bytes.Buffer
+	z := packers.Get().(*zlib.Writer)
+	defer packers.Put(z)
+	z.Reset(&b)
+	_, _ = z.Write(content) // a buffer takes all
+	_ = z.Close()
+	return b.Bytes()
+}
+
+// text is a text string of the format: UTF-16 in hexadecimal digits.
+func text(s string) string {
+	var b strings.Builder
+	b.WriteString("<feff")
+	for _, unit := range utf16.Encode([]rune(s)) {
+		fmt.Fprintf(&b, "%04x", unit)
+	}
+	return b.String() + ">"
+}

@@ -1,0 +1,73 @@
+package symbol
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"strconv"
+)
+
+// Colour is a colour as screens mix it.
+type Colour struct{ R, G, B uint8 }
+
+// Black and White are what symbols are best printed in.
+var (
+	Black = Colour{}
+	White = Colour{255, 255, 255}
+)
+
+var colourForm = regexp.MustCompile(`^#?([0-9A-Fa-f]{6})$`)
+
+// ParseColour reads #1a3c6e, black or white.
+func ParseColour(text string) (Colour, error) {
+	switch text {
+	case "black":
+		return Black, nil
+	case "white":
+		return White, nil
+	}
+	m := colourForm.FindStringSubmatch(text)
+	if m == nil {
+		return Colour{}, fmt.Errorf("%q is no colour: want black, white or six digits, as in #1a3c6e", text)
+	}
+	v, _ := strconv.ParseUint(m[1], 16, 32) // six digits
+	return Colour{uint8(v >> 16), uint8(v >> 8), uint8(v)}, nil
+}
+
+func (c Colour) String() string { return fmt.Sprintf("#%02x%02x%02x", c.R, c.G, c.B) }
+
+// leastContrast is how much more light the paper throws back than the ink: that of
+// grade B for symbol contrast in ISO/IEC 15415, so that a print that is a little
+// worse than the screen is still a C.
+const leastContrast = 0.55
+
+// red and grey are the shares of light that a colour throws back: of the red light
+// of industrial cameras, and of all light, as phones see it. From IEC 61966-2-1.
+func (c Colour) red() float64 { return linear(c.R) }
+func (c Colour) grey() float64 {
+	return 0.2126*linear(c.R) + 0.7152*linear(c.G) + 0.0722*linear(c.B)
+}
+
+func linear(v uint8) float64 {
+	s := float64(v) / 255
+	if s <= 0.04045 {
+		return s / 12.92
+	}
+	return math.Pow((s+0.055)/1.055, 2.4)
+}
+
+// CheckContrast returns why cameras cannot read a symbol in these colours.
+func CheckContrast(ink, paper Colour) error {
+	advice := "take a darker ink or a lighter paper; black on white is best"
+	if ink.grey() > paper.grey() {
+		return fmt.Errorf("%v on %v is light on dark, which many cameras do not read: exchange the two", ink, paper)
+	}
+	if c := paper.grey() - ink.grey(); c < leastContrast {
+		return fmt.Errorf("%v on %v has a contrast of %.0f %%, and cameras need %.0f %%: %s", ink, paper, 100*c, 100*leastContrast, advice)
+	}
+	if c := paper.red() - ink.red(); c < leastContrast {
+		return fmt.Errorf("%v on %v has a contrast of %.0f %% under the red light of industrial cameras, which need %.0f %%: "+
+			"take an ink with less red or a paper with more", ink, paper, 100*max(c, 0), 100*leastContrast)
+	}
+	return nil
+}

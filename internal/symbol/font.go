@@ -1,0 +1,181 @@
+package symbol
+
+import (
+	"fmt"
+	"image"
+	"math"
+	"sync"
+	"unicode"
+
+	"golang.org/x/image/font"
+	"golang.org/x/image/font/gofont/gomono"
+	"golang.org/x/image/font/sfnt"
+	"golang.org/x/image/math/fixed"
+	"golang.org/x/image/vector"
+
+	"github.com/qrjump/qrjump/internal/pdf"
+)
+
+// Font draws the lines that people read, as outlines: the same in every format,
+// and no printer needs it.
+type Font struct {
+	font *sfnt.Font
+	mu   sync.Mutex
+	seen map[rune]glyph
+}
+
+// glyph is a character in thousandths of the size, y upwards.
+type glyph struct {
+	width   float64
+	outline []pdf.Segment
+	ok      bool
+}
+
+// largestFont is how many bytes a font file has at most; the large Chinese ones
+// have about twenty million.
+const largestFont = 64 << 20
+
+// DefaultFont is Go Mono, which has the letters of Europe.
+var DefaultFont = sync.OnceValue(func() *Font {
+	f, err := ParseFont(gomono.TTF)
+	if err != nil {
+		panic(err) // it is part of the program
+	}
+	return f
+})
+
+// ParseFont reads a TrueType or OpenType font, or the first of a collection.
+func ParseFont(file []byte) (*Font, error) {
+	if len(file) > largestFont {
+		return nil, fmt.Errorf("a font of more than %d MB", largestFont>>20)
+	}
+	all, err := sfnt.ParseCollection(file)
+	if err != nil {
+		return nil, fmt.Errorf("no TrueType or OpenType font: %w", err)
+	}
+	f, err := all.Font(0)
+	if err != nil {
+		return nil, fmt.Errorf("no TrueType or OpenType font: %w", err)
+	}
+	return &Font{font: f, seen: map[rune]glyph{}}, nil
+}
+
+// Glyph is that of pdf.Face.
+func (f *Font) Glyph(r rune) (width float64, outline []pdf.Segment, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	g, seen := f.seen[r]
+	if !seen {
+		g = f.load(r)
+		f.seen[r] = g
+	}
+	return g.width, g.outline, g.ok
+}
+
+// load reads a character at a size of 1000 pixels.
+func (f *Font) load(r rune) (g glyph) {
+	var b sfnt.Buffer
+	index, err := f.font.GlyphIndex(&b, r)
+	if err != nil || index == 0 {
+		return glyph{}
+	}
+	const size = 1000 << 6
+	advance, err := f.font.GlyphAdvance(&b, index, size, font.HintingNone)
+	if err != nil {
+		return glyph{}
+	}
+	segments, err := f.font.LoadGlyph(&b, index, size, nil)
+	if err != nil {
+		return glyph{}
+	}
+	g = glyph{width: units(advance), ok: true}
+	var last [2]float64
+	for _, s := range segments {
+		var p [3][2]float64
+		for i, arg := range s.Args {
+			p[i] = [2]float64{units(arg.X), -units(arg.Y)}
+		}
+		switch s.Op {
+		case sfnt.SegmentOpMoveTo:
+			g.outline = append(g.outline, pdf.Segment{Op: 'm', Points: p})
+			last = p[0]
+		case sfnt.SegmentOpLineTo:
+			g.outline = append(g.outline, pdf.Segment{Op: 'l', Points: p})
+			last = p[0]
+		case sfnt.SegmentOpQuadTo: // as a cubic: PDF has no other
+			g.outline = append(g.outline, pdf.Segment{Op: 'c', Points: [3][2]float64{
+				between(last, p[0], 2./3), between(p[1], p[0], 2./3), p[1]}})
+			last = p[1]
+		case sfnt.SegmentOpCubeTo:
+			g.outline = append(g.outline, pdf.Segment{Op: 'c', Points: p})
+			last = p[2]
+		}
+	}
+	return g
+}
+
+func units(v fixed.Int26_6) float64 { return float64(v) / 64 }
+
+func between(a, b [2]float64, share float64) [2]float64 {
+	return [2]float64{a[0] + (b[0]-a[0])*share, a[1] + (b[1]-a[1])*share}
+}
+
+// Check returns what a font cannot write of a text.
+func (f *Font) Check(text string) error {
+	for _, r := range text {
+		if _, _, ok := f.Glyph(r); !ok || unicode.IsControl(r) {
+			return fmt.Errorf("the font has no %q: give another, a TrueType or OpenType file that has it", r)
+		}
+	}
+	return nil
+}
+
+// width is how wide a text is in a size, both in dots.
+func (f *Font) width(text string, size int) int {
+	sum := 0.0
+	for _, r := range text {
+		w, _, _ := f.Glyph(r)
+		sum += w
+	}
+	return int(math.Ceil(sum * float64(size) / 1000))
+}
+
+// draw blackens the dots of a text.
+func (f *Font) draw(b *bitmap, text string, size, x, base int) {
+	width, top := f.width(text, size)+2, size+size/4
+	ras := vector.NewRasterizer(width, top+size)
+	scale, at := float64(size)/1000, 0.0
+	for _, r := range text {
+		w, outline, _ := f.Glyph(r)
+		point := func(p [2]float64) (float32, float32) {
+			return float32((at + p[0]) * scale), float32(float64(top) - p[1]*scale)
+		}
+		for i, s := range outline {
+			if s.Op == 'm' && i > 0 {
+				ras.ClosePath()
+			}
+			x1, y1 := point(s.Points[0])
+			switch s.Op {
+			case 'm':
+				ras.MoveTo(x1, y1)
+			case 'l':
+				ras.LineTo(x1, y1)
+			case 'c':
+				x2, y2 := point(s.Points[1])
+				x3, y3 := point(s.Points[2])
+				ras.CubeTo(x1, y1, x2, y2, x3, y3)
+			}
+		}
+		if len(outline) > 0 {
+			ras.ClosePath()
+		}
+		at += w
+	}
+	cover := image.NewAlpha(image.Rect(0, 0, width, top+size))
+	ras.Draw(cover, cover.Bounds(), image.Opaque, image.Point{})
+	for i, v := range cover.Pix {
+		if v >= 128 {
+			b.set(x+i%cover.Stride, base-top+i/cover.Stride)
+		}
+	}
+}

@@ -1,0 +1,182 @@
+package symbol
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// Style is how labels are printed.
+type Style struct {
+	Module Length // side of a module, rounded to whole dots of the printer
+	DPI    int    // dots an inch of the printer
+	Quiet  int    // modules around a symbol; 0 = what its standard demands
+	Text   Length // size of the lines; 0 = 2mm
+	Beside bool   // the lines stand to the right of the symbols and not below
+	Ink    Colour
+	Paper  Colour
+	Font   *Font // nil = DefaultFont
+}
+
+// mostQuiet bounds the quiet zone in modules.
+const mostQuiet = 100
+
+const (
+	defaultText = Length(2000)
+	// leastText is the smallest size of a line in dots at which its letters are
+	// still told apart.
+	leastText = 10
+	// lineHeight is the distance of two lines in hundredths of their size.
+	lineHeight = 120
+)
+
+// Drawing is a label ready to be written, measured in dots from its top left
+// corner: symbols with their quiet zones from left to right, lines below or beside.
+type Drawing struct {
+	Width, Height, DPI int
+	Module             int // side of a module in dots
+	ink, paper         Colour
+	symbols            []placed
+	lines              []line
+	size               int // of the lines
+	font               *Font
+}
+
+type placed struct {
+	Grid
+	x, y int
+}
+
+type line struct {
+	text    string
+	x, base int
+}
+
+// ModuleLength is the side of a module as it is drawn.
+func (d Drawing) ModuleLength() Length { return LengthOf(d.Module, d.DPI) }
+
+// Check returns what is wrong with a style, whatever is drawn in it: a *SizeError
+// where another size can be printed.
+func (s Style) Check() error {
+	if _, err := ModuleDots(s.Module, s.DPI); err != nil {
+		return err
+	}
+	if s.Quiet < 0 || s.Quiet > mostQuiet {
+		return fmt.Errorf("a quiet zone of %d modules: want at most %d", s.Quiet, mostQuiet)
+	}
+	if size := s.textDots(); size < leastText {
+		return &SizeError{Why: fmt.Sprintf("lines of %v are %d dots of a printer of %d dots an inch, and need %d to be read", s.text(), size,
+			s.DPI, leastText), Next: fmt.Sprintf("take lines of %v", LengthOf(leastText, s.DPI)+1)}
+	}
+	return CheckContrast(s.Ink, s.Paper)
+}
+
+func (s Style) text() Length  { return cmp.Or(s.Text, defaultText) }
+func (s Style) textDots() int { return s.text().Dots(s.DPI) }
+
+// Face is the font of the lines.
+func (s Style) Face() *Font {
+	if s.Font == nil {
+		return DefaultFont()
+	}
+	return s.Font
+}
+
+// Draw lays out the label of symbols and lines. The error is that of Check, or
+// says that a quiet zone is too small, a line has letters that the font has not,
+// or that the picture is too large.
+func (s Style) Draw(lines []string, symbols ...Grid) (Drawing, error) {
+	if err := s.Check(); err != nil {
+		return Drawing{}, err
+	}
+	module, err := ModuleDots(s.Module, s.DPI)
+	if err != nil {
+		return Drawing{}, err
+	}
+	d := Drawing{DPI: s.DPI, Module: module, ink: s.Ink, paper: s.Paper, size: s.textDots(), font: s.Face()}
+	for _, g := range symbols {
+		if s.Quiet != 0 && s.Quiet < g.quiet {
+			return Drawing{}, &SizeError{Why: fmt.Sprintf("a quiet zone of %d modules is too small for this symbol", s.Quiet),
+				Next: fmt.Sprintf("take %d or more", g.quiet)}
+		}
+		d.Height = max(d.Height, (g.Height+2*cmp.Or(s.Quiet, g.quiet))*module)
+	}
+	for _, g := range symbols {
+		quiet := cmp.Or(s.Quiet, g.quiet) * module
+		d.symbols = append(d.symbols, placed{g, d.Width + quiet, (d.Height - g.Height*module) / 2})
+		d.Width += g.Width*module + 2*quiet
+	}
+	if err := d.place(slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return l == "" }), s.Beside); err != nil {
+		return Drawing{}, err
+	}
+	if d.Width > MostDots || d.Height > MostDots {
+		return Drawing{}, &SizeError{Why: fmt.Sprintf("a picture of %d×%d dots is larger than %d a side", d.Width, d.Height, MostDots),
+			Can: s.smaller(MostDots, max(d.Width, d.Height))}
+	}
+	return d, nil
+}
+
+// smaller is the module at which what needs some dots now is within others.
+func (s Style) smaller(room, needed int) Length {
+	dots, err := ModuleDots(s.Module, s.DPI)
+	if err != nil || needed == 0 {
+		return 0
+	}
+	can := LengthOf(dots*room/needed, s.DPI)
+	if _, err := ModuleDots(can, s.DPI); err != nil {
+		return 0
+	}
+	return can
+}
+
+// place puts the lines below the symbols, in the middle, or beside them.
+func (d *Drawing) place(lines []string, beside bool) error {
+	if len(lines) == 0 {
+		return nil
+	}
+	step, widest := d.size*lineHeight/100, 0
+	for _, text := range lines {
+		if err := d.font.Check(text); err != nil {
+			return err
+		}
+		widest = max(widest, d.font.width(text, d.size))
+	}
+	block := step * len(lines)
+	x, top := 0, d.Height
+	switch {
+	case beside:
+		x, d.Height = d.Width, max(d.Height, block)
+		top = (d.Height - block) / 2
+		d.shift(0, (d.Height-d.symbolsHeight())/2)
+		d.Width += widest + d.size/2
+	default:
+		if widest+d.size > d.Width {
+			d.shift((widest+d.size-d.Width)/2, 0)
+			d.Width = widest + d.size
+		}
+		d.Height += block + d.size/4
+	}
+	for i, text := range lines {
+		at := x
+		if !beside {
+			at = (d.Width - d.font.width(text, d.size)) / 2
+		}
+		d.lines = append(d.lines, line{text, at, top + i*step + d.size})
+	}
+	return nil
+}
+
+// symbolsHeight is the height of the tallest symbol with its quiet zone.
+func (d *Drawing) symbolsHeight() (height int) {
+	for _, p := range d.symbols {
+		height = max(height, 2*p.y+p.Height*d.Module)
+	}
+	return height
+}
+
+func (d *Drawing) shift(x, y int) {
+	for i := range d.symbols {
+		d.symbols[i].x += x
+		d.symbols[i].y += y
+	}
+}

@@ -1,0 +1,168 @@
+// Package symbol draws machine-readable symbols at sizes that a printer holds and
+// a camera reads.
+package symbol
+
+import (
+	"fmt"
+	"image"
+	"iter"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/boombuler/barcode/datamatrix"
+	"github.com/boombuler/barcode/qr"
+)
+
+// Level is how much of a QR code may be damaged: L 7 %, M 15 %, Q 25 %, H 30 %.
+type Level byte
+
+// levels of the library by name.
+var levels = map[Level]qr.ErrorCorrectionLevel{'L': qr.L, 'M': qr.M, 'Q': qr.Q, 'H': qr.H}
+
+// The quiet zones that the standards demand, in modules: ISO/IEC 18004 and 16022.
+const (
+	qrQuiet         = 4
+	dataMatrixQuiet = 1
+)
+
+// FieldSide is the side of the dot matrix that a row of a batch has, in modules.
+// Contract: marketcode 4.2.
+const FieldSide = 19
+
+// Grid is the modules of a symbol without its quiet zone.
+type Grid struct {
+	Width, Height int
+	quiet         int // modules, which its standard demands around it
+	dark          []bool
+}
+
+// Dark reports whether a module is dark; outside all are light.
+func (g Grid) Dark(x, y int) bool {
+	return x >= 0 && y >= 0 && x < g.Width && y < g.Height && g.dark[y*g.Width+x]
+}
+
+// QR returns the QR code of a text. Texts of digits, capital letters and $%*+-./:
+// alone make smaller symbols. The error says why there is none: a text that is too
+// long for the level, empty, or no UTF-8.
+func QR(text string, level Level) (Grid, error) {
+	if err := checkText(text); err != nil {
+		return Grid{}, err
+	}
+	l, ok := levels[level]
+	if !ok {
+		return Grid{}, fmt.Errorf("error correction %q: want L, M, Q or H", string(level))
+	}
+	m, err := qr.Encode(text, l, qr.Auto)
+	if err != nil {
+		next := "shorten it"
+		if level != 'L' {
+			next = "shorten it, or take a lower error correction"
+		}
+		return Grid{}, fmt.Errorf("a text of %d bytes is too long for a QR code of level %c: %s", len(text), level, next)
+	}
+	return gridOf(m, qrQuiet), nil
+}
+
+// DataMatrix returns the ECC 200 Data Matrix of a text. It takes ASCII alone: what
+// other bytes mean, readers of Data Matrix do not agree on.
+func DataMatrix(text string) (Grid, error) {
+	if err := checkText(text); err != nil {
+		return Grid{}, err
+	}
+	for _, r := range text {
+		if r > '~' || r < ' ' {
+			return Grid{}, fmt.Errorf("a Data Matrix holds printable ASCII, not %q: take a QR code", r)
+		}
+	}
+	m, err := datamatrix.Encode(text)
+	if err != nil {
+		return Grid{}, fmt.Errorf("a text of %d bytes is too long for a Data Matrix: shorten it", len(text))
+	}
+	return gridOf(m, dataMatrixQuiet), nil
+}
+
+func checkText(text string) error {
+	switch {
+	case text == "":
+		return fmt.Errorf("an empty text has no symbol")
+	case !utf8.ValidString(text):
+		return fmt.Errorf("the text is no UTF-8")
+	}
+	return nil
+}
+
+func gridOf(m image.Image, quiet int) Grid {
+	b := m.Bounds()
+	g := Grid{Width: b.Dx(), Height: b.Dy(), quiet: quiet, dark: make([]bool, b.Dx()*b.Dy())}
+	for i := range g.dark {
+		r, _, _, _ := m.At(b.Min.X+i%g.Width, b.Min.Y+i/g.Width).RGBA()
+		g.dark[i] = r == 0
+	}
+	return g
+}
+
+// Field returns the symbol of a dot matrix as a row of a batch has it: 19×19
+// characters row by row, 0 = white, 1 = black. White edges are left away, since a
+// quiet zone is drawn around. Contract: marketcode 4.2.
+func Field(dots string) (Grid, error) {
+	if len(dots) != FieldSide*FieldSide || strings.Trim(dots, "01") != "" {
+		return Grid{}, fmt.Errorf("a dot matrix is %d characters 0 and 1, not these %d", FieldSide*FieldSide, len(dots))
+	}
+	left, top, right, bottom := FieldSide, FieldSide, -1, -1
+	for i := range len(dots) {
+		if dots[i] == '1' {
+			x, y := i%FieldSide, i/FieldSide
+			left, top, right, bottom = min(left, x), min(top, y), max(right, x), max(bottom, y)
+		}
+	}
+	if right < 0 {
+		return Grid{}, fmt.Errorf("a dot matrix without a black dot is no symbol")
+	}
+	g := Grid{Width: right - left + 1, Height: bottom - top + 1, quiet: dataMatrixQuiet}
+	for y := top; y <= bottom; y++ {
+		for x := left; x <= right; x++ {
+			g.dark = append(g.dark, dots[y*FieldSide+x] == '1')
+		}
+	}
+	return g, nil
+}
+
+// rects are rectangles that cover the dark modules, each module once, in modules.
+func (g Grid) rects() iter.Seq[image.Rectangle] {
+	return func(yield func(image.Rectangle) bool) {
+		done := make([]bool, len(g.dark))
+		for y := range g.Height {
+			for x := range g.Width {
+				if !g.Dark(x, y) || done[y*g.Width+x] {
+					continue
+				}
+				right := x + 1
+				for g.Dark(right, y) && !done[y*g.Width+right] {
+					right++
+				}
+				bottom := y + 1
+				for g.darkRow(x, right, bottom, done) {
+					bottom++
+				}
+				for i := y; i < bottom; i++ {
+					for j := x; j < right; j++ {
+						done[i*g.Width+j] = true
+					}
+				}
+				if !yield(image.Rect(x, y, right, bottom)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// darkRow reports whether all modules of a part of a row are dark and not covered yet.
+func (g Grid) darkRow(from, to, y int, done []bool) bool {
+	for x := from; x < to; x++ {
+		if !g.Dark(x, y) || done[y*g.Width+x] {
+			return false
+		}
+	}
+	return true
+}
