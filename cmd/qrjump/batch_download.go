@@ -64,7 +64,7 @@ func (c *batchDownload) Run(s *session) error {
 	if err != nil {
 		return aboutBatch("download", c.ID, err)
 	}
-	pieces, err := c.pieces(a, part)
+	pieces, err := piecesOf(a, part)
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func (c *batchDownload) Run(s *session) error {
 			"the codes come in %d packages, each encrypted by itself: give --out a folder (%s/), or decrypt them into one file with --plain", len(pieces), strings.TrimRight(c.Out, "/"))
 	}
 	total := pieces[len(pieces)-1].To - pieces[0].From + 1
-	d := download{session: s, wire: wire, id: c.ID, key: key, bar: newBar(s, total)}
+	d := download{session: s, wire: wire, id: c.ID, key: key, bar: newBar(s, total, "downloading")}
 	defer d.bar.end()
 	var files []downloadedFile
 	if folder {
@@ -162,10 +162,10 @@ func (c *batchDownload) folder() (bool, error) {
 	return false, nil
 }
 
-// pieces are the parts of segments that were asked for.
-func (c *batchDownload) pieces(a client.Application, want client.CodeRange) ([]client.CodeRange, error) {
+// piecesOf are the parts of segments that were asked for.
+func piecesOf(a client.Application, want client.CodeRange) ([]client.CodeRange, error) {
 	if a.Status != client.ApplicationFinished || len(a.Segments) == 0 {
-		return nil, fmt.Errorf("download %d: the application is %s, not %s yet: ask again with: qrjump batch show %d", a.ID,
+		return nil, fmt.Errorf("batch %d: the application is %s, not %s yet: ask again with: qrjump batch show %d", a.ID,
 			plain(a.Status), client.ApplicationFinished, a.ID)
 	}
 	last := a.Segments[len(a.Segments)-1].To
@@ -272,18 +272,18 @@ func replaceFile(path string, fill func(io.Writer) error) (size int64, err error
 	return info.Size(), nil
 }
 
-// bar shows on a terminal how far a download is, and elsewhere nothing.
+// bar shows on a terminal how far a command is, in codes, and elsewhere nothing.
 type bar struct {
 	shown *progressbar.ProgressBar // nil = not shown
 	done  int64                    // codes of whole packages
 }
 
-func newBar(s *session, codes int64) *bar {
+func newBar(s *session, codes int64, doing string) *bar {
 	out, ok := s.err.(*os.File)
 	if !ok || !term.IsTerminal(int(out.Fd())) {
 		return &bar{}
 	}
-	return &bar{shown: progressbar.NewOptions64(codes, progressbar.OptionSetWriter(out), progressbar.OptionSetDescription("downloading"),
+	return &bar{shown: progressbar.NewOptions64(codes, progressbar.OptionSetWriter(out), progressbar.OptionSetDescription(doing),
 		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("codes"), progressbar.OptionFullWidth(),
 		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())}
 }
@@ -294,6 +294,13 @@ func (b *bar) follow(in io.Reader, size, codes int64) io.Reader {
 		return in
 	}
 	return &followed{in: in, bar: b, size: size, codes: codes}
+}
+
+// add counts codes that are done.
+func (b *bar) add(codes int) {
+	if b.shown != nil {
+		_ = b.shown.Add(codes) // a terminal that is gone shows nothing
+	}
 }
 
 // end takes the bar away.

@@ -36,6 +36,7 @@ type commands struct {
 		Edit    ruleEdit    `cmd:"" group:"Jump rules of one account" help:"Change a rule; what is not named stays." example:"qrjump rule edit https://coffee.example/t/ --occupy"`
 		Publish rulePublish `cmd:"" group:"Jump rules of one account" help:"Make a rule live for everybody." example:"qrjump rule publish https://coffee.example/t/"`
 		Delete  ruleDelete  `cmd:"" group:"Jump rules of one account" help:"Delete a rule at once." example:"qrjump rule delete https://coffee.example/t/"`
+		QR      ruleQR      `cmd:"" name:"qr" group:"Jump rules of one account" help:"Draw the QR code of a link, if a rule opens it." example:"qrjump rule qr https://coffee.example/t/7 --out table-7.svg"`
 		File    ruleFile    `cmd:"" group:"Jump rules of one account" help:"Show the verification file, and where it must be." example:"qrjump rule file --prefix https://coffee.example/t/"`
 		Replay  ruleReplay  `cmd:"" group:"Jump rules of one account" help:"Say what the scans of the last days would have opened under such a file (operator)." example:"qrjump rule replay rules.yaml --days 30"`
 		Plan    rulePlan    `cmd:"" group:"Jump rules of one account" help:"Show what apply would do." example:"qrjump rule plan rules.yaml"`
@@ -53,11 +54,16 @@ type commands struct {
 		Release   ruleRelease   `cmd:"" group:"Jump rules of all accounts (operator)" help:"Take a prefix away from its owner, when a domain changed hands." example:"qrjump rule release https://coffee.example/ --below --reason 'the domain was sold' --yes"`
 	} `cmd:"" help:"Jump rules: what a link opens."`
 
+	Symbol symbolCommand `cmd:"" group:"Codes of one account" help:"Draw the symbol of a text, or of a code, at a size that a printer holds." example:"qrjump symbol https://coffee.example/t/7 --format png --dpi 600 --out table-7.png"`
+
 	Batch struct {
-		Apply    batchApply    `cmd:"" group:"Codes of one account" help:"Apply for codes, one for each item." example:"qrjump batch apply 10000 --isv order-1"`
-		Show     batchShow     `cmd:"" group:"Codes of one account" help:"Say how far an application is, and its segments." example:"qrjump batch show --isv order-1"`
-		Download batchDownload `cmd:"" group:"Codes of one account" help:"Download the codes for the printer." example:"qrjump batch download 500000001 --out codes.txt --plain --key-file key.txt"`
-		Activate batchActivate `cmd:"" group:"Codes of one account" help:"Make a range of codes open a page." example:"qrjump batch activate 500000001 0-4999 --activity Spring --brand Coffee --title Beans --product-code 6901234567892 --target wxminiprogram0001 --path pages/item/item"`
+		Apply     batchApply     `cmd:"" group:"Codes of one account" help:"Apply for codes, one for each item." example:"qrjump batch apply 10000 --isv order-1"`
+		Show      batchShow      `cmd:"" group:"Codes of one account" help:"Say how far an application is, and its segments." example:"qrjump batch show --isv order-1"`
+		Sheet     batchSheet     `cmd:"" group:"Codes of one account" help:"Write pages of labels as PDF, in memory that does not grow with them." example:"qrjump batch sheet 500000001 0-9999 --out labels.pdf --key-file key.txt --line '{serial}'"`
+		Pictures  batchPictures  `cmd:"" group:"Codes of one account" help:"Write a label for each code: a ZIP of pictures, or a stream for a label printer." example:"qrjump batch pictures 500000001 0-9999 --format zpl --dpi 203 --out labels.zpl --key-file key.txt"`
+		ListCodes batchListCodes `cmd:"" group:"Codes of one account" help:"List codes for a printer's own program." example:"qrjump batch list-codes 500000001 0-9999 --format csv --out codes.csv --key-file key.txt"`
+		Download  batchDownload  `cmd:"" group:"Codes of one account" help:"Download the codes for the printer." example:"qrjump batch download 500000001 --out codes.txt --plain --key-file key.txt"`
+		Activate  batchActivate  `cmd:"" group:"Codes of one account" help:"Make a range of codes open a page." example:"qrjump batch activate 500000001 0-4999 --activity Spring --brand Coffee --title Beans --product-code 6901234567892 --target wxminiprogram0001 --path pages/item/item"`
 
 		List     batchList     `cmd:"" group:"Codes of all accounts (operator)" help:"List all applications." example:"qrjump batch list"`
 		Events   batchEvents   `cmd:"" group:"Codes of all accounts (operator)" help:"List what happened to the codes of an application, and what is scheduled." example:"qrjump batch events 500000001"`

@@ -36,6 +36,7 @@ var mayImport = map[string][]string{
 
 	"internal/pdf":    {},
 	"internal/symbol": {"internal/pdf"},
+	"internal/labels": {"internal/pdf", "internal/symbol"},
 
 	"internal/accounts": {"internal/behaviour", "internal/errcode", "internal/outbound", "internal/outbox", "internal/settings",
 		"internal/vault"},
@@ -94,8 +95,8 @@ var mayImport = map[string][]string{
 	"client":     {},
 	"qrjumptest": {"client", "internal/server"},
 	"cmd/qrjump": {"client", "internal/archive", "internal/cassette", "internal/codes", "internal/errcode", "internal/index",
-		"internal/live", "internal/outbound", "internal/parcel", "internal/rules", "internal/scan", "internal/server", "internal/spelling",
-		"internal/verification", "internal/version"},
+		"internal/labels", "internal/live", "internal/outbound", "internal/parcel", "internal/rules", "internal/scan", "internal/server",
+		"internal/spelling", "internal/symbol", "internal/verification", "internal/version"},
 	"demo":      {},
 	"deploy":    {},
 	"endurance": {},

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/labels"
+)
+
+// said tells what a job wrote.
+func (f *rangeFlags) said(s *session, total int64, files []printedFile) error {
+	if f.Out == "-" {
+		return nil
+	}
+	return f.print(s, map[string]any{"application_id": f.ID, "codes": total, "files": files}, func(w io.Writer) {
+		var size int64
+		for _, one := range files {
+			size += one.Bytes
+		}
+		where := plain(f.Out)
+		if len(files) > 1 {
+			where = plain(files[0].File) + " to " + plain(files[len(files)-1].File)
+		}
+		fmt.Fprintf(w, "wrote %s of %d to %s, %s\n", countedCodes(total), f.ID, where, counted(int(size), "byte"))
+	})
+}
+
+type batchListCodes struct {
+	rangeFlags
+	Format string `enum:"csv,ndjson,text,lines" default:"csv" placeholder:"csv|ndjson|text|lines" help:"Format (${default}): commas and a header, a JSON object a line, the texts alone, or the four columns of the wire: dot matrix, code, index, text."`
+}
+
+// Run lists codes.
+func (c *batchListCodes) Run(s *session) error {
+	src, err := c.source(s)
+	if err != nil {
+		return err
+	}
+	job, err := beginJob(&c.rangeFlags, map[string]any{"list": c.Format})
+	if err != nil {
+		return err
+	}
+	list, progress := labels.List(c.Format), newBar(s, src.count(), "listing")
+	defer progress.end()
+	size, err := job.stream(s, list.Header(), func(from int64, put func([]byte) error) error {
+		rows, clean, err := c.ordered(s.ctx, &src, from)
+		if err != nil {
+			return err
+		}
+		defer clean()
+		progress.add(int(from))
+		var line []byte
+		for r, err := range rows {
+			if err != nil {
+				return err
+			}
+			line = list.Append(line[:0], r)
+			if err := put(line); err != nil {
+				return err
+			}
+			progress.add(1)
+		}
+		return s.ctx.Err()
+	})
+	progress.end()
+	if err != nil {
+		return err
+	}
+	return c.said(s, src.count(), []printedFile{{c.Out, src.count(), size}})
+}
+
+// labelFlags say what stands on each label of a job.
+type labelFlags struct {
+	printFlags
+	Kind string `enum:"qr,datamatrix,matrix,both" default:"qr" placeholder:"qr|datamatrix|matrix|both" help:"The text as QR code (${default}) or Data Matrix, the dot matrix, or QR code and dot matrix beside each other."`
+}
+
+type batchSheet struct {
+	rangeFlags
+	labelFlags
+	Page      string `default:"a4" placeholder:"PAPER" help:"Paper: a3, a4, a5, a6, letter, or a size as in 100x150mm (${default})."`
+	Columns   int    `default:"4" placeholder:"N" help:"Columns of labels (${default})."`
+	PageRows  int    `name:"rows" default:"10" placeholder:"N" help:"Rows of labels (${default})."`
+	Margin    string `default:"10mm" placeholder:"LENGTH" help:"Margin around all labels (${default})."`
+	Gap       string `default:"0mm" placeholder:"LENGTH" help:"Gap between two labels (${default})."`
+	CropMarks bool   `help:"Short lines in the margin where the paper is cut."`
+	Footer    string `placeholder:"TEXT" help:"A line in the lower margin; {batch}, {from}, {to} and {page} are replaced."`
+	Logo      string `placeholder:"FILE" help:"A picture left of each symbol, PNG or JPEG."`
+	LogoWidth string `default:"10mm" placeholder:"LENGTH" help:"Width of the logo (${default})."`
+	PerFile   int64  `placeholder:"PAGES" help:"Pages a file, as FILE-0001.pdf; without it one file of all. --resume keeps whole files."`
+}
+
+// Run writes pages of labels.
+func (c *batchSheet) Run(s *session) error {
+	design, err := c.design(c.Kind)
+	if err != nil {
+		return err
+	}
+	sheet, err := c.sheet(design)
+	if err != nil {
+		return err
+	}
+	src, err := c.source(s)
+	if err != nil {
+		return err
+	}
+	job, err := beginJob(&c.rangeFlags, map[string]any{"sheet": c.labelFlags, "page": c.Page, "columns": c.Columns, "rows": c.PageRows,
+		"margin": c.Margin, "gap": c.Gap, "crop_marks": c.CropMarks, "footer": c.Footer, "logo": c.Logo, "logo_width": c.LogoWidth,
+		"pages": c.PerFile})
+	if err != nil {
+		return err
+	}
+	perPage := int64(sheet.PerPage())
+	write := func(w io.Writer, rows iter.Seq2[labels.Row, error], first int64, done func(int)) error {
+		return sheet.Write(w, c.ID, rows, int(first/perPage)+1, done)
+	}
+	return c.parts(s, &src, job, c.PerFile*perPage, write)
+}
+
+// sheet is what the flags say of pages.
+func (c *batchSheet) sheet(design labels.Design) (sheet labels.Sheet, err error) {
+	sheet = labels.Sheet{Columns: c.Columns, Rows: c.PageRows, CropMarks: c.CropMarks, Footer: c.Footer, Design: design}
+	if c.PerFile < 0 {
+		return sheet, misused("--per-file %d: want 1 or more", c.PerFile)
+	}
+	if sheet.Paper, err = labels.ParsePaper(c.Page); err != nil {
+		return sheet, misused("--page: %v", err)
+	}
+	if sheet.Margin, err = length("margin", c.Margin); err != nil {
+		return sheet, err
+	}
+	if sheet.Gap, err = length("gap", c.Gap); err != nil {
+		return sheet, err
+	}
+	if c.Logo != "" {
+		if sheet.LogoAt, err = length("logo-width", c.LogoWidth); err != nil {
+			return sheet, err
+		}
+		if sheet.Logo, err = readLogo(c.Logo); err != nil {
+			return sheet, err
+		}
+	}
+	if err := sheet.Check(); err != nil {
+		return sheet, misuse(err.Error())
+	}
+	return sheet, nil
+}
+
+// parts writes a job of several files, with a bar on the terminal.
+func (f *rangeFlags) parts(s *session, src *rowSource, job *printJob, each int64,
+	write func(w io.Writer, rows iter.Seq2[labels.Row, error], first int64, done func(int)) error) error {
+	progress := newBar(s, src.count(), "drawing")
+	defer progress.end()
+	progress.add(int(job.Labels))
+	files, err := job.parts(s, src.count(), each, func(from int64) (iter.Seq2[labels.Row, error], func(), error) {
+		return f.ordered(s.ctx, src, from)
+	}, func(w io.Writer, rows iter.Seq2[labels.Row, error], first int64) error {
+		return write(w, rows, first, progress.add)
+	})
+	progress.end()
+	if err != nil {
+		return unprintable(err)
+	}
+	return f.said(s, src.count(), files)
+}
+
+type batchPictures struct {
+	rangeFlags
+	labelFlags
+	Format  string `enum:"svg,png,pdf,zpl,epl" default:"png" placeholder:"svg|png|pdf|zpl|epl" help:"Format of each (${default}); zpl and epl are for label printers."`
+	PerFile int64  `default:"50000" placeholder:"N" help:"Pictures a ZIP, as FILE-0001.zip where there are more (${default}); --resume keeps whole files."`
+}
+
+// Run writes each label by itself: into an archive, or as a stream for a label printer.
+func (c *batchPictures) Run(s *session) error {
+	design, err := c.design(c.Kind)
+	if err != nil {
+		return err
+	}
+	if c.PerFile < 1 {
+		return misused("--per-file %d: want 1 or more", c.PerFile)
+	}
+	format, zipped := labels.Format(c.Format), strings.HasSuffix(c.Out, ".zip")
+	if !zipped && !format.ForPrinters() {
+		return misused("--out %s: pictures go into an archive: give a name that ends in .zip (zpl and epl may go into one file, label by label)",
+			c.Out)
+	}
+	src, err := c.source(s)
+	if err != nil {
+		return err
+	}
+	job, err := beginJob(&c.rangeFlags, map[string]any{"pictures": c.labelFlags, "format": c.Format, "each": c.PerFile})
+	if err != nil {
+		return err
+	}
+	if zipped {
+		return c.parts(s, &src, job, c.PerFile, func(w io.Writer, rows iter.Seq2[labels.Row, error], _ int64, done func(int)) error {
+			return design.Zip(w, c.ID, rows, format, done)
+		})
+	}
+	progress := newBar(s, src.count(), "drawing")
+	defer progress.end()
+	size, err := job.stream(s, "", func(from int64, put func([]byte) error) error {
+		rows, clean, err := c.ordered(s.ctx, &src, from)
+		if err != nil {
+			return err
+		}
+		defer clean()
+		progress.add(int(from))
+		return design.Labels(c.ID, rows, format, func(_ labels.Row, label []byte) error {
+			progress.add(1)
+			return cmp.Or(s.ctx.Err(), put(label))
+		})
+	})
+	progress.end()
+	if err != nil {
+		return unprintable(err)
+	}
+	return c.said(s, src.count(), []printedFile{{c.Out, src.count(), size}})
+}

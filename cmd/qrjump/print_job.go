@@ -1,0 +1,252 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/labels"
+	"github.com/qrjump/qrjump/internal/version"
+)
+
+// printJob is a job of printing that a later run can go on with: FILE.job says with
+// which settings it was begun and how far it is.
+type printJob struct {
+	Settings json.RawMessage `json:"settings"` // all that decides what is written, and the version of this program
+	Labels   int64           `json:"labels"`   // that are written for good
+	Bytes    int64           `json:"bytes"`    // of the file, where it is written as a stream
+	Parts    int             `json:"parts"`    // files that are whole, where it is written as several
+
+	out string
+}
+
+// beginJob begins a job, or takes up the one that broke off.
+func beginJob(f *rangeFlags, settings map[string]any) (*printJob, error) {
+	settings["version"], settings["batch"], settings["range"] = version.Number(), f.ID, f.Range
+	settings["every"], settings["shuffle"] = f.Every, f.Shuffle
+	text, err := json.Marshal(settings)
+	if err != nil {
+		return nil, err
+	}
+	j := &printJob{Settings: text, out: f.Out}
+	if !f.Resume {
+		return j, nil
+	}
+	if f.Out == "-" {
+		return nil, misused("--resume goes on with a file: standard output has none")
+	}
+	before, err := os.ReadFile(j.path())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return j, nil
+	case err != nil:
+		return nil, fmt.Errorf("reading how far it was: %w", err)
+	}
+	broke := &printJob{out: f.Out}
+	if err := json.Unmarshal(before, broke); err != nil || broke.Labels < 0 || broke.Bytes < 0 || broke.Parts < 0 {
+		return nil, fmt.Errorf("%s does not say how far the job was: delete it, and begin without --resume", j.path())
+	}
+	if string(broke.Settings) != string(text) {
+		return nil, misused("%s was begun as %s, and not as %s: give the same, or begin without --resume", f.Out, broke.Settings, text)
+	}
+	return broke, nil
+}
+
+func (j *printJob) path() string { return j.out + ".job" }
+
+// save writes down how far the job is.
+func (j *printJob) save() error {
+	if j.out == "-" {
+		return nil
+	}
+	_, err := replaceFile(j.path(), func(w io.Writer) error { return json.NewEncoder(w).Encode(j) })
+	return err
+}
+
+// end is called when all is written.
+func (j *printJob) end() error {
+	if err := os.Remove(j.path()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// broken adds to an error how to go on.
+func (j *printJob) broken(err error) error {
+	if j.Labels == 0 || j.out == "-" {
+		return err
+	}
+	return advised{error: err, next: fmt.Sprintf("%d are written: the same command with --resume goes on behind them", j.Labels)}
+}
+
+// saveEvery is how many bytes of a stream are written between two marks of how far it is.
+const saveEvery = 8 << 20
+
+// stream writes a file label by label; rows begins at the label that it is given.
+func (j *printJob) stream(s *session, header string, fill func(from int64, put func(label []byte) error) error) (size int64, err error) {
+	if j.out == "-" {
+		w := bufio.NewWriterSize(s.out, 256<<10)
+		if _, err := w.WriteString(header); err != nil {
+			return 0, err
+		}
+		if err := fill(0, func(label []byte) error { _, err := w.Write(label); return err }); err != nil {
+			return 0, err
+		}
+		return 0, w.Flush()
+	}
+	part := j.out + ".part"
+	f, err := os.OpenFile(part, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return 0, fmt.Errorf("writing %s: %w", part, err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, fmt.Errorf("writing %s: %w", part, err)
+	}
+	if info.Size() < j.Bytes {
+		return 0, fmt.Errorf("%s has %d bytes, and %s says %d: begin without --resume", part, info.Size(), j.path(), j.Bytes)
+	}
+	if err := f.Truncate(j.Bytes); err != nil {
+		return 0, fmt.Errorf("writing %s: %w", part, err)
+	}
+	if _, err := f.Seek(j.Bytes, io.SeekStart); err != nil {
+		return 0, fmt.Errorf("writing %s: %w", part, err)
+	}
+	w := &marked{job: j, file: f, w: bufio.NewWriterSize(f, 256<<10), labels: j.Labels, bytes: j.Bytes}
+	if w.bytes == 0 {
+		if err := w.put(header, 0); err != nil {
+			return 0, err
+		}
+	}
+	if err := fill(j.Labels, func(label []byte) error { return w.put(string(label), 1) }); err != nil {
+		if w.labels == 0 {
+			return 0, errors.Join(err, os.Remove(part))
+		}
+		return 0, j.broken(errors.Join(err, w.mark()))
+	}
+	if err := w.mark(); err != nil {
+		return 0, err
+	}
+	if err := os.Rename(part, j.out); err != nil {
+		return 0, fmt.Errorf("writing %s: %w", j.out, err)
+	}
+	return w.bytes, j.end()
+}
+
+// marked is a stream that marks from time to time how far it is.
+type marked struct {
+	job                  *printJob
+	file                 *os.File
+	w                    *bufio.Writer
+	labels, bytes, since int64
+}
+
+func (m *marked) put(text string, labels int64) error {
+	n, err := m.w.WriteString(text)
+	m.bytes, m.since, m.labels = m.bytes+int64(n), m.since+int64(n), m.labels+labels
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", m.file.Name(), err)
+	}
+	if m.since < saveEvery {
+		return nil
+	}
+	m.since = 0
+	return m.mark()
+}
+
+// mark says how far the stream is, once that much is on the disk.
+func (m *marked) mark() error {
+	for _, step := range []func() error{m.w.Flush, m.file.Sync} {
+		if err := step(); err != nil {
+			return fmt.Errorf("writing %s: %w", m.file.Name(), err)
+		}
+	}
+	m.job.Labels, m.job.Bytes = m.labels, m.bytes
+	return m.job.save()
+}
+
+// printedFile is one file of a job.
+type printedFile struct {
+	File   string `json:"file"`
+	Labels int64  `json:"labels"`
+	Bytes  int64  `json:"bytes"`
+}
+
+// parts writes files of so many labels each, 0 = one of all; a part is there when it
+// is whole. rows begins at the label that it is given.
+func (j *printJob) parts(s *session, total, each int64, rows func(from int64) (iter.Seq2[labels.Row, error], func(), error),
+	write func(w io.Writer, rows iter.Seq2[labels.Row, error], first int64) error) (files []printedFile, err error) {
+	if each == 0 || each > total {
+		each = total
+	}
+	if j.out == "-" && each < total {
+		return nil, misused("several files do not go to standard output: leave --per-file away, or give --out a name")
+	}
+	from, clean, err := rows(j.Labels)
+	if err != nil {
+		return nil, err
+	}
+	defer clean()
+	next, stop := iter.Pull2(from)
+	defer stop()
+	for j.Labels < total {
+		n := min(each, total-j.Labels)
+		fill := func(w io.Writer) error { return write(w, some(s.ctx, next, n), j.Labels) }
+		if j.out == "-" {
+			w := bufio.NewWriterSize(s.out, 256<<10)
+			if err := fill(w); err != nil {
+				return nil, err
+			}
+			return nil, w.Flush()
+		}
+		name := partName(j.out, j.Parts+1, total > each)
+		size, err := replaceFile(name, fill)
+		if err != nil {
+			return nil, j.broken(err)
+		}
+		files = append(files, printedFile{name, n, size})
+		if j.Labels, j.Parts = j.Labels+n, j.Parts+1; j.Labels == total {
+			break
+		}
+		if err := j.save(); err != nil {
+			return nil, err
+		}
+	}
+	return files, j.end()
+}
+
+// some are the next n rows.
+func some(ctx context.Context, next func() (labels.Row, error, bool), n int64) iter.Seq2[labels.Row, error] {
+	return func(yield func(labels.Row, error) bool) {
+		for range n {
+			r, err, ok := next()
+			if !ok {
+				err = errors.New("the rows ended early")
+			}
+			if err == nil {
+				err = ctx.Err()
+			}
+			if !yield(r, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// partName is the name of a part: sheet-0001.pdf of sheet.pdf.
+func partName(out string, part int, several bool) string {
+	if !several {
+		return out
+	}
+	ending := filepath.Ext(out)
+	return fmt.Sprintf("%s-%04d%s", strings.TrimSuffix(out, ending), part, ending)
+}

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"os"
+	"path/filepath"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/labels"
+)
+
+// packageKeyFlags say by which key packages of codes are opened.
+type packageKeyFlags struct {
+	Key     string `env:"QRJUMP_PACKAGE_KEY" placeholder:"KEY16" help:"The account's package key, 16 characters. In the environment it does not show in the list of processes."`
+	KeyFile string `xor:"key" placeholder:"FILE" help:"The first line of FILE is the package key, whatever --key says."`
+}
+
+func (f packageKeyFlags) key() (string, error) {
+	if f.KeyFile != "" {
+		return keyFile("--key-file", f.KeyFile)
+	}
+	if f.Key == "" {
+		return "", misused("codes come encrypted: give the account's package key by --key-file, or QRJUMP_PACKAGE_KEY")
+	}
+	return f.Key, checkPackageKey(f.Key)
+}
+
+// rangeFlags say which codes are printed, from where and in which order.
+type rangeFlags struct {
+	member
+	packageKeyFlags
+	ID       int64    `arg:"" name:"id" help:"The application."`
+	Range    []string `arg:"" name:"range" help:"Which codes: both ends of a range (0-4999), an index (7), or all."`
+	FromFile string   `placeholder:"FILE" help:"Rows of four columns that are here already (batch download --plain, or those of a package), instead of asking the server."`
+	Every    int64    `default:"1" placeholder:"N" help:"Only each N-th of them, from the first on."`
+	Shuffle  string   `placeholder:"SEED" help:"In an order that looks like chance, the same for the same seed, so that neighbours on a reel are none in the batch. A temporary file beside --out holds the rows meanwhile, 193 bytes each."`
+	Out      string   `required:"" placeholder:"FILE" help:"The file; one of this name is replaced when the new one is whole. - is standard output."`
+	Resume   bool     `help:"Go on where the same command broke off: FILE.job says where that was. Without such a file it begins."`
+}
+
+// rowSource is where rows come from: a server, or a file.
+type rowSource struct {
+	wire *client.Client
+	id   int64
+	key  string
+	file string // "" = from the server
+	// pieces are the parts of segments, in order, which make the whole range.
+	pieces []client.CodeRange
+	every  int64
+}
+
+// source is where the rows of the flags come from; their range is known.
+func (f *rangeFlags) source(s *session) (src rowSource, err error) {
+	want, all, err := parseRange(f.Range)
+	if err != nil {
+		return src, err
+	}
+	if all {
+		want = client.CodeRange{To: math.MaxInt64}
+	}
+	if f.Every < 1 {
+		return src, misused("--every %d: want 1 or more", f.Every)
+	}
+	src = rowSource{id: f.ID, every: f.Every, file: f.FromFile}
+	if f.FromFile != "" {
+		return src, src.boundByFile(want)
+	}
+	if src.key, err = f.key(); err != nil {
+		return src, err
+	}
+	if src.wire, err = f.client(s); err != nil {
+		return src, err
+	}
+	return src, src.bound(s, want)
+}
+
+// bound looks up which segments hold a range.
+func (src *rowSource) bound(s *session, want client.CodeRange) error {
+	src.every = max(src.every, 1)
+	a, err := src.wire.QueryApplication(s.ctx, client.ApplicationKey{ID: src.id})
+	if err != nil {
+		return aboutBatch("print", src.id, err)
+	}
+	src.pieces, err = piecesOf(a, want)
+	return err
+}
+
+// boundByFile looks which part of a range a file has: its first and its last row
+// say so, since rows stand in the order of their indexes.
+func (src *rowSource) boundByFile(want client.CodeRange) error {
+	first, last := int64(-1), int64(-1)
+	for r, err := range src.fileRows() {
+		if err != nil {
+			return err
+		}
+		if first < 0 {
+			first = r.Index
+		} else if r.Index != last+1 {
+			return fmt.Errorf("%s: index %d follows %d: want all rows in their order", src.file, r.Index, last)
+		}
+		last = r.Index
+	}
+	if want.To == math.MaxInt64 {
+		want = client.CodeRange{From: first, To: last}
+	}
+	if first < 0 || want.From < first || want.To > last {
+		return misused("%s: %s has the indexes %d to %d", rangeText(want), src.file, first, last)
+	}
+	src.pieces = []client.CodeRange{want}
+	return nil
+}
+
+func (src *rowSource) fileRows() iter.Seq2[labels.Row, error] {
+	return func(yield func(labels.Row, error) bool) {
+		f, err := os.Open(src.file)
+		if err != nil {
+			yield(labels.Row{}, misused("--from-file: %v", err))
+			return
+		}
+		defer f.Close()
+		for r, err := range labels.Rows(f) {
+			if err != nil {
+				err = fmt.Errorf("%s: %w", src.file, err)
+			}
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+// whole is the range of all pieces.
+func (src *rowSource) whole() client.CodeRange {
+	return client.CodeRange{From: src.pieces[0].From, To: src.pieces[len(src.pieces)-1].To}
+}
+
+// count is how many rows there are.
+func (src *rowSource) count() int64 { return (src.whole().Len() + src.every - 1) / src.every }
+
+// rows are the rows from an index on, each every-th of the range.
+func (src *rowSource) rows(ctx context.Context, from int64) iter.Seq2[labels.Row, error] {
+	begin := src.whole().From
+	return func(yield func(labels.Row, error) bool) {
+		for _, piece := range src.pieces {
+			if piece.From = max(piece.From, from); piece.From > piece.To {
+				continue
+			}
+			next := piece.From
+			for r, err := range src.piece(ctx, piece) {
+				if err == nil && r.Index != next {
+					err = fmt.Errorf("batch %d: index %d came where %d is due", src.id, r.Index, next)
+				}
+				next++
+				if err == nil && (r.Index-begin)%src.every != 0 {
+					continue
+				}
+				if !yield(r, err) || err != nil {
+					return
+				}
+			}
+			if next != piece.To+1 {
+				yield(labels.Row{}, fmt.Errorf("batch %d: the rows end at index %d, before %d", src.id, next-1, piece.To))
+				return
+			}
+		}
+	}
+}
+
+// piece are the rows of a part of a segment.
+func (src *rowSource) piece(ctx context.Context, r client.CodeRange) iter.Seq2[labels.Row, error] {
+	return func(yield func(labels.Row, error) bool) {
+		if src.file != "" {
+			for row, err := range src.fileRows() {
+				if err == nil && (row.Index < r.From || row.Index > r.To) {
+					continue
+				}
+				if !yield(row, err) {
+					return
+				}
+			}
+			return
+		}
+		fail := func(err error) {
+			if errors.Is(err, client.ErrPackageKey) {
+				err = advised{error: err, next: "give the package key of the account that applied"}
+			}
+			yield(labels.Row{}, aboutBatch("download "+rangeText(r)+" of", src.id, err))
+		}
+		pkg, err := src.wire.DownloadCodes(ctx, src.id, r)
+		if err != nil {
+			fail(err)
+			return
+		}
+		defer pkg.Close()
+		opened, err := client.Rows(pkg, src.key)
+		if err != nil {
+			fail(err)
+			return
+		}
+		for row, err := range labels.Rows(opened) {
+			if err != nil {
+				fail(err)
+				return
+			}
+			if !yield(row, nil) {
+				return
+			}
+		}
+	}
+}
+
+// ordered are the rows from the n-th on that is printed, in the order of the flags.
+// The caller calls clean when they are read.
+func (f *rangeFlags) ordered(ctx context.Context, src *rowSource, n int64) (rows iter.Seq2[labels.Row, error], clean func(), err error) {
+	if f.Shuffle == "" {
+		return src.rows(ctx, src.whole().From+n*src.every), func() {}, nil
+	}
+	spool, err := os.CreateTemp(filepath.Dir(f.Out), ".qrjump-rows-*") // 0600
+	if err != nil {
+		return nil, nil, fmt.Errorf("a temporary file for --shuffle: %w", err)
+	}
+	_ = os.Remove(spool.Name()) // at once where the system allows it, so that a break leaves no codes behind
+	return labels.Shuffled(spool, src.rows(ctx, src.whole().From), src.count(), f.Shuffle, n), func() {
+		_ = spool.Close()
+		_ = os.Remove(spool.Name())
+	}, nil
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/labels"
+	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/symbol"
+)
+
+// symbolFlags say what is drawn, and where it goes.
+type symbolFlags struct {
+	printFlags
+	Format string `enum:"svg,png,pdf,zpl,epl" default:"svg" placeholder:"svg|png|pdf|zpl|epl" help:"Format (${default}); png has one bit a dot, zpl and epl are for label printers."`
+	Out    string `required:"" placeholder:"FILE" help:"The file; one of this name is replaced. - is standard output."`
+}
+
+// drawnSymbol is what was drawn, for programs.
+type drawnSymbol struct {
+	File   string  `json:"file"`
+	Module float64 `json:"module_mm"` // as it is drawn
+	Dots   int     `json:"module_dots"`
+	Width  float64 `json:"width_mm"`
+	Height float64 `json:"height_mm"`
+	DPI    int     `json:"dpi"`
+}
+
+// draw writes one label.
+func (f symbolFlags) draw(s *session, o outputFlags, design labels.Design, batch int64, r labels.Row) error {
+	d, err := design.Draw(batch, r)
+	if err != nil {
+		return unprintable(err)
+	}
+	// What cannot be drawn leaves what is there as it was.
+	var label bytes.Buffer
+	if err := labels.Formats[labels.Format(f.Format)](&label, d); err != nil {
+		return err
+	}
+	if f.Out == "-" {
+		_, err := s.out.Write(label.Bytes())
+		return err
+	}
+	if _, err := replaceFile(f.Out, func(w io.Writer) error { _, err := w.Write(label.Bytes()); return err }); err != nil {
+		return err
+	}
+	done := drawnSymbol{File: f.Out, Module: d.ModuleLength().Millimetres(), Dots: d.Module, DPI: d.DPI,
+		Width: symbol.LengthOf(d.Width, d.DPI).Millimetres(), Height: symbol.LengthOf(d.Height, d.DPI).Millimetres()}
+	return o.print(s, done, func(w io.Writer) {
+		fmt.Fprintf(w, "drew %s: %v by %vmm, a module is %vmm (%s at %d an inch)\n", plain(f.Out), done.Width, done.Height, done.Module,
+			counted(done.Dots, "dot"), done.DPI)
+	})
+}
+
+type symbolCommand struct {
+	member
+	packageKeyFlags
+	Kind string `enum:"qr,datamatrix,matrix,both" default:"qr" placeholder:"qr|datamatrix|matrix|both" help:"The text as QR code (${default}) or Data Matrix; of a code of a batch also its dot matrix, or QR code and dot matrix beside each other."`
+	symbolFlags
+	What string `arg:"" name:"what" help:"The text to draw; or BATCH:INDEX, a code of a batch, which is downloaded and wants the account and its package key."`
+}
+
+// Run draws one symbol.
+func (c *symbolCommand) Run(s *session) error {
+	design, err := c.design(c.Kind)
+	if err != nil {
+		return err
+	}
+	m := indexName.FindStringSubmatch(c.What)
+	if m == nil {
+		if c.Kind == "matrix" {
+			return misused("--kind matrix is the dot matrix of a code of a batch: name one as BATCH:INDEX, or take --kind datamatrix")
+		}
+		return c.draw(s, c.outputFlags, design, 0, labels.Row{Text: c.What, Code: c.What})
+	}
+	id, _ := strconv.ParseInt(m[1], 10, 64) // 18 digits fit
+	index, _ := strconv.ParseInt(m[2], 10, 64)
+	key, err := c.key()
+	if err != nil {
+		return err
+	}
+	source := rowSource{id: id, key: key}
+	if source.wire, err = c.client(s); err != nil {
+		return err
+	}
+	if err := source.bound(s, client.CodeRange{From: index, To: index}); err != nil {
+		return err
+	}
+	for r, err := range source.rows(s.ctx, index) {
+		if err != nil {
+			return err
+		}
+		return c.draw(s, c.outputFlags, design, id, r)
+	}
+	return fmt.Errorf("%s: no row came", c.What)
+}
+
+type ruleQR struct {
+	member
+	symbolFlags
+	Unpublished bool   `help:"Also where the rule is not published yet: nobody but members opens it until it is."`
+	Link        string `arg:"" help:"The link to print: one that a rule of the account opens."`
+}
+
+// Run draws the QR code of a link, if a rule opens it.
+func (c *ruleQR) Run(s *session) error {
+	design, err := c.design("qr")
+	if err != nil {
+		return err
+	}
+	wire, err := c.client(s)
+	if err != nil {
+		return err
+	}
+	list, err := wire.AllRules(s.ctx, "")
+	if err != nil {
+		return fmt.Errorf("list rules: %w", err)
+	}
+	opens := longestMatch(list.Rules, c.Link)
+	if opens == nil {
+		return advised{error: fmt.Errorf("no rule of the account opens %s: its symbol would open nothing", plain(c.Link)),
+			next: "qrjump rule add, or why: qrjump scan --explain " + plain(c.Link)}
+	}
+	if !opens.Published && !c.Unpublished {
+		return advised{error: fmt.Errorf("the rule %s is not published: nobody could open %s", opens.Prefix, c.Link),
+			next: "qrjump rule publish " + opens.Prefix + ", or --unpublished to print first"}
+	}
+	return c.draw(s, c.outputFlags, design, 0, labels.Row{Text: c.Link, Code: c.Link})
+}
+
+// longestMatch is the rule that a link falls on, nil where none does.
+func longestMatch(list []client.Rule, link string) (longest *client.Rule) {
+	l, ok := rules.ParseLink(link)
+	if !ok {
+		return nil
+	}
+	for i, r := range list {
+		p, ok := rules.StoredPrefix(r.Prefix)
+		if ok && p.Matches(l) && (longest == nil || len(r.Prefix) > len(longest.Prefix)) {
+			longest = &list[i]
+		}
+	}
+	return longest
+}

@@ -1,0 +1,89 @@
+package labels
+
+import (
+	"iter"
+	"runtime"
+	"sync"
+)
+
+// inOrder does something to each of what comes, on all processors, and hands over
+// the results in the order of what came. At most a few are held at a time. It ends
+// with the first error of any of the three.
+func inOrder[In, Out any](in iter.Seq2[In, error], do func(In) (Out, error), take func(Out) error) error {
+	type job struct {
+		in   In
+		out  Out
+		err  error
+		done chan struct{}
+	}
+	workers := runtime.GOMAXPROCS(0)
+	queue, work, stop := make(chan *job, 2*workers), make(chan *job), make(chan struct{})
+	var all sync.WaitGroup
+	for range workers {
+		all.Go(func() {
+			for j := range work {
+				j.out, j.err = do(j.in)
+				close(j.done)
+			}
+		})
+	}
+	all.Go(func() {
+		defer close(queue)
+		defer close(work)
+		for v, err := range in {
+			j := &job{in: v, err: err, done: make(chan struct{})}
+			to := work
+			if err != nil {
+				close(j.done)
+				to = nil
+			}
+			select {
+			case queue <- j:
+			case <-stop:
+				return
+			}
+			if to == nil {
+				return
+			}
+			select {
+			case to <- j:
+			case <-stop:
+				return
+			}
+		}
+	})
+	defer all.Wait()
+	defer close(stop)
+	for j := range queue {
+		<-j.done
+		if j.err != nil {
+			return j.err
+		}
+		if err := take(j.out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// groups puts rows together, so many at a time; the last group may be smaller.
+func groups(rows iter.Seq2[Row, error], size int) iter.Seq2[[]Row, error] {
+	return func(yield func([]Row, error) bool) {
+		var group []Row
+		for r, err := range rows {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if group = append(group, r); len(group) == size {
+				if !yield(group, nil) {
+					return
+				}
+				group = nil
+			}
+		}
+		if len(group) > 0 {
+			yield(group, nil)
+		}
+	}
+}

@@ -1,0 +1,118 @@
+// Package labels writes the codes of a range as factories print them.
+package labels
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strconv"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/symbol"
+)
+
+const (
+	// longestText is how long a code text is at most. Contract: marketcode 3.5.
+	longestText = 128
+	// longestCode is how long an original code is at most. Contract: marketcode 4.2.
+	longestCode = 9
+	// matrixLength is how many characters a dot matrix has.
+	matrixLength = symbol.FieldSide * symbol.FieldSide
+)
+
+// Row is one code, as a package of the wire has it. Contract: marketcode 4.2.
+type Row struct {
+	Matrix string // 361 characters 0 and 1
+	Code   string // the original code
+	Index  int64  // in its batch
+	Text   string // to print as a QR code
+}
+
+// Rows reads rows of four columns, one a line. It ends with the first error, which
+// names the line.
+func Rows(in io.Reader) iter.Seq2[Row, error] {
+	return func(yield func(Row, error) bool) {
+		lines := bufio.NewScanner(in)
+		lines.Buffer(make([]byte, 0, 4096), 4096)
+		n := 1
+		for ; lines.Scan(); n++ {
+			r, err := parseRow(lines.Text())
+			if err != nil {
+				yield(Row{}, fmt.Errorf("line %d: %w", n, err))
+				return
+			}
+			if !yield(r, nil) {
+				return
+			}
+		}
+		if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
+			yield(Row{}, fmt.Errorf("line %d is longer than a row", n))
+		} else if err != nil {
+			yield(Row{}, err) // of in
+		}
+	}
+}
+
+func parseRow(line string) (Row, error) {
+	columns := strings.Fields(line)
+	if len(columns) != 4 {
+		return Row{}, fmt.Errorf("%d columns, not four: dot matrix, code, index, text", len(columns))
+	}
+	r := Row{Matrix: columns[0], Code: columns[1], Text: columns[3]}
+	index, err := strconv.ParseInt(columns[2], 10, 64)
+	switch {
+	case len(r.Matrix) != matrixLength || strings.Trim(r.Matrix, "01") != "":
+		return Row{}, fmt.Errorf("the first column is no dot matrix of %d characters 0 and 1", matrixLength)
+	case len(r.Code) > longestCode:
+		return Row{}, fmt.Errorf("the second column has more than %d characters", longestCode)
+	case err != nil || index < 0:
+		return Row{}, fmt.Errorf("the third column is no index")
+	case len(r.Text) > longestText:
+		return Row{}, fmt.Errorf("the fourth column has more than %d characters", longestText)
+	}
+	r.Index = index
+	return r, nil
+}
+
+// List is a form in which rows are listed: csv with a header and commas, ndjson with
+// an object a line, text with the texts alone, and lines, the four columns of the wire.
+type List string
+
+// Header is what stands before the rows.
+func (l List) Header() string {
+	if l == "csv" {
+		return "index,code,text,matrix\n"
+	}
+	return ""
+}
+
+// Append writes a row behind a text.
+func (l List) Append(to []byte, r Row) []byte {
+	switch l {
+	case "csv":
+		var line bytes.Buffer
+		w := csv.NewWriter(&line)
+		_ = w.Write([]string{strconv.FormatInt(r.Index, 10), r.Code, r.Text, r.Matrix}) // a buffer takes all
+		w.Flush()
+		return append(to, line.Bytes()...)
+	case "ndjson":
+		line, _ := json.Marshal(struct { // of texts and a number
+			Index  int64  `json:"index"`
+			Code   string `json:"code"`
+			Text   string `json:"text"`
+			Matrix string `json:"matrix"`
+		}{r.Index, r.Code, r.Text, r.Matrix})
+		return append(append(to, line...), '\n')
+	case "text":
+		return append(append(to, r.Text...), '\n')
+	}
+	to = append(append(to, r.Matrix...), ' ')
+	to = append(append(to, r.Code...), ' ')
+	to = append(strconv.AppendInt(to, r.Index, 10), ' ')
+	return append(append(to, r.Text...), '\n')
+}

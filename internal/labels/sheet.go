@@ -1,0 +1,276 @@
+package labels
+
+import (
+	"fmt"
+	"image"
+	"io"
+	"iter"
+	"strconv"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/pdf"
+	"github.com/qrjump/qrjump/internal/symbol"
+)
+
+// Paper is a size of pages.
+type Paper struct{ Width, Height symbol.Length }
+
+// papers are those with a name.
+var papers = map[string]Paper{"a3": {297_000, 420_000}, "a4": {210_000, 297_000}, "a5": {148_000, 210_000}, "a6": {105_000, 148_000},
+	"letter": {215_900, 279_400}}
+
+// ParsePaper reads a4 or 100x150mm.
+func ParsePaper(text string) (Paper, error) {
+	if p, ok := papers[strings.ToLower(text)]; ok {
+		return p, nil
+	}
+	width, height, cut := strings.Cut(text, "x")
+	w, err1 := symbol.ParseLength(strings.TrimSuffix(width, "mm") + "mm")
+	h, err2 := symbol.ParseLength(height)
+	if !cut || err1 != nil || err2 != nil || w == 0 || h == 0 {
+		return Paper{}, fmt.Errorf("%q is no paper: want a3, a4, a5, a6, letter, or a size as in 100x150mm", text)
+	}
+	return Paper{w, h}, nil
+}
+
+// Sheet is how labels stand on pages: in cells of equal size, row by row.
+type Sheet struct {
+	Paper         Paper
+	Columns, Rows int
+	Margin        symbol.Length // around the cells
+	Gap           symbol.Length // between cells
+	CropMarks     bool          // in the margin, at the edges of the cells
+	// Footer stands in the lower margin; {batch}, {from}, {to} and {page} are
+	// replaced in it, {from} and {to} by the indexes of the page's first and last.
+	Footer string
+	Logo   image.Image   // left of each symbol; nil = none
+	LogoAt symbol.Length // width of the logo
+	Design Design
+}
+
+const (
+	// mostCells bounds the labels of a page.
+	mostCells = 10_000
+	// markGap and markLength are how far crop marks stand from the cells, and how long they are.
+	markGap, markLength = symbol.Length(1000), symbol.Length(3000)
+	// logoGap is the distance of a logo and what is beside it.
+	logoGap = symbol.Length(1000)
+	// MostLogo bounds a logo, in pixels.
+	MostLogo = 4 << 20
+)
+
+// PerPage is how many labels a page has.
+func (s Sheet) PerPage() int { return s.Columns * s.Rows }
+
+// Check returns what makes a sheet impossible, whatever is on its labels.
+func (s Sheet) Check() error {
+	switch {
+	case s.Columns < 1 || s.Rows < 1 || s.PerPage() > mostCells:
+		return fmt.Errorf("%d columns and %d rows: want at least one of each, and at most %d labels a page", s.Columns, s.Rows, mostCells)
+	case s.CropMarks && s.Margin < markGap+markLength+markGap:
+		return fmt.Errorf("crop marks stand in the margin, and %v is too narrow: want %v or more", s.Margin, markGap+markLength+markGap)
+	case s.Footer != "" && s.Margin < s.leastFooter():
+		return fmt.Errorf("the footer stands in the margin, and %v is too narrow: want %v or more", s.Margin, s.leastFooter())
+	case s.Logo != nil && s.Logo.Bounds().Dx()*s.Logo.Bounds().Dy() > MostLogo:
+		return fmt.Errorf("a logo of %d×%d pixels is larger than needed: at most %d", s.Logo.Bounds().Dx(), s.Logo.Bounds().Dy(), MostLogo)
+	case s.Logo != nil && (s.LogoAt <= 0 || s.Logo.Bounds().Empty()):
+		return fmt.Errorf("a logo needs a width and a picture")
+	}
+	if err := symbol.CheckDPI(s.Design.Style.DPI); err != nil {
+		return err
+	}
+	if width, height := s.cell(); width < 1 || height < 1 {
+		return fmt.Errorf("%d columns and %d rows leave no room on paper of %v by %v: take fewer, or smaller margins and gaps", s.Columns,
+			s.Rows, s.Paper.Width, s.Paper.Height)
+	}
+	return s.Design.Style.Check()
+}
+
+// leastFooter is the margin that holds a footer, beside crop marks or alone.
+func (s Sheet) leastFooter() symbol.Length {
+	if s.CropMarks {
+		return 2*footerSize + markGap + markLength
+	}
+	return 2 * footerSize
+}
+
+// footerSize is that of the footer's letters.
+const footerSize = symbol.Length(2500)
+
+func (s Sheet) dots(l symbol.Length) int { return l.Dots(s.Design.Style.DPI) }
+
+// cell is the size of a cell in dots.
+func (s Sheet) cell() (width, height int) {
+	width = (s.dots(s.Paper.Width) - 2*s.dots(s.Margin) - (s.Columns-1)*s.dots(s.Gap)) / s.Columns
+	height = (s.dots(s.Paper.Height) - 2*s.dots(s.Margin) - (s.Rows-1)*s.dots(s.Gap)) / s.Rows
+	return width, height
+}
+
+// at is the top left corner of a cell in dots.
+func (s Sheet) at(i int) (x, y int) {
+	width, height := s.cell()
+	return s.dots(s.Margin) + i%s.Columns*(width+s.dots(s.Gap)), s.dots(s.Margin) + i/s.Columns*(height+s.dots(s.Gap))
+}
+
+// Cells are where the cells of a page are, in dots.
+func (s Sheet) Cells() (cells []image.Rectangle) {
+	width, height := s.cell()
+	for i := range s.PerPage() {
+		x, y := s.at(i)
+		cells = append(cells, image.Rect(x, y, x+width, y+height))
+	}
+	return cells
+}
+
+// Write writes a PDF of the rows, page by page, and keeps a few pages in memory.
+// The first page has the number first; done is called with each page's labels when
+// they are written. The error is that of the rows, the writer or Check, or a
+// *symbol.SizeError of the first label that does not fit into its cell.
+func (s Sheet) Write(w io.Writer, batch int64, rows iter.Seq2[Row, error], first int, done func(labels int)) error {
+	if err := s.Check(); err != nil {
+		return err
+	}
+	file := pdf.NewWriter(w, pdf.Info{Title: fmt.Sprintf("Labels of batch %d", batch)})
+	face := s.Design.Style.Face()
+	p := pages{Sheet: s, batch: batch, font: file.Use(face), face: face}
+	if s.Logo != nil {
+		p.logo = file.Picture(s.Logo)
+	}
+	if err := p.Design.Style.Face().Check(s.Footer); err != nil {
+		return err
+	}
+	numbered := func(yield func(numberedRows, error) bool) {
+		n := first
+		for group, err := range groups(rows, s.PerPage()) {
+			if !yield(numberedRows{group, n}, err) {
+				return
+			}
+			n++
+		}
+	}
+	err := inOrder(numbered, p.draw, func(d drawnPage) error {
+		if err := file.Add(d.page); err != nil {
+			return err
+		}
+		done(d.labels)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return file.Close()
+}
+
+type numberedRows struct {
+	rows   []Row
+	number int
+}
+
+type drawnPage struct {
+	page   *pdf.Page
+	labels int
+}
+
+// pages draws the pages of one file.
+type pages struct {
+	Sheet
+	batch int64
+	font  pdf.Font
+	face  *symbol.Font
+	logo  pdf.Picture
+}
+
+func (p pages) draw(n numberedRows) (drawnPage, error) {
+	page := pdf.NewPage(p.dots(p.Paper.Width), p.dots(p.Paper.Height), p.Design.Style.DPI)
+	width, height := p.cell()
+	logo := 0
+	if p.Logo != nil {
+		logo = p.dots(p.LogoAt) + p.dots(logoGap)
+	}
+	for i, r := range n.rows {
+		d, err := p.Design.Draw(p.batch, r)
+		if err != nil {
+			return drawnPage{}, fmt.Errorf("index %d: %w", r.Index, err)
+		}
+		if d.Width+logo > width || d.Height > height || p.logoHeight() > height {
+			return drawnPage{}, p.tooLarge(d, r, width, height, logo)
+		}
+		x, y := p.at(i)
+		x += (width - d.Width - logo) / 2
+		if p.Logo != nil {
+			page.Picture(p.logo, x, y+(height-p.logoHeight())/2, p.dots(p.LogoAt), p.logoHeight())
+			x += logo
+		}
+		d.On(page, p.font, x, y+(height-d.Height)/2)
+	}
+	page.Colour(0, 0, 0)
+	if p.CropMarks {
+		p.marks(page)
+	}
+	p.footer(page, n)
+	page.Finish()
+	return drawnPage{page, len(n.rows)}, nil
+}
+
+// logoHeight is the height of the logo in dots.
+func (p pages) logoHeight() int {
+	if p.Logo == nil {
+		return 0
+	}
+	b := p.Logo.Bounds()
+	return p.dots(p.LogoAt) * b.Dy() / b.Dx()
+}
+
+// tooLarge is the error of a label that does not fit into its cell, with the
+// largest module at which it would.
+func (p pages) tooLarge(d symbol.Drawing, r Row, width, height, logo int) error {
+	mm := func(dots int) string { return strconv.FormatFloat(float64(dots)*25.4/float64(d.DPI), 'f', 1, 64) }
+	e := &symbol.SizeError{Why: fmt.Sprintf("a label of %s×%smm is larger than a cell of %s×%smm", mm(d.Width+logo), mm(d.Height),
+		mm(width), mm(height)), Next: "fewer columns or rows, or shorter lines"}
+	for module := d.Module - 1; module > 0; module-- {
+		smaller := p.Design
+		smaller.Style.Module = symbol.LengthOf(module, d.DPI)
+		if fits, err := smaller.Draw(p.batch, r); err != nil {
+			break
+		} else if fits.Width+logo <= width && max(fits.Height, p.logoHeight()) <= height {
+			e.Can = smaller.Style.Module
+			break
+		}
+	}
+	if e.Can == 0 {
+		e.Next = "take " + e.Next
+	}
+	return e
+}
+
+// marks draws short lines in the margins, in line with the edges of the cells.
+func (p pages) marks(page *pdf.Page) {
+	width, height := p.cell()
+	pageWidth, pageHeight := p.dots(p.Paper.Width), p.dots(p.Paper.Height)
+	from, to := p.dots(p.Margin)-p.dots(markGap+markLength), p.dots(p.Margin)-p.dots(markGap)
+	thin := float64(p.Design.Style.DPI) / 300
+	lastX, lastY := p.at(p.PerPage() - 1)
+	for column := range p.Columns {
+		x, _ := p.at(column)
+		for _, x := range []int{x, x + width} {
+			page.Line(x, from, x, to, thin)
+			page.Line(x, lastY+height+p.dots(markGap), x, min(lastY+height+p.dots(markGap+markLength), pageHeight), thin)
+		}
+	}
+	for row := range p.Rows {
+		_, y := p.at(row * p.Columns)
+		for _, y := range []int{y, y + height} {
+			page.Line(from, y, to, y, thin)
+			page.Line(lastX+width+p.dots(markGap), y, min(lastX+width+p.dots(markGap+markLength), pageWidth), y, thin)
+		}
+	}
+}
+
+func (p pages) footer(page *pdf.Page, n numberedRows) {
+	if p.Footer == "" {
+		return
+	}
+	text := strings.NewReplacer("{batch}", strconv.FormatInt(p.batch, 10), "{page}", strconv.Itoa(n.number),
+		"{from}", strconv.FormatInt(n.rows[0].Index, 10), "{to}", strconv.FormatInt(n.rows[len(n.rows)-1].Index, 10)).Replace(p.Footer)
+	page.Text(p.font, float64(p.dots(footerSize)), p.dots(p.Margin), p.dots(p.Paper.Height)-p.dots(footerSize), text)
+}

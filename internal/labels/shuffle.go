@@ -1,0 +1,124 @@
+package labels
+
+import (
+	"bufio"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"iter"
+	"math/bits"
+	"os"
+)
+
+// Permutation is an order of the numbers below a count that looks like chance, and
+// the same for the same seed. It keeps nothing: a Feistel network over AES on the
+// smallest even number of bits that has room, walked until it is below the count.
+type Permutation struct {
+	count uint64
+	half  int
+	block cipher.Block
+}
+
+// rounds are those of the network; four look like chance, eight leave room.
+const rounds = 8
+
+// NewPermutation returns the order of a seed.
+func NewPermutation(count uint64, seed string) Permutation {
+	key := sha256.Sum256([]byte("qrjump labels: shuffle\n" + seed))
+	block, err := aes.NewCipher(key[:])
+	if err != nil {
+		panic(err) // 32 bytes are a key
+	}
+	return Permutation{count: count, half: (bits.Len64(max(count, 2)-1) + 1) / 2, block: block}
+}
+
+// At is the number that stands at a place below the count.
+func (p Permutation) At(place uint64) uint64 {
+	for {
+		if place = p.once(place); place < p.count {
+			return place
+		}
+	}
+}
+
+func (p Permutation) once(v uint64) uint64 {
+	mask := uint64(1)<<p.half - 1
+	left, right := v>>p.half, v&mask
+	var b [aes.BlockSize]byte
+	for round := range byte(rounds) {
+		b = [aes.BlockSize]byte{round}
+		binary.BigEndian.PutUint64(b[8:], right)
+		p.block.Encrypt(b[:], b[:])
+		left, right = right, left^binary.BigEndian.Uint64(b[:])&mask
+	}
+	return left<<p.half | right
+}
+
+// recordSize is the size of a row in a spool: matrix, index, code, text.
+const recordSize = (matrixLength+7)/8 + 8 + 1 + longestCode + 1 + longestText
+
+// Shuffled writes rows into a file and returns them in the order of a seed, from
+// some place on. A file that nobody else reads holds them meanwhile, 193 bytes a
+// row, so that memory does not grow; the caller deletes it when the rows are read.
+func Shuffled(spool *os.File, rows iter.Seq2[Row, error], count int64, seed string, from int64) iter.Seq2[Row, error] {
+	return func(yield func(Row, error) bool) {
+		if err := fill(spool, rows, count); err != nil {
+			yield(Row{}, err)
+			return
+		}
+		order := NewPermutation(uint64(count), seed)
+		var record [recordSize]byte
+		for place := from; place < count; place++ {
+			if _, err := spool.ReadAt(record[:], int64(order.At(uint64(place)))*recordSize); err != nil {
+				yield(Row{}, fmt.Errorf("reading %s: %w", spool.Name(), err))
+				return
+			}
+			if !yield(unpack(record), nil) {
+				return
+			}
+		}
+	}
+}
+
+func fill(spool io.Writer, rows iter.Seq2[Row, error], count int64) error {
+	w := bufio.NewWriterSize(spool, 256<<10)
+	n := int64(0)
+	for r, err := range rows {
+		if err != nil {
+			return err
+		}
+		record := pack(r)
+		if _, err := w.Write(record[:]); err != nil {
+			return err
+		}
+		n++
+	}
+	if n != count {
+		return fmt.Errorf("%d rows came, not %d", n, count)
+	}
+	return w.Flush()
+}
+
+func pack(r Row) (record [recordSize]byte) {
+	for i := range len(r.Matrix) {
+		record[i/8] |= (r.Matrix[i] - '0') << (7 - i%8)
+	}
+	rest := record[(matrixLength+7)/8:]
+	binary.BigEndian.PutUint64(rest, uint64(r.Index))
+	rest[8] = byte(copy(rest[9:9+longestCode], r.Code))
+	rest[9+longestCode] = byte(copy(rest[10+longestCode:], r.Text))
+	return record
+}
+
+func unpack(record [recordSize]byte) Row {
+	matrix := make([]byte, matrixLength)
+	for i := range matrix {
+		matrix[i] = '0' + record[i/8]>>(7-i%8)&1
+	}
+	rest := record[(matrixLength+7)/8:]
+	return Row{Matrix: string(matrix), Index: int64(binary.BigEndian.Uint64(rest)), Code: string(rest[9 : 9+rest[8]]),
+		Text: string(rest[10+longestCode : 10+longestCode+int(rest[9+longestCode])])}
+}
