@@ -233,7 +233,8 @@ func (c *packageList) Run(s *session) error {
 				state = "not sent"
 			}
 			rows = append(rows, []string{strconv.FormatInt(p.ID, 10), strconv.FormatInt(p.ApplicationID, 10),
-				rangeText(client.CodeRange{From: p.From, To: p.To}), p.Printer, state, strconv.FormatInt(p.Sent, 10), when(p.MadeAt), p.MadeBy,
+				rangeText(client.CodeRange{From: p.From, To: p.To}), p.Printer, state, strconv.FormatInt(p.Sent, 10), when(p.MadeAt),
+				p.MadeBy,
 				orDash(p.Reason)})
 		}
 		printTable(w, []string{"ID", "APPLICATION", "CODES", "PRINTER", "STATE", "SENT", "MADE", "BY", "REASON"}, rows)

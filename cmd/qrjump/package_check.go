@@ -228,7 +228,8 @@ func printRun(w io.Writer, r parcel.Report) {
 	for _, one := range []struct {
 		v    parcel.Verdict
 		list []parcel.Finding
-	}{{parcel.Double, r.Found.Double}, {parcel.Spoiled, r.Found.Spoiled}, {parcel.Proof, r.Found.Proof}, {parcel.Foreign, r.Found.Foreign}} {
+	}{{parcel.Double, r.Found.Double}, {parcel.Spoiled, r.Found.Spoiled}, {parcel.Proof, r.Found.Proof},
+		{parcel.Foreign, r.Found.Foreign}} {
 		for i, f := range one.list {
 			if i == shown {
 				rows = append(rows, []string{"…", string(one.v), "--json has all", ""})

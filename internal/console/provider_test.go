@@ -70,8 +70,9 @@ func (c *crooked) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			io.WriteString(w, c.document)
 			return
 		}
-		json.NewEncoder(w).Encode(map[string]any{"issuer": c.URL, "authorization_endpoint": c.URL + "/auth", "token_endpoint": c.URL + "/token",
-			"jwks_uri": c.URL + "/keys", "userinfo_endpoint": c.URL + "/me", "end_session_endpoint": c.URL + "/end",
+		json.NewEncoder(w).Encode(map[string]any{"issuer": c.URL, "authorization_endpoint": c.URL + "/auth",
+			"token_endpoint": c.URL + "/token",
+			"jwks_uri":       c.URL + "/keys", "userinfo_endpoint": c.URL + "/me", "end_session_endpoint": c.URL + "/end",
 			"id_token_signing_alg_values_supported": []string{"RS256"}, "scopes_supported": []string{"openid", "profile", "roles"}})
 	case "/keys":
 		(&oidctest.Server{PublicKeys: []oidctest.PublicKey{{PublicKey: c.key.Public(), KeyID: "k", Algorithm: "RS256"}}}).ServeHTTP(w, r)
@@ -217,7 +218,8 @@ func TestWhatAProviderSaysIsJudged(t *testing.T) {
 	v = visit(t, s)
 	refused("the same answer in another browser", notBegun, back(v, answer))
 	// A page of another origin cannot begin it, nor end it.
-	if p := v.get("/console/login/provider", "Sec-Fetch-Site: cross-site"); !strings.HasPrefix(p.Header.Get("Location"), "/console/login?") {
+	p := v.get("/console/login/provider", "Sec-Fetch-Site: cross-site")
+	if !strings.HasPrefix(p.Header.Get("Location"), "/console/login?") {
 		t.Errorf("begun by a page of another origin: %s", p.Header.Get("Location"))
 	}
 	if p := v.post("/console/login/callback", answer, "Sec-Fetch-Site: cross-site"); p.Status != http.StatusForbidden {
@@ -261,7 +263,8 @@ func TestAProviderGivesAndTakesRoles(t *testing.T) {
 	}
 	s.Admin("GET", "/people", "").JSON(t, &all)
 	theirs := all.People[1].Name
-	for path, body := range map[string]string{"PATCH /people/" + theirs: `{"role":"admin"}`, "POST /login-links": `{"name":"` + theirs + `"}`} {
+	for path, body := range map[string]string{"PATCH /people/" + theirs: `{"role":"admin"}`,
+		"POST /login-links": `{"name":"` + theirs + `"}`} {
 		method, path, _ := strings.Cut(path, " ")
 		a := s.Do(method, "/admin/v1"+path, body, "Authorization: Bearer "+servertest.AdminToken,
 			"Content-Type: application/json")
@@ -351,7 +354,8 @@ func TestAProviderThatIsDown(t *testing.T) {
 		return fmt.Sprintf(`{"issuer":%q,"authorization_endpoint":%q,"token_endpoint":%q,"jwks_uri":%q}`, c.URL, c.URL+"/auth", c.URL+"/token",
 			c.URL+"/keys")
 	}
-	for name, document := range map[string]string{"another issuer": strings.Replace(right(), c.URL, "https://evil.example", 1), // ASVS 10.5.3
+	for name, document := range map[string]string{
+		"another issuer":                         strings.Replace(right(), c.URL, "https://evil.example", 1), // ASVS 10.5.3
 		"a token endpoint that others listen to": strings.Replace(right(), c.URL+"/token", "http://login.example/token", 1),
 		"user information that others change":    strings.Replace(right(), "{", `{"userinfo_endpoint":"http://login.example/me",`, 1),
 		"no JSON":                                "<html>", "endless": strings.Repeat(" ", 2<<20)} {
