@@ -38,6 +38,7 @@ type staticRule struct {
 	Site                     string       // the same in a folder for its host; "" = no file can stand there
 	Below                    bool         // links below it open as well
 	Asks                     bool         // its parameters decide
+	Look                     client.Appearance
 }
 
 // staticFolder is everything that the folder is made from.
@@ -77,6 +78,9 @@ func (c *exportCommand) writeStatic(s *session) error {
 		return fmt.Errorf("list accounts: %w", err)
 	}
 	f := newStatic(set, accounts)
+	if err := f.dress(s, operator); err != nil {
+		return err
+	}
 	if len(f.pages) > mostStatic {
 		return fmt.Errorf("%d rules are published: a folder takes %d; nothing was written", len(f.pages), mostStatic)
 	}
@@ -142,6 +146,41 @@ func newStatic(set []rules.Rule, accounts []client.Account) *staticFolder {
 	}
 	slices.Sort(f.hosts)
 	return f
+}
+
+// dress asks how the accounts of the pages look, each once.
+func (f *staticFolder) dress(s *session, operator *client.Client) error {
+	looks := map[string]client.Appearance{}
+	for _, page := range f.pages {
+		look, known := looks[page.AppID]
+		if !known {
+			var err error
+			look, err = operator.Appearance(s.ctx, page.AppID)
+			if err != nil && !isNotFound(err) { // a server of before has no such thing
+				return failed("show how buyers see", page.AppID, err)
+			}
+			looks[page.AppID] = look
+		}
+		page.Look = look
+	}
+	return nil
+}
+
+// logos are where the pictures of a page stand: on the top of the folder and of each host.
+func (f *staticFolder) logos(page *staticRule, host string) error {
+	if page.Look.Logo == nil {
+		return nil
+	}
+	name := filepath.FromSlash(strings.TrimPrefix(page.Look.Logo.Path, "/"))
+	if !filepath.IsLocal(name) {
+		return fmt.Errorf("the logo of %s has the path %.80q, which leads out of the folder", page.AppID, page.Look.Logo.Path)
+	}
+	if !strings.Contains(host, ":") {
+		if err := f.file(filepath.Join("sites", host, name), string(page.Look.Logo.PNG)); err != nil {
+			return err
+		}
+	}
+	return f.file(name, string(page.Look.Logo.PNG))
 }
 
 // standsAlone reports whether a path can be a folder of its host: none that leads to the
@@ -214,7 +253,10 @@ func (f *staticFolder) write(final string) error {
 			}
 		}
 	}
-	for _, page := range f.pages {
+	for i, page := range f.pages {
+		if err := f.logos(page, f.set[i].Prefix.Host); err != nil {
+			return err
+		}
 		for _, file := range []string{page.File, page.Site} {
 			if file == "" {
 				continue
@@ -289,6 +331,7 @@ func (f *staticFolder) nginx(final string) string {
 		"    add_header X-Content-Type-Options nosniff;\n    error_page 404 /404.html;\n\n"+
 		"    location / {\n        if ($qrjump_page = \"\") {\n            return 404;\n        }\n"+
 		"        rewrite ^ $qrjump_page break;\n    }\n\n"+
+		"    location /qrjump/logo/ {\n    }\n\n"+
 		"    location = /404.html {\n        internal;\n    }\n}\n", strings.Join(names, " "), final)
 	return b.String()
 }

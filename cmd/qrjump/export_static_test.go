@@ -2,8 +2,11 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
+	"image"
+	"image/png"
 	"io"
 	"net"
 	"net/http"
@@ -57,6 +60,15 @@ func TestStaticFilesKeepCodesAlive(t *testing.T) {
 			t.Fatal(out, errs)
 		}
 	}
+	var logo bytes.Buffer
+	if err := png.Encode(&logo, image.NewGray(image.Rect(0, 0, 30, 20))); err != nil {
+		t.Fatal(err)
+	}
+	look, err := w.operator.PutAppearance(t.Context(), "shop", client.AppearancePut{Accent: "#7a3e00", Help: "https://help.example/",
+		Logo: logo.Bytes(), Texts: map[string]client.AppearanceTexts{"en": {Landing: "Order <here>"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	code, out, errs := play(t, verb{path: "export", words: "--static out"}, nil)
 	if code != 0 || !strings.HasPrefix(out, "exported 9 pages of 2 hosts to out; read out/README.txt first") {
 		t.Fatal(code, out, errs)
@@ -74,6 +86,16 @@ func TestStaticFilesKeepCodesAlive(t *testing.T) {
 	t.Run("any file server", func(t *testing.T) {
 		site := httptest.NewServer(http.FileServer(http.Dir("out/sites/tea.example")))
 		t.Cleanup(site.Close)
+		// Issue 17, 4: a page looks as its account says.
+		for path, want := range map[string]string{"/exact": "<img src=\"" + look.Logo.Path + "\"", look.Logo.Path: "\x89PNG"} {
+			if status, page := fetch(t, site.URL+path, ""); status != http.StatusOK || !strings.Contains(page, want) {
+				t.Errorf("%s: %d %s", path, status, page)
+			}
+		}
+		if _, page := fetch(t, site.URL+"/exact", ""); !strings.Contains(page, "Order &lt;here&gt;") ||
+			!strings.Contains(page, `href="https://help.example/"`) {
+			t.Errorf("%s", page)
+		}
 		for path, want := range map[string]string{"/t/": "http://tea.example/t/<", "/t/menu": "http://tea.example/t/menu<",
 			"/exact": "http://tea.example/exact/<", "/404.html": "http://tea.example/p?id=1<",
 			"/%E8%8C%B6/": "http://tea.example/%E8%8C%B6/<"} {

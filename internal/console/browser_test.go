@@ -65,6 +65,7 @@ func TestInChromium(t *testing.T) {
 	for i, path := range []string{"/", "/console/calls", "/console/calls?view=errors", rid, "/console/scan?text=https://shop.example/7",
 		"/console/rules", "/console/rules?prefix=https://shop.example/", "/console/codes", "/console/statistics", "/console/accounts",
 		"/console/accounts/shop", "/console/accounts?make=mini_program", "/console/accounts/shop/edit",
+		"/console/accounts/shop/appearance",
 		"/console/operate", "/console/people", "/console/emulator", "/console/sessions", "/console/login"} {
 		for j, c := range []struct {
 			language, scheme string

@@ -116,6 +116,7 @@ var pages = []struct {
 	{"GET", "/console/accounts?make=mini_program", operations.Viewer}, {"GET", "/console/accounts/shop/edit", operations.Viewer},
 	{"POST", "/console/accounts", operations.Operator}, {"POST", "/console/accounts/shop", operations.Operator},
 	{"POST", "/console/accounts/shop/edit", operations.Operator},
+	{"GET", "/console/accounts/shop/appearance", operations.Viewer}, {"POST", "/console/accounts/shop/appearance", operations.Operator},
 	{"GET", "/console/sessions", operations.Viewer},
 	{"GET", "/console/codes", operations.Viewer}, {"GET", "/console/statistics", operations.Marketer},
 	{"GET", "/console/statistics?by=&group=app&count=first", operations.Marketer},

@@ -1,0 +1,97 @@
+package console
+
+import (
+	"encoding/base64"
+	"errors"
+	"html/template"
+	"io"
+	"net/http"
+	"net/url"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// mostAppearance is how long the form of an appearance may be in bytes: its logo is the
+// most of it, and the admin API says of that how long it may be.
+const mostAppearance = 700 << 10
+
+type appearanceView struct {
+	AppID string
+	Look  client.Appearance
+	Logo  template.URL // of the server's own making
+	Fault string
+}
+
+// Languages are those of the form, in its order.
+func (appearanceView) Languages() []string { return []string{"en", "zh"} }
+
+func appearancePath(appid string) string { return "/accounts/" + url.PathEscape(appid) + "/appearance" }
+
+// appearance shows how an account looks to buyers, as a form.
+func (c *Console) appearance(v *visit) {
+	data := appearanceView{AppID: v.r.PathValue("appid")}
+	if !v.failed(v.ask("GET", appearancePath(data.AppID), nil, &data.Look)) {
+		v.showAppearance(http.StatusOK, data)
+	}
+}
+
+func (v *visit) showAppearance(status int, data appearanceView) {
+	if data.Look.Logo != nil {
+		data.Logo = template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(data.Look.Logo.PNG))
+	}
+	v.show(status, "appearance", data)
+}
+
+// changeAppearance puts what the form says. What is refused stands in the form again,
+// but for the file, which no page can choose.
+func (c *Console) changeAppearance(v *visit) {
+	appid := v.r.PathValue("appid")
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostAppearance)
+	err := v.r.ParseMultipartForm(mostAppearance)
+	if _, long := errors.AsType[*http.MaxBytesError](err); long {
+		v.fault(http.StatusRequestEntityTooLarge, v.say("appearance.large"))
+		return
+	}
+	if err != nil && !errors.Is(err, http.ErrNotMultipart) { // one without a file may come so
+		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		return
+	}
+	if v.r.MultipartForm != nil {
+		defer func() { _ = v.r.MultipartForm.RemoveAll() }()
+	}
+	want := client.AppearancePut{Accent: v.r.PostFormValue("accent"), Help: v.r.PostFormValue("help"),
+		AskFirst: v.r.PostFormValue("ask_first") != "", NoLogo: v.r.PostFormValue("no_logo") != "",
+		Texts: map[string]client.AppearanceTexts{}}
+	if v.r.PostFormValue("own_accent") == "" {
+		want.Accent = ""
+	}
+	for _, language := range (appearanceView{}).Languages() {
+		texts := client.AppearanceTexts{App: v.r.PostFormValue("app_" + language), Landing: v.r.PostFormValue("landing_" + language),
+			Code: v.r.PostFormValue("code_" + language)}
+		if texts != (client.AppearanceTexts{}) {
+			want.Texts[language] = texts
+		}
+	}
+	if file, about, err := v.r.FormFile("logo"); err == nil {
+		if about.Size > 0 {
+			want.Logo, err = io.ReadAll(file) // of the form, which is bounded
+		}
+		file.Close()
+		if v.failed(err) {
+			return
+		}
+	}
+	err = v.ask("PUT", appearancePath(appid), want, nil)
+	if said, ok := errors.AsType[refusal](err); ok && said.Status == http.StatusUnprocessableEntity {
+		data := appearanceView{AppID: appid, Fault: said.Detail}
+		if v.failed(v.ask("GET", appearancePath(appid), nil, &data.Look)) {
+			return
+		}
+		data.Look.Accent, data.Look.Help, data.Look.AskFirst, data.Look.Texts = want.Accent, want.Help, want.AskFirst, want.Texts
+		v.showAppearance(http.StatusUnprocessableEntity, data)
+		return
+	}
+	if !v.failed(err) {
+		v.redirect(Root + appearancePath(appid) + "?done=appearance")
+	}
+}

@@ -1,0 +1,72 @@
+package console_test
+
+import (
+	"bytes"
+	"image"
+	"image/png"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// Issue 17, 4.
+func TestAnAppearanceIsChangedByItsForm(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	v := visit(t, s)
+	const path = "/console/accounts/shop/appearance"
+	p := v.get(path)
+	if p.Status != http.StatusOK || !strings.Contains(p.Body, `enctype="multipart/form-data"`) {
+		t.Fatalf("%d %s", p.Status, p.Body)
+	}
+	var form bytes.Buffer
+	w := multipart.NewWriter(&form)
+	for name, value := range map[string]string{"own_accent": "yes", "accent": "#7a3e00", "help": "https://help.example/",
+		"landing_en": `Order "here" <now>`, "ask_first": "yes"} {
+		if err := w.WriteField(name, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file, err := w.CreateFormFile("logo", "logo.png")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := png.Encode(file, image.NewGray(image.Rect(0, 0, 30, 20))); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	r, err := http.NewRequestWithContext(t.Context(), "POST", s.AdminURL+path, &form)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", w.FormDataContentType())
+	answer, err := v.http.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if where := answer.Header.Get("Location"); answer.StatusCode != http.StatusSeeOther || where != path+"?done=appearance" {
+		t.Fatalf("%d %q", answer.StatusCode, where)
+	}
+	says := func(what string, p page, words ...string) {
+		t.Helper()
+		for _, word := range words {
+			if !strings.Contains(p.Body, word) {
+				t.Errorf("%s: the form does not have %q: %s", what, word, p.Body)
+			}
+		}
+	}
+	says("changed", v.get(path), `value="#7a3e00"`, `value="https://help.example/"`, "Order &#34;here&#34; &lt;now&gt;",
+		`<img src="data:image/png;base64,`, `name="ask_first" value="yes" checked`)
+	// What is refused stands in the form again, and nothing was changed.
+	p = v.post(path, url.Values{"help": {"http://help.example/"}, "landing_en": {"Half a text"}})
+	if p.Status != http.StatusUnprocessableEntity {
+		t.Errorf("%d", p.Status)
+	}
+	says("refused", p, `role="alert"`, "want https://", `value="http://help.example/"`, "Half a text", `<img src="data:image/png;base64,`)
+	says("after a refusal", v.get(path), `value="#7a3e00"`, "Order &#34;here&#34;")
+}
