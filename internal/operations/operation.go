@@ -8,6 +8,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -40,13 +41,11 @@ type edge struct {
 	problem func(context.Context, error) error
 	busy    string
 	running *sync.Mutex
+	file    bool // the answer is a File
 }
 
 // Nothing is the answer of an operation that has nothing to tell: 204.
 type Nothing struct{}
-
-// answer is a JSON body.
-type answer[T any] struct{ Body T }
 
 // Get, Post, Put, Patch and Delete make a line of a table. In says what the caller gives
 // (see huma), Out is the JSON that is answered, Nothing or a File.
@@ -70,31 +69,77 @@ func Delete[In, Out any](path, id string, least Role, f func(context.Context, *I
 	return line(http.MethodDelete, path, id, least, f, summary)
 }
 
+// line is generic no longer than it must be: what stands below huma.Register is compiled
+// anew for every operation, and that is most of what building this program costs.
 func line[In, Out any](method, path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Operation {
 	return Operation{Method: method, Path: path, ID: id, Summary: summary, Least: least, mount: func(e edge, h huma.Operation) {
-		switch f := any(f).(type) {
-		case func(context.Context, *In) (Nothing, error):
-			h.DefaultStatus = http.StatusNoContent
-			huma.Register(e.api, h, func(ctx context.Context, in *In) (*struct{}, error) {
-				_, err := f(ctx, in)
-				return nil, e.problem(ctx, err)
-			})
-		case func(context.Context, *In) (File, error):
-			huma.Register(e.api, h, func(ctx context.Context, in *In) (*huma.StreamResponse, error) {
-				file, err := f(ctx, in)
-				return &huma.StreamResponse{Body: func(hctx huma.Context) { e.send(hctx, file) }}, e.problem(ctx, err)
-			})
-		case func(context.Context, *In) (Out, error):
-			huma.Register(e.api, h, func(ctx context.Context, in *In) (*answer[Out], error) {
-				if !e.begin() {
-					return nil, huma.Error409Conflict(e.busy)
-				}
-				defer e.end()
-				out, err := f(ctx, in)
-				return &answer[Out]{out}, e.problem(ctx, err)
-			})
-		}
+		e.describe(&h, reflect.TypeFor[Out]())
+		huma.Register(e.api, h, func(ctx context.Context, in *In) (*huma.StreamResponse, error) {
+			return e.run(ctx, func() (any, error) { return f(ctx, in) })
+		})
 	}}
+}
+
+// describe says in the document what is answered: JSON of a type, nothing, or what
+// Answers said of a file.
+func (e *edge) describe(h *huma.Operation, out reflect.Type) {
+	switch out {
+	case reflect.TypeFor[Nothing]():
+		h.DefaultStatus = http.StatusNoContent
+	case reflect.TypeFor[File]():
+		e.file = true
+	default:
+		schema := e.api.OpenAPI().Components.Schemas.Schema(out, true, h.OperationID+"Response")
+		described := h.Responses["200"]
+		if described == nil {
+			described = &huma.Response{}
+			h.Responses = map[string]*huma.Response{"200": described}
+		}
+		if described.Content == nil {
+			described.Content = map[string]*huma.MediaType{"application/json": {Schema: schema}}
+		}
+	}
+}
+
+// run calls the function of an operation; what it answers is written when it has returned.
+func (e edge) run(ctx context.Context, call func() (any, error)) (*huma.StreamResponse, error) {
+	if !e.file { // a file runs while it is sent
+		if !e.begin() {
+			return nil, huma.Error409Conflict(e.busy)
+		}
+		defer e.end()
+	}
+	out, err := call()
+	if err != nil {
+		return nil, e.problem(ctx, err)
+	}
+	switch out := out.(type) {
+	case Nothing:
+		return nil, nil // huma answers the status alone
+	case File:
+		return &huma.StreamResponse{Body: func(hctx huma.Context) { e.send(hctx, out) }}, nil
+	default:
+		return &huma.StreamResponse{Body: func(hctx huma.Context) { e.write(hctx, out) }}, nil
+	}
+}
+
+// write answers JSON, as huma does where it knows the type.
+func (e edge) write(hctx huma.Context, out any) {
+	kind, err := e.api.Negotiate(hctx.Header("Accept"))
+	if err != nil {
+		_ = huma.WriteErr(e.api, hctx, http.StatusNotAcceptable, "unable to marshal response", err)
+		return
+	}
+	body, err := e.api.Transform(hctx, "200", out)
+	if err != nil {
+		_ = huma.WriteErr(e.api, hctx, http.StatusInternalServerError, e.problem(hctx.Context(), err).Error())
+		return
+	}
+	hctx.SetHeader("Content-Type", kind)
+	hctx.SetStatus(http.StatusOK)
+	if err := e.api.Marshal(hctx.BodyWriter(), kind, body); err != nil && hctx.Context().Err() == nil {
+		e.log.ErrorContext(hctx.Context(), "an answer could not be written", "operation", hctx.Operation().OperationID, "error", err)
+	}
 }
 
 // begin reports whether an operation may run now; end says that it is over.
