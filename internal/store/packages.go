@@ -36,7 +36,7 @@ func (t *Tx) NewPackageID(ctx context.Context) (int64, error) { return t.next(ct
 
 // Packages implements codes.Tx.
 func (t *Tx) Packages(ctx context.Context, account string, batch, after int64, limit int) ([]codes.PrintPackage, error) {
-	return packageRows.all(ctx, t, `WHERE id > $1 AND ($2 = 0 OR batch = $2)
+	return packageRows.all(ctx, t, `WHERE id > $1 AND (batch = $2 OR $2 = 0)
 		AND ($3 = '' OR batch IN (SELECT id FROM batches WHERE account = $3)) ORDER BY id LIMIT $4`, after, batch, account, limit)
 }
 

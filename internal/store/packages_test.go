@@ -35,6 +35,11 @@ func TestPackagesOfOverlappingRangesOnTwoNodes(t *testing.T) {
 			stored, err = tx.Packages(ctx, "svc", b.ID, 0, 100)
 			return err
 		})
+		view(t, nodes[0], func(ctx context.Context, tx *Tx) error {
+			none, err := tx.Packages(ctx, "", 1<<40, 0, 100) // more than any application has
+			want(t, "packages of no application", len(none), 0)
+			return err
+		})
 		with, granted := map[int64]string{}, 0
 		for i, err := range errs {
 			if err == nil {
