@@ -41,6 +41,15 @@ missing() {
   needs zsh zsh
   needs fish fish
   needs mandoc mandoc
+  # what guards the checks of packages, of deploy/ and of files that other programs serve or read
+  needs nginx nginx-light
+  needs promtool prometheus
+  needs systemd-analyze systemd
+  needs strace strace
+  needs age age
+  needs ssh-keygen openssh-client
+  # a program with a network of its own
+  needs ip iproute2
 }
 
 packages=$(missing | xargs)
@@ -59,8 +68,20 @@ for pause in 5 20 60 0; do
   [ "$pause" != 0 ] || echo "apt-get update failed; trying with the package lists that are here" >&2
   sleep "$pause"
 done
+# Programs are wanted, no service: none is started now, and none of these at the next boot.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  trap 'rm -f "$policy"' EXIT
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod 755 "$policy"
+fi
 # shellcheck disable=SC2086 # a list of words
 "${apt[@]}" install --no-install-recommends $packages
+for service in nginx prometheus postgresql; do
+  case " $packages " in
+    *" $service"*) ! command -v systemctl >/dev/null || systemctl disable --quiet "$service" >&2 || true ;;
+  esac
+done
 
 packages=$(missing | xargs)
 [ -z "$packages" ] || { echo "still missing after the installation: $packages" >&2; exit 1; }
