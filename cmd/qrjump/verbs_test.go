@@ -162,7 +162,7 @@ var everyVerb = []verb{
 	{path: "package list", api: adminAPI, says: `(?m)^1 +\d+ +2000-2099 +acme +with the printer +2 `},
 	{path: "package open", words: "$PARCEL --passphrase-file $PASSPHRASE --signer $SIGNER --out $JOB", says: `^opened package 1 in `},
 	{path: "package verify", words: "$JOB --signer $SIGNER", says: `^package 1 is whole: `},
-	{path: "package check", words: "$JOB -", exit: exitDifferent, says: `(?m)^missing 100 codes: 2000-2099$`},
+	{path: "package check", words: "$JOB - --spoiled 2000-2099", says: `(?m)^ordered +100 codes$`},
 	{path: "package spoil", api: adminAPI, words: "1 2000 --yes", says: `^spoiled in package 1 until now: 1 code, void for ever$`},
 	{path: "package recall", api: adminAPI, words: "1 --yes", says: `^recalled package 1: 100 codes of \d+ are frozen$`},
 
