@@ -174,6 +174,7 @@ type StoredCode struct {
 	CodeIndex     int64       `json:"code_index"`
 	Code          string      `json:"code"`
 	CodeURL       string      `json:"code_url"` // the code text
+	Serial        string      `json:"serial,omitempty" doc:"the brand's own number of it"`
 	Active        bool        `json:"active"`
 	Frozen        bool        `json:"frozen"`
 	Void          bool        `json:"void"`
@@ -216,4 +217,32 @@ func (c *Client) OpenID(ctx context.Context, appid, user, namespace string) (str
 	err := c.admin(ctx, http.MethodGet, with("users/"+url.PathEscape(user)+"/openid",
 		map[string]string{"appid": appid, "namespace": namespace}), nil, &reply)
 	return reply.OpenID, err
+}
+
+// SerialBinding gives a code the brand's own serial number. The code is named by
+// its index, its nine characters or its text.
+type SerialBinding struct {
+	Index   *int64 `json:"code_index,omitempty" minimum:"0"`
+	Code    string `json:"code,omitempty"`
+	CodeURL string `json:"code_url,omitempty"`
+	Serial  string `json:"serial" doc:"1 to 128 characters"`
+}
+
+// MaxSerials is how many serial numbers one call of BindSerials takes.
+const MaxSerials = 10_000
+
+// BindSerials gives codes of a batch the brand's own serial numbers: all of them
+// or none. The same again changes nothing. A *Problem with status 409: a code has
+// another number and replace is false, or another code has the number.
+func (c *Client) BindSerials(ctx context.Context, batch int64, serials []SerialBinding, replace bool, actor string) (done CodesChanged,
+	err error) {
+	body := map[string]any{"serials": serials}
+	if replace {
+		body["replace"] = true
+	}
+	if actor != "" {
+		body["actor"] = actor
+	}
+	err = c.admin(ctx, http.MethodPut, batchPath(batch, "serials"), body, &done)
+	return done, err
 }

@@ -32,6 +32,7 @@ type RecordedScan struct {
 	RuleID        int64     `json:"rule_id,omitempty"`
 	ApplicationID int64     `json:"application_id,omitempty"`
 	CodeIndex     *int64    `json:"code_index,omitempty"` // nil = the scan was of no code
+	Serial        string    `json:"serial,omitempty" doc:"the brand's own number of the code, where one was bound"`
 	Activity      string    `json:"activity,omitempty"`
 	Brand         string    `json:"brand,omitempty"`
 	Product       string    `json:"product,omitempty"`

@@ -91,7 +91,7 @@ func printCode(w io.Writer, c client.StoredCode) {
 		}
 	}
 	fields := [][2]string{{"code", c.Code}, {"text", c.CodeURL}, {"application", strconv.FormatInt(c.ApplicationID, 10)},
-		{"index", strconv.FormatInt(c.CodeIndex, 10)}, {"state", strings.Join(states, ", ")}}
+		{"index", strconv.FormatInt(c.CodeIndex, 10)}, {"serial", c.Serial}, {"state", strings.Join(states, ", ")}}
 	if c.Activation != nil {
 		fields = append(fields, boundFields(c.Activation.Binding)...)
 		fields = append(fields, [2]string{"warning", c.Activation.Warning})

@@ -245,14 +245,14 @@ func (c *scanCSV) print(s client.RecordedScan) error {
 		c.began = true
 		err := c.w.Write([]string{"scan_id", "at", "user", "source", "client", "network", "region", "action", "kind", "reason", "appid",
 			"version", "rule_id", "application_id", "code_index",
-			"activity", "brand", "product", "text"})
+			"activity", "brand", "product", "text", "serial"})
 		if err != nil {
 			return err
 		}
 	}
 	row := []string{s.ScanID, s.At.UTC().Format(time.RFC3339Nano), s.User, s.Source, s.Client, s.Network, s.Region, s.Action, s.Kind,
 		s.Reason, s.AppID, s.Version, numberOrNone(s.RuleID), "", "",
-		s.Activity, s.Brand, s.Product, s.Text}
+		s.Activity, s.Brand, s.Product, s.Text, s.Serial}
 	if s.CodeIndex != nil {
 		row[13], row[14] = strconv.FormatInt(s.ApplicationID, 10), strconv.FormatInt(*s.CodeIndex, 10)
 	}

@@ -150,6 +150,8 @@ var everyVerb = []verb{
 		}
 	}},
 
+	{path: "batch serials", api: adminAPI, words: "$ID -", in: "index,serial\n0,bottle-7\n",
+		says: `^bound 1 serial number of \d+, 1 of them new$`},
 	{path: "package signer", api: adminAPI, says: `^qrjump namespaces="qrjump-package" ssh-ed25519 \S+$`, after: func(w *world) {
 		if err := os.WriteFile(w.found["SIGNER"], []byte(w.said), 0o600); err != nil {
 			w.t.Fatal(err)

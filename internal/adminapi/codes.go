@@ -268,6 +268,11 @@ func (a *Admin) lookupCode(ctx context.Context, in *struct {
 		e := showEvent(*f.State.Activation)
 		shown.Activation = &e
 	}
+	if err == nil {
+		var serials map[int64]string
+		serials, err = a.Codes.Serials(ctx, f.Batch.ID, f.Index)
+		shown.Serial = serials[f.Index]
+	}
 	return shown, err
 }
 

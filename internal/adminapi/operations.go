@@ -91,6 +91,9 @@ func (a *Admin) Operations() []o.Operation {
 			"Open another page for what is active in a range; what the codes count for stays").Of(a.ofBatch),
 		o.Get("/batches/{application_id}/codes/{code_index}/scans", "getCodeScans", o.Marketer, a.getCodeScans,
 			"What is known of the scans of a code").Of(a.ofBatch),
+		o.Put("/batches/{application_id}/serials", "bindSerials", o.Marketer, a.bindSerials,
+			"Give codes the brand's own serial numbers: all that are named, or none").Of(a.ofBatch).
+			More("The same again changes nothing. 409: a code has another number and `replace` is not said, or another code has the number."),
 		o.Post("/batches/{application_id}/packages", "makePackage", o.Operator, a.makePackage,
 			"Note that codes are handed to a printer; sendPackage then writes the file").Of(a.ofBatch).
 			More("409: another printer has codes of the range, more packages have them than `package_copies` says and no reason is given, " +

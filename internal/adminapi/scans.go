@@ -105,6 +105,9 @@ func (a *Admin) listScans(ctx context.Context, in *struct {
 		page.Scans = append(page.Scans, showScan(&list[i]))
 		page.Next = page.Scans[i].ScanID
 	}
+	if err == nil {
+		err = a.addSerials(ctx, page.Scans)
+	}
 	return page, err
 }
 
@@ -163,6 +166,9 @@ func (a *Admin) matchingScans(ctx context.Context, from string, newest, limit in
 	if next != (ledger.ScanID{}) {
 		page.Next = next.String()
 	}
+	if err == nil {
+		err = a.addSerials(ctx, page.Scans)
+	}
 	return page, err
 }
 
@@ -174,7 +180,12 @@ func (a *Admin) getScan(ctx context.Context, in *struct {
 		return client.RecordedScan{}, refused(noScanID)
 	}
 	e, err := a.Scans.Scan(ctx, id)
-	return showScan(&e), err
+	if err != nil {
+		return client.RecordedScan{}, err
+	}
+	shown := []client.RecordedScan{showScan(&e)}
+	err = a.addSerials(ctx, shown)
+	return shown[0], err
 }
 
 func (a *Admin) listScanNodes(ctx context.Context, _ *none) (client.ScanNodeList, error) {
@@ -242,18 +253,19 @@ type scanRow struct {
 	Brand         string    `parquet:"brand,dict"`
 	Product       string    `parquet:"product,dict"`
 	Text          string    `parquet:"text"`
+	Serial        string    `parquet:"serial"`
 }
 
 var scanHeader = []string{"scan_id", "at", "user", "source", "client", "network", "region", "action", "kind", "reason", "appid", "version",
 	"rule_id", "application_id", "code_index",
-	"activity", "brand", "product", "text"}
+	"activity", "brand", "product", "text", "serial"}
 
 // rowsAtOnce bounds a row group, and so the memory of an export.
 const rowsAtOnce = 20_000
 
 // scanSink is a format of an export.
 type scanSink interface {
-	add(e *stats.Counted) error
+	add(r client.RecordedScan) error
 	finish() error
 }
 
@@ -273,11 +285,10 @@ func cell(text string) string {
 	return text
 }
 
-func (s *csvSink) add(e *stats.Counted) error {
-	r := showScan(e)
+func (s *csvSink) add(r client.RecordedScan) error {
 	row := []string{r.ScanID, r.At.UTC().Format("2006-01-02T15:04:05.000Z"), r.User, r.Source, r.Client, r.Network, r.Region, r.Action,
 		r.Kind, r.Reason, r.AppID, r.Version,
-		"", "", "", r.Activity, r.Brand, r.Product, r.Text}
+		"", "", "", r.Activity, r.Brand, r.Product, r.Text, r.Serial}
 	for i, text := range row {
 		row[i] = cell(text)
 	}
@@ -304,13 +315,16 @@ func newParquetSink(w io.Writer) *parquetSink {
 	return &parquetSink{w: parquet.NewGenericWriter[scanRow](w, parquet.Compression(&parquet.Zstd), parquet.MaxRowsPerRowGroup(rowsAtOnce))}
 }
 
-func (s *parquetSink) add(e *stats.Counted) error {
-	r := showScan(e)
+func (s *parquetSink) add(r client.RecordedScan) error {
+	var index int64 // 0 where the scan is of no code, which the application says
+	if r.CodeIndex != nil {
+		index = *r.CodeIndex
+	}
 	s.rows = append(s.rows, scanRow{ScanID: r.ScanID, At: r.At, User: r.User, Source: r.Source, Client: r.Client, Network: r.Network,
 		Region: r.Region, Action: r.Action,
 		Kind: r.Kind, Reason: r.Reason, AppID: r.AppID, Version: r.Version, RuleID: r.RuleID, ApplicationID: r.ApplicationID,
-		CodeIndex: e.Index,
-		Activity:  r.Activity, Brand: r.Brand, Product: r.Product, Text: r.Text})
+		CodeIndex: index,
+		Activity:  r.Activity, Brand: r.Brand, Product: r.Product, Text: r.Text, Serial: r.Serial})
 	if len(s.rows) < rowsAtOnce {
 		return nil
 	}
@@ -364,6 +378,15 @@ func (a *Admin) writeScans(ctx context.Context, w io.Writer, format string, from
 			return err
 		}
 	}
+	page := make([]client.RecordedScan, 0, 1000) // whose serial numbers are asked for together
+	flush := func() error {
+		err := a.addSerials(ctx, page)
+		for _, r := range page {
+			err = errors.Join(err, sink.add(r))
+		}
+		page = page[:0]
+		return err
+	}
 	for e, err := range a.Scans.Between(ctx, from, to) {
 		if err != nil {
 			return err
@@ -371,9 +394,15 @@ func (a *Admin) writeScans(ctx context.Context, w io.Writer, format string, from
 		if e.At.Before(from) || !e.At.Before(to) {
 			continue
 		}
-		if err := sink.add(&e); err != nil {
+		if page = append(page, showScan(&e)); len(page) < cap(page) {
+			continue
+		}
+		if err := flush(); err != nil {
 			return err
 		}
+	}
+	if err := flush(); err != nil {
+		return err
 	}
 	return sink.finish()
 }

@@ -73,6 +73,13 @@ type Tx interface {
 	// PutPackage stores a package; did is what the log says was done to it.
 	PutPackage(ctx context.Context, p PrintPackage, did string) error
 
+	// Serials returns the serial numbers of codes of a batch by their indexes, of
+	// those that have one; SerialsByNumber the indexes by the numbers.
+	Serials(ctx context.Context, batch int64, indexes []int64) (map[int64]string, error)
+	SerialsByNumber(ctx context.Context, batch int64, numbers []string) (map[string]int64, error)
+	// PutSerials stores serial numbers in place of those that the codes have.
+	PutSerials(ctx context.Context, batch int64, all []Serial) error
+
 	PutTickets(ctx context.Context, all []Ticket) error
 	// Ticket returns ErrNoTicket where there is none.
 	Ticket(ctx context.Context, hash string) (Ticket, error)

@@ -121,6 +121,8 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 			`{"code_start":0,"code_end":9,"wxa_appid":"shop","wxa_path":"other","actor":"eve"}`), "codes activate eve"},
 		{"changeCodes", admin("POST", "/batches/BATCH/states", `{"did":"freeze","all":true}`), "codes freeze admin"},
 		{"changeCodes", admin("POST", "/batches/BATCH/states", `{"did":"unfreeze","all":true,"actor":"till"}`), "codes unfreeze till"},
+		{"bindSerials", admin("PUT", "/batches/BATCH/serials", `{"serials":[{"code_index":7,"serial":"a-secret-word"}],"actor":"eve"}`),
+			"serials bind eve"},
 		{"makePackage", admin("POST", "/batches/BATCH/packages",
 			`{"code_start":5000,"code_end":5999,"printer":"p","recipients":["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"],"actor":"eve"}`),
 			"package 1 make eve"},

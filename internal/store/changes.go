@@ -39,6 +39,7 @@ const (
 	ofAdminKey   = "admin_key"
 	ofKeys       = "keys"
 	ofPackage    = "package"
+	ofSerials    = "serials"
 	ofChain      = "chain"
 )
 

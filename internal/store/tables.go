@@ -57,6 +57,7 @@ var schema = []table{
 	{name: "code_counts", order: "batch, idx", users: []userColumn{{name: "users", is: noUser}, {name: "state", is: noUser}}},
 	{name: "code_events", order: "seq"},
 	{name: "code_scans", order: "batch, idx", users: []userColumn{{name: "first_user", is: userHash}}},
+	{name: "code_serials", order: "batch, idx"},
 	{name: "component_codes", order: "hash"},
 	{name: "component_tickets", order: "component, hash"},
 	{name: "components", order: "appid"},

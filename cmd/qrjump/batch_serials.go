@@ -1,0 +1,118 @@
+package main
+
+import (
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+type batchSerials struct {
+	operator
+	ID      int64  `arg:"" name:"id" help:"The application."`
+	File    string `arg:"" help:"A CSV whose first line names its columns: serial, and index, code or text, as in a list of codes; - is standard input."`
+	Replace bool   `help:"A code that has another serial number gets this one."`
+	Actor   string `placeholder:"WHO" help:"Who did it, for the log (admin)."`
+}
+
+// Run binds serial numbers, some thousands a call. The same file again changes
+// nothing, so a run that broke off is repeated.
+func (c *batchSerials) Run(s *session) error {
+	in := s.in
+	if c.File != "-" {
+		f, err := os.Open(c.File)
+		if err != nil {
+			return absent(err)
+		}
+		defer f.Close()
+		in = f
+	}
+	next, err := serialRows(in)
+	if err != nil {
+		return err
+	}
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	var bound, changed int64
+	for {
+		var some []client.SerialBinding
+		some, err = next()
+		if err != nil {
+			return fmt.Errorf("read %s after %s: %w", plain(c.File), counted(int(bound), "serial number"), err)
+		}
+		if len(some) == 0 {
+			break
+		}
+		done, err := qrjump.BindSerials(s.ctx, c.ID, some, c.Replace, c.Actor)
+		if err != nil {
+			return aboutBatch(fmt.Sprintf("bind serial numbers (%d are) of", bound), c.ID, err)
+		}
+		bound += done.Codes
+		if done.Changed != nil {
+			changed += *done.Changed
+		}
+	}
+	return c.print(s, map[string]any{"application_id": c.ID, "serials": bound, "changed": changed}, func(w io.Writer) {
+		fmt.Fprintf(w, "bound %s of %d, %d of them new\n", counted(int(bound), "serial number"), c.ID, changed)
+	})
+}
+
+// serialsAtOnce keeps a call below the 1 MiB that a body of the admin API may have.
+const serialsAtOnce = 3000
+
+// serialRows reads the header of a CSV, and returns what reads on.
+func serialRows(in io.Reader) (next func() ([]client.SerialBinding, error), err error) {
+	table := csv.NewReader(in)
+	table.ReuseRecord = true
+	header, err := table.Read()
+	if err != nil {
+		return nil, misused("the file has no first line that names its columns: index,serial")
+	}
+	header = slices.Clone(header)
+	header[0] = strings.TrimPrefix(header[0], "\ufeff") // as spreadsheets write it
+	serial, by := slices.Index(header, "serial"), ""
+	for _, name := range []string{"index", "text", "code"} {
+		if by == "" && slices.Contains(header, name) {
+			by = name
+		}
+	}
+	if serial < 0 || by == "" {
+		return nil, misused("the first line names the columns %s: want serial, and index, text or code", strings.Join(header, ", "))
+	}
+	at := slices.Index(header, by)
+	return func() (some []client.SerialBinding, err error) {
+		for len(some) < serialsAtOnce {
+			row, err := table.Read()
+			if errors.Is(err, io.EOF) {
+				return some, nil
+			}
+			if err != nil {
+				return nil, err
+			}
+			one := client.SerialBinding{Serial: row[serial]}
+			switch by {
+			case "text":
+				one.CodeURL = row[at]
+			case "code":
+				one.Code = row[at]
+			default:
+				index, err := strconv.ParseInt(row[at], 10, 64)
+				if err != nil || index < 0 {
+					line, _ := table.FieldPos(at)
+					return nil, fmt.Errorf("line %d: %.40q is no index", line, row[at])
+				}
+				one.Index = &index
+			}
+			some = append(some, one)
+		}
+		return some, nil
+	}, nil
+}

@@ -1,0 +1,73 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+
+	"github.com/qrjump/qrjump/internal/codes"
+)
+
+// Serials implements codes.Tx.
+func (t *Tx) Serials(ctx context.Context, batch int64, indexes []int64) (map[int64]string, error) {
+	found := map[int64]string{}
+	return found, serialsIn(ctx, t, batch, `idx`, indexes, func(s codes.Serial) { found[s.Index] = s.Serial })
+}
+
+// SerialsByNumber implements codes.Tx.
+func (t *Tx) SerialsByNumber(ctx context.Context, batch int64, numbers []string) (map[string]int64, error) {
+	found := map[string]int64{}
+	return found, serialsIn(ctx, t, batch, `serial`, numbers, func(s codes.Serial) { found[s.Serial] = s.Index })
+}
+
+// serialsIn gives the rows of a batch whose column has one of some values.
+func serialsIn[T any](ctx context.Context, t *Tx, batch int64, column string, wanted []T, f func(codes.Serial)) error {
+	scan := func(scan func(...any) error) (s codes.Serial, err error) {
+		err = scan(&s.Index, &s.Serial)
+		return s, err
+	}
+	return inPieces(wanted, func(some []T) error {
+		args := []any{batch}
+		for _, one := range some {
+			args = append(args, one)
+		}
+		rows, err := list(ctx, t, scan, `SELECT idx, serial FROM code_serials WHERE batch = $1 AND `+column+` IN (`+
+			placeholders(2, len(some))+`)`, args...)
+		for _, r := range rows {
+			f(r)
+		}
+		return err
+	})
+}
+
+// PutSerials implements codes.Tx. The log has a sum of the numbers, not all of them.
+func (t *Tx) PutSerials(ctx context.Context, batch int64, all []codes.Serial) error {
+	sum := sha256.New()
+	err := inPieces(all, func(some []codes.Serial) error {
+		args := []any{batch}
+		for _, s := range some {
+			fmt.Fprintf(sum, "%d|%d:%s|", s.Index, len(s.Serial), s.Serial)
+			args = append(args, s.Index)
+		}
+		_, err := t.exec(ctx, `DELETE FROM code_serials WHERE batch = $1 AND idx IN (`+placeholders(2, len(some))+`)`, args...)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	err = inPieces(all, func(some []codes.Serial) error {
+		args := make([]any, 0, 3*len(some))
+		for _, s := range some {
+			args = append(args, batch, s.Index, s.Serial)
+		}
+		_, err := t.exec(ctx, `INSERT INTO code_serials (batch, idx, serial) VALUES `+values(len(some), 3), args...)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return t.note(ctx, ofSerials, strconv.FormatInt(batch, 10), "bind", map[string]any{"codes": len(all),
+		"sha256": hex.EncodeToString(sum.Sum(nil))})
+}
