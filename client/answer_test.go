@@ -140,6 +140,8 @@ var everyCall = map[string]func(ctx, *api) error{
 		return c.StoredRules(ctx, client.StoredRuleQuery{})
 	}),
 	"Occupiers":     only(func(ctx ctx, c *api) (any, error) { return c.Occupiers(ctx, "x") }),
+	"CodeRuns":      only(func(ctx ctx, c *api) (any, error) { return c.CodeRuns(ctx, 1, client.CodeRange{}) }),
+	"ListCodes":     func(ctx ctx, c *api) error { return c.ListCodes(ctx, 1, client.CodeRange{}, io.Discard) },
 	"AddRuleOf":     only(func(ctx ctx, c *api) (any, error) { return c.AddRuleOf(ctx, "x", client.OwnRule{}) }),
 	"EditRuleOf":    only(func(ctx ctx, c *api) (any, error) { return c.EditRuleOf(ctx, "x", client.OwnRule{}) }),
 	"PublishRuleOf": only(func(ctx ctx, c *api) (any, error) { return c.PublishRuleOf(ctx, "x", "x") }),

@@ -33,6 +33,7 @@ type StoredRuleList struct {
 // StoredRuleQuery says which rules the operator wants to see.
 type StoredRuleQuery struct {
 	Owner, Target string // "" = any
+	Prefix        string // only the rule with this prefix; "" = any
 	After         int64  // id of the last rule that was seen
 	Limit         int    // 0 = as many as the server likes to give
 }
@@ -43,7 +44,7 @@ func (c *Client) StoredRules(ctx context.Context, q StoredRuleQuery) ([]StoredRu
 	if q.After > 0 {
 		after = strconv.FormatInt(q.After, 10)
 	}
-	return c.storedRules(ctx, with("rules", map[string]string{"owner": q.Owner, "target": q.Target, "after": after,
+	return c.storedRules(ctx, with("rules", map[string]string{"owner": q.Owner, "target": q.Target, "prefix": q.Prefix, "after": after,
 		"limit": limitText(q.Limit)}))
 }
 

@@ -39,3 +39,9 @@ func TestJSONHasWhatAServerLeavesOut(t *testing.T) {
 		}
 	}
 }
+
+func TestATerminalObeysNobodyElse(t *testing.T) {
+	if got := plain("a\x1b[2Jb\nc\u202ed\xff"); got != "a [2Jb c d\ufffd" {
+		t.Errorf("got %q", got)
+	}
+}

@@ -14,10 +14,9 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/goccy/go-yaml"
-
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/yamltext"
 )
 
 // advised is an error with what to do next and what else is known.
@@ -168,20 +167,7 @@ func plain(s string) string {
 }
 
 // yamlFault says in one line where a YAML file is wrong.
-func yamlFault(file string, err error) error {
-	if y, ok := errors.AsType[yaml.Error](err); ok && y.GetToken() != nil {
-		return misused("%s:%d: %s", file, y.GetToken().Position.Line, y.GetMessage())
-	}
-	return misused("%s: %s", file, yamlMessage(err))
-}
-
-// yamlMessage is what is wrong, in one line and without the excerpt.
-func yamlMessage(err error) string {
-	if y, ok := errors.AsType[yaml.Error](err); ok {
-		return y.GetMessage()
-	}
-	return strings.Join(strings.Fields(err.Error()), " ")
-}
+func yamlFault(file string, err error) error { return misuse(yamltext.Fault(file, err)) }
 
 // failed names the thing that an error is about.
 func failed(did, thing string, err error) error {

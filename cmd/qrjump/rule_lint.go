@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/ruleplan"
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
@@ -76,14 +78,19 @@ func (c *ruleLint) Run(s *session) error {
 func (c *ruleLint) set(s *session) (set []rules.Rule, places []string, err error) {
 	switch {
 	case c.File != "":
-		wanted, wrong, err := readRules(c.File, c.AppID, "", func(*wantedRule, *faults) bool { return true })
-		if err == nil {
-			err = wrong.err(c.File)
+		text, err := os.ReadFile(c.File)
+		if err != nil {
+			return nil, nil, misused("%v", err)
+		}
+		wanted, wrong, err := ruleplan.Read(c.File, text, c.AppID, "")
+		if err != nil {
+			return nil, nil, misuse(err.Error())
 		}
 		for _, w := range wanted {
-			places = append(places, w.at)
-			set = append(set, w.rule(c.AppID))
+			places = append(places, w.At)
+			set = append(set, judged(w, c.AppID))
 		}
+		err = faultsOf(c.File, wrong)
 		return set, places, err
 	case c.AllAccounts:
 		operator, err := c.asOperator(c.adminFlags)
@@ -106,17 +113,17 @@ func (c *ruleLint) set(s *session) (set []rules.Rule, places []string, err error
 		if !ok {
 			return nil, nil, fmt.Errorf("the server lists a rule that is none: %q", r.Prefix)
 		}
-		set = append(set, rules.Rule{Kind: kindOf(r), Owner: c.AppID, Target: c.AppID, Prefix: parsed, Path: r.Path, Occupy: r.Occupy,
-			TestLinks: r.TestLinks, Published: r.Published})
+		set = append(set, rules.Rule{Kind: ruleplan.KindOf(r), Owner: c.AppID, Target: c.AppID, Prefix: parsed, Path: r.Path,
+			Occupy: r.Occupy, TestLinks: r.TestLinks, Published: r.Published})
 	}
 	return set, nil, nil
 }
 
-// rule is the rule of a file as it is judged.
-func (w *wantedRule) rule(caller string) rules.Rule {
-	r := rules.Rule{Kind: rules.Ordinary, Owner: cmp.Or(w.Owner, caller), Prefix: w.parsed, Path: w.Path, Occupy: w.Occupy,
+// judged is the rule of a file as it is judged.
+func judged(w ruleplan.Wanted, caller string) rules.Rule {
+	r := rules.Rule{Kind: rules.Ordinary, Owner: cmp.Or(w.Owner, caller), Prefix: w.Parsed, Path: w.Path, Occupy: w.Occupy,
 		Published: w.Published == nil || *w.Published}
-	if r.Target = r.Owner; w.isService() {
+	if r.Target = r.Owner; w.IsService() {
 		r.Kind, r.Target = rules.Service, w.AppID
 	}
 	if w.TestLinks != nil {

@@ -4,27 +4,14 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/goccy/go-yaml"
-
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/ruleplan"
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
 type rulePull struct {
 	member
 	Target []string `placeholder:"APPID" help:"Of a service account, required: the Mini Programs that its rules open, which a list of the wire does not say; repeat it, or put commas between."`
-}
-
-// pulledRule is a rule as a file says it. Nothing is left out, so that a plan of
-// the file finds nothing to do.
-type pulledRule struct {
-	Prefix      string    `yaml:"prefix" json:"prefix"`
-	Path        string    `yaml:"path" json:"path"`
-	AppID       string    `yaml:"appid,omitempty" json:"appid,omitempty"`
-	Occupy      *bool     `yaml:"occupy,omitempty" json:"occupy,omitempty"`
-	OpenVersion *int      `yaml:"open_version,omitempty" json:"open_version,omitempty"`
-	TestLinks   *[]string `yaml:"test_links,omitempty" json:"test_links,omitempty"`
-	Published   bool      `yaml:"published" json:"published"`
 }
 
 // Run writes the account's rules as rule plan reads them. It needs the wire
@@ -48,26 +35,19 @@ func (c *rulePull) Run(s *session) error {
 			opens[r.Prefix] = target
 		}
 	}
-	file := struct {
-		Rules []pulledRule `yaml:"rules" json:"rules"`
-	}{[]pulledRule{}}
+	file := ruleplan.File{Rules: []ruleplan.Written{}}
 	for _, r := range all {
-		pulled := pulledRule{Prefix: r.Prefix, Path: r.Path, Published: r.Published}
-		if kindOf(r) == rules.Service {
-			if pulled.AppID = opens[r.Prefix]; pulled.AppID == "" {
-				return advised{error: fmt.Errorf("the wire does not say which Mini Program %s opens; nothing was written", r.Prefix),
-					next: "name the account's Mini Programs: qrjump rule pull --target APPID,APPID"}
-			}
-		} else {
-			links := append([]string{}, r.TestLinks...)
-			pulled.Occupy, pulled.OpenVersion, pulled.TestLinks = new(r.Occupy), new(int(r.OpenVersion)), &links
+		target := opens[r.Prefix]
+		if ruleplan.KindOf(r) == rules.Service && target == "" {
+			return advised{error: fmt.Errorf("the wire does not say which Mini Program %s opens; nothing was written", r.Prefix),
+				next: "name the account's Mini Programs: qrjump rule pull --target APPID,APPID"}
 		}
-		file.Rules = append(file.Rules, pulled)
+		file.Rules = append(file.Rules, ruleplan.Write(r, target))
 	}
 	if c.JSON {
 		return c.print(s, file, nil)
 	}
-	text, err := yaml.Marshal(file)
+	text, err := file.Text()
 	if err == nil {
 		_, err = fmt.Fprintf(s.out, "# Rules%s. What a server has otherwise: qrjump rule plan FILE\n%s", of(c.AppID), text)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/ruleplan"
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
@@ -66,7 +67,7 @@ func (c *ruleReplay) owner(made plan) (string, error) {
 
 // planned are the steps of a plan as one change for each rule: of a delete and an add
 // the rule that comes of both.
-func planned(owner string, steps []step) []client.PlannedRule {
+func planned(owner string, steps []ruleplan.Step) []client.PlannedRule {
 	at := map[string]int{}
 	changes := []client.PlannedRule{}
 	for _, one := range steps {
@@ -92,8 +93,8 @@ func planned(owner string, steps []step) []client.PlannedRule {
 			if was == client.PlanDelete || one.Do == "edit" {
 				change.Do = client.PlanEdit
 			}
-			change.Path, change.AppID = one.draft.Path, one.draft.AppID
-			change.Occupy, change.OpenVersion = one.draft.Occupy, int(one.draft.OpenVersion)
+			change.Path, change.AppID = one.Draft.Path, one.Draft.AppID
+			change.Occupy, change.OpenVersion = one.Draft.Occupy, int(one.Draft.OpenVersion)
 			change.Prefix = one.Prefix // of a rule that is added again it may have another end
 			if one.Do == "add" {
 				change.Published = new(false) // unless a publish follows

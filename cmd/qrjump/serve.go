@@ -9,9 +9,9 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 
 	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/yamltext"
 )
 
 // serveCommand's flags are also environment variables and keys of the
@@ -86,7 +86,7 @@ func readConfig(file string, chosen *kong.Context) error {
 	}
 	entries, ok := document.(*ast.MappingNode)
 	if !ok {
-		return misused("%s: want one flag a line, for example: listen: 127.0.0.1:8080", at(file, document))
+		return misused("%s: want one flag a line, for example: listen: 127.0.0.1:8080", yamltext.At(file, document))
 	}
 	flags := map[string]*kong.Flag{}
 	var names []string
@@ -101,17 +101,17 @@ func readConfig(file string, chosen *kong.Context) error {
 		name := entry.Key.GetToken().Value
 		flag, ok := flags[name]
 		if !ok {
-			return misused("%s: unknown key %q: want one of %s", at(file, entry.Key), name, strings.Join(names, ", "))
+			return misused("%s: unknown key %q: want one of %s", yamltext.At(file, entry.Key), name, strings.Join(names, ", "))
 		}
 		values, err := scalars(entry.Value)
 		if err != nil || len(values) != 1 && !flag.IsSlice() {
-			return misused("%s: %s: want one value", at(file, entry.Key), name)
+			return misused("%s: %s: want one value", yamltext.At(file, entry.Key), name)
 		}
 		if given(chosen, flag) {
 			continue
 		}
 		if err := set(flag, values); err != nil {
-			return misused("%s: %v", at(file, entry.Key), err)
+			return misused("%s: %v", yamltext.At(file, entry.Key), err)
 		}
 	}
 	return nil
@@ -119,30 +119,11 @@ func readConfig(file string, chosen *kong.Context) error {
 
 // parseYAML returns the one document of a file, nil for an empty one.
 func parseYAML(file string, text []byte) (ast.Node, error) {
-	if err := server.CheckYAML(text); err != nil {
-		return nil, misused("%s: %v", file, err)
-	}
-	parsed, err := parser.ParseBytes(text, 0)
+	document, err := yamltext.Parse(file, text)
 	if err != nil {
-		return nil, yamlFault(file, err)
+		return nil, misuse(err.Error())
 	}
-	switch len(parsed.Docs) {
-	case 0:
-		return nil, nil
-	case 1:
-	default:
-		return nil, misused("%s: want one document, not %d", file, len(parsed.Docs))
-	}
-	body := parsed.Docs[0].Body
-	if body == nil || body.Type() == ast.NullType || body.Type() == ast.CommentType {
-		return nil, nil
-	}
-	return body, nil
-}
-
-// at says where in a file a node is.
-func at(file string, node ast.Node) string {
-	return fmt.Sprintf("%s:%d", file, node.GetToken().Position.Line)
+	return document, nil
 }
 
 // scalars are the texts of a value or of a list of them, as they were written:

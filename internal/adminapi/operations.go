@@ -81,6 +81,11 @@ func (a *Admin) Operations() []o.Operation {
 		o.Get("/batches/{application_id}", "getBatch", o.Viewer, a.getBatch, "Show an application").Of(a.ofBatch),
 		o.Get("/batches/{application_id}/events", "listCodeEvents", o.Viewer, a.listCodeEvents,
 			"What happened to codes of a batch, oldest first; from after now is scheduled").Of(a.ofBatch),
+		o.Get("/batches/{application_id}/runs", "listCodeRuns", o.Viewer, a.listCodeRuns,
+			"Which index ranges of an application are what now: active, frozen, void, redeemed or free").Of(a.ofBatch),
+		o.Get("/batches/{application_id}/codes", "listCodes", o.Operator, a.listCodes,
+			"The codes of a range, a line each: index, code and code text; 50,000 at most").Of(a.ofBatch).
+			Answers("the codes", "text/csv"),
 		o.Post("/batches/{application_id}/states", "changeCodes", o.Marketer, a.changeCodes,
 			"Freeze, unfreeze, void or redeem codes; void is for ever").Of(a.ofBatch),
 		o.Post("/batches/{application_id}/activations", "activateCodes", o.Marketer, a.activateCodes,

@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/rules"
@@ -21,10 +22,19 @@ func showRuleChange(c rules.Change) client.RuleChange {
 func (a *Admin) listRules(ctx context.Context, in *struct {
 	Owner  string `query:"owner"`
 	Target string `query:"target"`
+	Prefix string `query:"prefix" doc:"only the rule with this prefix"`
 	After  int64  `query:"after" doc:"only rules after this id" minimum:"0"`
 	Page
 }) (client.StoredRuleList, error) {
-	list, err := a.Rules.Find(ctx, rules.Query{Owner: in.Owner, Target: in.Target, AfterID: in.After, Limit: in.Limit})
+	q := rules.Query{Owner: in.Owner, Target: in.Target, AfterID: in.After, Limit: in.Limit}
+	if in.Prefix != "" {
+		link, ok := rules.ParseLink(in.Prefix)
+		if !ok {
+			return client.StoredRuleList{}, fmt.Errorf("prefix %.120q: %w", in.Prefix, rules.ErrNotLink)
+		}
+		q.Keys = []string{link.Key}
+	}
+	list, err := a.Rules.Find(ctx, q)
 	return client.StoredRuleList{Rules: each(list, showRule)}, err
 }
 

@@ -102,6 +102,25 @@ func checkAll(t *testing.T, what string, m *codes.Memory, batch int64, events []
 		t.Fatalf("%s: %d spans after calls of %d ranges", what, n, ranges)
 	}
 	from, to := int64(now.UnixNano()%indexes), int64(indexes-1)
+	runs, more := m.Runs(batch, codes.Range{From: from, To: to}, now, indexes)
+	at := from
+	for i, r := range runs {
+		if r.From != at || r.To < at || i > 0 && same(r.State, runs[i-1].State) {
+			t.Fatalf("%s: run %d is %+v, and begins at %d", what, i, r, at)
+		}
+		for ; at <= r.To; at++ {
+			if !same(r.State, want[at]) {
+				t.Fatalf("%s: index %d is %+v in a run, want %+v", what, at, r.State, want[at])
+			}
+		}
+	}
+	if at != to+1 || more {
+		t.Fatalf("%s: the runs end at %d, others follow: %v", what, at, more)
+	}
+	if first, more := m.Runs(batch, codes.Range{From: from, To: to}, now, 1); len(first) != 1 || first[0] != runs[0] ||
+		more != (len(runs) > 1) {
+		t.Fatalf("%s: the first run of %d is %+v, others follow: %v", what, len(runs), first, more)
+	}
 	next := from
 	for _, a := range m.Active(batch, codes.Range{From: from, To: to}, now) {
 		for ; next < a.From; next++ {

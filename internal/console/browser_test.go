@@ -63,7 +63,9 @@ func TestInChromium(t *testing.T) {
 	rid := regexp.MustCompile(`/console/calls/([0-9a-f-]{26})`).FindString(visit(t, s).get("/console/calls").Body)
 	folder := os.Getenv("PAGES_DIR")
 	for i, path := range []string{"/", "/console/calls", "/console/calls?view=errors", rid, "/console/scan?text=https://shop.example/7",
-		"/console/rules", "/console/rules?prefix=https://shop.example/", "/console/codes", "/console/statistics", "/console/accounts",
+		"/console/rules", "/console/rules?prefix=https://shop.example/",
+		"/console/rules/import", "/console/rules/new", "/console/rules/new?owner=shop&prefix=https://shop.example/x/&path=p",
+		"/console/rules/edit?owner=shop&prefix=https://shop.example/", "/console/codes", "/console/statistics", "/console/accounts",
 		"/console/accounts/shop", "/console/accounts?make=mini_program", "/console/accounts/shop/edit",
 		"/console/accounts/shop/appearance",
 		"/console/operate", "/console/people", "/console/emulator", "/console/sessions", "/console/login"} {

@@ -146,10 +146,6 @@ func (c *Console) routes() map[string]func(*visit) {
 		"POST /console/calls/{rid}":                 c.again,
 		"GET /console/scan":                         c.scan,
 		"POST /console/scan":                        c.picture,
-		"GET /console/rules":                        c.rules,
-		"POST /console/rules/undo":                  c.undo,
-		"GET /console/codes":                        c.codes,
-		"POST /console/codes":                       c.changeCodes,
 		"GET /console/people":                       c.people,
 		"POST /console/people":                      c.changePeople,
 		"GET /console/accounts/{appid}/appearance":  c.appearance,
@@ -159,7 +155,7 @@ func (c *Console) routes() map[string]func(*visit) {
 		"POST /console/preferences/{of}":            c.prefer,
 	}
 	for _, pages := range []map[string]func(*visit){c.accountPages(), c.platformPages(), c.numberPages(), c.operatePages(),
-		c.emulatorPages()} {
+		c.emulatorPages(), c.rulePages(), c.codePages()} {
 		maps.Copy(all, pages)
 	}
 	return all
@@ -242,7 +238,7 @@ func (c *Console) signedIn(serve func(*visit)) http.HandlerFunc {
 			return
 		}
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			v.fault(http.StatusUnauthorized, v.say("fault.expired"))
+			c.expired(w, r)
 			return
 		}
 		http.Redirect(w, r, Root+"/login?next="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
@@ -408,6 +404,9 @@ func (v *visit) failed(err error) bool {
 	case nil:
 		return false
 	case refusal:
+		if err.Status == http.StatusServiceUnavailable {
+			err.Detail = v.say("fault.store")
+		}
 		v.fault(err.Status, err.Detail)
 	default:
 		v.c.Log.ErrorContext(v.r.Context(), "a page failed", "path", v.r.URL.Path, "error", err)

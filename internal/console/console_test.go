@@ -25,6 +25,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
 
@@ -112,13 +113,22 @@ var pages = []struct {
 	{"GET", "/console/scan?text=https://shop.example/7&moment=then&at=2026-01-15T01:00:00Z", operations.Viewer},
 	{"GET", "/console/rules", operations.Viewer}, {"GET", "/console/rules?owner=shop", operations.Viewer},
 	{"GET", "/console/rules?prefix=https://shop.example/", operations.Viewer},
+	{"GET", "/console/rules/new", operations.Viewer}, {"GET", "/console/rules/file?owner=shop", operations.Viewer},
+	{"GET", "/console/rules/new?owner=shop&prefix=https://shop.example/x/", operations.Rules},
+	{"GET", "/console/rules/edit?owner=shop&prefix=https://shop.example/", operations.Rules},
+	{"GET", "/console/rules/import", operations.Viewer}, {"GET", "/console/rules/export?owner=shop", operations.Viewer},
+	{"POST", "/console/rules/new", operations.Rules}, {"POST", "/console/rules/edit", operations.Rules},
+	{"POST", "/console/rules/do", operations.Rules},
 	{"GET", "/console/accounts", operations.Viewer}, {"GET", "/console/accounts/shop", operations.Viewer},
 	{"GET", "/console/accounts?make=mini_program", operations.Viewer}, {"GET", "/console/accounts/shop/edit", operations.Viewer},
 	{"POST", "/console/accounts", operations.Operator}, {"POST", "/console/accounts/shop", operations.Operator},
 	{"POST", "/console/accounts/shop/edit", operations.Operator},
 	{"GET", "/console/accounts/shop/appearance", operations.Viewer}, {"POST", "/console/accounts/shop/appearance", operations.Operator},
 	{"GET", "/console/sessions", operations.Viewer},
-	{"GET", "/console/codes", operations.Viewer}, {"GET", "/console/statistics", operations.Marketer},
+	{"GET", "/console/codes", operations.Viewer}, {"GET", "/console/codes/BATCH", operations.Viewer},
+	{"GET", "/console/codes/BATCH/list.csv?from=0&to=9", operations.Operator},
+	{"POST", "/console/rules/import", operations.Viewer}, {"POST", "/console/codes/picture", operations.Viewer},
+	{"GET", "/console/statistics", operations.Marketer},
 	{"GET", "/console/statistics?by=&group=app&count=first", operations.Marketer},
 	{"GET", "/console/statistics/numbers.csv", operations.Marketer}, {"GET", "/console/statistics/scans.parquet", operations.Marketer},
 	{"POST", "/console/statistics", operations.Marketer},
@@ -140,7 +150,9 @@ var pages = []struct {
 // Every page against every role and none: nobody sees what the table of operations keeps from them.
 func TestEveryPageIsForThoseThatMay(t *testing.T) {
 	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop})
+	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop,
+		Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
+	batch := fmt.Sprint(applied(t, s))
 	rid := regexp.MustCompile(`rid: ([0-9a-f-]{26})`).FindStringSubmatch(s.Do("POST", "/cgi-bin/wxopen/qrcodejumppublish?access_token="+
 		s.Token("shop"), `{"prefix":"https://none.example/"}`).Body)[1]
 	role := map[string]*visitor{"": visit(t, s)}
@@ -153,20 +165,21 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 		role[string(r)] = v
 	}
 	did := map[string]string{"/console/calls/" + rid: "fault", "/console/people": "delete-key", "/console/emulator": "fault",
-		"/console/codes": "freeze", "/console/accounts/shop": "jump-on", "/console/statistics": "acknowledge",
+		"/console/codes": "freeze", "/console/rules/do": "publish", "/console/accounts/shop": "jump-on", "/console/statistics": "acknowledge",
 		"/console/operate/settings": "reset", "/console/operate/webhooks": "test", "/console/operate/checks": "domain",
 		"/console/platforms/plat": "put"}
 	for _, c := range pages {
 		for name, v := range role {
 			var p page
-			target := strings.ReplaceAll(c.path, "RID", rid)
+			target := strings.NewReplacer("RID", rid, "BATCH", batch).Replace(c.path)
 			if c.method == "GET" {
 				p = v.get(target)
 			} else {
 				p = v.post(target, url.Values{"seq": {"999999"}, "did": {did[target]}, "errcode": {"-1"}, "times": {"1"}, "id": {"999"},
-					"path": {"/cgi-bin/token"}, "batch": {"1"}, "from": {"0"}, "to": {"0"}, "sure": {"1"},
+					"path": {"/cgi-bin/token"}, "batch": {"999"}, "from": {"0"}, "to": {"0"}, "sure": {"1"},
 					"appid": {"by-" + name + strings.ReplaceAll(target, "/", "-")}, "kind": {"mini_program"}, "name": {"rule_limit"},
-					"host": {"a.example"}, "status": {"trusted"}, "node": {"1"}, "component": {"plat"},
+					"host": {"a.example"}, "status": {"trusted"}, "node": {"1"}, "component": {"plat"}, "owner": {"nobody"},
+					"text": {"rules: []"}, "prefix": {"https://none.example/"},
 					"secret": {"0123456789abcdef0123456789abcdef"}, "message_token": {"tok"},
 					"encoding_aes_key": {"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}})
 			}
@@ -200,6 +213,8 @@ const shop = `
 accounts:
   - {appid: shop, kind: mini_program, name: "<b>Tea</b>", secret: the-secret-of-shop, certified: true, versions: [release],
      members: {"<i>eve</i>": admin}}
+  - {appid: svc, kind: service_account, secret: the-secret-of-svc, certified: true, features: [marketcode],
+     marketcode_key: 0123456789abcdef, linked: [shop]}
 rules:
   - {owner: shop, prefix: "https://shop.example/", path: pages/index/index, published: true}
 components:

@@ -26,6 +26,7 @@ type signingIn struct {
 	Next, Once, Name string
 	Provider         string // the host of one that is offered
 	Out              string // where somebody who signed out here signs out at the provider
+	Kept             string // a form that waits
 	WantsCode        bool
 	Fault            string
 }
@@ -48,9 +49,10 @@ func (c *Console) signedOut(how string) string {
 
 // login begins a session by a link, the admin token, or name and password.
 func (c *Console) login(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
+	r.Body = http.MaxBytesReader(w, r.Body, 4*mostKept) // a form that waits is written out in it
 	v := c.visit(w, r, people.Caller{})
-	form := signingIn{Next: inside(r.FormValue("next")), Name: r.FormValue("name"), Provider: c.offered()}
+	form := signingIn{Next: inside(r.FormValue("next")), Name: r.FormValue("name"), Kept: r.FormValue("kept"),
+		Provider: c.offered()}
 	browser := people.Browser{IP: c.ClientIP(r), Agent: r.UserAgent()}
 	was := ""
 	if old, err := r.Cookie(c.cookie(r)); err == nil {
@@ -77,7 +79,7 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err == nil:
 		c.setCookie(v, text, int(people.Longest.Seconds()))
-		v.redirect(form.Next)
+		c.goOn(v, form)
 		return
 	case errors.Is(err, people.ErrSecondFactor):
 		form.WantsCode, form.Fault, status = true, v.say("login.code.wanted"), http.StatusUnauthorized

@@ -102,39 +102,45 @@ const (
 
 var reading = make(chan struct{}, 1)
 
-// picture reads the code on a picture, keeps nothing of it and goes on with its text.
+// picture goes on with the text of the code on a picture.
 func (c *Console) picture(v *visit) {
-	back := func(fault string) { v.redirect(Root + "/scan?fault=" + fault) }
+	text, fault, ok := c.readPicture(v)
+	switch {
+	case fault != "":
+		v.redirect(Root + "/scan?fault=" + fault)
+	case ok:
+		v.redirect(Root + "/scan?text=" + url.QueryEscape(text))
+	}
+}
+
+// readPicture reads the code on a picture that was sent and keeps nothing of it: its text,
+// or by a word what was wrong with it, or neither where something was answered already.
+func (c *Console) readPicture(v *visit) (text, fault string, ok bool) {
 	// One at a time for each that is signed in: reading a picture is work.
 	whom := v.caller.Actor + " " + v.caller.Session + " " + c.ClientIP(v.r).String()
 	if _, busy := c.decoding.LoadOrStore(whom, true); busy {
-		back("busy")
-		return
+		return "", "busy", false
 	}
 	defer c.decoding.Delete(whom)
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostPicture+64<<10)
 	file, _, err := v.r.FormFile("picture")
 	if _, long := errors.AsType[*http.MaxBytesError](err); long {
-		back("large")
-		return
+		return "", "large", false
 	}
 	if err != nil {
-		back("none")
-		return
+		return "", "none", false
 	}
 	defer file.Close()
 	defer func() { _ = v.r.MultipartForm.RemoveAll() }()
 	about, _, err := image.DecodeConfig(file)
 	switch {
 	case err != nil:
-		back("kind")
-		return
+		return "", "kind", false
 	case about.Width*about.Height > mostPixels || about.Width <= 0 || about.Height <= 0:
-		back("large")
-		return
+		return "", "large", false
 	}
 	if _, err := file.Seek(0, io.SeekStart); v.failed(err) {
-		return
+		return "", "", false
 	}
 	// A picture of the most pixels takes some hundred MB while it is read: one at a time
 	// for everybody together.
@@ -142,19 +148,16 @@ func (c *Console) picture(v *visit) {
 	case reading <- struct{}{}:
 		defer func() { <-reading }()
 	case <-v.r.Context().Done():
-		return
+		return "", "", false
 	}
 	m, _, err := image.Decode(file)
 	if err != nil {
-		back("kind")
-		return
+		return "", "kind", false
 	}
-	text, err := readCode(m)
-	if err != nil {
-		back("code")
-		return
+	if text, err = readCode(m); err != nil {
+		return "", "code", false
 	}
-	v.redirect(Root + "/scan?text=" + url.QueryEscape(text))
+	return text, "", true
 }
 
 // readCode finds a QR code or a Data Matrix on a picture.

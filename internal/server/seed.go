@@ -21,6 +21,7 @@ import (
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/yamltext"
 )
 
 // demoSeed is what --dev starts with where no seed is named.
@@ -106,7 +107,7 @@ func readSeed(c Config) (*seedFile, error) {
 	default:
 		return nil, nil
 	}
-	err := CheckYAML(f.data)
+	err := yamltext.Check(f.data)
 	if err != nil {
 		return nil, usage("seed %s, %v", f.name, err)
 	}

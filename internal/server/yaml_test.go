@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/yamltext"
 )
 
 // Issue 12, 10: a text that takes far more memory than it is long is refused
@@ -36,7 +37,7 @@ func TestNestedYAMLIsRefusedBeforeItIsParsed(t *testing.T) {
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		err := server.CheckYAML([]byte(text))
+		err := yamltext.Check([]byte(text))
 		runtime.ReadMemStats(&after)
 		if err == nil || !strings.HasPrefix(err.Error(), "line ") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v", name, err)
@@ -65,7 +66,7 @@ func TestNestedYAMLIsRefusedBeforeItIsParsed(t *testing.T) {
 		"back and forth":       strings.Repeat("- a:\n    b:\n      - c: x\n", 1000),
 		"text over many lines": "a: |\n" + strings.Repeat("  - - - - [[[[ {{{{\n", 100),
 	} {
-		if err := server.CheckYAML([]byte(text)); err != nil {
+		if err := yamltext.Check([]byte(text)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -73,3 +73,24 @@ if (live?.dataset.stream && window.EventSource) {
   live.hidden = false;
   open();
 }
+
+// A form that says what it would do is asked again as it is typed into: the answer is
+// this page's own part, from its templates.
+const tries = document.querySelector('form[data-tries]');
+if (tries) {
+  const shown = document.getElementById(tries.dataset.tries);
+  let wait = 0, asking = null;
+  const ask = async () => {
+    asking?.abort();
+    asking = new AbortController();
+    const asked = new URLSearchParams(new FormData(tries));
+    asked.set('part', 'tried');
+    try {
+      const answer = await fetch(`${tries.getAttribute('action')}?${asked}`, { signal: asking.signal });
+      if (!answer.ok || answer.redirected) return; // what it says, the button says as a page
+      const part = new DOMParser().parseFromString(policy.createHTML(await answer.text()), 'text/html');
+      shown.replaceChildren(...part.body.childNodes);
+    } catch { /* asked again meanwhile, or no answer: the button is there */ }
+  };
+  tries.addEventListener('input', () => { clearTimeout(wait); wait = setTimeout(ask, 300); });
+}

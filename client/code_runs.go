@@ -1,0 +1,49 @@
+package client
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+)
+
+// CodeRun is a run of codes of which the same is true.
+type CodeRun struct {
+	CodeRange
+	Active     bool         `json:"active"`
+	Frozen     bool         `json:"frozen"`
+	Void       bool         `json:"void"`
+	Redeemed   bool         `json:"redeemed"`
+	Activation int64        `json:"activation,omitempty" answer:"optional" doc:"seq of the event that governs them"`
+	Binding    *CodeBinding `json:"binding,omitempty" answer:"optional"` // nil: they are not active
+}
+
+// CodeRuns is what is true of the codes of a range.
+type CodeRuns struct {
+	Runs []CodeRun `json:"runs" doc:"in order, without gaps"`
+	More bool      `json:"more" doc:"the range has others: go on after the last"`
+}
+
+func rangeQuery(r CodeRange) url.Values {
+	query := url.Values{"from": {strconv.FormatInt(r.From, 10)}}
+	if r.To > 0 {
+		query.Set("to", strconv.FormatInt(r.To, 10))
+	}
+	return query
+}
+
+// CodeRuns tells which codes of a range are what now; a To of 0 is the end of the
+// application. Of very many runs it returns the first, and More.
+func (c *Client) CodeRuns(ctx context.Context, id int64, r CodeRange) (runs CodeRuns, err error) {
+	err = c.admin(ctx, http.MethodGet, batchPath(id, "runs")+"?"+rangeQuery(r).Encode(), nil, &runs)
+	return runs, err
+}
+
+// ListCodes writes the codes of a range to w as CSV, 50,000 at most: index, code and
+// code text. After an error what was written is not whole.
+func (c *Client) ListCodes(ctx context.Context, id int64, r CodeRange, w io.Writer) error {
+	query := url.Values{"from": {strconv.FormatInt(r.From, 10)}, "to": {strconv.FormatInt(r.To, 10)}}
+	return c.pour(ctx, request{method: http.MethodGet, path: "/admin/v1/" + batchPath(id, "codes"), query: query,
+		bearer: c.options.AdminToken}, "text/csv", w)
+}

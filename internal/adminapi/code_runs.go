@@ -1,0 +1,76 @@
+package adminapi
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/operations"
+)
+
+func (a *Admin) listCodeRuns(ctx context.Context, in *struct {
+	BatchPath
+	From int64 `query:"from" minimum:"0"`
+	To   int64 `query:"to" minimum:"0" doc:"the last index; left out: the end of the application"`
+	Page
+}) (client.CodeRuns, error) {
+	shown := client.CodeRuns{Runs: []client.CodeRun{}}
+	b, err := a.Codes.Memory.Know(ctx, in.ID)
+	if err != nil {
+		return shown, err
+	}
+	r := codes.Range{From: in.From, To: in.To}
+	if in.To == 0 {
+		r.To = b.Count - 1
+	}
+	if err := b.Within(r); err != nil {
+		return shown, err
+	}
+	runs, more := a.Codes.Memory.Runs(in.ID, r, a.Codes.Now(), in.Limit)
+	shown.Runs, shown.More = each(runs, func(run codes.Run) client.CodeRun {
+		one := client.CodeRun{CodeRange: client.CodeRange(run.Range), Frozen: run.State.Frozen, Void: run.State.Void,
+			Redeemed: run.State.Redeemed}
+		if e := run.State.Activation; e != nil {
+			binding := client.CodeBinding(e.Binding)
+			one.Active, one.Activation, one.Binding = true, e.Seq, &binding
+		}
+		return one
+	}), more
+	return shown, nil
+}
+
+// mostListed is how many codes one file of them has.
+const mostListed = 50_000
+
+func (a *Admin) listCodes(ctx context.Context, in *struct {
+	BatchPath
+	From int64 `query:"from" minimum:"0"`
+	To   int64 `query:"to" minimum:"0" doc:"the last index"`
+}) (operations.File, error) {
+	b, err := a.Codes.Memory.Know(ctx, in.ID)
+	if err != nil {
+		return operations.File{}, err
+	}
+	r := codes.Range{From: in.From, To: in.To}
+	if err := b.Within(r); err != nil {
+		return operations.File{}, err
+	}
+	if n := r.To - r.From + 1; n > mostListed {
+		return operations.File{}, refused("%d codes: at most %d are listed at once", n, mostListed)
+	}
+	name := fmt.Sprintf("codes-%d-%d-%d.csv", in.ID, r.From, r.To)
+	return operations.File{Name: name, Type: "text/csv; charset=utf-8", Write: func(_ context.Context, w io.Writer) error {
+		out := bufio.NewWriterSize(w, 64<<10)
+		fmt.Fprint(out, "index,code,code_text\r\n")
+		for i := r.From; i <= r.To; i++ {
+			// Neither has a comma or a quote; no code begins as a formula does.
+			if _, err := fmt.Fprintf(out, "%d,%s,%s\r\n", i, a.Codes.Code(b, i), a.Codes.Text(b, i)); err != nil {
+				return err
+			}
+		}
+		return out.Flush()
+	}}, nil
+}

@@ -1,0 +1,293 @@
+package console
+
+import (
+	"errors"
+	"fmt"
+	"html/template"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// codePages are the pages about codes.
+func (c *Console) codePages() map[string]func(*visit) {
+	return map[string]func(*visit){
+		"GET /console/codes":                  c.codes,
+		"POST /console/codes":                 c.changeCodes,
+		"POST /console/codes/picture":         c.codePicture,
+		"GET /console/codes/{batch}":          c.batch,
+		"GET /console/codes/{batch}/list.csv": c.codeList,
+	}
+}
+
+type codesView struct {
+	Account string
+	Batches []client.Batch
+	More    int64
+	Asked   string
+	Found   *client.StoredCode
+	Scans   *client.CodeScans // nil: those that may not, or there are none
+	Fault   string
+	Sure    *sure
+}
+
+// nameOf is the name of a code as a person says it: APPLICATION:INDEX, nine characters,
+// or the code text.
+func nameOf(asked string) map[string]any {
+	if batch, index, ok := strings.Cut(asked, ":"); ok {
+		b, err1 := strconv.ParseInt(batch, 10, 64)
+		i, err2 := strconv.ParseInt(index, 10, 64)
+		if err1 == nil && err2 == nil {
+			return map[string]any{"application_id": b, "code_index": i}
+		}
+	}
+	if len(asked) == 9 {
+		return map[string]any{"code": asked}
+	}
+	return map[string]any{"code_url": asked}
+}
+
+// codes lists applications, and shows what is known of a code.
+func (c *Console) codes(v *visit) {
+	q := v.r.URL.Query()
+	data := codesView{Account: v.narrowed("account"), Asked: strings.TrimSpace(q.Get("code"))}
+	status := http.StatusOK
+	if key := q.Get("fault"); v.Has("scan.fault." + key) {
+		data.Fault = v.say("scan.fault." + key)
+	}
+	if data.Asked != "" {
+		err := v.ask("POST", "/codes/lookup", nameOf(data.Asked), &data.Found)
+		if said, ok := errors.AsType[refusal](err); ok && (said.Status == http.StatusNotFound ||
+			said.Status == http.StatusUnprocessableEntity) {
+			data.Fault, status, err = v.say("codes.unknown"), said.Status, nil
+		}
+		if v.failed(err) {
+			return
+		}
+		if data.Found != nil {
+			at := fmt.Sprintf("/batches/%d/codes/%d/scans", data.Found.ApplicationID, data.Found.CodeIndex)
+			if err := v.ask("GET", at, nil, &data.Scans); err != nil {
+				data.Scans = nil // the code is what was asked for
+			}
+		}
+	}
+	asked := url.Values{"limit": {strconv.Itoa(pageRows)}}
+	for name, value := range map[string]string{"account": data.Account, "after": q.Get("after")} {
+		if value != "" {
+			asked.Set(name, value)
+		}
+	}
+	var list client.BatchList
+	if v.failed(v.ask("GET", "/batches?"+asked.Encode(), nil, &list)) {
+		return
+	}
+	if data.Batches = list.Batches; len(list.Batches) == pageRows {
+		data.More = list.Batches[pageRows-1].ID
+	}
+	v.show(status, "codes", data)
+}
+
+// codePicture looks up the code on a picture.
+func (c *Console) codePicture(v *visit) {
+	text, fault, ok := c.readPicture(v)
+	switch {
+	case fault != "":
+		v.redirect(Root + "/codes?fault=" + fault)
+	case ok:
+		v.redirect(Root + "/codes?code=" + url.QueryEscape(text))
+	}
+}
+
+// batchView is one application.
+type batchView struct {
+	Batch    client.Batch
+	From     int64 // where the map begins
+	Runs     []runView
+	Next     int64 // where it goes on; 0 = it is whole
+	Map      template.HTML
+	Events   []client.CodeEvent
+	Whole    bool // all events are shown
+	Binding  client.CodeBinding
+	Range    client.CodeRange // of the forms
+	Fault    string
+	Sure     *sure
+	Segments []client.CodeRange
+}
+
+// runView is a run of the map.
+type runView struct {
+	client.CodeRun
+	State string // void, frozen, redeemed, active or free: the strongest
+	Count int64
+}
+
+// stateOf is the word for the strongest of what is true of codes.
+func stateOf(r client.CodeRun) string {
+	switch {
+	case r.Void:
+		return "void"
+	case r.Frozen:
+		return "frozen"
+	case r.Redeemed:
+		return "redeemed"
+	case r.Active:
+		return "active"
+	}
+	return "free"
+}
+
+const (
+	// mostRuns is how many runs one map has, mostEvents how many events a page.
+	mostRuns   = 200
+	mostEvents = 100
+	// mostSegments is how many downloads a page offers: those of 2,500,000 codes.
+	mostSegments = 50
+)
+
+func (c *Console) batch(v *visit) {
+	id, err := strconv.ParseInt(v.r.PathValue("batch"), 10, 64)
+	if err != nil {
+		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+		return
+	}
+	v.showBatch(http.StatusOK, id, batchView{})
+}
+
+func (v *visit) showBatch(status int, id int64, data batchView) {
+	at := fmt.Sprintf("/batches/%d", id)
+	if v.failed(v.ask("GET", at, nil, &data.Batch)) {
+		return
+	}
+	if from, err := strconv.ParseInt(v.r.URL.Query().Get("from"), 10, 64); err == nil && from > 0 && from < data.Batch.Count {
+		data.From = from
+	}
+	var runs client.CodeRuns
+	var events struct{ Events []client.CodeEvent }
+	if v.failed(v.ask("GET", fmt.Sprintf("%s/runs?limit=%d&from=%d&to=%d", at, mostRuns, data.From, data.Batch.Count-1), nil, &runs)) ||
+		v.failed(v.ask("GET", fmt.Sprintf("%s/events?limit=%d", at, mostEvents), nil, &events)) {
+		return
+	}
+	for _, run := range runs.Runs {
+		data.Runs = append(data.Runs, runView{run, stateOf(run), run.Len()})
+	}
+	if runs.More {
+		data.Next = runs.Runs[len(runs.Runs)-1].To + 1
+	}
+	if data.Range == (client.CodeRange{}) {
+		data.Range.To = data.Batch.Count - 1
+	}
+	data.Map = drawRuns(data.Runs)
+	data.Events, data.Whole = events.Events, len(events.Events) < mostEvents
+	for from := int64(0); from < data.Batch.Count && len(data.Segments) < mostSegments; from += int64(data.Batch.Segment) {
+		data.Segments = append(data.Segments, client.CodeRange{From: from, To: min(from+int64(data.Batch.Segment), data.Batch.Count) - 1})
+	}
+	v.show(status, "batch", data)
+}
+
+// drawRuns is the map as a picture: each state has a height of its own, so that it is read
+// without colour; the table below says the same.
+func drawRuns(runs []runView) template.HTML {
+	if len(runs) == 0 {
+		return ""
+	}
+	const wide, high = 900.0, 60.0
+	tall := map[string]float64{"free": 12, "active": 60, "redeemed": 48, "frozen": 36, "void": 24}
+	from, all := runs[0].From, runs[len(runs)-1].To+1-runs[0].From
+	var b strings.Builder
+	fmt.Fprintf(&b, `<svg class="chart runs" viewBox="0 0 %.0f %.0f" preserveAspectRatio="none" role="img" aria-labelledby="map-title">`,
+		wide, high)
+	for _, r := range runs {
+		x := wide * float64(r.From-from) / float64(all)
+		w := max(1, wide*float64(r.Count)/float64(all))
+		fmt.Fprintf(&b, `<rect class="is-%s" x="%.2f" y="%.0f" width="%.2f" height="%.0f"><title>%d–%d</title></rect>`, r.State, x,
+			high-tall[r.State], w, tall[r.State], r.From, r.To)
+	}
+	b.WriteString(`</svg>`)
+	return template.HTML(b.String())
+}
+
+// codeList gives the codes of a range as a file.
+func (c *Console) codeList(v *visit) {
+	q := v.r.URL.Query()
+	asked := url.Values{"from": {q.Get("from")}, "to": {q.Get("to")}}
+	a, err := v.through(v.c.API, "GET", "/admin/v1/batches/"+url.PathEscape(v.r.PathValue("batch"))+"/codes?"+asked.Encode(), nil)
+	if v.failed(err) {
+		return
+	}
+	for _, name := range []string{"Content-Type", "Content-Disposition"} {
+		v.w.Header().Set(name, a.header.Get(name))
+	}
+	_, _ = v.w.Write(a.body.Bytes())
+}
+
+// sure is a change of codes that is asked back before it is done.
+type sure struct {
+	Batch, Did, From, To string
+	Binding              client.CodeBinding // of an activation
+	At                   string
+	Count                int64
+}
+
+// changeCodes asks back how many codes it is, then does it.
+func (c *Console) changeCodes(v *visit) {
+	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
+	s := &sure{Batch: text("batch"), Did: text("did"), From: text("from"), To: text("to"), At: text("at")}
+	batch, err := strconv.ParseInt(s.Batch, 10, 64)
+	from, err1 := strconv.ParseInt(s.From, 10, 64)
+	to, err2 := strconv.ParseInt(s.To, 10, 64)
+	known := slices.Contains([]string{"freeze", "unfreeze", "void", "redeem", "activate", "withdraw"}, s.Did)
+	if err != nil || err1 != nil || err2 != nil || from < 0 || to < from || !known {
+		v.fault(http.StatusUnprocessableEntity, v.say("codes.fault"))
+		return
+	}
+	s.Count = to - from + 1
+	kind, _ := strconv.Atoi(text("type"))
+	s.Binding = client.CodeBinding{ActivityName: text("activity"), ProductBrand: text("brand"), ProductTitle: text("title"),
+		ProductCode: text("product"), WxaAppID: text("target"), WxaPath: text("path"), WxaType: kind}
+	data := batchView{Range: client.CodeRange{From: from, To: to}, Binding: s.Binding}
+	if v.r.FormValue("sure") != strconv.FormatInt(s.Count, 10) {
+		data.Sure = s
+		v.showBatch(http.StatusOK, batch, data)
+		return
+	}
+	at := fmt.Sprintf("/batches/%d/", batch)
+	body := map[string]any{"did": s.Did, "ranges": []client.CodeRange{{From: from, To: to}}}
+	var when *time.Time
+	if s.At != "" {
+		moment, wrong := moment(s.At)
+		if wrong != nil {
+			data.Fault = v.say("scan.fault.at")
+			v.showBatch(http.StatusUnprocessableEntity, batch, data)
+			return
+		}
+		when = &moment
+	}
+	switch s.Did {
+	case "activate":
+		at += "activations"
+		body = map[string]any{"code_start": from, "code_end": to, "binding": s.Binding}
+	case "withdraw":
+		at += "withdrawals"
+		delete(body, "did")
+	default:
+		at, when = at+"states", nil
+	}
+	if when != nil {
+		body["at"] = when
+	}
+	err = v.ask("POST", at, body, nil)
+	if said, ok := errors.AsType[refusal](err); ok && (said.Status == http.StatusUnprocessableEntity ||
+		said.Status == http.StatusConflict) {
+		data.Fault = said.Detail
+		v.showBatch(said.Status, batch, data)
+		return
+	}
+	if !v.failed(err) {
+		v.redirect(fmt.Sprintf("%s/codes/%d?done=codes", Root, batch))
+	}
+}

@@ -1,0 +1,214 @@
+package console
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/ruleplan"
+)
+
+const (
+	// mostImport is how long a file of rules may be here, in bytes; mostSteps is how much of a
+	// plan is done at once, for a verification file may be looked for with each add. For more
+	// there is the command line.
+	mostImport = 1 << 20
+	mostSteps  = 200
+	// mostStored is how many rules of an account are compared and written here.
+	mostStored = 20_000
+)
+
+// importView is a file of rules and what it would do.
+type importView struct {
+	Owner, Text string
+	Prune       bool
+	Fault       string
+	Wrong       []string // with their lines
+	Planned     bool
+	Steps       []ruleplan.Step
+	Publishes   int
+	Left        string
+	Sum         string // of the steps: that these and no others are done
+	Many        bool
+	Stopped     string // what stopped the steps
+}
+
+// storedRules are all rules of an account.
+func (v *visit) storedRules(owner string) (all []client.StoredRule, err error) {
+	const size = 1000
+	for after := int64(0); ; {
+		var page client.StoredRuleList
+		asked := url.Values{"owner": {owner}, "limit": {strconv.Itoa(size)}, "after": {strconv.FormatInt(after, 10)}}
+		if err := v.ask("GET", "/rules?"+asked.Encode(), nil, &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Rules...)
+		switch {
+		case len(page.Rules) < size:
+			return all, nil
+		case len(all) >= mostStored:
+			return nil, refusal{Status: http.StatusUnprocessableEntity, Detail: v.say("import.stored", mostStored)}
+		}
+		after = all[len(all)-1].ID
+	}
+}
+
+func (c *Console) importPage(v *visit) {
+	v.show(http.StatusOK, "import", importView{Owner: v.narrowed("owner")})
+}
+
+// importRules shows what a file would change, and does that once it was seen.
+func (c *Console) importRules(v *visit) {
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 2*mostImport)
+	data := importView{Owner: strings.TrimSpace(v.r.FormValue("owner")), Text: v.r.FormValue("text"), Prune: v.r.FormValue("prune") != ""}
+	if file, _, err := v.r.FormFile("file"); err == nil {
+		text, err := io.ReadAll(io.LimitReader(file, mostImport+1))
+		_ = file.Close()
+		if err == nil && len(text) > 0 {
+			data.Text = string(text)
+		}
+	}
+	refuse := func(fault string) {
+		data.Fault = fault
+		v.show(http.StatusUnprocessableEntity, "import", data)
+	}
+	switch {
+	case data.Owner == "" || strings.TrimSpace(data.Text) == "":
+		refuse(v.say("import.none"))
+		return
+	case len(data.Text) > mostImport:
+		data.Text = ""
+		refuse(v.say("import.large"))
+		return
+	}
+	var account client.Account
+	if v.failed(v.ask("GET", "/accounts/"+url.PathEscape(data.Owner), nil, &account)) {
+		return
+	}
+	stored, err := v.storedRules(data.Owner)
+	if err == nil {
+		err = v.plan(&data, stored)
+	}
+	if said, ok := errors.AsType[refusal](err); ok && said.Status == http.StatusUnprocessableEntity {
+		refuse(said.Detail)
+		return
+	}
+	if v.failed(err) {
+		return
+	}
+	if len(data.Wrong) > 0 {
+		refuse(v.say("import.wrong"))
+		return
+	}
+	// What was seen is done, and nothing else: another plan is shown first.
+	if sure := v.r.FormValue("sure"); sure != "" && sure == data.Sum && !data.Many {
+		v.apply(&data)
+		if data.Stopped == "" {
+			v.redirect(Root + "/rules?" + url.Values{"done": {"imported"}, "owner": {data.Owner}}.Encode())
+			return
+		}
+		v.show(http.StatusUnprocessableEntity, "import", data)
+		return
+	}
+	v.show(http.StatusOK, "import", data)
+}
+
+// plan decides what a file would change.
+func (v *visit) plan(data *importView, stored []client.StoredRule) error {
+	wanted, wrong, err := ruleplan.ReadToApply("file", []byte(data.Text), data.Owner, "")
+	if err != nil {
+		return refusal{Status: http.StatusUnprocessableEntity, Detail: err.Error()}
+	}
+	if data.Wrong = wrong; len(wrong) > 0 {
+		return nil
+	}
+	have := make([]ruleplan.Stored, len(stored))
+	for i, r := range stored {
+		if have[i], err = ruleplan.Have(r); err != nil {
+			return err
+		}
+	}
+	data.Steps, data.Planned, data.Left = ruleplan.Decide(wanted, have, data.Prune), true, v.left(data.Owner)
+	data.Many = len(data.Steps) > mostSteps
+	text, err := json.Marshal(data.Steps)
+	if err != nil {
+		return err
+	}
+	hash := sha256.New()
+	fmt.Fprintf(hash, "%s\n%s\n%s", data.Owner, text, data.Text)
+	data.Sum = hex.EncodeToString(hash.Sum(nil))
+	for _, step := range data.Steps {
+		if step.Do == "publish" {
+			data.Publishes++
+		}
+	}
+	return nil
+}
+
+// apply does the steps in order, up to the first that fails.
+func (v *visit) apply(data *importView) {
+	at := "/accounts/" + url.PathEscape(data.Owner) + "/rules"
+	for i := range data.Steps {
+		step := &data.Steps[i]
+		own := client.OwnRule{Prefix: step.Draft.Prefix, Path: step.Draft.Path, AppID: step.Draft.AppID, Occupy: step.Draft.Occupy}
+		if own.AppID == "" {
+			own.OpenVersion = int(step.Draft.OpenVersion)
+			if step.Draft.TestLinks != nil {
+				links := slices.Clone(step.Draft.TestLinks)
+				own.TestLinks = &links
+			}
+		}
+		var err error
+		switch step.Do {
+		case "add":
+			err = v.ask("POST", at, own, nil)
+		case "edit":
+			err = v.ask("PUT", at, own, nil)
+		case "publish":
+			err = v.ask("POST", at+"/publish", map[string]string{"prefix": step.Prefix}, nil)
+		case "delete":
+			err = v.ask("DELETE", at+"?prefix="+url.QueryEscape(step.Prefix), nil, nil)
+		}
+		if err != nil {
+			data.Stopped = v.say("import.stopped", i+1, len(data.Steps), step.Prefix, err.Error())
+			return
+		}
+		step.Done = true
+	}
+}
+
+// exportRules writes the rules of an account as import and rule apply read them.
+func (c *Console) exportRules(v *visit) {
+	owner := v.narrowed("owner")
+	if owner == "" {
+		v.fault(http.StatusUnprocessableEntity, v.say("export.owner"))
+		return
+	}
+	stored, err := v.storedRules(owner)
+	if v.failed(err) {
+		return
+	}
+	file := ruleplan.File{Rules: []ruleplan.Written{}}
+	for _, r := range stored {
+		have, err := ruleplan.Have(r)
+		if v.failed(err) {
+			return
+		}
+		file.Rules = append(file.Rules, ruleplan.Write(have.Rule, have.Target))
+	}
+	text, err := file.Text()
+	if v.failed(err) {
+		return
+	}
+	v.attach("application/yaml", "rules-"+owner+".yaml")
+	_, _ = v.w.Write(text)
+}

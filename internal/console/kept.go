@@ -1,0 +1,93 @@
+package console
+
+import (
+	"encoding/json"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/people"
+)
+
+// mostKept is how long a form may be that waits while somebody signs in, in bytes.
+const mostKept = 256 << 10
+
+// keptForm is a form that came without a session. It stays in the page of signing in, and
+// so with whoever sent it, until that person is in.
+type keptForm struct {
+	To     string      `json:"to"` // where it goes
+	Fields []keptField `json:"fields"`
+}
+
+// keptField is one field of it.
+type keptField struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Secret reports whether nobody who looks at the page should read it.
+func (f keptField) Secret() bool {
+	return slices.Contains([]string{"password", "secret", "code", "marketcode_key"}, f.Name) || strings.HasSuffix(f.Name, "_password")
+}
+
+// keep is what was sent, without files; false where it is no form, or too long.
+func keep(w http.ResponseWriter, r *http.Request) (k keptForm, ok bool) {
+	r.Body = http.MaxBytesReader(w, r.Body, mostKept)
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	var err error
+	switch kind {
+	case "application/x-www-form-urlencoded":
+		err = r.ParseForm()
+	case "multipart/form-data":
+		if err = r.ParseMultipartForm(mostKept); err == nil {
+			_ = r.MultipartForm.RemoveAll()
+		}
+	default:
+		return k, false
+	}
+	k.To = r.URL.RequestURI()
+	if err != nil || inside(k.To) != k.To {
+		return k, false
+	}
+	for name, values := range r.PostForm {
+		for _, value := range values {
+			k.Fields = append(k.Fields, keptField{name, value})
+		}
+	}
+	slices.SortStableFunc(k.Fields, func(a, b keptField) int { return strings.Compare(a.Name, b.Name) })
+	return k, len(k.Fields) > 0
+}
+
+// text is the form as the page of signing in carries it.
+func (k keptForm) text() string {
+	text, err := json.Marshal(k)
+	if err != nil {
+		return ""
+	}
+	return string(text)
+}
+
+// goOn leads to where somebody who signed in wanted to be: to a page, or back to the form
+// that waited, which is sent by a button of its own.
+func (c *Console) goOn(v *visit, form signingIn) {
+	var k keptForm
+	if form.Kept == "" || json.Unmarshal([]byte(form.Kept), &k) != nil || inside(k.To) != k.To {
+		v.redirect(form.Next)
+		return
+	}
+	v.show(http.StatusOK, "kept", k)
+}
+
+// expired answers a form that came without a session: with the page of signing in, where
+// the form waits.
+func (c *Console) expired(w http.ResponseWriter, r *http.Request) {
+	v := c.visit(w, r, people.Caller{})
+	k, ok := keep(w, r)
+	if !ok {
+		v.fault(http.StatusUnauthorized, v.say("fault.expired"))
+		return
+	}
+	v.show(http.StatusUnauthorized, "login", signingIn{Next: Root + "/calls", Kept: k.text(), Fault: v.say("kept.waits"),
+		Provider: c.offered()})
+}

@@ -1,0 +1,347 @@
+package console
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// rulePages are the pages about rules.
+func (c *Console) rulePages() map[string]func(*visit) {
+	return map[string]func(*visit){
+		"GET /console/rules":         c.rules,
+		"POST /console/rules/undo":   c.undo,
+		"POST /console/rules/do":     c.changeRule,
+		"GET /console/rules/file":    c.confirmFile,
+		"GET /console/rules/import":  c.importPage,
+		"POST /console/rules/import": c.importRules,
+		"GET /console/rules/export":  c.exportRules,
+		"GET /console/rules/new":     c.ruleForm,
+		"POST /console/rules/new":    c.saveRule,
+		"GET /console/rules/edit":    c.ruleForm,
+		"POST /console/rules/edit":   c.saveRule,
+	}
+}
+
+type rulesView struct {
+	Owner, Prefix string
+	Rules         []client.StoredRule
+	Left          string // publishes of this month
+	More          int64  // the last id, where there are more
+}
+
+// rules lists rules, or shows what is known of one prefix.
+func (c *Console) rules(v *visit) {
+	q := v.r.URL.Query()
+	data := rulesView{Owner: v.narrowed("owner"), Prefix: strings.TrimSpace(q.Get("prefix"))}
+	if data.Prefix != "" {
+		v.showRule(http.StatusOK, ruleView{Owner: data.Owner, Prefix: data.Prefix})
+		return
+	}
+	asked := url.Values{"limit": {strconv.Itoa(pageRows)}}
+	for name, value := range map[string]string{"owner": data.Owner, "after": q.Get("after")} {
+		if value != "" {
+			asked.Set(name, value)
+		}
+	}
+	var list client.StoredRuleList
+	if v.failed(v.ask("GET", "/rules?"+asked.Encode(), nil, &list)) {
+		return
+	}
+	data.Rules = list.Rules
+	if len(list.Rules) == pageRows {
+		data.More = list.Rules[pageRows-1].ID
+	}
+	data.Left = v.left(data.Owner)
+	v.show(http.StatusOK, "rules", data)
+}
+
+// left is how many publishes an account has this month; "" where it has none to count.
+func (v *visit) left(appid string) string {
+	var left client.Quota
+	if appid == "" || v.ask("GET", "/accounts/"+url.PathEscape(appid)+"/quota", nil, &left) != nil {
+		return ""
+	}
+	return strconv.Itoa(left.PublishesLeft)
+}
+
+// ruleView is what is known of one prefix.
+type ruleView struct {
+	Owner, Prefix string
+	Rule          *client.StoredRule
+	Left          string
+	Whole         bool // what happened to the prefix, and who forbids it, is shown
+	History       []client.RuleChange
+	Occupiers     []client.StoredRule
+	Check         *client.RuleCheck
+	Fault         string
+	Sure          bool // a delete is asked back
+}
+
+// showRule shows one prefix with what was just found out of it.
+func (v *visit) showRule(status int, data ruleView) {
+	named := url.Values{"prefix": {data.Prefix}}
+	var mine client.StoredRuleList
+	asked := url.Values{"prefix": {data.Prefix}, "limit": {"1"}}
+	if data.Owner != "" {
+		asked.Set("owner", data.Owner)
+	}
+	if v.failed(v.ask("GET", "/rules?"+asked.Encode(), nil, &mine)) {
+		return
+	}
+	if len(mine.Rules) > 0 {
+		data.Rule = &mine.Rules[0]
+		data.Owner, data.Left = data.Rule.Owner, v.left(data.Rule.Owner)
+	}
+	var history client.RuleChanges
+	var occupiers client.StoredRuleList
+	err := v.ask("GET", "/rules/history?"+named.Encode(), nil, &history)
+	if err == nil {
+		err = v.ask("GET", "/rules/occupiers?"+named.Encode(), nil, &occupiers)
+	}
+	// Those that see some accounts only see the rules of these, and not whose others were.
+	if said, ok := errors.AsType[refusal](err); ok && said.Status == http.StatusForbidden {
+		err = nil
+	} else {
+		data.Whole = true
+	}
+	if v.failed(err) {
+		return
+	}
+	data.History, data.Occupiers = history.Changes, occupiers.Rules
+	v.show(status, "rule", data)
+}
+
+// ofRule is the address of what is known of a prefix.
+func ofRule(done, owner, prefix string) string {
+	return Root + "/rules?" + url.Values{"done": {done}, "owner": {owner}, "prefix": {prefix}}.Encode()
+}
+
+// changeRule publishes a rule, deletes one after it was asked back, or looks for its
+// verification file.
+func (c *Console) changeRule(v *visit) {
+	data := ruleView{Owner: v.r.FormValue("owner"), Prefix: v.r.FormValue("prefix")}
+	if data.Owner == "" || data.Prefix == "" {
+		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		return
+	}
+	at := "/accounts/" + url.PathEscape(data.Owner) + "/rules"
+	var err error
+	done := ""
+	switch did := v.r.FormValue("did"); did {
+	case "publish":
+		done, err = "rule.published", v.ask("POST", at+"/publish", map[string]string{"prefix": data.Prefix}, nil)
+	case "delete":
+		data.Sure = true
+	case "delete-sure":
+		done, err = "rule.deleted", v.ask("DELETE", at+"?prefix="+url.QueryEscape(data.Prefix), nil, nil)
+	case "check":
+		if err = v.ask("POST", at+"/check", checked{client.OwnRule{Prefix: data.Prefix, Path: "-"}, true}, &data.Check); err == nil {
+			data.Check.ErrCode = 0 // it is a rule already; what counts is its file
+		}
+	default:
+		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		return
+	}
+	said, refused := errors.AsType[refusal](err)
+	switch {
+	case refused && said.Status == http.StatusUnprocessableEntity:
+		data.Fault = said.Detail
+		v.showRule(said.Status, data)
+	case v.failed(err):
+	case done != "":
+		v.redirect(ofRule(done, data.Owner, data.Prefix))
+	default:
+		v.showRule(http.StatusOK, data)
+	}
+}
+
+// undo restores what was before a change.
+func (c *Console) undo(v *visit) {
+	seq, err := strconv.ParseInt(v.r.FormValue("seq"), 10, 64)
+	if err != nil {
+		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		return
+	}
+	if !v.failed(v.ask("POST", fmt.Sprintf("/rules/changes/%d/undo", seq), nil, nil)) {
+		v.redirect(ofRule("undone", "", v.r.FormValue("prefix")))
+	}
+}
+
+// confirmFile gives the verification file of an account to whoever puts it on a host.
+func (c *Console) confirmFile(v *visit) {
+	var a client.Account
+	if v.failed(v.ask("GET", "/accounts/"+url.PathEscape(v.r.URL.Query().Get("owner")), nil, &a)) {
+		return
+	}
+	v.attach("text/plain; charset=utf-8", a.ConfirmFile.Name)
+	_, _ = v.w.Write([]byte(a.ConfirmFile.Content))
+}
+
+// attach makes what follows a file of this name.
+func (v *visit) attach(kind, name string) {
+	plain := strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' || strings.ContainsRune(`"\/`, r) {
+			return '_'
+		}
+		return r
+	}, name)
+	v.w.Header().Set("Content-Type", kind)
+	v.w.Header().Set("Content-Disposition", `attachment; filename="`+plain+`"`)
+}
+
+// checked is what a check of a rule asks.
+type checked struct {
+	client.OwnRule
+	Look bool `json:"look,omitempty"`
+}
+
+// ruleForm is a rule that is being added or changed.
+type ruleForm struct {
+	Owner, Prefix, Path, Target string
+	TestLinks                   string // one a line
+	Link                        string // that is tried
+	OpenVersion                 int
+	Occupy, Edit, Published     bool
+	Left, Fault                 string
+	Check                       *client.RuleCheck
+	Tried                       *client.Explanation
+	Accounts                    []client.Account
+}
+
+// own is the rule as the admin API wants it.
+func (f ruleForm) own() client.OwnRule {
+	links := []string{}
+	for line := range strings.Lines(f.TestLinks) {
+		if line = strings.TrimSpace(line); line != "" {
+			links = append(links, line)
+		}
+	}
+	r := client.OwnRule{Prefix: f.Prefix, Path: f.Path, AppID: f.Target}
+	if f.Target == "" { // else a service account's, which has none of these
+		r.Occupy, r.OpenVersion, r.TestLinks = f.Occupy, f.OpenVersion, &links
+	}
+	return r
+}
+
+// readRuleForm is the form as it was sent, or as an address fills it in.
+func (v *visit) readRuleForm() ruleForm {
+	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
+	f := ruleForm{Owner: text("owner"), Prefix: text("prefix"), Path: text("path"), Target: text("target"), TestLinks: text("links"),
+		Link: text("link"), Occupy: text("occupy") != "", Edit: strings.HasSuffix(v.r.URL.Path, "/edit")}
+	f.Owner = cmp.Or(f.Owner, v.narrowed("owner"))
+	f.OpenVersion, _ = strconv.Atoi(cmp.Or(text("open_version"), "3"))
+	return f
+}
+
+// ruleForm shows the form of a rule, with what the rule would do; as part=tried that alone.
+func (c *Console) ruleForm(v *visit) {
+	f := v.readRuleForm()
+	if f.Edit && !v.r.URL.Query().Has("path") {
+		var list client.StoredRuleList
+		asked := url.Values{"owner": {f.Owner}, "prefix": {f.Prefix}, "limit": {"1"}}
+		if v.failed(v.ask("GET", "/rules?"+asked.Encode(), nil, &list)) {
+			return
+		}
+		if len(list.Rules) == 0 {
+			v.fault(http.StatusNotFound, v.say("rule.none", f.Prefix))
+			return
+		}
+		r := list.Rules[0]
+		f.Path, f.Occupy, f.OpenVersion, f.TestLinks = r.Path, r.Occupy, cmp.Or(r.OpenVersion, 3), strings.Join(r.TestLinks, "\n")
+		if f.Published = r.Published; r.Target != r.Owner {
+			f.Target = r.Target
+		}
+	}
+	if err := v.try(&f, false); v.failed(err) {
+		return
+	}
+	if v.r.URL.Query().Get("part") == "tried" {
+		var b bytes.Buffer
+		if v.failed(templates["rule_form"].ExecuteTemplate(&b, "tried", view{visit: v, Data: f})) {
+			return
+		}
+		v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = v.w.Write(b.Bytes())
+		return
+	}
+	v.showRuleForm(http.StatusOK, f)
+}
+
+func (v *visit) showRuleForm(status int, f ruleForm) {
+	var list client.AccountList
+	if v.failed(v.ask("GET", fmt.Sprintf("/accounts?limit=%d", pageRows), nil, &list)) {
+		return
+	}
+	f.Accounts, f.Left = list.Accounts, v.left(f.Owner)
+	v.show(status, "rule_form", f)
+}
+
+// try says what an add would be answered, and what the rule would do to a link.
+func (v *visit) try(f *ruleForm, look bool) error {
+	if f.Owner == "" || f.Prefix == "" {
+		return nil
+	}
+	own := f.own()
+	if own.Path == "" {
+		own.Path = "-" // what is still to be typed is no fault
+	}
+	err := v.ask("POST", "/accounts/"+url.PathEscape(f.Owner)+"/rules/check", checked{own, look}, &f.Check)
+	if err != nil {
+		return err
+	}
+	link := cmp.Or(f.Link, f.Prefix)
+	if f.Link == "" && strings.HasSuffix(link, "/") {
+		link += "1"
+	}
+	assumed := client.AssumedRule{Owner: f.Owner, Prefix: f.Prefix, Path: own.Path, AppID: own.AppID, Occupy: own.Occupy,
+		OpenVersion: own.OpenVersion, Published: true}
+	if own.TestLinks != nil {
+		assumed.TestLinks = *own.TestLinks
+	}
+	err = v.explain(client.ExplainRequest{ScanRequest: client.ScanRequest{Text: link}, Assume: []client.AssumedRule{assumed}}, &f.Tried)
+	f.Link = link
+	if _, said := errors.AsType[refusal](err); said {
+		return nil // the check says what is wrong; those that see some accounts only get no explanation
+	}
+	return err
+}
+
+// saveRule adds a rule, or changes one. What is wrong comes back with the form.
+func (c *Console) saveRule(v *visit) {
+	f := v.readRuleForm()
+	if f.Owner == "" || f.Prefix == "" {
+		f.Fault = v.say("rule.incomplete")
+		v.showRuleForm(http.StatusUnprocessableEntity, f)
+		return
+	}
+	method, done := "POST", "rule.added"
+	if f.Edit {
+		method, done = "PUT", "rule.edited"
+	}
+	err := v.ask(method, "/accounts/"+url.PathEscape(f.Owner)+"/rules", f.own(), nil)
+	said, refused := errors.AsType[refusal](err)
+	switch {
+	case err == nil:
+		v.redirect(ofRule(done, f.Owner, f.Prefix))
+		return
+	case !refused || !slices.Contains([]int{http.StatusUnprocessableEntity, http.StatusNotFound}, said.Status):
+		v.failed(err)
+		return
+	}
+	f.Fault = said.Detail
+	if said.Status == http.StatusUnprocessableEntity && v.try(&f, false) == nil && f.Check != nil && !f.Edit && f.Check.ErrCode == 0 &&
+		!f.Check.Vouched {
+		// Nothing but the file can have been in the way: it is looked for once more, step by step.
+		_ = v.try(&f, true)
+	}
+	v.showRuleForm(said.Status, f)
+}

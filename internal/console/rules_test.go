@@ -1,0 +1,210 @@
+package console_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// host is a stranger's web server, on which a verification file may be put.
+type host struct {
+	*httptest.Server
+	file atomic.Pointer[string]
+}
+
+func newHost(t testing.TB) *host {
+	h := &host{}
+	h.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		content := h.file.Load()
+		if content == nil {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		w.Header().Set("Content-Type", "text/plain")
+		io.WriteString(w, *content)
+	}))
+	t.Cleanup(h.Close)
+	return h
+}
+
+const fetching = `
+accounts:
+  - {appid: shop, kind: mini_program, name: "<b>Tea</b>", secret: the-secret-of-shop, certified: true, versions: [release]}
+  - {appid: other, kind: mini_program, name: Other, secret: the-secret-of-other, certified: true, versions: [release]}
+rules:
+  - {owner: other, prefix: "https://other.example/", path: pages/index/index, published: true}
+settings: {verification: fetch, allow_private_hosts: true, rate_limit: 0}
+`
+
+// A rule from its form to its undo, by somebody whose role is rules, without script: what is wrong comes back with what was
+// typed, and every change is theirs in the audit log.
+func TestARuleFromItsFormToItsUndo(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: fetching})
+	web := newHost(t)
+	person(s, "rita", operations.Rules)
+	v := visit(t, s)
+	v.signIn("rita", password, "")
+	prefix := web.URL + "/t/"
+	form := url.Values{"owner": {"shop"}, "prefix": {prefix}, "path": {"pages/<script>/x"}, "open_version": {"2"}, "links": {prefix + "7"}}
+	shows := func(p page, status int, texts ...string) {
+		t.Helper()
+		if p.Status != status {
+			t.Fatalf("%d, want %d: %s", p.Status, status, p.Body)
+		}
+		for _, text := range texts {
+			if !strings.Contains(p.Body, text) {
+				t.Errorf("want %q in %s", text, p.Body)
+			}
+		}
+		if strings.Contains(p.Body, "<script>/x") {
+			t.Error("a page of a rule is HTML in ours")
+		}
+	}
+	tried := v.get("/console/rules/new?" + form.Encode())
+	shows(tried, 200, "This rule can be added.", web.URL+"/t/", "A Mini Program opens.", "pages/&lt;script&gt;/x")
+	part := v.get("/console/rules/new?part=tried&" + form.Encode())
+	shows(part, 200, "This rule can be added.")
+	if strings.Contains(part.Body, "<html") {
+		t.Errorf("a part is a whole page: %s", part.Body)
+	}
+	refused := v.post("/console/rules/new", form)
+	shows(refused, 422, "The file is not in place.", "404, want 200", "Put the file into the folder", `value="pages/&lt;script&gt;/x"`)
+	file := v.get("/console/rules/file?owner=shop")
+	if !strings.Contains(file.Header.Get("Content-Disposition"), ".txt") {
+		t.Errorf("the file: %v", file.Header)
+	}
+	web.file.Store(&file.Body)
+	if p := v.post("/console/rules/new", form); p.Status != http.StatusSeeOther {
+		t.Fatalf("with the file in place: %d %s", p.Status, p.Body)
+	}
+	rule := "/console/rules?owner=shop&prefix=" + url.QueryEscape(prefix)
+	do := func(did string) page {
+		t.Helper()
+		return v.post("/console/rules/do", url.Values{"owner": {"shop"}, "prefix": {prefix}, "did": {did}})
+	}
+	shows(v.get(rule), 200, "not published", "100 publishes are left", prefix+"7")
+	shows(do("check"), 200, "The file is in place.")
+	if p := do("publish"); p.Status != http.StatusSeeOther {
+		t.Fatalf("publish: %d %s", p.Status, p.Body)
+	}
+	shows(v.get(rule), 200, `<span class="tag good">published`, "99 publishes are left")
+	form.Set("path", "pages/other")
+	shows(v.get("/console/rules/edit?owner=shop&prefix="+url.QueryEscape(prefix)), 200, `value="pages/&lt;script&gt;/x"`, "readonly")
+	shows(v.post("/console/rules/edit", form), 422, "pages/other") // that of a published rule is fixed
+	shows(do("delete"), 200, "Delete this rule?")
+	shows(v.get(rule), 200, `<span class="tag good">published`)
+	if p := do("delete-sure"); p.Status != http.StatusSeeOther {
+		t.Fatalf("delete: %d %s", p.Status, p.Body)
+	}
+	shows(v.get(rule), 200, "There is no rule with the prefix")
+	var log struct {
+		Changes []struct {
+			Seq        int64
+			Actor, Did string
+		}
+	}
+	s.Admin("GET", "/changes?newest=true&kind=rule&limit=3", "").JSON(t, &log)
+	if got := fmt.Sprint(log.Changes[0].Did, log.Changes[1].Did, log.Changes[2].Did); got != "deletepublishadd" {
+		t.Errorf("the audit log: %s", got)
+	}
+	for _, one := range log.Changes {
+		if one.Actor != "person:rita" {
+			t.Errorf("%s was by %s", one.Did, one.Actor)
+		}
+	}
+	v.post("/console/rules/undo", url.Values{"seq": {fmt.Sprint(log.Changes[0].Seq)}, "prefix": {prefix}})
+	shows(v.get(rule), 200, `<span class="tag good">published`)
+	shows(v.post("/console/rules/new", form), 422, "is a rule of shop already")
+	form.Set("prefix", "https://other.example/7")
+	shows(v.post("/console/rules/new", form), 422, "other.example")
+}
+
+// Somebody who sees one account only sets its rules, and sees nothing of the others'.
+func TestRulesOfOneAccountOnly(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop + "\n"})
+	s.Admin("PUT", "/accounts/other", `{"kind":"mini_program","certified":true,"versions":["release"],"secret":"the-secret-of-other"}`)
+	s.Admin("POST", "/accounts/other/rules", `{"prefix":"https://other.example/","path":"p"}`)
+	s.Admin("POST", "/people", fmt.Sprintf(`{"name":"olga","role":"rules","accounts":["shop"],"password":%q}`, password))
+	v := visit(t, s)
+	v.signIn("olga", password, "")
+	mine := url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/own/"}, "path": {"p"}}
+	if p := v.post("/console/rules/new", mine); p.Status != http.StatusSeeOther {
+		t.Errorf("their own: %d %s", p.Status, p.Body)
+	}
+	if p := v.get("/console/rules?prefix=https://shop.example/own/"); p.Status != 200 || !strings.Contains(p.Body, "not published") ||
+		strings.Contains(p.Body, "What happened to it") {
+		t.Errorf("their own, shown: %d %s", p.Status, p.Body)
+	}
+	if p := v.get("/console/rules?prefix=https://other.example/"); strings.Contains(p.Body, "other</a>") {
+		t.Errorf("another's, shown: %s", p.Body)
+	}
+	theirs := url.Values{"owner": {"other"}, "prefix": {"https://other.example/"}, "path": {"p"}}
+	for _, path := range []string{"/console/rules/new", "/console/rules/edit"} {
+		if p := v.post(path, theirs); p.Status != http.StatusForbidden {
+			t.Errorf("%s for another: %d", path, p.Status)
+		}
+	}
+	for _, did := range []string{"publish", "check", "delete-sure"} {
+		theirs.Set("did", did)
+		if p := v.post("/console/rules/do", theirs); p.Status != http.StatusForbidden {
+			t.Errorf("%s for another: %d", did, p.Status)
+		}
+	}
+}
+
+// What is exported plans to nothing; what a file would change is shown before it is done, and only what was shown is done.
+func TestRulesAreImportedAsTheyWereSeen(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	person(s, "rita", operations.Rules)
+	v := visit(t, s)
+	v.signIn("rita", password, "")
+	file := v.get("/console/rules/export?owner=shop")
+	if !strings.Contains(file.Body, "prefix: https://shop.example/\n") {
+		t.Fatalf("%d %s", file.Status, file.Body)
+	}
+	send := func(text, sure string) page {
+		t.Helper()
+		return v.post("/console/rules/import", url.Values{"owner": {"shop"}, "text": {text}, "sure": {sure}, "prune": {"1"}})
+	}
+	if p := send(file.Body, ""); p.Status != 200 || !strings.Contains(p.Body, "the rules are as the file says") {
+		t.Errorf("what was exported: %d %s", p.Status, p.Body)
+	}
+	for text, want := range map[string]string{"rules: [{pathh: x}]": "did you mean path?", "a: *b": "aliases", "": "give a file",
+		"rules:\n- {prefix: nonsense, path: p}": "file:2"} {
+		if p := send(text, ""); p.Status != 422 || !strings.Contains(p.Body, want) {
+			t.Errorf("%q: %d, want %q in %s", text, p.Status, want, p.Body)
+		}
+	}
+	other := "rules:\n- {prefix: 'https://shop.example/t/', path: '<script>/p', published: true}\n"
+	shown := send(other, "")
+	sum := regexp.MustCompile(`name="sure" value="([0-9a-f]{64})"`).FindStringSubmatch(shown.Body)
+	if sum == nil || !strings.Contains(shown.Body, "1 publishes are needed, 100") ||
+		strings.Contains(shown.Body, "<script>/p") {
+		t.Fatalf("%d %s", shown.Status, shown.Body)
+	}
+	if p := send(other+"- {prefix: 'https://shop.example/more/', path: p}\n", sum[1]); p.Status != 200 {
+		t.Errorf("another file than the one that was seen: %d", p.Status)
+	}
+	if p := v.get("/console/rules?prefix=https://shop.example/"); !strings.Contains(p.Body, `<span class="tag good">published`) {
+		t.Error("something was done before it was seen")
+	}
+	if p := send(other, sum[1]); p.Status != http.StatusSeeOther {
+		t.Fatalf("%d %s", p.Status, p.Body)
+	}
+	file = v.get("/console/rules/export?owner=shop")
+	if strings.Count(file.Body, "prefix:") != 1 || !strings.Contains(file.Body, "published: true") {
+		t.Errorf("afterwards: %s", file.Body)
+	}
+}

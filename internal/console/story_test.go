@@ -1,0 +1,189 @@
+package console_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
+
+	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/browsertest"
+)
+
+// tab is a page of a browser that a person uses, in a language.
+type tab struct {
+	t   *testing.T
+	ctx context.Context
+	say map[string]string // the texts of its language
+}
+
+func (p tab) await(so string) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, time.Minute)
+	defer cancel()
+	for {
+		now, err := chromedp.Run(ctx, chromedp.Evaluate[bool](so))
+		if ctx.Err() != nil {
+			text := browsertest.Run(p.t, p.ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText`))
+			p.t.Fatalf("it never was so: %s\n%s", so, text)
+		}
+		if err == nil && now { // else the page is just going away
+			return
+		}
+	}
+}
+
+// click clicks what a selector names, once it is there.
+func (p tab) click(selector string) {
+	p.t.Helper()
+	p.await(fmt.Sprintf(`!!document.querySelector(%q)`, selector))
+	browsertest.Run(p.t, p.ctx, chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`document.querySelector(%q).click()`, selector)))
+}
+
+// write types into a field, over what is in it.
+func (p tab) write(selector, text string) {
+	p.t.Helper()
+	p.await(fmt.Sprintf(`!!document.querySelector(%q)`, selector))
+	browsertest.Run(p.t, p.ctx, chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`document.querySelector(%q).select()`, selector)))
+	browsertest.Run(p.t, p.ctx, chromedp.SendKeys(selector, text))
+}
+
+// reads waits until a page shows a text of its language.
+func (p tab) reads(key string) {
+	p.t.Helper()
+	if p.say[key] == "" {
+		p.t.Fatalf("there is no text %s", key)
+	}
+	p.shows(p.say[key])
+}
+
+func (p tab) shows(text string) {
+	p.t.Helper()
+	p.await(fmt.Sprintf(`!!document.getElementById('main') && document.getElementById('main').innerText.includes(%q)`, text))
+}
+
+// The whole tour, by clicks: a rule is added, its verification fails and says why, the file is put, the rule is published,
+// scanned by a picture and counted, codes are activated and frozen, and the rule's last change is undone. In both languages and
+// at both widths.
+func TestTheTourByClicks(t *testing.T) {
+	for _, c := range []struct {
+		language, file string
+		width          int64
+	}{{"en", "en", 320}, {"zh-CN", "zh", 1280}} {
+		t.Run(c.language, func(t *testing.T) {
+			s := servertest.Start(t, servertest.Options{Seed: shop})
+			s.Admin("PUT", "/settings", `{"verification":"fetch"}`)
+			batch := fmt.Sprint(applied(t, s))
+			web := newHost(t)
+			ctx, cancel := context.WithTimeout(browsertest.Start(t, ""), 4*time.Minute)
+			defer cancel()
+			p := tab{t, ctx, map[string]string{}}
+			names, err := filepath.Glob("locale/*" + c.file + ".json")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range names {
+				text, err := os.ReadFile(name)
+				if err == nil {
+					err = json.Unmarshal(text, &p.say)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := chromedp.Call(ctx, network.SetExtraHTTPHeaders,
+				network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": c.language}}); err != nil {
+				t.Fatal(err)
+			}
+			browsertest.Run(t, ctx, chromedp.EmulateViewport(c.width, 900))
+			tour(p, s, web, batch)
+		})
+	}
+}
+
+func tour(p tab, s *servertest.Server, web *host, batch string) {
+	t := p.t
+	prefix := web.URL + "/t/"
+	if err := chromedp.Do(p.ctx, chromedp.Navigate(s.AdminURL+"/console/")); err != nil {
+		t.Fatal(err)
+	}
+	p.click(`nav a[href="/console/rules"]`)
+	p.click(`a[href^="/console/rules/new"]`)
+	p.write("#owner", "shop")
+	p.write("#path", "pages/tour/tour")
+	p.write("#prefix", prefix)
+	// What the rule would do is there before anything is sent.
+	p.await(`document.getElementById('tried').innerText.includes('pages/tour/tour')`)
+	p.reads("rule.can")
+	p.click("#rule-form button.primary")
+	p.await(`!!document.getElementById('wrong')`)
+	p.reads("file.missing")
+	p.reads("cure.status_404")
+	content := browsertest.Run(t, p.ctx, chromedp.Evaluate[string](`document.querySelector('#tried .copy').textContent`))
+	web.file.Store(&content)
+	p.click("#rule-form button.primary")
+	p.reads("done.rule.added")
+	p.click(`button[value="publish"]`)
+	p.reads("done.rule.published")
+
+	link := prefix + "7?from=<b>door</b>"
+	file := filepath.Join(t.TempDir(), "code.png")
+	if err := os.WriteFile(file, picture(t, link), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.click(`nav a[href="/console/scan"]`)
+	p.await(`!!document.getElementById('picture')`)
+	browsertest.Run(t, p.ctx, chromedp.SetUploadFiles("#picture", []string{file}))
+	p.click("#picture-form button")
+	p.reads("action.open_mini_program")
+	p.shows("pages/tour/tour")
+	if a := s.Do("POST", "/scan/v1/resolve", `{"text":"`+strings.ReplaceAll(link, `"`, ``)+`","user":"<i>eve</i>"}`); a.Status != 200 {
+		t.Fatal(a.Body)
+	}
+	// It is counted a moment later.
+	for {
+		p.click(`nav a[href="/console/statistics"]`)
+		p.await(`document.readyState === 'complete' && location.pathname === '/console/statistics'`)
+		if browsertest.Run(t, p.ctx, chromedp.Evaluate[bool](`[...document.querySelectorAll('td.num')].some(e => e.textContent === '1')`)) {
+			break
+		}
+		if p.ctx.Err() != nil {
+			t.Fatal("the scan was never counted")
+		}
+	}
+
+	p.click(`nav a[href="/console/codes"]`)
+	p.click(`a[href="/console/codes/` + batch + `"]`)
+	p.write("#a-to", "4999")
+	for selector, text := range map[string]string{"#target": "shop", "#path": "pages/code/code", "#activity": "tour", "#brand": "b",
+		"#titled": "t", "#product": "4006381333931"} {
+		p.write(selector, text)
+	}
+	p.click(`input[value="activate"] ~ p button`)
+	p.shows("5000")
+	p.click("form.notice button.danger")
+	p.reads("done.codes")
+	p.write("#from", "100")
+	p.write("#to", "199")
+	p.click("#did ~ p button, form.row:has(#did) button")
+	p.click("form.notice button.danger")
+	p.reads("done.codes")
+	p.await(`document.querySelectorAll('.runs .is-frozen').length === 1 && document.querySelectorAll('.runs .is-active').length === 2`)
+
+	p.click(`nav a[href="/console/rules"]`)
+	p.await(`location.pathname === '/console/rules' && !!document.querySelector('tbody')`)
+	p.click(`a[href*="` + strings.NewReplacer(":", "%3a", "/", "%2f").Replace(web.URL) + `"]`)
+	p.click(`form[action="/console/rules/undo"] button`)
+	p.reads("done.undone")
+	p.reads("rules.draft")
+	if n := browsertest.Run(t, p.ctx, chromedp.Evaluate[int](`document.querySelectorAll('b, i').length`)); n != 0 {
+		t.Errorf("%d elements are of what strangers sent", n)
+	}
+}

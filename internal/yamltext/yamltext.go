@@ -1,0 +1,100 @@
+// Package yamltext knows how a text of YAML that a person wrote is read: bounded, and
+// with its faults in one line.
+package yamltext
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// maxDepth is how deep a file may be nested: seeds need six.
+const maxDepth = 32
+
+// Check returns an error for a text that takes far more memory to read than
+// it is long: nested deeper than maxDepth, or with aliases, which may stand
+// for each other. It only splits the text into its words.
+func Check(text []byte) error {
+	var columns []int // of the block lists and maps that a word is in
+	flow := 0
+	var last *token.Token
+	for _, t := range lexer.Tokenize(string(text)) {
+		switch t.Type {
+		case token.AliasType:
+			return fmt.Errorf("line %d: aliases (*) are not read here: write out what it stands for", t.Position.Line)
+		case token.SequenceStartType, token.MappingStartType:
+			flow++
+		case token.SequenceEndType, token.MappingEndType:
+			flow = max(0, flow-1)
+		case token.SequenceEntryType, token.MappingKeyType, token.MappingValueType:
+			if flow > 0 {
+				break
+			}
+			column := t.Position.Column
+			if t.Type == token.MappingValueType && last != nil && last.Position.Line == t.Position.Line {
+				column = last.Position.Column // the key's
+			}
+			for len(columns) > 0 && columns[len(columns)-1] > column {
+				columns = columns[:len(columns)-1]
+			}
+			if len(columns) == 0 || columns[len(columns)-1] < column {
+				columns = append(columns, column)
+			}
+		}
+		if len(columns)+flow > maxDepth {
+			return fmt.Errorf("line %d: it is nested deeper than %d levels", t.Position.Line, maxDepth)
+		}
+		last = t
+	}
+	return nil
+}
+
+// Parse returns the one document of a file, nil for an empty one.
+func Parse(file string, text []byte) (ast.Node, error) {
+	if err := Check(text); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	parsed, err := parser.ParseBytes(text, 0)
+	if err != nil {
+		return nil, errors.New(Fault(file, err))
+	}
+	switch len(parsed.Docs) {
+	case 0:
+		return nil, nil
+	case 1:
+	default:
+		return nil, fmt.Errorf("%s: want one document, not %d", file, len(parsed.Docs))
+	}
+	body := parsed.Docs[0].Body
+	if body == nil || body.Type() == ast.NullType || body.Type() == ast.CommentType {
+		return nil, nil
+	}
+	return body, nil
+}
+
+// At says where in a file a node is.
+func At(file string, node ast.Node) string {
+	return fmt.Sprintf("%s:%d", file, node.GetToken().Position.Line)
+}
+
+// Fault says in one line where a file is wrong.
+func Fault(file string, err error) string {
+	if y, ok := errors.AsType[yaml.Error](err); ok && y.GetToken() != nil {
+		return fmt.Sprintf("%s:%d: %s", file, y.GetToken().Position.Line, y.GetMessage())
+	}
+	return file + ": " + Message(err)
+}
+
+// Message is what is wrong, in one line and without the excerpt.
+func Message(err error) string {
+	if y, ok := errors.AsType[yaml.Error](err); ok {
+		return y.GetMessage()
+	}
+	return strings.Join(strings.Fields(err.Error()), " ")
+}
