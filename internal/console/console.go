@@ -123,7 +123,7 @@ func (c *Console) Handler() http.Handler {
 	mux.HandleFunc("GET /console/login/provider", c.toProvider)
 	mux.HandleFunc("GET /console/login/callback", c.callbackPage)
 	mux.HandleFunc("POST /console/login/callback", c.callback)
-	for pattern, serve := range c.routes() {
+	for pattern, serve := range c.everyRoute() {
 		mux.HandleFunc(pattern, c.signedIn(serve))
 	}
 	mux.HandleFunc("GET /console", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, Root+"/calls", http.StatusSeeOther) })
@@ -133,7 +133,7 @@ func (c *Console) Handler() http.Handler {
 		v := c.visit(w, r, people.Caller{})
 		v.fault(http.StatusForbidden, v.say("fault.origin"))
 	}))
-	return sameOrigin.Handler(c.guard(mux))
+	return c.guard(sameOrigin.Handler(mux))
 }
 
 // routes are the pages and forms for people who are signed in, by their pattern.
@@ -163,7 +163,7 @@ func (c *Console) routes() map[string]func(*visit) {
 
 // Routes are the patterns of all pages and forms, those of the ways in among them.
 func Routes() []string {
-	return append(slices.Sorted(maps.Keys((&Console{}).routes())), waysIn...)
+	return append(slices.Sorted(maps.Keys((&Console{}).everyRoute())), waysIn...)
 }
 
 // waysIn are for everybody.

@@ -42,6 +42,8 @@ func (c *Console) changePeople(v *visit) {
 		err = v.ask("POST", "/people", client.PersonPut{Name: name, Role: role, Accounts: appids, Password: v.r.FormValue("password")}, nil)
 	case "delete":
 		err = v.ask("DELETE", "/people/"+url.PathEscape(name), nil, nil)
+	case "sign-out":
+		err = v.ask("DELETE", "/people/"+url.PathEscape(name)+"/sessions", nil, nil)
 	case "factor":
 		err = v.ask("PATCH", "/people/"+url.PathEscape(name), map[string]string{"second_factor": "new"}, &data.Factor)
 	case "link":

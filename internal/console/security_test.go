@@ -2,8 +2,12 @@ package console_test
 
 import (
 	"bufio"
+	"database/sql"
+	"fmt"
 	"net/http"
 	"net/url"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +15,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/console"
 	"github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/internal/people"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
@@ -26,7 +31,8 @@ func TestEveryPageIsJudged(t *testing.T) {
 	for _, pattern := range console.Routes() {
 		mux.Handle(pattern, http.NotFoundHandler())
 	}
-	judged := map[string]bool{"GET /console/calls/live": true} // TestTheStreamIsForThoseThatMay
+	judged := map[string]bool{"GET /console/calls/live": true, // TestTheStreamIsForThoseThatMay
+		"GET /console/self": true, "POST /console/self": true} // TestPeopleChangeTheirOwnSignIn
 	for _, p := range pages {
 		r, err := http.NewRequestWithContext(t.Context(), p.method, p.path, nil)
 		if err != nil {
@@ -178,5 +184,277 @@ func TestWhereABrowserComesByTLS(t *testing.T) {
 				t.Errorf("the wire: %q", got)
 			}
 		})
+	}
+}
+
+// dump is all rows of a server's database.
+func dump(t *testing.T, file string) string {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+file+"?mode=ro")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	texts := func(query string) (list []string) {
+		rows, err := db.QueryContext(t.Context(), query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rows.Close()
+		columns, err := rows.Columns()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for rows.Next() {
+			row := make([]any, len(columns))
+			for i := range row {
+				row[i] = new(any)
+			}
+			if err := rows.Scan(row...); err != nil {
+				t.Fatal(err)
+			}
+			text := ""
+			for i := range row {
+				text += fmt.Sprintf(" %v", *row[i].(*any))
+			}
+			list = append(list, text)
+		}
+		if rows.Err() != nil {
+			t.Fatal(rows.Err())
+		}
+		slices.Sort(list)
+		return list
+	}
+	var b strings.Builder
+	for _, table := range texts(`SELECT name FROM sqlite_master WHERE type = 'table'`) {
+		for _, row := range texts(`SELECT * FROM` + table) {
+			fmt.Fprintln(&b, table, row)
+		}
+	}
+	return b.String()
+}
+
+// ASVS 3.5.3: a link, a picture or a program that looks at links changes nothing here: after every GET of the console and of the
+// admin API the database is what it was.
+func TestNoGetChangesAnything(t *testing.T) {
+	t.Parallel()
+	folder := filepath.Join(t.TempDir(), "data")
+	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop, Data: folder})
+	v := visit(t, s)
+	v.signIn("", servertest.AdminToken, "")
+	var link struct{ URL string }
+	s.Admin("POST", "/login-links", `{}`).JSON(t, &link)
+	_, once, _ := strings.Cut(link.URL, "once=")
+	s.Hide(once)
+	fill := strings.NewReplacer("{$}", "", "{appid}", "shop", "{rid}", "00000000-00000000-00000000", "{batch}", "1", "{id}", "1",
+		"{user}", "u", "{mini_program}", "shop", "{component}", "c", "{application_id}", "1", "{code_index}", "0", "{scan_id}", "x",
+		"{name}", "n", "{node}", "n", "{host}", "h", "{seq}", "1")
+	before, walked := dump(t, filepath.Join(folder, "qrjump.db")), 0
+	get := func(path string, header ...string) {
+		if walked++; v.get(path, header...).Status >= 500 {
+			t.Errorf("GET %s fails", path)
+		}
+	}
+	for _, pattern := range console.Routes() {
+		if path, is := strings.CutPrefix(pattern, "GET "); is && !strings.HasSuffix(path, "/live") {
+			get(fill.Replace(path))
+			get(fill.Replace(path) + "?once=" + once + "&code=a&state=b&did=delete&name=shop&id=1&sure=1&lang=zh")
+		}
+	}
+	for _, p := range pages {
+		if p.method == "GET" {
+			get(strings.ReplaceAll(p.path, "RID", "00000000-00000000-00000000"))
+		}
+	}
+	for _, o := range servertest.Operations() {
+		if o.Method == "GET" {
+			get("/admin/v1"+fill.Replace(o.Path)+"?appid=shop&prefix=https://shop.example/&text=x&at=2026-01-15T00:00:00Z",
+				"Authorization: Bearer "+servertest.AdminToken)
+		}
+	}
+	if after := dump(t, filepath.Join(folder, "qrjump.db")); after != before || walked < 60 {
+		t.Errorf("after %d GETs the database is another one:\n%s\nwas\n%s", walked, after, before)
+	}
+	if p := visit(t, s).post("/console/login", url.Values{"once": {once}}); p.Status != http.StatusSeeOther {
+		t.Errorf("the link is used up by looking: %d", p.Status)
+	}
+}
+
+// A page of another origin, whose name was pointed at this machine, gets nothing of a developer's server, where nobody signs in.
+func TestAPageThatIsPointedAtThisMachine(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	for _, host := range []string{"evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil.example", "192.168.1.1"} {
+		for _, path := range []string{"/console/calls", "/console/calls/live", "/console/people", "/console/login", "/admin/v1/accounts",
+			"/openapi.json", "/metrics", "/"} {
+			for _, method := range []string{"GET", "POST"} {
+				r := s.Request(method, path, "")
+				r.Host = host
+				r.Header.Set("Origin", "http://"+host)
+				r.Header.Set("Sec-Fetch-Site", "same-origin")
+				if a := s.Send(r); a.Status != http.StatusMisdirectedRequest || strings.Contains(a.Body, "the-secret-of-shop") {
+					t.Errorf("%s %s as %s: %d %s", method, path, host, a.Status, a.Body)
+				}
+			}
+		}
+	}
+}
+
+// CSRF: no form of the console, and no call of the admin API that changes something, is taken from a page of another origin.
+func TestNoFormIsTakenFromAnotherOrigin(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop}) // with --dev nothing else stands in the way
+	v, tried := visit(t, s), 0
+	fill := strings.NewReplacer("{rid}", "x", "{of}", "theme", "{appid}", "shop", "{batch}", "1", "{id}", "1")
+	for _, header := range []string{"Origin: http://evil.example", "Origin: null", "Sec-Fetch-Site: cross-site",
+		"Sec-Fetch-Site: same-site"} {
+		for _, pattern := range console.Routes() {
+			if path, is := strings.CutPrefix(pattern, "POST "); is {
+				tried++
+				if p := v.post(fill.Replace(path), url.Values{"did": {"reset"}}, header); p.Status != http.StatusForbidden {
+					t.Errorf("POST %s with %s: %d", path, header, p.Status)
+				}
+			}
+		}
+		for _, o := range servertest.Operations() {
+			if o.Method != "GET" {
+				tried++
+				path := regexp.MustCompile(`\{[a-z_]+\}`).ReplaceAllString(o.Path, "1")
+				p := v.send(o.Method, "/admin/v1"+path, "text/plain", strings.NewReader("{}"), header)
+				if p.Status != http.StatusForbidden {
+					t.Errorf("%s %s with %s: %d", o.Method, path, header, p.Status)
+				}
+			}
+		}
+	}
+	if tried < 200 {
+		t.Errorf("only %d were tried", tried)
+	}
+}
+
+// ASVS 6.2.6, 6.2.7, 7.4.4: what is typed of a secret is masked, may be pasted and kept by a browser; every page has its way out.
+func TestFieldsOfSecretsAndTheWayOut(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop})
+	person(s, "alice", operations.Admin)
+	v := visit(t, s)
+	v.signIn("alice", password, "")
+	inputs, secrets := regexp.MustCompile(`<input[^>]*>`), 0
+	kept := regexp.MustCompile(`autocomplete="(current|new)-password"`)
+	look := func(path, body string) {
+		for _, input := range inputs.FindAllString(body, -1) {
+			if !strings.Contains(input, "password") || strings.Contains(input, `type="hidden"`) {
+				continue
+			}
+			secrets++
+			if !strings.Contains(input, `type="password"`) || !kept.MatchString(input) ||
+				strings.Contains(input, "onpaste") || regexp.MustCompile(`(minlength|pattern)=`).MatchString(input) ||
+				strings.Contains(input, `password" type=`) && !strings.Contains(input, `maxlength="1024"`) {
+				t.Errorf("%s: %s", path, input)
+			}
+		}
+	}
+	look("/console/login", visit(t, s).get("/console/login").Body)
+	for _, p := range pages {
+		if p.method != "GET" {
+			continue
+		}
+		got := v.get(strings.ReplaceAll(p.path, "RID", "00000000-00000000-00000000"))
+		if !strings.HasPrefix(got.Header.Get("Content-Type"), "text/html") {
+			continue // a file
+		}
+		body := got.Body
+		look(p.path, body)
+		if !strings.Contains(body, `action="/console/logout"`) {
+			t.Errorf("%s has no way out", p.path)
+		}
+	}
+	if secrets < 4 {
+		t.Errorf("only %d fields of secrets were seen", secrets)
+	}
+}
+
+// ASVS 3.4.5, 3.4.6: every answer of the console, of the ways in too, keeps its address to itself and is in no frame.
+func TestHeadersOfPages(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	v := visit(t, s)
+	for _, p := range []page{v.get("/console/login"), v.get("/console/rules"), v.get("/console/nowhere"), v.post("/console/login", nil),
+		v.post("/console/logout", nil, "Sec-Fetch-Site: cross-site"), v.get("/console/login/callback")} {
+		policy := p.Header.Get("Content-Security-Policy")
+		if p.Header.Get("Referrer-Policy") != "no-referrer" || p.Header.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%d: %v", p.Status, p.Header)
+		}
+		for _, part := range []string{"default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "object-src 'none'",
+			"form-action 'self'"} {
+			if !strings.Contains(policy, part) {
+				t.Errorf("%d lacks %s: %s", p.Status, part, policy)
+			}
+		}
+	}
+}
+
+// ASVS 3.5.4: what buyers and clients of the wire see is on another listener than the console.
+func TestTheConsoleHasAListenerOfItsOwn(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop,
+		Config: func(c *server.Config) { c.AdminListen = "localhost:0" }})
+	if s.AdminURL == s.URL {
+		t.Fatal("one listener")
+	}
+	for base, want := range map[string]int{s.AdminURL: http.StatusOK, s.URL: http.StatusNotFound} {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", base+"/console/login", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := s.Send(r); a.Status != want {
+			t.Errorf("%s: %d %s", base, a.Status, a.Body)
+		}
+	}
+}
+
+// ASVS 6.2.10, 6.3.2, 7.1.2, 7.4.5: nobody is there at first; a password has no end; a person has twenty sessions, the oldest of
+// which ends; an admin ends them all, and the links that could begin one.
+func TestSessionsOfOnePersonAreBounded(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	if list := s.Admin("GET", "/people", "").Body; !strings.Contains(list, `"people":[]`) {
+		t.Errorf("at first: %s", list)
+	}
+	for _, name := range []string{"admin", "root", "qrjump"} {
+		for _, word := range []string{"", "admin", "password", "qrjump", name} {
+			if p := visit(t, s).signIn(name, word, ""); p.Status != http.StatusForbidden && p.Status != http.StatusTooManyRequests {
+				t.Errorf("%s with %q: %d", name, word, p.Status)
+			}
+		}
+	}
+	person(s, "alice", operations.Viewer)
+	s.Clock.Step(400 * 24 * time.Hour)
+	first := visit(t, s)
+	if p := first.signIn("alice", password, ""); p.Status != http.StatusSeeOther {
+		t.Fatalf("a year later the password is good: %d", p.Status)
+	}
+	var last *visitor
+	for i := range people.MostSessions {
+		s.Clock.Step(time.Second)
+		if p := first.get("/console/sessions"); p.Status != http.StatusOK {
+			t.Fatalf("with %d others: %d", i, p.Status)
+		}
+		last = visit(t, s)
+		last.signIn("alice", password, "")
+	}
+	if p := first.get("/console/sessions"); p.Status != http.StatusSeeOther {
+		t.Errorf("the oldest of %d: %d", people.MostSessions+1, p.Status)
+	}
+	var link struct{ URL string }
+	s.Admin("POST", "/login-links", `{"name":"alice"}`).JSON(t, &link)
+	_, once, _ := strings.Cut(link.URL, "once=")
+	s.Hide(once)
+	s.Admin("DELETE", "/people/alice/sessions", "")
+	if p := last.get("/console/sessions"); p.Status != http.StatusSeeOther {
+		t.Errorf("an admin ended it: %d", p.Status)
+	}
+	if p := last.post("/console/login", url.Values{"once": {once}}); p.Status != http.StatusForbidden {
+		t.Errorf("a link of before: %d", p.Status)
 	}
 }

@@ -1,13 +1,19 @@
 package people
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/subtle"
+	_ "embed"
 	"encoding/base64"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
@@ -100,11 +106,54 @@ func checkPassword(ctx context.Context, phc, password string) (bool, error) {
 	return err == nil && subtle.ConstantTimeCompare(got, want) == 1 && known, err
 }
 
+//go:embed common.txt.gz
+var commonZipped []byte
+
+// commonest are the passwords that people choose most often, by common_make.go: without
+// the digits and signs at their ends, and those that are long enough as they are.
+var commonest = sync.OnceValue(func() map[string]bool {
+	r, err := gzip.NewReader(bytes.NewReader(commonZipped))
+	if err != nil {
+		panic(err)
+	}
+	text, err := io.ReadAll(r)
+	if err != nil {
+		panic(err)
+	}
+	list := map[string]bool{}
+	for word := range strings.Lines(string(text)) {
+		list[strings.TrimSuffix(word, "\n")] = true
+	}
+	return list
+})
+
+// listed reports whether a password is one of the commonest, or such a one with digits
+// and signs around it.
+func listed(password string) bool {
+	for _, text := range spellings(password) {
+		if commonest()[text] || commonest()[strings.TrimFunc(text, noLetter)] {
+			return true
+		}
+	}
+	return false
+}
+
+func noLetter(r rune) bool { return !unicode.IsLetter(r) }
+
+// spellings are a password in small letters, and with the letters that signs stand for.
+func spellings(password string) []string {
+	text := strings.ToLower(password)
+	return []string{text, letters.Replace(text)}
+}
+
+// letters are those that signs stand for.
+var letters = strings.NewReplacer("0", "o", "1", "i", "3", "e", "4", "a", "5", "s", "7", "t", "@", "a", "$", "s", "!", "i")
+
 // CheckPassword says why a password is not taken for a person; "" = it is. There is no
 // rule for which characters it has. Those that people choose most often are refused by
 // what they are made of: a common word or a walk over the keys or the alphabet, with
-// digits and signs around it, or one piece again and again. This list of ours is short,
-// because a common password of twelve characters or more is made of these.
+// digits and signs around it, or one piece again and again; and those of the list of the
+// commonest.
 func CheckPassword(password, name string) string {
 	switch {
 	case utf8.RuneCountInString(password) < LeastPassword:
@@ -114,8 +163,9 @@ func CheckPassword(password, name string) string {
 	case !utf8.ValidString(password) || strings.ContainsRune(password, 0):
 		return "password: want text"
 	}
-	if common(password, name) {
-		return "password: this is one that others guess first: it is made of common words, the name, repeated pieces or neighbouring keys"
+	if listed(password) || common(password, name) {
+		return "password: this is one that others guess first: it is on lists of stolen ones, or made of common words, the name, " +
+			"repeated pieces or neighbouring keys"
 	}
 	return ""
 }
@@ -145,9 +195,7 @@ var walks = func() (list []string) {
 // common reports whether what is left of a password is fewer than six characters, or
 // three different ones, once words, walks and repetitions are each taken for one.
 func common(password, name string) bool {
-	text := strings.ToLower(password)
-	plain := strings.NewReplacer("0", "o", "1", "i", "3", "e", "4", "a", "5", "s", "7", "t", "@", "a", "$", "s", "!", "i").Replace(text)
-	return least(text, name) < 6 || least(plain, name) < 6
+	return slices.ContainsFunc(spellings(password), func(text string) bool { return least(text, name) < 6 })
 }
 
 func least(text, name string) int {

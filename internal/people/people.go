@@ -407,15 +407,24 @@ type Attempt struct {
 }
 
 // SignIn begins a session by name and password and returns its text: ErrRefused,
-// ErrSecondFactor, ErrTooMany. was is the text of a session that ends; "" = none.
+// ErrSecondFactor, ErrTooMany, ErrBusy. was is the text of a session that ends; "" =
+// none.
 func (d *Directory) SignIn(ctx context.Context, a Attempt, b Browser, was string) (string, error) {
+	p, err := d.check(ctx, a, b)
+	if err != nil {
+		return "", err
+	}
+	return d.begin(ctx, p.Name, Longest, b, was)
+}
+
+// check is the person whom an attempt proves, with the errors of SignIn.
+func (d *Directory) check(ctx context.Context, a Attempt, b Browser) (p Person, err error) {
 	now := d.Now()
 	whom := "person/" + a.Name[:min(len(a.Name), 64)]
 	if d.Guesses.TooMany(b.IP, whom, now) || d.Guesses.TooMany(b.IP, "person", now) {
-		return "", ErrTooMany
+		return p, ErrTooMany
 	}
-	var p Person
-	err := d.Store.ViewPeople(ctx, func(tx Tx) (err error) {
+	err = d.Store.ViewPeople(ctx, func(tx Tx) (err error) {
 		if CheckName(a.Name) != "" {
 			return ErrNoPerson // and maybe no text that a database takes
 		}
@@ -423,38 +432,43 @@ func (d *Directory) SignIn(ctx context.Context, a Attempt, b Browser, was string
 		return err
 	})
 	if err != nil && !errors.Is(err, ErrNoPerson) {
-		return "", err
+		return p, err
 	}
 	right, err := checkPassword(ctx, p.Password, a.Password)
 	if err != nil {
-		return "", err
+		return p, err
 	}
 	// Many that came at once, and waited for each other, are no more guesses than
 	// as many one after another.
 	if d.Guesses.TooMany(b.IP, whom, now) || d.Guesses.TooMany(b.IP, "person", now) {
-		return "", ErrTooMany
+		return p, ErrTooMany
 	}
-	wrong := func() (string, error) {
+	wrong := func() (Person, error) {
 		d.Guesses.Wrong(b.IP, whom, now)
 		d.Guesses.Wrong(b.IP, "person", now)
 		if d.Guessed != nil {
 			d.Guessed(a.Name, b.IP)
 		}
-		return "", ErrRefused
+		return p, ErrRefused
 	}
 	switch {
 	case !right:
 		return wrong()
 	case p.TOTP != "" && a.Code == "":
-		return "", ErrSecondFactor
+		return p, ErrSecondFactor
 	case p.TOTP != "":
 		if err := d.takeCode(ctx, p.Name, a.Code); errors.Is(err, ErrRefused) {
 			return wrong()
 		} else if err != nil {
-			return "", err
+			return p, err
 		}
 	}
-	return d.begin(ctx, p.Name, Longest, b, was)
+	return p, nil
+}
+
+// spelled is a code without what people put between its parts.
+func spelled(code string) string {
+	return strings.ToLower(strings.NewReplacer(" ", "", "-", "").Replace(code))
 }
 
 // takeCode uses up a code of the second factor or a recovery code.
@@ -471,7 +485,7 @@ func (d *Directory) takeCode(ctx context.Context, name, code string) error {
 		if err != nil {
 			return fmt.Errorf("opening the second factor of %s: %w", name, err)
 		}
-		code = strings.ToLower(strings.NewReplacer(" ", "", "-", "").Replace(code))
+		code = spelled(code)
 		was := p
 		if step, ok := matchCode(string(secret), code, d.Now(), p.TOTPStep); ok {
 			p.TOTPStep = step

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 // The vectors of RFC 6238, appendix B, for SHA-1.
@@ -99,6 +100,33 @@ func TestPasswordsThatOthersGuessFirst(t *testing.T) {
 	} {
 		if got := CheckPassword(given, "alice") != ""; got != want {
 			t.Errorf("%.40q: refused %v, %d pieces", given, got, least(strings.ToLower(given), "alice"))
+		}
+	}
+}
+
+// ASVS 6.2.4, 6.2.9, 6.2.12: what is on the list is refused, with digits and signs around it too.
+func TestPasswordsOfTheList(t *testing.T) {
+	if n := len(commonest()); n < 25_000 {
+		t.Fatalf("the list has %d", n)
+	}
+	long := 0
+	for word := range commonest() {
+		for _, given := range []string{word, word + "2026!!!!!!!!", "**" + strings.ToUpper(word) + "-1234567"} {
+			if utf8.RuneCountInString(given) < LeastPassword || given != word && !commonest()[strings.TrimFunc(word, noLetter)] {
+				continue // too short anyway, or without a core, like one of digits alone
+			}
+			if long++; CheckPassword(given, "alice") == "" {
+				t.Fatalf("%q is taken", given)
+			}
+		}
+	}
+	if long < 40_000 {
+		t.Errorf("only %d were long enough to be looked at", long)
+	}
+	for _, given := range []string{"four wild geese over Urumqi", "six kites of Xi'an and a drum, " + strings.Repeat("or not ", 10),
+		strings.Repeat("四只大雁飞过乌鲁木齐", 30)} {
+		if fault := CheckPassword(given, "alice"); fault != "" {
+			t.Errorf("%.30q: %s", given, fault)
 		}
 	}
 }
