@@ -61,6 +61,11 @@ func TestInChromium(t *testing.T) {
 		t.Errorf("the call's page does not say why: %s", text)
 	}
 	rid := regexp.MustCompile(`/console/calls/([0-9a-f-]{26})`).FindString(visit(t, s).get("/console/calls").Body)
+	for range 3 {
+		s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/7","user":"ann"}`)
+	}
+	s.Admin("GET", "/statistics?wait=true", "")
+	s.Admin("POST", "/webhooks", `{"url":"https://hooks.example/x","alarms":true}`)
 	folder := os.Getenv("PAGES_DIR")
 	for i, path := range []string{"/", "/console/calls", "/console/calls?view=errors", rid, "/console/scan?text=https://shop.example/7",
 		"/console/rules", "/console/rules?prefix=https://shop.example/",
@@ -68,7 +73,9 @@ func TestInChromium(t *testing.T) {
 		"/console/rules/edit?owner=shop&prefix=https://shop.example/", "/console/codes", "/console/statistics", "/console/accounts",
 		"/console/accounts/shop", "/console/accounts?make=mini_program", "/console/accounts/shop/edit",
 		"/console/accounts/shop/appearance",
-		"/console/operate", "/console/people", "/console/emulator", "/console/sessions", "/console/login"} {
+		"/console/platforms", "/console/platforms/plat",
+		"/console/statistics?by=&group=result", "/console/operate", "/console/operate/settings", "/console/operate/webhooks",
+		"/console/operate/checks", "/console/operate/audit", "/console/people", "/console/emulator", "/console/sessions", "/console/login"} {
 		for j, c := range []struct {
 			language, scheme string
 			width            int64
