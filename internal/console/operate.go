@@ -56,7 +56,7 @@ func (c *Console) operate(v *visit) {
 	var nodes client.ScanNodeList
 	var backups struct{ Changes []changed }
 	if v.failed(v.ask("GET", "/scan-nodes", nil, &nodes)) || v.failed(v.ask("GET", "/statistics?limit=1", nil, &data.Counted)) ||
-		v.failed(v.ask("GET", "/changes?newest=true&limit=1&kind=backup", nil, &backups)) {
+		v.failed(v.ask("GET", "/changes?newest=true&limit=1&kind=export", nil, &backups)) {
 		return
 	}
 	if data.Nodes = nodes.Nodes; len(backups.Changes) > 0 {
