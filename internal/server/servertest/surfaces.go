@@ -72,8 +72,8 @@ var absent = map[Surface]map[string]string{
 	}, each(later+"no page writes out a call of it; the command line has it", `
 		listAbilities setVersions setJump endTokens putMember deleteMember listLinks putLink deleteLink confirmLink listNotices
 		getAppearance putAppearance getOpenID eraseUser listPushes
-		listHolders addRule editRule publishRule deleteRule checkRule replayPlan releasePrefix
-		getBatch listCodeEvents activateCodes withdrawCodes retargetCodes getCodeScans
+		listHolders addRule editRule publishRule deleteRule replayPlan releasePrefix
+		getBatch listCodeRuns bindSerials listCodeEvents activateCodes withdrawCodes retargetCodes getCodeScans
 		makePackage listPackages getPackage sendPackage recallPackage spoilCodes packageSigner listScans getScan exportScans
 		recountStatistics putWebhook deleteWebhook
 		testWebhook listBehaviours listDeviations forgetDeviations
