@@ -37,6 +37,7 @@ var sections = []section{
 	{"floor", "A scan beside its floor", (*bench).floor},
 	{"start", "Start with many rules", (*bench).start},
 	{"codes", "One item, one code", (*bench).codes},
+	{"sheets", "Sheets of labels", (*bench).sheets},
 	{"ledger", "Durable scans", (*bench).ledger},
 	{"tickets", "Ticket exchange", (*bench).tickets},
 	{"bulk", "Imports, exports and restoring", (*bench).bulk},

@@ -9,4 +9,5 @@ ignore (
 	./python/.venv
 	./typescript/node_modules
 	./wechatpy/.venv
+	./zpl/node_modules
 )

@@ -100,7 +100,7 @@ run() {
 	local folder=$1 fetch=$2 library=$3 log=$scratch/fetch.log cassettes=$scratch/$1.compared status why
 	# Clients made from our own document call no platform: there is nothing to compare.
 	# Nor do the snippets of the pages go through a recorder.
-	case $folder in typescript | python | wechatpy | wxjava) cassettes= ;; esac
+	case $folder in typescript | python | wechatpy | wxjava | zpl) cassettes= ;; esac
 	echo "== $library"
 	(cd "$folder" && "$fetch") 2>"$log"
 	status=$?
@@ -141,6 +141,7 @@ run wxopen fetch_go "fastwego/wxopen $(go_version wxopen github.com/fastwego/wxo
 run node fetch_npm "node-easywechat $(npm_version node node-easywechat)"
 run cowechat fetch_npm "co-wechat-api $(npm_version cowechat co-wechat-api)"
 run typescript fetch_npm "openapi-typescript $(npm_version typescript openapi-typescript)"
+run zpl fetch_npm "zpl-renderer-js $(npm_version zpl zpl-renderer-js)"
 run python fetch_pip "$(head -n 1 python/requirements.txt)"
 run wechatpy fetch_pip "$(head -n 1 wechatpy/requirements.txt)"
 run wxjava fetch_mvn "WxJava $(sed -n 's/.*<version>\(.*[0-9]\{4\}.*\)<.*/\1/p' wxjava/pom.xml)"

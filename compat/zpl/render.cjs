@@ -1,0 +1,13 @@
+// Renders each label of a ZPL stream on standard input: a line of Base64 (PNG) a label.
+const fs = require("fs");
+const { ready } = require("zpl-renderer-js");
+
+(async () => {
+  const [width, height, dots] = process.argv.slice(2).map(Number);
+  const { api } = await ready;
+  const labels = await api.zplToBase64MultipleAsync(fs.readFileSync(0, "latin1"), width, height, dots);
+  process.stdout.write(labels.join("\n") + "\n", () => process.exit(0));
+})().catch((err) => {
+  console.error(err);
+  process.exit(1);
+});
