@@ -26,7 +26,7 @@ func applied(t *testing.T, s *servertest.Server) (id int64) {
 	var batch struct {
 		ID int64 `json:"application_id"`
 	}
-	s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("svc"),
+	s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("press"),
 		`{"code_count":10000,"isv_application_id":"<b>order"}`).JSON(t, &batch)
 	if batch.ID == 0 {
 		t.Fatal("no application was made")

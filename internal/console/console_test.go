@@ -165,7 +165,8 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 		role[string(r)] = v
 	}
 	did := map[string]string{"/console/calls/" + rid: "fault", "/console/people": "delete-key", "/console/emulator": "fault",
-		"/console/codes": "freeze", "/console/rules/do": "publish", "/console/accounts/shop": "jump-on", "/console/statistics": "acknowledge",
+		"/console/codes": "freeze", "/console/rules/do": "publish", "/console/accounts/shop": "jump-on",
+		"/console/statistics":       "acknowledge",
 		"/console/operate/settings": "reset", "/console/operate/webhooks": "test", "/console/operate/checks": "domain",
 		"/console/platforms/plat": "put"}
 	for _, c := range pages {
@@ -213,7 +214,7 @@ const shop = `
 accounts:
   - {appid: shop, kind: mini_program, name: "<b>Tea</b>", secret: the-secret-of-shop, certified: true, versions: [release],
      members: {"<i>eve</i>": admin}}
-  - {appid: svc, kind: service_account, secret: the-secret-of-svc, certified: true, features: [marketcode],
+  - {appid: press, kind: service_account, secret: the-secret-of-press, certified: true, features: [marketcode],
      marketcode_key: 0123456789abcdef, linked: [shop]}
 rules:
   - {owner: shop, prefix: "https://shop.example/", path: pages/index/index, published: true}

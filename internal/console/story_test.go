@@ -43,15 +43,13 @@ func (p tab) await(so string) {
 // click clicks what a selector names, once it is there.
 func (p tab) click(selector string) {
 	p.t.Helper()
-	p.await(fmt.Sprintf(`!!document.querySelector(%q)`, selector))
-	browsertest.Run(p.t, p.ctx, chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`document.querySelector(%q).click()`, selector)))
+	p.await(fmt.Sprintf(`(e => !!e && (e.click(), true))(document.readyState === 'complete' && document.querySelector(%q))`, selector))
 }
 
 // write types into a field, over what is in it.
 func (p tab) write(selector, text string) {
 	p.t.Helper()
-	p.await(fmt.Sprintf(`!!document.querySelector(%q)`, selector))
-	browsertest.Run(p.t, p.ctx, chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`document.querySelector(%q).select()`, selector)))
+	p.await(fmt.Sprintf(`(e => !!e && (e.select(), true))(document.readyState === 'complete' && document.querySelector(%q))`, selector))
 	browsertest.Run(p.t, p.ctx, chromedp.SendKeys(selector, text))
 }
 
@@ -116,6 +114,7 @@ func tour(p tab, s *servertest.Server, web *host, batch string) {
 	}
 	p.click(`nav a[href="/console/rules"]`)
 	p.click(`a[href^="/console/rules/new"]`)
+	p.await(`location.pathname === '/console/rules/new'`)
 	p.write("#owner", "shop")
 	p.write("#path", "pages/tour/tour")
 	p.write("#prefix", prefix)
