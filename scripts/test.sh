@@ -11,8 +11,8 @@ cd "$(dirname "$0")/.."
 command -v go >/dev/null || { echo "install Go first: https://go.dev/dl" >&2; exit 1; }
 
 all=(deps check unit+conformance race compat demo-codes)
-read -ra race_packages <<<"${RACE_PACKAGES:-./internal/index ./internal/live ./internal/scan ./internal/api ./internal/calls ./internal/emulator ./internal/consent ./internal/webhooks ./internal/ledger ./internal/stream ./internal/scanapi ./internal/lane}"
-# of these, which start nothing by themselves, only the tests that start goroutines
+read -ra race_packages <<<"${RACE_PACKAGES:-./internal/index ./internal/live ./internal/scan ./internal/api ./internal/calls ./internal/emulator ./internal/consent ./internal/webhooks ./internal/ledger ./internal/stream ./internal/scanapi ./internal/lane ./internal/people}"
+# of these only the tests that start goroutines: the others run one, and take most of the time
 read -ra race_parts <<<"${RACE_PARTS-./internal/store ./internal/stats ./internal/accounts}"
 read -ra test_flags <<<"${TEST_FLAGS:--count=1 -timeout 60m -vet=off}" # check has vetted all
 
@@ -80,7 +80,7 @@ run_stage() {
   deps) run scripts/install-test-deps.sh ;;
   check) run make --no-print-directory check ;;
   chaos) POSTGRES_FSYNC=on on_postgres go test -count=1 -v -timeout 24h ./endurance ;; # bounded by CHAOS_MINUTES
-  unit+conformance) on_postgres env QRJUMP_REQUIRE_CHROMIUM=1 go test "${test_flags[@]}" ./... ;;
+  unit+conformance) on_postgres env QRJUMP_REQUIRE_CHROMIUM=1 go test -p "$(($(nproc) + 1))" "${test_flags[@]}" ./... ;;
   # Short: tables and simulations prove nothing more here. SQLite is C in Go's clothes with locks of its own: watching
   # its memory costs four fifths of the time and looks at none of our code.
   race)

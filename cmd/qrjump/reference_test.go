@@ -146,8 +146,8 @@ func checkCommandsGuide(t *testing.T, model *kong.Application) {
 	}
 }
 
-// commandWords are the texts of the page in a language: of a group, an exit code, a verb, a flag of serve, another flag by its English, and of
-// the page itself.
+// commandWords are the texts of the page in a language: of a group, an exit code, a verb, a flag of serve, another flag by
+// its English, and of the page itself.
 type commandWords struct {
 	group, exit, verb, serve, flag func(name, english string) string
 	page                           []string

@@ -75,7 +75,8 @@ func TestInChromium(t *testing.T) {
 		"/console/accounts/shop/appearance",
 		"/console/platforms", "/console/platforms/plat",
 		"/console/statistics?by=&group=result", "/console/operate", "/console/operate/settings", "/console/operate/webhooks",
-		"/console/operate/checks", "/console/operate/audit", "/console/people", "/console/emulator", "/console/sessions", "/console/login"} {
+		"/console/operate/checks", "/console/operate/audit", "/console/people", "/console/emulator", "/console/sessions",
+		"/console/login"} {
 		for j, c := range []struct {
 			language, scheme string
 			width            int64

@@ -25,7 +25,7 @@ func TestRolesOfAClaim(t *testing.T) {
 		"one text":                            {"roles", `{"roles":"staff,operator"}`, "operator", nil, ""},
 		"the names of an object":              {"urn:roles", `{"urn:roles":{"viewer":{"org":"x"}}}`, "viewer", nil, ""},
 		"a name that is false, or nothing":    {"g", `{"g":{"admin":false,"operator":null,"viewer":true}}`, "viewer", nil, ""},
-		"a path":                              {"resource_access.q.roles", `{"resource_access":{"q":{"roles":["rules"]}}}`, "rules", nil, ""},
+		"a path":                              {"access.q.roles", `{"access":{"q":{"roles":["rules"]}}}`, "rules", nil, ""},
 		"a name with dots":                    {"https://x.example/roles", `{"https://x.example/roles":["viewer"]}`, "viewer", nil, ""},
 		"the role that covers the others":     {"g", `{"g":["viewer","marketer","operator"]}`, "operator", nil, ""},
 		"AppIDs":                              {"g", `{"g":["rules:b","rules:a","rules:b","viewer"]}`, "rules", []string{"a", "b"}, ""},
@@ -48,7 +48,8 @@ func TestRolesOfAClaim(t *testing.T) {
 			}
 			role, accounts, err := (&Provider{RolesClaim: c.claim}).role(all)
 			refusal, _ := errors.AsType[*Refusal](err)
-			if role != c.role || !slices.Equal(accounts, c.accounts) || (err != nil) != (c.why != "") || refusal != nil && refusal.Why != c.why {
+			refused := (err != nil) != (c.why != "") || refusal != nil && refusal.Why != c.why
+			if role != c.role || !slices.Equal(accounts, c.accounts) || refused {
 				t.Errorf("%q for %q, %v", role, accounts, err)
 			}
 		})

@@ -35,8 +35,9 @@ func TestPeopleOfOneNameComeAtOnce(t *testing.T) {
 					local, _, err = d[0].Add(t.Context(), name, people.Change{Role: &role})
 					return err
 				}
-				sessions[i], err = d[i%2].Enter(t.Context(), people.Outsider{Issuer: "https://login.example", Subject: fmt.Sprint(round, "/", i),
-					Names: []string{name}, Role: roles[i%2]}, from, "")
+				who := people.Outsider{Issuer: "https://login.example", Subject: fmt.Sprint(round, "/", i), Names: []string{name},
+					Role: roles[i%2]}
+				sessions[i], err = d[i%2].Enter(t.Context(), who, from, "")
 				return err
 			})
 			if errs[many] != nil && errs[many] != people.ErrExists {

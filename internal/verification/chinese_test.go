@@ -26,7 +26,8 @@ func TestEveryStepHasItsChinese(t *testing.T) {
 	for _, found := range regexp.MustCompile(`return "(\w+)"`).FindAllStringSubmatch(statuses, -1) {
 		cures[found[1]] = true
 	}
-	for _, found := range regexp.MustCompile(`v\.(?:warn|fail)\("(\w+)", [^\n"]+(?:"none")?, "(\w+)"`).FindAllStringSubmatch(string(code), -1) {
+	cure := regexp.MustCompile(`v\.(?:warn|fail)\("(\w+)", [^\n"]+(?:"none")?, "(\w+)"`)
+	for _, found := range cure.FindAllStringSubmatch(string(code), -1) {
 		cures[found[2]] = true
 	}
 	if len(cures) < 20 {
