@@ -213,11 +213,11 @@ func dump(t *testing.T, file string) string {
 			if err := rows.Scan(row...); err != nil {
 				t.Fatal(err)
 			}
-			text := ""
+			var text strings.Builder
 			for i := range row {
-				text += fmt.Sprintf(" %v", *row[i].(*any))
+				fmt.Fprintf(&text, " %v", *row[i].(*any))
 			}
-			list = append(list, text)
+			list = append(list, text.String())
 		}
 		if rows.Err() != nil {
 			t.Fatal(rows.Err())

@@ -102,7 +102,7 @@ func TestPeopleChangeTheirOwnSignIn(t *testing.T) {
 		return html.UnescapeString(found[1]), html.UnescapeString(found[3]), recovery
 	}
 	proof := url.Values{"did": {"factor"}, "password": {better}}
-	uri, waits, recovery := draw(proof)
+	uri, waits, _ := draw(proof)
 	if p := other.signIn("alice", better, ""); p.Status != http.StatusSeeOther {
 		t.Errorf("a factor counts before a code showed that it is there: %d", p.Status)
 	}
@@ -120,7 +120,7 @@ func TestPeopleChangeTheirOwnSignIn(t *testing.T) {
 	if got := confirm(waits, appCode(t, uri, s.Clock.Now())); got != http.StatusForbidden {
 		t.Errorf("ten minutes later: %d", got)
 	}
-	uri, waits, recovery = draw(proof)
+	uri, waits, recovery := draw(proof)
 	code := appCode(t, uri, s.Clock.Now())
 	if got := confirm(waits, code); got != http.StatusSeeOther {
 		t.Fatalf("the right code: %d", got)
