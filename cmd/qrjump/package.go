@@ -133,15 +133,16 @@ func isPublicKey(text string) bool {
 }
 
 // readSmall reads a file of keys.
-func readSmall(path string) ([]byte, error) {
+func readSmall(path string) ([]byte, error) { return readUpTo(path, 1<<16) }
+
+func readUpTo(path string, most int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	const most = 1 << 16
 	b, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err == nil && len(b) > most {
+	if err == nil && int64(len(b)) > most {
 		err = fmt.Errorf("%s has more than %d bytes", path, most)
 	}
 	return b, err

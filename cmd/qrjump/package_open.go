@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"filippo.io/age"
 
@@ -68,8 +70,24 @@ func (c packageReader) read(s *session, file string, part func(p parcel.Part, r 
 	if err != nil {
 		return parcel.Manifest{}, err
 	}
-	m, err := parcel.Open(f, by, signers, part)
+	m, err := parcel.Open(untilStopped{s.ctx, f}, by, signers, part)
+	if s.ctx.Err() != nil {
+		return m, fmt.Errorf("stopped: %w", context.Cause(s.ctx))
+	}
 	return m, aboutFile(err)
+}
+
+// untilStopped ends when somebody stops the program, so that what was written is taken away.
+type untilStopped struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (u untilStopped) Read(b []byte) (int, error) {
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return u.Reader.Read(b)
 }
 
 // aboutFile says what a printer does about a package that cannot be opened.
@@ -169,11 +187,12 @@ func (c *packageVerify) Run(s *session) error {
 	})
 }
 
-// verifyFolder checks what a package was opened to.
+// verifyFolder checks what a package was opened to, and that nothing was laid beside it:
+// a printer would print that too.
 func verifyFolder(dir string, signers parcel.Signers) (m parcel.Manifest, err error) {
 	var head [2][]byte
 	for i, name := range []string{parcel.ManifestName, parcel.SignatureName} {
-		if head[i], err = os.ReadFile(filepath.Join(dir, name)); err != nil {
+		if head[i], err = readUpTo(filepath.Join(dir, name), parcel.MaxManifest); err != nil {
 			return m, absent(err)
 		}
 	}
@@ -183,6 +202,17 @@ func verifyFolder(dir string, signers parcel.Signers) (m parcel.Manifest, err er
 	for _, p := range m.Parts {
 		if err := checkPart(dir, p); err != nil {
 			return m, err
+		}
+	}
+	there, err := os.ReadDir(dir)
+	if err != nil {
+		return m, err
+	}
+	for _, f := range there {
+		named := f.Name() == parcel.ManifestName || f.Name() == parcel.SignatureName ||
+			slices.ContainsFunc(m.Parts, func(p parcel.Part) bool { return p.Name == f.Name() })
+		if !named || !f.Type().IsRegular() {
+			return m, fmt.Errorf("%w: %.70q is no file of it", parcel.ErrChanged, f.Name())
 		}
 	}
 	return m, nil

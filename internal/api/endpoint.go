@@ -52,6 +52,9 @@ type API struct {
 	// WhyBelow is the path below which the record of a call can be asked for by its
 	// request id: a developer's server names it in a header of each answer. "" = no header.
 	WhyBelow string
+	// PageOf is the address of the page that shows a call; the log line of a refused one
+	// ends in it. nil = there is none that whoever reads the log may open.
+	PageOf func(rid string) string
 	// Shared counts the calls of a second over all nodes, as limiter does for one
 	// (up to SharedMost of them); nil = there is one node.
 	Shared func(ctx context.Context, key string, limit int) (bool, error)
@@ -457,6 +460,9 @@ func (a *API) log(r *http.Request, e endpoint, c *call, code *errcode.Code, deta
 	case e.path != "" && !declared(e, code) && !strings.HasPrefix(detail, injected) && detail != stubbed:
 		level = slog.LevelWarn
 		attrs = append(attrs, slog.String("undeclared", "the endpoint's line does not name this code"))
+	}
+	if a.PageOf != nil && code.Number != 0 {
+		attrs = append(attrs, slog.String("page", a.PageOf(c.rid)))
 	}
 	// As Log.LogAttrs, which also looks for the line of code that logs: it is always this one.
 	if h := a.Log.Handler(); h.Enabled(r.Context(), level) {

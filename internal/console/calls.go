@@ -41,6 +41,7 @@ type callsView struct {
 	Live   string // the address of the stream; "" = none
 	Groups []grouped
 	Wire   string
+	Clock  client.Clock
 }
 
 // endpointOf is the path that was called.
@@ -53,7 +54,8 @@ func (c *Console) calls(v *visit) {
 	}
 	data := callsView{Filter: v.filter(), Wire: c.Wire()}
 	if c.Emulates {
-		if v.failed(v.ask("GET", "/emulator/calls?limit=100&"+data.Filter.Encode(), nil, &data.Page)) {
+		if v.failed(v.ask("GET", "/emulator/calls?limit=100&"+data.Filter.Encode(), nil, &data.Page)) ||
+			v.failed(v.ask("GET", "/emulator/clock", nil, &data.Clock)) {
 			return
 		}
 		wanted := url.Values{"after": {data.Page.Next}}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"html"
 	"image/png"
 	"io"
 	"mime/multipart"
@@ -456,6 +457,14 @@ func TestAPictureOfACodeIsRead(t *testing.T) {
 	}
 	if p := v.get(to); p.Status != http.StatusOK || !strings.Contains(p.Body, "pages/index/index") || !strings.Contains(p.Body, "<svg") {
 		t.Errorf("%d %s", p.Status, p.Body)
+	}
+	p := v.get("/console/scan?text=" + url.QueryEscape("https://new.example/x?y=1"))
+	address := regexp.MustCompile(`href="(/console/rules/new[^"]*)"`).FindStringSubmatch(p.Body)
+	if address == nil {
+		t.Fatalf("a link that opens nothing begins no rule: %s", p.Body)
+	}
+	if p := v.get(html.UnescapeString(address[1])); p.Status != http.StatusOK || !strings.Contains(p.Body, `value="https://new.example/x"`) {
+		t.Errorf("%s: %d %s", address[1], p.Status, p.Body)
 	}
 	large := bytes.Clone(picture.Bytes())
 	copy(large[16:24], []byte{0, 1, 0, 0, 0, 1, 0, 0}) // a header of 65,536 by 65,536

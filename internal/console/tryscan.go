@@ -30,7 +30,8 @@ type scanView struct {
 	Fault                          string
 	Code                           template.HTML // a picture of ours
 	Side                           int
-	Long                           bool // too long for a code that a camera reads
+	Long                           bool   // too long for a code that a camera reads
+	Link                           string // without its query, where the text is a link: what a rule could begin with
 }
 
 // scan says what a text would open, and why. It records nothing.
@@ -48,6 +49,9 @@ func (c *Console) scan(v *visit) {
 	data.Asked = true
 	data.Code, data.Side = draw(data.Text)
 	data.Long = data.Side == 0
+	if u, err := url.Parse(data.Text); err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http") {
+		data.Link, _, _ = strings.Cut(data.Text, "?")
+	}
 	status, err := http.StatusOK, error(nil)
 	if data.Moment == "then" {
 		at, wrong := moment(data.At)

@@ -11,7 +11,7 @@ import (
 	"filippo.io/age/agessh"
 )
 
-// workFactor is scrypt's for a passphrase: about a second, as the age program has it.
+// workFactor is scrypt's for a passphrase, as the age program has it.
 const workFactor = 18
 
 // maxWorkFactor bounds what a stranger's file may cost whoever opens it.

@@ -31,8 +31,8 @@ const (
 	SignatureName = ManifestName + ".sig"
 )
 
-// maxManifest bounds the manifest, and the signature.
-const maxManifest = 1 << 20
+// MaxManifest bounds the manifest, and the signature.
+const MaxManifest = 1 << 20
 
 // Manifest says what a package is.
 type Manifest struct {
@@ -186,7 +186,7 @@ func Open(r io.Reader, by []age.Identity, signers Signers, part func(p Part, r i
 	}
 	var head [2][]byte
 	for i, name := range []string{ManifestName, SignatureName} {
-		in, _, err := member(name, maxManifest)
+		in, _, err := member(name, MaxManifest)
 		if err != nil {
 			return m, err
 		}

@@ -172,6 +172,7 @@ func (s *Server) wireAPI() *api.API {
 		s.forgetCallers = a.ForgetCallers
 		a.Record = s.calls.Add
 		a.WhyBelow = s.whyBelow()
+		a.PageOf = func(rid string) string { return s.AdminURL + console.Root + "/calls/" + rid }
 		a.Stub = func(method, path string) (api.Stub, bool) {
 			one, ok := s.stubs.Next(method, path)
 			body, kind := one.Answer()

@@ -83,5 +83,12 @@ func TestADevelopersServerLinksToWhy(t *testing.T) {
 		if call := whyOf(t, s, rid); call.RID != rid || call.ErrCode != a.Code(t) || call.ErrCode != 0 && len(call.Rows) == 0 {
 			t.Errorf("%s: %+v", path, call)
 		}
+		page := "/console/calls/" + rid
+		if logged := strings.Contains(s.Log(), " page="+s.AdminURL+page+"\n"); logged != (a.Code(t) != 0) {
+			t.Errorf("%s: the log line ends in its page: %v", path, logged)
+		}
+		if a := s.Do("GET", page, ""); a.Status != 200 || !strings.Contains(a.Body, rid) {
+			t.Errorf("%s: %d %.500s", page, a.Status, a.Body)
+		}
 	}
 }
