@@ -1,4 +1,4 @@
-// Package endurance is tests only: it tries to break what docs/handbook.md
+// Package endurance is tests only: it tries to break what docs/en/handbook.md
 // promises. The whole server over real HTTP, in processes that are killed at any
 // instant; three nodes on a PostgreSQL primary with a synchronous replica, of
 // which anything may die or have a wrong clock; a stream that loses its folder; a disk that loses what was not synced; disks and

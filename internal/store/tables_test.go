@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-var rewrite = goflag.Bool("update", false, "rewrite the tables of docs/handbook.md")
+var rewrite = goflag.Bool("update", false, "rewrite the tables of docs/en/handbook.md")
 
 func TestEveryTableIsListed(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
@@ -115,7 +115,8 @@ func TestAnErasedUserIsInNoTable(t *testing.T) {
 
 func TestTheHandbookShowsTheTables(t *testing.T) {
 	var b bytes.Buffer
-	b.WriteString("| table | in an export, in the order of | reset of the emulator | of users |\n| --- | --- | --- | --- |\n")
+	const file, begin = "../../docs/en/handbook.md", "| table | in an export, in the order of | reset of the emulator | of users |\n"
+	b.WriteString("| --- | --- | --- | --- |\n")
 	for _, table := range schema {
 		order, reset, users := table.order, "emptied", []string{}
 		if order == "" {
@@ -129,17 +130,15 @@ func TestTheHandbookShowsTheTables(t *testing.T) {
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", table.name, order, reset, strings.Join(users, "; "))
 	}
-	const file, begin, end = "../../docs/handbook.md", "-update -->\n", "<!-- end of tables -->"
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, rest, found := strings.Cut(string(text), begin)
-	_, after, ended := strings.Cut(rest, end)
-	if !found || !ended {
-		t.Fatal("the handbook has no place for the tables")
+	before, _, found := strings.Cut(string(text), begin)
+	if !found {
+		t.Fatal("the handbook does not end with the tables")
 	}
-	fresh := before + begin + b.String() + end + after
+	fresh := before + begin + b.String()
 	if *rewrite {
 		if err := os.WriteFile(file, []byte(fresh), 0o600); err != nil {
 			t.Fatal(err)
@@ -147,6 +146,6 @@ func TestTheHandbookShowsTheTables(t *testing.T) {
 		return
 	}
 	if fresh != string(text) {
-		t.Error("the tables of docs/handbook.md are not those of tables.go: run the test with -update")
+		t.Error("the tables of docs/en/handbook.md are not those of tables.go: run the test with -update")
 	}
 }
