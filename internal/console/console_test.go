@@ -463,7 +463,8 @@ func TestAPictureOfACodeIsRead(t *testing.T) {
 	if address == nil {
 		t.Fatalf("a link that opens nothing begins no rule: %s", p.Body)
 	}
-	if p := v.get(html.UnescapeString(address[1])); p.Status != http.StatusOK || !strings.Contains(p.Body, `value="https://new.example/x"`) {
+	p = v.get(html.UnescapeString(address[1]))
+	if p.Status != http.StatusOK || !strings.Contains(p.Body, `value="https://new.example/x"`) {
 		t.Errorf("%s: %d %s", address[1], p.Status, p.Body)
 	}
 	large := bytes.Clone(picture.Bytes())
