@@ -238,11 +238,17 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	if streams {
 		return
 	}
-	// Seen(wire.answer.type): the word is "encoding" on the platform, not "charset".
-	w.Header().Set("Content-Type", "application/json; encoding=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
+	h := w.Header()
+	h["Content-Type"], h["Cache-Control"] = answerType, answerCache
 	w.Write(body)
 }
+
+// The headers that all answers share: nobody changes these slices.
+var (
+	// Seen(wire.answer.type): the word is "encoding" on the platform, not "charset".
+	answerType  = []string{"application/json; encoding=utf-8"}
+	answerCache = []string{"no-store"}
+)
 
 // storeTime is how long a call waits for the store, before the commit of what it
 // changes; then it is answered -1, and nothing happened.
