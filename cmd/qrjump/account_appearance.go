@@ -39,9 +39,9 @@ func (c *accountAppearance) changed(have client.Appearance) (want client.Appeara
 			*f.to, any = *f.from, true
 		}
 	}
-	want.Texts = map[string]client.AppearanceTexts{}
-	for language, texts := range map[string]client.AppearanceTexts{"en": en, "zh": zh} {
-		if texts != (client.AppearanceTexts{}) {
+	want.Texts = map[string]client.BuyerTexts{}
+	for language, texts := range map[string]client.BuyerTexts{"en": en, "zh": zh} {
+		if texts != (client.BuyerTexts{}) {
 			want.Texts[language] = texts
 		}
 	}

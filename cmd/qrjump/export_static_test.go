@@ -65,7 +65,7 @@ func TestStaticFilesKeepCodesAlive(t *testing.T) {
 		t.Fatal(err)
 	}
 	look, err := w.operator.PutAppearance(t.Context(), "shop", client.AppearancePut{Accent: "#7a3e00", Help: "https://help.example/",
-		Logo: logo.Bytes(), Texts: map[string]client.AppearanceTexts{"en": {Landing: "Order <here>"}}})
+		Logo: logo.Bytes(), Texts: map[string]client.BuyerTexts{"en": {Landing: "Order <here>"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

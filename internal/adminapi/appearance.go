@@ -9,12 +9,12 @@ import (
 
 func showAppearance(a appearance.Appearance, png []byte) client.Appearance {
 	shown := client.Appearance{AppID: a.AppID, Accent: string(a.Accent), Help: a.Help, AskFirst: a.AskFirst,
-		Texts: map[string]client.AppearanceTexts{}}
+		Texts: map[string]client.BuyerTexts{}}
 	if a.Accent != "" {
 		shown.OnAccent = string(a.Accent.On())
 	}
 	for language, texts := range a.Texts {
-		shown.Texts[string(language)] = client.AppearanceTexts(texts)
+		shown.Texts[string(language)] = client.BuyerTexts(texts)
 	}
 	if a.Logo.Hash != "" {
 		shown.Logo = &client.Logo{Path: a.Logo.Path(), Width: a.Logo.Width, Height: a.Logo.Height, PNG: png}

@@ -61,14 +61,14 @@ func (c *Console) changeAppearance(v *visit) {
 	}
 	want := client.AppearancePut{Accent: v.r.PostFormValue("accent"), Help: v.r.PostFormValue("help"),
 		AskFirst: v.r.PostFormValue("ask_first") != "", NoLogo: v.r.PostFormValue("no_logo") != "",
-		Texts: map[string]client.AppearanceTexts{}}
+		Texts: map[string]client.BuyerTexts{}}
 	if v.r.PostFormValue("own_accent") == "" {
 		want.Accent = ""
 	}
 	for _, language := range (appearanceView{}).Languages() {
-		texts := client.AppearanceTexts{App: v.r.PostFormValue("app_" + language), Landing: v.r.PostFormValue("landing_" + language),
+		texts := client.BuyerTexts{App: v.r.PostFormValue("app_" + language), Landing: v.r.PostFormValue("landing_" + language),
 			Code: v.r.PostFormValue("code_" + language)}
-		if texts != (client.AppearanceTexts{}) {
+		if texts != (client.BuyerTexts{}) {
 			want.Texts[language] = texts
 		}
 	}
