@@ -23,8 +23,8 @@ type printed struct {
 
 // sheet lets qrjump write a PDF of some labels, which goes nowhere.
 func (b *bench) sheet(ctx context.Context, q *qrjump, batch int64, labels int) (printed, error) {
-	cmd := exec.CommandContext(ctx, b.server, "batch", "sheet", strconv.FormatInt(batch, 10), fmt.Sprintf("0-%d", labels-1), "--server", q.url,
-		"--line", "{serial}", "--out", "-")
+	cmd := exec.CommandContext(ctx, b.server, "batch", "sheet", strconv.FormatInt(batch, 10), fmt.Sprintf("0-%d", labels-1),
+		"--server", q.url, "--line", "{serial}", "--out", "-")
 	cmd.Env = append(os.Environ(), "QRJUMP_APPID=wxserviceacct0001", "QRJUMP_SECRET=bench-secret0002", "QRJUMP_PACKAGE_KEY="+marketcodeKey)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -34,7 +34,7 @@ func (b *bench) sheet(ctx context.Context, q *qrjump, batch int64, labels int) (
 	if err := cmd.Start(); err != nil {
 		return printed{}, err
 	}
-	// What the system says at the end counts this program too, as it was when it forked.
+	// The figure that the system gives at the end counts this program too, as it was when it forked.
 	var n int64
 	var peak float64
 	for piece := int64(1); err == nil && piece > 0; n += piece {
@@ -119,7 +119,7 @@ func (b *bench) sheets(ctx context.Context) error {
 	b.row(Row{What: "10,000 labels as PDF, CPU, with download", Anchor: "the library that draws the symbols, alone", Target: 1.5,
 		Values: ratios(used, anchor), Main: true})
 	b.row(Row{What: "peak memory of 10,000 labels as PDF", Anchor: "–", Unit: "MiB", Target: 128, Values: peak, Main: true})
-	b.row(Row{What: fmt.Sprintf("peak memory of %d labels as PDF", whole), Anchor: "–", Unit: "MiB", Target: 128, Values: []float64{all.peak},
-		Main: true, Note: "one run"})
+	b.row(Row{What: fmt.Sprintf("peak memory of %d labels as PDF", whole), Anchor: "–", Unit: "MiB", Target: 128,
+		Values: []float64{all.peak}, Main: true, Note: "one run"})
 	return nil
 }

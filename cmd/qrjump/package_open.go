@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/parcel"
 )
 
-// What a printer does with a package. None of it needs a server.
+// A printer opens and verifies packages with these, without a server.
 
 // packageReader says by what a package is opened and believed.
 type packageReader struct {

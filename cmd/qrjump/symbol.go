@@ -35,7 +35,7 @@ func (f symbolFlags) draw(s *session, o outputFlags, design labels.Design, batch
 	if err != nil {
 		return unprintable(err)
 	}
-	// What cannot be drawn leaves what is there as it was.
+	// A symbol that cannot be drawn leaves the file as it was.
 	var label bytes.Buffer
 	if err := labels.Formats[labels.Format(f.Format)](&label, d); err != nil {
 		return err

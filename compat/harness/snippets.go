@@ -120,7 +120,7 @@ calls() { curl -sf "https://localhost/admin/v1/emulator/calls?limit=1000&path=$1
 // PlaySnippets runs each snippet on a server that begins anew and in a folder of its own, where some libraries keep
 // their token: by command, a line of bash that gets the snippet's name behind it. The code calls the platform's own
 // address and knows nothing of the server. Each must end well, and the server must have answered its call with 0.
-// What prepare says is run once, when the server's certificate is there.
+// The command prepare is run once, when the server's certificate is there.
 func PlaySnippets(t *testing.T, prepare, command string, list []Snippet, environ ...string) {
 	t.Helper()
 	dir := t.TempDir()

@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/parquet-go/parquet-go"
@@ -276,21 +274,12 @@ func newCSVSink(w io.Writer) (*csvSink, error) {
 	return s, s.w.Write(scanHeader)
 }
 
-// cell keeps a text from being taken for a formula by a spreadsheet, which in
-// some languages also begins with a wide sign.
-func cell(text string) string {
-	if first, _ := utf8.DecodeRuneInString(text); text != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
-		return "'" + text
-	}
-	return text
-}
-
 func (s *csvSink) add(r client.RecordedScan) error {
 	row := []string{r.ScanID, r.At.UTC().Format("2006-01-02T15:04:05.000Z"), r.User, r.Source, r.Client, r.Network, r.Region, r.Action,
 		r.Kind, r.Reason, r.AppID, r.Version,
 		"", "", "", r.Activity, r.Brand, r.Product, r.Text, r.Serial}
 	for i, text := range row {
-		row[i] = cell(text)
+		row[i] = operations.Cell(text)
 	}
 	if r.RuleID != 0 {
 		row[12] = strconv.FormatInt(r.RuleID, 10)

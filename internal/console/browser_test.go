@@ -20,16 +20,6 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
 )
 
-// await waits until something is so on the page. The policy lets no text become a
-// script there, so it is asked from outside.
-func await(t *testing.T, parent context.Context, so string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(parent, time.Minute)
-	defer cancel()
-	for !browsertest.Run(t, ctx, chromedp.Evaluate[bool](so)) {
-	}
-}
-
 // A developer leaves the list of calls open: a call appears there by itself, is opened by a click, and its page tells why
 // it failed. Then every page is looked at, in both languages, narrow and wide, light and dark: nothing breaks the policy,
 // nothing is wider than the window, and axe-core finds nothing serious.
@@ -47,16 +37,16 @@ func TestInChromium(t *testing.T) {
 	if err := chromedp.Do(ctx, chromedp.Navigate(s.AdminURL+"/console/calls")); err != nil {
 		t.Fatal(err)
 	}
-	await(t, ctx, `!!document.getElementById('live') && document.getElementById('live-state').textContent ===
+	browsertest.Await(t, ctx, `!!document.getElementById('live') && document.getElementById('live-state').textContent ===
 		document.getElementById('live')?.dataset.opened`)
 	before := browsertest.Run(t, ctx, chromedp.Evaluate[int](`document.querySelectorAll('#calls tbody tr').length`))
 	s.Do("POST", "/cgi-bin/wxopen/qrcodejumpadd?access_token="+s.Token("shop"), `{"prefix":"no link <b>at all</b>"}`)
-	await(t, ctx, fmt.Sprintf(`document.querySelectorAll('#calls tbody tr').length === %d`, before+1))
+	browsertest.Await(t, ctx, fmt.Sprintf(`document.querySelectorAll('#calls tbody tr').length === %d`, before+1))
 	if bold := browsertest.Run(t, ctx, chromedp.Evaluate[int](`document.querySelectorAll('#calls b, #calls script').length`)); bold != 0 {
 		t.Error("what a caller sent is HTML in the list")
 	}
 	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](`document.querySelector('#calls tbody a').click()`))
-	await(t, ctx, `/calls\/[0-9a-f-]{26}$/.test(location.pathname) && !!document.getElementById('curl')`)
+	browsertest.Await(t, ctx, `/calls\/[0-9a-f-]{26}$/.test(location.pathname) && !!document.getElementById('curl')`)
 	if text := browsertest.Run(t, ctx, chromedp.Evaluate[string](`document.body.innerText`)); !strings.Contains(text, "What was wrong") {
 		t.Errorf("the call's page does not say why: %s", text)
 	}

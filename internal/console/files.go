@@ -6,9 +6,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/parquet-go/parquet-go"
+
+	"github.com/qrjump/qrjump/internal/operations"
 )
 
 // A row of each table that there is as a file. The names are those of the admin API.
@@ -126,20 +127,11 @@ func sendTable[Row any](v *visit, name, format string, rows []Row, head []string
 	for _, r := range rows {
 		line := cells(r)
 		for i, text := range line {
-			line[i] = cell(text)
+			line[i] = operations.Cell(text)
 		}
 		_ = out.Write(line)
 	}
 	out.Flush()
-}
-
-// cell keeps a text from being taken for a formula by a spreadsheet, which in some
-// languages also begins with a wide sign.
-func cell(text string) string {
-	if first, _ := utf8.DecodeRuneInString(text); text != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
-		return "'" + text
-	}
-	return text
 }
 
 // pass answers what an operation of the admin API writes, piece by piece: it may be

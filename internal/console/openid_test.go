@@ -92,22 +92,6 @@ func (p *realProvider) line(t *testing.T, begins string) string {
 	return ""
 }
 
-// till runs scripts in a browser, that moves from page to page meanwhile, until one says true.
-func till(t *testing.T, parent context.Context, so string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(parent, time.Minute)
-	defer cancel()
-	for {
-		if done, err := chromedp.Run(ctx, chromedp.Evaluate[bool](so)); err == nil && done {
-			return
-		}
-		if ctx.Err() != nil {
-			text, _ := chromedp.Run(parent, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText`))
-			t.Fatalf("never so: %s\non %s", so, text)
-		}
-	}
-}
-
 // Somebody signs in by clicks at a certified provider on another site, whose roles are in its user information; goes on to the
 // page that they wanted; signs out here and is led there. Whose role is taken away is told so, and is signed out everywhere.
 func TestSignInAtARealProvider(t *testing.T) {
@@ -133,11 +117,11 @@ func TestSignInAtARealProvider(t *testing.T) {
 	if err := chromedp.Do(whole, chromedp.Navigate(s.AdminURL+"/console/operate")); err != nil {
 		t.Fatal(err)
 	}
-	till(t, whole, click(`a[href^="/console/login/provider"]`))
-	till(t, whole, `(f => !!f && (f.login.value = "alice", f.password.value = "any", f.querySelector("[type=submit]").click(), true))(
+	browsertest.Await(t, whole, click(`a[href^="/console/login/provider"]`))
+	browsertest.Await(t, whole, `(f => !!f && (f.login.value = "alice", f.password.value = "any", f.querySelector("[type=submit]").click(), true))(
 		location.hostname === "localhost" && [...document.forms].find(f => f.login))`)
-	till(t, whole, `location.hostname === "localhost" && !document.forms[0]?.login && `+click(`[type=submit]`)) // what it may know
-	till(t, whole, `location.pathname === "/console/operate" && location.hostname === "127.0.0.1"`)
+	browsertest.Await(t, whole, `location.hostname === "localhost" && !document.forms[0]?.login && `+click(`[type=submit]`)) // what it may know
+	browsertest.Await(t, whole, `location.pathname === "/console/operate" && location.hostname === "127.0.0.1"`)
 	who := browsertest.Run(t, whole, chromedp.Evaluate[string](`document.querySelector('header').innerText`))
 	if !strings.Contains(who, "alice") {
 		t.Errorf("signed in as %s", who)
@@ -146,16 +130,16 @@ func TestSignInAtARealProvider(t *testing.T) {
 	if !strings.Contains(log, `"key":"alice"`) || !strings.Contains(log, `"role":"operator"`) {
 		t.Errorf("the log of changes: %s", log)
 	}
-	till(t, whole, click(`form[action="/console/logout"] button`))
-	till(t, whole, `!!document.querySelector('a[href*="/session/end?client_id=console"]')`)
+	browsertest.Await(t, whole, click(`form[action="/console/logout"] button`))
+	browsertest.Await(t, whole, `!!document.querySelector('a[href*="/session/end?client_id=console"]')`)
 	if err := chromedp.Do(whole, chromedp.Navigate(s.AdminURL+"/console/operate")); err != nil {
 		t.Fatal(err)
 	}
-	till(t, whole, `location.pathname === "/console/login"`)
+	browsertest.Await(t, whole, `location.pathname === "/console/login"`)
 	// There she is signed in still: one click is enough, and her role is read anew.
 	are(`{"alice": {"roles": ["staff"]}}`)
-	till(t, whole, click(`a[href^="/console/login/provider"]`))
-	till(t, whole, `location.pathname === "/console/login/callback" &&
+	browsertest.Await(t, whole, click(`a[href^="/console/login/provider"]`))
+	browsertest.Await(t, whole, `location.pathname === "/console/login/callback" &&
 		!!document.querySelector('[role=alert]')?.innerText.includes("staff")`)
 	if list := s.Admin("GET", "/people", "").Body; strings.Contains(list, "alice") {
 		t.Errorf("she has no role, and is there: %s", list)

@@ -26,18 +26,7 @@ type tab struct {
 
 func (p tab) await(so string) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, time.Minute)
-	defer cancel()
-	for {
-		now, err := chromedp.Run(ctx, chromedp.Evaluate[bool](so))
-		if ctx.Err() != nil {
-			text := browsertest.Run(p.t, p.ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText`))
-			p.t.Fatalf("it never was so: %s\n%s", so, text)
-		}
-		if err == nil && now { // else the page is just going away
-			return
-		}
-	}
+	browsertest.Await(p.t, p.ctx, so)
 }
 
 // click clicks what a selector names, once it is there.

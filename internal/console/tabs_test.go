@@ -39,13 +39,13 @@ func TestEightLiveTabs(t *testing.T) {
 		if err := chromedp.Do(tab, chromedp.Navigate(s.AdminURL+"/console/calls")); err != nil {
 			t.Fatalf("tab %d: %v", i+1, err)
 		}
-		till(t, tab, live)
+		browsertest.Await(t, tab, live)
 		seen(tab, false)
 	}
 	rows := browsertest.Run(t, tabs[0], chromedp.Evaluate[int](`document.querySelectorAll('#calls tbody tr').length`))
 	s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token=none", `{}`)
 	seen(tabs[0], true)
-	till(t, tabs[0], fmt.Sprintf(`document.querySelectorAll('#calls tbody tr').length === %d`, rows+1))
+	browsertest.Await(t, tabs[0], fmt.Sprintf(`document.querySelectorAll('#calls tbody tr').length === %d`, rows+1))
 	axe, err := os.ReadFile("../gateway/testdata/axe/axe.min.js")
 	if err != nil {
 		t.Fatal(err)

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -16,6 +18,15 @@ type File struct {
 	Name, Type string
 	// Write writes it; an error before the first byte is answered as a problem.
 	Write func(context.Context, io.Writer) error
+}
+
+// Cell is a text as a cell of a CSV file: no spreadsheet takes it for a formula, which in
+// some languages also begins with a wide sign.
+func Cell(text string) string {
+	if first, _ := utf8.DecodeRuneInString(text); text != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
+		return "'" + text
+	}
+	return text
 }
 
 // send writes a file. One that breaks off ends its connection, so that the client

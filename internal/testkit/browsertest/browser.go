@@ -71,3 +71,21 @@ func Run[T any](t *testing.T, ctx context.Context, action chromedp.Action[T]) T 
 	}
 	return v
 }
+
+// Await waits at most a minute until a JavaScript expression is true on a page, which may change for another meanwhile:
+// a question that goes under with its page is asked again.
+func Await(t *testing.T, page context.Context, so string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(page, time.Minute)
+	defer cancel()
+	for {
+		now, err := chromedp.Run(ctx, chromedp.Evaluate[bool](so))
+		if err == nil && now {
+			return
+		}
+		if ctx.Err() != nil {
+			text, there := chromedp.Run(page, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText`))
+			t.Fatalf("it never was so: %s\nlast: %v\n%s %v", so, err, text, there)
+		}
+	}
+}
