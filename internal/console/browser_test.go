@@ -45,7 +45,7 @@ func TestInChromium(t *testing.T) {
 	if bold := browsertest.Run(t, ctx, chromedp.Evaluate[int](`document.querySelectorAll('#calls b, #calls script').length`)); bold != 0 {
 		t.Error("what a caller sent is HTML in the list")
 	}
-	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](`document.querySelector('#calls tbody a').click()`))
+	browsertest.Await(t, ctx, `(document.querySelector('#calls tbody a').click(), true)`)
 	browsertest.Await(t, ctx, `/calls\/[0-9a-f-]{26}$/.test(location.pathname) && !!document.getElementById('curl')`)
 	if text := browsertest.Run(t, ctx, chromedp.Evaluate[string](`document.body.innerText`)); !strings.Contains(text, "What was wrong") {
 		t.Errorf("the call's page does not say why: %s", text)

@@ -32,13 +32,13 @@ func (p tab) await(so string) {
 // click clicks what a selector names, once it is there.
 func (p tab) click(selector string) {
 	p.t.Helper()
-	p.await(fmt.Sprintf(`(e => !!e && (e.click(), true))(document.readyState === 'complete' && document.querySelector(%q))`, selector))
+	p.await(fmt.Sprintf(`(e => !!e && (e.click(), true))(document.querySelector(%q))`, selector))
 }
 
 // write types into a field, over what is in it.
 func (p tab) write(selector, text string) {
 	p.t.Helper()
-	p.await(fmt.Sprintf(`(e => !!e && (e.select(), true))(document.readyState === 'complete' && document.querySelector(%q))`, selector))
+	p.await(fmt.Sprintf(`(e => !!e && (e.select(), true))(document.querySelector(%q))`, selector))
 	browsertest.Run(p.t, p.ctx, chromedp.SendKeys(selector, text))
 }
 

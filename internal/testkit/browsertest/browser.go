@@ -72,14 +72,14 @@ func Run[T any](t *testing.T, ctx context.Context, action chromedp.Action[T]) T 
 	return v
 }
 
-// Await waits at most a minute until a JavaScript expression is true on a page, which may change for another meanwhile:
-// a question that goes under with its page is asked again.
+// Await waits at most a minute until a page is loaded and a JavaScript expression is true on it. It may become another
+// page meanwhile: a question that goes under with its page is asked again.
 func Await(t *testing.T, page context.Context, so string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(page, time.Minute)
 	defer cancel()
 	for {
-		now, err := chromedp.Run(ctx, chromedp.Evaluate[bool](so))
+		now, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`document.readyState === "complete" && (`+so+`)`))
 		if err == nil && now {
 			return
 		}
