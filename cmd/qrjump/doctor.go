@@ -26,6 +26,7 @@ import (
 
 type doctorCommand struct {
 	operator
+	languageFlags
 	Config    string        `env:"QRJUMP_CONFIG" placeholder:"FILE" help:"The configuration that the server is started with (serve --config)."`
 	Node      []string      `placeholder:"URL" help:"Address of the admin API of another node: it is asked as well how far it is behind. Repeat it for more."`
 	Backups   string        `placeholder:"PATH" help:"An export, or the folder where exports are put: the newest is looked at."`
@@ -37,7 +38,7 @@ func (c *doctorCommand) Run(s *session) error {
 	v := walk{}
 	config, err := c.config(s)
 	if err != nil {
-		v.fail("configuration", err.Error(), "mend it: the server would not start")
+		v.fail("configuration", server.Said(err.Error()), say("mend it: the server would not start"))
 	}
 	v.variables(s)
 	running, reached := c.server(s, &v)
@@ -48,56 +49,56 @@ func (c *doctorCommand) Run(s *session) error {
 	}
 	if config.Data != "" {
 		for _, f := range server.Examine(s.ctx, config, running) {
-			v.found(f)
+			v.found = append(v.found, f)
 		}
 	}
 	c.nodes(s, &v)
 	c.backups(&v)
-	return v.diagnosis(s, c.outputFlags)
+	return v.diagnosis(s, c.outputFlags, c.languageFlags)
 }
 
 // walk is what was looked at so far.
-type walk struct{ steps []verification.Step }
+type walk struct{ found []server.Finding }
 
-func (v *walk) pass(did, format string, args ...any) {
-	v.steps = append(v.steps, verification.Step{Did: did, OK: true, Detail: fmt.Sprintf(format, args...)})
+// say are words that doctor_chinese.go says in Chinese.
+func say(text string, of ...any) server.Words { return server.Say(text, of...) }
+
+func (v *walk) pass(about string, detail server.Words) {
+	v.found = append(v.found, server.Finding{About: about, OK: true, Detail: detail})
 }
 
-func (v *walk) warn(did, detail, next string) {
-	v.steps = append(v.steps, verification.Step{Did: did, OK: true, Warns: true, Detail: detail, Next: next})
+func (v *walk) warn(about string, detail, next server.Words) {
+	v.found = append(v.found, server.Finding{About: about, OK: true, Warns: true, Detail: detail, Next: next})
 }
 
-func (v *walk) fail(did, detail, next string) {
-	v.steps = append(v.steps, verification.Step{Did: did, Detail: detail, Next: next})
+func (v *walk) fail(about string, detail, next server.Words) {
+	v.found = append(v.found, server.Finding{About: about, Detail: detail, Next: next})
 }
 
-func (v *walk) found(f server.Finding) {
-	v.steps = append(v.steps, verification.Step{Did: f.About, OK: f.OK, Warns: f.Warns, Detail: f.Detail, Next: f.Next})
-}
-
-// diagnosis prints what was found, and fails where something is wrong.
-func (v *walk) diagnosis(s *session, o outputFlags) error {
-	wrong, warned := 0, 0
-	for _, step := range v.steps {
-		if !step.OK {
+// diagnosis prints what was found, for programs in English, and fails where something is wrong.
+func (v *walk) diagnosis(s *session, o outputFlags, l languageFlags) error {
+	wrong, warned, steps := 0, 0, []verification.Step{}
+	for _, f := range v.found {
+		if !f.OK {
 			wrong++
-		} else if step.Warns {
+		} else if f.Warns {
 			warned++
 		}
+		steps = append(steps, verification.Step{Did: f.About, OK: f.OK, Warns: f.Warns, Detail: f.Detail.String(), Next: f.Next.String()})
 	}
-	err := o.print(s, map[string]any{"ok": wrong == 0, "checks": v.steps}, func(w io.Writer) {
-		for _, step := range v.steps {
-			fmt.Fprintf(w, "%-3s %-13s %s\n", markOf(step), step.Did, plain(step.Detail))
-			if step.Next != "" {
-				fmt.Fprintf(w, "    %-13s   %s\n", "", plain(step.Next))
+	err := o.print(s, map[string]any{"ok": wrong == 0, "checks": steps}, func(w io.Writer) {
+		for i, f := range v.found {
+			fmt.Fprintf(w, "%-3s %s %s\n", markOf(steps[i]), l.about(f.About), plain(l.words(f.Detail)))
+			if next := l.words(f.Next); next != "" {
+				fmt.Fprintf(w, "    %-13s   %s\n", "", plain(next))
 			}
 		}
 		if wrong == 0 {
-			fmt.Fprintf(w, "nothing is wrong: %s, %s\n", counted(len(v.steps), "check"), counted(warned, "remark"))
+			fmt.Fprintln(w, l.words(say("nothing is wrong: %s, %s", amount{len(steps), "check"}, amount{warned, "remark"})))
 		}
 	})
 	if err == nil && wrong > 0 {
-		err = fmt.Errorf("%d of %s found something wrong", wrong, counted(len(v.steps), "check"))
+		err = errors.New(l.words(say("%d of %s found something wrong", wrong, amount{len(steps), "check"})))
 	}
 	return err
 }
@@ -137,11 +138,15 @@ func (v *walk) variables(s *session) {
 	for _, entry := range os.Environ() {
 		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "QRJUMP_") && !slices.Contains(known, name) {
 			unread = true
-			v.warn("configuration", "nothing reads the variable "+name+spelling.DidYouMean(name, known...), "rename it, or unset it")
+			nobody := say("nothing reads the variable %s", name)
+			if nearest := spelling.Nearest(name, known...); nearest != "" {
+				nobody = say("nothing reads the variable %s: did you mean %s?", name, nearest)
+			}
+			v.warn("configuration", nobody, say("rename it, or unset it"))
 		}
 	}
 	if !unread {
-		v.pass("configuration", "every variable QRJUMP_… is one that is read")
+		v.pass("configuration", say("every variable QRJUMP_… is one that is read"))
 	}
 }
 
@@ -159,12 +164,16 @@ func (c *doctorCommand) server(s *session, v *walk) (running bool, reached strin
 	named := c.Server != "" || c.AdminServer != ""
 	if _, err := os.Stat(filepath.Join(c.Data, "addresses.json")); c.Data != "" && !named && isFolder(c.Data) &&
 		errors.Is(err, fs.ErrNotExist) {
-		v.warn("server", "none runs in "+c.Data, "start it: qrjump serve --data "+c.Data)
+		v.warn("server", say("none runs in %s", c.Data), say("start it: qrjump serve --data %s", c.Data))
 		return false, ""
 	}
 	lost := func(err error) (bool, string) {
+		happened := server.Said(err.Error())
+		if u, ok := errors.AsType[*client.Unreachable](err); ok {
+			happened = say("no answer from %s: %v", u.URL, u.Err)
+		}
 		next, _ := remedy(err)
-		v.fail("server", err.Error(), next)
+		v.fail("server", happened, server.Words{Text: strings.ReplaceAll(next, "%", "%%")})
 		return false, ""
 	}
 	at, token, err := c.admin(c.adminFlags)
@@ -182,15 +191,15 @@ func (c *doctorCommand) server(s *session, v *walk) (running bool, reached strin
 	}
 	if alive.status != http.StatusOK || string(alive.body) != "ok\n" {
 		if wantsTLS(string(alive.body)) {
-			v.fail("server", at.url+" does not answer plain HTTP", writeHTTPS)
+			v.fail("server", say("%s does not answer plain HTTP", at.url), say(writeHTTPS))
 		} else {
-			v.fail("server", at.url+" answers, and is no qrjump", "name the server: "+whereFlags)
+			v.fail("server", say("%s answers, and is no qrjump", at.url), say("name the server: %s", whereFlags))
 		}
 		return false, ""
 	}
-	v.pass("server", "%s answers", at.url)
+	v.pass("server", say("%s answers", at.url))
 	if alive.tls != nil {
-		v.found(server.CertificateFinding(*alive.tls, "that of "+at.url))
+		v.found = append(v.found, server.CertificateFinding(*alive.tls, at.url))
 	}
 	v.clock(alive.header.Get("Date"), began, time.Now())
 	v.ready(d)
@@ -205,16 +214,16 @@ func (c *doctorCommand) nodes(s *session, v *walk) {
 	for _, url := range c.Node {
 		one := walk{}
 		c.node(s, &one, url)
-		for _, step := range one.steps {
-			step.Detail = url + ": " + step.Detail
-			v.steps = append(v.steps, step)
+		for _, f := range one.found {
+			f.Detail = say("%s: %s", url, f.Detail)
+			v.found = append(v.found, f)
 		}
 	}
 }
 
 func (c *doctorCommand) node(s *session, v *walk, url string) {
 	if isPlatform(url) {
-		v.fail("nodes", "this is the real platform, which is no node", "name a node of your own")
+		v.fail("nodes", say("this is the real platform, which is no node"), say("name a node of your own"))
 		return
 	}
 	token, err := c.token(c.adminFlags, url)
@@ -226,7 +235,7 @@ func (c *doctorCommand) node(s *session, v *walk, url string) {
 		_, err = d.get("/healthz")
 	}
 	if err != nil {
-		v.fail("nodes", "it does not answer: "+err.Error(), "start it, or name it as --admin-listen of its server says")
+		v.fail("nodes", say("it does not answer: %s", err), say("start it, or name it as --admin-listen of its server says"))
 		return
 	}
 	v.ready(d)
@@ -288,12 +297,12 @@ func (v *walk) clock(date string, before, after time.Time) {
 	theirs, err := http.ParseTime(date)
 	switch {
 	case err != nil:
-		v.warn("clock", "the server does not say what time it is", "")
+		v.warn("clock", say("the server does not say what time it is"), server.Words{})
 	case theirs.Before(before.Add(-most)), theirs.After(after.Add(most)):
-		v.fail("clock", fmt.Sprintf("the server says %s, and here it is %s", theirs.UTC().Format(time.RFC3339),
-			after.UTC().Format(time.RFC3339)), "let both machines follow a time server: tokens, quotas and tickets depend on it")
+		v.fail("clock", say("the server says %s, and here it is %s", theirs.UTC().Format(time.RFC3339), after.UTC().Format(time.RFC3339)),
+			say("let both machines follow a time server: tokens, quotas and tickets depend on it"))
 	default:
-		v.pass("clock", "the server and this machine agree, within %s", most)
+		v.pass("clock", say("the server and this machine agree, within %s", most))
 	}
 }
 
@@ -302,13 +311,13 @@ func (v *walk) ready(d dialogue) {
 	first, rest, _ := strings.Cut(strings.TrimSpace(string(a.body)), "\n")
 	switch {
 	case err != nil:
-		v.fail("ready", err.Error(), "")
+		v.fail("ready", server.Said(err.Error()), server.Words{})
 	case a.status != http.StatusOK:
-		v.fail("ready", "the server is not ready: "+first, "look into its log; a load balancer sends it nothing meanwhile")
+		v.fail("ready", say("the server is not ready: %s", first), say("look into its log; a load balancer sends it nothing meanwhile"))
 	case rest != "":
-		v.fail("ledger", rest, "")
+		v.fail("ledger", server.Said(rest), server.Words{})
 	default:
-		v.pass("ready", "the database answers and takes changes, and scans can be written down")
+		v.pass("ready", say("the database answers and takes changes, and scans can be written down"))
 	}
 }
 
@@ -320,14 +329,14 @@ func (v *walk) version(d dialogue) {
 		} `json:"info"`
 	}
 	if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &document) != nil {
-		v.warn("version", "the server does not say which version it is", "")
+		v.warn("version", say("the server does not say which version it is"), server.Words{})
 		return
 	}
 	if theirs := document.Info.Version; theirs != version.Number() {
-		v.warn("version", fmt.Sprintf("the server is %s, this program is %s", theirs, version.Number()), "use the same on both sides")
+		v.warn("version", say("the server is %s, this program is %s", theirs, version.Number()), say("use the same on both sides"))
 		return
 	}
-	v.pass("version", "the server and this program are %s", version.Number())
+	v.pass("version", say("the server and this program are %s", version.Number()))
 }
 
 // silence is how long a node that runs may say nothing: it speaks several times a minute.
@@ -366,8 +375,8 @@ var gauges = []gauge{
 func (v *walk) metrics(d dialogue) {
 	a, err := d.get("/metrics")
 	if err != nil || a.status != http.StatusOK {
-		v.warn("metrics", "the server does not show its metrics: how it keeps up is not known",
-			"give the operator's token: --admin-token, or --data DIR on its machine")
+		v.warn("metrics", say("the server does not show its metrics: how it keeps up is not known"),
+			say("give the operator's token: --admin-token, or --data DIR on its machine"))
 		return
 	}
 	values := measured(a.body)
@@ -378,19 +387,19 @@ func (v *walk) metrics(d dialogue) {
 			continue
 		}
 		if bad[g.about] = true; g.warns {
-			v.warn(g.about, fmt.Sprintf(g.says, value), g.next)
+			v.warn(g.about, say(g.says, value), say(g.next))
 		} else {
-			v.fail(g.about, fmt.Sprintf(g.says, value), g.next)
+			v.fail(g.about, say(g.says, value), say(g.next))
 		}
 	}
 	if !bad["lag"] {
-		v.pass("lag", "scans are answered from every change that was made")
+		v.pass("lag", say("scans are answered from every change that was made"))
 	}
 	if !bad["ledger"] {
-		v.pass("ledger", "every scan is written down: %.0f wait", values["qrjump_scans_behind"]+values["qrjump_scans_waiting"])
+		v.pass("ledger", say("every scan is written down: %.0f wait", values["qrjump_scans_behind"]+values["qrjump_scans_waiting"]))
 	}
 	if open, most := values["process_open_fds"], values["process_max_fds"]; most > 0 && open > most*0.8 {
-		v.fail("server", fmt.Sprintf("%.0f of %.0f files are open", open, most), "let it open more (LimitNOFILE, ulimit -n)")
+		v.fail("server", say("%.0f of %.0f files are open", open, most), say("let it open more (LimitNOFILE, ulimit -n)"))
 	}
 }
 
@@ -435,27 +444,27 @@ func (v *walk) nodes(d dialogue) {
 	most := int64(0)
 	for _, n := range list.Nodes {
 		most = max(most, n.Behind)
-		says := fmt.Sprintf("node %s (%s): %d scans are not in the ledger", n.Name, n.Node, n.Behind)
 		switch {
 		case n.Stopped && n.Behind > 0:
-			v.fail("nodes", says+", and it has stopped", "start it, or give its scans up: qrjump scan-node forget "+n.Node)
+			v.fail("nodes", say("node %s (%s): %d scans are not in the ledger, and it has stopped", n.Name, n.Node, n.Behind),
+				say("start it, or give its scans up: qrjump scan-node forget %s", n.Node))
 		case n.Behind > 10_000:
-			v.fail("nodes", says, "look into its log")
+			v.fail("nodes", say("node %s (%s): %d scans are not in the ledger", n.Name, n.Node, n.Behind), say("look into its log"))
 		case !n.Stopped && now.Sub(n.SeenAt) > silence:
-			v.warn("nodes", fmt.Sprintf("node %s (%s) was last heard of %s, and did not stop in order", n.Name, n.Node, when(n.SeenAt)),
-				"start it; where it never comes back: qrjump scan-node forget "+n.Node)
+			v.warn("nodes", say("node %s (%s) was last heard of %s, and did not stop in order", n.Name, n.Node, when(n.SeenAt)),
+				say("start it; where it never comes back: qrjump scan-node forget %s", n.Node))
 		}
 	}
 	if len(list.Nodes) > 0 {
-		v.pass("nodes", "%s known, the furthest behind by %s", counted(len(list.Nodes), "node"), counted(int(most), "scan"))
+		v.pass("nodes", say("%s known, the furthest behind by %s", amount{len(list.Nodes), "node"}, amount{int(most), "scan"}))
 	}
 }
 
 // backups looks at the newest export.
 func (c *doctorCommand) backups(v *walk) {
-	const next = "make one: qrjump export FILE --passphrase-file FILE"
+	next := say("make one: qrjump export FILE --passphrase-file FILE")
 	if c.Backups == "" {
-		v.warn("backups", "nothing here knows where exports are put", "name the folder: --backups DIR; "+next)
+		v.warn("backups", say("nothing here knows where exports are put"), say("name the folder: --backups DIR; %s", next))
 		return
 	}
 	files := []string{c.Backups}
@@ -469,17 +478,17 @@ func (c *doctorCommand) backups(v *walk) {
 		}
 	}
 	if newest == nil {
-		v.fail("backups", "there is no export at "+c.Backups, next)
+		v.fail("backups", say("there is no export at %s", c.Backups), next)
 		return
 	}
 	age := time.Since(newest.ModTime())
-	says := fmt.Sprintf("the newest export is %s, %s old, %d bytes", newest.Name(), age.Round(time.Minute), newest.Size())
+	says := say("the newest export is %s, %s old, %d bytes", newest.Name(), age.Round(time.Minute), newest.Size())
 	switch {
 	case newest.Size() == 0:
-		v.fail("backups", newest.Name()+" is empty", next)
+		v.fail("backups", say("%s is empty", newest.Name()), next)
 	case age > c.BackupAge:
 		v.fail("backups", says, next)
 	default:
-		v.pass("backups", "%s; that it restores, only qrjump drill proves", says)
+		v.pass("backups", say("%s; that it restores, only qrjump drill proves", says))
 	}
 }

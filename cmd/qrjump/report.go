@@ -75,17 +75,17 @@ func advice(err error) string {
 		case otherName:
 			return "name the server as its certificate does: " + whereFlags
 		case unknown:
-			return "if it is yours, name the authority of its certificate: --ca-file FILE (QRJUMP_CA_FILE); serve --tls-dev keeps its own in DIR/tls/ca.pem"
+			return unknownAuthority
 		case isRecordHeader(err):
-			return "it answers plain HTTP there: write http:// instead of https://"
+			return writeHTTP
 		case errors.Is(err, context.Canceled):
 			return ""
 		case errors.Is(err, io.EOF) && strings.HasPrefix(u.URL, "http://"):
-			return "if it speaks TLS there, write https:// instead of http://; otherwise its log may say why"
+			return maybeTLS
 		case errors.Is(err, io.ErrUnexpectedEOF):
 			return "the server was stopped, or it waited too long for the next line"
 		case errors.Is(err, context.DeadlineExceeded):
-			return "the server is busy or hangs; its log may say why"
+			return hangs
 		case loopback(u.URL):
 			return "start one with: qrjump serve --dev, or say where it is: " + whereFlags
 		}
@@ -112,6 +112,15 @@ func advice(err error) string {
 
 // writeHTTPS is what to do where a listener with TLS was called without.
 const writeHTTPS = "it speaks TLS there: write https:// instead of http://"
+
+// What to do about a server that was not reached; doctor says it in Chinese too.
+const (
+	unknownAuthority = "if it is yours, name the authority of its certificate: --ca-file FILE (QRJUMP_CA_FILE); " +
+		"serve --tls-dev keeps its own in DIR/tls/ca.pem"
+	writeHTTP = "it answers plain HTTP there: write http:// instead of https://"
+	maybeTLS  = "if it speaks TLS there, write https:// instead of http://; otherwise its log may say why"
+	hangs     = "the server is busy or hangs; its log may say why"
+)
 
 // wantsTLS reports whether an answer is that of a listener with TLS to plain HTTP.
 func wantsTLS(answer string) bool { return strings.Contains(answer, "HTTP request to an HTTPS server") }

@@ -20,9 +20,23 @@ type Finding struct {
 	About  string // configuration, folder, keys, store, disk or certificate
 	OK     bool
 	Warns  bool // it works now, and may not for long
-	Detail string
-	Next   string
+	Detail Words
+	Next   Words
 }
+
+// Words are a text with what it speaks of, so that it can be said in another language.
+type Words struct {
+	Text string // as for fmt.Sprintf
+	Of   []any
+}
+
+// Say are words of a text and of what it speaks of.
+func Say(text string, of ...any) Words { return Words{text, of} }
+
+// Said are words that somebody else has chosen: a system, a database, an error.
+func Said(text string) Words { return Words{"%s", []any{text}} }
+
+func (w Words) String() string { return fmt.Sprintf(w.Text, w.Of...) }
 
 const (
 	// enoughDisk is how many free bytes are left for some days, and not for a moment.
@@ -39,7 +53,7 @@ const (
 func Examine(ctx context.Context, c Config, running bool) []Finding {
 	e := examination{config: c}
 	if info, err := os.Stat(c.Data); err != nil || !info.IsDir() {
-		e.bad("folder", fmt.Sprintf("%s is not there, or no folder", c.Data), "name the data folder of the server: --data DIR")
+		e.bad("folder", Say("%s is not there, or no folder", c.Data), Say("name the data folder of the server: --data DIR"))
 		return e.found
 	}
 	e.folder()
@@ -58,15 +72,15 @@ type examination struct {
 	found  []Finding
 }
 
-func (e *examination) well(about, detail string) {
+func (e *examination) well(about string, detail Words) {
 	e.found = append(e.found, Finding{About: about, OK: true, Detail: detail})
 }
 
-func (e *examination) warn(about, detail, next string) {
+func (e *examination) warn(about string, detail, next Words) {
 	e.found = append(e.found, Finding{About: about, OK: true, Warns: true, Detail: detail, Next: next})
 }
 
-func (e *examination) bad(about, detail, next string) {
+func (e *examination) bad(about string, detail, next Words) {
 	e.found = append(e.found, Finding{About: about, Detail: detail, Next: next})
 }
 
@@ -78,25 +92,25 @@ func (e *examination) folder() {
 		info, err := os.Stat(path)
 		if err == nil && info.Mode().Perm()&0o077 != 0 {
 			readable = true
-			e.bad("folder", path+" can be read by other users of this machine", "chmod 600 "+path)
+			e.bad("folder", Say("%s can be read by other users of this machine", path), Say("chmod 600 %s", path))
 		}
 	}
 	if !readable {
-		e.well("folder", e.config.Data+": nobody else can read the keys and the database")
+		e.well("folder", Say("%s: nobody else can read the keys and the database", e.config.Data))
 	}
 }
 
 func (e *examination) disk() {
 	dir := e.config.Data
 	free, known := ledger.Free(dir)
-	size := fmt.Sprintf("%.1f GB are free where %s is", float64(free)/1e9, dir)
+	size := Say("%.1f GB are free where %s is", float64(free)/1e9, dir)
 	switch err := ledger.Room(dir); {
 	case err != nil:
-		e.bad("disk", fmt.Sprintf("nothing can be written into %s: %v", dir, err), "make room there, or let the server's user write")
+		e.bad("disk", Say("nothing can be written into %s: %v", dir, err), Say("make room there, or let the server's user write"))
 	case !known:
-		e.well("disk", dir+" can be written")
+		e.well("disk", Say("%s can be written", dir))
 	case free < enoughDisk:
-		e.warn("disk", size, "make room: a server without it records no scans")
+		e.warn("disk", size, Say("make room: a server without it records no scans"))
 	default:
 		e.well("disk", size)
 	}
@@ -109,7 +123,7 @@ func (e *examination) certificate(cert, key string) {
 	}
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
-		e.bad("certificate", err.Error(), "give the certificate and its own key: --tls-cert FILE --tls-key FILE")
+		e.bad("certificate", Said(err.Error()), Say("give the certificate and its own key: --tls-cert FILE --tls-key FILE"))
 		return
 	}
 	e.found = append(e.found, CertificateFinding(pair.Leaf.NotAfter, cert))
@@ -117,12 +131,12 @@ func (e *examination) certificate(cert, key string) {
 
 // CertificateFinding judges until when a certificate holds.
 func CertificateFinding(until time.Time, whose string) Finding {
-	f := Finding{About: "certificate", Detail: fmt.Sprintf("%s holds until %s", whose, until.UTC().Format("2006-01-02 15:04 UTC"))}
+	f := Finding{About: "certificate", Detail: Say("%s holds until %s", whose, until.UTC().Format("2006-01-02 15:04 UTC"))}
 	switch left := time.Until(until); {
 	case left <= 0:
-		f.Next = "renew it: clients refuse it"
+		f.Next = Say("renew it: clients refuse it")
 	case left < CertificateDays*24*time.Hour:
-		f.OK, f.Warns, f.Next = true, true, "renew it; the server reads the new one without a restart"
+		f.OK, f.Warns, f.Next = true, true, Say("renew it; the server reads the new one without a restart")
 	default:
 		f.OK = true
 	}
@@ -130,7 +144,7 @@ func CertificateFinding(until time.Time, whose string) Finding {
 }
 
 // inUse is said of the database of a server that runs.
-const inUse = "a server runs in this folder: it looks after the database"
+var inUse = Say("a server runs in this folder: it looks after the database")
 
 // errSeen ends the opening of a database of which enough was seen.
 var errSeen = errors.New("seen")
@@ -142,13 +156,13 @@ func (e *examination) store(ctx context.Context) {
 		switch _, err := os.Stat(filepath.Join(c.Data, "qrjump.db")); {
 		case errors.Is(err, fs.ErrNotExist):
 			if err := refuseLost(c); err != nil {
-				e.bad("store", err.Error(), "")
+				e.bad("store", Said(err.Error()), Words{})
 				return
 			}
-			e.well("store", "there is no database yet; the first start makes it")
+			e.well("store", Say("there is no database yet; the first start makes it"))
 			return
 		case err != nil:
-			e.bad("store", err.Error(), "let this user read the data folder")
+			e.bad("store", Said(err.Error()), Say("let this user read the data folder"))
 			return
 		}
 	}
@@ -156,7 +170,7 @@ func (e *examination) store(ctx context.Context) {
 	case errors.Is(err, store.ErrFolderInUse): // by a server that could not be asked
 		e.well("store", inUse)
 	case !errors.Is(err, errSeen):
-		e.bad("store", err.Error(), "")
+		e.bad("store", Said(err.Error()), Words{})
 	}
 }
 
@@ -177,17 +191,17 @@ func onlyLook(ctx context.Context, c Config, look func(ctx context.Context, db *
 func (e *examination) database(ctx context.Context, db *store.Store, schema int64) {
 	switch newest := store.NewestSchema(); {
 	case schema == 0:
-		e.well("store", "the database is empty; the first start fills it")
+		e.well("store", Say("the database is empty; the first start fills it"))
 		return
 	case schema < newest:
-		e.well("store", fmt.Sprintf("the database has schema %d; the next start with this program makes it %d", schema, newest))
+		e.well("store", Say("the database has schema %d; the next start with this program makes it %d", schema, newest))
 	default:
-		e.well("store", fmt.Sprintf("the database has schema %d, as this program wants it", schema))
+		e.well("store", Say("the database has schema %d, as this program wants it", schema))
 	}
 	if err := e.keys(ctx, db, schema); err != nil {
-		e.bad("keys", err.Error(), "")
+		e.bad("keys", Said(err.Error()), Words{})
 	} else {
-		e.well("keys", "the master key opens the database, and codes have the keys that they were made with")
+		e.well("keys", Say("the master key opens the database, and codes have the keys that they were made with"))
 	}
 	if db.Engine() != "sqlite" {
 		return // it looks after its own files
@@ -196,15 +210,15 @@ func (e *examination) database(ctx context.Context, db *store.Store, schema int6
 	defer cancel()
 	switch fault, err := db.Sound(ctx); {
 	case ctx.Err() != nil:
-		e.warn("store", fmt.Sprintf("the file is too large to be read within %s", soundTime),
-			"restore the last export beside it: qrjump drill FILE")
+		e.warn("store", Say("the file is too large to be read within %s", soundTime),
+			Say("restore the last export beside it: qrjump drill FILE"))
 	case err != nil:
-		e.bad("store", err.Error(), "")
+		e.bad("store", Said(err.Error()), Words{})
 	case fault != "":
-		e.bad("store", "the file of the database is damaged: "+fault,
-			"keep a copy of it, and restore the last export: qrjump import FILE --data NEW")
+		e.bad("store", Say("the file of the database is damaged: %s", fault),
+			Say("keep a copy of it, and restore the last export: qrjump import FILE --data NEW"))
 	default:
-		e.well("store", "the database is sound")
+		e.well("store", Say("the database is sound"))
 	}
 }
 

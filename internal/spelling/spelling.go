@@ -6,16 +6,21 @@ import "strings"
 // DidYouMean is what to say behind a wrong name: a question for the right one that
 // is nearest to it, "" where none is near.
 func DidYouMean(wrong string, right ...string) string {
+	if nearest := Nearest(wrong, right...); nearest != "" {
+		return ": did you mean " + nearest + "?"
+	}
+	return ""
+}
+
+// Nearest is the right name that is nearest to a wrong one, "" where none is near.
+func Nearest(wrong string, right ...string) string {
 	nearest, least := "", 1+min(3, len(wrong)/3)
 	for _, name := range right {
 		if d := distance(strings.ToLower(wrong), strings.ToLower(name)); d < least {
 			nearest, least = name, d
 		}
 	}
-	if nearest == "" {
-		return ""
-	}
-	return ": did you mean " + nearest + "?"
+	return nearest
 }
 
 // distance is how many bytes are added, taken away or changed between two names
