@@ -299,7 +299,13 @@ func (c *Client) Recount(ctx context.Context) (Recount, error) {
 	return r, err
 }
 
-// Alarm says that a code looks as if it was copied.
+// The kinds of alarms. A later server may have more.
+const (
+	CopiedCode  = "copied_code"  // its scans look as if it stood on several items
+	SpoiledCode = "spoiled_code" // a printer reported it as spoiled, and it was scanned
+)
+
+// Alarm says what is wrong with a code by its scans.
 type Alarm struct {
 	ID             int64           `json:"id"`
 	Kind           string          `json:"kind"`

@@ -37,7 +37,7 @@ type WebhookPut struct {
 	URL    string         `json:"url" maxLength:"2048" doc:"http or https; inside the network only if the setting allow_private_hosts is on"`
 	Codes  []WebhookCodes `json:"codes,omitempty" maxItems:"1000" doc:"scans of these codes"`
 	Rules  []int64        `json:"rules,omitempty" maxItems:"1000" doc:"scans that fell on the rules with these ids"`
-	Alarms bool           `json:"alarms,omitempty" doc:"codes that look as if they were copied"`
+	Alarms bool           `json:"alarms,omitempty" doc:"codes that look as if they were copied, and spoiled ones that were scanned"`
 }
 
 // Put is what would put the webhook as it is.

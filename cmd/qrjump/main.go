@@ -138,7 +138,7 @@ type commands struct {
 	Stats struct {
 		Show   statsShow   `cmd:"" default:"withargs" group:"What was scanned (operator)" help:"Count scans by time and by what they have in common." example:"qrjump stats --by day --group activity"`
 		Misses statsMisses `cmd:"" group:"What was scanned (operator)" help:"Show what was scanned and found nothing." example:"qrjump stats misses"`
-		Alarms statsAlarms `cmd:"" group:"What was scanned (operator)" help:"Show codes that look as if they were copied." example:"qrjump stats alarms"`
+		Alarms statsAlarms `cmd:"" group:"What was scanned (operator)" help:"Show codes that look as if they were copied, and spoiled ones that were scanned." example:"qrjump stats alarms"`
 		Verify statsVerify `cmd:"" group:"What was scanned (operator)" help:"Count the whole ledger again and compare." example:"qrjump stats verify"`
 	} `cmd:"" help:"What was scanned, counted."`
 

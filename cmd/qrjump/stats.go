@@ -255,7 +255,7 @@ type statsAlarms struct {
 	Actor       string `default:"admin" placeholder:"NAME" help:"Who has seen it (${default})."`
 }
 
-// Run lists codes that look as if they were copied, or acknowledges one.
+// Run lists alarms, or acknowledges one.
 func (c *statsAlarms) Run(s *session) error {
 	operator, err := c.client()
 	if err != nil {
@@ -280,18 +280,18 @@ func (c *statsAlarms) Run(s *session) error {
 		rows := [][]string{}
 		for _, a := range list {
 			rows = append(rows, []string{strconv.FormatInt(a.ID, 10), when(a.At),
-				fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex), strconv.FormatInt(a.Score, 10), c.reason(a.Why),
+				fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex), strconv.FormatInt(a.Score, 10), c.reason(a),
 				orDash(a.AcknowledgedBy)})
 		}
 		printTable(w, []string{"ID", "AT", "CODE", "SCORE", "WHY", "SEEN BY"}, rows)
 	})
 }
 
-// reason says in words why a code looks as if it was copied.
-func (c *statsAlarms) reason(why json.RawMessage) string {
+// reason says in words why there is an alarm.
+func (c *statsAlarms) reason(a client.Alarm) string {
 	var known struct{ Scans, Users, Networks, Regions, Trips, Days int64 }
-	if err := json.Unmarshal(why, &known); err != nil || known.Scans == 0 {
-		return string(why) // of a newer server
+	if err := json.Unmarshal(a.Why, &known); err != nil || known.Scans == 0 {
+		return string(a.Why) // of a newer server
 	}
 	n := func(n int64, noun string) string { return counted(int(n), noun) }
 	english := n(known.Scans, "scan") + " by " + n(known.Users, "user")
@@ -311,6 +311,10 @@ func (c *statsAlarms) reason(why json.RawMessage) string {
 	if known.Trips > 0 {
 		english += "; " + n(known.Trips, "time") + " in two places too far apart for the time between"
 		chinese += fmt.Sprintf("；其中 %d 次两地相距太远，间隔时间内不可能到达", known.Trips)
+	}
+	if a.Kind == client.SpoiledCode {
+		english = "a printer reported it as spoiled: " + english
+		chinese = "印刷厂已将其报废，却" + chinese
 	}
 	return c.in(english, chinese)
 }

@@ -66,7 +66,7 @@ func toldOf(w client.Webhook) string {
 type webhookWishes struct {
 	Codes  []string `sep:"none" placeholder:"ID[:RANGE]" help:"Scans of the codes of an application: 500000001, or 500000001:0-4999 for some of them; repeat it for more."`
 	Rule   []int64  `sep:"none" placeholder:"ID" help:"Scans that fell on this rule, by its id as qrjump rule find shows it; repeat it for more."`
-	Alarms *bool    `negatable:"" help:"Codes that look as if they were copied."`
+	Alarms *bool    `negatable:"" help:"Codes that look as if they were copied, and spoiled ones that were scanned."`
 }
 
 var webhookCodesForm = regexp.MustCompile(`^([1-9][0-9]{0,17})(?::(.*))?$`)

@@ -134,7 +134,7 @@ func (a *Admin) Operations() []o.Operation {
 		o.Post("/statistics/recount", "recountStatistics", o.Operator, a.recountStatistics,
 			"Count the whole ledger again and say where that differs from what is counted").Patient().
 			Alone("another recount is running: wait for its end"),
-		o.Get("/alarms", "listAlarms", o.Marketer, a.listAlarms, "Codes that look as if they were copied, oldest alarm first"),
+		o.Get("/alarms", "listAlarms", o.Marketer, a.listAlarms, "Codes that look as if they were copied, and spoiled ones that were scanned, oldest alarm first"),
 		o.Post("/alarms/{id}/acknowledge", "acknowledgeAlarm", o.Marketer, a.acknowledgeAlarm,
 			"Note that somebody has seen an alarm; the first one stays"),
 		o.Get("/history/resolve", "resolveThen", o.Viewer, a.resolveThen,

@@ -126,6 +126,9 @@ type alarmView struct {
 // docs/alarms.md.
 func (a alarmView) reasons(v *visit) []string {
 	list := []string{v.say("alarm.scans", a.known.Scans, max(a.known.Days, 1))}
+	if a.Kind == client.SpoiledCode {
+		list = slices.Insert(list, 0, v.say("alarm.spoiled"))
+	}
 	for _, one := range []struct {
 		key     string
 		n, from int64

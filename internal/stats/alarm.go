@@ -12,11 +12,17 @@ var ErrNoAlarm = errors.New("stats: no such alarm")
 // ErrNoActivation is returned where no activation has a number.
 var ErrNoActivation = errors.New("stats: no such activation")
 
-// Copied is the kind of an alarm: the code stands on more than one item.
-const Copied = "copied_code"
+// The kinds of alarms.
+const (
+	// Copied: the code stands on more than one item.
+	Copied = "copied_code"
+	// Spoiled: a printer said that it destroyed the code, and here it is. It was
+	// printed a second time, or was not destroyed.
+	Spoiled = "spoiled_code"
+)
 
-// Alarm says that the scans of a code look as if the code was copied. A code
-// has one alarm of a kind, for ever.
+// Alarm says what is wrong with a code by its scans. A code has one alarm of a
+// kind, for ever.
 type Alarm struct {
 	ID   int64
 	Kind string

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/ledger"
 )
 
@@ -136,7 +137,7 @@ func (c *Counter) saveCodes(ctx context.Context, tx Tx, names []CodeName) (map[i
 				return nil, err
 			}
 		}
-		before := one.Score()
+		before, asked := one.Score(), false
 		for _, i := range p.byCode[name] {
 			e := &p.codes[i]
 			if one.Scans == 0 {
@@ -145,11 +146,23 @@ func (c *Counter) saveCodes(ctx context.Context, tx Tx, names []CodeName) (map[i
 			c.addToCode(one, &e.Event, c.state.Offset)
 			score := one.Score()
 			if before < AlarmScore && score >= AlarmScore {
-				if err := c.alarm(ctx, tx, one, &e.Event); err != nil {
+				if err := c.alarm(ctx, tx, Copied, one, &e.Event); err != nil {
 					return nil, err
 				}
 			}
 			before = score
+			if e.Reason != string(codes.IsVoid) || asked {
+				continue
+			}
+			asked = true
+			if spoiled, err := tx.Spoiled(ctx, name); err != nil {
+				return nil, err
+			} else if !spoiled {
+				continue
+			}
+			if err := c.alarm(ctx, tx, Spoiled, one, &e.Event); err != nil {
+				return nil, err
+			}
 		}
 		changed = append(changed, one.row())
 	}
@@ -165,14 +178,16 @@ func (c *Counter) addToCode(one *CodeScans, e *ledger.Event, offset int64) {
 	one.add(e, DayOf(hour, offset), int(((hour+offset)%24+24)%24), at)
 }
 
-func (c *Counter) alarm(ctx context.Context, tx Tx, one *CodeScans, e *ledger.Event) error {
-	a, fresh, err := tx.AddAlarm(ctx, Alarm{Kind: Copied, CodeName: one.CodeName, At: e.At, Scan: e.ID.String(), Score: int64(one.Score()),
+// alarmed is what the log says of an alarm of a kind.
+var alarmed = map[string]string{Copied: "a code looks as if it was copied", Spoiled: "a code that a printer spoiled was scanned"}
+
+func (c *Counter) alarm(ctx context.Context, tx Tx, kind string, one *CodeScans, e *ledger.Event) error {
+	a, fresh, err := tx.AddAlarm(ctx, Alarm{Kind: kind, CodeName: one.CodeName, At: e.At, Scan: e.ID.String(), Score: int64(one.Score()),
 		Why: one.why()})
 	if err != nil || !fresh {
 		return err
 	}
-	c.Logger.WarnContext(ctx, "a code looks as if it was copied", "application_id", a.Batch, "code_index", a.Index, "score", a.Score,
-		"alarm", a.ID)
+	c.Logger.WarnContext(ctx, alarmed[kind], "application_id", a.Batch, "code_index", a.Index, "score", a.Score, "alarm", a.ID)
 	if c.OnAlarm == nil {
 		return nil
 	}

@@ -419,6 +419,8 @@ type Tx interface {
 	Alarm(ctx context.Context, kind string, name CodeName) (Alarm, error)
 	// Acknowledge notes who has seen an alarm; ErrNoAlarm where there is none.
 	Acknowledge(ctx context.Context, id int64, by string, at time.Time) (Alarm, error)
+	// Spoiled reports whether a printer said that it destroyed a code.
+	Spoiled(ctx context.Context, name CodeName) (bool, error)
 
 	// Binding is what an activation bound, ErrNoActivation where there is none.
 	Binding(ctx context.Context, activation int64) (codes.Binding, error)

@@ -2,8 +2,10 @@ package store
 
 import (
 	"context"
+	"slices"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/stats"
 )
 
@@ -40,6 +42,12 @@ func (t *Tx) Alarms(ctx context.Context, after int64, open bool, limit int) ([]s
 // Alarm implements stats.Tx.
 func (t *Tx) Alarm(ctx context.Context, kind string, name stats.CodeName) (stats.Alarm, error) {
 	return alarmRows.one(ctx, t, `kind = $1 AND batch = $2 AND idx = $3`, kind, name.Batch, name.Index)
+}
+
+// Spoiled implements stats.Tx.
+func (t *Tx) Spoiled(ctx context.Context, name stats.CodeName) (bool, error) {
+	list, err := t.PackagesWithin(ctx, name.Batch, codes.Range{From: name.Index, To: name.Index})
+	return slices.ContainsFunc(list, func(p codes.PrintPackage) bool { return p.Spoiled.Has(name.Index) }), err
 }
 
 // Acknowledge implements stats.Tx.

@@ -1,0 +1,69 @@
+package server_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+)
+
+// Issue 18: a second printing of a spoiled code alarms. Its first scan does, whoever
+// comes later; a code that an operator voided, and an activation of the whole range,
+// do not.
+func TestASpoiledCodeThatIsScannedRaisesOneAlarm(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, dbtest.Patient, func(t *testing.T, url string) {
+		s := servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.Database = url }})
+		answer := func(method, path, body string) servertest.Answer {
+			t.Helper()
+			a := s.Admin(method, path, body)
+			if a.Status/100 != 2 {
+				t.Fatalf("%s %s: %d %s", method, path, a.Status, a.Body)
+			}
+			return a
+		}
+		var batch struct {
+			ID int64 `json:"application_id"`
+		}
+		s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("wxserviceacct0001"),
+			`{"code_count":10000,"isv_application_id":"order"}`).JSON(t, &batch)
+		text := func(index int) string {
+			var c struct {
+				URL string `json:"code_url"`
+			}
+			answer("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, batch.ID, index)).JSON(t, &c)
+			s.Hide(c.URL)
+			return c.URL
+		}
+		scan := func(index int) {
+			t.Helper()
+			if a := s.Do("POST", "/scan/v1/resolve", `{"text":"`+text(index)+`"}`); !strings.Contains(a.Body, `"reason":"void"`) {
+				t.Errorf("code %d: %s", index, a.Body)
+			}
+		}
+		answer("POST", fmt.Sprintf("/batches/%d/packages", batch.ID), `{"code_start":0,"code_end":99,"printer":"acme"}`)
+		answer("POST", "/packages/1/spoiled", `{"ranges":[{"from":7,"to":9}]}`)
+		answer("POST", fmt.Sprintf("/batches/%d/states", batch.ID), `{"did":"void","ranges":[{"from":20,"to":20}]}`)
+		answer("POST", fmt.Sprintf("/batches/%d/activations", batch.ID), `{"code_start":0,"code_end":99,"binding":{"activity_name":"a",
+			"product_brand":"b","product_title":"t","product_code":"4006381333931","wxa_appid":"wxminiprogram0001","wxa_path":"p"}}`)
+		scan(20)
+		answer("GET", "/statistics?wait=true", "")
+		if a := answer("GET", "/alarms", ""); a.Body != `{"alarms":[]}`+"\n" {
+			t.Errorf("before a spoiled code was seen: %s", a.Body)
+		}
+		for range 3 {
+			scan(8)
+			answer("GET", "/statistics?wait=true", "")
+		}
+		if a := answer("GET", "/alarms?open=true", ""); strings.Count(a.Body, `"kind":`) != 1 ||
+			!strings.Contains(a.Body, fmt.Sprintf(`"kind":"spoiled_code","application_id":%d,"code_index":8,`, batch.ID)) {
+			t.Errorf("after it: %s", a.Body)
+		}
+		if a := answer("POST", "/statistics/recount", ""); !strings.Contains(a.Body, `"differences":0`) {
+			t.Errorf("a recount: %s", a.Body)
+		}
+	})
+}
