@@ -167,7 +167,7 @@ func (c *Console) live(v *visit) {
 				}
 				slices.Reverse(page.Calls)
 				var rows bytes.Buffer
-				if err := templates["calls"].ExecuteTemplate(&rows, "rows", view{visit: v, Data: callsView{Page: page}}); err != nil {
+				if err := templates()["calls"].ExecuteTemplate(&rows, "rows", view{visit: v, Data: callsView{Page: page}}); err != nil {
 					return
 				}
 				said, err := json.Marshal(map[string]any{"html": rows.String(), "count": len(page.Calls)})

@@ -53,11 +53,12 @@ func asset(name string) *look.Asset {
 }
 
 var (
-	book   = phrase.Must(folder("locale"))
+	book   = sync.OnceValue(func() *phrase.Book { return phrase.Must(folder("locale")) })
 	style  = asset("console.css")
 	script = asset("console.js")
-	// templates are the pages, each with the layout around it and the parts that several have.
-	templates = func() map[string]*template.Template {
+	// templates are the pages, each with the layout around it and the parts that several have. As the book, they are read when
+	// the first is wanted: commands that serve nothing do not wait for them.
+	templates = sync.OnceValue(func() map[string]*template.Template {
 		layout := template.Must(template.New("layout.html").Funcs(functions).ParseFS(files, "templates/layout.html",
 			"templates/parts/*.html"))
 		names, err := fs.Glob(files, "templates/*.html")
@@ -71,7 +72,7 @@ var (
 			}
 		}
 		return list
-	}()
+	})
 )
 
 // policy lets a page have styles and scripts of this server and pictures that it holds
@@ -202,7 +203,7 @@ type visit struct {
 }
 
 func (c *Console) visit(w http.ResponseWriter, r *http.Request, caller people.Caller) *visit {
-	return &visit{c, w, r, caller, book.In(phrase.Preferred(r))}
+	return &visit{c, w, r, caller, book().In(phrase.Preferred(r))}
 }
 
 // say is a text that the book has.
@@ -379,7 +380,7 @@ func (v *visit) show(status int, name string, data any) {
 		s.Note = v.say("done." + done)
 	}
 	var b bytes.Buffer
-	if err := templates[name].ExecuteTemplate(&b, "layout.html", s); err != nil {
+	if err := templates()[name].ExecuteTemplate(&b, "layout.html", s); err != nil {
 		v.c.Log.ErrorContext(v.r.Context(), "a page could not be made", "page", name, "error", err)
 		http.Error(v.w, "the page could not be made: the server's log says why", http.StatusInternalServerError)
 		return

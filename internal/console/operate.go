@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -116,13 +117,13 @@ func (c *Console) verifyAudit(v *visit) {
 }
 
 // meanings are what settings mean, in Chinese; English comes with each setting.
-var meanings = func() map[string]string {
+var meanings = sync.OnceValue(func() map[string]string {
 	var words struct{ Settings map[string]string }
 	if err := yaml.Unmarshal(docs.Words, &words); err != nil {
 		panic(err)
 	}
 	return words.Settings
-}()
+})
 
 // settingView is a setting as somebody may change it.
 type settingView struct {
@@ -151,7 +152,7 @@ func (c *Console) settings(v *visit) {
 	}
 	var shown []settingView
 	for _, one := range list.Settings {
-		shown = append(shown, settingView{one, strings.ReplaceAll(meanings[one.Name], "`", "")})
+		shown = append(shown, settingView{one, strings.ReplaceAll(meanings()[one.Name], "`", "")})
 	}
 	v.show(http.StatusOK, "settings", shown)
 }

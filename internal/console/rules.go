@@ -266,7 +266,7 @@ func (c *Console) ruleForm(v *visit) {
 	}
 	if v.r.URL.Query().Get("part") == "tried" {
 		var b bytes.Buffer
-		if v.failed(templates["rule_form"].ExecuteTemplate(&b, "tried", view{visit: v, Data: f})) {
+		if v.failed(templates()["rule_form"].ExecuteTemplate(&b, "tried", view{visit: v, Data: f})) {
 			return
 		}
 		v.w.Header().Set("Content-Type", "text/html; charset=utf-8")

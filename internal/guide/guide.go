@@ -39,7 +39,7 @@ var files embed.FS
 var (
 	style  = asset("guide.css")
 	script = asset("guide.js")
-	layout = template.Must(template.ParseFS(files, "page.html"))
+	layout = sync.OnceValue(func() *template.Template { return template.Must(template.ParseFS(files, "page.html")) })
 )
 
 func asset(name string) *look.Asset {
@@ -346,7 +346,7 @@ func (g *Guide) render(p *page) rendered {
 	english := g.pages["en/"+p.name]
 	v.Body = template.HTML(toHTML(p, english)) // of our own text; raw HTML in it is left out
 	var plain, zipped bytes.Buffer
-	if err := layout.Execute(&plain, v); err != nil {
+	if err := layout().Execute(&plain, v); err != nil {
 		panic(err) // the layout is ours: a test renders every page
 	}
 	z, _ := gzip.NewWriterLevel(&zipped, gzip.BestCompression)
@@ -365,7 +365,7 @@ func (g *Guide) missing(w http.ResponseWriter, _ *http.Request, l Language) {
 
 func (g *Guide) write(w http.ResponseWriter, status int, v view) {
 	var b bytes.Buffer
-	if err := layout.Execute(&b, v); err != nil {
+	if err := layout().Execute(&b, v); err != nil {
 		http.Error(w, errors.New("the page cannot be made").Error(), http.StatusInternalServerError)
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"path"
 	"strings"
+	"sync"
 
 	"github.com/yuin/goldmark"
 	"github.com/yuin/goldmark/ast"
@@ -26,11 +27,13 @@ func markdown(more ...goldmark.Extender) goldmark.Markdown {
 }
 
 // readers read the texts of each language: a line of Chinese is continued by the next without a space.
-var readers = map[string]goldmark.Markdown{"en": markdown(),
-	"zh": markdown(extension.NewCJK(extension.WithEastAsianLineBreaks(extension.EastAsianLineBreaksCSS3Draft)))}
+var readers = sync.OnceValue(func() map[string]goldmark.Markdown {
+	return map[string]goldmark.Markdown{"en": markdown(),
+		"zh": markdown(extension.NewCJK(extension.WithEastAsianLineBreaks(extension.EastAsianLineBreaksCSS3Draft)))}
+})
 
 func (p *page) parse() ast.Node {
-	return readers[p.language.Code].Parser().Parse(text.NewReader(p.source))
+	return readers()[p.language.Code].Parser().Parse(text.NewReader(p.source))
 }
 
 // toHTML is the body of a page. Its headings have the names of the English page's, one by one, so that both languages share anchors.
@@ -65,7 +68,7 @@ func toHTML(p, english *page) []byte {
 		sayNotRun(p, n)
 	}
 	var b bytes.Buffer
-	if err := readers[p.language.Code].Renderer().Render(&b, p.source, tree); err != nil {
+	if err := readers()[p.language.Code].Renderer().Render(&b, p.source, tree); err != nil {
 		panic(err) // into memory: cannot happen
 	}
 	return b.Bytes()

@@ -14,6 +14,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 //go:embed look.css
@@ -27,7 +28,8 @@ var Sheet = NewAsset("/qrjump/look.css", sheet)
 // for a year and a new version has another name.
 type Asset struct {
 	path, kind, tag string
-	plain, zipped   []byte
+	plain           []byte
+	zipped          func() []byte
 }
 
 // kinds are the forms of files that pages have.
@@ -44,12 +46,14 @@ func NewAsset(name string, content []byte) *Asset {
 	}
 	sum := sha256.Sum256(content)
 	tag := hex.EncodeToString(sum[:8])
-	var zipped bytes.Buffer
-	w, _ := gzip.NewWriterLevel(&zipped, gzip.BestCompression)
-	w.Write(content) // into memory: cannot fail
-	w.Close()
 	return &Asset{path: strings.TrimSuffix(name, ending) + "-" + tag + ending, kind: kind, tag: `"` + tag + `"`, plain: content,
-		zipped: zipped.Bytes()}
+		zipped: sync.OnceValue(func() []byte {
+			var zipped bytes.Buffer
+			w, _ := gzip.NewWriterLevel(&zipped, gzip.BestCompression)
+			w.Write(content) // into memory: cannot fail
+			w.Close()
+			return zipped.Bytes()
+		})}
 }
 
 // Path is where the asset is served, hash included.
@@ -61,7 +65,7 @@ func (a *Asset) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", a.kind)
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	h.Set("X-Content-Type-Options", "nosniff")
-	WriteZipped(w, r, a.tag, a.plain, a.zipped)
+	WriteZipped(w, r, a.tag, a.plain, a.zipped())
 }
 
 // WriteZipped answers content that is there in both forms: 304 to a browser that has what the tag names, else zipped to a caller that

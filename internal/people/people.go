@@ -181,11 +181,12 @@ const (
 	recoveryPurpose = "recovery/"
 )
 
-var names = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{N}._@-]{0,39}$`)
+// names have no count here: a letter that may come forty times takes 27 ms to prepare at each start.
+var names = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{N}._@-]*$`)
 
 // CheckName says why somebody cannot be called so; "" = it is fine.
 func CheckName(name string) string {
-	if !utf8.ValidString(name) || !names.MatchString(name) || name == "admin" {
+	if !utf8.ValidString(name) || utf8.RuneCountInString(name) > 40 || !names.MatchString(name) || name == "admin" {
 		return "name: want 1 to 40 letters, digits and . _ @ -, beginning with a letter or a digit; admin is the admin token's"
 	}
 	return ""
