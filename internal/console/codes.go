@@ -22,6 +22,7 @@ func (c *Console) codePages() map[string]func(*visit) {
 		"POST /console/codes/picture":         c.codePicture,
 		"GET /console/codes/{batch}":          c.batch,
 		"GET /console/codes/{batch}/list.csv": c.codeList,
+		"POST /console/codes/{batch}/serials": c.bindSerials,
 	}
 }
 
@@ -117,6 +118,7 @@ type batchView struct {
 	Fault    string
 	Sure     *sure
 	Segments []client.CodeRange
+	Serials  string // as they were typed
 }
 
 // runView is a run of the map.
@@ -240,7 +242,7 @@ func (c *Console) changeCodes(v *visit) {
 	batch, err := strconv.ParseInt(s.Batch, 10, 64)
 	from, err1 := strconv.ParseInt(s.From, 10, 64)
 	to, err2 := strconv.ParseInt(s.To, 10, 64)
-	known := slices.Contains([]string{"freeze", "unfreeze", "void", "redeem", "activate", "withdraw"}, s.Did)
+	known := slices.Contains([]string{"freeze", "unfreeze", "void", "redeem", "activate", "withdraw", "retarget"}, s.Did)
 	if err != nil || err1 != nil || err2 != nil || from < 0 || to < from || !known {
 		v.fault(http.StatusUnprocessableEntity, v.say("codes.fault"))
 		return
@@ -274,6 +276,10 @@ func (c *Console) changeCodes(v *visit) {
 	case "withdraw":
 		at += "withdrawals"
 		delete(body, "did")
+	case "retarget":
+		at, when = at+"retarget", nil
+		body = map[string]any{"code_start": from, "code_end": to, "wxa_appid": s.Binding.WxaAppID, "wxa_path": s.Binding.WxaPath,
+			"wxa_type": s.Binding.WxaType}
 	default:
 		at, when = at+"states", nil
 	}
@@ -285,6 +291,50 @@ func (c *Console) changeCodes(v *visit) {
 		said.Status == http.StatusConflict) {
 		data.Fault = said.Detail
 		v.showBatch(said.Status, batch, data)
+		return
+	}
+	if !v.failed(err) {
+		v.redirect(fmt.Sprintf("%s/codes/%d?done=codes", Root, batch))
+	}
+}
+
+// mostSerials is how long a list of serial numbers may be here, in bytes: ten thousand of
+// the longest names of codes fit in it.
+const mostSerials = 4 << 20
+
+// bindSerials gives codes the brand's own numbers: lines of INDEX,SERIAL, all of them or none.
+func (c *Console) bindSerials(v *visit) {
+	batch, err := strconv.ParseInt(v.r.PathValue("batch"), 10, 64)
+	if err != nil {
+		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+		return
+	}
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostSerials)
+	refuse := func(status int, fault string) {
+		v.showBatch(status, batch, batchView{Fault: fault, Serials: v.r.FormValue("serials")})
+	}
+	var list []client.SerialBinding
+	for line := range strings.Lines(v.r.FormValue("serials")) {
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		index, serial, _ := strings.Cut(line, ",")
+		n, wrong := strconv.ParseInt(strings.TrimSpace(index), 10, 64)
+		if serial = strings.TrimSpace(serial); wrong != nil || n < 0 || serial == "" {
+			refuse(http.StatusUnprocessableEntity, v.say("serials.form", len(list)+1))
+			return
+		}
+		list = append(list, client.SerialBinding{Index: &n, Serial: serial})
+	}
+	if len(list) == 0 || len(list) > client.MaxSerials {
+		refuse(http.StatusUnprocessableEntity, v.say("serials.count", client.MaxSerials))
+		return
+	}
+	err = v.ask("PUT", fmt.Sprintf("/batches/%d/serials", batch),
+		map[string]any{"serials": list, "replace": v.r.FormValue("replace") != ""}, nil)
+	if said, ok := errors.AsType[refusal](err); ok && (said.Status == http.StatusUnprocessableEntity ||
+		said.Status == http.StatusConflict) {
+		refuse(said.Status, said.Detail)
 		return
 	}
 	if !v.failed(err) {

@@ -145,6 +145,9 @@ func (c *Console) routes() map[string]func(*visit) {
 		"GET /console/calls/live":                   c.live,
 		"GET /console/calls/{rid}":                  c.call,
 		"POST /console/calls/{rid}":                 c.again,
+		"GET /console/calls/deviations":             c.deviations,
+		"POST /console/calls/deviations":            c.forgetDeviations,
+		"GET /console/calls/behaviours":             c.behaviours,
 		"GET /console/scan":                         c.scan,
 		"POST /console/scan":                        c.picture,
 		"GET /console/people":                       c.people,
@@ -156,7 +159,7 @@ func (c *Console) routes() map[string]func(*visit) {
 		"POST /console/preferences/{of}":            c.prefer,
 	}
 	for _, pages := range []map[string]func(*visit){c.accountPages(), c.platformPages(), c.numberPages(), c.operatePages(),
-		c.emulatorPages(), c.rulePages(), c.codePages()} {
+		c.emulatorPages(), c.rulePages(), c.codePages(), c.scanPages(), c.packagePages()} {
 		maps.Copy(all, pages)
 	}
 	return all
@@ -281,9 +284,26 @@ func (f refusal) Error() string { return f.Detail }
 
 // answered keeps what a handler answers in this process.
 type answered struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
+	visitors http.ResponseWriter // waits as long as the handler wants
+	header   http.Header
+	status   int
+	body     bytes.Buffer
+}
+
+// SetWriteDeadline is for operations that take their time: the visitor waits so long.
+func (a *answered) SetWriteDeadline(at time.Time) error {
+	if a.visitors == nil {
+		return http.ErrNotSupported
+	}
+	return http.NewResponseController(a.visitors).SetWriteDeadline(at)
+}
+
+// SetReadDeadline is the same for what a visitor sends.
+func (a *answered) SetReadDeadline(at time.Time) error {
+	if a.visitors == nil {
+		return http.ErrNotSupported
+	}
+	return http.NewResponseController(a.visitors).SetReadDeadline(at)
 }
 
 func (a *answered) Header() http.Header { return a.header }
@@ -307,13 +327,20 @@ func (v *visit) through(h http.Handler, method, target string, body any) (*answe
 		}
 		send = bytes.NewReader(text)
 	}
-	r, err := http.NewRequestWithContext(v.r.Context(), method, target, send)
+	return v.by(h, method, target, "application/json", send)
+}
+
+// send makes a call of the admin API with a body of any kind.
+func (v *visit) send(method, path, kind string, body io.Reader) (*answered, error) {
+	return v.by(v.c.API, method, operations.Base+path, kind, body)
+}
+
+func (v *visit) by(h http.Handler, method, target, kind string, body io.Reader) (*answered, error) {
+	r, err := v.request(method, target, kind, body)
 	if err != nil {
 		return nil, err
 	}
-	r.RequestURI, r.RemoteAddr, r.Host = target, v.r.RemoteAddr, v.r.Host
-	r.Header.Set("Content-Type", "application/json")
-	a := &answered{header: http.Header{}}
+	a := &answered{visitors: v.w, header: http.Header{}}
 	h.ServeHTTP(a, v.c.As(r, v.caller))
 	if a.status == 0 {
 		a.status = http.StatusOK
@@ -322,6 +349,19 @@ func (v *visit) through(h http.Handler, method, target string, body any) (*answe
 		return a, nil
 	}
 	return nil, a.refusal()
+}
+
+// request is one to an API in this process.
+func (v *visit) request(method, target, kind string, body io.Reader) (*http.Request, error) {
+	r, err := http.NewRequestWithContext(v.r.Context(), method, target, body)
+	if err != nil {
+		return nil, err
+	}
+	r.RequestURI, r.RemoteAddr, r.Host = target, v.r.RemoteAddr, v.r.Host
+	if kind != "" {
+		r.Header.Set("Content-Type", kind)
+	}
+	return r, nil
 }
 
 // refusal is what a handler said instead of an answer.
@@ -336,7 +376,7 @@ func (a *answered) refusal() refusal {
 
 // ask makes a call of the admin API and reads its answer into out.
 func (v *visit) ask(method, path string, body, out any) error {
-	a, err := v.through(v.c.API, method, "/admin/v1"+path, body)
+	a, err := v.through(v.c.API, method, operations.Base+path, body)
 	if err != nil || out == nil {
 		return err
 	}
@@ -370,7 +410,8 @@ func (v *visit) show(status int, name string, data any) {
 		s.Theme = cookie.Value
 	}
 	for _, one := range places {
-		here := strings.HasPrefix(v.r.URL.Path, Root+"/"+one) || one == "accounts" && strings.HasPrefix(v.r.URL.Path, Root+"/platforms")
+		here := strings.HasPrefix(v.r.URL.Path, Root+"/"+one) || one == "accounts" && strings.HasPrefix(v.r.URL.Path, Root+"/platforms") ||
+			one == "codes" && strings.HasPrefix(v.r.URL.Path, Root+"/packages")
 		s.Places = append(s.Places, place{one, Root + "/" + one, here})
 	}
 	if v.c.Emulates {

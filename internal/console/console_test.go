@@ -8,6 +8,7 @@ import (
 	"html"
 	"image/png"
 	"io"
+	"maps"
 	"mime/multipart"
 	"net/http"
 	"net/http/cookiejar"
@@ -15,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -142,6 +144,18 @@ var pages = []struct {
 	{"GET", "/console/platforms/plat", operations.Viewer}, {"POST", "/console/platforms/plat", operations.Operator},
 	{"GET", "/console/statistics/misses.csv", operations.Marketer}, {"GET", "/console/statistics/alarms.parquet", operations.Marketer},
 	{"GET", "/console/people", operations.Admin},
+	{"GET", "/console/statistics/scans", operations.Marketer}, {"POST", "/console/statistics/scans", operations.Admin},
+	{"GET", "/console/statistics/scans?user=ann&appid=shop", operations.Operator},
+	{"GET", "/console/statistics/scans/SCAN", operations.Marketer},
+	{"GET", "/console/packages", operations.Viewer}, {"POST", "/console/packages", operations.Operator},
+	{"GET", "/console/packages/PACKAGE", operations.Viewer}, {"POST", "/console/packages/PACKAGE", operations.Marketer},
+	{"POST", "/console/packages/PACKAGE/file", operations.Operator}, {"POST", "/console/codes/BATCH/serials", operations.Marketer},
+	{"GET", "/console/operate/apps", operations.Operator}, {"POST", "/console/operate/apps", operations.Admin},
+	{"GET", "/console/operate/bulk", operations.Viewer}, {"POST", "/console/operate/bulk", operations.Operator},
+	{"GET", "/console/operate/bulk/accounts.ndjson", operations.Operator},
+	{"GET", "/console/operate/bulk/rules.ndjson", operations.Rules},
+	{"GET", "/console/calls/deviations", operations.Viewer}, {"POST", "/console/calls/deviations", operations.Operator},
+	{"GET", "/console/calls/behaviours", operations.Viewer},
 	{"GET", "/console/emulator", operations.Viewer}, {"POST", "/console/people", operations.Admin},
 	{"POST", "/console/emulator", operations.Operator}, {"POST", "/console/codes", operations.Marketer},
 	{"POST", "/console/rules/undo", operations.Rules}, {"POST", "/console/calls/RID", operations.Operator},
@@ -170,20 +184,41 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 		"/console/statistics":       "acknowledge",
 		"/console/operate/settings": "reset", "/console/operate/webhooks": "test", "/console/operate/checks": "domain",
 		"/console/platforms/plat": "put"}
+	var scan struct {
+		ID string `json:"scan_id"`
+	}
+	var pack struct{ Package int64 }
+	s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/7","user":"ann"}`,
+		"Authorization: Bearer "+scanKey(t, s)).JSON(t, &scan)
+	s.Admin("POST", "/batches/"+batch+"/packages", `{"code_start":5000,"code_end":5999,"printer":"Press"}`).JSON(t, &pack)
+	fill := strings.NewReplacer("RID", rid, "BATCH", batch, "SCAN", scan.ID, "PACKAGE", fmt.Sprint(pack.Package))
+	// What a form says besides, by its page.
+	also := map[string]url.Values{
+		"/console/statistics/scans":      {"did": {"erase"}, "user": {"1"}},
+		"/console/packages":              {"printer": {"Press"}, "batch": {batch}},
+		"/console/packages/PACKAGE":      {"did": {"spoil"}, "ranges": {"5000"}, "sure": {fill.Replace("PACKAGE")}},
+		"/console/packages/PACKAGE/file": {"passphrase": {"a passphrase of the test"}},
+		"/console/codes/BATCH/serials":   {"serials": {"7,TEA-0007"}},
+		"/console/operate/apps":          {"did": {"delete"}, "name": {"nobody"}, "sure": {"nobody"}},
+		"/console/operate/bulk":          {"did": {"check"}, "what": {"accounts"}, "text": {`{"appid":"bulk","kind":"mini_program"}`}},
+		"/console/calls/deviations":      {"did": {"forget"}, "account": {"shop"}},
+	}
 	for _, c := range pages {
 		for name, v := range role {
 			var p page
-			target := strings.NewReplacer("RID", rid, "BATCH", batch).Replace(c.path)
+			target := fill.Replace(c.path)
 			if c.method == "GET" {
 				p = v.get(target)
 			} else {
-				p = v.post(target, url.Values{"seq": {"999999"}, "did": {did[target]}, "errcode": {"-1"}, "times": {"1"}, "id": {"999"},
+				form := url.Values{"seq": {"999999"}, "did": {did[target]}, "errcode": {"-1"}, "times": {"1"}, "id": {"999"},
 					"path": {"/cgi-bin/token"}, "batch": {"999"}, "from": {"0"}, "to": {"0"}, "sure": {"1"},
 					"appid": {"by-" + name + strings.ReplaceAll(target, "/", "-")}, "kind": {"mini_program"}, "name": {"rule_limit"},
 					"host": {"a.example"}, "status": {"trusted"}, "node": {"1"}, "component": {"plat"}, "owner": {"nobody"},
 					"text": {"rules: []"}, "prefix": {"https://none.example/"},
 					"secret": {"0123456789abcdef0123456789abcdef"}, "message_token": {"tok"},
-					"encoding_aes_key": {"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}})
+					"encoding_aes_key": {"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}}
+				maps.Copy(form, also[c.path])
+				p = v.post(target, form)
 			}
 			var ok bool
 			switch may := operations.Role(name).Covers(c.least); {
@@ -195,7 +230,8 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 				ok = p.Status == http.StatusOK && len(p.Body) < 150<<10
 			case may:
 				ok = p.Status == http.StatusSeeOther || p.Status == http.StatusNotFound || // there is no such change
-					p.Status == http.StatusOK && target == "/console/operate/audit"
+					p.Status == http.StatusOK && slices.Contains([]string{"/console/operate/audit", "/console/statistics/scans",
+						"/console/packages/PACKAGE/file", "/console/operate/bulk"}, c.path)
 			default:
 				ok = p.Status == http.StatusForbidden
 			}
@@ -209,6 +245,14 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 			}
 		}
 	}
+}
+
+// scanKey is a key of an app that scans.
+func scanKey(t *testing.T, s *servertest.Server) string {
+	var made struct{ Key string }
+	s.Admin("POST", "/scan-keys", `{"name":"till","namespace":"default"}`).JSON(t, &made)
+	s.Hide(made.Key)
+	return made.Key
 }
 
 const shop = `

@@ -2,6 +2,7 @@ package console
 
 import (
 	"encoding/csv"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -42,6 +43,17 @@ type (
 // mostInFile is how many misses and alarms a file has.
 const mostInFile = 1000
 
+// fromHere reports whether no page of another site asks. Such a page cannot read a file, and
+// shall not make the server work for one.
+func (v *visit) fromHere() bool {
+	switch v.r.Header.Get("Sec-Fetch-Site") {
+	case "", "same-origin", "none":
+		return true
+	}
+	v.fault(http.StatusForbidden, v.say("fault.origin"))
+	return false
+}
+
 // download is a table of the page of statistics as a file.
 func (c *Console) download(v *visit) {
 	table, format, _ := strings.Cut(v.r.PathValue("table"), ".")
@@ -49,10 +61,7 @@ func (c *Console) download(v *visit) {
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
 		return
 	}
-	switch v.r.Header.Get("Sec-Fetch-Site") {
-	case "", "same-origin", "none":
-	default: // a page of another site cannot read it, and shall not make the server work
-		v.fault(http.StatusForbidden, v.say("fault.origin"))
+	if !v.fromHere() {
 		return
 	}
 	asked := v.question()
@@ -99,7 +108,7 @@ func (c *Console) download(v *visit) {
 	case "scans":
 		span := asked.fields("from", "to")
 		span.Set("format", format)
-		v.pass("/scans/export?" + span.Encode())
+		v.pass("GET", "/scans/export?"+span.Encode(), "", nil)
 	}
 }
 
@@ -136,12 +145,11 @@ func sendTable[Row any](v *visit, name, format string, rows []Row, head []string
 
 // pass answers what an operation of the admin API writes, piece by piece: it may be
 // long. A refusal becomes a page.
-func (v *visit) pass(path string) {
-	r, err := http.NewRequestWithContext(v.r.Context(), http.MethodGet, "/admin/v1"+path, http.NoBody)
+func (v *visit) pass(method, path, kind string, body io.Reader) {
+	r, err := v.request(method, operations.Base+path, kind, body)
 	if v.failed(err) {
 		return
 	}
-	r.RequestURI, r.RemoteAddr, r.Host = "/admin/v1"+path, v.r.RemoteAddr, v.r.Host
 	w := &passing{ResponseWriter: v.w, refused: &answered{header: http.Header{}}}
 	v.c.API.ServeHTTP(w, v.c.As(r, v.caller))
 	if w.refused.status != 0 {

@@ -40,6 +40,8 @@ type importView struct {
 	Sum         string // of the steps: that these and no others are done
 	Many        bool
 	Stopped     string // what stopped the steps
+	Days        int    // of the scans that are replayed
+	Replayed    *client.Replayed
 }
 
 // storedRules are all rules of an account.
@@ -109,6 +111,10 @@ func (c *Console) importRules(v *visit) {
 		refuse(v.say("import.wrong"))
 		return
 	}
+	if v.r.FormValue("did") == "replay" {
+		v.replay(&data)
+		return
+	}
 	// What was seen is done, and nothing else: another plan is shown first.
 	if sure := v.r.FormValue("sure"); sure != "" && sure == data.Sum && !data.Many {
 		v.apply(&data)
@@ -120,6 +126,25 @@ func (c *Console) importRules(v *visit) {
 		return
 	}
 	v.show(http.StatusOK, "import", data)
+}
+
+// replay shows what a plan would have done to the scans of the last days.
+func (v *visit) replay(data *importView) {
+	changes := ruleplan.Changes(data.Owner, data.Steps)
+	data.Days, _ = strconv.Atoi(v.r.FormValue("days"))
+	if len(changes) == 0 || data.Many {
+		v.show(http.StatusOK, "import", *data)
+		return
+	}
+	status := http.StatusOK
+	err := v.ask("POST", "/rules/plan/replay", map[string]any{"changes": changes, "days": data.Days}, &data.Replayed)
+	if said, ok := errors.AsType[refusal](err); ok && (said.Status == http.StatusUnprocessableEntity ||
+		said.Status == http.StatusConflict) {
+		data.Fault, status, err = said.Detail, said.Status, nil
+	}
+	if !v.failed(err) {
+		v.show(status, "import", *data)
+	}
 }
 
 // plan decides what a file would change.

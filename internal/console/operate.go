@@ -20,23 +20,28 @@ import (
 // operatePages are the pages of those who keep the server running.
 func (c *Console) operatePages() map[string]func(*visit) {
 	return map[string]func(*visit){
-		"GET /console/operate":           c.operate,
-		"POST /console/operate":          c.changeNodes,
-		"GET /console/operate/audit":     c.audit,
-		"POST /console/operate/audit":    c.verifyAudit,
-		"GET /console/operate/settings":  c.settings,
-		"POST /console/operate/settings": c.changeSettings,
-		"GET /console/operate/webhooks":  c.webhooks,
-		"POST /console/operate/webhooks": c.changeWebhooks,
-		"GET /console/operate/checks":    c.checks,
-		"POST /console/operate/checks":   c.changeChecks,
+		"GET /console/operate":             c.operate,
+		"POST /console/operate":            c.changeNodes,
+		"GET /console/operate/audit":       c.audit,
+		"POST /console/operate/audit":      c.verifyAudit,
+		"GET /console/operate/settings":    c.settings,
+		"POST /console/operate/settings":   c.changeSettings,
+		"GET /console/operate/webhooks":    c.webhooks,
+		"POST /console/operate/webhooks":   c.changeWebhooks,
+		"GET /console/operate/checks":      c.checks,
+		"POST /console/operate/checks":     c.changeChecks,
+		"GET /console/operate/apps":        c.apps,
+		"POST /console/operate/apps":       c.changeApps,
+		"GET /console/operate/bulk":        c.bulk,
+		"POST /console/operate/bulk":       c.loadBulk,
+		"GET /console/operate/bulk/{file}": c.bulkFile,
 	}
 }
 
 // Parts are the pages of this kind, by their names.
 func (v view) Parts() []place {
 	list := []place{{"nodes", Root + "/operate", false}}
-	for _, name := range []string{"settings", "webhooks", "checks", "audit"} {
+	for _, name := range []string{"settings", "webhooks", "checks", "apps", "bulk", "audit"} {
 		list = append(list, place{name, Root + "/operate/" + name, false})
 	}
 	for i := range list {

@@ -84,6 +84,7 @@ type ruleView struct {
 	Check         *client.RuleCheck
 	Fault         string
 	Sure          bool // a delete is asked back
+	Released      *client.Released
 }
 
 // showRule shows one prefix with what was just found out of it.
@@ -125,8 +126,8 @@ func ofRule(done, owner, prefix string) string {
 	return Root + "/rules?" + url.Values{"done": {done}, "owner": {owner}, "prefix": {prefix}}.Encode()
 }
 
-// changeRule publishes a rule, deletes one after it was asked back, or looks for its
-// verification file.
+// changeRule publishes a rule, deletes one after it was asked back, takes one away from an
+// owner whose domain changed hands, or looks for its verification file.
 func (c *Console) changeRule(v *visit) {
 	data := ruleView{Owner: v.r.FormValue("owner"), Prefix: v.r.FormValue("prefix")}
 	if data.Owner == "" || data.Prefix == "" {
@@ -143,6 +144,12 @@ func (c *Console) changeRule(v *visit) {
 		data.Sure = true
 	case "delete-sure":
 		done, err = "rule.deleted", v.ask("DELETE", at+"?prefix="+url.QueryEscape(data.Prefix), nil, nil)
+	case "release":
+		if !v.sure("sure.release", data.Prefix) {
+			return
+		}
+		err = v.ask("POST", "/prefixes/release", client.Release{Prefix: data.Prefix, Below: v.r.FormValue("below") != "",
+			Reason: strings.TrimSpace(v.r.FormValue("reason"))}, &data.Released)
 	case "check":
 		if err = v.ask("POST", at+"/check", checked{client.OwnRule{Prefix: data.Prefix, Path: "-"}, true}, &data.Check); err == nil {
 			data.Check.ErrCode = 0 // it is a rule already; what counts is its file

@@ -187,6 +187,9 @@ func TestWhereABrowserComesByTLS(t *testing.T) {
 	}
 }
 
+// fillPage names things that a server may not have.
+var fillPage = strings.NewReplacer("RID", "00000000-00000000-00000000", "BATCH", "1", "PACKAGE", "1", "SCAN", strings.Repeat("0", 32))
+
 // dump is all rows of a server's database.
 func dump(t *testing.T, file string) string {
 	t.Helper()
@@ -248,6 +251,7 @@ func TestNoGetChangesAnything(t *testing.T) {
 	s.Hide(once)
 	fill := strings.NewReplacer("{$}", "", "{appid}", "shop", "{rid}", "00000000-00000000-00000000", "{batch}", "1", "{id}", "1",
 		"{user}", "u", "{mini_program}", "shop", "{component}", "c", "{application_id}", "1", "{code_index}", "0", "{scan_id}", "x",
+		"{scan}", "x", "{package}", "1", "{file}", "rules.ndjson", "{table}", "numbers.csv",
 		"{name}", "n", "{node}", "n", "{host}", "h", "{seq}", "1")
 	before, walked := dump(t, filepath.Join(folder, "qrjump.db")), 0
 	get := func(path string, header ...string) {
@@ -263,7 +267,7 @@ func TestNoGetChangesAnything(t *testing.T) {
 	}
 	for _, p := range pages {
 		if p.method == "GET" {
-			get(strings.ReplaceAll(p.path, "RID", "00000000-00000000-00000000"))
+			get(fillPage.Replace(p.path))
 		}
 	}
 	for _, o := range servertest.Operations() {
@@ -359,7 +363,7 @@ func TestFieldsOfSecretsAndTheWayOut(t *testing.T) {
 		if p.method != "GET" {
 			continue
 		}
-		got := v.get(strings.ReplaceAll(p.path, "RID", "00000000-00000000-00000000"))
+		got := v.get(fillPage.Replace(p.path))
 		if !strings.HasPrefix(got.Header.Get("Content-Type"), "text/html") {
 			continue // a file
 		}

@@ -37,6 +37,7 @@ type statisticsView struct {
 	Misses                     []client.Miss
 	Alarms                     []alarmView
 	All                        bool // alarms that somebody has seen too
+	Recount                    *client.Recount
 	asked                      url.Values
 }
 
@@ -144,8 +145,11 @@ func (a alarmView) reasons(v *visit) []string {
 // Code is the code's name, as people type it.
 func (a alarmView) Code() string { return fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex) }
 
-func (c *Console) statistics(v *visit) {
+func (c *Console) statistics(v *visit) { v.showStatistics(nil) }
+
+func (v *visit) showStatistics(again *client.Recount) {
 	data := v.question()
+	data.Recount = again
 	var err error
 	if data.Numbers, err = v.numbers(data); v.failed(err) {
 		return
@@ -160,11 +164,17 @@ func (c *Console) statistics(v *visit) {
 	v.show(http.StatusOK, "statistics", data)
 }
 
-// actOnAlarm notes that an alarm was seen, or freezes its code.
+// actOnAlarm notes that an alarm was seen, or freezes its code; or it counts all scans again.
 func (c *Console) actOnAlarm(v *visit) {
 	form := v.r.FormValue
 	var err error
 	switch form("did") {
+	case "recount":
+		var again client.Recount
+		if !v.failed(v.ask("POST", "/statistics/recount", nil, &again)) {
+			v.showStatistics(&again)
+		}
+		return
 	case "acknowledge":
 		id, wrong := strconv.ParseInt(form("id"), 10, 64)
 		if wrong != nil {

@@ -3,88 +3,318 @@ package console_test
 import (
 	"encoding/json"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
+	"io"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
-	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/console"
 	"github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/internal/people"
+	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
 
-// Each operation of the admin API is asked by a page or a form of the console, or it is said why not: pages have no other way to
-// the data. The calls are read from the source, with something in the place of what a visitor says.
-func TestEachOperationIsInTheConsole(t *testing.T) {
-	t.Parallel()
-	called, fileSet := servertest.NewCalled(), token.NewFileSet()
-	files, err := filepath.Glob("*.go")
+// recorded is the console of a server, whose calls of the admin API are noted where they were answered as they should be.
+type recorded struct {
+	t      *testing.T
+	s      *servertest.Server
+	pages  http.Handler
+	called *servertest.Called
+	by     string // the page or form that calls
+	wants  int    // a refusal that is as it should be; 0 = none is
+}
+
+// record is the console over the admin API of a server.
+func record(t *testing.T, s *servertest.Server) *recorded {
+	c := &recorded{t: t, s: s, called: servertest.NewCalled()}
+	to, err := url.Parse(s.AdminURL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	note := func(n ast.Node) bool {
-		call, ok := n.(*ast.CallExpr)
-		if !ok {
-			return true
+	api := httputil.NewSingleHostReverseProxy(to)
+	forward := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Host = to.Host
+		r.Header.Set("Authorization", "Bearer "+servertest.AdminToken)
+		a := &statusOf{ResponseWriter: w}
+		api.ServeHTTP(a, r)
+		if a.status/100 == 2 || a.status == c.wants {
+			c.called.Note(r, c.by)
 		}
-		name, ok := call.Fun.(*ast.SelectorExpr)
-		if !ok || name.Sel.Name != "ask" && name.Sel.Name != "through" {
-			return true
-		}
-		at := 0
-		if name.Sel.Name == "through" {
-			at = 1 // after the handler
-		}
-		method, path := spelled(call.Args[at]), strings.TrimPrefix(spelled(call.Args[at+1]), operations.Base)
-		if u, err := url.Parse(path); err == nil && strings.HasPrefix(path, "/") {
-			called.Note(&http.Request{Method: method, URL: &url.URL{Path: operations.Base + u.Path}},
-				fileSet.Position(call.Pos()).String())
-		}
-		return true
-	}
-	for _, name := range files {
-		if strings.HasSuffix(name, "_test.go") {
-			continue
-		}
-		file, err := parser.ParseFile(fileSet, name, nil, parser.SkipObjectResolution)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ast.Inspect(file, note)
-	}
-	called.Parity(t, servertest.Console)
+	})
+	off := func(*http.Request) bool { return false }
+	c.pages = (&console.Console{API: forward, Scan: forward, As: func(r *http.Request, _ people.Caller) *http.Request { return r },
+		Open: &people.Caller{Role: string(operations.Admin)}, Emulates: true, Secure: off, TLSOnly: off,
+		Stopping: func() bool { return false }, Wire: func() string { return s.URL }, Log: slog.New(slog.DiscardHandler)}).Handler()
+	return c
 }
 
-var places = regexp.MustCompile(`%[a-z]`)
+type statusOf struct {
+	http.ResponseWriter
+	status int
+}
 
-// spelled is the text that an expression comes to, with 1 for what is not written in it.
-func spelled(e ast.Expr) string {
-	switch e := e.(type) {
-	case *ast.BasicLit:
-		if text, err := strconv.Unquote(e.Value); err == nil {
-			return text
-		}
-	case *ast.SelectorExpr:
-		if method, is := strings.CutPrefix(e.Sel.Name, "Method"); is {
-			return strings.ToUpper(method) // of net/http
-		}
-	case *ast.BinaryExpr:
-		left, right := spelled(e.X), spelled(e.Y)
-		if right == "1" && !strings.HasSuffix(left, "/") && !strings.Contains(left, "?") {
-			right = "?" + right // what follows a whole word of a path is a query
-		}
-		return left + right
-	case *ast.CallExpr:
-		if f, ok := e.Fun.(*ast.SelectorExpr); ok && f.Sel.Name == "Sprintf" {
-			return places.ReplaceAllString(spelled(e.Args[0]), "1")
+func (s *statusOf) WriteHeader(status int) {
+	if s.status == 0 {
+		s.status = status
+	}
+	s.ResponseWriter.WriteHeader(status)
+}
+
+func (s *statusOf) Write(b []byte) (int, error) {
+	if s.status == 0 {
+		s.status = http.StatusOK
+	}
+	return s.ResponseWriter.Write(b)
+}
+
+func (c *recorded) serve(method, path, by string, form url.Values) page {
+	c.t.Helper()
+	c.by = by
+	var body io.Reader = http.NoBody
+	if form != nil {
+		body = strings.NewReader(form.Encode())
+	}
+	r := httptest.NewRequestWithContext(c.t.Context(), method, path, body)
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	w := httptest.NewRecorder()
+	c.pages.ServeHTTP(w, r)
+	if w.Code != c.wants && w.Code != http.StatusOK && w.Code != http.StatusSeeOther {
+		why := regexp.MustCompile(`role="alert"[^>]*>([^<]*)`).FindString(w.Body.String())
+		c.t.Errorf("%s: %d %s", by, w.Code, why)
+	}
+	return page{w.Code, w.Body.String(), w.Header()}
+}
+
+func (c *recorded) get(path string) page {
+	c.t.Helper()
+	return c.serve("GET", path, "GET "+path, nil)
+}
+
+// post sends a form whose fields are written as a query.
+func (c *recorded) post(path, fields string) page {
+	c.t.Helper()
+	form, err := url.ParseQuery(fields)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return c.serve("POST", path, "POST "+path+" "+form.Get("did"), form)
+}
+
+// copied are the texts of a page that are there to be copied; none may be logged.
+func (c *recorded) copied(p page) (list []string) {
+	for _, found := range regexp.MustCompile(`<code class="copy">([^<]+)</code>`).FindAllStringSubmatch(p.Body, -1) {
+		list = append(list, found[1])
+	}
+	if len(list) == 0 {
+		c.t.Fatalf("%s shows nothing: %s", c.by, p.Body)
+	}
+	return list
+}
+
+// Each operation of the admin API is called by a page or a form of the console, and answers, or it is said why not: a walk through
+// the console does everything that it can do.
+func TestEachOperationIsInTheConsole(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
+	c := record(t, s)
+	walkAccounts(c)
+	walkRules(c)
+	walkScans(c, walkCodes(c))
+	walkOperate(c)
+	walkEmulator(c)
+	c.called.Parity(t, servertest.Console)
+}
+
+func walkAccounts(c *recorded) {
+	c.get("/console/accounts")
+	c.get("/console/accounts/shop")
+	c.get("/console/accounts/press") // with its links
+	c.post("/console/accounts", "appid=new&kind=mini_program&name=New&versions=release")
+	for _, fields := range []string{"did=versions&versions=release&versions=trial", "did=jump-on", "did=member&user=ann&role=trial",
+		"did=member-off&user=ann&sure=ann", "did=tokens&sure=new"} {
+		c.post("/console/accounts/new", fields)
+	}
+	c.post("/console/accounts/press", "did=link&mini_program=new")
+	c.post("/console/accounts/press", "did=unlink&mini_program=new&sure=new")
+	for _, name := range []string{"links_by_own_token", "hold_links"} {
+		c.post("/console/operate/settings", "did=set&value=true&name="+name)
+	}
+	c.s.Do("POST", "/cgi-bin/wxopen/wxamplink?access_token="+c.s.Token("press"), `{"appid":"new","notify_users":0,"show_profile":0}`)
+	c.post("/console/accounts/press", "did=agree&mini_program=new&side=account")
+	c.get("/console/accounts/shop/appearance")
+	c.post("/console/accounts/shop/appearance", "app_en=Tea&own_accent=1&accent=%23336699")
+	c.get("/console/platforms")
+	c.get("/console/platforms/plat")
+	c.post("/console/platforms", "appid=other&secret=0123456789abcdef0123456789abcdef&message_token=tok"+
+		"&encoding_aes_key=abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE")
+	ticket := c.copied(c.post("/console/platforms/plat", "did=ticket"))[0]
+	c.s.Hide(ticket)
+	var token struct {
+		Text string `json:"component_access_token"`
+	}
+	c.s.Do("POST", "/cgi-bin/component/api_component_token", `{"component_appid":"plat","component_appsecret":"the-secret-of-plat",`+
+		`"component_verify_ticket":"`+ticket+`"}`).JSON(c.t, &token)
+	c.s.Hide(token.Text)
+	var asked struct {
+		Code string `json:"pre_auth_code"`
+	}
+	c.s.Do("POST", "/cgi-bin/component/api_create_preauthcode?component_access_token="+token.Text,
+		`{"component_appid":"plat"}`).JSON(c.t, &asked)
+	c.s.Hide(asked.Code)
+	c.post("/console/platforms/plat", "did=authorize&appid=shop&sets=18&pre_auth_code="+url.QueryEscape(asked.Code))
+	c.post("/console/platforms/plat", "did=withdraw&appid=shop&sure=shop")
+}
+
+func walkRules(c *recorded) {
+	c.get("/console/rules")
+	at := "owner=shop&prefix=" + url.QueryEscape("https://tea.example/")
+	c.post("/console/rules/new", at+"&path=pages/tea/tea")
+	c.post("/console/rules/edit", at+"&path=pages/tea/green")
+	c.post("/console/rules/do", at+"&did=check")
+	c.post("/console/rules/do", at+"&did=publish")
+	c.post("/console/rules/do", at+"&did=delete-sure")
+	c.get("/console/rules?" + at)
+	seq := regexp.MustCompile(`name="seq" value="(\d+)"`).FindStringSubmatch(c.get("/console/rules?" + at).Body)
+	if seq == nil {
+		c.t.Fatal("nothing can be undone")
+	}
+	c.post("/console/rules/undo", "seq="+seq[1]+"&"+at)
+	plan := "owner=shop&prune=1&text=" + url.QueryEscape(`rules: [{prefix: "https://shop.example/", path: pages/new/new, published: true}]`)
+	c.post("/console/rules/import", plan).wants(c.t, "https://shop.example/")
+	c.post("/console/rules/import", plan+"&did=replay&days=7").wants(c.t, "in 7 days")
+	c.post("/console/rules/do", at+"&did=release&reason=sold&sure="+url.QueryEscape("https://tea.example/")).wants(c.t, "taken away")
+}
+
+// walkCodes returns an application of which some codes are active.
+func walkCodes(c *recorded) string {
+	batch := fmt.Sprint(applied(c.t, c.s))
+	at := "/console/codes/" + batch
+	c.get("/console/codes")
+	c.get(at)
+	c.get(at + "/list.csv?from=0&to=9")
+	c.get("/console/codes?code=" + batch + ":7")
+	c.post("/console/codes", "batch="+batch+"&did=activate&from=0&to=99&sure=100&target=shop&path=pages/a&activity=a&brand=b&title=t&product=1")
+	c.post("/console/codes", "batch="+batch+"&did=retarget&from=0&to=99&sure=100&target=shop&path=pages/b")
+	c.post("/console/codes", "batch="+batch+"&did=freeze&from=5&to=5&sure=1")
+	c.post("/console/codes", "batch="+batch+"&did=withdraw&from=90&to=99&sure=10")
+	c.post(at+"/serials", "serials="+url.QueryEscape("7,TEA-0007\n8,TEA-0008\n"))
+	c.get("/console/codes?code="+batch+":7").wants(c.t, "TEA-0007")
+	c.get("/console/packages")
+	made := c.post("/console/packages", "batch="+batch+"&from=1000&to=1999&printer=Press&spare=10&format=csv")
+	pack, _, _ := strings.Cut(made.Header.Get("Location"), "?")
+	c.get(pack)
+	file := c.post(pack+"/file", "passphrase="+url.QueryEscape("a passphrase of the test"))
+	if !strings.HasPrefix(file.Body, "age-encryption.org/") || file.Header.Get("Content-Disposition") == "" {
+		c.t.Errorf("no file in age: %.100q %v", file.Body, file.Header)
+	}
+	number := strings.TrimPrefix(pack, "/console/packages/")
+	c.post(pack, "did=spoil&ranges=1000-1009+1020&sure="+number)
+	c.post(pack, "did=recall&sure="+number)
+	c.get(pack).wants(c.t, "1000–1009", "recalled")
+	return batch
+}
+
+func walkScans(c *recorded, batch string) {
+	var first struct {
+		ID string `json:"scan_id"`
+	}
+	c.s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/7","user":"ann"}`).JSON(c.t, &first)
+	c.s.Admin("GET", "/statistics?wait=true", "")
+	c.get("/console/statistics")
+	c.get("/console/statistics/scans.csv")
+	c.get("/console/statistics/scans").wants(c.t, first.ID)
+	c.get("/console/statistics/scans?user=ann&appid=shop").wants(c.t, first.ID, "openid under shop")
+	c.get("/console/statistics/scans/"+first.ID).wants(c.t, "https://shop.example/7")
+	c.post("/console/statistics", "did=recount").wants(c.t, "0 differ")
+	c.post("/console/statistics/scans", "did=erase&user=ann&sure=ann").wants(c.t, "1 scans were made anonymous")
+	c.post("/console/statistics", "did=acknowledge&id="+copiedCode(c, batch))
+	c.get("/console/scan?text=https://shop.example/7&moment=then&at=2026-01-15T01:59:00Z")
+}
+
+// copiedCode scans a code as if it were in many hands, and returns the number of the alarm.
+func copiedCode(c *recorded, batch string) string {
+	c.t.Helper()
+	text := regexp.MustCompile(`C\.EXAMPLE/[^<]+`).FindString(c.get("/console/codes?code=" + batch + ":7").Body)
+	for i := range 60 {
+		c.s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, text, i, i, i))
+	}
+	c.s.Admin("GET", "/statistics?wait=true", "")
+	var list struct {
+		Alarms []struct{ ID int64 }
+	}
+	c.s.Admin("GET", "/alarms", "").JSON(c.t, &list)
+	if len(list.Alarms) == 0 {
+		c.t.Fatal("no alarm")
+	}
+	return fmt.Sprint(list.Alarms[0].ID)
+}
+
+func walkOperate(c *recorded) {
+	c.get("/console/operate")
+	c.wants = http.StatusNotFound // one node has no others
+	c.post("/console/operate", "node=elsewhere&sure=elsewhere")
+	c.wants = 0
+	c.get("/console/operate/audit")
+	c.post("/console/operate/audit", "")
+	c.get("/console/operate/settings")
+	c.post("/console/operate/settings", "did=set&name=rule_limit&value=99")
+	c.post("/console/operate/settings", "did=reset&name=rule_limit")
+	hook := c.post("/console/operate/webhooks", "did=add&url="+url.QueryEscape("https://hooks.example/x")+"&alarms=yes")
+	for _, secret := range c.copied(hook) {
+		c.s.Hide(secret)
+	}
+	for _, fields := range []string{"did=test&id=1", "did=again&delivery=1", "did=off&id=1", "did=delete&id=1&sure=1"} {
+		c.post("/console/operate/webhooks", fields)
+	}
+	c.get("/console/operate/checks")
+	for _, fields := range []string{"did=recheck", "did=domain&host=bad.example&status=denied",
+		"did=forget&host=bad.example&sure=bad.example"} {
+		c.post("/console/operate/checks", fields)
+	}
+	c.get("/console/operate/apps")
+	for _, key := range c.copied(c.post("/console/operate/apps", "did=add&name=till&namespace=tills")) {
+		c.s.Hide(key)
+	}
+	c.post("/console/operate/apps", "did=delete&name=till&sure=till")
+	lines := c.get("/console/operate/bulk/rules.ndjson").Body
+	accounts := c.get("/console/operate/bulk/accounts.ndjson").Body
+	if !strings.Contains(lines, "https://shop.example/") || !strings.Contains(accounts, `"shop"`) {
+		c.t.Errorf("the lines: %s %s", lines, accounts)
+	}
+	c.post("/console/operate/bulk", "did=store&what=accounts&text="+url.QueryEscape(accounts)).wants(c.t, "lines are stored")
+	c.post("/console/operate/bulk", "did=check&what=rules&text="+url.QueryEscape(lines)).wants(c.t, "lines could be stored")
+	c.get("/console/people")
+	c.post("/console/people", "did=add&name=alice&role=viewer&password="+url.QueryEscape(password))
+	for _, did := range []string{"factor", "link"} {
+		for _, secret := range c.copied(c.post("/console/people", "did="+did+"&name=alice")) {
+			c.s.Hide(secret)
 		}
 	}
-	return "1"
+	c.post("/console/people", "did=sign-out&name=alice")
+	c.post("/console/people", "did=delete&name=alice")
+	c.s.Hide(c.copied(c.post("/console/people", "did=add-key&name=ci&role=viewer"))[0])
+	id := regexp.MustCompile(`name="id" value="([^"]+)"`).FindStringSubmatch(c.get("/console/people").Body)
+	c.post("/console/people", "did=delete-key&id="+id[1])
+}
+
+func walkEmulator(c *recorded) {
+	rid := c.s.Rule("shop", "publish", `{"prefix":"https://none.example/"}`).RID(c.t)
+	c.get("/console/calls")
+	c.get("/console/calls/" + rid)
+	c.get("/console/calls/behaviours?mark=seen&word=token")
+	c.get("/console/calls/deviations")
+	c.post("/console/calls/deviations", "did=forget&account=shop")
+	c.get("/console/emulator")
+	for _, fields := range []string{"did=advance&advance=1m", "did=fault&path=/cgi-bin/token&how=answer&errcode=-1&times=1", "did=clear",
+		"did=stubs&stubs=" + url.QueryEscape(`[{"path":"/cgi-bin/menu/get","body":{"a":1}}]`), "did=stubs-clear", "did=reset&sure=reset"} {
+		c.post("/console/emulator", fields)
+	}
 }
 
 // What a person does in the console and a program by the admin API leaves the same line in the log of changes, with another name, and

@@ -4,7 +4,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 
@@ -24,25 +23,6 @@ const (
 	CommandLine Surface = "the command line"
 	Console     Surface = "the console"
 )
-
-// each gives several operations one reason.
-func each(why, operations string) map[string]string {
-	reasons := map[string]string{}
-	for id := range strings.FieldsSeq(operations) {
-		reasons[id] = why
-	}
-	return reasons
-}
-
-// together is two maps in one.
-func together(a, b map[string]string) map[string]string {
-	maps.Copy(a, b)
-	return a
-}
-
-// later begins the reason of an operation that will come to a surface, and may be
-// there before the reason is taken away.
-const later = "later: "
 
 // absent says of each surface why an operation is not on it. A new surface is a new
 // column here.
@@ -66,18 +46,11 @@ var absent = map[Surface]map[string]string{
 		"deleteRule":          "rule delete does, likewise",
 		"checkRule":           "verify looks for the file from where it runs, and rule plan says what an add would do",
 	},
-	Console: together(map[string]string{
+	Console: {
 		"withdrawFromAccount": "a platform's page does the same from its side",
 		"getSettings":         "the page of settings calls describeSettings",
-	}, each(later+"no page writes out a call of it; the command line has it", `
-		listAbilities setVersions setJump endTokens putMember deleteMember listLinks putLink deleteLink confirmLink listNotices
-		getAppearance putAppearance getOpenID eraseUser listPushes
-		listHolders addRule editRule publishRule deleteRule replayPlan releasePrefix
-		getBatch listCodeRuns bindSerials listCodeEvents activateCodes withdrawCodes retargetCodes getCodeScans
-		makePackage listPackages getPackage sendPackage recallPackage spoilCodes packageSigner listScans getScan exportScans
-		recountStatistics putWebhook deleteWebhook
-		testWebhook listBehaviours listDeviations forgetDeviations
-		listScanKeys createScanKey deleteScanKey exportEverything exportRules exportAccounts importRules importAccounts`)),
+		"exportEverything":    "an archive with the keys of everything belongs in no browser's folder of downloads: qrjump export writes it",
+	},
 }
 
 // Operations are the tables of the admin API in their order.
@@ -130,10 +103,6 @@ func (c *Called) Parity(t *testing.T, on Surface) {
 	for _, o := range Operations() {
 		by, why := c.By()[o.ID], left[o.ID]
 		delete(left, o.ID)
-		if strings.HasPrefix(why, later) && len(by) > 0 {
-			t.Logf("%s is on %s now: take its reason away", o.ID, on)
-			continue
-		}
 		if (len(by) == 0) == (why == "") {
 			t.Errorf("%s (%s %s): %s calls it by %q, and the reason why it does not is %q", o.ID, o.Method, o.Path, on, by, why)
 		}

@@ -1,0 +1,85 @@
+package console
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// mostBulk is how long a file of lines may be here, in bytes. For longer ones there is the
+// command line.
+const mostBulk = 16 << 20
+
+type bulkView struct {
+	What, Fault string
+	Done        *client.Imported
+}
+
+func (c *Console) bulk(v *visit) { v.show(http.StatusOK, "bulk", bulkView{What: "accounts"}) }
+
+// bulkFile gives all accounts or all rules, a JSON object a line.
+func (c *Console) bulkFile(v *visit) {
+	if !v.fromHere() {
+		return
+	}
+	switch v.r.PathValue("file") {
+	case "accounts.ndjson":
+		v.pass("GET", "/export/accounts", "", nil)
+	case "rules.ndjson":
+		v.pass("GET", "/export/rules", "", nil)
+	default:
+		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+	}
+}
+
+// loadBulk checks a file of lines, or stores all of them.
+func (c *Console) loadBulk(v *visit) {
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostBulk)
+	data := bulkView{What: v.r.FormValue("what")}
+	refuse := func(status int, fault string) {
+		data.Fault = fault
+		v.show(status, "bulk", data)
+	}
+	err := v.r.ParseMultipartForm(1 << 20)
+	if _, long := errors.AsType[*http.MaxBytesError](err); long {
+		refuse(http.StatusRequestEntityTooLarge, v.say("bulk.large"))
+		return
+	}
+	if v.r.MultipartForm != nil {
+		defer func() { _ = v.r.MultipartForm.RemoveAll() }()
+	}
+	var lines io.Reader = strings.NewReader(v.r.FormValue("text"))
+	if file, about, err := v.r.FormFile("file"); err == nil {
+		defer file.Close()
+		if about.Size > 0 {
+			lines = file
+		}
+	}
+	dry := "?dry_run=true"
+	if v.r.FormValue("did") == "store" {
+		dry = ""
+	}
+	var a *answered
+	switch data.What {
+	case "accounts":
+		a, err = v.send("POST", "/import/accounts"+dry, "application/x-ndjson", lines)
+	case "rules":
+		a, err = v.send("POST", "/import/rules"+dry, "application/x-ndjson", lines)
+	default:
+		refuse(http.StatusUnprocessableEntity, v.say("fault.form"))
+		return
+	}
+	if said, ok := errors.AsType[refusal](err); ok && (said.Status == http.StatusUnprocessableEntity ||
+		said.Status == http.StatusConflict) {
+		refuse(said.Status, said.Detail)
+		return
+	}
+	if v.failed(err) || v.failed(json.Unmarshal(a.body.Bytes(), &data.Done)) {
+		return
+	}
+	v.show(http.StatusOK, "bulk", data)
+}

@@ -1,0 +1,79 @@
+package console
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// mostDeviations is how many lines of either list a page has.
+const mostDeviations = 100
+
+type deviationsView struct {
+	Account    string
+	Deviations []client.Deviation
+	More       int // that have no room
+}
+
+// deviations lists what callers did that the platform may mind.
+func (c *Console) deviations(v *visit) {
+	data := deviationsView{Account: v.narrowed("account")}
+	var list client.DeviationList
+	if v.failed(v.ask("GET", "/deviations"+ofAccount(data.Account), nil, &list)) {
+		return
+	}
+	data.Deviations = list.Deviations[:min(len(list.Deviations), mostDeviations)]
+	data.More = len(list.Deviations) - len(data.Deviations)
+	v.show(http.StatusOK, "deviations", data)
+}
+
+func ofAccount(appid string) string {
+	if appid == "" {
+		return ""
+	}
+	return "?account=" + url.QueryEscape(appid)
+}
+
+// forgetDeviations begins the list anew, of one account or of all.
+func (c *Console) forgetDeviations(v *visit) {
+	appid := strings.TrimSpace(v.r.FormValue("account"))
+	if v.r.FormValue("did") != "forget" {
+		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		return
+	}
+	if !v.failed(v.ask("DELETE", "/deviations"+ofAccount(appid), nil, nil)) {
+		v.redirect(Root + "/calls/deviations" + ofAccount(appid))
+	}
+}
+
+// marks are how sure a behaviour is, the surest first.
+var marks = []string{"seen", "page", "inferred", "choice"}
+
+type behavioursView struct {
+	Mark, Word string
+	Marks      []string
+	Behaviours []client.Behaviour
+	More       int
+}
+
+// behaviours lists what the server does where the platform might differ.
+func (c *Console) behaviours(v *visit) {
+	q := v.r.URL.Query()
+	data := behavioursView{Mark: q.Get("mark"), Word: strings.TrimSpace(q.Get("word")), Marks: marks}
+	var list client.BehaviourList
+	if v.failed(v.ask("GET", "/behaviours", nil, &list)) {
+		return
+	}
+	word := strings.ToLower(data.Word)
+	data.Behaviours = slices.DeleteFunc(list.Behaviours, func(b client.Behaviour) bool {
+		return data.Mark != "" && b.Mark != data.Mark ||
+			!strings.Contains(strings.ToLower(b.ID+" "+b.English+" "+b.Chinese), word)
+	})
+	all := len(data.Behaviours)
+	data.Behaviours = data.Behaviours[:min(all, mostDeviations)]
+	data.More = all - len(data.Behaviours)
+	v.show(http.StatusOK, "behaviours", data)
+}
