@@ -177,7 +177,7 @@ var everyCall = map[string]func(ctx, *api) error{
 	"ExportRules":    func(ctx ctx, c *api) error { return c.ExportRules(ctx, io.Discard) },
 	"ExportAccounts": func(ctx ctx, c *api) error { return c.ExportAccounts(ctx, io.Discard) },
 	"ExportScans": func(ctx ctx, c *api) error {
-		return c.ExportScans(ctx, "csv", "", "", io.Discard)
+		return c.ExportScans(ctx, "csv", client.ScanFilter{}, io.Discard)
 	},
 	"ReleasePrefix": func(ctx ctx, c *api) error {
 		_, _, err := c.ReleasePrefix(ctx, client.Release{})

@@ -73,6 +73,19 @@ type ScanFilter struct {
 	ApplicationID, CodeIndex int64
 }
 
+// query is the filter as a request has it.
+func (f ScanFilter) query() map[string]string {
+	var rules []string
+	for _, id := range f.Rules {
+		rules = append(rules, strconv.FormatInt(id, 10))
+	}
+	query := map[string]string{"from": f.From, "to": f.To, "user": f.User, "namespace": f.Namespace, "rule": strings.Join(rules, ",")}
+	if f.ApplicationID != 0 {
+		query["application_id"], query["code_index"] = strconv.FormatInt(f.ApplicationID, 10), strconv.FormatInt(f.CodeIndex, 10)
+	}
+	return query
+}
+
 // ErrNoFilter says that a server is older than FindScans.
 var ErrNoFilter = errors.New("this server is older and cannot look for scans")
 
@@ -81,16 +94,8 @@ var ErrNoFilter = errors.New("this server is older and cannot look for scans")
 // after Next. An older server, which does not filter, gives ErrNoFilter.
 func (c *Client) FindScans(ctx context.Context, f ScanFilter, after string, limit int) (ScanPage, error) {
 	var page ScanPage
-	query := map[string]string{"after": after, "limit": limitText(limit), "from": f.From, "to": f.To,
-		"user": f.User, "namespace": f.Namespace}
-	var rules []string
-	for _, id := range f.Rules {
-		rules = append(rules, strconv.FormatInt(id, 10))
-	}
-	query["rule"] = strings.Join(rules, ",")
-	if f.ApplicationID != 0 {
-		query["application_id"], query["code_index"] = strconv.FormatInt(f.ApplicationID, 10), strconv.FormatInt(f.CodeIndex, 10)
-	}
+	query := f.query()
+	query["after"], query["limit"] = after, limitText(limit)
 	err := c.admin(ctx, http.MethodGet, with("scans", query), nil, &page)
 	if err == nil && page.Looked == nil {
 		return ScanPage{}, ErrNoFilter
@@ -150,12 +155,12 @@ func (c *Client) RecordedScan(ctx context.Context, id string) (RecordedScan, err
 	return s, err
 }
 
-// ExportScans writes the scans of a time to w, as csv or parquet. From and to are
-// RFC 3339 or days; "" = all. It lasts as long as there are scans: bound it with
-// ctx. After an error what was written is not whole.
-func (c *Client) ExportScans(ctx context.Context, format, from, to string, w io.Writer) error {
+// ExportScans writes the scans that a filter wants to w, as csv or parquet; of an
+// empty one all. It lasts as long as there are scans: bound it with ctx. After an
+// error what was written is not whole.
+func (c *Client) ExportScans(ctx context.Context, format string, f ScanFilter, w io.Writer) error {
 	query := url.Values{"format": {format}}
-	for name, value := range map[string]string{"from": from, "to": to} {
+	for name, value := range f.query() {
 		if value != "" {
 			query.Set(name, value)
 		}

@@ -120,11 +120,16 @@ func outspoken(t reflect.Type) reflect.Type {
 // onTerminal reports whether a person sees colours: on a terminal, unless NO_COLOR
 // says that they are not wanted.
 func onTerminal(w io.Writer) bool {
+	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(w)
+}
+
+// isTerminal reports whether what is written is read by a person at once.
+func isTerminal(w io.Writer) bool {
 	if f, ok := w.(*faithful); ok {
 		w = f.to
 	}
 	f, ok := w.(*os.File)
-	return ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // printTable writes rows under a header in columns.

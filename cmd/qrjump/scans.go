@@ -21,6 +21,8 @@ type scansCommand struct {
 	Follow bool          `short:"f" help:"Print what comes from now on, or after --after, until interrupted."`
 	Every  time.Duration `default:"1s" hidden:""`
 	CSV    bool          `name:"csv" help:"Print CSV, for spreadsheets."`
+	Format string        `enum:"csv,parquet," default:"" placeholder:"csv|parquet" help:"Write a file that the server makes of all scans, or of those that the flags below want: csv, or parquet for DuckDB, pandas and their like."`
+	Out    string        `placeholder:"FILE" help:"The file of --format; without it standard output."`
 
 	Since     time.Duration `placeholder:"TIME" xor:"from" help:"Only scans of the last 90m, 24h and so on, by this machine's clock."`
 	From      string        `placeholder:"TIME" xor:"from" help:"No earlier scans: 2026-01-31T15:00:00+08:00, or a day in the server's zone."`
@@ -86,11 +88,55 @@ func (c *scansCommand) filter(s *session, operator *client.Client) (*client.Scan
 // mostRules is how many rules the server looks for at once.
 const mostRules = 100
 
+// file writes the scans that are wanted as a file of the server's.
+func (c *scansCommand) file(s *session) error {
+	switch {
+	case c.CSV, c.JSON, c.Follow, c.Limit != nil, c.After != "":
+		return misused("--format %s is all scans that match: leave out --csv, --json, --follow, --limit and --after", c.Format)
+	case c.Out == "" && c.Format == "parquet" && isTerminal(s.out):
+		return misused("--format parquet is nothing to read on a terminal: name a file with --out")
+	}
+	operator, err := c.client()
+	if err != nil {
+		return err
+	}
+	wanted, err := c.filter(s, operator)
+	if err != nil {
+		return err
+	}
+	if wanted == nil {
+		wanted = &client.ScanFilter{}
+	}
+	fill := func(w io.Writer) error {
+		if err := operator.ExportScans(s.ctx, c.Format, *wanted, w); err != nil {
+			return fmt.Errorf("export scans: %w", err)
+		}
+		return nil
+	}
+	if c.Out == "" {
+		return fill(s.out)
+	}
+	size, err := replaceFile(c.Out, fill)
+	if err == nil {
+		fmt.Fprintf(s.out, "wrote %s to %s\n", counted(int(size), "byte"), plain(c.Out))
+	}
+	return err
+}
+
 // Run prints scans in the order in which they became known, the newest last: for
 // programs one a line, so that the last line is where to go on.
 func (c *scansCommand) Run(s *session) error {
+	if c.Namespace != "" && c.User == "" {
+		return misused("--namespace is that of --user: name the user as well")
+	}
+	if c.Format != "" {
+		return c.file(s)
+	}
 	if c.CSV && c.JSON {
 		return misused("--csv and --json: choose one")
+	}
+	if c.Out != "" {
+		return misused("--out %s: say what to write, with --format csv or --format parquet", plain(c.Out))
 	}
 	limit := 0 // all
 	switch {
@@ -102,9 +148,6 @@ func (c *scansCommand) Run(s *session) error {
 		limit = *c.Limit
 	case !c.CSV && !c.JSON && !c.Follow:
 		limit = 100
-	}
-	if c.Namespace != "" && c.User == "" {
-		return misused("--namespace is that of --user: name the user as well")
 	}
 	if c.After == "" && limit > mostNewest && !c.filters() {
 		return misused("--limit %d: at most %d of the newest; 0 is all", limit, mostNewest)

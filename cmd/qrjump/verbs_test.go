@@ -177,6 +177,7 @@ var everyVerb = []verb{
 	{path: "scans", api: adminAPI, words: "--limit 0", says: `https://tea\.example/t/7`},
 	{path: "scans", api: adminAPI, words: "--since 1h --rule https://tea.example/t/", says: `https://tea\.example/t/7`},
 	{path: "scans", api: adminAPI, words: "--follow"},
+	{path: "scans", api: adminAPI, words: "--format parquet --since 1h --out $OUT", says: `^wrote \d{3,} bytes to `},
 	{path: "scans", api: adminAPI, words: "--csv --limit 0", says: `https://tea\.example/t/7`},
 	{path: "stats show", api: adminAPI, says: `SCANS`},
 	{path: "stats show", api: adminAPI, words: "--csv", says: `^scans\n\d+$`},

@@ -122,7 +122,7 @@ func (a *Admin) Operations() []o.Operation {
 				"a page may have few or none while `more` says that others follow: go on after `next`."),
 		o.Get("/scans/{scan_id}", "getScan", o.Marketer, a.getScan, "Show a scan"),
 		o.Get("/scans/export", "exportScans", o.Marketer, a.exportScans,
-			"Scans of a time as a file, in the order in which they became known").
+			"Scans as a file, all or those that match, in the order in which they became known").
 			Answers("the scans", "text/csv", parquetType),
 		o.Get("/scan-nodes", "listScanNodes", o.Operator, a.listScanNodes,
 			"The nodes whose journals may hold scans that are not in the ledger; none with an embedded database"),

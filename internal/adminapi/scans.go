@@ -124,21 +124,11 @@ func (f *ScanFilter) set() bool {
 	return f.From != "" || f.To != "" || f.User != "" || len(f.Rules) > 0 || f.ApplicationID != 0
 }
 
-// matchingScans is listScans of the scans that a filter wants.
-func (a *Admin) matchingScans(ctx context.Context, from string, newest, limit int, in *ScanFilter) (page client.ScanPage, err error) {
-	var f stats.Filter
-	var after ledger.ScanID
-	if newest > 0 {
-		return page, refused("newest counts back among all scans: give from instead")
-	}
-	if from != "" {
-		if after, err = ledger.ParseScanID(from); err != nil {
-			return page, refused(noScanID)
-		}
-	}
+// filter reads what is wanted of scans.
+func (a *Admin) filter(in *ScanFilter) (f stats.Filter, err error) {
 	begin, end, err := a.period(in.From, in.To, 0)
 	if err != nil {
-		return page, err
+		return f, err
 	}
 	if in.From != "" {
 		f.From = begin
@@ -154,6 +144,24 @@ func (a *Admin) matchingScans(ctx context.Context, from string, newest, limit in
 	}
 	if f.Rules = in.Rules; in.ApplicationID != 0 {
 		f.Code = &stats.CodeName{Batch: in.ApplicationID, Index: in.CodeIndex}
+	}
+	return f, nil
+}
+
+// matchingScans is listScans of the scans that a filter wants.
+func (a *Admin) matchingScans(ctx context.Context, from string, newest, limit int, in *ScanFilter) (page client.ScanPage, err error) {
+	var after ledger.ScanID
+	if newest > 0 {
+		return page, refused("newest counts back among all scans: give from instead")
+	}
+	if from != "" {
+		if after, err = ledger.ParseScanID(from); err != nil {
+			return page, refused(noScanID)
+		}
+	}
+	f, err := a.filter(in)
+	if err != nil {
+		return page, err
 	}
 	list, next, looked, more, err := a.Scans.Matching(ctx, after, f, limit)
 	older := from != ""
@@ -335,26 +343,19 @@ func (s *parquetSink) finish() error {
 
 func (a *Admin) exportScans(_ context.Context, in *struct {
 	Format string `query:"format" enum:"csv,parquet" default:"csv"`
-	From   string `query:"from" maxLength:"40" doc:"RFC 3339, or a day; left out: from the oldest"`
-	To     string `query:"to" maxLength:"40" doc:"RFC 3339, or a day, which belongs to it"`
+	ScanFilter
 }) (operations.File, error) {
-	from, to, err := a.period(in.From, in.To, 0)
-	if in.From == "" {
-		from = time.Time{}
-	}
-	if in.To == "" {
-		to = time.UnixMilli(1 << 47)
-	}
+	f, err := a.filter(&in.ScanFilter)
 	kind := map[string]string{"csv": "text/csv; charset=utf-8", "parquet": parquetType}[in.Format]
 	return operations.File{Name: "scans." + in.Format, Type: kind, Write: func(ctx context.Context, w io.Writer) error {
-		if err := a.writeScans(ctx, w, in.Format, from, to); err != nil {
+		if err := a.writeScans(ctx, w, in.Format, f); err != nil {
 			return fmt.Errorf("exporting scans: %w", err)
 		}
 		return nil
 	}}, err
 }
 
-func (a *Admin) writeScans(ctx context.Context, w io.Writer, format string, from, to time.Time) error {
+func (a *Admin) writeScans(ctx context.Context, w io.Writer, format string, f stats.Filter) error {
 	if err := a.Scans.CatchUpAll(ctx); err != nil {
 		return err
 	}
@@ -376,12 +377,9 @@ func (a *Admin) writeScans(ctx context.Context, w io.Writer, format string, from
 		page = page[:0]
 		return err
 	}
-	for e, err := range a.Scans.Between(ctx, from, to) {
+	for e, err := range a.Scans.Between(ctx, f) {
 		if err != nil {
 			return err
-		}
-		if e.At.Before(from) || !e.At.Before(to) {
-			continue
 		}
 		if page = append(page, showScan(&e)); len(page) < cap(page) {
 			continue

@@ -263,8 +263,12 @@ func TestAnExportIsWhole(t *testing.T) {
 	if len(rows) != 3 || rows[1].ID != ids[1] || !rows[1].At.Equal(servertest.Began) || rows[1].Text != "https://nobody.example/=2" {
 		t.Errorf("%+v", rows)
 	}
-	if a := call(t, s, "GET", "/scans/export?from=2026-01-16", ""); strings.Count(a.Body, "\n") != 1 {
-		t.Error(a.Body)
+	rule := lines[1][12]
+	for query, want := range map[string]int{"?from=2026-01-16": 1, "?to=2026-01-14": 1, "?user=nobody": 1, "?rule=" + rule: 2,
+		"?format=csv&rule=999," + rule: 2, "?application_id=7&code_index=1": 1} {
+		if a := call(t, s, "GET", "/scans/export"+query, ""); strings.Count(a.Body, "\n") != want {
+			t.Errorf("%s: want %d lines\n%s", query, want, a.Body)
+		}
 	}
 }
 

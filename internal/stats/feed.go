@@ -224,13 +224,16 @@ func (c *Counter) forgotten(ctx context.Context) time.Time {
 // All yields every scan after a position, in the order of the ledger, up to what is
 // counted.
 func (c *Counter) All(ctx context.Context, after int64) iter.Seq2[Counted, error] {
-	return c.bound(ctx, func() iter.Seq2[ledger.Entry, error] { return c.Log.Read(ctx, after) })
+	return c.bound(ctx, Filter{}, func() iter.Seq2[ledger.Entry, error] { return c.Log.Read(ctx, after) })
 }
 
-// bound yields what a log does up to what is counted, with what codes count for.
-func (c *Counter) bound(ctx context.Context, read func() iter.Seq2[ledger.Entry, error]) iter.Seq2[Counted, error] {
+// bound yields what a filter wants of a log, up to what is counted, with what codes count for.
+func (c *Counter) bound(ctx context.Context, f Filter, read func() iter.Seq2[ledger.Entry, error]) iter.Seq2[Counted, error] {
 	return func(yield func(Counted, error) bool) {
 		for e, err := range c.untilCounted(ctx, read) {
+			if err == nil && !f.wants(&e) {
+				continue
+			}
 			var one Counted
 			if err == nil {
 				one, err = c.withBinding(ctx, e)
@@ -268,10 +271,13 @@ func (c *Counter) untilCounted(ctx context.Context, read func() iter.Seq2[ledger
 	}
 }
 
-// Between is All of the scans from a moment up to but without another; others may be
-// among them.
-func (c *Counter) Between(ctx context.Context, from, to time.Time) iter.Seq2[Counted, error] {
-	return c.bound(ctx, func() iter.Seq2[ledger.Entry, error] { return c.Log.Between(ctx, 0, from, to) })
+// Between is All of the scans that a filter wants.
+func (c *Counter) Between(ctx context.Context, f Filter) iter.Seq2[Counted, error] {
+	to := f.To
+	if to.IsZero() {
+		to = time.UnixMilli(1 << 47)
+	}
+	return c.bound(ctx, f, func() iter.Seq2[ledger.Entry, error] { return c.Log.Between(ctx, 0, f.From, to) })
 }
 
 // Forget removes scans that are older than a moment from the ledger, as far as

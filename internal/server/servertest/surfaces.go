@@ -37,7 +37,6 @@ var absent = map[Surface]map[string]string{
 		"getScan":             "scans lists them whole",
 		"forgetScanNode":      "scan-node forget does, where there are several nodes",
 		"getSettings":         "setting list and setting get call describeSettings",
-		"exportScans":         "scans --csv writes them",
 		"listCodeRuns":        "batch events lists what was done to which ranges, code find what is true of a code",
 		"listCodes":           "batch download brings them, as the account",
 		"addRule":             "rule add does it by the wire, in the account's name",
