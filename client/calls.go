@@ -86,3 +86,75 @@ func (c *Client) Call(ctx context.Context, rid string) (Call, error) {
 	err := c.admin(ctx, http.MethodGet, "calls/"+url.PathEscape(rid), nil, &one)
 	return one, err
 }
+
+// Searched is what of the log of calls was looked at for an answer.
+type Searched struct {
+	Looked int        `json:"looked"`                            // how many calls
+	Since  *time.Time `json:"since,omitempty" answer:"optional"` // the second of the oldest; nil where there was none
+	Until  *time.Time `json:"until,omitempty" answer:"optional"` // likewise the newest
+	Next   int64      `json:"next"`                              // the Before that goes on with older ones; 0 = there are none
+}
+
+// KeptCallQuery selects calls of the log; the zero value is the newest of all.
+type KeptCallQuery struct {
+	RID, Account, Path string // "" = any
+	ErrCode            int    // 0 = any
+	Failed             bool   // only calls that were answered with another number than 0
+	Before             int64  // the Next of a page before: older ones
+	Limit              int    // 0 = 50; 100 at most
+}
+
+// KeptCallPage are calls of the log, newest first, without the texts of their behaviours.
+type KeptCallPage struct {
+	Calls []Call `json:"calls"`
+	Searched
+}
+
+// KeptCalls lists calls of the wire of the last seven days, newest first: those that
+// showed a token or a secret of an account, of all nodes. A page may have few or none
+// while its Next says that there are older ones.
+func (c *Client) KeptCalls(ctx context.Context, q KeptCallQuery) (KeptCallPage, error) {
+	query := searchQuery(q.Account, q.Path, q.ErrCode, q.Before)
+	query["rid"], query["limit"] = q.RID, limitText(q.Limit)
+	if q.Failed {
+		query["failed"] = "true"
+	}
+	var page KeptCallPage
+	err := c.admin(ctx, http.MethodGet, with("calls", query), nil, &page)
+	return page, err
+}
+
+// CallError is a number that calls of an endpoint were answered with.
+type CallError struct {
+	Endpoint string    `json:"endpoint"`
+	ErrCode  int       `json:"errcode"`
+	Times    int       `json:"times"`
+	Last     string    `json:"last"` // request id of the newest of them
+	LastAt   time.Time `json:"last_at"`
+	Detail   string    `json:"detail,omitempty" answer:"optional"` // what was wrong with that one
+}
+
+// CallErrorList are failed calls by endpoint and number, the most frequent first.
+type CallErrorList struct {
+	Errors []CallError `json:"errors"`
+	Searched
+}
+
+// CallErrors groups calls of the log that failed by endpoint and number, of as many
+// calls as one answer looks at: see Searched. "" and 0 mean any.
+func (c *Client) CallErrors(ctx context.Context, account, path string, errcode int, before int64) (CallErrorList, error) {
+	var list CallErrorList
+	err := c.admin(ctx, http.MethodGet, with("call-errors", searchQuery(account, path, errcode, before)), nil, &list)
+	return list, err
+}
+
+func searchQuery(account, path string, errcode int, before int64) map[string]string {
+	query := map[string]string{"account": account, "path": path}
+	if errcode != 0 {
+		query["errcode"] = strconv.Itoa(errcode)
+	}
+	if before != 0 {
+		query["before"] = strconv.FormatInt(before, 10)
+	}
+	return query
+}

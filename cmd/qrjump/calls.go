@@ -2,10 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,7 +22,10 @@ type callsCommand struct {
 	Failed  bool          `help:"Only calls that were answered with another number than 0."`
 	RID     string        `name:"rid" placeholder:"RID" help:"Only the call with this request id."`
 	Bodies  bool          `short:"b" help:"Show what was sent and answered as well."`
-	Limit   int           `default:"50" placeholder:"N" help:"How many, at most 1000 (${default})."`
+	Limit   int           `default:"50" placeholder:"N" help:"How many, at most 1000 (${default}); of the log 100."`
+	Kept    bool          `help:"Of the log of the last seven days, as without an emulator: calls of accounts, of all nodes."`
+	Errors  bool          `help:"Of the log, by endpoint and number, those that failed."`
+	Before  int64         `placeholder:"NUMBER" help:"Of the log, older ones: go on where another answer ended."`
 	Follow  bool          `short:"f" help:"Print what comes from now on, until interrupted."`
 	Every   time.Duration `default:"500ms" hidden:""`
 }
@@ -31,12 +36,18 @@ func (c *callsCommand) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	if c.Kept || c.Errors || c.Before != 0 {
+		return c.kept(s, qrjump)
+	}
 	query := client.CallQuery{RID: c.RID, Account: c.Account, Path: c.Path, ErrCode: c.ErrCode, Failed: c.Failed, Limit: c.Limit}
 	if c.Follow {
 		query.Limit = 1
 	}
 	page, err := qrjump.Calls(s.ctx, query)
 	if err != nil {
+		if w, ok := errors.AsType[*client.WrongServer](err); ok && w.NoSuchCall && !c.Follow {
+			return c.kept(s, qrjump)
+		}
 		return emulated("list calls", err)
 	}
 	if c.Follow {
@@ -52,6 +63,73 @@ func (c *callsCommand) Run(s *session) error {
 	}
 	slices.Reverse(page.Calls)
 	return c.lines(s, page.Calls, true)
+}
+
+// kept lists calls of the log, the newest last, and says what was looked at: a search
+// that finds nothing there may go on with older ones.
+func (c *callsCommand) kept(s *session, qrjump *client.Client) error {
+	if c.Follow {
+		return misused("--follow: only an emulator's calls are followed; leave --kept, --errors and --before out")
+	}
+	if c.Errors {
+		list, err := qrjump.CallErrors(s.ctx, c.Account, c.Path, c.ErrCode, c.Before)
+		if err != nil {
+			return fmt.Errorf("list errors of calls: %w", err)
+		}
+		return c.print(s, list, func(w io.Writer) {
+			rows := [][]string{}
+			for _, e := range list.Errors {
+				rows = append(rows, []string{strconv.Itoa(e.Times), strconv.Itoa(e.ErrCode), e.Endpoint, when(e.LastAt), e.Last,
+					orDash(e.Detail)})
+			}
+			if len(rows) == 0 {
+				fmt.Fprintln(w, "no call failed")
+			} else {
+				printTable(w, []string{"TIMES", "CODE", "ENDPOINT", "LAST", "RID", "WHY"}, rows)
+			}
+			lookedAt(w, list.Searched)
+		})
+	}
+	page, err := qrjump.KeptCalls(s.ctx, client.KeptCallQuery{RID: c.RID, Account: c.Account, Path: c.Path, ErrCode: c.ErrCode,
+		Failed: c.Failed, Before: c.Before, Limit: min(c.Limit, 100)})
+	if err != nil {
+		return fmt.Errorf("list calls: %w", err)
+	}
+	if c.JSON {
+		return c.print(s, page, nil)
+	}
+	slices.Reverse(page.Calls)
+	if len(page.Calls) == 0 {
+		fmt.Fprintln(s.out, "no call is like that")
+	} else if err := c.lines(s, recorded(page.Calls), true); err != nil {
+		return err
+	}
+	lookedAt(s.out, page.Searched)
+	return nil
+}
+
+// lookedAt says what of the log was looked at, and how to go on.
+func lookedAt(w io.Writer, looked client.Searched) {
+	if looked.Since != nil {
+		fmt.Fprintf(w, "looked at %s, from %s to %s\n", counted(looked.Looked, "call"), when(*looked.Since), when(*looked.Until))
+	}
+	if looked.Next != 0 {
+		fmt.Fprintf(w, "older ones: the same with --before %d\n", looked.Next)
+	}
+}
+
+// recorded are calls of the log, which does not keep their method, as others are printed.
+func recorded(kept []client.Call) []client.RecordedCall {
+	list := make([]client.RecordedCall, len(kept))
+	for i, one := range kept {
+		address := one.Endpoint
+		if one.Query != "" {
+			address += "?" + one.Query
+		}
+		list[i] = client.RecordedCall{RID: one.RID, At: one.At, Account: one.Account, IP: one.IP, URL: address, Request: one.Request,
+			Answer: one.Answer, ErrCode: one.ErrCode, Detail: one.Detail, Took: one.Took}
+	}
+	return list
 }
 
 // follow prints calls as they come.
@@ -103,7 +181,7 @@ func (c *callsCommand) lines(s *session, calls []client.RecordedCall, header boo
 	}
 	for _, one := range calls {
 		line := fmt.Sprintf(form, when(one.At), one.RID, orDash(one.Account), fmt.Sprint(one.ErrCode),
-			one.Took.Round(10*time.Microsecond), one.Method+" "+callPath(one.URL))
+			one.Took.Round(10*time.Microsecond), strings.TrimSpace(one.Method+" "+callPath(one.URL)))
 		if one.Detail != "" {
 			line += "  " + one.Detail
 		}

@@ -101,7 +101,7 @@ type commands struct {
 
 	Why whyCommand `cmd:"" group:"Why (operator)" help:"Say why a call was answered so, and how sure that is." example:"qrjump why 614e959d-6ee66b1b-75f60c88"`
 
-	Calls callsCommand `cmd:"" group:"Emulator (--dev, --emulator)" help:"List the last calls of the wire, or follow them as they come." example:"qrjump calls --follow --failed"`
+	Calls callsCommand `cmd:"" group:"Why (operator)" help:"List the last calls of the wire, or follow them as they come." example:"qrjump calls --follow --failed"`
 
 	Clock struct {
 		Show    clockShow    `cmd:"" group:"Emulator (--dev, --emulator)" help:"Show the server's clock, and how far from real time it is." example:"qrjump clock show"`

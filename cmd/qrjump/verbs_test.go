@@ -262,6 +262,8 @@ var everyVerb = []verb{
 
 	{path: "calls", api: adminAPI, says: `(?m) POST /cgi-bin/wxopen/qrcodejumpadd`},
 	{path: "calls", api: adminAPI, words: "--follow"},
+	{path: "calls", api: adminAPI, words: "--kept --path /cgi-bin/wxopen/qrcodejumpadd", says: `(?m) /cgi-bin/wxopen/qrcodejumpadd`},
+	{path: "calls", api: adminAPI, words: "--errors --json", says: `"errors": \[`},
 	{path: "fault add", api: adminAPI, words: "/cgi-bin/token --errcode=-1 --times 2",
 		says: `^every call to /cgi-bin/token from now on, 2 times: it answers -1$`},
 	{path: "fault list", api: adminAPI, says: `(?m)^1 +/cgi-bin/token +any +it answers -1 +0 of 2 +0$`},

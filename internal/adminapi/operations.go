@@ -155,6 +155,14 @@ func (a *Admin) Operations() []o.Operation {
 
 		o.Get("/behaviours", "listBehaviours", o.Viewer, a.listBehaviours,
 			"What this server does where the platform might differ, and how sure each line is").Everyone(),
+		o.Get("/calls", "listKeptCalls", o.Operator, a.listKeptCalls,
+			"Calls of the wire of the last seven days with request and answer, newest first; secrets are masked").
+			More("An answer looks at some thousands of calls at most, so that it may have few or none while `next` says that there are older " +
+				"ones: go on with it as `before`. `looked` is how many it looked at, from `since` to `until`. Calls that showed no token and " +
+				"no secret are not kept. The latest of other nodes are a second behind.").OfQuery("account"),
+		o.Get("/call-errors", "listCallErrors", o.Operator, a.listCallErrors,
+			"Calls of the wire that failed, by endpoint and number, the most frequent first").
+			More("Of as many calls as one answer looks at, from `since` to `until`; `next`, as `before`, goes on with older ones.").OfQuery("account"),
 		o.Get("/calls/{rid}", "getCall", o.Operator, a.getCall,
 			"Why a call was answered so: what was wrong, and the behaviours that decided, by its request id").Of(a.ofCall),
 		o.Get("/deviations", "listDeviations", o.Viewer, a.listDeviations,

@@ -51,6 +51,9 @@ type Tx interface {
 	Calls(ctx context.Context, second int64) ([]Block, error)
 	// Call returns a call of a version that kept each in a row of its own; ErrNoCall.
 	Call(ctx context.Context, rid string) (Call, error)
+	// NewestCalls returns at most limit blocks with calls of a smaller number than before,
+	// 0 = of any, the newest first, and calls of rows of their own as blocks.
+	NewestCalls(ctx context.Context, before int64, limit int) ([]Block, error)
 	// AddCalls appends to the log and returns the number of the newest call.
 	AddCalls(ctx context.Context, blocks []Block) (newest int64, err error)
 	// ForgetCalls forgets calls with a number up to upTo, and blocks of before a

@@ -103,6 +103,8 @@ func (m *memory) AddCalls(_ context.Context, blocks []calls.Block) (int64, error
 	return int64(len(m.calls)), nil
 }
 
+func (m *memory) NewestCalls(context.Context, int64, int) ([]calls.Block, error) { return nil, nil }
+
 func (m *memory) AddDeviations(_ context.Context, list []calls.Deviation) error {
 	m.deviations = append(m.deviations, list...)
 	return nil

@@ -14,6 +14,7 @@ import (
 	"unicode"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/operations"
 )
 
 // filter is what of the calls is wanted, as it stands in the address.
@@ -42,6 +43,9 @@ type callsView struct {
 	Groups []grouped
 	Wire   string
 	Clock  client.Clock
+	// Kept is said where the calls are those of the log: what was looked at.
+	Kept     client.Searched
+	Accounts []string // of a visitor that is limited to several; one is to be chosen
 }
 
 // endpointOf is the path that was called.
@@ -53,21 +57,25 @@ func (c *Console) calls(v *visit) {
 		return
 	}
 	data := callsView{Filter: v.filter(), Wire: c.Wire()}
-	if c.Emulates {
-		if v.failed(v.ask("GET", "/emulator/calls?limit=100&"+data.Filter.Encode(), nil, &data.Page)) ||
-			v.failed(v.ask("GET", "/emulator/clock", nil, &data.Clock)) {
-			return
-		}
-		wanted := url.Values{"after": {data.Page.Next}}
-		maps.Copy(wanted, data.Filter)
-		data.Live = Root + "/calls/live?" + wanted.Encode()
+	grouping := v.r.URL.Query().Get("view") == "errors"
+	if !c.Emulates {
+		c.keptCalls(v, data, grouping)
+		return
 	}
-	if v.r.URL.Query().Get("view") == "errors" {
+	ask := "limit=100"
+	if grouping {
+		ask = "limit=1000&failed=true"
+	}
+	if v.failed(v.ask("GET", "/emulator/calls?"+ask+"&"+data.Filter.Encode(), nil, &data.Page)) ||
+		v.failed(v.ask("GET", "/emulator/clock", nil, &data.Clock)) {
+		return
+	}
+	wanted := url.Values{"after": {data.Page.Next}}
+	maps.Copy(wanted, data.Filter)
+	data.Live = Root + "/calls/live?" + wanted.Encode()
+	if grouping {
 		by := map[string]*grouped{}
 		for _, one := range data.Page.Calls { // newest first
-			if one.ErrCode == 0 {
-				continue
-			}
 			key := fmt.Sprint(endpointOf(one), " ", one.ErrCode)
 			if by[key] == nil {
 				by[key] = &grouped{Path: endpointOf(one), ErrCode: one.ErrCode, Last: one}
@@ -80,6 +88,47 @@ func (c *Console) calls(v *visit) {
 		slices.SortFunc(data.Groups, func(a, b grouped) int {
 			return cmp.Or(b.Times-a.Times, strings.Compare(a.Path, b.Path), a.ErrCode-b.ErrCode)
 		})
+	}
+	v.show(http.StatusOK, "calls", data)
+}
+
+// keptCalls shows the log of calls, where nothing else remembers them.
+func (c *Console) keptCalls(v *visit, data callsView, grouping bool) {
+	if !operations.Role(v.caller.Role).Covers(operations.Operator) {
+		v.show(http.StatusOK, "calls", data)
+		return
+	}
+	if mine := v.caller.Accounts; len(mine) > 0 && data.Filter.Get("account") == "" {
+		if len(mine) > 1 {
+			data.Accounts = mine
+			v.show(http.StatusOK, "calls", data)
+			return
+		}
+		data.Filter.Set("account", mine[0])
+	}
+	if before := v.r.URL.Query().Get("before"); before != "" {
+		data.Filter.Set("before", before)
+	}
+	if grouping {
+		var list client.CallErrorList
+		if v.failed(v.ask("GET", "/call-errors?"+data.Filter.Encode(), nil, &list)) {
+			return
+		}
+		data.Kept = list.Searched
+		for _, e := range list.Errors {
+			data.Groups = append(data.Groups, grouped{e.Endpoint, e.ErrCode, e.Times,
+				client.RecordedCall{RID: e.Last, At: e.LastAt, Detail: e.Detail}})
+		}
+	} else {
+		var list client.KeptCallPage
+		if v.failed(v.ask("GET", "/calls?"+data.Filter.Encode(), nil, &list)) {
+			return
+		}
+		data.Kept = list.Searched
+		for _, one := range list.Calls {
+			data.Page.Calls = append(data.Page.Calls, client.RecordedCall{RID: one.RID, At: one.At, Account: one.Account, URL: one.Endpoint,
+				ErrCode: one.ErrCode, Detail: one.Detail, Took: one.Took})
+		}
 	}
 	v.show(http.StatusOK, "calls", data)
 }

@@ -22,12 +22,13 @@ import (
 
 // recorded is the console of a server, whose calls of the admin API are noted where they were answered as they should be.
 type recorded struct {
-	t      *testing.T
-	s      *servertest.Server
-	pages  http.Handler
-	called *servertest.Called
-	by     string // the page or form that calls
-	wants  int    // a refusal that is as it should be; 0 = none is
+	t          *testing.T
+	s          *servertest.Server
+	pages      http.Handler
+	production http.Handler // the same without an emulator
+	called     *servertest.Called
+	by         string // the page or form that calls
+	wants      int    // a refusal that is as it should be; 0 = none is
 }
 
 // record is the console over the admin API of a server.
@@ -48,9 +49,12 @@ func record(t *testing.T, s *servertest.Server) *recorded {
 		}
 	})
 	off := func(*http.Request) bool { return false }
-	c.pages = (&console.Console{API: forward, Scan: forward, As: func(r *http.Request, _ people.Caller) *http.Request { return r },
-		Open: &people.Caller{Role: string(operations.Admin)}, Emulates: true, Secure: off, TLSOnly: off,
-		Stopping: func() bool { return false }, Wire: func() string { return s.URL }, Log: slog.New(slog.DiscardHandler)}).Handler()
+	pages := func(emulates bool) http.Handler {
+		return (&console.Console{API: forward, Scan: forward, As: func(r *http.Request, _ people.Caller) *http.Request { return r },
+			Open: &people.Caller{Role: string(operations.Admin)}, Emulates: emulates, Secure: off, TLSOnly: off,
+			Stopping: func() bool { return false }, Wire: func() string { return s.URL }, Log: slog.New(slog.DiscardHandler)}).Handler()
+	}
+	c.pages, c.production = pages(true), pages(false)
 	return c
 }
 
@@ -128,7 +132,15 @@ func TestEachOperationIsInTheConsole(t *testing.T) {
 	walkScans(c, walkCodes(c))
 	walkOperate(c)
 	walkEmulator(c)
+	walkProduction(c)
 	c.called.Parity(t, servertest.Console)
+}
+
+// walkProduction visits the pages that are others where nothing emulates.
+func walkProduction(c *recorded) {
+	c.pages = c.production
+	c.get("/console/calls")
+	c.get("/console/calls?view=errors")
 }
 
 func walkAccounts(c *recorded) {

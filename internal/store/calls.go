@@ -1,10 +1,13 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,6 +76,43 @@ func (t *Tx) Calls(ctx context.Context, second int64) ([]calls.Block, error) {
 		return b, err
 	}, `SELECT b.seq, b.calls, b.text, s.value FROM call_blocks b JOIN sequences s ON s.name = $1
 		WHERE b.second = $2 AND b.seq > s.value ORDER BY b.seq`, callGone, second)
+}
+
+// NewestCalls implements calls.Tx.
+func (t *Tx) NewestCalls(ctx context.Context, before int64, limit int) ([]calls.Block, error) {
+	upTo := int64(math.MaxInt64)
+	if before > 0 {
+		upTo = before - 1
+	}
+	var gone int64
+	if err := t.row(ctx, `SELECT value FROM sequences WHERE name = $1`, callGone).Scan(&gone); err != nil {
+		return nil, err
+	}
+	// The block that has the number upTo may end with a greater one.
+	blocks, err := list(ctx, t, func(scan func(...any) error) (b calls.Block, err error) {
+		err = scan(&b.Last, &b.Second, &b.Calls, &b.Text)
+		b.Gone = int(max(0, gone-b.Last+int64(b.Calls)))
+		return b, err
+	}, `SELECT seq, second, calls, text FROM call_blocks
+		WHERE seq > $1 AND seq <= COALESCE((SELECT MIN(seq) FROM call_blocks WHERE seq >= $2), $2) ORDER BY seq DESC LIMIT $3`,
+		gone, upTo, limit)
+	if err != nil {
+		return nil, err
+	}
+	singles, err := list(ctx, t, func(scan func(...any) error) (calls.Block, error) {
+		var number int64
+		c, err := scanCall(func(to ...any) error { return scan(append([]any{&number}, to...)...) })
+		if err != nil {
+			return calls.Block{}, err
+		}
+		return calls.Single(c, number)
+	}, `SELECT seq, `+callColumns+` FROM calls WHERE seq > $1 AND seq <= $2 ORDER BY seq DESC LIMIT $3`, gone, upTo, limit)
+	if err != nil {
+		return nil, err
+	}
+	blocks = append(blocks, singles...)
+	slices.SortFunc(blocks, func(a, b calls.Block) int { return cmp.Compare(b.Last, a.Last) })
+	return blocks[:min(limit, len(blocks))], nil
 }
 
 // AddCalls implements calls.Tx.

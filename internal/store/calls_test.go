@@ -322,3 +322,136 @@ func TestDeviationsAddUp(t *testing.T) {
 		want(t, "what is left", len(all("", 9)), 0)
 	})
 }
+
+// Issue 17: calls are listed newest first, over blocks and over rows of their own, by pages that miss and repeat nothing.
+func TestCallsAreListedNewestFirst(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		one, other := aBook(s), aBook(s) // of two nodes
+		var all []string                 // newest first
+		add := func(b *calls.Book, n int) {
+			t.Helper()
+			c := calls.Call{RID: ridAt(at.Add(time.Duration(n/7)*time.Second), n), Account: fmt.Sprint("a", n%3),
+				Path: fmt.Sprint("/p", n%2), Request: `{"account":"a1","errcode":40097}`}
+			if n%5 == 0 {
+				c.ErrCode = 40097
+			}
+			b.Record(c)
+			all = slices.Insert(all, 0, c.RID)
+		}
+		for n := range 40 {
+			if add(one, n); n%10 == 9 {
+				want(t, "flush", one.Flush(t.Context()), nil)
+			}
+		}
+		update(t, s, func(ctx context.Context, tx *Tx) error { // a node of an older version
+			number, err := tx.next(ctx, "call")
+			if err != nil {
+				return err
+			}
+			_, err = tx.exec(ctx, `INSERT INTO calls
+				(seq, rid, account, at, took, path, query, request, response, client_ip, errcode, detail, behaviours)
+				VALUES ($1, $2, 'a1', $3, 7, '/p0', '', '', '', '', 40097, '', '')`, number, aRID(1000), at.UnixMilli())
+			return err
+		})
+		all = slices.Insert(all, 0, aRID(1000))
+		for n := 40; n < 60; n++ {
+			add(other, n)
+		}
+		want(t, "flush", other.Flush(t.Context()), nil)
+		for n := 60; n < 65; n++ { // not written when they are listed
+			add(one, n)
+		}
+		read := func(search calls.Search, limit int) (rids []string, looked int) {
+			t.Helper()
+			for {
+				page, seen, err := one.List(t.Context(), search, limit)
+				want(t, "list", err, nil)
+				for _, c := range page {
+					rids = append(rids, c.RID)
+				}
+				looked += seen.Calls
+				if seen.Next == 0 {
+					return rids, looked
+				}
+				search.Before = seen.Next
+			}
+		}
+		for _, limit := range []int{1, 3, 7, 100} {
+			rids, looked := read(calls.Search{}, limit)
+			want(t, fmt.Sprint("all by ", limit), rids, all)
+			want(t, "looked at", looked, len(all))
+		}
+		chosen := func(keep func(calls.Call) bool) (rids []string) {
+			for _, rid := range all {
+				c, err := one.Look(t.Context(), rid)
+				want(t, "look", err, nil)
+				if keep(c) {
+					rids = append(rids, rid)
+				}
+			}
+			return rids
+		}
+		rids, looked := read(calls.Search{Account: "a1", Path: "/p0"}, 2)
+		want(t, "of an account and an endpoint", rids, chosen(func(c calls.Call) bool { return c.Account == "a1" && c.Path == "/p0" }))
+		want(t, "looked at", looked, len(all))
+		rids, _ = read(calls.Search{Failed: true}, 4)
+		want(t, "failed", rids, chosen(func(c calls.Call) bool { return c.ErrCode != 0 }))
+		rids, _ = read(calls.Search{ErrCode: -1}, 4)
+		want(t, "of no number", len(rids), 0)
+		rids, _ = read(calls.Search{RID: all[3]}, 4)
+		want(t, "one", rids, all[3:4])
+		rids, _ = read(calls.Search{RID: all[3], Account: "none"}, 4)
+		want(t, "one of another account", len(rids), 0)
+
+		groups, seen, err := other.Failures(t.Context(), calls.Search{})
+		want(t, "failures", err, nil)
+		want(t, "groups", len(groups), 2)
+		want(t, "of the first", groups[0].Times, 8) // 7 of /p0 in blocks, and the single one
+		want(t, "of the second", groups[1].Times, 6)
+		want(t, "the last of the second", groups[1].Last.RID, ridAt(at.Add(55/7*time.Second), 55))
+		want(t, "since", seen.Since, at.UTC().Truncate(time.Second))
+
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.ForgetCalls(ctx, 13, 0, 1) })
+		rids, _ = read(calls.Search{}, 9)
+		want(t, "after some are forgotten", rids, all[:len(all)-13])
+	})
+}
+
+// A search that finds nothing reads a bounded number of blocks for each answer, and in the end all.
+func TestASearchThatFindsNothingIsBounded(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		b := aBook(s)
+		const all = 5000
+		for from := 0; from < all; from += 1000 { // a block for each call
+			for n := from; n < from+1000; n++ {
+				b.Record(calls.Call{RID: ridAt(at.Add(time.Duration(n)*time.Second), n), Account: "a"})
+			}
+			want(t, "flush", b.Flush(t.Context()), nil)
+		}
+		search, answers, looked := calls.Search{Account: "nobody"}, 0, 0
+		for {
+			list, seen, err := b.List(t.Context(), search, 50)
+			want(t, "list", err, nil)
+			want(t, "found", len(list), 0)
+			if seen.Calls > 2100 {
+				t.Fatalf("an answer looked at %d blocks", seen.Calls)
+			}
+			answers, looked = answers+1, looked+seen.Calls
+			if search.Before = seen.Next; seen.Next == 0 {
+				break
+			}
+		}
+		want(t, "looked at", looked, all)
+		want(t, "answers", answers, 3)
+		// Large ones count by their length.
+		for n := range 4000 {
+			b.Record(calls.Call{RID: aRID(n), Account: "b", Request: strings.Repeat("x", calls.MaxText),
+				Response: strings.Repeat("y", calls.MaxText)})
+		}
+		_, seen, err := b.List(t.Context(), calls.Search{Account: "nobody"}, 50)
+		want(t, "list", err, nil)
+		if seen.Next == 0 || seen.Calls > 2500 {
+			t.Errorf("an answer looked at %d calls of 8 KiB", seen.Calls)
+		}
+	})
+}
