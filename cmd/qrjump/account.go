@@ -20,18 +20,42 @@ func aboutAccount(s *session, operator *client.Client, did, appid string, err er
 	if !isNotFound(err) {
 		return failed(did, appid, err)
 	}
-	meant := ""
-	// The answer stands without a guess too.
-	if list, err := operator.Accounts(s.ctx, "", 1000); err == nil {
-		appids := []string{}
-		for _, a := range list {
-			appids = append(appids, a.AppID)
-		}
+	return advised{error: fmt.Errorf("%w%s", failed(did, appid, err), nearAccount(s, operator, appid)), next: "see: qrjump account list"}
+}
+
+// nearAccount asks which account may be meant by the first of some AppIDs that none has;
+// "" where none is near, or each has one.
+func nearAccount(s *session, operator *client.Client, given ...string) string {
+	list, err := operator.Accounts(s.ctx, "", 1000)
+	if err != nil {
+		return "" // the error stands without a guess too
+	}
+	appids := []string{}
+	for _, a := range list {
+		appids = append(appids, a.AppID)
+	}
+	for _, appid := range given {
 		if !slices.Contains(appids, appid) {
-			meant = spelling.DidYouMean(appid, appids...)
+			return spelling.DidYouMean(appid, appids...)
 		}
 	}
-	return advised{error: fmt.Errorf("%w%s", failed(did, appid, err), meant), next: "see: qrjump account list"}
+	return ""
+}
+
+// emptyFor is the error of a list of what an account has, where it is empty because no account
+// and no platform has this AppID.
+func emptyFor(s *session, operator *client.Client, did, appid string, found int) error {
+	if found > 0 || appid == "" {
+		return nil
+	}
+	_, err := operator.Account(s.ctx, appid)
+	if !isNotFound(err) {
+		return nil
+	}
+	if _, platform := operator.Component(s.ctx, appid); !isNotFound(platform) {
+		return nil
+	}
+	return aboutAccount(s, operator, did, appid, err)
 }
 
 type accountList struct{ operator }
@@ -227,6 +251,9 @@ func (c *accountPut) Run(s *session) error {
 		want.Linked = c.Linked
 	}
 	if err := qrjump.PutAccount(s.ctx, c.AppID, want); err != nil {
+		if isProblem(err, http.StatusUnprocessableEntity) {
+			return fmt.Errorf("%w%s", failed("put", c.AppID, err), nearAccount(s, qrjump, c.Linked...))
+		}
 		return failed("put", c.AppID, err)
 	}
 	return c.after(s, qrjump, c.AppID, did)
@@ -320,6 +347,9 @@ func (c *accountLink) Run(s *session) error {
 		return c.after(s, qrjump, c.Service, c.MiniProgram+" is no longer linked with")
 	}
 	if err := qrjump.Link(s.ctx, c.Service, c.MiniProgram); err != nil {
+		if isProblem(err, http.StatusUnprocessableEntity) {
+			return fmt.Errorf("%w%s", failed("link "+c.MiniProgram+" with", c.Service, err), nearAccount(s, qrjump, c.Service, c.MiniProgram))
+		}
 		return aboutAccount(s, qrjump, "link "+c.MiniProgram+" with", c.Service, err)
 	}
 	return c.after(s, qrjump, c.Service, c.MiniProgram+" is now linked with")

@@ -174,6 +174,9 @@ func (c *batchList) Run(s *session) error {
 			break
 		}
 	}
+	if err := emptyFor(s, qrjump, "list applications of", c.Account, len(all)); err != nil {
+		return err
+	}
 	return c.print(s, map[string]any{"batches": all}, func(w io.Writer) {
 		if len(all) == 0 {
 			fmt.Fprintln(w, "no applications; the first: qrjump batch apply 10000 --isv order-1")

@@ -57,6 +57,9 @@ func (c *callsCommand) Run(s *session) error {
 		return absent(advised{error: fmt.Errorf("list calls: none of the last 1,000 has the request id %s", c.RID),
 			next: "the log of the last seven days: qrjump why " + c.RID})
 	}
+	if err := emptyFor(s, qrjump, "list calls of", c.Account, len(page.Calls)); err != nil {
+		return err
+	}
 	if len(page.Calls) == 0 && !c.JSON {
 		_, err := fmt.Fprintln(s.out, "no call is like that")
 		return err

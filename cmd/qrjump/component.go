@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/spelling"
 )
 
 const seeComponents = "qrjump component list"
@@ -45,6 +46,24 @@ func (c *componentList) Run(s *session) error {
 	})
 }
 
+// aboutComponent names the platform that an error is about; where there is none with
+// this AppID, it asks which one may be meant.
+func aboutComponent(s *session, operator *client.Client, did, appid string, err error) error {
+	meant := ""
+	if isNotFound(err) {
+		// The answer stands without a guess too.
+		if list, err := operator.Components(s.ctx, "", 100); err == nil {
+			appids := []string{}
+			for _, one := range list {
+				appids = append(appids, one.AppID)
+			}
+			meant = spelling.DidYouMean(appid, appids...)
+		}
+		return advised{error: fmt.Errorf("%w%s", failed(did, appid, err), meant), next: "see: " + seeComponents}
+	}
+	return failed(did, appid, err)
+}
+
 type componentShow struct {
 	operator
 	AppID string `arg:"" name:"appid" help:"The platform."`
@@ -58,7 +77,7 @@ func (c *componentShow) Run(s *session) error {
 	}
 	one, err := qrjump.Component(s.ctx, c.AppID)
 	if err != nil {
-		return seeList("show component", c.AppID, seeComponents, err)
+		return aboutComponent(s, qrjump, "show component", c.AppID, err)
 	}
 	return c.print(s, one, func(w io.Writer) {
 		printFields(w, [2]string{"appid", one.AppID}, [2]string{"events go to", orElse(one.EventURL, "nowhere")},
@@ -149,7 +168,7 @@ func (c *componentPushes) Run(s *session) error {
 		return err
 	}
 	if _, err := qrjump.Component(s.ctx, c.AppID); err != nil {
-		return seeList("pushes of component", c.AppID, seeComponents, err)
+		return aboutComponent(s, qrjump, "pushes of component", c.AppID, err)
 	}
 	list, err := qrjump.Pushes(s.ctx, c.AppID, c.Limit)
 	if err != nil {
@@ -230,6 +249,12 @@ func (c *componentAuthorize) Run(s *session) error {
 		p, _ := errors.AsType[*client.Problem](err)
 		return coded{advised{error: fmt.Errorf("%s: %s", did, p.Detail), next: "say --move"}, exitRefused}
 	}
+	if isNotFound(err) {
+		if _, unknown := qrjump.Component(s.ctx, c.Component); isNotFound(unknown) {
+			return aboutComponent(s, qrjump, did+": component", c.Component, err)
+		}
+		return aboutAccount(s, qrjump, did+": account", c.AppID, err)
+	}
 	if err != nil {
 		return emulated(did, err)
 	}
@@ -253,7 +278,7 @@ func (c *componentTicket) Run(s *session) error {
 	ticket, err := qrjump.MakeTicket(s.ctx, c.Component)
 	if err != nil {
 		if isNotFound(err) {
-			return seeList("ticket for component", c.Component, seeComponents, err)
+			return aboutComponent(s, qrjump, "ticket for component", c.Component, err)
 		}
 		return emulated("ticket for component "+c.Component, err)
 	}

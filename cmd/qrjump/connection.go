@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/server"
 )
 
@@ -201,6 +202,22 @@ func (m member) client(s *session) (*client.Client, error) {
 		return nil, err
 	}
 	return m.connect(at, o)
+}
+
+// mistaken adds to the refusal of an AppID that no account has which one may be meant, where the token of a data folder
+// lets us ask the server.
+func (m member) mistaken(s *session, err error) error {
+	if w, ok := errors.AsType[*client.WireError](err); !ok || w.Code != errcode.InvalidAppID.Number || m.AppID == "" {
+		return err
+	}
+	operator, none := m.asOperator(adminFlags{})
+	if none != nil {
+		return err
+	}
+	if meant := nearAccount(s, operator, m.AppID); meant != "" {
+		return advised{error: fmt.Errorf("%w%s", err, meant), next: "see: qrjump account list"}
+	}
+	return err
 }
 
 // noOptions are those of a client that only looks at an address.

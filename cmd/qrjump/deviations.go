@@ -38,6 +38,9 @@ func (c *deviationsCommand) Run(s *session) error {
 	if err != nil {
 		return fmt.Errorf("deviations: %w", err)
 	}
+	if err := emptyFor(s, qrjump, "deviations of", c.Account, len(list)); err != nil {
+		return err
+	}
 	err = c.print(s, map[string]any{"deviations": list}, func(w io.Writer) {
 		switch {
 		case c.Clear:

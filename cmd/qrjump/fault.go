@@ -89,6 +89,9 @@ func (c *faultAdd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	if err := emptyFor(s, qrjump, "add fault for", c.Account, 0); err != nil {
+		return err // it would never happen
+	}
 	f := client.Fault{Path: c.Path, ErrCode: c.ErrCode, After: c.After, AppID: c.Account, Times: c.Times, Probability: c.Chance,
 		Drop: c.Drop, DropAfter: c.DropAfter}
 	if c.Delay != 0 {

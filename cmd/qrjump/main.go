@@ -320,6 +320,9 @@ func run(s session, args []string) int {
 	if err == nil {
 		zone = chosenZone(chosen)
 		err = chosen.Run(&s)
+		if caller, ok := chosen.Selected().Target.Addr().Interface().(interface{ mistaken(*session, error) error }); ok && err != nil {
+			err = caller.mistaken(&s, err)
+		}
 	} else {
 		err = misparsed(err)
 	}

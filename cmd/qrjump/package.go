@@ -220,6 +220,9 @@ func (c *packageList) Run(s *session) error {
 			break
 		}
 	}
+	if err := emptyFor(s, qrjump, "list packages of", c.Account, len(all)); err != nil {
+		return err
+	}
 	return c.print(s, map[string]any{"packages": all}, func(w io.Writer) {
 		if len(all) == 0 {
 			fmt.Fprintln(w, "no packages; the first: qrjump package make ID 0-4999 --for age1…")

@@ -46,6 +46,11 @@ func (c *ruleFind) Run(s *session) error {
 			break
 		}
 	}
+	for _, appid := range []string{c.Owner, c.Target} {
+		if err := emptyFor(s, qrjump, "find rules of", appid, len(all)); err != nil {
+			return err
+		}
+	}
 	return c.print(s, map[string]any{"rules": all}, func(w io.Writer) {
 		if len(all) == 0 {
 			fmt.Fprintln(w, "no rule is like that")

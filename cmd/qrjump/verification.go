@@ -29,6 +29,9 @@ func (c *confirmationList) Run(s *session) error {
 	if err != nil {
 		return fmt.Errorf("list confirmations: %w", err)
 	}
+	if err := emptyFor(s, qrjump, "list confirmations of", c.Account, len(list)); err != nil {
+		return err
+	}
 	return c.print(s, map[string]any{"confirmations": append([]client.Confirmation{}, list...)}, func(w io.Writer) {
 		if len(list) == 0 {
 			fmt.Fprintln(w, "no check of a verification file is like that; they are kept for 30 days")
@@ -125,6 +128,9 @@ func (c *recheckList) Run(s *session) error {
 			break
 		}
 		query.AfterOwner, query.AfterDirectory = all[len(all)-1].Owner, all[len(all)-1].Directory
+	}
+	if err := emptyFor(s, qrjump, "list rechecks of", c.Account, len(all)); err != nil {
+		return err
 	}
 	return c.print(s, map[string]any{"rechecks": all}, func(w io.Writer) {
 		switch {

@@ -109,7 +109,7 @@ func (a *Admin) replayPlan(ctx context.Context, in *struct {
 	for i, c := range in.Body.Changes {
 		owner, err := a.Accounts.Get(ctx, c.Owner)
 		if errors.Is(err, accounts.ErrNoAccount) {
-			return history.Replayed{}, refused("changes[%d]: there is no account %.64s", i, c.Owner)
+			return history.Replayed{}, refused("changes[%d]: there is no account %.64s%s", i, c.Owner, a.nearAccount(ctx, c.Owner))
 		}
 		if err != nil {
 			return history.Replayed{}, err

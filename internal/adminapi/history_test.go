@@ -55,8 +55,8 @@ func TestAPlanIsReplayedOnTheScansOfTheLastDays(t *testing.T) {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
 	if a := call(t, s, "POST", "/rules/plan/replay",
-		`{"days":1,"changes":[{"do":"delete","owner":"who","prefix":"https://shop.example/"}]}`); a.Status != 422 ||
-		!strings.Contains(a.Body, "changes[0]: there is no account who") {
+		`{"days":1,"changes":[{"do":"delete","owner":"shopp","prefix":"https://shop.example/"}]}`); a.Status != 422 ||
+		!strings.Contains(a.Body, "changes[0]: there is no account shopp: did you mean shop?") {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
 	if after := s.Admin("GET", "/changes?newest=true&limit=1", "").Body; after != before {
