@@ -60,6 +60,7 @@ func (c *Console) scan(v *visit) {
 			v.show(http.StatusUnprocessableEntity, "scan", data)
 			return
 		}
+		data.At = at.In(time.Local).Format(fieldTime)
 		query := url.Values{"text": {data.Text}, "user": {data.User}, "at": {at.Format(time.RFC3339)}}
 		if data.Source != "" {
 			query.Set("source", data.Source)
@@ -77,9 +78,15 @@ func (c *Console) scan(v *visit) {
 	v.show(status, "scan", data)
 }
 
+// fieldTime is a time as a field of a form holds it.
+const fieldTime = "2006-01-02T15:04:05"
+
 // moment is a time as a form's field has it, in the server's zone, or RFC 3339.
 func moment(text string) (time.Time, error) {
 	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return at, nil
+	}
+	if at, err := time.ParseInLocation(fieldTime, text, time.Local); err == nil {
 		return at, nil
 	}
 	return time.ParseInLocation("2006-01-02T15:04", text, time.Local)
