@@ -80,6 +80,7 @@ var everyCall = map[string]func(ctx, *api) error{
 	"Faults":      only(func(ctx ctx, c *api) (any, error) { return c.Faults(ctx) }),
 	"RemoveFault": func(ctx ctx, c *api) error { return c.RemoveFault(ctx, 1) },
 	"Calls":       only(func(ctx ctx, c *api) (any, error) { return c.Calls(ctx, client.CallQuery{}) }),
+	"NoteDrill":   func(ctx ctx, c *api) error { return c.NoteDrill(ctx, client.Drill{OK: true}) },
 	"KeptCalls":   only(func(ctx ctx, c *api) (any, error) { return c.KeptCalls(ctx, client.KeptCallQuery{}) }),
 	"CallErrors":  only(func(ctx ctx, c *api) (any, error) { return c.CallErrors(ctx, "", "", 0, 0) }),
 	"Components":  only(func(ctx ctx, c *api) (any, error) { return c.Components(ctx, "", 0) }),

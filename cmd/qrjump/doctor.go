@@ -206,6 +206,7 @@ func (c *doctorCommand) server(s *session, v *walk) (running bool, reached strin
 	v.version(d)
 	v.metrics(d)
 	v.nodes(d)
+	v.drills(d)
 	return true, at.url
 }
 
@@ -458,6 +459,26 @@ func (v *walk) nodes(d dialogue) {
 	if len(list.Nodes) > 0 {
 		v.pass("nodes", say("%s known, the furthest behind by %s", amount{len(list.Nodes), "node"}, amount{int(most), "scan"}))
 	}
+}
+
+// drills looks at what the last restore drill found.
+func (v *walk) drills(d dialogue) {
+	a, err := d.get("/admin/v1/changes?newest=true&limit=1&kind=drill")
+	var list struct{ Changes []client.Change }
+	if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &list) != nil {
+		return // without the token, which was said
+	}
+	next := say("prove that a backup restores: qrjump drill FILE --note")
+	if len(list.Changes) == 0 {
+		v.warn("backups", say("no drill of a backup is noted on this server"), next)
+		return
+	}
+	last := list.Changes[0]
+	if last.Did != "restored" {
+		v.fail("backups", say("the last drill, of %s by %s, failed", when(last.At), last.Actor), next)
+		return
+	}
+	v.pass("backups", say("the last drill, of %s by %s, restored its archive", when(last.At), last.Actor))
 }
 
 // backups looks at the newest export.

@@ -55,8 +55,12 @@ var aboutChinese = map[string]string{"configuration": "配置", "server": "服�
 
 // doctorChinese are the texts of doctor and of server.Examine in Chinese.
 var doctorChinese = map[string]string{
-	"nothing is wrong: %s, %s":       "没有问题：共检查 %v 项，提醒 %v 项",
-	"%d of %s found something wrong": "共检查 %[2]v 项，其中 %[1]d 项有问题",
+	"prove that a backup restores: qrjump drill FILE --note": "验证备份可以恢复：qrjump drill FILE --note",
+	"no drill of a backup is noted on this server":           "本服务器没有记录过备份恢复演练",
+	"the last drill, of %s by %s, failed":                    "最近一次恢复演练（%s，%s）失败",
+	"the last drill, of %s by %s, restored its archive":      "最近一次恢复演练（%s，%s）成功恢复了归档",
+	"nothing is wrong: %s, %s":                               "没有问题：共检查 %v 项，提醒 %v 项",
+	"%d of %s found something wrong":                         "共检查 %[2]v 项，其中 %[1]d 项有问题",
 
 	"mend it: the server would not start":             "请修改：服务器会因此无法启动",
 	"nothing reads the variable %s":                   "没有任何程序读取环境变量 %s",

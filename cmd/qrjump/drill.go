@@ -1,25 +1,60 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server"
 )
 
 type drillCommand struct {
 	passphraseFlags
-	outputFlags
+	operator
 	File string `arg:"" help:"The archive that qrjump export made."`
+	Note bool   `help:"Note what was found in the audit log of the server, for the console and doctor. Without it no server is asked."`
 }
 
 // Run restores an archive into a temporary folder, tries it, and removes it.
 func (c *drillCommand) Run(s *session) error {
 	r, err := server.Drill(s.ctx, c.File, func() (string, error) { return c.passphrase(s, false) })
+	if c.Note {
+		if noted := c.note(s, r, err); noted != nil {
+			return errors.Join(noted, failed("drill", c.File, err))
+		}
+	}
 	if err != nil {
 		return failed("drill", c.File, err)
 	}
 	return c.print(s, r, func(w io.Writer) { printDrill(w, c.File, r) })
+}
+
+// note tells the server what the drill found. A drill that nobody finished, or of a file
+// that is not there, found nothing.
+func (c *drillCommand) note(s *session, r server.DrillReport, found error) error {
+	if s.ctx.Err() != nil || errors.Is(found, fs.ErrNotExist) {
+		return nil
+	}
+	if _, mine := errors.AsType[misuse](found); mine {
+		return nil
+	}
+	qrjump, err := c.client()
+	if err == nil {
+		d := client.Drill{OK: found == nil, Rows: r.Rows, Rules: int64(r.Rules), Codes: int64(r.Codes)}
+		if !r.CreatedAt.IsZero() {
+			d.Archive = &r.CreatedAt
+		}
+		if found != nil {
+			d.Problem = fmt.Sprintf("%.900s", plain(found.Error()))
+		}
+		err = qrjump.NoteDrill(s.ctx, d)
+	}
+	if err != nil {
+		return fmt.Errorf("note the drill: %w", err)
+	}
+	return nil
 }
 
 func printDrill(w io.Writer, file string, r server.DrillReport) {

@@ -277,6 +277,7 @@ var everyVerb = []verb{
 		w.found["ARCHIVE"] = w.found["OUT"]
 	}},
 	{path: "drill", words: "$ARCHIVE --passphrase-file $PASSPHRASE", says: `(?m)^this archive restores`},
+	{path: "drill", api: adminAPI, words: "$ARCHIVE --passphrase-file $PASSPHRASE --note", says: `(?m)^this archive restores`},
 	{path: "import", words: "$ARCHIVE --passphrase-file $PASSPHRASE --data $RESTORED", says: `^imported \d+ rows of `},
 	{path: "clock show", api: adminAPI, says: `^the clock shows \S+Z, which is real time$`},
 	{path: "clock freeze", api: adminAPI, says: ` and stands still, `},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/archive"
 	"github.com/qrjump/qrjump/internal/operations"
 )
@@ -24,4 +25,18 @@ func (a *Admin) exportEverything(_ context.Context, in *struct {
 		}
 		return nil
 	}}, nil
+}
+
+// noteDrill notes in the audit log what a restore drill found: it ran elsewhere, from an archive of this server.
+func (a *Admin) noteDrill(ctx context.Context, in *struct{ Body client.Drill }) (client.Drill, error) {
+	did := "restored"
+	switch d := in.Body; {
+	case d.OK && d.Problem != "":
+		return in.Body, refused("problem: a drill that went well has none")
+	case !d.OK && d.Problem == "":
+		return in.Body, refused("problem: say what went wrong")
+	case !d.OK:
+		did = "failed"
+	}
+	return in.Body, a.History.Note(ctx, "drill", "", did, in.Body)
 }

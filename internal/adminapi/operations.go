@@ -201,6 +201,8 @@ func (a *Admin) Operations() []o.Operation {
 		o.Post("/export", "exportEverything", o.Admin, a.exportEverything,
 			"An archive of everything as it is now, its keys sealed by a passphrase").
 			Answers("the archive, for qrjump import", "application/gzip").Alone("another export is running: wait for its end"),
+		o.Post("/drills", "noteDrill", o.Operator, a.noteDrill,
+			"Note in the audit log what a restore drill of an archive found, for the console and doctor"),
 		o.Get("/export/rules", "exportRules", o.Rules, a.exportRules,
 			"All rules, a JSON object a line as in a seed, oldest first, as they are at one moment").
 			Answers("the lines", ndjson).Alone("another export of rules is running: wait for its end"),

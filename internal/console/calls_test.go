@@ -28,7 +28,8 @@ func TestCallsAreListedInProduction(t *testing.T) {
 	const text = `{"errcode":40097}` // in what was sent; it is no answer
 	var rids []string
 	for n := range 60 {
-		a := s.Do("POST", "/cgi-bin/wxopen/qrcodejumppublish?access_token="+s.Token("shop"), fmt.Sprintf(`{"prefix":"https://none-%d.example/"}`, n))
+		a := s.Do("POST", "/cgi-bin/wxopen/qrcodejumppublish?access_token="+s.Token("shop"),
+			fmt.Sprintf(`{"prefix":"https://none-%d.example/"}`, n))
 		rids = append(rids, a.RID(t))
 	}
 	s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+s.Token("press"), text)

@@ -55,15 +55,24 @@ type operateView struct {
 	Nodes   []client.ScanNode
 	Counted client.Statistics
 	Backup  *changed
+	Drill   *changed
+	Found   client.Drill // by the drill
 }
 
 func (c *Console) operate(v *visit) {
 	var data operateView
 	var nodes client.ScanNodeList
-	var backups struct{ Changes []changed }
+	var backups, drills struct{ Changes []changed }
 	if v.failed(v.ask("GET", "/scan-nodes", nil, &nodes)) || v.failed(v.ask("GET", "/statistics?limit=1", nil, &data.Counted)) ||
-		v.failed(v.ask("GET", "/changes?newest=true&limit=1&kind=export", nil, &backups)) {
+		v.failed(v.ask("GET", "/changes?newest=true&limit=1&kind=export", nil, &backups)) ||
+		v.failed(v.ask("GET", "/changes?newest=true&limit=1&kind=drill", nil, &drills)) {
 		return
+	}
+	if len(drills.Changes) > 0 {
+		data.Drill = &drills.Changes[0]
+		if v.failed(json.Unmarshal(data.Drill.Detail, &data.Found)) {
+			return
+		}
 	}
 	if data.Nodes = nodes.Nodes; len(backups.Changes) > 0 {
 		data.Backup = &backups.Changes[0]
@@ -84,6 +93,7 @@ type changed struct {
 	Seq                             int64
 	At                              time.Time
 	Kind, Key, Actor, Via, RID, Did string
+	Detail                          json.RawMessage
 }
 
 type auditView struct {

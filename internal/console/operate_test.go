@@ -60,7 +60,12 @@ func TestAServerIsOperatedByForms(t *testing.T) {
 	v.did("/console/operate/checks", url.Values{"did": {"domain"}, "host": {"bad.example"}, "status": {"denied"}}).wants(t, "bad.example")
 	v.did("/console/operate/checks", url.Values{"did": {"forget"}, "host": {"bad.example"}, "sure": {"bad.example"}})
 	s.Admin("POST", "/export", `{"passphrase":"a passphrase of the test"}`)
-	v.get("/console/operate").wants(t, "The last archive was made by admin")
+	v.get("/console/operate").wants(t, "The last archive was made by admin", "No drill was noted")
+	s.Admin("POST", "/drills", `{"ok":false,"problem":"the table <rules> was restored as other rows"}`)
+	v.get("/console/operate").wants(t, "The last drill was noted by admin", "the table &lt;rules&gt; was", "failed")
+	s.Admin("POST", "/drills", `{"ok":true,"rows":12,"rules":3,"codes":4,"archive":"2026-01-15T01:00:00Z"}`)
+	v.get("/console/operate?lang=zh").wants(t, "最近一次恢复演练由 admin", "12 行，3 条规则，试验 4 个码", "2026-01-15 01:00:00")
+	v.get("/console/operate?lang=en")
 	p = v.post("/console/operate/audit", nil)
 	if p.Status != http.StatusOK {
 		t.Fatalf("verify: %d", p.Status)

@@ -196,6 +196,7 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 				`{"appid":"brought","kind":"mini_program","secret":"a-very-secret-word"}`, "Content-Type: application/x-ndjson"))
 		}, "account brought add admin"},
 		{"exportEverything", admin("POST", "/export", `{"passphrase":"a passphrase of a test"}`), "export export admin"},
+		{"noteDrill", admin("POST", "/drills", `{"ok":true,"rows":7,"rules":1}`), "drill restored admin"},
 		{"moveClock", admin("PUT", "/emulator/clock", `{"advance":"1h"}`), "meta emulator.clock put admin"},
 		{"resetEmulator", admin("POST", "/emulator/reset", ``), "reset reset admin"},
 	}

@@ -49,6 +49,7 @@ var absent = map[Surface]map[string]string{
 		"withdrawFromAccount": "a platform's page does the same from its side",
 		"getSettings":         "the page of settings calls describeSettings",
 		"exportEverything":    "an archive with the keys of everything belongs in no browser's folder of downloads: qrjump export writes it",
+		"noteDrill":           "qrjump drill runs where the archive is, and notes what it found; the page of operation shows it",
 	},
 }
 

@@ -1,0 +1,23 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// Drill is what a restore drill of an archive found.
+type Drill struct {
+	OK      bool       `json:"ok"`
+	Problem string     `json:"problem,omitempty" answer:"optional" maxLength:"1000"` // what went wrong; "" where nothing did
+	Archive *time.Time `json:"archive,omitempty" answer:"optional"`                  // when the archive was made; nil where it could not be read
+	Rows    int64      `json:"rows,omitempty" answer:"optional" minimum:"0"`         // restored
+	Rules   int64      `json:"rules,omitempty" answer:"optional" minimum:"0"`
+	Codes   int64      `json:"codes,omitempty" answer:"optional" minimum:"0"` // made, read and found again
+}
+
+// NoteDrill notes in the audit log what a drill found, so that the console and doctor
+// say when the last one was.
+func (c *Client) NoteDrill(ctx context.Context, d Drill) error {
+	return c.admin(ctx, http.MethodPost, "drills", d, &d)
+}
