@@ -348,7 +348,8 @@ func (c *accountLink) Run(s *session) error {
 	}
 	if err := qrjump.Link(s.ctx, c.Service, c.MiniProgram); err != nil {
 		if isProblem(err, http.StatusUnprocessableEntity) {
-			return fmt.Errorf("%w%s", failed("link "+c.MiniProgram+" with", c.Service, err), nearAccount(s, qrjump, c.Service, c.MiniProgram))
+			meant := nearAccount(s, qrjump, c.Service, c.MiniProgram)
+			return fmt.Errorf("%w%s", failed("link "+c.MiniProgram+" with", c.Service, err), meant)
 		}
 		return aboutAccount(s, qrjump, "link "+c.MiniProgram+" with", c.Service, err)
 	}

@@ -93,6 +93,10 @@ func outcomeText(outcome string) string {
 	if !opens {
 		return strings.ReplaceAll(outcome, "_", " ")
 	}
-	app, prefix, _ := strings.Cut(rest, " ")
-	return app + " by " + prefix
+	app, rest, _ := strings.Cut(rest, " ")
+	prefix, page, told := strings.Cut(rest, " ")
+	if told { // an older server does not say the page
+		page += " of "
+	}
+	return page + app + " by " + prefix
 }

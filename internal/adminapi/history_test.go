@@ -30,11 +30,14 @@ func TestAPlanIsReplayedOnTheScansOfTheLastDays(t *testing.T) {
 	}
 	for _, c := range []struct{ plan, want string }{
 		{`{"do":"add","owner":"shop","prefix":"https://shop.example/a/","path":"q"}`,
-			"4 2 2 open_mini_program shop https://shop.example/ → open_mini_program shop https://shop.example/a/: 2 [https://shop.example/a/1]"},
+			"4 2 2 open_mini_program shop https://shop.example/ p → open_mini_program shop https://shop.example/a/ q: 2 [https://shop.example/a/1]"},
 		{`{"do":"add","owner":"shop","prefix":"https://shop.example/a/","path":"q","published":false}`,
-			"4 2 2 open_mini_program shop https://shop.example/ → open_url: 2 [https://shop.example/a/1]"},
+			"4 2 2 open_mini_program shop https://shop.example/ p → open_url: 2 [https://shop.example/a/1]"},
 		{`{"do":"delete","owner":"shop","prefix":"https://shop.example/"}`,
-			"4 3 3 open_mini_program shop https://shop.example/ → open_url: 3 [https://shop.example/a/1 https://shop.example/b]"},
+			"4 3 3 open_mini_program shop https://shop.example/ p → open_url: 3 [https://shop.example/a/1 https://shop.example/b]"},
+		{`{"do":"edit","owner":"shop","prefix":"https://shop.example/","path":"r?a=1"}`,
+			"4 3 3 open_mini_program shop https://shop.example/ p → open_mini_program shop https://shop.example/ r?a=1: 3 " +
+				"[https://shop.example/a/1 https://shop.example/b]"},
 		{`{"do":"publish","owner":"shop","prefix":"https://shop.example/"}`, "4 3 0 "},
 	} {
 		a := s.Admin("POST", "/rules/plan/replay", `{"days":1,"changes":[`+c.plan+`]}`)

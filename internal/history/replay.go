@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/ledger"
@@ -20,12 +21,20 @@ func outcomeOf(d scan.Decision) outcome {
 	if d.Action != scan.OpenMiniProgram {
 		return outcome(d.Action)
 	}
-	return outcome(fmt.Sprintf("%s %s %s", d.Action, d.AppID, d.Matched.Prefix))
+	return outcome(fmt.Sprintf("%s %s %s %s", d.Action, d.AppID, d.Matched.Prefix, pageOf(d.Path)))
+}
+
+// pageOf is a path as the rule has it, without the link and the time that a scan adds.
+func pageOf(path string) string {
+	if i := max(strings.LastIndex(path, "?q="), strings.LastIndex(path, "&q=")); i >= 0 {
+		return path[:i]
+	}
+	return path
 }
 
 // Turn is what would have become of some scans.
 type Turn struct {
-	Before   string   `json:"before" doc:"what they open now: the action, the Mini Program and the rule"`
+	Before   string   `json:"before" doc:"what they open now: the action, the Mini Program, the rule and the page"`
 	After    string   `json:"after" doc:"what they would open"`
 	Scans    int64    `json:"scans"`
 	Examples []string `json:"examples" doc:"links of them"`
