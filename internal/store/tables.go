@@ -6,7 +6,7 @@ import (
 )
 
 // table is what an export, an import, the emulator's reset and the erasure of a user
-// have to know of a table. docs/en/handbook.md shows the list.
+// have to know of a table. The handbooks, docs/en/handbook.md and its Chinese, show the list.
 type table struct {
 	name string
 	// order are the columns that put its rows in one order only in an export; "" = no

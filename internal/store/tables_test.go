@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	goflag "flag"
 	"fmt"
@@ -12,7 +13,7 @@ import (
 	"testing"
 )
 
-var rewrite = goflag.Bool("update", false, "rewrite the tables of docs/en/handbook.md")
+var rewrite = goflag.Bool("update", false, "rewrite the tables of both handbooks")
 
 func TestEveryTableIsListed(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
@@ -113,39 +114,56 @@ func TestAnErasedUserIsInNoTable(t *testing.T) {
 	})
 }
 
-func TestTheHandbookShowsTheTables(t *testing.T) {
-	var b bytes.Buffer
-	const file, begin = "../../docs/en/handbook.md", "| table | in an export, in the order of | reset of the emulator | of users |\n"
-	b.WriteString("| --- | --- | --- | --- |\n")
-	for _, table := range schema {
-		order, reset, users := table.order, "emptied", []string{}
-		if order == "" {
-			order = "no export has it"
+// handbooks are the pages that end with the tables, with the words of each language.
+var handbooks = []struct {
+	file, head, noExport, emptied, kept, colon, semicolon string
+	users                                                 map[whatOfUsers]string
+}{
+	{file: "../../docs/en/handbook.md", head: "| table | in an export, in the order of | reset of the emulator | of users |",
+		noExport: "no export has it", emptied: "emptied", kept: "kept", colon: ": ", semicolon: "; "},
+	{file: "../../docs/zh/handbook.md", head: "| 表 | 导出中的顺序 | 模拟器重置 | 用户信息 |",
+		noExport: "不导出", emptied: "清空", kept: "保留", colon: "：", semicolon: "；", users: map[whatOfUsers]string{
+			openID: "openid，删除该行", openIDText: "含有 openid 的内容，删除该行", userHash: "用户的哈希，清空",
+			erasedHash: "已抹除用户的哈希，使之后到达的扫码同样匿名", noUser: "与用户无关：数字、标志、草图，或不含用户的扫码",
+			testers: "该账号的成员", aged: "调用的内容，七天后删除"}},
+}
+
+func TestTheHandbooksShowTheTables(t *testing.T) {
+	for _, book := range handbooks {
+		var b bytes.Buffer
+		b.WriteString(book.head + "\n| --- | --- | --- | --- |\n")
+		for _, table := range schema {
+			order, reset, users := cmp.Or(table.order, book.noExport), book.emptied, []string{}
+			if table.kept {
+				reset = book.kept
+			}
+			for _, u := range table.users {
+				is := string(u.is)
+				if book.users != nil {
+					is = book.users[u.is]
+				}
+				if is == "" {
+					t.Fatalf("%s has no word for %q", book.file, u.is)
+				}
+				users = append(users, "`"+u.name+"`"+book.colon+is)
+			}
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", table.name, order, reset, strings.Join(users, book.semicolon))
 		}
-		if table.kept {
-			reset = "kept"
-		}
-		for _, u := range table.users {
-			users = append(users, fmt.Sprintf("`%s`: %s", u.name, u.is))
-		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", table.name, order, reset, strings.Join(users, "; "))
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, _, found := strings.Cut(string(text), begin)
-	if !found {
-		t.Fatal("the handbook does not end with the tables")
-	}
-	fresh := before + begin + b.String()
-	if *rewrite {
-		if err := os.WriteFile(file, []byte(fresh), 0o600); err != nil {
+		text, err := os.ReadFile(book.file)
+		if err != nil {
 			t.Fatal(err)
 		}
-		return
-	}
-	if fresh != string(text) {
-		t.Error("the tables of docs/en/handbook.md are not those of tables.go: run the test with -update")
+		before, _, found := strings.Cut(string(text), book.head+"\n")
+		if !found {
+			t.Fatalf("%s does not end with the tables", book.file)
+		}
+		fresh := before + b.String()
+		if *rewrite {
+			if err := os.WriteFile(book.file, []byte(fresh), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		} else if fresh != string(text) {
+			t.Errorf("the tables of %s are not those of tables.go: run the test with -update", book.file)
+		}
 	}
 }
