@@ -19,30 +19,54 @@ type PackageWish struct {
 	// Recipients are the printer's public keys; none = by a passphrase, which
 	// goes with each download.
 	Recipients []string `json:"recipients,omitempty" maxItems:"20" doc:"public keys: age1…, ssh-ed25519 … or ssh-rsa …; none: a passphrase"`
-	Formats    []string `json:"formats,omitempty" maxItems:"4" doc:"csv, ndjson, lines or text; left out: csv"`
-	Reason     string   `json:"reason,omitempty" doc:"why more packages have these codes than package_copies says"`
-	Actor      string   `json:"actor,omitempty" doc:"who made it; left out: admin"`
+	// Formats are those of the parts: lists, and labels that are drawn.
+	Formats []string      `json:"formats,omitempty" maxItems:"10" doc:"lists: csv, ndjson, lines, text; labels: sheet (PDF pages), png, svg, pdf (a ZIP each), zpl, epl; left out: csv"`
+	Drawing *LabelDrawing `json:"drawing,omitempty" doc:"how labels are drawn; left out: as usual"`
+	Reason  string        `json:"reason,omitempty" doc:"why more packages have these codes than package_copies says"`
+	Actor   string        `json:"actor,omitempty" doc:"who made it; left out: admin"`
+}
+
+// LabelDrawing says how labels are drawn. What is left out is as usual.
+type LabelDrawing struct {
+	Kind       string   `json:"kind,omitempty" doc:"qr, datamatrix, matrix or both; left out: qr"`
+	Module     string   `json:"module,omitempty" doc:"side of a module, rounded to whole dots of the printer; left out: 0.4mm"`
+	DPI        int      `json:"dpi,omitempty" doc:"dots an inch of the printer; left out: 300"`
+	Level      string   `json:"level,omitempty" doc:"how much of a QR code may be damaged: L, M, Q or H; left out: Q"`
+	Quiet      int      `json:"quiet,omitempty" doc:"quiet zone in modules; left out: what the symbol's standard demands"`
+	Lines      []string `json:"lines,omitempty" maxItems:"10" doc:"lines for people; {serial}, {text}, {index} and {batch} are replaced"`
+	LineHeight string   `json:"line_height,omitempty" doc:"size of the lines; left out: 2mm"`
+	Beside     bool     `json:"beside,omitempty" doc:"the lines stand to the right of the symbol"`
+	Colour     string   `json:"colour,omitempty" doc:"of the ink, #RRGGBB; left out: black"`
+	Background string   `json:"background,omitempty" doc:"#RRGGBB; left out: white"`
+	Page       string   `json:"page,omitempty" doc:"paper of sheets: a4, or as in 100x150mm; left out: a4"`
+	Columns    int      `json:"columns,omitempty" doc:"left out: 4"`
+	Rows       int      `json:"rows,omitempty" doc:"left out: 10"`
+	Margin     string   `json:"margin,omitempty" doc:"left out: 10mm"`
+	Gap        string   `json:"gap,omitempty" doc:"left out: 0mm"`
+	CropMarks  bool     `json:"crop_marks,omitempty" doc:"short lines in the margin where the paper is cut"`
+	Footer     string   `json:"footer,omitempty" maxLength:"200" doc:"a line in the lower margin; {batch}, {from}, {to} and {page} are replaced"`
 }
 
 // Package says which codes were handed to which printer.
 type Package struct {
-	ID            int64       `json:"package"`
-	ApplicationID int64       `json:"application_id"`
-	From          int64       `json:"code_start"`
-	To            int64       `json:"code_end"`
-	Spare         int64       `json:"spare"`
-	Proofs        int64       `json:"proofs" doc:"the application of its proof codes; 0: none"`
-	Printer       string      `json:"printer"`
-	Recipients    []string    `json:"recipients" doc:"public keys; none: a passphrase"`
-	Formats       []string    `json:"formats"`
-	Again         []int64     `json:"again" doc:"packages that had codes of it before"`
-	Reason        string      `json:"reason,omitempty"`
-	MadeBy        string      `json:"made_by"`
-	MadeAt        time.Time   `json:"made_at"`
-	Sent          int64       `json:"sent" doc:"downloads that were begun"`
-	Spoiled       []CodeRange `json:"spoiled"`
-	RecalledAt    *time.Time  `json:"recalled_at,omitempty"`
-	RecalledBy    string      `json:"recalled_by,omitempty"`
+	ID            int64         `json:"package"`
+	ApplicationID int64         `json:"application_id"`
+	From          int64         `json:"code_start"`
+	To            int64         `json:"code_end"`
+	Spare         int64         `json:"spare"`
+	Proofs        int64         `json:"proofs" doc:"the application of its proof codes; 0: none"`
+	Printer       string        `json:"printer"`
+	Recipients    []string      `json:"recipients" doc:"public keys; none: a passphrase"`
+	Formats       []string      `json:"formats"`
+	Drawing       *LabelDrawing `json:"drawing,omitempty" doc:"how its labels are drawn"`
+	Again         []int64       `json:"again" doc:"packages that had codes of it before"`
+	Reason        string        `json:"reason,omitempty"`
+	MadeBy        string        `json:"made_by"`
+	MadeAt        time.Time     `json:"made_at"`
+	Sent          int64         `json:"sent" doc:"downloads that were begun"`
+	Spoiled       []CodeRange   `json:"spoiled"`
+	RecalledAt    *time.Time    `json:"recalled_at,omitempty"`
+	RecalledBy    string        `json:"recalled_by,omitempty"`
 }
 
 // MakePackage notes that codes are handed to a printer; SendPackage then writes

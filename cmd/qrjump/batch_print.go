@@ -45,7 +45,7 @@ func (c *batchListCodes) Run(s *session) error {
 	}
 	list, progress := labels.List(c.Format), newBar(s, src.count(), "listing")
 	defer progress.end()
-	size, err := job.stream(s, list.Header(), func(from int64, put func([]byte) error) error {
+	size, err := job.stream(s, list.Header(true), func(from int64, put func([]byte) error) error {
 		rows, clean, err := c.ordered(s.ctx, &src, from)
 		if err != nil {
 			return err
@@ -81,13 +81,7 @@ type labelFlags struct {
 type batchSheet struct {
 	rangeFlags
 	labelFlags
-	Page      string `default:"a4" placeholder:"PAPER" help:"Paper: a3, a4, a5, a6, letter, or a size as in 100x150mm (${default})."`
-	Columns   int    `default:"4" placeholder:"N" help:"Columns of labels (${default})."`
-	PageRows  int    `name:"rows" default:"10" placeholder:"N" help:"Rows of labels (${default})."`
-	Margin    string `default:"10mm" placeholder:"LENGTH" help:"Margin around all labels (${default})."`
-	Gap       string `default:"0mm" placeholder:"LENGTH" help:"Gap between two labels (${default})."`
-	CropMarks bool   `help:"Short lines in the margin where the paper is cut."`
-	Footer    string `placeholder:"TEXT" help:"A line in the lower margin; {batch}, {from}, {to} and {page} are replaced."`
+	pageFlags
 	Logo      string `placeholder:"FILE" help:"A picture left of each symbol, PNG or JPEG."`
 	LogoWidth string `default:"10mm" placeholder:"LENGTH" help:"Width of the logo (${default})."`
 	PerFile   int64  `placeholder:"PAGES" help:"Pages a file, as FILE-0001.pdf; without it one file of all. --resume keeps whole files."`
@@ -122,18 +116,11 @@ func (c *batchSheet) Run(s *session) error {
 
 // sheet is what the flags say of pages.
 func (c *batchSheet) sheet(design labels.Design) (sheet labels.Sheet, err error) {
-	sheet = labels.Sheet{Columns: c.Columns, Rows: c.PageRows, CropMarks: c.CropMarks, Footer: c.Footer, Design: design}
 	if c.PerFile < 0 {
 		return sheet, misused("--per-file %d: want 1 or more", c.PerFile)
 	}
-	if sheet.Paper, err = labels.ParsePaper(c.Page); err != nil {
-		return sheet, misused("--page: %v", err)
-	}
-	if sheet.Margin, err = length("margin", c.Margin); err != nil {
-		return sheet, err
-	}
-	if sheet.Gap, err = length("gap", c.Gap); err != nil {
-		return sheet, err
+	if sheet, err = c.printing(c.Kind, c.pageFlags).Sheet(design); err != nil {
+		return sheet, misprinted(err)
 	}
 	if c.Logo != "" {
 		if sheet.LogoAt, err = length("logo-width", c.LogoWidth); err != nil {

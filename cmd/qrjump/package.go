@@ -23,10 +23,14 @@ type packageMake struct {
 	ByPassphrase bool     `help:"Encrypt by a passphrase instead of a key."`
 	Out          string   `placeholder:"FILE" help:"The file to write; without it package-ID.age here. One that is there is replaced when the new one is whole."`
 	Format       []string `enum:"csv,ndjson,lines,text" default:"csv" placeholder:"csv|ndjson|lines|text" help:"How codes are written: with a header; a JSON object a line; the four columns of the wire; code texts alone. Several with commas between (${default})."`
-	Spare        int64    `placeholder:"N" help:"The last N codes of the range stand in for what spoils."`
-	Proofs       int64    `placeholder:"N" help:"Add N proof codes for trials: they look and scan like real ones, and never activate."`
-	Reason       string   `placeholder:"TEXT" help:"Why these codes are in more packages than usual (setting package_copies)."`
-	Actor        string   `placeholder:"WHO" help:"Who made it, for the log (admin)."`
+	With         []string `enum:"sheet,png,svg,pdf,zpl,epl" placeholder:"sheet|png|svg|pdf|zpl|epl" help:"Labels too, drawn by the server: pages as PDF, a ZIP of pictures, a stream for a label printer. Several with commas between; of 50,000 codes at most. The flags below say how."`
+	Kind         string   `enum:"qr,datamatrix,matrix,both" default:"qr" placeholder:"qr|datamatrix|matrix|both" help:"The text as QR code (${default}) or Data Matrix, the dot matrix, or QR code and dot matrix beside each other."`
+	lookFlags
+	pageFlags
+	Spare  int64  `placeholder:"N" help:"The last N codes of the range stand in for what spoils."`
+	Proofs int64  `placeholder:"N" help:"Add N proof codes for trials: they look and scan like real ones, and never activate."`
+	Reason string `placeholder:"TEXT" help:"Why these codes are in more packages than usual (setting package_copies)."`
+	Actor  string `placeholder:"WHO" help:"Who made it, for the log (admin)."`
 }
 
 // Run makes a package and downloads its file.
@@ -57,8 +61,13 @@ func (c *packageMake) Run(s *session) error {
 			return err
 		}
 	}
-	made, err := qrjump.MakePackage(s.ctx, c.ID, client.PackageWish{From: r.From, To: r.To, Spare: c.Spare, Proofs: c.Proofs, Printer: name,
-		Recipients: keys, Formats: c.Format, Reason: c.Reason, Actor: c.Actor})
+	wish := client.PackageWish{From: r.From, To: r.To, Spare: c.Spare, Proofs: c.Proofs, Printer: name, Recipients: keys,
+		Formats: append(c.Format, c.With...), Reason: c.Reason, Actor: c.Actor}
+	if len(c.With) > 0 {
+		drawing := client.LabelDrawing(c.printing(c.Kind, c.pageFlags))
+		wish.Drawing = &drawing
+	}
+	made, err := qrjump.MakePackage(s.ctx, c.ID, wish)
 	if err != nil {
 		return aboutBatch("make a package of "+rangeText(r)+" of", c.ID, err)
 	}

@@ -7,13 +7,14 @@ import (
 	_ "image/jpeg" // of a logo
 	_ "image/png"  // of a logo
 	"os"
+	"strings"
 
 	"github.com/qrjump/qrjump/internal/labels"
 	"github.com/qrjump/qrjump/internal/symbol"
 )
 
-// printFlags say how a symbol is printed.
-type printFlags struct {
+// lookFlags say how a symbol is printed, wherever it is drawn.
+type lookFlags struct {
 	Module     string   `default:"0.4mm" placeholder:"LENGTH" help:"Side of a module (${default}), rounded to whole dots of the printer."`
 	DPI        int      `name:"dpi" default:"300" placeholder:"DOTS" help:"Dots an inch of the printer (${default}); of label printers 203, 300 or 600."`
 	Level      string   `enum:"L,M,Q,H" default:"Q" placeholder:"L|M|Q|H" help:"How much of a QR code may be damaged: 7, 15, 25 or 30 % (${default})."`
@@ -21,9 +22,32 @@ type printFlags struct {
 	Line       []string `sep:"none" placeholder:"TEXT" help:"A line for people below the symbol; {serial}, {text}, {index} and {batch} are replaced. Repeat it for more."`
 	LineHeight string   `default:"2mm" placeholder:"LENGTH" help:"Size of the lines (${default})."`
 	Beside     bool     `help:"The lines stand to the right of the symbol, and not below."`
-	Font       string   `placeholder:"FILE" help:"A TrueType or OpenType font for the lines, for instance one with Chinese; without it Go Mono."`
 	Colour     string   `name:"colour" aliases:"color" default:"black" placeholder:"#RRGGBB" help:"Colour of the ink (${default}); refused where cameras would not tell it from the background."`
 	Background string   `default:"white" placeholder:"#RRGGBB" help:"Colour of the background (${default})."`
+}
+
+// printFlags say how a symbol is printed on this machine.
+type printFlags struct {
+	lookFlags
+	Font string `placeholder:"FILE" help:"A TrueType or OpenType font for the lines, for instance one with Chinese; without it Go Mono."`
+}
+
+// pageFlags say how labels stand on pages.
+type pageFlags struct {
+	Page      string `default:"a4" placeholder:"PAPER" help:"Paper: a3, a4, a5, a6, letter, or a size as in 100x150mm (${default})."`
+	Columns   int    `default:"4" placeholder:"N" help:"Columns of labels (${default})."`
+	PageRows  int    `name:"rows" default:"10" placeholder:"N" help:"Rows of labels (${default})."`
+	Margin    string `default:"10mm" placeholder:"LENGTH" help:"Margin around all labels (${default})."`
+	Gap       string `default:"0mm" placeholder:"LENGTH" help:"Gap between two labels (${default})."`
+	CropMarks bool   `help:"Short lines in the margin where the paper is cut."`
+	Footer    string `placeholder:"TEXT" help:"A line in the lower margin; {batch}, {from}, {to} and {page} are replaced."`
+}
+
+// printing is what the flags say, for this machine or for a server.
+func (f lookFlags) printing(kind string, p pageFlags) labels.Printing {
+	return labels.Printing{Kind: kind, Module: f.Module, DPI: f.DPI, Level: f.Level, Quiet: f.Quiet, Lines: f.Line,
+		LineHeight: f.LineHeight, Beside: f.Beside, Colour: f.Colour, Background: f.Background, Page: p.Page, Columns: p.Columns,
+		Rows: p.PageRows, Margin: p.Margin, Gap: p.Gap, CropMarks: p.CropMarks, Footer: p.Footer}
 }
 
 // unprintable is an error of a symbol that cannot be printed so, with what can.
@@ -44,31 +68,27 @@ func length(flag, text string) (symbol.Length, error) {
 }
 
 // design is what the flags say of a kind of label.
-func (f printFlags) design(kind string) (d labels.Design, err error) {
-	d = labels.Design{Kind: labels.Kind(kind), Level: symbol.Level(f.Level[0]), Lines: f.Line}
-	d.Style = symbol.Style{DPI: f.DPI, Quiet: f.Quiet, Beside: f.Beside}
-	if d.Style.Module, err = length("module", f.Module); err != nil {
-		return d, err
+func (f printFlags) design(kind string) (labels.Design, error) {
+	d, err := f.printing(kind, pageFlags{}).Design()
+	if err != nil || f.Font == "" {
+		return d, misprinted(err)
 	}
-	if d.Style.Text, err = length("line-height", f.LineHeight); err != nil {
-		return d, err
+	file, err := os.ReadFile(f.Font)
+	if err != nil {
+		return d, misused("--font: %v", err)
 	}
-	if d.Style.Ink, err = symbol.ParseColour(f.Colour); err != nil {
-		return d, misused("--colour: %v", err)
+	if d.Style.Font, err = symbol.ParseFont(file); err != nil {
+		return d, misused("--font %s: %v", f.Font, err)
 	}
-	if d.Style.Paper, err = symbol.ParseColour(f.Background); err != nil {
-		return d, misused("--background: %v", err)
+	return d, nil
+}
+
+// misprinted says which flag an error of a printing is about.
+func misprinted(err error) error {
+	if word, ok := errors.AsType[*labels.WordError](err); ok {
+		return misused("--%s: %v", strings.ReplaceAll(word.Word, "_", "-"), word.Err)
 	}
-	if f.Font != "" {
-		file, err := os.ReadFile(f.Font)
-		if err != nil {
-			return d, misused("--font: %v", err)
-		}
-		if d.Style.Font, err = symbol.ParseFont(file); err != nil {
-			return d, misused("--font %s: %v", f.Font, err)
-		}
-	}
-	return d, unprintable(d.Style.Check())
+	return unprintable(err)
 }
 
 // largestLogo is how many bytes the file of a logo has at most.

@@ -2,9 +2,9 @@ package adminapi
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 
 	"filippo.io/age"
@@ -36,7 +36,13 @@ func (a *Admin) ofPackage(ctx context.Context, parameter func(string) string) (s
 }
 
 func showPackage(p codes.PrintPackage) client.Package {
-	return client.Package{ID: p.ID, ApplicationID: p.Batch, From: p.Codes.From, To: p.Codes.To, Spare: p.Spare, Proofs: p.Proofs,
+	var drawing *client.LabelDrawing
+	if p.Drawing != "" {
+		drawing = new(client.LabelDrawing)
+		_ = json.Unmarshal([]byte(p.Drawing), drawing) // drawingOf made it
+	}
+	return client.Package{Drawing: drawing, ID: p.ID,
+		ApplicationID: p.Batch, From: p.Codes.From, To: p.Codes.To, Spare: p.Spare, Proofs: p.Proofs,
 		Printer: p.Printer, Recipients: words[string](p.Recipients), Formats: words[string](p.Formats),
 		Again:  append([]int64{}, p.Again...),
 		Reason: p.Reason, MadeBy: p.MadeBy, MadeAt: p.MadeAt, Sent: p.Sent,
@@ -50,12 +56,11 @@ func (a *Admin) makePackage(ctx context.Context, in *struct {
 }) (client.Package, error) {
 	w := in.Body
 	if len(w.Formats) == 0 {
-		w.Formats = []string{string(codes.ListCSV)}
+		w.Formats = []string{"csv"}
 	}
-	for i, f := range w.Formats {
-		if !codes.ListFormat(f).Known() || slices.Contains(w.Formats[:i], f) {
-			return client.Package{}, refused("formats[%d] is %q: want each of %v once at most", i, f, codes.ListFormats)
-		}
+	drawing, err := a.drawingOf(ctx, in.ID, w)
+	if err != nil {
+		return client.Package{}, err
 	}
 	if len(w.Recipients) > 0 {
 		if _, err := parcel.Recipients(w.Recipients); err != nil {
@@ -64,7 +69,7 @@ func (a *Admin) makePackage(ctx context.Context, in *struct {
 	}
 	made, err := a.Codes.MakePackage(acting(ctx, w.Actor), codes.Wish{Batch: in.ID, Codes: codes.Range{From: w.From, To: w.To},
 		Spare:  w.Spare,
-		Proofs: w.Proofs, Printer: w.Printer, Recipients: w.Recipients, Formats: w.Formats, Reason: w.Reason})
+		Proofs: w.Proofs, Printer: w.Printer, Recipients: w.Recipients, Formats: w.Formats, Drawing: drawing, Reason: w.Reason})
 	return showPackage(made), err
 }
 
@@ -124,10 +129,6 @@ func (a *Admin) readersOf(p codes.PrintPackage, passphrase string) (to []age.Rec
 	return to, nil
 }
 
-// partEndings are the ends of the names of lists.
-var partEndings = map[codes.ListFormat]string{codes.ListCSV: ".csv", codes.ListNDJSON: ".ndjson", codes.ListLines: ".lines.txt",
-	codes.ListText: ".text.txt"}
-
 func (a *Admin) writePackage(ctx context.Context, w io.Writer, p codes.PrintPackage, to []age.Recipient) error {
 	b, err := a.Codes.Memory.Know(ctx, p.Batch)
 	if err != nil {
@@ -145,14 +146,24 @@ func (a *Admin) writePackage(ctx context.Context, w io.Writer, p codes.PrintPack
 		m.Proofs = proofs.Count
 		lists = append(lists, a.Codes.PrintedRange(proofs, codes.Range{From: 0, To: proofs.Count - 1}))
 	}
+	if p.Drawing != "" {
+		m.Drawing = json.RawMessage(p.Drawing)
+		done, err := drawAlone(ctx)
+		if err != nil {
+			return err
+		}
+		defer done()
+	}
 	var parts []parcel.Content
 	for i, list := range lists {
-		holds := []string{"codes", "proofs"}[i]
-		for _, f := range p.Formats {
-			format := codes.ListFormat(f)
-			parts = append(parts, parcel.Content{
-				Part:  parcel.Part{Name: holds + partEndings[format], Holds: holds, Format: f, Rows: int64(list.To - list.From + 1)},
-				Write: func(ctx context.Context, w io.Writer) error { return codes.WriteList(ctx, w, list, format) }})
+		holds, batch := []string{"codes", "proofs"}[i], []int64{p.Batch, p.Proofs}[i]
+		for _, format := range p.Formats {
+			write, err := partOf(p, batch, format, list)
+			if err != nil {
+				return err
+			}
+			parts = append(parts, parcel.Content{Write: write,
+				Part: parcel.Part{Name: holds + partEndings[format], Holds: holds, Format: format, Rows: int64(list.To - list.From + 1)}})
 		}
 	}
 	head := parcel.LineHead{Package: p.ID, ApplicationID: p.Batch, From: p.Codes.From, To: p.Codes.To, Spare: p.Spare, Proofs: m.Proofs,

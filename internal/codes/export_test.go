@@ -24,13 +24,6 @@ func (m *Memory) Bytes(batch int64) uint64 {
 	return b.frozen.GetSizeInBytes() + b.void.GetSizeInBytes() + b.redeemed.GetSizeInBytes()
 }
 
-// Matrix returns the field of an original code.
-func Matrix(code [CodeLength]byte) (field [fieldLength]byte) {
-	blank(&field)
-	draw(&field, &code)
-	return field
-}
-
 // DefaultPrinted prints texts of 28 characters, which fit QR version 2 at
 // level Q. Contract: marketcode 4.2, 5.3.
 func DefaultPrinted() Printed { return Printed{Prefix: DefaultPrefix, Version: FirstVersion} }

@@ -79,6 +79,13 @@ var spread = func() (t [256]uint64) {
 	return t
 }()
 
+// Matrix returns the dot matrix of an original code, as WriteRows has it.
+func Matrix(code [CodeLength]byte) (field [fieldLength]byte) {
+	blank(&field)
+	draw(&field, &code)
+	return field
+}
+
 // blank makes a field white: a field is the dot matrix of an original code, 19×19
 // characters row by row, 0 = white, 1 = black.
 func blank(field *[fieldLength]byte) {

@@ -21,6 +21,9 @@ var ErrNoPackage = errors.New("codes: no such package")
 const (
 	// MaxProofs is how many proof codes a package can have.
 	MaxProofs = 10_000
+	// MaxDrawn is how many codes a package of drawn labels can have: each is drawn
+	// twice, by the server.
+	MaxDrawn = 50_000
 	// maxRecipients is how many keys it can be encrypted to.
 	maxRecipients = 20
 )
@@ -40,6 +43,8 @@ type PrintPackage struct {
 	// passphrase, which is not kept.
 	Recipients []string
 	Formats    []string
+	// Drawing says, as JSON, how labels are drawn; "" = there are none.
+	Drawing string
 	// Again are the packages that had codes of it before: a reprint.
 	Again  []int64
 	Reason string
@@ -62,6 +67,7 @@ type Wish struct {
 	Printer    string
 	Recipients []string
 	Formats    []string
+	Drawing    string // "" = no labels are drawn
 	Reason     string // why more packages have these codes than are usual
 }
 
@@ -84,6 +90,9 @@ func (w Wish) check(b Batch) error {
 		fault = fmt.Sprintf("proofs is %d: want 0 to %d", w.Proofs, MaxProofs)
 	case len(w.Recipients) > maxRecipients:
 		fault = fmt.Sprintf("%d recipients: want at most %d", len(w.Recipients), maxRecipients)
+	case w.Drawing != "" && w.Codes.To-w.Codes.From >= MaxDrawn:
+		fault = fmt.Sprintf("labels of %d codes: a package has at most %d drawn ones: make several packages, or let the printer draw them from "+
+			"the lists", w.Codes.To-w.Codes.From+1, MaxDrawn)
 	case len(w.Formats) == 0:
 		fault = "formats: want at least one"
 	}
@@ -144,7 +153,7 @@ func (p *Press) MakePackage(ctx context.Context, w Wish) (made PrintPackage, err
 			return Conflict(fmt.Sprintf("code %d is %s: a package has only codes that can become active", index, state))
 		}
 		made = PrintPackage{Batch: w.Batch, Codes: w.Codes, Spare: w.Spare, Printer: w.Printer, Recipients: w.Recipients,
-			Formats: w.Formats, Reason: w.Reason, MadeBy: accounts.AuthorOf(ctx).Actor, MadeAt: at}
+			Formats: w.Formats, Drawing: w.Drawing, Reason: w.Reason, MadeBy: accounts.AuthorOf(ctx).Actor, MadeAt: at}
 		for _, o := range others {
 			made.Again = append(made.Again, o.ID)
 		}

@@ -27,6 +27,8 @@ type Design struct {
 	// Lines stand below or beside the symbol; {serial}, {text}, {index} and {batch}
 	// are replaced in them.
 	Lines []string
+	// Processors is how many draw at once; 0 = all of the machine.
+	Processors int
 }
 
 // Draw lays out the label of a row of a batch.

@@ -185,7 +185,7 @@ func TestRowsAreWhatListsWere(t *testing.T) {
 		"text":   one.Text + "\n",
 		"lines":  one.Matrix + " " + one.Code + " 0 " + one.Text + "\n",
 	} {
-		if got := form.Header() + string(form.Append(nil, one)); got != want {
+		if got := form.Header(true) + string(form.Append(nil, one)); got != want {
 			t.Errorf("%s is\n%s, not\n%s", form, got, want)
 		}
 	}

@@ -6,17 +6,19 @@ import (
 	"sync"
 )
 
-// inOrder does something to each of what comes, on all processors, and hands over
+// inOrder does something to each of what comes, on so many processors (0 = all), and hands over
 // the results in the order of what came. At most a few are held at a time. It ends
 // with the first error of any of the three.
-func inOrder[In, Out any](in iter.Seq2[In, error], do func(In) (Out, error), take func(Out) error) error {
+func inOrder[In, Out any](workers int, in iter.Seq2[In, error], do func(In) (Out, error), take func(Out) error) error {
 	type job struct {
 		in   In
 		out  Out
 		err  error
 		done chan struct{}
 	}
-	workers := runtime.GOMAXPROCS(0)
+	if workers == 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
 	queue, work, stop := make(chan *job, 2*workers), make(chan *job), make(chan struct{})
 	var all sync.WaitGroup
 	for range workers {

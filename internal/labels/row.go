@@ -83,31 +83,40 @@ func parseRow(line string) (Row, error) {
 // an object a line, text with the texts alone, and lines, the four columns of the wire.
 type List string
 
-// Header is what stands before the rows.
-func (l List) Header() string {
-	if l == "csv" {
+// Lists are all of them.
+var Lists = []List{"csv", "ndjson", "lines", "text"}
+
+// Header is what stands before the rows, which have a dot matrix or have none.
+func (l List) Header(matrix bool) string {
+	switch {
+	case l == "csv" && matrix:
 		return "index,code,text,matrix\n"
+	case l == "csv":
+		return "index,code,text\n"
 	}
 	return ""
 }
 
-// Append writes a row behind a text.
+// Append writes a row behind a text. csv and ndjson leave away a dot matrix that the
+// row has not.
 func (l List) Append(to []byte, r Row) []byte {
 	switch l {
 	case "csv":
-		var line bytes.Buffer
-		w := csv.NewWriter(&line)
-		_ = w.Write([]string{strconv.FormatInt(r.Index, 10), r.Code, r.Text, r.Matrix}) // a buffer takes all
-		w.Flush()
-		return append(to, line.Bytes()...)
+		to = strconv.AppendInt(to, r.Index, 10)
+		to = appendCell(append(to, ','), r.Code)
+		to = appendCell(append(to, ','), r.Text)
+		if r.Matrix != "" {
+			to = append(append(to, ','), r.Matrix...)
+		}
+		return append(to, '\n')
 	case "ndjson":
-		line, _ := json.Marshal(struct { // of texts and a number
-			Index  int64  `json:"index"`
-			Code   string `json:"code"`
-			Text   string `json:"text"`
-			Matrix string `json:"matrix"`
-		}{r.Index, r.Code, r.Text, r.Matrix})
-		return append(append(to, line...), '\n')
+		to = strconv.AppendInt(append(to, `{"index":`...), r.Index, 10)
+		to = appendString(append(to, `,"code":`...), r.Code)
+		to = appendString(append(to, `,"text":`...), r.Text)
+		if r.Matrix != "" {
+			to = appendString(append(to, `,"matrix":`...), r.Matrix)
+		}
+		return append(to, "}\n"...)
 	case "text":
 		return append(append(to, r.Text...), '\n')
 	}
@@ -115,4 +124,46 @@ func (l List) Append(to []byte, r Row) []byte {
 	to = append(append(to, r.Code...), ' ')
 	to = append(strconv.AppendInt(to, r.Index, 10), ' ')
 	return append(append(to, r.Text...), '\n')
+}
+
+// bare reports whether both formats write a text as it is, as they do with every
+// code of ours. Rows of a file may have others.
+func bare(text string) bool {
+	return strings.IndexFunc(text, func(r rune) bool {
+		return !('0' <= r && r <= '9' || 'A' <= r && r <= 'Z' || 'a' <= r && r <= 'z' || strings.ContainsRune("$-./:_", r))
+	}) < 0
+}
+
+func appendCell(to []byte, text string) []byte {
+	if bare(text) {
+		return append(to, text...)
+	}
+	var cell bytes.Buffer
+	w := csv.NewWriter(&cell)
+	_ = w.Write([]string{text}) // a buffer takes all
+	w.Flush()
+	return append(to, bytes.TrimSuffix(cell.Bytes(), []byte("\n"))...)
+}
+
+func appendString(to []byte, text string) []byte {
+	if bare(text) {
+		return append(append(append(to, '"'), text...), '"')
+	}
+	quoted, _ := json.Marshal(text) // of a text
+	return append(to, quoted...)
+}
+
+// WriteList writes rows as a list. The error is that of the rows or of the writer.
+func WriteList(w io.Writer, l List, matrix bool, rows iter.Seq2[Row, error]) error {
+	out := bufio.NewWriterSize(w, 32<<10)
+	_, _ = out.WriteString(l.Header(matrix)) // the writer keeps its error
+	for r, err := range rows {
+		if err != nil {
+			return err
+		}
+		if _, err := out.Write(l.Append(out.AvailableBuffer(), r)); err != nil {
+			return err
+		}
+	}
+	return out.Flush()
 }

@@ -148,7 +148,7 @@ func (s Sheet) Write(w io.Writer, batch int64, rows iter.Seq2[Row, error], first
 			n++
 		}
 	}
-	err := inOrder(numbered, p.draw, func(d drawnPage) error {
+	err := inOrder(s.Design.Processors, numbered, p.draw, func(d drawnPage) error {
 		if err := file.Add(d.page); err != nil {
 			return err
 		}

@@ -50,7 +50,9 @@ type Manifest struct {
 	Printer       string    `json:"printer"`
 	MadeBy        string    `json:"made_by"`
 	MadeAt        time.Time `json:"made_at"`
-	Parts         []Part    `json:"parts"`
+	// Drawing says how the labels of the parts that have some are drawn.
+	Drawing json.RawMessage `json:"drawing,omitempty"`
+	Parts   []Part          `json:"parts"`
 }
 
 // Part is one file of a package.

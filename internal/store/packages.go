@@ -2,8 +2,10 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/qrjump/qrjump/internal/codes"
 )
@@ -11,10 +13,38 @@ import (
 var packageRows = noun[codes.PrintPackage]{table: "packages", key: "id", none: codes.ErrNoPackage,
 	fields: func(p *codes.PrintPackage) []field {
 		return []field{{"id", &p.ID}, {"batch", &p.Batch}, {"first_idx", &p.Codes.From}, {"last_idx", &p.Codes.To}, {"spare", &p.Spare},
-			{"proofs", &p.Proofs}, {"printer", &p.Printer}, {"recipients", inJSON(&p.Recipients)}, {"formats", inJSON(&p.Formats)},
+			{"proofs", &p.Proofs}, {"printer", &p.Printer}, {"recipients", inJSON(&p.Recipients)}, {"formats", packageParts{p}},
 			{"again", inJSON(&p.Again)}, {"reason", &p.Reason}, {"made_by", &p.MadeBy}, {"made_at", moment{&p.MadeAt}}, {"sent", &p.Sent},
 			{"spoiled", codeSet{&p.Spoiled}}, {"recalled_at", moment{&p.RecalledAt}}, {"recalled_by", &p.RecalledBy}}
 	}}.rows()
+
+// packageParts is the column that says which parts a package has: a list of formats,
+// or an object where labels are drawn too.
+type packageParts struct{ p *codes.PrintPackage }
+
+type drawnParts struct {
+	Formats []string        `json:"formats"`
+	Drawing json.RawMessage `json:"drawing"`
+}
+
+func (c packageParts) text() string {
+	if c.p.Drawing == "" {
+		return inJSON(&c.p.Formats).text()
+	}
+	return inJSON(&drawnParts{c.p.Formats, json.RawMessage(c.p.Drawing)}).text()
+}
+
+// Scan implements sql.Scanner.
+func (c packageParts) Scan(src any) error {
+	if text, is := src.(string); !is || !strings.HasPrefix(text, "{") {
+		c.p.Drawing = ""
+		return inJSON(&c.p.Formats).Scan(src)
+	}
+	var parts drawnParts
+	err := inJSON(&parts).Scan(src)
+	c.p.Formats, c.p.Drawing = parts.Formats, string(parts.Drawing)
+	return err
+}
 
 // codeSet is a column that holds a set of indexes.
 type codeSet struct{ s *codes.Set }

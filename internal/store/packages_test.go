@@ -69,6 +69,18 @@ func TestPackagesOfOverlappingRangesOnTwoNodes(t *testing.T) {
 			}
 		}
 
+		drawn := codes.Wish{Batch: b.ID, Codes: codes.Range{From: 9_000, To: 9_099}, Printer: "printer 0",
+			Formats: []string{"csv", "sheet"}, Drawing: `{"kind":"qr","lines":["{serial}"]}`}
+		labels, err := p[0].MakePackage(ctx, drawn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if labels, err = p[1].PrintPackage(ctx, labels.ID); err != nil {
+			t.Fatal(err)
+		}
+		want(t, "how labels are drawn", labels.Drawing, drawn.Drawing)
+		want(t, "its formats", fmt.Sprint(labels.Formats), "[csv sheet]")
+
 		done := 0
 		for _, err := range race(6, func(i int) error {
 			_, err := p[i%2].RecallPackage(ctx, stored[0].ID, "")

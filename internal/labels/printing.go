@@ -1,0 +1,105 @@
+package labels
+
+import (
+	"cmp"
+	"fmt"
+
+	"github.com/qrjump/qrjump/internal/symbol"
+)
+
+// Printing says how labels are drawn, in the words of people: lengths with their
+// unit, colours as #RRGGBB.
+type Printing struct {
+	Kind       string
+	Module     string
+	DPI        int
+	Level      string
+	Quiet      int
+	Lines      []string
+	LineHeight string
+	Beside     bool
+	Colour     string
+	Background string
+
+	// Those of sheets.
+	Page      string
+	Columns   int
+	Rows      int
+	Margin    string
+	Gap       string
+	CropMarks bool
+	Footer    string
+}
+
+// OrUsual is p with what is usual where it says nothing.
+func (p Printing) OrUsual() Printing {
+	p.Kind, p.Level = cmp.Or(p.Kind, string(QR)), cmp.Or(p.Level, "Q")
+	p.Module, p.LineHeight, p.DPI = cmp.Or(p.Module, "0.4mm"), cmp.Or(p.LineHeight, "2mm"), cmp.Or(p.DPI, 300)
+	p.Colour, p.Background = cmp.Or(p.Colour, "black"), cmp.Or(p.Background, "white")
+	p.Page, p.Columns, p.Rows = cmp.Or(p.Page, "a4"), cmp.Or(p.Columns, 4), cmp.Or(p.Rows, 10)
+	p.Margin, p.Gap = cmp.Or(p.Margin, "10mm"), cmp.Or(p.Gap, "0mm")
+	return p
+}
+
+// WordError is what is wrong with one word of a Printing.
+type WordError struct {
+	Word string // as JSON has it: line_height
+	Err  error
+}
+
+func (e *WordError) Error() string { return e.Word + ": " + e.Err.Error() }
+
+func (e *WordError) Unwrap() error { return e.Err }
+
+// Design is how each label looks, in the font of the style's own. A *WordError, or a
+// *symbol.SizeError.
+func (p Printing) Design() (d Design, err error) {
+	d = Design{Kind: Kind(p.Kind), Lines: p.Lines,
+		Style: symbol.Style{DPI: p.DPI, Quiet: p.Quiet, Beside: p.Beside}}
+	switch d.Kind {
+	case QR, DataMatrix, Matrix, Both:
+	default:
+		return d, &WordError{"kind", fmt.Errorf("%.40q is none: want qr, datamatrix, matrix or both", p.Kind)}
+	}
+	switch p.Level {
+	case "L", "M", "Q", "H":
+		d.Level = symbol.Level(p.Level[0])
+	default:
+		return d, &WordError{"level", fmt.Errorf("%.40q is none: want L, M, Q or H", p.Level)}
+	}
+	if d.Style.Module, err = length("module", p.Module); err != nil {
+		return d, err
+	}
+	if d.Style.Text, err = length("line_height", p.LineHeight); err != nil {
+		return d, err
+	}
+	if d.Style.Ink, err = symbol.ParseColour(p.Colour); err != nil {
+		return d, &WordError{"colour", err}
+	}
+	if d.Style.Paper, err = symbol.ParseColour(p.Background); err != nil {
+		return d, &WordError{"background", err}
+	}
+	return d, d.Style.Check()
+}
+
+// Sheet is how labels of a design stand on pages; it is not checked, so that a logo
+// can be added.
+func (p Printing) Sheet(d Design) (s Sheet, err error) {
+	s = Sheet{Columns: p.Columns, Rows: p.Rows, CropMarks: p.CropMarks, Footer: p.Footer, Design: d}
+	if s.Paper, err = ParsePaper(p.Page); err != nil {
+		return s, &WordError{"page", err}
+	}
+	if s.Margin, err = length("margin", p.Margin); err != nil {
+		return s, err
+	}
+	s.Gap, err = length("gap", p.Gap)
+	return s, err
+}
+
+func length(word, text string) (symbol.Length, error) {
+	l, err := symbol.ParseLength(text)
+	if err != nil {
+		return 0, &WordError{word, err}
+	}
+	return l, nil
+}
