@@ -10,7 +10,7 @@ import (
 type Drill struct {
 	OK      bool       `json:"ok"`
 	Problem string     `json:"problem,omitempty" answer:"optional" maxLength:"1000"` // what went wrong; "" where nothing did
-	Archive *time.Time `json:"archive,omitempty" answer:"optional"`                  // when the archive was made; nil where it could not be read
+	Archive *time.Time `json:"archive,omitempty" answer:"optional"`                  // when it was made; nil: not known
 	Rows    int64      `json:"rows,omitempty" answer:"optional" minimum:"0"`         // restored
 	Rules   int64      `json:"rules,omitempty" answer:"optional" minimum:"0"`
 	Codes   int64      `json:"codes,omitempty" answer:"optional" minimum:"0"` // made, read and found again

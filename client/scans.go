@@ -310,6 +310,12 @@ const (
 	SpoiledCode = "spoiled_code" // a printer reported it as spoiled, and it was scanned
 )
 
+// AlarmReason is one of the reasons of an alarm in both languages.
+type AlarmReason struct {
+	English string `json:"english"`
+	Chinese string `json:"chinese"`
+}
+
 // Alarm says what is wrong with a code by its scans.
 type Alarm struct {
 	ID             int64           `json:"id"`
@@ -320,6 +326,7 @@ type Alarm struct {
 	ScanID         string          `json:"scan_id"`
 	Score          int64           `json:"score"`
 	Why            json.RawMessage `json:"why"`
+	Reasons        []AlarmReason   `json:"reasons,omitempty" answer:"optional"` // the same for people, the heaviest first
 	AcknowledgedAt *time.Time      `json:"acknowledged_at,omitempty"`
 	AcknowledgedBy string          `json:"acknowledged_by,omitempty"`
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -287,34 +286,14 @@ func (c *statsAlarms) Run(s *session) error {
 	})
 }
 
-// reason says in words why there is an alarm.
+// reason says in words why there is an alarm: those of the server, or what an older one knew.
 func (c *statsAlarms) reason(a client.Alarm) string {
-	var known struct{ Scans, Users, Networks, Regions, Trips, Days int64 }
-	if err := json.Unmarshal(a.Why, &known); err != nil || known.Scans == 0 {
-		return string(a.Why) // of a newer server
+	said := []string{}
+	for _, one := range a.Reasons {
+		said = append(said, c.in(one.English, one.Chinese))
 	}
-	n := func(n int64, noun string) string { return counted(int(n), noun) }
-	english := n(known.Scans, "scan") + " by " + n(known.Users, "user")
-	chinese := fmt.Sprintf("被 %d 个用户扫码 %d 次", known.Users, known.Scans)
-	if known.Networks > 0 {
-		english += ", from " + n(known.Networks, "network")
-		chinese += fmt.Sprintf("，来自 %d 个网络", known.Networks)
+	if len(said) == 0 {
+		return string(a.Why)
 	}
-	if known.Regions > 0 {
-		english += ", in " + n(known.Regions, "region")
-		chinese += fmt.Sprintf("，遍及 %d 个地区", known.Regions)
-	}
-	if known.Days > 0 {
-		english += ", on " + n(known.Days, "day")
-		chinese = fmt.Sprintf("%d 天内", known.Days) + chinese
-	}
-	if known.Trips > 0 {
-		english += "; " + n(known.Trips, "time") + " in two places too far apart for the time between"
-		chinese += fmt.Sprintf("；其中 %d 次两地相距太远，间隔时间内不可能到达", known.Trips)
-	}
-	if a.Kind == client.SpoiledCode {
-		english = "a printer reported it as spoiled: " + english
-		chinese = "印刷厂已将其报废，却" + chinese
-	}
-	return c.in(english, chinese)
+	return strings.Join(said, c.in(" ", ""))
 }

@@ -12,16 +12,17 @@ import (
 // alarm is what the scans of a code gave rise to. client.Alarm passes on what was
 // known of the code, whatever a later server says.
 type alarm struct {
-	ID             int64      `json:"id"`
-	Kind           string     `json:"kind"`
-	ApplicationID  int64      `json:"application_id"`
-	CodeIndex      int64      `json:"code_index"`
-	At             time.Time  `json:"at" doc:"of the scan that gave rise to it"`
-	ScanID         string     `json:"scan_id"`
-	Score          int64      `json:"score"`
-	Why            stats.Why  `json:"why" doc:"what was known of the code then"`
-	AcknowledgedAt *time.Time `json:"acknowledged_at,omitempty"`
-	AcknowledgedBy string     `json:"acknowledged_by,omitempty"`
+	ID             int64          `json:"id"`
+	Kind           string         `json:"kind"`
+	ApplicationID  int64          `json:"application_id"`
+	CodeIndex      int64          `json:"code_index"`
+	At             time.Time      `json:"at" doc:"of the scan that gave rise to it"`
+	ScanID         string         `json:"scan_id"`
+	Score          int64          `json:"score"`
+	Why            stats.Why      `json:"why" doc:"what was known of the code then"`
+	Reasons        []stats.Reason `json:"reasons" doc:"the same for people, the heaviest first"`
+	AcknowledgedAt *time.Time     `json:"acknowledged_at,omitempty"`
+	AcknowledgedBy string         `json:"acknowledged_by,omitempty"`
 }
 
 type alarmList struct {
@@ -29,7 +30,8 @@ type alarmList struct {
 }
 
 func showAlarm(a stats.Alarm) alarm {
-	return alarm{ID: a.ID, Kind: a.Kind, ApplicationID: a.Batch, CodeIndex: a.Index, At: a.At, ScanID: a.Scan, Score: a.Score, Why: a.Why,
+	return alarm{ID: a.ID, Kind: a.Kind, ApplicationID: a.Batch, CodeIndex: a.Index, At: a.At, ScanID: a.Scan, Score: a.Score,
+		Why: a.Why, Reasons: a.Reasons(),
 		AcknowledgedAt: optional(a.SeenAt), AcknowledgedBy: a.SeenBy}
 }
 

@@ -53,6 +53,15 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 	v := c.visit(w, r, people.Caller{})
 	form := signingIn{Next: inside(r.FormValue("next")), Name: r.FormValue("name"), Kept: r.FormValue("kept"),
 		Provider: c.offered()}
+	if form.Kept != "" && r.FormValue("did") == "on" { // somebody signed in at the provider, in another tab
+		if _, err := c.callerOf(r); err == nil {
+			c.goOn(v, form)
+			return
+		}
+		form.Fault = v.say("kept.not.yet")
+		v.show(http.StatusUnauthorized, "login", form)
+		return
+	}
 	browser := people.Browser{IP: c.ClientIP(r), Agent: r.UserAgent()}
 	was := ""
 	if old, err := r.Cookie(c.cookie(r)); err == nil {

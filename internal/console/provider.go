@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/people"
@@ -34,6 +35,10 @@ func (c *Console) offered() string {
 	return c.Provider.Host()
 }
 
+// mostFlow is how long the cookie of a sign-in may be: browsers keep 4,096 bytes with its
+// name and attributes.
+const mostFlow = 3500
+
 // toProvider sends somebody to the provider. It is a link, since a form may not lead to
 // another origin; a page of another origin cannot follow it for them.
 func (c *Console) toProvider(w http.ResponseWriter, r *http.Request) {
@@ -53,10 +58,17 @@ func (c *Console) toProvider(w http.ResponseWriter, r *http.Request) {
 	if c.Secure(r) {
 		scheme = "https://"
 	}
-	to, kept, err := c.Provider.Begin(r.Context(), scheme+r.Host+Root+"/login/callback", next)
-	if err != nil {
-		c.unreached(v, next, err)
-		return
+	var to, kept string
+	var err error
+	page, _, _ := strings.Cut(next, "?")
+	for _, shorter := range []string{next, page, Root + "/calls"} { // a browser drops a cookie that is too long
+		if to, kept, err = c.Provider.Begin(r.Context(), scheme+r.Host+Root+"/login/callback", shorter); err != nil {
+			c.unreached(v, next, err)
+			return
+		}
+		if len(kept) <= mostFlow {
+			break
+		}
 	}
 	c.setFlow(v, kept, int(provider.FlowTime.Seconds()))
 	v.redirect(to)
@@ -114,8 +126,15 @@ func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 	if old, err := r.Cookie(c.cookie(r)); err == nil {
 		was = old.Value
 	}
-	c.setFlow(v, "", -1) // once
 	who, next, err := c.Provider.Finish(r.Context(), kept, came)
+	if errors.Is(err, provider.ErrNotBegun) {
+		// Whoever makes somebody follow a link can bring them here: that ends no sign-in
+		// which they began.
+		c.People.Misled(browser)
+		v.show(http.StatusForbidden, "login", signingIn{Next: inside(next), Provider: c.offered(), Fault: v.say("provider.begun")})
+		return
+	}
+	c.setFlow(v, "", -1) // once
 	ctx := accounts.By(r.Context(), accounts.Author{Actor: "provider"})
 	if err == nil {
 		var text string
@@ -135,8 +154,6 @@ func (c *Console) refused(ctx context.Context, v *visit, who people.Outsider, ne
 	status := http.StatusForbidden
 	refusal, isRefusal := errors.AsType[*provider.Refusal](err)
 	switch {
-	case errors.Is(err, provider.ErrNotBegun):
-		page.Fault = v.say("provider.begun")
 	case isRefusal:
 		c.Log.WarnContext(ctx, "the provider's answer lets nobody in", "provider", c.Provider.Issuer, "why", string(refusal.Why),
 			"detail", refusal.Detail)

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"html"
 	"io"
 	"maps"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -395,6 +397,64 @@ func TestAProviderThatCannotBe(t *testing.T) {
 	for _, p := range []page{v.get("/console/login/provider"), v.get("/console/login/callback"), v.post("/console/login/callback", nil)} {
 		if p.Status != http.StatusNotFound {
 			t.Errorf("without a provider: %d", p.Status)
+		}
+	}
+}
+
+// Issue 17: a form that waits survives a sign-in at the provider, an address too long for a cookie loses no sign-in, and a link of a
+// stranger ends none that is under way.
+func TestASignInAtAProviderLosesNothing(t *testing.T) {
+	t.Parallel()
+	c := crookedProvider(t)
+	s := c.with(t, servertest.Options{Guarded: true})
+	c.says(map[string]any{"roles": []string{"rules"}})
+	v := visit(t, s)
+	if p := c.signIn(v); p.Status != http.StatusSeeOther {
+		t.Fatalf("signing in: %d %s", p.Status, p.Body)
+	}
+	s.Clock.Step(30 * 24 * time.Hour)
+	form := url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/kept/"}, "path": {"pages/x"}, "links": {""}}
+	p := v.post("/console/rules/new", form)
+	kept := regexp.MustCompile(`name="kept" value="([^"]*)"`).FindStringSubmatch(p.Body)
+	if p.Status != http.StatusUnauthorized || kept == nil || !strings.Contains(p.Body, `target="_blank"`) {
+		t.Fatalf("an expired session: %d %s", p.Status, p.Body)
+	}
+	goOn := func() page {
+		t.Helper()
+		return v.post("/console/login", url.Values{"kept": {html.UnescapeString(kept[1])}, "did": {"on"}})
+	}
+	if p := goOn(); p.Status != http.StatusUnauthorized || !strings.Contains(p.Body, `name="kept" value="`+kept[1]) {
+		t.Errorf("before the sign-in: %d", p.Status)
+	}
+	c.signIn(v) // in another tab
+	if p := goOn(); p.Status != http.StatusOK || !strings.Contains(p.Body, `action="/console/rules/new"`) ||
+		!strings.Contains(p.Body, "https://shop.example/kept/") {
+		t.Fatalf("after it: %d %s", p.Status, p.Body)
+	}
+
+	v = visit(t, s)
+	for _, next := range []string{"/console/rules?prefix=" + strings.Repeat("%26", 2000), "/console/rules/" + strings.Repeat("x", 5000)} {
+		p := v.get("/console/login/provider?next="+url.QueryEscape(next), "Sec-Fetch-Site: same-origin")
+		cookie := p.Header.Get("Set-Cookie")
+		if p.Status != http.StatusSeeOther || cookie == "" || len(cookie) > 4000 {
+			t.Fatalf("a long way: %d, a cookie of %d bytes", p.Status, len(cookie))
+		}
+		to, err := url.Parse(p.Header.Get("Location"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.mu.Lock()
+		c.asked = to.Query()
+		c.mu.Unlock()
+		for range 3 { // of a stranger, who knows no state
+			p := back(v, url.Values{"code": {"x"}, "state": {"x"}})
+			if set := p.Header.Get("Set-Cookie"); p.Status != http.StatusForbidden || set != "" {
+				t.Fatalf("a stranger's link: %d %q", p.Status, set)
+			}
+		}
+		p = back(v, url.Values{"code": {"good"}, "state": {to.Query().Get("state")}, "iss": {c.URL}})
+		if at := p.Header.Get("Location"); p.Status != http.StatusSeeOther || !strings.HasPrefix(at, "/console/") || len(at) > 100 {
+			t.Errorf("after a long way: %d %s %s", p.Status, at, p.Body)
 		}
 	}
 }

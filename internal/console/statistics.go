@@ -1,7 +1,6 @@
 package console
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -107,39 +106,21 @@ func (v *visit) alarms(s statisticsView, limit int) ([]alarmView, error) {
 	shown := make([]alarmView, 0, len(list.Alarms))
 	for _, one := range list.Alarms {
 		a := alarmView{Alarm: one}
-		if err := json.Unmarshal(one.Why, &a.known); err != nil {
-			return nil, err
+		for _, reason := range one.Reasons {
+			a.Reasons = append(a.Reasons, view{visit: v}.In(reason.English, reason.Chinese))
 		}
-		a.Reasons = a.reasons(v)
+		if len(a.Reasons) == 0 { // of a server that says none
+			a.Reasons = []string{string(one.Why)}
+		}
 		shown = append(shown, a)
 	}
 	return shown, nil
 }
 
-// alarmView is an alarm with what was known of its code.
+// alarmView is an alarm with its reasons in the reader's language.
 type alarmView struct {
 	client.Alarm
-	known   struct{ Scans, Users, Networks, Regions, Trips, Days int64 }
 	Reasons []string
-}
-
-// reasons say what gave the code its points, in the order of their weight: see
-// docs/alarms.md.
-func (a alarmView) reasons(v *visit) []string {
-	list := []string{v.say("alarm.scans", a.known.Scans, max(a.known.Days, 1))}
-	if a.Kind == client.SpoiledCode {
-		list = slices.Insert(list, 0, v.say("alarm.spoiled"))
-	}
-	for _, one := range []struct {
-		key     string
-		n, from int64
-	}{{"alarm.trips", a.known.Trips, 0}, {"alarm.users", a.known.Users, 3}, {"alarm.regions", a.known.Regions, 2},
-		{"alarm.networks", a.known.Networks, 4}} {
-		if one.n > one.from {
-			list = append(list, v.say(one.key, one.n))
-		}
-	}
-	return list
 }
 
 // Code is the code's name, as people type it.
