@@ -91,6 +91,8 @@ type Console struct {
 	Open *people.Caller
 	// AdminToken reports whether a text is the admin token; people.ErrTooMany.
 	AdminToken func(r *http.Request, text string) (bool, error)
+	// Demanded reports whether people of a role must have a second factor.
+	Demanded func(role string) bool
 	// Emulates says that calls are remembered, and that time can be moved.
 	Emulates bool
 	// Again makes a call of the wire once more, in an account's name, and returns the
@@ -228,7 +230,11 @@ func (c *Console) signedIn(serve func(*visit)) http.HandlerFunc {
 		}
 		caller, err := find(r)
 		if err == nil {
-			serve(c.visit(w, r, caller))
+			if v := c.visit(w, r, caller); c.lacksFactor(v) {
+				c.setUp(v, stream)
+			} else {
+				serve(v)
+			}
 			return
 		}
 		v := c.visit(w, r, people.Caller{})

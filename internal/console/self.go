@@ -8,6 +8,7 @@ import (
 	"html/template"
 	"image/png"
 	"net/http"
+	"strings"
 
 	"github.com/boombuler/barcode"
 	"github.com/boombuler/barcode/qr"
@@ -124,4 +125,27 @@ func pictureOf(text string) (template.URL, error) {
 		return "", err
 	}
 	return template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(b.Bytes())), nil
+}
+
+// lacksFactor reports whether somebody must set up a second factor before anything but
+// that. Whom a provider signs in is its matter; the admin token is nobody's.
+func (c *Console) lacksFactor(v *visit) bool {
+	who := v.caller
+	if c.Demanded == nil || who.Session == "" || who.Name == "" || who.Issuer != "" || who.Factor || !c.Demanded(who.Role) {
+		return false
+	}
+	path := v.r.URL.Path
+	return path != Root+"/self" && !strings.HasPrefix(path, Root+"/preferences/")
+}
+
+// setUp leads to where a second factor is set up.
+func (c *Console) setUp(v *visit, stream bool) {
+	switch {
+	case stream:
+		http.Error(v.w, "set up a second factor first", http.StatusForbidden)
+	case v.r.Method == http.MethodGet || v.r.Method == http.MethodHead:
+		v.redirect(Root + "/self?done=factor")
+	default:
+		v.fault(http.StatusForbidden, v.say("self.factor.first"))
+	}
 }

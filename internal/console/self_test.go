@@ -158,3 +158,57 @@ func TestPeopleChangeTheirOwnSignIn(t *testing.T) {
 		t.Errorf("the admin token has a password: %d", p.Status)
 	}
 }
+
+// ASVS 6.3.3, issue 17: where a second factor is demanded, who has none can do nothing before one is set up; others are not concerned.
+func TestASecondFactorIsDemanded(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	person(s, "ada", operations.Admin)
+	person(s, "vera", operations.Viewer)
+	ada, vera, token := visit(t, s), visit(t, s), visit(t, s)
+	ada.signIn("ada", password, "")
+	vera.signIn("vera", password, "")
+	token.post("/console/login", url.Values{"password": {servertest.AdminToken}})
+	held := func(v *visitor, what string, want bool) {
+		t.Helper()
+		p := v.get("/console/rules")
+		to := p.Header.Get("Location")
+		if got := p.Status == http.StatusSeeOther && to == "/console/self?done=factor"; got != want || !got && p.Status != http.StatusOK {
+			t.Errorf("%s: %d %s", what, p.Status, to)
+		}
+	}
+	demand := func(of string) { s.Admin("PUT", "/settings", `{"second_factor":"`+of+`"}`) }
+	held(ada, "by default", false)
+	demand("admins")
+	held(ada, "an admin, where admins must", true)
+	held(vera, "a viewer, where admins must", false)
+	demand("everyone")
+	held(vera, "a viewer, where everybody must", true)
+	held(token, "the admin token", false)
+	undo := url.Values{"did": {"reset"}, "name": {"second_factor"}}
+	if p := vera.post("/console/operate/settings", undo); p.Status != http.StatusForbidden {
+		t.Errorf("a form before the factor: %d", p.Status)
+	}
+	if p := vera.get("/console/calls/live", "Accept: text/event-stream"); p.Status != http.StatusForbidden {
+		t.Errorf("a stream before the factor: %d", p.Status)
+	}
+	vera.get("/console/self?done=factor&lang=zh").wants(t, "本服务器要求您使用第二因素", `value="factor"`)
+	p := vera.post("/console/self", url.Values{"did": {"factor"}, "password": {password}})
+	uri := html.UnescapeString(regexp.MustCompile(`otpauth://[^<"]*`).FindString(p.Body))
+	waits := regexp.MustCompile(`name="waits" value="([^"]*)"`).FindStringSubmatch(p.Body)
+	if uri == "" || waits == nil {
+		t.Fatalf("no factor: %d %s", p.Status, p.Body)
+	}
+	secret, err := url.Parse(uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Hide(secret.Query().Get("secret"))
+	vera.post("/console/self", url.Values{"did": {"confirm"}, "waits": {html.UnescapeString(waits[1])},
+		"code": {appCode(t, uri, s.Clock.Now())}})
+	held(vera, "with a factor", false)
+	if status := s.Do("PUT", "/admin/v1/settings", `{"second_factor":"nobody"}`, "Authorization: Bearer "+servertest.AdminToken,
+		"Content-Type: application/json").Status; status != http.StatusUnprocessableEntity {
+		t.Errorf("no such word: %d", status)
+	}
+}

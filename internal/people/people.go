@@ -75,6 +75,7 @@ type Caller struct {
 	Accounts []string // none = all
 	Session  string   // the id of the session; "" = none
 	Issuer   string   // of the provider who answers for them; "" = none
+	Factor   bool     // a second factor is asked for when they sign in here
 }
 
 var (
@@ -615,7 +616,7 @@ func (d *Directory) session(ctx context.Context, text string) (c Caller, s Sessi
 			return ErrNoSession
 		}
 		c = Caller{Actor: "person:" + p.Name, Name: p.Name, Role: p.Role, Accounts: p.Accounts, Session: s.ID,
-			Issuer: p.Issuer}
+			Issuer: p.Issuer, Factor: p.TOTP != ""}
 		return err
 	})
 	return c, s, err

@@ -16,6 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/people"
 	"github.com/qrjump/qrjump/internal/provider"
+	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/version"
 )
 
@@ -26,7 +27,8 @@ func (s *Server) console(operationsOf http.Handler) *console.Console {
 	explain.Key = nil // the visitor's role is asked instead
 	explain.Register(scanMux, humago.New(http.NewServeMux(), huma.DefaultConfig("", "")))
 	c := &console.Console{API: operationsOf, Scan: operations.Only(operations.Viewer, scanMux), As: asCaller, People: s.people,
-		AdminToken: s.isAdminToken, Emulates: s.config.emulates(), Secure: func(r *http.Request) bool { return s.scheme(r) == "https" },
+		AdminToken: s.isAdminToken, Demanded: s.demandsFactor, Emulates: s.config.emulates(),
+		Secure:  func(r *http.Request) bool { return s.scheme(r) == "https" },
 		TLSOnly: s.tlsOnly, ClientIP: s.clientIP, Stopping: s.draining.Load, Wire: func() string { return s.URL },
 		Docs: strings.TrimSuffix(guide.Root, "/"), Version: version.Number(), Log: s.log}
 	if o := s.config.OIDC; o.Issuer != "" {
@@ -105,3 +107,9 @@ type discarded struct {
 func (d *discarded) Header() http.Header         { return d.header }
 func (d *discarded) Write(b []byte) (int, error) { return len(b), nil }
 func (d *discarded) WriteHeader(int)             {}
+
+// demandsFactor reports whether people of a role must have a second factor.
+func (s *Server) demandsFactor(role string) bool {
+	demand := s.settings.Get().SecondFactor
+	return demand == settings.Everyone || demand == settings.Admins && operations.Role(role).Covers(operations.Admin)
+}

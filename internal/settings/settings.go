@@ -132,7 +132,18 @@ type Settings struct {
 
 	WebhookDays  int  `json:"webhook_days"`
 	RecheckFiles bool `json:"recheck_files"`
+
+	SecondFactor Demand `json:"second_factor"`
 }
+
+// Demand says of whom a second factor is demanded when they sign in to the console.
+type Demand string
+
+const (
+	Optional Demand = "optional"
+	Admins   Demand = "admins"
+	Everyone Demand = "everyone"
+)
 
 // Durability says when a scan is answered.
 type Durability string
@@ -189,6 +200,7 @@ func Defaults() Settings {
 		PictureLimit: 20,
 
 		ScanDurability: Durable,
+		SecondFactor:   Optional,
 		ScanDays:       400, // a year and a month: this month beside the same one of last year
 
 		DailyLimits: Limits{},

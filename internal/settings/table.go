@@ -105,6 +105,10 @@ var Table = []Field{
 
 	{Name: "webhook_days", Min: 1, Max: 30, Meaning: "how long an event is tried on a webhook, in days"},
 	{Name: "recheck_files", Meaning: "look at verification files again once a day"},
+
+	{Name: "second_factor", Words: []string{string(Optional), string(Admins), string(Everyone)},
+		Meaning: "of whom the console demands a second factor: who has none sets one up before anything else. Not of those that an " +
+			"OpenID Connect provider signs in, whose matter it is, nor of the admin token and keys"},
 }
 
 // Of is the value of a setting.
