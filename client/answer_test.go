@@ -48,7 +48,11 @@ var everyCall = map[string]func(ctx, *api) error{
 	"ChangeCodes": only(func(ctx ctx, c *api) (any, error) {
 		return c.ChangeCodes(ctx, 1, client.Void, client.CodeChange{})
 	}),
-	"BindSerials":   only(func(ctx ctx, c *api) (any, error) { return c.BindSerials(ctx, 1, nil, true, "x") }),
+	"BindSerials": only(func(ctx ctx, c *api) (any, error) { return c.BindSerials(ctx, 1, nil, true, "x") }),
+	"BeginImport": only(func(ctx ctx, c *api) (any, error) { return c.BeginImport(ctx, "brand", client.NewImport{}) }),
+	"ImportCodes": only(func(ctx ctx, c *api) (any, error) {
+		return c.ImportCodes(ctx, 1, 1, "x", strings.NewReader("a line\n"))
+	}),
 	"MakePackage":   only(func(ctx ctx, c *api) (any, error) { return c.MakePackage(ctx, 1, client.PackageWish{}) }),
 	"SendPackage":   func(ctx ctx, c *api) error { return c.SendPackage(ctx, 1, "", io.Discard) },
 	"Packages":      only(func(ctx ctx, c *api) (any, error) { return c.Packages(ctx, client.PackageQuery{}) }),

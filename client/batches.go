@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -20,6 +21,8 @@ type Batch struct {
 	Segment   int64     `json:"segment"` // codes of one download
 	QRVersion int       `json:"qr_version" doc:"the smallest QR version that holds a code text at level Q"`
 	Proof     bool      `json:"proof,omitempty" doc:"codes for a printer's trials: they never activate"`
+	Imported  bool      `json:"imported,omitempty" doc:"its codes were made elsewhere"`
+	Arrived   int64     `json:"arrived,omitempty" doc:"of an imported batch: how many of its codes are here"`
 	CreatedAt time.Time `json:"created_at"`
 	Frozen    int64     `json:"frozen" minimum:"0"`
 	Void      int64     `json:"void" minimum:"0"`
@@ -244,5 +247,47 @@ func (c *Client) BindSerials(ctx context.Context, batch int64, serials []SerialB
 		body["actor"] = actor
 	}
 	err = c.admin(ctx, http.MethodPut, batchPath(batch, "serials"), body, &done)
+	return done, err
+}
+
+// NewImport is a batch for codes that were made elsewhere.
+type NewImport struct {
+	ISV    string `json:"isv_application_id" doc:"1 to 128 characters; the same again is the same application"`
+	ID     int64  `json:"application_id,omitempty" minimum:"0" doc:"the one that it had; left out: it gets one"`
+	Count  int64  `json:"code_count" minimum:"1" doc:"how many codes will come"`
+	Prefix string `json:"prefix" doc:"what each code text begins with, before its last 19 characters"`
+	Actor  string `json:"actor,omitempty"`
+}
+
+// BeginImport makes a batch for codes that were made elsewhere, or returns the one
+// that was begun so before. A *Problem with status 409: the account used the ISV for
+// another application, or the ID is another's.
+func (c *Client) BeginImport(ctx context.Context, account string, n NewImport) (Batch, error) {
+	var b Batch
+	err := c.admin(ctx, http.MethodPost, "accounts/"+url.PathEscape(account)+"/imported-batches", n, &b)
+	return b, err
+}
+
+// CodesImported is what a call of ImportCodes did.
+type CodesImported struct {
+	Lines int64 `json:"lines" doc:"that were read"`
+	Added int64 `json:"added" doc:"of them; the others were here already, and equal"`
+	Have  int64 `json:"have" doc:"how many codes of the application are here now"`
+}
+
+// MaxImportLines is how many lines one call of ImportCodes takes.
+const MaxImportLines = 50_000
+
+// ImportCodes brings codes that were made elsewhere: lines of the wire's four columns
+// in the order of their indexes, all of them or none. Lines that are here already
+// change nothing. first is the number of the first line in the file that they are
+// from: a *Problem with status 422 names the line that is wrong.
+func (c *Client) ImportCodes(ctx context.Context, batch, first int64, actor string, lines io.Reader) (done CodesImported, err error) {
+	query := url.Values{"line": {strconv.FormatInt(first, 10)}}
+	if actor != "" {
+		query.Set("actor", actor)
+	}
+	r := request{method: http.MethodPut, path: "/admin/v1/" + batchPath(batch, "imported-codes"), contentType: "text/plain", query: query}
+	err = c.sendLines(ctx, r, lines, &done)
 	return done, err
 }

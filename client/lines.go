@@ -49,26 +49,32 @@ func (c *Client) ImportAccounts(ctx context.Context, lines io.Reader, dryRun boo
 }
 
 func (c *Client) importLines(ctx context.Context, what string, lines io.Reader, dryRun bool) (done Imported, err error) {
-	from := &received{r: lines}
-	r := request{method: http.MethodPost, path: "/admin/v1/import/" + what, bearer: c.options.AdminToken, contentType: ndjson,
-		accept: "application/json, application/problem+json", body: from}
+	r := request{method: http.MethodPost, path: "/admin/v1/import/" + what, contentType: ndjson}
 	if dryRun {
 		r.query = url.Values{"dry_run": {"true"}}
 	}
+	err = c.sendLines(ctx, r, lines, &done)
+	return done, err
+}
+
+// sendLines sends lines as they are read, and reads the answer.
+func (c *Client) sendLines(ctx context.Context, r request, lines io.Reader, done any) error {
+	from := &received{r: lines}
+	r.bearer, r.accept, r.body = c.options.AdminToken, "application/json, application/problem+json", from
 	resp, err := c.open(ctx, r)
 	if broken := from.failed(); broken != nil {
 		if err == nil {
 			resp.Body.Close()
 		}
-		return done, fmt.Errorf("reading the lines: %w", broken)
+		return fmt.Errorf("reading the lines: %w", broken)
 	}
 	if err != nil {
-		return done, err
+		return err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return done, &Unreachable{URL: c.baseOf(r.path), Err: fmt.Errorf("the answer broke off: %w", withoutAddress(err))}
+		return &Unreachable{URL: c.baseOf(r.path), Err: fmt.Errorf("the answer broke off: %w", withoutAddress(err))}
 	}
-	return done, c.readAnswer(r.method, r.path, answer{status: resp.StatusCode, header: resp.Header, body: body}, &done)
+	return c.readAnswer(r.method, r.path, answer{status: resp.StatusCode, header: resp.Header, body: body}, done)
 }

@@ -150,6 +150,8 @@ var everyVerb = []verb{
 		}
 	}},
 
+	{path: "batch import", api: adminAPI, words: "$CODES --account brand --isv old-1 --application 481865877",
+		says: `^imported 2 codes as application 481865877, 2 of them new$`},
 	{path: "batch serials", api: adminAPI, words: "$ID -", in: "index,serial\n0,bottle-7\n",
 		says: `^bound 1 serial number of \d+, 1 of them new$`},
 	{path: "package signer", api: adminAPI, says: `^qrjump namespaces="qrjump-package" ssh-ed25519 \S+$`, after: func(w *world) {
@@ -321,13 +323,14 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(hook.Close)
 	w.found["HOOK"], w.found["STUBS"] = hook.URL, filepath.Join(w.dir, "stubs.yaml")
 	for name, text := range map[string]string{"stubs.yaml": stubsFile, "seed.yaml": verbsSeed,
-		"passphrase.txt": "a long passphrase\n", "calls.ndjson": aCassette,
+		"passphrase.txt": "a long passphrase\n", "calls.ndjson": aCassette, "codes.txt": codesFile,
 		"rules.yaml": "rules:\n  - {prefix: https://tea.example/w/, path: pages/w/w}\n"} {
 		if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	w.found["PARCEL"], w.found["SIGNER"] = filepath.Join(w.dir, "package.age"), filepath.Join(w.dir, "signer.txt")
+	w.found["CODES"] = filepath.Join(w.dir, "codes.txt")
 	w.found["JOB"] = filepath.Join(w.dir, "job")
 	w.found["CASSETTE"] = filepath.Join(w.dir, "calls.ndjson")
 	w.found["RULES"], w.found["PASSPHRASE"] = filepath.Join(w.dir, "rules.yaml"), filepath.Join(w.dir, "passphrase.txt")
@@ -475,6 +478,10 @@ func leaves(t *testing.T) (paths []string) {
 	return paths
 }
 
+// codesFile has two codes as the platform makes them. Contract: marketcode 5.2.
+var codesFile = strings.Repeat("0", 361) + " 044GZ*J10 0 P.URL.CN/0ALL$V2QCNVRHYPO:K3\n" +
+	strings.Repeat("1", 361) + " 044GZ*J11 1 P.URL.CN/0FQR/LZ6/0HD0Q7Y3-*\n"
+
 // Issue 11, 4: every verb of the command line is in the story above.
 func TestEveryVerbHasItsCase(t *testing.T) {
 	table := leaves(t)
@@ -598,7 +605,7 @@ func TestNoVerbSaysYesWhenItIsNo(t *testing.T) {
 				"SEQ": "1", "BRAND": "", "RID": "r",
 				"AESKEY": "k", "PREAUTH": "p", "KEYID": "k", "CONFIRMED": "r",
 				"EMPTY": t.TempDir()}
-			for _, name := range []string{"RULES", "PASSPHRASE", "HOOK", "STUBS", "PARCEL"} {
+			for _, name := range []string{"RULES", "PASSPHRASE", "HOOK", "STUBS", "PARCEL", "CODES"} {
 				found[name] = w.found[name]
 			}
 			for _, caller := range []struct{ api, name, value string }{

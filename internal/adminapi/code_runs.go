@@ -62,14 +62,17 @@ func (a *Admin) listCodes(ctx context.Context, in *struct {
 		return operations.File{}, refused("%d codes: at most %d are listed at once", n, mostListed)
 	}
 	name := fmt.Sprintf("codes-%d-%d-%d.csv", in.ID, r.From, r.To)
-	return operations.File{Name: name, Type: "text/csv; charset=utf-8", Write: func(_ context.Context, w io.Writer) error {
+	return operations.File{Name: name, Type: "text/csv; charset=utf-8", Write: func(ctx context.Context, w io.Writer) error {
 		out := bufio.NewWriterSize(w, 64<<10)
 		fmt.Fprint(out, "index,code,code_text\r\n")
-		for i := r.From; i <= r.To; i++ {
-			// Neither has a comma or a quote; no code begins as a formula does.
-			if _, err := fmt.Fprintf(out, "%d,%s,%s\r\n", i, a.Codes.Code(b, i), a.Codes.Text(b, i)); err != nil {
-				return err
-			}
+		err := a.Codes.EachPrint(ctx, b, r, func(i int64, code, text string) error {
+			// Neither has a comma or a quote. None of ours begins as a formula does, some
+			// that were made elsewhere do.
+			_, err := fmt.Fprintf(out, "%d,%s,%s\r\n", i, operations.Cell(code), operations.Cell(text))
+			return err
+		})
+		if err != nil {
+			return err
 		}
 		return out.Flush()
 	}}, nil

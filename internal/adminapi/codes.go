@@ -3,6 +3,7 @@ package adminapi
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -61,7 +62,7 @@ func (a *Admin) selected(ctx context.Context, b codes.Batch, s client.CodeSelect
 	}
 	for i, text := range s.Codes {
 		name := codes.CodeName{URL: text, ID: b.ID}
-		if len(text) == codes.CodeLength {
+		if len(text) <= codes.CodeLength {
 			name = codes.CodeName{Code: text, ID: b.ID}
 		}
 		f, err := a.Codes.Find(ctx, name)
@@ -80,17 +81,22 @@ func (a *Admin) selected(ctx context.Context, b codes.Batch, s client.CodeSelect
 	return codes.NewSet(ranges...), nil
 }
 
-func (a *Admin) showBatch(b codes.Batch) client.Batch {
+func (a *Admin) showBatch(ctx context.Context, b codes.Batch) (client.Batch, error) {
 	now := a.Codes.Now()
+	status, _, _, err := a.Codes.Progress(ctx, b)
 	counts := a.Codes.Memory.Counts(b.ID, now)
-	return client.Batch{ID: b.ID, Account: b.Account, ISV: strings.TrimPrefix(b.ISV, "\x01"),
-		Proof: b.Proof, Count: b.Count, Status: string(b.Status(now, a.Codes.TimeToFinish())),
+	shown := client.Batch{ID: b.ID, Account: b.Account, ISV: strings.TrimPrefix(b.ISV, "\x01"),
+		Proof: b.Proof, Count: b.Count, Status: string(status),
 		Prefix:  b.Prefix,
 		Version: string(b.Version), Segment: b.Segment, QRVersion: codes.QRVersion(b.Prefix), CreatedAt: b.CreatedAt,
 		Frozen: int64(counts.Frozen), Void: int64(counts.Void), Redeemed: int64(counts.Redeemed)}
+	if b.Imported {
+		shown.Version, shown.Imported, shown.Arrived = "", true, a.Codes.Memory.Arrived(b.ID, now)
+	}
+	return shown, err
 }
 
-func (a *Admin) listBatches(_ context.Context, in *struct {
+func (a *Admin) listBatches(ctx context.Context, in *struct {
 	Account string `query:"account"`
 	After   int64  `query:"after" minimum:"0"`
 	Page
@@ -98,7 +104,11 @@ func (a *Admin) listBatches(_ context.Context, in *struct {
 	shown := client.BatchList{Batches: []client.Batch{}}
 	for _, b := range a.Codes.Memory.Batches() {
 		if b.ID > in.After && (in.Account == "" || b.Account == in.Account) && len(shown.Batches) < in.Limit {
-			shown.Batches = append(shown.Batches, a.showBatch(b))
+			one, err := a.showBatch(ctx, b)
+			if err != nil {
+				return shown, err
+			}
+			shown.Batches = append(shown.Batches, one)
 		}
 	}
 	return shown, nil
@@ -109,7 +119,7 @@ func (a *Admin) getBatch(ctx context.Context, in *BatchPath) (client.Batch, erro
 	if err != nil {
 		return client.Batch{}, err
 	}
-	return a.showBatch(b), nil
+	return a.showBatch(ctx, b)
 }
 
 // ofBatch is the account whose batch a call concerns.
@@ -261,7 +271,9 @@ func (a *Admin) lookupCode(ctx context.Context, in *struct {
 		return client.StoredCode{}, err
 	}
 	history, err := a.Codes.History(ctx, f.Batch.ID, f.Index)
-	shown := client.StoredCode{ApplicationID: f.Batch.ID, CodeIndex: f.Index, Code: f.Code, CodeURL: a.Codes.Text(f.Batch, f.Index),
+	_, text, printErr := a.Codes.Print(ctx, f.Batch, f.Index)
+	err = errors.Join(err, printErr)
+	shown := client.StoredCode{ApplicationID: f.Batch.ID, CodeIndex: f.Index, Code: f.Code, CodeURL: text,
 		Active: f.State.Activation != nil, Frozen: f.State.Frozen, Void: f.State.Void, Redeemed: f.State.Redeemed,
 		History: each(history, showEvent)}
 	if f.State.Activation != nil {

@@ -99,6 +99,14 @@ func (a *Admin) Operations() []o.Operation {
 		o.Put("/batches/{application_id}/serials", "bindSerials", o.Marketer, a.bindSerials,
 			"Give codes the brand's own serial numbers: all that are named, or none").Of(a.ofBatch).
 			More("The same again changes nothing. 409: a code has another number and `replace` is not said, or another code has the number."),
+		o.Post("/accounts/{appid}/imported-batches", "beginImport", o.Operator, a.beginImport,
+			"Make a batch for codes that were made elsewhere; importCodes then brings them. The same again shows the one that there is").
+			More("409: the account used this `isv_application_id` for another application, or `application_id` is another's."),
+		o.Put("/batches/{application_id}/imported-codes", "importCodes", o.Operator, a.importCodes,
+			"Bring codes that were made elsewhere: lines of dot matrix, original code, index and code text, all of them or none").Of(a.ofBatch).
+			Patient().Takes(fourColumns, "lines of the wire's four columns in the order of their indexes, at most 50,000").
+			More("Lines that are here already change nothing. 422 names the line that is wrong, that is here with another text, or whose text is " +
+				"another code's. Nothing of the batch is active before all its codes are here."),
 		o.Post("/batches/{application_id}/packages", "makePackage", o.Operator, a.makePackage,
 			"Note that codes are handed to a printer; sendPackage then writes the file").Of(a.ofBatch).
 			More("409: another printer has codes of the range, more packages have them than `package_copies` says and no reason is given, " +

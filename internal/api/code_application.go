@@ -46,10 +46,13 @@ func (a *API) queryApplication(ctx context.Context, c *call, f *fields) (any, er
 	if err != nil {
 		return nil, err
 	}
-	now, takes := a.Now(), a.Codes.TimeToFinish()
-	reply := applicationReply{envelope: success, Status: b.Status(now, takes), ApplicationID: b.ID, ISVApplicationID: b.ISV,
-		CodeGenerateList: []segmentReply{}, CreateTime: b.CreatedAt.Unix(), UpdateTime: b.UpdatedAt(now, takes).Unix()}
-	for _, r := range b.Ready(now, takes) {
+	status, since, ready, err := a.Codes.Progress(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	reply := applicationReply{envelope: success, Status: status, ApplicationID: b.ID, ISVApplicationID: b.ISV,
+		CodeGenerateList: []segmentReply{}, CreateTime: b.CreatedAt.Unix(), UpdateTime: since.Unix()}
+	for _, r := range ready {
 		reply.CodeGenerateList = append(reply.CodeGenerateList, segmentReply{r.From, r.To})
 	}
 	return reply, nil

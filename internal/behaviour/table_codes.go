@@ -45,6 +45,8 @@ var (
 		"A download of a part of one segment is served.", "允许下载某一分段的一部分。")
 	CodesKeyMissing = inferred("codes.key.missing", "marketcode 3.3", "the words of 80313",
 		"A download by an account without a package key is answered with 80313.", "账号没有加密密钥时下载返回 80313。")
+	CodesDownloadElsewhere = choice("codes.download.elsewhere", "marketcode 3.3",
+		"A download of codes that were made elsewhere and imported is answered with 80309.", "下载由外部生成并导入的码返回 80309。")
 	CodesSeparator = choice("codes.separator", "marketcode 4.2",
 		"One space stands between the columns of a package, a line feed after every line.", "码包各列以一个空格分隔，每行以换行结束。")
 
@@ -76,6 +78,9 @@ var (
 	CodesQueryText = inferred("codes.query.text", "marketcode 3.5", "the words of 80303",
 		"A code or code_url that names no code of this server is answered with 80303, whatever its form.",
 		"code、code_url 不是本服务器的码时返回 80303，无论形式是否正确。")
+	CodesQueryElsewhere = choice("codes.query.elsewhere", "marketcode 3.5",
+		"Nine characters that name codes of several applications, some of them imported, are answered with 40097 unless application_id says which.",
+		"九位原始码对应多个申请单的码（含导入的码）且未以 application_id 区分时返回 40097。")
 	CodesQueryInactive = inferred("codes.query.inactive", "marketcode 3.5", "the words of 80304",
 		"A code that is not active is answered with 80304; a setting answers 0 instead.", "未激活的码返回 80304；可设置改为返回 0。")
 	CodesQueryBare = choice("codes.query.bare", "marketcode 3.5",

@@ -108,6 +108,7 @@ const (
 	Unfreeze Did = "unfreeze"
 	Void     Did = "void" // for ever
 	Redeem   Did = "redeem"
+	Import   Did = "import" // of codes made elsewhere: they are here
 )
 
 // coverage says which activation governs each index: disjoint spans by their

@@ -40,6 +40,9 @@ type Batch struct {
 	CreatedAt time.Time
 	// Proof says that its codes are for a printer's trials: they never activate.
 	Proof bool
+	// Imported says that its codes were made elsewhere: they are rows, and have no
+	// counters, so Start means nothing.
+	Imported bool
 }
 
 // Status is how far an application is.

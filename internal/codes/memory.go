@@ -32,6 +32,8 @@ type Memory struct {
 	byStart []*batchMemory // by their first counter
 	// prefixes are those of all batches: what was printed once stays known.
 	prefixes []string
+	// imported are those of batches made elsewhere.
+	imported []string
 	// began is the last event of each batch that another memory knew when this one
 	// was begun beside it.
 	began map[int64]int64
@@ -63,6 +65,7 @@ type happened struct {
 	frozen    *roaring.Bitmap
 	void      *roaring.Bitmap
 	redeemed  *roaring.Bitmap
+	arrived   *roaring.Bitmap // imported batches only
 }
 
 // NewMemory is empty.
@@ -145,13 +148,29 @@ func (m *Memory) Adopt(fresh *Memory) bool {
 		}
 	}
 	m.byStart = slices.SortedFunc(maps.Values(m.batches), func(a, b *batchMemory) int { return cmp.Compare(a.Start, b.Start) })
-	m.prefixes = slices.Clone(fresh.prefixes)
-	for _, b := range m.byStart {
-		if !slices.Contains(m.prefixes, b.Prefix) {
-			m.prefixes = append(m.prefixes, b.Prefix)
-		}
+	m.byStart = slices.DeleteFunc(m.byStart, func(b *batchMemory) bool { return b.Imported })
+	m.prefixes, m.imported = slices.Clone(fresh.prefixes), slices.Clone(fresh.imported)
+	for _, b := range m.batches {
+		m.addPrefix(b.Batch)
 	}
 	return whole
+}
+
+// addPrefix notes the prefix of a batch. Readers have the slices that were.
+func (m *Memory) addPrefix(b Batch) {
+	if !slices.Contains(m.prefixes, b.Prefix) {
+		m.prefixes = append(slices.Clone(m.prefixes), b.Prefix)
+	}
+	if b.Imported && !slices.Contains(m.imported, b.Prefix) {
+		m.imported = append(slices.Clone(m.imported), b.Prefix)
+	}
+}
+
+// ImportedPrefixes are the prefixes of batches made elsewhere.
+func (m *Memory) ImportedPrefixes() []string {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.imported
 }
 
 // adopt takes over what is known of the same batch, unless this was read on
@@ -193,11 +212,11 @@ func (m *Memory) add(b Batch) *batchMemory {
 	}
 	one := newBatchMemory(b)
 	m.batches[b.ID] = one
-	i, _ := slices.BinarySearchFunc(m.byStart, b.Start, func(have *batchMemory, start uint64) int { return cmp.Compare(have.Start, start) })
-	m.byStart = slices.Insert(m.byStart, i, one)
-	if !slices.Contains(m.prefixes, b.Prefix) {
-		m.prefixes = append(slices.Clone(m.prefixes), b.Prefix)
+	if !b.Imported {
+		i, _ := slices.BinarySearchFunc(m.byStart, b.Start, func(have *batchMemory, c uint64) int { return cmp.Compare(have.Start, c) })
+		m.byStart = slices.Insert(m.byStart, i, one)
 	}
+	m.addPrefix(b)
 	return one
 }
 
@@ -320,6 +339,9 @@ func (b *batchMemory) clear() {
 	b.later = 0
 	b.allFrozen = false
 	b.frozen, b.void, b.redeemed = roaring.New(), roaring.New(), roaring.New()
+	if b.Imported {
+		b.arrived = roaring.New()
+	}
 }
 
 // enqueue lets an event wait until it takes effect. It returns false for one that
@@ -393,6 +415,10 @@ func (b *batchMemory) does(e *Event, r Range) {
 		b.void.AddRange(from, to)
 	case Redeem:
 		b.redeemed.AddRange(from, to)
+	case Import:
+		if b.arrived != nil {
+			b.arrived.AddRange(from, to)
+		}
 	}
 }
 
@@ -463,6 +489,18 @@ func (m *Memory) State(batch, index int64, now time.Time) State {
 	defer b.mu.Unlock()
 	b.until(now)
 	return b.state(index)
+}
+
+// Arrived is how many codes of an imported batch are here.
+func (m *Memory) Arrived(batch int64, now time.Time) int64 {
+	b := m.batch(batch)
+	if b == nil || b.arrived == nil {
+		return 0
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.until(now)
+	return int64(b.arrived.GetCardinality())
 }
 
 // Counts is how many codes of a batch are in each state.

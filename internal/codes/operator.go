@@ -63,6 +63,9 @@ func (p *Press) Change(ctx context.Context, c Change) (changed int64, err error)
 			return 0, err
 		}
 	}
+	if err := p.whole(ctx, b); err != nil {
+		return 0, err
+	}
 	return p.addEvent(ctx, Event{Batch: c.Batch, Did: c.Did, Codes: c.Codes, Binding: c.Binding, From: c.From, Note: c.Note},
 		p.Settings.Get().ActivationOverlap)
 }

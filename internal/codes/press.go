@@ -2,6 +2,7 @@ package codes
 
 import (
 	"context"
+	"crypto/cipher"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -55,9 +56,11 @@ type Press struct {
 	// Changed is called after a batch changed, before the change is acknowledged.
 	Changed func(ctx context.Context, batch int64)
 
-	recent     tickets
-	hashing    sync.Once
-	ticketHash *vault.Hasher
+	recent       tickets
+	hashing      sync.Once
+	ticketHash   *vault.Hasher
+	importing    sync.Once
+	importCipher cipher.Block
 }
 
 // Granted returns 48001 unless the account may use codes. Contract: marketcode 1.
@@ -166,13 +169,13 @@ func (p *Press) giveOut(ctx context.Context, tx Tx, b *Batch) error {
 	return nil
 }
 
-// Code is the original code of an index.
+// Code is the original code of an index of a batch that was made here.
 func (p *Press) Code(b Batch, index int64) string {
 	code := p.Keys.Code.Code(b.Start + uint64(index))
 	return string(code[:])
 }
 
-// Text is the code text of an index.
+// Text is the code text of an index of a batch that was made here.
 func (p *Press) Text(b Batch, index int64) string {
 	return Printed{Prefix: b.Prefix, Version: b.Version}.Text(p.Keys.Text[b.Version], b.Start+uint64(index))
 }
@@ -190,6 +193,13 @@ func (p *Press) CheckKeys(ctx context.Context) error {
 	for b, err := range p.Store.EarlierBatches(ctx) {
 		if err != nil {
 			return fmt.Errorf("reading batches: %w", err)
+		}
+		if b.Imported {
+			if !p.isProof(b.FirstCode, importMark) {
+				return fmt.Errorf("the codes of application %d were imported under another key than that of this database: put the right one back",
+					b.ID)
+			}
+			continue
 		}
 		if p.Keys.Text[b.Version] == nil {
 			return fmt.Errorf("application %d was printed with version %q, whose key is missing", b.ID, string(b.Version))
@@ -275,12 +285,27 @@ func (p *Press) TimeToFinish() time.Duration {
 	return time.Duration(p.Settings.Get().CodeSeconds) * time.Second
 }
 
-// finished returns 80308 while an application is not FINISH.
-func (p *Press) finished(b Batch) error {
-	if b.Status(p.Now(), p.TimeToFinish()) != Finish {
-		return errcode.NotFinished.With(behaviour.CodesUnfinished, "application %d is not FINISH", b.ID)
+// Progress is how far an application is: its state, since when, and the segments
+// that are ready. One made elsewhere is PROCESSING until all its codes are here.
+func (p *Press) Progress(ctx context.Context, b Batch) (s Status, since time.Time, ready []Range, err error) {
+	now, takes := p.Now(), p.TimeToFinish()
+	if b.Imported {
+		n, err := p.arrived(ctx, b)
+		if err != nil || n < b.Count {
+			return Processing, b.CreatedAt, nil, err
+		}
+		takes = 0
 	}
-	return nil
+	return b.Status(now, takes), b.UpdatedAt(now, takes), b.Ready(now, takes), nil
+}
+
+// finished returns 80308 while an application is not FINISH.
+func (p *Press) finished(ctx context.Context, b Batch) error {
+	s, _, _, err := p.Progress(ctx, b)
+	if err == nil && s != Finish {
+		err = errcode.NotFinished.With(behaviour.CodesUnfinished, "application %d is not FINISH", b.ID)
+	}
+	return err
 }
 
 // Package returns what a download streams: a range within one segment, and the
@@ -297,8 +322,12 @@ func (p *Press) Package(ctx context.Context, caller accounts.Account, id int64, 
 	if err := b.InSegment(r); err != nil {
 		return PackageRange{}, key, err
 	}
-	if err := p.finished(b); err != nil {
+	if err := p.finished(ctx, b); err != nil {
 		return PackageRange{}, key, err
+	}
+	if b.Imported {
+		return PackageRange{}, key, errcode.SegmentExpired.With(behaviour.CodesDownloadElsewhere,
+			"the codes of application %d were made elsewhere: they are printed from the file that they came in", b.ID)
 	}
 	if caller.MarketcodeKey == "" {
 		return PackageRange{}, key, errcode.NoPackageKey.With(behaviour.CodesKeyMissing,
@@ -333,7 +362,7 @@ func (p *Press) Activate(ctx context.Context, caller accounts.Account, a Activat
 	if err := b.Within(a.Range); err != nil {
 		return err
 	}
-	if err := p.finished(b); err != nil {
+	if err := p.finished(ctx, b); err != nil {
 		return err
 	}
 	if err := a.Binding.check(); err != nil {
@@ -513,13 +542,19 @@ func (p *Press) find(ctx context.Context, name CodeName, seen func(Batch) bool) 
 	switch {
 	case name.URL != "":
 		var ok bool
-		if f, ok = p.byText(name.URL); !ok {
+		var err error
+		if f, ok, err = p.recognise(ctx, name.URL); err != nil {
+			return f, err
+		} else if !ok {
 			return f, errcode.CodeMalformed.With(behaviour.CodesQueryText, "code_url invalid: it is no code text of this server")
 		}
 	case name.Code != "":
-		var ok bool
-		if f, ok = p.byCode(name.Code); !ok {
-			return f, errcode.CodeMalformed.With(behaviour.CodesQueryText, "code invalid: it is no code of this server")
+		all, err := p.byCodes(ctx, name.Code)
+		if err != nil {
+			return f, err
+		}
+		if f, err = one(all, name.ID, seen); err != nil {
+			return f, err
 		}
 	case name.ID != 0:
 		b, err := p.seen(ctx, name.ID, seen)
@@ -544,9 +579,42 @@ func (p *Press) find(ctx context.Context, name CodeName, seen func(Batch) bool) 
 	if !seen(f.Batch) {
 		return Found{}, errcode.NotOwnApplication.With(behaviour.CodesApplicationOther, "the code is another account's")
 	}
-	f.Code = p.Code(f.Batch, f.Index)
+	if f.Code == "" {
+		var err error
+		if f.Code, err = p.codeOf(ctx, f.Batch, f.Index); err != nil {
+			return Found{}, err
+		}
+	}
 	f.State = p.Memory.State(f.Batch.ID, f.Index, p.Now())
 	return f, nil
+}
+
+// codeOf is the original code of an index; of codes that were made here without the
+// store.
+func (p *Press) codeOf(ctx context.Context, b Batch, index int64) (code string, err error) {
+	if !b.Imported {
+		return p.Code(b, index), nil
+	}
+	code, _, err = p.Print(ctx, b, index)
+	return code, err
+}
+
+// one chooses among the codes with the same nine characters: those that may be seen,
+// and of the application that is named beside them. 40097 where two are left.
+func one(all []Found, id int64, seen func(Batch) bool) (Found, error) {
+	if len(all) == 0 {
+		return Found{}, errcode.CodeMalformed.With(behaviour.CodesQueryText, "code invalid: it is no code of this server")
+	}
+	for _, may := range []func(Found) bool{func(f Found) bool { return seen(f.Batch) }, func(f Found) bool { return f.Batch.ID == id }} {
+		if some := slices.DeleteFunc(slices.Clone(all), func(f Found) bool { return !may(f) }); len(some) > 0 {
+			all = some
+		}
+	}
+	if len(all) > 1 {
+		return Found{}, errcode.InvalidArgs.With(behaviour.CodesQueryElsewhere,
+			"%d applications have a code with these characters: give application_id too, or code_url", len(all))
+	}
+	return all[0], nil
 }
 
 // prefixes are those under which code texts stand: of all batches, and the one
@@ -624,7 +692,10 @@ func (p *Press) Exchange(ctx context.Context, caller accounts.Account, openid, t
 	if err != nil || b.Account != caller.AppID && !anybody {
 		return Found{}, errcode.InvalidArgs.With(behaviour.CodesTicketOther, badTicket)
 	}
-	f := Found{Batch: b, Index: t.Index, Code: p.Code(b, t.Index), State: p.Memory.State(b.ID, t.Index, p.Now())}
+	f := Found{Batch: b, Index: t.Index, State: p.Memory.State(b.ID, t.Index, p.Now())}
+	if f.Code, err = p.codeOf(ctx, b, t.Index); err != nil {
+		return Found{}, err
+	}
 	if f.State.Frozen || f.State.Void || f.State.Activation == nil {
 		return Found{}, errcode.InvalidArgs.With(behaviour.CodesTicketState, badTicket)
 	}

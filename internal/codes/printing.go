@@ -78,6 +78,8 @@ func (w Wish) check(b Batch) error {
 	}
 	fault := ""
 	switch {
+	case b.Imported:
+		fault = fmt.Sprintf("the codes of application %d were made elsewhere: they are printed from the file that they came in", b.ID)
 	case b.Proof:
 		fault = fmt.Sprintf("application %d has proof codes: they go with a package of real ones", b.ID)
 	case !plain(w.Printer, 1, 64):
@@ -138,7 +140,7 @@ func (p *Press) MakePackage(ctx context.Context, w Wish) (made PrintPackage, err
 	if err := w.check(b); err != nil {
 		return made, err
 	}
-	if err := p.finished(b); err != nil {
+	if err := p.finished(ctx, b); err != nil {
 		return made, err
 	}
 	err = p.inBatch(ctx, w.Batch, func(tx Tx, b Batch, at time.Time) error {

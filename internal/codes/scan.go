@@ -1,6 +1,7 @@
 package codes
 
 import (
+	"context"
 	"errors"
 	"net/url"
 	"slices"
@@ -25,6 +26,8 @@ const (
 // Scanned is what a scanned code text opens: a page, or nothing for a reason.
 type Scanned struct {
 	Found
+	// Err is ErrUnread where nobody knows now whether the text is a code.
+	Err     error
 	Reason  Reason // "" = it opens
 	AppID   string
 	Version accounts.Version
@@ -39,9 +42,12 @@ func (p *Press) Scan(text, user string, account func(appid string) (accounts.Acc
 	if len(prefixes) == 0 {
 		return s, false // this server has no codes at all
 	}
-	f, found := p.byText(text)
+	f, found, err := p.recognise(context.Background(), text)
+	if err != nil {
+		return Scanned{Err: err}, true
+	}
 	if !found {
-		return p.unknown(text, prefixes)
+		return p.unknown(context.Background(), text, prefixes)
 	}
 	s.Found = f
 	s.State = p.Memory.State(f.Batch.ID, f.Index, p.Now())
@@ -64,13 +70,16 @@ func (p *Press) decide(s *Scanned, user string, account func(appid string) (acco
 }
 
 // unknown tells a code text that nobody made from another text. Choice(scan.code.unknown).
-func (p *Press) unknown(text string, prefixes []string) (s Scanned, ok bool) {
+func (p *Press) unknown(ctx context.Context, text string, prefixes []string) (s Scanned, ok bool) {
 	if _, err := ParseText(text, prefixes); err == nil || errors.Is(err, errNoText) && platformText(text, prefixes) {
 		return Scanned{Reason: UnknownCode}, true
 	}
 	// Choice(scan.code.serial): the bare nine characters are no secret, so they prove nothing.
-	if f, found := p.byCode(text); found {
-		return Scanned{Found: f, Reason: SerialOnly}, true
+	switch all, err := p.byCodes(ctx, text); {
+	case err != nil:
+		return Scanned{Err: err}, true
+	case len(all) > 0:
+		return Scanned{Found: all[0], Reason: SerialOnly}, true
 	}
 	return s, false
 }

@@ -11,9 +11,11 @@ import (
 
 // Sentinels of the store; never for callers of the wire.
 var (
-	ErrNoBatch  = errors.New("codes: no such application")
-	ErrNoTicket = errors.New("codes: no such ticket")
-	ErrNoLogin  = errors.New("codes: no such login code")
+	ErrNoBatch = errors.New("codes: no such application")
+	// ErrBatchTaken is returned where an application has the wanted ID already.
+	ErrBatchTaken = errors.New("codes: the application id is taken")
+	ErrNoTicket   = errors.New("codes: no such ticket")
+	ErrNoLogin    = errors.New("codes: no such login code")
 )
 
 // Store is what a Press needs to keep.
@@ -48,7 +50,8 @@ type Tx interface {
 	// Batch and BatchByISV return ErrNoBatch where there is none.
 	Batch(ctx context.Context, id int64) (Batch, error)
 	BatchByISV(ctx context.Context, account, isv string) (Batch, error)
-	// AddBatch stores a batch and gives it its ID.
+	// AddBatch stores a batch and gives it its ID, the next that is free. One that has
+	// an ID already keeps it: ErrBatchTaken where it is another's.
 	AddBatch(ctx context.Context, b Batch) (Batch, error)
 	// DrawCounters returns the stored counter, the first that was never given
 	// out, and locks it until the transaction ends; SetCounters moves it on.
@@ -65,6 +68,16 @@ type Tx interface {
 	EventsAt(ctx context.Context, batch, index, before int64, limit int) ([]Event, error)
 	// EventsAfter returns the events of a batch after an event, oldest first.
 	EventsAfter(ctx context.Context, batch, after int64) ([]Event, error)
+
+	// ImportedCodes returns codes made elsewhere by their indexes, in order, of those
+	// that are here. ImportedByText returns ErrNoImported where there is none.
+	// ImportedByCode returns some, of different batches.
+	ImportedCodes(ctx context.Context, batch int64, r Range) ([]ImportedCode, error)
+	ImportedByText(ctx context.Context, hi, lo int64) (ImportedCode, error)
+	ImportedByCode(ctx context.Context, code int64) ([]ImportedCode, error)
+	// AddImported stores rows, and returns how many: one whose text, or in its batch
+	// whose code, is stored already stays out.
+	AddImported(ctx context.Context, all []ImportedCode) (stored int64, err error)
 
 	// Packages returns printers' packages after one, by their numbers, of an
 	// account and a batch where they are named; PackagesWithin those that have

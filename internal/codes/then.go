@@ -17,9 +17,14 @@ func (p *Press) ScanThen(ctx context.Context, text, user string, at time.Time,
 	if len(prefixes) == 0 {
 		return s, false, nil
 	}
-	f, found := p.byText(text)
+	f, found, err := p.recognise(ctx, text)
+	if err != nil {
+		return s, true, err
+	}
 	if !found {
-		s, ok = p.unknown(text, prefixes)
+		if s, ok = p.unknown(ctx, text, prefixes); s.Err != nil {
+			return s, true, s.Err
+		}
 		if s.Reason == SerialOnly && s.Batch.CreatedAt.After(at) {
 			return Scanned{}, false, nil
 		}

@@ -1,12 +1,64 @@
 package codes
 
+import (
+	"bytes"
+	"context"
+)
+
 // maxTried bounds how many places of one text are tried as a code.
 const maxTried = 64
+
+// withholdUnder is a text up to the end of the first prefix in it of codes made
+// elsewhere that has one of them behind it. Percent-escapes count as what they stand
+// for. Where the store cannot say, what may be a code goes.
+func (p *Press) withholdUnder(prefixes []string, text string) string {
+	if len(prefixes) == 0 || len(text) < TailLength {
+		return text
+	}
+	plain, ends := make([]byte, 0, len(text)), make([]int, 0, len(text))
+	for i := 0; i < len(text); {
+		char, size := text[i], 1
+		if char == '%' && i+2 < len(text) {
+			if hi, lo := hexDigit(text[i+1]), hexDigit(text[i+2]); hi != absent && lo != absent {
+				char, size = hi<<4|lo, 3
+			}
+		}
+		i += size
+		plain, ends = append(plain, upperByte(char)), append(ends, i)
+	}
+	tried := 0
+	for _, prefix := range prefixes {
+		known := []byte(cutScheme(prefix))
+		for from := 0; ; from++ {
+			at := bytes.Index(plain[from:], known)
+			if at < 0 {
+				break
+			}
+			from += at
+			end := ends[from+len(known)-1]
+			for _, behind := range []string{text[end:], string(plain[from+len(known):])} {
+				t, ok := tailOf(behind[:min(TailLength, len(behind))])
+				if !ok {
+					continue
+				}
+				_, found, err := p.importedText(context.Background(), prefix, t)
+				if tried++; found || err != nil || tried > maxTried {
+					return text[:end]
+				}
+			}
+		}
+	}
+	return text
+}
 
 // Withhold is a text up to the first code in it: what an app or a reader added
 // around a code text ("?from=scan", a final slash) makes it no code text, but
 // whoever reads it can print the code. Text without a code is returned whole.
 func (p *Press) Withhold(text string) string {
+	if len(text) < TailLength {
+		return text
+	}
+	text = p.withholdUnder(p.Memory.ImportedPrefixes(), text)
 	if len(text) < TailLength || len(p.Keys.Text) == 0 {
 		return text
 	}

@@ -88,7 +88,7 @@ var (
 	IndexBeyond        = define(80306, "码索引超出申请范围", "an index past the end of the application", Page)
 	ApplicationExists  = define(80307, "申请已存在", "the isv_application_id was used before with another code_count", Page)
 	NotFinished        = define(80308, "子任务未完成", "the application is not FINISH yet", Page)
-	SegmentExpired     = define(80309, "子任务文件过期", "the segment's file has expired: only as an injected fault, ours never do", Seen)
+	SegmentExpired     = define(80309, "子任务文件过期", "the segment's file is gone: its codes were made elsewhere and imported, or it is an injected fault", Seen)
 	NoSegment          = define(80310, "子任务不存在", "the range lies in no listed segment", Page)
 	FileFailed         = define(80311, "获取文件失败",
 		"the segment's file cannot be had: only as an injected fault, ours are made while they are sent", Page)

@@ -192,7 +192,9 @@ func opens(d scan.Decision) bool {
 }
 
 // isCode reports whether the text is a code text, known or not.
-func isCode(d scan.Decision) bool { return d.Kind == scan.ByCode || d.Reason != "" }
+func isCode(d scan.Decision) bool {
+	return d.Kind == scan.ByCode || d.Reason != "" || d.Code.Err != nil
+}
 
 // answer shows what a text opens.
 func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, text string, d scan.Decision) {
@@ -209,6 +211,11 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, text string, d 
 	// A made-up code and any other text are one page at one price, so that
 	// walking tells nothing.
 	if !g.within(w, r, "code", 1, perMinute) {
+		return
+	}
+	if d.Code.Err != nil { // nobody can tell now whether it is one
+		g.Log.ErrorContext(r.Context(), "whether a text is a code made elsewhere cannot be read", "error", d.Code.Err)
+		g.away(w, r)
 		return
 	}
 	if isCode(d) && d.Code.Batch.ID != 0 && d.Reason != codes.SerialOnly {
@@ -292,9 +299,7 @@ func encoded(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+
 func (g *Gateway) code(w http.ResponseWriter, r *http.Request, text string, s codes.Scanned) {
 	v := view{Kind: "code", Key: stateOf(s)}
 	g.dress(r, &v, s.Batch.Account)
-	if parts, err := codes.ParseText(text, g.Prefixes()); err == nil {
-		v.Ends = string(parts.Symbols[len(parts.Symbols)-shownSymbols:])
-	}
+	v.Ends = codes.Ending(text, g.Prefixes(), shownSymbols)
 	if a := s.State.Activation; a != nil && v.Key == "active" {
 		v.Brand, v.Product = a.Binding.ProductBrand, a.Binding.ProductTitle
 	}

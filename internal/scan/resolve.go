@@ -155,7 +155,7 @@ func (r Resolver) Resolve(req Request) Decision {
 
 // openCode is the decision on a code; the desk of codes makes its ticket.
 func openCode(req Request, s codes.Scanned) Decision {
-	if s.Reason != "" {
+	if s.Err != nil || s.Reason != "" {
 		return Decision{Action: ShowMessage, Reason: s.Reason, Code: s}
 	}
 	return Decision{Action: OpenMiniProgram, AppID: s.AppID, Version: s.Version, Path: s.Path, Scene: req.Source.CodeScene(), Kind: ByCode,

@@ -69,6 +69,9 @@ func (a *API) decide(s *scanned, namespace string, body []byte) error {
 		return err
 	}
 	s.decision = a.Resolver.Resolve(s.in)
+	if err := s.decision.Code.Err; err != nil {
+		return err
+	}
 	if q.replaced {
 		s.decision = scan.Decision{Action: scan.ShowText, Text: s.in.Text}
 	}
@@ -245,6 +248,9 @@ func (a *API) deskProblem(err error) error {
 	switch {
 	case errors.Is(err, codes.ErrDeskBusy):
 		return problem{http.StatusServiceUnavailable, "scans of codes cannot be written as fast as they come: try again in a moment"}
+	case errors.Is(err, codes.ErrUnread):
+		a.Log.Error("whether a text is a code made elsewhere cannot be read", "error", err)
+		return problem{http.StatusServiceUnavailable, "whether this is a code cannot be read now: try again in a moment"}
 	case errors.Is(err, codes.ErrDesk):
 		a.Log.Error("a scan of a code cannot be written", "error", err)
 		return problem{http.StatusServiceUnavailable, "the scan of this code cannot be written now: try again in a moment"}

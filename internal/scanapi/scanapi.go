@@ -688,6 +688,9 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 	resolver := a.Resolver
 	resolver.Finder = assumption
 	e := resolver.Explain(in, near)
+	if err := e.Decision.Code.Err; err != nil {
+		return explanation{}, a.deskProblem(err)
+	}
 	if replaced(body, in.Text) {
 		e = scan.Explanation{Decision: scan.Decision{Action: scan.ShowText, Text: in.Text}} // as in one
 	}

@@ -65,6 +65,7 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 	var batch struct {
 		ID int64 `json:"application_id"`
 	}
+	imported := batch
 	var key struct{ ID, Key string }
 	scene := 0
 	wire := func(token, path, body string) func() servertest.Answer {
@@ -123,6 +124,17 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 		{"changeCodes", admin("POST", "/batches/BATCH/states", `{"did":"unfreeze","all":true,"actor":"till"}`), "codes unfreeze till"},
 		{"bindSerials", admin("PUT", "/batches/BATCH/serials", `{"serials":[{"code_index":7,"serial":"a-secret-word"}],"actor":"eve"}`),
 			"serials bind eve"},
+		{"beginImport", func() servertest.Answer {
+			a := s.Admin("POST", "/accounts/svc/imported-batches",
+				`{"isv_application_id":"old","code_count":1,"prefix":"P.URL.CN/","actor":"eve"}`)
+			a.JSON(t, &imported)
+			return a
+		}, "batch import eve"},
+		{"importCodes", func() servertest.Answer {
+			return s.Do("PUT", fmt.Sprintf("/admin/v1/batches/%d/imported-codes?actor=eve", imported.ID),
+				strings.Repeat("0", 361)+" 044GZ*J10 0 P.URL.CN/0ALL$V2QCNVRHYPO:K3\n", "Authorization: Bearer "+servertest.AdminToken,
+				"Content-Type: text/plain")
+		}, "codes import eve"},
 		{"makePackage", admin("POST", "/batches/BATCH/packages",
 			`{"code_start":5000,"code_end":5999,"printer":"p","recipients":["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"],"actor":"eve"}`),
 			"package 1 make eve"},

@@ -20,6 +20,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/archive"
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/outbound"
 	"github.com/qrjump/qrjump/internal/rules"
@@ -254,7 +255,14 @@ func (d *drill) findCodes(ctx context.Context, r *DrillReport) error {
 	for _, b := range press.Memory.Batches() {
 		r.Batches++
 		for _, index := range []int64{0, b.Count / 2, b.Count - 1} {
-			for _, name := range []codes.CodeName{{URL: press.Text(b, index), ID: b.ID}, {Code: press.Code(b, index), ID: b.ID}} {
+			code, text, err := press.Print(ctx, b, index)
+			if errors.Is(err, errcode.NotFinished) {
+				continue // an import that is not at its end
+			}
+			if err != nil {
+				return fmt.Errorf("code %d of application %d cannot be read: %w", index, b.ID, err)
+			}
+			for _, name := range []codes.CodeName{{URL: text, ID: b.ID}, {Code: code, ID: b.ID}} {
 				found, err := press.Find(ctx, name)
 				if err != nil {
 					return fmt.Errorf("code %d of application %d cannot be read: %w", index, b.ID, err)

@@ -46,7 +46,11 @@ func scanBatch(scan func(...any) error) (b codes.Batch, err error) {
 		return b, fmt.Errorf("application %d: the version %q is not one character", b.ID, version)
 	}
 	if err == nil {
-		b.Start, b.Version, b.CreatedAt = uint64(start), version[0], fromMillis(created)
+		b.Version, b.CreatedAt = version[0], fromMillis(created)
+		// One that was made elsewhere has no counters: see AddBatch.
+		if b.Imported = start < 0; !b.Imported {
+			b.Start = uint64(start)
+		}
 	}
 	return b, err
 }
@@ -63,19 +67,55 @@ func (t *Tx) BatchByISV(ctx context.Context, account, isv string) (codes.Batch, 
 
 // AddBatch implements codes.Tx.
 func (t *Tx) AddBatch(ctx context.Context, b codes.Batch) (codes.Batch, error) {
-	id, err := t.next(ctx, "application")
+	id, err := t.batchID(ctx, b.ID)
 	if err != nil {
 		return b, err
 	}
 	b.ID = id
+	start := int64(b.Start)
+	if b.Imported {
+		start = -id // the column is unique
+	}
 	_, err = t.exec(ctx, `INSERT INTO batches (`+batchColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-		b.ID, b.Account, b.ISV, b.Count, int64(b.Start), b.Prefix, string(b.Version), b.Segment, b.FirstCode, b.FirstText,
+		b.ID, b.Account, b.ISV, b.Count, start, b.Prefix, string(b.Version), b.Segment, b.FirstCode, b.FirstText,
 		millis(b.CreatedAt), flag(b.Proof))
 	if err != nil {
 		return b, err
 	}
-	return b, t.note(ctx, ofBatch, strconv.FormatInt(b.ID, 10), "add", map[string]any{"account": b.Account, "isv": b.ISV, "codes": b.Count,
-		"start": b.Start, "prefix": b.Prefix, "version": string(b.Version), "segment": b.Segment})
+	did := "add"
+	if b.Imported {
+		did = "import"
+	}
+	return b, t.note(ctx, ofBatch, strconv.FormatInt(b.ID, 10), did, map[string]any{"account": b.Account, "isv": b.ISV, "codes": b.Count,
+		"start": start, "prefix": b.Prefix, "version": string(b.Version), "segment": b.Segment})
+}
+
+// batchID is the next application_id that is free, or the wanted one.
+func (t *Tx) batchID(ctx context.Context, wanted int64) (int64, error) {
+	if wanted != 0 {
+		// Whoever takes the next waits until this one is there.
+		if _, err := t.exec(ctx, `UPDATE sequences SET value = value WHERE name = 'application'`); err != nil {
+			return 0, err
+		}
+	}
+	for {
+		id := wanted
+		if id == 0 {
+			var err error
+			if id, err = t.next(ctx, "application"); err != nil {
+				return 0, err
+			}
+		}
+		_, err := t.Batch(ctx, id)
+		switch {
+		case errors.Is(err, codes.ErrNoBatch):
+			return id, nil
+		case err != nil:
+			return 0, err
+		case wanted != 0:
+			return 0, codes.ErrBatchTaken
+		}
+	}
 }
 
 // DrawCounters implements codes.Tx.

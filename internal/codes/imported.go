@@ -1,0 +1,663 @@
+package codes
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/behaviour"
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+// Codes made elsewhere are rows: no arithmetic of ours leads from their texts to
+// their indexes. What happens to them is in the events of their batch, as with ours.
+
+var (
+	// ErrNoImported is returned where there is no row of a code made elsewhere.
+	ErrNoImported = errors.New("codes: no such imported code")
+	// ErrUnread is returned where the store cannot say whether a text is a code made
+	// elsewhere.
+	ErrUnread = errors.New("codes: imported codes cannot be read")
+)
+
+const (
+	// maxImported is how many codes a batch made elsewhere has at most.
+	// Contract: marketcode 2, the largest count of any of the platform's pages.
+	maxImported = 200_000_000
+	// MaxImportLines is how many lines one call brings: all of them or none.
+	MaxImportLines = 50_000
+	// maxImportLine is how many bytes a line has at most, its end included.
+	maxImportLine = 1024
+	// ImportedMatrix is how many characters the first column has.
+	// Contract: marketcode 4.2.
+	ImportedMatrix = fieldLength
+	// importKey is what the key of imported texts is a hash of: never changed.
+	importKey = "texts of imported codes"
+	// importMark is what stands in a batch of theirs instead of its first code.
+	importMark = "a batch made elsewhere"
+	// importedTime is how long a scan waits for the store.
+	importedTime = 5 * time.Second
+)
+
+// ImportedCode is a code made elsewhere as it is stored.
+type ImportedCode struct {
+	Batch, Index int64
+	Code         int64 // see packCode
+	TextHi       int64 // see importedText
+	TextLo       int64
+}
+
+// tail is what follows the prefix of a text.
+type tail = [TailLength]byte
+
+// symbolAt is the place of each of the 44 symbols in platformSymbols, and absent.
+// Places are stored: they never change. Contract: marketcode 5.2.
+var symbolAt = func() (at [256]byte) {
+	for i := range at {
+		at[i] = absent
+	}
+	for i := range len(platformSymbols) {
+		at[platformSymbols[i]] = byte(i)
+	}
+	return at
+}()
+
+// packCode makes a number of one to nine symbols, in radix 45: no symbol is 0.
+func packCode(text string) (n int64, ok bool) {
+	if len(text) == 0 || len(text) > CodeLength {
+		return 0, false
+	}
+	for i := range len(text) {
+		v := symbolAt[text[i]]
+		if v == absent {
+			return 0, false
+		}
+		n = n*45 + int64(v) + 1
+	}
+	return n, true
+}
+
+// unpackCode is the text of a number.
+func unpackCode(n int64) string {
+	var text [CodeLength + 5]byte
+	i := len(text)
+	for ; n > 0 && i > 0; n /= 45 {
+		i--
+		if v := n % 45; v == 0 {
+			text[i] = '?'
+		} else {
+			text[i] = platformSymbols[v-1]
+		}
+	}
+	return string(text[i:])
+}
+
+// importedBlock is the cipher of the texts of imported codes.
+func (p *Press) importedBlock() cipher.Block {
+	p.importing.Do(func() {
+		key := p.Vault.Hasher(importKey).Sum()
+		block, err := aes.NewCipher(key[:])
+		if err != nil {
+			panic(err) // 32 bytes are a key
+		}
+		p.importCipher = block
+	})
+	return p.importCipher
+}
+
+// hideTail makes one block of the nineteen symbols of a text, six bits each, and
+// encrypts it: equal texts are equal blocks.
+func (p *Press) hideTail(t tail) (hi, lo int64) {
+	var high, low uint64
+	for _, char := range t {
+		high = high<<6 | low>>58
+		low = low<<6 | uint64(symbolAt[char])
+	}
+	var b [aes.BlockSize]byte
+	binary.BigEndian.PutUint64(b[:8], high)
+	binary.BigEndian.PutUint64(b[8:], low)
+	p.importedBlock().Encrypt(b[:], b[:])
+	return int64(binary.BigEndian.Uint64(b[:8])), int64(binary.BigEndian.Uint64(b[8:]))
+}
+
+// showTail is the reverse of hideTail; ok is false for what another key encrypted.
+func (p *Press) showTail(hi, lo int64) (t tail, ok bool) {
+	var b [aes.BlockSize]byte
+	binary.BigEndian.PutUint64(b[:8], uint64(hi))
+	binary.BigEndian.PutUint64(b[8:], uint64(lo))
+	p.importedBlock().Decrypt(b[:], b[:])
+	high, low := binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
+	for i := len(t) - 1; i >= 0; i-- {
+		v := low & 63
+		if v >= uint64(len(platformSymbols)) {
+			return t, false
+		}
+		t[i] = platformSymbols[v]
+		low, high = low>>6|high<<58, high>>6
+	}
+	return t, high == 0 && low == 0
+}
+
+// tailOf reads nineteen of the 44 symbols as they are, letters in any case.
+func tailOf(text string) (t tail, ok bool) {
+	if len(text) != TailLength {
+		return t, false
+	}
+	for i := range len(text) {
+		if t[i] = upperByte(text[i]); symbolAt[t[i]] == absent {
+			return t, false
+		}
+	}
+	return t, true
+}
+
+// tailsUnder are the tails that a text can have under a prefix: its symbols as they
+// are and, because "%" is one of them, as percent-escapes too.
+func tailsUnder(prefix, text string) (tails []tail) {
+	bare, known := cutScheme(text), cutScheme(prefix)
+	if len(bare) < len(known) || !equalFold(bare[:len(known)], known) {
+		return nil
+	}
+	rest := bare[len(known):]
+	if t, ok := tailOf(rest); ok {
+		tails = append(tails, t)
+	}
+	if len(rest) > TailLength && len(rest) <= 3*TailLength {
+		if plain, err := url.PathUnescape(rest); err == nil {
+			if t, ok := tailOf(plain); ok {
+				tails = append(tails, t)
+			}
+		}
+	}
+	return tails
+}
+
+// Ending is the last symbols of a code text under one of the prefixes; "" = the text
+// is none.
+func Ending(text string, prefixes []string, symbols int) string {
+	if parts, err := ParseText(text, prefixes); err == nil {
+		return string(parts.Symbols[symbolsLength-symbols:])
+	}
+	for _, prefix := range prefixes {
+		for _, t := range tailsUnder(prefix, text) {
+			return string(t[TailLength-symbols:])
+		}
+	}
+	return ""
+}
+
+// recognise finds the code that a text is; ours first, without the store. ErrUnread.
+func (p *Press) recognise(ctx context.Context, text string) (f Found, ok bool, err error) {
+	if f, ok = p.byText(text); ok {
+		return f, true, nil
+	}
+	for _, prefix := range p.Memory.ImportedPrefixes() {
+		for _, t := range tailsUnder(prefix, text) {
+			if f, ok, err = p.importedText(ctx, prefix, t); ok || err != nil {
+				return f, ok, err
+			}
+		}
+	}
+	return f, false, nil
+}
+
+// importedText finds the imported code with a text.
+func (p *Press) importedText(ctx context.Context, prefix string, t tail) (f Found, ok bool, err error) {
+	hi, lo := p.hideTail(t)
+	var row ImportedCode
+	err = p.askImported(ctx, func(ctx context.Context, tx Tx) (err error) {
+		row, err = tx.ImportedByText(ctx, hi, lo)
+		return err
+	})
+	if errors.Is(err, ErrNoImported) {
+		return f, false, nil
+	}
+	if err == nil {
+		f, err = p.foundImported(ctx, row)
+	}
+	if err != nil {
+		return f, false, fmt.Errorf("%w: %w", ErrUnread, err)
+	}
+	// The same symbols under another prefix are another text.
+	a, b := cutScheme(f.Batch.Prefix), cutScheme(prefix)
+	return f, len(a) == len(b) && equalFold(a, b), nil
+}
+
+// byCodes finds the codes with nine characters, or fewer: one of ours, and some of
+// those made elsewhere. ErrUnread.
+func (p *Press) byCodes(ctx context.Context, text string) (all []Found, err error) {
+	if f, ok := p.byCode(text); ok {
+		all = append(all, f)
+	}
+	if len(p.Memory.ImportedPrefixes()) == 0 {
+		return all, nil
+	}
+	n, ok := packCode(strings.Map(func(r rune) rune {
+		if r < 128 {
+			return rune(upperByte(byte(r)))
+		}
+		return r
+	}, text))
+	if !ok {
+		return all, nil
+	}
+	var rows []ImportedCode
+	err = p.askImported(ctx, func(ctx context.Context, tx Tx) (err error) {
+		rows, err = tx.ImportedByCode(ctx, n)
+		return err
+	})
+	for _, row := range rows {
+		f, failed := p.foundImported(ctx, row)
+		if failed != nil {
+			err = failed
+			break
+		}
+		all = append(all, f)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnread, err)
+	}
+	return all, nil
+}
+
+func (p *Press) foundImported(ctx context.Context, row ImportedCode) (Found, error) {
+	b, err := p.Memory.Know(ctx, row.Batch)
+	return Found{Batch: b, Index: row.Index, Code: unpackCode(row.Code)}, err
+}
+
+func (p *Press) askImported(ctx context.Context, ask func(context.Context, Tx) error) error {
+	ctx, cancel := context.WithTimeout(ctx, importedTime)
+	defer cancel()
+	return p.Store.ViewCodes(ctx, func(tx Tx) error { return ask(ctx, tx) })
+}
+
+// Print is the original code and the code text of an index. 80308 for an imported
+// code that is not here yet.
+func (p *Press) Print(ctx context.Context, b Batch, index int64) (code, text string, err error) {
+	err = p.EachPrint(ctx, b, Range{index, index}, func(_ int64, c, t string) error {
+		code, text = c, t
+		return nil
+	})
+	return code, text, err
+}
+
+// printsAtOnce is how many rows of imported codes are read together.
+const printsAtOnce = 1000
+
+// EachPrint gives the codes of a range in order. 80308 where an imported one is not
+// here yet; the error of f.
+func (p *Press) EachPrint(ctx context.Context, b Batch, r Range, f func(index int64, code, text string) error) error {
+	if !b.Imported {
+		for i := r.From; i <= r.To; i++ {
+			if err := f(i, p.Code(b, i), p.Text(b, i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for from := r.From; from <= r.To; {
+		to := min(from+printsAtOnce-1, r.To)
+		var rows []ImportedCode
+		err := p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
+			rows, err = tx.ImportedCodes(ctx, b.ID, Range{from, to})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			if row.Index != from {
+				break
+			}
+			t, ok := p.showTail(row.TextHi, row.TextLo)
+			if !ok {
+				return fmt.Errorf("code %d of application %d was stored under another key", row.Index, b.ID)
+			}
+			if err := f(row.Index, unpackCode(row.Code), b.Prefix+string(t[:])); err != nil {
+				return err
+			}
+			from++
+		}
+		if from <= to {
+			return errcode.NotFinished.With(behaviour.CodesUnfinished, "code %d of application %d is not imported yet", from, b.ID)
+		}
+	}
+	return nil
+}
+
+// arrived reports how many codes of an imported batch are here.
+func (p *Press) arrived(ctx context.Context, b Batch) (int64, error) {
+	n := p.Memory.Arrived(b.ID, p.Now())
+	if n == b.Count || !p.Shared {
+		return n, nil
+	}
+	err := p.Memory.CatchUp(ctx, b.ID)
+	return p.Memory.Arrived(b.ID, p.Now()), err
+}
+
+// whole returns a Conflict while codes of an imported batch are missing.
+func (p *Press) whole(ctx context.Context, b Batch) error {
+	if !b.Imported {
+		return nil
+	}
+	n, err := p.arrived(ctx, b)
+	if err == nil && n < b.Count {
+		err = Conflict(fmt.Sprintf("%d of the %d codes of application %d are here: import the rest first", n, b.Count, b.ID))
+	}
+	return err
+}
+
+// NewImport is a batch made elsewhere of which codes will come.
+type NewImport struct {
+	Account string
+	ISV     string
+	// ID is the application_id that it had; 0 = it gets one.
+	ID     int64
+	Count  int64
+	Prefix string // what each of its texts begins with, before the last 19 symbols
+}
+
+// BeginImport makes a batch for codes made elsewhere. The same again returns the one
+// that there is. 40097 for what cannot be, 48001 for an account without codes; a
+// Conflict where the account's ISV or the ID is another application's.
+func (p *Press) BeginImport(ctx context.Context, n NewImport) (b Batch, err error) {
+	fault := ""
+	switch {
+	case n.Count < 1 || n.Count > maxImported:
+		fault = fmt.Sprintf("%d codes: want 1 to %d", n.Count, maxImported)
+	case !plain(n.ISV, 1, maxISV):
+		fault = fmt.Sprintf("isv_application_id: want 1 to %d characters, none of them a control character", maxISV)
+	case n.ID < 0 || n.ID > maxBatchID:
+		fault = fmt.Sprintf("application_id %d: want 1 to %d", n.ID, maxBatchID)
+	case !plain(accounts.AuthorOf(ctx).Actor, 1, maxCodesNote):
+		fault = fmt.Sprintf("actor: want at most %d characters, none of them a control character", maxCodesNote)
+	}
+	if wrong := CheckPrefix(n.Prefix); fault == "" && wrong != nil {
+		fault = wrong.Error()
+	}
+	if fault != "" {
+		return b, errcode.InvalidArgs.With(behaviour.None, "%s", fault)
+	}
+	err = p.Store.UpdateCodes(ctx, func(tx Tx) error {
+		if err := tx.LockAccount(ctx, n.Account); err != nil {
+			return err
+		}
+		owner, err := tx.Account(ctx, n.Account)
+		if err != nil {
+			return err
+		}
+		if err := Granted(owner); err != nil {
+			return err
+		}
+		b, err = tx.BatchByISV(ctx, n.Account, n.ISV)
+		if err == nil {
+			return n.same(b)
+		}
+		if !errors.Is(err, ErrNoBatch) {
+			return err
+		}
+		mark := p.proof(importMark)
+		b, err = tx.AddBatch(ctx, Batch{ID: n.ID, Account: n.Account, ISV: n.ISV, Count: n.Count, Imported: true, Prefix: n.Prefix,
+			Version: FirstVersion, Segment: p.Settings.Get().CodeSegment, FirstCode: mark, FirstText: mark, CreatedAt: p.Now()})
+		if errors.Is(err, ErrBatchTaken) {
+			return Conflict(fmt.Sprintf("application_id %d is another application: import without it, and a new one is given", n.ID))
+		}
+		return err
+	})
+	if err == nil {
+		p.awaitMemory(ctx, b.ID)
+	}
+	return b, err
+}
+
+// same returns a Conflict unless a batch is the one that is to be begun.
+func (n NewImport) same(b Batch) error {
+	why := ""
+	switch {
+	case !b.Imported:
+		why = "its codes were made here"
+	case n.ID != 0 && n.ID != b.ID:
+		why = fmt.Sprintf("application_id %d is asked for", n.ID)
+	case b.Count != n.Count:
+		why = fmt.Sprintf("it has %d codes, not %d", b.Count, n.Count)
+	case b.Prefix != n.Prefix:
+		why = fmt.Sprintf("its texts begin with %s, not with %s", b.Prefix, n.Prefix)
+	default:
+		return nil
+	}
+	return Conflict(fmt.Sprintf("isv_application_id %q is application %d of %s already, and %s", n.ISV, b.ID, n.Account, why))
+}
+
+// Arrival is what a call of ImportCodes did.
+type Arrival struct {
+	Lines int64 // that were read
+	Added int64 // of them; the others were there, and equal
+	Have  int64 // codes of the batch that are here now
+}
+
+// ImportCodes stores codes of a batch made elsewhere from lines of the wire's four
+// columns in the order of their indexes: all of them or none, at most MaxImportLines.
+// Lines that are there already change nothing. first is the number of the first line,
+// for what is said of a wrong one: accounts.Faults. Contract: marketcode 4.2.
+func (p *Press) ImportCodes(ctx context.Context, batch, first int64, lines io.Reader) (done Arrival, err error) {
+	b, err := p.Memory.Know(ctx, batch)
+	if err != nil {
+		return done, err
+	}
+	if !b.Imported {
+		return done, Conflict(fmt.Sprintf("the codes of application %d were made here: they are in no file", batch))
+	}
+	if !plain(accounts.AuthorOf(ctx).Actor, 1, maxCodesNote) {
+		return done, errcode.InvalidArgs.With(behaviour.None, "actor: want at most %d characters, none of them a control character",
+			maxCodesNote)
+	}
+	rows, err := p.readImport(b, first, lines)
+	if err != nil {
+		return done, err
+	}
+	line := func(row ImportedCode) int64 { return first + row.Index - rows[0].Index }
+	err = p.inBatch(ctx, batch, func(tx Tx, b Batch, at time.Time) error {
+		done = Arrival{Lines: int64(len(rows))}
+		news, err := p.notThere(ctx, tx, rows, line)
+		if err != nil || len(news) == 0 {
+			return err
+		}
+		stored, err := tx.AddImported(ctx, news)
+		if err != nil {
+			return err
+		}
+		if stored != int64(len(news)) {
+			return p.whoHas(ctx, tx, news, line)
+		}
+		done.Added = stored
+		ranges := make([]Range, len(news))
+		for i, row := range news {
+			ranges[i] = Range{row.Index, row.Index}
+		}
+		_, err = tx.AddEvent(ctx, Event{Batch: batch, Did: Import, Codes: NewSet(ranges...), At: at, From: at})
+		return err
+	})
+	if err == nil {
+		done.Have, err = p.arrived(ctx, b)
+	}
+	return done, err
+}
+
+// faultAt is what is wrong with a line of an import.
+func faultAt(line int64, format string, args ...any) error {
+	return accounts.Faults{{Line: int(line), Why: fmt.Sprintf(format, args...)}}
+}
+
+// notThere are the rows that are not stored yet; a fault where one is another code.
+func (p *Press) notThere(ctx context.Context, tx Tx, rows []ImportedCode, line func(ImportedCode) int64) ([]ImportedCode, error) {
+	have, err := tx.ImportedCodes(ctx, rows[0].Batch, Range{rows[0].Index, rows[len(rows)-1].Index})
+	if err != nil || len(have) == 0 {
+		return rows, err
+	}
+	var news []ImportedCode
+	for _, row := range rows {
+		at, there := slices.BinarySearchFunc(have, row.Index, func(h ImportedCode, index int64) int { return cmp.Compare(h.Index, index) })
+		if !there {
+			news = append(news, row)
+		} else if have[at] != row {
+			return nil, faultAt(line(row), "code %d is here already, with another original code or another text", row.Index)
+		}
+	}
+	return news, nil
+}
+
+// whoHas says which of some rows could not be stored, because another code has its
+// text or, in its batch, its nine characters.
+func (p *Press) whoHas(ctx context.Context, tx Tx, news []ImportedCode, line func(ImportedCode) int64) error {
+	for _, row := range news {
+		other, err := tx.ImportedByText(ctx, row.TextHi, row.TextLo)
+		switch {
+		case err != nil && !errors.Is(err, ErrNoImported):
+			return err
+		case err == nil && (other.Batch != row.Batch || other.Index != row.Index):
+			return faultAt(line(row), "the text is that of code %d of application %d", other.Index, other.Batch)
+		}
+		others, err := tx.ImportedByCode(ctx, row.Code)
+		if err != nil {
+			return err
+		}
+		for _, other := range others {
+			if other.Batch == row.Batch && other.Index != row.Index {
+				return faultAt(line(row), "the original code is that of code %d of the same application", other.Index)
+			}
+		}
+	}
+	return errors.New("codes: some rows were not stored, and no other has their texts")
+}
+
+// readImport reads lines. accounts.Faults for the first that is wrong.
+func (p *Press) readImport(b Batch, first int64, lines io.Reader) (rows []ImportedCode, err error) {
+	texts, original := map[[2]int64]int64{}, map[int64]int64{}
+	for l, err := range ImportLines(lines, first) {
+		if err != nil {
+			return nil, err
+		}
+		if len(rows) == MaxImportLines {
+			return nil, faultAt(l.Number, "more than %d lines: bring them in several calls", MaxImportLines)
+		}
+		switch {
+		case l.Prefix != b.Prefix:
+			return nil, faultAt(l.Number, "the text begins with another prefix than %s", b.Prefix)
+		case l.Index >= b.Count:
+			return nil, faultAt(l.Number, "index %d: the application has the indexes 0 to %d", l.Index, b.Count-1)
+		case p.couldBeOurs(l.Tail):
+			return nil, faultAt(l.Number, "the text is one that this server makes itself")
+		}
+		row := ImportedCode{Batch: b.ID, Index: l.Index}
+		row.Code, _ = packCode(l.Code)
+		row.TextHi, row.TextLo = p.hideTail(tail([]byte(l.Tail)))
+		if at, twice := texts[[2]int64{row.TextHi, row.TextLo}]; twice {
+			return nil, faultAt(l.Number, "the text stands in line %d already", at)
+		}
+		if at, twice := original[row.Code]; twice {
+			return nil, faultAt(l.Number, "the original code stands in line %d already", at)
+		}
+		texts[[2]int64{row.TextHi, row.TextLo}], original[row.Code] = l.Number, l.Number
+		rows = append(rows, row)
+	}
+	if len(rows) == 0 {
+		return nil, errcode.InvalidArgs.With(behaviour.None, "there are no lines")
+	}
+	return rows, nil
+}
+
+// couldBeOurs reports whether a key of ours makes a text, be it given out or not.
+func (p *Press) couldBeOurs(text string) bool {
+	key := p.Keys.Text[text[0]]
+	if key == nil || !allOf(text, Alphabet) {
+		return false
+	}
+	_, ours := key.Counter([symbolsLength]byte([]byte(text[1:])), text[0])
+	return ours
+}
+
+// ImportLine is one line of the wire's four columns. Contract: marketcode 4.2.
+type ImportLine struct {
+	Number int64
+	Code   string // the original code, one to nine symbols
+	Index  int64
+	Prefix string // of the text
+	Tail   string // the rest of it: 19 symbols
+}
+
+// ImportLines yields lines of the wire's four columns, the first of which has a
+// number; each index is one more than that before it. Columns stand apart by spaces
+// or tabs, and CRLF ends a line as well as LF. After an error, accounts.Faults or that
+// of the reader, it stops.
+func ImportLines(r io.Reader, first int64) func(yield func(ImportLine, error) bool) {
+	return func(yield func(ImportLine, error) bool) {
+		in := bufio.NewReaderSize(r, maxImportLine)
+		before := int64(-1)
+		for n := first; ; n++ {
+			text, err := in.ReadSlice('\n')
+			if errors.Is(err, bufio.ErrBufferFull) {
+				yield(ImportLine{}, faultAt(n, "longer than %d bytes", maxImportLine))
+				return
+			}
+			if err != nil && err != io.EOF {
+				yield(ImportLine{}, err)
+				return
+			}
+			if n == 1 {
+				text = bytes.TrimPrefix(text, []byte("\ufeff"))
+			}
+			if len(text) == 0 && err == io.EOF {
+				return
+			}
+			l, fault := importLine(text)
+			l.Number = n
+			if fault == nil && before >= 0 && l.Index != before+1 {
+				fault = fmt.Errorf("index %d follows %d: lines come in the order of their indexes, without a gap", l.Index, before)
+			}
+			if fault != nil {
+				yield(l, faultAt(n, "%v", fault))
+				return
+			}
+			if before = l.Index; !yield(l, nil) || err == io.EOF {
+				return
+			}
+		}
+	}
+}
+
+// importLine reads one line. What is wrong with it never quotes a text: it is a code.
+func importLine(text []byte) (l ImportLine, err error) {
+	columns := strings.FieldsFunc(string(text), func(r rune) bool { return r == ' ' || r == '\t' || r == '\r' || r == '\n' })
+	if len(columns) != 4 {
+		return l, fmt.Errorf("%d columns: want dot matrix, original code, index, code text, with spaces between them", len(columns))
+	}
+	matrix, code, index, whole := columns[0], columns[1], columns[2], columns[3]
+	if len(matrix) != ImportedMatrix || !allOf(matrix, "01") {
+		return l, fmt.Errorf("column 1 is no dot matrix of %d characters 0 and 1", ImportedMatrix)
+	}
+	if _, ok := packCode(code); !ok {
+		return l, fmt.Errorf("column 2 is no original code: want 1 to %d of %s", CodeLength, platformSymbols)
+	}
+	n, err := strconv.ParseUint(index, 10, 32)
+	if err != nil {
+		return l, errors.New("column 3 is no index")
+	}
+	if len(whole) <= TailLength || !allOf(whole[len(whole)-TailLength:], platformSymbols) {
+		return l, fmt.Errorf("column 4 is no code text: want a prefix and %d of %s", TailLength, platformSymbols)
+	}
+	at := len(whole) - TailLength
+	return ImportLine{Code: code, Index: int64(n), Prefix: whole[:at], Tail: whole[at:]}, nil
+}

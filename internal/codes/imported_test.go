@@ -1,0 +1,102 @@
+package codes
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/vault"
+)
+
+func importPress(t testing.TB) *Press {
+	t.Helper()
+	key, err := vault.NewKey(bytes.Repeat([]byte("k"), 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Press{Vault: key}
+}
+
+// What is stored of a code made elsewhere is for ever: no flag rewrites these numbers,
+// which another implementation, with openssl, gave.
+func TestImportedCodesAreStoredAs(t *testing.T) {
+	p := importPress(t)
+	for text, want := range map[string]struct {
+		code   string
+		n      int64
+		hi, lo int64
+	}{
+		"0ALL$V2QCNVRHYPO:K3": {"044GZ*J10", 18728279770591, -7757136837199938881, 95022409556037751},
+		"0Q%L$BP4-J:G3I%BLV:": {"8", 9, -2160478909157704458, -6299703354989102189},
+		":::::::::::::::::::": {":::::::::", 756680642578124, 3403378844435783575, -1122768252519187369},
+	} {
+		n, ok := packCode(want.code)
+		hi, lo := p.hideTail(tail([]byte(text)))
+		if !ok || n != want.n || hi != want.hi || lo != want.lo {
+			t.Errorf("%s %s: %d, %d, %d", text, want.code, n, hi, lo)
+		}
+		if back, ok := p.showTail(hi, lo); !ok || string(back[:]) != text || unpackCode(n) != want.code {
+			t.Errorf("%s is read back as %s, %s as %s", text, back[:], want.code, unpackCode(n))
+		}
+		if back, ok := p.showTail(hi, lo+1); ok {
+			t.Errorf("a changed block is read as %s", back[:])
+		}
+	}
+	for _, wrong := range []string{"", "ABCDEFGHIJ", "A B", "a", "É"} {
+		if n, ok := packCode(wrong); ok {
+			t.Errorf("%q is the code %d", wrong, n)
+		}
+	}
+}
+
+// Contract: marketcode 5.2, 5.4: "%" is a symbol, and begins an escape too.
+func TestTailsOfATextUnderAPrefix(t *testing.T) {
+	for text, want := range map[string][]string{
+		"P.URL.CN/0Q%L$BP4-J:G3I%BLV:":                   {"0Q%L$BP4-J:G3I%BLV:"},
+		"http://p.url.cn/0q%l$bp4-j:g3i%blv:":            {"0Q%L$BP4-J:G3I%BLV:"},
+		"https://P.URL.CN/0Q%25L%24BP4-J%3AG3I%25BLV%3A": {"0Q%L$BP4-J:G3I%BLV:"},
+		"P.URL.CN/0FQR/LZ6/0HD0Q7Y3-*":                   {"0FQR/LZ6/0HD0Q7Y3-*"},
+		"P.URL.CN/0FQR/../LZ6/0HD0Q7Y":                   {"0FQR/../LZ6/0HD0Q7Y"},
+		"P.URL.CN/0FQR/LZ6/0HD0Q7Y3-*?":                  nil,
+		"P.URL.CN/":                                      nil,
+		"Q.URL.CN/0FQR/LZ6/0HD0Q7Y3-*":                   nil,
+		" P.URL.CN/0FQR/LZ6/0HD0Q7Y3-*":                  nil,
+	} {
+		var got []string
+		for _, tail := range tailsUnder(DefaultPrefix, text) {
+			got = append(got, string(tail[:]))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+}
+
+// Whatever a file has, it is read to its end or refused with a line, and what is read
+// can be written again.
+func FuzzImportLines(f *testing.F) {
+	line := strings.Repeat("0", 361) + " 044GZ*J10 0 P.URL.CN/0ALL$V2QCNVRHYPO:K3\n"
+	f.Add(line)
+	f.Add(line + strings.Replace(line, " 0 ", "\t1 ", 1))
+	f.Add("\ufeff" + strings.ReplaceAll(line, "\n", "\r\n"))
+	f.Fuzz(func(t *testing.T, text string) {
+		p := importPress(t)
+		for l, err := range ImportLines(iotest.OneByteReader(strings.NewReader(text)), 1) {
+			if err != nil {
+				if faults, ok := errors.AsType[accounts.Faults](err); !ok || faults[0].Line != int(l.Number) && l.Number != 0 {
+					t.Errorf("line %d: %v", l.Number, err)
+				}
+				continue
+			}
+			n, ok := packCode(l.Code)
+			hi, lo := p.hideTail(tail([]byte(l.Tail)))
+			if back, whole := p.showTail(hi, lo); !ok || unpackCode(n) != l.Code || !whole || string(back[:]) != l.Tail {
+				t.Errorf("%+v is read back as %s and %s", l, unpackCode(n), back[:])
+			}
+		}
+	})
+}

@@ -1,0 +1,49 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"github.com/qrjump/qrjump/internal/codes"
+)
+
+const importedColumns = `batch, idx, code, text_hi, text_lo`
+
+func scanImported(scan func(...any) error) (c codes.ImportedCode, err error) {
+	if err = scan(&c.Batch, &c.Index, &c.Code, &c.TextHi, &c.TextLo); errors.Is(err, sql.ErrNoRows) {
+		err = codes.ErrNoImported
+	}
+	return c, err
+}
+
+// ImportedCodes implements codes.Tx.
+func (t *Tx) ImportedCodes(ctx context.Context, batch int64, r codes.Range) ([]codes.ImportedCode, error) {
+	return list(ctx, t, scanImported, `SELECT `+importedColumns+` FROM imported_codes WHERE batch = $1 AND idx >= $2 AND idx <= $3
+		ORDER BY idx`, batch, r.From, r.To)
+}
+
+// ImportedByText implements codes.Tx.
+func (t *Tx) ImportedByText(ctx context.Context, hi, lo int64) (codes.ImportedCode, error) {
+	return scanImported(t.row(ctx, `SELECT `+importedColumns+` FROM imported_codes WHERE text_hi = $1 AND text_lo = $2`, hi, lo).Scan)
+}
+
+// mostAlike is how many imported codes with the same nine characters are read.
+const mostAlike = 16
+
+// ImportedByCode implements codes.Tx.
+func (t *Tx) ImportedByCode(ctx context.Context, code int64) ([]codes.ImportedCode, error) {
+	return list(ctx, t, scanImported, `SELECT `+importedColumns+` FROM imported_codes WHERE code = $1 ORDER BY batch LIMIT $2`, code,
+		mostAlike)
+}
+
+// AddImported implements codes.Tx.
+func (t *Tx) AddImported(ctx context.Context, all []codes.ImportedCode) (int64, error) {
+	if err := t.lasting(ctx); err != nil { // which keeps the statement prepared
+		return 0, err
+	}
+	return t.addMany(ctx, `INSERT INTO imported_codes (`+importedColumns+`)`, ` ON CONFLICT DO NOTHING`, 5, len(all), func(i int) []any {
+		c := all[i]
+		return []any{c.Batch, c.Index, c.Code, c.TextHi, c.TextLo}
+	})
+}

@@ -1,0 +1,104 @@
+package store
+
+import (
+	"context"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/codes"
+)
+
+// What imported codes cost: bytes on the disk, memory, time of an import beside a plain
+// insert of the same rows, time of a scan beside one of ours. It measures and judges
+// nothing, and runs only where QRJUMP_COSTS is set; docs/en/handbook.md has the figures.
+func TestWhatImportedCodesCost(t *testing.T) {
+	if os.Getenv("QRJUMP_COSTS") == "" {
+		t.Skip("QRJUMP_COSTS is not set")
+	}
+	eachBackend(t, func(t *testing.T, s *Store) {
+		const piece, pieces, rounds = 10_000, 5, 3
+		p, call := presses(t, [2]*Store{s, s})[0], serviceAccount(t, s)
+		own, err := p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var batches []codes.Batch
+		for _, isv := range []string{"imported", "plain"} {
+			batches = append(batches, beginImport(t, p, isv, rounds*pieces*piece))
+		}
+		empty := occupied(t, s)
+		var imported, plain []time.Duration
+		for n := range rounds * pieces {
+			lines := elsewhere(0, n*piece, (n+1)*piece-1)
+			began := time.Now()
+			if _, err := p.ImportCodes(byAdmin(t), batches[0].ID, 1, strings.NewReader(lines)); err != nil {
+				t.Fatal(err)
+			}
+			imported = append(imported, time.Since(began))
+			// As many rows of another batch, that are made already.
+			rows := make([]codes.ImportedCode, piece)
+			for i := range rows {
+				x := int64(n*piece+i)*0x4f1bbcdcbfa53e0b + 1
+				rows[i] = codes.ImportedCode{Batch: batches[1].ID, Index: int64(n*piece + i), Code: x & (1<<49 - 1), TextHi: x * 31,
+					TextLo: x * 37}
+			}
+			began = time.Now()
+			update(t, s, func(ctx context.Context, tx *Tx) error {
+				_, err := tx.AddImported(ctx, rows)
+				return err
+			})
+			plain = append(plain, time.Since(began))
+		}
+		size := occupied(t, s) - empty
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		fresh := codes.NewMemory(s)
+		if err := fresh.Load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		runtime.KeepAlive(fresh)
+		nobody := func(string) (accounts.Account, bool) { return accounts.Account{}, false }
+		scan := func(text func(int) string) (took []time.Duration) {
+			for i := range 2000 {
+				text := text(i * 71 % 10_000)
+				began := time.Now()
+				if s, ok := p.Scan(text, "alice", nobody); !ok || s.Batch.ID == 0 {
+					t.Fatalf("%+v", s)
+				}
+				took = append(took, time.Since(began))
+			}
+			return took
+		}
+		ours := func(i int) string { return p.Text(own, int64(i)) }
+		theirs := func(i int) string { return printed(i) }
+		scan(theirs)
+		a, b := scan(ours), scan(theirs)
+		t.Logf("%s: %d bytes a code; memory of the process %.2f; import %.2f of a plain insert; a decision %.0f of one of ours (%v, %v)",
+			s.Engine(), size/(2*rounds*pieces*piece), float64(after.HeapAlloc-before.HeapAlloc)/(rounds*pieces*piece),
+			float64(middle(imported))/float64(middle(plain)), float64(middle(b))/float64(middle(a)), middle(a), middle(b))
+	})
+}
+
+func middle(all []time.Duration) time.Duration {
+	slices.Sort(all)
+	return all[len(all)/2]
+}
+
+// occupied is how many bytes the database has.
+func occupied(t *testing.T, s *Store) (n int64) {
+	t.Helper()
+	query := `SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()`
+	if s.Engine() == "postgres" {
+		query = `SELECT pg_total_relation_size('imported_codes')`
+	}
+	view(t, s, func(ctx context.Context, tx *Tx) error { return tx.row(ctx, query).Scan(&n) })
+	return n
+}

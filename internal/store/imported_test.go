@@ -1,0 +1,376 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/vault"
+)
+
+const symbols44 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ$-%*+./:"
+
+// drawnTail is a text of nineteen of the 44 symbols, another for each number.
+func drawnTail(n int) string {
+	b := []byte("0")
+	for x := uint64(n)*0x9e3779b97f4a7c15 + 1; len(b) < codes.TailLength; x = x*6364136223846793005 + 1442695040888963407 {
+		b = append(b, symbols44[x>>33%44])
+	}
+	return string(b)
+}
+
+// drawnCode is an original code, another for each number.
+func drawnCode(n int) string {
+	b := make([]byte, codes.CodeLength)
+	for i := range b {
+		b[i], n = symbols44[n%44], n/44
+	}
+	return string(b)
+}
+
+// printed is a whole text.
+func printed(n int) string { return codes.DefaultPrefix + drawnTail(n) }
+
+// fourColumns is a line of the wire's four columns.
+func fourColumns(index int, code, text string) string {
+	return fmt.Sprintf("%s %s %d %s\n", strings.Repeat("01", codes.ImportedMatrix/2)+"1", code, index, text)
+}
+
+// elsewhere are lines of codes as the platform makes them; other texts for each seed.
+func elsewhere(seed, from, to int) string {
+	var b strings.Builder
+	for i := from; i <= to; i++ {
+		b.WriteString(fourColumns(i, drawnCode(seed+i), printed(seed+i)))
+	}
+	return b.String()
+}
+
+func byAdmin(t *testing.T) context.Context {
+	return accounts.By(t.Context(), accounts.Author{Actor: "admin"})
+}
+
+func beginImport(t *testing.T, p *codes.Press, isv string, count int64) codes.Batch {
+	t.Helper()
+	b, err := p.BeginImport(byAdmin(t), codes.NewImport{Account: "svc", ISV: isv, Count: count, Prefix: codes.DefaultPrefix})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// The same file is imported on two nodes at once: every code is stored once, each call
+// succeeds, and what they added is the file. A third time it changes nothing.
+func TestTwoImportsOfOneFileOnTwoNodes(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
+		const count, piece = 900, 100
+		ids, added := [2]int64{}, [2]int64{}
+		for _, err := range race(2, func(i int) error {
+			b, err := p[i].BeginImport(byAdmin(t), codes.NewImport{Account: "svc", ISV: "old", Count: count, Prefix: codes.DefaultPrefix})
+			if err != nil {
+				return err
+			}
+			ids[i] = b.ID
+			for from := 0; from < count; from += piece {
+				done, err := p[i].ImportCodes(byAdmin(t), b.ID, int64(from+1), strings.NewReader(elsewhere(0, from, from+piece-1)))
+				if err != nil {
+					return err
+				}
+				added[i] += done.Added
+			}
+			return nil
+		}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		want(t, "application", ids[1], ids[0])
+		want(t, "codes added", added[0]+added[1], int64(count))
+		again, err := p[1].ImportCodes(byAdmin(t), ids[0], 1, strings.NewReader(elsewhere(0, 0, count-1)))
+		if err != nil || again != (codes.Arrival{Lines: count, Have: count}) {
+			t.Errorf("a third import: %+v, %v", again, err)
+		}
+		var rows, events int
+		view(t, nodes[1], func(ctx context.Context, tx *Tx) error {
+			list, err := tx.ImportedCodes(ctx, ids[0], codes.Range{To: count})
+			rows = len(list)
+			return err
+		})
+		for e, err := range nodes[0].Events(t.Context(), ids[0], 0) {
+			if err != nil || e.Did != codes.Import {
+				t.Errorf("%+v, %v", e, err)
+			}
+			events++
+		}
+		want(t, "rows", rows, count)
+		want(t, "events", events, count/piece)
+		for i, node := range p {
+			for _, index := range []int{0, 1, count / 2, count - 1} {
+				for _, name := range []codes.CodeName{{URL: printed(index)}, {Code: drawnCode(index)},
+					{ID: ids[0], Index: int64(index), HasIndex: true}} {
+					f, err := node.Look(t.Context(), call, name)
+					if err != nil || f.Batch.ID != ids[0] || f.Index != int64(index) || f.Code != drawnCode(index) {
+						t.Errorf("node %d, %+v: %+v, %v", i, name, f, err)
+					}
+				}
+				code, text, err := node.Print(t.Context(), batchOf(node, ids[0]), int64(index))
+				if err != nil || code != drawnCode(index) || text != printed(index) {
+					t.Errorf("node %d prints %s %s, %v", i, code, text, err)
+				}
+			}
+		}
+	})
+}
+
+func batchOf(p *codes.Press, id int64) codes.Batch {
+	b, _ := p.Memory.Batch(id)
+	return b
+}
+
+// Two files with a text in common are imported at once: one of them has the code, the
+// other is refused with the line, and nothing of its piece stays.
+func TestTwoFilesWithOneTextOnTwoNodes(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		p := presses(t, nodes)
+		serviceAccount(t, nodes[0])
+		for round := range 10 {
+			batches := [2]codes.Batch{beginImport(t, p[0], fmt.Sprint("a", round), 20), beginImport(t, p[1], fmt.Sprint("b", round), 20)}
+			seed := 1000 * (round + 1)
+			files := [2]string{elsewhere(seed, 0, 19), ""}
+			for i := range 20 { // the other way round, so that each waits for the other
+				n := seed + 500 + i
+				if i == 7 {
+					n = seed + 19
+				}
+				files[1] += fourColumns(i, drawnCode(seed+500+i), printed(n))
+			}
+			errs := race(2, func(i int) error {
+				_, err := p[i].ImportCodes(byAdmin(t), batches[i].ID, 1, strings.NewReader(files[i]))
+				return err
+			})
+			lost := slices.IndexFunc(errs, func(err error) bool { return err != nil })
+			if lost < 0 || errs[1-lost] != nil {
+				t.Fatalf("both or none: %v", errs)
+			}
+			faults, ok := errors.AsType[accounts.Faults](errs[lost])
+			if line := []int{20, 8}[lost]; !ok || faults[0].Line != line {
+				t.Errorf("%v: want line %d", errs[lost], line)
+			}
+			for i, have := range []int64{int64(20 * lost), int64(20 * (1 - lost))} {
+				want(t, "codes that are here", p[i].Memory.Arrived(batches[i].ID, at), have)
+			}
+		}
+	})
+}
+
+// What is wrong with a file is said with its line, and nothing of the call stays.
+func TestImportsThatAreRefused(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		p, call := presses(t, [2]*Store{s, s})[0], serviceAccount(t, s)
+		own, err := p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		toCome := codes.Batch{Prefix: codes.DefaultPrefix, Version: codes.FirstVersion, Start: 1 << 40}
+		first, second := beginImport(t, p, "first", 10), beginImport(t, p, "second", 10)
+		if _, err := p.ImportCodes(byAdmin(t), first.ID, 1, strings.NewReader(elsewhere(0, 0, 9))); err != nil {
+			t.Fatal(err)
+		}
+		good := func(i int) string { return fourColumns(i, drawnCode(100+i), printed(100+i)) }
+		for name, c := range map[string]struct {
+			file, why string
+			line      int
+		}{
+			"a cut line":             {good(0) + good(1)[:300], "1 columns", 2},
+			"a text cut short":       {good(0) + strings.TrimSuffix(good(1), "\n")[:len(good(1))-3], "prefix", 2},
+			"three columns":          {good(0) + strings.Replace(good(1), " 1 ", " ", 1), "3 columns", 2},
+			"five columns":           {good(0) + strings.Replace(good(1), " 1 ", " 1 1 ", 1), "5 columns", 2},
+			"commas":                 {strings.ReplaceAll(good(0), " ", ","), "1 columns", 1},
+			"an empty line":          {good(0) + "\n" + good(1), "0 columns", 2},
+			"a header":               {"matrix code index text\n" + good(0), "column 1", 1},
+			"a doubled index":        {good(0) + strings.Replace(good(1), " 1 ", " 0 ", 1), "index 0 follows 0", 2},
+			"the wrong order":        {good(1) + good(0), "index 0 follows 1", 2},
+			"a gap":                  {good(0) + good(2), "index 2 follows 0", 2},
+			"an index past the end":  {good(9) + good(10), "indexes 0 to 9", 2},
+			"no index":               {strings.Replace(good(0), " 0 ", " -1 ", 1), "no index", 1},
+			"a doubled text":         {good(0) + fourColumns(1, "OTHER", printed(100)), "text stands in line 1", 2},
+			"a doubled code":         {good(0) + fourColumns(1, drawnCode(100), printed(101)), "code stands in line 1", 2},
+			"a foreign symbol":       {fourColumns(0, "AB_C", printed(100)), "column 2", 1},
+			"a letter in lower case": {fourColumns(0, "ABC", strings.Replace(printed(100), "/0", "/a", 1)), "column 4", 1},
+			"a code of ten":          {fourColumns(0, "ABCDEFGHIJ", printed(100)), "column 2", 1},
+			"a matrix of 360":        {good(0)[1:], "column 1", 1},
+			"a line too long":        {good(0) + strings.Repeat("0", 1100) + good(1), "longer than", 2},
+			"another prefix":         {fourColumns(0, "ABC", "Q.EXAMPLE/"+drawnTail(100)), "prefix", 1},
+			"a text of another batch": {good(0) + fourColumns(1, "ABC", printed(3)),
+				fmt.Sprintf("code 3 of application %d", first.ID), 2},
+			"a text of ours":                {fourColumns(0, "ABC", p.Text(own, 5)), "makes itself", 1},
+			"one of ours to come":           {fourColumns(0, "ABC", p.Text(toCome, 0)), "makes itself", 1},
+			"nothing":                       {"", "no lines", 0},
+			"another file for what is here": {elsewhere(50, 0, 0), "here already", 1},
+		} {
+			t.Run(name, func(t *testing.T) {
+				batch := second
+				if strings.HasPrefix(name, "another file") {
+					batch = first
+				}
+				_, err := p.ImportCodes(byAdmin(t), batch.ID, 1, strings.NewReader(c.file))
+				if err == nil || !strings.Contains(err.Error(), c.why) {
+					t.Fatalf("%v, want %q", err, c.why)
+				}
+				if faults, ok := errors.AsType[accounts.Faults](err); c.line > 0 && (!ok || faults[0].Line != c.line) {
+					t.Errorf("%v, want line %d", err, c.line)
+				}
+				want(t, "codes that came", p.Memory.Arrived(second.ID, at), 0)
+			})
+		}
+		if _, err := p.ImportCodes(byAdmin(t), own.ID, 1, strings.NewReader(good(0))); !isConflict(err) {
+			t.Errorf("into a batch of ours: %v", err)
+		}
+		// A line that ends as on Windows, columns with tabs and a byte order mark are fine.
+		crlf := "\ufeff" + strings.ReplaceAll(strings.ReplaceAll(good(0)+good(1), " ", "\t "), "\n", "\r\n")
+		done, err := p.ImportCodes(byAdmin(t), second.ID, 1, strings.NewReader(strings.TrimSuffix(crlf, "\r\n")))
+		if err != nil || done.Added != 2 {
+			t.Errorf("CRLF and tabs: %+v, %v", done, err)
+		}
+		// Two of ten are here: nothing can be done to them.
+		bind := codes.Binding{ActivityName: "a", ProductBrand: "b", ProductTitle: "t", ProductCode: "c", WxaAppID: "app", WxaPath: "p"}
+		if err := p.Activate(t.Context(), call, codes.Activation{Batch: second.ID, Binding: bind}); !errors.Is(err, errcode.NotFinished) {
+			t.Errorf("an activation before the end: %v", err)
+		}
+		for _, did := range []codes.Did{codes.Activate, codes.Freeze, codes.Void, codes.Redeem} {
+			_, err := p.Change(byAdmin(t), codes.Change{Batch: second.ID, Did: did, Codes: codes.NewSet(codes.Range{}), Binding: bind})
+			if !isConflict(err) {
+				t.Errorf("%s before the end: %v", did, err)
+			}
+		}
+		if s, _, _, err := p.Progress(t.Context(), second); err != nil || s != codes.Processing {
+			t.Errorf("status %s, %v", s, err)
+		}
+		_, err = p.Look(t.Context(), call, codes.CodeName{ID: second.ID, Index: 5, HasIndex: true})
+		if !errors.Is(err, errcode.NotFinished) {
+			t.Errorf("a code that is not here: %v", err)
+		}
+	})
+}
+
+func isConflict(err error) bool {
+	_, is := errors.AsType[codes.Conflict](err)
+	return is
+}
+
+// An import begins under the number that the codes had, and our own counting goes
+// past it.
+func TestImportKeepsItsApplicationID(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		p, call := presses(t, [2]*Store{s, s})[0], serviceAccount(t, s)
+		own, err := p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := func(isv string, id, count int64, prefix string) (codes.Batch, error) {
+			return p.BeginImport(byAdmin(t), codes.NewImport{Account: "svc", ISV: isv, ID: id, Count: count, Prefix: prefix})
+		}
+		next, err := begin("old", own.ID+1, 10, codes.DefaultPrefix)
+		if err != nil || next.ID != own.ID+1 {
+			t.Fatalf("%+v, %v", next, err)
+		}
+		if again, err := begin("old", own.ID+1, 10, codes.DefaultPrefix); err != nil || again != next {
+			t.Errorf("again: %+v, %v", again, err)
+		}
+		later, err := p.Apply(t.Context(), call, codes.Application{ISV: "later", Count: 10_000})
+		if err != nil || later.ID != own.ID+2 {
+			t.Errorf("our next application: %+v, %v", later, err)
+		}
+		for what, c := range map[string]struct {
+			isv       string
+			id, count int64
+			prefix    string
+		}{
+			"an id of ours":          {"new", own.ID, 10, codes.DefaultPrefix},
+			"an id of an import":     {"new", next.ID, 10, codes.DefaultPrefix},
+			"an order of ours":       {"own", 0, 10_000, codes.DefaultPrefix},
+			"another count":          {"old", 0, 11, codes.DefaultPrefix},
+			"another prefix":         {"old", 0, 10, "Q.EXAMPLE/"},
+			"another id than before": {"old", own.ID + 9, 10, codes.DefaultPrefix},
+		} {
+			if b, err := begin(c.isv, c.id, c.count, c.prefix); !isConflict(err) {
+				t.Errorf("%s: %+v, %v", what, b, err)
+			}
+		}
+		for what, c := range map[string]struct {
+			id, count int64
+			prefix    string
+		}{
+			"no codes": {0, 0, codes.DefaultPrefix}, "too many": {0, 200_000_001, codes.DefaultPrefix},
+			"an id above 2^31":        {1 << 31, 1, codes.DefaultPrefix},
+			"a prefix without a host": {0, 1, "/"}, "one in lower case": {0, 1, "p.url.cn/"},
+		} {
+			if b, err := begin("wrong", c.id, c.count, c.prefix); err == nil {
+				t.Errorf("%s: %+v", what, b)
+			}
+		}
+		// The keys are those that it was imported under.
+		if err := p.CheckKeys(t.Context()); err != nil {
+			t.Error(err)
+		}
+		other := presses(t, [2]*Store{s, s})[0]
+		if other.Vault, err = vault.NewKey([]byte(strings.Repeat("o", 32))); err != nil {
+			t.Fatal(err)
+		}
+		if err := other.CheckKeys(t.Context()); err == nil {
+			t.Error("another key is taken for the right one")
+		}
+	})
+}
+
+// Nine characters can be those of a code of ours and of one made elsewhere: they name
+// the caller's own, or that of the application that is named too.
+func TestNineCharactersOfTwoCodes(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		p, call := presses(t, [2]*Store{s, s})[0], serviceAccount(t, s)
+		own, err := p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		same := p.Code(own, 7)
+		b := beginImport(t, p, "old", 1)
+		if _, err := p.ImportCodes(byAdmin(t), b.ID, 1, strings.NewReader(fourColumns(0, same, printed(1)))); err != nil {
+			t.Fatal(err)
+		}
+		if f, err := p.Look(t.Context(), call, codes.CodeName{Code: same}); !errors.Is(err, errcode.InvalidArgs) {
+			t.Errorf("two codes have it: %+v, %v", f, err)
+		}
+		for id, index := range map[int64]int64{own.ID: 7, b.ID: 0} {
+			if f, err := p.Look(t.Context(), call, codes.CodeName{Code: same, ID: id}); err != nil || f.Batch.ID != id || f.Index != index {
+				t.Errorf("of %d: %+v, %v", id, f, err)
+			}
+		}
+	})
+}
+
+// Nothing of a text is in the database as it was printed.
+func TestImportedTextsAtRest(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		p := presses(t, [2]*Store{s, s})[0]
+		serviceAccount(t, s)
+		b := beginImport(t, p, "old", 50)
+		if _, err := p.ImportCodes(byAdmin(t), b.ID, 1, strings.NewReader(elsewhere(0, 0, 49))); err != nil {
+			t.Fatal(err)
+		}
+		var all strings.Builder
+		for table, rows := range rowsOf(t, s) {
+			fmt.Fprintln(&all, table, rows)
+		}
+		for i := range 50 {
+			if tail := drawnTail(i); strings.Contains(all.String(), tail) || strings.Contains(all.String(), tail[1:]) {
+				t.Errorf("the text of code %d is in clear", i)
+			}
+		}
+	})
+}
