@@ -95,11 +95,26 @@ func (a *Admin) recheckNow(ctx context.Context, _ *none) (done client.RechecksDo
 	return done, err
 }
 
-func (a *Admin) listDomains(ctx context.Context, _ *none) (client.DomainList, error) {
+func (a *Admin) listDomains(ctx context.Context, in *struct {
+	After string `query:"after" maxLength:"300" doc:"with limit: the last host of the page before"`
+	Limit int    `query:"limit" minimum:"0" maximum:"1000" doc:"left out: all"`
+}) (client.DomainList, error) {
+	if in.Limit > 0 {
+		list, err := a.Rules.DomainsAfter(ctx, in.After, in.Limit)
+		return showDomains(list), err
+	}
+	return a.allDomains(ctx)
+}
+
+func (a *Admin) allDomains(ctx context.Context) (client.DomainList, error) {
 	list, err := a.Rules.Domains(ctx)
+	return showDomains(list), err
+}
+
+func showDomains(list []rules.Domain) client.DomainList {
 	return client.DomainList{Domains: each(list, func(d rules.Domain) client.Domain {
 		return client.Domain{Host: d.Host, Status: string(d.Status), At: d.At}
-	})}, err
+	})}
 }
 
 // setDomain says something of a host, "" = nothing, and answers all hosts.
@@ -107,7 +122,7 @@ func (a *Admin) setDomain(ctx context.Context, host string, status rules.DomainS
 	if err := a.Rules.SetDomain(ctx, host, status); err != nil {
 		return client.DomainList{}, err
 	}
-	return a.listDomains(ctx, nil)
+	return a.allDomains(ctx)
 }
 
 type HostPath struct {

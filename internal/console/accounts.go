@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -165,6 +166,8 @@ type accountView struct {
 	Holders   []client.Holding
 	Notices   []client.Notice
 	Left      *int // publishes of this month
+	Users     []string
+	More      string // the user after whom the members go on; "" = these are all
 }
 
 func (accountView) AllVersions() []string { return accountVersions }
@@ -213,6 +216,17 @@ func (c *Console) account(v *visit) {
 			return
 		}
 		data.Left = &left.PublishesLeft
+	}
+	after := v.r.URL.Query().Get("members")
+	for _, user := range slices.Sorted(maps.Keys(a.Members)) {
+		if user <= after {
+			continue
+		}
+		if len(data.Users) == pageRows {
+			data.More = data.Users[pageRows-1]
+			break
+		}
+		data.Users = append(data.Users, user)
 	}
 	data.Abilities, data.Links, data.Holders, data.Notices = may.Abilities, links.Links, holders.Authorizations, notices.Notices
 	v.show(http.StatusOK, "account", data)

@@ -10,6 +10,7 @@ import (
 
 type appsView struct {
 	Keys []client.ScanKey
+	More string // where they go on
 	Name string // of a new one
 	Key  string // itself, shown this once
 }
@@ -20,7 +21,7 @@ func (c *Console) apps(v *visit) { v.showApps(appsView{}) }
 func (v *visit) showApps(data appsView) {
 	var list struct{ Keys []client.ScanKey }
 	if !v.failed(v.ask("GET", "/scan-keys", nil, &list)) {
-		data.Keys = list.Keys
+		data.Keys, data.More = shown(v, "keys", list.Keys)
 		v.show(http.StatusOK, "apps", data)
 	}
 }

@@ -91,7 +91,8 @@ settings: {verification: trust, rate_limit: 0}
 	var scan struct {
 		ID string `json:"scan_id"`
 	}
-	s.Do("POST", "/scan/v1/resolve", `{"text":`+quoted("https://shop.example/"+stranger)+`,"user":`+body+`,"client":`+body+`}`).JSON(t, &scan)
+	s.Do("POST", "/scan/v1/resolve", `{"text":`+quoted("https://shop.example/"+stranger)+`,"user":`+body+`,"client":`+
+		body+`}`).JSON(t, &scan)
 	s.Do("POST", "/scan/v1/resolve", `{"text":`+quoted("https://none.example/"+x)+`,"user":`+body+`}`)
 	s.Admin("GET", "/statistics?wait=true", "")
 	var hook struct{ Secret string }
@@ -107,7 +108,8 @@ settings: {verification: trust, rate_limit: 0}
 	s.Admin("POST", "/emulator/faults", `{"path":"/cgi-bin/token","errcode":-1,"times":1}`)
 	s.Admin("PUT", "/emulator/stubs", `{"stubs":[{"path":"/cgi-bin/menu/get","body":{"a":`+body+`}}]}`)
 	s.Admin("PUT", "/accounts/shop/appearance", `{"texts":{"en":{"app":"Tea","landing":`+body+`}}}`)
-	return s, strings.NewReplacer("RID", rid, "BATCH", id, "SCAN", scan.ID, "PACKAGE", fmt.Sprint(pack.Package), "TEXT", url.QueryEscape(code.Text),
+	return s, strings.NewReplacer("RID", rid, "BATCH", id, "SCAN", scan.ID, "PACKAGE", fmt.Sprint(pack.Package),
+		"TEXT", url.QueryEscape(code.Text),
 		"STRANGER", url.QueryEscape(stranger))
 }
 
@@ -132,7 +134,8 @@ var everyPage = []looked{{path: "/", tells: true},
 	{path: "/console/rules/import", form: `owner=shop&text=rules: [{prefix: "https://new.example/", path: pages/new, published: true}]`},
 	{path: "/console/rules/import", form: `owner=shop&did=replay&days=7&prune=1&text=rules: [{prefix: "https://new.example/", path: pages/new}]`,
 		tells: true},
-	{path: "/console/codes", tells: true}, {path: "/console/codes?code=BATCH:7", tells: true}, {path: "/console/codes?code=TEXT", tells: true},
+	{path: "/console/codes", tells: true}, {path: "/console/codes?code=BATCH:7", tells: true},
+	{path: "/console/codes?code=TEXT", tells: true},
 	{path: "/console/codes?code=STRANGER", tells: true}, {path: "/console/codes/BATCH", tells: true},
 	{path: "/console/codes", form: "batch=BATCH&from=0&to=9&did=activate&target=shop&path=STRANGER&activity=STRANGER&brand=b&title=t&product=1",
 		tells: true},
@@ -202,7 +205,7 @@ func TestInChromium(t *testing.T) {
 		for _, p := range pages {
 			p.path, p.form = fill.Replace(p.path), strings.ReplaceAll(fill.Replace(p.form), "PASSWORD", url.QueryEscape(password))
 			for j, c := range []scene{{"en", "light", 320}, {"zh-CN", "dark", 1280}, {"en", "dark", 1280}, {"zh-CN", "light", 320}} {
-				if (i+j)%2 == 1 && p.path != "/console/calls" && p.path != "/" { // half of them: each page has both languages or both widths
+				if (i+j)%2 == 1 && p.path != "/console/calls" && p.path != "/" { // half of them: both languages or both widths
 					continue
 				}
 				e.look(t, s.AdminURL, p, c)
@@ -304,8 +307,8 @@ func (e *eyes) note(t *testing.T, p looked) {
 }
 
 func (e *eyes) look(t *testing.T, base string, p looked, s scene) {
-	name := fmt.Sprintf("%s-%s-%d-%s", strings.Trim(regexp.MustCompile(`[^a-z]+`).ReplaceAllString(p.path[:min(len(p.path), 60)], "-"), "-"),
-		s.language, s.width, s.scheme)
+	path := regexp.MustCompile(`[^a-z]+`).ReplaceAllString(p.path[:min(len(p.path), 60)], "-")
+	name := fmt.Sprintf("%s-%s-%d-%s", strings.Trim(path, "-"), s.language, s.width, s.scheme)
 	t.Run(name, func(t *testing.T) {
 		do := func(err error) {
 			t.Helper()
@@ -352,7 +355,8 @@ func (e *eyes) look(t *testing.T, base string, p looked, s scene) {
 				break
 			}
 			// Advice about forms is the browser's own; that a page says what went wrong is its status.
-			if text := m.String(); !strings.HasPrefix(text, "debug: [DOM] ") && !strings.Contains(text, "the server responded with a status of 4") &&
+			if text := m.String(); !strings.HasPrefix(text, "debug: [DOM] ") &&
+				!strings.Contains(text, "the server responded with a status of 4") &&
 				!(p.still && strings.Contains(text, "ERR_BLOCKED_BY_CLIENT")) {
 				t.Errorf("console: %s", text)
 			}

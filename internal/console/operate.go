@@ -200,6 +200,7 @@ type webhooksView struct {
 	Deliveries []client.Delivery
 	More       int64
 	Secret     string // of a new one, shown this once
+	MoreHooks  string // where the webhooks go on
 }
 
 func (webhooksView) States() []string { return []string{"waiting", "delivered", "dead"} }
@@ -218,7 +219,8 @@ func (v *visit) showWebhooks(data webhooksView) {
 	if v.failed(v.ask("GET", "/webhooks", nil, &hooks)) || v.failed(v.ask("GET", "/deliveries?"+asked.Encode(), nil, &sent)) {
 		return
 	}
-	data.Webhooks, data.Deliveries = hooks.Webhooks, sent.Deliveries
+	data.Webhooks, data.MoreHooks = shown(v, "hooks", hooks.Webhooks)
+	data.Deliveries = sent.Deliveries
 	if len(sent.Deliveries) == pageRows {
 		data.More = sent.Deliveries[pageRows-1].ID
 	}
@@ -313,6 +315,7 @@ type checksView struct {
 	Confirmations []client.Confirmation
 	Rechecks      []client.Recheck
 	Domains       []client.Domain
+	More          string // the host after which the domains go on; "" = these are all
 }
 
 func (checksView) Words() []string { return []string{"trusted", "denied", "no_icp"} }
@@ -323,14 +326,23 @@ func (c *Console) checks(v *visit) {
 	if data.Owner != "" {
 		asked.Set("owner", data.Owner)
 	}
+	looked := url.Values{"limit": {strconv.Itoa(pageRows)}, "failing": {"true"}} // of a million files those that want somebody
+	if data.Owner != "" {
+		looked = asked
+	}
 	var confirmations struct{ Confirmations []client.Confirmation }
 	var rechecks client.RecheckList
 	var domains client.DomainList
 	if v.failed(v.ask("GET", "/confirmations?"+asked.Encode(), nil, &confirmations)) ||
-		v.failed(v.ask("GET", "/rechecks?"+asked.Encode(), nil, &rechecks)) || v.failed(v.ask("GET", "/domains", nil, &domains)) {
+		v.failed(v.ask("GET", "/rechecks?"+looked.Encode(), nil, &rechecks)) ||
+		v.failed(v.ask("GET", fmt.Sprintf("/domains?limit=%d&after=%s", pageRows, url.QueryEscape(v.r.URL.Query().Get("after"))), nil,
+			&domains)) {
 		return
 	}
 	data.Confirmations, data.Rechecks, data.Domains = confirmations.Confirmations, rechecks.Rechecks, domains.Domains
+	if len(data.Domains) == pageRows {
+		data.More = data.Domains[pageRows-1].Host
+	}
 	v.show(http.StatusOK, "checks", data)
 }
 

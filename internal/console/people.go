@@ -11,12 +11,13 @@ import (
 )
 
 type peopleView struct {
-	People []client.Person
-	Keys   []client.AdminKey
-	Roles  []string
-	Key    string // a new one, shown this once
-	Link   string // likewise
-	Factor client.PersonMade
+	People               []client.Person
+	Keys                 []client.AdminKey
+	Roles                []string
+	Key                  string // a new one, shown this once
+	Link                 string // likewise
+	MorePeople, MoreKeys string // where these lists go on
+	Factor               client.PersonMade
 }
 
 func (v *visit) showPeople(data peopleView) {
@@ -25,7 +26,9 @@ func (v *visit) showPeople(data peopleView) {
 	if v.failed(v.ask("GET", "/people", nil, &people)) || v.failed(v.ask("GET", "/admin-keys", nil, &keys)) {
 		return
 	}
-	data.People, data.Keys, data.Roles = people.People, keys.Keys, []string{"viewer", "marketer", "rules", "operator", "admin"}
+	data.People, data.MorePeople = shown(v, "people", people.People)
+	data.Keys, data.MoreKeys = shown(v, "keys", keys.Keys)
+	data.Roles = []string{"viewer", "marketer", "rules", "operator", "admin"}
 	v.show(http.StatusOK, "people", data)
 }
 

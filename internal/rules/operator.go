@@ -94,6 +94,16 @@ func (b *Book) Domains(ctx context.Context) ([]Domain, error) {
 	return list, err
 }
 
+// DomainsAfter is at most limit of them, those whose host is after another one.
+func (b *Book) DomainsAfter(ctx context.Context, after string, limit int) ([]Domain, error) {
+	var list []Domain
+	err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
+		list, err = tx.DomainsAfter(ctx, after, limit)
+		return err
+	})
+	return list, err
+}
+
 var domainHost = regexp.MustCompile(`^[a-z0-9_.\[\]:-]{1,255}$`)
 
 // SetDomain says something of a host; status "" takes it back.

@@ -84,6 +84,8 @@ type Tx interface {
 	// covers what lies below, of a host above it; "" = nothing.
 	Domain(ctx context.Context, host string) (DomainStatus, error)
 	Domains(ctx context.Context) ([]Domain, error)
+	// DomainsAfter is at most limit of them, those whose host is after another one.
+	DomainsAfter(ctx context.Context, after string, limit int) ([]Domain, error)
 	PutDomain(ctx context.Context, d Domain) error
 	DeleteDomain(ctx context.Context, host string) error
 

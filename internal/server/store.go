@@ -100,3 +100,7 @@ func (s *Server) checkKeys(ctx context.Context, db *store.Store, ring *keyring, 
 
 // codesSchema is the first with codes.
 const codesSchema = 2
+
+// Touched is how many pages of the embedded database were looked at so far: see
+// store.Store.Touched.
+func (s *Server) Touched(ctx context.Context) (pages int64, err error) { return s.store.Touched(ctx) }

@@ -609,6 +609,11 @@ func (t *Tx) Domains(ctx context.Context) ([]rules.Domain, error) {
 	return list(ctx, t, scanDomain, `SELECT host, status, at FROM domains ORDER BY host`)
 }
 
+// DomainsAfter implements rules.Tx.
+func (t *Tx) DomainsAfter(ctx context.Context, after string, limit int) ([]rules.Domain, error) {
+	return list(ctx, t, scanDomain, `SELECT host, status, at FROM domains WHERE host > $1 ORDER BY host LIMIT $2`, after, limit)
+}
+
 // PutDomain implements rules.Tx.
 func (t *Tx) PutDomain(ctx context.Context, d rules.Domain) error {
 	_, err := t.exec(ctx, `INSERT INTO domains (host, status, at) VALUES ($1, $2, $3)

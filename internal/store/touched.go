@@ -1,0 +1,46 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"modernc.org/sqlite"
+)
+
+// Touched is how many pages of an embedded database its readers have looked at, in memory
+// or on the disk: what a read costs, whatever the machine. It waits for those that read.
+// An error where the database is PostgreSQL.
+func (s *Store) Touched(ctx context.Context) (pages int64, err error) {
+	if s.engine.name() != "sqlite" {
+		return 0, fmt.Errorf("%s does not say which pages it looked at", s.engine.name())
+	}
+	held := make([]*sql.Conn, 0, s.read.Stats().MaxOpenConnections)
+	defer func() {
+		for _, one := range held {
+			err = errors.Join(err, one.Close())
+		}
+	}()
+	for range cap(held) {
+		one, err := s.read.Conn(ctx)
+		if err != nil {
+			return 0, err
+		}
+		held = append(held, one)
+		err = one.Raw(func(driver any) error {
+			for _, of := range []sqlite.DBStatusOp{sqlite.DBStatusCacheHit, sqlite.DBStatusCacheMiss} {
+				n, _, err := driver.(sqlite.DBStatus).Status(of, false)
+				if err != nil {
+					return err
+				}
+				pages += int64(n)
+			}
+			return nil
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	return pages, nil
+}
