@@ -260,7 +260,7 @@ var everyVerb = []verb{
 	{path: "user erase", api: adminAPI, words: "alice --yes",
 		says: `^erased alice in the namespace default: 1 scan is anonymous now, and count as before$`},
 	{path: "rule replay", api: wireAPI, words: "$RULES --prune --days 1",
-		says: `(?m)^\d+ +shop by https://tea\.example/t/ +open url +https://tea\.example/t/7$`},
+		says: `(?m)^\d+ +pages/v/v of shop by https://tea\.example/t/ +open url +https://tea\.example/t/7$`},
 
 	{path: "calls", api: adminAPI, says: `(?m) POST /cgi-bin/wxopen/qrcodejumpadd`},
 	{path: "calls", api: adminAPI, words: "--follow"},
