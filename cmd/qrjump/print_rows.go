@@ -184,33 +184,53 @@ func (src *rowSource) piece(ctx context.Context, r client.CodeRange) iter.Seq2[l
 			}
 			return
 		}
-		fail := func(err error) {
-			if errors.Is(err, client.ErrPackageKey) {
+		// A download that breaks off is asked for again from the next row on, as long as
+		// each brings rows: drawing may be slower than a server waits for its reader.
+		for next := r.From; next <= r.To; {
+			began := next
+			err := src.download(ctx, client.CodeRange{From: next, To: r.To}, func(row labels.Row) bool {
+				next++
+				return yield(row, nil)
+			})
+			switch {
+			case errors.Is(err, errEnough):
+				return
+			case err == nil && next == began:
+				return // the caller says where the rows end
+			case err == nil || next > began && ctx.Err() == nil:
+				continue
+			case errors.Is(err, client.ErrPackageKey):
 				err = advised{error: err, next: "give the package key of the account that applied"}
 			}
 			yield(labels.Row{}, aboutBatch("download "+rangeText(r)+" of", src.id, err))
-		}
-		pkg, err := src.wire.DownloadCodes(ctx, src.id, r)
-		if err != nil {
-			fail(err)
 			return
-		}
-		defer pkg.Close()
-		opened, err := client.Rows(pkg, src.key)
-		if err != nil {
-			fail(err)
-			return
-		}
-		for row, err := range labels.Rows(opened) {
-			if err != nil {
-				fail(err)
-				return
-			}
-			if !yield(row, nil) {
-				return
-			}
 		}
 	}
+}
+
+// errEnough ends a download whose rows nobody wants any more.
+var errEnough = errors.New("enough")
+
+// download gives the rows of a part of a segment, until take says that it is enough.
+func (src *rowSource) download(ctx context.Context, r client.CodeRange, take func(labels.Row) bool) error {
+	pkg, err := src.wire.DownloadCodes(ctx, src.id, r)
+	if err != nil {
+		return err
+	}
+	defer pkg.Close()
+	opened, err := client.Rows(pkg, src.key)
+	if err != nil {
+		return err
+	}
+	for row, err := range labels.Rows(opened) {
+		if err != nil {
+			return err
+		}
+		if !take(row) {
+			return errEnough
+		}
+	}
+	return nil
 }
 
 // ordered are the rows from the n-th on that is printed, in the order of the flags.

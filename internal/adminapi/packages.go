@@ -171,7 +171,37 @@ func (a *Admin) writePackage(ctx context.Context, w io.Writer, p codes.PrintPack
 	parts = append(parts, parcel.Content{Part: parcel.Part{Name: parcel.LineName, Holds: "hashes", Format: parcel.LineFormat,
 		Rows: m.Codes + m.Proofs},
 		Write: func(ctx context.Context, w io.Writer) error { return parcel.WriteLine(ctx, w, head, lists...) }})
+	for i := range parts {
+		write := parts[i].Write
+		parts[i].Write = func(ctx context.Context, w io.Writer) error { return write(ctx, &untilRecalled{ctx, w, a, p.ID, 0}) }
+	}
 	return parcel.Pack(ctx, w, m, parts, a.PackageSigner, to)
+}
+
+// untilRecalled writes a part as long as its package is not recalled, and asks for
+// that each so many bytes.
+type untilRecalled struct {
+	ctx context.Context
+	io.Writer
+	admin *Admin
+	id    int64
+	since int
+}
+
+const recallEvery = 1 << 20
+
+func (u *untilRecalled) Write(b []byte) (int, error) {
+	if u.since += len(b); u.since >= recallEvery {
+		u.since = 0
+		p, err := u.admin.Codes.PrintPackage(u.ctx, u.id)
+		if err == nil && !p.RecalledAt.IsZero() {
+			err = codes.Conflict(fmt.Sprintf("package %d was recalled by %s while it was written", p.ID, p.RecalledBy))
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	return u.Writer.Write(b)
 }
 
 func (a *Admin) recallPackage(ctx context.Context, in *struct {

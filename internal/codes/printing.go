@@ -129,7 +129,23 @@ func (w Wish) against(others []PrintPackage, most int) error {
 	return nil
 }
 
-// MakePackage notes that codes are handed to a printer. 40097 and 80306 for what
+// made reports whether a package is what is wished for, and never left: its answer
+// was lost. Choice: the same wish gets it again, and no second one.
+func (w Wish) made(ctx context.Context, tx Tx, o PrintPackage) (bool, error) {
+	if o.Sent > 0 || !o.RecalledAt.IsZero() || len(o.Spoiled) > 0 || o.Codes != w.Codes || o.Spare != w.Spare || o.Printer != w.Printer ||
+		!slices.Equal(o.Recipients, w.Recipients) || !slices.Equal(o.Formats, w.Formats) || o.Drawing != w.Drawing ||
+		o.Reason != w.Reason || (o.Proofs != 0) != (w.Proofs != 0) {
+		return false, nil
+	}
+	if o.Proofs == 0 {
+		return true, nil
+	}
+	proofs, err := tx.Batch(ctx, o.Proofs)
+	return proofs.Count == w.Proofs, err
+}
+
+// MakePackage notes that codes are handed to a printer. The same wish as that of a
+// package that was never sent is that package. 40097 and 80306 for what
 // cannot be; a Conflict where another printer has the codes, where too many
 // packages have them, and for codes that are frozen or void.
 func (p *Press) MakePackage(ctx context.Context, w Wish) (made PrintPackage, err error) {
@@ -147,6 +163,12 @@ func (p *Press) MakePackage(ctx context.Context, w Wish) (made PrintPackage, err
 		others, err := tx.PackagesWithin(ctx, w.Batch, w.Codes)
 		if err != nil {
 			return err
+		}
+		for _, o := range others {
+			if same, err := w.made(ctx, tx, o); err != nil || same {
+				made = o
+				return err
+			}
 		}
 		if err := w.against(others, p.Settings.Get().PackageCopies); err != nil {
 			return err

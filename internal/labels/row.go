@@ -37,13 +37,19 @@ type Row struct {
 // names the line.
 func Rows(in io.Reader) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
-		lines := bufio.NewScanner(in)
+		broken := &breaks{Reader: in}
+		lines := bufio.NewScanner(broken)
 		lines.Buffer(make([]byte, 0, 4096), 4096)
 		n := 1
 		for ; lines.Scan(); n++ {
 			r, err := parseRow(lines.Text())
+			if err != nil && broken.err != nil {
+				err = broken.err // the line was cut by it
+			} else if err != nil {
+				err = fmt.Errorf("line %d: %w", n, err)
+			}
 			if err != nil {
-				yield(Row{}, fmt.Errorf("line %d: %w", n, err))
+				yield(Row{}, err)
 				return
 			}
 			if !yield(r, nil) {
@@ -56,6 +62,20 @@ func Rows(in io.Reader) iter.Seq2[Row, error] {
 			yield(Row{}, err) // of in
 		}
 	}
+}
+
+// breaks remembers why reading ended before the end.
+type breaks struct {
+	io.Reader
+	err error
+}
+
+func (b *breaks) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		b.err = err
+	}
+	return n, err
 }
 
 func parseRow(line string) (Row, error) {

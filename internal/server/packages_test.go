@@ -1,0 +1,74 @@
+package server_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+)
+
+// recalling recalls a package when its first bytes come, and counts them all.
+type recalling struct {
+	recall func()
+	bytes  int
+}
+
+func (r *recalling) Write(b []byte) (int, error) {
+	if r.bytes == 0 {
+		r.recall()
+	}
+	r.bytes += len(b)
+	return len(b), nil
+}
+
+// Issue 18: a package whose answer was lost is not made twice, and one that is
+// recalled while somebody downloads it does not come whole.
+func TestAPackageIsMadeOnceAndEndsWithItsRecall(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, dbtest.Patient, func(t *testing.T, url string) {
+		s := servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.Database = url }})
+		var batch struct {
+			ID int64 `json:"application_id"`
+		}
+		s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("wxserviceacct0001"),
+			`{"code_count":100000,"isv_application_id":"order"}`).JSON(t, &batch)
+		operator, err := client.New(s.URL, client.Options{AdminToken: servertest.AdminToken})
+		if err != nil {
+			t.Fatal(err)
+		}
+		make := func(want int64, w client.PackageWish) {
+			t.Helper()
+			if p, err := operator.MakePackage(t.Context(), batch.ID, w); err != nil || p.ID != want {
+				t.Fatalf("package %d, %v, not %d", p.ID, err, want)
+			}
+		}
+		wish := client.PackageWish{To: 99_999, Printer: "acme", Proofs: 5, Formats: []string{"lines"}}
+		make(1, wish)
+		make(1, wish)
+		more := wish
+		more.Proofs = 6
+		make(2, more)
+
+		var whole bytes.Buffer
+		const word = "a long passphrase of words"
+		if err := operator.SendPackage(t.Context(), 1, word, &whole); err != nil {
+			t.Fatal(err)
+		}
+		make(3, wish) // the first was sent
+		download := &recalling{recall: func() {
+			if _, err := operator.RecallPackage(t.Context(), 1, "lost", "eve"); err != nil {
+				t.Error(err)
+			}
+		}}
+		if err := operator.SendPackage(t.Context(), 1, word, download); err == nil || download.bytes >= whole.Len() {
+			t.Errorf("recalled while it was downloaded: %d of %d bytes came, %v", download.bytes, whole.Len(), err)
+		}
+		if log := s.Log(); !strings.Contains(log, "was recalled by eve while it was written") {
+			t.Error("the log does not say why the download ended")
+		}
+	})
+}
