@@ -293,3 +293,26 @@ func TestOnlyNamedFieldsAreReadFromAQuery(t *testing.T) {
 		}
 	}
 }
+
+// A link is asked for with the numbers of the platform's table; other forms are taken, and are deviations.
+func TestAskingForALinkWithNumbersIsNoDeviation(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		value string
+		want  []string
+	}{{`1`, nil}, {`0`, nil}, {`"1"`, []string{"wire.number.text"}}, {`true`, []string{"wire.flag.word"}}} {
+		s := servertest.Start(t, servertest.Options{Seed: town})
+		byThemselves(s)
+		s.Do("POST", "/cgi-bin/wxopen/wxamplink?access_token="+s.Token("svc"),
+			fmt.Sprintf(`{"appid":"shop","notify_users":%s,"show_profile":0}`, c.value))
+		var got []string
+		for _, d := range reported(t, s) {
+			if strings.HasPrefix(d.Behaviour, "wire.number.") || strings.HasPrefix(d.Behaviour, "wire.flag.") {
+				got = append(got, d.Behaviour)
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("notify_users %s: got %q, want %q", c.value, got, c.want)
+		}
+	}
+}

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/goccy/go-yaml"
 )
 
 // TestNamedFieldsAreThoseThatEndpointsRead holds the list of fields that pages name
@@ -41,8 +43,8 @@ func TestNamedFieldsAreThoseThatEndpointsRead(t *testing.T) {
 		}
 		for _, name := range named {
 			key := path + " " + name
-			if reason := unread[key]; (reason != "") == read[name] {
-				t.Errorf("%s: %q is read %v, with the reason %q", path, name, read[name], reason)
+			if reason := unread[key]; (reason != "") == (read[name] != "") {
+				t.Errorf("%s: %q is read by %q, with the reason %q", path, name, read[name], reason)
 			}
 			delete(unread, key)
 		}
@@ -52,9 +54,53 @@ func TestNamedFieldsAreThoseThatEndpointsRead(t *testing.T) {
 	}
 }
 
+// typeRead is what a page says of a field that is read so.
+var typeRead = map[string]string{"text": "string", "number": "number", "flag": "boolean", "switched": "number", "texts": "array of string",
+	"textOrNumber": "string", "object": "object"}
+
+// TestPagesSayTheTypesThatAreRead holds the types of requests' fields on the pages of calls against how the source reads them.
+func TestPagesSayTheTypesThatAreRead(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/calls.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pages struct {
+		Fields map[string][]string
+		Calls  []struct {
+			Page, Path string
+			Request    []string
+		}
+	}
+	if err := yaml.Unmarshal(text, &pages); err != nil {
+		t.Fatal(err)
+	}
+	reads, held := fieldsRead(t), 0
+	for _, c := range pages.Calls {
+		for _, name := range c.Request {
+			name = strings.TrimSuffix(name, "!")
+			said := pages.Fields[c.Page+"."+name]
+			if said == nil {
+				said = pages.Fields[name]
+			}
+			read := typeRead[reads[c.Path][name]]
+			if read == "" {
+				t.Logf("%s: how %q is read is not seen: %s", c.Path, name, reads[c.Path][name])
+				continue
+			}
+			if held++; len(said) == 0 || said[0] != read {
+				t.Errorf("%s: the page says that %q is %q, the source reads a %s", c.Path, name, said, read)
+			}
+		}
+	}
+	if held < 60 {
+		t.Errorf("only %d fields were held", held)
+	}
+}
+
 // fieldsRead are the names that each endpoint's function looks up in the fields of a
-// call, itself or through functions that it hands them to.
-func fieldsRead(t *testing.T) map[string]map[string]bool {
+// call, itself or through functions that it hands them to, each with what reads it.
+func fieldsRead(t *testing.T) map[string]map[string]string {
 	t.Helper()
 	files, err := os.ReadDir(".")
 	if err != nil {
@@ -75,7 +121,7 @@ func fieldsRead(t *testing.T) map[string]map[string]bool {
 			}
 		}
 	}
-	reads := map[string]map[string]bool{}
+	reads := map[string]map[string]string{}
 	ast.Inspect(bodies["endpoints"], func(n ast.Node) bool {
 		call, ok := n.(*ast.CallExpr)
 		if !ok || len(call.Args) < 2 {
@@ -87,7 +133,7 @@ func fieldsRead(t *testing.T) map[string]map[string]bool {
 		}
 		for _, arg := range call.Args[1:] {
 			if serve, ok := arg.(*ast.SelectorExpr); ok && isNamed(serve.X, "a") {
-				reads[path] = map[string]bool{}
+				reads[path] = map[string]string{}
 				collect(bodies, serve.Sel.Name, reads[path], map[string]bool{})
 			}
 		}
@@ -97,9 +143,9 @@ func fieldsRead(t *testing.T) map[string]map[string]bool {
 }
 
 // lookUps are the methods of fields that read one by its name.
-var lookUps = []string{"raw", "peek", "absent", "text", "number", "flag", "texts", "textOrNumber", "object"}
+var lookUps = []string{"raw", "peek", "absent", "text", "number", "flag", "switched", "texts", "textOrNumber", "object"}
 
-func collect(bodies map[string]*ast.FuncDecl, name string, into, seen map[string]bool) {
+func collect(bodies map[string]*ast.FuncDecl, name string, into map[string]string, seen map[string]bool) {
 	body := bodies[name]
 	if body == nil || seen[name] {
 		return
@@ -120,14 +166,14 @@ func collect(bodies map[string]*ast.FuncDecl, name string, into, seen map[string
 		given := slices.ContainsFunc(call.Args, func(arg ast.Expr) bool { return isNamed(arg, "f") })
 		switch {
 		case method && slices.Contains(lookUps, callee):
-			if field, ok := literal(call.Args[0]); ok {
-				into[field] = true
+			if field, ok := literal(call.Args[0]); ok && (into[field] == "" || typeRead[callee] != "") {
+				into[field] = callee
 			}
 		case method || given:
 			// The name of a field may be handed on, as that of a platform's secret is.
 			for _, arg := range call.Args {
-				if field, ok := literal(arg); ok && given {
-					into[field] = true
+				if field, ok := literal(arg); ok && given && into[field] == "" {
+					into[field] = callee
 				}
 			}
 			collect(bodies, callee, into, seen)

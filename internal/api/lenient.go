@@ -271,6 +271,28 @@ func (f *fields) flag(name string) bool {
 	return false
 }
 
+// switched returns a field that the platform's table has as the number 1 or 0, also written true or false; false where it
+// is absent. Contract: rules 3.4.
+func (f *fields) switched(name string) bool {
+	if f.absent(name) {
+		return false
+	}
+	literal := string(f.raw(name))
+	if s, ok := isText(f.raw(name)); ok { // as the platform's sample has it
+		literal = strings.TrimSpace(s)
+		f.pass(behaviour.WireNumberText, name, "a number")
+	}
+	switch literal {
+	case "true", "false":
+		f.pass(behaviour.WireFlagWord, name, "1 or 0")
+		return literal == "true"
+	case "1", "0":
+		return literal == "1"
+	}
+	f.wrong(behaviour.WireFieldType, name, "1 or 0")
+	return false
+}
+
 // texts returns a list of texts, also written as one text; given is false
 // where the field is absent.
 func (f *fields) texts(name string) (list []string, given bool) {

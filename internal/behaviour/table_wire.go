@@ -62,7 +62,8 @@ var (
 	WireListText = seen("wire.list.text", "rules 0", live, "2024-09-22",
 		"One text is taken where a list of texts is wanted.", "须为字符串数组处给出单个字符串会被接受。")
 	WireFlagWord = choice("wire.flag.word", "clients 4",
-		"1, 0, \"true\" and \"false\" are taken where true or false is wanted.", "须为布尔值处接受 1、0、\"true\"、\"false\"。")
+		"1, 0, \"true\" and \"false\" are taken where true or false is wanted, and true and false where 1 or 0 is.",
+		"须为布尔值处接受 1、0、\"true\"、\"false\"；须为 1 或 0 处接受 true、false。")
 	WireTextNumber = choice("wire.text.number", "marketcode 1",
 		"A number is taken as its digits where a text such as an order number is wanted.", "须为文本（如单号）处给出数字时按其数字文本处理。")
 
