@@ -50,7 +50,7 @@ stop() {
   if systemd; then systemctl stop qrjump; return; fi
   local main=$pid status=0
   # strace hands a signal on to nobody: its child is the server.
-  main=$(pgrep -P "$pid" -x qrjump || echo "$pid")
+  main=$(pgrep -P "$pid" -x qrjump 2>/dev/null || echo "$pid")
   kill -TERM "$main"
   wait "$pid" || status=$?
   pid=
