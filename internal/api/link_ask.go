@@ -22,7 +22,8 @@ func (a *API) mayCallLinks(c *call) error {
 }
 
 func readLinkRequest(f *fields) (accounts.LinkRequest, error) {
-	r := accounts.LinkRequest{MiniProgram: f.text("appid"), NotifyUsers: f.switched("notify_users"), ShowProfile: f.switched("show_profile")}
+	r := accounts.LinkRequest{MiniProgram: f.text("appid"),
+		NotifyUsers: f.switched("notify_users"), ShowProfile: f.switched("show_profile")}
 	switch {
 	case f.err != nil:
 	case r.MiniProgram == "":
