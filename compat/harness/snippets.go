@@ -196,17 +196,23 @@ func GoProgram(t *testing.T, imports string, list []Snippet) string {
 		// A setup whose app the call does not use is not an error of the page.
 		fmt.Fprintf(&code, "\nfunc %s() {\n%s_ = app\n%s}\n", s.Name(), s.Setup, s.Code)
 	}
+	return GoBuild(t, code.String())
+}
+
+// GoBuild builds a program of one file in the folder of the test, whose module knows the SDK, and returns the program.
+func GoBuild(t *testing.T, code string) string {
+	t.Helper()
 	dir, err := os.MkdirTemp(".", "snippets")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(code.String()), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(code), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	program := filepath.Join(t.TempDir(), "snippets")
 	if out, err := exec.Command("go", "build", "-o", program, "./"+dir).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s\n%s", err, out, code.String())
+		t.Fatalf("%v\n%s\n%s", err, out, code)
 	}
 	return program
 }

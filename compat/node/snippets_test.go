@@ -8,15 +8,22 @@ import (
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-// Every call as its page shows it for this library.
-func TestTheSnippetsOfThePages(t *testing.T) {
+// modules is the folder that has the library.
+func modules(t *testing.T) string {
+	t.Helper()
 	if _, err := os.Stat("node_modules/node-easywechat"); err != nil {
 		t.Skip("not run: node-easywechat: not installed here, see compat/run.sh")
 	}
-	modules, err := filepath.Abs("node_modules")
+	folder, err := filepath.Abs("node_modules")
 	if err != nil {
 		t.Fatal(err)
 	}
+	return folder
+}
+
+// Every call as its page shows it for this library.
+func TestTheSnippetsOfThePages(t *testing.T) {
+	modules := modules(t)
 	imports, list := harness.Snippets(t, "Node.js: node-easywechat")
 	program := imports
 	for name, variable := range harness.Variables {

@@ -10,15 +10,22 @@ import (
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-// Every call as its page shows it for this library.
-func TestTheSnippetsOfThePages(t *testing.T) {
-	python, err := filepath.Abs(".venv/bin/python")
+// python is the interpreter that has the library.
+func python(t *testing.T) string {
+	t.Helper()
+	file, err := filepath.Abs(".venv/bin/python")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(python); err != nil {
+	if _, err := os.Stat(file); err != nil {
 		t.Skip("not run: wechatpy: not installed here, see compat/run.sh")
 	}
+	return file
+}
+
+// Every call as its page shows it for this library.
+func TestTheSnippetsOfThePages(t *testing.T) {
+	python := python(t)
 	imports, list := harness.Snippets(t, "Python: wechatpy")
 	program := "import os\nimport sys\n" + imports
 	for name, variable := range harness.Variables {

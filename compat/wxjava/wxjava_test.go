@@ -11,12 +11,19 @@ import (
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-// Every call as its page shows it for this library.
-func TestTheSnippetsOfThePages(t *testing.T) {
+// classpath are the files of the library.
+func classpath(t *testing.T) string {
+	t.Helper()
 	jars, err := os.ReadFile("target/classpath")
 	if err != nil {
 		t.Skip("not run: WxJava: not installed here, see compat/run.sh")
 	}
+	return strings.TrimSpace(string(jars))
+}
+
+// Every call as its page shows it for this library.
+func TestTheSnippetsOfThePages(t *testing.T) {
+	jars := classpath(t)
 	imports, list := harness.Snippets(t, "Java: WxJava")
 	var program strings.Builder
 	program.WriteString(imports + "\npublic class Calls {\n")
@@ -31,7 +38,7 @@ func TestTheSnippetsOfThePages(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "Calls.java"), []byte(program.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	classpath := dir + ":" + strings.TrimSpace(string(jars))
+	classpath := dir + ":" + jars
 	compile := exec.Command("javac", "-cp", classpath, "Calls.java")
 	compile.Dir = dir
 	if out, err := compile.CombinedOutput(); err != nil {

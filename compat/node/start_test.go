@@ -1,0 +1,18 @@
+package node_test
+
+import (
+	"os/exec"
+	"testing"
+
+	"github.com/qrjump/qrjump/compat/harness"
+)
+
+// The lines that the server's first page shows for this library; the last of them lists the rules.
+func TestTheLinesOfTheFirstPage(t *testing.T) {
+	modules := modules(t)
+	harness.PlayStartLines(t, "node-easywechat", "/cgi-bin/wxopen/qrcodejumpget", func(lines string) *exec.Cmd {
+		node := exec.Command("node", "-e", lines)
+		node.Env = []string{"NODE_PATH=" + modules}
+		return node
+	})
+}
