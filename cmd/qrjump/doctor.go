@@ -48,9 +48,7 @@ func (c *doctorCommand) Run(s *session) error {
 		config.Data = "qrjump-data"
 	}
 	if config.Data != "" {
-		for _, f := range server.Examine(s.ctx, config, running) {
-			v.found = append(v.found, f)
-		}
+		v.found = append(v.found, server.Examine(s.ctx, config, running)...)
 	}
 	c.nodes(s, &v)
 	c.backups(&v)

@@ -136,16 +136,17 @@ func TestImportedCodesAnswerAsWhereTheyWereMade(t *testing.T) {
 			for _, text := range []string{texts[i], spellings[n%len(spellings)]} {
 				both("a scan of "+text, func(w works, _ int64) string {
 					d := w.ask("resolve", "alice", text)
-					said := d.short() + d.URL
+					var said strings.Builder
+					said.WriteString(d.short() + d.URL)
 					if d.Matched != nil && d.Matched.CodeIndex != nil {
-						said += fmt.Sprint(" ", d.Matched.ApplicationID, " ", *d.Matched.CodeIndex)
+						said.WriteString(fmt.Sprint(" ", d.Matched.ApplicationID, " ", *d.Matched.CodeIndex))
 					}
 					if ticket := d.ticket(); ticket != "" {
 						for _, user := range []string{"alice", "bob"} {
-							said += w.trade(w.openid("default", "brand", user), ticket).Body
+							said.WriteString(w.trade(w.openid("default", "brand", user), ticket).Body)
 						}
 					}
-					return said
+					return said.String()
 				})
 			}
 			both("what is known", func(w works, _ int64) string {
