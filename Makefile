@@ -44,7 +44,7 @@ chaos: ## kill nodes, databases, streams and power, move clocks, race, upgrade; 
 
 bench: ## side by side with the peers, into docs/benchmarks.md (BENCH=index,http BENCH_SCALE=0.1 for a quick look)
 	scripts/install-bench-deps.sh
-	cd bench && go run . -sections $(BENCH) -scale $(BENCH_SCALE) -rounds $(BENCH_ROUNDS) $(if $(BENCH_DIR),-dir $(BENCH_DIR))
+	cd bench && go run . -sections $(BENCH) -scale $(BENCH_SCALE) -rounds $(BENCH_ROUNDS) $(if $(BENCH_DIR),-dir $(BENCH_DIR)) $(BENCH_FLAGS)
 
 grown: ## a year of a large brand at three sizes, and what each thing costs there (GROWN=0.01 in minutes, GROWN_FLAGS)
 	cd bench && go run . -sections grown -grown $(GROWN) $(if $(BENCH_DIR),-dir $(BENCH_DIR)) $(GROWN_FLAGS)

@@ -67,7 +67,7 @@ func (b *bench) grown(ctx context.Context) error {
 	}
 	for _, part := range []float64{100, 10, 1} {
 		size := grownAt(b.grownPart.factor / part)
-		data, g, err := b.grownFolder(ctx, size)
+		data, g, err := b.grownFolder(ctx, "grown", size)
 		if err != nil {
 			return err
 		}
@@ -211,9 +211,9 @@ func sum(of map[string]float64) (all float64) {
 	return all
 }
 
-// grownFolder is a kept data folder of a size.
-func (b *bench) grownFolder(ctx context.Context, size grownSize) (string, *grown, error) {
-	data := filepath.Join(b.dir, fmt.Sprintf("grown-%g", size.Factor))
+// grownFolder is a kept data folder of a size; name and factor are its own.
+func (b *bench) grownFolder(ctx context.Context, name string, size grownSize) (string, *grown, error) {
+	data := filepath.Join(b.dir, fmt.Sprintf("%s-%g", name, size.Factor))
 	if g, err := readGrown(data); err == nil {
 		return data, g, nil
 	}

@@ -35,20 +35,21 @@ type grownSize struct {
 	Ranges                   int // withdrawn or frozen
 	Changes                  int // of rules, after they were loaded
 	CodesOfBatch             int
+	RulesOfAccount           int
 }
 
 func grownAt(factor float64) grownSize {
 	n := func(whole, least int) int { return max(int(float64(whole)*factor+0.5), least) }
 	s := grownSize{Factor: factor, Days: 400, Scans: n(300_000_000, 3000), Activities: n(2000, 2), Links: n(50_000, 2),
 		Users: n(5_000_000, 50),
-		Rules: n(10_000_000, 100), Batches: n(500, 1), Ranges: n(20_000, 2), Changes: n(3_000_000, 10), CodesOfBatch: 100_000}
-	s.Accounts = s.Rules / rulesOfGrownAccount
+		Rules: n(10_000_000, 100), Batches: n(500, 1), Ranges: n(20_000, 2), Changes: n(3_000_000, 10), CodesOfBatch: 100_000,
+		RulesOfAccount: 5}
+	s.Accounts = s.Rules / s.RulesOfAccount
 	s.Activations = max(n(5000, 2), s.Activities, s.Batches)
 	return s
 }
 
 const (
-	rulesOfGrownAccount = 5
 	// accountsAtOnce is what one import takes.
 	accountsAtOnce = 100_000
 	// grownRounds is in how many rounds, spread over the days, rules and codes change.
@@ -263,7 +264,7 @@ func (f *filling) accounts(ctx context.Context) error {
 }
 
 // ownerOf is the account of a rule: more than the generator has, with fewer rules each.
-func ownerOf(number int) string { return rulegen.AppID(number / rulesOfGrownAccount) }
+func (s grownSize) ownerOf(number int) string { return rulegen.AppID(number / s.RulesOfAccount) }
 
 // rules loads the rules with numbers from and up to to; with a page, as a change of
 // those that are there.
@@ -278,7 +279,7 @@ func (f *filling) rules(ctx context.Context, from, to int, page string) error {
 				Prefix    string `json:"prefix"`
 				Path      string `json:"path"`
 				Published bool   `json:"published"`
-			}{ownerOf(i), r.Prefix, r.Page, r.Published}
+			}{f.ownerOf(i), r.Prefix, r.Page, r.Published}
 			if page != "" {
 				line.Path = page
 			}

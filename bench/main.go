@@ -45,11 +45,12 @@ var sections = []section{
 	{"analysis", "Analysis of scans", (*bench).analysis},
 	{"propagation", "Propagation between nodes", (*bench).propagation},
 	{"nodes", "Ten nodes on one database", (*bench).nodes},
+	{"console", "The pages of the console", (*bench).console},
 	{"grown", "A year of a large brand", (*bench).grown},
 }
 
-// byName is true of a section that "all" leaves out: make grown.
-func (s section) byName() bool { return s.name == "grown" }
+// byName is true of a section that "all" leaves out, because its folders take hours.
+func (s section) byName() bool { return s.name == "grown" || s.name == "console" }
 
 // bench is one run.
 type bench struct {
@@ -62,7 +63,8 @@ type bench struct {
 	out    *Section
 	last   *Section // of an earlier run; nil = there was none
 
-	grownPart grownPart
+	consoleScans int // of the whole, before it is scaled
+	grownPart    grownPart
 }
 
 func main() {
@@ -110,6 +112,7 @@ func run(ctx context.Context) error {
 	flag.BoolVar(&b.grownPart.postgres, "postgres", false, "section grown: on PostgreSQL, at a tenth of the size")
 	flag.DurationVar(&b.grownPart.longest, "longest", time.Hour,
 		"section grown: a row that will take longer at a size, going by the size before, is left out there")
+	flag.IntVar(&b.consoleScans, "scans", 100_000_000, "section console: scans of the whole, before -scale")
 	report := flag.Bool("report", false, "only write the page from the results again")
 	flag.Parse()
 	var err error

@@ -93,6 +93,7 @@ func writeReport(out string, all map[string]*Section) error {
 			say("")
 		}
 		growthTable(&page, r.Growth)
+		pagesTable(&page, r.Pages)
 		for _, m := range r.Missing {
 			say("%s\n", asMissing(m))
 		}

@@ -27,6 +27,7 @@ type Section struct {
 	Rows   []Row    `json:",omitempty"`
 	Series []Series `json:",omitempty"`
 	Growth []Growth `json:",omitempty"`
+	Pages  []Page   `json:",omitempty"`
 	Notes  []string `json:",omitempty"`
 	// Missing says what was not measured, and why.
 	Missing []string `json:",omitempty"`

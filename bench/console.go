@@ -1,0 +1,291 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Page is what one page of the console costs at two sizes.
+type Page struct {
+	Path string
+	// Small and Whole are times of the page, each divided by that of /healthz of the
+	// same server: a ratio a round.
+	Small, Whole []float64
+	// Why says why there is no time.
+	Why string `json:",omitempty"`
+}
+
+// growth is how much longer the page takes at the whole than at a hundredth.
+func (p Page) growth() float64 { return quantile(p.Whole, 0.5) / quantile(p.Small, 0.5) }
+
+// consolePages are the pages of the console that somebody opens, as they are in a
+// production server; words in capitals are filled in.
+var consolePages = []string{
+	"/console/calls", "/console/calls?view=errors", "/console/calls?account=wxminiprogram0001", "/console/calls/RID",
+	"/console/calls/behaviours",
+	"/console/scan", "/console/scan?text=LINK", "/console/scan?text=LINK&moment=published",
+	"/console/rules", "/console/rules?owner=OWNER", "/console/rules?prefix=PREFIX", "/console/rules/import", "/console/rules/new",
+	"/console/rules/new?owner=OWNER&prefix=PREFIX&path=pages/a", "/console/rules/edit?owner=OWNER&prefix=PREFIX",
+	"/console/codes", "/console/codes?code=BATCH:7", "/console/codes/BATCH",
+	"/console/packages", "/console/packages/PACKAGE",
+	"/console/statistics", "/console/statistics?by=&group=activity", "/console/statistics?by=&group=result&alarms=all",
+	"/console/statistics?activity=activity+1", "/console/statistics?from=BEGAN&to=ENDED",
+	"/console/statistics/scans", "/console/statistics/scans?appid=OWNER", "/console/statistics/scans/SCAN",
+	"/console/accounts", "/console/accounts/OWNER", "/console/accounts/wxserviceacct0001", "/console/accounts?make=mini_program",
+	"/console/accounts/OWNER/edit", "/console/accounts/OWNER/appearance",
+	"/console/platforms", "/console/platforms/plat",
+	"/console/operate", "/console/operate/settings", "/console/operate/webhooks", "/console/operate/checks", "/console/operate/audit",
+	"/console/operate/audit?kind=rule&actor=admin", "/console/operate/apps", "/console/operate/bulk",
+	"/console/people", "/console/self", "/console/sessions",
+}
+
+// consoleAt is what the folders of this section have: one tenth of grown's rules, and
+// more of them an account.
+func (b *bench) consoleAt(scale float64) grownSize {
+	s := grownAt(scale / 10)
+	s.Factor, s.Scans, s.RulesOfAccount = scale, max(int(float64(b.consoleScans)*scale), 3000), 100
+	s.Accounts = (s.Rules + s.RulesOfAccount - 1) / s.RulesOfAccount
+	return s
+}
+
+// requestsOfPage is how many times a page is asked for in a round.
+const requestsOfPage = 5
+
+// console measures each page of the console beside /healthz of the same server, with a
+// hundredth of everything and with the whole.
+func (b *bench) console(ctx context.Context) error {
+	patience := client.Timeout
+	client.Timeout = 10 * time.Minute // the first of a kind may read much from the disk
+	defer func() { client.Timeout = patience }()
+	pages := make([]Page, len(consolePages))
+	for i, path := range consolePages {
+		pages[i].Path = path
+	}
+	for _, whole := range []bool{false, true} {
+		scale := b.scale
+		if !whole {
+			scale /= 100
+		}
+		size := b.consoleAt(scale)
+		data, g, err := b.grownFolder(ctx, fmt.Sprintf("console-%s", sizeName(size.Scans)), size)
+		if err != nil {
+			return err
+		}
+		b.saysGrown(sizeOf(whole), g)
+		if days := int(time.Since(g.Now).Hours() / 24); days > 0 {
+			b.note("%s: the folder was filled %d days ago, so that pages of the last days show fewer scans.", sizeOf(whole), days)
+		}
+		if err := b.consoleWith(ctx, data, g, whole, pages); err != nil {
+			return fmt.Errorf("%s: %w", sizeOf(whole), err)
+		}
+	}
+	b.out.Pages = pages
+	b.aboutPages(pages)
+	return nil
+}
+
+func sizeOf(whole bool) string {
+	if whole {
+		return "the whole"
+	}
+	return "a hundredth"
+}
+
+func (b *bench) aboutPages(pages []Page) {
+	var slow, grew []float64
+	for _, p := range pages {
+		if p.Why != "" {
+			b.missing("%s: %s", p.Path, p.Why)
+			continue
+		}
+		slow, grew = append(slow, quantile(p.Whole, 0.5)), append(grew, p.growth())
+		fmt.Printf("   %-62s %8s %8s %8s\n", p.Path, number(quantile(p.Small, 0.5)), number(quantile(p.Whole, 0.5)), number(p.growth()))
+	}
+	const over = "over the pages"
+	b.row(Row{What: "time of a page of the console, the whole", Anchor: "`/healthz` of the same server", Values: slow, Note: over})
+	b.row(Row{What: "time of a page of the console, the whole", Anchor: "the same page at a hundredth, each beside `/healthz`",
+		Values: grew, Note: over, Main: true})
+	b.note("Time that passes until the last byte, of a browser that is signed in with the admin token. In each round a page and `/healthz` "+
+		"take turns, %d requests each; a ratio is that of their medians. Each page was asked for once before.", requestsOfPage)
+}
+
+// consoleWith measures at one size.
+func (b *bench) consoleWith(ctx context.Context, data string, g *grown, whole bool, pages []Page) error {
+	work, err := linkedCopy(data, filepath.Join(b.work, "console"))
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(work)
+	s := &grownServer{b: b, g: g, data: work}
+	if _, err := s.start(ctx); err != nil {
+		return err
+	}
+	defer s.stop()
+	fill, err := s.browsed(ctx)
+	if err != nil {
+		return err
+	}
+	cookie, err := s.signIn(ctx)
+	if err != nil {
+		return err
+	}
+	paths := make([]string, len(pages))
+	open := 0
+	for i := range pages {
+		paths[i] = fill.Replace(pages[i].Path)
+		if err := s.opens(ctx, paths[i], cookie); ctx.Err() != nil {
+			return ctx.Err()
+		} else if err != nil {
+			pages[i].Why = fmt.Sprintf("with %s: %s", sizeOf(whole), oneLine(err.Error()))
+			continue
+		}
+		open++
+	}
+	b.check("%s: %d of %d pages answer 200, and are pages of the console", sizeOf(whole), open, len(pages))
+	for range b.rounds {
+		for i := range pages {
+			if pages[i].Why != "" {
+				continue
+			}
+			var page, anchor []float64
+			for range requestsOfPage {
+				a, _, err := s.timed(ctx, "/healthz", nil)
+				if err != nil {
+					return err
+				}
+				p, _, err := s.timed(ctx, paths[i], cookie)
+				if err != nil {
+					return err
+				}
+				page, anchor = append(page, p), append(anchor, a)
+			}
+			ratio := quantile(page, 0.5) / quantile(anchor, 0.5)
+			if whole {
+				pages[i].Whole = append(pages[i].Whole, ratio)
+			} else {
+				pages[i].Small = append(pages[i].Small, ratio)
+			}
+		}
+	}
+	return s.alive()
+}
+
+// timed is how many seconds an address takes, and what it answers.
+func (s *grownServer) timed(ctx context.Context, path string, cookie *http.Cookie) (float64, []byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path, nil)
+	if err != nil {
+		return 0, nil, err
+	}
+	req.Header.Set("Accept", "text/html")
+	if cookie != nil {
+		req.AddCookie(cookie)
+	}
+	began := time.Now()
+	res, err := client.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	took := time.Since(began).Seconds()
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("GET %s: %s", path, res.Status)
+	}
+	return took, text, err
+}
+
+// opens looks whether a page is there. A call that was just made is listed a moment later.
+func (s *grownServer) opens(ctx context.Context, path string, cookie *http.Cookie) error {
+	var failed error
+	late := s.until(ctx, path, 20*time.Second, 100*time.Millisecond, func() bool {
+		var text []byte
+		if _, text, failed = s.timed(ctx, path, cookie); failed == nil && !bytes.Contains(text, []byte(`data-page="`)) {
+			failed = fmt.Errorf("GET %s is no page of the console", path)
+		}
+		return failed == nil
+	})
+	return cmp.Or(failed, late)
+}
+
+// signIn begins a session with the admin token, as a form of the console does.
+func (s *grownServer) signIn(ctx context.Context) (*http.Cookie, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/console/login",
+		strings.NewReader(url.Values{"password": {adminToken}}.Encode()))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	res, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	res.Body.Close()
+	if i := slices.IndexFunc(res.Cookies(), func(c *http.Cookie) bool { return strings.Contains(c.Name, "session") }); i >= 0 {
+		return res.Cookies()[i], nil
+	}
+	return nil, fmt.Errorf("POST /console/login: %s, and no session", res.Status)
+}
+
+var ridPattern = regexp.MustCompile(`rid: ([0-9a-f-]+)`)
+
+// browsed makes what pages show and no folder has, and returns what their addresses name.
+func (s *grownServer) browsed(ctx context.Context) (*strings.Replacer, error) {
+	batch := s.g.Made[len(s.g.Made)/2].ID
+	var pack struct{ Package int64 }
+	if err := s.admin(ctx, http.MethodPost, fmt.Sprintf("/batches/%d/packages", batch),
+		`{"code_start":9000,"code_end":9999,"printer":"Press"}`, &pack); err != nil {
+		return nil, err
+	}
+	err := s.admin(ctx, http.MethodPut, "/components/plat",
+		`{"secret":"0123456789abcdef0123456789abcdef","message_token":"tok",`+
+			`"encoding_aes_key":"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}`, nil)
+	if err != nil {
+		return nil, err
+	}
+	// A production server keeps the calls of those it knows: one with a right token about an application that is none.
+	token, err := s.token(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var refused struct{ Errmsg string }
+	err = call(ctx, http.MethodPost, s.url+"/intp/marketcode/applycodequery?access_token="+token, "", `{"application_id":1}`, &refused)
+	if err != nil {
+		return nil, err
+	}
+	rid := ridPattern.FindStringSubmatch(refused.Errmsg)
+	if rid == nil {
+		return nil, fmt.Errorf("a question after an application that is none is answered %q, without a request id", refused.Errmsg)
+	}
+	return strings.NewReplacer("RID", rid[1], "LINK", url.QueryEscape(s.g.Scanned[0].Text), "OWNER", s.g.ownerOf(s.g.Rules/2),
+		"PREFIX", url.QueryEscape(s.prefix()), "BATCH", strconv.FormatInt(batch, 10), "PACKAGE", strconv.FormatInt(pack.Package, 10),
+		"SCAN", s.g.Middle, "BEGAN", s.ago(s.g.Days), "ENDED", s.g.Now.Format(time.DateOnly)), nil
+}
+
+// pagesTable is the table of each page's time.
+func pagesTable(page *strings.Builder, pages []Page) {
+	if len(pages) == 0 {
+		return
+	}
+	fmt.Fprint(page, "Each page's time divided by that of `/healthz` of the same server, medians over the rounds. *Growth* is the\n"+
+		"whole divided by the hundredth: 1 = the page takes as long with a hundred times as much of everything.\n\n"+
+		"| page | a hundredth | the whole | growth |\n| --- | --: | --: | --: |\n")
+	for _, p := range pages {
+		if p.Why == "" {
+			fmt.Fprintf(page, "| `%s` | %s | %s | %s |\n", cell(p.Path), number(quantile(p.Small, 0.5)), number(quantile(p.Whole, 0.5)),
+				number(p.growth()))
+		}
+	}
+	fmt.Fprintln(page)
+}
