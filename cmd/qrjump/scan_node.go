@@ -31,9 +31,16 @@ func (c *scanNodeList) Run(s *session) error {
 			if n.Stopped {
 				state = "stopped in order"
 			}
-			rows = append(rows, []string{n.Node, n.Name, state, strconv.FormatInt(n.Behind, 10), when(n.SeenAt)})
+			lag := "-" // of others: doctor --node asks them
+			if n.Lag != nil {
+				lag = fmt.Sprintf("%d (%.1f s)", n.Lag.Changes, n.Lag.Seconds)
+			}
+			rows = append(rows, []string{n.Node, n.Name, state, strconv.FormatInt(n.Behind, 10), lag, when(n.SeenAt)})
 		}
-		printTable(w, []string{"NODE", "WHERE", "STATE", "SCANS BEHIND", "LAST HEARD OF"}, rows)
+		printTable(w, []string{"NODE", "WHERE", "STATE", "SCANS BEHIND", "CHANGES BEHIND", "LAST HEARD OF"}, rows)
+		if len(list) > 1 {
+			fmt.Fprintln(w, "each node knows its own changes behind alone: qrjump doctor --node URL asks another")
+		}
 	})
 }
 

@@ -49,8 +49,13 @@ type Admin struct {
 	ConsoleURL func() string
 	Settings   *settings.Live
 	Scans      *stats.Counter
-	Webhooks   *webhooks.Book
-	Rechecks   *rules.Rechecker
+	// Following knows how far the memory of this node is behind the log of changes.
+	Following interface {
+		Lag(ctx context.Context) (changes int64, err error)
+		Age() time.Duration
+	}
+	Webhooks *webhooks.Book
+	Rechecks *rules.Rechecker
 	// LookAtFile fetches a verification file and judges every step of it.
 	LookAtFile func(ctx context.Context, url, content string) ([]verification.Step, error)
 	// UserHash is what the ledger knows a user of a namespace by.

@@ -195,13 +195,22 @@ func (a *Admin) getScan(ctx context.Context, in *struct {
 }
 
 func (a *Admin) listScanNodes(ctx context.Context, _ *none) (client.ScanNodeList, error) {
-	var list []ledger.Node
-	var err error
-	if a.Scans.Nodes != nil {
-		list, _, err = a.Scans.Nodes.Store.ScanNodes(ctx)
+	nodes := a.Scans.Nodes
+	if nodes == nil {
+		return client.ScanNodeList{Nodes: []client.ScanNode{}}, nil
 	}
+	list, _, err := nodes.Store.ScanNodes(ctx)
+	if err != nil {
+		return client.ScanNodeList{}, err
+	}
+	changes, err := a.Following.Lag(ctx)
+	own := &client.NodeLag{Changes: changes, Seconds: a.Following.Age().Seconds()}
 	return client.ScanNodeList{Nodes: each(list, func(n ledger.Node) client.ScanNode {
-		return client.ScanNode{Node: n.ID, Name: n.Name, Stopped: n.Stopped, Behind: max(0, n.Ended-n.Shipped), SeenAt: n.SeenAt}
+		shown := client.ScanNode{Node: n.ID, Name: n.Name, Stopped: n.Stopped, Behind: max(0, n.Ended-n.Shipped), SeenAt: n.SeenAt}
+		if n.ID == nodes.Shipper.ID() {
+			shown.Lag = own
+		}
+		return shown
 	})}, err
 }
 

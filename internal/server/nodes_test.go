@@ -285,3 +285,55 @@ func TestCodesThroughAnyNode(t *testing.T) {
 	}
 	eventually(t, "the erasure on the other node", func() bool { return trade(two) == 40097 })
 }
+
+// Each node says of itself how far it is behind the log of changes, and of the others nothing: they know it alone.
+func TestANodeSaysItsOwnLag(t *testing.T) {
+	t.Parallel()
+	p := onPostgres(t)
+	o := servertest.Options{Seed: brand, Config: func(c *server.Config) { c.Dev = true }}
+	one := p.start(t, o)
+	two := p.secondOf(t).start(t, o)
+	type node struct {
+		Name string
+		Lag  *struct {
+			Changes *int64
+			Seconds *float64
+		}
+	}
+	// own is which of the nodes says its lag.
+	own := func(s *servertest.Server) (name string, changes int64) {
+		var list struct{ Nodes []node }
+		s.Admin("GET", "/scan-nodes", "").JSON(t, &list)
+		if len(list.Nodes) != 2 {
+			t.Fatalf("%d nodes, want 2", len(list.Nodes))
+		}
+		for _, n := range list.Nodes {
+			if n.Lag == nil {
+				continue
+			}
+			if name != "" || n.Lag.Changes == nil || n.Lag.Seconds == nil {
+				t.Fatalf("%s and %s say their lag: %+v", name, n.Name, n.Lag)
+			}
+			name, changes = n.Name, *n.Lag.Changes
+		}
+		return name, changes
+	}
+	first, _ := own(one)
+	second, _ := own(two)
+	if first == "" || second == "" || first == second {
+		t.Errorf("one is %q, and two is %q", first, second)
+	}
+	one.Admin("PUT", "/settings", `{"publish_quota":7}`)
+	eventually(t, "two is level", func() bool { _, changes := own(two); return changes == 0 })
+	if body := two.Admin("GET", "/settings", "").Body; !strings.Contains(body, `"publish_quota":7`) {
+		t.Errorf("two says that it is level, and has not the setting: %s", body)
+	}
+	for language, says := range map[string][2]string{"en": {"(this node)", "ask the node itself"}, "zh": {"（本节点）", "须向该节点查询"}} {
+		page := two.Send(two.Request("GET", "/console/operate?lang="+language, "")).Body
+		for _, text := range append(says[:], "qrjump doctor --node") {
+			if strings.Count(page, text) != 1 {
+				t.Errorf("%s: want %q once in %s", language, text, page)
+			}
+		}
+	}
+}

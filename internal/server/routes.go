@@ -226,7 +226,7 @@ func (s *Server) adminAPI(h huma.API) {
 		Desk: s.desk, Calls: s.book, Call: s.call, Webhooks: s.webhooks, Rechecks: s.rechecks, LookAtFile: s.lookAtFile,
 		Export: s.export,
 		Spool:  s.config.Data,
-		Scans:  s.counter, UserHash: s.userHash, Log: s.log,
+		Scans:  s.counter, UserHash: s.userHash, Log: s.log, Following: s.current,
 		History: s.store, Times: history.Times{Store: s.store, Codes: s.press},
 		Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts, Codes: s.press},
 		ScanLog:  func() ledger.Log { return s.counter.Log }, Now: s.now}
