@@ -29,8 +29,9 @@ missing() {
   needs node nodejs
   # the pages are looked at in a real browser, in Chinese too
   needs chromium chromium
-  # sheets of labels are rendered, and read again
+  # sheets of labels and single ones are rendered, and read again
   needs pdftoppm poppler-utils
+  needs rsvg-convert librsvg2-bin
   needs fc-list fontconfig
   [ -n "$(fc-list :lang=zh 2>/dev/null)" ] || echo fonts-wqy-microhei
   needs npm npm

@@ -120,6 +120,36 @@ func TestEverySymbolOfASheetIsRead(t *testing.T) {
 	}
 }
 
+// Issue 18: an SVG is read by two readers as another program has drawn it, with the
+// dots of the printer.
+func TestEverySVGIsRead(t *testing.T) {
+	readtest.Need(t, "zbarimg", "dmtxread", "rsvg-convert")
+	rows := made(t, 1)
+	for _, dpi := range []int{203, 300} {
+		for _, kind := range []labels.Kind{labels.QR, labels.DataMatrix, labels.Matrix, labels.Both} {
+			t.Run(fmt.Sprintf("%s at %d", kind, dpi), func(t *testing.T) {
+				d := design(kind, dpi)
+				d.Style.Beside = kind == labels.Both
+				err := d.Labels(batch, each(rows), "svg", func(r labels.Row, file []byte) error {
+					drawing, err := d.Draw(batch, r)
+					if err != nil {
+						return err
+					}
+					seen := readtest.Picture(t, file, dpi)
+					if is := seen.Bounds().Size(); is != image.Pt(drawing.Width, drawing.Height) {
+						t.Errorf("index %d is drawn with %v dots, and has %d by %d", r.Index, is, drawing.Width, drawing.Height)
+					}
+					checkLabel(t, kind, r, seen, readtest.Blur(seen, drawing.Module))
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+}
+
 func checkLabel(t *testing.T, kind labels.Kind, r labels.Row, pictures ...image.Image) {
 	t.Helper()
 	check := func(found [][]string, want string) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"image/color"
 	"image/png"
 	"os/exec"
 	"strings"
@@ -82,6 +83,43 @@ func TestTwoReadersReadWhatIsDrawn(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A program that draws an SVG for a printer rounds its size up to whole dots: there is
+// not one more than those of the PNG, and each is the same.
+func TestAnSVGHasTheDotsOfThePrinter(t *testing.T) {
+	readtest.Need(t, "rsvg-convert")
+	for _, dpi := range []int{203, 254, 300, 600} {
+		for _, text := range texts {
+			for _, draw := range []func(string) (symbol.Grid, error){
+				func(text string) (symbol.Grid, error) { return symbol.QR(text, 'M') }, symbol.DataMatrix,
+			} {
+				d := must[symbol.Drawing](t)(style(dpi).Draw(nil, must[symbol.Grid](t)(draw(text))))
+				var file bytes.Buffer
+				if err := symbol.SVG(&file, d); err != nil {
+					t.Fatal(err)
+				}
+				want, got := picture(t, d), readtest.Picture(t, file.Bytes(), dpi)
+				if want.Bounds() != got.Bounds() {
+					t.Errorf("%d dots an inch: %v dots, not %v", dpi, got.Bounds().Size(), want.Bounds().Size())
+				} else if n := different(want, got); n > 0 {
+					t.Errorf("%d dots an inch: %d of the dots are not those of the PNG", dpi, n)
+				}
+			}
+		}
+	}
+}
+
+// different counts the dots of two pictures of one size that are not alike.
+func different(a, b image.Image) (n int) {
+	for y := range a.Bounds().Dy() {
+		for x := range a.Bounds().Dx() {
+			if color.GrayModel.Convert(a.At(x, y)) != color.GrayModel.Convert(b.At(x, y)) {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 func TestASizeThatCannotBePrintedNamesOneThatCan(t *testing.T) {

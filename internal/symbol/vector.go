@@ -12,8 +12,10 @@ import (
 // SVG writes a drawing. Lines are outlines, so that no program needs the font.
 func SVG(w io.Writer, d Drawing) error {
 	b := bufio.NewWriter(w)
+	// A little less than the dots, because programs round the size up to whole ones, and some count in numbers of
+	// 24 bits: the picture would have a row more than the paper, which is black where nothing is transparent.
 	mm := func(dots int) string {
-		return strconv.FormatFloat(float64(dots)*inch/1000/float64(d.DPI), 'f', 4, 64)
+		return strconv.FormatFloat((float64(dots)-0.0005)*inch/1000/float64(d.DPI), 'f', 6, 64)
 	}
 	fmt.Fprintf(b, `<svg xmlns="http://www.w3.org/2000/svg" width="%smm" height="%smm" viewBox="0 0 %d %d">`+"\n",
 		mm(d.Width), mm(d.Height), d.Width, d.Height)

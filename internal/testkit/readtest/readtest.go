@@ -167,6 +167,24 @@ func Pages(t testing.TB, file []byte, dpi int) []image.Image {
 	return pages
 }
 
+// Picture renders an SVG by librsvg at a dot density. The size is the one that the
+// SVG gives in millimetres.
+func Picture(t testing.TB, file []byte, dpi int) image.Image {
+	t.Helper()
+	Need(t, "rsvg-convert")
+	render := exec.CommandContext(t.Context(), "rsvg-convert", "--format=png", fmt.Sprintf("--dpi-x=%d", dpi), fmt.Sprintf("--dpi-y=%d", dpi))
+	var drawn, said bytes.Buffer
+	render.Stdin, render.Stdout, render.Stderr = bytes.NewReader(file), &drawn, &said
+	if err := render.Run(); err != nil || said.Len() > 0 {
+		t.Fatalf("rsvg-convert: %v: %s", err, &said)
+	}
+	m, err := png.Decode(&drawn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
 func decode(t testing.TB, name string) image.Image {
 	t.Helper()
 	f, err := os.Open(name)
