@@ -30,6 +30,7 @@ import (
 	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/pagetest"
 )
 
 const password = "four wild geese over Urumqi"
@@ -87,6 +88,21 @@ func (v *visitor) send(method, path, kind string, body io.Reader, header ...stri
 func (v *visitor) get(path string, header ...string) page {
 	v.t.Helper()
 	return v.send("GET", path, "", nil, header...)
+}
+
+// small checks that a page is within the budget with all that a browser loads for it at first.
+func (v *visitor) small(path string, p page) {
+	v.t.Helper()
+	bytes, loaded := pagetest.Weigh(v.t, p.Body, func(address string) string {
+		got := v.get(address)
+		if got.Status != http.StatusOK {
+			v.t.Errorf("%s loads %s: %d", path, address, got.Status)
+		}
+		return got.Body
+	})
+	if bytes > pagetest.Budget || len(loaded) < 3 { // two styles and a script
+		v.t.Errorf("%s: %d bytes with %q", path, bytes, loaded)
+	}
 }
 
 func (v *visitor) post(path string, form url.Values, header ...string) page {
@@ -227,7 +243,10 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 			case name == "":
 				ok = p.Status == http.StatusUnauthorized
 			case may && c.method == "GET":
-				ok = p.Status == http.StatusOK && len(p.Body) < 150<<10
+				ok = p.Status == http.StatusOK
+				if strings.HasPrefix(p.Header.Get("Content-Type"), "text/html") { // the others are files
+					v.small(target, p)
+				}
 			case may:
 				ok = p.Status == http.StatusSeeOther || p.Status == http.StatusNotFound || // there is no such change
 					p.Status == http.StatusOK && slices.Contains([]string{"/console/operate/audit", "/console/statistics/scans",

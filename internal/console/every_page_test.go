@@ -26,6 +26,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
+	"github.com/qrjump/qrjump/internal/testkit/pagetest"
 )
 
 // stranger is a text that would be an element, and run, where a page took it for HTML.
@@ -342,6 +343,9 @@ func (e *eyes) look(t *testing.T, base string, p looked, s scene) {
 		const wider = `document.documentElement.scrollWidth - document.documentElement.clientWidth`
 		if over := browsertest.Run(t, e.ctx, chromedp.Evaluate[int](wider)); over > 0 {
 			t.Errorf("the page is %d pixels wider than the window", over)
+		}
+		if bytes := browsertest.Loaded(t, e.ctx); bytes > pagetest.Budget || bytes < 15<<10 && !p.still { // less: it did not count
+			t.Errorf("the page has %d bytes with all that it loaded", bytes)
 		}
 		e.note(t, p)
 		if e.folder != "" {

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/pagetest"
 )
 
 // logoFile is a picture of one colour as somebody sends it, with words behind it.
@@ -97,8 +98,9 @@ func TestAPageLooksAsItsAccountSays(t *testing.T) {
 		if logo.Body != string(shown.Logo.PNG) || strings.Contains(logo.Body, "<script") {
 			t.Errorf("%s: another picture", host)
 		}
-		if len(logo.Body)+len(a.Body) > 150<<10 {
-			t.Errorf("page and logo have %d bytes", len(logo.Body)+len(a.Body))
+		bytes, loaded := pagetest.Weigh(t, a.Body, func(address string) string { return p.get(host, address).Body })
+		if bytes > pagetest.Budget || len(loaded) != 1 || bytes != len(a.Body)+len(logo.Body) {
+			t.Errorf("the page has %d bytes with %q", bytes, loaded)
 		}
 	}
 	none := p.get("coffee.example", "/qrjump/logo/"+strings.Repeat("0", 64)+".png")

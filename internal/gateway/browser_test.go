@@ -24,6 +24,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
+	"github.com/qrjump/qrjump/internal/testkit/pagetest"
 )
 
 //go:embed testdata/axe/axe.min.js
@@ -199,6 +200,9 @@ func visit(t *testing.T, parent context.Context, url string) (v visited) {
 	requests, messages := chromedp.Events(ctx, network.RequestWillBeSent), chromedp.Console(ctx)
 	if err := chromedp.Do(ctx, chromedp.Navigate(url)); err != nil {
 		t.Fatalf("%s: %v", url, err)
+	}
+	if bytes := browsertest.Loaded(t, ctx); bytes > pagetest.Budget || bytes < 4<<10 { // less: it did not count
+		t.Errorf("%s: %d bytes with all that it loaded", url, bytes)
 	}
 	v.text = browsertest.Run(t, ctx, chromedp.Evaluate[string](`document.body.innerText`))
 	v.overflow = browsertest.Run(t, ctx, chromedp.Evaluate[int](`document.documentElement.scrollWidth - document.documentElement.clientWidth`))

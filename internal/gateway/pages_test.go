@@ -21,6 +21,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/pagetest"
 )
 
 const town = `
@@ -106,6 +107,10 @@ func (p place) isPage(what string, a servertest.Answer, status int) {
 	if a.Status != status || a.Header.Get("Content-Type") != "text/html; charset=utf-8" {
 		p.t.Errorf("%s: %d %s, want %d: %.300s", what, a.Status, a.Header.Get("Content-Type"), status, a.Body)
 		return
+	}
+	bytes, loaded := pagetest.Weigh(p.t, a.Body, func(address string) string { return p.get("coffee.example", address).Body })
+	if bytes > pagetest.Budget {
+		p.t.Errorf("%s: %d bytes with %q", what, bytes, loaded)
 	}
 	style := regexp.MustCompile(`(?s)<style>(.*)</style>`).FindStringSubmatch(a.Body)
 	if style == nil {

@@ -114,6 +114,7 @@ var mayImport = map[string][]string{
 	"internal/testkit/browsertest": {},
 	"internal/testkit/dbtest":      {},
 	"internal/testkit/natstest":    {},
+	"internal/testkit/pagetest":    {},
 	"internal/testkit/readtest":    {},
 	"internal/testkit/rowtest":     {"internal/behaviour"},
 }

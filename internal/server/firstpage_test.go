@@ -11,6 +11,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/pagetest"
 )
 
 const browser = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -47,6 +48,10 @@ func TestOnlyABrowserGetsTheFirstPage(t *testing.T) {
 	a := s.Do("GET", "/", "", browser, "Accept-Language: zh-CN,en;q=0.5")
 	if !strings.Contains(a.Body, `lang="zh-CN"`) || !strings.Contains(a.Body, "已就绪") || len(a.Body) > 20<<10 {
 		t.Errorf("in Chinese, of %d bytes: %s", len(a.Body), a.Body)
+	}
+	bytes, loaded := pagetest.Weigh(t, a.Body, func(address string) string { return s.Do("GET", address, "").Body })
+	if bytes > pagetest.Budget || len(loaded) != 2 {
+		t.Errorf("the page has %d bytes with %q", bytes, loaded)
 	}
 	for _, sheet := range regexp.MustCompile(`rel="stylesheet" href="([^"]+)"`).FindAllStringSubmatch(a.Body, -1) {
 		style := s.Do("GET", sheet[1], "")

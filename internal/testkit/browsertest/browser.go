@@ -72,6 +72,13 @@ func Run[T any](t *testing.T, ctx context.Context, action chromedp.Action[T]) T 
 	return v
 }
 
+// Loaded is how many bytes the open page has with all that the browser loaded for it, scripts' own requests too, unzipped.
+func Loaded(t *testing.T, page context.Context) int {
+	t.Helper()
+	return Run(t, page, chromedp.Evaluate[int](`["navigation", "resource"].flatMap(kind => performance.getEntriesByType(kind))
+		.filter(e => !e.name.startsWith("data:")).reduce((sum, e) => sum + e.decodedBodySize, 0)`))
+}
+
 // Await waits at most a minute until a page is loaded and a JavaScript expression is true on it. It may become another
 // page meanwhile: a question that goes under with its page is asked again.
 func Await(t *testing.T, page context.Context, so string) {
