@@ -568,6 +568,11 @@ func between(t *testing.T, server string, see func(*http.Request)) string {
 func TestNoVerbSaysYesWhenItIsNo(t *testing.T) {
 	t.Chdir(t.TempDir())
 	w := newWorld(t)
+	w.found["ARCHIVE"] = filepath.Join(w.dir, "archive")
+	environment(t, map[string]string{"ADMIN_SERVER": w.addr.Admin, "ADMIN_TOKEN": w.found["TOKEN"]})
+	if code, _, errs := play(t, verb{path: "export", words: "$ARCHIVE --passphrase-file $PASSPHRASE"}, w.found); code != 0 {
+		t.Fatal(errs)
+	}
 	answers := func(status int, kind, body string) func() string {
 		return func() string {
 			stranger := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -605,7 +610,7 @@ func TestNoVerbSaysYesWhenItIsNo(t *testing.T) {
 				"SEQ": "1", "BRAND": "", "RID": "r",
 				"AESKEY": "k", "PREAUTH": "p", "KEYID": "k", "CONFIRMED": "r",
 				"EMPTY": t.TempDir()}
-			for _, name := range []string{"RULES", "PASSPHRASE", "HOOK", "STUBS", "PARCEL", "CODES"} {
+			for _, name := range []string{"RULES", "PASSPHRASE", "HOOK", "STUBS", "PARCEL", "CODES", "ARCHIVE"} {
 				found[name] = w.found[name]
 			}
 			for _, caller := range []struct{ api, name, value string }{

@@ -172,7 +172,8 @@ func Pages(t testing.TB, file []byte, dpi int) []image.Image {
 func Picture(t testing.TB, file []byte, dpi int) image.Image {
 	t.Helper()
 	Need(t, "rsvg-convert")
-	render := exec.CommandContext(t.Context(), "rsvg-convert", "--format=png", fmt.Sprintf("--dpi-x=%d", dpi), fmt.Sprintf("--dpi-y=%d", dpi))
+	render := exec.CommandContext(t.Context(), "rsvg-convert", "--format=png",
+		fmt.Sprintf("--dpi-x=%d", dpi), fmt.Sprintf("--dpi-y=%d", dpi))
 	var drawn, said bytes.Buffer
 	render.Stdin, render.Stdout, render.Stderr = bytes.NewReader(file), &drawn, &said
 	if err := render.Run(); err != nil || said.Len() > 0 {
