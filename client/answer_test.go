@@ -78,6 +78,7 @@ var everyCall = map[string]func(ctx, *api) error{
 	"ClearFaults": func(ctx ctx, c *api) error { return c.ClearFaults(ctx) },
 	"Stubs":       only(func(ctx ctx, c *api) (any, error) { return c.Stubs(ctx) }),
 	"SetStubs":    func(ctx ctx, c *api) error { return c.SetStubs(ctx, []client.Stub{{Path: "/x"}}) },
+	"AddSeed":     only(func(ctx ctx, c *api) (any, error) { return c.AddSeed(ctx, "rules: []") }),
 	"ClearStubs":  func(ctx ctx, c *api) error { return c.ClearStubs(ctx) },
 	"RunClock":    func(ctx ctx, c *api) error { return c.RunClock(ctx) },
 	"RealClock":   func(ctx ctx, c *api) error { return c.RealClock(ctx) },

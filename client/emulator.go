@@ -146,6 +146,22 @@ func (c *Client) ClearStubs(ctx context.Context) error {
 	return c.admin(ctx, http.MethodDelete, "emulator/stubs", nil, &left)
 }
 
+// Planted is what a seed says, and whether that was done.
+type Planted struct {
+	Applied    bool `json:"applied"` // false: this very text was applied before, and nothing was done
+	Accounts   int  `json:"accounts"`
+	Components int  `json:"components"` // third-party platforms
+	Rules      int  `json:"rules"`
+}
+
+// AddSeed applies the text of a seed file (YAML, with its call at most 1 MiB) over what there is. A *Problem with
+// status 422 names the line that is wrong, and then nothing was applied.
+func (c *Client) AddSeed(ctx context.Context, text string) (Planted, error) {
+	var done Planted
+	err := c.admin(ctx, http.MethodPost, "emulator/seed", map[string]string{"seed": text}, &done)
+	return done, err
+}
+
 // Reset takes the server back to its seed and to real time.
 func (c *Client) Reset(ctx context.Context) error {
 	var done struct {

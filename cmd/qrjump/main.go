@@ -127,6 +127,8 @@ type commands struct {
 
 	Reset resetCommand `cmd:"" group:"Emulator (--dev, --emulator)" help:"Go back to the seed and to real time; keys stay." example:"qrjump reset --yes"`
 
+	Seed seedCommand `cmd:"" group:"Emulator (--dev, --emulator)" help:"Apply a seed over what there is, all of it or, naming the wrong line, nothing." example:"qrjump seed shop.yaml"`
+
 	Deviations deviationsCommand `cmd:"" group:"Why (operator)" help:"List what callers did that this server let pass and the platform may mind, with what to change." example:"qrjump deviations --fail-on inferred"`
 
 	Record  recordCommand  `cmd:"" group:"Cassettes" help:"Pass calls on to the platform, and record them with nothing secret." example:"qrjump record --upstream https://api.weixin.qq.com --out calls.ndjson"`

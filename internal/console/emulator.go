@@ -2,6 +2,8 @@ package console
 
 import (
 	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -23,14 +25,18 @@ type emulatorView struct {
 	Faults    []client.FaultInForce
 	Stubs     string // JSON
 	Platforms []client.Component
+	Seed      string          // a seed that is not applied, or that is wrong
+	SeedFault string          // what is wrong with it
+	Planted   *client.Planted // what became of one
 }
 
-func (c *Console) emulator(v *visit) {
+func (c *Console) emulator(v *visit) { c.showEmulator(v, http.StatusOK, emulatorView{}) }
+
+func (c *Console) showEmulator(v *visit, status int, data emulatorView) {
 	if !c.Emulates {
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
 		return
 	}
-	var data emulatorView
 	var faults struct{ Faults []client.FaultInForce }
 	var stubs struct{ Stubs json.RawMessage }
 	var platforms client.ComponentList
@@ -45,7 +51,7 @@ func (c *Console) emulator(v *visit) {
 	if data.Faults = faults.Faults; string(stubs.Stubs) != "[]" {
 		data.Stubs = nice(string(stubs.Stubs))
 	}
-	v.show(http.StatusOK, "emulator", data)
+	v.show(status, "emulator", data)
 }
 
 // fault is the fault that a form asks for; ok is false for what is no number.
@@ -82,7 +88,46 @@ func faultForm(r *http.Request) (f client.Fault, number *int, ok bool) {
 	return f, number, ok
 }
 
+// mostSeed is how long a seed may be here, in bytes. For a longer one there is serve --seed.
+const mostSeed = 1 << 20
+
+// addSeed applies a seed that was sent or typed, and shows what became of it.
+func (c *Console) addSeed(v *visit) {
+	data := emulatorView{Seed: v.r.FormValue("text")}
+	if file, _, err := v.r.FormFile("file"); err == nil {
+		text, err := io.ReadAll(io.LimitReader(file, mostSeed+1))
+		_ = file.Close()
+		if err == nil && len(text) > 0 {
+			data.Seed = string(text)
+		}
+	}
+	refuse := func(status int, why string) {
+		data.SeedFault = why
+		c.showEmulator(v, status, data)
+	}
+	switch {
+	case strings.TrimSpace(data.Seed) == "":
+		refuse(http.StatusUnprocessableEntity, v.say("emulator.plant.none"))
+		return
+	case len(data.Seed) > mostSeed:
+		data.Seed = ""
+		refuse(http.StatusRequestEntityTooLarge, v.say("emulator.plant.large"))
+		return
+	}
+	var done client.Planted
+	err := v.ask("POST", "/emulator/seed", map[string]string{"seed": data.Seed}, &done)
+	if said, ok := errors.AsType[refusal](err); ok && (said.Status == http.StatusUnprocessableEntity ||
+		said.Status == http.StatusRequestEntityTooLarge) {
+		refuse(said.Status, said.Detail)
+		return
+	}
+	if !v.failed(err) {
+		c.showEmulator(v, http.StatusOK, emulatorView{Planted: &done})
+	}
+}
+
 func (c *Console) changeEmulator(v *visit) {
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 4*mostSeed)
 	form := v.r.FormValue
 	var err error
 	switch form("did") {
@@ -125,6 +170,9 @@ func (c *Console) changeEmulator(v *visit) {
 		err = v.ask("PUT", "/emulator/stubs", map[string]json.RawMessage{"stubs": json.RawMessage(form("stubs"))}, nil)
 	case "stubs-clear":
 		err = v.ask("DELETE", "/emulator/stubs", nil, nil)
+	case "plant":
+		c.addSeed(v)
+		return
 	case "reset":
 		if !v.sure("sure.reset", "reset") {
 			return

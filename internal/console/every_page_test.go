@@ -161,6 +161,7 @@ var everyPage = []looked{{path: "/", tells: true},
 	{path: "/console/operate/bulk"}, {path: "/console/operate/bulk", form: "what=rules&did=check&text=STRANGER"},
 	{path: "/console/people"}, {path: "/console/people", form: "did=factor&name=alice"},
 	{path: "/console/emulator", tells: true}, {path: "/console/emulator", form: "did=reset"},
+	{path: "/console/emulator", form: "did=plant&text=STRANGER", tells: true},
 	{path: "/console/self"}, {path: "/console/sessions"}, {path: "/console/nowhere"},
 }
 

@@ -1,6 +1,9 @@
 package console_test
 
 import (
+	"bytes"
+	"errors"
+	"mime/multipart"
 	"net/http"
 	"net/url"
 	"strings"
@@ -133,4 +136,63 @@ func TestAnEmulatorIsDrivenByForms(t *testing.T) {
 		t.Error("the clock did not go back")
 	}
 	v.get("/console/rules").wants(t, `class="emulates"`)
+}
+
+// A seed is applied from a file or a text, all of it or nothing; what is wrong is said with its line, and the text stays to be mended.
+func TestASeedIsAppliedByAForm(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	v := visit(t, s)
+	plant := func(text string) page {
+		return v.post("/console/emulator", url.Values{"did": {"plant"}, "text": {text}})
+	}
+	const added = `accounts:
+  - {appid: planted, kind: mini_program, name: Grown, certified: true, versions: [release]}
+rules:
+  - {owner: planted, prefix: "https://planted.example/", path: pages/a/a, published: true}
+settings: {publish_quota: 7}
+`
+	for text, why := range map[string]string{
+		strings.Replace(added, "path: pages/a/a", "pat: pages/a/a", 1): "line 4: ",
+		strings.Replace(added, "mini_program", "mini", 1):              "line 2: ",
+		strings.Replace(added, "owner: planted", "owner: nobody", 1):   "line 4: ",
+		strings.Replace(added, ": 7", ": many", 1):                     "line 5: ",
+		" ": "Give a seed file",
+	} {
+		p := plant(text)
+		if p.Status != http.StatusUnprocessableEntity || !strings.Contains(p.Body, why) {
+			t.Errorf("%s: %d, want %q in %s", text, p.Status, why, p.Body)
+		}
+		if text != " " && !strings.Contains(p.Body, "planted.example/") {
+			t.Errorf("the text is gone: %s", p.Body)
+		}
+	}
+	if p := plant("# " + strings.Repeat("x", 1<<20)); p.Status != http.StatusRequestEntityTooLarge {
+		t.Errorf("too long: %d", p.Status)
+	}
+	if p := v.get("/console/rules?owner=planted"); strings.Contains(p.Body, "planted.example") {
+		t.Error("a wrong seed was applied in part")
+	}
+	plant(added).wants(t, "accounts 1, platforms 0, rules 1")
+	v.get("/console/rules?owner=planted").wants(t, "https://planted.example/")
+	v.get("/console/operate/settings").wants(t, `value="7"`)
+	if body := s.Do("POST", "/scan/v1/resolve", `{"text":"https://planted.example/1"}`).Body; !strings.Contains(body, "open_mini_program") {
+		t.Errorf("the rule opens nothing: %s", body)
+	}
+	plant(added).wants(t, "applied before")
+	v.did("/console/emulator", url.Values{"did": {"reset"}, "sure": {"reset"}})
+	if p := v.get("/console/rules?owner=planted"); strings.Contains(p.Body, "planted.example") {
+		t.Error("a reset brought it back")
+	}
+	var b bytes.Buffer
+	form := multipart.NewWriter(&b)
+	_ = form.WriteField("did", "plant")
+	part, err := form.CreateFormFile("file", "seed.yaml")
+	if err == nil {
+		_, err = part.Write([]byte(added))
+	}
+	if err = errors.Join(err, form.Close()); err != nil {
+		t.Fatal(err)
+	}
+	v.send("POST", "/console/emulator?lang=zh", form.FormDataContentType(), &b).wants(t, "账号 1 个，平台 0 个，规则 1 条")
 }

@@ -22,7 +22,10 @@ type Control[Call any] struct {
 	// Paths are the endpoints that a fault can name.
 	Paths []string
 	// Reset brings the whole server back to its seed and to real time.
-	Reset     func(context.Context) error
+	Reset func(context.Context) error
+	// AddSeed applies a seed over what there is; Wrong reports whether an error of it is the seed's own.
+	AddSeed   func(ctx context.Context, text string) (Planted, error)
+	Wrong     func(error) bool
 	Platforms Platforms
 }
 
@@ -86,6 +89,10 @@ func (c *Control[Call]) Operations() []o.Operation {
 			"Answer calls of paths in place of the server; the list takes the place of the one before"),
 		o.Delete("/emulator/stubs", "clearStubs", o.Operator, c.clearStubs, "Drop every stub"),
 		o.Post("/emulator/reset", "resetEmulator", o.Admin, c.reset, "Back to the seed and to real time; keys stay"),
+		o.Post("/emulator/seed", "addSeed", o.Admin, c.addSeed,
+			"Apply a seed over what there is, all of it or, naming the line that is wrong, nothing").
+			More("The very same text is applied once: `applied` is false the next time. A reset goes back to the seed of `--seed` " +
+				"and not to this one, which may be applied again then."),
 		o.Get("/emulator/calls", "listCalls", o.Viewer, c.listCalls,
 			"The last calls with request and answer, newest first; secrets are masked").
 			More("With `after`, the `next` of another answer, they are those that came since, oldest first: so calls are followed. " +
@@ -106,6 +113,27 @@ func (c *Control[Call]) reset(ctx context.Context, _ *none) (resetDone, error) {
 		return resetDone{}, huma.Error500InternalServerError("the reset failed: " + err.Error())
 	}
 	return resetDone{true}, nil
+}
+
+// Planted is what a seed says, and whether that was done.
+type Planted struct {
+	Applied    bool `json:"applied" doc:"false: this very text was applied before, and nothing was done"`
+	Accounts   int  `json:"accounts" doc:"accounts that the seed names"`
+	Components int  `json:"components" doc:"third-party platforms that it names"`
+	Rules      int  `json:"rules" doc:"rules that it names"`
+}
+
+func (c *Control[Call]) addSeed(ctx context.Context, in *struct {
+	Body struct {
+		Seed string `json:"seed" doc:"the text of a seed file, YAML"`
+	}
+}) (Planted, error) {
+	// Stored and not loaded would be worse than one nobody waits for.
+	done, err := c.AddSeed(context.WithoutCancel(ctx), in.Body.Seed)
+	if err != nil && c.Wrong(err) {
+		return Planted{}, huma.Error422UnprocessableEntity("nothing was applied: " + err.Error())
+	}
+	return done, err
 }
 
 type callList[Call any] struct {

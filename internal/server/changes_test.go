@@ -210,6 +210,8 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 		{"exportEverything", admin("POST", "/export", `{"passphrase":"a passphrase of a test"}`), "export export admin"},
 		{"noteDrill", admin("POST", "/drills", `{"ok":true,"rows":7,"rules":1}`), "drill restored admin"},
 		{"moveClock", admin("PUT", "/emulator/clock", `{"advance":"1h"}`), "meta emulator.clock put admin"},
+		{"addSeed", admin("POST", "/emulator/seed",
+			`{"seed":"accounts:\n  - {appid: planted, kind: mini_program, secret: a-very-secret-word}\n"}`), "account planted add admin"},
 		{"resetEmulator", admin("POST", "/emulator/reset", ``), "reset reset admin"},
 	}
 	done := map[string]bool{}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -237,7 +238,8 @@ func (s *Server) adminAPI(h huma.API) {
 				path, _, _ := strings.Cut(r.URL, "?")
 				return emulator.About{RID: r.RID, Account: r.Account, Path: path, ErrCode: r.ErrCode}
 			},
-			Paths: api.Paths(), Reset: s.reset, Platforms: s.platformControls()}
+			Paths: api.Paths(), Reset: s.reset, AddSeed: s.addSeed, Platforms: s.platformControls()}
+		control.Wrong = func(err error) bool { return errors.Is(err, ErrUsage) }
 		operations.Mount(h, "emulator", s.log, a.Problem, control.Operations())
 	}
 }

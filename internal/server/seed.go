@@ -18,6 +18,7 @@ import (
 	"github.com/goccy/go-yaml/parser"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/emulator"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/store"
@@ -82,6 +83,7 @@ type seedFile struct {
 	name string
 	data []byte
 	tree *ast.File
+	demo bool // with the accounts whose secrets everybody knows
 	seed
 }
 
@@ -103,21 +105,29 @@ func readSeed(c Config) (*seedFile, error) {
 			return nil, usage("seed %s is longer than %d MiB", c.Seed, maxSeed>>20)
 		}
 	case c.Dev:
-		f.name, f.data = "the demo seed", demoSeed
+		f.name, f.data, f.demo = "the demo seed", demoSeed, true
 	default:
 		return nil, nil
 	}
-	err := yamltext.Check(f.data)
-	if err != nil {
-		return nil, usage("seed %s, %v", f.name, err)
-	}
-	if f.tree, err = parser.ParseBytes(f.data, 0); err != nil {
-		return nil, f.yamlError(err)
-	}
-	if err := yaml.NewDecoder(bytes.NewReader(f.data), yaml.Strict()).Decode(&f.seed); err != nil && !errors.Is(err, io.EOF) {
-		return nil, f.yamlError(err)
+	if err := f.parse(); err != nil {
+		return nil, err
 	}
 	return f, nil
+}
+
+// parse reads the text of a seed.
+func (f *seedFile) parse() error {
+	err := yamltext.Check(f.data)
+	if err != nil {
+		return usage("seed %s, %v", f.name, err)
+	}
+	if f.tree, err = parser.ParseBytes(f.data, 0); err != nil {
+		return f.yamlError(err)
+	}
+	if err := yaml.NewDecoder(bytes.NewReader(f.data), yaml.Strict()).Decode(&f.seed); err != nil && !errors.Is(err, io.EOF) {
+		return f.yamlError(err)
+	}
+	return nil
 }
 
 // yamlError makes one line of an error of the YAML library, which draws the
@@ -229,26 +239,54 @@ func (s *Server) applySeed(ctx context.Context, f *seedFile, now func() time.Tim
 	if f == nil {
 		return nil
 	}
-	if err := s.store.InOne(ctx, func(ctx context.Context) error { return s.plantSeed(ctx, f, now) }); err != nil {
-		return err
-	}
-	return s.loadSettings(ctx)
+	_, err := s.plant(accounts.By(ctx, accounts.Author{Actor: "seed"}), f, now)
+	return err
 }
 
-// plantSeed is applySeed inside its transaction.
-func (s *Server) plantSeed(ctx context.Context, f *seedFile, now func() time.Time) error {
+// addSeed applies a seed that an operator sent, over what there is; a reset does not bring it back.
+// An error of the seed names its line.
+func (s *Server) addSeed(ctx context.Context, text string) (emulator.Planted, error) {
+	f := &seedFile{name: "that was sent", data: []byte(text)}
+	err := f.parse()
+	if err == nil {
+		err = f.check()
+	}
+	if err != nil {
+		return emulator.Planted{}, err
+	}
+	done := emulator.Planted{Accounts: len(f.Accounts), Components: len(f.Components), Rules: len(f.Rules)}
+	if done.Applied, err = s.plant(ctx, f, s.now); err != nil || !done.Applied {
+		return done, err
+	}
+	return done, s.current.Load(ctx)
+}
+
+// plant is applySeed by the author of ctx, for memory that is loaded afterwards; false = this very content was
+// applied before.
+func (s *Server) plant(ctx context.Context, f *seedFile, now func() time.Time) (planted bool, err error) {
+	err = s.store.InOne(ctx, func(ctx context.Context) (err error) {
+		planted, err = s.plantSeed(ctx, f, now)
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	return planted, s.loadSettings(ctx)
+}
+
+// plantSeed is plant inside its transaction.
+func (s *Server) plantSeed(ctx context.Context, f *seedFile, now func() time.Time) (planted bool, err error) {
 	hash := f.hash()
 	// Of many nodes that start at once, one plants.
 	if err := s.store.Lock(ctx, "seed"); err != nil {
-		return err
+		return false, err
 	}
-	ctx = accounts.By(ctx, accounts.Author{Actor: "seed"})
 	if done, err := s.store.Seeded(ctx, hash); done || err != nil {
-		return err
+		return false, err
 	}
 	next, err := s.applySettings(ctx, f)
 	if err != nil {
-		return err
+		return false, err
 	}
 	// Memory is loaded when all is stored, so nobody is told of the parts.
 	directory := &accounts.Directory{Store: s.store, Key: s.vault, Settings: settings.NewLive(next), Now: now, Random: s.random,
@@ -257,19 +295,19 @@ func (s *Server) plantSeed(ctx context.Context, f *seedFile, now func() time.Tim
 	// Links name accounts that may stand further down, so they come last.
 	for i := range f.Accounts {
 		if err := directory.Put(ctx, f.registration(i)); err != nil {
-			return f.at("accounts", i, err)
+			return false, f.at("accounts", i, err)
 		}
 	}
 	for i, a := range f.Accounts {
 		for _, mini := range a.Linked {
 			if err := directory.Link(ctx, a.AppID, mini); err != nil {
-				return f.at("accounts", i, err)
+				return false, f.at("accounts", i, err)
 			}
 		}
 	}
 	for i, c := range f.Components {
 		if err := directory.PutComponent(ctx, f.component(i), c.Secret, c.MessageToken, c.EncodingAESKey); err != nil {
-			return f.at("components", i, err)
+			return false, f.at("components", i, err)
 		}
 	}
 	for i, r := range f.Rules {
@@ -281,20 +319,20 @@ func (s *Server) plantSeed(ctx context.Context, f *seedFile, now func() time.Tim
 			err = book.Plant(ctx, owner, f.draft(i), r.Published)
 		}
 		if err != nil {
-			return f.at("rules", i, err)
+			return false, f.at("rules", i, err)
 		}
 	}
 	if err := s.store.PutSeeded(ctx, hash, now()); err != nil {
-		return err
+		return false, err
 	}
-	if s.config.Seed == "" {
+	if f.demo {
 		if err := s.store.PutMeta(ctx, demoMeta, "1"); err != nil {
-			return err
+			return false, err
 		}
 	}
 	s.log.InfoContext(ctx, "seed applied", "seed", f.name, "accounts", len(f.Accounts), "components", len(f.Components), "rules",
 		len(f.Rules))
-	return nil
+	return true, nil
 }
 
 // demoMeta marks a database that holds the demo accounts, whose secrets

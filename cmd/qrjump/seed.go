@@ -1,0 +1,51 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+)
+
+// mostSeed is how long a seed may be that a running server is given, in bytes.
+const mostSeed = 1 << 20
+
+type seedCommand struct {
+	operator
+	File string `arg:"" help:"The seed, YAML as serve --seed reads it, at most 1 MiB. - reads standard input."`
+}
+
+// Run applies a seed to a running emulator.
+func (c *seedCommand) Run(s *session) error {
+	in := s.in
+	if c.File != "-" {
+		f, err := os.Open(c.File)
+		if err != nil {
+			return misuse(err.Error())
+		}
+		defer f.Close()
+		in = f
+	}
+	text, err := io.ReadAll(io.LimitReader(in, mostSeed+1))
+	if err != nil {
+		return misuse(err.Error())
+	}
+	if len(text) > mostSeed {
+		return misused("%s is above 1 MiB: start a server with it, by serve --seed", c.File)
+	}
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	done, err := qrjump.AddSeed(s.ctx, string(text))
+	if err != nil {
+		return emulated("apply the seed "+plain(c.File), err)
+	}
+	return c.print(s, done, func(w io.Writer) {
+		if !done.Applied {
+			fmt.Fprintln(w, "nothing was done: this very seed was applied before; after qrjump reset it can be applied again")
+			return
+		}
+		fmt.Fprintf(w, "the seed is applied: %s, %s, %s\n", counted(done.Accounts, "account"), counted(done.Components, "platform"),
+			counted(done.Rules, "rule"))
+	})
+}
