@@ -130,7 +130,7 @@ func (w Wish) against(others []PrintPackage, most int) error {
 }
 
 // made reports whether a package is what is wished for, and never left: its answer
-// was lost. Choice: the same wish gets it again, and no second one.
+// was lost. The same wish gets it again, and no second one.
 func (w Wish) made(ctx context.Context, tx Tx, o PrintPackage) (bool, error) {
 	if o.Sent > 0 || !o.RecalledAt.IsZero() || len(o.Spoiled) > 0 || o.Codes != w.Codes || o.Spare != w.Spare || o.Printer != w.Printer ||
 		!slices.Equal(o.Recipients, w.Recipients) || !slices.Equal(o.Formats, w.Formats) || o.Drawing != w.Drawing ||
