@@ -25,12 +25,13 @@ func TestKillWhileCodesAreImported(t *testing.T) {
 	const count, piece, kills, callers = 6000, 200, 3, 2
 	const matrix = 361 // characters
 	var pieces []string
-	list := "index,code,code_text\r\n"
+	var list strings.Builder
+	list.WriteString("index,code,code_text\r\n")
 	for i := 0; i < count; i += piece {
 		var b strings.Builder
 		for n := i; n < i+piece; n++ {
 			fmt.Fprintf(&b, "%s OLD%06d %d OLD.EXAMPLE/0$%017d\n", strings.Repeat("0", matrix), n, n, n)
-			list += fmt.Sprintf("%d,OLD%06d,OLD.EXAMPLE/0$%017d\r\n", n, n, n)
+			list.WriteString(fmt.Sprintf("%d,OLD%06d,OLD.EXAMPLE/0$%017d\r\n", n, n, n))
 		}
 		pieces = append(pieces, b.String())
 	}
@@ -121,7 +122,7 @@ func TestKillWhileCodesAreImported(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer resp.Body.Close()
-		if got, err := io.ReadAll(resp.Body); err != nil || string(got) != list {
+		if got, err := io.ReadAll(resp.Body); err != nil || string(got) != list.String() {
 			t.Errorf("the list of codes is another: %d, %d bytes, %v: %.300s", resp.StatusCode, len(got), err, got)
 		}
 		admin := must{connect(t, s.URL, adminToken), t}
