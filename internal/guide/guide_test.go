@@ -306,6 +306,35 @@ func TestSearchKnowsWordsAndChinese(t *testing.T) {
 	}
 }
 
+// Readers ask in the words of their trade, which are not always those of the page: the first place is the one that they look for.
+func TestSearchKnowsWordsOfTheTrade(t *testing.T) {
+	g := open(t)
+	first := regexp.MustCompile(`<li><a href="([^"]*)"`)
+	for asked, want := range map[string]string{
+		"防伪": "how/copied-codes", "窜货": "how/copied-codes", "监控": "metrics", "单点登录": "how/sign-in#people-of-your-provider",
+		"SSO": "how/sign-in#people-of-your-provider", "密钥轮换": "handbook#keys-and-how-to-change-them", "回调": "how/webhooks",
+		"验签": "how/webhooks", "安装": "how/production", "普通链接二维码规则": "calls/qrcodejumpadd",
+		"个人信息": "handbook#when-a-user-wants-to-be-forgotten",
+		"落地页":  "how/pages-for-buyers", "沙箱": "how/sdk", "集群": "how/nodes", "证书": "how/production#tls-and-proxies",
+		"限流": "calls/every-call", "getAccessToken": "calls/token", "addJumpQRCode": "calls/qrcodejumpadd",
+		"startPushTicket": "calls/api_start_push_ticket", "备份": "how/production#backup-and-the-proof-that-it-restores",
+		"升级": "how/production#upgrade", "校验文件": "calls/qrcodejumpdownload", "激活": "calls/codeactive", "打印": "how/print",
+		"扫码接口": "how/app", "unionid": "calls/jscode2session", "码包": "calls/applycodedownload", "nginx": "how/production#tls-and-proxies",
+		"counterfeit": "how/copied-codes", "how do I back it up?": "how/production#backup-and-the-proof-that-it-restores",
+		"10,000 labels": "how/print", "erase a user": "handbook#when-a-user-wants-to-be-forgotten", "java": "calls/sdks",
+		"key rotation": "handbook#keys-and-how-to-change-them",
+		"GDPR":         "handbook#when-a-user-wants-to-be-forgotten",
+	} {
+		for _, language := range []string{"en", "zh"} {
+			_, body := get(t, g, guide.Root+language+"/search?q="+url.QueryEscape(asked))
+			_, list, _ := strings.Cut(body, `class="found"`)
+			if found := first.FindStringSubmatch(list); found == nil || found[1] != guide.Root+language+"/"+want {
+				t.Errorf("%s: %q leads to %v, wanted %s", language, asked, found, want)
+			}
+		}
+	}
+}
+
 // A page that speaks of other pages than its language's, or a contents list that names none, is found at start.
 func TestPagesThatDoNotFitAreRefused(t *testing.T) {
 	part, err := fs.Sub(docs.Pages, "en")

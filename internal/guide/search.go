@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -35,6 +36,14 @@ type place struct {
 	terms  int
 }
 
+// name is that of the page, with the anchor.
+func (p place) name() string {
+	if p.anchor == "" {
+		return p.page.name
+	}
+	return p.page.name + "#" + p.anchor
+}
+
 type posting struct {
 	place int
 	times float64 // a term of a title counts as several
@@ -43,7 +52,23 @@ type posting struct {
 const (
 	titleWorth   = 8 // what a term in the title of a page counts, where one in its text is 1
 	headingWorth = 4
+
+	// looked is what a place counts that readers look things up in, where one that explains is 1.
+	looked = 0.5
 )
+
+// lookups are long and have nearly every word; so have the programs of the SDKs.
+var lookups = []string{"commands", "settings", "metrics", "behaviours", "handbook#the-tables", "handbook#what-grows-with-what"}
+
+// rank is what a place is worth beside others that have the same words.
+func (p place) rank() float64 {
+	page, _, _ := strings.Cut(p.name(), "#")
+	inCall := strings.HasPrefix(page, "calls/") && strings.Contains(p.title, ": ") && p.anchor != ""
+	if slices.Contains(lookups, page) || slices.Contains(lookups, p.name()) || inCall {
+		return looked
+	}
+	return 1
+}
 
 var programs = []string{"go", "java", "js", "python"}
 
@@ -126,7 +151,7 @@ func (x *index) put(one place, first bool) {
 	if first {
 		worth = titleWorth
 	}
-	for _, term := range terms(one.title) {
+	for _, term := range append(terms(one.title), terms(sought[one.name()])...) {
 		counts[term] += worth
 	}
 	for term, times := range counts {
@@ -135,17 +160,21 @@ func (x *index) put(one place, first bool) {
 	x.places = append(x.places, one)
 }
 
+// thousands is the comma of 10,000.
+var thousands = regexp.MustCompile(`(\d),(\d{3})`)
+
 // terms are what a text can be found by.
 func terms(text string) (list []string) {
+	text = thousands.ReplaceAllString(text, "$1$2")
 	word := -1 // where one began
 	var last rune
 	end := func(at int) {
 		if word >= 0 {
-			list = append(list, strings.ToLower(text[word:at]))
+			list = append(list, stem(text[word:at]))
 			// A name of several parts is found by its parts, too.
 			if parts := strings.FieldsFunc(text[word:at], func(r rune) bool { return r == '_' }); len(parts) > 1 {
 				for _, part := range parts {
-					list = append(list, strings.ToLower(part))
+					list = append(list, stem(part))
 				}
 			}
 			word = -1
@@ -174,6 +203,19 @@ func terms(text string) (list []string) {
 	return list
 }
 
+// stem is a word as it is sought: in lower case, and one label where there are labels.
+func stem(word string) string {
+	word = strings.ToLower(word)
+	if len(word) > 3 && strings.HasSuffix(word, "s") && !strings.HasSuffix(word, "ss") {
+		return word[:len(word)-1]
+	}
+	return word
+}
+
+// idle are words of a question that say nothing of what is sought.
+var idle = strings.Fields("a an and are at can do does for from how i in is it me my of on or our the this to we what when where " +
+	"which who why with you your")
+
 type found struct {
 	Title, Path string
 	Words       []piece
@@ -196,6 +238,9 @@ func (x *index) find(question string) []found {
 	}
 	slices.Sort(asked)
 	asked = slices.Compact(asked)
+	if telling := slices.DeleteFunc(slices.Clone(asked), func(t string) bool { return slices.Contains(idle, t) }); len(telling) > 0 {
+		asked = telling
+	}
 	scores, hits := map[int]float64{}, map[int]int{}
 	for _, term := range asked {
 		list := x.terms[term]
@@ -220,11 +265,8 @@ func (x *index) find(question string) []found {
 		if one.anchor != "" {
 			title += " · " + one.title
 		}
-		path := one.page.path()
-		if one.anchor != "" {
-			path += "#" + one.anchor
-		}
-		list = append(list, found{Title: title, Path: path, score: score, Words: excerpt(one.text, asked)})
+		list = append(list, found{Title: title, Path: Root + one.page.language.Code + "/" + one.name(), score: score * one.rank(),
+			Words: excerpt(one.text, asked)})
 	}
 	slices.SortFunc(list, func(a, b found) int { return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.Path, b.Path)) })
 	return list[:min(len(list), maxFound)]
