@@ -7,13 +7,13 @@ import (
 
 // Appearance is how an account looks on the pages that buyers see.
 type Appearance struct {
-	AppID    string                `json:"appid"`
-	Accent   string                `json:"accent" doc:"#rrggbb, ground of the button; empty = the pages' own"`
-	OnAccent string                `json:"on_accent,omitempty" doc:"colour of text on it: #ffffff or #000000, whichever has more contrast"`
-	Help     string                `json:"help" doc:"an https address"`
-	AskFirst bool                  `json:"ask_first" doc:"a link shows its page with a button also where the account has a url_scheme"`
-	Texts    map[string]BuyerTexts `json:"texts" doc:"by language: en, zh"`
-	Logo     *Logo                 `json:"logo,omitempty"`
+	AppID      string                `json:"appid"`
+	Accent     string                `json:"accent" doc:"#rrggbb, ground of the button; empty = the pages' own"`
+	OnAccent   string                `json:"on_accent,omitempty" doc:"colour of text on it: #ffffff or #000000, whichever has more contrast"`
+	Help       string                `json:"help" doc:"an https address"`
+	OpenAtOnce bool                  `json:"open_at_once" doc:"a browser is sent to the account's url_scheme without a page; else the page has a button"`
+	Texts      map[string]BuyerTexts `json:"texts" doc:"by language: en, zh"`
+	Logo       *Logo                 `json:"logo,omitempty"`
 }
 
 // BuyerTexts are what an account says itself, in one language.
@@ -34,17 +34,17 @@ type Logo struct {
 // AppearancePut is how an account shall look. What is left out is none, but the logo
 // stays.
 type AppearancePut struct {
-	Accent   string                `json:"accent,omitempty" maxLength:"7" doc:"#rrggbb"`
-	Help     string                `json:"help,omitempty" maxLength:"512" doc:"an https address"`
-	AskFirst bool                  `json:"ask_first,omitempty"`
-	Texts    map[string]BuyerTexts `json:"texts,omitempty" doc:"by language: en, zh"`
-	Logo     []byte                `json:"logo,omitempty" doc:"a file as PNG, JPEG or WebP; left out: what is there stays"`
-	NoLogo   bool                  `json:"no_logo,omitempty" doc:"remove the logo"`
+	Accent     string                `json:"accent,omitempty" maxLength:"7" doc:"#rrggbb"`
+	Help       string                `json:"help,omitempty" maxLength:"512" doc:"an https address"`
+	OpenAtOnce bool                  `json:"open_at_once,omitempty"`
+	Texts      map[string]BuyerTexts `json:"texts,omitempty" doc:"by language: en, zh"`
+	Logo       []byte                `json:"logo,omitempty" doc:"a file as PNG, JPEG or WebP; left out: what is there stays"`
+	NoLogo     bool                  `json:"no_logo,omitempty" doc:"remove the logo"`
 }
 
 // Put is what would put the appearance as it is; the logo stays.
 func (a Appearance) Put() AppearancePut {
-	return AppearancePut{Accent: a.Accent, Help: a.Help, AskFirst: a.AskFirst, Texts: a.Texts}
+	return AppearancePut{Accent: a.Accent, Help: a.Help, OpenAtOnce: a.OpenAtOnce, Texts: a.Texts}
 }
 
 // Appearance is how an account looks on the pages that buyers see; the zero value but for

@@ -11,12 +11,12 @@ import (
 
 type accountAppearance struct {
 	operator
-	AppID    string  `arg:"" name:"appid" help:"The account."`
-	Accent   *string `placeholder:"RRGGBB" help:"Ground of the button, as six hexadecimal digits; \"\" is the pages' own."`
-	HelpLink *string `placeholder:"URL" help:"Where buyers get help, an https address; \"\" is none."`
-	AskFirst *bool   `negatable:"" help:"Show a link's page with a button, also where a url_scheme could open the app at once."`
-	Logo     string  `type:"existingfile" placeholder:"FILE" xor:"logo" help:"A picture as PNG, JPEG or WebP, 512 KiB at most."`
-	NoLogo   bool    `xor:"logo" help:"Remove the logo."`
+	AppID      string  `arg:"" name:"appid" help:"The account."`
+	Accent     *string `placeholder:"RRGGBB" help:"Ground of the button, as six hexadecimal digits; \"\" is the pages' own."`
+	HelpLink   *string `placeholder:"URL" help:"Where buyers get help, an https address; \"\" is none."`
+	OpenAtOnce *bool   `negatable:"" help:"Send a browser to the account's url_scheme at once; without this, a page with a button opens it."`
+	Logo       string  `type:"existingfile" placeholder:"FILE" xor:"logo" help:"A picture as PNG, JPEG or WebP, 512 KiB at most."`
+	NoLogo     bool    `xor:"logo" help:"Remove the logo."`
 
 	AppEn     *string `placeholder:"TEXT" help:"In English: what users call the app that scans, 40 characters at most."`
 	AppZh     *string `placeholder:"TEXT" help:"The same in Chinese."`
@@ -45,8 +45,8 @@ func (c *accountAppearance) changed(have client.Appearance) (want client.Appeara
 			want.Texts[language] = texts
 		}
 	}
-	if c.AskFirst != nil {
-		want.AskFirst, any = *c.AskFirst, true
+	if c.OpenAtOnce != nil {
+		want.OpenAtOnce, any = *c.OpenAtOnce, true
 	}
 	if c.Logo != "" {
 		if want.Logo, err = logoOf(c.Logo); err != nil {
@@ -111,7 +111,7 @@ func printAppearance(w io.Writer, a client.Appearance) {
 	}
 	en, zh := a.Texts["en"], a.Texts["zh"]
 	printFields(w, [2]string{"appid", a.AppID}, [2]string{"accent", accent}, [2]string{"help", a.Help},
-		[2]string{"ask first", yesNo(a.AskFirst)}, [2]string{"logo", logo}, [2]string{"app en", en.App}, [2]string{"app zh", zh.App},
+		[2]string{"open at once", yesNo(a.OpenAtOnce)}, [2]string{"logo", logo}, [2]string{"app en", en.App}, [2]string{"app zh", zh.App},
 		[2]string{"landing en", en.Landing}, [2]string{"landing zh", zh.Landing},
 		[2]string{"code en", en.Code}, [2]string{"code zh", zh.Code})
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
@@ -63,21 +64,21 @@ func (c *exportCommand) writeStatic(s *session) error {
 	if err != nil {
 		return err
 	}
-	accounts, err := operator.Accounts(s.ctx, "", 0)
+	apps, err := operator.Accounts(s.ctx, "", 0)
 	for err == nil {
 		var more []client.Account
-		if len(accounts) > 0 {
-			more, err = operator.Accounts(s.ctx, accounts[len(accounts)-1].AppID, 0)
+		if len(apps) > 0 {
+			more, err = operator.Accounts(s.ctx, apps[len(apps)-1].AppID, 0)
 		}
 		if len(more) == 0 {
 			break
 		}
-		accounts = append(accounts, more...)
+		apps = append(apps, more...)
 	}
 	if err != nil {
 		return fmt.Errorf("list accounts: %w", err)
 	}
-	f := newStatic(set, accounts)
+	f := newStatic(set, apps)
 	if err := f.dress(s, operator); err != nil {
 		return err
 	}
@@ -109,9 +110,9 @@ func (c *exportCommand) writeStatic(s *session) error {
 	return err
 }
 
-func newStatic(set []rules.Rule, accounts []client.Account) *staticFolder {
+func newStatic(set []rules.Rule, apps []client.Account) *staticFolder {
 	named := map[string]client.Account{}
-	for _, a := range accounts {
+	for _, a := range apps {
 		named[a.AppID] = a
 	}
 	f := &staticFolder{set: set, pages: map[int]*staticRule{}}
@@ -209,21 +210,15 @@ func btoi(b bool) int {
 }
 
 // opensBy is the address by which a browser opens a Mini Program, from the
-// template that the operator set for it; "" = there is none. The scheme is an
-// app's: one that a browser runs or fetches is left out, whatever the server says.
+// template that the operator set for it; "" = there is none. What a server of
+// elsewhere says is looked at as if it were new: the scheme is an app's.
 func opensBy(scheme string, r rules.Rule) template.URL {
-	u, err := url.Parse(scheme)
-	if err != nil || scheme == "" ||
-		slices.Contains([]string{"", "http", "https", "javascript", "vbscript", "data", "file", "blob"}, u.Scheme) {
-		return ""
+	page, mark := strings.TrimPrefix(r.Path, "/"), "?"
+	if strings.Contains(page, "?") {
+		mark = "&"
 	}
-	path, query, _ := strings.Cut(strings.TrimPrefix(r.Path, "/"), "?")
-	if query != "" {
-		query += "&"
-	}
-	query += "q=" + url.QueryEscape(r.Prefix.Text)
-	return template.URL(strings.NewReplacer("{appid}", url.QueryEscape(r.Target), "{path}", url.QueryEscape(path), "{query}",
-		url.QueryEscape(query)).Replace(scheme))
+	address, _ := accounts.Account{AppID: r.Target, URLScheme: scheme}.LaunchAddress(page + mark + "q=" + url.QueryEscape(r.Prefix.Text))
+	return template.URL(address)
 }
 
 // write fills the folder, which will be at final.

@@ -64,8 +64,18 @@ func TestStaticFilesKeepCodesAlive(t *testing.T) {
 	if err := png.Encode(&logo, image.NewGray(image.Rect(0, 0, 30, 20))); err != nil {
 		t.Fatal(err)
 	}
+	app, err := w.operator.Account(t.Context(), "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened := app.Put()
+	opened.URLScheme = "teaapp://{appid}/{path}"
+	if err := w.operator.PutAccount(t.Context(), "shop", opened); err != nil {
+		t.Fatal(err)
+	}
 	look, err := w.operator.PutAppearance(t.Context(), "shop", client.AppearancePut{Accent: "#7a3e00", Help: "https://help.example/",
-		Logo: logo.Bytes(), Texts: map[string]client.BuyerTexts{"en": {Landing: "Order <here>"}}})
+		OpenAtOnce: true, // no file can do that: its page has the button
+		Logo:       logo.Bytes(), Texts: map[string]client.BuyerTexts{"en": {Landing: "Order <here>"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +103,8 @@ func TestStaticFilesKeepCodesAlive(t *testing.T) {
 			}
 		}
 		if _, page := fetch(t, site.URL+"/exact", ""); !strings.Contains(page, "Order &lt;here&gt;") ||
-			!strings.Contains(page, `href="https://help.example/"`) {
+			!strings.Contains(page, `href="https://help.example/"`) ||
+			!strings.Contains(page, `<a class="button" href="teaapp://shop/pages%2F7%2F7"`) {
 			t.Errorf("%s", page)
 		}
 		for path, want := range map[string]string{"/t/": "http://tea.example/t/<", "/t/menu": "http://tea.example/t/menu<",

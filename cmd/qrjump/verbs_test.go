@@ -84,9 +84,9 @@ var everyVerb = []verb{
 		}
 	}},
 	{path: "account jump", api: adminAPI, words: "shop1 on", says: `^jumping is on for shop1$`},
-	{path: "account appearance", api: adminAPI, words: "shop1", says: `^appid +shop1\nask first +no$`},
-	{path: "account appearance", api: adminAPI, words: "shop1 --accent 0B6B45 --help-link https://tea.example/help --landing-en hello --ask-first",
-		says: `(?s)accent +#0b6b45 with text in #ffffff.*help +https://tea\.example/help.*ask first +yes.*landing en +hello`},
+	{path: "account appearance", api: adminAPI, words: "shop1", says: `^appid +shop1\nopen at once +no$`},
+	{path: "account appearance", api: adminAPI, words: "shop1 --accent 0B6B45 --help-link https://tea.example/help --landing-en hello --open-at-once",
+		says: `(?s)accent +#0b6b45 with text in #ffffff.*help +https://tea\.example/help.*open at once +yes.*landing en +hello`},
 	{path: "account revoke", api: adminAPI, words: "shop1", says: `^no token is left of shop1$`},
 	{path: "account quota", api: adminAPI, words: "shop1", says: `^shop1 has 100 publishes left this month$`},
 	{path: "account notices", api: adminAPI, words: "shop1", says: `^shop1 was told nothing$`},

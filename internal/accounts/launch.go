@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -49,3 +50,17 @@ func (a Account) ValidURLScheme() error {
 	}
 	return nil
 }
+
+// LaunchAddress opens a page of the Mini Program from a browser, where the operator
+// set a template. The page, with the link that was scanned, is percent-encoded whole, and the
+// scheme is the template's: a link sends no visitor to an address of its own.
+func (a Account) LaunchAddress(page string) (address string, ok bool) {
+	if a.URLScheme == "" || a.ValidURLScheme() != nil {
+		return "", false
+	}
+	path, query, _ := strings.Cut(page, "?")
+	return strings.NewReplacer("{appid}", encoded(a.AppID), "{path}", encoded(path), "{query}", encoded(query)).Replace(a.URLScheme), true
+}
+
+// encoded is a text as one value of a query or one segment of a path.
+func encoded(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }

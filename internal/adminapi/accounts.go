@@ -32,7 +32,7 @@ type accountInput struct {
 	MarketcodeKey string                   `json:"marketcode_key,omitempty" doc:"16 characters; left out: the stored one stays"`
 	Linked        []string                 `json:"linked,omitempty" doc:"links to add"`
 	MessageURL    string                   `json:"message_url,omitempty"`
-	URLScheme     string                   `json:"url_scheme,omitempty" doc:"the scan page sends a browser to this address: an app's scheme, with {appid}, {path} and {query}"`
+	URLScheme     string                   `json:"url_scheme,omitempty" doc:"the button on the page of a link opens this address: an app's scheme, with {appid}, {path} and {query}"`
 	IPAllowlist   []string                 `json:"ip_allowlist,omitempty"`
 	SecretFrozen  bool                     `json:"secret_frozen,omitempty"`
 }

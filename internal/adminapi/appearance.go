@@ -8,7 +8,7 @@ import (
 )
 
 func showAppearance(a appearance.Appearance, png []byte) client.Appearance {
-	shown := client.Appearance{AppID: a.AppID, Accent: string(a.Accent), Help: a.Help, AskFirst: a.AskFirst,
+	shown := client.Appearance{AppID: a.AppID, Accent: string(a.Accent), Help: a.Help, OpenAtOnce: a.OpenAtOnce,
 		Texts: map[string]client.BuyerTexts{}}
 	if a.Accent != "" {
 		shown.OnAccent = string(a.Accent.On())
@@ -32,7 +32,7 @@ func (a *Admin) putAppearance(ctx context.Context, in *struct {
 	Body client.AppearancePut
 }) (client.Appearance, error) {
 	b := in.Body
-	wanted := appearance.Appearance{AppID: in.AppID, Accent: appearance.Colour(b.Accent), Help: b.Help, AskFirst: b.AskFirst,
+	wanted := appearance.Appearance{AppID: in.AppID, Accent: appearance.Colour(b.Accent), Help: b.Help, OpenAtOnce: b.OpenAtOnce,
 		Texts: map[appearance.Language]appearance.Texts{}}
 	for language, texts := range b.Texts {
 		wanted.Texts[appearance.Language(language)] = appearance.Texts(texts)

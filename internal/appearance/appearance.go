@@ -21,11 +21,11 @@ type Appearance struct {
 	AppID  string
 	Accent Colour // ground of the page's button
 	Help   string // an https address; "" = none
-	// AskFirst shows the page of a link with a button also where the account has a
-	// url_scheme; else a browser is sent there at once.
-	AskFirst bool
-	Texts    map[Language]Texts
-	Logo     Logo
+	// OpenAtOnce sends a browser to the account's url_scheme without a page; else the page of
+	// a link has a button that opens it.
+	OpenAtOnce bool
+	Texts      map[Language]Texts
+	Logo       Logo
 }
 
 // Language is one of those that pages speak.

@@ -60,7 +60,7 @@ func (c *Console) changeAppearance(v *visit) {
 		defer func() { _ = v.r.MultipartForm.RemoveAll() }()
 	}
 	want := client.AppearancePut{Accent: v.r.PostFormValue("accent"), Help: v.r.PostFormValue("help"),
-		AskFirst: v.r.PostFormValue("ask_first") != "", NoLogo: v.r.PostFormValue("no_logo") != "",
+		OpenAtOnce: v.r.PostFormValue("open_at_once") != "", NoLogo: v.r.PostFormValue("no_logo") != "",
 		Texts: map[string]client.BuyerTexts{}}
 	if v.r.PostFormValue("own_accent") == "" {
 		want.Accent = ""
@@ -87,7 +87,7 @@ func (c *Console) changeAppearance(v *visit) {
 		if v.failed(v.ask("GET", appearancePath(appid), nil, &data.Look)) {
 			return
 		}
-		data.Look.Accent, data.Look.Help, data.Look.AskFirst, data.Look.Texts = want.Accent, want.Help, want.AskFirst, want.Texts
+		data.Look.Accent, data.Look.Help, data.Look.OpenAtOnce, data.Look.Texts = want.Accent, want.Help, want.OpenAtOnce, want.Texts
 		v.showAppearance(http.StatusUnprocessableEntity, data)
 		return
 	}

@@ -26,7 +26,7 @@ func TestAnAppearanceIsChangedByItsForm(t *testing.T) {
 	var form bytes.Buffer
 	w := multipart.NewWriter(&form)
 	for name, value := range map[string]string{"own_accent": "yes", "accent": "#7a3e00", "help": "https://help.example/",
-		"landing_en": `Order "here" <now>`, "ask_first": "yes"} {
+		"landing_en": `Order "here" <now>`, "open_at_once": "yes"} {
 		if err := w.WriteField(name, value); err != nil {
 			t.Fatal(err)
 		}
@@ -61,7 +61,7 @@ func TestAnAppearanceIsChangedByItsForm(t *testing.T) {
 		}
 	}
 	says("changed", v.get(path), `value="#7a3e00"`, `value="https://help.example/"`, "Order &#34;here&#34; &lt;now&gt;",
-		`<img src="data:image/png;base64,`, `name="ask_first" value="yes" checked`)
+		`<img src="data:image/png;base64,`, `name="open_at_once" value="yes" checked`)
 	// What is refused stands in the form again, and nothing was changed.
 	p = v.post(path, url.Values{"help": {"http://help.example/"}, "landing_en": {"Half a text"}})
 	if p.Status != http.StatusUnprocessableEntity {

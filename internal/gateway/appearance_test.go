@@ -145,16 +145,14 @@ func TestTheMakerOfACodeSpeaksOnItsPage(t *testing.T) {
 	p.has("unknown", a, "-help.example", "-/qrjump/logo/", `<div class="verdict missing"><svg `, "What to do", "您可以这样做")
 }
 
-func TestAPageAsksFirstWhereItShall(t *testing.T) {
+// Issue 17, 4: the page names the app and has a button; an operator may do without the page.
+func TestALinkHasAPageWithAButtonUnlessItsOperatorOpensTheAppAtOnce(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
-	if a := p.get("tea.example", "/a"); a.Status != http.StatusFound {
-		t.Errorf("%d", a.Status)
-	}
-	p.dress("tea", map[string]any{"ask_first": true})
-	a := p.get("tea.example", "/a?x=%22%3E%3Cscript%3E")
-	p.isPage("asked", a, 200)
-	p.has("asked", a, "打开茶馆</a>", "Open 茶馆</a>", `<h1>茶馆</h1>`)
+	const link = "/a?x=%22%3E%3Cscript%3E"
+	a := p.get("tea.example", link)
+	p.isPage("the page", a, 200)
+	p.has("the page", a, "打开茶馆</a>", "Open 茶馆</a>", `<h1>茶馆</h1>`)
 	if address := regexp.MustCompile(`<a class="button" href="(teaapp://open\?app=tea&amp;page=pages%2Ftea&amp;query=[^"]*)"`).
 		FindStringSubmatch(a.Body); address == nil || strings.ContainsAny(address[1], "<> ") {
 		t.Errorf("%q: %s", address, a.Body)
@@ -162,6 +160,17 @@ func TestAPageAsksFirstWhereItShall(t *testing.T) {
 	if got := qrText(t, a.Body); got != "http://tea.example/a?x=%22%3E%3Cscript%3E" {
 		t.Errorf("the QR code is of %q", got)
 	}
+	p.dress("tea", map[string]any{"open_at_once": true})
+	if a := p.get("tea.example", link); a.Status != http.StatusFound || !strings.HasPrefix(a.Header.Get("Location"), "teaapp://open?") {
+		t.Errorf("at once: %d %q", a.Status, a.Header.Get("Location"))
+	}
+	// An account without an address that opens it has its page all the same.
+	p.dress("shop", map[string]any{"open_at_once": true})
+	a = p.get("coffee.example", "/t/7")
+	p.isPage("no address", a, 200)
+	p.has("no address", a, `<button class="button" type="button" data-copy`, `-<a class="button"`)
+	p.dress("tea", map[string]any{})
+	p.isPage("the page again", p.get("tea.example", link), 200)
 }
 
 // A browser's language is a preference: the page holds the other one too, behind a

@@ -51,7 +51,7 @@ func TestInChromium(t *testing.T) {
 	}
 	p.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":"https://q.example%s","user":"u"}`, codes[1]), "Authorization: Bearer "+
 		p.scanKey())
-	look := map[string]any{"accent": "#7a3e00", "help": "https://help.example/", "ask_first": true,
+	look := map[string]any{"accent": "#7a3e00", "help": "https://help.example/",
 		"logo": logoFile(t, color.NRGBA{122, 62, 0, 255}, 300, 100),
 		"texts": map[string]any{"en": map[string]string{"app": "Coffee App", "landing": "Order at your table."},
 			"zh": map[string]string{"app": "咖啡应用", "landing": "在桌边点单。"}}}

@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -245,14 +244,13 @@ func (g *Gateway) within(w http.ResponseWriter, r *http.Request, what string, pa
 	return false
 }
 
-// landing sends the browser into the Mini Program, or shows how to get there.
+// landing shows how to get into the Mini Program, or sends the browser there where its operator chose so.
 func (g *Gateway) landing(w http.ResponseWriter, r *http.Request, text string, d scan.Decision) {
 	app, _ := g.Account(d.AppID)
 	v := view{Kind: "landing", App: cmp.Or(app.Name, d.AppID), Link: text}
 	g.dress(r, &v, d.AppID)
-	if address, ok := launchAddress(app, d.Path); ok && v.Look.AskFirst {
-		v.Open = template.URL(address) // of an app's scheme, see accounts.Account.ValidURLScheme
-	} else if ok {
+	address, ok := app.LaunchAddress(d.Path)
+	if ok && v.Look.OpenAtOnce {
 		g.observe(RedirectPage)
 		h := w.Header()
 		guardHeaders(h)
@@ -260,6 +258,7 @@ func (g *Gateway) landing(w http.ResponseWriter, r *http.Request, text string, d
 		w.WriteHeader(http.StatusFound)
 		return
 	}
+	v.Open = template.URL(address) // of an app's scheme, see accounts.Account.ValidURLScheme
 	if len(text) <= maxDrawn {
 		if !g.hands.acquire(r.Context()) {
 			return // nobody is there any more
@@ -279,21 +278,6 @@ func (g *Gateway) picture(text string) template.URL {
 	picture, _ := draw(text)
 	return picture
 }
-
-// launchAddress is the Mini Program's address for a page, where the operator
-// set a template. The link of the scan is percent-encoded whole, and the
-// scheme is the template's: a link sends no visitor to an address of its own.
-func launchAddress(app accounts.Account, page string) (string, bool) {
-	if app.URLScheme == "" || app.ValidURLScheme() != nil {
-		return "", false
-	}
-	path, query, _ := strings.Cut(page, "?")
-	return strings.NewReplacer("{appid}", encoded(app.AppID), "{path}", encoded(path), "{query}", encoded(query)).Replace(app.URLScheme),
-		true
-}
-
-// encoded is a text as one value of a query or one segment of a path.
-func encoded(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 
 // code shows what is known of a code.
 func (g *Gateway) code(w http.ResponseWriter, r *http.Request, text string, s codes.Scanned) {

@@ -354,18 +354,6 @@ func TestOnlyNamesOfOthersArePageHosts(t *testing.T) {
 	}
 }
 
-func TestATemplateGivesOneAddress(t *testing.T) {
-	t.Parallel()
-	for scheme, want := range map[string]string{
-		"app://{appid}/{path}?{query}": "app://a%2Fb/p%2Fq%20r?x%3D%7Bpath%7D%26y%3D%2520", "app:open": "app:open", "": "", "https://x": "",
-	} {
-		got, ok := launchAddress(accounts.Account{AppID: "a/b", URLScheme: scheme}, "p/q r?x={path}&y=%20")
-		if ok != (want != "") || got != want {
-			t.Errorf("%q: %q %v", scheme, got, ok)
-		}
-	}
-}
-
 func FuzzPages(f *testing.F) {
 	for _, s := range []string{"", "/", "/x?<script>", "/%ff", strings.Repeat("a", 5000)} {
 		f.Add(s, "zh", "q.example")

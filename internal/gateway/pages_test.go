@@ -209,9 +209,10 @@ func TestALinkOfARuleShowsHowToOpenItsMiniProgram(t *testing.T) {
 	}
 }
 
-func TestAMiniProgramWithASchemeIsOpened(t *testing.T) {
+func TestAMiniProgramWithASchemeIsOpenedAtOnce(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
+	p.dress("tea", map[string]any{"open_at_once": true})
 	a := p.get("tea.example", "/a?b=c&d=javascript:alert(1)")
 	if want := regexp.MustCompile(
 		`^teaapp://open\?app=tea&page=pages%2Ftea&query=x%3D1%26q%3Dhttp%253A%252F%252Ftea\.example%252Fa%253Fb%253Dc%2526d%253Djavascript%253Aalert\(1\)%26scancode_time%3D\d+$`); a.Status != 302 ||
@@ -504,6 +505,7 @@ func TestNothingHostileIsEchoed(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
 	p.Admin("PUT", "/settings", `{"page_limit":0}`)
+	p.dress("tea", map[string]any{"open_at_once": true})
 	evil := `"><script>alert(1)</script><img src=x onerror=alert(1)>`
 	// Requests that no browser sends, past the client's own checks.
 	for what, request := range map[string]string{
@@ -579,6 +581,16 @@ func TestDevShowsThePageOfAnyLink(t *testing.T) {
 	p.isPage("a link", a, 200)
 	if got := qrText(t, a.Body); got != "https://coffee.example/t/7?a=b" {
 		t.Errorf("the QR code is of %q", got)
+	}
+	// It is the page that a browser gets of the printed link: a button, or the app at once.
+	p.Admin("PUT", "/accounts/wxminiprogram0001", `{"kind":"mini_program","versions":["release"],"url_scheme":"cup://go?to={path}"}`)
+	a = at("https://coffee.example/t/7")
+	p.isPage("a button", a, 200)
+	p.has("a button", a, `<a class="button" href="cup://go?to=pages%2F`)
+	p.dress("wxminiprogram0001", map[string]any{"open_at_once": true})
+	a = at("https://coffee.example/t/7")
+	if a.Status != http.StatusFound || !strings.HasPrefix(a.Header.Get("Location"), "cup://go?to=pages%2F") {
+		t.Errorf("at once: %d %q", a.Status, a.Header.Get("Location"))
 	}
 	p.isPage("no rule", at("https://coffee.example/x"), 404)
 	p.isPage("no link", at("javascript:alert(1)"), 404)

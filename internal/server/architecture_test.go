@@ -98,9 +98,9 @@ var mayImport = map[string][]string{
 
 	"client":     {},
 	"qrjumptest": {"client", "internal/server"},
-	"cmd/qrjump": {"client", "internal/archive", "internal/cassette", "internal/codes", "internal/errcode", "internal/index",
-		"internal/labels", "internal/live", "internal/outbound", "internal/parcel", "internal/rules", "internal/scan", "internal/server",
-		"internal/spelling", "internal/symbol", "internal/verification", "internal/version",
+	"cmd/qrjump": {"client", "internal/accounts", "internal/archive", "internal/cassette", "internal/codes", "internal/errcode",
+		"internal/index", "internal/labels", "internal/live", "internal/outbound", "internal/parcel", "internal/rules", "internal/scan",
+		"internal/server", "internal/spelling", "internal/symbol", "internal/verification", "internal/version",
 		"internal/ruleplan", "internal/yamltext"},
 	"demo":      {},
 	"deploy":    {},

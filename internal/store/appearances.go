@@ -12,7 +12,7 @@ import (
 // appearanceRows are appearances without the pictures themselves.
 var appearanceRows = noun[appearance.Appearance]{table: "appearances", key: "appid", none: appearance.ErrNone,
 	fields: func(a *appearance.Appearance) []field {
-		return []field{{"appid", &a.AppID}, {"accent", &a.Accent}, {"help", &a.Help}, {"ask_first", &a.AskFirst},
+		return []field{{"appid", &a.AppID}, {"accent", &a.Accent}, {"help", &a.Help}, {"open_at_once", &a.OpenAtOnce},
 			{"texts", inJSON(&a.Texts)}, {"logo_hash", &a.Logo.Hash}, {"logo_width", &a.Logo.Width}, {"logo_height", &a.Logo.Height},
 			{"logo_bytes", &a.Logo.Bytes}}
 	}}.rows()
@@ -44,6 +44,6 @@ func (t *Tx) PutAppearance(ctx context.Context, a appearance.Appearance, png []b
 	if err != nil {
 		return err
 	}
-	return t.note(ctx, ofAppearance, a.AppID, "put", map[string]any{"accent": a.Accent, "help": a.Help, "ask_first": a.AskFirst,
+	return t.note(ctx, ofAppearance, a.AppID, "put", map[string]any{"accent": a.Accent, "help": a.Help, "open_at_once": a.OpenAtOnce,
 		"texts": a.Texts, "logo": a.Logo.Hash})
 }
