@@ -7,7 +7,7 @@ var (
 	CodesGrant = seen("codes.grant", "marketcode 1", "a live answer quoted in public", "2020-08-11",
 		"A service account without the feature is answered with 48001.", "未开通一物一码的服务号返回 48001。")
 	CodesGate = inferred("codes.gate", "marketcode 1", "48001 has no hint, so the service behind has not answered",
-		"That 48001 comes before the body is read.", "该 48001 在读取请求体之前返回。")
+		"The 48001 of an account without one item, one code comes before the body is read.", "无权使用一物一码时，在读取请求体之前就返回 48001。")
 	CodesPrefix = choice("codes.prefix", "marketcode 1",
 		"Without a code prefix of the operator's own applycode is answered with 48001 in production.",
 		"生产环境未设置自有码前缀时 applycode 返回 48001。")
@@ -57,7 +57,7 @@ var (
 	CodesActivateAppIDMissing = choice("codes.activate.appid_missing", "marketcode 3.4",
 		"An activation without wxa_appid is answered with 40097.", "激活时缺少 wxa_appid 返回 40097。")
 	CodesActivateAppIDForm = choice("codes.activate.appid_form", "marketcode 3.4",
-		"A wxa_appid that cannot be an AppID is answered with 40013.", "wxa_appid 不可能是 AppID 时返回 40013。")
+		"A wxa_appid that cannot be an AppID is answered with 40013.", "wxa_appid 的格式不是 AppID 时返回 40013。")
 	CodesActivateAppIDUnknown = choice("codes.activate.appid_unknown", "marketcode 3.4",
 		"A wxa_appid of no Mini Program here is answered with 40097.", "wxa_appid 不是本服务器上的小程序时返回 40097。")
 	CodesActivateUnlinked = choice("codes.activate.unlinked", "marketcode 3.4",
@@ -84,11 +84,11 @@ var (
 	CodesQueryInactive = inferred("codes.query.inactive", "marketcode 3.5", "the words of 80304",
 		"A code that is not active is answered with 80304; a setting answers 0 instead.", "未激活的码返回 80304；可设置改为返回 0。")
 	CodesQueryBare = choice("codes.query.bare", "marketcode 3.5",
-		"With that setting a code that is not active is answered with 0 and without the fields of an activation.",
-		"按该设置，未激活的码返回 0，且不含激活字段。")
+		"With inactive_code_is_an_error off a code that is not active is answered with 0 and without the fields of an activation.",
+		"关闭设置 inactive_code_is_an_error 后，未激活的码返回 0，且不含激活字段。")
 
 	CodesTicketOpenID = seen("codes.ticket.openid", "marketcode 3.6", live, "2023-07-07",
-		"An openid of impossible form is answered with 40097, openid invalid.", "openid 格式不可能成立时返回 40097 openid invalid。")
+		"An openid of impossible form is answered with 40097, openid invalid.", "openid 格式有误时返回 40097 openid invalid。")
 	CodesTicketBad = seen("codes.ticket.bad", "marketcode 3.6", "D/ thread of tickettocode, quoted in marketcode 1.1", "2024-05-10",
 		"A ticket that is unknown or not this openid's is answered with 40097.", "code_ticket 不存在或与 openid 不对应时返回 40097。")
 	CodesTicketOther = choice("codes.ticket.other", "marketcode 3.6",

@@ -55,8 +55,8 @@ var (
 		"Hosts under .ink, .media, .plus and .run are refused with 85066 where the setting refuse_newer_domains is on.",
 		"设置 refuse_newer_domains 开启时，.ink、.media、.plus、.run 下的主机返回 85066。")
 	RulesPrefixNewerTaken = choice("rules.prefix.newer_taken", "rules 2.5",
-		"Hosts under these top-level domains are taken by default, although the platform refused them.",
-		"默认接受这些顶级域名下的主机，尽管平台曾拒绝。")
+		"Hosts under .ink, .media, .plus and .run are taken by default, although the platform refused them.",
+		"默认接受 .ink、.media、.plus、.run 下的主机，尽管平台曾拒绝。")
 	RulesTestLink = page("rules.test_link", "rules 2.6", "common error table",
 		"A test link that does not satisfy its rule is answered with 85068.", "测试链接不满足规则时返回 85068。")
 
@@ -69,7 +69,7 @@ var (
 		"A prefix below one that another account occupies is answered with 85072.", "位于其他账号占用的规则之下的 prefix 返回 85072。")
 	RulesAddMaker = choice("rules.add.maker", "rules 1.1",
 		"The parametric code of another service account is answered with 85072; a code made elsewhere is anybody's.",
-		"其他服务号的带参二维码返回 85072；别处生成的码任何人可用。")
+		"其他服务号的带参数二维码返回 85072；别处生成的，任何服务号都可使用。")
 	RulesAddLimit = page("rules.add.limit", "rules 1", "add page",
 		"A rule above the limit is answered with 85073.", "规则数超限时返回 85073。")
 	RulesAddDenied = page("rules.add.denied", "rules 1.8", "add page",
@@ -89,7 +89,7 @@ var (
 	RulesConfirmFragment = choice("rules.confirm.fragment", "rules 2.7",
 		"A # in the directory of a prefix goes out as %23 when the file is fetched.", "抓取校验文件时，目录中的 # 编码为 %23。")
 	RulesConfirmAddress = choice("outbound.address.mixed", "rules 2.7",
-		"A name of which one address is special is not fetched at all.", "域名解析结果中有一个特殊地址即不抓取。")
+		"A name of which one address is not public is not fetched at all.", "域名解析到的地址中只要有一个不是公网地址，就不抓取。")
 	RulesConfirmASCII = choice("outbound.host.ascii", "rules 2.7",
 		"A host that is not ASCII is not fetched; other scripts are written as xn--.", "非 ASCII 主机名不抓取，其他文字须写成 xn-- 形式。")
 	RulesConfirmLiteral = choice("outbound.host.literal", "rules 2.7",
@@ -180,7 +180,7 @@ var (
 	QRCodeAccount = choice("qrcode.account", "rules 3.5",
 		"qrcode/create by an account that is no certified service account is answered with 48001.", "非认证服务号调用 qrcode/create 返回 48001。")
 	QRCodeAction = page("qrcode.action", "rules 3.5", "qrcode/create page",
-		"An action_name that is none of the four is answered with 40052.", "action_name 不是四者之一时返回 40052。")
+		"An action_name that is none of the four is answered with 40052.", "action_name 不是四种之一时返回 40052。")
 	QRCodeInfo = page("qrcode.info", "rules 3.5", "qrcode/create page",
 		"An action_info without a scene that fits is answered with 40053.", "action_info 没有合适的 scene 时返回 40053。")
 	QRCodeLife = choice("qrcode.life", "rules 3.5",

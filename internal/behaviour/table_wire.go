@@ -79,8 +79,8 @@ var (
 	WireAnswerAdvice = seen("wire.answer.advice", "rules 3.6", live, "2026-09-17",
 		"The texts of 40001 and 45009 end in the advice to use getStableAccessToken.", "40001 和 45009 的文本末尾带有改用 getStableAccessToken 的提示。")
 	WireAnswerNoAdvice = choice("wire.answer.no_advice", "rules 3.6",
-		"That advice is left out on calls with a secret other than token, where nobody could follow it.",
-		"除 token 外，凭密钥调用的接口不带该提示，因为照做也无济于事。")
+		"The advice to call getStableAccessToken is left out on calls with a secret other than token, where nobody could follow it.",
+		"除 token 外，凭密钥调用的接口不带改用 getStableAccessToken 的提示，因为照做也无济于事。")
 	WireAnswerHint = seen("wire.answer.hint", "marketcode 1.1", live, "2023-07-07",
 		"Errors of one item, one code carry a detail, three dots and a hint with the time.", "一物一码的错误文本带详情、三个点和含时间的 hint。")
 	WireAnswerBare = page("wire.answer.bare", "rules 0", "token pages",
@@ -91,7 +91,7 @@ var (
 	WireRateAbove = choice("wire.rate.above", "rules 0",
 		"A setting lets more than five calls a second through to a jump-rule interface.", "可用设置放行每秒超过 5 次的跳转规则接口调用。")
 	WireRetry = choice("wire.retry", "rules 1.8",
-		"A refused call that comes again as it was is refused again, without end.", "原样重试被拒绝的调用会一直被拒绝。")
+		"A refused call that comes again as it was is refused again, without end.", "被拒绝的调用原样重试，会一直被拒绝，没有次数限制。")
 	WireRateOther = choice("wire.rate.other", "rules 0",
 		"Other interfaces have no limit a second unless a setting makes one; then it is 44990.",
 		"其他接口默认不限每秒次数；设置了上限时超出返回 44990。")
@@ -172,7 +172,7 @@ var (
 		"Fetches of a token above the day's limit are answered with 45009.", "当日取 token 次数超限时返回 45009。")
 	TokenAgain = choice("token.again", "rules 3.1",
 		"A token is made again although the one before is new: the third within a minute, and each after it, is noted.",
-		"旧 token 尚新仍可再次签发；一分钟内第三次起会被记录。")
+		"刚签发过 token 也可以再次签发；一分钟内第三次起记为偏差。")
 	TokenStableDay = page("token.stable.day", "rules 3.1", "stable_token page",
 		"More than twenty forced refreshes a day are answered with 45009.", "每日强制刷新超过 20 次时返回 45009。")
 	TokenStableMinute = page("token.stable.minute", "rules 3.1", "stable_token page",
@@ -243,7 +243,7 @@ var (
 	ComponentAccountStranger = seen("component.account.stranger", "rules 3.2", live, "2018-11-20",
 		"An account that did not authorise the platform, or withdrew it, is answered with 61003.", "未授权或已取消授权的账号返回 61003。")
 	ComponentListCount = page("component.list.count", "rules 3.2", "api_get_authorizer_list page",
-		"More than 500 authorisers asked for at once are answered with 40170.", "一次索取超过 500 个授权账号时返回 40170。")
+		"More than 500 authorisers asked for at once are answered with 40170.", "一次拉取超过 500 个授权账号时返回 40170。")
 	ComponentListRange = choice("component.list.range", "rules 3.2",
 		"A negative offset or count is answered with 40097.", "offset 或 count 为负时返回 40097。")
 	ComponentListDefault = choice("component.list.default", "rules 3.2",

@@ -293,12 +293,9 @@ func (c callText) parameters() string {
 	return parameters
 }
 
-func callPage(
-	t *testing.T, l tongue, c callText, e api.Description, fields map[string][]string, causes map[int][]string, sdks []sdkText,
-) string {
-	var b strings.Builder
-	p := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
-	short := c.Path
+// shortOf is how people name a call.
+func shortOf(path string) string {
+	short := path
 	for _, family := range []string{"/cgi-bin/", "/intp/marketcode/", "/sns/", "wxopen/", "component/api"} {
 		if rest, is := strings.CutPrefix(short, family); is {
 			short = strings.TrimPrefix(family, "component/")
@@ -308,7 +305,15 @@ func callPage(
 			short += rest
 		}
 	}
-	p("# %s: %s\n\n%s\n", short, l.of(c.Title), l.of(c.About))
+	return short
+}
+
+func callPage(
+	t *testing.T, l tongue, c callText, e api.Description, fields map[string][]string, causes map[int][]string, sdks []sdkText,
+) string {
+	var b strings.Builder
+	p := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
+	p("# %s%s%s\n\n%s\n", shortOf(c.Path), l.say(": ", "："), l.of(c.Title), l.of(c.About))
 
 	p("\n## %s\n\n", l.say("How to call", "调用方式"))
 	query := ""
@@ -394,6 +399,11 @@ func callPage(
 				causes[code.Number][0]), l.of(causes[code.Number][1:]))
 		}
 	}
+	if len(e.Codes) > 0 {
+		p("\n%s\n", l.say(
+			"And what every call can answer, such as 40097 for a wrong field and 40001 for a token: [Every call](every-call.md).",
+			"此外还有所有接口都可能返回的错误码，如 40097（参数有误）、40001（token 无效），见[所有接口](every-call.md)。"))
+	}
 
 	p("\n## %s\n\n", l.say("Differences from the platform", "与平台的差异"))
 	rowsOf(&b, l, func(id string) bool { return speaksOf(id, c.Path) && !speaksOf(id, "*") })
@@ -405,7 +415,7 @@ func rowsOf(b *strings.Builder, l tongue, is func(id string) bool) {
 	fmt.Fprintf(b, "%s\n\n| %s | %s | %s | %s |\n| --- | --- | --- | --- |\n",
 		l.say("What this server does, and how sure it is that the platform does the same, the least sure first:",
 			"本服务器的行为，以及平台与之相同的可信程度，最不确定的在前："),
-		l.say("behaviour", "行为"), l.say("how sure", "可信程度"), l.say("what the server does", "服务器的行为"), l.say("evidence", "依据"))
+		l.say("behaviour", "行为"), l.say("how sure", "可信程度"), l.say("what the server does", "服务器的行为"), l.say("evidence", "依据的日期"))
 	for _, one := range byDoubt() {
 		if is(one.ID) {
 			evidence := cmp.Or(strings.Trim(one.Source+", "+one.Date, ", "), "–")
@@ -417,6 +427,9 @@ func rowsOf(b *strings.Builder, l tongue, is func(id string) bool) {
 	}
 	fmt.Fprintf(b, "\n%s\n", l.say("seen = quoted from a live answer, page = the platform's documentation says so, inferred = follows from several sources, "+
 		"choice = ours.", "实测 = 见于平台的真实回答；文档 = 平台文档如此说明；推断 = 由多处资料推断；自定 = 本服务器的选择。"))
+	fmt.Fprintf(b, "%s\n", l.say("Evidence is where that answer or page was, and when. `docs/contract` in the repository quotes it: D/ and W/ "+
+		"are addresses\nof the platform's community, seen/ is its folder of real answers.",
+		"依据的日期是见到该回答或读到该文档的日期；原文摘录在仓库的 `docs/contract` 中（英文）。"))
 }
 
 func everyCallPage(l tongue, causes map[int][]string) string {
@@ -424,6 +437,8 @@ func everyCallPage(l tongue, causes map[int][]string) string {
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
 	p("# %s\n\n%s\n\n", l.say("Every call", "所有接口"), l.say("What all calls of the wire have in common.", "所有接口的共同之处。"))
 	for _, one := range [][]string{
+		{"`https://SERVER` is the address on which your server listens: `http://127.0.0.1:8080`, unless `serve --listen` says otherwise.",
+			"`https://服务器` 是您的服务器监听的地址：`http://127.0.0.1:8080`，除非用 `serve --listen` 另行指定。"},
 		{"An answer is HTTP 200 with a JSON object. A refusal has `errcode` and `errmsg`; behind the text stands `rid: ` with the request id.",
 			"返回 HTTP 200 和 JSON 对象。拒绝时含 `errcode` 与 `errmsg`，文字末尾为 `rid: ` 加请求 id。"},
 		{"`qrjump why RID` says why a call was answered so.", "`qrjump why RID` 说明某次调用为何如此返回。"},
@@ -467,18 +482,31 @@ func causesPage(l tongue, calls callTexts, endpoints map[string]api.Description,
 	fmt.Fprintf(&b, "# %s\n\n%s\n", l.say("Error numbers", "错误码"),
 		l.say("Every number that a call can answer: why, and what to do. `qrjump why RID` says more about one call.",
 			"接口可能返回的全部错误码、原因和处理方法。`qrjump why RID` 说明某一次调用。"))
+	b.WriteString("\n")
+	for line := range slices.Chunk(errcode.All(), 8) {
+		var links []string
+		for _, code := range line {
+			links = append(links, fmt.Sprintf("[%d](#%d)", code.Number, code.Number))
+		}
+		b.WriteString(strings.Join(links, " ") + "\n")
+	}
+	shared := append(api.Shared(), errcode.Unauthorized, errcode.InvalidURL)
 	for _, code := range errcode.All() {
 		cause := causes[code.Number]
-		fmt.Fprintf(&b, "\n## %d\n\n`%s` (%s)\n\n%s\n%s\n", code.Number, cmp.Or(code.Text, " "), l.evidence(code),
+		mark := l.say(" (", "（") + l.evidence(code) + l.say(")", "）")
+		fmt.Fprintf(&b, "\n## %d\n\n`%s`%s\n\n%s\n%s\n", code.Number, cmp.Or(code.Text, " "), mark,
 			item(l.say("Why: ", "原因：")+l.say(code.Meaning, cause[0])), item(l.say("What to do: ", "处理：")+l.of(cause[1:])))
 		var by []string
 		for _, c := range calls.Calls {
 			if slices.Contains(endpoints[c.Path].Codes, code) {
-				by = append(by, fmt.Sprintf("[%s](calls/%s.md)", c.Page, c.Page))
+				by = append(by, fmt.Sprintf("[%s](calls/%s.md)", shortOf(c.Path), c.Page))
 			}
 		}
+		if slices.Contains(shared, code) {
+			by = []string{l.say("[every call](calls/every-call.md)", "[所有接口](calls/every-call.md)")}
+		}
 		if len(by) > 0 {
-			fmt.Fprintf(&b, "- %s:\n", l.say("Calls", "接口"))
+			fmt.Fprintf(&b, "- %s\n", l.say("Calls:", "接口："))
 			for _, one := range by {
 				fmt.Fprintf(&b, "  %s\n", one)
 			}
@@ -487,13 +515,27 @@ func causesPage(l tongue, calls callTexts, endpoints map[string]api.Description,
 	return b.String()
 }
 
+// settingSections are the headings of the page, by the first setting below each.
+var settingSections = map[string][]string{
+	"strict": {"How strict the server is", "严格程度"}, "rate_limit": {"Limits of calls", "调用频率"}, "allow_private_hosts": {"Rules", "规则"},
+	"token_daily_limit": {"Days and daily quotas", "时区与每日额度"}, "scan_days": {"Scans and what they count", "扫码与统计"},
+	"rid_log_rows": {"What calls answer", "接口的回答"}, "hold_links": {"Links and parametric codes", "关联与带参数二维码"},
+	"code_count_max": {"One item, one code", "一物一码"}, "api_hosts": {"Hosts and pages", "主机与页面"},
+	"webhook_days": {"Webhooks and verification files", "Webhook 与校验文件"}, "second_factor": {"Sign-in", "登录"},
+}
+
 func settingsOf(t *testing.T, l tongue, list []settingRow, words wordTexts) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# %s\n\n%s\n\n| %s | %s | %s | %s | %s |\n| --- | --- | --- | --- | --- |\n", l.say("Settings", "设置"),
-		l.say("What an operator may choose while the server runs. A seed names settings under `settings:`; `qrjump setting set` changes them.",
-			"运维人员可在服务器运行时修改的选项。种子文件写在 `settings:` 下，也可用 `qrjump setting set` 修改。"),
-		l.say("name", "名称"), l.say("type", "类型"), l.say("default", "默认值"), l.say("limits", "范围"), l.say("meaning", "含义"))
+	fmt.Fprintf(&b, "# %s\n\n%s\n", l.say("Settings", "设置"),
+		l.say("What an operator may choose while the server runs: by `qrjump setting set`, in the console, or under `settings:` of a seed file\n"+
+			"(`serve --seed`). A change counts at once, on other nodes within a second, where the row says nothing else.",
+			"运维人员可在服务器运行时修改的选项：用 `qrjump setting set`、在控制台，或写在种子文件（`serve --seed`）的 `settings:` 下。\n"+
+				"除非另有说明，修改立即生效，其他节点一秒内生效。"))
 	for _, one := range list {
+		if section := settingSections[one.Name]; section != nil {
+			fmt.Fprintf(&b, "\n## %s\n\n| %s | %s | %s | %s | %s |\n| --- | --- | --- | --- | --- |\n", l.of(section),
+				l.say("name", "名称"), l.say("type", "类型"), l.say("default", "默认值"), l.say("limits", "范围"), l.say("meaning", "含义"))
+		}
 		means, limits, effect := one.Meaning, one.limits, one.Effect
 		if l.chinese {
 			means = words.Settings[one.Name]
@@ -522,7 +564,11 @@ func metricsOf(t *testing.T, l tongue, list []metric, words wordTexts) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s\n\n%s\n\n| %s | %s | %s | %s |\n| --- | --- | --- | --- |\n", l.say("Metrics", "指标"),
 		l.say("`GET /metrics` on the admin listener, with the admin token, in the format of Prometheus.",
-			"在管理监听上以管理员 token 访问 `GET /metrics`，格式为 Prometheus。"),
+			"在管理监听上以管理员 token 访问 `GET /metrics`，格式为 Prometheus。")+"\n"+
+			l.say("Beside the program in the packages and in the repository stand what Prometheus needs to read them (`deploy/prometheus/scrape.yaml`),\n"+
+				"rules of alerts that say what to do (`deploy/prometheus/alerts.yaml`) and a dashboard for Grafana (`deploy/grafana/qrjump.json`).",
+				"安装包和仓库中附有 Prometheus 的抓取配置（`deploy/prometheus/scrape.yaml`）、写明处理办法的告警规则（`deploy/prometheus/alerts.yaml`）\n"+
+					"和 Grafana 面板（`deploy/grafana/qrjump.json`）。"),
 		l.say("name", "名称"), l.say("type", "类型"), l.say("labels", "标签"), l.say("meaning", "含义"))
 	for _, m := range list {
 		says := m.says
@@ -539,7 +585,11 @@ func metricsOf(t *testing.T, l tongue, list []metric, words wordTexts) string {
 // behavioursOf is the whole table.
 func behavioursOf(l tongue) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# %s\n\n", l.say("Behaviours and marks", "行为与可信程度"))
+	fmt.Fprintf(&b, "# %s\n\n%s\n\n", l.say("Behaviours and marks", "行为与可信程度"),
+		l.say("Where the platform may answer otherwise than this server, and how likely that is. [From the emulator to the real platform](how/platform.md)\n"+
+			"says what each mark means for your program; `qrjump deviations` lists the rows that it relied on, `qrjump behaviour show ID` says more of\none.",
+			"平台的回答可能与本服务器不同之处，以及可能性的大小。各标记对您的程序意味着什么，见[从模拟器到真实平台](how/platform.md)；\n"+
+				"`qrjump deviations` 列出程序依赖了哪些行，`qrjump behaviour show ID` 说明其中一项。"))
 	rowsOf(&b, l, func(string) bool { return true })
 	return b.String()
 }

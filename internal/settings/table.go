@@ -48,18 +48,18 @@ var Table = []Field{
 	{Name: "allow_private_hosts", Meaning: "ports, IP addresses and private addresses in rules and webhooks; on by default with `--dev`"},
 	{Name: "refuse_newer_domains", Meaning: "no new prefix under .ink, .media, .plus or .run"},
 	{Name: "publish_quota", Max: 1_000_000, Meaning: "publishes a calendar month for each Mini Program"},
-	{Name: "service_publish_quota", Max: 1_000_000, Meaning: "the same for service-account rules; 0 = not limited"},
+	{Name: "service_publish_quota", Max: 1_000_000, Meaning: "the same for each service account; 0 = not limited"},
 	{Name: "rule_limit", Max: 10_000_000, Meaning: "living rules of a Mini Program"},
 	{Name: "service_rule_limit", Max: 10_000_000, Meaning: "living service-account rules of a target Mini Program"},
 	{Name: "token_daily_limit", Min: 1, Max: 1_000_000, Meaning: "/cgi-bin/token calls a day and account"},
-	{Name: "utc_offset_hours", Min: -12, Max: 14, Meaning: "where days and months begin"},
+	{Name: "utc_offset_hours", Min: -12, Max: 14, Meaning: "the zone in which days and months of counts and quotas begin, in hours east of UTC"},
 
 	{Name: "daily_limits", Meaning: "calls a day and account, by path; others 500,000",
 		Limits: "at most 1000 paths of the wire, each 1 to 1000000000"},
 	{Name: "scan_days", Max: 36_500, Meaning: "days that the events of scans are kept; what they count stays; 0 = for ever",
 		Effect: AtOnce + "; for what a node keeps beside a stream: at its next start"},
 	{Name: "scan_durability", Words: []string{string(Durable), string(Soon)},
-		Meaning: "durable: a scan is answered once it is on the disk; soon: one that fell on no code up to a second earlier"},
+		Meaning: "durable: a scan is answered once it is on the disk; soon: one that fell on no code is answered at once, and is there a second later at most"},
 
 	{Name: "statistics_hour_days", Max: 36_500,
 		Meaning: "days that what is counted of scans is kept by hour; days, weeks and months stay; 0 = for ever", Effect: shed},
@@ -86,12 +86,12 @@ var Table = []Field{
 	{Name: "code_count_max", Min: 10_000, Max: 2_000_000_000, Meaning: "codes of one application"},
 	{Name: "code_segment", Min: 10_000, Max: 50_000, Limits: "a multiple of 10000", Meaning: "codes of one download",
 		Effect: "for applications that are made afterwards"},
-	{Name: "code_seconds", Max: 86_400, Meaning: "how long an application takes until FINISH"},
+	{Name: "code_seconds", Max: 86_400, Meaning: "seconds that an application takes until FINISH"},
 	{Name: "activation_overlap", Words: []string{string(Refuse), string(Replace)},
 		Meaning: "refuse a range that overlaps another one, or replace, code by code; reject is an older word for refuse"},
 	{Name: "require_link", Meaning: "wxa_appid must be linked with the service account"},
-	{Name: "ticket_minutes", Min: 1, Max: 7 * 24 * 60, Meaning: "how long a code_ticket can be traded"},
-	{Name: "package_copies", Min: 1, Max: 1000, Meaning: "printers' packages that have a code in common; one more wants a reason"},
+	{Name: "ticket_minutes", Min: 1, Max: 7 * 24 * 60, Meaning: "minutes in which a code_ticket can be traded"},
+	{Name: "package_copies", Min: 1, Max: 1000, Meaning: "how many printers' packages may have the same code; one more wants a reason"},
 	{Name: "ticket_without_token", Meaning: "tickettocode without an access_token: the ticket names the account"},
 	{Name: "missing_index_is_zero", Meaning: "codeactivequery: a client that drops an index of 0 means 0"},
 	{Name: "inactive_code_is_an_error", Meaning: "codeactivequery of a code that is not active: 80304, or what is known of it"},
@@ -99,16 +99,16 @@ var Table = []Field{
 	{Name: "api_hosts", Limits: "at most 64 hosts",
 		Meaning: "hosts of the API, with their port if it is not the usual one; none = the API's paths are served under every host"},
 	{Name: "page_limit", Max: 1_000_000,
-		Meaning: "pages of codes a minute for one address, ten times as many of Mini Programs (each 100 bytes of a link count); 0 = off"},
+		Meaning: "pages of codes a minute for one address, and ten times as many of links (each 100 bytes of a link count); 0 = off"},
 	{Name: "apple_app_ids", Limits: "at most 64", Meaning: "the operator's own apps in apple-app-site-association"},
 	{Name: "android_apps", Limits: "at most 64, each with 1 to 16 fingerprints", Meaning: "the same in assetlinks.json"},
 
-	{Name: "webhook_days", Min: 1, Max: 30, Meaning: "how long an event is tried on a webhook, in days"},
+	{Name: "webhook_days", Min: 1, Max: 30, Meaning: "days for which an event is tried on a webhook"},
 	{Name: "recheck_files", Meaning: "look at verification files again once a day"},
 
 	{Name: "second_factor", Words: []string{string(Optional), string(Admins), string(Everyone)},
-		Meaning: "of whom the console demands a second factor: who has none sets one up before anything else. Not of those that an " +
-			"OpenID Connect provider signs in, whose matter it is, nor of the admin token and keys"},
+		Meaning: "who must have a second factor to use the console: who has none yet sets one up first. Those whom an OpenID Connect " +
+			"provider signs in have theirs there; the admin token and keys have none"},
 }
 
 // Of is the value of a setting.
