@@ -319,7 +319,7 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked request) {
 	}
 	again := view{AppID: agreed.AppID}
 	if p.Admin != nil && !p.Admin(form.Get("admin_token")) {
-		again.Notice = words{"The admin token is wrong: without it nobody may agree.", "管理令牌不正确，无法授权。"}
+		again.Notice = words{"The admin token is wrong: without it nobody may agree.", "管理员 token 不正确，无法授权。"}
 		p.ask(w, r, asked, again, agreed.Sets)
 		return
 	}

@@ -192,7 +192,7 @@ func TestASecondFactorIsDemanded(t *testing.T) {
 	if p := vera.get("/console/calls/live", "Accept: text/event-stream"); p.Status != http.StatusForbidden {
 		t.Errorf("a stream before the factor: %d", p.Status)
 	}
-	vera.get("/console/self?done=factor&lang=zh").wants(t, "本服务器要求您使用第二因素", `value="factor"`)
+	vera.get("/console/self?done=factor&lang=zh").wants(t, "本服务器要求您启用两步验证", `value="factor"`)
 	p := vera.post("/console/self", url.Values{"did": {"factor"}, "password": {password}})
 	uri := html.UnescapeString(regexp.MustCompile(`otpauth://[^<"]*`).FindString(p.Body))
 	waits := regexp.MustCompile(`name="waits" value="([^"]*)"`).FindStringSubmatch(p.Body)

@@ -83,7 +83,7 @@ func TestInChromium(t *testing.T) {
 			link: "http://tea.example/7"},
 		{name: "landing-no-code", url: "http://coffee.example/t/" + strings.Repeat("abcdefghij", 50), english: "too long for a QR code",
 			chinese: "链接过长"},
-		{name: "code-active", url: "http://q.example" + codes[1], english: "A genuine code", chinese: "正品验证码"},
+		{name: "code-active", url: "http://q.example" + codes[1], english: "A genuine code", chinese: "此码为正品码"},
 		{name: "code-not-active", url: "http://q.example" + codes[0], english: "This code is not active", chinese: "此码尚未激活"},
 		{name: "code-frozen", url: "http://q.example" + codes[2], english: "This code is on hold", chinese: "此码已冻结"},
 		{name: "code-void", url: "http://q.example" + codes[3], english: "This code is no longer valid", chinese: "此码已作废"},

@@ -73,7 +73,7 @@ func TestAPageTellsHowOftenACodeWasChecked(t *testing.T) {
 		fault         error
 		english, says string
 	}{
-		{"never", time.Time{}, 0, nil, "never checked", "尚未被应用查询过"},
+		{"never", time.Time{}, 0, nil, "never checked", "此前未在应用中查询过"},
 		{"once", began, 1, nil, "15 January 2026, 10:00 (UTC&#43;08:00)</time>", "2026年1月15日 10:00（UTC&#43;08:00）</time>"},
 		{"once, and not counted yet", began, 0, nil, "<dd>Checked once</dd>", "<dd>已查询 1 次</dd>"},
 		{"often", began, 1234, nil, "Checked 1234 times", "已查询 1234 次"},

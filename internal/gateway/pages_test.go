@@ -329,7 +329,7 @@ func TestACodeShowsItsState(t *testing.T) {
 		}
 	}
 	// Only what the app scans is counted.
-	if !strings.Contains(active.Body, "尚未被应用查询过") {
+	if !strings.Contains(active.Body, "此前未在应用中查询过") {
 		t.Errorf("before any scan: %s", active.Body)
 	}
 	scanned := p.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":"https://q.example%s","user":"u"}`, paths[1]),
@@ -387,7 +387,7 @@ func TestACodeThatLooksCopiedIsNotGenuine(t *testing.T) {
 	p.Admin("PUT", "/settings", `{"page_limit":0}`)
 	batch, paths := p.codes(3)
 	p.activate(batch, 0, 2)
-	p.isCode("before any scan", paths[1], "active", "A genuine code", "正品验证码")
+	p.isCode("before any scan", paths[1], "active", "A genuine code", "此码为正品码")
 	p.copied(paths[1])
 	notGenuine := func(what string) {
 		t.Helper()
@@ -403,7 +403,7 @@ func TestACodeThatLooksCopiedIsNotGenuine(t *testing.T) {
 		t.Fatal(a.Body)
 	}
 	notGenuine("an acknowledged alarm")
-	p.isCode("another code", paths[0], "active", "A genuine code", "正品验证码")
+	p.isCode("another code", paths[0], "active", "A genuine code", "此码为正品码")
 	p.Admin("POST", fmt.Sprintf("/batches/%d/states", batch), `{"did":"void","ranges":[{"from":1,"to":1}]}`)
 	p.isCode("void", paths[1], "void", "This code is no longer valid", "此码已作废")
 }
