@@ -56,6 +56,7 @@ var (
 	book   = sync.OnceValue(func() *phrase.Book { return phrase.Must(folder("locale")) })
 	style  = asset("console.css")
 	script = asset("console.js")
+	camera = asset("camera.js")
 	// templates are the pages, each with the layout around it and the parts that several have. As the book, they are read when
 	// the first is wanted: commands that serve nothing do not wait for them.
 	templates = sync.OnceValue(func() map[string]*template.Template {
@@ -79,6 +80,11 @@ var (
 // itself. Nothing is inline.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; " +
 	"base-uri 'none'; frame-ancestors 'none'; object-src 'none'; require-trusted-types-for 'script'; trusted-types qrjump"
+
+// permitting is what a page may ask its reader for: a camera, on the page that reads codes, and nothing else.
+func permitting(camera string) string {
+	return "camera=" + camera + ", microphone=(), geolocation=(), display-capture=(), usb=()"
+}
 
 // Console is the pages and what they work with.
 type Console struct {
@@ -117,7 +123,7 @@ type Console struct {
 // Handler serves everything below Root.
 func (c *Console) Handler() http.Handler {
 	mux := http.NewServeMux()
-	for _, a := range []*look.Asset{style, script} {
+	for _, a := range []*look.Asset{style, script, camera} {
 		mux.Handle("GET "+a.Path(), a)
 	}
 	mux.HandleFunc("GET /console/login", c.loginPage)
@@ -181,6 +187,7 @@ func (c *Console) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
+		h.Set("Permissions-Policy", permitting("()"))
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")

@@ -483,7 +483,7 @@ func TestAPictureOfACodeIsRead(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	v := visit(t, s)
-	send := func(content []byte) string {
+	answer := func(content []byte, header ...string) page {
 		t.Helper()
 		var b bytes.Buffer
 		form := multipart.NewWriter(&b)
@@ -497,7 +497,11 @@ func TestAPictureOfACodeIsRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := v.send("POST", "/console/scan", form.FormDataContentType(), &b)
+		return v.send("POST", "/console/scan", form.FormDataContentType(), &b, header...)
+	}
+	send := func(content []byte) string {
+		t.Helper()
+		p := answer(content)
 		if p.Status != http.StatusSeeOther {
 			t.Fatalf("%d %s", p.Status, p.Body)
 		}
@@ -539,6 +543,14 @@ func TestAPictureOfACodeIsRead(t *testing.T) {
 	}
 	if to := send(large); to != "/console/scan?fault=large" && to != "/console/scan?fault=kind" {
 		t.Errorf("a picture that says that it is huge: %s", to)
+	}
+	// A script gets the same as JSON.
+	for want, content := range map[string][]byte{`{"text":"https://shop.example/7?a=\u003cb\u003e"}`: picture.Bytes(),
+		`{"fault":"kind","says":"This is no PNG, JPEG or GIF."}`: []byte("no picture")} {
+		p := answer(content, "Accept: application/json")
+		if p.Status != http.StatusOK || p.Header.Get("Content-Type") != "application/json" || strings.TrimSpace(p.Body) != want {
+			t.Errorf("%d %s, want %s", p.Status, p.Body, want)
+		}
 	}
 }
 

@@ -330,7 +330,7 @@ func (e *eyes) look(t *testing.T, base string, p looked, s scene) {
 		const theEnd = "the page was looked at"
 		blocked := []*network.BlockPattern{}
 		if p.still {
-			blocked = append(blocked, &network.BlockPattern{URLPattern: "*://*:*/console/console-*.js", Block: true})
+			blocked = append(blocked, &network.BlockPattern{URLPattern: "*://*:*/console/*.js", Block: true})
 		}
 		_, err = chromedp.Call(e.ctx, network.SetCacheDisabled, network.SetCacheDisabledParams{CacheDisabled: p.still})
 		do(err)

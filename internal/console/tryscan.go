@@ -1,6 +1,7 @@
 package console
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"html/template"
@@ -34,8 +35,12 @@ type scanView struct {
 	Link                           string // without its query, where the text is a link: what a rule could begin with
 }
 
+// Camera is the script that reads codes by a camera.
+func (scanView) Camera() string { return camera.Path() }
+
 // scan says what a text would open, and why. It records nothing.
 func (c *Console) scan(v *visit) {
+	v.w.Header().Set("Permissions-Policy", permitting("(self)"))
 	q := v.r.URL.Query()
 	data := scanView{Text: strings.TrimSpace(q.Get("text")), User: q.Get("user"), Source: q.Get("source"),
 		Moment: q.Get("moment"), At: q.Get("at")}
@@ -113,10 +118,18 @@ const (
 
 var reading = make(chan struct{}, 1)
 
-// picture goes on with the text of the code on a picture.
+// picture goes on with the text of the code on a picture. A script that asks for JSON, as of
+// frames of a camera, gets the text, or what was wrong.
 func (c *Console) picture(v *visit) {
 	text, fault, ok := c.readPicture(v)
 	switch {
+	case v.r.Header.Get("Accept") == "application/json" && (ok || fault != ""):
+		said := map[string]string{"text": text}
+		if !ok {
+			said = map[string]string{"fault": fault, "says": v.say("scan.fault." + fault)}
+		}
+		v.w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(v.w).Encode(said) // a browser that went away
 	case fault != "":
 		v.redirect(Root + "/scan?fault=" + fault)
 	case ok:

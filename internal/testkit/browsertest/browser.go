@@ -13,8 +13,8 @@ import (
 
 // Start starts a Chromium that ends with the test, and returns the context of its first page. Requests for every
 // name go to host, an address with a port, where it is not "". Without a Chromium the test is skipped, unless
-// QRJUMP_REQUIRE_CHROMIUM is set.
-func Start(t *testing.T, host string) context.Context {
+// QRJUMP_REQUIRE_CHROMIUM is set. More are switches of Chromium's own.
+func Start(t *testing.T, host string, more ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	program := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -47,7 +47,8 @@ func Start(t *testing.T, host string) context.Context {
 	if host != "" {
 		options = append(options, chromedp.Flag("host-resolver-rules", "MAP * "+host))
 	}
-	ctx, stop := chromedp.NewExecAllocator(context.Background(), options...) // the test's ends before the browser is closed
+	// The context of the test ends before the browser is closed.
+	ctx, stop := chromedp.NewExecAllocator(context.Background(), append(options, more...)...)
 	t.Cleanup(stop)
 	ctx, end := chromedp.NewContext(ctx)
 	t.Cleanup(func() {
