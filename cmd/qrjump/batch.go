@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -16,6 +17,27 @@ import (
 // aboutBatch names the application that an error is about.
 func aboutBatch(did string, id int64, err error) error {
 	return aboutCodes(fmt.Sprintf("%s %d", did, id), err)
+}
+
+// aboutStored is aboutBatch for an operator: where there is no such application, it says which one may be meant.
+func aboutStored(s *session, operator *client.Client, did string, id int64, err error) error {
+	return aboutStoredCodes(s, operator, fmt.Sprintf("%s %d", did, id), id, err)
+}
+
+// aboutStoredCodes is aboutCodes for an operator, about codes of an application; 0 is one that nobody named.
+func aboutStoredCodes(s *session, operator *client.Client, did string, id int64, err error) error {
+	if id == 0 || !isNotFound(err) {
+		return aboutCodes(did, err)
+	}
+	there := []int64{}
+	list, listErr := operator.Batches(s.ctx, client.BatchQuery{Limit: 1000})
+	for _, b := range list {
+		there = append(there, b.ID)
+	}
+	if listErr != nil || slices.Contains(there, id) {
+		return aboutCodes(did, err) // the error stands without a guess too, and where something else is not there
+	}
+	return advised{error: fmt.Errorf("%s: %w%s", did, err, nearNumber(id, there)), next: "see: qrjump batch list"}
 }
 
 // codeAdvice says in plain words what a number of codes means, and what to do.
@@ -273,7 +295,7 @@ func (c *batchRetarget) Run(s *session) error {
 	}
 	done, err := qrjump.RetargetCodes(s.ctx, c.ID, r, c.Target, c.Path, wxaTypes[c.Type], c.Actor)
 	if err != nil {
-		return aboutBatch("retarget "+rangeText(r)+" of", c.ID, err)
+		return aboutStored(s, qrjump, "retarget "+rangeText(r)+" of", c.ID, err)
 	}
 	return c.print(s, map[string]any{"application_id": c.ID, "did": "retarget", "activations": done.Activations, "codes": done.Codes,
 		"changed": done.Changed}, func(w io.Writer) {

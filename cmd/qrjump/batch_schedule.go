@@ -55,7 +55,7 @@ func (c *batchSchedule) Run(s *session) error {
 	}
 	done, err := qrjump.ScheduleCodes(s.ctx, c.ID, r, c.binding(), at, c.Actor, c.Note)
 	if err != nil {
-		return aboutBatch("schedule "+rangeText(r)+" of", c.ID, err)
+		return aboutStored(s, qrjump, "schedule "+rangeText(r)+" of", c.ID, err)
 	}
 	return c.print(s, done, func(w io.Writer) {
 		fmt.Fprintf(w, "%s of %d: from %s on each opens %s of %s\n", countedCodes(done.Codes), c.ID, when(at), plain(c.Path),
@@ -78,7 +78,7 @@ func (c *batchEvents) Run(s *session) error {
 	}
 	list, err := qrjump.CodeEvents(s.ctx, c.ID, c.After, c.Limit)
 	if err != nil {
-		return aboutBatch("events of", c.ID, err)
+		return aboutStored(s, qrjump, "events of", c.ID, err)
 	}
 	return c.print(s, map[string]any{"events": append([]client.CodeEvent{}, list...)}, func(w io.Writer) {
 		if len(list) == 0 {
@@ -133,7 +133,7 @@ func (c *codeScans) Run(s *session) error {
 	}
 	known, err := qrjump.CodeScans(s.ctx, name.ID, name.Index)
 	if err != nil {
-		return aboutCodes("scans of "+c.Code, err)
+		return aboutStoredCodes(s, qrjump, "scans of "+c.Code, name.ID, err)
 	}
 	return c.print(s, known, func(w io.Writer) {
 		if known.Scans == 0 {

@@ -53,7 +53,7 @@ func (c *batchSerials) Run(s *session) error {
 		}
 		done, err := qrjump.BindSerials(s.ctx, c.ID, some, c.Replace, c.Actor)
 		if err != nil {
-			return aboutBatch(fmt.Sprintf("bind serial numbers (%d are) of", bound), c.ID, err)
+			return aboutStored(s, qrjump, fmt.Sprintf("bind serial numbers (%d are) of", bound), c.ID, err)
 		}
 		bound += done.Codes
 		if done.Changed != nil {

@@ -63,7 +63,7 @@ func (c *codeShow) Run(s *session) error {
 	}
 	found, err := qrjump.LookupCode(s.ctx, name)
 	if err != nil {
-		return aboutCodes("show "+c.Code, err)
+		return aboutStoredCodes(s, qrjump, "show "+c.Code, name.ID, err)
 	}
 	return c.print(s, found, func(w io.Writer) { printCode(w, found) })
 }
@@ -232,7 +232,7 @@ func (c *selectedCodes) change(s *session, o operator, did string,
 	for i, part := range parts {
 		n, err := do(qrjump, client.CodeChange{CodeSelection: part, Actor: c.Actor, Note: c.Note})
 		if err != nil {
-			err = aboutBatch(did+" codes of", c.ID, err)
+			err = aboutStored(s, qrjump, did+" codes of", c.ID, err)
 			if i > 0 {
 				return advised{error: err, next: fmt.Sprintf("%s of the %s before it were %s", changedCodes(done), countedCodes(done.Codes),
 					participle[did])}

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/spelling"
@@ -49,6 +51,23 @@ func seeList(did, thing, see string, err error) error {
 		return advised{error: failed(did, thing, err), next: "see: " + see}
 	}
 	return failed(did, thing, err)
+}
+
+// nearNumber says which of the numbers that there are may be meant by one that is not: the one
+// that is written most like it, else the nearest. It is "" where there are none.
+func nearNumber(given int64, there []int64) string {
+	if len(there) == 0 {
+		return ""
+	}
+	texts := []string{}
+	for _, n := range there {
+		texts = append(texts, strconv.FormatInt(n, 10))
+	}
+	if meant := spelling.DidYouMean(strconv.FormatInt(given, 10), texts...); meant != "" {
+		return meant
+	}
+	apart := func(n int64) int64 { return max(n-given, given-n) }
+	return fmt.Sprintf(", the nearest is %d", slices.MinFunc(there, func(a, b int64) int { return cmp.Compare(apart(a), apart(b)) }))
 }
 
 // confirmed asks whether to do what cannot be taken back, unless --yes was said.

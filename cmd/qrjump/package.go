@@ -69,7 +69,7 @@ func (c *packageMake) Run(s *session) error {
 	}
 	made, err := qrjump.MakePackage(s.ctx, c.ID, wish)
 	if err != nil {
-		return aboutBatch("make a package of "+rangeText(r)+" of", c.ID, err)
+		return aboutStored(s, qrjump, "make a package of "+rangeText(r)+" of", c.ID, err)
 	}
 	out := cmp.Or(c.Out, fmt.Sprintf("package-%d.age", made.ID))
 	size, err := savePackage(s, qrjump, made.ID, word, out)

@@ -63,7 +63,7 @@ func parseRange(texts []string) (r client.CodeRange, all bool, err error) {
 func wholeBatch(s *session, qrjump *client.Client, id int64, did string) (client.CodeRange, error) {
 	batch, err := qrjump.Batch(s.ctx, id)
 	if err != nil {
-		return client.CodeRange{}, aboutBatch(did, id, err)
+		return client.CodeRange{}, aboutStored(s, qrjump, did, id, err)
 	}
 	return client.CodeRange{From: 0, To: batch.Count - 1}, nil
 }

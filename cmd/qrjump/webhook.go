@@ -142,8 +142,12 @@ func webhook(s *session, qrjump *client.Client, did string, id int64) (client.We
 	}
 	i := slices.IndexFunc(list, func(w client.Webhook) bool { return w.ID == id })
 	if i < 0 {
-		return client.Webhook{}, absent(advised{error: fmt.Errorf("%s webhook %d: there is no webhook with this id", did, id),
-			next: "see: qrjump webhook list"})
+		there := []int64{}
+		for _, one := range list {
+			there = append(there, one.ID)
+		}
+		return client.Webhook{}, absent(advised{error: fmt.Errorf("%s webhook %d: there is no webhook with this id%s", did, id,
+			nearNumber(id, there)), next: "see: qrjump webhook list"})
 	}
 	return list[i], nil
 }
@@ -221,6 +225,9 @@ type webhookTest struct {
 func (c *webhookTest) Run(s *session) error {
 	qrjump, err := c.client()
 	if err != nil {
+		return err
+	}
+	if _, err := webhook(s, qrjump, "test", c.ID); err != nil {
 		return err
 	}
 	event, err := qrjump.TestWebhook(s.ctx, c.ID)

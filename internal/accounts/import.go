@@ -47,6 +47,9 @@ type Fault struct {
 type Faults []Fault
 
 func (f Faults) Error() string {
+	if len(f) == 1 {
+		return fmt.Sprintf("line %d cannot be loaded: %s", f[0].Line, f[0].Why)
+	}
 	return fmt.Sprintf("%d lines cannot be loaded, the first is line %d: %s", len(f), f[0].Line, f[0].Why)
 }
 

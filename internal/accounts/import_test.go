@@ -91,3 +91,14 @@ func TestAnImportReadsEachLineOnce(t *testing.T) {
 		t.Error(links, err)
 	}
 }
+
+func TestTheErrorOfOneLineSpeaksOfOneLine(t *testing.T) {
+	faults := accounts.Faults{{Line: 3, Why: "want a JSON object"}}
+	if got, want := faults.Error(), "line 3 cannot be loaded: want a JSON object"; got != want {
+		t.Errorf("one line: %q, want %q", got, want)
+	}
+	faults = append(faults, accounts.Fault{Line: 9, Why: "no appid"})
+	if got, want := faults.Error(), "2 lines cannot be loaded, the first is line 3: want a JSON object"; got != want {
+		t.Errorf("two lines: %q, want %q", got, want)
+	}
+}

@@ -642,7 +642,7 @@ func ImportLines(r io.Reader, first int64) func(yield func(ImportLine, error) bo
 func importLine(text []byte) (l ImportLine, err error) {
 	columns := strings.FieldsFunc(string(text), func(r rune) bool { return r == ' ' || r == '\t' || r == '\r' || r == '\n' })
 	if len(columns) != 4 {
-		return l, fmt.Errorf("%d columns: want dot matrix, original code, index, code text, with spaces between them", len(columns))
+		return l, fmt.Errorf("want four columns, not %d: dot matrix, original code, index, code text, with spaces between them", len(columns))
 	}
 	matrix, code, index, whole := columns[0], columns[1], columns[2], columns[3]
 	if len(matrix) != ImportedMatrix || !allOf(matrix, "01") {

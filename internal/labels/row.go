@@ -81,7 +81,7 @@ func (b *breaks) Read(p []byte) (int, error) {
 func parseRow(line string) (Row, error) {
 	columns := strings.Fields(line)
 	if len(columns) != 4 {
-		return Row{}, fmt.Errorf("%d columns, not four: dot matrix, code, index, text", len(columns))
+		return Row{}, fmt.Errorf("want four columns, not %d: dot matrix, code, index, text", len(columns))
 	}
 	r := Row{Matrix: columns[0], Code: columns[1], Text: columns[3]}
 	index, err := strconv.ParseInt(columns[2], 10, 64)

@@ -66,7 +66,7 @@ func (s Sheet) PerPage() int { return s.Columns * s.Rows }
 func (s Sheet) Check() error {
 	switch {
 	case s.Columns < 1 || s.Rows < 1 || s.PerPage() > mostCells:
-		return fmt.Errorf("%d columns and %d rows: want at least one of each, and at most %d labels a page", s.Columns, s.Rows, mostCells)
+		return fmt.Errorf("a page of %d by %d labels: want at least one column and one row, and at most %d labels a page", s.Columns, s.Rows, mostCells)
 	case s.CropMarks && s.Margin < markGap+markLength+markGap:
 		return fmt.Errorf("crop marks stand in the margin, and %v is too narrow: want %v or more", s.Margin, markGap+markLength+markGap)
 	case s.Footer != "" && s.Margin < s.leastFooter():
@@ -80,7 +80,7 @@ func (s Sheet) Check() error {
 		return err
 	}
 	if width, height := s.cell(); width < 1 || height < 1 {
-		return fmt.Errorf("%d columns and %d rows leave no room on paper of %v by %v: take fewer, or smaller margins and gaps", s.Columns,
+		return fmt.Errorf("a page of %d by %d labels leaves them no room on paper of %v by %v: take fewer, or smaller margins and gaps", s.Columns,
 			s.Rows, s.Paper.Width, s.Paper.Height)
 	}
 	return s.Design.Style.Check()
