@@ -6,10 +6,9 @@ var contents = []struct {
 	titles [2]string
 	names  []string
 }{
-	{[2]string{"Start", "开始"}, []string{"", "tour", "matching"}},
+	{[2]string{"Start", "开始"}, []string{"", "tour", "how/install", "matching", "questions"}},
 	{[2]string{"How to", "任务"}, []string{"how/sdk", "how/ci", "how/rules-in-git", "how/platform", "how/production", "how/sign-in",
-		"how/nodes", "handbook", "how/app", "how/webhooks", "how/print", "how/copied-codes",
-		"how/pages-for-buyers"}},
+		"how/nodes", "handbook", "how/app", "how/webhooks", "how/print", "how/copied-codes", "how/pages-for-buyers", "how/statistics"}},
 	{[2]string{"Calls: tokens and quota", "接口：凭证与额度"}, []string{"calls/every-call", "calls/sdks", "calls/token", "calls/stable_token",
 		"calls/jscode2session", "calls/clear_quota", "calls/clear_quota-v2", "calls/quota-get", "calls/quota-clear", "calls/rid-get",
 		"calls/get_api_domain_ip", "calls/getcallbackip"}},

@@ -19,8 +19,13 @@ func (a Alarm) Reasons() []Reason {
 	if a.Kind == Spoiled {
 		say("A printer reported it as spoiled, and it was scanned all the same.", "印刷厂已将其报废，却仍被扫到。")
 	}
-	say("It was scanned %[1]d times within %[2]d days.", "%[2]d 天内被扫 %[1]d 次。", w.Scans, max(w.Days, 1))
-	if w.Trips > 0 {
+	days := max(w.Days, 1)
+	list = append(list, Reason{fmt.Sprintf("It was scanned %s within %s.", times(w.Scans), onlyOr(days, "a day", "days")),
+		fmt.Sprintf("%d 天内被扫 %d 次。", days, w.Scans)})
+	switch {
+	case w.Trips == 1:
+		say("Once it was in two places with too little time between them.", "1 次在过短时间内先后出现在两地。")
+	case w.Trips > 1:
 		say("%d times it was in two places with too little time between them.", "%d 次在过短时间内先后出现在两地。", w.Trips)
 	}
 	if w.Users > 3 {
@@ -33,4 +38,14 @@ func (a Alarm) Reasons() []Reason {
 		say("It was scanned from %d networks.", "来自 %d 个网络。", w.Networks)
 	}
 	return list
+}
+
+func times[N int | int64](n N) string { return onlyOr(n, "once", "times") }
+
+// onlyOr is one for 1, and else the number with its noun.
+func onlyOr[N int | int64](n N, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }

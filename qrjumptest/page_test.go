@@ -1,0 +1,38 @@
+package qrjumptest_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// The page "In my CI" shows the test of shop_test.go, so that what a reader copies is what runs.
+func TestThePageOfCIShowsATestThatRuns(t *testing.T) {
+	source, err := os.ReadFile("shop_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Replace(code(string(source)), "package qrjumptest_test", "package shop_test", 1)
+	for _, language := range []string{"en", "zh"} {
+		page, err := os.ReadFile("../docs/" + language + "/how/ci.md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, block, _ := strings.Cut(string(page), "\n```go\n")
+		block, _, found := strings.Cut(block, "```\n")
+		if got := code(block); !found || got != want {
+			t.Errorf("docs/%s/how/ci.md shows\n%s\nand shop_test.go is\n%s", language, got, want)
+		}
+	}
+}
+
+// code is a program without its comments, which each language has in its own words.
+func code(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(strings.TrimSpace(line), "//") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,43 @@
+package qrjumptest_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/qrjumptest"
+)
+
+func TestATableOpensItsPage(t *testing.T) {
+	// A server of this test alone, on a free port. It ends with the test.
+	srv := qrjumptest.Start(t, qrjumptest.Strict())
+
+	// Your program calls srv.URL in place of the platform. Here a client of ours stands for it.
+	shop := srv.As("wxminiprogram0001", "secret0001")
+	err := shop.AddRule(t.Context(), client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/table/table"})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	// The platform answers "system error" once. A good program calls again.
+	srv.Fail(qrjumptest.Fault{Path: "/cgi-bin/wxopen/qrcodejumppublish", ErrCode: -1, Times: 1})
+	err = shop.PublishRule(t.Context(), "https://tea.example/t/")
+	if refused, ok := errors.AsType[*client.WireError](err); !ok || refused.Code != -1 {
+		t.Fatalf("the first try ended with %v", err)
+	}
+	if err := shop.PublishRule(t.Context(), "https://tea.example/t/"); err != nil {
+		t.Fatal(err)
+	}
+
+	// A phone scans the code of a table.
+	if d := srv.Scan("https://tea.example/t/7"); d.Action != "open_mini_program" || d.AppID != "wxminiprogram0001" {
+		t.Errorf("it opens %+v", d)
+	}
+
+	// Three hours later the token of the program is over. It must get a new one.
+	srv.Advance(3 * time.Hour)
+	if err := shop.DeleteRule(t.Context(), "https://tea.example/t/", ""); err != nil {
+		t.Error(err)
+	}
+}
