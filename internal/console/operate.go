@@ -131,19 +131,31 @@ func (c *Console) verifyAudit(v *visit) {
 	}
 }
 
-// meanings are what settings mean, in Chinese; English comes with each setting.
-var meanings = sync.OnceValue(func() map[string]string {
-	var words struct{ Settings map[string]string }
+// words are what settings mean, and which values they can have, in Chinese; English comes with each setting.
+var words = sync.OnceValue(func() (words struct{ Settings, Limits map[string]string }) {
 	if err := yaml.Unmarshal(docs.Words, &words); err != nil {
 		panic(err)
 	}
-	return words.Settings
+	return words
 })
+
+// AllowedInChinese says in Chinese which values a setting can have.
+func AllowedInChinese(allowed string) string {
+	span, limits, both := strings.Cut(allowed, ", ")
+	switch known := words().Limits; {
+	case known[allowed] != "":
+		return known[allowed]
+	case both && known[limits] != "":
+		allowed = span + "，" + known[limits]
+	}
+	return strings.NewReplacer(" to ", " 至 ", " or ", " 或 ").Replace(allowed)
+}
 
 // settingView is a setting as somebody may change it.
 type settingView struct {
 	client.Setting
-	Chinese string
+	Chinese        string
+	AllowedChinese string
 }
 
 // Text is a value as it is typed: a text without its quotes.
@@ -167,7 +179,7 @@ func (c *Console) settings(v *visit) {
 	}
 	var shown []settingView
 	for _, one := range list.Settings {
-		shown = append(shown, settingView{one, strings.ReplaceAll(meanings()[one.Name], "`", "")})
+		shown = append(shown, settingView{one, strings.ReplaceAll(words().Settings[one.Name], "`", ""), AllowedInChinese(one.Allowed)})
 	}
 	v.show(http.StatusOK, "settings", shown)
 }

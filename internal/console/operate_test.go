@@ -36,7 +36,7 @@ func TestAServerIsOperatedByForms(t *testing.T) {
 			t.Errorf("%s: %d", name, p.Status)
 		}
 	}
-	v.get("/console/operate/settings?lang=zh").wants(t, `value="7"`, "每个小程序每个自然月的发布次数", `value="soon"`)
+	v.get("/console/operate/settings?lang=zh").wants(t, `value="7"`, "每个小程序每个自然月的发布次数", `value="soon"`, "至多 1000 个接口路径", "0 至 1000000")
 	v.did("/console/operate/settings", url.Values{"did": {"reset"}, "name": {"publish_quota"}})
 	if p := v.get("/console/operate/settings?lang=en"); strings.Contains(p.Body, `value="7"`) {
 		t.Error("the setting was not taken back")

@@ -18,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/api"
 	"github.com/qrjump/qrjump/internal/behaviour"
+	"github.com/qrjump/qrjump/internal/console"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/guide"
 	"github.com/qrjump/qrjump/internal/server"
@@ -539,19 +540,15 @@ func settingsOf(t *testing.T, l tongue, list []settingRow, words wordTexts) stri
 		means, limits, effect := one.Meaning, one.limits, one.Effect
 		if l.chinese {
 			means = words.Settings[one.Name]
-			for english, chinese := range words.Limits {
-				if english == one.Limits {
-					limits = strings.Replace(limits, english, chinese, 1)
-				}
-			}
+			limits = console.AllowedInChinese(limits)
 			if effect != "" {
 				effect = words.Effects[effect]
 			}
-			limits = strings.NewReplacer(" to ", " 至 ", " or ", " 或 ", ", ", "，").Replace(limits)
 			if means == "" || one.Effect != "" && effect == "" || one.Limits != "" && words.Limits[one.Limits] == "" {
 				t.Errorf("docs/words.yaml lacks the Chinese of the setting %s (limits %q, effect %q)", one.Name, one.Limits, one.Effect)
 			}
 		}
+		limits = strings.Replace(limits, l.say("behaviours", "行为"), l.say("[behaviours](behaviours.md)", "[行为](behaviours.md)"), 1)
 		if effect != "" {
 			means += l.say(". Counts ", "。生效：") + effect
 		}

@@ -35,7 +35,7 @@ var Table = []Field{
 	{Name: "strict", Meaning: "refuse what the platform is known or inferred to refuse; on by default with `--strict`"},
 	{Name: "behaviours",
 		Meaning: "single behaviours that strict decides otherwise: `{\"wire.body.empty_accepted\": \"strict\"}` refuses, `\"loose\"` " +
-			"lets pass; a list of `ID=strict` is the same", Limits: "ids of [behaviours](behaviours.md) that strict can turn"},
+			"lets pass; a list of `ID=strict` is the same", Limits: "ids of behaviours that strict can turn"},
 	{Name: "verification",
 		Meaning: "how control of a rule's directory is proven: fetch asks the host for the file, trust vouches for all hosts, " +
 			"a list for those hosts", Limits: "fetch, trust or a list of hosts"},
