@@ -51,20 +51,15 @@ var consolePages = []string{
 	"/console/people", "/console/self", "/console/sessions",
 }
 
-// consoleAt is what the folders of this section have: one tenth of grown's rules, and
-// more of them an account.
-func (b *bench) consoleAt(scale float64) grownSize {
-	s := grownAt(scale / 10)
-	s.Factor, s.Scans, s.RulesOfAccount = scale, max(int(float64(b.consoleScans)*scale), 3000), 100
-	s.Accounts = (s.Rules + s.RulesOfAccount - 1) / s.RulesOfAccount
-	return s
-}
-
 // requestsOfPage is how many times a page is asked for in a round.
 const requestsOfPage = 5
 
+// consoleWhole is which part of the year of a large brand the whole of this section is: a
+// million rules of 200,000 accounts and 30 million scans, which most disks hold.
+const consoleWhole = 0.1
+
 // console measures each page of the console beside /healthz of the same server, with a
-// hundredth of everything and with the whole.
+// hundredth of everything and with the whole: the folders of the section grown.
 func (b *bench) console(ctx context.Context) error {
 	patience := client.Timeout
 	client.Timeout = 10 * time.Minute // the first of a kind may read much from the disk
@@ -74,12 +69,11 @@ func (b *bench) console(ctx context.Context) error {
 		pages[i].Path = path
 	}
 	for _, whole := range []bool{false, true} {
-		scale := b.scale
+		factor := consoleWhole * b.scale
 		if !whole {
-			scale /= 100
+			factor /= 100
 		}
-		size := b.consoleAt(scale)
-		data, g, err := b.grownFolder(ctx, fmt.Sprintf("console-%s", sizeName(size.Scans)), size)
+		data, g, err := b.grownFolder(ctx, "grown", grownAt(factor))
 		if err != nil {
 			return err
 		}

@@ -63,8 +63,7 @@ type bench struct {
 	out    *Section
 	last   *Section // of an earlier run; nil = there was none
 
-	consoleScans int // of the whole, before it is scaled
-	grownPart    grownPart
+	grownPart grownPart
 }
 
 func main() {
@@ -112,7 +111,6 @@ func run(ctx context.Context) error {
 	flag.BoolVar(&b.grownPart.postgres, "postgres", false, "section grown: on PostgreSQL, at a tenth of the size")
 	flag.DurationVar(&b.grownPart.longest, "longest", time.Hour,
 		"section grown: a row that will take longer at a size, going by the size before, is left out there")
-	flag.IntVar(&b.consoleScans, "scans", 100_000_000, "section console: scans of the whole, before -scale")
 	report := flag.Bool("report", false, "only write the page from the results again")
 	flag.Parse()
 	var err error
