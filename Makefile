@@ -69,6 +69,7 @@ release-check: ## build this commit twice, in two places, and compare every byte
 
 release-stories: ## play the life of the package and the image in dist, on a machine that may be thrown away (DISPOSABLE=yes)
 	release/deb-story.sh dist/qrjump_*_amd64.deb
+	release/systemd-story.sh dist/qrjump_*_amd64.deb
 	release/image-story.sh dist/qrjump-*.oci.tar
 
 update: ## rewrite transcripts, golden files and docs/reference; read the diff

@@ -25,7 +25,8 @@ finish() {
 trap finish EXIT
 
 step() { doing=$1; echo "== $1"; }
-want() { eval "$1" || { echo "not so: $1" >&2; exit 1; }; }
+# grep -q closes its pipe at the first line that fits, which is no fault of the program before it
+want() { (set +o pipefail && eval "$1") || { echo "not so: $1" >&2; exit 1; }; }
 unit=/usr/lib/systemd/system/qrjump.service
 of_unit() { sed -n "s/^$1=//p" "$unit" | tail -n 1; }
 systemd() { [ -d /run/systemd/system ]; }
