@@ -14,14 +14,16 @@ type ScanNode struct {
 	Stopped bool      `json:"stopped" doc:"it ended in order"`
 	Behind  int64     `json:"behind" doc:"scans that it had not brought to the ledger when it was last heard of"`
 	SeenAt  time.Time `json:"seen_at"`
-	// Lag is that of the node that answers; nil for the others.
-	Lag *NodeLag `json:"lag,omitempty" doc:"how far the node that answers is behind the log of changes; each node knows its own alone"`
+	// Lag is nil for a node that is stopped, or never said.
+	Lag *NodeLag `json:"lag,omitempty" doc:"how far its memory was behind the log of changes when it last said so, which it does once a minute"`
 }
 
 // NodeLag is how far the memory of a node is behind the log of changes.
 type NodeLag struct {
-	Changes int64   `json:"changes" doc:"committed changes that the node has not followed yet"`
-	Seconds float64 `json:"seconds" doc:"how long ago the node last held every committed change"`
+	Changes int64     `json:"changes" doc:"committed changes that the node had not followed"`
+	Seconds float64   `json:"seconds" doc:"how long before that it last held every committed change"`
+	SaidAt  time.Time `json:"said_at" doc:"when it said so, by its own clock; of the node that answers: now"`
+	SaidAgo float64   `json:"said_ago" doc:"the same in seconds, by the clock of the node that answers"`
 }
 
 // ScanNodeList are all such nodes.

@@ -31,15 +31,16 @@ func (c *scanNodeList) Run(s *session) error {
 			if n.Stopped {
 				state = "stopped in order"
 			}
-			lag := "-" // of others: doctor --node asks them
+			lag := "-" // it is stopped, or never said
 			if n.Lag != nil {
-				lag = fmt.Sprintf("%d (%.1f s)", n.Lag.Changes, n.Lag.Seconds)
+				lag = fmt.Sprintf("%d (%.1f s), %.0f s ago", n.Lag.Changes, n.Lag.Seconds, n.Lag.SaidAgo)
 			}
 			rows = append(rows, []string{n.Node, n.Name, state, strconv.FormatInt(n.Behind, 10), lag, when(n.SeenAt)})
 		}
 		printTable(w, []string{"NODE", "WHERE", "STATE", "SCANS BEHIND", "CHANGES BEHIND", "LAST HEARD OF"}, rows)
 		if len(list) > 1 {
-			fmt.Fprintln(w, "each node knows its own changes behind alone: qrjump doctor --node URL asks another")
+			fmt.Fprintln(w, "each node says once a minute how far it is behind; one that said nothing for longer is cut off, or older than "+
+				"this server: qrjump doctor --node URL asks it")
 		}
 	})
 }

@@ -204,11 +204,16 @@ func (a *Admin) listScanNodes(ctx context.Context, _ *none) (client.ScanNodeList
 		return client.ScanNodeList{}, err
 	}
 	changes, err := a.Following.Lag(ctx)
-	own := &client.NodeLag{Changes: changes, Seconds: a.Following.Age().Seconds()}
+	now := nodes.Now()
+	own := &client.NodeLag{Changes: changes, Seconds: a.Following.Age().Seconds(), SaidAt: now}
 	return client.ScanNodeList{Nodes: each(list, func(n ledger.Node) client.ScanNode {
 		shown := client.ScanNode{Node: n.ID, Name: n.Name, Stopped: n.Stopped, Behind: max(0, n.Ended-n.Shipped), SeenAt: n.SeenAt}
-		if n.ID == nodes.Shipper.ID() {
+		switch lag := n.Lag; {
+		case n.ID == nodes.Shipper.ID():
 			shown.Lag = own
+		case !n.Stopped && !lag.At.IsZero():
+			shown.Lag = &client.NodeLag{Changes: lag.Changes, Seconds: lag.At.Sub(lag.LevelAt).Seconds(), SaidAt: lag.At,
+				SaidAgo: max(0, now.Sub(lag.At).Seconds())}
 		}
 		return shown
 	})}, err

@@ -19,6 +19,14 @@ type Node struct {
 	Shipped  int64  // up to where they were brought then
 	Stopped  bool   // it ended in order
 	SeenAt   time.Time
+	Lag      Lag
+}
+
+// Lag is how far the memory of a node was behind the log of changes, in its own words.
+type Lag struct {
+	Changes int64     // that it had not followed
+	LevelAt time.Time // when it last held every change
+	At      time.Time // when it said so; zero = it never did
 }
 
 // NodeStore is where nodes meet. Questions are numbered.
@@ -27,8 +35,11 @@ type NodeStore interface {
 	AskNodes(ctx context.Context) (ask int64, err error)
 	// ScanNodes returns the nodes and the last question.
 	ScanNodes(ctx context.Context) (all []Node, ask int64, err error)
-	// PutNode stores what is known of a node.
+	// PutNode stores what is known of a node, but for its lag.
 	PutNode(ctx context.Context, n Node) error
+	// ReportNode stores what a running node says of itself: what it holds in memory is
+	// followed, and its lag what the log of changes has beyond.
+	ReportNode(ctx context.Context, n Node, followed int64) error
 	// ForgetNode removes a node that owes nothing.
 	ForgetNode(ctx context.Context, node string) error
 	// ForgetStopped removes a stopped node, unless it was heard of since it was read.
@@ -48,6 +59,11 @@ type Nodes struct {
 	Asked   <-chan struct{}  // rings when nodes are asked; it may miss some
 	Now     func() time.Time // the real time
 	Log     *slog.Logger
+	// Memory follows the log of changes.
+	Memory interface {
+		Followed() (change int64)
+		Age() time.Duration
+	}
 	// Wait is how long nodes are waited for; 0 = 10 s.
 	Wait time.Duration
 }
@@ -71,9 +87,22 @@ func (n *Nodes) Join(ctx context.Context) error {
 }
 
 func (n *Nodes) put(ctx context.Context, answered int64, stopped bool) error {
+	own := n.own()
+	own.Answered, own.Stopped = answered, stopped
+	return n.Store.PutNode(ctx, own)
+}
+
+// own is this node as it is now.
+func (n *Nodes) own() Node {
 	s := n.Shipper
-	return n.Store.PutNode(ctx, Node{ID: s.ID(), Name: n.Name, Answered: answered, Ended: s.Journal.end(), Shipped: s.position.Load(),
-		Stopped: stopped, SeenAt: n.Now()})
+	return Node{ID: s.ID(), Name: n.Name, Ended: s.Journal.end(), Shipped: s.position.Load(), SeenAt: n.Now()}
+}
+
+// Report says to all how this node is, for those who look at another.
+func (n *Nodes) Report(ctx context.Context) error {
+	own, followed := n.own(), n.Memory.Followed()
+	own.Lag = Lag{LevelAt: own.SeenAt.Add(-n.Memory.Age()), At: own.SeenAt}
+	return n.Store.ReportNode(ctx, own, followed)
 }
 
 // Run answers until ctx ends.

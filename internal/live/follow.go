@@ -303,6 +303,9 @@ func (c *Current) Age() time.Duration {
 	return max(0, now.Sub(since))
 }
 
+// Followed is the number of the last entry of the log that the memory holds.
+func (c *Current) Followed() int64 { return c.at().seq }
+
 // Lag is how many entries of the log the memory has not followed yet.
 func (c *Current) Lag(ctx context.Context) (int64, error) {
 	if c.Changes == nil {

@@ -66,26 +66,30 @@ func (s *Server) followPart() part {
 	}}
 }
 
-// limitsPart removes what the shared limit of calls needs no more.
-func (s *Server) limitsPart() part {
-	return part{name: "shared limit of calls", run: func(ctx context.Context) {
-		if s.store.Shared() {
-			s.forgetLimits(ctx)
+// minutePart is what a node of several writes each minute although nothing happens.
+func (s *Server) minutePart() part {
+	return part{name: "report of this node", run: func(ctx context.Context) {
+		for s.ledger.nodes != nil {
+			if err := s.eachMinute(ctx); err != nil && ctx.Err() == nil {
+				s.log.WarnContext(ctx, "other nodes cannot be told how this one is, and old counts of calls a second stay", "error", err)
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(time.Minute):
+			}
 		}
 	}}
 }
 
-func (s *Server) forgetLimits(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(time.Minute):
+// eachMinute says how this node is, and removes what the shared limit of calls needs no more: one transaction.
+func (s *Server) eachMinute(ctx context.Context) error {
+	return s.store.InOne(ctx, func(ctx context.Context) error {
+		if err := s.ledger.nodes.Report(ctx); err != nil {
+			return err
 		}
-		if err := s.store.ForgetLimits(ctx); err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "old counts of calls a second cannot be removed", "error", err)
-		}
-	}
+		return s.store.ForgetLimits(ctx)
+	})
 }
 
 // followClock shows the time that another node set.

@@ -71,7 +71,7 @@ func (s *Server) openNodes(ctx context.Context) error {
 		folder = s.config.Data
 	}
 	nodes := &ledger.Nodes{Store: s.store, Shipper: s.ledger.shipper, Name: host + ":" + folder, Asked: s.store.Asked(), Now: s.realNow,
-		Log: s.log}
+		Log: s.log, Memory: s.current}
 	if err := nodes.Join(ctx); err != nil {
 		return err
 	}

@@ -121,8 +121,8 @@ func newServer(c Config, logs io.Writer, seams Seams) *Server {
 func (s *Server) order() []part {
 	return []part{
 		s.regionsPart(), s.storePart(), s.keysPart(), s.wallClockPart(), s.domainPart(), s.settingsPart(), s.countsPart(),
-		s.memoryPart(), s.snapshotsPart(), s.followPart(), s.limitsPart(), s.contactPart(),
-		s.ledgerPart(), s.counterPart(), s.shipperPart(), s.nodesPart(), s.forgetPart(),
+		s.memoryPart(), s.snapshotsPart(), s.followPart(), s.contactPart(),
+		s.ledgerPart(), s.counterPart(), s.shipperPart(), s.nodesPart(), s.minutePart(), s.forgetPart(),
 		s.webhooksPart(), s.rechecksPart(), s.messagesPart(), s.pushesPart(),
 		s.listenersPart(),
 	}

@@ -53,3 +53,58 @@ func TestANodeThatStartsAgainIsNotForgotten(t *testing.T) {
 		}
 	})
 }
+
+// A node says how far it is behind; what others are told at other times leaves that alone, and one that ended says nothing more.
+func TestANodeReportsItsLag(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		ctx := t.Context()
+		head, _, err := s.ChangeHead(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		addRules(t, s, aRule(t, "wxa", "https://h.example/"), aRule(t, "wxa", "https://i.example/"))
+		now, _, err := s.ChangeHead(ctx)
+		if err != nil || now <= head {
+			t.Fatal(head, now, err)
+		}
+		node := ledger.Node{ID: "two", Name: "b:/data", Answered: 3, SeenAt: at}
+		known := func(what string, wanted ledger.Node) {
+			t.Helper()
+			all, _, err := s.ScanNodes(ctx)
+			if err != nil || len(all) != 1 {
+				t.Fatal(what, all, err)
+			}
+			want(t, what, all[0], wanted)
+		}
+		do := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		do(s.ReportNode(ctx, node, head))
+		if all, _, err := s.ScanNodes(ctx); err != nil || len(all) != 0 {
+			t.Fatalf("a node that nobody knows: %v %v", all, err)
+		}
+		do(s.PutNode(ctx, node))
+		known("before it said anything", node)
+		said := ledger.Node{ID: "two", Name: "b:/data", Answered: 3, Ended: 9, Shipped: 7, SeenAt: at.Add(time.Minute),
+			Lag: ledger.Lag{LevelAt: at, At: at.Add(time.Minute)}}
+		do(s.ReportNode(ctx, said, head))
+		said.Lag.Changes = now - head
+		known("it is behind", said)
+		do(s.ReportNode(ctx, said, now+1)) // its memory followed while it spoke
+		said.Lag.Changes = 0
+		known("it is level", said)
+		put := said
+		put.Answered, put.Lag = 4, ledger.Lag{}
+		do(s.PutNode(ctx, put))
+		said.Answered = 4
+		known("it answered a question", said)
+		put.Stopped = true
+		do(s.PutNode(ctx, put))
+		said.Stopped = true
+		do(s.ReportNode(ctx, ledger.Node{ID: "two", Ended: 1, SeenAt: at}, now))
+		known("it ended", said)
+	})
+}

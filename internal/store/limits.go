@@ -54,8 +54,10 @@ const microseconds = `(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint`
 // ForgetLimits removes what is older than a while, so that accounts that are
 // quiet take no room.
 func (s *Store) ForgetLimits(ctx context.Context) error {
-	_, err := s.write.ExecContext(ctx, `DELETE FROM limits WHERE at < `+microseconds+` - $1`, time.Minute.Microseconds())
-	return err
+	return s.update(ctx, func(tx *Tx) error {
+		_, err := tx.exec(ctx, `DELETE FROM limits WHERE at < `+microseconds+` - $1`, time.Minute.Microseconds())
+		return err
+	})
 }
 
 // unlog makes the table of limits one that no call waits for the disk for.

@@ -27,7 +27,8 @@ func (s *Store) Asked() <-chan struct{} { return s.asked }
 
 var scanNodeRows = noun[ledger.Node]{table: "scan_nodes", key: "node", fields: func(n *ledger.Node) []field {
 	return []field{{"node", &n.ID}, {"name", &n.Name}, {"told", &n.Answered}, {"ended", &n.Ended}, {"shipped", &n.Shipped},
-		{"stopped", &n.Stopped}, {"seen_at", moment{&n.SeenAt}}}
+		{"stopped", &n.Stopped}, {"seen_at", moment{&n.SeenAt}}, {"lag_changes", &n.Lag.Changes}, {"level_at", moment{&n.Lag.LevelAt}},
+		{"lag_at", moment{&n.Lag.At}}}
 }}.rows()
 
 // ScanNodes implements ledger.NodeStore.
@@ -44,7 +45,17 @@ func (s *Store) ScanNodes(ctx context.Context) (all []ledger.Node, ask int64, er
 
 // PutNode implements ledger.NodeStore.
 func (s *Store) PutNode(ctx context.Context, n ledger.Node) error {
-	return s.update(ctx, func(tx *Tx) error { return scanNodeRows.put(ctx, tx, n) })
+	return s.update(ctx, func(tx *Tx) error { return scanNodeRows.put(ctx, tx, n, "lag_changes", "level_at", "lag_at") })
+}
+
+// ReportNode implements ledger.NodeStore. A node that was given up, or ended, stays so.
+func (s *Store) ReportNode(ctx context.Context, n ledger.Node, followed int64) error {
+	return s.update(ctx, func(tx *Tx) error {
+		_, err := tx.exec(ctx, `UPDATE scan_nodes SET ended = $2, shipped = $3, seen_at = $4, level_at = $5, lag_at = $6,
+			lag_changes = (SELECT CASE WHEN seq > $7 THEN seq - $7 ELSE 0 END FROM change_head WHERE id = 1)
+			WHERE node = $1 AND stopped = 0`, n.ID, n.Ended, n.Shipped, millis(n.SeenAt), millis(n.Lag.LevelAt), millis(n.Lag.At), followed)
+		return err
+	})
 }
 
 // ForgetNode implements ledger.NodeStore.
