@@ -50,6 +50,9 @@ var everyCall = map[string]func(ctx, *api) error{
 	}),
 	"BindSerials": only(func(ctx ctx, c *api) (any, error) { return c.BindSerials(ctx, 1, nil, true, "x") }),
 	"BeginImport": only(func(ctx ctx, c *api) (any, error) { return c.BeginImport(ctx, "brand", client.NewImport{}) }),
+	"TakeBackImport": only(func(ctx ctx, c *api) (any, error) {
+		return c.TakeBackImport(ctx, 1, client.ImportToTakeBack{To: 9, Note: "n", Actor: "x"})
+	}),
 	"ImportCodes": only(func(ctx ctx, c *api) (any, error) {
 		return c.ImportCodes(ctx, 1, 1, "x", strings.NewReader("a line\n"))
 	}),

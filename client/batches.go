@@ -291,3 +291,26 @@ func (c *Client) ImportCodes(ctx context.Context, batch, first int64, actor stri
 	err = c.sendLines(ctx, r, lines, &done)
 	return done, err
 }
+
+// ImportToTakeBack says which codes were imported by mistake.
+type ImportToTakeBack struct {
+	From  int64  `json:"code_start" minimum:"0"`
+	To    int64  `json:"code_end" minimum:"0"`
+	Note  string `json:"note,omitempty"`
+	Actor string `json:"actor,omitempty"`
+}
+
+// ImportTakenBack is what a call of TakeBackImport did.
+type ImportTakenBack struct {
+	Taken int64 `json:"taken" doc:"codes that were taken back"`
+	Have  int64 `json:"have" doc:"codes of the application that are still here; 0 after its whole range: the application is gone"`
+	More  bool  `json:"more" doc:"codes of the range are still here: call again"`
+}
+
+// TakeBackImport takes back codes that were imported by mistake, some thousand a call:
+// call again while there are More. A *Problem with status 409: more than imports happened
+// to the application.
+func (c *Client) TakeBackImport(ctx context.Context, batch int64, w ImportToTakeBack) (done ImportTakenBack, err error) {
+	err = c.admin(ctx, http.MethodPost, batchPath(batch, "take-back"), w, &done)
+	return done, err
+}

@@ -143,3 +143,86 @@ func TestKillWhileCodesAreImported(t *testing.T) {
 		s.stop()
 	})
 }
+
+// TestKillWhileCodesAreTakenBack kills a server while an import is taken back, piece by
+// piece. What was acknowledged is gone, a piece is gone whole or not at all, and in the
+// end the same file comes again under the same numbers.
+func TestKillWhileCodesAreTakenBack(t *testing.T) {
+	seed := uint64(number(t, "KILL_SEED", int(rand.Uint32())))
+	t.Logf("KILL_SEED=%d", seed)
+	const count, piece, kills = 4000, 200, 3
+	var file strings.Builder
+	for n := range count {
+		fmt.Fprintf(&file, "%s OLD%06d %d OLD.EXAMPLE/0$%017d\n", strings.Repeat("0", 361), n, n, n)
+	}
+	eachBackend(t, func(t *testing.T, database string) {
+		chance := rand.New(rand.NewPCG(seed, 0))
+		dir := t.TempDir()
+		var child childConfig
+		child.Data, child.Database, child.Listen, child.LogFormat = filepath.Join(dir, "data"), database, anyPort, "text"
+		child.Emulator, child.AdminToken, child.Seed = true, adminToken, filepath.Join(dir, "seed.yaml")
+		if err := os.WriteFile(child.Seed, []byte(spaceSeed), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := start(t, child)
+		connected := func() *api.Client {
+			c, err := api.New(s.URL, api.Options{AdminToken: adminToken})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}
+		bring := func(id int64) {
+			c := connected()
+			b, err := c.BeginImport(t.Context(), "brand", api.NewImport{ISV: "old", ID: id, Count: count, Prefix: "OLD.EXAMPLE/"})
+			if err == nil {
+				_, err = c.ImportCodes(t.Context(), b.ID, 1, "", strings.NewReader(file.String()))
+			}
+			if err != nil || b.ID != id {
+				t.Fatalf("application %d, want %d: %v", b.ID, id, err)
+			}
+		}
+		const id = 77
+		bring(id)
+		taken := int64(0) // acknowledged
+		for range kills {
+			c, left := connected(), 1+chance.IntN(count/piece/(kills+1))
+			var dead atomic.Bool
+			var all sync.WaitGroup
+			for first := taken; first < count && !dead.Load(); first = taken {
+				if left--; left == 0 {
+					dead.Store(true)
+					all.Go(s.kill) // within the next piece, before it, or after it
+				}
+				_, err := c.TakeBackImport(t.Context(), id, api.ImportToTakeBack{From: first, To: first + piece - 1})
+				if err == nil {
+					taken += piece
+				} else if !dead.Load() {
+					t.Fatal(err)
+				}
+			}
+			all.Wait()
+			s.gone()
+			endSessions(t, database)
+			s = start(t, child)
+			b, err := connected().Batch(t.Context(), id)
+			if err != nil || b.Arrived != count-taken && b.Arrived != count-taken-piece {
+				t.Fatalf("%d are here, and %d were taken back: %v", b.Arrived, taken, err)
+			}
+			taken = count - b.Arrived
+		}
+		done, err := connected().TakeBackImport(t.Context(), id, api.ImportToTakeBack{From: 0, To: count - 1})
+		if err != nil || done != (api.ImportTakenBack{Taken: count - taken}) {
+			t.Fatalf("the rest: %+v, %v", done, err)
+		}
+		s.kill()
+		s.gone()
+		endSessions(t, database)
+		s = start(t, child)
+		if b, err := connected().Batch(t.Context(), id); err == nil {
+			t.Errorf("after the last piece: %+v", b)
+		}
+		bring(id)
+		s.stop()
+	})
+}

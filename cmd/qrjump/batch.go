@@ -49,6 +49,7 @@ var codeAdvice = map[int]string{
 	errcode.ApplicationExists.Number:  "this --isv was used before with another count: take another, or see: qrjump batch show --isv",
 	errcode.NotFinished.Number:        "the application is not FINISH yet; how far it is says: qrjump batch show",
 	errcode.NoSegment.Number:          "the range lies in no one segment; the segments are listed by: qrjump batch show",
+	errcode.SegmentExpired.Number:     "the codes were made elsewhere: the operator prints them (--admin-token), or anybody from their file (--from-file)",
 	errcode.NoPackageKey.Number:       "the account has no package key: qrjump account put APPID --package-key-file FILE",
 }
 

@@ -3,10 +3,12 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/codes"
@@ -14,45 +16,30 @@ import (
 
 type batchImport struct {
 	operator
-	File        string `arg:"" help:"The codes: a line each with dot matrix, original code, index and code text, all indexes from 0 on in their order."`
-	Account     string `required:"" placeholder:"APPID" help:"The service account whose codes they are."`
-	ISV         string `name:"isv" required:"" placeholder:"ID" help:"A number of your own for the application; the same again goes on with the same import."`
-	Application int64  `placeholder:"ID" help:"The application_id that the codes had, if programs know it; without it they get one."`
-	Actor       string `placeholder:"WHO" help:"Who did it, for the history (admin)."`
+	Files       []string `arg:"" name:"file" help:"The codes: a line each with dot matrix, original code, index and code text, in the order of their indexes. Several files are parts of one application, in any order."`
+	Account     string   `required:"" placeholder:"APPID" help:"The service account whose codes they are."`
+	ISV         string   `name:"isv" required:"" placeholder:"ID" help:"A number of your own for the application; the same again goes on with the same import."`
+	Application int64    `placeholder:"ID" help:"The application_id that the codes had, if programs know it; without it they get one."`
+	Count       int64    `placeholder:"N" help:"How many codes the application has in all, where these files have only some of them; the same with each part."`
+	Actor       string   `placeholder:"WHO" help:"Who did it, for the history (admin)."`
 }
 
 // importAtOnce is how many lines a call brings: other writers wait for its transaction.
 const importAtOnce = 10_000
 
-// Run looks through the file, begins the batch, and brings some thousand codes a call.
-// The same file again changes nothing, so a run that broke off is repeated.
+// importPart is a file of an import.
+type importPart struct {
+	name  string
+	codes client.CodeRange
+}
+
+// Run looks through the files, begins the batch, and brings some thousand codes a call.
+// The same files again change nothing, so a run that broke off is repeated.
 func (c *batchImport) Run(s *session) error {
-	f, err := os.Open(c.File)
+	begin := client.NewImport{ISV: c.ISV, ID: c.Application, Count: c.Count, Actor: c.Actor}
+	parts, lines, err := c.look(s, &begin)
 	if err != nil {
-		return absent(err)
-	}
-	defer f.Close()
-	begin := client.NewImport{ISV: c.ISV, ID: c.Application, Actor: c.Actor}
-	for l, err := range codes.ImportLines(f, 1) {
-		switch {
-		case err != nil:
-			return fmt.Errorf("read %s, nothing was imported: %w", plain(c.File), err)
-		case l.Number == 1 && l.Index != 0:
-			return fmt.Errorf("read %s, nothing was imported: line 1 has index %d: an application is imported whole, from index 0 on",
-				plain(c.File), l.Index)
-		case l.Number == 1:
-			begin.Prefix = l.Prefix
-		case l.Prefix != begin.Prefix:
-			return fmt.Errorf("read %s, nothing was imported: the text of line %d begins with another prefix than that of line 1",
-				plain(c.File), l.Number)
-		}
-		begin.Count++
-	}
-	if begin.Count == 0 {
-		return fmt.Errorf("read %s: it has no line", plain(c.File))
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return fmt.Errorf("read %s a second time: %w", plain(c.File), err)
+		return err
 	}
 	qrjump, err := c.client()
 	if err != nil {
@@ -62,26 +49,95 @@ func (c *batchImport) Run(s *session) error {
 	if err != nil {
 		return fmt.Errorf("import codes of %s: %w", plain(c.Account), err)
 	}
+	progress := newBar(s, lines, "importing")
+	defer progress.end()
 	var done client.CodesImported
-	in := bufio.NewReader(f)
-	for done.Lines < b.Count {
-		piece, err := someLines(in, importAtOnce)
-		if err != nil {
-			return fmt.Errorf("read %s after line %d: %w", plain(c.File), done.Lines, err)
+	for _, part := range parts {
+		if err := c.bring(s, qrjump, b.ID, part, &done, progress); err != nil {
+			progress.end()
+			if done.Lines == 0 {
+				return err
+			}
+			return advised{error: err, next: fmt.Sprintf("%s came before that and stay; the same command again compares them and goes on",
+				countedCodes(done.Lines))}
 		}
-		if len(piece) == 0 {
-			return fmt.Errorf("read %s: it changed while it was imported; it has %d lines now", plain(c.File), done.Lines)
-		}
-		one, err := qrjump.ImportCodes(s.ctx, b.ID, done.Lines+1, c.Actor, bytes.NewReader(piece))
-		if err != nil {
-			return aboutBatch(fmt.Sprintf("import codes (%d are) of", done.Lines), b.ID, err)
-		}
-		done.Lines, done.Added, done.Have = done.Lines+one.Lines, done.Added+one.Added, one.Have
 	}
+	progress.end()
 	said := map[string]any{"application_id": b.ID, "codes": done.Lines, "added": done.Added, "have": done.Have}
 	return c.print(s, said, func(w io.Writer) {
 		fmt.Fprintf(w, "imported %s as application %d, %d of them new\n", countedCodes(done.Lines), b.ID, done.Added)
+		if done.Have < b.Count {
+			fmt.Fprintf(w, "%d of its %s are here; it is PROCESSING until the others come\n", done.Have, countedCodes(b.Count))
+		}
 	})
+}
+
+// look reads the files once, and says what to begin.
+func (c *batchImport) look(s *session, begin *client.NewImport) (parts []importPart, lines int64, err error) {
+	for _, name := range c.Files {
+		part := importPart{name: name, codes: client.CodeRange{From: -1}}
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, 0, absent(err)
+		}
+		for l, err := range codes.ImportLines(f, 1) {
+			if err = cmp.Or(err, s.ctx.Err()); err == nil && begin.Prefix != "" && l.Prefix != begin.Prefix {
+				err = fmt.Errorf("the text of line %d begins with another prefix than those before", l.Number)
+			}
+			if err != nil {
+				_ = f.Close()
+				return nil, 0, fmt.Errorf("read %s, nothing was imported: %w", plain(name), err)
+			}
+			if part.codes.From < 0 {
+				part.codes.From, begin.Prefix = l.Index, l.Prefix
+			}
+			part.codes.To = l.Index
+		}
+		_ = f.Close()
+		if part.codes.From < 0 {
+			return nil, 0, fmt.Errorf("read %s: it has no line", plain(name))
+		}
+		parts, lines = append(parts, part), lines+part.codes.Len()
+	}
+	slices.SortStableFunc(parts, func(a, b importPart) int { return cmp.Compare(a.codes.From, b.codes.From) })
+	if begin.Count > 0 {
+		return parts, lines, nil
+	}
+	for _, part := range parts {
+		if part.codes.From > begin.Count {
+			return nil, 0, fmt.Errorf("read %s, nothing was imported: it begins with index %d, and no file has %d: an application is "+
+				"imported whole, from index 0 on, or in parts by --count", plain(part.name), part.codes.From, begin.Count)
+		}
+		begin.Count = max(begin.Count, part.codes.To+1)
+	}
+	return parts, lines, nil
+}
+
+// bring imports the codes of a file.
+func (c *batchImport) bring(s *session, qrjump *client.Client, id int64, part importPart, done *client.CodesImported, progress *bar) error {
+	f, err := os.Open(part.name)
+	if err != nil {
+		return absent(err)
+	}
+	defer f.Close()
+	in := bufio.NewReader(f)
+	for line := int64(0); line < part.codes.Len(); {
+		piece, err := someLines(in, importAtOnce)
+		if err != nil {
+			return fmt.Errorf("read %s after line %d: %w", plain(part.name), line, err)
+		}
+		if len(piece) == 0 {
+			return fmt.Errorf("read %s: it changed while it was imported; it has %d lines now", plain(part.name), line)
+		}
+		one, err := qrjump.ImportCodes(s.ctx, id, line+1, c.Actor, bytes.NewReader(piece))
+		if err != nil {
+			return aboutBatch(fmt.Sprintf("import %s into", plain(part.name)), id, err)
+		}
+		line += one.Lines
+		done.Lines, done.Added, done.Have = done.Lines+one.Lines, done.Added+one.Added, one.Have
+		progress.add(int(one.Lines))
+	}
+	return nil
 }
 
 // someLines reads up to so many lines; none at the end.
@@ -97,4 +153,58 @@ func someLines(in *bufio.Reader, most int) (text []byte, err error) {
 		}
 	}
 	return text, nil
+}
+
+type batchTakeBack struct {
+	operator
+	ID    int64    `arg:"" name:"id" help:"The application, which was imported."`
+	Range []string `arg:"" name:"range" help:"Which codes: both ends of a range (0-4999), an index (7), or all."`
+	Note  string   `placeholder:"TEXT" help:"Why, for the history."`
+	Actor string   `placeholder:"WHO" help:"Who did it, for the history (admin)."`
+}
+
+// Run takes codes back, some thousand a call.
+func (c *batchTakeBack) Run(s *session) error {
+	want, all, err := parseRange(c.Range)
+	if err != nil {
+		return err
+	}
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	b, err := qrjump.Batch(s.ctx, c.ID)
+	if err != nil {
+		return aboutBatch("take back", c.ID, err)
+	}
+	if all {
+		want = client.CodeRange{To: b.Count - 1}
+	}
+	progress := newBar(s, min(want.Len(), b.Arrived), "taking back")
+	defer progress.end()
+	var taken int64
+	for {
+		done, err := qrjump.TakeBackImport(s.ctx, c.ID, client.ImportToTakeBack{From: want.From, To: want.To, Note: c.Note, Actor: c.Actor})
+		if err != nil {
+			progress.end()
+			err = aboutBatch("take back", c.ID, err)
+			if taken > 0 {
+				err = advised{error: err, next: countedCodes(taken) + " were taken back before that; the same command again goes on"}
+			}
+			return err
+		}
+		taken += done.Taken
+		progress.add(int(done.Taken))
+		if done.More {
+			continue
+		}
+		progress.end()
+		return c.print(s, map[string]any{"application_id": c.ID, "taken": taken, "have": done.Have}, func(w io.Writer) {
+			if all || want.Len() == b.Count {
+				fmt.Fprintf(w, "took back %s of %d: the application is gone, and its numbers are free\n", countedCodes(taken), c.ID)
+				return
+			}
+			fmt.Fprintf(w, "took back %s of %d; %d are still here\n", countedCodes(taken), c.ID, done.Have)
+		})
+	}
 }

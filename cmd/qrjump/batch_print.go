@@ -36,6 +36,9 @@ type batchListCodes struct {
 // Run lists codes.
 func (c *batchListCodes) Run(s *session) error {
 	src, err := c.source(s)
+	if err == nil && c.Format == "lines" {
+		err = src.needMatrix("--format lines")
+	}
 	if err != nil {
 		return err
 	}
@@ -45,7 +48,7 @@ func (c *batchListCodes) Run(s *session) error {
 	}
 	list, progress := labels.List(c.Format), newBar(s, src.count(), "listing")
 	defer progress.end()
-	size, err := job.stream(s, list.Header(true), func(from int64, put func([]byte) error) error {
+	size, err := job.stream(s, list.Header(src.operator == nil), func(from int64, put func([]byte) error) error {
 		rows, clean, err := c.ordered(s.ctx, &src, from)
 		if err != nil {
 			return err
@@ -98,6 +101,9 @@ func (c *batchSheet) Run(s *session) error {
 		return err
 	}
 	src, err := c.source(s)
+	if err == nil {
+		err = src.needKind(c.Kind)
+	}
 	if err != nil {
 		return err
 	}
@@ -176,6 +182,9 @@ func (c *batchPictures) Run(s *session) error {
 			c.Out)
 	}
 	src, err := c.source(s)
+	if err == nil {
+		err = src.needKind(c.Kind)
+	}
 	if err != nil {
 		return err
 	}

@@ -69,7 +69,8 @@ type commands struct {
 		Events   batchEvents   `cmd:"" group:"Codes of all accounts (operator)" help:"List what happened to the codes of an application, and what is scheduled." example:"qrjump batch events 500000001"`
 		Schedule batchSchedule `cmd:"" group:"Codes of all accounts (operator)" help:"Make a range of codes open a page from a time on." example:"qrjump batch schedule 500000001 0-4999 --at 2030-01-31T00:00:00Z --activity Spring --brand Coffee --title Beans --product-code 6901234567892 --target wxminiprogram0001 --path pages/item/item"`
 		Serials  batchSerials  `cmd:"" group:"Codes of all accounts (operator)" help:"Give codes the brand's own serial numbers, from a CSV." example:"qrjump batch serials 500000001 serials.csv"`
-		Import   batchImport   `cmd:"" group:"Codes of all accounts (operator)" help:"Bring codes that were made elsewhere, from a file of the wire's four columns." example:"qrjump batch import codes.txt --account wxserviceacct0001 --isv old-order-1"`
+		Import   batchImport   `cmd:"" group:"Codes of all accounts (operator)" help:"Bring codes that were made elsewhere, from files of the wire's four columns." example:"qrjump batch import codes.txt --account wxserviceacct0001 --isv old-order-1"`
+		TakeBack batchTakeBack `cmd:"" group:"Codes of all accounts (operator)" help:"Take back codes that were imported by mistake, as long as nothing was done with them." example:"qrjump batch take-back 500000001 all"`
 		Withdraw batchWithdraw `cmd:"" group:"Codes of all accounts (operator)" help:"Make codes not active any more." example:"qrjump batch withdraw 500000001 100-199"`
 		Retarget batchRetarget `cmd:"" group:"Codes of all accounts (operator)" help:"Open another page for what is active in a range." example:"qrjump batch retarget 500000001 0-4999 --target wxminiprogram0001 --path pages/new/new"`
 	} `cmd:"" help:"One item, one code: applications for codes."`

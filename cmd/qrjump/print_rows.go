@@ -1,13 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/csv"
 	"errors"
 	"fmt"
 	"iter"
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/labels"
@@ -32,6 +36,7 @@ func (f packageKeyFlags) key() (string, error) {
 // rangeFlags say which codes are printed, from where and in which order.
 type rangeFlags struct {
 	member
+	adminFlags
 	packageKeyFlags
 	ID       int64    `arg:"" name:"id" help:"The application."`
 	Range    []string `arg:"" name:"range" help:"Which codes: both ends of a range (0-4999), an index (7), or all."`
@@ -45,9 +50,12 @@ type rangeFlags struct {
 // rowSource is where rows come from: a server, or a file.
 type rowSource struct {
 	wire *client.Client
-	id   int64
-	key  string
-	file string // "" = from the server
+	// operator asks for the rows of codes made elsewhere, which have no dot matrix; nil
+	// = they come by the wire, or from the file.
+	operator *client.Client
+	id       int64
+	key      string
+	file     string // "" = from the server
 	// pieces are the parts of segments, in order, which make the whole range.
 	pieces []client.CodeRange
 	every  int64
@@ -69,6 +77,9 @@ func (f *rangeFlags) source(s *session) (src rowSource, err error) {
 	if f.FromFile != "" {
 		return src, src.boundByFile(want)
 	}
+	if there, err := src.elsewhere(s, f.member, f.adminFlags, want); there || err != nil {
+		return src, err
+	}
 	if src.key, err = f.key(); err != nil {
 		return src, err
 	}
@@ -87,6 +98,80 @@ func (src *rowSource) bound(s *session, want client.CodeRange) error {
 	}
 	src.pieces, err = piecesOf(a, want)
 	return err
+}
+
+// elsewhere reports whether the codes were made elsewhere, which only an operator can
+// ask: then their rows come from the list of codes.
+func (src *rowSource) elsewhere(s *session, m member, admin adminFlags, want client.CodeRange) (bool, error) {
+	if isPlatform(m.Server) && admin.AdminServer == "" {
+		return false, nil
+	}
+	operator, err := m.asOperator(admin)
+	if err != nil {
+		return false, nil // the account asks for itself
+	}
+	b, err := operator.Batch(s.ctx, src.id)
+	if err != nil || !b.Imported {
+		return false, nil // the wire says what is wrong
+	}
+	if want.To == math.MaxInt64 {
+		want.To = b.Count - 1
+	}
+	switch {
+	case b.Arrived < b.Count:
+		return true, fmt.Errorf("print of %d: %d of its %s are imported: bring the others first", src.id, b.Arrived, countedCodes(b.Count))
+	case want.To >= b.Count:
+		return true, misused("%s: application %d has the indexes 0 to %d", rangeText(want), src.id, b.Count-1)
+	}
+	src.operator, src.every, src.pieces = operator, max(src.every, 1), []client.CodeRange{want}
+	return true, nil
+}
+
+// needMatrix is an error where what is to be written has the dot matrix, and the rows
+// have none.
+func (src *rowSource) needMatrix(what string) error {
+	if src.operator == nil {
+		return nil
+	}
+	return advised{error: fmt.Errorf("%s: the codes of %d were made elsewhere, and their dot matrix is not kept", what, src.id),
+		next: "take another form, or print from the file that they came in: --from-file FILE"}
+}
+
+// needKind is needMatrix for a kind of labels.
+func (src *rowSource) needKind(kind string) error {
+	if kind != "matrix" && kind != "both" {
+		return nil
+	}
+	return src.needMatrix("--kind " + kind)
+}
+
+// listAtOnce is how many rows of codes made elsewhere are asked for at a time.
+const listAtOnce = 10_000
+
+// listed are rows of codes made elsewhere.
+func (src *rowSource) listed(ctx context.Context, r client.CodeRange, take func(labels.Row) bool) error {
+	for from := r.From; from <= r.To; from += listAtOnce {
+		var list bytes.Buffer
+		if err := src.operator.ListCodes(ctx, src.id, client.CodeRange{From: from, To: min(from+listAtOnce-1, r.To)}, &list); err != nil {
+			return err
+		}
+		records, err := csv.NewReader(&list).ReadAll()
+		if err != nil {
+			return err
+		}
+		for _, record := range records[min(1, len(records)):] {
+			index, err := strconv.ParseInt(record[0], 10, 64)
+			if err != nil || len(record) != 3 {
+				return fmt.Errorf("the list of codes has a line of %q", record[0])
+			}
+			// A spreadsheet would take some for formulas: those have an apostrophe, which no code has.
+			row := labels.Row{Index: index, Code: strings.TrimPrefix(record[1], "'"), Text: strings.TrimPrefix(record[2], "'")}
+			if !take(row) {
+				return errEnough
+			}
+		}
+	}
+	return nil
 }
 
 // boundByFile looks which part of a range a file has: its first and its last row
@@ -213,6 +298,9 @@ var errEnough = errors.New("enough")
 
 // download gives the rows of a part of a segment, until take says that it is enough.
 func (src *rowSource) download(ctx context.Context, r client.CodeRange, take func(labels.Row) bool) error {
+	if src.operator != nil {
+		return src.listed(ctx, r, take)
+	}
 	pkg, err := src.wire.DownloadCodes(ctx, src.id, r)
 	if err != nil {
 		return err

@@ -57,6 +57,7 @@ func (f symbolFlags) draw(s *session, o outputFlags, design labels.Design, batch
 
 type symbolCommand struct {
 	member
+	adminFlags
 	packageKeyFlags
 	Kind string `enum:"qr,datamatrix,matrix,both" default:"qr" placeholder:"qr|datamatrix|matrix|both" help:"The text as QR code (${default}) or Data Matrix; of a code of a batch also its dot matrix, or QR code and dot matrix beside each other."`
 	symbolFlags
@@ -78,16 +79,24 @@ func (c *symbolCommand) Run(s *session) error {
 	}
 	id, _ := strconv.ParseInt(m[1], 10, 64) // 18 digits fit
 	index, _ := strconv.ParseInt(m[2], 10, 64)
-	key, err := c.key()
+	source, one := rowSource{id: id}, client.CodeRange{From: index, To: index}
+	there, err := source.elsewhere(s, c.member, c.adminFlags, one)
+	if err == nil {
+		err = source.needKind(c.Kind)
+	}
 	if err != nil {
 		return err
 	}
-	source := rowSource{id: id, key: key}
-	if source.wire, err = c.client(s); err != nil {
-		return err
-	}
-	if err := source.bound(s, client.CodeRange{From: index, To: index}); err != nil {
-		return err
+	if !there {
+		if source.key, err = c.key(); err != nil {
+			return err
+		}
+		if source.wire, err = c.client(s); err != nil {
+			return err
+		}
+		if err := source.bound(s, one); err != nil {
+			return err
+		}
 	}
 	for r, err := range source.rows(s.ctx, index) {
 		if err != nil {

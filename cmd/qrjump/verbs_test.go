@@ -152,6 +152,12 @@ var everyVerb = []verb{
 
 	{path: "batch import", api: adminAPI, words: "$CODES --account brand --isv old-1 --application 481865877",
 		says: `^imported 2 codes as application 481865877, 2 of them new$`},
+	{path: "batch take-back", api: adminAPI, words: "481865877 all",
+		says: `^took back 2 codes of 481865877: the application is gone, and its numbers are free$`, after: func(w *world) {
+			if b, err := w.operator.Batch(w.t.Context(), 481865877); err == nil {
+				w.t.Errorf("the import was taken back, and is %+v", b)
+			}
+		}},
 	{path: "batch serials", api: adminAPI, words: "$ID -", in: "index,serial\n0,bottle-7\n",
 		says: `^bound 1 serial number of \d+, 1 of them new$`},
 	{path: "package signer", api: adminAPI, says: `^qrjump namespaces="qrjump-package" ssh-ed25519 \S+$`, after: func(w *world) {

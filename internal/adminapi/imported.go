@@ -62,6 +62,15 @@ func (a *Admin) importCodes(ctx context.Context, in *struct {
 	return client.CodesImported{Lines: done.Lines, Added: done.Added, Have: done.Have}, err
 }
 
+func (a *Admin) takeBackImport(ctx context.Context, in *struct {
+	BatchPath
+	Body client.ImportToTakeBack
+}) (client.ImportTakenBack, error) {
+	w := in.Body
+	done, err := a.Codes.TakeBack(acting(ctx, w.Actor), in.ID, codes.Range{From: w.From, To: w.To}, w.Note)
+	return client.ImportTakenBack(done), err
+}
+
 // errBroken is the error of a body that did not arrive whole.
 var errBroken = errors.New("the body broke off")
 

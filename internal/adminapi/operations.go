@@ -107,6 +107,10 @@ func (a *Admin) Operations() []o.Operation {
 			Patient().Takes(fourColumns, "lines of the wire's four columns in the order of their indexes, at most 50,000").
 			More("Lines that are here already change nothing. 422 names the line that is wrong, that is here with another text, or whose text is " +
 				"another code's. Nothing of the batch is active before all its codes are here."),
+		o.Post("/batches/{application_id}/take-back", "takeBackImport", o.Operator, a.takeBackImport,
+			"Take back codes that were imported by mistake, some thousand a call: call again while there are more").Of(a.ofBatch).
+			More("Only while nothing but imports happened to the application: 409 where a code of it was activated, frozen, redeemed, made void, " +
+				"scanned or handed to a printer. When all are taken back the application is gone, and its numbers are free."),
 		o.Post("/batches/{application_id}/packages", "makePackage", o.Operator, a.makePackage,
 			"Note that codes are handed to a printer; sendPackage then writes the file").Of(a.ofBatch).
 			More("409: another printer has codes of the range, more packages have them than `package_copies` says and no reason is given, " +

@@ -57,8 +57,12 @@ func (a *Admin) drawingOf(ctx context.Context, id int64, w client.PackageWish) (
 	if err := b.Within(codes.Range{From: w.From, To: w.To}); err != nil {
 		return "", err
 	}
+	if kind := labels.Kind(drawing.Kind); b.Imported && (kind == labels.Matrix || kind == labels.Both) {
+		return "", refused("drawing.kind: the codes of application %d were made elsewhere, and of their rows the dot matrix is not kept: take qr "+
+			"or datamatrix, or draw it from the file that they came in by qrjump batch sheet --from-file", id)
+	}
 	for _, index := range []int64{w.From, w.To} {
-		one := a.Codes.PrintedRange(b, codes.Range{From: index, To: index})
+		one := a.Codes.Lot(b, codes.Range{From: index, To: index})
 		if err := smallEnough(ctx, drawing, id, one); err != nil {
 			return "", undrawable(err)
 		}
@@ -75,7 +79,7 @@ func (a *Admin) drawingOf(ctx context.Context, id int64, w client.PackageWish) (
 // at 300 dots an inch. A picture of it is in memory.
 const mostDots = 4 << 20
 
-func smallEnough(ctx context.Context, p labels.Printing, batch int64, one codes.PackageRange) error {
+func smallEnough(ctx context.Context, p labels.Printing, batch int64, one codes.Lot) error {
 	design, err := p.Design()
 	if err != nil {
 		return err
@@ -108,7 +112,7 @@ func undrawable(err error) error {
 }
 
 // partOf is what writes a part, the same each time.
-func partOf(p codes.PrintPackage, batch int64, format string, list codes.PackageRange) (
+func partOf(p codes.PrintPackage, batch int64, format string, list codes.Lot) (
 	func(context.Context, io.Writer) error, error) {
 	var drawing client.LabelDrawing
 	if isDrawn(format) {
@@ -121,14 +125,18 @@ func partOf(p codes.PrintPackage, batch int64, format string, list codes.Package
 		case isDrawn(format):
 			return writeDrawn(ctx, w, labels.Printing(drawing), batch, format, list)
 		case format == "lines":
-			return codes.WriteRows(ctx, w, list)
+			ours, is := list.(codes.PackageRange)
+			if !is {
+				return fmt.Errorf("package %d: the rows of codes made elsewhere have no dot matrix", p.ID)
+			}
+			return codes.WriteRows(ctx, w, ours)
 		}
 		return labels.WriteList(w, labels.List(format), false, labelRows(ctx, list, false))
 	}, nil
 }
 
 // writeDrawn writes labels in a format.
-func writeDrawn(ctx context.Context, w io.Writer, p labels.Printing, batch int64, format string, list codes.PackageRange) error {
+func writeDrawn(ctx context.Context, w io.Writer, p labels.Printing, batch int64, format string, list codes.Lot) error {
 	design, err := p.Design()
 	if err != nil {
 		return err
@@ -152,11 +160,12 @@ func writeDrawn(ctx context.Context, w io.Writer, p labels.Printing, batch int64
 }
 
 // labelRows are the codes of a range as labels have them.
-func labelRows(ctx context.Context, list codes.PackageRange, matrix bool) iter.Seq2[labels.Row, error] {
+func labelRows(ctx context.Context, list codes.Lot, matrix bool) iter.Seq2[labels.Row, error] {
 	return func(yield func(labels.Row, error) bool) {
-		err := codes.EachCode(ctx, list, func(index uint64, code, text []byte) error {
+		_, ours := list.(codes.PackageRange)
+		err := list.EachCode(ctx, func(index uint64, code, text []byte) error {
 			r := labels.Row{Index: int64(index), Code: string(code), Text: string(text)}
-			if matrix {
+			if matrix && ours {
 				field := codes.Matrix([codes.CodeLength]byte(code))
 				r.Matrix = string(field[:])
 			}

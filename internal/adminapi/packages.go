@@ -134,7 +134,7 @@ func (a *Admin) writePackage(ctx context.Context, w io.Writer, p codes.PrintPack
 	if err != nil {
 		return err
 	}
-	lists := []codes.PackageRange{a.Codes.PrintedRange(b, p.Codes)}
+	lists := []codes.Lot{a.Codes.Lot(b, p.Codes)}
 	m := parcel.Manifest{Package: p.ID, ApplicationID: p.Batch, Account: b.Account, From: p.Codes.From, To: p.Codes.To,
 		Codes: p.Codes.To - p.Codes.From + 1, Spare: p.Spare, Again: p.Again, Prefix: b.Prefix, Printer: p.Printer, MadeBy: p.MadeBy,
 		MadeAt: p.MadeAt.UTC()}
@@ -144,7 +144,7 @@ func (a *Admin) writePackage(ctx context.Context, w io.Writer, p codes.PrintPack
 			return err
 		}
 		m.Proofs = proofs.Count
-		lists = append(lists, a.Codes.PrintedRange(proofs, codes.Range{From: 0, To: proofs.Count - 1}))
+		lists = append(lists, a.Codes.Lot(proofs, codes.Range{From: 0, To: proofs.Count - 1}))
 	}
 	if p.Drawing != "" {
 		m.Drawing = json.RawMessage(p.Drawing)
@@ -163,7 +163,7 @@ func (a *Admin) writePackage(ctx context.Context, w io.Writer, p codes.PrintPack
 				return err
 			}
 			parts = append(parts, parcel.Content{Write: write,
-				Part: parcel.Part{Name: holds + partEndings[format], Holds: holds, Format: format, Rows: int64(list.To - list.From + 1)}})
+				Part: parcel.Part{Name: holds + partEndings[format], Holds: holds, Format: format, Rows: list.Rows()}})
 		}
 	}
 	head := parcel.LineHead{Package: p.ID, ApplicationID: p.Batch, From: p.Codes.From, To: p.Codes.To, Spare: p.Spare, Proofs: m.Proofs,

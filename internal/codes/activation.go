@@ -108,7 +108,8 @@ const (
 	Unfreeze Did = "unfreeze"
 	Void     Did = "void" // for ever
 	Redeem   Did = "redeem"
-	Import   Did = "import" // of codes made elsewhere: they are here
+	Import   Did = "import"    // of codes made elsewhere: they are here
+	TakeBack Did = "take-back" // of imported codes: they are not here any more
 )
 
 // coverage says which activation governs each index: disjoint spans by their

@@ -6,6 +6,7 @@ package codes
 
 import (
 	"fmt"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -44,6 +45,14 @@ type Batch struct {
 	// counters, so Start means nothing.
 	Imported bool
 }
+
+// takenBack is what the ISV of an application begins with whose import was taken back.
+// No applicant's own has a control character.
+const takenBack = "\x01taken back "
+
+// TakenBack reports whether its import was taken back: it is no application any more.
+// Its number and its events stay.
+func (b Batch) TakenBack() bool { return b.Imported && strings.HasPrefix(b.ISV, takenBack) }
 
 // Status is how far an application is.
 type Status string

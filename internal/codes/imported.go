@@ -185,6 +185,21 @@ func tailsUnder(prefix, text string) (tails []tail) {
 	return tails
 }
 
+// TextsUnder are the texts that a read one can be under a prefix, as they are printed:
+// those of codes made elsewhere too.
+func TextsUnder(prefix, text string) (texts []string) {
+	for _, t := range tailsUnder(prefix, text) {
+		texts = append(texts, prefix+string(t[:]))
+	}
+	return texts
+}
+
+// IsOriginal reports whether a text can be an original code: one to nine symbols.
+func IsOriginal(text string) bool {
+	_, ok := packCode(text)
+	return ok
+}
+
 // Ending is the last symbols of a code text under one of the prefixes; "" = the text
 // is none.
 func Ending(text string, prefixes []string, symbols int) string {
@@ -360,6 +375,15 @@ func (p *Press) whole(ctx context.Context, b Batch) error {
 	return err
 }
 
+// allHere is 80308 while codes of an imported batch are missing, for a transaction that
+// holds the batch's lock.
+func (p *Press) allHere(b Batch, at time.Time) error {
+	if b.Imported && p.Memory.Arrived(b.ID, at) < b.Count {
+		return errcode.NotFinished.With(behaviour.CodesUnfinished, "codes of application %d are not imported, or were taken back", b.ID)
+	}
+	return nil
+}
+
 // NewImport is a batch made elsewhere of which codes will come.
 type NewImport struct {
 	Account string
@@ -410,8 +434,14 @@ func (p *Press) BeginImport(ctx context.Context, n NewImport) (b Batch, err erro
 			return err
 		}
 		mark := p.proof(importMark)
-		b, err = tx.AddBatch(ctx, Batch{ID: n.ID, Account: n.Account, ISV: n.ISV, Count: n.Count, Imported: true, Prefix: n.Prefix,
-			Version: FirstVersion, Segment: p.Settings.Get().CodeSegment, FirstCode: mark, FirstText: mark, CreatedAt: p.Now()})
+		news := Batch{ID: n.ID, Account: n.Account, ISV: n.ISV, Count: n.Count, Imported: true, Prefix: n.Prefix,
+			Version: FirstVersion, Segment: p.Settings.Get().CodeSegment, FirstCode: mark, FirstText: mark, CreatedAt: p.Now()}
+		again, err := p.begunAnew(ctx, tx, news)
+		if err != nil || again {
+			b = news
+			return err
+		}
+		b, err = tx.AddBatch(ctx, news)
 		if errors.Is(err, ErrBatchTaken) {
 			return Conflict(fmt.Sprintf("application_id %d is another application: import without it, and a new one is given", n.ID))
 		}
@@ -421,6 +451,25 @@ func (p *Press) BeginImport(ctx context.Context, n NewImport) (b Batch, err erro
 		p.awaitMemory(ctx, b.ID)
 	}
 	return b, err
+}
+
+// begunAnew stores a batch in place of the one with its ID, if the import of that was
+// taken back.
+func (p *Press) begunAnew(ctx context.Context, tx Tx, news Batch) (bool, error) {
+	if news.ID == 0 {
+		return false, nil
+	}
+	if err := tx.LockBatch(ctx, news.ID); err != nil {
+		return false, err
+	}
+	b, err := tx.Batch(ctx, news.ID)
+	if errors.Is(err, ErrNoBatch) {
+		return false, nil
+	}
+	if err != nil || !b.TakenBack() {
+		return false, err
+	}
+	return true, tx.PutImport(ctx, news, "import")
 }
 
 // same returns a Conflict unless a batch is the one that is to be begun.
@@ -487,13 +536,106 @@ func (p *Press) ImportCodes(ctx context.Context, batch, first int64, lines io.Re
 		for i, row := range news {
 			ranges[i] = Range{row.Index, row.Index}
 		}
-		_, err = tx.AddEvent(ctx, Event{Batch: batch, Did: Import, Codes: NewSet(ranges...), At: at, From: at})
+		added := NewSet(ranges...)
+		if _, tookBack, _ := p.Memory.imports(batch, Range{}, 0, at); tookBack {
+			// A scan that was decided before its code was taken back may have been written later.
+			for _, r := range added {
+				if err := tx.ForgetFirstScans(ctx, batch, r); err != nil {
+					return err
+				}
+			}
+		}
+		_, err = tx.AddEvent(ctx, Event{Batch: batch, Did: Import, Codes: added, At: at, From: at})
 		return err
 	})
 	if err == nil {
 		done.Have, err = p.arrived(ctx, b)
 	}
 	return done, err
+}
+
+// maxTakenBack is how many codes a call takes back: other writers wait for its
+// transaction.
+const maxTakenBack = 10_000
+
+// TakenBack is what a call of TakeBack did.
+type TakenBack struct {
+	Taken int64
+	Have  int64 // codes of the batch that are still here
+	More  bool  // codes of the range are still here
+}
+
+// TakeBack removes codes of a range that were imported, at most some thousand: the
+// caller calls again while there are More. Of a range that is the whole batch the last
+// call ends the application. ErrNoBatch; a Conflict where anything but imports happened.
+func (p *Press) TakeBack(ctx context.Context, batch int64, r Range, note string) (done TakenBack, err error) {
+	b, err := p.Memory.Know(ctx, batch)
+	if err != nil {
+		return done, err
+	}
+	if !b.Imported {
+		return done, Conflict(fmt.Sprintf("the codes of application %d were made here, not imported: freeze them, or make them void", batch))
+	}
+	if !plain(note, 0, maxCodesNote) || !plain(accounts.AuthorOf(ctx).Actor, 1, maxCodesNote) {
+		return done, errcode.InvalidArgs.With(behaviour.None, "note and actor: want at most %d characters, none of them a control character",
+			maxCodesNote)
+	}
+	if err := b.Within(r); err != nil {
+		return done, err
+	}
+	err = p.inBatch(ctx, batch, func(tx Tx, b Batch, at time.Time) error {
+		done = TakenBack{}
+		if err := b.Within(r); err != nil {
+			return err
+		}
+		if err := p.unused(ctx, tx, b, at); err != nil {
+			return err
+		}
+		here, _, _ := p.Memory.imports(batch, r, maxTakenBack+1, at)
+		here, done.More = here.first(maxTakenBack)
+		done.Taken = here.Len()
+		done.Have = p.Memory.Arrived(batch, at) - done.Taken
+		for _, part := range here {
+			if err := tx.RemoveImported(ctx, batch, part); err != nil {
+				return err
+			}
+		}
+		if len(here) > 0 {
+			if _, err := tx.AddEvent(ctx, Event{Batch: batch, Did: TakeBack, Codes: here, At: at, From: at, Note: note}); err != nil {
+				return err
+			}
+		}
+		if done.Have > 0 || r != (Range{0, b.Count - 1}) {
+			return nil
+		}
+		b.ISV = takenBack + strconv.FormatInt(batch, 10)
+		return tx.PutImport(ctx, b, string(TakeBack))
+	})
+	return done, err
+}
+
+// unused returns a Conflict where anything but imports happened to an imported batch,
+// for a transaction that holds its lock.
+func (p *Press) unused(ctx context.Context, tx Tx, b Batch, at time.Time) error {
+	used := func(what string) error {
+		return Conflict(fmt.Sprintf("%s of application %d: its import cannot be taken back; freeze the codes that are wrong, or withdraw them",
+			what, b.ID))
+	}
+	if _, _, changed := p.Memory.imports(b.ID, Range{}, 0, at); changed {
+		return used("codes were activated, frozen, redeemed or made void")
+	}
+	scanned, err := tx.Scanned(ctx, b.ID)
+	if err != nil {
+		return err
+	}
+	if scanned {
+		return used("codes were scanned")
+	}
+	with, err := tx.PackagesWithin(ctx, b.ID, Range{0, b.Count - 1})
+	if err == nil && len(with) > 0 {
+		err = used(fmt.Sprintf("%s has codes (package %d)", with[0].Printer, with[0].ID))
+	}
+	return err
 }
 
 // faultAt is what is wrong with a line of an import.

@@ -2,10 +2,11 @@ package codes
 
 import "context"
 
-// EachCode gives the index, the original code and the text of each code of a
-// range, in order; they are good until f returns. The error is that of f, of the
-// ended context, or of an impossible range.
-func EachCode(ctx context.Context, p PackageRange, f func(index uint64, code, text []byte) error) error {
+// Rows implements Lot.
+func (p PackageRange) Rows() int64 { return int64(p.To - p.From + 1) }
+
+// EachCode implements Lot.
+func (p PackageRange) EachCode(ctx context.Context, f func(index uint64, code, text []byte) error) error {
 	if err := p.check(); err != nil {
 		return err
 	}

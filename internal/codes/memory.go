@@ -66,6 +66,9 @@ type happened struct {
 	void      *roaring.Bitmap
 	redeemed  *roaring.Bitmap
 	arrived   *roaring.Bitmap // imported batches only
+	// tookBack says that imported codes were taken back; used, that anything but
+	// imports happened, or is to happen.
+	tookBack, used bool
 }
 
 // NewMemory is empty.
@@ -158,6 +161,9 @@ func (m *Memory) Adopt(fresh *Memory) bool {
 
 // addPrefix notes the prefix of a batch. Readers have the slices that were.
 func (m *Memory) addPrefix(b Batch) {
+	if b.TakenBack() {
+		return
+	}
 	if !slices.Contains(m.prefixes, b.Prefix) {
 		m.prefixes = append(slices.Clone(m.prefixes), b.Prefix)
 	}
@@ -207,11 +213,19 @@ func (m *Memory) addStored(ctx context.Context, id int64) (one *batchMemory, err
 func (m *Memory) add(b Batch) *batchMemory {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if have := m.batches[b.ID]; have != nil {
+	have := m.batches[b.ID]
+	if have != nil && (have.Batch == b || !b.Imported) {
 		return have
 	}
 	one := newBatchMemory(b)
 	m.batches[b.ID] = one
+	if have != nil { // its import was taken back, or its number has another one
+		m.prefixes, m.imported = nil, nil
+		for _, known := range m.batches {
+			m.addPrefix(known.Batch)
+		}
+		return one
+	}
 	if !b.Imported {
 		i, _ := slices.BinarySearchFunc(m.byStart, b.Start, func(have *batchMemory, c uint64) int { return cmp.Compare(have.Start, c) })
 		m.byStart = slices.Insert(m.byStart, i, one)
@@ -236,7 +250,7 @@ func (m *Memory) Changed(ctx context.Context, id int64) error {
 	m.reading.Lock()
 	defer m.reading.Unlock()
 	b := m.batch(id)
-	if b == nil {
+	if b == nil || b.Imported { // an imported one can be taken back
 		var err error
 		if b, err = m.addStored(ctx, id); errors.Is(err, ErrNoBatch) {
 			return nil
@@ -279,6 +293,9 @@ func (m *Memory) Know(ctx context.Context, id int64) (Batch, error) {
 		return Batch{}, ErrNoBatch
 	}
 	b, err := m.addStored(ctx, id)
+	if err == nil && b.TakenBack() {
+		err = ErrNoBatch
+	}
 	if err != nil {
 		return Batch{}, err
 	}
@@ -337,7 +354,7 @@ const mostWaiting = 1000
 func (b *batchMemory) clear() {
 	b.seq, b.active, b.waiting, b.reached, b.called = 0, coverage{}, nil, time.Time{}, time.Time{}
 	b.later = 0
-	b.allFrozen = false
+	b.allFrozen, b.tookBack, b.used = false, false, false
 	b.frozen, b.void, b.redeemed = roaring.New(), roaring.New(), roaring.New()
 	if b.Imported {
 		b.arrived = roaring.New()
@@ -357,6 +374,8 @@ func (b *batchMemory) enqueue(e Event) bool {
 	if e.At.After(b.called) {
 		b.called = e.At
 	}
+	b.tookBack = b.tookBack || e.Did == TakeBack
+	b.used = b.used || e.Did != TakeBack && e.Did != Import
 	i, _ := slices.BinarySearchFunc(b.waiting, e, func(a, c Event) int {
 		return cmp.Or(a.From.Compare(c.From), cmp.Compare(a.Seq, c.Seq))
 	})
@@ -419,6 +438,10 @@ func (b *batchMemory) does(e *Event, r Range) {
 		if b.arrived != nil {
 			b.arrived.AddRange(from, to)
 		}
+	case TakeBack:
+		if b.arrived != nil {
+			b.arrived.RemoveRange(from, to)
+		}
 	}
 }
 
@@ -460,7 +483,7 @@ func (m *Memory) Batch(id int64) (b Batch, ok bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	one, ok := m.batches[id]
-	if !ok {
+	if !ok || one.TakenBack() {
 		return Batch{}, false
 	}
 	return one.Batch, true
@@ -472,7 +495,9 @@ func (m *Memory) Batches() []Batch {
 	defer m.mu.RUnlock()
 	list := make([]Batch, 0, len(m.batches))
 	for _, one := range m.batches {
-		list = append(list, one.Batch)
+		if !one.TakenBack() {
+			list = append(list, one.Batch)
+		}
 	}
 	slices.SortFunc(list, func(a, b Batch) int { return cmp.Compare(a.ID, b.ID) })
 	return list
@@ -501,6 +526,32 @@ func (m *Memory) Arrived(batch int64, now time.Time) int64 {
 	defer b.mu.Unlock()
 	b.until(now)
 	return int64(b.arrived.GetCardinality())
+}
+
+// imports are the first of the codes of a range that are here, at most so many; whether
+// some of the batch were taken back, and whether anything but imports happened to it.
+func (m *Memory) imports(batch int64, r Range, most int, now time.Time) (here Set, tookBack, used bool) {
+	b := m.batch(batch)
+	if b == nil || b.arrived == nil {
+		return nil, false, false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.until(now)
+	it := b.arrived.Iterator()
+	it.AdvanceIfNeeded(uint32(r.From))
+	for n := 0; n < most && it.HasNext(); n++ {
+		i := int64(it.Next())
+		if i > r.To {
+			break
+		}
+		if last := len(here) - 1; last >= 0 && here[last].To == i-1 {
+			here[last].To = i
+		} else {
+			here = append(here, Range{i, i})
+		}
+	}
+	return here, b.tookBack, b.used
 }
 
 // Counts is how many codes of a batch are in each state.

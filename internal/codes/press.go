@@ -383,6 +383,9 @@ func (p *Press) Activate(ctx context.Context, caller accounts.Account, a Activat
 func (p *Press) addEvent(ctx context.Context, e Event, overlap settings.Overlap) (changed int64, err error) {
 	s, from := p.Settings.Get(), e.From
 	err = p.inBatch(ctx, e.Batch, func(tx Tx, b Batch, at time.Time) error {
+		if err := p.allHere(b, at); err != nil {
+			return err
+		}
 		if e.Did == Activate {
 			if err := checkBinding(ctx, tx, b, e.Binding, s); err != nil {
 				return err
@@ -416,6 +419,9 @@ func (p *Press) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, at
 			return err
 		}
 		b, err := tx.Batch(ctx, id)
+		if err == nil && b.TakenBack() {
+			err = ErrNoBatch
+		}
 		if err != nil {
 			return err
 		}

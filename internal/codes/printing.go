@@ -78,8 +78,9 @@ func (w Wish) check(b Batch) error {
 	}
 	fault := ""
 	switch {
-	case b.Imported:
-		fault = fmt.Sprintf("the codes of application %d were made elsewhere: they are printed from the file that they came in", b.ID)
+	case b.Imported && slices.Contains(w.Formats, "lines"):
+		fault = fmt.Sprintf("the codes of application %d were made elsewhere, and of their rows the dot matrix is not kept: take csv, ndjson or "+
+			"text, or send the file that they came in", b.ID)
 	case b.Proof:
 		fault = fmt.Sprintf("application %d has proof codes: they go with a package of real ones", b.ID)
 	case !plain(w.Printer, 1, 64):
@@ -160,6 +161,9 @@ func (p *Press) MakePackage(ctx context.Context, w Wish) (made PrintPackage, err
 		return made, err
 	}
 	err = p.inBatch(ctx, w.Batch, func(tx Tx, b Batch, at time.Time) error {
+		if err := p.allHere(b, at); err != nil {
+			return err
+		}
 		others, err := tx.PackagesWithin(ctx, w.Batch, w.Codes)
 		if err != nil {
 			return err
@@ -303,7 +307,41 @@ func (p *Press) PackageSalt(id int64) string {
 	return p.Vault.Hash("package line", strconv.FormatInt(id, 10))
 }
 
-// PrintedRange is what it takes to write codes of a batch.
+// Lot is the codes of a range that are printed.
+type Lot interface {
+	// EachCode gives the index, the original code and the text of each code, in
+	// order; they are good until f returns. The error is that of f, of the ended
+	// context, or of an impossible range.
+	EachCode(ctx context.Context, f func(index uint64, code, text []byte) error) error
+	// Rows is how many there are.
+	Rows() int64
+}
+
+// Lot is the codes of a range of a batch: by arithmetic, or from the rows of those made
+// elsewhere.
+func (p *Press) Lot(b Batch, r Range) Lot {
+	if b.Imported {
+		return importedLot{p, b, r}
+	}
+	return p.PrintedRange(b, r)
+}
+
+// importedLot is codes made elsewhere.
+type importedLot struct {
+	press *Press
+	batch Batch
+	Range
+}
+
+func (l importedLot) Rows() int64 { return l.To - l.From + 1 }
+
+func (l importedLot) EachCode(ctx context.Context, f func(index uint64, code, text []byte) error) error {
+	return l.press.EachPrint(ctx, l.batch, l.Range, func(index int64, code, text string) error {
+		return f(uint64(index), []byte(code), []byte(text))
+	})
+}
+
+// PrintedRange is what it takes to write codes of a batch that was made here.
 func (p *Press) PrintedRange(b Batch, r Range) PackageRange {
 	return PackageRange{Start: b.Start, From: uint64(r.From), To: uint64(r.To), Code: p.Keys.Code, Text: p.Keys.Text[b.Version],
 		Printed: Printed{Prefix: b.Prefix, Version: b.Version}}

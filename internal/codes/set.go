@@ -94,3 +94,16 @@ func DecodeSet(text string) (Set, error) {
 	}
 	return s, nil
 }
+
+// first is the first so many indexes, and whether there are others.
+func (s Set) first(most int64) (head Set, more bool) {
+	for _, r := range s {
+		if most == 0 {
+			return head, true
+		}
+		n := min(most, r.To-r.From+1)
+		head, most = append(head, Range{r.From, r.From + n - 1}), most-n
+		more = r.From+n-1 < r.To
+	}
+	return head, more
+}

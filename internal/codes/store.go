@@ -53,6 +53,8 @@ type Tx interface {
 	// AddBatch stores a batch and gives it its ID, the next that is free. One that has
 	// an ID already keeps it: ErrBatchTaken where it is another's.
 	AddBatch(ctx context.Context, b Batch) (Batch, error)
+	// PutImport stores what is now true of an imported batch: did is what the log says.
+	PutImport(ctx context.Context, b Batch, did string) error
 	// DrawCounters returns the stored counter, the first that was never given
 	// out, and locks it until the transaction ends; SetCounters moves it on.
 	DrawCounters(ctx context.Context) (uint64, error)
@@ -78,6 +80,13 @@ type Tx interface {
 	// AddImported stores rows, and returns how many: one whose text, or in its batch
 	// whose code, is stored already stays out.
 	AddImported(ctx context.Context, all []ImportedCode) (stored int64, err error)
+
+	// RemoveImported removes rows, with the serial numbers of their codes.
+	RemoveImported(ctx context.Context, batch int64, r Range) error
+	// Scanned reports whether a code of a batch was ever scanned.
+	Scanned(ctx context.Context, batch int64) (bool, error)
+	// ForgetFirstScans removes those of codes that are not here any more.
+	ForgetFirstScans(ctx context.Context, batch int64, r Range) error
 
 	// Packages returns printers' packages after one, by their numbers, of an
 	// account and a batch where they are named; PackagesWithin those that have

@@ -51,7 +51,7 @@ type LineHead struct {
 func (h LineHead) codes() int64 { return h.To - h.From + 1 }
 
 // WriteLine writes the file. Its codes come from each of lists, one after the other.
-func WriteLine(ctx context.Context, w io.Writer, h LineHead, lists ...codes.PackageRange) error {
+func WriteLine(ctx context.Context, w io.Writer, h LineHead, lists ...codes.Lot) error {
 	h.Format, h.FalseRate = LineFormat, float64(h.codes()+h.Proofs)/math.Exp2(64)
 	salt, err := hex.DecodeString(h.Salt)
 	if err != nil {
@@ -66,7 +66,7 @@ func WriteLine(ctx context.Context, w io.Writer, h LineHead, lists ...codes.Pack
 	_, _ = out.Write(append(head, '\n')) // the writer keeps its error
 	of := newHasher(salt)
 	for _, list := range lists {
-		err := codes.EachCode(ctx, list, func(_ uint64, code, text []byte) error {
+		err := list.EachCode(ctx, func(_ uint64, code, text []byte) error {
 			b := binary.BigEndian.AppendUint64(out.AvailableBuffer(), of.sum('t', text))
 			_, err := out.Write(binary.BigEndian.AppendUint64(b, of.sum('s', code)))
 			return err
@@ -169,14 +169,24 @@ const (
 
 // find returns where a read code stands; ok is false for one of another job.
 func (j *Job) find(read string) (at uint32, kind int, ok bool) {
-	var sum uint64
 	if t, err := codes.ParseText(read, []string{j.Prefix}); err == nil {
-		kind, sum = readText, j.of.sum('t', []byte(t.String()))
-	} else if code, is := codes.ParseCode(strings.ToUpper(read)); is {
-		kind, sum = readSerial, j.of.sum('s', code[:])
-	} else {
-		return 0, 0, false
+		return j.at(readText, t.String())
 	}
+	// Codes made elsewhere have symbols that ours have not.
+	for _, text := range codes.TextsUnder(j.Prefix, read) {
+		if at, kind, ok = j.at(readText, text); ok {
+			return at, kind, true
+		}
+	}
+	if code := strings.ToUpper(read); codes.IsOriginal(code) {
+		return j.at(readSerial, code)
+	}
+	return 0, kind, false
+}
+
+// at returns where a code stands, by what is printed of it.
+func (j *Job) at(kind int, printed string) (at uint32, _ int, ok bool) {
+	sum := j.of.sum("ts"[kind], []byte(printed))
 	i, ok := slices.BinarySearchFunc(j.places[kind], sum, func(p place, sum uint64) int {
 		switch {
 		case p.hash < sum:

@@ -38,7 +38,7 @@ type read struct{ text, serial string }
 
 func readsOf(t *testing.T, p codes.PackageRange) (all []read) {
 	t.Helper()
-	err := codes.EachCode(t.Context(), p, func(_ uint64, code, text []byte) error {
+	err := p.EachCode(t.Context(), func(_ uint64, code, text []byte) error {
 		all = append(all, read{string(text), string(code)})
 		return nil
 	})
@@ -54,9 +54,13 @@ func job(t *testing.T, spare int64, lists ...codes.PackageRange) *parcel.Job {
 	head := parcel.LineHead{Package: 1, ApplicationID: 500000001, From: int64(lists[0].From), To: int64(lists[0].To), Spare: spare,
 		Prefix: lists[0].Printed.Prefix, Salt: "00ff"}
 	if len(lists) > 1 {
-		head.Proofs = int64(lists[1].To + 1)
+		head.Proofs = lists[1].Rows()
 	}
-	if err := parcel.WriteLine(context.Background(), &file, head, lists...); err != nil {
+	var lots []codes.Lot
+	for _, l := range lists {
+		lots = append(lots, l)
+	}
+	if err := parcel.WriteLine(context.Background(), &file, head, lots...); err != nil {
 		t.Fatal(err)
 	}
 	whole := file.Bytes()

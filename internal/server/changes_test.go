@@ -135,6 +135,9 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 				strings.Repeat("0", 361)+" 044GZ*J10 0 P.URL.CN/0ALL$V2QCNVRHYPO:K3\n", "Authorization: Bearer "+servertest.AdminToken,
 				"Content-Type: text/plain")
 		}, "codes import eve"},
+		{"takeBackImport", func() servertest.Answer {
+			return s.Admin("POST", fmt.Sprintf("/batches/%d/take-back", imported.ID), `{"code_start":0,"code_end":0,"actor":"eve"}`)
+		}, "batch take-back eve"},
 		{"makePackage", admin("POST", "/batches/BATCH/packages",
 			`{"code_start":5000,"code_end":5999,"printer":"p","recipients":["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"],"actor":"eve"}`),
 			"package 1 make eve"},

@@ -171,7 +171,7 @@ func TestImportedCodesAnswerAsWhereTheyWereMade(t *testing.T) {
 		if !strings.Contains(gone, `"errcode":80309`) {
 			t.Error(gone)
 		}
-		a := moved.Do("POST", "/admin/v1/batches/481865877/packages", `{"code_start":0,"code_end":9,"printer":"p"}`,
+		a := moved.Do("POST", "/admin/v1/batches/481865877/packages", `{"code_start":0,"code_end":9,"printer":"p","formats":["lines"]}`,
 			"Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json")
 		if a.Status != http.StatusUnprocessableEntity || !strings.Contains(a.Body, "made elsewhere") {
 			t.Errorf("a package: %d %s", a.Status, a.Body)

@@ -86,8 +86,23 @@ func (t *Tx) AddBatch(ctx context.Context, b codes.Batch) (codes.Batch, error) {
 	if b.Imported {
 		did = "import"
 	}
-	return b, t.note(ctx, ofBatch, strconv.FormatInt(b.ID, 10), did, map[string]any{"account": b.Account, "isv": b.ISV, "codes": b.Count,
+	return b, t.noteBatch(ctx, b, start, did)
+}
+
+func (t *Tx) noteBatch(ctx context.Context, b codes.Batch, start int64, did string) error {
+	return t.note(ctx, ofBatch, strconv.FormatInt(b.ID, 10), did, map[string]any{"account": b.Account, "isv": b.ISV, "codes": b.Count,
 		"start": start, "prefix": b.Prefix, "version": string(b.Version), "segment": b.Segment})
+}
+
+// PutImport implements codes.Tx.
+func (t *Tx) PutImport(ctx context.Context, b codes.Batch, did string) error {
+	_, err := t.exec(ctx, `UPDATE batches SET account = $1, isv = $2, codes = $3, prefix = $4, version = $5, segment = $6, first_code = $7,
+		first_text = $8, created_at = $9 WHERE id = $10`, b.Account, b.ISV, b.Count, b.Prefix, string(b.Version), b.Segment, b.FirstCode,
+		b.FirstText, millis(b.CreatedAt), b.ID)
+	if err != nil {
+		return err
+	}
+	return t.noteBatch(ctx, b, -b.ID, did)
 }
 
 // batchID is the next application_id that is free, or the wanted one.

@@ -37,6 +37,30 @@ func (t *Tx) ImportedByCode(ctx context.Context, code int64) ([]codes.ImportedCo
 		mostAlike)
 }
 
+// RemoveImported implements codes.Tx.
+func (t *Tx) RemoveImported(ctx context.Context, batch int64, r codes.Range) error {
+	for _, table := range []string{"imported_codes", "code_serials"} {
+		if _, err := t.exec(ctx, `DELETE FROM `+table+` WHERE batch = $1 AND idx >= $2 AND idx <= $3`, batch, r.From, r.To); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Scanned implements codes.Tx.
+func (t *Tx) Scanned(ctx context.Context, batch int64) (scanned bool, err error) {
+	var n int64
+	err = t.row(ctx, `SELECT CASE WHEN EXISTS (SELECT 1 FROM code_scans WHERE batch = $1) OR EXISTS (SELECT 1 FROM code_counts WHERE batch = $1)
+		THEN 1 ELSE 0 END`, batch).Scan(&n)
+	return n == 1, err
+}
+
+// ForgetFirstScans implements codes.Tx.
+func (t *Tx) ForgetFirstScans(ctx context.Context, batch int64, r codes.Range) error {
+	_, err := t.exec(ctx, `DELETE FROM code_scans WHERE batch = $1 AND idx >= $2 AND idx <= $3`, batch, r.From, r.To)
+	return err
+}
+
 // AddImported implements codes.Tx.
 func (t *Tx) AddImported(ctx context.Context, all []codes.ImportedCode) (int64, error) {
 	if err := t.lasting(ctx); err != nil { // which keeps the statement prepared

@@ -374,3 +374,207 @@ func TestImportedTextsAtRest(t *testing.T) {
 		}
 	})
 }
+
+// An import is taken back in pieces, the other node learns each, and in the end the
+// application is gone; its numbers and its texts go to another one.
+func TestImportIsTakenBack(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
+		const count = 12_000
+		first, err := p[0].BeginImport(byAdmin(t), codes.NewImport{Account: "svc", ISV: "old", ID: 77, Count: count, Prefix: "Q.EXAMPLE/"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := strings.ReplaceAll(elsewhere(0, 0, count-1), codes.DefaultPrefix, "Q.EXAMPLE/")
+		if _, err := p[0].ImportCodes(byAdmin(t), first.ID, 1, strings.NewReader(file)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p[0].BindSerials(byAdmin(t), first.ID, []codes.Serial{{Index: 7, Serial: "bottle-7"}}, false); err != nil {
+			t.Fatal(err)
+		}
+		text := "Q.EXAMPLE/" + drawnTail(7)
+		nobody := func(string) (accounts.Account, bool) { return accounts.Account{}, false }
+		for i, node := range p {
+			follow(t, node, first.ID)
+			if s, ok := node.Scan(text, "", nobody); !ok || s.Batch.ID != first.ID {
+				t.Errorf("node %d before: %+v, %v", i, s, ok)
+			}
+		}
+		// A part alone: the rest stays, and nothing can be done to it before the part is back.
+		part := codes.Range{From: 5, To: 9}
+		if done, err := p[1].TakeBack(byAdmin(t), first.ID, part, ""); err != nil || done != (codes.TakenBack{Taken: 5, Have: count - 5}) {
+			t.Errorf("a part: %+v, %v", done, err)
+		}
+		if done, err := p[0].TakeBack(byAdmin(t), first.ID, part, ""); err != nil || done != (codes.TakenBack{Have: count - 5}) {
+			t.Errorf("the part again: %+v, %v", done, err)
+		}
+		_, err = p[0].Change(byAdmin(t), codes.Change{Batch: first.ID, Did: codes.Freeze, Codes: codes.NewSet(codes.Range{})})
+		if !isConflict(err) {
+			t.Errorf("a freeze while codes are missing: %v", err)
+		}
+		whole := codes.Range{To: count - 1}
+		if done, err := p[0].TakeBack(byAdmin(t), first.ID, whole, "wrong prefix"); err != nil || !done.More || done.Taken != 10_000 {
+			t.Fatalf("the first piece: %+v, %v", done, err)
+		}
+		if done, err := p[1].TakeBack(byAdmin(t), first.ID, whole, ""); err != nil || done != (codes.TakenBack{Taken: count - 5 - 10_000}) {
+			t.Fatalf("the second: %+v, %v", done, err)
+		}
+		var rows, serials int
+		view(t, nodes[0], func(ctx context.Context, tx *Tx) error {
+			list, err := tx.ImportedCodes(ctx, first.ID, whole)
+			if err != nil {
+				return err
+			}
+			have, err := tx.Serials(ctx, first.ID, []int64{7})
+			rows, serials = len(list), len(have)
+			return err
+		})
+		want(t, "rows and serial numbers", [2]int{rows, serials}, [2]int{})
+		for i, node := range p {
+			follow(t, node, first.ID)
+			if _, err := node.Memory.Know(t.Context(), first.ID); !errors.Is(err, codes.ErrNoBatch) {
+				t.Errorf("node %d still knows it: %v", i, err)
+			}
+			if _, err := node.Query(t.Context(), call, codes.BatchKey{ISV: "old"}); !errors.Is(err, errcode.NoApplication) {
+				t.Errorf("node %d, by its isv: %v", i, err)
+			}
+			if s, ok := node.Scan(text, "", nobody); ok {
+				t.Errorf("node %d after: %+v", i, s)
+			}
+			want(t, "batches", len(node.Memory.Batches()), 0)
+			_, err := node.ImportCodes(byAdmin(t), first.ID, 1, strings.NewReader(file))
+			if !errors.Is(err, codes.ErrNoBatch) {
+				t.Errorf("node %d, an import into it: %v", i, err)
+			}
+		}
+		fresh := codes.NewMemory(nodes[0])
+		if err := fresh.Load(t.Context()); err != nil || len(fresh.Batches()) != 0 || len(fresh.ImportedPrefixes()) != 0 {
+			t.Errorf("a new start knows %v %v, %v", fresh.Batches(), fresh.ImportedPrefixes(), err)
+		}
+		if checked, err := nodes[0].VerifyChanges(t.Context()); err != nil || checked.Fault != nil {
+			t.Errorf("the audit log: %+v, %v", checked, err)
+		}
+		// The same numbers, with another count and prefix.
+		again, err := p[1].BeginImport(byAdmin(t), codes.NewImport{Account: "svc", ISV: "old", ID: 77, Count: 10,
+			Prefix: codes.DefaultPrefix})
+		if err != nil || again.ID != 77 || again.Count != 10 {
+			t.Fatalf("again: %+v, %v", again, err)
+		}
+		if done, err := p[0].ImportCodes(byAdmin(t), 77, 1, strings.NewReader(elsewhere(0, 0, 9))); err != nil || done.Have != 10 {
+			t.Fatalf("its codes: %+v, %v", done, err)
+		}
+		for i, node := range p {
+			follow(t, node, 77)
+			s, ok := node.Scan(printed(7), "", nobody)
+			if !ok || s.Batch != again || s.Index != 7 {
+				t.Errorf("node %d, a code of the new one: %+v, %v", i, s, ok)
+			}
+			if s, ok := node.Scan(text, "", nobody); ok {
+				t.Errorf("node %d, a text of the old one: %+v", i, s)
+			}
+		}
+		if checked, err := nodes[1].VerifyChanges(t.Context()); err != nil || checked.Fault != nil {
+			t.Errorf("the audit log: %+v, %v", checked, err)
+		}
+	})
+}
+
+// follow lets a node read what is new of a batch, as the log of changes does.
+func follow(t *testing.T, p *codes.Press, batch int64) {
+	t.Helper()
+	if err := p.Memory.Changed(t.Context(), batch); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What was done with imported codes keeps them: the error says what it was.
+func TestImportThatCannotBeTakenBack(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		p, call := presses(t, [2]*Store{s, s})[0], serviceAccount(t, s)
+		own, err := p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.TakeBack(byAdmin(t), own.ID, codes.Range{}, ""); !isConflict(err) {
+			t.Errorf("codes of ours: %v", err)
+		}
+		if _, err := p.TakeBack(byAdmin(t), 4711, codes.Range{}, ""); !errors.Is(err, codes.ErrNoBatch) {
+			t.Errorf("no application: %v", err)
+		}
+		for i, use := range []struct {
+			why string
+			do  func(codes.Batch) error
+		}{
+			{"frozen", func(b codes.Batch) error {
+				// Also where it was undone: somebody was told of it.
+				for _, did := range []codes.Did{codes.Freeze, codes.Unfreeze} {
+					if _, err := p.Change(byAdmin(t), codes.Change{Batch: b.ID, Did: did, Codes: codes.NewSet(codes.Range{})}); err != nil {
+						return err
+					}
+				}
+				return nil
+			}},
+			{"scanned", func(b codes.Batch) error {
+				return s.UpdateCodes(t.Context(), func(tx codes.Tx) error {
+					return tx.AddFirstScans(t.Context(), []codes.FirstScan{{Batch: b.ID, Index: 3, At: at, Scan: "1"}})
+				})
+			}},
+			{"printer p has codes (package 1)", func(b codes.Batch) error {
+				_, err := p.MakePackage(byAdmin(t), codes.Wish{Batch: b.ID, Codes: codes.Range{To: 4}, Printer: "printer p",
+					Formats: []string{"csv"}})
+				return err
+			}},
+		} {
+			b := beginImport(t, p, use.why, 10)
+			file := elsewhere(100*(i+1), 0, 9)
+			if _, err := p.ImportCodes(byAdmin(t), b.ID, 1, strings.NewReader(file)); err != nil {
+				t.Fatal(err)
+			}
+			if err := use.do(b); err != nil {
+				t.Fatal(err)
+			}
+			_, err := p.TakeBack(byAdmin(t), b.ID, codes.Range{To: 9}, "")
+			if !isConflict(err) || !strings.Contains(err.Error(), use.why) {
+				t.Errorf("%v, want %s", err, use.why)
+			}
+			want(t, "codes that are here", p.Memory.Arrived(b.ID, at), 10)
+		}
+	})
+}
+
+// Codes are taken back on one node while they are activated on the other: one of the
+// two is refused, and an active code is always there.
+func TestTakeBackBesideAnActivation(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		p := presses(t, nodes)
+		serviceAccount(t, nodes[0])
+		for round := range 10 {
+			b := beginImport(t, p[0], fmt.Sprint("r", round), 10)
+			seed := 1000 * (round + 1)
+			if _, err := p[0].ImportCodes(byAdmin(t), b.ID, 1, strings.NewReader(elsewhere(seed, 0, 9))); err != nil {
+				t.Fatal(err)
+			}
+			follow(t, p[1], b.ID)
+			errs := race(2, func(i int) error {
+				if i == 0 {
+					_, err := p[0].TakeBack(byAdmin(t), b.ID, codes.Range{To: 9}, "")
+					return err
+				}
+				_, err := p[1].Change(byAdmin(t), codes.Change{Batch: b.ID, Did: codes.Freeze, Codes: codes.NewSet(codes.Range{To: 9})})
+				return err
+			})
+			if (errs[0] == nil) == (errs[1] == nil) {
+				t.Fatalf("both or none: %v", errs)
+			}
+			var rows int
+			view(t, nodes[0], func(ctx context.Context, tx *Tx) error {
+				list, err := tx.ImportedCodes(ctx, b.ID, codes.Range{To: 9})
+				rows = len(list)
+				return err
+			})
+			if has := rows == 10; has != (errs[1] == nil) {
+				t.Errorf("%d rows after %v", rows, errs)
+			}
+		}
+	})
+}

@@ -32,7 +32,6 @@ var absent = map[Surface]map[string]string{
 	},
 	CommandLine: {
 		"withdrawFromAccount": "component withdraw does the same from the platform's side",
-		"getBatch":            "batch list has all of them, and batch show asks the wire",
 		"getPackage":          "package list has all of them",
 		"getScan":             "scans lists them whole",
 		"forgetScanNode":      "scan-node forget does, where there are several nodes",
@@ -52,6 +51,7 @@ var absent = map[Surface]map[string]string{
 		"noteDrill":           "qrjump drill runs where the archive is, and notes what it found; the page of operation shows it",
 		"beginImport":         "a file of codes has gigabytes: the command line brings it, and goes on where it broke off",
 		"importCodes":         "as beginImport",
+		"takeBackImport":      "as beginImport",
 	},
 }
 
