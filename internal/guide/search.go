@@ -216,6 +216,10 @@ func stem(word string) string {
 var idle = strings.Fields("a an and are at can do does for from how i in is it me my of on or our the this to we what when where " +
 	"which who why with you your")
 
+// asking takes away what makes a text of Chinese a question.
+var asking = strings.NewReplacer("请问", " ", "如何", " ", "怎么样", " ", "怎样", " ", "怎么", " ", "为什么", " ", "什么是", " ", "是什么", " ",
+	"能不能", " ", "能否", " ", "可以", " ", "吗", " ", "呢", " ")
+
 type found struct {
 	Title, Path string
 	Words       []piece
@@ -232,6 +236,9 @@ type results struct{ Found []found }
 // find answers the places that have every term of the question, the best first; where there is none, those
 // that have some. A question of Chinese is its pairs: single characters are in nearly every place.
 func (x *index) find(question string) []found {
+	if plain := asking.Replace(question); strings.TrimSpace(plain) != "" {
+		question = plain
+	}
 	asked := terms(question)
 	if slices.ContainsFunc(asked, func(t string) bool { return utf8.RuneCountInString(t) == 2 && isHan(t) }) {
 		asked = slices.DeleteFunc(asked, func(t string) bool { return utf8.RuneCountInString(t) == 1 && isHan(t) })

@@ -448,6 +448,9 @@ func everyCallPage(l tongue, causes map[int][]string) string {
 		{"Numbers may be sent in quotes. The platform was seen to take that on few fields: send numbers.",
 			"数字可以带引号。平台只在少数字段上被见到如此接受：请发送数字。"},
 		{"Fields that no page names are ignored, and counted: `qrjump deviations` lists them.", "文档没有的字段会被忽略并记录，用 `qrjump deviations` 查看。"},
+		{"The platform has more interfaces than this server: those of Mini Program codes, messages, payment and others answer 40066 here. A stub\n  can answer " +
+			"in their place, see [Compare with the real platform](../handbook.md#compare-with-the-real-platform).",
+			"平台的接口比本服务器多：小程序码、消息、支付等接口在这里返回 40066。可以用桩代替它们回答，\n  见[与真实平台比较](../handbook.md#compare-with-the-real-platform)。"},
 	} {
 		p("- %s\n", l.of(one))
 	}
