@@ -13,7 +13,7 @@ command -v go >/dev/null || { echo "install Go first: https://go.dev/dl" >&2; ex
 all=(deps check unit+conformance race compat demo-codes)
 read -ra race_packages <<<"${RACE_PACKAGES:-./internal/index ./internal/live ./internal/scan ./internal/calls ./internal/emulator ./internal/consent ./internal/webhooks ./internal/ledger ./internal/stream ./internal/scanapi ./internal/lane ./internal/people}"
 # of these only the tests that start goroutines: the others run one, and take most of the time
-read -ra race_parts <<<"${RACE_PARTS-./internal/store ./internal/stats ./internal/accounts ./internal/api}"
+read -ra race_parts <<<"${RACE_PARTS-./internal/store ./internal/stats ./internal/accounts ./internal/api ./internal/console}"
 read -ra test_flags <<<"${TEST_FLAGS:--count=1 -timeout 60m -vet=off}" # check has vetted all
 
 child=
