@@ -143,6 +143,8 @@ var everyPage = []looked{{path: "/", tells: true},
 	{path: "/console/codes/BATCH/serials", form: "serials=STRANGER", tells: true},
 	{path: "/console/packages", tells: true}, {path: "/console/packages/PACKAGE", tells: true},
 	{path: "/console/packages", form: "batch=BATCH&from=0&to=x&printer=STRANGER&recipients=STRANGER", tells: true},
+	{path: "/console/packages", form: "batch=BATCH&from=0&to=9&printer=STRANGER&format=sheet&format=zpl&kind=qr&module=STRANGER&lines=STRANGER" +
+		"&footer=STRANGER&dpi=203&beside=1&crop_marks=1", tells: true},
 	{path: "/console/statistics", tells: true}, {path: "/console/statistics?by=&group=activity", tells: true},
 	{path: "/console/statistics?by=&group=result&alarms=all", tells: true}, {path: "/console/statistics?activity=STRANGER", tells: true},
 	{path: "/console/statistics", form: "did=recount", tells: true}, {path: "/console/statistics", form: "did=freeze&code=BATCH:7"},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,8 +25,18 @@ func (c *Console) packagePages() map[string]func(*visit) {
 	}
 }
 
-// listFormats are the kinds of lists of a package.
-var listFormats = []string{"csv", "ndjson", "lines", "text"}
+// listFormats are the kinds of lists of a package, drawnFormats those of its labels.
+var (
+	listFormats  = []string{"csv", "ndjson", "lines", "text"}
+	drawnFormats = []string{"sheet", "png", "svg", "pdf", "zpl", "epl"}
+)
+
+// labelFields are how labels are drawn, by the names of the admin API: those of all, and
+// those of sheets.
+var (
+	labelFields = []string{"module", "dpi", "quiet", "line_height", "colour", "background"}
+	pageFields  = []string{"page", "columns", "rows", "margin", "gap", "footer"}
+)
 
 type packagesView struct {
 	Account  string
@@ -37,15 +48,83 @@ type packagesView struct {
 
 // packageForm is a package as somebody fills it in.
 type packageForm struct {
-	Batch, From, To, Spare, Proofs, Printer, Recipients, Reason, Format string
-	Fault                                                               string
+	Batch, From, To, Spare, Proofs, Printer, Recipients, Reason string
+
+	Chosen []string          // formats
+	Drawn  map[string]string // how labels are drawn, by the names of the admin API
+	Faults map[string]string // by field, "drawing" for all of them
+	Fault  string            // of no field
 }
 
-func (packageForm) Formats() []string { return listFormats }
+func (packageForm) Lists() []string  { return listFormats }
+func (packageForm) Labels() []string { return drawnFormats }
+
+func (packageForm) Kinds() []string  { return []string{"qr", "datamatrix", "matrix", "both"} }
+func (packageForm) Levels() []string { return []string{"L", "M", "Q", "H"} }
+
+// Has reports whether a format is chosen.
+func (f packageForm) Has(format string) bool { return slices.Contains(f.Chosen, format) }
+
+// draws reports whether labels are chosen.
+func (f packageForm) draws() bool { return slices.ContainsFunc(drawnFormats, f.Has) }
+
+// Open reports whether the fields of labels show before anybody asks for them.
+func (f packageForm) Open() bool { return f.draws() || f.Faults["drawing"] != "" }
+
+// packageField is one input of the form; Label and Hint are phrases, Hint "" for none.
+type packageField struct {
+	Name, Label, Hint, Value, Fault string
+	Wanted                          bool
+}
+
+// Fields say which codes go to whom.
+func (f packageForm) Fields() []packageField {
+	return []packageField{
+		{"batch", "codes.batch", "", f.Batch, f.Faults["batch"], true},
+		{"from", "codes.from", "", f.From, f.Faults["from"], true},
+		{"to", "codes.to", "", f.To, f.Faults["to"], true},
+		{"printer", "packages.printer", "", f.Printer, f.Faults["printer"], true},
+		{"spare", "packages.spare", "packages.spare.hint", f.Spare, f.Faults["spare"], false},
+		{"proofs", "packages.proofs", "packages.proofs.hint", f.Proofs, f.Faults["proofs"], false},
+		{"reason", "packages.reason", "packages.reason.hint", f.Reason, f.Faults["reason"], false},
+	}
+}
+
+// LabelFields and PageFields say how labels are drawn, and how they stand on sheets.
+func (f packageForm) LabelFields() []packageField { return f.drawn(labelFields) }
+func (f packageForm) PageFields() []packageField  { return f.drawn(pageFields) }
+
+func (f packageForm) drawn(names []string) (fields []packageField) {
+	for _, name := range names {
+		label := "packages.draw." + name
+		fields = append(fields, packageField{name, label, label + ".hint", f.Drawn[name], f.Faults[name], false})
+	}
+	return fields
+}
+
+// blame notes what is wrong with the field that a refusal of the admin API begins with.
+func (f *packageForm) blame(detail string) {
+	for of, field := range map[string]string{"drawing: ": "drawing", "formats": "format", "printer: ": "printer", "reason: ": "reason",
+		"spare is ": "spare", "proofs is ": "proofs", "code_start ": "from", "code_end ": "to"} {
+		if strings.HasPrefix(detail, of) {
+			f.Faults[field] = detail
+			return
+		}
+	}
+	if word, is := strings.CutPrefix(detail, "drawing."); is {
+		if word, why, is := strings.Cut(word, ": "); is {
+			f.Faults[word] = why
+			return
+		}
+	}
+	f.Fault = detail
+}
 
 // packages lists which codes were handed to which printer.
 func (c *Console) packages(v *visit) {
-	v.showPackages(http.StatusOK, packageForm{Batch: v.r.URL.Query().Get("batch"), Format: "csv"})
+	v.showPackages(http.StatusOK, packageForm{Batch: v.r.URL.Query().Get("batch"), Chosen: []string{"csv"},
+		Drawn: map[string]string{"kind": "qr", "level": "Q", "dpi": "300", "module": "0.4mm", "lines": "{serial}", "line_height": "2mm",
+			"page": "a4", "columns": "4", "rows": "10", "margin": "10mm", "gap": "0mm"}})
 }
 
 func (v *visit) showPackages(status int, form packageForm) {
@@ -71,29 +150,50 @@ func (v *visit) showPackages(status int, form packageForm) {
 func (c *Console) makePackage(v *visit) {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	f := packageForm{Batch: text("batch"), From: text("from"), To: text("to"), Spare: text("spare"), Proofs: text("proofs"),
-		Printer: text("printer"), Recipients: text("recipients"), Reason: text("reason"), Format: text("format")}
-	ok := true
-	number := func(text string) int64 {
+		Printer: text("printer"), Recipients: text("recipients"), Reason: text("reason"), Chosen: v.r.Form["format"],
+		Drawn: map[string]string{}, Faults: map[string]string{}}
+	for _, name := range slices.Concat(labelFields, pageFields, []string{"kind", "level", "lines", "beside", "crop_marks"}) {
+		f.Drawn[name] = text(name)
+	}
+	number := func(name string, text string) int64 {
 		if text == "" {
 			return 0
 		}
-		n, err := strconv.ParseInt(text, 10, 64)
-		ok = ok && err == nil && n >= 0
+		n, err := strconv.ParseInt(text, 10, 32)
+		if err != nil || n < 0 {
+			f.Faults[name] = v.say("packages.number.form")
+		}
 		return n
 	}
-	batch := number(f.Batch)
-	wish := client.PackageWish{From: number(f.From), To: number(f.To), Spare: number(f.Spare), Proofs: number(f.Proofs),
-		Printer: f.Printer, Reason: f.Reason}
-	if f.Format != "" {
-		wish.Formats = []string{f.Format}
+	for name, text := range map[string]string{"batch": f.Batch, "from": f.From, "to": f.To, "printer": f.Printer} {
+		if text == "" {
+			f.Faults[name] = v.say("packages.wanted")
+		}
+	}
+	batch := number("batch", f.Batch)
+	wish := client.PackageWish{From: number("from", f.From), To: number("to", f.To), Spare: number("spare", f.Spare),
+		Proofs: number("proofs", f.Proofs), Printer: f.Printer, Reason: f.Reason, Formats: f.Chosen}
+	if f.draws() {
+		d := client.LabelDrawing{Kind: f.Drawn["kind"], Module: f.Drawn["module"], DPI: int(number("dpi", f.Drawn["dpi"])),
+			Level: f.Drawn["level"], Quiet: int(number("quiet", f.Drawn["quiet"])), LineHeight: f.Drawn["line_height"],
+			Beside: f.Drawn["beside"] != "", Colour: f.Drawn["colour"], Background: f.Drawn["background"]}
+		for line := range strings.Lines(f.Drawn["lines"]) {
+			if line = strings.TrimSpace(line); line != "" {
+				d.Lines = append(d.Lines, line)
+			}
+		}
+		if f.Has("sheet") {
+			d.Page, d.Columns, d.Rows = f.Drawn["page"], int(number("columns", f.Drawn["columns"])), int(number("rows", f.Drawn["rows"]))
+			d.Margin, d.Gap, d.Footer, d.CropMarks = f.Drawn["margin"], f.Drawn["gap"], f.Drawn["footer"], f.Drawn["crop_marks"] != ""
+		}
+		wish.Drawing = &d
 	}
 	for line := range strings.Lines(f.Recipients) { // a key of ssh has blanks in it
 		if line = strings.TrimSpace(line); line != "" {
 			wish.Recipients = append(wish.Recipients, line)
 		}
 	}
-	if f.Batch == "" || f.Printer == "" || !ok {
-		f.Fault = v.say("packages.form")
+	if len(f.Faults) > 0 {
 		v.showPackages(http.StatusUnprocessableEntity, f)
 		return
 	}
@@ -101,7 +201,7 @@ func (c *Console) makePackage(v *visit) {
 	err := v.ask("POST", fmt.Sprintf("/batches/%d/packages", batch), wish, &made)
 	if said, ok := errors.AsType[refusal](err); ok && (said.Status == http.StatusUnprocessableEntity ||
 		said.Status == http.StatusConflict) {
-		f.Fault = said.Detail
+		f.blame(said.Detail)
 		v.showPackages(said.Status, f)
 		return
 	}

@@ -9,10 +9,13 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/console"
 	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/people"
@@ -221,6 +224,7 @@ func walkCodes(c *recorded) string {
 	made := c.post("/console/packages", "batch="+batch+"&from=1000&to=1999&printer=Press&spare=10&format=csv")
 	pack, _, _ := strings.Cut(made.Header.Get("Location"), "?")
 	c.get(pack)
+	drawnPackage(c, batch)
 	file := c.post(pack+"/file", "passphrase="+url.QueryEscape("a passphrase of the test"))
 	if !strings.HasPrefix(file.Body, "age-encryption.org/") || file.Header.Get("Content-Disposition") == "" {
 		c.t.Errorf("no file in age: %.100q %v", file.Body, file.Header)
@@ -230,6 +234,41 @@ func walkCodes(c *recorded) string {
 	c.post(pack, "did=recall&sure="+number)
 	c.get(pack).wants(c.t, "1000–1009", "recalled")
 	return batch
+}
+
+// drawnPackage makes a package of labels as the command line makes it; what is wrong with
+// a field stands beside it, with all that was filled in.
+func drawnPackage(c *recorded, batch string) {
+	form := "batch=" + batch + "&from=2000&to=2003&printer=Draws&format=csv&format=sheet&format=zpl&kind=both&level=M&lines=%7Bserial%7D" +
+		"&line_height=2mm&page=a5&columns=2&rows=2&margin=12mm&gap=1mm&crop_marks=1&footer=%7Bpage%7D&quiet="
+	wrong := func(field, more string, says ...string) {
+		c.t.Helper()
+		c.wants = http.StatusUnprocessableEntity
+		p := c.post("/console/packages", form+"&"+more)
+		c.wants = 0
+		if p.Status != http.StatusUnprocessableEntity {
+			c.t.Errorf("%s: %d", more, p.Status)
+		}
+		p.wants(c.t, append(says, `id="`+field+`-wrong"`, `value="a5"`, `value="zpl" checked`, `<details open>`)...)
+	}
+	wrong("module", "dpi=203&module=9yards", "9yards")
+	wrong("colour", "dpi=203&module=0.5mm&colour=mauve", `value="mauve"`)
+	wrong("dpi", "dpi=many&module=0.5mm", "Want a number from 0 on.", `value="many"`)
+	wrong("drawing", "dpi=203&module=9mm", "larger than")
+	wrong("spare", "dpi=203&module=0.5mm&spare=99", "spare is 99")
+	made := c.post("/console/packages", form+"&dpi=203&module=0.5mm")
+	at, _, found := strings.Cut(made.Header.Get("Location"), "?")
+	if !found {
+		c.t.Fatalf("no package: %d %s", made.Status, made.Body)
+	}
+	var got client.Package
+	c.s.Admin("GET", "/packages/"+strings.TrimPrefix(at, "/console/packages/"), "").JSON(c.t, &got)
+	want := client.LabelDrawing{Kind: "both", Module: "0.5mm", DPI: 203, Level: "M", Lines: []string{"{serial}"}, LineHeight: "2mm",
+		Colour: "black", Background: "white", Page: "a5", Columns: 2, Rows: 2, Margin: "12mm", Gap: "1mm", CropMarks: true,
+		Footer: "{page}"}
+	if !slices.Equal(got.Formats, []string{"csv", "sheet", "zpl"}) || got.Drawing == nil || !reflect.DeepEqual(*got.Drawing, want) {
+		c.t.Errorf("the package is %+v, %+v", got, got.Drawing)
+	}
 }
 
 func walkScans(c *recorded, batch string) {
