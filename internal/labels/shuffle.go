@@ -113,10 +113,17 @@ func pack(r Row) (record [recordSize]byte) {
 	return record
 }
 
+// unpack is the row of a record. A matrix without a black dot is no symbol: the row had
+// none.
 func unpack(record [recordSize]byte) Row {
 	matrix := make([]byte, matrixLength)
+	black := false
 	for i := range matrix {
 		matrix[i] = '0' + record[i/8]>>(7-i%8)&1
+		black = black || matrix[i] == '1'
+	}
+	if !black {
+		matrix = nil
 	}
 	rest := record[(matrixLength+7)/8:]
 	return Row{Matrix: string(matrix), Index: int64(binary.BigEndian.Uint64(rest)), Code: string(rest[9 : 9+rest[8]]),

@@ -187,12 +187,12 @@ func TestImportsThatAreRefused(t *testing.T) {
 			file, why string
 			line      int
 		}{
-			"a cut line":             {good(0) + good(1)[:300], "1 columns", 2},
+			"a cut line":             {good(0) + good(1)[:300], "four columns, not 1", 2},
 			"a text cut short":       {good(0) + strings.TrimSuffix(good(1), "\n")[:len(good(1))-3], "prefix", 2},
-			"three columns":          {good(0) + strings.Replace(good(1), " 1 ", " ", 1), "3 columns", 2},
-			"five columns":           {good(0) + strings.Replace(good(1), " 1 ", " 1 1 ", 1), "5 columns", 2},
-			"commas":                 {strings.ReplaceAll(good(0), " ", ","), "1 columns", 1},
-			"an empty line":          {good(0) + "\n" + good(1), "0 columns", 2},
+			"three columns":          {good(0) + strings.Replace(good(1), " 1 ", " ", 1), "four columns, not 3", 2},
+			"five columns":           {good(0) + strings.Replace(good(1), " 1 ", " 1 1 ", 1), "four columns, not 5", 2},
+			"commas":                 {strings.ReplaceAll(good(0), " ", ","), "four columns, not 1", 1},
+			"an empty line":          {good(0) + "\n" + good(1), "four columns, not 0", 2},
 			"a header":               {"matrix code index text\n" + good(0), "column 1", 1},
 			"a doubled index":        {good(0) + strings.Replace(good(1), " 1 ", " 0 ", 1), "index 0 follows 0", 2},
 			"the wrong order":        {good(1) + good(0), "index 0 follows 1", 2},
