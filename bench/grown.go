@@ -326,6 +326,9 @@ func (b *bench) measureGrown(ctx context.Context, s *grownServer) error {
 		if err == nil && s.qrjump != nil {
 			err = s.alive()
 		}
+		if err != nil && p.what == startOfAll {
+			return err // nobody is there to be asked
+		}
 		why := ""
 		if err != nil {
 			if why = oneLine(err.Error()); len(why) > 200 {
