@@ -61,6 +61,9 @@ const (
 	linksKnown = 50_000
 )
 
+// endOfTime is later than any scan, also one of a node whose clock was wrong.
+var endOfTime = time.Date(9999, time.December, 31, 0, 0, 0, 0, time.UTC)
+
 // Replay asks what a plan would have done to the scans of a log since a moment:
 // each of its links is decided by the rules as they are and by the rules as
 // they would be.
@@ -74,11 +77,7 @@ func Replay(ctx context.Context, log ledger.Log, live scan.Resolver, plan map[st
 	turns := map[turn]*Turn{}
 	// What nobody in particular opens depends on the link alone, and most scans are of few.
 	known := map[string]turn{}
-	after, err := log.Before(ctx, since)
-	if err != nil {
-		return done, fmt.Errorf("reading the log of scans: %w", err)
-	}
-	for e, err := range log.Read(ctx, after) {
+	for e, err := range log.Between(ctx, 0, since, endOfTime) {
 		if err != nil {
 			return done, fmt.Errorf("reading the log of scans: %w", err)
 		}

@@ -15,19 +15,27 @@ import (
 	"github.com/qrjump/qrjump/internal/scan"
 )
 
-// scanned is a log of scans of some links, one after the other, again and again.
+// scanned is a log of scans of some links, one after the other, again and again. It is read by their time alone:
+// the first scan of a log may be its youngest, as when a clock was wrong, and then the order of the log helps nobody.
 type scanned struct {
 	ledger.Log
 	links []string
 	scans int
 }
 
-func (scanned) Before(context.Context, time.Time) (int64, error) { return 0, nil }
-
-func (s scanned) Read(context.Context, int64) iter.Seq2[ledger.Entry, error] {
+func (s scanned) Between(_ context.Context, after int64, from, to time.Time) iter.Seq2[ledger.Entry, error] {
 	return func(yield func(ledger.Entry, error) bool) {
-		for i := range s.scans {
-			if !yield(ledger.Entry{Position: int64(i + 1), Event: ledger.Event{At: began, Text: s.links[i%len(s.links)]}}, nil) {
+		if after != 0 || !from.Equal(began.Add(-time.Hour)) || to.Before(began.AddDate(100, 0, 0)) {
+			yield(ledger.Entry{}, fmt.Errorf("scans after position %d, from %s to %s", after, from, to))
+			return
+		}
+		old := ledger.Event{At: from.Add(-time.Minute), Text: s.links[0]} // others may be among them
+		for i := range s.scans + 1 {
+			e := ledger.Event{At: began, Text: s.links[i%len(s.links)]}
+			if i == s.scans {
+				e = old
+			}
+			if !yield(ledger.Entry{Position: int64(i + 1), Event: e}, nil) {
 				return
 			}
 		}
