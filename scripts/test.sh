@@ -56,25 +56,19 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 trap 'exit 129' HUP
 
-# a_place makes a folder for what tests write: in memory where there is enough of it, else on the disk. Tests make and
-# drop a thousand databases, and what their files cost the kernel on a disk is a third of the whole run.
+# a_place makes a folder for PostgreSQL: in memory where there is enough of it, else on the disk. Tests make and drop a
+# thousand databases, and what their files cost the kernel on a disk is a third of the whole run.
 a_place() {
-  local memory=/dev/shm free_there free_memory
+  local memory=/dev/shm free_there free_memory where=/tmp
   free_there=$(df -Pk "$memory" 2>/dev/null | awk 'NR == 2 {print $4}')
   free_memory=$(awk '/^MemAvailable:/ {print $2}' /proc/meminfo 2>/dev/null)
-  if [ "${free_there:-0}" -gt 6000000 ] && [ "${free_memory:-0}" -gt 10000000 ]; then
-    place=$(mktemp -d "$memory/qrjump-tests.XXXXXX")
-    printf '#!/bin/sh\n' >"$place/runs"
-    chmod 711 "$place" "$place/runs" # PostgreSQL runs as another user
-    if "$place/runs" 2>/dev/null; then return; fi # some containers forbid it
-    rm -rf "$place"
-  fi
-  place=$(mktemp -d "${TMPDIR:-/tmp}/qrjump-tests.XXXXXX")
-  chmod 711 "$place"
+  if [ "${free_there:-0}" -gt 6000000 ] && [ "${free_memory:-0}" -gt 10000000 ]; then where=$memory; fi
+  place=$(mktemp -d "$where/qrjump-tests.XXXXXX")
+  chmod 711 "$place" # PostgreSQL runs as another user
 }
 
 # on_postgres runs a command that finds a fresh PostgreSQL server in TEST_POSTGRES. Tests kill processes and count what
-# survived; only chaos takes the power away, so only there must PostgreSQL, and what tests write, wait for the disk.
+# survived; only chaos takes the power away, so only there must PostgreSQL wait for the disk.
 on_postgres() {
   local url status=0
   if [ "${POSTGRES_FSYNC:-off}" = on ]; then
@@ -85,11 +79,10 @@ on_postgres() {
   fi
   postgres=$place/postgres
   url=$(POSTGRES_FSYNC=${POSTGRES_FSYNC:-off} scripts/postgres.sh start "$postgres")
-  mkdir -m 711 "$place/tmp"
-  run env "TMPDIR=$place/tmp" "TEST_POSTGRES=$url" QRJUMP_REQUIRE_POSTGRES=1 "$@" || status=$?
+  run env "TEST_POSTGRES=$url" QRJUMP_REQUIRE_POSTGRES=1 "$@" || status=$?
   scripts/postgres.sh stop "$postgres"
   postgres=
-  rm -rf "$place" || { sleep 1 && rm -rf "$place"; } # a browser may still be going away
+  rm -rf "$place"
   place=
   return "$status"
 }
