@@ -119,8 +119,17 @@ func (c *Counter) collect(ctx context.Context, limit int) (n int, err error) {
 			runtime.Gosched() // whoever answers goes first
 		}
 	}
+	if id := c.Log.ID(); id != c.state.Ledger {
+		// A stream was made anew: what was read may be of it, behind a position of the
+		// one before.
+		c.loaded = false
+		return 0, fmt.Errorf("%w: reading %s, it is %s", errOtherLedger, c.state.Ledger, id)
+	}
 	return n, nil
 }
+
+// errOtherLedger is returned when the ledger became another one while it was read.
+var errOtherLedger = errors.New("stats: the ledger became another one")
 
 // count adds up one event. After an error nothing of it is added.
 func (c *Counter) count(ctx context.Context, e *ledger.Entry) error {

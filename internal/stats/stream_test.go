@@ -1,6 +1,7 @@
 package stats_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,8 +12,10 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/stream"
 	"github.com/qrjump/qrjump/internal/testkit/natstest"
@@ -112,4 +115,98 @@ func TestAStreamIsCountedOnce(t *testing.T) {
 		t.Errorf("%d scans in the feed, want %d", n, sum.scans)
 	}
 	noDifference(t, c)
+}
+
+// interrupted is a stream to which something happens when a node ships to it, and the
+// node learns nothing of how that went.
+type interrupted struct {
+	*stream.Log
+	happens func()
+}
+
+var errInterrupted = errors.New("the answer was lost")
+
+func (i *interrupted) Ship(ctx context.Context, node string, from, to ledger.Mark, entries []ledger.Entry) error {
+	happens := i.happens
+	if i.happens = nil; happens == nil {
+		return i.Log.Ship(ctx, node, from, to, entries)
+	}
+	happens()
+	return fmt.Errorf("%w: %v", errInterrupted, i.Log.Ship(ctx, node, from, to, entries))
+}
+
+// What a node publishes after "up to here the stream has everything" may come into a
+// stream that was made anew and has nothing of that: nothing is counted for it.
+func TestAStreamThatIsMadeAnewWhileANodeShips(t *testing.T) {
+	server := natstest.Start(t, natstest.Options{})
+	s := openStore(t, store.Target{Dir: t.TempDir()})
+	open := func(marks string) *stream.Log {
+		o, err := stream.Parse(server.Events())
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Marks, o.Patience, o.Taken = marks, time.Hour, s.Origin
+		l, err := stream.Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		return l
+	}
+	marks := t.TempDir()
+	journal, err := ledger.OpenJournal(filepath.Join(marks, "scans"), ledger.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer journal.Close()
+	to, another := &interrupted{Log: open(marks)}, open(t.TempDir())
+	ship := &ledger.Shipper{Journal: journal, To: to, Node: "n", Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+	client, err := nats.Connect(server.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	js, err := jetstream.New(client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, c := &traffic{r: rand.New(rand.NewPCG(6, 7)), now: began, users: 20}, newCounter(s, another)
+	counted := func() int64 {
+		t.Helper()
+		if err := c.CatchUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		a, err := c.Ask(t.Context(), stats.Question{What: stats.Scans, From: began.AddDate(0, -1, 0),
+			To: began.AddDate(0, 6, 0), Limit: stats.MaxAnswers})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a.Scans
+	}
+	if err := errors.Join(journal.Append(t.Context(), events.take(40)), ship.Flush(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	to.happens = func() {
+		if err := js.DeleteStream(t.Context(), "QRJUMP_SCANS"); err != nil {
+			t.Fatal(err)
+		}
+		for _, err := another.End(t.Context()); err != nil; _, err = another.End(t.Context()) { // which makes it
+			t.Log(err)
+		}
+	}
+	if err := journal.Append(t.Context(), events.take(60)); err != nil {
+		t.Fatal(err)
+	}
+	if err := ship.Flush(t.Context()); !errors.Is(err, errInterrupted) {
+		t.Fatal(err)
+	}
+	if n := counted(); n != 60 {
+		t.Errorf("%d are counted, want the 60 that came into the new stream", n)
+	}
+	if err := ship.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := counted(); n != 100 {
+		t.Errorf("%d are counted, want 100", n)
+	}
 }

@@ -67,6 +67,9 @@ func (c *Counter) loadState(ctx context.Context, end int64) (taken map[string]*l
 				return nil, err
 			}
 		}
+		if c.Log.ID() != t.ledger { // what was read may be of another
+			continue
+		}
 		state, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) (err error) {
 			if taken, err = tx.Origins(ctx); err != nil {
 				return err

@@ -19,7 +19,8 @@ import (
 // copies are the anonymous events that stand in the stream for those that were
 // deleted, as far as a reader knows them, in order.
 type copies struct {
-	upTo int64 // of the stream
+	of   string // id of the stream; "" = whichever there is
+	upTo int64  // of the stream
 	list []ledger.Entry
 }
 
@@ -58,16 +59,16 @@ func (l *Log) readCopies(ctx context.Context, c *copies, end int64) error {
 	if c.upTo >= end {
 		return nil
 	}
-	var in ledger.Texts
-	err := l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(c.upTo) + 1,
-		FilterSubject: l.copySubject()}, uint64(end),
+	var texts ledger.Texts
+	err := l.visit(ctx, c.of, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq: uint64(c.upTo) + 1, FilterSubject: l.copySubject()}, uint64(end),
 		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
-			e, err := ledger.DecodeRecord(m.Data(), &in)
+			e, err := ledger.DecodeRecord(m.Data(), &texts)
 			position, wrong := strconv.ParseInt(m.Headers().Get(positionHeader), 10, 64)
 			if err = errors.Join(err, wrong); err != nil {
 				return false, fmt.Errorf("message %d of the stream: %w", meta.Sequence.Stream, err)
 			}
-			c.list = append(c.list, ledger.Entry{Position: position, Event: e, From: originOf(m)})
+			c.list = append(c.list, ledger.Entry{Position: position, Event: e, From: originOf(m, c.of)})
 			return true, nil
 		})
 	if err != nil {
@@ -81,7 +82,8 @@ func (l *Log) readCopies(ctx context.Context, c *copies, end int64) error {
 // forgetCopies removes copies of events before a position.
 func (l *Log) forgetCopies(ctx context.Context, stream jetstream.Stream, first, end int64) error {
 	var old []uint64
-	err := l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubject: l.copySubject()}, uint64(end),
+	err := l.visit(ctx, "", jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubject: l.copySubject()},
+		uint64(end),
 		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
 			if position, err := strconv.ParseInt(m.Headers().Get(positionHeader), 10, 64); err == nil && position < first {
 				old = append(old, meta.Sequence.Stream)
@@ -135,6 +137,7 @@ func (l *Log) Erase(ctx context.Context, users ledger.Users, upTo int64) (n int6
 		return 0, err
 	}
 	var found []ledger.Entry
+	in := l.named(createdAt(stream.CachedInfo()))
 	for e, err := range l.read(ctx, 0, false) {
 		if err != nil {
 			return 0, err
@@ -147,7 +150,7 @@ func (l *Log) Erase(ctx context.Context, users ledger.Users, upTo int64) (n int6
 		}
 	}
 	for _, e := range found {
-		if err := l.eraseAt(ctx, stream, &e); err != nil {
+		if err := l.eraseAt(ctx, stream, in, &e); err != nil {
 			return n, err
 		}
 		n++
@@ -155,14 +158,13 @@ func (l *Log) Erase(ctx context.Context, users ledger.Users, upTo int64) (n int6
 	return n, nil
 }
 
-// eraseAt puts an anonymous copy in the place of an event.
-func (l *Log) eraseAt(ctx context.Context, stream jetstream.Stream, e *ledger.Entry) error {
+// eraseAt puts an anonymous copy in the place of an event that was meant for the stream
+// with an id.
+func (l *Log) eraseAt(ctx context.Context, stream jetstream.Stream, into string, e *ledger.Entry) error {
 	m := nats.NewMsg(l.copySubject())
 	m.Data = ledger.AppendRecord(make([]byte, 0, 256), ledger.Anonymous(&e.Event))
 	m.Header.Set(positionHeader, strconv.FormatInt(e.Position, 10))
-	if e.From.Node != "" {
-		m.Header.Set(originHeader, header(e.From))
-	}
+	maps.Copy(m.Header, headers(e.From, into))
 	f, err := l.send(m, e.ID.String()+" erased "+strconv.FormatInt(e.Position, 10))
 	if err == nil {
 		err = acknowledged(ctx, []jetstream.PubAckFuture{f}, func(int, *jetstream.PubAck) {})
@@ -209,6 +211,7 @@ func (l *Log) eraseBrought(ctx context.Context, brought []*ledger.Entry) error {
 	if err != nil {
 		return err
 	}
+	into := l.shippedInto()
 	for _, e := range brought {
 		m, err := stream.GetMsg(ctx, uint64(e.Position))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -220,7 +223,7 @@ func (l *Log) eraseBrought(ctx context.Context, brought []*ledger.Entry) error {
 		if is, err := ledger.DecodeRecord(m.Data, new(ledger.Texts)); err != nil || is.ID != e.ID || is.User == (ledger.UserHash{}) {
 			continue
 		}
-		if err := l.eraseAt(ctx, stream, e); err != nil {
+		if err := l.eraseAt(ctx, stream, into, e); err != nil {
 			return err
 		}
 	}

@@ -316,11 +316,12 @@ func (l *Log) ID() string {
 // append publishes events that follow a position of a journal. It returns the last
 // sequence that was given out.
 func (l *Log) append(ctx context.Context, before int64, entries []ledger.Entry) (last brought, err error) {
+	into := l.shippedInto()
 	for some := range slices.Chunk(entries, publishAtOnce) {
 		futures := make([]jetstream.PubAckFuture, 0, len(some))
 		for i := range some {
 			some[i].From.Before = before
-			f, err := l.publish(&some[i])
+			f, err := l.publish(&some[i], into)
 			if err != nil {
 				return last, err
 			}
@@ -340,6 +341,13 @@ func (l *Log) append(ctx context.Context, before int64, entries []ledger.Entry) 
 	return last, nil
 }
 
+// shippedInto is the id of the stream that is shipped to; "" = not known yet.
+func (l *Log) shippedInto() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.into
+}
+
 // publishAtOnce is how many messages are on their way together. Each is flushed
 // by itself, and all of them have to be in the time of one.
 const publishAtOnce = 250
@@ -347,6 +355,10 @@ const publishAtOnce = 250
 // originHeader says from which journal an event came: node, position, before, and
 // "again" where that is so. See Origin.
 const originHeader = "Qrjump-From"
+
+// intoHeader says when the stream was made for which a message was meant. It may come
+// into the one that was made after it, of which its Before says nothing.
+const intoHeader = "Qrjump-Into"
 
 func header(o ledger.Origin) string {
 	text := fmt.Sprintf("%s %d %d", o.Node, o.Position, o.Before)
@@ -356,8 +368,24 @@ func header(o ledger.Origin) string {
 	return text
 }
 
-// originOf reads the header; the zero value where there is none.
-func originOf(m jetstream.Msg) (o ledger.Origin) {
+// headers are those of an event that was meant for a stream; nil where it says nothing.
+func headers(o ledger.Origin, into string) nats.Header {
+	if o.Node == "" {
+		return nil
+	}
+	h := nats.Header{originHeader: []string{header(o)}}
+	if into != "" {
+		h.Set(intoHeader, madeOf(into))
+	}
+	return h
+}
+
+// madeOf is when the stream with an id was made.
+func madeOf(id string) string { return id[strings.LastIndexByte(id, ' ')+1:] }
+
+// originOf reads the headers of a message that stands in a stream; the zero value where
+// there are none. A version that names no stream is believed.
+func originOf(m jetstream.Msg, in string) (o ledger.Origin) {
 	parts := strings.Fields(m.Headers().Get(originHeader))
 	if len(parts) < 3 {
 		return o
@@ -370,14 +398,14 @@ func originOf(m jetstream.Msg) (o ledger.Origin) {
 		return ledger.Origin{}
 	}
 	o.Again = len(parts) > 3
+	if into := m.Headers().Get(intoHeader); into != "" && into != madeOf(in) {
+		o.Before = 0
+	}
 	return o
 }
 
-func (l *Log) publish(e *ledger.Entry) (jetstream.PubAckFuture, error) {
-	m := &nats.Msg{Subject: l.subject(e.ID), Data: ledger.AppendRecord(make([]byte, 0, 256), &e.Event)}
-	if e.From.Node != "" {
-		m.Header = nats.Header{originHeader: []string{header(e.From)}}
-	}
+func (l *Log) publish(e *ledger.Entry, into string) (jetstream.PubAckFuture, error) {
+	m := &nats.Msg{Subject: l.subject(e.ID), Header: headers(e.From, into), Data: ledger.AppendRecord(make([]byte, 0, 256), &e.Event)}
 	return l.send(m, e.ID.String())
 }
 
@@ -413,16 +441,16 @@ func (l *Log) End(ctx context.Context) (int64, error) {
 	return int64(info.State.LastSeq), nil
 }
 
-// end is End of the stream that is known, and no other.
-func (l *Log) end(ctx context.Context) (int64, error) {
+// end is End of the stream that is known, and no other, with its id.
+func (l *Log) end(ctx context.Context) (end int64, id string, err error) {
 	if _, err := l.ready(ctx); err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	info, err := l.info(ctx)
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
-	return int64(info.State.LastSeq), nil
+	return int64(info.State.LastSeq), l.named(createdAt(info)), nil
 }
 
 // errAnew is returned for a stream that was there and is not, or is another.
@@ -467,8 +495,9 @@ func (l *Log) info(ctx context.Context) (*jetstream.StreamInfo, error) {
 const fetchAtOnce = 1000
 
 // visit calls f for the messages of a consumer up to a sequence, in order,
-// until f answers false.
-func (l *Log) visit(ctx context.Context, c jetstream.ConsumerConfig, upTo uint64,
+// until f answers false. in is the id of the stream that the sequences are of; "" = of
+// whichever there is.
+func (l *Log) visit(ctx context.Context, in string, c jetstream.ConsumerConfig, upTo uint64,
 	f func(jetstream.Msg, *jetstream.MsgMetadata) (bool, error)) error {
 	stream, err := l.ready(ctx)
 	if err != nil {
@@ -484,6 +513,15 @@ func (l *Log) visit(ctx context.Context, c jetstream.ConsumerConfig, upTo uint64
 		defer cancel()
 		_ = stream.DeleteConsumer(ctx, consumer.CachedInfo().Name) // else it ends by itself
 	}()
+	if in != "" { // a consumer ends with its stream: that of this one is the one that is there now
+		info, err := l.info(ctx)
+		if err == nil && l.named(createdAt(info)) != in {
+			err = errAnew
+		}
+		if err != nil {
+			return err
+		}
+	}
 	pending := consumer.CachedInfo().NumPending
 	for expected := uint64(1); pending > 0; {
 		batch, err := consumer.Fetch(fetchAtOnce, jetstream.FetchMaxWait(l.options.answerTime()))
@@ -532,12 +570,12 @@ func (l *Log) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, err
 
 // read yields what stands after a position; once: without repeats.
 func (l *Log) read(ctx context.Context, after int64, once bool) iter.Seq2[ledger.Entry, error] {
-	end, err := l.end(ctx)
+	end, in, err := l.end(ctx)
 	return func(yield func(ledger.Entry, error) bool) {
 		left := false
 		if err == nil && after < end {
-			var in ledger.Texts
-			next, erased, known := max(0, after)+1, copies{}, repeats{}
+			var texts ledger.Texts
+			next, erased, known := max(0, after)+1, copies{of: in}, repeats{}
 			give := func(e ledger.Entry, late bool) (bool, error) {
 				if once && late {
 					if first, err := l.first(ctx, e.ID, end, &erased, &known); err != nil || first < e.Position {
@@ -547,7 +585,8 @@ func (l *Log) read(ctx context.Context, after int64, once bool) iter.Seq2[ledger
 				left = !yield(e, nil)
 				return !left, nil
 			}
-			err = l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(next)},
+			err = l.visit(ctx, in,
+				jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(next)},
 				uint64(end),
 				func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
 					at := int64(meta.Sequence.Stream)
@@ -566,11 +605,11 @@ func (l *Log) read(ctx context.Context, after int64, once bool) iter.Seq2[ledger
 					if m.Subject() == l.copySubject() {
 						return true, nil
 					}
-					e, err := ledger.DecodeRecord(m.Data(), &in)
+					e, err := ledger.DecodeRecord(m.Data(), &texts)
 					if err != nil {
 						return false, fmt.Errorf("message %d of the stream: %w", at, err)
 					}
-					return give(ledger.Entry{Position: at, Event: e, From: originOf(m)}, l.late(e.ID, meta))
+					return give(ledger.Entry{Position: at, Event: e, From: originOf(m, in)}, l.late(e.ID, meta))
 				})
 		}
 		if err != nil && !left {
@@ -588,7 +627,7 @@ func (l *Log) Before(ctx context.Context, moment time.Time) (position int64, err
 	}
 	from := moment.Add(-24 * time.Hour)
 	position = end
-	err = l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &from}, uint64(end),
+	err = l.visit(ctx, "", jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &from}, uint64(end),
 		func(_ jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
 			position = int64(meta.Sequence.Stream) - 1
 			return false, nil
@@ -645,7 +684,7 @@ func (l *Log) Forget(ctx context.Context, before time.Time) error {
 		return nil
 	}
 	first := info.State.LastSeq + 1
-	err = l.visit(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &before},
+	err = l.visit(ctx, "", jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &before},
 		info.State.LastSeq,
 		func(_ jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
 			first = meta.Sequence.Stream
