@@ -53,7 +53,7 @@ func (c *completeCommand) Run(s *session) error {
 	if len(words) > 0 && words[0] == "--" {
 		words = words[1:]
 	}
-	for _, one := range completions(s, words) {
+	for _, one := range completions(s, s.everything(), words) {
 		line := plain(one.word)
 		if one.means != "" {
 			line += "\t" + plain(one.means)
@@ -77,12 +77,12 @@ type begunLine struct {
 }
 
 // completions are what may stand at the last word.
-func completions(s *session, words []string) []candidate {
+func completions(s *session, model *kong.Application, words []string) []candidate {
 	if len(words) == 0 {
 		words = []string{""}
 	}
 	before, last := words[:len(words)-1], words[len(words)-1]
-	t := read(s.parser.Model, before)
+	t := read(model, before)
 	name, begun, whole := strings.Cut(last, "=")
 	switch {
 	case t.value != nil:

@@ -25,12 +25,9 @@ func commandModel(t *testing.T) *kong.Application {
 func completing(t *testing.T) func(words ...string) []string {
 	t.Helper()
 	s := session{ctx: t.Context(), in: strings.NewReader(""), out: io.Discard, err: io.Discard}
-	var err error
-	if s.parser, err = newParser(s, &commands{}); err != nil {
-		t.Fatal(err)
-	}
+	model := commandModel(t)
 	return func(words ...string) (list []string) {
-		for _, one := range completions(&s, words) {
+		for _, one := range completions(&s, model, words) {
 			list = append(list, one.word)
 		}
 		return list

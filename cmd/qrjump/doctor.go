@@ -127,7 +127,7 @@ var otherVariables = []string{"QRJUMP_CONTEXTS", "QRJUMP_MASTER_KEY"}
 // variables looks for variables of the environment that nothing reads.
 func (v *walk) variables(s *session) {
 	known := slices.Clone(otherVariables)
-	for _, verb := range s.parser.Model.Leaves(false) {
+	for _, verb := range s.everything().Leaves(false) {
 		for _, f := range verb.Flags {
 			known = append(known, f.Envs...)
 		}

@@ -14,7 +14,11 @@ type helpCommand struct {
 
 // Run lets --help of the named command answer; it ends the program.
 func (c *helpCommand) Run(s *session) error {
-	if _, err := s.parser.Parse(append(c.Command, "--help")); err != nil {
+	parser, err := newParser(*s, tableFor(c.Command))
+	if err == nil {
+		_, err = parser.Parse(append(c.Command, "--help"))
+	}
+	if err != nil {
 		return misparsed(err)
 	}
 	return nil

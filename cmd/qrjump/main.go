@@ -276,11 +276,10 @@ type commands struct {
 
 // session is what a command works with.
 type session struct {
-	ctx    context.Context
-	parser *kong.Kong
-	in     io.Reader
-	out    io.Writer
-	err    io.Writer
+	ctx context.Context
+	in  io.Reader
+	out io.Writer
+	err io.Writer
 }
 
 // misuse is an error of the person who typed the command: exit 2.
@@ -310,14 +309,12 @@ func run(s session, args []string) int {
 	}
 	out := &faithful{to: s.out}
 	s.out = out
-	var c commands
-	parser, err := newParser(s, &c)
-	if err != nil {
-		panic(err) // a fault of the struct above
-	}
-	s.parser = parser
 	if args[0] == "--version" {
 		args = []string{"version"}
+	}
+	parser, err := newParser(s, tableFor(args))
+	if err != nil {
+		panic(err) // a fault of the struct above
 	}
 	args = verbFirst(parser.Model, args)
 	chosen, err := parser.Parse(args)
@@ -372,7 +369,17 @@ func misparsed(err error) error {
 	return misused("%s; see: %s", says, see)
 }
 
-func newParser(s session, c *commands) (*kong.Kong, error) {
-	return kong.New(c, kong.Name("qrjump"), kong.Writers(s.out, s.err), kong.Help(printHelp), kong.Resolvers(&contextResolver{}),
+// newParser reads arguments by a table of commands, which it fills.
+func newParser(s session, table any) (*kong.Kong, error) {
+	return kong.New(table, kong.Name("qrjump"), kong.Writers(s.out, s.err), kong.Help(printHelp), kong.Resolvers(&contextResolver{}),
 		kong.Description("A self-hosted server for the Weixin QR-code jump rules, and its command line."))
+}
+
+// everything is every verb with its flags.
+func (s *session) everything() *kong.Application {
+	parser, err := newParser(*s, &commands{})
+	if err != nil {
+		panic(err) // a fault of the struct above
+	}
+	return parser.Model
 }

@@ -21,7 +21,7 @@ func (c *manCommand) Run(s *session) error {
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
 		return err
 	}
-	pages := manPages(s.parser.Model)
+	pages := manPages(s.everything())
 	for name, text := range pages {
 		if err := os.WriteFile(filepath.Join(c.Dir, name), []byte(text), 0o644); err != nil {
 			return fmt.Errorf("writing the page %s: %w", name, err)

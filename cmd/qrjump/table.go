@@ -1,0 +1,48 @@
+package main
+
+import (
+	"reflect"
+	"strings"
+	"unicode"
+)
+
+// tableFor is the table of commands with the one verb that the arguments begin with, and with every verb where they
+// begin with none. Reading the flags of all verbs takes longer than most verbs take to run.
+func tableFor(args []string) any {
+	table := reflect.TypeFor[commands]()
+	if one := withOnly(table, args); one != nil {
+		table = one
+	}
+	return reflect.New(table).Interface()
+}
+
+// withOnly is a table with one verb, and nil where the arguments begin with none of its verbs.
+func withOnly(table reflect.Type, args []string) reflect.Type {
+	for f := range table.Fields() {
+		if len(args) == 0 || args[0] != wordOf(f) {
+			continue
+		}
+		if f.Type.Name() == "" { // a noun, which has a table of its own
+			if f.Type = withOnly(f.Type, args[1:]); f.Type == nil {
+				return nil
+			}
+		}
+		return reflect.StructOf([]reflect.StructField{{Name: f.Name, Type: f.Type, Tag: f.Tag}})
+	}
+	return nil
+}
+
+// wordOf is how a verb or a noun of the table is typed.
+func wordOf(f reflect.StructField) string {
+	if name := f.Tag.Get("name"); name != "" {
+		return name
+	}
+	var word strings.Builder
+	for i, r := range f.Name {
+		if unicode.IsUpper(r) && i > 0 {
+			word.WriteByte('-')
+		}
+		word.WriteRune(unicode.ToLower(r))
+	}
+	return word.String()
+}

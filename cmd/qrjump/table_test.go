@@ -1,0 +1,35 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// A verb that was read by a table of its own has the flags and the texts that it has in the table of all.
+func TestAVerbAloneIsTheSame(t *testing.T) {
+	for _, verb := range commandModel(t).Leaves(false) {
+		alone, err := newParser(session{}, tableFor(append(strings.Fields(verb.Path()), "--flag")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaves := alone.Model.Leaves(false)
+		if len(leaves) != 1 {
+			t.Errorf("%s is read by a table of %d verbs", verb.Path(), len(leaves))
+		} else if got, want := verbPage(leaves[0]), verbPage(verb); got != want {
+			t.Errorf("%s alone says of itself\n%s\nand among all\n%s", verb.Path(), got, want)
+		}
+	}
+}
+
+func TestArgumentsWithoutAVerbAreReadByAllVerbs(t *testing.T) {
+	all := len(leaves(t))
+	for _, line := range []string{"", "rule", "rule --help", "rule lst", "rulelist", "--json rule list", "rule --json list", "Rule list"} {
+		parser, err := newParser(session{}, tableFor(strings.Fields(line)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(parser.Model.Leaves(false)); n != all {
+			t.Errorf("%q is read by a table of %d verbs, want all %d", line, n, all)
+		}
+	}
+}
