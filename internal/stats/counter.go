@@ -65,7 +65,7 @@ type Counter struct {
 
 	counted   atomic.Int64
 	erasures  erasures
-	notesHeld int // bytes of a recount's notes in memory; 0 = recountNotes
+	notesHeld int // bytes of a recount's notes in memory, and of a part; 0 = recountNotes and recountPart
 	parts     int // rows of a part that is rolled up or removed; 0 = as many as usual
 
 	bindings struct {

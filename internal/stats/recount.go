@@ -52,10 +52,11 @@ func (r *Recount) compare(counted, recounted int64, what func() string) {
 }
 
 // What a recount holds in memory: notes of the ledger beyond recountNotes bytes go into
-// a file, and are compared in parts of about recountPart bytes of notes.
+// a file, and are compared in parts of about recountPart bytes of notes. Added up, a part
+// is up to twenty times as large; a day, or a stretch of codes, is one part at least.
 const (
 	recountNotes = 32 << 20
-	recountPart  = 8 << 20
+	recountPart  = 2 << 20
 )
 
 // errBehind says that more was counted than was read of the ledger.
@@ -88,10 +89,12 @@ func (c *Counter) recount(ctx context.Context) (r Recount, err error) {
 	if err != nil {
 		return r, fmt.Errorf("reading how far scans are counted: %w", err)
 	}
-	n := &recounting{c: c, began: state, r: &r, notes: scratch{dir: c.Scratch, most: cmp.Or(c.notesHeld, recountNotes)},
-		seen: map[int64]*roaring64.Bitmap{}}
+	n := c.newRecounting(state, &r)
 	defer func() { err = errors.Join(err, n.notes.close()) }()
 	if err := n.readUpTo(ctx, state.Position); err != nil {
+		return r, err
+	}
+	if err := n.notes.letGo(); err != nil { // comparing wants the memory
 		return r, err
 	}
 	for _, phase := range []func(context.Context) error{n.compareCodes, n.compareDays, n.compareMonths, n.compareMisses} {
@@ -113,6 +116,13 @@ func (c *Counter) recount(ctx context.Context) (r Recount, err error) {
 	})
 }
 
+func (c *Counter) newRecounting(state State, r *Recount) *recounting {
+	n := &recounting{c: c, began: state, r: r, seen: map[int64]*roaring64.Bitmap{}, fresh: map[int64]*dayNotes{}}
+	n.notes = scratch{dir: c.Scratch, most: cmp.Or(c.notesHeld, recountNotes), moved: func() { clear(n.fresh) }}
+	n.part = int64(cmp.Or(c.notesHeld, recountPart))
+	return n
+}
+
 // recounting is a recount on its way.
 type recounting struct {
 	c       *Counter
@@ -122,7 +132,8 @@ type recounting struct {
 	reached int64                       // up to where the ledger was read
 	scans   int64                       // up to there
 	seen    map[int64]*roaring64.Bitmap // the codes that were scanned, of each batch
-	drawers map[drawer]*dayNotes        // what is known of fresh notes of days
+	fresh   map[int64]*dayNotes         // by day: what is known of notes that are not in the file yet
+	part    int64                       // bytes of notes that are compared at once
 	note    []byte
 }
 
@@ -234,7 +245,7 @@ func (n *recounting) inParts(of int, f func(from, to drawer) error) error {
 	size := int64(0)
 	for _, d := range list {
 		more := n.notes.drawers[d].size
-		if size > 0 && size+more > recountPart {
+		if size > 0 && size+more > n.part {
 			if err := f(from, d); err != nil {
 				return err
 			}

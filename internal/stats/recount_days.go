@@ -13,7 +13,6 @@ import (
 // dayNotes is what the fresh notes of a day have said so far: each combination of
 // values is written out once between two moves into the file.
 type dayNotes struct {
-	began  int
 	last   int64 // position
 	tuples map[Tuple]uint64
 }
@@ -35,12 +34,10 @@ func (n *recounting) noteScan(ctx context.Context, e *ledger.Entry, first bool) 
 	hour := HourOf(e.At)
 	day := DayOf(hour, n.began.Offset)
 	name := drawer{of: ofDays, a: day}
-	to, known := n.notes.open(name), n.drawers[name]
-	if known == nil || known.began != to.began {
-		if known = (&dayNotes{began: to.began, tuples: map[Tuple]uint64{}}); n.drawers == nil {
-			n.drawers = map[drawer]*dayNotes{}
-		}
-		n.drawers[name] = known
+	to, known := n.notes.open(name), n.fresh[day]
+	if known == nil {
+		known = &dayNotes{tuples: map[Tuple]uint64{}}
+		n.fresh[day] = known
 	}
 	before := len(to.fresh)
 	b := binary.AppendUvarint(to.fresh, uint64(e.Position-known.last))

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -81,6 +82,56 @@ func TestARecountReadsTheLedgerOnce(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Issue 14: what a recount holds of what it read does not grow with what it read: neither
+// its notes nor the combinations that the notes speak of, and the parts that it compares
+// are small however many there are.
+func TestARecountHoldsLittleOfManyScans(t *testing.T) {
+	const held, aCombination = 2000, 10 // bytes
+	s, err := store.Open(t.Context(), store.Target{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	events := &traffic{r: rand.New(rand.NewPCG(14, 7)), now: began, users: 300}
+	for _, scans := range []int{1000, 10_000} {
+		log, list := &memoryLog{}, events.take(scans)
+		for i := range list {
+			list[i].At = began.Add(time.Duration(i) * 3 * time.Hour)
+		}
+		if err := log.Append(t.Context(), list); err != nil {
+			t.Fatal(err)
+		}
+		c := newCounter(s, log)
+		c.HoldNotes(held)
+		c.Scratch = t.TempDir()
+		most := 0
+		left, days, bytes, err := c.ReadForRecount(t.Context(), func(n stats.NotesHeld) {
+			most = max(most, n.Combinations)
+			if n.Bytes >= held {
+				t.Errorf("%d scans: %d bytes of notes are held", scans, n.Bytes)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A combination is written out where it comes first: with the lengths of its texts at least.
+		if most == 0 || most > held/aCombination {
+			t.Errorf("%d scans: %d combinations were held", scans, most)
+		}
+		if left != (stats.NotesHeld{}) {
+			t.Errorf("%d scans: %+v is held while parts are compared", scans, left)
+		}
+		for i := range days {
+			if days[i] > 1 && bytes[i] > held {
+				t.Errorf("%d scans: a part has %d bytes of %d days", scans, bytes[i], days[i])
+			}
+		}
+		if len(days) < 2 || slices.Max(days) < 2 {
+			t.Errorf("%d scans: the parts are of %d days", scans, days)
+		}
+	}
 }
 
 // Issue 14: what is counted while a recount runs is in what it compares.

@@ -17,7 +17,8 @@ type scratch struct {
 	most    int    // bytes in memory
 	held    int
 	file    *os.File
-	end     int64 // of the file
+	end     int64  // of the file
+	moved   func() // called when all that was in memory went into the file
 	drawers map[drawer]*drawn
 	noted   int64 // bytes in all drawers
 }
@@ -35,7 +36,6 @@ func (d drawer) compare(o drawer) int {
 // drawn is what lies in a drawer.
 type drawn struct {
 	fresh []byte // not in the file yet
-	began int    // how often fresh was emptied
 	size  int64
 	parts []scratchPart
 }
@@ -68,6 +68,20 @@ func (s *scratch) added(to *drawn, n int) error {
 	if s.held < s.most {
 		return nil
 	}
+	return s.move()
+}
+
+// letGo moves what is left in memory into the file, where there is one: notes that fit
+// in memory stay there.
+func (s *scratch) letGo() error {
+	if s.file == nil {
+		return nil
+	}
+	return s.move()
+}
+
+// move moves all that is in memory into the file.
+func (s *scratch) move() error {
 	if s.file == nil {
 		f, err := os.CreateTemp(s.dir, "*"+scratchSuffix)
 		if err != nil {
@@ -88,9 +102,10 @@ func (s *scratch) added(to *drawn, n int) error {
 		}
 		one.parts = append(one.parts, scratchPart{s.end, len(one.fresh)})
 		s.end += int64(len(one.fresh))
-		one.fresh, one.began = nil, one.began+1
+		one.fresh = nil
 	}
 	s.held = 0
+	s.moved()
 	return nil
 }
 
