@@ -3,7 +3,9 @@ package calls
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // Block is a row of the log: calls whose request ids are of one second.
@@ -31,30 +33,81 @@ const usual = 768
 // where the texts are long.
 func blocksOf(list []Call) []Block {
 	var blocks []Block
-	var texts []*strings.Builder
-	var into []*json.Encoder // of each text; it ends each call with a newline, and writes none before
-	open := map[int64]int{}  // where the block of a second is that has room
+	var texts [][]byte      // of each
+	open := map[int64]int{} // where the block of a second is that has room
 	for i := range list {
 		second := ridSecond(list[i].RID)
 		at, ok := open[second]
-		if !ok || texts[at].Len() >= blockMost {
+		if !ok || len(texts[at]) >= blockMost {
 			at = len(blocks)
 			open[second] = at
-			text := &strings.Builder{}
-			text.Grow(min(blockMost+8*usual, (len(list)-i)*usual))
-			out := json.NewEncoder(text)
-			out.SetEscapeHTML(false)
-			blocks, texts, into = append(blocks, Block{Second: second}), append(texts, text), append(into, out)
+			blocks = append(blocks, Block{Second: second})
+			texts = append(texts, make([]byte, 0, min(blockMost+8*usual, (len(list)-i)*usual)))
 		}
-		if err := into[at].Encode(&list[i]); err != nil {
-			panic(fmt.Errorf("a call of texts and numbers: %w", err))
-		}
+		texts[at] = append(list[i].appendJSON(texts[at]), '\n')
 		blocks[at].Calls++
 	}
 	for i, text := range texts {
-		blocks[i].Text = text.String()
+		blocks[i].Text = string(text)
 	}
 	return blocks
+}
+
+// appendJSON appends a call as encoding/json writes it, at a third of the cost: that was
+// half of what the log took.
+func (c *Call) appendJSON(b []byte) []byte {
+	b = appendText(append(b, `{"rid":`...), c.RID)
+	b = appendText(append(b, `,"account":`...), c.Account)
+	b = c.At.AppendFormat(append(b, `,"at":"`...), time.RFC3339Nano)
+	b = strconv.AppendInt(append(b, `","took":`...), int64(c.Took), 10)
+	b = appendText(append(b, `,"path":`...), c.Path)
+	b = appendNamed(b, `,"query":`, c.Query)
+	b = appendNamed(b, `,"request":`, c.Request)
+	b = appendNamed(b, `,"response":`, c.Response)
+	b = appendNamed(b, `,"ip":`, c.ClientIP)
+	if c.ErrCode != 0 {
+		b = strconv.AppendInt(append(b, `,"errcode":`...), int64(c.ErrCode), 10)
+	}
+	b = appendNamed(b, `,"detail":`, c.Detail)
+	if len(c.Behaviours) > 0 {
+		b = append(b, `,"behaviours":`...)
+		for i, row := range c.Behaviours {
+			b = appendText(append(b, "[,"[min(i, 1)]), row)
+		}
+		b = append(b, ']')
+	}
+	return append(b, '}')
+}
+
+// appendNamed appends a text behind its name, or nothing where there is no text.
+func appendNamed(b []byte, name, text string) []byte {
+	if text == "" {
+		return b
+	}
+	return appendText(append(b, name...), text)
+}
+
+// appendText appends a text of valid UTF-8 as JSON.
+func appendText(b []byte, s string) []byte {
+	b = append(b, '"')
+	start := 0
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		b = append(b, s[start:i]...)
+		start = i + 1
+		switch c {
+		case '"', '\\':
+			b = append(b, '\\', c)
+		case '\n':
+			b = append(b, `\n`...)
+		default:
+			b = append(b, '\\', 'u', '0', '0', "0123456789abcdef"[c>>4], "0123456789abcdef"[c&15])
+		}
+	}
+	return append(append(b, s[start:]...), '"')
 }
 
 // find returns the call with a request id, and false where the block has none that
