@@ -22,7 +22,9 @@ import (
 // exactly one line on stdout; logs and, on a terminal, a short welcome go to
 // stderr.
 func Run(ctx context.Context, c Config, stdout, stderr io.Writer) error {
-	s, err := Start(ctx, c, stderr, Seams{})
+	logs := &lines{to: stderr}
+	defer logs.Close()
+	s, err := Start(ctx, c, logs, Seams{})
 	if err != nil {
 		return err
 	}

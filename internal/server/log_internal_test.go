@@ -1,0 +1,96 @@
+package server
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// writes counts how often it was written to.
+type writes struct {
+	bytes.Buffer
+	times int
+	err   error
+}
+
+func (w *writes) Write(b []byte) (int, error) {
+	w.times++
+	if w.err != nil {
+		return 0, w.err
+	}
+	return w.Buffer.Write(b)
+}
+
+func TestLinesOfTheLogAreWrittenTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		to := &writes{}
+		l := &lines{to: to}
+		log := newLogger(l, "text")
+		for range 100 {
+			log.Info("call")
+		}
+		time.Sleep(linesWait - time.Nanosecond)
+		synctest.Wait()
+		if to.times != 0 {
+			t.Errorf("%d writes before the time", to.times)
+		}
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		if n := strings.Count(to.String(), "\n"); n != 100 || to.times != 1 {
+			t.Errorf("%d lines in %d writes", n, to.times)
+		}
+		log.Info("one more")
+		time.Sleep(linesWait)
+		synctest.Wait()
+		if to.times != 2 || !strings.Contains(to.String(), "one more") {
+			t.Errorf("%d writes: %s", to.times, to.String())
+		}
+	})
+}
+
+func TestALineOfTroubleDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, format := range []string{"text", "json"} {
+			to := &writes{}
+			log := newLogger(&lines{to: to}, format)
+			log.Info("first")
+			log.With("part", "one").WithGroup("of").Warn("second", "two", 2)
+			if i := strings.Index(to.String(), "first"); to.times != 1 || i < 0 || i > strings.Index(to.String(), "second") {
+				t.Errorf("%d writes: %s", to.times, to.String())
+			}
+			log.Error("third")
+			if to.times != 2 {
+				t.Errorf("%d writes: %s", to.times, to.String())
+			}
+			time.Sleep(linesWait) // the timer finds nothing
+		}
+	})
+}
+
+func TestLinesOfTheLogAreBoundedAndEndWithTheServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		to := &writes{}
+		l := &lines{to: to}
+		log := newLogger(l, "text")
+		log.Info(strings.Repeat("x", linesMost))
+		if to.times != 1 {
+			t.Errorf("%d writes of a long line", to.times)
+		}
+		log.Info("last")
+		if err := l.Close(); err != nil || !strings.HasSuffix(to.String(), "msg=last\n") {
+			t.Errorf("%v, the log ends with %s", err, to.String()[max(0, to.Len()-20):])
+		}
+		log.Info("after")
+		if !strings.HasSuffix(to.String(), "msg=after\n") {
+			t.Error("a line waits after the end")
+		}
+		to.err = errors.New("no room")
+		if _, err := l.Write([]byte("line\n")); !errors.Is(err, to.err) || len(l.waiting) > 0 {
+			t.Errorf("%v, and %d bytes wait", err, len(l.waiting))
+		}
+		time.Sleep(linesWait)
+	})
+}
