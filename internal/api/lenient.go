@@ -88,7 +88,7 @@ func plainFields(body []byte) (list []field, ok bool) {
 	if at == len(body) || body[at] != '{' {
 		return nil, false
 	}
-	f := fields{list: make([]field, 0, 8)}
+	f := fields{list: make([]field, 0, 4)}
 	at = skipSpace(body, at+1)
 	for first := true; at < len(body) && body[at] != '}'; first = false {
 		if !first {
@@ -156,9 +156,7 @@ func (f *fields) wrong(row behaviour.Row, name, want string) {
 }
 
 // peek returns a text field without judging it.
-func (f *fields) peek(name string) (s string, ok bool) {
-	return s, json.Unmarshal(f.raw(name), &s) == nil
-}
+func (f *fields) peek(name string) (s string, ok bool) { return unquoted(f.raw(name)) }
 
 // absent reports whether a field is not there or says nothing.
 // Choice(wire.field.null): clients send null and "" for what they do not mean.
@@ -181,6 +179,10 @@ func isText(raw json.RawMessage) (s string, ok bool) {
 	if bytes.IndexByte(raw, '\\') < 0 {
 		return string(raw[1 : len(raw)-1]), true
 	}
+	return unquoted(raw)
+}
+
+func unquoted(raw json.RawMessage) (s string, ok bool) {
 	err := json.Unmarshal(raw, &s)
 	return s, err == nil
 }

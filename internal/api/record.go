@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
@@ -88,6 +89,9 @@ func newRecord(at time.Time, r *http.Request, e endpoint, c *call, answer []byte
 }
 
 func cut(s string, n int) string {
+	if len(s) <= n && utf8.ValidString(s) {
+		return s
+	}
 	if len(s) > n {
 		return strings.ToValidUTF8(s[:n], "") + "…"
 	}

@@ -48,7 +48,6 @@ func (a *API) encodeReply(e endpoint, reply any, code *errcode.Code, detail, rid
 		reply = envelope{ErrCode: code.Number, ErrMsg: text + " rid: " + rid}
 	}
 	var b bytes.Buffer
-	b.Grow(512) // most are shorter
 	out := json.NewEncoder(&b)
 	out.SetEscapeHTML(false)
 	if err := out.Encode(reply); err != nil {

@@ -51,7 +51,7 @@ func (a *API) listRules(ctx context.Context, c *call, f *fields) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	reply := listRulesReply{envelope: success, RuleList: []ruleReply{}, ListSize: len(list.Rules),
+	reply := listRulesReply{envelope: success, RuleList: make([]ruleReply, 0, len(list.Rules)), ListSize: len(list.Rules),
 		QRCodeJumpPubQuota: list.PublishesLeft, TotalCount: list.Total}
 	if list.Open {
 		reply.QRCodeJumpOpen = 1

@@ -4,6 +4,7 @@ package behaviour
 
 import (
 	"context"
+	"encoding/json"
 	"math/bits"
 	"sync/atomic"
 	"time"
@@ -136,9 +137,27 @@ func (n *Notes) Add(row Row) {
 	}
 }
 
-// Rows are what was noted, in the order of the table; nil = nothing.
-func (n *Notes) Rows() []Row {
-	var list []Row
+// Rows are rows that were noted, in the order of the table. A log shows their ids.
+type Rows []Row
+
+// MarshalText writes the ids as a log of texts shows a list.
+func (r Rows) MarshalText() ([]byte, error) {
+	b := append(make([]byte, 0, 32*len(r)), '[')
+	for i, row := range r {
+		if i > 0 {
+			b = append(b, ' ')
+		}
+		b = append(b, row.String()...)
+	}
+	return append(b, ']'), nil
+}
+
+// MarshalJSON writes the ids as a list of texts.
+func (r Rows) MarshalJSON() ([]byte, error) { return json.Marshal([]Row(r)) }
+
+// Rows are what was noted; nil = nothing.
+func (n *Notes) Rows() Rows {
+	var list Rows
 	for i := range n.rows {
 		for left := n.rows[i].Load(); left != 0; left &= left - 1 {
 			list = append(list, Row(i*64+bits.TrailingZeros64(left)))

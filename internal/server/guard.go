@@ -303,6 +303,9 @@ func (s *Server) clientIP(r *http.Request) netip.Addr {
 
 // behindProxy reports whether a trusted proxy passed the request on.
 func (s *Server) behindProxy(r *http.Request) bool {
+	if len(s.proxies) == 0 {
+		return false
+	}
 	ap, err := netip.ParseAddrPort(r.RemoteAddr)
 	return err == nil && s.trusted(ap.Addr().Unmap())
 }

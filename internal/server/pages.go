@@ -64,7 +64,14 @@ func (s *Server) pages(next http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(gateway.TryPath+"{$}", g.Try())
 	mux.Handle("/", around)
-	return mux
+	try := strings.TrimSuffix(gateway.TryPath, "/")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, try) {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		around.ServeHTTP(w, r) // where the mux would end as well
+	})
 }
 
 // scheme is what the caller asked with, as a trusted proxy saw it.
