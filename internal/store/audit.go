@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -8,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"strings"
 
@@ -22,25 +24,44 @@ func (s *Store) Entries(ctx context.Context, q history.Query) ([]history.Entry, 
 		args = append(args, arg)
 		where = append(where, strings.ReplaceAll(condition, "?", fmt.Sprintf("$%d", len(args))))
 	}
-	if q.After > 0 {
-		filter("seq > ?", q.After)
+	// Of one kind or one actor alone, the changes are a stretch of an index, and are asked
+	// for as one. Where it was a filter, PostgreSQL walked through the whole log for many
+	// that are all at its other end: it supposes that they lie everywhere.
+	stretch := ""
+	switch {
+	case q.Key == "" && q.Actor == "" && q.Kind != "":
+		stretch = "kind"
+	case q.Key == "" && q.Actor != "" && q.Kind == "":
+		stretch = "actor"
 	}
-	if q.Before > 0 {
-		filter("seq < ?", q.Before)
-	}
-	if q.Kind != "" {
-		filter("kind = ?", q.Kind)
-	}
-	if q.Key != "" {
-		filter("key = ?", q.Key)
-	}
-	if q.Actor != "" {
-		filter("actor = ?", q.Actor)
-	}
-	order := " ORDER BY seq"
+	order, direction := " ORDER BY ", ""
 	if q.Newest {
-		order += " DESC"
+		direction = " DESC"
 	}
+	if stretch != "" {
+		args = append(args, cmp.Or(q.Kind, q.Actor))
+		// It also guesses from these, not from > and <, how many there are.
+		filter("("+stretch+", seq) >= ($1, ?)", q.After+1)
+		filter("("+stretch+", seq) <= ($1, ?)", cmp.Or(q.Before, math.MaxInt64)-1)
+		order += stretch + direction + ", "
+	} else {
+		if q.After > 0 {
+			filter("seq > ?", q.After)
+		}
+		if q.Before > 0 {
+			filter("seq < ?", q.Before)
+		}
+		if q.Kind != "" {
+			filter("kind = ?", q.Kind)
+		}
+		if q.Key != "" {
+			filter("key = ?", q.Key)
+		}
+		if q.Actor != "" {
+			filter("actor = ?", q.Actor)
+		}
+	}
+	order += "seq" + direction
 	args = append(args, q.Limit)
 	var found []change
 	err := s.view(ctx, func(tx *Tx) (err error) {

@@ -27,9 +27,11 @@ var grownSizes = goflag.String("grown", "1000,10000", "how many rows the tables 
 // grownRows fills the tables that grow for years with $1 rows: what is asked for is
 // among the oldest, the rarest, or at the end of an order that no primary key has.
 var grownRows = []string{
-	// Of the log of changes the first 20 are of another kind and actor.
+	// Of the log of changes the first 20 are of another kind and actor; so are a third of
+	// all, before all rules, and a fifth behind them.
 	`INSERT INTO changes (seq, at, kind, key, actor, via, rid, did, detail, hash)
-		SELECT n, n, CASE WHEN n <= 20 THEN 'account' ELSE 'rule' END, 'k' || CAST(n AS TEXT), CASE WHEN n <= 20 THEN 'admin' ELSE 'wxa' END,
+		SELECT n, n, CASE WHEN n <= 20 THEN 'account' WHEN n <= $1 / 3 THEN 'webhook' WHEN n > $1 - $1 / 5 THEN 'link' ELSE 'rule' END,
+			'k' || CAST(n AS TEXT), CASE WHEN n <= 20 THEN 'admin' WHEN n <= $1 / 3 THEN 'wxb' ELSE 'wxa' END,
 			'', '', 'edit', '{}', 'h' FROM g`,
 	`UPDATE change_head SET seq = $1, hash = 'h'`,
 	// Each rule has a directory of its own, under one host.
@@ -163,6 +165,11 @@ var grownAsks = []struct {
 	{"the audit log by actor", entriesOf(history.Query{Actor: "admin", Limit: 100}), 20},
 	{"the audit log by actor, newest", entriesOf(history.Query{Actor: "admin", Newest: true, Limit: 100}), 20},
 	{"the audit log by the kind of most", entriesOf(history.Query{Kind: "rule", Newest: true, Limit: 100}), 100},
+	{"the audit log by a kind of many, all of them old, newest", entriesOf(history.Query{Kind: "webhook", Newest: true, Limit: 100}), 100},
+	{"the audit log by a kind of many, all of them young", entriesOf(history.Query{Kind: "link", Limit: 100}), 100},
+	{"the audit log by an actor of much, all of it old, newest", entriesOf(history.Query{Actor: "wxb", Newest: true, Limit: 100}), 100},
+	{"the audit log by a kind of many, a page in its middle", entriesOfMiddle(history.Query{Kind: "webhook", Limit: 100}), 100},
+	{"the audit log by a kind of many, the page before its middle", entriesOfMiddle(history.Query{Kind: "webhook", Newest: true, Limit: 100}), 100},
 	{"rules by target", listOf(rules.Query{Target: "wxt", NoTotal: true, Limit: 100}), 100},
 	{"rules by target, newest", listOf(rules.Query{Target: "wxt", NoTotal: true, Newest: true, Limit: 100}), 100},
 	{"rules of service accounts that open a program", func(ctx context.Context, s *Store, _ int64) (found int, err error) {
@@ -217,6 +224,26 @@ func entriesOf(q history.Query) func(context.Context, *Store, int64) (int, error
 	return func(ctx context.Context, s *Store, _ int64) (int, error) {
 		list, err := s.Entries(ctx, q)
 		return len(list), err
+	}
+}
+
+// entriesOfMiddle asks on from the middle of the first third.
+func entriesOfMiddle(q history.Query) func(context.Context, *Store, int64) (int, error) {
+	return func(ctx context.Context, s *Store, n int64) (int, error) {
+		q := q
+		if q.After = n / 6; q.Newest {
+			q.After, q.Before = 0, n/6
+		}
+		found, err := s.Entries(ctx, q)
+		for i, one := range found {
+			if next := q.Before - 1 - int64(i); q.Newest && one.Seq != next {
+				return i, fmt.Errorf("change %d is where %d is to be", one.Seq, next)
+			}
+			if next := q.After + 1 + int64(i); !q.Newest && one.Seq != next {
+				return i, fmt.Errorf("change %d is where %d is to be", one.Seq, next)
+			}
+		}
+		return len(found), err
 	}
 }
 
