@@ -312,7 +312,11 @@ func TestWhatIsAskedOftenReadsNoMoreOfTablesThatHaveGrown(t *testing.T) {
 						t.Errorf("%s of %d rows: found %d, want %d: %v", of.name, size, found, of.want, err)
 					}
 				}
-				ask() // the first reads the schema, too
+				// The first reads the schema, too. After some, PostgreSQL may make one plan for
+				// all, whatever is asked for, as it does for what is asked each second.
+				for range 8 {
+					ask()
+				}
 				before, began := reads(t, s), time.Now()
 				ask()
 				took, after := time.Since(began), reads(t, s)

@@ -90,10 +90,11 @@ func (t *Tx) Advance(ctx context.Context, source string, from, to int64) (bool, 
 	return n == 1, err
 }
 
-// CountForgettable implements webhooks.Tx.
+// CountForgettable implements webhooks.Tx. In no order, PostgreSQL would look through all
+// deliveries for the first that is old, as soon as it plans for any time at once.
 func (t *Tx) CountForgettable(ctx context.Context, before time.Time) (n int, err error) {
-	err = t.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 AS one FROM deliveries WHERE next_at = 0 AND created_at < $1 LIMIT 1) AS found`,
-		millis(before)).Scan(&n)
+	err = t.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 AS one FROM deliveries WHERE next_at = 0 AND created_at < $1
+		ORDER BY created_at LIMIT 1) AS found`, millis(before)).Scan(&n)
 	return n, err
 }
 
