@@ -11,7 +11,14 @@ func (c *conn) reply(a Answer, closing bool) error {
 	doc, kind, status := a.Wait(c.lane.life, c.doc[:0])
 	c.doc = doc
 	c.compose(status, kind, closing)
-	_, err := c.conn.Write(c.out)
+	n := 0
+	if c.direct != nil {
+		n = c.direct.write(c.out)
+	}
+	var err error
+	if n < len(c.out) {
+		_, err = c.conn.Write(c.out[n:])
+	}
 	return err
 }
 
@@ -38,7 +45,7 @@ func (c *conn) later(a Answer) bool {
 func (c *conn) known(err error) {
 	n := 0
 	if err == nil {
-		n = c.direct(c.out)
+		n = c.direct.write(c.out)
 	}
 	if err == nil && n == len(c.out) {
 		c.finish(nil, n)

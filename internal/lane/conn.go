@@ -51,10 +51,10 @@ type conn struct {
 	// the fields below: the connection's own, or the one that sends an answer later.
 	free     chan struct{}
 	out, doc []byte
-	answer   Answer           // leaves later
-	holds    func(error)      // c.known; made once
-	direct   func([]byte) int // nil where answers are waited for
-	second   int64            // of date, which answers carry
+	answer   Answer      // leaves later
+	holds    func(error) // c.known; made once
+	direct   *direct     // nil where it is read and written by the library
+	second   int64       // of date, which answers carry
 	date     []byte
 
 	readUntil, writeUntil time.Time // the deadlines as they are set
@@ -238,7 +238,7 @@ func (c *conn) await(first bool) (h head, _ state) {
 			}
 		}
 		c.room(h.size + h.length)
-		n, err := c.conn.Read(c.in[c.w:])
+		n, err := c.read(c.in[c.w:])
 		c.idle.Store(false)
 		c.w += n
 		late := errors.Is(err, os.ErrDeadlineExceeded)
@@ -254,6 +254,13 @@ func (c *conn) await(first bool) (h head, _ state) {
 			return h, gone
 		}
 	}
+}
+
+func (c *conn) read(b []byte) (int, error) {
+	if c.direct != nil {
+		return c.direct.read(b)
+	}
+	return c.conn.Read(b)
 }
 
 // readBy sets the time by which the next bytes must be there, unless what is set

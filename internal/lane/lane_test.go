@@ -243,7 +243,7 @@ func TestAClientThatDoesNotRead(t *testing.T) {
 	filler, filled := make([]byte, 64<<10), int64(0)
 	lane.each(func(c *conn) {
 		for n := len(filler); n == len(filler); {
-			n = c.direct(filler)
+			n = c.direct.write(filler)
 			filled += int64(n)
 		}
 	})
