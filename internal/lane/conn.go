@@ -3,6 +3,7 @@ package lane
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -39,10 +40,12 @@ type conn struct {
 	lane    *Lane
 	conn    net.Conn
 	watched Watched
-	proven  bool        // and that it is
-	key     string      // of the last request: most have the same
-	handed  bool        // it is net/http's
-	idle    atomic.Bool // it waits for the first byte of a request
+	proven  bool   // and that it is
+	key     string // of the last request: most have the same
+	handed  bool   // it is net/http's
+	// answered: its goroutine answered a request, so the connection may be parked.
+	answered bool
+	idle     atomic.Bool // it waits for the first byte of a request
 
 	in   []byte // in[r:w] was read and not used
 	r, w int
@@ -58,6 +61,12 @@ type conn struct {
 	date     []byte
 
 	readUntil, writeUntil time.Time // the deadlines as they are set
+
+	parked atomic.Bool // a loop waits for it; who makes that false has the connection
+	loop   *loop
+	fd     int32        // in the loop
+	misses int          // see maxMisses
+	quiet  atomic.Int32 // looks of sweep since the last request
 }
 
 func newConn(l *Lane, inner net.Conn) *conn {
@@ -72,13 +81,16 @@ func newConn(l *Lane, inner net.Conn) *conn {
 	return c
 }
 
+// serve answers requests until the connection ends, is handed over or is parked.
 func (c *conn) serve() {
+	left := false // it is parked
 	defer func() {
 		c.failed(recover())
-		if !c.handed {
-			_ = c.conn.Close()
+		if !left {
+			c.end()
 		}
 	}()
+	first := c.in == nil
 	if secure, ok := c.conn.(*tls.Conn); ok {
 		_ = secure.SetDeadline(time.Now().Add(firstTime))
 		err := secure.HandshakeContext(c.lane.life)
@@ -93,15 +105,30 @@ func (c *conn) serve() {
 			return
 		}
 	}
-	c.in = make([]byte, buffer)
-	for first := true; ; first = false {
+	if first {
+		c.in = make([]byte, buffer)
+	}
+	for ; ; first = false {
 		switch c.one(first) {
 		case gone:
 			return
 		case foreign:
 			c.hand()
 			return
+		case parked:
+			left = true
+			return
 		}
+	}
+}
+
+// end forgets the connection, and closes it unless it was handed over.
+func (c *conn) end() {
+	c.lane.mu.Lock()
+	delete(c.lane.conns, c)
+	c.lane.mu.Unlock()
+	if !c.handed {
+		_ = c.conn.Close()
 	}
 }
 
@@ -139,11 +166,15 @@ const (
 	plain   state = iota // a whole plain request is there
 	foreign              // it is not plain, or not there in time: net/http's
 	gone                 // nothing more comes, or is to come
+	parked               // a loop has the connection
 )
 
 // one answers the next request, and says what the connection is then.
 func (c *conn) one(first bool) state {
 	h, state := c.await(first)
+	if state == parked {
+		return state
+	}
 	select {
 	case <-c.free: // the answer before has left
 	default:
@@ -156,29 +187,12 @@ func (c *conn) one(first bool) state {
 	if state != plain {
 		return state
 	}
-	l, who := c.lane, ""
-	if l.KnownHost != nil && !l.KnownHost(string(h.host)) {
+	l := c.lane
+	a := c.begin(&h, l.Begin)
+	if a == nil {
 		return foreign
 	}
-	if l.Key != nil {
-		if string(h.key) != c.key {
-			c.key = string(h.key)
-		}
-		var ok bool
-		if who, ok = l.Key(l.life, c.key); !ok || len(h.key) == 0 {
-			return foreign
-		}
-		if !c.proven && c.watched != nil {
-			c.watched.Proven()
-		}
-		c.proven = true
-	}
-	c.asks(true)
-	a := l.Begin(l.life, who, c.in[c.r+h.size:c.r+h.size+h.length])
-	c.r += h.size + h.length
-	if l.Answered != nil {
-		l.Answered()
-	}
+	c.answered = true
 	closing := h.last || l.draining.Load()
 	if !closing && c.later(a) {
 		return plain
@@ -189,6 +203,37 @@ func (c *conn) one(first bool) state {
 		return gone
 	}
 	return plain
+}
+
+// begin begins the answer to the request that was read; nil where net/http is to judge it, or nothing began.
+func (c *conn) begin(h *head, begin func(ctx context.Context, who string, body []byte) Answer) Answer {
+	l, who := c.lane, ""
+	if l.KnownHost != nil && !l.KnownHost(string(h.host)) {
+		return nil
+	}
+	if l.Key != nil {
+		if string(h.key) != c.key {
+			c.key = string(h.key)
+		}
+		var ok bool
+		if who, ok = l.Key(l.life, c.key); !ok || len(h.key) == 0 {
+			return nil
+		}
+		if !c.proven && c.watched != nil {
+			c.watched.Proven()
+		}
+		c.proven = true
+	}
+	c.asks(true)
+	a := begin(l.life, who, c.in[c.r+h.size:c.r+h.size+h.length])
+	if a == nil {
+		return nil
+	}
+	c.r += h.size + h.length
+	if l.Answered != nil {
+		l.Answered()
+	}
+	return a
 }
 
 // await reads until a whole request is there.
@@ -222,6 +267,14 @@ func (c *conn) await(first bool) (h head, _ state) {
 			}
 		} else {
 			h, c.r, c.w = head{}, 0, 0
+			if c.answered && blank == 0 {
+				if len(c.free) > 0 {
+					c.asks(false)
+				}
+				if c.park() {
+					return h, parked
+				}
+			}
 			if first {
 				c.readBy(firstTime, coarse)
 			} else {

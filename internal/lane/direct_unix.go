@@ -17,7 +17,9 @@ type direct struct {
 	in      []byte
 	got     int
 	fault   syscall.Errno
-	reading func(fd uintptr) bool
+	again   bool                  // nothing is there yet
+	reading func(fd uintptr) bool // reports whether it is known what to return
+	trying  func(fd uintptr)
 
 	out     []byte
 	sent    int
@@ -49,6 +51,7 @@ func directly(conn net.Conn) *direct {
 			return true
 		}
 	}
+	d.trying = func(fd uintptr) { d.again = !d.reading(fd) }
 	d.writing = func(fd uintptr) bool {
 		n, fault := call(syscall.SYS_WRITE, fd, d.out)
 		if d.sent = int(n); fault != 0 {
@@ -77,6 +80,18 @@ func (d *direct) read(b []byte) (int, error) {
 	}
 	return d.got, nil
 }
+
+// try is read where nothing is waited for: again says that nothing is there. n is 0 at the end and after a fault.
+func (d *direct) try(b []byte) (n int, again bool) {
+	d.in, d.got, d.fault, d.again = b, 0, 0, false
+	if d.raw.Control(d.trying) != nil || d.fault != 0 {
+		return 0, d.again
+	}
+	return d.got, false
+}
+
+// closed reports whether somebody closed the connection.
+func (d *direct) closed() bool { return d.raw.Control(func(uintptr) {}) != nil }
 
 // write never waits for the client: it returns how many bytes the system took at once.
 func (d *direct) write(b []byte) int {

@@ -4,6 +4,9 @@
 // first that is not, the connection goes to net/http with every byte that was read of that request, for the rest of its life: so
 // all that is not plain has one definition, and none of it is here. The text of an answer is the caller's (Begin, Answer).
 //
+// A connection that waits for its next request has no goroutine: it is parked with a loop (park.go), which answers what needs
+// no waiting (Try), and gives the connection a goroutine again for everything else.
+//
 // Its failures, their outcome, and the test that shows it:
 //
 //   - a request that stops in the middle, or comes slower than Patience: net/http goes on with it, and has its own times for heads
@@ -11,8 +14,10 @@
 //   - a head or a body that is too long, a head that is not plain, a host or a key that is refused: net/http says what is wrong
 //     (TestWhatIsNotPlainIsHandedOver)
 //   - several requests at once: answered one after the other, each before the next is begun (TestAnswersLeaveWhenTheyHold)
-//   - a client that sends nothing: its connection ends after IdleTime, a new one after firstTime (TestPieces)
-//   - a client that does not read: nobody else waits for it; after AnswerTime its connection ends (TestAClientThatDoesNotRead)
+//   - a client that sends nothing: its connection ends after IdleTime, a new one after firstTime (TestPieces,
+//     TestHowParkedConnectionsEnd)
+//   - a client that does not read: nobody else waits for it; after AnswerTime its connection ends (TestAClientThatDoesNotRead,
+//     TestALongAnswerOfALoop)
 //   - a client that leaves before its answer: what was begun ends all the same (TestAClientThatLeaves)
 //   - TLS: the handshake is made here within firstTime; HTTP/2 is handed over, and so is a client that speaks no TLS (TestTLS)
 //   - a panic in Begin or in an Answer: it is logged, and ends its own connection (TestAPanicEndsOneConnection)
@@ -46,6 +51,9 @@ type Lane struct {
 	Key       func(ctx context.Context, key string) (who string, ok bool)
 	// Begin begins the answer to a body, which it may not use once it returned.
 	Begin func(ctx context.Context, who string, body []byte) Answer
+	// Try is Begin where that waits for nothing, and whose answer is there or will be told of by Then; nil, without any effect,
+	// in all other cases. Without Try idle connections keep their goroutines.
+	Try func(ctx context.Context, who string, body []byte) Answer
 	// TLS is nil on a plain listener.
 	TLS *tls.Config
 	// Patience is how long the rest of a request may take here; 0 = a second. IdleTime is how long a connection may be without
@@ -64,6 +72,9 @@ type Lane struct {
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
+	looping  bool // loops were made, or could not be
+	loops    []*loop
+	turn     int
 	draining atomic.Bool
 	running  sync.WaitGroup
 	late     sync.WaitGroup // connections that were handed over in a drain
@@ -136,7 +147,13 @@ func (l *Lane) Drain(ctx context.Context) error {
 		if c.idle.Load() {
 			_ = c.conn.SetReadDeadline(time.Unix(1, 0))
 		}
+		c.unpark()
 	})
+	l.mu.Lock()
+	for _, p := range l.loops {
+		p.stop()
+	}
+	l.mu.Unlock()
 	mine, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		<-l.ended // or a connection that came just now would not be waited for
@@ -190,14 +207,7 @@ func (l *Lane) begin(inner net.Conn) {
 	l.mu.Lock()
 	l.conns[c] = struct{}{}
 	l.mu.Unlock()
-	l.running.Go(func() {
-		defer func() {
-			l.mu.Lock()
-			delete(l.conns, c)
-			l.mu.Unlock()
-		}()
-		c.serve()
-	})
+	l.running.Go(c.serve)
 }
 
 // hand gives a connection to net/http, or ends it if that takes none any more.

@@ -100,6 +100,9 @@ func listening(t *testing.T, l *Lane) (dial func() *net.TCPConn) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if l.Try == nil {
+		l.Try = func(ctx context.Context, who string, body []byte) Answer { return l.Begin(ctx, who, body) }
+	}
 	l.Listen(inner)
 	t.Cleanup(func() { l.Close() })
 	return func() *net.TCPConn {

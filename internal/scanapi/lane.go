@@ -13,14 +13,23 @@ import (
 // most.
 func (a *API) Lane(patience time.Duration) *lane.Lane {
 	l := &lane.Lane{Path: resolvePath, MaxBody: MaxRequest, Streams: "ndjson", Patience: min(patience, a.BodyTimeout), Log: a.Log}
-	if a.Key == nil {
-		l.Begin = func(ctx context.Context, _ string, body []byte) lane.Answer {
-			return a.begin(ctx, accounts.DefaultNamespace, body)
+	of := func(namespace string) string {
+		if a.Key == nil {
+			return accounts.DefaultNamespace
 		}
-		return l
+		return namespace
 	}
 	l.Begin = func(ctx context.Context, namespace string, body []byte) lane.Answer {
-		return a.begin(ctx, namespace, body)
+		return a.begin(ctx, of(namespace), body)
+	}
+	l.Try = func(ctx context.Context, namespace string, body []byte) lane.Answer {
+		if s := a.try(ctx, of(namespace), body); s != nil {
+			return s
+		}
+		return nil
+	}
+	if a.Key == nil {
+		return l
 	}
 	l.Key = func(ctx context.Context, text string) (namespace string, ok bool) {
 		key, err := a.Key(ctx, text)

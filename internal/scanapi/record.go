@@ -13,6 +13,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/scan"
@@ -52,6 +53,7 @@ type scanned struct {
 	receipt   *codes.Receipt
 	group     Durable
 	soon      bool  // it is answered even if the ledger does not take it
+	tried     bool  // nothing may be waited for: see try
 	err       error // why it is not answered
 }
 
@@ -63,6 +65,9 @@ func (a *API) decide(s *scanned, namespace string, body []byte) error {
 	q, err := readRequest(body)
 	if err != nil {
 		return err
+	}
+	if s.tried && a.waits(q.text) {
+		return errWaits
 	}
 	s.asked, s.namespace = q, namespace
 	if s.in, err = a.requestOf(namespace, q); err != nil {
@@ -77,6 +82,17 @@ func (a *API) decide(s *scanned, namespace string, body []byte) error {
 	}
 	s.id = a.newScanID(s.in.At)
 	return nil
+}
+
+// errWaits is why a scan that was tried has to be begun.
+var errWaits = errors.New("this scan waits for something")
+
+// waits reports whether a scan of a text may wait for the store or the desk, or its answer for a disk that is late.
+func (a *API) waits(text string) bool {
+	if _, ok := accounts.CodeOf(text); ok {
+		return true
+	}
+	return a.Codes != nil && a.Codes.May(text) || a.Soon != nil && a.Late != nil && a.Soon() && a.Late()
 }
 
 // ofCode reports whether a scan fell on a code that was given out. The bare
@@ -130,7 +146,7 @@ func (a *API) record(ctx context.Context, s *scanned) {
 	// late that a power cut would cost more than the loss window.
 	s.soon = !s.ofCode() && a.Soon != nil && a.Soon()
 	switch {
-	case err == nil && (!s.soon || a.Late != nil && a.Late()):
+	case err == nil && (!s.soon || !s.tried && a.Late != nil && a.Late()):
 		s.group = group
 	case err == nil:
 	case s.soon:
@@ -205,6 +221,21 @@ func (a *API) answer(ctx context.Context, namespace string, body, to []byte) ([]
 func (a *API) begin(ctx context.Context, namespace string, body []byte) *scanned {
 	s := scans.Get().(*scanned)
 	s.api = a
+	return a.goOn(ctx, s, namespace, body)
+}
+
+// try is begin where that waits for nothing, and neither will the answer; nil, without any effect, where it would.
+func (a *API) try(ctx context.Context, namespace string, body []byte) *scanned {
+	s := scans.Get().(*scanned)
+	s.api, s.tried = a, true
+	if s = a.goOn(ctx, s, namespace, body); s.err == errWaits {
+		s.release()
+		return nil
+	}
+	return s
+}
+
+func (a *API) goOn(ctx context.Context, s *scanned, namespace string, body []byte) *scanned {
 	if s.err = a.decide(s, namespace, body); s.err != nil {
 		return s
 	}

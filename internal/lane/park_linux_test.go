@@ -1,0 +1,190 @@
+package lane
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// until waits for what other goroutines make true of the one connection of a lane.
+func until(l *Lane, is func(*conn) bool) {
+	for done := false; !done; runtime.Gosched() {
+		l.each(func(c *conn) { done = is(c) })
+	}
+}
+
+func isParked(c *conn) bool { return c.parked.Load() }
+
+// An idle connection has no goroutine. One whose client writes in pieces has one for each such request, and keeps it in the end.
+func TestParking(t *testing.T) {
+	t.Parallel()
+	lane := echoing()
+	var tried atomic.Int32
+	lane.Try = func(ctx context.Context, who string, body []byte) Answer {
+		if tried.Add(1); string(body) == "wait" {
+			return nil
+		}
+		return echo(body)
+	}
+	dial := listening(t, lane)
+	client := dial()
+	in := bufio.NewReader(client)
+	ask := func(text string) {
+		t.Helper()
+		io.WriteString(client, say(text))
+		wantAnswer(t, in, 200, text)
+	}
+	ask("first")
+	for i := range int32(20) {
+		until(lane, isParked)
+		ask("again")
+		if n := tried.Load(); n != i+1 {
+			t.Fatalf("%d were answered by the loop, want %d", n, i+1)
+		}
+	}
+	until(lane, isParked)
+	ask("wait") // what would wait is begun on a goroutine
+	until(lane, isParked)
+	ask("on")
+	whole := say("pieces")
+	for range maxMisses + 1 {
+		until(lane, isParked)
+		io.WriteString(client, whole[:20])
+		until(lane, func(c *conn) bool { return !c.parked.Load() && !c.idle.Load() })
+		io.WriteString(client, whole[20:])
+		wantAnswer(t, in, 200, "pieces")
+	}
+	until(lane, func(c *conn) bool { return c.idle.Load() && !c.parked.Load() })
+	ask("kept")
+	if err := lane.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What ends a parked connection: its idle time, its client, somebody who closes it, a drain.
+func TestHowParkedConnectionsEnd(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*Lane, net.Conn){
+		"idle":   func(*Lane, net.Conn) {},
+		"client": func(_ *Lane, client net.Conn) { client.Close() },
+		"closed": func(l *Lane, _ net.Conn) { l.each(func(c *conn) { c.conn.Close() }) },
+		"drain":  func(l *Lane, _ net.Conn) { l.Drain(context.Background()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			lane := echoing()
+			if name == "idle" || name == "closed" {
+				lane.IdleTime = 100 * time.Millisecond
+			}
+			dial := listening(t, lane)
+			client := dial()
+			in := bufio.NewReader(client)
+			io.WriteString(client, say("a"))
+			wantAnswer(t, in, 200, "a")
+			if name != "idle" {
+				until(lane, isParked)
+			}
+			end(lane, client)
+			if _, err := in.ReadByte(); name != "client" && !errors.Is(err, io.EOF) {
+				t.Errorf("%v, want the end", err)
+			}
+			for n := 1; n > 0; runtime.Gosched() { // and it is forgotten
+				n = 0
+				lane.each(func(*conn) { n++ })
+			}
+		})
+	}
+}
+
+// A client that does not read what the loop has for it gets the rest from a goroutine, and nobody else waits.
+func TestALongAnswerOfALoop(t *testing.T) {
+	t.Parallel()
+	lane := echoing()
+	long := strings.Repeat("long ", 1<<20)
+	lane.Begin = func(_ context.Context, _ string, body []byte) Answer {
+		if string(body) == "long" {
+			return echo(long)
+		}
+		return echo(body)
+	}
+	dial := listening(t, lane)
+	client, other := dial(), dial()
+	in, inOther := bufio.NewReader(client), bufio.NewReader(other)
+	for range 3 {
+		io.WriteString(client, say("short"))
+		wantAnswer(t, in, 200, "short")
+		io.WriteString(client, say("long"))
+		for range 5 {
+			io.WriteString(other, say("other"))
+			wantAnswer(t, inOther, 200, "other")
+		}
+		if _, body := nextAnswer(t, in); body != long {
+			t.Fatal("another answer")
+		}
+	}
+}
+
+// Many clients write whole requests, pieces and several at once, while answers come when they come; each client gets its own
+// answers in its order, also while the lane drains.
+func TestManyClientsOfLoops(t *testing.T) {
+	t.Parallel()
+	lane := echoing()
+	known := make(chan *slow, 1000)
+	lane.Begin = func(_ context.Context, _ string, body []byte) Answer {
+		if len(body)%2 == 0 {
+			return echo(body)
+		}
+		a := &slow{body: string(body), done: make(chan struct{}), asked: make(chan struct{})}
+		known <- a
+		return a
+	}
+	for range 3 {
+		go func() {
+			for a := range known {
+				a.end(nil)
+			}
+		}()
+	}
+	defer close(known)
+	dial := listening(t, lane)
+	var clients sync.WaitGroup
+	for who := range 24 {
+		client, r := dial(), rand.New(rand.NewPCG(uint64(who), 1))
+		clients.Go(func() {
+			in := bufio.NewReader(client)
+			for n := 0; n < 150; {
+				var wants []string
+				text := ""
+				for range 1 + r.IntN(4)/3*r.IntN(3) {
+					wants = append(wants, fmt.Sprintf("%d of %d%s", n, who, strings.Repeat(".", r.IntN(8))))
+					text += say(wants[len(wants)-1])
+					n++
+				}
+				for r.IntN(6) == 0 && len(text) > 40 {
+					at := 1 + r.IntN(len(text)-1)
+					io.WriteString(client, text[:at])
+					text = text[at:]
+					runtime.Gosched()
+				}
+				io.WriteString(client, text)
+				for _, want := range wants {
+					wantAnswer(t, in, 200, want)
+				}
+			}
+		})
+	}
+	clients.Wait()
+	if err := lane.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
