@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
@@ -104,12 +105,14 @@ func (b *Book) DomainsAfter(ctx context.Context, after string, limit int) ([]Dom
 	return list, err
 }
 
-var domainHost = regexp.MustCompile(`^[a-z0-9_.\[\]:-]{1,255}$`)
+var domainHost = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z0-9_.\[\]:-]{1,255}$`)
+})
 
 // SetDomain says something of a host; status "" takes it back.
 func (b *Book) SetDomain(ctx context.Context, host string, status DomainStatus) error {
 	host = strings.ToLower(host)
-	if !domainHost.MatchString(host) {
+	if !domainHost().MatchString(host) {
 		return accounts.Invalid(fmt.Sprintf("host %.120q: want a host name, with a port where rules have one", host))
 	}
 	return b.Store.UpdateRules(ctx, func(tx Tx) error {

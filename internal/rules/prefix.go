@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -202,12 +203,17 @@ type Prefix struct {
 	Sub bool
 }
 
-// A host of the public internet: at least two labels, no final dot.
-var publicHost = regexp.MustCompile(`^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+// A host of the public internet: at least two labels, no final dot. A form with long counts is made by the first
+// who asks: each command would pay for it at its start.
+var publicHost = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+})
 
 // A host that rules may have where private hosts are allowed: also one label
 // (localhost) and a port.
-var localHost = regexp.MustCompile(`^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(:[0-9]{1,5})?$`)
+var localHost = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(:[0-9]{1,5})?$`)
+})
 
 // ParsePrefix checks the form of a prefix of either kind: 85066 with what is
 // wrong. allowPrivate permits ports, IP addresses and one-label hosts.
@@ -263,13 +269,13 @@ func (p Prefix) hostFault(allowPrivate bool) (row behaviour.Row, why string) {
 		return behaviour.RulesPrefixHost, "user information is not allowed"
 	case len(p.Host) > 253:
 		return behaviour.RulesPrefixHost, "the host is longer than 253 bytes"
-	case allowPrivate && (address || localHost.MatchString(p.Host)):
+	case allowPrivate && (address || localHost().MatchString(p.Host)):
 		return 0, ""
 	case address:
 		return behaviour.RulesPrefixHost, "an IP address is not allowed as host"
 	case strings.Contains(p.Host, ":"):
 		return behaviour.RulesPrefixPort, "a port is not allowed"
-	case !publicHost.MatchString(p.Host):
+	case !publicHost().MatchString(p.Host):
 		return behaviour.RulesPrefixHost, "the host is not a public name"
 	}
 	return 0, ""

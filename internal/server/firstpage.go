@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/qrjump/qrjump/internal/console"
 	"github.com/qrjump/qrjump/internal/guide"
@@ -83,7 +84,9 @@ func (s *Server) flagOf(what surface) string {
 const demoShown = 20
 
 // plainText is what may stand in a line that people paste into a shell.
-var plainText = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,128}$`)
+var plainText = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z0-9_.-]{1,128}$`)
+})
 
 // demoAccounts are those of the seed that still have its secrets.
 func (s *Server) demoAccounts(ctx context.Context) (list []start.Account) {
@@ -91,7 +94,7 @@ func (s *Server) demoAccounts(ctx context.Context) (list []start.Account) {
 		return nil
 	}
 	for _, a := range s.seed.Accounts {
-		if len(list) == demoShown || !plainText.MatchString(a.AppID) || !plainText.MatchString(a.Secret) {
+		if len(list) == demoShown || !plainText().MatchString(a.AppID) || !plainText().MatchString(a.Secret) {
 			continue
 		}
 		if now, err := s.accounts.Get(ctx, a.AppID); err == nil && s.accounts.HasSecret(now.AppID, a.Secret, now.SecretHash) {
@@ -99,7 +102,7 @@ func (s *Server) demoAccounts(ctx context.Context) (list []start.Account) {
 		}
 	}
 	for _, c := range s.seed.Components {
-		if len(list) == demoShown || !plainText.MatchString(c.AppID) || !plainText.MatchString(c.Secret) {
+		if len(list) == demoShown || !plainText().MatchString(c.AppID) || !plainText().MatchString(c.Secret) {
 			continue
 		}
 		if now, err := s.accounts.GetComponent(ctx, c.AppID); err == nil && s.accounts.HasSecret(now.AppID, c.Secret, now.SecretHash) {

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // maxApps is how many apps of one kind, and hosts, there are at most.
@@ -34,14 +35,16 @@ func (h *Hosts) UnmarshalJSON(b []byte) error {
 // Has reports whether a host, in lower case, is one of them.
 func (h Hosts) Has(host string) bool { return slices.Contains(h, host) }
 
-var hostName = regexp.MustCompile(`^[a-z0-9_.-]{1,253}(:[0-9]{1,5})?$`)
+var hostName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z0-9_.-]{1,253}(:[0-9]{1,5})?$`)
+})
 
 func (h Hosts) validate() error {
 	if len(h) > maxApps {
 		return fmt.Errorf("settings: api_hosts has %d entries: want at most %d", len(h), maxApps)
 	}
 	for _, name := range h {
-		if !hostName.MatchString(name) {
+		if !hostName().MatchString(name) {
 			return fmt.Errorf(
 				"settings: api_hosts has %.60q: want a host such as api.example.com, with a port where it is not the usual one", name)
 		}
@@ -66,14 +69,16 @@ func (a *AppleAppIDs) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-var appleAppID = regexp.MustCompile(`^[0-9A-Z]{10}\.[0-9A-Za-z.-]{1,155}$`)
+var appleAppID = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[0-9A-Z]{10}\.[0-9A-Za-z.-]{1,155}$`)
+})
 
 func (a AppleAppIDs) validate() error {
 	if len(a) > maxApps {
 		return fmt.Errorf("settings: apple_app_ids has %d entries: want at most %d", len(a), maxApps)
 	}
 	for _, id := range a {
-		if !appleAppID.MatchString(id) {
+		if !appleAppID().MatchString(id) {
 			return fmt.Errorf(
 				"settings: apple_app_ids has %.60q: want ten characters, a dot and the bundle identifier, such as ABCDE12345.com.example.app", id)
 		}
