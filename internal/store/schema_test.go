@@ -44,15 +44,13 @@ func TestADatabaseOfAnyEarlierSchemaEndsLikeANewOne(t *testing.T) {
 		t.Skip("a table, read by one goroutine")
 	}
 	eachTarget(t, func(t *testing.T, target Target) {
+		fresh := describe(t, open(t, target))
 		for before := range newest(t) {
 			t.Run(fmt.Sprint("from ", before), func(t *testing.T) {
-				empty := func() Target {
-					if target.URL != "" {
-						return emptyPostgres(t)
-					}
-					return Target{Dir: t.TempDir()}
+				other := Target{Dir: t.TempDir()}
+				if target.URL != "" {
+					other = emptyPostgres(t)
 				}
-				other := empty()
 				s, err := connect(t.Context(), other)
 				if err != nil {
 					t.Fatal(err)
@@ -65,7 +63,7 @@ func TestADatabaseOfAnyEarlierSchemaEndsLikeANewOne(t *testing.T) {
 				if err := s.Close(); err != nil {
 					t.Fatal(err)
 				}
-				want(t, "schema", describe(t, open(t, other)), describe(t, open(t, empty())))
+				want(t, "schema", describe(t, open(t, other)), fresh)
 			})
 		}
 	})
