@@ -157,6 +157,9 @@ func rounds(t *testing.T, name string, usual int) int {
 // acknowledged event is there, and no position is given out twice.
 // JOURNAL_SEEDS chooses how many times.
 func TestPowerCuts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a simulation, played by one goroutine")
+	}
 	for seed := range rounds(t, "JOURNAL_SEEDS", 1000) {
 		chance := rand.New(rand.NewPCG(uint64(seed), 7))
 		w := newWorld(t, fmt.Sprintf("seed %d", seed), chance)
@@ -207,6 +210,9 @@ func TestPowerCuts(t *testing.T) {
 // TestEveryFault lets each operation on the disk fail once, and from each on
 // for a while: nothing that was acknowledged is lost, and it goes on by itself.
 func TestEveryFault(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a simulation, played by one goroutine")
+	}
 	for _, c := range []struct {
 		with error
 		long int

@@ -151,6 +151,9 @@ func TestWhatIsAppendedIsReadInItsOrderAlsoAfterAStart(t *testing.T) {
 }
 
 func TestATornEndIsCutOffAndPositionsGoOn(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a table, read by one goroutine")
+	}
 	for cut := range 80 {
 		dir := t.TempDir()
 		j := openJournal(t, dir, JournalOptions{})

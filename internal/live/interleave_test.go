@@ -525,7 +525,7 @@ func (s *schedule) end() string {
 func TestInterleavings(t *testing.T) {
 	interleavings := 100_000
 	if testing.Short() {
-		interleavings = 5_000 // one actor moves at a time: the race detector learns no more from the rest
+		interleavings = 1_000 // one actor moves at a time: the race detector learns no more from the rest
 	}
 	// One actor moves at a time: waking another thread for it only takes time.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
