@@ -48,7 +48,7 @@ func (c *packageMake) Run(s *session) error {
 		if word, err = c.passphrase(s, true); err != nil {
 			return err
 		}
-		if _, err := parcel.ForPassphrase(word); err != nil {
+		if _, err := parcel.ForPassphrase(word, 0); err != nil {
 			return misuse(err.Error())
 		}
 	}

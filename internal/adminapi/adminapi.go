@@ -40,9 +40,11 @@ type Admin struct {
 	Desk     *codes.Desk
 	// PackageSigner signs printers' packages.
 	PackageSigner *parcel.Signer
-	OpenIDs       *accounts.OpenIDs
-	Keys          *accounts.ScanKeys
-	People        *people.Directory
+	// PassphraseWork is the work of a package's passphrase; 0 = as much as it should be.
+	PassphraseWork int
+	OpenIDs        *accounts.OpenIDs
+	Keys           *accounts.ScanKeys
+	People         *people.Directory
 	// Appearances are how accounts look to buyers.
 	Appearances *appearance.Book
 	// ConsoleURL is where the console is.

@@ -121,7 +121,7 @@ func (a *Admin) readersOf(p codes.PrintPackage, passphrase string) (to []age.Rec
 	case passphrase == "":
 		return nil, refused("package %d has no recipient: give the passphrase that it is encrypted by", p.ID)
 	default:
-		to, err = parcel.ForPassphrase(passphrase)
+		to, err = parcel.ForPassphrase(passphrase, a.PassphraseWork)
 	}
 	if err != nil {
 		return nil, refused("%v", err)

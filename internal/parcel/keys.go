@@ -2,6 +2,7 @@ package parcel
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -49,8 +50,9 @@ func recipient(key string) (age.Recipient, error) {
 	return found[0], nil
 }
 
-// ForPassphrase makes a recipient of a passphrase of at least 12 characters.
-func ForPassphrase(word string) ([]age.Recipient, error) {
+// ForPassphrase makes a recipient of a passphrase of at least 12 characters. Who guesses pays the work for each guess;
+// 0 = as much as with the age program.
+func ForPassphrase(word string, work int) ([]age.Recipient, error) {
 	if len(word) < 12 {
 		return nil, errors.New("a passphrase has at least 12 characters")
 	}
@@ -58,7 +60,7 @@ func ForPassphrase(word string) ([]age.Recipient, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.SetWorkFactor(workFactor)
+	r.SetWorkFactor(cmp.Or(work, workFactor))
 	return []age.Recipient{r}, nil
 }
 

@@ -221,7 +221,8 @@ func (s *Server) scanAPI() *scanapi.API {
 
 func (s *Server) adminAPI(h huma.API) {
 	a := &adminapi.Admin{Accounts: s.accounts, Rules: s.rules, Codes: s.press, PackageSigner: s.packageSigner,
-		OpenIDs: s.openIDs, Keys: s.keys, Settings: s.settings,
+		PassphraseWork: s.seams.PassphraseWork,
+		OpenIDs:        s.openIDs, Keys: s.keys, Settings: s.settings,
 		People: s.people, Appearances: s.appearances, ConsoleURL: func() string { return s.AdminURL + console.Root },
 		SaveSettings: s.changeSettings, ResetSetting: s.resetSetting, DefaultSettings: s.defaultSettings,
 		Desk: s.desk, Calls: s.book, Call: s.call, Webhooks: s.webhooks, Rechecks: s.rechecks, LookAtFile: s.lookAtFile,

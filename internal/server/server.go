@@ -40,8 +40,8 @@ type Seams struct {
 	RefusedTime time.Duration
 	// NoLane leaves a scan listener of its own to net/http alone.
 	NoLane bool
-	// ExportWork makes the passphrase of an export cheap; 0 = as dear as it is.
-	ExportWork int
+	// PassphraseWork makes the passphrase of an export or of a package cheap; 0 = as dear as it is.
+	PassphraseWork int
 	// Demo lets a database with the demo accounts start without --dev: nobody
 	// else reaches this server.
 	Demo bool

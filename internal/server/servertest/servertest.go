@@ -200,7 +200,7 @@ func Try(t testing.TB, o Options) (*Server, error) {
 	var err error
 	s.Server, err = server.Start(context.Background(), c, s.logs, server.Seams{
 		RealNow: s.Clock.Now, Random: s.chance, Outbound: o.Outbound, BodyTimeout: o.BodyTimeout, LanePatience: o.LanePatience,
-		NoLane: o.NoLane, Connections: o.Connections, RefusedTime: o.RefusedTime, ExportWork: 4,
+		NoLane: o.NoLane, Connections: o.Connections, RefusedTime: o.RefusedTime, PassphraseWork: 4,
 	})
 	if err != nil {
 		return nil, err
