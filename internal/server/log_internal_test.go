@@ -1,9 +1,9 @@
 package server
 
 import (
-	"bytes"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,17 +11,33 @@ import (
 
 // writes counts how often it was written to.
 type writes struct {
-	bytes.Buffer
-	times int
+	mu    sync.Mutex
+	all   []byte
+	count int
 	err   error
 }
 
 func (w *writes) Write(b []byte) (int, error) {
-	w.times++
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.count++
 	if w.err != nil {
 		return 0, w.err
 	}
-	return w.Buffer.Write(b)
+	w.all = append(w.all, b...)
+	return len(b), nil
+}
+
+func (w *writes) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return string(w.all)
+}
+
+func (w *writes) times() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.count
 }
 
 func TestLinesOfTheLogAreWrittenTogether(t *testing.T) {
@@ -34,19 +50,19 @@ func TestLinesOfTheLogAreWrittenTogether(t *testing.T) {
 		}
 		time.Sleep(linesWait - time.Nanosecond)
 		synctest.Wait()
-		if to.times != 0 {
-			t.Errorf("%d writes before the time", to.times)
+		if to.times() != 0 {
+			t.Errorf("%d writes before the time", to.times())
 		}
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()
-		if n := strings.Count(to.String(), "\n"); n != 100 || to.times != 1 {
-			t.Errorf("%d lines in %d writes", n, to.times)
+		if n := strings.Count(to.String(), "\n"); n != 100 || to.times() != 1 {
+			t.Errorf("%d lines in %d writes", n, to.times())
 		}
 		log.Info("one more")
 		time.Sleep(linesWait)
 		synctest.Wait()
-		if to.times != 2 || !strings.Contains(to.String(), "one more") {
-			t.Errorf("%d writes: %s", to.times, to.String())
+		if to.times() != 2 || !strings.Contains(to.String(), "one more") {
+			t.Errorf("%d writes: %s", to.times(), to.String())
 		}
 	})
 }
@@ -58,12 +74,12 @@ func TestALineOfTroubleDoesNotWait(t *testing.T) {
 			log := newLogger(&lines{to: to}, format)
 			log.Info("first")
 			log.With("part", "one").WithGroup("of").Warn("second", "two", 2)
-			if i := strings.Index(to.String(), "first"); to.times != 1 || i < 0 || i > strings.Index(to.String(), "second") {
-				t.Errorf("%d writes: %s", to.times, to.String())
+			if i := strings.Index(to.String(), "first"); to.times() != 1 || i < 0 || i > strings.Index(to.String(), "second") {
+				t.Errorf("%d writes: %s", to.times(), to.String())
 			}
 			log.Error("third")
-			if to.times != 2 {
-				t.Errorf("%d writes: %s", to.times, to.String())
+			if to.times() != 2 {
+				t.Errorf("%d writes: %s", to.times(), to.String())
 			}
 			time.Sleep(linesWait) // the timer finds nothing
 		}
@@ -76,12 +92,12 @@ func TestLinesOfTheLogAreBoundedAndEndWithTheServer(t *testing.T) {
 		l := &lines{to: to}
 		log := newLogger(l, "text")
 		log.Info(strings.Repeat("x", linesMost))
-		if to.times != 1 {
-			t.Errorf("%d writes of a long line", to.times)
+		if to.times() != 1 {
+			t.Errorf("%d writes of a long line", to.times())
 		}
 		log.Info("last")
 		if err := l.Close(); err != nil || !strings.HasSuffix(to.String(), "msg=last\n") {
-			t.Errorf("%v, the log ends with %s", err, to.String()[max(0, to.Len()-20):])
+			t.Errorf("%v, the log ends with %s", err, to.String()[max(0, len(to.String())-20):])
 		}
 		log.Info("after")
 		if !strings.HasSuffix(to.String(), "msg=after\n") {
