@@ -76,7 +76,7 @@ a_place() {
 # on_postgres runs a command that finds a fresh PostgreSQL server in TEST_POSTGRES. Tests kill processes and count what
 # survived; only chaos takes the power away, so only there must PostgreSQL, and what tests write, wait for the disk.
 # The compiler's files stay on the disk: they are the largest, and nobody waits for them to be there. Small servers that
-# live for a second have a small heap, which Go would collect all the time: a third of what many tests cost.
+# live for a second have a small heap, which Go would collect all the time: up to a quarter of what a test computes.
 on_postgres() {
   local url status=0
   if [ "${POSTGRES_FSYNC:-off}" = on ]; then
