@@ -56,17 +56,17 @@ func (p *Press) Scan(text, user string, account func(appid string) (accounts.Acc
 	return s, true
 }
 
-// May reports whether a text may be a code, or be under the prefix of codes. Where it may not, Scan asks the memory alone.
+// May reports whether a text may be a code, or hold one that was made elsewhere. Where it may not, Scan and Withhold ask the
+// memory alone.
 func (p *Press) May(text string) bool {
 	if len(text) <= 4*CodeLength && utf8.RuneCountInString(text) <= CodeLength {
 		return true
 	}
 	bare := cutScheme(text)
-	under := func(prefix string) bool {
+	return mayHold(p.Memory.ImportedPrefixes(), text) || slices.ContainsFunc(p.prefixes(), func(prefix string) bool {
 		known := cutScheme(prefix)
 		return len(bare) >= len(known) && equalFold(bare[:len(known)], known)
-	}
-	return slices.ContainsFunc(p.prefixes(), under) || slices.ContainsFunc(p.Memory.ImportedPrefixes(), under)
+	})
 }
 
 // decide says what a code opens in its state. Choice(scan.code.state): a message, not a page.

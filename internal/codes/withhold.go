@@ -3,6 +3,7 @@ package codes
 import (
 	"bytes"
 	"context"
+	"slices"
 )
 
 // maxTried bounds how many places of one text are tried as a code.
@@ -15,17 +16,7 @@ func (p *Press) withholdUnder(prefixes []string, text string) string {
 	if len(prefixes) == 0 || len(text) < TailLength {
 		return text
 	}
-	plain, ends := make([]byte, 0, len(text)), make([]int, 0, len(text))
-	for i := 0; i < len(text); {
-		char, size := text[i], 1
-		if char == '%' && i+2 < len(text) {
-			if hi, lo := hexDigit(text[i+1]), hexDigit(text[i+2]); hi != absent && lo != absent {
-				char, size = hi<<4|lo, 3
-			}
-		}
-		i += size
-		plain, ends = append(plain, upperByte(char)), append(ends, i)
-	}
+	plain, ends := unescaped(text)
 	tried := 0
 	for _, prefix := range prefixes {
 		known := []byte(cutScheme(prefix))
@@ -49,6 +40,31 @@ func (p *Press) withholdUnder(prefixes []string, text string) string {
 		}
 	}
 	return text
+}
+
+// unescaped is a text in capitals with its percent-escapes as what they stand for, and where each of its bytes ends in the text.
+func unescaped(text string) (plain []byte, ends []int) {
+	plain, ends = make([]byte, 0, len(text)), make([]int, 0, len(text))
+	for i := 0; i < len(text); {
+		char, size := text[i], 1
+		if char == '%' && i+2 < len(text) {
+			if hi, lo := hexDigit(text[i+1]), hexDigit(text[i+2]); hi != absent && lo != absent {
+				char, size = hi<<4|lo, 3
+			}
+		}
+		i += size
+		plain, ends = append(plain, upperByte(char)), append(ends, i)
+	}
+	return plain, ends
+}
+
+// mayHold reports whether one of the prefixes stands anywhere in a text: where none does, withholdUnder asks for nothing.
+func mayHold(prefixes []string, text string) bool {
+	if len(prefixes) == 0 {
+		return false
+	}
+	plain, _ := unescaped(text)
+	return slices.ContainsFunc(prefixes, func(prefix string) bool { return bytes.Contains(plain, []byte(cutScheme(prefix))) })
 }
 
 // Withhold is a text up to the first code in it: what an app or a reader added

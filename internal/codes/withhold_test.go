@@ -1,9 +1,12 @@
 package codes_test
 
 import (
+	"context"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
 )
 
@@ -49,6 +52,55 @@ func TestALinkFullOfWhatMayBeCodesIsCut(t *testing.T) {
 	link := "https://a.example/" + strings.Repeat("0", 4000)
 	if got := p.Withhold(link); len(got) > 100 || !strings.HasPrefix(link, got) {
 		t.Errorf("%d bytes are left", len(got))
+	}
+}
+
+// counted counts how often the store is asked.
+type counted struct {
+	codes.Store
+	asked int
+}
+
+func (c *counted) ViewCodes(ctx context.Context, f func(codes.Tx) error) error {
+	c.asked++
+	return c.Store.ViewCodes(ctx, f)
+}
+
+// Where May says no, neither Scan nor Withhold asks the store, whatever stands in a text: who answers scans without waiting
+// relies on it.
+func TestWhatMayBeNoCodeAsksNoStore(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t)
+	ours := p.Text(p.apply("x", 10_000), 7)
+	by := accounts.By(t.Context(), accounts.Author{Actor: "admin"})
+	if _, err := p.BeginImport(by, codes.NewImport{Account: "svc", ISV: "old", Count: 10, Prefix: "OLD.EXAMPLE/"}); err != nil {
+		t.Fatal(err)
+	}
+	store := &counted{Store: p.Store}
+	p.Store = store
+	account := func(string) (accounts.Account, bool) { return accounts.Account{}, false }
+	r, may, mayNot := rand.New(rand.NewPCG(1, 1)), 0, 0
+	pieces := []string{"https://", "http://", "a.example/", "OLD.EXAMPLE/", "old.example/", "old%2Eexample%2F", "OLD.EXAMPLE", "?to=", "%", "%4f",
+		"0$00000000000000099", "0%2400000000000000099", ours, ours[:len(ours)-codes.TailLength], ours[len(ours)-codes.TailLength:], "ABC123DEF",
+		"t/1", "ſ", "食", "&x=", "#", strings.Repeat("z", 40)}
+	for range 30_000 {
+		text := ""
+		for range 1 + r.IntN(5) {
+			text += pieces[r.IntN(len(pieces))]
+		}
+		if p.May(text) {
+			may++
+			continue
+		}
+		mayNot++
+		store.asked = 0
+		p.Scan(text, "u", account)
+		if p.Withhold(text); store.asked > 0 {
+			t.Fatalf("%q asked the store %d times", text, store.asked)
+		}
+	}
+	if may < 1000 || mayNot < 1000 {
+		t.Errorf("%d texts may be codes, %d may not", may, mayNot)
 	}
 }
 

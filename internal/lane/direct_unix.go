@@ -70,7 +70,9 @@ func call(number, fd uintptr, b []byte) (uintptr, syscall.Errno) {
 // read reads what is there, and waits while nothing is.
 func (d *direct) read(b []byte) (int, error) {
 	d.in, d.got, d.fault = b, 0, 0
-	switch err := d.raw.Read(d.reading); {
+	err := d.raw.Read(d.reading)
+	d.in = nil // or an idle connection would hold it
+	switch {
 	case err != nil:
 		return 0, err
 	case d.fault != 0:
@@ -84,7 +86,8 @@ func (d *direct) read(b []byte) (int, error) {
 // try is read where nothing is waited for: again says that nothing is there. n is 0 at the end and after a fault.
 func (d *direct) try(b []byte) (n int, again bool) {
 	d.in, d.got, d.fault, d.again = b, 0, 0, false
-	if d.raw.Control(d.trying) != nil || d.fault != 0 {
+	err := d.raw.Control(d.trying)
+	if d.in = nil; err != nil || d.fault != 0 {
 		return 0, d.again
 	}
 	return d.got, false
@@ -97,5 +100,6 @@ func (d *direct) closed() bool { return d.raw.Control(func(uintptr) {}) != nil }
 func (d *direct) write(b []byte) int {
 	d.out, d.sent = b, 0
 	_ = d.raw.Write(d.writing)
+	d.out = nil
 	return d.sent
 }

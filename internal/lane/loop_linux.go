@@ -49,9 +49,10 @@ func (p *loop) add(c *conn) (ok bool) {
 		defer p.mu.Unlock()
 		c.fd = int32(fd)
 		p.conns[c.fd] = c
-		// Each event is told once: a read that is not full has taken all there was.
+		// Each event is told once: a read that is not full has taken all there was, but for an end or urgent bytes behind it,
+		// which are told with it.
 		const edges = 1 << 31 // EPOLLET
-		e := syscall.EpollEvent{Events: syscall.EPOLLIN | edges, Fd: c.fd}
+		e := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP | syscall.EPOLLPRI | edges, Fd: c.fd}
 		if ok = syscall.EpollCtl(poll, syscall.EPOLL_CTL_ADD, fd, &e) == nil; !ok {
 			delete(p.conns, c.fd)
 		}
@@ -77,7 +78,11 @@ func (p *loop) both(c *conn, f func(poll, fd int)) {
 }
 
 func (p *loop) run() {
-	events, here, n := make([]syscall.EpollEvent, atOnce), make([]*conn, 0, atOnce), 0
+	type one struct {
+		*conn
+		plain bool // there are bytes, and nothing else
+	}
+	events, here, n := make([]syscall.EpollEvent, atOnce), make([]one, 0, atOnce), 0
 	look := func(poll uintptr) bool {
 		// It waits for nothing: the runtime does.
 		got, _, fault := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, poll, uintptr(unsafe.Pointer(unsafe.SliceData(events))), atOnce,
@@ -91,12 +96,15 @@ func (p *loop) run() {
 		p.mu.Lock()
 		for _, e := range events[:n] {
 			if c := p.conns[e.Fd]; c != nil {
-				here = append(here, c)
+				here = append(here, one{c, e.Events == syscall.EPOLLIN})
 			}
 		}
 		p.mu.Unlock()
 		for _, c := range here {
-			if c.parked.CompareAndSwap(true, false) {
+			switch {
+			case !c.plain:
+				c.unpark()
+			case c.parked.CompareAndSwap(true, false):
 				c.ready()
 			}
 		}

@@ -1,6 +1,9 @@
 package lane
 
-import "time"
+import (
+	"runtime"
+	"time"
+)
 
 // A connection that has shown a plain request is parked while it is idle: it has no goroutine then, and a loop waits for it.
 // The loop answers what needs no waiting: one whole plain request that came in one piece, whose answer Try has and the client
@@ -39,6 +42,8 @@ func (l *Lane) aLoop() *loop {
 		l.looping = true
 		if l.startLoops(); len(l.loops) > 0 {
 			go l.sweep()
+		} else if runtime.GOOS == "linux" {
+			l.Log.Warn("idle connections of the scan listener keep their goroutines: the system gave no epoll", "path", l.Path)
 		}
 	}
 	if len(l.loops) == 0 {
@@ -160,6 +165,10 @@ func (l *Lane) sweep() {
 			}
 		})
 		for _, c := range over {
+			if c.quiet.Load() <= most && !c.direct.closed() { // a request came just now
+				c.resume(nil)
+				continue
+			}
 			c.loop.remove(c)
 			c.end()
 		}

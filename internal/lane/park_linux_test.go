@@ -106,6 +106,30 @@ func TestHowParkedConnectionsEnd(t *testing.T) {
 	}
 }
 
+// A client that says with its request that it is the last sees the end of its answers. The request and its end are one event.
+func TestAParkedClientThatEndsWithItsRequest(t *testing.T) {
+	t.Parallel()
+	lane := echoing()
+	dial := listening(t, lane)
+	for range 20 {
+		client := dial()
+		in := bufio.NewReader(client)
+		io.WriteString(client, say("a"))
+		wantAnswer(t, in, 200, "a")
+		until(lane, isParked)
+		io.WriteString(client, say("b"))
+		client.CloseWrite()
+		wantAnswer(t, in, 200, "b")
+		if _, err := in.ReadByte(); !errors.Is(err, io.EOF) {
+			t.Fatalf("%v, want the end", err)
+		}
+		for n := 1; n > 0; runtime.Gosched() {
+			n = 0
+			lane.each(func(*conn) { n++ })
+		}
+	}
+}
+
 // A client that does not read what the loop has for it gets the rest from a goroutine, and nobody else waits.
 func TestALongAnswerOfALoop(t *testing.T) {
 	t.Parallel()

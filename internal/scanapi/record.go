@@ -87,7 +87,8 @@ func (a *API) decide(s *scanned, namespace string, body []byte) error {
 // errWaits is why a scan that was tried has to be begun.
 var errWaits = errors.New("this scan waits for something")
 
-// waits reports whether a scan of a text may wait for the store or the desk, or its answer for a disk that is late.
+// waits reports whether a scan of a text may wait for the store (Codes.Scan, Codes.Withhold, Accounts.ScannedCode) or the
+// desk, or its answer for a disk that is late.
 func (a *API) waits(text string) bool {
 	if _, ok := accounts.CodeOf(text); ok {
 		return true
