@@ -194,10 +194,11 @@ func (b *bench) saysGrown(engine string, g *grown) {
 	said := fmt.Sprintf(
 		"%s, %g: %s scans over %d days, %d of them of codes; %d activities, %d links, %d users; %d rules of %d accounts; "+
 			"%d batches with %d activations and %d withdrawn or frozen ranges; %d changes of rules. "+
-			"Made in %.0f s: accounts %.0f, rules %.0f, changes and ranges %.0f, ledger %.0f, counting %.0f.",
+			"Made in %.0f s: accounts %.0f, rules %.0f, changes and ranges %.0f, ledger %.0f, counting %.0f, months %.0f.",
 		engine, g.Factor, sizeName(g.Scans), g.Days, g.OfCodes, g.Activities, g.Links, g.Users, g.Rules, g.Accounts, g.Batches,
 		g.Activations, g.Ranges, g.Changes,
-		sum(g.Spent), g.Spent["accounts"], g.Spent["rules"], g.Spent["changes"], g.Spent["ledger"], g.Spent["counting"])
+		sum(g.Spent), g.Spent["accounts"], g.Spent["rules"], g.Spent["changes"], g.Spent["ledger"], g.Spent["counting"],
+		g.Spent["months"])
 	// A folder is kept, and so is what was said of it.
 	if !slices.Contains(b.out.Notes, said) {
 		b.note("%s", said)

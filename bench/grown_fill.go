@@ -21,6 +21,8 @@ import (
 	"github.com/qrjump/qrjump/bench/rulegen"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/store"
 )
 
 // grownSize is how much a data folder has that looks like a year of a large
@@ -177,6 +179,7 @@ func (f *filling) inOrder(ctx context.Context, began time.Time) error {
 		{"users", func(ctx context.Context) error { f.moveTo(f.end); return f.knownUsers(ctx) }},
 		{"ledger", func(ctx context.Context) error { return f.scans(ctx, day(1.5)) }},
 		{"counting", f.count},
+		{"months", f.months},
 	}...)
 	for _, step := range steps {
 		at := time.Now()
@@ -573,6 +576,23 @@ func (f *filling) count(ctx context.Context) error {
 	f.Counted = databaseBytes(f.data)
 	// The time that the moved clock showed is nothing that another process should hold its own against.
 	return os.RemoveAll(filepath.Join(f.data, "clock"))
+}
+
+// months rolls up the months that are over: a server that was there for a year did so
+// month by month, and one whose clock jumped waits for a day.
+func (f *filling) months(ctx context.Context) error {
+	s, err := store.Open(ctx, store.Target{URL: f.database, Dir: f.data})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	c := &stats.Counter{Store: s}
+	for more := true; more; {
+		if more, err = c.Roll(ctx, f.end); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // allScans is how many the ledger has.
