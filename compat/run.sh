@@ -6,6 +6,9 @@
 # failed. Only a test that failed, or a server that does not build, makes this script fail.
 #
 # QRJUMP_URL names a running server (started with --dev and harness/seed.yaml), QRJUMP_BINARY a built one.
+#
+# Most of them wait most of the time, so some run at once, each with servers of its own; what each says comes as a whole, in
+# the order below. QRJUMP_AT_ONCE says how many; against one named server it is one after the other.
 set -u
 cd "$(dirname "$0")" || exit 2
 
@@ -91,13 +94,20 @@ deviations() {
 		awk -F '\t' '{ printf "  %-8s  %-26s  %5d  %s\n", $2, $3, $4, $5 }'
 }
 
-summary=()
-reports=()
-failed=0
+at_once=${QRJUMP_AT_ONCE:-3}
+[ -z "${QRJUMP_URL:-}" ] || at_once=1
+folders=()
 
-# run FOLDER FETCH LIBRARY
+# start FOLDER FETCH LIBRARY runs it beside the others, as soon as fewer than at_once do.
+start() {
+	while [ "$(jobs -rp | wc -l)" -ge "$at_once" ]; do wait -n; done
+	folders+=("$1")
+	run "$@" >"$scratch/$1.says" 2>&1 &
+}
+
+# run FOLDER FETCH LIBRARY leaves one line of a result in FOLDER.result.
 run() {
-	local folder=$1 fetch=$2 library=$3 log=$scratch/fetch.log cassettes=$scratch/$1.compared status why
+	local folder=$1 fetch=$2 library=$3 result=$scratch/$1.result log=$scratch/$1.fetch cassettes=$scratch/$1.compared status why
 	# Clients made from our own document call no platform: there is nothing to compare.
 	# Nor do the snippets of the pages go through a recorder.
 	case $folder in typescript | python | wechatpy | wxjava | zpl) cassettes= ;; esac
@@ -107,8 +117,7 @@ run() {
 	if [ $status -ne 0 ]; then
 		if grep -Eq "$ours" "$log"; then
 			cat "$log"
-			summary+=("failed:  $library: its files here do not fit together")
-			failed=1
+			echo "failed:  $library: its files here do not fit together" >"$result"
 			return
 		fi
 		if [ $status -eq 124 ]; then
@@ -116,16 +125,13 @@ run() {
 		else
 			why=$(grep -Ev '^(go: downloading|npm (warn|notice)|npm error A complete log|[[:space:]]*$)' "$log" | head -n 2 | paste -sd " " -)
 		fi
-		echo "not run: $library: ${why:-the fetch failed}"
-		summary+=("not run: $library: ${why:-the fetch failed}")
+		echo "not run: $library: ${why:-the fetch failed}" | tee "$result"
 		return
 	fi
 	if (cd "$folder" && QRJUMP_DEVIATIONS=$scratch/$folder.deviations QRJUMP_CASSETTES=$cassettes go test -count=1 -timeout 30m ./...); then
-		summary+=("passed:  $library")
-		reports+=("$folder $library")
+		echo "passed:  $library" >"$result"
 	else
-		summary+=("failed:  $library")
-		failed=1
+		echo "failed:  $library" >"$result"
 	fi
 }
 
@@ -133,26 +139,35 @@ run() {
 go_version() { awk -v m="$2" '$1 == m { print $2; exit } $2 == m { print $3; exit }' "$1/go.mod"; }
 npm_version() { sed -n "s/.*\"$2\": \"\(.*\)\".*/\1/p" "$1/package.json"; }
 
-run miniprogram fetch_go "fastwego/miniprogram $(go_version miniprogram github.com/fastwego/miniprogram)"
-run offiaccount fetch_go "fastwego/offiaccount $(go_version offiaccount github.com/fastwego/offiaccount)"
-run silenceper fetch_go "silenceper/wechat $(go_version silenceper github.com/silenceper/wechat/v2)"
-run powerwechat fetch_go "ArtisanCloud/PowerWeChat $(go_version powerwechat github.com/ArtisanCloud/PowerWeChat/v3)"
-run wxopen fetch_go "fastwego/wxopen $(go_version wxopen github.com/fastwego/wxopen)"
-run node fetch_npm "node-easywechat $(npm_version node node-easywechat)"
-run cowechat fetch_npm "co-wechat-api $(npm_version cowechat co-wechat-api)"
-run typescript fetch_npm "openapi-typescript $(npm_version typescript openapi-typescript)"
-run zpl fetch_npm "zpl-renderer-js $(npm_version zpl zpl-renderer-js)"
-run python fetch_pip "$(head -n 1 python/requirements.txt)"
-run wechatpy fetch_pip "$(head -n 1 wechatpy/requirements.txt)"
-run wxjava fetch_mvn "WxJava $(sed -n 's/.*<version>\(.*[0-9]\{4\}.*\)<.*/\1/p' wxjava/pom.xml)"
+start miniprogram fetch_go "fastwego/miniprogram $(go_version miniprogram github.com/fastwego/miniprogram)"
+start offiaccount fetch_go "fastwego/offiaccount $(go_version offiaccount github.com/fastwego/offiaccount)"
+start silenceper fetch_go "silenceper/wechat $(go_version silenceper github.com/silenceper/wechat/v2)"
+start powerwechat fetch_go "ArtisanCloud/PowerWeChat $(go_version powerwechat github.com/ArtisanCloud/PowerWeChat/v3)"
+start wxopen fetch_go "fastwego/wxopen $(go_version wxopen github.com/fastwego/wxopen)"
+start node fetch_npm "node-easywechat $(npm_version node node-easywechat)"
+start cowechat fetch_npm "co-wechat-api $(npm_version cowechat co-wechat-api)"
+start typescript fetch_npm "openapi-typescript $(npm_version typescript openapi-typescript)"
+start zpl fetch_npm "zpl-renderer-js $(npm_version zpl zpl-renderer-js)"
+start python fetch_pip "$(head -n 1 python/requirements.txt)"
+start wechatpy fetch_pip "$(head -n 1 wechatpy/requirements.txt)"
+start wxjava fetch_mvn "WxJava $(sed -n 's/.*<version>\(.*[0-9]\{4\}.*\)<.*/\1/p' wxjava/pom.xml)"
+wait
+
+for folder in "${folders[@]}"; do cat "$scratch/$folder.says"; done
 
 echo
 echo "compat: client libraries against qrjump"
-printf '  %s\n' "${summary[@]}"
-for report in "${reports[@]}"; do
-	compared "${report%% *}" "${report#* }"
+failed=0
+for folder in "${folders[@]}"; do
+	# No result: it was ended.
+	result=$(cat "$scratch/$folder.result" 2>/dev/null || echo "failed:  $folder: it left no result")
+	printf '  %s\n' "$result"
+	case $result in failed:*) failed=1 ;; esac
 done
-for report in "${reports[@]}"; do
-	deviations "${report%% *}" "${report#* }"
+for report in compared deviations; do
+	for folder in "${folders[@]}"; do
+		result=$(cat "$scratch/$folder.result" 2>/dev/null)
+		case $result in passed:*) "$report" "$folder" "${result#passed:  }" ;; esac
+	done
 done
 exit $failed
