@@ -71,7 +71,7 @@ func TestParking(t *testing.T) {
 	}
 }
 
-// What ends a parked connection: its idle time, its client, somebody who closes it, a drain.
+// A parked connection ends after its idle time, with its client, when the server closes it, and in a drain.
 func TestHowParkedConnectionsEnd(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*Lane, net.Conn){

@@ -142,6 +142,15 @@ func (w *world) look(j *Journal, sure bool) {
 	}
 }
 
+// inOneGoroutine leaves a long test out under -short, with which the race detector is run: neither a journal nor these tests
+// start a goroutine, so it has nothing to watch there. Without -short, as in every run of all tests, they play whole.
+func inOneGoroutine(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("one goroutine alone plays this test: a run without -short has it whole")
+	}
+}
+
 func rounds(t *testing.T, name string, usual int) int {
 	if text := os.Getenv(name); text != "" {
 		n, err := strconv.Atoi(text)
@@ -157,9 +166,7 @@ func rounds(t *testing.T, name string, usual int) int {
 // acknowledged event is there, and no position is given out twice.
 // JOURNAL_SEEDS chooses how many times.
 func TestPowerCuts(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a simulation, played by one goroutine")
-	}
+	inOneGoroutine(t)
 	for seed := range rounds(t, "JOURNAL_SEEDS", 1000) {
 		chance := rand.New(rand.NewPCG(uint64(seed), 7))
 		w := newWorld(t, fmt.Sprintf("seed %d", seed), chance)
@@ -210,9 +217,7 @@ func TestPowerCuts(t *testing.T) {
 // TestEveryFault lets each operation on the disk fail once, and from each on
 // for a while: nothing that was acknowledged is lost, and it goes on by itself.
 func TestEveryFault(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a simulation, played by one goroutine")
-	}
+	inOneGoroutine(t)
 	for _, c := range []struct {
 		with error
 		long int

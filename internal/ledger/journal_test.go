@@ -151,9 +151,7 @@ func TestWhatIsAppendedIsReadInItsOrderAlsoAfterAStart(t *testing.T) {
 }
 
 func TestATornEndIsCutOffAndPositionsGoOn(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a table, read by one goroutine")
-	}
+	inOneGoroutine(t)
 	for cut := range 80 {
 		dir := t.TempDir()
 		j := openJournal(t, dir, JournalOptions{})

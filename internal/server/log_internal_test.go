@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// These tests live in bubbles of synctest: a sleep there moves the bubble's own clock to the moment that is named, in which
+// the timer of lines runs. It takes no time, and no busy machine changes the outcome.
+
 // writes counts how often it was written to.
 type writes struct {
 	mu    sync.Mutex

@@ -135,8 +135,9 @@ func (i *interrupted) Ship(ctx context.Context, node string, from, to ledger.Mar
 	return fmt.Errorf("%w: %v", errInterrupted, i.Log.Ship(ctx, node, from, to, entries))
 }
 
-// What a node publishes after "up to here the stream has everything" may come into a
-// stream that was made anew and has nothing of that: nothing is counted for it.
+// A node publishes scans that say "up to here the stream has everything". They may come
+// into a stream that was made anew and has nothing of that: the counter believes only what
+// was said of the stream that it reads.
 func TestAStreamThatIsMadeAnewWhileANodeShips(t *testing.T) {
 	server := natstest.Start(t, natstest.Options{})
 	s := openStore(t, store.Target{Dir: t.TempDir()})

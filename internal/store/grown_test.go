@@ -169,7 +169,8 @@ var grownAsks = []struct {
 	{"the audit log by a kind of many, all of them young", entriesOf(history.Query{Kind: "link", Limit: 100}), 100},
 	{"the audit log by an actor of much, all of it old, newest", entriesOf(history.Query{Actor: "wxb", Newest: true, Limit: 100}), 100},
 	{"the audit log by a kind of many, a page in its middle", entriesOfMiddle(history.Query{Kind: "webhook", Limit: 100}), 100},
-	{"the audit log by a kind of many, the page before its middle", entriesOfMiddle(history.Query{Kind: "webhook", Newest: true, Limit: 100}), 100},
+	{"the audit log by a kind of many, the page before its middle",
+		entriesOfMiddle(history.Query{Kind: "webhook", Newest: true, Limit: 100}), 100},
 	{"rules by target", listOf(rules.Query{Target: "wxt", NoTotal: true, Limit: 100}), 100},
 	{"rules by target, newest", listOf(rules.Query{Target: "wxt", NoTotal: true, Newest: true, Limit: 100}), 100},
 	{"rules of service accounts that open a program", func(ctx context.Context, s *Store, _ int64) (found int, err error) {

@@ -1,0 +1,64 @@
+package stream
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/qrjump/qrjump/internal/ledger"
+)
+
+// originHeader says from which journal an event came: node, position, before, and
+// "again" where that is so. See Origin.
+const originHeader = "Qrjump-From"
+
+// intoHeader says when the stream was made for which a message was meant. It may come
+// into the one that was made after it, of which its Before says nothing.
+const intoHeader = "Qrjump-Into"
+
+func header(o ledger.Origin) string {
+	text := fmt.Sprintf("%s %d %d", o.Node, o.Position, o.Before)
+	if o.Again {
+		text += " again"
+	}
+	return text
+}
+
+// headers are those of an event that was meant for a stream; nil where it says nothing.
+func headers(o ledger.Origin, into string) nats.Header {
+	if o.Node == "" {
+		return nil
+	}
+	h := nats.Header{originHeader: []string{header(o)}}
+	if into != "" {
+		h.Set(intoHeader, madeOf(into))
+	}
+	return h
+}
+
+// madeOf is when the stream with an id was made.
+func madeOf(id string) string { return id[strings.LastIndexByte(id, ' ')+1:] }
+
+// originOf reads the headers of a message that stands in a stream; the zero value where
+// there are none. A version that names no stream is believed.
+func originOf(m jetstream.Msg, in string) (o ledger.Origin) {
+	parts := strings.Fields(m.Headers().Get(originHeader))
+	if len(parts) < 3 {
+		return o
+	}
+	var err, other error
+	o.Node = parts[0]
+	o.Position, err = strconv.ParseInt(parts[1], 10, 64)
+	o.Before, other = strconv.ParseInt(parts[2], 10, 64)
+	if err != nil || other != nil {
+		return ledger.Origin{}
+	}
+	o.Again = len(parts) > 3
+	if into := m.Headers().Get(intoHeader); into != "" && into != madeOf(in) {
+		o.Before = 0
+	}
+	return o
+}
