@@ -117,6 +117,7 @@ var mayImport = map[string][]string{
 	"internal/testkit/pagetest":    {},
 	"internal/testkit/readtest":    {},
 	"internal/testkit/rowtest":     {"internal/behaviour"},
+	"internal/testkit/whole":       {},
 }
 
 // testsOnly says whether a package is there for tests alone.
