@@ -1,65 +1,82 @@
 #!/usr/bin/env bash
-# Installs the distribution's packages that the tests need and that are not here yet.
+# Installs the distribution's packages that tests need and that are not here yet, where this user may and apt-get is there.
 # With everything in place it says nothing and changes nothing.
 #
-#   scripts/install-test-deps.sh          what all tests need
-#   scripts/install-test-deps.sh codes    what scripts/demo-codes.sh needs
+#   scripts/install-test-deps.sh tests FILE   what make test uses
+#   scripts/install-test-deps.sh all FILE     what make test-all uses as well
+#   scripts/install-test-deps.sh codes        what scripts/demo-codes.sh cannot do without
+#
+# What is still missing goes into FILE, one line each: the tests that need it are left out. Without FILE it is an error.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-what=${1:-all}
+what=${1:-tests} report=${2-}
 
-# needs PROGRAM PACKAGE prints the package of a program that is not here.
-needs() { command -v "$1" >/dev/null || echo "$2"; }
+# needs PROGRAM PACKAGE USE prints a line where a program is not here: the packages that have it, and what uses it.
+needs() { command -v "$1" >/dev/null || lacks "$2" "$3"; }
+lacks() { printf '%s|%s\n' "$1" "$2"; }
 
 codes() {
-  needs curl curl
-  needs openssl openssl
-  needs dmtxread dmtx-utils
-  needs qrencode qrencode
-  needs zbarimg zbar-tools
+  needs curl curl "other people's calls of the server"
+  needs openssl openssl "packages of codes decrypted by another program"
+  needs dmtxread dmtx-utils "printed Data Matrix symbols read by another program"
+  needs qrencode qrencode "QR codes compared with those of another program"
+  needs zbarimg zbar-tools "printed QR codes read by another program"
 }
 
-missing() {
+tests() {
   codes
-  [ "$what" = all ] || return 0
-  scripts/postgres.sh bin >/dev/null 2>&1 || echo postgresql
-  # go test -race links with C; the headers are a package of their own
-  echo '#include <stdlib.h>' | gcc -E - >/dev/null 2>&1 || echo gcc libc6-dev
-  needs node nodejs
-  # the pages are looked at in a real browser, in Chinese too
-  needs chromium chromium
-  # sheets of labels and single ones are rendered, and read again
-  needs pdftoppm poppler-utils
-  needs rsvg-convert librsvg2-bin
-  needs fc-list fontconfig
-  [ -n "$(fc-list :lang=zh 2>/dev/null)" ] || echo fonts-wqy-microhei
-  needs npm npm
+  scripts/postgres.sh bin >/dev/null 2>&1 || lacks postgresql "everything on PostgreSQL, 15 or later"
+  needs chromium chromium "the pages in a real browser"
+  needs pdftoppm poppler-utils "sheets of labels, rendered"
+  needs rsvg-convert librsvg2-bin "symbols as SVG, rendered"
+  needs fc-list fontconfig "Chinese texts on labels and pages"
+  [ -n "$(fc-list :lang=zh 2>/dev/null)" ] || lacks fonts-wqy-microhei "Chinese texts on labels and pages"
+  needs node nodejs "lines of the documents in JavaScript, and webhooks received by it"
   # a printer's package is opened and checked by programs that are not ours
-  needs age age
-  needs ssh-keygen openssh-client
-  # completion is played in each shell, and the man pages are read by what prints them
-  needs zsh zsh
-  needs fish fish
-  needs mandoc mandoc
-  # what guards the checks of packages, of deploy/ and of files that other programs serve or read
-  needs nginx nginx-light
-  needs promtool prometheus
-  needs systemd-analyze systemd
-  needs strace strace
-  needs age age
-  needs ssh-keygen openssh-client
-  # a program with a network of its own
-  needs ip iproute2
+  needs age age "packages for printers, opened by another program"
+  needs ssh-keygen openssh-client "signatures of packages, checked by another program"
 }
 
-packages=$(missing | xargs)
-[ -n "$packages" ] || exit 0
+all() {
+  tests
+  # go test -race links with C; the headers are a package of their own
+  echo '#include <stdlib.h>' | gcc -E - >/dev/null 2>&1 || lacks 'gcc libc6-dev' "the race detector"
+  needs npm npm "client libraries for Node.js"
+  needs zsh zsh "completion in zsh"
+  needs fish fish "completion in fish"
+  needs mandoc mandoc "man pages, read by what prints them"
+  needs nginx nginx-light "exported pages and proxies, served by another program"
+  needs promtool prometheus "rules of alerts, checked by Prometheus"
+  needs systemd-analyze systemd "the unit, checked by systemd"
+  needs strace strace "which calls of the system a write makes"
+  needs ip iproute2 "a program with a network of its own"
+}
 
-if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-  echo "install these packages first: $packages" >&2
-  exit 1
-fi
+case $what in
+codes | tests | all) ;;
+*) echo "install-test-deps.sh: no list $what; there are codes, tests, all" >&2; exit 2 ;;
+esac
+
+# missing lists the packages, each once.
+missing() { "$what" | cut -d'|' -f1 | tr ' ' '\n' | awk '!seen[$0]++' | xargs; }
+
+# told ends with what is still missing: as lines for the summary, or as an error.
+told() {
+  [ -n "$(missing)" ] || exit 0
+  if [ -z "$report" ]; then
+    echo "$1: $(missing)" >&2
+    exit 1
+  fi
+  "$what" | awk -F'|' '!seen[$0]++ { print $1 ", for " $2 ": install it with the package manager of this system" }' >>"$report"
+  echo "$1: $(missing); the tests that need them are left out" >&2
+  exit 0
+}
+
+packages=$(missing)
+[ -n "$packages" ] || exit 0
+command -v apt-get >/dev/null || told "there is no apt-get here, and these are missing"
+[ "$(id -u)" = 0 ] || told "only root may install, and these are missing"
 
 export DEBIAN_FRONTEND=noninteractive
 apt=(apt-get -q -y -o DPkg::Lock::Timeout=300 -o Acquire::Retries=5)
@@ -77,12 +94,10 @@ if [ ! -e "$policy" ]; then
   chmod 755 "$policy"
 fi
 # shellcheck disable=SC2086 # a list of words
-"${apt[@]}" install --no-install-recommends $packages
+"${apt[@]}" install --no-install-recommends $packages || echo "not all of these could be installed: $packages" >&2
 for service in nginx prometheus postgresql; do
   case " $packages " in
     *" $service"*) ! command -v systemctl >/dev/null || systemctl disable --quiet "$service" >&2 || true ;;
   esac
 done
-
-packages=$(missing | xargs)
-[ -z "$packages" ] || { echo "still missing after the installation: $packages" >&2; exit 1; }
+told "still missing after the installation"
