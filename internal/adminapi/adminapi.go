@@ -28,6 +28,7 @@ import (
 	"github.com/qrjump/qrjump/internal/scan"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/turns"
 	"github.com/qrjump/qrjump/internal/verification"
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
@@ -87,7 +88,8 @@ type Admin struct {
 	ScanLog func() ledger.Log
 	Now     func() time.Time
 
-	changing sync.Mutex // held while settings change
+	changing sync.Mutex  // held while settings change
+	drawing  turns.Turns // of symbols for packages
 }
 
 // explained are errors that say what is wrong, with the status and text of their

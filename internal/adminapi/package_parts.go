@@ -181,17 +181,3 @@ func labelRows(ctx context.Context, list codes.Lot, matrix bool) iter.Seq2[label
 }
 
 var errEnough = errors.New("nobody wants more rows")
-
-// drawing is held by the package that is being drawn: one at a time, because it takes
-// half of the processors for a minute.
-var drawing = make(chan struct{}, 1)
-
-// drawAlone waits until no other package is being drawn.
-func drawAlone(ctx context.Context) (done func(), err error) {
-	select {
-	case drawing <- struct{}{}:
-		return func() { <-drawing }, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}

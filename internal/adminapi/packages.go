@@ -148,7 +148,8 @@ func (a *Admin) writePackage(ctx context.Context, w io.Writer, p codes.PrintPack
 	}
 	if p.Drawing != "" {
 		m.Drawing = json.RawMessage(p.Drawing)
-		done, err := drawAlone(ctx)
+		// One at a time, because it takes half of the processors for a minute.
+		done, err := a.drawing.Take(ctx, 1, 0)
 		if err != nil {
 			return err
 		}

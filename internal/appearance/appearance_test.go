@@ -123,7 +123,7 @@ func TestALogoIsDrawnAnew(t *testing.T) {
 		"a thin one":         {encoded(t, image.NewNRGBA(image.Rect(0, 0, 3000, 1)), "png"), 384, 1},
 		"a WebP":             {[]byte(webp), 1, 1},
 	} {
-		logo, file, err := takeLogo(t.Context(), c.file)
+		logo, file, err := new(Book).takeLogo(t.Context(), c.file)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -170,7 +170,7 @@ func TestAFileThatIsNoLogoIsRefused(t *testing.T) {
 		"too large":            {pixels(t, 2049, 2048), "2049 × 2048 pixels"},
 		"wide beyond counting": {[]byte("\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x7f\xff\xff\xff\x7f\xff\xff\xff\x08\x00\x00\x00\x00"), "logo: "},
 	} {
-		_, _, err := takeLogo(t.Context(), c.file)
+		_, _, err := new(Book).takeLogo(t.Context(), c.file)
 		if _, invalid := errors.AsType[accounts.Invalid](err); !invalid || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, want %q", name, err, c.says)
 		}
@@ -184,7 +184,7 @@ func FuzzLogo(f *testing.F) {
 	_ = png.Encode(&b, drawn(3, 3))
 	f.Add(b.Bytes())
 	f.Fuzz(func(t *testing.T, file []byte) {
-		logo, kept, err := takeLogo(t.Context(), file)
+		logo, kept, err := new(Book).takeLogo(t.Context(), file)
 		if err == nil && (len(kept) > maxKept || logo.Width > boxWidth || logo.Height > boxHeight || len(logo.Hash) != 64) {
 			t.Errorf("%+v of %d bytes", logo, len(kept))
 		}

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/turns"
 )
 
 // Book is the appearances of all accounts: it changes them, and keeps those that pages
@@ -15,6 +17,8 @@ type Book struct {
 	Log   *slog.Logger
 	// RealNow is the clock of how long a fault of the store is remembered.
 	RealNow func() time.Time
+
+	decoding turns.Turns
 
 	mu    sync.Mutex
 	era   uint64 // of what is kept: what was read in an earlier one is not
@@ -71,7 +75,7 @@ func (b *Book) Put(ctx context.Context, a Appearance, logo NewLogo) error {
 	}
 	if len(logo.File) > 0 {
 		var err error
-		if taken, png, err = takeLogo(ctx, logo.File); err != nil {
+		if taken, png, err = b.takeLogo(ctx, logo.File); err != nil {
 			return err
 		}
 	}

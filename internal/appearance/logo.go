@@ -25,14 +25,11 @@ const (
 	maxKept = 48 << 10
 )
 
-// decoding is held by whoever reads a picture: the largest takes some 32 MB.
-var decoding = make(chan struct{}, 1)
-
 // takeLogo makes the picture of a file our own: only its pixels come through, in one
 // format and bounded, so that nothing that a file can hold besides (scripts, places,
 // names of cameras) reaches a browser. An SVG is refused: it is a document with
 // scripts.
-func takeLogo(ctx context.Context, file []byte) (Logo, []byte, error) {
+func (b *Book) takeLogo(ctx context.Context, file []byte) (Logo, []byte, error) {
 	if len(file) > MaxUpload {
 		return Logo{}, nil, invalidf("logo: %d bytes: want %d at most", len(file), MaxUpload)
 	}
@@ -47,12 +44,11 @@ func takeLogo(ctx context.Context, file []byte) (Logo, []byte, error) {
 		about.Width*about.Height > MaxPixels:
 		return Logo{}, nil, invalidf("logo: %d × %d pixels: want %d in all at most, such as 2048 × 2048", about.Width, about.Height, MaxPixels)
 	}
-	select {
-	case decoding <- struct{}{}:
-		defer func() { <-decoding }()
-	case <-ctx.Done():
-		return Logo{}, nil, context.Cause(ctx)
+	done, err := b.decoding.Take(ctx, 1, 0) // the largest takes some 32 MB
+	if err != nil {
+		return Logo{}, nil, err
 	}
+	defer done()
 	from, _, err := image.Decode(bytes.NewReader(file))
 	if err != nil {
 		return Logo{}, nil, invalidf("logo: its %s cannot be read: %v", kind, err)

@@ -28,6 +28,7 @@ import (
 	"github.com/qrjump/qrjump/internal/people"
 	"github.com/qrjump/qrjump/internal/phrase"
 	"github.com/qrjump/qrjump/internal/provider"
+	"github.com/qrjump/qrjump/internal/turns"
 )
 
 // Root is where all pages are.
@@ -115,7 +116,8 @@ type Console struct {
 	Version  string
 	Log      *slog.Logger
 
-	decoding sync.Map // sessions that have a picture looked at
+	decoding sync.Map    // sessions that have a picture looked at
+	reading  turns.Turns // of pictures
 	streams  sync.Mutex
 	open     int
 }

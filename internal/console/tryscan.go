@@ -116,8 +116,6 @@ const (
 	mostPixels  = 16 << 20
 )
 
-var reading = make(chan struct{}, 1)
-
 // picture goes on with the text of the code on a picture. A script that asks for JSON, as of
 // frames of a camera, gets the text, or what was wrong.
 func (c *Console) picture(v *visit) {
@@ -168,12 +166,11 @@ func (c *Console) readPicture(v *visit) (text, fault string, ok bool) {
 	}
 	// A picture of the most pixels takes some hundred MB while it is read: one at a time
 	// for everybody together.
-	select {
-	case reading <- struct{}{}:
-		defer func() { <-reading }()
-	case <-v.r.Context().Done():
+	done, err := c.reading.Take(v.r.Context(), 1, 0)
+	if err != nil {
 		return "", "", false
 	}
+	defer done()
 	m, _, err := image.Decode(file)
 	if err != nil {
 		return "", "kind", false

@@ -7,16 +7,18 @@ import (
 	"crypto/subtle"
 	_ "embed"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
+
+	"github.com/qrjump/qrjump/internal/turns"
 )
 
 // The cost of a hash: 19 MiB and two passes are what OWASP's cheat sheet of password
@@ -36,38 +38,30 @@ const (
 	MostPassword  = 1024
 )
 
-// hashing lets four run at once: sign-ins cannot take all memory. mostWaiting more wait,
-// a second or so; others are told to come again.
-var (
-	hashing = make(chan struct{}, 4)
-	waiting atomic.Int32
-)
-
-const mostWaiting = 32
+// hashedAtOnce passwords are hashed at once: sign-ins cannot take all memory of a server. mostWaiting more wait, a
+// second or so; others are told to come again.
+const hashedAtOnce, mostWaiting = 4, 32
 
 // derive is the argon2id key of a password; ErrBusy.
-func derive(ctx context.Context, password string, salt []byte, memory, passes uint32, threads uint8, size int) ([]byte, error) {
-	if waiting.Add(1) > mostWaiting+int32(cap(hashing)) {
-		waiting.Add(-1)
+func (d *Directory) derive(ctx context.Context, password string, salt []byte, memory, passes uint32, threads uint8, size int) ([]byte, error) {
+	done, err := d.hashing.Take(ctx, hashedAtOnce, mostWaiting)
+	if errors.Is(err, turns.ErrFull) {
 		return nil, ErrBusy
 	}
-	defer waiting.Add(-1)
-	select {
-	case hashing <- struct{}{}:
-		defer func() { <-hashing }()
-		return argon2.IDKey([]byte(password), salt, passes, memory, threads, uint32(size)), nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err != nil {
+		return nil, err
 	}
+	defer done()
+	return argon2.IDKey([]byte(password), salt, passes, memory, threads, uint32(size)), nil
 }
 
 // hashPassword is the PHC text of a password, exactly as it was typed.
-func hashPassword(ctx context.Context, random io.Reader, password string) (string, error) {
+func (d *Directory) hashPassword(ctx context.Context, password string) (string, error) {
 	salt := make([]byte, saltSize)
-	if _, err := io.ReadFull(random, salt); err != nil {
+	if _, err := io.ReadFull(d.Random, salt); err != nil {
 		return "", fmt.Errorf("drawing a salt: %w", err)
 	}
-	key, err := derive(ctx, password, salt, hashMemory, hashPasses, hashThreads, hashSize)
+	key, err := d.derive(ctx, password, salt, hashMemory, hashPasses, hashThreads, hashSize)
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, hashMemory, hashPasses, hashThreads,
 		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(key)), err
 }
@@ -77,7 +71,7 @@ func hashPassword(ctx context.Context, random io.Reader, password string) (strin
 const nobody = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 // checkPassword compares a password with a PHC text; "" is nobody's.
-func checkPassword(ctx context.Context, phc, password string) (bool, error) {
+func (d *Directory) checkPassword(ctx context.Context, phc, password string) (bool, error) {
 	known := phc != ""
 	if !known {
 		phc = nobody
@@ -102,7 +96,7 @@ func checkPassword(ctx context.Context, phc, password string) (bool, error) {
 		len(want) < 16 {
 		return false, fmt.Errorf("a password's hash is none of ours")
 	}
-	got, err := derive(ctx, password, salt, memory, passes, uint8(threads), len(want))
+	got, err := d.derive(ctx, password, salt, memory, passes, uint8(threads), len(want))
 	return err == nil && subtle.ConstantTimeCompare(got, want) == 1 && known, err
 }
 

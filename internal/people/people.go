@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/turns"
 	"github.com/qrjump/qrjump/internal/vault"
 )
 
@@ -158,6 +159,8 @@ type Directory struct {
 	Guesses accounts.Guesses
 	// Guessed is told of a wrong attempt; nil = nobody is.
 	Guessed func(name string, ip netip.Addr)
+
+	hashing turns.Turns
 }
 
 // text draws a secret with 256 bits.
@@ -230,7 +233,7 @@ func (d *Directory) put(ctx context.Context, name string, c Change, add bool) (p
 		if fault := CheckPassword(*c.Password, name); fault != "" {
 			return p, f, accounts.Invalid(fault)
 		}
-		if hash, err = hashPassword(ctx, d.Random, *c.Password); err != nil {
+		if hash, err = d.hashPassword(ctx, *c.Password); err != nil {
 			return p, f, err
 		}
 	}
@@ -436,7 +439,7 @@ func (d *Directory) check(ctx context.Context, a Attempt, b Browser) (p Person, 
 	if err != nil && !errors.Is(err, ErrNoPerson) {
 		return p, err
 	}
-	right, err := checkPassword(ctx, p.Password, a.Password)
+	right, err := d.checkPassword(ctx, p.Password, a.Password)
 	if err != nil {
 		return p, err
 	}

@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -38,7 +36,8 @@ func TestACodeIsGoodForItsMinuteAndOnce(t *testing.T) {
 
 func TestAPasswordIsComparedExactly(t *testing.T) {
 	ctx := context.Background()
-	phc, err := hashPassword(ctx, rand.Reader, "four wild geese over Ürümqi ")
+	d := &Directory{Random: rand.Reader}
+	phc, err := d.hashPassword(ctx, "four wild geese over Ürümqi ")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,46 +46,49 @@ func TestAPasswordIsComparedExactly(t *testing.T) {
 	}
 	for given, want := range map[string]bool{"four wild geese over Ürümqi ": true, "four wild geese over Ürümqi": false, "": false,
 		"Four wild geese over Ürümqi ": false, strings.Repeat("x", MostPassword+1): false} {
-		if got, err := checkPassword(ctx, phc, given); err != nil || got != want {
+		if got, err := d.checkPassword(ctx, phc, given); err != nil || got != want {
 			t.Errorf("%.30q: %v, %v", given, got, err)
 		}
 	}
-	if got, err := checkPassword(ctx, "", ""); got || err != nil {
+	if got, err := d.checkPassword(ctx, "", ""); got || err != nil {
 		t.Errorf("nobody signs in: %v, %v", got, err)
 	}
-	ended, cancel := context.WithCancel(ctx)
-	cancel()
-	for range cap(hashing) {
-		hashing <- struct{}{}
-	}
-	if _, err := checkPassword(ended, phc, ""); err == nil {
-		t.Error("a fifth hash does not wait")
-	}
-	defer func() {
-		for range cap(hashing) {
-			<-hashing
+}
+
+// Issue 27, 1: the bound was one of the package, so that servers of one process refused each other's people.
+func TestThoseWhoWaitForAHashAreBoundedByTheServer(t *testing.T) {
+	t.Parallel()
+	d := &Directory{Random: rand.Reader}
+	for range hashedAtOnce {
+		if _, err := d.hashing.Take(t.Context(), hashedAtOnce, mostWaiting); err != nil {
+			t.Fatal(err)
 		}
-	}()
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := d.checkPassword(ended, "", ""); !errors.Is(err, context.Canceled) {
+		t.Errorf("a fifth hash does not wait: %v", err)
+	}
 	// So many wait, and the next one is told at once.
-	going, stop := context.WithCancel(ctx)
-	var all sync.WaitGroup
-	for range mostWaiting + cap(hashing) {
-		all.Go(func() {
-			if _, err := checkPassword(going, phc, ""); !errors.Is(err, context.Canceled) {
-				t.Errorf("one that waits: %v", err)
-			}
-		})
+	going, stop := context.WithCancel(t.Context())
+	said := make(chan error)
+	for range mostWaiting + 1 {
+		go func() {
+			_, err := d.checkPassword(going, "", "")
+			said <- err
+		}()
 	}
-	for waiting.Load() < mostWaiting+int32(cap(hashing)) {
-		runtime.Gosched()
-	}
-	if _, err := checkPassword(going, phc, ""); !errors.Is(err, ErrBusy) {
+	if err := <-said; !errors.Is(err, ErrBusy) {
 		t.Errorf("one more: %v", err)
 	}
+	if _, err := new(Directory).checkPassword(t.Context(), "", ""); err != nil {
+		t.Errorf("somebody of another server: %v", err)
+	}
 	stop()
-	all.Wait()
-	if n := waiting.Load(); n != 0 {
-		t.Errorf("%d wait when all are gone", n)
+	for range mostWaiting {
+		if err := <-said; !errors.Is(err, context.Canceled) {
+			t.Errorf("one that waits: %v", err)
+		}
 	}
 }
 

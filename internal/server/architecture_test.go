@@ -17,6 +17,7 @@ var mayImport = map[string][]string{
 	"internal/vault":        {},
 	"internal/version":      {},
 	"internal/supervisor":   {},
+	"internal/turns":        {},
 	"internal/settings":     {"internal/behaviour", "internal/spelling"},
 	"internal/spelling":     {},
 	"internal/yamltext":     {},
@@ -32,7 +33,7 @@ var mayImport = map[string][]string{
 	"internal/phrase":       {},
 	"internal/console": {"client", "docs", "internal/accounts", "internal/look", "internal/operations", "internal/people",
 		"internal/phrase", "internal/provider",
-		"internal/ruleplan"},
+		"internal/ruleplan", "internal/turns"},
 	"internal/start": {"internal/look", "internal/phrase"},
 	"internal/guide": {"internal/look"},
 	"docs":           {},
@@ -57,10 +58,10 @@ var mayImport = map[string][]string{
 
 	"internal/webhooks": {"internal/accounts", "internal/ledger", "internal/outbound", "internal/outbox", "internal/vault"},
 
-	"internal/people":   {"internal/accounts", "internal/vault"},
+	"internal/people":   {"internal/accounts", "internal/turns", "internal/vault"},
 	"internal/provider": {"internal/operations", "internal/people", "internal/vault"},
 
-	"internal/appearance": {"internal/accounts"},
+	"internal/appearance": {"internal/accounts", "internal/turns"},
 
 	"internal/store": {"internal/people", "internal/errcode",
 		"internal/accounts", "internal/appearance", "internal/codes", "internal/history", "internal/ledger", "internal/live",
@@ -74,7 +75,7 @@ var mayImport = map[string][]string{
 		"internal/history",
 		"internal/ledger", "internal/live", "internal/outbox", "internal/rules", "internal/scan", "internal/settings", "internal/stats",
 		"internal/webhooks", "client", "internal/labels", "internal/operations", "internal/parcel", "internal/people",
-		"internal/spelling", "internal/symbol", "internal/verification"},
+		"internal/spelling", "internal/symbol", "internal/turns", "internal/verification"},
 	"internal/scanapi": {"internal/accounts", "internal/behaviour", "internal/codes", "internal/errcode", "internal/lane",
 		"internal/ledger", "internal/rules",
 		"internal/scan"},
