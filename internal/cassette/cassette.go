@@ -155,7 +155,7 @@ func parseLine(raw []byte) (r Recorded, err error) {
 var rawKinds = []string{"blank", "broken", "bytes", "html", "plain"}
 
 // almostMark is a text that looks like a stand-in.
-var almostMark = regexp.MustCompile(`^\{#?[A-Za-z]+:[^{}]*\}$`)
+var almostMark = regexp.MustCompile(`^\{[#/]?[A-Za-z]+:[^{}]*\}$`)
 
 // checkMarks finds stand-ins that somebody wrote wrongly.
 func checkMarks(v value) error {

@@ -31,6 +31,8 @@ const (
 	Type   Kind = "type"
 	Order  Kind = "order"
 	Value  Kind = "value"
+	// Slashes is about texts whose slashes one of the two writes as \/.
+	Slashes Kind = "slashes"
 )
 
 // Difference is what the platform did and we do not.
@@ -45,6 +47,8 @@ type Difference struct {
 	Behaviours []string       `json:"behaviours"` // that decided our answer
 	Mark       behaviour.Mark `json:"mark,omitempty"`
 	Known      bool           `json:"known,omitempty"`
+
+	causes []string // the X-Qrjump-Why of earlier calls that made it
 }
 
 // Skipped is a line that was not compared.
@@ -143,7 +147,8 @@ type player struct {
 	server Server
 	bound  map[int]string // by the number of a stand-in: the value on our server
 	back   map[string]int // the same, the other way
-	offset map[string]int // of counters
+	counting
+	granting
 	report Report
 	found  map[string]int // differences by what they are, into report.Differences
 	faulty bool           // faults were set, so that ours answers what the world outside decided there
@@ -152,8 +157,8 @@ type player struct {
 // Compare plays the lines of a stage on a server and reports the differences. An
 // error means that the server did not answer.
 func Compare(ctx context.Context, stage *Stage, server Server) (Report, error) {
-	p := &player{stage: stage, server: server, bound: map[int]string{}, back: map[string]int{}, offset: map[string]int{},
-		found:  map[string]int{},
+	p := &player{stage: stage, server: server, bound: map[int]string{}, back: map[string]int{}, counting: newCounting(),
+		granting: stage.granting(), found: map[string]int{},
 		report: Report{Calls: len(stage.lines), Differences: []Difference{}, Skipped: []Skipped{}}}
 	for i := range stage.lines {
 		if err := p.play(ctx, &stage.lines[i]); err != nil {
@@ -163,7 +168,9 @@ func Compare(ctx context.Context, stage *Stage, server Server) (Report, error) {
 	return p.report, nil
 }
 
+// skip notes that our server does not get a line's call.
 func (p *player) skip(r *Recorded, reason string) error {
+	p.forget(r)
 	p.report.Skipped = append(p.report.Skipped, Skipped{r.Number, r.Path, reason})
 	return nil
 }
@@ -201,7 +208,11 @@ func (p *player) play(ctx context.Context, r *Recorded) error {
 	p.report.Compared++
 	c := &comparison{player: p, line: r, said: said}
 	c.all(got)
-	return p.add(ctx, r, got, c.differences)
+	if err := p.add(ctx, r, got, c.differences); err != nil {
+		return err
+	}
+	p.spend(r, got)
+	return nil
 }
 
 // answered is what our server answered.
@@ -265,7 +276,7 @@ func (p *player) real(v value, at time.Time) value {
 		if m, ok := wholeMark(v.text); ok && m.number {
 			return value{kind: number, text: p.of(m, at)}
 		}
-		return value{kind: text, text: p.text(v.text, at)}
+		return value{kind: text, text: p.text(v.text, at), escaped: v.escaped}
 	}
 	whole := value{kind: v.kind, text: v.text}
 	for _, name := range v.names {
@@ -377,18 +388,20 @@ func (p *player) add(ctx context.Context, r *Recorded, got answered, list []Diff
 	if len(list) == 0 {
 		return nil
 	}
-	why := got.header.Get("X-Qrjump-Why")
-	var rows []string
-	if why != "" {
-		call, err := p.ask(ctx, http.MethodGet, why, nil)
-		if _, refused := errors.AsType[refusedError](err); err != nil && !refused {
-			return err
-		}
-		for _, row := range call.field("behaviours").items {
-			rows = append(rows, row.text)
-		}
+	rows, err := p.rows(ctx, got.header.Get("X-Qrjump-Why"))
+	if err != nil {
+		return err
 	}
 	for _, d := range list {
+		for _, why := range d.causes {
+			more, err := p.rows(ctx, why)
+			if err != nil {
+				return err
+			}
+			rows = append(rows, more...)
+		}
+		slices.Sort(rows)
+		rows = slices.Compact(rows)
 		d.Line, d.Times, d.Endpoint, d.Behaviours = r.Number, 1, r.Path, append([]string{}, rows...)
 		if d.Kind == Header {
 			d.Endpoint, d.Behaviours = "", []string{} // of every call
@@ -407,6 +420,21 @@ func (p *player) add(ctx context.Context, r *Recorded, got answered, list []Diff
 		p.report.Differences = append(p.report.Differences, d)
 	}
 	return nil
+}
+
+// rows are the behaviours that decided an answer of ours.
+func (p *player) rows(ctx context.Context, why string) (rows []string, err error) {
+	if why == "" {
+		return nil, nil
+	}
+	call, err := p.ask(ctx, http.MethodGet, why, nil)
+	if _, refused := errors.AsType[refusedError](err); err != nil && !refused {
+		return nil, err
+	}
+	for _, row := range call.field("behaviours").items {
+		rows = append(rows, row.text)
+	}
+	return rows, nil
 }
 
 // leastSure is the mark of the least sure of some rows; "" where there is none.

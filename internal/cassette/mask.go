@@ -117,17 +117,22 @@ type mark struct {
 	n      int
 	length int // in characters
 	number bool
+	// slashes says that the value has slashes, and that they were escaped.
+	slashes bool
 }
 
 func (m mark) String() string {
 	sign := ""
-	if m.number {
+	switch {
+	case m.number:
 		sign = "#"
+	case m.slashes:
+		sign = "/"
 	}
 	return fmt.Sprintf("{%s%s:%d:%d}", sign, m.kind, m.n, m.length)
 }
 
-var markForm = regexp.MustCompile(`\{(#?)([a-z]+):([1-9][0-9]{0,8}):([0-9]{1,9})\}`)
+var markForm = regexp.MustCompile(`\{([#/]?)([a-z]+):([1-9][0-9]{0,8}):([0-9]{1,9})\}`)
 
 // parseMarks cuts a masked text into literals and stand-ins.
 func parseMarks(masked string) (parts []part) {
@@ -138,7 +143,8 @@ func parseMarks(masked string) (parts []part) {
 		}
 		n, _ := strconv.Atoi(masked[at[6]:at[7]])
 		length, _ := strconv.Atoi(masked[at[8]:at[9]])
-		parts = append(parts, part{mark: mark{kind: masked[at[4]:at[5]], n: n, length: length, number: at[2] < at[3]}})
+		parts = append(parts, part{mark: mark{kind: masked[at[4]:at[5]], n: n, length: length,
+			number: masked[at[2]:at[3]] == "#", slashes: masked[at[2]:at[3]] == "/"}})
 		end = at[1]
 	}
 	if end < len(masked) {
@@ -317,7 +323,12 @@ func (c *callMask) numberMark(name string, v value) value {
 func (m *callMask) value(name string, v value) value {
 	switch v.kind {
 	case text:
+		hadSlashes := v.escaped && strings.Contains(v.text, "/")
 		v.text = m.maskText(name, v.text)
+		if one, ok := wholeMark(v.text); ok && hadSlashes {
+			one.slashes = true
+			v.text = one.String()
+		}
 	case number:
 		if few.MatchString(v.text) || slices.Contains(numbered, name) && many.MatchString(v.text) {
 			return v

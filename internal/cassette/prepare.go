@@ -36,6 +36,10 @@ func (p *player) prepare(ctx context.Context, r *Recorded) (missing string, err 
 		return p.prepareCode(ctx, r)
 	case "api_authorizer_token":
 		return "", p.prepareRefresh(ctx, r)
+	case "api_get_authorizer_info":
+		return "", p.prepareInfo(ctx, r)
+	case "api_get_authorizer_list":
+		return "", p.prepareList(ctx, r)
 	case "/sns/jscode2session":
 		return p.prepareLogin(ctx, r)
 	case "/intp/marketcode/tickettocode":
@@ -87,12 +91,7 @@ func (p *player) withdraw(ctx context.Context, r *Recorded) error {
 	if component == nil || account == nil {
 		return nil
 	}
-	_, err := p.ask(ctx, http.MethodDelete, "/admin/v1/components/"+url.PathEscape(p.appID(component))+"/authorizations/"+
-		url.PathEscape(p.appID(account)), nil)
-	if _, refused := errors.AsType[refusedError](err); refused {
-		return nil // there was none
-	}
-	return err
+	return p.end(ctx, component, account)
 }
 
 // appID is a party's on our server, as the seed has it.
@@ -104,8 +103,9 @@ func (p *player) appID(one *party) string {
 	return id
 }
 
-// wire makes a call of our own on the wire and returns a text of the answer.
+// wire makes a call of our own, which counts here and not there, on the wire and returns a text of the answer.
 func (p *player) wire(ctx context.Context, method, path string, body []byte, names ...string) (string, error) {
+	p.forgetPath(path)
 	a, err := exchange(ctx, method, p.server.URL+path, body, http.Header{})
 	if err != nil {
 		return "", err
@@ -176,19 +176,11 @@ func (p *player) prepareCode(ctx context.Context, r *Recorded) (missing string, 
 	if !r.worked() || component == nil || account == nil {
 		return "", nil
 	}
-	token := url.QueryEscape(p.text(r.query.field("component_access_token").text, r.At))
-	pre, err := p.wire(ctx, http.MethodPost, componentPath+"api_create_preauthcode?component_access_token="+token,
-		fields("component_appid", p.appID(component)), "pre_auth_code")
-	if err != nil {
-		return "", err
+	code, err := p.agree(ctx, r, component, account, setsOf(info), whole(info.field("authorizer_refresh_token")))
+	if err == nil {
+		p.bind(m.n, code)
 	}
-	agreed, err := p.ask(ctx, http.MethodPost, "/admin/v1/emulator/authorize", map[string]any{"component": p.appID(component),
-		"pre_auth_code": pre, "appid": p.appID(account), "permission_sets": setsOf(info), "move": true})
-	if err != nil {
-		return "", err
-	}
-	p.bind(m.n, agreed.field("auth_code").text)
-	return "", nil
+	return "", err
 }
 
 // prepareRefresh reads the refresh token that an account's authorisation has.
@@ -200,6 +192,9 @@ func (p *player) prepareRefresh(ctx context.Context, r *Recorded) error {
 	component, account := p.stage.parties[whole(r.said("component_appid")).n], p.stage.parties[whole(r.said("authorizer_appid")).n]
 	if component == nil || account == nil {
 		return nil
+	}
+	if err := p.allow(ctx, r, component, account, nil, m); err != nil {
+		return err
 	}
 	token := url.QueryEscape(p.text(r.query.field("component_access_token").text, r.At))
 	refresh, err := p.wire(ctx, http.MethodPost, componentPath+"api_get_authorizer_info?component_access_token="+token,

@@ -81,31 +81,60 @@ func (r *Recorder) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 		return
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, longestBody+1))
-	long := len(answer) > longestBody
 	line.Status, line.Headers = resp.StatusCode, r.headers(resp.Header)
-	switch {
-	case long:
-		line.Fault = fmt.Sprintf("the answer is longer than %d bytes and was passed on without a record", longestBody)
-	case err != nil && ctx.Err() != nil:
-		line.Fault = fmt.Sprintf("the upstream hung after %d bytes of its answer, for more than %s in all", len(answer), r.Timeout)
-	case err != nil && resp.ContentLength >= 0:
-		line.Fault = fmt.Sprintf("the upstream broke off after %d of the %d bytes that it had announced", len(answer), resp.ContentLength)
-	case err != nil:
-		line.Fault = fmt.Sprintf("the upstream broke off after %d bytes of its answer", len(answer))
-	default:
-		line.Answer = mask.body(plainBody(resp.Header, answer))
-	}
-	r.write(line)
 	copyHeader(w.Header(), resp.Header)
 	w.WriteHeader(resp.StatusCode)
-	w.Write(answer)
-	if long {
-		_, err = io.Copy(w, resp.Body)
-	}
+	var kept []byte
+	err = passOn(w, resp, func(piece []byte) {
+		kept = append(kept, piece[:min(len(piece), longestBody+1-len(kept))]...)
+	}, func(length int64, err error) {
+		switch {
+		case err != nil && ctx.Err() != nil:
+			line.Fault = fmt.Sprintf("the upstream hung after %d bytes of its answer, for more than %s in all", length, r.Timeout)
+		case err != nil && resp.ContentLength >= 0:
+			line.Fault = fmt.Sprintf("the upstream broke off after %d of the %d bytes that it had announced", length, resp.ContentLength)
+		case err != nil:
+			line.Fault = fmt.Sprintf("the upstream broke off after %d bytes of its answer", length)
+		case length > longestBody:
+			line.Fault = fmt.Sprintf("the answer is longer than %d bytes and was passed on without a record", longestBody)
+		default:
+			line.Answer = mask.body(plainBody(resp.Header, kept))
+		}
+		r.write(line)
+	})
 	if err != nil {
 		http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler) // the caller meets what the upstream did
+	}
+}
+
+// passOn passes an answer's body on as it comes. keep gets each piece; ended is called
+// once, before the caller can know that the answer has ended, so that the line of a call
+// stands before those of the calls that follow from it. A caller that leaves does not end
+// the record.
+func passOn(w http.ResponseWriter, resp *http.Response, keep func([]byte), ended func(length int64, err error)) error {
+	control, piece, length := http.NewResponseController(w), make([]byte, 32<<10), int64(0)
+	for {
+		n, err := resp.Body.Read(piece)
+		keep(piece[:n])
+		length += int64(n)
+		if err == nil && length == resp.ContentLength {
+			err = io.EOF // all that was announced
+		}
+		if err == io.EOF {
+			ended(length, nil)
+		} else if err != nil {
+			ended(length, err)
+		}
+		w.Write(piece[:n])
+		switch err {
+		case nil:
+			control.Flush()
+		case io.EOF:
+			return nil
+		default:
+			return err
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package cassette
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -64,7 +65,7 @@ type party struct {
 	released  bool
 	linked    []int
 	name      string
-	sets      map[int][]int // of a platform, by account, from before the recording
+	grants    map[int]*grant // of a platform, by account
 }
 
 // Stage is what a server of ours must have, so that a cassette can be asked of it.
@@ -74,6 +75,7 @@ type Stage struct {
 	owner   map[int]int // of a token's number, the party's
 	agent   map[int]int // of the number of a token that a platform has for an account, the platform's
 	rules   []seedRule
+	sets    map[int][]int   // of the number of a refresh token, what the account lets the platform do
 	touched map[string]bool // owner and prefix, or two accounts: what there was of them before is known
 	ownLink bool            // an account's own token made links
 	private bool            // a prefix with a port or an address was taken
@@ -81,13 +83,15 @@ type Stage struct {
 
 // NewStage reads off the lines which accounts, platforms and rules there were.
 func NewStage(lines []Recorded) *Stage {
-	s := &Stage{lines: lines, parties: map[int]*party{}, owner: map[int]int{}, agent: map[int]int{}, touched: map[string]bool{}}
+	s := &Stage{lines: lines, parties: map[int]*party{}, owner: map[int]int{}, agent: map[int]int{}, touched: map[string]bool{},
+		sets: map[int][]int{}}
 	for i := range lines {
 		s.issued(&lines[i])
 	}
 	for i := range lines {
 		s.learn(&lines[i])
 	}
+	s.settle()
 	return s
 }
 
@@ -138,7 +142,7 @@ func (s *Stage) party(v value) *party {
 	}
 	p := s.parties[id.n]
 	if p == nil {
-		p = &party{n: id.n, appID: id, sets: map[int][]int{}}
+		p = &party{n: id.n, appID: id, grants: map[int]*grant{}}
 		s.parties[id.n] = p
 	}
 	return p
@@ -148,7 +152,8 @@ func (s *Stage) party(v value) *party {
 func (s *Stage) stranger(token mark) *party {
 	p := s.parties[-token.n]
 	if p == nil {
-		p = &party{n: -token.n, appID: mark{kind: "appid", n: 900_000_000 + token.n%90_000_000, length: 18}, sets: map[int][]int{}}
+		p = &party{n: -token.n, appID: mark{kind: "appid", n: 900_000_000 + token.n%90_000_000, length: 18},
+			grants: map[int]*grant{}}
 		s.parties[-token.n] = p
 	}
 	return p
@@ -253,10 +258,15 @@ func (s *Stage) learnComponent(r *Recorded) {
 		return
 	}
 	info := r.answer.field("authorization_info")
+	if refresh := whole(info.field("authorizer_refresh_token")); refresh.n != 0 && s.sets[refresh.n] == nil {
+		s.sets[refresh.n] = setsOf(info)
+	}
 	switch strings.TrimPrefix(r.Path, componentPath) {
 	case "api_query_auth":
-		if to := s.party(info.field("authorizer_appid")); to.n != 0 && p.sets[to.n] == nil {
-			p.sets[to.n] = []int{} // authorised in this recording
+		if to := s.party(info.field("authorizer_appid")); to.n != 0 && p.grants[to.n] == nil {
+			p.grants[to.n] = &grant{} // authorised in this recording
+		} else if to.n != 0 {
+			p.grants[to.n].guessed = false // no later answer says what it was before
 		}
 	case "api_get_authorizer_info":
 		to := s.party(r.said("authorizer_appid"))
@@ -269,36 +279,79 @@ func (s *Stage) learnComponent(r *Recorded) {
 			to.verified = id >= 0
 			to.uncertain = to.uncertain || id < 0
 		}
-		p.authorised(to, setsOf(info))
+		p.authorised(to, setsOf(info), r.Number)
 	case "api_authorizer_token":
-		p.authorised(s.party(r.said("authorizer_appid")), nil)
+		p.authorised(s.party(r.said("authorizer_appid")), nil, r.Number)
 	case "api_get_authorizer_list":
 		for _, one := range r.answer.field("list").items {
-			p.authorised(s.party(one.field("authorizer_appid")), nil)
+			p.authorised(s.party(one.field("authorizer_appid")), nil, r.Number)
 		}
 	}
 }
 
-// authorised notes that an account had authorised a platform before.
-func (p *party) authorised(to *party, sets []int) {
+// authorised notes that an account had authorised a platform before; sets are nil where
+// the answer does not say them.
+func (p *party) authorised(to *party, sets []int, line int) {
 	if to.n == 0 {
 		return
 	}
-	if sets == nil {
-		sets = []int{3, 18, 33, 46}
+	if p.grants[to.n] == nil {
+		p.grants[to.n] = &grant{before: true, guessed: true, sets: usualSets}
 	}
-	if p.sets[to.n] == nil {
-		p.sets[to.n] = sets
+	if g := p.grants[to.n]; g.guessed && sets != nil {
+		g.guessed, g.sets, g.told = false, sets, line
 	}
 }
 
+// usualSets are those of an account that no answer tells the sets of.
+var usualSets = []int{3, 18, 33, 46}
+
+// exclusiveSet is the one that one platform at a time may have.
+const exclusiveSet = 18
+
+// settle leaves the exclusive set of an account to the platform that the lines show it
+// with first, and to one alone where it is only a guess.
+func (s *Stage) settle() {
+	type held struct {
+		to int
+		*grant
+	}
+	var all []held
+	for _, n := range slices.Sorted(maps.Keys(s.parties)) {
+		for _, to := range slices.Sorted(maps.Keys(s.parties[n].grants)) {
+			if g := s.parties[n].grants[to]; g.before && slices.Contains(g.sets, exclusiveSet) {
+				all = append(all, held{to, g})
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b held) int {
+		if a.guessed != b.guessed {
+			return strings.Compare(fmt.Sprint(a.guessed), fmt.Sprint(b.guessed))
+		}
+		return a.told - b.told
+	})
+	taken := map[int]bool{}
+	for _, one := range all {
+		if taken[one.to] {
+			one.sets = withoutExclusive(one.sets)
+		}
+		taken[one.to] = true
+	}
+}
+
+func withoutExclusive(sets []int) []int {
+	return slices.DeleteFunc(slices.Clone(sets), func(id int) bool { return id == exclusiveSet })
+}
+
+// setsOf are the sets that an answer shows, in order; nil = it shows none.
 func setsOf(info value) (sets []int) {
 	for _, one := range info.field("func_info").items {
-		if id, ok := one.at("funcscope_category", "id").int(); ok {
+		if id, ok := one.at("funcscope_category", "id").int(); ok && id >= 1 && id <= 1000 {
 			sets = append(sets, id)
 		}
 	}
-	return sets
+	slices.Sort(sets)
+	return slices.Compact(sets)
 }
 
 const rulePath = "/cgi-bin/wxopen/qrcodejump"
@@ -435,19 +488,14 @@ func (s *Stage) Seed() []byte {
 		Rules      []seedRule      `json:"rules"`
 		Settings   map[string]any  `json:"settings"`
 	}
-	var numbers []int
-	for n := range s.parties {
-		numbers = append(numbers, n)
-	}
-	slices.Sort(numbers)
-	for _, n := range numbers {
+	for _, n := range slices.Sorted(maps.Keys(s.parties)) {
 		p := s.parties[n]
 		if p.platform {
 			c := seedComponent{AppID: s.appID(p, at), Secret: s.secretOf(p, at), MessageToken: "token",
 				EncodingAESKey: "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}
-			for _, to := range numbers {
-				if sets := p.sets[to]; len(sets) > 0 && !s.parties[to].platform {
-					c.Authorizations = append(c.Authorizations, seedAuth{s.appID(s.parties[to], at), sets})
+			for _, to := range slices.Sorted(maps.Keys(p.grants)) {
+				if g := p.grants[to]; g.before && len(g.sets) > 0 && !s.parties[to].platform {
+					c.Authorizations = append(c.Authorizations, seedAuth{s.appID(s.parties[to], at), g.sets})
 				}
 			}
 			seed.Components = append(seed.Components, c)

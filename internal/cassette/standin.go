@@ -15,6 +15,10 @@ func (m mark) standIn(at time.Time) string {
 		return begin + strings.Repeat(with, max(0, m.length-utf8.RuneCountInString(begin)))
 	}
 	switch {
+	case m.slashes: // the reader of an answer meets them again
+		plain := m
+		plain.slashes, plain.length = false, m.length-2
+		return plain.standIn(at) + "/x"
 	case m.kind == "rid":
 		return fmt.Sprintf("%08x-%08x-%08x", uint32(at.Unix()), m.n, m.n)
 	case m.kind == "ip":

@@ -26,10 +26,13 @@ func (k kind) String() string {
 
 // value is a JSON value whose names keep their order and their repetitions.
 type value struct {
-	kind  kind
-	text  string // of a text, a number as it was written, true or false
-	names []string
-	items []value
+	kind kind
+	text string // of a text, a number as it was written, true or false
+	// escaped says that the slashes of a text were written as \/: some writers of JSON do,
+	// and some readers care.
+	escaped bool
+	names   []string
+	items   []value
 }
 
 // deepest is how deep a value may be.
@@ -44,13 +47,15 @@ func parseValue(from []byte) (value, error) {
 	}
 	d := json.NewDecoder(bytes.NewReader(from))
 	d.UseNumber()
-	return readValue(d, deepest)
+	return readValue(d, from, deepest)
 }
 
-func readValue(d *json.Decoder, deep int) (value, error) {
+// readValue reads the next value of a text that is JSON.
+func readValue(d *json.Decoder, from []byte, deep int) (value, error) {
 	if deep == 0 {
 		return value{}, errTooDeep
 	}
+	begin := d.InputOffset()
 	tok, err := d.Token()
 	if err != nil {
 		return value{}, err
@@ -66,7 +71,7 @@ func readValue(d *json.Decoder, deep int) (value, error) {
 	case json.Number:
 		return value{kind: number, text: tok.String()}, nil
 	case string:
-		return value{kind: text, text: tok}, nil
+		return value{kind: text, text: tok, escaped: escapesSlashes(from[begin:d.InputOffset()])}, nil
 	case json.Delim:
 		v := value{kind: list}
 		if tok == '{' {
@@ -80,7 +85,7 @@ func readValue(d *json.Decoder, deep int) (value, error) {
 				}
 				v.names = append(v.names, name.(string))
 			}
-			item, err := readValue(d, deep-1)
+			item, err := readValue(d, from, deep-1)
 			if err != nil {
 				return value{}, err
 			}
@@ -90,6 +95,18 @@ func readValue(d *json.Decoder, deep int) (value, error) {
 		return v, err
 	}
 	return value{}, errors.New("no JSON")
+}
+
+// escapesSlashes reports whether a text as JSON has it has a slash behind a backslash.
+func escapesSlashes(raw []byte) bool {
+	for i := 0; i+1 < len(raw); i++ {
+		if raw[i] == '\\' {
+			if i++; raw[i] == '/' {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // json writes the value.
@@ -106,7 +123,13 @@ func (v value) write(b *bytes.Buffer) {
 	case boolean, number:
 		b.WriteString(v.text)
 	case text:
+		begin := b.Len()
 		writeText(b, v.text)
+		if v.escaped && strings.Contains(v.text, "/") {
+			plain := bytes.Clone(b.Bytes()[begin:])
+			b.Truncate(begin)
+			b.Write(bytes.ReplaceAll(plain, []byte("/"), []byte(`\/`)))
+		}
 	case list, object:
 		open, end := byte('['), byte(']')
 		if v.kind == object {

@@ -1,0 +1,140 @@
+package cassette
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// counters are fields that begin at what was spent before the recording: they are
+// compared by their change.
+var counters = []string{"qrcodejump_pub_quota", "used", "remain"}
+
+// counter is one of an account or a platform.
+type counter struct {
+	who  int // number of the party; negative: of a token whose party nobody knows
+	name string
+}
+
+// reading is what a counter was when it was read last.
+type reading struct {
+	theirs, ours int
+	line         int
+	at           time.Time
+}
+
+// spending is what moves counters: the calls of an account to an endpoint. Of the
+// quota of publishes all calls that change rules are one endpoint.
+type spending struct {
+	who  int
+	path string
+}
+
+// counting is what a player knows of counters.
+type counting struct {
+	read  map[string]map[counter]reading // by the path that they count
+	spent map[spending][]string          // the X-Qrjump-Why of calls since the last reading
+}
+
+func newCounting() counting {
+	return counting{read: map[string]map[counter]reading{}, spent: map[spending][]string{}}
+}
+
+// who makes a line's call.
+func (p *player) who(r *Recorded) int {
+	token := whole(r.query.field("access_token"))
+	if token.n == 0 {
+		token = whole(r.query.field("component_access_token"))
+	}
+	if owner, known := p.stage.owner[token.n]; known {
+		return owner
+	}
+	return -token.n
+}
+
+// changesRules reports whether a call may spend publishes.
+func changesRules(path string) bool {
+	call, ofRules := strings.CutPrefix(path, rulePath)
+	return ofRules && call != "get" && call != "download"
+}
+
+// ofQuotas is where clocks of quotas are by default.
+var ofQuotas = time.FixedZone("UTC+8", 8*60*60)
+
+// counter compares a counter with ours by how they changed since they were read last.
+func (c *comparison) counter(where, name string, theirs, ours int) {
+	path, period := rulePath, "2006-01"
+	if name != "qrcodejump_pub_quota" {
+		path, period = c.line.request.field("cgi_path").text, "2006-01-02"
+	}
+	if c.read[path] == nil {
+		c.read[path] = map[counter]reading{}
+	}
+	key := counter{c.who(c.line), name}
+	was, known := c.read[path][key]
+	c.read[path][key] = reading{theirs: theirs, ours: ours, line: c.line.Number, at: c.line.At}
+	if !known || was.at.In(ofQuotas).Format(period) != c.line.At.In(ofQuotas).Format(period) || theirs-was.theirs == ours-was.ours {
+		return
+	}
+	c.differ(Value, where, fmt.Sprintf("%d, %s than on line %d", theirs, moved(theirs-was.theirs), was.line),
+		fmt.Sprintf("%d, %s", ours, moved(ours-was.ours)))
+	c.differences[len(c.differences)-1].causes = slices.Clone(c.spent[spending{key.who, path}])
+}
+
+func moved(by int) string {
+	switch {
+	case by < 0:
+		return fmt.Sprintf("%d fewer", -by)
+	case by > 0:
+		return fmt.Sprintf("%d more", by)
+	}
+	return "no other"
+}
+
+// mostCauses is how many calls between two readings of a counter are kept for the rows
+// of a difference.
+const mostCauses = 16
+
+// spend notes a call that our server answered.
+func (p *player) spend(r *Recorded, got answered) {
+	who := p.who(r)
+	paths := []string{r.Path}
+	if changesRules(r.Path) {
+		paths = append(paths, rulePath)
+	}
+	for _, path := range paths {
+		if list := p.spent[spending{who, path}]; len(list) < mostCauses {
+			p.spent[spending{who, path}] = append(list, got.header.Get("X-Qrjump-Why"))
+		}
+	}
+	switch {
+	case !r.worked():
+	case r.Path == rulePath+"get":
+		delete(p.spent, spending{who, rulePath})
+	case r.Path == "/cgi-bin/openapi/quota/get":
+		delete(p.spent, spending{who, r.request.field("cgi_path").text})
+	case strings.Contains(r.Path, "clear"): // what was there before the recording is gone as well
+		p.read = map[string]map[counter]reading{rulePath: p.read[rulePath]}
+	}
+}
+
+// forget forgets the counters that a call moved there and not here.
+func (p *player) forget(r *Recorded) {
+	switch {
+	case strings.HasPrefix(r.Path, "/scan/"), slices.Contains(browserPages, r.Path):
+	case strings.HasPrefix(r.Path, "/admin/"):
+		p.counting = newCounting()
+	default:
+		p.forgetPath(r.Path)
+	}
+}
+
+// forgetPath forgets the counters of an endpoint.
+func (p *player) forgetPath(path string) {
+	path, _, _ = strings.Cut(path, "?")
+	delete(p.read, path)
+	if changesRules(path) {
+		delete(p.read, rulePath)
+	}
+}

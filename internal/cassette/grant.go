@@ -1,0 +1,220 @@
+package cassette
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+)
+
+// What accounts let platforms do is agreed to by persons, in browsers and beside the
+// wire. So our server is brought to what each answer shows of it, before the call.
+
+// grant is what an account lets a platform do.
+type grant struct {
+	before  bool  // it did when the recording began
+	guessed bool  // no answer said yet which sets
+	sets    []int // in order
+	told    int   // the line that said them
+	// refresh is the number of the stand-in of its refresh token; 0 = no answer said it yet.
+	refresh int
+}
+
+// granting is what a player knows of what our server has.
+type granting struct {
+	grants map[int]map[int]*grant // by platform and account
+	holder map[int]int            // by account: the platform that has its exclusive set
+}
+
+// granting is what the seed gives platforms.
+func (s *Stage) granting() granting {
+	all := granting{grants: map[int]map[int]*grant{}, holder: map[int]int{}}
+	for n, p := range s.parties {
+		for to, g := range p.grants {
+			if !p.platform || !g.before || len(g.sets) == 0 || s.parties[to].platform {
+				continue
+			}
+			if all.grants[n] == nil {
+				all.grants[n] = map[int]*grant{}
+			}
+			all.grants[n][to] = &grant{sets: g.sets}
+			if slices.Contains(g.sets, exclusiveSet) {
+				all.holder[to] = n
+			}
+		}
+	}
+	return all
+}
+
+const listPath = componentPath + "api_get_authorizer_list"
+
+// prepareInfo lets an account allow what the answer shows.
+func (p *player) prepareInfo(ctx context.Context, r *Recorded) error {
+	component, account := p.stage.parties[whole(r.said("component_appid")).n], p.stage.parties[whole(r.said("authorizer_appid")).n]
+	if !r.worked() || component == nil || account == nil {
+		return nil
+	}
+	info := r.answer.field("authorization_info")
+	return p.allow(ctx, r, component, account, setsOf(info), whole(info.field("authorizer_refresh_token")))
+}
+
+// prepareList lets those accounts allow something that are in the list; in a list that is
+// whole, no others.
+func (p *player) prepareList(ctx context.Context, r *Recorded) error {
+	component := p.stage.parties[whole(r.said("component_appid")).n]
+	if !r.worked() || component == nil {
+		return nil
+	}
+	listed := map[int]bool{}
+	for _, one := range r.answer.field("list").items {
+		account := p.stage.parties[whole(one.field("authorizer_appid")).n]
+		if account == nil {
+			continue
+		}
+		listed[account.n] = true
+		if err := p.allow(ctx, r, component, account, nil, whole(one.field("refresh_token"))); err != nil {
+			return err
+		}
+	}
+	if offset, total, _ := pageOf(r, r.answer); offset > 0 || total != len(listed) || len(listed) == len(p.grants[component.n]) {
+		return nil
+	}
+	for _, n := range slices.Sorted(maps.Keys(p.grants[component.n])) {
+		if !listed[n] {
+			if err := p.end(ctx, component, p.stage.parties[n]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// allow lets an account allow a platform the sets (nil = any), with a refresh token that
+// was there before or not.
+func (p *player) allow(ctx context.Context, r *Recorded, component, account *party, sets []int, refresh mark) error {
+	has := p.grants[component.n][account.n]
+	switch {
+	case account.platform:
+		return nil
+	case has == nil:
+	case sets != nil && !slices.Equal(has.sets, sets):
+	case refresh.n != 0 && has.refresh != 0 && refresh.n != has.refresh: // it was withdrawn and given again
+	default:
+		has.refresh = cmp.Or(refresh.n, has.refresh)
+		return nil
+	}
+	_, err := p.agree(ctx, r, component, account, sets, refresh)
+	return err
+}
+
+// agree lets a person agree and returns the authorization_code.
+func (p *player) agree(ctx context.Context, r *Recorded, component, account *party, sets []int, refresh mark) (code string, err error) {
+	has := p.grants[component.n][account.n]
+	if has != nil {
+		if sets == nil {
+			sets = has.sets
+		}
+		if slices.Equal(has.sets, sets) && refresh.n != 0 && has.refresh != 0 && refresh.n != has.refresh {
+			if err := p.end(ctx, component, account); err != nil {
+				return "", err
+			}
+		}
+	}
+	if sets == nil {
+		sets = p.stage.sets[refresh.n] // that a later answer tells
+	}
+	if sets == nil {
+		sets = usualSets
+		if holder := p.holder[account.n]; holder != 0 && holder != component.n {
+			sets = withoutExclusive(sets)
+		}
+	}
+	token := url.QueryEscape(p.text(r.query.field("component_access_token").text, r.At))
+	pre, err := p.wire(ctx, http.MethodPost, componentPath+"api_create_preauthcode?component_access_token="+token,
+		fields("component_appid", p.appID(component)), "pre_auth_code")
+	if err != nil {
+		return "", err
+	}
+	agreed, err := p.ask(ctx, http.MethodPost, "/admin/v1/emulator/authorize", map[string]any{"component": p.appID(component),
+		"pre_auth_code": pre, "appid": p.appID(account), "permission_sets": sets, "move": true})
+	if err != nil {
+		return "", err
+	}
+	if slices.Contains(sets, exclusiveSet) {
+		holder := p.holder[account.n]
+		if other := p.grants[holder][account.n]; holder != component.n && other != nil {
+			if other.sets = withoutExclusive(other.sets); len(other.sets) == 0 {
+				delete(p.grants[holder], account.n)
+			}
+		}
+		p.holder[account.n] = component.n
+	} else if p.holder[account.n] == component.n {
+		delete(p.holder, account.n)
+	}
+	if p.grants[component.n] == nil {
+		p.grants[component.n] = map[int]*grant{}
+	}
+	p.grants[component.n][account.n] = &grant{sets: sets, refresh: refresh.n}
+	return agreed.field("auth_code").text, nil
+}
+
+// end withdraws what an account allowed.
+func (p *player) end(ctx context.Context, component, account *party) error {
+	delete(p.grants[component.n], account.n)
+	if p.holder[account.n] == component.n {
+		delete(p.holder, account.n)
+	}
+	_, err := p.ask(ctx, http.MethodDelete, "/admin/v1/components/"+url.PathEscape(p.appID(component))+"/authorizations/"+
+		url.PathEscape(p.appID(account)), nil)
+	if _, refused := errors.AsType[refusedError](err); refused {
+		return nil // there was none
+	}
+	return err
+}
+
+// pageOf is where the page of a list begins, how many accounts there are, and how many of
+// them the page should show.
+func pageOf(r *Recorded, answer value) (offset, total, want int) {
+	offset, _ = r.said("offset").int()
+	count, given := r.said("count").int()
+	if !given {
+		count = 500
+	}
+	total, _ = answer.field("total_count").int()
+	return offset, total, max(0, min(count, total-offset))
+}
+
+// authorizers compares lists of accounts. The platform's order of them is not known, and
+// a page does not tell how many stand before it: so an account is compared with itself,
+// and each list with what it says of itself.
+func (c *comparison) authorizers(theirs, ours value) {
+	form := func(v value) value {
+		v.names, v.items = slices.Clone(v.names), slices.Clone(v.items)
+		for i, name := range v.names {
+			if name == "list" || name == "total_count" && v.items[i].kind == number {
+				v.items[i] = value{kind: v.items[i].kind, text: "0"}
+			}
+		}
+		return v
+	}
+	c.object("", form(theirs), form(ours))
+	list, of := theirs.field("list"), map[string]value{}
+	offset, total, want := pageOf(c.line, theirs)
+	_, totalOurs, wantOurs := pageOf(c.line, ours)
+	if n, m := len(list.items), len(ours.field("list").items); n != want && m == wantOurs {
+		c.differ(Value, "list", fmt.Sprintf("%d of %d entries from %d", n, total, offset),
+			fmt.Sprintf("%d of %d entries from %d", m, totalOurs, offset))
+	}
+	for _, one := range ours.field("list").items {
+		of[one.field("authorizer_appid").text] = one
+	}
+	for i, one := range list.items {
+		if mine, found := of[c.text(one.field("authorizer_appid").text, c.line.At)]; found {
+			c.value(fmt.Sprintf("list[%d]", i), "list", one, mine)
+		}
+	}
+}
