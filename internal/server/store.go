@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"os"
+	"time"
 
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/store"
@@ -22,7 +23,11 @@ func (s *Server) storePart() part {
 			if s.seed, err = readSeed(s.config); err != nil {
 				return err
 			}
-			if s.store, err = store.Open(ctx, store.Target{URL: s.config.Database, Dir: s.config.Data, Check: s.check}); err != nil {
+			waits := func(what string, until time.Time) {
+				s.log.WarnContext(ctx, "the migration of the database waits for a lock, and tries again", "what", what, "until", until)
+			}
+			target := store.Target{URL: s.config.Database, Dir: s.config.Data, Check: s.check, Waits: waits}
+			if s.store, err = store.Open(ctx, target); err != nil {
 				return usageError{err}
 			}
 			return nil

@@ -1,14 +1,19 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 )
@@ -68,7 +73,7 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 	defer db.Close()
 	dialect := goose.DialectSQLite3
 	options := []goose.ProviderOption{goose.WithLogger(goose.NopLogger())}
-	lines := []string{s.engine.name()}
+	lines, first := []string{s.engine.name()}, ""
 	if s.engine.name() == "postgres" {
 		dialect = goose.DialectPostgres
 		if err := s.update(ctx, func(tx *Tx) error { return makeBinary(ctx, tx) }); err != nil {
@@ -85,10 +90,11 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 			return err
 		}
 		if schema > 0 {
-			lines = append(lines, inUse)
+			lines = append(lines, inUse, strongest)
+			first = fmt.Sprintf("SET LOCAL lock_timeout = %d;\n", cmp.Or(s.migration.patience, migrationPatience).Milliseconds())
 		}
 	}
-	p, err := goose.NewProvider(dialect, db, withLinesFor{files, lines}, options...)
+	p, err := goose.NewProvider(dialect, db, withLinesFor{files, lines, first}, options...)
 	if err != nil {
 		return fmt.Errorf("reading the migrations: %w", err)
 	}
@@ -102,7 +108,7 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 	if have > want {
 		return fmt.Errorf("the database has schema %d already, not %d: use a new one", have, want)
 	}
-	if _, err := p.UpTo(ctx, want); err != nil {
+	if err := s.migrateBeside(ctx, p, want); err != nil {
 		return fmt.Errorf("migrating the database: %w", s.outage(err))
 	}
 	if s.engine.name() == "postgres" && want >= 10 {
@@ -113,16 +119,64 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 	return nil
 }
 
+// A migration that changes whole tables waits migrationPatience for a lock. Whoever comes after it waits as long, so then
+// it lets all pass and tries again, until migrationBudget is over.
+const (
+	migrationPatience = 2 * time.Second
+	migrationBudget   = 5 * time.Minute
+)
+
+// migrateBeside migrates while other nodes write. A migration that met their locks has changed nothing, or can be done
+// anew: it is tried again.
+func (s *Store) migrateBeside(ctx context.Context, p *goose.Provider, want int64) error {
+	until := time.Now().Add(migrationBudget)
+	for {
+		_, err := p.UpTo(ctx, want)
+		met, is := errors.AsType[*pgconn.PgError](err)
+		if !is || met.Code != "55P03" && !s.engine.again(err) || time.Now().After(until) {
+			return err
+		}
+		if s.migration.waits != nil {
+			s.migration.waits(fmt.Sprintf("%v; %s", err, s.longest(ctx)), until)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100*time.Millisecond + rand.N(400*time.Millisecond)): // nodes that start together take turns
+		}
+	}
+}
+
+// longest says whose transaction is open for longest, which is most likely what a migration waits for.
+func (s *Store) longest(ctx context.Context) string {
+	var session int64
+	var program string
+	var since time.Time
+	err := s.write.QueryRowContext(ctx, `SELECT pid, application_name, xact_start FROM pg_stat_activity
+		WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL ORDER BY xact_start LIMIT 1`).
+		Scan(&session, &program, &since)
+	if err != nil {
+		return "no other transaction is open now"
+	}
+	return fmt.Sprintf("session %d (%s) has the oldest transaction, open since %s", session, cmp.Or(program, "without a name"),
+		since.UTC().Format(time.RFC3339))
+}
+
 // withLinesFor shows the lines of migrations that are for one database alone,
 // such as "-- postgres: …", and hides those that are for the other. Those of inUse are
 // for a schema that has tables already, in which other nodes may write meanwhile: a
-// migration that has some runs there in no transaction.
+// migration that has some runs there in no transaction. Those of strongest are for such a
+// schema too: they take the strongest lock that the migration needs, before a weaker one.
 type withLinesFor struct {
 	fs.FS
 	lines []string
+	first string // the statement that every migration begins with; "" = none
 }
 
-const inUse = "postgres in use"
+const (
+	inUse     = "postgres in use"
+	strongest = "postgres strongest lock"
+)
 
 func (f withLinesFor) Open(name string) (fs.File, error) {
 	file, err := f.FS.Open(name)
@@ -142,7 +196,9 @@ func (f withLinesFor) Open(name string) (fs.File, error) {
 	for line := range strings.Lines(string(text)) {
 		of, own, is := strings.Cut(strings.TrimPrefix(line, "-- "), ": ")
 		switch {
-		case !is || !slices.Contains([]string{"sqlite", "postgres", inUse}, of):
+		case strings.HasPrefix(line, "-- +goose Up"):
+			b.WriteString(line + f.first)
+		case !is || !slices.Contains([]string{"sqlite", "postgres", inUse, strongest}, of):
 			b.WriteString(line)
 		case slices.Contains(f.lines, of):
 			b.WriteString(own)

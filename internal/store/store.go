@@ -39,6 +39,10 @@ type Store struct {
 	patient     *atomic.Bool                                   // no silence ends a connection; nil = none ever does
 	epochs      *accounts.Epochs                               // told of commits that change identities; nil = nobody remembers any
 	trouble     trouble
+	migration   struct {
+		patience time.Duration                      // how long a migration waits for a lock; 0 = migrationPatience
+		waits    func(what string, until time.Time) // told when one waited in vain, and goes on trying; nil = nobody
+	}
 }
 
 // engine is what differs between the two databases.
@@ -94,6 +98,8 @@ type Target struct {
 	// Check is asked of a database before its schema is brought up to date; 0 =
 	// there is none yet. Its error leaves the database as it was. nil = any will do.
 	Check func(ctx context.Context, s *Store, schema int64) error
+	// Waits is told, each time, what keeps a migration from a lock, and until when it is tried again. nil = nobody is.
+	Waits func(what string, until time.Time)
 
 	alone bool
 }
@@ -112,6 +118,7 @@ func Open(ctx context.Context, t Target) (*Store, error) {
 }
 
 func (s *Store) checkAndMigrate(ctx context.Context, t Target) error {
+	s.migration.waits = t.Waits
 	if t.Check != nil {
 		schema, err := s.checkedSchema(ctx)
 		if err == nil {

@@ -1,0 +1,65 @@
+package store
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A transaction of another node holds what a migration needs. Changes that come meanwhile go on, and the migration is done when that
+// transaction ends.
+func TestAMigrationLetsOthersPass(t *testing.T) {
+	const before = 15 // the next one makes an index of the rules, and drops another
+	for name, held := range map[string]string{
+		"a reader that will write": `SELECT COUNT(*) FROM rules`,
+		"a writer":                 `LOCK TABLE rules IN ROW EXCLUSIVE MODE`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, err := connect(t.Context(), emptyPostgres(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { s.Close() })
+			if err := s.migrateTo(t.Context(), before); err != nil {
+				t.Fatal(err)
+			}
+			other, err := s.write.BeginTx(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer other.Rollback()
+			if _, err := other.ExecContext(t.Context(), held); err != nil {
+				t.Fatal(err)
+			}
+			said, done := make(chan string, 1000), make(chan error, 1)
+			s.migration.patience = 20 * time.Millisecond
+			s.migration.waits = func(what string, until time.Time) { said <- what }
+			go func() { done <- s.migrateTo(context.WithoutCancel(t.Context()), before+1) }()
+			for range 3 { // it tries more than once
+				select {
+				case what := <-said:
+					if !strings.Contains(what, "has the oldest transaction, open since 20") {
+						t.Errorf("it says %q", what)
+					}
+				case err := <-done:
+					t.Fatalf("it did not wait: %v", err)
+				}
+			}
+			// Another node's change stands behind the migration for a moment at most.
+			if _, err := s.write.ExecContext(t.Context(), `UPDATE rules SET id = id WHERE id = 0`); err != nil {
+				t.Errorf("a change beside it: %v", err)
+			}
+			if _, err := other.ExecContext(t.Context(), `UPDATE rules SET id = id WHERE id = 0`); err != nil {
+				t.Errorf("the transaction that it waits for: %v", err)
+			}
+			if err := other.Commit(); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
