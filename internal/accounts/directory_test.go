@@ -17,6 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/storetest"
 	"github.com/qrjump/qrjump/internal/vault"
 )
 
@@ -38,7 +39,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	dir := t.TempDir()
+	dir := storetest.Folder(t)
 	s, err := store.Open(t.Context(), store.Target{Dir: dir})
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/storetest"
 	"github.com/qrjump/qrjump/internal/vault"
 )
 
@@ -65,7 +66,7 @@ func (r *lockedReader) Read(b []byte) (int, error) {
 // with all versions, and codes from the counter 0.
 func newPlant(t testing.TB) *plant {
 	t.Helper()
-	p := &plant{t: t, dir: t.TempDir(), at: time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC), logs: &bytes.Buffer{},
+	p := &plant{t: t, dir: storetest.Folder(t), at: time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC), logs: &bytes.Buffer{},
 		binding: codes.Binding{ActivityName: "a", ProductBrand: "b", ProductTitle: "t", ProductCode: "6901234567892", WxaAppID: "shop",
 			WxaPath: "pages/index/index"}}
 	p.open()

@@ -14,6 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
 
 // desk is a book on a real store. Verification files are what serves says.
@@ -32,7 +33,7 @@ const confirmText = "0123456789abcdef0123456789abcdef"
 
 func newDesk(t *testing.T) *desk {
 	t.Helper()
-	s, err := store.Open(t.Context(), store.Target{Dir: t.TempDir()})
+	s, err := store.Open(t.Context(), store.Target{Dir: storetest.Folder(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
 
 // night is a book with rules whose files a test puts in place and takes away.
@@ -34,7 +35,7 @@ type night struct {
 
 func nightfall(t *testing.T) *night {
 	t.Helper()
-	s, err := store.Open(t.Context(), store.Target{Dir: t.TempDir()})
+	s, err := store.Open(t.Context(), store.Target{Dir: storetest.Folder(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -118,6 +118,7 @@ var mayImport = map[string][]string{
 	"internal/testkit/pagetest":    {},
 	"internal/testkit/readtest":    {},
 	"internal/testkit/rowtest":     {"internal/behaviour"},
+	"internal/testkit/storetest":   {"internal/store", "internal/testkit/dbtest"},
 	"internal/testkit/whole":       {},
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/childtest"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/storetest"
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
@@ -280,7 +281,9 @@ func TestMain(m *testing.M) {
 }
 
 func eachStore(t *testing.T, f func(t *testing.T, s *store.Store)) {
-	dbtest.Each(t, dbtest.Schema, func(t *testing.T, url string) { f(t, openStore(t, store.Target{URL: url, Dir: t.TempDir()})) })
+	dbtest.Each(t, storetest.Postgres, func(t *testing.T, url string) {
+		f(t, openStore(t, store.Target{URL: url, Dir: storetest.Folder(t)}))
+	})
 }
 
 func openStore(t *testing.T, target store.Target) *store.Store {

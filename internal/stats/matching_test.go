@@ -9,12 +9,13 @@ import (
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
 
 // Issue 16, 2: what a filter finds, page by page, is what is found by looking at
 // each scan, and no call looks at more than it may.
 func TestMatchingFindsWhatALookAtEachScanFinds(t *testing.T) {
-	s := openStore(t, store.Target{Dir: t.TempDir()})
+	s := openStore(t, store.Target{Dir: storetest.Folder(t)})
 	log := &memoryLog{}
 	c := newCounter(s, log)
 	events := (&traffic{r: rand.New(rand.NewPCG(16, 2)), now: began, users: 40}).take(stats.MaxLooked + 300)

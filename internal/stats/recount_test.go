@@ -18,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/childtest"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
 
 // lookingStore knows whether a transaction that reads is open, and calls before first.
@@ -89,7 +90,7 @@ func TestARecountReadsTheLedgerOnce(t *testing.T) {
 // are small however many there are.
 func TestARecountHoldsLittleOfManyScans(t *testing.T) {
 	const held, aCombination = 2000, 10 // bytes
-	s, err := store.Open(t.Context(), store.Target{Dir: t.TempDir()})
+	s, err := store.Open(t.Context(), store.Target{Dir: storetest.Folder(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/stream"
 	"github.com/qrjump/qrjump/internal/testkit/natstest"
+	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
 
 // A message of a stream cannot be changed, and a node that ended in between sends
@@ -49,7 +50,7 @@ func TestAStreamIsCountedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	s := openStore(t, store.Target{Dir: t.TempDir()})
+	s := openStore(t, store.Target{Dir: storetest.Folder(t)})
 	c := newCounter(s, l)
 	c.Random = rand.NewChaCha8([32]byte{1})
 	events, sum := &traffic{r: rand.New(rand.NewPCG(6, 7)), now: began, users: 20}, newNaive(8)
@@ -140,7 +141,7 @@ func (i *interrupted) Ship(ctx context.Context, node string, from, to ledger.Mar
 // was said of the stream that it reads.
 func TestAStreamThatIsMadeAnewWhileANodeShips(t *testing.T) {
 	server := natstest.Start(t, natstest.Options{})
-	s := openStore(t, store.Target{Dir: t.TempDir()})
+	s := openStore(t, store.Target{Dir: storetest.Folder(t)})
 	open := func(marks string) *stream.Log {
 		o, err := stream.Parse(server.Events())
 		if err != nil {

@@ -23,6 +23,7 @@ import (
 	"github.com/qrjump/qrjump/internal/outbound"
 	"github.com/qrjump/qrjump/internal/outbox"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/storetest"
 	"github.com/qrjump/qrjump/internal/vault"
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
@@ -97,7 +98,7 @@ type post struct {
 
 func open(t *testing.T) *post {
 	t.Helper()
-	s, err := store.Open(t.Context(), store.Target{Dir: t.TempDir()})
+	s, err := store.Open(t.Context(), store.Target{Dir: storetest.Folder(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
