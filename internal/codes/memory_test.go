@@ -13,6 +13,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
 // journal is the part of a store that a Memory reads, as plain as can be: one
@@ -175,7 +176,7 @@ func (h *history) event(seq int64) codes.Event {
 // everything is read again.
 func TestMemoryIsAPlainArray(t *testing.T) {
 	t.Parallel()
-	histories := 3_000
+	histories := whole.Or(3_000, 300)
 	if testing.Short() {
 		histories = 300
 	}
@@ -239,7 +240,7 @@ func TestMemoryIsAPlainArray(t *testing.T) {
 // The same through the real calls and the real store, which keeps milliseconds.
 func TestCallsAreAPlainArray(t *testing.T) {
 	t.Parallel()
-	histories := 25
+	histories := whole.Or(25, 4)
 	if testing.Short() {
 		histories = 4
 	}
@@ -407,7 +408,7 @@ func TestEventsThatNobodyAsksForDoNotPileUp(t *testing.T) {
 		if err := live.Load(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		for n := range later + 20_000 {
+		for n := range later + whole.Or(20_000, 6_000) {
 			h.now = h.now.Add(time.Duration(random.IntN(2_000)) * time.Millisecond)
 			e := h.event(int64(n + 1))
 			if n < later {

@@ -6,6 +6,8 @@ import (
 	"math/big"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
 // ff1Reference is FF1 as NIST SP 800-38G writes it (algorithms 7 and 8), step
@@ -173,18 +175,20 @@ func TestTheReferenceIsAPermutationOfEverySmallSpace(t *testing.T) {
 }
 
 // The construction of code texts at a size where all of them can be tried:
-// radix 4, four zero symbols and a counter below 3⁴ in four symbols.
+// radix 4, four zero symbols and a counter below 3⁴ in four symbols (make test:
+// three, and below 3³).
 func TestOfAllToyTextsAsManyDecodeAsThereAreCodes(t *testing.T) {
 	t.Parallel()
-	const radix, half, counters = 4, 4, 81
+	const radix = 4
+	half, counters := whole.Or(4, 3), whole.Or[int64](81, 27)
 	for _, tweak := range []string{"0", "$"} {
 		f := ff1Reference{key: []byte("0123456789abcdef0123456789abcdef"), tweak: []byte(tweak), radix: radix}
 		made := make(map[string]int64)
-		for c := range int64(counters) {
+		for c := range counters {
 			made[f.number(f.encrypt(f.numerals(big.NewInt(c), 2*half))).String()] = c
 		}
-		decoded := 0
-		for text := range int64(1 << (4 * half)) { // 4⁸
+		decoded := int64(0)
+		for text := range int64(1 << (4 * half)) { // 4⁸, or 4⁶
 			y := f.number(f.decrypt(f.numerals(big.NewInt(text), 2*half))).Int64()
 			if y >= counters { // a non-zero redundancy, or no counter
 				continue

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
 // testSecret gives the bytes from first on: 00 01 02 ... or 20 21 22 ...
@@ -47,7 +49,7 @@ func someCounters(n int) []uint64 {
 
 func TestCodesAndTextsAreThoseOfTheReference(t *testing.T) {
 	t.Parallel()
-	n := 100_000
+	n := whole.Or(100_000, 10_000)
 	if testing.Short() {
 		n = 5_000
 	}
@@ -146,9 +148,10 @@ func TestGoldenCodesStayForEver(t *testing.T) {
 	}
 }
 
+// In make test it is a million of them.
 func TestSixteenMillionCodesInARowAreDifferent(t *testing.T) {
 	t.Parallel()
-	window := uint64(1 << 24)
+	window := whole.Or[uint64](1<<24, 1<<20)
 	if testing.Short() {
 		window = 1 << 18
 	}
@@ -179,7 +182,7 @@ func TestSixteenMillionCodesInARowAreDifferent(t *testing.T) {
 
 func TestATextWithOneOtherCharacterIsRefused(t *testing.T) {
 	t.Parallel()
-	n := 10_000
+	n := whole.Or(10_000, 1_000)
 	if testing.Short() {
 		n = 200
 	}

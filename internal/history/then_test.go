@@ -25,6 +25,8 @@ import (
 	"github.com/qrjump/qrjump/internal/scan"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/storetest"
+	"github.com/qrjump/qrjump/internal/testkit/whole"
 	"github.com/qrjump/qrjump/internal/vault"
 )
 
@@ -415,11 +417,11 @@ func questions(t *testing.T, otherwise int) int {
 // What did it open at time t? The answer made from the log of changes is that of
 // a replay of the history by the definition.
 func TestThePastIsWhatItWas(t *testing.T) {
-	target := store.Target{Dir: t.TempDir()}
+	target := store.Target{Dir: storetest.Folder(t)}
 	if url := os.Getenv("HISTORY_POSTGRES"); url != "" {
 		target.URL = url // a database of its own
 	}
-	theSame(t, target, questions(t, 20_000))
+	theSame(t, target, questions(t, whole.Or(20_000, 2_000)))
 }
 
 // calledBy is a store as it was at a moment, of what happened to codes.
@@ -441,7 +443,7 @@ func (c *calledBy) Events(_ context.Context, batch, after int64) iter.Seq2[codes
 
 func theSame(t *testing.T, target store.Target, n int) {
 	t.Helper()
-	const events = 1500
+	events := whole.Or(1500, 600)
 	w := newWorld(t, target, 7)
 	for range events {
 		w.one()

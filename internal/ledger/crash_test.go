@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
 // world is what a test knows of a ledger: what must be in it, and what may be.
@@ -167,7 +169,7 @@ func rounds(t *testing.T, name string, usual int) int {
 // JOURNAL_SEEDS chooses how many times.
 func TestPowerCuts(t *testing.T) {
 	inOneGoroutine(t)
-	for seed := range rounds(t, "JOURNAL_SEEDS", 1000) {
+	for seed := range rounds(t, "JOURNAL_SEEDS", whole.Or(1000, 150)) {
 		chance := rand.New(rand.NewPCG(uint64(seed), 7))
 		w := newWorld(t, fmt.Sprintf("seed %d", seed), chance)
 		for range 4 {
@@ -214,15 +216,15 @@ func TestPowerCuts(t *testing.T) {
 	}
 }
 
-// TestEveryFault lets each operation on the disk fail once, and from each on
-// for a while: nothing that was acknowledged is lost, and it goes on by itself.
+// TestEveryFault lets each operation on the disk (make test: every third) fail
+// once, and from each on for a while: nothing that was acknowledged is lost, and it goes on by itself.
 func TestEveryFault(t *testing.T) {
 	inOneGoroutine(t)
 	for _, c := range []struct {
 		with error
 		long int
 	}{{syscall.EIO, 1}, {syscall.ENOSPC, 1}, {syscall.ENOSPC, 40}, {syscall.EIO, 3}} {
-		for n := 1; ; n++ {
+		for n := 1; ; n += whole.Or(1, 3) {
 			chance := rand.New(rand.NewPCG(uint64(n), 3))
 			w := newWorld(t, fmt.Sprintf("operation %d fails (%v, for %d)", n, c.with, c.long), chance)
 			w.disk.failAt, w.disk.failFor, w.disk.with = n, c.long, c.with

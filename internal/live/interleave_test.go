@@ -23,6 +23,7 @@ import (
 	"github.com/qrjump/qrjump/internal/index"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
+	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
 // These tests are of how Current follows a store: once a change was
@@ -523,7 +524,7 @@ func (s *schedule) end() string {
 }
 
 func TestInterleavings(t *testing.T) {
-	interleavings := 100_000
+	interleavings := whole.Or(100_000, 5_000)
 	if testing.Short() {
 		interleavings = 1_000 // one actor moves at a time: the race detector learns no more from the rest
 	}
