@@ -104,7 +104,11 @@ start() {
   password=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
   (umask 077 && printf '%s\n' "$password" >"$dir/password")
   [ "$(id -u)" != 0 ] || chown "$user" "$dir/password"
-  server "$bin/initdb" -D "$dir/data" -U qrjump --auth=scram-sha-256 --pwfile="$dir/password" \
+  # It is drawn at random: to hash it thousands of times for each of thousands of sessions is nothing but time.
+  local auth=(--auth=md5)
+  [ "$("$bin/postgres" --version | sed -nE 's/^postgres \(PostgreSQL\) ([0-9]+).*/\1/p')" -lt 16 ] ||
+    auth=(--auth=scram-sha-256 --set=scram_iterations=1)
+  server "$bin/initdb" -D "$dir/data" -U qrjump "${auth[@]}" --pwfile="$dir/password" \
     --encoding=UTF8 --locale=C --locale-provider=icu --icu-locale=en-US \
     --no-sync --no-instructions >"$dir/initdb.log" 2>&1 || { cat "$dir/initdb.log" >&2; fail "initdb failed"; }
   rm "$dir/password"

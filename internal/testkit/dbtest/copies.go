@@ -43,8 +43,8 @@ func (c *Copies) Postgres(t testing.TB) string {
 	if m.err != nil {
 		t.Fatal(m.err)
 	}
-	Exec(t, server, `CREATE DATABASE `+name+` TEMPLATE `+m.name)
-	t.Cleanup(func() { Exec(t, server, `DROP DATABASE `+name+` WITH (FORCE)`) })
+	onServer(t, server, `CREATE DATABASE `+name+` TEMPLATE `+m.name)
+	t.Cleanup(func() { onServer(t, server, `DROP DATABASE `+name+` WITH (FORCE)`) })
 	return patient(in(server, name))
 }
 

@@ -41,9 +41,25 @@ func Server(t testing.TB) string {
 func Database(t testing.TB) string {
 	t.Helper()
 	server, name := Server(t), newName()
-	Exec(t, server, `CREATE DATABASE `+name)
-	t.Cleanup(func() { Exec(t, server, `DROP DATABASE `+name+` WITH (FORCE)`) })
+	onServer(t, server, `CREATE DATABASE `+name)
+	t.Cleanup(func() { onServer(t, server, `DROP DATABASE `+name+` WITH (FORCE)`) })
 	return in(server, name)
+}
+
+// servers are connections to servers, which are kept: a new one costs as much as a database.
+var servers sync.Map
+
+// onServer makes and drops databases.
+func onServer(t testing.TB, server, query string) {
+	t.Helper()
+	db, known := servers.Load(server)
+	if !known {
+		fresh := open(t, server)
+		if db, known = servers.LoadOrStore(server, fresh); known {
+			fresh.Close()
+		}
+	}
+	exec(t, db.(*sql.DB), query)
 }
 
 // Patient is Database for tests in which waiting for locks or for a connection is no
