@@ -38,7 +38,7 @@ func TestKillKeepsWrittenCalls(t *testing.T) {
 
 		written, made := 0, 0     // calls of qrcodejumpget that count
 		var kept, unsure []string // their request ids
-		for round := range 4 {
+		for round := range amount(4, 2) {
 			wire := must{connect(t, s.URL, ""), t}
 			token := wire.token("shop")
 			call := func(c *connection) (rid string, err error) {

@@ -26,11 +26,13 @@ import (
 // a node jumps ahead and is repaired. What every node
 // answered is compared with the promises of history_test.go, no batch may
 // share a code with another, and every ticket that was handed out is good.
+// In make test each fault that is a thing of its own comes once; else all of
+// them by chance, as long as the time holds.
 //
 //	CHAOS_MINUTES=8 CHAOS_SEED=1 go test -run 'TestChaos$' -timeout 60m ./endurance
 func TestChaos(t *testing.T) {
 	seed := uint64(number(t, "CHAOS_SEED", int(rand.Uint32())))
-	length := 25 * time.Second
+	length := 25 * time.Second // in a whole run
 	if minutes := number(t, "CHAOS_MINUTES", 0); minutes > 0 {
 		length = time.Duration(minutes) * time.Minute * 2 / 5 // the rest is for the others
 	}
@@ -46,8 +48,13 @@ func TestChaos(t *testing.T) {
 	t.Logf("CHAOS_SEED=%d, %v", seed, length)
 	s.prepare()
 	end := time.Now().Add(length)
-	for s.rounds < s.seeded && time.Now().Before(end) && !t.Failed() {
-		s.round()
+	for s.rounds < s.seeded && time.Now().Before(end) && !t.Failed() && amount(true, false) {
+		s.round(s.fault())
+	}
+	for _, f := range amount(nil, faults) {
+		if f.once {
+			s.round(f)
+		}
 	}
 	s.last()
 	s.cluster.stop()
@@ -106,12 +113,14 @@ type ticket struct {
 
 const (
 	roundOwners    = 2
-	scannedCodes   = 1000
 	ownerWriters   = 3
 	ownerScanners  = 2
 	roundPressers  = 2
 	ticketScanners = 2
 )
+
+// scannedCodes is how many codes are scanned, each by two.
+var scannedCodes = amount[int64](1000, 100)
 
 // seed has owners for as many rounds as there can be.
 func (s *storm) seed(length time.Duration) string {
@@ -170,7 +179,7 @@ func (s *storm) prepare() {
 }
 
 // round lets clients work, kills something under them, mends it, and compares.
-func (s *storm) round() {
+func (s *storm) round(f fault) {
 	s.history = newHistory()
 	s.acks.Store(0)
 	s.ended.Store(false)
@@ -201,10 +210,10 @@ func (s *storm) round() {
 	for range ticketScanners {
 		work(func(c *client) { c.scanCodes() })
 	}
-	s.wait(30 + s.rnd.IntN(200))
+	s.wait(30 + s.rnd.IntN(amount(200, 50)))
 	s.raging.Store(true)
 	from := s.history.now()
-	what := s.strike()
+	what := f.strike(s)
 	s.cluster.allReady() // a node that could not read back what it committed says so
 	calm := s.history.now()
 	s.raging.Store(false)
@@ -231,24 +240,25 @@ func (s *storm) wait(more int) {
 // what it was.
 type fault struct {
 	weight int
+	once   bool // it comes in make test
 	strike func(*storm) string
 }
 
 // faults are all there are: another one is a line here.
 var faults = []fault{
-	{3, func(s *storm) string { return s.killed(false, 1) }},
-	{2, func(s *storm) string { return s.killed(false, 2) }},
-	{4, func(s *storm) string { return s.killed(true, 0) }},
-	{1, func(s *storm) string { return s.killed(true, 1) }},
-	{1, (*storm).paused},
-	{1, (*storm).stuttered},
-	{2, (*storm).stoppedAtHead},
-	{1, (*storm).sessionsEnded},
-	{3, (*storm).jumped},
+	{3, false, func(s *storm) string { return s.killed(false, 1) }},
+	{2, true, func(s *storm) string { return s.killed(false, 2) }},
+	{4, false, func(s *storm) string { return s.killed(true, 0) }},
+	{1, true, func(s *storm) string { return s.killed(true, 1) }},
+	{1, false, (*storm).paused},
+	{1, false, (*storm).stuttered},
+	{2, true, (*storm).stoppedAtHead},
+	{1, true, (*storm).sessionsEnded},
+	{3, true, (*storm).jumped},
 }
 
-// strike lets one of the faults happen.
-func (s *storm) strike() (what string) {
+// fault is one of the faults, by chance.
+func (s *storm) fault() fault {
 	all := 0
 	for _, f := range faults {
 		all += f.weight
@@ -256,7 +266,7 @@ func (s *storm) strike() (what string) {
 	dice := s.rnd.IntN(all)
 	for _, f := range faults {
 		if dice -= f.weight; dice < 0 {
-			return f.strike(s)
+			return f
 		}
 	}
 	panic("unreachable")

@@ -23,8 +23,8 @@ import (
 // test in folders of its own: what the primary acknowledges, both have.
 type pair struct {
 	t       testing.TB
-	dirs    [2]string
-	urls    [2]string
+	dirs    []string
+	urls    []string
 	primary int
 }
 
@@ -32,6 +32,15 @@ const postgresScript = "../scripts/postgres.sh"
 
 // newPair starts a primary and a replica, which end with the test.
 func newPair(t testing.TB) *pair {
+	t.Helper()
+	p := newSingle(t)
+	p.dirs = append(p.dirs, filepath.Join(filepath.Dir(p.dirs[0]), "b"))
+	p.urls = append(p.urls, p.script("replica", p.dirs[1], p.dirs[0]))
+	return p
+}
+
+// newSingle starts a primary without a replica, which ends with the test.
+func newSingle(t testing.TB) *pair {
 	t.Helper()
 	dbtest.Server(t)
 	// Under /tmp itself: the server's own user must get there.
@@ -42,15 +51,14 @@ func newPair(t testing.TB) *pair {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	p := &pair{t: t, dirs: [2]string{filepath.Join(dir, "a"), filepath.Join(dir, "b")}}
+	p := &pair{t: t, dirs: []string{filepath.Join(dir, "a")}}
 	t.Cleanup(func() {
 		for _, d := range p.dirs {
 			p.script("stop", d)
 		}
 		os.RemoveAll(dir)
 	})
-	p.urls[0] = p.script("start", p.dirs[0])
-	p.urls[1] = p.script("replica", p.dirs[1], p.dirs[0])
+	p.urls = append(p.urls, p.script("start", p.dirs[0]))
 	return p
 }
 

@@ -15,7 +15,7 @@ import (
 // listener, in the same database. It prints both; bench/propagation.go measures
 // the same against targets.
 func TestVisibleElsewhere(t *testing.T) {
-	const times = 60
+	times := amount(60, 12)
 	database := ownDatabase(t)
 	c := newCluster(t, database, fmt.Sprintf(`
 accounts: [{appid: shop, kind: mini_program, secret: %q, versions: [release]}]

@@ -22,12 +22,13 @@ import (
 func TestKillWhileCodesAreImported(t *testing.T) {
 	seed := uint64(number(t, "KILL_SEED", int(rand.Uint32())))
 	t.Logf("KILL_SEED=%d", seed)
-	const count, piece, kills, callers = 6000, 200, 3, 2
+	const piece, callers = 200, 2
+	count, kills := amount[int64](6000, 1600), amount(3, 2)
 	const matrix = 361 // characters
 	var pieces []string
 	var list strings.Builder
 	list.WriteString("index,code,code_text\r\n")
-	for i := 0; i < count; i += piece {
+	for i := int64(0); i < count; i += piece {
 		var b strings.Builder
 		for n := i; n < i+piece; n++ {
 			fmt.Fprintf(&b, "%s OLD%06d %d OLD.EXAMPLE/0$%017d\n", strings.Repeat("0", matrix), n, n, n)
@@ -135,7 +136,7 @@ func TestKillWhileCodesAreImported(t *testing.T) {
 		var key struct{ Key string }
 		admin.check(admin.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "app"}, &key))
 		scans := must{connect(t, s.URL, key.Key), t}
-		for _, i := range []int{0, chance.IntN(count), count - 1} {
+		for _, i := range []int64{0, chance.Int64N(count), count - 1} {
 			if d := scans.scan(fmt.Sprintf("OLD.EXAMPLE/0$%017d", i)); active.ErrCode != 0 || !d.opens() {
 				t.Errorf("code %d: %+v, %v", i, active, d)
 			}
@@ -150,7 +151,8 @@ func TestKillWhileCodesAreImported(t *testing.T) {
 func TestKillWhileCodesAreTakenBack(t *testing.T) {
 	seed := uint64(number(t, "KILL_SEED", int(rand.Uint32())))
 	t.Logf("KILL_SEED=%d", seed)
-	const count, piece, kills = 4000, 200, 3
+	const piece = 200
+	count, kills := amount[int64](4000, 2000), amount(3, 2)
 	var file strings.Builder
 	for n := range count {
 		fmt.Fprintf(&file, "%s OLD%06d %d OLD.EXAMPLE/0$%017d\n", strings.Repeat("0", 361), n, n, n)
@@ -186,7 +188,7 @@ func TestKillWhileCodesAreTakenBack(t *testing.T) {
 		bring(id)
 		taken := int64(0) // acknowledged
 		for range kills {
-			c, left := connected(), 1+chance.IntN(count/piece/(kills+1))
+			c, left := connected(), 1+chance.IntN(int(count)/piece/(kills+1))
 			var dead atomic.Bool
 			var all sync.WaitGroup
 			for first := taken; first < count && !dead.Load(); first = taken {

@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
 // TestKill kills a server again and again while many write to it, starts it
@@ -24,12 +26,12 @@ import (
 func TestKill(t *testing.T) {
 	seed := uint64(number(t, "KILL_SEED", int(rand.Uint32())))
 	eachBackend(t, func(t *testing.T, database string) {
-		rounds, percent := 20, 5
+		rounds := amount(20, 4)
 		if database != "" {
-			rounds, percent = 10, 5
+			rounds = amount(10, 3)
 		}
 		t.Logf("KILL_SEED=%d", seed)
-		newChaos(t, database, seed).run(another(t, "KILL_ROUNDS", rounds, percent))
+		newChaos(t, database, seed).run(another(t, "KILL_ROUNDS", rounds, 5))
 	})
 }
 
@@ -44,6 +46,14 @@ func another(t testing.TB, name string, short, percent int) func(round int) bool
 	}
 	end := time.Now().Add(time.Duration(minutes) * time.Minute * time.Duration(percent) / 100)
 	return func(int) bool { return time.Now().Before(end) }
+}
+
+// amount is complete in a whole run and in make chaos, and part in make test.
+func amount[T any](complete, part T) T {
+	if os.Getenv("CHAOS_MINUTES") != "" {
+		return complete
+	}
+	return whole.Or(complete, part)
 }
 
 // number is an environment variable that holds a number.
@@ -560,13 +570,13 @@ func (c *chaos) checkTokens(w *writer) {
 }
 
 // TestKillFirstStart kills a new server at every draw of random bytes on its
-// way to being ready: while it makes its keys and stores its seed. The next
-// start goes on from there.
+// way to being ready (make test: at some of them): while it makes its keys and
+// stores its seed. The next start goes on from there.
 func TestKillFirstStart(t *testing.T) {
 	eachBackend(t, func(t *testing.T, database string) {
 		c := newChaos(t, database, 1)
 		kills := 0
-		for draws := 1; ; draws++ {
+		for draws := 1; ; draws += amount(1, 4) {
 			c.child.DrawsToLive = draws
 			p, ready := try(t, c.child)
 			if ready {

@@ -108,7 +108,7 @@ func writeLedger(ctx context.Context, c ledgerChild) error {
 		}
 		fmt.Println(n)
 		// The counting runs beside the writing, not after it.
-		if n/50_000 != (n-childBatch)/50_000 {
+		if part := c.To / 4; n/part != (n-childBatch)/part {
 			if err := l.counter.CatchUp(ctx); err != nil {
 				return err
 			}
@@ -152,7 +152,7 @@ func (l *openedLedger) close() {
 func TestLedgerKill(t *testing.T) {
 	seed := uint64(number(t, "KILL_SEED", int(rand.Uint32())))
 	eachBackend(t, func(t *testing.T, database string) {
-		total, kills := number(t, "SCANS", 200_000), number(t, "KILLS", 5)
+		total, kills := number(t, "SCANS", amount(200_000, 40_000)), number(t, "KILLS", amount(5, 3))
 		if database != "" && os.Getenv("SCANS") == "" {
 			total /= 2
 		}

@@ -35,7 +35,7 @@ func TestPowerCut(t *testing.T) {
 	c.child.PowerCut = &powerCut{At: 500, Seed: seed, Into: imageOf(c.child)}
 	// The kill after so many writes never comes: the cut does.
 	c.writes = func() int { return math.MaxInt32 }
-	c.run(another(t, "POWER_CUTS", 12, 10))
+	c.run(another(t, "POWER_CUTS", amount(12, 4), 10))
 }
 
 // TestPowerCutFirstStart cuts the power of a server's very first start at any
@@ -44,7 +44,7 @@ func TestPowerCut(t *testing.T) {
 func TestPowerCutFirstStart(t *testing.T) {
 	seed := uint64(number(t, "POWER_SEED", int(rand.Uint32())))
 	t.Logf("POWER_SEED=%d", seed)
-	more, runs := another(t, "POWER_STARTS", 5, 3), 0
+	more, runs := another(t, "POWER_STARTS", amount(5, 2), 3), 0
 	rnd := rand.New(rand.NewPCG(seed, 2))
 	furthest := 64
 	for ; more(runs); runs++ {

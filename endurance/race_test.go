@@ -16,7 +16,7 @@ import (
 //	RACE_ROUNDS=1000 go test -run 'TestRaceForQuota$' -timeout 60m ./endurance
 func TestRaceForQuota(t *testing.T) {
 	const publishers, granted = 256, 100
-	more, rounds := another(t, "RACE_ROUNDS", 5, 7), 0
+	more, rounds := another(t, "RACE_ROUNDS", amount(5, 2), 7), 0
 	c := newCluster(t, ownDatabase(t), fmt.Sprintf(`
 accounts: [{appid: shop, kind: mini_program, secret: %q, versions: [release]}]
 settings: {rate_limit: 0, verification: trust, rule_limit: %d, publish_quota: %d}
@@ -97,7 +97,7 @@ settings: {rate_limit: 0, verification: trust, rule_limit: %d, publish_quota: %d
 //
 //	PREFIX_ROUNDS=10000 go test -run 'TestRaceForPrefix$' -timeout 60m ./endurance
 func TestRaceForPrefix(t *testing.T) {
-	more, rounds := another(t, "PREFIX_ROUNDS", 50, 5), 0
+	more, rounds := another(t, "PREFIX_ROUNDS", amount(50, 12), 5), 0
 	c := newCluster(t, ownDatabase(t), strings.ReplaceAll(visibleSeed, "rate_limit", "token_daily_limit: 1000000, rate_limit"), 3)
 	c.start()
 	defer c.stop()

@@ -363,7 +363,7 @@ func TestPostgresReadOnly(t *testing.T) {
 // which one in one line, without its password; one that loses it answers scans
 // from memory, -1 to changes, and says in /readyz that it may be behind.
 func TestDatabaseDown(t *testing.T) {
-	p := newPair(t)
+	p := newSingle(t)
 	database := p.database("down")
 	c := newCluster(t, database, spaceSeed, 2)
 	n := c.nodes[0]

@@ -267,7 +267,8 @@ func TestSessionsAreEndedUnderLoad(t *testing.T) {
 		return err
 	})
 	one := operator(t, database)
-	for range 60 {
+	times := amount(60, 12)
+	for range times {
 		before := [3]int64{asked[0].Load(), asked[1].Load(), asked[2].Load()}
 		does(t, one,
 			`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
@@ -282,8 +283,8 @@ func TestSessionsAreEndedUnderLoad(t *testing.T) {
 	}
 	over.Store(true)
 	all.Wait()
-	t.Logf("%d reads, %d scans of codes, %d look-ups while all sessions were ended 60 times", asked[0].Load(), asked[1].Load(),
-		asked[2].Load())
+	t.Logf("%d reads, %d scans of codes, %d look-ups while all sessions were ended %d times", asked[0].Load(), asked[1].Load(),
+		asked[2].Load(), times)
 	c.stop()
 }
 

@@ -30,7 +30,8 @@ func TestVisible(t *testing.T) {
 		token := writes.token("left")
 		scans.scan(link) // dials
 		others := disturb(t, srv.URL)
-		for n := range 500 {
+		times := amount(500, 60)
+		for n := range times {
 			page := fmt.Sprintf("pages/%d", n)
 			writes.ok("qrcodejumpadd", token, add(prefix, page))
 			writes.ok("qrcodejumppublish", token, prefixOnly(prefix))
@@ -42,7 +43,7 @@ func TestVisible(t *testing.T) {
 				t.Fatalf("interleaving %d: deleted, but a scan %v", n, d)
 			}
 		}
-		t.Logf("500 interleavings, beside them %s", others())
+		t.Logf("%d interleavings, beside them %s", times, others())
 		// Not how many were dialled: a client that was kept waiting for its turn
 		// gives up a connection by itself.
 		if writes, scans := writes.ended.Load(), scans.ended.Load(); writes != 0 || scans != 0 {
@@ -171,7 +172,8 @@ func TestOverlappingOwners(t *testing.T) {
 		left, right := newRacer(t, srv.URL, "left"), newRacer(t, srv.URL, "right")
 		third := must{connect(t, srv.URL, ""), t}
 		wins, below := map[string]int{}, 0
-		for n := range 150 {
+		races := amount(150, 24)
+		for n := range races {
 			host := fmt.Sprintf("https://race%d.example", n)
 			var leftWon, rightWon bool
 			race(t,
@@ -222,7 +224,7 @@ func TestOverlappingOwners(t *testing.T) {
 				t.Fatalf("race %d: all deleted, but a scan %v", n, d)
 			}
 		}
-		t.Logf("150 races: %v; below the other's rule %d times", wins, below)
+		t.Logf("%d races: %v; below the other's rule %d times", races, wins, below)
 	})
 }
 
@@ -274,7 +276,8 @@ func TestStreamSeesChanges(t *testing.T) {
 			t.Fatalf("before any rule: %v", d)
 		}
 		others := disturb(t, srv.URL)
-		for n := range 200 {
+		times := amount(200, 30)
+		for n := range times {
 			page := fmt.Sprintf("pages/%d", n)
 			writes.ok("qrcodejumpadd", token, add(prefix, page))
 			if d := scan(); d.opens() {
@@ -289,6 +292,6 @@ func TestStreamSeesChanges(t *testing.T) {
 				t.Fatalf("change %d: deleted, but the stream %v", n, d)
 			}
 		}
-		t.Logf("600 changes seen by one stream, beside them %s", others())
+		t.Logf("%d changes seen by one stream, beside them %s", 3*times, others())
 	})
 }
