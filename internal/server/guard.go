@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -45,32 +44,6 @@ func (s *Server) logPanics(next http.Handler) http.Handler {
 		next.ServeHTTP(w, r)
 	})
 }
-
-// timelyBody bounds how long a body may take that no handler reads, such as
-// that of a refused call: net/http waits for it before it answers, for ever.
-// Handlers that do read one move the deadline.
-func (s *Server) timelyBody(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		control, now := http.NewResponseController(w), time.Now()
-		if r.ContentLength != 0 {
-			_ = control.SetReadDeadline(now.Add(s.seams.BodyTimeout))
-		}
-		// A client that stops reading does not hold an answer in memory. A stream moves
-		// this on with every piece.
-		_ = control.SetWriteDeadline(now.Add(answerTime))
-		next.ServeHTTP(w, r)
-		// Of a connection that ends with its answer, net/http would leave the body
-		// unread, and the system would tell the client so by a reset, in place of
-		// the answer.
-		if r.Close && r.ContentLength != 0 {
-			_, _ = io.CopyN(io.Discard, r.Body, unread)
-		}
-	})
-}
-
-// unread is how much of a body that nobody wants is taken, as by net/http where
-// a connection goes on.
-const unread = 256 << 10
 
 // answerTime is how long an answer may take from the request's head to its last
 // byte, an injected delay (a minute at most) included.

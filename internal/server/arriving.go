@@ -1,0 +1,116 @@
+package server
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/api"
+)
+
+// unread is how much is read of a body that no handler wants: as much as the longest that a call of the wire takes.
+const unread = api.MaxBody
+
+// timelyBody lets the body of a request arrive before its answer goes, within a bounded time and length: a client that
+// still sends when its answer comes may miss the answer, and curl 7.88 (Debian 12) does over HTTP/2. Handlers that read
+// the body move the deadline.
+func (s *Server) timelyBody(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		control, now := http.NewResponseController(w), time.Now()
+		// A client that stops reading does not hold an answer in memory. A stream moves
+		// this on with every piece.
+		_ = control.SetWriteDeadline(now.Add(answerTime))
+		if r.ContentLength == 0 {
+			next.ServeHTTP(w, r)
+			return
+		}
+		_ = control.SetReadDeadline(now.Add(s.seams.BodyTimeout))
+		if strings.EqualFold(r.Header.Get("Expect"), "100-continue") && r.ProtoMajor == 1 {
+			next.ServeHTTP(w, r) // such a client sends nothing before a handler asks for it
+			return
+		}
+		a := &arriving{ResponseWriter: w, control: control, body: r.Body, patience: s.seams.BodyTimeout}
+		a.left.Store(r.ContentLength)
+		r.Body = a
+		next.ServeHTTP(a, r)
+		a.rest()
+	})
+}
+
+// arriving is the body of a request and its answer, which waits for the body where no handler reads it.
+type arriving struct {
+	http.ResponseWriter
+	control  *http.ResponseController
+	body     io.ReadCloser
+	patience time.Duration // for what is left
+
+	left     atomic.Int64 // of the length that the client named; negative where it named none
+	begun    atomic.Bool  // a handler reads it
+	ended    atomic.Bool  // it is whole, or no more of it will come
+	answered atomic.Bool
+}
+
+// Read implements io.Reader.
+func (a *arriving) Read(b []byte) (int, error) {
+	a.begun.Store(true)
+	n, err := a.body.Read(b)
+	a.left.Add(-int64(n))
+	if err != nil {
+		a.ended.Store(true)
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (a *arriving) Close() error { return a.body.Close() }
+
+// WriteHeader implements http.ResponseWriter.
+func (a *arriving) WriteHeader(status int) {
+	a.before(status)
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (a *arriving) Write(b []byte) (int, error) {
+	a.before(http.StatusOK)
+	return a.ResponseWriter.Write(b)
+}
+
+// FlushError is for http.ResponseController.
+func (a *arriving) FlushError() error {
+	a.before(http.StatusOK)
+	return a.control.Flush()
+}
+
+// Unwrap is for http.ResponseController.
+func (a *arriving) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// before lets the rest of the body arrive before the first byte of an answer. A handler that answers while it reads,
+// line by line, gets its body itself.
+func (a *arriving) before(status int) {
+	if status < 200 || a.answered.Swap(true) {
+		return
+	}
+	if status >= 400 || !a.begun.Load() || a.left.Load() == 0 {
+		a.rest()
+	}
+}
+
+// rest reads what is left of the body and keeps nothing of it. Where that is too much, or does not come, the connection
+// ends with the answer.
+func (a *arriving) rest() {
+	if a.ended.Load() {
+		return
+	}
+	if a.left.Load() <= unread {
+		_ = a.control.SetReadDeadline(time.Now().Add(a.patience))
+		if _, err := io.CopyN(io.Discard, a, unread+1); err == io.EOF {
+			_ = a.control.SetReadDeadline(time.Time{}) // of an answer that takes long
+			return
+		}
+	}
+	a.ended.Store(true)
+	a.Header().Set("Connection", "close")
+}

@@ -1,0 +1,200 @@
+package server_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// refusal is a request that is refused before anybody wants its body.
+type refusal struct {
+	name, method, path string
+	headers            []string
+	status             int
+	length             int // of the body; 0 = long enough for several pieces on the way
+}
+
+// refusals are requests of every listener's parts that are answered before their body is read.
+func refusals(key string) []refusal {
+	bearer := func(token string) []string { return []string{"Authorization: Bearer " + token} }
+	const json, form = "Content-Type: application/json", "Content-Type: application/x-www-form-urlencoded"
+	list := []refusal{
+		{name: "a token that is none", path: "/cgi-bin/wxopen/qrcodejumpget?access_token=none", status: 200},
+		{name: "a token that is none, a short body", path: "/cgi-bin/wxopen/qrcodejumpget?access_token=none", status: 200, length: 20},
+		{name: "no token", path: "/intp/marketcode/tickettocode", status: 200},
+		{name: "an unknown call", path: "/cgi-bin/nothing", status: 200},
+		{name: "a method that the call does not take", method: "PUT", path: "/cgi-bin/stable_token", status: 200},
+		{name: "a platform's token that is none", path: "/cgi-bin/component/api_query_auth?component_access_token=none", status: 200},
+		{name: "a body that is longer than calls take", path: "/cgi-bin/stable_token", status: 200, length: 1<<20 - 1},
+		{name: "the authorisation page without its address", path: "/cgi-bin/componentloginpage", headers: []string{form}, status: 400},
+		{name: "the authorisation page from another site", path: "/cgi-bin/componentloginpage", headers: []string{form,
+			"Sec-Fetch-Site: cross-site"}, status: 403},
+		{name: "a scan without a key", path: "/scan/v1/resolve", headers: []string{json}, status: 401},
+		{name: "a scan with a wrong key", path: "/scan/v1/explain", headers: bearer("qrs_none"), status: 401},
+		{name: "a scan that is too long", path: "/scan/v1/resolve", headers: bearer(key), status: 413, length: 300 << 10},
+		{name: "a call of scans that is none", path: "/scan/v1/nothing", headers: []string{json}, status: 404},
+		{name: "a scan by another method", method: "PUT", path: "/scan/v1/resolve", headers: []string{json}, status: 405},
+		{name: "no admin token", path: "/admin/v1/accounts", headers: []string{json}, status: 401},
+		{name: "an import without a token", path: "/admin/v1/rules/import", headers: []string{"Content-Type: application/x-ndjson"},
+			status: 401},
+		{name: "an operation that is none", path: "/admin/v1/nothing", headers: bearer(servertest.AdminToken), status: 404},
+		{name: "an operation by another method", method: "PATCH", path: "/admin/v1/accounts", headers: bearer(servertest.AdminToken), status: 405},
+		{name: "a body that the operation does not take", path: "/admin/v1/scan-keys", headers: append(bearer(servertest.AdminToken), json),
+			status: 400},
+		{name: "another site's page", path: "/admin/v1/accounts", headers: append(bearer(servertest.AdminToken), "Sec-Fetch-Site: cross-site"),
+			status: 403},
+		{name: "the metrics by a POST", path: "/metrics", status: 200}, // an unknown call of the wire
+		{name: "a page of the console, not signed in", path: "/console/people", headers: []string{form}, status: 401},
+		{name: "a form of another site", path: "/console/login", headers: []string{form, "Sec-Fetch-Site: cross-site"}, status: 403},
+		{name: "a page of the console that is none", path: "/console/nothing", headers: []string{form}, status: 401},
+		{name: "the provider's way in, without a provider", path: "/console/login/callback", headers: []string{form}, status: 404},
+		{name: "a page of a host that is not ours", path: "/t/1", headers: []string{"Host: cafe.example"}, status: 200},
+		{name: "the health by a POST", path: "/healthz", status: 200},
+		{name: "a document by a POST", path: "/openapi.json", status: 200},
+	}
+	for i := range list {
+		if list[i].method == "" {
+			list[i].method = "POST"
+		}
+		if list[i].length == 0 {
+			list[i].length = 40 << 10
+		}
+	}
+	return list
+}
+
+// Issue 28, 5: libcurl 7.88 of Debian 12 lost the answer of 10 to 45 in 100 such calls over HTTP/2: the answer came while
+// it was sending, and after it that nobody wants the rest.
+func TestAnAnswerArrivesAtTheDistributionsCurl(t *testing.T) {
+	t.Parallel()
+	if out, err := exec.CommandContext(t.Context(), "curl", "--version").Output(); err != nil || !bytes.Contains(out, []byte("HTTP2")) {
+		t.Skipf("it needs a curl that speaks HTTP/2: %v", err)
+	}
+	s := servertest.Start(t, servertest.Options{Seed: shop, Guarded: true, Config: func(c *server.Config) { c.TLSDev = true }})
+	h := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}}
+	defer h.CloseIdleConnections()
+	send := func(r *http.Request) servertest.Answer {
+		t.Helper()
+		a, err := h.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Body.Close()
+		body, err := io.ReadAll(a.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return servertest.Answer{Status: a.StatusCode, Body: string(body)}
+	}
+	var made struct{ Key string }
+	send(s.Request("POST", "/admin/v1/scan-keys", `{"name":"app"}`, "Content-Type: application/json",
+		"Authorization: Bearer "+servertest.AdminToken)).JSON(t, &made)
+	s.Hide(made.Key)
+	folder := t.TempDir()
+	list := refusals(made.Key)
+	var plan strings.Builder
+	for i, r := range list {
+		file := filepath.Join(folder, fmt.Sprint(i))
+		// No JSON and no form: an operation that reads it refuses it as well.
+		if err := os.WriteFile(file, bytes.Repeat([]byte("x"), r.length), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		joined := "?"
+		if strings.Contains(r.path, "?") {
+			joined = "&"
+		}
+		fmt.Fprintf(&plan, "next\nurl = \"%s%s%sn=[1-40]\"\nrequest = %s\ndata-binary = \"@%s\"\noutput = /dev/null\ninsecure\nsilent\nhttp2\n"+
+			"max-time = 30\nnoproxy = \"*\"\nwrite-out = \"%d %%{http_code} %%{http_version} %%{exitcode} %%{errormsg}\\n\"\n",
+			s.URL, r.path, joined, r.method, file, i)
+		for _, h := range r.headers {
+			fmt.Fprintf(&plan, "header = %q\n", h)
+		}
+	}
+	curl := exec.CommandContext(t.Context(), "curl", "-q", "-K", "-")
+	curl.Stdin = strings.NewReader(plan.String())
+	out, err := curl.Output()
+	if err != nil {
+		t.Logf("curl: %v", err)
+	}
+	arrived, other := make([]int, len(list)), make([]string, len(list))
+	for line := range strings.Lines(string(out)) {
+		var i, status, code int
+		var version string
+		if _, err := fmt.Sscan(line, &i, &status, &version, &code); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		if status == list[i].status && version == "2" && code == 0 {
+			arrived[i]++
+		} else {
+			other[i] = strings.TrimSpace(line)
+		}
+	}
+	for i, r := range list {
+		if arrived[i] != 40 {
+			t.Errorf("%s: %d of 40 answers arrived; one said %q", r.name, arrived[i], other[i])
+		}
+	}
+
+	// What is longer than anybody reads is no way to make the server read.
+	r, err := http.NewRequestWithContext(t.Context(), "POST", s.URL+"/admin/v1/accounts", endless{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := send(r); a.Status != http.StatusUnauthorized {
+		t.Errorf("a body without an end: %d", a.Status)
+	}
+}
+
+// What somebody sends, and nobody reads, holds neither a connection nor an answer for ever.
+func TestABodyThatNeverComesHoldsNothing(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop, Guarded: true, BodyTimeout: 50 * time.Millisecond,
+		Config: func(c *server.Config) { c.TLSDev = true }})
+	const authorised = "Authorization: Bearer " + servertest.AdminToken + "\r\n"
+	for name, c := range map[string]struct{ head, status string }{
+		"a refused call":                      {"POST /cgi-bin/wxopen/qrcodejumpget HTTP/1.1\r\nContent-Length: 10\r\n", "200"},
+		"an export":                           {"GET /admin/v1/export/rules HTTP/1.1\r\nContent-Length: 10\r\n" + authorised, "200"},
+		"an export in pieces":                 {"GET /admin/v1/export/accounts HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + authorised, "200"},
+		"an export of scans":                  {"GET /admin/v1/scans/export HTTP/1.1\r\nContent-Length: 10\r\n" + authorised, "200"},
+		"a wrong token":                       {"POST /admin/v1/accounts HTTP/1.1\r\nContent-Length: 1000000\r\n", "401"},
+		"a wrong token and far too much":      {"POST /admin/v1/accounts HTTP/1.1\r\nContent-Length: 1000000000\r\n", "401"},
+		"a page":                              {"GET /console/login HTTP/1.1\r\nContent-Length: 10\r\n", "200"},
+		"a client that waits to be asked":     {"POST /admin/v1/accounts HTTP/1.1\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n", "401"},
+		"one that goes away after its answer": {"POST /scan/v1/resolve HTTP/1.1\r\nContent-Length: 1000\r\nConnection: close\r\n", "401"},
+	} {
+		conn, err := tls.Dial("tcp", strings.TrimPrefix(s.URL, "https://"), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, c.head+"Host: 127.0.0.1\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(conn) // until the server closes
+		conn.Close()
+		if err != nil && !isReset(err) || !strings.HasPrefix(string(answer), "HTTP/1.1 "+c.status) {
+			t.Errorf("%s: %v, %.200s", name, err, answer)
+		}
+	}
+}
+
+func isReset(err error) bool {
+	_, broken := err.(*net.OpError)
+	return broken
+}
+
+// endless is a body without an end.
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) { return len(b), nil }
