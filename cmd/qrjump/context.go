@@ -18,6 +18,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/qrjump/qrjump/internal/spelling"
+	"github.com/qrjump/qrjump/internal/yamltext"
 )
 
 // contextFile is the file of named contexts. It holds no secret, only where each
@@ -85,7 +86,9 @@ func readContexts() (file contextFile, path string, err error) {
 		return file, path, nil
 	}
 	if err == nil {
-		err = yaml.UnmarshalWithOptions(text, &file, yaml.Strict())
+		if err = yamltext.Check(text); err == nil {
+			err = yaml.UnmarshalWithOptions(text, &file, yaml.Strict())
+		}
 		if errors.Is(err, io.EOF) {
 			err = nil // empty
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/yamltext"
 )
 
 type faultList struct{ operator }
@@ -209,6 +210,9 @@ func (c *stubSet) Run(s *session) error {
 	}
 	var file struct {
 		Stubs []fileStub `yaml:"stubs"`
+	}
+	if err := yamltext.Check(text); err != nil {
+		return misused("%s: %v", c.File, err)
 	}
 	if err := yaml.UnmarshalWithOptions(text, &file, yaml.Strict()); err != nil {
 		return yamlFault(c.File, err)

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"filippo.io/age"
 
@@ -199,7 +198,9 @@ func verifyFolder(dir string, signers parcel.Signers) (m parcel.Manifest, err er
 	if m, err = parcel.Verify(head[0], head[1], signers); err != nil {
 		return m, err
 	}
+	named := map[string]bool{parcel.ManifestName: true, parcel.SignatureName: true}
 	for _, p := range m.Parts {
+		named[p.Name] = true
 		if err := checkPart(dir, p); err != nil {
 			return m, err
 		}
@@ -209,9 +210,7 @@ func verifyFolder(dir string, signers parcel.Signers) (m parcel.Manifest, err er
 		return m, err
 	}
 	for _, f := range there {
-		named := f.Name() == parcel.ManifestName || f.Name() == parcel.SignatureName ||
-			slices.ContainsFunc(m.Parts, func(p parcel.Part) bool { return p.Name == f.Name() })
-		if !named || !f.Type().IsRegular() {
+		if !named[f.Name()] || !f.Type().IsRegular() {
 			return m, fmt.Errorf("%w: %.70q is no file of it", parcel.ErrChanged, f.Name())
 		}
 	}

@@ -61,10 +61,17 @@ func ReadFile(file string) ([]Recorded, error) {
 	return read(file, f)
 }
 
+// What a stand-in stands for is made again when a cassette is compared or replayed. It may
+// cost so many characters for each byte of the cassette, and some for the first lines.
+const (
+	standInsPerByte = 512
+	standInsBefore  = 1 << 20
+)
+
 func read(file string, from io.Reader) (list []Recorded, err error) {
 	lines := bufio.NewScanner(from)
 	lines.Buffer(nil, longest)
-	n := 0
+	n, price := 0, -standInsBefore
 	for lines.Scan() {
 		n++
 		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
@@ -73,6 +80,10 @@ func read(file string, from io.Reader) (list []Recorded, err error) {
 		one, err := parseLine(slices.Clone(lines.Bytes()))
 		if err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", file, n, err)
+		}
+		if price += one.price() - standInsPerByte*len(lines.Bytes()); price > 0 {
+			return nil, fmt.Errorf("%s:%d: the stand-ins until here stand for more than %d characters a byte: no recording does that", file, n,
+				standInsPerByte)
 		}
 		one.Number = n
 		list = append(list, one)
@@ -84,6 +95,41 @@ func read(file string, from io.Reader) (list []Recorded, err error) {
 		return nil, fmt.Errorf("%s: no call is in it", file)
 	}
 	return list, nil
+}
+
+// price is how many characters the stand-ins of a line stand for.
+func (r *Recorded) price() (n int) {
+	masked := []string{r.Method, r.Path, r.Type}
+	for _, of := range r.Headers {
+		masked = append(masked, of)
+	}
+	for _, one := range masked {
+		n += priceOf(one)
+	}
+	return n + r.query.price() + r.request.price() + r.answer.price()
+}
+
+func (v value) price() (n int) {
+	if v.kind == text {
+		n = priceOf(v.text)
+	}
+	for _, name := range v.names {
+		n += priceOf(name)
+	}
+	for _, item := range v.items {
+		n += item.price()
+	}
+	return n
+}
+
+func priceOf(masked string) (n int) {
+	if !strings.Contains(masked, "{") {
+		return 0
+	}
+	for _, one := range parseMarks(masked) {
+		n += min(one.mark.length, longestStandIn)
+	}
+	return n
 }
 
 // headerNames are the headers of an answer that are kept.

@@ -189,6 +189,8 @@ func (p *player) play(ctx context.Context, r *Recorded) error {
 		return p.skip(r, "a page for a person's browser")
 	case r.answer.kind == object && decided && !p.faulty:
 		return p.skip(r, why)
+	case r.query.longest() > longestStandIn || r.request.longest() > longestStandIn:
+		return p.skip(r, fmt.Sprintf("it sent a value of more than %d characters", longestStandIn))
 	}
 	missing, err := p.prepare(ctx, r)
 	if err != nil {

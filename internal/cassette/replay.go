@@ -61,7 +61,7 @@ func (p *Player) know(r *Recorded, v value) {
 // shownFor is what a caller gets for a stand-in.
 func shownFor(m mark, r *Recorded) string {
 	if m.kind == "buffer" {
-		return base64.StdEncoding.EncodeToString(make([]byte, m.length*3/4))
+		return base64.StdEncoding.EncodeToString(make([]byte, min(m.length, longestStandIn)*3/4))
 	}
 	return m.standIn(r.At)
 }
@@ -101,23 +101,17 @@ func (p *Player) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 		w.Header()["Content-Type"] = nil
 	}
 	w.WriteHeader(r.Status)
-	w.Write(shown(r))
+	if m := whole(r.answer); r.answerRawKind != "" {
+		_ = m.writeRaw(w) // a caller that leaves has what it wanted
+	} else if r.answer.kind != absent {
+		w.Write(show(r, r.answer).json())
+	}
 	if r.Fault != "" {
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// shown is a line's answer as a caller gets it.
-func shown(r *Recorded) []byte {
-	if r.answerRawKind != "" {
-		return whole(r.answer).rawBody()
-	}
-	if r.answer.kind == absent {
-		return nil
-	}
-	return show(r, r.answer).json()
-}
-
+// show is a line's answer as a caller gets it.
 func show(r *Recorded, v value) value {
 	if v.kind == text {
 		if m, ok := wholeMark(v.text); ok {

@@ -75,6 +75,7 @@ type Stage struct {
 	owner   map[int]int // of a token's number, the party's
 	agent   map[int]int // of the number of a token that a platform has for an account, the platform's
 	rules   []seedRule
+	links   map[[2]int]bool // who is linked with whom
 	sets    map[int][]int   // of the number of a refresh token, what the account lets the platform do
 	touched map[string]bool // owner and prefix, or two accounts: what there was of them before is known
 	ownLink bool            // an account's own token made links
@@ -84,7 +85,7 @@ type Stage struct {
 // NewStage reads off the lines which accounts, platforms and rules there were.
 func NewStage(lines []Recorded) *Stage {
 	s := &Stage{lines: lines, parties: map[int]*party{}, owner: map[int]int{}, agent: map[int]int{}, touched: map[string]bool{},
-		sets: map[int][]int{}}
+		links: map[[2]int]bool{}, sets: map[int][]int{}}
 	for i := range lines {
 		s.issued(&lines[i])
 	}
@@ -380,7 +381,9 @@ func (s *Stage) learnCall(r *Recorded, p *party) {
 }
 
 func (s *Stage) link(p, to *party) {
-	if to.n != 0 && !slices.Contains(p.linked, to.n) {
+	key := [2]int{p.n, to.n}
+	if to.n != 0 && !s.links[key] {
+		s.links[key] = true
 		p.linked = append(p.linked, to.n)
 	}
 }

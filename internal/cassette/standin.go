@@ -3,14 +3,21 @@ package cassette
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 	"unicode/utf8"
 )
 
+// longestStandIn is how long a value is that stands in for another, in characters. A body
+// that is no JSON is as long as it was.
+const longestStandIn = 64 << 10
+
 // standIn is a value of a mark's kind and length, another for every number of a
-// mark. Where the length is too short for that it is longer.
+// mark. Where the length is too short for that it is longer, and where it is more than
+// longestStandIn it is shorter.
 func (m mark) standIn(at time.Time) string {
+	m.length = min(m.length, longestStandIn)
 	fill := func(begin, with string) string {
 		return begin + strings.Repeat(with, max(0, m.length-utf8.RuneCountInString(begin)))
 	}
@@ -39,12 +46,38 @@ func (m mark) standIn(at time.Time) string {
 	return fill(fmt.Sprintf("%c%d", m.kind[0], m.n), "x")
 }
 
-// rawBody is a body of a kind that is no JSON.
-func (m mark) rawBody() []byte {
+// writeRaw writes a body of a kind that is no JSON, piece by piece: the longest take no memory.
+func (m mark) writeRaw(to io.Writer) error {
 	begin := map[string]string{"blank": " ", "broken": "{", "bytes": "\xff", "html": "<", "plain": "a=b"}[m.kind]
 	with := []byte("x")
 	if m.kind == "blank" {
 		with = []byte(" ")
 	}
-	return append([]byte(begin), bytes.Repeat(with, max(0, min(m.length, longestBody)-len(begin)))...)
+	left := max(0, min(m.length, longestBody)-len(begin))
+	_, err := io.WriteString(to, begin)
+	for piece := bytes.Repeat(with, min(left, 32<<10)); left > 0 && err == nil; left -= len(piece) {
+		piece = piece[:min(left, len(piece))]
+		_, err = to.Write(piece)
+	}
+	return err
+}
+
+// rawBody is what writeRaw writes.
+func (m mark) rawBody() []byte {
+	var b bytes.Buffer
+	_ = m.writeRaw(&b) // a buffer takes everything
+	return b.Bytes()
+}
+
+// longest is how many characters the longest stand-in stands for.
+func (v value) longest() (n int) {
+	if v.kind == text {
+		for _, one := range parseMarks(v.text) {
+			n = max(n, one.mark.length)
+		}
+	}
+	for _, item := range v.items {
+		n = max(n, item.longest())
+	}
+	return n
 }

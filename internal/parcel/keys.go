@@ -12,11 +12,9 @@ import (
 	"filippo.io/age/agessh"
 )
 
-// workFactor is scrypt's for a passphrase, as the age program has it.
+// workFactor is scrypt's for a passphrase, as the age program has it: 256 MiB. A stranger's
+// file may cost no more than one of ours.
 const workFactor = 18
-
-// maxWorkFactor bounds what a stranger's file may cost whoever opens it.
-const maxWorkFactor = 20
 
 // Recipients reads public keys that one file can be encrypted to: age1…, ssh-ed25519 or
 // ssh-rsa.
@@ -87,6 +85,6 @@ func ByPassphrase(word string) ([]age.Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	one.SetMaxWorkFactor(maxWorkFactor)
+	one.SetMaxWorkFactor(workFactor)
 	return []age.Identity{one}, nil
 }

@@ -113,6 +113,13 @@ type place struct {
 	at   uint32
 }
 
+// Salt and prefix are hashed and compared with each read code, so the head of a file may
+// not make them long.
+const (
+	maxSalt       = 64 // bytes
+	maxLinePrefix = 256
+)
+
 // maxLineCodes bounds the memory of a job: 32 bytes a code.
 const maxLineCodes = 100_000_000
 
@@ -128,7 +135,8 @@ func ReadLine(r io.Reader) (*Job, error) {
 	sum.Write(line)
 	salt, err := hex.DecodeString(j.Salt)
 	n := j.codes() + j.Proofs
-	if err != nil || j.From < 0 || j.To < j.From || j.Proofs < 0 || j.Spare < 0 || j.Spare >= j.codes() ||
+	if err != nil || len(salt) > maxSalt || len(j.Prefix) > maxLinePrefix ||
+		j.From < 0 || j.To < j.From || j.Proofs < 0 || j.Spare < 0 || j.Spare >= j.codes() ||
 		max(j.codes(), j.Proofs, n) > maxLineCodes { // each alone first: the sum may be too great for an int64
 		return nil, errors.New("the header of the file for the line cannot be")
 	}

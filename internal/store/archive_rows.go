@@ -3,11 +3,13 @@ package store
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -108,6 +110,10 @@ func headsOf(columns []string) []string {
 	return heads
 }
 
+// maxRow bounds a row, in bytes. The longest that we write is a block of the log of calls, of
+// less than one MiB.
+const maxRow = 16 << 20
+
 // rowReader reads what WriteRows wrote, one row in memory at a time.
 type rowReader struct {
 	table   string
@@ -163,6 +169,9 @@ func (r *rowReader) line() ([]byte, error) {
 	}
 	r.long = r.long[:0]
 	for errors.Is(err, bufio.ErrBufferFull) {
+		if len(r.long) > maxRow {
+			return nil, fmt.Errorf("it is longer than %d MiB", maxRow>>20)
+		}
 		r.long = append(r.long, line...)
 		line, err = r.lines.ReadSlice('\n')
 	}
@@ -174,8 +183,36 @@ func (r *rowReader) line() ([]byte, error) {
 func anyRow(line []byte, columns []string) ([]any, error) {
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.UseNumber()
-	var row map[string]any
-	if err := d.Decode(&row); err != nil {
+	// Word by word, so that what no row has takes no memory: a gzip may hold a thousand
+	// times its length of it.
+	word := func() (json.Token, error) {
+		w, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF // the line ends, and not the rows
+		}
+		return w, err
+	}
+	if begin, err := word(); err != nil || begin != json.Delim('{') {
+		return nil, cmp.Or(err, errors.New("it is no object"))
+	}
+	row := make(map[string]any, len(columns))
+	for d.More() {
+		name, err := word()
+		if err != nil {
+			return nil, err
+		}
+		column, _ := name.(string)
+		if !slices.Contains(columns, column) {
+			return nil, fmt.Errorf("there is no column %.40q", column)
+		}
+		if row[column], err = word(); err != nil {
+			return nil, err
+		}
+		if _, nested := row[column].(json.Delim); nested {
+			return nil, fmt.Errorf("%s is neither a text nor a number", column)
+		}
+	}
+	if _, err := word(); err != nil { // its end
 		return nil, err
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {

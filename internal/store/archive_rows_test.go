@@ -262,6 +262,34 @@ func TestWrittenRowsAreReadTheFastWay(t *testing.T) {
 	})
 }
 
+// zeros is a line without an end, as a gzip of a few bytes may hold it.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = '0'
+	}
+	return len(b), nil
+}
+
+// Issue 28: what no row has takes no memory, and a row that does not end is refused.
+func TestARowThatIsNoneIsRefusedBeforeItIsRead(t *testing.T) {
+	columns := []string{"at", "hash"}
+	for _, line := range []string{`{"at":[` + strings.Repeat("0,", 1<<16), `{"at":` + strings.Repeat("[", 1<<16),
+		`{` + strings.Repeat(`"a":1,`, 1<<16)} {
+		if got := testing.AllocsPerRun(1, func() {
+			if _, err := anyRow([]byte(line), columns); err == nil {
+				t.Errorf("%.20s is a row", line)
+			}
+		}); got > 50 {
+			t.Errorf("%.20s takes %v allocations", line, got)
+		}
+	}
+	if _, err := newRowReader("seeds", columns, zeros{}).next(); err == nil || err.Error() != "row 1 of seeds: it is longer than 16 MiB" {
+		t.Errorf("a line without an end: %v", err)
+	}
+}
+
 func BenchmarkReadARow(b *testing.B) {
 	columns := []string{"changed_at", "created_at", "host", "id", "key", "kind", "test_links"}
 	line := []byte(

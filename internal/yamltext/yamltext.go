@@ -14,20 +14,31 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// maxDepth is how deep a file may be nested: seeds need six.
-const maxDepth = 32
+const (
+	// maxDepth is how deep a file may be nested: seeds need six.
+	maxDepth = 32
+	// maxKeys is how many keys a map of a line each may have: the parser copies those that
+	// it has for each further one. A seed that names every behaviour has less than half.
+	maxKeys = 1000
+)
 
-// Check returns an error for a text that takes far more memory to read than
-// it is long: nested deeper than maxDepth, or with aliases, which may stand
-// for each other. It only splits the text into its words.
+// Check returns an error for a text that takes far more time or memory to read than
+// it is long: nested deeper than maxDepth, with more than maxKeys keys in a map, of many
+// documents, or with aliases, which may stand for each other. It only splits the text
+// into its words.
 func Check(text []byte) error {
-	var columns []int // of the block lists and maps that a word is in
-	flow := 0
+	var columns, keys []int // of the block lists and maps that a word is in, and how many keys each has
+	flow, documents := 0, 0
 	var last *token.Token
 	for _, t := range lexer.Tokenize(string(text)) {
 		switch t.Type {
 		case token.AliasType:
 			return fmt.Errorf("line %d: aliases (*) are not read here: write out what it stands for", t.Position.Line)
+		case token.DocumentHeaderType, token.DocumentEndType:
+			if documents++; documents > 2 { // one before and one behind it
+				return fmt.Errorf("line %d: want one document", t.Position.Line)
+			}
+			columns, keys, flow = nil, nil, 0
 		case token.SequenceStartType, token.MappingStartType:
 			flow++
 		case token.SequenceEndType, token.MappingEndType:
@@ -41,10 +52,16 @@ func Check(text []byte) error {
 				column = last.Position.Column // the key's
 			}
 			for len(columns) > 0 && columns[len(columns)-1] > column {
-				columns = columns[:len(columns)-1]
+				columns, keys = columns[:len(columns)-1], keys[:len(keys)-1]
 			}
 			if len(columns) == 0 || columns[len(columns)-1] < column {
-				columns = append(columns, column)
+				columns, keys = append(columns, column), append(keys, 0)
+			}
+			if t.Type == token.SequenceEntryType {
+				break
+			}
+			if keys[len(keys)-1]++; keys[len(keys)-1] > maxKeys {
+				return fmt.Errorf("line %d: a map has more than %d keys: write a list", t.Position.Line, maxKeys)
 			}
 		}
 		if len(columns)+flow > maxDepth {
