@@ -8,6 +8,16 @@ import (
 // AddUp is what Run does once a second.
 func (c *Counter) AddUp(ctx context.Context) error { return c.addUp(ctx) }
 
+// StoreAddedUp is how every AddUp and CatchUp ends: what is added up by then is stored, whoever added it up.
+func (c *Counter) StoreAddedUp(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.loaded {
+		return nil
+	}
+	return c.saveAll(ctx, false)
+}
+
 // HoldNotes makes a recount move its notes into the file when so many bytes came, and
 // compare so many at once.
 func (c *Counter) HoldNotes(bytes int) { c.notesHeld = bytes }

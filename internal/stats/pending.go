@@ -105,12 +105,13 @@ func (p *pending) origins(all map[string]*ledger.Taken) map[string]*ledger.Taken
 
 // collect adds up the next events, as many as limit, and returns how many.
 func (c *Counter) collect(ctx context.Context, limit int) (n int, err error) {
-	for e, err := range c.Log.Read(ctx, c.pending.to) {
-		if err != nil {
-			return n, fmt.Errorf("reading the ledger after position %d: %w", c.pending.to, err)
+	for e, fault := range c.Log.Read(ctx, c.pending.to) {
+		if err = fault; err != nil {
+			err = fmt.Errorf("reading the ledger after position %d: %w", c.pending.to, err)
+			break
 		}
-		if err := c.count(ctx, &e); err != nil {
-			return n, err
+		if err = c.count(ctx, &e); err != nil {
+			break
 		}
 		if n++; n >= limit || c.full() {
 			break
@@ -121,11 +122,11 @@ func (c *Counter) collect(ctx context.Context, limit int) (n int, err error) {
 	}
 	if id := c.Log.ID(); id != c.state.Ledger {
 		// A stream was made anew: what was read may be of it, behind a position of the
-		// one before.
+		// one before, also where the reading broke off.
 		c.loaded = false
-		return 0, fmt.Errorf("%w: reading %s, it is %s", errOtherLedger, c.state.Ledger, id)
+		return 0, errors.Join(fmt.Errorf("%w: reading %s, it is %s", errOtherLedger, c.state.Ledger, id), err)
 	}
-	return n, nil
+	return n, err
 }
 
 // errOtherLedger is returned when the ledger became another one while it was read.

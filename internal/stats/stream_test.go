@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
@@ -116,6 +117,65 @@ func TestAStreamIsCountedOnce(t *testing.T) {
 		t.Errorf("%d scans in the feed, want %d", n, sum.scans)
 	}
 	noDifference(t, c)
+}
+
+// torn is a log that becomes another while it is read, of which the reader gets a part.
+type torn struct {
+	*renewed
+	next *memoryLog
+}
+
+var errTorn = errors.New("the answer broke off")
+
+func (l *torn) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, error] {
+	tears := l.next != nil
+	if tears {
+		l.memoryLog, l.id, l.next = l.next, "anew", nil
+	}
+	return func(yield func(ledger.Entry, error) bool) {
+		for e, err := range l.renewed.Read(ctx, after) {
+			// As a shipper brings them: each 250 say that the log has all before them.
+			e.From = ledger.Origin{Node: l.id, Position: e.Position, Before: (e.Position - 1) / 250 * 250}
+			if !yield(e, err) {
+				return
+			}
+			if tears && e.Position == 600 {
+				yield(ledger.Entry{}, errTorn)
+				return
+			}
+		}
+	}
+}
+
+// A log is made anew between a look at it and the reading, and the reading breaks off: nothing of it is stored as if it stood in
+// the log before, where what stands before it is counted.
+func TestALogThatIsMadeAnewWhileItIsReadInPart(t *testing.T) {
+	t.Parallel()
+	events := &traffic{r: rand.New(rand.NewPCG(6, 8)), now: began, users: 20}
+	before, anew := &memoryLog{}, &memoryLog{}
+	if err := errors.Join(before.Append(t.Context(), events.take(300)), anew.Append(t.Context(), events.take(700))); err != nil {
+		t.Fatal(err)
+	}
+	log := &torn{renewed: &renewed{before, "before"}}
+	c := newCounter(openStore(t, store.Target{Dir: storetest.Folder(t)}), log)
+	if err := c.CatchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := before.Append(t.Context(), events.take(1)); err != nil { // so that there is something to read
+		t.Fatal(err)
+	}
+	log.next = anew
+	if err := c.CatchUp(t.Context()); !errors.Is(err, errTorn) {
+		t.Fatal(err)
+	}
+	if err := errors.Join(c.StoreAddedUp(t.Context()), c.CatchUp(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	a, err := c.Ask(t.Context(), stats.Question{What: stats.Scans, From: began.AddDate(0, -1, 0), To: began.AddDate(0, 6, 0),
+		Limit: stats.MaxAnswers})
+	if err != nil || a.Scans != 300+700 {
+		t.Errorf("%d scans are counted, want the 300 of the log before and the 700 of the other: %v", a.Scans, err)
+	}
 }
 
 // interrupted is a stream to which something happens when a node ships to it, and the

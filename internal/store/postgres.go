@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -69,7 +70,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 				return nil
 			}
 			return enter(ctx, c, fence.Load())
-		})))
+		}), stdlib.OptionResetSession(usable)))
 	}
 	var db *sql.DB
 	closing := []func() error{func() error { return db.Close() }}
@@ -215,6 +216,15 @@ func (b postgresBell) Close() {
 // users is the number of the lock that every connection of a running server
 // shares, one for each schema of a database.
 const users = `hashtextextended('qrjump uses ' || coalesce(current_schema(), ''), 0)`
+
+// usable lets a connection be used once more, but not one that refuses changes: it does so as long as it lives, also when new ones
+// take them.
+func usable(_ context.Context, c *pgx.Conn) error {
+	if c.PgConn().ParameterStatus("default_transaction_read_only") == "on" {
+		return driver.ErrBadConn
+	}
+	return nil
+}
 
 // enter lets a new connection in: never while somebody works alone, or with other
 // keys than this process knows.

@@ -5,6 +5,10 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+
+	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 )
 
 // Issue 12: two balancers that ask at once hear the same, and not what was true
@@ -53,4 +57,30 @@ func TestProbesShareOneLook(t *testing.T) {
 			cancel()
 		}
 	})
+}
+
+// A session refuses changes as long as it lives when it began while the database did: when the database takes changes again a node
+// makes them, though nobody ended its sessions.
+func TestASessionThatBeganReadOnlyIsNotUsedForEver(t *testing.T) {
+	t.Parallel()
+	target := newPostgres(t)
+	s := open(t, target)
+	set := func(value string) {
+		dbtest.Exec(t, dbtest.Server(t), `ALTER DATABASE `+dbtest.Name(target.URL)+` SET default_transaction_read_only = `+value)
+	}
+	change := func() error {
+		return s.update(t.Context(), func(tx *Tx) error {
+			return tx.PutDomain(t.Context(), rules.Domain{Host: "h.example", Status: rules.Denied})
+		})
+	}
+	set("on")
+	dbtest.Exec(t, dbtest.Server(t), `SELECT pg_terminate_backend(pid, 600000) FROM pg_stat_activity
+		WHERE datname = '`+dbtest.Name(target.URL)+`'`)
+	if out, is := errors.AsType[*errcode.Outage](change()); !is || out.What != readOnlyDatabase {
+		t.Fatalf("a change of a database that takes none: %v", out)
+	}
+	set("off")
+	if err := errors.Join(change(), s.Ping(t.Context())); err != nil {
+		t.Errorf("when it takes them again: %v", err)
+	}
 }
