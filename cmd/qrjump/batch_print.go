@@ -5,17 +5,45 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/qrjump/qrjump/internal/labels"
+	"github.com/qrjump/qrjump/internal/symbol"
 )
 
-// said tells what a job wrote.
-func (f *rangeFlags) said(s *session, total int64, files []printedFile) error {
+// readBack is what the labels of a job were read back to say: Draw refuses one that does not say what it should.
+type readBack struct {
+	mu     sync.Mutex
+	Labels int64    `json:"labels"`
+	Unread int64    `json:"unread"` // whose dot matrix came from elsewhere, and is of no kind that is known here
+	Index  int64    `json:"index"` // of the label with the lowest one
+	Says   []string `json:"says"`  // by its symbols
+}
+
+// note is told each label that was drawn.
+func (b *readBack) note(r labels.Row, d symbol.Drawing) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if slices.Contains(d.Says, "") {
+		b.Unread++
+	}
+	if b.Labels++; b.Labels == 1 || r.Index < b.Index {
+		b.Index, b.Says = r.Index, d.Says
+	}
+}
+
+// said tells what a job wrote, and of labels what they say.
+func (f *rangeFlags) said(s *session, total int64, files []printedFile, read *readBack) error {
 	if f.Out == "-" {
 		return nil
 	}
-	return f.print(s, map[string]any{"application_id": f.ID, "codes": total, "files": files}, func(w io.Writer) {
+	said := map[string]any{"application_id": f.ID, "codes": total, "files": files}
+	if read != nil {
+		said["read_back"] = read
+	}
+	return f.print(s, said, func(w io.Writer) {
 		var size int64
 		for _, one := range files {
 			size += one.Bytes
@@ -25,6 +53,18 @@ func (f *rangeFlags) said(s *session, total int64, files []printedFile) error {
 			where = plain(files[0].File) + " to " + plain(files[len(files)-1].File)
 		}
 		fmt.Fprintf(w, "wrote %s of %d to %s, %s\n", countedCodes(total), f.ID, where, counted(int(size), "byte"))
+		if read == nil || read.Labels == 0 {
+			return
+		}
+		if read.Unread == 0 {
+			fmt.Fprintf(w, "read back %s as drawn: each says its code\n", counted(int(read.Labels), "label"))
+		} else {
+			fmt.Fprintf(w, "read back %s as drawn: the dot matrix of %d is none that is known here, all else says its code\n",
+				counted(int(read.Labels), "label"), read.Unread)
+		}
+		for _, text := range read.Says {
+			fmt.Fprintf(w, "index %d: %s\n", read.Index, saysText(text))
+		}
 	})
 }
 
@@ -72,7 +112,7 @@ func (c *batchListCodes) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	return c.said(s, src.count(), []printedFile{{c.Out, src.count(), size}})
+	return c.said(s, src.count(), []printedFile{{c.Out, src.count(), size}}, nil)
 }
 
 // labelFlags say what stands on each label of a job.
@@ -96,6 +136,8 @@ func (c *batchSheet) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	var read readBack
+	design.Drawn = read.note
 	sheet, err := c.sheet(design)
 	if err != nil {
 		return err
@@ -107,17 +149,20 @@ func (c *batchSheet) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	job, err := beginJob(&c.rangeFlags, map[string]any{"sheet": c.labelFlags, "page": c.Page, "columns": c.Columns, "rows": c.PageRows,
-		"margin": c.Margin, "gap": c.Gap, "crop_marks": c.CropMarks, "footer": c.Footer, "logo": c.Logo, "logo_width": c.LogoWidth,
+	job, err := beginJob(&c.rangeFlags, map[string]any{"sheet": c.labelFlags, "page": c.pageFlags, "logo": c.Logo, "logo_width": c.LogoWidth,
 		"pages": c.PerFile})
 	if err != nil {
 		return err
 	}
-	perPage := int64(sheet.PerPage())
+	perPage, lead := int64(sheet.PerPage()), int64(sheet.Lead())
 	write := func(w io.Writer, rows iter.Seq2[labels.Row, error], first int64, done func(int)) error {
-		return sheet.Write(w, c.ID, rows, int(first/perPage)+1, done)
+		page := 1
+		if first > 0 {
+			page += int((first + lead) / perPage)
+		}
+		return sheet.Write(w, c.ID, rows, page, done)
 	}
-	return c.parts(s, &src, job, c.PerFile*perPage, write)
+	return c.parts(s, &src, job, c.PerFile*perPage, lead, &read, write)
 }
 
 // sheet is what the flags say of pages.
@@ -125,7 +170,10 @@ func (c *batchSheet) sheet(design labels.Design) (sheet labels.Sheet, err error)
 	if c.PerFile < 0 {
 		return sheet, misused("--per-file %d: want 1 or more", c.PerFile)
 	}
-	if sheet, err = c.printing(c.Kind, c.pageFlags).Sheet(design); err != nil {
+	if err := c.check(); err != nil {
+		return sheet, err
+	}
+	if sheet, err = c.printing(c.Kind, c.pageFlags).OnSheets(design); err != nil {
 		return sheet, misprinted(err)
 	}
 	if c.Logo != "" {
@@ -143,12 +191,12 @@ func (c *batchSheet) sheet(design labels.Design) (sheet labels.Sheet, err error)
 }
 
 // parts writes a job of several files, with a bar on the terminal.
-func (f *rangeFlags) parts(s *session, src *rowSource, job *printJob, each int64,
+func (f *rangeFlags) parts(s *session, src *rowSource, job *printJob, each, lead int64, read *readBack,
 	write func(w io.Writer, rows iter.Seq2[labels.Row, error], first int64, done func(int)) error) error {
 	progress := newBar(s, src.count(), "drawing")
 	defer progress.end()
 	progress.add(int(job.Labels))
-	files, err := job.parts(s, src.count(), each, func(from int64) (iter.Seq2[labels.Row, error], func(), error) {
+	files, err := job.parts(s, src.count(), each, lead, func(from int64) (iter.Seq2[labels.Row, error], func(), error) {
 		return f.ordered(s.ctx, src, from)
 	}, func(w io.Writer, rows iter.Seq2[labels.Row, error], first int64) error {
 		return write(w, rows, first, progress.add)
@@ -157,7 +205,7 @@ func (f *rangeFlags) parts(s *session, src *rowSource, job *printJob, each int64
 	if err != nil {
 		return unprintable(err)
 	}
-	return f.said(s, src.count(), files)
+	return f.said(s, src.count(), files, read)
 }
 
 type batchPictures struct {
@@ -173,6 +221,8 @@ func (c *batchPictures) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	var read readBack
+	design.Drawn = read.note
 	if c.PerFile < 1 {
 		return misused("--per-file %d: want 1 or more", c.PerFile)
 	}
@@ -193,7 +243,7 @@ func (c *batchPictures) Run(s *session) error {
 		return err
 	}
 	if zipped {
-		return c.parts(s, &src, job, c.PerFile, func(w io.Writer, rows iter.Seq2[labels.Row, error], _ int64, done func(int)) error {
+		return c.parts(s, &src, job, c.PerFile, 0, &read, func(w io.Writer, rows iter.Seq2[labels.Row, error], _ int64, done func(int)) error {
 			return design.Zip(w, c.ID, rows, format, done)
 		})
 	}
@@ -215,5 +265,5 @@ func (c *batchPictures) Run(s *session) error {
 	if err != nil {
 		return unprintable(err)
 	}
-	return c.said(s, src.count(), []printedFile{{c.Out, src.count(), size}})
+	return c.said(s, src.count(), []printedFile{{c.Out, src.count(), size}}, &read)
 }

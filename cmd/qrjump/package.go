@@ -63,6 +63,9 @@ func (c *packageMake) Run(s *session) error {
 	}
 	wish := client.PackageWish{From: r.From, To: r.To, Spare: c.Spare, Proofs: c.Proofs, Printer: name, Recipients: keys,
 		Formats: append(c.Format, c.With...), Reason: c.Reason, Actor: c.Actor}
+	if err := c.check(); err != nil {
+		return err
+	}
 	if len(c.With) > 0 {
 		drawing := client.LabelDrawing(c.printing(c.Kind, c.pageFlags))
 		wish.Drawing = &drawing

@@ -181,14 +181,15 @@ type printedFile struct {
 	Bytes  int64  `json:"bytes"`
 }
 
-// parts writes files of so many labels each, 0 = one of all; a part is there when it
+// parts writes files of so many labels each, 0 = one of all; the first has room for lead fewer. A part is there when it
 // is whole. rows begins at the label that it is given.
-func (j *printJob) parts(s *session, total, each int64, rows func(from int64) (iter.Seq2[labels.Row, error], func(), error),
+func (j *printJob) parts(s *session, total, each, lead int64, rows func(from int64) (iter.Seq2[labels.Row, error], func(), error),
 	write func(w io.Writer, rows iter.Seq2[labels.Row, error], first int64) error) (files []printedFile, err error) {
-	if each == 0 || each > total {
-		each = total
+	if each == 0 || each > total+lead {
+		each = total + lead
 	}
-	if j.out == "-" && each < total {
+	several := each < total+lead
+	if j.out == "-" && several {
 		return nil, misused("several files do not go to standard output: leave --per-file away, or give --out a name")
 	}
 	from, clean, err := rows(j.Labels)
@@ -200,6 +201,9 @@ func (j *printJob) parts(s *session, total, each int64, rows func(from int64) (i
 	defer stop()
 	for j.Labels < total {
 		n := min(each, total-j.Labels)
+		if j.Labels == 0 {
+			n = min(each-lead, total)
+		}
 		fill := func(w io.Writer) error { return write(w, some(s.ctx, next, n), j.Labels) }
 		if j.out == "-" {
 			w := bufio.NewWriterSize(s.out, 256<<10)
@@ -208,7 +212,7 @@ func (j *printJob) parts(s *session, total, each int64, rows func(from int64) (i
 			}
 			return nil, w.Flush()
 		}
-		name := partName(j.out, j.Parts+1, total > each)
+		name := partName(j.out, j.Parts+1, several)
 		size, err := replaceFile(name, fill)
 		if err != nil {
 			return nil, j.broken(err)

@@ -2,9 +2,12 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
+	"strings"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/labels"
@@ -27,6 +30,8 @@ type drawnSymbol struct {
 	Width  float64 `json:"width_mm"`
 	Height float64 `json:"height_mm"`
 	DPI    int     `json:"dpi"`
+	// Says is what each symbol was read back to say; "" of a dot matrix that came from elsewhere and that is not known here.
+	Says []string `json:"says"`
 }
 
 // draw writes one label.
@@ -47,12 +52,23 @@ func (f symbolFlags) draw(s *session, o outputFlags, design labels.Design, batch
 	if _, err := replaceFile(f.Out, func(w io.Writer) error { _, err := w.Write(label.Bytes()); return err }); err != nil {
 		return err
 	}
-	done := drawnSymbol{File: f.Out, Module: d.ModuleLength().Millimetres(), Dots: d.Module, DPI: d.DPI,
+	done := drawnSymbol{Says: d.Says, File: f.Out, Module: d.ModuleLength().Millimetres(), Dots: d.Module, DPI: d.DPI,
 		Width: symbol.LengthOf(d.Width, d.DPI).Millimetres(), Height: symbol.LengthOf(d.Height, d.DPI).Millimetres()}
 	return o.print(s, done, func(w io.Writer) {
 		fmt.Fprintf(w, "drew %s: %v by %vmm, a module is %vmm (%s at %d an inch)\n", plain(f.Out), done.Width, done.Height, done.Module,
 			counted(done.Dots, "dot"), done.DPI)
+		for _, text := range done.Says {
+			fmt.Fprintln(w, saysText(text))
+		}
 	})
+}
+
+// saysText tells what a symbol was read back to say.
+func saysText(text string) string {
+	if text == "" {
+		return "its dot matrix is drawn as it came: it is no Data Matrix, and nothing here reads it"
+	}
+	return "read back, it says " + plain(text)
 }
 
 type symbolCommand struct {
@@ -72,6 +88,9 @@ func (c *symbolCommand) Run(s *session) error {
 	}
 	m := indexName.FindStringSubmatch(c.What)
 	if m == nil {
+		if err := c.notOneCode(); err != nil {
+			return err
+		}
 		if c.Kind == "matrix" {
 			return misused("--kind matrix is the dot matrix of a code of a batch: name one as BATCH:INDEX, or take --kind datamatrix")
 		}
@@ -105,6 +124,31 @@ func (c *symbolCommand) Run(s *session) error {
 		return c.draw(s, c.outputFlags, design, id, r)
 	}
 	return fmt.Errorf("%s: no row came", c.What)
+}
+
+// likeCodes are texts that mean codes of a batch, and not themselves: a number, a colon and nothing but indexes; or, behind a number as
+// long as those of applications, whatever else stands between numbers.
+var likeCodes = regexp.MustCompile(`^\s*(?:([0-9]{1,18})\s*[:：]|([0-9]{9,18})\s*[/,;#@.\s])\s*(all|[0-9]*\s*(?:-\s*[0-9]*)?)\s*$`)
+
+// notOneCode refuses a text that somebody meant as codes of a batch: drawn as it is, it would be printed and open nothing.
+func (c *symbolCommand) notOneCode() error {
+	m := likeCodes.FindStringSubmatch(c.What)
+	switch {
+	case m == nil && c.KeyFile != "":
+		return misused("--key-file opens a code of a batch, and %q names none: want BATCH:INDEX, as in 500000001:0; to draw the text as it is, "+
+			"leave --key-file away", c.What)
+	case m == nil:
+		return nil
+	}
+	id, part := cmp.Or(m[1], m[2]), strings.Join(strings.Fields(m[3]), "")
+	if bareNumber.MatchString(part) {
+		return misused("%q looks like a code of batch %s, and is not written as one: qrjump symbol %s:%s", c.What, id, id, part)
+	}
+	if part != "all" && !rangeForm.MatchString(part) {
+		part = "RANGE"
+	}
+	return misused("%q looks like codes of batch %s, and symbol draws one: one code is qrjump symbol %s:INDEX; several are qrjump batch pictures %s "+
+		"%s --out FILE.zip, or on pages qrjump batch sheet %s %s --out FILE.pdf", c.What, id, id, id, part, id, part)
 }
 
 type ruleQR struct {

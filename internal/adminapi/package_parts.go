@@ -145,7 +145,7 @@ func writeDrawn(ctx context.Context, w io.Writer, p labels.Printing, batch int64
 	rows, none := labelRows(ctx, list, true), func(int) {}
 	switch {
 	case format == onSheets:
-		sheet, err := p.Sheet(design)
+		sheet, err := p.OnSheets(design)
 		if err != nil {
 			return err
 		}

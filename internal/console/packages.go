@@ -35,7 +35,7 @@ var (
 // those of sheets.
 var (
 	labelFields = []string{"module", "dpi", "quiet", "line_height", "colour", "background"}
-	pageFields  = []string{"page", "columns", "rows", "margin", "gap", "footer"}
+	pageFields  = []string{"sheet", "start_at", "offset", "page", "columns", "rows", "label", "pitch", "margin", "gap", "footer"}
 )
 
 type packagesView struct {
@@ -124,7 +124,7 @@ func (f *packageForm) blame(detail string) {
 func (c *Console) packages(v *visit) {
 	v.showPackages(http.StatusOK, packageForm{Batch: v.r.URL.Query().Get("batch"), Chosen: []string{"csv"},
 		Drawn: map[string]string{"kind": "qr", "level": "Q", "dpi": "300", "module": "0.4mm", "lines": "{serial}", "line_height": "2mm",
-			"page": "a4", "columns": "4", "rows": "10", "margin": "10mm", "gap": "0mm"}})
+			"page": "a4", "columns": "4", "rows": "10", "margin": "10mm", "gap": "0mm", "start_at": "1"}})
 }
 
 func (v *visit) showPackages(status int, form packageForm) {
@@ -175,16 +175,23 @@ func (c *Console) makePackage(v *visit) {
 		Proofs: number("proofs", f.Proofs), Printer: f.Printer, Reason: f.Reason, Formats: f.Chosen}
 	if f.draws() {
 		d := client.LabelDrawing{Kind: f.Drawn["kind"], Module: f.Drawn["module"], DPI: int(number("dpi", f.Drawn["dpi"])),
-			Level: f.Drawn["level"], Quiet: int(number("quiet", f.Drawn["quiet"])), LineHeight: f.Drawn["line_height"],
+			Level: f.Drawn["level"], LineHeight: f.Drawn["line_height"],
 			Beside: f.Drawn["beside"] != "", Colour: f.Drawn["colour"], Background: f.Drawn["background"]}
+		if f.Drawn["quiet"] != "" {
+			d.Quiet = new(int(number("quiet", f.Drawn["quiet"])))
+		}
 		for line := range strings.Lines(f.Drawn["lines"]) {
 			if line = strings.TrimSpace(line); line != "" {
 				d.Lines = append(d.Lines, line)
 			}
 		}
 		if f.Has("sheet") {
-			d.Page, d.Columns, d.Rows = f.Drawn["page"], int(number("columns", f.Drawn["columns"])), int(number("rows", f.Drawn["rows"]))
-			d.Margin, d.Gap, d.Footer, d.CropMarks = f.Drawn["margin"], f.Drawn["gap"], f.Drawn["footer"], f.Drawn["crop_marks"] != ""
+			if d.Sheet = f.Drawn["sheet"]; d.Sheet == "" { // one that is bought says these itself
+				d.Page, d.Columns, d.Rows = f.Drawn["page"], int(number("columns", f.Drawn["columns"])), int(number("rows", f.Drawn["rows"]))
+				d.Label, d.Pitch, d.Margin, d.Gap = f.Drawn["label"], f.Drawn["pitch"], f.Drawn["margin"], f.Drawn["gap"]
+			}
+			d.StartAt, d.Offset = int(number("start_at", f.Drawn["start_at"])), f.Drawn["offset"]
+			d.Footer, d.CropMarks = f.Drawn["footer"], f.Drawn["crop_marks"] != ""
 		}
 		wish.Drawing = &d
 	}

@@ -29,9 +29,12 @@ type Design struct {
 	Lines []string
 	// Processors is how many draw at once; 0 = all of the machine.
 	Processors int
+	// Drawn is told each label that was drawn and read back, by several processors at once; nil = nobody asks.
+	Drawn func(Row, symbol.Drawing)
 }
 
-// Draw lays out the label of a row of a batch.
+// Draw lays out the label of a row of a batch, and reads its symbols back from the dots that are printed: what says
+// something else than it should, or is not whole modules in a white zone, is an error and no label.
 func (d Design) Draw(batch int64, r Row) (symbol.Drawing, error) {
 	kinds := []Kind{d.Kind}
 	if d.Kind == Both {
@@ -45,7 +48,34 @@ func (d Design) Draw(batch int64, r Row) (symbol.Drawing, error) {
 		}
 		symbols = append(symbols, g)
 	}
-	return d.Style.Draw(d.lines(batch, r), symbols...)
+	label, err := d.Style.Draw(d.lines(batch, r), symbols...)
+	if err != nil {
+		return symbol.Drawing{}, err
+	}
+	seen, err := label.Grids()
+	if err != nil {
+		return symbol.Drawing{}, err
+	}
+	for i, kind := range kinds {
+		want, ours := r.Text, true
+		if kind == Matrix && r.Matrix != "" {
+			want, ours = r.Code, false
+		}
+		says, err := seen[i].Read()
+		switch {
+		case err != nil && !ours:
+			// The dots came from elsewhere, and may be of a symbol whose making is nobody's but its maker's.
+		case err != nil:
+			return symbol.Drawing{}, fmt.Errorf("what was drawn is not read: %w", err)
+		case says != want:
+			return symbol.Drawing{}, fmt.Errorf("what was drawn says %.60q, and should say %.60q: do not print it", says, want)
+		}
+		label.Says = append(label.Says, says)
+	}
+	if d.Drawn != nil {
+		d.Drawn(r, label)
+	}
+	return label, nil
 }
 
 func (d Design) grid(kind Kind, r Row) (symbol.Grid, error) {

@@ -18,9 +18,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/labels"
 	"github.com/qrjump/qrjump/internal/symbol"
 	"github.com/qrjump/qrjump/internal/testkit/readtest"
+	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
 const batch = 500000001
@@ -40,19 +42,8 @@ func made(t testing.TB, n int) []labels.Row {
 	var rows []labels.Row
 	for i := range n {
 		r := labels.Row{Code: "A" + chars(8, 36), Index: int64(i), Text: "P.URL.CN/0" + chars(18, 38)}
-		grid, err := symbol.DataMatrix(r.Code)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var matrix strings.Builder
-		for at := range symbol.FieldSide * symbol.FieldSide {
-			if grid.Dark(at%symbol.FieldSide-1, at/symbol.FieldSide-1) {
-				matrix.WriteByte('1')
-			} else {
-				matrix.WriteByte('0')
-			}
-		}
-		r.Matrix = matrix.String()
+		field := codes.Matrix([codes.CodeLength]byte([]byte(r.Code)))
+		r.Matrix = string(field[:])
 		rows = append(rows, r)
 	}
 	return rows
@@ -73,23 +64,35 @@ func design(kind labels.Kind, dpi int) labels.Design {
 		Style: symbol.Style{Module: 400, DPI: dpi, Ink: symbol.Black, Paper: symbol.White}}
 }
 
+// sheet is how a printing stands on pages.
+func sheet(t testing.TB, p labels.Printing, d labels.Design) labels.Sheet {
+	t.Helper()
+	s, err := p.OnSheets(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 func logo() image.Image {
 	m := image.NewRGBA(image.Rect(0, 0, 30, 20))
 	draw.Draw(m, m.Bounds(), image.NewUniform(color.RGBA{R: 200, A: 255}), image.Point{}, draw.Src)
 	return m
 }
 
-// Issue 18: sheets rendered to pictures, and every symbol on them read by two
-// readers, at two dot densities and after a light blur.
+// Issue 18: sheets rendered to pictures, and every symbol on them read, at two dot densities and after a light blur. The dots
+// themselves are those of TestEveryDotIsThatOfTheGrids.
 func TestEverySymbolOfASheetIsRead(t *testing.T) {
-	readtest.Need(t, "zbarimg", "dmtxread", "pdftoppm")
-	rows := made(t, 6)
-	for _, dpi := range []int{203, 300} {
-		for _, kind := range []labels.Kind{labels.QR, labels.DataMatrix, labels.Matrix, labels.Both} {
+	t.Parallel()
+	readtest.Need(t, "pdftoppm")
+	rows := made(t, whole.Or(6, 2))
+	for _, dpi := range whole.Or([]int{203, 300}, []int{203}) {
+		for _, kind := range whole.Or([]labels.Kind{labels.QR, labels.DataMatrix, labels.Matrix, labels.Both},
+			[]labels.Kind{labels.DataMatrix, labels.Both}) {
 			t.Run(fmt.Sprintf("%s at %d", kind, dpi), func(t *testing.T) {
-				s := labels.Sheet{Paper: labels.Paper{Width: 210_000, Height: 148_000}, Columns: 3, Rows: 2, Margin: 10_000, Gap: 2_000,
-					CropMarks: true, Footer: "batch {batch}: {from} to {to}, page {page}", Logo: logo(), LogoAt: 5000,
-					Design: design(kind, dpi)}
+				s := sheet(t, labels.Printing{Page: "210x148mm", Columns: 3, Rows: 2, Gap: "2mm", CropMarks: true,
+					Footer: "batch {batch}: {from} to {to}, page {page}"}, design(kind, dpi))
+				s.Logo, s.LogoAt = logo(), 5000
 				var file bytes.Buffer
 				written := 0
 				if err := s.Write(&file, batch, each(rows), 1, func(n int) { written += n }); err != nil {
@@ -102,81 +105,68 @@ func TestEverySymbolOfASheetIsRead(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				var cells, blurred []image.Image
-				for _, page := range readtest.Pages(t, file.Bytes(), dpi) {
-					for _, cell := range s.Cells() {
-						one := page.(interface {
-							SubImage(image.Rectangle) image.Image
-						}).SubImage(cell)
-						cells = append(cells, one)
-						blurred = append(blurred, readtest.Blur(one, module))
-					}
-				}
+				page := readtest.Pages(t, file.Bytes(), dpi)[0].(interface {
+					SubImage(image.Rectangle) image.Image
+				})
 				for i, r := range rows {
-					checkLabel(t, kind, r, cells[i], blurred[i])
+					cell := page.SubImage(s.Cells()[i])
+					checkLabel(t, kind, r, cell, readtest.Blur(cell, module))
 				}
 			})
 		}
 	}
 }
 
-// Issue 18: an SVG is read by two readers as another program has drawn it, with the
-// dots of the printer.
+// Issue 18: an SVG is read as another program has drawn it, with the dots of the printer.
 func TestEverySVGIsRead(t *testing.T) {
-	readtest.Need(t, "zbarimg", "dmtxread", "rsvg-convert")
+	t.Parallel()
+	readtest.Need(t, "rsvg-convert")
 	rows := made(t, 1)
-	for _, dpi := range []int{203, 300} {
-		for _, kind := range []labels.Kind{labels.QR, labels.DataMatrix, labels.Matrix, labels.Both} {
-			t.Run(fmt.Sprintf("%s at %d", kind, dpi), func(t *testing.T) {
-				d := design(kind, dpi)
-				d.Style.Beside = kind == labels.Both
-				err := d.Labels(batch, each(rows), "svg", func(r labels.Row, file []byte) error {
-					drawing, err := d.Draw(batch, r)
-					if err != nil {
-						return err
-					}
-					seen := readtest.Picture(t, file, dpi)
-					if is := seen.Bounds().Size(); is != image.Pt(drawing.Width, drawing.Height) {
-						t.Errorf("index %d is drawn with %v dots, and has %d by %d", r.Index, is, drawing.Width, drawing.Height)
-					}
-					checkLabel(t, kind, r, seen, readtest.Blur(seen, drawing.Module))
-					return nil
-				})
+	for _, dpi := range whole.Or([]int{203, 300}, []int{300}) {
+		for _, kind := range whole.Or([]labels.Kind{labels.QR, labels.DataMatrix, labels.Matrix, labels.Both}, []labels.Kind{labels.Both}) {
+			d := design(kind, dpi)
+			d.Style.Beside = kind == labels.Both
+			err := d.Labels(batch, each(rows), "svg", func(r labels.Row, file []byte) error {
+				drawing, err := d.Draw(batch, r)
 				if err != nil {
-					t.Error(err)
+					return err
 				}
+				seen := readtest.Picture(t, file, dpi)
+				if is := seen.Bounds().Size(); is != image.Pt(drawing.Width, drawing.Height) {
+					t.Errorf("%s at %d: index %d is drawn with %v dots, and has %d by %d", kind, dpi, r.Index, is, drawing.Width, drawing.Height)
+				}
+				checkLabel(t, kind, r, seen, readtest.Blur(seen, drawing.Module))
+				return nil
 			})
+			if err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }
 
 func checkLabel(t *testing.T, kind labels.Kind, r labels.Row, pictures ...image.Image) {
 	t.Helper()
-	check := func(found [][]string, want string) {
-		for i, readers := range found {
-			for reader, text := range readers {
-				if text != want {
-					t.Errorf("index %d, picture %d: reader %d found %q, not %q", r.Index, i, reader, text, want)
-				}
+	check := func(found []string, want string) {
+		for i, text := range found {
+			if text != want {
+				t.Errorf("index %d, picture %d: %q is found, not %q", r.Index, i, text, want)
 			}
 		}
 	}
-	switch kind {
-	case labels.QR:
+	if kind == labels.QR || kind == labels.Both {
 		check(readtest.QR(t, pictures...), r.Text)
+	}
+	switch kind {
 	case labels.DataMatrix:
 		check(readtest.DataMatrix(t, pictures...), r.Text)
-	case labels.Matrix:
-		check(readtest.DataMatrix(t, pictures...), r.Code)
-	case labels.Both:
-		check(readtest.QR(t, pictures...), r.Text)
+	case labels.Matrix, labels.Both:
 		check(readtest.DataMatrix(t, pictures...), r.Code)
 	}
 }
 
 func TestALabelThatDoesNotFitNamesTheModuleThatDoes(t *testing.T) {
-	s := labels.Sheet{Paper: labels.Paper{Width: 210_000, Height: 297_000}, Columns: 8, Rows: 20, Margin: 10_000,
-		Design: design(labels.QR, 600)}
+	s := sheet(t, labels.Printing{Columns: 8, Rows: 20}, design(labels.QR, 600))
 	err := s.Write(io.Discard, batch, each(made(t, 1)), 1, func(int) {})
 	size, ok := errors.AsType[*symbol.SizeError](err)
 	if !ok || size.Can == 0 {
@@ -186,7 +176,7 @@ func TestALabelThatDoesNotFitNamesTheModuleThatDoes(t *testing.T) {
 	if err := s.Write(io.Discard, batch, each(made(t, 1)), 1, func(int) {}); err != nil {
 		t.Errorf("what was named (%v) does not fit: %v", size.Can, err)
 	}
-	s.Columns, s.Rows = 100, 100
+	s = sheet(t, labels.Printing{Columns: 100, Rows: 100}, design(labels.QR, 600))
 	if err := s.Write(io.Discard, batch, each(made(t, 1)), 1, func(int) {}); err == nil || !strings.Contains(err.Error(), "fewer columns") {
 		t.Errorf("a cell of two millimetres: %v", err)
 	}
@@ -246,7 +236,7 @@ func TestRowsAreWhatListsWere(t *testing.T) {
 }
 
 func TestAShuffleHasEachRowOnce(t *testing.T) {
-	for _, count := range []uint64{1, 2, 3, 4, 5, 64, 65, 1000, 65_537} {
+	for _, count := range whole.Or([]uint64{1, 2, 3, 4, 5, 64, 65, 1000, 65_537}, []uint64{1, 2, 3, 4, 5, 64, 65, 1000}) {
 		order, seen := labels.NewPermutation(count, "reel 1"), make([]bool, count)
 		for place := range count {
 			n := order.At(place)
@@ -294,7 +284,7 @@ func TestAShuffleHasEachRowOnce(t *testing.T) {
 }
 
 func TestAnArchiveHasAPictureForEachRow(t *testing.T) {
-	rows := made(t, 40)
+	rows := made(t, whole.Or(40, 3))
 	var file bytes.Buffer
 	if err := design(labels.QR, 300).Zip(&file, batch, each(rows), "png", func(int) {}); err != nil {
 		t.Fatal(err)
@@ -322,7 +312,7 @@ func TestAnArchiveHasAPictureForEachRow(t *testing.T) {
 		pictures = append(pictures, m)
 	}
 	for i, found := range readtest.QR(t, pictures...) {
-		if found[0] != rows[i].Text || found[1] != rows[i].Text {
+		if found != rows[i].Text {
 			t.Errorf("file %d has %q, not %q", i, found, rows[i].Text)
 		}
 	}
@@ -341,13 +331,13 @@ func TestAnErrorEndsAJob(t *testing.T) {
 			yield(labels.Row{}, broken)
 		}
 	}
-	for _, n := range []int{0, 1, 500} {
+	for _, n := range []int{0, 1, 40} {
 		err := design(labels.QR, 300).Labels(batch, after(n), "zpl", func(labels.Row, []byte) error { return nil })
 		if !errors.Is(err, broken) {
 			t.Errorf("rows that end after %d: %v", n, err)
 		}
 	}
-	err := design(labels.QR, 300).Labels(batch, each(made(t, 500)), "zpl", func(labels.Row, []byte) error { return broken })
+	err := design(labels.QR, 300).Labels(batch, each(made(t, 40)), "zpl", func(labels.Row, []byte) error { return broken })
 	if !errors.Is(err, broken) {
 		t.Errorf("a full disk: %v", err)
 	}

@@ -68,8 +68,8 @@ func inOrder[In, Out any](workers int, in iter.Seq2[In, error], do func(In) (Out
 	return nil
 }
 
-// groups puts rows together, so many at a time; the last group may be smaller.
-func groups(rows iter.Seq2[Row, error], size int) iter.Seq2[[]Row, error] {
+// groups puts rows together, so many first and so many in each that follows; the last group may be smaller.
+func groups(rows iter.Seq2[Row, error], first, size int) iter.Seq2[[]Row, error] {
 	return func(yield func([]Row, error) bool) {
 		var group []Row
 		for r, err := range rows {
@@ -77,11 +77,11 @@ func groups(rows iter.Seq2[Row, error], size int) iter.Seq2[[]Row, error] {
 				yield(nil, err)
 				return
 			}
-			if group = append(group, r); len(group) == size {
+			if group = append(group, r); len(group) == first {
 				if !yield(group, nil) {
 					return
 				}
-				group = nil
+				group, first = nil, size
 			}
 		}
 		if len(group) > 0 {

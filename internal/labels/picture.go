@@ -34,7 +34,7 @@ type drawn struct {
 // The error is that of the rows or of take, or says why a label cannot be drawn.
 func (d Design) Labels(batch int64, rows iter.Seq2[Row, error], format Format, take func(Row, []byte) error) error {
 	write := Formats[format]
-	return inOrder(d.Processors, groups(rows, together), func(group []Row) (drawn, error) {
+	return inOrder(d.Processors, groups(rows, together, together), func(group []Row) (drawn, error) {
 		done := drawn{rows: group}
 		for _, r := range group {
 			drawing, err := d.Draw(batch, r)

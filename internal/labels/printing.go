@@ -14,7 +14,7 @@ type Printing struct {
 	Module     string
 	DPI        int
 	Level      string
-	Quiet      int
+	Quiet      *int // nil: what the symbol's standard demands
 	Lines      []string
 	LineHeight string
 	Beside     bool
@@ -22,11 +22,16 @@ type Printing struct {
 	Background string
 
 	// Those of sheets.
+	Sheet     string // the name of one that is bought; what else is said changes it
 	Page      string
-	Columns   int
-	Rows      int
-	Margin    string
-	Gap       string
+	Columns   int // 0: as many as labels of this size have room
+	Rows      int // as Columns
+	Label     string
+	Pitch     string
+	Margin    string // one, two or four lengths, as in CSS
+	Gap       string // one length, or two
+	StartAt   int    // the label of the first page that is printed first, from 1; 0: 1
+	Offset    string // by how much all is moved to the right and down
 	CropMarks bool
 	Footer    string
 }
@@ -36,8 +41,13 @@ func (p Printing) OrUsual() Printing {
 	p.Kind, p.Level = cmp.Or(p.Kind, string(QR)), cmp.Or(p.Level, "Q")
 	p.Module, p.LineHeight, p.DPI = cmp.Or(p.Module, "0.4mm"), cmp.Or(p.LineHeight, "2mm"), cmp.Or(p.DPI, 300)
 	p.Colour, p.Background = cmp.Or(p.Colour, "black"), cmp.Or(p.Background, "white")
-	p.Page, p.Columns, p.Rows = cmp.Or(p.Page, "a4"), cmp.Or(p.Columns, 4), cmp.Or(p.Rows, 10)
-	p.Margin, p.Gap = cmp.Or(p.Margin, "10mm"), cmp.Or(p.Gap, "0mm")
+	if p.Sheet != "" {
+		return p // it says the rest
+	}
+	p.Page, p.Margin = cmp.Or(p.Page, "a4"), cmp.Or(p.Margin, "10mm")
+	if p.Label == "" && p.Pitch == "" {
+		p.Columns, p.Rows, p.Gap = cmp.Or(p.Columns, 4), cmp.Or(p.Rows, 10), cmp.Or(p.Gap, "0mm")
+	}
 	return p
 }
 
@@ -82,18 +92,11 @@ func (p Printing) Design() (d Design, err error) {
 	return d, d.Style.Check()
 }
 
-// Sheet is how labels of a design stand on pages; it is not checked, so that a logo
+// OnSheets is how labels of a design stand on pages; it is not checked, so that a logo
 // can be added.
-func (p Printing) Sheet(d Design) (s Sheet, err error) {
-	s = Sheet{Columns: p.Columns, Rows: p.Rows, CropMarks: p.CropMarks, Footer: p.Footer, Design: d}
-	if s.Paper, err = ParsePaper(p.Page); err != nil {
-		return s, &WordError{"page", err}
-	}
-	if s.Margin, err = length("margin", p.Margin); err != nil {
-		return s, err
-	}
-	s.Gap, err = length("gap", p.Gap)
-	return s, err
+func (p Printing) OnSheets(d Design) (Sheet, error) {
+	s := Sheet{CropMarks: p.CropMarks, Footer: p.Footer, Design: d}
+	return s, p.layout(&s)
 }
 
 func length(word, text string) (symbol.Length, error) {

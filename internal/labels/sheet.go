@@ -5,6 +5,7 @@ import (
 	"image"
 	"io"
 	"iter"
+	"math"
 	"strconv"
 	"strings"
 
@@ -12,34 +13,16 @@ import (
 	"github.com/qrjump/qrjump/internal/symbol"
 )
 
-// Paper is a size of pages.
-type Paper struct{ Width, Height symbol.Length }
-
-// papers are those with a name.
-var papers = map[string]Paper{"a3": {297_000, 420_000}, "a4": {210_000, 297_000}, "a5": {148_000, 210_000}, "a6": {105_000, 148_000},
-	"letter": {215_900, 279_400}}
-
-// ParsePaper reads a4 or 100x150mm.
-func ParsePaper(text string) (Paper, error) {
-	if p, ok := papers[strings.ToLower(text)]; ok {
-		return p, nil
-	}
-	width, height, cut := strings.Cut(text, "x")
-	w, err1 := symbol.ParseLength(strings.TrimSuffix(width, "mm") + "mm")
-	h, err2 := symbol.ParseLength(height)
-	if !cut || err1 != nil || err2 != nil || w == 0 || h == 0 {
-		return Paper{}, fmt.Errorf("%q is no paper: want a3, a4, a5, a6, letter, or a size as in 100x150mm", text)
-	}
-	return Paper{w, h}, nil
-}
-
 // Sheet is how labels stand on pages: in cells of equal size, row by row.
 type Sheet struct {
-	Paper         Paper
-	Columns, Rows int
-	Margin        symbol.Length // around the cells
-	Gap           symbol.Length // between cells
-	CropMarks     bool          // in the margin, at the edges of the cells
+	Paper            Paper
+	Columns, Rows    int
+	Left, Top        symbol.Length // of the first cell
+	Width, Height    symbol.Length // of a cell
+	PitchX, PitchY   symbol.Length // from one cell to the next
+	OffsetX, OffsetY symbol.Length // by how much a printer has to be told to move all
+	StartAt          int           // the cell of the first page that is used first, from 1; 0 = 1
+	CropMarks        bool          // in the margin, at the edges of the cells
 	// Footer stands in the lower margin; {batch}, {from}, {to} and {page} are
 	// replaced in it, {from} and {to} by the indexes of the page's first and last.
 	Footer string
@@ -62,15 +45,16 @@ const (
 // PerPage is how many labels a page has.
 func (s Sheet) PerPage() int { return s.Columns * s.Rows }
 
+// Lead is how many cells of the first page stay empty.
+func (s Sheet) Lead() int { return max(s.StartAt, 1) - 1 }
+
 // Check returns what makes a sheet impossible, whatever is on its labels.
 func (s Sheet) Check() error {
+	right, below := s.rest()
+	margin := min(s.Left, s.Top, right, below)
 	switch {
 	case s.Columns < 1 || s.Rows < 1 || s.PerPage() > mostCells:
 		return fmt.Errorf("a page of %d by %d labels: want at least one column and one row, and at most %d labels a page", s.Columns, s.Rows, mostCells)
-	case s.CropMarks && s.Margin < markGap+markLength+markGap:
-		return fmt.Errorf("crop marks stand in the margin, and %v is too narrow: want %v or more", s.Margin, markGap+markLength+markGap)
-	case s.Footer != "" && s.Margin < s.leastFooter():
-		return fmt.Errorf("the footer stands in the margin, and %v is too narrow: want %v or more", s.Margin, s.leastFooter())
 	case s.Logo != nil && s.Logo.Bounds().Dx()*s.Logo.Bounds().Dy() > MostLogo:
 		return fmt.Errorf("a logo of %d×%d pixels is larger than needed: at most %d", s.Logo.Bounds().Dx(), s.Logo.Bounds().Dy(), MostLogo)
 	case s.Logo != nil && (s.LogoAt <= 0 || s.Logo.Bounds().Empty()):
@@ -83,7 +67,25 @@ func (s Sheet) Check() error {
 		return fmt.Errorf("a page of %d by %d labels leaves them no room on paper of %v by %v: take fewer, or smaller margins and gaps", s.Columns,
 			s.Rows, s.Paper.Width, s.Paper.Height)
 	}
+	switch {
+	case s.Columns > 1 && s.PitchX < s.Width || s.Rows > 1 && s.PitchY < s.Height:
+		return fmt.Errorf("labels of %v by %v every %v by %v lie on each other: want a pitch of at least their size", s.Width, s.Height, s.PitchX,
+			s.PitchY)
+	case right < 0 || below < 0:
+		return fmt.Errorf("%d by %d labels of %v by %v end %v by %v from the top left corner, and the paper has %v by %v: take fewer, or smaller "+
+			"margins", s.Columns, s.Rows, s.Width, s.Height, s.Paper.Width-right, s.Paper.Height-below, s.Paper.Width, s.Paper.Height)
+	case s.CropMarks && margin < markGap+markLength+markGap:
+		return fmt.Errorf("crop marks stand in the margin, and %v is too narrow: want %v or more", margin, markGap+markLength+markGap)
+	case s.Footer != "" && below < s.leastFooter():
+		return fmt.Errorf("the footer stands in the margin, and %v is too narrow: want %v or more", below, s.leastFooter())
+	}
 	return s.Design.Style.Check()
+}
+
+// rest is how much paper is left to the right of the last cell and below it.
+func (s Sheet) rest() (right, below symbol.Length) {
+	return s.Paper.Width - s.Left - symbol.Length(s.Columns-1)*s.PitchX - s.Width,
+		s.Paper.Height - s.Top - symbol.Length(s.Rows-1)*s.PitchY - s.Height
 }
 
 // leastFooter is the margin that holds a footer, beside crop marks or alone.
@@ -99,17 +101,27 @@ const footerSize = symbol.Length(2500)
 
 func (s Sheet) dots(l symbol.Length) int { return l.Dots(s.Design.Style.DPI) }
 
-// cell is the size of a cell in dots.
+// cell is the size of a cell in whole dots that are within it.
 func (s Sheet) cell() (width, height int) {
-	width = (s.dots(s.Paper.Width) - 2*s.dots(s.Margin) - (s.Columns-1)*s.dots(s.Gap)) / s.Columns
-	height = (s.dots(s.Paper.Height) - 2*s.dots(s.Margin) - (s.Rows-1)*s.dots(s.Gap)) / s.Rows
-	return width, height
+	whole := func(l symbol.Length) int {
+		return int(math.Floor(l.Millimetres()*float64(s.Design.Style.DPI)/25.4 + 1e-6))
+	}
+	return whole(s.Width), whole(s.Height)
 }
 
-// at is the top left corner of a cell in dots.
+// at is the top left corner of a cell in dots. Each cell is rounded by itself, so that
+// what is lost at one is not lost at all that follow.
 func (s Sheet) at(i int) (x, y int) {
-	width, height := s.cell()
-	return s.dots(s.Margin) + i%s.Columns*(width+s.dots(s.Gap)), s.dots(s.Margin) + i/s.Columns*(height+s.dots(s.Gap))
+	return s.dots(s.Left + s.OffsetX + symbol.Length(i%s.Columns)*s.PitchX), s.dots(s.Top + s.OffsetY + symbol.Length(i/s.Columns)*s.PitchY)
+}
+
+// middle is the top left corner in dots of what stands in the middle of a cell, which is rounded once.
+func (s Sheet) middle(i, width, height int) (x, y int) {
+	at := func(begin, pitch, size symbol.Length, n, dots int) int {
+		middle := (begin + symbol.Length(n)*pitch).Millimetres() + size.Millimetres()/2
+		return int(math.Round(middle*float64(s.Design.Style.DPI)/25.4 - float64(dots)/2))
+	}
+	return at(s.Left+s.OffsetX, s.PitchX, s.Width, i%s.Columns, width), at(s.Top+s.OffsetY, s.PitchY, s.Height, i/s.Columns, height)
 }
 
 // Cells are where the cells of a page are, in dots.
@@ -140,8 +152,11 @@ func (s Sheet) Write(w io.Writer, batch int64, rows iter.Seq2[Row, error], first
 		return err
 	}
 	numbered := func(yield func(numberedRows, error) bool) {
-		n := first
-		for group, err := range groups(rows, s.PerPage()) {
+		n, lead := first, 0
+		if first == 1 {
+			lead = s.Lead()
+		}
+		for group, err := range groups(rows, s.PerPage()-lead, s.PerPage()) {
 			if !yield(numberedRows{group, n}, err) {
 				return
 			}
@@ -181,9 +196,12 @@ type pages struct {
 }
 
 func (p pages) draw(n numberedRows) (drawnPage, error) {
-	page := pdf.NewPage(p.dots(p.Paper.Width), p.dots(p.Paper.Height), p.Design.Style.DPI)
+	page := pdf.NewPage(p.Paper.Width.Millimetres(), p.Paper.Height.Millimetres(), p.Design.Style.DPI)
 	width, height := p.cell()
-	logo := 0
+	logo, lead := 0, 0
+	if n.number == 1 {
+		lead = p.Lead()
+	}
 	if p.Logo != nil {
 		logo = p.dots(p.LogoAt) + p.dots(logoGap)
 	}
@@ -195,13 +213,12 @@ func (p pages) draw(n numberedRows) (drawnPage, error) {
 		if d.Width+logo > width || d.Height > height || p.logoHeight() > height {
 			return drawnPage{}, p.tooLarge(d, r, width, height, logo)
 		}
-		x, y := p.at(i)
-		x += (width - d.Width - logo) / 2
+		x, y := p.middle(lead+i, d.Width+logo, d.Height)
 		if p.Logo != nil {
-			page.Picture(p.logo, x, y+(height-p.logoHeight())/2, p.dots(p.LogoAt), p.logoHeight())
+			page.Picture(p.logo, x, y+(d.Height-p.logoHeight())/2, p.dots(p.LogoAt), p.logoHeight())
 			x += logo
 		}
-		d.On(page, p.font, x, y+(height-d.Height)/2)
+		d.On(page, p.font, x, y)
 	}
 	page.Colour(0, 0, 0)
 	if p.CropMarks {
@@ -246,22 +263,23 @@ func (p pages) tooLarge(d symbol.Drawing, r Row, width, height, logo int) error 
 // marks draws short lines in the margins, in line with the edges of the cells.
 func (p pages) marks(page *pdf.Page) {
 	width, height := p.cell()
-	pageWidth, pageHeight := p.dots(p.Paper.Width), p.dots(p.Paper.Height)
-	from, to := p.dots(p.Margin)-p.dots(markGap+markLength), p.dots(p.Margin)-p.dots(markGap)
+	near, far := p.dots(markGap), p.dots(markGap+markLength)
 	thin := float64(p.Design.Style.DPI) / 300
+	firstX, firstY := p.at(0)
 	lastX, lastY := p.at(p.PerPage() - 1)
+	lastX, lastY = lastX+width, lastY+height
 	for column := range p.Columns {
 		x, _ := p.at(column)
 		for _, x := range []int{x, x + width} {
-			page.Line(x, from, x, to, thin)
-			page.Line(x, lastY+height+p.dots(markGap), x, min(lastY+height+p.dots(markGap+markLength), pageHeight), thin)
+			page.Line(x, firstY-far, x, firstY-near, thin)
+			page.Line(x, lastY+near, x, lastY+far, thin)
 		}
 	}
 	for row := range p.Rows {
 		_, y := p.at(row * p.Columns)
 		for _, y := range []int{y, y + height} {
-			page.Line(from, y, to, y, thin)
-			page.Line(lastX+width+p.dots(markGap), y, min(lastX+width+p.dots(markGap+markLength), pageWidth), y, thin)
+			page.Line(firstX-far, y, firstX-near, y, thin)
+			page.Line(lastX+near, y, lastX+far, y, thin)
 		}
 	}
 }
@@ -272,5 +290,5 @@ func (p pages) footer(page *pdf.Page, n numberedRows) {
 	}
 	text := strings.NewReplacer("{batch}", strconv.FormatInt(p.batch, 10), "{page}", strconv.Itoa(n.number),
 		"{from}", strconv.FormatInt(n.rows[0].Index, 10), "{to}", strconv.FormatInt(n.rows[len(n.rows)-1].Index, 10)).Replace(p.Footer)
-	page.Text(p.font, float64(p.dots(footerSize)), p.dots(p.Margin), p.dots(p.Paper.Height)-p.dots(footerSize), text)
+	page.Text(p.font, float64(p.dots(footerSize)), p.dots(p.Left+p.OffsetX), p.dots(p.Paper.Height)-p.dots(footerSize), text)
 }

@@ -19,11 +19,11 @@ type use struct {
 	char rune
 }
 
-// NewPage begins a page of a size in dots, of which dpi make an inch.
-func NewPage(width, height, dpi int) *Page {
-	point := 72 / float64(dpi)
-	p := &Page{width: float64(width) * point, height: float64(height) * point, used: map[use]bool{}}
-	scale := strconv.FormatFloat(point, 'f', 8, 64)
+// NewPage begins a page of a size in millimetres. What is drawn on it is in dots, of which dpi make an inch.
+func NewPage(width, height float64, dpi int) *Page {
+	const inch = 25.4
+	p := &Page{width: width / inch * 72, height: height / inch * 72, used: map[use]bool{}}
+	scale := strconv.FormatFloat(72/float64(dpi), 'f', 8, 64)
 	p.content = append(p.content, scale+" 0 0 -"+scale+" 0 "+number(p.height)+" cm\n"...)
 	return p
 }

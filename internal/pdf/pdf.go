@@ -201,7 +201,8 @@ func (w *Writer) Close() error {
 	w.object(top.object, "<</Type/Pages/Count %d/Kids[%s]>>", top.pages, references(top.kids))
 	w.shared()
 	catalog, info := w.reserve(), w.reserve()
-	w.object(catalog, "<</Type/Catalog/Pages %d 0 R>>", top.object)
+	// Viewers offer to fit a page to the paper, or do it unasked; then no label of a bought sheet is where it was drawn.
+	w.object(catalog, "<</Type/Catalog/Pages %d 0 R /ViewerPreferences << /PrintScaling /None >> >>", top.object)
 	w.object(info, "<</Producer%s/Title%s/Subject%s>>", text("qrjump"), text(w.info.Title), text(w.info.Subject))
 	xref := w.at
 	w.write("xref\n0 %d\n0000000000 65535 f \n", len(w.places)+1)

@@ -22,7 +22,7 @@ func file(t *testing.T, pages int) *bytes.Buffer {
 	var b bytes.Buffer
 	w := pdf.NewWriter(&b, pdf.Info{Title: "码 (1)", Subject: "none"})
 	for i := range pages {
-		p := pdf.NewPage(72, 72, 72)
+		p := pdf.NewPage(25.4, 25.4, 72)
 		p.Colour(0, 0, 0)
 		p.Rect(i%72, i/72%72, 1, 1)
 		p.Fill()
@@ -80,7 +80,7 @@ func TestMemoryDoesNotGrowWithThePages(t *testing.T) {
 	}
 	add := func(pages int) {
 		for range pages {
-			p := pdf.NewPage(720, 720, 72)
+			p := pdf.NewPage(254, 254, 72)
 			for i := range 100 {
 				p.Rect(i, i, 1, 1)
 			}

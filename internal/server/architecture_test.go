@@ -116,7 +116,7 @@ var mayImport = map[string][]string{
 	"internal/testkit/dbtest":      {},
 	"internal/testkit/natstest":    {},
 	"internal/testkit/pagetest":    {},
-	"internal/testkit/readtest":    {},
+	"internal/testkit/readtest":    {"internal/testkit/whole"},
 	"internal/testkit/rowtest":     {"internal/behaviour"},
 	"internal/testkit/storetest":   {"internal/store", "internal/testkit/dbtest"},
 	"internal/testkit/whole":       {},

@@ -1,9 +1,13 @@
 package symbol
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"image"
 	"math"
+	"slices"
+	"strings"
 	"sync"
 	"unicode"
 
@@ -49,15 +53,75 @@ func ParseFont(file []byte) (*Font, error) {
 	if len(file) > largestFont {
 		return nil, fmt.Errorf("a font of more than %d MB", largestFont>>20)
 	}
-	all, err := sfnt.ParseCollection(file)
+	one, err := onlyOutlines(file)
 	if err != nil {
-		return nil, fmt.Errorf("no TrueType or OpenType font: %w", err)
+		return nil, err
 	}
-	f, err := all.Font(0)
+	f, err := sfnt.Parse(one)
 	if err != nil {
 		return nil, fmt.Errorf("no TrueType or OpenType font: %w", err)
 	}
 	return &Font{font: f, seen: map[rune]glyph{}}, nil
+}
+
+// outlineTables are those of a font that an outline is read from. Others are left
+// away: nothing here uses them, and a mistake in one would stop the font.
+const outlineTables = "CFF  OS/2 cmap glyf head hhea hmtx loca maxp post"
+
+// onlyOutlines is a font, or the first of a collection, as a file of its own with these tables, each at a
+// place that four divides. Fonts of Debian keep theirs anywhere, which the library refuses.
+func onlyOutlines(file []byte) ([]byte, error) {
+	errNone := errors.New("no TrueType or OpenType font: want a file that ends in .ttf, .otf or .ttc")
+	part := func(at, size uint32) []byte {
+		if end := uint64(at) + uint64(size); end > uint64(len(file)) {
+			return nil
+		}
+		return file[at : at+size]
+	}
+	number := binary.BigEndian.Uint32
+	begin := uint32(0)
+	if head := part(0, 16); head != nil && string(head[:4]) == "ttcf" {
+		begin = number(head[12:])
+	}
+	head := part(begin, 12)
+	if head == nil || !slices.Contains([]string{"\x00\x01\x00\x00", "OTTO", "true"}, string(head[:4])) {
+		return nil, errNone
+	}
+	records := part(begin+12, 16*uint32(binary.BigEndian.Uint16(head[4:])))
+	type table struct {
+		tag     string
+		content []byte
+	}
+	var tables []table
+	for record := range slices.Chunk(records, 16) {
+		tag := string(record[:4])
+		if !slices.Contains(strings.Split(outlineTables, " "), strings.TrimSpace(tag)) {
+			continue
+		}
+		content := part(number(record[8:]), number(record[12:]))
+		if content == nil {
+			return nil, fmt.Errorf("the font ends before its table %s: fetch the file again", tag)
+		}
+		tables = append(tables, table{tag, content})
+	}
+	slices.SortStableFunc(tables, func(a, b table) int { return strings.Compare(a.tag, b.tag) })
+	tables = slices.CompactFunc(tables, func(a, b table) bool { return a.tag == b.tag })
+	if len(tables) == 0 {
+		return nil, errNone
+	}
+	out := binary.BigEndian.AppendUint16(slices.Clone(head[:4]), uint16(len(tables)))
+	out = append(out, make([]byte, 6)...) // for a search that nobody makes
+	at := 12 + 16*len(tables)
+	for _, t := range tables {
+		out = append(append(out, t.tag...), 0, 0, 0, 0) // the sum is not looked at
+		out = binary.BigEndian.AppendUint32(out, uint32(at))
+		out = binary.BigEndian.AppendUint32(out, uint32(len(t.content)))
+		at += (len(t.content) + 3) &^ 3
+	}
+	for _, t := range tables {
+		out = append(append(out, t.content...), make([]byte, -len(t.content)&3)...)
+	}
+	return out, nil
 }
 
 // Glyph is that of pdf.Face.
@@ -124,11 +188,14 @@ func between(a, b [2]float64, share float64) [2]float64 {
 func (f *Font) Check(text string) error {
 	for _, r := range text {
 		if _, _, ok := f.Glyph(r); !ok || unicode.IsControl(r) {
-			return fmt.Errorf("the font has no %q: give another, a TrueType or OpenType file that has it", r)
+			return fmt.Errorf("the font has no %q: give another by --font, a TrueType or OpenType file that has it, for Chinese e.g. %s", r, chineseFont)
 		}
 	}
 	return nil
 }
+
+// chineseFont is a usual one with Chinese, of Debian's package fonts-wqy-microhei.
+const chineseFont = "/usr/share/fonts/truetype/wqy/wqy-microhei.ttc"
 
 // width is how wide a text is in a size, both in dots.
 func (f *Font) width(text string, size int) int {

@@ -4,13 +4,14 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sync"
 )
 
 // Style is how labels are printed.
 type Style struct {
 	Module Length // side of a module, rounded to whole dots of the printer
 	DPI    int    // dots an inch of the printer
-	Quiet  int    // modules around a symbol; 0 = what its standard demands
+	Quiet  *int   // modules around a symbol; nil = what its standard demands
 	Text   Length // size of the lines; 0 = 2mm
 	Beside bool   // the lines stand to the right of the symbols and not below
 	Ink    Colour
@@ -40,6 +41,9 @@ type Drawing struct {
 	lines              []line
 	size               int // of the lines
 	font               *Font
+	dots               func() *bitmap // drawn once, when they are first wanted
+	// Says is what the symbols were read back to say, from left to right; "" is one that was drawn as it came, and that no reader here knows.
+	Says []string
 }
 
 type placed struct {
@@ -61,8 +65,8 @@ func (s Style) Check() error {
 	if _, err := ModuleDots(s.Module, s.DPI); err != nil {
 		return err
 	}
-	if s.Quiet < 0 || s.Quiet > mostQuiet {
-		return fmt.Errorf("a quiet zone of %d modules: want at most %d", s.Quiet, mostQuiet)
+	if s.Quiet != nil && (*s.Quiet < 0 || *s.Quiet > mostQuiet) {
+		return fmt.Errorf("a quiet zone of %d modules: want at most %d", *s.Quiet, mostQuiet)
 	}
 	if size := s.textDots(); size < leastText {
 		return &SizeError{Why: fmt.Sprintf("lines of %v are %d dots of a printer of %d dots an inch, and need %d to be read", s.text(), size,
@@ -95,14 +99,14 @@ func (s Style) Draw(lines []string, symbols ...Grid) (Drawing, error) {
 	}
 	d := Drawing{DPI: s.DPI, Module: module, ink: s.Ink, paper: s.Paper, size: s.textDots(), font: s.Face()}
 	for _, g := range symbols {
-		if s.Quiet != 0 && s.Quiet < g.quiet {
-			return Drawing{}, &SizeError{Why: fmt.Sprintf("a quiet zone of %d modules is too small for this symbol", s.Quiet),
+		if s.Quiet != nil && *s.Quiet < g.quiet {
+			return Drawing{}, &SizeError{Why: fmt.Sprintf("a quiet zone of %s is too small for this symbol", modules(*s.Quiet)),
 				Next: fmt.Sprintf("take %d or more", g.quiet)}
 		}
-		d.Height = max(d.Height, (g.Height+2*cmp.Or(s.Quiet, g.quiet))*module)
+		d.Height = max(d.Height, (g.Height+2*s.quiet(g))*module)
 	}
 	for _, g := range symbols {
-		quiet := cmp.Or(s.Quiet, g.quiet) * module
+		quiet := s.quiet(g) * module
 		d.symbols = append(d.symbols, placed{g, d.Width + quiet, (d.Height - g.Height*module) / 2})
 		d.Width += g.Width*module + 2*quiet
 	}
@@ -113,7 +117,23 @@ func (s Style) Draw(lines []string, symbols ...Grid) (Drawing, error) {
 		return Drawing{}, &SizeError{Why: fmt.Sprintf("a picture of %d×%d dots is larger than %d a side", d.Width, d.Height, MostDots),
 			Can: s.smaller(MostDots, max(d.Width, d.Height))}
 	}
+	d.dots = sync.OnceValue(d.raster)
 	return d, nil
+}
+
+// quiet is the quiet zone of a symbol in modules.
+func (s Style) quiet(g Grid) int {
+	if s.Quiet != nil {
+		return *s.Quiet
+	}
+	return g.quiet
+}
+
+func modules(n int) string {
+	if n == 1 {
+		return "1 module"
+	}
+	return fmt.Sprintf("%d modules", n)
 }
 
 // smaller is the module at which what needs some dots now is within others.

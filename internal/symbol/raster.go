@@ -26,22 +26,30 @@ func (b *bitmap) set(x, y int) {
 	}
 }
 
+func (b *bitmap) inked(x, y int) bool {
+	return x >= 0 && y >= 0 && x < b.width && y < b.height && b.bits[y*b.stride+x/8]&(0x80>>(x%8)) != 0
+}
+
 func (b *bitmap) row(y int) []byte { return b.bits[y*b.stride : (y+1)*b.stride] }
 
-// raster is the drawing in dots.
+// raster is the drawing in dots. Symbols stand beside each other in the same rows of dots, so each adds its own
+// and copies none of a row that another has drawn into.
 func (d Drawing) raster() *bitmap {
 	b := &bitmap{width: d.Width, height: d.Height, stride: (d.Width + 7) / 8}
 	b.bits = make([]byte, b.stride*b.height)
+	one := &bitmap{width: d.Width, height: 1, stride: b.stride, bits: make([]byte, b.stride)} // a row of modules of one symbol
 	for _, p := range d.symbols {
 		for y := range p.Height {
-			at := p.y + y*d.Module
+			clear(one.bits)
 			for x := range p.Width * d.Module {
 				if p.Dark(x/d.Module, y) {
-					b.set(p.x+x, at)
+					one.set(p.x+x, 0)
 				}
 			}
-			for i := 1; i < d.Module; i++ {
-				copy(b.row(at+i), b.row(at))
+			for i := range d.Module {
+				for at, dots := range one.bits {
+					b.row(p.y + y*d.Module + i)[at] |= dots
+				}
 			}
 		}
 	}
@@ -53,7 +61,7 @@ func (d Drawing) raster() *bitmap {
 
 // PNG writes a drawing with one bit a dot, which says its dot density.
 func PNG(w io.Writer, d Drawing) error {
-	b := d.raster()
+	b := d.dots()
 	m := image.NewPaletted(image.Rect(0, 0, b.width, b.height),
 		color.Palette{color.RGBA{d.paper.R, d.paper.G, d.paper.B, 255}, color.RGBA{d.ink.R, d.ink.G, d.ink.B, 255}})
 	for y := range b.height {
@@ -92,7 +100,7 @@ func ZPL(w io.Writer, d Drawing) error {
 	if d.ink != Black || d.paper != White {
 		return errColour
 	}
-	b := d.raster()
+	b := d.dots()
 	out := bufio.NewWriter(w)
 	fmt.Fprintf(out, "^XA^PW%d^LL%d^LH0,0^FO0,0^GFA,%d,%d,%d,\n", b.stride*8, b.height, len(b.bits), len(b.bits), b.stride)
 	var line []byte
@@ -143,7 +151,7 @@ func EPL(w io.Writer, d Drawing) error {
 	if d.ink != Black || d.paper != White {
 		return errColour
 	}
-	b := d.raster()
+	b := d.dots()
 	out := bufio.NewWriter(w)
 	fmt.Fprintf(out, "\nN\nq%d\nQ%d,24\nGW0,0,%d,%d,", b.stride*8, b.height, b.stride, b.height)
 	for _, v := range b.bits {

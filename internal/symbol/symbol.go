@@ -9,7 +9,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/boombuler/barcode/datamatrix"
 	"github.com/boombuler/barcode/qr"
 )
 
@@ -32,6 +31,7 @@ const FieldSide = 19
 // Grid is the modules of a symbol without its quiet zone.
 type Grid struct {
 	Width, Height int
+	family        family
 	quiet         int // modules, which its standard demands around it
 	dark          []bool
 }
@@ -60,25 +60,7 @@ func QR(text string, level Level) (Grid, error) {
 		}
 		return Grid{}, fmt.Errorf("a text of %d bytes is too long for a QR code of level %c: %s", len(text), level, next)
 	}
-	return gridOf(m, qrQuiet), nil
-}
-
-// DataMatrix returns the ECC 200 Data Matrix of a text. It takes ASCII alone: what
-// other bytes mean, readers of Data Matrix do not agree on.
-func DataMatrix(text string) (Grid, error) {
-	if err := checkText(text); err != nil {
-		return Grid{}, err
-	}
-	for _, r := range text {
-		if r > '~' || r < ' ' {
-			return Grid{}, fmt.Errorf("a Data Matrix holds printable ASCII, not %q: take a QR code", r)
-		}
-	}
-	m, err := datamatrix.Encode(text)
-	if err != nil {
-		return Grid{}, fmt.Errorf("a text of %d bytes is too long for a Data Matrix: shorten it", len(text))
-	}
-	return gridOf(m, dataMatrixQuiet), nil
+	return gridOf(m), nil
 }
 
 func checkText(text string) error {
@@ -91,9 +73,9 @@ func checkText(text string) error {
 	return nil
 }
 
-func gridOf(m image.Image, quiet int) Grid {
+func gridOf(m image.Image) Grid {
 	b := m.Bounds()
-	g := Grid{Width: b.Dx(), Height: b.Dy(), quiet: quiet, dark: make([]bool, b.Dx()*b.Dy())}
+	g := Grid{Width: b.Dx(), Height: b.Dy(), family: qrCode, quiet: qrQuiet, dark: make([]bool, b.Dx()*b.Dy())}
 	for i := range g.dark {
 		r, _, _, _ := m.At(b.Min.X+i%g.Width, b.Min.Y+i/g.Width).RGBA()
 		g.dark[i] = r == 0
@@ -118,7 +100,7 @@ func Field(dots string) (Grid, error) {
 	if right < 0 {
 		return Grid{}, fmt.Errorf("a dot matrix without a black dot is no symbol")
 	}
-	g := Grid{Width: right - left + 1, Height: bottom - top + 1, quiet: dataMatrixQuiet}
+	g := Grid{Width: right - left + 1, Height: bottom - top + 1, family: dataMatrix, quiet: dataMatrixQuiet}
 	for y := top; y <= bottom; y++ {
 		for x := left; x <= right; x++ {
 			g.dark = append(g.dark, dots[y*FieldSide+x] == '1')

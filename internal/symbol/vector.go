@@ -66,7 +66,8 @@ func svgOutline(b *bufio.Writer, outline []pdf.Segment, at float64) {
 func PDF(w io.Writer, d Drawing) error {
 	b := bufio.NewWriter(w)
 	file := pdf.NewWriter(b, pdf.Info{})
-	page := pdf.NewPage(d.Width, d.Height, d.DPI)
+	mm := func(dots int) float64 { return float64(dots) * inch / 1000 / float64(d.DPI) }
+	page := pdf.NewPage(mm(d.Width), mm(d.Height), d.DPI)
 	d.On(page, file.Use(d.font), 0, 0)
 	if err := file.Add(page); err != nil {
 		return err

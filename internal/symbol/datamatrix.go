@@ -1,0 +1,264 @@
+package symbol
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/makiuchi-d/gozxing"
+	"github.com/makiuchi-d/gozxing/datamatrix/encoder"
+)
+
+// dmLongest is how many characters the largest symbol here holds at most: digits, two a codeword.
+const dmLongest = 2608
+
+// dmLargest is the side of the largest symbol that is drawn. There is one of 144, in whose order of blocks readers do not agree.
+const dmLargest = 132
+
+// squareFor is the smallest square symbol for so many codewords, nil where there is none.
+func squareFor(codewords int) *encoder.SymbolInfo {
+	largest, err := gozxing.NewDimension(dmLargest, dmLargest)
+	if err != nil {
+		return nil
+	}
+	size, err := encoder.SymbolInfo_Lookup(codewords, encoder.SymbolShapeHint_FORCE_SQUARE, nil, largest, true)
+	if err != nil {
+		return nil
+	}
+	return size
+}
+
+// Codewords of a Data Matrix that are no data. ISO/IEC 16022, 5.2.
+const (
+	dmPad        = 129
+	dmUpperShift = 235 // the next ASCII codeword is of a character 128 higher
+	dmBase256    = 231
+	dmC40        = 230
+	dmText       = 239
+	dmASCII      = 254 // ends C40 and text
+)
+
+// DataMatrix returns the smallest square ECC 200 Data Matrix of a text. It takes the
+// characters of ISO/IEC 8859-1, which its bytes mean where a symbol says nothing else;
+// of other bytes readers of Data Matrix do not agree what they mean.
+func DataMatrix(text string) (Grid, error) {
+	if err := checkText(text); err != nil {
+		return Grid{}, err
+	}
+	var bytes []byte
+	for _, r := range text {
+		if r < ' ' || r > '~' && r < 0xa0 || r > 0xff {
+			return Grid{}, fmt.Errorf("a Data Matrix holds printable ASCII and the letters of Western Europe, not %q: take a QR code", r)
+		}
+		bytes = append(bytes, byte(r))
+	}
+	var codewords []byte
+	var size *encoder.SymbolInfo
+	if len(bytes) <= dmLongest {
+		codewords, size = encodeDataMatrix(bytes)
+	}
+	if size == nil {
+		return Grid{}, fmt.Errorf("a text of %d characters is too long for a Data Matrix: shorten it", len(bytes))
+	}
+	all, err := encoder.ErrorCorrection_EncodeECC200(codewords, size)
+	if err != nil {
+		return Grid{}, fmt.Errorf("error correction of a Data Matrix: %w", err)
+	}
+	placed := encoder.NewDefaultPlacement(all, size.GetSymbolDataWidth(), size.GetSymbolDataHeight())
+	placed.Place()
+	g := Grid{Width: size.GetSymbolWidth(), Height: size.GetSymbolHeight(), family: dataMatrix, quiet: dataMatrixQuiet}
+	g.dark = make([]bool, g.Width*g.Height)
+	// Each region has a solid edge at its left and bottom, and a dotted one at its top and right.
+	wide, high := size.GetMatrixWidth(), size.GetMatrixHeight()
+	for i := range g.dark {
+		x, y := i%g.Width, i/g.Width
+		column, row := x%(wide+2), y%(high+2)
+		switch {
+		case column == 0 || row == high+1:
+			g.dark[i] = true
+		case row == 0:
+			g.dark[i] = column%2 == 0
+		case column == wide+1:
+			g.dark[i] = row%2 == 1
+		default:
+			g.dark[i] = placed.GetBit(x-2*(x/(wide+2))-1, y-2*(y/(high+2))-1)
+		}
+	}
+	return g, nil
+}
+
+// dmStep is one way to go on from a character of a text: in one encodation up to
+// another character, where ASCII is in force again.
+type dmStep struct {
+	from, cost int // all codewords up to the step's end
+	mode       byte
+}
+
+// encodeDataMatrix returns the codewords of a text, padded to the smallest square
+// symbol that holds them; nil where none does. Of all ways to write the text in ASCII,
+// C40, text and base 256, it takes the one with the fewest codewords.
+func encodeDataMatrix(text []byte) ([]byte, *encoder.SymbolInfo) {
+	best := make([]dmStep, len(text)+1) // by the character that is next
+	open := dmStep{cost: -1}            // C40 or text up to the end of the symbol, without the codeword that ends it
+	for i := 1; i < len(best); i++ {
+		best[i].cost = -1
+	}
+	var counts [2][]int // of values in C40 and in text, by the character
+	for i, mode := range []byte{dmC40, dmText} {
+		for _, b := range text {
+			counts[i] = append(counts[i], len(dmValues(mode, b)))
+		}
+	}
+	better := func(to int, s dmStep) {
+		if best[to].cost < 0 || s.cost < best[to].cost {
+			best[to] = s
+		}
+	}
+	for from := range text {
+		cost := best[from].cost
+		switch {
+		case text[from] >= 128:
+			better(from+1, dmStep{from, cost + 2, dmASCII})
+		case from+1 < len(text) && isDigit(text[from]) && isDigit(text[from+1]):
+			better(from+2, dmStep{from, cost + 1, dmASCII})
+			fallthrough
+		default:
+			better(from+1, dmStep{from, cost + 1, dmASCII})
+		}
+		for i, mode := range []byte{dmC40, dmText} {
+			values := 0
+			for to := from + 1; to <= len(text); to++ {
+				if values += counts[i][to-1]; values%3 > 0 {
+					continue
+				}
+				s := dmStep{from, cost + 1 + values/3*2 + 1, mode}
+				better(to, s)
+				if to == len(text) && (open.cost < 0 || s.cost-1 < open.cost) {
+					open = dmStep{from, s.cost - 1, mode}
+				}
+			}
+		}
+		for to := from + 1; text[from] >= 128 && to <= len(text); to++ {
+			better(to, dmStep{from, cost + 1 + dmLengthSize(to-from) + to - from, dmBase256})
+		}
+	}
+	size := squareFor(best[len(text)].cost)
+	if exact := squareFor(max(open.cost, 0)); open.cost > 0 && exact != nil && exact.GetDataCapacity() == open.cost &&
+		(size == nil || open.cost < size.GetDataCapacity()) {
+		// What fills a symbol to its end needs no end of its own.
+		best[len(text)], size = open, exact
+	}
+	if size == nil {
+		return nil, nil
+	}
+	var steps []int // by where they end
+	for to := len(text); to > 0; to = best[to].from {
+		steps = append(steps, to)
+	}
+	var out []byte
+	for _, to := range slices.Backward(steps) {
+		out = appendDataMatrix(out, best[to].mode, text[best[to].from:to])
+	}
+	out = out[:min(len(out), size.GetDataCapacity())] // the end of C40 or text that is not needed
+	for pad := false; len(out) < size.GetDataCapacity(); pad = true {
+		if pad {
+			out = append(out, dm253(len(out)+1))
+		} else {
+			out = append(out, dmPad)
+		}
+	}
+	return out, size
+}
+
+func isDigit(b byte) bool { return '0' <= b && b <= '9' }
+
+// appendDataMatrix writes a part of a text in one encodation, from ASCII to ASCII.
+func appendDataMatrix(out []byte, mode byte, part []byte) []byte {
+	switch mode {
+	case dmASCII:
+		switch {
+		case len(part) == 2:
+			return append(out, 130+10*(part[0]-'0')+part[1]-'0')
+		case part[0] >= 128:
+			return append(out, dmUpperShift, part[0]-128+1)
+		}
+		return append(out, part[0]+1)
+	case dmBase256:
+		out = append(out, dmBase256)
+		for _, b := range slices.Concat(dmLength(len(part)), part) {
+			at := len(out) + 1 // places are counted from 1
+			out = append(out, byte(int(b)+149*at%255+1))
+		}
+		return out
+	}
+	out = append(out, mode)
+	var values []int
+	for _, b := range part {
+		values = append(values, dmValues(mode, b)...)
+	}
+	for three := range slices.Chunk(values, 3) {
+		v := 1600*three[0] + 40*three[1] + three[2] + 1
+		out = append(out, byte(v>>8), byte(v))
+	}
+	return append(out, dmASCII)
+}
+
+// dmLength is how base 256 says how many bytes follow.
+func dmLength(n int) []byte {
+	if n < 250 {
+		return []byte{byte(n)}
+	}
+	return []byte{byte(n/250 + 249), byte(n % 250)}
+}
+
+func dmLengthSize(n int) int {
+	if n < 250 {
+		return 1
+	}
+	return 2
+}
+
+// dm253 is the padding at a place, counted from 1: it differs from place to place, so
+// that it makes no pattern.
+func dm253(place int) byte {
+	v := dmPad + 149*place%253 + 1
+	if v > 254 {
+		v -= 254
+	}
+	return byte(v)
+}
+
+// dmShift2 are the characters of the second shift of C40 and text.
+const dmShift2 = `!"#$%&'()*+,-./:;<=>?@[\]^_`
+
+// dmValues are the values of a character in C40 or text: one where it is of the basic
+// set, two behind a shift, two more where it is above ASCII.
+func dmValues(mode, b byte) []int {
+	if b >= 128 {
+		return append([]int{1, 30}, dmValues(mode, b-128)...)
+	}
+	basic, other := byte('A'), byte('a')
+	if mode == dmText {
+		basic, other = other, basic
+	}
+	switch {
+	case b == ' ':
+		return []int{3}
+	case isDigit(b):
+		return []int{int(b-'0') + 4}
+	case basic <= b && b < basic+26:
+		return []int{int(b-basic) + 14}
+	case b < ' ':
+		return []int{0, int(b)}
+	case other <= b && b < other+26:
+		return []int{2, int(b-other) + 1}
+	}
+	if i := strings.IndexByte(dmShift2, b); i >= 0 {
+		return []int{1, i}
+	}
+	// What is left of the third shift: ` and from { on.
+	if b == '`' {
+		return []int{2, 0}
+	}
+	return []int{2, int(b-'{') + 27}
+}

@@ -1,0 +1,109 @@
+package symbol
+
+import (
+	"fmt"
+	"image"
+
+	"github.com/makiuchi-d/gozxing"
+	dmdecoder "github.com/makiuchi-d/gozxing/datamatrix/decoder"
+	qrdecoder "github.com/makiuchi-d/gozxing/qrcode/decoder"
+)
+
+// family is what reads a symbol.
+type family byte
+
+const (
+	qrCode family = iota + 1
+	dataMatrix
+)
+
+// Read is what a symbol says to a reader that did not draw it.
+func (g Grid) Read() (string, error) {
+	rows := make([][]bool, g.Height)
+	for y := range rows {
+		rows[y] = g.dark[y*g.Width : (y+1)*g.Width]
+	}
+	bits, err := gozxing.ParseBoolMapToBitMatrix(rows)
+	if err != nil {
+		return "", fmt.Errorf("read a symbol: %w", err)
+	}
+	if g.family == qrCode {
+		found, err := qrdecoder.NewDecoder().Decode(bits, map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_CHARACTER_SET: "UTF-8"})
+		if err != nil {
+			return "", fmt.Errorf("read a QR code: %w", err)
+		}
+		return found.GetText(), nil
+	}
+	found, err := dmdecoder.NewDecoder().Decode(bits)
+	if err != nil {
+		return "", fmt.Errorf("read a Data Matrix: %w", err)
+	}
+	return found.GetText(), nil
+}
+
+// Grids are the symbols of a drawing as they are printed, from left to right: taken
+// from its dots, which must be those of whole modules within a white quiet zone, and
+// which must be what SVG and PDF draw as rectangles.
+func (d Drawing) Grids() ([]Grid, error) {
+	b := d.dots()
+	var grids []Grid
+	for n, p := range d.symbols {
+		seen := Grid{Width: p.Width, Height: p.Height, family: p.family, quiet: p.quiet, dark: make([]bool, len(p.dark))}
+		for y := range p.Height {
+			for x := range p.Width {
+				seen.dark[y*p.Width+x] = b.inked(p.x+x*d.Module, p.y+y*d.Module)
+			}
+		}
+		if at, wrong := p.wrongDot(b, d.Module); wrong {
+			return nil, fmt.Errorf("symbol %d is not drawn in whole modules: the dots of row %d are not those of its modules", n+1, at)
+		}
+		outlined := make([]bool, len(p.dark))
+		for r := range p.rects() {
+			for y := r.Min.Y; y < r.Max.Y; y++ {
+				for x := r.Min.X; x < r.Max.X; x++ {
+					outlined[y*p.Width+x] = true
+				}
+			}
+		}
+		for i, dark := range outlined {
+			if dark != seen.dark[i] {
+				return nil, fmt.Errorf("symbol %d: the outline of module %v is not what its dots are", n+1, image.Pt(i%p.Width, i/p.Width))
+			}
+		}
+		grids = append(grids, seen)
+	}
+	return grids, nil
+}
+
+// wrongDot looks for a row of dots, within a symbol or the quiet zone that its standard demands, that is not as its modules are.
+func (p placed) wrongDot(b *bitmap, module int) (row int, wrong bool) {
+	around := p.quiet * module
+	left, right := p.x-around, p.x+p.Width*module+around
+	line := func(ink func(x int) bool) []byte {
+		one := &bitmap{width: b.width, height: 1, stride: b.stride, bits: make([]byte, b.stride)}
+		for x := max(left, 0); x < min(right, b.width); x++ {
+			if ink(x) {
+				one.set(x, 0)
+			}
+		}
+		return one.bits
+	}
+	mask, white := line(func(int) bool { return true }), line(func(int) bool { return false })
+	if left < 0 || right > b.width || p.y-around < 0 || p.y+p.Height*module+around > b.height {
+		return p.y, true
+	}
+	for y := -p.quiet; y < p.Height+p.quiet; y++ {
+		want := white
+		if y >= 0 && y < p.Height {
+			want = line(func(x int) bool { return x >= p.x && p.Dark((x-p.x)/module, y) })
+		}
+		for at := p.y + y*module; at < p.y+(y+1)*module; at++ {
+			for i, dots := range b.row(at) {
+				if dots&mask[i] != want[i] {
+					return at, true
+				}
+			}
+		}
+	}
+	return 0, false
+}
