@@ -60,7 +60,7 @@ func serve(ctx context.Context, c childConfig) error {
 		}
 	}
 	if seams.Random == nil && seams.RealNow == nil {
-		return server.Run(ctx, c.Config, stdout, os.Stderr)
+		return server.Run(ctx, c.Config, server.Seams{}, stdout, os.Stderr)
 	}
 	s, err := server.Start(ctx, c.Config, os.Stderr, seams)
 	if err != nil {

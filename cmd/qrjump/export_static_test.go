@@ -185,18 +185,8 @@ func fetch(t *testing.T, at, link string) (status int, page string) {
 // startNginx serves the folder by the configuration in it.
 func startNginx(t *testing.T) (url string) {
 	t.Helper()
-	nginx, err := exec.LookPath("nginx")
-	if err != nil {
-		t.Skip("nginx is not installed here")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	needs(t, "nginx")
+	at := "127.0.0.1:" + freePort(t)
 	made, err := os.ReadFile("out/nginx.conf")
 	if err != nil {
 		t.Fatal(err)
@@ -211,7 +201,7 @@ func startNginx(t *testing.T) (url string) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	run := exec.CommandContext(ctx, nginx, "-p", dir, "-e", dir+"/error.log", "-c", dir+"/nginx.conf")
+	run := exec.CommandContext(ctx, "nginx", "-p", dir, "-e", dir+"/error.log", "-c", dir+"/nginx.conf")
 	var said strings.Builder
 	run.Stderr = &said
 	if err := run.Start(); err != nil {

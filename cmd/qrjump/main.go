@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/qrjump/qrjump/internal/server"
 )
 
 // commands is every verb, in the order of the help.
@@ -280,6 +282,8 @@ type session struct {
 	in  io.Reader
 	out io.Writer
 	err io.Writer
+	// seams are those of a server that the command runs; the program has none.
+	seams server.Seams
 }
 
 // misuse is an error of the person who typed the command: exit 2.
@@ -289,7 +293,10 @@ func (m misuse) Error() string { return string(m) }
 
 func misused(format string, args ...any) error { return misuse(fmt.Sprintf(format, args...)) }
 
-func main() {
+func main() { program(server.Seams{}) }
+
+// program does what the process was started for.
+func program(seams server.Seams) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	// A second signal ends the program at once.
 	context.AfterFunc(ctx, stop)
@@ -299,7 +306,7 @@ func main() {
 			os.Unsetenv(name)
 		}
 	}
-	os.Exit(run(session{ctx: ctx, in: os.Stdin, out: os.Stdout, err: os.Stderr}, os.Args[1:]))
+	os.Exit(run(session{ctx: ctx, in: os.Stdin, out: os.Stdout, err: os.Stderr, seams: seams}, os.Args[1:]))
 }
 
 // run does what the arguments say and returns the exit code.

@@ -19,17 +19,21 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/testkit/childtest"
+	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
 var update = flag.Bool("update", false, "rewrite what the scripts expect, and docs/reference/cli.md")
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"qrjump": main})
+	// It is the program, but for what a passphrase costs: that is there against guesses, a second and 256 MiB each time.
+	testscript.Main(m, map[string]func(){"qrjump": func() { program(server.Seams{PassphraseWork: whole.Or(0, 4)}) }})
 }
 
 // TestScripts plays the stories: the real binary, a real server, nothing else.
 func TestScripts(t *testing.T) {
+	needs(t, "base64", "cat", "cut", "grep", "head", "ls", "mv", "rm", "sed", "sh", "sort", "tail", "tr", "wc")
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		UpdateScripts:       *update,
@@ -38,6 +42,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Values[runningKey{}] = &running{until: t.Deadline}
 			e.Setenv("TZ", "UTC") // times are printed in the machine's zone
+			e.Setenv(whole.Variable, os.Getenv(whole.Variable))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -77,7 +82,7 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	cmd := exec.Command(findQrjump(ts), append([]string{"serve", "--listen", "127.0.0.1:0", "--data", ts.MkAbs("data")}, args...)...)
 	cmd.Dir = ts.MkAbs(".")
 	cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "TMPDIR=" + ts.Getenv("TMPDIR"), "QRJUMP_SHUTDOWN_DELAY=" +
-		cmp.Or(ts.Getenv("QRJUMP_SHUTDOWN_DELAY"), "0s")}
+		cmp.Or(ts.Getenv("QRJUMP_SHUTDOWN_DELAY"), "0s"), whole.Variable + "=" + os.Getenv(whole.Variable)}
 	if coverage := ts.Getenv("GOCOVERDIR"); coverage != "" {
 		cmd.Env = append(cmd.Env, "GOCOVERDIR="+coverage)
 	}

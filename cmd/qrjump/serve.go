@@ -70,7 +70,7 @@ func (c *serveCommand) Run(s *session, chosen *kong.Context) error {
 		LogFormat: c.LogFormat,
 		// Never a flag: it would show in the list of processes.
 		MasterKey: os.Getenv("QRJUMP_MASTER_KEY"),
-	}, s.out, s.err)
+	}, s.seams, s.out, s.err)
 }
 
 // readConfig sets the flags that a file names and neither the command line nor
