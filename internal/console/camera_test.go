@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/boombuler/barcode/qr"
 	"github.com/chromedp/cdproto/network"
@@ -134,8 +133,7 @@ func cameraSays(t *testing.T, ctx context.Context, language, key string) {
 func TestACodeBeforeTheCameraIsRead(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	const text = "https://shop.example/7?a=<b>"
-	ctx, cancel := context.WithTimeout(browsertest.Start(t, "", film(t, text)...), 4*time.Minute)
-	defer cancel()
+	ctx := browsertest.Start(t, "", film(t, text)...)
 	openScan(t, ctx, s.AdminURL, "en")
 	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](watched))
 	browsertest.Run(t, ctx, chromedp.SetValue("#user", "ann"))
@@ -159,8 +157,7 @@ func TestACodeBeforeTheCameraIsRead(t *testing.T) {
 // A camera that sees no code goes on frame by frame until it is stopped, hidden or left; and what keeps it from a page is said.
 func TestACameraIsSwitchedOff(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: shop})
-	ctx, cancel := context.WithTimeout(browsertest.Start(t, "", film(t, "")...), 6*time.Minute)
-	defer cancel()
+	ctx := browsertest.Start(t, "", film(t, "")...)
 	axe, err := os.ReadFile("../gateway/testdata/axe/axe.min.js")
 	if err != nil {
 		t.Fatal(err)
@@ -231,8 +228,7 @@ func TestACameraIsSwitchedOff(t *testing.T) {
 // Where a browser gives no page a camera, the page says so and has no button.
 func TestAPageThatMayHaveNoCameraSaysWhy(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: shop})
-	ctx, cancel := context.WithTimeout(browsertest.Start(t, strings.TrimPrefix(s.AdminURL, "http://"), film(t, "")...), 4*time.Minute)
-	defer cancel()
+	ctx := browsertest.Start(t, strings.TrimPrefix(s.AdminURL, "http://"), film(t, "")...)
 	for _, language := range []string{"en", "zh-CN"} {
 		openScan(t, ctx, "http://host.docker.internal", language)
 		cameraSays(t, ctx, language, "insecure")

@@ -19,6 +19,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
+	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
 // realProvider is the program in testdata/openid with what npm's lock file names, which is fetched once. Where it cannot be had, the
@@ -95,6 +96,7 @@ func (p *realProvider) line(t *testing.T, begins string) string {
 // Somebody signs in by clicks at a certified provider on another site, whose roles are in its user information; goes on to the
 // page that they wanted; signs out here and is led there. Whose role is taken away is told so, and is signed out everywhere.
 func TestSignInAtARealProvider(t *testing.T) {
+	whole.Only(t, "the same steps are taken at a provider of this package's own")
 	people := filepath.Join(t.TempDir(), "people.json")
 	are := func(text string) {
 		if err := os.WriteFile(people, []byte(text), 0o600); err != nil {
@@ -109,20 +111,19 @@ func TestSignInAtARealProvider(t *testing.T) {
 	s.Hide(clientSecret)
 	fmt.Fprintln(p.in, s.AdminURL+"/console/login/callback")
 	p.line(t, "ready")
-	whole, cancel := context.WithTimeout(browsertest.Start(t, "~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost"), 5*time.Minute)
-	defer cancel()
+	page := browsertest.Start(t, "~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost")
 	click := func(what string) string {
 		return fmt.Sprintf(`(e => !!e && (e.click(), true))(document.querySelector(%q))`, what)
 	}
-	if err := chromedp.Do(whole, chromedp.Navigate(s.AdminURL+"/console/operate")); err != nil {
+	if err := chromedp.Do(page, chromedp.Navigate(s.AdminURL+"/console/operate")); err != nil {
 		t.Fatal(err)
 	}
-	browsertest.Await(t, whole, click(`a[href^="/console/login/provider"]`))
-	browsertest.Await(t, whole, `(f => !!f && (f.login.value = "alice", f.password.value = "any", f.querySelector("[type=submit]").click(), true))(
+	browsertest.Await(t, page, click(`a[href^="/console/login/provider"]`))
+	browsertest.Await(t, page, `(f => !!f && (f.login.value = "alice", f.password.value = "any", f.querySelector("[type=submit]").click(), true))(
 		location.hostname === "localhost" && [...document.forms].find(f => f.login))`)
-	browsertest.Await(t, whole, `location.hostname === "localhost" && !document.forms[0]?.login && `+click(`[type=submit]`)) // what it may know
-	browsertest.Await(t, whole, `location.pathname === "/console/operate" && location.hostname === "127.0.0.1"`)
-	who := browsertest.Run(t, whole, chromedp.Evaluate[string](`document.querySelector('header').innerText`))
+	browsertest.Await(t, page, `location.hostname === "localhost" && !document.forms[0]?.login && `+click(`[type=submit]`)) // what it may know
+	browsertest.Await(t, page, `location.pathname === "/console/operate" && location.hostname === "127.0.0.1"`)
+	who := browsertest.Run(t, page, chromedp.Evaluate[string](`document.querySelector('header').innerText`))
 	if !strings.Contains(who, "alice") {
 		t.Errorf("signed in as %s", who)
 	}
@@ -130,16 +131,16 @@ func TestSignInAtARealProvider(t *testing.T) {
 	if !strings.Contains(log, `"key":"alice"`) || !strings.Contains(log, `"role":"operator"`) {
 		t.Errorf("the log of changes: %s", log)
 	}
-	browsertest.Await(t, whole, click(`form[action="/console/logout"] button`))
-	browsertest.Await(t, whole, `!!document.querySelector('a[href*="/session/end?client_id=console"]')`)
-	if err := chromedp.Do(whole, chromedp.Navigate(s.AdminURL+"/console/operate")); err != nil {
+	browsertest.Await(t, page, click(`form[action="/console/logout"] button`))
+	browsertest.Await(t, page, `!!document.querySelector('a[href*="/session/end?client_id=console"]')`)
+	if err := chromedp.Do(page, chromedp.Navigate(s.AdminURL+"/console/operate")); err != nil {
 		t.Fatal(err)
 	}
-	browsertest.Await(t, whole, `location.pathname === "/console/login"`)
+	browsertest.Await(t, page, `location.pathname === "/console/login"`)
 	// There she is signed in still: one click is enough, and her role is read anew.
 	are(`{"alice": {"roles": ["staff"]}}`)
-	browsertest.Await(t, whole, click(`a[href^="/console/login/provider"]`))
-	browsertest.Await(t, whole, `location.pathname === "/console/login/callback" &&
+	browsertest.Await(t, page, click(`a[href^="/console/login/provider"]`))
+	browsertest.Await(t, page, `location.pathname === "/console/login/callback" &&
 		!!document.querySelector('[role=alert]')?.innerText.includes("staff")`)
 	if list := s.Admin("GET", "/people", "").Body; strings.Contains(list, "alice") {
 		t.Errorf("she has no role, and is there: %s", list)

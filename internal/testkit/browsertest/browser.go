@@ -47,8 +47,15 @@ func Start(t *testing.T, host string, more ...chromedp.ExecAllocatorOption) cont
 	if host != "" {
 		options = append(options, chromedp.Flag("host-resolver-rules", "MAP * "+host))
 	}
-	// The context of the test ends before the browser is closed.
-	ctx, stop := chromedp.NewExecAllocator(context.Background(), append(options, more...)...)
+	// The context of the test ends before the browser is closed. A page on a busy machine takes its time: it is given
+	// up shortly before the test itself would end, so that what it showed is told.
+	bounded := context.Background()
+	if end, is := t.Deadline(); is {
+		var cancel context.CancelFunc
+		bounded, cancel = context.WithDeadline(bounded, end.Add(-20*time.Second))
+		t.Cleanup(cancel)
+	}
+	ctx, stop := chromedp.NewExecAllocator(bounded, append(options, more...)...)
 	t.Cleanup(stop)
 	ctx, end := chromedp.NewContext(ctx)
 	t.Cleanup(func() {
@@ -80,11 +87,14 @@ func Loaded(t *testing.T, page context.Context) int {
 		.filter(e => !e.name.startsWith("data:")).reduce((sum, e) => sum + e.decodedBodySize, 0)`))
 }
 
-// Await waits at most a minute until a page is loaded and a JavaScript expression is true on it. It may become another
-// page meanwhile: a question that goes under with its page is asked again.
+// patience is how long Await waits for what may never be: so long that no busy machine needs it.
+const patience = 5 * time.Minute
+
+// Await waits until a page is loaded and a JavaScript expression is true on it. It may become another page meanwhile: a
+// question that goes under with its page is asked again.
 func Await(t *testing.T, page context.Context, so string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(page, time.Minute)
+	ctx, cancel := context.WithTimeout(page, patience)
 	defer cancel()
 	for {
 		now, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`document.readyState === "complete" && (`+so+`)`))
@@ -95,5 +105,6 @@ func Await(t *testing.T, page context.Context, so string) {
 			text, there := chromedp.Run(page, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText`))
 			t.Fatalf("it never was so: %s\nlast: %v\n%s %v", so, err, text, there)
 		}
+		time.Sleep(10 * time.Millisecond) // between two looks, for what it waits for
 	}
 }
