@@ -36,16 +36,16 @@ func TestMatchingVectorsThroughHTTP(t *testing.T) {
 	if len(file.Vectors) < 25 {
 		t.Fatalf("only %d vectors", len(file.Vectors))
 	}
-	for _, v := range file.Vectors {
-		t.Run(v.Why, func(t *testing.T) {
-			var seed strings.Builder
-			seed.WriteString(`
+	srv := qrjumptest.Start(t, qrjumptest.Seed(`
 accounts:
   - {appid: A, kind: mini_program, secret: a, certified: true, versions: [release]}
   - {appid: B, kind: mini_program, secret: b, certified: true, versions: [release]}
   - {appid: service, kind: service_account, secret: s, certified: true, linked: [A]}
-rules:
-`)
+`))
+	for _, v := range file.Vectors {
+		t.Run(v.Why, func(t *testing.T) {
+			var seed strings.Builder
+			seed.WriteString("rules:\n")
 			for _, r := range v.Rules {
 				fmt.Fprintf(&seed, "  - {owner: %s, prefix: %q, path: pages/p, published: %v", r.Owner, r.Prefix, r.State == 2)
 				if r.Owner == "service" {
@@ -53,7 +53,11 @@ rules:
 				}
 				seed.WriteString("}\n")
 			}
-			d := qrjumptest.Start(t, qrjumptest.Seed(seed.String())).Scan(v.Link)
+			srv.Reset()
+			if done, err := srv.Operator().AddSeed(t.Context(), seed.String()); err != nil || !done.Applied {
+				t.Fatalf("applied %v, %v\n%s", done.Applied, err, &seed)
+			}
+			d := srv.Scan(v.Link)
 			switch {
 			case v.Want == nil && (d.Action != "open_url" || d.URL != v.Link):
 				t.Errorf("%s: %+v, want the web page", v.Link, d)
