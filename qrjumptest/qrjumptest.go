@@ -226,7 +226,7 @@ func (s *Server) try(method, path string, body, into any) error {
 		}
 		send = bytes.NewReader(b)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, s.URL+path, send)
 	if err != nil {

@@ -99,7 +99,7 @@ func TestFewFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 			wire, scans, admin := urls[0], urls[1], urls[2]
-			client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
+			client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
 			call := func(method, url, body string) (int, string) {
 				t.Helper()
 				r, err := http.NewRequest(method, url, strings.NewReader(body))
@@ -133,7 +133,7 @@ func TestFewFiles(t *testing.T) {
 						raw = "GET /cgi-bin/token HTTP/1.1\r\nHost: localhost\r\n\r\n"
 					}
 					// One whose place another takes at once reads no answer, but an end.
-					conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+					conn.SetReadDeadline(time.Now().Add(patience))
 					io.WriteString(conn, raw)
 					if resp, err := http.ReadResponse(in, nil); errors.Is(err, os.ErrDeadlineExceeded) || err == nil &&
 						resp.StatusCode != 401 && resp.StatusCode != 200 {

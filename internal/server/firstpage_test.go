@@ -77,7 +77,7 @@ func TestTheLinesOfTheFirstPageRun(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{})
 	for _, program := range []string{"curl", "sed"} {
 		if _, err := exec.LookPath(program); err != nil {
-			t.Skip(err)
+			t.Skipf("%s is not here: install it, for example by scripts/install-test-deps.sh", program)
 		}
 	}
 	lines := linesOf(t, s.Do("GET", "/", "", browser).Body, "curl")

@@ -78,7 +78,7 @@ func (p *platform) next(infoType string) event {
 			if e.InfoType == infoType {
 				return e
 			}
-		case <-time.After(3 * time.Minute):
+		case <-time.After(patience):
 			p.t.Fatalf("no %s came", infoType)
 		}
 	}
@@ -300,15 +300,10 @@ func TestAPrivateEventURLNeedsTheSetting(t *testing.T) {
 		}
 	}
 	// The loop looks once a second; the store tells when it has tried.
-	for deadline := time.Now().Add(3 * time.Minute); ; {
+	eventually(t, "a push that is refused", func() bool {
 		s.Admin("GET", "/components/isv/pushes", "").JSON(t, &list)
-		if len(list.Pushes) > 0 && strings.Contains(list.Pushes[0].Fault, "port_refused") {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("got %+v", list)
-		}
-	}
+		return len(list.Pushes) > 0 && strings.Contains(list.Pushes[0].Fault, "port_refused")
+	})
 	if list.Pushes[0].Delivered || len(p.events) > 0 {
 		t.Errorf("got %+v, and %d events came", list, len(p.events))
 	}

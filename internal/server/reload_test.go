@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
@@ -37,7 +36,7 @@ func TestNobodyWaitsForAReload(t *testing.T) {
 
 		call := func(appid, path, body string) {
 			t.Helper()
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			a, err := w.TrySend(w.Request(http.MethodPost, path+"?access_token="+tokens[appid], body).WithContext(ctx))
 			if err != nil {

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -143,9 +142,9 @@ func TestScansWhileTheDatabaseIsAway(t *testing.T) {
 	if a.Status != 503 || a.Header.Get("Content-Type") != "application/problem+json" || !strings.Contains(a.Body, "cannot be written now") {
 		t.Errorf("a code: %d %s", a.Status, a.Body)
 	}
-	for !strings.Contains(w.Do("GET", "/metrics", "").Body, "\nqrjump_index_age_seconds 0.001\n") {
-		runtime.Gosched() // until the store is asked the next time
-	}
+	eventually(t, "the store is asked the next time", func() bool {
+		return strings.Contains(w.Do("GET", "/metrics", "").Body, "\nqrjump_index_age_seconds 0.001\n")
+	})
 }
 
 // goAway lets the database refuse everybody until the function is called.

@@ -53,10 +53,11 @@ func (l lifetime) goroutines(t *testing.T) (stacks []string) {
 func (l lifetime) over(t *testing.T) {
 	t.Helper()
 	var left []string
-	for began := time.Now(); time.Since(began) < time.Minute; {
+	for began := time.Now(); time.Since(began) < patience; {
 		if left = l.goroutines(t); len(left) == 0 {
 			return
 		}
+		time.Sleep(time.Millisecond) // between two looks, for those on their way
 	}
 	t.Errorf("%d kinds of goroutines are left:\n%s", len(left), strings.Join(left, "\n\n"))
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/natstest"
+	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
 // streamServer is a NATS server that flushes what it takes; its address is for
@@ -81,7 +82,8 @@ func TestAServerGoesToAStreamAndComesBack(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		p, first, second, key, total := where(t), streamServer(t), streamServer(t), "", int64(0)
-		for n, events := range []string{"", first, "", first, second, "", second, first, ""} {
+		ways := whole.Or([]string{"", first, "", first, second, "", second, first, ""}, []string{"", first, second, ""})
+		for n, events := range ways {
 			when := fmt.Sprint("start ", n)
 			c := p.counting(t, events, key)
 			key = c.key
@@ -217,6 +219,9 @@ func TestAnArchiveBesideAStream(t *testing.T) {
 		c.Stop()
 		gone := int64(1) // how far the stream has gone on
 		for name, place := range map[string]func(*testing.T) place{"sqlite": onSQLite, "postgres": onPostgres} {
+			if was := map[bool]string{true: "sqlite", false: "postgres"}[p.database == ""]; name == was && !whole.Run() {
+				continue // on the other kind of database is more to go wrong
+			}
 			for _, same := range []string{"", events} {
 				when := fmt.Sprintf("on %s, --events %q", name, same)
 				q := place(t)
