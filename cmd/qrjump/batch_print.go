@@ -18,8 +18,8 @@ type readBack struct {
 	mu     sync.Mutex
 	Labels int64    `json:"labels"`
 	Unread int64    `json:"unread"` // whose dot matrix came from elsewhere, and is of no kind that is known here
-	Index  int64    `json:"index"` // of the label with the lowest one
-	Says   []string `json:"says"`  // by its symbols
+	Index  int64    `json:"index"`  // of the label with the lowest one
+	Says   []string `json:"says"`   // by its symbols
 }
 
 // note is told each label that was drawn.

@@ -292,7 +292,8 @@ func playPage(t *testing.T, text string) string {
 	cmd.Dir = dir
 	cmd.WaitDelay = 10 * time.Second
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir, "QRJUMP_SHUTDOWN_DELAY=0s",
-		whole.Variable + "=" + os.Getenv(whole.Variable), "QRJUMP_SERVER=" + here.Replace("http://127.0.0.1:8080"), "XDG_CONFIG_HOME=" + filepath.Join(dir, "config")}
+		whole.Variable + "=" + os.Getenv(whole.Variable), "QRJUMP_SERVER=" + here.Replace("http://127.0.0.1:8080"),
+		"XDG_CONFIG_HOME=" + filepath.Join(dir, "config")}
 	if coverage := os.Getenv("GOCOVERDIR"); coverage != "" {
 		cmd.Env = append(cmd.Env, "GOCOVERDIR="+coverage)
 	}

@@ -92,7 +92,8 @@ func TestAListThatIsNotWhatItSaysIsADifference(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: platformTown, Undeclared: true})
 	list := []planted{
 		{"/cgi-bin/component/api_get_authorizer_list", 1, instead(`"total_count":3`, `"total_count":4`), cassette.Value, "list"},
-		{"/cgi-bin/component/api_get_authorizer_list", 2, instead(`"auth_time":[0-9]+`, `"auth_time":"x"`), cassette.Type, "list[0].auth_time"},
+		{"/cgi-bin/component/api_get_authorizer_list", 2, instead(`"auth_time":[0-9]+`, `"auth_time":"x"`), cassette.Type,
+			"list[0].auth_time"},
 	}
 	base, done := elsewhere(t, s.URL, list)
 	proxy, _, out := record(t, base, s.Clock.Now)
@@ -132,7 +133,8 @@ func TestACounterThatMovesOtherwiseIsADifferenceWithItsRow(t *testing.T) {
 		}
 		list := []planted{}
 		if spends { // from the second publish of the same rule on
-			list = append(list, planted{path: rules + "get", nth: 2, change: less(1)}, planted{path: rules + "get", nth: 3, change: less(1)})
+			list = append(list, planted{path: rules + "get", nth: 2, change: less(1)},
+				planted{path: rules + "get", nth: 3, change: less(1)})
 		}
 		base, done := elsewhere(t, s.URL, list)
 		tea := s.Token(shop)
@@ -242,7 +244,8 @@ func TestHowSlashesWereEscapedIsKept(t *testing.T) {
 		t.Errorf("replayed: %s", again)
 	}
 	const line = `{"at":"2026-01-15T02:00:00Z","method":"GET","path":"/cgi-bin/showqrcode","status":200,"headers":{},"answer":%s}` + "\n"
-	for answer, want := range map[string]bool{`{"errcode":40001,"url":"http:\/\/a\/"}`: true, `{"errcode":40001,"url":"http://a/"}`: false} {
+	for answer, want := range map[string]bool{`{"errcode":40001,"url":"http:\/\/a\/"}`: true,
+		`{"errcode":40001,"url":"http://a/"}`: false} {
 		ours := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			io.WriteString(w, `{"errcode":40001,"url":"http://a/"}`)
 		}))

@@ -43,7 +43,8 @@ const (
 const hashedAtOnce, mostWaiting = 4, 32
 
 // derive is the argon2id key of a password; ErrBusy.
-func (d *Directory) derive(ctx context.Context, password string, salt []byte, memory, passes uint32, threads uint8, size int) ([]byte, error) {
+func (d *Directory) derive(ctx context.Context, password string, salt []byte, memory, passes uint32, threads uint8,
+	size int) ([]byte, error) {
 	done, err := d.hashing.Take(ctx, hashedAtOnce, mostWaiting)
 	if errors.Is(err, turns.ErrFull) {
 		return nil, ErrBusy

@@ -50,11 +50,13 @@ func refusals(key string) []refusal {
 		{name: "an import without a token", path: "/admin/v1/rules/import", headers: []string{"Content-Type: application/x-ndjson"},
 			status: 401},
 		{name: "an operation that is none", path: "/admin/v1/nothing", headers: bearer(servertest.AdminToken), status: 404},
-		{name: "an operation by another method", method: "PATCH", path: "/admin/v1/accounts", headers: bearer(servertest.AdminToken), status: 405},
+		{name: "an operation by another method", method: "PATCH", path: "/admin/v1/accounts", headers: bearer(servertest.AdminToken),
+			status: 405},
 		{name: "a body that the operation does not take", path: "/admin/v1/scan-keys", headers: append(bearer(servertest.AdminToken), json),
 			status: 400},
-		{name: "another site's page", path: "/admin/v1/accounts", headers: append(bearer(servertest.AdminToken), "Sec-Fetch-Site: cross-site"),
-			status: 403},
+		{name: "another site's page", path: "/admin/v1/accounts",
+			headers: append(bearer(servertest.AdminToken), "Sec-Fetch-Site: cross-site"),
+			status:  403},
 		{name: "the metrics by a POST", path: "/metrics", status: 200}, // an unknown call of the wire
 		{name: "a page of the console, not signed in", path: "/console/people", headers: []string{form}, status: 401},
 		{name: "a form of another site", path: "/console/login", headers: []string{form, "Sec-Fetch-Site: cross-site"}, status: 403},
@@ -174,7 +176,8 @@ func TestABodyThatNeverComesHoldsNothing(t *testing.T) {
 		"a client that waits to be asked":     {"POST /admin/v1/accounts HTTP/1.1\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n", "401"},
 		"one that goes away after its answer": {"POST /scan/v1/resolve HTTP/1.1\r\nContent-Length: 1000\r\nConnection: close\r\n", "401"},
 	} {
-		conn, err := tls.Dial("tcp", strings.TrimPrefix(s.URL, "https://"), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
+		conn, err := tls.Dial("tcp", strings.TrimPrefix(s.URL, "https://"),
+			&tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
 		if err != nil {
 			t.Fatal(err)
 		}
