@@ -339,8 +339,10 @@ func TestPostgresReadOnly(t *testing.T) {
 		endSessions(t, c.database) // one that was just beginning may have read what was set before, and was not there yet to be ended
 		return false
 	})
-	if got := statusOf(t, n.running.Load().URL+"/healthz"); got != http.StatusOK {
-		t.Errorf("healthz answers %d", got)
+	for path, want := range map[string]int{"/healthz": 200, "/readyz?for=scan": 200, "/readyz?for=change": 503, "/readyz?for=codes": 400} {
+		if got := statusOf(t, n.running.Load().URL+path); got != want {
+			t.Errorf("with a database that takes no changes %s answers %d, want %d", path, got, want)
+		}
 	}
 	child := c.nodes[1].config()
 	if err := os.MkdirAll(filepath.Dir(child.Data), 0o700); err != nil {

@@ -224,6 +224,13 @@ func (c *Current) behind() map[string]missed {
 	return maps.Clone(c.missed)
 }
 
+// Loaded reports whether the memory holds the rules, of whatever age.
+func (c *Current) Loaded() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.loaded
+}
+
 // Ready returns nil when the memory holds everything that was committed, as far
 // as it can be known: changes of other nodes up to FollowLimit ago.
 func (c *Current) Ready() error {

@@ -15,22 +15,46 @@ import (
 // readyTime is how long GET /readyz may look.
 const readyTime = 2 * time.Second
 
+// What GET /readyz?for= may ask for. Without it both are asked.
+const (
+	forScan   = "scan"
+	forChange = "change"
+)
+
 // ready answers GET /readyz: 200, or 503 and why not, in one line.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), readyTime)
 	defer cancel()
-	if fault := s.fault(ctx); fault != "" {
+	what := r.URL.Query().Get("for")
+	if r.URL.Query().Has("for") && what != forScan && what != forChange {
+		http.Error(w, "for is scan or change, or is left out to ask for both", http.StatusBadRequest)
+		return
+	}
+	if fault := s.fault(ctx, what); fault != "" {
 		http.Error(w, fault, http.StatusServiceUnavailable)
 		return
 	}
 	io.WriteString(w, "ready\n"+s.lacking(ctx))
 }
 
-// fault is why the server is not ready; "" = it is.
-func (s *Server) fault(ctx context.Context) string {
+// fault is why the server is not ready for what is asked, or for both if that is ""; "" = it is.
+func (s *Server) fault(ctx context.Context, what string) string {
 	if s.draining.Load() {
 		return "stopping"
 	}
+	if what != forScan {
+		if fault := s.changeFault(ctx); fault != "" {
+			return fault
+		}
+	}
+	if what != forChange {
+		return s.scanFault(ctx)
+	}
+	return ""
+}
+
+// changeFault is why no change can be committed here, or why a scan after it might not see it.
+func (s *Server) changeFault(ctx context.Context) string {
 	if err := s.store.Ping(ctx); err != nil {
 		s.log.ErrorContext(ctx, "not ready", "error", err)
 		if out, ok := errors.AsType[*errcode.Outage](err); ok {
@@ -40,6 +64,15 @@ func (s *Server) fault(ctx context.Context) string {
 	}
 	if err := s.current.Ready(); err != nil {
 		return err.Error()
+	}
+	return ""
+}
+
+// scanFault is why no scan can be answered from memory, or none written down. A database that is away does not matter to it:
+// scans of codes by a user, which need it, say so themselves.
+func (s *Server) scanFault(ctx context.Context) string {
+	if !s.current.Loaded() {
+		return "rules are being loaded"
 	}
 	if err := s.ledger.room(s.config.Data); err != nil {
 		s.log.ErrorContext(ctx, "not ready", "error", err)

@@ -25,6 +25,7 @@ const (
 	fullDatabase       = "has no room on its disk"
 	unwritableDatabase = "cannot write to its disk"
 	brokenDatabase     = "cannot be read or written"
+	lockedDatabase     = "has a lock that did not become free in time"
 )
 
 // errReadOnly is what a database says of itself that was asked.
@@ -95,7 +96,7 @@ func refusal(code string) (what, do string) {
 	case "53200":
 		return "has no memory left", "give it more, or lower its settings for memory"
 	case "55P03":
-		return "has a lock that did not become free in time",
+		return lockedDatabase,
 			"look for a long transaction in pg_stat_activity and end it; lock_timeout=… in the URL sets how long is waited"
 	case "57014":
 		return "cancelled a statement",

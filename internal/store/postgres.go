@@ -369,6 +369,11 @@ func (postgresEngine) tablesQuery() string {
 	return `SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'`
 }
 
+func (postgresEngine) sameHead() string {
+	return `WITH head AS (SELECT id FROM change_head WHERE id = 1 FOR UPDATE NOWAIT)
+		UPDATE change_head SET seq = seq WHERE id IN (SELECT id FROM head)`
+}
+
 func (postgresEngine) headQuery() string {
 	return `SELECT seq, hash FROM change_head WHERE id = 1 FOR UPDATE`
 }

@@ -202,6 +202,8 @@ func (sqliteEngine) tablesQuery() string {
 }
 
 // headQuery needs no lock: an immediate transaction is alone.
+func (sqliteEngine) sameHead() string { return `UPDATE change_head SET seq = seq WHERE id = 1` }
+
 func (sqliteEngine) headQuery() string { return `SELECT seq, hash FROM change_head WHERE id = 1` }
 
 // writeLast calls nobody: the folder has one process.

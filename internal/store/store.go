@@ -84,6 +84,8 @@ type engine interface {
 	tablesQuery() string
 	// headQuery reads the last change and locks it until the transaction ends.
 	headQuery() string
+	// sameHead is the statement that writes the last change as it is, and fails at once where another transaction has it.
+	sameHead() string
 	// writeLast does what is left of storing changes ("" = nothing), stores which is
 	// the last, and rings the bell of nodes that follow them, with the commit.
 	writeLast(ctx context.Context, t *Tx, h head, insert string, args []any) error

@@ -60,9 +60,9 @@ func (t *trouble) tried(ctx context.Context, try func() error) error {
 	return mine.err
 }
 
-// remember stores err if it is an outage, and returns it.
+// remember stores err if it is an outage, and returns it. Waiting for a lock says nothing of the next change.
 func (t *trouble) remember(err error) error {
-	if out, is := errors.AsType[*errcode.Outage](err); is {
+	if out, is := errors.AsType[*errcode.Outage](err); is && !isLocked(err) {
 		t.last.Store(out)
 	}
 	return err
@@ -70,8 +70,8 @@ func (t *trouble) remember(err error) error {
 
 // Ping returns nil when the database answers and takes changes, or an
 // errcode.Outage. After a change that failed it makes one that changes nothing,
-// as it is the only way to know: it waits for the lock of all changes, for the
-// disk and for the replica.
+// as it is the only way to know: it waits for the disk and for the replica. A lock
+// that another one holds is no fault of the database, and is not waited for.
 func (s *Store) Ping(ctx context.Context) error {
 	var off bool
 	err := s.onLive(ctx, s.read, func() error {
@@ -87,7 +87,10 @@ func (s *Store) Ping(ctx context.Context) error {
 	if last == nil {
 		return nil
 	}
-	if err := s.trouble.tried(ctx, func() error { return s.tryChange(ctx, last) }); err != nil {
+	switch err := s.trouble.tried(ctx, func() error { return s.tryChange(ctx, last) }); {
+	case isLocked(err):
+		return nil // whether changes can be made is known when the lock is free
+	case err != nil:
 		return last
 	}
 	s.trouble.last.CompareAndSwap(last, nil)
@@ -109,8 +112,14 @@ func (s *Store) tryChange(ctx context.Context, last *errcode.Outage) error {
 			return err
 		}
 	}
-	_, err := s.write.ExecContext(ctx, `UPDATE change_head SET seq = seq WHERE id = 1`)
-	return err
+	_, err := s.write.ExecContext(ctx, s.engine.sameHead())
+	return s.outage(err)
+}
+
+// isLocked reports whether an outage is a lock that did not become free.
+func isLocked(err error) bool {
+	out, is := errors.AsType[*errcode.Outage](err)
+	return is && out.What == lockedDatabase
 }
 
 // Sound says what is damaged in the file of an embedded database; "" = nothing, or
