@@ -112,16 +112,14 @@ func with(t *testing.T, target Target, name, value string) Target {
 func TestAReadOnlyDatabaseIsSaidToBeOne(t *testing.T) {
 	target := newPostgres(t)
 	open(t, target) // makes the tables
-	// Of the session alone: others test in the same database.
 	s, err := connect(t.Context(), target)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	s.write.SetMaxOpenConns(1)
-	if _, err := s.write.ExecContext(t.Context(), `SET default_transaction_read_only = on`); err != nil {
-		t.Fatal(err)
-	}
+	// Of all sessions that begin from now on: one that refuses changes is used once.
+	dbtest.Exec(t, dbtest.Server(t), `ALTER DATABASE `+dbtest.Name(target.URL)+` SET default_transaction_read_only = on`)
+	s.write.SetMaxIdleConns(0)
 	wantOutage(t, s.Ping(t.Context()), "is read-only")
 	wantOutage(t, s.update(t.Context(), func(tx *Tx) error { return tx.note(t.Context(), ofMeta, "x", "put", nil) }), "is read-only")
 	_, err = Open(t.Context(), with(t, target, "default_transaction_read_only", "on"))
