@@ -112,7 +112,7 @@ func fillAll(t *testing.T, s *Store) {
 }
 
 func TestAnArchiveIsTheSameInBothDatabases(t *testing.T) {
-	eachTarget(t, func(t *testing.T, first Target) {
+	eachCopy(t, func(t *testing.T, first Target) {
 		s := open(t, first)
 		fillAll(t, s)
 		all := rowsOf(t, s)
@@ -121,7 +121,7 @@ func TestAnArchiveIsTheSameInBothDatabases(t *testing.T) {
 				t.Errorf("%s has only %q", table, rows)
 			}
 		}
-		eachTarget(t, func(t *testing.T, second Target) {
+		eachCopy(t, func(t *testing.T, second Target) {
 			other := open(t, second)
 			if err := load(t, other, all); err != nil {
 				t.Fatal(err)
@@ -248,7 +248,7 @@ func TestAnArchiveOfAnEarlierSchema(t *testing.T) {
 }
 
 func TestASchemaIsNotTakenBack(t *testing.T) {
-	eachTarget(t, func(t *testing.T, target Target) {
+	eachCopy(t, func(t *testing.T, target Target) {
 		s, err := Open(t.Context(), target)
 		if err != nil {
 			t.Fatal(err)
@@ -327,7 +327,7 @@ func (f failing) Write([]byte) (int, error) { return 0, f.err }
 // Issue 14: rows of an archive are stored without the indexes that are made faster behind
 // them, and each page is written once.
 func TestALoadIntoSQLiteWritesEachPageOnce(t *testing.T) {
-	s := open(t, Target{Dir: t.TempDir()})
+	s := open(t, newEmbedded(t))
 	indexes := func(tx *Tx) []string {
 		t.Helper()
 		all, err := list(t.Context(), tx, scanText, `SELECT sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL ORDER BY name`)

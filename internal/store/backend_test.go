@@ -91,6 +91,14 @@ func newPostgres(t *testing.T) Target {
 	return Target{URL: copies.Postgres(t), Dir: t.TempDir()}
 }
 
+// newEmbedded is a folder with a database of the newest schema.
+func newEmbedded(t *testing.T) Target {
+	t.Helper()
+	target := Target{Dir: t.TempDir()}
+	copies.Embedded(t, target.Dir)
+	return target
+}
+
 // emptyPostgres is a schema without tables that is dropped after the test.
 func emptyPostgres(t *testing.T) Target {
 	t.Helper()

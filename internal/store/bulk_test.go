@@ -36,7 +36,7 @@ func (a *asked) PrepareContext(ctx context.Context, query string) (*sql.Stmt, er
 }
 
 func TestBulkWorkReadsEachStatementOnce(t *testing.T) {
-	s := open(t, Target{Dir: t.TempDir()})
+	s := open(t, newEmbedded(t))
 	list := someRules(t, 800)
 	said := func(of string, ofRules, ofAccounts int) int {
 		t.Helper()

@@ -328,6 +328,7 @@ func serviceAccount(t *testing.T, s *Store) accounts.Account {
 // More calls at once than there are connections: of one order number on two
 // nodes comes one batch, of many come blocks that are disjoint.
 func TestApplicationsOnTwoNodes(t *testing.T) {
+	t.Parallel()
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
 		ids := make([]int64, 40)
@@ -365,6 +366,7 @@ func TestApplicationsOnTwoNodes(t *testing.T) {
 // One code is redeemed once, whatever node the till asks, and more tills may
 // ask at once than there are connections.
 func TestARedemptionOnTwoNodes(t *testing.T) {
+	t.Parallel()
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
 		b, err := p[0].Apply(t.Context(), call, codes.Application{ISV: "x", Count: 10_000})
@@ -395,6 +397,7 @@ func TestARedemptionOnTwoNodes(t *testing.T) {
 // Activations on two nodes are numbered in the order of commits, and each node
 // that reads on knows what the other did.
 func TestActivationsOnTwoNodes(t *testing.T) {
+	t.Parallel()
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
 		miniProgram(t, nodes[0], "shop")

@@ -178,6 +178,7 @@ func TestANodeReadsAllAgainWhenTheLogIsAnother(t *testing.T) {
 // are cut. Nobody ever sees an older state after a newer one, and in the end
 // both have what the store has.
 func TestFollowersNeitherSkipNorRepeat(t *testing.T) {
+	t.Parallel()
 	nodes := [2]*Store{}
 	target := newPostgres(t)
 	for i := range nodes {

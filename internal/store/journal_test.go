@@ -29,7 +29,7 @@ func spilled(t *testing.T) (names []string) {
 
 // Issue 14: nine tenths of what an import wrote was how to take each of its statements back.
 func TestAnImportKeepsTheJournalOfItsStatementsInMemory(t *testing.T) {
-	s := open(t, Target{Dir: t.TempDir()})
+	s := open(t, newEmbedded(t))
 	random := rand.New(rand.NewPCG(14, 2))
 	some := func(n int) []rules.Rule {
 		all := make([]rules.Rule, n)
@@ -50,7 +50,7 @@ func TestAnImportKeepsTheJournalOfItsStatementsInMemory(t *testing.T) {
 
 // A migration may change every row of a table, for which there would be no memory.
 func TestAMigrationKeepsWhatIsMuchInFiles(t *testing.T) {
-	s := open(t, Target{Dir: t.TempDir()})
+	s := open(t, newEmbedded(t))
 	db, err := s.migrating()
 	if err != nil {
 		t.Fatal(err)

@@ -10,7 +10,7 @@ import (
 // Many callers on two nodes: no second, wherever it begins, has more allowed
 // calls than the limit. When each was allowed the database itself says.
 func TestALimitHoldsOverAllNodes(t *testing.T) {
-	target := emptyPostgres(t)
+	target := newPostgres(t)
 	nodes := [2]*Store{open(t, target), open(t, target)}
 	const limit, callers, each = 5, 8, 40
 	want(t, "persistence", texts(t, nodes[0], `SELECT relpersistence::text FROM pg_class WHERE oid = 'limits'::regclass`), []string{"u"})
@@ -60,7 +60,7 @@ func TestALimitHoldsOverAllNodes(t *testing.T) {
 // Many callers on two nodes: exactly the limit of a while is allowed, and the next while
 // begins anew.
 func TestTimesOfAWhileAreCountedOverAllNodes(t *testing.T) {
-	target := emptyPostgres(t)
+	target := newPostgres(t)
 	nodes := [2]*Store{open(t, target), open(t, target)}
 	const limit = 50
 	for _, while := range []string{"minute 1", "minute 2"} {
@@ -105,7 +105,7 @@ func numbers(t *testing.T, s *Store, query string) (list []int64) {
 
 // A clock that was set back does not lock anybody out for longer than a second.
 func TestALimitSurvivesAClockThatWasSetBack(t *testing.T) {
-	s := open(t, emptyPostgres(t))
+	s := open(t, newPostgres(t))
 	for range 3 {
 		if _, err := s.Allow(t.Context(), "k", 3); err != nil {
 			t.Fatal(err)

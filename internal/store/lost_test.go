@@ -274,6 +274,7 @@ func TestAFailedCommitLooksAtNoConnectionOfOthers(t *testing.T) {
 // A session whose node takes nothing of a large answer is ended, over TCP. The node
 // stands still in the middle of an answer of a hundred megabytes here.
 func TestASessionWhoseAnswerNobodyTakesIsEnded(t *testing.T) {
+	t.Parallel()
 	target := newPostgres(t)
 	if u, err := url.Parse(target.URL); err != nil || strings.HasPrefix(u.Host, "/") || u.Host == "" {
 		t.Skip("the tests' server is not reached over TCP")

@@ -313,9 +313,7 @@ func TestALookReadsNothingThatWasSent(t *testing.T) {
 				}
 				continue
 			}
-			if _, err := s.write.ExecContext(t.Context(), `ANALYZE `+string(kind)); err != nil {
-				t.Fatal(err)
-			}
+			settled(t, s, string(kind))
 			var text string
 			if err := s.read.QueryRowContext(t.Context(), `EXPLAIN (ANALYZE, FORMAT JSON) `+receiversQuery(kind), at.UnixMilli(),
 				at.Add(outbox.Farthest).UnixMilli(), 10).Scan(&text); err != nil {

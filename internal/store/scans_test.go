@@ -534,6 +534,7 @@ func TestAnErasureIsNotTakenBackByAnotherClock(t *testing.T) {
 // Somebody reads the ledger for long when the partition of tomorrow is to be made:
 // it is made when he has ended.
 func TestAPartitionThatCouldNotBeMadeIsMadeLater(t *testing.T) {
+	t.Parallel()
 	s := open(t, newPostgres(t))
 	l := openScans(t, s)
 	now := l.now()

@@ -4,9 +4,12 @@ import (
 	"cmp"
 	"fmt"
 	"io/fs"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
 // newest is the version of the last migration.
@@ -40,13 +43,21 @@ func describe(t *testing.T, s *Store) []string {
 }
 
 func TestADatabaseOfAnyEarlierSchemaEndsLikeANewOne(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("a table, read by one goroutine")
 	}
 	eachTarget(t, func(t *testing.T, target Target) {
 		fresh := describe(t, open(t, target))
-		for before := range newest(t) {
-			t.Run(fmt.Sprint("from ", before), func(t *testing.T) {
+		// Here: through every schema one by one, and from the middle. Whole: from each.
+		froms := map[string][]int64{"through all": slices.Collect(upTo(1, newest(t))), fmt.Sprint("from ", newest(t)/2): {newest(t) / 2}}
+		if whole.Run() {
+			for before := range newest(t) {
+				froms[fmt.Sprint("from ", before)] = slices.Collect(upTo(max(before, 1), before+1))
+			}
+		}
+		for name, befores := range froms {
+			t.Run(name, func(t *testing.T) {
 				other := Target{Dir: t.TempDir()}
 				if target.URL != "" {
 					other = emptyPostgres(t)
@@ -55,7 +66,7 @@ func TestADatabaseOfAnyEarlierSchemaEndsLikeANewOne(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if before > 0 {
+				for _, before := range befores {
 					if err := s.migrateTo(t.Context(), before); err != nil {
 						t.Fatal(err)
 					}
@@ -67,6 +78,14 @@ func TestADatabaseOfAnyEarlierSchemaEndsLikeANewOne(t *testing.T) {
 			})
 		}
 	})
+}
+
+// upTo are the numbers from one up to another.
+func upTo(from, to int64) iter.Seq[int64] {
+	return func(yield func(int64) bool) {
+		for n := from; n < to && yield(n); n++ {
+		}
+	}
 }
 
 func TestOpeningAgainChangesNothing(t *testing.T) {
@@ -118,7 +137,7 @@ func TestBothDatabasesHaveTheSameTables(t *testing.T) {
 // A text that an index sorts must not depend on the language of the server:
 // pages would differ, and an update of its language tables breaks the index.
 func TestEveryTextInAnIndexIsSortedByItsBytes(t *testing.T) {
-	s := open(t, emptyPostgres(t))
+	s := open(t, newPostgres(t))
 	list := texts(t, s, `SELECT DISTINCT i.indexrelid::regclass || ': ' || a.attname
 		FROM pg_index i
 		JOIN pg_class c ON c.oid = i.indrelid AND c.relnamespace = current_schema()::regnamespace

@@ -219,7 +219,7 @@ func fillSealed(t *testing.T, target Target) (texts, keys map[string]string) {
 }
 
 func TestEverySealedTextIsSealedAnewAtItsPlace(t *testing.T) {
-	eachTarget(t, func(t *testing.T, target Target) {
+	eachCopy(t, func(t *testing.T, target Target) {
 		texts, keys := fillSealed(t, target)
 		s := openAlone(t, folder(t, target))
 		// reseal puts a mark before every text, which all must have the mark of
@@ -290,7 +290,7 @@ func folder(t *testing.T, target Target) Target {
 // opens nothing of it. Other texts may, where pages were split long before;
 // they were sealed by a key that is gone.
 func TestTheFileForgetsTheOldKeys(t *testing.T) {
-	target := Target{Dir: t.TempDir()}
+	target := newEmbedded(t)
 	fillSealed(t, target)
 	dump := func() (all string) {
 		t.Helper()
@@ -332,7 +332,8 @@ func TestTheFileForgetsTheOldKeys(t *testing.T) {
 }
 
 func TestWhoWorksAloneWaitsForNobody(t *testing.T) {
-	eachTarget(t, func(t *testing.T, target Target) {
+	t.Parallel()
+	eachCopy(t, func(t *testing.T, target Target) {
 		target = folder(t, target)
 		s, err := Open(t.Context(), target)
 		if err != nil {
@@ -358,6 +359,7 @@ func TestWhoWorksAloneWaitsForNobody(t *testing.T) {
 // While the keys are sealed anew nobody comes in; and who worked with the old
 // ones before that never does.
 func TestAProcessWithOldKeysIsLockedOut(t *testing.T) {
+	t.Parallel()
 	target := folder(t, newPostgres(t))
 	fillSealed(t, target)
 	served, err := Open(t.Context(), target)

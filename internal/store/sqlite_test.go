@@ -96,7 +96,7 @@ func TestAFileThatIsNoDatabaseIsAnErrorAndLeavesTheFolderFree(t *testing.T) {
 
 // Durable before it is acknowledged: see docs/decisions/0001-sqlite-driver.md.
 func TestConnectionsToSQLiteAreSetUpAsDecided(t *testing.T) {
-	s := open(t, Target{Dir: t.TempDir()})
+	s := open(t, newEmbedded(t))
 	pragma := func(db interface {
 		QueryRowContext(context.Context, string, ...any) *sql.Row
 	}, name, wanted string) {
@@ -124,7 +124,7 @@ func TestConnectionsToSQLiteAreSetUpAsDecided(t *testing.T) {
 }
 
 func TestTheWriterIsReplacedWithAllItsSettings(t *testing.T) {
-	s := open(t, Target{Dir: t.TempDir()})
+	s := open(t, newEmbedded(t))
 	// The life of a broken connection in database/sql.
 	c, err := s.write.Conn(t.Context())
 	if err != nil {

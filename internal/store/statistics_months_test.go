@@ -15,14 +15,16 @@ import (
 
 const (
 	yearFrom  = 20454 // 2026-01-01
-	yearRules = 200
+	yearRules = 100
 )
 
-// yearOfCounts opens a database with two years in which each of 200 rules is scanned every
+// yearOfCounts opens a database with two years in which each of 100 rules is scanned every
 // day and hour.
 func yearOfCounts(t *testing.T, url string) (*Store, *stats.Counter) {
 	t.Helper()
-	s := open(t, Target{URL: url, Dir: t.TempDir()})
+	target := newEmbedded(t)
+	target.URL = url
+	s := open(t, target)
 	s.read.SetMaxOpenConns(1)
 	c := &stats.Counter{Store: s, Settings: settings.NewLive(settings.Defaults()), Logger: slog.New(slog.DiscardHandler)}
 	update(t, s, func(ctx context.Context, tx *Tx) error {
@@ -39,20 +41,14 @@ func yearOfCounts(t *testing.T, url string) (*Store, *stats.Counter) {
 		}
 		return tx.PutStatisticsState(ctx, stats.State{Position: 1, Scans: 1, Offset: 8})
 	})
-	if s.Engine() == "postgres" {
-		for _, query := range []string{`ALTER TABLE statistics_counts SET (autovacuum_enabled = off)`, `VACUUM ANALYZE statistics_counts`} {
-			if _, err := s.write.ExecContext(t.Context(), query); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
+	settled(t, s)
 	return s, c
 }
 
 // TestAYearReadsMonths: a year by rule reads the 11 months that are whole and the days at
 // its ends; a part of a month that is rolled up reads its own rows.
 func TestAYearReadsMonths(t *testing.T) {
-	dbtest.Each(t, dbtest.Schema, func(t *testing.T, url string) {
+	dbtest.Each(t, copies.Postgres, func(t *testing.T, url string) {
 		s, c := yearOfCounts(t, url)
 		ask := func() ([]stats.Answer, read) {
 			q := stats.Question{From: stats.PerDay.Start(yearFrom-14, 8), To: stats.PerDay.Start(yearFrom+351, 8), Group: stats.Rule,

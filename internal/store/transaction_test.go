@@ -336,7 +336,7 @@ func conflict(t *testing.T, s *Store, target Target) func() error {
 }
 
 func TestAClosureThatIsRunAgainCountsOnce(t *testing.T) {
-	eachTarget(t, func(t *testing.T, target Target) {
+	eachCopy(t, func(t *testing.T, target Target) {
 		s := open(t, target)
 		lost := conflict(t, s, target)
 		runs := 0
@@ -358,7 +358,7 @@ func TestAClosureThatIsRunAgainCountsOnce(t *testing.T) {
 }
 
 func TestAClosureThatAlwaysLosesGivesUp(t *testing.T) {
-	eachTarget(t, func(t *testing.T, target Target) {
+	eachCopy(t, func(t *testing.T, target Target) {
 		s := open(t, target)
 		lost := conflict(t, s, target)
 		runs := 0
