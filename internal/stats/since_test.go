@@ -49,7 +49,7 @@ func (t *writingTx) AddUsers(ctx context.Context, rows []stats.UsersSince) error
 // came before.
 func TestLargeSketchesAreWrittenByTheirChange(t *testing.T) {
 	const many, few, dims = 6000, 5, 10
-	eachStore(t, func(t *testing.T, s *store.Store) {
+	oneStore(t, func(t *testing.T, s *store.Store) {
 		log, r, now := &memoryLog{}, rand.New(rand.NewPCG(14, 5)), began
 		var all, today stats.Sketch
 		come := func(n int) {
