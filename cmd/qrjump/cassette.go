@@ -22,7 +22,7 @@ import (
 
 type recordCommand struct {
 	Upstream string        `required:"" placeholder:"URL" help:"Where calls are passed on to, for example https://api.weixin.qq.com."`
-	Listen   string        `default:"127.0.0.1:8081" placeholder:"ADDR" help:"Address that the caller uses in place of the upstream; port 0 picks one (${default})."`
+	Listen   string        `default:"127.0.0.1:8090" placeholder:"ADDR" help:"Address that the caller uses in place of the upstream; port 0 picks one (${default})."`
 	Out      string        `required:"" placeholder:"FILE" help:"The new cassette."`
 	Timeout  time.Duration `default:"30s" placeholder:"TIME" help:"How long an answer may take (${default})."`
 }
@@ -181,7 +181,7 @@ func printComparison(w io.Writer, r cassette.Report) {
 
 type replayCommand struct {
 	File      string `arg:"" help:"The cassette that qrjump record made."`
-	Listen    string `default:"127.0.0.1:8081" placeholder:"ADDR" help:"Address that the caller uses in place of the platform; port 0 picks one (${default})."`
+	Listen    string `default:"127.0.0.1:8091" placeholder:"ADDR" help:"Address that the caller uses in place of the platform; port 0 picks one (${default})."`
 	ByContent bool   `help:"Answer each call by a line that asks the same, in whatever order they come."`
 }
 

@@ -85,7 +85,7 @@ func printCode(w io.Writer, c client.StoredCode) {
 	for _, s := range []struct {
 		is   bool
 		name string
-	}{{c.Active, "active"}, {!c.Active, "not active"}, {c.Frozen, "frozen"}, {c.Void, "void"}, {c.Redeemed, "redeemed"}} {
+	}{{c.Void, "void"}, {c.Active, "active"}, {!c.Active, "not active"}, {c.Frozen, "frozen"}, {c.Redeemed, "redeemed"}} {
 		if s.is {
 			states = append(states, s.name)
 		}
@@ -95,6 +95,9 @@ func printCode(w io.Writer, c client.StoredCode) {
 	if c.Activation != nil {
 		fields = append(fields, boundFields(c.Activation.Binding)...)
 		fields = append(fields, [2]string{"warning", c.Activation.Warning})
+	}
+	if c.Void { // whatever else is said of it
+		fmt.Fprintln(w, "this code is void: it opens nothing any more")
 	}
 	printFields(w, fields...)
 	if len(c.History) == 0 {

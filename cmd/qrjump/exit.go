@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 
@@ -127,8 +128,9 @@ func failureOf(err error) failure {
 // wantsJSON reports whether errors are read by a program: --json stands among the
 // arguments, or QRJUMP_JSON is set.
 func wantsJSON(chosen *kong.Context, args []string) bool {
+	asked := slices.Contains([]string{"1", "true", "yes"}, strings.ToLower(os.Getenv("QRJUMP_JSON")))
 	if chosen == nil || chosen.Selected() == nil { // what was asked for is not known
-		return slices.Contains(args, "--json")
+		return asked || slices.Contains(args, "--json")
 	}
 	for _, f := range chosen.Selected().Flags {
 		if f.Name == "json" {
@@ -136,7 +138,7 @@ func wantsJSON(chosen *kong.Context, args []string) bool {
 			return on
 		}
 	}
-	return false
+	return asked
 }
 
 // complain prints an error on standard error: a line for a person, an object

@@ -252,7 +252,7 @@ func typesOf(above string, value any, kinds map[string]string) string {
 func playPage(t *testing.T, text string) string {
 	dir := t.TempDir()
 	places := []string{}
-	for _, port := range []string{"8080", "8081", "8082", "8090"} {
+	for _, port := range []string{"8080", "8081", "8082", "8090", "8091", "8092", "8093"} {
 		free := freePort(t)
 		places = append(places, "127.0.0.1:"+port, "127.0.0.1:"+free, "localhost:"+port, "localhost:"+free,
 			"0.0.0.0:"+port, "127.0.0.1:"+free)

@@ -164,7 +164,7 @@ func (p plan) show(w io.Writer, all bool) {
 			parts = append(parts, counted(counts[do], do))
 		}
 	}
-	parts = append(parts, fmt.Sprintf("%d of %s left this month", p.Publishes, counted(p.PublishesLeft, "publish")))
+	parts = append(parts, fmt.Sprintf("needs %s, %d left this month", counted(p.Publishes, "publish"), p.PublishesLeft))
 	fmt.Fprintln(w, strings.Join(parts, ", "))
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/index"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
@@ -90,6 +91,21 @@ func FuzzExplainBody(f *testing.F) {
 			t.Fatalf("%q: %+v", body, e)
 		}
 	})
+}
+
+// Issue 28: where the store is away, explain says so as resolve does, and is not broken.
+func TestAnExplanationThatCannotBeReadIsForLater(t *testing.T) {
+	t.Parallel()
+	a := fuzzedAPI(t)
+	for _, fault := range []error{errors.New("reading rules: unexpected EOF"), context.DeadlineExceeded,
+		&errcode.Outage{What: "does not answer"}} {
+		a.Near = func(context.Context, rules.Link) ([]rules.Rule, error) { return nil, fault }
+		w := httptest.NewRecorder()
+		a.explain(w, httptest.NewRequest("POST", "/scan/v1/explain", strings.NewReader(requests[0])), accounts.DefaultNamespace)
+		if w.Code != 503 || !strings.Contains(w.Body.String(), "try again") {
+			t.Errorf("%v: %d %s", fault, w.Code, w.Body)
+		}
+	}
 }
 
 // FuzzStream takes any NDJSON: one answer for each line that is not empty.

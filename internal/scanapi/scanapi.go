@@ -680,6 +680,10 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 		if errors.Is(err, rules.ErrBusy) {
 			return explanation{}, problem{http.StatusServiceUnavailable, "others are waiting for explanations: try again in a moment"}
 		}
+		if _, away := errors.AsType[*errcode.Outage](err); err != nil && !away {
+			a.Log.Error("the rules near a link cannot be read", "error", err)
+			return explanation{}, problem{http.StatusServiceUnavailable, "the rules near this link cannot be read now: try again in a moment"}
+		}
 		if err != nil {
 			return explanation{}, err
 		}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/emulator"
+	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/store"
@@ -145,6 +146,17 @@ func (f *seedFile) at(section string, i int, err error) error {
 		return nil
 	}
 	return usage("seed %s, line %d: %v", f.name, f.line(fmt.Sprintf("$.%s[%d]", section, i)), err)
+}
+
+// planted is at for an error of planting: one of the store is no fault of the seed.
+func (f *seedFile) planted(section string, i int, err error) error {
+	_, invalid := errors.AsType[accounts.Invalid](err)
+	_, taken := errors.AsType[accounts.Taken](err)
+	code, _ := errcode.Of(err)
+	if invalid || taken || code != errcode.SystemError || errors.Is(err, accounts.ErrNoAccount) {
+		return f.at(section, i, err)
+	}
+	return fmt.Errorf("seed %s, line %d: %w", f.name, f.line(fmt.Sprintf("$.%s[%d]", section, i)), err)
 }
 
 // line is where a part of the seed begins; 0 = not found.
@@ -295,31 +307,34 @@ func (s *Server) plantSeed(ctx context.Context, f *seedFile, now func() time.Tim
 	// Links name accounts that may stand further down, so they come last.
 	for i := range f.Accounts {
 		if err := directory.Put(ctx, f.registration(i)); err != nil {
-			return false, f.at("accounts", i, err)
+			return false, f.planted("accounts", i, err)
 		}
 	}
 	for i, a := range f.Accounts {
 		for _, mini := range a.Linked {
 			if err := directory.Link(ctx, a.AppID, mini); err != nil {
-				return false, f.at("accounts", i, err)
+				return false, f.planted("accounts", i, err)
 			}
 		}
 	}
 	for i, c := range f.Components {
 		if err := directory.PutComponent(ctx, f.component(i), c.Secret, c.MessageToken, c.EncodingAESKey); err != nil {
-			return false, f.at("components", i, err)
+			return false, f.planted("components", i, err)
 		}
 	}
 	for i, r := range f.Rules {
 		owner, err := directory.Get(ctx, r.Owner)
 		if errors.Is(err, accounts.ErrNoAccount) {
-			err = fmt.Errorf("rule %q: there is no account %q", r.Prefix, r.Owner)
-		}
-		if err == nil {
-			err = book.Plant(ctx, owner, f.draft(i), r.Published)
+			return false, f.at("rules", i, fmt.Errorf("rule %q: there is no account %q", r.Prefix, r.Owner))
 		}
 		if err != nil {
+			return false, f.planted("rules", i, err)
+		}
+		if _, err := rules.CheckPlanted(owner, f.draft(i)); err != nil {
 			return false, f.at("rules", i, err)
+		}
+		if err := book.Plant(ctx, owner, f.draft(i), r.Published); err != nil {
+			return false, f.planted("rules", i, err)
 		}
 	}
 	if err := s.store.PutSeeded(ctx, hash, now()); err != nil {

@@ -1,0 +1,28 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+// Issue 28: an error of the store while a seed is planted is told as such, not as a fault of the seed,
+// which an operator would look for in vain.
+func TestAnErrorOfTheStoreIsNoFaultOfTheSeed(t *testing.T) {
+	t.Parallel()
+	f := &seedFile{name: "that was sent", data: []byte("accounts:\n  - {appid: a, kind: mini_program}\n")}
+	if err := f.parse(); err != nil {
+		t.Fatal(err)
+	}
+	away := &errcode.Outage{What: "is read-only", Err: errors.New("attempt to write a readonly database")}
+	for err, own := range map[error]bool{away: false, fmt.Errorf("inserting: %w", away): false, errors.New("disk I/O error"): false,
+		accounts.Invalid("secret: too short"): true, fmt.Errorf("link: %w", accounts.ErrNoAccount): true, errcode.PrefixAdded: true} {
+		got := f.planted("accounts", 0, err)
+		if errors.Is(got, ErrUsage) != own || !own && !errors.Is(got, err) {
+			t.Errorf("%v is told as %v", err, got)
+		}
+	}
+}
