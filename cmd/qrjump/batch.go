@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -231,6 +232,7 @@ type codePage struct {
 
 type batchActivate struct {
 	member
+	adminFlags
 	ID    int64    `arg:"" name:"id" help:"The application."`
 	Range []string `arg:"" name:"range" help:"Which codes: both ends of a range (0-4999), an index (7), or all."`
 	bindingFlags
@@ -254,9 +256,82 @@ func (c *batchActivate) Run(s *session) error {
 	if err := wire.ActivateCodes(s.ctx, c.ID, r, c.binding()); err != nil {
 		return aboutBatch("activate "+rangeText(r)+" of", c.ID, err)
 	}
-	return c.print(s, map[string]any{"application_id": c.ID, "did": "activate", "codes": r.Len()}, func(w io.Writer) {
-		fmt.Fprintf(w, "activated %s of %d: each opens %s of %s\n", countedCodes(r.Len()), c.ID, plain(c.Path), plain(c.Target))
+	said := map[string]any{"application_id": c.ID, "did": "activate", "codes": r.Len()}
+	closed, err := c.closed(s, r)
+	known := err == nil
+	if known {
+		said["opens"], said["void"], said["frozen"], said["recalled"] = r.Len()-closed.all(), closed.void, closed.frozen, closed.recalled
+	}
+	return c.print(s, said, func(w io.Writer) {
+		fmt.Fprintf(w, "activated %s of %d: ", countedCodes(r.Len()), c.ID)
+		switch {
+		case !known:
+			fmt.Fprintf(w, "those that are not void, frozen or recalled open %s of %s; which these are, an operator sees: qrjump batch list\n",
+				plain(c.Path), plain(c.Target))
+		case closed.all() == 0:
+			fmt.Fprintf(w, "all of them open %s of %s\n", plain(c.Path), plain(c.Target))
+		default:
+			fmt.Fprintf(w, "%d open %s of %s; %d stay void, %d frozen and %d recalled, and open nothing\n", r.Len()-closed.all(), plain(c.Path),
+				plain(c.Target), closed.void, closed.frozen, closed.recalled)
+		}
 	})
+}
+
+// closedCodes counts the codes of a range that open nothing although they are activated.
+type closedCodes struct{ void, frozen, recalled int64 }
+
+func (c closedCodes) all() int64 { return c.void + c.frozen + c.recalled }
+
+// closed asks the operator's API which codes of a range are void or frozen, and which of these by the recall of a package.
+func (c *batchActivate) closed(s *session, r client.CodeRange) (n closedCodes, err error) {
+	operator, err := c.asOperator(c.adminFlags)
+	if err != nil {
+		return n, err
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second) // it is extra: the codes are activated
+	defer cancel()
+	var recalled []codes.Range
+	for after := int64(0); ; {
+		const page = 1000
+		list, err := operator.Packages(ctx, client.PackageQuery{ApplicationID: c.ID, After: after, Limit: page})
+		if err != nil {
+			return n, err
+		}
+		for _, p := range list {
+			if after = p.ID; p.RecalledAt != nil {
+				recalled = append(recalled, codes.Range{From: p.From, To: p.To})
+			}
+		}
+		if len(list) < page {
+			break
+		}
+	}
+	byRecall := codes.NewSet(recalled...)
+	for from := r.From; from <= r.To; {
+		runs, err := operator.CodeRuns(ctx, c.ID, client.CodeRange{From: from, To: r.To})
+		if err != nil {
+			return n, err
+		}
+		for _, run := range runs.Runs {
+			from, run.To = run.To+1, min(run.To, r.To) // a range of the first code alone is answered with all
+			switch {
+			case run.Void:
+				n.void += run.Len()
+			case run.Frozen:
+				for at := run.From; at <= run.To; at++ {
+					if byRecall.Has(at) {
+						n.recalled++
+					} else {
+						n.frozen++
+					}
+				}
+			}
+		}
+		if !runs.More || len(runs.Runs) == 0 {
+			break
+		}
+	}
+	return n, nil
 }
 
 type batchWithdraw struct {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"slices"
 
@@ -55,6 +56,9 @@ func (c *batchImport) Run(s *session) error {
 	for _, part := range parts {
 		if err := c.bring(s, qrjump, b.ID, part, &done, progress); err != nil {
 			progress.end()
+			if p, ok := errors.AsType[*client.Problem](err); ok && p.Status < http.StatusInternalServerError && b.Arrived == 0 {
+				return leftNothing(s, qrjump, b, c.Actor, err)
+			}
 			if done.Lines == 0 {
 				return err
 			}
@@ -70,6 +74,20 @@ func (c *batchImport) Run(s *session) error {
 			fmt.Fprintf(w, "%d of its %s are here; it is PROCESSING until the others come\n", done.Have, countedCodes(b.Count))
 		}
 	})
+}
+
+// leftNothing takes back what this run has begun and brought, since the server refused the rest of it.
+func leftNothing(s *session, qrjump *client.Client, b client.Batch, actor string, refused error) error {
+	for {
+		done, err := qrjump.TakeBackImport(s.ctx, b.ID, client.ImportToTakeBack{To: b.Count - 1, Note: "the import was refused", Actor: actor})
+		if err != nil {
+			return advised{error: refused, next: fmt.Sprintf("the application was begun, and could not be taken back (%v): qrjump batch take-back %d all",
+				err, b.ID)}
+		}
+		if !done.More {
+			return advised{error: refused, next: "nothing of it is left: mend the line, and import again"}
+		}
+	}
 }
 
 // look reads the files once, and says what to begin.

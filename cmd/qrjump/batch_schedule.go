@@ -58,7 +58,7 @@ func (c *batchSchedule) Run(s *session) error {
 		return aboutStored(s, qrjump, "schedule "+rangeText(r)+" of", c.ID, err)
 	}
 	return c.print(s, done, func(w io.Writer) {
-		fmt.Fprintf(w, "%s of %d: from %s on each opens %s of %s\n", countedCodes(done.Codes), c.ID, when(at), plain(c.Path),
+		fmt.Fprintf(w, "%s of %d: from %s on those that are not void or frozen open %s of %s\n", countedCodes(done.Codes), c.ID, when(at), plain(c.Path),
 			plain(c.Target))
 	})
 }

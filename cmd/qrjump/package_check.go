@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"encoding/binary"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -54,6 +55,7 @@ func (c *packageCheck) Run(s *session) error {
 		}
 	}
 	report := run.Report()
+	report.Hint = inTheWay(report, c.Column)
 	if !c.Live {
 		if err := c.print(s, report, func(w io.Writer) { printRun(w, report) }); err != nil {
 			return err
@@ -112,6 +114,7 @@ func (c *packageCheck) read(s *session, run *parcel.Run, log string) error {
 		defer f.Close()
 		in = f
 	}
+	in = asUTF8(in)
 	judge := func(read string) error {
 		v, index := run.Read(strings.TrimSpace(read))
 		if !c.Live {
@@ -134,6 +137,60 @@ func (c *packageCheck) read(s *session, run *parcel.Run, log string) error {
 		return fmt.Errorf("read %s: %w", plain(log), err)
 	}
 	return nil
+}
+
+// asUTF8 is a text in UTF-8, whether it comes so or in UTF-16, with a byte order mark or without one.
+func asUTF8(in io.Reader) io.Reader {
+	b := bufio.NewReader(in)
+	head, _ := b.Peek(3) // less is a text too, and an error comes again
+	switch {
+	case string(head) == "\ufeff":
+		_, _ = b.Discard(3)
+	case len(head) >= 2 && (head[0] == 0xfe && head[1] == 0xff || head[0] == 0 && head[1] != 0):
+		return &fromUTF16{in: b, order: binary.BigEndian}
+	case len(head) >= 2 && (head[0] == 0xff && head[1] == 0xfe || head[0] != 0 && head[1] == 0):
+		return &fromUTF16{in: b, order: binary.LittleEndian}
+	}
+	return b
+}
+
+// fromUTF16 reads UTF-16 as UTF-8, without byte order marks. Codes have no character of two units; those become replacement characters.
+type fromUTF16 struct {
+	in    *bufio.Reader
+	order binary.ByteOrder
+	left  []byte
+}
+
+func (f *fromUTF16) Read(p []byte) (int, error) {
+	for len(f.left) == 0 {
+		var unit [2]byte
+		if _, err := io.ReadFull(f.in, unit[:]); err != nil {
+			return 0, err
+		}
+		if c := rune(f.order.Uint16(unit[:])); c != 0xfeff {
+			f.left = utf8.AppendRune(nil, c)
+		}
+	}
+	n := copy(p, f.left)
+	f.left = f.left[n:]
+	return n, nil
+}
+
+// inTheWay says what of a log may be in the way of its codes, "" where some were read: where nothing of it is a code of the
+// package, more is wrong than a label.
+func inTheWay(r parcel.Report, column string) string {
+	if r.Read > 0 || r.Count[parcel.Proof] > 0 || len(r.Found.Foreign) == 0 {
+		return ""
+	}
+	first := r.Found.Foreign[0].Read
+	hint := fmt.Sprintf("no read is a code of this package; the first is %.80q: ", first)
+	switch {
+	case column == "" && strings.ContainsAny(first, ",;\t"):
+		return hint + "it looks like a line of a table: name the column with the read by --column (and --separator)"
+	case strings.ContainsFunc(first, func(c rune) bool { return c == utf8.RuneError || c < ' ' }):
+		return hint + "it has bytes that no code has: let the camera log plain text, in UTF-8 or UTF-16"
+	}
+	return hint + "is it the log of another job, or does the camera add or cut something?"
 }
 
 func eachLine(in io.Reader, f func(string) error) error {
@@ -241,6 +298,9 @@ func printRun(w io.Writer, r parcel.Report) {
 			}
 			rows = append(rows, []string{strconv.FormatInt(f.Line, 10), string(one.v), orDash(index), orDash(f.Read)})
 		}
+	}
+	if r.Hint != "" {
+		fmt.Fprintf(w, "\n%s\n", r.Hint)
 	}
 	if len(rows) > 0 {
 		fmt.Fprintln(w)

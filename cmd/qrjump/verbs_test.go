@@ -236,7 +236,7 @@ var everyVerb = []verb{
 
 	{path: "rule find", api: adminAPI, words: "--owner shop --limit 1", says: `(?m)^\d+ +shop +https://tea\.example/t/ .*\nthere may be more: --after \d+, or`},
 	{path: "batch schedule", api: adminAPI, words: "$ID 200-209 --at 2098-01-31T00:00:00Z $PAGE",
-		says: `^10 codes of \d+: from 2098-01-31T00:00:00Z on each opens pages/i/i of shop$`},
+		says: `^10 codes of \d+: from 2098-01-31T00:00:00Z on those that are not void or frozen open pages/i/i of shop$`},
 	{path: "batch events", api: adminAPI, words: "$ID", says: `(?m)^\d+ +20\S+ +activate +10 +200-209 +2098-01-31T`},
 	{path: "code scans", api: adminAPI, words: "$ID:0", says: `(?m)^scans +1$`},
 	{path: "code scans", api: adminAPI, words: "$ID:1", says: `^code \d+:1 was never scanned$`},

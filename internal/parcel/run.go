@@ -1,6 +1,9 @@
 package parcel
 
 import (
+	"regexp"
+	"strings"
+
 	"github.com/qrjump/qrjump/internal/codes"
 )
 
@@ -71,10 +74,19 @@ func (r *Run) Read(read string) (v Verdict, index int64) {
 }
 
 func (r *Run) judge(read string) (Verdict, int64) {
+	at, kind, ok := r.Job.find(read)
+	if bare := unwrapped(read); !ok && bare != read {
+		read = bare
+		at, kind, ok = r.Job.find(read)
+	}
 	if read == "" || read == r.NoRead {
 		return Unread, -1
 	}
-	at, kind, ok := r.Job.find(read)
+	if from := strings.LastIndex(strings.ToUpper(read), strings.ToUpper(r.Job.Prefix)); !ok && from > 0 && r.Job.Prefix != "" {
+		// Something stands before the text of the code, such as an address that a camera puts in front. What follows is the
+		// whole text with its secret, so that nothing is taken for a code that is none.
+		at, kind, ok = r.Job.find(read[from:])
+	}
 	switch {
 	case !ok:
 		return Foreign, -1
@@ -95,6 +107,26 @@ func (r *Run) judge(read string) (Verdict, int64) {
 		return Again, index
 	}
 	return Double, index
+}
+
+// identifier is how scanners say which kind of symbol they read, before its text: ]Q1 for QR codes, ]d2 for Data Matrix. ISO/IEC 15424.
+var identifier = regexp.MustCompile(`^\][A-Za-z][0-9A-Za-z]`)
+
+// unwrapped is a read without what cameras and spreadsheets put around it: blanks, a byte order mark, quotes, the identifier of its kind
+// of symbol.
+func unwrapped(read string) string {
+	for {
+		bare := strings.TrimSpace(strings.TrimPrefix(read, "\ufeff"))
+		for _, quote := range []string{`"`, "'"} {
+			if len(bare) >= 2 && strings.HasPrefix(bare, quote) && strings.HasSuffix(bare, quote) {
+				bare = bare[1 : len(bare)-1]
+			}
+		}
+		if bare = identifier.ReplaceAllString(bare, ""); bare == read {
+			return bare
+		}
+		read = bare
+	}
 }
 
 // Report is what a run came to.
@@ -120,6 +152,8 @@ type Report struct {
 	} `json:"found"`
 	// FalseRate is how probable it was that a foreign code passed.
 	FalseRate float64 `json:"false_rate"`
+	// Hint says what is in the way where no read is a code of the job.
+	Hint string `json:"hint,omitempty"`
 }
 
 // Clean reports whether everything that was ordered is there once, and nothing

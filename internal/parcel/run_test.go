@@ -90,6 +90,35 @@ func spelt(rng *rand.Rand, r read) string {
 	return r.text
 }
 
+// Issue 28: cameras and spreadsheets put something around a read. What stands around a code is understood, and what is no code
+// stays foreign.
+func TestWhatStandsAroundACodeIsUnderstood(t *testing.T) {
+	t.Parallel()
+	of := list(t, 0, 0, 9)
+	mine, other := readsOf(t, of), readsOf(t, list(t, 0, 10, 19))
+	for around, want := range map[string]parcel.Verdict{"%s": parcel.Good, "\ufeff%s": parcel.Good, "]Q1%s": parcel.Good, "]d2%s": parcel.Good,
+		`"%s"`: parcel.Good, `'%s'`: parcel.Good, "\ufeff\"]Q3%s\" ": parcel.Good, "x%sx": parcel.Foreign, "%s1": parcel.Foreign} {
+		for _, code := range []func(read) string{func(r read) string { return r.text }, func(r read) string { return r.serial }} {
+			r := parcel.NewRun(job(t, 0, of))
+			if v, index := r.Read(fmt.Sprintf(around, code(mine[7]))); v != want || want == parcel.Good && index != 7 {
+				t.Errorf("%q around %s is %s of %d, not %s", around, code(mine[7]), v, index, want)
+			}
+			if v, _ := r.Read(fmt.Sprintf(around, code(other[7]))); v != parcel.Foreign {
+				t.Errorf("%q around a code of another job is %s", around, v)
+			}
+		}
+	}
+	r := parcel.NewRun(job(t, 0, of))
+	if v, index := r.Read("https://camera.example/read?line=4&code=" + mine[3].text); v != parcel.Good || index != 3 {
+		t.Errorf("behind an address: %s of %d", v, index)
+	}
+	for _, empty := range []string{`""`, `"NOREAD"`, "\ufeff", "]Q1"} {
+		if v, _ := r.Read(empty); v != parcel.Unread {
+			t.Errorf("%q is %s", empty, v)
+		}
+	}
+}
+
 // Of printing runs with planted faults every fault is found where it is, and none
 // is invented.
 func TestEveryPlantedFaultOfARunIsFoundAndNoneInvented(t *testing.T) {
