@@ -26,6 +26,7 @@ type Account struct {
 	SecretFrozen bool              `json:"secret_frozen"`
 	CreatedAt    time.Time         `json:"created_at"`
 	ConfirmFile  ConfirmFile       `json:"confirm_file" doc:"the verification file"`
+	Revised
 }
 
 // AccountPut is what an account shall be. Secrets that are empty stay.

@@ -17,6 +17,10 @@ type Problem struct {
 	Status int            `json:"status"`
 	Detail string         `json:"detail"`
 	Errors []ProblemError `json:"errors,omitempty"`
+
+	// Of a thing that changed meanwhile: how it is now, and its last changes.
+	Current json.RawMessage `json:"current,omitempty"`
+	Changes []ThingChange   `json:"changes,omitempty"`
 }
 
 // ProblemError is one fault of a request.

@@ -14,6 +14,7 @@ type Appearance struct {
 	OpenAtOnce bool                  `json:"open_at_once" doc:"a browser is sent to the account's url_scheme without a page; else the page has a button"`
 	Texts      map[string]BuyerTexts `json:"texts" doc:"by language: en, zh"`
 	Logo       *Logo                 `json:"logo,omitempty"`
+	Revised
 }
 
 // BuyerTexts are what an account says itself, in one language.

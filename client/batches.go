@@ -27,6 +27,7 @@ type Batch struct {
 	Frozen    int64     `json:"frozen" minimum:"0"`
 	Void      int64     `json:"void" minimum:"0"`
 	Redeemed  int64     `json:"redeemed" minimum:"0"`
+	Revised
 }
 
 // BatchQuery says which applications the operator wants to see.

@@ -137,6 +137,7 @@ func (c *Client) open(ctx context.Context, r request) (*http.Response, error) {
 	if r.bearer != "" {
 		req.Header.Set("Authorization", "Bearer "+r.bearer)
 	}
+	matching(ctx, req)
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, &Unreachable{URL: c.baseOf(r.path), Err: withoutAddress(err)}

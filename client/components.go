@@ -17,6 +17,7 @@ type Component struct {
 	CreatedAt      time.Time       `json:"created_at"`
 	Total          int             `json:"total_authorizations"`
 	Authorizations []Authorization `json:"authorizations" doc:"the first 500"`
+	Revised
 }
 
 // Authorization is what an account granted a platform.

@@ -84,6 +84,7 @@ type Setting struct {
 	Meaning string          `json:"meaning"`
 	Allowed string          `json:"allowed" doc:"which values there can be; empty = true and false"`
 	Effect  string          `json:"effect" doc:"since when a change counts"`
+	Revised
 }
 
 // Changed reports whether the value is another than the default.

@@ -17,6 +17,7 @@ type Person struct {
 	Provider     string     `json:"provider,omitempty" doc:"the issuer of the OpenID Connect provider that says what they may do"`
 	CreatedAt    time.Time  `json:"created_at"`
 	SeenAt       *time.Time `json:"seen_at,omitempty" doc:"the last sign-in"` // the last sign-in; nil = never
+	Revised
 }
 
 // PersonList is everybody who may sign in.

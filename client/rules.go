@@ -23,6 +23,7 @@ type StoredRule struct {
 	CreatedAt   time.Time  `json:"created_at"`
 	ChangedAt   time.Time  `json:"changed_at"`
 	PublishedAt *time.Time `json:"published_at,omitempty" answer:"optional"` // nil = never
+	Revised
 }
 
 // StoredRuleList is a page of rules.

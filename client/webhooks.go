@@ -18,6 +18,7 @@ type Webhook struct {
 	Alarms    bool           `json:"alarms"`
 	Enabled   bool           `json:"enabled" doc:"false: nothing is collected and sent; an answer with status 410 does that"`
 	CreatedAt time.Time      `json:"created_at"`
+	Revised
 }
 
 // WebhookCodes are codes whose scans a webhook is told of.

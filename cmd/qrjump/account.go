@@ -206,20 +206,20 @@ func changedFeatures(have, changes []string) ([]string, error) {
 	return have, nil
 }
 
-// Run puts what is there with what the flags say. Two operators who change one
-// account in the same instant may overwrite each other.
+// Run puts what is there with what the flags say: one flag changes one thing, and nothing
+// at all where somebody else changed the account since it was read.
 func (c *accountPut) Run(s *session) error {
 	qrjump, err := c.client()
 	if err != nil {
 		return err
 	}
 	want := client.AccountPut{JumpOpen: true}
-	did := "created"
+	did, ctx := "created", client.IfNone(s.ctx)
 	old, err := qrjump.Account(s.ctx, c.AppID)
 	missing, ok := errors.AsType[*client.Problem](err)
 	switch {
 	case err == nil:
-		want, did = old.Put(), "changed"
+		want, did, ctx = old.Put(), "changed", client.IfMatch(s.ctx, old.Revision)
 	case !ok || missing.Status != http.StatusNotFound:
 		return failed("put", c.AppID, err)
 	case c.Kind == nil:
@@ -250,7 +250,7 @@ func (c *accountPut) Run(s *session) error {
 	if c.Linked != nil {
 		want.Linked = c.Linked
 	}
-	if err := qrjump.PutAccount(s.ctx, c.AppID, want); err != nil {
+	if err := unlessOvertaken("qrjump account show "+c.AppID, qrjump.PutAccount(ctx, c.AppID, want)); err != nil {
 		if isProblem(err, http.StatusUnprocessableEntity) {
 			return fmt.Errorf("%w%s", failed("put", c.AppID, err), nearAccount(s, qrjump, c.Linked...))
 		}

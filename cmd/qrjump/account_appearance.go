@@ -78,8 +78,7 @@ func logoOf(name string) ([]byte, error) {
 	return logo, nil
 }
 
-// Run shows how an account looks to buyers, after the changes that flags name. Two
-// operators who change one account in the same instant may overwrite each other.
+// Run shows how an account looks to buyers, after the changes that flags name.
 func (c *accountAppearance) Run(s *session) error {
 	qrjump, err := c.client()
 	if err != nil {
@@ -94,8 +93,8 @@ func (c *accountAppearance) Run(s *session) error {
 		return err
 	}
 	if changes {
-		if look, err = qrjump.PutAppearance(s.ctx, c.AppID, want); err != nil {
-			return aboutAccount(s, qrjump, "change how buyers see", c.AppID, err)
+		if look, err = qrjump.PutAppearance(client.IfMatch(s.ctx, look.Revision), c.AppID, want); err != nil {
+			return aboutAccount(s, qrjump, "change how buyers see", c.AppID, unlessOvertaken("qrjump account appearance "+c.AppID, err))
 		}
 	}
 	return c.print(s, look, func(w io.Writer) { printAppearance(w, look) })

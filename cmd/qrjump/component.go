@@ -130,8 +130,10 @@ func (c *componentPut) Run(s *session) error {
 		return err
 	}
 	did := "changed"
-	if _, err := qrjump.Component(s.ctx, c.AppID); isNotFound(err) {
-		did = "created"
+	old, err := qrjump.Component(s.ctx, c.AppID)
+	ctx := client.IfMatch(s.ctx, old.Revision)
+	if isNotFound(err) {
+		did, ctx = "created", client.IfNone(s.ctx)
 	} else if err != nil {
 		return failed("put component", c.AppID, err)
 	}
@@ -148,9 +150,9 @@ func (c *componentPut) Run(s *session) error {
 	if c.RedirectHost != nil {
 		want.RedirectHosts = &c.RedirectHost
 	}
-	one, err := qrjump.PutComponent(s.ctx, c.AppID, want)
+	one, err := qrjump.PutComponent(ctx, c.AppID, want)
 	if err != nil {
-		return failed("put component", c.AppID, err)
+		return failed("put component", c.AppID, unlessOvertaken("qrjump component show "+c.AppID, err))
 	}
 	return c.print(s, one, func(w io.Writer) { fmt.Fprintln(w, plain(did+" "+c.AppID)) })
 }

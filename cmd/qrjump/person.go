@@ -200,9 +200,9 @@ func (c *personDelete) Run(s *session) error {
 	if err := confirmed(s, c.Yes, one.Name+" ("+one.Role+") may sign in no more, and is signed out everywhere"); err != nil {
 		return err
 	}
-	left, err := qrjump.DeletePerson(s.ctx, c.Name)
+	left, err := qrjump.DeletePerson(client.IfMatch(s.ctx, one.Revision), c.Name)
 	if err != nil {
-		return seeList("person delete", c.Name, "qrjump person list", err)
+		return seeList("person delete", c.Name, "qrjump person list", unlessOvertaken("qrjump person list", err))
 	}
 	return c.print(s, client.PersonList{People: left}, func(w io.Writer) {
 		fmt.Fprintf(w, "%s may sign in no more\n", plain(c.Name))

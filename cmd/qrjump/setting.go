@@ -105,8 +105,9 @@ func (c *settingSet) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := qrjump.SetSettings(s.ctx, map[string]any{c.Name: settingValue(*c.Value, before.Value)}); err != nil {
-		return failed("set", c.Name, err)
+	value := settingValue(*c.Value, before.Value)
+	if err := qrjump.SetSettings(client.IfMatch(s.ctx, before.Revision), map[string]any{c.Name: value}); err != nil {
+		return failed("set", c.Name, unlessOvertaken("qrjump setting get "+c.Name, err))
 	}
 	return c.changed(s, qrjump, before, "")
 }
@@ -153,8 +154,8 @@ func (c *settingReset) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := qrjump.ResetSetting(s.ctx, c.Name); err != nil {
-		return seeList("reset", c.Name, "qrjump setting list", err)
+	if err := qrjump.ResetSetting(client.IfMatch(s.ctx, before.Revision), c.Name); err != nil {
+		return seeList("reset", c.Name, "qrjump setting list", unlessOvertaken("qrjump setting get "+c.Name, err))
 	}
 	return c.changed(s, qrjump, before, ", its default")
 }

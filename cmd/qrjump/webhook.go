@@ -180,9 +180,9 @@ func (c *webhookChange) Run(s *session) error {
 	if c.URL != nil {
 		want.URL = *c.URL
 	}
-	changed, err := qrjump.SetWebhook(s.ctx, c.ID, want, c.Enabled)
+	changed, err := qrjump.SetWebhook(client.IfMatch(s.ctx, one.Revision), c.ID, want, c.Enabled)
 	if err != nil {
-		return seeList("change webhook", strconv.FormatInt(c.ID, 10), "qrjump webhook list", err)
+		return seeList("change webhook", strconv.FormatInt(c.ID, 10), "qrjump webhook list", unlessOvertaken("qrjump webhook list", err))
 	}
 	return c.print(s, changed, func(w io.Writer) {
 		fmt.Fprintf(w, "changed webhook %d: it is %s and tells %s of %s\n", changed.ID, onOff(changed.Enabled), plain(changed.URL),
@@ -209,8 +209,8 @@ func (c *webhookDelete) Run(s *session) error {
 	if err := confirmed(s, c.Yes, fmt.Sprintf("webhook %d to %s ends, and what waits for it is lost", c.ID, one.URL)); err != nil {
 		return err
 	}
-	if _, err := qrjump.DeleteWebhook(s.ctx, c.ID); err != nil {
-		return seeList("delete webhook", strconv.FormatInt(c.ID, 10), "qrjump webhook list", err)
+	if _, err := qrjump.DeleteWebhook(client.IfMatch(s.ctx, one.Revision), c.ID); err != nil {
+		return seeList("delete webhook", strconv.FormatInt(c.ID, 10), "qrjump webhook list", unlessOvertaken("qrjump webhook list", err))
 	}
 	return c.print(s, one, func(w io.Writer) { fmt.Fprintf(w, "deleted webhook %d to %s\n", one.ID, plain(one.URL)) })
 }

@@ -57,10 +57,13 @@ func (a *Admin) showAccount(ctx context.Context, one accounts.Account) (client.A
 		members[user] = string(role)
 	}
 	linked, err := a.Accounts.Links(ctx, one.AppID)
-	return client.Account{AppID: one.AppID, Kind: string(one.Kind), Name: one.Name, Subject: string(one.Subject), Certified: one.Certified,
-		Versions: words[string](one.Versions), JumpOpen: one.JumpOpen, Features: words[string](one.Features), Members: members,
+	shown := client.Account{AppID: one.AppID, Kind: string(one.Kind), Name: one.Name, Subject: string(one.Subject),
+		Certified: one.Certified,
+		Versions:  words[string](one.Versions), JumpOpen: one.JumpOpen, Features: words[string](one.Features), Members: members,
 		MessageURL: one.MessageURL, URLScheme: one.URLScheme, IPAllowlist: words[string](one.IPAllowlist), Linked: linked,
-		SecretFrozen: one.SecretFrozen, CreatedAt: one.CreatedAt, ConfirmFile: client.ConfirmFile(one.Confirm)}, err
+		SecretFrozen: one.SecretFrozen, CreatedAt: one.CreatedAt, ConfirmFile: client.ConfirmFile(one.Confirm)}
+	shown.Revised = revisionOf(shown, one.SecretHash, one.MarketcodeKey)
+	return shown, err
 }
 
 // account answers an account as it is, after what was done to it.

@@ -70,6 +70,8 @@ type Admin struct {
 	// what counts then.
 	ResetSetting    func(ctx context.Context, name string) error
 	DefaultSettings func() settings.Settings
+	// StoredSettings are those that every node follows, whatever this one has in force yet.
+	StoredSettings func(ctx context.Context) (settings.Settings, error)
 	// Export writes an archive of everything; an error before its first byte
 	// leaves w untouched.
 	Export func(ctx context.Context, w io.Writer, passphrase string) error
@@ -80,6 +82,8 @@ type Admin struct {
 	// Call finds a call by its request id; calls.ErrNoCall.
 	Call func(ctx context.Context, rid string) (calls.Call, error)
 
+	// ChangeHead is the number of the last change in the log.
+	ChangeHead func(ctx context.Context) (int64, error)
 	// History is the log of changes, Times what was when, Resolver what is now.
 	History  history.Store
 	Times    history.Times

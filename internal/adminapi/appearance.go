@@ -19,8 +19,16 @@ func showAppearance(a appearance.Appearance, png []byte) client.Appearance {
 	if a.Logo.Hash != "" {
 		shown.Logo = &client.Logo{Path: a.Logo.Path(), Width: a.Logo.Width, Height: a.Logo.Height, PNG: png}
 	}
+	drawn := shown
+	if shown.Logo != nil {
+		drawn.Logo = &client.Logo{Path: shown.Logo.Path} // which names the picture
+	}
+	shown.Revised = revisionOf(drawn)
 	return shown
 }
+
+// AppearancePath names the account whose appearance a call changes.
+type AppearancePath struct{ AppIDPath }
 
 func (a *Admin) getAppearance(ctx context.Context, in *AppIDPath) (client.Appearance, error) {
 	one, png, err := a.Appearances.Get(ctx, in.AppID)
@@ -28,7 +36,7 @@ func (a *Admin) getAppearance(ctx context.Context, in *AppIDPath) (client.Appear
 }
 
 func (a *Admin) putAppearance(ctx context.Context, in *struct {
-	AppIDPath
+	AppearancePath
 	Body client.AppearancePut
 }) (client.Appearance, error) {
 	b := in.Body

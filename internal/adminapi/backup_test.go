@@ -23,7 +23,7 @@ import (
 // served is the API for a caller who may do everything.
 func served(a *Admin) http.Handler {
 	mux := http.NewServeMux()
-	operations.Mount(humago.New(mux, huma.DefaultConfig("", "")), "admin", a.Log, a.Problem, a.Operations())
+	operations.Mount(humago.New(mux, huma.DefaultConfig("", "")), "admin", a.Log, a.Problem, operations.Guard{}, a.Operations())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mux.ServeHTTP(w, r.WithContext(operations.As(r.Context(), operations.Caller{Role: operations.Admin})))
 	})

@@ -83,15 +83,20 @@ func (a *Admin) selected(ctx context.Context, b codes.Batch, s client.CodeSelect
 
 func (a *Admin) showBatch(ctx context.Context, b codes.Batch) (client.Batch, error) {
 	now := a.Codes.Now()
+	shown := client.Batch{ID: b.ID, Account: b.Account, ISV: strings.TrimPrefix(b.ISV, "\x01"), Proof: b.Proof, Count: b.Count,
+		Prefix: b.Prefix, Version: string(b.Version), Segment: b.Segment, QRVersion: codes.QRVersion(b.Prefix), CreatedAt: b.CreatedAt,
+		Imported: b.Imported}
+	if b.Imported {
+		shown.Version = ""
+	}
+	shown.Revised = revisionOf(shown)
+	// How far it is, and what became of its codes, is counted.
 	status, _, _, err := a.Codes.Progress(ctx, b)
 	counts := a.Codes.Memory.Counts(b.ID, now)
-	shown := client.Batch{ID: b.ID, Account: b.Account, ISV: strings.TrimPrefix(b.ISV, "\x01"),
-		Proof: b.Proof, Count: b.Count, Status: string(status),
-		Prefix:  b.Prefix,
-		Version: string(b.Version), Segment: b.Segment, QRVersion: codes.QRVersion(b.Prefix), CreatedAt: b.CreatedAt,
-		Frozen: int64(counts.Frozen), Void: int64(counts.Void), Redeemed: int64(counts.Redeemed)}
+	shown.Status = string(status)
+	shown.Frozen, shown.Void, shown.Redeemed = int64(counts.Frozen), int64(counts.Void), int64(counts.Redeemed)
 	if b.Imported {
-		shown.Version, shown.Imported, shown.Arrived = "", true, a.Codes.Memory.Arrived(b.ID, now)
+		shown.Arrived = a.Codes.Memory.Arrived(b.ID, now)
 	}
 	return shown, err
 }

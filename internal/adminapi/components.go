@@ -18,10 +18,14 @@ func showGrant(g accounts.Authorization) client.Authorization {
 }
 
 func (a *Admin) showComponent(ctx context.Context, one accounts.Component) (client.Component, error) {
-	total, page, err := a.Accounts.Authorizations(ctx, one.AppID, 0, accounts.ListLimit)
-	return client.Component{AppID: one.AppID, EventURL: one.EventURL, IPAllowlist: words[string](one.IPAllowlist),
+	shown := client.Component{AppID: one.AppID, EventURL: one.EventURL, IPAllowlist: words[string](one.IPAllowlist),
 		RedirectHosts: words[string](one.RedirectHosts),
-		CreatedAt:     one.CreatedAt, Total: total, Authorizations: each(page, showGrant)}, err
+		CreatedAt:     one.CreatedAt}
+	// What accounts grant a platform is theirs, and comes and goes by the wire.
+	shown.Revised = revisionOf(shown, one.SecretHash, one.MessageToken, one.EncodingAESKey)
+	total, page, err := a.Accounts.Authorizations(ctx, one.AppID, 0, accounts.ListLimit)
+	shown.Total, shown.Authorizations = total, each(page, showGrant)
+	return shown, err
 }
 
 func (a *Admin) listComponents(ctx context.Context, in *struct {
@@ -86,11 +90,20 @@ func (a *Admin) listPushes(ctx context.Context, in *struct {
 	})}, err
 }
 
-func (a *Admin) withdrawAuthorization(ctx context.Context, in *struct {
+type Withdrawal struct {
 	ComponentPath
 	AppIDPath
-}) (client.Withdrawn, error) {
+}
+
+func (a *Admin) withdrawAuthorization(ctx context.Context, in *Withdrawal) (client.Withdrawn, error) {
 	return client.Withdrawn{Withdrawn: true}, a.Accounts.Withdraw(ctx, in.Component, in.AppID)
+}
+
+// WithdrawalByAccount is a Withdrawal whose caller looked at the account.
+type WithdrawalByAccount struct{ Withdrawal }
+
+func (a *Admin) withdrawFromAccount(ctx context.Context, in *WithdrawalByAccount) (client.Withdrawn, error) {
+	return a.withdrawAuthorization(ctx, &in.Withdrawal)
 }
 
 func (a *Admin) listHolders(ctx context.Context, in *AppIDPath) (client.HoldingList, error) {

@@ -43,7 +43,7 @@ func (a *Admin) Operations() []o.Operation {
 		o.Delete("/components/{component}/authorizations/{appid}", "withdrawAuthorization", o.Operator, a.withdrawAuthorization,
 			"An account takes back what it granted a platform: its tokens end at once"),
 		o.Get("/accounts/{appid}/authorizations", "listHolders", o.Viewer, a.listHolders, "Which platforms an account authorised"),
-		o.Delete("/accounts/{appid}/authorizations/{component}", "withdrawFromAccount", o.Operator, a.withdrawAuthorization,
+		o.Delete("/accounts/{appid}/authorizations/{component}", "withdrawFromAccount", o.Operator, a.withdrawFromAccount,
 			"The same, by the account's side"),
 
 		o.Get("/rules", "listRules", o.Viewer, a.listRules, "List rules of all owners, oldest first").OfQuery("owner"),
@@ -52,7 +52,7 @@ func (a *Admin) Operations() []o.Operation {
 		o.Put("/accounts/{appid}/rules", "editRule", o.Rules, a.editRule,
 			"Change a rule of an account; test links that are left out stay. The page of a published rule cannot change"),
 		o.Post("/accounts/{appid}/rules/publish", "publishRule", o.Rules, a.publishRule,
-			"Publish a rule of an account, which spends one of its publishes of this month"),
+			"Publish a rule of an account, which spends one of its publishes of this month").IfMatch(),
 		o.Delete("/accounts/{appid}/rules", "deleteRule", o.Rules, a.deleteRule, "Delete a rule of an account; the rule as it was"),
 		o.Post("/accounts/{appid}/rules/check", "checkRule", o.Rules, a.checkRule,
 			"What would an add be answered, where must the verification file be, and is it there? Nothing is changed"),

@@ -25,7 +25,7 @@ func (d *deadlined) SetWriteDeadline(t time.Time) error { d.write = t; return ni
 func TestACallThatLastsHasNoDeadline(t *testing.T) {
 	t.Parallel()
 	api, a := humago.New(http.NewServeMux(), huma.DefaultConfig("", "")), &Admin{}
-	operations.Mount(api, "admin", nil, a.Problem, a.Operations())
+	operations.Mount(api, "admin", nil, a.Problem, operations.Guard{}, a.Operations())
 	for id, want := range map[string]bool{"replayPlan": true, "verifyAudit": true, "releasePrefix": true, "eraseUser": true,
 		"recountStatistics": true, "putAccount": false} {
 		var op *huma.Operation

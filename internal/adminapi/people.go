@@ -16,8 +16,11 @@ import (
 )
 
 func showPerson(p people.Person) client.Person {
-	return client.Person{Name: p.Name, Role: p.Role, Accounts: append([]string{}, p.Accounts...), HasPassword: p.Password != "",
-		SecondFactor: p.TOTP != "", Provider: p.Issuer, CreatedAt: p.CreatedAt, SeenAt: optional(p.SeenAt)}
+	shown := client.Person{Name: p.Name, Role: p.Role, Accounts: append([]string{}, p.Accounts...), HasPassword: p.Password != "",
+		SecondFactor: p.TOTP != "", Provider: p.Issuer, CreatedAt: p.CreatedAt}
+	shown.Revised = revisionOf(shown, p.Password, p.TOTP)
+	shown.SeenAt = optional(p.SeenAt)
+	return shown
 }
 
 func showKey(k people.Key) client.AdminKey {
@@ -74,8 +77,12 @@ func (a *Admin) addPerson(ctx context.Context, in *struct{ Body client.PersonPut
 	return client.PersonMade{Person: showPerson(p), FactorURI: f.URI, Recovery: f.Recovery}, err
 }
 
-func (a *Admin) changePerson(ctx context.Context, in *struct {
+type PersonPath struct {
 	Name string `path:"name"`
+}
+
+func (a *Admin) changePerson(ctx context.Context, in *struct {
+	PersonPath
 	Body client.PersonChange
 }) (client.PersonMade, error) {
 	b := in.Body
@@ -102,18 +109,14 @@ func (a *Admin) changePerson(ctx context.Context, in *struct {
 	return client.PersonMade{Person: showPerson(p), FactorURI: f.URI, Recovery: f.Recovery}, err
 }
 
-func (a *Admin) deletePerson(ctx context.Context, in *struct {
-	Name string `path:"name"`
-}) (client.PersonList, error) {
+func (a *Admin) deletePerson(ctx context.Context, in *PersonPath) (client.PersonList, error) {
 	if err := a.People.Delete(ctx, in.Name); err != nil {
 		return client.PersonList{}, err
 	}
 	return a.listPeople(ctx, nil)
 }
 
-func (a *Admin) signOutPerson(ctx context.Context, in *struct {
-	Name string `path:"name"`
-}) (client.Person, error) {
+func (a *Admin) signOutPerson(ctx context.Context, in *PersonPath) (client.Person, error) {
 	p, err := a.People.SignOut(ctx, in.Name)
 	return showPerson(p), err
 }

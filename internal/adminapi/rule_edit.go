@@ -49,12 +49,14 @@ func (a *Admin) editRule(ctx context.Context, in *RuleInput) (client.StoredRule,
 	return a.ownRule(ctx, in.AppID, in.Body.Prefix, func(owner accounts.Account) error { return a.Rules.Edit(ctx, owner, in.draft()) })
 }
 
-func (a *Admin) publishRule(ctx context.Context, in *struct {
+type PublishInput struct {
 	AppIDPath
 	Body struct {
 		Prefix string `json:"prefix"`
 	}
-}) (client.StoredRule, error) {
+}
+
+func (a *Admin) publishRule(ctx context.Context, in *PublishInput) (client.StoredRule, error) {
 	return a.ownRule(ctx, in.AppID, in.Body.Prefix, func(owner accounts.Account) error {
 		if _, err := a.Rules.Own(ctx, owner, in.Body.Prefix); err != nil {
 			return err
@@ -63,10 +65,12 @@ func (a *Admin) publishRule(ctx context.Context, in *struct {
 	})
 }
 
-func (a *Admin) deleteRule(ctx context.Context, in *struct {
+type RulePath struct {
 	AppIDPath
 	Prefix string `query:"prefix" required:"true"`
-}) (client.StoredRule, error) {
+}
+
+func (a *Admin) deleteRule(ctx context.Context, in *RulePath) (client.StoredRule, error) {
 	owner, err := a.Accounts.Get(ctx, in.AppID)
 	if err != nil {
 		return client.StoredRule{}, err

@@ -9,10 +9,12 @@ import (
 )
 
 func showRule(r rules.Rule) client.StoredRule {
-	return client.StoredRule{ID: r.ID, Kind: string(r.Kind), Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text, Path: r.Path,
+	shown := client.StoredRule{ID: r.ID, Kind: string(r.Kind), Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text, Path: r.Path,
 		Occupy:      r.Occupy,
 		OpenVersion: r.OpenVersion, TestLinks: words[string](r.TestLinks), Published: r.Published,
 		CreatedAt: r.CreatedAt, ChangedAt: r.ChangedAt, PublishedAt: optional(r.PublishedAt)}
+	shown.Revised = revisionOf(shown)
+	return shown
 }
 
 func showRuleChange(c rules.Change) client.RuleChange {

@@ -73,9 +73,11 @@ func (a *Admin) getSettings(context.Context, *none) (settingsNow, error) {
 	return settingsNow(a.Settings.Get()), nil
 }
 
-func (a *Admin) putSettings(ctx context.Context, in *struct {
+type SettingsInput struct {
 	Body json.RawMessage `contentType:"application/json"`
-}) (settingsNow, error) {
+}
+
+func (a *Admin) putSettings(ctx context.Context, in *SettingsInput) (settingsNow, error) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
 	var object map[string]json.RawMessage
@@ -89,8 +91,12 @@ func (a *Admin) putSettings(ctx context.Context, in *struct {
 	return settingsNow(a.Settings.Get()), err
 }
 
-func (a *Admin) describeSettings(context.Context, *none) (list client.SettingList, err error) {
-	now, fallback := a.Settings.Get(), a.DefaultSettings()
+func (a *Admin) describeSettings(context.Context, *none) (client.SettingList, error) {
+	return a.describe(a.Settings.Get())
+}
+
+func (a *Admin) describe(now settings.Settings) (list client.SettingList, err error) {
+	fallback := a.DefaultSettings()
 	for _, f := range settings.Table {
 		one := client.Setting{Name: f.Name, Meaning: f.Meaning, Allowed: f.Allowed(), Effect: cmp.Or(f.Effect, settings.AtOnce)}
 		if one.Value, err = json.Marshal(f.Of(now)); err != nil {
@@ -99,14 +105,17 @@ func (a *Admin) describeSettings(context.Context, *none) (list client.SettingLis
 		if one.Default, err = json.Marshal(f.Of(fallback)); err != nil {
 			return list, err
 		}
+		one.Revision = settingRevision(f, now)
 		list.Settings = append(list.Settings, one)
 	}
 	return list, nil
 }
 
-func (a *Admin) resetSetting(ctx context.Context, in *struct {
+type SettingPath struct {
 	Name string `path:"name" maxLength:"64"`
-}) (settingsNow, error) {
+}
+
+func (a *Admin) resetSetting(ctx context.Context, in *SettingPath) (settingsNow, error) {
 	names := settings.Names()
 	if !slices.Contains(names, in.Name) {
 		return settingsNow{}, huma.Error404NotFound("there is no setting " + in.Name + spelling.DidYouMean(in.Name, names...))

@@ -22,7 +22,7 @@ func wanted(in client.WebhookPut) webhooks.Wanted {
 }
 
 func showWebhook(w webhooks.Webhook) client.Webhook {
-	return client.Webhook{ID: w.ID, URL: w.URL, Rules: append([]int64{}, w.Wanted.Rules...), Alarms: w.Wanted.Alarms, Enabled: w.Enabled,
+	shown := client.Webhook{ID: w.ID, URL: w.URL, Rules: append([]int64{}, w.Wanted.Rules...), Alarms: w.Wanted.Alarms, Enabled: w.Enabled,
 		CreatedAt: w.CreatedAt,
 		Codes: each(w.Wanted.Codes, func(c webhooks.Codes) client.WebhookCodes {
 			one := client.WebhookCodes{ApplicationID: c.Batch, From: c.From}
@@ -31,6 +31,8 @@ func showWebhook(w webhooks.Webhook) client.Webhook {
 			}
 			return one
 		})}
+	shown.Revised = revisionOf(shown)
+	return shown
 }
 
 func showDelivery(d outbox.Row) client.Delivery {

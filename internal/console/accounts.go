@@ -72,7 +72,8 @@ type accountForm struct {
 	New   bool
 	AppID string
 	client.AccountPut
-	Fault string // why the server did not take it
+	Revision string // of the account that the form shows
+	Fault    string // why the server did not take it
 }
 
 func (accountForm) Kinds() []string       { return accountKinds }
@@ -87,6 +88,7 @@ func (f *accountForm) read(r *http.Request) {
 	f.MessageURL, f.URLScheme = strings.TrimSpace(r.FormValue("message_url")), strings.TrimSpace(r.FormValue("url_scheme"))
 	f.IPAllowlist = listed(r.FormValue("ip_allowlist"))
 	f.Secret, f.MarketcodeKey = r.FormValue("secret"), r.FormValue("marketcode_key")
+	f.Revision = r.FormValue(revisionField)
 	if f.New {
 		f.AppID, f.Kind, f.Versions = strings.TrimSpace(r.FormValue("appid")), r.FormValue("kind"), r.Form["versions"]
 	}
@@ -101,8 +103,12 @@ func (f *accountForm) read(r *http.Request) {
 
 // put makes the account so, or shows the form again with what was typed and why not.
 func (v *visit) put(f accountForm, done string) {
+	v.fresh = f.New
 	err := v.ask("PUT", "/accounts/"+url.PathEscape(f.AppID), f.AccountPut, nil)
-	if said, ok := errors.AsType[refusal](err); ok && said.Status/100 == 4 && said.Status != http.StatusForbidden {
+	if said, ok := errors.AsType[refusal](err); ok && said.overtaken() && f.New {
+		f.again(v, http.StatusConflict, v.say("accounts.exists", f.AppID))
+		return
+	} else if ok && said.Status/100 == 4 && said.Status != http.StatusForbidden && !said.overtaken() {
 		f.again(v, said.Status, said.Detail)
 		return
 	}
@@ -145,7 +151,7 @@ func (v *visit) theAccount() (a client.Account, ok bool) {
 
 func (c *Console) editAccount(v *visit) {
 	if a, ok := v.theAccount(); ok {
-		v.show(http.StatusOK, "account-form", accountForm{AppID: a.AppID, AccountPut: a.Put()})
+		v.show(http.StatusOK, "account-form", accountForm{AppID: a.AppID, AccountPut: a.Put(), Revision: a.Revision})
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 // mostAppearance is how long the form of an appearance may be in bytes: its logo is the
 // most of it, and the admin API says of that how long it may be.
-const mostAppearance = 700 << 10
+const mostAppearance = 800 << 10
 
 type appearanceView struct {
 	AppID string
@@ -81,12 +81,19 @@ func (c *Console) changeAppearance(v *visit) {
 			return
 		}
 	}
+	// A file that came with a form which was too late stays with it: no page can choose it again.
+	if kept := v.r.PostFormValue("logo_kept"); kept != "" && len(want.Logo) == 0 {
+		want.Logo, _ = base64.RawURLEncoding.DecodeString(kept) // what is no picture is refused as such
+	} else if v.r.PostForm != nil && len(want.Logo) > 0 {
+		v.r.PostForm.Set("logo_kept", base64.RawURLEncoding.EncodeToString(want.Logo))
+	}
 	err = v.ask("PUT", appearancePath(appid), want, nil)
 	if said, ok := errors.AsType[refusal](err); ok && said.Status == http.StatusUnprocessableEntity {
 		data := appearanceView{AppID: appid, Fault: said.Detail}
 		if v.failed(v.ask("GET", appearancePath(appid), nil, &data.Look)) {
 			return
 		}
+		data.Look.Revision = v.r.PostFormValue(revisionField)
 		data.Look.Accent, data.Look.Help, data.Look.OpenAtOnce, data.Look.Texts = want.Accent, want.Help, want.OpenAtOnce, want.Texts
 		v.showAppearance(http.StatusUnprocessableEntity, data)
 		return

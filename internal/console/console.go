@@ -23,6 +23,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/look"
 	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/people"
@@ -214,10 +215,12 @@ type visit struct {
 	r      *http.Request
 	caller people.Caller
 	phrase.Speaker
+	fresh bool   // what is made must not be there yet
+	saw   string // the revision that a call is of; "" = the one of the form
 }
 
 func (c *Console) visit(w http.ResponseWriter, r *http.Request, caller people.Caller) *visit {
-	return &visit{c, w, r, caller, book().In(phrase.Preferred(r))}
+	return &visit{c: c, w: w, r: r, caller: caller, Speaker: book().In(phrase.Preferred(r))}
 }
 
 // say is a text that the book has.
@@ -293,6 +296,10 @@ func (v *visit) redirect(to string) { http.Redirect(v.w, v.r, to, http.StatusSee
 type refusal struct {
 	Status int
 	Detail string `json:"detail"`
+	Type   string `json:"type"`
+	// Of a thing that somebody else changed meanwhile: how it is now, and its last changes.
+	Current json.RawMessage      `json:"current"`
+	Changes []client.ThingChange `json:"changes"`
 }
 
 func (f refusal) Error() string { return f.Detail }
@@ -355,6 +362,7 @@ func (v *visit) by(h http.Handler, method, target, kind string, body io.Reader) 
 	if err != nil {
 		return nil, err
 	}
+	v.matching(r)
 	a := &answered{visitors: v.w, header: http.Header{}}
 	h.ServeHTTP(a, v.c.As(r, v.caller))
 	if a.status == 0 {
@@ -463,6 +471,10 @@ func (v *visit) failed(err error) bool {
 	case refusal:
 		if err.Status == http.StatusServiceUnavailable {
 			err.Detail = v.say("fault.store")
+		}
+		if err.overtaken() {
+			v.changed(err)
+			return true
 		}
 		v.fault(err.Status, err.Detail)
 	default:

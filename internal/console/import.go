@@ -117,7 +117,7 @@ func (c *Console) importRules(v *visit) {
 	}
 	// What was seen is done, and nothing else: another plan is shown first.
 	if sure := v.r.FormValue("sure"); sure != "" && sure == data.Sum && !data.Many {
-		v.apply(&data)
+		v.apply(&data, stored)
 		if data.Stopped == "" {
 			v.redirect(Root + "/rules?" + url.Values{"done": {"imported"}, "owner": {data.Owner}}.Encode())
 			return
@@ -180,7 +180,11 @@ func (v *visit) plan(data *importView, stored []client.StoredRule) error {
 }
 
 // apply does the steps in order, up to the first that fails.
-func (v *visit) apply(data *importView) {
+func (v *visit) apply(data *importView, stored []client.StoredRule) {
+	revisions := map[string]string{} // of the rules that the plan was made of
+	for _, r := range stored {
+		revisions[r.Prefix] = r.Revision
+	}
 	at := "/accounts/" + url.PathEscape(data.Owner) + "/rules"
 	for i := range data.Steps {
 		step := &data.Steps[i]
@@ -193,13 +197,15 @@ func (v *visit) apply(data *importView) {
 			}
 		}
 		var err error
+		var now client.StoredRule
+		v.saw = revisions[step.Prefix]
 		switch step.Do {
 		case "add":
-			err = v.ask("POST", at, own, nil)
+			err = v.ask("POST", at, own, &now)
 		case "edit":
-			err = v.ask("PUT", at, own, nil)
+			err = v.ask("PUT", at, own, &now)
 		case "publish":
-			err = v.ask("POST", at+"/publish", map[string]string{"prefix": step.Prefix}, nil)
+			err = v.ask("POST", at+"/publish", map[string]string{"prefix": step.Prefix}, &now)
 		case "delete":
 			err = v.ask("DELETE", at+"?prefix="+url.QueryEscape(step.Prefix), nil, nil)
 		}
@@ -207,7 +213,7 @@ func (v *visit) apply(data *importView) {
 			data.Stopped = v.say("import.stopped", i+1, len(data.Steps), step.Prefix, err.Error())
 			return
 		}
-		step.Done = true
+		step.Done, revisions[step.Prefix] = true, now.Revision
 	}
 }
 

@@ -28,7 +28,8 @@ type keptField struct {
 
 // Secret reports whether nobody who looks at the page should read it.
 func (f keptField) Secret() bool {
-	return slices.Contains([]string{"password", "secret", "code", "marketcode_key"}, f.Name) || strings.HasSuffix(f.Name, "_password")
+	secrets := []string{"password", "secret", "code", "marketcode_key", "message_token", "encoding_aes_key"}
+	return slices.Contains(secrets, f.Name) || strings.HasSuffix(f.Name, "_password")
 }
 
 // keep is what was sent, without files; false where it is no form, or too long.

@@ -34,6 +34,7 @@ func platformPage(appid string) string { return Root + "/platforms/" + url.PathE
 // platformForm is a platform as somebody fills it in.
 type platformForm struct {
 	New, URL, Addresses, Hosts string
+	Revision                   string // of the platform that the form shows
 	Fault                      string
 }
 
@@ -45,7 +46,7 @@ func (f platformForm) put(r *http.Request) client.ComponentPut {
 
 func filledPlatform(r *http.Request) platformForm {
 	return platformForm{New: strings.TrimSpace(r.FormValue("appid")), URL: strings.TrimSpace(r.FormValue("event_url")),
-		Addresses: r.FormValue("ip_allowlist"), Hosts: r.FormValue("redirect_hosts")}
+		Addresses: r.FormValue("ip_allowlist"), Hosts: r.FormValue("redirect_hosts"), Revision: r.FormValue(revisionField)}
 }
 
 type platformsView struct {
@@ -72,7 +73,13 @@ func (v *visit) showPlatforms(status int, form platformForm) {
 // putPlatform makes the platform so; else it shows the form again by show.
 func (v *visit) putPlatform(appid string, f platformForm, show func(int, platformForm)) {
 	err := v.ask("PUT", "/components/"+url.PathEscape(appid), f.put(v.r), nil)
-	if said, ok := errors.AsType[refusal](err); ok && said.Status/100 == 4 && said.Status != http.StatusForbidden {
+	said, refused := errors.AsType[refusal](err)
+	switch {
+	case refused && said.overtaken() && v.fresh:
+		f.Fault = v.say("platform.exists", appid)
+		show(http.StatusConflict, f)
+		return
+	case refused && said.Status/100 == 4 && said.Status != http.StatusForbidden && !said.overtaken():
 		f.Fault = said.Detail
 		show(said.Status, f)
 		return
@@ -92,6 +99,7 @@ func (c *Console) makePlatform(v *visit) {
 	}
 	err := v.ask("GET", "/components/"+url.PathEscape(f.New), nil, nil)
 	if said, ok := errors.AsType[refusal](err); ok && said.Status == http.StatusNotFound {
+		v.fresh = true
 		v.putPlatform(f.New, f, v.showPlatforms)
 		return
 	}
@@ -122,7 +130,7 @@ func (v *visit) showPlatform(status int, data platformView) {
 	data.Pushes = pushes.Pushes
 	if data.Form.Fault == "" {
 		data.Form = platformForm{URL: data.EventURL, Addresses: strings.Join(data.IPAllowlist, ", "),
-			Hosts: strings.Join(data.RedirectHosts, ", ")}
+			Hosts: strings.Join(data.RedirectHosts, ", "), Revision: data.Revision}
 	}
 	v.show(status, "platform", data)
 }

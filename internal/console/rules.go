@@ -219,6 +219,7 @@ type ruleForm struct {
 	OpenVersion                 int
 	Occupy, Edit, Published     bool
 	Left, Fault                 string
+	Revision                    string // of the rule that is changed
 	Check                       *client.RuleCheck
 	Tried                       *client.Explanation
 	Accounts                    []client.Account
@@ -243,7 +244,7 @@ func (f ruleForm) own() client.OwnRule {
 func (v *visit) readRuleForm() ruleForm {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	f := ruleForm{Owner: text("owner"), Prefix: text("prefix"), Path: text("path"), Target: text("target"), TestLinks: text("links"),
-		Link: text("link"), Occupy: text("occupy") != "", Edit: strings.HasSuffix(v.r.URL.Path, "/edit")}
+		Link: text("link"), Revision: text(revisionField), Occupy: text("occupy") != "", Edit: strings.HasSuffix(v.r.URL.Path, "/edit")}
 	f.Owner = cmp.Or(f.Owner, v.narrowed("owner"))
 	f.OpenVersion, _ = strconv.Atoi(cmp.Or(text("open_version"), "3"))
 	return f
@@ -264,6 +265,7 @@ func (c *Console) ruleForm(v *visit) {
 		}
 		r := list.Rules[0]
 		f.Path, f.Occupy, f.OpenVersion, f.TestLinks = r.Path, r.Occupy, cmp.Or(r.OpenVersion, 3), strings.Join(r.TestLinks, "\n")
+		f.Revision = r.Revision
 		if f.Published = r.Published; r.Target != r.Owner {
 			f.Target = r.Target
 		}

@@ -31,6 +31,7 @@ type Operation struct {
 	everyone  bool // a caller that is limited to accounts gets its part
 	of        func(context.Context, func(string) string) (string, error)
 	busy      string // the answer while it runs already; "" = it may run twice at once
+	matches   bool   // a POST that takes If-Match
 	mount     func(edge, huma.Operation)
 }
 
@@ -42,6 +43,9 @@ type edge struct {
 	busy    string
 	running *sync.Mutex
 	file    bool // the answer is a File
+	guard   Guard
+	takes   func(in any) bool // the operation takes If-Match with such an input
+	guards  bool              // and this one has such an input
 }
 
 // Nothing is the answer of an operation that has nothing to tell: 204.
@@ -73,16 +77,18 @@ func Delete[In, Out any](path, id string, least Role, f func(context.Context, *I
 // anew for every operation, and that is most of what building this program costs.
 func line[In, Out any](method, path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Operation {
 	return Operation{Method: method, Path: path, ID: id, Summary: summary, Least: least, mount: func(e edge, h huma.Operation) {
-		e.describe(&h, reflect.TypeFor[Out]())
+		e.describe(&h, reflect.TypeFor[Out](), new(In))
 		huma.Register(e.api, h, func(ctx context.Context, in *In) (*huma.StreamResponse, error) {
-			return e.run(ctx, func() (any, error) { return f(ctx, in) })
+			return e.run(ctx, in, func(ctx context.Context) (any, error) { return f(ctx, in) })
 		})
 	}}
 }
 
 // describe says in the document what is answered: JSON of a type, nothing, or what
 // Answers said of a file.
-func (e *edge) describe(h *huma.Operation, out reflect.Type) {
+func (e *edge) describe(h *huma.Operation, out reflect.Type, in any) {
+	e.guards = e.takes(in)
+	defer func() { e.describeMatch(h, out) }()
 	switch out {
 	case reflect.TypeFor[Nothing]():
 		h.DefaultStatus = http.StatusNoContent
@@ -102,14 +108,14 @@ func (e *edge) describe(h *huma.Operation, out reflect.Type) {
 }
 
 // run calls the function of an operation; what it answers is written when it has returned.
-func (e edge) run(ctx context.Context, call func() (any, error)) (*huma.StreamResponse, error) {
+func (e edge) run(ctx context.Context, in any, call func(context.Context) (any, error)) (*huma.StreamResponse, error) {
 	if !e.file { // a file runs while it is sent
 		if !e.begin() {
 			return nil, huma.Error409Conflict(e.busy)
 		}
 		defer e.end()
 	}
-	out, err := call()
+	out, err := e.guarded(ctx, in, call)
 	if err != nil {
 		return nil, e.problem(ctx, err)
 	}
@@ -136,6 +142,9 @@ func (e edge) write(hctx huma.Context, out any) {
 		return
 	}
 	hctx.SetHeader("Content-Type", kind)
+	if tag := TagOf(out); tag != "" {
+		hctx.SetHeader("ETag", `"`+tag+`"`)
+	}
 	hctx.SetStatus(http.StatusOK)
 	if err := e.api.Marshal(hctx.BodyWriter(), kind, body); err != nil && hctx.Context().Err() == nil {
 		e.log.ErrorContext(hctx.Context(), "an answer could not be written", "operation", hctx.Operation().OperationID, "error", err)
@@ -241,8 +250,8 @@ func binary(kinds ...string) map[string]*huma.MediaType {
 }
 
 // Mount serves a table and describes it in the API's document. An error that a
-// function returns is answered as problem says.
-func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Context, error) error, table []Operation) {
+// function returns is answered as problem says; guard compares what comes with If-Match.
+func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Context, error) error, guard Guard, table []Operation) {
 	for _, o := range table {
 		h := o.described
 		h.Method, h.Path, h.OperationID, h.Summary, h.Tags = o.Method, Base+o.Path, o.ID, o.Summary, []string{tag}
@@ -266,9 +275,16 @@ func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Cont
 				_, w := humago.Unwrap(hctx)
 				_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
 			}
-			next(hctx)
+			seen, err := withSeen(hctx)
+			if err != nil {
+				_ = huma.WriteErr(api, hctx, http.StatusBadRequest, err.Error())
+				return
+			}
+			next(seen)
 		}}
-		o.mount(edge{api: api, log: log, problem: problem, busy: o.busy, running: &sync.Mutex{}}, h)
+		e := edge{api: api, log: log, problem: problem, busy: o.busy, running: &sync.Mutex{}, guard: guard,
+			takes: func(in any) bool { return guard.Run != nil && o.guards(in) }}
+		o.mount(e, h)
 		if o.wants != nil {
 			api.OpenAPI().Paths[h.Path].Put.RequestBody.Content["application/json"].Schema = o.wants(api.OpenAPI().Components.Schemas)
 		}

@@ -116,7 +116,8 @@ func clientCalls(t *testing.T) *servertest.Called {
 func TestNoRoleMayDoMoreThanTheTableSays(t *testing.T) {
 	t.Parallel()
 	mux := http.NewServeMux()
-	operations.Mount(humago.New(mux, huma.DefaultConfig("", "")), "admin", nil, (&adminapi.Admin{}).Problem, servertest.Operations())
+	operations.Mount(humago.New(mux, huma.DefaultConfig("", "")), "admin", nil, (&adminapi.Admin{}).Problem, operations.Guard{},
+		servertest.Operations())
 	for _, o := range servertest.Operations() {
 		path := regexp.MustCompile(`\{[^}]*\}`).ReplaceAllString(o.Path, "1")
 		for _, role := range append(roles, "", "king") {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -225,6 +226,11 @@ func (s *Server) adminAPI(h huma.API) {
 		OpenIDs:        s.openIDs, Keys: s.keys, Settings: s.settings,
 		People: s.people, Appearances: s.appearances, ConsoleURL: func() string { return s.AdminURL + console.Root },
 		SaveSettings: s.changeSettings, ResetSetting: s.resetSetting, DefaultSettings: s.defaultSettings,
+		StoredSettings: s.storedSettings,
+		ChangeHead: func(ctx context.Context) (int64, error) {
+			seq, _, err := s.store.ChangeHead(ctx)
+			return seq, err
+		},
 		Desk: s.desk, Calls: s.book, Call: s.call, Webhooks: s.webhooks, Rechecks: s.rechecks, LookAtFile: s.lookAtFile,
 		Export: s.export,
 		Spool:  s.config.Data,
@@ -232,7 +238,7 @@ func (s *Server) adminAPI(h huma.API) {
 		History: s.store, Times: history.Times{Store: s.store, Codes: s.press},
 		Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts, Codes: s.press},
 		ScanLog:  func() ledger.Log { return s.counter.Log }, Now: s.now}
-	operations.Mount(h, "admin", s.log, a.Problem, a.Operations())
+	operations.Mount(h, "admin", s.log, a.Problem, a.Guard(), a.Operations())
 	if s.config.emulates() {
 		control := &emulator.Control[api.Record]{Clock: s.clock, Plan: s.plan, Stubs: &s.stubs, Calls: s.calls,
 			About: func(r api.Record) emulator.About {
@@ -241,6 +247,6 @@ func (s *Server) adminAPI(h huma.API) {
 			},
 			Paths: api.Paths(), Reset: s.reset, AddSeed: s.addSeed, Platforms: s.platformControls()}
 		control.Wrong = func(err error) bool { return errors.Is(err, ErrUsage) }
-		operations.Mount(h, "emulator", s.log, a.Problem, control.Operations())
+		operations.Mount(h, "emulator", s.log, a.Problem, operations.Guard{}, control.Operations())
 	}
 }

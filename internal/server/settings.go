@@ -124,16 +124,25 @@ func (s *Server) defaultSettings() settings.Settings {
 func (s *Server) loadSettings(ctx context.Context) error {
 	s.loading.Lock()
 	defer s.loading.Unlock()
+	stored, err := s.storedSettings(ctx)
+	if err != nil {
+		return err
+	}
+	s.settings.Set(stored)
+	return nil
+}
+
+// storedSettings are what was kept, with the defaults of what was not.
+func (s *Server) storedSettings(ctx context.Context) (settings.Settings, error) {
 	base := s.defaultSettings()
 	text, err := s.store.Meta(ctx, settingsMeta)
 	if err != nil {
-		return fmt.Errorf("reading the settings: %w", err)
+		return base, fmt.Errorf("reading the settings: %w", err)
 	}
 	if text != "" {
 		if base, err = settings.Merge(base, []byte(text)); err != nil {
-			return fmt.Errorf("the stored %w", err)
+			return base, fmt.Errorf("the stored %w", err)
 		}
 	}
-	s.settings.Set(base)
-	return nil
+	return base, nil
 }

@@ -9,11 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/history"
 	"github.com/qrjump/qrjump/internal/live"
 )
 
@@ -140,7 +142,36 @@ func (t *Tx) lockHead(ctx context.Context) error {
 	if err := t.few(ctx, t.engine.headQuery()).Scan(&h.seq, &h.hash); err != nil {
 		return fmt.Errorf("looking for the last change: %w", err)
 	}
+	if err := t.unmoved(ctx, h); err != nil {
+		return err
+	}
 	t.head = &h
+	return nil
+}
+
+// unmoved returns history.ErrMoved where something changed that the caller expects to be
+// as it was. The head is locked: what changes later waits for this transaction.
+func (t *Tx) unmoved(ctx context.Context, h head) error {
+	expected := history.Expected(ctx)
+	if expected == nil {
+		return nil
+	}
+	t.expected = expected
+	if h.seq <= expected.Since {
+		return nil
+	}
+	// All that came since is read by its numbers, whatever the log holds.
+	const most = 1000
+	since, err := list(ctx, t, func(scan func(...any) error) (name history.Name, err error) {
+		err = scan(&name.Kind, &name.Key)
+		return name, err
+	}, `SELECT kind, key FROM changes WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3`, expected.Since, h.seq, most)
+	if err != nil {
+		return fmt.Errorf("looking for what changed meanwhile: %w", err)
+	}
+	if len(since) == most || slices.ContainsFunc(since, expected.Names) {
+		return history.ErrMoved
+	}
 	return nil
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/appearance"
+	"github.com/qrjump/qrjump/internal/history"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/live"
 	"github.com/qrjump/qrjump/internal/people"
@@ -181,11 +182,12 @@ type Tx struct {
 
 	prepared map[string]*sql.Stmt // of kept, by their text
 
-	touched accounts.Touched // whose identity, or whose rules, it changes
-	once    bool             // somebody may have a part of what it gives: it is not run again
-	twice   bool             // it is the same when it is done twice
-	looks   bool             // it changes nothing
-	lasts   bool             // it is bulk work
+	expected *history.Expectation // was held when the head was locked; nil = none was
+	touched  accounts.Touched     // whose identity, or whose rules, it changes
+	once     bool                 // somebody may have a part of what it gives: it is not run again
+	twice    bool                 // it is the same when it is done twice
+	looks    bool                 // it changes nothing
+	lasts    bool                 // it is bulk work
 }
 
 // statements run in a transaction.
@@ -286,6 +288,9 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 			err = &cut{err, !unsent && !t.twice && !t.looks}
 		}
 		return err
+	}
+	if t.expected != nil {
+		t.expected.Met()
 	}
 	return nil
 }

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// Issue 28: a command that reads something and changes a part of it changes nothing where
+// somebody was faster, and says who, and what to do.
+func TestACommandOverwritesNobodyUnseen(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	hook, err := w.operator.AddWebhook(ctx, client.WebhookPut{URL: "https://hooks.example/", Alarms: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin, err := url.Parse(w.addr.Admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var faster func() error // somebody else, right before the change
+	forward := httputil.NewSingleHostReverseProxy(admin)
+	between := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && faster != nil {
+			if err := faster(); err != nil {
+				t.Error(err)
+			}
+		}
+		forward.ServeHTTP(rw, r)
+	}))
+	t.Cleanup(between.Close)
+	for _, c := range []struct {
+		args   []string
+		faster func() error
+		says   []string
+	}{
+		{[]string{"account", "put", "shop", "--name", "Mine"}, func() error { return w.operator.SetJump(ctx, "shop", false) },
+			[]string{"admin changed jump_open at", "nothing was changed",
+				"see what it is now (qrjump account show shop)", "run the command again"}},
+		{[]string{"account", "put", "newcomer", "--kind", "mini_program"}, func() error {
+			return w.operator.PutAccount(ctx, "newcomer", client.AccountPut{Kind: "mini_program", Name: "Theirs"})
+		}, []string{"admin made it at", "qrjump account show newcomer"}},
+		{[]string{"account", "appearance", "shop", "--help-link", "https://mine.example/"}, func() error {
+			_, err := w.operator.PutAppearance(ctx, "shop", client.AppearancePut{Help: "https://theirs.example/"})
+			return err
+		}, []string{"changed", "qrjump account appearance shop"}},
+		{[]string{"webhook", "change", "1", "--no-enabled"}, func() error {
+			put := hook.Webhook.Put()
+			put.URL = "https://theirs.example/"
+			_, err := w.operator.SetWebhook(ctx, hook.Webhook.ID, put, nil)
+			return err
+		}, []string{"admin changed url at", "qrjump webhook list"}},
+		{[]string{"setting", "set", "publish_quota", "9"}, func() error {
+			return w.operator.SetSettings(ctx, map[string]any{"publish_quota": 7})
+		}, []string{"admin changed publish_quota at", "qrjump setting get publish_quota"}},
+	} {
+		faster = c.faster
+		args := append(c.args, "--admin-server", between.URL, "--server", w.addr.Wire, "--admin-token", w.found["TOKEN"])
+		code, out, errs := command(ctx, args...)
+		if code != exitRefused || out != "" {
+			t.Errorf("%v: exit %d: %s%s", c.args, code, out, errs)
+		}
+		for _, text := range c.says {
+			if !strings.Contains(errs, text) {
+				t.Errorf("%v does not say %q: %s", c.args, text, errs)
+			}
+		}
+		faster = nil
+		if code, _, errs := command(ctx, args...); code != exitDone {
+			t.Errorf("%v, once more: exit %d: %s", c.args, code, errs)
+		}
+	}
+	shop, err := w.operator.Account(ctx, "shop")
+	if err != nil || shop.JumpOpen || shop.Name != "Mine" {
+		t.Errorf("one flag changes one thing: %+v, %v", shop, err)
+	}
+}

@@ -1,0 +1,441 @@
+package adminapi
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/history"
+	"github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/internal/people"
+	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/webhooks"
+)
+
+// The kinds of things that callers see whole, in the words of the log of changes.
+const (
+	accountThing    = "account"
+	appearanceThing = "appearance"
+	ruleThing       = "rule"
+	componentThing  = "component"
+	batchThing      = "batch"
+	webhookThing    = "webhook"
+	personThing     = "person"
+	settingThing    = "setting"
+)
+
+// Thing implements operations.Changing, like those below: whoever embeds one of these
+// inputs in that of a PUT, PATCH or DELETE has it take If-Match.
+func (p AppIDPath) Thing() operations.Thing {
+	return operations.Thing{Kind: accountThing, Key: p.AppID}
+}
+
+func (p AppearancePath) Thing() operations.Thing {
+	return operations.Thing{Kind: appearanceThing, Key: p.AppID}
+}
+
+func (p ComponentPath) Thing() operations.Thing {
+	return operations.Thing{Kind: componentThing, Key: p.Component}
+}
+
+func (p BatchPath) Thing() operations.Thing {
+	return operations.Thing{Kind: batchThing, Key: strconv.FormatInt(p.ID, 10)}
+}
+
+func (p WebhookPath) Thing() operations.Thing {
+	return operations.Thing{Kind: webhookThing, Key: strconv.FormatInt(p.ID, 10)}
+}
+
+func (p PersonPath) Thing() operations.Thing {
+	return operations.Thing{Kind: personThing, Key: p.Name}
+}
+
+func (p SettingPath) Thing() operations.Thing {
+	return operations.Thing{Kind: settingThing, Parts: []string{p.Name}}
+}
+
+func (p RulePath) Thing() operations.Thing {
+	return operations.Thing{Kind: ruleThing, Key: p.Prefix, Owner: p.AppID}
+}
+
+func (in RuleInput) Thing() operations.Thing {
+	return operations.Thing{Kind: ruleThing, Key: in.Body.Prefix, Owner: in.AppID}
+}
+
+func (in PublishInput) Thing() operations.Thing {
+	return operations.Thing{Kind: ruleThing, Key: in.Body.Prefix, Owner: in.AppID}
+}
+
+func (w Withdrawal) Thing() operations.Thing          { return w.ComponentPath.Thing() }
+func (w WithdrawalByAccount) Thing() operations.Thing { return w.AppIDPath.Thing() }
+
+// Thing says which settings an object names.
+func (in SettingsInput) Thing() operations.Thing {
+	t := operations.Thing{Kind: settingThing}
+	var object map[string]json.RawMessage
+	_ = json.Unmarshal(in.Body, &object) // the call itself says what is wrong with it
+	for name, value := range object {
+		if string(value) != "null" { // it changes nothing
+			t.Parts = append(t.Parts, strings.ToLower(name))
+		}
+	}
+	slices.Sort(t.Parts)
+	return t
+}
+
+// revisionOf tells what is shown of a thing, and secrets that nobody is shown, from every
+// other. The secrets come as they are stored: hashed by a key, salted, or sealed.
+func revisionOf(shown any, secrets ...string) client.Revised {
+	text, err := json.Marshal(shown)
+	if err != nil {
+		panic(err) // it is an answer too
+	}
+	return client.Revised{Revision: short(string(text)+"\x00"+strings.Join(secrets, "\x00"), 16)}
+}
+
+// short is a hash of so many bytes as text.
+func short(text string, bytes int) string {
+	sum := sha256.Sum256([]byte(text))
+	return base64.RawURLEncoding.EncodeToString(sum[:bytes])
+}
+
+// settingRevision is that of one setting. That of all of them is theirs, one after the
+// other, so that each can be compared by itself.
+func settingRevision(f settings.Field, in settings.Settings) string {
+	value, err := json.Marshal(f.Of(in))
+	if err != nil {
+		panic(err) // it is an answer too
+	}
+	return short(f.Name+"="+string(value), 6)
+}
+
+// ETag is the revision of each setting, with dots between.
+func (s settingsNow) ETag() string {
+	return strings.Join(each(settings.Table, func(f settings.Field) string { return settingRevision(f, settings.Settings(s)) }), ".")
+}
+
+// matching is how often a change is begun again because something of its thing happened
+// beside it.
+const matching = 20
+
+// Guard lets a change happen only where its thing is what the caller saw. The thing is
+// read and compared, and the transaction of the change holds under the lock of all
+// changes that nothing of it changed since: else the thing is read and compared again.
+func (a *Admin) Guard() operations.Guard {
+	return operations.Guard{Run: a.unlessChanged, Problem: reflect.TypeFor[changedMeanwhile]()}
+}
+
+func (a *Admin) unlessChanged(ctx context.Context, t operations.Thing, saw operations.Seen,
+	change func(context.Context) (any, error)) (any, error) {
+	for range matching {
+		// The head first: what changes after it is noticed, whatever is read.
+		head, err := a.ChangeHead(ctx)
+		if err != nil {
+			return nil, err
+		}
+		now, tags, err := a.current(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		if !same(t, saw, tags) {
+			return nil, a.changedMeanwhile(ctx, t, saw, now)
+		}
+		out, err := change(history.Unchanged(ctx, head, touching(t)...))
+		if !errors.Is(err, history.ErrMoved) {
+			return out, err
+		}
+		if !saw.Again {
+			return nil, a.changedMeanwhile(ctx, t, saw, now)
+		}
+	}
+	return nil, huma.Error503ServiceUnavailable(fmt.Sprintf("%s changes all the time: nothing was changed; try again", nameOf(t)))
+}
+
+// same reports whether what is there is what the caller saw. There is one tag of a thing,
+// one of each part that is compared by itself, and none of what is not there.
+func same(t operations.Thing, saw operations.Seen, tags []string) bool {
+	switch {
+	case saw.None:
+		return len(tags) == 0
+	case len(tags) == 0:
+		return t.Kind == settingThing // the call names none: it says so itself
+	case saw.Some:
+		return true
+	}
+	var seen []string
+	for _, one := range saw.Tags {
+		if seen = append(seen, one); t.Kind == settingThing {
+			seen = append(seen, strings.Split(one, ".")...)
+		}
+	}
+	return !slices.ContainsFunc(tags, func(tag string) bool { return !slices.Contains(seen, tag) })
+}
+
+// touching are the names under which the log of changes knows what changes a thing, or
+// what is shown of it.
+func touching(t operations.Thing) []history.Name {
+	switch t.Kind {
+	case accountThing:
+		return []history.Name{{Kind: "account", Key: t.Key}, {Kind: "link"}, {Kind: "reset"}}
+	case settingThing:
+		return []history.Name{{Kind: "meta", Key: "settings"}, {Kind: "reset"}}
+	case ruleThing:
+		link, _ := rules.ParseLink(t.Key)
+		return []history.Name{{Kind: "rule", Key: link.Key}, {Kind: "reset"}}
+	}
+	return []history.Name{{Key: t.Key}, {Kind: "reset"}}
+}
+
+// current is how a thing is now, as it is shown, and its tags: none where it is not there.
+// It is read in the store: the memory of this node may be behind.
+func (a *Admin) current(ctx context.Context, t operations.Thing) (shown any, tags []string, err error) {
+	switch t.Kind {
+	case accountThing:
+		shown, err = a.account(ctx, t.Key, nil)
+	case appearanceThing:
+		shown, err = a.getAppearance(ctx, &AppIDPath{t.Key})
+	case componentThing:
+		shown, err = a.getComponent(ctx, &ComponentPath{t.Key})
+	case ruleThing:
+		var one rules.Rule
+		one, err = a.Rules.Own(ctx, accounts.Account{AppID: t.Owner}, t.Key)
+		shown = showRule(one)
+	case batchThing:
+		id, _ := strconv.ParseInt(t.Key, 10, 64) // it is an id of an input
+		shown, err = a.getBatch(ctx, &BatchPath{id})
+	case webhookThing:
+		list, failed := a.Webhooks.List(ctx)
+		shown, err = pick(list, showWebhook, func(w webhooks.Webhook) bool { return strconv.FormatInt(w.ID, 10) == t.Key }), failed
+	case personThing:
+		list, failed := a.People.People(ctx)
+		shown, err = pick(list, showPerson, func(p people.Person) bool { return p.Name == t.Key }), failed
+	case settingThing:
+		return a.currentSettings(ctx, t.Parts)
+	}
+	for _, none := range []error{accounts.ErrNoAccount, accounts.ErrNoComponent, rules.ErrNoRule, codes.ErrNoBatch} {
+		if errors.Is(err, none) {
+			return nil, nil, nil
+		}
+	}
+	if err != nil || shown == nil {
+		return nil, nil, err
+	}
+	return shown, []string{operations.TagOf(shown)}, nil
+}
+
+// pick shows the one of a list that is wanted; nil = it is not there.
+func pick[T, S any](list []T, show func(T) S, wanted func(T) bool) any {
+	if i := slices.IndexFunc(list, wanted); i >= 0 {
+		return show(list[i])
+	}
+	return nil
+}
+
+// settingsShown are some settings, each with its own revision; of one, that one.
+type settingsShown struct{ client.SettingList }
+
+func (s settingsShown) MarshalJSON() ([]byte, error) {
+	if len(s.Settings) == 1 {
+		return json.Marshal(s.Settings[0])
+	}
+	return json.Marshal(s.SettingList)
+}
+
+func (s settingsShown) ETag() string {
+	return strings.Join(each(s.Settings, func(one client.Setting) string { return one.Revision }), ".")
+}
+
+// currentSettings are some settings as they are stored.
+func (a *Admin) currentSettings(ctx context.Context, names []string) (shown any, tags []string, err error) {
+	now, err := a.StoredSettings(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	list, err := a.describe(now)
+	if err != nil {
+		return nil, nil, err
+	}
+	list.Settings = slices.DeleteFunc(list.Settings, func(one client.Setting) bool { return !slices.Contains(names, one.Name) })
+	return settingsShown{list}, each(list.Settings, func(one client.Setting) string { return one.Revision }), nil
+}
+
+// changedMeanwhile is the problem of a change whose thing is another than the one that
+// the caller saw.
+type changedMeanwhile struct {
+	huma.ErrorModel
+	Current any                  `json:"current,omitempty" doc:"the thing as it is now, with its revision; left out: it is gone, or was never there"`
+	Changes []client.ThingChange `json:"changes" doc:"its last changes, newest first; the first of them at least came after what the caller saw"`
+}
+
+// Schema is that of the fields; what a thing looks like says the call that shows it.
+func (changedMeanwhile) Schema(r huma.Registry) *huma.Schema {
+	s := *r.SchemaFromRef(r.Schema(reflect.TypeFor[huma.ErrorModel](), true, "").Ref)
+	s.Properties = mapWith(s.Properties, map[string]*huma.Schema{
+		"current": {Type: huma.TypeObject, AdditionalProperties: true,
+			Description: "the thing as it is now, with its revision; left out: it is gone, or was never there"},
+		"changes": {Type: huma.TypeArray, Items: r.Schema(reflect.TypeFor[client.ThingChange](), true, ""),
+			Description: "its last changes, newest first; the first of them at least came after what the caller saw"}})
+	s.Required = append(slices.Clone(s.Required), "changes")
+	return &s
+}
+
+func mapWith(all, more map[string]*huma.Schema) map[string]*huma.Schema {
+	both := map[string]*huma.Schema{}
+	for _, one := range []map[string]*huma.Schema{all, more} {
+		for name, schema := range one {
+			both[name] = schema
+		}
+	}
+	return both
+}
+
+// mostChanges is how many changes a problem names.
+const mostChanges = 5
+
+func (a *Admin) changedMeanwhile(ctx context.Context, t operations.Thing, saw operations.Seen, now any) error {
+	p := &changedMeanwhile{Current: now, Changes: []client.ThingChange{}}
+	p.Type, p.Title, p.Status = client.ProblemChanged, http.StatusText(http.StatusPreconditionFailed), http.StatusPreconditionFailed
+	list, err := a.lastChanges(ctx, t)
+	if err != nil {
+		return err
+	}
+	p.Changes = append(p.Changes, list[:min(len(list), mostChanges)]...)
+	who := ""
+	if len(list) > 0 {
+		last := list[0]
+		did := "changed " + strings.Join(last.What, ", ")
+		switch {
+		case last.Did == "delete":
+			did = "deleted it"
+		case last.Did == "add":
+			did = "made it"
+		case len(last.What) == 0:
+			did = "changed it"
+		}
+		who = fmt.Sprintf(": %s %s at %s", last.Actor, did, last.At.UTC().Format("2006-01-02T15:04:05Z"))
+	}
+	switch {
+	case saw.None:
+		p.Detail = nameOf(t) + " is there already" + who + "; nothing was changed: read it, and change it with If-Match"
+	case now == nil:
+		p.Detail = nameOf(t) + " is not there any more" + who + "; nothing was changed"
+	default:
+		p.Detail = nameOf(t) + " is not as you read it any more" + who + "; nothing was changed: read it again, and send its revision as If-Match"
+	}
+	return p
+}
+
+// nameOf names a thing for people.
+func nameOf(t operations.Thing) string {
+	switch t.Kind {
+	case settingThing:
+		return "setting " + strings.Join(t.Parts, ", ")
+	case appearanceThing:
+		return "the appearance of account " + t.Key
+	}
+	return fmt.Sprintf("%s %.200s", t.Kind, t.Key)
+}
+
+// lastChanges are the last changes of a thing, newest first, as somebody may hear of them
+// who may change the thing itself.
+func (a *Admin) lastChanges(ctx context.Context, t operations.Thing) (found []client.ThingChange, err error) {
+	for _, name := range touching(t) {
+		if name.Kind == "reset" {
+			continue
+		}
+		if name.Kind == "" {
+			name.Kind = t.Kind
+		}
+		const some = 50
+		list, err := a.History.Entries(ctx, history.Query{Newest: true, Kind: name.Kind, Key: name.Key, Limit: some})
+		if err != nil {
+			return nil, err
+		}
+		for i, e := range list {
+			if e.Kind == "link" && !slices.Contains(strings.Fields(e.Key), t.Key) {
+				continue
+			}
+			if owner := ownerIn(e); t.Owner != "" && owner != "" && owner != t.Owner {
+				continue
+			}
+			var before history.Entry
+			if i+1 < len(list) && list[i+1].Key == e.Key {
+				before = list[i+1]
+			}
+			what := changedFields(e, before)
+			if t.Kind == settingThing && !slices.ContainsFunc(what, func(name string) bool { return slices.Contains(t.Parts, name) }) {
+				continue
+			}
+			found = append(found, client.ThingChange{Seq: e.Seq, At: e.At, Actor: e.Actor, Via: e.Via, RID: e.RID, Did: e.Did, What: what})
+		}
+	}
+	slices.SortFunc(found, func(x, y client.ThingChange) int { return cmp.Compare(y.Seq, x.Seq) })
+	return found, nil
+}
+
+// ownerIn is the owner of a rule that an entry tells of; "" = it tells of none.
+func ownerIn(e history.Entry) string {
+	var rule struct {
+		Owner string `json:"owner"`
+	}
+	_ = json.Unmarshal(e.Detail, &rule) // what is no object has no owner
+	return rule.Owner
+}
+
+// changedFields are the fields in which an entry of the log differs from the one before it.
+func changedFields(e, before history.Entry) []string {
+	fields := []string{}
+	if e.Kind == "link" {
+		return append(fields, "linked")
+	}
+	then, now := detailOf(before), detailOf(e)
+	for name, value := range now {
+		was, there := then[name]
+		secret, isNew := strings.CutPrefix(name, "new_")
+		switch {
+		case isNew && string(value) == "true": // it is not said which
+			fields = append(fields, secret)
+		case isNew || before.Seq == 0 && e.Kind != "meta" || !there && empty(value) || there && string(was) == string(value):
+		default:
+			fields = append(fields, name)
+		}
+	}
+	for name, was := range then {
+		if _, there := now[name]; !there && !empty(was) && !strings.HasPrefix(name, "new_") && e.Did != "delete" {
+			fields = append(fields, name)
+		}
+	}
+	slices.Sort(fields)
+	// What no reader of a thing sees is no field of it.
+	return slices.DeleteFunc(fields, func(name string) bool { return slices.Contains([]string{"changed_at", "published_at", "id"}, name) })
+}
+
+func empty(value json.RawMessage) bool {
+	return slices.Contains([]string{"", "null", "false", "0", `""`, "[]", "{}"}, string(value))
+}
+
+// detailOf are the fields of an entry's detail; of the settings, the settings.
+func detailOf(e history.Entry) map[string]json.RawMessage {
+	fields := map[string]json.RawMessage{}
+	_ = json.Unmarshal(e.Detail, &fields) // what is no object has none
+	if text := ""; e.Kind == "meta" && json.Unmarshal(fields["value"], &text) == nil {
+		fields = map[string]json.RawMessage{}
+		_ = json.Unmarshal([]byte(text), &fields)
+	}
+	return fields
+}

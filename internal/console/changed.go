@@ -1,0 +1,226 @@
+package console
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// revisionField is the field of a form that says which revision of a thing it shows.
+const revisionField = "revision"
+
+// matching lets a call change only what the form of the visitor showed.
+func (v *visit) matching(r *http.Request) {
+	if r.Method == http.MethodGet || v.r.Method != http.MethodPost {
+		return
+	}
+	if v.fresh {
+		r.Header.Set("If-None-Match", "*")
+	} else if revision := cmp.Or(v.saw, v.r.PostForm.Get(revisionField)); revision != "" {
+		r.Header.Set("If-Match", `"`+revision+`"`)
+	}
+}
+
+// overtaken reports whether a thing is another than the one that the form showed.
+func (f refusal) overtaken() bool { return f.Type == client.ProblemChanged }
+
+// changedView is a form that came too late: what it says, and how the thing is now.
+type changedView struct {
+	Action, Back string
+	Changes      []client.ThingChange
+	Fields       []keptField // the form, as it would be sent again
+	Rows         []version
+	Gone         bool
+}
+
+// version is a field as the form has it, and as it is now.
+type version struct {
+	Label, Mine, Theirs string
+	Typed               bool // the form has it
+	Differs             bool
+}
+
+// versions are the fields of things in the order in which a page compares them: their
+// names in a form and in the admin API, and the text that names them.
+var versions = []struct{ field, json, label string }{
+	{"name", "name", "accounts.name"}, {"subject", "subject", "accounts.subject"}, {"certified", "certified", "need.certified"},
+	{"versions", "versions", "accounts.versions"}, {"jump_open", "jump_open", "accounts.jump"},
+	{"secret", "", "accounts.secret"}, {"secret_frozen", "secret_frozen", "accounts.frozen"}, {"features", "features", "accounts.features"},
+	{"marketcode_key", "", "accounts.key"}, {"message_url", "message_url", "accounts.messages"},
+	{"url_scheme", "url_scheme", "accounts.scheme"},
+	{"event_url", "event_url", "platform.events"}, {"ip_allowlist", "ip_allowlist", "accounts.addresses"},
+	{"redirect_hosts", "redirect_hosts", "platform.hosts"}, {"message_token", "", "platform.token"},
+	{"encoding_aes_key", "", "platform.aes"},
+	{"members", "members", "accounts.members"}, {"linked", "linked", "accounts.linked"},
+	{"path", "path", "rules.page"}, {"target", "target", "rules.target"}, {"occupy", "occupy", "rule.occupy"},
+	{"open_version", "open_version", "rule.open"}, {"links", "test_links", "rule.links"}, {"published", "published", "rules.published"},
+	{"value", "value", "operate.value"}, {"accent", "accent", "appearance.accent"}, {"help", "help", "appearance.help"},
+	{"open_at_once", "open_at_once", "appearance.once"}, {"logo_kept", "logo", "appearance.logo"},
+	{"app_en", "texts.en.app", "appearance.app"}, {"landing_en", "texts.en.landing", "appearance.landing"},
+	{"code_en", "texts.en.code", "appearance.code"}, {"app_zh", "texts.zh.app", "appearance.app"},
+	{"landing_zh", "texts.zh.landing", "appearance.landing"}, {"code_zh", "texts.zh.code", "appearance.code"},
+	{"url", "url", "hooks.url"}, {"alarms", "alarms", "hooks.alarms.tell"}, {"enabled", "enabled", "rules.state"},
+	{"role", "role", "people.role"}, {"accounts", "accounts", "people.accounts"}, {"second_factor", "second_factor", "people.factor"},
+}
+
+// ticked are fields that a browser leaves out where they are off; each with one that
+// says that the form has it.
+var ticked = map[string]string{"certified": "subject", "secret_frozen": "subject", "features": "subject", "occupy": "open_version",
+	"open_at_once": "help"}
+
+// changed is the page of a form that came too late: both versions, and a choice. Nothing
+// that was typed is lost.
+func (v *visit) changed(said refusal) {
+	form := url.Values{}
+	maps.Copy(form, v.r.PostForm)
+	data := changedView{Action: v.r.URL.RequestURI(), Back: v.before(), Changes: said.Changes, Gone: len(said.Current) == 0}
+	now := flat(said.Current)
+	form.Set(revisionField, now[revisionField])
+	for name, values := range form {
+		for _, value := range values {
+			data.Fields = append(data.Fields, keptField{name, value})
+		}
+	}
+	slices.SortStableFunc(data.Fields, func(a, b keptField) int { return strings.Compare(a.Name, b.Name) })
+	for _, one := range versions {
+		theirs, there := now[one.json]
+		mine, typed := v.typed(form, one.field)
+		if !there && !(typed && mine != "") {
+			continue
+		}
+		row := version{Label: v.say(one.label), Mine: mine, Theirs: v.spoken(theirs), Typed: typed}
+		if strings.HasSuffix(one.field, "_en") || strings.HasSuffix(one.field, "_zh") {
+			row.Label += " · " + v.say("appearance.in."+one.field[len(one.field)-2:])
+		}
+		if typed {
+			row.Differs = v.spoken(mine) != row.Theirs
+			row.Mine = v.spoken(mine)
+		}
+		if (keptField{Name: one.field}).Secret() || one.field == "logo_kept" {
+			row.Mine, row.Differs = v.say("kept.secret"), mine != ""
+			if row.Typed = mine != ""; !row.Typed && !there {
+				continue
+			}
+		}
+		data.Rows = append(data.Rows, row)
+	}
+	v.show(http.StatusPreconditionFailed, "changed", data)
+}
+
+// typed is what a form says of a field, as the admin API would show it.
+func (v *visit) typed(form url.Values, field string) (text string, has bool) {
+	values, has := form[field]
+	if with, box := ticked[field]; box && !has {
+		if _, has = form[with]; has && field != "features" {
+			return "false", true
+		}
+	}
+	switch field {
+	case "certified", "secret_frozen", "occupy", "open_at_once":
+		return strconv.FormatBool(has), has
+	case "versions":
+		has = form.Get("did") == "versions"
+	case "accounts", "role", "name", "url", "alarms": // of these, forms of a person or a webhook name the thing, or make one
+		has = has && form.Has("subject")
+	case "jump_open":
+		if did := form.Get("did"); did == "jump-on" || did == "jump-off" {
+			return strconv.FormatBool(did == "jump-on"), true
+		}
+	case "enabled":
+		if did := form.Get("did"); did == "on" || did == "off" {
+			return strconv.FormatBool(did == "on"), true
+		}
+	case "published":
+		if form.Get("did") == "publish" {
+			return "true", true
+		}
+	case "ip_allowlist", "redirect_hosts":
+		return strings.Join(listed(strings.Join(values, " ")), ", "), has
+	case "links":
+		values = strings.FieldsFunc(strings.Join(values, "\n"), func(r rune) bool { return r == '\n' || r == '\r' })
+	case "accent":
+		if form.Get("own_accent") == "" {
+			values = nil
+		}
+	}
+	return strings.Join(values, ", "), has
+}
+
+// spoken is a value as people read it.
+func (v *visit) spoken(value string) string {
+	switch value {
+	case "true":
+		return v.say("yes")
+	case "false":
+		return v.say("no")
+	}
+	return value
+}
+
+// flat are the fields of a thing as texts.
+func flat(current json.RawMessage) map[string]string {
+	all := map[string]string{}
+	var fields map[string]any
+	if json.Unmarshal(current, &fields) != nil {
+		return all
+	}
+	var put func(name string, value any)
+	put = func(name string, value any) {
+		switch value := value.(type) {
+		case nil:
+		case map[string]any:
+			if name == "texts" || strings.HasPrefix(name, "texts.") {
+				for key, one := range value {
+					put(name+"."+key, one)
+				}
+				return
+			}
+			if path, is := value["path"]; is && name == "logo" {
+				all[name] = fmt.Sprint(path)
+				return
+			}
+			var parts []string
+			for _, key := range slices.Sorted(maps.Keys(value)) {
+				parts = append(parts, fmt.Sprintf("%s: %v", key, value[key]))
+			}
+			all[name] = strings.Join(parts, ", ")
+		case []any:
+			var parts []string
+			for _, one := range value {
+				parts = append(parts, fmt.Sprint(one))
+			}
+			all[name] = strings.Join(parts, ", ")
+		case float64:
+			all[name] = strconv.FormatFloat(value, 'f', -1, 64)
+		default:
+			all[name] = fmt.Sprint(value)
+		}
+	}
+	for name, value := range fields {
+		put(name, value)
+	}
+	return all
+}
+
+// before is the page that showed the form.
+func (v *visit) before() string {
+	path, form := v.r.URL.Path, v.r.PostForm
+	if path == Root+"/rules/do" {
+		path = Root + "/rules"
+	}
+	if strings.HasPrefix(path, Root+"/rules") {
+		return path + "?" + url.Values{"owner": {form.Get("owner")}, "prefix": {form.Get("prefix")}}.Encode()
+	}
+	if path = strings.TrimSuffix(path, "/serials"); path == Root+"/operate/settings" {
+		path += "#" + url.PathEscape(form.Get("name"))
+	}
+	return path
+}

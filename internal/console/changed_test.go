@@ -1,0 +1,209 @@
+package console_test
+
+import (
+	"html"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+var (
+	formTags = regexp.MustCompile(`(?s)<form\b[^>]*\bmethod="post"[^>]*>.*?</form>`)
+	formTo   = regexp.MustCompile(`\baction="([^"]*)"`)
+	inputs   = regexp.MustCompile(`(?s)<input\b[^>]*>|<textarea\b[^>]*>.*?</textarea>|<select\b[^>]*>.*?</select>`)
+	named    = regexp.MustCompile(`\bname="([^"]*)"`)
+	valued   = regexp.MustCompile(`\bvalue="([^"]*)"`)
+	typedIn  = regexp.MustCompile(`(?s)<textarea\b[^>]*>\n?(.*?)</textarea>`)
+	chosen   = regexp.MustCompile(`(?s)<option value="([^"]*)"[^>]*\bselected`)
+)
+
+// filledIn is the form of a page that goes to an address and has a text, as a browser
+// would send it.
+func (p page) filledIn(t *testing.T, action, with string) url.Values {
+	t.Helper()
+	for _, form := range formTags.FindAllString(p.Body, -1) {
+		if html.UnescapeString(formTo.FindStringSubmatch(form)[1]) != action || !strings.Contains(form, with) {
+			continue
+		}
+		fields := url.Values{}
+		for _, input := range inputs.FindAllString(form, -1) {
+			name := named.FindStringSubmatch(input)
+			if name == nil || strings.Contains(input, `type="checkbox"`) && !strings.Contains(input, " checked") ||
+				strings.Contains(input, `type="file"`) {
+				continue
+			}
+			value := ""
+			if text := typedIn.FindStringSubmatch(input); text != nil {
+				value = text[1]
+			} else if one := chosen.FindStringSubmatch(input); one != nil {
+				value = one[1]
+			} else if one := valued.FindStringSubmatch(input); one != nil {
+				value = one[1]
+			}
+			fields.Add(name[1], html.UnescapeString(value))
+		}
+		return fields
+	}
+	t.Fatalf("the page has no form for %s with %q: %s", action, with, p.Body)
+	return nil
+}
+
+// revisionless are forms that change nothing that others could have changed meanwhile, by
+// where they go, with the reason.
+var revisionless = map[string]string{
+	"/console/login": "a way in", "/console/login/callback": "a way in", "/console/logout": "a way out",
+	"{{.To}}":     "a form that waited, whole",
+	"{{.Action}}": "a form that is asked back, whole", "/console/preferences/theme": "the reader's own",
+	"/console/self":     "the reader's own",
+	"/console/sessions": "the reader's own", "/console/scan": "changes nothing", "/console/codes/picture": "changes nothing",
+	"/console/operate/audit": "changes nothing", "/console/codes": "what is done to codes is added to what was",
+	"{{$.Self}}":            "likewise, of alarms",
+	"/console/operate/apps": "keys never change", "/console/operate/checks": "a word about a host, said whole",
+	"/console/operate": "a node comes and goes by itself", "/console/operate/bulk": "a file, shown before",
+	"/console/rules/import": "a plan, with its sum",
+	"/console/rules/undo":   "names the change that it undoes", "/console/platforms": "makes one that is not there",
+	"/console/calls/deviations": "a list that callers fill", "/console/calls/{{seg .RID}}": "a call is made again",
+	"/console/emulator": "the emulator's", "/console/emulator#plant": "the emulator's", "/console/packages": "makes one",
+	"/console/packages/{{.ID}}": "what is done to a package is added", "/console/packages/{{.ID}}/file": "what is sent is counted",
+	"/console/statistics/scans": "erases",
+}
+
+// Of pages that also have forms which make something, or end a key: these forms.
+var makers = []string{`value="add"`, `value="add-key"`, `value="delete-key"`, `name="delivery"`, `value="release"`, `value="authorize"`,
+	`value="ticket"`}
+
+// Issue 28: a form that changes a thing says which revision it shows; a new form cannot
+// forget it.
+func TestEveryFormSaysWhatItShows(t *testing.T) {
+	t.Parallel()
+	names, err := fs.Glob(os.DirFS("templates"), "*.html")
+	parts, errParts := fs.Glob(os.DirFS("templates"), "parts/*.html")
+	if err != nil || errParts != nil || len(names) < 30 {
+		t.Fatal(err, errParts, names)
+	}
+	for _, name := range append(names, parts...) {
+		text, err := os.ReadFile("templates/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := formTags.FindAllString(string(text), -1)
+		if n := strings.Count(string(text), `method="post"`); n != len(found) {
+			t.Errorf("%s has %d forms, and this test sees %d", name, n, len(found))
+		}
+	forms:
+		for _, form := range found {
+			if strings.Contains(form, `name="revision"`) || revisionless[formTo.FindStringSubmatch(form)[1]] != "" {
+				continue
+			}
+			for _, one := range makers {
+				if strings.Contains(form, one) {
+					continue forms
+				}
+			}
+			t.Errorf("%s has a form without a revision: %.300s", name, form)
+		}
+	}
+}
+
+// Two people open one form. The second who saves sees both versions, with nothing lost,
+// and chooses.
+func TestAFormThatCameTooLateShowsBothVersions(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	person(s, "ada", operations.Admin)
+	person(s, "bob", operations.Admin)
+	ada, bob := visit(t, s), visit(t, s)
+	ada.signIn("ada", password, "")
+	bob.signIn("bob", password, "")
+	made := bob.post("/console/operate/webhooks", url.Values{"did": {"add"}, "url": {"https://hooks.example/x"}, "alarms": {"yes"}})
+	if at := strings.Index(made.Body, "whsec_"); at > 0 {
+		s.Hide(made.Body[at : at+strings.IndexByte(made.Body[at:], '<')])
+	}
+	rule := url.Values{"owner": {"press"}, "prefix": {"https://shop.example/"}}
+	rule.Set("owner", "shop")
+	for _, c := range []struct {
+		name, page, to, with string
+		theirs, mine         url.Values
+		shows                []string // in both languages
+		now                  string   // where the winner is to be seen
+		wins                 string
+	}{
+		{"account", "/console/accounts/shop/edit", "/console/accounts/shop/edit", "", url.Values{"name": {"Bob's"}},
+			url.Values{"name": {"Ada's <tea>"}, "certified": nil, "secret": {"a-new-secret-of-shop"}},
+			[]string{"Bob&#39;s", "Ada&#39;s &lt;tea&gt;", "person:bob", "a-new-secret-of-shop</textarea>"},
+			"/accounts/shop", `"name":"Ada's <tea>"`},
+		{"versions", "/console/accounts/shop", "/console/accounts/shop", `value="versions"`,
+			url.Values{"did": {"versions"}, "versions": {"release", "trial"}}, url.Values{"did": {"versions"}, "versions": {"development"}},
+			[]string{"release, trial", "development", "person:bob"}, "/accounts/shop", `"versions":["development"]`},
+		{"appearance", "/console/accounts/shop/appearance", "/console/accounts/shop/appearance", "",
+			url.Values{"help": {"https://bob.example/"}},
+			url.Values{"help": {"https://ada.example/"}, "landing_zh": {"欢迎"}},
+			[]string{"https://bob.example/", "https://ada.example/", "欢迎", "person:bob"}, "/accounts/shop/appearance", "ada.example"},
+		{"platform", "/console/platforms/plat", "/console/platforms/plat", `value="put"`,
+			url.Values{"did": {"put"}, "redirect_hosts": {"bob.example"}}, url.Values{"did": {"put"}, "redirect_hosts": {"ada.example"}},
+			[]string{"bob.example", "ada.example", "person:bob"}, "/components/plat", "ada.example"},
+		{"rule", "/console/rules/edit?" + rule.Encode(), "/console/rules/edit", "", url.Values{"occupy": {"1"}},
+			url.Values{"links": {"https://shop.example/a\r\nhttps://shop.example/b"}},
+			[]string{"https://shop.example/a, https://shop.example/b", "person:bob"}, "/rules?owner=shop", "https://shop.example/b"},
+		{"setting", "/console/operate/settings", "/console/operate/settings", `value="publish_quota"`,
+			url.Values{"did": {"set"}, "value": {"7"}}, url.Values{"did": {"set"}, "value": {"9"}},
+			[]string{"<td>7</td>", "<td>9</td>", "person:bob"}, "/settings", `"publish_quota":9`},
+		{"webhook", "/console/operate/webhooks", "/console/operate/webhooks", `value="off"`, url.Values{"did": {"off"}},
+			url.Values{"did": {"off"}},
+			[]string{"person:bob", "hooks.example"}, "/webhooks", `"enabled":false`},
+	} {
+		form := ada.get(c.page).filledIn(t, c.to, c.with)
+		theirs := bob.get(c.page).filledIn(t, c.to, c.with)
+		if form.Get("revision") == "" {
+			t.Fatalf("%s: the form has no revision: %v", c.name, form)
+		}
+		for name, values := range c.theirs {
+			theirs[name] = values
+		}
+		bob.did(c.to, theirs)
+		for name, values := range c.mine {
+			if form[name] = values; values == nil {
+				delete(form, name)
+			}
+		}
+		before := s.Admin("GET", c.now, "").Body
+		ada.get(c.page + map[bool]string{true: "&lang=zh", false: "?lang=zh"}[strings.Contains(c.page, "?")])
+		p := ada.post(c.to, form)
+		p.wants(t, append(c.shows, "以我的为准", "以现在的为准")...)
+		ada.get("/console/calls?lang=en")
+		if p = ada.post(c.to, form); p.Status != http.StatusPreconditionFailed {
+			t.Fatalf("%s: a form that came too late: %d %s", c.name, p.Status, p.Body)
+		}
+		p.wants(t, append(c.shows, "Keep mine", "Take theirs", "Both versions")...)
+		ada.small(c.page, p)
+		if after := s.Admin("GET", c.now, "").Body; after != before {
+			t.Errorf("%s: it was changed: %s", c.name, after)
+		}
+		again := p.filledIn(t, c.to, "")
+		for name, values := range form {
+			if name != "revision" && strings.Join(again[name], "|") != strings.ReplaceAll(strings.Join(values, "|"), "\r\n", "\r\n") {
+				t.Errorf("%s: %s was %q, and is %q in the form that is kept", c.name, name, values, again[name])
+			}
+		}
+		ada.did(c.to, again)
+		if now := s.Admin("GET", c.now, "").Body; !strings.Contains(now, c.wins) {
+			t.Errorf("%s: mine was kept, and it is %s", c.name, now)
+		}
+	}
+	// What is gone cannot be kept, and what was typed is still there.
+	form := ada.get("/console/people").filledIn(t, "/console/people", `value="bob"`)
+	s.Admin("DELETE", "/people/bob", "")
+	form.Set("did", "factor")
+	p := ada.post("/console/people", form)
+	if p.Status != http.StatusPreconditionFailed || strings.Contains(p.Body, "Keep mine") {
+		t.Errorf("of somebody who is gone: %d %s", p.Status, p.Body)
+	}
+	p.wants(t, "somebody else deleted", "admin")
+}
