@@ -21,6 +21,7 @@ type Account struct {
 	Members      map[string]string `json:"members" doc:"user to role"` // admin, developer or trial
 	MessageURL   string            `json:"message_url"`
 	URLScheme    string            `json:"url_scheme" doc:"template of the address that opens the Mini Program from a browser"`
+	Pages        []string          `json:"pages" answer:"optional" doc:"of a Mini Program; empty = nobody said which there are, and nobody looks"`
 	IPAllowlist  []string          `json:"ip_allowlist" doc:"ranges that may fetch tokens; empty = any"`
 	Linked       []string          `json:"linked" doc:"Mini Programs that a service account is linked with"`
 	SecretFrozen bool              `json:"secret_frozen"`
@@ -41,6 +42,7 @@ type AccountPut struct {
 	Members       map[string]string `json:"members,omitempty"`
 	MessageURL    string            `json:"message_url,omitempty"`
 	URLScheme     string            `json:"url_scheme,omitempty"`
+	Pages         []string          `json:"pages,omitempty"` // of a Mini Program, as pages/index/index
 	IPAllowlist   []string          `json:"ip_allowlist,omitempty"`
 	Linked        []string          `json:"linked,omitempty"` // added to those that are there
 	SecretFrozen  bool              `json:"secret_frozen"`
@@ -52,7 +54,7 @@ type AccountPut struct {
 func (a Account) Put() AccountPut {
 	return AccountPut{Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions,
 		JumpOpen: a.JumpOpen, Features: a.Features, Members: a.Members, MessageURL: a.MessageURL, URLScheme: a.URLScheme,
-		IPAllowlist: a.IPAllowlist, Linked: a.Linked, SecretFrozen: a.SecretFrozen}
+		Pages: a.Pages, IPAllowlist: a.IPAllowlist, Linked: a.Linked, SecretFrozen: a.SecretFrozen}
 }
 
 // accountPath is the path of something of an account.

@@ -44,7 +44,7 @@ func exposed(t *testing.T) map[string][]string {
 	s := servertest.Start(t, servertest.Options{Seed: `
 accounts: [{appid: shop, kind: mini_program, secret: the-secret-of-shop, certified: true, versions: [release]}]
 `})
-	s.OK("shop", "get", "")
+	s.OK("shop", "get", "{}")
 	s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/t/7"}`)
 	metrics := map[string][]string{"up": nil}
 	for line := range strings.Lines(s.Do("GET", "/metrics", "").Body) {

@@ -157,7 +157,7 @@ func printAccount(w io.Writer, a client.Account) {
 	printFields(w,
 		[2]string{"appid", a.AppID}, [2]string{"kind", a.Kind}, [2]string{"name", a.Name}, [2]string{"subject", a.Subject},
 		[2]string{"certified", yesNo(a.Certified)}, [2]string{"versions", orDash(strings.Join(a.Versions, ", "))},
-		[2]string{"jump", onOff(a.JumpOpen)}, [2]string{"features", strings.Join(a.Features, ", ")},
+		[2]string{"pages", strings.Join(a.Pages, ", ")}, [2]string{"jump", onOff(a.JumpOpen)}, [2]string{"features", strings.Join(a.Features, ", ")},
 		[2]string{"members", strings.Join(members, ", ")}, [2]string{"linked", strings.Join(a.Linked, ", ")},
 		[2]string{"messages", a.MessageURL}, [2]string{"addresses", strings.Join(a.IPAllowlist, ", ")}, [2]string{"secret", frozen},
 		[2]string{"file", a.ConfirmFile.Name + " with " + a.ConfirmFile.Content}, [2]string{"created", when(a.CreatedAt)})
@@ -172,6 +172,7 @@ type accountPut struct {
 	Secret    string   `placeholder:"SECRET" help:"The AppSecret; - reads it from standard input, so that it is not in the list of processes."`
 	Certified *bool    `negatable:"" help:"Whether the account is certified."`
 	Version   []string `enum:"release,trial,development" sep:"none" placeholder:"VERSION" help:"A version that exists; repeat it for more."`
+	Page      []string `sep:"none" placeholder:"PAGE" help:"A page of the Mini Program, such as pages/index/index; repeat it for more, and leave none out. An empty one: nobody looks at pages."`
 	Feature   []string `sep:"none" placeholder:"±FEATURE" help:"Grant a feature (+marketcode) or take it away (--feature=-marketcode); repeat it for more. Others stay."`
 	Linked    []string `sep:"none" placeholder:"APPID" help:"A Mini Program to link a service account with; repeat it for more."`
 
@@ -243,6 +244,9 @@ func (c *accountPut) Run(s *session) error {
 	}
 	if c.Version != nil {
 		want.Versions = c.Version
+	}
+	if c.Page != nil {
+		want.Pages = slices.DeleteFunc(slices.Clone(c.Page), func(page string) bool { return page == "" })
 	}
 	if want.Features, err = changedFeatures(want.Features, c.Feature); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -73,14 +74,16 @@ type Account struct {
 	Name          string
 	Subject       Subject
 	Certified     bool
-	Versions      []Version       // which versions exist
-	JumpOpen      bool            // qrcodejump_open: false switches all its rules off
-	Features      []string        // granted features
-	Members       map[string]Role // user -> role
-	MessageURL    string          // where events of the account are pushed; "" = nowhere
-	URLScheme     string          // template of the address that opens the Mini Program from a browser; "" = none
-	IPAllowlist   []string        // CIDR; empty = any address may fetch tokens
-	SecretHash    string          // keyed hash; "" = no token can be had
+	Versions      []Version         // which versions exist
+	JumpOpen      bool              // qrcodejump_open: false switches all its rules off
+	Features      []string          // granted features
+	Members       map[string]Role   // user -> role
+	MessageURL    string            // where events of the account are pushed; "" = nowhere
+	URLScheme     string            // template of the address that opens the Mini Program from a browser; "" = none
+	Pages         []string          // of the Mini Program, as pages/index/index; empty = nobody said which there are
+	Options       map[string]string // what a platform set, see Option
+	IPAllowlist   []string          // CIDR; empty = any address may fetch tokens
+	SecretHash    string            // keyed hash; "" = no token can be had
 	SecretFrozen  bool
 	MarketcodeKey string // sealed; "" = none
 	Confirm       ConfirmFile
@@ -104,6 +107,33 @@ func invalidf(format string, args ...any) error { return Invalid(fmt.Sprintf(for
 
 // Has reports whether a version of the Mini Program exists.
 func (a Account) Has(v Version) bool { return slices.Contains(a.Versions, v) }
+
+// HasPage reports whether the Mini Program has the page of a path, which may have a slash
+// in front and a query behind; known is false where nobody said which pages it has.
+func (a Account) HasPage(path string) (has, known bool) {
+	page, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "?")
+	return slices.Contains(a.Pages, page), len(a.Pages) > 0
+}
+
+// maxPages is how many pages of a Mini Program are kept.
+const maxPages = 1000
+
+// validPages says which page cannot be one.
+func (a Account) validPages() error {
+	if len(a.Pages) > 0 && a.Kind != MiniProgram {
+		return invalidf("account %s: pages: only a Mini Program has pages", a.AppID)
+	}
+	if len(a.Pages) > maxPages {
+		return invalidf("account %s: pages has %d entries: at most %d", a.AppID, len(a.Pages), maxPages)
+	}
+	for _, p := range a.Pages {
+		if !plain(p, 1, 256) || strings.HasPrefix(p, "/") || strings.ContainsAny(p, "?# ") {
+			return invalidf("account %s: pages has %.80q: want a page such as pages/index/index, without a slash in front and without a query",
+				a.AppID, p)
+		}
+	}
+	return nil
+}
 
 // JumpRules returns nil if the account may have jump rules of either kind:
 // 85075 for a personal Mini Program, 48001 for an account of the wrong kind or
@@ -166,6 +196,9 @@ func (a Account) Validate() error {
 		}
 	}
 	if err := a.ValidURLScheme(); err != nil {
+		return err
+	}
+	if err := a.validPages(); err != nil {
 		return err
 	}
 	return ValidCallback(a.MessageURL)

@@ -189,6 +189,9 @@ func (d *Directory) Agree(ctx context.Context, a Agreement) (Issued, error) {
 		if err := tx.PutGrantCode(ctx, code); err != nil {
 			return err
 		}
+		if err := d.endAuthorized(ctx, tx, a, now); err != nil {
+			return err
+		}
 		old, err := tx.Grant(ctx, a.Component, a.AppID)
 		did := UpdatedPush
 		switch {
@@ -214,6 +217,16 @@ func (d *Directory) Agree(ctx context.Context, a Agreement) (Issued, error) {
 		d.wakePusher()
 	}
 	return Issued{Text: text, ExpiresIn: int(AuthCodeLife / time.Second)}, err
+}
+
+// endAuthorized ends what a platform called with before a person agreed anew: at once,
+// or, where the operator turned the row, as after a refresh. Contract: rules 3.2.
+func (d *Directory) endAuthorized(ctx context.Context, tx Tx, a Agreement, now time.Time) error {
+	cut := now
+	if s := d.Settings.Get(); !s.Refuses(behaviour.ComponentReauthorized) {
+		cut = now.Add(TokenOverlap)
+	}
+	return tx.CutAuthorizerTokens(ctx, a.Component, a.AppID, cut)
 }
 
 // lockGrants makes all other changes of an account's grants wait: first the
@@ -376,6 +389,7 @@ func (d *Directory) TradeAuthCode(ctx context.Context, component, text string) (
 // RefreshAuthorizerToken is api_authorizer_token. 40013, 61003, 61023 for any
 // text but the refresh token in force. Contract: rules 3.2.
 func (d *Directory) RefreshAuthorizerToken(ctx context.Context, component, appid, refresh string) (Authorization, error) {
+	// Seen(component.refresh.same): the refresh token that is answered is the same again.
 	return d.authorize(ctx, component, appid, func(Tx, time.Time) error { return nil }, func(a Authorization) error {
 		if subtle.ConstantTimeCompare([]byte(refresh), []byte(a.RefreshToken)) != 1 {
 			return errcode.InvalidRefresh.With(behaviour.ComponentRefresh, "not the refresh token of %s for %s", appid, component)

@@ -19,6 +19,10 @@ type Caller struct {
 	// for an account that calls with a token of its own.
 	Component string
 
+	// Outlived says that the account authorised the platform anew after this token was
+	// made, and a setting lets it work on.
+	Outlived bool
+
 	sets  []int
 	addrs []string
 }
@@ -129,6 +133,7 @@ func (d *Directory) platform(ctx context.Context, tx Tx, t Token, caller *Caller
 		return errcode.NotAuthorizing.With(behaviour.CallerWithdrawn, "%s withdrew what it granted %s", t.AppID, t.Component)
 	}
 	caller.sets = g.PermissionSets
+	caller.Outlived = err == nil && t.IssuedAt.Before(g.GrantedAt) && t.CutAt.Equal(g.GrantedAt.Add(TokenOverlap))
 	return err
 }
 

@@ -202,7 +202,7 @@ func (d *Directory) merged(r Registration, old Account, existed, component bool)
 	case old.Kind != a.Kind:
 		return a, invalidf("account %s is a %s: its kind cannot change", a.AppID, old.Kind)
 	default:
-		a.Confirm, a.CreatedAt = old.Confirm, old.CreatedAt
+		a.Confirm, a.CreatedAt, a.Options = old.Confirm, old.CreatedAt, old.Options
 		a.SecretHash, a.MarketcodeKey = old.SecretHash, old.MarketcodeKey
 	}
 	if a.SecretHash, err = d.newSecret("account", a.AppID, r.Secret, a.SecretHash); err != nil {
@@ -529,6 +529,9 @@ func (d *Directory) stableToken(ctx context.Context, appid string, force bool, c
 		return Issued{}, err
 	}
 	if found {
+		if force {
+			behaviour.Note(ctx, behaviour.TokenStableSoon)
+		}
 		return issued, nil
 	}
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
@@ -538,6 +541,9 @@ func (d *Directory) stableToken(ctx context.Context, appid string, force bool, c
 		// Another call may have made the new token meanwhile.
 		now := d.Now()
 		if err := current(tx, now); err != nil || found {
+			if force && err == nil {
+				behaviour.Note(ctx, behaviour.TokenStableSoon)
+			}
 			return err
 		}
 		cut := now.Add(TokenOverlap)
@@ -560,7 +566,7 @@ func (d *Directory) stableToken(ctx context.Context, appid string, force bool, c
 
 // mayKeepStable decides whether a working stable token is answered again.
 func mayKeepStable(t Token, now time.Time, force bool) bool {
-	if force { // Inferred(token.stable.soon)
+	if force {
 		return t.Forced && now.Sub(t.IssuedAt) < ForceInterval
 	}
 	// Choice(token.stable.border): at exactly five minutes the new token comes, so that expires_in

@@ -286,7 +286,9 @@ func TestARememberedTokenFollowsWhatIsGranted(t *testing.T) {
 		want int // of set 30
 	}{{nil, 61007}, {[]int{18, 30}, works}, {[]int{18}, 61007}} {
 		if step.sets != nil {
-			w.agreed("wxp", "wxa", step.sets...)
+			before := text
+			text = must[accounts.Authorization](t)(w.TradeAuthCode(t.Context(), "wxp", w.agreed("wxp", "wxa", step.sets...))).Token.Text
+			w.wantAnswer("the token from before", before, 40001)
 		}
 		same(t, "set 18", granted(18), works)
 		same(t, "set 30", granted(30), step.want)

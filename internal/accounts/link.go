@@ -32,6 +32,8 @@ type Link struct {
 	NotifyUsers bool // tell the account's followers
 	ShowProfile bool // show the Mini Program on the account's page
 	CreatedAt   time.Time
+	// AtOnce is of a link that a call made without an administrator's word.
+	AtOnce bool
 }
 
 // LinkedProgram is a link with the Mini Program that it is with.
@@ -85,7 +87,7 @@ func (l Link) Ask(hold bool, now time.Time) (Link, error) {
 	case LinkAwaitsAccount, LinkAwaitsMiniProgram:
 		return l, errcode.LinkSent.With(behaviour.LinkAsked, "the link of %s with %s waits to be confirmed", l.Service, l.MiniProgram)
 	}
-	l.Status, l.CreatedAt = LinkDone, now // Choice(link.at_once)
+	l.Status, l.CreatedAt, l.AtOnce = LinkDone, now, !hold
 	if hold {
 		l.Status = LinkAwaitsAccount
 	}
@@ -163,12 +165,16 @@ func (d *Directory) AskLink(ctx context.Context, service Account, r LinkRequest)
 		}
 		s := d.Settings.Get()
 		counts := l.Status != 0 && l.Status != LinkRefused
-		l, err = l.Ask(s.HoldLinks, d.Now())
+		hold := s.HoldLinks || s.Refuses(behaviour.LinkAtOnce)
+		l, err = l.Ask(hold, d.Now())
 		if err != nil {
 			return err
 		}
 		if err := limitLinks(ctx, tx, l, counts, s.LinkLimit, s.LinkedLimit); err != nil {
 			return err
+		}
+		if l.AtOnce {
+			behaviour.Note(ctx, behaviour.LinkAtOnce)
 		}
 		l.NotifyUsers, l.ShowProfile = r.NotifyUsers, r.ShowProfile
 		return tx.SaveLink(ctx, l)

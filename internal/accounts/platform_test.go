@@ -200,8 +200,10 @@ func TestATokenOpensWhatWasGranted(t *testing.T) {
 	caller = must[accounts.Caller](t)(w.Authenticate(ctx, own.Text))
 	same(t, "a set that the account needs for itself", code(caller.Granted(46)), 0)
 
-	// Fewer sets count at once, with the same token.
-	w.agreed("wxc", "wxa", 33)
+	// A new authorisation ends the token from before; fewer sets count with the next.
+	before := got.Token.Text
+	got = must[accounts.Authorization](t)(w.TradeAuthCode(ctx, "wxc", w.agreed("wxc", "wxa", 33)))
+	w.wantAnswer("a token from before a new authorisation", before, 40001)
 	caller = must[accounts.Caller](t)(w.Authenticate(ctx, got.Token.Text))
 	same(t, "a set that was taken back", code(caller.Granted(18)), 61007)
 

@@ -32,6 +32,9 @@ const (
 	maxSceneText              = 64
 )
 
+// Permanent reports whether its codes never expire.
+func (a QRAction) Permanent() bool { return a == QRNumberForEver || a == QRTextForEver }
+
 // How long a temporary code lives. Contract: rules 3.5.
 const (
 	DefaultQRLife = 30 * time.Second
@@ -118,8 +121,8 @@ func (d QRDraft) code(now time.Time) (QRCode, error) {
 	default:
 		q.Scene = *d.Text
 	}
-	if d.Action == QRNumberForEver || d.Action == QRTextForEver {
-		return q, nil
+	if d.Action.Permanent() {
+		return q, nil // and has no life, whatever was asked for
 	}
 	life := DefaultQRLife
 	if d.Life != nil {
@@ -169,6 +172,14 @@ func (q QRCode) ticket(nonce [4]byte) string {
 	return base64.RawURLEncoding.EncodeToString(binary.LittleEndian.AppendUint32(b, uint32(q.ExpiresAt.Unix())))
 }
 
+// MayMakeQRCodes returns 48001 for anything but a certified service account.
+func (a Account) MayMakeQRCodes() error {
+	if a.Kind != ServiceAccount || !a.Certified {
+		return errcode.Unauthorized.With(behaviour.QRCodeAccount, "%s is not a certified service account", a.AppID)
+	}
+	return nil
+}
+
 // CreateQRCode makes a parametric code. A permanent one that there is already
 // comes back as it is. 40052, 40053, 40097; 48001 for anything but a certified
 // service account; 45029 above the limit of permanent codes.
@@ -178,8 +189,8 @@ func (d *Directory) CreateQRCode(ctx context.Context, caller Account, draft QRDr
 	if err != nil {
 		return QRCode{}, err
 	}
-	if caller.Kind != ServiceAccount || !caller.Certified {
-		return QRCode{}, errcode.Unauthorized.With(behaviour.QRCodeAccount, "%s is not a certified service account", caller.AppID)
+	if err := caller.MayMakeQRCodes(); err != nil {
+		return QRCode{}, err
 	}
 	fresh.Account = caller.AppID
 	if err := fresh.draw(d.Random); err != nil {

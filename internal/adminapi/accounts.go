@@ -33,6 +33,7 @@ type accountInput struct {
 	Linked        []string                 `json:"linked,omitempty" doc:"links to add"`
 	MessageURL    string                   `json:"message_url,omitempty"`
 	URLScheme     string                   `json:"url_scheme,omitempty" doc:"the button on the page of a link opens this address: an app's scheme, with {appid}, {path} and {query}"`
+	Pages         []string                 `json:"pages,omitempty" doc:"of a Mini Program, as pages/index/index: a rule or an activation that opens another one is a deviation, and strict refuses it; none: nobody looks"`
 	IPAllowlist   []string                 `json:"ip_allowlist,omitempty"`
 	SecretFrozen  bool                     `json:"secret_frozen,omitempty"`
 }
@@ -41,7 +42,7 @@ func (in accountInput) registration(appid string) accounts.Registration {
 	return accounts.Registration{Secret: in.Secret, MarketcodeKey: in.MarketcodeKey, Linked: in.Linked, Account: accounts.Account{
 		AppID: appid, Kind: in.Kind, Name: in.Name, Subject: in.Subject, Certified: in.Certified, Versions: in.Versions,
 		JumpOpen: in.JumpOpen == nil || *in.JumpOpen, Members: in.Members, Features: in.Features, MessageURL: in.MessageURL,
-		URLScheme: in.URLScheme, IPAllowlist: in.IPAllowlist, SecretFrozen: in.SecretFrozen}}
+		URLScheme: in.URLScheme, Pages: in.Pages, IPAllowlist: in.IPAllowlist, SecretFrozen: in.SecretFrozen}}
 }
 
 // AppIDPath is exported because huma sees no embedded field that is not; so are
@@ -61,6 +62,7 @@ func (a *Admin) showAccount(ctx context.Context, one accounts.Account) (client.A
 		Certified: one.Certified,
 		Versions:  words[string](one.Versions), JumpOpen: one.JumpOpen, Features: words[string](one.Features), Members: members,
 		MessageURL: one.MessageURL, URLScheme: one.URLScheme, IPAllowlist: words[string](one.IPAllowlist), Linked: linked,
+		Pages:        words[string](one.Pages),
 		SecretFrozen: one.SecretFrozen, CreatedAt: one.CreatedAt, ConfirmFile: client.ConfirmFile(one.Confirm)}
 	shown.Revised = revisionOf(shown, one.SecretHash, one.MarketcodeKey)
 	return shown, err

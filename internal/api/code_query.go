@@ -44,8 +44,8 @@ func readCodeName(f *fields, missingIsZero bool) (codes.CodeName, error) {
 	name := codes.CodeName{URL: f.text("code_url"), Code: f.textOrNumber("code"), ID: f.batchID()}
 	index, given := f.number("code_index")
 	name.Index, name.HasIndex = int64(index), given || missingIsZero
-	if missingIsZero && !given && name.ID != 0 {
-		f.notes.Add(behaviour.CodesQueryIndex)
+	if missingIsZero && !given && name.ID != 0 && name.URL == "" && name.Code == "" {
+		f.pass(behaviour.CodesQueryIndexTaken, "code_index", "the number of a code")
 	}
 	return name, f.err
 }
@@ -67,7 +67,10 @@ func (a *API) queryCode(ctx context.Context, c *call, f *fields) (any, error) {
 		return nil, err
 	}
 	if found.State.Activation == nil {
-		behaviour.Note(ctx, behaviour.CodesQueryBare)
+		if err := a.pass(c, behaviour.CodesQueryBare, "code_index %d of application_id %d is not active", found.Index,
+			found.Batch.ID); err != nil {
+			return nil, err
+		}
 	}
 	return showCode(found), nil
 }

@@ -55,14 +55,19 @@ func (a *API) authenticate(ctx context.Context, e endpoint, c *call) error {
 	if err != nil {
 		return err
 	}
-	c.caller, c.component = caller.Account, caller.Component
+	c.caller, c.component, c.granted = caller.Account, caller.Component, caller.Granted
 	if err := caller.From(c.ip); err != nil {
 		return err
+	}
+	if caller.Outlived {
+		if err := a.pass(c, behaviour.ComponentReauthorized, "%s authorised %s anew", c.caller.AppID, c.component); err != nil {
+			return err
+		}
 	}
 	if err := caller.Granted(e.sets.of(caller.Kind)); err != nil || e.may == nil {
 		return err
 	}
-	return e.may(caller.Account)
+	return e.may(a, c)
 }
 
 // authenticatePlatform finds which platform's token is in the query. Contract:

@@ -18,6 +18,7 @@ accounts:
   - {appid: svc, kind: service_account, secret: secret-svc, name: Service, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef, linked: [shop]}
   - {appid: plain, kind: service_account, secret: secret-plain}
   - {appid: sub, kind: subscription_account, secret: secret-sub, certified: true}
+  - {appid: person, kind: mini_program, subject: personal, secret: secret-person, versions: [release]}
 components:
   - appid: isv
     secret: secret-isv
@@ -58,6 +59,8 @@ func TestEveryErrorCodeOfAPlatform(t *testing.T) {
 		"api_create_preauthcode": "", "api_query_auth": `,"authorization_code":"x"`,
 		"api_authorizer_token":    `,"authorizer_appid":"shop","authorizer_refresh_token":"x"`,
 		"api_get_authorizer_info": `,"authorizer_appid":"shop"`, "api_get_authorizer_list": `,"offset":0,"count":10`,
+		"clear_quota": "", "api_get_authorizer_option": `,"authorizer_appid":"shop","option_name":"voice_recognize"`,
+		"api_set_authorizer_option": `,"authorizer_appid":"shop","option_name":"voice_recognize","option_value":"1"`,
 	}
 	type row struct {
 		want int
@@ -148,6 +151,36 @@ func TestEveryErrorCodeOfAPlatform(t *testing.T) {
 			s.Advance(10 * time.Minute)
 			return call("api_query_auth", body)
 		}},
+		{61003, "component is not authorized by this account", "an option of a stranger", func() servertest.Answer {
+			return call("api_get_authorizer_option", info("rival")+`,"option_name":"voice_recognize"`)
+		}},
+		{61003, "component is not authorized by this account", "a stranger's option set", func() servertest.Answer {
+			return call("api_set_authorizer_option", info("rival")+`,"option_name":"voice_recognize","option_value":"1"`)
+		}},
+		{40013, "invalid appid", "an option of nobody", func() servertest.Answer {
+			return call("api_get_authorizer_option", info("nobody")+`,"option_name":"voice_recognize"`)
+		}},
+		{40097, "invalid args", "an option of no account", func() servertest.Answer {
+			return call("api_get_authorizer_option", me+`,"option_name":"voice_recognize"`)
+		}},
+		{40097, "invalid args", "an option that there is not", func() servertest.Answer {
+			return call("api_get_authorizer_option", info("shop")+`,"option_name":"colour"`)
+		}},
+		{40097, "invalid args", "an option set to what it cannot be", func() servertest.Answer {
+			return call("api_set_authorizer_option", info("shop")+`,"option_name":"customer_service","option_value":"2"`)
+		}},
+		{40097, "invalid args", "an option set to nothing", func() servertest.Answer {
+			return call("api_set_authorizer_option", info("shop")+`,"option_name":"customer_service"`)
+		}},
+		{48006, "forbid to clear quota because of reaching the limit", "the eleventh clear of a month, both ways together",
+			func() (a servertest.Answer) {
+				for n := range 11 {
+					if a = call("clear_quota", me); n%2 == 1 {
+						a = s.Do("POST", family+"clear_quota/v2", `{"component_appid":"isv","appsecret":"secret-isv"}`)
+					}
+				}
+				return a
+			}},
 		{40097, "invalid args", "no code", func() servertest.Answer { return call("api_query_auth", me) }},
 		{61003, "component is not authorized by this account", "info of a stranger",
 			func() servertest.Answer { return call("api_get_authorizer_info", info("rival")) }},
@@ -165,6 +198,15 @@ func TestEveryErrorCodeOfAPlatform(t *testing.T) {
 		}},
 		{40013, "invalid appid", "info of nobody", func() servertest.Answer { return call("api_get_authorizer_info", info("nobody")) }},
 		{40097, "invalid args", "info of no account", func() servertest.Answer { return call("api_get_authorizer_info", me) }},
+		{40001, badToken, "a token from before a new authorisation", func() servertest.Answer {
+			s.Advance(time.Second)
+			s.Authorize(token, "isv", "shop", "[18]")
+			return s.Do("POST", getPath+"?access_token="+shopToken, "{}")
+		}},
+		{40001, badToken, "a token from before a new authorisation that changed nothing", func() servertest.Answer {
+			s.Authorize(token, "isv", "shop", "[18,33]")
+			return s.Do("POST", getPath+"?access_token="+shopToken, "{}")
+		}},
 		{61023, "refresh_token is invalid", "another account's refresh token", func() servertest.Answer {
 			return call("api_authorizer_token", info("svc")+`,"authorizer_refresh_token":"`+shopRefresh+`"`)
 		}},
@@ -250,6 +292,11 @@ func TestPermissionSetsOpenTheirFamilies(t *testing.T) {
 	for _, appid := range []string{"shop", "svc", "plain", "sub"} {
 		tokens[appid], _ = s.AuthorizerToken(token, "isv", appid)
 	}
+	// A new authorisation ends the token from before.
+	agree := func(appid, sets string) {
+		s.Authorize(token, "isv", appid, sets)
+		tokens[appid], _ = s.AuthorizerToken(token, "isv", appid)
+	}
 	const codes = "/intp/marketcode/"
 	families := map[string][]string{
 		"rules": {addPath, getPath, publishPath, deletePath, downloadPath},
@@ -285,8 +332,8 @@ func TestPermissionSetsOpenTheirFamilies(t *testing.T) {
 		t.Errorf("the account does not have the rule: %s", a.Body)
 	}
 	// The account itself needs no permission of its own.
-	s.Authorize(token, "isv", "shop", "[33]")
-	s.Authorize(token, "isv", "svc", "[33]")
+	agree("shop", "[33]")
+	agree("svc", "[33]")
 	each("shop", "rules", missing, "61007")
 	each("svc", "rules", missing, "61007")
 	each("svc", "codes", missing, "61007")
@@ -294,9 +341,9 @@ func TestPermissionSetsOpenTheirFamilies(t *testing.T) {
 	is("shop", addPath, "{'", 61007)
 	s.OK("shop", "get", "{}")
 	// The sets of the other kind do not count.
-	s.Authorize(token, "isv", "shop", "[3]")
+	agree("shop", "[3]")
 	each("shop", "rules", missing, "61007")
-	s.Authorize(token, "isv", "svc", "[18]")
+	agree("svc", "[18]")
 	each("svc", "rules", missing, "61007")
 }
 
@@ -316,5 +363,22 @@ func TestNoTicketAboveTheLimitOfTheDay(t *testing.T) {
 	}
 	if code, again := start(); code != 45009 || again != tickets {
 		t.Errorf("the second: errcode %d, %d tickets after %d", code, again, tickets)
+	}
+}
+
+// A refresh answers the same refresh token again, and leaves the token from before its five minutes.
+// Behaviour(component.refresh.same).
+func TestARefreshEndsNothingAtOnce(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: agency})
+	token := s.ComponentToken("isv")
+	before, refresh := s.AuthorizerToken(token, "isv", "shop")
+	a := s.Component(token, "api_authorizer_token",
+		fmt.Sprintf(`{"component_appid":"isv","authorizer_appid":"shop","authorizer_refresh_token":%q}`, refresh))
+	if !strings.Contains(a.Body, `"authorizer_refresh_token":"`+refresh+`"`) {
+		t.Errorf("the refresh token was %s: %s", refresh, a.Body)
+	}
+	if a := s.Do("POST", getPath+"?access_token="+before, "{}"); a.Code(t) != 0 {
+		t.Errorf("the token from before: %s", a.Body)
 	}
 }

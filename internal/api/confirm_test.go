@@ -92,7 +92,7 @@ type confirmFile struct {
 
 func file(t *testing.T, s *servertest.Server) (f confirmFile) {
 	t.Helper()
-	s.OK("shop", "download", "").JSON(t, &f)
+	s.OK("shop", "download", "{}").JSON(t, &f)
 	return f
 }
 
@@ -233,7 +233,7 @@ func TestWhatTheFileMustBe(t *testing.T) {
 			}
 		})
 	}
-	if l := list(t, s, "shop", ""); l.Total != 5 {
+	if l := list(t, s, "shop", "{}"); l.Total != 5 {
 		t.Errorf("%d rules, want the five that passed", l.Total)
 	}
 	metrics := s.Do("GET", "/metrics", "").Body

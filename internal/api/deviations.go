@@ -72,7 +72,12 @@ var namedFields = func() map[string][]string {
 		"/cgi-bin/component/api_get_authorizer_info": "component_appid authorizer_appid",
 		"/cgi-bin/component/api_get_authorizer_list": "component_appid offset count",
 
-		"/sns/jscode2session": "appid secret js_code grant_type",
+		"/cgi-bin/component/clear_quota":               "component_appid",
+		"/cgi-bin/component/api_get_authorizer_option": "component_appid authorizer_appid option_name",
+		"/cgi-bin/component/api_set_authorizer_option": "component_appid authorizer_appid option_name option_value",
+
+		"/sns/jscode2session":           "appid secret js_code grant_type",
+		"/sns/component/jscode2session": "appid js_code grant_type component_appid",
 	} {
 		lists[path] = strings.Fields(names)
 	}
@@ -93,6 +98,11 @@ func (a *API) passFields(r *http.Request, e endpoint, c *call, f *fields) error 
 	inQuery := e.needs&anyMethod != 0
 	if !inQuery && len(c.body) > 0 && !isJSON(r.Header.Get("Content-Type")) && !a.lets(c, behaviour.WireBodyType) {
 		return errcode.Strict(behaviour.WireBodyType, "the Content-Type is %.60q", r.Header.Get("Content-Type"))
+	}
+	if f.doubled != "" {
+		if err := a.pass(c, behaviour.WireFieldDoubled, "%.60q stands twice", f.doubled); err != nil {
+			return err
+		}
 	}
 	for i := range f.list {
 		if name := f.list[i].name; !e.names(name) && !(inQuery && isToken(string(name))) {

@@ -95,16 +95,18 @@ func (a *API) Handler() http.Handler {
 type needs int
 
 const (
-	open        needs = 0
-	token       needs = 1 << iota // an access token in the query
-	emptyBody                     // an empty body counts as {}
-	anyMethod                     // GET, with the fields in the query
-	makes                         // with anyMethod: what is asked for is made or used up, so only GET and POST ask for it
-	ticketOnly                    // a setting lets the call come without a token
-	listing                       // a setting lets the call come by GET
-	platform                      // a third-party platform's own token, and its AppID in component_appid
-	eitherToken                   // with token: a platform's own token will do
-	queryToo                      // fields may stand in the query, and the body be empty
+	open         needs = 0
+	token        needs = 1 << iota // an access token in the query
+	emptyBody                      // an empty body counts as {} where the operator turned the row so
+	noBody                         // the page has no body: an empty one counts as {}
+	anyMethod                      // GET, with the fields in the query
+	makes                          // with anyMethod: what is asked for is made or used up, so only GET and POST ask for it
+	ticketOnly                     // a setting lets the call come without a token
+	listing                        // a setting lets the call come by GET
+	platform                       // a third-party platform's own token, and its AppID in component_appid
+	platformLast                   // the same, which the endpoint asks for by itself, after the account
+	eitherToken                    // with token: a platform's own token will do
+	queryToo                       // fields may stand in the query, and the body be empty
 )
 
 type endpoint struct {
@@ -115,8 +117,9 @@ type endpoint struct {
 	sets  sets
 	// fields are those that the pages name, in body or query.
 	fields []string
-	// may judges the account before the body is read; nil = every account may.
-	may func(accounts.Account) error
+	// may says why an account cannot use the family at all, or lets it pass. It is asked after
+	// the token and before the body; nil = every account may.
+	may func(*API, *call) error
 }
 
 // post makes an endpoint that takes a JSON object.
@@ -129,13 +132,32 @@ func get(path string, f func(context.Context, *call, *fields) (any, error), code
 	return endpoint{path: path, needs: anyMethod, serve: f, codes: codes}
 }
 
-// ofCodes makes an endpoint one of one item, one code: an account without the
-// feature gets 48001, whatever its body is. Contract: marketcode 1.
+// gated makes an endpoint refuse the accounts that may not use its family, whatever
+// their body is. Contract: rules 1.8, 3.4, 3.5, marketcode 1.
 // Inferred(codes.gate): 48001 has no hint, so it is the gate that speaks.
-func (e endpoint) ofCodes() endpoint {
-	e.may = codes.Granted
-	return e.under(only(accounts.OneItemOneCode))
+func (e endpoint) gated(may func(*API, *call) error) endpoint {
+	e.may = may
+	return e
 }
+
+// The gates of the families.
+var (
+	// A personal Mini Program is told so after the fields were read, with a number of its own.
+	forRules = func(_ *API, c *call) error {
+		if err := c.caller.JumpRules(); !errors.Is(err, errcode.PersonalSubject) {
+			return err
+		}
+		return nil
+	}
+	forLinks   = (*API).mayLink
+	forQRCodes = func(_ *API, c *call) error { return c.caller.MayMakeQRCodes() }
+	forCodes   = func(_ *API, c *call) error { return codes.Granted(c.caller) }
+)
+
+// ofRules, ofLinks and ofCodes make an endpoint one of a family.
+func (e endpoint) ofRules() endpoint { return e.under(ruleSets).gated(forRules) }
+func (e endpoint) ofLinks() endpoint { return e.under(only(accounts.Linking)).gated(forLinks) }
+func (e endpoint) ofCodes() endpoint { return e.under(only(accounts.OneItemOneCode)).gated(forCodes) }
 
 // streamed is an answer that goes out by itself and not as one JSON value.
 type streamed interface {
@@ -158,6 +180,8 @@ type call struct {
 	query   url.Values
 	body    []byte
 	caller  accounts.Account // zero where the endpoint wants no token
+	// granted returns 61007 unless the caller may use a permission set; nil = it shows no token of an account.
+	granted func(set int) error
 	// component is the platform that calls for itself or for caller; "" where
 	// an account calls with a token of its own.
 	component string
@@ -166,6 +190,8 @@ type call struct {
 	// notes are the rows that decided without a refusal: what it was lenient about
 	// and what nobody wrote down.
 	notes behaviour.Notes
+	// done says that the endpoint did what was asked, also where a fault answers otherwise.
+	done bool
 }
 
 func (a *API) newCall(r *http.Request, at time.Time) *call {
@@ -193,6 +219,9 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		err = errcode.InvalidURL.With(behaviour.WirePathUnknown, "no endpoint at this path")
 	}
 	code, detail := errcode.Of(err)
+	if code != errcode.OK && !c.done {
+		c.notes.Clear() // a call that was refused rested on nothing that it met before
+	}
 	c.notes.Add(errcode.RowOf(err))
 	if known && a.again(r, e, c, code) {
 		c.notes.Add(behaviour.WireRetry)
@@ -365,6 +394,7 @@ func (a *API) do(ctx context.Context, e endpoint, c *call, f *fields) (any, erro
 	if f.err != nil {
 		err = f.err
 	}
+	c.done = err == nil
 	return reply, err
 }
 
@@ -407,13 +437,17 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 	_ = control.SetReadDeadline(time.Time{})
 	c.body = body
 	if len(bytes.TrimSpace(body)) == 0 {
-		if e.needs&queryToo == 0 && (e.needs&emptyBody == 0 || a.Settings.Get().StrictEmptyBody) {
-			return nil, errcode.EmptyPostData.With(behaviour.WireBodyEmpty, "the body is empty: want a JSON object")
-		}
-		if e.needs&emptyBody != 0 {
-			if err := a.pass(c, behaviour.WireBodyEmptyAccepted, "the body is empty"); err != nil {
-				return nil, err
-			}
+		s := a.Settings.Get()
+		switch refused := errcode.EmptyPostData.With(behaviour.WireBodyEmpty, "the body is empty: want a JSON object"); {
+		case e.needs&queryToo != 0:
+		case s.StrictEmptyBody || e.needs&(emptyBody|noBody) == 0:
+			return nil, refused
+		case e.needs&noBody != 0:
+			c.notes.Add(behaviour.WireBodyNone)
+		case s.Refuses(behaviour.WireBodyEmptyAccepted):
+			return nil, refused
+		default:
+			c.notes.Add(behaviour.WireBodyEmptyAccepted)
 		}
 		body = []byte("{}")
 	}

@@ -18,6 +18,7 @@ func (a *API) endpoints() []endpoint {
 		post("/cgi-bin/clear_quota/v2", queryToo, a.clearBySecret, errcode.AppIDMissing, errcode.SecretMissing, errcode.InvalidAppID,
 			errcode.InvalidSecret, errcode.MinuteLimit, errcode.InvalidIP, errcode.SecretFrozen, errcode.ClearLimit),
 		post("/cgi-bin/component/clear_quota/v2", queryToo, a.clearByPlatform, append(platformCodes, errcode.ClearLimit)...),
+		post("/cgi-bin/component/clear_quota", platform, a.clearPlatform, append(onPlatform, errcode.ClearLimit)...),
 		post("/cgi-bin/openapi/quota/get", token|eitherToken, a.getQuota, errcode.PathNotFound, errcode.PathNotPermitted),
 		post("/cgi-bin/openapi/quota/clear", token|eitherToken, a.clearPath, errcode.PathNotFound, errcode.PathNotPermitted,
 			errcode.ClearLimit),
@@ -29,26 +30,26 @@ func (a *API) endpoints() []endpoint {
 		post("/cgi-bin/wxopen/qrcodejumpadd", token, a.addRule,
 			errcode.InvalidArgs, errcode.PersonalSubject, errcode.Unauthorized, errcode.InvalidWeappAppID, errcode.IllegalPrefix,
 			errcode.TestLinkNotBelow, errcode.PrefixAdded, errcode.PrefixOwned, errcode.PrefixLimit, errcode.PrefixDenied,
-			errcode.ICPFailed, errcode.ConfirmFileFailed).under(ruleSets),
+			errcode.ICPFailed, errcode.ConfirmFileFailed).ofRules(),
 		post("/cgi-bin/wxopen/qrcodejumpget", token|emptyBody|listing, a.listRules,
-			errcode.InvalidArgs, errcode.PersonalSubject, errcode.Unauthorized, errcode.InvalidWeappAppID).under(ruleSets),
+			errcode.InvalidArgs, errcode.PersonalSubject, errcode.Unauthorized, errcode.InvalidWeappAppID).ofRules(),
 		post("/cgi-bin/wxopen/qrcodejumppublish", token, a.publishRule,
 			errcode.InvalidArgs, errcode.PersonalSubject, errcode.Unauthorized, errcode.InvalidWeappAppID, errcode.NotReleased,
-			errcode.PublishQuota).under(ruleSets),
+			errcode.PublishQuota).ofRules(),
 		post("/cgi-bin/wxopen/qrcodejumpdelete", token, a.deleteRule,
-			errcode.InvalidArgs, errcode.PersonalSubject, errcode.Unauthorized).under(ruleSets),
+			errcode.InvalidArgs, errcode.PersonalSubject, errcode.Unauthorized).ofRules(),
 		post("/cgi-bin/wxopen/qrcodejumpdownload", token|emptyBody, a.downloadRuleFile,
-			errcode.PersonalSubject, errcode.Unauthorized).under(ruleSets),
+			errcode.PersonalSubject, errcode.Unauthorized).ofRules(),
 
 		post("/cgi-bin/wxopen/wxamplink", token, a.askLink,
 			append(linkFaults, errcode.Unauthorized, errcode.InvalidAppID, errcode.LinkQuota, errcode.LinkLimit, errcode.LinkSent,
-				errcode.HasLinked)...).under(only(accounts.Linking)),
-		post("/cgi-bin/wxopen/wxamplinkget", token|emptyBody, a.listLinks, errcode.Unauthorized).under(only(accounts.Linking)),
+				errcode.HasLinked)...).ofLinks(),
+		post("/cgi-bin/wxopen/wxamplinkget", token|noBody, a.listLinks, errcode.Unauthorized).ofLinks(),
 		post("/cgi-bin/wxopen/wxampunlink", token, a.endLink,
-			append(linkFaults, errcode.Unauthorized, errcode.InvalidAppID, errcode.UnlinkSent)...).under(only(accounts.Linking)),
+			append(linkFaults, errcode.Unauthorized, errcode.InvalidAppID, errcode.UnlinkSent)...).ofLinks(),
 		post("/cgi-bin/qrcode/create", token, a.createQRCode,
 			errcode.InvalidActionName, errcode.InvalidActionInfo, errcode.QRCodeLimit,
-			errcode.Unauthorized).under(only(accounts.AccountService)),
+			errcode.Unauthorized).under(only(accounts.AccountService)).gated(forQRCodes),
 		get("/cgi-bin/showqrcode", a.showQRCode),
 
 		post("/intp/marketcode/applycode", token, a.applyCode, errcode.Unauthorized, errcode.ApplicationExists,
@@ -76,9 +77,14 @@ func (a *API) endpoints() []endpoint {
 			append(onPlatform, errcode.NotAuthorizing, errcode.InvalidRefresh)...),
 		post("/cgi-bin/component/api_get_authorizer_info", platform, a.authorizerInfo, append(onPlatform, errcode.NotAuthorizing)...),
 		post("/cgi-bin/component/api_get_authorizer_list", platform, a.authorizerList, append(onPlatform, errcode.TooManyListed)...),
+		post("/cgi-bin/component/api_get_authorizer_option", platform, a.authorizerOption, append(onPlatform, errcode.NotAuthorizing)...),
+		post("/cgi-bin/component/api_set_authorizer_option", platform, a.setAuthorizerOption, append(onPlatform, errcode.NotAuthorizing)...),
 
 		getOrPost("/sns/jscode2session", makes, a.tradeLogin,
-			append(credentialCodes, errcode.LoginCodeMissing, errcode.InvalidLoginCode, errcode.LoginCodeUsed)...),
+			append(credentialCodes, errcode.LoginCodeMissing, errcode.InvalidLoginCode, errcode.LoginCodeUsed, errcode.CodeBlocked)...),
+		getOrPost("/sns/component/jscode2session", makes|platformLast, a.tradeLoginByPlatform,
+			append(onPlatform, errcode.InvalidGrantType, errcode.AppIDMissing, errcode.NotAuthorizing, errcode.LoginCodeMissing,
+				errcode.InvalidLoginCode, errcode.LoginCodeUsed)...),
 	}
 }
 
@@ -136,7 +142,7 @@ type Description struct {
 func Describe() []Description {
 	var list []Description
 	for _, e := range (&API{}).endpoints() {
-		d := Description{Path: e.path, Method: "POST", Token: e.needs&(token|platform) != 0, Codes: e.codes,
+		d := Description{Path: e.path, Method: "POST", Token: e.needs&(token|platform|platformLast) != 0, Codes: e.codes,
 			Fields: namedFields[e.path], Sets: [2]int{e.sets.miniProgram, e.sets.official}}
 		if e.needs&anyMethod != 0 {
 			d.Method = "GET"

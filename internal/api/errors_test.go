@@ -197,9 +197,9 @@ func errorRows() []errorRow {
 		row(85075, "can not access", e.path, "a personal Mini Program", as("person", e.path, e.body))
 		row(44990, "reach max api second frequence limit", e.path, "the sixth call within a second",
 			after(many(6, as("shop", e.path, e.body)), set("/settings", `{"rate_limit":5}`)))
+		row(44002, "empty post data", e.path, "no body", as("shop", e.path, ""))
+		row(44002, "empty post data", e.path, "white space", as("shop", e.path, " \r\n\t"))
 		if e.path != getPath && e.path != downloadPath {
-			row(44002, "empty post data", e.path, "no body", as("shop", e.path, ""))
-			row(44002, "empty post data", e.path, "white space", as("shop", e.path, " \r\n\t"))
 			row(40097, "invalid args", e.path, "no prefix",
 				as("shop", e.path, `{"path":"p","is_edit":0,"permit_sub_rule":1,"open_version":1}`))
 			row(40097, "invalid args", e.path, "NUL in the prefix",
@@ -630,6 +630,7 @@ var elsewhere = map[int]string{
 	41018: "of third-party platforms: TestEveryErrorCodeOfAPlatform",
 	40014: "only as an injected fault: TestOnlyFaultsAnswerThese",
 	42007: "only as an injected fault: TestOnlyFaultsAnswerThese",
+	40226: "only as an injected fault: TestOnlyFaultsAnswerThese",
 	61003: "of third-party platforms: TestEveryErrorCodeOfAPlatform",
 	61004: "of third-party platforms: TestEveryErrorCodeOfAPlatform",
 	61005: "of third-party platforms: TestEveryErrorCodeOfAPlatform",
@@ -687,10 +688,14 @@ func TestTheEarlierFaultWins(t *testing.T) {
 		{"the limit of calls before the body", 44990, after(many(2, as("shop", getPath, "{'")), set("/settings", `{"rate_limit":1}`))},
 		{"JSON before required fields", 47001, as("shop", addPath, `{"path":"p"`)},
 		{"an empty body before required fields", 44002, as("shop", addPath, "")},
-		{"required fields before the kind of account: subscription", 40097, as("sub", addPath, `{"prefix":"https://shop.example/"}`)},
+		{"the kind of account before the body: subscription", 48001, as("sub", addPath, "{'")},
+		{"the kind of account before an empty body", 48001, as("sub", getPath, "")},
 		{"required fields before the kind of account: personal", 40097,
 			as("person", addPath, rule("https://shop.example/", `"open_version":9`))},
-		{"required fields before certification", 40097, as("plain", addPath, `{"prefix":"`+q+`a","path":"p","is_edit":0}`)},
+		{"certification before the body", 48001, as("plain", addPath, "{'")},
+		{"certification before the body of a parametric code", 48001, as("plain", "/cgi-bin/qrcode/create", "{'")},
+		{"a token of its own before the body of a link", 48001, as("svc", "/cgi-bin/wxopen/wxamplink", "{'")},
+		{"the feature before the body of a code call", 48001, as("svc", "/intp/marketcode/applycode", "{'")},
 		{"a wrong type before the kind of account", 40097, as("person", publishPath, `{"prefix":[]}`)},
 		{"ranges of a list before the kind of account", 40097, as("person", getPath, `{"get_type":9}`)},
 		{"certification before appid", 48001, as("plain", addPath, code(q+"a", "nobody"))},
@@ -811,6 +816,9 @@ func TestOnlyFaultsAnswerThese(t *testing.T) {
 	}
 	s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":40014,"times":1}`, getPath))
 	checkText(t, s.Do("POST", getPath+"?access_token="+shop, "{}"), 40014, "invalid access_token")
+	s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":40226,"times":1}`, sessionPath))
+	blocked := s.Do("GET", sessionPath+"?grant_type=authorization_code&appid=shop&secret=secret-shop&js_code=x", "")
+	checkText(t, blocked, 40226, "code blocked,")
 	s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":42007,"times":1}`, family+"api_authorizer_token"))
 	refresh := `{"component_appid":"isv","authorizer_appid":"shop","authorizer_refresh_token":"x"}`
 	token := s.ComponentToken("isv")

@@ -30,6 +30,7 @@ type fields struct {
 	notes *behaviour.Notes // of the call; nil = nobody's
 	// settings say what of this is refused; nil = nothing.
 	settings *settings.Live
+	doubled  string // a name that stands twice
 }
 
 // pass notes that a field is taken as a row says; where the operator wants that
@@ -49,8 +50,8 @@ type field struct {
 
 // parseFields reads a JSON object: 47001 for anything else.
 func parseFields(body []byte) (*fields, error) {
-	if list, ok := plainFields(body); ok {
-		return &fields{list: list}, nil
+	if f, ok := plainFields(body); ok {
+		return f, nil
 	}
 	if !utf8.Valid(body) {
 		return nil, errcode.DataFormat.With(behaviour.WireBodyNoUTF, "the body is not UTF-8")
@@ -70,7 +71,31 @@ func parseFields(body []byte) (*fields, error) {
 	if _, err := d.Token(); err != io.EOF {
 		return nil, errcode.DataFormat.With(behaviour.WireBodyTrailing, "the body goes on after the JSON object")
 	}
-	return fieldsOf(object), nil
+	f := fieldsOf(object)
+	f.doubled = doubledName(body)
+	return f, nil
+}
+
+// doubledName is a name that stands twice in a JSON object; "" = none does.
+func doubledName(body []byte) string {
+	d := json.NewDecoder(bytes.NewReader(body))
+	if _, err := d.Token(); err != nil {
+		return ""
+	}
+	seen := map[string]bool{}
+	for d.More() {
+		name, err := d.Token()
+		text, is := name.(string)
+		var value json.RawMessage
+		if err != nil || !is || d.Decode(&value) != nil {
+			return ""
+		}
+		if seen[text] {
+			return text
+		}
+		seen[text] = true
+	}
+	return ""
 }
 
 func fieldsOf(object map[string]json.RawMessage) *fields {
@@ -83,12 +108,12 @@ func fieldsOf(object map[string]json.RawMessage) *fields {
 
 // plainFields reads what most bodies are, at a fraction of the cost: an object of
 // plain texts, whole numbers, true, false and null. ok is false for everything else.
-func plainFields(body []byte) (list []field, ok bool) {
+func plainFields(body []byte) (*fields, bool) {
 	at := skipSpace(body, 0)
 	if at == len(body) || body[at] != '{' {
 		return nil, false
 	}
-	f := fields{list: make([]field, 0, 4)}
+	f := &fields{list: make([]field, 0, 4)}
 	at = skipSpace(body, at+1)
 	for first := true; at < len(body) && body[at] != '}'; first = false {
 		if !first {
@@ -105,19 +130,24 @@ func plainFields(body []byte) (list []field, ok bool) {
 		if value == nil {
 			return nil, false
 		}
-		f.set(name[1:len(name)-1], value) // of two with one name the last one counts
+		if f.set(name[1:len(name)-1], value) { // of two with one name the last one counts
+			f.doubled = string(name[1 : len(name)-1])
+		}
 		at = skipSpace(body, behind)
 	}
-	return f.list, at < len(body) && skipSpace(body, at+1) == len(body)
+	return f, at < len(body) && skipSpace(body, at+1) == len(body)
 }
 
 // queryFields reads fields from a query: every value is a text.
 func queryFields(query url.Values) *fields {
 	f := &fields{}
-	for name := range query {
+	for name, values := range query {
 		quoted, err := json.Marshal(query.Get(name))
 		if err != nil {
 			continue
+		}
+		if len(values) > 1 {
+			f.doubled = name
 		}
 		f.list = append(f.list, field{[]byte(name), quoted})
 	}
@@ -134,14 +164,16 @@ func (f *fields) raw(name string) json.RawMessage {
 	return nil
 }
 
-func (f *fields) set(name []byte, raw json.RawMessage) {
+// set puts a field in, in place of one that has its name; had reports that there was one.
+func (f *fields) set(name []byte, raw json.RawMessage) (had bool) {
 	for i := range f.list {
 		if bytes.Equal(f.list[i].name, name) {
 			f.list[i].raw = raw
-			return
+			return true
 		}
 	}
 	f.list = append(f.list, field{name, raw})
+	return false
 }
 
 func (f *fields) wrong(row behaviour.Row, name, want string) {

@@ -8,17 +8,17 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
-// mayCallLinks returns 48001 for an account that calls with a token of its
-// own, unless the operator lets it. Contract: rules 3.4.
-func (a *API) mayCallLinks(c *call) error {
+// mayLink returns 48001 for an account that has no links, and for one that calls with
+// a token of its own, unless the operator lets it. Contract: rules 3.4.
+func (a *API) mayLink(c *call) error {
 	if c.component == "" && !a.Settings.Get().LinksByOwnToken {
 		return errcode.Unauthorized.With(behaviour.LinkOwnToken,
 			"only a third-party platform may call this for %s; the setting links_by_own_token lets accounts themselves", c.caller.AppID)
 	}
-	if c.component == "" {
-		return a.pass(c, behaviour.LinkOwnTaken, "%s calls with a token of its own", c.caller.AppID)
+	if err := c.caller.MayLink(); err != nil || c.component != "" {
+		return err
 	}
-	return nil
+	return a.pass(c, behaviour.LinkOwnTaken, "%s calls with a token of its own", c.caller.AppID)
 }
 
 func readLinkRequest(f *fields) (accounts.LinkRequest, error) {
@@ -37,9 +37,6 @@ func readLinkRequest(f *fields) (accounts.LinkRequest, error) {
 
 // askLink links the calling service account with a Mini Program. Contract: rules 3.4.
 func (a *API) askLink(ctx context.Context, c *call, f *fields) (any, error) {
-	if err := a.mayCallLinks(c); err != nil {
-		return nil, err
-	}
 	r, err := readLinkRequest(f)
 	if err != nil {
 		return nil, err

@@ -10,9 +10,6 @@ import (
 // endLink ends the link of the calling service account with a Mini Program.
 // Contract: rules 3.4.
 func (a *API) endLink(ctx context.Context, c *call, f *fields) (any, error) {
-	if err := a.mayCallLinks(c); err != nil {
-		return nil, err
-	}
 	appid := f.text("appid")
 	if f.err == nil && appid == "" {
 		f.err = errcode.InvalidArgs.With(behaviour.LinkAppIDMissing, "appid is missing")

@@ -47,11 +47,11 @@ func linkRows() []errorRow {
 		row(48001, "api unauthorized", e.path, "a subscription account", after(as("sub", e.path, e.body), byThemselves))
 		row(41001, "access_token missing", e.path, "no token", post(e.path, e.body))
 		row(43002, "require POST method", e.path, "GET", get(e.path+"?access_token=T"))
-		row(47001, "data format error", e.path, "single quotes", as("svc", e.path, `{'appid':'third'}`))
+		row(47001, "data format error", e.path, "single quotes", after(as("svc", e.path, `{'appid':'third'}`), byThemselves))
 		if e.path == linkListPath {
 			continue
 		}
-		row(44002, "empty post data", e.path, "no body", as("svc", e.path, ""))
+		row(44002, "empty post data", e.path, "no body", after(as("svc", e.path, ""), byThemselves))
 		row(40097, "invalid args", e.path, "no appid", after(as("svc", e.path, `{"notify_users":1,"show_profile":1}`), byThemselves))
 		row(40097, "invalid args", e.path, "an appid that is a number",
 			after(as("svc", e.path, `{"appid":7,"notify_users":1,"show_profile":1}`), byThemselves))
@@ -317,6 +317,8 @@ func TestAPlatformLinksAndMakesCodesForAnAccount(t *testing.T) {
 	is(shop, createPath, making, 61007)
 	is(svc, createPath, making, 0)
 	s.Authorize(token, "isv", "svc", "[33]")
+	is(svc, createPath, making, 40001) // the authorisation ended it
+	svc, _ = s.AuthorizerToken(token, "isv", "svc")
 	is(svc, createPath, making, 61007)
 	is(svc, linkPath, askFor("rival"), 0)
 	is(svc, linkPath, askFor("rival"), 89015)

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 
@@ -28,7 +29,51 @@ func (a *API) tradeLogin(ctx context.Context, c *call, f *fields) (any, error) {
 	if code == "" {
 		return nil, errcode.LoginCodeMissing.By(behaviour.LoginCodeMissing)
 	}
-	openid, err := a.Codes.Trade(ctx, credentials.AppID, code)
+	return a.tradeCode(ctx, credentials.AppID, code)
+}
+
+// tradeLoginByPlatform is jscode2session for a platform that an account authorised: its
+// token stands for the account's secret. What may be wrong is looked at in the order of
+// jscode2session. Contract: rules 3.2.
+func (a *API) tradeLoginByPlatform(ctx context.Context, c *call, f *fields) (any, error) {
+	appid, grant, code := f.text("appid"), f.text("grant_type"), f.text("js_code")
+	switch {
+	case f.err != nil:
+		return nil, f.err
+	case appid == "":
+		return nil, errcode.AppIDMissing.By(behaviour.TokenAppIDMissing)
+	}
+	if _, err := a.Accounts.Get(ctx, appid); errors.Is(err, accounts.ErrNoAccount) {
+		return nil, errcode.InvalidAppID.With(behaviour.TokenAppIDUnknown, "no account has the AppID %q", appid)
+	} else if err != nil {
+		return nil, err
+	}
+	if grant != "authorization_code" {
+		return nil, errcode.InvalidGrantType.With(behaviour.TokenGrant, "grant_type is %q, not authorization_code", grant)
+	}
+	if err := a.authenticatePlatform(ctx, c); err != nil {
+		return nil, err
+	}
+	if err := a.ownComponent(ctx, c, f); err != nil {
+		return nil, err
+	}
+	granted, err := a.Accounts.Authorization(ctx, c.component, appid)
+	if err != nil {
+		return nil, err
+	}
+	c.caller = granted.Account
+	if err := a.Calls.Spend(ctx, appid, "/sns/component/jscode2session"); err != nil {
+		return nil, err
+	}
+	if code == "" {
+		return nil, errcode.LoginCodeMissing.By(behaviour.LoginCodeMissing)
+	}
+	return a.tradeCode(ctx, appid, code)
+}
+
+// tradeCode trades the js_code of an account's user.
+func (a *API) tradeCode(ctx context.Context, appid, code string) (any, error) {
+	openid, err := a.Codes.Trade(ctx, appid, code)
 	if err != nil {
 		return nil, err
 	}

@@ -42,15 +42,14 @@ func FuzzPlainFieldsAreFields(f *testing.F) {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		list, ok := plainFields(body)
+		plain, ok := plainFields(body)
 		if !ok {
 			return
 		}
 		var object map[string]json.RawMessage
-		if err := json.Unmarshal(body, &object); err != nil || len(object) != len(list) {
-			t.Fatalf("%q: %d fields, not %d, %v", body, len(list), len(object), err)
+		if err := json.Unmarshal(body, &object); err != nil || len(object) != len(plain.list) {
+			t.Fatalf("%q: %d fields, not %d, %v", body, len(plain.list), len(object), err)
 		}
-		plain := fields{list: list}
 		for name, raw := range object {
 			if got := plain.raw(name); string(got) != string(raw) {
 				t.Errorf("%q: %q is %q, not %q", body, name, got, raw)

@@ -18,6 +18,17 @@ func TestOptionsForSingleClients(t *testing.T) {
 	links := func() int { return len(*list(t, s, "shop", `{}`).RuleList[0].DebugURL) }
 	edit := `{"prefix":"https://shop.example/a","path":"p","permit_sub_rule":1,"open_version":1,"is_edit":1,"debug_url":[]}`
 
+	empty := func(what string, want int) {
+		t.Helper()
+		for _, call := range []string{"get", "download"} {
+			if code := s.Rule("shop", call, "").Code(t); code != want {
+				t.Errorf("an empty body on %s answers %d %s, want %d", call, code, what, want)
+			}
+		}
+	}
+	empty("by default", 44002)
+	s.Admin("PUT", "/settings", `{"behaviours":{"wire.body.empty_accepted":"loose"}}`)
+	empty("where the behaviour is loose", 0)
 	if code := get(); code != 43002 {
 		t.Errorf("GET on get answers %d, want 43002", code)
 	}
@@ -28,11 +39,7 @@ func TestOptionsForSingleClients(t *testing.T) {
 	if code := s.Do("GET", "/cgi-bin/wxopen/qrcodejumppublish?access_token="+s.Token("shop"), "").Code(t); code != 43002 {
 		t.Errorf("GET on publish answers %d, want 43002 whatever the setting", code)
 	}
-	for _, call := range []string{"get", "download"} {
-		if code := s.Rule("shop", call, "").Code(t); code != 44002 {
-			t.Errorf("an empty body on %s answers %d, want 44002 with strict_empty_body", call, code)
-		}
-	}
+	empty("with strict_empty_body", 44002)
 	s.OK("shop", "add", edit)
 	if n := links(); n != 1 {
 		t.Errorf("[] left %d test links, want 1 with empty_debug_url_keeps", n)

@@ -73,6 +73,11 @@ func (a *API) createQRCode(ctx context.Context, c *call, f *fields) (any, error)
 	if err != nil {
 		return nil, err
 	}
+	if draft.Action.Permanent() && draft.Life != nil {
+		if err := a.pass(c, behaviour.QRCodeLifeIgnored, "expire_seconds is %d, and the code is permanent", *draft.Life); err != nil {
+			return nil, err
+		}
+	}
 	q, err := a.Accounts.CreateQRCode(ctx, c.caller, draft)
 	if err != nil {
 		return nil, err

@@ -40,7 +40,7 @@ func qrcodeRows() []errorRow {
 	const name, info, args = "invalid action name", "invalid action info", "invalid args"
 	row(40052, name, "no action_name", as("svc", createPath, `{"action_info":{"scene":{"scene_id":1}}}`))
 	row(40052, name, "an unknown action_name", as("svc", createPath, wanted("QR_CARD", `"scene_id":1`, "")))
-	row(40052, name, "the action before the account", as("shop", createPath, wanted("QR_CARD", `"scene_id":1`, "")))
+	row(48001, "api unauthorized", "the account before the action", as("shop", createPath, wanted("QR_CARD", `"scene_id":1`, "")))
 	for what, body := range map[string]string{
 		"no action_info":          `{"action_name":"QR_SCENE"}`,
 		"action_info null":        `{"action_name":"QR_SCENE","action_info":null}`,

@@ -72,22 +72,33 @@ func (a *API) quotaPath(c *call, f *fields) (endpoint, error) {
 	if !known {
 		return endpoint{}, errcode.PathNotFound.With(behaviour.QuotaPathUnknown, "no interface has the path %.80q", path)
 	}
-	if err := visible(c, e); err != nil {
+	if err := a.visible(c, e); err != nil {
 		return endpoint{}, errcode.PathNotPermitted.With(behaviour.QuotaPathNotYours, "%s: %v", path, err)
 	}
 	return e, nil
 }
 
-// visible says why an interface is not the caller's.
-func visible(c *call, e endpoint) error {
+// visible says why an interface is not the caller's: its kind, the permission set that a
+// platform has not, or the gate of the family. Contract: rules 3.1.
+func (a *API) visible(c *call, e endpoint) error {
 	ofPlatforms := strings.HasPrefix(e.path, "/cgi-bin/component/")
 	switch {
 	case c.caller.AppID == "" && !ofPlatforms && e.needs&eitherToken == 0:
 		return errcode.Unauthorized.With(behaviour.QuotaPathNotYours, "it wants an account's token, and the caller is a platform")
 	case c.caller.AppID != "" && ofPlatforms:
 		return errcode.WantsComponent.With(behaviour.QuotaPathNotYours, "it is for platforms")
-	case c.caller.AppID != "" && e.sets == ruleSets:
-		return c.caller.JumpRules()
+	case c.caller.AppID == "":
+		return nil
 	}
-	return nil
+	if err := c.granted(e.sets.of(c.caller.Kind)); err != nil {
+		return err
+	}
+	if e.sets == ruleSets {
+		return c.caller.JumpRules() // a personal Mini Program too
+	}
+	if e.may == nil {
+		return nil
+	}
+	// It is asked, and not made: what the gate lets pass is no note of this call.
+	return e.may(a, &call{caller: c.caller, component: c.component})
 }

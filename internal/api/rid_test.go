@@ -95,6 +95,7 @@ func TestCallsOfAPlatform(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: agency})
 	platform := s.ComponentToken("isv")
 	shop, _ := s.AuthorizerToken(platform, "isv", "shop")
+	svc, _ := s.AuthorizerToken(platform, "isv", "svc")
 	own := s.Component(platform, "api_query_auth", `{"component_appid":"isv","authorization_code":"x"}`)
 	behalf := s.Do("POST", publishPath+"?access_token="+shop, `{"prefix":"https://shop.example/none/"}`)
 	for _, c := range []struct {
@@ -126,6 +127,13 @@ func TestCallsOfAPlatform(t *testing.T) {
 		{"a platform, of both", platform, ridOfCall, 0},
 		{"a platform for an account", shop, getPath, 0},
 		{"a platform for an account, the platform's", shop, family + "api_query_auth", 76022},
+		{"a platform for an account, without the permission set", svc, "/cgi-bin/wxopen/wxamplink", 76022},
+		{"a platform for an account, codes of a Mini Program", shop, "/intp/marketcode/applycode", 76022},
+		{"a platform for an account, codes", svc, "/intp/marketcode/applycode", 0},
+		{"an account, links by a token of its own", s.Token("svc"), "/cgi-bin/wxopen/wxamplink", 76022},
+		{"a Mini Program, parametric codes", s.Token("shop"), "/cgi-bin/qrcode/create", 76022},
+		{"an account that is not certified, codes", s.Token("plain"), "/intp/marketcode/codeactive", 76022},
+		{"a personal Mini Program, rules", s.Token("person"), getPath, 76022},
 	} {
 		if a := s.Do("POST", quotaOf+"?access_token="+c.token, fmt.Sprintf(`{"cgi_path":%q}`, c.path)); a.Code(t) != c.want {
 			t.Errorf("%s: %s, want %d", c.name, a.Body, c.want)

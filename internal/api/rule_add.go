@@ -33,9 +33,6 @@ func readAddRule(f *fields, kind accounts.Kind) (addRuleRequest, error) {
 		req.draft.Occupy = permit == 2
 		req.draft.OpenVersion, _ = f.number("open_version")
 		links, given := f.texts("debug_url")
-		if !given && req.isEdit {
-			f.notes.Add(behaviour.RulesEditKeeps) // absent or null keeps the test links, [] clears them
-		}
 		req.draft.TestLinks, req.draft.KeepLinks = links, !given
 	}
 	if f.err == nil && req.draft.Prefix == "" {
@@ -51,8 +48,8 @@ func (a *API) addRule(ctx context.Context, c *call, f *fields) (any, error) {
 		return nil, err
 	}
 	if req.isEdit {
-		if len(req.draft.TestLinks) == 0 && a.Settings.Get().EmptyDebugURLKeeps {
-			req.draft.KeepLinks = true
+		if len(req.draft.TestLinks) == 0 && !req.draft.KeepLinks && a.Settings.Get().EmptyDebugURLKeeps {
+			req.draft.KeepLinks, req.draft.EmptyLinks = true, true
 		}
 		return success, a.Rules.Edit(ctx, c.caller, req.draft)
 	}

@@ -64,7 +64,7 @@ func TestLists(t *testing.T) {
 		name, appid, body, want string
 		total                   int
 	}{
-		{"newest first", "shop", ``, "4 3 2 1 0", 5},
+		{"newest first", "shop", `{}`, "4 3 2 1 0", 5},
 		{"get_type 0", "shop", `{"get_type":0}`, "4 3 2 1 0", 5},
 		{"pages do not count without get_type 2", "shop", `{"page_num":1,"page_size":1}`, "4 3 2 1 0", 5},
 		{"a Mini Program's appid does not count", "shop", `{"appid":"rival"}`, "4 3 2 1 0", 5},
@@ -82,13 +82,13 @@ func TestLists(t *testing.T) {
 		{"a page of 200", "shop", `{"get_type":2,"page_num":1,"page_size":200}`, "0 1 2 3 4", 5},
 		{"a page far away", "shop", `{"get_type":2,"page_num":9007199254740992,"page_size":200}`, "", 5},
 		{"numbers as strings and floats", "shop", `{"get_type":"2","page_num":"+1.0","page_size":2e0}`, "0 1", 5},
-		{"a service account's", "svc", ``, "s2 r1 s1", 3},
+		{"a service account's", "svc", `{}`, "s2 r1 s1", 3},
 		{"with appid", "svc", `{"appid":"shop"}`, "s2 s1", 2},
 		{"with appid, by page", "svc", `{"appid":"shop","get_type":2,"page_num":2,"page_size":1}`, "s2", 2},
 		{"with appid, by prefix", "svc", `{"appid":"shop","get_type":1,"prefix_list":["` + q + `s1","` + q + `r1"]}`, "s1", 2},
 		{"a linked Mini Program without rules", "svc", `{"appid":"draft"}`, "", 0},
 		{"another service account's rules for the same Mini Program", "svc2", `{"appid":"shop"}`, "other", 1},
-		{"nobody's", "third", ``, "", 0},
+		{"nobody's", "third", `{}`, "", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := list(t, s, c.appid, c.body)
@@ -179,9 +179,9 @@ func TestEdits(t *testing.T) {
 			if c.published {
 				s.OK("shop", "publish", prefix(p))
 			}
-			before := list(t, s, "shop", "")
+			before := list(t, s, "shop", "{}")
 			a := s.Rule("shop", "add", rule(p, `"is_edit":1`, c.edit))
-			after := list(t, s, "shop", "")
+			after := list(t, s, "shop", "{}")
 			r := after.RuleList[0]
 			want := c.want
 			if want == "" {
@@ -228,7 +228,7 @@ func TestEdits(t *testing.T) {
 		s.OK("shop", "delete", prefix(p))
 		s.OK("shop", "add", rule(p, `"path":"pages/new"`))
 		s.OK("shop", "publish", prefix(p))
-		if l := list(t, s, "shop", ""); l.Quota != 98 || l.RuleList[0].Path != "pages/new" {
+		if l := list(t, s, "shop", "{}"); l.Quota != 98 || l.RuleList[0].Path != "pages/new" {
 			t.Errorf("after two publishes: %+v", l)
 		}
 	})
@@ -261,7 +261,7 @@ func TestOwners(t *testing.T) {
 	s.OK("rival", "add", rule("https://o.example/", `"is_edit":1,"permit_sub_rule":2`))
 	taken("third", "https://o.example/d")
 	taken("shop", "https://o.example/a/d")
-	if l := list(t, s, "third", ""); l.Total != 1 {
+	if l := list(t, s, "third", "{}"); l.Total != 1 {
 		t.Errorf("a rule went away: %+v", l)
 	}
 	// A delete frees what lay below, and the prefix itself.
@@ -280,7 +280,7 @@ func TestOwners(t *testing.T) {
 	// Publishing twice spends once; other months have their own.
 	quota := func(want int) {
 		t.Helper()
-		if l := list(t, s, "shop", ""); l.Quota != want {
+		if l := list(t, s, "shop", "{}"); l.Quota != want {
 			t.Errorf("%d publishes are left, want %d", l.Quota, want)
 		}
 	}
@@ -309,7 +309,7 @@ func TestPrefixesThatAreFine(t *testing.T) {
 		"https://f.example/a?b=c?d#e",
 	} {
 		s.OK("shop", "add", rule(p))
-		if l := list(t, s, "shop", ""); l.RuleList[0].Prefix != p {
+		if l := list(t, s, "shop", "{}"); l.RuleList[0].Prefix != p {
 			t.Errorf("added %s, listed %s", p, l.RuleList[0].Prefix)
 		}
 	}
@@ -322,7 +322,7 @@ func TestPrefixesThatAreFine(t *testing.T) {
 	s.OK("shop", "add", rule("http://127.0.0.1:9092/a/", `"is_edit":1,"path":"pages/new"`))
 	s.OK("shop", "publish", prefix("http://127.0.0.1:9092/a/"))
 	s.OK("shop", "delete", prefix("http://127.0.0.1:9092/a/"))
-	if l := list(t, s, "shop", ""); strings.Contains(fmt.Sprint(l.RuleList), "9092") {
+	if l := list(t, s, "shop", "{}"); strings.Contains(fmt.Sprint(l.RuleList), "9092") {
 		t.Error("a deleted rule is listed")
 	}
 }

@@ -334,7 +334,7 @@ func plays(s *servertest.Server) map[string]func() servertest.Answer {
 		"authorizer token, fault 50002":    after(refresh, fault(refreshOf, 50002)),
 		"authorizer token, fault 48004":    after(refresh, fault(refreshOf, 48004)),
 		"wxamplink, fault 1005": after(as("svc", "/cgi-bin/wxopen/wxamplink",
-			`{"appid":"rival","notify_users":1,"show_profile":1}`), fault("/cgi-bin/wxopen/wxamplink", 1005)),
+			`{"appid":"rival","notify_users":1,"show_profile":1}`), byThemselves, fault("/cgi-bin/wxopen/wxamplink", 1005)),
 		"quota of stable_token": as("shop", "/cgi-bin/openapi/quota/get", `{"cgi_path":"/cgi-bin/stable_token"}`),
 		"getcallbackip": after(func(s *servertest.Server) servertest.Answer {
 			return get("/cgi-bin/getcallbackip?access_token=" + s.Token("shop"))(s)
@@ -396,7 +396,6 @@ func plays(s *servertest.Server) map[string]func() servertest.Answer {
 			}),
 		"a call without the permission set":       byPlatform("shop", codesPath+"applycodequery", `{"application_id":1}`),
 		"wxamplinkget without the permission set": byPlatform("svc", "/cgi-bin/wxopen/wxamplinkget", "{}"),
-		"list by an account without rules":        byPlatform("sub", getPath, "{}"),
 
 		"add under .run": as("shop", addPath, rule("https://shop.run/")),
 		"add under .plus": as("shop", addPath,

@@ -137,6 +137,13 @@ func (n *Notes) Add(row Row) {
 	}
 }
 
+// Clear takes all notes back.
+func (n *Notes) Clear() {
+	for i := range n.rows {
+		n.rows[i].Store(0)
+	}
+}
+
 // Rows are rows that were noted, in the order of the table. A log shows their ids.
 type Rows []Row
 

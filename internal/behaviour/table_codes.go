@@ -2,12 +2,13 @@ package behaviour
 
 // One item, one code.
 var (
-	CodesKind = seen("codes.kind", "marketcode 1", "a live answer quoted in public", "2020-08-11",
+	CodesKind = inferred("codes.kind", "marketcode 1", "the live 48001 of an account without the feature",
 		"A Mini Program's token on a code call is answered with 48001.", "用小程序的 token 调用一物一码接口返回 48001。")
 	CodesGrant = seen("codes.grant", "marketcode 1", "a live answer quoted in public", "2020-08-11",
 		"A service account without the feature is answered with 48001.", "未开通一物一码的服务号返回 48001。")
-	CodesGate = inferred("codes.gate", "marketcode 1", "48001 has no hint, so the service behind has not answered",
-		"The 48001 of an account without one item, one code comes before the body is read.", "无权使用一物一码时，在读取请求体之前就返回 48001。")
+	CodesGate = inferred("codes.gate", "marketcode 1", "one number, one text and no hint: the service behind has not answered",
+		"The 48001 of an account that may not use a family at all comes after the token and before the body, for every family.",
+		"账号根本无权使用某类接口时，48001 在校验 token 之后、读取请求体之前返回，各类接口一致。")
 	CodesPrefix = choice("codes.prefix", "marketcode 1",
 		"Without a code prefix of the operator's own applycode is answered with 48001 in production.",
 		"生产环境未设置自有码前缀时 applycode 返回 48001。")
@@ -63,10 +64,24 @@ var (
 	CodesActivateUnlinked = choice("codes.activate.unlinked", "marketcode 3.4",
 		"A setting wants the accounts linked for an activation, else 40097; by default they need not be.",
 		"可设置激活须先关联，否则返回 40097；默认不要求。")
+	CodesActivateUnlinkedTaken = choice("codes.activate.unlinked_taken", "marketcode 3.4",
+		"Codes are activated for a Mini Program that is not linked with the service account.", "可为未与服务号关联的小程序激活码。")
+	CodesActivatePersonal = choice("codes.activate.personal", "marketcode 3.4",
+		"Codes are activated for a personal Mini Program.", "可为个人主体的小程序激活码。")
+	CodesActivatePathSlash = choice("codes.activate.path_slash", "marketcode 3.4",
+		"A wxa_path with a slash in front is taken, and opens without it.", "接受以 / 开头的 wxa_path，打开时去掉该 /。")
+	CodesActivatePathUnasked = choice("codes.activate.path_unasked", "marketcode 3.4",
+		"Whether the page of an activation exists is not asked where nobody said which pages the Mini Program has.",
+		"没有登记小程序的页面时，不检查激活的页面是否存在。")
+	CodesActivatePathUnknown = choice("codes.activate.path_unknown", "marketcode 3.4",
+		"A wxa_path that is not among the pages of the Mini Program is taken.", "接受不在小程序页面之列的 wxa_path。")
 	CodesActivateType = choice("codes.activate.type", "marketcode 3.4",
 		"A wxa_type outside 0 to 2 is answered with 40097.", "wxa_type 不在 0 到 2 时返回 40097。")
 	CodesActivateOverlap = inferred("codes.activate.overlap", "marketcode 3.4", "the words of 80302",
 		"An activation over codes that are active by another range is answered with 80302.", "与其他区间的已激活码重叠时返回 80302。")
+	CodesActivateOverlapTaken = choice("codes.activate.overlap_taken", "marketcode 3.4",
+		"With activation_overlap replace an activation over codes that are active by another range is done.",
+		"activation_overlap 为 replace 时，允许激活与其他区间重叠的码。")
 	CodesActivateAgain = choice("codes.activate.again", "marketcode 3.4",
 		"An activation of the very same range replaces the one before.", "对完全相同的区间再次激活会替换先前的激活。")
 
@@ -75,6 +90,9 @@ var (
 	CodesQueryIndex = choice("codes.query.index", "marketcode 3.5",
 		"application_id without code_index is answered with 40097; a setting reads it as 0.",
 		"只有 application_id 而无 code_index 时返回 40097；可设置按 0 处理。")
+	CodesQueryIndexTaken = choice("codes.query.index_taken", "marketcode 3.5",
+		"With missing_index_is_zero a codeactivequery without code_index is about the code 0.",
+		"开启 missing_index_is_zero 时，缺少 code_index 的 codeactivequery 查询第 0 个码。")
 	CodesQueryText = inferred("codes.query.text", "marketcode 3.5", "the words of 80303",
 		"A code or code_url that names no code of this server is answered with 80303, whatever its form.",
 		"code、code_url 不是本服务器的码时返回 80303，无论形式是否正确。")

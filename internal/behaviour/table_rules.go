@@ -16,13 +16,18 @@ var (
 		"A path that is blank, above 1,024 bytes or has control characters is answered with 40097; it is not checked otherwise.",
 		"path 为空白、超过 1024 字节或含控制字符时返回 40097；除此不做检查。")
 	RulesPathUnasked = choice("rules.add.path_unasked", "rules 1.1",
-		"Whether the page of a rule exists is not asked.", "不检查规则的页面是否存在。")
+		"Whether the page of a rule exists is not asked where nobody said which pages the Mini Program has.",
+		"没有登记小程序的页面时，不检查规则的页面是否存在。")
+	RulesPathUnknown = choice("rules.add.path_unknown", "rules 1.1",
+		"A page that is not among those of the Mini Program is taken.", "接受不在小程序页面之列的 path。")
+	RulesPathSlash = choice("rules.add.path_slash", "rules 1.1",
+		"A page with a slash in front is taken, and opens without it.", "接受以 / 开头的 path，打开时去掉该 /。")
 	RulesPrefixMissing = choice("rules.prefix.missing", "rules 1.8",
 		"A rule call without prefix is answered with 40097.", "规则接口缺少 prefix 时返回 40097。")
 	RulesPrefixUnknown = choice("rules.prefix.unknown", "rules 1.2",
 		"Publish, edit or delete of a prefix that is no rule of the caller is answered with 40097, whoever else has it.",
 		"发布、修改、删除不属于自己的 prefix 返回 40097，无论他人是否拥有。")
-	RulesTargetUnknown = seen("rules.target.unknown", "rules 1.8", live, "2023-08-02",
+	RulesTargetUnknown = inferred("rules.target.unknown", "rules 1.8", "40166 seen on another family, and the common table",
 		"An appid that is no Mini Program is answered with 40166.", "appid 不是小程序时返回 40166。")
 	RulesTargetUnlinked = choice("rules.target.unlinked", "rules 1.8",
 		"Add, edit or list with a Mini Program that is not linked is answered with 40166, not 61007.",
@@ -41,8 +46,13 @@ var (
 	RulesPrefixKind = choice("rules.prefix.kind", "rules 1",
 		"A Mini Program's prefix under http://weixin.qq.com/q/ is answered with 85066.",
 		"小程序的 prefix 位于 http://weixin.qq.com/q/ 下时返回 85066。")
-	RulesPrefixPort = seen("rules.prefix.port", "rules 2.5", "W/personal/oCJUsw5AZGdwhqOhRxVtMPutUeSU/answer", "2021",
-		"A port in the prefix is refused: 85066.", "prefix 带端口时拒绝，返回 85066。")
+	RulesPrefixPort = choice("rules.prefix.port", "rules 2.5",
+		"A port in the prefix, which the platform was seen not to take, is answered with 85066: the number is ours.",
+		"prefix 带端口（已见平台不接受）时返回 85066，错误码为本服务器所选。")
+	RulesPrefixEncoded = choice("rules.prefix.encoded", "rules 2.5",
+		"A prefix with % is taken, and compared as it is written.", "接受含 % 的 prefix，按原文比较，不解码。")
+	RulesPrefixCase = choice("rules.prefix.case", "rules 2.5",
+		"Capitals in scheme and host of a prefix are taken, and compared as small letters.", "接受协议和域名含大写字母的 prefix，比较时不分大小写。")
 	RulesPrefixHost = choice("rules.prefix.host", "rules 2.5",
 		"A host that is an address, has one label, a final dot or user information is answered with 85066.",
 		"主机为 IP、单级名称、以点结尾或带用户信息时返回 85066。")
@@ -70,6 +80,11 @@ var (
 	RulesAddMaker = choice("rules.add.maker", "rules 1.1",
 		"The parametric code of another service account is answered with 85072; a code made elsewhere is anybody's.",
 		"其他服务号的带参数二维码返回 85072；别处生成的，任何服务号都可使用。")
+	RulesAddMadeElsewhere = choice("rules.add.made_elsewhere", "rules 1.1",
+		"A service account's prefix that no qrcode/create of this server made is taken.", "接受并非由本服务器 qrcode/create 生成的服务号 prefix。")
+	RulesAddAbove = choice("rules.add.above", "rules 1",
+		"A setting lets a Mini Program have more rules than the platform's hundred, or 100,000 of service accounts.",
+		"可用设置放行超过平台上限（小程序一百条、服务号规则十万条）的规则。")
 	RulesAddLimit = page("rules.add.limit", "rules 1", "add page",
 		"A rule above the limit is answered with 85073.", "规则数超限时返回 85073。")
 	RulesAddDenied = page("rules.add.denied", "rules 1.8", "add page",
@@ -81,7 +96,10 @@ var (
 	RulesConfirm = seen("rules.confirm.failed", "rules 2.7", live, "2024-09-22",
 		"A verification file that is missing or differs is answered with 85069.", "校验文件缺失或内容不符时返回 85069。")
 	RulesConfirmVouched = choice("rules.confirm.vouched", "rules 2.7",
-		"No file is fetched for a host that the operator vouches for.", "运维担保的主机不抓取校验文件。")
+		"No file is fetched where the operator vouches for every host.", "运维担保所有主机时不抓取校验文件。")
+	RulesConfirmNamed = choice("rules.confirm.named", "rules 2.7",
+		"No file is fetched for a host that the operator vouches for by its name; such a host also counts as having an ICP record.",
+		"运维指名担保的主机不抓取校验文件，并视为已备案。")
 	RulesConfirmAnyPort = choice("rules.confirm.any_port", "rules 2.7",
 		"A host that is vouched for without a port is vouched for on every port.", "未写端口的受信主机在任何端口都受信。")
 	RulesConfirmTrim = choice("rules.confirm.trim", "rules 2.7",
@@ -101,6 +119,9 @@ var (
 		"Any edit of a published service-account rule is answered with 40097.", "修改已发布的服务号规则一律返回 40097。")
 	RulesEditKeeps = choice("rules.edit.keeps_links", "rules 1.2",
 		"An edit without debug_url keeps the test links; [] clears them.", "修改时不带 debug_url 则保留测试链接，[] 则清空。")
+	RulesEditKeepsEmpty = choice("rules.edit.keeps_empty", "rules 1.2",
+		"With empty_debug_url_keeps an edit with an empty debug_url keeps the test links.",
+		"开启 empty_debug_url_keeps 时，修改时 debug_url 为空数组也保留测试链接。")
 	RulesEditUnchecked = choice("rules.edit.unchecked", "rules 1.2",
 		"An edit does not fetch the verification file again and spends nothing.", "修改规则不再抓取校验文件，也不消耗次数。")
 
@@ -134,7 +155,14 @@ var (
 	RulesPublishAgain = choice("rules.publish.again", "rules 1.4",
 		"Publishing a published rule answers 0 and spends nothing.", "再次发布已发布的规则返回 0，不消耗次数。")
 	RulesPublishService = choice("rules.publish.service", "rules 1",
-		"Service-account rules have no publish quota by default, and 100 is reported.", "服务号规则默认不限发布次数，额度显示为 100。")
+		"Service-account rules have no publish quota by default, also above a hundred a month, and 100 is reported.",
+		"服务号规则默认不限发布次数（每月超过一百次也可），额度显示为 100。")
+	RulesPublishClosed = choice("rules.publish.closed", "rules 1.4",
+		"A publish while jumping is off for the account is done, spends a publish and opens nothing.",
+		"跳转功能关闭时仍可发布并消耗次数，但扫码不会打开。")
+	RulesDeleteUnlinked = choice("rules.delete.unlinked", "rules 1.5",
+		"A service account's rule can be deleted also where its Mini Program is not linked any more.",
+		"小程序已解除关联时，仍可删除服务号规则。")
 	RulesPublishMonth = choice("rules.publish.month", "rules 1.4",
 		"The month of publishes is the calendar month in +08:00, a setting.", "发布额度按东八区自然月计，时区可设。")
 	RulesDeleteTarget = choice("rules.delete.target", "rules 1.5",
@@ -146,7 +174,7 @@ var (
 
 // Links between service accounts and Mini Programs, parametric codes.
 var (
-	LinkOwnToken = seen("link.own_token", "rules 3.4", live, "2024-02-03",
+	LinkOwnToken = inferred("link.own_token", "rules 3.4", "a live 48001 of an official account whose call is not known",
 		"A link call with an account's own token is answered with 48001; a setting lets it.", "用账号自己的 token 调用关联接口返回 48001；可设置放行。")
 	LinkOwnTaken = choice("link.own_token_taken", "rules 3.4",
 		"With links_by_own_token an account calls the link interfaces with a token of its own.",
@@ -171,13 +199,14 @@ var (
 	LinkLimitProgram = page("link.limit.program", "rules 3.4", "wxamplink page",
 		"A link above the Mini Program's limit is answered with 89009.", "小程序被关联数超限时返回 89009。")
 	LinkAtOnce = choice("link.at_once", "rules 3.4",
-		"A link takes effect at once; a setting holds it until both administrators agreed.", "关联立即生效；可设置为待双方管理员确认。")
+		"A link takes effect at once, and a rule or an activation may rest on it; strict or hold_links holds it until both administrators agreed.",
+		"关联立即生效，规则和激活可以依赖它；strict 或 hold_links 使其等待双方管理员确认。")
 	LinkRefused = choice("link.refused", "rules 3.4",
 		"Status 3 is also that of a link which the account's own administrator refused.", "账号自己的管理员拒绝后状态同样为 3。")
 	LinkEndAbsent = choice("link.end.absent", "rules 3.4",
 		"Unlinking what is not linked answers 0.", "解除并不存在的关联返回 0。")
 
-	QRCodeAccount = choice("qrcode.account", "rules 3.5",
+	QRCodeAccount = inferred("qrcode.account", "rules 3.5", "48001 of other families",
 		"qrcode/create by an account that is no certified service account is answered with 48001.", "非认证服务号调用 qrcode/create 返回 48001。")
 	QRCodeAction = page("qrcode.action", "rules 3.5", "qrcode/create page",
 		"An action_name that is none of the four is answered with 40052.", "action_name 不是四种之一时返回 40052。")
@@ -185,6 +214,8 @@ var (
 		"An action_info without a scene that fits is answered with 40053.", "action_info 没有合适的 scene 时返回 40053。")
 	QRCodeLife = choice("qrcode.life", "rules 3.5",
 		"expire_seconds outside 1 to 2592000 is answered with 40097, not cut.", "expire_seconds 不在 1 到 2592000 时返回 40097，不做截断。")
+	QRCodeLifeIgnored = choice("qrcode.life_ignored", "rules 3.5",
+		"expire_seconds of a permanent code is ignored.", "永久二维码的 expire_seconds 会被忽略。")
 	QRCodeLimit = inferred("qrcode.limit", "rules 3.5", "the limit of the qrcode/create page, the words of 45029",
 		"A permanent code above 100,000 is answered with 45029.", "永久二维码超过十万个时返回 45029。")
 	QRCodeTicket = choice("qrcode.ticket", "rules 3.5",

@@ -93,8 +93,13 @@ func TestEveryRowHasADecisionPoint(t *testing.T) {
 		t.Error(fault)
 	}
 	for _, b := range behaviour.All() {
-		switch {
+		row, _ := behaviour.ByID(b.ID)
+		switch reason := row.Unnoted(); {
+		case named.Recorded[b.ID] != "" && reason != "":
+			t.Errorf("%s names %s, which has a reason why no call carries it: %s", named.Recorded[b.ID], b.ID, reason)
 		case named.Recorded[b.ID] != "":
+		case reason == "":
+			t.Errorf("no code notes %s, and the table has no reason why", b.ID)
 		case named.Said[b.ID] == "":
 			t.Errorf("no decision point names %s", b.ID)
 		case named.Tested[b.ID] == "":

@@ -5,7 +5,7 @@ const live = "docs/contract/seen"
 
 // Every call: path, method, body, fields, answers, rates.
 var (
-	WirePathUnknown = seen("wire.path.unknown", "rules 3.6", live, "2020",
+	WirePathUnknown = seen("wire.path.unknown", "rules 3.6", live, "2026",
 		"A path that no endpoint has is answered with 40066.", "没有任何接口的路径返回 40066。")
 	WireMethodPost = page("wire.method.post", "rules 3.6", "error tables",
 		"GET on a call that wants POST is answered with 43002.", "须用 POST 的接口收到 GET 时返回 43002。")
@@ -19,8 +19,11 @@ var (
 	WireBodyEmpty = seen("wire.body.empty", "rules 0", live, "2024-03-26",
 		"An empty body on a call that wants one is answered with 44002.", "须带请求体的接口收到空请求体时返回 44002。")
 	WireBodyEmptyAccepted = choice("wire.body.empty_accepted", "rules 0",
-		"The calls that list or download accept an empty body as {}, although a page documents 44002.",
-		"查询和下载类接口把空请求体当作 {} 接受，尽管文档写的是 44002。")
+		"qrcodejumpget and qrcodejumpdownload take an empty body as {} where the operator turns this loose; else it is 44002.",
+		"运维放行时，qrcodejumpget 和 qrcodejumpdownload 把空请求体当作 {} 接受；否则返回 44002。")
+	WireBodyNone = page("wire.body.none", "rules 3.4", "wxamplinkget page",
+		"A call whose page has no body takes an empty one, unless the setting strict_empty_body is on.",
+		"文档没有请求体的接口接受空请求体，除非设置 strict_empty_body 已开启。")
 	WireBodyType = choice("wire.body.type", "clients 1",
 		"A body is read as JSON under any Content-Type or none.", "无论 Content-Type 是什么或没有，请求体都按 JSON 读取。")
 	WireBodyLong = choice("wire.body.long", "rules 0",
@@ -50,6 +53,9 @@ var (
 		"null and the empty text count as an absent field.", "null 和空字符串等同于没有该字段。")
 	WireFieldUnknown = seen("wire.field.unknown", "rules 0", "a live edit carried state and appid", "2022",
 		"A field that no page names is ignored.", "文档没有的字段会被忽略。")
+	WireFieldDoubled = choice("wire.field.doubled", "rules 0",
+		"Of a field that stands twice the last one in a body counts, and the first one in a query.",
+		"重复的字段在请求体中以最后一个为准，在查询串中以第一个为准。")
 	WireFieldQuery = choice("wire.field.query", "rules 0",
 		"A field in the query of a call that takes it in the body is ignored.", "应放在请求体里的字段若写在查询串中会被忽略。")
 	WireNumberText = seen("wire.number.text", "rules 0", live, "2020-11-02",
@@ -140,7 +146,7 @@ var (
 		"A component_appid of another platform than the token's is answered with 61011.", "component_appid 与 token 所属平台不符时返回 61011。")
 	CallerPersonal = page("caller.personal", "rules 1.8", "G3 add page",
 		"A personal Mini Program on a jump-rule call is answered with 85075.", "个人主体小程序调用跳转规则接口时返回 85075。")
-	CallerKind = seen("caller.kind", "rules 1.8", live, "2022-04-02",
+	CallerKind = inferred("caller.kind", "rules 1.8", "a live 48001 whose account is not known",
 		"A jump-rule call for an account that is neither a Mini Program nor a service account is answered with 48001.",
 		"既非小程序也非服务号的账号调用跳转规则接口返回 48001。")
 	CallerUncertified = choice("caller.uncertified", "rules 1",
@@ -166,7 +172,7 @@ var (
 		"同一地址一分钟内密钥错误过多时返回 45011；各节点分别计数。")
 	TokenSecretFrozen = page("token.secret.frozen", "rules 3.1", "token page",
 		"A frozen AppSecret is answered with 40243.", "AppSecret 已冻结时返回 40243。")
-	TokenAddress = seen("token.address", "rules 3.1", live, "2023-11-24",
+	TokenAddress = seen("token.address", "rules 3.1", live, "2026-06",
 		"A caller's address off the account's list is answered with 40164, which quotes the address.", "调用地址不在白名单时返回 40164，并写出该地址。")
 	TokenDay = seen("token.day", "rules 3.1", live, "2026-01-13",
 		"Fetches of a token above the day's limit are answered with 45009.", "当日取 token 次数超限时返回 45009。")
@@ -192,7 +198,8 @@ var (
 	QuotaClears = page("quota.clears", "rules 3.1", "clear_quota page",
 		"The eleventh clear of a month, all ways together, is answered with 48006.", "每月各种方式合计第十一次清零返回 48006。")
 	QuotaInQuery = page("quota.in_query", "rules 3.1", "clear_quota/v2 page, sample",
-		"clear_quota/v2 takes its fields from the query, with an empty body.", "clear_quota/v2 可从查询串取参数，请求体可为空。")
+		"clear_quota/v2 takes its fields from the query, with an empty body, as the sample has it; a secret in an address ends up in logs.",
+		"clear_quota/v2 可按示例从查询串取参数，请求体可为空；地址中的密钥会留在日志里。")
 	QuotaPathMissing = choice("quota.path.missing", "rules 3.1",
 		"A quota call without cgi_path is answered with 40097.", "额度接口缺少 cgi_path 时返回 40097。")
 	QuotaPathUnknown = page("quota.path.unknown", "rules 3.1", "quota/get page",
@@ -211,7 +218,7 @@ var (
 		"A rid of another account's call is answered with 76003.", "属于其他账号的 rid 返回 76003。")
 	LoginCodeMissing = seen("login.code.missing", "rules 3.1", live, "2024-02-21",
 		"jscode2session without js_code is answered with 41008.", "jscode2session 缺少 js_code 时返回 41008。")
-	LoginCodeUnknown = seen("login.code.unknown", "rules 3.1", live, "2024-12-18",
+	LoginCodeUnknown = seen("login.code.unknown", "rules 3.1", live, "2026-10",
 		"A js_code that is unknown, over or another account's is answered with 40029.", "js_code 不存在、过期或属于其他账号时返回 40029。")
 	LoginCodeUsed = seen("login.code.used", "rules 3.1", live, "2024-03-28",
 		"A js_code that was traded already is answered with 40163.", "js_code 已被使用时返回 40163。")
@@ -236,6 +243,16 @@ var (
 		"An authorization_code that was used or is over is answered with 61010.", "已使用或过期的 authorization_code 返回 61010。")
 	ComponentRefresh = seen("component.refresh", "rules 3.2", live, "2024-06-06",
 		"Every refresh token but the one in force is answered with 61023.", "除当前有效者外，任何刷新令牌都返回 61023。")
+	ComponentRefreshSame = seen("component.refresh.same", "rules 3.2", "easywechat issue 1033", "2017-11-25",
+		"A refresh of an authorizer token answers the same refresh token again.", "刷新授权方 token 时返回同一个刷新令牌。")
+	ComponentReauthorized = inferred("component.reauthorized", "rules 3.2", "wxcloudrun-wxcomponent issue 10",
+		"A new authorisation of an account ends the authorizer_access_token from before at once, with 40001.",
+		"账号重新授权后，此前的 authorizer_access_token 立即失效，返回 40001。")
+	ComponentOption = page("component.option.unknown", "rules 3.2", "authorizer option pages",
+		"An option_name or option_value that the page does not have is answered with 40097.",
+		"文档没有的 option_name 或 option_value 返回 40097。")
+	ComponentOptionUnset = choice("component.option.unset", "rules 3.2",
+		"An option that nobody set is 0.", "从未设置过的选项值为 0。")
 	ComponentAccountMissing = choice("component.account.missing", "rules 3.2",
 		"A component call without authorizer_appid is answered with 40097.", "第三方平台接口缺少 authorizer_appid 时返回 40097。")
 	ComponentAccountUnknown = page("component.account.unknown", "rules 3.2", "component pages",

@@ -119,7 +119,7 @@ func (b Batch) Ready(now time.Time, whole time.Duration) []Range {
 }
 
 // InSegment returns 40097 or 80306 as Within does, and 80310 unless the range
-// lies within one segment. Choice(codes.range.part): a part of it will do.
+// lies within one segment; a part of it will do.
 func (b Batch) InSegment(r Range) error {
 	if err := b.Within(r); err != nil {
 		return err

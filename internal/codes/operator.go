@@ -67,7 +67,7 @@ func (p *Press) Change(ctx context.Context, c Change) (changed int64, err error)
 		return 0, err
 	}
 	return p.addEvent(ctx, Event{Batch: c.Batch, Did: c.Did, Codes: c.Codes, Binding: c.Binding, From: c.From, Note: c.Note},
-		p.Settings.Get().ActivationOverlap)
+		p.Settings.Get().ActivationOverlap, ofOperator)
 }
 
 // checkRedeem returns a Conflict for a single code that is redeemed already,
@@ -211,7 +211,7 @@ func (p *Press) Retarget(ctx context.Context, batch int64, r Range, appid, path 
 			if err := e.Binding.check(); err != nil {
 				return err
 			}
-			if err := checkBinding(ctx, tx, b, e.Binding, p.Settings.Get()); err != nil {
+			if err := checkBinding(ctx, tx, b, e.Binding, p.Settings.Get(), ofOperator); err != nil {
 				return err
 			}
 			if _, err := tx.AddEvent(ctx, e); err != nil {

@@ -322,6 +322,12 @@ func (p *Press) Package(ctx context.Context, caller accounts.Account, id int64, 
 	if err := b.InSegment(r); err != nil {
 		return PackageRange{}, key, err
 	}
+	if !slices.Contains(b.Segments(), r) {
+		if err := pass(ctx, p.Settings.Get(), behaviour.CodesRangePart, "code_start %d and code_end %d are a part of a segment", r.From,
+			r.To); err != nil {
+			return PackageRange{}, key, err
+		}
+	}
 	if err := p.finished(ctx, b); err != nil {
 		return PackageRange{}, key, err
 	}
@@ -372,22 +378,38 @@ func (p *Press) Activate(ctx context.Context, caller accounts.Account, a Activat
 		p.Log.WarnContext(ctx, "product_code is no EAN or GTIN; the codes are activated all the same", "application_id", b.ID,
 			"product_code", a.Binding.ProductCode)
 	}
-	_, err = p.addEvent(ctx, Event{Batch: b.ID, Did: Activate, Codes: NewSet(a.Range), Binding: a.Binding},
-		p.Settings.Get().ActivationOverlap)
+	s := p.Settings.Get()
+	_, err = p.addEvent(ctx, Event{Batch: b.ID, Did: Activate, Codes: NewSet(a.Range), Binding: a.Binding}, s.ActivationOverlap,
+		func(row behaviour.Row, format string, args ...any) error { return pass(ctx, s, row, format, args...) })
 	return err
 }
+
+// leniency lets pass what a row says, or refuses it where the operator wants that refused.
+type leniency func(row behaviour.Row, format string, args ...any) error
+
+// pass is the leniency of a call of the wire: it notes the row.
+func pass(ctx context.Context, s settings.Settings, row behaviour.Row, format string, args ...any) error {
+	behaviour.Note(ctx, row)
+	if s.Refuses(row) {
+		return errcode.Strict(row, format, args...)
+	}
+	return nil
+}
+
+// ofOperator is the leniency of the operator's own API: the platform has no like of it.
+func ofOperator(behaviour.Row, string, ...any) error { return nil }
 
 // addEvent stores an event of a batch. From is when it takes effect; the zero
 // time is at once. overlap says whether it may activate what is active. It
 // returns how many codes the event changes.
-func (p *Press) addEvent(ctx context.Context, e Event, overlap settings.Overlap) (changed int64, err error) {
+func (p *Press) addEvent(ctx context.Context, e Event, overlap settings.Overlap, let leniency) (changed int64, err error) {
 	s, from := p.Settings.Get(), e.From
 	err = p.inBatch(ctx, e.Batch, func(tx Tx, b Batch, at time.Time) error {
 		if err := p.allHere(b, at); err != nil {
 			return err
 		}
 		if e.Did == Activate {
-			if err := checkBinding(ctx, tx, b, e.Binding, s); err != nil {
+			if err := checkBinding(ctx, tx, b, e.Binding, s, let); err != nil {
 				return err
 			}
 		}
@@ -396,8 +418,8 @@ func (p *Press) addEvent(ctx context.Context, e Event, overlap settings.Overlap)
 			e.From = at
 		}
 		var err error
-		if e.Did == Activate && overlap == settings.Refuse {
-			err = p.checkOverlap(e)
+		if e.Did == Activate {
+			err = p.checkOverlap(e, overlap, let)
 		} else if e.Did == Redeem {
 			err = p.checkRedeem(ctx, tx, e)
 		}
@@ -451,11 +473,18 @@ func (p *Press) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, at
 // range makes active when it takes effect, or that a schedule activates after
 // that. An activation of the very same range is replaced, also where parts of it
 // were re-targeted or withdrawn. Contract: marketcode 3.4.
-func (p *Press) checkOverlap(e Event) error {
+func (p *Press) checkOverlap(e Event, overlap settings.Overlap, let leniency) error {
 	r := e.Codes.Bounds()
 	for _, have := range p.Memory.ActiveFrom(e.Batch, r, e.At, e.From) {
-		other := have.Activation.Activated()
-		if other == r { // Choice(codes.activate.again): deployed clients do so on each edit
+		other, row := have.Activation.Activated(), behaviour.CodesActivateOverlapTaken
+		if other == r { // deployed clients do so on each edit
+			row = behaviour.CodesActivateAgain
+		}
+		if other == r || overlap == settings.Replace {
+			if err := let(row, "code_start %d, code_end %d: code %d is active with %d to %d", r.From, r.To, have.From, other.From,
+				other.To); err != nil {
+				return err
+			}
 			continue
 		}
 		when := "active"
@@ -469,7 +498,7 @@ func (p *Press) checkOverlap(e Event) error {
 	return nil
 }
 
-func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.Settings) error {
+func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.Settings, let leniency) error {
 	target, err := tx.Account(ctx, bind.WxaAppID)
 	if errors.Is(err, accounts.ErrNoAccount) || err == nil && target.Kind != accounts.MiniProgram {
 		return errcode.InvalidArgs.With(behaviour.CodesActivateAppIDUnknown, "wxa_appid %q is not a Mini Program", bind.WxaAppID)
@@ -477,14 +506,40 @@ func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.
 	if err != nil {
 		return err
 	}
-	if !s.RequireLink {
-		return nil
+	link, err := tx.Link(ctx, b.Account, bind.WxaAppID)
+	if err != nil && !errors.Is(err, accounts.ErrNoLink) {
+		return err
 	}
-	linked, err := tx.Linked(ctx, b.Account, bind.WxaAppID)
-	if err == nil && !linked {
+	linked := link.Status == accounts.LinkDone
+	if !linked && s.RequireLink {
 		return errcode.InvalidArgs.With(behaviour.CodesActivateUnlinked, "wxa_appid %q is not linked with %s", bind.WxaAppID, b.Account)
 	}
-	return err
+	for _, one := range []struct {
+		is  bool
+		row behaviour.Row
+		why string
+	}{
+		{!linked, behaviour.CodesActivateUnlinkedTaken, "it is not linked with " + b.Account},
+		{linked && link.AtOnce, behaviour.LinkAtOnce, ""},
+		{target.Subject == accounts.Personal, behaviour.CodesActivatePersonal, "it is a personal Mini Program"},
+		{strings.HasPrefix(bind.WxaPath, "/"), behaviour.CodesActivatePathSlash, "wxa_path begins with /"},
+	} {
+		if !one.is {
+			continue
+		}
+		if one.row == behaviour.LinkAtOnce {
+			behaviour.Note(ctx, one.row) // what it rests on is held, not refused
+		} else if err := let(one.row, "wxa_appid %q: %s", bind.WxaAppID, one.why); err != nil {
+			return err
+		}
+	}
+	switch has, known := target.HasPage(bind.WxaPath); {
+	case !known:
+		return let(behaviour.CodesActivatePathUnasked, "")
+	case !has:
+		return let(behaviour.CodesActivatePathUnknown, "%s has no page %.120q", bind.WxaAppID, bind.WxaPath)
+	}
+	return nil
 }
 
 // CodeName names one code in one of three ways; the first that is given counts.

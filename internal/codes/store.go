@@ -44,7 +44,8 @@ type Tx interface {
 	// LockBatch makes other writers of the same batch wait.
 	LockBatch(ctx context.Context, id int64) error
 	Account(ctx context.Context, appid string) (accounts.Account, error)
-	Linked(ctx context.Context, service, miniProgram string) (bool, error)
+	// Link returns accounts.ErrNoLink where there is none.
+	Link(ctx context.Context, service, miniProgram string) (accounts.Link, error)
 	AddCount(ctx context.Context, appid, what string, day int64) (int, error)
 
 	// Batch and BatchByISV return ErrNoBatch where there is none.

@@ -86,7 +86,7 @@ func (f *accountForm) read(r *http.Request) {
 	f.Name, f.Subject = strings.TrimSpace(r.FormValue("name")), r.FormValue("subject")
 	f.Certified, f.SecretFrozen = r.FormValue("certified") != "", r.FormValue("secret_frozen") != ""
 	f.MessageURL, f.URLScheme = strings.TrimSpace(r.FormValue("message_url")), strings.TrimSpace(r.FormValue("url_scheme"))
-	f.IPAllowlist = listed(r.FormValue("ip_allowlist"))
+	f.IPAllowlist, f.Pages = listed(r.FormValue("ip_allowlist")), strings.Fields(r.FormValue("pages"))
 	f.Secret, f.MarketcodeKey = r.FormValue("secret"), r.FormValue("marketcode_key")
 	f.Revision = r.FormValue(revisionField)
 	if f.New {

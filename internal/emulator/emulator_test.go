@@ -142,7 +142,7 @@ func TestFaults(t *testing.T) {
 	s := start(t)
 	codes := func(appid string, n int) (list []int) {
 		for range n {
-			list = append(list, s.Rule(appid, "get", "").Code(t))
+			list = append(list, s.Rule(appid, "get", "{}").Code(t))
 		}
 		return list
 	}
@@ -185,7 +185,7 @@ func TestFaults(t *testing.T) {
 		fault(t, other, `{"path":"`+get+`","errcode":-1,"probability":0.5}`)
 		var list []int
 		for range 24 {
-			list = append(list, other.Rule("shop", "get", "").Code(t))
+			list = append(list, other.Rule("shop", "get", "{}").Code(t))
 		}
 		if fmt.Sprint(list) != first {
 			t.Errorf("another server has another sequence: %v, %s", list, first)
@@ -195,7 +195,7 @@ func TestFaults(t *testing.T) {
 	t.Run("a text of one's own", func(t *testing.T) {
 		s.Renew(t)
 		fault(t, s, `{"path":"`+get+`","errcode":85072,"errmsg":"something \"else\""}`)
-		if a := s.Rule("shop", "get", ""); !strings.HasPrefix(a.Body, `{"errcode":85072,"errmsg":"something \"else\" rid: `) {
+		if a := s.Rule("shop", "get", "{}"); !strings.HasPrefix(a.Body, `{"errcode":85072,"errmsg":"something \"else\" rid: `) {
 			t.Errorf("got %s", a.Body)
 		}
 	})
@@ -219,7 +219,7 @@ func TestFaults(t *testing.T) {
 		var l struct {
 			Total int `json:"total_count"`
 		}
-		s.OK("shop", "get", "").JSON(t, &l)
+		s.OK("shop", "get", "{}").JSON(t, &l)
 		if l.Total != want {
 			t.Errorf("%d rules, want %d", l.Total, want)
 		}
@@ -326,7 +326,7 @@ func TestFaultsAreListedAndTakenBack(t *testing.T) {
 	s := start(t)
 	fault(t, s, `{"path":"`+get+`","errcode":-1,"times":3}`)
 	fault(t, s, `{"path":"`+add+`","delay":"1500ms","appid":"shop"}`)
-	s.Rule("shop", "get", "")
+	s.Rule("shop", "get", "{}")
 	want := `{"faults":[{"id":1,"path":"` + get + `","errcode":-1,"times":3,"probability":1,"fired":1},{"id":2,"path":"` + add +
 		`","appid":"shop","probability":1,"fired":0,"delay":"1.5s"}]}` + "\n"
 	if a := call(s, "GET", "/faults", ""); a.Body != want {
@@ -336,7 +336,7 @@ func TestFaultsAreListedAndTakenBack(t *testing.T) {
 		t.Errorf("a fault that is not there: %d", a.Status)
 	}
 	call(s, "DELETE", "/faults?id=1", "")
-	s.OK("shop", "get", "")
+	s.OK("shop", "get", "{}")
 	call(s, "DELETE", "/faults", "")
 	if a := call(s, "GET", "/faults", ""); a.Body != `{"faults":[]}`+"\n" {
 		t.Errorf("faults in force: %s", a.Body)
@@ -364,7 +364,7 @@ func TestReset(t *testing.T) {
 		t.Errorf("a token from before the reset: %s", a.Body)
 	}
 	s.NewToken("shop")
-	if a := s.OK("shop", "get", ""); !strings.Contains(a.Body, `"prefix":"https://shop.example/t/","path":"p","state":2`) ||
+	if a := s.OK("shop", "get", "{}"); !strings.Contains(a.Body, `"prefix":"https://shop.example/t/","path":"p","state":2`) ||
 		!strings.Contains(a.Body, `"qrcodejump_pub_quota":100,"total_count":1`) {
 		t.Errorf("rules after the reset: %s", a.Body)
 	}
@@ -395,7 +395,7 @@ func TestResetWithoutItsSeed(t *testing.T) {
 	if a := call(s, "POST", "/reset", ""); a.Status != 500 || !strings.Contains(a.Body, "seed") {
 		t.Errorf("got %d %s", a.Status, a.Body)
 	}
-	if a := s.OK("shop", "get", ""); !strings.Contains(a.Body, `"total_count":1`) {
+	if a := s.OK("shop", "get", "{}"); !strings.Contains(a.Body, `"total_count":1`) {
 		t.Errorf("the rules are gone: %s", a.Body)
 	}
 }

@@ -25,6 +25,7 @@ var (
 	InvalidIP          = define(40164, "invalid ip", "the caller's address is not on the account's list", Seen)
 	InvalidWeappAppID  = define(40166, "invalid weapp appid", "appid is not a Mini Program that this service account is linked with", Seen)
 	TooManyListed      = define(40170, "args count exceed count limit", "more authorised accounts asked for at once than 500", Page)
+	CodeBlocked        = define(40226, "code blocked", "only as an injected fault: no user is a risk here", Page)
 	SecretFrozen       = define(40243, "appsecret has been frozen", "the administrator froze the AppSecret", Page)
 	TokenMissing       = define(41001, "access_token missing", "no access_token in the query", Seen)
 	AppIDMissing       = define(41002, "appid missing", "no appid", Seen)
@@ -104,7 +105,7 @@ var (
 	PrefixLimit       = define(85073, "prefix reach limit", "the Mini Program has as many rules as it may", Inferred)
 	NotReleased       = define(85074, "not published", "the Mini Program has no released version", Page)
 	PersonalSubject   = define(85075, "can not access", "personal Mini Programs cannot have rules", Page)
-	ICPFailed         = define(85076, "check ICP fail", "the host's ICP record did not pass", Seen)
+	ICPFailed         = define(85076, "check ICP fail", "the host's ICP record did not pass", Page)
 	RuleDamaged       = define(85095, "data exception", "the rule's data is damaged: delete it and add it again", Inferred)
 
 	// Contract: rules 3.4. Codes that cannot happen here are there to be injected.
@@ -136,7 +137,7 @@ var (
 	AddressOutAnHour = define(89507, "该IP调用求请求已被公众号管理员拒绝，请1小时后再试，建议调用前与管理员沟通确认",
 		"only as an injected fault: the administrator refused the caller's address, for an hour", Page)
 
-	PublishQuota = define(886000, "beyond publish count this month", "this month's publishes are used up", Seen)
+	PublishQuota = define(886000, "beyond publish count this month", "this month's publishes are used up", Page)
 	Busy         = define(886001, "system busy, please retry", "busy; try again", Inferred)
 )
 

@@ -90,27 +90,27 @@ func containsControl(s string) bool {
 
 // checkTarget returns 40166 unless the service account is linked with the
 // Mini Program, 85075 if that one is personal. Contract: rules 1.8, 6.
-func checkTarget(ctx context.Context, tx Tx, owner accounts.Account, appid string) error {
-	target, err := tx.Account(ctx, appid)
+func checkTarget(ctx context.Context, tx Tx, owner accounts.Account, appid string) (target accounts.Account, link accounts.Link, err error) {
+	target, err = tx.Account(ctx, appid)
 	switch {
 	case errors.Is(err, accounts.ErrNoAccount) || err == nil && target.Kind != accounts.MiniProgram:
-		return errcode.InvalidWeappAppID.With(behaviour.RulesTargetUnknown, "appid %q is not a Mini Program", appid)
+		return target, link, errcode.InvalidWeappAppID.With(behaviour.RulesTargetUnknown, "appid %q is not a Mini Program", appid)
 	case err != nil:
-		return err
+		return target, link, err
 	}
-	if err := checkLink(ctx, tx, owner, appid, behaviour.RulesTargetUnlinked); err != nil {
-		return err
+	if link, err = checkLink(ctx, tx, owner, appid, behaviour.RulesTargetUnlinked); err != nil {
+		return target, link, err
 	}
-	return target.JumpRules()
+	return target, link, target.JumpRules()
 }
 
 // checkLink returns 40166, as a row says, unless the service account is linked with appid.
-func checkLink(ctx context.Context, tx Tx, owner accounts.Account, appid string, row behaviour.Row) error {
-	linked, err := tx.Linked(ctx, owner.AppID, appid)
-	if err == nil && !linked {
-		return errcode.InvalidWeappAppID.With(row, "%s is not linked with %s", owner.AppID, appid)
+func checkLink(ctx context.Context, tx Tx, owner accounts.Account, appid string, row behaviour.Row) (accounts.Link, error) {
+	link, err := tx.Link(ctx, owner.AppID, appid)
+	if errors.Is(err, accounts.ErrNoLink) || err == nil && link.Status != accounts.LinkDone {
+		return link, errcode.InvalidWeappAppID.With(row, "%s is not linked with %s", owner.AppID, appid)
 	}
-	return err
+	return link, err
 }
 
 // Add adds a rule, unpublished. The order of its faults is that of
@@ -175,18 +175,29 @@ func limitHolder(owner accounts.Account, d Draft) string {
 // admit decides whether the draft may become a rule of the owner.
 func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft, s settings.Settings) (Rule, DomainStatus, error) {
 	rule := Rule{Kind: kindFor(owner), Owner: owner.AppID, Target: owner.AppID, Path: d.Path}
-	behaviour.Note(ctx, behaviour.RulesPathUnasked)
+	target := owner
 	if rule.Kind == Service {
 		rule.Target = d.AppID
-		if err := checkTarget(ctx, tx, owner, d.AppID); err != nil {
+		var link accounts.Link
+		var err error
+		if target, link, err = checkTarget(ctx, tx, owner, d.AppID); err != nil {
 			return Rule{}, "", err
 		}
+		if link.AtOnce {
+			behaviour.Note(ctx, behaviour.LinkAtOnce)
+		}
+	}
+	if err := passPage(ctx, s, target, d.Path); err != nil {
+		return Rule{}, "", err
 	}
 	p, err := ParsePrefix(d.Prefix, rule.Kind, s.AllowPrivateHosts)
 	if err != nil {
 		return Rule{}, "", err
 	}
 	rule.Prefix = p
+	if err := passText(ctx, s, p); err != nil {
+		return Rule{}, "", err
+	}
 	if rule.Kind == Ordinary {
 		if err := passHost(ctx, p, s); err != nil {
 			return Rule{}, "", err
@@ -203,10 +214,18 @@ func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft
 	if err := checkOwners(ctx, tx, rule); err != nil {
 		return Rule{}, "", err
 	}
-	if err := checkMaker(ctx, tx, rule); err != nil {
+	made, err := checkMaker(ctx, tx, rule)
+	if err == nil && rule.Kind == Service && !made {
+		err = pass(ctx, s, behaviour.RulesAddMadeElsewhere, "no qrcode/create of this server made %.120q", d.Prefix)
+	}
+	if err != nil {
 		return Rule{}, "", err
 	}
-	if err := checkCount(ctx, tx, rule, s); err != nil {
+	above, err := checkCount(ctx, tx, rule, s)
+	if err == nil && above {
+		err = pass(ctx, s, behaviour.RulesAddAbove, "%s has as many rules as the platform lets it have", rule.Target)
+	}
+	if err != nil {
 		return Rule{}, "", err
 	}
 	if rule.Kind == Service {
@@ -221,7 +240,7 @@ func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft
 	case status == NoICP:
 		return Rule{}, "", errcode.ICPFailed.With(behaviour.RulesAddICP, "the operator has no ICP record for %s", p.Host)
 	}
-	if status == "" {
+	if status == "" && !named(p, status, s) {
 		if err := pass(ctx, s, behaviour.RulesAddICPUnasked, "nobody says that %s has an ICP record", p.Host); err != nil {
 			return Rule{}, "", err
 		}
@@ -234,6 +253,35 @@ func pass(ctx context.Context, s settings.Settings, row behaviour.Row, format st
 	behaviour.Note(ctx, row)
 	if s.Refuses(row) {
 		return errcode.Strict(row, format, args...)
+	}
+	return nil
+}
+
+// passPage lets pass a page that may not be there, or returns 40097.
+func passPage(ctx context.Context, s settings.Settings, target accounts.Account, path string) error {
+	if strings.HasPrefix(path, "/") {
+		if err := pass(ctx, s, behaviour.RulesPathSlash, "path %.120q begins with /", path); err != nil {
+			return err
+		}
+	}
+	switch has, known := target.HasPage(path); {
+	case !known:
+		return pass(ctx, s, behaviour.RulesPathUnasked, "")
+	case !has:
+		return pass(ctx, s, behaviour.RulesPathUnknown, "%s has no page %.120q", target.AppID, path)
+	}
+	return nil
+}
+
+// passText lets pass a prefix that is written otherwise than the platform may compare it, or returns 85066.
+func passText(ctx context.Context, s settings.Settings, p Prefix) error {
+	if strings.Contains(p.Text, "%") {
+		if err := pass(ctx, s, behaviour.RulesPrefixEncoded, "prefix %.120q has a %%", p.Text); err != nil {
+			return err
+		}
+	}
+	if !strings.HasPrefix(p.Text, p.Origin()) {
+		return pass(ctx, s, behaviour.RulesPrefixCase, "prefix %.120q has capitals in front of its path", p.Text)
 	}
 	return nil
 }
@@ -278,36 +326,44 @@ func checkOwners(ctx context.Context, tx Tx, rule Rule) error {
 	return taken
 }
 
-// checkMaker returns 85072 for the code of another service account. Choice(rules.add.maker): a
+// checkMaker returns 85072 for the code of another service account, and whether a call
+// of the owner made it. Choice(rules.add.maker): a
 // code that was made elsewhere, as by the platform itself, is anybody's.
-func checkMaker(ctx context.Context, tx Tx, rule Rule) error {
+func checkMaker(ctx context.Context, tx Tx, rule Rule) (made bool, err error) {
 	code, isCode := accounts.CodeOf(rule.Prefix.Key)
 	if rule.Kind != Service || !isCode {
-		return nil
+		return false, nil
 	}
 	q, err := tx.QRCode(ctx, code)
 	if err == nil && q.Account != rule.Owner {
-		return errcode.PrefixOwned.With(behaviour.RulesAddMaker, "prefix %q is a code of another account", rule.Prefix.Text)
+		return false, errcode.PrefixOwned.With(behaviour.RulesAddMaker, "prefix %q is a code of another account", rule.Prefix.Text)
 	}
 	if errors.Is(err, accounts.ErrNoQRCode) {
-		return nil
+		return false, nil
 	}
-	return err
+	return err == nil, err
 }
 
-func checkCount(ctx context.Context, tx Tx, rule Rule, s settings.Settings) error {
-	count, limit := tx.CountOwned, s.RuleLimit
+// The platform's own limits, whatever a setting lets. Contract: rules 1.
+const (
+	platformRules        = 100
+	platformServiceRules = 100_000
+)
+
+// checkCount returns 85073 above the limit in force, and whether the rule is above the platform's own.
+func checkCount(ctx context.Context, tx Tx, rule Rule, s settings.Settings) (above bool, err error) {
+	count, limit, most := tx.CountOwned, s.RuleLimit, platformRules
 	if rule.Kind == Service {
-		count, limit = tx.CountTargeted, s.ServiceRuleLimit
+		count, limit, most = tx.CountTargeted, s.ServiceRuleLimit, platformServiceRules
 	}
 	n, err := count(ctx, rule.Target)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if n >= limit {
-		return errcode.PrefixLimit.With(behaviour.RulesAddLimit, "%s has %d rules, the limit is %d", rule.Target, n, limit)
+		return false, errcode.PrefixLimit.With(behaviour.RulesAddLimit, "%s has %d rules, the limit is %d", rule.Target, n, limit)
 	}
-	return nil
+	return n >= most, nil
 }
 
 // Edit changes a rule of the caller. 40097 for a prefix that is no rule of the
@@ -322,8 +378,10 @@ func (b *Book) Edit(ctx context.Context, owner accounts.Account, d Draft) error 
 		if err := tx.LockOwner(ctx, limitHolder(owner, d)); err != nil {
 			return err
 		}
+		target := owner
 		if kindFor(owner) == Service {
-			if err := checkTarget(ctx, tx, owner, d.AppID); err != nil {
+			var err error
+			if target, _, err = checkTarget(ctx, tx, owner, d.AppID); err != nil {
 				return err
 			}
 		}
@@ -340,10 +398,28 @@ func (b *Book) Edit(ctx context.Context, owner accounts.Account, d Draft) error 
 		if err != nil {
 			return err
 		}
-		behaviour.Note(ctx, behaviour.RulesEditUnchecked)
 		if rule.Kind == Ordinary {
 			// The stored form decides what the rule matches.
 			if err := checkTestLinks(rule.Prefix, d.TestLinks); err != nil {
+				return err
+			}
+			status, err := tx.Domain(ctx, rule.Prefix.Host)
+			if err != nil {
+				return err
+			}
+			if !named(rule.Prefix, status, s) {
+				behaviour.Note(ctx, behaviour.RulesEditUnchecked)
+			}
+			if d.KeepLinks && len(rule.TestLinks) > 0 { // absent or null keeps the test links, [] clears them
+				row := behaviour.RulesEditKeeps
+				if d.EmptyLinks {
+					row = behaviour.RulesEditKeepsEmpty
+				}
+				behaviour.Note(ctx, row)
+			}
+		}
+		if d.Path != rule.Path && !rule.Published {
+			if err := passPage(ctx, s, target, d.Path); err != nil {
 				return err
 			}
 		}
@@ -352,7 +428,7 @@ func (b *Book) Edit(ctx context.Context, owner accounts.Account, d Draft) error 
 			return err
 		}
 		if retargeted {
-			if err := checkCount(ctx, tx, rule, s); err != nil {
+			if _, err := checkCount(ctx, tx, rule, s); err != nil {
 				return err
 			}
 		}
@@ -425,7 +501,7 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 		}
 		if rule.Kind == Service {
 			// Also of a published one: no scan opens it.
-			if err := checkLink(ctx, tx, owner, rule.Target, behaviour.RulesPublishUnlinked); err != nil {
+			if _, err := checkLink(ctx, tx, owner, rule.Target, behaviour.RulesPublishUnlinked); err != nil {
 				return err
 			}
 		}
@@ -454,9 +530,16 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 		}
 		if rule.Kind == Service {
 			if quota = s.ServicePublishQuota; quota == 0 {
-				behaviour.Note(ctx, behaviour.RulesPublishService)
 				quota = -1
 			}
+			if spent >= platformQuota && (quota < 0 || spent < quota) {
+				if err := pass(ctx, s, behaviour.RulesPublishService, "%s published %d times this month", owner.AppID, spent); err != nil {
+					return err
+				}
+			}
+		}
+		if !owner.JumpOpen || !p.Target.JumpOpen {
+			behaviour.Note(ctx, behaviour.RulesPublishClosed)
 		}
 		if rule, err = rule.Publish(p.Target, spent, quota, now); err != nil {
 			return err
@@ -495,6 +578,15 @@ func (b *Book) Delete(ctx context.Context, owner accounts.Account, prefix, appid
 		if rule.Kind == Service && appid != rule.Target {
 			return errcode.InvalidArgs.With(behaviour.RulesDeleteTarget, "appid is %q: the rule %q opens %s", appid, rule.Prefix.Text,
 				rule.Target)
+		}
+		if rule.Kind == Service {
+			link, err := tx.Link(ctx, owner.AppID, rule.Target)
+			if err != nil && !errors.Is(err, accounts.ErrNoLink) {
+				return err
+			}
+			if link.Status != accounts.LinkDone {
+				behaviour.Note(ctx, behaviour.RulesDeleteUnlinked)
+			}
 		}
 		key = rule.Prefix.Key
 		return tx.DeleteRule(ctx, rule, Deed{At: b.Now(), Did: "delete"})
@@ -586,7 +678,7 @@ func (b *Book) List(ctx context.Context, owner accounts.Account, req ListRequest
 	l := remembered{epoch: epoch, month: month}
 	err := b.Store.ViewRules(ctx, func(tx Tx) error {
 		if kindFor(owner) == Service && req.AppID != "" {
-			if err := checkTarget(ctx, tx, owner, req.AppID); err != nil {
+			if _, _, err := checkTarget(ctx, tx, owner, req.AppID); err != nil {
 				return err
 			}
 			q.Target = req.AppID

@@ -3,6 +3,7 @@ package rules
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,8 +39,15 @@ func (b *Book) confirm(ctx context.Context, owner accounts.Account, p Prefix, st
 	c := Confirmation{Owner: owner.AppID, Prefix: p.Text, URL: p.ConfirmAddress(owner.Confirm.Name)}
 	if vouched(p, status, s) {
 		c.OK, c.Reason = true, "the operator vouches for "+p.Host
-		behaviour.Note(ctx, behaviour.RulesConfirmVouched)
+		row := behaviour.RulesConfirmVouched
+		if named(p, status, s) {
+			row = behaviour.RulesConfirmNamed
+		}
+		behaviour.Note(ctx, row)
 		return c, nil
+	}
+	if strings.Contains(c.URL, "%23") && strings.Contains(p.Path(), "#") {
+		behaviour.Note(ctx, behaviour.RulesConfirmFragment)
 	}
 	body, steps, err := b.Fetch(ctx, c.URL, s.AllowPrivateHosts)
 	c.Steps = steps
@@ -48,6 +56,12 @@ func (b *Book) confirm(ctx context.Context, owner accounts.Account, p Prefix, st
 		c.Reason = err.Error()
 	case fault != "":
 		c.Reason = fault
+	case string(body) != owner.Confirm.Content:
+		if err := pass(ctx, s, behaviour.RulesConfirmTrim, "%s: white space stands round the content", c.URL); err != nil {
+			_, c.Reason = errcode.Of(err)
+			return c, err
+		}
+		fallthrough
 	default:
 		c.OK, c.Reason = true, "the file is in place"
 		return c, nil
@@ -57,10 +71,14 @@ func (b *Book) confirm(ctx context.Context, owner accounts.Account, p Prefix, st
 
 // vouched reports whether the operator vouches for the host of a prefix.
 func vouched(p Prefix, status DomainStatus, s settings.Settings) bool {
+	return (named(p, status, s) || s.Verification.Mode == settings.Trust) && !s.Refuses(behaviour.RulesConfirmVouched)
+}
+
+// named reports whether the operator vouches for the host of a prefix by its name.
+func named(p Prefix, status DomainStatus, s settings.Settings) bool {
 	// Choice(rules.confirm.any_port): a host that is listed without a port is trusted on every port.
 	name, _, _ := strings.Cut(p.Host, ":")
-	trusted := status == Trusted || s.Verification.Trusts(p.Host) || s.Verification.Trusts(name)
-	return trusted && !s.Refuses(behaviour.RulesConfirmVouched)
+	return status == Trusted || slices.Contains(s.Verification.Hosts, p.Host) || slices.Contains(s.Verification.Hosts, name)
 }
 
 // FileFault says what is wrong with what a host answered in place of the content

@@ -366,7 +366,7 @@ func (c *importCheck) rule(ctx context.Context, p *Planned, above map[string]Rul
 				r.Prefix.Text)
 		}
 	}
-	if err := checkMaker(ctx, c.tx, rule); err != nil {
+	if _, err := checkMaker(ctx, c.tx, rule); err != nil {
 		return rule, nil, err
 	}
 	if c.domains && rule.Kind == Ordinary {
@@ -434,7 +434,7 @@ func (c *importCheck) target(ctx context.Context, owner accounts.Account, appid 
 	pair := [2]string{owner.AppID, appid}
 	err, known := c.linked[pair]
 	if !known {
-		err = checkTarget(ctx, c.tx, owner, appid)
+		_, _, err = checkTarget(ctx, c.tx, owner, appid)
 		if len(c.linked) >= importCache {
 			clear(c.linked)
 		}

@@ -65,6 +65,7 @@ type Draft struct {
 	OpenVersion int
 	TestLinks   []string
 	KeepLinks   bool // an edit that says nothing of the test links keeps them
+	EmptyLinks  bool // with KeepLinks: it said that there are none, and a setting keeps them
 }
 
 // kindFor is the kind of rule that an account makes.

@@ -31,7 +31,8 @@ type Tx interface {
 
 	// Account and Linked are as in accounts.Tx.
 	Account(ctx context.Context, appid string) (accounts.Account, error)
-	Linked(ctx context.Context, service, miniProgram string) (bool, error)
+	// Link returns accounts.ErrNoLink where there is none.
+	Link(ctx context.Context, service, miniProgram string) (accounts.Link, error)
 	// QRCode is as in accounts.QRCodeTx.
 	QRCode(ctx context.Context, code string) (accounts.QRCode, error)
 

@@ -97,7 +97,7 @@ func (b *Book) bringBack(ctx context.Context, tx Tx, r Rule, did Deed) (Rule, er
 		return r, err
 	}
 	if r.Kind == Service {
-		if err := checkTarget(ctx, tx, owner, r.Target); err != nil {
+		if _, _, err := checkTarget(ctx, tx, owner, r.Target); err != nil {
 			return r, err
 		}
 	}
@@ -105,10 +105,10 @@ func (b *Book) bringBack(ctx context.Context, tx Tx, r Rule, did Deed) (Rule, er
 		return r, err
 	}
 	// The code may have been made since, by another service account.
-	if err := checkMaker(ctx, tx, r); err != nil {
+	if _, err := checkMaker(ctx, tx, r); err != nil {
 		return r, err
 	}
-	if err := checkCount(ctx, tx, r, b.Settings.Get()); err != nil {
+	if _, err := checkCount(ctx, tx, r, b.Settings.Get()); err != nil {
 		return r, err
 	}
 	r.ChangedAt = did.At

@@ -59,10 +59,22 @@ func behavioursPage() string {
 	})
 	for _, d := range list {
 		number := ""
-		if d.Refusal != 0 {
+		switch {
+		case d.Closed():
+			number = fmt.Sprint(d.Refusal, ", also without strict, unless `behaviours` turns it loose")
+		case d.Refusal != 0:
 			number = fmt.Sprint(d.Refusal)
+		case d.Turns():
+			number = "nothing: it waits"
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", d.Row, d.Minds, number, d.English, d.Chinese)
+	}
+	b.WriteString("\n## What no call carries\n\nThe record of a call (`qrjump why RID`) names the behaviours that it rested on, after it succeeded, or the one that refused it. " +
+		"These it never\nnames, and why:\n\n| behaviour | why |\n| --- | --- |\n")
+	for _, one := range byDoubt() {
+		if row, _ := behaviour.ByID(one.ID); row.Unnoted() != "" {
+			fmt.Fprintf(&b, "| `%s` | %s |\n", one.ID, row.Unnoted())
+		}
 	}
 	return b.String()
 }
@@ -110,11 +122,13 @@ var subjects = map[string]string{
 	"token": "/cgi-bin/token /cgi-bin/stable_token /sns/jscode2session", "token.stable": "/cgi-bin/stable_token",
 	"token.day": "/cgi-bin/token",
 	"quota":     "/cgi-bin/clear_quota /cgi-bin/component/clear_quota /cgi-bin/openapi/quota/", "quota.path": "/cgi-bin/openapi/quota/",
-	"rid": "/cgi-bin/openapi/rid/get", "login": "/sns/jscode2session",
+	"rid": "/cgi-bin/openapi/rid/get", "login": "/sns/",
 	"component.ticket": "/cgi-bin/component/api_component_token", "component.day": "/cgi-bin/component/api_component_token",
 	"component.code": "/cgi-bin/component/api_query_auth", "component.refresh": "/cgi-bin/component/api_authorizer_token",
 	"component.account": "/cgi-bin/component/api_authorizer_token /cgi-bin/component/api_get_authorizer_info",
-	"component.list":    "/cgi-bin/component/api_get_authorizer_list", "consent": "", "message": "", "scan": "", "codes.text": "",
+	"component.list":    "/cgi-bin/component/api_get_authorizer_list", "component.reauthorized": "*",
+	"component.option": "/cgi-bin/component/api_get_authorizer_option /cgi-bin/component/api_set_authorizer_option", "codes.gate": "*",
+	"consent": "", "message": "", "scan": "", "codes.text": "",
 	"rules.add": "/cgi-bin/wxopen/qrcodejumpadd", "rules.test_link": "/cgi-bin/wxopen/qrcodejumpadd",
 	"rules.confirm": "/cgi-bin/wxopen/qrcodejumpadd",
 	"outbound":      "/cgi-bin/wxopen/qrcodejumpadd", "rules.edit": "/cgi-bin/wxopen/qrcodejumpadd",
@@ -212,7 +226,8 @@ The server knows how sure it is. Of its %d behaviours:
 | choice | %d | nobody knows: this is ours, and the platform may differ |
 
 - It reads no QR code that Weixin prints, and no code of ours is read by Weixin: what opens is decided by apps that ask this server.
-- It does not ask whether a domain has an ICP record, whether a page exists, or who stands behind an account. The operator says so, or it is taken.
+- It does not ask whether a domain has an ICP record, whether a page exists, or who stands behind an account. The operator says so (for pages: which a
+  Mini Program has), or it is taken.
 - With `+"`--dev`"+` it takes more than the platform does: private hosts, ports, hosts that nobody verified. A rule that works there may be refused.
 - It has the calls for rules, codes, links, platforms and parametric codes. Every other call of the platform answers 40066 here.
 

@@ -319,7 +319,7 @@ func callPage(
 	p("\n## %s\n\n", l.say("How to call", "调用方式"))
 	query := ""
 	switch {
-	case e.Token && strings.HasPrefix(c.Path, "/cgi-bin/component/"):
+	case e.Token && strings.Contains(c.Path, "/component/"):
 		query = "?component_access_token=TOKEN"
 	case e.Token:
 		query = "?access_token=TOKEN"

@@ -260,7 +260,7 @@ func TestListeners(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
-	s.OK("shop", "get", "")
+	s.OK("shop", "get", "{}")
 	s.Do("POST", "/cgi-bin/any/path/of/a/stranger", "")
 	s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/t/7"}`)
 	s.Do("POST", "/scan/v1/explain", `{"text":"https://shop.example/t/7"}`) // is no scan
@@ -351,7 +351,7 @@ func TestDrain(t *testing.T) {
 	var confirm struct {
 		Content string `json:"file_content"`
 	}
-	s.OK("shop", "download", "").JSON(t, &confirm)
+	s.OK("shop", "download", "{}").JSON(t, &confirm)
 	file = confirm.Content
 
 	added := make(chan servertest.Answer, 1)
@@ -500,7 +500,7 @@ func TestMasterKey(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if a := s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+token, ""); a.Code(t) != 0 {
+			if a := s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+token, "{}"); a.Code(t) != 0 {
 				t.Errorf("a token from before the restart: %s", a.Body)
 			}
 			s.Hide(token)

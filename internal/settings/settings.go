@@ -261,13 +261,13 @@ func (s Settings) Day(t time.Time) int64 {
 // refuses what the platform is known or inferred to mind. Decision 37.
 func (s *Settings) Refuses(row behaviour.Row) bool {
 	d, deviates := row.Deviation()
-	if !deviates || d.Refusal == 0 {
+	if !deviates || !d.Turns() {
 		return false
 	}
 	if refuse, said := s.Behaviours[row.String()]; said {
 		return refuse
 	}
-	return s.Strict && d.Minds.Surer(behaviour.Inferred)
+	return d.Closed() || s.Strict && d.Minds.Surer(behaviour.Inferred)
 }
 
 // Live holds the settings in force; readers never wait for a change.

@@ -47,10 +47,10 @@ var Table = []Field{
 		Meaning: "calls a minute per service account and interface, by the server's clock; 0 = off"},
 	{Name: "allow_private_hosts", Meaning: "ports, IP addresses and private addresses in rules and webhooks; on by default with `--dev`"},
 	{Name: "refuse_newer_domains", Meaning: "no new prefix under .ink, .media, .plus or .run"},
-	{Name: "publish_quota", Max: 1_000_000, Meaning: "publishes a calendar month for each Mini Program"},
-	{Name: "service_publish_quota", Max: 1_000_000, Meaning: "the same for each service account; 0 = not limited"},
-	{Name: "rule_limit", Max: 10_000_000, Meaning: "living rules of a Mini Program"},
-	{Name: "service_rule_limit", Max: 10_000_000, Meaning: "living service-account rules of a target Mini Program"},
+	{Name: "publish_quota", Max: 1_000_000, Meaning: "publishes a calendar month for each Mini Program; 0 = none, each is refused"},
+	{Name: "service_publish_quota", Max: 1_000_000, Meaning: "the same for each service account; 0 = not limited, unlike publish_quota"},
+	{Name: "rule_limit", Max: 10_000_000, Meaning: "living rules of a Mini Program; 0 = none, each new one is refused"},
+	{Name: "service_rule_limit", Max: 10_000_000, Meaning: "living service-account rules of a target Mini Program; 0 = none, each new one is refused"},
 	{Name: "token_daily_limit", Min: 1, Max: 1_000_000, Meaning: "/cgi-bin/token calls a day and account"},
 	{Name: "utc_offset_hours", Min: -12, Max: 14, Meaning: "the zone in which days and months of counts and quotas begin, in hours east of UTC"},
 
@@ -73,14 +73,14 @@ var Table = []Field{
 		Limits: "at most 256 addresses and ranges"},
 
 	{Name: "rules_by_get", Meaning: "qrcodejumpget also by GET, which one client believes in"},
-	{Name: "strict_empty_body", Meaning: "an empty body is 44002 on every call, as documented"},
+	{Name: "strict_empty_body", Meaning: "an empty body is 44002 also on wxamplinkget, whose page has none"},
 	{Name: "empty_debug_url_keeps", Meaning: `an edit with "debug_url": [] keeps the test links, for a client that always sends it`},
 
 	{Name: "hold_links", Meaning: "links and their ends wait for the administrators"},
 	{Name: "links_by_own_token", Meaning: "the link calls also with the account's own token, not a platform's only"},
 	{Name: "link_limit", Max: 1_000_000, Meaning: "Mini Programs that a service account is linked with; 0 = not limited"},
 	{Name: "linked_limit", Max: 1_000_000, Meaning: "service accounts that a Mini Program is linked with; 0 = not limited"},
-	{Name: "qrcode_limit", Max: 10_000_000, Meaning: "permanent parametric codes of a service account"},
+	{Name: "qrcode_limit", Max: 10_000_000, Meaning: "permanent parametric codes of a service account; 0 = none, each new one is refused"},
 	{Name: "picture_limit", Max: 1_000_000, Meaning: "showqrcode pictures a second for one address; 0 = off"},
 
 	{Name: "code_count_max", Min: 10_000, Max: 2_000_000_000, Meaning: "codes of one application"},

@@ -60,7 +60,7 @@ func (t *Turned) UnmarshalJSON(b []byte) error {
 // turnable are the ids that strict can turn.
 func turnable() (ids []string) {
 	for _, d := range behaviour.Deviations() {
-		if d.Refusal != 0 {
+		if d.Turns() {
 			ids = append(ids, d.Row.String())
 		}
 	}

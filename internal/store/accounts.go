@@ -18,7 +18,7 @@ var accountRows = noun[accounts.Account]{table: "accounts", key: "appid", none: 
 			{"members", inJSON(&a.Members)}, {"message_url", &a.MessageURL}, {"ip_allowlist", inJSON(&a.IPAllowlist)},
 			{"secret_hash", &a.SecretHash}, {"secret_frozen", &a.SecretFrozen}, {"marketcode_key", &a.MarketcodeKey},
 			{"confirm_name", &a.Confirm.Name}, {"confirm_content", &a.Confirm.Content}, {"created_at", moment{&a.CreatedAt}},
-			{"url_scheme", &a.URLScheme}}
+			{"url_scheme", &a.URLScheme}, {"options", inJSON(&a.Options)}, {"pages", inJSON(&a.Pages)}}
 	}}.rows()
 
 // Account implements accounts.Tx and rules.Tx.
@@ -81,6 +81,8 @@ type accountRecord struct {
 	Members       map[string]accounts.Role `json:"members"`
 	MessageURL    string                   `json:"message_url"`
 	URLScheme     string                   `json:"url_scheme,omitempty"`
+	Options       map[string]string        `json:"options,omitempty"`
+	Pages         []string                 `json:"pages,omitempty"`
 	IPAllowlist   []string                 `json:"ip_allowlist"`
 	SecretFrozen  bool                     `json:"secret_frozen"`
 	NewSecret     bool                     `json:"new_secret,omitempty"`
@@ -91,8 +93,8 @@ type accountRecord struct {
 func accountRecordOf(old, a accounts.Account) accountRecord {
 	return accountRecord{Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions, JumpOpen: a.JumpOpen,
 		Features: a.Features, Members: a.Members, MessageURL: a.MessageURL, URLScheme: a.URLScheme, IPAllowlist: a.IPAllowlist,
-		SecretFrozen: a.SecretFrozen,
-		NewSecret:    a.SecretHash != old.SecretHash, NewPackageKey: a.MarketcodeKey != old.MarketcodeKey, CreatedAt: millis(a.CreatedAt)}
+		SecretFrozen: a.SecretFrozen, Options: a.Options, Pages: a.Pages,
+		NewSecret: a.SecretHash != old.SecretHash, NewPackageKey: a.MarketcodeKey != old.MarketcodeKey, CreatedAt: millis(a.CreatedAt)}
 }
 
 // DeleteAccount implements accounts.Tx.
@@ -166,7 +168,7 @@ func scanText(scan func(...any) error) (s string, err error) {
 // PutLink implements accounts.Tx.
 func (t *Tx) PutLink(ctx context.Context, service, miniProgram string, at time.Time) error {
 	_, err := t.exec(ctx, `INSERT INTO links (service, mini_program, created_at) VALUES ($1, $2, $3)
-		ON CONFLICT (service, mini_program) DO UPDATE SET status = 1, unlinking = 0`, service, miniProgram, millis(at))
+		ON CONFLICT (service, mini_program) DO UPDATE SET status = 1, unlinking = 0, at_once = 0`, service, miniProgram, millis(at))
 	if err != nil {
 		return err
 	}
@@ -176,7 +178,7 @@ func (t *Tx) PutLink(ctx context.Context, service, miniProgram string, at time.T
 // PutLinks implements accounts.Tx.
 func (t *Tx) PutLinks(ctx context.Context, all []accounts.Link) error {
 	_, err := t.addMany(ctx, `INSERT INTO links (service, mini_program, created_at)`,
-		` ON CONFLICT (service, mini_program) DO UPDATE SET status = 1, unlinking = 0`, 3, len(all), func(i int) []any {
+		` ON CONFLICT (service, mini_program) DO UPDATE SET status = 1, unlinking = 0, at_once = 0`, 3, len(all), func(i int) []any {
 			return []any{all[i].Service, all[i].MiniProgram, millis(all[i].CreatedAt)}
 		})
 	if err != nil {
@@ -199,6 +201,7 @@ type linkRecord struct {
 	Unlinking   bool                `json:"unlinking,omitempty"`
 	NotifyUsers bool                `json:"notify_users,omitempty"`
 	ShowProfile bool                `json:"show_profile,omitempty"`
+	AtOnce      bool                `json:"at_once,omitempty"`
 }
 
 // DeleteLink implements accounts.Tx.

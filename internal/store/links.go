@@ -9,7 +9,8 @@ import (
 var linkRows = noun[accounts.Link]{table: "links", key: "service, mini_program", none: accounts.ErrNoLink,
 	fields: func(l *accounts.Link) []field {
 		return []field{{"service", &l.Service}, {"mini_program", &l.MiniProgram}, {"status", &l.Status}, {"unlinking", &l.Unlinking},
-			{"notify_users", &l.NotifyUsers}, {"show_profile", &l.ShowProfile}, {"created_at", moment{&l.CreatedAt}}}
+			{"notify_users", &l.NotifyUsers}, {"show_profile", &l.ShowProfile}, {"created_at", moment{&l.CreatedAt}},
+			{"at_once", &l.AtOnce}}
 	}}.rows()
 
 // Link implements accounts.LinkTx.
@@ -31,7 +32,8 @@ func (t *Tx) SaveLink(ctx context.Context, l accounts.Link) error {
 }
 
 func linkRecordOf(l accounts.Link) linkRecord {
-	return linkRecord{Status: l.Status, Unlinking: l.Unlinking, NotifyUsers: l.NotifyUsers, ShowProfile: l.ShowProfile}
+	return linkRecord{Status: l.Status, Unlinking: l.Unlinking, NotifyUsers: l.NotifyUsers, ShowProfile: l.ShowProfile,
+		AtOnce: l.AtOnce}
 }
 
 // CountLinks implements accounts.LinkTx.

@@ -1,0 +1,59 @@
+package accounts
+
+import (
+	"context"
+	"slices"
+
+	"github.com/qrjump/qrjump/internal/behaviour"
+	"github.com/qrjump/qrjump/internal/errcode"
+)
+
+// optionValues are what an option of an account may be. Contract: rules 3.2.
+var optionValues = map[string][]string{
+	"location_report":  {"0", "1", "2"},
+	"voice_recognize":  {"0", "1"},
+	"customer_service": {"0", "1"},
+}
+
+// Option is how an account is set for the platforms that it authorised. 40097 for an
+// option that there is not, 40013, 61003.
+func (d *Directory) Option(ctx context.Context, component, appid, name string) (string, error) {
+	if optionValues[name] == nil {
+		return "", errcode.InvalidArgs.With(behaviour.ComponentOption, "option_name is %.40q", name)
+	}
+	a, err := d.Authorization(ctx, component, appid)
+	if err != nil {
+		return "", err
+	}
+	value, set := a.Account.Options[name]
+	if !set {
+		behaviour.Note(ctx, behaviour.ComponentOptionUnset)
+		value = "0"
+	}
+	return value, nil
+}
+
+// SetOption sets an option of an account: 40097 for an option or a value that there is
+// not, 40013, 61003.
+func (d *Directory) SetOption(ctx context.Context, component, appid, name, value string) error {
+	if !slices.Contains(optionValues[name], value) {
+		return errcode.InvalidArgs.With(behaviour.ComponentOption, "option_name is %.40q, option_value is %.40q", name, value)
+	}
+	return d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		if err := tx.LockAccount(ctx, appid); err != nil {
+			return err
+		}
+		a, err := d.authorization(ctx, tx, component, appid)
+		if err != nil {
+			return err
+		}
+		options := map[string]string{name: value}
+		for other, is := range a.Account.Options {
+			if other != name {
+				options[other] = is
+			}
+		}
+		a.Account.Options = options
+		return tx.PutAccount(ctx, a.Account)
+	})
+}

@@ -1,0 +1,77 @@
+package behaviour
+
+// unnoted says of the rows that no call can carry why not. A test holds that every other
+// row is noted by code.
+var unnoted = map[Row]string{
+	WireAnswerType:     answers,
+	WireAnswerRID:      answers,
+	WireAnswerRIDTime:  answers,
+	WireAnswerComma:    answers,
+	WireAnswerAdvice:   answers,
+	WireAnswerNoAdvice: answers,
+	WireAnswerHint:     answers,
+	WireAnswerBare:     answers,
+
+	TokenStableBorder: "a token a second younger or older: no caller can tell",
+	CodesSeparator:    answers,
+	QRCodeTicket:      answers,
+	MessageUserName:   answers,
+	RulesGetOrder:     answers,
+	RulesGetWhole:     answers,
+	RulesGetOwn:       answers,
+
+	ComponentRefreshSame: "every refresh meets it",
+	RulesPublishMonth:    "every publish meets it",
+	RulesConfirmAnyPort:  "rules.confirm.named says that nobody asked for the file",
+	CodesGate:            "the refusal says why: codes.kind, codes.grant, caller.kind, caller.uncertified, qrcode.account, link.own_token",
+
+	RulesConfirmAddress: fetches,
+	RulesConfirmASCII:   fetches,
+	RulesConfirmLiteral: fetches,
+
+	CodesText:       operators,
+	RulesUndo:       operators,
+	ConsentKinds:    people,
+	ConsentSame:     people,
+	LinkRefused:     people,
+	MessageReleased: operators,
+
+	MessageSignature: pushes,
+	QRCodeEvent:      scans,
+	QRCodeOutlived:   scans,
+	QRCodeShowRate:   "a picture is no call: it has a status, and no account",
+
+	ScanMatchPath:     scans,
+	ScanMatchBelow:    scans,
+	ScanMatchQuery:    scans,
+	ScanMatchOrigin:   scans,
+	ScanMatchService:  scans,
+	ScanOrder:         scans,
+	ScanOrderOthers:   scans,
+	ScanBlocked:       scans,
+	ScanTestRole:      scans,
+	ScanTestAnonymous: scans,
+	ScanPlain:         scans,
+	ScanPage:          scans,
+	ScanEncoding:      scans,
+	ScanScene:         scans,
+	ScanCodeScene:     scans,
+	ScanCodeFirst:     scans,
+	ScanCodeUnknown:   scans,
+	ScanCodeState:     scans,
+	ScanCodeSerial:    scans,
+	ScanCodeVersion:   scans,
+}
+
+// The reasons that many rows share.
+const (
+	answers   = "the form of every answer of its kind: nothing that a caller did"
+	fetches   = "the file is missing then, and rules.confirm.failed says so"
+	operators = "the operator does it, through an API that the platform has no like of"
+	people    = "a person does it on the page of authorisation, or an administrator"
+	pushes    = "what the server sends, and no caller asked for"
+	scans     = "of a scan, which an app makes and no caller of the wire; explain says it"
+)
+
+// Unnoted says why no call carries the row; "" = calls do.
+func (r Row) Unnoted() string { return unnoted[r] }
