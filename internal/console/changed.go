@@ -56,6 +56,7 @@ var versions = []struct{ field, json, label string }{
 	{"secret", "", "accounts.secret"}, {"secret_frozen", "secret_frozen", "accounts.frozen"}, {"features", "features", "accounts.features"},
 	{"marketcode_key", "", "accounts.key"}, {"message_url", "message_url", "accounts.messages"},
 	{"url_scheme", "url_scheme", "accounts.scheme"},
+	{"pages", "pages", "accounts.pages"},
 	{"event_url", "event_url", "platform.events"}, {"ip_allowlist", "ip_allowlist", "accounts.addresses"},
 	{"redirect_hosts", "redirect_hosts", "platform.hosts"}, {"message_token", "", "platform.token"},
 	{"encoding_aes_key", "", "platform.aes"},
