@@ -172,7 +172,11 @@ var everyCall = map[string]func(ctx, *api) error{
 	}),
 	"Misses":           only(func(ctx ctx, c *api) (any, error) { return c.Misses(ctx, "", "", 0) }),
 	"Recount":          only(func(ctx ctx, c *api) (any, error) { return c.Recount(ctx) }),
-	"Alarms":           only(func(ctx ctx, c *api) (any, error) { return c.Alarms(ctx, 0, true, 0) }),
+	"Alarms":           only(func(ctx ctx, c *api) (any, error) { return c.Alarms(ctx, client.AlarmQuery{Open: true}) }),
+	"DismissAlarm":     only(func(ctx ctx, c *api) (any, error) { return c.DismissAlarm(ctx, 1, "no copy", "x") }),
+	"BatchAlarm":       only(func(ctx ctx, c *api) (any, error) { return c.BatchAlarm(ctx, 1) }),
+	"PutBatchAlarm":    only(func(ctx ctx, c *api) (any, error) { return c.PutBatchAlarm(ctx, 1, client.BatchAlarmPut{Off: true}) }),
+	"ReplayAlarms":     only(func(ctx ctx, c *api) (any, error) { return c.ReplayAlarms(ctx, 1, 100) }),
 	"AcknowledgeAlarm": only(func(ctx ctx, c *api) (any, error) { return c.AcknowledgeAlarm(ctx, 1, "x") }),
 	"Resolve":          only(func(ctx ctx, c *api) (any, error) { return c.Resolve(ctx, client.ScanRequest{}) }),
 	"Explain": only(func(ctx ctx, c *api) (any, error) {

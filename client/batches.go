@@ -185,6 +185,19 @@ type StoredCode struct {
 	Redeemed      bool        `json:"redeemed"`
 	Activation    *CodeEvent  `json:"activation,omitempty"` // that governs it; nil = not active
 	History       []CodeEvent `json:"history" doc:"what happened to it, newest first"`
+	// Alarms are those that stand for it.
+	Alarms []StandingAlarm `json:"alarms,omitempty" answer:"optional" doc:"of it, that nobody dismissed"`
+}
+
+// StandingAlarm is an alarm that nobody dismissed, as it is shown with its code.
+type StandingAlarm struct {
+	ID             int64         `json:"id"`
+	Kind           string        `json:"kind"`
+	At             time.Time     `json:"at" doc:"of the scan that gave rise to it"`
+	Score          int64         `json:"score"`
+	Reasons        []AlarmReason `json:"reasons" doc:"what gave rise to it, for people, the heaviest first"`
+	AcknowledgedAt *time.Time    `json:"acknowledged_at,omitempty"`
+	AcknowledgedBy string        `json:"acknowledged_by,omitempty"`
 }
 
 // CodeEvent is one thing that happened to codes.

@@ -17,6 +17,7 @@ type CodeRun struct {
 	Redeemed   bool         `json:"redeemed"`
 	Activation int64        `json:"activation,omitempty" answer:"optional" doc:"seq of the event that governs them"`
 	Binding    *CodeBinding `json:"binding,omitempty" answer:"optional"` // nil: they are not active
+	Alarmed    []int64      `json:"alarmed,omitempty" answer:"optional" doc:"which of them have an alarm that nobody dismissed"`
 }
 
 // CodeRuns is what is true of the codes of a range.

@@ -200,7 +200,10 @@ type CodeScans struct {
 	Networks int        `json:"networks" doc:"different ones, at most 64 are told apart"`
 	Regions  int        `json:"regions" doc:"different ones, at most 32 are told apart"`
 	Trips    int        `json:"trips" doc:"how often it was in two places with too little time between them"`
-	Score    int        `json:"score" doc:"from 100 on it looks as if it was copied"`
+	Score    int        `json:"score" doc:"what its alarm goes by: the points of its scans, or of those after its last alarm was dismissed"`
+	// Threshold is nil where the server is older, and has 100. DismissedAt is nil where no alarm of it was dismissed.
+	Threshold   *int64     `json:"threshold,omitempty" required:"true" answer:"optional" doc:"the score from which it is alarmed; 0 = no score is enough"`
+	DismissedAt *time.Time `json:"dismissed_at,omitempty" answer:"optional" doc:"when its last alarm was dismissed"`
 }
 
 // CodeScans returns what is known of the scans of a code.
@@ -329,19 +332,35 @@ type Alarm struct {
 	Reasons        []AlarmReason   `json:"reasons,omitempty" answer:"optional"` // the same for people, the heaviest first
 	AcknowledgedAt *time.Time      `json:"acknowledged_at,omitempty"`
 	AcknowledgedBy string          `json:"acknowledged_by,omitempty"`
+	DismissedAt    *time.Time      `json:"dismissed_at,omitempty"` // nil = it stands
+	DismissedBy    string          `json:"dismissed_by,omitempty"`
+	Note           string          `json:"note,omitempty"` // why it was dismissed
 }
 
-// Alarms returns alarms after an id, oldest first; open ones only, or all.
-func (c *Client) Alarms(ctx context.Context, after int64, open bool, limit int) ([]Alarm, error) {
+// AlarmQuery says which alarms are wanted; the zero value: the oldest 100.
+type AlarmQuery struct {
+	After         int64 // only alarms after this id
+	Open          bool  // only those that nobody acknowledged or dismissed
+	Standing      bool  // only those that nobody dismissed
+	ApplicationID int64 // only of codes of this application; 0 = of any
+	Limit         int   // 0 = 100, at most 1,000
+}
+
+// Alarms returns alarms, oldest first.
+func (c *Client) Alarms(ctx context.Context, q AlarmQuery) ([]Alarm, error) {
 	var reply struct {
 		Alarms []Alarm `json:"alarms"`
 	}
-	query := map[string]string{"limit": limitText(limit)}
-	if after > 0 {
-		query["after"] = strconv.FormatInt(after, 10)
+	query := map[string]string{"limit": limitText(q.Limit)}
+	for name, value := range map[string]int64{"after": q.After, "application_id": q.ApplicationID} {
+		if value > 0 {
+			query[name] = strconv.FormatInt(value, 10)
+		}
 	}
-	if open {
-		query["open"] = "true"
+	for name, asked := range map[string]bool{"open": q.Open, "standing": q.Standing} {
+		if asked {
+			query[name] = "true"
+		}
 	}
 	err := c.admin(ctx, http.MethodGet, with("alarms", query), nil, &reply)
 	return reply.Alarms, err
@@ -352,4 +371,73 @@ func (c *Client) AcknowledgeAlarm(ctx context.Context, id int64, actor string) (
 	var a Alarm
 	err := c.admin(ctx, http.MethodPost, fmt.Sprintf("alarms/%d/acknowledge", id), map[string]string{"actor": actor}, &a)
 	return a, err
+}
+
+// DismissAlarm takes an alarm back: its code is no copy, and why. The code's page is as before the alarm, and it is
+// alarmed again only by scans that come after. The first dismissal of an alarm stays.
+func (c *Client) DismissAlarm(ctx context.Context, id int64, note, actor string) (Alarm, error) {
+	var a Alarm
+	err := c.admin(ctx, http.MethodPost, fmt.Sprintf("alarms/%d/dismiss", id), map[string]string{"note": note, "actor": actor}, &a)
+	return a, err
+}
+
+// BatchAlarm says from which score on codes of an application are alarmed because they look copied.
+type BatchAlarm struct {
+	ApplicationID int64 `json:"application_id"`
+	Threshold     int64 `json:"threshold" doc:"the score from which a code is alarmed; 0 = no score is enough"`
+	Off           bool  `json:"off" doc:"no score raises an alarm"`
+	Own           bool  `json:"own" doc:"it was chosen for this application; false: it is the setting alarm_threshold"`
+	Standing      int64 `json:"standing" doc:"how many of its codes have an alarm that nobody dismissed"`
+}
+
+// BatchAlarmPut chooses it: a threshold, off, or neither for the server's own.
+type BatchAlarmPut struct {
+	Threshold int64 `json:"threshold,omitempty" minimum:"1" maximum:"100000" doc:"the score from which a code is alarmed"`
+	Off       bool  `json:"off,omitempty" doc:"no score raises an alarm"`
+}
+
+// BatchAlarm shows from which score on codes of an application are alarmed.
+func (c *Client) BatchAlarm(ctx context.Context, id int64) (a BatchAlarm, err error) {
+	err = c.admin(ctx, http.MethodGet, batchPath(id, "alarm"), nil, &a)
+	return a, err
+}
+
+// PutBatchAlarm chooses from which score on codes of an application are alarmed, from the next scan on. Alarms that
+// stand stay.
+func (c *Client) PutBatchAlarm(ctx context.Context, id int64, put BatchAlarmPut) (a BatchAlarm, err error) {
+	err = c.admin(ctx, http.MethodPut, batchPath(id, "alarm"), put, &a)
+	return a, err
+}
+
+// AlarmReplay says what a threshold would have given in the last 90 days.
+type AlarmReplay struct {
+	ApplicationID  int64           `json:"application_id"`
+	Threshold      int64           `json:"threshold"`
+	From           time.Time       `json:"from"`
+	To             time.Time       `json:"to"`
+	Scanned        int64           `json:"scanned" doc:"codes that were scanned in this time"`
+	Alarms         int64           `json:"alarms" doc:"that the threshold would have raised in this time, one a code at most"`
+	Raised         int64           `json:"raised" doc:"alarms for looking copied that there were in this time"`
+	Dismissed      int64           `json:"dismissed" doc:"of them, how many were dismissed"`
+	StillDismissed int64           `json:"still_dismissed" doc:"of the codes whose alarm was dismissed, for how many the threshold would have raised one too"`
+	First          []ReplayedAlarm `json:"first" doc:"the alarms that it would have raised, the oldest 100"`
+	Since          *time.Time      `json:"since,omitempty" doc:"scans from before it are gone from the ledger: codes that had some then may have more points than were replayed"`
+}
+
+// ReplayedAlarm is an alarm that a threshold would have raised.
+type ReplayedAlarm struct {
+	CodeIndex int64     `json:"code_index"`
+	At        time.Time `json:"at" doc:"of the scan that would have raised it"`
+	Score     int64     `json:"score"`
+}
+
+// ReplayAlarms says what a threshold would have given for an application in the last 90 days; 0 = the one in force.
+// It changes nothing. The server reads its ledger for it: bound it with ctx.
+func (c *Client) ReplayAlarms(ctx context.Context, id, threshold int64) (r AlarmReplay, err error) {
+	query := map[string]string{}
+	if threshold > 0 {
+		query["threshold"] = strconv.FormatInt(threshold, 10)
+	}
+	err = c.long(ctx, http.MethodGet, with(batchPath(id, "alarm/replay"), query), nil, &r)
+	return r, err
 }

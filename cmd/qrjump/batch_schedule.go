@@ -144,6 +144,22 @@ func (c *codeScans) Run(s *session) error {
 			[2]string{"users", strconv.FormatInt(known.Users, 10)}, [2]string{"first", moment(known.FirstAt)},
 			[2]string{"last", moment(known.LastAt)}, [2]string{"networks", strconv.Itoa(known.Networks)},
 			[2]string{"regions", strconv.Itoa(known.Regions)},
-			[2]string{"score", fmt.Sprintf("%d; from 100 on it looks as if it was copied", known.Score)})
+			[2]string{"score", scoreText(known)})
 	})
+}
+
+// scoreText is the score of a code with what it means.
+func scoreText(known client.CodeScans) string {
+	threshold := int64(100) // of a server that does not say
+	if known.Threshold != nil {
+		threshold = *known.Threshold
+	}
+	text := fmt.Sprintf("%d; from %d on it looks as if it was copied", known.Score, threshold)
+	if threshold == 0 {
+		text = fmt.Sprintf("%d; alarms are off for it", known.Score)
+	}
+	if known.DismissedAt != nil {
+		text += "; of the scans since " + moment(known.DismissedAt) + ", when its alarm was dismissed"
+	}
+	return text
 }

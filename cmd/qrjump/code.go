@@ -92,6 +92,9 @@ func printCode(w io.Writer, c client.StoredCode) {
 	}
 	fields := [][2]string{{"code", c.Code}, {"text", c.CodeURL}, {"application", strconv.FormatInt(c.ApplicationID, 10)},
 		{"index", strconv.FormatInt(c.CodeIndex, 10)}, {"serial", c.Serial}, {"state", strings.Join(states, ", ")}}
+	for _, a := range c.Alarms {
+		fields = append(fields, [2]string{"alarm", standingAlarm(a)})
+	}
 	if c.Activation != nil {
 		fields = append(fields, boundFields(c.Activation.Binding)...)
 		fields = append(fields, [2]string{"warning", c.Activation.Warning})
@@ -114,6 +117,20 @@ func printCode(w io.Writer, c client.StoredCode) {
 			orDash(e.RID)})
 	}
 	printTable(w, []string{"AT", "DID", "CODES", "BY", "FROM", "NOTE", "RID"}, rows)
+}
+
+// standingAlarm is an alarm that nobody dismissed, in a line.
+func standingAlarm(a client.StandingAlarm) string {
+	what := "it looks copied, score " + strconv.FormatInt(a.Score, 10)
+	if a.Kind == client.SpoiledCode {
+		what = "it was spoiled, and scanned all the same"
+	}
+	seen := "open"
+	if a.AcknowledgedAt != nil {
+		seen = "seen by " + a.AcknowledgedBy
+	}
+	return fmt.Sprintf("%d since %s, %s: %s; take it back with: qrjump stats alarms --dismiss %d --note TEXT", a.ID,
+		when(a.At), seen, what, a.ID)
 }
 
 func printBound(w io.Writer, b client.BoundCode) {

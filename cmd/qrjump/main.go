@@ -71,6 +71,7 @@ type commands struct {
 		Events   batchEvents   `cmd:"" group:"Codes of all accounts (operator)" help:"List what happened to the codes of an application, and what is scheduled." example:"qrjump batch events 500000001"`
 		Schedule batchSchedule `cmd:"" group:"Codes of all accounts (operator)" help:"Make a range of codes open a page from a time on." example:"qrjump batch schedule 500000001 0-4999 --at 2030-01-31T00:00:00Z --activity Spring --brand Coffee --title Beans --product-code 6901234567892 --target wxminiprogram0001 --path pages/item/item"`
 		Serials  batchSerials  `cmd:"" group:"Codes of all accounts (operator)" help:"Give codes the brand's own serial numbers, from a CSV." example:"qrjump batch serials 500000001 serials.csv"`
+		Alarm    batchAlarm    `cmd:"" group:"Codes of all accounts (operator)" help:"Show or choose from which score on codes are alarmed, or replay the last 90 days." example:"qrjump batch alarm 500000001 --replay 150"`
 		Import   batchImport   `cmd:"" group:"Codes of all accounts (operator)" help:"Bring codes that were made elsewhere, from files of the wire's four columns." example:"qrjump batch import codes.txt --account wxserviceacct0001 --isv old-order-1"`
 		TakeBack batchTakeBack `cmd:"" group:"Codes of all accounts (operator)" help:"Take back codes that were imported by mistake, as long as nothing was done with them." example:"qrjump batch take-back 500000001 all"`
 		Withdraw batchWithdraw `cmd:"" group:"Codes of all accounts (operator)" help:"Make codes not active any more." example:"qrjump batch withdraw 500000001 100-199"`
@@ -144,7 +145,7 @@ type commands struct {
 	Stats struct {
 		Show   statsShow   `cmd:"" default:"withargs" group:"What was scanned (operator)" help:"Count scans by time and by what they have in common." example:"qrjump stats --by day --group activity"`
 		Misses statsMisses `cmd:"" group:"What was scanned (operator)" help:"Show what was scanned and found nothing." example:"qrjump stats misses"`
-		Alarms statsAlarms `cmd:"" group:"What was scanned (operator)" help:"Show codes that look as if they were copied, and spoiled ones that were scanned." example:"qrjump stats alarms"`
+		Alarms statsAlarms `cmd:"" group:"What was scanned (operator)" help:"Show codes that look as if they were copied, and spoiled ones that were scanned; or take an alarm back." example:"qrjump stats alarms --dismiss 3 --note 'a gift that went round'"`
 		Verify statsVerify `cmd:"" group:"What was scanned (operator)" help:"Count the whole ledger again and compare." example:"qrjump stats verify"`
 	} `cmd:"" help:"What was scanned, counted."`
 

@@ -249,16 +249,33 @@ func (c *statsVerify) Run(s *session) error {
 type statsAlarms struct {
 	operator
 	languageFlags
-	All         bool   `help:"Also those that somebody acknowledged."`
-	Acknowledge int64  `placeholder:"ID" help:"Note that you have seen this one."`
-	Actor       string `default:"admin" placeholder:"NAME" help:"Who has seen it (${default})."`
+	All         bool   `xor:"which" help:"Also those that somebody acknowledged or dismissed."`
+	Standing    bool   `xor:"which" help:"Also those that somebody acknowledged, and nobody dismissed."`
+	Batch       int64  `placeholder:"ID" help:"Only of codes of this application."`
+	Acknowledge int64  `xor:"what" placeholder:"ID" help:"Note that you have seen this one."`
+	Dismiss     int64  `xor:"what" placeholder:"ID" help:"Take this one back: the code is no copy. Its page is as before, and only scans that come after can alarm it again."`
+	Note        string `placeholder:"TEXT" help:"Why it is dismissed."`
+	Actor       string `default:"admin" placeholder:"NAME" help:"Who has seen it, or dismisses it (${default})."`
 }
 
-// Run lists alarms, or acknowledges one.
+// Run lists alarms, or acknowledges or dismisses one.
 func (c *statsAlarms) Run(s *session) error {
+	if (c.Dismiss != 0) != (c.Note != "") {
+		return misused("--dismiss ID and --note TEXT go together: say which alarm is taken back, and why")
+	}
 	operator, err := c.client()
 	if err != nil {
 		return err
+	}
+	if c.Dismiss != 0 {
+		a, err := operator.DismissAlarm(s.ctx, c.Dismiss, c.Note, c.Actor)
+		if err != nil {
+			return failed("dismiss", fmt.Sprint("alarm ", c.Dismiss), err)
+		}
+		return c.print(s, a, func(w io.Writer) {
+			fmt.Fprintf(w, "alarm %d of code %d:%d is dismissed by %s: %s\n", a.ID, a.ApplicationID, a.CodeIndex,
+				plain(a.DismissedBy), plain(a.Note))
+		})
 	}
 	if c.Acknowledge != 0 {
 		a, err := operator.AcknowledgeAlarm(s.ctx, c.Acknowledge, c.Actor)
@@ -267,7 +284,8 @@ func (c *statsAlarms) Run(s *session) error {
 		}
 		return c.print(s, a, func(w io.Writer) { fmt.Fprintf(w, "alarm %d is acknowledged by %s\n", a.ID, plain(a.AcknowledgedBy)) })
 	}
-	list, err := operator.Alarms(s.ctx, 0, !c.All, 1000)
+	list, err := operator.Alarms(s.ctx, client.AlarmQuery{Open: !c.All && !c.Standing, Standing: c.Standing, ApplicationID: c.Batch,
+		Limit: 1000})
 	if err != nil {
 		return fmt.Errorf("stats alarms: %w", err)
 	}
@@ -280,10 +298,18 @@ func (c *statsAlarms) Run(s *session) error {
 		for _, a := range list {
 			rows = append(rows, []string{strconv.FormatInt(a.ID, 10), when(a.At),
 				fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex), strconv.FormatInt(a.Score, 10), c.reason(a),
-				orDash(a.AcknowledgedBy)})
+				orDash(a.AcknowledgedBy), orDash(dismissal(a))})
 		}
-		printTable(w, []string{"ID", "AT", "CODE", "SCORE", "WHY", "SEEN BY"}, rows)
+		printTable(w, []string{"ID", "AT", "CODE", "SCORE", "WHY", "SEEN BY", "DISMISSED"}, rows)
 	})
+}
+
+// dismissal says who dismissed an alarm, and why; "" where it stands.
+func dismissal(a client.Alarm) string {
+	if a.DismissedAt == nil {
+		return ""
+	}
+	return a.DismissedBy + ": " + a.Note
 }
 
 // reason says in words why there is an alarm: those of the server, or what an older one knew.

@@ -3,9 +3,13 @@ package adminapi
 import (
 	"cmp"
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/stats"
 )
 
@@ -23,6 +27,9 @@ type alarm struct {
 	Reasons        []stats.Reason `json:"reasons" doc:"the same for people, the heaviest first"`
 	AcknowledgedAt *time.Time     `json:"acknowledged_at,omitempty"`
 	AcknowledgedBy string         `json:"acknowledged_by,omitempty"`
+	DismissedAt    *time.Time     `json:"dismissed_at,omitempty" doc:"since then it does not stand any more"`
+	DismissedBy    string         `json:"dismissed_by,omitempty"`
+	Note           string         `json:"note,omitempty" doc:"why it was dismissed"`
 }
 
 type alarmList struct {
@@ -32,15 +39,19 @@ type alarmList struct {
 func showAlarm(a stats.Alarm) alarm {
 	return alarm{ID: a.ID, Kind: a.Kind, ApplicationID: a.Batch, CodeIndex: a.Index, At: a.At, ScanID: a.Scan, Score: a.Score,
 		Why: a.Why, Reasons: a.Reasons(),
-		AcknowledgedAt: optional(a.SeenAt), AcknowledgedBy: a.SeenBy}
+		AcknowledgedAt: optional(a.SeenAt), AcknowledgedBy: a.SeenBy,
+		DismissedAt: optional(a.DismissedAt), DismissedBy: a.DismissedBy, Note: a.Note}
 }
 
 func (a *Admin) listAlarms(ctx context.Context, in *struct {
-	After int64 `query:"after" minimum:"0" doc:"only alarms after this id"`
-	Open  bool  `query:"open" doc:"only those that nobody acknowledged"`
+	After         int64 `query:"after" minimum:"0" doc:"only alarms after this id"`
+	Open          bool  `query:"open" doc:"only those that nobody acknowledged or dismissed"`
+	Standing      bool  `query:"standing" doc:"only those that nobody dismissed"`
+	ApplicationID int64 `query:"application_id" minimum:"0" doc:"only of codes of this application"`
 	Page
 }) (alarmList, error) {
-	list, err := a.Scans.Alarms(ctx, in.After, in.Open, in.Limit)
+	list, err := a.Scans.Alarms(ctx, stats.AlarmQuery{After: in.After, Open: in.Open, Standing: in.Standing, Batch: in.ApplicationID,
+		Limit: in.Limit})
 	return alarmList{each(list, showAlarm)}, err
 }
 
@@ -56,4 +67,89 @@ func (a *Admin) acknowledgeAlarm(ctx context.Context, in *struct {
 		err = a.History.Note(ctx, "alarm", strconv.FormatInt(in.ID, 10), "acknowledge", map[string]string{"actor": actor})
 	}
 	return showAlarm(found), err
+}
+
+func (a *Admin) dismissAlarm(ctx context.Context, in *struct {
+	ID   int64 `path:"id" minimum:"1"`
+	Body struct {
+		Note  string `json:"note" minLength:"1" maxLength:"1000" doc:"why the code is no copy"`
+		Actor string `json:"actor,omitempty" maxLength:"128" doc:"who; left out: whoever calls"`
+	}
+}) (alarm, error) {
+	ctx = acting(ctx, in.Body.Actor)
+	found, err := a.Scans.Dismiss(ctx, in.ID, accounts.AuthorOf(ctx).Actor, in.Body.Note)
+	return showAlarm(found), err
+}
+
+func (a *Admin) getBatchAlarm(ctx context.Context, in *BatchPath) (client.BatchAlarm, error) {
+	b, err := a.Codes.Memory.Know(ctx, in.ID)
+	if err != nil {
+		return client.BatchAlarm{}, err
+	}
+	threshold, err := a.Scans.Threshold(ctx, in.ID)
+	if err != nil {
+		return client.BatchAlarm{}, err
+	}
+	standing, err := a.Scans.Alarmed(ctx, in.ID, codes.Range{From: 0, To: b.Count - 1})
+	return client.BatchAlarm{ApplicationID: in.ID, Threshold: threshold.Score, Off: threshold.Score == stats.NoAlarm, Own: threshold.Own,
+		Standing: int64(len(standing))}, err
+}
+
+func (a *Admin) putBatchAlarm(ctx context.Context, in *struct {
+	BatchPath
+	Body client.BatchAlarmPut
+}) (client.BatchAlarm, error) {
+	if _, err := a.Codes.Memory.Know(ctx, in.ID); err != nil {
+		return client.BatchAlarm{}, err
+	}
+	var chosen *int64
+	switch {
+	case in.Body.Off && in.Body.Threshold != 0:
+		return client.BatchAlarm{}, refused("threshold and off: choose one, or neither for the setting alarm_threshold")
+	case in.Body.Off:
+		chosen = new(int64(stats.NoAlarm))
+	case in.Body.Threshold != 0:
+		chosen = &in.Body.Threshold
+	}
+	if err := a.Scans.SetThreshold(ctx, in.ID, chosen); err != nil {
+		return client.BatchAlarm{}, err
+	}
+	return a.getBatchAlarm(ctx, &in.BatchPath)
+}
+
+func (a *Admin) replayAlarms(ctx context.Context, in *struct {
+	BatchPath
+	Threshold int64 `query:"threshold" minimum:"0" maximum:"100000" doc:"left out: the one in force"`
+}) (client.AlarmReplay, error) {
+	if _, err := a.Codes.Memory.Know(ctx, in.ID); err != nil {
+		return client.AlarmReplay{}, err
+	}
+	if in.Threshold == 0 {
+		now, err := a.Scans.Threshold(ctx, in.ID)
+		if err != nil {
+			return client.AlarmReplay{}, err
+		}
+		if in.Threshold = now.Score; in.Threshold == stats.NoAlarm {
+			return client.AlarmReplay{}, refused("threshold: application %d has none now, because its alarms are off: say one, such as 100", in.ID)
+		}
+	}
+	r, err := a.Scans.Replay(ctx, in.ID, in.Threshold)
+	return client.AlarmReplay{ApplicationID: in.ID, Threshold: r.Threshold, From: r.From, To: r.To, Scanned: r.Scanned, Alarms: r.Alarms,
+		Raised: r.Raised, Dismissed: r.Dismissed, StillDismissed: r.StillDismissed, Since: optional(r.Since),
+		First: each(r.First, func(c stats.Crossed) client.ReplayedAlarm {
+			return client.ReplayedAlarm{CodeIndex: c.Index, At: c.At, Score: c.Score}
+		})}, err
+}
+
+// addAlarms says of runs, in order, which of their codes have an alarm that stands.
+func (a *Admin) addAlarms(ctx context.Context, batch int64, runs []client.CodeRun) error {
+	if len(runs) == 0 {
+		return nil
+	}
+	alarmed, err := a.Scans.Alarmed(ctx, batch, codes.Range{From: runs[0].From, To: runs[len(runs)-1].To})
+	for i := range runs {
+		n, _ := slices.BinarySearch(alarmed, runs[i].To+1)
+		runs[i].Alarmed, alarmed = alarmed[:n:n], alarmed[n:]
+	}
+	return err
 }

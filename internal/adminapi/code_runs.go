@@ -39,7 +39,7 @@ func (a *Admin) listCodeRuns(ctx context.Context, in *struct {
 		}
 		return one
 	}), more
-	return shown, nil
+	return shown, a.addAlarms(ctx, in.ID, shown.Runs)
 }
 
 // mostListed is how many codes one file of them has.

@@ -290,6 +290,16 @@ func (a *Admin) lookupCode(ctx context.Context, in *struct {
 		serials, err = a.Codes.Serials(ctx, f.Batch.ID, f.Index)
 		shown.Serial = serials[f.Index]
 	}
+	if err == nil {
+		name := stats.CodeName{Batch: f.Batch.ID, Index: f.Index}
+		var standing []stats.Alarm
+		standing, err = a.Scans.Alarms(ctx, stats.AlarmQuery{Standing: true, Code: &name, Limit: 10})
+		for _, s := range standing {
+			shown.Alarms = append(shown.Alarms, client.StandingAlarm{ID: s.ID, Kind: s.Kind, At: s.At, Score: s.Score,
+				Reasons:        each(s.Reasons(), func(r stats.Reason) client.AlarmReason { return client.AlarmReason(r) }),
+				AcknowledgedAt: optional(s.SeenAt), AcknowledgedBy: s.SeenBy})
+		}
+	}
 	return shown, err
 }
 
@@ -309,9 +319,11 @@ func (a *Admin) getCodeScans(ctx context.Context, in *struct {
 		return client.CodeScans{}, err
 	}
 	shown := client.CodeScans{Scans: c.Scans, Users: c.Users.Count(), Networks: c.Networks, Regions: c.Regions, Trips: c.Trips,
-		Score: c.Score()}
+		Score: c.AlarmScore(), DismissedAt: optional(c.DismissedAt)}
 	if c.Scans > 0 {
 		shown.FirstAt, shown.LastAt = &c.FirstAt, &c.LastAt
 	}
-	return shown, nil
+	threshold, err := a.Scans.Threshold(ctx, in.ID)
+	shown.Threshold = &threshold.Score
+	return shown, err
 }

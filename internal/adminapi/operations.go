@@ -96,6 +96,16 @@ func (a *Admin) Operations() []o.Operation {
 			"Open another page for what is active in a range; what the codes count for stays").Of(a.ofBatch),
 		o.Get("/batches/{application_id}/codes/{code_index}/scans", "getCodeScans", o.Marketer, a.getCodeScans,
 			"What is known of the scans of a code").Of(a.ofBatch),
+		o.Get("/batches/{application_id}/alarm", "getBatchAlarm", o.Marketer, a.getBatchAlarm,
+			"From which score on codes of an application are alarmed because they look copied").Of(a.ofBatch),
+		o.Put("/batches/{application_id}/alarm", "putBatchAlarm", o.Operator, a.putBatchAlarm,
+			"Choose from which score on codes of an application are alarmed, or off; neither: the setting alarm_threshold. Alarms that stand stay").
+			Of(a.ofBatch),
+		o.Get("/batches/{application_id}/alarm/replay", "replayAlarms", o.Marketer, a.replayAlarms,
+			"What would a threshold have given in the last 90 days?").Of(a.ofBatch).Patient().
+			Alone("another replay is running: wait for its end").
+			More("Nothing is changed. The scans of codes that have so many points are read from the ledger again; " +
+				"a dismissal takes no points away here."),
 		o.Put("/batches/{application_id}/serials", "bindSerials", o.Marketer, a.bindSerials,
 			"Give codes the brand's own serial numbers: all that are named, or none").Of(a.ofBatch).
 			More("The same again changes nothing. 409: a code has another number and `replace` is not said, or another code has the number."),
@@ -149,6 +159,8 @@ func (a *Admin) Operations() []o.Operation {
 		o.Get("/alarms", "listAlarms", o.Marketer, a.listAlarms, "Codes that look as if they were copied, and spoiled ones that were scanned, oldest alarm first"),
 		o.Post("/alarms/{id}/acknowledge", "acknowledgeAlarm", o.Marketer, a.acknowledgeAlarm,
 			"Note that somebody has seen an alarm; the first one stays"),
+		o.Post("/alarms/{id}/dismiss", "dismissAlarm", o.Marketer, a.dismissAlarm,
+			"Take an alarm back: the code is no copy. Its page is as before, and only later scans can alarm it again; the first one stays"),
 		o.Get("/history/resolve", "resolveThen", o.Viewer, a.resolveThen,
 			"What a link or a code opened at a past moment, and who changed it since"),
 

@@ -358,6 +358,40 @@ func TestACopiedCodeRaisesOneAlarm(t *testing.T) {
 	if a := call(t, s, "GET", "/alarms?open=true", ""); a.Body != `{"alarms":[]}`+"\n" {
 		t.Error(a.Body)
 	}
+	// Issue 28, 2: it stands on the code and in the list of codes until somebody takes it back, and a scan of a later time
+	// alarms the code again when there are enough of them.
+	at, lookup := fmt.Sprintf("/batches/%d", batch), fmt.Sprintf(`{"application_id":%d,"code_index":2}`, batch)
+	says := func(method, path, body, want string) {
+		t.Helper()
+		if a := call(t, s, method, path, body); !strings.Contains(a.Body, want) {
+			t.Errorf("%s %s: %d %s, want %s in it", method, path, a.Status, a.Body, want)
+		}
+	}
+	says("POST", "/codes/lookup", lookup, `"alarms":[{"id":1,"kind":"copied_code"`)
+	says("GET", at+"/runs", "", `"alarmed":[2]`)
+	says("GET", at+"/alarm", "", `"threshold":100,"off":false,"own":false,"standing":1}`)
+	says("GET", at+"/alarm/replay?threshold=500", "", `"alarms":0,"raised":1,"dismissed":0,`)
+	says("PUT", at+"/alarm", `{"threshold":5,"off":true}`, "choose one")
+	says("PUT", at+"/alarm", `{"off":true}`, `"off":true,"own":true`)
+	says("GET", at+"/alarm/replay", "", "say one, such as 100")
+	says("PUT", at+"/alarm", `{}`, `"threshold":100,"off":false,"own":false`)
+	if a := call(t, s, "POST", "/alarms/1/dismiss", `{"note":""}`); a.Status != 422 {
+		t.Errorf("without a note: %d %s", a.Status, a.Body)
+	}
+	says("POST", "/alarms/1/dismiss", `{"note":"on show","actor":"eve"}`, `"dismissed_by":"eve","note":"on show"`)
+	says("GET", "/alarms?standing=true", "", `{"alarms":[]}`)
+	says("GET", at+"/alarm/replay?threshold=90", "", `"alarms":1,"raised":1,"dismissed":1,"still_dismissed":1,"first":[{"code_index":2,`)
+	says("GET", at+"/codes/2/scans", "", `"score":0,"threshold":100,"dismissed_at":`)
+	says("GET", "/changes?kind=alarm", "", `"did":"dismiss","detail":{"note":"on show"}`)
+	s.Advance(time.Minute)
+	for user := range 20 {
+		scan(2, user)
+	}
+	call(t, s, "GET", "/statistics?wait=true", "")
+	says("GET", fmt.Sprintf("/alarms?open=true&application_id=%d", batch), "", `{"alarms":[{"id":3,`)
+	if a := call(t, s, "POST", "/codes/lookup", lookup); strings.Count(a.Body, `"kind":"copied_code"`) != 1 {
+		t.Errorf("the code: %s", a.Body)
+	}
 	if a := call(t, s, "POST", "/statistics/recount", ""); !strings.Contains(a.Body, `"differences":0`) {
 		t.Error(a.Body)
 	}

@@ -23,6 +23,7 @@ func (c *Console) codePages() map[string]func(*visit) {
 		"GET /console/codes/{batch}":          c.batch,
 		"GET /console/codes/{batch}/list.csv": c.codeList,
 		"POST /console/codes/{batch}/serials": c.bindSerials,
+		"POST /console/codes/{batch}/alarm":   c.setBatchAlarm,
 	}
 }
 
@@ -33,6 +34,7 @@ type codesView struct {
 	Asked   string
 	Found   *client.StoredCode
 	Scans   *client.CodeScans // nil: those that may not, or there are none
+	Alarms  []alarmView       // that stand for the code
 	Fault   string
 	Sure    *sure
 }
@@ -71,6 +73,12 @@ func (c *Console) codes(v *visit) {
 			return
 		}
 		if data.Found != nil {
+			var standing []client.Alarm
+			for _, a := range data.Found.Alarms {
+				standing = append(standing, client.Alarm{ID: a.ID, Kind: a.Kind, ApplicationID: data.Found.ApplicationID, At: a.At, Score: a.Score,
+					Reasons: a.Reasons, AcknowledgedAt: a.AcknowledgedAt, AcknowledgedBy: a.AcknowledgedBy})
+			}
+			data.Alarms = v.withReasons(standing)
 			at := fmt.Sprintf("/batches/%d/codes/%d/scans", data.Found.ApplicationID, data.Found.CodeIndex)
 			if err := v.ask("GET", at, nil, &data.Scans); err != nil {
 				data.Scans = nil // the code is what was asked for
@@ -118,7 +126,8 @@ type batchView struct {
 	Fault    string
 	Sure     *sure
 	Segments []client.CodeRange
-	Serials  string // as they were typed
+	Serials  string          // as they were typed
+	Alarm    *batchAlarmView // nil: those that may not
 }
 
 // runView is a run of the map.
@@ -127,6 +136,9 @@ type runView struct {
 	State string // void, frozen, redeemed, active or free: the strongest
 	Count int64
 }
+
+// FirstOf are the first of many codes, as many as a row has room for.
+func (v view) FirstOf(indexes []int64) []int64 { return indexes[:min(len(indexes), 10)] }
 
 // stateOf is the word for the strongest of what is true of codes.
 func stateOf(r client.CodeRun) string {
@@ -187,6 +199,14 @@ func (v *visit) showBatch(status int, id int64, data batchView) {
 	data.Events, data.Whole = events.Events, len(events.Events) < mostEvents
 	for from := int64(0); from < data.Batch.Count && len(data.Segments) < mostSegments; from += int64(data.Batch.Segment) {
 		data.Segments = append(data.Segments, client.CodeRange{From: from, To: min(from+int64(data.Batch.Segment), data.Batch.Count) - 1})
+	}
+	if (view{visit: v}).May("marketer") {
+		if data.Alarm == nil {
+			data.Alarm = &batchAlarmView{}
+		}
+		if v.failed(v.ask("GET", at+"/alarm", nil, &data.Alarm.BatchAlarm)) {
+			return
+		}
 	}
 	v.show(status, "batch", data)
 }

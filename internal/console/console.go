@@ -434,7 +434,8 @@ func (v *visit) show(status int, name string, data any) {
 	}
 	for _, one := range places {
 		here := strings.HasPrefix(v.r.URL.Path, Root+"/"+one) || one == "accounts" && strings.HasPrefix(v.r.URL.Path, Root+"/platforms") ||
-			one == "codes" && strings.HasPrefix(v.r.URL.Path, Root+"/packages")
+			one == "codes" && strings.HasPrefix(v.r.URL.Path, Root+"/packages") ||
+			one == "statistics" && strings.HasPrefix(v.r.URL.Path, Root+"/alarms")
 		s.Places = append(s.Places, place{one, Root + "/" + one, here})
 	}
 	if v.c.Emulates {

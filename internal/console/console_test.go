@@ -150,7 +150,9 @@ var pages = []struct {
 	{"GET", "/console/statistics", operations.Marketer},
 	{"GET", "/console/statistics?by=&group=app&count=first", operations.Marketer},
 	{"GET", "/console/statistics/numbers.csv", operations.Marketer}, {"GET", "/console/statistics/scans.parquet", operations.Marketer},
-	{"POST", "/console/statistics", operations.Marketer},
+	{"POST", "/console/statistics", operations.Operator},
+	{"GET", "/console/alarms", operations.Marketer}, {"POST", "/console/alarms", operations.Marketer},
+	{"POST", "/console/codes/BATCH/alarm", operations.Operator},
 	{"GET", "/console/platforms", operations.Viewer}, {"POST", "/console/platforms", operations.Operator},
 	{"GET", "/console/operate", operations.Operator}, {"POST", "/console/operate", operations.Admin},
 	{"GET", "/console/operate/audit", operations.Operator}, {"POST", "/console/operate/audit", operations.Operator},
@@ -197,7 +199,7 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 	}
 	did := map[string]string{"/console/calls/" + rid: "fault", "/console/people": "delete-key", "/console/emulator": "fault",
 		"/console/codes": "freeze", "/console/rules/do": "publish", "/console/accounts/shop": "jump-on",
-		"/console/statistics":       "acknowledge",
+		"/console/statistics": "recount", "/console/alarms": "acknowledge",
 		"/console/operate/settings": "reset", "/console/operate/webhooks": "test", "/console/operate/checks": "domain",
 		"/console/platforms/plat": "put"}
 	var scan struct {
@@ -215,6 +217,7 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 		"/console/packages/PACKAGE":      {"did": {"spoil"}, "ranges": {"5000"}, "sure": {fill.Replace("PACKAGE")}},
 		"/console/packages/PACKAGE/file": {"passphrase": {"a passphrase of the test"}},
 		"/console/codes/BATCH/serials":   {"serials": {"7,TEA-0007"}},
+		"/console/codes/BATCH/alarm":     {"did": {"off"}},
 		"/console/operate/apps":          {"did": {"delete"}, "name": {"nobody"}, "sure": {"nobody"}},
 		"/console/operate/bulk":          {"did": {"check"}, "what": {"accounts"}, "text": {`{"appid":"bulk","kind":"mini_program"}`}},
 		"/console/calls/deviations":      {"did": {"forget"}, "account": {"shop"}},
@@ -250,7 +253,7 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 			case may:
 				ok = p.Status == http.StatusSeeOther || p.Status == http.StatusNotFound || // there is no such change
 					p.Status == http.StatusOK && slices.Contains([]string{"/console/operate/audit", "/console/statistics/scans",
-						"/console/packages/PACKAGE/file", "/console/operate/bulk"}, c.path)
+						"/console/packages/PACKAGE/file", "/console/operate/bulk", "/console/statistics"}, c.path)
 			default:
 				ok = p.Status == http.StatusForbidden
 			}

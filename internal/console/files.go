@@ -37,6 +37,9 @@ type (
 		Reasons       string     `parquet:"reasons"`
 		SeenAt        *time.Time `parquet:"acknowledged_at,optional,timestamp(millisecond)"`
 		SeenBy        string     `parquet:"acknowledged_by"`
+		DismissedAt   *time.Time `parquet:"dismissed_at,optional,timestamp(millisecond)"`
+		DismissedBy   string     `parquet:"dismissed_by"`
+		Note          string     `parquet:"note"`
 	}
 )
 
@@ -91,19 +94,19 @@ func (c *Console) download(v *visit) {
 			return []string{r.Place, digits(r.Scans)}
 		})
 	case "alarms":
-		found, err := v.alarms(asked, mostInFile)
+		found, err := v.alarmList(v.alarmsAsked(), "", mostInFile)
 		if v.failed(err) {
 			return
 		}
 		var rows []alarmFile
 		for _, a := range found {
 			rows = append(rows, alarmFile{a.ID, a.Kind, a.ApplicationID, a.CodeIndex, a.At, a.ScanID, a.Score, strings.Join(a.Reasons, " "),
-				a.AcknowledgedAt, a.AcknowledgedBy})
+				a.AcknowledgedAt, a.AcknowledgedBy, a.DismissedAt, a.DismissedBy, a.Note})
 		}
 		sendTable(v, table, format, rows, []string{"id", "kind", "application_id", "code_index", "at", "scan_id", "score", "reasons",
-			"acknowledged_at", "acknowledged_by"}, func(r alarmFile) []string {
+			"acknowledged_at", "acknowledged_by", "dismissed_at", "dismissed_by", "note"}, func(r alarmFile) []string {
 			return []string{digits(r.ID), r.Kind, digits(r.ApplicationID), digits(r.CodeIndex), iso(&r.At), r.ScanID, digits(r.Score),
-				r.Reasons, iso(r.SeenAt), r.SeenBy}
+				r.Reasons, iso(r.SeenAt), r.SeenBy, iso(r.DismissedAt), r.DismissedBy, r.Note}
 		})
 	case "scans":
 		span := asked.fields("from", "to")

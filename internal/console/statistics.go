@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/qrjump/qrjump/client"
@@ -16,8 +15,10 @@ import (
 func (c *Console) numberPages() map[string]func(*visit) {
 	return map[string]func(*visit){
 		"GET /console/statistics":         c.statistics,
-		"POST /console/statistics":        c.actOnAlarm,
+		"POST /console/statistics":        c.recount,
 		"GET /console/statistics/{table}": c.download,
+		"GET /console/alarms":             c.alarms,
+		"POST /console/alarms":            c.actOnAlarm,
 	}
 }
 
@@ -34,8 +35,6 @@ type statisticsView struct {
 	Numbers                    client.Statistics
 	Chart                      chart
 	Misses                     []client.Miss
-	Alarms                     []alarmView
-	All                        bool // alarms that somebody has seen too
 	Recount                    *client.Recount
 	asked                      url.Values
 }
@@ -55,7 +54,7 @@ func (s statisticsView) File(table, format string) string {
 func (v *visit) question() (view statisticsView) {
 	q := v.r.URL.Query()
 	view = statisticsView{By: q.Get("by"), Group: q.Get("group"), Count: q.Get("count"), From: q.Get("from"), To: q.Get("to"),
-		Groups: groups, All: q.Get("alarms") == "all", asked: url.Values{}}
+		Groups: groups, asked: url.Values{}}
 	if !q.Has("by") {
 		view.By = "day"
 	}
@@ -69,9 +68,6 @@ func (v *visit) question() (view statisticsView) {
 			view.asked.Set(name, value)
 			view.Only = append(view.Only, only{name, value})
 		}
-	}
-	if view.All {
-		view.asked.Set("alarms", "all")
 	}
 	return view
 }
@@ -98,34 +94,6 @@ func (v *visit) misses(s statisticsView, limit int) ([]client.Miss, error) {
 	return list.Places, err
 }
 
-func (v *visit) alarms(s statisticsView, limit int) ([]alarmView, error) {
-	var list struct{ Alarms []client.Alarm }
-	if err := v.ask("GET", fmt.Sprintf("/alarms?open=%v&limit=%d", !s.All, limit), nil, &list); err != nil {
-		return nil, err
-	}
-	shown := make([]alarmView, 0, len(list.Alarms))
-	for _, one := range list.Alarms {
-		a := alarmView{Alarm: one}
-		for _, reason := range one.Reasons {
-			a.Reasons = append(a.Reasons, view{visit: v}.In(reason.English, reason.Chinese))
-		}
-		if len(a.Reasons) == 0 { // of a server that says none
-			a.Reasons = []string{string(one.Why)}
-		}
-		shown = append(shown, a)
-	}
-	return shown, nil
-}
-
-// alarmView is an alarm with its reasons in the reader's language.
-type alarmView struct {
-	client.Alarm
-	Reasons []string
-}
-
-// Code is the code's name, as people type it.
-func (a alarmView) Code() string { return fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex) }
-
 func (c *Console) statistics(v *visit) { v.showStatistics(nil) }
 
 func (v *visit) showStatistics(again *client.Recount) {
@@ -138,56 +106,19 @@ func (v *visit) showStatistics(again *client.Recount) {
 	if data.Misses, err = v.misses(data, 20); v.failed(err) {
 		return
 	}
-	if data.Alarms, err = v.alarms(data, 50); v.failed(err) {
-		return
-	}
 	data.Chart = v.draw(data)
 	v.show(http.StatusOK, "statistics", data)
 }
 
-// actOnAlarm notes that an alarm was seen, or freezes its code; or it counts all scans again.
-func (c *Console) actOnAlarm(v *visit) {
-	form := v.r.FormValue
-	var err error
-	switch form("did") {
-	case "recount":
-		var again client.Recount
-		if !v.failed(v.ask("POST", "/statistics/recount", nil, &again)) {
-			v.showStatistics(&again)
-		}
-		return
-	case "acknowledge":
-		id, wrong := strconv.ParseInt(form("id"), 10, 64)
-		if wrong != nil {
-			v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
-			return
-		}
-		who := v.caller.Name
-		if who == "" {
-			who = "admin"
-		}
-		err = v.ask("POST", fmt.Sprintf("/alarms/%d/acknowledge", id), map[string]string{"actor": who}, nil)
-	case "freeze":
-		first, second, _ := strings.Cut(form("code"), ":")
-		batch, wrong := strconv.ParseInt(first, 10, 64)
-		index, bad := strconv.ParseInt(second, 10, 64)
-		if wrong != nil || bad != nil {
-			v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
-			return
-		}
-		if !v.sure("sure.freeze", form("code")) {
-			return
-		}
-		body := map[string]any{"did": "freeze", "ranges": []map[string]int64{{"from": index, "to": index}}}
-		err = v.ask("POST", fmt.Sprintf("/batches/%d/states", batch), body, nil)
-	default:
+// recount counts all scans again.
+func (c *Console) recount(v *visit) {
+	if v.r.FormValue("did") != "recount" {
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
-	if !v.failed(err) {
-		to := v.r.URL.Query()
-		to.Set("done", "alarm")
-		v.redirect(Root + "/statistics?" + to.Encode())
+	var again client.Recount
+	if !v.failed(v.ask("POST", "/statistics/recount", nil, &again)) {
+		v.showStatistics(&again)
 	}
 }
 

@@ -284,8 +284,28 @@ func walkScans(c *recorded, batch string) {
 	c.get("/console/statistics/scans/"+first.ID).wants(c.t, "https://shop.example/7")
 	c.post("/console/statistics", "did=recount").wants(c.t, "0 differ")
 	c.post("/console/statistics/scans", "did=erase&user=ann&sure=ann").wants(c.t, "1 scans were made anonymous")
-	c.post("/console/statistics", "did=acknowledge&id="+copiedCode(c, batch))
+	walkAlarms(c, batch)
 	c.get("/console/scan?text=https://shop.example/7&moment=then&at=2026-01-15T01:59:00Z")
+}
+
+// walkAlarms looks at an alarm where it stands, asks what another threshold would have given, chooses it, and takes the alarm back.
+func walkAlarms(c *recorded, batch string) {
+	c.t.Helper()
+	id := copiedCode(c, batch)
+	c.get("/console/alarms").wants(c.t, batch+":7", `name="note"`)
+	c.get("/console/codes?code="+batch+":7").wants(c.t, `<span class="tag bad">Open</span>`)
+	c.get("/console/codes/"+batch).wants(c.t, "1 with an alarm", "A code is alarmed from a score of 100 on.", "Alarms that stand: 1")
+	c.post("/console/alarms", "did=acknowledge&id="+id)
+	c.post("/console/codes/"+batch+"/alarm", "did=replay&threshold=100").wants(c.t,
+		"the last 90 days would have given 1 alarms, of 1 codes", "There were 1, of which 0 were dismissed")
+	c.post("/console/codes/"+batch+"/alarm", "did=set&threshold=900")
+	c.wants = http.StatusUnprocessableEntity
+	c.post("/console/codes/"+batch+"/alarm", "did=set&threshold=many").wants(c.t, `value="many"`)
+	c.post("/console/alarms", "did=dismiss&note=+&id="+id).wants(c.t, "Say in up to 1,000 characters why", `aria-invalid="true"`)
+	c.wants = 0
+	c.post("/console/alarms", "did=dismiss&note=a+gift&id="+id)
+	c.get("/console/alarms?which=all&lang=zh").wants(c.t, "已撤销", "a gift")
+	c.get("/console/codes/"+batch+"?lang=en").wants(c.t, "A code is alarmed from a score of 900 on.", "Alarms that stand: 0")
 }
 
 // copiedCode scans a code as if it were in many hands, and returns the number of the alarm.

@@ -57,7 +57,8 @@ var guardedChanges = map[string]guardedChange{
 
 // unguardedChanges are those of things that have no revision, with the reason.
 var unguardedChanges = map[string]string{
-	"eraseUser": "what is erased is counted, not edited", "putDomain": "a word about a host, said whole", "deleteDomain": "likewise",
+	"putBatchAlarm": "a threshold stands beside the batch and has no revision: the last one chosen counts",
+	"eraseUser":     "what is erased is counted, not edited", "putDomain": "a word about a host, said whole", "deleteDomain": "likewise",
 	"forgetScanNode": "a node comes and goes by itself", "forgetDeviations": "a list that callers fill",
 	"deleteScanKey":  "a key never changes",
 	"deleteAdminKey": "likewise", "moveClock": "the emulator's", "clearFaults": "the emulator's", "setStubs": "the emulator's",

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
@@ -61,6 +62,17 @@ func TestASpoiledCodeThatIsScannedRaisesOneAlarm(t *testing.T) {
 		if a := answer("GET", "/alarms?open=true", ""); strings.Count(a.Body, `"kind":`) != 1 ||
 			!strings.Contains(a.Body, fmt.Sprintf(`"kind":"spoiled_code","application_id":%d,"code_index":8,`, batch.ID)) {
 			t.Errorf("after it: %s", a.Body)
+		}
+		answer("POST", "/alarms/1/dismiss", `{"note":"read off a photograph of the proof"}`)
+		if a := answer("GET", "/alarms?standing=true", ""); a.Body != `{"alarms":[]}`+"\n" {
+			t.Errorf("dismissed: %s", a.Body)
+		}
+		s.Advance(time.Minute)
+		scan(8)
+		answer("GET", "/statistics?wait=true", "")
+		if a := answer("GET", "/alarms?standing=true", ""); strings.Count(a.Body, `"kind":"spoiled_code"`) != 1 ||
+			!strings.Contains(a.Body, `"id":3,`) {
+			t.Errorf("a scan after the dismissal: %s", a.Body)
 		}
 		if a := answer("POST", "/statistics/recount", ""); !strings.Contains(a.Body, `"differences":0`) {
 			t.Errorf("a recount: %s", a.Body)

@@ -19,15 +19,19 @@ func (s *Server) openWebhooks() {
 	s.webhooks = &webhooks.Book{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random, Log: currentLog{s}, Turned: s.counter.Turned,
 		LastAlarm: s.store.LastAlarm,
 		Alarms: func(ctx context.Context, after int64, limit int) ([]webhooks.Alarm, error) {
-			list, err := s.counter.Alarms(ctx, after, false, limit)
+			list, err := s.counter.News(ctx, after, limit)
 			if err != nil {
 				return nil, err
 			}
 			alarms := make([]webhooks.Alarm, len(list))
 			for i, a := range list {
-				alarms[i] = webhooks.Alarm{ID: a.ID, At: a.At,
-					Data: alarmData{ID: a.ID, Kind: a.Kind, ApplicationID: a.Batch, CodeIndex: a.Index,
-						At: a.At.UTC(), ScanID: a.Scan, Score: a.Score, Why: a.Why}}
+				data := alarmData{ID: a.ID, Kind: a.Kind, ApplicationID: a.Batch, CodeIndex: a.Index,
+					At: a.At.UTC(), ScanID: a.Scan, Score: a.Score, Why: a.Why}
+				alarms[i] = webhooks.Alarm{Number: a.Number, At: a.At, Data: data}
+				if a.Dismissed {
+					data.Dismissed = &dismissalData{At: a.DismissedAt.UTC(), By: a.DismissedBy, Note: a.Note}
+					alarms[i] = webhooks.Alarm{Number: a.Number, At: a.DismissedAt, Dismissed: true, Data: data}
+				}
 			}
 			return alarms, nil
 		},
@@ -45,6 +49,15 @@ type alarmData struct {
 	ScanID        string    `json:"scan_id"`
 	Score         int64     `json:"score"`
 	Why           stats.Why `json:"why"`
+
+	Dismissed *dismissalData `json:"dismissed,omitempty"`
+}
+
+// dismissalData is how an alarm was taken back.
+type dismissalData struct {
+	At   time.Time `json:"at"`
+	By   string    `json:"by"`
+	Note string    `json:"note"`
 }
 
 // currentLog is the ledger that counts at the moment of asking.

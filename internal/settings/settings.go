@@ -98,6 +98,7 @@ type Settings struct {
 
 	StatisticsHourDays int `json:"statistics_hour_days"`
 	StatisticsDayDays  int `json:"statistics_day_days"`
+	AlarmThreshold     int `json:"alarm_threshold"`
 
 	RIDLogRows  int       `json:"rid_log_rows"`
 	APIIPs      Addresses `json:"api_ips"`
@@ -199,6 +200,7 @@ func Defaults() Settings {
 		QRCodeLimit:  100_000, // Contract: rules 3.5
 		PictureLimit: 20,
 
+		AlarmThreshold: 100, // docs/alarms.md: at most one honest code in a thousand gets there
 		ScanDurability: Durable,
 		SecondFactor:   Optional,
 		ScanDays:       400, // a year and a month: this month beside the same one of last year

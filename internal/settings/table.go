@@ -66,6 +66,9 @@ var Table = []Field{
 	{Name: "statistics_day_days", Max: 36_500,
 		Meaning: "days that it is kept by day, in whole months; hours of these and what found nothing go too, months stay; 0 = for ever",
 		Effect:  shed},
+	{Name: "alarm_threshold", Max: 100_000,
+		Meaning: "the score from which a code is alarmed because it looks copied, where its batch has none of its own; 0 = off",
+		Effect:  AtOnce + "; an alarm that is there stays"},
 
 	{Name: "rid_log_rows", Max: 100_000_000, Meaning: "calls that openapi/rid/get can find, beside the seven days; 0 = no log"},
 	{Name: "api_ips", Meaning: "what get_api_domain_ip answers; none = where the call arrived", Limits: "at most 256 addresses and ranges"},

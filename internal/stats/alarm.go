@@ -21,8 +21,8 @@ const (
 	Spoiled = "spoiled_code"
 )
 
-// Alarm says what is wrong with a code by its scans. A code has one alarm of a
-// kind, for ever.
+// Alarm says what is wrong with a code by its scans. An alarm stands until somebody
+// dismisses it, and of a code and a kind one alarm at most stands.
 type Alarm struct {
 	ID   int64
 	Kind string
@@ -33,6 +33,28 @@ type Alarm struct {
 	Why    Why
 	SeenAt time.Time // zero = not acknowledged
 	SeenBy string
+	// DismissedAt is when somebody said that the code is no copy; zero = the alarm stands.
+	DismissedAt time.Time
+	DismissedBy string
+	Note        string // why it was dismissed
+	Dismissal   int64  // the number of the dismissal, of the sequence that alarms have; 0 = it stands
+}
+
+// AlarmQuery says which alarms are wanted; the zero value wants none of the limits.
+type AlarmQuery struct {
+	After    int64     // only alarms after this number
+	Open     bool      // only those that nobody acknowledged or dismissed
+	Standing bool      // only those that nobody dismissed
+	Batch    int64     // only of this batch; 0 = of any
+	Code     *CodeName // only of this code
+	Limit    int
+}
+
+// News is an alarm that was raised, or one that was dismissed, in the order in which that happened.
+type News struct {
+	Number    int64
+	Dismissed bool
+	Alarm
 }
 
 // Why is what was known of the code then.
@@ -45,13 +67,8 @@ type Why struct {
 	Days     int   `json:"days"`
 }
 
-// AlarmScore is the score from which a code counts as copied. It was chosen so
-// that at most one honest code in a thousand reaches it; docs/alarms.md has
-// the table.
-const AlarmScore = 100
-
 // Score says how much the scans of a code look as if it stood on more than one
-// item; from AlarmScore on there is an alarm.
+// item; from the threshold of its batch on there is an alarm.
 func (c *CodeScans) Score() int {
 	points := 0.0
 	// An item is in few hands: its buyer's, their family's, a shop's.

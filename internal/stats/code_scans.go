@@ -33,6 +33,10 @@ type CodeScans struct {
 	Days  int // on which it was scanned; stops at manyDays
 	// Erased is how many of the users had their data erased.
 	Erased int
+	// DismissedAt is when an alarm of the code was last dismissed; zero = none ever was.
+	DismissedAt time.Time
+	// since is what is known of the scans after DismissedAt alone; nil = no alarm was dismissed.
+	since *CodeScans
 
 	networks, regions, days []uint32 // sorted
 	hours                   uint32
@@ -72,17 +76,36 @@ type codeState struct {
 	Erased   int     `json:"e,omitempty"`
 }
 
+// sinceState is what a row keeps of the scans since an alarm was dismissed.
+type sinceState struct {
+	From  int64 `json:"f"` // when that was, in milliseconds: another dismissal begins anew
+	Scans int64 `json:"s"`
+	codeState
+}
+
 // row is what is stored.
 func (c *CodeScans) row() CodeRow {
-	state, err := json.Marshal(codeState{Users: textUnlessEmpty(&c.Users), Networks: numbersText(c.networks),
-		Regions: numbersText(c.regions), Days: numbersText(c.days),
-		Hours: c.hours, Trips: c.Trips, Region: c.there.Region, Known: c.there.Known, Lat: c.there.Lat, Lon: c.there.Lon, At: c.thereAt,
-		By: c.thereBy, Erased: c.Erased})
+	row := CodeRow{CodeName: c.CodeName, Scans: c.Scans, Users: c.Users.Count(), FirstAt: c.FirstAt, LastAt: c.LastAt,
+		Score: int64(c.Score()), State: stateText(c.state()), Dismissed: c.DismissedAt}
+	if c.since != nil {
+		row.Since = stateText(sinceState{From: c.DismissedAt.UnixMilli(), Scans: c.since.Scans, codeState: c.since.state()})
+	}
+	return row
+}
+
+func stateText(state any) string {
+	text, err := json.Marshal(state)
 	if err != nil {
 		panic(err) // texts and finite numbers
 	}
-	return CodeRow{CodeName: c.CodeName, Scans: c.Scans, Users: c.Users.Count(), FirstAt: c.FirstAt, LastAt: c.LastAt,
-		Score: int64(c.Score()), State: string(state)}
+	return string(text)
+}
+
+func (c *CodeScans) state() codeState {
+	return codeState{Users: textUnlessEmpty(&c.Users), Networks: numbersText(c.networks),
+		Regions: numbersText(c.regions), Days: numbersText(c.days),
+		Hours: c.hours, Trips: c.Trips, Region: c.there.Region, Known: c.there.Known, Lat: c.there.Lat, Lon: c.there.Lon, At: c.thereAt,
+		By: c.thereBy, Erased: c.Erased}
 }
 
 func textUnlessEmpty(s *Sketch) string {
@@ -94,12 +117,31 @@ func textUnlessEmpty(s *Sketch) string {
 
 // readCode is the inverse of row.
 func readCode(r CodeRow) (*CodeScans, error) {
-	c := &CodeScans{CodeName: r.CodeName, Scans: r.Scans, FirstAt: r.FirstAt, LastAt: r.LastAt}
+	c := &CodeScans{CodeName: r.CodeName, Scans: r.Scans, FirstAt: r.FirstAt, LastAt: r.LastAt, DismissedAt: r.Dismissed}
 	var state codeState
 	err := json.Unmarshal([]byte(r.State), &state)
 	if err == nil {
-		c.Users, err = DecodeSketch(state.Users)
+		err = c.setState(state)
 	}
+	if err == nil && !r.Dismissed.IsZero() {
+		c.since = &CodeScans{CodeName: r.CodeName}
+		var since sinceState
+		if r.Since != "" {
+			err = json.Unmarshal([]byte(r.Since), &since)
+		}
+		if err == nil && since.From == r.Dismissed.UnixMilli() {
+			c.since.Scans = since.Scans
+			err = c.since.setState(since.codeState)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("what is known of the scans of code %d of application %d cannot be read: %w", r.Index, r.Batch, err)
+	}
+	return c, nil
+}
+
+func (c *CodeScans) setState(state codeState) (err error) {
+	c.Users, err = DecodeSketch(state.Users)
 	for _, list := range []struct {
 		text string
 		into *[]uint32
@@ -108,14 +150,37 @@ func readCode(r CodeRow) (*CodeScans, error) {
 			*list.into, err = readNumbers(list.text)
 		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("what is known of the scans of code %d of application %d cannot be read: %w", r.Index, r.Batch, err)
-	}
 	c.hours, c.Trips, c.Erased = state.Hours, state.Trips, state.Erased
 	c.there, c.thereAt = place{Region: state.Region, Known: state.Known, Lat: state.Lat, Lon: state.Lon}, state.At
 	c.thereBy = state.By
 	c.count()
-	return c, nil
+	return err
+}
+
+// judged is what the code's alarm goes by: its scans, or those after its last alarm was dismissed.
+func (c *CodeScans) judged() *CodeScans {
+	if c.since != nil {
+		return c.since
+	}
+	return c
+}
+
+// AlarmScore is the score that alarms go by: that of all scans, or of those after the last alarm was dismissed.
+func (c *CodeScans) AlarmScore() int { return c.judged().Score() }
+
+// after reports whether a scan comes after every dismissal, so that the code can be alarmed by it.
+func (c *CodeScans) after(e *ledger.Event) bool { return c.since == nil || e.At.After(c.DismissedAt) }
+
+// replaceUser puts a number in the place of a user, in what is known of all scans and of those since a dismissal.
+func (c *CodeScans) replaceUser(user ledger.UserHash, by uint64) (changed bool) {
+	if c.Users.Replace(user, by) || c.Users.registers != nil {
+		c.Erased++
+		if c.thereBy == uint32(userNumber(user)) {
+			c.thereBy = uint32(by)
+		}
+		changed = true
+	}
+	return c.since != nil && c.since.replaceUser(user, by) || changed
 }
 
 func (c *CodeScans) count() {
@@ -124,6 +189,9 @@ func (c *CodeScans) count() {
 
 // add counts one more scan. The events come in the order of the log.
 func (c *CodeScans) add(e *ledger.Event, day int64, hourOfDay int, at place) {
+	if c.since != nil && c.after(e) {
+		c.since.add(e, day, hourOfDay, at)
+	}
 	if c.Scans == 0 {
 		c.FirstAt = e.At
 	}

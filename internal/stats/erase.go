@@ -262,11 +262,7 @@ func (c *Counter) replace(ctx context.Context, keys map[UsersKey]bool, names map
 				if err != nil {
 					return err
 				}
-				if one.Users.Replace(user, by) || one.Users.registers != nil {
-					one.Erased++
-					if one.thereBy == uint32(userNumber(user)) {
-						one.thereBy = uint32(by)
-					}
+				if one.replaceUser(user, by) {
 					changed = append(changed, one.row())
 				}
 			}

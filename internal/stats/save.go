@@ -128,6 +128,10 @@ func (c *Counter) saveCodes(ctx context.Context, tx Tx, names []CodeName) (map[i
 	if err != nil {
 		return nil, err
 	}
+	thresholds, err := c.thresholds(ctx, tx, names)
+	if err != nil {
+		return nil, err
+	}
 	firsts := map[int32]int64{} // by cell
 	changed := make([]CodeRow, 0, len(names))
 	for _, name := range names {
@@ -137,20 +141,20 @@ func (c *Counter) saveCodes(ctx context.Context, tx Tx, names []CodeName) (map[i
 				return nil, err
 			}
 		}
-		before, asked := one.Score(), false
+		asked, raised := false, false
 		for _, i := range p.byCode[name] {
 			e := &p.codes[i]
 			if one.Scans == 0 {
 				firsts[e.cell]++
 			}
 			c.addToCode(one, &e.Event, c.state.Offset)
-			score := one.Score()
-			if before < AlarmScore && score >= AlarmScore {
+			if threshold := thresholds(name.Batch); !raised && threshold != NoAlarm && one.after(&e.Event) &&
+				int64(one.AlarmScore()) >= threshold {
+				raised = true // now, or it stands already
 				if err := c.alarm(ctx, tx, Copied, one, &e.Event); err != nil {
 					return nil, err
 				}
 			}
-			before = score
 			if e.Reason != string(codes.IsVoid) || asked {
 				continue
 			}
@@ -182,8 +186,8 @@ func (c *Counter) addToCode(one *CodeScans, e *ledger.Event, offset int64) {
 var alarmed = map[string]string{Copied: "a code looks as if it was copied", Spoiled: "a code that a printer spoiled was scanned"}
 
 func (c *Counter) alarm(ctx context.Context, tx Tx, kind string, one *CodeScans, e *ledger.Event) error {
-	a, fresh, err := tx.AddAlarm(ctx, Alarm{Kind: kind, CodeName: one.CodeName, At: e.At, Scan: e.ID.String(), Score: int64(one.Score()),
-		Why: one.why()})
+	a, fresh, err := tx.AddAlarm(ctx, Alarm{Kind: kind, CodeName: one.CodeName, At: e.At, Scan: e.ID.String(),
+		Score: int64(one.AlarmScore()), Why: one.judged().why()})
 	if err != nil || !fresh {
 		return err
 	}

@@ -281,6 +281,9 @@ type CodeRow struct {
 	LastAt  time.Time // the latest
 	Score   int64
 	State   string // the rest, see CodeScans
+	Since   string // the same of the scans since an alarm was dismissed; "" = none
+	// Dismissed is when an alarm of the code was last dismissed. It is read with the row, and stored with the alarm.
+	Dismissed time.Time
 }
 
 // State is how far the counting is.
@@ -410,15 +413,30 @@ type Tx interface {
 	// largest first.
 	Misses(ctx context.Context, from, to int64, limit int) ([]MissRow, error)
 
-	// AddAlarm stores an alarm and gives it its number; false where the code
-	// has one of this kind.
+	// AddAlarm stores an alarm and gives it its number; false where one of this kind
+	// stands for the code, or was dismissed after the scan.
 	AddAlarm(ctx context.Context, a Alarm) (Alarm, bool, error)
-	// Alarms returns alarms after a number, oldest first.
-	Alarms(ctx context.Context, after int64, open bool, limit int) ([]Alarm, error)
-	// Alarm is the alarm of a code and a kind, ErrNoAlarm where there is none.
+	// Alarms returns alarms, oldest first.
+	Alarms(ctx context.Context, q AlarmQuery) ([]Alarm, error)
+	// News returns what happened to alarms after a number, oldest first.
+	News(ctx context.Context, after int64, limit int) ([]News, error)
+	// Alarm is the alarm of a kind that stands for a code, ErrNoAlarm where none does.
 	Alarm(ctx context.Context, kind string, name CodeName) (Alarm, error)
+	// Alarmed are the indexes of the codes of a range for which an alarm stands, in order.
+	Alarmed(ctx context.Context, batch int64, r codes.Range) ([]int64, error)
 	// Acknowledge notes who has seen an alarm; ErrNoAlarm where there is none.
 	Acknowledge(ctx context.Context, id int64, by string, at time.Time) (Alarm, error)
+	// Dismiss notes who said that the code of an alarm is no copy, and why; ErrNoAlarm
+	// where there is none. The first one stays.
+	Dismiss(ctx context.Context, id int64, by, note string, at time.Time) (Alarm, error)
+	// Thresholds are the scores from which codes of batches are alarmed, of those that have
+	// one of their own; NoAlarm = no score is enough.
+	Thresholds(ctx context.Context, batches []int64) (map[int64]int64, error)
+	// PutThreshold stores that of a batch; nil = it has none of its own any more.
+	PutThreshold(ctx context.Context, batch int64, threshold *int64) error
+	// CodesScoring returns the codes of a batch that were scanned since a moment and have a
+	// score or more, by all their scans, and how many were scanned since then.
+	CodesScoring(ctx context.Context, batch, score int64, since time.Time) (list []CodeRow, scanned int64, err error)
 	// Spoiled reports whether a printer said that it destroyed a code.
 	Spoiled(ctx context.Context, name CodeName) (bool, error)
 

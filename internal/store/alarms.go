@@ -1,8 +1,11 @@
 package store
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/codes"
@@ -11,14 +14,16 @@ import (
 
 var alarmRows = noun[stats.Alarm]{table: "alarms", none: stats.ErrNoAlarm, fields: func(a *stats.Alarm) []field {
 	return []field{{"id", &a.ID}, {"kind", &a.Kind}, {"batch", &a.Batch}, {"idx", &a.Index}, {"at", moment{&a.At}}, {"scan", &a.Scan},
-		{"score", &a.Score}, {"why", inJSON(&a.Why)}, {"seen_at", moment{&a.SeenAt}}, {"seen_by", &a.SeenBy}}
+		{"score", &a.Score}, {"why", inJSON(&a.Why)}, {"seen_at", moment{&a.SeenAt}}, {"seen_by", &a.SeenBy},
+		{"dismissed_at", moment{&a.DismissedAt}}, {"dismissed_by", &a.DismissedBy}, {"note", &a.Note}, {"dismissal", &a.Dismissal}}
 }}.rows()
 
 // AddAlarm implements stats.Tx.
 func (t *Tx) AddAlarm(ctx context.Context, a stats.Alarm) (stats.Alarm, bool, error) {
 	var n int
-	if err := t.row(ctx, `SELECT COUNT(*) FROM alarms WHERE kind = $1 AND batch = $2 AND idx = $3`, a.Kind, a.Batch,
-		a.Index).Scan(&n); err != nil || n > 0 {
+	if err := t.row(ctx, `SELECT COUNT(*) FROM alarms WHERE kind = $1 AND batch = $2 AND idx = $3
+		AND (dismissed_at = 0 OR dismissed_at >= $4)`,
+		a.Kind, a.Batch, a.Index, millis(a.At)).Scan(&n); err != nil || n > 0 {
 		return a, false, err
 	}
 	id, err := t.next(ctx, "alarm")
@@ -31,17 +36,59 @@ func (t *Tx) AddAlarm(ctx context.Context, a stats.Alarm) (stats.Alarm, bool, er
 }
 
 // Alarms implements stats.Tx.
-func (t *Tx) Alarms(ctx context.Context, after int64, open bool, limit int) ([]stats.Alarm, error) {
-	where := `WHERE id > $1`
-	if open {
+func (t *Tx) Alarms(ctx context.Context, q stats.AlarmQuery) ([]stats.Alarm, error) {
+	where, args := `WHERE id > $1`, []any{q.After}
+	and := func(column string, value int64) {
+		args = append(args, value)
+		where += fmt.Sprintf(` AND %s = $%d`, column, len(args))
+	}
+	if q.Open {
 		where += ` AND seen_at = 0`
 	}
-	return alarmRows.all(ctx, t, where+` ORDER BY id LIMIT $2`, after, limit)
+	if q.Open || q.Standing {
+		where += ` AND dismissed_at = 0`
+	}
+	if q.Batch != 0 {
+		and("batch", q.Batch)
+	}
+	if q.Code != nil {
+		and("batch", q.Code.Batch)
+		and("idx", q.Code.Index)
+	}
+	args = append(args, q.Limit)
+	return alarmRows.all(ctx, t, where+fmt.Sprintf(` ORDER BY id LIMIT $%d`, len(args)), args...)
+}
+
+// News implements stats.Tx.
+func (t *Tx) News(ctx context.Context, after int64, limit int) ([]stats.News, error) {
+	raised, err := alarmRows.all(ctx, t, `WHERE id > $1 ORDER BY id LIMIT $2`, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	dismissed, err := alarmRows.all(ctx, t, `WHERE dismissal > 0 AND dismissal > $1 ORDER BY dismissal LIMIT $2`, after, limit)
+	news := make([]stats.News, 0, len(raised)+len(dismissed))
+	for _, a := range raised {
+		news = append(news, stats.News{Number: a.ID, Alarm: a})
+	}
+	for _, a := range dismissed {
+		news = append(news, stats.News{Number: a.Dismissal, Dismissed: true, Alarm: a})
+	}
+	slices.SortFunc(news, func(a, b stats.News) int { return cmp.Compare(a.Number, b.Number) })
+	return news[:min(len(news), limit)], err
 }
 
 // Alarm implements stats.Tx.
 func (t *Tx) Alarm(ctx context.Context, kind string, name stats.CodeName) (stats.Alarm, error) {
-	return alarmRows.one(ctx, t, `kind = $1 AND batch = $2 AND idx = $3`, kind, name.Batch, name.Index)
+	return alarmRows.one(ctx, t, `kind = $1 AND batch = $2 AND idx = $3 AND dismissed_at = 0`, kind, name.Batch, name.Index)
+}
+
+// Alarmed implements stats.Tx.
+func (t *Tx) Alarmed(ctx context.Context, batch int64, r codes.Range) ([]int64, error) {
+	return list(ctx, t, func(scan func(...any) error) (index int64, err error) {
+		err = scan(&index)
+		return index, err
+	}, `SELECT DISTINCT idx FROM alarms WHERE batch = $1 AND idx >= $2 AND idx <= $3 AND dismissed_at = 0
+		ORDER BY idx`, batch, r.From, r.To)
 }
 
 // Spoiled implements stats.Tx.
@@ -56,4 +103,83 @@ func (t *Tx) Acknowledge(ctx context.Context, id int64, by string, at time.Time)
 		return stats.Alarm{}, err
 	}
 	return alarmRows.one(ctx, t, `id = $1`, id)
+}
+
+// Dismiss implements stats.Tx.
+func (t *Tx) Dismiss(ctx context.Context, id int64, by, note string, at time.Time) (stats.Alarm, error) {
+	if a, err := alarmRows.one(ctx, t, `id = $1`, id); err != nil || a.Dismissal > 0 {
+		return a, err
+	}
+	// Whoever draws a number waits for the others who do, so that one of two dismisses it.
+	number, err := t.next(ctx, "alarm")
+	if err != nil {
+		return stats.Alarm{}, err
+	}
+	changed, err := t.exec(ctx, `UPDATE alarms SET dismissed_at = $2, dismissed_by = $3, note = $4, dismissal = $5
+		WHERE id = $1 AND dismissal = 0`,
+		id, millis(at), by, note, number)
+	if err != nil {
+		return stats.Alarm{}, err
+	}
+	if changed > 0 {
+		if err := t.note(ctx, ofAlarm, strconv.FormatInt(id, 10), "dismiss", map[string]string{"note": note}); err != nil {
+			return stats.Alarm{}, err
+		}
+	}
+	return alarmRows.one(ctx, t, `id = $1`, id)
+}
+
+// Thresholds implements stats.Tx.
+func (t *Tx) Thresholds(ctx context.Context, batches []int64) (map[int64]int64, error) {
+	type own struct{ batch, threshold int64 }
+	found := map[int64]int64{}
+	for some := range slices.Chunk(batches, t.argumentsAtOnce()) {
+		args := make([]any, len(some))
+		for i, batch := range some {
+			args[i] = batch
+		}
+		rows, err := list(ctx, t, func(scan func(...any) error) (o own, err error) {
+			err = scan(&o.batch, &o.threshold)
+			return o, err
+		},
+			`SELECT batch, threshold FROM alarm_thresholds WHERE batch IN (`+t.marks(1, len(some))+`)`, args...)
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range rows {
+			found[o.batch] = o.threshold
+		}
+	}
+	return found, nil
+}
+
+// PutThreshold implements stats.Tx.
+func (t *Tx) PutThreshold(ctx context.Context, batch int64, threshold *int64) error {
+	var err error
+	if threshold == nil {
+		_, err = t.exec(ctx, `DELETE FROM alarm_thresholds WHERE batch = $1`, batch)
+	} else {
+		_, err = t.exec(ctx, `INSERT INTO alarm_thresholds (batch, threshold) VALUES ($1, $2)
+			ON CONFLICT (batch) DO UPDATE SET threshold = excluded.threshold`, batch, *threshold)
+	}
+	if err != nil {
+		return err
+	}
+	return t.note(ctx, ofAlarm, fmt.Sprintf("application %d", batch), "threshold", map[string]*int64{"threshold": threshold})
+}
+
+// CodesScoring implements stats.Tx.
+func (t *Tx) CodesScoring(ctx context.Context, batch, score int64, since time.Time) (rows []stats.CodeRow, scanned int64, err error) {
+	if err := t.row(ctx, `SELECT COUNT(*) FROM code_counts WHERE batch = $1 AND last_at >= $2`, batch,
+		millis(since)).Scan(&scanned); err != nil {
+		return nil, 0, err
+	}
+	rows, err = list(ctx, t, func(scan func(...any) error) (r stats.CodeRow, err error) {
+		var first int64
+		err = scan(&r.Index, &first, &r.Score)
+		r.Batch, r.FirstAt = batch, fromMillis(first)
+		return r, err
+	}, `SELECT idx, first_at, score FROM code_counts WHERE batch = $1 AND last_at >= $2 AND score >= $3 ORDER BY idx`,
+		batch, millis(since), score)
+	return rows, scanned, err
 }

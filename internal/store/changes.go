@@ -41,6 +41,7 @@ const (
 	ofAdminKey   = "admin_key"
 	ofKeys       = "keys"
 	ofPackage    = "package"
+	ofAlarm      = "alarm"
 	ofSerials    = "serials"
 	ofChain      = "chain"
 )

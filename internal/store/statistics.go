@@ -100,14 +100,25 @@ func (t *Tx) putSums(ctx context.Context, set string, list []stats.SumRow) error
 		})
 }
 
-const codeCountColumns = `batch, idx, scans, users, first_at, last_at, score, state`
+const codeCountColumns = `batch, idx, scans, users, first_at, last_at, score, state, since`
 
 func scanCodeCount(scan func(...any) error) (r stats.CodeRow, err error) {
 	var first, last int64
-	err = scan(&r.Batch, &r.Index, &r.Scans, &r.Users, &first, &last, &r.Score, &r.State)
+	err = scan(&r.Batch, &r.Index, &r.Scans, &r.Users, &first, &last, &r.Score, &r.State, &r.Since)
 	r.FirstAt, r.LastAt = fromMillis(first), fromMillis(last)
 	return r, err
 }
+
+// scanCodeJudged is scanCodeCount with when an alarm of the code was last dismissed.
+func scanCodeJudged(scan func(...any) error) (r stats.CodeRow, err error) {
+	var dismissed int64
+	r, err = scanCodeCount(func(into ...any) error { return scan(append(into, &dismissed)...) })
+	r.Dismissed = fromMillis(dismissed)
+	return r, err
+}
+
+const lastDismissed = `COALESCE((SELECT MAX(dismissed_at) FROM alarms WHERE alarms.batch = code_counts.batch
+	AND alarms.idx = code_counts.idx AND kind = '` + stats.Copied + `'), 0)`
 
 // Codes implements stats.Tx.
 func (t *Tx) Codes(ctx context.Context, names []stats.CodeName) (map[stats.CodeName]stats.CodeRow, error) {
@@ -118,8 +129,8 @@ func (t *Tx) Codes(ctx context.Context, names []stats.CodeName) (map[stats.CodeN
 	all := make(map[stats.CodeName]stats.CodeRow, len(names))
 	for batch, of := range indexes {
 		for some := range slices.Chunk(of, t.argumentsAtOnce()/2) {
-			found, err := list(ctx, t, scanCodeCount, `SELECT `+codeCountColumns+` FROM code_counts WHERE batch = $1 AND idx IN (`+
-				t.marks(2, len(some))+`)`,
+			found, err := list(ctx, t, scanCodeJudged, `SELECT `+codeCountColumns+`, `+lastDismissed+
+				` FROM code_counts WHERE batch = $1 AND idx IN (`+t.marks(2, len(some))+`)`,
 				append([]any{batch}, some...)...)
 			if err != nil {
 				return nil, err
@@ -136,10 +147,10 @@ func (t *Tx) Codes(ctx context.Context, names []stats.CodeName) (map[stats.CodeN
 func (t *Tx) PutCodes(ctx context.Context, rows []stats.CodeRow) error {
 	return t.insertMany(ctx, `INSERT INTO code_counts (`+codeCountColumns+`)`,
 		` ON CONFLICT (batch, idx) DO UPDATE SET scans = excluded.scans, users = excluded.users, first_at = excluded.first_at, last_at = excluded.last_at,
-			score = excluded.score, state = excluded.state`,
-		8, len(rows), func(i int, args []any) []any {
+			score = excluded.score, state = excluded.state, since = excluded.since`,
+		9, len(rows), func(i int, args []any) []any {
 			r := &rows[i]
-			return append(args, r.Batch, r.Index, r.Scans, r.Users, millis(r.FirstAt), millis(r.LastAt), r.Score, r.State)
+			return append(args, r.Batch, r.Index, r.Scans, r.Users, millis(r.FirstAt), millis(r.LastAt), r.Score, r.State, r.Since)
 		})
 }
 

@@ -46,6 +46,7 @@ var schema = []table{
 	{name: "access_tokens", order: "hash"},
 	{name: "accounts", order: "appid", users: []userColumn{{name: "members", is: testers}}},
 	{name: "admin_keys", order: "id", kept: true},
+	{name: "alarm_thresholds", order: "batch"},
 	{name: "alarms", order: "id"},
 	{name: "appearances", order: "appid"},
 	{name: "batches", order: "id"},
@@ -54,7 +55,8 @@ var schema = []table{
 		{name: "response", is: aged}, {name: "detail", is: aged}}},
 	{name: "change_head", order: "id", kept: true, begun: true}, // numbers go on, so whoever follows the log sees that all is new
 	{name: "changes", order: "seq"},
-	{name: "code_counts", order: "batch, idx", users: []userColumn{{name: "users", is: noUser}, {name: "state", is: noUser}}},
+	{name: "code_counts", order: "batch, idx", users: []userColumn{{name: "users", is: noUser}, {name: "state", is: noUser},
+		{name: "since", is: noUser}}},
 	{name: "code_events", order: "seq"},
 	{name: "code_scans", order: "batch, idx", users: []userColumn{{name: "first_user", is: userHash}}},
 	{name: "code_serials", order: "batch, idx"},

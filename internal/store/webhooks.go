@@ -21,9 +21,12 @@ func (s *Store) ViewWebhooks(ctx context.Context, f func(webhooks.Tx) error) err
 	return s.view(ctx, func(tx *Tx) error { return f(tx) })
 }
 
-// LastAlarm is the number of the newest alarm; 0 = there is none.
+// LastAlarm is the number of the newest alarm or dismissal; 0 = there is none.
 func (s *Store) LastAlarm(ctx context.Context) (last int64, err error) {
-	err = s.view(ctx, func(tx *Tx) error { return tx.row(ctx, `SELECT COALESCE(MAX(id), 0) FROM alarms`).Scan(&last) })
+	err = s.view(ctx, func(tx *Tx) error {
+		return tx.row(ctx, `SELECT MAX(n) FROM (SELECT COALESCE(MAX(id), 0) AS n FROM alarms
+			UNION ALL SELECT COALESCE(MAX(dismissal), 0) FROM alarms WHERE dismissal > 0) AS numbers`).Scan(&last)
+	})
 	return last, err
 }
 

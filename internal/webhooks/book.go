@@ -21,10 +21,11 @@ type Scans interface {
 	End(ctx context.Context) (int64, error)
 }
 
-// Alarm is one alarm for receivers.
+// Alarm is an alarm for receivers that was raised, or one that was dismissed.
 type Alarm struct {
-	ID int64 // in the order of being raised
-	At time.Time
+	Number    int64 // in the order in which that happened
+	Dismissed bool
+	At        time.Time
 	// Data is what receivers read of it.
 	Data any
 }
@@ -40,8 +41,8 @@ type Book struct {
 	// Turned reports whether the position up to which scans were read is of Log: not
 	// yet, right after a start with another ledger; nil = always.
 	Turned func(ctx context.Context) (bool, error)
-	// Alarms returns alarms after one, oldest first, and LastAlarm the number of
-	// the last; nil = no alarms.
+	// Alarms returns what happened to alarms after a number, oldest first, and LastAlarm
+	// the number of the last; nil = no alarms.
 	Alarms    func(ctx context.Context, after int64, limit int) ([]Alarm, error)
 	LastAlarm func(ctx context.Context) (int64, error)
 	// Check says whether an address may be sent to.

@@ -200,13 +200,17 @@ func (b *Book) collectAlarms(ctx context.Context) (more bool, err error) {
 	to := from
 	var events []queued
 	for _, a := range list {
-		body, err := encode(message{AlarmRaised, a.At.UTC(), a.Data})
+		kind, event := AlarmRaised, "alarm_"
+		if a.Dismissed {
+			kind, event = AlarmDismissed, "alarm_dismissed_"
+		}
+		body, err := encode(message{kind, a.At.UTC(), a.Data})
 		if err != nil {
 			return false, err
 		}
-		to = a.ID
-		events = append(events, queued{"alarm_" + strconv.FormatInt(a.ID, 10), body,
-			func(w Webhook) bool { return a.ID > w.AlarmsFrom && w.Wanted.Alarms }})
+		to = a.Number
+		events = append(events, queued{event + strconv.FormatInt(a.Number, 10), body,
+			func(w Webhook) bool { return a.Number > w.AlarmsFrom && w.Wanted.Alarms }})
 	}
 	return len(list) == collected, b.queue(ctx, alarmSource, from, to, events)
 }

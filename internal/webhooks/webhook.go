@@ -140,9 +140,10 @@ type message struct {
 
 // The types of messages.
 const (
-	ScanRecorded = "scan.recorded"
-	AlarmRaised  = "alarm.raised"
-	Test         = "webhook.test"
+	ScanRecorded   = "scan.recorded"
+	AlarmRaised    = "alarm.raised"
+	AlarmDismissed = "alarm.dismissed"
+	Test           = "webhook.test"
 )
 
 // scanData is a scan for a receiver: nothing of who scanned.

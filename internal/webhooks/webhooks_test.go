@@ -123,7 +123,7 @@ func office(t *testing.T, s *store.Store, ledger *scans) *post {
 		},
 		Alarms: func(_ context.Context, after int64, limit int) (list []webhooks.Alarm, err error) {
 			for _, a := range p.alarms {
-				if a.ID > after && len(list) < limit {
+				if a.Number > after && len(list) < limit {
 					list = append(list, a)
 				}
 			}
@@ -211,7 +211,7 @@ func TestAReceiverIsToldOfWhatItWants(t *testing.T) {
 	p.add(rules, webhooks.Wanted{Rules: []int64{3, 4}, Alarms: true})
 	p.ledger.add(ofCode(1, 4), ofCode(1, 5), ofCode(1, 6), ofCode(1, 7), ofCode(2, 8), ofCode(2, 1_000_000), ofRule(3), ofRule(5),
 		ofRule(4), ledger.Event{At: began, Action: "show_text"})
-	p.alarms = append(p.alarms, webhooks.Alarm{ID: 1, At: began, Data: map[string]int{"score": 120}})
+	p.alarms = append(p.alarms, webhooks.Alarm{Number: 1, At: began, Data: map[string]int{"score": 120}})
 	p.step()
 	if got := p.events(codes); !slices.Equal(got, []string{id(4), id(5), id(8)}) {
 		t.Errorf("codes: %v", got)
@@ -226,7 +226,7 @@ func TestAReceiverIsToldOfWhatItWants(t *testing.T) {
 	// A receiver that comes later is told of what comes later.
 	p.add(alarms, webhooks.Wanted{Alarms: true})
 	p.ledger.add(ofRule(3))
-	p.alarms = append(p.alarms, webhooks.Alarm{ID: 2, At: began, Data: 1})
+	p.alarms = append(p.alarms, webhooks.Alarm{Number: 2, At: began, Data: 1})
 	p.step()
 	if got := p.events(alarms); !slices.Equal(got, []string{"alarm_2"}) {
 		t.Errorf("alarms: %v", got)

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+type batchAlarm struct {
+	operator
+	ID        int64 `arg:"" name:"id" help:"The application."`
+	Threshold int64 `xor:"alarm" placeholder:"N" help:"A code is alarmed from this score on, 1 to 100000."`
+	Off       bool  `xor:"alarm" help:"No score raises an alarm."`
+	Default   bool  `xor:"alarm" help:"As on the whole server: the setting alarm_threshold."`
+	Replay    int64 `xor:"alarm" placeholder:"N" help:"Change nothing, and say what this threshold would have given in the last 90 days."`
+}
+
+// Run shows or chooses from which score on codes of an application are alarmed.
+func (c *batchAlarm) Run(s *session) error {
+	if c.Threshold < 0 || c.Replay < 0 {
+		return misused("--threshold and --replay take a score of 1 or more, such as 150; --off is for none")
+	}
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	if c.Replay > 0 {
+		r, err := qrjump.ReplayAlarms(s.ctx, c.ID, c.Replay)
+		if err != nil {
+			return aboutStored(s, qrjump, "replay the alarms of", c.ID, err)
+		}
+		return c.print(s, r, func(w io.Writer) { printReplay(w, r) })
+	}
+	now, err := client.BatchAlarm{}, error(nil)
+	if c.Threshold > 0 || c.Off || c.Default {
+		now, err = qrjump.PutBatchAlarm(s.ctx, c.ID, client.BatchAlarmPut{Threshold: c.Threshold, Off: c.Off})
+	} else {
+		now, err = qrjump.BatchAlarm(s.ctx, c.ID)
+	}
+	if err != nil {
+		return aboutStored(s, qrjump, "alarm", c.ID, err)
+	}
+	return c.print(s, now, func(w io.Writer) {
+		from := "as on the whole server"
+		if now.Own {
+			from = "chosen for it"
+		}
+		what := fmt.Sprintf("a code of %d is alarmed from a score of %d on", now.ApplicationID, now.Threshold)
+		if now.Off {
+			what = fmt.Sprintf("no score alarms a code of %d", now.ApplicationID)
+		}
+		fmt.Fprintf(w, "%s (%s)\n", what, from)
+		if now.Standing > 0 {
+			fmt.Fprintf(w, "alarms of %s stand: qrjump stats alarms --standing --batch %d\n", countedCodes(now.Standing), now.ApplicationID)
+		}
+	})
+}
+
+func printReplay(w io.Writer, r client.AlarmReplay) {
+	fields := [][2]string{{"from", when(r.From)}, {"to", when(r.To)}, {"codes scanned", grouped(r.Scanned)},
+		{"alarms at " + strconv.FormatInt(r.Threshold, 10), grouped(r.Alarms)}, {"alarms raised", grouped(r.Raised)},
+		{"of them dismissed", grouped(r.Dismissed)}, {"of these alarmed too", grouped(r.StillDismissed)}}
+	if r.Since != nil {
+		fields = append(fields, [2]string{"since", when(*r.Since) +
+			"; what is older is no longer in the ledger: codes scanned before may have more points"})
+	}
+	printFields(w, fields...)
+	if len(r.First) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	rows := [][]string{}
+	for _, one := range r.First {
+		rows = append(rows, []string{when(one.At), fmt.Sprintf("%d:%d", r.ApplicationID, one.CodeIndex), strconv.FormatInt(one.Score, 10)})
+	}
+	printTable(w, []string{"AT", "CODE", "SCORE"}, rows)
+	if int64(len(r.First)) < r.Alarms {
+		fmt.Fprintf(w, "and %s more\n", grouped(r.Alarms-int64(len(r.First))))
+	}
+}

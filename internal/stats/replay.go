@@ -1,0 +1,138 @@
+package stats
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Replay is what a threshold would have given in a time.
+type Replay struct {
+	Threshold int64
+	From, To  time.Time
+	Scanned   int64     // codes of the batch that were scanned in this time
+	Alarms    int64     // that the threshold would have raised in it
+	First     []Crossed // the first of them
+	// Raised is how many alarms for looking copied there were in this time, Dismissed how
+	// many of these were dismissed, and StillDismissed for how many codes of the latter
+	// the threshold would have raised one too.
+	Raised, Dismissed, StillDismissed int64
+	// Since: scans from before it are gone from the ledger, so that a code that had some
+	// then may have more points than are replayed; zero = none are gone.
+	Since time.Time
+}
+
+// Crossed is a code that came to a threshold.
+type Crossed struct {
+	Index int64
+	At    time.Time // of the scan that did it
+	Score int64     // then
+}
+
+const (
+	// ReplayDays is how many days a replay looks back.
+	ReplayDays = 90
+	// maxCrossed is how many codes a replay names.
+	maxCrossed = 100
+	// replayedAtOnce is how many codes are replayed in one pass over the ledger, in about
+	// a hundred megabytes at most.
+	replayedAtOnce = 50_000
+)
+
+// Replay says which codes of a batch a threshold would have alarmed in the last days.
+// Only codes that have so many points by now can have come to it; their scans are read
+// from the ledger again, from the first one on. It changes nothing.
+func (c *Counter) Replay(ctx context.Context, batch, threshold int64) (r Replay, err error) {
+	if err := c.CatchUp(ctx); err != nil {
+		return r, err
+	}
+	r = Replay{Threshold: threshold, To: c.Now()}
+	r.From = r.To.AddDate(0, 0, -ReplayDays)
+	dismissed := map[int64]bool{}
+	var reached []CodeRow
+	var state State
+	err = c.Store.ViewStatistics(ctx, func(tx Tx) (err error) {
+		r.Raised, r.Dismissed = 0, 0
+		clear(dismissed)
+		if state, err = tx.StatisticsState(ctx); err != nil {
+			return err
+		}
+		if reached, r.Scanned, err = tx.CodesScoring(ctx, batch, threshold, r.From); err != nil {
+			return err
+		}
+		q := AlarmQuery{Batch: batch, Limit: 1000}
+		for {
+			list, err := tx.Alarms(ctx, q)
+			if err != nil {
+				return err
+			}
+			for _, a := range list {
+				if q.After = a.ID; a.Kind != Copied || a.At.Before(r.From) {
+					continue
+				}
+				if r.Raised++; !a.DismissedAt.IsZero() {
+					r.Dismissed++
+					dismissed[a.Index] = true
+				}
+			}
+			if len(list) < q.Limit {
+				return nil
+			}
+		}
+	})
+	if err != nil {
+		return r, fmt.Errorf("which codes of application %d have %d points: %w", batch, threshold, err)
+	}
+	for some := range slices.Chunk(reached, replayedAtOnce) {
+		if err := c.replay(ctx, &r, some, state, dismissed); err != nil {
+			return r, err
+		}
+	}
+	slices.SortFunc(r.First, func(a, b Crossed) int { return a.At.Compare(b.At) })
+	r.First = r.First[:min(len(r.First), maxCrossed)]
+	return r, nil
+}
+
+// replay reads the scans of some codes again.
+func (c *Counter) replay(ctx context.Context, r *Replay, some []CodeRow, state State, dismissed map[int64]bool) error {
+	codes, first := map[CodeName]*CodeScans{}, r.To
+	for _, row := range some {
+		codes[row.CodeName] = &CodeScans{CodeName: row.CodeName}
+		if row.FirstAt.Before(first) {
+			first = row.FirstAt
+		}
+	}
+	if first.Before(state.Forgotten) {
+		r.Since = state.Forgotten
+	}
+	for e, err := range c.Log.Between(ctx, 0, first, r.To.Add(time.Millisecond)) {
+		if err != nil {
+			return fmt.Errorf("reading the ledger: %w", err)
+		}
+		if e.Position > state.Position {
+			break
+		}
+		one := codes[CodeName{e.Batch, e.Index}]
+		if one == nil || e.At.After(r.To) {
+			continue
+		}
+		c.addToCode(one, &e.Event, state.Offset)
+		score := int64(one.Score())
+		if score < r.Threshold {
+			continue
+		}
+		delete(codes, one.CodeName)
+		if e.At.Before(r.From) {
+			continue
+		}
+		if r.Alarms++; dismissed[e.Index] {
+			r.StillDismissed++
+		}
+		if r.First = append(r.First, Crossed{e.Index, e.At, score}); len(r.First) == 2*maxCrossed {
+			slices.SortFunc(r.First, func(a, b Crossed) int { return a.At.Compare(b.At) })
+			r.First = r.First[:maxCrossed]
+		}
+	}
+	return nil
+}
