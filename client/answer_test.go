@@ -141,12 +141,13 @@ var everyCall = map[string]func(ctx, *api) error{
 	"ScheduleCodes": only(func(ctx ctx, c *api) (any, error) {
 		return c.ScheduleCodes(ctx, 1, client.CodeRange{}, client.CodeBinding{}, time.Time{}, "", "")
 	}),
-	"CodeEvents":     only(func(ctx ctx, c *api) (any, error) { return c.CodeEvents(ctx, 1, 0, 0) }),
-	"ScanNodes":      only(func(ctx ctx, c *api) (any, error) { return c.ScanNodes(ctx) }),
-	"ForgetScanNode": only(func(ctx ctx, c *api) (any, error) { return c.ForgetScanNode(ctx, "x") }),
-	"ScanKeys":       only(func(ctx ctx, c *api) (any, error) { return c.ScanKeys(ctx) }),
-	"AddScanKey":     only(func(ctx ctx, c *api) (any, error) { return c.AddScanKey(ctx, client.ScanKey{}) }),
-	"DeleteScanKey":  func(ctx ctx, c *api) error { return c.DeleteScanKey(ctx, "x") },
+	"CodeEvents":         only(func(ctx ctx, c *api) (any, error) { return c.CodeEvents(ctx, 1, 0, 0) }),
+	"RefusedCredentials": only(func(ctx ctx, c *api) (any, error) { return c.RefusedCredentials(ctx) }),
+	"ScanNodes":          only(func(ctx ctx, c *api) (any, error) { return c.ScanNodes(ctx) }),
+	"ForgetScanNode":     only(func(ctx ctx, c *api) (any, error) { return c.ForgetScanNode(ctx, "x") }),
+	"ScanKeys":           only(func(ctx ctx, c *api) (any, error) { return c.ScanKeys(ctx) }),
+	"AddScanKey":         only(func(ctx ctx, c *api) (any, error) { return c.AddScanKey(ctx, client.ScanKey{}) }),
+	"DeleteScanKey":      func(ctx ctx, c *api) error { return c.DeleteScanKey(ctx, "x") },
 	"StoredRules": only(func(ctx ctx, c *api) (any, error) {
 		return c.StoredRules(ctx, client.StoredRuleQuery{})
 	}),

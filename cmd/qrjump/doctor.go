@@ -203,6 +203,7 @@ func (c *doctorCommand) server(s *session, v *walk) (running bool, reached strin
 	v.ready(d)
 	v.version(d)
 	v.metrics(d)
+	v.credentials(d)
 	v.nodes(d)
 	v.drills(d)
 	return true, at.url
@@ -240,6 +241,7 @@ func (c *doctorCommand) node(s *session, v *walk, url string) {
 	v.ready(d)
 	v.version(d)
 	v.metrics(d)
+	v.credentials(d)
 }
 
 // talk is a dialogue with the server at an address.
@@ -419,6 +421,57 @@ func measured(text []byte) map[string]float64 {
 		}
 	}
 	return values
+}
+
+// refusedOften is how often a credential was wrong that keeps failing: one that somebody mistyped is nobody's trouble.
+const refusedOften = 3
+
+// wrongCredential says which credential keeps failing, and what to do; as far as that is known, whose it should be.
+func wrongCredential(one client.RefusedCredential) (what, next server.Words) {
+	switch one.What {
+	case "admin_token":
+		what, next = say("a wrong admin token"), say("give the program there a key that is good: qrjump admin-key add NAME")
+		if one.Name != "" {
+			what = say("the admin key %s, which is none any more,", one.Name)
+		}
+	case "scan_key":
+		what, next = say("a wrong scan key"), say("give the app there a key that is good: qrjump scan-key add NAME")
+		if one.Name != "" {
+			what = say("the scan key %s, which is none any more,", one.Name)
+		}
+	case "app_secret":
+		what = say("a wrong AppSecret of %s", one.Name)
+		next = say("give the program there the secret of its account, or set another one: qrjump account put")
+	case "person":
+		what = say("a wrong password of %s", one.Name)
+		next = say("ask this person; where it was nobody you know, close the console to that address")
+	case "login_link":
+		what, next = say("a sign-in link that is none any more"), say("send a new one: qrjump login-link NAME")
+	default:
+		what, next = say("a sign-in at the provider that lets nobody in"), say("the server's log says why: look there")
+	}
+	return what, next
+}
+
+// credentials names addresses and keys that keep failing.
+func (v *walk) credentials(d dialogue) {
+	a, err := d.get("/admin/v1/refused-credentials")
+	var list client.RefusedCredentialList
+	if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &list) != nil {
+		return // without the token, which was said
+	}
+	found := false
+	for _, one := range list.Credentials {
+		if one.Times < refusedOften {
+			continue
+		}
+		found = true
+		what, next := wrongCredential(one)
+		v.warn("credentials", say("%s came %d times from %s, the last %s", what, one.Times, one.IP, when(one.Last)), next)
+	}
+	if !found {
+		v.pass("credentials", say("no token, key or secret keeps failing"))
+	}
 }
 
 // nodes looks for nodes whose scans did not arrive.

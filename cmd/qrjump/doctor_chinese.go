@@ -49,12 +49,29 @@ func (l languageFlags) about(name string) string {
 	return said + strings.Repeat(" ", max(0, width-wide))
 }
 
-var aboutChinese = map[string]string{"configuration": "配置", "server": "服务器", "nodes": "节点", "clock": "时钟", "ready": "就绪",
+var aboutChinese = map[string]string{"configuration": "配置", "server": "服务器", "nodes": "节点", "clock": "时钟", "ready": "就绪", "credentials": "凭证",
 	"version": "版本", "metrics": "指标", "lag": "滞后", "ledger": "扫码记录", "rules": "规则", "backups": "备份",
 	"folder": "数据目录", "disk": "磁盘", "store": "数据库", "keys": "密钥", "certificate": "证书"}
 
 // doctorChinese are the texts of doctor and of server.Examine in Chinese.
 var doctorChinese = map[string]string{
+	"no token, key or secret keeps failing":                                                    "没有反复出错的 token、密钥或口令",
+	"%s came %d times from %s, the last %s":                                                    "%s：%d 次，来自 %s，最近一次 %s",
+	"a wrong admin token":                                                                      "管理员 token 错误",
+	"the admin key %s, which is none any more,":                                                "管理密钥 %s 已失效",
+	"give the program there a key that is good: qrjump admin-key add NAME":                     "请为该处的程序换用有效的密钥：qrjump admin-key add NAME",
+	"a wrong scan key":                                                                         "扫码密钥错误",
+	"the scan key %s, which is none any more,":                                                 "扫码密钥 %s 已失效",
+	"give the app there a key that is good: qrjump scan-key add NAME":                          "请为该处的应用换用有效的密钥：qrjump scan-key add NAME",
+	"a wrong AppSecret of %s":                                                                  "%s 的 AppSecret 错误",
+	"give the program there the secret of its account, or set another one: qrjump account put": "请在该处的程序中填写该账号的 AppSecret，或重新设置：qrjump account put",
+	"a wrong password of %s":                                                                   "%s 的登录密码错误",
+	"ask this person; where it was nobody you know, close the console to that address":         "请询问本人；若非熟人所为，请禁止该地址访问控制台",
+	"a sign-in link that is none any more":                                                     "登录链接已失效",
+	"send a new one: qrjump login-link NAME":                                                  "请重新发送：qrjump person link NAME",
+	"a sign-in at the provider that lets nobody in":                                            "身份提供方的登录未获准",
+	"the server's log says why: look there":                                                    "原因见服务器日志",
+
 	"prove that a backup restores: qrjump drill FILE --note": "验证备份可以恢复：qrjump drill FILE --note",
 	"no drill of a backup is noted on this server":           "本服务器没有记录过备份恢复演练",
 	"the last drill, of %s by %s, failed":                    "最近一次恢复演练（%s，%s）失败",

@@ -11,8 +11,8 @@ import (
 )
 
 // GuessesPerMinute is how many wrong secrets an address may send for an account
-// within a minute. After them it gets no answer but 45011 until the minute is
-// over, also with the right one; another address is never hindered.
+// within a minute. Wrong ones after them are answered 45011 until the minute is
+// over; the right one is never refused, and another address is never hindered.
 const GuessesPerMinute = 20
 
 // maxGuessers is how many pairs of address and account are remembered.
@@ -42,15 +42,17 @@ func guesserOf(ip netip.Addr, whom string) guesser {
 }
 
 // TooMany reports whether an address has sent too many wrong secrets for
-// somebody in the minute that it is.
+// somebody in the minute that it is. Only what is dear to compare, such as a
+// password, asks before it compares.
 func (g *Guesses) TooMany(ip netip.Addr, whom string, now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return now.Unix()/60 == g.minute && g.wrong[guesserOf(ip, whom)] >= GuessesPerMinute
 }
 
-// Wrong notes a wrong secret.
-func (g *Guesses) Wrong(ip netip.Addr, whom string, now time.Time) {
+// Wrong notes a secret that was compared and is wrong, and reports whether there
+// were too many before it.
+func (g *Guesses) Wrong(ip netip.Addr, whom string, now time.Time) (tooMany bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if minute := now.Unix() / 60; minute != g.minute || g.wrong == nil {
@@ -64,6 +66,7 @@ func (g *Guesses) Wrong(ip netip.Addr, whom string, now time.Time) {
 		}
 	}
 	g.wrong[key]++
+	return g.wrong[key] > GuessesPerMinute
 }
 
 // Clear forgets everything.
@@ -81,16 +84,8 @@ type Guessing struct{ error }
 func (g Guessing) Unwrap() error { return g.error }
 
 // secretOf compares a secret with an account's or a platform's: 40125 for
-// another one, Guessing after too many of them.
+// another one, Guessing for another one after too many of them.
 func (d *Directory) secretOf(appid, secret, hash string, ip netip.Addr) error {
-	now := d.realNow()
-	if d.guesses.TooMany(ip, appid, now) {
-		if d.Guessed != nil {
-			d.Guessed(appid, ip, true)
-		}
-		return Guessing{errcode.MinuteLimit.With(behaviour.TokenSecretGuessing,
-			"%d wrong secrets for %s came from this address within a minute", GuessesPerMinute, appid)}
-	}
 	fault := errcode.InvalidSecret.With(behaviour.TokenSecretWrong, "the secret is not that of %s", appid)
 	switch {
 	case len(secret) > 256:
@@ -98,9 +93,13 @@ func (d *Directory) secretOf(appid, secret, hash string, ip netip.Addr) error {
 	case hash != "" && d.Key.Matches(secretPurpose(appid), secret, hash):
 		return nil
 	}
-	d.guesses.Wrong(ip, appid, now)
+	tooMany := d.guesses.Wrong(ip, appid, d.realNow())
 	if d.Guessed != nil {
-		d.Guessed(appid, ip, false)
+		d.Guessed(appid, ip, tooMany)
+	}
+	if tooMany {
+		return Guessing{errcode.MinuteLimit.With(behaviour.TokenSecretGuessing,
+			"%d wrong secrets for %s came from this address within a minute, and this one is wrong too", GuessesPerMinute, appid)}
 	}
 	return fault
 }

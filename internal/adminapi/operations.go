@@ -217,6 +217,8 @@ func (a *Admin) Operations() []o.Operation {
 		o.Get("/admin-keys", "listAdminKeys", o.Admin, a.listAdminKeys, "Keys of programs for this API, without the keys themselves"),
 		o.Post("/admin-keys", "addAdminKey", o.Admin, a.addAdminKey, "Make a key for a program, with a role for all accounts or for some"),
 		o.Delete("/admin-keys/{id}", "deleteAdminKey", o.Admin, a.deleteAdminKey, "End a key at once; the keys that are left"),
+		o.Get("/refused-credentials", "listRefusedCredentials", o.Operator, a.listRefusedCredentials,
+			"Wrong tokens, keys and secrets of the last day that this node saw, by the address that they come from, the most frequent first"),
 		o.Get("/changes", "listChanges", o.Operator, a.listChanges,
 			"The audit log: every change, by whom and through which call, oldest first"),
 		o.Post("/audit/verify", "verifyAudit", o.Operator, a.verifyAudit,

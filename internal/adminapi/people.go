@@ -121,6 +121,10 @@ func (a *Admin) signOutPerson(ctx context.Context, in *PersonPath) (client.Perso
 	return showPerson(p), err
 }
 
+func (a *Admin) listRefusedCredentials(context.Context, *none) (client.RefusedCredentialList, error) {
+	return client.RefusedCredentialList{Credentials: a.Refused()}, nil
+}
+
 func (a *Admin) listAdminKeys(ctx context.Context, _ *none) (client.AdminKeyList, error) {
 	list, err := a.People.Keys(ctx)
 	return client.AdminKeyList{Keys: each(list, showKey)}, err

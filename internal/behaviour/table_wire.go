@@ -168,8 +168,8 @@ var (
 	TokenSecretWrong = seen("token.secret.wrong", "rules 3.1", live, "2026-04-28",
 		"A wrong AppSecret is answered with 40125 on every call that takes one.", "凡需 AppSecret 的接口，密钥错误一律返回 40125。")
 	TokenSecretGuessing = choice("token.secret.guessing", "rules 3.1",
-		"Too many wrong secrets from one address within a minute are answered with 45011; each node counts its own.",
-		"同一地址一分钟内密钥错误过多时返回 45011；各节点分别计数。")
+		"Wrong secrets are answered with 45011 after twenty from one address within a minute, the right one never; each node counts its own.",
+		"同一地址一分钟内密钥错误满 20 次后，再错则返回 45011；正确的密钥始终可用；各节点分别计数。")
 	TokenSecretFrozen = page("token.secret.frozen", "rules 3.1", "token page",
 		"A frozen AppSecret is answered with 40243.", "AppSecret 已冻结时返回 40243。")
 	TokenAddress = seen("token.address", "rules 3.1", live, "2026-06",

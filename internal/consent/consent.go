@@ -5,6 +5,7 @@ package consent
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	_ "embed"
@@ -30,8 +31,9 @@ type Page struct {
 	Accounts *accounts.Directory
 	Log      *slog.Logger
 	// Admin reports whether a text is the admin token, without which nobody may
-	// agree; nil = anybody may, and sees the names of all accounts.
-	Admin func(token string) bool
+	// agree, and of one that is not whether too many came from there before it; nil =
+	// anybody may agree, and sees the names of all accounts.
+	Admin func(r *http.Request, token string) (right, tooMany bool)
 }
 
 const (
@@ -95,6 +97,7 @@ type view struct {
 	AppID     string
 	AskToken  bool
 	Notice    words
+	Status    int // of a page with a notice; 0 = 422
 	Taken     *accounts.Taken
 }
 
@@ -268,7 +271,7 @@ func (p *Page) ask(w http.ResponseWriter, r *http.Request, asked request, v view
 	}
 	status := http.StatusOK
 	if v.Notice.English != "" || v.Taken != nil {
-		status = http.StatusUnprocessableEntity
+		status = cmp.Or(v.Status, http.StatusUnprocessableEntity)
 	}
 	show(w, status, asked.origin(), v)
 }
@@ -318,8 +321,7 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked request) {
 		}
 	}
 	again := view{AppID: agreed.AppID}
-	if p.Admin != nil && !p.Admin(form.Get("admin_token")) {
-		again.Notice = words{"The admin token is wrong: without it nobody may agree.", "管理员 token 不正确，无法授权。"}
+	if p.Admin != nil && !p.admin(w, r, form.Get("admin_token"), &again) {
 		p.ask(w, r, asked, again, agreed.Sets)
 		return
 	}
@@ -355,6 +357,25 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked request) {
 	w.Header().Set("Referrer-Policy", "no-referrer")
 	w.Header().Set("Location", withCode(asked.back, code))
 	w.WriteHeader(http.StatusSeeOther)
+}
+
+// admin reports whether a text is the admin token, and says on the page to come that it is not.
+func (p *Page) admin(w http.ResponseWriter, r *http.Request, token string, v *view) bool {
+	v.Notice = words{"The admin token is missing: without it nobody may agree.", "请填写管理员 token，否则无法授权。"}
+	if token == "" {
+		return false
+	}
+	right, tooMany := p.Admin(r, token)
+	v.Notice = words{"The admin token is wrong: without it nobody may agree.", "管理员 token 不正确，无法授权。"}
+	if tooMany {
+		w.Header().Set("Retry-After", "60")
+		v.Status = http.StatusTooManyRequests
+		v.Notice = words{"The admin token is wrong, as too many before it from this address.", "管理员 token 不正确，且此地址的错误尝试过多。"}
+	}
+	if right {
+		v.Notice = words{}
+	}
+	return right
 }
 
 // withCode adds the code to an address, which keeps its own parameters as they

@@ -50,9 +50,13 @@ func (v view) Parts() []place {
 	return list
 }
 
+// mostRefused is how many wrong credentials are shown.
+const mostRefused = 50
+
 // operateView is how the server is.
 type operateView struct {
 	Nodes   []client.ScanNode
+	Refused []client.RefusedCredential
 	Counted client.Statistics
 	Backup  *changed
 	Drill   *changed
@@ -62,8 +66,10 @@ type operateView struct {
 func (c *Console) operate(v *visit) {
 	var data operateView
 	var nodes client.ScanNodeList
+	var refused client.RefusedCredentialList
 	var backups, drills struct{ Changes []changed }
-	if v.failed(v.ask("GET", "/scan-nodes", nil, &nodes)) || v.failed(v.ask("GET", "/statistics?limit=1", nil, &data.Counted)) ||
+	if v.failed(v.ask("GET", "/scan-nodes", nil, &nodes)) || v.failed(v.ask("GET", "/refused-credentials", nil, &refused)) ||
+		v.failed(v.ask("GET", "/statistics?limit=1", nil, &data.Counted)) ||
 		v.failed(v.ask("GET", "/changes?newest=true&limit=1&kind=export", nil, &backups)) ||
 		v.failed(v.ask("GET", "/changes?newest=true&limit=1&kind=drill", nil, &drills)) {
 		return
@@ -72,6 +78,12 @@ func (c *Console) operate(v *visit) {
 		data.Drill = &drills.Changes[0]
 		if v.failed(json.Unmarshal(data.Drill.Detail, &data.Found)) {
 			return
+		}
+	}
+	// One that was mistyped once is nobody's trouble.
+	for _, one := range refused.Credentials {
+		if one.Times >= 3 && len(data.Refused) < mostRefused {
+			data.Refused = append(data.Refused, one)
 		}
 	}
 	if data.Nodes = nodes.Nodes; len(backups.Changes) > 0 {

@@ -111,11 +111,6 @@ func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	browser := people.Browser{IP: c.ClientIP(r), Agent: r.UserAgent()}
-	if c.People.Guessing(browser) {
-		w.Header().Set("Retry-After", "60")
-		v.show(http.StatusTooManyRequests, "login", signingIn{Next: inside(""), Provider: c.offered(), Fault: v.say("login.many")})
-		return
-	}
 	kept, came, was := "", url.Values{}, ""
 	if cookie, err := r.Cookie(c.flowCookie(r)); err == nil {
 		kept = cookie.Value
@@ -130,8 +125,7 @@ func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 	if errors.Is(err, provider.ErrNotBegun) {
 		// Whoever makes somebody follow a link can bring them here: that ends no sign-in
 		// which they began.
-		c.People.Misled(browser)
-		v.show(http.StatusForbidden, "login", signingIn{Next: inside(next), Provider: c.offered(), Fault: v.say("provider.begun")})
+		c.turnAway(v, c.People.Misled(browser), http.StatusForbidden, signingIn{Next: inside(next), Provider: c.offered(), Fault: v.say("provider.begun")})
 		return
 	}
 	c.setFlow(v, "", -1) // once
@@ -150,13 +144,19 @@ func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 // refused says why the provider's answer lets nobody in. Who has no role any more is
 // signed out everywhere.
 func (c *Console) refused(ctx context.Context, v *visit, who people.Outsider, next string, from people.Browser, err error) {
+	if errors.Is(err, provider.ErrDown) {
+		c.unreached(v, next, err)
+		return
+	}
 	page := signingIn{Next: next, Provider: c.offered()}
-	status := http.StatusForbidden
+	status, tooMany := http.StatusForbidden, c.People.Misled(from)
 	refusal, isRefusal := errors.AsType[*provider.Refusal](err)
 	switch {
 	case isRefusal:
-		c.Log.WarnContext(ctx, "the provider's answer lets nobody in", "provider", c.Provider.Issuer, "why", string(refusal.Why),
-			"detail", refusal.Detail)
+		if !tooMany {
+			c.Log.WarnContext(ctx, "the provider's answer lets nobody in", "provider", c.Provider.Issuer, "why", string(refusal.Why),
+				"detail", refusal.Detail)
+		}
 		page.Fault = v.say("provider."+string(refusal.Why), c.Provider.Host(), c.Provider.RolesClaim, refusal.Detail)
 		if who.Subject != "" {
 			if err := c.People.Leave(ctx, who.Issuer, who.Subject); err != nil {
@@ -164,13 +164,18 @@ func (c *Console) refused(ctx context.Context, v *visit, who people.Outsider, ne
 				page.Fault, status = v.say("fault.store"), http.StatusServiceUnavailable
 			}
 		}
-	case errors.Is(err, provider.ErrDown):
-		c.unreached(v, next, err)
-		return
 	default:
 		c.Log.ErrorContext(ctx, "a sign-in failed", "error", err)
 		page.Fault, status = v.say("fault.store"), http.StatusServiceUnavailable
 	}
-	c.People.Misled(from)
+	c.turnAway(v, tooMany, status, page)
+}
+
+// turnAway shows why an answer lets nobody in, after too many from one address only that there were.
+func (c *Console) turnAway(v *visit, tooMany bool, status int, page signingIn) {
+	if tooMany {
+		v.w.Header().Set("Retry-After", "60")
+		status, page.Fault = http.StatusTooManyRequests, v.say("login.many")
+	}
 	v.show(status, "login", page)
 }

@@ -110,8 +110,14 @@ func (c *crooked) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // with starts a server whose people sign in at the provider.
 func (c *crooked) with(t *testing.T, o servertest.Options) *servertest.Server {
-	o.Seed = shop
+	if o.Seed == "" {
+		o.Seed = shop
+	}
+	more := o.Config
 	o.Config = func(config *server.Config) {
+		if more != nil {
+			more(config)
+		}
 		config.OIDC = server.OIDC{Issuer: c.URL, ClientID: "console"}
 		if err := os.MkdirAll(config.Data, 0o700); err != nil {
 			t.Fatal(err)

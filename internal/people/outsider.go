@@ -94,14 +94,9 @@ func freeName(ctx context.Context, tx Tx, who Outsider) (string, error) {
 	return "", ErrExists
 }
 
-// Guessing reports whether too many answers of a provider that let nobody in came from
-// an address within a minute; Misled notes one.
-func (d *Directory) Guessing(b Browser) bool { return d.Guesses.TooMany(b.IP, byProvider, d.Now()) }
-
-// Misled notes an answer that let nobody in.
-func (d *Directory) Misled(b Browser) { d.Guesses.Wrong(b.IP, byProvider, d.Now()) }
-
-const byProvider = "provider"
+// Misled notes an answer of a provider that let nobody in, and reports whether too many
+// came from there before it.
+func (d *Directory) Misled(b Browser) (tooMany bool) { return d.wrong(ByProvider, "", b) }
 
 // Leave removes somebody whom a provider gives no role any more, and ends all their
 // sessions. Nobody to remove is no error.

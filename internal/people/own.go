@@ -90,17 +90,15 @@ func (d *Directory) DrawFactor(ctx context.Context, c Caller, a Attempt, b Brows
 // it. All sessions of the caller end, and the text of a new one is returned. ErrPending.
 func (d *Directory) ConfirmFactor(ctx context.Context, c Caller, waits, code string, b Browser) (string, error) {
 	now, one := d.Now(), pending{}
-	whom := "factor/" + c.Name
-	if d.Guesses.TooMany(b.IP, whom, now) {
-		return "", ErrTooMany
-	}
 	text, err := d.Vault.Open(pendingPlace(c.Name), waits)
 	if err != nil || json.Unmarshal(text, &one) != nil || !now.Before(one.Until) {
 		return "", ErrPending
 	}
 	step, ok := matchCode(one.Secret, spelled(code), now, 0)
 	if !ok {
-		d.Guesses.Wrong(b.IP, whom, now)
+		if d.Guesses.Wrong(b.IP, "factor/"+c.Name, now) {
+			return "", ErrTooMany
+		}
 		return "", ErrPending
 	}
 	err = d.Store.UpdatePeople(ctx, func(tx Tx) error {

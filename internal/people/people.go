@@ -81,7 +81,8 @@ type Caller struct {
 
 var (
 	ErrNoPerson = errors.New("there is no person of this name")
-	ErrNoKey    = errors.New("there is no admin key with this id")
+	// ErrNoKey: an admin key of this id or text is not there, or it expired.
+	ErrNoKey = errors.New("there is no admin key with this id")
 	// ErrNoSession: nobody is signed in by this text, not any more, or never was.
 	ErrNoSession = errors.New("there is no such session")
 	ErrNoLink    = errors.New("this link was used, or is older than ten minutes: ask for another one")
@@ -157,10 +158,34 @@ type Directory struct {
 	Random io.Reader
 	// Guesses are counted by address and name, so that nobody locks out another.
 	Guesses accounts.Guesses
-	// Guessed is told of a wrong attempt; nil = nobody is.
-	Guessed func(name string, ip netip.Addr)
+	// Guessed is told of a wrong attempt, and whether there were too many before it; nil = nobody is.
+	Guessed func(at Door, name string, ip netip.Addr, tooMany bool)
 
 	hashing turns.Turns
+}
+
+// Door is a way in.
+type Door string
+
+// The ways in that people have here.
+const (
+	ByPassword  Door = "person"
+	ByLoginLink Door = "login_link"
+	ByProvider  Door = "provider"
+)
+
+// wrong notes a wrong attempt at a door and tells of it; tooMany says that there were
+// too many before it.
+func (d *Directory) wrong(at Door, name string, b Browser) (tooMany bool) {
+	tooMany = d.Guesses.Wrong(b.IP, string(at), d.Now())
+	d.tell(at, name, b, tooMany)
+	return tooMany
+}
+
+func (d *Directory) tell(at Door, name string, b Browser, tooMany bool) {
+	if d.Guessed != nil {
+		d.Guessed(at, name, b.IP, tooMany)
+	}
 }
 
 // text draws a secret with 256 bits.
@@ -385,7 +410,7 @@ func (d *Directory) ByKey(ctx context.Context, text string) (Caller, error) {
 		return Caller{}, err
 	}
 	if !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) {
-		return Caller{}, ErrNoKey
+		return Caller{Name: k.Name}, ErrNoKey
 	}
 	if now.Sub(k.SeenAt) >= seenEvery {
 		k.SeenAt = now
@@ -426,7 +451,14 @@ func (d *Directory) SignIn(ctx context.Context, a Attempt, b Browser, was string
 func (d *Directory) check(ctx context.Context, a Attempt, b Browser) (p Person, err error) {
 	now := d.Now()
 	whom := "person/" + a.Name[:min(len(a.Name), 64)]
-	if d.Guesses.TooMany(b.IP, whom, now) || d.Guesses.TooMany(b.IP, "person", now) {
+	tooMany := func() bool {
+		many := d.Guesses.TooMany(b.IP, whom, now) || d.Guesses.TooMany(b.IP, string(ByPassword), now)
+		if many {
+			d.tell(ByPassword, a.Name, b, true)
+		}
+		return many
+	}
+	if tooMany() { // before the password is compared: a hash is dear
 		return p, ErrTooMany
 	}
 	err = d.Store.ViewPeople(ctx, func(tx Tx) (err error) {
@@ -445,15 +477,12 @@ func (d *Directory) check(ctx context.Context, a Attempt, b Browser) (p Person, 
 	}
 	// Many that came at once, and waited for each other, are no more guesses than
 	// as many one after another.
-	if d.Guesses.TooMany(b.IP, whom, now) || d.Guesses.TooMany(b.IP, "person", now) {
+	if tooMany() {
 		return p, ErrTooMany
 	}
 	wrong := func() (Person, error) {
 		d.Guesses.Wrong(b.IP, whom, now)
-		d.Guesses.Wrong(b.IP, "person", now)
-		if d.Guessed != nil {
-			d.Guessed(a.Name, b.IP)
-		}
+		d.wrong(ByPassword, a.Name, b)
 		return p, ErrRefused
 	}
 	switch {
@@ -674,18 +703,22 @@ func (d *Directory) NewLink(ctx context.Context, person string) (text string, en
 	return text, l.EndsAt, err
 }
 
-// ByLink uses up a link and begins a session. ErrNoLink.
+// ByLink uses up a link and begins a session. ErrNoLink; ErrTooMany for one more that is
+// none.
 func (d *Directory) ByLink(ctx context.Context, text string, b Browser, was string) (string, error) {
 	var l Link
 	err := d.Store.UpdatePeople(ctx, func(tx Tx) (err error) {
 		l, err = tx.TakeLoginLink(ctx, d.Vault.Hash(linkPurpose, text))
 		return err
 	})
+	if err == nil && !d.Now().Before(l.EndsAt) {
+		err = ErrNoLink
+	}
+	if errors.Is(err, ErrNoLink) && d.wrong(ByLoginLink, l.Person, b) {
+		err = ErrTooMany
+	}
 	if err != nil {
 		return "", err
-	}
-	if !d.Now().Before(l.EndsAt) {
-		return "", ErrNoLink
 	}
 	return d.begin(ctx, l.Person, Longest, b, was)
 }

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/qrjump/qrjump/internal/people"
+	"github.com/qrjump/qrjump/internal/turns"
 	"github.com/qrjump/qrjump/internal/vault"
 )
 
@@ -33,6 +34,8 @@ type Provider struct {
 	Vault            *vault.Key
 	Now              func() time.Time
 	Random           io.Reader
+
+	asking turns.Turns // the provider whose codes they are
 
 	mu     sync.Mutex
 	found  *found
@@ -62,6 +65,8 @@ const (
 	// it. failedTime is how long a failure is: strangers cannot make this server ask often.
 	foundTime  = time.Minute
 	failedTime = 5 * time.Second
+	// askedAtOnce bounds how many codes the provider is asked for at once.
+	askedAtOnce = 8
 	// askTime and mostAnswer bound each request to the provider.
 	askTime    = 10 * time.Second
 	mostAnswer = 1 << 20
@@ -264,6 +269,12 @@ func (p *Provider) Finish(ctx context.Context, kept string, came url.Values) (wh
 // exchange gets the claims for a code. The token is that of this sign-in: signed by the
 // provider, for this client, in time, with the nonce.
 func (p *Provider) exchange(ctx context.Context, found *found, f flow, code string) (c claims, err error) {
+	// Strangers may come with codes that they made up: so many at once are asked for, and the others wait.
+	done, err := p.asking.Take(ctx, askedAtOnce, 0)
+	if err != nil {
+		return c, down(err)
+	}
+	defer done()
 	config := found.config
 	config.RedirectURL = f.Redirect
 	token, err := config.Exchange(ctx, code, oauth2.VerifierOption(f.Verifier))

@@ -66,7 +66,13 @@ type API struct {
 	Accounts *accounts.Directory
 	OpenIDs  *accounts.OpenIDs
 	// Key checks a scan key; nil lets everybody scan (with --dev).
-	Key    func(context.Context, string) (accounts.ScanKey, error)
+	Key func(context.Context, string) (accounts.ScanKey, error)
+	// Operator reports whether a text is the token of somebody who may see why a scan opens what it opens: they may
+	// explain without a scan key, as a user of the default namespace. nil = nobody may.
+	Operator func(context.Context, string) (bool, error)
+	// Wrong is told of a key that is none, and reports whether too many came from there
+	// before it; nil = nobody is told.
+	Wrong  func(r *http.Request, key string) (tooMany bool)
 	Now    func() time.Time
 	Random io.Reader
 	// Replay lets requests say when a scan happened (emulator).
@@ -196,7 +202,7 @@ func (p problem) document() []byte {
 // Register mounts the calls and describes them in the API document.
 func (a *API) Register(mux *http.ServeMux, api huma.API) {
 	mux.HandleFunc("POST "+resolvePath, a.withKey(a.resolve))
-	mux.HandleFunc("POST /scan/v1/explain", a.withKey(a.explain))
+	mux.HandleFunc("POST /scan/v1/explain", a.guarded(a.explain, a.Operator))
 	mux.HandleFunc("POST /scan/v1/login", a.withKey(a.login))
 	describe[loginRequest, loginAnswer](api, "/scan/v1/login", "login",
 		"A js_code by which a Mini Program's server learns the user's openid")
@@ -226,6 +232,15 @@ func describe[In, Out any](api huma.API, path, id, summary string) {
 
 // withKey lets a request with a scan key through.
 func (a *API) withKey(next func(w http.ResponseWriter, r *http.Request, namespace string)) http.HandlerFunc {
+	return a.guarded(next, nil)
+}
+
+// makesKey says where a scan key comes from.
+const makesKey = "qrjump scan-key add NAME makes one (POST /admin/v1/scan-keys)"
+
+// guarded lets a request through that has a scan key, or the token of an operator where one may come too.
+func (a *API) guarded(next func(w http.ResponseWriter, r *http.Request, namespace string),
+	operator func(context.Context, string) (bool, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		text, given := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if a.Key == nil {
@@ -235,16 +250,29 @@ func (a *API) withKey(next func(w http.ResponseWriter, r *http.Request, namespac
 		if !given {
 			a.report(a.Refused, r)
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			WriteProblem(w, http.StatusUnauthorized,
-				"send a scan key: Authorization: Bearer …; the admin API makes one (POST /admin/v1/scan-keys)")
+			WriteProblem(w, http.StatusUnauthorized, "send a scan key: Authorization: Bearer …; "+makesKey)
 			return
 		}
 		key, err := a.Key(r.Context(), text)
+		if errors.Is(err, accounts.ErrNoScanKey) && operator != nil {
+			var may bool
+			if may, err = operator(r.Context(), text); may {
+				key.Namespace = accounts.DefaultNamespace
+			} else if err == nil {
+				err = accounts.ErrNoScanKey
+			}
+		}
 		switch {
 		case errors.Is(err, accounts.ErrNoScanKey):
 			a.report(a.Refused, r)
+			if a.Wrong != nil && a.Wrong(r, text) {
+				w.Header().Set("Retry-After", "60")
+				WriteProblem(w, http.StatusTooManyRequests, "too many wrong scan keys came from this address, and this one is wrong too: "+
+					"correct it where it is sent; the right one is let in at once")
+				return
+			}
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			WriteProblem(w, http.StatusUnauthorized, "this scan key does not exist or was ended")
+			WriteProblem(w, http.StatusUnauthorized, "this scan key does not exist or was ended; "+makesKey)
 		case err != nil:
 			a.Log.ErrorContext(r.Context(), "checking a scan key failed", "error", err)
 			WriteProblem(w, http.StatusServiceUnavailable, "the scan key cannot be checked now")

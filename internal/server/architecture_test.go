@@ -59,7 +59,7 @@ var mayImport = map[string][]string{
 	"internal/webhooks": {"internal/accounts", "internal/ledger", "internal/outbound", "internal/outbox", "internal/vault"},
 
 	"internal/people":   {"internal/accounts", "internal/turns", "internal/vault"},
-	"internal/provider": {"internal/operations", "internal/people", "internal/vault"},
+	"internal/provider": {"internal/operations", "internal/people", "internal/turns", "internal/vault"},
 
 	"internal/appearance": {"internal/accounts", "internal/turns"},
 

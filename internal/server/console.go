@@ -50,19 +50,14 @@ func (s *Server) tlsOnly(r *http.Request) bool {
 }
 
 // isAdminToken reports whether a text that somebody typed is the admin token;
-// people.ErrTooMany after too many that were not.
+// people.ErrTooMany for one that is not, after too many that were not.
 func (s *Server) isAdminToken(r *http.Request, text string) (bool, error) {
-	ip, now := s.clientIP(r), s.realNow()
-	if s.guesses.TooMany(ip, "", now) {
-		s.metrics.guesses.WithLabelValues("admin_token", "refused").Inc()
-		return false, people.ErrTooMany
-	}
 	if sameSecret(text, s.adminToken) {
 		return true, nil
 	}
-	s.guesses.Wrong(ip, "", now)
-	s.metrics.guesses.WithLabelValues("admin_token", "wrong").Inc()
-	s.log.WarnContext(r.Context(), "a wrong admin token", "ip", ip.String())
+	if s.refuseAt(r, adminDoor, keyMark(text)) {
+		return false, people.ErrTooMany
+	}
 	return false, nil
 }
 

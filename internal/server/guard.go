@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -178,17 +179,10 @@ func (s *Server) adminOnly(next http.Handler) http.Handler {
 			return
 		}
 		token, given := strings.CutPrefix(header, "Bearer ")
-		ip, now := s.clientIP(r), s.realNow()
-		if given && s.guesses.TooMany(ip, "", now) {
-			s.metrics.guesses.WithLabelValues("admin_token", "refused").Inc()
-			w.Header().Set("Retry-After", "60")
-			scanapi.WriteProblem(w, http.StatusTooManyRequests, "too many wrong admin tokens came from this address: try again in a minute")
-			return
-		}
 		if !given {
 			token = ""
 		}
-		caller, err := s.callerOf(r, token)
+		caller, err := s.callerOf(r.Context(), token)
 		switch {
 		case err == nil:
 			proven(r.Context())
@@ -198,45 +192,57 @@ func (s *Server) adminOnly(next http.Handler) http.Handler {
 			s.log.ErrorContext(r.Context(), "an admin key could not be looked up", "error", err)
 			scanapi.WriteProblem(w, http.StatusServiceUnavailable, "the key cannot be checked now: try again later; the server's log says more")
 			return
-		case given:
-			s.guesses.Wrong(ip, "", now)
-			s.metrics.guesses.WithLabelValues("admin_token", "wrong").Inc()
-			s.log.WarnContext(r.Context(), "a wrong admin token", "ip", ip.String())
 		}
 		refusedKey(r.Context())
-		w.Header().Set("WWW-Authenticate", "Bearer")
 		wrong := ""
 		if given {
 			wrong = "this is not the admin token, and no admin key that is good; "
+			if caller.Name != "" {
+				wrong = "the admin key " + caller.Name + " expired; "
+			}
+			if s.refuseAt(r, adminDoor, cmp.Or(caller.Name, keyMark(token))) {
+				w.Header().Set("Retry-After", "60")
+				scanapi.WriteProblem(w, http.StatusTooManyRequests, "too many wrong admin tokens came from this address, and this one is wrong too: "+
+					"correct it where it is sent; the right one is let in at once")
+				return
+			}
 		}
+		w.Header().Set("WWW-Authenticate", "Bearer")
 		scanapi.WriteProblem(w, http.StatusUnauthorized,
-			wrong+"send the admin token or an admin key: Authorization: Bearer …; the token is in the file admin-token of the data folder unless --admin-token named another")
+			wrong+"send the admin token or an admin key: Authorization: Bearer …; the token is in the file admin-token of the data folder "+
+				"unless --admin-token named another")
 	})
 }
 
-// callerOf is the caller behind a token; people.ErrNoKey.
-func (s *Server) callerOf(r *http.Request, token string) (people.Caller, error) {
+// callerOf is the caller behind a token; people.ErrNoKey, with the name of a key that expired.
+func (s *Server) callerOf(ctx context.Context, token string) (people.Caller, error) {
 	if sameSecret(token, s.adminToken) {
 		return theAdmin, nil
 	}
-	return s.people.ByKey(r.Context(), token)
+	return s.people.ByKey(ctx, token)
 }
 
-// guessed counts wrong AppSecrets and warns of them. Refused calls are counted
-// only: a stranger may send very many.
-func (s *Server) guessed(appid string, ip netip.Addr, refused bool) {
-	if refused {
-		s.metrics.guesses.WithLabelValues("app_secret", "refused").Inc()
-		return
+// mayExplain reports whether a token is that of somebody who may see the rules of this server.
+func (s *Server) mayExplain(ctx context.Context, token string) (bool, error) {
+	caller, err := s.callerOf(ctx, token)
+	if errors.Is(err, people.ErrNoKey) {
+		return false, nil
 	}
-	s.metrics.guesses.WithLabelValues("app_secret", "wrong").Inc()
-	s.log.Warn("a wrong AppSecret", "account", appid, "ip", ip.String())
+	return err == nil && operations.Role(caller.Role).Covers(operations.Viewer), err
 }
 
-// guessedPerson warns of a wrong sign-in.
-func (s *Server) guessedPerson(name string, ip netip.Addr) {
-	s.metrics.guesses.WithLabelValues("person", "wrong").Inc()
-	s.log.Warn("a wrong sign-in", "person", name[:min(len(name), 64)], "ip", ip.String())
+// guessed is told of wrong AppSecrets.
+func (s *Server) guessed(appid string, ip netip.Addr, tooMany bool) {
+	s.refuse(context.Background(), secretDoor, appid, ip, tooMany)
+}
+
+// guessedPerson is told of wrong attempts to sign in.
+func (s *Server) guessedPerson(at people.Door, name string, ip netip.Addr, tooMany bool) {
+	for _, d := range doors {
+		if d.name == string(at) {
+			s.refuse(context.Background(), d, name[:min(len(name), 64)], ip, tooMany)
+		}
+	}
 }
 
 // clientIP is the caller's address: the connection's, or the one that a

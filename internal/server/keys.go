@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
@@ -59,8 +60,9 @@ type secrets struct {
 	openIDs    *accounts.OpenIDs
 	adminToken string
 	newToken   bool             // this start made it
-	guesses    accounts.Guesses // of the admin token
-	oidcSecret string           // of this server at the provider of its people
+	guesses    accounts.Guesses // of what this package compares
+	refusals   refusals
+	oidcSecret string // of this server at the provider of its people
 }
 
 // keysPart opens what the database is sealed by, notes which database the folder
@@ -290,13 +292,18 @@ func (c Config) leastSecret() int {
 	return 16
 }
 
-// checkAdminToken returns an error for a token that is too short; "" is none yet.
+// leastAdminToken is how many characters an admin token has at least that a person chose: a wrong one is never told
+// to wait, so it must be long enough to be guessed by nobody.
+const leastAdminToken = 20
+
+// checkAdminToken returns an error for a token that is too short; "" is none yet. With --dev nobody needs one.
 func (c Config) checkAdminToken(token, where string) error {
-	if token == "" || len(token) >= c.leastSecret() {
+	n := utf8.RuneCountInString(token)
+	if token == "" || c.Dev || n >= leastAdminToken {
 		return nil
 	}
-	return usage("the admin token (%s) has %d characters: without --dev it needs %d at least; openssl rand -hex 24 makes one", where,
-		len(token), c.leastSecret())
+	return usage("the admin token (%s) has %d characters: without --dev it needs %d at least; openssl rand -hex 24 makes one", where, n,
+		leastAdminToken)
 }
 
 // adminToken returns the token of the admin API, made at the first start.

@@ -62,11 +62,11 @@ func newMetrics(rules func() float64, behind func() float64) *metrics {
 	}
 	m.guesses = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "qrjump_wrong_secrets_total",
-		Help: "Wrong admin tokens and AppSecrets (wrong), and calls that were refused after too many of them (refused)."},
+		Help: "Wrong credentials by what they should be: those that were logged (wrong), and those after too many of an address (refused)."},
 		[]string{"what", "answer"})
-	for _, what := range []string{"admin_token", "app_secret"} {
+	for _, at := range doors {
 		for _, answer := range []string{"wrong", "refused"} {
-			m.guesses.WithLabelValues(what, answer)
+			m.guesses.WithLabelValues(at.name, answer)
 		}
 	}
 	m.sends = prometheus.NewCounterVec(prometheus.CounterOpts{

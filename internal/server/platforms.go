@@ -13,7 +13,10 @@ import (
 func (s *Server) consentPage() http.Handler {
 	p := &consent.Page{Accounts: s.accounts, Log: s.log}
 	if !s.config.Dev {
-		p.Admin = func(token string) bool { return sameSecret(token, s.adminToken) }
+		p.Admin = func(r *http.Request, token string) (right, tooMany bool) {
+			right, err := s.isAdminToken(r, token)
+			return right, err != nil
+		}
 	}
 	return p.Handler()
 }

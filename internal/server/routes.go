@@ -215,7 +215,8 @@ func (s *Server) scanAPI() *scanapi.API {
 		Now: s.now, Random: s.random, Replay: s.config.emulates(), BodyTimeout: s.seams.BodyTimeout, Log: s.log,
 		Observe: s.metrics.observeScan, Proven: proven, Refused: refusedKey}
 	if !s.config.Dev {
-		a.Key = s.keys.Check
+		a.Key, a.Operator = s.keys.Check, s.mayExplain
+		a.Wrong = func(r *http.Request, key string) bool { return s.refuseAt(r, scanDoor, keyMark(key)) }
 	}
 	return a
 }
@@ -232,9 +233,10 @@ func (s *Server) adminAPI(h huma.API) {
 			return seq, err
 		},
 		Desk: s.desk, Calls: s.book, Call: s.call, Webhooks: s.webhooks, Rechecks: s.rechecks, LookAtFile: s.lookAtFile,
-		Export: s.export,
-		Spool:  s.config.Data,
-		Scans:  s.counter, UserHash: s.userHash, Log: s.log, Following: s.current,
+		Export:  s.export,
+		Spool:   s.config.Data,
+		Refused: s.refusedCredentials,
+		Scans:   s.counter, UserHash: s.userHash, Log: s.log, Following: s.current,
 		History: s.store, Times: history.Times{Store: s.store, Codes: s.press},
 		Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts, Codes: s.press},
 		ScanLog:  func() ledger.Log { return s.counter.Log }, Now: s.now}

@@ -1,0 +1,31 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// RefusedCredential is a credential that keeps being wrong, and where it comes from.
+type RefusedCredential struct {
+	// What is admin_token for admin keys too.
+	What  string    `json:"what" enum:"admin_token,app_secret,scan_key,person,login_link,provider" doc:"what it should be"`
+	Name  string    `json:"name,omitempty" doc:"the account or person whose it should be, the admin key that expired, or how a wrong key begins"`
+	IP    string    `json:"ip" doc:"the address that it comes from"`
+	Times int64     `json:"times" doc:"how often, since it was first seen"`
+	First time.Time `json:"first"`
+	Last  time.Time `json:"last"`
+}
+
+// RefusedCredentialList are those of the last day.
+type RefusedCredentialList struct {
+	Credentials []RefusedCredential `json:"credentials"`
+}
+
+// RefusedCredentials lists the wrong credentials that the node which answers saw within the last day, the most frequent
+// first: the program with an old key is among them. A node forgets them when it ends.
+func (c *Client) RefusedCredentials(ctx context.Context) ([]RefusedCredential, error) {
+	var reply RefusedCredentialList
+	err := c.admin(ctx, http.MethodGet, "refused-credentials", nil, &reply)
+	return reply.Credentials, err
+}

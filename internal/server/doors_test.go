@@ -1,0 +1,61 @@
+package server_test
+
+import (
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// comparisons are the files that compare or look up what somebody shows as a credential, and which surface of
+// TestARightCredentialIsNeverRefused, or which reason, holds each.
+var comparisons = map[string]string{
+	"accounts/guess.go":         "AppSecrets: a token, a stable token, a clear by the secret, a login's code, a platform's pushes and token",
+	"accounts/directory.go":     "makes the hashes of AppSecrets and access tokens: an access token",
+	"accounts/scankey.go":       "scan keys: a scan, an explanation",
+	"accounts/ticket.go":        "verify tickets, beside the platform's secret",
+	"accounts/authorization.go": "codes and refresh tokens of platforms, behind a platform's own token",
+	"codes/press.go":            "tickets and js_codes, behind an access token or a secret",
+	"codes/printing.go":         "names the lines of a package; no credential",
+	"people/people.go":          "admin keys, sessions, links that sign in once, recovery codes beside a password",
+	"people/own.go":             "recovery codes of somebody who is signed in",
+	"people/password.go":        "passwords: dear to compare, so they keep their limit; TestGuessesAtOnceAreCounted",
+	"people/factor.go":          "codes of a second factor, beside a password",
+	"provider/provider.go":      "state and nonce: a sign-in at the provider",
+	"server/keys.go":            "how two secrets are compared",
+	"server/guard.go":           "the admin token: the admin API, the metrics, an explanation",
+	"server/console.go":         "the admin token: the console's form, the authorisation page",
+	"vault/vault.go":            "how hashes are made and compared",
+}
+
+// A new comparison of secrets is a new door: it compares first, and limits and logs the wrong alone. Issue 28, 4.
+func TestEveryComparisonOfSecretsIsHeldByASurface(t *testing.T) {
+	t.Parallel()
+	compares := regexp.MustCompile(`subtle\.ConstantTimeCompare\(|hmac\.Equal\(|sameSecret\(|\b(?:Key|Vault)\.(?:Hash|Matches)\(`)
+	left := maps.Clone(comparisons)
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil || !compares.Match(text) {
+			return err
+		}
+		name := filepath.ToSlash(strings.TrimPrefix(path, ".."+string(filepath.Separator)))
+		if comparisons[name] == "" {
+			t.Errorf("%s compares secrets: add a surface to TestARightCredentialIsNeverRefused, and the file to this list", name)
+		}
+		delete(left, name)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(left) > 0 {
+		t.Errorf("these compare nothing any more: %q", slices.Sorted(maps.Keys(left)))
+	}
+}

@@ -1,0 +1,159 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/people"
+)
+
+// A door is a place where somebody shows a credential. At each of them what is shown is compared first: the right one is
+// let in, whoever else came from the same address. Only the wrong ones are counted, logged and, after twenty of an
+// address within a minute, answered with nothing but that. A password is the exception, because comparing it is dear.
+// TestARightCredentialIsNeverRefused holds every door.
+type door struct {
+	name  string // label of metrics, and what the operation calls it
+	wrong string // how the log speaks of a wrong one
+}
+
+var (
+	adminDoor    = door{"admin_token", "a wrong admin token"} // or admin key, sent or typed
+	secretDoor   = door{"app_secret", "a wrong AppSecret"}
+	scanDoor     = door{"scan_key", "a wrong scan key"}
+	personDoor   = door{string(people.ByPassword), "a wrong sign-in"}
+	linkDoor     = door{string(people.ByLoginLink), "a sign-in link that is none any more"}
+	providerDoor = door{string(people.ByProvider), "an answer of the provider that lets nobody in"}
+
+	doors = []door{adminDoor, secretDoor, scanDoor, personDoor, linkDoor, providerDoor}
+)
+
+// refuse notes a wrong credential: whose it should be, as far as that is known, and whether there were so many before it
+// that it is counted only.
+func (s *Server) refuse(ctx context.Context, at door, name string, ip netip.Addr, tooMany bool) {
+	s.refusals.note(refusal{what: at.name, name: name, ip: ip.Unmap().WithZone("")}, s.realNow())
+	if tooMany {
+		s.metrics.guesses.WithLabelValues(at.name, "refused").Inc()
+		return
+	}
+	s.metrics.guesses.WithLabelValues(at.name, "wrong").Inc()
+	key := map[door]string{secretDoor: "account", personDoor: "person", linkDoor: "person"}[at]
+	var who []any
+	if name != "" {
+		who = []any{cmp.Or(key, "key"), name}
+	}
+	s.log.WarnContext(ctx, at.wrong, append(who, "ip", ip.String())...)
+}
+
+// refuseAt is refuse for a door that this package guards itself; tooMany is for the answer.
+func (s *Server) refuseAt(r *http.Request, at door, name string) (tooMany bool) {
+	ip := s.clientIP(r)
+	tooMany = s.guesses.Wrong(ip, at.name, s.realNow())
+	s.refuse(r.Context(), at, name, ip, tooMany)
+	return tooMany
+}
+
+// keyMark is how a wrong key is named: by its beginning, which helps nobody else. A text that is no key of ours is not
+// shown at all, somebody may have typed a password.
+func keyMark(text string) string {
+	const shown = 8
+	for _, kind := range []string{"qra_", people.KeyPrefix, "qrs_"} {
+		if strings.HasPrefix(text, kind) && len(text) >= 4*shown {
+			return text[:shown] + "…"
+		}
+	}
+	return ""
+}
+
+// refusal is whose credential keeps being wrong, and from where.
+type refusal struct {
+	what, name string
+	ip         netip.Addr
+}
+
+// refusedCredentials are those of the last day, for the admin API.
+func (s *Server) refusedCredentials() []client.RefusedCredential {
+	list := []client.RefusedCredential{}
+	for _, one := range s.refusals.list(s.realNow()) {
+		list = append(list, client.RefusedCredential{What: one.what, Name: one.name, IP: one.ip.String(), Times: one.times,
+			First: one.first, Last: one.last})
+	}
+	return list
+}
+
+// refused is how often that was.
+type refused struct {
+	refusal
+	times       int64
+	first, last time.Time
+}
+
+// refusals are the wrong credentials of the last day, for an operator who looks for the program that has an old one. They
+// are this node's own and end with it: a stranger causes no write to the database.
+type refusals struct {
+	mu sync.Mutex
+	of map[refusal]*refused
+}
+
+const (
+	// mostRefusals is how many are remembered, and refusalTime how long.
+	mostRefusals = 1000
+	refusalTime  = 24 * time.Hour
+)
+
+func (l *refusals) note(r refusal, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.of == nil {
+		l.of = map[refusal]*refused{}
+	}
+	one := l.of[r]
+	if one == nil {
+		if len(l.of) >= mostRefusals {
+			l.dropOne()
+		}
+		one = &refused{refusal: r, first: now}
+		l.of[r] = one
+	}
+	one.times++
+	one.last = now
+}
+
+// dropOne forgets the rarest of a few: what keeps failing outlives a stranger with many addresses.
+func (l *refusals) dropOne() {
+	var rarest *refused
+	looked := 0
+	for _, one := range l.of {
+		if rarest == nil || one.times < rarest.times {
+			rarest = one
+		}
+		if looked++; looked == 8 {
+			break
+		}
+	}
+	delete(l.of, rarest.refusal)
+}
+
+// list is what kept failing within the last day, the most frequent first.
+func (l *refusals) list(now time.Time) (list []refused) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, one := range l.of {
+		if now.Sub(one.last) >= refusalTime {
+			delete(l.of, key)
+			continue
+		}
+		list = append(list, *one)
+	}
+	slices.SortFunc(list, func(a, b refused) int {
+		return cmp.Or(cmp.Compare(b.times, a.times), b.last.Compare(a.last), cmp.Compare(a.what, b.what), cmp.Compare(a.name, b.name),
+			a.ip.Compare(b.ip))
+	})
+	return list
+}
