@@ -47,6 +47,10 @@ func (e edge) send(hctx huma.Context, f File) {
 	if err == nil {
 		return
 	}
+	if out.lost != nil {
+		e.log.InfoContext(r.Context(), "a client did not take an export to its end", "file", f.Name, "error", out.lost)
+		panic(http.ErrAbortHandler)
+	}
 	if out.began {
 		e.log.ErrorContext(r.Context(), "an export broke off", "file", f.Name, "error", err)
 		panic(http.ErrAbortHandler)

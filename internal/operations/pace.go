@@ -22,6 +22,7 @@ type pacer struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	sent    int64
+	lost    error         // of the client: it hung up, or is too slow
 	waited  time.Duration // for the client; what the server takes to make a piece does not count
 }
 
@@ -35,6 +36,7 @@ func newPacer(w http.ResponseWriter) pacer {
 func (p *pacer) write(b []byte) (int, error) {
 	left := pieceTimeout + time.Duration((p.sent+int64(len(b)))/leastPace)*time.Second - p.waited
 	if left <= 0 {
+		p.lost = errTooSlow
 		return 0, errTooSlow
 	}
 	began := time.Now()
@@ -42,6 +44,9 @@ func (p *pacer) write(b []byte) (int, error) {
 	n, err := p.w.Write(b)
 	p.waited += time.Since(began)
 	p.sent += int64(n)
+	if err != nil {
+		p.lost = err
+	}
 	return n, err
 }
 

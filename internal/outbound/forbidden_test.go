@@ -363,6 +363,8 @@ var urls = []struct {
 	{"http://%E4%BE%8B.example/", badURL, "xn--"},
 	{"http://localhost/", badURL, "no dot"},
 	{"http://metadata/", badURL, "no dot"},
+	{"http://hooks.localhost/", address, "this machine"},
+	{"https://A.B.LOCALHOST/x", address, "this machine"},
 
 	{"http://h.example:0/", port, "port 0 does not exist"},
 	{"http://h.example:22/", port, "port 22: only 80 and 443"},

@@ -65,6 +65,10 @@ func (t *trip) aim(req Request) (target, error) {
 		if fault := nameFault(to.host); fault != "" {
 			return target{}, t.refuse("url", BadURL, "host %q: %s", to.host, fault)
 		}
+		// RFC 6761: every name below localhost is this machine, whoever is asked for its address.
+		if strings.HasSuffix(to.host, ".localhost") && !t.client.AllowPrivate {
+			return target{}, t.refuse("address", AddressRefused, "host %q refused: it is this machine", to.host)
+		}
 		// A name without a dot is completed by the search list of the machine,
 		// so that it means something else here than on the internet.
 		if !strings.Contains(to.host, ".") && !t.client.AllowPrivate {

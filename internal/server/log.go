@@ -2,10 +2,13 @@ package server
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/errcode"
 )
 
 // newLogger writes logs of one format.
@@ -17,7 +20,7 @@ func newLogger(w io.Writer, format string) *slog.Logger {
 	if l, ok := w.(*lines); ok {
 		h = urgent{h, l}
 	}
-	return slog.New(h)
+	return slog.New(calm{h})
 }
 
 // lines writes lines of a log together with those that come within linesWait: to write
@@ -103,3 +106,38 @@ func (h urgent) WithAttrs(attrs []slog.Attr) slog.Handler {
 func (h urgent) WithGroup(name string) slog.Handler {
 	return urgent{h.Handler.WithGroup(name), h.lines}
 }
+
+// calm keeps what needs nobody's look out of the errors: a caller that hangs up, and the end of the process, give what runs
+// for a caller the error context.Canceled.
+type calm struct{ slog.Handler }
+
+// Handle implements slog.Handler.
+func (h calm) Handle(ctx context.Context, r slog.Record) error {
+	if r.Level >= slog.LevelError && calledOff(r) {
+		r = r.Clone()
+		r.Level = slog.LevelInfo
+		r.AddAttrs(slog.String("because", "the caller hung up, or the server ends"))
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+// calledOff reports whether a line tells of nothing but a context that was ended. A fault of the database that was seen
+// meanwhile stays one.
+func calledOff(r slog.Record) (off bool) {
+	r.Attrs(func(a slog.Attr) bool {
+		err, is := a.Value.Any().(error)
+		if !is {
+			return true
+		}
+		_, outage := errors.AsType[*errcode.Outage](err)
+		off = !outage && errors.Is(err, context.Canceled)
+		return false
+	})
+	return off
+}
+
+// WithAttrs implements slog.Handler.
+func (h calm) WithAttrs(attrs []slog.Attr) slog.Handler { return calm{h.Handler.WithAttrs(attrs)} }
+
+// WithGroup implements slog.Handler.
+func (h calm) WithGroup(name string) slog.Handler { return calm{h.Handler.WithGroup(name)} }

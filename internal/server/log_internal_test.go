@@ -1,12 +1,16 @@
 package server
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/errcode"
 )
 
 // These tests live in bubbles of synctest: a sleep there moves the bubble's own clock to the moment that is named, in which
@@ -112,4 +116,21 @@ func TestLinesOfTheLogAreBoundedAndEndWithTheServer(t *testing.T) {
 		}
 		time.Sleep(linesWait)
 	})
+}
+
+// Issue 28, 9: a caller that hangs up wrote an ERROR, 1,200 of them in seven minutes.
+func TestACallerThatHangsUpIsNoError(t *testing.T) {
+	t.Parallel()
+	gone := fmt.Errorf("reading an account: %w", context.Canceled)
+	for _, c := range []struct {
+		err   error
+		level string
+	}{{gone, "INFO"}, {errors.New("no such table"), "ERROR"}, {context.DeadlineExceeded, "ERROR"},
+		{&errcode.Outage{Where: "database", What: "does not answer", Do: "look at it", Err: gone}, "ERROR"}} {
+		to := &writes{}
+		newLogger(to, "text").With("rid", "1").Error("call", "endpoint", "/x", "error", c.err)
+		if !strings.Contains(to.String(), "level="+c.level+" msg=call ") {
+			t.Errorf("%v: %s", c.err, to)
+		}
+	}
 }

@@ -122,7 +122,7 @@ func TestAWebhookStaysOutOfTheNetwork(t *testing.T) {
 	w := brew(t, servertest.Options{})
 	w.Admin("PUT", "/settings", `{"allow_private_hosts":false}`) // --dev has it on
 	for _, url := range []string{"http://127.0.0.1/", "http://10.1.2.3/", "http://[::1]/", "http://169.254.169.254/latest/meta-data",
-		"http://2130706433/", "http://localhost/", "http://hook.example:8080/",
+		"http://2130706433/", "http://localhost/", "https://hooks.localhost/", "http://hook.example:8080/",
 		"ftp://hook.example/", "//hook.example", "http://user:pass@hook.example/", "", "http://a b/", "file:///etc/passwd"} {
 		a := w.Do("POST", "/admin/v1/webhooks", fmt.Sprintf(`{"url":%q,"alarms":true}`, url), "Authorization: Bearer "+
 			servertest.AdminToken, "Content-Type: application/json")

@@ -1,0 +1,40 @@
+package server_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// Issue 28, 9: whoever hangs up while a call waits is nothing that an operator has to look at.
+func TestCallersThatHangUpLeaveNoErrorInTheLog(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	s.Admin("POST", "/emulator/faults", `{"path":"/cgi-bin/wxopen/qrcodejumpget","delay":"1m"}`)
+	ctx, hangUp := context.WithCancel(t.Context())
+	defer hangUp()
+	token := s.Token("shop")
+	r := s.Request("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+token, "{}").WithContext(ctx)
+	gone := make(chan error)
+	go func() {
+		_, err := http.DefaultClient.Do(r)
+		gone <- err
+	}()
+	// The fault is used up when the call waits.
+	for !strings.Contains(s.Do("GET", "/admin/v1/emulator/faults", "").Body, `"fired":1`) {
+		if t.Context().Err() != nil {
+			t.Fatal("the call does not come to wait")
+		}
+	}
+	hangUp()
+	if err := <-gone; err == nil {
+		t.Error("it was answered")
+	}
+	s.Stop()
+	if log := s.Log(); strings.Contains(log, "level=ERROR") || !strings.Contains(log, "the caller hung up") {
+		t.Errorf("the log: %s", log)
+	}
+}
