@@ -68,7 +68,7 @@ var doctorChinese = map[string]string{
 	"a wrong password of %s":                                                                   "%s 的登录密码错误",
 	"ask this person; where it was nobody you know, close the console to that address":         "请询问本人；若非熟人所为，请禁止该地址访问控制台",
 	"a sign-in link that is none any more":                                                     "登录链接已失效",
-	"send a new one: qrjump login-link NAME":                                                  "请重新发送：qrjump person link NAME",
+	"send a new one: qrjump login-link NAME":                                                   "请重新发送：qrjump person link NAME",
 	"a sign-in at the provider that lets nobody in":                                            "身份提供方的登录未获准",
 	"the server's log says why: look there":                                                    "原因见服务器日志",
 
