@@ -385,7 +385,7 @@ func (c *Counter) Shed(ctx context.Context, hours, days time.Time) (more bool, e
 			}
 		}
 		if s.DaysFrom > 0 && left > 0 {
-			n, err := tx.RemoveMisses(ctx, s.missesFrom(), left)
+			n, err := tx.RemoveMisses(ctx, s.missesKept(), left)
 			if left -= n; err != nil {
 				return fmt.Errorf("removing old scans that found nothing: %w", err)
 			}
@@ -430,7 +430,8 @@ func (s *State) end(ctx context.Context, tx Tx, hours, days time.Time) error {
 	return nil
 }
 
-// missesFrom is the first hour of which scans that found nothing are kept.
+// missesFrom is the first hour of which scans that found nothing may be asked for: where
+// the first day that is kept begins in this zone.
 func (s *State) missesFrom() int64 {
 	if s.DaysFrom == 0 {
 		return 0
@@ -438,9 +439,21 @@ func (s *State) missesFrom() int64 {
 	return s.DaysFrom*24 - s.Offset
 }
 
+// eastmost is where a day begins first, in hours east of UTC.
+const eastmost = 14
+
+// missesKept is the first hour of which they are kept: where that day begins in any zone,
+// so that another zone finds its first day whole.
+func (s *State) missesKept() int64 {
+	if s.DaysFrom == 0 {
+		return 0
+	}
+	return s.DaysFrom*24 - eastmost
+}
+
 // placeMisses leaves out what is removed.
 func (s *State) placeMisses(rows []MissRow) []MissRow {
-	from := s.missesFrom()
+	from := s.missesKept()
 	if from == 0 {
 		return rows
 	}

@@ -412,7 +412,7 @@ func TestAnotherZoneAfterHoursAreGone(t *testing.T) {
 	oneStore(t, func(t *testing.T, s *store.Store) {
 		log, events := &memoryLog{}, newLongTraffic(rand.New(rand.NewPCG(11, 12)))
 		c := newCounter(s, log)
-		events.come(t, log, 900, 10)
+		events.come(t, log, 300, 30)
 		if err := c.CatchUpAndSave(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -463,6 +463,53 @@ func TestAnotherZoneAfterHoursAreGone(t *testing.T) {
 				}
 				noDifference(t, c)
 			}
+		}
+	})
+}
+
+// TestAnotherZoneFindsWhatFoundNothing: where old days are removed, a zone in which the
+// first day that is kept begins later takes nothing from one in which it begins sooner.
+func TestAnotherZoneFindsWhatFoundNothing(t *testing.T) {
+	oneStore(t, func(t *testing.T, s *store.Store) {
+		log, r, first := &memoryLog{}, rand.New(rand.NewPCG(21, 22)), time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+		c, sent := newCounter(s, log), []ledger.Event(nil)
+		come := func(hours int) {
+			t.Helper()
+			from := len(sent)
+			for n := range hours {
+				at := first.Add(time.Duration(n-24) * time.Hour)
+				sent = append(sent, ledger.Event{ID: scanID(at, r), At: at, Source: "scan", Text: "https://shop.example/lost/1"})
+			}
+			if err := errors.Join(log.Append(t.Context(), sent[from:]), c.CatchUpAndSave(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		come(240)
+		rolledAll(t, c, first.AddDate(0, 2, 0), time.Time{}, first.AddDate(0, 0, 10))
+		day := stats.DayOf(stats.HourOf(first), 0)
+		if state := stateOf(t, s); state.DaysFrom != day {
+			t.Fatalf("%+v", state)
+		}
+		for _, zone := range []int{-12, 14, -5, 8} {
+			set := settings.Defaults()
+			set.UTCOffsetHours = zone
+			c.Settings.Set(set)
+			come(240)
+			rolledAll(t, c, first.AddDate(0, 2, 0), time.Time{}, time.Time{})
+			from, want := stats.PerDay.Start(day, int64(zone)), int64(0)
+			for _, e := range sent {
+				if !e.At.Before(from) {
+					want++
+				}
+			}
+			misses, err := c.Misses(t.Context(), from, first.AddDate(1, 0, 0), 10)
+			if err != nil || len(misses) != 1 || misses[0].Scans != want {
+				t.Errorf("zone %d: %+v, want %d: %v", zone, misses, want, err)
+			}
+			if _, err := c.Misses(t.Context(), from.Add(-time.Hour), first.AddDate(1, 0, 0), 10); err == nil {
+				t.Errorf("zone %d: what is removed was asked for", zone)
+			}
+			noDifference(t, c)
 		}
 	})
 }
