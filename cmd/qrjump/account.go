@@ -157,7 +157,8 @@ func printAccount(w io.Writer, a client.Account) {
 	printFields(w,
 		[2]string{"appid", a.AppID}, [2]string{"kind", a.Kind}, [2]string{"name", a.Name}, [2]string{"subject", a.Subject},
 		[2]string{"certified", yesNo(a.Certified)}, [2]string{"versions", orDash(strings.Join(a.Versions, ", "))},
-		[2]string{"pages", strings.Join(a.Pages, ", ")}, [2]string{"jump", onOff(a.JumpOpen)}, [2]string{"features", strings.Join(a.Features, ", ")},
+		[2]string{"pages", strings.Join(a.Pages, ", ")}, [2]string{"jump", onOff(a.JumpOpen)},
+		[2]string{"features", strings.Join(a.Features, ", ")},
 		[2]string{"members", strings.Join(members, ", ")}, [2]string{"linked", strings.Join(a.Linked, ", ")},
 		[2]string{"messages", a.MessageURL}, [2]string{"addresses", strings.Join(a.IPAllowlist, ", ")}, [2]string{"secret", frozen},
 		[2]string{"file", a.ConfirmFile.Name + " with " + a.ConfirmFile.Content}, [2]string{"created", when(a.CreatedAt)})

@@ -79,7 +79,8 @@ func (c *batchImport) Run(s *session) error {
 // leftNothing takes back what this run has begun and brought, since the server refused the rest of it.
 func leftNothing(s *session, qrjump *client.Client, b client.Batch, actor string, refused error) error {
 	for {
-		done, err := qrjump.TakeBackImport(s.ctx, b.ID, client.ImportToTakeBack{To: b.Count - 1, Note: "the import was refused", Actor: actor})
+		all := client.ImportToTakeBack{To: b.Count - 1, Note: "the import was refused", Actor: actor}
+		done, err := qrjump.TakeBackImport(s.ctx, b.ID, all)
 		if err != nil {
 			return advised{error: refused, next: fmt.Sprintf("the application was begun, and could not be taken back (%v): qrjump batch take-back %d all",
 				err, b.ID)}

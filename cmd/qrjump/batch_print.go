@@ -149,8 +149,8 @@ func (c *batchSheet) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	job, err := beginJob(&c.rangeFlags, map[string]any{"sheet": c.labelFlags, "page": c.pageFlags, "logo": c.Logo, "logo_width": c.LogoWidth,
-		"pages": c.PerFile})
+	job, err := beginJob(&c.rangeFlags, map[string]any{"sheet": c.labelFlags, "page": c.pageFlags, "logo": c.Logo,
+		"logo_width": c.LogoWidth, "pages": c.PerFile})
 	if err != nil {
 		return err
 	}
@@ -243,8 +243,9 @@ func (c *batchPictures) Run(s *session) error {
 		return err
 	}
 	if zipped {
-		return c.parts(s, &src, job, c.PerFile, 0, &read, func(w io.Writer, rows iter.Seq2[labels.Row, error], _ int64, done func(int)) error {
-			return design.Zip(w, c.ID, rows, format, done)
+		type rows = iter.Seq2[labels.Row, error]
+		return c.parts(s, &src, job, c.PerFile, 0, &read, func(w io.Writer, of rows, _ int64, done func(int)) error {
+			return design.Zip(w, c.ID, of, format, done)
 		})
 	}
 	progress := newBar(s, src.count(), "drawing")

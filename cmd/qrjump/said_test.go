@@ -26,7 +26,8 @@ func TestAVoidCodeIsSaidSoFirst(t *testing.T) {
 
 // Issue 28: QRJUMP_JSON makes an object of an error of usage too, whatever of the command line could be read.
 func TestTheEnvironmentMakesErrorsOfUsageJSON(t *testing.T) {
-	for _, args := range [][]string{{"no-such-verb"}, {"rule", "list", "--no-such-flag"}, {"rule", "plan"}, {"serve", "--config", "/none"}} {
+	for _, args := range [][]string{{"no-such-verb"}, {"rule", "list", "--no-such-flag"}, {"rule", "plan"},
+		{"serve", "--config", "/none"}} {
 		for value, want := range map[string]bool{"1": true, "true": true, "0": false} {
 			environment(t, map[string]string{"JSON": value})
 			var errs bytes.Buffer

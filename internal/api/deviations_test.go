@@ -207,14 +207,17 @@ func deviations(t *testing.T) map[string]how {
 		"rules.prefix.case":        shop(addPath, rule("https://Shop.example/d/")),
 		"rules.add.made_elsewhere": service,
 		"rules.add.above":          aboveRules,
-		"rules.edit.keeps_empty":   after(shop(addPath, rule("https://shop.example/d/", `"is_edit":1,"debug_url":[]`)), set("/settings", `{"empty_debug_url_keeps":true}`), tested),
-		"rules.publish.service":    aboveService,
-		"rules.publish.closed":     after(shop(publishPath, prefix("https://shop.example/d/")), draft, set("/accounts/shop/jump", `{"open":false}`)),
-		"rules.delete.unlinked":    after(typed("svc", deletePath, fmt.Sprintf(`{"prefix":"%sa","appid":"shop"}`, q)), service, unlink("svc", "shop")),
-		"link.at_once":             linked,
-		"qrcode.life_ignored":      typed("svc", createPath, wanted("QR_LIMIT_SCENE", `"scene_id":1`, `,"expire_seconds":60`)),
-		"codes.range.part":         coded(`"code_start":0,"code_end":8`, "applycodedownload"),
-		"codes.activate.again":     activated(2, ""),
+		"rules.edit.keeps_empty": after(shop(addPath, rule("https://shop.example/d/", `"is_edit":1,"debug_url":[]`)),
+			set("/settings", `{"empty_debug_url_keeps":true}`), tested),
+		"rules.publish.service": aboveService,
+		"rules.publish.closed": after(shop(publishPath, prefix("https://shop.example/d/")), draft,
+			set("/accounts/shop/jump", `{"open":false}`)),
+		"rules.delete.unlinked": after(typed("svc", deletePath, fmt.Sprintf(`{"prefix":"%sa","appid":"shop"}`, q)), service,
+			unlink("svc", "shop")),
+		"link.at_once":         linked,
+		"qrcode.life_ignored":  typed("svc", createPath, wanted("QR_LIMIT_SCENE", `"scene_id":1`, `,"expire_seconds":60`)),
+		"codes.range.part":     coded(`"code_start":0,"code_end":8`, "applycodedownload"),
+		"codes.activate.again": activated(2, ""),
 		"codes.activate.overlap_taken": func(s *servertest.Server) servertest.Answer {
 			s.Admin("PUT", "/settings", `{"activation_overlap":"replace"}`)
 			return activated(2, `,"code_end":8`)(s)
@@ -224,8 +227,9 @@ func deviations(t *testing.T) map[string]how {
 		"codes.activate.path_slash":     activated(1, `,"wxa_path":"/p"`),
 		"codes.activate.path_unasked":   activated(1, ""),
 		"codes.activate.path_unknown":   after(activated(1, ""), pages),
-		"codes.query.index_taken":       after(coded("", "codeactivequery"), set("/settings", `{"missing_index_is_zero":true,"inactive_code_is_an_error":false}`)),
-		"codes.query.bare":              after(coded(`"code_index":0`, "codeactivequery"), set("/settings", `{"inactive_code_is_an_error":false}`)),
+		"codes.query.index_taken": after(coded("", "codeactivequery"),
+			set("/settings", `{"missing_index_is_zero":true,"inactive_code_is_an_error":false}`)),
+		"codes.query.bare": after(coded(`"code_index":0`, "codeactivequery"), set("/settings", `{"inactive_code_is_an_error":false}`)),
 	}
 }
 

@@ -78,7 +78,8 @@ func (a *API) endpoints() []endpoint {
 		post("/cgi-bin/component/api_get_authorizer_info", platform, a.authorizerInfo, append(onPlatform, errcode.NotAuthorizing)...),
 		post("/cgi-bin/component/api_get_authorizer_list", platform, a.authorizerList, append(onPlatform, errcode.TooManyListed)...),
 		post("/cgi-bin/component/api_get_authorizer_option", platform, a.authorizerOption, append(onPlatform, errcode.NotAuthorizing)...),
-		post("/cgi-bin/component/api_set_authorizer_option", platform, a.setAuthorizerOption, append(onPlatform, errcode.NotAuthorizing)...),
+		post("/cgi-bin/component/api_set_authorizer_option", platform, a.setAuthorizerOption,
+			append(onPlatform, errcode.NotAuthorizing)...),
 
 		getOrPost("/sns/jscode2session", makes, a.tradeLogin,
 			append(credentialCodes, errcode.LoginCodeMissing, errcode.InvalidLoginCode, errcode.LoginCodeUsed, errcode.CodeBlocked)...),

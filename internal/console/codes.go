@@ -75,8 +75,8 @@ func (c *Console) codes(v *visit) {
 		if data.Found != nil {
 			var standing []client.Alarm
 			for _, a := range data.Found.Alarms {
-				standing = append(standing, client.Alarm{ID: a.ID, Kind: a.Kind, ApplicationID: data.Found.ApplicationID, At: a.At, Score: a.Score,
-					Reasons: a.Reasons, AcknowledgedAt: a.AcknowledgedAt, AcknowledgedBy: a.AcknowledgedBy})
+				standing = append(standing, client.Alarm{ID: a.ID, Kind: a.Kind, ApplicationID: data.Found.ApplicationID, At: a.At,
+					Score: a.Score, Reasons: a.Reasons, AcknowledgedAt: a.AcknowledgedAt, AcknowledgedBy: a.AcknowledgedBy})
 			}
 			data.Alarms = v.withReasons(standing)
 			at := fmt.Sprintf("/batches/%d/codes/%d/scans", data.Found.ApplicationID, data.Found.CodeIndex)

@@ -187,7 +187,8 @@ func (c *Console) makePackage(v *visit) {
 		}
 		if f.Has("sheet") {
 			if d.Sheet = f.Drawn["sheet"]; d.Sheet == "" { // one that is bought says these itself
-				d.Page, d.Columns, d.Rows = f.Drawn["page"], int(number("columns", f.Drawn["columns"])), int(number("rows", f.Drawn["rows"]))
+				d.Page = f.Drawn["page"]
+				d.Columns, d.Rows = int(number("columns", f.Drawn["columns"])), int(number("rows", f.Drawn["rows"]))
 				d.Label, d.Pitch, d.Margin, d.Gap = f.Drawn["label"], f.Drawn["pitch"], f.Drawn["margin"], f.Drawn["gap"]
 			}
 			d.StartAt, d.Offset = int(number("start_at", f.Drawn["start_at"])), f.Drawn["offset"]

@@ -18,8 +18,9 @@ type boughtSheet struct {
 // bought are sheets by the name that is printed on their box.
 //
 // Avery's measures follow from the size of a label and the distance between two, which Avery prints by the number of the product; blocks of
-// labels stand in the middle of the paper. The template database of gLabels (templates/avery-iso-templates.xml, avery-us-templates.xml) agrees
-// within 0.3 mm for L7160 and L7651. Its left margin of L7163 is 1.3 mm smaller: --offset corrects it on a printer where that is right.
+// labels stand in the middle of the paper. The template database of gLabels (templates/avery-iso-templates.xml and
+// avery-us-templates.xml) agrees within 0.3 mm for L7160 and L7651. Its left margin of L7163 is 1.3 mm smaller: --offset corrects it on a
+// printer where that is right.
 //
 // Those that begin with a4- are the cuts that shops in China sell by the number of labels a sheet (格), of many makers, and that other
 // countries know as Zweckform 3474, 3651, 3652 and their like. Their makers print no drawing of them: what stands here is the size on

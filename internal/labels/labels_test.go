@@ -133,7 +133,8 @@ func TestEverySVGIsRead(t *testing.T) {
 				}
 				seen := readtest.Picture(t, file, dpi)
 				if is := seen.Bounds().Size(); is != image.Pt(drawing.Width, drawing.Height) {
-					t.Errorf("%s at %d: index %d is drawn with %v dots, and has %d by %d", kind, dpi, r.Index, is, drawing.Width, drawing.Height)
+					t.Errorf("%s at %d: index %d is drawn with %v dots, and has %d by %d", kind, dpi, r.Index, is, drawing.Width,
+						drawing.Height)
 				}
 				checkLabel(t, kind, r, seen, readtest.Blur(seen, drawing.Module))
 				return nil

@@ -96,8 +96,9 @@ func TestWhatStandsAroundACodeIsUnderstood(t *testing.T) {
 	t.Parallel()
 	of := list(t, 0, 0, 9)
 	mine, other := readsOf(t, of), readsOf(t, list(t, 0, 10, 19))
-	for around, want := range map[string]parcel.Verdict{"%s": parcel.Good, "\ufeff%s": parcel.Good, "]Q1%s": parcel.Good, "]d2%s": parcel.Good,
-		`"%s"`: parcel.Good, `'%s'`: parcel.Good, "\ufeff\"]Q3%s\" ": parcel.Good, "x%sx": parcel.Foreign, "%s1": parcel.Foreign} {
+	for around, want := range map[string]parcel.Verdict{"%s": parcel.Good, "\ufeff%s": parcel.Good, "]Q1%s": parcel.Good,
+		"]d2%s": parcel.Good, `"%s"`: parcel.Good, `'%s'`: parcel.Good, "\ufeff\"]Q3%s\" ": parcel.Good,
+		"x%sx": parcel.Foreign, "%s1": parcel.Foreign} {
 		for _, code := range []func(read) string{func(r read) string { return r.text }, func(r read) string { return r.serial }} {
 			r := parcel.NewRun(job(t, 0, of))
 			if v, index := r.Read(fmt.Sprintf(around, code(mine[7]))); v != want || want == parcel.Good && index != 7 {

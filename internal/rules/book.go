@@ -90,7 +90,8 @@ func containsControl(s string) bool {
 
 // checkTarget returns 40166 unless the service account is linked with the
 // Mini Program, 85075 if that one is personal. Contract: rules 1.8, 6.
-func checkTarget(ctx context.Context, tx Tx, owner accounts.Account, appid string) (target accounts.Account, link accounts.Link, err error) {
+func checkTarget(ctx context.Context, tx Tx, owner accounts.Account, appid string) (target accounts.Account,
+	link accounts.Link, err error) {
 	target, err = tx.Account(ctx, appid)
 	switch {
 	case errors.Is(err, accounts.ErrNoAccount) || err == nil && target.Kind != accounts.MiniProgram:

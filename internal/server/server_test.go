@@ -36,7 +36,8 @@ func TestStrangers(t *testing.T) {
 		method, path string
 		want         int
 	}{
-		{"GET", "/healthz", 200}, {"GET", "/readyz", 200}, {"GET", "/readyz?for=scan", 200}, {"GET", "/readyz?for=change", 200}, {"GET", "/readyz?for=all", 400}, {"GET", "/openapi.json", 200},
+		{"GET", "/healthz", 200}, {"GET", "/readyz", 200}, {"GET", "/readyz?for=scan", 200}, {"GET", "/readyz?for=change", 200},
+		{"GET", "/readyz?for=all", 400}, {"GET", "/openapi.json", 200},
 		{"GET", "/metrics", 401}, {"GET", "/admin/v1/accounts", 401}, {"GET", "/admin/v1/nothing", 401}, {"PUT", "/admin/v1/settings", 401},
 		{"GET", "/admin/v1/emulator/clock", 401}, {"POST", "/admin/v1/emulator/reset", 401}, {"GET", "/admin/v1/emulator/calls", 401},
 		{"POST", "/scan/v1/resolve", 401}, {"POST", "/scan/v1/explain", 401},

@@ -117,7 +117,8 @@ func TestADismissedAlarmIsRaisedAgainOnlyByWhatComesAfter(t *testing.T) {
 			t.Errorf("12 and more people since: alarm %d, %+v, %v", id, list, err)
 		}
 		news, err := n.a.News(t.Context(), 0, 10)
-		if err != nil || len(news) != 3 || news[0].Dismissed || !news[1].Dismissed || news[1].ID != 1 || news[1].Number != 2 || news[2].ID != 3 {
+		if err != nil || len(news) != 3 || news[0].Dismissed || !news[1].Dismissed || news[1].ID != 1 || news[1].Number != 2 ||
+			news[2].ID != 3 {
 			t.Errorf("what happened to alarms: %+v, %v", news, err)
 		}
 		if last, err := s.LastAlarm(t.Context()); err != nil || last != 3 {

@@ -196,9 +196,11 @@ var grownAsks = []struct {
 	{"the audit log by actor", entriesOf(history.Query{Actor: "admin", Limit: 100}), 20, nil},
 	{"the audit log by actor, newest", entriesOf(history.Query{Actor: "admin", Newest: true, Limit: 100}), 20, nil},
 	{"the audit log by the kind of most", entriesOf(history.Query{Kind: "rule", Newest: true, Limit: 100}), 100, nil},
-	{"the audit log by a kind of many, all of them old, newest", entriesOf(history.Query{Kind: "webhook", Newest: true, Limit: 100}), 100, nil},
+	{"the audit log by a kind of many, all of them old, newest",
+		entriesOf(history.Query{Kind: "webhook", Newest: true, Limit: 100}), 100, nil},
 	{"the audit log by a kind of many, all of them young", entriesOf(history.Query{Kind: "link", Limit: 100}), 100, nil},
-	{"the audit log by an actor of much, all of it old, newest", entriesOf(history.Query{Actor: "wxb", Newest: true, Limit: 100}), 100, nil},
+	{"the audit log by an actor of much, all of it old, newest",
+		entriesOf(history.Query{Actor: "wxb", Newest: true, Limit: 100}), 100, nil},
 	{"the audit log by a kind of many, a page in its middle", entriesOfMiddle(history.Query{Kind: "webhook", Limit: 100}), 100, nil},
 	{"the audit log by a kind of many, the page before its middle",
 		entriesOfMiddle(history.Query{Kind: "webhook", Newest: true, Limit: 100}), 100, nil},
@@ -219,7 +221,8 @@ var grownAsks = []struct {
 		found, err := s.Rechecks(ctx, rules.RecheckQuery{Failing: true, Limit: 100})
 		return len(found), err
 	}, 20, nil},
-	{"a recheck of a file whose rule is gone", recheckGone("https://h.example/d/gone/", "https://h.example/d/gone/x"), 1, []string{"rechecks"}},
+	{"a recheck of a file whose rule is gone", recheckGone("https://h.example/d/gone/", "https://h.example/d/gone/x"), 1,
+		[]string{"rechecks"}},
 	{"a recheck of a file above all rules", recheckGone("https://h.example/", "https://h.example/gone"), 1, []string{"rechecks"}},
 	{"confirmations by rid", confirmationsOf(rules.ConfirmationQuery{RID: "r7", Limit: 100}), 1, nil},
 	{"confirmations by owner", confirmationsOf(rules.ConfirmationQuery{Owner: "wxo", Limit: 100}), 20, nil},

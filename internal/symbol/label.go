@@ -42,7 +42,8 @@ type Drawing struct {
 	size               int // of the lines
 	font               *Font
 	dots               func() *bitmap // drawn once, when they are first wanted
-	// Says is what the symbols were read back to say, from left to right; "" is one that was drawn as it came, and that no reader here knows.
+	// Says is what the symbols were read back to say, from left to right; "" is one that was drawn as it came, and that no reader here
+	// knows.
 	Says []string
 }
 
