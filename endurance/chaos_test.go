@@ -602,7 +602,7 @@ func (s *storm) judge(owners []string) {
 			token, err := admin.stableToken(owner)
 			admin.check(err)
 			e := entry{did: "get", owner: owner, life: n.running.Load().life, call: s.history.now()}
-			got := admin.ok("qrcodejumpget", token, nil)
+			got := admin.ok("qrcodejumpget", token, map[string]any{})
 			e.back, e.rules, e.left = s.history.now(), states(owner, got), got.QRCodeJumpPubQuota
 			s.history.add(e)
 			s.kept[owner] = got
@@ -740,7 +740,7 @@ func (s *storm) last() {
 		admin := n.admin()
 		token, err := admin.stableToken(owner)
 		admin.check(err)
-		got, want := admin.ok("qrcodejumpget", token, nil), s.kept[owner]
+		got, want := admin.ok("qrcodejumpget", token, map[string]any{}), s.kept[owner]
 		if states(owner, got) != states(owner, want) || got.QRCodeJumpPubQuota != want.QRCodeJumpPubQuota {
 			s.t.Errorf("%s had %+v at the end of its round, and now %+v", owner, want, got)
 		}

@@ -156,10 +156,10 @@ func (s *storm) jumped() (what string) {
 		s.traded(judge, before[i], true, "of before the jump")
 		s.traded(judge, late[i], false, "of the clock that was ahead")
 	}
-	if got := n.admin().code("qrcodejumpget", first, nil); got.ErrCode != 0 {
+	if got := n.admin().code("qrcodejumpget", first, map[string]any{}); got.ErrCode != 0 {
 		s.t.Errorf("a token of before the jump: %d %s", got.ErrCode, got.ErrMsg)
 	}
-	if got := n.admin().code("qrcodejumpget", second, nil); got.ErrCode != 42001 {
+	if got := n.admin().code("qrcodejumpget", second, map[string]any{}); got.ErrCode != 42001 {
 		s.t.Errorf("a token of the clock that was ahead: %d %s, want 42001", got.ErrCode, got.ErrMsg)
 	}
 	return what

@@ -27,7 +27,7 @@ func TestLostCommitAnswer(t *testing.T) {
 	token := wire.token("left")
 	const prefix = "https://left.example/t/"
 	stored := func() string {
-		rules := wire.ok("qrcodejumpget", token, nil).RuleList
+		rules := wire.ok("qrcodejumpget", token, map[string]any{}).RuleList
 		if len(rules) == 0 {
 			return "nothing"
 		}

@@ -33,7 +33,7 @@ settings: {rate_limit: 0, verification: trust}
 		now := wire.now()
 		wire.setClock(time.Date(now.Year(), now.Month()+1, 15, 0, 0, 0, 0, time.UTC), true)
 		token := wire.token("shop")
-		left := func() int { return wire.ok("qrcodejumpget", token, nil).QRCodeJumpPubQuota }
+		left := func() int { return wire.ok("qrcodejumpget", token, map[string]any{}).QRCodeJumpPubQuota }
 		prefix := func(n int) string { return fmt.Sprintf("https://shop.example/%d/", n) }
 
 		for n := range 60 {

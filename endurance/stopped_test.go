@@ -303,7 +303,7 @@ func TestSIGTERMIsAnnounced(t *testing.T) {
 	})
 	// New connections, and changes on them.
 	for range 3 {
-		if got := newShopkeeper(t, p.URL).code("qrcodejumpget", keeper.token, nil); got.ErrCode != 0 {
+		if got := newShopkeeper(t, p.URL).code("qrcodejumpget", keeper.token, map[string]any{}); got.ErrCode != 0 {
 			t.Errorf("while the end is announced: %d", got.ErrCode)
 		}
 	}
