@@ -29,5 +29,5 @@ END {
     if (order[i] ~ /^left to make test-all/) later += times[order[i]]
     else printf "   left out: %d %s: %s\n", times[order[i]], times[order[i]] == 1 ? "test" : "tests", order[i]
   }
-  if (later) printf "   left to make test-all: %d tests\n", later
+  if (later) printf "   left to make test-all: %d %s\n", later, later == 1 ? "test" : "tests"
 }
