@@ -95,8 +95,14 @@ func (a *Admin) getBatchAlarm(ctx context.Context, in *BatchPath) (client.BatchA
 		Standing: int64(len(standing))}, err
 }
 
+// ThresholdPath names the batch of a threshold. It is no BatchPath, which would have the call
+// take If-Match: a batch's revision says nothing of its threshold, of which the last one chosen counts.
+type ThresholdPath struct {
+	ID int64 `path:"application_id" minimum:"1"`
+}
+
 func (a *Admin) putBatchAlarm(ctx context.Context, in *struct {
-	BatchPath
+	ThresholdPath
 	Body client.BatchAlarmPut
 }) (client.BatchAlarm, error) {
 	if _, err := a.Codes.Memory.Know(ctx, in.ID); err != nil {
@@ -114,7 +120,7 @@ func (a *Admin) putBatchAlarm(ctx context.Context, in *struct {
 	if err := a.Scans.SetThreshold(ctx, in.ID, chosen); err != nil {
 		return client.BatchAlarm{}, err
 	}
-	return a.getBatchAlarm(ctx, &in.BatchPath)
+	return a.getBatchAlarm(ctx, &BatchPath{in.ID})
 }
 
 func (a *Admin) replayAlarms(ctx context.Context, in *struct {
