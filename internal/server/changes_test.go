@@ -195,6 +195,10 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 		{"putWebhook", admin("PUT", "/webhooks/1", `{"url":"https://receiver.example/","alarms":true,"enabled":false}`),
 			"webhook 1 put admin"},
 		{"deleteWebhook", admin("DELETE", "/webhooks/1", ``), "webhook 1 delete admin"},
+		{"/cgi-bin/component/api_set_authorizer_option", func() servertest.Answer {
+			return s.Component(platform, "api_set_authorizer_option",
+				`{"component_appid":"isv","authorizer_appid":"shop","option_name":"voice_recognize","option_value":"1"}`)
+		}, "account shop edit isv"},
 		{"withdrawAuthorization", admin("DELETE", "/components/isv/authorizations/shop", ``), "grant isv shop delete admin"},
 		{"authorize", func() servertest.Answer {
 			s.Authorize(platform, "isv", "shop", "[18]")
@@ -251,13 +255,15 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 		}
 	}
 	// Calls that change nothing, or that count, issue and use up at a high rate.
-	none := strings.Fields(`/cgi-bin/token /cgi-bin/stable_token /cgi-bin/clear_quota /cgi-bin/clear_quota/v2 /cgi-bin/component/clear_quota/v2
+	none := strings.Fields(`/cgi-bin/token /cgi-bin/stable_token /cgi-bin/clear_quota /cgi-bin/clear_quota/v2 /cgi-bin/component/clear_quota
+		/cgi-bin/component/clear_quota/v2
 		/cgi-bin/openapi/quota/get /cgi-bin/openapi/quota/clear /cgi-bin/openapi/rid/get /cgi-bin/get_api_domain_ip /cgi-bin/getcallbackip
 		/cgi-bin/wxopen/qrcodejumpget /cgi-bin/wxopen/qrcodejumpdownload /cgi-bin/wxopen/wxamplinkget /cgi-bin/showqrcode
 		/intp/marketcode/applycodequery /intp/marketcode/applycodedownload /intp/marketcode/codeactivequery /intp/marketcode/tickettocode
 		/cgi-bin/component/api_start_push_ticket /cgi-bin/component/api_component_token /cgi-bin/component/api_create_preauthcode
 		/cgi-bin/component/api_query_auth /cgi-bin/component/api_authorizer_token /cgi-bin/component/api_get_authorizer_info
-		/cgi-bin/component/api_get_authorizer_list /sns/jscode2session
+		/cgi-bin/component/api_get_authorizer_list /cgi-bin/component/api_get_authorizer_option
+		/sns/jscode2session /sns/component/jscode2session
 		explain login resolve lookupCode checkRule makeTicket recountStatistics replayPlan verifyAudit
 		addFault clearFaults setStubs clearStubs testWebhook replayDelivery recheckNow forgetDeviations makeLoginLink`)
 	// Leaves a change, but not without what this test has not: an alarm, another node.

@@ -233,15 +233,22 @@ func TestTheWholeDance(t *testing.T) {
 	// An update, and the end.
 	s.Authorize(token, "isv", "shop", "[33]")
 	secret(p.next("updateauthorized").AuthorizationCode)
-	if a := call(got.Info.Token, "qrcodejumpget", `{}`); a.Code(t) != 61007 {
+	// It ends the token from before; the next one lacks the set.
+	if a := call(got.Info.Token, "qrcodejumpget", `{}`); a.Code(t) != 40001 {
+		t.Error(a.Body)
+	}
+	fewer, _ := s.AuthorizerToken(token, "isv", "shop")
+	if a := call(fewer, "qrcodejumpget", `{}`); a.Code(t) != 61007 {
 		t.Error(a.Body)
 	}
 	s.Admin("DELETE", "/accounts/shop/authorizations/isv", "")
 	if e := p.next("unauthorized"); e.AuthorizerAppid != "shop" || e.AuthorizationCode != "" {
 		t.Errorf("got %+v", e)
 	}
-	if a := call(got.Info.Token, "qrcodejumpget", `{}`); a.Code(t) != 61003 {
-		t.Error(a.Body)
+	for _, token := range []string{got.Info.Token, fewer} {
+		if a := call(token, "qrcodejumpget", `{}`); a.Code(t) != 61003 {
+			t.Error(a.Body)
+		}
 	}
 
 	// Pushes and their answers can be looked at, and lets nobody in.
