@@ -40,7 +40,7 @@ func (p *player) prepare(ctx context.Context, r *Recorded) (missing string, err 
 		return "", p.prepareInfo(ctx, r)
 	case "api_get_authorizer_list":
 		return "", p.prepareList(ctx, r)
-	case "/sns/jscode2session":
+	case "/sns/jscode2session", platformLoginPath:
 		return p.prepareLogin(ctx, r)
 	case "/intp/marketcode/tickettocode":
 		return "", p.prepareScan(ctx, r)
@@ -86,7 +86,7 @@ func (p *player) withdraw(ctx context.Context, r *Recorded) error {
 	component, account := p.stage.parties[p.stage.agent[token]], p.stage.parties[p.stage.owner[token]]
 	if token == 0 {
 		component = p.stage.parties[whole(r.said("component_appid")).n]
-		account = p.stage.parties[whole(r.said("authorizer_appid")).n]
+		account = p.stage.parties[whole(r.authorizer()).n]
 	}
 	if component == nil || account == nil {
 		return nil

@@ -160,7 +160,18 @@ func (s *Stage) stranger(token mark) *party {
 	return p
 }
 
-const componentPath = "/cgi-bin/component/"
+const (
+	componentPath     = "/cgi-bin/component/"
+	platformLoginPath = "/sns/component/jscode2session"
+)
+
+// authorizer is the AppID of the account for which a platform calls.
+func (r *Recorded) authorizer() value {
+	if r.Path == platformLoginPath {
+		return r.said("appid")
+	}
+	return r.said("authorizer_appid")
+}
 
 // issued notes whose each token of an answer is.
 func (s *Stage) issued(r *Recorded) {
@@ -212,7 +223,7 @@ func (s *Stage) learn(r *Recorded) {
 	if r.Fault != "" || r.answer.kind != object {
 		return
 	}
-	if strings.HasPrefix(r.Path, componentPath) {
+	if strings.HasPrefix(r.Path, componentPath) || r.Path == platformLoginPath {
 		s.learnComponent(r)
 		return
 	}
@@ -254,7 +265,7 @@ func (s *Stage) learnComponent(r *Recorded) {
 	}
 	if !r.worked() {
 		if r.number() == errcode.NotAuthorizing.Number {
-			s.party(r.said("authorizer_appid"))
+			s.party(r.authorizer())
 		}
 		return
 	}
@@ -281,8 +292,8 @@ func (s *Stage) learnComponent(r *Recorded) {
 			to.uncertain = to.uncertain || id < 0
 		}
 		p.authorised(to, setsOf(info), r.Number)
-	case "api_authorizer_token":
-		p.authorised(s.party(r.said("authorizer_appid")), nil, r.Number)
+	case "api_authorizer_token", "api_get_authorizer_option", "api_set_authorizer_option", platformLoginPath:
+		p.authorised(s.party(r.authorizer()), nil, r.Number)
 	case "api_get_authorizer_list":
 		for _, one := range r.answer.field("list").items {
 			p.authorised(s.party(one.field("authorizer_appid")), nil, r.Number)

@@ -260,6 +260,25 @@ func (c *caller) everything() {
 		`","authorizer_refresh_token":"`+refresh+`"}`)
 	c.do("POST", component+"api_get_authorizer_info"+platform, `{"component_appid":"`+isv+`","authorizer_appid":"`+shop+`"}`)
 	c.do("POST", component+"api_get_authorizer_list"+platform, `{"component_appid":"`+isv+`","offset":0,"count":100}`)
+	option := func(verb, appid, name, more string) {
+		c.do("POST", component+"api_"+verb+"_authorizer_option"+platform, `{"component_appid":"`+isv+`","authorizer_appid":"`+appid+
+			`","option_name":"`+name+`"`+more+`}`)
+	}
+	option("get", shop, "voice_recognize", "")
+	option("set", shop, "voice_recognize", `,"option_value":"1"`)
+	option("get", shop, "voice_recognize", "")
+	option("set", shop, "customer_service", `,"option_value":"2"`)
+	option("get", rival, "location_report", "")
+	again := c.s.Do("POST", "/scan/v1/login", `{"user":"alice","appid":"`+shop+`"}`)
+	js = regexp.MustCompile(`"js_code":"([^"]+)"`).FindStringSubmatch(again.Body)[1]
+	byPlatform := func(appid, code string) {
+		c.do("GET", "/sns/component/jscode2session"+platform+"&component_appid="+isv+"&appid="+appid+
+			"&grant_type=authorization_code&js_code="+code, "")
+	}
+	byPlatform(shop, js)
+	byPlatform(shop, js)
+	byPlatform(rival, js)
+	c.do("POST", component+"clear_quota"+platform, `{"component_appid":"`+isv+`"}`)
 	c.do("POST", "/cgi-bin/component/clear_quota/v2"+"?component_appid="+isv+"&appid="+shop+"&appsecret="+secrets[isv], "")
 
 	c.do("POST", with("/cgi-bin/clear_quota", tea), `{"appid":"`+shop+`"}`)
