@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -31,6 +32,11 @@ func TestARequestIDSaysWhy(t *testing.T) {
 		add := "/cgi-bin/wxopen/qrcodejumpadd?access_token=" + s.Token("shop")
 		a := s.Do("POST", add, `{"prefix":"https://shop.example/","path":"p","is_edit":"2","open_version":1}`)
 		rid := a.RID(t)
+		list := s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+s.Token("shop"), `{"get_type":2,"page_num":1,"page_size":"10"}`)
+		logged := regexp.MustCompile(`rid=(\S+) endpoint=/cgi-bin/wxopen/qrcodejumpget errcode=0 `).FindStringSubmatch(s.Log())
+		if list.Code(t) != 0 || logged == nil {
+			t.Fatalf("%s: %s", list.Body, s.Log())
+		}
 		check := func(when string) {
 			t.Helper()
 			call := whyOf(t, s, rid)
@@ -38,10 +44,17 @@ func TestARequestIDSaysWhy(t *testing.T) {
 				call.Endpoint != "/cgi-bin/wxopen/qrcodejumpadd" || !strings.Contains(call.Answer, rid) {
 				t.Errorf("%s: %+v", when, call)
 			}
-			if !slices.Contains(call.Behaviours, "wire.number.text") || len(call.Behaviours) < 2 || len(call.Rows) != len(call.Behaviours) {
+			// It was refused for the flag alone: that the flag was a text decided nothing.
+			if !slices.Equal(call.Behaviours, []string{"rules.add.edit_flag"}) || len(call.Rows) != 1 {
 				t.Errorf("%s: behaviours %v, %d rows", when, call.Behaviours, len(call.Rows))
 			}
-			for _, row := range call.Rows {
+			// What was taken as it should not have been written decided with the rest.
+			taken := whyOf(t, s, logged[1])
+			if !slices.Contains(taken.Behaviours, "wire.number.text") || len(taken.Behaviours) < 2 ||
+				len(taken.Rows) != len(taken.Behaviours) {
+				t.Errorf("%s: behaviours %v, %d rows", when, taken.Behaviours, len(taken.Rows))
+			}
+			for _, row := range append(call.Rows, taken.Rows...) {
 				if row.Mark == "" || row.English == "" || row.Chinese == "" {
 					t.Errorf("%s: %+v", when, row)
 				}
