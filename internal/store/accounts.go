@@ -91,6 +91,13 @@ type accountRecord struct {
 }
 
 func accountRecordOf(old, a accounts.Account) accountRecord {
+	// A record leaves out what is empty. The table says {} and [] there.
+	if len(a.Options) == 0 {
+		a.Options = nil
+	}
+	if len(a.Pages) == 0 {
+		a.Pages = nil
+	}
 	return accountRecord{Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions, JumpOpen: a.JumpOpen,
 		Features: a.Features, Members: a.Members, MessageURL: a.MessageURL, URLScheme: a.URLScheme, IPAllowlist: a.IPAllowlist,
 		SecretFrozen: a.SecretFrozen, Options: a.Options, Pages: a.Pages,

@@ -48,7 +48,8 @@ func manyChanges(t *testing.T, s *Store) {
 				func() error { return tx.PutAccount(ctx, filled[accounts.Account](t)) },
 				func() error { return tx.PutAccount(ctx, accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount}) },
 				func() error {
-					return tx.PutAccount(ctx, accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount, SecretHash: "new"})
+					return tx.PutAccount(ctx, accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount, SecretHash: "new",
+						Pages: []string{}, Options: map[string]string{}})
 				},
 				func() error { return tx.PutAccount(ctx, accounts.Account{AppID: "wxgone"}) },
 				func() error { return tx.DeleteAccount(ctx, "wxgone") },
