@@ -192,7 +192,6 @@ var everyVerb = []verb{
 	{path: "stats misses", api: adminAPI, says: `(?m)^\(no link\) +1 `},
 	{path: "stats alarms", api: adminAPI, says: `^no alarm is open$`},
 	{path: "stats alarms", api: adminAPI, words: "--acknowledge 1", exit: exitAbsent, says: `there is no alarm with this id`},
-	{path: "stats alarms", api: adminAPI, words: "--dismiss 1", exit: exitMisused, says: `--dismiss ID and --note TEXT go together`},
 	{path: "stats alarms", api: adminAPI, words: "--dismiss 1 --note gift", exit: exitAbsent, says: `there is no alarm with this id`},
 	{path: "stats verify", api: adminAPI, says: `(?m)^scans +4$`},
 	{path: "why", api: adminAPI, words: "$RID", says: `of shop`},
