@@ -276,6 +276,9 @@ func (c callText) script() string {
 	if c.Save != "" {
 		return text + "curl -s -o " + c.Save + " " + url + "\n"
 	}
+	if at := strings.LastIndexByte(url[:min(len(url), 120)], '&'); len(url) > 132 && at > 0 {
+		url = url[:at] + "\\\n" + url[at:] // within the quotes a shell takes both characters out
+	}
 	return text + "curl -s " + url + "\n"
 }
 
