@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -79,6 +80,7 @@ type Stage struct {
 	sets    map[int][]int   // of the number of a refresh token, what the account lets the platform do
 	touched map[string]bool // owner and prefix, or two accounts: what there was of them before is known
 	ownLink bool            // an account's own token made links
+	noBody  bool            // rules were given without a body of the call
 	private bool            // a prefix with a port or an address was taken
 }
 
@@ -387,6 +389,7 @@ func (s *Stage) learnCall(r *Recorded, p *party) {
 	case r.Path == "/cgi-bin/qrcode/create":
 		p.service = p.service || !refused
 	case ofRules:
+		s.noBody = s.noBody || len(r.Request) == 0 && r.worked()
 		s.learnRule(r, p, call)
 	}
 }
@@ -536,6 +539,9 @@ func (s *Stage) Seed() []byte {
 	seed.Rules = s.rules
 	seed.Settings = map[string]any{"verification": "trust", "rate_limit": 0, "links_by_own_token": s.ownLink,
 		"allow_private_hosts": s.private}
+	if s.noBody {
+		seed.Settings["behaviours"] = map[string]string{behaviour.WireBodyEmptyAccepted.String(): "loose"}
+	}
 	text, err := json.Marshal(seed)
 	if err != nil {
 		panic(err) // texts and numbers
