@@ -49,8 +49,8 @@ func (l languageFlags) about(name string) string {
 	return said + strings.Repeat(" ", max(0, width-wide))
 }
 
-var aboutChinese = map[string]string{"configuration": "配置", "server": "服务器", "nodes": "节点", "clock": "时钟", "ready": "就绪", "credentials": "凭证",
-	"version": "版本", "metrics": "指标", "lag": "滞后", "ledger": "扫码记录", "rules": "规则", "backups": "备份",
+var aboutChinese = map[string]string{"configuration": "配置", "server": "服务器", "nodes": "节点", "clock": "时钟", "ready": "就绪",
+	"credentials": "凭证", "version": "版本", "metrics": "指标", "lag": "滞后", "ledger": "扫码记录", "rules": "规则", "backups": "备份",
 	"folder": "数据目录", "disk": "磁盘", "store": "数据库", "keys": "密钥", "certificate": "证书"}
 
 // doctorChinese are the texts of doctor and of server.Examine in Chinese.

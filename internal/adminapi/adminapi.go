@@ -15,7 +15,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/appearance"
 	"github.com/qrjump/qrjump/internal/calls"
@@ -65,7 +64,7 @@ type Admin struct {
 	// UserHash is what the ledger knows a user of a namespace by.
 	UserHash func(namespace, user string) ledger.UserHash
 	// Refused are the wrong credentials that this node saw within the last day.
-	Refused func() []client.RefusedCredential
+	Refused func() []RefusedCredential
 	// SaveSettings puts the fields that a JSON object names in force, and keeps
 	// them over a restart.
 	SaveSettings func(ctx context.Context, object []byte) error

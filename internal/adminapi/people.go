@@ -121,8 +121,17 @@ func (a *Admin) signOutPerson(ctx context.Context, in *PersonPath) (client.Perso
 	return showPerson(p), err
 }
 
+// RefusedCredential is a credential that keeps being wrong, as the server that refuses it tells.
+type RefusedCredential struct {
+	What, Name, IP string
+	Times          int64
+	First, Last    time.Time
+}
+
 func (a *Admin) listRefusedCredentials(context.Context, *none) (client.RefusedCredentialList, error) {
-	return client.RefusedCredentialList{Credentials: a.Refused()}, nil
+	return client.RefusedCredentialList{Credentials: each(a.Refused(), func(one RefusedCredential) client.RefusedCredential {
+		return client.RefusedCredential(one)
+	})}, nil
 }
 
 func (a *Admin) listAdminKeys(ctx context.Context, _ *none) (client.AdminKeyList, error) {

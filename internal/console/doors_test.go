@@ -68,7 +68,8 @@ func surfaces(t *testing.T, s *servertest.Server, c *crooked) []surface {
 			if wrong == "" {
 				wrong = right
 			}
-			a := s.Do(method, strings.ReplaceAll(path, "SECRET", wrong), strings.ReplaceAll(body, "SECRET", wrong), "X-Forwarded-For: "+from)
+			a := s.Do(method, strings.ReplaceAll(path, "SECRET", wrong), strings.ReplaceAll(body, "SECRET", wrong),
+				"X-Forwarded-For: "+from)
 			for _, token := range regexp.MustCompile(`"access_token":"([^"]+)"`).FindAllStringSubmatch(a.Body, -1) {
 				s.Hide(token[1])
 			}
@@ -99,7 +100,8 @@ func surfaces(t *testing.T, s *servertest.Server, c *crooked) []surface {
 			}
 			address := "/cgi-bin/componentloginpage?" + url.Values{"component_appid": {"isv"}, "auth_type": {"3"},
 				"pre_auth_code": {s.PreAuthCode(token, "isv")}, "redirect_uri": {"https://isv.example/back"}}.Encode()
-			return status(visit(t, s).post(address, url.Values{"decision": {"agree"}, "appid": {"shop"}, "set": {"18"}, "admin_token": {wrong}},
+			return status(visit(t, s).post(address,
+				url.Values{"decision": {"agree"}, "appid": {"shop"}, "set": {"18"}, "admin_token": {wrong}},
 				"X-Forwarded-For: "+from, "Sec-Fetch-Site: same-origin").Status, 303)
 		}},
 		{"a link that signs in once", "login_link", func(from, wrong string) string {
@@ -130,14 +132,16 @@ func surfaces(t *testing.T, s *servertest.Server, c *crooked) []surface {
 				"X-Forwarded-For: "+from, "Sec-Fetch-Site: same-origin").Status, 303)
 		}},
 		{"a scan", "scan_key", bearer("POST", "/scan/v1/resolve", `{"text":"x"}`, scanKey, json)},
-		{"scans line by line", "scan_key", bearer("POST", "/scan/v1/resolve", `{"text":"x"}`, scanKey, "Content-Type: application/x-ndjson")},
+		{"scans line by line", "scan_key", bearer("POST", "/scan/v1/resolve", `{"text":"x"}`, scanKey,
+			"Content-Type: application/x-ndjson")},
 		{"an explanation by a scan key", "scan_key", bearer("POST", "/scan/v1/explain", `{"text":"x"}`, scanKey, json)},
 		{"an explanation by the admin token", "scan_key", bearer("POST", "/scan/v1/explain", `{"text":"x"}`, servertest.AdminToken, json)},
 		{"an explanation by an admin key", "scan_key", bearer("POST", "/scan/v1/explain", `{"text":"x"}`, adminKey, json)},
 		{"a token", "app_secret", wire("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=SECRET", "", "the-secret-of-shop")},
 		{"a stable token", "app_secret", wire("POST", "/cgi-bin/stable_token",
 			`{"grant_type":"client_credential","appid":"shop","secret":"SECRET"}`, "the-secret-of-shop")},
-		{"a clear by the secret", "app_secret", wire("POST", "/cgi-bin/clear_quota/v2?appid=shop&appsecret=SECRET", "", "the-secret-of-shop")},
+		{"a clear by the secret", "app_secret", wire("POST", "/cgi-bin/clear_quota/v2?appid=shop&appsecret=SECRET", "",
+			"the-secret-of-shop")},
 		{"a login's code", "app_secret", wire("GET",
 			"/sns/jscode2session?grant_type=authorization_code&appid=shop&secret=SECRET&js_code=x", "", "the-secret-of-shop")},
 		{"a platform's pushes", "app_secret", wire("POST", "/cgi-bin/component/api_start_push_ticket",

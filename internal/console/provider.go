@@ -125,7 +125,8 @@ func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 	if errors.Is(err, provider.ErrNotBegun) {
 		// Whoever makes somebody follow a link can bring them here: that ends no sign-in
 		// which they began.
-		c.turnAway(v, c.People.Misled(browser), http.StatusForbidden, signingIn{Next: inside(next), Provider: c.offered(), Fault: v.say("provider.begun")})
+		c.turnAway(v, c.People.Misled(browser), http.StatusForbidden,
+			signingIn{Next: inside(next), Provider: c.offered(), Fault: v.say("provider.begun")})
 		return
 	}
 	c.setFlow(v, "", -1) // once

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/adminapi"
 	"github.com/qrjump/qrjump/internal/people"
 )
 
@@ -78,10 +78,10 @@ type refusal struct {
 }
 
 // refusedCredentials are those of the last day, for the admin API.
-func (s *Server) refusedCredentials() []client.RefusedCredential {
-	list := []client.RefusedCredential{}
+func (s *Server) refusedCredentials() []adminapi.RefusedCredential {
+	list := []adminapi.RefusedCredential{}
 	for _, one := range s.refusals.list(s.realNow()) {
-		list = append(list, client.RefusedCredential{What: one.what, Name: one.name, IP: one.ip.String(), Times: one.times,
+		list = append(list, adminapi.RefusedCredential{What: one.what, Name: one.name, IP: one.ip.String(), Times: one.times,
 			First: one.first, Last: one.last})
 	}
 	return list
