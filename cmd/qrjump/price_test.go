@@ -9,6 +9,7 @@ import (
 	"image/color"
 	"image/png"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -54,7 +55,7 @@ func repeated(before, piece, after string) func(int) string {
 
 // yamlShapes are hard for readers of YAML, whatever they want.
 func yamlShapes(with map[string]func(int) string) map[string]func(int) string {
-	for name, shape := range map[string]func(int) string{
+	maps.Copy(with, map[string]func(int) string{
 		"keys":            repeated("", "k%d: 1\n", ""),
 		"keys of nothing": repeated("", "k%d:\n", ""),
 		"the same key":    repeated("", "rules: []\n", ""),
@@ -73,9 +74,7 @@ func yamlShapes(with map[string]func(int) string) map[string]func(int) string {
 		"an open quote":   repeated("rules: \"", "x", ""),
 		"merges":          repeated("rules:\n", "  - {<<: {a: b}}\n", ""),
 		"one name of one": func(size int) string { return "rules:\n  - " + strings.Repeat("x", size) + ": 1\n" },
-	} {
-		with[name] = shape
-	}
+	})
 	return with
 }
 

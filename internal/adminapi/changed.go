@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"reflect"
 	"slices"
@@ -297,9 +298,7 @@ func (changedMeanwhile) Schema(r huma.Registry) *huma.Schema {
 func mapWith(all, more map[string]*huma.Schema) map[string]*huma.Schema {
 	both := map[string]*huma.Schema{}
 	for _, one := range []map[string]*huma.Schema{all, more} {
-		for name, schema := range one {
-			both[name] = schema
-		}
+		maps.Copy(both, one)
 	}
 	return both
 }

@@ -3,6 +3,7 @@ package console_test
 import (
 	"html"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -165,9 +166,7 @@ func TestAFormThatCameTooLateShowsBothVersions(t *testing.T) {
 		if form.Get("revision") == "" {
 			t.Fatalf("%s: the form has no revision: %v", c.name, form)
 		}
-		for name, values := range c.theirs {
-			theirs[name] = values
-		}
+		maps.Copy(theirs, c.theirs)
 		bob.did(c.to, theirs)
 		for name, values := range c.mine {
 			if form[name] = values; values == nil {

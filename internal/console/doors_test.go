@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,10 +38,8 @@ const passwords = "person"
 // surfaces are all places that take a credential. One that the metrics know, and that is not here, fails the test.
 func surfaces(t *testing.T, s *servertest.Server, c *crooked) []surface {
 	status := func(got int, in ...int) string {
-		for _, good := range in {
-			if got == good {
-				return "in"
-			}
+		if slices.Contains(in, got) {
+			return "in"
 		}
 		if got == http.StatusTooManyRequests {
 			return "limited"

@@ -108,8 +108,10 @@ func TestEveryDotIsThatOfTheGrids(t *testing.T) {
 						t.Fatalf("%s: %v", name, err)
 					}
 					got := see(t, file, dpi, want.Bounds().Dx())
-					if got.Bounds().Size() != want.Bounds().Size() {
-						t.Errorf("%s: %v dots, not %v", name, got.Bounds().Size(), want.Bounds().Size())
+					size, more := want.Bounds().Size(), got.Bounds().Size().Sub(want.Bounds().Size())
+					// A page is measured in points: the dot that it ends in counts where another program renders it.
+					if more != (image.Point{}) && (format != "pdf" || !more.In(image.Rect(0, 0, 2, 2))) {
+						t.Errorf("%s: %v dots, not %v", name, got.Bounds().Size(), size)
 					}
 					if n := otherDots(got, want); n > 0 {
 						t.Errorf("%s: %d dots are others than those of the grids", name, n)
