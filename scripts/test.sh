@@ -188,11 +188,12 @@ run_stage() {
   esac
 }
 
-wanted=tests
 case "$# ${1-}" in
 0*) set -- "${everyday[@]}" ;;
-'1 rest') wanted=all && set -- "${rest[@]}" ;;
+'1 rest') set -- "${rest[@]}" ;;
 esac
+wanted=tests # by the stages that follow, of what may be installed
+case " $* " in *' whole '* | *' race '* | *' compat '*) wanted=all ;; esac
 for stage; do
   printf '\n== stage: %s\n' "$stage"
   look
