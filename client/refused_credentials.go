@@ -8,7 +8,7 @@ import (
 
 // RefusedCredential is a credential that keeps being wrong, and where it comes from.
 type RefusedCredential struct {
-	// What is admin_token for admin keys too.
+	// The kind of credential; admin keys count as admin_token.
 	What  string    `json:"what" enum:"admin_token,app_secret,scan_key,person,login_link,provider" doc:"what it should be"`
 	Name  string    `json:"name,omitempty" doc:"the account or person whose it should be, the admin key that expired, or how a wrong key begins"`
 	IP    string    `json:"ip" doc:"the address that it comes from"`
