@@ -67,9 +67,9 @@ type API struct {
 	OpenIDs  *accounts.OpenIDs
 	// Key checks a scan key; nil lets everybody scan (with --dev).
 	Key func(context.Context, string) (accounts.ScanKey, error)
-	// Operator reports whether a text is the token of somebody who may see why a scan opens what it opens: they may
-	// explain without a scan key, as a user of the default namespace. nil = nobody may.
-	Operator func(context.Context, string) (bool, error)
+	// Operator returns nil for the token of somebody who may see every rule: they may explain without a scan key, as a
+	// user of the default namespace. accounts.ErrNoScanKey where a text is no such token, ErrLimited. nil = nobody may.
+	Operator func(context.Context, string) error
 	// Wrong is told of a key that is none, and reports whether too many came from there
 	// before it; nil = nobody is told.
 	Wrong  func(r *http.Request, key string) (tooMany bool)
@@ -235,12 +235,16 @@ func (a *API) withKey(next func(w http.ResponseWriter, r *http.Request, namespac
 	return a.guarded(next, nil)
 }
 
+// ErrLimited: the token is good, and limited to some accounts.
+var ErrLimited = errors.New("an explanation shows rules of all accounts, and this admin key is limited to some: " +
+	"send a scan key, or an admin key without accounts")
+
 // makesKey says where a scan key comes from.
 const makesKey = "qrjump scan-key add NAME makes one (POST /admin/v1/scan-keys)"
 
 // guarded lets a request through that has a scan key, or the token of an operator where one may come too.
 func (a *API) guarded(next func(w http.ResponseWriter, r *http.Request, namespace string),
-	operator func(context.Context, string) (bool, error)) http.HandlerFunc {
+	operator func(context.Context, string) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		text, given := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if a.Key == nil {
@@ -255,14 +259,12 @@ func (a *API) guarded(next func(w http.ResponseWriter, r *http.Request, namespac
 		}
 		key, err := a.Key(r.Context(), text)
 		if errors.Is(err, accounts.ErrNoScanKey) && operator != nil {
-			var may bool
-			if may, err = operator(r.Context(), text); may {
-				key.Namespace = accounts.DefaultNamespace
-			} else if err == nil {
-				err = accounts.ErrNoScanKey
-			}
+			key.Namespace, err = accounts.DefaultNamespace, operator(r.Context(), text)
 		}
 		switch {
+		case errors.Is(err, ErrLimited):
+			a.report(a.Proven, r)
+			WriteProblem(w, http.StatusForbidden, ErrLimited.Error())
 		case errors.Is(err, accounts.ErrNoScanKey):
 			a.report(a.Refused, r)
 			if a.Wrong != nil && a.Wrong(r, text) {

@@ -222,13 +222,21 @@ func (s *Server) callerOf(ctx context.Context, token string) (people.Caller, err
 	return s.people.ByKey(ctx, token)
 }
 
-// mayExplain reports whether a token is that of somebody who may see the rules of this server.
-func (s *Server) mayExplain(ctx context.Context, token string) (bool, error) {
+// mayExplain returns nil for the token of somebody who may see all rules of this server; accounts.ErrNoScanKey for a
+// text that is none, scanapi.ErrLimited for one who may see those of some accounts only.
+func (s *Server) mayExplain(ctx context.Context, token string) error {
 	caller, err := s.callerOf(ctx, token)
-	if errors.Is(err, people.ErrNoKey) {
-		return false, nil
+	switch {
+	case errors.Is(err, people.ErrNoKey):
+		return accounts.ErrNoScanKey
+	case err != nil:
+		return err
+	case len(caller.Accounts) > 0:
+		return scanapi.ErrLimited
+	case !operations.Role(caller.Role).Covers(operations.Viewer):
+		return accounts.ErrNoScanKey
 	}
-	return err == nil && operations.Role(caller.Role).Covers(operations.Viewer), err
+	return nil
 }
 
 // guessed is told of wrong AppSecrets.

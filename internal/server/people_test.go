@@ -112,6 +112,31 @@ func TestALimitedCallerIsKeptOutOfEveryOperationOfOthers(t *testing.T) {
 	}
 }
 
+// Issue 28: since an operator's token may explain, the key of one account read the rules of all others there.
+func TestALimitedCallerReadsNoRulesOfOthersInAnExplanation(t *testing.T) {
+	t.Parallel()
+	hidden := "rules:\n  - {owner: other, prefix: 'https://other.example/secret/', path: pages/hidden/hidden}\n"
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: strings.Replace(twoShops, "rules:\n", hidden, 1)})
+	keyOf := func(body string) string {
+		var made struct{ Key string }
+		s.Admin("POST", "/admin-keys", body).JSON(t, &made)
+		s.Hide(made.Key)
+		return "Authorization: Bearer " + made.Key
+	}
+	limited, all := keyOf(`{"name":"ci","role":"operator","accounts":["shop"]}`), keyOf(`{"name":"all","role":"viewer"}`)
+	for _, body := range []string{`{"text":"https://other.example/secret/1"}`,
+		`{"text":"https://other.example/secret/1","assume_published":true}`} {
+		a := s.Do("POST", "/scan/v1/explain", body, limited)
+		if a.Status != http.StatusForbidden || strings.Contains(a.Body, "hidden") || !strings.Contains(a.Body, "scan key") {
+			t.Errorf("a key of shop explains %s: %d %s", body, a.Status, a.Body)
+		}
+		a = s.Do("POST", "/scan/v1/explain", body, all)
+		if a.Status != http.StatusOK || !strings.Contains(a.Body, "other.example") {
+			t.Errorf("a key of all accounts explains %s: %d %s", body, a.Status, a.Body)
+		}
+	}
+}
+
 // A link that a body asks for is one that putLink would refuse.
 func TestALimitedCallerLinksNobodyElse(t *testing.T) {
 	t.Parallel()
