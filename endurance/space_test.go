@@ -233,6 +233,69 @@ func TestDiskFull(t *testing.T) {
 	keeper.outlives(n)
 }
 
+// TestStopOnAFullDisk: issue 28, 9. A stop while the disk is full ended with 1, as if something had been lost. What was
+// acknowledged is there after it, so it ends with 0; counts and the log of calls, which no caller waits for, are not, and
+// the server's log says so.
+func TestStopOnAFullDisk(t *testing.T) {
+	for name, postgres := range map[string]bool{"of the embedded database": false, "of the folder beside PostgreSQL": true} {
+		t.Run(name, func(t *testing.T) {
+			database := ""
+			if postgres {
+				database = ownDatabase(t)
+			}
+			d := newSmallDisk(t, 48<<20)
+			c := newCluster(t, database, spaceSeed, 1)
+			c.logs, c.dir = c.dir, d.dir
+			n := c.nodes[0]
+			n.start()
+			admin := n.admin()
+			var key struct{ Key string }
+			admin.check(admin.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "space"}, &key))
+			keeper := newShopkeeper(t, admin.base)
+			scans := must{connect(t, admin.base, key.Key), t}
+			acknowledged := 0
+			scan := func() bool {
+				_, err := scans.connection.scan("https://shop.example/open/1")
+				if err == nil {
+					acknowledged++
+				}
+				return err == nil
+			}
+			for range 20 {
+				scan()
+			}
+			d.fill(0)
+			for range 20 { // on a full disk some may still find room
+				scan()
+				keeper.add()
+				_, _ = keeper.wire("qrcodejumpget", keeper.token, map[string]any{"get_type": 0})
+			}
+			for scan() { // until the room that the journal has beforehand is used up
+				if acknowledged > 100_000 {
+					t.Fatal("scans are answered on a full disk for ever")
+				}
+			}
+			p := n.running.Load()
+			n.stop()
+			if said := string(p.wholeLog()); !postgres && !strings.Contains(said, "counts of calls, calls of the log and deviations are not kept") {
+				t.Errorf("the log does not say what was not kept:\n%s", p.lastLog())
+			}
+			d.clear()
+			n.start()
+			admin = n.admin()
+			keeper.base = admin.base
+			keeper.has()
+			var asked struct{ Counted struct{ Scans int } }
+			admin.check(admin.do(http.MethodGet, "/admin/v1/statistics?wait=true", nil, &asked))
+			if asked.Counted.Scans < acknowledged {
+				t.Errorf("%d scans were answered, and %d are there", acknowledged, asked.Counted.Scans)
+			}
+			t.Logf("%d scans answered, %d there", acknowledged, asked.Counted.Scans)
+			n.stop()
+		})
+	}
+}
+
 // TestReadOnlyFolder: a server whose folder cannot be written does not start,
 // and says why in one line.
 func TestReadOnlyFolder(t *testing.T) {

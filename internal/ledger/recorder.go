@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -49,6 +50,9 @@ type Recorder struct {
 	expect int       // how many scans the next group may be waited for
 	closed bool
 	last   error // of the last flush
+	// unheard are events of flushes that failed after the last that succeeded, for which nobody waited: whoever answers
+	// before it is durable has told of them.
+	unheard int64
 
 	patience time.Duration // how long the next group is held open; the flusher's own
 
@@ -226,6 +230,11 @@ func (r *Recorder) run() {
 			r.mu.Lock()
 			r.last, r.spare = g.err, b
 			r.oldest, r.expect = time.Time{}, n
+			if g.err == nil {
+				r.unheard = 0
+			} else if !g.awaited {
+				r.unheard += int64(n)
+			}
 			if r.open != nil {
 				r.oldest = r.taken
 				r.expect += r.open.batch.n
@@ -307,14 +316,20 @@ func (r *Recorder) nextGroup(pause *time.Timer) *Group {
 }
 
 // Close writes what waits and stops. ErrClosed is what Enqueue answers from
-// then on.
+// then on. An error says that events are lost for which nobody waited; those that
+// waited have theirs.
 func (r *Recorder) Close() error {
 	r.mu.Lock()
 	r.closed = true
 	r.mu.Unlock()
 	r.poke()
 	<-r.done
-	return r.LastError()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.unheard > 0 {
+		return fmt.Errorf("scans that nobody waited for are lost (%d): %w", r.unheard, r.last)
+	}
+	return nil
 }
 
 // Late reports whether an event that is answered before it is durable could be

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -51,5 +52,28 @@ func TestEveryRecordedScanIsDurableOnce(t *testing.T) {
 	}
 	if len(seen) != clients*each {
 		t.Errorf("%d events", len(seen))
+	}
+}
+
+// Issue 28, 9: a stop on a full disk said that something was lost, where all that was lost had been refused to its caller.
+func TestAnEndTellsOfLostScansThatNobodyWaitedFor(t *testing.T) {
+	for waits, wanted := range map[bool]string{true: "", false: "scans that nobody waited for are lost (1)"} {
+		j := openJournal(t, t.TempDir(), JournalOptions{})
+		r := NewRecorder(j, RecorderOptions{})
+		j.Close() // from now on nothing can be written
+		g, err := r.Enqueue(&Event{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if waits && g.Wait(t.Context()) == nil {
+			t.Fatal("a closed journal takes scans")
+		}
+		said := ""
+		if err := r.Close(); err != nil {
+			said = err.Error()
+		}
+		if (wanted == "") != (said == "") || !strings.HasPrefix(said, wanted) {
+			t.Errorf("with a caller that waits %v: the end says %q, want %q", waits, said, wanted)
+		}
 	}
 }

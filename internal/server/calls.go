@@ -39,7 +39,13 @@ func (s *Server) openBook() {
 // countsPart writes counts of calls and their log.
 func (s *Server) countsPart() part {
 	return part{name: "counts of calls", run: func(ctx context.Context) { s.book.Run(ctx) },
-		stop: func(ctx context.Context) error { return s.book.Flush(ctx) }}
+		stop: func(ctx context.Context) error {
+			// Nobody was promised them: a disk that is full loses no more here than a kill does.
+			if err := s.book.Flush(ctx); err != nil {
+				s.log.WarnContext(ctx, "the latest counts of calls, calls of the log and deviations are not kept", "error", err)
+			}
+			return nil
+		}}
 }
 
 // checkLimits says which of the paths in daily_limits cannot have a limit.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync/atomic"
 	"time"
@@ -73,7 +74,7 @@ func (s *Server) ledgerPart() part {
 			}
 			return s.openNodes(ctx)
 		},
-		stop: func(ctx context.Context) error { return s.ledger.close(ctx) },
+		stop: func(ctx context.Context) error { return s.ledger.close(ctx, s.log) },
 	}
 }
 
@@ -98,8 +99,8 @@ func (l *scanLedger) record(e *ledger.Event) (scanapi.Durable, error) {
 
 func (l *scanLedger) late() bool { return l.recorder.Late() }
 
-// close writes what waits.
-func (l *scanLedger) close(ctx context.Context) error {
+// close writes what waits. Its error is of scans that were answered and are lost.
+func (l *scanLedger) close(ctx context.Context, log *slog.Logger) error {
 	if l == nil {
 		return nil
 	}
@@ -112,7 +113,10 @@ func (l *scanLedger) close(ctx context.Context) error {
 	if l.stream != nil {
 		err = errors.Join(err, l.stream.Close())
 	}
-	return errors.Join(err, l.journal.Close())
+	if unsealed := l.journal.Close(); unsealed != nil { // all scans in it are durable
+		log.WarnContext(ctx, "the last file of scans has no end; the next start reads it and writes one", "error", unsealed)
+	}
+	return err
 }
 
 // soon reports whether scans that fell on no code are answered first.
