@@ -1,7 +1,7 @@
 # Every target is a short form of a command that also works without make.
 .DEFAULT_GOAL := help
 .PHONY: release release-check release-stories
-.PHONY: bench-alarms grown help build demo demo-codes test test-all check race fuzz chaos bench bench-sqlite compat pages update
+.PHONY: bench-alarms grown help build demo demo-codes test test-all check lint race fuzz chaos bench bench-sqlite compat pages update
 
 FUZZTIME ?= 20s
 BENCH ?= all
@@ -27,12 +27,14 @@ demo-codes: ## 20,000,000 codes from application to ticket, each one checked (DE
 test: ## what every change must pass, in ten minutes; installs what it needs where it may, starts its own PostgreSQL
 	scripts/test.sh
 
-test-all: test ## make test and the rest: whole tables, the race detector, other people's clients, 20,000,000 codes
+test-all: test ## make test and the rest: staticcheck, whole tables, the race detector, other people's clients, 20,000,000 codes
 	scripts/test.sh rest
 
-check: ## formatting, vet, modern forms, staticcheck
+check: ## formatting and vet: what a compiler's time finds
 	! gofmt -l . | grep .
 	go vet ./...
+
+lint: ## modern forms of Go and staticcheck
 	go fix -diff ./...
 	go tool -modfile=tools.mod staticcheck ./...
 

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/testkit/childtest"
+	"github.com/qrjump/qrjump/internal/testkit/failure"
 	"github.com/qrjump/qrjump/internal/testkit/natstest"
 )
 
@@ -85,14 +86,14 @@ func (s *stream) lose() {
 // killed; the clock of a node jumps ahead and is repaired. After each round the feed
 // has every scan that was acknowledged, once, and a recount finds nothing lacking.
 //
-//	CHAOS_MINUTES=8 CHAOS_SEED=1 go test -run 'TestChaosStream$' -timeout 60m ./endurance
+//	CHAOS_MINUTES=8 QRJUMP_TEST_SEED=1 go test -run 'TestChaosStream$' -timeout 60m ./endurance
 func TestChaosStream(t *testing.T) {
-	seed := uint64(number(t, "CHAOS_SEED", int(rand.Uint32())))
+	seed := failure.Seed(t)
 	length := amount(10*time.Second, 0) // one round
 	if minutes := number(t, "CHAOS_MINUTES", 0); minutes > 0 {
 		length = time.Duration(minutes) * time.Minute / 10
 	}
-	t.Logf("CHAOS_SEED=%d, %v", seed, length)
+	t.Logf("%v", length)
 	s := &streamStorm{t: t, rnd: rand.New(rand.NewPCG(seed, 0)), stream: newStream(t), acked: map[string]bool{}}
 	s.stream.start()
 	s.cluster = newCluster(t, ownDatabase(t), "accounts: []\n", 3)

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/failure"
 )
 
 // TestChaos: three nodes on a PostgreSQL primary with a synchronous replica.
@@ -29,9 +30,9 @@ import (
 // In make test each fault that is a thing of its own comes once; else all of
 // them by chance, as long as the time holds.
 //
-//	CHAOS_MINUTES=8 CHAOS_SEED=1 go test -run 'TestChaos$' -timeout 60m ./endurance
+//	CHAOS_MINUTES=8 QRJUMP_TEST_SEED=1 go test -run 'TestChaos$' -timeout 60m ./endurance
 func TestChaos(t *testing.T) {
-	seed := uint64(number(t, "CHAOS_SEED", int(rand.Uint32())))
+	seed := failure.Seed(t)
 	length := 25 * time.Second // in a whole run
 	if minutes := number(t, "CHAOS_MINUTES", 0); minutes > 0 {
 		length = time.Duration(minutes) * time.Minute * 2 / 5 // the rest is for the others
@@ -45,7 +46,7 @@ func TestChaos(t *testing.T) {
 	for _, n := range s.cluster.nodes {
 		n.setClock(0)
 	}
-	t.Logf("CHAOS_SEED=%d, %v", seed, length)
+	t.Logf("%v", length)
 	s.prepare()
 	end := time.Now().Add(length)
 	for s.rounds < s.seeded && time.Now().Before(end) && !t.Failed() && amount(true, false) {

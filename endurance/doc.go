@@ -7,10 +7,10 @@
 //
 //	go test ./endurance                                       // a minute or two
 //	make chaos CHAOS_MINUTES=8                                // as much as the time holds
-//	KILL_SEED=1234 go test -run 'TestKill$' ./endurance        // the same choices again
+//	QRJUMP_TEST_SEED=1234 go test -run 'TestKill$' ./endurance // the same choices again
 //	KILL_ROUNDS=200 go test -run 'TestKill$' -timeout 60m ./endurance
 //
-// So with CHAOS_SEED, POWER_SEED and POWER_CUTS, RACE_ROUNDS, PREFIX_ROUNDS.
+// So with POWER_CUTS, RACE_ROUNDS, PREFIX_ROUNDS.
 //
 // TEST_POSTGRES=postgres://… adds PostgreSQL; every test makes a database of
 // its own there, or a pair of servers (scripts/postgres.sh).

@@ -14,14 +14,14 @@ import (
 	"testing"
 
 	api "github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/testkit/failure"
 )
 
 // TestKillWhileCodesAreImported kills a server while two callers import the same file,
 // between two pieces of it and within them. Pieces that were acknowledged stay, the file
 // is brought again from its first line, and at the end each code is there once.
 func TestKillWhileCodesAreImported(t *testing.T) {
-	seed := uint64(number(t, "KILL_SEED", int(rand.Uint32())))
-	t.Logf("KILL_SEED=%d", seed)
+	seed := failure.Seed(t)
 	const piece, callers = 200, 2
 	count, kills := amount[int64](6000, 1600), amount(3, 2)
 	const matrix = 361 // characters
@@ -149,8 +149,7 @@ func TestKillWhileCodesAreImported(t *testing.T) {
 // piece. What was acknowledged is gone, a piece is gone whole or not at all, and in the
 // end the same file comes again under the same numbers.
 func TestKillWhileCodesAreTakenBack(t *testing.T) {
-	seed := uint64(number(t, "KILL_SEED", int(rand.Uint32())))
-	t.Logf("KILL_SEED=%d", seed)
+	seed := failure.Seed(t)
 	const piece = 200
 	count, kills := amount[int64](4000, 2000), amount(3, 2)
 	var file strings.Builder

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/failure"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
@@ -24,13 +25,12 @@ import (
 // on the same data and compares it with what it had acknowledged. Of the one
 // call of each writer that was under way, all or nothing must be there.
 func TestKill(t *testing.T) {
-	seed := uint64(number(t, "KILL_SEED", int(rand.Uint32())))
+	seed := failure.Seed(t)
 	eachBackend(t, func(t *testing.T, database string) {
 		rounds := amount(20, 4)
 		if database != "" {
 			rounds = amount(10, 3)
 		}
-		t.Logf("KILL_SEED=%d", seed)
 		newChaos(t, database, seed).run(another(t, "KILL_ROUNDS", rounds, 5))
 	})
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/childtest"
+	"github.com/qrjump/qrjump/internal/testkit/failure"
 )
 
 // ledgerChild says what a process does that writes scans into a ledger and counts them.
@@ -150,13 +151,13 @@ func (l *openedLedger) close() {
 // the process again and again. What was acknowledged counts once, and so does what
 // is there of a batch that was under way. SCANS=10000000 KILLS=20 is the large run.
 func TestLedgerKill(t *testing.T) {
-	seed := uint64(number(t, "KILL_SEED", int(rand.Uint32())))
+	seed := failure.Seed(t)
 	eachBackend(t, func(t *testing.T, database string) {
 		total, kills := number(t, "SCANS", amount(200_000, 40_000)), number(t, "KILLS", amount(5, 3))
 		if database != "" && os.Getenv("SCANS") == "" {
 			total /= 2
 		}
-		t.Logf("KILL_SEED=%d, %d scans, %d kills", seed, total, kills)
+		t.Logf("%d scans, %d kills", total, kills)
 		dir := t.TempDir()
 		stream := scanStream{seed, total}
 		plantActivations(t, dir, database)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/failure"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
@@ -18,10 +19,9 @@ import (
 // order. The next start must find a whole database with everything that was
 // acknowledged. Every run goes on with what the one before left.
 //
-//	POWER_CUTS=1000 POWER_SEED=1 go test -run 'TestPowerCut$' -timeout 60m ./endurance
+//	POWER_CUTS=1000 QRJUMP_TEST_SEED=1 go test -run 'TestPowerCut$' -timeout 60m ./endurance
 func TestPowerCut(t *testing.T) {
-	seed := uint64(number(t, "POWER_SEED", int(rand.Uint32())))
-	t.Logf("POWER_SEED=%d", seed)
+	seed := failure.Seed(t)
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	c := newChaos(t, "", seed)
 	c.again = func() *process {
@@ -42,8 +42,7 @@ func TestPowerCut(t *testing.T) {
 // of its writes: while it makes its tables, its keys and its seed. The next
 // start goes on from there, or begins anew.
 func TestPowerCutFirstStart(t *testing.T) {
-	seed := uint64(number(t, "POWER_SEED", int(rand.Uint32())))
-	t.Logf("POWER_SEED=%d", seed)
+	seed := failure.Seed(t)
 	more, runs := another(t, "POWER_STARTS", amount(5, 2), 3), 0
 	rnd := rand.New(rand.NewPCG(seed, 2))
 	furthest := 64

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/testkit/childtest"
+	"github.com/qrjump/qrjump/internal/testkit/failure"
 )
 
 // lives counts processes.
@@ -60,6 +61,9 @@ func tryIn(t testing.TB, c childConfig, logs string) (p *process, ready bool) {
 func begin(t testing.TB, cmd *exec.Cmd, logs string) (p *process, ready bool) {
 	t.Helper()
 	p = &process{t: t, life: lives.Add(1), log: filepath.Join(logs, "server.log")}
+	if _, err := os.Stat(p.log); err != nil { // the first process of this folder: each appends to one log
+		failure.Log(t, p.log, func() string { return string(p.wholeLog()) })
+	}
 	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)

@@ -2,7 +2,7 @@
 # The tests, in stages; it stops at the first stage that fails, and ends with a summary in any case.
 #
 #   scripts/test.sh                  make test: deps check tests
-#   scripts/test.sh rest             what make test-all adds to it: deps whole race compat codes
+#   scripts/test.sh rest             what make test-all adds to it: deps lint whole race compat codes
 #   scripts/test.sh check race       only these stages
 #   scripts/test.sh chaos            endurance/ for CHAOS_MINUTES; neither it nor fuzz is in make test-all
 #
@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 command -v go >/dev/null || { echo "install Go first: https://go.dev/dl" >&2; exit 1; }
 
 everyday=(deps check tests)
-rest=(deps whole race compat codes)
+rest=(deps lint whole race compat codes)
 read -ra race_packages <<<"${RACE_PACKAGES:-./internal/index ./internal/live ./internal/scan ./internal/calls ./internal/emulator ./internal/consent ./internal/webhooks ./internal/ledger ./internal/stream ./internal/scanapi ./internal/lane ./internal/people}"
 # of these only the tests that start goroutines: the others run one, and take most of the time
 read -ra race_parts <<<"${RACE_PARTS-./internal/store ./internal/stats ./internal/accounts ./internal/api ./internal/console}"
@@ -155,7 +155,7 @@ concurrent() {
 run_stage() {
   case $1 in
   deps) run scripts/install-test-deps.sh "$wanted" "$report/missing" ;;
-  check) run make --no-print-directory check ;;
+  check | lint) run make --no-print-directory "$1" ;;
   chaos) POSTGRES_FSYNC=on on_postgres env QRJUMP_TEST_WHOLE=1 go test -count=1 -v -timeout 24h ./endurance ;; # bounded by CHAOS_MINUTES
   tests) on_postgres "${gotest[@]}" --jsonfile "$report/tests.json" -- -p "$(($(nproc) + 1))" "${test_flags[@]}" "${test_packages[@]}" ;;
   # The tests that the stage before plays a part of, and those that it leaves out.

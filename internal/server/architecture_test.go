@@ -110,10 +110,11 @@ var mayImport = map[string][]string{
 	// Imported by tests only.
 	"endurance/powercut": {},
 	"internal/server/servertest": {"internal/adminapi", "internal/api", "internal/emulator", "internal/operations", "internal/outbound",
-		"internal/server", "internal/store", "internal/testkit/dbtest"},
+		"internal/server", "internal/store", "internal/testkit/dbtest", "internal/testkit/failure"},
 	"internal/testkit/childtest":   {},
 	"internal/testkit/browsertest": {},
 	"internal/testkit/dbtest":      {},
+	"internal/testkit/failure":     {},
 	"internal/testkit/natstest":    {},
 	"internal/testkit/pagetest":    {},
 	"internal/testkit/readtest":    {"internal/testkit/whole"},

@@ -27,6 +27,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/failure"
 )
 
 // Began is when every test's server starts, unless it says otherwise.
@@ -205,13 +206,10 @@ func Try(t testing.TB, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	failure.Log(t, "the server", s.Log)
 	t.Cleanup(func() {
 		s.NothingLeaked()
 		s.Stop()
-		if t.Failed() {
-			text := s.Log()
-			t.Logf("the end of the log:\n%s", text[max(0, len(text)-4000):])
-		}
 	})
 	return s, nil
 }
