@@ -1,4 +1,4 @@
-// Package failure has a failed test print what somebody needs to see the failure again: the seed, the load of the machine, the end of a log.
+// Package failure has a failed test print what somebody needs to see it fail again: the seed, the load of the machine, the end of a log.
 package failure
 
 import (
