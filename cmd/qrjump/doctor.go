@@ -340,9 +340,6 @@ func (v *walk) version(d dialogue) {
 	v.pass("version", say("the server and this program are %s", version.Number()))
 }
 
-// silence is how long a node that runs may say nothing: it speaks several times a minute.
-const silence = 5 * time.Minute
-
 // gauge is a metric that must be small.
 type gauge struct {
 	name, about string
@@ -398,6 +395,10 @@ func (v *walk) metrics(d dialogue) {
 	}
 	if !bad["ledger"] {
 		v.pass("ledger", say("every scan is written down: %.0f wait", values["qrjump_scans_behind"]+values["qrjump_scans_waiting"]))
+	}
+	if values["qrjump_database_hosts"] > 1 && values["qrjump_database_replicas"] == 0 {
+		v.warn("store", say("no replica confirms changes, although --database names several servers"),
+			say("let one follow, and set synchronous_standby_names on every server: without it, what only a dead primary had is lost"))
 	}
 	if open, most := values["process_open_fds"], values["process_max_fds"]; most > 0 && open > most*0.8 {
 		v.fail("server", say("%.0f of %.0f files are open", open, most), say("let it open more (LimitNOFILE, ulimit -n)"))
@@ -502,7 +503,7 @@ func (v *walk) nodes(d dialogue) {
 				say("start it, or give its scans up: qrjump scan-node forget %s", n.Node))
 		case n.Behind > 10_000:
 			v.fail("nodes", say("node %s (%s): %d scans are not in the ledger", n.Name, n.Node, n.Behind), say("look into its log"))
-		case !n.Stopped && now.Sub(n.SeenAt) > silence:
+		case !n.Stopped && now.Sub(n.SeenAt) > server.NodeSilence:
 			v.warn("nodes", say("node %s (%s) was last heard of %s, and did not stop in order", n.Name, n.Node, when(n.SeenAt)),
 				say("start it; where it never comes back: qrjump scan-node forget %s", n.Node))
 		}

@@ -70,6 +70,7 @@ func (s *Server) openDomain(ctx context.Context) error {
 	s.metrics.watchBook(s.book)
 	s.metrics.watchAge(s.age)
 	s.metrics.watchFollowing(s.current)
+	s.watch()
 	return nil
 }
 

@@ -44,7 +44,8 @@ func (s *Server) base(r *http.Request) string {
 // firstPage is what the page of a listener tells a reader that came by base; near
 // says that the reader may know where the other listeners are.
 func (s *Server) firstPage(ctx context.Context, base string, what surface, near bool) start.Server {
-	page := start.Server{Fault: s.fault(ctx, ""), AdminFlag: s.flagOf(admin), Curl: s.curl()}
+	fault, _ := s.fault(ctx, "") // GET /readyz puts the error into the log
+	page := start.Server{Fault: fault, AdminFlag: s.flagOf(admin), Curl: s.curl()}
 	for _, one := range []struct {
 		surface surface
 		name    string

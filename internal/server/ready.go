@@ -30,55 +30,56 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "for is scan or change, or is left out to ask for both", http.StatusBadRequest)
 		return
 	}
-	if fault := s.fault(ctx, what); fault != "" {
+	if fault, err := s.fault(ctx, what); fault != "" {
+		if err != nil {
+			s.log.ErrorContext(ctx, "not ready", "error", err)
+		}
 		http.Error(w, fault, http.StatusServiceUnavailable)
 		return
 	}
 	io.WriteString(w, "ready\n"+s.lacking(ctx))
 }
 
-// fault is why the server is not ready for what is asked, or for both if that is ""; "" = it is.
-func (s *Server) fault(ctx context.Context, what string) string {
+// fault is why the server is not ready for what is asked, or for both if that is ""; "" = it is. err is for the log.
+func (s *Server) fault(ctx context.Context, what string) (fault string, err error) {
 	if s.draining.Load() {
-		return "stopping"
+		return "stopping", nil
 	}
 	if what != forScan {
-		if fault := s.changeFault(ctx); fault != "" {
-			return fault
+		if fault, err := s.changeFault(ctx); fault != "" {
+			return fault, err
 		}
 	}
 	if what != forChange {
-		return s.scanFault(ctx)
+		return s.scanFault()
 	}
-	return ""
+	return "", nil
 }
 
 // changeFault is why no change can be committed here, or why a scan after it might not see it.
-func (s *Server) changeFault(ctx context.Context) string {
+func (s *Server) changeFault(ctx context.Context) (fault string, err error) {
 	if err := s.store.Ping(ctx); err != nil {
-		s.log.ErrorContext(ctx, "not ready", "error", err)
 		if out, ok := errors.AsType[*errcode.Outage](err); ok {
-			return "the database " + out.What
+			return "the database " + out.What, err
 		}
-		return "the database does not answer"
+		return "the database does not answer", err
 	}
 	if err := s.current.Ready(); err != nil {
-		return err.Error()
+		return err.Error(), nil
 	}
-	return ""
+	return "", nil
 }
 
 // scanFault is why no scan can be answered from memory, or none written down. A database that is away does not matter to it:
 // scans of codes by a user, which need it, say so themselves.
-func (s *Server) scanFault(ctx context.Context) string {
+func (s *Server) scanFault() (fault string, err error) {
 	if !s.current.Loaded() {
-		return "rules are being loaded"
+		return "rules are being loaded", nil
 	}
 	if err := s.ledger.room(s.config.Data); err != nil {
-		s.log.ErrorContext(ctx, "not ready", "error", err)
-		return "the data folder has no room, or cannot be written"
+		return "the data folder has no room, or cannot be written", err
 	}
-	return ""
+	return "", nil
 }
 
 // room returns why scans cannot be written down: the disk of the data folder is

@@ -30,6 +30,7 @@ func (s *Server) storePart() part {
 			if s.store, err = store.Open(ctx, target); err != nil {
 				return usageError{err}
 			}
+			s.warnOfNoReplica(ctx)
 			return nil
 		},
 		stop: func(context.Context) error {

@@ -26,7 +26,34 @@ const (
 	unwritableDatabase = "cannot write to its disk"
 	brokenDatabase     = "cannot be read or written"
 	lockedDatabase     = "has a lock that did not become free in time"
+	lateDatabase       = "did not answer in time"
+	stoppedDatabase    = "ended the session"
+	crashedDatabase    = "crashed and ended all sessions"
+	startingDatabase   = "takes no connections yet"
+	brokenConnection   = "broke off the connection"
+	crowdedDatabase    = "has no connection free"
 )
+
+// Causes are why changes are refused, in the words of a metric.
+var Causes = []string{"away", "late", "lock", "disk", "read_only", "connections", "other"}
+
+func causeOf(what string) string {
+	switch what {
+	case silentDatabase, stoppedDatabase, crashedDatabase, startingDatabase, brokenConnection:
+		return "away"
+	case lateDatabase:
+		return "late"
+	case lockedDatabase:
+		return "lock"
+	case fullDatabase, unwritableDatabase, brokenDatabase:
+		return "disk"
+	case readOnlyDatabase:
+		return "read_only"
+	case crowdedDatabase:
+		return "connections"
+	}
+	return "other"
+}
 
 // errReadOnly is what a database says of itself that was asked.
 var errReadOnly = errors.New("changes are refused")
@@ -64,7 +91,7 @@ func (e postgresEngine) outage(err error) (where, what, do string) {
 	case errors.Is(err, context.Canceled):
 		return "", "", "" // the caller went away
 	case errors.Is(err, context.DeadlineExceeded):
-		return where, "did not answer in time", "look for what it waits for: a lock, its disk, a replica that has to confirm commits"
+		return where, lateDatabase, "look for what it waits for: a lock, its disk, a replica that has to confirm commits"
 	case untrusted(err):
 		return where, "has a certificate that is not trusted",
 			"sslrootcert=FILE in the URL names who signed it, and sslmode=verify-full wants the name of the host in it"
@@ -80,16 +107,16 @@ func refusal(code string) (what, do string) {
 		return readOnlyDatabase,
 			"it is a replica, or set so: name the primary too and add target_session_attrs=read-write, or end default_transaction_read_only"
 	case "57P01":
-		return "ended the session", "it is being stopped, or an administrator ended it; nodes go on by themselves when it answers"
+		return stoppedDatabase, "it is being stopped, or an administrator ended it; nodes go on by themselves when it answers"
 	case "57P02":
-		return "crashed and ended all sessions", "its own log says why; nodes go on by themselves when it answers"
+		return crashedDatabase, "its own log says why; nodes go on by themselves when it answers"
 	case "57P03":
-		return "takes no connections yet", "it is starting, recovering or stopping; nodes go on by themselves when it answers"
+		return startingDatabase, "it is starting, recovering or stopping; nodes go on by themselves when it answers"
 	case "25P03", "57P05":
 		return "ended a session that was idle",
 			"a node stood still in the middle of a transaction (a paused machine?); it goes on by itself"
 	case "53300":
-		return "has no connection free",
+		return crowdedDatabase,
 			"raise max_connections (or the limit of the role), or give each node fewer: pool_max_conns=… in the URL"
 	case "53100", "58030":
 		return unwritableDatabase, "make room or repair it; PostgreSQL's own log says which"
@@ -111,7 +138,7 @@ func refusal(code string) (what, do string) {
 		return "does not know a setting of the URL", "correct the URL"
 	}
 	if strings.HasPrefix(code, "08") {
-		return "broke off the connection", "see that it runs and can be reached from here"
+		return brokenConnection, "see that it runs and can be reached from here"
 	}
 	return "", ""
 }

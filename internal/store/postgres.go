@@ -62,7 +62,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	patient := &atomic.Bool{}
 	patient.Store(t.alone)
 	config.DialFunc = listening(patient)
-	engine := postgresEngine{where: whereIs(config), bulk: lasting}
+	engine := postgresEngine{where: whereIs(config), hosts: len(hostsOf(config)), bulk: lasting}
 	fence := &atomic.Pointer[fence]{}
 	connect := func(config *pgx.ConnConfig) *sql.DB {
 		return sql.OpenDB(stdlib.GetConnector(*config, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
@@ -159,13 +159,17 @@ func poolSize(config *pgx.ConnConfig) (int, error) {
 // whereIs names the servers and the database of a URL, without user and
 // password.
 func whereIs(config *pgx.ConnConfig) string {
+	return strings.Join(hostsOf(config), ",") + "/" + config.Database
+}
+
+func hostsOf(config *pgx.ConnConfig) []string {
 	hosts := []string{net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port)))}
 	for _, f := range config.Fallbacks {
 		if host := net.JoinHostPort(f.Host, strconv.Itoa(int(f.Port))); !slices.Contains(hosts, host) {
 			hosts = append(hosts, host)
 		}
 	}
-	return strings.Join(hosts, ",") + "/" + config.Database
+	return hosts
 }
 
 // postgresBell is a connection of its own on which changes are told.
@@ -265,6 +269,7 @@ func makeBinary(ctx context.Context, t *Tx) error {
 
 type postgresEngine struct {
 	where string
+	hosts int    // that the URL names
 	bulk  string // lets a transaction stand still for long; "" = the URL says how long
 }
 
@@ -359,6 +364,13 @@ func (postgresEngine) room(ctx context.Context, t *Tx) error {
 	}
 	var n int
 	return t.row(ctx, `SELECT count(*) FROM generate_series(1, 50000)`).Scan(&n)
+}
+
+// replication: without the right to see it, sync_state is NULL.
+func (e postgresEngine) replication() (hosts int, query string) {
+	return e.hosts, `SELECT wanted, CASE WHEN wanted THEN (SELECT COUNT(*) FROM pg_stat_replication
+		WHERE COALESCE(sync_state, 'sync') IN ('sync', 'quorum')) ELSE 0 END
+		FROM (SELECT current_setting('synchronous_standby_names') <> '' AS wanted) AS w`
 }
 
 func (postgresEngine) readOnlyQuery() string {

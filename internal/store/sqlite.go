@@ -195,6 +195,8 @@ func (sqliteEngine) overwrite(ctx context.Context, db *sql.DB) error {
 }
 
 // readOnlyQuery: that a file cannot be written shows when it is.
+func (sqliteEngine) replication() (hosts int, query string) { return 0, "" }
+
 func (sqliteEngine) readOnlyQuery() string { return `SELECT 0` }
 
 func (sqliteEngine) tablesQuery() string {

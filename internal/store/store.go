@@ -77,6 +77,9 @@ type engine interface {
 	// unindex lets an empty database store rows without the indexes that it can make
 	// later faster; index makes them.
 	unindex(ctx context.Context, t *Tx) (index func() error, err error)
+	// replication is how many servers are named, and the query that asks whether commits wait for replicas, and for how many;
+	// 0 and "" = the database has none.
+	replication() (hosts int, query string)
 	// readOnlyQuery asks whether changes are refused.
 	readOnlyQuery() string
 	// rowsAtOnce is how many rows one statement stores best.

@@ -14,7 +14,8 @@ import (
 // trouble remembers that a change failed by a fault of the database, until it is
 // known that changes can be made again.
 type trouble struct {
-	last atomic.Pointer[errcode.Outage] // nil = none
+	last    atomic.Pointer[errcode.Outage] // nil = none
+	refused func(cause string)             // told of each change that failed so; nil = nobody is
 
 	mu   sync.Mutex
 	look *look // that runs; nil = none does
@@ -62,7 +63,11 @@ func (t *trouble) tried(ctx context.Context, try func() error) error {
 
 // remember stores err if it is an outage, and returns it. Waiting for a lock says nothing of the next change.
 func (t *trouble) remember(err error) error {
-	if out, is := errors.AsType[*errcode.Outage](err); is && !isLocked(err) {
+	out, is := errors.AsType[*errcode.Outage](err)
+	if is && t.refused != nil {
+		t.refused(causeOf(out.What))
+	}
+	if is && !isLocked(err) {
 		t.last.Store(out)
 	}
 	return err

@@ -1,0 +1,123 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/qrjump/qrjump/internal/outbox"
+	"github.com/qrjump/qrjump/internal/store"
+)
+
+// NodeSilence is how long a node that runs may say nothing: it speaks once a minute.
+const NodeSilence = 5 * time.Minute
+
+// watch shows whether this server is ready, what it asks of its database, and what the database knows of others.
+func (s *Server) watch() {
+	refused := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "qrjump_changes_refused_total",
+		Help: "Changes, of callers and the server's own, that a fault of the database stopped, by cause."}, []string{"cause"})
+	for _, cause := range store.Causes {
+		refused.WithLabelValues(cause)
+	}
+	s.store.OnRefused(func(cause string) { refused.WithLabelValues(cause).Inc() })
+	s.metrics.registry.MustRegister(refused, watcher{s},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_database_connections_in_use",
+			Help: "Connections to the database that do something at this moment."},
+			func() float64 { return float64(s.store.Connections().InUse) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_database_connections_most",
+			Help: "Connections to the database that this node may have at once."},
+			func() float64 { return float64(s.store.Connections().Most) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "qrjump_database_connections_waited_seconds_total",
+			Help: "How long was waited for a free connection to the database, all together."},
+			func() float64 { return s.store.Connections().Waited.Seconds() }))
+}
+
+// watcher is what is asked when the metrics are.
+type watcher struct{ *Server }
+
+var (
+	readyMetric = prometheus.NewDesc("qrjump_ready", "1 while this node is ready for scans or for changes, as GET /readyz?for= says.",
+		[]string{"kind"}, nil)
+	awayMetric = prometheus.NewDesc("qrjump_nodes_away",
+		"Nodes that did not stop in order and were not heard of for five minutes; -1 while the store cannot be asked.", nil, nil)
+	waitingMetric = prometheus.NewDesc("qrjump_outbox_waiting",
+		"Pushes, messages and deliveries (webhooks) that are to be sent, by all nodes together, at most 100000; "+
+			"-1 while the store cannot be asked.", []string{"outbox"}, nil)
+	oldestMetric = prometheus.NewDesc("qrjump_outbox_oldest_seconds",
+		"How long the oldest push, message or delivery waits that is to be sent; 0 = none does, "+
+			"-1 while the store cannot be asked.", []string{"outbox"}, nil)
+	hostsMetric = prometheus.NewDesc("qrjump_database_hosts", "Servers of PostgreSQL that --database names; 0 = the embedded database.",
+		nil, nil)
+	replicasMetric = prometheus.NewDesc("qrjump_database_replicas",
+		"Replicas that have each change before it is acknowledged; -1 while the store cannot be asked.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (watcher) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{readyMetric, awayMetric, waitingMetric, oldestMetric, hostsMetric, replicasMetric} {
+		to <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (w watcher) Collect(to chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), readyTime)
+	defer cancel()
+	show := func(d *prometheus.Desc, value float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	for _, kind := range []string{forScan, forChange} {
+		ready := 0.0
+		if fault, _ := w.fault(ctx, kind); fault == "" {
+			ready = 1
+		}
+		show(readyMetric, ready, kind)
+	}
+	show(awayMetric, w.away(ctx))
+	waiting, err := w.store.WaitingRows(ctx)
+	for _, kind := range []outbox.Kind{outbox.Pushes, outbox.Messages, outbox.Deliveries} {
+		rows, oldest := -1.0, -1.0
+		if err == nil {
+			rows, oldest = float64(waiting[kind].Rows), 0
+			if at := waiting[kind].Oldest; !at.IsZero() {
+				oldest = max(0, w.now().Sub(at).Seconds())
+			}
+		}
+		show(waitingMetric, rows, string(kind))
+		show(oldestMetric, oldest, string(kind))
+	}
+	r, err := w.store.Replication(ctx)
+	show(hostsMetric, float64(r.Hosts))
+	if err != nil {
+		r.Replicas = -1
+	}
+	show(replicasMetric, float64(r.Replicas))
+}
+
+// away is how many nodes were not heard of, -1 where that cannot be asked.
+func (s *Server) away(ctx context.Context) (n float64) {
+	all, _, err := s.store.ScanNodes(ctx)
+	if err != nil {
+		return -1
+	}
+	for _, one := range all {
+		if !one.Stopped && s.realNow().Sub(one.SeenAt) > NodeSilence {
+			n++
+		}
+	}
+	return n
+}
+
+// warnOfNoReplica says at the start that --database names several servers, and commits wait for one alone.
+func (s *Server) warnOfNoReplica(ctx context.Context) {
+	r, err := s.store.Replication(ctx)
+	switch {
+	case err != nil || r.Hosts < 2 || r.Replicas > 0:
+	case r.Wanted:
+		s.log.WarnContext(ctx, "no replica follows: changes wait until one does", "servers", r.Hosts)
+	default:
+		s.log.WarnContext(ctx, "--database names several servers, and no replica has a change before it is acknowledged: "+
+			"what only a dead primary had is lost; set synchronous_standby_names on every server", "servers", r.Hosts)
+	}
+}

@@ -1,0 +1,115 @@
+package server_test
+
+import (
+	"database/sql"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/outbound"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+)
+
+// metricOf is the value of one line of GET /metrics.
+func metricOf(t *testing.T, s *servertest.Server, name string) float64 {
+	t.Helper()
+	for line := range strings.Lines(s.Do("GET", "/metrics", "", "Authorization: Bearer "+servertest.AdminToken).Body) {
+		if value, is := strings.CutPrefix(line, name+" "); is {
+			n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatalf("there is no %s", name)
+	return 0
+}
+
+// wants compares metrics.
+func wants(t *testing.T, s *servertest.Server, when string, metrics map[string]float64) {
+	t.Helper()
+	for name, want := range metrics {
+		if got := metricOf(t, s, name); got != want {
+			t.Errorf("%s: %s is %v, want %v", when, name, got, want)
+		}
+	}
+}
+
+// Issue 29, 3: what waits for webhooks, and for how long; a webhook that is off waits for nothing.
+func TestMetricsSayWhatWaits(t *testing.T) {
+	t.Parallel()
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		s := where(t).start(t, servertest.Options{Seed: brand, Outbound: &outbound.Client{}})
+		wants(t, s, "at the start", map[string]float64{`qrjump_ready{kind="scan"}`: 1, `qrjump_ready{kind="change"}`: 1,
+			"qrjump_nodes_away": 0, `qrjump_outbox_waiting{outbox="deliveries"}`: 0, `qrjump_outbox_oldest_seconds{outbox="pushes"}`: 0})
+		if most := metricOf(t, s, "qrjump_database_connections_most"); most < 2 {
+			t.Errorf("at most %v connections", most)
+		}
+		away := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }))
+		defer away.Close()
+		s.Admin("PUT", "/settings", `{"allow_private_hosts":true}`)
+		var made struct {
+			Webhook struct{ ID int64 }
+			Secret  string
+		}
+		s.Admin("POST", "/webhooks", fmt.Sprintf(`{"url":%q,"alarms":true}`, away.URL)).JSON(t, &made)
+		s.Hide(made.Secret)
+		s.Admin("POST", fmt.Sprintf("/webhooks/%d/test", made.Webhook.ID), "")
+		eventually(t, "a delivery that waits", func() bool { return metricOf(t, s, `qrjump_outbox_waiting{outbox="deliveries"}`) == 1 })
+		s.Clock.Step(time.Minute)
+		if age := metricOf(t, s, `qrjump_outbox_oldest_seconds{outbox="deliveries"}`); age < 60 {
+			t.Errorf("the oldest waits for %v s", age)
+		}
+		s.Admin("PUT", fmt.Sprintf("/webhooks/%d", made.Webhook.ID), fmt.Sprintf(`{"url":%q,"alarms":true,"enabled":false}`, away.URL))
+		wants(t, s, "switched off", map[string]float64{`qrjump_outbox_waiting{outbox="deliveries"}`: 0,
+			`qrjump_outbox_oldest_seconds{outbox="deliveries"}`: 0})
+	})
+}
+
+// Issue 29, 3: a change that waits for a lock in vain is counted as such, and the node stays ready; a node that is not heard of
+// is counted by the others.
+func TestMetricsOfSeveralNodes(t *testing.T) {
+	t.Parallel()
+	p := onPostgres(t)
+	p.database = dbtest.With(p.database, "lock_timeout", "100ms")
+	s := p.start(t, servertest.Options{Seed: brand})
+	const refused = `qrjump_changes_refused_total{cause="lock"}`
+	before := metricOf(t, s, refused)
+	db, err := sql.Open("pgx", p.database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	tx, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(`SELECT 1 FROM change_head FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Do("PUT", "/admin/v1/settings", `{"publish_quota":7}`, "Authorization: Bearer "+servertest.AdminToken,
+		"Content-Type: application/json"); got.Status != 503 {
+		t.Errorf("a change while the log is locked: %d %s", got.Status, got.Body)
+	}
+	if after := metricOf(t, s, refused); after <= before {
+		t.Errorf("%s is %v, it was %v", refused, after, before)
+	}
+	wants(t, s, "while a lock is held", map[string]float64{`qrjump_ready{kind="scan"}`: 1, `qrjump_ready{kind="change"}`: 1})
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+
+	two := p.secondOf(t).start(t, servertest.Options{Seed: brand})
+	wants(t, s, "beside another node", map[string]float64{"qrjump_nodes_away": 0})
+	two.Stop()
+	wants(t, s, "after it stopped in order", map[string]float64{"qrjump_nodes_away": 0})
+	dbtest.Exec(t, p.database, fmt.Sprintf(`INSERT INTO scan_nodes (node, name, told, ended, shipped, stopped, seen_at)
+		SELECT 'dead', 'another', told, ended, shipped, 0, seen_at - %d FROM scan_nodes`, (6*time.Minute).Milliseconds()))
+	wants(t, s, "after it died", map[string]float64{"qrjump_nodes_away": 1})
+}

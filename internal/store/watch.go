@@ -1,0 +1,81 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/outbox"
+)
+
+// Waiting is what of one kind of rows is to be sent.
+type Waiting struct {
+	Rows   int64     // at most mostWaiting
+	Oldest time.Time // zero = none waits
+}
+
+// mostWaiting is how many rows that wait are looked at: more would cost each look too much.
+const mostWaiting = 100_000
+
+// WaitingRows says of each kind what waits to be sent. Rows of a webhook that is off are sent to nobody.
+func (s *Store) WaitingRows(ctx context.Context) (all map[outbox.Kind]Waiting, err error) {
+	err = s.view(ctx, func(tx *Tx) error {
+		all = map[outbox.Kind]Waiting{}
+		for kind, k := range rowTables {
+			on := ""
+			if kind == outbox.Deliveries {
+				on = ` AND {receiver} IN (SELECT id FROM webhooks WHERE enabled = 1)`
+			}
+			var w Waiting
+			var oldest int64
+			if err := tx.row(ctx, k.words.Replace(`SELECT COUNT(*), COALESCE(MIN(created_at), 0) FROM (SELECT created_at FROM {rows}
+				WHERE {next} > 0`+on+` LIMIT $1) AS waiting`), mostWaiting).Scan(&w.Rows, &oldest); err != nil {
+				return err
+			}
+			w.Oldest = fromMillis(oldest)
+			all[kind] = w
+		}
+		return nil
+	})
+	return all, err
+}
+
+// Replication is how many servers have a change before it is acknowledged.
+type Replication struct {
+	Hosts    int   // that the URL names; 0 = the database is embedded
+	Wanted   bool  // commits wait for a replica
+	Replicas int64 // for which they wait now
+}
+
+// Replication asks the database. A role that may not see how replicas stand takes each of them for one that is waited for.
+func (s *Store) Replication(ctx context.Context) (r Replication, err error) {
+	hosts, query := s.engine.replication()
+	r.Hosts = hosts
+	if query == "" {
+		return r, nil
+	}
+	err = s.view(ctx, func(tx *Tx) error { return tx.row(ctx, query).Scan(&r.Wanted, &r.Replicas) })
+	return r, err
+}
+
+// Connections are those of this process to the database.
+type Connections struct {
+	InUse, Most int
+	Waited      time.Duration // for a free one, of all together
+}
+
+// Connections says how many there are now.
+func (s *Store) Connections() (c Connections) {
+	pools := []*sql.DB{s.write}
+	if s.read != s.write {
+		pools = append(pools, s.read)
+	}
+	for _, pool := range pools {
+		of := pool.Stats()
+		c.InUse, c.Most, c.Waited = c.InUse+of.InUse, c.Most+of.MaxOpenConnections, c.Waited+of.WaitDuration
+	}
+	return c
+}
+
+// OnRefused is told of each change that a fault of the database stopped, one of Causes. To be called once, before others use the store.
+func (s *Store) OnRefused(f func(cause string)) { s.trouble.refused = f }
