@@ -398,7 +398,7 @@ func (v *walk) metrics(d dialogue) {
 	}
 	if values["qrjump_database_hosts"] > 1 && values["qrjump_database_replicas"] == 0 {
 		v.warn("store", say("no replica confirms changes, although --database names several servers"),
-			say("let one follow, and set synchronous_standby_names on every server: without it, what only a dead primary had is lost"))
+			say("let one follow, and set synchronous_standby_names on every server"))
 	}
 	if open, most := values["process_open_fds"], values["process_max_fds"]; most > 0 && open > most*0.8 {
 		v.fail("server", say("%.0f of %.0f files are open", open, most), say("let it open more (LimitNOFILE, ulimit -n)"))

@@ -55,13 +55,13 @@ var aboutChinese = map[string]string{"configuration": "配置", "server": "服�
 
 // doctorChinese are the texts of doctor and of server.Examine in Chinese.
 var doctorChinese = map[string]string{
-	"no replica confirms changes, although --database names several servers":                                              "--database 写了多台服务器，却没有副本确认变更",
-	"let one follow, and set synchronous_standby_names on every server: without it, what only a dead primary had is lost": "让副本跟随，并在每台服务器上设置 synchronous_standby_names：否则只在已故障主库上的数据会丢失",
-	"no token, key or secret keeps failing":                                                                               "没有反复出错的 token、密钥或口令",
-	"%s came %d times from %s, the last %s":                                                                               "%s：%d 次，来自 %s，最近一次 %s",
-	"a wrong admin token":                                                                                                 "管理员 token 错误",
-	"the admin key %s, which is none any more,":                                                                           "管理密钥 %s 已失效",
-	"give the program there a key that is good: qrjump admin-key add NAME":                                                "请为该处的程序换用有效的密钥：qrjump admin-key add NAME",
+	"no replica confirms changes, although --database names several servers": "--database 写了多台服务器，却没有副本确认变更",
+	"let one follow, and set synchronous_standby_names on every server":      "让副本跟随，并在每台服务器上设置 synchronous_standby_names",
+	"no token, key or secret keeps failing":                                  "没有反复出错的 token、密钥或口令",
+	"%s came %d times from %s, the last %s":                                  "%s：%d 次，来自 %s，最近一次 %s",
+	"a wrong admin token":                                                    "管理员 token 错误",
+	"the admin key %s, which is none any more,":                              "管理密钥 %s 已失效",
+	"give the program there a key that is good: qrjump admin-key add NAME":   "请为该处的程序换用有效的密钥：qrjump admin-key add NAME",
 	"a wrong scan key":                                                "扫码密钥错误",
 	"the scan key %s, which is none any more,":                        "扫码密钥 %s 已失效",
 	"give the app there a key that is good: qrjump scan-key add NAME": "请为该处的应用换用有效的密钥：qrjump scan-key add NAME",
