@@ -24,7 +24,17 @@ const (
 	MetaChange       = "meta"       // key: the name of the value
 	ScanKeyChange    = "scan_key"   // key: the name of the scan key
 	ResetChange      = "reset"      // everything is another
+	ImportChange     = "import"     // key: the numbers of the changes that it shows, StretchKey
 )
+
+// StretchKey names the changes with the numbers from one to another.
+func StretchKey(first, last int64) string { return fmt.Sprintf("%d-%d", first, last) }
+
+// StretchOf is the inverse of StretchKey.
+func StretchOf(key string) (first, last int64, ok bool) {
+	n, err := fmt.Sscanf(key, "%d-%d", &first, &last)
+	return first, last, n == 2 && err == nil && first > 0 && first <= last
+}
 
 // Change is one entry of the log of changes, which has all that was committed,
 // by whatever node, in the order of commits and without gaps.
@@ -73,6 +83,8 @@ const (
 type position struct {
 	seq  int64
 	hash string
+	// What the next entry shows was read up to this number; 0 = nothing of it.
+	shown int64
 }
 
 // Follow keeps the memory equal to what any node commits until ctx ends. Load
@@ -199,13 +211,43 @@ func (c *Current) page(ctx context.Context, into memory, at *position) (more, an
 	if slices.ContainsFunc(list, func(change Change) bool { return change.Kind == ResetChange }) {
 		return false, true, nil
 	}
+	full := len(list) >= followPage-1
+	if n := slices.IndexFunc(list, func(change Change) bool { return change.Kind == ImportChange }); n == 0 {
+		return true, false, c.shown(ctx, into, list[0], at)
+	} else if n > 0 {
+		list, full = list[:n], true
+	}
 	if err := c.applyAll(ctx, into, list); err != nil {
 		return false, false, err
 	}
 	if n := len(list); n > 0 {
-		*at = position{list[n-1].Seq, list[n-1].Hash}
+		*at = position{seq: list[n-1].Seq, hash: list[n-1].Hash}
 	}
-	return len(list) >= followPage-1, false, nil
+	return full, false, nil
+}
+
+// shown reads one page of the changes that an entry shows. Their numbers are lower than
+// its own: whoever followed the log went past them before they were there.
+func (c *Current) shown(ctx context.Context, into memory, entry Change, at *position) error {
+	first, last, ok := StretchOf(entry.Key)
+	if ok {
+		list, err := c.log().ChangesFrom(ctx, max(first, at.shown+1), followPage)
+		if err != nil {
+			return err
+		}
+		if n := slices.IndexFunc(list, func(change Change) bool { return change.Seq > last }); n >= 0 {
+			list = list[:n]
+		}
+		if err := c.applyAll(ctx, into, list); err != nil {
+			return err
+		}
+		if n := len(list); n > 0 && list[n-1].Seq < last {
+			at.shown = list[n-1].Seq
+			return nil
+		}
+	}
+	*at = position{seq: entry.Seq, hash: entry.Hash}
+	return nil
 }
 
 // applyAll reads again what the entries name, each thing once, and accounts together.

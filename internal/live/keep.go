@@ -56,7 +56,7 @@ func (c *Current) restore(ctx context.Context, into *memory) (at position, ok bo
 		c.Log.WarnContext(ctx, "the snapshot of the rules is refused; they are read from the store, which takes longer", "error", err)
 		return at, false
 	}
-	at = position{s.Seq, s.Identity}
+	at = position{seq: s.Seq, hash: s.Identity}
 	if err := c.fits(ctx, at, s.Rules.Len()); err != nil {
 		c.Log.InfoContext(ctx,
 			"the snapshot of the rules is not of this store as it is now; they are read from the store, which takes longer", "file",

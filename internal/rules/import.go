@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/behaviour"
@@ -24,8 +25,14 @@ const (
 	// importCache bounds what is remembered of accounts and links while lines
 	// are checked.
 	importCache = 10_000
-	// singlyUpTo is up to how many changed rules Changed is called for each.
+	// singlyUpTo is up to how many changed rules Changed is called for each, and up to how
+	// many new ones are not written apart.
 	singlyUpTo = 1000
+	// editsInMemory is up to how many rules that become others an import writes while
+	// others wait; more take everybody's lock before, as they take long.
+	editsInMemory = 100_000
+	// importTries is how often an import is begun again because something changed meanwhile.
+	importTries = 5
 )
 
 // Planned is one line of an import.
@@ -49,48 +56,277 @@ type Plan func() iter.Seq2[Planned, error]
 // possible, so it can be moved. Faults names the lines that cannot be. dry only
 // checks.
 //
-// It is one transaction. Meanwhile nobody else changes rules, and while it
-// writes nobody changes anything.
-func (b *Book) Import(ctx context.Context, plan Plan, dry bool) (done accounts.Imported, err error) {
+// Nobody waits for it longer than for another change: lines are checked beside
+// others, many rules are written where nobody sees them, and all is shown at one
+// moment, if nothing changed since the check that it depends on. Decision 55.
+func (b *Book) Import(ctx context.Context, plan Plan, dry bool) (accounts.Imported, error) {
 	// A fault of the lines themselves costs no transaction.
-	faults, last, err := checkLines(plan)
+	faults, marks, last, err := checkLines(plan)
 	if err != nil {
-		return done, err
+		return accounts.Imported{}, err
 	}
-	if dry || len(faults) > 0 {
-		err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
-			done, err = b.checkPlan(ctx, tx, plan, faults, last)
+	i := importing{book: b, plan: plan, last: last, marks: marks}
+	for try := 1; ; try++ {
+		err := b.Store.ViewRules(ctx, func(tx Tx) error { return i.check(ctx, tx, faults) })
+		if err != nil || dry {
+			return i.done, err
+		}
+		switch err = i.store(ctx, try > importTries); {
+		case errors.Is(err, errMoved) || errors.Is(err, ErrPrefixTaken):
+			if ctx.Err() == nil && try <= importTries {
+				continue
+			}
+		case err == nil || i.first > 0:
+		default:
+			return accounts.Imported{}, err
+		}
+		// As in awaitMemory: an error may hide a commit.
+		ctx = context.WithoutCancel(ctx)
+		switch {
+		case i.first == 0:
+		case i.keys == nil && b.ManyChanged != nil:
+			b.ManyChanged(ctx, i.first, i.done.Added+i.done.Changed)
+		case b.Changed != nil:
+			for _, key := range i.keys {
+				b.Changed(ctx, key)
+			}
+		}
+		return i.done, err
+	}
+}
+
+// ErrImporting is returned while another node imports many rules.
+var ErrImporting = errors.New("another import of rules is running: wait for its end")
+
+// errMoved says that something changed since the check that it depended on.
+var errMoved = errors.New("rules: what an import depends on changed while it was written, again and again: try again later")
+
+// importing is one import.
+type importing struct {
+	book  *Book
+	plan  Plan
+	last  int // the line up to which its lines were looked at
+	marks []lineMark
+
+	// What the check found.
+	done     accounts.Imported
+	since    int64  // the last change that it saw
+	added    []Rule // nil where there are more than singlyUpTo
+	edits    []edit // nil where there are more than editsInMemory
+	accounts map[string]bool
+	hosts    map[string]bool
+
+	// What was stored.
+	first int64    // the number of its first change; 0 = nothing was to be stored
+	keys  []string // of what changed; nil where that is much
+}
+
+// edit is a rule that becomes another.
+type edit struct{ now, old Rule }
+
+// held reports whether all that changes is in memory.
+func (i *importing) held() bool { return i.added != nil && i.edits != nil }
+
+// store stores what the check found. alone keeps everybody else from changing rules, and
+// checks again.
+func (i *importing) store(ctx context.Context, alone bool) error {
+	i.first, i.keys = 0, nil
+	if i.done.Added+i.done.Changed == 0 {
+		return nil
+	}
+	if !alone && i.added == nil && i.edits != nil {
+		numbers, err := i.book.Store.Reserve(ctx, i.done.Added)
+		if err != nil {
 			return err
-		})
-		return done, err
+		}
+		if numbers.First > 0 {
+			i.first = numbers.First
+			return i.book.Store.UpdateRules(ctx, func(tx Tx) error { return i.apart(ctx, tx, numbers) })
+		}
 	}
-	var first int64
-	var keys []string
-	err = b.Store.UpdateRules(ctx, func(tx Tx) (err error) {
+	return i.book.Store.UpdateRules(ctx, func(tx Tx) error {
+		i.keys = nil
 		if err := tx.LockRules(ctx); err != nil {
 			return err
 		}
-		if done, err = b.checkPlan(ctx, tx, plan, nil, last); err != nil {
+		since := i.since
+		if !alone {
+			if err := i.still(ctx, tx, &since); err != nil {
+				return err
+			}
+		}
+		// The log is at its end from here on.
+		first, err := tx.NextChange(ctx)
+		if err != nil {
 			return err
 		}
-		first, keys, err = b.load(ctx, tx, plan, done)
-		return err
+		if alone {
+			err = i.check(ctx, tx, nil)
+		} else {
+			err = i.still(ctx, tx, &since)
+		}
+		if err != nil {
+			return err
+		}
+		i.first = first
+		if i.held() {
+			return i.storeHeld(ctx, tx)
+		}
+		return i.load(ctx, tx)
 	})
-	if _, refused := errors.AsType[accounts.Faults](err); refused {
-		return done, err
+}
+
+// apart writes the new rules where nobody sees them, then all that changes what others
+// see, for which they wait.
+func (i *importing) apart(ctx context.Context, tx Tx, numbers Numbers) error {
+	c, err := newImportCheck(ctx, tx)
+	if err != nil {
+		return err
 	}
-	// As in awaitMemory: an error may hide a commit.
-	ctx = context.WithoutCancel(ctx)
-	switch {
-	case first == 0:
-	case keys == nil && b.ManyChanged != nil:
-		b.ManyChanged(ctx, first, done.Added+done.Changed)
-	case b.Changed != nil:
-		for _, key := range keys {
-			b.Changed(ctx, key)
+	now := i.book.Now()
+	for batch, err := range i.plan.inBatches(i.last) {
+		if err != nil {
+			return err
+		}
+		added, err := i.newOf(ctx, c, batch, now)
+		if err != nil {
+			return err
+		}
+		if err := tx.AddApart(ctx, added, Deed{At: now, Did: "add"}, numbers); err != nil {
+			return err
 		}
 	}
-	return done, err
+	since := i.since
+	if err := i.still(ctx, tx, &since); err != nil {
+		return err
+	}
+	if err := tx.LockToShow(ctx); err != nil {
+		return err
+	}
+	if err := i.still(ctx, tx, &since); err != nil {
+		return err
+	}
+	if err := i.storeEdits(ctx, tx, now); err != nil {
+		return err
+	}
+	if err := tx.ShowApart(ctx); err != nil {
+		return err
+	}
+	// The log is at its end from here on.
+	return i.still(ctx, tx, &since)
+}
+
+// newOf are the rules of a batch that are not there.
+func (i *importing) newOf(ctx context.Context, c *importCheck, batch []Planned, now time.Time) ([]Rule, error) {
+	var here map[string]Rule
+	var err error
+	if i.done.Added < i.done.Lines { // some of them were there
+		if here, err = c.here(ctx, batch); err != nil {
+			return nil, err
+		}
+	}
+	added := make([]Rule, 0, len(batch))
+	for n := range batch {
+		rule, err := c.draft(ctx, &batch[n])
+		if err != nil {
+			if code, _ := errcode.Of(err); code != errcode.SystemError {
+				return nil, errMoved // it was right when it was checked
+			}
+			return nil, err
+		}
+		if _, exists := here[rule.Prefix.Key]; !exists {
+			added = append(added, rule.madeAt(now))
+		}
+	}
+	return added, nil
+}
+
+// madeAt is a rule that is new.
+func (r Rule) madeAt(now time.Time) Rule {
+	r.CreatedAt, r.ChangedAt = now, now
+	if r.Published {
+		r.PublishedAt = now
+	}
+	return r
+}
+
+// at is what an edit stores.
+func (e edit) at(now time.Time) Rule {
+	r := e.now.madeAt(now)
+	r.ID, r.CreatedAt = e.old.ID, e.old.CreatedAt
+	if e.old.Published && r.Published {
+		r.PublishedAt = e.old.PublishedAt
+	}
+	return r
+}
+
+// storeEdits stores the rules that become others.
+func (i *importing) storeEdits(ctx context.Context, tx Tx, now time.Time) error {
+	for _, e := range i.edits {
+		if err := tx.PutRule(ctx, e.at(now), Deed{At: now, Did: "edit"}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// storeHeld stores all that changes from memory.
+func (i *importing) storeHeld(ctx context.Context, tx Tx) error {
+	now := i.book.Now()
+	if err := i.storeEdits(ctx, tx, now); err != nil {
+		return err
+	}
+	added := make([]Rule, len(i.added))
+	for n, r := range i.added {
+		added[n] = r.madeAt(now)
+	}
+	if i.done.Added+i.done.Changed <= singlyUpTo {
+		for _, r := range added {
+			i.keys = append(i.keys, r.Prefix.Key)
+		}
+		for _, e := range i.edits {
+			i.keys = append(i.keys, e.now.Prefix.Key)
+		}
+	}
+	return tx.AddRules(ctx, added, Deed{At: now, Did: "add"})
+}
+
+// still returns errMoved where something changed since a change that the check depends
+// on, and moves that on.
+func (i *importing) still(ctx context.Context, tx Tx, since *int64) error {
+	const page = 1000
+	for {
+		list, err := tx.ChangedSince(ctx, *since, page)
+		if err != nil {
+			return err
+		}
+		for _, one := range list {
+			if i.concerns(one) {
+				return errMoved
+			}
+			*since = one.Seq
+		}
+		if len(list) < page {
+			return nil
+		}
+	}
+}
+
+// concerns reports whether lines may have to be judged otherwise after a change.
+func (i *importing) concerns(one Touched) bool {
+	if one.All || one.Account != "" && i.accounts[one.Account] {
+		return true
+	}
+	if one.Rule == "" {
+		return false
+	}
+	mark := markOf(one.Rule)
+	_, found := slices.BinarySearchFunc(i.marks, mark, func(m lineMark, sum [12]byte) int { return bytes.Compare(m.sum[:], sum[:]) })
+	if found || !one.Occupies {
+		return found
+	}
+	link, ok := ParseLink(one.Rule)
+	return !ok || i.hosts[link.Host]
 }
 
 // lineMark remembers a key in 16 bytes: two keys of ten million that look the
@@ -100,13 +336,17 @@ type lineMark struct {
 	line uint32
 }
 
-// checkLines finds what is wrong with lines whatever is stored. last is the line
-// up to which it looked.
-func checkLines(plan Plan) (faults accounts.Faults, last int, err error) {
-	var marks []lineMark
+func markOf(key string) [12]byte {
+	sum := sha256.Sum256([]byte(key))
+	return [12]byte(sum[:12])
+}
+
+// checkLines finds what is wrong with lines whatever is stored. marks are in the order of
+// their sums; last is the line up to which it looked.
+func checkLines(plan Plan) (faults accounts.Faults, marks []lineMark, last int, err error) {
 	for p, err := range plan() {
 		if err != nil {
-			return nil, 0, err
+			return nil, nil, 0, err
 		}
 		last = p.Line
 		key, why := p.key()
@@ -118,10 +358,9 @@ func checkLines(plan Plan) (faults accounts.Faults, last int, err error) {
 			continue
 		}
 		if len(marks) == MaxImport {
-			return nil, 0, accounts.Invalid(fmt.Sprintf("more than %d rules: bring them in several files", MaxImport))
+			return nil, nil, 0, accounts.Invalid(fmt.Sprintf("more than %d rules: bring them in several files", MaxImport))
 		}
-		sum := sha256.Sum256([]byte(key))
-		marks = append(marks, lineMark{[12]byte(sum[:12]), uint32(p.Line)})
+		marks = append(marks, lineMark{markOf(key), uint32(p.Line)})
 	}
 	slices.SortFunc(marks, func(a, b lineMark) int {
 		return cmp.Or(bytes.Compare(a.sum[:], b.sum[:]), cmp.Compare(a.line, b.line))
@@ -138,7 +377,7 @@ func checkLines(plan Plan) (faults accounts.Faults, last int, err error) {
 			faults = faults.First()
 		}
 	}
-	return faults.First(), last, nil
+	return faults.First(), marks, last, nil
 }
 
 // key is that of the rule that a line says.
@@ -188,108 +427,110 @@ func (plan Plan) inBatches(last int) iter.Seq2[[]Planned, error] {
 	}
 }
 
-// checkPlan holds every line against what is stored: Faults, known ones
-// included, or what the import will do.
-func (b *Book) checkPlan(ctx context.Context, tx Tx, plan Plan, known accounts.Faults, last int) (done accounts.Imported, err error) {
+// check holds every line against what is stored: Faults, known ones included, or what the
+// import will do.
+func (i *importing) check(ctx context.Context, tx Tx, known accounts.Faults) error {
+	i.done, i.added, i.edits = accounts.Imported{}, []Rule{}, []edit{}
+	i.accounts, i.hosts = map[string]bool{}, map[string]bool{}
+	done, err := i.checkAll(ctx, tx, known)
+	if err == nil {
+		i.done = done
+	}
+	return err
+}
+
+func (i *importing) checkAll(ctx context.Context, tx Tx, known accounts.Faults) (done accounts.Imported, err error) {
+	if i.since, err = tx.LastChange(ctx); err != nil {
+		return done, err
+	}
 	c, err := newImportCheck(ctx, tx)
 	if err != nil {
 		return done, err
 	}
 	faults := slices.Clone(known)
-	for batch, err := range plan.inBatches(last) {
+	for batch, err := range i.plan.inBatches(i.last) {
 		if err != nil {
-			return accounts.Imported{}, err
+			return done, err
 		}
 		if len(faults) >= accounts.MaxFaults && batch[0].Line > faults.First()[accounts.MaxFaults-1].Line {
 			break
 		}
 		above, err := c.above(ctx, batch)
 		if err != nil {
-			return accounts.Imported{}, err
+			return done, err
 		}
-		for i := range batch {
-			rule, stored, err := c.rule(ctx, &batch[i], above)
+		for n := range batch {
+			rule, stored, err := c.rule(ctx, &batch[n], above)
 			code, detail := errcode.Of(err)
 			switch {
 			case code != errcode.SystemError && err != nil:
-				faults = append(faults, accounts.Fault{Line: batch[i].Line, Why: cmp.Or(detail, code.Meaning)})
+				faults = append(faults, accounts.Fault{Line: batch[n].Line, Why: cmp.Or(detail, code.Meaning)})
 			case err != nil:
-				return accounts.Imported{}, err
+				return done, err
 			case stored == nil:
 				done.Added++
+				i.added = keepUpTo(singlyUpTo, i.added, rule)
 			case same(rule, *stored):
 				done.Unchanged++
 			default:
 				done.Changed++
+				i.edits = keepUpTo(editsInMemory, i.edits, edit{rule, *stored})
 			}
+			i.accounts[rule.Owner], i.accounts[rule.Target], i.hosts[rule.Prefix.Host] = true, true, true
 			done.Lines++
 		}
 	}
 	if len(faults) > 0 {
-		return accounts.Imported{}, faults.First()
+		return done, faults.First()
 	}
 	return done, nil
 }
 
-// load stores what checkPlan found to be right. first is the number of the first
-// change that it noted; keys are what changed, nil where that is much.
-func (b *Book) load(ctx context.Context, tx Tx, plan Plan, will accounts.Imported) (first int64, keys []string, err error) {
-	n := will.Added + will.Changed
-	if n == 0 {
-		return 0, nil, nil
+// keepUpTo adds to a list, but keeps none that is longer than most: nil.
+func keepUpTo[T any](most int, list []T, one T) []T {
+	if list == nil || len(list) == most {
+		return nil
 	}
+	return append(list, one)
+}
+
+// load stores all lines, while nobody else changes anything.
+func (i *importing) load(ctx context.Context, tx Tx) error {
 	c, err := newImportCheck(ctx, tx)
 	if err != nil {
-		return 0, nil, err
+		return err
 	}
-	now := b.Now()
-	if first, err = tx.NextChange(ctx); err != nil {
-		return 0, nil, err
-	}
-	for batch, err := range plan.inBatches(int(^uint32(0))) {
+	now := i.book.Now()
+	for batch, err := range i.plan.inBatches(i.last) {
 		if err != nil {
-			return 0, nil, err
+			return err
 		}
 		var here map[string]Rule
-		if will.Added < will.Lines { // some of them were there
+		if i.done.Added < i.done.Lines { // some of them were there
 			if here, err = c.here(ctx, batch); err != nil {
-				return 0, nil, err
+				return err
 			}
 		}
 		added := make([]Rule, 0, len(batch))
-		for i := range batch {
-			rule, err := c.draft(ctx, &batch[i])
+		for n := range batch {
+			rule, err := c.draft(ctx, &batch[n])
 			if err != nil {
-				return 0, nil, err
+				return err
 			}
-			rule.CreatedAt, rule.ChangedAt = now, now
-			if rule.Published {
-				rule.PublishedAt = now
-			}
-			old, exists := here[rule.Prefix.Key]
-			switch {
+			switch old, exists := here[rule.Prefix.Key]; {
 			case !exists:
-				added = append(added, rule)
-			case same(rule, old):
-				continue
-			default:
-				rule.ID, rule.CreatedAt = old.ID, old.CreatedAt
-				if old.Published && rule.Published {
-					rule.PublishedAt = old.PublishedAt
+				added = append(added, rule.madeAt(now))
+			case !same(rule, old):
+				if err := tx.PutRule(ctx, edit{rule, old}.at(now), Deed{At: now, Did: "edit"}); err != nil {
+					return err
 				}
-				if err := tx.PutRule(ctx, rule, Deed{At: now, Did: "edit"}); err != nil {
-					return 0, nil, err
-				}
-			}
-			if n <= singlyUpTo {
-				keys = append(keys, rule.Prefix.Key)
 			}
 		}
 		if err := tx.AddRules(ctx, added, Deed{At: now, Did: "add"}); err != nil {
-			return 0, nil, err
+			return err
 		}
 	}
-	return first, keys, nil
+	return nil
 }
 
 // same reports whether a line asks for what is stored.

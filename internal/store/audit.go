@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/qrjump/qrjump/internal/history"
+	"github.com/qrjump/qrjump/internal/live"
 )
 
 // Entries implements history.Store.
@@ -106,6 +107,16 @@ type verification struct {
 	history.Checked
 	chain  *chainRecord // the log was begun with rows of an earlier version
 	events int64        // the last event of codes that was seen
+	// What was given numbers to be written apart, by the first of them.
+	stretches map[int64]*stretch
+	within    *stretch // of the change before; nil = it is of no stretch
+}
+
+// stretch is a part of the log that was written apart.
+type stretch struct {
+	first, last int64
+	hash        string // of the entry that gave the numbers out, then of the last that was seen
+	seen, shown bool
 }
 
 func faultAt(seq int64, format string, args ...any) error {
@@ -123,6 +134,9 @@ func (v *verification) run(ctx context.Context) error {
 		return err
 	}
 	if err := v.findChain(ctx); err != nil {
+		return err
+	}
+	if err := v.findStretches(ctx); err != nil {
 		return err
 	}
 	for {
@@ -149,7 +163,67 @@ func (v *verification) run(ctx context.Context) error {
 	case v.Seq > last.seq, v.Hash != last.hash:
 		return faultAt(v.Seq, "it is not the last change that was noted (%d)", last.seq)
 	}
+	for _, s := range v.stretches {
+		if s.seen && !s.shown {
+			return faultAt(s.first, "it and what follows up to %d were written by an import, and nothing says that it came to its end",
+				s.last)
+		}
+	}
 	return v.present(ctx)
+}
+
+// findStretches finds the numbers that were given out to be written apart. Whether the
+// entries that say so are true shows when it is their turn.
+func (v *verification) findStretches(ctx context.Context) error {
+	given, err := list(ctx, v.tx, scanChange, `SELECT `+changeColumns+` FROM changes WHERE kind = '`+ofNumbers+`' ORDER BY seq`)
+	v.stretches = make(map[int64]*stretch, len(given))
+	for _, c := range given {
+		if first, last, ok := live.StretchOf(c.key); ok && last+1 == c.seq {
+			v.stretches[first] = &stretch{first: first, last: last, hash: c.hash}
+		}
+	}
+	return err
+}
+
+// apart checks a change that is one of a stretch: it follows the one before it there, not
+// the one before it in the log. is = false for all others.
+func (v *verification) apart(c *change) (is bool, err error) {
+	s := v.stretches[v.Seq+1]
+	switch {
+	case v.within != nil:
+		s = v.within
+	case s == nil || c.seq > s.last: // of none, or of one that was never written
+		return false, nil
+	}
+	if c.seq != v.Seq+1 {
+		return true, faultAt(v.Seq+1, "it is gone")
+	}
+	if hash := v.tx.keeping.hash(c.text(s.hash)); hash != c.hash {
+		return true, faultAt(c.seq, "it, or its place, was altered: the hash does not fit")
+	}
+	s.seen, s.hash, v.within = true, c.hash, s
+	if c.seq == s.last {
+		v.within = nil
+	}
+	v.Changes, v.Seq = v.Changes+1, c.seq
+	return true, nil
+}
+
+// shows checks a change that shows a stretch.
+func (v *verification) shows(c *change) error {
+	first, last, _ := live.StretchOf(c.key)
+	s := v.stretches[first]
+	var record stretchRecord
+	switch {
+	case json.Unmarshal([]byte(c.detail), &record) != nil || s == nil || s.last != last || s.shown:
+		return faultAt(c.seq, "it shows what was given no numbers")
+	case !s.seen:
+		return faultAt(first, "it and what follows up to %d are gone", last)
+	case s.hash != record.Hash:
+		return faultAt(last, "it is not what the import ended with")
+	}
+	s.shown = true
+	return nil
 }
 
 // findChain finds how the log began, if it was made of rows of an earlier
@@ -172,8 +246,13 @@ func (v *verification) findChain(ctx context.Context) error {
 
 // link checks that a change follows the one before it.
 func (v *verification) link(c *change) error {
+	if is, err := v.apart(c); is {
+		return err
+	}
+	s := v.stretches[v.Seq+1]
+	unwritten := s != nil && c.seq == s.last+1 && c.kind == ofNumbers
 	switch {
-	case v.Changes > 0 && c.seq != v.Seq+1:
+	case v.Changes > 0 && c.seq != v.Seq+1 && !unwritten:
 		return faultAt(v.Seq+1, "it is gone")
 	case v.Changes == 0 && c.seq != 1 && c.kind != ofReset && (v.chain == nil || v.chain.First != c.seq):
 		return faultAt(c.seq, "it is not the first of a log: what was before it is gone")
@@ -187,6 +266,9 @@ func (v *verification) link(c *change) error {
 		v.First = c.seq
 	}
 	v.Changes, v.Seq, v.Hash = v.Changes+1, c.seq, c.hash
+	if c.kind == ofImport {
+		return v.shows(c)
+	}
 	return nil
 }
 

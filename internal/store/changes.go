@@ -44,6 +44,8 @@ const (
 	ofAlarm      = "alarm"
 	ofSerials    = "serials"
 	ofChain      = "chain"
+	ofNumbers    = "numbers"
+	ofImport     = live.ImportChange
 )
 
 // keeping is what a Store needs to write changes.
@@ -139,6 +141,11 @@ func (t *Tx) lockHead(ctx context.Context) error {
 	if t.head != nil {
 		return nil
 	}
+	if query := t.engine.holding(); query != "" {
+		if err := t.later(ctx, nil, query); err != nil {
+			return fmt.Errorf("looking for the last change: %w", err)
+		}
+	}
 	var h head
 	if err := t.few(ctx, t.engine.headQuery()).Scan(&h.seq, &h.hash); err != nil {
 		return fmt.Errorf("looking for the last change: %w", err)
@@ -170,7 +177,8 @@ func (t *Tx) unmoved(ctx context.Context, h head) error {
 	if err != nil {
 		return fmt.Errorf("looking for what changed meanwhile: %w", err)
 	}
-	if len(since) == most || slices.ContainsFunc(since, expected.Names) {
+	// An import shows what has lower numbers: whoever read before it may not have seen that.
+	if len(since) == most || slices.ContainsFunc(since, func(n history.Name) bool { return n.Kind == ofImport || expected.Names(n) }) {
 		return history.ErrMoved
 	}
 	return nil

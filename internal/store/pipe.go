@@ -34,6 +34,9 @@ type statement struct {
 	check func(rows int64) error
 }
 
+// mostQueued is how many statements wait at most.
+const mostQueued = 500
+
 // newPipe takes a connection and sends nothing.
 func newPipe(ctx context.Context, db beginner, begin string) (*pipe, error) {
 	p := &pipe{life: ctx, waiting: []statement{{query: begin}}}
@@ -244,6 +247,9 @@ func (t *Tx) result(ctx context.Context, query string, args []any) (sql.Result, 
 func (t *Tx) later(ctx context.Context, check func(rows int64) error, query string, args ...any) error {
 	if t.pipe != nil {
 		t.pipe.waiting = append(t.pipe.waiting, statement{query, storable(args), check})
+		if len(t.pipe.waiting) >= mostQueued {
+			return t.pipe.push(ctx)
+		}
 		return t.pipe.over()
 	}
 	n, err := t.exec(ctx, query, args...)

@@ -45,12 +45,16 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 		}
 	}
 	lasting = strings.Replace(lasting, ",", "SELECT", 1)
+	holding, hasty := "", `SELECT set_config('lock_timeout', '1s', true)`
+	if config.RuntimeParams[idleTimeout] == "" {
+		holding = `SELECT set_config('` + idleTimeout + `', '` + holdingIdle + `', true)`
+	}
 	for name, bound := range bounds {
 		config.RuntimeParams[name] = cmp.Or(config.RuntimeParams[name], bound)
 	}
 	if t.alone { // nobody else waits
-		config.RuntimeParams["lock_timeout"], config.RuntimeParams[idleTimeout], config.RuntimeParams[unheardTimeout], lasting = "0", "0",
-			"0", ""
+		config.RuntimeParams["lock_timeout"], config.RuntimeParams[idleTimeout], config.RuntimeParams[unheardTimeout] = "0", "0", "0"
+		lasting, holding, hasty = "", "", ""
 	}
 	most, err := poolSize(config)
 	if err != nil {
@@ -62,7 +66,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	patient := &atomic.Bool{}
 	patient.Store(t.alone)
 	config.DialFunc = listening(patient)
-	engine := postgresEngine{where: whereIs(config), hosts: len(hostsOf(config)), bulk: lasting}
+	engine := postgresEngine{where: whereIs(config), hosts: len(hostsOf(config)), bulk: lasting, hold: holding, haste: hasty}
 	fence := &atomic.Pointer[fence]{}
 	connect := func(config *pgx.ConnConfig) *sql.DB {
 		return sql.OpenDB(stdlib.GetConnector(*config, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
@@ -128,11 +132,14 @@ var bounds = map[string]string{
 
 // idleTimeout is how long a session may stand still within a transaction, and
 // unheardTimeout how long it may take nothing of an answer that was sent; lastingIdle
-// is how long both are in a transaction that is Tx.lasting.
+// is how long both are in a transaction that is Tx.lasting. holdingIdle is how long one may
+// stand still that has the end of the log of changes. A living node says all that is left
+// within milliseconds; one that is ended wrongly does it again on another session (lost.go).
 const (
 	idleTimeout    = "idle_in_transaction_session_timeout"
 	unheardTimeout = "tcp_user_timeout"
 	lastingIdle    = "5min"
+	holdingIdle    = "5s"
 )
 
 // How many connections a node has at most: so many, unless the URL says
@@ -234,7 +241,8 @@ func usable(_ context.Context, c *pgx.Conn) error {
 // keys than this process knows.
 func enter(ctx context.Context, c *pgx.Conn, known *fence) error {
 	var free bool
-	if err := c.QueryRow(ctx, `SELECT pg_try_advisory_lock_shared(`+users+`)`).Scan(&free); err != nil {
+	if err := c.QueryRow(ctx, `SELECT pg_try_advisory_lock_shared(`+users+`) AND pg_try_advisory_lock_shared(`+following+`)`).
+		Scan(&free); err != nil {
 		return err
 	}
 	if !free {
@@ -269,8 +277,10 @@ func makeBinary(ctx context.Context, t *Tx) error {
 
 type postgresEngine struct {
 	where string
-	hosts int    // that the URL names
-	bulk  string // lets a transaction stand still for long; "" = the URL says how long
+	hosts int // that the URL names
+	// What a transaction says to stand still for long, or for a moment only ("" = the URL
+	// says how long), and to wait for a lock for a moment only.
+	bulk, hold, haste string
 }
 
 func (postgresEngine) name() string { return "postgres" }
@@ -352,6 +362,8 @@ func (postgresEngine) lost(err error) bool {
 }
 
 func (e postgresEngine) lasting() string { return e.bulk }
+func (e postgresEngine) holding() string { return e.hold }
+func (e postgresEngine) hasty() string   { return e.haste }
 
 // lasted: it was for the transaction alone.
 func (postgresEngine) lasted() string { return "" }

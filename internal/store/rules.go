@@ -361,17 +361,39 @@ func (t *Tx) AddRule(ctx context.Context, r rules.Rule, d rules.Deed) (rules.Rul
 		return r, err
 	}
 	r.ID = id
-	t.touched.Add(rules.Epoch(r.Owner))
-	n, err := t.exec(ctx, `INSERT INTO rules (`+ruleColumns+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
-		ON CONFLICT (key) DO NOTHING`, ruleArgs(&r)...)
-	if err != nil {
+	if err := t.insertRules(ctx, []rules.Rule{r}); err != nil {
 		return r, err
 	}
-	if n == 0 {
-		return r, rules.ErrPrefixTaken
-	}
 	return r, t.noteRule(ctx, r, d)
+}
+
+// insertRules stores new rules. A prefix that an import has written and not yet shown is
+// waited for a second: the end of the log may be locked here, which everybody wants.
+func (t *Tx) insertRules(ctx context.Context, all []rules.Rule) error {
+	if query := t.engine.hasty(); query != "" && t.apart == nil {
+		if err := t.later(ctx, nil, query); err != nil {
+			return err
+		}
+	}
+	for i := range all {
+		if i == 0 || all[i].Owner != all[i-1].Owner {
+			t.touched.Add(rules.Epoch(all[i].Owner))
+		}
+	}
+	columns := strings.Count(ruleColumns, ",") + 1
+	n, err := t.addMany(ctx, `INSERT INTO rules (`+ruleColumns+`)`, ` ON CONFLICT (key) DO NOTHING`, columns, len(all), func(i int) []any {
+		return ruleArgs(&all[i])
+	})
+	if isLocked(outageOf(t.engine, err)) {
+		return fmt.Errorf("storing rules: one of the prefixes is being written by an import that is not at its end; try again: %w", err)
+	}
+	if err != nil {
+		return fmt.Errorf("storing rules: %w", err)
+	}
+	if n != int64(len(all)) {
+		return rules.ErrPrefixTaken
+	}
+	return nil
 }
 
 // AddRules implements rules.Tx. It keeps nothing of them in memory, however many
@@ -383,22 +405,12 @@ func (t *Tx) AddRules(ctx context.Context, all []rules.Rule, d rules.Deed) error
 	}
 	for i := range all {
 		all[i].ID = next + int64(i)
-		if i == 0 || all[i].Owner != all[i-1].Owner {
-			t.touched.Add(rules.Epoch(all[i].Owner))
-		}
 		if err := t.noteRule(ctx, all[i], d); err != nil {
 			return err
 		}
 	}
-	columns := strings.Count(ruleColumns, ",") + 1
-	n, err := t.addMany(ctx, `INSERT INTO rules (`+ruleColumns+`)`, ` ON CONFLICT (key) DO NOTHING`, columns, len(all), func(i int) []any {
-		return ruleArgs(&all[i])
-	})
-	if err != nil {
-		return fmt.Errorf("storing rules: %w", err)
-	}
-	if n != int64(len(all)) {
-		return rules.ErrPrefixTaken
+	if err := t.insertRules(ctx, all); err != nil {
+		return err
 	}
 	// Also what was noted of rules that were only changed.
 	return t.writeNoted(ctx)

@@ -178,6 +178,10 @@ func (sqliteEngine) lost(error) bool { return false }
 // memory meanwhile, not 2.
 func (sqliteEngine) lasting() string { return "PRAGMA cache_size = -65536" }
 
+// holding and hasty: only this process could wait.
+func (sqliteEngine) holding() string { return "" }
+func (sqliteEngine) hasty() string   { return "" }
+
 func (sqliteEngine) lasted() string { return "PRAGMA cache_size = -2000; PRAGMA shrink_memory" }
 
 // room looks beside the database: in its own files there may be some that the

@@ -63,6 +63,11 @@ type engine interface {
 	// lasting lets a transaction stand still for minutes between two statements, and
 	// gives it what bulk work needs until it ends; "" = it has all that.
 	lasting() string
+	// holding ends the transaction soon when it stands still from here on: it has what
+	// everybody waits for; "" = nobody waits, or the operator said how long.
+	holding() string
+	// hasty lets the transaction wait for a lock for a second only; "" = nobody waits.
+	hasty() string
 	// lasted takes that back where the end of the transaction does not; "" = it does.
 	lasted() string
 	// room returns an error while the database cannot write some more to its disk.
@@ -190,6 +195,7 @@ type Tx struct {
 	once     bool                 // somebody may have a part of what it gives: it is not run again
 	twice    bool                 // it is the same when it is done twice
 	looks    bool                 // it changes nothing
+	apart    *apart               // what it writes apart; nil = nothing
 	lasts    bool                 // it is bulk work
 }
 
@@ -423,7 +429,7 @@ func (t *Tx) LockAccount(ctx context.Context, appid string) error {
 
 // LockAccounts implements accounts.Tx.
 func (t *Tx) LockAccounts(ctx context.Context) error {
-	if err := t.lasting(ctx); err != nil {
+	if err := t.bulk(ctx); err != nil {
 		return err
 	}
 	return t.lock(ctx, allAccounts, "")
@@ -460,14 +466,23 @@ func (t *Tx) LockOrigin(ctx context.Context, origin string) error {
 
 // LockRules implements rules.Tx.
 func (t *Tx) LockRules(ctx context.Context) error {
-	if err := t.lasting(ctx); err != nil {
+	if err := t.bulk(ctx); err != nil {
 		return err
 	}
 	return t.lock(ctx, allRules, "")
 }
 
+// bulk gives the transaction what bulk work needs. It may stand still no longer than
+// another: others wait for what it has locked.
+func (t *Tx) bulk(ctx context.Context) error {
+	if t.pipe != nil {
+		return nil
+	}
+	return t.lasting(ctx)
+}
+
 // lasting lets the transaction stand still for minutes between two statements:
-// it is for bulk work, whose caller has much to add up or to hand out.
+// it is for work whose caller has much to add up or to hand out, and that holds no lock.
 func (t *Tx) lasting(ctx context.Context) error {
 	query := t.engine.lasting()
 	if query == "" || t.looks && t.pipe == nil {

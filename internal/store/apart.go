@@ -1,0 +1,335 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/qrjump/qrjump/internal/live"
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+// A stretch of the log of changes that is written apart: its numbers are given out
+// first, its entries are chained to each other, and the entry that shows them names
+// their last hash. Decision 55.
+
+// stretchRecord is the detail of both entries: of numbers that were given out, and of
+// what is shown under them. Names are kept for ever.
+type stretchRecord struct {
+	Rules int64  `json:"rules"`
+	Hash  string `json:"hash,omitempty"` // of the last entry of the stretch
+}
+
+// apart is what a transaction writes apart.
+type apart struct {
+	rules.Numbers
+	next    int64
+	counted map[[2]string][]piece // by owner and target, as in rule_pieces
+}
+
+// piece is one of rule_pieces.
+type piece struct{ first, n int64 }
+
+// pieceRows is how many rules a piece has at most that is written at once, as in
+// migrations/00022_counted.sql.
+const pieceRows = 1024
+
+// importing is the lock of the one import that writes apart; following is shared by the
+// connections of processes that know how to follow one.
+const (
+	importing = `hashtextextended('qrjump imports rules ' || coalesce(current_schema(), ''), 0)`
+	following = `hashtextextended('qrjump follows stretches ' || coalesce(current_schema(), ''), 0)`
+)
+
+// strangers counts the connections of running servers that would not follow a stretch:
+// those of an earlier version.
+var strangers = func() string {
+	holds := func(table, lock string) string {
+		return table + `.locktype = 'advisory' AND ` + table + `.objsubid = 1 AND ` + table + `.granted AND ` + table +
+			`.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+			AND ((` + table + `.classid::bigint << 32) | ` + table + `.objid::bigint) = ` + lock
+	}
+	return `SELECT COUNT(*) FROM pg_locks u WHERE ` + holds("u", users) +
+		` AND NOT EXISTS (SELECT 1 FROM pg_locks f WHERE f.pid = u.pid AND ` + holds("f", following) + `)`
+}()
+
+// importAlone takes the lock of the one import that writes apart, until the transaction ends.
+func (t *Tx) importAlone(ctx context.Context) error {
+	var free bool
+	if err := t.row(ctx, `SELECT pg_try_advisory_xact_lock(`+importing+`)`).Scan(&free); err != nil {
+		return err
+	}
+	if !free {
+		return rules.ErrImporting
+	}
+	return nil
+}
+
+// Reserve implements rules.Store.
+func (s *Store) Reserve(ctx context.Context, n int) (rules.Numbers, error) {
+	var given rules.Numbers
+	if !s.Shared() {
+		return given, nil // its one writer is alone anyway
+	}
+	err := s.update(ctx, func(tx *Tx) error {
+		given = rules.Numbers{}
+		if err := tx.importAlone(ctx); err != nil {
+			return err
+		}
+		var earlier int64
+		if err := tx.row(ctx, strangers).Scan(&earlier); err != nil || earlier > 0 {
+			return err
+		}
+		if err := tx.lockHead(ctx); err != nil {
+			return err
+		}
+		first := tx.head.seq + 1
+		last := tx.head.seq + int64(n)
+		tx.head.seq = last
+		if err := tx.note(ctx, ofNumbers, live.StretchKey(first, last), "reserve", stretchRecord{Rules: int64(n)}); err != nil {
+			return err
+		}
+		if err := tx.writeNoted(ctx); err != nil {
+			return err
+		}
+		given = rules.Numbers{First: first, Last: last, Hash: tx.head.hash}
+		return nil
+	})
+	return given, err
+}
+
+// AddApart implements rules.Tx.
+func (t *Tx) AddApart(ctx context.Context, all []rules.Rule, d rules.Deed, under rules.Numbers) error {
+	if len(all) == 0 {
+		return nil
+	}
+	if t.apart == nil {
+		if err := t.importAlone(ctx); err != nil {
+			return err
+		}
+		t.apart = &apart{Numbers: under, next: under.First, counted: map[[2]string][]piece{}}
+		if err := t.later(ctx, nil, `SELECT set_config('qrjump.counted', 'apart', true)`); err != nil {
+			return err
+		}
+	}
+	a, noted := t.apart, t.noted
+	t.noted = nil
+	for i := range all {
+		if a.next > a.Last {
+			return rules.ErrPrefixTaken // more than was given numbers: something changed meanwhile
+		}
+		r := &all[i]
+		r.ID = a.next
+		a.next++
+		if err := t.noteRule(ctx, *r, d); err != nil {
+			return err
+		}
+		a.count(r.Owner, "", r.ID)
+		if r.Kind == rules.Service {
+			a.count(r.Owner, r.Target, r.ID)
+			a.count("", r.Target, r.ID)
+		}
+	}
+	entries := t.noted
+	t.noted = noted
+	for i := range entries {
+		c := &entries[i]
+		c.seq = all[i].ID
+		c.hash = t.keeping.hash(c.text(a.Hash))
+		a.Hash = c.hash
+	}
+	if err := t.insertRules(ctx, all); err != nil {
+		return err
+	}
+	if _, err := t.addMany(ctx, `INSERT INTO changes (`+changeColumns+`)`, ``, 10, len(entries),
+		func(i int) []any { return entries[i].args() }); err != nil {
+		return fmt.Errorf("writing down the changes: %w", err)
+	}
+	return nil
+}
+
+// count adds a rule to the last piece of those that it is one of.
+func (a *apart) count(owner, target string, id int64) {
+	at := [2]string{owner, target}
+	all := a.counted[at]
+	if n := len(all); n == 0 || all[n-1].n == pieceRows && owner != "" {
+		all = append(all, piece{first: id})
+		a.counted[at] = all
+	}
+	all[len(all)-1].n++
+}
+
+// showTries is how often the lock of all rules is tried for a second before an import
+// gives up, and showPause how long it lets others pass between two tries.
+const (
+	showTries = 60
+	showPause = 300 * time.Millisecond
+)
+
+// LockToShow implements rules.Tx. Whoever wants to change a rule waits behind whoever
+// waits for the lock of all: so it waits for a second only, and lets them pass.
+func (t *Tx) LockToShow(ctx context.Context) error {
+	if t.pipe == nil {
+		return t.LockRules(ctx)
+	}
+	for n := 1; ; n++ {
+		err := t.lockForASecond(ctx)
+		if refused, is := errors.AsType[*pgconn.PgError](err); !is || refused.Code != "55P03" || n == showTries {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(showPause):
+		}
+	}
+}
+
+func (t *Tx) lockForASecond(ctx context.Context) error {
+	for _, query := range []string{`SAVEPOINT before_showing`, `SET LOCAL lock_timeout = '1s'`, t.engine.holding()} {
+		if query == "" {
+			continue
+		}
+		if _, err := t.exec(ctx, query); err != nil {
+			return err
+		}
+	}
+	if err := t.lock(ctx, allRules, ""); err != nil {
+		_, back := t.exec(ctx, `ROLLBACK TO SAVEPOINT before_showing`)
+		return errors.Join(err, back)
+	}
+	_, err := t.exec(ctx, `SET LOCAL lock_timeout TO DEFAULT`)
+	return err
+}
+
+// ShowApart implements rules.Tx.
+func (t *Tx) ShowApart(ctx context.Context) error {
+	a := t.apart
+	if a == nil || a.next != a.Last+1 {
+		return rules.ErrPrefixTaken // as in AddApart
+	}
+	if err := t.countApart(ctx); err != nil {
+		return fmt.Errorf("counting the rules: %w", err)
+	}
+	if err := t.lockHead(ctx); err != nil {
+		return err
+	}
+	return t.note(ctx, ofImport, live.StretchKey(a.First, a.Last), "show", stretchRecord{Rules: a.Last - a.First + 1, Hash: a.Hash})
+}
+
+// countApart counts what the triggers did not. Nobody else changes rules.
+func (t *Tx) countApart(ctx context.Context) error {
+	a := t.apart
+	type counted struct {
+		owner, target string
+		first, n      int64
+	}
+	var counts, pieces []counted
+	for at, all := range a.counted {
+		sum := counted{owner: at[0], target: at[1]}
+		for _, p := range all {
+			sum.n += p.n
+			if at[0] != "" {
+				pieces = append(pieces, counted{at[0], at[1], p.first, p.n})
+			}
+		}
+		counts = append(counts, sum)
+	}
+	// Rules that their owners added meanwhile have higher numbers, and may be counted in a
+	// piece that begins before the stretch.
+	later, err := list(ctx, t, scanText, `SELECT DISTINCT owner FROM rules WHERE id > $1`, a.Last)
+	if err != nil {
+		return err
+	}
+	for _, c := range counts {
+		if c.owner != "" && slices.Contains(later, c.owner) {
+			if err := t.cutPiece(ctx, c.owner, c.target, a.First, a.Last); err != nil {
+				return err
+			}
+		}
+	}
+	byName := func(x, y counted) int {
+		return cmp.Or(strings.Compare(x.owner, y.owner), strings.Compare(x.target, y.target), cmp.Compare(x.first, y.first))
+	}
+	slices.SortFunc(counts, byName)
+	slices.SortFunc(pieces, byName)
+	if _, err := t.addMany(ctx, `INSERT INTO rule_counts AS c (owner, target, n)`,
+		` ON CONFLICT (owner, target) DO UPDATE SET n = c.n + excluded.n`, 3, len(counts),
+		func(i int) []any { return []any{counts[i].owner, counts[i].target, counts[i].n} }); err != nil {
+		return err
+	}
+	_, err = t.addMany(ctx, `INSERT INTO rule_pieces (owner, target, first, n)`, ``, 4, len(pieces),
+		func(i int) []any { return []any{pieces[i].owner, pieces[i].target, pieces[i].first, pieces[i].n} })
+	return err
+}
+
+// cutPiece ends the piece that goes over a stretch before it, and begins another behind
+// it: those in between have pieces of their own.
+func (t *Tx) cutPiece(ctx context.Context, owner, target string, first, last int64) error {
+	var before, behind int64
+	if err := t.row(ctx, `SELECT COALESCE(MAX(CASE WHEN first < $3 THEN first END), 0),
+		COALESCE(MIN(CASE WHEN first > $4 THEN first END), 9223372036854775807)
+		FROM rule_pieces WHERE owner = $1 AND target = $2`, owner, target, first, last).Scan(&before, &behind); err != nil || before == 0 {
+		return err
+	}
+	of, args := ``, []any{owner, last, behind}
+	if target != "" {
+		of, args = ` AND target = $4 AND kind = '`+string(rules.Service)+`'`, append(args, target)
+	}
+	var begins, n int64
+	if err := t.row(ctx, `SELECT COALESCE(MIN(id), 0), COUNT(*) FROM rules WHERE owner = $1 AND id > $2 AND id < $3`+of,
+		args...).Scan(&begins, &n); err != nil || n == 0 {
+		return err
+	}
+	if _, err := t.exec(ctx, `UPDATE rule_pieces SET n = n - $4 WHERE owner = $1 AND target = $2 AND first = $3`, owner, target, before,
+		n); err != nil {
+		return err
+	}
+	if _, err := t.exec(ctx, `DELETE FROM rule_pieces WHERE owner = $1 AND target = $2 AND first = $3 AND n = 0`, owner, target,
+		before); err != nil {
+		return err
+	}
+	_, err := t.exec(ctx, `INSERT INTO rule_pieces (owner, target, first, n) VALUES ($1, $2, $3, $4)`, owner, target, begins, n)
+	return err
+}
+
+// LastChange implements rules.Tx.
+func (t *Tx) LastChange(ctx context.Context) (seq int64, err error) {
+	err = t.row(ctx, `SELECT seq FROM change_head WHERE id = 1`).Scan(&seq)
+	return seq, err
+}
+
+// ChangedSince implements rules.Tx.
+func (t *Tx) ChangedSince(ctx context.Context, after int64, limit int) ([]rules.Touched, error) {
+	own := rules.Numbers{Last: -1}
+	if t.apart != nil {
+		own = t.apart.Numbers
+	}
+	return list(ctx, t, func(scan func(...any) error) (one rules.Touched, err error) {
+		var kind, key, detail string
+		if err := scan(&one.Seq, &kind, &key, &detail); err != nil {
+			return one, err
+		}
+		switch kind {
+		case ofRule:
+			var record ruleRecord
+			err = json.Unmarshal([]byte(detail), &record)
+			one.Rule, one.Occupies = key, record.Occupy
+		case ofAccount:
+			one.Account = key
+		case ofLink:
+			one.Account, _, _ = strings.Cut(key, " ")
+		case ofDomain, ofImport, ofReset:
+			one.All = true
+		}
+		return one, err
+	}, `SELECT seq, kind, key, CASE WHEN kind = '`+ofRule+`' THEN detail ELSE '' END FROM changes
+		WHERE seq > $1 AND (seq < $2 OR seq > $3) ORDER BY seq LIMIT $4`, after, own.First, own.Last, limit)
+}

@@ -1,0 +1,319 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/history"
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+// many is more rules than an import writes while others wait.
+const many = 2300
+
+// midway is a plan that calls f once, when it is read to be written and most of it was.
+func midway(plan rules.Plan, f func()) rules.Plan {
+	reads := 0
+	return func() iter.Seq2[rules.Planned, error] {
+		reads++
+		now := reads == 3
+		return func(yield func(rules.Planned, error) bool) {
+			for p, err := range plan() {
+				if p.Line == many-100 && now {
+					now = false
+					f()
+				}
+				if !yield(p, err) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// twoNodes are two stores of one PostgreSQL database with three accounts, and their books.
+func twoNodes(t *testing.T) (target Target, nodes [2]*Store, b [2]*rules.Book, own, other accounts.Account) {
+	t.Helper()
+	target = newPostgres(t)
+	nodes = [2]*Store{open(t, target), open(t, target)}
+	own, other = miniProgram(t, nodes[0], "wxa"), miniProgram(t, nodes[0], "wxc")
+	miniProgram(t, nodes[0], "wxb")
+	return target, nodes, books(nodes, nil), own, other
+}
+
+// sound wants a log that verifies and counts that are right.
+func sound(t *testing.T, s *Store) {
+	t.Helper()
+	if done, err := s.VerifyChanges(t.Context()); err != nil || done.Fault != nil {
+		t.Errorf("the log: %+v, %v", done.Fault, err)
+	}
+	if err := s.Snapshot(t.Context(), func(p *Snapshot) error { return p.CheckCounts(t.Context()) }); err != nil {
+		t.Error(err)
+	}
+}
+
+func mustAdd(t *testing.T, b *rules.Book, owner accounts.Account, prefix string) {
+	t.Helper()
+	if err := add(t.Context(), b, owner, "r", prefix, false); err != nil {
+		t.Error(prefix, err)
+	}
+}
+
+// Issue 29, 2: while an import is being written, changes of others are committed, of the
+// same origins and of the same owners too; nobody sees a part of it, and then everybody
+// sees all.
+func TestAnImportStopsNobody(t *testing.T) {
+	target, nodes, b, own, other := twoNodes(t)
+	ctx := t.Context()
+	mustAdd(t, b[0], own, "https://before.example/")
+	follows := follower(t, nodes[1])
+	readAt, called := int64(0), 0
+	done, err := b[0].Import(ctx, midway(planOf(many, nil), func() {
+		called++
+		for i := range 3 {
+			mustAdd(t, b[i%2], other, fmt.Sprintf("https://elsewhere.example/%d/", i))
+			mustAdd(t, b[1], other, fmt.Sprintf("https://h%d.example/x/%d/", i, i))
+			mustAdd(t, b[1], own, fmt.Sprintf("https://own.example/%d/", i))
+		}
+		if err := b[1].Publish(ctx, own, "https://before.example/"); err != nil {
+			t.Error(err)
+		}
+		if err := b[1].Delete(ctx, other, "https://elsewhere.example/0/", ""); err != nil {
+			t.Error(err)
+		}
+		want(t, "rules that others see", number(t, nodes[1], `SELECT COUNT(*) FROM rules`), 9)
+		catchUp(t, follows)
+		want(t, "rules that scans of the other node see", follows.Rules.Len(), 9)
+		sound(t, nodes[1])
+
+		// The same prefix: whoever adds it is told to try again, and holds up nobody for long.
+		err := add(ctx, b[1], other, "r", "https://h1.example/1/", false)
+		if !isLocked(err) || !strings.Contains(err.Error(), "an import that is not at its end") {
+			t.Errorf("the same prefix: %v", err)
+		}
+		// One import at a time is written like this, but a short one waits for none.
+		if _, err := b[1].Import(ctx, planOf(many, nil), false); !errors.Is(err, rules.ErrImporting) {
+			t.Errorf("a second import: %v", err)
+		}
+		if _, err := b[1].Import(ctx, planOf(5, func(p *rules.Planned) { p.Draft.Prefix += "short/" }), false); err != nil {
+			t.Errorf("a short import: %v", err)
+		}
+		readAt = number(t, nodes[1], `SELECT seq FROM change_head`)
+	}), false)
+	if want(t, "import", done, accounts.Imported{Lines: many, Added: many}); err != nil || called != 1 {
+		t.Fatal(called, err)
+	}
+	want(t, "rules", number(t, nodes[1], `SELECT COUNT(*) FROM rules`), many+9+5)
+	want(t, "rules whose number is that of the change that made them", number(t, nodes[1], `SELECT COUNT(*) FROM rules r JOIN changes c
+		ON c.seq = r.id AND c.kind = 'rule' AND c.key = r.key AND c.did = 'add'`), many+9+5)
+	sound(t, nodes[0])
+	catchUp(t, follows)
+	want(t, "rules that scans of the other node see", follows.Rules.Len(), many+9+5)
+	want(t, "one of them", pathOf(follows, "https://h1.example/1/x"), "p")
+	if err := add(ctx, b[1], other, "r", "https://h1.example/1/", false); err == nil {
+		t.Error("a prefix has two owners")
+	}
+	// Whoever read before the import was shown has not seen its rules, though their numbers are lower.
+	key := "https://h1.example/1/"
+	since := history.Unchanged(ctx, readAt, history.Name{Kind: ofRule, Key: key})
+	if err := b[1].Delete(since, miniProgramOf("wxb"), key, ""); !errors.Is(err, history.ErrMoved) {
+		t.Errorf("a change of what was read before: %v", err)
+	}
+	// Pages of an owner's rules hang on what was counted.
+	list, err := nodes[1].rulesOf(ctx, "wxa", many/2)
+	if err != nil || len(list) != 2 {
+		t.Errorf("the page at %d: %v, %v", many/2, list, err)
+	}
+	third := open(t, target)
+	want(t, "rules that a start reads", follower(t, third).Rules.Len(), many+9+5)
+}
+
+func miniProgramOf(appid string) accounts.Account {
+	return accounts.Account{AppID: appid, Kind: accounts.MiniProgram, Subject: accounts.Company, JumpOpen: true,
+		Versions: []accounts.Version{accounts.Release}, CreatedAt: at}
+}
+
+// rulesOf are two rules of an owner from an offset on.
+func (s *Store) rulesOf(ctx context.Context, owner string, offset int) (list []rules.Rule, err error) {
+	err = s.view(ctx, func(tx *Tx) error {
+		list, _, err = tx.List(ctx, rules.Query{Owner: owner, Offset: offset, Limit: 2})
+		return err
+	})
+	return list, err
+}
+
+// What an import depends on may change while it is written. Then it is as if that had come
+// first: it is checked again.
+func TestAnImportSeesWhatChangedWhileItWasWritten(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(t *testing.T, s *Store, b *rules.Book, other accounts.Account)
+		why    string // of the first fault; "" = it is stored
+	}{
+		"somebody added one of the prefixes": {func(t *testing.T, _ *Store, b *rules.Book, other accounts.Account) {
+			mustAdd(t, b, other, fmt.Sprintf("https://h%d.example/%d/", (many-1)%100, many-1))
+		}, "belongs to wxc"},
+		"somebody occupies above one": {func(t *testing.T, _ *Store, b *rules.Book, other accounts.Account) {
+			if err := add(t.Context(), b, other, "r", "https://h7.example/", true); err != nil {
+				t.Error(err)
+			}
+		}, "wxc occupies what lies below"},
+		"an owner is gone": {func(t *testing.T, s *Store, _ *rules.Book, _ accounts.Account) {
+			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.DeleteAccount(ctx, "wxb") })
+		}, "there is no account"},
+		"a host is denied": {func(t *testing.T, s *Store, _ *rules.Book, _ accounts.Account) {
+			update(t, s, func(ctx context.Context, tx *Tx) error {
+				return tx.PutDomain(ctx, rules.Domain{Host: "h8.example", Status: rules.Denied, At: at})
+			})
+		}, "the operator denies"},
+		"somebody occupies elsewhere": {func(t *testing.T, _ *Store, b *rules.Book, other accounts.Account) {
+			if err := add(t.Context(), b, other, "r", "https://elsewhere.example/", true); err != nil {
+				t.Error(err)
+			}
+		}, ""},
+		"a prefix came and went": {func(t *testing.T, _ *Store, b *rules.Book, other accounts.Account) {
+			prefix := fmt.Sprintf("https://h%d.example/%d/", (many-1)%100, many-1)
+			mustAdd(t, b, other, prefix)
+			if err := b.Delete(t.Context(), other, prefix, ""); err != nil {
+				t.Error(err)
+			}
+		}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, nodes, b, _, other := twoNodes(t)
+			_, err := b[0].Import(t.Context(), midway(planOf(many, nil), func() { c.change(t, nodes[1], b[1], other) }), false)
+			if c.why == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				want(t, "rules of the import", number(t, nodes[0], `SELECT COUNT(*) FROM rules WHERE owner <> 'wxc'`), many)
+			} else {
+				faults, _ := errors.AsType[accounts.Faults](err)
+				if len(faults) == 0 || !strings.Contains(faults[0].Why, c.why) {
+					t.Errorf("want %q: %v", c.why, err)
+				}
+				want(t, "rules of the import", number(t, nodes[0], `SELECT COUNT(*) FROM rules WHERE owner <> 'wxc'`), 0)
+			}
+			if name != "an owner is gone" { // only there a row was deleted behind everybody's back
+				sound(t, nodes[0])
+			}
+		})
+	}
+}
+
+// An import of rules that are there, are others, or are new does each.
+func TestAnImportOfManyKinds(t *testing.T) {
+	_, nodes, b, _, _ := twoNodes(t)
+	run := func(what string, n int, change func(*rules.Planned), done accounts.Imported) {
+		t.Helper()
+		got, err := b[0].Import(t.Context(), planOf(n, change), false)
+		if want(t, what, got, done); err != nil {
+			t.Fatal(what, err)
+		}
+		sound(t, nodes[1])
+	}
+	run("new", many, nil, accounts.Imported{Lines: many, Added: many})
+	second := func(p *rules.Planned) { p.Draft.Path = "second" }
+	run("others", many, second, accounts.Imported{Lines: many, Changed: many})
+	third := func(p *rules.Planned) {
+		if second(p); p.Line%2 == 0 {
+			p.Draft.Path = "third"
+		}
+	}
+	run("new and others", 2*many, third, accounts.Imported{Lines: 2 * many, Added: many, Changed: many / 2, Unchanged: many / 2})
+	run("the same", 2*many, third, accounts.Imported{Lines: 2 * many, Unchanged: 2 * many})
+	want(t, "rules", number(t, nodes[0], `SELECT COUNT(*) FROM rules WHERE path = 'third'`), many)
+}
+
+// A node that dies in the middle of an import leaves nothing of it but the numbers that it
+// was given, and no lock: the same can be imported as soon as PostgreSQL has noticed.
+func TestAnImportThatDies(t *testing.T) {
+	_, nodes, b, _, _ := twoNodes(t)
+	ctx, die := context.WithCancel(t.Context())
+	if _, err := b[0].Import(ctx, midway(planOf(many, nil), die), false); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	want(t, "rules", number(t, nodes[1], `SELECT COUNT(*) FROM rules`), 0)
+	want(t, "numbers that were given out", number(t, nodes[1], `SELECT COUNT(*) FROM changes WHERE kind = 'numbers'`), 1)
+	sound(t, nodes[1])
+	for {
+		_, err := b[1].Import(t.Context(), planOf(many, nil), false)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, rules.ErrImporting) { // PostgreSQL may not have noticed yet
+			t.Fatal(err)
+		}
+	}
+	want(t, "rules of the next", number(t, nodes[1], `SELECT COUNT(*) FROM rules`), many)
+	sound(t, nodes[1])
+}
+
+// A session that is ended in the middle, as a node is that stands still too long and lives
+// on, costs a repetition.
+func TestAnImportWhoseSessionIsEnded(t *testing.T) {
+	target, nodes, b, _, _ := twoNodes(t)
+	_, err := b[0].Import(t.Context(), midway(planOf(many, nil), func() {
+		mustDo(t, admin(t, target), `SELECT pg_terminate_backend(pid, 600000) FROM pg_locks WHERE locktype = 'advisory'
+			AND mode = 'ExclusiveLock' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`)
+	}), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, "rules", number(t, nodes[1], `SELECT COUNT(*) FROM rules`), many)
+	sound(t, nodes[1])
+}
+
+// Beside a node of an earlier version, which would not hear of rules that are shown, an
+// import is written into the log itself.
+func TestAnImportBesideAnEarlierVersion(t *testing.T) {
+	target, nodes, b, _, _ := twoNodes(t)
+	mustDo(t, admin(t, target), `SELECT pg_advisory_lock_shared(`+users+`)`)
+	if _, err := b[0].Import(t.Context(), planOf(many, nil), false); err != nil {
+		t.Fatal(err)
+	}
+	want(t, "rules", number(t, nodes[1], `SELECT COUNT(*) FROM rules`), many)
+	want(t, "entries that a node of an earlier version does not follow",
+		number(t, nodes[1], `SELECT COUNT(*) FROM changes WHERE kind IN ('numbers', 'import')`), 0)
+	sound(t, nodes[1])
+}
+
+// What was written apart is as safe from hands as the rest of the log.
+func TestAnImportIsVerified(t *testing.T) {
+	target, nodes, b, _, other := twoNodes(t)
+	if _, err := b[0].Import(t.Context(), planOf(many, nil), false); err != nil {
+		t.Fatal(err)
+	}
+	mustAdd(t, b[0], other, "https://after.example/")
+	given := number(t, nodes[0], `SELECT seq FROM changes WHERE kind = 'numbers'`)
+	hands := admin(t, target)
+	for what, c := range map[string]struct {
+		do  string
+		seq int64
+	}{
+		"an entry is altered":          {fmt.Sprintf(`UPDATE changes SET actor = 'x' WHERE seq = %d`, given-5), given - 5},
+		"an entry is gone":             {fmt.Sprintf(`DELETE FROM changes WHERE seq = %d`, given-5), given - 5},
+		"the first is gone":            {fmt.Sprintf(`DELETE FROM changes WHERE seq = %d`, given-many), given - many},
+		"the last is gone":             {fmt.Sprintf(`DELETE FROM changes WHERE seq = %d`, given-1), given - 1},
+		"all are gone":                 {fmt.Sprintf(`DELETE FROM changes WHERE seq >= %d AND seq < %d`, given-many, given), given - many},
+		"what gave the numbers is not": {fmt.Sprintf(`UPDATE changes SET kind = 'meta' WHERE seq = %d`, given), 0},
+		"it is gone":                   {fmt.Sprintf(`DELETE FROM changes WHERE seq = %d`, given), 0},
+		"what shows them is gone":      {`DELETE FROM changes WHERE kind = 'import'`, given + 1},
+		"what shows them is altered":   {`UPDATE changes SET key = '1-2' WHERE kind = 'import'`, given + 1},
+	} {
+		mustDo(t, hands, `CREATE TABLE kept AS SELECT * FROM changes`)
+		mustDo(t, hands, c.do)
+		done, err := nodes[0].VerifyChanges(t.Context())
+		if err != nil || done.Fault == nil || c.seq > 0 && done.Fault.Seq != c.seq {
+			t.Errorf("%s: %+v, %v", what, done.Fault, err)
+		}
+		mustDo(t, hands, `TRUNCATE changes`)
+		mustDo(t, hands, `INSERT INTO changes SELECT * FROM kept`)
+		mustDo(t, hands, `DROP TABLE kept`)
+	}
+	sound(t, nodes[0])
+}

@@ -1,0 +1,32 @@
+-- +goose Up
+-- Rules that are written apart, and shown all at once, are counted when they are shown: the rows that count would be
+-- locked until then. Decision 55.
+-- postgres: -- +goose StatementBegin
+-- postgres: CREATE OR REPLACE FUNCTION rules_counted_add() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+-- postgres:     IF current_setting('qrjump.counted', true) = 'apart' THEN
+-- postgres:         RETURN NULL;
+-- postgres:     END IF;
+-- postgres:     INSERT INTO rule_counts AS c (owner, target, n)
+-- postgres:         SELECT owner, '', COUNT(*) FROM changed GROUP BY owner
+-- postgres:         UNION ALL SELECT owner, target, COUNT(*) FROM changed WHERE kind = 'service_rule' GROUP BY owner, target
+-- postgres:         UNION ALL SELECT '', target, COUNT(*) FROM changed WHERE kind = 'service_rule' GROUP BY target
+-- postgres:         ORDER BY 1, 2
+-- postgres:         ON CONFLICT (owner, target) DO UPDATE SET n = c.n + excluded.n;
+-- postgres:     INSERT INTO rule_pieces AS p (owner, target, first, n)
+-- postgres:         SELECT owner, target, CASE WHEN piece = 0 THEN COALESCE(last, MIN(id)) ELSE MIN(id) END, COUNT(*) FROM (
+-- postgres:             SELECT k.owner, k.target, k.id, l.first AS last,
+-- postgres:                 CASE WHEN l.within THEN 0
+-- postgres:                     ELSE (COALESCE(l.n, 0) + ROW_NUMBER() OVER (PARTITION BY k.owner, k.target ORDER BY k.id) - 1) / 1024
+-- postgres:                 END AS piece
+-- postgres:             FROM (SELECT owner, '' AS target, id FROM changed
+-- postgres:                 UNION ALL SELECT owner, target, id FROM changed WHERE kind = 'service_rule') AS k
+-- postgres:             LEFT JOIN LATERAL (SELECT first, n, EXISTS (SELECT 1 FROM rule_pieces AS later
+-- postgres:                     WHERE later.owner = k.owner AND later.target = k.target AND later.first > k.id) AS within
+-- postgres:                 FROM rule_pieces WHERE owner = k.owner AND target = k.target AND first <= k.id
+-- postgres:                 ORDER BY first DESC LIMIT 1) AS l ON true) AS r
+-- postgres:         GROUP BY owner, target, piece, last
+-- postgres:         ON CONFLICT (owner, target, first) DO UPDATE SET n = p.n + excluded.n;
+-- postgres:     RETURN NULL;
+-- postgres: END $$;
+-- postgres: -- +goose StatementEnd
+-- sqlite: SELECT 1;
