@@ -144,6 +144,7 @@ var everyCall = map[string]func(ctx, *api) error{
 	"CodeEvents":         only(func(ctx ctx, c *api) (any, error) { return c.CodeEvents(ctx, 1, 0, 0) }),
 	"RefusedCredentials": only(func(ctx ctx, c *api) (any, error) { return c.RefusedCredentials(ctx) }),
 	"ScanNodes":          only(func(ctx ctx, c *api) (any, error) { return c.ScanNodes(ctx) }),
+	"VerifyLake":         only(func(ctx ctx, c *api) (any, error) { return c.VerifyLake(ctx, "", "") }),
 	"ForgetScanNode":     only(func(ctx ctx, c *api) (any, error) { return c.ForgetScanNode(ctx, "x") }),
 	"ScanKeys":           only(func(ctx ctx, c *api) (any, error) { return c.ScanKeys(ctx) }),
 	"AddScanKey":         only(func(ctx ctx, c *api) (any, error) { return c.AddScanKey(ctx, client.ScanKey{}) }),

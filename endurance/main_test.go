@@ -9,6 +9,7 @@ import (
 	"os"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/testkit/childtest"
@@ -27,6 +28,8 @@ type childConfig struct {
 	// Clock is the file that says how far the wall clock of the process is ahead;
 	// "" = it is right.
 	Clock string
+	// LakeEvery is how often scans are written to the lake; 0 = as it is.
+	LakeEvery time.Duration
 }
 
 func TestMain(m *testing.M) {
@@ -49,7 +52,7 @@ func serve(ctx context.Context, c childConfig) error {
 		}
 		stdout = untilReady{d}
 	}
-	var seams server.Seams
+	seams := server.Seams{LakeEvery: c.LakeEvery}
 	if c.DrawsToLive != 0 {
 		seams.Random = &mortal{left: c.DrawsToLive}
 	}
@@ -60,7 +63,7 @@ func serve(ctx context.Context, c childConfig) error {
 		}
 	}
 	if seams.Random == nil && seams.RealNow == nil {
-		return server.Run(ctx, c.Config, server.Seams{}, stdout, os.Stderr)
+		return server.Run(ctx, c.Config, seams, stdout, os.Stderr)
 	}
 	s, err := server.Start(ctx, c.Config, os.Stderr, seams)
 	if err != nil {

@@ -241,6 +241,10 @@ type commands struct {
 		Forget scanNodeForget `cmd:"" group:"What was scanned (operator)" help:"Wait no more for the scans of a node that never comes back." example:"qrjump scan-node forget 5f2c --yes"`
 	} `cmd:"" help:"Nodes that bring scans to the ledger."`
 
+	Lake struct {
+		Verify lakeVerify `cmd:"" group:"What was scanned (operator)" help:"Compare the lake of --lake with the ledger, day by day." example:"qrjump lake verify --from 2026-01-01"`
+	} `cmd:"" help:"Scans as Parquet files for other engines."`
+
 	Behaviour struct {
 		List behaviourList `cmd:"" group:"Why (operator)" help:"List what this server does where the platform might differ, and how sure that is." example:"qrjump behaviour list --mark choice"`
 		Show behaviourShow `cmd:"" group:"Why (operator)" help:"Show one with its evidence." example:"qrjump behaviour show rules.confirm.vouched"`

@@ -20,6 +20,7 @@ type serveCommand struct {
 	Data         string   `env:"QRJUMP_DATA" default:"./qrjump-data" placeholder:"DIR" help:"Folder of the embedded database and the keys (${default})."`
 	Database     string   `env:"QRJUMP_DATABASE" placeholder:"URL" help:"postgres://… instead of the embedded database."`
 	Events       string   `env:"QRJUMP_EVENTS" placeholder:"URL" help:"nats://HOST:4222?monitor=http://HOST:8222: scans go to a JetStream stream there, instead of the database. The server needs sync_interval: always."`
+	Lake         string   `env:"QRJUMP_LAKE" placeholder:"PLACE" help:"DIR or s3://BUCKET/PREFIX: this node's scans are written there as Parquet files by day, for DuckDB, Spark and their like. A bucket is found by AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and their like."`
 	Listen       string   `env:"QRJUMP_LISTEN" default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address of everything; port 0 picks one (${default})."`
 	ScanListen   string   `env:"QRJUMP_SCAN_LISTEN" placeholder:"ADDR" help:"Address of its own for the scan API."`
 	AdminListen  string   `env:"QRJUMP_ADMIN_LISTEN" placeholder:"ADDR" help:"Address of its own for the admin API and metrics."`
@@ -65,7 +66,7 @@ func (c *serveCommand) Run(s *session, chosen *kong.Context) error {
 		Data:          c.Data, Database: c.Database, Listen: c.Listen, ScanListen: c.ScanListen, AdminListen: c.AdminListen,
 		Seed: c.Seed, Dev: c.Dev, DevPublic: c.DevPublic, DevHost: c.DevHost, Emulator: c.Emulator, Strict: c.Strict,
 		TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSDev: c.TLSDev, TrustedProxy: c.TrustedProxy,
-		CodePrefix: c.CodePrefix, CodeFloor: c.CodeFloor, Regions: c.Regions, Events: c.Events, AdminToken: c.AdminToken,
+		CodePrefix: c.CodePrefix, CodeFloor: c.CodeFloor, Regions: c.Regions, Events: c.Events, Lake: c.Lake, AdminToken: c.AdminToken,
 		OIDC:      server.OIDC{Issuer: c.OIDCIssuer, ClientID: c.OIDCClient, ClientSecret: c.OIDCSecret, RolesClaim: c.OIDCRoles},
 		LogFormat: c.LogFormat,
 		// Never a flag: it would show in the list of processes.

@@ -247,6 +247,7 @@ var everyVerb = []verb{
 	{path: "code scans", api: adminAPI, words: "$ID:0", says: `(?m)^scans +1$`},
 	{path: "code scans", api: adminAPI, words: "$ID:1", says: `^code \d+:1 was never scanned$`},
 	{path: "scan-node list", api: adminAPI, says: `^no node is waited for`},
+	{path: "lake verify", api: adminAPI, exit: exitAbsent, says: `this node writes no lake`},
 	{path: "scan-node forget", api: adminAPI, words: "5f2c --yes", exit: exitAbsent, says: `there is no scan node of this name`},
 	{path: "behaviour list", api: adminAPI, words: "--mark choice --of rules.confirm", says: `(?m)^rules\.confirm\.vouched +choice `},
 	{path: "behaviour show", api: adminAPI, words: "rules.confirm.vouched", says: `(?m)^known by +a choice of qrjump`},

@@ -21,6 +21,7 @@ import (
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/history"
+	"github.com/qrjump/qrjump/internal/lake"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/parcel"
 	"github.com/qrjump/qrjump/internal/people"
@@ -52,6 +53,8 @@ type Admin struct {
 	ConsoleURL func() string
 	Settings   *settings.Live
 	Scans      *stats.Counter
+	// Lake is where scans are written for other engines; nil = nowhere.
+	Lake *lake.Lake
 	// Following knows how far the memory of this node is behind the log of changes.
 	Following interface {
 		Lag(ctx context.Context) (changes int64, err error)

@@ -150,6 +150,9 @@ func (a *Admin) Operations() []o.Operation {
 			"The nodes whose journals may hold scans that are not in the ledger; none with an embedded database"),
 		o.Delete("/scan-nodes/{node}", "forgetScanNode", o.Admin, a.forgetScanNode,
 			"Wait no more for the scans of a node that never comes back; what it did not bring is lost; the nodes that are left"),
+		o.Get("/lake/verification", "verifyLake", o.Operator, a.verifyLake,
+			"Compare the lake of --lake with the ledger, day by day; 404 where this node writes none").Patient().
+			Alone("another comparison is running: wait for its end"),
 		o.Get("/statistics", "askStatistics", o.Marketer, a.askStatistics,
 			"How often was scanned, by time and by what the scans have in common"),
 		o.Get("/statistics/misses", "listMisses", o.Marketer, a.listMisses, "What was scanned and found nothing, the most scanned first"),

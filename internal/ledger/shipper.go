@@ -79,6 +79,8 @@ type Shipper struct {
 	ClockBelieved func() bool
 	// Batch is how many events are shipped at once; 0 = 5,000.
 	Batch int
+	// Held is up to where the journal need not be kept for others who read it; nil = nobody does.
+	Held func() int64
 	// Pause is the least time between two batches that are not full, so that few
 	// scans make few transactions; 0 = 100 ms.
 	Pause time.Duration
@@ -137,6 +139,27 @@ func (j *Journal) Last(ctx context.Context) (m Mark, err error) {
 		break
 	}
 	return m, nil
+}
+
+// Is reports whether a mark is of this journal: its scan stands there, or stood there
+// and is forgotten.
+func (j *Journal) Is(ctx context.Context, mark Mark) (bool, error) {
+	if mark.Position == 0 {
+		return true, nil
+	}
+	oldest := int64(0)
+	for e, err := range j.Read(ctx, mark.Position-1) {
+		if err != nil {
+			return false, err
+		}
+		if e.Position == mark.Position {
+			return e.ID == mark.ID, nil
+		}
+		oldest = e.Position
+		break
+	}
+	forgotten := oldest > mark.Position || oldest == 0 && j.end() == mark.Position
+	return forgotten && j.forgot(mark.Position), nil
 }
 
 // Run ships until ctx ends. Events that cannot be shipped stay in the journal.
@@ -279,19 +302,11 @@ func (s *Shipper) locate(ctx context.Context) error {
 		return fmt.Errorf("asking how far scans were shipped: %w", err)
 	}
 	if mark.Position > 0 {
-		// The scan that stands there says whether it was this journal.
-		same := false
-		oldest := int64(0)
-		for e, err := range s.Journal.Read(ctx, mark.Position-1) {
-			if err != nil {
-				return err
-			}
-			oldest = e.Position
-			same = e.Position == mark.Position && e.ID == mark.ID
-			break
+		same, err := s.Journal.Is(ctx, mark)
+		if err != nil {
+			return err
 		}
-		forgotten := oldest > mark.Position || oldest == 0 && s.Journal.end() == mark.Position
-		if !same && !(forgotten && s.Journal.forgot(mark.Position)) {
+		if !same {
 			node, err := s.Journal.newNodeID(s.Random)
 			if err != nil {
 				return err
@@ -379,7 +394,7 @@ func (s *Shipper) tidy(ctx context.Context) {
 		keep = time.Hour
 	}
 	if s.ClockBelieved == nil || s.ClockBelieved() {
-		if err := s.Journal.ForgetUpTo(ctx, s.safe(ctx), s.Now().Add(-keep)); err != nil && ctx.Err() == nil {
+		if err := s.Journal.ForgetUpTo(ctx, s.unneeded(ctx), s.Now().Add(-keep)); err != nil && ctx.Err() == nil {
 			s.Log.WarnContext(ctx, "scans that were shipped cannot be removed from the journal", "error", err)
 		}
 	}
@@ -399,6 +414,15 @@ func (s *Shipper) tidy(ctx context.Context) {
 	}
 }
 
+// unneeded is up to where nobody needs the journal any more.
+func (s *Shipper) unneeded(ctx context.Context) int64 {
+	safe := s.safe(ctx)
+	if s.Held != nil {
+		safe = min(safe, s.Held())
+	}
+	return safe
+}
+
 // safe is up to where the journal need not be kept: where what was shipped may be
 // lost, up to where it is counted.
 func (s *Shipper) safe(ctx context.Context) int64 {
@@ -415,6 +439,9 @@ func (s *Shipper) safe(ctx context.Context) int64 {
 	}
 	return min(s.position.Load(), taken.UpTo)
 }
+
+// Reached is up to where the journal was shipped.
+func (s *Shipper) Reached() int64 { return s.position.Load() }
 
 // Behind is how many events of the journal were not shipped yet.
 func (s *Shipper) Behind() int64 { return max(0, s.Journal.end()-s.position.Load()) }

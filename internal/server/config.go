@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/lake"
 	"github.com/qrjump/qrjump/internal/provider"
 	"github.com/qrjump/qrjump/internal/stream"
 )
@@ -19,6 +20,7 @@ type Config struct {
 	Data         string   // folder of the embedded database and the keys
 	Database     string   // postgres://…; "" = embedded in Data
 	Events       string   // nats://…: scans are shipped to a stream there; "" = to the database
+	Lake         string   // folder or s3://BUCKET/PREFIX where scans are written as Parquet; "" = nowhere
 	Listen       string   // address of everything; port 0 picks one
 	ScanListen   string   // address of the scan API; "" = on Listen
 	AdminListen  string   // address of the admin API and metrics; "" = on Listen
@@ -101,6 +103,11 @@ func (c Config) Validate() error {
 	if c.Events != "" {
 		if _, err := stream.Parse(c.Events); err != nil {
 			return usage("--events: %v", err)
+		}
+	}
+	if c.Lake != "" {
+		if _, err := lake.Parse(c.Lake); err != nil {
+			return usage("--lake: %v", err)
 		}
 	}
 	for flag, address := range map[string]string{"--listen": c.Listen, "--scan-listen": c.ScanListen, "--admin-listen": c.AdminListen} {

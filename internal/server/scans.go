@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/qrjump/qrjump/internal/lake"
 	"github.com/qrjump/qrjump/internal/lane"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/scanapi"
@@ -61,6 +62,7 @@ type scanLedger struct {
 	stream   *stream.Log     // of --events; nil = none
 	nodes    *ledger.Nodes   // the other nodes; nil = there are none
 	earlier  ledger.Log      // has the scans from before --events; nil = log has all
+	lake     *lake.Lake      // of --lake; nil = none
 	mended   atomic.Int64    // of so many scans that were lost it is known that the next can be written
 }
 
@@ -107,6 +109,11 @@ func (l *scanLedger) close(ctx context.Context, log *slog.Logger) error {
 	err := l.recorder.Close()
 	// Scans that cannot be shipped now are shipped after the next start.
 	_ = l.flush(ctx)
+	if l.lake != nil {
+		within, cancel := context.WithTimeout(ctx, lastWrite/2)
+		_ = l.lake.Flush(within) // else after the next start
+		cancel()
+	}
 	if l.nodes != nil {
 		_ = l.nodes.Leave(ctx) // else it is asked, and does not answer
 	}

@@ -40,6 +40,8 @@ type Seams struct {
 	RefusedTime time.Duration
 	// NoLane leaves a scan listener of its own to net/http alone.
 	NoLane bool
+	// LakeEvery is how often scans are written to the lake; 0 = as it is.
+	LakeEvery time.Duration
 	// PassphraseWork makes the passphrase of an export or of a package cheap; 0 = as dear as it is.
 	PassphraseWork int
 	// Demo lets a database with the demo accounts start without --dev: nobody
@@ -122,7 +124,7 @@ func (s *Server) order() []part {
 	return []part{
 		s.regionsPart(), s.storePart(), s.keysPart(), s.wallClockPart(), s.domainPart(), s.settingsPart(), s.countsPart(),
 		s.memoryPart(), s.snapshotsPart(), s.followPart(), s.contactPart(),
-		s.ledgerPart(), s.counterPart(), s.shipperPart(), s.nodesPart(), s.minutePart(), s.forgetPart(),
+		s.ledgerPart(), s.counterPart(), s.lakePart(), s.shipperPart(), s.nodesPart(), s.minutePart(), s.forgetPart(),
 		s.webhooksPart(), s.rechecksPart(), s.messagesPart(), s.pushesPart(),
 		s.listenersPart(),
 	}

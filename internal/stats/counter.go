@@ -45,6 +45,9 @@ type Counter struct {
 	Nodes *ledger.Nodes
 	// OnAlarm is called with a new alarm within the transaction that stores it.
 	OnAlarm func(context.Context, Alarm) error
+	// Announce is told of a user who is about to be erased, where the logs tell nobody;
+	// nil = nobody else has scans.
+	Announce func(ctx context.Context, user ledger.UserHash) error
 	// Scratch is the folder where a recount keeps notes that do not fit in memory; "" =
 	// the system's for such files.
 	Scratch string

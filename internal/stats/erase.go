@@ -121,6 +121,13 @@ func (c *Counter) erase(ctx context.Context, all []*erasing) error {
 			}
 		}
 	}
+	if c.Announce != nil {
+		for user := range r.users {
+			if err := c.Announce(ctx, user); err != nil {
+				return err
+			}
+		}
+	}
 	if err := c.CatchUp(ctx); err != nil {
 		return err
 	}

@@ -187,6 +187,11 @@ func (c *Counter) Scan(ctx context.Context, id ledger.ScanID) (found Counted, er
 	return found, ledger.ErrNoScan
 }
 
+// Bind says what the code of a scan counts for.
+func (c *Counter) Bind(ctx context.Context, e ledger.Entry) (Counted, error) {
+	return c.withBinding(ctx, e)
+}
+
 func (c *Counter) withBinding(ctx context.Context, e ledger.Entry) (Counted, error) {
 	out := Counted{Entry: e}
 	if e.Activation == 0 {
@@ -215,6 +220,9 @@ func (c *Counter) find(ctx context.Context, id ledger.ScanID) (int64, error) {
 	}
 	return position, nil
 }
+
+// Forgotten is before when the ledger forgot scans; zero = it forgot none.
+func (c *Counter) Forgotten(ctx context.Context) time.Time { return c.forgotten(ctx) }
 
 func (c *Counter) forgotten(ctx context.Context) time.Time {
 	state, _ := c.stored(ctx)

@@ -1,0 +1,53 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// LakeVerification compares the lake of --lake with the ledger.
+type LakeVerification struct {
+	Days  []LakeDay  `json:"days" doc:"days of which the ledger forgot something are left out"`
+	Nodes []LakeNode `json:"nodes"`
+}
+
+// LakeDay is what the ledger and the lake have of a day.
+type LakeDay struct {
+	Date     string `json:"date"`
+	Ledger   int64  `json:"ledger" doc:"scans in the ledger"`
+	Lake     int64  `json:"lake" doc:"rows in the lake"`
+	Missing  int64  `json:"missing" doc:"scans that the lake should have and has not"`
+	OnTheWay int64  `json:"on_the_way" doc:"scans of the last minute that the lake has not yet"`
+	Twice    int64  `json:"twice" doc:"further rows of a scan"`
+	Unknown  int64  `json:"unknown" doc:"scans that the ledger has not"`
+	Named    int64  `json:"named" doc:"rows that name a user who was erased"`
+}
+
+// Right reports whether the lake has what it should have.
+func (d LakeDay) Right() bool { return d.Missing+d.Twice+d.Unknown+d.Named == 0 }
+
+// LakeNode is up to when a node has written its scans.
+type LakeNode struct {
+	Node          string    `json:"node"`
+	CompleteUntil time.Time `json:"complete_until" doc:"every scan that the node recorded before is in the lake"`
+}
+
+// VerifyLake compares the lake with the ledger, from a day to another; "" = the last
+// seven. A *Problem with status 404: the server writes no lake.
+func (c *Client) VerifyLake(ctx context.Context, from, to string) (LakeVerification, error) {
+	var reply LakeVerification
+	query := url.Values{}
+	for name, value := range map[string]string{"from": from, "to": to} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	path := "lake/verification"
+	if len(query) > 0 {
+		path += "?" + query.Encode()
+	}
+	err := c.admin(ctx, http.MethodGet, path, nil, &reply)
+	return reply, err
+}

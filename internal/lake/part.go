@@ -1,0 +1,203 @@
+package lake
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/parquet-go/parquet-go"
+)
+
+// Row is a scan as it stands in a lake. What a scan does not have is NULL. No name
+// is a reserved word of an engine.
+type Row struct {
+	ScanID        string    `parquet:"scan_id"`
+	ScannedAt     time.Time `parquet:"scanned_at,timestamp(millisecond)"`
+	UserHash      string    `parquet:"user_hash,optional,dict"`
+	Source        string    `parquet:"source,optional,dict"`
+	Client        string    `parquet:"client,optional,dict"`
+	Network       string    `parquet:"network,optional,dict"`
+	Region        string    `parquet:"region,optional,dict"`
+	Action        string    `parquet:"action,optional,dict"`
+	Kind          string    `parquet:"kind,optional,dict"`
+	Reason        string    `parquet:"reason,optional,dict"`
+	AppID         string    `parquet:"appid,optional,dict"`
+	Version       string    `parquet:"version,optional,dict"`
+	RuleID        int64     `parquet:"rule_id,optional"`
+	ApplicationID int64     `parquet:"application_id,optional"`
+	CodeIndex     *int64    `parquet:"code_index,optional"`
+	Activity      string    `parquet:"activity,optional,dict"`
+	Brand         string    `parquet:"brand,optional,dict"`
+	Product       string    `parquet:"product,optional,dict"`
+	Text          string    `parquet:"text,optional"`
+	Serial        string    `parquet:"serial,optional"`
+}
+
+// Placed is a row with its place in the journal that it comes from.
+type Placed struct {
+	Position int64
+	Row
+}
+
+// part is a file of scans that one node writes alone. It grows until it is full: each
+// time it is put in the place of what it was, as a whole, so that whoever lists the
+// folder finds each scan once. It says itself up to which position it goes.
+type part struct {
+	name    string
+	content []byte
+	rows    int
+	upTo    int64
+}
+
+const (
+	scansFolder = "scans/"
+	partSuffix  = ".parquet"
+	upToKey     = "qrjump.position"
+	// fullPart is how many scans a part holds at most: 5 to 12 MB.
+	fullPart = 200_000
+	// rowGroup bounds the memory in which a part is written.
+	rowGroup = 50_000
+)
+
+func partName(day, node string, first int64) string {
+	return fmt.Sprintf("%s%s-%019d%s", dayFolder(day), "part-"+node, first, partSuffix)
+}
+
+func dayFolder(day string) string { return scansFolder + "date=" + day + "/" }
+
+// readPartName returns the day and the node of a part; ok = it is one.
+func readPartName(name string) (day, node string, ok bool) {
+	rest, ok := strings.CutPrefix(name, scansFolder+"date=")
+	if !ok {
+		return "", "", false
+	}
+	day, rest, ok = strings.Cut(rest, "/part-")
+	rest, suffix := strings.CutSuffix(rest, partSuffix)
+	at := strings.LastIndexByte(rest, '-')
+	if !ok || !suffix || at < 0 {
+		return "", "", false
+	}
+	return day, rest[:at], true
+}
+
+// loadPart reads a part that is in a place.
+func loadPart(ctx context.Context, from Place, name string) (*part, error) {
+	content, err := from.Get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	file, err := parquet.OpenFile(bytes.NewReader(content), int64(len(content)))
+	if err != nil {
+		return nil, fmt.Errorf("%s in the lake cannot be read: %w", name, err)
+	}
+	text, _ := file.Lookup(upToKey)
+	upTo, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("%s in the lake does not say up to which scan it goes: %w", name, err)
+	}
+	return &part{name, content, int(file.NumRows()), upTo}, nil
+}
+
+// with is the part with further rows. Each row that it had is changed on the way.
+func (p *part) with(rows []Placed, change func(*Row) bool) (next *part, changed bool, err error) {
+	next = &part{name: p.name, rows: p.rows + len(rows), upTo: p.upTo}
+	if n := len(rows); n > 0 {
+		next.upTo = rows[n-1].Position
+	}
+	var out bytes.Buffer
+	out.Grow(len(p.content) + 64*len(rows))
+	w := parquet.NewGenericWriter[Row](&out, parquet.Compression(&parquet.Zstd), parquet.MaxRowsPerRowGroup(rowGroup),
+		parquet.BloomFilters(parquet.SplitBlockFilter(10, "user_hash")),
+		parquet.KeyValueMetadata(upToKey, strconv.FormatInt(next.upTo, 10)))
+	some := make([]Row, 0, 1000)
+	for had, err := range p.all(p.content) {
+		if err != nil {
+			return nil, false, err
+		}
+		if change != nil && change(had) {
+			changed = true
+		}
+		if some = append(some, *had); len(some) == cap(some) {
+			if _, err := w.Write(some); err != nil {
+				return nil, false, fmt.Errorf("writing %s: %w", p.name, err)
+			}
+			some = some[:0]
+		}
+	}
+	for i := range rows {
+		some = append(some, rows[i].Row)
+		if len(some) == cap(some) || i == len(rows)-1 {
+			if _, err := w.Write(some); err != nil {
+				return nil, false, fmt.Errorf("writing %s: %w", p.name, err)
+			}
+			some = some[:0]
+		}
+	}
+	_, err = w.Write(some)
+	if err = errors.Join(err, w.Close()); err != nil {
+		return nil, false, fmt.Errorf("writing %s: %w", p.name, err)
+	}
+	next.content = out.Bytes()
+	return next, changed, nil
+}
+
+// all yields the rows of a part. A row is good until the next one.
+func (p *part) all(content []byte) func(yield func(*Row, error) bool) {
+	return func(yield func(*Row, error) bool) {
+		if content == nil {
+			return
+		}
+		r := parquet.NewGenericReader[Row](bytes.NewReader(content))
+		defer r.Close()
+		for {
+			some := make([]Row, 1000)
+			n, err := r.Read(some)
+			for i := range some[:n] {
+				if !yield(&some[i], nil) {
+					return
+				}
+			}
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err != nil {
+				yield(nil, fmt.Errorf("reading %s: %w", p.name, err))
+				return
+			}
+		}
+	}
+}
+
+// mayHold reports whether a user may be in a part, by the filters that stand in it.
+func mayHold(ctx context.Context, from Place, name string, hashes []parquet.Value) (bool, error) {
+	r, size, end, err := from.Open(ctx, name)
+	if err != nil {
+		return false, err
+	}
+	defer end.Close()
+	file, err := parquet.OpenFile(r, size, parquet.SkipPageIndex(true))
+	if err != nil {
+		return false, fmt.Errorf("%s in the lake cannot be read: %w", name, err)
+	}
+	column, ok := file.Schema().Lookup("user_hash")
+	if !ok {
+		return false, fmt.Errorf("%s in the lake has no column user_hash", name)
+	}
+	for _, group := range file.RowGroups() {
+		filter := group.ColumnChunks()[column.ColumnIndex].BloomFilter()
+		if filter == nil {
+			return true, nil
+		}
+		for _, hash := range hashes {
+			if has, err := filter.Check(hash); err != nil || has {
+				return true, err
+			}
+		}
+	}
+	return false, nil
+}

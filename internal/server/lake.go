@@ -1,0 +1,133 @@
+package server
+
+import (
+	"context"
+	"encoding/hex"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/qrjump/qrjump/internal/lake"
+	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/stats"
+)
+
+// lakePart writes this node's scans for the engines of others. The ledger writes the
+// last of them when it ends.
+func (s *Server) lakePart() part {
+	return part{name: "lake", start: s.openLake, run: func(ctx context.Context) {
+		if s.ledger.lake != nil {
+			s.ledger.lake.Run(ctx)
+		}
+	}}
+}
+
+func (s *Server) openLake(context.Context) error {
+	s.metrics.watchLake(s.ledger)
+	if s.config.Lake == "" {
+		return nil
+	}
+	place, err := lake.Parse(s.config.Lake)
+	if err == nil && !strings.Contains(s.config.Lake, "://") {
+		err = os.MkdirAll(s.config.Lake, 0o750)
+	}
+	if err != nil {
+		return usage("--lake: %v", err)
+	}
+	l := &lake.Lake{Place: place, Journal: s.ledger.journal, Name: s.ledger.journal.ID, Rows: s.lakeRows, Erased: s.store.Erasures,
+		OffsetHours: func() int { return s.settings.Get().UTCOffsetHours }, Now: s.realNow, Log: s.log,
+		Every: s.seams.LakeEvery}
+	if shipper := s.ledger.shipper; shipper != nil {
+		// What is there already was brought under a name that only one journal can have.
+		l.Name, l.UpTo, shipper.Held = shipper.ID, shipper.Reached, l.Held
+	} else {
+		s.counter.Announce = s.announceErasure
+	}
+	if s.config.Database != "" {
+		l.Others = func(ctx context.Context) (map[string]bool, error) {
+			list, _, err := s.store.ScanNodes(ctx)
+			others := map[string]bool{}
+			for _, n := range list {
+				others[n.ID] = true
+			}
+			return others, err
+		}
+	}
+	s.ledger.lake = l
+	return nil
+}
+
+// announceErasure lets the lake know who is erased.
+func (s *Server) announceErasure(ctx context.Context, user ledger.UserHash) error {
+	return s.store.AddErasure(ctx, ledger.Erasure{User: user, UpTo: s.now().UnixMilli()})
+}
+
+// lakeRows are scans as they stand in a lake.
+func (s *Server) lakeRows(ctx context.Context, scans []ledger.Entry) ([]lake.Row, error) {
+	rows := make([]lake.Row, 0, len(scans))
+	for some := range slices.Chunk(scans, 1000) { // whose serial numbers are asked for together
+		indexes := map[int64][]int64{}
+		for _, e := range some {
+			counted, err := s.counter.Bind(ctx, e)
+			if err != nil {
+				return nil, err
+			}
+			rows = append(rows, lakeRow(&counted))
+			if e.Batch != 0 {
+				indexes[e.Batch] = append(indexes[e.Batch], e.Index)
+			}
+		}
+		for batch, list := range indexes {
+			found, err := s.press.Serials(ctx, batch, list...)
+			if err != nil {
+				return nil, err
+			}
+			for i := len(rows) - len(some); i < len(rows); i++ {
+				if rows[i].ApplicationID == batch {
+					rows[i].Serial = found[*rows[i].CodeIndex]
+				}
+			}
+		}
+	}
+	return rows, nil
+}
+
+func lakeRow(e *stats.Counted) lake.Row {
+	r := lake.Row{ScanID: e.ID.String(), ScannedAt: e.At, Source: e.Source, Client: e.Client, Region: e.Region, Action: e.Action, Kind: e.Kind,
+		Reason: e.Reason, AppID: e.App, Version: e.Version, RuleID: e.RuleID, ApplicationID: e.Batch, Activity: e.Activity, Brand: e.Brand,
+		Product: e.Product, Text: e.Text}
+	if e.User != (ledger.UserHash{}) {
+		r.UserHash = hex.EncodeToString(e.User[:])
+	}
+	if e.Network.IsValid() {
+		r.Network = e.Network.String()
+	}
+	if e.Batch != 0 {
+		r.CodeIndex = new(e.Index)
+	}
+	return r
+}
+
+// watchLake shows how far the lake is behind.
+func (m *metrics) watchLake(l *scanLedger) {
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "qrjump_lake_behind", Help: "Scans of this node that are durable in its journal and not yet in the lake; 0 without --lake."},
+			func() float64 {
+				if l.lake == nil {
+					return 0
+				}
+				return float64(l.lake.Behind())
+			}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "qrjump_lake_age_seconds",
+			Help: "How long ago the lake last had every scan of this node, in seconds; at rest up to 15; 0 without --lake."},
+			func() float64 {
+				if l.lake == nil {
+					return 0
+				}
+				return l.lake.Age().Seconds()
+			}))
+}
