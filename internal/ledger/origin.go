@@ -18,8 +18,8 @@ type Origin struct {
 	Again bool
 }
 
-// Taken is which events of a node's journal are counted, whatever log they were
-// counted in: all up to a position, and some behind it.
+// Taken is which events of a node's journal are counted, or told to webhooks, whatever
+// log they were read in: all up to a position, and some behind it.
 type Taken struct {
 	UpTo   int64
 	beyond roaring64.Bitmap
@@ -32,11 +32,31 @@ func (t *Taken) Has(position int64) bool {
 
 // Add takes in an event that is counted, after everything before it in the log.
 func (t *Taken) Add(o Origin) {
-	t.beyond.Add(uint64(o.Position))
+	if o.Position > t.UpTo { // else it is in already: what a lost stream had comes again
+		t.beyond.Add(uint64(o.Position))
+	}
 	if o.Before > t.UpTo {
 		t.UpTo = o.Before
 		t.beyond.RemoveRange(0, uint64(t.UpTo)+1)
 	}
+}
+
+// Clone is a copy that changes by itself.
+func (t *Taken) Clone() *Taken { return &Taken{t.UpTo, *t.beyond.Clone()} }
+
+// Last is the last position that is counted.
+func (t *Taken) Last() int64 {
+	if t == nil || t.beyond.IsEmpty() {
+		return t.upTo()
+	}
+	return max(t.UpTo, int64(t.beyond.Maximum()))
+}
+
+func (t *Taken) upTo() int64 {
+	if t == nil {
+		return 0
+	}
+	return t.UpTo
 }
 
 // Lacks is how many positions up to one are not counted.
@@ -65,5 +85,6 @@ func DecodeTaken(upTo int64, beyond string) (*Taken, error) {
 	if _, err := t.beyond.FromBase64(beyond); err != nil {
 		return nil, fmt.Errorf("which scans of a node are counted cannot be read: %w", err)
 	}
+	t.beyond.RemoveRange(0, uint64(max(0, upTo))+1) // an earlier version left some there
 	return t, nil
 }

@@ -8,7 +8,10 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,17 +44,24 @@ type Rewinder interface {
 	Whole(ctx context.Context) (bool, error)
 	// Taken is which events of a node's journal are counted; nil = nobody knows.
 	Taken(ctx context.Context, node string) (*Taken, error)
+	// Told is which of them were told to webhooks; nil = none waits for any.
+	Told(ctx context.Context, node string) (*Taken, error)
 	// Rewind says from where on a journal is to be shipped that was shipped up to a
-	// mark: further back where what was shipped is there no more. Ship is right for
-	// what Rewind found.
-	Rewind(ctx context.Context, mark Mark, taken *Taken) (Rewound, error)
+	// mark: further back where what was shipped is there no more. settled is up to where
+	// everything is counted and told, -1 = nobody knows. Ship is right for what Rewind
+	// found.
+	Rewind(ctx context.Context, mark Mark, settled int64) (Rewound, error)
+	// Restart notes that a journal is shipped from a mark on as Rewind found, so that a
+	// loss is found once.
+	Restart(ctx context.Context, from Mark, back Rewound) error
 }
 
 // Rewound is from where on a journal is shipped.
 type Rewound struct {
-	From  int64
-	Why   string // "" = from where it was shipped to
-	Moved bool   // what is counted is elsewhere, and need not be here
+	From int64
+	Why  string // "" = from where it was shipped to
+	// LeaveOut: up to here, what is counted and told is elsewhere, and need not be here.
+	LeaveOut int64
 }
 
 // Erasure is a user whose events up to a moment are anonymous.
@@ -91,7 +101,8 @@ type Shipper struct {
 	through  int64  // nothing that can be read is left up to here
 	erased   int64  // erasures up to this moment are done in the journal
 	taken    *Taken // what was counted when the harbour was last asked; nil = nobody knows
-	leaveOut int64  // up to here, what is taken is not shipped
+	told     *Taken // what was told by then; nil = nobody waits for any
+	leaveOut int64  // up to here, what is counted and told is not shipped
 
 	position atomic.Int64
 	id       atomic.Pointer[string] // Node, after it was named anew
@@ -113,16 +124,25 @@ func (j *Journal) NodeID(random io.Reader) (string, error) {
 			return string(text), nil
 		}
 	}
-	return j.newNodeID(random)
+	return j.newNodeID(random, 0)
 }
 
-func (j *Journal) newNodeID(random io.Reader) (string, error) {
+// NamedAt is up to where the journal's events may have been shipped under another name.
+func (j *Journal) NamedAt() (upTo int64) {
+	text, err := os.ReadFile(filepath.Join(j.dir, nodeFile))
+	if _, rest, found := strings.Cut(string(text), " "); err == nil && found {
+		upTo, _ = strconv.ParseInt(strings.TrimSpace(rest), 10, 64)
+	}
+	return upTo
+}
+
+func (j *Journal) newNodeID(random io.Reader, namedAt int64) (string, error) {
 	var id [16]byte
 	if _, err := io.ReadFull(random, id[:]); err != nil {
 		return "", fmt.Errorf("making the id of this node: %w", err)
 	}
 	text := hex.EncodeToString(id[:])
-	if err := writeWhole(j.disk, filepath.Join(j.dir, nodeFile), []byte(text+"\n")); err != nil {
+	if err := writeWhole(j.disk, filepath.Join(j.dir, nodeFile), fmt.Appendf(nil, "%s %d\n", text, namedAt)); err != nil {
 		return "", fmt.Errorf("storing the id of this node: %w", err)
 	}
 	return text, nil
@@ -271,7 +291,7 @@ func (s *Shipper) step(ctx context.Context, end int64) error {
 			return err
 		}
 		taken := s.taken.Has(e.Position)
-		if !taken || e.Position > s.leaveOut {
+		if e.Position > s.leaveOut || !taken || s.told != nil && !s.told.Has(e.Position) {
 			e.From = Origin{Node: s.Node, Position: e.Position, Again: taken}
 			events = append(events, e)
 		}
@@ -307,14 +327,9 @@ func (s *Shipper) locate(ctx context.Context) error {
 			return err
 		}
 		if !same {
-			node, err := s.Journal.newNodeID(s.Random)
-			if err != nil {
+			if mark, err = s.rename(ctx); err != nil {
 				return err
 			}
-			s.Log.WarnContext(ctx,
-				"this journal is not the one that was shipped under its name, perhaps a copy or an older one; it gets a new name and is shipped from its beginning, and what is there already counts once", "was", s.Node, "is", node)
-			s.Node, mark = node, Mark{}
-			s.id.Store(&node)
 		}
 	}
 	if r, ok := s.To.(Rewinder); ok {
@@ -327,21 +342,49 @@ func (s *Shipper) locate(ctx context.Context) error {
 	return nil
 }
 
+// rename gives the journal a new name, under which nothing of it was shipped.
+func (s *Shipper) rename(ctx context.Context) (none Mark, err error) {
+	node, err := s.Journal.newNodeID(s.Random, s.Journal.end())
+	if err != nil {
+		return none, err
+	}
+	s.Log.WarnContext(ctx,
+		"this journal is not the one that was shipped under its name, perhaps a copy or an older one; it gets a new name and is shipped from its beginning, and what is there already counts once", "was", s.Node, "is", node)
+	s.Node = node
+	s.id.Store(&node)
+	return none, nil
+}
+
+// needed is which events of this node are counted, which are told, and up to where both
+// are; -1 = nobody knows.
+func (s *Shipper) needed(ctx context.Context, r Rewinder) (taken, told *Taken, settled int64, err error) {
+	if taken, err = r.Taken(ctx, s.Node); err != nil || taken == nil {
+		return nil, nil, -1, err
+	}
+	if told, err = r.Told(ctx, s.Node); err != nil || told == nil {
+		return taken, nil, taken.UpTo, err
+	}
+	return taken, told, min(taken.UpTo, told.UpTo), nil
+}
+
 // rewind goes back to where the harbour lacks events that were shipped.
 func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Mark) (Mark, error) {
-	taken, err := r.Taken(ctx, s.Node)
+	taken, told, settled, err := s.needed(ctx, r)
+	if err == nil && taken.Last() > s.Journal.end() {
+		// Others stood there: an older journal would give their places to new scans.
+		if mark, err = s.rename(ctx); err == nil {
+			taken, told, settled, err = s.needed(ctx, r)
+		}
+	}
 	if err != nil {
 		return mark, fmt.Errorf("asking which scans of this node are counted: %w", err)
 	}
-	back, err := r.Rewind(ctx, mark, taken)
+	back, err := r.Rewind(ctx, mark, settled)
 	if err != nil {
 		return mark, fmt.Errorf("asking how far scans were shipped: %w", err)
 	}
-	if s.taken, s.leaveOut = taken, 0; back.Why == "" {
+	if s.taken, s.told, s.leaveOut = taken, told, back.LeaveOut; back.Why == "" {
 		return mark, nil
-	}
-	if back.Moved {
-		s.leaveOut = mark.Position
 	}
 	was := mark
 	// The journal may have forgotten where that is, and begins later.
@@ -358,6 +401,9 @@ func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Mark) (Mark, erro
 		}
 		break
 	}
+	if err := r.Restart(ctx, mark, back); err != nil {
+		return was, err
+	}
 	if taken == nil {
 		taken = &Taken{}
 	}
@@ -366,13 +412,15 @@ func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Mark) (Mark, erro
 		gone = taken.Lacks(oldest-1) - taken.Lacks(back.From)
 	}
 	s.gone.Add(gone)
-	log, uncounted := s.Log.ErrorContext, taken.Lacks(was.Position)-gone
-	if back.Moved {
+	log, untold := s.Log.ErrorContext, int64(0)
+	if back.LeaveOut > 0 {
 		log = s.Log.InfoContext
 	}
+	if told != nil {
+		untold = told.Lacks(was.Position)
+	}
 	log(ctx, back.Why+": what this node's journal has is shipped again, and counts once", "from", oldest, "up to", was.Position,
-		"not counted yet", uncounted,
-		"in no journal and not counted", gone)
+		"not counted yet", taken.Lacks(was.Position)-gone, "not told to webhooks yet", untold, "in no journal and not counted", gone)
 	return mark, nil
 }
 
@@ -424,20 +472,20 @@ func (s *Shipper) unneeded(ctx context.Context) int64 {
 }
 
 // safe is up to where the journal need not be kept: where what was shipped may be
-// lost, up to where it is counted.
+// lost, up to where it is counted and told.
 func (s *Shipper) safe(ctx context.Context) int64 {
 	r, ok := s.To.(Rewinder)
 	if !ok {
 		return s.position.Load()
 	}
-	taken, err := r.Taken(ctx, s.Node)
+	_, _, settled, err := s.needed(ctx, r)
 	switch {
 	case err != nil:
 		return 0
-	case taken == nil:
+	case settled < 0:
 		return s.position.Load()
 	}
-	return min(s.position.Load(), taken.UpTo)
+	return min(s.position.Load(), settled)
 }
 
 // Reached is up to where the journal was shipped.

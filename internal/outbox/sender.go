@@ -43,12 +43,13 @@ type Sender struct {
 	Tried func(kind Kind, taken bool)
 	Log   *slog.Logger
 
-	awake chan struct{}
-	wait  sync.WaitGroup
-	mu    sync.Mutex
-	busy  map[string]bool // receivers
-	last  string          // the receiver that was started last
-	given map[string]givenUp
+	awake   chan struct{}
+	failing bool // Before does, which was said
+	wait    sync.WaitGroup
+	mu      sync.Mutex
+	busy    map[string]bool // receivers
+	last    string          // the receiver that was started last
+	given   map[string]givenUp
 }
 
 // givenUp is how many rows were given up unanswered since that was last said.
@@ -99,8 +100,13 @@ func (s *Sender) Once(ctx context.Context) {
 func (s *Sender) round(ctx context.Context) {
 	if s.Before != nil {
 		more, err := s.Before(ctx)
-		s.logFault(ctx, "what is to be sent could not be prepared; it is tried again", err)
-		if more {
+		switch {
+		case err != nil && !s.failing:
+			s.logFault(ctx, "what is to be sent could not be prepared; it is tried again", err)
+		case err == nil && s.failing:
+			s.Log.InfoContext(ctx, "what is to be sent is prepared again", "outbox", s.Kind)
+		}
+		if s.failing = err != nil; more {
 			s.Wake()
 		}
 	}

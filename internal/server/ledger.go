@@ -37,7 +37,7 @@ func (s *Server) openScanLog(ctx context.Context) error {
 	}
 	if s.config.Database == "" {
 		l.log = l.journal
-		return stream.Leave(s.config.scansDir(), func(m ledger.Mark) error { return s.store.LeaveStream(ctx, l.journal.ID(), m.ID) })
+		return s.leaveStream(ctx, func(_ string, to ledger.Mark) error { return s.store.LeaveStream(ctx, l.journal.ID(), to) })
 	}
 	scans, err := s.store.OpenScans(ctx, store.ScansOptions{Random: s.random, Now: s.now, Log: s.log})
 	if err != nil {
@@ -47,13 +47,99 @@ func (s *Server) openScanLog(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Scans in a stream that was left are counted from there.
-	if err := stream.Leave(s.config.scansDir(), func(m ledger.Mark) error { return scans.Skip(ctx, node, m) }); err != nil {
-		return fmt.Errorf("leaving the stream of scans: %w", err)
+	if err := s.leaveStream(ctx, func(node string, to ledger.Mark) error { return scans.Skip(ctx, node, to) }); err != nil {
+		return err
 	}
 	l.log = scans
 	l.shipper = &ledger.Shipper{Journal: l.journal, To: scans, Node: node, Random: s.random, Now: s.realNow, ClockBelieved: s.wall.believed,
 		Log: s.log}
+	return nil
+}
+
+// leaveStream ends what this node had with a stream, if it had one: what nobody counted or
+// told of it is counted and told from the journal; then skip notes up to where the journal
+// was for the stream. Each step may be done again, after a kill. Decision 54.
+func (s *Server) leaveStream(ctx context.Context, skip func(node string, to ledger.Mark) error) error {
+	journal := s.ledger.journal
+	err := stream.Leave(s.config.scansDir(), func(left stream.Left) error {
+		node, err := journal.NodeID(s.random)
+		if err != nil {
+			return err
+		}
+		counted, err := s.store.Origin(ctx, node)
+		if err != nil {
+			return err
+		}
+		to := left.To
+		if last := counted.Last(); last > to.Position { // a kill came before the mark
+			for e, err := range journal.Read(ctx, last-1) {
+				if err != nil {
+					return err
+				}
+				if e.Position == last {
+					to = ledger.Mark{Position: last, ID: e.ID}
+				}
+				break
+			}
+		}
+		if to == (ledger.Mark{}) {
+			return nil
+		}
+		if err := s.settleRest(ctx, node, left.Begin, to.Position, counted); err != nil {
+			return err
+		}
+		return skip(node, to)
+	})
+	if err != nil {
+		return fmt.Errorf("leaving the stream of scans: %w", err)
+	}
+	return nil
+}
+
+// settleRest tells and counts what of the journal was for a stream, from behind a position
+// up to another, and what nobody told or counted there.
+func (s *Server) settleRest(ctx context.Context, node string, begin, upTo int64, counted *ledger.Taken) error {
+	journal := s.ledger.journal
+	after := max(begin, min(journal.NamedAt(), upTo))
+	if begin < 0 {
+		after = upTo // an earlier version does not say
+	}
+	if unknown := counted.Lacks(after) - counted.Lacks(max(0, begin)); unknown > 0 {
+		s.log.WarnContext(ctx, "the stream is left with scans of this node of which nobody knows whether they are counted: "+
+			"its journal was a copy, or an earlier version shipped them", "scans at most", unknown)
+	}
+	rest := func(yield func(ledger.Entry, error) bool) {
+		for e, err := range journal.Read(ctx, after) {
+			if err == nil && e.Position > upTo || !yield(e, err) {
+				return
+			}
+		}
+	}
+	state, err := s.store.Counting(ctx)
+	if err != nil {
+		return err
+	}
+	if state == journal.ID() || state == "" && s.config.Database == "" {
+		return nil // the journal itself is counted, and told of
+	}
+	missing := counted.Lacks(upTo) - counted.Lacks(after)
+	book := &webhooks.Book{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random}
+	told, err := book.TellRest(ctx, node, counted, rest)
+	if err != nil {
+		return fmt.Errorf("telling of the scans that were not told in the stream: %w", err)
+	}
+	n, err := s.newCounter(journal, nil).CountRest(ctx, node, rest)
+	if err != nil {
+		return fmt.Errorf("counting the scans that were not counted in the stream: %w", err)
+	}
+	if told > 0 || n > 0 {
+		s.log.InfoContext(ctx, "the stream is left: what nobody counted or told of it is counted and told from this node's journal",
+			"counted", n, "told", told)
+	}
+	if missing > n {
+		s.log.WarnContext(ctx, "the stream is left with scans of this node that are not counted and in its journal no more, "+
+			"unless another node counted them meanwhile", "scans at most", missing-n)
+	}
 	return nil
 }
 
@@ -90,7 +176,7 @@ func (s *Server) openEvents(ctx context.Context) error {
 	o.Erase = func(ctx context.Context, user ledger.UserHash) error {
 		return s.store.AddErasure(ctx, ledger.Erasure{User: user, UpTo: s.now().UnixMilli()})
 	}
-	o.Taken = s.store.Origin
+	o.Taken, o.Told, o.Counted = s.store.Origin, s.store.Told, s.store.CountedUpTo
 	l, err := stream.Open(o)
 	if err != nil {
 		return fmt.Errorf("--events: %w", err)
@@ -182,7 +268,7 @@ func (s *Server) countRest(ctx context.Context, log ledger.Log, id string, share
 	if err := c.CatchUpAndSave(ctx); err != nil {
 		return fmt.Errorf("counting the scans that no stream has: %w", err)
 	}
-	book := &webhooks.Book{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random, Log: log, Turned: c.Turned}
+	book := &webhooks.Book{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random, Log: log}
 	for more := true; more; {
 		if more, err = book.Collect(ctx); err != nil {
 			return fmt.Errorf("telling of the scans that no stream has: %w", err)

@@ -12,6 +12,20 @@ import (
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
 
+// streams is a client of the server of a stream.
+func streams(t *testing.T, events string) (*nats.Conn, jetstream.JetStream) {
+	t.Helper()
+	conn, err := nats.Connect(strings.Split(events, "?")[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn, js
+}
+
 // burst makes scans in one request.
 func (c *counter) burst(n int) {
 	c.t.Helper()
@@ -59,15 +73,8 @@ func TestALostStream(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		p, events := where(t), streamServer(t)
-		conn, err := nats.Connect(strings.Split(events, "?")[0])
-		if err != nil {
-			t.Fatal(err)
-		}
+		conn, js := streams(t, events)
 		defer conn.Close()
-		js, err := jetstream.New(conn)
-		if err != nil {
-			t.Fatal(err)
-		}
 		held := func() uint64 { // so many are in the stream
 			stream, err := js.Stream(t.Context(), "QRJUMP_SCANS")
 			if err != nil {
@@ -125,15 +132,8 @@ func TestAJumpOfTheClockBeforeTheStreamIsLost(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		p, events := where(t), streamServer(t)
-		conn, err := nats.Connect(strings.Split(events, "?")[0])
-		if err != nil {
-			t.Fatal(err)
-		}
+		conn, js := streams(t, events)
 		defer conn.Close()
-		js, err := jetstream.New(conn)
-		if err != nil {
-			t.Fatal(err)
-		}
 		c := p.counting(t, events, "")
 		c.burst(700)
 		c.counted("before", 700)

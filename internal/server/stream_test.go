@@ -4,6 +4,8 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -101,6 +103,59 @@ func TestAServerGoesToAStreamAndComesBack(t *testing.T) {
 				c.Stop()
 			}
 		}
+	})
+}
+
+// A server that leaves a stream counts what it brought there and nobody counted, once:
+// also where it was killed after that and before it noted it, and where it comes back.
+func TestAServerLeavesAStreamThatIsNotCounted(t *testing.T) {
+	t.Parallel()
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		p, nats := where(t), natstest.Start(t, natstest.Options{Blind: true})
+		c := p.counting(t, "", "")
+		c.scan(4)
+		c.counted("before", 4)
+		c.Stop()
+		c = p.counting(t, nats.Events(), c.key)
+		c.scan(3)
+		c.counted("from the stream", 7)
+		c.Stop()
+		// From here on what comes into the stream is read by nobody.
+		c = p.counting(t, nats.Unread(), c.key)
+		c.scan(5)
+		conn, js := streams(t, nats.Events())
+		defer conn.Close()
+		eventually(t, "the scans in the stream", func() bool {
+			stream, err := js.Stream(t.Context(), "QRJUMP_SCANS")
+			return err == nil && stream.CachedInfo().State.Msgs == 8
+		})
+		c.Stop()
+		shipped := filepath.Join(p.data, "scans", "shipped")
+		mark, err := os.ReadFile(shipped)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c = p.counting(t, "", c.key)
+		if !strings.Contains(c.Log(), "counted=5") {
+			t.Errorf("the log does not say so:\n%s", c.Log())
+		}
+		c.counted("left", 12)
+		c.Stop()
+		if err := os.WriteFile(shipped, mark, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c = p.counting(t, "", c.key)
+		c.counted("left, and killed before that was noted", 12)
+		c.scan(2)
+		c.counted("and scanned", 14)
+		c.Stop()
+		c = p.counting(t, nats.Events(), c.key)
+		c.counted("in the stream again", 14)
+		c.scan(1)
+		c.counted("and scanned there", 15)
+		c.Stop()
+		c = p.counting(t, "", c.key)
+		c.counted("left again", 15)
 	})
 }
 

@@ -16,8 +16,8 @@ import (
 
 // openWebhooks prepares the receivers of scans and alarms.
 func (s *Server) openWebhooks() {
-	s.webhooks = &webhooks.Book{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random, Log: currentLog{s}, Turned: s.counter.Turned,
-		LastAlarm: s.store.LastAlarm,
+	s.webhooks = &webhooks.Book{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random, Log: currentLog{s},
+		Origins: s.ledger.stream != nil, LastAlarm: s.store.LastAlarm,
 		Alarms: func(ctx context.Context, after int64, limit int) ([]webhooks.Alarm, error) {
 			list, err := s.counter.News(ctx, after, limit)
 			if err != nil {
@@ -62,6 +62,8 @@ type dismissalData struct {
 
 // currentLog is the ledger that counts at the moment of asking.
 type currentLog struct{ s *Server }
+
+func (l currentLog) ID() string { return l.s.counter.Log.ID() }
 
 func (l currentLog) End(ctx context.Context) (int64, error) { return l.s.counter.Log.End(ctx) }
 

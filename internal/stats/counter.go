@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -136,13 +139,22 @@ func (c *Counter) Run(ctx context.Context) {
 		case err == nil && failing:
 			c.Logger.InfoContext(ctx, "scans are counted again")
 		}
-		failing = err != nil && !errors.Is(err, errMoved)
+		if failing = err != nil && !errors.Is(err, errMoved); failing {
+			c.lookAgain() // a log that was away may come back older
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
 	}
+}
+
+// lookAgain lets the next count compare what is counted with the log.
+func (c *Counter) lookAgain() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.loaded = false
 }
 
 // addUp adds up what came since the last time, and stores it when it is due.
@@ -256,6 +268,69 @@ func (c *Counter) CatchUpAndSave(ctx context.Context) error {
 		return nil // another node counts
 	}
 	return c.saveAll(ctx, true)
+}
+
+// CountRest counts events of a node's journal that were for a stream which is left, and
+// that nobody has counted: it returns how many. It asks no log.
+func (c *Counter) CountRest(ctx context.Context, node string, journal iter.Seq2[ledger.Entry, error]) (n int64, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	defer func() { c.loaded = false }()
+	for more := true; more && err == nil; {
+		var some int64
+		if some, more, err = c.countRest(ctx, node, journal); errors.Is(err, errMoved) && ctx.Err() == nil {
+			more, err = true, nil // another node counted meanwhile, perhaps some of them
+			continue
+		}
+		n += some
+	}
+	return n, err
+}
+
+// countRest counts as many as the memory takes.
+func (c *Counter) countRest(ctx context.Context, node string, journal iter.Seq2[ledger.Entry, error]) (n int64, more bool, err error) {
+	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
+		if c.state, err = tx.StatisticsState(ctx); err == nil {
+			c.taken, err = tx.Origins(ctx)
+		}
+		return err
+	})
+	if err != nil {
+		return 0, false, fmt.Errorf("reading how far scans are counted: %w", err)
+	}
+	c.state.settle()
+	c.groups, c.byID, c.places, c.large = map[groupKey]*group{}, map[int64]*group{}, map[int64]map[string]bool{}, nil
+	c.pending, c.tail = newPending(c.state.Position), newTail()
+	c.pending.rest = true
+	for e, err := range journal {
+		if err != nil {
+			return 0, false, fmt.Errorf("reading the journal of scans: %w", err)
+		}
+		if c.taken[node].Has(e.Position) {
+			continue
+		}
+		if more = c.full(); more {
+			break
+		}
+		e.From = ledger.Origin{Node: node, Position: e.Position}
+		if err := c.count(ctx, &e); err != nil {
+			return 0, false, err
+		}
+	}
+	n = int64(c.pending.events)
+	if n == 0 {
+		return 0, false, nil
+	}
+	// Users first: to add one twice changes nothing.
+	sketches := c.tail.sketches()
+	if _, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
+		sketches := s.placeUsers(sketches)
+		_, err := c.mergeUsers(ctx, tx, slices.SortedFunc(maps.Keys(sketches), UsersKey.Compare), sketches)
+		return err
+	}); err != nil {
+		return 0, false, fmt.Errorf("writing the distinct users: %w", err)
+	}
+	return n, more, c.save(ctx)
 }
 
 // saveAll stores what was added up, and the users too where that is due.

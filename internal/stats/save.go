@@ -52,11 +52,17 @@ func (c *Counter) save(ctx context.Context) error {
 	names, tuples, misses := slices.SortedFunc(maps.Keys(p.byCode), CodeName.Compare), p.unnamed(), p.missRows()
 	state, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
 		// A position says nothing without its ledger: one of another may be the same.
-		if s.Ledger != c.state.Ledger || s.Position != c.state.Position || s.Offset != c.state.Offset {
+		// A node that leaves a stream counts scans of it without a position.
+		if s.Ledger != c.state.Ledger || s.Position != c.state.Position || s.Offset != c.state.Offset || s.Scans != c.state.Scans {
 			return errMoved
 		}
-		s.Position, s.Mark, s.Scan, s.ScanAt = p.to, p.scan.String(), p.scan.String(), p.scanAt
-		s.Scans, s.Held, s.Lacking = s.Scans+int64(p.events), s.Held+int64(p.size()), max(0, s.Lacking-int64(p.again))
+		if s.Scans += int64(p.events); !p.rest {
+			s.Position, s.Mark, s.Scan, s.ScanAt = p.to, p.scan.String(), p.scan.String(), p.scanAt
+			s.Held, s.Lacking = s.Held+int64(p.size()), max(0, s.Lacking-int64(p.again))
+		} else {
+			// In the journal they stand behind those whose users are not in the sketches yet.
+			s.UsersPosition = max(0, s.UsersPosition-int64(p.events))
+		}
 		if err := tx.PutOrigins(ctx, p.origins(c.taken)); err != nil {
 			return fmt.Errorf("noting which scans of each node are counted: %w", err)
 		}
@@ -86,7 +92,7 @@ func (c *Counter) save(ctx context.Context) error {
 		return err
 	}
 	c.state = state
-	c.counted.Add(int64(p.size()))
+	c.counted.Add(int64(p.events))
 	c.pending = newPending(state.Position)
 	if len(c.groups) >= maxKnown {
 		c.groups, c.byID = map[groupKey]*group{}, map[int64]*group{}

@@ -108,7 +108,7 @@ func (c *Counter) judge(ctx context.Context, end int64) (t turn, err error) {
 	switch {
 	case t.state.Ledger != t.ledger:
 		// Nothing may be counted of the one that is left, and yet of this one before.
-		if t.other = t.state.Position > 0 || t.state.Ledger != ""; t.other {
+		if t.other = t.state.Position > 0 || t.state.Ledger != "" || t.state.Scans > 0; t.other {
 			t.position, err = c.countedBefore(ctx, t.state, recalled, last)
 		}
 	case end < t.state.Position:
@@ -317,11 +317,4 @@ func (c *Counter) missing(state State) int64 {
 func (c *Counter) Lacking(ctx context.Context) (int64, error) {
 	state, err := c.stored(ctx)
 	return state.Lacking + c.missing(state), err
-}
-
-// Turned reports whether positions in the store are of this log: not yet, where
-// another ledger was counted until now.
-func (c *Counter) Turned(ctx context.Context) (bool, error) {
-	state, err := c.stored(ctx)
-	return state.Ledger == c.Log.ID(), err
 }

@@ -280,30 +280,49 @@ func (t *Tx) TurnReaders(ctx context.Context, left, position int64) error {
 	turned := func(was string) string {
 		return `CASE WHEN ` + was + ` >= $1 THEN $2 WHEN $2 > $1 - ` + was + ` THEN $2 - ($1 - ` + was + `) ELSE 0 END`
 	}
-	if _, err := t.exec(ctx, `UPDATE webhooks SET scans_from = `+turned(`scans_from`), left, position); err != nil {
+	if _, err := t.exec(ctx, `UPDATE webhook_readers SET mark = '`+webhooks.Unmarked+`', position = `+turned(`position`)+
+		` WHERE name = $3`, left, position, webhooks.ScanSource); err != nil {
 		return err
 	}
-	_, err := t.exec(ctx, `UPDATE webhook_readers SET position = `+turned(`position`)+` WHERE name = $3`, left, position,
-		webhooks.ScanSource)
+	_, err := t.exec(ctx, `UPDATE webhooks SET scans_from = `+turned(`scans_from`), left, position)
 	return err
 }
 
-// LeaveStream notes the last scan that this server brought to the stream that
-// was counted until now: up to it the stream is counted from the journal.
-func (s *Store) LeaveStream(ctx context.Context, journal string, last ledger.ScanID) error {
+// LeaveStream notes the last scan that this server brought to the stream that was
+// counted until now: up to it the stream is counted from the journal, and the journal
+// is counted, and told of.
+func (s *Store) LeaveStream(ctx context.Context, journal string, last ledger.Mark) error {
 	return s.update(ctx, func(tx *Tx) error {
 		state, err := tx.StatisticsState(ctx)
 		if err != nil || state.Ledger == "" || state.Ledger == journal {
 			return err
 		}
-		_, err = tx.exec(ctx, `INSERT INTO ledgers (id, here, position, last) VALUES ($1, 0, $2, $3)
-			ON CONFLICT (id) DO UPDATE SET position = excluded.position, last = excluded.last`, state.Ledger, state.Position, last.String())
+		if _, err = tx.exec(ctx, `INSERT INTO ledgers (id, here, position, last) VALUES ($1, 0, $2, $3)
+			ON CONFLICT (id) DO UPDATE SET position = excluded.position, last = excluded.last`, state.Ledger, state.Position,
+			last.ID.String()); err != nil {
+			return err
+		}
+		if err := tx.RememberLedger(ctx, journal, last.Position); err != nil {
+			return err
+		}
+		_, err = tx.exec(ctx, `UPDATE webhook_readers SET position = $1, mark = '' WHERE name = $2 AND position < $1`, state.Position,
+			webhooks.ScanSource)
 		return err
 	})
 }
 
 // Origins implements stats.Tx.
 func (t *Tx) Origins(ctx context.Context) (map[string]*ledger.Taken, error) {
+	return t.taken(ctx, `scan_origins`)
+}
+
+// Told implements webhooks.Tx.
+func (t *Tx) Told(ctx context.Context) (map[string]*ledger.Taken, error) {
+	return t.taken(ctx, `scan_told`)
+}
+
+// taken reads which events of each journal were taken, for counting or telling.
+func (t *Tx) taken(ctx context.Context, table string) (map[string]*ledger.Taken, error) {
 	all := map[string]*ledger.Taken{}
 	_, err := list(ctx, t, func(scan func(...any) error) (n struct{}, err error) {
 		var node, beyond string
@@ -312,18 +331,27 @@ func (t *Tx) Origins(ctx context.Context) (map[string]*ledger.Taken, error) {
 			all[node], err = ledger.DecodeTaken(upTo, beyond)
 		}
 		return n, err
-	}, `SELECT node, up_to, beyond FROM scan_origins`)
+	}, `SELECT node, up_to, beyond FROM `+table)
 	return all, err
 }
 
 // PutOrigins implements stats.Tx.
 func (t *Tx) PutOrigins(ctx context.Context, of map[string]*ledger.Taken) error {
+	return t.putTaken(ctx, `scan_origins`, of)
+}
+
+// PutTold implements webhooks.Tx.
+func (t *Tx) PutTold(ctx context.Context, of map[string]*ledger.Taken) error {
+	return t.putTaken(ctx, `scan_told`, of)
+}
+
+func (t *Tx) putTaken(ctx context.Context, table string, of map[string]*ledger.Taken) error {
 	for _, node := range slices.Sorted(maps.Keys(of)) {
 		beyond, err := of[node].Encode()
 		if err != nil {
 			return err
 		}
-		if _, err := t.exec(ctx, `INSERT INTO scan_origins (node, up_to, beyond) VALUES ($1, $2, $3)
+		if _, err := t.exec(ctx, `INSERT INTO `+table+` (node, up_to, beyond) VALUES ($1, $2, $3)
 			ON CONFLICT (node) DO UPDATE SET up_to = excluded.up_to, beyond = excluded.beyond`, node, of[node].UpTo, beyond); err != nil {
 			return err
 		}
@@ -355,12 +383,48 @@ func (s *Store) Origin(ctx context.Context, node string) (*ledger.Taken, error) 
 	return all[node], err
 }
 
+// Told is which events of a journal were told to webhooks; nil where none wants scans,
+// or nothing is known of the journal.
+func (s *Store) Told(ctx context.Context, node string) (told *ledger.Taken, err error) {
+	err = s.view(ctx, func(tx *Tx) error {
+		told = nil
+		hooks, err := tx.Webhooks(ctx)
+		if err != nil || !slices.ContainsFunc(hooks, webhooks.Webhook.HearsScans) {
+			return err
+		}
+		all, err := tx.Told(ctx)
+		told = all[node]
+		return err
+	})
+	return told, err
+}
+
+// CountedUpTo is the last position that is counted, of whatever ledger.
+func (s *Store) CountedUpTo(ctx context.Context) (position int64, err error) {
+	err = s.view(ctx, func(tx *Tx) error {
+		state, err := tx.StatisticsState(ctx)
+		position = state.Position
+		return err
+	})
+	return position, err
+}
+
+// Counting is the id of the ledger that is counted; "" = nothing was counted yet.
+func (s *Store) Counting(ctx context.Context) (ledger string, err error) {
+	err = s.view(ctx, func(tx *Tx) error {
+		ledger, err = tx.Counting(ctx)
+		return err
+	})
+	return ledger, err
+}
+
 // CutReaders implements stats.Tx.
 func (t *Tx) CutReaders(ctx context.Context, end int64) error {
-	if _, err := t.exec(ctx, `UPDATE webhooks SET scans_from = $1 WHERE scans_from > $1`, end); err != nil {
+	if _, err := t.exec(ctx, `UPDATE webhook_readers SET mark = '`+webhooks.Unmarked+`',
+		position = CASE WHEN position > $1 THEN $1 ELSE position END WHERE name = $2`, end, webhooks.ScanSource); err != nil {
 		return err
 	}
-	_, err := t.exec(ctx, `UPDATE webhook_readers SET position = $1 WHERE position > $1 AND name = $2`, end, webhooks.ScanSource)
+	_, err := t.exec(ctx, `UPDATE webhooks SET scans_from = $1 WHERE scans_from > $1`, end)
 	return err
 }
 

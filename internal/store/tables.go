@@ -95,6 +95,7 @@ var schema = []table{
 	{name: "scan_keys", order: "hash", kept: true},
 	{name: "scan_nodes", kept: true},   // of these nodes alone
 	{name: "scan_origins", kept: true}, // of these nodes alone
+	{name: "scan_told"},                // as scan_origins, and begun anew with the first webhook
 	{name: "seeds", order: "hash"},
 	{name: "sequences", order: "name", kept: true, begun: true},
 	{name: "sessions", kept: true}, // of this server: whoever is signed in there is not signed in here

@@ -93,6 +93,53 @@ func (t *Tx) Advance(ctx context.Context, source string, from, to int64) (bool, 
 	return n == 1, err
 }
 
+// HoldReader implements webhooks.Tx.
+func (t *Tx) HoldReader(ctx context.Context, source string) error {
+	if _, err := t.exec(ctx, `INSERT INTO webhook_readers (name, position) VALUES ($1, 0) ON CONFLICT (name) DO NOTHING`,
+		source); err != nil {
+		return err
+	}
+	_, err := t.exec(ctx, `UPDATE webhook_readers SET position = position WHERE name = $1`, source)
+	return err
+}
+
+// Mark implements webhooks.Tx.
+func (t *Tx) Mark(ctx context.Context, source string) (mark string, err error) {
+	err = t.row(ctx, `SELECT mark FROM webhook_readers WHERE name = $1`, source).Scan(&mark)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return mark, err
+}
+
+// PutMark implements webhooks.Tx.
+func (t *Tx) PutMark(ctx context.Context, source, mark string) error {
+	_, err := t.exec(ctx, `UPDATE webhook_readers SET mark = $2 WHERE name = $1`, source, mark)
+	return err
+}
+
+// Counting implements webhooks.Tx.
+func (t *Tx) Counting(ctx context.Context) (ledger string, err error) {
+	state, err := t.StatisticsState(ctx)
+	return state.Ledger, err
+}
+
+// BeginTelling implements webhooks.Tx. Where the counting goes on meanwhile, what it counts
+// between the statements was scanned before the webhook was there.
+func (t *Tx) BeginTelling(ctx context.Context) error {
+	for _, statement := range [...]string{
+		`UPDATE webhook_readers SET mark = '', position = COALESCE((SELECT position FROM statistics_state WHERE id = 1), 0)
+			WHERE name = '` + webhooks.ScanSource + `'`,
+		`DELETE FROM scan_told`,
+		`INSERT INTO scan_told (node, up_to, beyond) SELECT node, up_to, beyond FROM scan_origins`,
+	} {
+		if _, err := t.exec(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // CountForgettable implements webhooks.Tx. In no order, PostgreSQL would look through all
 // deliveries for the first that is old, as soon as it plans for any time at once.
 func (t *Tx) CountForgettable(ctx context.Context, before time.Time) (n int, err error) {

@@ -63,6 +63,9 @@ func (l *Log) readCopies(ctx context.Context, c *copies, end int64) error {
 	err := l.visit(ctx, c.of, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq: uint64(c.upTo) + 1, FilterSubject: l.copySubject()}, uint64(end),
 		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
+			if into := m.Headers().Get(intoHeader); into != "" && c.of != "" && into != madeOf(c.of) {
+				return true, nil // it stands for a place of a stream that is lost
+			}
 			e, err := ledger.DecodeRecord(m.Data(), &texts)
 			position, wrong := strconv.ParseInt(m.Headers().Get(positionHeader), 10, 64)
 			if err = errors.Join(err, wrong); err != nil {
@@ -149,6 +152,9 @@ func (l *Log) Erase(ctx context.Context, users ledger.Users, upTo int64) (n int6
 			found = append(found, e)
 		}
 	}
+	if err := l.still(ctx, in); err != nil { // else what was read is of another
+		return 0, err
+	}
 	for _, e := range found {
 		if err := l.eraseAt(ctx, stream, in, &e); err != nil {
 			return n, err
@@ -158,13 +164,39 @@ func (l *Log) Erase(ctx context.Context, users ledger.Users, upTo int64) (n int6
 	return n, nil
 }
 
+// still returns errAnew where another stream is there than the one with an id.
+func (l *Log) still(ctx context.Context, id string) error {
+	_, now, err := l.end(ctx)
+	if err == nil && now != id {
+		err = errAnew
+	}
+	return err
+}
+
 // eraseAt puts an anonymous copy in the place of an event that was meant for the stream
 // with an id.
 func (l *Log) eraseAt(ctx context.Context, stream jetstream.Stream, into string, e *ledger.Entry) error {
+	// Where the stream was made anew, another scan may stand there.
+	stands, err := stream.GetMsg(ctx, uint64(e.Position))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		if err = l.still(ctx, into); err == nil {
+			return nil // another node erased it
+		}
+	} else if err == nil {
+		if id, ok := ledger.RecordID(stands.Data); !ok || id != e.ID {
+			err = errAnew
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("erasing a scan in the stream: %w", err)
+	}
 	m := nats.NewMsg(l.copySubject())
 	m.Data = ledger.AppendRecord(make([]byte, 0, 256), ledger.Anonymous(&e.Event))
 	m.Header.Set(positionHeader, strconv.FormatInt(e.Position, 10))
 	maps.Copy(m.Header, headers(e.From, into))
+	if into != "" {
+		m.Header.Set(intoHeader, madeOf(into))
+	}
 	f, err := l.send(m, e.ID.String()+" erased "+strconv.FormatInt(e.Position, 10))
 	if err == nil {
 		err = acknowledged(ctx, []jetstream.PubAckFuture{f}, func(int, *jetstream.PubAck) {})

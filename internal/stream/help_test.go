@@ -54,7 +54,7 @@ func (l *Log) Append(ctx context.Context, events []ledger.Event) error {
 	for i := range events {
 		entries[i].Event = events[i]
 	}
-	_, err := l.append(ctx, 0, entries)
+	_, _, err := l.append(ctx, 0, entries)
 	return err
 }
 

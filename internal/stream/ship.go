@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -25,9 +26,14 @@ func (l *Log) Ship(ctx context.Context, _ string, from, to ledger.Mark, entries 
 	if _, err := l.ready(ctx); err != nil {
 		return err
 	}
-	last, err := l.append(ctx, from.Position, entries)
-	if err != nil {
-		return err
+	last, n, broken := l.append(ctx, from.Position, entries)
+	if broken != nil {
+		if n == 0 {
+			return broken
+		}
+		// What is acknowledged need not be brought again.
+		entries, to = entries[:n], ledger.Mark{Position: entries[n-1].From.Position, ID: entries[n-1].ID}
+		before = slices.DeleteFunc(before, func(e *ledger.Entry) bool { return e.From.Position > to.Position })
 	}
 	// The erasure of a user in the middle reaches what stood in the stream by then.
 	meanwhile, err := l.anonymise(ctx, entries)
@@ -35,16 +41,16 @@ func (l *Log) Ship(ctx context.Context, _ string, from, to ledger.Mark, entries 
 		err = l.eraseBrought(ctx, append(before, meanwhile...))
 	}
 	if err != nil {
-		return err
+		return errors.Join(broken, err)
 	}
 	// A stream that was made anew in the middle has not all of it.
 	switch there, err := l.there(ctx, last.sequence); {
 	case err != nil:
-		return err
+		return errors.Join(broken, err)
 	case !there:
-		return ledger.ErrNotThere
+		return errors.Join(broken, ledger.ErrNotThere)
 	}
-	return l.keepMark(to, last)
+	return errors.Join(broken, l.keepMark(to, last))
 }
 
 // there reports whether the stream that is shipped to is still there, and has what
@@ -105,8 +111,16 @@ func (l *Log) Taken(ctx context.Context, node string) (*ledger.Taken, error) {
 	return l.options.Taken(ctx, node)
 }
 
+// Told implements ledger.Rewinder.
+func (l *Log) Told(ctx context.Context, node string) (*ledger.Taken, error) {
+	if l.options.Told == nil {
+		return nil, nil
+	}
+	return l.options.Told(ctx, node)
+}
+
 // Rewind implements ledger.Rewinder.
-func (l *Log) Rewind(ctx context.Context, mark ledger.Mark, taken *ledger.Taken) (r ledger.Rewound, err error) {
+func (l *Log) Rewind(ctx context.Context, mark ledger.Mark, settled int64) (r ledger.Rewound, err error) {
 	was, err := readShipped(l.markFile())
 	if err != nil {
 		return r, err
@@ -123,7 +137,7 @@ func (l *Log) Rewind(ctx context.Context, mark ledger.Mark, taken *ledger.Taken)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.into, l.begin = l.id(), was.begin
+	l.into, l.begin, l.leaveOut = l.id(), was.begin, 0
 	r.From = mark.Position
 	switch {
 	case mark != was.Mark: // of another journal: all of it is new
@@ -131,13 +145,22 @@ func (l *Log) Rewind(ctx context.Context, mark ledger.Mark, taken *ledger.Taken)
 		was.stream, was.at = l.into, l.address()
 		return r, l.write(was)
 	case was.stream == l.into && holds:
+		r.LeaveOut, l.leaveOut = was.leaveOut, was.leaveOut
 	case was.at == l.address() && was.begin >= 0:
 		r.From, r.Why = min(was.begin, mark.Position), "the stream lost what was in it"
-	case taken != nil:
-		// The former stream is elsewhere, and has what was counted from it.
-		r.From, r.Moved, r.Why = min(max(taken.UpTo, was.begin), mark.Position), true, "the stream is another one"
+	case settled >= 0:
+		// The former stream is elsewhere, and has what was counted and told from it.
+		r.From, r.LeaveOut, r.Why = min(max(settled, was.begin), mark.Position), mark.Position, "the stream is another one"
 	}
 	return r, nil
+}
+
+// Restart implements ledger.Rewinder.
+func (l *Log) Restart(_ context.Context, from ledger.Mark, back ledger.Rewound) error {
+	l.mu.Lock()
+	l.leaveOut = back.LeaveOut
+	l.mu.Unlock()
+	return l.keepMark(from, brought{})
 }
 
 // brought is the last event of this node's that stands in a stream.
@@ -153,18 +176,20 @@ type shippedTo struct {
 	last   brought
 	stream string // its id
 	at     string // its address
+	// leaveOut: up to here, what is counted and told stands in a former stream alone.
+	leaveOut int64
 }
 
 func (l *Log) keepMark(m ledger.Mark, last brought) error {
 	l.mu.Lock()
-	s := shippedTo{m, l.begin, last, l.into, l.address()}
+	s := shippedTo{m, l.begin, last, l.into, l.address(), l.leaveOut}
 	l.mu.Unlock()
 	return l.write(s)
 }
 
 func (l *Log) write(s shippedTo) error {
-	if err := ledger.WriteFile(l.markFile(), fmt.Appendf(nil, "%d %s %d %d %q %q %s\n", s.Position, s.ID, s.begin, s.last.sequence,
-		s.stream, s.at, s.last.id)); err != nil {
+	if err := ledger.WriteFile(l.markFile(), fmt.Appendf(nil, "%d %s %d %d %q %q %s %d\n", s.Position, s.ID, s.begin, s.last.sequence,
+		s.stream, s.at, s.last.id, s.leaveOut)); err != nil {
 		return fmt.Errorf("noting how far scans were shipped: %w", err)
 	}
 	return nil
@@ -190,22 +215,29 @@ func (l *Log) Shipped(context.Context, string) (m ledger.Mark, err error) {
 	return readMark(l.markFile())
 }
 
-// LeaveStream ends what a node with its marks in a folder had with a stream:
-// left is told up to where the journal was shipped, if it was. A stream that
-// the node comes to later gets what is new then.
-func Leave(marks string, left func(ledger.Mark) error) error {
+// Left is what of a journal was for a stream: what follows a position, up to a mark
+// at least. A kill may have come between what was brought last and its mark.
+type Left struct {
+	Begin int64 // -1 = not known: by an earlier version
+	To    ledger.Mark
+}
+
+// Leave ends what a node with its marks in a folder had with a stream: left is
+// called with what was for it, if there was one. It may be called again after a kill.
+// A stream that the node comes to later gets what is new then.
+func Leave(marks string, left func(Left) error) error {
 	file := (&Log{options: Options{Marks: marks}}).markFile()
-	m, err := readMark(file)
-	if err == nil && m != (ledger.Mark{}) {
-		err = left(m)
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	was, err := readShipped(file)
+	if err == nil && was != (shippedTo{}) {
+		err = left(Left{was.begin, was.Mark})
 	}
 	if err != nil {
 		return err
 	}
-	switch err := os.Remove(file); {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
+	if err := os.Remove(file); err != nil {
 		return err
 	}
 	// A mark that came back would bring to a stream what is counted from the journal.
@@ -226,14 +258,15 @@ func readShipped(file string) (s shippedTo, err error) {
 		return s, err
 	}
 	var id, last string
-	fields, err := fmt.Sscanf(string(text), "%d %s %d %d %q %q %s", &s.Position, &id, &s.begin, &s.last.sequence, &s.stream, &s.at, &last)
-	if err != nil && fields != 2 && fields != 6 {
+	fields, err := fmt.Sscanf(string(text), "%d %s %d %d %q %q %s %d", &s.Position, &id, &s.begin, &s.last.sequence, &s.stream, &s.at,
+		&last, &s.leaveOut)
+	if err != nil && fields != 2 && fields != 6 && fields != 7 {
 		return shippedTo{}, nil // all is published again, and counts once
 	}
 	switch fields { // fewer: of an earlier version
 	case 2:
 		s.begin = -1
-	case 7:
+	case 7, 8:
 		if s.last.id, err = ledger.ParseScanID(last); err != nil {
 			return shippedTo{}, nil
 		}

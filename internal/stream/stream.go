@@ -43,6 +43,8 @@ type Log struct {
 	lost    map[string]bool // ids of streams that were here and are no more
 	into    string          // id of the stream that is shipped to
 	begin   int64           // where the events of the journal begin that are for a stream
+	// leaveOut: up to here, what is counted and told stands in a former stream alone.
+	leaveOut int64
 }
 
 // JetStreamOptions say where the stream is.
@@ -71,6 +73,11 @@ type Options struct {
 	Erase  func(ctx context.Context, user ledger.UserHash) error
 	// Taken is which events of a node's journal are counted; nil = nobody knows.
 	Taken func(ctx context.Context, node string) (*ledger.Taken, error)
+	// Told is which of them were told to webhooks, nil = none waits for any; nil = nobody
+	// ever does.
+	Told func(ctx context.Context, node string) (*ledger.Taken, error)
+	// Counted is the last position that is counted, of whatever log; nil = nobody knows.
+	Counted func(ctx context.Context) (int64, error)
 
 	// Patience is how long a server may take for anything; 0 = some seconds,
 	// which a busy machine may need for nothing at all.
@@ -208,13 +215,13 @@ func (l *Log) ready(ctx context.Context) (jetstream.Stream, error) {
 			}
 		}
 	}
+	was, err := readShipped(l.markFile())
+	if err != nil {
+		return nil, err
+	}
 	stream, err := l.js.Stream(ctx, l.options.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		stream, err = l.js.CreateStream(ctx, jetstream.StreamConfig{Name: l.options.Stream, Description: "scans of qrjump",
-			Subjects: []string{l.prefix() + "*"},
-			Storage:  jetstream.FileStorage, Replicas: max(1, l.options.Replicas), Retention: jetstream.LimitsPolicy,
-			// A full stream refuses; it never drops what it has.
-			Discard: jetstream.DiscardNew, Duplicates: time.Hour})
+		stream, err = l.create(ctx, int64(was.last.sequence))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the stream %s: %w", l.options.Stream, err)
@@ -226,10 +233,6 @@ func (l *Log) ready(ctx context.Context) (jetstream.Stream, error) {
 				"the stream %s does not keep what it takes: it needs file storage, retention by limits, and to discard new messages when it is full", l.options.Stream)
 	}
 	made := createdAt(stream.CachedInfo())
-	was, err := readShipped(l.markFile())
-	if err != nil {
-		return nil, err
-	}
 	for _, id := range []string{was.stream, l.id()} {
 		if id != "" && id != l.named(made) && (id != was.stream || was.at == l.address()) {
 			l.lost[id] = true
@@ -237,6 +240,35 @@ func (l *Log) ready(ctx context.Context) (jetstream.Stream, error) {
 	}
 	l.stream, l.created, l.window = stream, made, stream.CachedInfo().Config.Duplicates
 	return stream, nil
+}
+
+// generation is how far the numbers of a stream are from those of the one before it.
+const generation = 1 << 32
+
+// create makes the stream. Its numbers begin beyond all that were known of another, so
+// that nothing that is meant for a place there finds a scan here. brought is the last
+// that this node knows of.
+func (l *Log) create(ctx context.Context, brought int64) (jetstream.Stream, error) {
+	first, known := uint64(0), brought
+	if l.options.Counted != nil {
+		counted, err := l.options.Counted(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("asking where the numbers of a stream can begin: %w", err)
+		}
+		known = max(known, counted)
+	}
+	if known > 0 {
+		first = uint64(known/generation+1) * generation
+	}
+	stream, err := l.js.CreateStream(ctx, jetstream.StreamConfig{Name: l.options.Stream, Description: "scans of qrjump",
+		Subjects: []string{l.prefix() + "*"},
+		Storage:  jetstream.FileStorage, Replicas: max(1, l.options.Replicas), Retention: jetstream.LimitsPolicy,
+		// A full stream refuses; it never drops what it has.
+		Discard: jetstream.DiscardNew, Duplicates: time.Hour, FirstSeq: first})
+	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another node was faster
+		return l.js.Stream(ctx, l.options.Stream)
+	}
+	return stream, err
 }
 
 func createdAt(info *jetstream.StreamInfo) string { return info.Created.UTC().Format(time.RFC3339Nano) }
@@ -314,8 +346,8 @@ func (l *Log) ID() string {
 }
 
 // append publishes events that follow a position of a journal. It returns the last
-// sequence that was given out.
-func (l *Log) append(ctx context.Context, before int64, entries []ledger.Entry) (last brought, err error) {
+// sequence that was given out, and how many of them are acknowledged.
+func (l *Log) append(ctx context.Context, before int64, entries []ledger.Entry) (last brought, n int, err error) {
 	into := l.shippedInto()
 	for some := range slices.Chunk(entries, publishAtOnce) {
 		futures := make([]jetstream.PubAckFuture, 0, len(some))
@@ -323,22 +355,23 @@ func (l *Log) append(ctx context.Context, before int64, entries []ledger.Entry) 
 			some[i].From.Before = before
 			f, err := l.publish(&some[i], into)
 			if err != nil {
-				return last, err
+				return last, n, err
 			}
 			futures = append(futures, f)
 		}
+		next := last
 		if err := acknowledged(ctx, futures, func(i int, ack *jetstream.PubAck) {
 			some[i].Position = int64(ack.Sequence)
-			if ack.Sequence >= last.sequence {
-				last = brought{ack.Sequence, some[i].ID}
+			if ack.Sequence >= next.sequence {
+				next = brought{ack.Sequence, some[i].ID}
 			}
 		}); err != nil {
 			l.forgetServer() // there may be no stream any more
-			return last, err
+			return last, n, err
 		}
-		before = some[len(some)-1].From.Position
+		last, n, before = next, n+len(some), some[len(some)-1].From.Position
 	}
-	return last, nil
+	return last, n, nil
 }
 
 // shippedInto is the id of the stream that is shipped to; "" = not known yet.
@@ -382,11 +415,17 @@ func acknowledged(ctx context.Context, futures []jetstream.PubAckFuture, at func
 
 // End implements ledger.Log.
 func (l *Log) End(ctx context.Context) (int64, error) {
+	end, _, err := l.endNow(ctx)
+	return end, err
+}
+
+// endNow is End with the id of the stream.
+func (l *Log) endNow(ctx context.Context) (end int64, id string, err error) {
 	info, err := l.now(ctx)
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
-	return int64(info.State.LastSeq), nil
+	return int64(info.State.LastSeq), l.named(createdAt(info)), nil
 }
 
 // end is End of the stream that is known, and no other, with its id.
@@ -569,13 +608,13 @@ func (l *Log) read(ctx context.Context, after int64, once bool) iter.Seq2[ledger
 // Before implements ledger.Log: a message is younger than its event, but for what the
 // clocks of nodes differ by, and that is less than a day.
 func (l *Log) Before(ctx context.Context, moment time.Time) (position int64, err error) {
-	end, err := l.End(ctx)
+	end, in, err := l.endNow(ctx)
 	if err != nil || end == 0 || l.options.Emulated {
 		return 0, err
 	}
 	from := moment.Add(-24 * time.Hour)
 	position = end
-	err = l.visit(ctx, "", jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &from}, uint64(end),
+	err = l.visit(ctx, in, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &from}, uint64(end),
 		func(_ jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
 			position = int64(meta.Sequence.Stream) - 1
 			return false, nil
@@ -584,7 +623,7 @@ func (l *Log) Before(ctx context.Context, moment time.Time) (position int64, err
 		return 0, err
 	}
 	// Messages of users who were erased are gone, and what stands for them came later.
-	var erased copies
+	erased := copies{of: in}
 	if err := l.readCopies(ctx, &erased, end); err != nil {
 		return 0, err
 	}
@@ -607,11 +646,11 @@ func (l *Log) Between(ctx context.Context, after int64, from, _ time.Time) iter.
 
 // Find implements ledger.Log.
 func (l *Log) Find(ctx context.Context, id ledger.ScanID) (int64, error) {
-	end, err := l.End(ctx)
+	end, in, err := l.endNow(ctx)
 	if err != nil {
 		return 0, err
 	}
-	position, err := l.first(ctx, id, end, &copies{}, &repeats{})
+	position, err := l.first(ctx, id, end, &copies{of: in}, &repeats{})
 	if err == nil && position == 0 {
 		err = ledger.ErrNoScan
 	}

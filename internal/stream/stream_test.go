@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/testkit/childtest"
@@ -571,5 +572,149 @@ func TestEventsAddresses(t *testing.T) {
 		if _, err := Parse(text); err == nil || strings.Contains(err.Error(), "topsecret") {
 			t.Errorf("%q: %v", text, err)
 		}
+	}
+}
+
+// tap is a way to the server on which something happens before certain bytes leave, once.
+type tap struct {
+	before string
+	happen func()
+}
+
+func (p *tap) Dial(network, address string) (net.Conn, error) {
+	c, err := net.Dial(network, address)
+	return &tapped{c, p}, err
+}
+
+type tapped struct {
+	net.Conn
+	*tap
+}
+
+func (c *tapped) Write(b []byte) (int, error) {
+	if happen := c.happen; happen != nil && strings.Contains(string(b), c.before) {
+		c.happen = nil
+		happen()
+	}
+	return c.Conn.Write(b)
+}
+
+// anew lets a test delete the stream.
+func anew(t *testing.T, s natstest.Server) jetstream.JetStream {
+	t.Helper()
+	conn, err := nats.Connect(s.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+// Issue 29, 4: a stream is made anew, and filled by another node, while a user is erased:
+// the erasure takes nothing of the scans that stand there now, and puts nothing among them.
+func TestAnErasureMeetsAStreamThatIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	for _, before := range []string{"$JS.API.STREAM.MSG.GET.", "PUB qrjump.scans.erased", "$JS.API.STREAM.MSG.DELETE."} {
+		t.Run(before, func(t *testing.T) {
+			t.Parallel()
+			server, address := startNATS(t, t.TempDir(), true)
+			js := anew(t, server)
+			o, err := Parse(address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			way := &tap{before: before}
+			o.Marks, o.Patience, o.dialer = t.TempDir(), time.Minute, way
+			l, err := Open(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { l.Close() })
+			if err := l.Append(t.Context(), events(0, 20)); err != nil {
+				t.Fatal(err)
+			}
+			o.Marks, o.dialer = t.TempDir(), nil
+			o.Counted = func(context.Context) (int64, error) { return 20, nil }
+			other, err := Open(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { other.Close() })
+			way.happen = func() {
+				err := errors.Join(js.DeleteStream(t.Context(), "QRJUMP_SCANS"), other.Append(t.Context(), events(100, 130)))
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			if n, err := l.Erase(t.Context(), ledger.Users{anEvent(1).User: true}, math.MaxInt64); err == nil {
+				t.Errorf("%d scans were erased, and the stream is another one", n)
+			}
+			if way.happen != nil {
+				t.Fatal("the stream was not made anew")
+			}
+			got := collect(t, other.Read(t.Context(), 0))
+			if len(got) == 0 {
+				t.Fatal("nothing is left")
+			}
+			wantRun(t, got, 100, got[0].Position, 130)
+		})
+	}
+}
+
+// Issue 29, 4: a loss is found once, however often the shipping breaks off afterwards, and
+// what is acknowledged meanwhile is not brought again.
+func TestALossIsFoundOnce(t *testing.T) {
+	t.Parallel()
+	server, address := startNATS(t, t.TempDir(), true)
+	js, marks := anew(t, server), t.TempDir()
+	l := openLog(t, address, marks)
+	if err := l.Begin(func() (ledger.Mark, error) { return ledger.Mark{}, nil }); err != nil {
+		t.Fatal(err)
+	}
+	j := openJournal(t, filepath.Join(marks, "scans"), ledger.JournalOptions{})
+	var logs strings.Builder
+	ship := &ledger.Shipper{Journal: j, To: l, Node: "n", Random: seeded(3), Now: time.Now, Log: slog.New(slog.NewTextHandler(&logs, nil))}
+	if err := errors.Join(j.Append(t.Context(), events(0, 700)), ship.Flush(t.Context()),
+		js.DeleteStream(t.Context(), "QRJUMP_SCANS")); err != nil {
+		t.Fatal(err)
+	}
+	small := jetstream.StreamConfig{Name: "QRJUMP_SCANS", Subjects: []string{"qrjump.scans.*"}, Discard: jetstream.DiscardNew, MaxMsgs: 100}
+	if _, err := js.CreateStream(t.Context(), small); err != nil {
+		t.Fatal(err)
+	}
+	room := func(n int64) {
+		t.Helper()
+		small.MaxMsgs = n
+		if _, err := js.UpdateStream(t.Context(), small); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, noted := range []int64{0, 0, publishAtOnce, publishAtOnce} {
+		room(100 + noted)
+		if err := ship.Flush(t.Context()); err == nil {
+			t.Fatal("all of it came into a stream that is full")
+		}
+		was, err := readShipped(l.markFile())
+		if err != nil || was.Position != noted {
+			t.Errorf("%d are acknowledged, and %d noted: %v", noted, was.Position, err)
+		}
+	}
+	room(-1)
+	if err := ship.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got, seen := collect(t, l.Read(t.Context(), 0)), map[ledger.ScanID]bool{} // what broke off may have come late
+	for _, e := range got {
+		seen[e.ID] = true
+	}
+	if len(got) != 700 || len(seen) != 700 {
+		t.Errorf("%d scans are in the stream, %d different ones", len(got), len(seen))
+	}
+	if n := strings.Count(logs.String(), "the stream lost what was in it"); n != 1 {
+		t.Errorf("%d lines of one loss:\n%s", n, logs.String())
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"strconv"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 
 // Scans is what is read of the ledger. See ledger.Log.
 type Scans interface {
+	ID() string
 	Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, error]
 	End(ctx context.Context) (int64, error)
 }
@@ -38,9 +40,8 @@ type Book struct {
 	Random io.Reader
 	// Log is where scans are read; nil = no scans.
 	Log Scans
-	// Turned reports whether the position up to which scans were read is of Log: not
-	// yet, right after a start with another ledger; nil = always.
-	Turned func(ctx context.Context) (bool, error)
+	// Origins: events of Log say from which journal they came.
+	Origins bool
 	// Alarms returns what happened to alarms after a number, oldest first, and LastAlarm
 	// the number of the last; nil = no alarms.
 	Alarms    func(ctx context.Context, after int64, limit int) ([]Alarm, error)
@@ -84,8 +85,10 @@ func (b *Book) Add(ctx context.Context, url string, wanted Wanted) (w Webhook, s
 		return w, "", fmt.Errorf("drawing the secret of a webhook: %w", err)
 	}
 	w = Webhook{URL: url, Wanted: wanted, Enabled: true}
-	if w.ScansFrom, err = b.scansEnd(ctx); err != nil {
-		return w, "", err
+	if w.HearsScans() { // the log may be away, and an alarm does not need it
+		if w.ScansFrom, err = b.scansEnd(ctx); err != nil {
+			return w, "", err
+		}
 	}
 	if w.AlarmsFrom, err = b.alarmsEnd(ctx); err != nil {
 		return w, "", err
@@ -105,9 +108,27 @@ func (b *Book) Add(ctx context.Context, url string, wanted Wanted) (w Webhook, s
 		}
 		w.Secret = b.Vault.Seal(secretPlace(w.ID), raw[:])
 		w.CreatedAt = b.Now()
+		if err := beginTelling(ctx, tx, w); err != nil {
+			return err
+		}
 		return tx.PutWebhook(ctx, w)
 	})
 	return w, secretMark + base64.StdEncoding.EncodeToString(raw[:]), err
+}
+
+// beginTelling lets the reader of scans begin, where a webhook is the first that wants some.
+func beginTelling(ctx context.Context, tx Tx, w Webhook) error {
+	if !w.HearsScans() {
+		return nil
+	}
+	if err := tx.HoldReader(ctx, ScanSource); err != nil {
+		return err
+	}
+	there, err := tx.Webhooks(ctx)
+	if err != nil || slices.ContainsFunc(there, Webhook.HearsScans) {
+		return err
+	}
+	return tx.BeginTelling(ctx)
 }
 
 func (b *Book) scansEnd(ctx context.Context) (int64, error) {
@@ -141,7 +162,7 @@ func (b *Book) Change(ctx context.Context, id int64, f func(*Webhook) error) (w 
 	if err != nil {
 		return w, err
 	}
-	url := w.URL
+	url, heard := w.URL, w.HearsScans()
 	if err := f(&w); err != nil {
 		return w, err
 	}
@@ -153,11 +174,23 @@ func (b *Book) Change(ctx context.Context, id int64, f func(*Webhook) error) (w 
 			return w, err
 		}
 	}
+	// What was scanned while it was not told of scans is past. Where nobody can say up to
+	// where that is, it hears of the last scans before as well.
+	end, unknown := int64(0), error(nil)
+	if !heard && w.HearsScans() {
+		end, unknown = b.scansEnd(ctx)
+	}
 	err = b.Store.UpdateWebhooks(ctx, func(tx Tx) (err error) {
 		if w, err = tx.Webhook(ctx, id); err != nil {
 			return err
 		}
 		if err := f(&w); err != nil {
+			return err
+		}
+		if !heard && w.HearsScans() && unknown == nil {
+			w.ScansFrom = max(w.ScansFrom, end)
+		}
+		if err := beginTelling(ctx, tx, w); err != nil {
 			return err
 		}
 		return tx.PutWebhook(ctx, w)

@@ -2,10 +2,14 @@ package webhooks
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
+	"strings"
 
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/outbox"
 )
 
@@ -24,11 +28,16 @@ const collected = 1000
 // that queues: what was read once is queued once, whoever reads and crashes.
 func (b *Book) Collect(ctx context.Context) (more bool, err error) {
 	scans, err := b.collectScans(ctx)
-	if err != nil {
-		return false, err
+	// Alarms do not wait for scans that cannot be read.
+	alarms, err2 := b.collectAlarms(ctx)
+	// Whoever moved a position queued the events, or they are looked at again.
+	if errors.Is(err, errMoved) {
+		err = nil
 	}
-	alarms, err := b.collectAlarms(ctx)
-	return scans || alarms, err
+	if errors.Is(err2, errMoved) {
+		err2 = nil
+	}
+	return scans || alarms, errors.Join(err, err2)
 }
 
 // queued is an event that is to be queued for some.
@@ -37,18 +46,33 @@ type queued struct {
 	wants       func(Webhook) bool
 }
 
-// queue adds events to the outbox and moves a position, for the webhooks that are there in
-// that transaction: one that was added meanwhile misses nothing, because it
+// errMoved says that another reader moved the position, or it is of another ledger now.
+var errMoved = errors.New("webhooks: the position was moved meanwhile")
+
+// place is a position of a reader.
+type place struct {
+	position int64
+	mark     string                   // the scan that stands there, see marked
+	ledger   string                   // that it is of, as the counting knows it; of scans alone
+	told     map[string]*ledger.Taken // of each node's journal; of scans alone
+}
+
+// Unmarked is the mark of a position whose ledger was turned to, or cut: the first event
+// that was not told is to be looked for.
+const Unmarked = "?"
+
+// marked is the mark of an event at its position. A version that knows no marks moves the
+// position alone.
+func marked(position int64, id ledger.ScanID) string { return fmt.Sprintf("%d %s", position, id) }
+
+// queue adds events to the outbox and moves a place to another, for the webhooks that are there
+// in that transaction: one that was added meanwhile misses nothing, because it
 // wants only what comes after what there was when it was added.
-func (b *Book) queue(ctx context.Context, source string, from, to int64, events []queued) error {
-	if from == to {
-		return nil
-	}
+func (b *Book) queue(ctx context.Context, source string, from, to place, events []queued) error {
 	now := b.Now()
 	err := b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
-		ok, err := tx.Advance(ctx, source, from, to)
-		if err != nil || !ok {
-			return err // another node was faster, and queued them
+		if err := b.move(ctx, tx, source, from, to); err != nil {
+			return err
 		}
 		hooks, err := tx.Webhooks(ctx)
 		if err != nil {
@@ -74,28 +98,56 @@ func (b *Book) queue(ctx context.Context, source string, from, to int64, events 
 	return nil
 }
 
-// since is where reading goes on: the webhooks that want something, and the
-// position.
-func (b *Book) since(ctx context.Context, source string) (hooks []Webhook, position int64, err error) {
+// move moves a place. errMoved where it is another one by now.
+func (b *Book) move(ctx context.Context, tx Tx, source string, from, to place) error {
+	ok, err := tx.Advance(ctx, source, from.position, to.position)
+	if err == nil && !ok {
+		err = errMoved
+	}
+	if err != nil || source != ScanSource {
+		return err
+	}
+	// Nobody turns to another ledger from here on.
+	if counting, err := tx.Counting(ctx); err != nil {
+		return err
+	} else if counting != from.ledger {
+		return errMoved
+	}
+	if err := tx.PutMark(ctx, source, to.mark); err != nil {
+		return err
+	}
+	return tx.PutTold(ctx, to.told)
+}
+
+// since is where reading goes on: the webhooks that want something, and the place.
+func (b *Book) since(ctx context.Context, source string) (hooks []Webhook, at place, err error) {
 	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
 		if hooks, err = tx.Webhooks(ctx); err != nil {
 			return err
 		}
-		position, err = tx.Position(ctx, source)
+		hooks = slices.DeleteFunc(hooks, func(w Webhook) bool {
+			return !w.Enabled || source == alarmSource && !w.Wanted.Alarms || source == ScanSource && !w.HearsScans()
+		})
+		if at.position, err = tx.Position(ctx, source); err != nil || source != ScanSource || len(hooks) == 0 {
+			return err
+		}
+		if at.mark, err = tx.Mark(ctx, source); err != nil {
+			return err
+		}
+		if at.ledger, err = tx.Counting(ctx); err != nil {
+			return err
+		}
+		at.told, err = tx.Told(ctx)
 		return err
 	})
-	hooks = slices.DeleteFunc(hooks, func(w Webhook) bool {
-		return !w.Enabled || source == alarmSource && !w.Wanted.Alarms || source == ScanSource && len(w.Wanted.Codes) == 0 &&
-			len(w.Wanted.Rules) == 0
-	})
-	return hooks, position, err
+	return hooks, at, err
 }
 
 // restart moves what is beyond the end of a source back to it: the positions
 // are of another log, as after an import or a restore of a backup.
-func (b *Book) restart(ctx context.Context, source string, position, end int64) error {
+func (b *Book) restart(ctx context.Context, source string, from place, end int64) error {
 	return b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
-		if ok, err := tx.Advance(ctx, source, position, end); err != nil || !ok {
+		if err := b.move(ctx, tx, source, from, place{position: end, mark: Unmarked}); err != nil {
 			return err
 		}
 		hooks, err := tx.Webhooks(ctx)
@@ -116,53 +168,67 @@ func (b *Book) restart(ctx context.Context, source string, position, end int64) 
 	})
 }
 
+// told reports whether an event was told. Of a journal of which nothing is known yet, what
+// is shipped again was: a version that notes nothing told of it with the counting.
+func (p *place) has(e *ledger.Entry) bool {
+	if told := p.told[e.From.Node]; told != nil {
+		return told.Has(e.From.Position)
+	}
+	return e.From.Again
+}
+
 func (b *Book) collectScans(ctx context.Context) (more bool, err error) {
 	if b.Log == nil {
 		return false, nil
 	}
-	end, err := b.scansEnd(ctx)
-	if err != nil {
-		return false, err
-	}
+	// Where nobody wants any, the log may be away as long as it likes.
 	hooks, from, err := b.since(ctx, ScanSource)
-	if err != nil || from == end {
+	if err != nil || len(hooks) == 0 {
 		return false, err
 	}
-	if b.Turned != nil {
-		if turned, err := b.Turned(ctx); err != nil || !turned {
-			return false, err
-		}
-		// It may have been turned after the position was read.
-		if hooks, from, err = b.since(ctx, ScanSource); err != nil || from == end {
-			return false, err
-		}
-	}
+	end, err := b.scansEnd(ctx)
 	switch {
-	case from > end:
-		// Another node may have collected since the end was asked for.
-		if end, err = b.scansEnd(ctx); err != nil || from <= end {
-			return err == nil, err
-		}
+	case err != nil:
+		return false, err
+	case from.ledger != b.Log.ID(): // not yet, right after a start with another ledger
+		return false, nil
+	case from.position == end:
+		return false, nil
+	case from.position > end:
 		return false, b.restart(ctx, ScanSource, from, end)
-	case len(hooks) == 0:
-		// Nobody wants to know of what there was until now.
-		return false, b.queue(ctx, ScanSource, from, end, nil)
+	case b.Origins && from.mark == Unmarked:
+		return true, b.firstUntold(ctx, from)
 	}
-	to, n := from, 0
+	to, after := place{position: from.position, told: map[string]*ledger.Taken{}}, from.position
+	if b.Origins && strings.HasPrefix(from.mark, strconv.FormatInt(after, 10)+" ") {
+		after-- // what stands there says whether it is the log that was read
+	}
 	var events []queued
-	for e, err := range b.Log.Read(ctx, from) {
+	n := 0
+	for e, err := range b.Log.Read(ctx, after) {
 		if err != nil {
 			return false, fmt.Errorf("reading the log of scans: %w", err)
+		}
+		if e.Position == from.position {
+			if marked(e.Position, e.ID) != from.mark {
+				return true, b.firstUntold(ctx, from)
+			}
+			continue
 		}
 		if n++; n > collected {
 			more = true
 			break
 		}
-		to = e.Position
-		if e.From.Again {
-			continue // it was told of in the stream that was lost
+		to.position, to.mark = e.Position, marked(e.Position, e.ID)
+		had := from.has(&e)
+		if node := e.From.Node; node != "" {
+			if from.told[node] == nil {
+				from.told[node] = &ledger.Taken{}
+			}
+			from.told[node].Add(e.From)
+			to.told[node] = from.told[node]
 		}
-		if !slices.ContainsFunc(hooks, func(w Webhook) bool { return w.Wanted.Scan(e.Event) }) {
+		if had || !slices.ContainsFunc(hooks, func(w Webhook) bool { return w.Wanted.Scan(e.Event) }) {
 			continue
 		}
 		id, body, err := scanMessage(e.Event)
@@ -171,7 +237,91 @@ func (b *Book) collectScans(ctx context.Context) (more bool, err error) {
 		}
 		events = append(events, queued{id, body, func(w Webhook) bool { return e.Position > w.ScansFrom && w.Wanted.Scan(e.Event) }})
 	}
+	if b.Log.ID() != from.ledger || to.position == from.position {
+		return false, nil // what was read may be of another
+	}
 	return more, b.queue(ctx, ScanSource, from, to, events)
+}
+
+// firstUntold moves the place before the first event that was not told. An event of which
+// nobody says from which journal it came was told where it stands before the place.
+func (b *Book) firstUntold(ctx context.Context, from place) error {
+	to := place{}
+	for e, err := range b.Log.Read(ctx, 0) {
+		if err != nil {
+			return fmt.Errorf("looking for the first scan that was not told: %w", err)
+		}
+		if e.From.Node == "" && e.Position > from.position || e.From.Node != "" && !from.has(&e) {
+			break
+		}
+		to.position = e.Position
+	}
+	if b.Log.ID() != from.ledger {
+		return nil
+	}
+	return b.queue(ctx, ScanSource, from, to, nil)
+}
+
+// TellRest queues events of a node's journal that were for a stream which is left, and
+// that were not told of: it returns how many. counted decides where nothing is known of the
+// journal.
+func (b *Book) TellRest(ctx context.Context, node string, counted *ledger.Taken, journal iter.Seq2[ledger.Entry, error]) (
+	n int, err error) {
+	for {
+		some, err := b.tellRest(ctx, node, counted, journal)
+		if n += some; !errors.Is(err, errMoved) || ctx.Err() != nil {
+			return n, err
+		}
+	}
+}
+
+func (b *Book) tellRest(ctx context.Context, node string, counted *ledger.Taken, journal iter.Seq2[ledger.Entry, error]) (
+	n int, err error) {
+	hooks, from, err := b.since(ctx, ScanSource)
+	if err != nil || len(hooks) == 0 {
+		return 0, err
+	}
+	told := from.told[node]
+	if told == nil {
+		told = counted.Clone()
+	}
+	var events []queued
+	var rest []ledger.Origin
+	flush := func() error {
+		for _, o := range rest {
+			told.Add(o)
+		}
+		err := b.queue(ctx, ScanSource, from, place{from.position, from.mark, "", map[string]*ledger.Taken{node: told}}, events)
+		if err == nil {
+			n, events, rest = n+len(rest), nil, nil
+		}
+		return err
+	}
+	for e, err := range journal {
+		if err != nil {
+			return n, fmt.Errorf("reading the journal of scans: %w", err)
+		}
+		if told.Has(e.Position) {
+			continue
+		}
+		rest = append(rest, ledger.Origin{Node: node, Position: e.Position})
+		if slices.ContainsFunc(hooks, func(w Webhook) bool { return w.Wanted.Scan(e.Event) }) {
+			id, body, err := scanMessage(e.Event)
+			if err != nil {
+				return n, err
+			}
+			events = append(events, queued{id, body, func(w Webhook) bool { return w.Wanted.Scan(e.Event) }})
+		}
+		if len(rest) == collected {
+			if err := flush(); err != nil {
+				return n, err
+			}
+		}
+	}
+	if len(rest) > 0 {
+		err = flush()
+	}
+	return n, err
 }
 
 func (b *Book) collectAlarms(ctx context.Context) (more bool, err error) {
@@ -184,16 +334,16 @@ func (b *Book) collectAlarms(ctx context.Context) (more bool, err error) {
 	}
 	_, from, err := b.since(ctx, alarmSource)
 	switch {
-	case err != nil || from == end:
+	case err != nil || from.position == end:
 		return false, err
-	case from > end:
+	case from.position > end:
 		// Another node may have collected since the end was asked for.
-		if end, err = b.alarmsEnd(ctx); err != nil || from <= end {
+		if end, err = b.alarmsEnd(ctx); err != nil || from.position <= end {
 			return err == nil, err
 		}
 		return false, b.restart(ctx, alarmSource, from, end)
 	}
-	list, err := b.Alarms(ctx, from, collected)
+	list, err := b.Alarms(ctx, from.position, collected)
 	if err != nil {
 		return false, fmt.Errorf("reading alarms: %w", err)
 	}
@@ -208,9 +358,12 @@ func (b *Book) collectAlarms(ctx context.Context) (more bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		to = a.Number
+		to.position = a.Number
 		events = append(events, queued{event + strconv.FormatInt(a.Number, 10), body,
 			func(w Webhook) bool { return a.Number > w.AlarmsFrom && w.Wanted.Alarms }})
+	}
+	if to.position == from.position {
+		return false, nil
 	}
 	return len(list) == collected, b.queue(ctx, alarmSource, from, to, events)
 }

@@ -51,6 +51,8 @@ func (l ledgerFile) lines() (int64, error) {
 	return int64(bytes.Count(b, []byte("\n"))), err
 }
 
+func (l ledgerFile) ID() string { return "" }
+
 func (l ledgerFile) End(context.Context) (int64, error) { return l.lines() }
 
 func (l ledgerFile) Read(_ context.Context, after int64) iter.Seq2[ledger.Entry, error] {

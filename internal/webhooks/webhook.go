@@ -80,6 +80,11 @@ func (w Wanted) Validate() error {
 	return nil
 }
 
+// HearsScans reports whether it is told of any scan.
+func (w Webhook) HearsScans() bool {
+	return w.Enabled && (len(w.Wanted.Codes) > 0 || len(w.Wanted.Rules) > 0)
+}
+
 // Scan reports whether the receiver wants to know of a scan.
 func (w Wanted) Scan(e ledger.Event) bool {
 	if e.Batch != 0 {
@@ -121,6 +126,20 @@ type Tx interface {
 	Position(ctx context.Context, source string) (int64, error)
 	// Advance moves a position; false = another reader moved it meanwhile.
 	Advance(ctx context.Context, source string, from, to int64) (bool, error)
+	// HoldReader lets nobody else move a position until the transaction ends.
+	HoldReader(ctx context.Context, source string) error
+	// Mark is the scan that stands at the position, see marked; PutMark stores it.
+	Mark(ctx context.Context, source string) (string, error)
+	PutMark(ctx context.Context, source, mark string) error
+	// Counting is the id of the ledger that the position of scans is of; "" = nothing was
+	// counted yet.
+	Counting(ctx context.Context) (ledger string, err error)
+	// Told is which events of each node's journal were told; PutTold stores that of some.
+	Told(ctx context.Context) (map[string]*ledger.Taken, error)
+	PutTold(ctx context.Context, of map[string]*ledger.Taken) error
+	// BeginTelling lets the reader of scans begin where the counting is: until now nobody
+	// wanted any.
+	BeginTelling(ctx context.Context) error
 
 	outbox.Tx // deliveries
 	// CountForgettable counts what ForgetDeliveries would remove, up to one.

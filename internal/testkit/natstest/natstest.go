@@ -17,6 +17,8 @@ type Options struct {
 	Host     string // "" = 127.0.0.1
 	Port     int    // 0 = any
 	Monitors bool   // it can be asked for its settings
+	// Blind: a user "blind" can bring messages, and read none.
+	Blind bool
 }
 
 // Server is a running NATS server.
@@ -29,6 +31,9 @@ func (s Server) Events() string { return fmt.Sprintf("nats://%s?flush=vouched", 
 func (s Server) Monitored() string {
 	return fmt.Sprintf("nats://%s?monitor=http://%s", s.Addr(), s.MonitorAddr())
 }
+
+// Unread is Events for a server that reads nothing of what it brings.
+func (s Server) Unread() string { return fmt.Sprintf("nats://blind:blind@%s?flush=vouched", s.Addr()) }
 
 // End stops the server and waits for it.
 func (s Server) End() {
@@ -53,6 +58,11 @@ func Start(t testing.TB, o Options) Server {
 // Run is Start for a process of its own.
 func Run(o Options) (Server, error) {
 	options := server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: o.Dir, SyncAlways: !o.Lazy, NoSigs: true, NoLog: true}
+	if o.Blind {
+		options.Users = []*server.User{{Username: "all", Password: "all"}, {Username: "blind", Password: "blind",
+			Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"$JS.API.CONSUMER.>"}}}}}
+		options.NoAuthUser = "all"
+	}
 	if o.Host != "" {
 		options.Host, options.Port = o.Host, o.Port
 	}

@@ -1,0 +1,323 @@
+package webhooks_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/outbox"
+	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/stream"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/natstest"
+	"github.com/qrjump/qrjump/internal/testkit/storetest"
+	"github.com/qrjump/qrjump/internal/webhooks"
+)
+
+// streamNode is a node whose scans go to a stream.
+type streamNode struct {
+	name    string
+	log     *stream.Log
+	journal *ledger.Journal
+	ship    *ledger.Shipper
+	scanned int
+}
+
+// town is nodes, the counting and the reader of webhooks, each of which goes on when the
+// test says so.
+type town struct {
+	*post
+	counter *stats.Counter
+	nats    natstest.Server
+	port    int
+}
+
+const receiver = "https://a.example/"
+
+func eachTown(t *testing.T, f func(t *testing.T, w *town)) {
+	for name, target := range map[string]func(t *testing.T) store.Target{
+		"sqlite":   func(t *testing.T) store.Target { return store.Target{Dir: storetest.Folder(t)} },
+		"postgres": func(t *testing.T) store.Target { return store.Target{URL: dbtest.Patient(t)} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, err := store.Open(t.Context(), target(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { s.Close() })
+			free, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer free.Close()
+			w := &town{post: office(t, s, &scans{}), port: free.Addr().(*net.TCPAddr).Port}
+			free.Close()
+			w.nats = natstest.Start(t, natstest.Options{Dir: t.TempDir(), Host: "127.0.0.1", Port: w.port})
+			f(t, w)
+		})
+	}
+}
+
+// node starts a node. The first one counts, and tells.
+func (w *town) node(name string) *streamNode {
+	w.t.Helper()
+	o, err := stream.Parse(fmt.Sprintf("nats://127.0.0.1:%d?flush=vouched", w.port))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	o.Marks, o.Patience = w.t.TempDir(), time.Minute
+	o.Taken, o.Told, o.Counted = w.db.Origin, w.db.Told, w.db.CountedUpTo
+	n := &streamNode{name: name}
+	if n.log, err = stream.Open(o); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { n.log.Close() })
+	if err := n.log.Begin(func() (ledger.Mark, error) { return ledger.Mark{}, nil }); err != nil {
+		w.t.Fatal(err)
+	}
+	random := rand.NewChaCha8([32]byte{name[0]})
+	if n.journal, err = ledger.OpenJournal(filepath.Join(o.Marks, "scans"), ledger.JournalOptions{Random: random}); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { n.journal.Close() })
+	n.ship = &ledger.Shipper{Journal: n.journal, To: n.log, Node: name, Random: random, Now: time.Now,
+		Log: slog.New(slog.NewTextHandler(&w.logs, nil)), Batch: 25}
+	if w.counter == nil {
+		w.book.Log, w.book.Origins = n.log, true
+		w.counter = w.newCounter(n)
+	}
+	return n
+}
+
+func (w *town) newCounter(n *streamNode) *stats.Counter {
+	return &stats.Counter{Log: n.log, Store: w.db, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return w.now },
+		Logger: slog.New(slog.DiscardHandler)}
+}
+
+// scan records scans on a node and ships them.
+func (w *town) scan(n *streamNode, many int) {
+	w.t.Helper()
+	var list []ledger.Event
+	for range many {
+		e := ofRule(1)
+		e.ID = ledger.ScanID{0: 1, 10: n.name[0], 14: byte(n.scanned >> 8), 15: byte(n.scanned)}
+		n.scanned++
+		list = append(list, e)
+	}
+	if err := n.journal.Append(w.t.Context(), list); err != nil {
+		w.t.Fatal(err)
+	}
+	w.flush(n)
+}
+
+func (w *town) flush(n *streamNode) {
+	w.t.Helper()
+	// A server that was started again refuses once more what was under way.
+	for err := n.ship.Flush(w.t.Context()); err != nil; err = n.ship.Flush(w.t.Context()) {
+		if w.t.Context().Err() != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+func (w *town) count(want int64) {
+	w.t.Helper()
+	if err := w.counter.CatchUp(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+	a, err := w.counter.Ask(w.t.Context(), stats.Question{What: stats.Scans, From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0),
+		Limit: stats.MaxAnswers})
+	if err != nil || a.Scans != want {
+		w.t.Errorf("%d scans are counted, want %d: %v", a.Scans, want, err)
+	}
+}
+
+// lose deletes the stream.
+func (w *town) lose() {
+	w.t.Helper()
+	conn, err := nats.Connect(w.nats.ClientURL())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err == nil {
+		err = js.DeleteStream(w.t.Context(), "QRJUMP_SCANS")
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// forget forgets deliveries: what is told again arrives again.
+func (w *town) forget() {
+	w.t.Helper()
+	w.now = w.now.AddDate(0, 1, 0)
+	w.step()
+	list, err := w.book.Deliveries(w.t.Context(), outbox.Query{Limit: 10})
+	if err != nil || len(list) > 0 {
+		w.t.Fatalf("%d deliveries are kept: %v", len(list), err)
+	}
+}
+
+// told wants that the receiver was told of each scan of the nodes once.
+func (w *town) told(when string, nodes ...*streamNode) {
+	w.t.Helper()
+	w.step()
+	came := map[string]int{}
+	for _, id := range w.events(receiver) {
+		came[id]++
+	}
+	missing, again, want := 0, 0, 0
+	for _, n := range nodes {
+		want += n.scanned
+		for i := range n.scanned {
+			id := ledger.ScanID{0: 1, 10: n.name[0], 14: byte(i >> 8), 15: byte(i)}
+			switch came["scan_"+id.String()] {
+			case 0:
+				missing++
+			case 1:
+			default:
+				again++
+			}
+		}
+	}
+	if missing > 0 || again > 0 || len(came) > want {
+		w.t.Errorf("%s: of %d scans %d were not told and %d were told again, and %d others", when, want, missing, again, len(came)-want+missing)
+	}
+}
+
+// Issue 29, 4: a stream is lost while the reader of webhooks is behind the counting, once
+// and once more before it read on: it is told of every scan, and of none again.
+func TestALostStreamIsToldOf(t *testing.T) {
+	t.Parallel()
+	eachTown(t, func(t *testing.T, w *town) {
+		one := w.node("early")
+		two := w.node("b")
+		w.scan(one, 30)
+		w.count(30)
+		w.add(receiver, webhooks.Wanted{Rules: []int64{1}})
+		one.name, one.scanned = "a", 0 // of those from before nobody is told
+		w.scan(one, 40)
+		w.scan(two, 40)
+		w.count(110)
+		w.told("at first", one, two)
+		w.forget()
+		for range 2 {
+			w.scan(one, 35)
+			w.scan(two, 35)
+			w.count(int64(30 + one.scanned + two.scanned))
+			w.lose()
+			w.flush(one)
+			w.flush(two)
+			w.count(int64(30 + one.scanned + two.scanned))
+		}
+		w.told("after two losses", one, two)
+		if n := w.counter.Counted(); n != int64(30+one.scanned+two.scanned) {
+			t.Errorf("the metric says that %d were counted", n)
+		}
+		if n := strings.Count(w.logs.String(), "the stream lost what was in it"); n != 4 {
+			t.Errorf("%d lines of two losses on two nodes:\n%s", n, w.logs.String())
+		}
+		w.scan(two, 5)
+		w.told("and goes on", one, two)
+	})
+}
+
+// A stream is put back older, and another node fills it beyond the reader before anybody
+// looks: at the place of the reader stands another scan.
+func TestAnOlderStreamIsToldOf(t *testing.T) {
+	t.Parallel()
+	eachTown(t, func(t *testing.T, w *town) {
+		one := w.node("a")
+		two := w.node("b")
+		w.add(receiver, webhooks.Wanted{Rules: []int64{1}})
+		w.scan(one, 40)
+		dir := w.nats.StoreDir()
+		folder := filepath.Dir(dir)
+		if filepath.Base(dir) != "jetstream" {
+			folder = dir
+		}
+		older := t.TempDir()
+		restart := func(change func() error) {
+			t.Helper()
+			w.nats.End()
+			if err := change(); err != nil {
+				t.Fatal(err)
+			}
+			w.nats = natstest.Start(t, natstest.Options{Dir: folder, Host: "127.0.0.1", Port: w.port})
+		}
+		restart(func() error { return os.CopyFS(older, os.DirFS(folder)) })
+		w.scan(one, 20)
+		w.count(60)
+		w.told("at first", one)
+		w.forget()
+		w.scan(one, 20)
+		w.count(80)
+		restart(func() error { return errors.Join(os.RemoveAll(folder), os.CopyFS(folder, os.DirFS(older))) })
+		w.scan(two, 50)
+		w.flush(one)
+		w.told("after an older stream", one, two)
+		w.counter = w.newCounter(one)
+		w.count(130)
+		w.scan(two, 5)
+		w.count(135)
+		w.told("and goes on", one, two)
+	})
+}
+
+// failing is a ledger that is away.
+type failing struct {
+	*scans
+	asked int
+}
+
+func (f *failing) End(context.Context) (int64, error) {
+	f.asked++
+	return 0, errors.New("nobody answers")
+}
+
+// Where nobody wants scans, the log may be away: nothing is asked of it and nothing said,
+// and alarms go on. Where somebody does, one line says so.
+func TestALogThatIsAwayIsQuiet(t *testing.T) {
+	t.Parallel()
+	p := open(t)
+	away := &failing{scans: p.ledger}
+	p.book.Log = away
+	p.add(receiver, webhooks.Wanted{Alarms: true})
+	p.alarms = append(p.alarms, webhooks.Alarm{Number: 1, At: began})
+	p.step()
+	if got := p.events(receiver); !slices.Equal(got, []string{"alarm_1"}) || p.logs.Len() > 0 || away.asked > 0 {
+		t.Errorf("told %v; asked %d times; the log says:\n%s", got, away.asked, p.logs.String())
+	}
+	p.book.Log = p.ledger
+	p.add("https://b.example/", webhooks.Wanted{Rules: []int64{1}})
+	p.book.Log = away
+	p.alarms = append(p.alarms, webhooks.Alarm{Number: 2, At: began})
+	p.step()
+	if got := p.events(receiver); !slices.Equal(got, []string{"alarm_1", "alarm_2"}) || strings.Count(p.logs.String(), "\n") != 1 {
+		t.Errorf("told %v; the log says:\n%s", got, p.logs.String())
+	}
+	p.book.Log = p.ledger
+	p.ledger.add(ofRule(1))
+	p.step()
+	if got := p.events("https://b.example/"); len(got) != 1 || strings.Count(p.logs.String(), "\n") != 2 {
+		t.Errorf("back: told %v; the log says:\n%s", got, p.logs.String())
+	}
+}
