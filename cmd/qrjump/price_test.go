@@ -20,6 +20,7 @@ import (
 	"github.com/qrjump/qrjump/internal/ruleplan"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
 // Of a file that somebody else wrote, a command may allocate so many bytes for each of
@@ -261,7 +262,8 @@ func TestAFileOfAStrangerCostsWhatItIsLong(t *testing.T) { // not parallel: it c
 	}
 	for kind, one := range sharedFiles {
 		for name, shape := range one.shapes {
-			small, large := shape(16<<10), shape(64<<10)
+			// What costs the square of a length shows at a quarter of it as well.
+			small, large := shape(whole.Or(16<<10, 4<<10)), shape(whole.Or(64<<10, 16<<10))
 			first, said := cost(one, small)
 			if testing.Verbose() {
 				t.Logf("%s, %s: %d bytes cost %d KiB: %.120s", kind, name, len(small), first>>10, strings.TrimSpace(said))

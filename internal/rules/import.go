@@ -72,7 +72,7 @@ func (b *Book) Import(ctx context.Context, plan Plan, dry bool) (accounts.Import
 			return i.done, err
 		}
 		switch err = i.store(ctx, try > importTries); {
-		case errors.Is(err, errMoved) || errors.Is(err, ErrPrefixTaken):
+		case errors.Is(err, ErrMoved) || errors.Is(err, ErrPrefixTaken):
 			if ctx.Err() == nil && try <= importTries {
 				continue
 			}
@@ -98,8 +98,8 @@ func (b *Book) Import(ctx context.Context, plan Plan, dry bool) (accounts.Import
 // ErrImporting is returned while another node imports many rules.
 var ErrImporting = errors.New("another import of rules is running: wait for its end")
 
-// errMoved says that something changed since the check that it depended on.
-var errMoved = errors.New("rules: what an import depends on changed while it was written, again and again: try again later")
+// ErrMoved says that something changed since the check that it depended on.
+var ErrMoved = errors.New("rules: what an import depends on changed while it was written, again and again: try again later")
 
 // importing is one import.
 type importing struct {
@@ -230,7 +230,7 @@ func (i *importing) newOf(ctx context.Context, c *importCheck, batch []Planned, 
 		rule, err := c.draft(ctx, &batch[n])
 		if err != nil {
 			if code, _ := errcode.Of(err); code != errcode.SystemError {
-				return nil, errMoved // it was right when it was checked
+				return nil, ErrMoved // it was right when it was checked
 			}
 			return nil, err
 		}
@@ -291,7 +291,7 @@ func (i *importing) storeHeld(ctx context.Context, tx Tx) error {
 	return tx.AddRules(ctx, added, Deed{At: now, Did: "add"})
 }
 
-// still returns errMoved where something changed since a change that the check depends
+// still returns ErrMoved where something changed since a change that the check depends
 // on, and moves that on.
 func (i *importing) still(ctx context.Context, tx Tx, since *int64) error {
 	const page = 1000
@@ -302,7 +302,7 @@ func (i *importing) still(ctx context.Context, tx Tx, since *int64) error {
 		}
 		for _, one := range list {
 			if i.concerns(one) {
-				return errMoved
+				return ErrMoved
 			}
 			*since = one.Seq
 		}

@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,28 +49,66 @@ const (
 	following = `hashtextextended('qrjump follows stretches ' || coalesce(current_schema(), ''), 0)`
 )
 
+// held says in SQL that a row of pg_locks, by its name in the query, is a lock that somebody has.
+func held(table, lock string) string {
+	return table + `.locktype = 'advisory' AND ` + table + `.objsubid = 1 AND ` + table + `.granted AND ` + table +
+		`.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+		AND ((` + table + `.classid::bigint << 32) | ` + table + `.objid::bigint) = ` + lock
+}
+
 // strangers counts the connections of running servers that would not follow a stretch:
 // those of an earlier version.
-var strangers = func() string {
-	holds := func(table, lock string) string {
-		return table + `.locktype = 'advisory' AND ` + table + `.objsubid = 1 AND ` + table + `.granted AND ` + table +
-			`.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-			AND ((` + table + `.classid::bigint << 32) | ` + table + `.objid::bigint) = ` + lock
-	}
-	return `SELECT COUNT(*) FROM pg_locks u WHERE ` + holds("u", users) +
-		` AND NOT EXISTS (SELECT 1 FROM pg_locks f WHERE f.pid = u.pid AND ` + holds("f", following) + `)`
-}()
+var strangers = `SELECT COUNT(*) FROM pg_locks u WHERE ` + held("u", users) +
+	` AND NOT EXISTS (SELECT 1 FROM pg_locks f WHERE f.pid = u.pid AND ` + held("f", following) + `)`
 
-// importAlone takes the lock of the one import that writes apart, until the transaction ends.
-func (t *Tx) importAlone(ctx context.Context) error {
-	var free bool
-	if err := t.row(ctx, `SELECT pg_try_advisory_xact_lock(`+importing+`)`).Scan(&free); err != nil {
-		return err
+// hasty lets the transaction wait for a lock for a moment only while an import writes apart: whoever has the end of
+// the log must not wait for a row that nobody will see for minutes.
+var hasty = `SELECT set_config('lock_timeout', '200ms', true) FROM pg_locks i WHERE ` + held("i", importing) + ` LIMIT 1`
+
+// patient takes that back: the commit may wait as long as any other.
+const patient = `SET LOCAL lock_timeout TO DEFAULT`
+
+// A session that broke is ended by the server within 15 s. An import that goes on upon another one waits for that.
+const (
+	aloneTries = 60
+	alonePause = 300 * time.Millisecond
+)
+
+// importAlone takes the lock of the one import that writes apart, until the transaction ends. It asks for it so many times.
+func (t *Tx) importAlone(ctx context.Context, tries int) error {
+	for n := 1; ; n++ {
+		var free bool
+		if err := t.row(ctx, `SELECT pg_try_advisory_xact_lock(`+importing+`)`).Scan(&free); err != nil || free {
+			return err
+		}
+		if n >= tries {
+			return rules.ErrImporting
+		}
+		if err := pause(ctx, alonePause); err != nil {
+			return err
+		}
 	}
-	if !free {
-		return rules.ErrImporting
+}
+
+// pause waits between two tries.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
 	}
-	return nil
+}
+
+// onlyFollowers returns rules.ErrMoved where a server of an earlier version runs on this database. It would go past the
+// numbers of a stretch and never read what is shown under them.
+func (t *Tx) onlyFollowers(ctx context.Context) error {
+	var earlier int64
+	err := t.row(ctx, strangers).Scan(&earlier)
+	if err == nil && earlier > 0 {
+		err = fmt.Errorf("a server of an earlier version came to this database meanwhile: %w", rules.ErrMoved)
+	}
+	return err
 }
 
 // Reserve implements rules.Store.
@@ -80,11 +119,12 @@ func (s *Store) Reserve(ctx context.Context, n int) (rules.Numbers, error) {
 	}
 	err := s.update(ctx, func(tx *Tx) error {
 		given = rules.Numbers{}
-		if err := tx.importAlone(ctx); err != nil {
+		if err := tx.importAlone(ctx, 1); err != nil {
 			return err
 		}
-		var earlier int64
-		if err := tx.row(ctx, strangers).Scan(&earlier); err != nil || earlier > 0 {
+		if err := tx.onlyFollowers(ctx); errors.Is(err, rules.ErrMoved) {
+			return nil
+		} else if err != nil {
 			return err
 		}
 		if err := tx.lockHead(ctx); err != nil {
@@ -111,13 +151,19 @@ func (t *Tx) AddApart(ctx context.Context, all []rules.Rule, d rules.Deed, under
 		return nil
 	}
 	if t.apart == nil {
-		if err := t.importAlone(ctx); err != nil {
+		if err := t.importAlone(ctx, aloneTries); err != nil {
+			return err
+		}
+		if err := t.given(ctx, under); err != nil {
 			return err
 		}
 		t.apart = &apart{Numbers: under, next: under.First, counted: map[[2]string][]piece{}}
 		if err := t.later(ctx, nil, `SELECT set_config('qrjump.counted', 'apart', true)`); err != nil {
 			return err
 		}
+	}
+	if err := t.onlyFollowers(ctx); err != nil {
+		return err
 	}
 	a, noted := t.apart, t.noted
 	t.noted = nil
@@ -155,6 +201,17 @@ func (t *Tx) AddApart(ctx context.Context, all []rules.Rule, d rules.Deed, under
 	return nil
 }
 
+// given returns rules.ErrMoved where a log does not know that numbers were given out: a replica that had not heard of
+// it took over, and gives them to others.
+func (t *Tx) given(ctx context.Context, under rules.Numbers) error {
+	var hash string
+	err := t.row(ctx, `SELECT hash FROM changes WHERE seq = $1`, under.Last+1).Scan(&hash)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && hash != under.Hash {
+		return fmt.Errorf("the numbers of this import were taken back: %w", rules.ErrMoved)
+	}
+	return err
+}
+
 // count adds a rule to the last piece of those that it is one of.
 func (a *apart) count(owner, target string, id int64) {
 	at := [2]string{owner, target}
@@ -181,13 +238,12 @@ func (t *Tx) LockToShow(ctx context.Context) error {
 	}
 	for n := 1; ; n++ {
 		err := t.lockForASecond(ctx)
-		if refused, is := errors.AsType[*pgconn.PgError](err); !is || refused.Code != "55P03" || n == showTries {
+		// A deadlock, with somebody who waits for a row of the import, ends like a wait that was too long.
+		if refused, is := errors.AsType[*pgconn.PgError](err); !is || refused.Code != "55P03" && refused.Code != "40P01" || n == showTries {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(showPause):
+		if err := pause(ctx, showPause); err != nil {
+			return err
 		}
 	}
 }
@@ -221,6 +277,9 @@ func (t *Tx) ShowApart(ctx context.Context) error {
 	if err := t.lockHead(ctx); err != nil {
 		return err
 	}
+	if err := t.onlyFollowers(ctx); err != nil {
+		return err
+	}
 	return t.note(ctx, ofImport, live.StretchKey(a.First, a.Last), "show", stretchRecord{Rules: a.Last - a.First + 1, Hash: a.Hash})
 }
 
@@ -248,8 +307,12 @@ func (t *Tx) countApart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	added := map[string]bool{}
+	for _, owner := range later {
+		added[owner] = true
+	}
 	for _, c := range counts {
-		if c.owner != "" && slices.Contains(later, c.owner) {
+		if c.owner != "" && added[c.owner] {
 			if err := t.cutPiece(ctx, c.owner, c.target, a.First, a.Last); err != nil {
 				return err
 			}

@@ -282,6 +282,49 @@ func TestAnImportBesideAnEarlierVersion(t *testing.T) {
 	sound(t, nodes[1])
 }
 
+// So it is where that node comes while the import is written: it may have gone past the numbers already.
+func TestAnEarlierVersionComesWhileAnImportIsWritten(t *testing.T) {
+	target, nodes, b, _, _ := twoNodes(t)
+	if _, err := b[0].Import(t.Context(), midway(planOf(many, nil), func() {
+		mustDo(t, admin(t, target), `SELECT pg_advisory_lock_shared(`+users+`)`)
+	}), false); err != nil {
+		t.Fatal(err)
+	}
+	want(t, "rules", number(t, nodes[1], `SELECT COUNT(*) FROM rules`), many)
+	want(t, "entries that show a stretch", number(t, nodes[1], `SELECT COUNT(*) FROM changes WHERE kind = 'import'`), 0)
+	sound(t, nodes[1])
+}
+
+// A server that takes over without the numbers of an import gives them to others: nothing is written under them.
+func TestNumbersThatWereTakenBack(t *testing.T) {
+	_, nodes, _, own, _ := twoNodes(t)
+	given, err := nodes[0].Reserve(t.Context(), 1)
+	if err != nil || given.First == 0 {
+		t.Fatal(given, err)
+	}
+	prefix, err := rules.ParsePrefix("https://a.example/", rules.Ordinary, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	apart := func(under rules.Numbers) error {
+		return nodes[0].UpdateRules(t.Context(), func(tx rules.Tx) error {
+			return tx.AddApart(t.Context(), []rules.Rule{{Owner: own.AppID, Prefix: prefix, Kind: rules.Ordinary, CreatedAt: at, ChangedAt: at}},
+				rules.Deed{At: at, Did: "add"}, under)
+		})
+	}
+	for what, under := range map[string]rules.Numbers{
+		"another entry stands there": {First: given.First, Last: given.Last, Hash: "another"},
+		"no entry stands there":      {First: given.First + 1, Last: given.Last + 1, Hash: given.Hash},
+	} {
+		if err := apart(under); !errors.Is(err, rules.ErrMoved) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := apart(given); err != nil {
+		t.Error(err)
+	}
+}
+
 // What was written apart is as safe from hands as the rest of the log.
 func TestAnImportIsVerified(t *testing.T) {
 	target, nodes, b, _, other := twoNodes(t)

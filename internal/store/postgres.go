@@ -45,7 +45,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 		}
 	}
 	lasting = strings.Replace(lasting, ",", "SELECT", 1)
-	holding, hasty := "", `SELECT set_config('lock_timeout', '1s', true)`
+	holding := ""
 	if config.RuntimeParams[idleTimeout] == "" {
 		holding = `SELECT set_config('` + idleTimeout + `', '` + holdingIdle + `', true)`
 	}
@@ -54,7 +54,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	}
 	if t.alone { // nobody else waits
 		config.RuntimeParams["lock_timeout"], config.RuntimeParams[idleTimeout], config.RuntimeParams[unheardTimeout] = "0", "0", "0"
-		lasting, holding, hasty = "", "", ""
+		lasting, holding = "", ""
 	}
 	most, err := poolSize(config)
 	if err != nil {
@@ -66,7 +66,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	patient := &atomic.Bool{}
 	patient.Store(t.alone)
 	config.DialFunc = listening(patient)
-	engine := postgresEngine{where: whereIs(config), hosts: len(hostsOf(config)), bulk: lasting, hold: holding, haste: hasty}
+	engine := postgresEngine{where: whereIs(config), hosts: len(hostsOf(config)), bulk: lasting, hold: holding}
 	fence := &atomic.Pointer[fence]{}
 	connect := func(config *pgx.ConnConfig) *sql.DB {
 		return sql.OpenDB(stdlib.GetConnector(*config, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
@@ -279,8 +279,8 @@ type postgresEngine struct {
 	where string
 	hosts int // that the URL names
 	// What a transaction says to stand still for long, or for a moment only ("" = the URL
-	// says how long), and to wait for a lock for a moment only.
-	bulk, hold, haste string
+	// says how long).
+	bulk, hold string
 }
 
 func (postgresEngine) name() string { return "postgres" }
@@ -363,7 +363,7 @@ func (postgresEngine) lost(err error) bool {
 
 func (e postgresEngine) lasting() string { return e.bulk }
 func (e postgresEngine) holding() string { return e.hold }
-func (e postgresEngine) hasty() string   { return e.haste }
+func (postgresEngine) sharesRows() bool  { return true }
 
 // lasted: it was for the transaction alone.
 func (postgresEngine) lasted() string { return "" }

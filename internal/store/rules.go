@@ -368,30 +368,35 @@ func (t *Tx) AddRule(ctx context.Context, r rules.Rule, d rules.Deed) (rules.Rul
 }
 
 // insertRules stores new rules. A prefix that an import has written and not yet shown is
-// waited for a second: the end of the log may be locked here, which everybody wants.
+// waited for a moment: the end of the log may be locked here, which everybody wants.
 func (t *Tx) insertRules(ctx context.Context, all []rules.Rule) error {
-	if query := t.engine.hasty(); query != "" && t.apart == nil {
-		if err := t.later(ctx, nil, query); err != nil {
-			return err
-		}
-	}
 	for i := range all {
 		if i == 0 || all[i].Owner != all[i-1].Owner {
 			t.touched.Add(rules.Epoch(all[i].Owner))
+		}
+	}
+	beside := t.engine.sharesRows() && t.apart == nil
+	if beside {
+		if err := t.later(ctx, nil, hasty); err != nil {
+			return err
 		}
 	}
 	columns := strings.Count(ruleColumns, ",") + 1
 	n, err := t.addMany(ctx, `INSERT INTO rules (`+ruleColumns+`)`, ` ON CONFLICT (key) DO NOTHING`, columns, len(all), func(i int) []any {
 		return ruleArgs(&all[i])
 	})
-	if isLocked(outageOf(t.engine, err)) {
+	switch {
+	case isLocked(outageOf(t.engine, err)) && t.apart != nil:
+		return fmt.Errorf("another change of one of the prefixes is not at its end: %w", rules.ErrMoved)
+	case isLocked(outageOf(t.engine, err)):
 		return fmt.Errorf("storing rules: one of the prefixes is being written by an import that is not at its end; try again: %w", err)
-	}
-	if err != nil {
+	case err != nil:
 		return fmt.Errorf("storing rules: %w", err)
-	}
-	if n != int64(len(all)) {
+	case n != int64(len(all)):
 		return rules.ErrPrefixTaken
+	}
+	if beside {
+		return t.later(ctx, nil, patient)
 	}
 	return nil
 }

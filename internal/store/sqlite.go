@@ -178,9 +178,9 @@ func (sqliteEngine) lost(error) bool { return false }
 // memory meanwhile, not 2.
 func (sqliteEngine) lasting() string { return "PRAGMA cache_size = -65536" }
 
-// holding and hasty: only this process could wait.
-func (sqliteEngine) holding() string { return "" }
-func (sqliteEngine) hasty() string   { return "" }
+// holding: only this process could wait.
+func (sqliteEngine) holding() string  { return "" }
+func (sqliteEngine) sharesRows() bool { return false }
 
 func (sqliteEngine) lasted() string { return "PRAGMA cache_size = -2000; PRAGMA shrink_memory" }
 

@@ -66,8 +66,8 @@ type engine interface {
 	// holding ends the transaction soon when it stands still from here on: it has what
 	// everybody waits for; "" = nobody waits, or the operator said how long.
 	holding() string
-	// hasty lets the transaction wait for a lock for a second only; "" = nobody waits.
-	hasty() string
+	// sharesRows reports whether one transaction may wait for a row of another.
+	sharesRows() bool
 	// lasted takes that back where the end of the transaction does not; "" = it does.
 	lasted() string
 	// room returns an error while the database cannot write some more to its disk.
