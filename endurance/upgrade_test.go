@@ -13,6 +13,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -49,6 +50,23 @@ var oldArchives = []oldArchive{
 	{"schema13", "10c746a", 13},
 	{"schema14", "fc2c99b", 14},
 }
+
+// oldProgram is the last commit whose program has a schema.
+type oldProgram struct {
+	schema int64
+	commit string
+}
+
+// oldPrograms are of each schema that a program with codes was committed with. With a new schema comes the commit before it.
+var oldPrograms = []oldProgram{
+	{5, "ec67a90"}, {13, "10c746a"}, {14, "fc2c99b"}, {18, "0b88839"}, {19, "224ba0c"}, {20, "fd729ac"}, {21, "8b6153c"}, {22, "1991438"},
+	{23, "dbf0fd1"}, {24, "f93f977"}, {25, "b29a1a9"}, {26, "fd61b6e"}, {27, "cdd91a3"}, {28, "f19c8a8"}, {29, "8b26ae3"}, {30, "c01b0dc"},
+	{32, "9f8927d"}, {33, "e40f016"}, {35, "c43ff7c"}, {36, "445ed39"}, {37, "618bffb"}, {38, "7f1e946"},
+	{39, "960f5bb"},
+}
+
+// hasWebhooks is the first schema with webhooks.
+const hasWebhooks = 11
 
 // eachOld runs f on both databases with each archive; in make test with the oldest and the newest of them. (That every schema
 // ends as a new one does, TestADatabaseOfAnyEarlierSchemaEndsLikeANewOne of the store says.)
@@ -247,15 +265,15 @@ func (f facts) holds(t *testing.T, m must) {
 	}
 }
 
-// binary is the program of the commit.
-func (old oldArchive) binary(t *testing.T) string {
+// binaryOf is the program of a commit.
+func binaryOf(t *testing.T, commit string) string {
 	t.Helper()
 	dir := t.TempDir()
 	src := filepath.Join(dir, "src")
 	if err := os.Mkdir(src, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	tar := exec.Command("git", "-C", "..", "archive", old.commit)
+	tar := exec.Command("git", "-C", "..", "archive", commit)
 	unpack := exec.Command("tar", "x", "-C", src)
 	var err error
 	if unpack.Stdin, err = tar.StdoutPipe(); err != nil {
@@ -265,7 +283,7 @@ func (old oldArchive) binary(t *testing.T) string {
 		t.Fatal(err)
 	}
 	if err := tar.Run(); err != nil {
-		t.Skipf("no git repository with commit %s here: %v", old.commit, err)
+		t.Skipf("no git repository with commit %s here: %v", commit, err)
 	}
 	if err := unpack.Wait(); err != nil {
 		t.Fatal(err)
@@ -273,7 +291,7 @@ func (old oldArchive) binary(t *testing.T) string {
 	build := exec.Command("go", "build", "-o", filepath.Join(dir, "qrjump"), "./cmd/qrjump")
 	build.Dir = src
 	if said, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building %s: %v\n%s", old.commit, err, said)
+		t.Fatalf("building %s: %v\n%s", commit, err, said)
 	}
 	return filepath.Join(dir, "qrjump")
 }
@@ -304,7 +322,7 @@ func TestMakeOldArchive(t *testing.T) {
 	}
 	old := oldArchives[i]
 	c := newCluster(t, "", chaosSeedWithCodes, 1)
-	c.nodes[0].startOld(old.binary(t))
+	c.nodes[0].startOld(binaryOf(t, old.commit))
 	admin := c.nodes[0].admin()
 	f := story(admin)
 	var into bytes.Buffer
@@ -364,7 +382,7 @@ func TestOldSchema(t *testing.T) {
 		u := &upgrade{t: t, cluster: c, old: true}
 		c.nodes[0].start()
 		f.holds(t, c.nodes[0].admin())
-		end := u.write()
+		end := u.write(2)
 		for _, n := range c.nodes[1:] {
 			n.start()
 			u.wait(10)
@@ -465,14 +483,13 @@ func (u *upgrade) wait(more int64) {
 	until(u.t, "clients to get on", func() bool { return u.acks.Load() >= want || u.t.Failed() })
 }
 
-// write lets two clients add and publish rules of mini2, on whatever node
-// takes them, until the returned function is called.
-func (u *upgrade) write() (end func()) {
+// write lets clients add rules of mini2, on whatever node takes them, until the returned function is called.
+func (u *upgrade) write(clients int) (end func()) {
 	u.rules, u.unsure = map[string]string{}, map[string]bool{}
 	var ended atomic.Bool
 	var all sync.WaitGroup
 	last := time.Now()
-	for n := range 2 {
+	for n := range clients {
 		c := connect(u.t, "", "")
 		c.http.Timeout, c.secretOf = 20*time.Second, u.secretOf
 		all.Go(func() {
@@ -557,35 +574,172 @@ func (u *upgrade) check() {
 		u.acks.Load(), u.refused.Load(), u.pause.Round(time.Millisecond))
 }
 
-// TestRollingUpgrade replaces three nodes of the previous program by new ones,
-// one after the other, while clients write. It builds the old program from
-// the repository, so it runs in "make chaos" only.
-func TestRollingUpgrade(t *testing.T) {
-	if os.Getenv("CHAOS_MINUTES") == "" {
-		t.Skip("CHAOS_MINUTES is not set: make chaos")
+// told is a webhook, and the scans that it must tell of.
+type told struct {
+	t        *testing.T
+	mu       sync.Mutex
+	answered []string        // ids of scans
+	heard    map[string]bool // scans that the receiver was told of
+}
+
+// listen makes a webhook for a rule of the story, and scans it on whatever node answers until the returned function is called.
+func (u *upgrade) listen(f facts) (w *told, end func()) {
+	const prefix = "https://old.example/mini1/1/"
+	w = &told{t: u.t, heard: map[string]bool{}}
+	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var message struct {
+			Data struct {
+				ScanID string `json:"scan_id"`
+			}
+		}
+		if err := json.NewDecoder(r.Body).Decode(&message); err != nil {
+			u.t.Errorf("a message of the webhook: %v", err)
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.heard[message.Data.ScanID] = true
+	}))
+	u.t.Cleanup(receiver.Close)
+	admin := u.cluster.nodes[0].admin()
+	var list struct {
+		Rules []struct {
+			ID     int64
+			Prefix string
+		}
 	}
-	binary := oldArchives[1].binary(t)
-	c := newCluster(t, ownDatabase(t), strings.Replace(chaosSeedWithCodes, "settings: {", "settings: {rule_limit: 100000, ", 1), 3)
+	admin.check(admin.do(http.MethodGet, "/admin/v1/rules?limit=1000", nil, &list))
+	for _, r := range list.Rules {
+		if r.Prefix == prefix {
+			admin.check(admin.do(http.MethodPost, "/admin/v1/webhooks", map[string]any{"url": receiver.URL, "rules": []int64{r.ID}}, nil))
+		}
+	}
+	var ended atomic.Bool
+	var all sync.WaitGroup
+	c := connect(u.t, "", f.ScanKey)
+	c.http.Timeout = 20 * time.Second
+	all.Go(func() {
+		for i := 0; !ended.Load() && !u.t.Failed(); i++ {
+			time.Sleep(5 * time.Millisecond) // the machine is for the writers
+			p := u.cluster.nodes[i%len(u.cluster.nodes)].running.Load()
+			if p == nil {
+				continue
+			}
+			c.base = p.URL
+			if d, err := c.scan(prefix + "x"); err == nil {
+				w.note(d)
+			}
+		}
+	})
+	return w, func() {
+		ended.Store(true)
+		all.Wait()
+	}
+}
+
+func (w *told) note(d decision) {
+	if !d.opens() {
+		w.t.Errorf("a scan %s", d)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.answered = append(w.answered, d.ScanID)
+}
+
+// hasAll waits until the webhook told of every scan that was answered.
+func (w *told) hasAll() {
+	until(w.t, "a webhook to tell of every scan that was answered", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return !slices.ContainsFunc(w.answered, func(id string) bool { return !w.heard[id] })
+	})
+	w.t.Logf("%d scans were answered, a webhook told of %d", len(w.answered), len(w.heard))
+}
+
+// works looks what an old node still does, as the table of the handbook says ("Upgrade without downtime").
+func (u *upgrade) works(n *node, old oldProgram, scanKey string) {
+	u.t.Helper()
+	admin := n.admin()
+	token, err := admin.stableToken("mini2")
+	admin.check(err)
+	handbook, err := os.ReadFile("../docs/en/handbook.md")
+	admin.check(err)
+	// line is what the handbook says of that which does not work.
+	says := func(what, line string, does, should bool) {
+		u.t.Helper()
+		if !strings.Contains(string(handbook), line) {
+			u.t.Errorf("the handbook does not say %q any more", line)
+		}
+		if does != should {
+			u.t.Errorf("an old node of schema %d beside a new one: %s: %t; the handbook says %q", old.schema, what, does, line)
+		}
+	}
+	const goesOn = "What is not in the table goes on: old nodes answer calls, changes, scans and their console"
+	const prefix, page = "https://beside.example/a/", "pages/beside"
+	got, err := admin.wire("qrcodejumpadd", token, add(prefix, page))
+	says("it takes changes", "\n| 6 | they refuse changes of rules with `-1`", err == nil && got.ErrCode == 0, old.schema >= 6)
+	if err == nil && got.ErrCode == 0 {
+		u.mu.Lock()
+		u.rules[prefix] = page
+		u.mu.Unlock()
+	}
+	_, err = connect(u.t, admin.base, scanKey).scan("https://old.example/mini1/1/y")
+	says("it answers scans", goesOn, err == nil, true)
+	asked := admin.do(http.MethodGet, "/admin/v1/statistics", nil, nil)
+	says("it answers questions about the counts",
+		"\n| 21 | they answer calls and scans, and neither count scans nor answer questions about the counts", asked == nil, old.schema >= 21)
+	look := admin.do(http.MethodGet, "/admin/v1/accounts/mini0/appearance", nil, nil)
+	says("it knows how an account looks", "\n| 36 | from 33 on: their pages for buyers show nothing of how an account looks", look == nil,
+		old.schema >= 36)
+	says("it answers the console", goesOn, admin.do(http.MethodGet, "/console", nil, nil) == nil, true)
+}
+
+// Issue 29, 1: three nodes of an earlier program are replaced by new ones, one after the other, under eight writers and a reader of a
+// webhook. Nothing that was acknowledged is lost, the webhook tells of every scan, and old nodes beside new ones do what the
+// handbook says. It builds the old program from the repository: in make test that of the schema before ours alone.
+func TestRollingUpgrade(t *testing.T) {
+	if last := oldPrograms[len(oldPrograms)-1].schema; last < store.NewestSchema()-1 {
+		t.Errorf("oldPrograms ends with schema %d: add the last commit before schema %d", last, store.NewestSchema())
+	}
+	for _, old := range amount(oldPrograms, oldPrograms[len(oldPrograms)-1:]) {
+		t.Run(fmt.Sprint("from schema ", old.schema), func(t *testing.T) { rollingUpgrade(t, old) })
+	}
+}
+
+func rollingUpgrade(t *testing.T, old oldProgram) {
+	binary := binaryOf(t, old.commit)
+	seed := strings.Replace(chaosSeedWithCodes, "settings: {", "settings: {rule_limit: 100000, allow_private_hosts: true, ", 1)
+	c := newCluster(t, ownDatabase(t), seed, 3)
 	c.emulator = true
 	for _, n := range c.nodes {
 		n.startOld(binary)
 	}
 	f := story(c.nodes[0].admin())
 	u := &upgrade{t: t, cluster: c}
-	end := u.write()
+	end := u.write(8)
+	webhook, ends := &told{t: t}, func() {}
+	if old.schema >= hasWebhooks {
+		webhook, ends = u.listen(f)
+	}
 	u.wait(50)
-	for _, n := range c.nodes {
+	for i, n := range c.nodes {
 		p := n.running.Swap(nil)
 		p.stop()
 		n.start()
 		u.wait(50)
+		if i == 0 {
+			u.works(c.nodes[2], old, f.ScanKey)
+		}
 	}
 	end()
+	ends()
 	c.allReady()
 	for _, n := range c.nodes {
 		f.holds(t, n.admin())
 	}
 	u.check()
+	admin := c.nodes[0].admin()
+	admin.setClock(admin.now().Add(time.Hour), true) // what a node that stopped had begun to send is due
+	webhook.hasAll()
 	c.stop()
 }
 
