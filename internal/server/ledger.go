@@ -71,6 +71,13 @@ func (s *Server) leaveStream(ctx context.Context, skip func(node string, to ledg
 			return err
 		}
 		to := left.To
+		if same, err := journal.Is(ctx, to); err != nil {
+			return err
+		} else if !same {
+			s.log.WarnContext(ctx, "the stream is left with a journal that is not the one that was shipped, perhaps an older one: "+
+				"nobody knows which of its scans are counted")
+			return skip(node, to)
+		}
 		if last := counted.Last(); last > to.Position { // a kill came before the mark
 			for e, err := range journal.Read(ctx, last-1) {
 				if err != nil {

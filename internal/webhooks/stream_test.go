@@ -240,6 +240,39 @@ func TestALostStreamIsToldOf(t *testing.T) {
 	})
 }
 
+// What nobody told of a stream that is left is told from the journal, once, also where a
+// kill lets it be told again; and from then on the reader tells of none of it.
+func TestTheRestOfAStreamIsToldOf(t *testing.T) {
+	t.Parallel()
+	eachTown(t, func(t *testing.T, w *town) {
+		one := w.node("a")
+		w.add(receiver, webhooks.Wanted{Rules: []int64{1}})
+		w.scan(one, 30)
+		w.count(30)
+		w.told("at first", one)
+		w.forget()
+		w.scan(one, 30)
+		w.count(60)
+		w.scan(one, 15) // and these are not counted
+		for range 2 {
+			counted, err := w.db.Origin(t.Context(), one.name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.book.TellRest(t.Context(), one.name, counted, one.journal.Read(t.Context(), 0)); err != nil {
+				t.Fatal(err)
+			}
+			log := w.book.Log
+			w.book.Log = nil // it is left
+			w.told("left", one)
+			w.forget()
+			w.book.Log = log
+		}
+		w.count(75)
+		w.told("and come back to", one)
+	})
+}
+
 // A stream is put back older, and another node fills it beyond the reader before anybody
 // looks: at the place of the reader stands another scan.
 func TestAnOlderStreamIsToldOf(t *testing.T) {
