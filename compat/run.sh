@@ -110,7 +110,7 @@ run() {
 	local folder=$1 fetch=$2 library=$3 result=$scratch/$1.result log=$scratch/$1.fetch cassettes=$scratch/$1.compared status why
 	# Clients made from our own document call no platform: there is nothing to compare.
 	# Nor do the snippets of the pages go through a recorder.
-	case $folder in typescript | python | wechatpy | wxjava | zpl) cassettes= ;; esac
+	case $folder in typescript | python | lake | wechatpy | wxjava | zpl) cassettes= ;; esac
 	echo "== $library"
 	(cd "$folder" && "$fetch") 2>"$log"
 	status=$?
@@ -150,6 +150,7 @@ start typescript fetch_npm "openapi-typescript $(npm_version typescript openapi-
 start zpl fetch_npm "zpl-renderer-js $(npm_version zpl zpl-renderer-js)"
 start python fetch_pip "$(head -n 1 python/requirements.txt)"
 start wechatpy fetch_pip "$(head -n 1 wechatpy/requirements.txt)"
+start lake fetch_pip "$(head -n 1 lake/requirements.txt)"
 start wxjava fetch_mvn "WxJava $(sed -n 's/.*<version>\(.*[0-9]\{4\}.*\)<.*/\1/p' wxjava/pom.xml)"
 wait
 

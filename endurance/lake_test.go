@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -19,25 +20,42 @@ import (
 )
 
 // TestTheLakeHasEachScanOnce kills a server with a lake again and again while scans
-// come, on its own database and on PostgreSQL. Every scan that was answered is in the
-// files once, and the server finds no difference to its ledger.
+// come: one with its own database, then two that share PostgreSQL and a lake. Every scan
+// that was answered is in the files once, and the server finds no difference to its ledger.
 func TestTheLakeHasEachScanOnce(t *testing.T) {
 	seed := failure.Seed(t)
 	eachBackend(t, func(t *testing.T, database string) {
 		rnd := rand.New(rand.NewPCG(seed, 56))
-		var c childConfig
-		dir := t.TempDir()
-		c.Data, c.Lake, c.Database, c.Listen, c.LogFormat = filepath.Join(dir, "data"), filepath.Join(dir, "lake"), database, anyPort, "text"
-		c.Dev, c.LakeEvery = true, 10*time.Millisecond
+		dir, nodes := t.TempDir(), make([]childConfig, 1)
+		if database != "" {
+			nodes = make([]childConfig, 2)
+		}
+		servers := make([]*process, len(nodes))
+		for n := range nodes {
+			c := &nodes[n]
+			c.Data, c.Lake, c.Database = filepath.Join(dir, fmt.Sprint("node", n), "data"), filepath.Join(dir, "lake"), database
+			c.Listen, c.LogFormat, c.Dev, c.LakeEvery = anyPort, "text", true, 10*time.Millisecond
+			c.MasterKey = strings.Repeat("56", 32)
+			if err := os.Mkdir(filepath.Dir(c.Data), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			servers[n] = start(t, *c)
+		}
 		var mu sync.Mutex
 		answered := map[string]bool{}
 		for range amount(20, 4) {
-			server := start(t, c)
+			dying, after := rnd.IntN(len(servers)), 50+rnd.IntN(200)
 			var clients sync.WaitGroup
-			kill, after := make(chan struct{}), 50+rnd.IntN(200)
+			kill, stop := make(chan struct{}), make(chan struct{})
 			for n := range 4 {
+				server := servers[(dying+n)%len(servers)]
 				clients.Go(func() {
 					for i := 0; ; i++ {
+						select {
+						case <-stop:
+							return
+						default:
+						}
 						id, err := scanOnce(server.URL, fmt.Sprint("user ", n))
 						if err != nil {
 							return // the server is dead
@@ -56,11 +74,13 @@ func TestTheLakeHasEachScanOnce(t *testing.T) {
 			case <-time.After(time.Minute):
 				t.Error("the scans did not come to an end in a minute")
 			}
-			server.kill()
+			servers[dying].kill()
+			close(stop)
 			clients.Wait()
-			server.gone()
+			servers[dying].gone()
+			servers[dying] = start(t, nodes[dying])
 		}
-		server := start(t, c)
+		server := servers[0]
 		request(t, "DELETE", server.URL+"/admin/v1/users/user%201/scans")
 		for i := 0; ; i++ {
 			var v struct {
@@ -87,10 +107,12 @@ func TestTheLakeHasEachScanOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		answered[last] = true
-		server.stop() // it writes what is left
+		for _, server := range servers {
+			server.stop() // it writes what is left
+		}
 		found := map[string]int{}
 		named := 0
-		err = filepath.WalkDir(filepath.Join(c.Lake, "scans"), func(path string, entry fs.DirEntry, err error) error {
+		err = filepath.WalkDir(filepath.Join(dir, "lake", "scans"), func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() {
 				return err
 			}

@@ -42,7 +42,8 @@ func showLake(w io.Writer, v client.LakeVerification) {
 	for _, d := range v.Days {
 		state := "as it should be"
 		if !d.Right() {
-			state = fmt.Sprintf("%d missing, %d twice, %d not in the ledger, %d name an erased user", d.Missing, d.Twice, d.Unknown, d.Named)
+			state = fmt.Sprintf("%d missing, %d twice, %d not in the ledger, %d name an erased user", d.Missing, d.Twice, d.Unknown,
+				d.Named)
 		}
 		if d.OnTheWay > 0 {
 			state += fmt.Sprintf(", %d on the way", d.OnTheWay)

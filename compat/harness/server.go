@@ -284,6 +284,9 @@ func appendLine(t testing.TB, name, line string) {
 	}
 }
 
+// Binary is a built server, for tests that start it themselves.
+func Binary(t testing.TB) string { return binary(t, t.TempDir()) }
+
 // binary returns QRJUMP_BINARY, or builds the server of the surrounding repository into dir.
 func binary(t testing.TB, dir string) string {
 	t.Helper()

@@ -143,6 +143,9 @@ func (l *Lake) Flush(ctx context.Context) error {
 
 func (l *Lake) flush(ctx context.Context) error {
 	now, end := l.Now(), l.end(ctx)
+	if err := l.look(ctx); err != nil {
+		return err
+	}
 	if !l.known || l.base != l.Name() {
 		if err := l.locate(ctx); err != nil {
 			return err
@@ -180,6 +183,24 @@ func (l *Lake) flush(ctx context.Context) error {
 	}
 	l.position.Store(max(end, l.mark.Position)) // what cannot be read is not waited for
 	l.levelAt.Store(now.UnixMilli())
+	return nil
+}
+
+// look makes sure that what was written is still there, and is this node's.
+func (l *Lake) look(ctx context.Context) error {
+	if !l.known || l.had.WrittenAt.IsZero() {
+		return nil
+	}
+	var m Manifest
+	err := get(ctx, l.Place, manifestName(l.had.Node), &m)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if m.Position != l.had.Position || m.ScanID != l.had.ScanID {
+		l.known = false
+		l.Log.WarnContext(ctx, "the lake is not as this node left it: it is lost, or another process writes under this node's name; "+
+			"what is lost is written again from the journal", "node", l.had.Node, "left at", l.had.Position, "is at", m.Position)
+	}
 	return nil
 }
 
@@ -351,8 +372,9 @@ func (l *Lake) locate(ctx context.Context) error {
 				if mark, err = l.Journal.Last(ctx); err != nil {
 					return err
 				}
-				l.Log.WarnContext(ctx, "the lake has scans of another journal under this one's name, perhaps of a copy or a later one: it gets a new name "+
-					"there, and is written from its end; qrjump lake verify says what is missing", "was", base, "is", node)
+				l.Log.WarnContext(ctx, "the lake has scans of another journal under this one's name, perhaps of a copy or a later one: "+
+					"it gets a new name there, and is written from its end; qrjump lake verify says what is missing",
+					"was", base, "is", node)
 			}
 		}
 		if !same {

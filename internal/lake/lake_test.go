@@ -129,7 +129,8 @@ type world struct {
 
 func newWorld(t *testing.T, seed byte) *world {
 	c := newChance(seed)
-	w := &world{t: t, dir: t.TempDir(), chance: c, rand: rand.New(c), now: time.Date(2026, 3, 1, 15, 0, 0, 0, time.UTC), scans: map[string]ledger.Event{}}
+	w := &world{t: t, dir: t.TempDir(), chance: c, rand: rand.New(c), now: time.Date(2026, 3, 1, 15, 0, 0, 0, time.UTC),
+		scans: map[string]ledger.Event{}}
 	w.open()
 	return w
 }
@@ -178,8 +179,8 @@ func (w *world) lake(to Place) *Lake {
 	return &Lake{Place: to, Journal: w.journal, Name: w.journal.ID, OffsetHours: func() int { return 8 },
 		Rows: func(_ context.Context, scans []ledger.Entry) (rows []Row, err error) {
 			for _, e := range scans {
-				r := Row{ScanID: e.ID.String(), ScannedAt: e.At, Source: e.Source, Action: e.Action, Client: e.Client, ApplicationID: e.Batch,
-					CodeIndex: &e.Index, Brand: fmt.Sprint("brand ", e.Index)}
+				r := Row{ScanID: e.ID.String(), ScannedAt: e.At, Source: e.Source, Action: e.Action, Client: e.Client,
+					ApplicationID: e.Batch, CodeIndex: &e.Index, Brand: fmt.Sprint("brand ", e.Index)}
 				if e.User != (ledger.UserHash{}) {
 					r.UserHash = hex.EncodeToString(e.User[:])
 				}
@@ -207,7 +208,8 @@ func (w *world) equal(to Place) {
 		switch {
 		case !there:
 			w.t.Errorf("the lake lacks the scan %s", id)
-		case !r.ScannedAt.Equal(e.At) || r.CodeIndex == nil || *r.CodeIndex != e.Index || r.ApplicationID != e.Batch || r.Action != e.Action:
+		case !r.ScannedAt.Equal(e.At) || r.CodeIndex == nil || *r.CodeIndex != e.Index || r.ApplicationID != e.Batch ||
+			r.Action != e.Action:
 			w.t.Errorf("the lake has %+v for %+v", r, e)
 		}
 	}
@@ -247,22 +249,28 @@ func TestEachScanIsInTheLakeOnceAfterAKillAtAnyWrite(t *testing.T) {
 }
 
 func TestALostLakeIsWrittenAgain(t *testing.T) {
-	w := newWorld(t, 1)
-	to := folder(filepath.Join(t.TempDir(), "lake"))
-	l := w.lake(to)
-	w.record(130)
-	if err := l.Flush(t.Context()); err != nil {
-		t.Fatal(err)
+	for _, restarted := range []bool{false, true} {
+		w := newWorld(t, 1)
+		to := folder(filepath.Join(t.TempDir(), "lake"))
+		l := w.lake(to)
+		for range 2 {
+			w.record(130)
+			if err := l.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.RemoveAll(string(to)); err != nil {
+			t.Fatal(err)
+		}
+		w.record(10)
+		if restarted {
+			l = w.lake(to)
+		}
+		if err := l.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.equal(to)
 	}
-	if err := os.RemoveAll(string(to)); err != nil {
-		t.Fatal(err)
-	}
-	w.record(10)
-	l = w.lake(to)
-	if err := l.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	w.equal(to)
 }
 
 func TestAJournalThatIsNotTheOneWrittenGetsANameOfItsOwn(t *testing.T) {
@@ -301,7 +309,8 @@ func TestALakeIsAFolderOrABucket(t *testing.T) {
 	t.Setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")
 	for text, right := range map[string]bool{
 		"lake": true, "/srv/lake": true, "s3://bucket": true, "s3://bucket/some/prefix/": true,
-		"s3://": false, "s3:///prefix": false, "gs://bucket": false, "s3://key:secret@bucket/prefix": false, "s3://bucket?endpoint=x": false,
+		"s3://": false, "s3:///prefix": false, "gs://bucket": false, "s3://key:secret@bucket/prefix": false,
+		"s3://bucket?endpoint=x": false,
 	} {
 		_, err := Parse(text)
 		if (err == nil) != right {
@@ -372,8 +381,8 @@ func partOf(t *testing.T, w *world, node string) *part {
 	t.Helper()
 	id := map[string]string{"00ff": "gone", "00aa": "living"}[node]
 	u := user(5)
-	p, _, err := (&part{name: partName(w.now.In(time.FixedZone("", 8*3600)).Format(time.DateOnly), node, 1)}).with([]Placed{{1, Row{ScanID: id, ScannedAt: w.now,
-		UserHash: hex.EncodeToString(u[:])}}}, nil)
+	empty := &part{name: partName(w.now.In(time.FixedZone("", 8*3600)).Format(time.DateOnly), node, 1)}
+	p, _, err := empty.with([]Placed{{1, Row{ScanID: id, ScannedAt: w.now, UserHash: hex.EncodeToString(u[:])}}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

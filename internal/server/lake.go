@@ -95,8 +95,9 @@ func (s *Server) lakeRows(ctx context.Context, scans []ledger.Entry) ([]lake.Row
 }
 
 func lakeRow(e *stats.Counted) lake.Row {
-	r := lake.Row{ScanID: e.ID.String(), ScannedAt: e.At, Source: e.Source, Client: e.Client, Region: e.Region, Action: e.Action, Kind: e.Kind,
-		Reason: e.Reason, AppID: e.App, Version: e.Version, RuleID: e.RuleID, ApplicationID: e.Batch, Activity: e.Activity, Brand: e.Brand,
+	r := lake.Row{ScanID: e.ID.String(), ScannedAt: e.At, Source: e.Source, Client: e.Client, Region: e.Region, Action: e.Action,
+		Kind: e.Kind, Reason: e.Reason, AppID: e.App, Version: e.Version, RuleID: e.RuleID, ApplicationID: e.Batch, Activity: e.Activity,
+		Brand:   e.Brand,
 		Product: e.Product, Text: e.Text}
 	if e.User != (ledger.UserHash{}) {
 		r.UserHash = hex.EncodeToString(e.User[:])
@@ -114,7 +115,8 @@ func lakeRow(e *stats.Counted) lake.Row {
 func (m *metrics) watchLake(l *scanLedger) {
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "qrjump_lake_behind", Help: "Scans of this node that are durable in its journal and not yet in the lake; 0 without --lake."},
+			Name: "qrjump_lake_behind",
+			Help: "Scans of this node that are durable in its journal and not yet in the lake; 0 without --lake."},
 			func() float64 {
 				if l.lake == nil {
 					return 0

@@ -1,0 +1,240 @@
+"""Fills the lake of a server that is killed again and again, and lets engines count it.
+
+  engines.py BINARY folder|bucket [spark]
+
+BINARY is a built qrjump. A bucket is one of moto's S3 server, started here, or of versitygw where VERSITYGW names one. DuckDB,
+and Spark where it is asked for, count scans by day, brand and product; the server's own statistics say what is right.
+"""
+import http.client
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.parse
+import urllib.request
+
+BINARY, KIND, ENGINES = sys.argv[1], sys.argv[2], sys.argv[3:]
+WORK = tempfile.mkdtemp(prefix="qrjump-lake-")
+BUCKET, ROUNDS = "scans-of-a-test", 4
+ended = []
+
+
+def port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait(what, ready, seconds=180):
+    end = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > end:
+            sys.exit(f"{what}: not within {seconds} s")
+        time.sleep(0.05)
+
+
+def answers(url):
+    try:
+        with urllib.request.urlopen(url, timeout=5) as r:
+            return r.status == 200
+    except OSError:
+        return False
+
+
+def begin(args, **options):
+    p = subprocess.Popen(args, **options)
+    ended.append(p)
+    return p
+
+
+PORT, S3 = port(), port()
+URL, ENDPOINT = f"http://127.0.0.1:{PORT}", f"http://127.0.0.1:{S3}"
+LAKE = f"s3://{BUCKET}/of/scans" if KIND == "bucket" else os.path.join(WORK, "lake")
+KEYS = {"AWS_ACCESS_KEY_ID": "a-key", "AWS_SECRET_ACCESS_KEY": "a-secret-of-a-test", "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": ENDPOINT}
+LOG = open(os.path.join(WORK, "server.log"), "ab")
+
+
+def serve():
+    p = begin([BINARY, "serve", "--dev", "--data", os.path.join(WORK, "data"), "--listen", f"127.0.0.1:{PORT}", "--lake", LAKE],
+              env={**os.environ, **KEYS, "HOME": WORK}, stdout=subprocess.DEVNULL, stderr=LOG)
+    wait("the server", lambda: p.poll() is None and answers(URL + "/readyz") or p.poll() is not None)
+    if p.poll() is not None:
+        sys.exit("the server ended:\n" + open(LOG.name).read())
+    return p
+
+
+def cli(*args):
+    env = {**os.environ, "QRJUMP_SERVER": URL, "QRJUMP_APPID": "wxserviceacct0001", "QRJUMP_SECRET": "secret0002", "HOME": WORK}
+    return subprocess.run([BINARY, *args], env=env, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def admin(path, **query):
+    with urllib.request.urlopen(f"{URL}/admin/v1/{path}?{urllib.parse.urlencode(query)}", timeout=60) as r:
+        return json.load(r)
+
+
+def s3():
+    import boto3
+    return boto3.client("s3", endpoint_url=ENDPOINT, aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
+                        aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"], region_name="us-east-1")
+
+
+def storage():
+    """A server with an empty bucket: what an earlier one had is lost."""
+    args = [sys.executable, "-m", "moto.server", "-p", str(S3)]
+    if os.environ.get("VERSITYGW"):
+        folder = tempfile.mkdtemp(dir=WORK)
+        args = [os.environ["VERSITYGW"], "--port", f"127.0.0.1:{S3}", "--access", KEYS["AWS_ACCESS_KEY_ID"],
+                "--secret", KEYS["AWS_SECRET_ACCESS_KEY"], "posix", folder]
+    p = begin(args, stdout=subprocess.DEVNULL, stderr=LOG)
+    wait("the S3 server", listens)
+    s3().create_bucket(Bucket=BUCKET)
+    return p
+
+
+def listens():
+    try:
+        socket.create_connection(("127.0.0.1", S3), 1).close()
+        return True
+    except OSError:
+        return False
+
+
+def kill(p):
+    p.kill()
+    p.wait()
+
+
+def scans(codes, seen, stop):
+    chance = random.Random()
+    while not stop.is_set():
+        lines = "\n".join(json.dumps({"text": chance.choice(codes), "user": f"person {chance.randrange(500)}"}) for _ in range(50))
+        c = http.client.HTTPConnection("127.0.0.1", PORT, timeout=30)
+        try:
+            c.request("POST", "/scan/v1/resolve", lines, {"Content-Type": "application/x-ndjson"})
+            for line in c.getresponse():
+                seen.append(json.loads(line)["scan_id"])
+        except (OSError, http.client.HTTPException, ValueError, KeyError):
+            if not stop.is_set():
+                time.sleep(0.05)
+        finally:
+            c.close()
+
+
+SQL = """SELECT CAST(date AS VARCHAR), coalesce(brand, ''), coalesce(product, ''), count(*), count(DISTINCT scan_id)
+    FROM {} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
+
+
+def duckdb():
+    import duckdb as engine
+    base = LAKE
+    if KIND == "bucket":  # the extension for S3 may not be had: the files are fetched, names and all
+        base = os.path.join(WORK, "fetched")
+        client = s3()
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
+            for found in page.get("Contents", []):
+                name = os.path.join(base, found["Key"].removeprefix("of/scans/"))
+                os.makedirs(os.path.dirname(name), exist_ok=True)
+                client.download_file(BUCKET, found["Key"], name)
+    files = f"read_parquet('{base}/scans/*/*.parquet', hive_partitioning = true)"
+    ids = {row[0] for row in engine.sql(f"SELECT scan_id FROM {files}").fetchall()}
+    users = engine.sql(f"SELECT count(*) FROM {files} WHERE user_hash IS NULL").fetchall()[0][0]
+    return engine.sql(SQL.format(files)).fetchall(), ids, users, base
+
+
+def spark(base):
+    from pyspark.sql import SparkSession
+    session = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").config("spark.sql.ansi.enabled", "true") \
+        .config("spark.sql.ansi.enforceReservedKeywords", "true").getOrCreate()
+    session.read.parquet(f"file://{base}/scans").createOrReplaceTempView("scans")
+    rows = session.sql(SQL.format("scans").replace("(date AS VARCHAR)", "(`date` AS STRING)")).collect()
+    session.stop()
+    return [tuple(row) for row in rows]
+
+
+def main():
+    bucket = storage() if KIND == "bucket" else None
+    server = serve()
+    cli("batch", "apply", "10000", "--isv", "order-1")
+    for first, brand, product in [(0, "Coffee", "690-beans"), (4000, "Coffee", "690-cups"), (7000, "Tea", "690-leaves")]:
+        cli("batch", "activate", "500000001", f"{first}-{first + 1999}", "--activity", "Spring", "--brand", brand, "--title", product,
+            "--product-code", product, "--target", "wxminiprogram0001", "--path", "pages/item/item")
+    codes = ["https://nowhere.example/"]
+    for index in random.sample(range(9000), 60):
+        body = json.dumps({"application_id": 500000001, "code_index": index}).encode()
+        r = urllib.request.Request(URL + "/admin/v1/codes/lookup", body, {"Content-Type": "application/json"})
+        codes.append(json.load(urllib.request.urlopen(r))["code_url"])
+    seen, stop = [], threading.Event()
+    threads = [threading.Thread(target=scans, args=(codes, seen, stop), daemon=True) for _ in range(3)]
+    for t in threads:
+        t.start()
+    for round in range(ROUNDS):
+        many = len(seen) + 3000
+        wait("scans", lambda: len(seen) >= many)
+        time.sleep(random.random() * (20 if round == 1 else 3))  # one life is long enough for a write of its own accord
+        kill(server)
+        if bucket and round == 2:  # the bucket is lost with all that was in it, and another takes its place
+            kill(bucket)
+            bucket = storage()
+        server = serve()
+    stop.set()
+    for t in threads:
+        t.join()
+    if not bucket:
+        shutil.rmtree(LAKE)  # the folder is lost
+        kill(server)
+        server = serve()
+    print(cli("lake", "verify").strip())
+    days = [d for d in admin("lake/verification")["days"] if d["ledger"]]
+    ledger = sum(d["ledger"] for d in days)
+    if KIND == "bucket":
+        assert "a-secret-of-a-test" not in open(LOG.name).read(), "the log has the secret"
+    erased = cli("user", "erase", "person 1", "--yes")
+    right = {}
+    for group in ("brand", "product"):
+        answer = admin("statistics", by="day", group=group, **{"from": days[0]["date"], "to": days[-1]["date"]})
+        for row in answer["rows"]:
+            if row["scans"]:
+                right[group, row["at"][:10], row["value"]] = row["scans"]
+    server.send_signal(signal.SIGTERM)
+    if server.wait() != 0:
+        sys.exit("the server ended with an error")
+    rows, ids, anonymous, base = duckdb()
+    check("DuckDB", rows, right, ledger)
+    lost = set(seen) - ids
+    assert not lost, f"{len(lost)} scans were answered and are not in the lake"
+    assert anonymous > 0, f"nobody is anonymous in the lake: {erased}"
+    if "spark" in ENGINES:
+        again = spark(base)
+        check("Spark", again, right, ledger)
+        assert [tuple(r) for r in rows] == again, "Spark and DuckDB differ"
+    print("ok")
+
+
+def check(engine, rows, right, ledger):
+    for at, group in ((1, "brand"), (2, "product")):
+        got = {}
+        for row in rows:
+            assert row[3] == row[4], f"{engine} finds a scan twice: {row}"
+            got[group, row[0], row[at]] = got.get((group, row[0], row[at]), 0) + row[3]
+        want = {k: v for k, v in right.items() if k[0] == group}
+        assert got == want, f"{engine} counts {got}, the server {want}"
+    total = sum(row[3] for row in rows)
+    assert total == ledger, f"{engine} counts {total} scans, the ledger has {ledger}"
+    print(f"{engine}: {total} scans in {len(rows)} groups, as in the ledger")
+
+
+try:
+    main()
+finally:
+    for p in ended:
+        if p.poll() is None:
+            kill(p)
+    shutil.rmtree(WORK, ignore_errors=True)

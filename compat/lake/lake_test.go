@@ -1,0 +1,36 @@
+// Package lake_test counts the lake of a server with the engines that people have.
+package lake_test
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/compat/harness"
+)
+
+// TestEnginesCountWhatTheLedgerHas fills a folder and a bucket while the server is killed again and again, and loses each once.
+// DuckDB counts both, and Spark the folder where Java is installed.
+func TestEnginesCountWhatTheLedgerHas(t *testing.T) {
+	python := ".venv/bin/python"
+	if _, err := os.Stat(python); err != nil {
+		t.Skip("not run: DuckDB: not installed here, see compat/run.sh")
+	}
+	binary := harness.Binary(t)
+	for _, kind := range []string{"folder", "bucket"} {
+		t.Run(kind, func(t *testing.T) {
+			args := []string{"engines.py", binary, kind}
+			if _, err := exec.LookPath("java"); err == nil && kind == "folder" {
+				args = append(args, "spark")
+			}
+			cmd := exec.Command(python, args...)
+			cmd.Env = append(os.Environ(), "NO_PROXY=127.0.0.1", "no_proxy=127.0.0.1", "PYTHONDONTWRITEBYTECODE=1")
+			out, err := cmd.CombinedOutput()
+			t.Logf("%s", out)
+			if err != nil || !strings.HasSuffix(strings.TrimSpace(string(out)), "\nok") {
+				t.Error(err)
+			}
+		})
+	}
+}
