@@ -31,6 +31,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/whole"
 	"github.com/qrjump/qrjump/internal/vault"
 )
 
@@ -695,12 +696,13 @@ func (u *upgrade) works(n *node, old oldProgram, scanKey string) {
 
 // Issue 29, 1: three nodes of an earlier program are replaced by new ones, one after the other, under eight writers and a reader of a
 // webhook. Nothing that was acknowledged is lost, the webhook tells of every scan, and old nodes beside new ones do what the
-// handbook says. It builds the old program from the repository: in make test that of the schema before ours alone.
+// handbook says. It builds the old programs from the repository, a minute each.
 func TestRollingUpgrade(t *testing.T) {
 	if last := oldPrograms[len(oldPrograms)-1].schema; last < store.NewestSchema()-1 {
 		t.Errorf("oldPrograms ends with schema %d: add the last commit before schema %d", last, store.NewestSchema())
 	}
-	for _, old := range amount(oldPrograms, oldPrograms[len(oldPrograms)-1:]) {
+	whole.Only(t, "new nodes start on data of each earlier schema, under writers (TestOldSchema); old programs are not built")
+	for _, old := range oldPrograms {
 		t.Run(fmt.Sprint("from schema ", old.schema), func(t *testing.T) { rollingUpgrade(t, old) })
 	}
 }

@@ -308,8 +308,8 @@ func TestNumbersThatWereTakenBack(t *testing.T) {
 	}
 	apart := func(under rules.Numbers) error {
 		return nodes[0].UpdateRules(t.Context(), func(tx rules.Tx) error {
-			return tx.AddApart(t.Context(), []rules.Rule{{Owner: own.AppID, Prefix: prefix, Kind: rules.Ordinary, CreatedAt: at, ChangedAt: at}},
-				rules.Deed{At: at, Did: "add"}, under)
+			one := rules.Rule{Owner: own.AppID, Prefix: prefix, Kind: rules.Ordinary, CreatedAt: at, ChangedAt: at}
+			return tx.AddApart(t.Context(), []rules.Rule{one}, rules.Deed{At: at, Did: "add"}, under)
 		})
 	}
 	for what, under := range map[string]rules.Numbers{
