@@ -67,43 +67,209 @@ type Imported struct {
 	Unchanged int // were there already, exactly so
 }
 
-// Import stores accounts that the operator brings, all of them or none; each
-// line is a Put, and its links may name accounts further down. Faults names the
-// lines that cannot be. dry only checks. While more than a thousand lines are
-// stored, nobody else changes an account or fetches a new token.
-func (d *Directory) Import(ctx context.Context, plan Plan, dry bool) (Imported, error) {
-	var done Imported
-	var touched []string
-	run := func(tx Tx) error {
-		var i importing
-		if err := i.run(ctx, d, tx, plan, dry); err != nil {
+// ErrImporting is returned while another node imports much.
+var ErrImporting = errors.New("another import is running: wait for its end")
+
+// ErrMoved says that something changed since the check that an import depended on.
+var ErrMoved = errors.New("what an import depends on changed while it was written, again and again: try again later")
+
+// ImportTries is how often an import is begun again because something changed meanwhile.
+const ImportTries = 5
+
+// StillAsChecked returns ErrMoved where something changed since a change that a check
+// depends on, and moves that on.
+func StillAsChecked(ctx context.Context, tx interface {
+	ChangedSince(ctx context.Context, after int64, limit int) ([]Concern, error)
+}, since *int64, concerns func(Concern) bool) error {
+	const page = 1000
+	for {
+		list, err := tx.ChangedSince(ctx, *since, page)
+		if err != nil {
 			return err
 		}
-		done, touched = i.done, slices.Sorted(maps.Keys(i.touched))
-		return nil
+		for _, one := range list {
+			if concerns(one) {
+				return ErrMoved
+			}
+			*since = one.Seq
+		}
+		if len(list) < page {
+			return nil
+		}
 	}
-	var err error
-	if dry {
-		err = d.Store.ViewAccounts(ctx, run)
-	} else {
-		err = d.Store.UpdateAccounts(ctx, run)
-	}
-	if !dry {
-		d.changed(ctx, touched...)
-	}
-	return done, err
 }
 
-// importing is one run of an import.
+// Import stores accounts that the operator brings, all of them or none; each
+// line is a Put, and its links may name accounts further down. Faults names the
+// lines that cannot be. dry only checks. As an import of rules it is checked beside
+// others, and shown at one moment. Decision 55.
+func (d *Directory) Import(ctx context.Context, plan Plan, dry bool) (Imported, error) {
+	for try := 1; ; try++ {
+		var i importing
+		err := d.Store.ViewAccounts(ctx, func(tx Tx) error { return i.check(ctx, d, tx, plan) })
+		if err != nil {
+			return Imported{}, err
+		}
+		if dry || len(i.touched) == 0 {
+			return i.done, nil
+		}
+		if err = i.store(ctx, d, plan, try > ImportTries); errors.Is(err, ErrMoved) && try <= ImportTries && ctx.Err() == nil {
+			continue
+		}
+		// An error may hide a commit.
+		d.changed(ctx, slices.Sorted(maps.Keys(i.touched))...)
+		return i.done, err
+	}
+}
+
+// importing is one import.
 type importing struct {
 	done    Imported
 	lines   map[string]int  // of an AppID
 	kinds   map[string]Kind // of the accounts of the file
 	added   map[string]bool // were not there before
 	touched map[string]bool
+	linked  map[string]bool // are not of the file, and linked by it
 	faults  Faults
-	single  bool   // accounts are locked one by one
-	links   []Link // not stored yet
+
+	since    int64 // the last change that the check saw
+	accounts []Account
+	edits    []edit
+	links    []Link // of new accounts first
+}
+
+// edit is an account that becomes another.
+type edit struct{ now, old Account }
+
+// store stores what the check found. alone keeps everybody else from changing accounts,
+// and checks again.
+func (i *importing) store(ctx context.Context, d *Directory, plan Plan, alone bool) error {
+	ofNew := len(i.links)
+	for n, l := range i.links {
+		if !i.added[l.Service] {
+			ofNew = min(ofNew, n)
+		}
+	}
+	if !alone && len(i.accounts) > lockedSingly {
+		numbers, err := d.Store.Reserve(ctx, len(i.accounts)+ofNew)
+		if err != nil {
+			return err
+		}
+		if numbers.First > 0 {
+			return d.Store.UpdateAccounts(ctx, func(tx Tx) error { return i.apart(ctx, d, tx, numbers, i.links[:ofNew], i.links[ofNew:]) })
+		}
+	}
+	return d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		if err := i.lock(ctx, tx, alone); err != nil {
+			return err
+		}
+		// The log is at its end from here on.
+		if _, err := tx.NextChange(ctx); err != nil {
+			return err
+		}
+		since, err := i.since, error(nil)
+		if alone {
+			err = i.check(ctx, d, tx, plan)
+		} else {
+			err = i.still(ctx, tx, &since)
+		}
+		if err != nil {
+			return err
+		}
+		for some := range slices.Chunk(i.accounts, importBatch) {
+			if err := tx.AddAccounts(ctx, some); err != nil {
+				return err
+			}
+		}
+		if err := i.storeEdits(ctx, d, tx); err != nil {
+			return err
+		}
+		return storeLinks(ctx, tx, i.links, nil)
+	})
+}
+
+// lock locks the accounts that change, or all where that is many.
+func (i *importing) lock(ctx context.Context, tx Tx, alone bool) error {
+	if alone || len(i.touched) > lockedSingly {
+		return tx.LockAccounts(ctx)
+	}
+	for _, appid := range slices.Sorted(maps.Keys(i.touched)) {
+		if err := tx.LockAccount(ctx, appid); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// apart writes new accounts and their links where nobody sees them, then all that changes
+// what others see, for which they wait.
+func (i *importing) apart(ctx context.Context, d *Directory, tx Tx, numbers Numbers, ofNew, others []Link) error {
+	for some := range slices.Chunk(i.accounts, importBatch) {
+		if err := tx.AddAccounts(ctx, some); err != nil {
+			return err
+		}
+		if err := tx.NotedApart(ctx, numbers); err != nil {
+			return err
+		}
+	}
+	if err := storeLinks(ctx, tx, ofNew, func() error { return tx.NotedApart(ctx, numbers) }); err != nil {
+		return err
+	}
+	since := i.since
+	if err := i.still(ctx, tx, &since); err != nil {
+		return err
+	}
+	if err := tx.LockAccountsToShow(ctx); err != nil {
+		return err
+	}
+	if err := i.still(ctx, tx, &since); err != nil {
+		return err
+	}
+	if err := i.storeEdits(ctx, d, tx); err != nil {
+		return err
+	}
+	if err := storeLinks(ctx, tx, others, nil); err != nil {
+		return err
+	}
+	if err := tx.ShowApart(ctx); err != nil {
+		return err
+	}
+	// The log is at its end from here on.
+	return i.still(ctx, tx, &since)
+}
+
+func (i *importing) storeEdits(ctx context.Context, d *Directory, tx Tx) error {
+	for _, e := range i.edits {
+		if err := d.endBySecret(ctx, tx, e.old, e.now); err != nil {
+			return err
+		}
+		if err := tx.PutAccount(ctx, e.now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// storeLinks stores links, some at a time; then comes after each time, unless it is nil.
+func storeLinks(ctx context.Context, tx Tx, all []Link, then func() error) error {
+	for some := range slices.Chunk(all, importBatch) {
+		if err := tx.PutLinks(ctx, some); err != nil {
+			return err
+		}
+		if then != nil {
+			if err := then(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// still returns ErrMoved where something changed that lines may depend on.
+func (i *importing) still(ctx context.Context, tx Tx, since *int64) error {
+	return StillAsChecked(ctx, tx, since, func(one Concern) bool {
+		return one.All || i.lines[one.Account] > 0 || i.linked[one.Account]
+	})
 }
 
 func (i *importing) fault(line int, err error) (more bool) {
@@ -111,19 +277,19 @@ func (i *importing) fault(line int, err error) (more bool) {
 	return len(i.faults) < MaxFaults
 }
 
-func (i *importing) run(ctx context.Context, d *Directory, tx Tx, plan Plan, dry bool) error {
-	i.lines, i.kinds, i.added, i.touched = map[string]int{}, map[string]Kind{}, map[string]bool{}, map[string]bool{}
-	if i.single = !plan.longer(lockedSingly); !i.single && !dry {
-		if err := tx.LockAccounts(ctx); err != nil {
-			return err
-		}
+// check holds every line against what is stored: Faults, or what the import will do.
+func (i *importing) check(ctx context.Context, d *Directory, tx Tx, plan Plan) (err error) {
+	*i = importing{lines: map[string]int{}, kinds: map[string]Kind{}, added: map[string]bool{}, touched: map[string]bool{},
+		linked: map[string]bool{}}
+	if i.since, err = tx.LastChange(ctx); err != nil {
+		return err
 	}
 	var linked []Planned // they may name accounts further down
 	for batch, err := range plan.inBatches() {
 		if err != nil {
 			return err
 		}
-		if err := i.putBatch(ctx, d, tx, batch, dry); err != nil {
+		if err := i.checkBatch(ctx, d, tx, batch); err != nil {
 			return err
 		}
 		for _, p := range batch {
@@ -141,7 +307,7 @@ func (i *importing) run(ctx context.Context, d *Directory, tx Tx, plan Plan, dry
 		if len(i.faults) >= MaxFaults {
 			break
 		}
-		fault, err := i.link(ctx, d, tx, p, dry)
+		fault, err := i.link(ctx, d, tx, p)
 		if err != nil {
 			return err
 		}
@@ -149,26 +315,22 @@ func (i *importing) run(ctx context.Context, d *Directory, tx Tx, plan Plan, dry
 			i.fault(p.Line, fault)
 		}
 	}
-	if err := i.storeLinks(ctx, tx); err != nil {
-		return err
-	}
 	if len(i.faults) > 0 {
 		return i.faults.First()
 	}
+	slices.SortStableFunc(i.links, func(a, b Link) int {
+		if i.added[a.Service] == i.added[b.Service] {
+			return 0
+		}
+		if i.added[a.Service] {
+			return -1
+		}
+		return 1
+	})
 	i.done.Lines = len(i.lines)
 	i.done.Changed = len(i.touched) - i.done.Added
 	i.done.Unchanged = len(i.lines) - len(i.touched)
 	return nil
-}
-
-// longer reports whether a plan has more than n lines.
-func (plan Plan) longer(n int) bool {
-	for range plan() {
-		if n--; n < 0 {
-			return true
-		}
-	}
-	return false
 }
 
 // inBatches yields the lines some at a time.
@@ -199,16 +361,11 @@ type there struct {
 	components map[string]bool
 }
 
-func (i *importing) there(ctx context.Context, tx Tx, batch []Planned, dry bool) (t there, err error) {
+func (i *importing) there(ctx context.Context, tx Tx, batch []Planned) (t there, err error) {
 	var appids []string
 	for _, p := range batch {
 		if p.Fault != nil || i.lines[p.AppID] > 0 {
 			continue // it is not looked at
-		}
-		if i.single && !dry {
-			if err := tx.LockAccount(ctx, p.AppID); err != nil {
-				return t, err
-			}
 		}
 		appids = append(appids, p.AppID)
 	}
@@ -227,79 +384,64 @@ func (i *importing) there(ctx context.Context, tx Tx, batch []Planned, dry bool)
 	return t, err
 }
 
-// putBatch stores some accounts.
-func (i *importing) putBatch(ctx context.Context, d *Directory, tx Tx, batch []Planned, dry bool) error {
-	t, err := i.there(ctx, tx, batch, dry)
+// checkBatch looks at some accounts.
+func (i *importing) checkBatch(ctx context.Context, d *Directory, tx Tx, batch []Planned) error {
+	t, err := i.there(ctx, tx, batch)
 	if err != nil {
 		return err
 	}
-	var added []Account
 	for _, p := range batch {
-		a, fault, err := i.put(ctx, d, tx, p, t, dry)
+		fault, err := i.checkLine(d, p, t)
 		if err != nil {
 			return err
 		}
 		if fault != nil && !i.fault(p.Line, fault) {
 			return nil
 		}
-		if a != nil {
-			added = append(added, *a)
-		}
 	}
-	if dry || len(added) == 0 || len(i.faults) > 0 { // with a fault nothing is stored
-		return nil
-	}
-	return tx.AddAccounts(ctx, added)
+	return nil
 }
 
-// put stores the account of a line if it is there already, otherwise it returns
-// the one to be added; fault is what is wrong with its line.
-func (i *importing) put(ctx context.Context, d *Directory, tx Tx, p Planned, t there, dry bool) (added *Account, fault, err error) {
+// checkLine finds what the account of a line becomes; fault is what is wrong with its line.
+func (i *importing) checkLine(d *Directory, p Planned, t there) (fault, err error) {
 	if p.Fault != nil {
-		return nil, p.Fault, nil
+		return p.Fault, nil
 	}
 	if line := i.lines[p.AppID]; line > 0 {
-		return nil, fmt.Errorf("account %s is also on line %d", p.AppID, line), nil
+		return fmt.Errorf("account %s is also on line %d", p.AppID, line), nil
 	}
 	if len(i.lines) == MaxImport {
-		return nil, nil, invalidf("more than %d accounts: bring them in several files", MaxImport)
+		return nil, invalidf("more than %d accounts: bring them in several files", MaxImport)
 	}
 	r, err := d.registration(p.Registration)
 	if fault, ok := errors.AsType[Invalid](err); ok {
-		return nil, fault, nil
+		return fault, nil
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	i.lines[r.AppID], i.kinds[r.AppID] = p.Line, r.Kind
 	old, existed := t.accounts[r.AppID]
 	a, err := d.merged(r, old, existed, t.components[r.AppID])
 	if fault, ok := errors.AsType[Invalid](err); ok {
-		return nil, fault, nil
+		return fault, nil
 	}
-	if err != nil {
-		return nil, nil, err
-	}
-	if !existed {
+	switch {
+	case err != nil:
+		return nil, err
+	case !existed:
 		i.done.Added++
 		i.added[a.AppID], i.touched[a.AppID] = true, true
-		return &a, nil, nil
+		i.accounts = append(i.accounts, a)
+	case !sameAccount(a, old):
+		i.touched[a.AppID] = true
+		i.edits = append(i.edits, edit{a, old})
 	}
-	if sameAccount(a, old) {
-		return nil, nil, nil
-	}
-	i.touched[a.AppID] = true
-	if dry {
-		return nil, nil, nil
-	}
-	if err := d.endBySecret(ctx, tx, old, a); err != nil {
-		return nil, nil, err
-	}
-	return nil, nil, tx.PutAccount(ctx, a)
+	return nil, nil
 }
 
-// link adds the links of one account that it has not.
-func (i *importing) link(ctx context.Context, d *Directory, tx Tx, p Planned, dry bool) (fault, err error) {
+// link finds the links of one account that it has not.
+func (i *importing) link(ctx context.Context, d *Directory, tx Tx, p Planned) (fault, err error) {
 	for n, mini := range p.Linked {
 		kind, ok := i.kinds[mini]
 		if !ok {
@@ -311,6 +453,7 @@ func (i *importing) link(ctx context.Context, d *Directory, tx Tx, p Planned, dr
 				return nil, err
 			}
 			kind = a.Kind
+			i.linked[mini] = true
 		}
 		if kind != MiniProgram {
 			return fmt.Errorf("linked: %s is a %s, not a %s", mini, kind, MiniProgram), nil
@@ -329,25 +472,9 @@ func (i *importing) link(ctx context.Context, d *Directory, tx Tx, p Planned, dr
 			continue
 		}
 		i.touched[p.AppID] = true
-		if dry {
-			continue
-		}
-		if i.links = append(i.links, Link{Service: p.AppID, MiniProgram: mini, CreatedAt: d.Now()}); len(i.links) == importBatch {
-			if err := i.storeLinks(ctx, tx); err != nil {
-				return nil, err
-			}
-		}
+		i.links = append(i.links, Link{Service: p.AppID, MiniProgram: mini, CreatedAt: d.Now()})
 	}
 	return nil, nil
-}
-
-func (i *importing) storeLinks(ctx context.Context, tx Tx) error {
-	if len(i.links) == 0 {
-		return nil
-	}
-	err := tx.PutLinks(ctx, i.links)
-	i.links = i.links[:0]
-	return err
 }
 
 // sameAccount reports whether two accounts are the same; an empty list is none.

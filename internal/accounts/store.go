@@ -14,6 +14,25 @@ type Store interface {
 	UpdateAccounts(ctx context.Context, f func(Tx) error) error
 	// ViewAccounts runs f on a consistent state that f does not change.
 	ViewAccounts(ctx context.Context, f func(Tx) error) error
+	// Reserve gives out n numbers for changes that are written apart. None where the store
+	// has one writer, or is shared with processes of an earlier version. ErrImporting.
+	Reserve(ctx context.Context, n int) (Numbers, error)
+}
+
+// Numbers are those of a stretch of the log of changes that is written apart: nobody sees
+// it, or waits for it, until it is shown. Decision 55.
+type Numbers struct {
+	First, Last int64  // 0 = none
+	Hash        string // that the first entry follows
+}
+
+// Concern is what a change concerns that an import may depend on.
+type Concern struct {
+	Seq      int64
+	Rule     string // its key; "" = it is no rule
+	Occupies bool
+	Account  string // the AppID, also of a platform, or of a linked service account
+	All      bool   // it may be anything
 }
 
 // Tx is one transaction on accounts.
@@ -32,8 +51,20 @@ type Tx interface {
 	// AccountsAt returns those of some accounts that are there, in no order.
 	AccountsAt(ctx context.Context, appids []string) ([]Account, error)
 	PutAccount(ctx context.Context, a Account) error
-	// AddAccounts is PutAccount of accounts that are known not to be there.
+	// AddAccounts is PutAccount of accounts that were not there; ErrMoved if one is.
 	AddAccounts(ctx context.Context, all []Account) error
+	// NotedApart writes what was noted so far under numbers of Reserve, ShowApart shows it
+	// with the commit: all numbers are used by then, and LockAccountsToShow comes before. It
+	// is LockAccounts for whom everybody waits, and who waits for nobody: it tries again and
+	// again. ErrMoved, ErrImporting.
+	NotedApart(ctx context.Context, under Numbers) error
+	LockAccountsToShow(ctx context.Context) error
+	ShowApart(ctx context.Context) error
+	// NextChange is the number of the change that is noted next; from here on nobody else
+	// notes one. LastChange and ChangedSince are as in rules.Tx.
+	NextChange(ctx context.Context) (int64, error)
+	LastChange(ctx context.Context) (int64, error)
+	ChangedSince(ctx context.Context, after int64, limit int) ([]Concern, error)
 	// DeleteAccount removes the account with its members, links and tokens.
 	DeleteAccount(ctx context.Context, appid string) error
 

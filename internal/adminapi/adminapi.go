@@ -125,7 +125,7 @@ var explained = []struct {
 	{people.ErrNoPerson, http.StatusNotFound, ""},
 	{people.ErrNoKey, http.StatusNotFound, ""},
 	{people.ErrExists, http.StatusConflict, ""},
-	{rules.ErrImporting, http.StatusConflict, ""},
+	{accounts.ErrImporting, http.StatusConflict, ""},
 	{people.ErrBusy, http.StatusServiceUnavailable, ""},
 	{webhooks.ErrNoWebhook, http.StatusNotFound, "there is no webhook with this id"},
 	{webhooks.ErrNoDelivery, http.StatusNotFound, "there is no delivery with this id"},

@@ -217,7 +217,7 @@ func (f *fakeStore) AllRules(ctx context.Context) iter.Seq2[rules.Rule, error] {
 }
 
 func (*fakeStore) UpdateRules(context.Context, func(rules.Tx) error) error       { panic("not used") }
-func (*fakeStore) Reserve(context.Context, int) (rules.Numbers, error)           { panic("not used") }
+func (*fakeStore) Reserve(context.Context, int) (accounts.Numbers, error)        { panic("not used") }
 func (*fakeStore) UpdateAccounts(context.Context, func(accounts.Tx) error) error { panic("not used") }
 
 // protocol is a way to follow a store.

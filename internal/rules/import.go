@@ -31,8 +31,6 @@ const (
 	// editsInMemory is up to how many rules that become others an import writes while
 	// others wait; more take everybody's lock before, as they take long.
 	editsInMemory = 100_000
-	// importTries is how often an import is begun again because something changed meanwhile.
-	importTries = 5
 )
 
 // Planned is one line of an import.
@@ -71,9 +69,9 @@ func (b *Book) Import(ctx context.Context, plan Plan, dry bool) (accounts.Import
 		if err != nil || dry {
 			return i.done, err
 		}
-		switch err = i.store(ctx, try > importTries); {
-		case errors.Is(err, ErrMoved) || errors.Is(err, ErrPrefixTaken):
-			if ctx.Err() == nil && try <= importTries {
+		switch err = i.store(ctx, try > accounts.ImportTries); {
+		case errors.Is(err, accounts.ErrMoved) || errors.Is(err, ErrPrefixTaken):
+			if ctx.Err() == nil && try <= accounts.ImportTries {
 				continue
 			}
 		case err == nil || i.first > 0:
@@ -94,12 +92,6 @@ func (b *Book) Import(ctx context.Context, plan Plan, dry bool) (accounts.Import
 		return i.done, err
 	}
 }
-
-// ErrImporting is returned while another node imports many rules.
-var ErrImporting = errors.New("another import of rules is running: wait for its end")
-
-// ErrMoved says that something changed since the check that it depended on.
-var ErrMoved = errors.New("rules: what an import depends on changed while it was written, again and again: try again later")
 
 // importing is one import.
 type importing struct {
@@ -178,7 +170,7 @@ func (i *importing) store(ctx context.Context, alone bool) error {
 
 // apart writes the new rules where nobody sees them, then all that changes what others
 // see, for which they wait.
-func (i *importing) apart(ctx context.Context, tx Tx, numbers Numbers) error {
+func (i *importing) apart(ctx context.Context, tx Tx, numbers accounts.Numbers) error {
 	c, err := newImportCheck(ctx, tx)
 	if err != nil {
 		return err
@@ -230,7 +222,7 @@ func (i *importing) newOf(ctx context.Context, c *importCheck, batch []Planned, 
 		rule, err := c.draft(ctx, &batch[n])
 		if err != nil {
 			if code, _ := errcode.Of(err); code != errcode.SystemError {
-				return nil, ErrMoved // it was right when it was checked
+				return nil, accounts.ErrMoved // it was right when it was checked
 			}
 			return nil, err
 		}
@@ -291,29 +283,14 @@ func (i *importing) storeHeld(ctx context.Context, tx Tx) error {
 	return tx.AddRules(ctx, added, Deed{At: now, Did: "add"})
 }
 
-// still returns ErrMoved where something changed since a change that the check depends
-// on, and moves that on.
+// still returns accounts.ErrMoved where something changed since a change that the check
+// depends on, and moves that on.
 func (i *importing) still(ctx context.Context, tx Tx, since *int64) error {
-	const page = 1000
-	for {
-		list, err := tx.ChangedSince(ctx, *since, page)
-		if err != nil {
-			return err
-		}
-		for _, one := range list {
-			if i.concerns(one) {
-				return ErrMoved
-			}
-			*since = one.Seq
-		}
-		if len(list) < page {
-			return nil
-		}
-	}
+	return accounts.StillAsChecked(ctx, tx, since, i.concerns)
 }
 
 // concerns reports whether lines may have to be judged otherwise after a change.
-func (i *importing) concerns(one Touched) bool {
+func (i *importing) concerns(one accounts.Concern) bool {
 	if one.All || one.Account != "" && i.accounts[one.Account] {
 		return true
 	}

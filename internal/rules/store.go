@@ -18,25 +18,8 @@ type Store interface {
 	ViewRules(ctx context.Context, f func(Tx) error) error
 	// AllRules streams every rule, oldest first.
 	AllRules(ctx context.Context) iter.Seq2[Rule, error]
-	// Reserve gives out n numbers for rules that are written apart. None where the store has
-	// one writer, or is shared with processes of an earlier version. ErrImporting.
-	Reserve(ctx context.Context, n int) (Numbers, error)
-}
-
-// Numbers are those of a stretch of the log of changes that is written apart: nobody sees
-// it, or waits for it, until it is shown.
-type Numbers struct {
-	First, Last int64  // 0 = none
-	Hash        string // that the first entry follows
-}
-
-// Touched is what a change concerns that an import may depend on.
-type Touched struct {
-	Seq      int64
-	Rule     string // its key; "" = it is no rule
-	Occupies bool
-	Account  string // the AppID, also that of a linked service account
-	All      bool   // it may be anything
+	// Reserve is as in accounts.Store.
+	Reserve(ctx context.Context, n int) (accounts.Numbers, error)
 }
 
 // Tx is one transaction on rules.
@@ -88,14 +71,14 @@ type Tx interface {
 	// AddApart stores many new rules under numbers of Reserve, ShowApart shows them with the
 	// commit: all numbers are given to rules by then, and LockToShow comes before. It is
 	// LockRules for whom everybody waits, and who waits for nobody: it tries again and again.
-	// ErrPrefixTaken, also where there are more rules than numbers, or fewer; ErrImporting.
-	AddApart(ctx context.Context, list []Rule, d Deed, under Numbers) error
+	// ErrPrefixTaken, also where there are more rules than numbers, or fewer; accounts.ErrImporting.
+	AddApart(ctx context.Context, list []Rule, d Deed, under accounts.Numbers) error
 	LockToShow(ctx context.Context) error
 	ShowApart(ctx context.Context) error
 	// LastChange is the number of the last change that the transaction sees, ChangedSince
 	// at most limit of what changed after one, but for what it stored apart itself.
 	LastChange(ctx context.Context) (int64, error)
-	ChangedSince(ctx context.Context, after int64, limit int) ([]Touched, error)
+	ChangedSince(ctx context.Context, after int64, limit int) ([]accounts.Concern, error)
 	PutRule(ctx context.Context, r Rule, d Deed) error
 	DeleteRule(ctx context.Context, r Rule, d Deed) error
 	// Changes lists what happened to a key, newest first.

@@ -50,7 +50,17 @@ func (t *Tx) PutAccount(ctx context.Context, a accounts.Account) error {
 	if err := t.note(ctx, ofAccount, a.AppID, did, accountRecordOf(old, a)); err != nil {
 		return err
 	}
-	return accountRows.put(ctx, t, a)
+	if did == "edit" || !t.engine.sharesRows() {
+		return accountRows.put(ctx, t, a)
+	}
+	// An AppID that an import has written and not yet shown is waited for a moment.
+	if err := t.later(ctx, nil, hasty); err != nil {
+		return err
+	}
+	if err := accountRows.put(ctx, t, a); err != nil {
+		return err
+	}
+	return t.later(ctx, nil, patient)
 }
 
 // AddAccounts implements accounts.Tx.
@@ -62,9 +72,11 @@ func (t *Tx) AddAccounts(ctx context.Context, all []accounts.Account) error {
 		}
 	}
 	columns := strings.Count(accountRows.columns, ",") + 1
-	_, err := t.addMany(ctx, `INSERT INTO accounts (`+accountRows.columns+`)`, ``, columns, len(all), func(i int) []any {
-		return accountRows.args(&all[i])
-	})
+	n, err := t.addMany(ctx, `INSERT INTO accounts (`+accountRows.columns+`)`, ` ON CONFLICT (appid) DO NOTHING`, columns, len(all),
+		func(i int) []any { return accountRows.args(&all[i]) })
+	if err == nil && n != int64(len(all)) {
+		return accounts.ErrMoved
+	}
 	return err
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/live"
 	"github.com/qrjump/qrjump/internal/rules"
 )
@@ -30,7 +31,7 @@ type stretchRecord struct {
 
 // apart is what a transaction writes apart.
 type apart struct {
-	rules.Numbers
+	accounts.Numbers
 	next    int64
 	counted map[[2]string][]piece // by owner and target, as in rule_pieces
 }
@@ -82,7 +83,7 @@ func (t *Tx) importAlone(ctx context.Context, tries int) error {
 			return err
 		}
 		if n >= tries {
-			return rules.ErrImporting
+			return accounts.ErrImporting
 		}
 		if err := pause(ctx, alonePause); err != nil {
 			return err
@@ -100,29 +101,29 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// onlyFollowers returns rules.ErrMoved where a server of an earlier version runs on this database. It would go past the
+// onlyFollowers returns accounts.ErrMoved where a server of an earlier version runs on this database. It would go past the
 // numbers of a stretch and never read what is shown under them.
 func (t *Tx) onlyFollowers(ctx context.Context) error {
 	var earlier int64
 	err := t.row(ctx, strangers).Scan(&earlier)
 	if err == nil && earlier > 0 {
-		err = fmt.Errorf("a server of an earlier version came to this database meanwhile: %w", rules.ErrMoved)
+		err = fmt.Errorf("a server of an earlier version came to this database meanwhile: %w", accounts.ErrMoved)
 	}
 	return err
 }
 
 // Reserve implements rules.Store.
-func (s *Store) Reserve(ctx context.Context, n int) (rules.Numbers, error) {
-	var given rules.Numbers
+func (s *Store) Reserve(ctx context.Context, n int) (accounts.Numbers, error) {
+	var given accounts.Numbers
 	if !s.Shared() {
 		return given, nil // its one writer is alone anyway
 	}
 	err := s.update(ctx, func(tx *Tx) error {
-		given = rules.Numbers{}
+		given = accounts.Numbers{}
 		if err := tx.importAlone(ctx, 1); err != nil {
 			return err
 		}
-		if err := tx.onlyFollowers(ctx); errors.Is(err, rules.ErrMoved) {
+		if err := tx.onlyFollowers(ctx); errors.Is(err, accounts.ErrMoved) {
 			return nil
 		} else if err != nil {
 			return err
@@ -139,17 +140,14 @@ func (s *Store) Reserve(ctx context.Context, n int) (rules.Numbers, error) {
 		if err := tx.writeNoted(ctx); err != nil {
 			return err
 		}
-		given = rules.Numbers{First: first, Last: last, Hash: tx.head.hash}
+		given = accounts.Numbers{First: first, Last: last, Hash: tx.head.hash}
 		return nil
 	})
 	return given, err
 }
 
-// AddApart implements rules.Tx.
-func (t *Tx) AddApart(ctx context.Context, all []rules.Rule, d rules.Deed, under rules.Numbers) error {
-	if len(all) == 0 {
-		return nil
-	}
+// beginApart begins to write under numbers of Reserve, or goes on.
+func (t *Tx) beginApart(ctx context.Context, under accounts.Numbers) error {
 	if t.apart == nil {
 		if err := t.importAlone(ctx, aloneTries); err != nil {
 			return err
@@ -162,18 +160,24 @@ func (t *Tx) AddApart(ctx context.Context, all []rules.Rule, d rules.Deed, under
 			return err
 		}
 	}
-	if err := t.onlyFollowers(ctx); err != nil {
+	return t.onlyFollowers(ctx)
+}
+
+// AddApart implements rules.Tx.
+func (t *Tx) AddApart(ctx context.Context, all []rules.Rule, d rules.Deed, under accounts.Numbers) error {
+	if len(all) == 0 {
+		return nil
+	}
+	if err := t.beginApart(ctx, under); err != nil {
 		return err
 	}
-	a, noted := t.apart, t.noted
-	t.noted = nil
+	a := t.apart
+	if a.next+int64(len(all))-1 > a.Last {
+		return rules.ErrPrefixTaken // more than was given numbers: something changed meanwhile
+	}
 	for i := range all {
-		if a.next > a.Last {
-			return rules.ErrPrefixTaken // more than was given numbers: something changed meanwhile
-		}
 		r := &all[i]
-		r.ID = a.next
-		a.next++
+		r.ID = a.next + int64(i)
 		if err := t.noteRule(ctx, *r, d); err != nil {
 			return err
 		}
@@ -183,16 +187,33 @@ func (t *Tx) AddApart(ctx context.Context, all []rules.Rule, d rules.Deed, under
 			a.count("", r.Target, r.ID)
 		}
 	}
-	entries := t.noted
-	t.noted = noted
-	for i := range entries {
-		c := &entries[i]
-		c.seq = all[i].ID
-		c.hash = t.keeping.hash(c.text(a.Hash))
-		a.Hash = c.hash
-	}
 	if err := t.insertRules(ctx, all); err != nil {
 		return err
+	}
+	return t.writeApart(ctx)
+}
+
+// NotedApart implements accounts.Tx.
+func (t *Tx) NotedApart(ctx context.Context, under accounts.Numbers) error {
+	if err := t.beginApart(ctx, under); err != nil {
+		return err
+	}
+	return t.writeApart(ctx)
+}
+
+// writeApart writes what was noted so far under the next numbers.
+func (t *Tx) writeApart(ctx context.Context) error {
+	a, entries := t.apart, t.noted
+	t.noted = nil
+	if a.next+int64(len(entries))-1 > a.Last {
+		return accounts.ErrMoved
+	}
+	for i := range entries {
+		c := &entries[i]
+		c.seq = a.next
+		c.hash = t.keeping.hash(c.text(a.Hash))
+		a.Hash = c.hash
+		a.next++
 	}
 	if _, err := t.addMany(ctx, `INSERT INTO changes (`+changeColumns+`)`, ``, 10, len(entries),
 		func(i int) []any { return entries[i].args() }); err != nil {
@@ -201,13 +222,13 @@ func (t *Tx) AddApart(ctx context.Context, all []rules.Rule, d rules.Deed, under
 	return nil
 }
 
-// given returns rules.ErrMoved where a log does not know that numbers were given out: a replica that had not heard of
+// given returns accounts.ErrMoved where a log does not know that numbers were given out: a replica that had not heard of
 // it took over, and gives them to others.
-func (t *Tx) given(ctx context.Context, under rules.Numbers) error {
+func (t *Tx) given(ctx context.Context, under accounts.Numbers) error {
 	var hash string
 	err := t.row(ctx, `SELECT hash FROM changes WHERE seq = $1`, under.Last+1).Scan(&hash)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && hash != under.Hash {
-		return fmt.Errorf("the numbers of this import were taken back: %w", rules.ErrMoved)
+		return fmt.Errorf("the numbers of this import were taken back: %w", accounts.ErrMoved)
 	}
 	return err
 }
@@ -232,12 +253,17 @@ const (
 
 // LockToShow implements rules.Tx. Whoever wants to change a rule waits behind whoever
 // waits for the lock of all: so it waits for a second only, and lets them pass.
-func (t *Tx) LockToShow(ctx context.Context) error {
+func (t *Tx) LockToShow(ctx context.Context) error { return t.lockToShow(ctx, allRules) }
+
+// LockAccountsToShow implements accounts.Tx.
+func (t *Tx) LockAccountsToShow(ctx context.Context) error { return t.lockToShow(ctx, allAccounts) }
+
+func (t *Tx) lockToShow(ctx context.Context, whole string) error {
 	if t.pipe == nil {
-		return t.LockRules(ctx)
+		return t.lock(ctx, whole, "")
 	}
 	for n := 1; ; n++ {
-		err := t.lockForASecond(ctx)
+		err := t.lockForASecond(ctx, whole)
 		// A deadlock, with somebody who waits for a row of the import, ends like a wait that was too long.
 		if refused, is := errors.AsType[*pgconn.PgError](err); !is || refused.Code != "55P03" && refused.Code != "40P01" || n == showTries {
 			return err
@@ -248,7 +274,7 @@ func (t *Tx) LockToShow(ctx context.Context) error {
 	}
 }
 
-func (t *Tx) lockForASecond(ctx context.Context) error {
+func (t *Tx) lockForASecond(ctx context.Context, whole string) error {
 	for _, query := range []string{`SAVEPOINT before_showing`, `SET LOCAL lock_timeout = '1s'`, t.engine.holding()} {
 		if query == "" {
 			continue
@@ -257,7 +283,7 @@ func (t *Tx) lockForASecond(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := t.lock(ctx, allRules, ""); err != nil {
+	if err := t.lock(ctx, whole, ""); err != nil {
 		_, back := t.exec(ctx, `ROLLBACK TO SAVEPOINT before_showing`)
 		return errors.Join(err, back)
 	}
@@ -269,7 +295,7 @@ func (t *Tx) lockForASecond(ctx context.Context) error {
 func (t *Tx) ShowApart(ctx context.Context) error {
 	a := t.apart
 	if a == nil || a.next != a.Last+1 {
-		return rules.ErrPrefixTaken // as in AddApart
+		return accounts.ErrMoved // fewer than were given numbers
 	}
 	if err := t.countApart(ctx); err != nil {
 		return fmt.Errorf("counting the rules: %w", err)
@@ -286,6 +312,9 @@ func (t *Tx) ShowApart(ctx context.Context) error {
 // countApart counts what the triggers did not. Nobody else changes rules.
 func (t *Tx) countApart(ctx context.Context) error {
 	a := t.apart
+	if len(a.counted) == 0 {
+		return nil
+	}
 	type counted struct {
 		owner, target string
 		first, n      int64
@@ -370,12 +399,12 @@ func (t *Tx) LastChange(ctx context.Context) (seq int64, err error) {
 }
 
 // ChangedSince implements rules.Tx.
-func (t *Tx) ChangedSince(ctx context.Context, after int64, limit int) ([]rules.Touched, error) {
-	own := rules.Numbers{Last: -1}
+func (t *Tx) ChangedSince(ctx context.Context, after int64, limit int) ([]accounts.Concern, error) {
+	own := accounts.Numbers{Last: -1}
 	if t.apart != nil {
 		own = t.apart.Numbers
 	}
-	return list(ctx, t, func(scan func(...any) error) (one rules.Touched, err error) {
+	return list(ctx, t, func(scan func(...any) error) (one accounts.Concern, err error) {
 		var kind, key, detail string
 		if err := scan(&one.Seq, &kind, &key, &detail); err != nil {
 			return one, err
@@ -385,7 +414,7 @@ func (t *Tx) ChangedSince(ctx context.Context, after int64, limit int) ([]rules.
 			var record ruleRecord
 			err = json.Unmarshal([]byte(detail), &record)
 			one.Rule, one.Occupies = key, record.Occupy
-		case ofAccount:
+		case ofAccount, ofComponent:
 			one.Account = key
 		case ofLink:
 			one.Account, _, _ = strings.Cut(key, " ")

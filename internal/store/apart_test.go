@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/history"
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/vault"
 )
 
 // many is more rules than an import writes while others wait.
@@ -97,7 +101,7 @@ func TestAnImportStopsNobody(t *testing.T) {
 			t.Errorf("the same prefix: %v", err)
 		}
 		// One import at a time is written like this, but a short one waits for none.
-		if _, err := b[1].Import(ctx, planOf(many, nil), false); !errors.Is(err, rules.ErrImporting) {
+		if _, err := b[1].Import(ctx, planOf(many, nil), false); !errors.Is(err, accounts.ErrImporting) {
 			t.Errorf("a second import: %v", err)
 		}
 		if _, err := b[1].Import(ctx, planOf(5, func(p *rules.Planned) { p.Draft.Prefix += "short/" }), false); err != nil {
@@ -245,7 +249,7 @@ func TestAnImportThatDies(t *testing.T) {
 		if err == nil {
 			break
 		}
-		if !errors.Is(err, rules.ErrImporting) { // PostgreSQL may not have noticed yet
+		if !errors.Is(err, accounts.ErrImporting) { // PostgreSQL may not have noticed yet
 			t.Fatal(err)
 		}
 	}
@@ -306,17 +310,17 @@ func TestNumbersThatWereTakenBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	apart := func(under rules.Numbers) error {
+	apart := func(under accounts.Numbers) error {
 		return nodes[0].UpdateRules(t.Context(), func(tx rules.Tx) error {
 			one := rules.Rule{Owner: own.AppID, Prefix: prefix, Kind: rules.Ordinary, CreatedAt: at, ChangedAt: at}
 			return tx.AddApart(t.Context(), []rules.Rule{one}, rules.Deed{At: at, Did: "add"}, under)
 		})
 	}
-	for what, under := range map[string]rules.Numbers{
+	for what, under := range map[string]accounts.Numbers{
 		"another entry stands there": {First: given.First, Last: given.Last, Hash: "another"},
 		"no entry stands there":      {First: given.First + 1, Last: given.Last + 1, Hash: given.Hash},
 	} {
-		if err := apart(under); !errors.Is(err, rules.ErrMoved) {
+		if err := apart(under); !errors.Is(err, accounts.ErrMoved) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -357,6 +361,114 @@ func TestAnImportIsVerified(t *testing.T) {
 		mustDo(t, hands, `TRUNCATE changes`)
 		mustDo(t, hands, `INSERT INTO changes SELECT * FROM kept`)
 		mustDo(t, hands, `DROP TABLE kept`)
+	}
+	sound(t, nodes[0])
+}
+
+// amid calls f when accounts that are imported were written, and are not shown yet.
+type amid struct {
+	*Store
+	f func()
+}
+
+func (s amid) UpdateAccounts(ctx context.Context, f func(accounts.Tx) error) error {
+	return s.Store.UpdateAccounts(ctx, func(tx accounts.Tx) error { return f(amidTx{tx, s.f}) })
+}
+
+type amidTx struct {
+	accounts.Tx
+	f func()
+}
+
+func (t amidTx) LockAccountsToShow(ctx context.Context) error {
+	t.f()
+	return t.Tx.LockAccountsToShow(ctx)
+}
+
+// accountsOf is n lines of accounts, every other one a service account that is linked with
+// the one before it.
+func accountsOf(n int) accounts.Plan {
+	return func() iter.Seq2[accounts.Planned, error] {
+		return func(yield func(accounts.Planned, error) bool) {
+			for i := range n {
+				r := accounts.Registration{Account: accounts.Account{AppID: fmt.Sprintf("im%d", i), Kind: accounts.MiniProgram}}
+				if i%2 == 1 {
+					r.Kind, r.Linked = accounts.ServiceAccount, []string{fmt.Sprintf("im%d", i-1)}
+				}
+				if !yield(accounts.Planned{Line: i + 1, Registration: r}, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Issue 29, 2: what holds for an import of rules holds for one of accounts.
+func TestAnImportOfAccountsStopsNobody(t *testing.T) {
+	target := newPostgres(t)
+	nodes := [2]*Store{open(t, target), open(t, target)}
+	key, err := vault.NewKey([]byte("0123456789abcdef0123456789abcdef"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	directory := func(s accounts.Store) *accounts.Directory {
+		return &accounts.Directory{Store: s, Key: key, Settings: settings.NewLive(settings.Defaults()),
+			Now: func() time.Time { return at }, Random: rand.NewChaCha8([32]byte{})}
+	}
+	ctx, other := t.Context(), directory(nodes[1])
+	put := func(appid, name string, linked ...string) error {
+		kind := accounts.MiniProgram
+		if len(linked) > 0 {
+			kind = accounts.ServiceAccount
+		}
+		return other.Put(ctx, accounts.Registration{Account: accounts.Account{AppID: appid, Kind: kind, Name: name}, Linked: linked})
+	}
+	if err := put("wxold", "old"); err != nil {
+		t.Fatal(err)
+	}
+	follows := follower(t, nodes[1])
+	called := 0
+	bring := func(n int, f func()) (accounts.Imported, error) {
+		called = 0
+		return directory(amid{nodes[0], func() {
+			if called++; called == 1 {
+				f()
+			}
+		}}).Import(ctx, accountsOf(n), false)
+	}
+	const n = 2000
+	done, err := bring(n, func() {
+		for _, err := range []error{put("wxnew", "new"), put("wxold", "changed"), put("wxservice", "s", "wxold")} {
+			if err != nil {
+				t.Error("a change of another account:", err)
+			}
+		}
+		want(t, "accounts that others see", number(t, nodes[1], `SELECT COUNT(*) FROM accounts`), 3)
+		if err := put("im7", "mine"); !isLocked(err) {
+			t.Errorf("an account that is being imported: %v", err)
+		}
+		catchUp(t, follows)
+		sound(t, nodes[1])
+	})
+	if want(t, "import", done, accounts.Imported{Lines: n, Added: n}); err != nil || called != 1 {
+		t.Fatal(called, err)
+	}
+	sound(t, nodes[1])
+	catchUp(t, follows)
+	for i := range n {
+		appid := fmt.Sprintf("im%d", i)
+		if _, found := follows.Accounts.Account(appid); !found || i%2 == 1 && !follows.Accounts.Linked(appid, fmt.Sprintf("im%d", i-1)) {
+			t.Fatalf("%s is not in the memory of the other node, or not its link", appid)
+		}
+	}
+	// More of them, and one that changes meanwhile: it is checked again.
+	done, err = bring(2*n, func() {
+		if err := put("im1", "changed", "im0", "wxold"); err != nil {
+			t.Error(err)
+		}
+	})
+	if want(t, "what it did then", done, accounts.Imported{Lines: 2 * n, Added: n, Changed: 1, Unchanged: n - 1}); err != nil || called != 2 {
+		t.Fatal(called, err)
 	}
 	sound(t, nodes[0])
 }

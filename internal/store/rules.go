@@ -387,7 +387,7 @@ func (t *Tx) insertRules(ctx context.Context, all []rules.Rule) error {
 	})
 	switch {
 	case isLocked(outageOf(t.engine, err)) && t.apart != nil:
-		return fmt.Errorf("another change of one of the prefixes is not at its end: %w", rules.ErrMoved)
+		return fmt.Errorf("another change of one of the prefixes is not at its end: %w", accounts.ErrMoved)
 	case isLocked(outageOf(t.engine, err)):
 		return fmt.Errorf("storing rules: one of the prefixes is being written by an import that is not at its end; try again: %w", err)
 	case err != nil:
