@@ -467,7 +467,8 @@ func TestAnImportOfAccountsStopsNobody(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if want(t, "what it did then", done, accounts.Imported{Lines: 2 * n, Added: n, Changed: 1, Unchanged: n - 1}); err != nil || called != 2 {
+	want(t, "what it did then", done, accounts.Imported{Lines: 2 * n, Added: n, Changed: 1, Unchanged: n - 1})
+	if err != nil || called != 2 {
 		t.Fatal(called, err)
 	}
 	sound(t, nodes[0])
