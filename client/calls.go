@@ -93,6 +93,7 @@ type Searched struct {
 	Since  *time.Time `json:"since,omitempty" answer:"optional"` // the second of the oldest; nil where there was none
 	Until  *time.Time `json:"until,omitempty" answer:"optional"` // likewise the newest
 	Next   int64      `json:"next"`                              // the Before that goes on with older ones; 0 = there are none
+	Newest int64      `json:"newest"`                            // the After of later ones; 0 = none was looked at
 }
 
 // KeptCallQuery selects calls of the log; the zero value is the newest of all.
@@ -101,6 +102,7 @@ type KeptCallQuery struct {
 	ErrCode            int    // 0 = any
 	Failed             bool   // only calls that were answered with another number than 0
 	Before             int64  // the Next of a page before: older ones
+	After              int64  // the Newest of a page before: later ones alone
 	Limit              int    // 0 = 50; 100 at most
 }
 
@@ -116,6 +118,9 @@ type KeptCallPage struct {
 func (c *Client) KeptCalls(ctx context.Context, q KeptCallQuery) (KeptCallPage, error) {
 	query := searchQuery(q.Account, q.Path, q.ErrCode, q.Before)
 	query["rid"], query["limit"] = q.RID, limitText(q.Limit)
+	if q.After > 0 {
+		query["after"] = strconv.FormatInt(q.After, 10)
+	}
 	if q.Failed {
 		query["failed"] = "true"
 	}

@@ -388,6 +388,7 @@ type BatchAlarm struct {
 	Off           bool  `json:"off" doc:"no score raises an alarm"`
 	Own           bool  `json:"own" doc:"it was chosen for this application; false: it is the setting alarm_threshold"`
 	Standing      int64 `json:"standing" doc:"how many of its codes have an alarm that nobody dismissed"`
+	Revised
 }
 
 // BatchAlarmPut chooses it: a threshold, off, or neither for the server's own.

@@ -170,14 +170,14 @@ type accountPut struct {
 	Kind      *string  `enum:"mini_program,service_account,subscription_account" placeholder:"KIND" help:"mini_program, service_account or subscription_account; fixed once the account exists."`
 	Name      *string  `help:"What people call it."`
 	Subject   *string  `enum:"company,personal,media,government,other" placeholder:"SUBJECT" help:"company, personal, media, government or other (company)."`
-	Secret    string   `placeholder:"SECRET" help:"The AppSecret; - reads it from standard input, so that it is not in the list of processes."`
+	Secret    string   `placeholder:"SECRET" help:"The AppSecret; - reads it from standard input, so that it is not in the list of processes." file:"in,self"`
 	Certified *bool    `negatable:"" help:"Whether the account is certified."`
 	Version   []string `enum:"release,trial,development" sep:"none" placeholder:"VERSION" help:"A version that exists; repeat it for more."`
 	Page      []string `sep:"none" placeholder:"PAGE" help:"A page of the Mini Program, such as pages/index/index; repeat it for more, and leave none out. An empty one: nobody looks at pages."`
 	Feature   []string `sep:"none" placeholder:"±FEATURE" help:"Grant a feature (+marketcode) or take it away (--feature=-marketcode); repeat it for more. Others stay."`
 	Linked    []string `sep:"none" placeholder:"APPID" help:"A Mini Program to link a service account with; repeat it for more."`
 
-	PackageKeyFile string `placeholder:"FILE" help:"The first line of FILE is the key, 16 characters, that the account's packages of codes are encrypted with."`
+	PackageKeyFile string `placeholder:"FILE" help:"The first line of FILE is the key, 16 characters, that the account's packages of codes are encrypted with." file:"in"`
 }
 
 // features are those that can be granted.

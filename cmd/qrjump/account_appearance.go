@@ -15,7 +15,7 @@ type accountAppearance struct {
 	Accent     *string `placeholder:"RRGGBB" help:"Ground of the button, as six hexadecimal digits; \"\" is the pages' own."`
 	HelpLink   *string `placeholder:"URL" help:"Where buyers get help, an https address; \"\" is none."`
 	OpenAtOnce *bool   `negatable:"" help:"Send a browser to the account's url_scheme at once; without this, a page with a button opens it."`
-	Logo       string  `type:"existingfile" placeholder:"FILE" xor:"logo" help:"A picture as PNG, JPEG or WebP, 512 KiB at most."`
+	Logo       string  `type:"existingfile" placeholder:"FILE" xor:"logo" help:"A picture as PNG, JPEG or WebP, 512 KiB at most." file:"in"`
 	NoLogo     bool    `xor:"logo" help:"Remove the logo."`
 
 	AppEn     *string `placeholder:"TEXT" help:"In English: what users call the app that scans, 40 characters at most."`

@@ -52,7 +52,7 @@ func (c *auditVerify) Run(s *session) error {
 
 type auditList struct {
 	operator
-	Kind  string `placeholder:"KIND" help:"Only what changed things of this kind: rule, account, link, component, grant, domain, batch, codes, scan_key, meta."`
+	Kind  string `placeholder:"KIND" help:"Only what changed things of this kind: rule, account, appearance, link, tokens, component, grant, domain, qrcode, batch, codes, serials, package, scan_key, webhook, alarm, scans, person, admin_key, meta, seed, export, drill, keys, reset, chain, numbers, import."`
 	Key   string `placeholder:"KEY" help:"Only what changed this one; with --kind."`
 	Actor string `placeholder:"APPID" help:"Only changes by this account, or by admin or seed."`
 	Limit int    `default:"50" placeholder:"N" help:"How many, at most 1000 (${default})."`

@@ -17,7 +17,7 @@ import (
 
 type batchImport struct {
 	operator
-	Files       []string `arg:"" name:"file" help:"The codes: a line each with dot matrix, original code, index and code text, in the order of their indexes. Several files are parts of one application, in any order."`
+	Files       []string `arg:"" name:"file" help:"The codes: a line each with dot matrix, original code, index and code text, in the order of their indexes. Several files are parts of one application, in any order." file:"in"`
 	Account     string   `required:"" placeholder:"APPID" help:"The service account whose codes they are."`
 	ISV         string   `name:"isv" required:"" placeholder:"ID" help:"A number of your own for the application; the same again goes on with the same import."`
 	Application int64    `placeholder:"ID" help:"The application_id that the codes had, if programs know it; without it they get one."`

@@ -125,7 +125,7 @@ type batchSheet struct {
 	rangeFlags
 	labelFlags
 	pageFlags
-	Logo      string `placeholder:"FILE" help:"A picture left of each symbol, PNG or JPEG."`
+	Logo      string `placeholder:"FILE" help:"A picture left of each symbol, PNG or JPEG." file:"in"`
 	LogoWidth string `default:"10mm" placeholder:"LENGTH" help:"Width of the logo (${default})."`
 	PerFile   int64  `placeholder:"PAGES" help:"Pages a file, as FILE-0001.pdf; without it one file of all. --resume keeps whole files."`
 }

@@ -45,8 +45,8 @@ func (c *callsCommand) Run(s *session) error {
 	}
 	page, err := qrjump.Calls(s.ctx, query)
 	if err != nil {
-		if w, ok := errors.AsType[*client.WrongServer](err); ok && w.NoSuchCall && !c.Follow {
-			return c.kept(s, qrjump)
+		if w, ok := errors.AsType[*client.WrongServer](err); ok && w.NoSuchCall {
+			return c.kept(s, qrjump) // no emulator: the log
 		}
 		return emulated("list calls", err)
 	}
@@ -71,8 +71,11 @@ func (c *callsCommand) Run(s *session) error {
 // kept lists calls of the log, the newest last, and says what was looked at: a search
 // that finds nothing there may go on with older ones.
 func (c *callsCommand) kept(s *session, qrjump *client.Client) error {
+	if c.Follow && (c.Errors || c.Before != 0) {
+		return misused("--follow prints what comes: leave --errors and --before out")
+	}
 	if c.Follow {
-		return misused("--follow: only an emulator's calls are followed; leave --kept, --errors and --before out")
+		return c.followKept(s, qrjump)
 	}
 	if c.Errors {
 		list, err := qrjump.CallErrors(s.ctx, c.Account, c.Path, c.ErrCode, c.Before)
@@ -158,6 +161,46 @@ func (c *callsCommand) follow(s *session, qrjump *client.Client, query client.Ca
 		if len(page.Calls) == query.Limit {
 			continue
 		}
+		select {
+		case <-s.ctx.Done():
+			return nil
+		case <-time.After(c.Every):
+		}
+	}
+}
+
+// followKept prints calls of the log as they come, of all nodes: those of others are up to a second behind.
+func (c *callsCommand) followKept(s *session, qrjump *client.Client) error {
+	query := client.KeptCallQuery{RID: c.RID, Account: c.Account, Path: c.Path, ErrCode: c.ErrCode, Failed: c.Failed, Limit: 1}
+	if c.RID != "" {
+		return misused("--follow and --rid: a call that is known by its request id has come already")
+	}
+	began := false
+	for first := true; ; first = false {
+		var come []client.Call
+		newest := query.After
+		for query.Before = 0; ; {
+			page, err := qrjump.KeptCalls(s.ctx, query)
+			if err != nil {
+				if s.ctx.Err() != nil {
+					return nil
+				}
+				return fmt.Errorf("follow calls: %w", err)
+			}
+			newest = max(newest, page.Newest)
+			come = append(come, page.Calls...)
+			if query.Before = page.Next; first || page.Next == 0 {
+				break
+			}
+		}
+		if !first { // else they were there before
+			slices.Reverse(come)
+			if err := c.lines(s, recorded(come), !began); err != nil {
+				return err
+			}
+			began = began || len(come) > 0
+		}
+		query.After, query.Limit = newest, 100
 		select {
 		case <-s.ctx.Done():
 			return nil

@@ -23,7 +23,7 @@ import (
 type recordCommand struct {
 	Upstream string        `required:"" placeholder:"URL" help:"Where calls are passed on to, for example https://api.weixin.qq.com."`
 	Listen   string        `default:"127.0.0.1:8090" placeholder:"ADDR" help:"Address that the caller uses in place of the upstream; port 0 picks one (${default})."`
-	Out      string        `required:"" placeholder:"FILE" help:"The new cassette."`
+	Out      string        `required:"" placeholder:"FILE" help:"The new cassette." file:"out"`
 	Timeout  time.Duration `default:"30s" placeholder:"TIME" help:"How long an answer may take (${default})."`
 }
 
@@ -87,7 +87,7 @@ func serveOn(s *session, l net.Listener, h http.Handler, patience time.Duration)
 
 type compareCommand struct {
 	outputFlags
-	File      string `arg:"" help:"The cassette that qrjump record made."`
+	File      string `arg:"" help:"The cassette that qrjump record made." file:"in"`
 	Behaviour string `placeholder:"ID" help:"Only the differences of one behaviour."`
 	Keep      string `placeholder:"DIR" help:"Add answers that nobody has shown yet to a folder like docs/contract/seen."`
 }
@@ -180,7 +180,7 @@ func printComparison(w io.Writer, r cassette.Report) {
 }
 
 type replayCommand struct {
-	File      string `arg:"" help:"The cassette that qrjump record made."`
+	File      string `arg:"" help:"The cassette that qrjump record made." file:"in"`
 	Listen    string `default:"127.0.0.1:8091" placeholder:"ADDR" help:"Address that the caller uses in place of the platform; port 0 picks one (${default})."`
 	ByContent bool   `help:"Answer each call by a line that asks the same, in whatever order they come."`
 }

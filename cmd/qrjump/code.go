@@ -156,7 +156,7 @@ func boundFields(b *client.CodeBinding) [][2]string {
 type selectedCodes struct {
 	ID        int64    `arg:"" name:"id" help:"The application."`
 	Ranges    []string `arg:"" optional:"" name:"range" help:"Which codes: an index (5), both ends of a range (5-9), or all; several of them name more."`
-	CodesFile string   `placeholder:"FILE" help:"A file with one code or code text a line; - is standard input."`
+	CodesFile string   `placeholder:"FILE" help:"A file with one code or code text a line; - is standard input." file:"in,self"`
 	Note      string   `placeholder:"TEXT" help:"Why, for the history."`
 	Actor     string   `placeholder:"WHO" help:"Who did it, for the history (admin)."`
 }

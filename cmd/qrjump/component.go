@@ -111,7 +111,7 @@ func sets(list []int) string {
 type componentPut struct {
 	operator
 	AppID          string   `arg:"" name:"appid" help:"The platform."`
-	Secret         string   `placeholder:"SECRET" help:"Its secret; - reads it from standard input, so that it is not in the list of processes."`
+	Secret         string   `placeholder:"SECRET" help:"Its secret; - reads it from standard input, so that it is not in the list of processes." file:"in,self"`
 	MessageToken   string   `placeholder:"TOKEN" help:"What signs its messages."`
 	EncodingAESKey string   `name:"encoding-aes-key" placeholder:"KEY" help:"What encrypts its messages, 43 characters."`
 	EventURL       *string  `name:"event-url" placeholder:"URL" help:"Where tickets and events are pushed; '' is nowhere."`

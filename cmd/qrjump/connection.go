@@ -28,7 +28,7 @@ type serverFlags struct {
 	Context string `env:"QRJUMP_CONTEXT" placeholder:"NAME" help:"A server of the file of contexts; without it and without an address the current one (qrjump context list)."`
 	Server  string `env:"QRJUMP_SERVER" placeholder:"URL" help:"Address of the server; without it the one that runs in --data, else http://127.0.0.1:8080."`
 	Data    string `env:"QRJUMP_DATA" placeholder:"DIR" help:"Data folder of a server on this machine: its addresses and its admin token are found there (./qrjump-data)."`
-	CAFile  string `name:"ca-file" env:"QRJUMP_CA_FILE" placeholder:"FILE" help:"The authority that made the server's certificate, PEM, beside those that this machine trusts; the one of serve --tls-dev in --data is trusted without it."`
+	CAFile  string `name:"ca-file" env:"QRJUMP_CA_FILE" placeholder:"FILE" help:"The authority that made the server's certificate, PEM, beside those that this machine trusts; the one of serve --tls-dev in --data is trusted without it." file:"in"`
 }
 
 // adminFlags say where the admin API is, and who the operator is.
@@ -175,7 +175,7 @@ func (o operator) client() (*client.Client, error) { return o.asOperator(o.admin
 type member struct {
 	serverFlags
 	AppID       string `name:"appid" env:"QRJUMP_APPID" placeholder:"APPID" help:"The account that calls."`
-	Secret      string `env:"QRJUMP_SECRET" placeholder:"SECRET" help:"Its AppSecret; - reads it from standard input. In the environment it does not show in the list of processes."`
+	Secret      string `env:"QRJUMP_SECRET" placeholder:"SECRET" help:"Its AppSecret; - reads it from standard input. In the environment it does not show in the list of processes." file:"in,self"`
 	AccessToken string `env:"QRJUMP_ACCESS_TOKEN" placeholder:"TOKEN" help:"An access token, instead of --appid and --secret."`
 	outputFlags
 }

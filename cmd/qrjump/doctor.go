@@ -27,7 +27,7 @@ import (
 type doctorCommand struct {
 	operator
 	languageFlags
-	Config    string        `env:"QRJUMP_CONFIG" placeholder:"FILE" help:"The configuration that the server is started with (serve --config)."`
+	Config    string        `env:"QRJUMP_CONFIG" placeholder:"FILE" help:"The configuration that the server is started with (serve --config)." file:"in"`
 	Node      []string      `placeholder:"URL" help:"Address of the admin API of another node: it is asked as well how far it is behind. Repeat it for more."`
 	Backups   string        `placeholder:"PATH" help:"An export, or the folder where exports are put: the newest is looked at."`
 	BackupAge time.Duration `default:"48h" placeholder:"TIME" help:"How old the newest export may be (${default})."`
@@ -399,6 +399,10 @@ func (v *walk) metrics(d dialogue) {
 	if values["qrjump_database_hosts"] > 1 && values["qrjump_database_replicas"] == 0 {
 		v.warn("store", say("no replica confirms changes, although --database names several servers"),
 			say("let one follow, and set synchronous_standby_names on every server"))
+	}
+	if values["qrjump_admin_plain"] > 0 {
+		v.fail("server", say("other machines reach the admin API in plain HTTP, where its token can be read on the way"),
+			say("start it with --admin-listen 127.0.0.1:8082, or with --tls-cert FILE --tls-key FILE"))
 	}
 	if open, most := values["process_open_fds"], values["process_max_fds"]; most > 0 && open > most*0.8 {
 		v.fail("server", say("%.0f of %.0f files are open", open, most), say("let it open more (LimitNOFILE, ulimit -n)"))

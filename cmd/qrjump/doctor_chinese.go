@@ -55,13 +55,15 @@ var aboutChinese = map[string]string{"configuration": "配置", "server": "服�
 
 // doctorChinese are the texts of doctor and of server.Examine in Chinese.
 var doctorChinese = map[string]string{
-	"no replica confirms changes, although --database names several servers": "--database 写了多台服务器，却没有副本确认变更",
-	"let one follow, and set synchronous_standby_names on every server":      "让副本跟随，并在每台服务器上设置 synchronous_standby_names",
-	"no token, key or secret keeps failing":                                  "没有反复出错的 token、密钥或口令",
-	"%s came %d times from %s, the last %s":                                  "%s：%d 次，来自 %s，最近一次 %s",
-	"a wrong admin token":                                                    "管理员 token 错误",
-	"the admin key %s, which is none any more,":                              "管理密钥 %s 已失效",
-	"give the program there a key that is good: qrjump admin-key add NAME":   "请为该处的程序换用有效的密钥：qrjump admin-key add NAME",
+	"other machines reach the admin API in plain HTTP, where its token can be read on the way": "其他机器可经明文 HTTP 访问管理 API，其 token 可能在途中被读取",
+	"start it with --admin-listen 127.0.0.1:8082, or with --tls-cert FILE --tls-key FILE":      "启动时请加 --admin-listen 127.0.0.1:8082，或 --tls-cert FILE --tls-key FILE",
+	"no replica confirms changes, although --database names several servers":                   "--database 写了多台服务器，却没有副本确认变更",
+	"let one follow, and set synchronous_standby_names on every server":                        "让副本跟随，并在每台服务器上设置 synchronous_standby_names",
+	"no token, key or secret keeps failing":                                                    "没有反复出错的 token、密钥或口令",
+	"%s came %d times from %s, the last %s":                                                    "%s：%d 次，来自 %s，最近一次 %s",
+	"a wrong admin token":                                                                      "管理员 token 错误",
+	"the admin key %s, which is none any more,":                                                "管理密钥 %s 已失效",
+	"give the program there a key that is good: qrjump admin-key add NAME":                     "请为该处的程序换用有效的密钥：qrjump admin-key add NAME",
 	"a wrong scan key":                                                "扫码密钥错误",
 	"the scan key %s, which is none any more,":                        "扫码密钥 %s 已失效",
 	"give the app there a key that is good: qrjump scan-key add NAME": "请为该处的应用换用有效的密钥：qrjump scan-key add NAME",

@@ -13,7 +13,7 @@ import (
 type drillCommand struct {
 	passphraseFlags
 	operator
-	File string `arg:"" help:"The archive that qrjump export made."`
+	File string `arg:"" help:"The archive that qrjump export made." file:"in"`
 	Note bool   `help:"Note what was found in the audit log of the server, for the console and doctor. Without it no server is asked."`
 }
 

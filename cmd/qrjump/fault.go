@@ -188,7 +188,7 @@ func (c *stubListCommand) Run(s *session) error {
 
 type stubSet struct {
 	operator
-	File string `arg:"" help:"YAML or JSON with a list under the key stubs: method, path, status, body, delay, times; as stub list --json writes it."`
+	File string `arg:"" help:"YAML or JSON with a list under the key stubs: method, path, status, body, delay, times; as stub list --json writes it." file:"in"`
 }
 
 // fileStub is a stub as a file says it.

@@ -332,7 +332,10 @@ func run(s session, args []string) int {
 	chosen, err := parser.Parse(args)
 	if err == nil {
 		zone = chosenZone(chosen)
-		err = chosen.Run(&s)
+		var done func(error) error
+		if done, err = s.standing(chosen.Selected()); err == nil {
+			err = done(chosen.Run(&s))
+		}
 		if caller, ok := chosen.Selected().Target.Addr().Interface().(interface{ mistaken(*session, error) error }); ok && err != nil {
 			err = caller.mistaken(&s, err)
 		}

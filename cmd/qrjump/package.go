@@ -21,7 +21,7 @@ type packageMake struct {
 	For          string   `required:"" placeholder:"PRINTER" help:"The printer's public key (age1…, ssh-ed25519 … or ssh-rsa …), or a file with one a line; with --by-passphrase the printer's name."`
 	Name         string   `placeholder:"NAME" help:"What the printer is called; without it the name of the file, or what stands behind the key. Overlapping codes go to one printer only."`
 	ByPassphrase bool     `help:"Encrypt by a passphrase instead of a key."`
-	Out          string   `placeholder:"FILE" help:"The file to write; without it package-ID.age here. One that is there is replaced when the new one is whole."`
+	Out          string   `placeholder:"FILE" help:"The file to write; without it package-ID.age here. One that is there is replaced when the new one is whole." file:"out"`
 	Format       []string `enum:"csv,ndjson,lines,text" default:"csv" placeholder:"csv|ndjson|lines|text" help:"How codes are written: with a header; a JSON object a line; the four columns of the wire; code texts alone. Several with commas between (${default})."`
 	With         []string `enum:"sheet,png,svg,pdf,zpl,epl" placeholder:"sheet|png|svg|pdf|zpl|epl" help:"Labels too, drawn by the server: pages as PDF, a ZIP of pictures, a stream for a label printer. Several with commas between; of 50,000 codes at most. The flags below say how."`
 	Kind         string   `enum:"qr,datamatrix,matrix,both" default:"qr" placeholder:"qr|datamatrix|matrix|both" help:"The text as QR code (${default}) or Data Matrix, the dot matrix, or QR code and dot matrix beside each other."`
@@ -175,7 +175,7 @@ type packageSend struct {
 	passphraseFlags
 	Package      int64  `arg:"" help:"The package."`
 	ByPassphrase bool   `help:"It is one that was made by a passphrase: give one again."`
-	Out          string `placeholder:"FILE" help:"The file to write; without it package-ID.age here."`
+	Out          string `placeholder:"FILE" help:"The file to write; without it package-ID.age here." file:"out"`
 }
 
 // Run downloads the file of a package again.

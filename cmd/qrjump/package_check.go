@@ -21,8 +21,8 @@ import (
 
 type packageCheck struct {
 	outputFlags
-	Job       string   `arg:"" help:"The folder that the package was opened in, or its file line.qjl alone."`
-	Log       []string `arg:"" name:"log" help:"What the cameras logged, one read a line, in the order of time; - is standard input."`
+	Job       string   `arg:"" help:"The folder that the package was opened in, or its file line.qjl alone." file:"in"`
+	Log       []string `arg:"" name:"log" help:"What the cameras logged, one read a line, in the order of time; - is standard input." file:"in,self"`
 	Column    string   `placeholder:"NAME|N" help:"The logs are tables with commas: the read stands in this column, by its name in the first line, or by its number from 1 where the first line is a read too."`
 	Separator string   `default:"," placeholder:"CHAR" help:"What stands between the columns (${default}); tab is a word for the tabulator."`
 	NoRead    string   `default:"NOREAD" placeholder:"TEXT" help:"What the camera logs where it saw no code (${default}); an empty line means the same."`

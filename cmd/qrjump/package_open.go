@@ -18,8 +18,8 @@ import (
 // packageReader says by what a package is opened and believed.
 type packageReader struct {
 	passphraseFlags
-	Identity string `short:"i" placeholder:"FILE" help:"The private key: a file of age-keygen, or an SSH key without a passphrase. Without it a package of a passphrase is meant."`
-	Signer   string `required:"" placeholder:"FILE" help:"Whose signature is believed: a file with the line that qrjump package signer prints, which came another way than the package."`
+	Identity string `short:"i" placeholder:"FILE" help:"The private key: a file of age-keygen, or an SSH key without a passphrase. Without it a package of a passphrase is meant." file:"in"`
+	Signer   string `required:"" placeholder:"FILE" help:"Whose signature is believed: a file with the line that qrjump package signer prints, which came another way than the package." file:"in"`
 }
 
 // signers reads --signer.
@@ -107,7 +107,7 @@ func aboutFile(err error) error {
 type packageOpen struct {
 	outputFlags
 	packageReader
-	File string `arg:"" help:"The package."`
+	File string `arg:"" help:"The package." file:"in"`
 	Out  string `required:"" placeholder:"DIR" help:"A new folder for its files, for their owner only."`
 }
 
@@ -156,7 +156,7 @@ func printManifest(w io.Writer, m parcel.Manifest) {
 type packageVerify struct {
 	outputFlags
 	packageReader
-	File string `arg:"" help:"The package, or a folder that one was opened in."`
+	File string `arg:"" help:"The package, or a folder that one was opened in." file:"in"`
 }
 
 // Run checks a package, or what became of one.

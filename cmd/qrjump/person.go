@@ -59,7 +59,7 @@ type personAdd struct {
 	Name         string   `arg:"" help:"The name."`
 	Role         string   `required:"" placeholder:"ROLE" help:"viewer, marketer (codes, statistics), rules, operator or admin."`
 	Account      []string `placeholder:"APPID" help:"Only for this account; repeat it for more."`
-	Password     string   `env:"QRJUMP_PERSON_PASSWORD" placeholder:"PASSWORD" help:"12 characters or more; - reads it from standard input."`
+	Password     string   `env:"QRJUMP_PERSON_PASSWORD" placeholder:"PASSWORD" help:"12 characters or more; - reads it from standard input." file:"in,self"`
 	SecondFactor bool     `help:"Also make a second factor, for an authenticator app."`
 }
 
@@ -104,7 +104,7 @@ type personChange struct {
 	Role         *string  `placeholder:"ROLE" help:"viewer, marketer, rules, operator or admin."`
 	Account      []string `placeholder:"APPID" help:"Only for this account; repeat it for more."`
 	AllAccounts  bool     `help:"For all accounts."`
-	Password     *string  `placeholder:"PASSWORD" help:"12 characters or more; - reads it from standard input."`
+	Password     *string  `placeholder:"PASSWORD" help:"12 characters or more; - reads it from standard input." file:"in,self"`
 	SecondFactor *string  `placeholder:"new|off" help:"Make a new second factor, or take it away."`
 }
 

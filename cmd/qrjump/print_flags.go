@@ -29,7 +29,7 @@ type lookFlags struct {
 // printFlags say how a symbol is printed on this machine.
 type printFlags struct {
 	lookFlags
-	Font string `placeholder:"FILE" help:"A TrueType or OpenType font for the lines, for instance one with Chinese; without it Go Mono."`
+	Font string `placeholder:"FILE" help:"A TrueType or OpenType font for the lines, for instance one with Chinese; without it Go Mono." file:"in"`
 }
 
 // pageFlags say how labels stand on pages.

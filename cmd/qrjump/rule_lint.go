@@ -17,7 +17,7 @@ type ruleLint struct {
 	member
 	adminFlags
 	languageFlags
-	File        string   `arg:"" optional:"" help:"A file of rules, as rule plan reads it; a rule that does not say whether it is published is taken as published. Without it the rules of the account on the server."`
+	File        string   `arg:"" optional:"" help:"A file of rules, as rule plan reads it; a rule that does not say whether it is published is taken as published. Without it the rules of the account on the server." file:"in"`
 	AllAccounts bool     `help:"The rules of all accounts on the server, by the operator's token: also where one owner's rules meet another's."`
 	Ignore      []string `placeholder:"KIND" help:"Do not look for this kind: also_catches, hides_published, others_open, others_take, shadowed, redundant, no_final_slash, test_link or duplicate; repeat it, or put commas between."`
 }

@@ -15,7 +15,7 @@ import (
 // planFlags are what plan and apply share.
 type planFlags struct {
 	member
-	File   string `arg:"" help:"YAML file with a list of rules: prefix, path, occupy, open_version, test_links, published; appid for a service account. Also what rule list --json and rule export write: of that the rules of --appid."`
+	File   string `arg:"" help:"YAML file with a list of rules: prefix, path, occupy, open_version, test_links, published; appid for a service account. Also what rule list --json and rule export write: of that the rules of --appid." file:"in"`
 	Prune  bool   `help:"Delete the account's rules that are not in the file."`
 	Target string `placeholder:"APPID" help:"Of a service account: look only at rules that open this Mini Program."`
 	All    bool   `help:"Show every step, however many there are."`

@@ -17,12 +17,12 @@ type scanCommand struct {
 	serverFlags
 	ScanServer      string `env:"QRJUMP_SCAN_SERVER" placeholder:"URL" help:"Address of the scan API, where it has a listener of its own (serve --scan-listen) and --data is not at hand."`
 	Key             string `env:"QRJUMP_KEY" placeholder:"SCANKEY" help:"The app's scan key; a server with --dev wants none."`
-	Link            string `arg:"" help:"What the camera read; - reads one a line from standard input and prints one JSON answer a line."`
+	Link            string `arg:"" help:"What the camera read; - reads one a line from standard input and prints one JSON answer a line." file:"in,self"`
 	User            string `placeholder:"USER" help:"Who scans; without it nobody in particular, who has no test links."`
 	Source          string `enum:"scan,press,album" default:"scan" placeholder:"scan|press|album" help:"How it was read (${default})."`
 	Explain         bool   `help:"Say why: every rule nearby and what it had to do with it. Records nothing."`
 	AssumePublished bool   `help:"Explain as if every rule were published."`
-	Snapshot        string `placeholder:"FILE" help:"Ask this file, which a server keeps as rules.snapshot in its data folder, instead of a server."`
+	Snapshot        string `placeholder:"FILE" help:"Ask this file, which a server keeps as rules.snapshot in its data folder, instead of a server." file:"in"`
 	At              string `placeholder:"TIME" help:"Say what it opened at a past moment, and who changed it since (operator): 2026-01-31T15:04:05Z."`
 	adminFlags
 	languageFlags

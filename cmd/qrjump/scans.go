@@ -22,7 +22,7 @@ type scansCommand struct {
 	Every  time.Duration `default:"1s" hidden:""`
 	CSV    bool          `name:"csv" help:"Print CSV, for spreadsheets."`
 	Format string        `enum:"csv,parquet," default:"" placeholder:"csv|parquet" help:"Write a file that the server makes of all scans, or of those that the flags below want: csv, or parquet for DuckDB, pandas and their like."`
-	Out    string        `placeholder:"FILE" help:"The file of --format; without it standard output."`
+	Out    string        `placeholder:"FILE" help:"The file of --format; without it standard output." file:"out"`
 
 	Since     time.Duration `placeholder:"TIME" xor:"from" help:"Only scans of the last 90m, 24h and so on, by this machine's clock."`
 	From      string        `placeholder:"TIME" xor:"from" help:"No earlier scans: 2026-01-31T15:00:00+08:00, or a day in the server's zone."`

@@ -24,19 +24,19 @@ type serveCommand struct {
 	Listen       string   `env:"QRJUMP_LISTEN" default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address of everything; port 0 picks one (${default})."`
 	ScanListen   string   `env:"QRJUMP_SCAN_LISTEN" placeholder:"ADDR" help:"Address of its own for the scan API."`
 	AdminListen  string   `env:"QRJUMP_ADMIN_LISTEN" placeholder:"ADDR" help:"Address of its own for the admin API and metrics."`
-	Seed         string   `env:"QRJUMP_SEED" placeholder:"FILE" help:"YAML file with accounts, rules and settings; each content is applied once."`
+	Seed         string   `env:"QRJUMP_SEED" placeholder:"FILE" help:"YAML file with accounts, rules and settings; each content is applied once." file:"in"`
 	Dev          bool     `env:"QRJUMP_DEV" help:"Demo accounts, emulator controls, private hosts in rules, no credentials for the scan and admin APIs."`
 	DevPublic    bool     `env:"QRJUMP_DEV_PUBLIC" help:"Allow --dev and --emulator where strangers can reach the server."`
 	DevHost      []string `env:"QRJUMP_DEV_HOST" placeholder:"NAME" help:"With --dev, a name under which the server is called, beside this machine's own; repeat it for more."`
 	Emulator     bool     `env:"QRJUMP_EMULATOR" help:"Emulator controls without the rest of --dev."`
 	Strict       bool     `env:"QRJUMP_STRICT" help:"Refuse what the platform is known or inferred to refuse, instead of letting it pass; the settings strict and behaviours say otherwise."`
-	TLSCert      string   `name:"tls-cert" env:"QRJUMP_TLS_CERT" placeholder:"FILE" help:"Certificate of every listener, PEM, with those between it and the authority; read again when it changes."`
-	TLSKey       string   `name:"tls-key" env:"QRJUMP_TLS_KEY" placeholder:"FILE" help:"Its private key."`
+	TLSCert      string   `name:"tls-cert" env:"QRJUMP_TLS_CERT" placeholder:"FILE" help:"Certificate of every listener, PEM, with those between it and the authority; read again when it changes." file:"in"`
+	TLSKey       string   `name:"tls-key" env:"QRJUMP_TLS_KEY" placeholder:"FILE" help:"Its private key." file:"in"`
 	TLSDev       bool     `name:"tls-dev" env:"QRJUMP_TLS_DEV" help:"TLS by a local authority in DIR/tls, for api., api2., sh.api., sz.api., hk.api., mp. and open.weixin.qq.com and localhost: for SDKs with a fixed address."`
 	TrustedProxy []string `env:"QRJUMP_TRUSTED_PROXY" placeholder:"CIDR" help:"Range of proxies whose X-Forwarded-For is believed; repeat it for more."`
 	CodePrefix   string   `env:"QRJUMP_CODE_PREFIX" placeholder:"TEXT" help:"Stands before every new code text, for example C.EXAMPLE/; without it no codes are given out, except with --dev."`
 	CodeFloor    uint64   `env:"QRJUMP_CODE_FLOOR" default:"0" placeholder:"N" help:"New codes' counters are not below this: for a server restored from an old backup."`
-	Regions      string   `env:"QRJUMP_REGIONS" placeholder:"FILE" help:"A file in the MaxMind DB format that says where an address is: scans are counted by region."`
+	Regions      string   `env:"QRJUMP_REGIONS" placeholder:"FILE" help:"A file in the MaxMind DB format that says where an address is: scans are counted by region." file:"in"`
 	AdminToken   string   `env:"QRJUMP_ADMIN_TOKEN" placeholder:"TOKEN" help:"Token of the admin API, instead of the one in DIR/admin-token."`
 	OIDCIssuer   string   `name:"oidc-issuer" env:"QRJUMP_OIDC_ISSUER" placeholder:"URL" help:"People may sign in to the console at this OpenID Connect provider."`
 	OIDCClient   string   `name:"oidc-client-id" env:"QRJUMP_OIDC_CLIENT_ID" placeholder:"ID" help:"This server's client there; its redirect address is CONSOLE/login/callback."`
@@ -45,7 +45,7 @@ type serveCommand struct {
 	// No default: with --dev and --emulator there is no delay.
 	ShutdownDelay *time.Duration `env:"QRJUMP_SHUTDOWN_DELAY" placeholder:"TIME" help:"How long /readyz answers 503 after SIGTERM before connections are refused: longer than a load balancer takes to notice (3s; 0s with --dev and --emulator)."`
 	LogFormat     string         `env:"QRJUMP_LOG_FORMAT" default:"text" enum:"text,json" placeholder:"text|json" help:"Form of the log on standard error (${default})."`
-	Config        string         `env:"QRJUMP_CONFIG" placeholder:"FILE" help:"YAML file with the names of these flags as keys."`
+	Config        string         `env:"QRJUMP_CONFIG" placeholder:"FILE" help:"YAML file with the names of these flags as keys." file:"in"`
 }
 
 // Run serves until a signal comes.

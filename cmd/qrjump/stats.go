@@ -8,15 +8,31 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/client"
 )
 
-// statsTime is which scans are meant.
+// statsTime is which scans are meant. A day is one of the server's zone; with --utc, of UTC.
 type statsTime struct {
 	From string `placeholder:"TIME" help:"A day such as 2026-01-31, or a time such as 2026-01-31T15:00:00+08:00; without it, 30 days before --to."`
 	To   string `placeholder:"TIME" help:"The same; a day belongs to it. Without it, now."`
+}
+
+// bounds are from and to as the server reads them.
+func (t statsTime) bounds(utc bool) (from, to string) {
+	if !utc {
+		return t.From, t.To
+	}
+	begin := func(text string, lasts int) string {
+		day, err := time.Parse(time.DateOnly, text)
+		if err != nil {
+			return text // the server says what is wrong with it
+		}
+		return day.AddDate(0, 0, lasts).Format(time.RFC3339)
+	}
+	return begin(t.From, 0), begin(t.To, 1)
 }
 
 type statsShow struct {
@@ -45,7 +61,8 @@ func (c *statsShow) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	found, err := operator.Statistics(s.ctx, client.StatisticsQuery{From: c.From, To: c.To, By: c.By, Group: c.Group, Count: c.Count,
+	from, to := c.bounds(c.UTC)
+	found, err := operator.Statistics(s.ctx, client.StatisticsQuery{From: from, To: to, By: c.By, Group: c.Group, Count: c.Count,
 		Filter: c.Filter, Limit: c.Limit, Wait: true})
 	if err != nil {
 		return fmt.Errorf("stats: %w", err)
@@ -56,17 +73,26 @@ func (c *statsShow) Run(s *session) error {
 	return c.print(s, found, func(w io.Writer) { c.table(w, found) })
 }
 
+// in is a moment in the zone that answers are printed in: the server's, whose days are counted, or UTC.
+func (c *statsShow) in(at time.Time) time.Time {
+	if c.UTC {
+		return at.UTC()
+	}
+	return at
+}
+
 // cells are what a row shows before its number.
 func (c *statsShow) cells(r client.StatisticsRow) (cells []string) {
 	if r.At != nil {
+		at := c.in(*r.At)
 		form := "2006-01-02"
-		switch c.By {
-		case "hour":
+		switch {
+		case c.By == "hour" || at.Hour() != 0: // with --utc, where days of the server begin at another hour
 			form = "2006-01-02 15:04"
-		case "month":
+		case c.By == "month":
 			form = "2006-01"
 		}
-		cells = append(cells, r.At.Format(form))
+		cells = append(cells, at.Format(form))
 	}
 	if c.Group != "" {
 		cells = append(cells, r.Value)
@@ -114,8 +140,12 @@ func (c *statsShow) csv(w io.Writer, found client.Statistics) error {
 
 // table prints the rows with a bar each.
 func (c *statsShow) table(w io.Writer, found client.Statistics) {
-	zone := found.From.Format("-07:00")
-	fmt.Fprintf(w, "%s to %s (%s)\n\n", found.From.Format("2006-01-02 15:04"), found.To.Format("2006-01-02 15:04"), zone)
+	from, to := c.in(found.From), c.in(found.To)
+	fmt.Fprintf(w, "%s to %s (%s)\n", from.Format("2006-01-02 15:04"), to.Format("2006-01-02 15:04"), from.Format("-07:00"))
+	if _, off := found.From.Zone(); c.UTC && off != 0 && c.By != "" && c.By != "hour" {
+		fmt.Fprintf(w, "each %s is one of the server's zone (%s, setting utc_offset_hours)\n", c.By, found.From.Format("-07:00"))
+	}
+	fmt.Fprintln(w)
 	if len(found.Rows) == 0 {
 		fmt.Fprintln(w, "no scans")
 	} else {
@@ -142,7 +172,7 @@ func (c *statsShow) table(w io.Writer, found client.Statistics) {
 	}
 	if at := found.Counted.At; at != nil {
 		fmt.Fprintf(w, "\ncounted: %s scans up to %s\n", grouped(found.Counted.Scans),
-			at.In(found.From.Location()).Format("2006-01-02 15:04:05"))
+			at.In(from.Location()).Format("2006-01-02 15:04:05"))
 	}
 }
 
@@ -195,7 +225,8 @@ func (c *statsMisses) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	list, err := operator.Misses(s.ctx, c.From, c.To, c.Limit)
+	from, to := c.bounds(c.UTC)
+	list, err := operator.Misses(s.ctx, from, to, c.Limit)
 	if err != nil {
 		return fmt.Errorf("stats misses: %w", err)
 	}

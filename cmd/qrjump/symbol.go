@@ -19,7 +19,7 @@ import (
 type symbolFlags struct {
 	printFlags
 	Format string `enum:"svg,png,pdf,zpl,epl" default:"svg" placeholder:"svg|png|pdf|zpl|epl" help:"Format (${default}); png has one bit a dot, zpl and epl are for label printers."`
-	Out    string `required:"" placeholder:"FILE" help:"The file; one of this name is replaced. - is standard output."`
+	Out    string `required:"" placeholder:"FILE" help:"The file; one of this name is replaced. - is standard output." file:"out,self"`
 }
 
 // drawnSymbol is what was drawn, for programs.
@@ -134,9 +134,13 @@ var likeCodes = regexp.MustCompile(`^\s*(?:([0-9]{1,18})\s*[:：]|([0-9]{9,18})\
 func (c *symbolCommand) notOneCode() error {
 	m := likeCodes.FindStringSubmatch(c.What)
 	switch {
-	case m == nil && c.KeyFile != "":
-		return misused("--key-file opens a code of a batch, and %q names none: want BATCH:INDEX, as in 500000001:0; to draw the text as it is, "+
-			"leave --key-file away", c.What)
+	case m == nil && (c.KeyFile != "" || c.Key != ""):
+		key := "--key-file"
+		if c.KeyFile == "" {
+			key = "a package key (--key, QRJUMP_PACKAGE_KEY)"
+		}
+		return misused("%s opens a code of a batch, and %q names none: want BATCH:INDEX, as in 500000001:0; to draw the text as it is, "+
+			"leave it away", key, c.What)
 	case m == nil:
 		return nil
 	}

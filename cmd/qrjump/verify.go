@@ -20,7 +20,7 @@ type verifyCommand struct {
 	Name         string `placeholder:"FILE" help:"The file's name; without it and --content the server says both for --appid."`
 	Content      string `placeholder:"TEXT" help:"What the file must hold; the URL is then that of the file, unless --name says its name."`
 	AllowPrivate bool   `help:"Go to private addresses, ports other than 80 and 443, and hosts without a dot too; the platform does not."`
-	HostCAFile   string `name:"host-ca-file" placeholder:"FILE" help:"The authority of the host's certificate, PEM, beside those that this machine trusts."`
+	HostCAFile   string `name:"host-ca-file" placeholder:"FILE" help:"The authority of the host's certificate, PEM, beside those that this machine trusts." file:"in"`
 }
 
 // Run fetches the file by the rules of the server's own fetch, and judges it as

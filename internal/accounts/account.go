@@ -201,6 +201,9 @@ func (a Account) Validate() error {
 	if err := a.validPages(); err != nil {
 		return err
 	}
+	if err := a.validOptions(); err != nil {
+		return err
+	}
 	return ValidCallback(a.MessageURL)
 }
 

@@ -202,7 +202,10 @@ func (d *Directory) merged(r Registration, old Account, existed, component bool)
 	case old.Kind != a.Kind:
 		return a, invalidf("account %s is a %s: its kind cannot change", a.AppID, old.Kind)
 	default:
-		a.Confirm, a.CreatedAt, a.Options = old.Confirm, old.CreatedAt, old.Options
+		a.Confirm, a.CreatedAt = old.Confirm, old.CreatedAt
+		if a.Options == nil { // not said: what platforms set stays
+			a.Options = old.Options
+		}
 		a.SecretHash, a.MarketcodeKey = old.SecretHash, old.MarketcodeKey
 	}
 	if a.SecretHash, err = d.newSecret("account", a.AppID, r.Secret, a.SecretHash); err != nil {

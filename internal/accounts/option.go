@@ -2,7 +2,9 @@ package accounts
 
 import (
 	"context"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
@@ -13,6 +15,20 @@ var optionValues = map[string][]string{
 	"location_report":  {"0", "1", "2"},
 	"voice_recognize":  {"0", "1"},
 	"customer_service": {"0", "1"},
+}
+
+// validOptions says which option cannot be one.
+func (a Account) validOptions() error {
+	for _, name := range slices.Sorted(maps.Keys(a.Options)) {
+		switch allowed := optionValues[name]; {
+		case allowed == nil:
+			return invalidf("account %s: options has %.40q: want %s", a.AppID, name,
+				strings.Join(slices.Sorted(maps.Keys(optionValues)), ", "))
+		case !slices.Contains(allowed, a.Options[name]):
+			return invalidf("account %s: options: %s is %.40q: want %s", a.AppID, name, a.Options[name], strings.Join(allowed, ", "))
+		}
+	}
+	return nil
 }
 
 // Option is how an account is set for the platforms that it authorised. 40097 for an

@@ -14,6 +14,17 @@ func (d *Directory) PutComponent(ctx context.Context, c Component, secret, messa
 	if err := d.CheckComponent(c, secret, aesKey); err != nil {
 		return err
 	}
+	return d.putComponent(ctx, c, nil, secret, messageToken, aesKey)
+}
+
+// ChangeComponent is PutComponent of what change makes of a platform as it is, in one transaction. Its grants stay; one
+// that is not there yet has its AppID alone.
+func (d *Directory) ChangeComponent(ctx context.Context, appid string, change func(*Component), secret, messageToken, aesKey string) error {
+	return d.putComponent(ctx, Component{AppID: appid}, change, secret, messageToken, aesKey)
+}
+
+// putComponent stores c, or, where change is given, what that makes of the platform as it is.
+func (d *Directory) putComponent(ctx context.Context, c Component, change func(*Component), secret, messageToken, aesKey string) error {
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		before, err := grantedTo(ctx, tx, c)
 		if err != nil {
@@ -39,8 +50,15 @@ func (d *Directory) PutComponent(ctx context.Context, c Component, secret, messa
 		} else if !errors.Is(err, ErrNoAccount) {
 			return err
 		}
-		sealed, now := c, d.Now()
 		old, err := tx.ComponentAlone(ctx, c.AppID)
+		sealed, now := c, d.Now()
+		if change != nil && (err == nil || errors.Is(err, ErrNoComponent)) {
+			sealed.EventURL, sealed.IPAllowlist, sealed.RedirectHosts = old.EventURL, old.IPAllowlist, old.RedirectHosts
+			change(&sealed)
+			if wrong := d.CheckComponent(sealed, secret, aesKey); wrong != nil {
+				return wrong
+			}
+		}
 		switch {
 		case errors.Is(err, ErrNoComponent):
 			if aesKey == "" {

@@ -34,6 +34,7 @@ type accountInput struct {
 	MessageURL    string                   `json:"message_url,omitempty"`
 	URLScheme     string                   `json:"url_scheme,omitempty" doc:"the button on the page of a link opens this address: an app's scheme, with {appid}, {path} and {query}"`
 	Pages         []string                 `json:"pages,omitempty" doc:"of a Mini Program, as pages/index/index: a rule or an activation that opens another one is a deviation, and strict refuses it; none: nobody looks"`
+	Options       map[string]string        `json:"options,omitempty" doc:"what platforms set by api_set_authorizer_option: location_report, voice_recognize, customer_service; left out: the stored ones stay"`
 	IPAllowlist   []string                 `json:"ip_allowlist,omitempty"`
 	SecretFrozen  bool                     `json:"secret_frozen,omitempty"`
 }
@@ -42,7 +43,7 @@ func (in accountInput) registration(appid string) accounts.Registration {
 	return accounts.Registration{Secret: in.Secret, MarketcodeKey: in.MarketcodeKey, Linked: in.Linked, Account: accounts.Account{
 		AppID: appid, Kind: in.Kind, Name: in.Name, Subject: in.Subject, Certified: in.Certified, Versions: in.Versions,
 		JumpOpen: in.JumpOpen == nil || *in.JumpOpen, Members: in.Members, Features: in.Features, MessageURL: in.MessageURL,
-		URLScheme: in.URLScheme, Pages: in.Pages, IPAllowlist: in.IPAllowlist, SecretFrozen: in.SecretFrozen}}
+		URLScheme: in.URLScheme, Pages: in.Pages, Options: in.Options, IPAllowlist: in.IPAllowlist, SecretFrozen: in.SecretFrozen}}
 }
 
 // AppIDPath is exported because huma sees no embedded field that is not; so are
@@ -62,7 +63,7 @@ func (a *Admin) showAccount(ctx context.Context, one accounts.Account) (client.A
 		Certified: one.Certified,
 		Versions:  words[string](one.Versions), JumpOpen: one.JumpOpen, Features: words[string](one.Features), Members: members,
 		MessageURL: one.MessageURL, URLScheme: one.URLScheme, IPAllowlist: words[string](one.IPAllowlist), Linked: linked,
-		Pages:        words[string](one.Pages),
+		Pages: words[string](one.Pages), Options: one.Options,
 		SecretFrozen: one.SecretFrozen, CreatedAt: one.CreatedAt, ConfirmFile: client.ConfirmFile(one.Confirm)}
 	shown.Revised = revisionOf(shown, one.SecretHash, one.MarketcodeKey)
 	return shown, err

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/qrjump/qrjump/client"
@@ -61,11 +60,7 @@ func (a *Admin) acknowledgeAlarm(ctx context.Context, in *struct {
 		Actor string `json:"actor,omitempty" maxLength:"128" doc:"who; left out: admin"`
 	}
 }) (alarm, error) {
-	actor := cmp.Or(in.Body.Actor, "admin")
-	found, err := a.Scans.Acknowledge(ctx, in.ID, actor)
-	if err == nil {
-		err = a.History.Note(ctx, "alarm", strconv.FormatInt(in.ID, 10), "acknowledge", map[string]string{"actor": actor})
-	}
+	found, err := a.Scans.Acknowledge(ctx, in.ID, cmp.Or(in.Body.Actor, "admin"))
 	return showAlarm(found), err
 }
 
@@ -90,13 +85,18 @@ func (a *Admin) getBatchAlarm(ctx context.Context, in *BatchPath) (client.BatchA
 	if err != nil {
 		return client.BatchAlarm{}, err
 	}
+	shown := client.BatchAlarm{ApplicationID: in.ID, Threshold: threshold.Score, Off: threshold.Score == stats.NoAlarm, Own: threshold.Own}
+	chosen := shown
+	if !chosen.Own { // what the whole server has is no choice for the application
+		chosen = client.BatchAlarm{ApplicationID: in.ID}
+	}
+	shown.Revised = revisionOf(chosen)
 	standing, err := a.Scans.Alarmed(ctx, in.ID, codes.Range{From: 0, To: b.Count - 1})
-	return client.BatchAlarm{ApplicationID: in.ID, Threshold: threshold.Score, Off: threshold.Score == stats.NoAlarm, Own: threshold.Own,
-		Standing: int64(len(standing))}, err
+	shown.Standing = int64(len(standing))
+	return shown, err
 }
 
-// ThresholdPath names the batch of a threshold. It is no BatchPath, which would have the call
-// take If-Match: a batch's revision says nothing of its threshold, of which the last one chosen counts.
+// ThresholdPath names the batch of a threshold, which has a revision of its own: that of the batch says nothing of it.
 type ThresholdPath struct {
 	ID int64 `path:"application_id" minimum:"1"`
 }

@@ -14,14 +14,15 @@ type CallSearch struct {
 	Path    string `query:"path" maxLength:"256" doc:"only calls of this endpoint"`
 	ErrCode int    `query:"errcode" doc:"only calls that were answered with this number; left out or 0: with any"`
 	Before  int64  `query:"before" minimum:"0" doc:"go on with older ones: the next of another answer"`
+	After   int64  `query:"after" minimum:"0" doc:"only those that came later: the newest of another answer"`
 }
 
 func (s CallSearch) search() calls.Search {
-	return calls.Search{Account: s.Account, Path: s.Path, ErrCode: s.ErrCode, Before: s.Before}
+	return calls.Search{Account: s.Account, Path: s.Path, ErrCode: s.ErrCode, Before: s.Before, After: s.After}
 }
 
 func showSearched(s calls.Searched) client.Searched {
-	shown := client.Searched{Looked: s.Calls, Next: s.Next}
+	shown := client.Searched{Looked: s.Calls, Next: s.Next, Newest: s.Newest}
 	if s.Calls > 0 {
 		shown.Since, shown.Until = &s.Since, &s.Until
 	}

@@ -38,6 +38,7 @@ const (
 	webhookThing    = "webhook"
 	personThing     = "person"
 	settingThing    = "setting"
+	thresholdThing  = "threshold"
 )
 
 // Thing implements operations.Changing, like those below: whoever embeds one of these
@@ -56,6 +57,10 @@ func (p ComponentPath) Thing() operations.Thing {
 
 func (p BatchPath) Thing() operations.Thing {
 	return operations.Thing{Kind: batchThing, Key: strconv.FormatInt(p.ID, 10)}
+}
+
+func (p ThresholdPath) Thing() operations.Thing {
+	return operations.Thing{Kind: thresholdThing, Key: strconv.FormatInt(p.ID, 10)}
 }
 
 func (p WebhookPath) Thing() operations.Thing {
@@ -195,6 +200,8 @@ func touching(t operations.Thing) []history.Name {
 		return []history.Name{{Kind: "account", Key: t.Key}, {Kind: "link"}, {Kind: "reset"}}
 	case settingThing:
 		return []history.Name{{Kind: "meta", Key: "settings"}, {Kind: "reset"}}
+	case thresholdThing:
+		return []history.Name{{Kind: "alarm", Key: "application " + t.Key}, {Kind: "reset"}}
 	case ruleThing:
 		link, _ := rules.ParseLink(t.Key)
 		return []history.Name{{Kind: "rule", Key: link.Key}, {Kind: "reset"}}
@@ -219,6 +226,9 @@ func (a *Admin) current(ctx context.Context, t operations.Thing) (shown any, tag
 	case batchThing:
 		id, _ := strconv.ParseInt(t.Key, 10, 64) // it is an id of an input
 		shown, err = a.getBatch(ctx, &BatchPath{id})
+	case thresholdThing:
+		id, _ := strconv.ParseInt(t.Key, 10, 64) // likewise
+		shown, err = a.getBatchAlarm(ctx, &BatchPath{id})
 	case webhookThing:
 		list, failed := a.Webhooks.List(ctx)
 		shown, err = pick(list, showWebhook, func(w webhooks.Webhook) bool { return strconv.FormatInt(w.ID, 10) == t.Key }), failed
@@ -346,6 +356,8 @@ func nameOf(t operations.Thing) string {
 		return "setting " + strings.Join(t.Parts, ", ")
 	case appearanceThing:
 		return "the appearance of account " + t.Key
+	case thresholdThing:
+		return "the alarm of application " + t.Key
 	}
 	return fmt.Sprintf("%s %.200s", t.Kind, t.Key)
 }

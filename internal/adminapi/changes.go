@@ -2,9 +2,12 @@ package adminapi
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/history"
+	"github.com/qrjump/qrjump/internal/spelling"
 )
 
 type changeList struct {
@@ -22,6 +25,10 @@ func (a *Admin) listChanges(ctx context.Context, in *struct {
 }) (changeList, error) {
 	if in.Key != "" && in.Kind == "" {
 		return changeList{}, refused("key: say of what kind, for example kind=rule")
+	}
+	if in.Kind != "" && !slices.Contains(history.Kinds, in.Kind) {
+		return changeList{}, refused("kind: there is no %q%s; the kinds are %s", in.Kind, spelling.DidYouMean(in.Kind, history.Kinds...),
+			strings.Join(history.Kinds, ", "))
 	}
 	list, err := a.History.Entries(ctx, history.Query{After: in.After, Before: in.Before, Newest: in.Newest, Kind: in.Kind, Key: in.Key,
 		Actor: in.Actor, Limit: in.Limit})

@@ -2,7 +2,6 @@ package adminapi
 
 import (
 	"context"
-	"errors"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/accounts"
@@ -57,22 +56,19 @@ func (a *Admin) putComponent(ctx context.Context, in *struct {
 	Body client.ComponentPut
 }) (client.Component, error) {
 	b := in.Body
-	one, err := a.Accounts.GetComponent(ctx, in.Component)
-	if err != nil && !errors.Is(err, accounts.ErrNoComponent) {
-		return client.Component{}, err
-	}
-	one = accounts.Component{AppID: in.Component, EventURL: one.EventURL, IPAllowlist: one.IPAllowlist, RedirectHosts: one.RedirectHosts}
-	if b.EventURL != nil {
-		one.EventURL = *b.EventURL
-	}
-	// An empty list is said, an absent one is not.
-	if b.IPAllowlist != nil {
-		one.IPAllowlist = *b.IPAllowlist
-	}
-	if b.RedirectHosts != nil {
-		one.RedirectHosts = *b.RedirectHosts
-	}
-	if err := a.Accounts.PutComponent(ctx, one, b.Secret, b.MessageToken, b.EncodingAESKey); err != nil {
+	err := a.Accounts.ChangeComponent(ctx, in.Component, func(one *accounts.Component) {
+		if b.EventURL != nil {
+			one.EventURL = *b.EventURL
+		}
+		// An empty list is said, an absent one is not.
+		if b.IPAllowlist != nil {
+			one.IPAllowlist = *b.IPAllowlist
+		}
+		if b.RedirectHosts != nil {
+			one.RedirectHosts = *b.RedirectHosts
+		}
+	}, b.Secret, b.MessageToken, b.EncodingAESKey)
+	if err != nil {
 		return client.Component{}, err
 	}
 	return a.getComponent(ctx, &in.ComponentPath)

@@ -264,3 +264,39 @@ func TestAccountsAsLines(t *testing.T) {
 		t.Errorf("another type: %d", a.Status)
 	}
 }
+
+// Issue 28, 6: what platforms set of an account stood in no seed and in no export, so that it was lost on the way to another
+// server.
+func TestOptionsOfAnAccountAreInSeedsAndLines(t *testing.T) {
+	t.Parallel()
+	one := servertest.Start(t, servertest.Options{Seed: `
+accounts:
+  - {appid: heard, kind: mini_program, secret: the-secret-of-heard, options: {voice_recognize: "1", location_report: "2"}}
+  - {appid: plain, kind: mini_program, secret: the-secret-of-plain}
+`})
+	const said = `"options":{"location_report":"2","voice_recognize":"1"}`
+	lines := one.Admin("GET", "/export/accounts", "").Body
+	if strings.Count(lines, `"options"`) != 1 || !strings.Contains(lines, said) {
+		t.Fatalf("the lines: %s", lines)
+	}
+	two := servertest.Start(t, servertest.Options{Seed: "accounts: []\n"})
+	bring(two, "accounts", lines)
+	for at, s := range map[string]*servertest.Server{"seeded": one, "brought": two} {
+		if got := s.Admin("GET", "/accounts/heard", "").Body; !strings.Contains(got, said) {
+			t.Errorf("%s: %s", at, got)
+		}
+	}
+	// What a line does not say stays; what no option can be is named, and nothing is loaded.
+	bring(two, "accounts", `{"appid":"heard","kind":"mini_program","name":"Heard"}`+"\n")
+	if got := two.Admin("GET", "/accounts/heard", "").Body; !strings.Contains(got, said) || !strings.Contains(got, `"name":"Heard"`) {
+		t.Errorf("after a line without options: %s", got)
+	}
+	for option, want := range map[string]string{
+		`"voice":"1"`: `options has \"voice\"`, `"voice_recognize":"7"`: `voice_recognize is \"7\"`,
+	} {
+		a := bring(two, "accounts", `{"appid":"heard","kind":"mini_program","options":{`+option+`}}`+"\n")
+		if a.Status != 422 || !strings.Contains(a.Body, want) {
+			t.Errorf("%s: %d %s", option, a.Status, a.Body)
+		}
+	}
+}

@@ -369,7 +369,7 @@ func TestACopiedCodeRaisesOneAlarm(t *testing.T) {
 	}
 	says("POST", "/codes/lookup", lookup, `"alarms":[{"id":1,"kind":"copied_code"`)
 	says("GET", at+"/runs", "", `"alarmed":[2]`)
-	says("GET", at+"/alarm", "", `"threshold":100,"off":false,"own":false,"standing":1}`)
+	says("GET", at+"/alarm", "", `"threshold":100,"off":false,"own":false,"standing":1,"revision":"`)
 	says("GET", at+"/alarm/replay?threshold=500", "", `"alarms":0,"raised":1,"dismissed":0,`)
 	says("PUT", at+"/alarm", `{"threshold":5,"off":true}`, "choose one")
 	says("PUT", at+"/alarm", `{"off":true}`, `"off":true,"own":true`)

@@ -18,6 +18,7 @@ type Search struct {
 	ErrCode       int    // 0 = any
 	Failed        bool   // only calls that were answered with another number than 0
 	Before        int64  // only calls with a smaller number; 0 = from the newest on
+	After         int64  // only calls with a greater number
 }
 
 // Searched is what was looked at for an answer.
@@ -26,6 +27,9 @@ type Searched struct {
 	Since time.Time // the second in which the oldest came; zero where there was none
 	Until time.Time // likewise the newest
 	Next  int64     // the Before by which an answer goes on with older ones; 0 = there are none
+	// Newest is the number of the newest that was looked at, the After of later ones; 0 = there was none. Numbers are given
+	// in the order of commits, so none with a smaller number comes later.
+	Newest int64
 }
 
 // An answer looks at so much at most: a search that finds nothing must not read seven
@@ -127,7 +131,10 @@ func (b *Book) search(ctx context.Context, s Search, take func(Call) (more bool)
 				if before != 0 && n >= before {
 					continue
 				}
-				before = n
+				if n <= s.After {
+					return looked, nil
+				}
+				before, looked.Newest = n, max(looked.Newest, n)
 				looked.see(block.Second)
 				if !hint.in(lines[i]) {
 					continue

@@ -204,6 +204,26 @@ func TestARecordingMayBeginInTheMiddle(t *testing.T) {
 	}
 }
 
+// Issue 28, 7: a program that fetched another token while it was recorded was two accounts, of which the second knew nothing
+// of the rules and publishes of the first.
+func TestATokenFromBeforeIsOfTheAccountThatFetchedAnother(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: theTown})
+	before := s.Token(shop)
+	proxy, _, out := record(t, s.URL, s.Clock.Now)
+	c := &caller{t: t, base: proxy, s: s}
+	const rules = "/cgi-bin/wxopen/qrcodejump"
+	c.do("POST", rules+"add?access_token="+before,
+		`{"prefix":"https://tea.example/u/","path":"p","is_edit":0,"permit_sub_rule":2,"open_version":3}`)
+	c.do("POST", rules+"get?access_token="+before, `{"get_type":0}`)
+	after := c.token(shop)
+	c.do("POST", rules+"publish?access_token="+after, `{"prefix":"https://tea.example/u/"}`)
+	c.do("POST", rules+"get?access_token="+after, `{"get_type":0}`)
+	if report := compare(t, out.String()); len(report.Differences) != 0 || len(report.Skipped) != 0 {
+		t.Errorf("%+v\n%s", report, out.String())
+	}
+}
+
 // A recording of an emulator has its clock and its faults, and what was done to an
 // account beside the wire is done again.
 func TestARecordingOfAnEmulatorIsPlayedWithItsClockAndFaults(t *testing.T) {

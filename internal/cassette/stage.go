@@ -91,6 +91,7 @@ func NewStage(lines []Recorded) *Stage {
 	for i := range lines {
 		s.issued(&lines[i])
 	}
+	s.fetchedBefore()
 	for i := range lines {
 		s.learn(&lines[i])
 	}
@@ -218,6 +219,38 @@ func (s *Stage) caller(r *Recorded) *party {
 		return s.parties[n]
 	}
 	return s.stranger(token)
+}
+
+// fetchedBefore gives the tokens from before the recording to the account that fetched another one, where there is one such
+// account: a program that refreshes its token uses the old one no more. One that is used on is somebody else's.
+func (s *Stage) fetchedBefore() {
+	account, fetched := 0, -1
+	last := map[int]int{} // the line that used a token last
+	for i := range s.lines {
+		r := &s.lines[i]
+		if strings.HasPrefix(r.Path, componentPath) {
+			return // a platform has tokens of many accounts
+		}
+		if r.Path == "/cgi-bin/token" || r.Path == "/cgi-bin/stable_token" {
+			if n := whole(r.said("appid")).n; r.worked() && n != 0 {
+				if account != 0 && account != n {
+					return
+				}
+				if account = n; fetched < 0 {
+					fetched = i
+				}
+			}
+			continue
+		}
+		if token := whole(r.query.field("access_token")).n; token != 0 {
+			last[token] = i
+		}
+	}
+	for token, line := range last {
+		if _, known := s.owner[token]; !known && line < fetched {
+			s.owner[token] = account
+		}
+	}
 }
 
 // learn notes what a call shows of accounts, platforms and rules.

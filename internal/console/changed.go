@@ -69,6 +69,7 @@ var versions = []struct{ field, json, label string }{
 	{"code_en", "texts.en.code", "appearance.code"}, {"app_zh", "texts.zh.app", "appearance.app"},
 	{"landing_zh", "texts.zh.landing", "appearance.landing"}, {"code_zh", "texts.zh.code", "appearance.code"},
 	{"url", "url", "hooks.url"}, {"alarms", "alarms", "hooks.alarms.tell"}, {"enabled", "enabled", "rules.state"},
+	{"threshold", "threshold", "batch.alarm.threshold"}, {"off", "off", "batch.alarm.turn.off"},
 	{"role", "role", "people.role"}, {"accounts", "accounts", "people.accounts"}, {"second_factor", "second_factor", "people.factor"},
 }
 
@@ -134,6 +135,13 @@ func (v *visit) typed(form url.Values, field string) (text string, has bool) {
 	case "jump_open":
 		if did := form.Get("did"); did == "jump-on" || did == "jump-off" {
 			return strconv.FormatBool(did == "jump-on"), true
+		}
+	case "threshold", "off":
+		switch form.Get("did") {
+		case "set":
+			has = field == "threshold"
+		case "off", "default":
+			return strconv.FormatBool(form.Get("did") == "off"), field == "off"
 		}
 	case "enabled":
 		if did := form.Get("did"); did == "on" || did == "off" {

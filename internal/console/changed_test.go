@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"fmt"
 	"html"
 	"io/fs"
 	"maps"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
 
@@ -65,9 +67,8 @@ var revisionless = map[string]string{
 	"/console/self":     "the reader's own",
 	"/console/sessions": "the reader's own", "/console/scan": "changes nothing", "/console/codes/picture": "changes nothing",
 	"/console/operate/audit": "changes nothing", "/console/codes": "what is done to codes is added to what was",
-	"{{$.Self}}": "likewise, of alarms",
-	"/console/codes/{{$.Data.Batch.ID}}/alarm#alarm": "a threshold stands beside the batch: the last one chosen counts",
-	"/console/operate/apps":                          "keys never change", "/console/operate/checks": "a word about a host, said whole",
+	"{{$.Self}}":            "likewise, of alarms",
+	"/console/operate/apps": "keys never change", "/console/operate/checks": "a word about a host, said whole",
 	"/console/operate": "a node comes and goes by itself", "/console/operate/bulk": "a file, shown before",
 	"/console/rules/import": "a plan, with its sum",
 	"/console/rules/undo":   "names the change that it undoes", "/console/platforms": "makes one that is not there",
@@ -111,6 +112,34 @@ func TestEveryFormSaysWhatItShows(t *testing.T) {
 			}
 			t.Errorf("%s has a form without a revision: %.300s", name, form)
 		}
+	}
+}
+
+// The form of a batch's alarm, whose threshold has a revision of its own.
+func TestAThresholdThatWasChosenMeanwhileIsShown(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop,
+		Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
+	batch := applied(t, s)
+	v := visit(t, s)
+	v.signIn("", servertest.AdminToken, "")
+	page, alarm := fmt.Sprintf("/console/codes/%d?lang=en", batch), fmt.Sprintf("/batches/%d/alarm", batch)
+	to := fmt.Sprintf("/console/codes/%d/alarm", batch)
+	form := v.get(page).filledIn(t, to+"#alarm", `name="threshold"`)
+	form.Set("did", "set")
+	form.Set("threshold", "180")
+	s.Admin("PUT", alarm, `{"threshold":150}`)
+	p := v.post(to, form)
+	if p.Status != http.StatusPreconditionFailed {
+		t.Fatalf("a form that came too late: %d %s", p.Status, p.Body)
+	}
+	p.wants(t, "<td>150</td>", "<td>180</td>", "Keep mine")
+	if now := s.Admin("GET", alarm, "").Body; !strings.Contains(now, `"threshold":150`) {
+		t.Errorf("it was changed: %s", now)
+	}
+	v.did(to, p.filledIn(t, to, ""))
+	if now := s.Admin("GET", alarm, "").Body; !strings.Contains(now, `"threshold":180`) {
+		t.Errorf("mine was kept, and it is %s", now)
 	}
 }
 

@@ -3,6 +3,7 @@ package console_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"mime/multipart"
 	"net/http"
 	"net/url"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
@@ -41,8 +43,10 @@ func TestAServerIsOperatedByForms(t *testing.T) {
 	if p := v.get("/console/operate/settings?lang=en"); strings.Contains(p.Body, `value="7"`) {
 		t.Error("the setting was not taken back")
 	}
+	var there client.StoredRuleList
+	s.Admin("GET", "/rules", "").JSON(t, &there)
 	p := v.post("/console/operate/webhooks", url.Values{"did": {"add"}, "url": {"https://hooks.example/x"}, "alarms": {"yes"},
-		"rules": {"1"}})
+		"rules": {fmt.Sprint(there.Rules[0].ID)}})
 	if p.Status != http.StatusOK || !strings.Contains(p.Body, "whsec_") {
 		t.Fatalf("a webhook: %d", p.Status)
 	}
@@ -53,6 +57,8 @@ func TestAServerIsOperatedByForms(t *testing.T) {
 		"codes": {"one"}}); p.Status != http.StatusUnprocessableEntity {
 		t.Errorf("codes that are none: %d", p.Status)
 	}
+	v.post("/console/operate/webhooks", url.Values{"did": {"add"}, "url": {"https://hooks.example/x"}, "alarms": {"yes"},
+		"rules": {"777777"}}).wants(t, "there is no rule 777777")
 	v.did("/console/operate/webhooks", url.Values{"did": {"test"}, "id": {"1"}}).wants(t, `name="delivery"`)
 	v.did("/console/operate/webhooks", url.Values{"did": {"again"}, "delivery": {"1"}})
 	v.did("/console/operate/webhooks", url.Values{"did": {"off"}, "id": {"1"}}).wants(t, `value="on"`)

@@ -403,6 +403,12 @@ func TestACodeThatLooksCopiedIsNotGenuine(t *testing.T) {
 		t.Fatal(a.Body)
 	}
 	notGenuine("an acknowledged alarm")
+	// Issue 28, 3: who has seen an alarm was noted in a transaction of its own, and again with each call that changed nothing.
+	p.Admin("POST", "/alarms/1/acknowledge", `{"actor":"mallory"}`)
+	if log := p.Admin("GET", "/changes?kind=alarm&key=1", "").Body; strings.Count(log, `"did":"acknowledge"`) != 1 ||
+		!strings.Contains(log, `"detail":{"actor":"eve"}`) {
+		t.Errorf("the log of an alarm that was seen once: %s", log)
+	}
 	// Issue 28, 2: an alarm that was wrong was for ever, and the buyers of an honest item were told of a copy.
 	if a := p.Admin("POST", "/alarms/1/dismiss", `{"note":"on show at the fair"}`); !strings.Contains(a.Body,
 		`"note":"on show at the fair"`) {

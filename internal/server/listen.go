@@ -84,6 +84,11 @@ func (s *Server) listen(ctx context.Context) error {
 		if what&admin != 0 {
 			s.AdminURL = s.urlOf(l)
 		}
+		if s.config.plainAdmin(on) {
+			s.metrics.adminPlain.Set(1)
+			s.log.WarnContext(ctx, "other machines reach the admin API in plain HTTP, where its token can be read on the way: start with "+
+				"--admin-listen 127.0.0.1:8082, or with --tls-cert FILE --tls-key FILE", "address", l.Addr().String())
+		}
 		var lane *lane.Lane
 		if what == scans && !s.seams.NoLane {
 			lane = s.lane(l)
@@ -157,6 +162,13 @@ func (c Config) listeners() []listener {
 		}
 	}
 	return list
+}
+
+// plainAdmin reports whether a listener gives other machines the admin API in plain HTTP, beside what they are meant
+// to call. Whoever gave it an address of its own chose who reaches it, and --dev needs --dev-public there.
+func (c Config) plainAdmin(on listener) bool {
+	host, _, _ := net.SplitHostPort(on.address)
+	return on.serves&admin != 0 && on.serves != admin && !c.Dev && !c.TLSDev && c.TLSCert == "" && !loopback(host)
 }
 
 // counted lets a request in unless no more are to come, and knows when it left.

@@ -31,6 +31,7 @@ type metrics struct {
 	sends   *prometheus.CounterVec
 
 	lane, handed prometheus.Counter
+	adminPlain   prometheus.Gauge
 
 	mu       sync.RWMutex // guards outcomes
 	outcomes map[outcome]counted
@@ -78,7 +79,9 @@ func newMetrics(rules func() float64, behind func() float64) *metrics {
 	m.handed = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "qrjump_scan_lane_handed_total",
 		Help: "Connections of the scan listener that went to net/http, because a request on them was not plain."})
-	m.registry.MustRegister(m.calls, m.seconds, m.scans, m.confirms, m.lost, m.guesses, m.sends, m.lane, m.handed,
+	m.adminPlain = prometheus.NewGauge(prometheus.GaugeOpts{Name: "qrjump_admin_plain",
+		Help: "1 while other machines reach the admin API in plain HTTP, on the listener of the wire or of scans."})
+	m.registry.MustRegister(m.adminPlain, m.calls, m.seconds, m.scans, m.confirms, m.lost, m.guesses, m.sends, m.lane, m.handed,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_rules", Help: "Rules that scans are answered from."}, rules),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_index_behind",

@@ -46,6 +46,7 @@ var guardedChanges = map[string]guardedChange{
 	"bindSerials": {"/batches/BATCH/serials", `{"serials":[{"code_index":%d,"serial":"number-%[1]d"}]}`, "/batches/BATCH", "", ""},
 	"importCodes": {"/batches/IMPORTED/imported-codes",
 		strings.Repeat("0", 361) + " 044GZ*J10 0 P.URL.CN/0ALL$V2QCNVRHYPO:K3\n", "/batches/IMPORTED", "", ""},
+	"putBatchAlarm": {"/batches/BATCH/alarm", `{"threshold":%d}`, "/batches/BATCH/alarm", "", ""},
 	"putWebhook":    {"/webhooks/HOOK", `{"url":"https://receiver.example/%d","alarms":true}`, "/webhooks", "id", "HOOK"},
 	"deleteWebhook": {"/webhooks/HOOK", ``, "/webhooks", "id", "HOOK"},
 	"putSettings":   {"/settings", `{"webhook_days":%d}`, "/settings/described", "name", "webhook_days"},
@@ -57,8 +58,7 @@ var guardedChanges = map[string]guardedChange{
 
 // unguardedChanges are those of things that have no revision, with the reason.
 var unguardedChanges = map[string]string{
-	"putBatchAlarm": "a threshold stands beside the batch and has no revision: the last one chosen counts",
-	"eraseUser":     "what is erased is counted, not edited", "putDomain": "a word about a host, said whole", "deleteDomain": "likewise",
+	"eraseUser": "what is erased is counted, not edited", "putDomain": "a word about a host, said whole", "deleteDomain": "likewise",
 	"forgetScanNode": "a node comes and goes by itself", "forgetDeviations": "a list that callers fill",
 	"deleteScanKey":  "a key never changes",
 	"deleteAdminKey": "likewise", "moveClock": "the emulator's", "clearFaults": "the emulator's", "setStubs": "the emulator's",
@@ -215,6 +215,26 @@ func newestChange(t *testing.T, s *servertest.Server) int64 {
 	return list.Changes[0].Seq
 }
 
+// Issue 28, 3: a change of a platform read it before its transaction, so that one of two partial changes undid the other.
+func TestTwoPartialChangesOfAPlatformBothStay(t *testing.T) {
+	t.Parallel()
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		t.Parallel()
+		s := where(t).start(t, servertest.Options{Seed: brand})
+		for n := range 40 {
+			var both sync.WaitGroup
+			for _, body := range []string{`{"redirect_hosts":["h%d.example"]}`, `{"ip_allowlist":["10.0.0.%d/32"]}`} {
+				both.Go(func() { matched(s, "PUT", "/components/isv", fmt.Sprintf(body, n), "") })
+			}
+			both.Wait()
+			if now := s.Admin("GET", "/components/isv", "").Body; !strings.Contains(now, fmt.Sprintf(`"h%d.example"`, n)) ||
+				!strings.Contains(now, fmt.Sprintf(`"10.0.0.%d/32"`, n)) {
+				t.Fatalf("round %d: one of two changes is gone: %s", n, now)
+			}
+		}
+	})
+}
+
 // Two people, on one server or on two nodes, change what they both read: one of them
 // does, and the other hears who did.
 func TestOneOfTwoRacingChangesWins(t *testing.T) {
@@ -229,7 +249,7 @@ func TestOneOfTwoRacingChangesWins(t *testing.T) {
 		}
 		ids := revised(t, one)
 		for _, id := range []string{"putAccount", "putAppearance", "putComponent", "editRule", "putWebhook", "putSettings",
-			"changePerson"} {
+			"changePerson", "putBatchAlarm"} {
 			c := guardedChanges[id]
 			method := "PUT"
 			if id == "changePerson" {

@@ -52,6 +52,7 @@ type seed struct {
 		MessageURL    string                   `yaml:"message_url"`
 		URLScheme     string                   `yaml:"url_scheme"`
 		Pages         []string                 `yaml:"pages"`
+		Options       map[string]string        `yaml:"options"`
 		IPAllowlist   []string                 `yaml:"ip_allowlist"`
 	} `yaml:"accounts"`
 	Components []struct {
@@ -189,7 +190,7 @@ func (f *seedFile) registration(i int) accounts.Registration {
 	return accounts.Registration{Secret: a.Secret, MarketcodeKey: a.MarketcodeKey, Account: accounts.Account{
 		AppID: a.AppID, Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions,
 		JumpOpen: a.JumpOpen == nil || *a.JumpOpen, Features: a.Features, Members: a.Members, MessageURL: a.MessageURL,
-		URLScheme: a.URLScheme, Pages: a.Pages, IPAllowlist: a.IPAllowlist,
+		URLScheme: a.URLScheme, Pages: a.Pages, Options: a.Options, IPAllowlist: a.IPAllowlist,
 	}}
 }
 

@@ -212,6 +212,32 @@ func TestConfigsThatCannotBe(t *testing.T) {
 	servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.Listen, c.DevPublic = "0.0.0.0:0", true }})
 }
 
+// Issue 28, 9: a server whose admin API others reach in plain HTTP, on the listener of the wire, says so at its start.
+func TestAPlainAdminAPIThatOthersReachIsSaid(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		config func(*server.Config)
+		warns  bool
+	}{
+		"everywhere, all on one":       {func(c *server.Config) { c.Listen = "0.0.0.0:0" }, true},
+		"everywhere, by IPv6":          {func(c *server.Config) { c.Listen = "[::]:0" }, true},
+		"on this machine":              {func(c *server.Config) { c.Listen = "127.0.0.1:0" }, false},
+		"the admin API on its own":     {func(c *server.Config) { c.Listen, c.AdminListen = "0.0.0.0:0", "127.0.0.1:0" }, false},
+		"on its own, on a network too": {func(c *server.Config) { c.Listen, c.AdminListen = "0.0.0.0:0", "0.0.0.0:0" }, false},
+		"with TLS": {func(c *server.Config) {
+			c.Listen = "0.0.0.0:0"
+			dir := t.TempDir()
+			c.TLSCert, c.TLSKey = filepath.Join(dir, "a.pem"), filepath.Join(dir, "a.key")
+			ownPair(t, c.TLSCert, c.TLSKey, "localhost")
+		}, false},
+	} {
+		s := servertest.Start(t, servertest.Options{Guarded: true, Config: c.config})
+		if warned := strings.Contains(s.Log(), "other machines reach the admin API in plain HTTP"); warned != c.warns {
+			t.Errorf("%s: warned %v, want %v:\n%s", name, warned, c.warns, s.Log())
+		}
+	}
+}
+
 func TestListeners(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) {

@@ -142,6 +142,41 @@ func TestAWebhookStaysOutOfTheNetwork(t *testing.T) {
 	}
 }
 
+// Issue 28, 9: a webhook of a rule, or of an application, that there is not was added, and told nobody of anything. One
+// whose rule is gone since is changed as before.
+func TestAWebhookIsToldOfRulesAndCodesThatThereAre(t *testing.T) {
+	t.Parallel()
+	w := brew(t, servertest.Options{})
+	batch := w.apply("one", 10_000)
+	w.Admin("POST", "/accounts/shop/rules", `{"prefix":"https://p.url.cn/gone/","path":"p"}`)
+	var list struct{ Rules []struct{ ID int64 } }
+	w.Admin("GET", "/rules", "").JSON(t, &list)
+	rule := list.Rules[len(list.Rules)-1].ID
+	var made struct {
+		Webhook struct{ ID int64 }
+		Secret  string
+	}
+	w.Admin("POST", "/webhooks", fmt.Sprintf(`{"url":"https://hook.example/","rules":[%d],"codes":[{"application_id":%d,"from":0}]}`,
+		rule, batch)).JSON(t, &made)
+	w.Hide(made.Secret)
+	w.Admin("DELETE", "/accounts/shop/rules?prefix=https://p.url.cn/gone/", "")
+	at := fmt.Sprintf("/webhooks/%d", made.Webhook.ID)
+	if a := w.Admin("PUT", at, fmt.Sprintf(`{"url":"https://other.example/","rules":[%d]}`, rule)); a.Status != 200 {
+		t.Errorf("a webhook whose rule is gone is not changed: %d %s", a.Status, a.Body)
+	}
+	for body, want := range map[string]string{
+		`"rules":[777777]`: "there is no rule 777777", `"codes":[{"application_id":5,"from":0}]`: "there is no application 5",
+	} {
+		for method, path := range map[string]string{"POST": "/webhooks", "PUT": at} {
+			a := w.Do(method, "/admin/v1"+path, `{"url":"https://hook.example/",`+body+`}`, "Authorization: Bearer "+servertest.AdminToken,
+				"Content-Type: application/json")
+			if a.Status != 422 || !strings.Contains(a.Body, want) {
+				t.Errorf("%s %s of %s: %d %s, want %q", method, path, body, a.Status, a.Body, want)
+			}
+		}
+	}
+}
+
 func TestTheFilesOfRulesAreLookedAtAgain(t *testing.T) {
 	t.Parallel()
 	w := brew(t, servertest.Options{})

@@ -99,7 +99,11 @@ func (t *Tx) Spoiled(ctx context.Context, name stats.CodeName) (bool, error) {
 
 // Acknowledge implements stats.Tx.
 func (t *Tx) Acknowledge(ctx context.Context, id int64, by string, at time.Time) (stats.Alarm, error) {
-	if _, err := t.exec(ctx, `UPDATE alarms SET seen_at = $2, seen_by = $3 WHERE id = $1 AND seen_at = 0`, id, millis(at), by); err != nil {
+	changed, err := t.exec(ctx, `UPDATE alarms SET seen_at = $2, seen_by = $3 WHERE id = $1 AND seen_at = 0`, id, millis(at), by)
+	if err == nil && changed > 0 {
+		err = t.note(ctx, ofAlarm, strconv.FormatInt(id, 10), "acknowledge", map[string]string{"actor": by})
+	}
+	if err != nil {
 		return stats.Alarm{}, err
 	}
 	return alarmRows.one(ctx, t, `id = $1`, id)

@@ -120,6 +120,9 @@ func (t *Tx) note(ctx context.Context, kind, key, did string, detail any) error 
 }
 
 func (t *Tx) noteAt(ctx context.Context, at time.Time, kind, key, did string, detail any) error {
+	if !slices.Contains(history.Kinds, kind) {
+		return fmt.Errorf("a change of the kind %q: nobody could ask for it", kind)
+	}
 	text := "{}"
 	if detail != nil {
 		b, err := json.Marshal(detail)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -61,6 +62,42 @@ func (t *Tx) Webhook(ctx context.Context, id int64) (webhooks.Webhook, error) {
 // Webhooks implements webhooks.Tx.
 func (t *Tx) Webhooks(ctx context.Context) ([]webhooks.Webhook, error) {
 	return webhookRows.all(ctx, t, `ORDER BY id`)
+}
+
+// Unknown returns which of these rules and applications are not there.
+func (s *Store) Unknown(ctx context.Context, rules, batches []int64) (noRules, noBatches []int64, err error) {
+	err = s.view(ctx, func(tx *Tx) error {
+		if noRules, err = tx.absent(ctx, "rules", rules); err == nil {
+			noBatches, err = tx.absent(ctx, "batches", batches)
+		}
+		return err
+	})
+	return noRules, noBatches, err
+}
+
+// absent returns which ids no row of a table has, in their order.
+func (t *Tx) absent(ctx context.Context, table string, ids []int64) (missing []int64, err error) {
+	there := map[int64]bool{}
+	for some := range slices.Chunk(ids, t.argumentsAtOnce()) {
+		args := make([]any, len(some))
+		for i, id := range some {
+			args[i] = id
+		}
+		found, err := list(ctx, t, func(scan func(...any) error) (id int64, err error) { return id, scan(&id) },
+			`SELECT id FROM `+table+` WHERE id IN (`+t.marks(1, len(some))+`)`, args...)
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range found {
+			there[id] = true
+		}
+	}
+	for _, id := range ids {
+		if !there[id] {
+			missing = append(missing, id)
+		}
+	}
+	return missing, nil
 }
 
 // DeleteWebhook implements webhooks.Tx.

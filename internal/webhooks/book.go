@@ -48,6 +48,8 @@ type Book struct {
 	LastAlarm func(ctx context.Context) (int64, error)
 	// Check says whether an address may be sent to.
 	Check func(ctx context.Context, url string) error
+	// Unknown returns which of some rules and applications are not there; nil = all are.
+	Unknown func(ctx context.Context, rules, batches []int64) (noRules, noBatches []int64, err error)
 	// Wake is called when something may be due.
 	Wake func()
 	// RealNow is the time in a signature, which receivers compare with theirs.
@@ -78,6 +80,9 @@ func (b *Book) Add(ctx context.Context, url string, wanted Wanted) (w Webhook, s
 		return w, "", err
 	}
 	if err := b.Check(ctx, url); err != nil {
+		return w, "", err
+	}
+	if err := b.known(ctx, wanted, Wanted{}); err != nil {
 		return w, "", err
 	}
 	var raw [secretBytes]byte
@@ -131,6 +136,37 @@ func beginTelling(ctx context.Context, tx Tx, w Webhook) error {
 	return tx.BeginTelling(ctx)
 }
 
+// known returns an error for a rule or an application that is not there, of which a receiver would never be told; those
+// that it was to be told of before may be gone since.
+func (b *Book) known(ctx context.Context, w, before Wanted) error {
+	if b.Unknown == nil {
+		return nil
+	}
+	var ids, batches []int64
+	for _, id := range w.Rules {
+		if !slices.Contains(before.Rules, id) {
+			ids = append(ids, id)
+		}
+	}
+	for _, c := range w.Codes {
+		if !slices.ContainsFunc(before.Codes, func(was Codes) bool { return was.Batch == c.Batch }) {
+			batches = append(batches, c.Batch)
+		}
+	}
+	noRules, noBatches, err := b.Unknown(ctx, ids, batches)
+	switch {
+	case err != nil:
+		return err
+	case len(noRules) > 0:
+		return accounts.Invalid(fmt.Sprintf("rules: there is no rule %d; GET /admin/v1/rules and qrjump rule find list them with their ids",
+			noRules[0]))
+	case len(noBatches) > 0:
+		return accounts.Invalid(fmt.Sprintf("codes: there is no application %d; GET /admin/v1/batches and qrjump batch list list them",
+			noBatches[0]))
+	}
+	return nil
+}
+
 func (b *Book) scansEnd(ctx context.Context) (int64, error) {
 	if b.Log == nil {
 		return 0, nil
@@ -162,11 +198,14 @@ func (b *Book) Change(ctx context.Context, id int64, f func(*Webhook) error) (w 
 	if err != nil {
 		return w, err
 	}
-	url, heard := w.URL, w.HearsScans()
+	url, before, heard := w.URL, w.Wanted, w.HearsScans()
 	if err := f(&w); err != nil {
 		return w, err
 	}
 	if err := w.Wanted.Validate(); err != nil {
+		return w, err
+	}
+	if err := b.known(ctx, w.Wanted, before); err != nil {
 		return w, err
 	}
 	if w.URL != url {

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// Flags and arguments that name a file have the tag file: "in" of one that is read, "out" of one that is written. For both
+// - is standard input or output, which a command finds as a file like any other; with ",self" behind it reads or writes
+// what comes as it comes.
+const (
+	fileTag = "file"
+	dash    = "-"
+)
+
+// standing puts files in the place of - in what a command was given. done ends the command, whose error it is given: it
+// hands on what was written, and removes what was put there.
+func (s *session) standing(node *kong.Node) (done func(error) error, err error) {
+	dir, in := "", ""
+	names := map[string]string{} // of files that stand for standard input and output
+	clean := func() {
+		if dir != "" {
+			_ = os.RemoveAll(dir)
+		}
+	}
+	var opened []io.Closer
+	var out string
+	for _, v := range fileValues(node) {
+		kind, self, _ := strings.Cut(v.Tag.Get(fileTag), ",")
+		for _, one := range texts(v.Target) {
+			if one.String() != dash {
+				continue
+			}
+			if kind == "in" {
+				if in != "" {
+					clean()
+					return nil, misused("%s and %s are both -: standard input is one file", in, flagName(v))
+				}
+				in = flagName(v)
+			}
+			if self != "" {
+				continue
+			}
+			if dir == "" {
+				if dir, err = os.MkdirTemp("", "qrjump-*"); err != nil { // 0700
+					return nil, fmt.Errorf("making room for standard input and output: %w", err)
+				}
+			}
+			if kind == "out" {
+				out = filepath.Join(dir, "out")
+				names[out] = "standard output"
+				one.SetString(out)
+				continue
+			}
+			f, path, err := spooled(dir, s.in)
+			if err != nil {
+				clean()
+				return nil, fmt.Errorf("reading standard input: %w", err)
+			}
+			opened, names[path], s.in = append(opened, f), "standard input", strings.NewReader("")
+			one.SetString(path)
+		}
+	}
+	if dir == "" {
+		return func(err error) error { return err }, nil
+	}
+	to := s.out
+	if out != "" {
+		s.out = renaming{s.err, names} // what it says is no part of the file
+	}
+	return func(err error) error {
+		defer clean()
+		for _, f := range opened {
+			_ = f.Close()
+		}
+		s.out = to
+		if err == nil && out != "" {
+			err = handOn(to, out)
+		}
+		s.err = renaming{s.err, names}
+		return err
+	}, nil
+}
+
+// spooled is standard input as a file that can be read again and from its middle. Where the system can, it has no name any
+// more: keys and passphrases come so too.
+func spooled(dir string, in io.Reader) (*os.File, string, error) {
+	f, err := os.Create(filepath.Join(dir, "in"))
+	if err != nil {
+		return nil, "", err
+	}
+	if _, err := io.Copy(f, in); err != nil {
+		_ = f.Close()
+		return nil, "", err
+	}
+	path := f.Name()
+	if open := fmt.Sprintf("/proc/self/fd/%d", f.Fd()); runtime.GOOS == "linux" {
+		if _, err := os.Stat(open); err == nil && os.Remove(path) == nil {
+			path = open
+		}
+	}
+	return f, path, nil
+}
+
+// handOn writes a file to standard output.
+func handOn(to io.Writer, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.Copy(to, f)
+	return err
+}
+
+// fileValues are the flags and arguments of a command that name files.
+func fileValues(node *kong.Node) (list []*kong.Value) {
+	for _, f := range node.Flags {
+		list = append(list, f.Value)
+	}
+	list = append(list, node.Positional...)
+	n := 0
+	for _, v := range list {
+		if v.Tag.Get(fileTag) != "" {
+			list[n] = v
+			n++
+		}
+	}
+	return list[:n]
+}
+
+// texts are the texts of a flag: one, or those of a list.
+func texts(v reflect.Value) (list []reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			return texts(v.Elem())
+		}
+	case reflect.String:
+		return []reflect.Value{v}
+	case reflect.Slice:
+		for i := range v.Len() {
+			list = append(list, v.Index(i))
+		}
+	}
+	return list
+}
+
+// flagName is how a person writes a flag or an argument.
+func flagName(v *kong.Value) string {
+	if v.Flag != nil {
+		return "--" + v.Name
+	}
+	return strings.ToUpper(v.Name)
+}
+
+// spoken has the names of files that stand for standard input and output as people know them.
+func spoken(text string, names map[string]string) string {
+	for path, name := range names {
+		text = strings.ReplaceAll(text, path, name)
+	}
+	return text
+}
+
+type renaming struct {
+	to    io.Writer
+	names map[string]string
+}
+
+func (r renaming) Write(b []byte) (int, error) {
+	if _, err := io.Copy(r.to, bytes.NewBufferString(spoken(string(b), r.names))); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
