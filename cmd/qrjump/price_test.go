@@ -220,10 +220,10 @@ func packed(size int, of string) string {
 	return b.String() + strings.Repeat("x", max(0, size-b.Len()))
 }
 
-// picture is a PNG of few bytes and many dots.
+// picture is a PNG of few bytes and of more dots than are read: up to there a picture costs what a fixed ceiling says.
 func picture(size int) string {
 	var b bytes.Buffer
-	m := image.NewPaletted(image.Rect(0, 0, 4096, size/4), color.Palette{color.Black})
+	m := image.NewPaletted(image.Rect(0, 0, 4096, max(4096, size/4)), color.Palette{color.Black})
 	if err := png.Encode(&b, m); err != nil {
 		panic(err)
 	}
