@@ -52,6 +52,7 @@ var absent = map[Surface]map[string]string{
 		"beginImport":         "a file of codes has gigabytes: the command line brings it, and goes on where it broke off",
 		"importCodes":         "as beginImport",
 		"takeBackImport":      "as beginImport",
+		"verifyLake":          "it reads the whole ledger and the whole lake: qrjump lake verify waits for that",
 	},
 }
 
