@@ -321,19 +321,21 @@ func (s *Shipper) locate(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("asking how far scans were shipped: %w", err)
 	}
+	former := ""
 	if mark.Position > 0 {
 		same, err := s.Journal.Is(ctx, mark)
 		if err != nil {
 			return err
 		}
 		if !same {
+			former = s.Node
 			if mark, err = s.rename(ctx); err != nil {
 				return err
 			}
 		}
 	}
 	if r, ok := s.To.(Rewinder); ok {
-		if mark, err = s.rewind(ctx, r, mark); err != nil {
+		if mark, err = s.rewind(ctx, r, mark, former); err != nil {
 			return err
 		}
 	}
@@ -367,11 +369,13 @@ func (s *Shipper) needed(ctx context.Context, r Rewinder) (taken, told *Taken, s
 	return taken, told, min(taken.UpTo, told.UpTo), nil
 }
 
-// rewind goes back to where the harbour lacks events that were shipped.
-func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Mark) (Mark, error) {
+// rewind goes back to where the harbour lacks events that were shipped. A journal that has
+// a new name begins where its events are for the harbour.
+func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Mark, former string) (Mark, error) {
 	taken, told, settled, err := s.needed(ctx, r)
 	if err == nil && taken.Last() > s.Journal.end() {
 		// Others stood there: an older journal would give their places to new scans.
+		former = s.Node
 		if mark, err = s.rename(ctx); err == nil {
 			taken, told, settled, err = s.needed(ctx, r)
 		}
@@ -384,22 +388,12 @@ func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Mark) (Mark, erro
 		return mark, fmt.Errorf("asking how far scans were shipped: %w", err)
 	}
 	if s.taken, s.told, s.leaveOut = taken, told, back.LeaveOut; back.Why == "" {
-		return mark, nil
+		return s.skipFormer(ctx, r, mark, back, former)
 	}
 	was := mark
-	// The journal may have forgotten where that is, and begins later.
-	mark = Mark{}
-	oldest := was.Position + 1
-	for e, err := range s.Journal.Read(ctx, max(0, back.From-1)) {
-		if err != nil {
-			return was, err
-		}
-		if e.Position == back.From {
-			mark, oldest = Mark{e.Position, e.ID}, e.Position+1
-		} else {
-			oldest = min(oldest, e.Position)
-		}
-		break
+	mark, oldest, err := s.markAt(ctx, back.From, was.Position+1)
+	if err != nil {
+		return was, err
 	}
 	if err := r.Restart(ctx, mark, back); err != nil {
 		return was, err
@@ -422,6 +416,43 @@ func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Mark) (Mark, erro
 	log(ctx, back.Why+": what this node's journal has is shipped again, and counts once", "from", oldest, "up to", was.Position,
 		"not counted yet", taken.Lacks(was.Position)-gone, "not told to webhooks yet", untold, "in no journal and not counted", gone)
 	return mark, nil
+}
+
+// skipFormer skips what is not for the harbour of a journal that got a new name, up to where
+// it is counted under the former one for sure.
+func (s *Shipper) skipFormer(ctx context.Context, r Rewinder, mark Mark, back Rewound, former string) (Mark, error) {
+	if former == "" || back.From <= mark.Position {
+		return mark, nil
+	}
+	counted, err := r.Taken(ctx, former)
+	if err != nil {
+		return mark, fmt.Errorf("asking which scans of this node are counted under its former name: %w", err)
+	}
+	if back.From = min(back.From, counted.upTo(), s.Journal.end()); back.From <= mark.Position {
+		return mark, nil
+	}
+	skipped, _, err := s.markAt(ctx, back.From, 0)
+	if err != nil {
+		return mark, err
+	}
+	return skipped, r.Restart(ctx, skipped, back)
+}
+
+// markAt is the mark at a position, and the oldest position behind it that the journal has,
+// or one that is before. The journal may have forgotten where that is, and begins later:
+// then it is the zero Mark.
+func (s *Shipper) markAt(ctx context.Context, position, before int64) (mark Mark, oldest int64, err error) {
+	oldest = before
+	for e, err := range s.Journal.Read(ctx, max(0, position-1)) {
+		if err != nil {
+			return mark, oldest, err
+		}
+		if e.Position == position {
+			return Mark{e.Position, e.ID}, e.Position + 1, nil
+		}
+		return mark, min(oldest, e.Position), nil
+	}
+	return mark, oldest, nil
 }
 
 // Gone is how many scans were shipped, lost there before they were counted, and

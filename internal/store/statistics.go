@@ -316,9 +316,16 @@ func (t *Tx) Origins(ctx context.Context) (map[string]*ledger.Taken, error) {
 	return t.taken(ctx, `scan_origins`)
 }
 
+// everyJournal stands in scan_told, in the place of a node, where a journal that is not
+// there is one of which nothing was told.
+const everyJournal = ""
+
 // Told implements webhooks.Tx.
-func (t *Tx) Told(ctx context.Context) (map[string]*ledger.Taken, error) {
-	return t.taken(ctx, `scan_told`)
+func (t *Tx) Told(ctx context.Context) (of map[string]*ledger.Taken, all bool, err error) {
+	of, err = t.taken(ctx, `scan_told`)
+	all = of[everyJournal] != nil
+	delete(of, everyJournal)
+	return of, all, err
 }
 
 // taken reads which events of each journal were taken, for counting or telling.
@@ -359,12 +366,17 @@ func (t *Tx) putTaken(ctx context.Context, table string, of map[string]*ledger.T
 	return nil
 }
 
-// BeginOrigin notes that a journal's events are counted up to a position, where
+// BeginOrigin notes that a journal's events are counted, and told, up to a position, where
 // nothing is known of the journal yet.
 func (s *Store) BeginOrigin(ctx context.Context, node string, upTo int64) error {
 	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `INSERT INTO scan_origins (node, up_to, beyond) VALUES ($1, $2, '') ON CONFLICT (node) DO NOTHING`, node,
+		n, err := tx.exec(ctx, `INSERT INTO scan_origins (node, up_to, beyond) VALUES ($1, $2, '') ON CONFLICT (node) DO NOTHING`, node,
 			upTo)
+		if err != nil || n == 0 {
+			return err
+		}
+		_, err = tx.exec(ctx, `INSERT INTO scan_told (node, up_to, beyond) SELECT node, up_to, beyond FROM scan_origins
+			WHERE node = $1 AND EXISTS (SELECT 1 FROM scan_told WHERE node = '`+everyJournal+`') ON CONFLICT (node) DO NOTHING`, node)
 		return err
 	})
 }
@@ -392,8 +404,10 @@ func (s *Store) Told(ctx context.Context, node string) (told *ledger.Taken, err 
 		if err != nil || !slices.ContainsFunc(hooks, webhooks.Webhook.HearsScans) {
 			return err
 		}
-		all, err := tx.Told(ctx)
-		told = all[node]
+		of, all, err := tx.Told(ctx)
+		if told = of[node]; told == nil && all {
+			told = &ledger.Taken{}
+		}
 		return err
 	})
 	return told, err

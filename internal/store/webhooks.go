@@ -169,12 +169,21 @@ func (t *Tx) BeginTelling(ctx context.Context) error {
 			WHERE name = '` + webhooks.ScanSource + `'`,
 		`DELETE FROM scan_told`,
 		`INSERT INTO scan_told (node, up_to, beyond) SELECT node, up_to, beyond FROM scan_origins`,
+		`INSERT INTO scan_told (node, up_to, beyond) VALUES ('` + everyJournal + `', 0, '')`,
 	} {
 		if _, err := t.exec(ctx, statement); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// LearnTold implements webhooks.Tx. It is one statement, so that nobody counts on in between.
+func (t *Tx) LearnTold(ctx context.Context, from, to int64) error {
+	const reached = ` WHERE EXISTS (SELECT 1 FROM statistics_state WHERE id = 1 AND position BETWEEN $1 AND $2) `
+	_, err := t.exec(ctx, `INSERT INTO scan_told (node, up_to, beyond) SELECT node, up_to, beyond FROM scan_origins`+reached+
+		`UNION ALL SELECT '`+everyJournal+`', 0, ''`+reached+`ON CONFLICT (node) DO NOTHING`, from, to)
+	return err
 }
 
 // CountForgettable implements webhooks.Tx. In no order, PostgreSQL would look through all

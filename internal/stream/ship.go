@@ -140,7 +140,8 @@ func (l *Log) Rewind(ctx context.Context, mark ledger.Mark, settled int64) (r le
 	l.into, l.begin, l.leaveOut = l.id(), was.begin, 0
 	r.From = mark.Position
 	switch {
-	case mark != was.Mark: // of another journal: all of it is new
+	case mark != was.Mark: // of another journal, or an older one: what is for the stream is new
+		r.From = max(0, was.begin)
 	case was.stream == "": // the first time, or of an earlier version
 		was.stream, was.at = l.into, l.address()
 		return r, l.write(was)
@@ -158,7 +159,7 @@ func (l *Log) Rewind(ctx context.Context, mark ledger.Mark, settled int64) (r le
 // Restart implements ledger.Rewinder.
 func (l *Log) Restart(_ context.Context, from ledger.Mark, back ledger.Rewound) error {
 	l.mu.Lock()
-	l.leaveOut = back.LeaveOut
+	l.leaveOut, l.begin = back.LeaveOut, min(l.begin, back.From)
 	l.mu.Unlock()
 	return l.keepMark(from, brought{})
 }

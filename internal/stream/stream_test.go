@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -716,5 +717,82 @@ func TestALossIsFoundOnce(t *testing.T) {
 	}
 	if n := strings.Count(logs.String(), "the stream lost what was in it"); n != 1 {
 		t.Errorf("%d lines of one loss:\n%s", n, logs.String())
+	}
+}
+
+// A journal had scans before it was shipped, and an older one is put back, with its mark or
+// without: it gets another name, and what is not for the stream does not come there.
+func TestAnOlderJournalIsShippedFromWhereItIsForTheStream(t *testing.T) {
+	t.Parallel()
+	for name, withMark := range map[string]bool{"with its mark": true, "without": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, address := startNATS(t, t.TempDir(), true)
+			o, err := Parse(address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.Marks, o.Patience = t.TempDir(), time.Minute
+			counted := map[string]*ledger.Taken{}
+			o.Taken = func(_ context.Context, node string) (*ledger.Taken, error) {
+				return cmp.Or(counted[node], &ledger.Taken{}), nil
+			}
+			l, err := Open(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { l.Close() })
+			scans, older := filepath.Join(o.Marks, "scans"), filepath.Join(t.TempDir(), "older")
+			run := func(lists ...[]ledger.Event) {
+				t.Helper()
+				j := openJournal(t, scans, ledger.JournalOptions{})
+				node, err := j.NodeID(seeded(5))
+				if err != nil {
+					t.Fatal(err)
+				}
+				ship := &ledger.Shipper{Journal: j, To: l, Node: node, Random: seeded(6), Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+				for _, list := range lists {
+					if err := errors.Join(j.Append(t.Context(), list), ship.Flush(t.Context())); err != nil {
+						t.Fatal(err)
+					}
+				}
+				counted[node] = &ledger.Taken{UpTo: ship.Reached()}
+				if err := j.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			j := openJournal(t, scans, ledger.JournalOptions{})
+			if err := errors.Join(j.Append(t.Context(), events(0, 200)),
+				l.Begin(func() (ledger.Mark, error) { return j.Last(t.Context()) }), j.Close()); err != nil {
+				t.Fatal(err)
+			}
+			run(events(200, 230))
+			mark, err := os.ReadFile(l.markFile())
+			if err := errors.Join(err, os.CopyFS(older, os.DirFS(scans))); err != nil {
+				t.Fatal(err)
+			}
+			run(events(230, 260))
+			if err := errors.Join(os.RemoveAll(scans), os.CopyFS(scans, os.DirFS(older))); err != nil {
+				t.Fatal(err)
+			}
+			if withMark {
+				if err := os.WriteFile(l.markFile(), mark, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			run(events(1000, 1010), events(1010, 1020))
+			there := map[ledger.ScanID]bool{}
+			for _, e := range collect(t, l.Read(t.Context(), 0)) {
+				there[e.ID] = true
+			}
+			for _, e := range append(events(200, 260), events(1000, 1020)...) {
+				if !there[e.ID] {
+					t.Fatalf("the scan of %v is not in the stream", e.At)
+				}
+			}
+			if len(there) != 80 {
+				t.Errorf("%d scans are in the stream that were counted before", len(there)-80)
+			}
+		})
 	}
 }

@@ -55,6 +55,9 @@ type place struct {
 	mark     string                   // the scan that stands there, see marked
 	ledger   string                   // that it is of, as the counting knows it; of scans alone
 	told     map[string]*ledger.Taken // of each node's journal; of scans alone
+	all      bool                     // told knows every journal of which anything was told
+	learn    bool                     // read is what stands between the place before and this one
+	read     []ledger.Origin
 }
 
 // Unmarked is the mark of a position whose ledger was turned to, or cut: the first event
@@ -116,7 +119,22 @@ func (b *Book) move(ctx context.Context, tx Tx, source string, from, to place) e
 	if err := tx.PutMark(ctx, source, to.mark); err != nil {
 		return err
 	}
-	return tx.PutTold(ctx, to.told)
+	if err := tx.PutTold(ctx, to.told); err != nil || from.all || !to.learn {
+		return err
+	}
+	// A version that notes nothing told before. Where the counting is between the two places,
+	// what is counted was told, and what this step read.
+	if err := tx.LearnTold(ctx, from.position, to.position); err != nil {
+		return err
+	}
+	at, changed := place{}, map[string]*ledger.Taken{}
+	if at.told, at.all, err = tx.Told(ctx); err != nil || !at.all {
+		return err
+	}
+	for _, o := range to.read {
+		changed[o.Node] = at.add(o)
+	}
+	return tx.PutTold(ctx, changed)
 }
 
 // since is where reading goes on: the webhooks that want something, and the place.
@@ -137,7 +155,7 @@ func (b *Book) since(ctx context.Context, source string) (hooks []Webhook, at pl
 		if at.ledger, err = tx.Counting(ctx); err != nil {
 			return err
 		}
-		at.told, err = tx.Told(ctx)
+		at.told, at.all, err = tx.Told(ctx)
 		return err
 	})
 	return hooks, at, err
@@ -168,11 +186,23 @@ func (b *Book) restart(ctx context.Context, source string, from place, end int64
 	})
 }
 
-// told reports whether an event was told. Of a journal of which nothing is known yet, what
+// knows reports whether it is known what was told of a journal.
+func (p *place) knows(node string) bool { return p.all || p.told[node] != nil }
+
+// add notes that an event was told, and returns what was told of its journal.
+func (p *place) add(o ledger.Origin) *ledger.Taken {
+	if p.told[o.Node] == nil {
+		p.told[o.Node] = &ledger.Taken{}
+	}
+	p.told[o.Node].Add(o)
+	return p.told[o.Node]
+}
+
+// has reports whether an event was told. Of a journal of which nothing is known yet, what
 // is shipped again was: a version that notes nothing told of it with the counting.
 func (p *place) has(e *ledger.Entry) bool {
-	if told := p.told[e.From.Node]; told != nil {
-		return told.Has(e.From.Position)
+	if p.knows(e.From.Node) {
+		return p.told[e.From.Node].Has(e.From.Position)
 	}
 	return e.From.Again
 }
@@ -192,14 +222,18 @@ func (b *Book) collectScans(ctx context.Context) (more bool, err error) {
 		return false, err
 	case from.ledger != b.Log.ID(): // not yet, right after a start with another ledger
 		return false, nil
-	case from.position == end:
+	case from.position == end && (from.all || !b.Origins):
 		return false, nil
+	case from.position == end:
+		to := from
+		to.learn, to.told = true, nil
+		return false, b.queue(ctx, ScanSource, from, to, nil)
 	case from.position > end:
 		return false, b.restart(ctx, ScanSource, from, end)
 	case b.Origins && from.mark == Unmarked:
 		return true, b.firstUntold(ctx, from)
 	}
-	to, after := place{position: from.position, told: map[string]*ledger.Taken{}}, from.position
+	to, after := place{position: from.position, told: map[string]*ledger.Taken{}, learn: b.Origins}, from.position
 	if b.Origins && strings.HasPrefix(from.mark, strconv.FormatInt(after, 10)+" ") {
 		after-- // what stands there says whether it is the log that was read
 	}
@@ -222,11 +256,10 @@ func (b *Book) collectScans(ctx context.Context) (more bool, err error) {
 		to.position, to.mark = e.Position, marked(e.Position, e.ID)
 		had := from.has(&e)
 		if node := e.From.Node; node != "" {
-			if from.told[node] == nil {
-				from.told[node] = &ledger.Taken{}
+			to.read = append(to.read, e.From)
+			if from.knows(node) {
+				to.told[node] = from.add(e.From)
 			}
-			from.told[node].Add(e.From)
-			to.told[node] = from.told[node]
 		}
 		if had || !slices.ContainsFunc(hooks, func(w Webhook) bool { return w.Wanted.Scan(e.Event) }) {
 			continue
@@ -244,14 +277,16 @@ func (b *Book) collectScans(ctx context.Context) (more bool, err error) {
 }
 
 // firstUntold moves the place before the first event that was not told. An event of which
-// nobody says from which journal it came was told where it stands before the place.
+// nobody says from which journal it came, or what was told of that journal, was told where
+// it stands before the place.
 func (b *Book) firstUntold(ctx context.Context, from place) error {
 	to := place{}
 	for e, err := range b.Log.Read(ctx, 0) {
 		if err != nil {
 			return fmt.Errorf("looking for the first scan that was not told: %w", err)
 		}
-		if e.From.Node == "" && e.Position > from.position || e.From.Node != "" && !from.has(&e) {
+		before := e.Position <= from.position && (e.From.Node == "" || !from.knows(e.From.Node))
+		if !before && (e.From.Node == "" || !from.has(&e)) {
 			break
 		}
 		to.position = e.Position
@@ -282,7 +317,10 @@ func (b *Book) tellRest(ctx context.Context, node string, counted *ledger.Taken,
 		return 0, err
 	}
 	told := from.told[node]
-	if told == nil {
+	switch {
+	case told == nil && from.all:
+		told = &ledger.Taken{}
+	case told == nil:
 		told = counted.Clone()
 	}
 	var events []queued
@@ -291,7 +329,8 @@ func (b *Book) tellRest(ctx context.Context, node string, counted *ledger.Taken,
 		for _, o := range rest {
 			told.Add(o)
 		}
-		err := b.queue(ctx, ScanSource, from, place{from.position, from.mark, "", map[string]*ledger.Taken{node: told}}, events)
+		err := b.queue(ctx, ScanSource, from,
+			place{position: from.position, mark: from.mark, told: map[string]*ledger.Taken{node: told}}, events)
 		if err == nil {
 			n, events, rest = n+len(rest), nil, nil
 		}

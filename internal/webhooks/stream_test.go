@@ -45,6 +45,7 @@ type town struct {
 	counter *stats.Counter
 	nats    natstest.Server
 	port    int
+	target  store.Target
 }
 
 const receiver = "https://a.example/"
@@ -56,7 +57,8 @@ func eachTown(t *testing.T, f func(t *testing.T, w *town)) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, err := store.Open(t.Context(), target(t))
+			at := target(t)
+			s, err := store.Open(t.Context(), at)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -66,7 +68,7 @@ func eachTown(t *testing.T, f func(t *testing.T, w *town)) {
 				t.Fatal(err)
 			}
 			defer free.Close()
-			w := &town{post: office(t, s, &scans{}), port: free.Addr().(*net.TCPAddr).Port}
+			w := &town{post: office(t, s, &scans{}), port: free.Addr().(*net.TCPAddr).Port, target: at}
 			free.Close()
 			w.nats = natstest.Start(t, natstest.Options{Dir: t.TempDir(), Host: "127.0.0.1", Port: w.port})
 			f(t, w)
@@ -176,6 +178,47 @@ func (w *town) forget() {
 	}
 }
 
+// older is a copy of what the NATS server has now.
+func (w *town) older() string {
+	w.t.Helper()
+	older := w.t.TempDir()
+	w.stopped(func(folder string) error { return os.CopyFS(older, os.DirFS(folder)) })
+	return older
+}
+
+// restart puts back such a copy.
+func (w *town) restart(older string) {
+	w.t.Helper()
+	w.stopped(func(folder string) error {
+		return errors.Join(os.RemoveAll(folder), os.CopyFS(folder, os.DirFS(older)))
+	})
+}
+
+// stopped stops the NATS server, and starts it again.
+func (w *town) stopped(change func(folder string) error) {
+	w.t.Helper()
+	folder := w.nats.StoreDir()
+	if filepath.Base(folder) == "jetstream" {
+		folder = filepath.Dir(folder)
+	}
+	w.nats.End()
+	if err := change(folder); err != nil {
+		w.t.Fatal(err)
+	}
+	w.nats = natstest.Start(w.t, natstest.Options{Dir: folder, Host: "127.0.0.1", Port: w.port})
+}
+
+// unlearn makes the database what a version left that notes nothing told.
+func (w *town) unlearn() {
+	w.t.Helper()
+	address := w.target.URL
+	if address == "" {
+		address = "file:" + filepath.Join(w.target.Dir, "qrjump.db") + "?_busy_timeout=10000"
+	}
+	dbtest.Exec(w.t, address, `DELETE FROM scan_told`)
+	dbtest.Exec(w.t, address, `UPDATE webhook_readers SET mark = ''`)
+}
+
 // told wants that the receiver was told of each scan of the nodes once.
 func (w *town) told(when string, nodes ...*streamNode) {
 	w.t.Helper()
@@ -240,6 +283,84 @@ func TestALostStreamIsToldOf(t *testing.T) {
 	})
 }
 
+// A version that notes nothing told was there until now, or an import brought the webhooks.
+// The stream is lost before anybody read a new scan: what that version told is not told
+// again, and what comes from then on is told once, whatever is lost.
+func TestWhatAnEarlierVersionToldIsNotToldAgain(t *testing.T) {
+	t.Parallel()
+	eachTown(t, func(t *testing.T, w *town) {
+		one := w.node("a")
+		two := w.node("b")
+		w.add(receiver, webhooks.Wanted{Rules: []int64{1}})
+		w.scan(one, 40)
+		w.scan(two, 40)
+		w.count(80)
+		w.told("at first", one, two)
+		w.forget()
+		w.unlearn()
+		w.lose()
+		w.scan(one, 1) // and one that is new
+		w.count(81)
+		w.told("after a loss", one, two)
+		w.forget()
+		w.scan(two, 1)
+		w.told("and of a node that is later", one, two) // the counting is behind
+		w.count(82)
+		w.told("and counted", one, two)
+		w.forget()
+		w.scan(two, 7)
+		w.told("and not counted", one, two)
+		w.forget()
+		w.lose()
+		w.flush(one)
+		w.flush(two)
+		w.count(89)
+		w.scan(two, 1)
+		w.told("after another loss", one, two)
+	})
+}
+
+// As before, with a stream that is put back older, and a node that is gone: no new scan of
+// it is ever read.
+func TestWhatAnEarlierVersionToldOfANodeThatIsGone(t *testing.T) {
+	t.Parallel()
+	for name, learn := range map[string]bool{"looked before": true, "did not": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			eachTown(t, func(t *testing.T, w *town) {
+				one := w.node("a")
+				gone := w.node("b")
+				w.add(receiver, webhooks.Wanted{Rules: []int64{1}})
+				w.scan(gone, 40)
+				w.scan(one, 10)
+				older := w.older()
+				w.scan(one, 20)
+				w.count(70)
+				w.told("at first", one, gone)
+				w.forget()
+				w.unlearn()
+				if learn {
+					w.told("looked", one, gone)
+				}
+				w.restart(older)
+				for _, err := one.log.End(t.Context()); err != nil; _, err = one.log.End(t.Context()) {
+					if t.Context().Err() != nil {
+						t.Fatal(err)
+					}
+				}
+				w.counter = w.newCounter(one) // it cuts the ledger
+				w.count(70)
+				w.flush(one)
+				w.count(70)
+				w.told("after an older stream", one, gone)
+				w.scan(one, 5)
+				w.count(75)
+				w.told("and goes on", one, gone)
+			})
+		})
+	}
+}
+
 // What nobody told of a stream that is left is told from the journal, once, also where a
 // kill lets it be told again; and from then on the reader tells of none of it.
 func TestTheRestOfAStreamIsToldOf(t *testing.T) {
@@ -282,28 +403,14 @@ func TestAnOlderStreamIsToldOf(t *testing.T) {
 		two := w.node("b")
 		w.add(receiver, webhooks.Wanted{Rules: []int64{1}})
 		w.scan(one, 40)
-		dir := w.nats.StoreDir()
-		folder := filepath.Dir(dir)
-		if filepath.Base(dir) != "jetstream" {
-			folder = dir
-		}
-		older := t.TempDir()
-		restart := func(change func() error) {
-			t.Helper()
-			w.nats.End()
-			if err := change(); err != nil {
-				t.Fatal(err)
-			}
-			w.nats = natstest.Start(t, natstest.Options{Dir: folder, Host: "127.0.0.1", Port: w.port})
-		}
-		restart(func() error { return os.CopyFS(older, os.DirFS(folder)) })
+		older := w.older()
 		w.scan(one, 20)
 		w.count(60)
 		w.told("at first", one)
 		w.forget()
 		w.scan(one, 20)
 		w.count(80)
-		restart(func() error { return errors.Join(os.RemoveAll(folder), os.CopyFS(folder, os.DirFS(older))) })
+		w.restart(older)
 		w.scan(two, 50)
 		w.flush(one)
 		w.told("after an older stream", one, two)

@@ -135,8 +135,13 @@ type Tx interface {
 	// counted yet.
 	Counting(ctx context.Context) (ledger string, err error)
 	// Told is which events of each node's journal were told; PutTold stores that of some.
-	Told(ctx context.Context) (map[string]*ledger.Taken, error)
+	// all: of a journal that is not among them, none was.
+	Told(ctx context.Context) (of map[string]*ledger.Taken, all bool, err error)
 	PutTold(ctx context.Context, of map[string]*ledger.Taken) error
+	// LearnTold notes of every journal of which Told knows nothing that what is counted was
+	// told, and that Told knows all now. It does nothing where the counting is not between two
+	// positions.
+	LearnTold(ctx context.Context, from, to int64) error
 	// BeginTelling lets the reader of scans begin where the counting is: until now nobody
 	// wanted any.
 	BeginTelling(ctx context.Context) error
