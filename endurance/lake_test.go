@@ -71,8 +71,8 @@ func TestTheLakeHasEachScanOnce(t *testing.T) {
 			}
 			select {
 			case <-kill:
-			case <-time.After(time.Minute):
-				t.Error("the scans did not come to an end in a minute")
+			case <-time.After(5 * time.Minute): // so long that no busy machine needs it
+				t.Error("the scans did not come to an end in five minutes")
 			}
 			servers[dying].kill()
 			close(stop)
@@ -97,7 +97,7 @@ func TestTheLakeHasEachScanOnce(t *testing.T) {
 			if wrong == 0 && total >= int64(len(answered)) {
 				break
 			}
-			if i == 300 {
+			if i == 15_000 { // five minutes at least: a part is written every 15 s, and later where others want the machine
 				t.Fatalf("answered were %d scans, the lake differs: %+v", len(answered), v.Days)
 			}
 			time.Sleep(20 * time.Millisecond)

@@ -620,7 +620,7 @@ func (u *upgrade) listen(f facts) (w *told, end func()) {
 	c.http.Timeout = 20 * time.Second
 	all.Go(func() {
 		for i := 0; !ended.Load() && !u.t.Failed(); i++ {
-			time.Sleep(5 * time.Millisecond) // the machine is for the writers
+			time.Sleep(5 * time.Millisecond) // between two scans: the machine is for the writers
 			p := u.cluster.nodes[i%len(u.cluster.nodes)].running.Load()
 			if p == nil {
 				continue

@@ -262,7 +262,7 @@ func TestAFileOfAStrangerCostsWhatItIsLong(t *testing.T) { // not parallel: it c
 	}
 	for kind, one := range sharedFiles {
 		for name, shape := range one.shapes {
-			// What costs the square of a length shows at a quarter of it as well.
+			// A cost that grows with the square of the length shows at a quarter of it as well.
 			small, large := shape(whole.Or(16<<10, 4<<10)), shape(whole.Or(64<<10, 16<<10))
 			first, said := cost(one, small)
 			if testing.Verbose() {

@@ -286,7 +286,7 @@ accounts:
 			t.Errorf("%s: %s", at, got)
 		}
 	}
-	// What a line does not say stays; what no option can be is named, and nothing is loaded.
+	// An option that a line does not name stays; a value that no option can have is named, and nothing is loaded.
 	bring(two, "accounts", `{"appid":"heard","kind":"mini_program","name":"Heard"}`+"\n")
 	if got := two.Admin("GET", "/accounts/heard", "").Body; !strings.Contains(got, said) || !strings.Contains(got, `"name":"Heard"`) {
 		t.Errorf("after a line without options: %s", got)

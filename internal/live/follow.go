@@ -83,7 +83,7 @@ const (
 type position struct {
 	seq  int64
 	hash string
-	// What the next entry shows was read up to this number; 0 = nothing of it.
+	// The follower read the changes that the next entry shows up to this number; 0 = none of them.
 	shown int64
 }
 

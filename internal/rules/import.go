@@ -100,7 +100,7 @@ type importing struct {
 	last  int // the line up to which its lines were looked at
 	marks []lineMark
 
-	// What the check found.
+	// The check found this.
 	done     accounts.Imported
 	since    int64  // the last change that it saw
 	added    []Rule // nil where there are more than singlyUpTo
@@ -108,7 +108,7 @@ type importing struct {
 	accounts map[string]bool
 	hosts    map[string]bool
 
-	// What was stored.
+	// The last try stored this.
 	first int64    // the number of its first change; 0 = nothing was to be stored
 	keys  []string // of what changed; nil where that is much
 }

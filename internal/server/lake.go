@@ -40,7 +40,7 @@ func (s *Server) openLake(context.Context) error {
 		OffsetHours: func() int { return s.settings.Get().UTCOffsetHours }, Now: s.realNow, Log: s.log,
 		Every: s.seams.LakeEvery}
 	if shipper := s.ledger.shipper; shipper != nil {
-		// What is there already was brought under a name that only one journal can have.
+		// The lake has scans of this journal already, under a name that no other journal can have.
 		l.Name, l.UpTo, shipper.Held = shipper.ID, shipper.Reached, l.Held
 	} else {
 		s.counter.Announce = s.announceErasure

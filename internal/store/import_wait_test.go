@@ -67,7 +67,7 @@ func TestMeasureWhoWaitsForAnImport(t *testing.T) {
 						}
 					}
 					mu.Unlock()
-					time.Sleep(20 * time.Millisecond)
+					time.Sleep(20 * time.Millisecond) // between two changes, as callers leave it
 				}
 			})
 		}
