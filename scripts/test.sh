@@ -20,6 +20,10 @@ read -ra race_parts <<<"${RACE_PARTS-./internal/store ./internal/stats ./interna
 read -ra test_packages <<<"${TEST_PACKAGES:-./...}"
 read -ra test_flags <<<"${TEST_FLAGS:--count=1 -timeout 60m -vet=off}" # check has vetted all
 
+# Small servers that live for a second, and the compiler, have small heaps, which Go would collect all the time: up to a
+# quarter of what a test computes, and a fifth of what the compiler does.
+export GOGC=${GOGC:-400}
+
 child=
 place=
 postgres=
@@ -114,8 +118,6 @@ end_postgres() {
 # on_postgres runs a command that finds a fresh PostgreSQL server in TEST_POSTGRES, where there is PostgreSQL. Tests kill
 # processes and count what survived; only chaos takes the power away, so only there must PostgreSQL, and what tests write,
 # wait for the disk. The compiler's files stay on the disk: they are the largest, and nobody waits for them to be there.
-# Small servers that live for a second have a small heap, which Go would collect all the time: up to a quarter of what a
-# test computes.
 on_postgres() {
   local url status=0 with=()
   if [ "${POSTGRES_FSYNC:-off}" = on ]; then
@@ -131,7 +133,7 @@ on_postgres() {
   fi
   ! here chromium || with+=(QRJUMP_REQUIRE_CHROMIUM=1)
   mkdir -m 711 "$place/tmp"
-  run env "GOTMPDIR=${GOTMPDIR:-${TMPDIR:-/tmp}}" "TMPDIR=$place/tmp" "GOGC=${GOGC:-400}" "${with[@]}" "$@" || status=$?
+  run env "GOTMPDIR=${GOTMPDIR:-${TMPDIR:-/tmp}}" "TMPDIR=$place/tmp" "${with[@]}" "$@" || status=$?
   [ -z "$postgres" ] || end_postgres
   rm -rf "$place" || { sleep 1 && rm -rf "$place"; } # a browser may still be going away
   place=
