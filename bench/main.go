@@ -42,6 +42,7 @@ var sections = []section{
 	{"tickets", "Ticket exchange", (*bench).tickets},
 	{"bulk", "Imports, exports and restoring", (*bench).bulk},
 	{"wire", "A call of the wire", (*bench).wire},
+	{"changes", "Changes side by side", (*bench).changes},
 	{"analysis", "Analysis of scans", (*bench).analysis},
 	{"propagation", "Propagation between nodes", (*bench).propagation},
 	{"nodes", "Ten nodes on one database", (*bench).nodes},
