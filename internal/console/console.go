@@ -38,14 +38,6 @@ const Root = "/console"
 //go:embed templates locale static
 var files embed.FS
 
-func folder(name string) fs.FS {
-	sub, err := fs.Sub(files, name)
-	if err != nil {
-		panic(err)
-	}
-	return sub
-}
-
 func asset(name string) *look.Asset {
 	content, err := files.ReadFile("static/" + name)
 	if err != nil {
@@ -55,7 +47,7 @@ func asset(name string) *look.Asset {
 }
 
 var (
-	book   = sync.OnceValue(func() *phrase.Book { return phrase.Must(folder("locale")) })
+	book   = sync.OnceValue(func() *phrase.Book { return phrase.Open(files) })
 	style  = asset("console.css")
 	script = asset("console.js")
 	camera = asset("camera.js")

@@ -6,7 +6,6 @@ import (
 	"embed"
 	"encoding/base64"
 	"html/template"
-	"io/fs"
 	"net/http"
 	"strconv"
 	"time"
@@ -137,13 +136,7 @@ var (
 	style  = file("page.css")
 	script = file("page.js")
 	page   = template.Must(template.New("page").Parse(file("page.html")))
-	book   = func() *phrase.Book {
-		folder, err := fs.Sub(files, "locale")
-		if err != nil {
-			panic(err)
-		}
-		return phrase.Must(folder)
-	}()
+	book   = phrase.Open(files)
 )
 
 // source is how a policy names an inline text: by its hash, so that there is no other.

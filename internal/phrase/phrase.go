@@ -1,5 +1,5 @@
-// Package phrase knows the texts of pages, each in the language that its reader
-// prefers.
+// Package phrase knows the texts that people read, each in the language that its reader
+// prefers. Decision 59.
 package phrase
 
 import (
@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Language is a language of pages, as HTML names it.
@@ -25,63 +26,76 @@ const (
 // texts: en.json, and rules.en.json beside it.
 var Languages = map[Language]string{English: "en.json", Chinese: "zh.json"}
 
-// Book is what one kind of page says, in every language.
+// Folder is where a package keeps its texts.
+const Folder = "locale"
+
+// Book is what one package says, in every language.
 type Book struct {
-	texts map[Language]map[string]string
+	texts func() map[Language]map[string]string
 }
 
-// Must reads the texts of both languages from a folder. It panics on a book that
-// lacks a text or has an empty one: such a program would not have passed its tests.
-func Must(folder fs.FS) *Book {
-	b := &Book{texts: map[Language]map[string]string{}}
+// Open is the book of a package, whose files have the folder "locale". It is read when the first text is wanted: commands that say
+// none do not wait for it. A book that lacks a text panics then; TestEveryTextIsSaid reads each before that.
+func Open(files fs.FS) *Book {
+	return &Book{texts: sync.OnceValue(func() map[Language]map[string]string {
+		texts, faults := Read(files)
+		if len(faults) > 0 {
+			panic(strings.Join(faults, "\n"))
+		}
+		return texts
+	})}
+}
+
+// Read are the texts of a package in each language, and what is wrong with them.
+func Read(files fs.FS) (texts map[Language]map[string]string, faults []string) {
+	texts = map[Language]map[string]string{}
 	for language, end := range Languages {
-		names, err := fs.Glob(folder, "*"+end)
+		texts[language] = map[string]string{}
+		names, err := fs.Glob(files, Folder+"/*"+end)
 		if err != nil || len(names) == 0 {
-			panic(fmt.Errorf("no file is named …%s: %v", end, err))
+			faults = append(faults, fmt.Sprintf("no file is named …%s: %v", end, err))
 		}
-		b.texts[language] = map[string]string{}
 		for _, name := range names {
-			b.read(language, folder, name)
+			faults = append(faults, read(texts[language], files, name)...)
 		}
 	}
-	if faults := b.Faults(); len(faults) > 0 {
-		panic(strings.Join(faults, "\n"))
-	}
-	return b
+	return texts, append(faults, compared(texts)...)
 }
 
 // read takes in a file, which says nothing that another one says.
-func (b *Book) read(language Language, folder fs.FS, name string) {
-	text, err := fs.ReadFile(folder, name)
+func read(texts map[string]string, files fs.FS, name string) (faults []string) {
+	content, err := fs.ReadFile(files, name)
 	if err != nil {
-		panic(err)
+		return []string{err.Error()}
 	}
-	texts := map[string]string{}
-	if err := json.Unmarshal(text, &texts); err != nil {
-		panic(fmt.Errorf("%s: %w", name, err))
+	said := map[string]string{}
+	if err := json.Unmarshal(content, &said); err != nil {
+		return []string{fmt.Sprintf("%s: %v", name, err)}
 	}
-	for key, one := range texts {
-		if _, twice := b.texts[language][key]; twice {
-			panic(fmt.Sprintf("%s: another file has %s too", name, key))
+	for key, text := range said {
+		if _, twice := texts[key]; twice {
+			faults = append(faults, fmt.Sprintf("%s: another file has %s too", name, key))
 		}
-		b.texts[language][key] = one
+		texts[key] = text
 	}
+	return faults
 }
 
-var verb = regexp.MustCompile(`%(?:\[\d+\])?[a-z]|%%`)
+// verb is a place in a text that an argument fills, as fmt knows them.
+var verb = regexp.MustCompile(`%[-+#0-9.]*(?:\[(\d+)\])?([a-zA-Z])|%%`)
 
-// Faults are the texts that one language has and the other lacks, that are empty,
+// compared are the texts that one language has and the other lacks, that are empty,
 // or that have other places to fill in.
-func (b *Book) Faults() (faults []string) {
-	for language, texts := range b.texts {
+func compared(all map[Language]map[string]string) (faults []string) {
+	for language, texts := range all {
 		for key, text := range texts {
 			if strings.TrimSpace(text) == "" {
 				faults = append(faults, fmt.Sprintf("%s: %s is empty", language, key))
 			}
-			for other, others := range b.texts {
+			for other, others := range all {
 				same, ok := others[key]
 				// Chinese has one form for any number.
-				if !ok && !strings.HasSuffix(key, ".one") {
+				if !ok && !strings.HasSuffix(key, one) {
 					faults = append(faults, fmt.Sprintf("%s: %s is missing", other, key))
 				}
 				if ok && !slices.Equal(places(text), places(same)) {
@@ -94,25 +108,21 @@ func (b *Book) Faults() (faults []string) {
 	return faults
 }
 
-// places are the places of a text that are filled in, by their number.
+// places are the places of a text that are filled in, by their number. A language that has no use
+// for an argument says so by %.0s, which prints nothing.
 func places(text string) (list []string) {
-	for i, one := range verb.FindAllString(text, -1) {
-		if !strings.Contains(one, "[") && one != "%%" {
-			one = "%[" + strconv.Itoa(i+1) + "]" + one[1:]
+	at := 0
+	for _, one := range verb.FindAllStringSubmatch(text, -1) {
+		if one[0] == "%%" {
+			continue
 		}
-		list = append(list, one)
+		if at++; one[1] != "" {
+			at, _ = strconv.Atoi(one[1])
+		}
+		list = append(list, strconv.Itoa(at)+one[2])
 	}
 	slices.Sort(list)
-	return list
-}
-
-// Keys are the names of all texts.
-func (b *Book) Keys() (keys []string) {
-	for key := range b.texts[English] {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
+	return slices.Compact(list)
 }
 
 // Speaker says the texts of a book in one language.
@@ -127,29 +137,104 @@ func (b *Book) In(l Language) Speaker { return Speaker{l, b} }
 // Chinese reports whether the language is Chinese.
 func (s Speaker) Chinese() bool { return s.Language == Chinese }
 
-// Say is a text with its places filled in; an error for a key that the book lacks.
+// Say is a text with its places filled in; an error for a key that the book lacks, and for
+// arguments that are more or fewer than its places.
 func (s Speaker) Say(key string, with ...any) (string, error) {
-	text, ok := s.book.texts[s.Language][key]
-	if !ok {
-		return "", fmt.Errorf("no text is called %q", key)
+	if err := s.book.fault(key, len(with)); err != nil {
+		return "", err
 	}
-	if len(with) == 0 {
-		return text, nil
-	}
-	return fmt.Sprintf(text, with...), nil
+	return s.fill(key, with), nil
 }
 
 // Has reports whether the book has a text.
-func (s Speaker) Has(key string) bool { _, ok := s.book.texts[s.Language][key]; return ok }
+func (s Speaker) Has(key string) bool { return s.book.Has(key) }
 
-// Count is a text that speaks of n things: key.one in English where there is one,
-// else key.
-func (s Speaker) Count(key string, n int) (string, error) {
-	if n == 1 && s.Has(key+".one") {
-		return s.Say(key + ".one")
+// Count is a text that speaks of n things.
+func (s Speaker) Count(key string, n int) (string, error) { return s.Say(key, n) }
+
+// one ends the key of a text that speaks of one thing, where that is not said like any number.
+const one = ".one"
+
+// fill says a text that is there. Of one thing it says key.one, where the language has it.
+func (s Speaker) fill(key string, with []any) string {
+	text := s.book.texts()[s.Language][key]
+	if len(with) == 0 {
+		return text
 	}
-	return s.Say(key, n)
+	if single, ok := s.book.texts()[s.Language][key+one]; ok && fmt.Sprint(with[0]) == "1" {
+		if text = single; len(places(single)) == 0 {
+			return text
+		}
+	}
+	said := make([]any, len(with))
+	for i, arg := range with {
+		if said[i] = arg; isText(arg) {
+			said[i] = arg.(Text).In(s.Language)
+		}
+	}
+	return fmt.Sprintf(text, said...)
 }
+
+func isText(arg any) bool { _, is := arg.(Text); return is }
+
+// Has reports whether the book has a text.
+func (b *Book) Has(key string) bool { _, ok := b.texts()[English][key]; return ok }
+
+// fault is why a text cannot be said of so many things.
+func (b *Book) fault(key string, with int) error {
+	text, ok := b.texts()[English][key]
+	if !ok {
+		return fmt.Errorf("no text is called %q", key)
+	}
+	if want := len(places(text)); want != with {
+		return fmt.Errorf("%q speaks of %d things, and was given %d", key, want, with)
+	}
+	return nil
+}
+
+// Text is what a key says of some things, in no language yet. The zero Text says nothing.
+type Text struct {
+	book  *Book
+	key   string
+	with  []any
+	plain string
+}
+
+// Text is the text of a key. A thing that it speaks of may be a Text itself. It panics on a key that the
+// book lacks and on a wrong number of things: TestEveryTextIsSaid finds these in the code.
+func (b *Book) Text(key string, with ...any) Text {
+	if err := b.fault(key, len(with)); err != nil {
+		panic(err)
+	}
+	return Text{book: b, key: key, with: with}
+}
+
+// Plain is a text that somebody else has chosen, in whatever language: a system, a database, an error.
+func Plain(text string) Text { return Text{plain: text} }
+
+// In is the text in a language.
+func (t Text) In(l Language) string {
+	if t.book == nil {
+		return t.plain
+	}
+	return t.book.In(l).fill(t.key, t.with)
+}
+
+// String is the text in English, as programs and logs have it.
+func (t Text) String() string { return t.In(English) }
+
+// English and Chinese are the text in these languages, for answers and pages that have both.
+func (t Text) English() string { return t.In(English) }
+func (t Text) Chinese() string { return t.In(Chinese) }
+
+// Key is the name of the text in its book; "" = it has none.
+func (t Text) Key() string { return t.key }
+
+// IsZero reports whether the text says nothing.
+func (t Text) IsZero() bool { return t.book == nil && t.plain == "" }
+
+// MarshalText writes English: programs read one language.
+func (t Text) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
 // Cookie is where a browser keeps the language that its reader chose.
 const Cookie = "qrjump_lang"

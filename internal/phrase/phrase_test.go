@@ -1,6 +1,7 @@
 package phrase_test
 
 import (
+	"encoding/json"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -60,30 +61,25 @@ func TestABookThatLacksSomethingIsRefused(t *testing.T) {
 					t.Errorf("%s: got %q", name, text)
 				}
 			}()
-			phrase.Must(fstest.MapFS{"en.json": {Data: []byte(c.en)}, "zh.json": {Data: []byte(c.zh)}})
+			bookOf(c.en, c.zh).Has("a")
 		}()
 	}
 }
 
 func TestABookMayBeInSeveralFiles(t *testing.T) {
-	folder := fstest.MapFS{"en.json": {Data: []byte(`{"a":"A"}`)}, "zh.json": {Data: []byte(`{"a":"甲"}`)},
-		"more.en.json": {Data: []byte(`{"b":"B"}`)}, "more.zh.json": {Data: []byte(`{"b":"乙"}`)}}
-	b := phrase.Must(folder)
-	if text, err := b.In(phrase.Chinese).Say("b"); text != "乙" || err != nil {
+	folder := fstest.MapFS{"locale/en.json": {Data: []byte(`{"a":"A"}`)}, "locale/zh.json": {Data: []byte(`{"a":"甲"}`)},
+		"locale/more.en.json": {Data: []byte(`{"b":"B"}`)}, "locale/more.zh.json": {Data: []byte(`{"b":"乙"}`)}}
+	if text, err := phrase.Open(folder).In(phrase.Chinese).Say("b"); text != "乙" || err != nil {
 		t.Errorf("got %q, %v", text, err)
 	}
-	folder["more.en.json"].Data = []byte(`{"a":"B"}`)
-	defer func() {
-		if text, _ := recover().(string); text != "more.en.json: another file has a too" {
-			t.Errorf("a text that two files have: %q", text)
-		}
-	}()
-	phrase.Must(folder)
+	folder["locale/more.en.json"].Data = []byte(`{"a":"B"}`)
+	if _, faults := phrase.Read(folder); len(faults) != 2 || faults[0] != "locale/more.en.json: another file has a too" {
+		t.Errorf("a text that two files have: %q", faults)
+	}
 }
 
 func TestACountOfOneIsSaidInItsOwnForm(t *testing.T) {
-	b := phrase.Must(fstest.MapFS{"en.json": {Data: []byte(`{"a":"%d calls","a.one":"one call"}`)},
-		"zh.json": {Data: []byte(`{"a":"%d 次调用"}`)}})
+	b := bookOf(`{"a":"%d calls","a.one":"one call"}`, `{"a":"%d 次调用"}`)
 	for n, want := range map[int][2]string{1: {"one call", "1 次调用"}, 2: {"2 calls", "2 次调用"}} {
 		for i, l := range []phrase.Language{phrase.English, phrase.Chinese} {
 			if got, err := b.In(l).Count("a", n); err != nil || got != want[i] {
@@ -91,7 +87,42 @@ func TestACountOfOneIsSaidInItsOwnForm(t *testing.T) {
 			}
 		}
 	}
+	for _, with := range [][]any{{}, {1, 2}} {
+		if got, err := b.In(phrase.English).Say("a", with...); err == nil {
+			t.Errorf("a text of one thing was said of %v: %q", with, got)
+		}
+	}
 	if _, err := b.In(phrase.English).Say("nothing"); err == nil {
 		t.Error("a text that the book lacks is said")
 	}
+}
+
+// A text waits for its language, with the texts within it.
+func TestATextIsSaidInTheLanguageOfItsReader(t *testing.T) {
+	b := bookOf(`{"calls":"%d calls","calls.one":"one call","of":"%[2]s of %[1]s, because of %[3]s","bare":"100%"}`,
+		`{"calls":"%d 次调用","of":"%s的%s%.0s","bare":"100%"}`)
+	said := b.Text("of", "shop", b.Text("calls", int64(1)), phrase.Plain("50% off"))
+	for l, want := range map[phrase.Language]string{phrase.English: "one call of shop, because of 50% off", phrase.Chinese: "shop的1 次调用"} {
+		if got := said.In(l); got != want {
+			t.Errorf("%s: got %q, want %q", l, got, want)
+		}
+	}
+	shown, err := json.Marshal(map[string]phrase.Text{"says": b.Text("bare"), "next": {}})
+	if err != nil || string(shown) != `{"next":"","says":"100%"}` {
+		t.Errorf("for programs: %s, %v", shown, err)
+	}
+	for key, with := range map[string][]any{"none": {}, "calls": {}, "bare": {1}} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s of %v is a text", key, with)
+				}
+			}()
+			b.Text(key, with...)
+		}()
+	}
+}
+
+func bookOf(english, chinese string) *phrase.Book {
+	return phrase.Open(fstest.MapFS{"locale/en.json": {Data: []byte(english)}, "locale/zh.json": {Data: []byte(chinese)}})
 }

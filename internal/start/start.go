@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"embed"
 	"html/template"
-	"io/fs"
 	"mime"
 	"net/http"
 	"strconv"
@@ -20,13 +19,7 @@ import (
 var files embed.FS
 
 var (
-	book = func() *phrase.Book {
-		folder, err := fs.Sub(files, "locale")
-		if err != nil {
-			panic(err)
-		}
-		return phrase.Must(folder)
-	}()
+	book = phrase.Open(files)
 	page = template.Must(template.ParseFS(files, "page.html"))
 	// Own is the style that this page alone has.
 	Own = func() *look.Asset {

@@ -1,0 +1,176 @@
+package server_test
+
+import (
+	"go/ast"
+	"go/parser"
+	gotoken "go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/phrase"
+)
+
+// saying are the functions whose first argument is a key.
+var saying = []string{"Text", "Say", "Count", "say", "says"}
+
+// mentions are the keys that a package names: whole, or by how they begin or end where the rest is computed.
+type mentions struct {
+	whole             map[string]bool
+	beginnings, tails []string
+}
+
+func (m mentions) has(key string) bool {
+	whole := strings.TrimSuffix(key, ".one")
+	return m.whole[whole] || m.whole[key] ||
+		slices.ContainsFunc(m.beginnings, func(one string) bool { return strings.HasPrefix(whole, one) }) ||
+		slices.ContainsFunc(m.tails, func(one string) bool { return strings.HasSuffix(whole, one) })
+}
+
+// Decision 59: each text is in both languages with the same places, each key that code or a template names is one, with as many
+// arguments as the text has places, and each text is named somewhere.
+func TestEveryTextIsSaid(t *testing.T) {
+	t.Parallel()
+	folders := 0
+	for _, root := range []string{"../../internal", "../../cmd"} {
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.IsDir() && d.Name() == phrase.Folder {
+				folders++
+				textsOf(t, filepath.Dir(path))
+				return fs.SkipDir
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if folders < 3 {
+		t.Errorf("only %d packages with texts were found", folders)
+	}
+}
+
+func textsOf(t *testing.T, dir string) {
+	files := os.DirFS(dir)
+	texts, faults := phrase.Read(files)
+	for _, fault := range faults {
+		t.Errorf("%s: %s", dir, fault)
+	}
+	if len(faults) > 0 {
+		return
+	}
+	book := phrase.Open(files)
+	named := mentions{whole: map[string]bool{}}
+	err := fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil || name == "." || d.IsDir() && d.Name() != phrase.Folder && d.Name() != "testdata":
+			return err
+		case d.IsDir():
+			return fs.SkipDir
+		case strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go"):
+			inCode(t, filepath.Join(dir, name), book, texts[phrase.English], &named)
+		case strings.HasSuffix(name, ".html"), strings.HasSuffix(name, ".txt"):
+			inTemplate(t, filepath.Join(dir, name), texts[phrase.English], &named)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key := range texts[phrase.English] {
+		if !named.has(key) {
+			t.Errorf("%s: nothing says %q", dir, key)
+		}
+	}
+}
+
+// inCode reads which keys a file of Go names.
+func inCode(t *testing.T, path string, book *phrase.Book, texts map[string]string, named *mentions) {
+	set := gotoken.NewFileSet()
+	file, err := parser.ParseFile(set, path, nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	literal := func(e ast.Expr) (string, bool) {
+		lit, ok := e.(*ast.BasicLit)
+		if !ok || lit.Kind != gotoken.STRING {
+			return "", false
+		}
+		text, err := strconv.Unquote(lit.Value)
+		return text, err == nil
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.BasicLit:
+			if text, ok := literal(n); ok {
+				named.whole[text] = true
+				if strings.HasSuffix(text, ".") {
+					named.beginnings = append(named.beginnings, text)
+				}
+				if begins, _, computed := strings.Cut(text, ".%"); computed {
+					named.beginnings = append(named.beginnings, begins+".")
+				}
+			}
+		case *ast.BinaryExpr:
+			if text, ok := literal(n.Y); ok && n.Op == gotoken.ADD && strings.HasPrefix(text, ".") {
+				named.tails = append(named.tails, text)
+			}
+		case *ast.CallExpr:
+			callee := ""
+			switch fun := n.Fun.(type) {
+			case *ast.Ident:
+				callee = fun.Name
+			case *ast.SelectorExpr:
+				callee = fun.Sel.Name
+			}
+			if len(n.Args) == 0 || !slices.Contains(saying, callee) {
+				return true
+			}
+			key, ok := literal(n.Args[0])
+			if !ok {
+				return true
+			}
+			if _, ok := texts[key]; !ok {
+				t.Errorf("%s: no text is called %q", set.Position(n.Pos()), key)
+			} else if n.Ellipsis == gotoken.NoPos {
+				if _, err := book.In(phrase.English).Say(key, make([]any, len(n.Args)-1)...); err != nil {
+					t.Errorf("%s: %v", set.Position(n.Pos()), err)
+				}
+			}
+		}
+		return true
+	})
+}
+
+var (
+	action = regexp.MustCompile(`(?s)\{\{.*?\}\}`)
+	quoted = regexp.MustCompile("\"([^\"]*)\"|`([^`]*)`")
+	spoken = regexp.MustCompile(`\.(?:Say|Both) "([^"]+[^."])"`)
+)
+
+// inTemplate reads which keys a template names.
+func inTemplate(t *testing.T, path string, texts map[string]string, named *mentions) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range action.FindAllString(string(content), -1) {
+		for _, found := range quoted.FindAllStringSubmatch(one, -1) {
+			key, _, computed := strings.Cut(found[1]+found[2], "%")
+			if computed && key != "" || strings.HasSuffix(key, ".") {
+				named.beginnings = append(named.beginnings, key)
+			}
+			named.whole[key] = true
+		}
+		for _, found := range spoken.FindAllStringSubmatch(one, -1) {
+			if texts[found[1]] == "" {
+				t.Errorf("%s: no text is called %q", path, found[1])
+			}
+		}
+	}
+}
