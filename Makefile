@@ -16,10 +16,10 @@ help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## the program, as bin/qrjump
-	CGO_ENABLED=0 go build -trimpath -o bin/qrjump ./cmd/qrjump
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/qrjump ./cmd/qrjump
 
-demo: ## play the whole tour against a server of its own
-	go run ./demo
+demo: build ## play the main job against a server of its own, in your language (LANG)
+	CGO_ENABLED=0 go run -trimpath ./demo
 
 demo-codes: ## 20,000,000 codes from application to ticket, each one checked (DEMO_CODES=100000)
 	scripts/demo-codes.sh

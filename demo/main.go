@@ -1,11 +1,14 @@
 // Command demo plays the main job against a server that it starts itself, and
 // prints every call and every answer: token, verification file, add, publish,
-// scan, delete. Nothing leaves this machine, and nothing stays behind.
+// scan, delete. It speaks the language of its reader. Nothing leaves this machine,
+// and nothing stays behind.
 package main
 
 import (
 	"bufio"
 	"bytes"
+	"cmp"
+	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,7 +22,22 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/phrase"
 )
+
+//go:embed locale
+var texts embed.FS
+
+// book is what the demo says in between.
+var book = phrase.Open(texts)
+
+// say says a text of the book in the language that the environment names, as programs of the system read it.
+func say(key string, with ...any) string {
+	language, _ := phrase.Parse(strings.ReplaceAll(cmp.Or(os.Getenv("QRJUMP_LANG"), os.Getenv("LC_ALL"), os.Getenv("LC_MESSAGES"),
+		os.Getenv("LANG")), "_", "-"))
+	return book.Text(key, with...).In(language)
+}
 
 const seed = `
 accounts:
@@ -34,6 +52,9 @@ settings:
   verification: fetch
   allow_private_hosts: true
 `
+
+// program is what make build makes.
+var program = filepath.Join("bin", "qrjump")
 
 func main() {
 	if err := run(); err != nil {
@@ -62,19 +83,16 @@ func run() (err error) {
 	if err := d.play(); err != nil {
 		return err
 	}
-	fmt.Println("\nThat was the main job. Run it yourself: go run ./cmd/qrjump serve --dev")
+	fmt.Printf("\n%s\n", say("end", program+" serve --dev"))
 	return nil
 }
 
-// start builds the server and runs it until stop.
+// start runs the server until stop.
 func start(dir string) (url string, stop func() error, err error) {
-	fmt.Println("== building and starting the server: qrjump serve --dev --seed demo.yaml")
-	binary := filepath.Join(dir, "qrjump")
-	build := exec.Command("go", "build", "-o", binary, "./cmd/qrjump")
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		return "", nil, fmt.Errorf("building ./cmd/qrjump (run this from the repository's root): %w", err)
+	if _, err := os.Stat(program); err != nil {
+		return "", nil, fmt.Errorf("%w: make demo builds it; by hand, make build does", err)
 	}
+	fmt.Printf("== %s: qrjump serve --dev --seed demo.yaml\n", say("start"))
 	seedFile := filepath.Join(dir, "demo.yaml")
 	if err := os.WriteFile(seedFile, []byte(seed), 0o600); err != nil {
 		return "", nil, err
@@ -83,7 +101,7 @@ func start(dir string) (url string, stop func() error, err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	cmd := exec.Command(binary, "serve", "--dev", "--listen", "127.0.0.1:0", "--data", filepath.Join(dir, "data"), "--seed", seedFile)
+	cmd := exec.Command(program, "serve", "--dev", "--listen", "127.0.0.1:0", "--data", filepath.Join(dir, "data"), "--seed", seedFile)
 	cmd.Stderr = logs
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -147,7 +165,7 @@ func (d *demo) play() error {
 	var token struct {
 		AccessToken string `json:"access_token"`
 	}
-	if err := d.get("1. a token, as every client library asks for it",
+	if err := d.get(say("token"),
 		"/cgi-bin/token?grant_type=client_credential&appid=wxminiprogram0001&secret=secret0001", &token); err != nil {
 		return err
 	}
@@ -159,40 +177,40 @@ func (d *demo) play() error {
 		FileName    string `json:"file_name"`
 		FileContent string `json:"file_content"`
 	}
-	if err := d.wire("2. the verification file of the account", "qrcodejumpdownload", map[string]any{}, 0, &confirm); err != nil {
+	if err := d.wire(say("file"), "qrcodejumpdownload", map[string]any{}, 0, &confirm); err != nil {
 		return err
 	}
-	if err := d.wire("3. add a rule: refused, the file is not on the shop's host yet", "qrcodejumpadd", add, 85069, nil); err != nil {
+	if err := d.wire(say("early"), "qrcodejumpadd", add, 85069, nil); err != nil {
 		return err
 	}
-	if err := d.get("   why? the server recorded every step", "/admin/v1/confirmations?limit=1", nil); err != nil {
+	if err := d.get(say("why"), "/admin/v1/confirmations?limit=1", nil); err != nil {
 		return err
 	}
 	d.shop.file.Store(&file{path: "/t/" + confirm.FileName, content: confirm.FileContent})
-	fmt.Printf("\n== 4. the shop puts the file at %s%s\n", prefix, confirm.FileName)
-	if err := d.wire("5. add the rule again", "qrcodejumpadd", add, 0, nil); err != nil {
+	fmt.Printf("\n== %s\n", say("placed", prefix+confirm.FileName))
+	if err := d.wire(say("again"), "qrcodejumpadd", add, 0, nil); err != nil {
 		return err
 	}
-	if err := d.scan("6. a scan before the publish: the web page", link, "open_url"); err != nil {
+	if err := d.scan(say("unpublished"), link, "open_url"); err != nil {
 		return err
 	}
-	if err := d.wire("7. publish", "qrcodejumppublish", map[string]any{"prefix": prefix}, 0, nil); err != nil {
+	if err := d.wire(say("publish"), "qrcodejumppublish", map[string]any{"prefix": prefix}, 0, nil); err != nil {
 		return err
 	}
-	if err := d.scan("8. the same scan: the Mini Program opens", link, "open_mini_program"); err != nil {
+	if err := d.scan(say("opens"), link, "open_mini_program"); err != nil {
 		return err
 	}
-	if err := d.post("9. why does a link without its last slash not open?", "/scan/v1/explain",
+	if err := d.post(say("slash"), "/scan/v1/explain",
 		map[string]any{"text": strings.TrimSuffix(prefix, "/")}, nil); err != nil {
 		return err
 	}
-	if err := d.wire("10. the rules and what is left of the month's publishes", "qrcodejumpget", map[string]any{}, 0, nil); err != nil {
+	if err := d.wire(say("left"), "qrcodejumpget", map[string]any{}, 0, nil); err != nil {
 		return err
 	}
-	if err := d.wire("11. delete", "qrcodejumpdelete", map[string]any{"prefix": prefix}, 0, nil); err != nil {
+	if err := d.wire(say("delete"), "qrcodejumpdelete", map[string]any{"prefix": prefix}, 0, nil); err != nil {
 		return err
 	}
-	return d.scan("12. the same scan: the web page again", link, "open_url")
+	return d.scan(say("closed"), link, "open_url")
 }
 
 // wire makes one call of the platform's wire and checks its errcode.

@@ -81,7 +81,7 @@ func beside(root string, own *program, work string) (files []file, err error) {
 		return nil, err
 	}
 	for pattern, into := range map[string]string{pages + "/*.1": "man/man1/", pages + "/*.5": "man/man5/", root + "/LICENSE": "",
-		root + "/README.md": "", root + "/CHANGELOG.md": "", root + "/deploy/systemd/qrjump.service": "deploy/",
+		root + "/release/package/README*.md": "", root + "/CHANGELOG.md": "", root + "/deploy/systemd/qrjump.service": "deploy/",
 		root + "/deploy/prometheus/*.yaml": "deploy/prometheus/", root + "/deploy/grafana/*.json": "deploy/grafana/",
 		root + "/deploy/compose.yaml": "deploy/"} {
 		found, err := filepath.Glob(pattern)

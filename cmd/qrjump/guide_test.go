@@ -139,7 +139,7 @@ func TestThePagesRun(t *testing.T) {
 	t.Run("calls", func(t *testing.T) { t.Parallel(); playCalls(t, calls) })
 }
 
-// TestTheFirstPagesRun runs the block of both READMEs: what `make build` makes is the program under test.
+// TestTheFirstPagesRun runs the blocks of both READMEs, but for what make does: the program under test is what `make build` makes.
 func TestTheFirstPagesRun(t *testing.T) {
 	needs(t, "bash", "curl", "openssl", "grep", "head", "rm")
 	makefile, err := os.ReadFile("../../Makefile")
@@ -152,11 +152,11 @@ func TestTheFirstPagesRun(t *testing.T) {
 			t.Fatal(err)
 		}
 		list := blocks(string(text))
-		if len(list) != 1 || list[0].info != "sh" {
+		if len(list) != 2 || list[0].info != "sh" || list[1].info != "sh" {
 			t.Fatalf("%s has %d blocks", name, len(list))
 		}
 		page, other := "", ""
-		for line := range strings.Lines(list[0].script) {
+		for line := range strings.Lines(list[0].script + list[1].script) {
 			command := strings.TrimSpace(regexp.MustCompile(`\s# .*`).ReplaceAllString(line, ""))
 			switch target, is := strings.CutPrefix(command, "make "); {
 			case is && !strings.Contains(string(makefile), "\n"+target+":"):

@@ -105,7 +105,7 @@ var mayImport = map[string][]string{
 		"internal/index", "internal/labels", "internal/live", "internal/outbound", "internal/parcel", "internal/rules", "internal/scan",
 		"internal/server", "internal/spelling", "internal/symbol", "internal/verification", "internal/version",
 		"internal/ruleplan", "internal/yamltext"},
-	"demo":      {},
+	"demo":      {"internal/phrase"},
 	"deploy":    {},
 	"endurance": {},
 

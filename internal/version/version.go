@@ -7,7 +7,7 @@ import (
 )
 
 // unreleased is the version of a build that no tag names.
-const unreleased = "0.1.0-dev"
+const unreleased = "0.1.0"
 
 const module = "github.com/qrjump/qrjump"
 
