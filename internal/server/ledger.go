@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -254,34 +255,67 @@ func (s *Server) beginOrigin(ctx context.Context, node string) error {
 // queues it for webhooks. shared: it is of all nodes, and this one brought scans
 // to it, perhaps when others had left it already.
 func (s *Server) countRest(ctx context.Context, log ledger.Log, id string, shared bool) error {
-	var state stats.State
-	var left int64
-	err := s.store.ViewStatistics(ctx, func(tx stats.Tx) (err error) {
-		if state, err = tx.StatisticsState(ctx); err == nil {
-			left, _, err = tx.RecallLedger(ctx, id)
-		}
-		return err
-	})
+	state, left, err := s.leftAt(ctx, id)
 	if err != nil {
 		return err
 	}
 	if state.Ledger != id && (state.Ledger != "" || state.Position > 0) {
 		end, err := log.End(ctx)
-		if err != nil || !shared || left == 0 || end <= left {
+		if err != nil || !shared || left.Position == 0 || end <= left.Position && left.Told >= left.Position {
 			return err
 		}
 	}
-	c := s.newCounter(log, nil)
-	if err := c.CatchUpAndSave(ctx); err != nil {
-		return fmt.Errorf("counting the scans that no stream has: %w", err)
-	}
-	book := &webhooks.Book{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random, Log: log}
-	for more := true; more; {
-		if more, err = book.Collect(ctx); err != nil {
-			return fmt.Errorf("telling of the scans that no stream has: %w", err)
+	// A node that counts another ledger may turn to it in the middle.
+	for range 20 {
+		if err := s.newCounter(log, nil).CatchUpAndSave(ctx); err != nil {
+			return fmt.Errorf("counting the scans that no stream has: %w", err)
+		}
+		book := &webhooks.Book{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random, Log: log}
+		for more := true; more; {
+			if more, err = book.Collect(ctx); err != nil {
+				return fmt.Errorf("telling of the scans that no stream has: %w", err)
+			}
+		}
+		if _, left, err = s.leftAt(ctx, id); err != nil || left.Told >= left.Position {
+			return err
 		}
 	}
+	s.log.WarnContext(ctx, "webhooks were not told of the last scans from before --events: other nodes count meanwhile; start this node again",
+		"told up to", left.Told, "counted up to", left.Position)
 	return nil
+}
+
+// leftAt is what is counted, and up to where a ledger is counted and told of, where it is left or counted now; told of as far
+// as counted where nobody wants to hear, or nobody knows.
+func (s *Server) leftAt(ctx context.Context, id string) (state stats.State, left stats.Left, err error) {
+	hears, told := false, int64(0)
+	err = s.store.ViewWebhooks(ctx, func(tx webhooks.Tx) error {
+		hooks, err := tx.Webhooks(ctx)
+		if err != nil {
+			return err
+		}
+		hears = slices.ContainsFunc(hooks, webhooks.Webhook.HearsScans)
+		if now, err := tx.Counting(ctx); err != nil || now != id {
+			return err
+		}
+		told, err = tx.Position(ctx, webhooks.ScanSource)
+		return err
+	})
+	if err != nil {
+		return state, left, err
+	}
+	err = s.store.ViewStatistics(ctx, func(tx stats.Tx) error {
+		if state, err = tx.StatisticsState(ctx); err != nil || state.Ledger == id {
+			left = stats.Left{Position: state.Position, Told: told}
+			return err
+		}
+		left, err = tx.RecallLedger(ctx, id)
+		return err
+	})
+	if !hears || left.Told < 0 {
+		left.Told = left.Position
+	}
+	return state, left, err
 }
 
 // flush brings what is durable in the journal to the log of all nodes.

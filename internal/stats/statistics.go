@@ -323,6 +323,14 @@ type State struct {
 	Known Known
 }
 
+// Left is how a ledger was left.
+type Left struct {
+	Position int64  // up to where it is counted; 0 = it was never left
+	Users    int64  // up to where its users are in the sketches; -1 = nobody knows
+	Told     int64  // up to where the reader of webhooks was; -1 = nobody knows
+	Last     string // the last scan of it that is counted in another ledger; "" = none is
+}
+
 // Store keeps what is counted.
 type Store interface {
 	// UpdateStatistics runs f in one transaction, of which the store's calls
@@ -369,14 +377,12 @@ type Tx interface {
 	PutOrigins(ctx context.Context, of map[string]*ledger.Taken) error
 	// CutReaders moves readers of the scans that are beyond an end back to it.
 	CutReaders(ctx context.Context, end int64) error
-	// RememberLedger notes up to where a ledger is counted that is left.
-	RememberLedger(ctx context.Context, ledger string, position int64) error
-	// RecallLedger returns it, 0 = it was never left; and the last scan of it that
-	// is counted in another ledger, "" = none is.
-	RecallLedger(ctx context.Context, ledger string) (position int64, last string, err error)
-	// TurnReaders moves who reads the scans one after the other, and is at a position
-	// of the ledger that is left, as far before or after another position.
-	TurnReaders(ctx context.Context, left, position int64) error
+	// RecallLedger returns how a ledger was left that was counted before.
+	RecallLedger(ctx context.Context, ledger string) (Left, error)
+	// TurnReaders notes how a ledger is left, and turns who reads its scans one after the other to another one that is counted
+	// up to a position: to where they were in it, where it was left before, else to the position. Where the ledgers are not
+	// shared by nodes, the other one has all scans: they are as far before the position as they were before the left one's.
+	TurnReaders(ctx context.Context, left State, to string, position int64, shared bool) error
 	// ForgetUsers removes all sketches.
 	ForgetUsers(ctx context.Context) error
 	// TurnDays cuts the hours from one on, which a zone cut into days until now, by another

@@ -43,6 +43,7 @@ type turn struct {
 	strange  bool  // the scan at the position is not the one that was counted there
 	origins  bool  // its events say from which journal they came: that tells where to go on
 	position int64 // up to where the other ledger is counted
+	users    int64 // up to where its users are in the sketches
 }
 
 // loadState reads the state and which scans of each node are counted. end is
@@ -82,6 +83,9 @@ func (c *Counter) loadState(ctx context.Context, end int64) (taken map[string]*l
 		if err == nil {
 			c.state = state
 			c.tellOfTurn(ctx, t)
+			if t.other { // it may have become an older one while another was counted
+				continue
+			}
 		}
 		return taken, err
 	}
@@ -92,14 +96,13 @@ func (c *Counter) judge(ctx context.Context, end int64) (t turn, err error) {
 	if t.ledger, t.cut = c.Log.ID(), -1; t.ledger == "" {
 		return t, errors.New("the ledger was not seen yet")
 	}
-	var recalled int64
-	var last string
+	var before Left
 	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
 		if t.state, err = tx.StatisticsState(ctx); err != nil {
 			return err
 		}
 		t.state.settle()
-		recalled, last, err = tx.RecallLedger(ctx, t.ledger)
+		before, err = tx.RecallLedger(ctx, t.ledger)
 		return err
 	})
 	if err != nil {
@@ -109,7 +112,10 @@ func (c *Counter) judge(ctx context.Context, end int64) (t turn, err error) {
 	case t.state.Ledger != t.ledger:
 		// Nothing may be counted of the one that is left, and yet of this one before.
 		if t.other = t.state.Position > 0 || t.state.Ledger != "" || t.state.Scans > 0; t.other {
-			t.position, err = c.countedBefore(ctx, t.state, recalled, last)
+			t.position, err = c.countedBefore(ctx, t.state, before)
+			if t.users = before.Users; t.users < 0 || c.Alone {
+				t.users = t.position
+			}
 		}
 	case end < t.state.Position:
 		t.cut = end
@@ -223,25 +229,19 @@ func (c *Counter) cut(ctx context.Context, tx Tx, s *State, t turn) error {
 // another turns from the ledger that was counted to another one.
 func (c *Counter) another(ctx context.Context, tx Tx, s *State, t turn) error {
 	left := *s
-	s.Position, s.UsersPosition, s.Mark, s.Held = t.position, t.position, "", 0
+	s.Position, s.UsersPosition, s.Mark, s.Held = t.position, min(t.users, t.position), "", 0
 	if s.Scans > 0 {
 		s.Forgotten = c.Now()
 	}
 	if c.Log.Lost(left.Ledger) {
 		s.Lacking += left.Held
 	}
-	read := int64(0)
 	if c.Alone {
 		// The scans whose users are not in the sketches stand here as well, as close
 		// together at least. A user who is added twice changes nothing.
-		s.UsersPosition, read = max(0, s.Position-(left.Position-left.UsersPosition)), left.Position
+		s.UsersPosition = max(0, s.Position-(left.Position-left.UsersPosition))
 	}
-	if left.Ledger != "" {
-		if err := tx.RememberLedger(ctx, left.Ledger, left.Position); err != nil {
-			return err
-		}
-	}
-	if err := tx.TurnReaders(ctx, read, s.Position); err != nil {
+	if err := tx.TurnReaders(ctx, left, t.ledger, s.Position, !c.Alone); err != nil {
 		return fmt.Errorf("turning readers of scans to another ledger: %w", err)
 	}
 	return nil
@@ -269,7 +269,8 @@ func (c *Counter) tellOfTurn(ctx context.Context, t turn) {
 // beginning after an import without scans, but further where it was counted
 // before, or where the scans that were counted came from it, as those of a
 // stream came from the journal.
-func (c *Counter) countedBefore(ctx context.Context, left State, position int64, last string) (int64, error) {
+func (c *Counter) countedBefore(ctx context.Context, left State, before Left) (int64, error) {
+	position, last := before.Position, before.Last
 	if c.Alone {
 		last = left.Scan
 	}

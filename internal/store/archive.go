@@ -137,7 +137,8 @@ func (t *Tx) writeRows(ctx context.Context, w io.Writer, table string, columns [
 
 // hereCounted are ledgers where it is noted that the scans of the archive are
 // counted, though from a stream.
-const hereCounted = `(SELECT id, here, CASE WHEN here = 1 THEN CAST($1 AS BIGINT) ELSE position END AS position, last FROM ledgers) AS l`
+const hereCounted = `(SELECT id, here, last, mark, CASE WHEN here = 1 THEN CAST($1 AS BIGINT) ELSE position END AS position,
+	CASE WHEN here = 1 THEN -1 ELSE folded END AS folded, CASE WHEN here = 1 THEN -1 ELSE told END AS told FROM ledgers) AS l`
 
 // sequencesUpTo are the sequences with another number of the last scan.
 const sequencesUpTo = `(SELECT name, CASE WHEN name = 'scan' THEN CAST($1 AS BIGINT) ELSE value END AS value FROM sequences) AS s`

@@ -66,6 +66,10 @@ func (t *Tx) outside(ctx context.Context, s *Store, before int64) (*outside, err
 	}
 	if state.Ledger == o.log.ID() {
 		o.upTo = state.Position
+	} else if left, err := t.RecallLedger(ctx, o.log.ID()); err != nil {
+		return nil, fmt.Errorf("reading up to where the stream is counted: %w", err)
+	} else if left.Position > 0 {
+		return nil, errors.New("nodes with and without --events count in turns: export again when all nodes have the same --events")
 	}
 	if o.base, err = t.scansEnd(ctx); err != nil {
 		return nil, fmt.Errorf("reading the number of the last scan: %w", err)

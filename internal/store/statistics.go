@@ -257,34 +257,54 @@ func (t *Tx) AddMisses(ctx context.Context, rows []stats.MissRow) error {
 		})
 }
 
-// RememberLedger implements stats.Tx.
-func (t *Tx) RememberLedger(ctx context.Context, ledger string, position int64) error {
-	_,
-		err := t.exec(ctx,
-		`INSERT INTO ledgers (id, here, position, last) VALUES ($1, 0, $2, '') ON CONFLICT (id) DO UPDATE SET position = excluded.position`,
-		ledger, position)
+// RecallLedger implements stats.Tx.
+func (t *Tx) RecallLedger(ctx context.Context, ledger string) (l stats.Left, err error) {
+	err = t.row(ctx, `SELECT position, folded, told, last FROM ledgers WHERE id = $1`, ledger).Scan(&l.Position, &l.Users, &l.Told, &l.Last)
+	if errors.Is(err, sql.ErrNoRows) {
+		return stats.Left{Users: -1, Told: -1}, nil
+	}
+	return l, err
+}
+
+// rememberLedger notes up to where a ledger is counted that is left, and read.
+func (t *Tx) rememberLedger(ctx context.Context, ledger string, position, users int64) error {
+	_, err := t.exec(ctx, `INSERT INTO ledgers (id, here, position, last, folded) VALUES ($1, 0, $2, '', $3)
+		ON CONFLICT (id) DO UPDATE SET position = excluded.position, folded = excluded.folded`, ledger, position, users)
 	return err
 }
 
-// RecallLedger implements stats.Tx.
-func (t *Tx) RecallLedger(ctx context.Context, ledger string) (position int64, last string, err error) {
-	err = t.row(ctx, `SELECT position, last FROM ledgers WHERE id = $1`, ledger).Scan(&position, &last)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = nil
-	}
-	return position, last, err
-}
-
 // TurnReaders implements stats.Tx.
-func (t *Tx) TurnReaders(ctx context.Context, left, position int64) error {
-	turned := func(was string) string {
-		return `CASE WHEN ` + was + ` >= $1 THEN $2 WHEN $2 > $1 - ` + was + ` THEN $2 - ($1 - ` + was + `) ELSE 0 END`
-	}
-	if _, err := t.exec(ctx, `UPDATE webhook_readers SET mark = '`+webhooks.Unmarked+`', position = `+turned(`position`)+
-		` WHERE name = $3`, left, position, webhooks.ScanSource); err != nil {
+func (t *Tx) TurnReaders(ctx context.Context, left stats.State, to string, position int64, shared bool) error {
+	if err := t.HoldReader(ctx, webhooks.ScanSource); err != nil {
 		return err
 	}
-	_, err := t.exec(ctx, `UPDATE webhooks SET scans_from = `+turned(`scans_from`), left, position)
+	if left.Ledger != "" {
+		if err := t.rememberLedger(ctx, left.Ledger, left.Position, left.UsersPosition); err != nil {
+			return err
+		}
+	}
+	if !shared {
+		turned := func(was string) string {
+			return `CASE WHEN ` + was + ` >= $1 THEN $2 WHEN $2 > $1 - ` + was + ` THEN $2 - ($1 - ` + was + `) ELSE 0 END`
+		}
+		if _, err := t.exec(ctx, `UPDATE webhook_readers SET mark = '`+webhooks.Unmarked+`', position = `+turned(`position`)+
+			` WHERE name = $3`, left.Position, position, webhooks.ScanSource); err != nil {
+			return err
+		}
+		_, err := t.exec(ctx, `UPDATE webhooks SET scans_from = `+turned(`scans_from`), left.Position, position)
+		return err
+	}
+	const reader, known = ` FROM webhook_readers WHERE name = $2)`, ` FROM ledgers WHERE id = $2 AND told >= 0), `
+	if _, err := t.exec(ctx, `UPDATE ledgers SET told = (SELECT position`+reader+`, mark = (SELECT mark`+reader+` WHERE id = $1`,
+		left.Ledger, webhooks.ScanSource); err != nil {
+		return err
+	}
+	if _, err := t.exec(ctx, `UPDATE webhook_readers SET position = COALESCE((SELECT told`+known+`$1),
+		mark = COALESCE((SELECT ledgers.mark`+known+`'`+webhooks.Unmarked+`') WHERE name = $3`, position, to, webhooks.ScanSource); err != nil {
+		return err
+	}
+	// The scan behind which a webhook began stood in the ledger that is left.
+	_, err := t.exec(ctx, `UPDATE webhooks SET scans_from = 0`)
 	return err
 }
 
@@ -302,7 +322,7 @@ func (s *Store) LeaveStream(ctx context.Context, journal string, last ledger.Mar
 			last.ID.String()); err != nil {
 			return err
 		}
-		if err := tx.RememberLedger(ctx, journal, last.Position); err != nil {
+		if err := tx.rememberLedger(ctx, journal, last.Position, -1); err != nil {
 			return err
 		}
 		_, err = tx.exec(ctx, `UPDATE webhook_readers SET position = $1, mark = '' WHERE name = $2 AND position < $1`, state.Position,

@@ -167,6 +167,7 @@ func (t *Tx) BeginTelling(ctx context.Context) error {
 	for _, statement := range [...]string{
 		`UPDATE webhook_readers SET mark = '', position = COALESCE((SELECT position FROM statistics_state WHERE id = 1), 0)
 			WHERE name = '` + webhooks.ScanSource + `'`,
+		`UPDATE ledgers SET told = -1`,
 		`DELETE FROM scan_told`,
 		`INSERT INTO scan_told (node, up_to, beyond) SELECT node, up_to, beyond FROM scan_origins`,
 		`INSERT INTO scan_told (node, up_to, beyond) VALUES ('` + everyJournal + `', 0, '')`,

@@ -113,7 +113,7 @@ func (b *Book) Add(ctx context.Context, url string, wanted Wanted) (w Webhook, s
 		}
 		w.Secret = b.Vault.Seal(secretPlace(w.ID), raw[:])
 		w.CreatedAt = b.Now()
-		if err := beginTelling(ctx, tx, w); err != nil {
+		if err := b.beginTelling(ctx, tx, &w); err != nil {
 			return err
 		}
 		return tx.PutWebhook(ctx, w)
@@ -122,12 +122,19 @@ func (b *Book) Add(ctx context.Context, url string, wanted Wanted) (w Webhook, s
 }
 
 // beginTelling lets the reader of scans begin, where a webhook is the first that wants some.
-func beginTelling(ctx context.Context, tx Tx, w Webhook) error {
+func (b *Book) beginTelling(ctx context.Context, tx Tx, w *Webhook) error {
 	if !w.HearsScans() {
 		return nil
 	}
 	if err := tx.HoldReader(ctx, ScanSource); err != nil {
 		return err
+	}
+	// Where nodes with and without --events run together, it may begin behind a scan of the other ledger.
+	switch counting, err := tx.Counting(ctx); {
+	case err != nil:
+		return err
+	case b.Log != nil && counting != "" && counting != b.Log.ID():
+		w.ScansFrom = 0
 	}
 	there, err := tx.Webhooks(ctx)
 	if err != nil || slices.ContainsFunc(there, Webhook.HearsScans) {
@@ -229,7 +236,7 @@ func (b *Book) Change(ctx context.Context, id int64, f func(*Webhook) error) (w 
 		if !heard && w.HearsScans() && unknown == nil {
 			w.ScansFrom = max(w.ScansFrom, end)
 		}
-		if err := beginTelling(ctx, tx, w); err != nil {
+		if err := b.beginTelling(ctx, tx, &w); err != nil {
 			return err
 		}
 		return tx.PutWebhook(ctx, w)

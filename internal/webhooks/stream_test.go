@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -115,17 +116,22 @@ func (w *town) newCounter(n *streamNode) *stats.Counter {
 // scan records scans on a node and ships them.
 func (w *town) scan(n *streamNode, many int) {
 	w.t.Helper()
-	var list []ledger.Event
-	for range many {
-		e := ofRule(1)
-		e.ID = ledger.ScanID{0: 1, 10: n.name[0], 14: byte(n.scanned >> 8), 15: byte(n.scanned)}
-		n.scanned++
-		list = append(list, e)
-	}
-	if err := n.journal.Append(w.t.Context(), list); err != nil {
+	if err := n.journal.Append(w.t.Context(), n.next(many)); err != nil {
 		w.t.Fatal(err)
 	}
 	w.flush(n)
+}
+
+// next makes scans of a node, each by a user of its own.
+func (n *streamNode) next(many int) (list []ledger.Event) {
+	for range many {
+		e := ofRule(1)
+		e.ID = ledger.ScanID{0: 1, 10: n.name[0], 14: byte(n.scanned >> 8), 15: byte(n.scanned)}
+		e.User = ledger.UserHash(e.ID)
+		n.scanned++
+		list = append(list, e)
+	}
+	return list
 }
 
 func (w *town) flush(n *streamNode) {
@@ -391,6 +397,89 @@ func TestTheRestOfAStreamIsToldOf(t *testing.T) {
 		}
 		w.count(75)
 		w.told("and come back to", one)
+	})
+}
+
+// reads is a log that notes from where it is read.
+type reads struct {
+	webhooks.Scans
+	after []int64
+}
+
+func (r *reads) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, error] {
+	r.after = append(r.after, after)
+	return r.Scans.Read(ctx, after)
+}
+
+// Issue 29, 4: one node has left a stream on which others are: the counting is turned from one ledger to the other and back
+// while the reader is behind in both. Each scan is told of once, also to a webhook that is added meanwhile; nobody reads the
+// stream from its beginning for that, and each user is counted.
+func TestNodesOnAStreamAndWithoutAreToldOf(t *testing.T) {
+	t.Parallel()
+	eachTown(t, func(t *testing.T, w *town) {
+		if w.target.URL == "" {
+			return // one node has the database alone
+		}
+		one, left := w.node("a"), &streamNode{name: "b"}
+		table, err := w.db.OpenScans(t.Context(), store.ScansOptions{Random: rand.NewChaCha8([32]byte{1}), Now: time.Now,
+			Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		onStream, onTable := w.counter, w.newCounter(one)
+		onTable.Log = table
+		reading := &reads{Scans: one.log}
+		// turn lets the other node scan and count.
+		turn := func(toTable bool, many int) {
+			t.Helper()
+			if toTable {
+				w.counter, w.book.Log, w.book.Origins = onTable, table, false
+				if err := table.Append(t.Context(), left.next(many)); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				w.counter, w.book.Log, w.book.Origins = onStream, reading, true
+				w.scan(one, many)
+			}
+			w.count(int64(one.scanned + left.scanned))
+		}
+		w.add(receiver, webhooks.Wanted{Rules: []int64{1}})
+		turn(false, 40)
+		w.told("at first", one)
+		turn(false, 20)
+		turn(true, 25)
+		turn(true, 10)
+		reading.after = nil
+		turn(false, 5)
+		w.step()
+		w.book.Log = table // of a node whose counting was turned away
+		w.add("https://late.example/", webhooks.Wanted{Rules: []int64{1}})
+		turn(true, 3)
+		w.told("turned to and fro", one, left)
+		if n := len(w.events("https://late.example/")); n < 3 {
+			t.Errorf("the webhook that came late was told of %d scans, want 3 at least", n)
+		}
+		w.forget()
+		for range 2 {
+			turn(false, 2)
+			w.step()
+			turn(true, 2)
+			w.told("and again", one, left)
+			w.forget()
+		}
+		if slices.Contains(reading.after, 0) {
+			t.Errorf("the stream was read from its beginning: %v", reading.after)
+		}
+		for _, toTable := range []bool{false, true} { // each brings the users to the sketches some time
+			turn(toTable, 1)
+			if err := w.counter.CatchUpAndSave(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		a, err := w.counter.Ask(t.Context(), stats.Question{What: stats.Users, From: began, To: began.AddDate(0, 0, 1)})
+		if err != nil || len(a.Rows) != 1 || a.Rows[0].Users != int64(one.scanned+left.scanned) {
+			t.Errorf("the users are %+v, want %d: %v", a.Rows, one.scanned+left.scanned, err)
+		}
 	})
 }
 
