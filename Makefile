@@ -78,5 +78,6 @@ release-stories: ## play the life of the package and the image in dist, on a mac
 	release/systemd-story.sh dist/qrjump_*_amd64.deb
 	release/image-story.sh dist/qrjump-*.oci.tar
 
-update: ## rewrite transcripts, golden files and docs/reference; read the diff
+update: ## rewrite transcripts, golden files and the pages that are tables of the code; read the diff
+	go run ./docs/print
 	go test $$(grep -rl --include='*_test.go' --exclude-dir=bench --exclude-dir=compat --exclude-dir=release 'flag.Bool("update"' . | xargs -r dirname | sort -u) -update

@@ -54,9 +54,9 @@ accounts: [{appid: shop, kind: mini_program, secret: the-secret-of-shop, certifi
 		name := named.FindString(line)
 		metrics[name] = append(metrics[name], labelsOf(line)...)
 	}
-	// A metric without a value before something happens is in the reference, which another
-	// test prints from what a server registers.
-	page, err := os.ReadFile("../docs/reference/metrics.md")
+	// A metric without a value before something happens is on the page that is printed from what a
+	// server registers.
+	page, err := os.ReadFile("../docs/en/metrics.md")
 	if err != nil {
 		t.Fatal(err)
 	}

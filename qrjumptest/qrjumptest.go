@@ -92,7 +92,7 @@ func Start(t testing.TB, opts ...Option) *Server {
 // Deviation is something that a caller did and that the platform may mind, although
 // this server let it pass.
 type Deviation struct {
-	Behaviour string    `json:"behaviour"` // its id in docs/reference/behaviours.md
+	Behaviour string    `json:"behaviour"` // its id in docs/en/behaviours.md
 	Mark      string    `json:"mark"`      // how sure it is that the platform minds: seen, page, inferred; choice = nothing says so
 	Account   string    `json:"account"`   // "" where the caller showed no token and no secret
 	Endpoint  string    `json:"endpoint"`

@@ -279,6 +279,7 @@ type commands struct {
 	Man        manCommand        `cmd:"" group:"About" help:"Write the man pages of all commands into a folder." example:"qrjump man ./man1"`
 
 	Complete completeCommand `cmd:"" name:"__complete" hidden:""`
+	Commands commandsCommand `cmd:"" name:"__commands" hidden:""`
 }
 
 // session is what a command works with.

@@ -24,7 +24,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
-var update = flag.Bool("update", false, "rewrite what the scripts expect, and docs/reference/cli.md")
+var update = flag.Bool("update", false, "rewrite what the scripts expect")
 
 func TestMain(m *testing.M) {
 	// It is the program, but for what a passphrase costs: that is there against guesses, a second and 256 MiB each time.

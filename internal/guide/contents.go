@@ -1,7 +1,6 @@
 package guide
 
-// contents are the sections with their pages in order. A name that ends in *
-// stands for the rest of a folder.
+// contents are the sections with their pages in order. Every page stands in one of them.
 var contents = []struct {
 	titles [2]string
 	names  []string
@@ -17,6 +16,9 @@ var contents = []struct {
 		"calls/qrcode-create", "calls/showqrcode"}},
 	{[2]string{"Calls: one item, one code", "接口：一物一码"}, []string{"calls/applycode", "calls/applycodequery", "calls/applycodedownload",
 		"calls/codeactive", "calls/codeactivequery", "calls/tickettocode"}},
-	{[2]string{"Calls: third-party platforms", "接口：第三方平台"}, []string{"calls/*"}},
+	{[2]string{"Calls: third-party platforms", "接口：第三方平台"}, []string{"calls/api_authorizer_token", "calls/api_component_token",
+		"calls/api_create_preauthcode", "calls/api_get_authorizer_info", "calls/api_get_authorizer_list",
+		"calls/api_get_authorizer_option", "calls/api_query_auth", "calls/api_set_authorizer_option", "calls/api_start_push_ticket",
+		"calls/component-clear_quota", "calls/component-clear_quota-v2", "calls/component-jscode2session"}},
 	{[2]string{"Tables", "对照表"}, []string{"errors", "settings", "commands", "metrics", "behaviours"}},
 }

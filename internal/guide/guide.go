@@ -134,54 +134,25 @@ func New(pages fs.FS, url, version string) (*Guide, error) {
 // arrange puts the pages of a language into the order of the contents.
 func (g *Guide) arrange(at int, language string) error {
 	used := map[*page]bool{}
-	add := func(s *section, name string) error {
-		p := g.pages[language+"/"+name]
-		if p == nil {
-			return fmt.Errorf("the contents have %q, which is no page in %q", name, language)
-		}
-		used[p] = true
-		s.pages = append(s.pages, p)
-		g.order[language] = append(g.order[language], p)
-		return nil
-	}
 	for _, of := range contents {
 		s := section{title: of.titles[at]}
 		for _, name := range of.names {
-			family, all := strings.CutSuffix(name, "*")
-			if !all {
-				if err := add(&s, name); err != nil {
-					return err
-				}
-				continue
+			p := g.pages[language+"/"+name]
+			if p == nil {
+				return fmt.Errorf("the contents have %q, which is no page in %q", name, language)
 			}
-			for _, one := range g.below(language, family) {
-				if used[g.pages[language+"/"+one]] {
-					continue
-				}
-				if err := add(&s, one); err != nil {
-					return err
-				}
-			}
+			used[p] = true
+			s.pages = append(s.pages, p)
+			g.order[language] = append(g.order[language], p)
 		}
 		g.sections[language] = append(g.sections[language], s)
 	}
 	for key, p := range g.pages {
 		if p.language.Code == language && !used[p] {
-			return fmt.Errorf("%s.md is in no section of the contents", key)
+			return fmt.Errorf("%s.md is in no section of the contents: name it in internal/guide/contents.go", key)
 		}
 	}
 	return nil
-}
-
-// below are the names of pages of a folder, sorted.
-func (g *Guide) below(language, folder string) (names []string) {
-	for key := range g.pages {
-		if name, ok := strings.CutPrefix(key, language+"/"); ok && strings.HasPrefix(name, folder) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
 }
 
 var translates = regexp.MustCompile(`\A<!-- translates ([0-9a-f]{16}) -->\n\n?`)

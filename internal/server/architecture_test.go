@@ -37,6 +37,9 @@ var mayImport = map[string][]string{
 	"internal/start": {"internal/look", "internal/phrase"},
 	"internal/guide": {"internal/look"},
 	"docs":           {},
+	"internal/guide/tables": {"client", "internal/accounts", "internal/adminapi", "internal/api", "internal/behaviour", "internal/console",
+		"internal/emulator", "internal/errcode", "internal/guide", "internal/operations", "internal/server", "internal/settings"},
+	"docs/print": {"internal/guide/tables"},
 
 	"internal/pdf":    {},
 	"internal/symbol": {"internal/pdf"},

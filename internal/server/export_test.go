@@ -4,8 +4,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // StartAround is Start where around stands for the start of every part.
@@ -33,9 +31,6 @@ func Parts() (names []string) {
 	}
 	return names
 }
-
-// Registered are the metrics that this server registered.
-func (s *Server) Registered() *prometheus.Registry { return s.metrics.registry }
 
 // WireHandler answers what comes to the listener of the wire.
 func WireHandler(s *Server) http.Handler { return s.servers[0].Handler }

@@ -37,6 +37,9 @@ type metrics struct {
 	outcomes map[outcome]counted
 }
 
+// Registered are the metrics that this server registered.
+func (s *Server) Registered() *prometheus.Registry { return s.metrics.registry }
+
 func newMetrics(rules func() float64, behind func() float64) *metrics {
 	m := &metrics{
 		outcomes: map[outcome]counted{},

@@ -2,10 +2,8 @@ package server_test
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -14,8 +12,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
-	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/adminapi"
+	"github.com/qrjump/qrjump/internal/guide/tables"
 	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
@@ -59,56 +57,11 @@ func TestOperationsAreWhole(t *testing.T) {
 
 // Each operation has a method of the Go client, or it is said why not.
 func TestTheClientHasEveryOperation(t *testing.T) {
-	clientCalls(t).Parity(t, servertest.GoClient)
-}
-
-// recorded notes the calls that a client makes, and answers none.
-type recorded struct{ calls []*http.Request }
-
-func (r *recorded) RoundTrip(req *http.Request) (*http.Response, error) {
-	r.calls = append(r.calls, req)
-	return &http.Response{StatusCode: 500, Body: io.NopCloser(strings.NewReader("")), Header: http.Header{}, Request: req}, nil
-}
-
-// clientCalls are the operations that the methods of the Go client call: each is
-// called with made-up values.
-func clientCalls(t *testing.T) *servertest.Called {
-	sent := &recorded{}
-	c, err := client.New("http://127.0.0.1:1", client.Options{HTTP: &http.Client{Transport: sent}, AccessToken: "t"})
-	if err != nil {
+	found := servertest.NewCalled()
+	if err := tables.EachClientCall(t.Context(), found.Note); err != nil {
 		t.Fatal(err)
 	}
-	found := servertest.NewCalled()
-	for method := range reflect.TypeFor[*client.Client]().Methods() {
-		kind := method.Func.Type()
-		if kind.NumIn() < 2 || kind.Out(0).Kind() == reflect.Func {
-			continue
-		}
-		in := []reflect.Value{reflect.ValueOf(c), reflect.ValueOf(t.Context())}
-		for i := 2; i < kind.NumIn(); i++ {
-			v := reflect.New(kind.In(i)).Elem()
-			switch v.Kind() {
-			case reflect.String:
-				v.SetString("x")
-			case reflect.Int, reflect.Int64:
-				v.SetInt(1)
-			case reflect.Interface:
-				if file := reflect.ValueOf(struct {
-					io.Reader
-					io.Writer
-				}{strings.NewReader(""), io.Discard}); file.Type().Implements(v.Type()) {
-					v.Set(file)
-				}
-			}
-			in = append(in, v)
-		}
-		sent.calls = nil
-		method.Func.Call(in)
-		for _, call := range sent.calls[:min(1, len(sent.calls))] { // what follows helps the first
-			found.Note(call, method.Name)
-		}
-	}
-	return found
+	found.Parity(t, servertest.GoClient)
 }
 
 // The right to call is held by the one function that every operation goes through: no
@@ -149,17 +102,4 @@ func TestNoRoleMayDoMoreThanTheTableSays(t *testing.T) {
 	if got := fmt.Sprint(covers); got != want {
 		t.Errorf("got %s", got)
 	}
-}
-
-// operationsPage is docs/reference/admin.md.
-func operationsPage(t *testing.T) string {
-	called := clientCalls(t).By()
-	var b strings.Builder
-	b.WriteString(
-		"# The admin API\n\nPrinted from `internal/adminapi/operations.go` and `internal/emulator/control.go` by `make update`; `/openapi.json` has the fields.\n*Who may* is the least role: viewer < marketer, rules < operator < admin. The admin token is an admin. *Go* is the method of package `client`.\n" +
-			"What is below `/admin/v1/emulator` is there with `--dev` and `--emulator` only. A refusal is a problem document (RFC 9457).\n\n| method | path below `/admin/v1` | name | who may | Go | does |\n| --- | --- | --- | --- | --- | --- |\n")
-	for _, o := range servertest.Operations() {
-		fmt.Fprintf(&b, "| %s | `%s` | %s | %s | %s | %s |\n", o.Method, o.Path, o.ID, o.Least, strings.Join(called[o.ID], ", "), o.Summary)
-	}
-	return b.String()
 }

@@ -1,16 +1,14 @@
-package server_test
+package tables
 
 import (
 	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"testing"
-
-	"github.com/qrjump/qrjump/internal/api"
 )
 
 // sdkText is an SDK of docs/sdk.yaml.
@@ -39,7 +37,7 @@ var sdkSetups = []sdkSetup{
 func (c callText) setup() string { return cmp.Or(c.SDK, c.Token, "mini") }
 
 // snippet is the call as a user of the SDK writes it.
-func (s sdkText) snippet(t *testing.T, c callText, method string) string {
+func (s sdkText) snippet(c callText, method string) (string, error) {
 	code := s.Own[c.Page]
 	if code == "" && method == "GET" {
 		code = s.Get
@@ -51,9 +49,10 @@ func (s sdkText) snippet(t *testing.T, c callText, method string) string {
 	code = strings.NewReplacer("{path}", c.Path, "{rest}", strings.TrimPrefix(c.Path, "/")).Replace(code)
 	if before, after, has := strings.Cut(code, "{body}"); has {
 		line, _, _ := strings.Cut(before[strings.LastIndex(before, "\n")+1:]+after, "\n")
-		code = before + s.literal(t, c.Body, 125-len(line)) + after
+		body, err := s.literal(c.Body, 125-len(line))
+		return before + body + after, err
 	}
-	return code
+	return code, nil
 }
 
 // sdkVariable is a value that an earlier answer gave, such as "$JS_CODE".
@@ -69,9 +68,9 @@ func variableName(shell string) string {
 }
 
 // literal is a JSON body as the SDK's language writes it, on one line where that has room.
-func (s sdkText) literal(t *testing.T, body string, room int) string {
+func (s sdkText) literal(body string, room int) (string, error) {
 	if s.Code == "java" {
-		return javaText(body)
+		return javaText(body), nil
 	}
 	marked := sdkVariable.ReplaceAllStringFunc(body, func(found string) string {
 		return `"` + "\x00" + variableName(strings.Trim(found, `"$`)) + `"`
@@ -91,11 +90,7 @@ func (s sdkText) literal(t *testing.T, body string, room int) string {
 		form = literalForm{open: kind + "{", end: "}", list: "[]string{", listEnd: "}", quote: `"`, indent: "\t"}
 	}
 	form.room = room
-	text, err := form.value(decoder, 0)
-	if err != nil {
-		t.Errorf("%s: %v", body, err)
-	}
-	return text
+	return form.value(decoder, 0)
 }
 
 // javaText is a body as a text block, into which variables are put.
@@ -204,54 +199,55 @@ func (f literalForm) members(d *json.Decoder, kind json.Delim, depth int) (strin
 	return text.String() + strings.TrimSpace(f.end), nil
 }
 
+// snippet is code in an SDK.
+type snippet struct{ Name, Code, Text string }
+
 // sdkSection is the part of a call's page that shows the call in each SDK.
-func sdkSection(t *testing.T, l tongue, c callText, e api.Description, sdks []sdkText) string {
-	var b strings.Builder
-	setup := sdkSetups[slices.IndexFunc(sdkSetups, func(one sdkSetup) bool { return one.kind == c.setup() })].name
-	fmt.Fprintf(&b, "\n## %s\n\n%s\n", l.say("The same call in five SDKs", "五种 SDK 的写法"),
-		l.say("`app` is made as [Five SDKs](sdks.md) shows under \""+setup[0]+"\".",
-			"`app` 的创建见[五种 SDK](sdks.md)中的“"+setup[1]+"”。"))
-	var names []string
+type sdkSection struct {
+	Setup string   // the kind of app that calls
+	Names []string // what earlier answers gave
+	Calls []snippet
+}
+
+func (p *press) sdkSection(l language, c callText) (s sdkSection) {
+	s.Setup = l.of(sdkSetups[slices.IndexFunc(sdkSetups, func(one sdkSetup) bool { return one.kind == c.setup() })].name)
 	for _, found := range sdkVariable.FindAllStringSubmatch(c.Body+c.parameters(), -1) {
-		if name := "`" + variableName(found[1]) + "`"; found[1] != "TOKEN" && !slices.Contains(names, name) {
-			names = append(names, name)
+		if name := "`" + variableName(found[1]) + "`"; found[1] != "TOKEN" && !slices.Contains(s.Names, name) {
+			s.Names = append(s.Names, name)
 		}
 	}
 	switch c.setup() {
 	case "component":
-		names = append(names, "`ticket`")
+		s.Names = append(s.Names, "`ticket`")
 	case "authorizer":
-		names = append(names, "`ticket`", "`refresh`")
+		s.Names = append(s.Names, "`ticket`", "`refresh`")
 	}
-	if len(names) > 0 {
-		fmt.Fprintf(&b, "%s\n", l.say(strings.Join(names, ", ")+": what the example above asked for before.",
-			strings.Join(names, "、")+"：上面示例中先取得的值。"))
+	for _, one := range p.sdks {
+		text, err := one.snippet(c, p.endpoints[c.Path].Method)
+		if err != nil {
+			p.lacks("the body of %s for %s: %w", c.Page, one.Name, err)
+		}
+		s.Calls = append(s.Calls, snippet{one.Name, one.Code, text})
 	}
-	for _, s := range sdks {
-		fmt.Fprintf(&b, "\n### %s\n\n```%s\n%s```\n", s.Name, s.Code, s.snippet(t, c, e.Method))
-	}
-	return b.String()
+	return s
 }
 
 // sdksPage shows how the app of each SDK is made.
-func sdksPage(t *testing.T, l tongue, sdks []sdkText) string {
-	var b strings.Builder
-	p := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
-	p("# %s\n\n%s\n%s\n", l.say("Five SDKs", "五种 SDK"),
-		l.say("The pages of calls show each call in five SDKs. This page shows how each of them makes the `app` that calls.",
-			"各接口页面给出五种 SDK 的写法，本页说明如何创建其中的 `app`。"),
-		l.say("Where an SDK has no method for a call, its general request is shown.", "SDK 没有对应方法的接口，给出其通用请求的写法。"))
-	p("%s\n", l.say("The code calls the platform's own address. [Test my SDK](../how/sdk.md) says how that name is led to your server.",
-		"代码使用平台的正式域名；如何让该域名指向您的服务器，见[测试我的 SDK](../how/sdk.md)。这些代码都由本项目的测试这样运行过。"))
-	for _, s := range sdks {
-		if pins, err := os.ReadFile("../../" + s.Pinned); err != nil || !strings.Contains(string(pins), s.Version) {
-			t.Errorf("docs/sdk.yaml has %s %s, and %s another version: %v", s.Name, s.Version, s.Pinned, err)
-		}
-		p("\n## %s\n\n%s\n\n```%s\n%s```\n", s.Name, l.say("Run with version "+s.Version+".", "运行版本："+s.Version+"。"), s.Code,
-			s.Imports)
-		for _, one := range sdkSetups {
-			p("\n### %s\n\n```%s\n%s```\n", l.of(one.name), s.Code, s.Setup[one.kind])
-		}
+func (p *press) sdksPage(l language) any {
+	type shown struct {
+		sdkText
+		Setups []snippet
 	}
-	return b.String()
+	var page []shown
+	for _, s := range p.sdks {
+		if pins, err := os.ReadFile(filepath.Join(p.root, s.Pinned)); err != nil || !strings.Contains(string(pins), s.Version) {
+			p.lacks("docs/sdk.yaml has %s %s, and %s another version: %w", s.Name, s.Version, s.Pinned, err)
+		}
+		one := shown{sdkText: s}
+		for _, setup := range sdkSetups {
+			one.Setups = append(one.Setups, snippet{l.of(setup.name), s.Code, s.Setup[setup.kind]})
+		}
+		page = append(page, one)
+	}
+	return page
 }

@@ -1,0 +1,38 @@
+// Command print prints the pages of the documents that are tables of the code. It is run in the folder of the repository:
+//
+//	go run ./docs/print
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+
+	"github.com/qrjump/qrjump/internal/guide/tables"
+)
+
+func main() {
+	if err := printPages(context.Background(), "."); err != nil {
+		fmt.Fprintln(os.Stderr, "printing the documents:", err)
+		os.Exit(1)
+	}
+}
+
+// printPages writes the pages that changed, and names them.
+func printPages(ctx context.Context, root string) error {
+	list := exec.CommandContext(ctx, "go", "run", "./cmd/qrjump", "__commands")
+	list.Dir, list.Stderr = root, os.Stderr
+	commands, err := list.Output()
+	if err != nil {
+		return fmt.Errorf("asking qrjump for its commands: %w", err)
+	}
+	pages, err := tables.Pages(ctx, root, commands)
+	if err != nil {
+		return err
+	}
+	for _, name := range tables.Stale(root, pages) {
+		fmt.Println(name)
+	}
+	return tables.Write(root, pages)
+}

@@ -1,0 +1,289 @@
+package tables
+
+import (
+	"encoding/json"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/guide"
+)
+
+// callTexts is docs/calls.yaml.
+type callTexts struct {
+	Fields map[string][]string // type, English, Chinese
+	Calls  []callText
+}
+
+type callText struct {
+	Page, Path   string
+	Title, About []string
+	Request      []string // names; ! behind those that must be there
+	Answer       []string
+	Notes        [][]string
+	Token        string // mini, service, component or authorizer; "" = none
+	Tokenless    bool   // the token is for what comes before
+	Before       string // commands, or the name of some
+	Body         string
+	Query        *string
+	Save         string
+	SDK          string // what makes the call in an SDK, where that is not the token's
+}
+
+// field is the type of a field of a call and its two texts; nil where there are none.
+func (t callTexts) field(c callText, name string) []string {
+	if own := t.Fields[c.Page+"."+name]; own != nil {
+		return own
+	}
+	return t.Fields[name]
+}
+
+// checkTexts holds the texts to the tables of the code.
+func (p *press) checkTexts() {
+	said := map[string]bool{}
+	for _, c := range p.calls.Calls {
+		if said[c.Path] = true; p.endpoints[c.Path].Path == "" {
+			p.lacks("docs/calls.yaml has %s, which is no call", c.Path)
+		}
+		var names []string
+		for _, name := range c.Request {
+			names = append(names, strings.TrimSuffix(name, "!"))
+		}
+		want := slices.Sorted(slices.Values(p.endpoints[c.Path].Fields))
+		if slices.Sort(names); !slices.Equal(names, want) {
+			p.lacks("docs/calls.yaml has the fields %q of %s, its line in api/endpoints.go names %q", names, c.Path, want)
+		}
+		p.checkExample(c)
+	}
+	for path := range p.endpoints {
+		if !said[path] {
+			p.lacks("docs/calls.yaml says nothing of %s", path)
+		}
+	}
+	for subject, of := range subjects {
+		for path := range strings.FieldsSeq(of) {
+			if path != every && !slices.ContainsFunc(p.calls.Calls, func(c callText) bool { return meets(path, c.Path) }) {
+				p.lacks("the behaviours %s speak of %s, which is no call", subject, path)
+			}
+		}
+	}
+	for _, c := range errcode.All() {
+		if causes := p.causes[c.Number]; len(causes) != 3 || slices.Contains(causes, "") {
+			p.lacks("docs/errors.yaml has %q for %d, wanted the cause in Chinese, what to do in English, what to do in Chinese", causes, c.Number)
+			p.causes[c.Number] = []string{"", "", ""}
+		}
+	}
+	for number := range p.causes {
+		if !slices.ContainsFunc(errcode.All(), func(c *errcode.Code) bool { return c.Number == number }) {
+			p.lacks("docs/errors.yaml has %d, which no call answers", number)
+		}
+	}
+}
+
+// checkExample holds the types of a request's fields to the body of its example.
+func (p *press) checkExample(c callText) {
+	if c.Body == "" {
+		return
+	}
+	var body map[string]any
+	if err := json.Unmarshal([]byte(regexp.MustCompile(`:\$[A-Z_]+`).ReplaceAllString(c.Body, ":1")), &body); err != nil {
+		p.lacks("the example of %s: %w", c.Page, err)
+	}
+	for name, value := range body {
+		said := p.calls.field(c, name)
+		kind := map[reflect.Kind]string{reflect.String: "string", reflect.Float64: "number", reflect.Bool: "boolean", reflect.Map: "object",
+			reflect.Slice: "array of string"}[reflect.TypeOf(value).Kind()]
+		if len(said) == 0 || kind != said[0] {
+			p.lacks("the example of %s has %s as %s, the table says %q", c.Page, name, kind, said)
+		}
+	}
+}
+
+const (
+	here       = guide.Example
+	jsonHeader = ` -H 'Content-Type: application/json'`
+	fieldOf    = `field() { sed 's/.*"'"$1"'":"\{0,1\}\([^",}]*\).*/\1/'; }` + "\n"
+)
+
+// postLine is a curl line that sends JSON, broken where it would be too long.
+func postLine(path, body string) string {
+	body = regexp.MustCompile(`\$[A-Z_]+`).ReplaceAllString(body, `'"$0"'`)
+	line := `curl -s ` + path + jsonHeader + ` -d '` + body + `'`
+	if len(line) <= 120 {
+		return line
+	}
+	line = "curl -s " + path + " \\\n "
+	last := jsonHeader + ` -d '`
+	width := len(last) + 1
+	for i, part := range strings.SplitAfter(body, ",") {
+		if i > 0 && width+len(part) > 128 {
+			last += "\n    "
+			width = 4
+		}
+		last += part
+		width += len(part)
+	}
+	return line + last + "'"
+}
+
+func takeToken(appid, secret string) string {
+	return "TOKEN=$(curl -s '" + here + "/cgi-bin/token?grant_type=client_credential&appid=" + appid + "&secret=" + secret +
+		"' |\n  field access_token)\n"
+}
+
+func take(variable, curl, field string) string {
+	return variable + "=$(" + curl + " |\n  field " + field + ")\n"
+}
+
+var (
+	takeTicket = take("TICKET", "curl -s "+here+"/admin/v1/emulator/ticket"+jsonHeader+` -d '{"component":"wxcomponent0001"}'`,
+		"component_verify_ticket")
+	takePlatform = takeTicket + take("TOKEN", postLine(here+"/cgi-bin/component/api_component_token",
+		`{"component_appid":"wxcomponent0001","component_appsecret":"secret0003","component_verify_ticket":"$TICKET"}`),
+		"component_access_token")
+	takeRefresh = "REFRESH=$(" + postLine(`"`+here+`/cgi-bin/component/api_get_authorizer_list?component_access_token=$TOKEN"`,
+		`{"component_appid":"wxcomponent0001","offset":0,"count":100}`) +
+		" |\n  sed 's/.*\"wxserviceacct0001\",\"refresh_token\":\"\\([^\"]*\\).*/\\1/')\n"
+	takeAuthorizer = takePlatform + takeRefresh +
+		take("TOKEN", postLine(`"`+here+`/cgi-bin/component/api_authorizer_token?component_access_token=$TOKEN"`,
+			`{"component_appid":"wxcomponent0001","authorizer_appid":"wxserviceacct0001","authorizer_refresh_token":"$REFRESH"}`),
+			"authorizer_access_token")
+	takeConsent = take("PRE", postLine(`"`+here+`/cgi-bin/component/api_create_preauthcode?component_access_token=$TOKEN"`,
+		`{"component_appid":"wxcomponent0001"}`), "pre_auth_code") +
+		take("CODE", postLine(here+"/admin/v1/emulator/authorize",
+			`{"component":"wxcomponent0001","pre_auth_code":"$PRE","appid":"wxserviceacct0001","permission_sets":[3,33,46]}`), "auth_code")
+	takeApplication = take("APPLICATION", postLine(`"`+here+`/intp/marketcode/applycode?access_token=$TOKEN"`,
+		`{"code_count":10000,"isv_application_id":"order-1"}`), "application_id")
+	activated = takeApplication + strings.Replace(postLine(`"`+here+`/intp/marketcode/codeactive?access_token=$TOKEN"`,
+		`{"application_id":$APPLICATION,"activity_name":"Spring","product_brand":"Coffee","product_title":"Beans",`+
+			`"product_code":"6901234567892","wxa_appid":"wxminiprogram0001","wxa_path":"pages/item/item","code_start":0,"code_end":99}`),
+		"curl -s ", "curl -s -o activated.json ", 1) + "\n"
+	scanned = activated +
+		take("TEXT", postLine(here+"/admin/v1/codes/lookup", `{"application_id":$APPLICATION,"code_index":7}`), "code_url") +
+		"TICKET=$(" + postLine(here+"/scan/v1/resolve", `{"text":"$TEXT","user":"alice"}`) +
+		" |\n  sed 's/.*code_ticket=\\([^&\"]*\\).*/\\1/')\n" +
+		take("OPENID", `curl -s "`+here+`/admin/v1/users/alice/openid?appid=wxminiprogram0001"`, "openid")
+	takeLogin = take("JS_CODE", postLine(here+"/scan/v1/login", `{"appid":"wxminiprogram0001","user":"alice"}`), "js_code")
+)
+
+var tokens = map[string]string{"": "", "mini": takeToken("wxminiprogram0001", "secret0001"),
+	"service": takeToken("wxserviceacct0001", "secret0002"), "component": takePlatform, "authorizer": takeAuthorizer}
+
+var befores = map[string]string{"apply": takeApplication, "activate": activated, "scan": scanned, "ticket": takeTicket,
+	"consent": takeConsent, "refresh": takeRefresh, "login": takeLogin}
+
+// script are the commands of a call's example.
+func (c callText) script() string {
+	before, named := befores[c.Before]
+	if !named {
+		before = c.Before
+	}
+	text := tokens[c.Token] + before
+	if strings.Contains(text, "field ") {
+		text = fieldOf + text
+	}
+	url := here + c.Path
+	if parameters := c.parameters(); parameters != "" {
+		url = `"` + url + "?" + parameters + `"`
+	}
+	if c.Body != "" {
+		return text + postLine(url, c.Body) + "\n"
+	}
+	if c.Save != "" {
+		return text + "curl -s -o " + c.Save + " " + url + "\n"
+	}
+	if at := strings.LastIndexByte(url[:min(len(url), 120)], '&'); len(url) > 132 && at > 0 {
+		url = url[:at] + "\\\n" + url[at:] // within the quotes a shell takes both characters out
+	}
+	return text + "curl -s " + url + "\n"
+}
+
+// parameters are the query of a call's example.
+func (c callText) parameters() string {
+	parameters := ""
+	switch {
+	case c.Token == "component":
+		parameters = "component_access_token=$TOKEN"
+	case c.Token != "" && !c.Tokenless:
+		parameters = "access_token=$TOKEN"
+	}
+	if c.Query != nil && *c.Query != "" {
+		parameters = strings.Trim(parameters+"&"+*c.Query, "&")
+	}
+	return parameters
+}
+
+// shortOf is how people name a call.
+func shortOf(path string) string {
+	short := path
+	for _, family := range []string{"/cgi-bin/", "/intp/marketcode/", "/sns/", "wxopen/", "component/api"} {
+		if rest, is := strings.CutPrefix(short, family); is {
+			short = strings.TrimPrefix(family, "component/")
+			if short == family {
+				short = ""
+			}
+			short += rest
+		}
+	}
+	return short
+}
+
+// callPage is the page of a call.
+func (p *press) callPage(l language, c callText) any {
+	type field struct {
+		Name, Type, Says string
+		Must             bool
+	}
+	type set struct {
+		Number int
+		Name   string
+	}
+	e := p.endpoints[c.Path]
+	page := struct {
+		callText
+		Short, Method, Query, Script string
+		Sets                         []set
+		Request, Answer              []field
+		Codes                        []numberRow
+		Behaviours                   []behaviourRow
+		SDK                          sdkSection
+	}{callText: c, Short: shortOf(c.Path), Method: e.Method, Script: c.script(),
+		Behaviours: p.behaviours(l, c.Path), SDK: p.sdkSection(l, c)}
+	switch {
+	case e.Token && strings.Contains(c.Path, "/component/"):
+		page.Query = "?component_access_token=TOKEN"
+	case e.Token:
+		page.Query = "?access_token=TOKEN"
+	}
+	for _, number := range e.Sets {
+		if english, chinese := accounts.SetName(number); e.Sets != [2]int{} {
+			page.Sets = append(page.Sets, set{number, l.of([]string{english, chinese})})
+		}
+	}
+	text := func(name string) field {
+		name, must := strings.CutSuffix(name, "!")
+		said := p.calls.field(c, name)
+		if len(said) != 3 {
+			p.lacks("docs/calls.yaml has no type and two texts for the field %s of %s", name, c.Page)
+			return field{Name: name}
+		}
+		return field{name, said[0], l.of(said[1:]), must}
+	}
+	for _, name := range c.Request {
+		page.Request = append(page.Request, text(name))
+	}
+	for _, name := range c.Answer {
+		page.Answer = append(page.Answer, text(name))
+	}
+	seen := map[int]bool{}
+	for _, code := range e.Codes {
+		if !seen[code.Number] {
+			seen[code.Number] = true
+			page.Codes = append(page.Codes, p.number(l, code))
+		}
+	}
+	return page
+}

@@ -1,0 +1,202 @@
+package tables
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/adminapi"
+	"github.com/qrjump/qrjump/internal/api"
+	"github.com/qrjump/qrjump/internal/console"
+	"github.com/qrjump/qrjump/internal/emulator"
+	"github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/settings"
+)
+
+// settingRow is a line of the page about settings.
+type settingRow struct{ Name, Type, Default, Limits, Means, Effect string }
+
+// settingRows are the settings in the order of their table.
+func (p *press) settingRows(l language) any {
+	var rows []settingRow
+	for _, f := range settings.Table {
+		schema := adminapi.SettingSchema(huma.NewMapRegistry("#/", huma.DefaultSchemaNamer), f)
+		fallback, err := json.Marshal(f.Of(settings.Defaults()))
+		if err != nil {
+			p.lacks("the default of %s: %w", f.Name, err)
+		}
+		row := settingRow{f.Name, cmp.Or(schema.Type, "string or array"), string(fallback), f.Allowed(), f.Meaning, f.Effect}
+		if l.chinese {
+			row.Means, row.Limits, row.Effect = p.words.Settings[f.Name], console.AllowedInChinese(row.Limits), p.words.Effects[f.Effect]
+			if row.Means == "" || f.Effect != "" && row.Effect == "" || f.Limits != "" && p.words.Limits[f.Limits] == "" {
+				p.lacks("docs/words.yaml lacks the Chinese of the setting %s (limits %q, effect %q)", f.Name, f.Limits, f.Effect)
+			}
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// metricRow is a line of the page about metrics.
+type metricRow struct{ Name, Type, Labels, Says string }
+
+func (p *press) metricRows(l language, rows []metricRow) any {
+	if !l.chinese {
+		return rows
+	}
+	rows = slices.Clone(rows)
+	for i, row := range rows {
+		if rows[i].Says = p.words.Metrics[row.Name]; rows[i].Says == "" {
+			p.lacks("docs/words.yaml lacks the Chinese of the metric %s", row.Name)
+		}
+	}
+	return rows
+}
+
+var described = regexp.MustCompile(
+	`fqName: "(\w+)", help: (".*?"), (?:unit: "[^"]*", )?constLabels: \{(?:(\w+)=.*)?\}, variableLabels: \{(.*)\}\}$`)
+
+// metricsOfAServer are what a server registers, by name. One call is made of it, after which it shows the types of all but counters.
+func metricsOfAServer(ctx context.Context) (rows []metricRow, err error) {
+	folder, err := os.MkdirTemp("", "qrjump-print-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(folder)
+	c := server.Default()
+	c.Data, c.Listen, c.Dev, c.Emulator = filepath.Join(folder, "data"), "127.0.0.1:0", true, true
+	s, err := server.Start(ctx, c, io.Discard, server.Seams{})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = cmp.Or(err, s.Close()) }()
+	answer, err := http.Get(s.URL + "/cgi-bin/token")
+	if err != nil {
+		return nil, err
+	}
+	answer.Body.Close()
+	families, err := s.Registered().Gather()
+	if err != nil {
+		return nil, err
+	}
+	kinds := map[string]string{}
+	for _, one := range families {
+		kinds[one.GetName()] = strings.ToLower(one.GetType().String())
+	}
+	found := make(chan *prometheus.Desc)
+	go func() {
+		s.Registered().Describe(found)
+		close(found)
+	}()
+	lines := map[string]metricRow{}
+	for d := range found {
+		is := described.FindStringSubmatch(d.String())
+		if is == nil {
+			err = fmt.Errorf("cannot read %s", d)
+			continue
+		}
+		name, kind := is[1], kinds[is[1]]
+		if kind == "" && strings.HasSuffix(name, "_total") {
+			kind = "counter" // of nothing yet
+		}
+		if !strings.HasPrefix(name, "qrjump_") || lines[name].Name != "" {
+			continue
+		}
+		help, bad := strconv.Unquote(is[2])
+		if bad != nil || kind == "" {
+			err = fmt.Errorf("%s has the type %q: let the server above show it (%w)", name, kind, bad)
+		}
+		lines[name] = metricRow{name, kind, strings.ReplaceAll(strings.Trim(is[3]+","+is[4], ","), ",", ", "), help}
+	}
+	for _, name := range slices.Sorted(maps.Keys(lines)) {
+		rows = append(rows, lines[name])
+	}
+	return rows, err
+}
+
+// operationRow is a line of the page about the admin API.
+type operationRow struct {
+	operations.Operation
+	Go string // the methods of the client that call it
+}
+
+func operationRows(ctx context.Context) (rows []operationRow, err error) {
+	list := append((&adminapi.Admin{}).Operations(), (&emulator.Control[api.Record]{}).Operations()...)
+	mux, methods := http.NewServeMux(), map[string][]string{}
+	for _, o := range list {
+		mux.Handle(o.Method+" "+operations.Base+o.Path, http.NotFoundHandler())
+	}
+	err = EachClientCall(ctx, func(call *http.Request, method string) {
+		if _, pattern := mux.Handler(call); !slices.Contains(methods[pattern], method) {
+			methods[pattern] = append(methods[pattern], method)
+		}
+	})
+	for _, o := range list {
+		rows = append(rows, operationRow{o, strings.Join(methods[o.Method+" "+operations.Base+o.Path], ", ")})
+	}
+	return rows, err
+}
+
+// unanswered notes the calls that a client makes, and answers none.
+type unanswered struct{ calls []*http.Request }
+
+func (u *unanswered) RoundTrip(r *http.Request) (*http.Response, error) {
+	u.calls = append(u.calls, r)
+	return &http.Response{StatusCode: 500, Body: io.NopCloser(bytes.NewReader(nil)), Header: http.Header{}, Request: r}, nil
+}
+
+// EachClientCall calls every method of the Go client with made-up values, and hands on the first call that each makes: what follows
+// in a method only helps the first.
+func EachClientCall(ctx context.Context, note func(call *http.Request, method string)) error {
+	sent := &unanswered{}
+	c, err := client.New("http://127.0.0.1:1", client.Options{HTTP: &http.Client{Transport: sent}, AccessToken: "t"})
+	if err != nil {
+		return err
+	}
+	for method := range reflect.TypeFor[*client.Client]().Methods() {
+		kind := method.Func.Type()
+		if kind.NumIn() < 2 || kind.Out(0).Kind() == reflect.Func {
+			continue
+		}
+		in := []reflect.Value{reflect.ValueOf(c), reflect.ValueOf(ctx)}
+		for i := 2; i < kind.NumIn(); i++ {
+			v := reflect.New(kind.In(i)).Elem()
+			switch v.Kind() {
+			case reflect.String:
+				v.SetString("x")
+			case reflect.Int, reflect.Int64:
+				v.SetInt(1)
+			case reflect.Interface:
+				if file := reflect.ValueOf(struct {
+					io.Reader
+					io.Writer
+				}{strings.NewReader(""), io.Discard}); file.Type().Implements(v.Type()) {
+					v.Set(file)
+				}
+			}
+			in = append(in, v)
+		}
+		sent.calls = nil
+		if method.Func.Call(in); len(sent.calls) > 0 {
+			note(sent.calls[0], method.Name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,239 @@
+// Package tables knows which pages of the documents are tables of the code, and prints them.
+//
+// A page is a frame, a template beside this file in the folder of its language, into which go the tables of the code and the texts of
+// docs/*.yaml. What a table lacks in one of the languages is an error, so that no page is half one and half the other.
+package tables
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/template"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/qrjump/qrjump/internal/api"
+	"github.com/qrjump/qrjump/internal/behaviour"
+	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/guide"
+)
+
+// Command prints every page anew.
+const Command = "go run ./docs/print"
+
+//go:embed en zh
+var frames embed.FS
+
+// language is one of the two while a page is printed.
+type language struct {
+	code    string
+	chinese bool
+}
+
+var languages = []language{{code: "en"}, {code: "zh", chinese: true}}
+
+// of is the text of a pair.
+func (l language) of(pair []string) string {
+	if l.chinese {
+		return pair[1]
+	}
+	return pair[0]
+}
+
+// press prints pages and keeps what it found wrong.
+type press struct {
+	root      string
+	pages     map[string]string
+	calls     callTexts
+	causes    map[int][]string
+	words     wordTexts
+	commands  commandTexts
+	sdks      []sdkText
+	endpoints map[string]api.Description
+	faults    []error
+}
+
+// wordTexts is docs/words.yaml: the Chinese of what tables in the code say in English.
+type wordTexts struct{ Settings, Limits, Effects, Metrics map[string]string }
+
+func (p *press) lacks(format string, args ...any) {
+	p.faults = append(p.faults, fmt.Errorf(format, args...))
+}
+
+// Pages are the printed pages by their paths below root, the folder of the repository. commands is what "qrjump __commands" prints.
+// It starts a server, whose metrics are those of the page. Errors: texts that docs/*.yaml lacks, all at once.
+func Pages(ctx context.Context, root string, commands []byte) (map[string]string, error) {
+	p := &press{root: root, pages: map[string]string{}, endpoints: map[string]api.Description{}}
+	for name, into := range map[string]any{"calls": &p.calls, "errors": &p.causes, "words": &p.words, "commands": &p.commands,
+		"sdk": &p.sdks} {
+		text, err := os.ReadFile(filepath.Join(root, "docs", name+".yaml"))
+		if err == nil {
+			err = yaml.UnmarshalWithOptions(text, into, yaml.DisallowUnknownField())
+		}
+		if err != nil {
+			return nil, fmt.Errorf("docs/%s.yaml: %w", name, err)
+		}
+	}
+	for _, e := range api.Describe() {
+		p.endpoints[e.Path] = e
+	}
+	verbs, err := readCommands(commands)
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := metricsOfAServer(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("the metrics of a server: %w", err)
+	}
+	operations, err := operationRows(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("the operations: %w", err)
+	}
+	p.checkTexts()
+	for _, c := range p.calls.Calls {
+		p.print("calls/"+c.Page, "call", func(l language) any { return p.callPage(l, c) })
+	}
+	p.print("calls/sdks", "sdks", p.sdksPage)
+	p.print("calls/every-call", "every-call", p.everyCallPage)
+	p.print("errors", "errors", p.errorsPage)
+	p.print("settings", "settings", p.settingRows)
+	p.print("behaviours", "behaviours", p.behavioursPage)
+	p.print("metrics", "metrics", func(l language) any { return p.metricRows(l, metrics) })
+	p.print("commands", "commands", func(l language) any { return p.commandsPage(l, verbs) })
+	p.pages["docs/admin.md"] = p.frame(languages[0], "admin", operations)
+	p.pages["docs/what-this-is-not.md"] = p.frame(languages[0], "what-this-is-not", countMarks())
+	return p.pages, errors.Join(p.faults...)
+}
+
+// Stale names the pages that are not what the tables of the code say, and Write makes them so.
+func Stale(root string, pages map[string]string) (names []string) {
+	for name, text := range pages {
+		if have, err := os.ReadFile(filepath.Join(root, name)); err != nil || string(have) != text {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Write writes the pages.
+func Write(root string, pages map[string]string) error {
+	for name, text := range pages {
+		path := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// print prints a page of the guide in both languages. The Chinese one names the English text that it translates.
+func (p *press) print(name, frame string, data func(language) any) {
+	english := p.frame(languages[0], frame, data(languages[0]))
+	p.pages["docs/en/"+name+".md"] = english
+	p.pages["docs/zh/"+name+".md"] = "<!-- translates " + guide.Hash([]byte(english)) + " -->\n\n" +
+		p.frame(languages[1], frame, data(languages[1]))
+}
+
+// frame is a frame of a language with its data put in.
+func (p *press) frame(l language, name string, data any) string {
+	t := template.New(name + ".md")
+	t.Funcs(template.FuncMap{"of": l.of, "item": item, "join": strings.Join, "cell": cell,
+		"replace": func(text, old, new string) string { return strings.Replace(text, old, new, 1) },
+		// heading is the text that the frame defines under a name, "" where it defines none.
+		"heading": func(of string) (string, error) {
+			var b strings.Builder
+			if t.Lookup(of) == nil {
+				return "", nil
+			}
+			err := t.ExecuteTemplate(&b, of, nil)
+			return b.String(), err
+		}})
+	var b strings.Builder
+	_, err := t.ParseFS(frames, l.code+"/"+name+".md", l.code+"/rows.md")
+	if err == nil {
+		err = t.Execute(&b, data)
+	}
+	if err != nil {
+		p.lacks("the frame %s/%s: %w", l.code, name, err)
+	}
+	return b.String()
+}
+
+// item is an item of a list, broken at spaces where it is long.
+func item(text string) string {
+	line, lines := "-", []string{}
+	for word := range strings.FieldsSeq(text) {
+		if utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > 136 {
+			lines = append(lines, line)
+			line = " "
+		}
+		line += " " + word
+	}
+	return strings.Join(append(lines, line), "\n")
+}
+
+// cell is a text that stands in a row of a table.
+func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
+
+// numberRow is an error number as pages show it.
+type numberRow struct {
+	Number              int
+	Text, Mark, Why, Do string
+	Calls               []string // as links
+}
+
+func (p *press) number(l language, c *errcode.Code) numberRow {
+	cause := p.causes[c.Number]
+	row := numberRow{Number: c.Number, Text: c.Text, Mark: l.mark(behaviour.Mark(c.Evidence)), Why: c.Meaning, Do: l.of(cause[1:])}
+	if c.Text == "" {
+		row.Text = " "
+	}
+	if l.chinese {
+		row.Why = cause[0]
+	}
+	return row
+}
+
+// errorsPage is every number with its cause and cure.
+func (p *press) errorsPage(l language) any {
+	var page struct {
+		Lines [][]int
+		Codes []numberRow
+	}
+	shared := sharedNumbers()
+	for line := range slices.Chunk(errcode.All(), 8) {
+		var numbers []int
+		for _, c := range line {
+			numbers = append(numbers, c.Number)
+		}
+		page.Lines = append(page.Lines, numbers)
+	}
+	for _, code := range errcode.All() {
+		row := p.number(l, code)
+		for _, c := range p.calls.Calls {
+			if slices.Contains(p.endpoints[c.Path].Codes, code) && !slices.Contains(shared, code) {
+				row.Calls = append(row.Calls, fmt.Sprintf("[%s](calls/%s.md)", shortOf(c.Path), c.Page))
+			}
+		}
+		if slices.Contains(shared, code) {
+			row.Calls = []string{l.of([]string{"[every call](calls/every-call.md)", "[所有接口](calls/every-call.md)"})}
+		}
+		page.Codes = append(page.Codes, row)
+	}
+	return page
+}
+
+// sharedNumbers are those that every call can answer.
+func sharedNumbers() []*errcode.Code {
+	return append(api.Shared(), errcode.Unauthorized, errcode.InvalidURL)
+}

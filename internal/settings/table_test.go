@@ -1,0 +1,19 @@
+package settings
+
+import (
+	"reflect"
+	"testing"
+)
+
+// The table says what every field of Settings means, in their order.
+func TestEverySettingHasItsLine(t *testing.T) {
+	kind := reflect.TypeFor[Settings]()
+	if len(Table) != kind.NumField() {
+		t.Fatalf("%d settings and %d lines of the table", kind.NumField(), len(Table))
+	}
+	for i, f := range Table {
+		if name := kind.Field(i).Tag.Get("json"); f.Name != name || f.Meaning == "" {
+			t.Errorf("the setting %s is %q in the table and means %q", name, f.Name, f.Meaning)
+		}
+	}
+}
