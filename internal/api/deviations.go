@@ -29,61 +29,6 @@ func (a *API) lets(c *call, row behaviour.Row) bool {
 	return !a.Settings.Refuses(row)
 }
 
-// namedFields are the fields that the pages name, by the path of an endpoint.
-var namedFields = func() map[string][]string {
-	lists := map[string][]string{}
-	for path, names := range map[string]string{
-		"/cgi-bin/token":                    "grant_type appid secret",
-		"/cgi-bin/stable_token":             "grant_type appid secret force_refresh",
-		"/cgi-bin/clear_quota":              "appid",
-		"/cgi-bin/clear_quota/v2":           "appid appsecret",
-		"/cgi-bin/component/clear_quota/v2": "component_appid appsecret appid",
-		"/cgi-bin/openapi/quota/get":        "cgi_path",
-		"/cgi-bin/openapi/quota/clear":      "cgi_path",
-		"/cgi-bin/openapi/rid/get":          "rid",
-		"/cgi-bin/get_api_domain_ip":        "",
-		"/cgi-bin/getcallbackip":            "",
-
-		"/cgi-bin/wxopen/qrcodejumpadd":      "prefix path is_edit permit_sub_rule open_version debug_url appid",
-		"/cgi-bin/wxopen/qrcodejumpget":      "appid get_type prefix_list page_num page_size",
-		"/cgi-bin/wxopen/qrcodejumppublish":  "prefix",
-		"/cgi-bin/wxopen/qrcodejumpdelete":   "prefix appid",
-		"/cgi-bin/wxopen/qrcodejumpdownload": "",
-
-		"/cgi-bin/wxopen/wxamplink":    "appid notify_users show_profile",
-		"/cgi-bin/wxopen/wxamplinkget": "",
-		"/cgi-bin/wxopen/wxampunlink":  "appid",
-		"/cgi-bin/qrcode/create":       "expire_seconds action_name action_info",
-		"/cgi-bin/showqrcode":          "ticket",
-
-		"/intp/marketcode/applycode":         "code_count isv_application_id",
-		"/intp/marketcode/applycodequery":    "application_id isv_application_id",
-		"/intp/marketcode/applycodedownload": "application_id code_start code_end",
-		"/intp/marketcode/codeactive": "application_id activity_name product_brand product_title product_code wxa_appid wxa_path " +
-			"wxa_type code_start code_end",
-		"/intp/marketcode/codeactivequery": "application_id code_index code_url code",
-		"/intp/marketcode/tickettocode":    "openid code_ticket",
-
-		"/cgi-bin/component/api_start_push_ticket":   "component_appid component_secret",
-		"/cgi-bin/component/api_component_token":     "component_appid component_appsecret component_verify_ticket",
-		"/cgi-bin/component/api_create_preauthcode":  "component_appid",
-		"/cgi-bin/component/api_query_auth":          "component_appid authorization_code",
-		"/cgi-bin/component/api_authorizer_token":    "component_appid authorizer_appid authorizer_refresh_token",
-		"/cgi-bin/component/api_get_authorizer_info": "component_appid authorizer_appid",
-		"/cgi-bin/component/api_get_authorizer_list": "component_appid offset count",
-
-		"/cgi-bin/component/clear_quota":               "component_appid",
-		"/cgi-bin/component/api_get_authorizer_option": "component_appid authorizer_appid option_name",
-		"/cgi-bin/component/api_set_authorizer_option": "component_appid authorizer_appid option_name option_value",
-
-		"/sns/jscode2session":           "appid secret js_code grant_type",
-		"/sns/component/jscode2session": "appid js_code grant_type component_appid",
-	} {
-		lists[path] = strings.Fields(names)
-	}
-	return lists
-}()
-
 // names reports whether a page names a field of the endpoint.
 func (e *endpoint) names(field []byte) bool {
 	return slices.Contains(e.fields, string(field))

@@ -85,13 +85,13 @@ type Fault struct {
 func (a *API) Handler() http.Handler {
 	a.table = map[string]endpoint{}
 	for _, e := range a.endpoints() {
-		e.fields = namedFields[e.path]
+		e.fields = strings.Fields(strings.ReplaceAll(e.page, "!", ""))
 		a.table[e.path] = e
 	}
 	return http.HandlerFunc(a.serve)
 }
 
-// needs says what an endpoint wants before its function runs.
+// needs says what an endpoint wants before its function runs, and what it leaves.
 type needs int
 
 const (
@@ -107,6 +107,7 @@ const (
 	platformLast                   // the same, which the endpoint asks for by itself, after the account
 	eitherToken                    // with token: a platform's own token will do
 	queryToo                       // fields may stand in the query, and the body be empty
+	reads                          // it reads, or counts, issues and uses up: the log of changes has nothing of it
 )
 
 type endpoint struct {
@@ -115,7 +116,8 @@ type endpoint struct {
 	serve func(context.Context, *call, *fields) (any, error)
 	codes []*errcode.Code
 	sets  sets
-	// fields are those that the pages name, in body or query.
+	page  string // the fields that the platform's page names, in body or query, with ! behind those that it requires
+	// fields are those of page, from Handler on.
 	fields []string
 	// may says why an account cannot use the family at all, or lets it pass. It is asked after
 	// the token and before the body; nil = every account may.
@@ -123,13 +125,13 @@ type endpoint struct {
 }
 
 // post makes an endpoint that takes a JSON object.
-func post(path string, n needs, f func(context.Context, *call, *fields) (any, error), codes ...*errcode.Code) endpoint {
-	return endpoint{path: path, needs: n, serve: f, codes: codes}
+func post(path string, n needs, page string, f func(context.Context, *call, *fields) (any, error), codes ...*errcode.Code) endpoint {
+	return endpoint{path: path, needs: n, page: page, serve: f, codes: codes}
 }
 
 // get makes an endpoint that takes its fields from the query.
-func get(path string, f func(context.Context, *call, *fields) (any, error), codes ...*errcode.Code) endpoint {
-	return endpoint{path: path, needs: anyMethod, serve: f, codes: codes}
+func get(path string, n needs, page string, f func(context.Context, *call, *fields) (any, error), codes ...*errcode.Code) endpoint {
+	return post(path, n|anyMethod, page, f, codes...)
 }
 
 // gated makes an endpoint refuse the accounts that may not use its family, whatever
@@ -164,11 +166,6 @@ type streamed interface {
 	// masked is the answer as it may be recorded.
 	masked() []byte
 	write(ctx context.Context, w http.ResponseWriter) error
-}
-
-// getOrPost is get for an endpoint that wants more.
-func getOrPost(path string, n needs, f func(context.Context, *call, *fields) (any, error), codes ...*errcode.Code) endpoint {
-	return endpoint{path: path, needs: n | anyMethod, serve: f, codes: codes}
 }
 
 // call is one call on its way.

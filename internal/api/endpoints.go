@@ -2,90 +2,101 @@ package api
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
 // endpoints is the whole wire on one screen. Each line names the codes that
-// the endpoint itself can answer; the codes of shared are everywhere.
+// the endpoint itself can answer; the codes of shared are everywhere. It names the fields
+// that the platform's page has, in its order, with ! behind those that the page requires.
 func (a *API) endpoints() []endpoint {
 	return []endpoint{
-		getOrPost("/cgi-bin/token", makes, a.token, credentialCodes...),
-		post("/cgi-bin/stable_token", open, a.stableToken, credentialCodes...),
+		get("/cgi-bin/token", makes|reads, "grant_type! appid! secret!", a.token, credentialCodes...),
+		post("/cgi-bin/stable_token", reads, "grant_type! appid! secret! force_refresh", a.stableToken, credentialCodes...),
 
-		post("/cgi-bin/clear_quota", token|eitherToken, a.clearQuota, errcode.InvalidAppID, errcode.ClearLimit),
-		post("/cgi-bin/clear_quota/v2", queryToo, a.clearBySecret, errcode.AppIDMissing, errcode.SecretMissing, errcode.InvalidAppID,
-			errcode.InvalidSecret, errcode.MinuteLimit, errcode.InvalidIP, errcode.SecretFrozen, errcode.ClearLimit),
-		post("/cgi-bin/component/clear_quota/v2", queryToo, a.clearByPlatform, append(platformCodes, errcode.ClearLimit)...),
-		post("/cgi-bin/component/clear_quota", platform, a.clearPlatform, append(onPlatform, errcode.ClearLimit)...),
-		post("/cgi-bin/openapi/quota/get", token|eitherToken, a.getQuota, errcode.PathNotFound, errcode.PathNotPermitted),
-		post("/cgi-bin/openapi/quota/clear", token|eitherToken, a.clearPath, errcode.PathNotFound, errcode.PathNotPermitted,
+		post("/cgi-bin/clear_quota", token|eitherToken|reads, "appid!", a.clearQuota, errcode.InvalidAppID, errcode.ClearLimit),
+		post("/cgi-bin/clear_quota/v2", queryToo|reads, "appid! appsecret!", a.clearBySecret, errcode.AppIDMissing, errcode.SecretMissing,
+			errcode.InvalidAppID, errcode.InvalidSecret, errcode.MinuteLimit, errcode.InvalidIP, errcode.SecretFrozen,
 			errcode.ClearLimit),
-		post("/cgi-bin/openapi/rid/get", token|eitherToken, a.getRID, errcode.RIDNotFound, errcode.RIDInvalid, errcode.RIDForbidden,
-			errcode.RIDTooOld),
-		getOrPost("/cgi-bin/get_api_domain_ip", token|eitherToken, a.apiIPs),
-		getOrPost("/cgi-bin/getcallbackip", token|eitherToken, a.callbackIPs),
+		post("/cgi-bin/component/clear_quota/v2", queryToo|reads, "component_appid! appsecret! appid!", a.clearByPlatform,
+			append(platformCodes, errcode.ClearLimit)...),
+		post("/cgi-bin/component/clear_quota", platform|reads, "component_appid!", a.clearPlatform,
+			append(onPlatform, errcode.ClearLimit)...),
+		post("/cgi-bin/openapi/quota/get", token|eitherToken|reads, "cgi_path!", a.getQuota, errcode.PathNotFound,
+			errcode.PathNotPermitted),
+		post("/cgi-bin/openapi/quota/clear", token|eitherToken|reads, "cgi_path!", a.clearPath, errcode.PathNotFound,
+			errcode.PathNotPermitted, errcode.ClearLimit),
+		post("/cgi-bin/openapi/rid/get", token|eitherToken|reads, "rid!", a.getRID, errcode.RIDNotFound, errcode.RIDInvalid,
+			errcode.RIDForbidden, errcode.RIDTooOld),
+		get("/cgi-bin/get_api_domain_ip", token|eitherToken|reads, "", a.apiIPs),
+		get("/cgi-bin/getcallbackip", token|eitherToken|reads, "", a.callbackIPs),
 
-		post("/cgi-bin/wxopen/qrcodejumpadd", token, a.addRule,
+		post("/cgi-bin/wxopen/qrcodejumpadd", token, "prefix! path! is_edit! permit_sub_rule! open_version! debug_url appid", a.addRule,
 			errcode.InvalidArgs, errcode.PersonalSubject, errcode.Unauthorized, errcode.InvalidWeappAppID, errcode.IllegalPrefix,
 			errcode.TestLinkNotBelow, errcode.PrefixAdded, errcode.PrefixOwned, errcode.PrefixLimit, errcode.PrefixDenied,
 			errcode.ICPFailed, errcode.ConfirmFileFailed).ofRules(),
-		post("/cgi-bin/wxopen/qrcodejumpget", token|emptyBody|listing, a.listRules,
+		post("/cgi-bin/wxopen/qrcodejumpget", token|emptyBody|listing|reads, "get_type prefix_list page_num page_size appid", a.listRules,
 			errcode.InvalidArgs, errcode.PersonalSubject, errcode.Unauthorized, errcode.InvalidWeappAppID).ofRules(),
-		post("/cgi-bin/wxopen/qrcodejumppublish", token, a.publishRule,
+		post("/cgi-bin/wxopen/qrcodejumppublish", token, "prefix!", a.publishRule,
 			errcode.InvalidArgs, errcode.PersonalSubject, errcode.Unauthorized, errcode.InvalidWeappAppID, errcode.NotReleased,
 			errcode.PublishQuota).ofRules(),
-		post("/cgi-bin/wxopen/qrcodejumpdelete", token, a.deleteRule,
+		post("/cgi-bin/wxopen/qrcodejumpdelete", token, "prefix! appid", a.deleteRule,
 			errcode.InvalidArgs, errcode.PersonalSubject, errcode.Unauthorized).ofRules(),
-		post("/cgi-bin/wxopen/qrcodejumpdownload", token|emptyBody, a.downloadRuleFile,
+		post("/cgi-bin/wxopen/qrcodejumpdownload", token|emptyBody|reads, "", a.downloadRuleFile,
 			errcode.PersonalSubject, errcode.Unauthorized).ofRules(),
 
-		post("/cgi-bin/wxopen/wxamplink", token, a.askLink,
+		post("/cgi-bin/wxopen/wxamplink", token, "appid! notify_users show_profile", a.askLink,
 			append(linkFaults, errcode.Unauthorized, errcode.InvalidAppID, errcode.LinkQuota, errcode.LinkLimit, errcode.LinkSent,
 				errcode.HasLinked)...).ofLinks(),
-		post("/cgi-bin/wxopen/wxamplinkget", token|noBody, a.listLinks, errcode.Unauthorized).ofLinks(),
-		post("/cgi-bin/wxopen/wxampunlink", token, a.endLink,
+		post("/cgi-bin/wxopen/wxamplinkget", token|noBody|reads, "", a.listLinks, errcode.Unauthorized).ofLinks(),
+		post("/cgi-bin/wxopen/wxampunlink", token, "appid!", a.endLink,
 			append(linkFaults, errcode.Unauthorized, errcode.InvalidAppID, errcode.UnlinkSent)...).ofLinks(),
-		post("/cgi-bin/qrcode/create", token, a.createQRCode,
+		post("/cgi-bin/qrcode/create", token, "action_name! action_info! expire_seconds", a.createQRCode,
 			errcode.InvalidActionName, errcode.InvalidActionInfo, errcode.QRCodeLimit,
 			errcode.Unauthorized).under(only(accounts.AccountService)).gated(forQRCodes),
-		get("/cgi-bin/showqrcode", a.showQRCode),
+		get("/cgi-bin/showqrcode", reads, "ticket!", a.showQRCode),
 
-		post("/intp/marketcode/applycode", token, a.applyCode, errcode.Unauthorized, errcode.ApplicationExists,
-			errcode.DailyLimit).ofCodes(),
-		post("/intp/marketcode/applycodequery", token, a.queryApplication, errcode.Unauthorized, errcode.NoApplication,
-			errcode.NotOwnApplication).ofCodes(),
-		post("/intp/marketcode/applycodedownload", token, a.downloadCodes, errcode.Unauthorized, errcode.NoApplication,
-			errcode.NotOwnApplication, errcode.IndexBeyond,
-			errcode.NotFinished, errcode.SegmentExpired, errcode.NoSegment, errcode.FileFailed, errcode.EncryptionFailed,
-			errcode.NoPackageKey).ofCodes(),
-		post("/intp/marketcode/codeactive", token, a.activateCodes, errcode.Unauthorized, errcode.NoApplication, errcode.NotOwnApplication,
-			errcode.InvalidAppID,
+		post("/intp/marketcode/applycode", token, "code_count! isv_application_id!", a.applyCode, errcode.Unauthorized,
+			errcode.ApplicationExists, errcode.DailyLimit).ofCodes(),
+		post("/intp/marketcode/applycodequery", token|reads, "application_id isv_application_id", a.queryApplication,
+			errcode.Unauthorized, errcode.NoApplication, errcode.NotOwnApplication).ofCodes(),
+		post("/intp/marketcode/applycodedownload", token|reads, "application_id! code_start! code_end!", a.downloadCodes,
+			errcode.Unauthorized, errcode.NoApplication, errcode.NotOwnApplication, errcode.IndexBeyond, errcode.NotFinished,
+			errcode.SegmentExpired, errcode.NoSegment, errcode.FileFailed, errcode.EncryptionFailed, errcode.NoPackageKey).ofCodes(),
+		post("/intp/marketcode/codeactive", token,
+			"application_id! activity_name! product_brand! product_title! product_code! wxa_appid! wxa_path! wxa_type code_start! code_end!",
+			a.activateCodes, errcode.Unauthorized, errcode.NoApplication, errcode.NotOwnApplication, errcode.InvalidAppID,
 			errcode.ActivationOverlaps, errcode.ActivationFailed, errcode.IndexBeyond, errcode.NotFinished).ofCodes(),
-		post("/intp/marketcode/codeactivequery", token, a.queryCode, errcode.Unauthorized, errcode.NoApplication, errcode.NotOwnApplication,
-			errcode.CodeMalformed, errcode.CodeNotActive, errcode.IndexBeyond).ofCodes(),
-		post("/intp/marketcode/tickettocode", token|ticketOnly, a.tradeTicket, errcode.Unauthorized).ofCodes(),
+		post("/intp/marketcode/codeactivequery", token|reads, "application_id code_index code_url code", a.queryCode,
+			errcode.Unauthorized, errcode.NoApplication, errcode.NotOwnApplication, errcode.CodeMalformed, errcode.CodeNotActive,
+			errcode.IndexBeyond).ofCodes(),
+		post("/intp/marketcode/tickettocode", token|ticketOnly|reads, "openid! code_ticket!", a.tradeTicket,
+			errcode.Unauthorized).ofCodes(),
 
-		post("/cgi-bin/component/api_start_push_ticket", open, a.startPushTicket, platformCodes...),
-		post("/cgi-bin/component/api_component_token", open, a.componentToken,
-			append(platformCodes, errcode.TicketExpired, errcode.TicketInvalid, errcode.DailyLimit)...),
-		post("/cgi-bin/component/api_create_preauthcode", platform, a.createPreAuthCode, onPlatform...),
-		post("/cgi-bin/component/api_query_auth", platform, a.queryAuth,
+		post("/cgi-bin/component/api_start_push_ticket", reads, "component_appid! component_secret!", a.startPushTicket, platformCodes...),
+		post("/cgi-bin/component/api_component_token", reads, "component_appid! component_appsecret! component_verify_ticket!",
+			a.componentToken, append(platformCodes, errcode.TicketExpired, errcode.TicketInvalid, errcode.DailyLimit)...),
+		post("/cgi-bin/component/api_create_preauthcode", platform|reads, "component_appid!", a.createPreAuthCode, onPlatform...),
+		post("/cgi-bin/component/api_query_auth", platform|reads, "component_appid! authorization_code!", a.queryAuth,
 			append(onPlatform, errcode.NotAuthorizing, errcode.GrantCodeInvalid, errcode.GrantCodeExpired)...),
-		post("/cgi-bin/component/api_authorizer_token", platform, a.authorizerToken,
-			append(onPlatform, errcode.NotAuthorizing, errcode.InvalidRefresh)...),
-		post("/cgi-bin/component/api_get_authorizer_info", platform, a.authorizerInfo, append(onPlatform, errcode.NotAuthorizing)...),
-		post("/cgi-bin/component/api_get_authorizer_list", platform, a.authorizerList, append(onPlatform, errcode.TooManyListed)...),
-		post("/cgi-bin/component/api_get_authorizer_option", platform, a.authorizerOption, append(onPlatform, errcode.NotAuthorizing)...),
-		post("/cgi-bin/component/api_set_authorizer_option", platform, a.setAuthorizerOption,
+		post("/cgi-bin/component/api_authorizer_token", platform|reads, "component_appid! authorizer_appid! authorizer_refresh_token!",
+			a.authorizerToken, append(onPlatform, errcode.NotAuthorizing, errcode.InvalidRefresh)...),
+		post("/cgi-bin/component/api_get_authorizer_info", platform|reads, "component_appid! authorizer_appid!", a.authorizerInfo,
 			append(onPlatform, errcode.NotAuthorizing)...),
+		post("/cgi-bin/component/api_get_authorizer_list", platform|reads, "component_appid! offset! count!", a.authorizerList,
+			append(onPlatform, errcode.TooManyListed)...),
+		post("/cgi-bin/component/api_get_authorizer_option", platform|reads, "component_appid! authorizer_appid! option_name!",
+			a.authorizerOption, append(onPlatform, errcode.NotAuthorizing)...),
+		post("/cgi-bin/component/api_set_authorizer_option", platform, "component_appid! authorizer_appid! option_name! option_value!",
+			a.setAuthorizerOption, append(onPlatform, errcode.NotAuthorizing)...),
 
-		getOrPost("/sns/jscode2session", makes, a.tradeLogin,
+		get("/sns/jscode2session", makes|reads, "appid! secret! js_code! grant_type!", a.tradeLogin,
 			append(credentialCodes, errcode.LoginCodeMissing, errcode.InvalidLoginCode, errcode.LoginCodeUsed, errcode.CodeBlocked)...),
-		getOrPost("/sns/component/jscode2session", makes|platformLast, a.tradeLoginByPlatform,
-			append(onPlatform, errcode.InvalidGrantType, errcode.AppIDMissing, errcode.NotAuthorizing, errcode.LoginCodeMissing,
-				errcode.InvalidLoginCode, errcode.LoginCodeUsed)...),
+		get("/sns/component/jscode2session", makes|platformLast|reads, "appid! js_code! grant_type! component_appid!",
+			a.tradeLoginByPlatform, append(onPlatform, errcode.InvalidGrantType, errcode.AppIDMissing, errcode.NotAuthorizing,
+				errcode.LoginCodeMissing, errcode.InvalidLoginCode, errcode.LoginCodeUsed)...),
 	}
 }
 
@@ -133,10 +144,17 @@ type Description struct {
 	Method string
 	Token  bool
 	Codes  []*errcode.Code // beside those that every endpoint can answer
-	Fields []string        // those that the platform's pages name
+	Fields []Field
+	Reads  bool // the log of changes has nothing of it
 	// Sets are the permission sets that a platform needs to call for a Mini Program and
 	// for a service account; 0 = none.
 	Sets [2]int
+}
+
+// Field is one that the platform's page of an endpoint names; Must says that the page requires it.
+type Field struct {
+	Name string
+	Must bool
 }
 
 // Describe lists every endpoint in the order of the table.
@@ -144,7 +162,11 @@ func Describe() []Description {
 	var list []Description
 	for _, e := range (&API{}).endpoints() {
 		d := Description{Path: e.path, Method: "POST", Token: e.needs&(token|platform|platformLast) != 0, Codes: e.codes,
-			Fields: namedFields[e.path], Sets: [2]int{e.sets.miniProgram, e.sets.official}}
+			Reads: e.needs&reads != 0, Sets: [2]int{e.sets.miniProgram, e.sets.official}}
+		for name := range strings.FieldsSeq(e.page) {
+			name, must := strings.CutSuffix(name, "!")
+			d.Fields = append(d.Fields, Field{name, must})
+		}
 		if e.needs&anyMethod != 0 {
 			d.Method = "GET"
 		}

@@ -34,15 +34,18 @@ func TestNamedFieldsAreThoseThatEndpointsRead(t *testing.T) {
 	if len(reads) < 30 {
 		t.Fatalf("%d endpoints found in the source", len(reads))
 	}
-	for _, path := range Paths() {
-		read, named := reads[path], namedFields[path]
-		if _, ok := namedFields[path]; !ok || read == nil {
-			t.Errorf("%s: in the list %v, in the source %v", path, ok, read != nil)
-			continue
+	for _, e := range Describe() {
+		path, read := e.Path, reads[e.Path]
+		if read == nil {
+			t.Errorf("%s is not found in the source", path)
+		}
+		var named []string
+		for _, f := range e.Fields {
+			named = append(named, f.Name)
 		}
 		for _, name := range slices.Sorted(maps.Keys(read)) {
 			if !slices.Contains(named, name) {
-				t.Errorf("%s reads %q, which namedFields does not have", path, name)
+				t.Errorf("%s reads %q, which its line in endpoints.go does not name", path, name)
 			}
 		}
 		for _, name := range named {
@@ -71,29 +74,29 @@ func TestPagesSayTheTypesThatAreRead(t *testing.T) {
 	}
 	var pages struct {
 		Fields map[string][]string
-		Calls  []struct {
-			Page, Path string
-			Request    []string
-		}
+		Calls  []struct{ Page, Path string }
 	}
 	if err := yaml.Unmarshal(text, &pages); err != nil {
 		t.Fatal(err)
 	}
-	reads, held := fieldsRead(t), 0
+	named := map[string]string{}
 	for _, c := range pages.Calls {
-		for _, name := range c.Request {
-			name = strings.TrimSuffix(name, "!")
-			said := pages.Fields[c.Page+"."+name]
+		named[c.Path] = c.Page
+	}
+	reads, held := fieldsRead(t), 0
+	for _, e := range Describe() {
+		for _, f := range e.Fields {
+			said := pages.Fields[named[e.Path]+"."+f.Name]
 			if said == nil {
-				said = pages.Fields[name]
+				said = pages.Fields[f.Name]
 			}
-			read := typeRead[reads[c.Path][name]]
+			read := typeRead[reads[e.Path][f.Name]]
 			if read == "" {
-				t.Logf("%s: how %q is read is not seen: %s", c.Path, name, reads[c.Path][name])
+				t.Logf("%s: how %q is read is not seen: %s", e.Path, f.Name, reads[e.Path][f.Name])
 				continue
 			}
 			if held++; len(said) == 0 || said[0] != read {
-				t.Errorf("%s: the page says that %q is %q, the source reads a %s", c.Path, name, said, read)
+				t.Errorf("%s: the page says that %q is %q, the source reads a %s", e.Path, f.Name, said, read)
 			}
 		}
 	}

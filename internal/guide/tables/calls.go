@@ -21,7 +21,6 @@ type callTexts struct {
 type callText struct {
 	Page, Path   string
 	Title, About []string
-	Request      []string // names; ! behind those that must be there
 	Answer       []string
 	Notes        [][]string
 	Token        string // mini, service, component or authorizer; "" = none
@@ -47,14 +46,6 @@ func (p *press) checkTexts() {
 	for _, c := range p.calls.Calls {
 		if said[c.Path] = true; p.endpoints[c.Path].Path == "" {
 			p.lacks("docs/calls.yaml has %s, which is no call", c.Path)
-		}
-		var names []string
-		for _, name := range c.Request {
-			names = append(names, strings.TrimSuffix(name, "!"))
-		}
-		want := slices.Sorted(slices.Values(p.endpoints[c.Path].Fields))
-		if slices.Sort(names); !slices.Equal(names, want) {
-			p.lacks("docs/calls.yaml has the fields %q of %s, its line in api/endpoints.go names %q", names, c.Path, want)
 		}
 		p.checkExample(c)
 	}
@@ -263,8 +254,7 @@ func (p *press) callPage(l language, c callText) any {
 			page.Sets = append(page.Sets, set{number, l.of([]string{english, chinese})})
 		}
 	}
-	text := func(name string) field {
-		name, must := strings.CutSuffix(name, "!")
+	text := func(name string, must bool) field {
 		said := p.calls.field(c, name)
 		if len(said) != 3 {
 			p.lacks("docs/calls.yaml has no type and two texts for the field %s of %s", name, c.Page)
@@ -272,11 +262,11 @@ func (p *press) callPage(l language, c callText) any {
 		}
 		return field{name, said[0], l.of(said[1:]), must}
 	}
-	for _, name := range c.Request {
-		page.Request = append(page.Request, text(name))
+	for _, f := range e.Fields {
+		page.Request = append(page.Request, text(f.Name, f.Must))
 	}
 	for _, name := range c.Answer {
-		page.Answer = append(page.Answer, text(name))
+		page.Answer = append(page.Answer, text(name, false))
 	}
 	seen := map[int]bool{}
 	for _, code := range e.Codes {
