@@ -80,7 +80,7 @@ func (c *deviationsCommand) table(w io.Writer, list []client.Deviation) {
 	for _, d := range list {
 		if !said[d.Behaviour] {
 			said[d.Behaviour] = true
-			fmt.Fprintf(w, "%s: %s\n", plain(d.Behaviour), plain(c.in(d.Advice, d.Chinese)))
+			fmt.Fprintf(w, "%s: %s\n", plain(d.Behaviour), plain(c.of(d.Advice, d.Chinese)))
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/phrase"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/spelling"
 	"github.com/qrjump/qrjump/internal/verification"
@@ -38,7 +39,7 @@ func (c *doctorCommand) Run(s *session) error {
 	v := walk{}
 	config, err := c.config(s)
 	if err != nil {
-		v.fail("configuration", server.Said(err.Error()), say("mend it: the server would not start"))
+		v.fail("configuration", phrase.Plain(err.Error()), say("doctor.config.next"))
 	}
 	v.variables(s)
 	running, reached := c.server(s, &v)
@@ -58,18 +59,15 @@ func (c *doctorCommand) Run(s *session) error {
 // walk is what was looked at so far.
 type walk struct{ found []server.Finding }
 
-// say are words that doctor_chinese.go says in Chinese.
-func say(text string, of ...any) server.Words { return server.Say(text, of...) }
-
-func (v *walk) pass(about string, detail server.Words) {
+func (v *walk) pass(about string, detail phrase.Text) {
 	v.found = append(v.found, server.Finding{About: about, OK: true, Detail: detail})
 }
 
-func (v *walk) warn(about string, detail, next server.Words) {
+func (v *walk) warn(about string, detail, next phrase.Text) {
 	v.found = append(v.found, server.Finding{About: about, OK: true, Warns: true, Detail: detail, Next: next})
 }
 
-func (v *walk) fail(about string, detail, next server.Words) {
+func (v *walk) fail(about string, detail, next phrase.Text) {
 	v.found = append(v.found, server.Finding{About: about, Detail: detail, Next: next})
 }
 
@@ -82,21 +80,21 @@ func (v *walk) diagnosis(s *session, o outputFlags, l languageFlags) error {
 		} else if f.Warns {
 			warned++
 		}
-		steps = append(steps, verification.Step{Did: f.About, OK: f.OK, Warns: f.Warns, Detail: f.Detail.String(), Next: f.Next.String()})
+		steps = append(steps, verification.Step{Did: phrase.Plain(f.About), OK: f.OK, Warns: f.Warns, Detail: f.Detail, Next: f.Next})
 	}
 	err := o.print(s, map[string]any{"ok": wrong == 0, "checks": steps}, func(w io.Writer) {
 		for i, f := range v.found {
-			fmt.Fprintf(w, "%-3s %s %s\n", markOf(steps[i]), l.about(f.About), plain(l.words(f.Detail)))
-			if next := l.words(f.Next); next != "" {
+			fmt.Fprintf(w, "%-3s %s %s\n", markOf(steps[i]), inColumn(l.say(say("about."+f.About)), 13), plain(l.say(f.Detail)))
+			if next := l.say(f.Next); next != "" {
 				fmt.Fprintf(w, "    %-13s   %s\n", "", plain(next))
 			}
 		}
 		if wrong == 0 {
-			fmt.Fprintln(w, l.words(say("nothing is wrong: %s, %s", amount{len(steps), "check"}, amount{warned, "remark"})))
+			fmt.Fprintln(w, l.say(say("doctor.nothing", say("count.check", len(steps)), say("count.remark", warned))))
 		}
 	})
 	if err == nil && wrong > 0 {
-		err = errors.New(l.words(say("%d of %s found something wrong", wrong, amount{len(steps), "check"})))
+		err = errors.New(l.say(say("doctor.wrong", wrong, say("count.check", len(steps)))))
 	}
 	return err
 }
@@ -136,15 +134,15 @@ func (v *walk) variables(s *session) {
 	for _, entry := range os.Environ() {
 		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "QRJUMP_") && !slices.Contains(known, name) {
 			unread = true
-			nobody := say("nothing reads the variable %s", name)
+			nobody := say("doctor.variable", name)
 			if nearest := spelling.Nearest(name, known...); nearest != "" {
-				nobody = say("nothing reads the variable %s: did you mean %s?", name, nearest)
+				nobody = say("doctor.variable.meant", name, nearest)
 			}
-			v.warn("configuration", nobody, say("rename it, or unset it"))
+			v.warn("configuration", nobody, say("doctor.variable.next"))
 		}
 	}
 	if !unread {
-		v.pass("configuration", say("every variable QRJUMP_… is one that is read"))
+		v.pass("configuration", say("doctor.variables"))
 	}
 }
 
@@ -162,16 +160,16 @@ func (c *doctorCommand) server(s *session, v *walk) (running bool, reached strin
 	named := c.Server != "" || c.AdminServer != ""
 	if _, err := os.Stat(filepath.Join(c.Data, "addresses.json")); c.Data != "" && !named && isFolder(c.Data) &&
 		errors.Is(err, fs.ErrNotExist) {
-		v.warn("server", say("none runs in %s", c.Data), say("start it: qrjump serve --data %s", c.Data))
+		v.warn("server", say("doctor.none", c.Data), say("doctor.none.next", c.Data))
 		return false, ""
 	}
 	lost := func(err error) (bool, string) {
-		happened := server.Said(err.Error())
+		happened := phrase.Plain(err.Error())
 		if u, ok := errors.AsType[*client.Unreachable](err); ok {
-			happened = say("no answer from %s: %v", u.URL, u.Err)
+			happened = say("doctor.no_answer", u.URL, u.Err)
 		}
 		next, _ := remedy(err)
-		v.fail("server", happened, server.Words{Text: strings.ReplaceAll(next, "%", "%%")})
+		v.fail("server", happened, next)
 		return false, ""
 	}
 	at, token, err := c.admin(c.adminFlags)
@@ -189,13 +187,13 @@ func (c *doctorCommand) server(s *session, v *walk) (running bool, reached strin
 	}
 	if alive.status != http.StatusOK || string(alive.body) != "ok\n" {
 		if wantsTLS(string(alive.body)) {
-			v.fail("server", say("%s does not answer plain HTTP", at.url), say(writeHTTPS))
+			v.fail("server", say("doctor.no_plain", at.url), say("reach.https"))
 		} else {
-			v.fail("server", say("%s answers, and is no qrjump", at.url), say("name the server: %s", whereFlags))
+			v.fail("server", say("doctor.stranger", at.url), say("reach.name", whereFlags))
 		}
 		return false, ""
 	}
-	v.pass("server", say("%s answers", at.url))
+	v.pass("server", say("doctor.answers", at.url))
 	if alive.tls != nil {
 		v.found = append(v.found, server.CertificateFinding(*alive.tls, at.url))
 	}
@@ -215,7 +213,7 @@ func (c *doctorCommand) nodes(s *session, v *walk) {
 		one := walk{}
 		c.node(s, &one, url)
 		for _, f := range one.found {
-			f.Detail = say("%s: %s", url, f.Detail)
+			f.Detail = say("doctor.of", url, f.Detail)
 			v.found = append(v.found, f)
 		}
 	}
@@ -223,7 +221,7 @@ func (c *doctorCommand) nodes(s *session, v *walk) {
 
 func (c *doctorCommand) node(s *session, v *walk, url string) {
 	if isPlatform(url) {
-		v.fail("nodes", say("this is the real platform, which is no node"), say("name a node of your own"))
+		v.fail("nodes", say("doctor.platform"), say("doctor.platform.next"))
 		return
 	}
 	token, err := c.token(c.adminFlags, url)
@@ -235,7 +233,7 @@ func (c *doctorCommand) node(s *session, v *walk, url string) {
 		_, err = d.get("/healthz")
 	}
 	if err != nil {
-		v.fail("nodes", say("it does not answer: %s", err), say("start it, or name it as --admin-listen of its server says"))
+		v.fail("nodes", say("doctor.node.silent", err), say("doctor.node.silent.next"))
 		return
 	}
 	v.ready(d)
@@ -298,12 +296,12 @@ func (v *walk) clock(date string, before, after time.Time) {
 	theirs, err := http.ParseTime(date)
 	switch {
 	case err != nil:
-		v.warn("clock", say("the server does not say what time it is"), server.Words{})
+		v.warn("clock", say("doctor.clock.none"), phrase.Text{})
 	case theirs.Before(before.Add(-most)), theirs.After(after.Add(most)):
-		v.fail("clock", say("the server says %s, and here it is %s", theirs.UTC().Format(time.RFC3339), after.UTC().Format(time.RFC3339)),
-			say("let both machines follow a time server: tokens, quotas and tickets depend on it"))
+		v.fail("clock", say("doctor.clock.differs", theirs.UTC().Format(time.RFC3339), after.UTC().Format(time.RFC3339)),
+			say("doctor.clock.next"))
 	default:
-		v.pass("clock", say("the server and this machine agree, within %s", most))
+		v.pass("clock", say("doctor.clock", most))
 	}
 }
 
@@ -312,13 +310,13 @@ func (v *walk) ready(d dialogue) {
 	first, rest, _ := strings.Cut(strings.TrimSpace(string(a.body)), "\n")
 	switch {
 	case err != nil:
-		v.fail("ready", server.Said(err.Error()), server.Words{})
+		v.fail("ready", phrase.Plain(err.Error()), phrase.Text{})
 	case a.status != http.StatusOK:
-		v.fail("ready", say("the server is not ready: %s", first), say("look into its log; a load balancer sends it nothing meanwhile"))
+		v.fail("ready", say("doctor.unready", first), say("doctor.unready.next"))
 	case rest != "":
-		v.fail("ledger", server.Said(rest), server.Words{})
+		v.fail("ledger", phrase.Plain(rest), phrase.Text{})
 	default:
-		v.pass("ready", say("the database answers and takes changes, and scans can be written down"))
+		v.pass("ready", say("doctor.ready"))
 	}
 }
 
@@ -330,51 +328,42 @@ func (v *walk) version(d dialogue) {
 		} `json:"info"`
 	}
 	if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &document) != nil {
-		v.warn("version", say("the server does not say which version it is"), server.Words{})
+		v.warn("version", say("doctor.version.none"), phrase.Text{})
 		return
 	}
 	if theirs := document.Info.Version; theirs != version.Number() {
-		v.warn("version", say("the server is %s, this program is %s", theirs, version.Number()), say("use the same on both sides"))
+		v.warn("version", say("doctor.version.differs", theirs, version.Number()), say("doctor.version.next"))
 		return
 	}
-	v.pass("version", say("the server and this program are %s", version.Number()))
+	v.pass("version", say("doctor.version", version.Number()))
 }
 
 // gauge is a metric that must be small.
 type gauge struct {
 	name, about string
 	most        float64
-	says, next  string
 	warns       bool
 }
 
 var gauges = []gauge{
-	{name: "qrjump_follow_lag_seconds", about: "lag", most: 10, says: "this node is %.0f seconds behind the changes of others",
-		next: "look into its log, and at the database"},
-	{name: "qrjump_index_age_seconds", about: "lag", most: 5, says: "scans are answered from what was known %.0f seconds ago",
-		next: "the database does not answer: look at it"},
-	{name: "qrjump_scans_behind", about: "ledger", most: 10_000, says: "%.0f scans of this node are not in the ledger yet",
-		next: "look into its log: the database or the stream takes them too slowly"},
-	{name: "qrjump_scans_lacking", about: "ledger", says: "the ledger lacks %.0f scans that were counted",
-		next: "put back the files of scans if you have them"},
-	{name: "qrjump_scans_damaged_total", about: "ledger", says: "%.0f scans in the journal cannot be read", next: "look at the disk"},
-	{name: "qrjump_scans_gone_total", about: "ledger", says: "the stream lost %.0f scans", next: "look at the stream"},
-	{name: "qrjump_scans_unrecorded_total", about: "ledger", says: "%.0f scans were not written down since the server started",
-		next: "look into its log", warns: true},
-	{name: "qrjump_call_log_dropped_total", about: "store", says: "the log of calls lost %.0f calls since the server started",
-		next: "the database was too slow: look at it", warns: true},
-	{name: "qrjump_verification_files_failing", about: "rules", says: "%.0f verification files are not in place any more",
-		next: "they are listed by: qrjump recheck list --failing; why, says: qrjump verify PREFIX", warns: true},
-	{name: "qrjump_connections_cut_total", about: "server", says: "%.0f idle connections were cut to make room",
-		next: "let it open more files (LimitNOFILE, ulimit -n)", warns: true},
+	{name: "qrjump_follow_lag_seconds", about: "lag", most: 10},
+	{name: "qrjump_index_age_seconds", about: "lag", most: 5},
+	{name: "qrjump_scans_behind", about: "ledger", most: 10_000},
+	{name: "qrjump_scans_lacking", about: "ledger"},
+	{name: "qrjump_scans_damaged_total", about: "ledger"},
+	{name: "qrjump_scans_gone_total", about: "ledger"},
+	{name: "qrjump_scans_unrecorded_total", about: "ledger", warns: true},
+	{name: "qrjump_call_log_dropped_total", about: "store", warns: true},
+	{name: "qrjump_verification_files_failing", about: "rules", warns: true},
+	{name: "qrjump_connections_cut_total", about: "server", warns: true},
 }
 
 // metrics judges what the server measures of itself.
 func (v *walk) metrics(d dialogue) {
 	a, err := d.get("/metrics")
 	if err != nil || a.status != http.StatusOK {
-		v.warn("metrics", say("the server does not show its metrics: how it keeps up is not known"),
-			say("give the operator's token: --admin-token, or --data DIR on its machine"))
+		v.warn("metrics", say("doctor.metrics.none"),
+			say("doctor.metrics.none.next"))
 		return
 	}
 	values := measured(a.body)
@@ -384,28 +373,29 @@ func (v *walk) metrics(d dialogue) {
 		if !there || value <= g.most {
 			continue
 		}
+		next := say("doctor." + g.name + ".next")
 		if bad[g.about] = true; g.warns {
-			v.warn(g.about, say(g.says, value), say(g.next))
+			v.warn(g.about, say("doctor."+g.name, value), next)
 		} else {
-			v.fail(g.about, say(g.says, value), say(g.next))
+			v.fail(g.about, say("doctor."+g.name, value), next)
 		}
 	}
 	if !bad["lag"] {
-		v.pass("lag", say("scans are answered from every change that was made"))
+		v.pass("lag", say("doctor.lag.none"))
 	}
 	if !bad["ledger"] {
-		v.pass("ledger", say("every scan is written down: %.0f wait", values["qrjump_scans_behind"]+values["qrjump_scans_waiting"]))
+		v.pass("ledger", say("doctor.ledger", values["qrjump_scans_behind"]+values["qrjump_scans_waiting"]))
 	}
 	if values["qrjump_database_hosts"] > 1 && values["qrjump_database_replicas"] == 0 {
-		v.warn("store", say("no replica confirms changes, although --database names several servers"),
-			say("let one follow, and set synchronous_standby_names on every server"))
+		v.warn("store", say("doctor.replica"),
+			say("doctor.replica.next"))
 	}
 	if values["qrjump_admin_plain"] > 0 {
-		v.fail("server", say("other machines reach the admin API in plain HTTP, where its token can be read on the way"),
-			say("start it with --admin-listen 127.0.0.1:8082, or with --tls-cert FILE --tls-key FILE"))
+		v.fail("server", say("doctor.plain"),
+			say("doctor.plain.next"))
 	}
 	if open, most := values["process_open_fds"], values["process_max_fds"]; most > 0 && open > most*0.8 {
-		v.fail("server", say("%.0f of %.0f files are open", open, most), say("let it open more (LimitNOFILE, ulimit -n)"))
+		v.fail("server", say("doctor.files", open, most), say("doctor.files.next"))
 	}
 }
 
@@ -432,28 +422,28 @@ func measured(text []byte) map[string]float64 {
 const refusedOften = 3
 
 // wrongCredential says which credential keeps failing, and what to do; as far as that is known, whose it should be.
-func wrongCredential(one client.RefusedCredential) (what, next server.Words) {
+func wrongCredential(one client.RefusedCredential) (what, next phrase.Text) {
 	switch one.What {
 	case "admin_token":
-		what, next = say("a wrong admin token"), say("give the program there a key that is good: qrjump admin-key add NAME")
+		what, next = say("doctor.admin_token"), say("doctor.admin_key.next")
 		if one.Name != "" {
-			what = say("the admin key %s, which is none any more,", one.Name)
+			what = say("doctor.admin_key", one.Name)
 		}
 	case "scan_key":
-		what, next = say("a wrong scan key"), say("give the app there a key that is good: qrjump scan-key add NAME")
+		what, next = say("doctor.scan_key"), say("doctor.scan_key.next")
 		if one.Name != "" {
-			what = say("the scan key %s, which is none any more,", one.Name)
+			what = say("doctor.scan_key.gone", one.Name)
 		}
 	case "app_secret":
-		what = say("a wrong AppSecret of %s", one.Name)
-		next = say("give the program there the secret of its account, or set another one: qrjump account put")
+		what = say("doctor.app_secret", one.Name)
+		next = say("doctor.app_secret.next")
 	case "person":
-		what = say("a wrong password of %s", one.Name)
-		next = say("ask this person; where it was nobody you know, close the console to that address")
+		what = say("doctor.person", one.Name)
+		next = say("doctor.person.next")
 	case "login_link":
-		what, next = say("a sign-in link that is none any more"), say("send a new one: qrjump login-link NAME")
+		what, next = say("doctor.login_link"), say("doctor.login_link.next")
 	default:
-		what, next = say("a sign-in at the provider that lets nobody in"), say("the server's log says why: look there")
+		what, next = say("doctor.provider"), say("doctor.provider.next")
 	}
 	return what, next
 }
@@ -472,10 +462,10 @@ func (v *walk) credentials(d dialogue) {
 		}
 		found = true
 		what, next := wrongCredential(one)
-		v.warn("credentials", say("%s came %d times from %s, the last %s", what, one.Times, one.IP, when(one.Last)), next)
+		v.warn("credentials", say("doctor.credentials", what, one.Times, one.IP, when(one.Last)), next)
 	}
 	if !found {
-		v.pass("credentials", say("no token, key or secret keeps failing"))
+		v.pass("credentials", say("doctor.credentials.none"))
 	}
 }
 
@@ -503,17 +493,17 @@ func (v *walk) nodes(d dialogue) {
 		most = max(most, n.Behind)
 		switch {
 		case n.Stopped && n.Behind > 0:
-			v.fail("nodes", say("node %s (%s): %d scans are not in the ledger, and it has stopped", n.Name, n.Node, n.Behind),
-				say("start it, or give its scans up: qrjump scan-node forget %s", n.Node))
+			v.fail("nodes", say("doctor.node.stopped", n.Name, n.Node, n.Behind),
+				say("doctor.node.stopped.next", n.Node))
 		case n.Behind > 10_000:
-			v.fail("nodes", say("node %s (%s): %d scans are not in the ledger", n.Name, n.Node, n.Behind), say("look into its log"))
+			v.fail("nodes", say("doctor.node.behind", n.Name, n.Node, n.Behind), say("doctor.log"))
 		case !n.Stopped && now.Sub(n.SeenAt) > server.NodeSilence:
-			v.warn("nodes", say("node %s (%s) was last heard of %s, and did not stop in order", n.Name, n.Node, when(n.SeenAt)),
-				say("start it; where it never comes back: qrjump scan-node forget %s", n.Node))
+			v.warn("nodes", say("doctor.node.away", n.Name, n.Node, when(n.SeenAt)),
+				say("doctor.node.away.next", n.Node))
 		}
 	}
 	if len(list.Nodes) > 0 {
-		v.pass("nodes", say("%s known, the furthest behind by %s", amount{len(list.Nodes), "node"}, amount{int(most), "scan"}))
+		v.pass("nodes", say("doctor.nodes", say("count.node", len(list.Nodes)), say("count.scan", int(most))))
 	}
 }
 
@@ -524,24 +514,24 @@ func (v *walk) drills(d dialogue) {
 	if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &list) != nil {
 		return // without the token, which was said
 	}
-	next := say("prove that a backup restores: qrjump drill FILE --note")
+	next := say("doctor.drill.next")
 	if len(list.Changes) == 0 {
-		v.warn("backups", say("no drill of a backup is noted on this server"), next)
+		v.warn("backups", say("doctor.drill.none"), next)
 		return
 	}
 	last := list.Changes[0]
 	if last.Did != "restored" {
-		v.fail("backups", say("the last drill, of %s by %s, failed", when(last.At), last.Actor), next)
+		v.fail("backups", say("doctor.drill.failed", when(last.At), last.Actor), next)
 		return
 	}
-	v.pass("backups", say("the last drill, of %s by %s, restored its archive", when(last.At), last.Actor))
+	v.pass("backups", say("doctor.drill.done", when(last.At), last.Actor))
 }
 
 // backups looks at the newest export.
 func (c *doctorCommand) backups(v *walk) {
-	next := say("make one: qrjump export FILE --passphrase-file FILE")
+	next := say("doctor.backup.next")
 	if c.Backups == "" {
-		v.warn("backups", say("nothing here knows where exports are put"), say("name the folder: --backups DIR; %s", next))
+		v.warn("backups", say("doctor.backup.where"), say("doctor.backup.where.next", next))
 		return
 	}
 	files := []string{c.Backups}
@@ -555,17 +545,17 @@ func (c *doctorCommand) backups(v *walk) {
 		}
 	}
 	if newest == nil {
-		v.fail("backups", say("there is no export at %s", c.Backups), next)
+		v.fail("backups", say("doctor.backup.none", c.Backups), next)
 		return
 	}
 	age := time.Since(newest.ModTime())
-	says := say("the newest export is %s, %s old, %d bytes", newest.Name(), age.Round(time.Minute), newest.Size())
+	says := say("doctor.backup", newest.Name(), age.Round(time.Minute), newest.Size())
 	switch {
 	case newest.Size() == 0:
-		v.fail("backups", say("%s is empty", newest.Name()), next)
+		v.fail("backups", say("doctor.backup.empty", newest.Name()), next)
 	case age > c.BackupAge:
 		v.fail("backups", says, next)
 	default:
-		v.pass("backups", say("%s; that it restores, only qrjump drill proves", says))
+		v.pass("backups", say("doctor.backup.unproven", says))
 	}
 }

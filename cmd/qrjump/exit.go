@@ -115,7 +115,8 @@ type failure struct {
 func failureOf(err error) failure {
 	f := failure{Exit: exitOf(err), Message: plain(err.Error())}
 	f.Kind = exits[f.Exit].kind
-	f.Next, f.Details = remedy(err)
+	next, details := remedy(err)
+	f.Next, f.Details = next.String(), details
 	if w, ok := errors.AsType[*client.WireError](err); ok {
 		f.Errcode, f.RID = w.Code, w.RID
 	}

@@ -41,7 +41,7 @@ func (c *healthCommand) Run(s *session) error {
 	answer, err := (&http.Client{Transport: transport}).Do(ask)
 	if err != nil {
 		next := advice(&client.Unreachable{URL: at.url, Err: err})
-		return coded{advised{error: fmt.Errorf("no server answers: %w", err), next: next}, exitUnreachable}
+		return coded{advised{error: fmt.Errorf("no server answers: %w", err), next: next.String()}, exitUnreachable}
 	}
 	defer answer.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(answer.Body, 4096))
@@ -52,7 +52,8 @@ func (c *healthCommand) Run(s *session) error {
 	case answer.StatusCode == http.StatusServiceUnavailable:
 		return fmt.Errorf("%s is not ready: %s", plain(at.url), said)
 	case wantsTLS(said):
-		return coded{advised{error: fmt.Errorf("%s does not answer plain HTTP", plain(at.url)), next: writeHTTPS}, exitUnreachable}
+		return coded{advised{error: fmt.Errorf("%s does not answer plain HTTP", plain(at.url)), next: say("reach.https").String()},
+			exitUnreachable}
 	case answer.StatusCode != http.StatusOK || !strings.HasPrefix(said, "ready"):
 		return coded{fmt.Errorf("what answers at %s is no qrjump server: %s to GET /readyz", plain(at.url), answer.Status), exitUnreachable}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"embed"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/qrjump/qrjump/internal/phrase"
 )
 
 // faithful keeps the first error of a writer: a table that did not fit on the
@@ -46,13 +49,42 @@ type languageFlags struct {
 	Lang string `enum:"zh,en," default:"" env:"QRJUMP_LANG" placeholder:"zh|en" help:"Language of what is said in both; without it that of LC_ALL, LC_MESSAGES or LANG."`
 }
 
-// in chooses between a text in English and one in Chinese.
-func (l languageFlags) in(english, chinese string) string {
+//go:embed locale
+var locale embed.FS
+
+var book = phrase.Open(locale)
+
+// say is a text of the command line with what it speaks of, in no language yet.
+func say(key string, of ...any) phrase.Text { return book.Text(key, of...) }
+
+// language is the one that a person reads.
+func (l languageFlags) language() phrase.Language {
 	asked := cmp.Or(l.Lang, os.Getenv("LC_ALL"), os.Getenv("LC_MESSAGES"), os.Getenv("LANG"))
-	if strings.HasPrefix(strings.ToLower(asked), "zh") && chinese != "" {
+	if strings.HasPrefix(strings.ToLower(asked), "zh") {
+		return phrase.Chinese
+	}
+	return phrase.English
+}
+
+// say is a text in the language of its reader.
+func (l languageFlags) say(t phrase.Text) string { return t.In(l.language()) }
+
+// of is that of two texts of an answer which its reader understands.
+func (l languageFlags) of(english, chinese string) string {
+	if l.language() == phrase.Chinese && chinese != "" {
 		return chinese
 	}
 	return english
+}
+
+// inColumn is a text with spaces behind it, so that it fills a column; Chinese stands two columns wide.
+func inColumn(text string, width int) string {
+	for _, r := range text {
+		if width--; r >= 0x2e80 {
+			width--
+		}
+	}
+	return text + strings.Repeat(" ", max(0, width))
 }
 
 // print writes v for programs, or lets a person read it.

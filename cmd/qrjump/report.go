@@ -16,6 +16,7 @@ import (
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/phrase"
 	"github.com/qrjump/qrjump/internal/yamltext"
 )
 
@@ -32,7 +33,7 @@ func (a advised) Unwrap() error { return a.error }
 // nearly always it is one line.
 func report(err error) []string {
 	next, details := remedy(err)
-	lines := []string{plain(join(err.Error(), next))}
+	lines := []string{plain(join(err.Error(), next.String()))}
 	for _, d := range details {
 		lines = append(lines, "  "+plain(d))
 	}
@@ -40,9 +41,9 @@ func report(err error) []string {
 }
 
 // remedy is what to do about an error and what else is known of it.
-func remedy(err error) (next string, details []string) {
+func remedy(err error) (next phrase.Text, details []string) {
 	if a, ok := errors.AsType[advised](err); ok {
-		return a.next, a.details
+		return phrase.Plain(a.next), a.details
 	}
 	return advice(err), nil
 }
@@ -59,68 +60,56 @@ func join(happened, next string) string {
 }
 
 // advice is what to do about an error.
-func advice(err error) string {
+func advice(err error) phrase.Text {
 	if w, ok := errors.AsType[*client.WrongServer](err); ok {
 		if wantsTLS(w.Flaw) {
-			return writeHTTPS
+			return say("reach.https")
 		}
 		flag := map[string]string{
 			"admin API": "--admin-server (QRJUMP_ADMIN_SERVER)", "scan API": "--scan-server (QRJUMP_SCAN_SERVER)"}[w.API]
-		return cmp.Or(flag, "--server (QRJUMP_SERVER)") + ", or --data DIR of a server on this machine"
+		return phrase.Plain(cmp.Or(flag, "--server (QRJUMP_SERVER)") + ", or --data DIR of a server on this machine")
 	}
 	if u, ok := errors.AsType[*client.Unreachable](err); ok {
 		_, otherName := errors.AsType[x509.HostnameError](err)
 		_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
 		switch {
 		case otherName:
-			return "name the server as its certificate does: " + whereFlags
+			return say("reach.certificate", whereFlags)
 		case unknown:
-			return unknownAuthority
+			return say("reach.authority")
 		case isRecordHeader(err):
-			return writeHTTP
+			return say("reach.http")
 		case errors.Is(err, context.Canceled):
-			return ""
+			return phrase.Text{}
 		case errors.Is(err, io.EOF) && strings.HasPrefix(u.URL, "http://"):
-			return maybeTLS
+			return say("reach.maybe_tls")
 		case errors.Is(err, io.ErrUnexpectedEOF):
-			return "the server was stopped, or it waited too long for the next line"
+			return phrase.Plain("the server was stopped, or it waited too long for the next line")
 		case errors.Is(err, context.DeadlineExceeded):
-			return hangs
+			return say("reach.hangs")
 		case loopback(u.URL):
-			return "start one with: qrjump serve --dev, or say where it is: " + whereFlags
+			return say("reach.start", whereFlags)
 		}
-		return "check " + whereFlags
+		return say("reach.check", whereFlags)
 	}
 	if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusUnauthorized {
-		return "operators give --admin-token (QRJUMP_ADMIN_TOKEN) or the server's --data DIR, scans give --key (QRJUMP_KEY)"
+		return phrase.Plain("operators give --admin-token (QRJUMP_ADMIN_TOKEN) or the server's --data DIR, scans give --key (QRJUMP_KEY)")
 	}
 	w, ok := errors.AsType[*client.WireError](err)
 	if !ok {
-		return ""
+		return phrase.Text{}
 	}
 	if w.Code == errcode.Unauthorized.Number && w.RID != "" {
-		return "the account lacks a condition of this call; which one says, to the operator: qrjump why " + w.RID
+		return phrase.Plain("the account lacks a condition of this call; which one says, to the operator: qrjump why " + w.RID)
 	}
 	if next := nextSteps[w.Code]; next != "" {
-		return next
+		return phrase.Plain(next)
 	}
 	if code, ok := errcode.ByNumber(w.Code); ok {
-		return code.Meaning
+		return phrase.Plain(code.Meaning)
 	}
-	return ""
+	return phrase.Text{}
 }
-
-// writeHTTPS is what to do where a listener with TLS was called without.
-const writeHTTPS = "it speaks TLS there: write https:// instead of http://"
-
-// What to do about a server that was not reached; doctor says it in Chinese too.
-const (
-	unknownAuthority = "if it is yours, name the authority of its certificate: --ca-file FILE (QRJUMP_CA_FILE); " +
-		"serve --tls-dev keeps its own in DIR/tls/ca.pem"
-	writeHTTP = "it answers plain HTTP there: write http:// instead of https://"
-	maybeTLS  = "if it speaks TLS there, write https:// instead of http://; otherwise its log may say why"
-	hangs     = "the server is busy or hangs; its log may say why"
-)
 
 // wantsTLS reports whether an answer is that of a listener with TLS to plain HTTP.
 func wantsTLS(answer string) bool { return strings.Contains(answer, "HTTP request to an HTTPS server") }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/phrase"
 	"github.com/qrjump/qrjump/internal/ruleplan"
 	"github.com/qrjump/qrjump/internal/rules"
 )
@@ -59,17 +60,16 @@ func (c *ruleLint) Run(s *session) error {
 	err = c.print(s, map[string]any{"findings": found, "rules": len(set)}, func(w io.Writer) {
 		for _, f := range found {
 			if f.At != "" {
-				f.Says = f.At + c.in(": ", "：") + f.Says
+				f.Says = c.say(say("lint.at", f.At, f.Says))
 			}
 			fmt.Fprintf(w, "%s\n    %s\n", plain(f.Says), plain(f.Next))
 		}
 		if len(found) == 0 {
-			fmt.Fprintln(w, c.in("nothing to mend in "+counted(len(set), "rule"), fmt.Sprintf("%d 条规则没有需要修改之处", len(set))))
+			fmt.Fprintln(w, c.say(say("lint.nothing", say("count.rule", len(set)))))
 		}
 	})
 	if err == nil && len(found) > 0 {
-		err = different("%s", c.in(counted(len(found), "finding")+" in "+counted(len(set), "rule"),
-			fmt.Sprintf("%d 条规则中有 %d 处发现", len(set), len(found))))
+		err = different("%s", c.say(say("lint.found", say("count.finding", len(found)), say("count.rule", len(set)))))
 	}
 	return err
 }
@@ -161,45 +161,23 @@ func (c *ruleLint) tell(f rules.Finding, set []rules.Rule, places []string) lint
 	if places != nil {
 		t.At = places[f.Rule]
 	}
-	other := ""
+	about := phrase.Plain(f.Link)
 	if f.Other >= 0 {
 		t.Other, t.OtherOwner = set[f.Other].Prefix.Text, set[f.Other].Owner
-		if other = t.Other; t.OtherOwner != t.Owner {
-			other += c.in(" of ", "（属于 ") + t.OtherOwner + c.in("", "）")
+		if about = phrase.Plain(t.Other); t.OtherOwner != t.Owner {
+			about = say("lint.of", t.Other, t.OtherOwner)
 		}
 	}
-	say := func(english, chinese string) string {
-		return strings.NewReplacer("{rule}", t.Prefix, "{other}", other, "{link}", f.Link, "{prefixes}", strings.Join(f.Prefixes, " ")).
-			Replace(c.in(english, chinese))
+	var next []any
+	switch f.Kind {
+	case rules.AlsoCatches:
+		next = []any{t.Prefix, strings.Join(f.Prefixes, " ")}
+	case rules.HidesPublished:
+		next = []any{f.Link}
+	case rules.NoFinalSlash:
+		next = []any{strings.Join(f.Prefixes, " ")}
 	}
-	text := lintTexts[f.Kind]
-	t.Says, t.Next = say(text[0], text[1]), say(text[2], text[3])
+	key := "lint." + string(f.Kind)
+	t.Says, t.Next = c.say(say(key, t.Prefix, about)), c.say(say(key+".next", next...))
 	return t
-}
-
-// lintTexts are what a finding says and what to do, each in English and in Chinese.
-var lintTexts = map[rules.FindingKind][4]string{
-	rules.AlsoCatches: {"{rule} also catches {link}: parameters are compared by their beginnings",
-		"{rule} 也会匹配 {link}：参数按开头比较",
-		"where another parameter always follows, write {rule}&; else add these, and leave them unpublished: {prefixes}",
-		"其后总有其他参数时写 {rule}&；否则添加以下规则但不要发布：{prefixes}"},
-	rules.HidesPublished: {"{rule} is not published, and hides {other}: its links open nothing of this account",
-		"{rule} 未发布，却遮住了 {other}：它的链接打不开本账号的任何页面",
-		"publish it, or delete it; scan {link} to see", "请发布或删除它；扫 {link} 可见效果"},
-	rules.OthersOpen: {"{rule} is not published: its links open {other}", "{rule} 未发布：它的链接打开 {other}",
-		"publish it, or talk to the owner of the other", "请发布它，或与对方账号商量"},
-	rules.OthersTake: {"{rule} loses the links of {other}, which is longer", "{other} 更长，{rule} 因此得不到它的链接",
-		"occupy your rule so that nobody adds below it (--occupy), and talk to the owner of the other",
-		"请占用您的规则，使他人不能在其下添加（--occupy），并与对方账号商量"},
-	rules.Shadowed: {"{rule} never opens anything: {other} is longer and matches all that it matches",
-		"{rule} 永远不会打开任何页面：{other} 更长，且匹配它能匹配的一切", "delete one of the two", "请删除两者之一"},
-	rules.Redundant: {"{rule} changes nothing: without it {other} opens the same page", "{rule} 没有作用：没有它，{other} 也打开同一页面",
-		"delete it, or let it open another page", "请删除它，或让它打开另一页面"},
-	rules.NoFinalSlash: {"{rule} has no final slash: {link} does not open", "{rule} 末尾没有斜杠：{link} 打不开",
-		"for links below it write {prefixes}; where the one page is meant: --ignore no_final_slash",
-		"要包括其下的链接请写 {prefixes}；只指这一页时：--ignore no_final_slash"},
-	rules.LostTestLink: {"test link {link} does not match {rule}", "测试链接 {link} 与 {rule} 不匹配",
-		"mend the test link or the prefix: the server refuses it with 85068", "请修改测试链接或前缀：服务器会以 85068 拒绝"},
-	rules.Duplicate: {"{rule} is the same rule as {other}", "{rule} 与 {other} 是同一条规则",
-		"keep one: the server refuses the second with 85071 or 85072", "请保留一条：第二条会被服务器以 85071 或 85072 拒绝"},
 }

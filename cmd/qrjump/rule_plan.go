@@ -273,9 +273,8 @@ func (c *ruleApply) apply(s *session, wire *client.Client, steps []ruleplan.Step
 		}
 		if err != nil {
 			next, details := remedy(err)
-			next = strings.TrimPrefix(next+"; "+soFar(steps[:i], one.Prefix), "; ")
-			return advised{error: fmt.Errorf("step %d of %d, %s %s: %w", i+1, len(steps), one.Do, one.Prefix, err), next: next,
-				details: details}
+			return advised{error: fmt.Errorf("step %d of %d, %s %s: %w", i+1, len(steps), one.Do, one.Prefix, err), details: details,
+				next: strings.TrimPrefix(next.String()+"; "+soFar(steps[:i], one.Prefix), "; ")}
 		}
 		one.Done = true
 	}

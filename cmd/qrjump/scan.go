@@ -126,7 +126,7 @@ func printSteps(w io.Writer, language languageFlags, steps []client.Step) {
 	fmt.Fprintln(w)
 	rows := [][]string{}
 	for _, step := range steps {
-		rows = append(rows, []string{step.Verdict, step.Prefix, step.Owner, language.in(step.English, step.Chinese)})
+		rows = append(rows, []string{step.Verdict, step.Prefix, step.Owner, language.of(step.English, step.Chinese)})
 	}
 	printTable(w, []string{"VERDICT", "PREFIX", "OWNER", "WHY"}, rows)
 }

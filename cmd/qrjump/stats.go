@@ -322,7 +322,7 @@ func (c *statsAlarms) Run(s *session) error {
 	}
 	return c.print(s, list, func(w io.Writer) {
 		if len(list) == 0 {
-			fmt.Fprintln(w, c.in("no alarm is open", "没有未处理的告警"))
+			fmt.Fprintln(w, c.say(say("alarms.none")))
 			return
 		}
 		rows := [][]string{}
@@ -347,10 +347,10 @@ func dismissal(a client.Alarm) string {
 func (c *statsAlarms) reason(a client.Alarm) string {
 	said := []string{}
 	for _, one := range a.Reasons {
-		said = append(said, c.in(one.English, one.Chinese))
+		said = append(said, c.of(one.English, one.Chinese))
 	}
 	if len(said) == 0 {
 		return string(a.Why)
 	}
-	return strings.Join(said, c.in(" ", ""))
+	return strings.Join(said, c.of(" ", ""))
 }

@@ -57,9 +57,7 @@ func (c *verifyCommand) Run(s *session) error {
 	err = c.print(s, map[string]any{"url": address, "ok": last.OK, "steps": steps},
 		func(w io.Writer) { showWalk(w, address, steps, c.languageFlags) })
 	if err == nil && !last.OK {
-		last = inLanguage(last, c.languageFlags)
-		err = advised{error: fmt.Errorf(c.in("the platform would refuse %s: %s: %s", "平台会拒绝 %s：%s：%s"), address, last.Did, last.Detail),
-			next: last.Next}
+		err = advised{error: errors.New(c.say(say("verify.refused", address, last.Did, last.Detail))), next: c.say(last.Next)}
 	}
 	return err
 }
@@ -96,23 +94,14 @@ func markOf(s verification.Step) string {
 func showWalk(w io.Writer, address string, steps []verification.Step, language languageFlags) {
 	fmt.Fprintln(w, plain(address))
 	for _, step := range steps {
-		step = inLanguage(step, language)
-		fmt.Fprintf(w, "%-3s %-8s %s\n", markOf(step), step.Did, plain(step.Detail))
-		if step.Next != "" && step.OK {
-			fmt.Fprintf(w, "             %s\n", plain(step.Next))
+		fmt.Fprintf(w, "%-3s %-8s %s\n", markOf(step), language.say(step.Did), plain(language.say(step.Detail)))
+		if !step.Next.IsZero() && step.OK {
+			fmt.Fprintf(w, "             %s\n", plain(language.say(step.Next)))
 		}
 	}
 	if verification.InPlace(steps) {
-		fmt.Fprintln(w, language.in("the file is in place", "文件已就位"))
+		fmt.Fprintln(w, language.say(say("verify.in_place")))
 	}
-}
-
-// inLanguage is a step in the language of its reader.
-func inLanguage(step verification.Step, language languageFlags) verification.Step {
-	if language.in("", "中文") != "" {
-		return step.InChinese()
-	}
-	return step
 }
 
 // poolOf are the authorities of this machine and those of a file.

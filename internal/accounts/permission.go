@@ -1,9 +1,18 @@
 package accounts
 
 import (
+	"embed"
 	"fmt"
 	"slices"
+	"strconv"
+
+	"github.com/qrjump/qrjump/internal/phrase"
 )
+
+//go:embed locale
+var locale embed.FS
+
+var book = phrase.Open(locale)
 
 // The permission sets that matter here. Contract: rules 3.3.
 const (
@@ -20,21 +29,12 @@ var AskedByDefault = []int{AccountService, MiniProgramDev, Linking, OneItemOneCo
 // Exclusive reports whether one platform at a time may have a set of an account.
 func Exclusive(set int) bool { return set == MiniProgramDev }
 
-// SetName is the official name of a set, "" for one that does not matter here.
-func SetName(set int) (english, chinese string) {
-	switch set {
-	case AccountService:
-		return "account service: parametric QR codes and their jump to a Mini Program", "帐号服务（带参数二维码及其跳转小程序）"
-	case MiniProgramCode:
-		return "Mini Program codes", "获取小程序码"
-	case MiniProgramDev:
-		return "Mini Program development and data analysis: rules for ordinary links", "小程序开发与数据分析（普通链接二维码规则）"
-	case Linking:
-		return "linking with Mini Programs", "小程序关联"
-	case OneItemOneCode:
-		return "one item, one code", "一物一码"
+// SetName is the official name of a set, none for one that does not matter here.
+func SetName(set int) phrase.Text {
+	if key := "set." + strconv.Itoa(set); book.Has(key) {
+		return book.Text(key)
 	}
-	return "", ""
+	return phrase.Text{}
 }
 
 // ValidSets says why a list of permission sets cannot be.

@@ -9,35 +9,41 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/phrase"
 	"github.com/qrjump/qrjump/internal/stats"
 )
 
 // alarm is what the scans of a code gave rise to. client.Alarm passes on what was
 // known of the code, whatever a later server says.
 type alarm struct {
-	ID             int64          `json:"id"`
-	Kind           string         `json:"kind"`
-	ApplicationID  int64          `json:"application_id"`
-	CodeIndex      int64          `json:"code_index"`
-	At             time.Time      `json:"at" doc:"of the scan that gave rise to it"`
-	ScanID         string         `json:"scan_id"`
-	Score          int64          `json:"score"`
-	Why            stats.Why      `json:"why" doc:"what was known of the code then"`
-	Reasons        []stats.Reason `json:"reasons" doc:"the same for people, the heaviest first"`
-	AcknowledgedAt *time.Time     `json:"acknowledged_at,omitempty"`
-	AcknowledgedBy string         `json:"acknowledged_by,omitempty"`
-	DismissedAt    *time.Time     `json:"dismissed_at,omitempty" doc:"since then it does not stand any more"`
-	DismissedBy    string         `json:"dismissed_by,omitempty"`
-	Note           string         `json:"note,omitempty" doc:"why it was dismissed"`
+	ID             int64                `json:"id"`
+	Kind           string               `json:"kind"`
+	ApplicationID  int64                `json:"application_id"`
+	CodeIndex      int64                `json:"code_index"`
+	At             time.Time            `json:"at" doc:"of the scan that gave rise to it"`
+	ScanID         string               `json:"scan_id"`
+	Score          int64                `json:"score"`
+	Why            stats.Why            `json:"why" doc:"what was known of the code then"`
+	Reasons        []client.AlarmReason `json:"reasons" doc:"the same for people, the heaviest first"`
+	AcknowledgedAt *time.Time           `json:"acknowledged_at,omitempty"`
+	AcknowledgedBy string               `json:"acknowledged_by,omitempty"`
+	DismissedAt    *time.Time           `json:"dismissed_at,omitempty" doc:"since then it does not stand any more"`
+	DismissedBy    string               `json:"dismissed_by,omitempty"`
+	Note           string               `json:"note,omitempty" doc:"why it was dismissed"`
 }
 
 type alarmList struct {
 	Alarms []alarm `json:"alarms"`
 }
 
+// inBoth is a reason in both languages.
+func inBoth(reason phrase.Text) client.AlarmReason {
+	return client.AlarmReason{English: reason.English(), Chinese: reason.Chinese()}
+}
+
 func showAlarm(a stats.Alarm) alarm {
 	return alarm{ID: a.ID, Kind: a.Kind, ApplicationID: a.Batch, CodeIndex: a.Index, At: a.At, ScanID: a.Scan, Score: a.Score,
-		Why: a.Why, Reasons: a.Reasons(),
+		Why: a.Why, Reasons: each(a.Reasons(), inBoth),
 		AcknowledgedAt: optional(a.SeenAt), AcknowledgedBy: a.SeenBy,
 		DismissedAt: optional(a.DismissedAt), DismissedBy: a.DismissedBy, Note: a.Note}
 }

@@ -296,7 +296,7 @@ func (a *Admin) lookupCode(ctx context.Context, in *struct {
 		standing, err = a.Scans.Alarms(ctx, stats.AlarmQuery{Standing: true, Code: &name, Limit: 10})
 		for _, s := range standing {
 			shown.Alarms = append(shown.Alarms, client.StandingAlarm{ID: s.ID, Kind: s.Kind, At: s.At, Score: s.Score,
-				Reasons:        each(s.Reasons(), func(r stats.Reason) client.AlarmReason { return client.AlarmReason(r) }),
+				Reasons:        each(s.Reasons(), inBoth),
 				AcknowledgedAt: optional(s.SeenAt), AcknowledgedBy: s.SeenBy})
 		}
 	}

@@ -114,7 +114,9 @@ func (a *Admin) checkRule(ctx context.Context, in *struct {
 		return client.RuleCheck{}, err
 	}
 	for _, s := range steps {
-		shown.Steps, shown.InPlace = append(shown.Steps, client.FileStep(s)), s.OK
+		shown.InPlace = s.OK
+		shown.Steps = append(shown.Steps, client.FileStep{Did: s.Did.String(), OK: s.OK, Warns: s.Warns, Detail: s.Detail.String(),
+			Next: s.Next.String(), Cure: s.Cure})
 	}
 	return shown, nil
 }

@@ -8,7 +8,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	_ "embed"
+	"embed"
 	"encoding/base64"
 	"errors"
 	"html/template"
@@ -20,6 +20,7 @@ import (
 	"strings"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/phrase"
 )
 
 // Paths are where the platform has the page: for a computer, and for a phone in
@@ -47,6 +48,11 @@ var pageText string
 //go:embed page.css
 var style string
 
+//go:embed locale
+var locale embed.FS
+
+var book = phrase.Open(locale)
+
 var page = template.Must(template.New("page").Parse(pageText))
 
 // policy lets the page have its own style and nothing else. A browser holds
@@ -62,17 +68,14 @@ func policy(back string) string {
 func (p *Page) Handler() http.Handler {
 	guard := http.NewCrossOriginProtection()
 	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		show(w, http.StatusForbidden, "", view{Fault: words{"This form came from another page.", "此表单来自其他网页。"}})
+		show(w, http.StatusForbidden, "", view{Fault: book.Text("other_page")})
 	}))
 	return guard.Handler(http.HandlerFunc(p.serve))
 }
 
-// words are a text in both languages.
-type words struct{ English, Chinese string }
-
 type set struct {
 	ID      int
-	Name    words
+	Name    phrase.Text
 	Checked bool
 	// Exclusive: one platform at a time.
 	Exclusive bool
@@ -80,15 +83,15 @@ type set struct {
 
 type choice struct {
 	AppID, Name string
-	Kind        words
+	Kind        phrase.Text
 	Checked     bool
 }
 
 // view is what the page shows; a Fault alone is an error page.
 type view struct {
 	Style     template.CSS
-	Fault     words
-	Done      words
+	Fault     phrase.Text
+	Done      phrase.Text
 	Platform  string
 	Back      string // the host that the person returns to
 	Sets      []set
@@ -96,9 +99,24 @@ type view struct {
 	TypeAppID bool // nobody may see the accounts: the person types the AppID
 	AppID     string
 	AskToken  bool
-	Notice    words
+	Notice    phrase.Text
 	Status    int // of a page with a notice; 0 = 422
 	Taken     *accounts.Taken
+}
+
+// Both is a text in both languages.
+func (view) Both(key string) string {
+	return book.Text(key).Chinese() + " · " + book.Text(key).English()
+}
+
+// In is a text in one language, with the names of it as code.
+func (view) In(language phrase.Language, key string, with ...any) template.HTML {
+	for i, one := range with {
+		if name, is := one.(string); is {
+			with[i] = "<code>" + template.HTMLEscapeString(name) + "</code>"
+		}
+	}
+	return template.HTML(book.Text(key, with...).In(language)) // our words
 }
 
 func show(w http.ResponseWriter, status int, back string, v view) {
@@ -130,14 +148,14 @@ type request struct {
 }
 
 // refused is a fault of the address, for the person to read.
-type refused struct{ words }
+type refused struct{ phrase.Text }
 
-func (r refused) Error() string { return r.English }
+func (r refused) Error() string { return r.String() }
 
 func (p *Page) serve(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodPost {
 		w.Header().Set("Allow", "GET, POST")
-		show(w, http.StatusMethodNotAllowed, "", view{Fault: words{"The page wants GET or POST.", "此页面仅支持 GET 或 POST。"}})
+		show(w, http.StatusMethodNotAllowed, "", view{Fault: book.Text("method")})
 		return
 	}
 	asked, err := p.check(r.Context(), r.URL.Query())
@@ -154,11 +172,11 @@ func (p *Page) serve(w http.ResponseWriter, r *http.Request) {
 
 // fail answers an error page, never a redirect.
 func (p *Page) fail(w http.ResponseWriter, r *http.Request, err error) {
-	fault, status := words{"The page failed inside the server: its log says why.", "服务器内部错误，请查看服务器日志。"}, http.StatusInternalServerError
+	fault, status := book.Text("inside"), http.StatusInternalServerError
 	if bad, ok := errors.AsType[refused](err); ok {
-		fault, status = bad.words, http.StatusBadRequest
+		fault, status = bad.Text, http.StatusBadRequest
 	} else if invalid, ok := errors.AsType[accounts.Invalid](err); ok {
-		fault, status = words{string(invalid), "授权请求无效或已过期，请返回第三方平台重新发起授权。"}, http.StatusBadRequest
+		fault, status = book.Text("invalid", string(invalid)), http.StatusBadRequest
 	} else {
 		p.Log.ErrorContext(r.Context(), "the authorisation page failed", "error", err)
 	}
@@ -171,7 +189,7 @@ func (p *Page) check(ctx context.Context, q url.Values) (request, error) {
 	var err error
 	asked.component, err = p.Accounts.GetComponent(ctx, q.Get("component_appid"))
 	if errors.Is(err, accounts.ErrNoComponent) {
-		return asked, refused{words{"There is no third-party platform with this component_appid.", "component_appid 对应的第三方平台不存在。"}}
+		return asked, refused{book.Text("no_component")}
 	}
 	if err != nil {
 		return asked, err
@@ -179,8 +197,7 @@ func (p *Page) check(ctx context.Context, q url.Values) (request, error) {
 	// Before the code: a wrong address must not tell whether a code is good.
 	var ok bool
 	if asked.back, ok = backTo(asked.component.RedirectHosts, q.Get("redirect_uri")); !ok {
-		return asked, refused{words{"redirect_uri does not lead to a host that the platform registered.",
-			"redirect_uri 的域名与第三方平台登记的授权发起页域名不一致。"}}
+		return asked, refused{book.Text("redirect_uri")}
 	}
 	asked.preAuthCode = q.Get("pre_auth_code")
 	if err := p.Accounts.CheckPreAuthCode(ctx, asked.component.AppID, asked.preAuthCode); err != nil {
@@ -197,8 +214,7 @@ func (p *Page) check(ctx context.Context, q url.Values) (request, error) {
 	case "", "3", "4", "5", "6", "8":
 		asked.kinds = append(official, accounts.MiniProgram)
 	default:
-		return asked, refused{words{"auth_type must be 1 (official accounts), 2 (Mini Programs) or 3 (both).",
-			"auth_type 须为 1（公众号）、2（小程序）或 3（两者）。"}}
+		return asked, refused{book.Text("auth_type")}
 	}
 	asked.only = q.Get("biz_appid")
 	asked.sets = accounts.AskedByDefault
@@ -207,8 +223,7 @@ func (p *Page) check(ctx context.Context, q url.Values) (request, error) {
 		for id := range strings.SplitSeq(list, "|") {
 			n, err := strconv.Atoi(id)
 			if err != nil || accounts.ValidSets([]int{n}) != nil {
-				return asked, refused{words{"category_id_list must be numbers of permission sets with | between them.",
-					"category_id_list 须为以 | 分隔的权限集 id。"}}
+				return asked, refused{book.Text("category_id_list")}
 			}
 			asked.sets = append(asked.sets, n)
 		}
@@ -249,8 +264,7 @@ func (p *Page) ask(w http.ResponseWriter, r *http.Request, asked request, v view
 	v.Platform, v.Back = asked.component.AppID, asked.back.Host
 	v.AskToken = p.Admin != nil
 	for _, id := range asked.sets {
-		english, chinese := accounts.SetName(id)
-		v.Sets = append(v.Sets, set{ID: id, Name: words{english, chinese}, Checked: slices.Contains(checked, id),
+		v.Sets = append(v.Sets, set{ID: id, Name: accounts.SetName(id), Checked: slices.Contains(checked, id),
 			Exclusive: accounts.Exclusive(id)})
 	}
 	if p.Admin != nil {
@@ -265,12 +279,12 @@ func (p *Page) ask(w http.ResponseWriter, r *http.Request, asked request, v view
 			return
 		}
 		if len(v.Choices) == 0 {
-			p.fail(w, r, refused{words{"There is no account that could authorise the platform.", "没有可授权给该平台的账号。"}})
+			p.fail(w, r, refused{book.Text("no_account")})
 			return
 		}
 	}
 	status := http.StatusOK
-	if v.Notice.English != "" || v.Taken != nil {
+	if !v.Notice.IsZero() || v.Taken != nil {
 		status = cmp.Or(v.Status, http.StatusUnprocessableEntity)
 	}
 	show(w, status, asked.origin(), v)
@@ -286,7 +300,7 @@ func (p *Page) choices(ctx context.Context, asked request, chosen string) (list 
 		for _, a := range accountPage {
 			after = a.AppID
 			if slices.Contains(asked.kinds, a.Kind) && (asked.only == "" || asked.only == a.AppID) && len(list) < maxShown {
-				list = append(list, choice{AppID: a.AppID, Name: a.Name, Kind: kindNames[a.Kind], Checked: a.AppID == chosen ||
+				list = append(list, choice{AppID: a.AppID, Name: a.Name, Kind: book.Text("kind." + string(a.Kind)), Checked: a.AppID == chosen ||
 					asked.only == a.AppID})
 			}
 		}
@@ -294,22 +308,16 @@ func (p *Page) choices(ctx context.Context, asked request, chosen string) (list 
 	return list, nil
 }
 
-var kindNames = map[accounts.Kind]words{
-	accounts.MiniProgram:         {"Mini Program", "小程序"},
-	accounts.ServiceAccount:      {"service account", "服务号"},
-	accounts.SubscriptionAccount: {"subscription account", "订阅号"},
-}
-
 // decide does what the person answered.
 func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
-		p.fail(w, r, refused{words{"The form could not be read.", "无法读取表单。"}})
+		p.fail(w, r, refused{book.Text("form")})
 		return
 	}
 	form := r.PostForm
 	if form.Get("decision") != "agree" {
-		show(w, http.StatusOK, "", view{Done: words{"You refused. Nothing was granted, and you can close this page.", "您已拒绝授权，可关闭此页面。"}})
+		show(w, http.StatusOK, "", view{Done: book.Text("refused")})
 		return
 	}
 	agreed := accounts.Agreement{Component: asked.component.AppID, PreAuthCode: asked.preAuthCode,
@@ -328,7 +336,7 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked request) {
 	account, err := p.Accounts.Get(r.Context(), agreed.AppID)
 	if errors.Is(err, accounts.ErrNoAccount) || err == nil &&
 		(!slices.Contains(asked.kinds, account.Kind) || asked.only != "" && asked.only != account.AppID) {
-		again.Notice = words{"Choose an account that the platform asks for.", "请选择可授权的账号。"}
+		again.Notice = book.Text("choose.account")
 		p.ask(w, r, asked, again, agreed.Sets)
 		return
 	}
@@ -337,7 +345,7 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked request) {
 		return
 	}
 	if len(agreed.Sets) == 0 {
-		again.Notice = words{"Choose at least one permission set.", "请至少选择一个权限集。"}
+		again.Notice = book.Text("choose.set")
 		p.ask(w, r, asked, again, nil)
 		return
 	}
@@ -361,19 +369,19 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked request) {
 
 // admin reports whether a text is the admin token, and says on the page to come that it is not.
 func (p *Page) admin(w http.ResponseWriter, r *http.Request, token string, v *view) bool {
-	v.Notice = words{"The admin token is missing: without it nobody may agree.", "请填写管理员 token，否则无法授权。"}
+	v.Notice = book.Text("token.missing")
 	if token == "" {
 		return false
 	}
 	right, tooMany := p.Admin(r, token)
-	v.Notice = words{"The admin token is wrong: without it nobody may agree.", "管理员 token 不正确，无法授权。"}
+	v.Notice = book.Text("token.wrong")
 	if tooMany {
 		w.Header().Set("Retry-After", "60")
 		v.Status = http.StatusTooManyRequests
-		v.Notice = words{"The admin token is wrong, as too many before it from this address.", "管理员 token 不正确，且此地址的错误尝试过多。"}
+		v.Notice = book.Text("token.too_many")
 	}
 	if right {
-		v.Notice = words{}
+		v.Notice = phrase.Text{}
 	}
 	return right
 }

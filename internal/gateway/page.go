@@ -93,12 +93,13 @@ func (s side) Scanner() (string, error) {
 }
 
 // Moment is a time as a person reads it.
-func (s side) Moment(t time.Time) string {
-	zone := t.Format("-07:00")
-	if s.Chinese() {
-		return t.Format("2006年1月2日 15:04") + "（UTC" + zone + "）"
+func (s side) Moment(t time.Time) (string, error) {
+	year, month, day := t.Date()
+	name, err := s.Say("month." + strconv.Itoa(int(month)))
+	if err != nil {
+		return "", err
 	}
-	return t.Format("2 January 2006, 15:04") + " (UTC" + zone + ")"
+	return s.Say("moment", day, name, year, t.Format("15:04"), t.Format("-07:00"))
 }
 
 // Machine is a time as a program reads it.

@@ -98,7 +98,7 @@ func compared(all map[Language]map[string]string) (faults []string) {
 				if !ok && !strings.HasSuffix(key, one) {
 					faults = append(faults, fmt.Sprintf("%s: %s is missing", other, key))
 				}
-				if ok && !slices.Equal(places(text), places(same)) {
+				if ok && !alike(places(text), places(same)) {
 					faults = append(faults, fmt.Sprintf("%s has other places to fill in %s than %s", key, language, other))
 				}
 			}
@@ -108,21 +108,36 @@ func compared(all map[Language]map[string]string) (faults []string) {
 	return faults
 }
 
-// places are the places of a text that are filled in, by their number. A language that has no use
-// for an argument says so by %.0s, which prints nothing.
-func places(text string) (list []string) {
-	at := 0
-	for _, one := range verb.FindAllStringSubmatch(text, -1) {
-		if one[0] == "%%" {
+// silent is the place of an argument that a language does not speak of, whatever its kind.
+const silent = "%.0s"
+
+// places are the verbs of a text by the number of the argument that each says, from 0; "" where it is silent.
+func places(text string) map[int]string {
+	list, at := map[int]string{}, 0
+	for _, found := range verb.FindAllStringSubmatch(text, -1) {
+		if found[0] == "%%" {
 			continue
 		}
-		if at++; one[1] != "" {
-			at, _ = strconv.Atoi(one[1])
+		if found[1] != "" {
+			at, _ = strconv.Atoi(found[1])
+			at--
 		}
-		list = append(list, strconv.Itoa(at)+one[2])
+		if list[at] = found[2]; found[0] == silent {
+			list[at] = ""
+		}
+		at++
 	}
-	slices.Sort(list)
-	return slices.Compact(list)
+	return list
+}
+
+// alike reports whether two texts say the same arguments in the same way, or one is silent about them.
+func alike(a, b map[int]string) bool {
+	for at, verb := range a {
+		if other, ok := b[at]; !ok || verb != "" && other != "" && verb != other {
+			return false
+		}
+	}
+	return len(a) == len(b)
 }
 
 // Speaker says the texts of a book in one language.
@@ -166,16 +181,19 @@ func (s Speaker) fill(key string, with []any) string {
 			return text
 		}
 	}
-	said := make([]any, len(with))
+	said, verbs := make([]any, len(with)), places(text)
 	for i, arg := range with {
-		if said[i] = arg; isText(arg) {
-			said[i] = arg.(Text).In(s.Language)
+		switch inner, is := arg.(Text); {
+		case verbs[i] == "":
+			said[i] = ""
+		case is:
+			said[i] = inner.In(s.Language)
+		default:
+			said[i] = arg
 		}
 	}
 	return fmt.Sprintf(text, said...)
 }
-
-func isText(arg any) bool { _, is := arg.(Text); return is }
 
 // Has reports whether the book has a text.
 func (b *Book) Has(key string) bool { _, ok := b.texts()[English][key]; return ok }

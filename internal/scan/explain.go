@@ -2,12 +2,18 @@ package scan
 
 import (
 	"cmp"
-	"fmt"
+	"embed"
 	"slices"
 	"strings"
 
+	"github.com/qrjump/qrjump/internal/phrase"
 	"github.com/qrjump/qrjump/internal/rules"
 )
+
+//go:embed locale
+var locale embed.FS
+
+var book = phrase.Open(locale)
 
 // Verdict says what a rule that was near did with a link.
 type Verdict string
@@ -35,8 +41,7 @@ const MaxSteps = 50
 type Step struct {
 	Rule    rules.Rule
 	Verdict Verdict
-	English string
-	Chinese string
+	Says    phrase.Text
 	// Behaviour is the id of the row of the table of behaviours that the verdict rests on.
 	Behaviour string
 }
@@ -140,88 +145,77 @@ func common(rule rules.Rule, link rules.Link) int {
 func (r Resolver) judgeMatch(d Decision, matching []rules.Rule, i int) Step {
 	rule := matching[i]
 	step := Step{Rule: rule}
-	say := func(v Verdict, english, chinese string, args ...any) Step {
-		step.Verdict, step.English, step.Chinese = v, fmt.Sprintf(english, args...), fmt.Sprintf(chinese, args...)
+	say := func(v Verdict, key string, with ...any) Step {
+		step.Verdict, step.Says = v, book.Text(key, with...)
 		step.Behaviour = restsOn(v, rule)
 		return step
 	}
 	governs, governed := governing(matching)
 	switch {
 	case d.Kind == ByTestLink && d.Matched.Prefix == rule.Prefix.Text:
-		opens := say(Opens, "The text is one of this rule's test links, and the user may test: the %s version opens.",
-			"该文本是此规则的测试链接，且用户在测试范围内：打开 %s 版本。", d.Version)
+		opens := say(Opens, "test_link", d.Version)
 		opens.Behaviour = "scan.test.role"
 		return opens
 	case d.Action == OpenMiniProgram && d.Kind != ByTestLink && d.Matched.Prefix == rule.Prefix.Text:
-		return say(Opens, "It matches, is published and is the longest: it opens %s.",
-			"匹配、已发布且最长：打开 %s。", rule.Target)
+		return say(Opens, "opens", rule.Target)
 	case governed && governs.Prefix.Key == rule.Prefix.Key && d.Kind != ByTestLink:
 		switch r.blocked(rule.Hit().Matched) {
 		case NoRelease:
-			return say(NoRelease, "It governs the link, but %s has no released version: the web page opens.",
-				"此规则生效，但 %s 没有已发布的正式版：打开网页。", rule.Target)
+			return say(NoRelease, "no_release", rule.Target)
 		default:
 			if rule.Kind == rules.Service && !r.Accounts.Linked(rule.Owner, rule.Target) {
-				return say(OwnerSwitchedOff, "It governs the link, but %s is no longer linked with %s: the web page opens.",
-					"此规则生效，但 %s 已不再关联 %s：打开网页。", rule.Owner, rule.Target)
+				return say(OwnerSwitchedOff, "not_linked", rule.Owner, rule.Target)
 			}
-			return say(OwnerSwitchedOff, "It governs the link, but jumping is switched off for %s or %s: the web page opens.",
-				"此规则生效，但 %s 或 %s 已关闭跳转：打开网页。", rule.Owner, rule.Target)
+			return say(OwnerSwitchedOff, "switched_off", rule.Owner, rule.Target)
 		}
 	case !rule.Published:
 		for j, other := range matching {
 			if j > i && other.Owner == rule.Owner && other.Published {
-				return say(UnpublishedHides, "It matches but is not published, and it hides the shorter rule %s of the same owner.",
-					"匹配但未发布，并遮住了同一主体较短的规则 %s。", other.Prefix.Text)
+				return say(UnpublishedHides, "hides", other.Prefix.Text)
 			}
 		}
-		return say(Unpublished, "It matches but is not published.", "匹配但未发布。")
+		return say(Unpublished, "unpublished")
 	}
 	for _, longer := range matching[:i] {
 		if longer.Owner == rule.Owner && !longer.Published {
-			return say(MatchesButShorter, "It matches, but the longer rule %s of the same owner, not published, hides it.",
-				"匹配，但同一主体更长且未发布的规则 %s 遮住了它。", longer.Prefix.Text)
+			return say(MatchesButShorter, "hidden", longer.Prefix.Text)
 		}
 	}
 	if d.Kind == ByTestLink {
-		return say(MatchesButShorter, "It matches, but the text is a test link of another rule, which comes first.",
-			"匹配，但该文本是另一规则的测试链接，优先生效。")
+		return say(MatchesButShorter, "test_link.other")
 	}
-	return say(MatchesButShorter, "It matches, but a longer rule comes first.", "匹配，但有更长的规则优先。")
+	return say(MatchesButShorter, "shorter")
 }
 
 // judgeMiss says where a rule that does not match differs.
 func judgeMiss(rule rules.Rule, link rules.Link) Step {
 	step := Step{Rule: rule}
-	say := func(v Verdict, english, chinese string, args ...any) Step {
-		step.Verdict, step.English, step.Chinese = v, fmt.Sprintf(english, args...), fmt.Sprintf(chinese, args...)
+	say := func(v Verdict, key string, with ...any) Step {
+		step.Verdict, step.Says = v, book.Text(key, with...)
 		step.Behaviour = restsOn(v, rule)
 		return step
 	}
 	p := rule.Prefix
 	switch {
 	case p.Scheme != link.Scheme:
-		return say(SchemeDiffers, "The rule is for %[1]s, the link is %[2]s.", "规则的协议是 %[1]s，链接的协议是 %[2]s。", p.Scheme, link.Scheme)
+		return say(SchemeDiffers, "scheme", p.Scheme, link.Scheme)
 	case p.Host != link.Host:
-		return say(HostDiffers, "The rule is for the host %[1]s, the link has %[2]s.", "规则的域名是 %[1]s，链接的域名是 %[2]s。", p.Host, link.Host)
+		return say(HostDiffers, "host", p.Host, link.Host)
 	case p.Path() != link.Path():
 		base := strings.TrimSuffix(p.Path(), "/")
 		switch {
 		case p.HasQuery():
-			return say(PathDiffers, "A rule with parameters wants exactly its path %[1]s, the link has %[2]s.",
-				"带参数的规则要求路径完全等于 %[1]s，链接的路径是 %[2]s。", p.Path(), link.Path())
+			return say(PathDiffers, "path.exactly", p.Path(), link.Path())
 		case p.Sub && link.Path() == base:
-			return say(NotSubPath, "The rule is for what lies below %[1]s; the link %[2]s has no final slash.",
-				"规则匹配 %[1]s 之下的路径；链接 %[2]s 缺少末尾的斜杠。", p.Path(), link.Path())
+			return say(NotSubPath, "path.slash", p.Path(), link.Path())
 		case !p.Sub && strings.HasPrefix(link.Path(), p.Path()):
-			return say(NotSubPath, "The rule does not end with a slash, so only %[1]s itself matches, not %[2]s.",
-				"规则不以斜杠结尾，因此只匹配 %[1]s 本身，不匹配 %[2]s。", p.Path(), link.Path())
+			return say(NotSubPath, "path.itself", p.Path(), link.Path())
 		}
-		return say(PathDiffers, "The rule is for the path %[1]s, the link has %[2]s.", "规则的路径是 %[1]s，链接的路径是 %[2]s。", p.Path(), link.Path())
+		return say(PathDiffers, "path", p.Path(), link.Path())
 	case p.HasQuery() && !strings.HasPrefix(link.Query(), p.Query()):
-		return say(ParametersDiffer, "The link's parameters do not begin with %[1]q.", "链接的参数不以 %[1]q 开头。", p.Query())
+		return say(ParametersDiffer, "parameters", p.Query())
 	}
 	// The stored copy matched while the copy in memory was gone, or the other
 	// way round: a change between two looks.
-	return say(PathDiffers, "The rule is changing at this moment; ask again.", "规则正在变更，请重试。")
+	return say(PathDiffers, "changing")
 }

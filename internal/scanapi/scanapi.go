@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -29,6 +31,7 @@ import (
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/phrase"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
 )
@@ -168,7 +171,7 @@ func surely(s scan.Step, now time.Time) step {
 	row, _ := behaviour.ByID(s.Behaviour)
 	b := row.Get()
 	english, chinese := b.Known(now)
-	return step{Prefix: s.Rule.Prefix.Text, Owner: s.Rule.Owner, Verdict: s.Verdict, English: s.English, Chinese: s.Chinese,
+	return step{Prefix: s.Rule.Prefix.Text, Owner: s.Rule.Owner, Verdict: s.Verdict, English: s.Says.English(), Chinese: s.Says.Chinese(),
 		Behaviour: s.Behaviour, Mark: b.Mark, Date: b.Date, Known: english, KnownZH: chinese}
 }
 
@@ -512,7 +515,7 @@ func show(d scan.Decision) decision {
 	}
 	switch d.Kind {
 	case "":
-		shown.Reason, shown.Message = d.Reason, messages[d.Reason]
+		shown.Reason, shown.Message = d.Reason, messages()[d.Reason]
 	case scan.ByCode:
 		// Never the original code: it is for the owner's server, by a ticket.
 		shown.Matched = &matched{Kind: d.Kind, ApplicationID: d.Code.Batch.ID, CodeIndex: &d.Code.Index}
@@ -525,15 +528,20 @@ func show(d scan.Decision) decision {
 // matchedPrefix is the prefix of the rule that a scan fell on.
 func matchedPrefix(d *scan.Decision) string { return d.Matched.Prefix }
 
-// messages tell a user why a code opens nothing.
-var messages = map[codes.Reason]string{
-	codes.NotActive:   "This code is not active yet. 此码尚未激活。",
-	codes.UnknownCode: "This is not a valid code. 此码无效。",
-	codes.IsFrozen:    "This code is frozen at the moment. 此码已被冻结。",
-	codes.IsVoid:      "This code is void. 此码已作废。",
-	codes.NoRelease:   "The Mini Program of this code cannot be opened now. 此码对应的小程序暂时无法打开。",
-	codes.SerialOnly:  "This is only the serial number: scan the code beside it. 这只是序列号，请扫描旁边的码。",
-}
+//go:embed locale
+var locale embed.FS
+
+var book = phrase.Open(locale)
+
+// messages tell a user, in both languages, why a code opens nothing.
+var messages = sync.OnceValue(func() map[codes.Reason]string {
+	said := map[codes.Reason]string{}
+	for _, why := range []codes.Reason{codes.NotActive, codes.UnknownCode, codes.IsFrozen, codes.IsVoid, codes.NoRelease, codes.SerialOnly} {
+		text := book.Text("code." + string(why))
+		said[why] = text.English() + " " + text.Chinese()
+	}
+	return said
+})
 
 const (
 	// streamGroup is how many lines are decided before they are written down

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/phrase"
 	"github.com/qrjump/qrjump/internal/store"
 )
 
@@ -20,23 +22,17 @@ type Finding struct {
 	About  string // configuration, folder, keys, store, disk or certificate
 	OK     bool
 	Warns  bool // it works now, and may not for long
-	Detail Words
-	Next   Words
+	Detail phrase.Text
+	Next   phrase.Text
 }
 
-// Words are a text with what it speaks of, so that it can be said in another language.
-type Words struct {
-	Text string // as for fmt.Sprintf
-	Of   []any
-}
+//go:embed locale
+var locale embed.FS
 
-// Say are words of a text and of what it speaks of.
-func Say(text string, of ...any) Words { return Words{text, of} }
+var book = phrase.Open(locale)
 
-// Said are words that somebody else has chosen: a system, a database, an error.
-func Said(text string) Words { return Words{"%s", []any{text}} }
-
-func (w Words) String() string { return fmt.Sprintf(w.Text, w.Of...) }
+// says is a text of this package with what it speaks of.
+func says(key string, of ...any) phrase.Text { return book.Text(key, of...) }
 
 const (
 	// enoughDisk is how many free bytes are left for some days, and not for a moment.
@@ -53,14 +49,14 @@ const (
 func Examine(ctx context.Context, c Config, running bool) []Finding {
 	e := examination{config: c}
 	if info, err := os.Stat(c.Data); err != nil || !info.IsDir() {
-		e.bad("folder", Say("%s is not there, or no folder", c.Data), Say("name the data folder of the server: --data DIR"))
+		e.bad("folder", says("folder.none", c.Data), says("folder.none.next"))
 		return e.found
 	}
 	e.folder()
 	e.disk()
 	e.certificate(c.TLSCert, c.TLSKey)
 	if running && c.Database == "" {
-		e.well("store", inUse)
+		e.well("store", says("database.used"))
 		return e.found
 	}
 	e.store(ctx)
@@ -72,15 +68,15 @@ type examination struct {
 	found  []Finding
 }
 
-func (e *examination) well(about string, detail Words) {
+func (e *examination) well(about string, detail phrase.Text) {
 	e.found = append(e.found, Finding{About: about, OK: true, Detail: detail})
 }
 
-func (e *examination) warn(about string, detail, next Words) {
+func (e *examination) warn(about string, detail, next phrase.Text) {
 	e.found = append(e.found, Finding{About: about, OK: true, Warns: true, Detail: detail, Next: next})
 }
 
-func (e *examination) bad(about string, detail, next Words) {
+func (e *examination) bad(about string, detail, next phrase.Text) {
 	e.found = append(e.found, Finding{About: about, Detail: detail, Next: next})
 }
 
@@ -92,25 +88,25 @@ func (e *examination) folder() {
 		info, err := os.Stat(path)
 		if err == nil && info.Mode().Perm()&0o077 != 0 {
 			readable = true
-			e.bad("folder", Say("%s can be read by other users of this machine", path), Say("chmod 600 %s", path))
+			e.bad("folder", says("folder.open", path), says("folder.open.next", path))
 		}
 	}
 	if !readable {
-		e.well("folder", Say("%s: nobody else can read the keys and the database", e.config.Data))
+		e.well("folder", says("folder.closed", e.config.Data))
 	}
 }
 
 func (e *examination) disk() {
 	dir := e.config.Data
 	free, known := ledger.Free(dir)
-	size := Say("%.1f GB are free where %s is", float64(free)/1e9, dir)
+	size := says("disk.free", float64(free)/1e9, dir)
 	switch err := ledger.Room(dir); {
 	case err != nil:
-		e.bad("disk", Say("nothing can be written into %s: %v", dir, err), Say("make room there, or let the server's user write"))
+		e.bad("disk", says("disk.closed", dir, err), says("disk.closed.next"))
 	case !known:
-		e.well("disk", Say("%s can be written", dir))
+		e.well("disk", says("disk.open", dir))
 	case free < enoughDisk:
-		e.warn("disk", size, Say("make room: a server without it records no scans"))
+		e.warn("disk", size, says("disk.full.next"))
 	default:
 		e.well("disk", size)
 	}
@@ -123,7 +119,7 @@ func (e *examination) certificate(cert, key string) {
 	}
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
-		e.bad("certificate", Said(err.Error()), Say("give the certificate and its own key: --tls-cert FILE --tls-key FILE"))
+		e.bad("certificate", phrase.Plain(err.Error()), says("certificate.next"))
 		return
 	}
 	e.found = append(e.found, CertificateFinding(pair.Leaf.NotAfter, cert))
@@ -131,20 +127,17 @@ func (e *examination) certificate(cert, key string) {
 
 // CertificateFinding judges until when a certificate holds.
 func CertificateFinding(until time.Time, whose string) Finding {
-	f := Finding{About: "certificate", Detail: Say("%s holds until %s", whose, until.UTC().Format("2006-01-02 15:04 UTC"))}
+	f := Finding{About: "certificate", Detail: says("certificate", whose, until.UTC().Format("2006-01-02 15:04 UTC"))}
 	switch left := time.Until(until); {
 	case left <= 0:
-		f.Next = Say("renew it: clients refuse it")
+		f.Next = says("certificate.over.next")
 	case left < CertificateDays*24*time.Hour:
-		f.OK, f.Warns, f.Next = true, true, Say("renew it; the server reads the new one without a restart")
+		f.OK, f.Warns, f.Next = true, true, says("certificate.soon.next")
 	default:
 		f.OK = true
 	}
 	return f
 }
-
-// inUse is said of the database of a server that runs.
-var inUse = Say("a server runs in this folder: it looks after the database")
 
 // errSeen ends the opening of a database of which enough was seen.
 var errSeen = errors.New("seen")
@@ -156,21 +149,21 @@ func (e *examination) store(ctx context.Context) {
 		switch _, err := os.Stat(filepath.Join(c.Data, "qrjump.db")); {
 		case errors.Is(err, fs.ErrNotExist):
 			if err := refuseLost(c); err != nil {
-				e.bad("store", Said(err.Error()), Words{})
+				e.bad("store", phrase.Plain(err.Error()), phrase.Text{})
 				return
 			}
-			e.well("store", Say("there is no database yet; the first start makes it"))
+			e.well("store", says("database.none"))
 			return
 		case err != nil:
-			e.bad("store", Said(err.Error()), Say("let this user read the data folder"))
+			e.bad("store", phrase.Plain(err.Error()), says("database.closed.next"))
 			return
 		}
 	}
 	switch err := onlyLook(ctx, c, e.database); {
 	case errors.Is(err, store.ErrFolderInUse): // by a server that could not be asked
-		e.well("store", inUse)
+		e.well("store", says("database.used"))
 	case !errors.Is(err, errSeen):
-		e.bad("store", Said(err.Error()), Words{})
+		e.bad("store", phrase.Plain(err.Error()), phrase.Text{})
 	}
 }
 
@@ -191,17 +184,17 @@ func onlyLook(ctx context.Context, c Config, look func(ctx context.Context, db *
 func (e *examination) database(ctx context.Context, db *store.Store, schema int64) {
 	switch newest := store.NewestSchema(); {
 	case schema == 0:
-		e.well("store", Say("the database is empty; the first start fills it"))
+		e.well("store", says("database.empty"))
 		return
 	case schema < newest:
-		e.well("store", Say("the database has schema %d; the next start with this program makes it %d", schema, newest))
+		e.well("store", says("database.older", schema, newest))
 	default:
-		e.well("store", Say("the database has schema %d, as this program wants it", schema))
+		e.well("store", says("database.schema", schema))
 	}
 	if err := e.keys(ctx, db, schema); err != nil {
-		e.bad("keys", Said(err.Error()), Words{})
+		e.bad("keys", phrase.Plain(err.Error()), phrase.Text{})
 	} else {
-		e.well("keys", Say("the master key opens the database, and codes have the keys that they were made with"))
+		e.well("keys", says("keys.open"))
 	}
 	if db.Engine() != "sqlite" {
 		return // it looks after its own files
@@ -210,15 +203,15 @@ func (e *examination) database(ctx context.Context, db *store.Store, schema int6
 	defer cancel()
 	switch fault, err := db.Sound(ctx); {
 	case ctx.Err() != nil:
-		e.warn("store", Say("the file is too large to be read within %s", soundTime),
-			Say("restore the last export beside it: qrjump drill FILE"))
+		e.warn("store", says("database.large", soundTime),
+			says("database.large.next"))
 	case err != nil:
-		e.bad("store", Said(err.Error()), Words{})
+		e.bad("store", phrase.Plain(err.Error()), phrase.Text{})
 	case fault != "":
-		e.bad("store", Say("the file of the database is damaged: %s", fault),
-			Say("keep a copy of it, and restore the last export: qrjump import FILE --data NEW"))
+		e.bad("store", says("database.damaged", fault),
+			says("database.damaged.next"))
 	default:
-		e.well("store", Say("the database is sound"))
+		e.well("store", says("database.sound"))
 	}
 }
 

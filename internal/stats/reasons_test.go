@@ -16,12 +16,12 @@ func TestReasonsCountInWords(t *testing.T) {
 		{stats.Why{Scans: 40, Days: 9}, "It was scanned 40 times within 9 days.", "9 天内被扫 40 次。"},
 	} {
 		got := stats.Alarm{Why: one.why}.Reasons()
-		if len(got) != 1 || got[0].English != one.english || got[0].Chinese != one.chinese {
+		if len(got) != 1 || got[0].English() != one.english || got[0].Chinese() != one.chinese {
 			t.Errorf("%+v: %+v", one.why, got)
 		}
 	}
 	if got := (stats.Alarm{Why: stats.Why{Scans: 2, Trips: 1}}).Reasons(); len(got) != 2 ||
-		got[1].English != "Once it was in two places with too little time between them." {
+		got[1].English() != "Once it was in two places with too little time between them." {
 		t.Errorf("one trip: %+v", got)
 	}
 }
