@@ -300,8 +300,8 @@ func (p *Page) choices(ctx context.Context, asked request, chosen string) (list 
 		for _, a := range accountPage {
 			after = a.AppID
 			if slices.Contains(asked.kinds, a.Kind) && (asked.only == "" || asked.only == a.AppID) && len(list) < maxShown {
-				list = append(list, choice{AppID: a.AppID, Name: a.Name, Kind: book.Text("kind." + string(a.Kind)), Checked: a.AppID == chosen ||
-					asked.only == a.AppID})
+				list = append(list, choice{AppID: a.AppID, Name: a.Name, Kind: book.Text("kind." + string(a.Kind)),
+					Checked: a.AppID == chosen || asked.only == a.AppID})
 			}
 		}
 	}

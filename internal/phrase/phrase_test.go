@@ -102,7 +102,8 @@ func TestATextIsSaidInTheLanguageOfItsReader(t *testing.T) {
 	b := bookOf(`{"calls":"%d calls","calls.one":"one call","of":"%[2]s of %[1]s, because of %[3]s in %d","bare":"100%"}`,
 		`{"calls":"%d 次调用","of":"%s的%s%.0s%.0s","bare":"100%"}`)
 	said := b.Text("of", "shop", b.Text("calls", int64(1)), phrase.Plain("50% off"), 7)
-	for l, want := range map[phrase.Language]string{phrase.English: "one call of shop, because of 50% off in 7", phrase.Chinese: "shop的1 次调用"} {
+	for l, want := range map[phrase.Language]string{phrase.English: "one call of shop, because of 50% off in 7",
+		phrase.Chinese: "shop的1 次调用"} {
 		if got := said.In(l); got != want {
 			t.Errorf("%s: got %q, want %q", l, got, want)
 		}

@@ -536,7 +536,8 @@ var book = phrase.Open(locale)
 // messages tell a user, in both languages, why a code opens nothing.
 var messages = sync.OnceValue(func() map[codes.Reason]string {
 	said := map[codes.Reason]string{}
-	for _, why := range []codes.Reason{codes.NotActive, codes.UnknownCode, codes.IsFrozen, codes.IsVoid, codes.NoRelease, codes.SerialOnly} {
+	for _, why := range []codes.Reason{codes.NotActive, codes.UnknownCode, codes.IsFrozen, codes.IsVoid, codes.NoRelease,
+		codes.SerialOnly} {
 		text := book.Text("code." + string(why))
 		said[why] = text.English() + " " + text.Chinese()
 	}

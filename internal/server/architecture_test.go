@@ -38,7 +38,8 @@ var mayImport = map[string][]string{
 	"internal/guide": {"internal/look"},
 	"docs":           {},
 	"internal/guide/tables": {"client", "internal/accounts", "internal/adminapi", "internal/api", "internal/behaviour", "internal/console",
-		"internal/emulator", "internal/errcode", "internal/guide", "internal/operations", "internal/server", "internal/settings"},
+		"internal/emulator", "internal/errcode", "internal/guide", "internal/operations", "internal/phrase",
+		"internal/server", "internal/settings"},
 	"docs/print": {"internal/guide/tables"},
 
 	"internal/pdf":    {},

@@ -250,8 +250,8 @@ func (p *press) callPage(l language, c callText) any {
 		page.Query = "?access_token=TOKEN"
 	}
 	for _, number := range e.Sets {
-		if english, chinese := accounts.SetName(number); e.Sets != [2]int{} {
-			page.Sets = append(page.Sets, set{number, l.of([]string{english, chinese})})
+		if e.Sets != [2]int{} {
+			page.Sets = append(page.Sets, set{number, l.say(accounts.SetName(number))})
 		}
 	}
 	text := func(name string, must bool) field {

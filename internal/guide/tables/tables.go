@@ -22,6 +22,7 @@ import (
 	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/guide"
+	"github.com/qrjump/qrjump/internal/phrase"
 )
 
 // Command prints every page anew.
@@ -37,6 +38,14 @@ type language struct {
 }
 
 var languages = []language{{code: "en"}, {code: "zh", chinese: true}}
+
+// say is a text in the language.
+func (l language) say(t phrase.Text) string {
+	if l.chinese {
+		return t.Chinese()
+	}
+	return t.English()
+}
 
 // of is the text of a pair.
 func (l language) of(pair []string) string {
